@@ -1,0 +1,28 @@
+/*
+ * The engine: KVM in user space, everything that Linux's kvm.ko and kvm_intel/kvm_amd do.
+ *
+ * The same requests as /dev/kvm on real file descriptors: a vCPU's descriptor is a memfd, so its
+ * `struct kvm_run` is mapped with plain mmap(2); poll, dup and fd passing behave as for any file.
+ * Specification: Linux Documentation/virt/kvm/api.rst.
+ */
+#ifndef KVIK_ENGINE_ENGINE_H
+#define KVIK_ENGINE_ENGINE_H
+
+#include <linux/kvm.h>
+
+/* A new system handle (what open("/dev/kvm") gives): a descriptor or -errno. */
+int engine_open(void);
+
+/* One KVM request on any engine descriptor; a non-negative result or -errno. Any thread. */
+int engine_ioctl(int fd, unsigned long request, void *argument);
+
+/* Close an engine descriptor; its object goes when nothing refers to it any more. 0 or -errno. */
+int engine_close(int fd);
+
+/*
+ * Make a KVM_RUN under way on `vcpu_fd` return -EINTR soon, or the next one at once. Any thread;
+ * async-signal-safe. The effect is that of a signal to the vCPU's thread.
+ */
+void engine_kick(int vcpu_fd);
+
+#endif

@@ -1,0 +1,53 @@
+/*
+ * Memory slots: which guest-physical ranges are memory, and where (KVM api.rst 4.35, 4.8).
+ *
+ * Writers (KVM_SET_USER_MEMORY_REGION, GET_DIRTY_LOG) run with every CPU of the VM stopped
+ * (exclusive section) and with the VM's lock held; readers are CPUs inside cpu_run, without a lock.
+ */
+#ifndef KVIK_ENGINE_VM_MEMSLOT_H
+#define KVIK_ENGINE_VM_MEMSLOT_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/x86/cpu.h" /* struct cpu_page */
+
+#define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
+
+struct memslot {
+	uint32_t id;
+	uint32_t flags;     /* KVM_MEM_* */
+	uint64_t gpa, size; /* bytes, page-aligned */
+	uint8_t *hva;
+	uint64_t *dirty;    /* bitmap, one bit a page, with KVM_MEM_LOG_DIRTY_PAGES; owned */
+	/* Word per page: which 64-byte granules hold decoded code (see cpu_platform.code_bitmap);
+	 * allocated lazily per 2 MiB run; owned. */
+	_Atomic uint64_t **code;
+};
+
+struct memslots {
+	struct memslot **slots; /* sorted by gpa; owned */
+	unsigned count;
+};
+
+void memslots_init(struct memslots *slots);
+void memslots_destroy(struct memslots *slots);
+
+/* KVM_SET_USER_MEMORY_REGION: add, delete (size 0), move, change flags. 0, -EINVAL, -EEXIST
+ * (overlap), -ENOMEM as Linux. All-or-nothing. */
+int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_region *region);
+
+/* The slot that holds gpa, or NULL. */
+struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa);
+bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page);
+void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa);
+/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. The caller flushes the TLBs' write tags. */
+int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
+_Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa);
+
+/* Read or write guest-physical memory from the engine itself (kvm-clock pages, ...): 0 or -EFAULT. */
+int memslots_read(const struct memslots *slots, uint64_t gpa, void *buffer, unsigned size);
+int memslots_write(const struct memslots *slots, uint64_t gpa, const void *buffer, unsigned size);
+
+#endif

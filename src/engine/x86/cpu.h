@@ -1,0 +1,242 @@
+/*
+ * The state of one x86-64 CPU, and what the CPU asks of the platform around it.
+ *
+ * This struct is the architecture's state in the form that the interpreter and the translator work
+ * on. Guest-visible structs are those of <linux/kvm.h> where they fit (segments, tables), so that
+ * the KVM requests copy rather than convert.
+ *
+ * Ownership: a struct cpu belongs to the thread that is inside cpu_run. Others touch only
+ * `requests` (atomic), or everything while the CPU is known to be outside cpu_run.
+ */
+#ifndef KVIK_ENGINE_X86_CPU_H
+#define KVIK_ENGINE_X86_CPU_H
+
+#include <linux/kvm.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/x86/fpu.h"
+#include "engine/x86/tlb.h"
+
+/* General registers in encoding order (Intel SDM vol. 2 table 2-2 ff.). */
+enum cpu_register {
+	CPU_RAX, CPU_RCX, CPU_RDX, CPU_RBX, CPU_RSP, CPU_RBP, CPU_RSI, CPU_RDI,
+	CPU_R8, CPU_R9, CPU_R10, CPU_R11, CPU_R12, CPU_R13, CPU_R14, CPU_R15,
+	CPU_REGISTERS,
+};
+
+/* Segment registers in encoding order. */
+enum cpu_segment { CPU_ES, CPU_CS, CPU_SS, CPU_DS, CPU_FS, CPU_GS, CPU_SEGMENTS };
+
+/* What an instruction's meaning depends on besides its bytes: part of a decoded block's key. */
+enum cpu_mode {
+	CPU_MODE_CODE16 = 0,      /* CS.D = 0, outside 64-bit mode */
+	CPU_MODE_CODE32 = 1,      /* CS.D = 1, outside 64-bit mode */
+	CPU_MODE_CODE64 = 2,      /* EFER.LMA and CS.L */
+	CPU_MODE_CODE_MASK = 3,
+	CPU_MODE_STACK32 = 1 << 2, /* SS.B = 1 (always set in 64-bit mode) */
+	CPU_MODE_PROTECTED = 1 << 3, /* CR0.PE and not RFLAGS.VM: selectors mean descriptors */
+	CPU_MODE_VM86 = 1 << 4,   /* RFLAGS.VM */
+	CPU_MODE_LONG = 1 << 5,   /* EFER.LMA: 64-bit or compatibility mode */
+	CPU_MODE_FLAT = 1 << 6,   /* CS, DS, ES, SS: base 0, limit 4 GiB, usual types: no checks */
+};
+
+/* Requests to a running CPU, looked at between blocks. Set with cpu_request. */
+enum cpu_request {
+	CPU_REQUEST_EXIT = 1 << 0,      /* leave cpu_run with CPU_EXIT_INTERRUPTED */
+	CPU_REQUEST_EVENT = 1 << 1,     /* an interrupt, NMI, SMI or INIT/SIPI may be pending */
+	CPU_REQUEST_PAUSE = 1 << 2,     /* another thread waits in platform->exclusive_begin */
+	CPU_REQUEST_TLB_FLUSH = 1 << 3, /* drop all cached translations */
+	CPU_REQUEST_STOP_BLOCK = 1 << 4, /* end the current block (own thread: mode or code changed) */
+};
+
+/* Why cpu_run returned. */
+enum cpu_exit {
+	CPU_EXIT_USER,        /* cpu->run holds an exit for user space (exit_reason set) */
+	CPU_EXIT_INTERRUPTED, /* CPU_REQUEST_EXIT was seen; it is cleared */
+	CPU_EXIT_HALTED,      /* HLT executed (cpu->halted is set): the platform waits or exits */
+};
+
+/* An exception, interrupt or NMI that waits for delivery (Intel SDM vol. 3 §6). */
+struct cpu_event {
+	bool pending;
+	bool has_error_code;
+	bool is_software; /* INT n, INT3, INTO, INT1: DPL checks apply, return address is next */
+	uint8_t vector;
+	uint8_t instruction_length; /* for software interrupts injected from outside */
+	uint32_t error_code;
+	uint64_t payload; /* CR2 for #PF, DR6 bits for #DB */
+};
+
+/* Restart state of one instruction whose MMIO or port accesses were answered by user space. */
+struct cpu_io {
+	/* Accesses of the current instruction that are already done, in order; see mmio.h. */
+	unsigned done;   /* number of completed fragments */
+	unsigned cursor; /* number met so far in the present execution of the instruction */
+	struct {
+		uint64_t gpa;
+		uint8_t data[8];
+		uint8_t size; /* bytes */
+		bool is_write;
+	} fragments[16];
+	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
+	bool pio_pending;  /* run->io of the last exit awaits its answer */
+};
+
+struct cpu;
+struct insn;
+struct block_cache;
+
+/* A guest-physical page as the platform knows it. */
+struct cpu_page {
+	uint8_t *hva;       /* host address of the page's first byte; NULL: not memory (MMIO) */
+	bool writable;      /* false: read-only slot, a write is MMIO (api.rst 4.35) */
+	bool dirty_logging; /* writes must be reported with platform->page_dirty first */
+};
+
+/*
+ * What the CPU asks of the world around it; all called on the CPU's own thread, between guest
+ * memory accesses, with the guest's vector state saved (fpu_leave) by the caller. `context` is
+ * cpu->platform_context.
+ */
+struct cpu_platform {
+	/* The memory behind gpa's page. Returns true and fills `page`, or false for no memory. */
+	bool (*page_lookup)(void *context, uint64_t gpa, struct cpu_page *page);
+	/* The page at gpa is about to be written: log it. */
+	void (*page_dirty)(void *context, uint64_t gpa);
+
+	/* An access of 1..8 bytes that is not memory. True when a device inside the engine (local
+	 * APIC, I/O APIC, ioeventfd) took it; false when user space must answer. */
+	bool (*mmio)(void *context, uint64_t gpa, void *data, unsigned size, bool is_write);
+	/* A port access of 1, 2 or 4 bytes; as mmio. */
+	bool (*pio)(void *context, uint16_t port, void *data, unsigned size, bool is_write);
+
+	/* Whether a maskable interrupt waits (for any RFLAGS.IF), without taking it. */
+	bool (*interrupt_pending)(void *context);
+	/* Acknowledge the highest interrupt: its vector, or -1 when there is none after all. */
+	int (*interrupt_acknowledge)(void *context);
+	/* After CPU_REQUEST_EVENT: fold NMI, INIT, SIPI into the CPU's state. False: the CPU must
+	 * leave cpu_run (it now waits for SIPI, or was reset). */
+	bool (*process_events)(void *context);
+
+	/* CR8, the local APIC's task priority class (0..15). */
+	uint8_t (*read_cr8)(void *context);
+	void (*write_cr8)(void *context, uint8_t value);
+
+	/* MSRs that are not the CPU's own: APIC base, x2APIC, TSC deadline, kvm-clock, ...
+	 * 0, or -ENOENT when there is no such MSR (#GP), or -EINVAL for a bad value (#GP). */
+	int (*msr_read)(void *context, uint32_t index, uint64_t *value);
+	int (*msr_write)(void *context, uint32_t index, uint64_t value);
+
+	/* The guest's TSC without IA32_TSC_ADJUST and offset applied by the CPU: host TSC scaled. */
+	uint64_t (*read_tsc)(void *context);
+
+	/*
+	 * Run alone: returns once every other CPU of the VM is between instructions and stays there
+	 * until exclusive_end. Used for split-lock accesses, the first code on a page, memory slots.
+	 * May not nest. `pause` is how a CPU obeys CPU_REQUEST_PAUSE: it returns when it may go on.
+	 */
+	void (*exclusive_begin)(void *context);
+	void (*exclusive_end)(void *context);
+	void (*pause)(void *context);
+
+	/* Code was decoded from (or stored to) the page at gpa: see code.h. `code_bitmap` returns
+	 * the VM-wide word whose bit n says that bytes [64n, 64n+64) of that page hold decoded
+	 * instructions in some CPU's cache; NULL when the page is not memory. Atomic access. */
+	_Atomic uint64_t *(*code_bitmap)(void *context, uint64_t gpa);
+	/* Bytes with such a bit were written: every CPU of the VM drops its blocks there. Called
+	 * inside an exclusive section or by the only CPU. */
+	void (*code_written)(void *context, uint64_t gpa, unsigned size);
+
+	/* Hypercall VMCALL/VMMCALL: the value for RAX. */
+	uint64_t (*hypercall)(void *context, uint64_t number, const uint64_t arguments[4]);
+};
+
+struct cpu {
+	/* -- the part that translated code addresses: small offsets first -- */
+	uint64_t gpr[CPU_REGISTERS];
+	uint64_t rip;      /* of the current instruction while one executes */
+	uint64_t next_rip; /* what rip becomes when it completes; branches assign it */
+	uint64_t rflags;   /* always exact, bit 1 set */
+	_Atomic uint32_t requests; /* enum cpu_request */
+	uint32_t mode;     /* enum cpu_mode; kept by cpu_update_mode */
+	uint8_t cpl;       /* current privilege level 0..3 (SS.DPL; 3 in virtual-8086 mode, 0 in real) */
+	bool halted;       /* HLT, until an event */
+	uint8_t interrupt_shadow; /* 0, KVM_X86_SHADOW_INT_STI or KVM_X86_SHADOW_INT_MOV_SS */
+	bool nmi_blocked;  /* from NMI delivery to IRET */
+	struct tlb_set *tlb; /* the set for the current privilege: &tlb_sets[...] */
+	const struct insn *insn; /* the instruction being executed, NULL between instructions */
+
+	/* -- segments and system registers -- */
+	struct kvm_segment segment[CPU_SEGMENTS];
+	struct kvm_segment ldt, tr;
+	struct kvm_dtable gdt, idt;
+	uint64_t cr0, cr2, cr3, cr4;
+	uint64_t efer;
+	uint64_t xcr0;
+	uint64_t dr[4], dr6, dr7;
+	uint64_t pdptr[4]; /* the PAE page-directory pointers loaded with CR3 (SDM vol. 3 §4.4.1) */
+
+	/* -- MSRs that are plain CPU state -- */
+	uint64_t star, lstar, cstar, fmask, kernel_gs_base, tsc_aux;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+	uint64_t pat, misc_enable, tsc_adjust, tsc_offset, debugctl, spec_ctrl, xss;
+	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_var[16], mcg_status;
+	uint64_t smbase;
+
+	/* -- events -- */
+	struct cpu_event exception; /* raised by an instruction, or injected (KVM_SET_VCPU_EVENTS) */
+	struct cpu_event interrupt; /* acknowledged or injected (KVM_INTERRUPT), not yet delivered */
+	bool nmi_pending;
+	bool single_step_pending; /* RFLAGS.TF was set when the instruction began */
+	struct cpu_io io;
+
+	/* -- execution -- */
+	jmp_buf unwind; /* cpu_run's; see exception.h */
+	struct kvm_run *run;
+	const struct cpu_platform *platform;
+	void *platform_context;
+	struct block_cache *blocks; /* decoded code; owned */
+	uint32_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
+	struct fpu fpu;
+	struct tlb tlb_sets; /* owned */
+
+	/* -- configuration -- */
+	struct kvm_cpuid_entry2 *cpuid; /* owned; KVM_SET_CPUID2 */
+	unsigned cpuid_count;
+	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */
+	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
+	uint64_t guest_debug_dr[8];
+	unsigned id;            /* vCPU id */
+
+	/* -- counters, for --stats -- */
+	uint64_t instructions; /* completed guest instructions */
+	uint64_t blocks_decoded, tlb_misses, exceptions_delivered, interrupts_delivered;
+};
+
+/* Ask a CPU for something. Any thread. */
+static inline void cpu_request(struct cpu *cpu, uint32_t requests)
+{
+	__atomic_fetch_or(&cpu->requests, requests, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its caches.
+ * 0 or -ENOMEM. `run` may be NULL for a CPU that never exits to user space (tests).
+ */
+int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
+	       const struct cpu_platform *platform, void *platform_context);
+void cpu_destroy(struct cpu *cpu);
+
+/* Power-up or INIT reset (SDM vol. 3 §9.1.1; INIT keeps FPU state, MSRs, TSC). */
+void cpu_reset(struct cpu *cpu, bool is_init);
+
+/* Execute until something stops it. The CPU's own thread. */
+enum cpu_exit cpu_run(struct cpu *cpu);
+
+/* Recompute mode, cpl and the current TLB set after segments, CRs, EFER or RFLAGS changed. */
+void cpu_update_mode(struct cpu *cpu);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * Guest memory as instructions see it.
+ *
+ * Three layers. `mem_*` take a segment and an offset, do segmentation and then `lin_*`, which take a
+ * linear address, go through the TLB and raise page faults with the current privilege. `sys_*` are
+ * implicit supervisor accesses (descriptor tables, TSS, stacks of a privilege change, SDM vol. 3
+ * §4.6.1). All raise the guest's exceptions by unwinding (exception.h) and serve MMIO (restart after
+ * user space's answer). Sizes are 1, 2, 4 or 8 bytes. Values are little-endian, zero-extended.
+ */
+#ifndef KVIK_ENGINE_X86_MEMORY_H
+#define KVIK_ENGINE_X86_MEMORY_H
+
+#include "engine/x86/cpu.h"
+#include "engine/x86/insn.h"
+
+/* The slow paths (memory.c): TLB fill, page crossing, MMIO, dirty log, code writes. */
+uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment);
+void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size,
+		    enum cpu_segment segment);
+/*
+ * Check and translate an access of `size` (1..64) bytes for reading and writing (is_write) or reading.
+ * Returns the host address when all bytes lie in one page of RAM that may be accessed directly;
+ * NULL when the access needs lin_read/lin_write or lin_copy_* instead (MMIO, page crossing, code or
+ * clean page): all of its page faults have been raised by then, as for a write when is_write.
+ * The pointer is good until the next access or the end of the instruction.
+ */
+void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
+		       enum cpu_segment segment);
+
+/* Copy any number of bytes up to 4,096 (FXSAVE, XSAVE, vectors); all or nothing as to faults. */
+void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
+		    enum cpu_segment segment);
+void lin_write_bytes(struct cpu *cpu, uint64_t gva, const void *buffer, unsigned size,
+		     enum cpu_segment segment);
+
+/* Implicit supervisor accesses, whatever the CPL. */
+uint64_t sys_read(struct cpu *cpu, uint64_t gva, unsigned size);
+void sys_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size);
+/* Raise the #PF that a write of these bytes would raise, write nothing. */
+void sys_check_write(struct cpu *cpu, uint64_t gva, unsigned size);
+
+/*
+ * Segmentation: the linear address of offset in segment for an access of `size` bytes; raises #GP(0),
+ * or #SS(0) for SS, on a limit, type, null or canonical violation (SDM vol. 3 §5.3, §5.5).
+ */
+uint64_t segment_linear_checked(struct cpu *cpu, enum cpu_segment segment, uint64_t offset,
+				unsigned size, bool is_write);
+
+static inline uint64_t segment_linear(struct cpu *cpu, enum cpu_segment segment, uint64_t offset,
+				      unsigned size, bool is_write)
+{
+	/* 64-bit mode: only FS and GS have bases, no limits; a non-canonical address misses the
+	 * TLB and is caught on its slow path. */
+	if ((cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
+		return segment >= CPU_FS ? offset + cpu->segment[segment].base : offset;
+	return segment_linear_checked(cpu, segment, offset, size, is_write);
+}
+
+static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)
+{
+	return &set->entries[(gva >> 12) & (TLB_ENTRIES - 1)];
+}
+
+static inline void *lin_pointer(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
+				enum cpu_segment segment)
+{
+	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+	uint64_t page = (gva + size - 1) & ~(uint64_t)0xfff;
+
+	if (__builtin_expect((is_write ? entry->tag_write : entry->tag_read) == page, 1))
+		return (void *)(uintptr_t)(gva + entry->addend);
+	return lin_pointer_slow(cpu, gva, size, is_write, segment);
+}
+
+static inline uint64_t load_host(const void *pointer, unsigned size)
+{
+	switch (size) {
+	case 1: return *(const volatile uint8_t *)pointer;
+	case 2: return *(const volatile uint16_t *)pointer;
+	case 4: return *(const volatile uint32_t *)pointer;
+	default: return *(const volatile uint64_t *)pointer;
+	}
+}
+
+static inline void store_host(void *pointer, uint64_t value, unsigned size)
+{
+	switch (size) {
+	case 1: *(volatile uint8_t *)pointer = value; break;
+	case 2: *(volatile uint16_t *)pointer = value; break;
+	case 4: *(volatile uint32_t *)pointer = value; break;
+	default: *(volatile uint64_t *)pointer = value; break;
+	}
+}
+
+static inline __attribute__((always_inline)) uint64_t
+lin_read(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment)
+{
+	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+
+	if (__builtin_expect(entry->tag_read == ((gva + size - 1) & ~(uint64_t)0xfff), 1))
+		return load_host((void *)(uintptr_t)(gva + entry->addend), size);
+	return lin_read_slow(cpu, gva, size, segment);
+}
+
+static inline __attribute__((always_inline)) void
+lin_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size, enum cpu_segment segment)
+{
+	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+
+	if (__builtin_expect(entry->tag_write == ((gva + size - 1) & ~(uint64_t)0xfff), 1))
+		store_host((void *)(uintptr_t)(gva + entry->addend), value, size);
+	else
+		lin_write_slow(cpu, gva, value, size, segment);
+}
+
+static inline __attribute__((always_inline)) uint64_t
+mem_read(struct cpu *cpu, enum cpu_segment segment, uint64_t offset, unsigned size)
+{
+	return lin_read(cpu, segment_linear(cpu, segment, offset, size, false), size, segment);
+}
+
+static inline __attribute__((always_inline)) void
+mem_write(struct cpu *cpu, enum cpu_segment segment, uint64_t offset, uint64_t value, unsigned size)
+{
+	lin_write(cpu, segment_linear(cpu, segment, offset, size, true), value, size, segment);
+}
+
+/*
+ * The offset (effective address before segmentation, truncated to the address size) of the
+ * instruction's memory operand.
+ */
+static inline __attribute__((always_inline)) uint64_t mem_offset(const struct cpu *cpu,
+								 const struct insn *insn)
+{
+	uint64_t offset = (uint64_t)(int64_t)insn->displacement;
+
+	if (insn->base == INSN_BASE_RIP)
+		offset += cpu->next_rip;
+	else if (insn->base != INSN_REGISTER_NONE)
+		offset += cpu->gpr[insn->base];
+	if (insn->index != INSN_REGISTER_NONE)
+		offset += cpu->gpr[insn->index] << insn->scale;
+	if (insn->address_size == 8)
+		return offset;
+	return insn->address_size == 4 ? (uint32_t)offset : (uint16_t)offset;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * The contract: the KVM API as one interface with two implementations.
+ *
+ * Everything above this header (machine, device, cli) runs virtual CPUs through it and cannot tell
+ * which implementation is below: Linux's /dev/kvm, or kvik's own engine in user space. Requests,
+ * structs and errno values are those of <linux/kvm.h> and Linux's Documentation/virt/kvm/api.rst,
+ * which is the specification of every request passed through here.
+ *
+ * Handles are file descriptors on both backends, as in Linux: a system handle creates VMs, a VM
+ * handle creates vCPUs, and a vCPU's `struct kvm_run` is mapped from its descriptor.
+ */
+#ifndef KVIK_KVM_KVM_H
+#define KVIK_KVM_KVM_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+/* One implementation of the contract. All functions may be called on any thread. */
+struct kvm_backend {
+	const char *name; /* "kvm" or "engine" */
+
+	/* Open the system handle: a descriptor, or -errno with `error` filled. */
+	int (*open)(struct error *error);
+
+	/*
+	 * Carry out one KVM request on a system, VM or vCPU descriptor. `argument` is what ioctl(2)
+	 * takes as third argument: a pointer or an integer. Returns the request's non-negative
+	 * result, or -errno.
+	 */
+	int (*ioctl)(int fd, unsigned long request, void *argument);
+
+	/* Close a descriptor that this backend made. Objects live until their last descriptor is
+	 * closed, as in Linux. */
+	int (*close)(int fd);
+
+	/*
+	 * Make a running KVM_RUN on `vcpu_fd` return with EINTR soon, or the next one at once.
+	 * `run` is that vCPU's mapped page, `thread` the thread that calls KVM_RUN.
+	 */
+	void (*kick)(int vcpu_fd, struct kvm_run *run, pthread_t thread);
+};
+
+extern const struct kvm_backend kvm_backend_linux;
+extern const struct kvm_backend kvm_backend_engine;
+
+/* An open system handle. */
+struct kvm_system {
+	const struct kvm_backend *backend;
+	int fd;
+	size_t vcpu_mmap_size; /* bytes, from KVM_GET_VCPU_MMAP_SIZE */
+};
+
+/* A virtual machine. */
+struct kvm_vm {
+	const struct kvm_system *system;
+	int fd;
+};
+
+/* A virtual CPU. KVM_RUN is called on one thread, the vCPU's own. */
+struct kvm_vcpu {
+	const struct kvm_system *system;
+	int fd;
+	unsigned id;         /* the id given at creation; also the initial APIC id */
+	struct kvm_run *run; /* the mapped page(s), vcpu_mmap_size bytes */
+};
+
+/*
+ * Open `backend` and check that it speaks API version 12. Returns 0, or -errno with `error` filled.
+ * The caller closes it with kvm_system_close after all its VMs.
+ */
+int kvm_system_open(struct kvm_system *system, const struct kvm_backend *backend,
+		    struct error *error);
+void kvm_system_close(struct kvm_system *system);
+
+int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct error *error);
+void kvm_vm_close(struct kvm_vm *vm);
+
+int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
+		    struct error *error);
+void kvm_vcpu_close(struct kvm_vcpu *vcpu);
+
+/* One request: a non-negative result or -errno, never with errno set instead. */
+int kvm_system_ioctl(const struct kvm_system *system, unsigned long request, void *argument);
+int kvm_vm_ioctl(const struct kvm_vm *vm, unsigned long request, void *argument);
+int kvm_vcpu_ioctl(const struct kvm_vcpu *vcpu, unsigned long request, void *argument);
+
+/* KVM_CHECK_EXTENSION on a system handle; 0 when the capability is missing. */
+int kvm_check_extension(const struct kvm_system *system, int capability);
+
+/* See kvm_backend.kick. */
+void kvm_vcpu_kick(const struct kvm_vcpu *vcpu, pthread_t thread);
+
+#endif
