@@ -1,0 +1,49 @@
+# A short front end to meson and ninja: the commands that a person types. Every target first lets
+# tools/setup install the Debian packages that it needs and that are missing.
+
+BUILD   ?= build
+SECONDS ?= 60
+NINJA    = ninja -C $(BUILD)
+MEMORY  ?= 1G
+CPUS    ?= 1
+
+all: $(BUILD)/build.ninja
+	@$(NINJA)
+
+$(BUILD)/build.ninja:
+	@tools/setup build
+	@meson setup $(BUILD)
+
+# Boots Debian's cloud kernel with a busybox initramfs to a shell on this terminal.
+run: all
+	@kernel=$$(tools/guest-image kernel) && initrd=$$(tools/guest-image initramfs) && \
+	exec $(BUILD)/src/cli/kvik run --kernel "$$kernel" --initrd "$$initrd" \
+		--append "console=ttyS0" --memory $(MEMORY) --cpus $(CPUS) $(ARGS)
+
+# Everything that has to hold before a change lands; ends with the counts.
+check:
+	@tools/setup build check
+	@tools/check
+
+bench: all
+	@tools/setup build bench
+	@bench/run --kvik $(BUILD)/src/cli/kvik
+
+# Each fuzz target in turn for SECONDS seconds; FUZZ=name for one of them.
+fuzz:
+	@tools/setup build check
+	@tools/fuzz --seconds $(SECONDS) $(FUZZ)
+
+clean:
+	rm -rf build build-*
+
+help:
+	@echo 'make          build kvik into $(BUILD)/src/cli/kvik'
+	@echo 'make run      build, fetch a Linux kernel, boot it to a shell here'
+	@echo '              (MEMORY=1G CPUS=1 ARGS="further kvik options"; ^A x quits)'
+	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
+	@echo 'make bench    measure the engine against QEMU TCG'
+	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
+	@echo 'make clean    remove what was built'
+
+.PHONY: all run check bench fuzz clean help
