@@ -149,6 +149,9 @@ struct cpu_platform {
 	/* Bytes with such a bit were written: every CPU of the VM drops its blocks there. Called
 	 * inside an exclusive section or by the only CPU. */
 	void (*code_written)(void *context, uint64_t gpa, unsigned size);
+	/* The page at gpa gets its first decoded code: calls code_page_protected for every CPU of
+	 * the VM. Called inside an exclusive section. */
+	void (*code_protect)(void *context, uint64_t gpa);
 
 	/* Hypercall VMCALL/VMMCALL: the value for RAX. */
 	uint64_t (*hypercall)(void *context, uint64_t number, const uint64_t arguments[4]);
@@ -159,6 +162,7 @@ struct cpu {
 	uint64_t gpr[CPU_REGISTERS];
 	uint64_t rip;      /* of the current instruction while one executes */
 	uint64_t next_rip; /* what rip becomes when it completes; branches assign it */
+	uint64_t zero;     /* always 0: the base or index that a memory operand does not have */
 	uint64_t rflags;   /* always exact, bit 1 set */
 	_Atomic uint32_t requests; /* enum cpu_request */
 	uint32_t mode;     /* enum cpu_mode; kept by cpu_update_mode */
@@ -166,6 +170,7 @@ struct cpu {
 	bool halted;       /* HLT, until an event */
 	uint8_t interrupt_shadow; /* 0, KVM_X86_SHADOW_INT_STI or KVM_X86_SHADOW_INT_MOV_SS */
 	bool nmi_blocked;  /* from NMI delivery to IRET */
+	bool exclusive;    /* inside cpu_exclusive_begin/end; an unwind ends it */
 	struct tlb_set *tlb; /* the set for the current privilege: &tlb_sets[...] */
 	const struct insn *insn; /* the instruction being executed, NULL between instructions */
 
@@ -221,6 +226,13 @@ static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 {
 	__atomic_fetch_or(&cpu->requests, requests, __ATOMIC_SEQ_CST);
 }
+
+/*
+ * Run alone, see cpu_platform.exclusive_begin; may nest (returns false, and then the caller does
+ * not end it). Translations may have changed meanwhile: get host pointers after it, not before.
+ */
+bool cpu_exclusive_begin(struct cpu *cpu);
+void cpu_exclusive_end(struct cpu *cpu);
 
 /*
  * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its caches.

@@ -23,8 +23,9 @@ struct insn;
  */
 typedef void insn_handler(struct cpu *cpu, const struct insn *insn);
 
-#define INSN_REGISTER_NONE 0xff
-#define INSN_BASE_RIP      0xfe
+/* Indexes past the general registers in struct cpu, so that mem_offset adds without a branch. */
+#define INSN_BASE_RIP      17 /* cpu->next_rip */
+#define INSN_REGISTER_NONE 18 /* cpu->zero */
 
 enum insn_operand {
 	INSN_OPERAND_NONE,
@@ -52,13 +53,13 @@ enum insn_prefix {
 
 struct insn {
 	insn_handler *execute;
+	insn_handler *execute_flagless; /* replaces execute where the flags written are dead; or NULL */
 	int64_t immediate;     /* sign-extended as the instruction does */
 	void *thunk;           /* code for the host's FPU, see thunk.h; NULL otherwise */
 	int64_t displacement;  /* of the memory operand; 64 bits for MOV moffs */
 	uint16_t immediate2;   /* far selector; ENTER's nesting level; second immediate byte */
 	uint16_t mnemonic;     /* ZydisMnemonic */
 	uint8_t length;        /* bytes */
-	uint8_t offset;        /* unused by handlers; free for the block cache */
 	uint8_t operand_size;  /* bytes of the operation: 1, 2, 4, 8 (general instructions) */
 	uint8_t address_size;  /* bytes: 2, 4, 8 */
 	uint8_t stack_width;   /* bytes moved by one push or pop: 2, 4, 8 */
@@ -67,7 +68,7 @@ struct insn {
 	uint8_t base, index;   /* general register number, INSN_REGISTER_NONE, INSN_BASE_RIP */
 	uint8_t scale;         /* shift: 0..3 */
 	uint8_t memory_size;   /* bytes of the memory operand, 0 when none or > 255 */
-	uint8_t flags_live;    /* INSN_FLAGS_*: whether the arithmetic flags it writes are read later */
+	uint8_t flags_live;    /* whether the arithmetic flags it writes may be read later */
 	uint8_t kind[INSN_OPERANDS]; /* enum insn_operand, the visible operands in Intel order */
 	uint8_t reg[INSN_OPERANDS];  /* by kind */
 	uint8_t ends_block;    /* the block ends after it: branches, mode changes, serialization */

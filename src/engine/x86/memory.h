@@ -33,6 +33,12 @@ void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 void lin_write_bytes(struct cpu *cpu, uint64_t gva, const void *buffer, unsigned size,
 		     enum cpu_segment segment);
 
+/*
+ * The code at gva (to the end of its page): its host address and in *gpa its guest-physical one.
+ * Raises #PF (fetch) and, for a non-canonical gva, #GP. NULL when it is not memory.
+ */
+const uint8_t *lin_fetch_pointer(struct cpu *cpu, uint64_t gva, uint64_t *gpa);
+
 /* Implicit supervisor accesses, whatever the CPL. */
 uint64_t sys_read(struct cpu *cpu, uint64_t gva, unsigned size);
 void sys_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size);
@@ -132,14 +138,10 @@ mem_write(struct cpu *cpu, enum cpu_segment segment, uint64_t offset, uint64_t v
 static inline __attribute__((always_inline)) uint64_t mem_offset(const struct cpu *cpu,
 								 const struct insn *insn)
 {
-	uint64_t offset = (uint64_t)(int64_t)insn->displacement;
+	const uint64_t *registers = cpu->gpr; /* and rip, next_rip, zero: see INSN_BASE_RIP */
+	uint64_t offset = (uint64_t)insn->displacement + registers[insn->base] +
+			  (registers[insn->index] << insn->scale);
 
-	if (insn->base == INSN_BASE_RIP)
-		offset += cpu->next_rip;
-	else if (insn->base != INSN_REGISTER_NONE)
-		offset += cpu->gpr[insn->base];
-	if (insn->index != INSN_REGISTER_NONE)
-		offset += cpu->gpr[insn->index] << insn->scale;
 	if (insn->address_size == 8)
 		return offset;
 	return insn->address_size == 4 ? (uint32_t)offset : (uint16_t)offset;
