@@ -83,9 +83,14 @@ struct cpu_io {
 	} fragments[16];
 	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
 	bool pio_pending;  /* run->io of the last exit awaits its answer */
+	bool is_delivery;  /* the exit was on the way of an event's delivery, not an instruction's */
+	uint64_t linear_rip; /* where the CPU was: the answer is void when user space moved it */
 };
 
+#define CPU_FEATURE_WORDS 11
+
 struct cpu;
+struct cpu_msrs;
 struct insn;
 struct block_cache;
 
@@ -171,6 +176,7 @@ struct cpu {
 	uint8_t interrupt_shadow; /* 0, KVM_X86_SHADOW_INT_STI or KVM_X86_SHADOW_INT_MOV_SS */
 	bool nmi_blocked;  /* from NMI delivery to IRET */
 	bool exclusive;    /* inside cpu_exclusive_begin/end; an unwind ends it */
+	bool interrupt_waiting; /* look for an interrupt as soon as RFLAGS.IF allows one */
 	struct tlb_set *tlb; /* the set for the current privilege: &tlb_sets[...] */
 	const struct insn *insn; /* the instruction being executed, NULL between instructions */
 
@@ -190,12 +196,17 @@ struct cpu {
 	uint64_t pat, misc_enable, tsc_adjust, tsc_offset, debugctl, spec_ctrl, xss;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_var[16], mcg_status;
 	uint64_t smbase;
+	struct cpu_msrs *msrs; /* the rest: msr.c; owned */
 
 	/* -- events -- */
 	struct cpu_event exception; /* raised by an instruction, or injected (KVM_SET_VCPU_EVENTS) */
 	struct cpu_event interrupt; /* acknowledged or injected (KVM_INTERRUPT), not yet delivered */
 	bool nmi_pending;
 	bool single_step_pending; /* RFLAGS.TF was set when the instruction began */
+	uint8_t delivering;       /* the class of the event under delivery: exception.c */
+	uint8_t data_breakpoints; /* DR7 watches data: the TLB must ask debug_page_watched */
+	uint64_t debug_pending;   /* DR6 bits of traps that the current instruction met */
+	uint64_t shadow_rip;      /* the instruction that interrupt_shadow covers */
 	struct cpu_io io;
 
 	/* -- execution -- */
@@ -211,6 +222,8 @@ struct cpu {
 	/* -- configuration -- */
 	struct kvm_cpuid_entry2 *cpuid; /* owned; KVM_SET_CPUID2 */
 	unsigned cpuid_count;
+	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: cpuid.h */
+	bool is_amd;                          /* vendor AMD or Hygon: SYSCALL, SYSENTER, ... differ */
 	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
 	uint64_t guest_debug_dr[8];

@@ -1,0 +1,25 @@
+/*
+ * Control registers with the rules that bind them (Intel SDM vol. 3 §2.5, §4.1, §9.8.5), for the
+ * instructions and for KVM_SET_SREGS.
+ */
+#ifndef KVIK_ENGINE_X86_CONTROL_H
+#define KVIK_ENGINE_X86_CONTROL_H
+
+#include "engine/x86/cpu.h"
+
+/* CR4 bits that this CPU's guest may set, and EFER bits. */
+uint64_t control_cr4_allowed(const struct cpu *cpu);
+uint64_t control_efer_allowed(const struct cpu *cpu);
+
+/*
+ * Whether a whole set is one that the architecture allows: what KVM_SET_SREGS checks first
+ * (kvm_is_valid_sregs). The caller then assigns the fields and calls cpu_update_mode and
+ * control_changed.
+ */
+bool control_is_valid(const struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4,
+		      uint64_t efer);
+
+/* Control registers were assigned from outside: drop cached translations, reload the PDPTRs. */
+void control_changed(struct cpu *cpu);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * Segmentation, protection and system state: what the files of the CPU's system level share, and
+ * what other instruction files need of them.
+ *
+ * The rule of exception.h shapes every function here: checks and loads first, into local copies;
+ * the CPU's state changes after the last thing that can raise.
+ */
+#ifndef KVIK_ENGINE_X86_SYSTEM_H
+#define KVIK_ENGINE_X86_SYSTEM_H
+
+#include "engine/x86/cpu.h"
+#include "engine/x86/exception.h"
+#include "engine/x86/insn.h"
+
+/* RFLAGS (SDM vol. 1 §3.4.3). */
+#define RFLAGS_CF   (1ull << 0)
+#define RFLAGS_ONE  (1ull << 1)
+#define RFLAGS_PF   (1ull << 2)
+#define RFLAGS_AF   (1ull << 4)
+#define RFLAGS_ZF   (1ull << 6)
+#define RFLAGS_SF   (1ull << 7)
+#define RFLAGS_TF   (1ull << 8)
+#define RFLAGS_IF   (1ull << 9)
+#define RFLAGS_DF   (1ull << 10)
+#define RFLAGS_OF   (1ull << 11)
+#define RFLAGS_IOPL (3ull << 12)
+#define RFLAGS_NT   (1ull << 14)
+#define RFLAGS_RF   (1ull << 16)
+#define RFLAGS_VM   (1ull << 17)
+#define RFLAGS_AC   (1ull << 18)
+#define RFLAGS_VIF  (1ull << 19)
+#define RFLAGS_VIP  (1ull << 20)
+#define RFLAGS_ID   (1ull << 21)
+#define RFLAGS_ALL  0x3f7fd7ull
+
+/* CR0, CR4, EFER (SDM vol. 3 §2.5, table 2-2 of vol. 4). */
+#define CR0_PE (1ull << 0)
+#define CR0_MP (1ull << 1)
+#define CR0_EM (1ull << 2)
+#define CR0_TS (1ull << 3)
+#define CR0_ET (1ull << 4)
+#define CR0_NE (1ull << 5)
+#define CR0_WP (1ull << 16)
+#define CR0_AM (1ull << 18)
+#define CR0_NW (1ull << 29)
+#define CR0_CD (1ull << 30)
+#define CR0_PG (1ull << 31)
+
+#define CR4_VME        (1ull << 0)
+#define CR4_PVI        (1ull << 1)
+#define CR4_TSD        (1ull << 2)
+#define CR4_DE         (1ull << 3)
+#define CR4_PSE        (1ull << 4)
+#define CR4_PAE        (1ull << 5)
+#define CR4_MCE        (1ull << 6)
+#define CR4_PGE        (1ull << 7)
+#define CR4_PCE        (1ull << 8)
+#define CR4_OSFXSR     (1ull << 9)
+#define CR4_OSXMMEXCPT (1ull << 10)
+#define CR4_UMIP       (1ull << 11)
+#define CR4_FSGSBASE   (1ull << 16)
+#define CR4_PCIDE      (1ull << 17)
+#define CR4_OSXSAVE    (1ull << 18)
+#define CR4_SMEP       (1ull << 20)
+#define CR4_SMAP       (1ull << 21)
+
+#define EFER_SCE   (1ull << 0)
+#define EFER_LME   (1ull << 8)
+#define EFER_LMA   (1ull << 10)
+#define EFER_NX    (1ull << 11)
+#define EFER_FFXSR (1ull << 14)
+
+/* DR6 and DR7 (SDM vol. 3 §17.2). */
+#define DR6_BD    (1ull << 13)
+#define DR6_BS    (1ull << 14)
+#define DR6_BT    (1ull << 15)
+#define DR6_FIXED 0xffff0ff0ull /* bits that read as 1 */
+#define DR7_FIXED (1ull << 10)
+#define DR7_GD    (1ull << 13)
+
+/*
+ * Instructions whose mnemonic another chapter shares: MOV to and from segment, control and debug
+ * registers; PUSH and POP of segment registers; far JMP, CALL and RET. The handler (and ends_block
+ * set in *insn) when `decoded` is such a form, NULL when it is not. The binders of MOV, PUSH, POP,
+ * JMP, CALL and RET ask this first.
+ */
+insn_handler *system_bind(struct insn *insn, const struct decoded *decoded);
+
+/*
+ * Set the RFLAGS bits in `mask` to those of `value`, with every consequence: TLB set (AC), mode
+ * (VM), and the end of the block where TF is set or an interrupt waits for IF. For POPF and its like.
+ */
+void cpu_write_rflags(struct cpu *cpu, uint64_t value, uint64_t mask);
+
+/* Interrupts stay off until the instruction after the next one (STI, MOV SS, POP SS). */
+static inline void cpu_set_interrupt_shadow(struct cpu *cpu, uint8_t shadow)
+{
+	cpu->interrupt_shadow = shadow;
+	cpu->shadow_rip = cpu->next_rip;
+}
+
+/* -- segment.c -- */
+
+/* Whether an access of `size` bytes at offset is within limit, type and rights of the segment. */
+bool segment_allows(const struct kvm_segment *segment, uint64_t offset, unsigned size,
+		    bool is_write);
+/* The descriptor that selector names: false when the selector is null or beyond its table. */
+bool descriptor_read(struct cpu *cpu, uint16_t selector, uint64_t *descriptor);
+/* Bytes 8..15 of a 16-byte system descriptor (IA-32e mode). Raises #GP(selector) beyond the table. */
+uint64_t descriptor_read_high(struct cpu *cpu, uint16_t selector);
+void descriptor_unpack(struct kvm_segment *segment, uint16_t selector, uint64_t descriptor);
+void descriptor_set_accessed(struct cpu *cpu, uint16_t selector, uint64_t descriptor);
+void descriptor_set_busy(struct cpu *cpu, uint16_t selector, bool busy);
+
+/* What real and virtual-8086 mode make of a selector: base = 16 * selector. */
+void segment_load_real(struct kvm_segment *segment, uint16_t selector);
+void segment_load_vm86(struct kvm_segment *segment, uint16_t selector);
+void segment_make_null(struct kvm_segment *segment, uint16_t selector);
+/*
+ * The segment that `selector` would give a data segment register or SS at privilege `cpl`, after all
+ * checks; accessed bit set. Faults: `vector` (#GP or #TS), #NP, #SS with the selector and `external`
+ * (bit 0 of the error code).
+ */
+void segment_resolve_data(struct cpu *cpu, uint16_t selector, unsigned cpl, enum exception vector,
+			  uint32_t external, struct kvm_segment *segment);
+void segment_resolve_stack(struct cpu *cpu, uint16_t selector, unsigned cpl, enum exception vector,
+			   uint32_t external, struct kvm_segment *segment);
+/* Load a segment register other than CS, in any mode, as MOV and POP do. */
+void segment_load(struct cpu *cpu, enum cpu_segment segment, uint16_t selector);
+
+static inline bool segment_is_null(uint16_t selector)
+{
+	return (selector & 0xfffc) == 0;
+}
+
+/* -- debug.c -- */
+
+/* Whether something has to be looked at before and after every instruction. */
+bool debug_is_stepping(const struct cpu *cpu);
+/* DR7, RFLAGS.TF or guest debugging changed. */
+void debug_update(struct cpu *cpu);
+/* Data breakpoints (cpu->data_breakpoints): whether a TLB entry for gva's page must not exist ... */
+bool debug_page_watched(const struct cpu *cpu, uint64_t gva);
+/* ... and the check that each access to such a page makes on its slow path. */
+void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write);
+void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size);
+/* Raise #DB with these DR6 bits; BS, BT, BD and B0-B3 are merged, or go to user space's debugger. */
+_Noreturn void debug_raise(struct cpu *cpu, uint64_t dr6);
+
+/* -- cpu state -- */
+
+static inline bool cpu_is_long(const struct cpu *cpu)
+{
+	return cpu->mode & CPU_MODE_LONG;
+}
+
+static inline bool cpu_is_64(const struct cpu *cpu)
+{
+	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
+}
+
+static inline unsigned cpu_iopl(const struct cpu *cpu)
+{
+	return (cpu->rflags >> 12) & 3;
+}
+
+/* 48-bit linear addresses: bits 63..47 all equal. */
+static inline bool cpu_is_canonical(uint64_t gva)
+{
+	return (uint64_t)((int64_t)(gva << 16) >> 16) == gva;
+}
+
+/* The linear address of the current instruction. */
+static inline uint64_t cpu_linear_rip(const struct cpu *cpu)
+{
+	if (cpu_is_64(cpu))
+		return cpu->rip;
+	return (uint32_t)(cpu->segment[CPU_CS].base + cpu->rip);
+}
+
+#endif
