@@ -5,10 +5,14 @@
  * guest's state lives in the host's registers from its first use until something else may touch
  * them: `live` says where it is. All files of src/engine/x86 are built with -mgeneral-regs-only;
  * whatever calls out of them (platform functions, libc) first calls fpu_leave.
+ *
+ * Only the thread inside cpu_run has live state; every function below but enter and leave is for
+ * the CPU's own thread or for a CPU that is outside cpu_run.
  */
 #ifndef KVIK_ENGINE_X86_FPU_H
 #define KVIK_ENGINE_X86_FPU_H
 
+#include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,16 +20,53 @@ struct cpu;
 
 #define FPU_AREA_SIZE 4096 /* bytes; the standard XSAVE layout up to AVX-512 needs 2,696 */
 
+/* State components by their bit in XCR0 (Intel SDM vol. 1 §13.1). */
+enum fpu_component {
+	FPU_X87 = 1 << 0,
+	FPU_SSE = 1 << 1,
+	FPU_AVX = 1 << 2,
+	FPU_OPMASK = 1 << 5,
+	FPU_ZMM_HI256 = 1 << 6,
+	FPU_HI16_ZMM = 1 << 7,
+	FPU_AVX512 = FPU_OPMASK | FPU_ZMM_HI256 | FPU_HI16_ZMM,
+};
+
+#define FPU_COMPONENTS 8 /* bits of enum fpu_component that may be set: 0..7 */
+
 struct fpu {
 	uint8_t *area; /* XSAVE image, standard (non-compacted) form, 64-byte aligned, owned */
 	bool live;     /* the state is in the host's registers, `area` is stale */
-	uint8_t *host_area; /* scratch for what the host had in XCR0 components; owned */
+	uint8_t *scratch; /* bounce buffer for operands and images, FPU_AREA_SIZE bytes; owned */
+	/* The last x87 instruction and its operand (SDM vol. 1 §8.1.8): the host's own registers
+	 * for these hold addresses of thunks, so `area` holds nonsense in their place. */
+	uint64_t fip, fdp;
+	uint16_t fop; /* 11 bits */
+	/* What the host had in the control registers when the guest's state came in. */
+	uint16_t host_control;
+	uint32_t host_mxcsr;
 };
+
+/* Where a component is in the standard-form image, as CPUID leaf 0xD of the host says. */
+struct fpu_layout {
+	uint64_t components; /* enum fpu_component: what a guest's XCR0 may enable on this host */
+	uint32_t mxcsr_mask; /* MXCSR bits that may be set */
+	uint16_t offset[FPU_COMPONENTS], size[FPU_COMPONENTS]; /* bytes; of components 2 and up */
+	bool aligned[FPU_COMPONENTS]; /* starts at a multiple of 64 in the compacted form */
+};
+
+/* Valid after the first fpu_create of the process. */
+extern struct fpu_layout fpu_layout;
+
+/* Allocate the state, in its reset form. 0, -ENOMEM, or -ENOTSUP on a host without XSAVE. */
+int fpu_create(struct cpu *cpu);
+void fpu_destroy(struct cpu *cpu);
+/* Initial state (as after FNINIT, MXCSR 0x1f80, all registers zero); not for INIT. */
+void fpu_reset(struct cpu *cpu);
 
 /* Bring the guest's state into the host's registers. */
 void fpu_enter_slow(struct cpu *cpu);
 /* Save the guest's state to fpu.area and leave the host's registers in the ABI's initial state
- * (MXCSR default, x87 empty). */
+ * (upper halves zero, MXCSR and the x87 control word as they were found, x87 empty). */
 void fpu_leave_slow(struct cpu *cpu);
 
 #define fpu_enter(cpu)                                                                             \
@@ -38,5 +79,25 @@ void fpu_leave_slow(struct cpu *cpu);
 		if ((cpu)->fpu.live)                                                               \
 			fpu_leave_slow(cpu);                                                       \
 	} while (0)
+
+/* KVM_GET_FPU, KVM_SET_FPU (api.rst 4.22, 4.23). As Linux's, both leave MXCSR alone. */
+void fpu_get_kvm(struct cpu *cpu, struct kvm_fpu *kvm);
+void fpu_set_kvm(struct cpu *cpu, const struct kvm_fpu *kvm);
+
+/*
+ * KVM_GET_XSAVE, KVM_GET_XSAVE2, KVM_SET_XSAVE (api.rst 4.42, 4.43): the 4,096 bytes of struct
+ * kvm_xsave. Set: 0, or -EINVAL for components that the guest's XCR0 could not enable, a bad
+ * header or reserved MXCSR bits.
+ */
+void fpu_get_xsave(struct cpu *cpu, void *region);
+int fpu_set_xsave(struct cpu *cpu, const void *region);
+
+/*
+ * XSETBV and KVM_SET_XCRS: whether XCR0 may take this value (SDM vol. 1 §13.3), given the guest's
+ * CPUID leaf 0xD (any that the host can do, when the guest has no CPUID at all).
+ */
+bool fpu_xcr0_valid(const struct cpu *cpu, uint64_t value);
+/* The components that the guest's CPUID leaf 0xD lists and the host has. */
+uint64_t fpu_guest_components(const struct cpu *cpu);
 
 #endif

@@ -1,0 +1,66 @@
+/*
+ * Copying and clearing memory without the C library.
+ *
+ * memcpy and its kin use vector registers, which may hold the guest's state in this room (fpu.h).
+ * Compilers also turn plain loops into calls of them, hence the string instructions.
+ */
+#ifndef KVIK_ENGINE_X86_BYTES_H
+#define KVIK_ENGINE_X86_BYTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+static inline void bytes_copy(void *to, const void *from, size_t size)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+static inline void bytes_zero(void *to, size_t size)
+{
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
+}
+
+static inline bool bytes_equal(const void *a, const void *b, size_t size)
+{
+	const uint8_t *x = a, *y = b;
+
+	while (size > 0 && *x == *y) {
+		x++;
+		y++;
+		size--;
+	}
+	return size == 0;
+}
+
+static inline uint16_t bytes_load16(const void *from)
+{
+	return *(const volatile uint16_t *)from;
+}
+
+static inline uint32_t bytes_load32(const void *from)
+{
+	return *(const volatile uint32_t *)from;
+}
+
+static inline uint64_t bytes_load64(const void *from)
+{
+	return *(const volatile uint64_t *)from;
+}
+
+static inline void bytes_store16(void *to, uint16_t value)
+{
+	*(volatile uint16_t *)to = value;
+}
+
+static inline void bytes_store32(void *to, uint32_t value)
+{
+	*(volatile uint32_t *)to = value;
+}
+
+static inline void bytes_store64(void *to, uint64_t value)
+{
+	*(volatile uint64_t *)to = value;
+}
+
+#endif
