@@ -13,6 +13,7 @@
 
 #include <linux/kvm.h>
 #include <setjmp.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -237,7 +238,7 @@ struct cpu {
 /* Ask a CPU for something. Any thread. */
 static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 {
-	__atomic_fetch_or(&cpu->requests, requests, __ATOMIC_SEQ_CST);
+	atomic_fetch_or(&cpu->requests, requests);
 }
 
 /*
