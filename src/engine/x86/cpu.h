@@ -77,10 +77,11 @@ struct cpu_io {
 	unsigned done;   /* number of completed fragments */
 	unsigned cursor; /* number met so far in the present execution of the instruction */
 	struct {
-		uint64_t gpa;
+		uint64_t gpa; /* or the port */
 		uint8_t data[8];
 		uint8_t size; /* bytes */
 		bool is_write;
+		bool is_port;
 	} fragments[16];
 	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
 	bool pio_pending;  /* run->io of the last exit awaits its answer */

@@ -33,11 +33,8 @@ void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 void lin_write_bytes(struct cpu *cpu, uint64_t gva, const void *buffer, unsigned size,
 		     enum cpu_segment segment);
 
-/*
- * The code at gva (to the end of its page): its host address and in *gpa its guest-physical one.
- * Raises #PF (fetch) and, for a non-canonical gva, #GP. NULL when it is not memory.
- */
-const uint8_t *lin_fetch_pointer(struct cpu *cpu, uint64_t gva, uint64_t *gpa);
+/* Instruction fetch: see lin_fetch_pointer. */
+const uint8_t *lin_fetch_slow(struct cpu *cpu, uint64_t gva, uint64_t *gpa);
 
 /* Implicit supervisor accesses, whatever the CPL. */
 uint64_t sys_read(struct cpu *cpu, uint64_t gva, unsigned size);
@@ -129,6 +126,23 @@ static inline __attribute__((always_inline)) void
 mem_write(struct cpu *cpu, enum cpu_segment segment, uint64_t offset, uint64_t value, unsigned size)
 {
 	lin_write(cpu, segment_linear(cpu, segment, offset, size, true), value, size, segment);
+}
+
+/*
+ * The host address of the instruction byte at gva, good for the rest of its page, and its
+ * guest-physical address in *gpa. NULL when the page is not memory. Raises #PF as a fetch, or #GP(0)
+ * for a non-canonical address (in 64-bit mode).
+ */
+static inline const uint8_t *lin_fetch_pointer(struct cpu *cpu, uint64_t gva, uint64_t *gpa)
+{
+	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+
+	if (__builtin_expect(entry->tag_execute == (gva & ~(uint64_t)0xfff), 1)) {
+		*gpa = (cpu->tlb->gpa[entry - cpu->tlb->entries] & ~(uint64_t)TLB_PAGE_FLAGS) |
+		       (gva & 0xfff);
+		return (const uint8_t *)(uintptr_t)(gva + entry->addend);
+	}
+	return lin_fetch_slow(cpu, gva, gpa);
 }
 
 /*

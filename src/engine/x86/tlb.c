@@ -1,0 +1,320 @@
+/*
+ * TLB contexts, filling and flushing (tlb.h; Intel SDM vol. 3 §4.10).
+ *
+ * Guests flush often (each CR3 load without PCID, each munmap), so flushes walk the bitmaps of used
+ * entries. INVLPG of any address inside a large page must drop all of that page: its translations
+ * are cached by 4 KiB here, so entries of large pages are marked, and two small filters say whether
+ * searching for them is worthwhile at all.
+ */
+#include "engine/x86/tlb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/x86/system.h"
+
+#define PAGE_MASK    (~(uint64_t)0xfff)
+#define WORDS        (TLB_ENTRIES / 64)
+#define PCID_MASK    0xfff
+
+/* The largest INVLPG granules are 4 MiB (32-bit paging; covers 2 MiB) and 1 GiB. */
+#define LARGE_SHIFT 22
+#define HUGE_SHIFT  30
+
+/* What cpu->tlb points at while every access's alignment is checked. Never written. */
+static const struct tlb_set empty_set = {
+	.entries = {[0 ... TLB_ENTRIES - 1] = {TLB_TAG_NONE, TLB_TAG_NONE, TLB_TAG_NONE, 0}},
+};
+
+static uint64_t filter_bit(uint64_t gva, unsigned shift)
+{
+	return 1ull << ((gva >> shift) & 63);
+}
+
+static struct tlb_set *context_sets(const struct tlb *tlb, unsigned context)
+{
+	return tlb->contexts + context * TLB_PRIVILEGES;
+}
+
+static void entry_clear(struct tlb_entry *entry)
+{
+	entry->tag_read = TLB_TAG_NONE;
+	entry->tag_write = TLB_TAG_NONE;
+	entry->tag_execute = TLB_TAG_NONE;
+}
+
+static bool entry_holds(const struct tlb_entry *entry, uint64_t page)
+{
+	return entry->tag_read == page || entry->tag_execute == page || entry->tag_write == page;
+}
+
+static void set_drop(struct tlb_set *set, unsigned index)
+{
+	entry_clear(&set->entries[index]);
+	set->used_global[index / 64] &= ~(1ull << index % 64);
+	set->used_local[index / 64] &= ~(1ull << index % 64);
+}
+
+static void set_init(struct tlb_set *set)
+{
+	for (unsigned i = 0; i < TLB_ENTRIES; i++)
+		entry_clear(&set->entries[i]);
+	for (unsigned i = 0; i < WORDS; i++)
+		set->used_global[i] = set->used_local[i] = 0;
+	set->large_filter = set->huge_filter = 0;
+}
+
+static void set_clear_used(struct tlb_set *set, uint64_t *used)
+{
+	for (unsigned word = 0; word < WORDS; word++) {
+		uint64_t bits = used[word];
+
+		used[word] = 0;
+		for (; bits; bits &= bits - 1)
+			entry_clear(&set->entries[word * 64 + __builtin_ctzll(bits)]);
+	}
+}
+
+static void context_flush_nonglobal(struct tlb *tlb, unsigned context)
+{
+	struct tlb_set *sets = context_sets(tlb, context);
+
+	for (unsigned i = 0; i < TLB_PRIVILEGES; i++)
+		set_clear_used(&sets[i], sets[i].used_local);
+}
+
+static void context_flush(struct tlb *tlb, unsigned context)
+{
+	struct tlb_set *sets = context_sets(tlb, context);
+
+	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
+		set_clear_used(&sets[i], sets[i].used_local);
+		set_clear_used(&sets[i], sets[i].used_global);
+		sets[i].large_filter = sets[i].huge_filter = 0;
+	}
+}
+
+/* Drop the entries of large (huge) pages in gva's region of 4 MiB (1 GiB). */
+static void set_drop_large(struct tlb_set *set, uint64_t gva, unsigned shift, unsigned flag)
+{
+	for (unsigned word = 0; word < WORDS; word++) {
+		uint64_t bits = set->used_global[word] | set->used_local[word];
+
+		for (; bits; bits &= bits - 1) {
+			unsigned index = word * 64 + __builtin_ctzll(bits);
+			const struct tlb_entry *entry = &set->entries[index];
+			uint64_t page = entry->tag_read != TLB_TAG_NONE ? entry->tag_read :
+									  entry->tag_execute;
+
+			if ((set->gpa[index] & flag) && page >> shift == gva >> shift)
+				set_drop(set, index);
+		}
+	}
+}
+
+static void context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
+{
+	struct tlb_set *sets = context_sets(tlb, context);
+	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
+
+	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
+		struct tlb_set *set = &sets[i];
+
+		if (entry_holds(&set->entries[index], gva & PAGE_MASK))
+			set_drop(set, index);
+		if (set->large_filter & filter_bit(gva, LARGE_SHIFT))
+			set_drop_large(set, gva, LARGE_SHIFT, TLB_PAGE_LARGE);
+		if (set->huge_filter & filter_bit(gva, HUGE_SHIFT))
+			set_drop_large(set, gva, HUGE_SHIFT, TLB_PAGE_HUGE);
+	}
+}
+
+/* The context that holds `pcid`, or TLB_CONTEXTS. */
+static unsigned context_find(const struct tlb *tlb, uint16_t pcid)
+{
+	unsigned i;
+
+	for (i = 0; i < tlb->contexts_used; i++)
+		if (tlb->context[i].valid && tlb->context[i].pcid == pcid)
+			return i;
+	return TLB_CONTEXTS;
+}
+
+/* A context for a PCID that has none: a free one, a new one, or the one used longest ago. */
+static unsigned context_take(struct tlb *tlb)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < tlb->contexts_used; i++) {
+		if (!tlb->context[i].valid)
+			return i;
+		if (tlb->clock - tlb->context[i].last_used >
+		    tlb->clock - tlb->context[oldest].last_used)
+			oldest = i;
+	}
+	if (tlb->contexts_used < TLB_CONTEXTS) {
+		for (unsigned i = 0; i < TLB_PRIVILEGES; i++)
+			set_init(&context_sets(tlb, tlb->contexts_used)[i]);
+		return tlb->contexts_used++;
+	}
+	context_flush(tlb, oldest);
+	return oldest;
+}
+
+static void context_select(struct cpu *cpu, uint16_t pcid, bool keep)
+{
+	struct tlb *tlb = &cpu->tlb_sets;
+	unsigned context = context_find(tlb, pcid);
+
+	if (context == TLB_CONTEXTS)
+		context = context_take(tlb);
+	else if (!keep)
+		context_flush_nonglobal(tlb, context);
+	tlb->context[context].valid = true;
+	tlb->context[context].pcid = pcid;
+	tlb->context[context].last_used = ++tlb->clock;
+	tlb->current = context;
+	tlb->sets = context_sets(tlb, context);
+	tlb_update(cpu);
+}
+
+static uint16_t present_pcid(const struct cpu *cpu)
+{
+	return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & PCID_MASK : 0;
+}
+
+int tlb_create(struct cpu *cpu)
+{
+	struct tlb *tlb = &cpu->tlb_sets;
+
+	*tlb = (struct tlb){0};
+	/* Contexts that are never used stay untouched, so they cost address space only. */
+	tlb->contexts = aligned_alloc(64, sizeof(struct tlb_set) * TLB_CONTEXTS * TLB_PRIVILEGES);
+	if (!tlb->contexts)
+		return -ENOMEM;
+	context_select(cpu, 0, true);
+	return 0;
+}
+
+void tlb_destroy(struct cpu *cpu)
+{
+	free(cpu->tlb_sets.contexts);
+	cpu->tlb_sets = (struct tlb){0};
+	cpu->tlb = NULL;
+}
+
+enum tlb_privilege tlb_privilege(const struct cpu *cpu)
+{
+	if (cpu->cpl == 3)
+		return TLB_USER;
+	if ((cpu->cr4 & CR4_SMAP) && (cpu->rflags & RFLAGS_AC))
+		return TLB_SUPERVISOR_AC;
+	return TLB_SUPERVISOR;
+}
+
+void tlb_update(struct cpu *cpu)
+{
+	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC))
+		cpu->tlb = (struct tlb_set *)&empty_set;
+	else
+		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
+}
+
+void tlb_switch(struct cpu *cpu, bool keep)
+{
+	context_select(cpu, present_pcid(cpu), keep);
+}
+
+void tlb_flush_all(struct cpu *cpu)
+{
+	struct tlb *tlb = &cpu->tlb_sets;
+
+	for (unsigned i = 0; i < tlb->contexts_used; i++) {
+		if (!tlb->context[i].valid)
+			continue;
+		context_flush(tlb, i);
+		tlb->context[i].valid = i == tlb->current;
+	}
+	tlb->context[tlb->current].pcid = present_pcid(cpu);
+}
+
+void tlb_flush_nonglobal(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
+		context_flush_nonglobal(&cpu->tlb_sets, i);
+}
+
+/* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
+void tlb_flush_page(struct cpu *cpu, uint64_t gva)
+{
+	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
+		context_flush_page(&cpu->tlb_sets, i, gva);
+}
+
+void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
+{
+	unsigned context = context_find(&cpu->tlb_sets, pcid);
+
+	if (context != TLB_CONTEXTS)
+		context_flush_nonglobal(&cpu->tlb_sets, context);
+}
+
+void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
+{
+	unsigned context = context_find(&cpu->tlb_sets, pcid);
+
+	if (context != TLB_CONTEXTS)
+		context_flush_page(&cpu->tlb_sets, context, gva);
+}
+
+static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
+{
+	for (unsigned word = 0; word < WORDS; word++) {
+		uint64_t bits = set->used_global[word] | set->used_local[word];
+
+		for (; bits; bits &= bits - 1) {
+			unsigned index = word * 64 + __builtin_ctzll(bits);
+
+			if (gpa != TLB_ALL_PAGES && (set->gpa[index] & PAGE_MASK) != (gpa & PAGE_MASK))
+				continue;
+			set->entries[index].tag_write = TLB_TAG_NONE;
+			set->gpa[index] &= ~(uint64_t)TLB_PAGE_CODE;
+		}
+	}
+}
+
+void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
+{
+	struct tlb *tlb = &cpu->tlb_sets;
+
+	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
+		set_flush_writes(&tlb->contexts[i], gpa);
+}
+
+void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa, uint8_t *hva,
+	      struct tlb_page_rights rights, unsigned flags)
+{
+	struct tlb_set *set = &cpu->tlb_sets.sets[privilege];
+	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
+	struct tlb_entry *entry = &set->entries[index];
+	uint64_t page = gva & PAGE_MASK;
+	uint64_t bit = 1ull << index % 64;
+
+	entry->tag_read = rights.readable ? page : TLB_TAG_NONE;
+	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : TLB_TAG_NONE;
+	entry->tag_execute = rights.executable ? page : TLB_TAG_NONE;
+	entry->addend = (uintptr_t)hva - page;
+	set->gpa[index] = (gpa & PAGE_MASK) | flags;
+
+	if (flags & TLB_PAGE_GLOBAL) {
+		set->used_global[index / 64] |= bit;
+		set->used_local[index / 64] &= ~bit;
+	} else {
+		set->used_local[index / 64] |= bit;
+		set->used_global[index / 64] &= ~bit;
+	}
+	if (flags & TLB_PAGE_LARGE)
+		set->large_filter |= filter_bit(gva, LARGE_SHIFT);
+	if (flags & TLB_PAGE_HUGE)
+		set->huge_filter |= filter_bit(gva, HUGE_SHIFT);
+}
