@@ -3,6 +3,8 @@
  *
  * Writers (KVM_SET_USER_MEMORY_REGION, GET_DIRTY_LOG) run with every CPU of the VM stopped
  * (exclusive section) and with the VM's lock held; readers are CPUs inside cpu_run, without a lock.
+ * After a slot was deleted, moved or has changed its flags, the writer flushes every CPU's TLB and
+ * drops its decoded blocks: a slot's code words do not outlive it or its place.
  */
 #ifndef KVIK_ENGINE_VM_MEMSLOT_H
 #define KVIK_ENGINE_VM_MEMSLOT_H
@@ -22,31 +24,40 @@ struct memslot {
 	uint8_t *hva;
 	uint64_t *dirty;    /* bitmap, one bit a page, with KVM_MEM_LOG_DIRTY_PAGES; owned */
 	/* Word per page: which 64-byte granules hold decoded code (see cpu_platform.code_bitmap);
-	 * allocated lazily per 2 MiB run; owned. */
+	 * allocated lazily per 2 MiB run of the slot; owned. Readers add runs by exchange. */
 	_Atomic uint64_t **code;
 };
 
 struct memslots {
 	struct memslot **slots; /* sorted by gpa; owned */
 	unsigned count;
+	struct memslot **by_id; /* by_id_size of them, NULL where there is no slot; owned */
+	unsigned by_id_size;
+	unsigned last; /* index of the slot found last: a hint, any thread, relaxed atomic */
 };
 
 void memslots_init(struct memslots *slots);
 void memslots_destroy(struct memslots *slots);
 
-/* KVM_SET_USER_MEMORY_REGION: add, delete (size 0), move, change flags. 0, -EINVAL, -EEXIST
- * (overlap), -ENOMEM as Linux. All-or-nothing. */
+/*
+ * KVM_SET_USER_MEMORY_REGION: add, delete (size 0), move, change flags. 0, -EINVAL, -EEXIST
+ * (overlap), -ENOMEM as Linux. All-or-nothing. The host range is not touched and may be unmapped.
+ */
 int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_region *region);
 
 /* The slot that holds gpa, or NULL. */
 struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa);
 bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page);
+/* Any thread that may write guest memory; does nothing where no log is kept. */
 void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa);
-/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. The caller flushes the TLBs' write tags. */
+/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. 0, -EINVAL (slot number) or -ENOENT (no
+ * such slot, or no log). The caller flushes the TLBs' write tags. */
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
+/* NULL when gpa is not memory, or there is no memory for the word. */
 _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa);
 
-/* Read or write guest-physical memory from the engine itself (kvm-clock pages, ...): 0 or -EFAULT. */
+/* Read or write guest-physical memory from the engine itself (kvm-clock pages, ...): 0 or -EFAULT.
+ * Writes are logged; they fail in read-only slots. */
 int memslots_read(const struct memslots *slots, uint64_t gpa, void *buffer, unsigned size);
 int memslots_write(const struct memslots *slots, uint64_t gpa, const void *buffer, unsigned size);
 

@@ -1,0 +1,372 @@
+/*
+ * Memory slots (memslot.h), with the rules of Linux's virt/kvm/kvm_main.c, __kvm_set_memory_region.
+ *
+ * Slots are kept in one array sorted by guest-physical address, which is searched by halves after
+ * the slot found last, and in one indexed by slot number. A slot object never changes its place in
+ * memory while it exists; a move takes it out of the sorted array and puts it back.
+ */
+#include "engine/vm/memslot.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE_SIZE      4096ull
+#define PAGES_MAX      ((1ull << 31) - 1) /* KVM_MEM_MAX_NR_PAGES */
+#define GPA_LIMIT      (1ull << 52)       /* the architecture's widest MAXPHYADDR */
+#define HVA_LIMIT      0x7ffffffff000ull  /* user space ends here (TASK_SIZE_MAX) */
+#define FLAGS_ALLOWED  (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
+#define CODE_RUN_SHIFT 21 /* one run of code words covers 2 MiB */
+#define CODE_RUN_WORDS (1u << (CODE_RUN_SHIFT - 12))
+
+void memslots_init(struct memslots *slots)
+{
+	memset(slots, 0, sizeof(*slots));
+}
+
+static uint64_t page_count(const struct memslot *slot)
+{
+	return slot->size / PAGE_SIZE;
+}
+
+/* Bytes of the dirty bitmap, in whole 64-bit words as KVM_GET_DIRTY_LOG copies it. */
+static size_t dirty_size(const struct memslot *slot)
+{
+	return (page_count(slot) + 63) / 64 * sizeof(uint64_t);
+}
+
+static size_t code_run_count(const struct memslot *slot)
+{
+	return (slot->size + (1ull << CODE_RUN_SHIFT) - 1) >> CODE_RUN_SHIFT;
+}
+
+static void code_forget(struct memslot *slot)
+{
+	for (size_t i = 0; i < code_run_count(slot); i++) {
+		free((void *)slot->code[i]);
+		slot->code[i] = NULL;
+	}
+}
+
+static void memslot_destroy(struct memslot *slot)
+{
+	if (slot->code)
+		code_forget(slot);
+	free(slot->code);
+	free(slot->dirty);
+	free(slot);
+}
+
+static struct memslot *memslot_create(const struct kvm_userspace_memory_region *region)
+{
+	struct memslot *slot = calloc(1, sizeof(*slot));
+
+	if (!slot)
+		return NULL;
+	slot->id = region->slot;
+	slot->flags = region->flags;
+	slot->gpa = region->guest_phys_addr;
+	slot->size = region->memory_size;
+	slot->hva = (uint8_t *)(uintptr_t)region->userspace_addr;
+	slot->code = calloc(code_run_count(slot), sizeof(*slot->code));
+	if (!slot->code)
+		goto fail;
+	if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+		slot->dirty = calloc(1, dirty_size(slot));
+		if (!slot->dirty)
+			goto fail;
+	}
+	return slot;
+fail:
+	memslot_destroy(slot);
+	return NULL;
+}
+
+void memslots_destroy(struct memslots *slots)
+{
+	for (unsigned i = 0; i < slots->count; i++)
+		memslot_destroy(slots->slots[i]);
+	free(slots->slots);
+	free(slots->by_id);
+	memslots_init(slots);
+}
+
+/* The index of the first slot that ends above gpa: the only one that can hold it. */
+static unsigned search(const struct memslots *slots, uint64_t gpa)
+{
+	unsigned low = 0, high = slots->count;
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (slots->slots[middle]->gpa + slots->slots[middle]->size > gpa)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static bool overlaps(const struct memslots *slots, uint64_t gpa, uint64_t size,
+		     const struct memslot *except)
+{
+	for (unsigned i = search(slots, gpa); i < slots->count; i++) {
+		if (slots->slots[i]->gpa >= gpa + size)
+			break;
+		if (slots->slots[i] != except)
+			return true;
+	}
+	return false;
+}
+
+static void take_out(struct memslots *slots, const struct memslot *slot)
+{
+	unsigned i = search(slots, slot->gpa);
+
+	memmove(&slots->slots[i], &slots->slots[i + 1],
+		(slots->count - i - 1) * sizeof(*slots->slots));
+	slots->count--;
+	slots->last = 0;
+}
+
+/* There is room for it. */
+static void put_in(struct memslots *slots, struct memslot *slot)
+{
+	unsigned i = search(slots, slot->gpa);
+
+	memmove(&slots->slots[i + 1], &slots->slots[i], (slots->count - i) * sizeof(*slots->slots));
+	slots->slots[i] = slot;
+	slots->count++;
+	slots->last = i;
+}
+
+/* Room for one more slot, and for `id` in by_id. */
+static int reserve(struct memslots *slots, unsigned id)
+{
+	struct memslot **array = realloc(slots->slots, (slots->count + 1) * sizeof(*array));
+
+	if (!array)
+		return -ENOMEM;
+	slots->slots = array;
+	if (id < slots->by_id_size)
+		return 0;
+	array = realloc(slots->by_id, (id + 1) * sizeof(*array));
+	if (!array)
+		return -ENOMEM;
+	memset(&array[slots->by_id_size], 0, (id + 1 - slots->by_id_size) * sizeof(*array));
+	slots->by_id = array;
+	slots->by_id_size = id + 1;
+	return 0;
+}
+
+static struct memslot *find_id(const struct memslots *slots, unsigned id)
+{
+	return id < slots->by_id_size ? slots->by_id[id] : NULL;
+}
+
+static int create(struct memslots *slots, const struct kvm_userspace_memory_region *region)
+{
+	struct memslot *slot;
+	int result;
+
+	if (overlaps(slots, region->guest_phys_addr, region->memory_size, NULL))
+		return -EEXIST;
+	result = reserve(slots, region->slot);
+	if (result < 0)
+		return result;
+	slot = memslot_create(region);
+	if (!slot)
+		return -ENOMEM;
+	put_in(slots, slot);
+	slots->by_id[slot->id] = slot;
+	return 0;
+}
+
+static int delete(struct memslots *slots, struct memslot *slot)
+{
+	if (!slot)
+		return -EINVAL;
+	take_out(slots, slot);
+	slots->by_id[slot->id] = NULL;
+	memslot_destroy(slot);
+	return 0;
+}
+
+/* A move, a change of flags, or both. A log that was on and stays on is kept, also over a move. */
+static int modify(struct memslots *slots, struct memslot *slot,
+		  const struct kvm_userspace_memory_region *region)
+{
+	if (region->userspace_addr != (uintptr_t)slot->hva || region->memory_size != slot->size ||
+	    ((region->flags ^ slot->flags) & KVM_MEM_READONLY))
+		return -EINVAL;
+	if (region->guest_phys_addr != slot->gpa &&
+	    overlaps(slots, region->guest_phys_addr, region->memory_size, slot))
+		return -EEXIST;
+
+	if ((region->flags & KVM_MEM_LOG_DIRTY_PAGES) && !slot->dirty) {
+		slot->dirty = calloc(1, dirty_size(slot));
+		if (!slot->dirty)
+			return -ENOMEM;
+	} else if (!(region->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+		free(slot->dirty);
+		slot->dirty = NULL;
+	}
+	slot->flags = region->flags;
+	if (region->guest_phys_addr != slot->gpa) {
+		take_out(slots, slot);
+		code_forget(slot);
+		slot->gpa = region->guest_phys_addr;
+		put_in(slots, slot);
+	}
+	return 0;
+}
+
+int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_region *region)
+{
+	uint64_t gpa = region->guest_phys_addr, size = region->memory_size;
+	struct memslot *old;
+
+	if (region->flags & ~FLAGS_ALLOWED)
+		return -EINVAL;
+	/* Bits 31:16 choose an address space (api.rst, KVM_CAP_MULTI_ADDRESS_SPACE): there is one. */
+	if (region->slot >= MEMSLOTS_MAX)
+		return -EINVAL;
+	if (size % PAGE_SIZE || gpa % PAGE_SIZE || region->userspace_addr % PAGE_SIZE)
+		return -EINVAL;
+	if (region->userspace_addr > HVA_LIMIT || size > HVA_LIMIT - region->userspace_addr)
+		return -EINVAL;
+	if (gpa + size < gpa || size / PAGE_SIZE > PAGES_MAX)
+		return -EINVAL;
+
+	old = find_id(slots, region->slot);
+	if (!size)
+		return delete(slots, old);
+	if (gpa + size > GPA_LIMIT)
+		return -EINVAL;
+	return old ? modify(slots, old, region) : create(slots, region);
+}
+
+struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa)
+{
+	unsigned i = __atomic_load_n(&slots->last, __ATOMIC_RELAXED);
+
+	if (i < slots->count && gpa - slots->slots[i]->gpa < slots->slots[i]->size)
+		return slots->slots[i];
+	i = search(slots, gpa);
+	if (i == slots->count || slots->slots[i]->gpa > gpa)
+		return NULL;
+	__atomic_store_n((unsigned *)&slots->last, i, __ATOMIC_RELAXED);
+	return slots->slots[i];
+}
+
+bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page)
+{
+	const struct memslot *slot = memslots_find(slots, gpa);
+
+	if (!slot)
+		return false;
+	page->hva = slot->hva + ((gpa - slot->gpa) & ~(PAGE_SIZE - 1));
+	page->writable = !(slot->flags & KVM_MEM_READONLY);
+	page->dirty_logging = slot->dirty;
+	return true;
+}
+
+static void mark_dirty(const struct memslot *slot, uint64_t gpa)
+{
+	uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
+
+	if (slot->dirty)
+		__atomic_fetch_or(&slot->dirty[page / 64], 1ull << page % 64, __ATOMIC_RELAXED);
+}
+
+void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa)
+{
+	const struct memslot *slot = memslots_find(slots, gpa);
+
+	if (slot)
+		mark_dirty(slot, gpa);
+}
+
+int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
+{
+	struct memslot *slot;
+
+	if (log->slot >= MEMSLOTS_MAX)
+		return -EINVAL;
+	slot = find_id(slots, log->slot);
+	if (!slot || !slot->dirty)
+		return -ENOENT;
+	memcpy(log->dirty_bitmap, slot->dirty, dirty_size(slot));
+	memset(slot->dirty, 0, dirty_size(slot));
+	return 0;
+}
+
+_Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa)
+{
+	struct memslot *slot = memslots_find(slots, gpa);
+	_Atomic uint64_t **place, *run, *none = NULL;
+	uint64_t offset;
+
+	if (!slot)
+		return NULL;
+	offset = gpa - slot->gpa;
+	place = &slot->code[offset >> CODE_RUN_SHIFT];
+	run = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+	if (!run) {
+		run = calloc(CODE_RUN_WORDS, sizeof(*run));
+		if (!run)
+			return NULL;
+		if (!__atomic_compare_exchange_n(place, &none, run, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_ACQUIRE)) {
+			free((void *)run);
+			run = none;
+		}
+	}
+	return &run[(offset >> 12) % CODE_RUN_WORDS];
+}
+
+/* How many of `size` bytes at gpa lie in its page. */
+static unsigned part_size(uint64_t gpa, unsigned size)
+{
+	uint64_t left = PAGE_SIZE - gpa % PAGE_SIZE;
+
+	return size < left ? size : left;
+}
+
+int memslots_read(const struct memslots *slots, uint64_t gpa, void *buffer, unsigned size)
+{
+	uint8_t *bytes = buffer;
+
+	while (size) {
+		const struct memslot *slot = memslots_find(slots, gpa);
+		unsigned part = part_size(gpa, size);
+
+		if (!slot)
+			return -EFAULT;
+		memcpy(bytes, slot->hva + (gpa - slot->gpa), part);
+		gpa += part;
+		bytes += part;
+		size -= part;
+	}
+	return 0;
+}
+
+int memslots_write(const struct memslots *slots, uint64_t gpa, const void *buffer, unsigned size)
+{
+	const uint8_t *bytes = buffer;
+
+	while (size) {
+		const struct memslot *slot = memslots_find(slots, gpa);
+		unsigned part = part_size(gpa, size);
+
+		if (!slot || (slot->flags & KVM_MEM_READONLY))
+			return -EFAULT;
+		memcpy(slot->hva + (gpa - slot->gpa), bytes, part);
+		mark_dirty(slot, gpa);
+		gpa += part;
+		bytes += part;
+		size -= part;
+	}
+	return 0;
+}
