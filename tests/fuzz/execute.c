@@ -1,0 +1,380 @@
+/*
+ * Fuzz target: a hostile guest on the whole engine.
+ *
+ * Input: a header that chooses the CPU's mode, its registers and the VM's shape, then bytes that
+ * are the guest's code; the same bytes go on as the answers of devices. The guest runs through the
+ * engine's requests, as any monitor runs it, for a bounded number of exits and a few milliseconds.
+ * Whatever it does, the monitor must stay alive and in control: no crash, no sanitizer report, no
+ * access outside the guest's RAM (which lies between inaccessible pages), KVM_RUN must return soon
+ * after a kick, and the state that GET requests tell must be accepted by the SET requests.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "fuzz.h"
+
+#define RAM_SIZE      (256u << 10)
+#define GUARD_SIZE    (1u << 20)
+#define CODE_GPA      0x8000u
+#define IDT_GPA       0x1000u
+#define GDT_GPA       0x1800u
+#define TSS_GPA       0x1c00u
+#define PAGES_GPA     0x2000u /* page tables: four pages */
+#define STACK_GPA     0x7ff0u
+#define ROM_GPA       0x100000u
+#define EXITS_MAX     100
+#define BUDGET_NS     4000000 /* of one input's guest time */
+#define CPUID_ENTRIES 256
+
+/* How the CPU starts; in step with enter_mode. */
+enum start {
+	START_REAL,
+	START_PROTECTED16,
+	START_PROTECTED32,
+	START_PAGING32,
+	START_PAE,
+	START_LONG,
+	START_COMPATIBILITY,
+	START_VM86,
+	START_USER32,
+	START_USER64,
+	START_RAW, /* sregs as the input has them */
+	STARTS,
+};
+
+static struct {
+	int system;
+	size_t run_size;
+	uint8_t *ram, *rom;
+	struct kvm_cpuid2 *cpuid;
+	timer_t timer;
+	volatile int running_vcpu; /* -1: none */
+} host = {.running_vcpu = -1};
+
+static void on_timer(int number)
+{
+	(void)number;
+	if (host.running_vcpu >= 0)
+		engine_kick(host.running_vcpu);
+}
+
+/* Memory between inaccessible pages. */
+static uint8_t *map_guarded(size_t size)
+{
+	uint8_t *base = mmap(NULL, size + 2 * GUARD_SIZE, PROT_NONE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	fuzz_check(base != MAP_FAILED);
+	fuzz_check(mprotect(base + GUARD_SIZE, size, PROT_READ | PROT_WRITE) == 0);
+	return base + GUARD_SIZE;
+}
+
+static void set_up_once(void)
+{
+	struct sigaction action = {.sa_handler = on_timer};
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+
+	if (host.ram)
+		return;
+	host.system = engine_open();
+	fuzz_check(host.system >= 0);
+	host.run_size = engine_ioctl(host.system, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	fuzz_check((int)host.run_size > 0);
+	host.cpuid = calloc(1, sizeof(*host.cpuid) +
+				       CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2));
+	fuzz_check(host.cpuid);
+	host.cpuid->nent = CPUID_ENTRIES;
+	fuzz_check(engine_ioctl(host.system, KVM_GET_SUPPORTED_CPUID, host.cpuid) == 0);
+	host.ram = map_guarded(RAM_SIZE);
+	host.rom = map_guarded(4096);
+	sigaction(SIGRTMIN, &action, NULL);
+	fuzz_check(timer_create(CLOCK_MONOTONIC, &event, &host.timer) == 0);
+}
+
+static void put(uint32_t gpa, uint64_t value, unsigned size)
+{
+	memcpy(host.ram + gpa, &value, size);
+}
+
+/* Tables that every mode can start with; the guest may overwrite all of them. */
+static void fill_tables(enum start start)
+{
+	/* Flat segments: 64-bit code, 32-bit code, data, 16-bit code; ring 3 likewise; TSS. */
+	static const uint64_t gdt[] = {
+		0,
+		0x00af9b000000ffff, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x000f9b000000ffff,
+		0x00affb000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff,
+		0x00008b0000000067 | (uint64_t)TSS_GPA << 16, 0,
+	};
+	bool is_long = start == START_LONG || start == START_COMPATIBILITY || start == START_USER64;
+
+	memcpy(host.ram + GDT_GPA, gdt, sizeof(gdt));
+	put(TSS_GPA + 4, STACK_GPA, 8);
+	put(TSS_GPA + 8, 3 << 3, 4);
+	put(TSS_GPA + 0x66, 0x68, 2);
+	for (unsigned vector = 0; vector < 32; vector++) {
+		/* All exceptions enter at the code's start. */
+		if (is_long) {
+			put(IDT_GPA + vector * 16, CODE_GPA | 1ull << 19 | 0x8e00ull << 32, 8);
+		} else if (start != START_REAL) {
+			put(IDT_GPA + vector * 8, CODE_GPA | 2ull << 19 | 0x8e00ull << 32, 8);
+		}
+		put(vector * 4, CODE_GPA, 4);
+	}
+	if (is_long) {
+		put(PAGES_GPA, (PAGES_GPA + 0x1000) | 7, 8);
+		put(PAGES_GPA + 0x1000, (PAGES_GPA + 0x2000) | 7, 8);
+		put(PAGES_GPA + 0x2000, 0x087, 8);      /* 2 MiB, user */
+		put(PAGES_GPA + 0x2008, 0x200083, 8);   /* nothing there: MMIO */
+	} else if (start == START_PAE) {
+		put(PAGES_GPA, (PAGES_GPA + 0x1000) | 1, 8);
+		put(PAGES_GPA + 0x1000, 0x087, 8);
+	} else {
+		put(PAGES_GPA, 0x087, 4); /* 4 MiB with CR4.PSE */
+		put(PAGES_GPA + 4, (PAGES_GPA + 0x1000) | 7, 4);
+		put(PAGES_GPA + 0x1000, 0x3007, 4);
+	}
+}
+
+static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool is_32,
+				  bool is_64)
+{
+	return (struct kvm_segment){
+		.base = 0, .limit = 0xffffffff, .selector = selector, .type = type, .present = 1,
+		.dpl = dpl, .db = is_32, .s = 1, .l = is_64, .g = 1,
+	};
+}
+
+static void enter_mode(struct kvm_sregs *sregs, enum start start, struct fuzz_input *input)
+{
+	bool is_user = start == START_USER32 || start == START_USER64 || start == START_VM86;
+	bool is_64 = start == START_LONG || start == START_USER64;
+	bool is_16 = start == START_PROTECTED16;
+	uint8_t dpl = is_user ? 3 : 0;
+	unsigned code = is_64 ? 1 : is_16 ? 4 : 2;
+	struct kvm_segment data;
+
+	if (start == START_RAW) {
+		/* Any state at all; the request may refuse it. */
+		fuzz_take(input, sregs, sizeof(*sregs));
+		return;
+	}
+	sregs->gdt = (struct kvm_dtable){.base = GDT_GPA, .limit = 0x4f};
+	sregs->idt = (struct kvm_dtable){.base = IDT_GPA, .limit = 0x1ff};
+	if (start == START_REAL) {
+		sregs->idt = (struct kvm_dtable){.base = 0, .limit = 0x3ff};
+		sregs->cs.selector = 0;
+		sregs->cs.base = 0;
+		return;
+	}
+	sregs->cr0 |= 1;
+	sregs->tr = (struct kvm_segment){.base = TSS_GPA, .limit = 0x67, .selector = 0x40,
+					 .type = 11, .present = 1};
+	if (start == START_VM86) {
+		/* SDM vol. 3 §26.3.1.2: base = selector << 4, limit FFFFH, access byte F3H. */
+		data = (struct kvm_segment){.limit = 0xffff, .type = 3, .present = 1, .dpl = 3,
+					    .s = 1};
+		sregs->cs = sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs = data;
+		return;
+	}
+	sregs->cs = segment((is_user ? code + 4 : code) << 3 | dpl, 11, dpl, !is_64 && !is_16,
+			    is_64);
+	data = segment((is_user ? 7 : 3) << 3 | dpl, 3, dpl, !is_16, false);
+	sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs = data;
+	sregs->cr3 = PAGES_GPA;
+	switch (start) {
+	case START_PAGING32:
+		sregs->cr4 |= 1 << 4;
+		sregs->cr0 |= 1u << 31;
+		break;
+	case START_PAE:
+		sregs->cr4 |= 1 << 5;
+		sregs->cr0 |= 1u << 31;
+		break;
+	case START_LONG:
+	case START_COMPATIBILITY:
+	case START_USER64:
+		sregs->cr4 |= 1 << 5 | 1 << 9 | 1 << 10;
+		sregs->efer |= 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
+		sregs->cr0 |= 1u << 31;
+		break;
+	default: break;
+	}
+}
+
+static void arm_timer(uint64_t ns)
+{
+	/* Repeating: a kick that comes just before KVM_RUN must not be the only one. */
+	struct itimerspec spec = {
+		.it_value = {.tv_nsec = (long)ns},
+		.it_interval = {.tv_nsec = (long)(ns ? 1000000 : 0)},
+	};
+
+	timer_settime(host.timer, 0, &spec, NULL);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Answer an exit from the input. False: the guest's life ends here. */
+static bool answer(struct kvm_run *run, struct fuzz_input *input)
+{
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO:
+		fuzz_check(run->io.size == 1 || run->io.size == 2 || run->io.size == 4);
+		fuzz_check(run->io.data_offset >= sizeof(*run) || run->io.data_offset >= 512);
+		fuzz_check(run->io.data_offset + (uint64_t)run->io.size * run->io.count <=
+			   host.run_size);
+		if (run->io.direction == KVM_EXIT_IO_IN)
+			fuzz_take(input, (uint8_t *)run + run->io.data_offset,
+				  (size_t)run->io.size * run->io.count);
+		return true;
+	case KVM_EXIT_MMIO:
+		fuzz_check(run->mmio.len >= 1 && run->mmio.len <= 8);
+		/* RAM is never a device's; the ROM is for writes. */
+		fuzz_check(run->mmio.phys_addr + run->mmio.len > RAM_SIZE);
+		if (!run->mmio.is_write)
+			fuzz_take(input, run->mmio.data, sizeof(run->mmio.data));
+		return true;
+	case KVM_EXIT_DEBUG: return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: return true;
+	default: return false;
+	}
+}
+
+/* What the GET requests tell, the SET requests must take. */
+static void check_state(int vcpu)
+{
+	static struct kvm_regs regs;
+	static struct kvm_sregs sregs;
+	static struct kvm_vcpu_events events;
+	static struct kvm_xsave xsave;
+	static struct kvm_debugregs debug;
+	static struct kvm_fpu fpu;
+
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_REGS, &regs) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_REGS, &regs) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &events) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &events) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_XSAVE, &xsave) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_XSAVE, &xsave) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_DEBUGREGS, &debug) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_DEBUGREGS, &debug) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_FPU, &fpu) == 0);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_FPU, &fpu) == 0);
+}
+
+static void run_guest(int vcpu, struct kvm_run *run, struct fuzz_input *input)
+{
+	uint64_t end = now_ns() + BUDGET_NS;
+	int result;
+
+	host.running_vcpu = vcpu;
+	for (unsigned exits = 0; exits < EXITS_MAX && now_ns() < end; exits++) {
+		arm_timer(BUDGET_NS);
+		result = engine_ioctl(vcpu, KVM_RUN, NULL);
+		if (result < 0) {
+			fuzz_check(result == -EINTR || result == -EAGAIN);
+			break;
+		}
+		if (!answer(run, input))
+			break;
+	}
+	arm_timer(0);
+	host.running_vcpu = -1;
+}
+
+static void set_registers(int vcpu, enum start start, struct fuzz_input *input)
+{
+	struct kvm_regs regs;
+	uint64_t *words = (uint64_t *)&regs;
+
+	memset(&regs, 0, sizeof(regs));
+	/* Eight registers in their full range, eight that point into RAM or just past it. */
+	for (unsigned i = 0; i < 8; i++) {
+		words[2 * i] = fuzz_u16(input);
+		words[2 * i + 1] = fuzz_u64(input);
+	}
+	regs.rip = CODE_GPA;
+	regs.rsp = STACK_GPA;
+	regs.rflags = (fuzz_u32(input) & 0x240dd5) | 2;
+	if (start == START_VM86)
+		regs.rflags |= 1 << 17;
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_REGS, &regs) == 0);
+}
+
+static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *input)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = 0, .memory_size = RAM_SIZE, .userspace_addr = (uintptr_t)host.ram,
+		.flags = shape & 4 ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+	};
+	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP};
+	struct kvm_sregs sregs;
+	struct kvm_run *run;
+	size_t code_size;
+	int vcpu;
+
+	fuzz_check(engine_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
+	region = (struct kvm_userspace_memory_region){
+		.slot = 1, .guest_phys_addr = ROM_GPA, .memory_size = 4096,
+		.userspace_addr = (uintptr_t)host.rom, .flags = KVM_MEM_READONLY,
+	};
+	fuzz_check(engine_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
+	if (shape & 1)
+		fuzz_check(engine_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) == 0);
+	vcpu = engine_ioctl(vm, KVM_CREATE_VCPU, NULL);
+	fuzz_check(vcpu >= 0);
+	run = mmap(NULL, host.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	fuzz_check(run != MAP_FAILED);
+	fuzz_check(engine_ioctl(vcpu, KVM_SET_CPUID2, host.cpuid) == 0);
+	if (shape & 2)
+		fuzz_check(engine_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug) == 0);
+
+	memset(host.ram, 0, RAM_SIZE);
+	memset(host.rom, 0x90, 4096);
+	fill_tables(start);
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0);
+	enter_mode(&sregs, start, input);
+	if (engine_ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0) {
+		set_registers(vcpu, start, input);
+		code_size = input->size < 2048 ? input->size : 2048;
+		if (code_size)
+			memcpy(host.ram + CODE_GPA, input->data, code_size);
+		run_guest(vcpu, run, input);
+		check_state(vcpu);
+	} else {
+		fuzz_check(start == START_RAW);
+	}
+	munmap(run, host.run_size);
+	engine_close(vcpu);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input input = {data, size};
+	enum start start;
+	uint8_t shape;
+	int vm;
+
+	set_up_once();
+	start = fuzz_u8(&input) % STARTS;
+	shape = fuzz_u8(&input);
+	vm = engine_ioctl(host.system, KVM_CREATE_VM, NULL);
+	fuzz_check(vm >= 0);
+	fuzz_vm(vm, start, shape, &input);
+	engine_close(vm);
+	return 0;
+}
