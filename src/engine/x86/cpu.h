@@ -85,6 +85,7 @@ struct cpu_io {
 	} fragments[16];
 	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
 	bool pio_pending;  /* run->io of the last exit awaits its answer */
+	unsigned string_count; /* REP INS/OUTS: elements in run's page, sent or asked for */
 	bool is_delivery;  /* the exit was on the way of an event's delivery, not an instruction's */
 	uint64_t linear_rip; /* where the CPU was: the answer is void when user space moved it */
 };

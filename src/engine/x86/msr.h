@@ -14,6 +14,11 @@
 int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_initiated);
 int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value, bool host_initiated);
 
+/* The state behind cpu->msrs: for cpu_create, cpu_destroy and cpu_reset. */
+int msr_create(struct cpu *cpu); /* 0 or -ENOMEM */
+void msr_destroy(struct cpu *cpu);
+void msr_reset(struct cpu *cpu);
+
 /* KVM_GET_MSR_INDEX_LIST and KVM_GET_MSR_FEATURE_INDEX_LIST. */
 extern const uint32_t cpu_msr_list[];
 extern const unsigned cpu_msr_list_count;

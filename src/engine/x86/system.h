@@ -144,6 +144,11 @@ bool debug_page_watched(const struct cpu *cpu, uint64_t gva);
 /* ... and the check that each access to such a page makes on its slow path. */
 void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write);
 void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size);
+/* Around an instruction that is watched: raise what its breakpoints and TF ask for. */
+void debug_before(struct cpu *cpu);
+void debug_after(struct cpu *cpu);
+/* KVM_EXIT_DEBUG for `exception` at the current instruction. */
+_Noreturn void debug_exit(struct cpu *cpu, enum exception exception, uint64_t dr6);
 /* Raise #DB with these DR6 bits; BS, BT, BD and B0-B3 are merged, or go to user space's debugger. */
 _Noreturn void debug_raise(struct cpu *cpu, uint64_t dr6);
 

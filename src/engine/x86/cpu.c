@@ -1,0 +1,187 @@
+/*
+ * Creation, reset and the derived state of a CPU (Intel SDM vol. 3 §9.1, table 9-1).
+ *
+ * `mode`, `cpl` and `tlb` are summaries of the segments, control registers and RFLAGS; whoever
+ * changes one of those calls cpu_update_mode, which is the only place that derives them.
+ */
+#include "engine/x86/cpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/x86/code.h"
+#include "engine/x86/control.h"
+#include "engine/x86/cpuid.h"
+#include "engine/x86/msr.h"
+#include "engine/x86/system.h"
+#include "engine/x86/tlb.h"
+
+#define PAT_RESET 0x0007040600070406ull /* SDM vol. 3 §11.12.4 */
+
+int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
+	       const struct cpu_platform *platform, void *platform_context)
+{
+	int result;
+
+	memset(cpu, 0, sizeof(*cpu));
+	cpu->id = id;
+	cpu->run = run;
+	cpu->platform = platform;
+	cpu->platform_context = platform_context;
+
+	result = tlb_create(cpu);
+	if (result)
+		goto fail;
+	result = fpu_create(cpu);
+	if (result)
+		goto fail_fpu;
+	cpu->blocks = block_cache_create(BLOCK_CACHE_SIZE);
+	result = -ENOMEM;
+	if (!cpu->blocks)
+		goto fail_code;
+	result = msr_create(cpu);
+	if (result)
+		goto fail_msr;
+	cpu_set_cpuid(cpu, NULL, 0);
+	cpu_reset(cpu, false);
+	return 0;
+
+fail_msr:
+	block_cache_destroy(cpu->blocks);
+fail_code:
+	fpu_destroy(cpu);
+fail_fpu:
+	tlb_destroy(cpu);
+fail:
+	return result;
+}
+
+void cpu_destroy(struct cpu *cpu)
+{
+	free(cpu->cpuid);
+	cpu->cpuid = NULL;
+	msr_destroy(cpu);
+	block_cache_destroy(cpu->blocks);
+	fpu_destroy(cpu);
+	tlb_destroy(cpu);
+}
+
+static struct kvm_segment reset_segment(uint8_t type, bool is_system)
+{
+	return (struct kvm_segment){.limit = 0xffff, .type = type, .present = 1, .s = !is_system};
+}
+
+void cpu_reset(struct cpu *cpu, bool is_init)
+{
+	/* INIT keeps CR0.CD and CR0.NW, the FPU, the TSC and the MSRs. */
+	uint64_t cr0_kept = is_init ? cpu->cr0 & (CR0_CD | CR0_NW) : CR0_CD | CR0_NW;
+
+	memset(cpu->gpr, 0, sizeof(cpu->gpr));
+	cpu->gpr[CPU_RDX] = cpu_cpuid(cpu, 1, 0).eax;
+	if (!cpu->gpr[CPU_RDX])
+		cpu->gpr[CPU_RDX] = 0x600;
+	cpu->rip = cpu->next_rip = 0xfff0;
+	cpu->rflags = RFLAGS_ONE;
+
+	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
+		cpu->segment[i] = reset_segment(3, false);
+	cpu->segment[CPU_CS] = reset_segment(11, false);
+	cpu->segment[CPU_CS].selector = 0xf000;
+	cpu->segment[CPU_CS].base = 0xffff0000;
+	cpu->ldt = reset_segment(2, true);
+	cpu->tr = reset_segment(11, true);
+	cpu->gdt = cpu->idt = (struct kvm_dtable){.limit = 0xffff};
+
+	cpu->cr0 = CR0_ET | cr0_kept;
+	cpu->cr2 = cpu->cr3 = cpu->cr4 = 0;
+	cpu->efer = 0;
+	memset(cpu->dr, 0, sizeof(cpu->dr));
+	cpu->dr6 = DR6_FIXED;
+	cpu->dr7 = DR7_FIXED;
+
+	cpu->halted = false;
+	cpu->interrupt_shadow = 0;
+	cpu->nmi_pending = cpu->nmi_blocked = false;
+	cpu->exception = cpu->interrupt = (struct cpu_event){.pending = false};
+	cpu->debug_pending = 0;
+	memset(&cpu->io, 0, sizeof(cpu->io));
+	cpu->interrupt_waiting = true;
+
+	if (!is_init) {
+		cpu->xcr0 = 1;
+		cpu->xss = 0;
+		cpu->star = cpu->lstar = cpu->cstar = cpu->fmask = cpu->kernel_gs_base = 0;
+		cpu->tsc_aux = cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
+		cpu->pat = PAT_RESET;
+		cpu->tsc_adjust = cpu->debugctl = cpu->spec_ctrl = 0;
+		cpu->mtrr_def_type = cpu->mcg_status = 0;
+		memset(cpu->mtrr_fixed, 0, sizeof(cpu->mtrr_fixed));
+		memset(cpu->mtrr_var, 0, sizeof(cpu->mtrr_var));
+		cpu->smbase = 0x30000;
+		msr_reset(cpu);
+		fpu_reset(cpu);
+	}
+	debug_update(cpu);
+	cpu_update_mode(cpu);
+	control_changed(cpu);
+}
+
+/* Base 0 and 4 GiB, so that an offset is its own linear address and every access is allowed. */
+static bool segment_is_flat(const struct kvm_segment *segment, bool is_code)
+{
+	/* Code: readable; data: writable and expand-up. */
+	uint8_t mask = is_code ? 0xa : 0xe;
+	uint8_t type = is_code ? 0xa : 0x2;
+
+	return segment->base == 0 && segment->limit == 0xffffffff && segment->present &&
+	       !segment->unusable && segment->s && (segment->type & mask) == type;
+}
+
+void cpu_update_mode(struct cpu *cpu)
+{
+	const struct kvm_segment *cs = &cpu->segment[CPU_CS], *ss = &cpu->segment[CPU_SS];
+	uint32_t mode = 0;
+
+	if (!(cpu->cr0 & CR0_PE)) {
+		cpu->cpl = 0;
+	} else if (cpu->rflags & RFLAGS_VM) {
+		mode |= CPU_MODE_VM86;
+		cpu->cpl = 3;
+	} else {
+		mode |= CPU_MODE_PROTECTED;
+		cpu->cpl = ss->dpl;
+	}
+	if (cpu->efer & EFER_LMA)
+		mode |= CPU_MODE_LONG;
+	if ((mode & CPU_MODE_LONG) && cs->l) {
+		mode |= CPU_MODE_CODE64 | CPU_MODE_STACK32;
+	} else {
+		if (cs->db)
+			mode |= CPU_MODE_CODE32;
+		if (ss->db)
+			mode |= CPU_MODE_STACK32;
+		if (segment_is_flat(cs, true) && segment_is_flat(ss, false) &&
+		    segment_is_flat(&cpu->segment[CPU_DS], false) &&
+		    segment_is_flat(&cpu->segment[CPU_ES], false))
+			mode |= CPU_MODE_FLAT;
+	}
+	cpu->mode = mode;
+	tlb_update(cpu);
+}
+
+void cpu_write_rflags(struct cpu *cpu, uint64_t value, uint64_t mask)
+{
+	uint64_t old = cpu->rflags;
+	uint64_t changed;
+
+	cpu->rflags = (old & ~mask) | (value & mask) | RFLAGS_ONE;
+	changed = cpu->rflags ^ old;
+	if (changed & RFLAGS_VM)
+		cpu_update_mode(cpu);
+	else if (changed & RFLAGS_AC)
+		tlb_update(cpu);
+	if ((changed & RFLAGS_TF) ||
+	    ((changed & RFLAGS_IF) && (cpu->rflags & RFLAGS_IF) && cpu->interrupt_waiting))
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}
