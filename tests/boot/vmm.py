@@ -1,5 +1,6 @@
 """Starts a VMM on a pseudo-terminal, as a person would, and reads and types at its console."""
 
+import fcntl
 import os
 import pty
 import re
@@ -26,8 +27,10 @@ class Vmm:
         self.master, slave = pty.openpty()
         self.slave = slave
         self.before = termios.tcgetattr(slave)
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave,
-                                        start_new_session=True)
+        # The terminal is its controlling one, with it in the foreground, as under a shell.
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
 
     def __enter__(self):
         return self
