@@ -121,7 +121,7 @@ static bool target_code_page(struct cpu *cpu, struct tlb_set *set, struct tlb_en
 
 	if (entry->tag_read != page || !(*gpa & TLB_PAGE_CODE))
 		return false;
-	target->hva = (uint8_t *)(uintptr_t)(gva + entry->addend);
+	target->hva = tlb_host(entry, gva);
 	target->gpa = (*gpa & ~(uint64_t)TLB_PAGE_FLAGS) | (gva & PAGE_OFFSET);
 	target->has_code = code_word(cpu, target->gpa) != 0;
 	if (!target->has_code) {
@@ -142,7 +142,7 @@ static struct target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_a
 	struct target target = {0};
 
 	if (tag == (gva & ~PAGE_OFFSET)) {
-		target.hva = (uint8_t *)(uintptr_t)(gva + entry->addend);
+		target.hva = tlb_host(entry, gva);
 		target.gpa = (set->gpa[entry - set->entries] & ~(uint64_t)TLB_PAGE_FLAGS) |
 			     (gva & PAGE_OFFSET);
 		return target;

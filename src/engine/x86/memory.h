@@ -64,6 +64,12 @@ static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)
 	return &set->entries[(gva >> 12) & (TLB_ENTRIES - 1)];
 }
 
+/* The host address of gva, which is in the entry's page. */
+static inline uint8_t *tlb_host(const struct tlb_entry *entry, uint64_t gva)
+{
+	return entry->page + (gva & 0xfff);
+}
+
 static inline void *lin_pointer(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
 				enum cpu_segment segment)
 {
@@ -71,7 +77,7 @@ static inline void *lin_pointer(struct cpu *cpu, uint64_t gva, unsigned size, bo
 	uint64_t page = (gva + size - 1) & ~(uint64_t)0xfff;
 
 	if (__builtin_expect((is_write ? entry->tag_write : entry->tag_read) == page, 1))
-		return (void *)(uintptr_t)(gva + entry->addend);
+		return tlb_host(entry, gva);
 	return lin_pointer_slow(cpu, gva, size, is_write, segment);
 }
 
@@ -101,7 +107,7 @@ lin_read(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment)
 	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 
 	if (__builtin_expect(entry->tag_read == ((gva + size - 1) & ~(uint64_t)0xfff), 1))
-		return load_host((void *)(uintptr_t)(gva + entry->addend), size);
+		return load_host(tlb_host(entry, gva), size);
 	return lin_read_slow(cpu, gva, size, segment);
 }
 
@@ -111,7 +117,7 @@ lin_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size, enum cpu
 	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 
 	if (__builtin_expect(entry->tag_write == ((gva + size - 1) & ~(uint64_t)0xfff), 1))
-		store_host((void *)(uintptr_t)(gva + entry->addend), value, size);
+		store_host(tlb_host(entry, gva), value, size);
 	else
 		lin_write_slow(cpu, gva, value, size, segment);
 }
@@ -140,7 +146,7 @@ static inline const uint8_t *lin_fetch_pointer(struct cpu *cpu, uint64_t gva, ui
 	if (__builtin_expect(entry->tag_execute == (gva & ~(uint64_t)0xfff), 1)) {
 		*gpa = (cpu->tlb->gpa[entry - cpu->tlb->entries] & ~(uint64_t)TLB_PAGE_FLAGS) |
 		       (gva & 0xfff);
-		return (const uint8_t *)(uintptr_t)(gva + entry->addend);
+		return tlb_host(entry, gva);
 	}
 	return lin_fetch_slow(cpu, gva, gpa);
 }

@@ -21,11 +21,6 @@
 #define LARGE_SHIFT 22
 #define HUGE_SHIFT  30
 
-/* What cpu->tlb points at while every access's alignment is checked. Never written. */
-static const struct tlb_set empty_set = {
-	.entries = {[0 ... TLB_ENTRIES - 1] = {TLB_TAG_NONE, TLB_TAG_NONE, TLB_TAG_NONE, 0}},
-};
-
 static uint64_t filter_bit(uint64_t gva, unsigned shift)
 {
 	return 1ull << ((gva >> shift) & 63);
@@ -36,11 +31,11 @@ static struct tlb_set *context_sets(const struct tlb *tlb, unsigned context)
 	return tlb->contexts + context * TLB_PRIVILEGES;
 }
 
-static void entry_clear(struct tlb_entry *entry)
+static void entry_clear(struct tlb_set *set, unsigned index)
 {
-	entry->tag_read = TLB_TAG_NONE;
-	entry->tag_write = TLB_TAG_NONE;
-	entry->tag_execute = TLB_TAG_NONE;
+	struct tlb_entry *entry = &set->entries[index];
+
+	entry->tag_read = entry->tag_write = entry->tag_execute = tlb_tag_none(index);
 }
 
 static bool entry_holds(const struct tlb_entry *entry, uint64_t page)
@@ -50,7 +45,7 @@ static bool entry_holds(const struct tlb_entry *entry, uint64_t page)
 
 static void set_drop(struct tlb_set *set, unsigned index)
 {
-	entry_clear(&set->entries[index]);
+	entry_clear(set, index);
 	set->used_global[index / 64] &= ~(1ull << index % 64);
 	set->used_local[index / 64] &= ~(1ull << index % 64);
 }
@@ -58,7 +53,7 @@ static void set_drop(struct tlb_set *set, unsigned index)
 static void set_init(struct tlb_set *set)
 {
 	for (unsigned i = 0; i < TLB_ENTRIES; i++)
-		entry_clear(&set->entries[i]);
+		entry_clear(set, i);
 	for (unsigned i = 0; i < WORDS; i++)
 		set->used_global[i] = set->used_local[i] = 0;
 	set->large_filter = set->huge_filter = 0;
@@ -71,7 +66,7 @@ static void set_clear_used(struct tlb_set *set, uint64_t *used)
 
 		used[word] = 0;
 		for (; bits; bits &= bits - 1)
-			entry_clear(&set->entries[word * 64 + __builtin_ctzll(bits)]);
+			entry_clear(set, word * 64 + __builtin_ctzll(bits));
 	}
 }
 
@@ -103,8 +98,8 @@ static void set_drop_large(struct tlb_set *set, uint64_t gva, unsigned shift, un
 		for (; bits; bits &= bits - 1) {
 			unsigned index = word * 64 + __builtin_ctzll(bits);
 			const struct tlb_entry *entry = &set->entries[index];
-			uint64_t page = entry->tag_read != TLB_TAG_NONE ? entry->tag_read :
-									  entry->tag_execute;
+			uint64_t page = entry->tag_read != tlb_tag_none(index) ? entry->tag_read :
+										 entry->tag_execute;
 
 			if ((set->gpa[index] & flag) && page >> shift == gva >> shift)
 				set_drop(set, index);
@@ -166,6 +161,7 @@ static void context_select(struct cpu *cpu, uint16_t pcid, bool keep)
 	struct tlb *tlb = &cpu->tlb_sets;
 	unsigned context = context_find(tlb, pcid);
 
+	tlb->generation++;
 	if (context == TLB_CONTEXTS)
 		context = context_take(tlb);
 	else if (!keep)
@@ -189,9 +185,11 @@ int tlb_create(struct cpu *cpu)
 
 	*tlb = (struct tlb){0};
 	/* Contexts that are never used stay untouched, so they cost address space only. */
-	tlb->contexts = aligned_alloc(64, sizeof(struct tlb_set) * TLB_CONTEXTS * TLB_PRIVILEGES);
+	tlb->contexts = aligned_alloc(64, sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1));
 	if (!tlb->contexts)
 		return -ENOMEM;
+	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
+	set_init(tlb->empty);
 	context_select(cpu, 0, true);
 	return 0;
 }
@@ -215,7 +213,7 @@ enum tlb_privilege tlb_privilege(const struct cpu *cpu)
 void tlb_update(struct cpu *cpu)
 {
 	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC))
-		cpu->tlb = (struct tlb_set *)&empty_set;
+		cpu->tlb = cpu->tlb_sets.empty;
 	else
 		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 }
@@ -229,6 +227,7 @@ void tlb_flush_all(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
+	tlb->generation++;
 	for (unsigned i = 0; i < tlb->contexts_used; i++) {
 		if (!tlb->context[i].valid)
 			continue;
@@ -240,6 +239,7 @@ void tlb_flush_all(struct cpu *cpu)
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
+	cpu->tlb_sets.generation++;
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_nonglobal(&cpu->tlb_sets, i);
 }
@@ -247,6 +247,7 @@ void tlb_flush_nonglobal(struct cpu *cpu)
 /* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
 void tlb_flush_page(struct cpu *cpu, uint64_t gva)
 {
+	cpu->tlb_sets.generation++;
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_page(&cpu->tlb_sets, i, gva);
 }
@@ -255,6 +256,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
+	cpu->tlb_sets.generation++;
 	if (context != TLB_CONTEXTS)
 		context_flush_nonglobal(&cpu->tlb_sets, context);
 }
@@ -263,6 +265,7 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
+	cpu->tlb_sets.generation++;
 	if (context != TLB_CONTEXTS)
 		context_flush_page(&cpu->tlb_sets, context, gva);
 }
@@ -277,7 +280,7 @@ static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 
 			if (gpa != TLB_ALL_PAGES && (set->gpa[index] & PAGE_MASK) != (gpa & PAGE_MASK))
 				continue;
-			set->entries[index].tag_write = TLB_TAG_NONE;
+			set->entries[index].tag_write = tlb_tag_none(index);
 			set->gpa[index] &= ~(uint64_t)TLB_PAGE_CODE;
 		}
 	}
@@ -298,12 +301,13 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
 	struct tlb_entry *entry = &set->entries[index];
 	uint64_t page = gva & PAGE_MASK;
+	uint64_t none = tlb_tag_none(index);
 	uint64_t bit = 1ull << index % 64;
 
-	entry->tag_read = rights.readable ? page : TLB_TAG_NONE;
-	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : TLB_TAG_NONE;
-	entry->tag_execute = rights.executable ? page : TLB_TAG_NONE;
-	entry->addend = (uintptr_t)hva - page;
+	entry->tag_read = rights.readable ? page : none;
+	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : none;
+	entry->tag_execute = rights.executable ? page : none;
+	entry->page = hva;
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 
 	if (flags & TLB_PAGE_GLOBAL) {

@@ -3,9 +3,12 @@
  *
  * A lookup is one compare: entry->tag_X == page of the access's last byte. An access that crosses
  * into the next page never matches the entry of its first page, so one compare also covers
- * crossing. Tags that must not match hold TLB_TAG_NONE. Pages that are MMIO, that are logged for
- * dirtiness and still clean, or (for writes) that hold decoded code have no tag, and so take the
- * slow path each time.
+ * crossing. Pages that are MMIO, that are logged for dirtiness and still clean, or (for writes) that
+ * hold decoded code have no tag, and so take the slow path each time.
+ *
+ * A tag that must not match (tlb_tag_none) is not page-aligned, and lies in a page that another
+ * entry would hold. So it is neither equal to any page, nor less than a page away from any address
+ * that is looked up in its entry, whether the distance is taken by subtraction or exclusive or.
  *
  * Each set belongs to one privilege and one context. A context is what one PCID has cached (SDM
  * vol. 3 §4.10.1): a CR3 switch to a PCID whose context is still there loses nothing. Sets remember
@@ -27,13 +30,17 @@ struct cpu;
 
 #define TLB_BITS     10
 #define TLB_ENTRIES  (1u << TLB_BITS)
-#define TLB_TAG_NONE UINT64_MAX
 #define TLB_CONTEXTS 8 /* PCIDs cached side by side; Linux uses six */
 
 struct tlb_entry {
-	uint64_t tag_read, tag_write, tag_execute; /* gva of the page, or TLB_TAG_NONE */
-	uintptr_t addend;                          /* hva = gva + addend */
+	uint64_t tag_read, tag_write, tag_execute; /* gva of the page, or tlb_tag_none */
+	uint8_t *page;                             /* hva of the page's first byte */
 };
+
+static inline uint64_t tlb_tag_none(unsigned index)
+{
+	return (uint64_t)(index ^ TLB_ENTRIES / 2) << 12 | 0x801;
+}
 
 /* What the low bits of tlb_set.gpa say. */
 enum tlb_page {
@@ -71,6 +78,8 @@ struct tlb {
 	unsigned contexts_used;   /* contexts [0, contexts_used) have been initialized */
 	unsigned current;         /* the present context */
 	uint32_t clock;           /* counts switches, for replacement */
+	uint64_t generation;      /* counts what may change where an address leads: switches, flushes */
+	struct tlb_set *empty;    /* a set that never holds anything; within `contexts` */
 	struct {
 		uint16_t pcid;
 		bool valid;         /* false: holds nothing, may be taken for any PCID */
