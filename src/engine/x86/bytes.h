@@ -25,12 +25,13 @@ static inline bool bytes_equal(const void *a, const void *b, size_t size)
 {
 	const uint8_t *x = a, *y = b;
 
-	while (size > 0 && *x == *y) {
-		x++;
-		y++;
-		size--;
-	}
-	return size == 0;
+	for (; size >= 8; x += 8, y += 8, size -= 8)
+		if (*(const volatile uint64_t *)x != *(const volatile uint64_t *)y)
+			return false;
+	for (; size; x++, y++, size--)
+		if (*(const volatile uint8_t *)x != *(const volatile uint8_t *)y)
+			return false;
+	return true;
 }
 
 static inline uint16_t bytes_load16(const void *from)

@@ -1,0 +1,246 @@
+/*
+ * The inner loop, and how it finds the next block.
+ *
+ * The common way from block to block takes no function call: a direct-mapped table by linear
+ * address, whose hit counts only if the fetch TLB maps that page to the block's page right now.
+ * Within a block nothing is looked at between instructions except CPU_REQUEST_STOP_BLOCK; other
+ * requests wait for the block's end, where RFLAGS is exact whatever flags were dead inside.
+ */
+#include "engine/x86/exec.h"
+
+#include <errno.h>
+
+#include "engine/x86/bytes.h"
+#include "engine/x86/code.h"
+#include "engine/x86/exception.h"
+#include "engine/x86/memory.h"
+#include "engine/x86/mmio.h"
+#include "engine/x86/system.h"
+
+#define PAGE_SIZE 4096u
+
+bool cpu_exclusive_begin(struct cpu *cpu)
+{
+	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
+		return false;
+	fpu_leave(cpu);
+	cpu->platform->exclusive_begin(cpu->platform_context);
+	cpu->exclusive = true;
+	/* Memory slots may have changed while this CPU waited. */
+	if (cpu->requests & CPU_REQUEST_TLB_FLUSH)
+		tlb_flush_all(cpu);
+	return true;
+}
+
+void cpu_exclusive_end(struct cpu *cpu)
+{
+	fpu_leave(cpu);
+	cpu->exclusive = false;
+	cpu->platform->exclusive_end(cpu->platform_context);
+}
+
+/* The guest runs code where there is no memory: nothing that the engine could emulate. */
+static _Noreturn void fetch_failed(struct cpu *cpu)
+{
+	if (cpu->run) {
+		cpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		cpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+		cpu->run->internal.ndata = 0;
+	}
+	cpu_exit_to_user(cpu);
+}
+
+/* Bytes from cpu->rip to the end of its page or of the code segment; raises #GP(0) beyond that. */
+static unsigned fetch_available(struct cpu *cpu, uint64_t gva)
+{
+	unsigned in_page = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+
+	if (!cpu_is_64(cpu)) {
+		uint32_t limit = cpu->segment[CPU_CS].limit;
+
+		if ((uint32_t)cpu->rip > limit)
+			cpu_raise_error(cpu, EXCEPTION_GP, 0);
+		if (limit - (uint32_t)cpu->rip < in_page - 1)
+			return limit - (uint32_t)cpu->rip + 1;
+	}
+	return in_page;
+}
+
+static struct single_insn *single_of(struct cpu *cpu, uint64_t gva)
+{
+	return &cpu->blocks->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
+}
+
+/*
+ * The decoded instruction at cpu->rip. The bytes are fetched each time, those of a second page only
+ * if the first page's are not all of the instruction: a fetch must not fault for nothing.
+ */
+static const struct insn *fetch_single(struct cpu *cpu)
+{
+	uint64_t gva = cpu_linear_rip(cpu), gpa;
+	unsigned available = fetch_available(cpu, gva), in_page;
+	struct single_insn *single = single_of(cpu, gva);
+	const uint8_t *code = lin_fetch_pointer(cpu, gva, &gpa);
+	uint8_t bytes[INSN_LENGTH_MAX];
+	unsigned size, length = single->insn.length;
+	int rc;
+
+	if (!code)
+		fetch_failed(cpu);
+	if (single->mode == cpu->mode && length && length <= available &&
+	    bytes_equal(single->bytes, code, length))
+		return &single->insn;
+
+	in_page = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+	size = available < INSN_LENGTH_MAX ? available : INSN_LENGTH_MAX;
+	bytes_copy(bytes, code, size);
+	fpu_leave(cpu);
+	single->mode = UINT32_MAX;
+	rc = insn_decode(&single->insn, bytes, size, cpu->mode);
+	if (rc == -ENODATA && size == in_page) {
+		/* The segment's limit counts in the second page, too. */
+		unsigned rest = INSN_LENGTH_MAX - size;
+
+		if (!cpu_is_64(cpu)) {
+			uint32_t left = cpu->segment[CPU_CS].limit - (uint32_t)cpu->rip;
+
+			if (left < size)
+				cpu_raise_error(cpu, EXCEPTION_GP, 0);
+			if (left - size + 1 < rest)
+				rest = left - size + 1;
+		}
+		code = lin_fetch_pointer(cpu, cpu_is_64(cpu) ? gva + size : (uint32_t)(gva + size),
+					 &gpa);
+		if (!code)
+			fetch_failed(cpu);
+		bytes_copy(bytes + size, code, rest);
+		size += rest;
+		fpu_leave(cpu);
+		rc = insn_decode(&single->insn, bytes, size, cpu->mode);
+	}
+	if (rc)
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	/* What crosses a page is compared whole each time, so it is not kept. */
+	if (single->insn.length <= available) {
+		bytes_copy(single->bytes, bytes, single->insn.length);
+		single->mode = cpu->mode;
+	}
+	return &single->insn;
+}
+
+static inline uint64_t wrap_rip(const struct cpu *cpu, uint64_t rip)
+{
+	return cpu_is_64(cpu) ? rip : (uint32_t)rip;
+}
+
+void exec_one(struct cpu *cpu)
+{
+	const struct insn *insn;
+
+	cpu->next_rip = cpu->rip;
+	insn = fetch_single(cpu);
+	cpu->insn = insn;
+	cpu->next_rip = cpu->rip + insn->length;
+	insn->execute(cpu, insn);
+	cpu->rip = wrap_rip(cpu, cpu->next_rip);
+	cpu->insn = NULL;
+	cpu->instructions++;
+	if (cpu->io.done | cpu->io.cursor)
+		io_reset(cpu);
+}
+
+/* Find or decode the block at cpu->rip the long way. NULL: run one instruction, or look again. */
+static struct block *find_block(struct cpu *cpu, uint64_t gva)
+{
+	unsigned available = fetch_available(cpu, gva);
+	struct jump_entry *jump;
+	struct block *block;
+	const uint8_t *code;
+	uint64_t gpa;
+
+	code = lin_fetch_pointer(cpu, gva, &gpa);
+	if (!code)
+		fetch_failed(cpu);
+	block = code_block(cpu, gpa, code, available);
+	if (!block)
+		return NULL;
+	if (!block->flags) {
+		jump = jump_entry_of(cpu->blocks, gva);
+		jump->gva = gva;
+		jump->block = block;
+	}
+	return block;
+}
+
+/* The block at cpu->rip if it has been found there before and all still holds. */
+static inline struct block *next_block(struct cpu *cpu)
+{
+	uint64_t gva = cpu_linear_rip(cpu);
+	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+	struct block *block = jump->block;
+	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
+
+	if (__builtin_expect(jump->gva == gva && entry->tag_execute == (gva & ~0xfffull) &&
+			     (page ^ block->gpa) < PAGE_SIZE && block->mode == cpu->mode &&
+			     block->epoch == cpu->code_epoch, 1)) {
+		uint32_t limit = cpu->segment[CPU_CS].limit;
+
+		if (cpu->mode & CPU_MODE_FLAT || cpu_is_64(cpu))
+			return block;
+		if (cpu->rip <= limit && block->size <= (uint64_t)limit - cpu->rip + 1)
+			return block;
+	}
+	return find_block(cpu, gva);
+}
+
+static inline void run_block(struct cpu *cpu, const struct block *block)
+{
+	const struct insn *insn = block->insns, *end = insn + block->count;
+	uint64_t rip = cpu->rip;
+
+	cpu->blocks->running = block;
+	do {
+		cpu->insn = insn;
+		cpu->rip = rip;
+		rip += insn->length;
+		cpu->next_rip = rip;
+		insn->execute(cpu, insn);
+		insn++;
+	} while (insn != end && !(cpu->requests & CPU_REQUEST_STOP_BLOCK));
+	cpu->rip = wrap_rip(cpu, cpu->next_rip);
+	cpu->instructions += insn - block->insns;
+}
+
+/* Count what a block had completed when an exception unwound out of it. */
+static void count_unwound(struct cpu *cpu)
+{
+	const struct block *block = cpu->blocks->running;
+
+	if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count)
+		cpu->instructions += cpu->insn - block->insns;
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+}
+
+void exec_blocks(struct cpu *cpu)
+{
+	count_unwound(cpu);
+	while (!cpu->requests) {
+		struct block *block;
+
+		/* A fault of the fetch is one of the instruction at rip. */
+		cpu->next_rip = cpu->rip;
+		block = next_block(cpu);
+		if (__builtin_expect(!block, 0))
+			continue;
+		if (__builtin_expect(!block->count, 0))
+			exec_one(cpu);
+		else
+			run_block(cpu, block);
+	}
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+	if (cpu->io.done | cpu->io.cursor)
+		io_reset(cpu);
+}

@@ -1,0 +1,27 @@
+/*
+ * The interpreter's loop: runs decoded blocks (code.h) one instruction after the other.
+ */
+#ifndef KVIK_ENGINE_X86_EXEC_H
+#define KVIK_ENGINE_X86_EXEC_H
+
+#include "engine/x86/cpu.h"
+
+/*
+ * Run until cpu->requests is not 0. On return the CPU is between instructions. Exceptions and exits
+ * unwind out of it (exception.h).
+ */
+void exec_blocks(struct cpu *cpu);
+
+/*
+ * Run exactly one instruction, or one portion of a string instruction's iterations (one iteration
+ * while RFLAGS.TF is set), whatever cpu->requests says.
+ */
+void exec_one(struct cpu *cpu);
+
+/* Cached code may have changed behind the CPU's back: compare it before it runs (code.h). */
+static inline void exec_new_epoch(struct cpu *cpu)
+{
+	cpu->code_epoch++;
+}
+
+#endif
