@@ -1,0 +1,200 @@
+#include "cli/accel.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "util/event_loop.h"
+
+#define PROBE_RAM_BYTES	   4096
+#define PROBE_ITERATIONS   1000000ull
+#define PROBE_INSTRUCTIONS (2 * PROBE_ITERATIONS + 2)
+#define PROBE_LIMIT_NS	   200000000ull
+
+/*
+ * Hardware runs this loop at a cycle or two an iteration, thousands of millions of instructions a
+ * second; kvik's translator reaches about a half of that, and emulated KVM a few tens of millions.
+ */
+#define HARDWARE_MIPS 800.0
+
+/* A real-mode loop of PROBE_ITERATIONS: mov ecx, n; l: dec ecx; jnz l; hlt. */
+static const uint8_t probe_code[] = {
+	0x66, 0xb9, PROBE_ITERATIONS & 0xff, PROBE_ITERATIONS >> 8 & 0xff,
+	PROBE_ITERATIONS >> 16 & 0xff, PROBE_ITERATIONS >> 24 & 0xff,
+	0x66, 0x49, 0x75, 0xfc, 0xf4,
+};
+
+struct probe_watch {
+	const struct kvm_vcpu *vcpu;
+	pthread_t runner;
+	pthread_mutex_t lock;
+	pthread_cond_t done_changed;
+	bool is_done;
+};
+
+/* Ends the probe's KVM_RUN when its time is up. */
+static void *watch_thread(void *argument)
+{
+	struct probe_watch *watch = argument;
+	struct timespec deadline;
+	int result = 0;
+
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_nsec += PROBE_LIMIT_NS;
+	if (deadline.tv_nsec >= 1000000000) {
+		deadline.tv_sec++;
+		deadline.tv_nsec -= 1000000000;
+	}
+	pthread_mutex_lock(&watch->lock);
+	while (!watch->is_done && result == 0)
+		result = pthread_cond_timedwait(&watch->done_changed, &watch->lock, &deadline);
+	if (!watch->is_done)
+		kvm_vcpu_kick(watch->vcpu, watch->runner);
+	pthread_mutex_unlock(&watch->lock);
+	return NULL;
+}
+
+/* Run the loop; nanoseconds it took, 0 when its time was up, or -errno. */
+static int64_t run_loop(const struct kvm_vcpu *vcpu)
+{
+	struct probe_watch watch = {.vcpu = vcpu, .runner = pthread_self()};
+	pthread_t watcher;
+	uint64_t start;
+	int64_t elapsed;
+	int result;
+
+	pthread_mutex_init(&watch.lock, NULL);
+	pthread_cond_init(&watch.done_changed, NULL);
+	result = pthread_create(&watcher, NULL, watch_thread, &watch);
+	if (result)
+		return -result;
+	start = monotonic_ns();
+	result = kvm_vcpu_ioctl(vcpu, KVM_RUN, NULL);
+	elapsed = monotonic_ns() - start;
+	pthread_mutex_lock(&watch.lock);
+	watch.is_done = true;
+	pthread_cond_signal(&watch.done_changed);
+	pthread_mutex_unlock(&watch.lock);
+	pthread_join(watcher, NULL);
+	pthread_cond_destroy(&watch.done_changed);
+	pthread_mutex_destroy(&watch.lock);
+	if (result == -EINTR)
+		return 0;
+	if (result < 0)
+		return result;
+	return vcpu->run->exit_reason == KVM_EXIT_HLT ? elapsed : -EIO;
+}
+
+static int prepare_vcpu(const struct kvm_vcpu *vcpu)
+{
+	struct kvm_regs regs = {.rflags = 2};
+	struct kvm_sregs sregs;
+	int result = kvm_vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs);
+
+	if (result < 0)
+		return result;
+	sregs.cs.selector = 0;
+	sregs.cs.base = 0;
+	result = kvm_vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
+	return result < 0 ? result : kvm_vcpu_ioctl(vcpu, KVM_SET_REGS, &regs);
+}
+
+static void judge(struct accel_probe *probe, int64_t elapsed_ns)
+{
+	if (elapsed_ns < 0) {
+		snprintf(probe->reason, sizeof(probe->reason), "/dev/kvm cannot run a guest: %s",
+			 strerror(-elapsed_ns));
+		return;
+	}
+	probe->is_usable = true;
+	if (elapsed_ns == 0) {
+		snprintf(probe->reason, sizeof(probe->reason),
+			 "/dev/kvm works, but is slow: fewer than %.0f million instructions a second",
+			 PROBE_INSTRUCTIONS * 1e3 / PROBE_LIMIT_NS);
+		return;
+	}
+	probe->million_instructions_per_second = PROBE_INSTRUCTIONS * 1e3 / elapsed_ns;
+	probe->is_hardware_speed = probe->million_instructions_per_second >= HARDWARE_MIPS;
+	snprintf(probe->reason, sizeof(probe->reason),
+		 "/dev/kvm %s: %.0f million instructions a second",
+		 probe->is_hardware_speed ? "runs guests at hardware speed" : "works, but is slow",
+		 probe->million_instructions_per_second);
+}
+
+void accel_probe_kvm(struct accel_probe *probe)
+{
+	struct kvm_userspace_memory_region slot = {.memory_size = PROBE_RAM_BYTES};
+	struct kvm_system system;
+	struct kvm_vm vm;
+	struct kvm_vcpu vcpu;
+	struct error error;
+	uint8_t *ram;
+	int64_t first, second;
+	int result;
+
+	memset(probe, 0, sizeof(*probe));
+	probe->is_present = access("/dev/kvm", F_OK) == 0;
+	if (!probe->is_present) {
+		snprintf(probe->reason, sizeof(probe->reason), "there is no /dev/kvm");
+		return;
+	}
+	ram = mmap(NULL, PROBE_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ram == MAP_FAILED) {
+		error_set_errno(&error, errno, "cannot examine /dev/kvm");
+		goto out;
+	}
+	memcpy(ram, probe_code, sizeof(probe_code));
+	slot.userspace_addr = (uintptr_t)ram;
+	if (kvm_system_open(&system, &kvm_backend_linux, &error) < 0)
+		goto out_unmap;
+	if (kvm_vm_create(&vm, &system, &error) < 0)
+		goto out_system;
+	if (kvm_vcpu_create(&vcpu, &vm, 0, &error) < 0)
+		goto out_vm;
+	result = kvm_vm_ioctl(&vm, KVM_SET_USER_MEMORY_REGION, &slot);
+	if (result == 0)
+		result = prepare_vcpu(&vcpu);
+	first = second = result;
+	if (result == 0) {
+		/* The first run pays for page faults; the second is the measure. */
+		first = run_loop(&vcpu);
+		second = first;
+		if (first > 0 && prepare_vcpu(&vcpu) == 0)
+			second = run_loop(&vcpu);
+	}
+	judge(probe, second);
+	error.message[0] = '\0';
+	kvm_vcpu_close(&vcpu);
+out_vm:
+	kvm_vm_close(&vm);
+out_system:
+	kvm_system_close(&system);
+out_unmap:
+	munmap(ram, PROBE_RAM_BYTES);
+out:
+	if (!probe->reason[0])
+		snprintf(probe->reason, sizeof(probe->reason), "%.*s",
+			 (int)sizeof(probe->reason) - 1, error.message);
+}
+
+const struct kvm_backend *accel_choose(enum accel accel, char *reason, size_t reason_size)
+{
+	struct accel_probe probe;
+
+	if (accel == ACCEL_KVM) {
+		snprintf(reason, reason_size, "asked for");
+		return &kvm_backend_linux;
+	}
+	if (accel == ACCEL_ENGINE) {
+		snprintf(reason, reason_size, "asked for");
+		return &kvm_backend_engine;
+	}
+	accel_probe_kvm(&probe);
+	snprintf(reason, reason_size, "%s", probe.reason);
+	return probe.is_usable && probe.is_hardware_speed ? &kvm_backend_linux : &kvm_backend_engine;
+}

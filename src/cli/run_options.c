@@ -1,0 +1,367 @@
+#include "cli/run_options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/size.h"
+
+const char run_options_help[] =
+	"Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]...\n"
+	"\n"
+	"What to boot:\n"
+	"  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
+	"  --initrd FILE          initial RAM disk\n"
+	"  --append STRING        kernel command line\n"
+	"  --flat FILE            bare program; ends when it halts with interrupts off\n"
+	"  --flat-address ADDRESS where it is put and starts (0x1000)\n"
+	"  --flat-mode MODE       real (default), protected or long\n"
+	"Machine:\n"
+	"  --machine pc|microvm   board (pc)\n"
+	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
+	"  --cpus N               virtual CPUs (1)\n"
+	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto: the faster)\n"
+	"  --engine auto|interp   how kvik's engine runs code (auto)\n"
+	"  --no-reboot            end with status 0 when the guest resets the machine\n"
+	"Consoles, each of stdio, file=PATH or none:\n"
+	"  --serial WHERE         first serial port (stdio)\n"
+	"  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
+	"  --print-port PORT      print what the guest writes to this port on standard output\n"
+	"  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
+	"Watching:\n"
+	"  --stats                counters at the end\n"
+	"  -v, -vv                say what is done; more\n"
+	"  --help                 this text\n";
+
+/* One of `names` (a list ended by NULL); -1 when it is none of them. */
+static int choice(const char *value, const char *const *names)
+{
+	int i;
+
+	for (i = 0; names[i]; i++)
+		if (strcmp(value, names[i]) == 0)
+			return i;
+	return -1;
+}
+
+static int parse_kernel(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->boot.kernel = value;
+	return 0;
+}
+
+static int parse_initrd(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->boot.initrd = value;
+	return 0;
+}
+
+static int parse_append(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->boot.command_line = value;
+	return 0;
+}
+
+static int parse_flat(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->boot.flat = value;
+	return 0;
+}
+
+static int parse_flat_address(struct run_options *options, const char *value, struct error *error)
+{
+	if (number_parse(value, UINT64_MAX, &options->boot.flat_address) < 0)
+		return error_set(error, EINVAL, "'%s' is not an address: use a number as 0x7c00",
+				 value);
+	return 0;
+}
+
+static int parse_flat_mode(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"real", "protected", "long", NULL};
+	int mode = choice(value, names);
+
+	if (mode < 0)
+		return error_set(error, EINVAL, "'%s' is not a mode: use real, protected or long",
+				 value);
+	options->boot.flat_mode = (enum flat_mode)mode;
+	return 0;
+}
+
+static int parse_machine(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"pc", "microvm", NULL};
+	int board = choice(value, names);
+
+	if (board < 0)
+		return error_set(error, EINVAL, "'%s' is not a machine: use pc or microvm", value);
+	options->board = (enum board_kind)board;
+	return 0;
+}
+
+static int parse_memory(struct run_options *options, const char *value, struct error *error)
+{
+	if (size_parse(value, &options->memory_bytes) < 0)
+		return error_set(error, EINVAL, "'%s' is not a size: use one as 512M or 4G", value);
+	if (options->memory_bytes < RAM_MIN_BYTES || options->memory_bytes > RAM_MAX_BYTES)
+		return error_set(error, EINVAL, "'%s' is out of range: use 1M to %lluG", value,
+				 RAM_MAX_BYTES >> 30);
+	if (options->memory_bytes % 4096)
+		return error_set(error, EINVAL, "'%s' is not a multiple of 4K", value);
+	return 0;
+}
+
+static int parse_cpus(struct run_options *options, const char *value, struct error *error)
+{
+	uint64_t number;
+
+	if (number_parse(value, MACHINE_MAX_CPUS, &number) < 0 || number == 0)
+		return error_set(error, EINVAL, "'%s' is not a number of CPUs: use 1 to %u", value,
+				 MACHINE_MAX_CPUS);
+	options->cpus = number;
+	return 0;
+}
+
+static int parse_accel(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"auto", "kvm", "engine", NULL};
+	int accel = choice(value, names);
+
+	if (accel < 0)
+		return error_set(error, EINVAL, "'%s' is not an accelerator: use auto, kvm or engine",
+				 value);
+	options->accel = (enum accel)accel;
+	return 0;
+}
+
+static int parse_engine(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"auto", "interp", NULL};
+
+	(void)options; /* the interpreter is the only one, so both mean the same */
+	if (strcmp(value, "jit") == 0)
+		return error_set(error, EINVAL, "jit is not there yet: use auto or interp");
+	if (choice(value, names) < 0)
+		return error_set(error, EINVAL, "'%s' is not an engine: use auto or interp", value);
+	return 0;
+}
+
+static int parse_stream(struct stream_option *stream, const char *value, struct error *error)
+{
+	if (strcmp(value, "stdio") == 0) {
+		stream->kind = STREAM_STDIO;
+	} else if (strcmp(value, "none") == 0) {
+		stream->kind = STREAM_NONE;
+	} else if (strncmp(value, "file=", 5) == 0 && value[5]) {
+		stream->kind = STREAM_FILE;
+		stream->path = value + 5;
+	} else {
+		return error_set(error, EINVAL, "'%s' is no place for it: use stdio, file=PATH or none",
+				 value);
+	}
+	return 0;
+}
+
+static int parse_serial(struct run_options *options, const char *value, struct error *error)
+{
+	return parse_stream(&options->serial, value, error);
+}
+
+static int parse_debug_console(struct run_options *options, const char *value, struct error *error)
+{
+	return parse_stream(&options->debug_console, value, error);
+}
+
+static int parse_port(int *port, unsigned width, const char *value, struct error *error)
+{
+	uint64_t number;
+
+	if (number_parse(value, 0x10000 - width, &number) < 0)
+		return error_set(error, EINVAL, "'%s' is not an I/O port: use 0 to 0x%x", value,
+				 0x10000 - width);
+	*port = number;
+	return 0;
+}
+
+static int parse_print_port(struct run_options *options, const char *value, struct error *error)
+{
+	return parse_port(&options->print_port, 1, value, error);
+}
+
+static int parse_debug_exit(struct run_options *options, const char *value, struct error *error)
+{
+	options->debug_exit_port = -1;
+	if (strcmp(value, "none") == 0)
+		return 0;
+	return parse_port(&options->debug_exit_port, 4, value, error);
+}
+
+static int parse_none_only(struct run_options *options, const char *value, struct error *error)
+{
+	(void)options;
+	if (strcmp(value, "none") != 0)
+		return error_set(error, EINVAL, "'%s' is not there yet: only none is", value);
+	return 0;
+}
+
+static int parse_cpu(struct run_options *options, const char *value, struct error *error)
+{
+	(void)options;
+	if (strcmp(value, "host") != 0 && strcmp(value, "max") != 0)
+		return error_set(error, EINVAL, "'%s' is not there yet: only host is", value);
+	return 0;
+}
+
+static int parse_missing(struct run_options *options, const char *value, struct error *error)
+{
+	(void)options;
+	(void)value;
+	return error_set(error, EINVAL, "this option is not there yet");
+}
+
+static int parse_no_reboot(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->ends_at_reset = true;
+	return 0;
+}
+
+static int parse_stats(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->wants_statistics = true;
+	return 0;
+}
+
+static int parse_verbose(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->verbosity++;
+	return 0;
+}
+
+static int parse_very_verbose(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->verbosity += 2;
+	return 0;
+}
+
+static int parse_help(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->wants_help = true;
+	return 0;
+}
+
+static const struct option {
+	const char *name;
+	bool takes_value;
+	int (*parse)(struct run_options *options, const char *value, struct error *error);
+} option_table[] = {
+	{"--kernel", true, parse_kernel},
+	{"--initrd", true, parse_initrd},
+	{"--append", true, parse_append},
+	{"--flat", true, parse_flat},
+	{"--flat-address", true, parse_flat_address},
+	{"--flat-mode", true, parse_flat_mode},
+	{"--machine", true, parse_machine},
+	{"--memory", true, parse_memory},
+	{"--cpus", true, parse_cpus},
+	{"--cpu", true, parse_cpu},
+	{"--accel", true, parse_accel},
+	{"--engine", true, parse_engine},
+	{"--serial", true, parse_serial},
+	{"--debug-console", true, parse_debug_console},
+	{"--print-port", true, parse_print_port},
+	{"--debug-exit", true, parse_debug_exit},
+	{"--net", true, parse_none_only},
+	{"--display", true, parse_none_only},
+	{"--disk", true, parse_missing},
+	{"--firmware", true, parse_missing},
+	{"--no-reboot", false, parse_no_reboot},
+	{"--stats", false, parse_stats},
+	{"-v", false, parse_verbose},
+	{"-vv", false, parse_very_verbose},
+	{"--help", false, parse_help},
+	{"-h", false, parse_help},
+};
+
+static const struct option *find_option(const char *argument, size_t length)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(option_table) / sizeof(option_table[0]); i++)
+		if (strlen(option_table[i].name) == length &&
+		    strncmp(option_table[i].name, argument, length) == 0)
+			return &option_table[i];
+	return NULL;
+}
+
+static int check(const struct run_options *options, struct error *error)
+{
+	const struct boot_config *boot = &options->boot;
+
+	if (!boot->kernel && !boot->flat)
+		return error_set(error, EINVAL, "nothing to boot: give --kernel FILE or --flat FILE");
+	if (boot->kernel && boot->flat)
+		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
+	if (boot->flat && boot->initrd)
+		return error_set(error, EINVAL, "--initrd needs --kernel");
+	if (boot->flat && boot->command_line)
+		return error_set(error, EINVAL, "--append needs --kernel");
+	return 0;
+}
+
+int run_options_parse(struct run_options *options, int count, char **arguments, struct error *error)
+{
+	const struct option *option;
+	const char *argument, *value;
+	size_t length;
+	int i, result;
+
+	*options = (struct run_options){
+		.memory_bytes = 1ull << 30,
+		.cpus = 1,
+		.boot.flat_address = FLAT_DEFAULT_ADDRESS,
+		.print_port = -1,
+		.debug_exit_port = 0xf4,
+	};
+	for (i = 0; i < count; i++) {
+		argument = arguments[i];
+		if (argument[0] != '-')
+			return error_set(error, EINVAL,
+					 "'%s': booting from a disk is not there yet: use --kernel",
+					 argument);
+		length = strcspn(argument, "=");
+		option = find_option(argument, length);
+		if (!option)
+			return error_set(error, EINVAL, "unknown option '%.*s'", (int)length, argument);
+		value = argument[length] ? argument + length + 1 : NULL;
+		if (!option->takes_value && value)
+			return error_set(error, EINVAL, "%s takes no value", option->name);
+		if (option->takes_value && !value) {
+			if (i + 1 == count)
+				return error_set(error, EINVAL, "%s needs a value", option->name);
+			value = arguments[++i];
+		}
+		result = option->parse(options, value, error);
+		if (result < 0) {
+			error_prefix(error, "%s", option->name);
+			return result;
+		}
+		if (options->wants_help)
+			return 0;
+	}
+	return check(options, error);
+}

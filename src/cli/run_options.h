@@ -1,0 +1,38 @@
+/* The options of `kvik run`. */
+#ifndef KVIK_CLI_RUN_OPTIONS_H
+#define KVIK_CLI_RUN_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "cli/accel.h"
+#include "machine/machine.h"
+
+/* Where a character stream goes. */
+struct stream_option {
+	enum { STREAM_STDIO, STREAM_FILE, STREAM_NONE } kind;
+	const char *path; /* of a file */
+};
+
+struct run_options {
+	bool wants_help;
+	enum accel accel;
+	enum board_kind board;
+	uint64_t memory_bytes;
+	unsigned cpus;
+	struct boot_config boot;
+	struct stream_option serial, debug_console;
+	int print_port, debug_exit_port; /* -1: none */
+	bool ends_at_reset, wants_statistics;
+	int verbosity;
+};
+
+/*
+ * Parse and check; strings point into `arguments`. 0, or -EINVAL with one line in `error` that
+ * names the option.
+ */
+int run_options_parse(struct run_options *options, int count, char **arguments,
+		      struct error *error);
+
+extern const char run_options_help[];
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * The I/O port space: 65,536 byte-wide ports, ranges of which belong to devices.
+ *
+ * Ports that nobody claims read as ones and swallow writes, as an undriven ISA bus does. Ranges are
+ * looked up under a reader lock that is dropped before the device is called, so that a device may
+ * add or remove ranges from inside an access. A device lives until the vCPUs have stopped.
+ */
+#ifndef KVIK_DEVICE_BUS_PIO_H
+#define KVIK_DEVICE_BUS_PIO_H
+
+#include <stdint.h>
+
+#include "util/error.h"
+
+/* A device's side. `offset` is from the start of its range; size is 1, 2 or 4 and at most
+ * widest_access; the access lies within the range. Called on vCPU threads, without locks. */
+struct pio_ops {
+	uint32_t (*read)(void *device, uint16_t offset, unsigned size);
+	void (*write)(void *device, uint16_t offset, unsigned size, uint32_t value);
+	/* Wider accesses are broken into bytes at rising ports, as on a bus of 8-bit devices. */
+	unsigned widest_access;
+};
+
+struct pio_bus;
+
+struct pio_bus *pio_bus_create(void); /* NULL: out of memory */
+void pio_bus_destroy(struct pio_bus *bus);
+
+/* Give ports [first, first + count) to a device. `name` is a literal. -EEXIST when taken. */
+int pio_bus_add(struct pio_bus *bus, uint16_t first, unsigned count, const char *name,
+		const struct pio_ops *ops, void *device, struct error *error);
+/* Free the range that starts at `first`, if there is one. */
+void pio_bus_remove(struct pio_bus *bus, uint16_t first);
+
+/* One access of 1, 2 or 4 bytes by a vCPU. */
+uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size);
+void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t value);
+
+#endif

@@ -1,0 +1,13 @@
+/* The port by which a test guest ends the run with a status of its own. */
+#ifndef KVIK_DEVICE_DEBUG_EXIT_H
+#define KVIK_DEVICE_DEBUG_EXIT_H
+
+#include "device/bus/pio.h"
+#include "device/power.h"
+
+#define DEBUG_EXIT_PORTS 4
+
+/* Device: struct power, which it only reads. */
+extern const struct pio_ops debug_exit_pio_ops;
+
+#endif

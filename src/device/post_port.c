@@ -1,0 +1,28 @@
+/*
+ * Port 0x80 of the PC/AT: the latch of the manufacturing test card, which shows the last byte.
+ * Linux writes to it for its I/O delay, so it is silent below debug level.
+ */
+#include "device/post_port.h"
+
+#include "util/log.h"
+
+static uint32_t post_port_read(void *device, uint16_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return __atomic_load_n((uint8_t *)device, __ATOMIC_RELAXED);
+}
+
+static void post_port_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	(void)offset;
+	(void)size;
+	if (__atomic_exchange_n((uint8_t *)device, (uint8_t)value, __ATOMIC_RELAXED) != value)
+		log_debug("POST code 0x%02x", value);
+}
+
+const struct pio_ops post_port_pio_ops = {
+	.read = post_port_read,
+	.write = post_port_write,
+	.widest_access = 1,
+};

@@ -1,0 +1,47 @@
+/*
+ * A board: which devices a machine has, at which ports, on which interrupt lines.
+ *
+ * `pc` looks like the PC that software of any age expects (PCI host bridge, keyboard controller,
+ * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line.
+ */
+#ifndef KVIK_MACHINE_BOARD_H
+#define KVIK_MACHINE_BOARD_H
+
+#include <stdint.h>
+
+#include "device/bus/mmio.h"
+#include "device/bus/pio.h"
+#include "device/char/char.h"
+#include "device/irq_line.h"
+#include "device/power.h"
+#include "machine/ram.h"
+
+enum board_kind { BOARD_PC, BOARD_MICROVM };
+
+struct board_streams {
+	struct char_stream *serial; /* the first serial port */
+	struct char_stream *debug_console; /* ports 0xe9 and 0x402; NULL: no such ports */
+	struct char_stream *print; /* the print port */
+};
+
+struct board_config {
+	enum board_kind kind;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
+	struct event_loop *loop;
+	const struct ram *ram;
+	unsigned cpus;
+	struct irq_line irq; /* `gsi` is filled in for each device */
+	struct power power;
+	struct board_streams streams;
+	int print_port, debug_exit_port; /* -1: none */
+};
+
+struct board;
+
+struct board *board_create(const struct board_config *config, struct error *error);
+void board_destroy(struct board *board);
+/* All devices to their power-on state; the vCPUs are parked. */
+void board_reset(struct board *board);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * From files that a user named to a guest that is ready to start: which boot protocol a kernel
+ * speaks, its parts put into guest RAM, and the boot CPU's state at its entry.
+ *
+ * The bytes are read once and kept, so that a reset boots the same guest again.
+ */
+#ifndef KVIK_MACHINE_BOOT_BOOT_H
+#define KVIK_MACHINE_BOOT_BOOT_H
+
+#include <stdint.h>
+
+#include "machine/entry.h"
+#include "machine/ram.h"
+#include "util/error.h"
+
+enum flat_mode { FLAT_REAL, FLAT_PROTECTED, FLAT_LONG };
+
+#define FLAT_DEFAULT_ADDRESS 0x1000
+
+struct boot_config {
+	const char *kernel;	  /* path; or NULL with: */
+	const char *flat;	  /* path of a flat binary */
+	const char *initrd;	  /* path or NULL */
+	const char *command_line; /* NULL: empty */
+	uint64_t flat_address;
+	enum flat_mode flat_mode;
+};
+
+struct boot;
+
+/* Read and examine the files. NULL, and `error`, on failure. `ram_bytes` bounds what may fit. */
+struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error);
+void boot_close(struct boot *boot);
+
+/* What was recognized: "Linux bzImage, protocol 2.15", "PVH ELF", ... */
+const char *boot_description(const struct boot *boot);
+
+/* Whether the guest is a bare program, over for good when it halts with interrupts off. */
+bool boot_is_flat(const struct boot *boot);
+
+/* Write everything into RAM and say how the boot CPU enters. `rsdp_gpa` is 0 without ACPI. */
+int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
+	      struct entry *entry, struct error *error);
+
+#endif

@@ -1,0 +1,12 @@
+/* A flat binary: bytes for an address, without any header. */
+#ifndef KVIK_MACHINE_BOOT_FLAT_H
+#define KVIK_MACHINE_BOOT_FLAT_H
+
+#include <stddef.h>
+
+#include "machine/boot/boot.h"
+
+int flat_load(const uint8_t *image, size_t size, uint64_t address, enum flat_mode mode,
+	      const struct ram *ram, struct entry *entry, struct error *error);
+
+#endif

@@ -1,0 +1,161 @@
+/*
+ * CPUID leaves: Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E. KVM_GET_SUPPORTED_CPUID
+ * reports the host's own topology, which must be replaced by the machine's in every leaf that has
+ * a part of it.
+ */
+#include "machine/cpuid.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_GUESS_ENTRIES 128
+#define MAX_ENTRIES	    1024
+
+#define LEAF1_ECX_TSC_DEADLINE (1u << 24)
+#define LEAF1_ECX_HYPERVISOR   (1u << 31)
+#define LEAF1_EDX_HTT	       (1u << 28)
+#define LEAFB_TYPE_THREAD      1u
+#define LEAFB_TYPE_CORE	       2u
+
+/* All entries that the backend supports; the caller frees. NULL with `error` on failure. */
+static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct error *error)
+{
+	struct kvm_cpuid2 *cpuid;
+	unsigned count = FIRST_GUESS_ENTRIES;
+	int result;
+
+	for (;;) {
+		/* Room for one more: the topology leaf may have to be added. */
+		cpuid = calloc(1, sizeof(*cpuid) + (count + 2) * sizeof(cpuid->entries[0]));
+		if (!cpuid) {
+			error_set_errno(error, ENOMEM, "cannot set up CPUID");
+			return NULL;
+		}
+		cpuid->nent = count;
+		result = kvm_system_ioctl(system, KVM_GET_SUPPORTED_CPUID, cpuid);
+		if (result >= 0)
+			return cpuid;
+		free(cpuid);
+		if (result != -E2BIG || count >= MAX_ENTRIES) {
+			error_set_errno(error, -result, "cannot ask for the supported CPUID");
+			return NULL;
+		}
+		count *= 2;
+	}
+}
+
+/* The number of bits that hold ids below `count`. */
+static unsigned id_bits(unsigned count)
+{
+	unsigned bits = 0;
+
+	while ((1u << bits) < count)
+		bits++;
+	return bits;
+}
+
+/* Leaf 0xb: the thread level (one a core), the core level, and the end. */
+static void set_extended_topology(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus)
+{
+	entry->eax = entry->ebx = 0;
+	entry->ecx = entry->index;
+	entry->edx = id;
+	if (entry->index == 0) {
+		entry->ebx = 1;
+		entry->ecx |= LEAFB_TYPE_THREAD << 8;
+	} else if (entry->index == 1) {
+		entry->eax = id_bits(cpus);
+		entry->ebx = cpus;
+		entry->ecx |= LEAFB_TYPE_CORE << 8;
+	}
+}
+
+/* Cache leaves (4 and 0x8000001d): the first two levels belong to one core, the last to all. */
+static void set_cache_sharing(struct kvm_cpuid_entry2 *entry, unsigned cpus, bool has_cores_field)
+{
+	unsigned type = entry->eax & 0x1f, level = entry->eax >> 5 & 7;
+	unsigned sharing = level >= 3 ? (1u << id_bits(cpus)) - 1 : 0;
+
+	if (type == 0)
+		return;
+	entry->eax &= has_cores_field ? 0x3fff : ~(0xfffu << 14);
+	entry->eax |= sharing << 14;
+	if (has_cores_field)
+		entry->eax |= ((1u << id_bits(cpus)) - 1) << 26;
+}
+
+static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus,
+			bool has_tsc_deadline)
+{
+	switch (entry->function) {
+	case 0x1:
+		entry->ebx = (entry->ebx & 0xffff) | cpus << 16 | id << 24;
+		entry->ecx |= LEAF1_ECX_HYPERVISOR;
+		if (has_tsc_deadline)
+			entry->ecx |= LEAF1_ECX_TSC_DEADLINE;
+		entry->edx &= ~LEAF1_EDX_HTT;
+		if (cpus > 1)
+			entry->edx |= LEAF1_EDX_HTT;
+		break;
+	case 0x4: set_cache_sharing(entry, cpus, true); break;
+	case 0xb:
+	case 0x1f: set_extended_topology(entry, id, cpus); break;
+	case 0x80000008:
+		entry->ecx = (entry->ecx & ~0xf0ffu) | id_bits(cpus) << 12 | (cpus - 1);
+		break;
+	case 0x8000001d: set_cache_sharing(entry, cpus, false); break;
+	case 0x8000001e:
+		entry->eax = id;
+		entry->ebx = id; /* one thread a core */
+		entry->ecx = 0;	 /* one node */
+		entry->edx = 0;
+		break;
+	}
+}
+
+/* A backend lists leaf 0xb with only its first level, or not at all. */
+static void complete_topology(struct kvm_cpuid2 *cpuid, unsigned id, unsigned cpus)
+{
+	struct kvm_cpuid_entry2 *entry;
+	bool has_level[2] = {false, false};
+	unsigned i, level, max_leaf = 0;
+
+	for (i = 0; i < cpuid->nent; i++) {
+		entry = &cpuid->entries[i];
+		if (entry->function == 0)
+			max_leaf = entry->eax;
+		if (entry->function == 0xb && entry->index < 2)
+			has_level[entry->index] = true;
+	}
+	for (level = 0; level < 2 && max_leaf >= 0xb; level++) {
+		if (has_level[level])
+			continue;
+		entry = &cpuid->entries[cpuid->nent++];
+		memset(entry, 0, sizeof(*entry));
+		entry->function = 0xb;
+		entry->index = level;
+		entry->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+		set_extended_topology(entry, id, cpus);
+	}
+}
+
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct error *error)
+{
+	struct kvm_cpuid2 *cpuid = get_supported(vcpu->system, error);
+	bool has_tsc_deadline;
+	unsigned i;
+	int result;
+
+	if (!cpuid)
+		return -ENOTSUP;
+	has_tsc_deadline = kvm_check_extension(vcpu->system, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	for (i = 0; i < cpuid->nent; i++)
+		patch_entry(&cpuid->entries[i], vcpu->id, cpus, has_tsc_deadline);
+	complete_topology(cpuid, vcpu->id, cpus);
+	result = kvm_vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
+	if (result < 0)
+		error_set_errno(error, -result, "cannot set CPUID of CPU %u", vcpu->id);
+	free(cpuid);
+	return result;
+}

@@ -1,0 +1,10 @@
+/* The CPUID that a machine's vCPUs show: what the backend supports, with this machine's topology. */
+#ifndef KVIK_MACHINE_CPUID_H
+#define KVIK_MACHINE_CPUID_H
+
+#include "kvm/kvm.h"
+
+/* One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. */
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct error *error);
+
+#endif

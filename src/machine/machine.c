@@ -1,0 +1,502 @@
+#include "machine/machine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "machine/cpuid.h"
+#include "machine/power_on_state.h"
+#include "machine/vcpu.h"
+#include "util/log.h"
+
+/* Three pages that Intel's virtualization hardware needs, in the device hole below the BIOS. */
+#define TSS_GPA		 0xfffbd000ull
+#define IDENTITY_MAP_GPA 0xfffbc000ull
+
+/* How often halted vCPUs of a flat guest are asked whether anything can still wake them. */
+#define FIRST_IDLE_CHECK_NS 5000000ull
+#define IDLE_CHECK_NS	    50000000ull
+
+#define MSR_MISC_ENABLE	     0x1a0
+#define MISC_ENABLE_FAST_STR 0x1
+#define MSR_MTRR_DEF_TYPE    0x2ff
+#define MTRR_ENABLED	     0x800
+#define MTRR_WRITE_BACK	     6
+#define MSR_MTRR_PHYS_BASE0  0x200
+#define MSR_MTRR_PHYS_MASK0  0x201
+#define MTRR_VALID	     0x800
+
+enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
+
+struct machine {
+	struct machine_config config;
+	struct kvm_system system;
+	struct kvm_vm vm;
+	bool has_system, has_vm;
+	struct ram ram;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
+	struct board *board;
+	struct boot *boot;
+	struct power_on_chips power_on;
+	struct vcpu *vcpus; /* config.cpus of them; created in order */
+	unsigned vcpu_count;
+	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
+	struct event_timer idle_timer;
+	uint64_t resets;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t state_changed;
+	enum machine_state state; /* also read atomically without the lock, as a hint */
+	unsigned parked;	  /* vCPU threads that wait in machine_may_run */
+	bool has_request;
+	enum power_request request;
+	int request_status;
+	bool is_idle[MACHINE_MAX_CPUS];
+	bool is_quitting; /* the user's wish: wins over the guest's requests */
+};
+
+static void wake_io_thread(struct machine *machine)
+{
+	uint64_t one = 1;
+
+	/* A full counter wakes it as well. */
+	if (write(machine->request_source.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Stop the guest for a request. The first one counts, except that the user's overrides. */
+static void post_request(struct machine *machine, enum power_request what, int status, bool is_user)
+{
+	unsigned i;
+
+	pthread_mutex_lock(&machine->lock);
+	if (machine->state == MACHINE_ENDED || machine->is_quitting ||
+	    (machine->has_request && !is_user)) {
+		pthread_mutex_unlock(&machine->lock);
+		return;
+	}
+	machine->has_request = true;
+	machine->request = what;
+	machine->request_status = status;
+	machine->is_quitting = is_user;
+	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&machine->lock);
+	for (i = 0; i < machine->vcpu_count; i++)
+		vcpu_kick(&machine->vcpus[i]);
+	wake_io_thread(machine);
+}
+
+static void power_requested(void *context, enum power_request what, int status)
+{
+	post_request(context, what, status, false);
+}
+
+void machine_quit(struct machine *machine, int status)
+{
+	const struct board_streams *streams = &machine->config.streams;
+
+	/* A vCPU may be waiting for a stalled reader of its output. */
+	char_cancel(streams->serial);
+	if (streams->debug_console)
+		char_cancel(streams->debug_console);
+	if (streams->print)
+		char_cancel(streams->print);
+	post_request(machine, POWER_EXIT, status, true);
+}
+
+/* vcpu_host.may_run. */
+static bool machine_may_run(void *context, struct vcpu *vcpu)
+{
+	struct machine *machine = context;
+	bool may_run;
+
+	if (__atomic_load_n(&machine->state, __ATOMIC_SEQ_CST) == MACHINE_RUNNING)
+		return true;
+	vcpu_complete_access(vcpu);
+	pthread_mutex_lock(&machine->lock);
+	machine->parked++;
+	if (machine->parked == machine->vcpu_count)
+		wake_io_thread(machine);
+	while (machine->state == MACHINE_PAUSED)
+		pthread_cond_wait(&machine->state_changed, &machine->lock);
+	machine->parked--;
+	may_run = machine->state == MACHINE_RUNNING;
+	pthread_mutex_unlock(&machine->lock);
+	return may_run;
+}
+
+/* vcpu_host.report_idle. */
+static void machine_report_idle(void *context, unsigned id, bool is_idle)
+{
+	struct machine *machine = context;
+	bool all_idle = true;
+	unsigned i;
+
+	pthread_mutex_lock(&machine->lock);
+	machine->is_idle[id] = is_idle;
+	for (i = 0; i < machine->vcpu_count; i++)
+		all_idle = all_idle && machine->is_idle[i];
+	pthread_mutex_unlock(&machine->lock);
+	if (all_idle)
+		post_request(machine, POWER_OFF, 0, false);
+}
+
+static void idle_check(void *context)
+{
+	struct machine *machine = context;
+	unsigned i;
+
+	for (i = 0; i < machine->vcpu_count; i++)
+		vcpu_kick(&machine->vcpus[i]);
+}
+
+static void set_state(struct machine *machine, enum machine_state state)
+{
+	pthread_mutex_lock(&machine->lock);
+	__atomic_store_n(&machine->state, state, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&machine->state_changed);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+/* Firmware's MSRs: cacheable RAM, uncached device hole (SDM vol. 3 §12.11). All CPUs the same. */
+static void set_firmware_msrs(const struct kvm_vcpu *vcpu)
+{
+	static const struct kvm_msr_entry entries[] = {
+		{.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STR},
+		{.index = MSR_MTRR_PHYS_BASE0, .data = RAM_LOW_LIMIT},
+		{.index = MSR_MTRR_PHYS_MASK0, .data = (0xffffffffffull & ~0x3fffffffull) | MTRR_VALID},
+		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK},
+	};
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} one;
+	unsigned i;
+
+	for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+		memset(&one, 0, sizeof(one));
+		one.header.nmsrs = 1;
+		one.entry = entries[i];
+		if (kvm_vcpu_ioctl(vcpu, KVM_SET_MSRS, &one) != 1)
+			log_debug("CPU %u: MSR 0x%x cannot be set", vcpu->id, one.entry.index);
+	}
+}
+
+/* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. */
+static int machine_reset(struct machine *machine, struct error *error)
+{
+	struct entry entry = {0};
+	unsigned i;
+	int result;
+
+	board_reset(machine->board);
+	result = power_on_chips_restore(&machine->power_on, &machine->vm, error);
+	if (result < 0)
+		return result;
+	for (i = 0; i < machine->vcpu_count; i++) {
+		result = power_on_state_restore(&machine->vcpus[i].power_on, &machine->vcpus[i].kvm,
+						error);
+		if (result < 0)
+			return result;
+		set_firmware_msrs(&machine->vcpus[i].kvm);
+		machine->is_idle[i] = false;
+	}
+	result = boot_load(machine->boot, &machine->ram, 0, &entry, error);
+	if (result < 0)
+		return result;
+	return entry_apply(&entry, &machine->ram.memory, &machine->vcpus[0].kvm, error);
+}
+
+static void finish(struct machine *machine, int status)
+{
+	machine->request_status = status;
+	set_state(machine, MACHINE_ENDED);
+	event_loop_stop(machine->config.loop);
+}
+
+/* I/O thread: carry out a request once every vCPU has parked. */
+static void request_ready(void *context)
+{
+	struct machine *machine = context;
+	struct error error;
+	enum power_request what;
+	uint64_t wakes;
+	int status;
+	bool is_ready;
+
+	if (read(machine->request_source.fd, &wakes, sizeof(wakes)) < 0)
+		return;
+	pthread_mutex_lock(&machine->lock);
+	is_ready = machine->has_request && machine->state == MACHINE_PAUSED &&
+		   machine->parked == machine->vcpu_count;
+	what = machine->request;
+	status = machine->request_status;
+	if (is_ready)
+		machine->has_request = false;
+	pthread_mutex_unlock(&machine->lock);
+	if (!is_ready)
+		return;
+	switch (what) {
+	case POWER_OFF: finish(machine, MACHINE_STATUS_OFF); break;
+	case POWER_EXIT: finish(machine, status); break;
+	case POWER_CRASH: finish(machine, MACHINE_STATUS_CRASHED); break;
+	case POWER_RESET:
+		if (machine->config.ends_at_reset) {
+			finish(machine, MACHINE_STATUS_OFF);
+			break;
+		}
+		log_info("the guest reset the machine");
+		machine->resets++;
+		if (machine_reset(machine, &error) < 0) {
+			log_error("cannot reset the machine: %s", error.message);
+			finish(machine, MACHINE_STATUS_ERROR);
+			break;
+		}
+		set_state(machine, MACHINE_RUNNING);
+		break;
+	}
+}
+
+static void set_gsi(void *context, unsigned gsi, bool level)
+{
+	struct machine *machine = context;
+	struct kvm_irq_level line = {.irq = gsi, .level = level};
+
+	kvm_vm_ioctl(&machine->vm, KVM_IRQ_LINE, &line);
+}
+
+static int create_vm(struct machine *machine, struct error *error)
+{
+	struct kvm_pit_config pit = {0};
+	uint64_t identity_map = IDENTITY_MAP_GPA;
+	int result;
+
+	result = kvm_system_open(&machine->system, machine->config.backend, error);
+	if (result < 0)
+		return result;
+	machine->has_system = true;
+	result = kvm_vm_create(&machine->vm, &machine->system, error);
+	if (result < 0)
+		return result;
+	machine->has_vm = true;
+	/* Only Intel's hardware wants these; elsewhere they do nothing. */
+	kvm_vm_ioctl(&machine->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);
+	result = kvm_vm_ioctl(&machine->vm, KVM_CREATE_IRQCHIP, NULL);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot create the interrupt controllers");
+	result = kvm_vm_ioctl(&machine->vm, KVM_CREATE_PIT2, &pit);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot create the timer");
+	result = ram_create(&machine->ram, machine->config.ram_bytes, error);
+	if (result < 0)
+		return result;
+	result = ram_attach(&machine->ram, &machine->vm, error);
+	if (result < 0)
+		return result;
+	return power_on_chips_capture(&machine->power_on, &machine->vm, error);
+}
+
+static int create_vcpus(struct machine *machine, struct error *error)
+{
+	struct vcpu *vcpu;
+	unsigned i, limit;
+	int result;
+
+	limit = kvm_check_extension(&machine->system, KVM_CAP_MAX_VCPUS);
+	if (limit && machine->config.cpus > limit)
+		return error_set(error, EINVAL, "%u CPUs are too many for %s, which can do %u",
+				 machine->config.cpus, machine->config.backend->name, limit);
+	machine->vcpus = calloc(machine->config.cpus, sizeof(*machine->vcpus));
+	if (!machine->vcpus)
+		return error_set_errno(error, ENOMEM, "cannot create the CPUs");
+	for (i = 0; i < machine->config.cpus; i++) {
+		vcpu = &machine->vcpus[i];
+		result = kvm_vcpu_create(&vcpu->kvm, &machine->vm, i, error);
+		if (result < 0)
+			return result;
+		machine->vcpu_count++;
+		vcpu->pio = machine->pio;
+		vcpu->mmio = machine->mmio;
+		vcpu->power = (struct power){power_requested, machine};
+		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
+		vcpu->reports_idle = boot_is_flat(machine->boot);
+		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, error);
+		if (result < 0)
+			return result;
+		result = power_on_state_capture(&vcpu->power_on, &vcpu->kvm, error);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static int create_board(struct machine *machine, struct error *error)
+{
+	struct board_config board = {
+		.kind = machine->config.board,
+		.pio = machine->pio,
+		.mmio = machine->mmio,
+		.loop = machine->config.loop,
+		.ram = &machine->ram,
+		.cpus = machine->config.cpus,
+		.irq = {.set = set_gsi, .context = machine},
+		.power = {power_requested, machine},
+		.streams = machine->config.streams,
+		.print_port = machine->config.print_port,
+		.debug_exit_port = machine->config.debug_exit_port,
+	};
+
+	machine->board = board_create(&board, error);
+	return machine->board ? 0 : -EINVAL;
+}
+
+static int create_requests(struct machine *machine, struct error *error)
+{
+	int result;
+
+	machine->request_source.ready = request_ready;
+	machine->request_source.context = machine;
+	machine->request_source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (machine->request_source.fd < 0)
+		return error_set_errno(error, errno, "cannot create the machine");
+	result = event_loop_add(machine->config.loop, &machine->request_source);
+	if (result == 0)
+		result = event_timer_init(&machine->idle_timer, machine->config.loop, idle_check,
+					  machine);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot create the machine");
+	return 0;
+}
+
+struct machine *machine_create(const struct machine_config *config, struct error *error)
+{
+	struct machine *machine = calloc(1, sizeof(*machine));
+
+	if (!machine) {
+		error_set_errno(error, ENOMEM, "cannot create the machine");
+		return NULL;
+	}
+	machine->config = *config;
+	machine->request_source.fd = -1;
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_cond_init(&machine->state_changed, NULL);
+	machine->pio = pio_bus_create();
+	machine->mmio = mmio_bus_create();
+	if (!machine->pio || !machine->mmio) {
+		error_set_errno(error, ENOMEM, "cannot create the machine");
+		goto fail;
+	}
+	machine->boot = boot_open(&config->boot, config->ram_bytes, error);
+	if (!machine->boot)
+		goto fail;
+	log_info("booting a %s", boot_description(machine->boot));
+	if (create_requests(machine, error) < 0 || create_vm(machine, error) < 0 ||
+	    create_vcpus(machine, error) < 0 || create_board(machine, error) < 0 ||
+	    machine_reset(machine, error) < 0)
+		goto fail;
+	return machine;
+
+fail:
+	machine_destroy(machine);
+	return NULL;
+}
+
+void machine_destroy(struct machine *machine)
+{
+	unsigned i;
+
+	if (!machine)
+		return;
+	board_destroy(machine->board);
+	for (i = 0; i < machine->vcpu_count; i++) {
+		power_on_state_free(&machine->vcpus[i].power_on);
+		kvm_vcpu_close(&machine->vcpus[i].kvm);
+	}
+	free(machine->vcpus);
+	if (machine->has_vm)
+		kvm_vm_close(&machine->vm);
+	if (machine->has_system)
+		kvm_system_close(&machine->system);
+	ram_destroy(&machine->ram);
+	event_timer_destroy(&machine->idle_timer);
+	if (machine->request_source.fd >= 0) {
+		event_loop_remove(&machine->request_source);
+		close(machine->request_source.fd);
+	}
+	boot_close(machine->boot);
+	mmio_bus_destroy(machine->mmio);
+	pio_bus_destroy(machine->pio);
+	pthread_cond_destroy(&machine->state_changed);
+	pthread_mutex_destroy(&machine->lock);
+	free(machine);
+}
+
+int machine_run(struct machine *machine, struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	/* vCPU threads wait in may_run until all are there. */
+	for (i = 0; i < machine->vcpu_count && result == 0; i++)
+		result = vcpu_start(&machine->vcpus[i], error);
+	if (result == 0) {
+		set_state(machine, MACHINE_RUNNING);
+		if (boot_is_flat(machine->boot))
+			event_timer_set(&machine->idle_timer, monotonic_ns() + FIRST_IDLE_CHECK_NS,
+					IDLE_CHECK_NS);
+		result = event_loop_run(machine->config.loop);
+		if (result < 0)
+			error_set_errno(error, -result, "the I/O loop failed");
+	}
+	set_state(machine, MACHINE_ENDED);
+	for (i = 0; i < machine->vcpu_count; i++) {
+		vcpu_kick(&machine->vcpus[i]);
+		vcpu_join(&machine->vcpus[i]);
+	}
+	if (result < 0)
+		return MACHINE_STATUS_ERROR;
+	return machine->request_status;
+}
+
+static const char *exit_name(unsigned reason)
+{
+	static const char *const names[VCPU_EXIT_REASONS] = {
+		[KVM_EXIT_IO] = "port I/O",
+		[KVM_EXIT_MMIO] = "memory-mapped I/O",
+		[KVM_EXIT_HLT] = "halt",
+		[KVM_EXIT_INTR] = "signal",
+		[KVM_EXIT_SHUTDOWN] = "triple fault",
+		[KVM_EXIT_FAIL_ENTRY] = "failed entry",
+		[KVM_EXIT_INTERNAL_ERROR] = "internal error",
+		[KVM_EXIT_IRQ_WINDOW_OPEN] = "interrupt window",
+		[KVM_EXIT_SYSTEM_EVENT] = "system event",
+	};
+
+	return names[reason] ? names[reason] : "other";
+}
+
+void machine_print_statistics(const struct machine *machine)
+{
+	const struct vcpu_statistics *statistics;
+	unsigned i, reason;
+
+	fprintf(stderr, "kvik: statistics: resets %llu\n", (unsigned long long)machine->resets);
+	for (i = 0; i < machine->vcpu_count; i++) {
+		statistics = &machine->vcpus[i].statistics;
+		fprintf(stderr, "kvik: CPU %u: port accesses %llu, memory-mapped accesses %llu, kicks %llu",
+			i, (unsigned long long)statistics->port_accesses,
+			(unsigned long long)statistics->mmio_accesses,
+			(unsigned long long)statistics->kicks);
+		for (reason = 0; reason < VCPU_EXIT_REASONS; reason++)
+			if (statistics->exits[reason])
+				fprintf(stderr, ", %s exits %llu", exit_name(reason),
+					(unsigned long long)statistics->exits[reason]);
+		fputc('\n', stderr);
+	}
+}

@@ -1,0 +1,62 @@
+/*
+ * A virtual machine from power-on to its end: RAM, vCPUs, a board of devices, a boot image.
+ *
+ * Threads by role. The caller's thread runs the I/O loop (machine_run): devices' input and timers,
+ * and every change of the machine's life. Each vCPU has a thread that enters the guest and serves
+ * its exits. A vCPU thread never resets or stops the machine; it asks (device/power.h), all vCPU
+ * threads park, and the last one to park hands over to the I/O thread.
+ *
+ * Lock order: a device's lock, then the machine's lock, then the I/O loop's. No lock is held while
+ * a vCPU is in the guest.
+ */
+#ifndef KVIK_MACHINE_MACHINE_H
+#define KVIK_MACHINE_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/char/char.h"
+#include "kvm/kvm.h"
+#include "machine/board.h"
+#include "machine/boot/boot.h"
+#include "util/error.h"
+#include "util/event_loop.h"
+
+#define MACHINE_MAX_CPUS 64
+
+/* How a run ended: kvik's exit status (the guest's own, from debug-exit, may be any other). */
+enum machine_status {
+	MACHINE_STATUS_OFF = 0,
+	MACHINE_STATUS_ERROR = 1,
+	MACHINE_STATUS_CRASHED = 3,
+};
+
+struct machine_config {
+	const struct kvm_backend *backend;
+	struct event_loop *loop;
+	enum board_kind board;
+	uint64_t ram_bytes; /* see ram.h for the limits */
+	unsigned cpus;	    /* 1..MACHINE_MAX_CPUS */
+	struct boot_config boot;
+	struct board_streams streams; /* must outlive the machine */
+	int print_port;		      /* -1: none */
+	int debug_exit_port;	      /* -1: none */
+	bool ends_at_reset;	      /* a reset ends the run with status 0 */
+};
+
+struct machine;
+
+/* Build the machine and put the boot image into its RAM. NULL, and `error`, on failure. */
+struct machine *machine_create(const struct machine_config *config, struct error *error);
+void machine_destroy(struct machine *machine);
+
+/* Run until the guest ends or machine_quit; the loop is run on this thread. Once. */
+int machine_run(struct machine *machine, struct error *error);
+
+/* End the run with `status`, whatever the guest does. Any thread. */
+void machine_quit(struct machine *machine, int status);
+
+/* Write the counters of all exits to standard error. After machine_run. */
+void machine_print_statistics(const struct machine *machine);
+
+#endif

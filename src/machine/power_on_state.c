@@ -1,0 +1,193 @@
+#include "machine/power_on_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+
+#define MSR_TSC	       0x10
+#define MSR_TSC_ADJUST 0x3b
+
+/* One request with its reason for a person. */
+static int request(const struct kvm_vcpu *vcpu, unsigned long number, void *argument,
+		   const char *what, struct error *error)
+{
+	int result = kvm_vcpu_ioctl(vcpu, number, argument);
+
+	if (result < 0)
+		return error_set_errno(error, -result, "CPU %u: %s", vcpu->id, what);
+	return 0;
+}
+
+/*
+ * All MSRs that can be saved, with their values. A list may name some that this vCPU hasn't:
+ * KVM_GET_MSRS stops at such a one, and it is dropped.
+ */
+static struct kvm_msrs *read_all_msrs(const struct kvm_vcpu *vcpu)
+{
+	struct kvm_msr_list probe = {0}, *list;
+	struct kvm_msrs *msrs = NULL;
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} one;
+	unsigned i;
+
+	kvm_system_ioctl(vcpu->system, KVM_GET_MSR_INDEX_LIST, &probe); /* E2BIG, with the count */
+	list = calloc(1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
+	if (!list)
+		return NULL;
+	list->nmsrs = probe.nmsrs;
+	if (kvm_system_ioctl(vcpu->system, KVM_GET_MSR_INDEX_LIST, list) < 0)
+		list->nmsrs = 0;
+	msrs = calloc(1, sizeof(*msrs) + list->nmsrs * sizeof(msrs->entries[0]));
+	for (i = 0; msrs && i < list->nmsrs; i++) {
+		/* Time goes on over a reset, as the host's clock does. */
+		if (list->indices[i] == MSR_TSC || list->indices[i] == MSR_TSC_ADJUST)
+			continue;
+		memset(&one, 0, sizeof(one));
+		one.header.nmsrs = 1;
+		one.entry.index = list->indices[i];
+		if (kvm_vcpu_ioctl(vcpu, KVM_GET_MSRS, &one) == 1)
+			msrs->entries[msrs->nmsrs++] = one.entry;
+	}
+	free(list);
+	return msrs;
+}
+
+int power_on_state_capture(struct power_on_state *state, const struct kvm_vcpu *vcpu,
+			   struct error *error)
+{
+	int size, result;
+
+	memset(state, 0, sizeof(*state));
+	if ((result = request(vcpu, KVM_GET_REGS, &state->regs, "cannot read registers", error)) ||
+	    (result = request(vcpu, KVM_GET_SREGS, &state->sregs, "cannot read system registers",
+			      error)) ||
+	    (result = request(vcpu, KVM_GET_FPU, &state->fpu, "cannot read the FPU", error)) ||
+	    (result = request(vcpu, KVM_GET_LAPIC, &state->lapic, "cannot read the local APIC",
+			      error)) ||
+	    (result = request(vcpu, KVM_GET_MP_STATE, &state->mp, "cannot read the run state",
+			      error)) ||
+	    (result = request(vcpu, KVM_GET_VCPU_EVENTS, &state->events, "cannot read events",
+			      error)) ||
+	    (result = request(vcpu, KVM_GET_DEBUGREGS, &state->debugregs,
+			      "cannot read debug registers", error)))
+		return result;
+	state->has_xcrs = kvm_vcpu_ioctl(vcpu, KVM_GET_XCRS, &state->xcrs) == 0;
+	/* KVM_SET_XSAVE takes as much as KVM_CAP_XSAVE2 says, which is never less than the struct. */
+	size = kvm_check_extension(vcpu->system, KVM_CAP_XSAVE2);
+	state->xsave_bytes = size > (int)sizeof(struct kvm_xsave) ? (size_t)size
+								   : sizeof(struct kvm_xsave);
+	state->xsave = calloc(1, state->xsave_bytes);
+	state->msrs = read_all_msrs(vcpu);
+	if (!state->xsave || !state->msrs) {
+		power_on_state_free(state);
+		return error_set_errno(error, ENOMEM, "CPU %u: cannot save its state", vcpu->id);
+	}
+	if (kvm_vcpu_ioctl(vcpu, size > 0 ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, state->xsave) < 0) {
+		free(state->xsave);
+		state->xsave = NULL;
+	}
+	return 0;
+}
+
+static void restore_msrs(const struct power_on_state *state, const struct kvm_vcpu *vcpu)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} one;
+	unsigned i;
+
+	/* One by one: KVM_SET_MSRS stops at the first that it doesn't let us set. */
+	for (i = 0; i < state->msrs->nmsrs; i++) {
+		memset(&one, 0, sizeof(one));
+		one.header.nmsrs = 1;
+		one.entry = state->msrs->entries[i];
+		if (kvm_vcpu_ioctl(vcpu, KVM_SET_MSRS, &one) != 1)
+			log_debug("CPU %u: MSR 0x%x keeps its value over reset", vcpu->id,
+				  one.entry.index);
+	}
+}
+
+int power_on_state_restore(const struct power_on_state *state, const struct kvm_vcpu *vcpu,
+			   struct error *error)
+{
+	struct power_on_state copy = *state;
+	int result;
+
+	/* The system registers first: they carry the APIC base, on which the local APIC depends. */
+	if ((result = request(vcpu, KVM_SET_SREGS, &copy.sregs, "cannot reset system registers",
+			      error)) ||
+	    (result = request(vcpu, KVM_SET_REGS, &copy.regs, "cannot reset registers", error)))
+		return result;
+	if (copy.xsave && (result = request(vcpu, KVM_SET_XSAVE, copy.xsave,
+					    "cannot reset vector registers", error)))
+		return result;
+	if (!copy.xsave &&
+	    (result = request(vcpu, KVM_SET_FPU, &copy.fpu, "cannot reset the FPU", error)))
+		return result;
+	if (copy.has_xcrs &&
+	    (result = request(vcpu, KVM_SET_XCRS, &copy.xcrs, "cannot reset XCR0", error)))
+		return result;
+	restore_msrs(state, vcpu);
+	if ((result = request(vcpu, KVM_SET_LAPIC, &copy.lapic, "cannot reset the local APIC",
+			      error)) ||
+	    (result = request(vcpu, KVM_SET_VCPU_EVENTS, &copy.events, "cannot reset events",
+			      error)) ||
+	    (result = request(vcpu, KVM_SET_DEBUGREGS, &copy.debugregs,
+			      "cannot reset debug registers", error)))
+		return result;
+	return request(vcpu, KVM_SET_MP_STATE, &copy.mp, "cannot reset the run state", error);
+}
+
+void power_on_state_free(struct power_on_state *state)
+{
+	free(state->xsave);
+	free(state->msrs);
+	state->xsave = NULL;
+	state->msrs = NULL;
+}
+
+int power_on_chips_capture(struct power_on_chips *chips, const struct kvm_vm *vm,
+			   struct error *error)
+{
+	static const unsigned ids[] = {KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+				       KVM_IRQCHIP_IOAPIC};
+	unsigned i;
+	int result;
+
+	memset(chips, 0, sizeof(*chips));
+	for (i = 0; i < 3; i++) {
+		chips->chips[i].chip_id = ids[i];
+		result = kvm_vm_ioctl(vm, KVM_GET_IRQCHIP, &chips->chips[i]);
+		if (result < 0)
+			return error_set_errno(error, -result,
+					       "cannot read the interrupt controllers");
+	}
+	result = kvm_vm_ioctl(vm, KVM_GET_PIT2, &chips->pit);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot read the timer");
+	return 0;
+}
+
+int power_on_chips_restore(const struct power_on_chips *chips, const struct kvm_vm *vm,
+			   struct error *error)
+{
+	struct power_on_chips copy = *chips;
+	unsigned i;
+	int result;
+
+	for (i = 0; i < 3; i++) {
+		result = kvm_vm_ioctl(vm, KVM_SET_IRQCHIP, &copy.chips[i]);
+		if (result < 0)
+			return error_set_errno(error, -result,
+					       "cannot reset the interrupt controllers");
+	}
+	result = kvm_vm_ioctl(vm, KVM_SET_PIT2, &copy.pit);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot reset the timer");
+	return 0;
+}

@@ -1,0 +1,109 @@
+#include "machine/ram.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE_BYTES (2ull << 20)
+
+static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t offset)
+{
+	struct guest_memory *memory = &ram->memory;
+
+	if (end > gpa)
+		memory->regions[memory->region_count++] =
+			(struct guest_region){gpa, end - gpa, ram->base + offset};
+}
+
+/* Reserve address space so that RAM starts on a huge-page boundary, for the host's THP. */
+static uint8_t *map_aligned(int memfd, uint64_t size)
+{
+	uint8_t *reserved, *base;
+
+	reserved = mmap(NULL, size + HUGE_PAGE_BYTES, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (reserved == MAP_FAILED)
+		return NULL;
+	base = (uint8_t *)(((uintptr_t)reserved + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1));
+	if (mmap(base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memfd,
+		 0) == MAP_FAILED) {
+		int code = errno;
+
+		munmap(reserved, size + HUGE_PAGE_BYTES);
+		errno = code;
+		return NULL;
+	}
+	if (base > reserved)
+		munmap(reserved, base - reserved);
+	munmap(base + size, reserved + HUGE_PAGE_BYTES - base);
+	return base;
+}
+
+int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
+{
+	uint64_t low_end = size_bytes < RAM_LOW_LIMIT ? size_bytes : RAM_LOW_LIMIT;
+	int result;
+
+	memset(ram, 0, sizeof(*ram));
+	ram->size_bytes = size_bytes;
+	ram->memfd = memfd_create("kvik-ram", MFD_CLOEXEC);
+	if (ram->memfd < 0)
+		return error_set_errno(error, errno, "cannot create the guest's RAM");
+	if (ftruncate(ram->memfd, size_bytes) < 0) {
+		result = error_set_errno(error, errno, "cannot size the guest's RAM to %llu MiB",
+					 (unsigned long long)size_bytes >> 20);
+		goto fail;
+	}
+	ram->base = map_aligned(ram->memfd, size_bytes);
+	if (!ram->base) {
+		result = error_set_errno(error, errno, "cannot map %llu MiB for the guest's RAM",
+					 (unsigned long long)size_bytes >> 20);
+		goto fail;
+	}
+	madvise(ram->base, size_bytes, MADV_HUGEPAGE);
+	madvise(ram->base, size_bytes, MADV_DONTDUMP);
+	ram->low_end = low_end;
+	ram->high_end = RAM_HIGH_START + (size_bytes - low_end);
+	/* The bytes behind the video hole stay unused. */
+	add_region(ram, 0, RAM_VIDEO_HOLE, 0);
+	add_region(ram, RAM_VIDEO_HOLE_END, low_end, RAM_VIDEO_HOLE_END);
+	add_region(ram, RAM_HIGH_START, ram->high_end, low_end);
+	return 0;
+
+fail:
+	close(ram->memfd);
+	return result;
+}
+
+int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error)
+{
+	const struct guest_region *region;
+	struct kvm_userspace_memory_region slot;
+	unsigned i;
+	int result;
+
+	for (i = 0; i < ram->memory.region_count; i++) {
+		region = &ram->memory.regions[i];
+		slot = (struct kvm_userspace_memory_region){
+			.slot = i,
+			.guest_phys_addr = region->gpa,
+			.memory_size = region->size_bytes,
+			.userspace_addr = (uintptr_t)region->hva,
+		};
+		result = kvm_vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot);
+		if (result < 0)
+			return error_set_errno(error, -result, "cannot give the VM its RAM at 0x%llx",
+					       (unsigned long long)region->gpa);
+	}
+	return 0;
+}
+
+void ram_destroy(struct ram *ram)
+{
+	if (!ram->base)
+		return;
+	munmap(ram->base, ram->size_bytes);
+	close(ram->memfd);
+	ram->base = NULL;
+}

@@ -1,0 +1,37 @@
+/*
+ * The guest's RAM: one memfd, mapped once, shown to the VM as memory slots.
+ *
+ * The PC's memory map: conventional memory below 640 KiB, the video hole up to 768 KiB (no RAM:
+ * accesses exit as memory-mapped I/O), RAM from there up to at most 3 GiB, the device hole up to
+ * 4 GiB, and the rest of the RAM above 4 GiB.
+ */
+#ifndef KVIK_MACHINE_RAM_H
+#define KVIK_MACHINE_RAM_H
+
+#include "device/guest_memory.h"
+#include "kvm/kvm.h"
+
+#define RAM_VIDEO_HOLE	   0xa0000ull
+#define RAM_VIDEO_HOLE_END 0xc0000ull
+#define RAM_LOW_LIMIT	   0xc0000000ull /* the device hole begins here at the latest */
+#define RAM_HIGH_START	   0x100000000ull
+
+#define RAM_MIN_BYTES (1ull << 20)
+#define RAM_MAX_BYTES (1ull << 40)
+
+struct ram {
+	struct guest_memory memory;
+	uint64_t size_bytes;
+	uint64_t low_end;  /* end of RAM below 4 GiB */
+	uint64_t high_end; /* end of RAM above 4 GiB; RAM_HIGH_START when there is none */
+	int memfd;
+	uint8_t *base;
+};
+
+/* `size_bytes` is a multiple of 4 KiB within the limits above. 0 or -errno. */
+int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error);
+/* Give the VM a slot for every region. */
+int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error);
+void ram_destroy(struct ram *ram); /* after the VM is closed */
+
+#endif

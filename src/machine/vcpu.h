@@ -1,0 +1,59 @@
+/* One virtual CPU of a machine: its thread, and what its exits mean. */
+#ifndef KVIK_MACHINE_VCPU_H
+#define KVIK_MACHINE_VCPU_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/bus/mmio.h"
+#include "device/bus/pio.h"
+#include "device/power.h"
+#include "kvm/kvm.h"
+#include "machine/power_on_state.h"
+
+/* Exit reasons are small integers; what lies beyond is counted together. */
+#define VCPU_EXIT_REASONS 48
+
+struct vcpu_statistics {
+	uint64_t exits[VCPU_EXIT_REASONS];
+	uint64_t port_accesses, mmio_accesses;
+	uint64_t kicks;
+};
+
+struct vcpu;
+
+/* What a vCPU thread asks of its machine. */
+struct vcpu_host {
+	/* Before each entry into the guest; parks while the machine is paused, after
+	 * vcpu_complete_access. False: end. */
+	bool (*may_run)(void *context, struct vcpu *vcpu);
+	/* After a kick: is the vCPU halted with interrupts off, or not started yet? */
+	void (*report_idle)(void *context, unsigned id, bool is_idle);
+	void *context;
+};
+
+struct vcpu {
+	struct kvm_vcpu kvm;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
+	struct power power;
+	struct vcpu_host host;
+	bool reports_idle;
+	struct power_on_state power_on;
+	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */
+	pthread_t thread;
+	bool has_thread;
+};
+
+int vcpu_start(struct vcpu *vcpu, struct error *error); /* create its thread */
+void vcpu_kick(struct vcpu *vcpu);			/* make it leave the guest. Any thread */
+void vcpu_join(struct vcpu *vcpu);
+
+/*
+ * An access that exited is complete only when KVM_RUN is entered again (KVM api.rst, section 5).
+ * Enter without running the guest, so that a parked vCPU has consistent registers. Its own thread.
+ */
+void vcpu_complete_access(struct vcpu *vcpu);
+
+#endif

@@ -1,0 +1,18 @@
+/* Reading whole files that a user named: kernels, initial RAM disks, flat binaries. */
+#ifndef KVIK_UTIL_FILE_H
+#define KVIK_UTIL_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+/*
+ * Read all of `path` (a regular file, a pipe, ...) of at most `limit` bytes into a new buffer that
+ * the caller frees. `what` names the file's role in messages ("kernel"). An empty file is an error.
+ * The bytes are copied, so that a file that changes while a guest runs changes nothing.
+ */
+int file_read(const char *path, const char *what, size_t limit, uint8_t **data, size_t *size,
+	      struct error *error);
+
+#endif
