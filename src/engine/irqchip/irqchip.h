@@ -13,6 +13,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Who drives a line: a shared line is high while one of them drives it high. */
+enum irqchip_source {
+	IRQCHIP_SOURCE_USER,     /* KVM_IRQ_LINE, KVM_IRQFD */
+	IRQCHIP_SOURCE_RESAMPLE, /* KVM_IRQFD with KVM_IRQFD_FLAG_RESAMPLE */
+	IRQCHIP_SOURCE_PIT,
+};
+
 struct irqchip; /* of a VM; exists from VM creation (routing, MSI), controllers from CREATE_IRQCHIP */
 struct lapic;   /* of a vCPU */
 
@@ -41,6 +48,11 @@ bool irqchip_has_lapics(struct irqchip *chip); /* full or split */
 /* KVM_CREATE_PIT2; 0, -EEXIST, -ENOENT without a full irqchip. */
 int irqchip_create_pit(struct irqchip *chip, const struct kvm_pit_config *config);
 
+/* KVM_REINJECT_CONTROL: 0, -ENXIO without a PIT. */
+int irqchip_pit_reinject(struct irqchip *chip, bool reinject);
+/* KVM_SET_BOOT_CPU_ID, before any lapic_create: which vCPU has IA32_APIC_BASE.BSP. Default 0. */
+void irqchip_set_boot_cpu(struct irqchip *chip, unsigned id);
+
 /* KVM requests; 0 (or as documented) or -errno as Linux gives. */
 int irqchip_get(struct irqchip *chip, struct kvm_irqchip *state);
 int irqchip_set(struct irqchip *chip, const struct kvm_irqchip *state);
@@ -57,8 +69,8 @@ int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *irqfd);
 /* KVM_CAP_X2APIC_API flags (KVM_X2APIC_API_USE_32BIT_IDS, ..DISABLE_BROADCAST_QUIRK). */
 int irqchip_set_x2apic_flags(struct irqchip *chip, uint64_t flags);
 
-/* Port I/O of PIC (0x20,21,a0,a1,4d0,4d1) and PIT (0x40-43, 0x61 when not PIT2 "dummy"); and the
- * I/O APIC's MMIO page. True when handled. */
+/* Port I/O of PIC (0x20,21,a0,a1,4d0,4d1) and PIT (0x40-43, and 0x61 with KVM_PIT_SPEAKER_DUMMY);
+ * and the I/O APIC's registers. True when handled. */
 bool irqchip_pio(struct irqchip *chip, uint16_t port, void *data, unsigned size, bool is_write);
 bool irqchip_mmio(struct irqchip *chip, uint64_t gpa, void *data, unsigned size, bool is_write);
 
@@ -67,10 +79,12 @@ struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context
 void lapic_destroy(struct lapic *lapic);
 void lapic_reset(struct lapic *lapic, bool is_init);
 
-/* MMIO inside the APIC page, when the APIC is enabled in xAPIC mode and gpa is in its page. */
+/* MMIO inside the APIC page. In x2APIC mode or disabled it reads as ones and ignores writes, like
+ * Linux's with KVM_X86_QUIRK_LAPIC_MMIO_HOLE. Without a lock when gpa is elsewhere. */
 bool lapic_mmio(struct lapic *lapic, uint64_t gpa, void *data, unsigned size, bool is_write);
 /* IA32_APIC_BASE, x2APIC MSRs 0x800-0x8ff, IA32_TSC_DEADLINE: 0, -ENOENT (not one of these),
- * -EINVAL (#GP). */
+ * -EINVAL (#GP). These are the guest's accesses; for a host's write of IA32_APIC_BASE, to which the
+ * rules about transitions do not apply, there is lapic_set_base. */
 int lapic_msr_read(struct lapic *lapic, uint32_t index, uint64_t *value);
 int lapic_msr_write(struct lapic *lapic, uint32_t index, uint64_t value);
 uint64_t lapic_get_base(struct lapic *lapic);
@@ -78,7 +92,8 @@ int lapic_set_base(struct lapic *lapic, uint64_t base); /* 0 or -EINVAL */
 uint8_t lapic_get_cr8(struct lapic *lapic);
 void lapic_set_cr8(struct lapic *lapic, uint8_t value);
 
-/* Whether a vector is deliverable now (PPR considered; includes the PIC through LINT0/ExtINT). */
+/* Whether a vector is deliverable now (PPR considered; includes the PIC through LINT0/ExtINT).
+ * One atomic load, exact: vcpu_notify is called each time that it becomes true. */
 bool lapic_interrupt_pending(struct lapic *lapic);
 /* Acknowledge: moves IRR to ISR (or runs the PIC's INTA); the vector or -1. */
 int lapic_interrupt_acknowledge(struct lapic *lapic);
@@ -86,6 +101,10 @@ int lapic_interrupt_acknowledge(struct lapic *lapic);
 bool lapic_take_nmi(struct lapic *lapic);
 bool lapic_take_init(struct lapic *lapic);
 bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector);
+/* KVM_INTERRUPT with a split irqchip: the user-space PIC's vector. 0, -EEXIST (one waits). */
+int lapic_inject_extint(struct lapic *lapic, uint8_t vector);
+/* Whether an ExtINT would be taken from LINT0 (for ready_for_interrupt_injection). */
+bool lapic_accepts_extint(struct lapic *lapic);
 /* Whether anything could wake a halted vCPU now, other than maskable interrupts. */
 bool lapic_event_pending(struct lapic *lapic);
 

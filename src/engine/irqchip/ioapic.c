@@ -1,0 +1,65 @@
+/*
+ * The I/O APIC of a full irqchip: the chip itself is util/i82093.c; here are its lines, which
+ * several sources may share, and its wires to the local APICs.
+ */
+#include "engine/irqchip/internal.h"
+
+static int deliver(void *context, unsigned pin, uint64_t entry)
+{
+	struct irq_message message = {
+		.destination = entry >> I82093_DESTINATION_BITS,
+		.vector = entry & I82093_VECTOR,
+		.mode = (entry & I82093_DELIVERY_MODE) >> 8,
+		.is_logical = entry & I82093_LOGICAL,
+		.is_level = entry & I82093_LEVEL,
+		.is_assert = true,
+	};
+
+	(void)pin;
+	return irq_deliver(context, NULL, &message);
+}
+
+static void acked(void *context, unsigned pin)
+{
+	routing_notify_acked(context, KVM_IRQCHIP_IOAPIC, pin);
+}
+
+static void entry_changed(void *context, unsigned pin, uint64_t old)
+{
+	struct irqchip *chip = context;
+
+	if ((old & I82093_MASKED) && !(chip->ioapic.redirect[pin] & I82093_MASKED))
+		routing_notify_unmasked(chip, KVM_IRQCHIP_IOAPIC, pin);
+}
+
+static const struct i82093_host ioapic_host = {
+	.deliver = deliver,
+	.acked = acked,
+	.entry_changed = entry_changed,
+};
+
+int ioapic_set_line(struct irqchip *chip, unsigned pin, unsigned source, bool level)
+{
+	uint8_t *sources = &chip->ioapic_sources[pin];
+
+	if (level)
+		*sources |= 1 << source;
+	else
+		*sources &= ~(1 << source);
+	return i82093_set_line(&chip->ioapic, pin, *sources);
+}
+
+void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level)
+{
+	struct irqchip *chip = lapic->chip;
+
+	if (chip->kind == IRQCHIP_FULL)
+		i82093_eoi(&chip->ioapic, vector, is_level);
+	else if (is_level && routing_has_reserved_vector(chip, vector))
+		chip->host->vcpu_eoi_exit(lapic->vcpu_context, vector);
+}
+
+void ioapic_create(struct irqchip *chip)
+{
+	i82093_init(&chip->ioapic, &ioapic_host, chip);
+}

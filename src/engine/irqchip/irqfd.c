@@ -1,0 +1,326 @@
+/*
+ * Interrupts by eventfd (KVM api.rst 4.75, KVM_IRQFD): who signals the eventfd pulses a GSI.
+ *
+ * One thread per VM, started with the first irqfd, waits for all of them in epoll. A resampling
+ * irqfd holds its GSI high instead, until the guest's EOI lowers it and signals the second eventfd;
+ * the device then says whether it still has something to report.
+ *
+ * The engine keeps its own duplicate of each descriptor and tells eventfds apart by their kernel id,
+ * so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
+ * descriptors are all closed stays assigned until the VM goes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "engine/irqchip/internal.h"
+
+#define EVENTS_AT_ONCE 32
+#define SERIAL_STOP    0 /* epoll data of stop_fd */
+
+struct irqfd {
+	struct irqfd *next;
+	uint64_t serial; /* epoll data: an event in flight for one that is gone finds nobody */
+	uint64_t identity;
+	uint32_t gsi;
+	int fd;          /* owned duplicate */
+	int resample_fd; /* owned duplicate, or -1 */
+};
+
+/*
+ * The kernel's id of the eventfd behind `fd`, from its fdinfo. 0, -EBADF, or -EINVAL when it is
+ * something else. Kernels before 5.2 don't tell the id: there the descriptor's number has to do.
+ */
+static int identify_eventfd(int fd, uint64_t *identity)
+{
+	char path[64], line[128];
+	bool is_eventfd = false;
+	FILE *file;
+
+	if (fcntl(fd, F_GETFD) < 0)
+		return -EBADF;
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	*identity = fd;
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "eventfd-count:", 14))
+			is_eventfd = true;
+		else if (!strncmp(line, "eventfd-id:", 11))
+			*identity = strtoull(line + 11, NULL, 10);
+	}
+	fclose(file);
+	return is_eventfd ? 0 : -EINVAL;
+}
+
+static int duplicate(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : copy;
+}
+
+/* Take the eventfd's count without ever blocking: somebody else may have read it already. */
+static bool consume(int fd)
+{
+	uint64_t count;
+	struct iovec vector = {&count, sizeof(count)};
+	struct pollfd ready = {.fd = fd, .events = POLLIN};
+	ssize_t length = preadv2(fd, &vector, 1, -1, RWF_NOWAIT);
+
+	/* Kernels before 5.8 cannot do that on an eventfd. */
+	if (length < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE) &&
+	    poll(&ready, 1, 0) == 1)
+		length = read(fd, &count, sizeof(count));
+	return length == sizeof(count);
+}
+
+/* Signal an eventfd, without blocking on one that is full. */
+static void signal_eventfd(int fd)
+{
+	uint64_t one = 1;
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+	/* When it cannot be written it is signalled as much as it can be. */
+	if (poll(&ready, 1, 0) == 1 && write(fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void inject(struct irqchip *chip, uint64_t serial)
+{
+	struct irqfd *irqfd;
+
+	irqchip_lock(chip);
+	for (irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next)
+		if (irqfd->serial == serial)
+			break;
+	if (irqfd && consume(irqfd->fd)) {
+		if (irqfd->resample_fd >= 0) {
+			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, true);
+		} else {
+			routing_set_line(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, true);
+			routing_set_line(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, false);
+		}
+	}
+	irqchip_unlock(chip);
+}
+
+void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi)
+{
+	struct irqfd *irqfd;
+	bool is_lowered = false;
+
+	for (irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next) {
+		if (irqfd->gsi != gsi || irqfd->resample_fd < 0)
+			continue;
+		if (!is_lowered)
+			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, gsi, false);
+		is_lowered = true;
+		signal_eventfd(irqfd->resample_fd);
+	}
+}
+
+static void *irqfd_thread(void *context)
+{
+	struct irqchip *chip = context;
+	struct epoll_event events[EVENTS_AT_ONCE];
+	int count, i;
+
+	pthread_setname_np(pthread_self(), "kvik-irqfd");
+	for (;;) {
+		count = epoll_wait(chip->irqfds.epoll_fd, events, EVENTS_AT_ONCE, -1);
+		if (count < 0 && errno != EINTR)
+			return NULL;
+		for (i = 0; i < count; i++) {
+			if (events[i].data.u64 == SERIAL_STOP)
+				return NULL;
+			inject(chip, events[i].data.u64);
+		}
+	}
+}
+
+static int start_thread(struct irqchip *chip)
+{
+	struct irqfd_set *set = &chip->irqfds;
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = SERIAL_STOP};
+	sigset_t all, previous;
+	int result;
+
+	if (set->epoll_fd >= 0)
+		return 0;
+	set->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (set->epoll_fd < 0)
+		return -errno;
+	set->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (set->stop_fd < 0) {
+		result = -errno;
+		goto out_close_epoll;
+	}
+	if (epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, set->stop_fd, &event)) {
+		result = -errno;
+		goto out_close_stop;
+	}
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &previous);
+	result = -pthread_create(&set->thread, NULL, irqfd_thread, chip);
+	pthread_sigmask(SIG_SETMASK, &previous, NULL);
+	if (!result)
+		return 0;
+out_close_stop:
+	close(set->stop_fd);
+out_close_epoll:
+	close(set->epoll_fd);
+	set->epoll_fd = -1;
+	return result;
+}
+
+static void destroy_irqfd(struct irqfd *irqfd)
+{
+	if (irqfd->resample_fd >= 0)
+		close(irqfd->resample_fd);
+	if (irqfd->fd >= 0)
+		close(irqfd->fd);
+	free(irqfd);
+}
+
+static bool is_assigned(const struct irqfd_set *set, uint64_t identity)
+{
+	const struct irqfd *irqfd;
+
+	for (irqfd = set->first; irqfd; irqfd = irqfd->next)
+		if (irqfd->identity == identity)
+			return true;
+	return false;
+}
+
+static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
+{
+	struct irqfd_set *set = &chip->irqfds;
+	struct epoll_event event = {.events = EPOLLIN};
+	struct irqfd *irqfd;
+	uint64_t resample_identity;
+	int result;
+
+	irqfd = calloc(1, sizeof(*irqfd));
+	if (!irqfd)
+		return -ENOMEM;
+	irqfd->gsi = request->gsi;
+	irqfd->fd = -1;
+	irqfd->resample_fd = -1;
+	result = identify_eventfd(request->fd, &irqfd->identity);
+	if (result)
+		goto out_destroy;
+	if (request->flags & KVM_IRQFD_FLAG_RESAMPLE) {
+		result = identify_eventfd(request->resamplefd, &resample_identity);
+		if (result)
+			goto out_destroy;
+		result = irqfd->resample_fd = duplicate(request->resamplefd);
+		if (result < 0)
+			goto out_destroy;
+	}
+	result = irqfd->fd = duplicate(request->fd);
+	if (result < 0)
+		goto out_destroy;
+
+	irqchip_lock(chip);
+	result = -EBUSY;
+	if (is_assigned(set, irqfd->identity))
+		goto out_unlock;
+	result = start_thread(chip);
+	if (result)
+		goto out_unlock;
+	irqfd->serial = ++set->serial;
+	event.data.u64 = irqfd->serial;
+	if (epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, irqfd->fd, &event)) {
+		result = -errno;
+		goto out_unlock;
+	}
+	irqfd->next = set->first;
+	set->first = irqfd;
+	irqchip_unlock(chip);
+	return 0;
+
+out_unlock:
+	irqchip_unlock(chip);
+out_destroy:
+	destroy_irqfd(irqfd);
+	return result;
+}
+
+static bool is_resampled(const struct irqfd_set *set, uint32_t gsi)
+{
+	const struct irqfd *irqfd;
+
+	for (irqfd = set->first; irqfd; irqfd = irqfd->next)
+		if (irqfd->gsi == gsi && irqfd->resample_fd >= 0)
+			return true;
+	return false;
+}
+
+/* Once this returns the eventfd raises no more interrupts; what was not assigned is no error. */
+static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
+{
+	struct irqfd_set *set = &chip->irqfds;
+	struct irqfd **link, *irqfd;
+	uint64_t identity;
+	int result = identify_eventfd(request->fd, &identity);
+
+	if (result)
+		return result;
+	irqchip_lock(chip);
+	link = &set->first;
+	while ((irqfd = *link)) {
+		if (irqfd->identity != identity || irqfd->gsi != request->gsi) {
+			link = &irqfd->next;
+			continue;
+		}
+		*link = irqfd->next;
+		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
+		if (irqfd->resample_fd >= 0 && !is_resampled(set, irqfd->gsi))
+			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, false);
+		destroy_irqfd(irqfd);
+	}
+	irqchip_unlock(chip);
+	return 0;
+}
+
+int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *request)
+{
+	if ((request->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) ||
+	    request->gsi >= ROUTING_GSI_MAX)
+		return -EINVAL;
+	if (request->flags & KVM_IRQFD_FLAG_DEASSIGN)
+		return deassign(chip, request);
+	if (!irqchip_has_lapics(chip))
+		return -EAGAIN;
+	if ((request->flags & KVM_IRQFD_FLAG_RESAMPLE) && !irqchip_is_full(chip))
+		return -EINVAL;
+	return assign(chip, request);
+}
+
+void irqfd_stop(struct irqchip *chip)
+{
+	struct irqfd_set *set = &chip->irqfds;
+	struct irqfd *irqfd;
+
+	if (set->epoll_fd >= 0) {
+		signal_eventfd(set->stop_fd);
+		pthread_join(set->thread, NULL);
+		close(set->stop_fd);
+		close(set->epoll_fd);
+		set->epoll_fd = -1;
+	}
+	while ((irqfd = set->first)) {
+		set->first = irqfd->next;
+		destroy_irqfd(irqfd);
+	}
+}

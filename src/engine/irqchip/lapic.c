@@ -1,0 +1,586 @@
+/*
+ * The local APIC of a vCPU (Intel SDM vol. 3 chapter 11): registers, priorities, acceptance of
+ * interrupts, EOI, local vector table, and xAPIC MMIO.
+ *
+ * Version register 0x14 with six LVT entries, no CMCI entry, no EOI-broadcast suppression, like
+ * Linux's KVM with a full irqchip. x2APIC MSRs and IA32_APIC_BASE are in lapic_msr.c, the timer in
+ * lapic_timer.c, interprocessor interrupts and destination matching in lapic_ipi.c, save and restore
+ * in lapic_state.c.
+ *
+ * `deliverable` caches the answer to "would this vCPU take an interrupt now if RFLAGS.IF were set":
+ * every change to IRR, ISR, TPR, LINT0 or the PIC's output ends in lapic_update, which recomputes it
+ * and notifies the vCPU when it becomes true. The vCPU thus polls one atomic and no lock.
+ *
+ * Not modelled: thermal and performance-counter sources, arbitration priority, remote read,
+ * focus processor checking, delivery status (delivery takes no time).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/irqchip/internal.h"
+
+#define VERSION         (0x14 | 5 << 16) /* integrated APIC; highest LVT entry is number 5 */
+#define DEFAULT_BASE    0xfee00000ull
+#define BASE_ADDRESS    0x000ffffffffff000ull
+#define PAGE_BYTES      0x1000
+#define FIRST_VECTOR    16 /* 0..15 are illegal as interrupts (§11.5.2) */
+#define LVT_LINT0_RESET ((uint32_t)IRQ_MODE_EXTINT << 8)
+#define DFR_FLAT        0xffffffffu
+#define SPIV_WRITABLE   0x3ffu
+
+#define LVT_COMMON (LAPIC_LVT_MASKED | 0xffu)
+#define LVT_MODE   (7u << 8)
+#define LVT_LINT   (LVT_COMMON | LVT_MODE | 1u << 13 | LAPIC_LVT_LEVEL) /* bit 13: polarity */
+
+/* What can be written in each LVT entry, from LAPIC_LVT_TIMER on; status bits read as zero. */
+static const uint32_t lvt_writable[] = {
+	LVT_COMMON | LAPIC_TIMER_MODE_MASK,
+	LVT_COMMON | LVT_MODE,
+	LVT_COMMON | LVT_MODE,
+	LVT_LINT,
+	LVT_LINT,
+	LVT_COMMON,
+};
+
+static void vector_set(uint32_t *bits, uint8_t vector)
+{
+	bits[vector / 32] |= 1u << (vector % 32);
+}
+
+static void vector_clear(uint32_t *bits, uint8_t vector)
+{
+	bits[vector / 32] &= ~(1u << (vector % 32));
+}
+
+static bool vector_test(const uint32_t *bits, uint8_t vector)
+{
+	return bits[vector / 32] & (1u << (vector % 32));
+}
+
+/* The highest vector in a 256-bit register, or -1. */
+static int vector_highest(const uint32_t *bits)
+{
+	int word;
+
+	for (word = 7; word >= 0; word--)
+		if (bits[word])
+			return word * 32 + 31 - __builtin_clz(bits[word]);
+	return -1;
+}
+
+static bool takes_extint(const struct lapic *lapic)
+{
+	uint32_t lint0 = lapic->regs[LAPIC_LVT_LINT0];
+
+	/* Disabled in IA32_APIC_BASE, the pin is the CPU's INTR (§11.4.3). */
+	if (!lapic_is_enabled(lapic))
+		return true;
+	return !(lint0 & LAPIC_LVT_MASKED) && (lint0 & LVT_MODE) == LVT_LINT0_RESET;
+}
+
+static bool extint_pending(const struct lapic *lapic)
+{
+	return (lapic->chip->pic.output || lapic->external_vector >= 0) && takes_extint(lapic);
+}
+
+/* §11.8.3.1: the processor priority is the class of TPR or of the vector in service. */
+static void update_ppr(struct lapic *lapic)
+{
+	int in_service = vector_highest(&lapic->regs[LAPIC_ISR]);
+	uint32_t tpr = lapic->regs[LAPIC_TPR], class = in_service < 0 ? 0 : in_service & 0xf0;
+
+	lapic->regs[LAPIC_PPR] = (tpr & 0xf0) >= class ? tpr : class;
+}
+
+/* The vector of IRR that PPR lets through, or -1. */
+static int requested_vector(const struct lapic *lapic)
+{
+	int vector = vector_highest(&lapic->regs[LAPIC_IRR]);
+
+	if (vector < 0 || !lapic_is_enabled(lapic))
+		return -1;
+	return (vector & 0xf0) > (int)(lapic->regs[LAPIC_PPR] & 0xf0) ? vector : -1;
+}
+
+void lapic_update(struct lapic *lapic)
+{
+	bool now;
+
+	update_ppr(lapic);
+	now = requested_vector(lapic) >= 0 || extint_pending(lapic);
+	/* Release pairs with the acquire in lapic_interrupt_pending. */
+	if (!atomic_exchange_explicit(&lapic->deliverable, now, memory_order_acq_rel) && now)
+		lapic->chip->host->vcpu_notify(lapic->vcpu_context);
+}
+
+bool lapic_interrupt_pending(struct lapic *lapic)
+{
+	return atomic_load_explicit(&lapic->deliverable, memory_order_acquire);
+}
+
+int lapic_interrupt_acknowledge(struct lapic *lapic)
+{
+	struct irqchip *chip = lapic->chip;
+	int vector;
+
+	if (!lapic_interrupt_pending(lapic))
+		return -1;
+	irqchip_lock(chip);
+	if (extint_pending(lapic)) {
+		if (lapic->external_vector >= 0) {
+			vector = lapic->external_vector;
+			lapic->external_vector = -1;
+		} else {
+			vector = i8259_acknowledge(&chip->pic);
+		}
+	} else {
+		vector = requested_vector(lapic);
+		if (vector >= 0) {
+			vector_clear(&lapic->regs[LAPIC_IRR], vector);
+			vector_set(&lapic->regs[LAPIC_ISR], vector);
+		}
+	}
+	lapic_update(lapic);
+	irqchip_unlock(chip);
+	return vector;
+}
+
+void lapic_raise_event(struct lapic *lapic, enum lapic_event event)
+{
+	atomic_fetch_or(&lapic->events, event);
+	lapic->chip->host->vcpu_notify(lapic->vcpu_context);
+}
+
+/* §11.5.3. Once per kind of error between two writes of ESR, so that an LVT error vector that is
+ * itself illegal cannot recurse. */
+void lapic_raise_error(struct lapic *lapic, uint32_t errors)
+{
+	if ((lapic->errors & errors) == errors)
+		return;
+	lapic->errors |= errors;
+	lapic_deliver_local(lapic, LAPIC_LVT_ERROR);
+}
+
+static bool accept_fixed(struct lapic *lapic, const struct irq_message *message)
+{
+	if (!lapic_is_enabled(lapic) || !lapic_is_software_enabled(lapic))
+		return false;
+	if (message->vector < FIRST_VECTOR) {
+		lapic_raise_error(lapic, LAPIC_ERROR_RECEIVE_VECTOR);
+		return false;
+	}
+	if (message->is_level)
+		vector_set(&lapic->regs[LAPIC_TMR], message->vector);
+	else
+		vector_clear(&lapic->regs[LAPIC_TMR], message->vector);
+	vector_set(&lapic->regs[LAPIC_IRR], message->vector);
+	lapic_update(lapic);
+	return true;
+}
+
+bool lapic_accept(struct lapic *lapic, const struct irq_message *message)
+{
+	switch (message->mode) {
+	case IRQ_MODE_LOWEST_PRIORITY:
+	case IRQ_MODE_FIXED:
+		return accept_fixed(lapic, message);
+	case IRQ_MODE_NMI:
+		lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+		return true;
+	case IRQ_MODE_INIT:
+		/* INIT level de-assert only set arbitration ids, on old CPUs (§11.6.1). */
+		if (message->is_level && !message->is_assert)
+			return false;
+		atomic_fetch_and(&lapic->events, ~LAPIC_EVENT_SIPI);
+		lapic_raise_event(lapic, LAPIC_EVENT_INIT);
+		return true;
+	case IRQ_MODE_STARTUP:
+		lapic->sipi_vector = message->vector;
+		lapic_raise_event(lapic, LAPIC_EVENT_SIPI);
+		return true;
+	default:
+		/* SMI: there is no SMM. ExtINT: only from LINT0, see takes_extint. */
+		return false;
+	}
+}
+
+void lapic_deliver_local(struct lapic *lapic, enum lapic_register entry)
+{
+	uint32_t lvt = lapic->regs[entry];
+	struct irq_message message = {
+		.vector = lvt & 0xff,
+		.mode = (lvt & LVT_MODE) >> 8,
+		.is_level = lvt & LAPIC_LVT_LEVEL,
+		.is_assert = true,
+	};
+
+	if (!lapic_is_enabled(lapic) || (lvt & LAPIC_LVT_MASKED))
+		return;
+	lapic_accept(lapic, &message);
+}
+
+/* In ExtINT mode `deliverable` follows the pin; in other modes its rise is an event. */
+void lapic_set_lint0(struct irqchip *chip, bool level)
+{
+	struct lapic *lapic;
+	unsigned id;
+
+	for (id = 0; id < chip->lapic_slots; id++) {
+		lapic = chip->lapics[id];
+		if (!lapic)
+			continue;
+		if (takes_extint(lapic))
+			lapic_update(lapic);
+		else if (level)
+			lapic_deliver_local(lapic, LAPIC_LVT_LINT0);
+	}
+}
+
+/* §11.8.5. An EOI with nothing in service does nothing. */
+static void end_of_interrupt(struct lapic *lapic)
+{
+	int vector = vector_highest(&lapic->regs[LAPIC_ISR]);
+
+	if (vector < 0)
+		return;
+	vector_clear(&lapic->regs[LAPIC_ISR], vector);
+	ioapic_eoi(lapic, vector, vector_test(&lapic->regs[LAPIC_TMR], vector));
+	lapic_update(lapic);
+}
+
+static void write_spurious(struct lapic *lapic, uint32_t value)
+{
+	unsigned entry;
+
+	lapic->regs[LAPIC_SPIV] = value & SPIV_WRITABLE;
+	if (lapic_is_software_enabled(lapic))
+		return;
+	/* §11.4.7.2: all LVT entries become masked, and cannot be unmasked until enabled. */
+	for (entry = LAPIC_LVT_TIMER; entry <= LAPIC_LVT_ERROR; entry++)
+		lapic->regs[entry] |= LAPIC_LVT_MASKED;
+}
+
+static void write_lvt(struct lapic *lapic, unsigned entry, uint32_t value)
+{
+	value &= lvt_writable[entry - LAPIC_LVT_TIMER];
+	if (!lapic_is_software_enabled(lapic))
+		value |= LAPIC_LVT_MASKED;
+	if (entry == LAPIC_LVT_TIMER)
+		lapic_timer_write_lvt(lapic, value);
+	else
+		lapic->regs[entry] = value;
+}
+
+int lapic_register_read(struct lapic *lapic, unsigned number, uint32_t *value)
+{
+	switch (number) {
+	case LAPIC_ID:
+		*value = lapic_is_x2apic(lapic) ? lapic->id : lapic->regs[LAPIC_ID];
+		return 0;
+	case LAPIC_LDR:
+		*value = lapic_is_x2apic(lapic) ? lapic_x2apic_ldr(lapic) : lapic->regs[LAPIC_LDR];
+		return 0;
+	case LAPIC_APR:
+	case LAPIC_RRD:
+	case LAPIC_DFR:
+		if (lapic_is_x2apic(lapic))
+			return -EINVAL;
+		*value = lapic->regs[number];
+		return 0;
+	case LAPIC_EOI:
+	case LAPIC_SELF_IPI:
+		return -EINVAL; /* write-only */
+	case LAPIC_TIMER_CURRENT:
+		*value = lapic_timer_current(lapic);
+		return 0;
+	case LAPIC_VERSION:
+	case LAPIC_TPR:
+	case LAPIC_PPR:
+	case LAPIC_SPIV:
+	case LAPIC_ISR ... LAPIC_ESR:
+	case LAPIC_ICR:
+	case LAPIC_ICR2:
+	case LAPIC_LVT_TIMER ... LAPIC_TIMER_INITIAL:
+	case LAPIC_TIMER_DIVIDE:
+		*value = lapic->regs[number];
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* The registers that only xAPIC mode can write. */
+static int write_xapic_only(struct lapic *lapic, unsigned number, uint32_t value)
+{
+	if (lapic_is_x2apic(lapic))
+		return -EINVAL;
+	switch (number) {
+	case LAPIC_ID:
+		if (value >> 24 != (uint8_t)lapic->id)
+			lapic->chip->ids_are_initial = false;
+		lapic->regs[LAPIC_ID] = value & 0xff000000;
+		break;
+	case LAPIC_LDR:
+		lapic->regs[LAPIC_LDR] = value & 0xff000000;
+		break;
+	case LAPIC_DFR:
+		lapic->regs[LAPIC_DFR] = value | 0x0fffffff;
+		break;
+	}
+	return 0;
+}
+
+int lapic_register_write(struct lapic *lapic, unsigned number, uint32_t value)
+{
+	bool is_x2apic = lapic_is_x2apic(lapic);
+
+	switch (number) {
+	case LAPIC_ID:
+	case LAPIC_LDR:
+	case LAPIC_DFR:
+		return write_xapic_only(lapic, number, value);
+	case LAPIC_TPR:
+		if (is_x2apic && value > 0xff)
+			return -EINVAL;
+		lapic->regs[LAPIC_TPR] = value & 0xff;
+		break;
+	case LAPIC_EOI:
+		if (is_x2apic && value)
+			return -EINVAL;
+		end_of_interrupt(lapic);
+		return 0;
+	case LAPIC_SPIV:
+		write_spurious(lapic, value);
+		break;
+	case LAPIC_ESR:
+		if (is_x2apic && value)
+			return -EINVAL;
+		lapic->regs[LAPIC_ESR] = lapic->errors;
+		lapic->errors = 0;
+		return 0;
+	case LAPIC_ICR:
+		lapic->regs[LAPIC_ICR] = value & ~LAPIC_ICR_BUSY;
+		lapic_send_ipi(lapic);
+		return 0;
+	case LAPIC_ICR2:
+		lapic->regs[LAPIC_ICR2] = is_x2apic ? value : value & 0xff000000;
+		return 0;
+	case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR:
+		write_lvt(lapic, number, value);
+		break;
+	case LAPIC_TIMER_INITIAL:
+		lapic_timer_write_initial(lapic, value);
+		return 0;
+	case LAPIC_TIMER_DIVIDE:
+		lapic_timer_write_divide(lapic, value & 0xb);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+	lapic_update(lapic);
+	return 0;
+}
+
+bool lapic_mmio(struct lapic *lapic, uint64_t gpa, void *data, unsigned size, bool is_write)
+{
+	uint64_t base = atomic_load_explicit(&lapic->base, memory_order_relaxed);
+	unsigned offset = gpa & (PAGE_BYTES - 1);
+	uint32_t value = 0;
+	int result;
+
+	if ((gpa & BASE_ADDRESS) != (base & BASE_ADDRESS))
+		return false;
+	if (!lapic_is_enabled(lapic) || lapic_is_x2apic(lapic)) {
+		if (!is_write)
+			memset(data, 0xff, size);
+		return true;
+	}
+	/* §11.4.1: registers are accessed as aligned 32-bit words; otherwise undefined. */
+	irqchip_lock(lapic->chip);
+	if (is_write) {
+		result = 0;
+		if (size == 4 && !(offset & 0xf)) {
+			memcpy(&value, data, sizeof(value));
+			result = lapic_register_write(lapic, offset / 16, value);
+			/* A register that can only be read is no error, only left alone. */
+			if (result)
+				result = lapic_register_read(lapic, offset / 16, &value);
+		}
+	} else {
+		result = lapic_register_read(lapic, offset / 16, &value);
+		memset(data, 0, size);
+		if ((offset & 0xf) + size <= sizeof(value))
+			memcpy(data, (uint8_t *)&value + (offset & 0xf), size);
+	}
+	if (result)
+		lapic_raise_error(lapic, LAPIC_ERROR_REGISTER);
+	irqchip_unlock(lapic->chip);
+	return true;
+}
+
+uint8_t lapic_get_cr8(struct lapic *lapic)
+{
+	/* Only the own vCPU writes TPR. */
+	return lapic->regs[LAPIC_TPR] >> 4;
+}
+
+void lapic_set_cr8(struct lapic *lapic, uint8_t value)
+{
+	irqchip_lock(lapic->chip);
+	lapic->regs[LAPIC_TPR] = (value & 0xf) << 4;
+	lapic_update(lapic);
+	irqchip_unlock(lapic->chip);
+}
+
+static bool take_event(struct lapic *lapic, enum lapic_event event)
+{
+	if (!(atomic_load_explicit(&lapic->events, memory_order_acquire) & event))
+		return false;
+	return atomic_fetch_and(&lapic->events, ~event) & event;
+}
+
+bool lapic_take_nmi(struct lapic *lapic)
+{
+	return take_event(lapic, LAPIC_EVENT_NMI);
+}
+
+bool lapic_take_init(struct lapic *lapic)
+{
+	return take_event(lapic, LAPIC_EVENT_INIT);
+}
+
+bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector)
+{
+	bool taken;
+
+	if (!lapic_event_pending(lapic))
+		return false;
+	irqchip_lock(lapic->chip);
+	taken = take_event(lapic, LAPIC_EVENT_SIPI);
+	*vector = lapic->sipi_vector;
+	irqchip_unlock(lapic->chip);
+	return taken;
+}
+
+bool lapic_event_pending(struct lapic *lapic)
+{
+	return atomic_load_explicit(&lapic->events, memory_order_acquire);
+}
+
+void lapic_post_nmi(struct lapic *lapic)
+{
+	irqchip_lock(lapic->chip);
+	lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+	irqchip_unlock(lapic->chip);
+}
+
+int lapic_inject_extint(struct lapic *lapic, uint8_t vector)
+{
+	int result = -EEXIST;
+
+	irqchip_lock(lapic->chip);
+	if (lapic->external_vector < 0) {
+		lapic->external_vector = vector;
+		lapic_update(lapic);
+		result = 0;
+	}
+	irqchip_unlock(lapic->chip);
+	return result;
+}
+
+bool lapic_accepts_extint(struct lapic *lapic)
+{
+	bool result;
+
+	irqchip_lock(lapic->chip);
+	result = takes_extint(lapic);
+	irqchip_unlock(lapic->chip);
+	return result;
+}
+
+/* §11.4.7.1 (power-up) and §11.4.7.3 (INIT keeps the id and IA32_APIC_BASE). */
+void lapic_reset(struct lapic *lapic, bool is_init)
+{
+	struct irqchip *chip = lapic->chip;
+	uint32_t id, entry;
+
+	irqchip_lock(chip);
+	if (!is_init) {
+		lapic->base = DEFAULT_BASE | LAPIC_BASE_ENABLED |
+			      (lapic->id == chip->boot_cpu_id ? LAPIC_BASE_BSP : 0);
+		lapic->regs[LAPIC_ID] = lapic->id << 24;
+		atomic_store(&lapic->events, 0);
+	}
+	id = lapic->regs[LAPIC_ID];
+	memset(lapic->regs, 0, sizeof(lapic->regs));
+	lapic->regs[LAPIC_ID] = id;
+	lapic->regs[LAPIC_VERSION] = VERSION;
+	lapic->regs[LAPIC_DFR] = DFR_FLAT;
+	lapic->regs[LAPIC_SPIV] = 0xff;
+	for (entry = LAPIC_LVT_TIMER; entry <= LAPIC_LVT_ERROR; entry++)
+		lapic->regs[entry] = LAPIC_LVT_MASKED;
+	/* As Linux's KVM_X86_QUIRK_LINT0_REENABLED: what firmware would set up (virtual wire mode),
+	 * so that a guest without firmware gets the PIC's interrupts. */
+	if (lapic->base & LAPIC_BASE_BSP)
+		lapic->regs[LAPIC_LVT_LINT0] = LVT_LINT0_RESET;
+	lapic->errors = 0;
+	lapic->external_vector = -1;
+	lapic_timer_reset(lapic);
+	lapic_update(lapic);
+	irqchip_unlock(chip);
+}
+
+/* The array of vCPU ids is made long enough for `id`. */
+static int reserve_slot(struct irqchip *chip, unsigned id)
+{
+	struct lapic **lapics;
+
+	if (id < chip->lapic_slots)
+		return 0;
+	lapics = realloc(chip->lapics, (id + 1) * sizeof(struct lapic *));
+	if (!lapics)
+		return -ENOMEM;
+	memset(lapics + chip->lapic_slots, 0, (id + 1 - chip->lapic_slots) * sizeof(struct lapic *));
+	chip->lapics = lapics;
+	chip->lapic_slots = id + 1;
+	return 0;
+}
+
+struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context)
+{
+	struct lapic *lapic = calloc(1, sizeof(*lapic));
+	int result;
+
+	if (!lapic)
+		return NULL;
+	lapic->chip = chip;
+	lapic->vcpu_context = vcpu_context;
+	lapic->id = id;
+	lapic->external_vector = -1;
+	irqchip_lock(chip);
+	result = reserve_slot(chip, id);
+	if (!result)
+		result = lapic_timer_init(lapic);
+	irqchip_unlock(chip);
+	if (result) {
+		free(lapic);
+		return NULL;
+	}
+	lapic_reset(lapic, false);
+	irqchip_lock(chip);
+	chip->lapics[id] = lapic;
+	irqchip_unlock(chip);
+	return lapic;
+}
+
+void lapic_destroy(struct lapic *lapic)
+{
+	struct irqchip *chip = lapic->chip;
+
+	irqchip_lock(chip);
+	chip->lapics[lapic->id] = NULL;
+	timer_exit(chip, &lapic->timer);
+	irqchip_unlock(chip);
+	free(lapic);
+}

@@ -1,0 +1,183 @@
+/*
+ * The local APIC's timer: one-shot, periodic and TSC-deadline (Intel SDM vol. 3 §11.5.4).
+ *
+ * The count runs at 1 GHz divided by the divide configuration, as Linux's KVM has it, and is never
+ * stored while it runs: it follows from the time at which it reaches zero. A mask in the LVT entry
+ * stops the interrupt, not the count. Switching to or from TSC-deadline mode disarms (§11.5.4.1).
+ */
+#include "engine/irqchip/internal.h"
+
+#define TICK_NS 1
+
+/* A periodic timer does not tick more often, or a guest could keep the timer thread busy for ever. */
+#define PERIOD_MIN_NS 200000
+
+enum timer_mode { ONE_SHOT = 0, PERIODIC = 1, TSC_DEADLINE = 2 };
+
+static enum timer_mode mode_of(uint32_t lvt)
+{
+	return (lvt & LAPIC_TIMER_MODE_MASK) >> 17;
+}
+
+static uint64_t period_ns(const struct lapic *lapic)
+{
+	uint64_t period = (uint64_t)lapic->regs[LAPIC_TIMER_INITIAL] * lapic->divide * TICK_NS;
+
+	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC && period < PERIOD_MIN_NS)
+		period = PERIOD_MIN_NS;
+	return period;
+}
+
+static void start_at(struct lapic *lapic, uint64_t target_ns)
+{
+	lapic->target_ns = target_ns;
+	timer_arm(lapic->chip, &lapic->timer, target_ns);
+}
+
+static void stop(struct lapic *lapic)
+{
+	lapic->target_ns = 0;
+	lapic->tsc_deadline = 0;
+	timer_cancel(lapic->chip, &lapic->timer);
+}
+
+static void expire(void *context)
+{
+	struct lapic *lapic = context;
+	uint64_t now, period;
+
+	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC) {
+		now = timer_now_ns();
+		period = period_ns(lapic);
+		/* Periods that were missed altogether would only coalesce in IRR. */
+		if (now > lapic->target_ns)
+			lapic->target_ns += (now - lapic->target_ns) / period * period;
+		start_at(lapic, lapic->target_ns + period);
+	} else {
+		lapic->target_ns = 0;
+		lapic->tsc_deadline = 0;
+	}
+	lapic_deliver_local(lapic, LAPIC_LVT_TIMER);
+}
+
+/* Guest TSC ticks as nanoseconds, rounded up: never early. */
+static uint64_t tsc_to_ns(const struct lapic *lapic, uint64_t ticks)
+{
+	uint32_t khz = lapic->chip->host->vcpu_tsc_khz(lapic->vcpu_context);
+	unsigned __int128 ns = (unsigned __int128)ticks * 1000000;
+
+	if (khz == 0)
+		khz = 1;
+	ns = (ns + khz - 1) / khz;
+	return ns > INT64_MAX ? INT64_MAX : (uint64_t)ns;
+}
+
+void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc)
+{
+	uint64_t now_tsc;
+
+	/* §11.5.4.1: in other modes a write has no effect. */
+	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) != TSC_DEADLINE)
+		return;
+	if (!tsc) {
+		stop(lapic);
+		return;
+	}
+	lapic->tsc_deadline = tsc;
+	now_tsc = lapic->chip->host->vcpu_read_tsc(lapic->vcpu_context);
+	if (now_tsc >= tsc) {
+		timer_cancel(lapic->chip, &lapic->timer);
+		expire(lapic);
+		return;
+	}
+	start_at(lapic, timer_now_ns() + tsc_to_ns(lapic, tsc - now_tsc));
+}
+
+uint64_t lapic_timer_read_deadline(const struct lapic *lapic)
+{
+	return lapic->tsc_deadline;
+}
+
+void lapic_timer_write_lvt(struct lapic *lapic, uint32_t value)
+{
+	enum timer_mode before = mode_of(lapic->regs[LAPIC_LVT_TIMER]), after = mode_of(value);
+
+	lapic->regs[LAPIC_LVT_TIMER] = value;
+	if (before != after && (before == TSC_DEADLINE || after == TSC_DEADLINE)) {
+		stop(lapic);
+		lapic->regs[LAPIC_TIMER_INITIAL] = 0;
+	}
+}
+
+void lapic_timer_write_initial(struct lapic *lapic, uint32_t value)
+{
+	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == TSC_DEADLINE)
+		return;
+	lapic->regs[LAPIC_TIMER_INITIAL] = value;
+	if (value)
+		start_at(lapic, timer_now_ns() + period_ns(lapic));
+	else
+		stop(lapic);
+}
+
+uint32_t lapic_timer_current(const struct lapic *lapic)
+{
+	uint64_t now = timer_now_ns(), remaining, count;
+
+	if (!lapic->target_ns || lapic->target_ns <= now || lapic->tsc_deadline)
+		return 0;
+	remaining = lapic->target_ns - now;
+	count = remaining / TICK_NS / lapic->divide;
+	/* A period that was stretched to PERIOD_MIN_NS must not show a count beyond its start. */
+	return count > lapic->regs[LAPIC_TIMER_INITIAL] ? lapic->regs[LAPIC_TIMER_INITIAL] : count;
+}
+
+/* §11.5.4, figure 11-10: bits 3, 1 and 0 select 2, 4, ... 128, and all ones 1. */
+static void update_divide(struct lapic *lapic)
+{
+	uint32_t value = lapic->regs[LAPIC_TIMER_DIVIDE];
+	unsigned exponent = ((value & 3) | (value & 8) >> 1) + 1;
+
+	lapic->divide = 1u << (exponent & 7);
+}
+
+void lapic_timer_write_divide(struct lapic *lapic, uint32_t value)
+{
+	uint32_t current = lapic_timer_current(lapic);
+
+	lapic->regs[LAPIC_TIMER_DIVIDE] = value;
+	update_divide(lapic);
+	/* The count goes on from where it is, at the new pace. */
+	if (current)
+		start_at(lapic, timer_now_ns() + (uint64_t)current * lapic->divide * TICK_NS);
+}
+
+void lapic_timer_restore(struct lapic *lapic, uint32_t current)
+{
+	uint64_t remaining;
+
+	stop(lapic);
+	update_divide(lapic);
+	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == TSC_DEADLINE ||
+	    !lapic->regs[LAPIC_TIMER_INITIAL])
+		return;
+	remaining = (uint64_t)current * lapic->divide * TICK_NS;
+	if (!current || remaining > period_ns(lapic)) {
+		/* A one-shot that had fired stays so. */
+		if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) != PERIODIC)
+			return;
+		remaining = period_ns(lapic);
+	}
+	start_at(lapic, timer_now_ns() + remaining);
+}
+
+void lapic_timer_reset(struct lapic *lapic)
+{
+	stop(lapic);
+	update_divide(lapic);
+}
+
+int lapic_timer_init(struct lapic *lapic)
+{
+	return timer_init(lapic->chip, &lapic->timer, expire, lapic);
+}
