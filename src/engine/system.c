@@ -1,0 +1,124 @@
+/*
+ * Requests on the system descriptor: what this engine is, and new VMs (api.rst 4.1-4.6, 4.46, 4.88,
+ * 4.104).
+ */
+#include "engine/system.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/user.h"
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+#include "engine/x86/cpuid.h"
+#include "engine/x86/msr.h"
+
+#define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
+#define MSRS_MAX          256 /* Linux's MAX_IO_MSRS */
+
+/* MCG_CTL_P and MCG_SER_P, as Linux's KVM_MCE_CAP_SUPPORTED. */
+#define MCE_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24))
+
+static int get_msr_list(struct kvm_msr_list *user, const uint32_t *list, unsigned count)
+{
+	struct kvm_msr_list header;
+	unsigned capacity;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	capacity = header.nmsrs;
+	header.nmsrs = count;
+	user_write(user, &header, sizeof(header));
+	if (capacity < count)
+		return -E2BIG;
+	return user_write(user->indices, list, count * sizeof(*list));
+}
+
+static int get_supported_cpuid(struct kvm_cpuid2 *user)
+{
+	struct kvm_cpuid_entry2 *entries;
+	struct kvm_cpuid2 header;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nent < 1)
+		return -E2BIG;
+	if (header.nent > CPUID_ENTRIES_MAX)
+		header.nent = CPUID_ENTRIES_MAX;
+	entries = calloc(header.nent, sizeof(*entries));
+	if (!entries)
+		return -ENOMEM;
+	result = cpuid_supported(entries, header.nent);
+	if (result >= 0) {
+		header.nent = result;
+		result = user_write(user->entries, entries, header.nent * sizeof(*entries));
+		if (result == 0)
+			result = user_write(user, &header, sizeof(header));
+	}
+	free(entries);
+	return result;
+}
+
+/* Nothing is emulated that GET_SUPPORTED_CPUID does not already list. */
+static int get_emulated_cpuid(struct kvm_cpuid2 *user)
+{
+	struct kvm_cpuid2 header;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nent < 1)
+		return -E2BIG;
+	header.nent = 0;
+	return user_write(user, &header, sizeof(header));
+}
+
+static int get_feature_msrs(struct kvm_msrs *user)
+{
+	struct kvm_msrs header;
+	unsigned i;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nmsrs >= MSRS_MAX)
+		return -E2BIG;
+	if (user_check(user->entries, header.nmsrs * sizeof(user->entries[0])) < 0)
+		return -EFAULT;
+	for (i = 0; i < header.nmsrs; i++) {
+		uint64_t value;
+
+		if (cpu_msr_feature(user->entries[i].index, &value) < 0)
+			break;
+		user->entries[i].data = value;
+	}
+	return i;
+}
+
+static int get_mce_cap(void *user)
+{
+	uint64_t supported = MCE_CAP_SUPPORTED;
+
+	return user_write(user, &supported, sizeof(supported));
+}
+
+int system_ioctl(unsigned long request, void *argument)
+{
+	switch (request) {
+	case KVM_GET_API_VERSION: return argument ? -EINVAL : KVM_API_VERSION;
+	case KVM_CREATE_VM: return vm_create((uintptr_t)argument);
+	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
+	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
+	case KVM_GET_MSR_INDEX_LIST:
+		return get_msr_list(argument, cpu_msr_list, cpu_msr_list_count);
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
+		return get_msr_list(argument, cpu_msr_feature_list, cpu_msr_feature_list_count);
+	case KVM_GET_MSRS: return get_feature_msrs(argument);
+	case KVM_GET_SUPPORTED_CPUID: return get_supported_cpuid(argument);
+	case KVM_GET_EMULATED_CPUID: return get_emulated_cpuid(argument);
+	case KVM_X86_GET_MCE_CAP_SUPPORTED: return get_mce_cap(argument);
+	default: return -EINVAL;
+	}
+}

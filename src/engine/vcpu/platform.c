@@ -1,0 +1,219 @@
+/*
+ * What the CPU asks of the machine around it (struct cpu_platform), answered by the VM: memory
+ * slots, controllers in the engine, eventfds, clocks. All on the vCPU's own thread.
+ */
+#include <errno.h>
+#include <linux/kvm_para.h>
+
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+#include "engine/x86/code.h"
+
+#define MSR_APIC_BASE 0x1b
+
+/* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
+#define HYPERCALL_ERROR(code) ((uint64_t)-(int64_t)(code))
+
+static bool page_lookup(void *context, uint64_t gpa, struct cpu_page *page)
+{
+	struct vcpu *vcpu = context;
+
+	return memslots_page(&vcpu->vm->memslots, gpa, page);
+}
+
+static void page_dirty(void *context, uint64_t gpa)
+{
+	struct vcpu *vcpu = context;
+
+	memslots_mark_dirty(&vcpu->vm->memslots, gpa);
+}
+
+static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is_write)
+{
+	struct vcpu *vcpu = context;
+	struct vm *vm = vcpu->vm;
+
+	if (vcpu->lapic && lapic_mmio(vcpu->lapic, gpa, data, size, is_write))
+		return true;
+	if (irqchip_mmio(vm->irqchip, gpa, data, size, is_write))
+		return true;
+	return is_write && ioeventfd_write(&vm->ioeventfds, false, gpa, data, size);
+}
+
+static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is_write)
+{
+	struct vcpu *vcpu = context;
+	struct vm *vm = vcpu->vm;
+
+	if (irqchip_pio(vm->irqchip, port, data, size, is_write))
+		return true;
+	return is_write && ioeventfd_write(&vm->ioeventfds, true, port, data, size);
+}
+
+static bool interrupt_pending(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	return vcpu->external_vector >= 0 ||
+	       (vcpu->lapic && lapic_interrupt_pending(vcpu->lapic));
+}
+
+static int interrupt_acknowledge(void *context)
+{
+	struct vcpu *vcpu = context;
+	int vector = vcpu->external_vector;
+
+	/* User space's PIC comes first, as in Linux's kvm_cpu_get_interrupt. */
+	if (vector >= 0) {
+		vcpu->external_vector = -1;
+		return vector;
+	}
+	return vcpu->lapic ? lapic_interrupt_acknowledge(vcpu->lapic) : -1;
+}
+
+static bool process_events(void *context)
+{
+	return vcpu_process_events(context);
+}
+
+static uint8_t read_cr8(void *context)
+{
+	return vcpu_get_cr8(context);
+}
+
+static void write_cr8(void *context, uint8_t value)
+{
+	struct vcpu *vcpu = context;
+
+	if (vcpu->lapic)
+		lapic_set_cr8(vcpu->lapic, value);
+	else
+		vcpu->cr8 = value;
+}
+
+static int msr_read(void *context, uint32_t index, uint64_t *value)
+{
+	struct vcpu *vcpu = context;
+	int result = -ENOENT;
+
+	if (vcpu->lapic)
+		result = lapic_msr_read(vcpu->lapic, index, value);
+	else if (index == MSR_APIC_BASE)
+		*value = vcpu->apic_base, result = 0;
+	return result == -ENOENT ? vcpu_clock_msr_read(vcpu, index, value) : result;
+}
+
+static int msr_write(void *context, uint32_t index, uint64_t value)
+{
+	struct vcpu *vcpu = context;
+	int result = -ENOENT;
+
+	if (vcpu->lapic)
+		result = lapic_msr_write(vcpu->lapic, index, value);
+	else if (index == MSR_APIC_BASE)
+		vcpu->apic_base = value, result = 0;
+	return result == -ENOENT ? vcpu_clock_msr_write(vcpu, index, value) : result;
+}
+
+static uint64_t read_tsc(void *context)
+{
+	return vcpu_scale_tsc(context, host_tsc());
+}
+
+static void platform_exclusive_begin(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	exclusive_begin(vcpu->vm, vcpu);
+}
+
+static void platform_exclusive_end(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	exclusive_end(vcpu->vm, vcpu);
+}
+
+static void platform_pause(void *context)
+{
+	exclusive_leave_guest(context);
+	exclusive_enter_guest(context);
+}
+
+static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
+{
+	struct vcpu *vcpu = context;
+
+	return memslots_code_bitmap(&vcpu->vm->memslots, gpa);
+}
+
+static void code_written(void *context, uint64_t gpa, unsigned size)
+{
+	struct vcpu *vcpu = context;
+	struct vm *vm = vcpu->vm;
+	unsigned count = atomic_load(&vm->vcpu_count), i;
+
+	for (i = 0; i < count; i++)
+		code_invalidate(&vm->vcpus[i]->cpu, gpa, size);
+}
+
+static void code_protect(void *context, uint64_t gpa)
+{
+	struct vcpu *vcpu = context;
+	struct vm *vm = vcpu->vm;
+	unsigned count = atomic_load(&vm->vcpu_count), i;
+
+	for (i = 0; i < count; i++)
+		code_page_protected(&vm->vcpus[i]->cpu, gpa);
+}
+
+/* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
+static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
+{
+	struct vcpu *target = apic_id < VM_VCPU_ID_MAX ? vm_find_vcpu(vcpu->vm, apic_id) : NULL;
+
+	if (target) {
+		atomic_store(&target->pv_unhalted, true);
+		vcpu_notify(target);
+	}
+	return 0;
+}
+
+/* Linux Documentation/virt/kvm/x86/hypercalls.rst. */
+static uint64_t hypercall(void *context, uint64_t number, const uint64_t arguments[4])
+{
+	struct vcpu *vcpu = context;
+
+	if (vcpu->cpu.cpl != 0)
+		return HYPERCALL_ERROR(KVM_EPERM);
+	switch (number) {
+	case KVM_HC_VAPIC_POLL_IRQ:
+		return 0;
+	case KVM_HC_KICK_CPU:
+		return kick_cpu(vcpu, arguments[1]);
+	default:
+		return HYPERCALL_ERROR(KVM_ENOSYS);
+	}
+}
+
+const struct cpu_platform vcpu_platform = {
+	.page_lookup = page_lookup,
+	.page_dirty = page_dirty,
+	.mmio = mmio,
+	.pio = pio,
+	.interrupt_pending = interrupt_pending,
+	.interrupt_acknowledge = interrupt_acknowledge,
+	.process_events = process_events,
+	.read_cr8 = read_cr8,
+	.write_cr8 = write_cr8,
+	.msr_read = msr_read,
+	.msr_write = msr_write,
+	.read_tsc = read_tsc,
+	.exclusive_begin = platform_exclusive_begin,
+	.exclusive_end = platform_exclusive_end,
+	.pause = platform_pause,
+	.code_bitmap = code_bitmap,
+	.code_written = code_written,
+	.code_protect = code_protect,
+	.hypercall = hypercall,
+};

@@ -1,0 +1,219 @@
+/*
+ * Creation, reset and end of a vCPU, and how other threads reach it.
+ */
+#include "engine/vcpu/vcpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/handle.h"
+#include "engine/vcpu/signals.h"
+#include "engine/vm/vm.h"
+#include "engine/x86/code.h"
+
+#define APIC_BASE_DEFAULT UINT64_C(0xfee00000)
+#define APIC_BASE_ENABLE  (UINT64_C(1) << 11)
+#define APIC_BASE_BSP     (UINT64_C(1) << 8)
+
+/* MCG_CAP of a vCPU that KVM_X86_SETUP_MCE did not set up (Linux's KVM_MAX_MCE_BANKS). */
+#define MCG_CAP_DEFAULT VCPU_MCE_BANKS_MAX
+
+bool vcpu_is_bsp(const struct vcpu *vcpu)
+{
+	return vcpu->id == vcpu->vm->boot_cpu_id;
+}
+
+void vcpu_reset(struct vcpu *vcpu, bool is_init)
+{
+	cpu_reset(&vcpu->cpu, is_init);
+	if (vcpu->lapic)
+		lapic_reset(vcpu->lapic, is_init);
+	vcpu->cr8 = 0;
+	vcpu->external_vector = -1;
+	vcpu->is_sipi_pending = false;
+	atomic_store(&vcpu->pv_unhalted, false);
+	if (!vcpu->lapic || vcpu_is_bsp(vcpu))
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	else
+		vcpu->mp_state = is_init ? KVM_MP_STATE_INIT_RECEIVED : KVM_MP_STATE_UNINITIALIZED;
+}
+
+/* The vCPU's descriptor keeps the VM alive; the vCPU itself stays with the VM. */
+static void release_handle(void *object)
+{
+	struct vcpu *vcpu = object;
+
+	vm_put(vcpu->vm);
+}
+
+static int create_parts(struct vcpu *vcpu)
+{
+	int result;
+
+	vcpu->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vcpu->wake_fd < 0)
+		return -errno;
+	result = cpu_create(&vcpu->cpu, vcpu->id, vcpu->run, &vcpu_platform, vcpu);
+	if (result < 0)
+		goto close_wake;
+	if (irqchip_has_lapics(vcpu->vm->irqchip)) {
+		vcpu->lapic = lapic_create(vcpu->vm->irqchip, vcpu->id, vcpu);
+		if (!vcpu->lapic) {
+			result = -ENOMEM;
+			goto destroy_cpu;
+		}
+	}
+	result = signals_add(vcpu);
+	if (result < 0)
+		goto destroy_lapic;
+	return 0;
+
+destroy_lapic:
+	if (vcpu->lapic)
+		lapic_destroy(vcpu->lapic);
+destroy_cpu:
+	cpu_destroy(&vcpu->cpu);
+close_wake:
+	close(vcpu->wake_fd);
+	return result;
+}
+
+int vcpu_create(struct vm *vm, unsigned long id)
+{
+	unsigned count = atomic_load(&vm->vcpu_count);
+	struct vcpu *vcpu;
+	int fd, result;
+
+	if (id >= vm->max_vcpu_id || count == VM_VCPUS_MAX)
+		return -EINVAL;
+	if (vm_find_vcpu(vm, id))
+		return -EEXIST;
+	vcpu = aligned_alloc(64, (sizeof(*vcpu) + 63) & ~(size_t)63);
+	if (!vcpu)
+		return -ENOMEM;
+	memset(vcpu, 0, sizeof(*vcpu));
+	vcpu->vm = vm;
+	vcpu->id = id;
+	pthread_mutex_init(&vcpu->lock, NULL);
+	vcpu->tsc_khz = host_tsc_khz();
+	vcpu->mcg_cap = MCG_CAP_DEFAULT;
+	vcpu->apic_base = APIC_BASE_DEFAULT | APIC_BASE_ENABLE;
+	if (vcpu_is_bsp(vcpu))
+		vcpu->apic_base |= APIC_BASE_BSP;
+
+	vm_get(vm);
+	fd = handle_create(HANDLE_VCPU, "kvm-vcpu", VCPU_MMAP_SIZE, vcpu, release_handle);
+	if (fd < 0) {
+		vm_put(vm);
+		result = fd;
+		goto free_vcpu;
+	}
+	vcpu->run = mmap(NULL, VCPU_MMAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		result = -errno;
+		goto close_handle;
+	}
+	result = create_parts(vcpu);
+	if (result < 0)
+		goto unmap_run;
+
+	vcpu_set_tsc_khz(vcpu, vm->default_tsc_khz);
+	vcpu_reset(vcpu, false);
+	vcpu->cpu.tsc_offset = atomic_load(&vm->tsc_offset);
+	vm->vcpus[count] = vcpu;
+	atomic_store(&vm->vcpu_count, count + 1);
+	return fd;
+
+unmap_run:
+	munmap(vcpu->run, VCPU_MMAP_SIZE);
+close_handle:
+	handle_close(fd);
+free_vcpu:
+	pthread_mutex_destroy(&vcpu->lock);
+	free(vcpu);
+	return result;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	signals_remove(vcpu);
+	if (vcpu->lapic)
+		lapic_destroy(vcpu->lapic);
+	cpu_destroy(&vcpu->cpu);
+	close(vcpu->wake_fd);
+	munmap(vcpu->run, VCPU_MMAP_SIZE);
+	pthread_mutex_destroy(&vcpu->lock);
+	free(vcpu);
+}
+
+/* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other. */
+static void wake(struct vcpu *vcpu)
+{
+	uint64_t one = 1;
+
+	if (!atomic_exchange(&vcpu->is_sleeping, false))
+		return;
+	/* EAGAIN would mean that it is awake already. */
+	if (write(vcpu->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void vcpu_notify(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	cpu_request(&vcpu->cpu, CPU_REQUEST_EVENT);
+	wake(vcpu);
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	int code = errno;
+
+	atomic_store(&vcpu->is_kicked, true);
+	cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
+	wake(vcpu);
+	errno = code;
+}
+
+void vcpu_drop_translations(struct vcpu *vcpu, bool code_too)
+{
+	if (code_too)
+		code_invalidate_all(&vcpu->cpu);
+	cpu_request(&vcpu->cpu, CPU_REQUEST_TLB_FLUSH);
+}
+
+static uint64_t read_tsc(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	/* The timers run on other threads, and the offset may change under them: a deadline that
+	 * was computed with the old one is then late or early, as on Linux. */
+	return vcpu_scale_tsc(vcpu, host_tsc()) + vcpu->cpu.tsc_offset;
+}
+
+static uint32_t tsc_khz(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	return vcpu->tsc_khz;
+}
+
+static void eoi_exit(void *context, uint8_t vector)
+{
+	struct vcpu *vcpu = context;
+
+	atomic_fetch_or(&vcpu->eoi_exits[vector / 64], UINT64_C(1) << (vector % 64));
+	cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
+}
+
+const struct irqchip_host vcpu_irqchip_host = {
+	.vcpu_notify = vcpu_notify,
+	.vcpu_read_tsc = read_tsc,
+	.vcpu_tsc_khz = tsc_khz,
+	.vcpu_eoi_exit = eoi_exit,
+};

@@ -1,0 +1,144 @@
+/*
+ * A virtual CPU: the x86 CPU (struct cpu) with what the KVM API puts around it.
+ *
+ * Threads: KVM_RUN and every other request hold `lock`, so whoever has it owns all fields but the
+ * atomic ones. Other threads (interrupt controllers, engine_kick, the watcher of signals, exclusive
+ * sections) touch only the atomic fields, cpu.requests and wake_fd.
+ */
+#ifndef KVIK_ENGINE_VCPU_VCPU_H
+#define KVIK_ENGINE_VCPU_VCPU_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/irqchip/irqchip.h"
+#include "engine/vm/clock.h"
+#include "engine/vm/exclusive.h"
+#include "engine/x86/cpu.h"
+
+/* The file that user space maps: kvm_run, the data of port I/O, coalesced MMIO (unused). */
+#define VCPU_PAGE_SIZE 4096
+#define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
+
+#define VCPU_MCE_BANKS_MAX 32 /* KVM_CAP_MCE */
+
+struct vm;
+
+struct vcpu {
+	struct vm *vm;
+	unsigned id;
+	pthread_mutex_t lock;
+	struct cpu cpu;
+	struct kvm_run *run;
+	struct lapic *lapic; /* NULL when the VM has no interrupt controllers in the engine */
+
+	/* -- between threads -- */
+	struct exclusive_member exclusive;
+	_Atomic bool is_kicked;   /* engine_kick, until KVM_RUN has returned EINTR for it */
+	_Atomic bool is_sleeping; /* waits in poll for wake_fd */
+	_Atomic bool pv_unhalted; /* KVM_HC_KICK_CPU */
+	int wake_fd;              /* eventfd */
+	_Atomic uint64_t eoi_exits[4]; /* vectors whose EOI user space must learn of */
+	struct vcpu *watched_next;     /* signals.c's list; its lock */
+
+	/* -- what runs -- */
+	uint32_t mp_state; /* KVM_MP_STATE_* */
+	uint32_t sipi_vector;
+	bool is_sipi_pending;  /* set by KVM_SET_MP_STATE */
+	bool has_run;          /* CPUID may not change any more */
+	bool triple_fault_pending; /* set by KVM_SET_VCPU_EVENTS */
+	int external_vector;   /* KVM_INTERRUPT with a split irqchip, or -1 */
+	uint64_t apic_base;    /* without lapic */
+	uint8_t cr8;           /* without lapic */
+
+	/* -- time -- */
+	uint32_t tsc_khz;
+	uint64_t tsc_ratio; /* guest ticks a host tick, 16.48 fixed point; 0: equal */
+	struct vcpu_clock clock;
+
+	uint64_t mcg_cap; /* KVM_X86_SETUP_MCE */
+
+	/* -- signals (signals.c) -- */
+	bool has_signal_mask;
+	sigset_t signal_mask; /* KVM_SET_SIGNAL_MASK: blocked while KVM_RUN runs */
+	sigset_t thread_mask; /* the thread's own, to be restored when KVM_RUN returns */
+	sigset_t wanted;      /* signals that interrupt KVM_RUN */
+	bool wanted_is_stale; /* signal_mask changed */
+	int signal_fd;        /* signalfd for `watched`, or -1 */
+	sigset_t watched;
+};
+
+/* The interrupt controllers' way to vCPUs. */
+extern const struct irqchip_host vcpu_irqchip_host;
+/* The CPU's way to the VM (platform.c). */
+extern const struct cpu_platform vcpu_platform;
+
+/* KVM_CREATE_VCPU: a descriptor or -errno. vm->lock is held. */
+int vcpu_create(struct vm *vm, unsigned long id);
+/* Called by the VM at its end. */
+void vcpu_destroy(struct vcpu *vcpu);
+
+/* One request on a vCPU's descriptor. */
+int vcpu_ioctl(struct vcpu *vcpu, unsigned long request, void *argument);
+
+/* An event may be pending: end the present block, or wake it from sleep. Any thread. */
+void vcpu_notify(void *vcpu);
+/* As a signal would: KVM_RUN returns EINTR. Any thread, async-signal-safe. */
+void vcpu_kick(struct vcpu *vcpu);
+
+/* Forget what was derived from memory slots. Inside an exclusive section. */
+void vcpu_drop_translations(struct vcpu *vcpu, bool code_too);
+
+/* INIT or power-up: state and mp_state. */
+void vcpu_reset(struct vcpu *vcpu, bool is_init);
+/* Whether this is the bootstrap processor. */
+bool vcpu_is_bsp(const struct vcpu *vcpu);
+
+/* -- vcpu_run.c -- */
+int vcpu_run(struct vcpu *vcpu); /* KVM_RUN: 0, -EINTR, -EAGAIN, -EINVAL */
+/* Take NMI, INIT and SIPI from the local APIC. False when the vCPU was reset or waits for SIPI. */
+bool vcpu_process_events(struct vcpu *vcpu);
+
+/* -- vcpu_state.c, vcpu_config.c: the requests behind KVM_GET_* and KVM_SET_* -- */
+void vcpu_get_regs(struct vcpu *vcpu, struct kvm_regs *regs);
+void vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs);
+void vcpu_get_sregs(struct vcpu *vcpu, struct kvm_sregs *sregs);
+int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs);
+void vcpu_get_sregs2(struct vcpu *vcpu, struct kvm_sregs2 *sregs);
+int vcpu_set_sregs2(struct vcpu *vcpu, const struct kvm_sregs2 *sregs);
+void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events);
+int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events);
+void vcpu_get_debugregs(struct vcpu *vcpu, struct kvm_debugregs *regs);
+int vcpu_set_debugregs(struct vcpu *vcpu, const struct kvm_debugregs *regs);
+int vcpu_get_mp_state(struct vcpu *vcpu, struct kvm_mp_state *state);
+int vcpu_set_mp_state(struct vcpu *vcpu, const struct kvm_mp_state *state);
+
+int vcpu_get_msrs(struct vcpu *vcpu, struct kvm_msrs *user);
+int vcpu_set_msrs(struct vcpu *vcpu, struct kvm_msrs *user);
+int vcpu_get_cpuid(struct vcpu *vcpu, struct kvm_cpuid2 *user);
+int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user);
+int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug);
+int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz);
+int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt);
+int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap);
+
+/* The host's TSC as this vCPU's frequency makes it, without offset. */
+static inline uint64_t vcpu_scale_tsc(const struct vcpu *vcpu, uint64_t tsc)
+{
+	return vcpu->tsc_ratio ? (unsigned __int128)tsc * vcpu->tsc_ratio >> 48 : tsc;
+}
+
+static inline uint64_t vcpu_get_apic_base(struct vcpu *vcpu)
+{
+	return vcpu->lapic ? lapic_get_base(vcpu->lapic) : vcpu->apic_base;
+}
+
+static inline uint8_t vcpu_get_cr8(struct vcpu *vcpu)
+{
+	return vcpu->lapic ? lapic_get_cr8(vcpu->lapic) : vcpu->cr8;
+}
+
+#endif

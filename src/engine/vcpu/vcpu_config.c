@@ -1,0 +1,188 @@
+/*
+ * Requests with tables or conditions of their own: MSRs (api.rst 4.18, 4.19), CPUID (4.20), guest
+ * debugging (4.87), TSC frequency (4.55), interrupts from user space (4.16), machine check (4.104).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/user.h"
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+#include "engine/x86/cpuid.h"
+#include "engine/x86/exception.h"
+#include "engine/x86/msr.h"
+#include "engine/x86/system.h"
+
+#define MSRS_MAX          256 /* Linux's MAX_IO_MSRS */
+#define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
+#define VECTORS           256
+
+#define TSC_RATIO_SHIFT 48
+#define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
+
+#define MCG_CAP_COUNT     UINT64_C(0xff)
+#define MCG_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24)) /* MCG_CTL_P, MCG_SER_P */
+#define MCG_CAP_EXT_COUNT UINT64_C(0xff0000)
+
+/* Both MSR requests stop at the first MSR that fails and return how many came before. */
+static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
+{
+	struct kvm_msrs header;
+	unsigned i;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nmsrs >= MSRS_MAX)
+		return -E2BIG;
+	if (user_check(user->entries, header.nmsrs * sizeof(user->entries[0])) < 0)
+		return -EFAULT;
+	for (i = 0; i < header.nmsrs; i++) {
+		struct kvm_msr_entry *entry = &user->entries[i];
+		uint64_t value = 0;
+
+		if (is_write) {
+			result = cpu_msr_write(&vcpu->cpu, entry->index, entry->data, true);
+		} else {
+			result = cpu_msr_read(&vcpu->cpu, entry->index, &value, true);
+			if (result == 0)
+				entry->data = value;
+		}
+		if (result < 0)
+			break;
+	}
+	return i;
+}
+
+int vcpu_get_msrs(struct vcpu *vcpu, struct kvm_msrs *user)
+{
+	return each_msr(vcpu, user, false);
+}
+
+int vcpu_set_msrs(struct vcpu *vcpu, struct kvm_msrs *user)
+{
+	return each_msr(vcpu, user, true);
+}
+
+int vcpu_get_cpuid(struct vcpu *vcpu, struct kvm_cpuid2 *user)
+{
+	const struct cpu *cpu = &vcpu->cpu;
+	struct kvm_cpuid2 header;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nent < cpu->cpuid_count) {
+		user->nent = cpu->cpuid_count;
+		return -E2BIG;
+	}
+	user->nent = cpu->cpuid_count;
+	return user_write(user->entries, cpu->cpuid, cpu->cpuid_count * sizeof(*cpu->cpuid));
+}
+
+int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user)
+{
+	struct cpu *cpu = &vcpu->cpu;
+	struct kvm_cpuid_entry2 *entries;
+	struct kvm_cpuid2 header;
+	size_t size;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nent > CPUID_ENTRIES_MAX)
+		return -E2BIG;
+	size = header.nent * sizeof(*entries);
+	if (user_check(user->entries, size) < 0)
+		return -EFAULT;
+	/* What a running guest has seen does not change under it. */
+	if (vcpu->has_run)
+		return header.nent == cpu->cpuid_count &&
+				       memcmp(cpu->cpuid, user->entries, size) == 0
+			       ? 0
+			       : -EINVAL;
+	entries = malloc(size ? size : 1);
+	if (!entries)
+		return -ENOMEM;
+	memcpy(entries, user->entries, size);
+	result = cpu_set_cpuid(cpu, entries, header.nent);
+	if (result < 0)
+		free(entries);
+	return result;
+}
+
+int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
+{
+	const uint32_t known = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP |
+			       KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP |
+			       KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |
+			       KVM_GUESTDBG_BLOCKIRQ;
+	struct cpu *cpu = &vcpu->cpu;
+
+	if (debug->control & ~known)
+		return -EINVAL;
+	if (debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
+		if (cpu->exception.pending)
+			return -EBUSY;
+		cpu->exception = (struct cpu_event){
+			.pending = true,
+			.vector = debug->control & KVM_GUESTDBG_INJECT_DB ? EXCEPTION_DB
+									  : EXCEPTION_BP,
+		};
+	}
+	cpu->guest_debug = debug->control & KVM_GUESTDBG_ENABLE ? debug->control : 0;
+	if (cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP)
+		memcpy(cpu->guest_debug_dr, debug->arch.debugreg, sizeof(cpu->guest_debug_dr));
+	else
+		memset(cpu->guest_debug_dr, 0, sizeof(cpu->guest_debug_dr));
+	debug_update(cpu);
+	return 0;
+}
+
+int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz)
+{
+	uint32_t host_khz = host_tsc_khz();
+
+	if (khz >= TSC_KHZ_MAX)
+		return -EINVAL;
+	if (khz == 0)
+		khz = host_khz;
+	vcpu->tsc_khz = khz;
+	vcpu->tsc_ratio = khz == host_khz
+				  ? 0
+				  : ((unsigned __int128)khz << TSC_RATIO_SHIFT) / host_khz;
+	return 0;
+}
+
+int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt)
+{
+	if (interrupt->irq >= VECTORS)
+		return -EINVAL;
+	if (!vcpu->lapic) {
+		vcpu->cpu.interrupt = (struct cpu_event){
+			.pending = true,
+			.vector = interrupt->irq,
+		};
+		return 0;
+	}
+	if (irqchip_is_full(vcpu->vm->irqchip))
+		return -ENXIO;
+	/* A split irqchip: user space has the PIC, whose vector waits for the local APIC. */
+	if (vcpu->external_vector >= 0)
+		return -EEXIST;
+	vcpu->external_vector = interrupt->irq;
+	cpu_request(&vcpu->cpu, CPU_REQUEST_EVENT);
+	return 0;
+}
+
+int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
+{
+	unsigned banks = mcg_cap & MCG_CAP_COUNT;
+
+	if (banks == 0 || banks > VCPU_MCE_BANKS_MAX ||
+	    (mcg_cap & ~(MCG_CAP_SUPPORTED | MCG_CAP_COUNT | MCG_CAP_EXT_COUNT)))
+		return -EINVAL;
+	vcpu->mcg_cap = mcg_cap;
+	return 0;
+}

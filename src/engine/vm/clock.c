@@ -1,0 +1,299 @@
+/* The host's TSC frequency and kvm-clock: see clock.h. */
+#include "engine/vm/clock.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+#include "engine/x86/msr.h"
+
+#define NS_PER_SECOND UINT64_C(1000000000)
+#define NS_PER_MS     UINT64_C(1000000)
+
+/* Long enough that the error of a sample (some 50 ns) stays below 10 ppm. */
+#define MEASUREMENT_NS (10 * NS_PER_MS)
+
+/* arch/x86/include/asm/pvclock-abi.h */
+struct pvclock_vcpu_time_info {
+	uint32_t version;
+	uint32_t pad0;
+	uint64_t tsc_timestamp;
+	uint64_t system_time;
+	uint32_t tsc_to_system_mul;
+	int8_t tsc_shift;
+	uint8_t flags;
+	uint8_t pad[2];
+};
+
+struct pvclock_wall_clock {
+	uint32_t version;
+	uint32_t sec;
+	uint32_t nsec;
+};
+
+#define PVCLOCK_TSC_STABLE    (1 << 0)
+#define PVCLOCK_GUEST_STOPPED (1 << 1)
+
+#define SYSTEM_TIME_ENABLED UINT64_C(1)
+
+struct sample {
+	uint64_t tsc, ns;
+};
+
+static struct sample first_sample;
+static uint32_t measured_khz;
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
+/* TSC and time at the same moment: of a few tries, the one whose bracket is tightest. */
+static struct sample take_sample(void)
+{
+	struct sample best = { 0 };
+	uint64_t best_width = UINT64_MAX;
+	int i;
+
+	for (i = 0; i < 16; i++) {
+		uint64_t before = host_tsc();
+		uint64_t ns = clock_ns(CLOCK_MONOTONIC_RAW);
+		uint64_t width = host_tsc() - before;
+
+		if (width < best_width) {
+			best_width = width;
+			best.tsc = before + width / 2;
+			best.ns = ns;
+		}
+	}
+	return best;
+}
+
+static void take_first_sample(void)
+{
+	first_sample = take_sample();
+}
+
+void host_tsc_start_measurement(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, take_first_sample);
+}
+
+static void measure(void)
+{
+	struct sample last;
+	uint64_t elapsed;
+
+	host_tsc_start_measurement();
+	for (;;) {
+		struct timespec rest = { 0 };
+
+		last = take_sample();
+		elapsed = last.ns - first_sample.ns;
+		if (elapsed >= MEASUREMENT_NS)
+			break;
+		rest.tv_nsec = MEASUREMENT_NS - elapsed;
+		nanosleep(&rest, NULL);
+	}
+	measured_khz = (unsigned __int128)(last.tsc - first_sample.tsc) * NS_PER_MS / elapsed;
+}
+
+uint32_t host_tsc_khz(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, measure);
+	return measured_khz;
+}
+
+/* The shift and multiplier that turn ticks of `khz` into nanoseconds (pvclock-abi.h). */
+static void get_scale(uint32_t khz, int8_t *shift, uint32_t *multiplier)
+{
+	uint64_t hz = khz * UINT64_C(1000), target = NS_PER_SECOND;
+
+	*shift = 0;
+	/* Bring the ratio into [0.5, 1), so that the multiplier has all of its 32 bits. */
+	while (hz <= target) {
+		hz <<= 1;
+		(*shift)++;
+	}
+	while (hz > 2 * target) {
+		hz >>= 1;
+		(*shift)--;
+	}
+	*multiplier = ((unsigned __int128)target << 32) / hz;
+}
+
+/* kvm-clock when the host's TSC is `tsc`. Called with the clock's lock held. */
+static uint64_t clock_at(const struct vm_clock *clock, uint64_t tsc)
+{
+	int64_t ticks = tsc - clock->base_tsc;
+
+	return clock->base_ns + (__int128)ticks * (int64_t)NS_PER_MS / host_tsc_khz();
+}
+
+void vm_clock_init(struct vm *vm)
+{
+	pthread_mutex_init(&vm->clock.lock, NULL);
+	vm->clock.base_tsc = host_tsc();
+	vm->clock.base_ns = 0;
+}
+
+void vm_clock_destroy(struct vm *vm)
+{
+	pthread_mutex_destroy(&vm->clock.lock);
+}
+
+int vm_clock_get(struct vm *vm, struct kvm_clock_data *data)
+{
+	memset(data, 0, sizeof(*data));
+	pthread_mutex_lock(&vm->clock.lock);
+	data->host_tsc = host_tsc();
+	data->realtime = clock_ns(CLOCK_REALTIME);
+	data->clock = clock_at(&vm->clock, data->host_tsc);
+	pthread_mutex_unlock(&vm->clock.lock);
+	data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+	return 0;
+}
+
+/* Write the page of `vcpu`. On its own thread, or while it cannot run. */
+static void write_page(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	struct vcpu_clock *clock = &vcpu->clock;
+	uint64_t gpa = clock->msr & ~SYSTEM_TIME_ENABLED;
+	struct pvclock_vcpu_time_info page = { .flags = PVCLOCK_TSC_STABLE };
+
+	if (!(clock->msr & SYSTEM_TIME_ENABLED))
+		return;
+	pthread_mutex_lock(&vm->clock.lock);
+	page.system_time = vm->clock.base_ns;
+	page.tsc_timestamp = vcpu_scale_tsc(vcpu, vm->clock.base_tsc);
+	pthread_mutex_unlock(&vm->clock.lock);
+	clock->tsc_offset = vcpu->cpu.tsc_offset;
+	page.tsc_timestamp += clock->tsc_offset;
+	get_scale(vcpu->tsc_khz, &page.tsc_shift, &page.tsc_to_system_mul);
+	if (clock->guest_was_stopped)
+		page.flags |= PVCLOCK_GUEST_STOPPED;
+	clock->guest_was_stopped = false;
+
+	/* An odd version tells readers that the rest is not to be trusted yet. */
+	page.version = clock->version + 1;
+	if (memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version)) < 0)
+		return;
+	atomic_thread_fence(memory_order_seq_cst);
+	memslots_write(&vm->memslots, gpa + sizeof(page.version),
+		       (uint8_t *)&page + sizeof(page.version),
+		       sizeof(page) - sizeof(page.version));
+	atomic_thread_fence(memory_order_seq_cst);
+	clock->version += 2;
+	memslots_write(&vm->memslots, gpa, &clock->version, sizeof(clock->version));
+}
+
+int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data)
+{
+	uint64_t now_real;
+	unsigned count, i;
+
+	if (data->flags & ~(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
+		return -EINVAL;
+	exclusive_begin(vm, NULL);
+	pthread_mutex_lock(&vm->clock.lock);
+	vm->clock.base_tsc = host_tsc();
+	vm->clock.base_ns = data->clock;
+	now_real = clock_ns(CLOCK_REALTIME);
+	/* The guest's time went on while it was saved; but never backwards. */
+	if ((data->flags & KVM_CLOCK_REALTIME) && now_real > data->realtime)
+		vm->clock.base_ns += now_real - data->realtime;
+	pthread_mutex_unlock(&vm->clock.lock);
+	count = atomic_load(&vm->vcpu_count);
+	for (i = 0; i < count; i++)
+		write_page(vm->vcpus[i]);
+	exclusive_end(vm, NULL);
+	return 0;
+}
+
+/* Tell the guest what the time of day was when kvm-clock was 0 (msr.rst, MSR_KVM_WALL_CLOCK_NEW). */
+static void write_wall_clock(struct vm *vm, uint64_t gpa)
+{
+	struct pvclock_wall_clock page;
+	uint64_t boot_ns;
+	uint32_t version;
+
+	if (!gpa || memslots_read(&vm->memslots, gpa, &version, sizeof(version)) < 0)
+		return;
+	version = (version | 1) + 2; /* odd; what a first write leaves may be anything */
+	memslots_write(&vm->memslots, gpa, &version, sizeof(version));
+	pthread_mutex_lock(&vm->clock.lock);
+	boot_ns = clock_ns(CLOCK_REALTIME) - clock_at(&vm->clock, host_tsc());
+	pthread_mutex_unlock(&vm->clock.lock);
+	page.version = version;
+	page.sec = boot_ns / NS_PER_SECOND;
+	page.nsec = boot_ns % NS_PER_SECOND;
+	memslots_write(&vm->memslots, gpa, &page, sizeof(page));
+	atomic_thread_fence(memory_order_seq_cst);
+	version++;
+	memslots_write(&vm->memslots, gpa, &version, sizeof(version));
+}
+
+int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
+{
+	switch (index) {
+	case MSR_WALL_CLOCK_OLD:
+	case MSR_WALL_CLOCK:
+		pthread_mutex_lock(&vcpu->vm->clock.lock);
+		*value = vcpu->vm->clock.wall_clock;
+		pthread_mutex_unlock(&vcpu->vm->clock.lock);
+		return 0;
+	case MSR_SYSTEM_TIME_OLD:
+	case MSR_SYSTEM_TIME:
+		*value = vcpu->clock.msr;
+		return 0;
+	default:
+		return -ENOENT;
+	}
+}
+
+int vcpu_clock_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
+{
+	switch (index) {
+	case MSR_WALL_CLOCK_OLD:
+	case MSR_WALL_CLOCK:
+		pthread_mutex_lock(&vcpu->vm->clock.lock);
+		vcpu->vm->clock.wall_clock = value;
+		pthread_mutex_unlock(&vcpu->vm->clock.lock);
+		write_wall_clock(vcpu->vm, value);
+		return 0;
+	case MSR_SYSTEM_TIME_OLD:
+	case MSR_SYSTEM_TIME:
+		vcpu->clock.msr = value;
+		write_page(vcpu);
+		return 0;
+	default:
+		return -ENOENT;
+	}
+}
+
+int vcpu_clock_set_stopped(struct vcpu *vcpu)
+{
+	if (!(vcpu->clock.msr & SYSTEM_TIME_ENABLED))
+		return -EINVAL;
+	vcpu->clock.guest_was_stopped = true;
+	write_page(vcpu);
+	return 0;
+}
+
+void vcpu_clock_refresh(struct vcpu *vcpu)
+{
+	if ((vcpu->clock.msr & SYSTEM_TIME_ENABLED) &&
+	    vcpu->clock.tsc_offset != vcpu->cpu.tsc_offset)
+		write_page(vcpu);
+}

@@ -1,0 +1,110 @@
+/*
+ * Exclusive sections (see exclusive.h).
+ *
+ * A vCPU sets `in_guest` and then looks at `pending`; a section sets `pending` and then looks at
+ * every `in_guest` (both sequentially consistent), so at least one of the two sees the other. A vCPU
+ * found inside is counted in `pending` and asked to pause; whoever takes the count down to 1 wakes
+ * the section's thread.
+ */
+#include "engine/vm/exclusive.h"
+
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+
+void exclusive_init(struct exclusive *exclusive)
+{
+	pthread_mutex_init(&exclusive->lock, NULL);
+	pthread_cond_init(&exclusive->resumed, NULL);
+	pthread_cond_init(&exclusive->stopped, NULL);
+	exclusive->pending = 0;
+}
+
+void exclusive_destroy(struct exclusive *exclusive)
+{
+	pthread_cond_destroy(&exclusive->stopped);
+	pthread_cond_destroy(&exclusive->resumed);
+	pthread_mutex_destroy(&exclusive->lock);
+}
+
+/* This vCPU has stopped, if a section waits for it. Called with the lock held. */
+static void count_out(struct exclusive *exclusive, struct exclusive_member *member)
+{
+	if (!member->is_counted)
+		return;
+	member->is_counted = false;
+	if (--exclusive->pending == 1)
+		pthread_cond_signal(&exclusive->stopped);
+}
+
+static void wait_until_idle(struct exclusive *exclusive)
+{
+	while (exclusive->pending)
+		pthread_cond_wait(&exclusive->resumed, &exclusive->lock);
+}
+
+void exclusive_enter_guest(struct vcpu *vcpu)
+{
+	struct exclusive *exclusive = &vcpu->vm->exclusive;
+	struct exclusive_member *member = &vcpu->exclusive;
+
+	atomic_store(&member->in_guest, true);
+	if (!atomic_load(&exclusive->pending))
+		return;
+	pthread_mutex_lock(&exclusive->lock);
+	atomic_store(&member->in_guest, false);
+	count_out(exclusive, member);
+	wait_until_idle(exclusive);
+	/* Sections begin under the lock, so the next one sees this. */
+	atomic_store(&member->in_guest, true);
+	pthread_mutex_unlock(&exclusive->lock);
+}
+
+void exclusive_leave_guest(struct vcpu *vcpu)
+{
+	struct exclusive *exclusive = &vcpu->vm->exclusive;
+	struct exclusive_member *member = &vcpu->exclusive;
+
+	atomic_store(&member->in_guest, false);
+	if (!atomic_load(&exclusive->pending))
+		return;
+	pthread_mutex_lock(&exclusive->lock);
+	count_out(exclusive, member);
+	pthread_mutex_unlock(&exclusive->lock);
+}
+
+void exclusive_begin(struct vm *vm, struct vcpu *self)
+{
+	struct exclusive *exclusive = &vm->exclusive;
+	unsigned count, i;
+
+	if (self)
+		exclusive_leave_guest(self);
+	pthread_mutex_lock(&exclusive->lock);
+	wait_until_idle(exclusive);
+	atomic_store(&exclusive->pending, 1);
+	count = atomic_load(&vm->vcpu_count);
+	for (i = 0; i < count; i++) {
+		struct vcpu *vcpu = vm->vcpus[i];
+
+		if (!atomic_load(&vcpu->exclusive.in_guest))
+			continue;
+		vcpu->exclusive.is_counted = true;
+		exclusive->pending++;
+		cpu_request(&vcpu->cpu, CPU_REQUEST_PAUSE);
+	}
+	while (exclusive->pending > 1)
+		pthread_cond_wait(&exclusive->stopped, &exclusive->lock);
+	pthread_mutex_unlock(&exclusive->lock);
+}
+
+void exclusive_end(struct vm *vm, struct vcpu *self)
+{
+	struct exclusive *exclusive = &vm->exclusive;
+
+	pthread_mutex_lock(&exclusive->lock);
+	exclusive->pending = 0;
+	pthread_cond_broadcast(&exclusive->resumed);
+	pthread_mutex_unlock(&exclusive->lock);
+	if (self)
+		exclusive_enter_guest(self);
+}

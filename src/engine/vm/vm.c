@@ -1,0 +1,118 @@
+/*
+ * Creation and end of a VM, and the requests that touch its memory slots.
+ */
+#include "engine/vm/vm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/handle.h"
+#include "engine/vcpu/vcpu.h"
+
+int vm_create(unsigned long type)
+{
+	struct vm *vm;
+	int fd;
+
+	if (type != 0)
+		return -EINVAL;
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return -ENOMEM;
+	vm->irqchip = irqchip_create(&vcpu_irqchip_host);
+	if (!vm->irqchip) {
+		fd = -ENOMEM;
+		goto free_vm;
+	}
+	vm->references = 1;
+	pthread_mutex_init(&vm->lock, NULL);
+	memslots_init(&vm->memslots);
+	exclusive_init(&vm->exclusive);
+	vm_clock_init(vm);
+	vm->max_vcpu_id = VM_VCPU_ID_MAX;
+	vm->default_tsc_khz = host_tsc_khz();
+	vm->tsc_offset = -vm->clock.base_tsc;
+
+	fd = handle_create(HANDLE_VM, "kvm-vm", 0, vm, vm_put);
+	if (fd < 0)
+		goto destroy_parts;
+	return fd;
+
+destroy_parts:
+	vm_clock_destroy(vm);
+	exclusive_destroy(&vm->exclusive);
+	memslots_destroy(&vm->memslots);
+	pthread_mutex_destroy(&vm->lock);
+	irqchip_destroy(vm->irqchip);
+free_vm:
+	free(vm);
+	return fd;
+}
+
+void vm_get(struct vm *vm)
+{
+	atomic_fetch_add(&vm->references, 1);
+}
+
+void vm_put(void *object)
+{
+	struct vm *vm = object;
+	unsigned i;
+
+	if (atomic_fetch_sub(&vm->references, 1) != 1)
+		return;
+	/* Nothing runs any more: vCPUs, then the controllers that notified them, then memory. */
+	for (i = 0; i < vm->vcpu_count; i++)
+		vcpu_destroy(vm->vcpus[i]);
+	irqchip_destroy(vm->irqchip);
+	ioeventfds_destroy(&vm->ioeventfds);
+	vm_clock_destroy(vm);
+	exclusive_destroy(&vm->exclusive);
+	memslots_destroy(&vm->memslots);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id)
+{
+	unsigned count = atomic_load(&vm->vcpu_count), i;
+
+	for (i = 0; i < count; i++)
+		if (vm->vcpus[i]->id == id)
+			return vm->vcpus[i];
+	return NULL;
+}
+
+/* Every vCPU forgets what it derived from the memory slots. Inside an exclusive section. */
+static void drop_translations(struct vm *vm, bool code_too)
+{
+	unsigned count = atomic_load(&vm->vcpu_count), i;
+
+	for (i = 0; i < count; i++)
+		vcpu_drop_translations(vm->vcpus[i], code_too);
+}
+
+int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region)
+{
+	int result;
+
+	exclusive_begin(vm, NULL);
+	result = memslots_set(&vm->memslots, region);
+	if (result == 0)
+		drop_translations(vm, true);
+	exclusive_end(vm, NULL);
+	return result;
+}
+
+int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log)
+{
+	int result;
+
+	exclusive_begin(vm, NULL);
+	result = memslots_get_dirty_log(&vm->memslots, log);
+	/* Pages are clean again, so the next write must take the slow path that logs it. */
+	if (result == 0)
+		drop_translations(vm, false);
+	exclusive_end(vm, NULL);
+	return result;
+}

@@ -1,0 +1,80 @@
+/*
+ * A virtual machine of the engine: memory slots, interrupt controllers, vCPUs and what they share.
+ *
+ * Lifetime: a VM lives while its own descriptor or one of a vCPU's is open, each holding one
+ * reference, as in Linux. vCPUs belong to the VM and go with it: closing a vCPU's descriptor leaves
+ * the vCPU in the VM, and its id taken.
+ *
+ * Lock order, outermost first:
+ *   1. vcpu.lock      one request on a vCPU at a time, KVM_RUN included
+ *   2. vm.lock        configuration: slots, ioeventfds, creation of vCPUs and controllers
+ *   3. exclusive      (exclusive.h) every vCPU between instructions
+ *   4. clock.lock
+ *   5. the irqchip's  (irqchip.h) a leaf
+ * A vCPU that executes guest code holds only its own 1 and takes none but 4 and 5: so a thread with
+ * 2 may wait for it to pause. What such a vCPU reads without a lock (memory slots, ioeventfds, the
+ * list of vCPUs) changes only inside an exclusive section.
+ */
+#ifndef KVIK_ENGINE_VM_VM_H
+#define KVIK_ENGINE_VM_VM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/irqchip/irqchip.h"
+#include "engine/vm/clock.h"
+#include "engine/vm/exclusive.h"
+#include "engine/vm/ioeventfd.h"
+#include "engine/vm/memslot.h"
+
+#define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
+#define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; also the initial APIC ids */
+#define VM_VCPUS_ADVISED   64   /* KVM_CAP_NR_VCPUS */
+#define VM_IRQ_ROUTES_MAX  4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
+
+struct vcpu;
+
+struct vm {
+	_Atomic unsigned references;
+	pthread_mutex_t lock;
+	struct memslots memslots;     /* changed under lock and inside an exclusive section */
+	struct ioeventfds ioeventfds; /* likewise */
+	struct irqchip *irqchip;
+	struct exclusive exclusive;
+	struct vm_clock clock;
+
+	struct vcpu *vcpus[VM_VCPUS_MAX]; /* in order of creation; entries below vcpu_count are set */
+	_Atomic unsigned vcpu_count;
+
+	/* -- configuration, under lock -- */
+	uint32_t boot_cpu_id;         /* KVM_SET_BOOT_CPU_ID */
+	uint32_t max_vcpu_id;         /* KVM_CAP_MAX_VCPU_ID enabled, else VM_VCPU_ID_MAX */
+	uint64_t tss_address;         /* KVM_SET_TSS_ADDR: kept, the engine needs no such page */
+	uint64_t identity_map_address;
+	uint32_t default_tsc_khz;     /* of vCPUs to come */
+	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
+	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
+	_Atomic uint64_t tsc_offset;  /* that vCPUs start with: a VM's TSC begins at 0 */
+};
+
+/* KVM_CREATE_VM: a descriptor, or -errno (-EINVAL for a type other than 0). */
+int vm_create(unsigned long type);
+void vm_get(struct vm *vm);
+void vm_put(void *vm); /* the last one destroys it */
+
+/* One request on a VM's descriptor. */
+int vm_ioctl(struct vm *vm, unsigned long request, void *argument);
+/* KVM_CHECK_EXTENSION; `vm` is NULL on the system handle. */
+int capability_check(const struct vm *vm, long capability);
+int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability);
+
+/* The vCPU with this id, or NULL. */
+struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id);
+
+/* Requests of memory slots, with every vCPU stopped and their translations dropped. */
+int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
+int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
+
+#endif
