@@ -1,0 +1,138 @@
+/*
+ * Fuzz target: the devices of a board, as a hostile guest drives them.
+ *
+ * Input: a byte that chooses the board, then accesses: reads and writes of every size at I/O ports
+ * and device addresses (chosen so that most hit a device), input from the host's side, resets. The
+ * devices run without a CPU; what they raise and request is swallowed.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "fuzz.h"
+#include "machine/board.h"
+
+#define RAM_BYTES (4ull << 20)
+#define STEPS_MAX 2000
+
+enum step { STEP_PORT_READ, STEP_PORT_WRITE, STEP_MMIO_READ, STEP_MMIO_WRITE, STEP_INPUT, STEP_RESET,
+	    STEPS };
+
+/* Where a PC has devices; other ports are reached by their number. */
+static const uint16_t ports[] = {
+	0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80,
+	0x92, 0xe9, 0x402, 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcf9, 0x510, 0x511, 0x514, 0x518, 0xf4, 0x20,
+	0x21, 0xa0, 0xa1, 0x40, 0x43, 0x600, 0x601, 0x602, 0x604, 0x608, 0x620, 0x4d0, 0x4d1, 0xb2,
+};
+
+static void swallow_line(void *context, unsigned gsi, bool level)
+{
+	(void)context;
+	(void)level;
+	fuzz_check(gsi < 24);
+}
+
+static void swallow_request(void *context, enum power_request what, int status)
+{
+	(void)context;
+	(void)status;
+	fuzz_check(what <= POWER_CRASH);
+}
+
+static void swallow_output(void *context, const uint8_t *data, size_t size)
+{
+	(void)context;
+	(void)data;
+	(void)size;
+}
+
+static uint16_t take_port(struct fuzz_input *input)
+{
+	uint8_t choice = fuzz_u8(input);
+
+	if (choice < sizeof(ports) / sizeof(ports[0]))
+		return ports[choice];
+	return fuzz_u16(input);
+}
+
+static uint64_t take_gpa(struct fuzz_input *input)
+{
+	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xd0000000, 0xa0000, 0xb8000, 0xe0000000,
+					 0xfeb00000, 0x100000000};
+	uint16_t offset = fuzz_u16(input);
+
+	return pages[offset >> 13] + (offset & 0x1fff);
+}
+
+static void drive(struct board *board, const struct board_config *config, struct fuzz_input *input)
+{
+	static const uint8_t sizes[] = {1, 2, 4, 8};
+	uint8_t data[8], what;
+	unsigned size;
+
+	for (unsigned steps = 0; input->size && steps < STEPS_MAX; steps++) {
+		what = fuzz_u8(input);
+		size = sizes[what >> 4 & 3];
+		switch (what % 16 % STEPS) {
+		case STEP_PORT_READ:
+			pio_bus_read(config->pio, take_port(input), size > 4 ? 4 : size);
+			break;
+		case STEP_PORT_WRITE: {
+			uint16_t port = take_port(input);
+
+			pio_bus_write(config->pio, port, size > 4 ? 4 : size, fuzz_u32(input));
+			break;
+		}
+		case STEP_MMIO_READ: mmio_bus_read(config->mmio, take_gpa(input), data, size); break;
+		case STEP_MMIO_WRITE: {
+			uint64_t gpa = take_gpa(input);
+
+			fuzz_take(input, data, sizeof(data));
+			mmio_bus_write(config->mmio, gpa, data, size);
+			break;
+		}
+		case STEP_INPUT:
+			fuzz_take(input, data, sizeof(data));
+			char_callback_input(config->streams.serial, data, size);
+			break;
+		case STEP_RESET: board_reset(board); break;
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input input = {data, size};
+	struct error error = {.message = ""};
+	struct ram ram;
+	struct board_config config = {
+		.kind = fuzz_u8(&input) & 1 ? BOARD_MICROVM : BOARD_PC,
+		.ram = &ram,
+		.cpus = 2,
+		.irq = {.set = swallow_line},
+		.power = {.request = swallow_request},
+		.print_port = 0xf1,
+		.debug_exit_port = 0xf4,
+	};
+	struct board *board;
+
+	fuzz_check(ram_create(&ram, RAM_BYTES, &error) == 0);
+	config.pio = pio_bus_create();
+	config.mmio = mmio_bus_create();
+	config.loop = event_loop_create(&error);
+	config.streams.serial = char_callback_create(swallow_output, NULL, &error);
+	config.streams.debug_console = char_none_create(&error);
+	config.streams.print = char_none_create(&error);
+	fuzz_check(config.pio && config.mmio && config.loop && config.streams.serial);
+	board = board_create(&config, &error);
+	fuzz_check(board);
+	drive(board, &config, &input);
+	board_destroy(board);
+	char_destroy(config.streams.print);
+	char_destroy(config.streams.debug_console);
+	char_destroy(config.streams.serial);
+	event_loop_destroy(config.loop);
+	mmio_bus_destroy(config.mmio);
+	pio_bus_destroy(config.pio);
+	ram_destroy(&ram);
+	return 0;
+}
