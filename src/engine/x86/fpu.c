@@ -17,6 +17,7 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/fpu_image.h"
+#include "engine/x86/thunk.h"
 
 struct fpu_layout fpu_layout;
 static int host_status;
@@ -25,20 +26,20 @@ static int host_status;
  * always taken from memory. */
 static uint8_t initial_area[FPU_AREA_SIZE] __attribute__((aligned(64)));
 
-static void area_xsave(uint8_t *area)
+static void area_xsave(uint8_t *area, uint64_t components)
 {
 	__asm__ volatile("xsave64 %0"
 			 : "+m"(*(uint8_t(*)[FPU_AREA_SIZE])area)
-			 : "a"((uint32_t)fpu_layout.components), "d"(0)
+			 : "a"((uint32_t)components), "d"(0)
 			 : "memory");
 }
 
-static void area_xrstor(const uint8_t *area)
+static void area_xrstor(const uint8_t *area, uint64_t components)
 {
 	__asm__ volatile("xrstor64 %0"
 			 :
-			 : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area),
-			   "a"((uint32_t)fpu_layout.components), "d"(0)
+			 : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area), "a"((uint32_t)components),
+			   "d"(0)
 			 : "memory");
 }
 
@@ -66,6 +67,9 @@ static void discover_layout(void)
 		if (eax + ebx > FPU_AREA_SIZE)
 			fpu_layout.components &= (1u << i) - 1;
 	}
+
+	if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+		fpu_layout.has_byte_masks = ebx & bit_AVX512BW;
 
 	uint8_t legacy[512] __attribute__((aligned(16)));
 
@@ -97,9 +101,16 @@ int fpu_create(struct cpu *cpu)
 		goto fail_area;
 	}
 	bytes_zero(fpu->scratch, FPU_AREA_SIZE);
+	fpu->slot = NULL;
+	result = thunk_initialize();
+	if (result != 0)
+		goto fail_scratch;
 	fpu_reset(cpu);
 	return 0;
 
+fail_scratch:
+	free(fpu->scratch);
+	fpu->scratch = NULL;
 fail_area:
 	free(fpu->area);
 	fpu->area = NULL;
@@ -110,8 +121,10 @@ fail:
 void fpu_destroy(struct cpu *cpu)
 {
 	fpu_leave(cpu);
+	thunk_slot_destroy(cpu->fpu.slot);
 	free(cpu->fpu.scratch);
 	free(cpu->fpu.area);
+	cpu->fpu.slot = NULL;
 	cpu->fpu.scratch = NULL;
 	cpu->fpu.area = NULL;
 }
@@ -136,7 +149,7 @@ void fpu_enter_slow(struct cpu *cpu)
 
 	__asm__ volatile("stmxcsr %0" : "=m"(fpu->host_mxcsr));
 	__asm__ volatile("fnstcw %0" : "=m"(fpu->host_control));
-	area_xrstor(fpu->area);
+	area_xrstor(fpu->area, fpu_layout.components);
 	fpu->live = true;
 }
 
@@ -144,13 +157,23 @@ void fpu_leave_slow(struct cpu *cpu)
 {
 	struct fpu *fpu = &cpu->fpu;
 
-	area_xsave(fpu->area);
-	area_xrstor(initial_area);
+	area_xsave(fpu->area, fpu_layout.components);
+	area_xrstor(initial_area, fpu_layout.components);
 	if (fpu->host_mxcsr != FPU_MXCSR_INITIAL)
 		__asm__ volatile("ldmxcsr %0" : : "m"(fpu->host_mxcsr));
 	if (fpu->host_control != FPU_FCW_INITIAL)
 		__asm__ volatile("fldcw %0" : : "m"(fpu->host_control));
 	fpu->live = false;
+}
+
+void fpu_save_x87(struct cpu *cpu)
+{
+	area_xsave(cpu->fpu.area, FPU_X87);
+}
+
+void fpu_restore_x87(struct cpu *cpu)
+{
+	area_xrstor(cpu->fpu.area, FPU_X87);
 }
 
 /* Write the guest's own last-instruction pointers over the host's. */

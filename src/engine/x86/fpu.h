@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct cpu;
+struct thunk;
 
 #define FPU_AREA_SIZE 4096 /* bytes; the standard XSAVE layout up to AVX-512 needs 2,696 */
 
@@ -41,6 +42,7 @@ struct fpu {
 	 * for these hold addresses of thunks, so `area` holds nonsense in their place. */
 	uint64_t fip, fdp;
 	uint16_t fop; /* 11 bits */
+	struct thunk *slot; /* for what found no room among the thunks; NULL at first; owned */
 	/* What the host had in the control registers when the guest's state came in. */
 	uint16_t host_control;
 	uint32_t host_mxcsr;
@@ -52,6 +54,7 @@ struct fpu_layout {
 	uint32_t mxcsr_mask; /* MXCSR bits that may be set */
 	uint16_t offset[FPU_COMPONENTS], size[FPU_COMPONENTS]; /* bytes; of components 2 and up */
 	bool aligned[FPU_COMPONENTS]; /* starts at a multiple of 64 in the compacted form */
+	bool has_byte_masks; /* AVX512BW: opmasks of 64 bits */
 };
 
 /* Valid after the first fpu_create of the process. */
@@ -79,6 +82,10 @@ void fpu_leave_slow(struct cpu *cpu);
 		if ((cpu)->fpu.live)                                                               \
 			fpu_leave_slow(cpu);                                                       \
 	} while (0)
+
+/* With live state: keep the x87 registers in the area, and take them back from there. */
+void fpu_save_x87(struct cpu *cpu);
+void fpu_restore_x87(struct cpu *cpu);
 
 /* KVM_GET_FPU, KVM_SET_FPU (api.rst 4.22, 4.23). As Linux's, both leave MXCSR alone. */
 void fpu_get_kvm(struct cpu *cpu, struct kvm_fpu *kvm);

@@ -1,0 +1,271 @@
+/*
+ * The memory of thunks: allocation, deduplication, and the signals raised inside it.
+ *
+ * A memfd is mapped twice, writable and executable (never both), and filled from the bottom. The
+ * table of thunks is an array with hash chains; a thunk is looked up by its code and traits when
+ * an instruction is decoded, under one lock. The guest chooses what is made here, so both have a
+ * fixed size and running full is a normal case.
+ */
+#include "engine/x86/thunk.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "engine/x86/bytes.h"
+
+#define ARENA_SIZE   (16u << 20)
+#define THUNKS       (1u << 18)
+#define BUCKETS      (1u << 14)
+#define CODE_ALIGN   16u
+#define RETURN_ENTRY 16u /* bytes between the ways out of faulting thunks */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int status;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* All below is guarded by `lock`, but for the addresses, which never change. */
+static uint8_t *arena_write, *arena_execute;
+static size_t arena_used;
+static struct thunk *thunks;
+static uint32_t thunk_count;
+static uint32_t buckets[BUCKETS]; /* index + 1 of the first thunk */
+
+/* A slot outlives its owner in the free list: its code's place in the arena is worth keeping. */
+struct thunk_slot {
+	struct thunk thunk; /* first, so that a slot is found from its thunk */
+	struct thunk_slot *next;
+};
+static struct thunk_slot *free_slots;
+
+static struct sigaction previous_fpe, previous_ill;
+
+/*
+ * Thunks never move the stack pointer, so the return address is on top wherever they fault, and
+ * the way out is to jump to a `mov $result, %eax; ret`.
+ */
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	uintptr_t pc = (uintptr_t)registers[REG_RIP];
+	uintptr_t base = (uintptr_t)arena_execute;
+
+	if (pc - base < ARENA_SIZE) {
+		unsigned result = THUNK_INVALID;
+
+		if (number == SIGFPE)
+			result = registers[REG_TRAPNO] == 16 ? THUNK_X87_EXCEPTION
+							     : THUNK_SIMD_EXCEPTION;
+		registers[REG_RIP] = (greg_t)(base + result * RETURN_ENTRY);
+		return;
+	}
+
+	const struct sigaction *previous = number == SIGFPE ? &previous_fpe : &previous_ill;
+
+	if (previous->sa_flags & SA_SIGINFO) {
+		previous->sa_sigaction(number, info, context);
+	} else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
+		previous->sa_handler(number);
+	} else {
+		/* The instruction faults again on return and now takes the default action. */
+		sigaction(number, previous, NULL);
+	}
+}
+
+static int install_handler(int number, struct sigaction *previous)
+{
+	struct sigaction action = {
+		.sa_sigaction = on_signal,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK,
+	};
+
+	sigemptyset(&action.sa_mask);
+	return sigaction(number, &action, previous) == 0 ? 0 : -errno;
+}
+
+static int map_arena(void)
+{
+	int fd = memfd_create("kvik-thunks", MFD_CLOEXEC);
+	int result;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, ARENA_SIZE) != 0) {
+		result = -errno;
+		goto out;
+	}
+	arena_write = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (arena_write == MAP_FAILED) {
+		result = -errno;
+		goto out;
+	}
+	arena_execute = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (arena_execute == MAP_FAILED) {
+		result = -errno;
+		goto out_write;
+	}
+	thunks = mmap(NULL, THUNKS * sizeof(*thunks), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (thunks == MAP_FAILED) {
+		result = -errno;
+		goto out_execute;
+	}
+	result = 0;
+	goto out;
+
+out_execute:
+	munmap(arena_execute, ARENA_SIZE);
+out_write:
+	munmap(arena_write, ARENA_SIZE);
+out:
+	close(fd);
+	return result;
+}
+
+static void initialize(void)
+{
+	status = map_arena();
+	if (status != 0)
+		return;
+	for (unsigned result = 0; result <= THUNK_INVALID; result++) {
+		uint8_t *out = arena_write + result * RETURN_ENTRY;
+
+		out[0] = 0xb8; /* mov $result, %eax */
+		bytes_store32(out + 1, result);
+		out[5] = 0xc3; /* ret */
+	}
+	arena_used = (THUNK_INVALID + 1) * RETURN_ENTRY;
+	status = install_handler(SIGFPE, &previous_fpe);
+	if (status == 0)
+		status = install_handler(SIGILL, &previous_ill);
+}
+
+int thunk_initialize(void)
+{
+	pthread_once(&once, initialize);
+	return status;
+}
+
+static uint32_t hash_bytes(uint32_t hash, const void *bytes, size_t size)
+{
+	const uint8_t *byte = bytes;
+
+	while (size-- > 0)
+		hash = (hash ^ *byte++) * 16777619u; /* FNV-1a */
+	return hash;
+}
+
+static const uint8_t *code_start(const struct thunk *thunk)
+{
+	return (const uint8_t *)(uintptr_t)thunk->run;
+}
+
+static void thunk_fill(struct thunk *thunk, const struct thunk_code *code,
+		       const struct thunk_traits *traits, size_t offset)
+{
+	uint8_t *start = arena_execute + offset;
+
+	bytes_copy(arena_write + offset, code->bytes, code->length);
+	thunk->run = (thunk_function *)(uintptr_t)start;
+	thunk->second =
+		code->second ? (thunk_function *)(uintptr_t)(start + code->second) : NULL;
+	thunk->traits = *traits;
+	thunk->code_size = (uint16_t)code->length;
+}
+
+/* Room for `size` bytes of code: its offset, or 0 when the arena is full. */
+static size_t arena_allocate(size_t size)
+{
+	size_t offset = arena_used;
+
+	size = (size + CODE_ALIGN - 1) & ~(size_t)(CODE_ALIGN - 1);
+	if (size > ARENA_SIZE - offset)
+		return 0;
+	arena_used += size;
+	return offset;
+}
+
+const struct thunk *thunk_find(const struct thunk_code *code, const struct thunk_traits *traits)
+{
+	uint32_t hash = hash_bytes(2166136261u, code->bytes, code->length);
+	struct thunk *thunk = NULL;
+
+	if (thunk_initialize() != 0)
+		return NULL;
+	hash = hash_bytes(hash, traits, sizeof(*traits));
+	pthread_mutex_lock(&lock);
+	uint32_t *bucket = &buckets[hash % BUCKETS];
+
+	for (uint32_t at = *bucket; at != 0; at = thunk->next) {
+		thunk = &thunks[at - 1];
+		if (thunk->hash == hash && thunk->code_size == code->length &&
+		    bytes_equal(&thunk->traits, traits, sizeof(*traits)) &&
+		    bytes_equal(code_start(thunk), code->bytes, code->length) &&
+		    (thunk->second == NULL) == (code->second == 0))
+			goto out;
+	}
+	thunk = NULL;
+	if (thunk_count == THUNKS)
+		goto out;
+
+	size_t offset = arena_allocate(code->length);
+
+	if (offset == 0)
+		goto out;
+	thunk = &thunks[thunk_count++];
+	thunk_fill(thunk, code, traits, offset);
+	thunk->hash = hash;
+	thunk->next = *bucket;
+	*bucket = thunk_count;
+out:
+	pthread_mutex_unlock(&lock);
+	return thunk;
+}
+
+struct thunk *thunk_slot_create(void)
+{
+	struct thunk_slot *slot = NULL;
+
+	if (thunk_initialize() != 0)
+		return NULL;
+	pthread_mutex_lock(&lock);
+	if (free_slots != NULL) {
+		slot = free_slots;
+		free_slots = slot->next;
+	} else {
+		size_t offset = arena_allocate(THUNK_CODE_SIZE);
+
+		slot = offset != 0 ? calloc(1, sizeof(*slot)) : NULL;
+		if (slot != NULL)
+			slot->thunk.run = (thunk_function *)(uintptr_t)(arena_execute + offset);
+	}
+	pthread_mutex_unlock(&lock);
+	return slot != NULL ? &slot->thunk : NULL;
+}
+
+void thunk_slot_destroy(struct thunk *thunk)
+{
+	struct thunk_slot *slot = (struct thunk_slot *)(void *)thunk;
+
+	if (slot == NULL)
+		return;
+	pthread_mutex_lock(&lock);
+	slot->next = free_slots;
+	free_slots = slot;
+	pthread_mutex_unlock(&lock);
+}
+
+void thunk_slot_set(struct thunk *slot, const struct thunk_code *code,
+		    const struct thunk_traits *traits)
+{
+	uint32_t leaf = 0;
+
+	thunk_fill(slot, code, traits, (size_t)(code_start(slot) - arena_execute));
+	/* Code that changed through another linear address needs a serializing instruction before
+	 * it runs (Intel SDM vol. 3 §8.1.3). */
+	__asm__ volatile("cpuid" : "+a"(leaf) : : "rbx", "rcx", "rdx", "memory");
+}
