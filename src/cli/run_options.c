@@ -14,6 +14,7 @@ const char run_options_help[] =
 	"  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
 	"  --initrd FILE          initial RAM disk\n"
 	"  --append STRING        kernel command line\n"
+	"  --linux-entry BITS     enter a bzImage in 16, 32 or 64-bit mode (auto)\n"
 	"  --flat FILE            bare program; ends when it halts with interrupts off\n"
 	"  --flat-address ADDRESS where it is put and starts (0x1000)\n"
 	"  --flat-mode MODE       real (default), protected or long\n"
@@ -90,6 +91,17 @@ static int parse_flat_mode(struct run_options *options, const char *value, struc
 		return error_set(error, EINVAL, "'%s' is not a mode: use real, protected or long",
 				 value);
 	options->boot.flat_mode = (enum flat_mode)mode;
+	return 0;
+}
+
+static int parse_linux_entry(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"auto", "16", "32", "64", NULL};
+	int how = choice(value, names);
+
+	if (how < 0)
+		return error_set(error, EINVAL, "'%s' is not an entry: use auto, 16, 32 or 64", value);
+	options->boot.linux_entry = (enum linux_entry)how;
 	return 0;
 }
 
@@ -272,6 +284,7 @@ static const struct option {
 	{"--kernel", true, parse_kernel},
 	{"--initrd", true, parse_initrd},
 	{"--append", true, parse_append},
+	{"--linux-entry", true, parse_linux_entry},
 	{"--flat", true, parse_flat},
 	{"--flat-address", true, parse_flat_address},
 	{"--flat-mode", true, parse_flat_mode},

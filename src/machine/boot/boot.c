@@ -1,19 +1,67 @@
 #include "machine/boot/boot.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "machine/boot/flat.h"
+#include "machine/boot/linux.h"
+#include "machine/boot/multiboot.h"
+#include "machine/boot/place.h"
+#include "machine/boot/pvh.h"
 #include "util/file.h"
 
-enum boot_kind { BOOT_FLAT };
+enum boot_kind { BOOT_FLAT, BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT };
 
 struct boot {
-	struct boot_config config;
+	struct boot_config config; /* the strings are the caller's and outlive this */
 	enum boot_kind kind;
-	uint8_t *image;
-	size_t image_size;
+	uint8_t *image, *initrd;
+	size_t image_size, initrd_size;
+	union {
+		struct linux_image linux_kernel;
+		struct elf_image elf;
+		struct multiboot_image multiboot;
+	};
+	char description[64];
 };
+
+/* Which protocol the kernel speaks: each parser says whether the image is of its kind. */
+static int recognize(struct boot *boot, struct error *error)
+{
+	int result;
+
+	result = linux_parse(boot->image, boot->image_size, &boot->linux_kernel, error);
+	if (result != -ENOEXEC) {
+		boot->kind = BOOT_LINUX;
+		snprintf(boot->description, sizeof(boot->description),
+			 "Linux bzImage, boot protocol %u.%02u", boot->linux_kernel.version >> 8,
+			 boot->linux_kernel.version & 0xff);
+		return result;
+	}
+	result = multiboot_parse(boot->image, boot->image_size, &boot->multiboot, error);
+	if (result != -ENOEXEC) {
+		boot->kind = BOOT_MULTIBOOT;
+		snprintf(boot->description, sizeof(boot->description), "multiboot kernel%s",
+			 boot->multiboot.is_elf ? " (ELF)" : "");
+		return result;
+	}
+	result = elf_parse(boot->image, boot->image_size, &boot->elf, error);
+	if (result == 0 && !boot->elf.has_pvh_entry)
+		return error_set(error, EINVAL,
+				 "an ELF file without a PVH entry or a multiboot header: Linux needs "
+				 "CONFIG_PVH, or use its bzImage");
+	if (result != -ENOEXEC) {
+		boot->kind = BOOT_PVH;
+		snprintf(boot->description, sizeof(boot->description), "PVH kernel (%s-bit ELF)",
+			 boot->elf.is_64 ? "64" : "32");
+		return result;
+	}
+	return error_set(error, ENOEXEC,
+			 "not a kernel: neither a Linux bzImage, nor a PVH ELF, nor multiboot "
+			 "(a bare program goes with --flat)");
+}
 
 struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error)
 {
@@ -24,13 +72,24 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 		return NULL;
 	}
 	boot->config = *config;
-	if (!config->flat) {
-		error_set(error, ENOTSUP, "--kernel is not there yet");
+	if (config->flat) {
+		boot->kind = BOOT_FLAT;
+		snprintf(boot->description, sizeof(boot->description), "flat binary");
+		if (file_read(config->flat, "flat binary", ram_bytes, &boot->image,
+			      &boot->image_size, error) < 0)
+			goto fail;
+		return boot;
+	}
+	/* An uncompressed kernel's file may be larger than what it loads: debug information. */
+	if (file_read(config->kernel, "kernel", (size_t)1 << 32, &boot->image, &boot->image_size,
+		      error) < 0)
+		goto fail;
+	if (recognize(boot, error) < 0) {
+		error_prefix(error, "kernel '%s'", config->kernel);
 		goto fail;
 	}
-	boot->kind = BOOT_FLAT;
-	if (file_read(config->flat, "flat binary", ram_bytes, &boot->image, &boot->image_size,
-		      error) < 0)
+	if (config->initrd && file_read(config->initrd, "initrd", ram_bytes, &boot->initrd,
+					&boot->initrd_size, error) < 0)
 		goto fail;
 	return boot;
 
@@ -44,13 +103,13 @@ void boot_close(struct boot *boot)
 	if (!boot)
 		return;
 	free(boot->image);
+	free(boot->initrd);
 	free(boot);
 }
 
 const char *boot_description(const struct boot *boot)
 {
-	(void)boot;
-	return "flat binary";
+	return boot->description;
 }
 
 bool boot_is_flat(const struct boot *boot)
@@ -61,7 +120,22 @@ bool boot_is_flat(const struct boot *boot)
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	      struct entry *entry, struct error *error)
 {
-	(void)rsdp_gpa;
-	return flat_load(boot->image, boot->image_size, boot->config.flat_address,
-			 boot->config.flat_mode, ram, entry, error);
+	const struct boot_config *config = &boot->config;
+	struct boot_blob initrd = {boot->initrd, boot->initrd_size};
+	const char *command_line = config->command_line ? config->command_line : "";
+
+	switch (boot->kind) {
+	case BOOT_LINUX:
+		return linux_load(&boot->linux_kernel, boot->image, &initrd, command_line,
+				  config->linux_entry, ram, rsdp_gpa, entry, error);
+	case BOOT_PVH:
+		return pvh_load(&boot->elf, boot->image, &initrd, command_line, ram, rsdp_gpa, entry,
+				error);
+	case BOOT_MULTIBOOT:
+		return multiboot_load(&boot->multiboot, boot->image, &initrd, config->kernel,
+				      command_line, ram, entry, error);
+	default:
+		return flat_load(boot->image, boot->image_size, config->flat_address,
+				 config->flat_mode, ram, entry, error);
+	}
 }

@@ -15,6 +15,9 @@
 
 enum flat_mode { FLAT_REAL, FLAT_PROTECTED, FLAT_LONG };
 
+/* How a Linux kernel is entered: the widest mode that it has, or a certain one. */
+enum linux_entry { LINUX_ENTRY_AUTO, LINUX_ENTRY_16, LINUX_ENTRY_32, LINUX_ENTRY_64 };
+
 #define FLAT_DEFAULT_ADDRESS 0x1000
 
 struct boot_config {
@@ -22,6 +25,7 @@ struct boot_config {
 	const char *flat;	  /* path of a flat binary */
 	const char *initrd;	  /* path or NULL */
 	const char *command_line; /* NULL: empty */
+	enum linux_entry linux_entry;
 	uint64_t flat_address;
 	enum flat_mode flat_mode;
 };

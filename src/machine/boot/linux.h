@@ -1,0 +1,18 @@
+/* Booting a Linux kernel image by the Linux/x86 boot protocol. */
+#ifndef KVIK_MACHINE_BOOT_LINUX_H
+#define KVIK_MACHINE_BOOT_LINUX_H
+
+#include "machine/boot/boot.h"
+#include "machine/boot/image.h"
+#include "machine/boot/place.h"
+#include "machine/entry.h"
+
+/*
+ * `kernel` is linux_parse's result for `image`. Writes the kernel, its parameters, the initrd and
+ * the command line into RAM. `rsdp_gpa` is 0 without ACPI.
+ */
+int linux_load(const struct linux_image *kernel, const uint8_t *image,
+	       const struct boot_blob *initrd, const char *command_line, enum linux_entry how,
+	       const struct ram *ram, uint64_t rsdp_gpa, struct entry *entry, struct error *error);
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * The Multiboot machine state and information structure (Multiboot Specification 0.6.96, §3.2,
+ * §3.3): 32-bit protected mode without paging, EAX the magic, EBX the structure's address.
+ */
+#include "machine/boot/multiboot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "machine/e820.h"
+
+#define BOOTLOADER_MAGIC 0x2badb002
+
+#define INFO_MEMORY	  0x001
+#define INFO_COMMAND_LINE 0x004
+#define INFO_MODULES	  0x008
+#define INFO_MEMORY_MAP	  0x040
+#define INFO_LOADER_NAME  0x200
+
+#define COMMAND_LINE_MAX 4095
+#define STACK_TOP	 (PLACE_REAL_MODE + 0xfff0)
+#define LOADER_NAME	 "kvik"
+
+struct info {
+	uint32_t flags, memory_lower_kib, memory_upper_kib, boot_device, command_line_gpa;
+	uint32_t module_count, modules_gpa, symbols[4];
+	uint32_t memory_map_bytes, memory_map_gpa, drives_bytes, drives_gpa, config_table_gpa;
+	uint32_t loader_name_gpa, apm_table_gpa, vbe[4];
+};
+
+struct module {
+	uint32_t start, end, string_gpa, reserved;
+};
+
+struct memory_map_entry {
+	uint32_t size; /* of the rest */
+	uint64_t gpa, size_bytes;
+	uint32_t type;
+} __attribute__((packed));
+
+struct boot_data {
+	struct info info;
+	struct module module;
+	struct memory_map_entry map[E820_MAX_ENTRIES];
+	char loader_name[sizeof(LOADER_NAME)];
+};
+
+int multiboot_load(const struct multiboot_image *kernel, const uint8_t *image,
+		   const struct boot_blob *initrd, const char *name, const char *command_line,
+		   const struct ram *ram, struct entry *entry, struct error *error)
+{
+	struct boot_data data = {.loader_name = LOADER_NAME};
+	char whole_line[COMMAND_LINE_MAX + 2];
+	uint64_t upper_kib = (ram->low_end - E820_FIRMWARE_END) >> 10, module_gpa;
+	struct e820_map map;
+	unsigned i;
+	int result;
+
+	snprintf(whole_line, sizeof(whole_line), "%s%s%s", name, *command_line ? " " : "",
+		 command_line);
+	result = place_segments(ram, image, kernel->segments, kernel->segment_count, error);
+	if (result == 0)
+		result = place_command_line(ram, whole_line, COMMAND_LINE_MAX, error);
+	if (result == 0 && initrd->size) {
+		result = place_blob_high(
+			ram, initrd, place_segments_end(kernel->segments, kernel->segment_count),
+			RAM_HIGH_START, &module_gpa, error);
+		data.module = (struct module){
+			.start = module_gpa,
+			.end = module_gpa + initrd->size,
+			/* An empty string: the NUL that ends the loader's name. */
+			.string_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, loader_name) +
+				      sizeof(LOADER_NAME) - 1,
+		};
+		data.info.flags |= INFO_MODULES;
+		data.info.module_count = 1;
+		data.info.modules_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, module);
+	}
+	if (result < 0)
+		return result;
+	e820_build(ram, &map);
+	for (i = 0; i < map.count; i++)
+		data.map[i] = (struct memory_map_entry){
+			sizeof(data.map[i]) - sizeof(data.map[i].size), map.entries[i].gpa,
+			map.entries[i].size_bytes, map.entries[i].type};
+	data.info.flags |= INFO_MEMORY | INFO_COMMAND_LINE | INFO_MEMORY_MAP | INFO_LOADER_NAME;
+	data.info.memory_lower_kib = E820_CONVENTIONAL_END >> 10;
+	data.info.memory_upper_kib = upper_kib;
+	data.info.command_line_gpa = PLACE_COMMAND_LINE;
+	data.info.memory_map_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, map);
+	data.info.memory_map_bytes = map.count * sizeof(data.map[0]);
+	data.info.loader_name_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, loader_name);
+	if (guest_memory_write(&ram->memory, PLACE_BOOT_DATA, &data, sizeof(data)) < 0)
+		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
+	*entry = (struct entry){
+		.mode = ENTRY_PROTECTED,
+		.rip = kernel->entry,
+		.rsp = STACK_TOP,
+		.rax = BOOTLOADER_MAGIC,
+		.rbx = PLACE_BOOT_DATA,
+	};
+	return 0;
+}
