@@ -8,13 +8,6 @@
 static const struct isa_row *rows[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
 /* Chapters of the system level; absent ones leave their instructions undefined. */
-extern const struct isa_table isa_shift __attribute__((weak));
-extern const struct isa_table isa_bit __attribute__((weak));
-extern const struct isa_table isa_move __attribute__((weak));
-extern const struct isa_table isa_string __attribute__((weak));
-extern const struct isa_table isa_branch __attribute__((weak));
-extern const struct isa_table isa_flag __attribute__((weak));
-extern const struct isa_table isa_stack __attribute__((weak));
 extern const struct isa_table isa_far __attribute__((weak));
 extern const struct isa_table isa_segment __attribute__((weak));
 extern const struct isa_table isa_system __attribute__((weak));
