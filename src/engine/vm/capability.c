@@ -9,9 +9,6 @@
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
-/* KVM_IRQCHIP_NUM_PINS: pins that a split irqchip may reserve for user space's I/O APICs. */
-#define RESERVED_IOAPIC_PINS_MAX 24
-
 #define X2APIC_API_VALID (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
 int capability_check(const struct vm *vm, long capability)
@@ -98,7 +95,7 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 		return -EINVAL;
 	switch (capability->cap) {
 	case KVM_CAP_SPLIT_IRQCHIP:
-		if (argument > RESERVED_IOAPIC_PINS_MAX)
+		if (argument > VM_IRQ_ROUTES_MAX)
 			return -EINVAL;
 		if (atomic_load(&vm->vcpu_count))
 			return -EEXIST;

@@ -1,0 +1,172 @@
+#include "contract.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+static unsigned checks, failures;
+
+void contract_open(int argc, char **argv, struct kvm_system *system)
+{
+	const struct kvm_backend *backend = NULL;
+	struct error error;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc > 1 && strcmp(argv[1], "kvm") == 0)
+		backend = &kvm_backend_linux;
+	else if (argc > 1 && strcmp(argv[1], "engine") == 0)
+		backend = &kvm_backend_engine;
+	if (!backend) {
+		fprintf(stderr, "usage: %s kvm|engine\n", argv[0]);
+		exit(2);
+	}
+	if (kvm_system_open(system, backend, &error) < 0) {
+		printf("skipped: %s\n", error.message);
+		exit(EXIT_SKIPPED);
+	}
+}
+
+int contract_close(struct kvm_system *system)
+{
+	kvm_system_close(system);
+	printf("%u checks, %u failed\n", checks, failures);
+	return failures ? 1 : 0;
+}
+
+bool contract_is_engine(const struct kvm_system *system)
+{
+	return system->backend == &kvm_backend_engine;
+}
+
+void check_result(bool is_right, const char *file, int line, const char *format, ...)
+{
+	va_list args;
+
+	checks++;
+	if (is_right)
+		return;
+	failures++;
+	printf("%s:%d: ", file, line);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	printf("\n");
+}
+
+static void fail(const char *what, int result)
+{
+	printf("cannot go on: %s: %s\n", what, strerror(-result));
+	exit(1);
+}
+
+static void fail_error(const struct error *error)
+{
+	printf("cannot go on: %s\n", error->message);
+	exit(1);
+}
+
+void machine_load(struct machine *machine, const void *code, size_t size)
+{
+	struct kvm_regs regs = { .rip = CODE_GPA, .rsp = 0x8000, .rflags = 2 };
+	struct kvm_sregs sregs;
+
+	memcpy(machine->ram + CODE_GPA, code, size);
+	kvm_vcpu_ioctl(&machine->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_SREGS, &sregs);
+	kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_REGS, &regs);
+}
+
+void machine_load_flat(struct machine *machine, const void *code, size_t size)
+{
+	struct kvm_segment segment = {
+		.limit = 0xffffffff, .type = 11, .present = 1, .s = 1, .db = 1, .g = 1, .selector = 8,
+	};
+	struct kvm_sregs sregs;
+
+	machine_load(machine, code, size);
+	kvm_vcpu_ioctl(&machine->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs = segment;
+	segment.type = 3;
+	segment.selector = 16;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment;
+	sregs.cr0 |= 1;
+	kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_SREGS, &sregs);
+}
+
+void machine_create(struct machine *machine, const struct kvm_system *system,
+		    enum machine_irqchip irqchip, const void *code, size_t size)
+{
+	struct kvm_userspace_memory_region region = { .memory_size = RAM_SIZE };
+	struct error error;
+	int result;
+
+	machine->ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (machine->ram == MAP_FAILED)
+		fail("mmap", -errno);
+	if (kvm_vm_create(&machine->vm, system, &error) < 0)
+		fail_error(&error);
+	/* Intel CPUs without "unrestricted guest" need it for real mode. */
+	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
+	if (irqchip == IRQCHIP_FULL) {
+		result = kvm_vm_ioctl(&machine->vm, KVM_CREATE_IRQCHIP, NULL);
+		if (result < 0)
+			fail("KVM_CREATE_IRQCHIP", result);
+	}
+	region.userspace_addr = (uintptr_t)machine->ram;
+	result = kvm_vm_ioctl(&machine->vm, KVM_SET_USER_MEMORY_REGION, &region);
+	if (result < 0)
+		fail("KVM_SET_USER_MEMORY_REGION", result);
+	if (kvm_vcpu_create(&machine->vcpu, &machine->vm, 0, &error) < 0)
+		fail_error(&error);
+	machine_load(machine, code, size);
+}
+
+void machine_destroy(struct machine *machine)
+{
+	kvm_vcpu_close(&machine->vcpu);
+	kvm_vm_close(&machine->vm);
+	munmap(machine->ram, RAM_SIZE);
+}
+
+int machine_run(struct machine *machine)
+{
+	return kvm_vcpu_ioctl(&machine->vcpu, KVM_RUN, NULL);
+}
+
+void machine_expect_at(struct machine *machine, uint32_t reason, const char *file, int line)
+{
+	int result = machine_run(machine);
+
+	check_result(result == 0, file, line, "KVM_RUN gives %d", result);
+	check_result(machine->vcpu.run->exit_reason == reason, file, line,
+		     "exit reason is %u, not %u", machine->vcpu.run->exit_reason, reason);
+}
+
+struct kvm_regs machine_regs(struct machine *machine)
+{
+	struct kvm_regs regs = { 0 };
+
+	check(kvm_vcpu_ioctl(&machine->vcpu, KVM_GET_REGS, &regs) == 0);
+	return regs;
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+void sleep_ms(unsigned ms)
+{
+	struct timespec interval = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000l };
+
+	nanosleep(&interval, NULL);
+}
