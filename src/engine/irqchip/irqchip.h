@@ -103,7 +103,7 @@ bool lapic_take_init(struct lapic *lapic);
 bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector);
 /* KVM_INTERRUPT with a split irqchip: the user-space PIC's vector. 0, -EEXIST (one waits). */
 int lapic_inject_extint(struct lapic *lapic, uint8_t vector);
-/* Whether an ExtINT would be taken from LINT0 (for ready_for_interrupt_injection). */
+/* Whether LINT0 would take another such vector (for ready_for_interrupt_injection). */
 bool lapic_accepts_extint(struct lapic *lapic);
 /* Whether anything could wake a halted vCPU now, other than maskable interrupts. */
 bool lapic_event_pending(struct lapic *lapic);

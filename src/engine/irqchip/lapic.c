@@ -494,7 +494,7 @@ bool lapic_accepts_extint(struct lapic *lapic)
 	bool result;
 
 	irqchip_lock(lapic->chip);
-	result = takes_extint(lapic);
+	result = lapic->external_vector < 0 && takes_extint(lapic);
 	irqchip_unlock(lapic->chip);
 	return result;
 }
@@ -527,6 +527,8 @@ void lapic_reset(struct lapic *lapic, bool is_init)
 	lapic->errors = 0;
 	lapic->external_vector = -1;
 	lapic_timer_reset(lapic);
+	/* The CPU forgets too what it was told. */
+	lapic->deliverable = false;
 	lapic_update(lapic);
 	irqchip_unlock(chip);
 }

@@ -80,6 +80,8 @@ int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state)
 	}
 	lapic->errors = 0;
 	lapic_timer_restore(lapic, load(state, LAPIC_TIMER_CURRENT));
+	/* The vCPU is to look again, whatever it was told before. */
+	lapic->deliverable = false;
 	lapic_update(lapic);
 	result = 0;
 out_unlock:

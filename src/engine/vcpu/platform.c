@@ -54,20 +54,13 @@ static bool interrupt_pending(void *context)
 {
 	struct vcpu *vcpu = context;
 
-	return vcpu->external_vector >= 0 ||
-	       (vcpu->lapic && lapic_interrupt_pending(vcpu->lapic));
+	return vcpu->lapic && lapic_interrupt_pending(vcpu->lapic);
 }
 
 static int interrupt_acknowledge(void *context)
 {
 	struct vcpu *vcpu = context;
-	int vector = vcpu->external_vector;
 
-	/* User space's PIC comes first, as in Linux's kvm_cpu_get_interrupt. */
-	if (vector >= 0) {
-		vcpu->external_vector = -1;
-		return vector;
-	}
 	return vcpu->lapic ? lapic_interrupt_acknowledge(vcpu->lapic) : -1;
 }
 

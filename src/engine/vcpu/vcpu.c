@@ -33,7 +33,6 @@ void vcpu_reset(struct vcpu *vcpu, bool is_init)
 	if (vcpu->lapic)
 		lapic_reset(vcpu->lapic, is_init);
 	vcpu->cr8 = 0;
-	vcpu->external_vector = -1;
 	vcpu->is_sipi_pending = false;
 	atomic_store(&vcpu->pv_unhalted, false);
 	if (!vcpu->lapic || vcpu_is_bsp(vcpu))

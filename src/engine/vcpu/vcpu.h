@@ -50,7 +50,6 @@ struct vcpu {
 	bool is_sipi_pending;  /* set by KVM_SET_MP_STATE */
 	bool has_run;          /* CPUID may not change any more */
 	bool triple_fault_pending; /* set by KVM_SET_VCPU_EVENTS */
-	int external_vector;   /* KVM_INTERRUPT with a split irqchip, or -1 */
 	uint64_t apic_base;    /* without lapic */
 	uint8_t cr8;           /* without lapic */
 

@@ -169,11 +169,7 @@ int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt)
 	if (irqchip_is_full(vcpu->vm->irqchip))
 		return -ENXIO;
 	/* A split irqchip: user space has the PIC, whose vector waits for the local APIC. */
-	if (vcpu->external_vector >= 0)
-		return -EEXIST;
-	vcpu->external_vector = interrupt->irq;
-	cpu_request(&vcpu->cpu, CPU_REQUEST_EVENT);
-	return 0;
+	return lapic_inject_extint(vcpu->lapic, interrupt->irq);
 }
 
 int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)

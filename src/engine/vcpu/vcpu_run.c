@@ -21,7 +21,7 @@ static bool is_ready_for_interrupt(struct vcpu *vcpu)
 	const struct cpu *cpu = &vcpu->cpu;
 
 	return accepts_interrupts(cpu) && !cpu->interrupt.pending && !cpu->exception.pending &&
-	       vcpu->external_vector < 0;
+	       (!vcpu->lapic || lapic_accepts_extint(vcpu->lapic));
 }
 
 static void start_at(struct vcpu *vcpu, uint8_t vector)

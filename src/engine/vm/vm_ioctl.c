@@ -13,7 +13,6 @@
 
 #define PAGE_SIZE          4096u
 #define MMU_PAGES_MIN      64u /* KVM_MIN_ALLOC_MMU_PAGES */
-#define IRQ_SOURCE_USER    0u  /* KVM_USERSPACE_IRQ_SOURCE_ID */
 
 /* TSC frequencies beyond this make the scaling overflow. */
 #define TSC_KHZ_MAX 100000000u
@@ -99,12 +98,12 @@ static int set_pit(struct vm *vm, const void *user, size_t size)
 	return result < 0 ? result : irqchip_set_pit2(vm->irqchip, &state);
 }
 
-static int reinject_control(struct vm *vm)
+static int reinject_control(struct vm *vm, const void *user)
 {
-	struct kvm_pit_state2 state;
+	struct kvm_reinject_control control;
+	int result = user_read(&control, user, sizeof(control));
 
-	/* Lost ticks are never caught up with: the irqchip's PIT does not reinject. */
-	return irqchip_get_pit2(vm->irqchip, &state) < 0 ? -ENXIO : 0;
+	return result < 0 ? result : irqchip_pit_reinject(vm->irqchip, control.pit_reinject);
 }
 
 static int irq_line(struct vm *vm, void *user, bool wants_status)
@@ -116,7 +115,7 @@ static int irq_line(struct vm *vm, void *user, bool wants_status)
 		return result;
 	if (!irqchip_has_lapics(vm->irqchip))
 		return -ENXIO;
-	result = irqchip_set_line(vm->irqchip, IRQ_SOURCE_USER, level.irq, level.level);
+	result = irqchip_set_line(vm->irqchip, IRQCHIP_SOURCE_USER, level.irq, level.level);
 	if (!wants_status)
 		return 0;
 	level.status = result;
@@ -222,6 +221,7 @@ static int set_boot_cpu(struct vm *vm, uintptr_t id)
 	if (has_vcpus(vm))
 		return -EBUSY;
 	vm->boot_cpu_id = id;
+	irqchip_set_boot_cpu(vm->irqchip, id);
 	return 0;
 }
 
@@ -287,7 +287,7 @@ int vm_ioctl(struct vm *vm, unsigned long request, void *argument)
 	case KVM_SET_PIT: return set_pit(vm, argument, sizeof(struct kvm_pit_state));
 	case KVM_GET_PIT2: return get_pit(vm, argument, sizeof(struct kvm_pit_state2));
 	case KVM_SET_PIT2: return set_pit(vm, argument, sizeof(struct kvm_pit_state2));
-	case KVM_REINJECT_CONTROL: return reinject_control(vm);
+	case KVM_REINJECT_CONTROL: return reinject_control(vm, argument);
 	case KVM_GET_CLOCK: return get_clock(vm, argument);
 	case KVM_CHECK_EXTENSION: return capability_check(vm, (long)argument);
 	default:
