@@ -181,9 +181,20 @@ static bool must_be_aligned(const ZydisDecodedInstruction *instruction, unsigned
 	}
 }
 
-/* Exception classes without fault suppression (SDM vol. 2 table 2-46 ff., the "NF" ones). */
+/*
+ * Whether masked-out elements of the memory operand are not read: the exception classes but those
+ * with "NF" (SDM vol. 2 table 2-46 ff.), and less what Zydis files under another class.
+ */
 static bool suppresses_faults(const ZydisDecodedInstruction *instruction)
 {
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_VDBPSADBW:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+		return false;
+	default:
+		break;
+	}
 	switch (instruction->meta.exception_class) {
 	case ZYDIS_EXCEPTION_CLASS_E1NF:
 	case ZYDIS_EXCEPTION_CLASS_E2NF:
@@ -200,8 +211,8 @@ static bool suppresses_faults(const ZydisDecodedInstruction *instruction)
 	}
 }
 
-/* Bytes of memory that one bit of the opmask guards: an element, but where the instruction
- * combines several elements of memory into one of the result. */
+/* Bytes of memory that one bit of the opmask guards: an element, but where an element of the result
+ * comes from several in memory, or Zydis has the whole operand as one. */
 static unsigned masked_element_size(const struct form *form)
 {
 	switch (form->instruction->mnemonic) {
@@ -218,7 +229,16 @@ static unsigned masked_element_size(const struct form *form)
 	case ZYDIS_MNEMONIC_VFMULCSH:
 	case ZYDIS_MNEMONIC_VFCMULCPH:
 	case ZYDIS_MNEMONIC_VFCMULCSH:
+	case ZYDIS_MNEMONIC_VEXTRACTF32X4:
+	case ZYDIS_MNEMONIC_VEXTRACTF32X8:
+	case ZYDIS_MNEMONIC_VEXTRACTI32X4:
+	case ZYDIS_MNEMONIC_VEXTRACTI32X8:
 		return 4;
+	case ZYDIS_MNEMONIC_VEXTRACTF64X2:
+	case ZYDIS_MNEMONIC_VEXTRACTF64X4:
+	case ZYDIS_MNEMONIC_VEXTRACTI64X2:
+	case ZYDIS_MNEMONIC_VEXTRACTI64X4:
+		return 8;
 	default:
 		return form->memory->element_size / 8;
 	}
@@ -561,7 +581,9 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 		form_set_vector_mask(&form, 8);
 		break;
 	default:
-		if (form_opmask(&form) != 0 && suppresses_faults(form.instruction) &&
+		/* Stores leave masked-out elements alone in any case. */
+		if (form_opmask(&form) != 0 &&
+		    (form.is_store || suppresses_faults(form.instruction)) &&
 		    form_set_opmask(&form) != 0)
 			return NULL;
 		break;

@@ -83,8 +83,21 @@ static int install_handler(int number, struct sigaction *previous)
 		.sa_flags = SA_SIGINFO | SA_ONSTACK,
 	};
 
+	struct sigaction found;
+
 	sigemptyset(&action.sa_mask);
-	return sigaction(number, &action, previous) == 0 ? 0 : -errno;
+	if (sigaction(number, &action, &found) != 0)
+		return -errno;
+	if (!(found.sa_flags & SA_SIGINFO) || found.sa_sigaction != on_signal)
+		*previous = found;
+	return 0;
+}
+
+int thunk_claim_signals(void)
+{
+	int result = install_handler(SIGFPE, &previous_fpe);
+
+	return result == 0 ? install_handler(SIGILL, &previous_ill) : result;
 }
 
 static int map_arena(void)
@@ -139,9 +152,7 @@ static void initialize(void)
 		out[5] = 0xc3; /* ret */
 	}
 	arena_used = (THUNK_INVALID + 1) * RETURN_ENTRY;
-	status = install_handler(SIGFPE, &previous_fpe);
-	if (status == 0)
-		status = install_handler(SIGILL, &previous_ill);
+	status = thunk_claim_signals();
 }
 
 int thunk_initialize(void)

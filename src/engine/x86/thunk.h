@@ -89,6 +89,9 @@ struct thunk_code {
 
 /* Set up memory and signal handlers, once in a process. 0 or -errno. */
 int thunk_initialize(void);
+/* Install the handlers again, where something else in the process may have replaced them; it then
+ * gets what is not a thunk's. */
+int thunk_claim_signals(void);
 
 /* The thunk of this code and these traits; NULL when there is no more room. Any thread. */
 const struct thunk *thunk_find(const struct thunk_code *code, const struct thunk_traits *traits);
