@@ -96,6 +96,19 @@ static bool form_inspect(struct form *form, const struct decoded *decoded)
 	case ZYDIS_ISA_EXT_KEYLOCKER:
 	case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
 	case ZYDIS_ISA_EXT_AMX_TILE:
+	case ZYDIS_ISA_EXT_FMA4:
+		return false;
+	default:
+		break;
+	}
+	switch (instruction->meta.isa_set) {
+	/* Xeon Phi's own. */
+	case ZYDIS_ISA_SET_AVX512ER_512:
+	case ZYDIS_ISA_SET_AVX512ER_SCALAR:
+	case ZYDIS_ISA_SET_AVX512PF_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
+	case ZYDIS_ISA_SET_AVX512_4VNNIW_512:
 		return false;
 	default:
 		break;
@@ -188,6 +201,7 @@ static bool must_be_aligned(const ZydisDecodedInstruction *instruction, unsigned
 static bool suppresses_faults(const ZydisDecodedInstruction *instruction)
 {
 	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
 	case ZYDIS_MNEMONIC_VDBPSADBW:
 	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
 	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
