@@ -315,46 +315,48 @@ static insn_handler *bind_extended(struct insn *insn, const struct decoded *deco
 
 /* -- CMPXCHG and XADD -- */
 
-/* The destination is written in any case, as the hardware does, so that faults are a write's. */
-#define EXCHANGE_SIZE(T, bits)                                                                     \
-	ALWAYS_INLINE T cmpxchg_value##bits(unsigned *ax, T a, T b, T *accumulator)                \
+#define EXCHANGE_8  "b"
+#define EXCHANGE_16 "w"
+#define EXCHANGE_32 "k"
+#define EXCHANGE_64 "q"
+
+/*
+ * Memory is written in any case, as the hardware does, so that faults are a write's. Of registers the
+ * host decides which halves a 32-bit form clears: W holds all of them.
+ */
+#define EXCHANGE_SIZE(T, W, bits, reg)                                                             \
+	static void cmpxchg##bits##_r(struct cpu *cpu, const struct insn *insn)                    \
 	{                                                                                          \
-		__asm__("cmp %[a], %[c]" FLAGS_OUT                                                 \
-			: "=&a"(*ax) : [a] "r"(a), [c] "r"(*accumulator) : "cc");                  \
-		if (*accumulator == a)                                                             \
-			return b;                                                                  \
-		*accumulator = a;                                                                  \
-		return a;                                                                          \
+		W accumulator = (W)cpu->gpr[CPU_RAX];                                              \
+		W a = (W)gpr_read(cpu, insn, 0, sizeof(W)), b = (W)gpr_read(cpu, insn, 1, sizeof(T)); \
+		unsigned ax = 0;                                                                   \
+                                                                                                   \
+		__asm__("mov %[c], %%" reg "\n\tcmpxchg %" EXCHANGE_##bits "[b], %" EXCHANGE_##bits \
+			"[a]\n\tmov %%" reg ", %[c]" FLAGS_OUT                                     \
+			: [a] "+&r"(a), [c] "+&r"(accumulator), "+&a"(ax) : [b] "r"(b) : "cc");    \
+		register_write(&cpu->gpr[CPU_RAX], accumulator, sizeof(W));                        \
+		gpr_write(cpu, insn, 0, a, sizeof(W));                                             \
+		flags_unpack(cpu, ax);                                                             \
 	}                                                                                          \
-	static void cmpxchg##bits(struct cpu *cpu, const struct insn *insn)                        \
+	static void cmpxchg##bits##_m(struct cpu *cpu, const struct insn *insn)                    \
 	{                                                                                          \
-		T accumulator = (T)cpu->gpr[CPU_RAX], expected = accumulator, found;               \
+		T expected = (T)cpu->gpr[CPU_RAX], found = expected;                               \
 		T b = (T)gpr_read(cpu, insn, 1, sizeof(T));                                        \
+		struct modify modify = modify_begin(cpu, insn, sizeof(T));                         \
 		unsigned ax;                                                                       \
                                                                                                    \
-		if (insn->kind[0] == INSN_OPERAND_REGISTER) {                                      \
-			found = (T)gpr_read(cpu, insn, 0, sizeof(T));                              \
-			b = cmpxchg_value##bits(&ax, found, b, &accumulator);                      \
-			gpr_write(cpu, insn, 0, b, sizeof(T));                                     \
+		if (modify.pointer) {                                                              \
+			__atomic_compare_exchange_n((T *)modify.pointer, &found, b, false,         \
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);           \
 		} else {                                                                           \
-			struct modify modify = modify_begin(cpu, insn, sizeof(T));                 \
-                                                                                                   \
-			if (modify.pointer) {                                                      \
-				__atomic_compare_exchange_n((T *)modify.pointer, &accumulator, b,  \
-							    false, __ATOMIC_SEQ_CST,               \
-							    __ATOMIC_SEQ_CST);                     \
-				__asm__("cmp %[a], %[c]" FLAGS_OUT                                 \
-					: "=&a"(ax)                                                \
-					: [a] "r"(accumulator), [c] "r"(expected) : "cc");         \
-			} else {                                                                   \
-				found = (T)modify_read(cpu, insn, &modify, sizeof(T));             \
-				b = cmpxchg_value##bits(&ax, found, b, &accumulator);              \
-				modify_write(cpu, insn, &modify, b, sizeof(T));                    \
-			}                                                                          \
+			found = (T)modify_read(cpu, insn, &modify, sizeof(T));                     \
+			modify_write(cpu, insn, &modify, found == expected ? b : found,            \
+				     sizeof(T));                                                   \
 		}                                                                                  \
-		/* RAX keeps its upper half where the comparison succeeds. */                      \
-		if (accumulator != expected)                                                       \
-			register_write(&cpu->gpr[CPU_RAX], accumulator, sizeof(T));                \
+		__asm__("cmp %[a], %[c]" FLAGS_OUT                                                 \
+			: "=&a"(ax) : [a] "r"(found), [c] "r"(expected) : "cc");                   \
+		if (found != expected)                                                             \
+			register_write(&cpu->gpr[CPU_RAX], found, sizeof(T));                      \
 		flags_unpack(cpu, ax);                                                             \
 	}                                                                                          \
 	static void xadd##bits(struct cpu *cpu, const struct insn *insn)                           \
@@ -382,19 +384,23 @@ static insn_handler *bind_extended(struct insn *insn, const struct decoded *deco
 		flags_unpack(cpu, ax);                                                             \
 	}
 
-EXCHANGE_SIZE(uint8_t, 8)
-EXCHANGE_SIZE(uint16_t, 16)
-EXCHANGE_SIZE(uint32_t, 32)
-EXCHANGE_SIZE(uint64_t, 64)
+EXCHANGE_SIZE(uint8_t, uint8_t, 8, "al")
+EXCHANGE_SIZE(uint16_t, uint16_t, 16, "ax")
+EXCHANGE_SIZE(uint32_t, uint64_t, 32, "rax")
+EXCHANGE_SIZE(uint64_t, uint64_t, 64, "rax")
 
 static insn_handler *bind_exchange(struct insn *insn, const struct decoded *decoded,
 				   const struct isa_row *row)
 {
-	static insn_handler *const handlers[2][4] = {
-		{cmpxchg8, cmpxchg16, cmpxchg32, cmpxchg64}, {xadd8, xadd16, xadd32, xadd64}};
+	static insn_handler *const handlers[3][4] = {
+		{cmpxchg8_r, cmpxchg16_r, cmpxchg32_r, cmpxchg64_r},
+		{cmpxchg8_m, cmpxchg16_m, cmpxchg32_m, cmpxchg64_m},
+		{xadd8, xadd16, xadd32, xadd64},
+	};
+	unsigned form = row->argument ? 2 : insn->kind[0] == INSN_OPERAND_MEMORY;
 
 	(void)decoded;
-	return handlers[row->argument][size_index(insn->operand_size)];
+	return handlers[form][size_index(insn->operand_size)];
 }
 
 static void set_zf(struct cpu *cpu, bool zf)

@@ -115,24 +115,27 @@ static insn_handler *bind_bit(struct insn *insn, const struct decoded *decoded,
 
 /* -- one source, one destination -- */
 
-/* The destination goes in as well: BSF and BSR leave it alone for a source of zero. */
-#define COUNT_SIZE(op, T, bits)                                                                    \
+/*
+ * The destination goes in as well: BSF and BSR leave it alone for a source of zero, with its upper
+ * half or not as the host has it. W is what a 32-bit form may write.
+ */
+#define COUNT_SIZE(op, T, W, bits, k)                                                              \
 	static void op##bits(struct cpu *cpu, const struct insn *insn)                             \
 	{                                                                                          \
 		T b = (T)operand_read(cpu, insn, 1, sizeof(T));                                    \
-		T a = (T)gpr_read(cpu, insn, 0, sizeof(T));                                        \
+		W a = (W)gpr_read(cpu, insn, 0, sizeof(W));                                        \
 		unsigned ax = flags_pack(cpu);                                                     \
                                                                                                    \
-		__asm__(FLAGS_IN #op " %[b], %[a]" FLAGS_OUT                                       \
+		__asm__(FLAGS_IN #op " %[b], %" k "[a]" FLAGS_OUT                                  \
 			: [a] "+&r"(a), "+&a"(ax) : [b] "r"(b) : "cc");                            \
-		gpr_write(cpu, insn, 0, a, sizeof(T));                                             \
+		gpr_write(cpu, insn, 0, a, sizeof(W));                                             \
 		flags_unpack(cpu, ax);                                                             \
 	}
 
 #define COUNT_DEFINE(op)                                                                           \
-	COUNT_SIZE(op, uint16_t, 16)                                                               \
-	COUNT_SIZE(op, uint32_t, 32)                                                               \
-	COUNT_SIZE(op, uint64_t, 64)
+	COUNT_SIZE(op, uint16_t, uint16_t, 16, "w")                                                \
+	COUNT_SIZE(op, uint32_t, uint64_t, 32, "k")                                                \
+	COUNT_SIZE(op, uint64_t, uint64_t, 64, "q")
 
 COUNT_DEFINE(bsf)
 COUNT_DEFINE(bsr)
