@@ -838,6 +838,34 @@ static void restore_fault_handlers(void)
 	signal(SIGBUS, SIG_DFL);
 }
 
+/* The last test: afterwards no new thunk finds room, and instructions run from the CPU's slot. */
+static void test_full(void **state)
+{
+	struct thunk_traits traits = {.size = 0};
+	struct thunk_code code = {.length = 16};
+	uint64_t count = 0;
+
+	(void)state;
+	thunk_claim_signals();
+	do {
+		memcpy(code.bytes, &count, 8);
+		count++;
+	} while (thunk_find(&code, &traits) != NULL);
+	assert_in_range(count, 1000, 1000000);
+	memset(window + OPERAND, 0x42, 64);
+	/* Forms that no other test uses: pshufd $0x4e, %xmm9, %xmm1, and with memory. */
+	memcpy(area_xmm(9), "\1\2\3\4\5\6\7\10\11\12\13\14\15\16\17\20", 16);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(RUN(0x66, 0x41, 0x0f, 0x70, 0xc9, 0x4e), -1);
+		assert_int_equal(*area_xmm(1), 9);
+		assert_int_equal(RUN(0x66, 0x0f, 0x70, 0x4b, 0x10, 0x4e), -1);
+		assert_int_equal(*area_xmm(1), 0x42);
+	}
+	hole_start = cpu.gpr[CPU_RBX];
+	hole_end = hole_start + 32;
+	assert_int_equal(RUN(0x66, 0x0f, 0x70, 0x4b, 0x10, 0x4e), EXCEPTION_PF);
+}
+
 static void test_random(void **state)
 {
 	const char *seed_text = getenv("KVIK_TEST_SEED");
@@ -928,6 +956,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_xsave, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_kvm_structs, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_random, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_full, set_up_cpu, tear_down_cpu),
 	};
 
 	return cmocka_run_group_tests_name("x86_fpu", tests, set_up, NULL);
