@@ -1,0 +1,511 @@
+/*
+ * Runs one small guest through the contract and holds it to the exits that its source promises.
+ *
+ * usage: guest BACKEND BINARY SOURCE
+ *
+ * BACKEND is `engine` or `kvm`; with `kvm` the guest runs on both, and every register must be equal
+ * at each checkpoint too. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in real
+ * mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits are
+ * expected, one a line:
+ *
+ *   out PORT SIZE: VALUE           a value written, in hexadecimal; string I/O is a line a value
+ *   in PORT SIZE                   answered with rising bytes from a0 on
+ *   write GPA: BYTE...             a write to what is not memory
+ *   read GPA SIZE                  a read of it, answered likewise
+ *   hlt NAME=VALUE...              a checkpoint: these registers have these values
+ *   debug NAME=VALUE...            KVM_EXIT_DEBUG
+ *   window                         KVM_EXIT_IRQ_WINDOW_OPEN
+ *   shutdown                       a triple fault
+ *   end                            the guest wrote to port 0xf0
+ *
+ * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
+ * HLT then waits instead of being an exit), step (single-stepping).
+ * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
+ * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
+ * /dev/kvm without hardware virtualization, which emulates most of what these guests do, and it
+ * cannot do this.
+ */
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kvm/kvm.h"
+
+#define RAM_SIZE      (4u << 20)
+#define ROM_GPA       0xf00000u /* a page of read-only memory, filled with cc */
+#define CODE_GPA      0x8000u
+#define PORT_END      0xf0
+#define PORT_INJECT   0xf2
+#define EXITS_MAX     400
+#define CPUID_ENTRIES 256
+#define SKIP          77
+
+struct checkpoint {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+};
+
+/* What one run did: a line for each exit, and the registers at each checkpoint. */
+struct trace {
+	char lines[EXITS_MAX][160];
+	struct checkpoint checkpoints[EXITS_MAX];
+	bool has_checkpoint[EXITS_MAX];
+	unsigned count;
+};
+
+struct guest {
+	struct kvm_system system;
+	struct kvm_vm vm;
+	struct kvm_vcpu vcpu;
+	uint8_t *ram, *rom;
+	bool wants_irqchip, wants_step;
+	uint8_t next_answer;
+	int inject; /* vector that waits, or -1 */
+	struct trace *trace;
+};
+
+static int fail(const char *what, int result)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(-result));
+	return -1;
+}
+
+static int create(struct guest *guest, const struct kvm_backend *backend)
+{
+	struct kvm_pit_config pit = {.flags = 0};
+	struct error error = {.message = ""};
+	struct kvm_userspace_memory_region region = {.slot = 0, .memory_size = RAM_SIZE};
+	int result;
+
+	if (kvm_system_open(&guest->system, backend, &error) < 0) {
+		printf("%s\n", error.message);
+		return -SKIP;
+	}
+	if (kvm_vm_create(&guest->vm, &guest->system, &error) < 0) {
+		printf("%s\n", error.message);
+		kvm_system_close(&guest->system);
+		return -SKIP;
+	}
+	if (backend == &kvm_backend_linux)
+		kvm_vm_ioctl(&guest->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000);
+	guest->ram = mmap(NULL, RAM_SIZE + 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (guest->ram == MAP_FAILED)
+		return fail("mmap", -errno);
+	guest->rom = guest->ram + RAM_SIZE;
+	memset(guest->rom, 0xcc, 4096);
+	region.userspace_addr = (uintptr_t)guest->ram;
+	result = kvm_vm_ioctl(&guest->vm, KVM_SET_USER_MEMORY_REGION, &region);
+	if (result < 0)
+		return fail("KVM_SET_USER_MEMORY_REGION", result);
+	region = (struct kvm_userspace_memory_region){
+		.slot = 1, .flags = KVM_MEM_READONLY, .guest_phys_addr = ROM_GPA,
+		.memory_size = 4096, .userspace_addr = (uintptr_t)guest->rom,
+	};
+	result = kvm_vm_ioctl(&guest->vm, KVM_SET_USER_MEMORY_REGION, &region);
+	if (result < 0)
+		return fail("KVM_SET_USER_MEMORY_REGION", result);
+	if (guest->wants_irqchip) {
+		result = kvm_vm_ioctl(&guest->vm, KVM_CREATE_IRQCHIP, NULL);
+		if (result == 0)
+			result = kvm_vm_ioctl(&guest->vm, KVM_CREATE_PIT2, &pit);
+		if (result < 0)
+			return fail("KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2", result);
+	}
+	if (kvm_vcpu_create(&guest->vcpu, &guest->vm, 0, &error) < 0) {
+		fprintf(stderr, "%s\n", error.message);
+		return -1;
+	}
+	return 0;
+}
+
+static void destroy(struct guest *guest)
+{
+	kvm_vcpu_close(&guest->vcpu);
+	kvm_vm_close(&guest->vm);
+	kvm_system_close(&guest->system);
+	munmap(guest->ram, RAM_SIZE + 4096);
+}
+
+/* Give the CPU the features that the backend has, and start it in real mode at the code. */
+static int start(struct guest *guest, const uint8_t *code, size_t code_size)
+{
+	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP};
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_sregs sregs;
+	struct kvm_regs regs = {.rip = CODE_GPA, .rsp = 0x7ff0, .rflags = 2};
+	int result;
+
+	memcpy(guest->ram + CODE_GPA, code, code_size);
+	cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
+	if (!cpuid)
+		return fail("calloc", -ENOMEM);
+	cpuid->nent = CPUID_ENTRIES;
+	result = kvm_system_ioctl(&guest->system, KVM_GET_SUPPORTED_CPUID, cpuid);
+	if (result == 0)
+		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_SET_CPUID2, cpuid);
+	free(cpuid);
+	if (result < 0)
+		return fail("KVM_SET_CPUID2", result);
+	kvm_vcpu_ioctl(&guest->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.selector = 0;
+	sregs.cs.base = 0;
+	result = kvm_vcpu_ioctl(&guest->vcpu, KVM_SET_SREGS, &sregs);
+	if (result == 0)
+		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_SET_REGS, &regs);
+	if (result == 0 && guest->wants_step)
+		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_SET_GUEST_DEBUG, &debug);
+	return result < 0 ? fail("setting the start state", result) : 0;
+}
+
+static void answer(struct guest *guest, uint8_t *data, size_t size)
+{
+	while (size--)
+		*data++ = guest->next_answer++;
+}
+
+/* The next line of the trace; the last one again when it is full. */
+static char *new_line(struct trace *trace)
+{
+	return trace->lines[trace->count < EXITS_MAX ? trace->count++ : EXITS_MAX - 1];
+}
+
+static bool on_io(struct guest *guest, struct kvm_run *run)
+{
+	uint8_t *data = (uint8_t *)run + run->io.data_offset;
+	unsigned size = run->io.size;
+
+	if (run->io.direction == KVM_EXIT_IO_OUT && run->io.port == PORT_END) {
+		strcpy(new_line(guest->trace), "end");
+		return false;
+	}
+	for (unsigned i = 0; i < run->io.count; i++, data += size) {
+		if (run->io.direction == KVM_EXIT_IO_IN) {
+			answer(guest, data, size);
+			sprintf(new_line(guest->trace), "in 0x%x %u", run->io.port, size);
+		} else {
+			uint32_t value = 0;
+
+			memcpy(&value, data, size);
+			sprintf(new_line(guest->trace), "out 0x%x %u: %0*x", run->io.port, size,
+				size * 2, value);
+		}
+	}
+	if (run->io.direction == KVM_EXIT_IO_OUT && run->io.port == PORT_INJECT)
+		guest->inject = *((uint8_t *)run + run->io.data_offset);
+	return true;
+}
+
+static bool on_mmio(struct guest *guest, struct kvm_run *run)
+{
+	char *line = new_line(guest->trace);
+
+	if (run->mmio.is_write) {
+		line += sprintf(line, "write 0x%llx:", run->mmio.phys_addr);
+		for (unsigned i = 0; i < run->mmio.len && i < sizeof(run->mmio.data); i++)
+			line += sprintf(line, " %02x", run->mmio.data[i]);
+	} else {
+		sprintf(line, "read 0x%llx %u", run->mmio.phys_addr, run->mmio.len);
+		answer(guest, run->mmio.data, run->mmio.len);
+	}
+	return true;
+}
+
+static void take_checkpoint(struct guest *guest, const char *line)
+{
+	struct trace *trace = guest->trace;
+	struct checkpoint *checkpoint = &trace->checkpoints[trace->count];
+
+	kvm_vcpu_ioctl(&guest->vcpu, KVM_GET_REGS, &checkpoint->regs);
+	kvm_vcpu_ioctl(&guest->vcpu, KVM_GET_SREGS, &checkpoint->sregs);
+	trace->has_checkpoint[trace->count] = true;
+	strcpy(new_line(trace), line);
+}
+
+/* Note an exit and answer it; false when the guest's life ends with it. */
+static bool on_exit_from_guest(struct guest *guest, struct kvm_run *run)
+{
+	switch (run->exit_reason) {
+	case KVM_EXIT_IO: return on_io(guest, run);
+	case KVM_EXIT_MMIO: return on_mmio(guest, run);
+	case KVM_EXIT_HLT: take_checkpoint(guest, "hlt"); return true;
+	case KVM_EXIT_DEBUG: take_checkpoint(guest, "debug"); return true;
+	case KVM_EXIT_IRQ_WINDOW_OPEN: strcpy(new_line(guest->trace), "window"); return true;
+	case KVM_EXIT_SHUTDOWN: strcpy(new_line(guest->trace), "shutdown"); return false;
+	default:
+		sprintf(new_line(guest->trace), "exit reason %u (suberror %u)", run->exit_reason,
+			run->internal.suberror);
+		return false;
+	}
+}
+
+/* Bring a waiting vector into the guest, or ask to be told when that is possible. */
+static int inject(struct guest *guest, struct kvm_run *run)
+{
+	struct kvm_interrupt interrupt = {.irq = guest->inject};
+	int result = 0;
+
+	if (guest->inject == 0) {
+		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_NMI, NULL);
+	} else if (run->ready_for_interrupt_injection) {
+		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_INTERRUPT, &interrupt);
+	} else {
+		run->request_interrupt_window = 1;
+		return 0;
+	}
+	run->request_interrupt_window = 0;
+	guest->inject = -1;
+	return result < 0 ? fail("injection", result) : 0;
+}
+
+static int run_guest(struct guest *guest, const struct kvm_backend *backend, const uint8_t *code,
+		     size_t code_size, struct trace *trace)
+{
+	struct kvm_run *run;
+	bool goes_on = true;
+	int result;
+
+	guest->trace = trace;
+	guest->next_answer = 0xa0;
+	guest->inject = -1;
+	result = create(guest, backend);
+	if (result < 0)
+		return result;
+	result = start(guest, code, code_size);
+	run = guest->vcpu.run;
+	while (result == 0 && goes_on && trace->count < EXITS_MAX) {
+		if (guest->inject >= 0)
+			result = inject(guest, run);
+		if (result == 0)
+			result = kvm_vcpu_ioctl(&guest->vcpu, KVM_RUN, NULL);
+		if (result == -EINTR || result == -EAGAIN) {
+			result = 0;
+			continue;
+		}
+		if (result < 0) {
+			fail("KVM_RUN", result);
+			break;
+		}
+		goes_on = on_exit_from_guest(guest, run);
+	}
+	destroy(guest);
+	return result;
+}
+
+static const struct {
+	const char *name;
+	size_t offset;
+} registers[] = {
+#define REGISTER(field) {#field, offsetof(struct checkpoint, regs.field)}
+	REGISTER(rax), REGISTER(rbx), REGISTER(rcx), REGISTER(rdx), REGISTER(rsi), REGISTER(rdi),
+	REGISTER(rsp), REGISTER(rbp), REGISTER(r8), REGISTER(r9), REGISTER(r10), REGISTER(r11),
+	REGISTER(r12), REGISTER(r13), REGISTER(r14), REGISTER(r15), REGISTER(rip), REGISTER(rflags),
+#undef REGISTER
+#define REGISTER(field) {#field, offsetof(struct checkpoint, sregs.field)}
+	REGISTER(cr0), REGISTER(cr2), REGISTER(cr3), REGISTER(cr4), REGISTER(efer),
+#undef REGISTER
+};
+
+#define REGISTERS (sizeof(registers) / sizeof(registers[0]))
+
+static uint64_t register_value(const struct checkpoint *checkpoint, unsigned index)
+{
+	uint64_t value;
+
+	memcpy(&value, (const uint8_t *)checkpoint + registers[index].offset, sizeof(value));
+	return value;
+}
+
+static unsigned compare_segment(const char *name, const struct kvm_segment *ours,
+				const struct kvm_segment *theirs, unsigned number)
+{
+	bool unusable = ours->unusable || !ours->present;
+
+	if (unusable && (theirs->unusable || !theirs->present) && ours->selector == theirs->selector)
+		return 0;
+	if (ours->selector == theirs->selector && ours->base == theirs->base &&
+	    ours->limit == theirs->limit && ours->type == theirs->type && ours->dpl == theirs->dpl &&
+	    ours->db == theirs->db && ours->l == theirs->l && ours->s == theirs->s &&
+	    ours->present == theirs->present)
+		return 0;
+	printf("exit %u: %s: engine %04x base %llx limit %x type %x dpl %u, kvm %04x base %llx "
+	       "limit %x type %x dpl %u\n", number, name, ours->selector, ours->base, ours->limit,
+	       ours->type, ours->dpl, theirs->selector, theirs->base, theirs->limit, theirs->type,
+	       theirs->dpl);
+	return 1;
+}
+
+/* Both backends' registers at every checkpoint. */
+static unsigned compare_traces(const struct trace *engine, const struct trace *kvm)
+{
+	unsigned wrong = 0;
+
+	for (unsigned i = 0; i < engine->count && i < kvm->count; i++) {
+		const struct checkpoint *ours = &engine->checkpoints[i];
+		const struct checkpoint *theirs = &kvm->checkpoints[i];
+
+		if (strcmp(engine->lines[i], kvm->lines[i])) {
+			printf("exit %u: engine `%s`, kvm `%s`\n", i, engine->lines[i], kvm->lines[i]);
+			return wrong + 1;
+		}
+		if (!engine->has_checkpoint[i])
+			continue;
+		for (unsigned j = 0; j < REGISTERS; j++) {
+			uint64_t a = register_value(ours, j), b = register_value(theirs, j);
+
+			if (a != b) {
+				printf("exit %u: %s: engine %lx, kvm %lx\n", i, registers[j].name, a, b);
+				wrong++;
+			}
+		}
+		wrong += compare_segment("cs", &ours->sregs.cs, &theirs->sregs.cs, i);
+		wrong += compare_segment("ss", &ours->sregs.ss, &theirs->sregs.ss, i);
+		wrong += compare_segment("ds", &ours->sregs.ds, &theirs->sregs.ds, i);
+		wrong += compare_segment("es", &ours->sregs.es, &theirs->sregs.es, i);
+		wrong += compare_segment("fs", &ours->sregs.fs, &theirs->sregs.fs, i);
+		wrong += compare_segment("gs", &ours->sregs.gs, &theirs->sregs.gs, i);
+		wrong += compare_segment("tr", &ours->sregs.tr, &theirs->sregs.tr, i);
+	}
+	return wrong + (engine->count != kvm->count);
+}
+
+/* Whether exit `number` is the expected line: its text, then NAME=VALUE for registers. */
+static bool matches(const struct trace *trace, unsigned number, char *expected)
+{
+	const char *actual = trace->lines[number];
+	char *tail = strpbrk(expected, "=");
+	char *save = NULL;
+
+	if (!tail)
+		return strcmp(actual, expected) == 0;
+	for (char *word = strtok_r(expected, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		char *value = strchr(word, '=');
+		unsigned j = 0;
+
+		if (!value) {
+			if (strcmp(word, actual))
+				return false;
+			continue;
+		}
+		*value++ = 0;
+		while (j < REGISTERS && strcmp(registers[j].name, word))
+			j++;
+		if (j == REGISTERS) {
+			printf("the source names no register: %s\n", word);
+			return false;
+		}
+		if (register_value(&trace->checkpoints[number], j) != strtoull(value, NULL, 16)) {
+			printf("%s is %lx\n", word,
+			       register_value(&trace->checkpoints[number], j));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* Hold a trace to the expectations in the guest's source; the number of differences. */
+static unsigned check_expected(const struct trace *trace, FILE *source, const char *name)
+{
+	char line[256], copy[256];
+	unsigned number = 0;
+	bool in_exits = false;
+
+	rewind(source);
+	while (fgets(line, sizeof(line), source)) {
+		char *text = line + strspn(line, " *\t");
+
+		text[strcspn(text, "\r\n")] = 0;
+		if (!in_exits) {
+			in_exits = strcmp(text, "exits:") == 0;
+			continue;
+		}
+		if (*text == '/' || !*text)
+			break;
+		snprintf(copy, sizeof(copy), "%s", text);
+		if (number >= trace->count) {
+			printf("%s: exit %u: expected `%s`, got none\n", name, number, text);
+			return 1;
+		}
+		if (!matches(trace, number, copy)) {
+			printf("%s: exit %u: expected `%s`, got `%s`\n", name, number, text,
+			       trace->lines[number]);
+			return 1;
+		}
+		number++;
+	}
+	if (number < trace->count) {
+		printf("%s: exit %u: unexpected `%s`\n", name, number, trace->lines[number]);
+		return 1;
+	}
+	return 0;
+}
+
+/* Whether /dev/kvm has a CPU's virtualization under it. */
+static bool kvm_is_hardware(void)
+{
+	return access("/sys/module/kvm_intel", F_OK) == 0 || access("/sys/module/kvm_amd", F_OK) == 0;
+}
+
+static void read_needs(struct guest *guest, FILE *source)
+{
+	char line[256];
+
+	while (fgets(line, sizeof(line), source)) {
+		if (!strstr(line, "needs:"))
+			continue;
+		guest->wants_irqchip = strstr(line, "irqchip");
+		guest->wants_step = strstr(line, "step");
+		return;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static struct trace engine_trace, kvm_trace;
+	static uint8_t code[RAM_SIZE / 4];
+	struct guest guest = {.inject = -1};
+	FILE *binary, *source;
+	size_t code_size;
+	unsigned wrong;
+	int result;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: %s engine|kvm BINARY SOURCE\n", argv[0]);
+		return 2;
+	}
+	binary = fopen(argv[2], "rb");
+	source = fopen(argv[3], "r");
+	if (!binary || !source) {
+		fprintf(stderr, "cannot open %s: %s\n", binary ? argv[3] : argv[2], strerror(errno));
+		return 2;
+	}
+	code_size = fread(code, 1, sizeof(code), binary);
+	read_needs(&guest, source);
+	result = 0;
+	wrong = 0;
+	if (strcmp(argv[1], "kvm") == 0) {
+		result = run_guest(&guest, &kvm_backend_linux, code, code_size, &kvm_trace);
+		if (result == 0)
+			wrong += check_expected(&kvm_trace, source, "kvm");
+		if (wrong && !kvm_is_hardware()) {
+			printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
+			result = -SKIP;
+		}
+	}
+	if (result == 0) {
+		result = run_guest(&guest, &kvm_backend_engine, code, code_size, &engine_trace);
+		if (result == 0)
+			wrong += check_expected(&engine_trace, source, "engine");
+	}
+	if (result == 0 && kvm_trace.count)
+		wrong += compare_traces(&engine_trace, &kvm_trace);
+	fclose(source);
+	fclose(binary);
+	if (result == -SKIP)
+		return SKIP;
+	return result < 0 || wrong;
+}
