@@ -1,0 +1,284 @@
+/*
+ * State that goes in comes out again: registers, FPU, MSRs, controllers, clock, TSC.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "contract.h"
+
+#define MSR_STAR           0xc0000081
+#define MSR_LSTAR          0xc0000082
+#define MSR_KERNEL_GS_BASE 0xc0000102
+#define MSR_SYSENTER_EIP   0x176
+#define MSR_TSC            0x10
+
+static int vcpu(struct machine *machine, unsigned long request, void *argument)
+{
+	return kvm_vcpu_ioctl(&machine->vcpu, request, argument);
+}
+
+/* What a vCPU is after creation (SDM vol. 3 table 9-1). */
+static void test_reset(struct machine *machine)
+{
+	struct kvm_regs regs = { .rflags = 2, .rip = 0xfff0 };
+	struct kvm_sregs sregs;
+
+	check_equal(vcpu(machine, KVM_GET_SREGS, &sregs), 0);
+	check_equal(sregs.cs.limit, 0xffff);
+	check_equal(sregs.cs.present, 1);
+	check_equal(sregs.cs.s, 1);
+	check_equal(sregs.ds.base, 0);
+	check_equal(sregs.ds.limit, 0xffff);
+	check_equal(sregs.cr0, 0x60000010);
+	check_equal(sregs.cr3, 0);
+	check_equal(sregs.efer, 0);
+	check_equal(sregs.apic_base, 0xfee00900);
+	check_equal(sregs.idt.limit, 0xffff);
+	check_equal(sregs.gdt.limit, 0xffff);
+	check_equal(sregs.tr.type, 11);
+	check_equal(sregs.ldt.type, 2);
+	check_equal(vcpu(machine, KVM_SET_REGS, &regs), 0);
+}
+
+static void test_registers(struct machine *machine)
+{
+	struct kvm_regs in, out;
+	struct kvm_sregs sin, sout;
+	struct kvm_debugregs din = { .db = { 1, 2, 3, 4 }, .dr6 = 0xffff0ff0, .dr7 = 0x400 }, dout;
+	unsigned i;
+
+	for (i = 0; i < sizeof(in); i++)
+		((uint8_t *)&in)[i] = i * 7 + 1;
+	in.rflags = 0x246;
+	check_equal(vcpu(machine, KVM_SET_REGS, &in), 0);
+	check_equal(vcpu(machine, KVM_GET_REGS, &out), 0);
+	check(memcmp(&in, &out, sizeof(in)) == 0);
+
+	check_equal(vcpu(machine, KVM_GET_SREGS, &sin), 0);
+	sin.cr2 = 0x123456789000;
+	sin.gdt.base = 0x5000;
+	sin.gdt.limit = 0x27;
+	sin.idt.base = 0x6000;
+	sin.idt.limit = 0xfff;
+	sin.cr8 = 5;
+	sin.fs.base = 0x7000;
+	check_equal(vcpu(machine, KVM_SET_SREGS, &sin), 0);
+	check_equal(vcpu(machine, KVM_GET_SREGS, &sout), 0);
+	check_equal(sout.cr2, sin.cr2);
+	check_equal(sout.gdt.base, 0x5000);
+	check_equal(sout.gdt.limit, 0x27);
+	check_equal(sout.idt.base, 0x6000);
+	check_equal(sout.idt.limit, 0xfff);
+	check_equal(sout.cr8, 5);
+	check_equal(sout.fs.base, 0x7000);
+
+	check_equal(vcpu(machine, KVM_SET_DEBUGREGS, &din), 0);
+	check_equal(vcpu(machine, KVM_GET_DEBUGREGS, &dout), 0);
+	check(memcmp(din.db, dout.db, sizeof(din.db)) == 0);
+	check_equal(dout.dr7, 0x400);
+}
+
+static void test_fpu(struct machine *machine)
+{
+	struct kvm_xsave *xsave = calloc(1, sizeof(*xsave));
+	struct kvm_fpu in = { .fcw = 0x37f, .mxcsr = 0x1f80 }, out;
+	unsigned i;
+
+	for (i = 0; i < sizeof(in.xmm); i++)
+		((uint8_t *)in.xmm)[i] = i ^ 0x5a;
+	for (i = 0; i < 8; i++)
+		memset(in.fpr[i], 0x10 + i, 10);
+	check_equal(vcpu(machine, KVM_SET_FPU, &in), 0);
+	check_equal(vcpu(machine, KVM_GET_FPU, &out), 0);
+	check(memcmp(in.xmm, out.xmm, sizeof(in.xmm)) == 0);
+	check(memcmp(in.fpr, out.fpr, sizeof(in.fpr)) == 0);
+	check_equal(out.fcw, 0x37f);
+
+	check_equal(vcpu(machine, KVM_GET_XSAVE, xsave), 0);
+	*(uint64_t *)((uint8_t *)xsave + 512) |= 3; /* XSTATE_BV: x87 and SSE */
+	memset((uint8_t *)xsave + 160, 0x77, 256);
+	check_equal(vcpu(machine, KVM_SET_XSAVE, xsave), 0);
+	check_equal(vcpu(machine, KVM_GET_FPU, &out), 0);
+	check_equal(out.xmm[15][15], 0x77);
+	free(xsave);
+}
+
+static void test_msrs(struct machine *machine)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entries[5];
+	} msrs = {
+		.header.nmsrs = 4,
+		.entries = {
+			{ .index = MSR_STAR, .data = 0x0023001000000000 },
+			{ .index = MSR_LSTAR, .data = 0xffffffff81000000 },
+			{ .index = MSR_KERNEL_GS_BASE, .data = 0xffff888000000000 },
+			{ .index = MSR_SYSENTER_EIP, .data = 0x1234 },
+		},
+	};
+	unsigned i;
+
+	check_equal(vcpu(machine, KVM_SET_MSRS, &msrs), 4);
+	for (i = 0; i < 4; i++)
+		msrs.entries[i].data = 0;
+	check_equal(vcpu(machine, KVM_GET_MSRS, &msrs), 4);
+	check_equal(msrs.entries[0].data, 0x0023001000000000);
+	check_equal(msrs.entries[1].data, 0xffffffff81000000);
+	check_equal(msrs.entries[2].data, 0xffff888000000000);
+	check_equal(msrs.entries[3].data, 0x1234);
+	/* It stops at the first that does not exist. */
+	msrs.entries[1].index = 0x12345678;
+	check_equal(vcpu(machine, KVM_GET_MSRS, &msrs), 1);
+}
+
+/* KVM_GET_SUPPORTED_CPUID is what KVM_SET_CPUID2 takes. */
+static void test_cpuid(const struct kvm_system *system, struct machine *machine)
+{
+	struct {
+		struct kvm_cpuid2 header;
+		struct kvm_cpuid_entry2 entries[256];
+	} *cpuid = calloc(2, sizeof(*cpuid));
+	unsigned i;
+	bool has_vendor = false, has_kvm = false, has_addresses = false;
+
+	cpuid[0].header.nent = cpuid[1].header.nent = 256;
+	check_equal(kvm_system_ioctl(system, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+	for (i = 0; i < cpuid->header.nent; i++) {
+		has_vendor |= cpuid->entries[i].function == 0;
+		has_kvm |= cpuid->entries[i].function == 0x40000000 &&
+			   memcmp(&cpuid->entries[i].ebx, "KVMKVMKVM\0\0", 12) == 0;
+		has_addresses |= cpuid->entries[i].function == 0x80000008;
+	}
+	check(has_vendor);
+	check(has_kvm);
+	check(has_addresses);
+	check_equal(vcpu(machine, KVM_SET_CPUID2, cpuid), 0);
+	check_equal(vcpu(machine, KVM_GET_CPUID2, &cpuid[1]), 0);
+	check(memcmp(&cpuid[1].entries[0], &cpuid[0].entries[0], sizeof(cpuid->entries[0])) == 0);
+	cpuid[1].header.nent = 1;
+	check_equal(vcpu(machine, KVM_GET_CPUID2, &cpuid[1]), -E2BIG);
+
+	/* After it has run, CPUID stays. */
+	machine_load(machine, "\xf4", 1);
+	machine_expect(machine, KVM_EXIT_HLT);
+	cpuid->header.nent = 1;
+	check_equal(vcpu(machine, KVM_SET_CPUID2, cpuid), -EINVAL);
+	free(cpuid);
+}
+
+static void test_events(struct machine *machine)
+{
+	struct kvm_vcpu_events in = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+		.nmi = { .masked = 1 },
+		.interrupt = { .injected = 1, .nr = 0x41 },
+	}, out;
+	struct kvm_sregs sregs;
+
+	check_equal(vcpu(machine, KVM_SET_VCPU_EVENTS, &in), 0);
+	check_equal(vcpu(machine, KVM_GET_VCPU_EVENTS, &out), 0);
+	check_equal(out.nmi.masked, 1);
+	check_equal(out.interrupt.injected, 1);
+	check_equal(out.interrupt.nr, 0x41);
+	check_equal(vcpu(machine, KVM_GET_SREGS, &sregs), 0);
+	check_equal(sregs.interrupt_bitmap[1], 2);
+	in = (struct kvm_vcpu_events){ 0 };
+	check_equal(vcpu(machine, KVM_SET_VCPU_EVENTS, &in), 0);
+}
+
+static void test_time(const struct kvm_system *system, struct machine *machine)
+{
+	struct kvm_clock_data clock = { .clock = 5000000000 };
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} tsc = { .header.nmsrs = 1, .entry.index = MSR_TSC };
+	uint64_t first, khz, rate;
+
+	(void)system;
+	check_equal(kvm_vm_ioctl(&machine->vm, KVM_SET_CLOCK, &clock), 0);
+	check_equal(vcpu(machine, KVM_GET_MSRS, &tsc), 1);
+	first = tsc.entry.data;
+	sleep_ms(50);
+	clock.clock = 0;
+	check_equal(kvm_vm_ioctl(&machine->vm, KVM_GET_CLOCK, &clock), 0);
+	check(clock.clock >= 5050000000 && clock.clock < 5500000000);
+	check_equal(vcpu(machine, KVM_GET_MSRS, &tsc), 1);
+	khz = vcpu(machine, KVM_GET_TSC_KHZ, NULL);
+	rate = (tsc.entry.data - first) / 50;
+	check(rate >= khz && rate < khz * 3 / 2);
+}
+
+static void test_controllers(const struct kvm_system *system)
+{
+	static const int chips[] = { KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+				     KVM_IRQCHIP_IOAPIC };
+	struct kvm_pit_config config = { 0 };
+	struct kvm_lapic_state lapic, lapic_out;
+	struct kvm_pit_state2 pit, pit_out;
+	struct kvm_mp_state mp_state;
+	struct machine machine;
+	unsigned i;
+
+	machine_create(&machine, system, IRQCHIP_FULL, "\xf4", 1);
+	check_equal(kvm_vm_ioctl(&machine.vm, KVM_CREATE_PIT2, &config), 0);
+	for (i = 0; i < 3; i++) {
+		struct kvm_irqchip in = { .chip_id = chips[i] }, out = { .chip_id = chips[i] };
+
+		check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_IRQCHIP, &in), 0);
+		if (chips[i] == KVM_IRQCHIP_IOAPIC)
+			in.chip.ioapic.redirtbl[3].bits = 0x10000 | 0x33;
+		else
+			in.chip.pic.imr = 0xa5;
+		check_equal(kvm_vm_ioctl(&machine.vm, KVM_SET_IRQCHIP, &in), 0);
+		check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_IRQCHIP, &out), 0);
+		check(memcmp(&in, &out, sizeof(in)) == 0);
+	}
+	check_equal(vcpu(&machine, KVM_GET_LAPIC, &lapic), 0);
+	/* ID 0, version 0x14 or newer, spurious vector register off with vector 0xff. */
+	check_equal(*(uint32_t *)(lapic.regs + 0x20), 0);
+	check(*(uint32_t *)(lapic.regs + 0x30) & 0x10);
+	check_equal(*(uint32_t *)(lapic.regs + 0xf0), 0xff);
+	*(uint32_t *)(lapic.regs + 0xf0) = 0x1ff;
+	*(uint32_t *)(lapic.regs + 0x320) = 0x100ec;
+	check_equal(vcpu(&machine, KVM_SET_LAPIC, &lapic), 0);
+	check_equal(vcpu(&machine, KVM_GET_LAPIC, &lapic_out), 0);
+	check_equal(*(uint32_t *)(lapic_out.regs + 0xf0), 0x1ff);
+	check_equal(*(uint32_t *)(lapic_out.regs + 0x320), 0x100ec);
+
+	check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_PIT2, &pit), 0);
+	pit.channels[2].mode = 3;
+	check_equal(kvm_vm_ioctl(&machine.vm, KVM_SET_PIT2, &pit), 0);
+	check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_PIT2, &pit_out), 0);
+	check_equal(pit_out.channels[2].mode, 3);
+
+	mp_state.mp_state = KVM_MP_STATE_INIT_RECEIVED;
+	check_equal(vcpu(&machine, KVM_SET_MP_STATE, &mp_state), 0);
+	mp_state.mp_state = 0;
+	check_equal(vcpu(&machine, KVM_GET_MP_STATE, &mp_state), 0);
+	check_equal(mp_state.mp_state, KVM_MP_STATE_INIT_RECEIVED);
+	machine_destroy(&machine);
+}
+
+int main(int argc, char **argv)
+{
+	struct kvm_system system;
+	struct machine machine;
+
+	contract_open(argc, argv, &system);
+	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
+	test_reset(&machine);
+	test_registers(&machine);
+	test_fpu(&machine);
+	test_msrs(&machine);
+	test_events(&machine);
+	test_time(&system, &machine);
+	machine_destroy(&machine);
+	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
+	test_cpuid(&system, &machine);
+	machine_destroy(&machine);
+	test_controllers(&system);
+	return contract_close(&system);
+}
