@@ -264,11 +264,12 @@ static void take_effects(struct insn_effects *effects, const struct insn *insn,
 		effects->flags_read |= flags->undefined & FLAGS_ARITHMETIC;
 }
 
-static int undefined(struct insn *insn, struct insn_effects *effects)
+/* `length`: the bytes that make it undefined, as far as is known. */
+static int undefined(struct insn *insn, struct insn_effects *effects, size_t length)
 {
 	memset(insn, 0, sizeof(*insn));
 	insn->execute = insn_undefined;
-	insn->length = 1;
+	insn->length = (uint8_t)length;
 	insn->base = insn->index = INSN_REGISTER_NONE;
 	insn->ends_block = 1;
 	*effects = (struct insn_effects){FLAGS_ARITHMETIC, 0, true, false};
@@ -302,7 +303,7 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return -E2BIG;
 	if (!ZYAN_SUCCESS(status))
-		return undefined(insn, effects);
+		return undefined(insn, effects, size);
 
 	memset(insn, 0, sizeof(*insn));
 	insn->mnemonic = (uint16_t)in.mnemonic;
@@ -317,7 +318,7 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 	take_operands(insn, &in, operands);
 	insn->execute = bind(insn, &decoded);
 	if (!insn->execute)
-		return undefined(insn, effects);
+		return undefined(insn, effects, in.length);
 	take_effects(effects, insn, &in, operands);
 	return 0;
 }
