@@ -108,7 +108,8 @@ static void write_entry(struct i82093 *ioapic, unsigned pin, bool is_high_half, 
 	count_vectors(ioapic);
 	if (ioapic->host->entry_changed)
 		ioapic->host->entry_changed(ioapic->context, pin, old);
-	/* A level that waited for its entry to be unmasked; an edge that came while masked is lost. */
+	/* A level that waited for its entry to be unmasked; an edge that came while masked is
+	 * lost. */
 	if ((entry & I82093_LEVEL) && (ioapic->lines & (1u << pin)))
 		service(ioapic, pin);
 }

@@ -46,7 +46,8 @@ struct i82093 {
 
 void i82093_init(struct i82093 *ioapic, const struct i82093_host *host, void *context);
 
-/* Drive input `pin` (0..23). >0 delivered, 0 coalesced with an earlier one, <0 masked or refused. */
+/* Drive input `pin` (0..23). >0 delivered, 0 coalesced with an earlier one, <0 masked or
+ * refused. */
 int i82093_set_line(struct i82093 *ioapic, unsigned pin, bool level);
 
 /* A local APIC ended `vector`, which it had received as level- or edge-triggered. */

@@ -1,6 +1,7 @@
 /*
- * Intel 8259A Programmable Interrupt Controller (data sheet 231468), twice, cascaded on the master's
- * IR2 as in the IBM PC/AT, with the edge/level control registers (ELCR) of the PIIX and EISA.
+ * Intel 8259A Programmable Interrupt Controller (data sheet 231468), twice, cascaded on the
+ * master's IR2 as in the IBM PC/AT, with the edge/level control registers (ELCR) of the PIIX and
+ * EISA.
  *
  * Modelled: ICW1-4, OCW1-3, fixed and rotating priority, automatic EOI with and without rotation,
  * special mask mode, special fully nested mode, poll, level and edge inputs, spurious IRQ7/IRQ15.

@@ -14,7 +14,8 @@
 struct i8259_host {
 	/* The master's INT output changed. */
 	void (*output)(void *context, bool level);
-	/* The in-service bit of `irq` (0..15) was cleared (EOI): a level source may lower its line. */
+	/* The in-service bit of `irq` (0..15) was cleared (EOI): a level source may lower its
+	 * line. */
 	void (*acked)(void *context, unsigned irq);
 	/* The mask bit of `irq` was changed by the guest. */
 	void (*mask_changed)(void *context, unsigned irq, bool masked);

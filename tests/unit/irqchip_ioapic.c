@@ -1,6 +1,6 @@
 /*
- * The I/O APIC (Intel 290566): registers, edges, levels with remote IRR and re-trigger, destinations,
- * and GSI routing with MSIs.
+ * The I/O APIC (Intel 290566): registers, edges, levels with remote IRR and re-trigger,
+ * destinations, and GSI routing with MSIs.
  */
 #include <errno.h>
 

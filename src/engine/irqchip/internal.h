@@ -1,5 +1,6 @@
 /*
- * What the files of the irqchip room share: the state of all controllers and the calls between them.
+ * What the files of the irqchip room share: the state of all controllers and the calls between
+ * them.
  *
  * Everything in struct irqchip and struct lapic is guarded by irqchip.lock, except where a field is
  * _Atomic. Functions declared here are called with the lock held, unless they say otherwise.
@@ -19,6 +20,7 @@
 
 #include "engine/irqchip/irqchip.h"
 #include "util/i82093.h"
+#include "util/i8254.h"
 #include "util/i8259.h"
 
 /* -- timer.c: deadlines on CLOCK_MONOTONIC -- */
@@ -86,7 +88,8 @@ int irq_deliver(struct irqchip *chip, struct lapic *source, const struct irq_mes
 
 /* -- lapic*.c -- */
 
-/* Registers by their number: MMIO offset / 16 and MSR 0x800 + number (SDM vol. 3 §11.4.1, §11.12). */
+/* Registers by their number: MMIO offset / 16 and MSR 0x800 + number (SDM vol. 3 §11.4.1,
+ * §11.12). */
 enum lapic_register {
 	LAPIC_ID = 0x02,
 	LAPIC_VERSION = 0x03,
@@ -205,17 +208,10 @@ void lapic_timer_restore(struct lapic *lapic, uint32_t current);
 
 /* -- pit.c -- */
 
-struct pit_channel {
-	struct kvm_pit_channel_state state; /* count_load_time: CLOCK_MONOTONIC, ns */
-	int64_t stopped_ns; /* while the gate holds the count: how long it had run; -1: it runs */
-};
-
 struct pit {
 	struct irqchip *chip;
-	struct pit_channel channel[3];
-	uint32_t flags;          /* KVM_PIT_FLAGS_HPET_LEGACY */
+	struct i8254 timer_chip;
 	bool has_port_61;        /* KVM_PIT_SPEAKER_DUMMY */
-	bool speaker_data;       /* port 0x61 bit 1 */
 	struct timer timer;      /* channel 0's next rise of OUT */
 	uint64_t period_ns;      /* channel 0, periodic modes; 0: one shot */
 	bool reinject;           /* ticks that the guest missed are made up for */

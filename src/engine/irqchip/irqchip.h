@@ -3,8 +3,9 @@
  * routing between them (KVM api.rst 4.24-4.26, 4.52, 4.57, 4.71, 4.100).
  *
  * Locking: one mutex, inside struct irqchip, guards all of its controllers; timer callbacks take it
- * too. It is a leaf: nothing else is locked while it is held, except that vcpu_notify may be called.
- * All functions take it themselves. The room knows vCPUs only as `struct lapic` and a notifier.
+ * too. It is a leaf: nothing else is locked while it is held, except that vcpu_notify may be
+ * called. All functions take it themselves. The room knows vCPUs only as `struct lapic` and a
+ * notifier.
  */
 #ifndef KVIK_ENGINE_IRQCHIP_IRQCHIP_H
 #define KVIK_ENGINE_IRQCHIP_IRQCHIP_H
@@ -20,7 +21,7 @@ enum irqchip_source {
 	IRQCHIP_SOURCE_PIT,
 };
 
-struct irqchip; /* of a VM; exists from VM creation (routing, MSI), controllers from CREATE_IRQCHIP */
+struct irqchip; /* of a VM; exists from its creation, the controllers from KVM_CREATE_IRQCHIP */
 struct lapic;   /* of a vCPU */
 
 /* What the controllers ask of the VM. `vcpu_context` is lapic_create's. */
@@ -31,7 +32,8 @@ struct irqchip_host {
 	/* The vCPU's guest TSC now, and the frequency in kHz (for TSC-deadline). */
 	uint64_t (*vcpu_read_tsc)(void *vcpu_context);
 	uint32_t (*vcpu_tsc_khz)(void *vcpu_context);
-	/* An EOI for `vector` must be reported to user space (split irqchip: KVM_EXIT_IOAPIC_EOI). */
+	/* An EOI for `vector` must be reported to user space (split irqchip:
+	 * KVM_EXIT_IOAPIC_EOI). */
 	void (*vcpu_eoi_exit)(void *vcpu_context, uint8_t vector);
 };
 

@@ -5,8 +5,8 @@
  * irqfd holds its GSI high instead, until the guest's EOI lowers it and signals the second eventfd;
  * the device then says whether it still has something to report.
  *
- * The engine keeps its own duplicate of each descriptor and tells eventfds apart by their kernel id,
- * so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
+ * The engine keeps its own duplicate of each descriptor and tells eventfds apart by their kernel
+ * id, so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
  * descriptors are all closed stays assigned until the VM goes.
  */
 #include <errno.h>

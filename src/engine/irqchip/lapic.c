@@ -4,15 +4,15 @@
  *
  * Version register 0x14 with six LVT entries, no CMCI entry, no EOI-broadcast suppression, like
  * Linux's KVM with a full irqchip. x2APIC MSRs and IA32_APIC_BASE are in lapic_msr.c, the timer in
- * lapic_timer.c, interprocessor interrupts and destination matching in lapic_ipi.c, save and restore
- * in lapic_state.c.
+ * lapic_timer.c, interprocessor interrupts and destination matching in lapic_ipi.c, save and
+ * restore in lapic_state.c.
  *
  * `deliverable` caches the answer to "would this vCPU take an interrupt now if RFLAGS.IF were set":
- * every change to IRR, ISR, TPR, LINT0 or the PIC's output ends in lapic_update, which recomputes it
- * and notifies the vCPU when it becomes true. The vCPU thus polls one atomic and no lock.
+ * every change to IRR, ISR, TPR, LINT0 or the PIC's output ends in lapic_update, which recomputes
+ * it and notifies the vCPU when it becomes true. The vCPU thus polls one atomic and no lock.
  *
- * Not modelled: thermal and performance-counter sources, arbitration priority, remote read,
- * focus processor checking, delivery status (delivery takes no time).
+ * Not modelled: thermal and performance-counter sources, arbitration priority, remote read, focus
+ * processor checking, delivery status (delivery takes no time).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -543,9 +543,9 @@ static int reserve_slot(struct irqchip *chip, unsigned id)
 	lapics = realloc(chip->lapics, (id + 1) * sizeof(struct lapic *));
 	if (!lapics)
 		return -ENOMEM;
-	memset(lapics + chip->lapic_slots, 0, (id + 1 - chip->lapic_slots) * sizeof(struct lapic *));
+	while (chip->lapic_slots <= id)
+		lapics[chip->lapic_slots++] = NULL;
 	chip->lapics = lapics;
-	chip->lapic_slots = id + 1;
 	return 0;
 }
 

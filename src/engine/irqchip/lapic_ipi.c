@@ -1,6 +1,7 @@
 /*
  * Messages to local APICs: which ones are addressed (Intel SDM vol. 3 §11.6.2), the choice among
- * them for lowest-priority delivery (§11.6.2.4), and interprocessor interrupts from the ICR (§11.6.1).
+ * them for lowest-priority delivery (§11.6.2.4), and interprocessor interrupts from the ICR
+ * (§11.6.1).
  *
  * I/O APIC and MSI messages carry an 8-bit destination. To an APIC in x2APIC mode 0xff is then only
  * an id, except with Linux's quirk, on by default, that makes it a broadcast

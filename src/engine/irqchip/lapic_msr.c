@@ -1,6 +1,6 @@
 /*
- * The local APIC's MSRs: IA32_APIC_BASE with its mode transitions (Intel SDM vol. 3 §11.4.3-§11.4.4,
- * §11.12.5), the x2APIC register space (§11.12.1), IA32_TSC_DEADLINE (§11.5.4.1).
+ * The local APIC's MSRs: IA32_APIC_BASE with its mode transitions (Intel SDM vol. 3
+ * §11.4.3-§11.4.4, §11.12.5), the x2APIC register space (§11.12.1), IA32_TSC_DEADLINE (§11.5.4.1).
  */
 #include <errno.h>
 

@@ -1,9 +1,10 @@
 /*
- * KVM_GET_LAPIC and KVM_SET_LAPIC: a local APIC as an image of its register page
- * (KVM api.rst 4.57, 4.58), each register at 16 times its number.
+ * KVM_GET_LAPIC and KVM_SET_LAPIC: a local APIC as an image of its register page (KVM api.rst 4.57,
+ * 4.58), each register at 16 times its number.
  *
  * In x2APIC mode the id is in bits 31:24 of its register, or in all 32 with
- * KVM_X2APIC_API_USE_32BIT_IDS. IA32_APIC_BASE comes before and IA32_TSC_DEADLINE after it, as MSRs.
+ * KVM_X2APIC_API_USE_32BIT_IDS. IA32_APIC_BASE comes before and IA32_TSC_DEADLINE after it, as
+ * MSRs.
  */
 #include <errno.h>
 #include <string.h>

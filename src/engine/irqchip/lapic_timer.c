@@ -9,7 +9,8 @@
 
 #define TICK_NS 1
 
-/* A periodic timer does not tick more often, or a guest could keep the timer thread busy for ever. */
+/* A periodic timer does not tick more often, or a guest could keep the timer thread busy for
+ * ever. */
 #define PERIOD_MIN_NS 200000
 
 enum timer_mode { ONE_SHOT = 0, PERIODIC = 1, TSC_DEADLINE = 2 };

@@ -1,9 +1,9 @@
 /*
- * GSI routing: which controller inputs, or which MSI, a global system interrupt reaches
- * (KVM api.rst 4.52, KVM_SET_GSI_ROUTING), and back, whom an acknowledged input concerns.
+ * GSI routing: which controller inputs, or which MSI, a global system interrupt reaches (KVM
+ * api.rst 4.52, KVM_SET_GSI_ROUTING), and back, whom an acknowledged input concerns.
  *
- * One GSI may reach one input of each controller (ISA interrupts reach PIC and I/O APIC at once), or
- * one MSI. The default table is Linux's: GSI n is PIC input n and I/O APIC input n below 16, and
+ * One GSI may reach one input of each controller (ISA interrupts reach PIC and I/O APIC at once),
+ * or one MSI. The default table is Linux's: GSI n is PIC input n and I/O APIC input n below 16, and
  * I/O APIC input n from 16 to 23. With a split irqchip there is none by default and only MSIs.
  */
 #include <errno.h>
@@ -13,7 +13,6 @@
 #include "engine/irqchip/internal.h"
 
 #define PIC_INPUTS 16
-#define GSI_PIT    0 /* what channel 0 of the PIT drives */
 
 static int compare_gsi(const void *left, const void *right)
 {
@@ -218,7 +217,7 @@ void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pi
 	if (!chip->pit && !chip->irqfds.first)
 		return;
 	gsi = gsi_of_input(&chip->routing, controller, pin);
-	if (gsi == GSI_PIT && chip->pit)
+	if (gsi == I8254_GSI && chip->pit)
 		pit_acked(chip->pit);
 	if (gsi >= 0)
 		irqfd_notify_acked(chip, gsi);
@@ -226,7 +225,7 @@ void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pi
 
 void routing_notify_unmasked(struct irqchip *chip, unsigned controller, unsigned pin)
 {
-	if (chip->pit && gsi_of_input(&chip->routing, controller, pin) == GSI_PIT)
+	if (chip->pit && gsi_of_input(&chip->routing, controller, pin) == I8254_GSI)
 		pit_unmasked(chip->pit);
 }
 
