@@ -19,6 +19,9 @@ uint64_t control_efer_allowed(const struct cpu *cpu);
 bool control_is_valid(const struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4,
 		      uint64_t efer);
 
+/* Assign EFER, which has been checked; translations that NX or LMA change are dropped. */
+void control_write_efer(struct cpu *cpu, uint64_t value);
+
 /* Control registers were assigned from outside: drop cached translations, reload the PDPTRs. */
 void control_changed(struct cpu *cpu);
 

@@ -27,6 +27,9 @@ extern const unsigned cpu_msr_feature_list_count;
 /* The value of a feature MSR (KVM_GET_MSRS on the system handle): 0 or -ENOENT. */
 int cpu_msr_feature(uint32_t index, uint64_t *value);
 
+/* MISC_FEATURES_ENABLES: bit 0, CPUID faults outside ring 0. */
+uint64_t msr_misc_features(const struct cpu *cpu);
+
 /* The guest's TSC now: scaled host TSC plus offset. */
 uint64_t cpu_read_tsc(struct cpu *cpu);
 

@@ -161,6 +161,8 @@ static void step(struct cpu *cpu)
 	bool was_shadow = shadow_is_active(cpu);
 	bool was_resumed = io_is_unfinished(cpu);
 
+	if (cpu->debug_pending & DR6_BT)
+		debug_raise(cpu, cpu->debug_pending); /* of the task switch before */
 	if (!was_resumed && !was_shadow)
 		debug_before(cpu);
 	cpu->single_step_pending = cpu->rflags & RFLAGS_TF;

@@ -5,11 +5,6 @@
 
 #include "engine/x86/memory.h"
 
-static void frame_set_64(struct frame *frame)
-{
-	frame->is_64 = cpu_is_64(frame->cpu);
-}
-
 void frame_current(struct frame *frame, struct cpu *cpu)
 {
 	frame->cpu = cpu;
@@ -17,7 +12,7 @@ void frame_current(struct frame *frame, struct cpu *cpu)
 	frame->sp = cpu->gpr[CPU_RSP];
 	frame->error = 0;
 	frame->cpl = cpu->cpl;
-	frame_set_64(frame);
+	frame->is_64 = cpu_is_64(cpu);
 }
 
 /* The stack pointer after a change: its width is the stack segment's. */
@@ -163,6 +158,47 @@ void transfer_resolve_code(struct cpu *cpu, uint16_t selector, uint64_t descript
 	if (cpu_is_long(cpu) && cs->l && cs->db)
 		cpu_raise_error(cpu, EXCEPTION_GP, error);
 	cs->selector = (selector & 0xfffc) | cpu->cpl;
+}
+
+void transfer_resolve_return(struct cpu *cpu, uint16_t selector, struct kvm_segment *cs)
+{
+	uint32_t error = selector & 0xfffc;
+	unsigned rpl = selector & 3;
+	uint64_t descriptor;
+
+	if (segment_is_null(selector))
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	if (!descriptor_read(cpu, selector, &descriptor))
+		cpu_raise_error(cpu, EXCEPTION_GP, error);
+	descriptor_unpack(cs, selector, descriptor);
+	if (!cs->s || !(cs->type & 8) || rpl < cpu->cpl)
+		cpu_raise_error(cpu, EXCEPTION_GP, error);
+	if (cs->type & 4 ? cs->dpl > rpl : cs->dpl != rpl)
+		cpu_raise_error(cpu, EXCEPTION_GP, error);
+	if (cpu_is_long(cpu) && cs->l && cs->db)
+		cpu_raise_error(cpu, EXCEPTION_GP, error);
+	if (!cs->present)
+		cpu_raise_error(cpu, EXCEPTION_NP, error);
+	descriptor_set_accessed(cpu, selector, descriptor);
+}
+
+void transfer_return_stack(struct cpu *cpu, struct frame *frame, const struct kvm_segment *cs,
+			   uint16_t selector, uint64_t sp)
+{
+	unsigned cpl = cs->selector & 3;
+
+	frame->cpu = cpu;
+	frame->cpl = cpl;
+	frame->error = 0;
+	frame->is_64 = cpu_is_long(cpu) && cs->l;
+	if (segment_is_null(selector) && frame->is_64 && cpl != 3 && (selector & 3) == cpl) {
+		segment_make_null(&frame->ss, selector);
+		frame->ss.dpl = cpl;
+	} else {
+		segment_resolve_stack(cpu, selector, cpl, EXCEPTION_GP, 0, &frame->ss);
+	}
+	frame->sp = cpu->gpr[CPU_RSP]; /* a 16-bit stack keeps the upper half */
+	frame_move(frame, sp);
 }
 
 void transfer_check_offset(struct cpu *cpu, const struct kvm_segment *cs, uint64_t offset,

@@ -44,6 +44,13 @@ void transfer_check_offset(struct cpu *cpu, const struct kvm_segment *cs, uint64
 			   uint32_t error);
 /* Commit CS and the instruction pointer; the mode follows. */
 void transfer_commit(struct cpu *cpu, const struct kvm_segment *cs, uint64_t offset);
+/*
+ * The code segment that a far RET or IRET returns to (SDM vol. 2, RET): its RPL is the new privilege.
+ */
+void transfer_resolve_return(struct cpu *cpu, uint16_t selector, struct kvm_segment *cs);
+/* The stack that such a return pops when it leaves for an outer level, or from 64-bit mode. */
+void transfer_return_stack(struct cpu *cpu, struct frame *frame, const struct kvm_segment *cs,
+			   uint16_t selector, uint64_t sp);
 /* After a return to an outer level: data segments that it may not use become null. */
 void transfer_drop_segments(struct cpu *cpu);
 
