@@ -257,7 +257,7 @@ void execute_mov_to_debug(struct cpu *cpu, const struct insn *insn)
 	else if (n == 7)
 		cpu->dr7 = (value & DR7_DEFINED) | DR7_FIXED;
 	else
-		cpu->dr[n] = value;
+		cpu->dr[n & 3] = value;
 	if (n != 6)
 		debug_update(cpu);
 }
@@ -265,7 +265,7 @@ void execute_mov_to_debug(struct cpu *cpu, const struct insn *insn)
 void execute_mov_from_debug(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned n = debug_register(cpu, insn->reg[1]);
-	uint64_t value = n == 6 ? cpu->dr6 : n == 7 ? cpu->dr7 : cpu->dr[n];
+	uint64_t value = n == 6 ? cpu->dr6 : n == 7 ? cpu->dr7 : cpu->dr[n & 3];
 
 	operand_write(cpu, insn, 0, value, move_size(cpu));
 }

@@ -5,6 +5,7 @@
 #include "engine/x86/isa_segment.h"
 
 #include "engine/x86/privilege.h"
+#include "engine/x86/stack.h"
 
 enum {
 	TYPE_TSS_16 = 1,
@@ -40,49 +41,25 @@ void execute_mov_from_segment(struct cpu *cpu, const struct insn *insn)
 		      insn->kind[0] == INSN_OPERAND_MEMORY ? 2 : insn->operand_size);
 }
 
-/* The stack pointer truncated to the stack's width, for an address. */
-static uint64_t stack_offset(const struct cpu *cpu, uint64_t sp)
-{
-	if (cpu_is_64(cpu))
-		return sp;
-	return cpu->mode & CPU_MODE_STACK32 ? (uint32_t)sp : (uint16_t)sp;
-}
-
-static void stack_move(struct cpu *cpu, uint64_t sp)
-{
-	if (cpu_is_64(cpu))
-		cpu->gpr[CPU_RSP] = sp;
-	else if (cpu->mode & CPU_MODE_STACK32)
-		cpu->gpr[CPU_RSP] = (uint32_t)sp;
-	else
-		store_host(&cpu->gpr[CPU_RSP], sp, 2);
-}
-
 void execute_push_segment(struct cpu *cpu, const struct insn *insn)
 {
-	uint64_t sp = cpu->gpr[CPU_RSP] - insn->stack_width;
+	uint64_t sp = stack_wrap(cpu, cpu->gpr[CPU_RSP] - insn->stack_width);
 
 	/* A 32-bit push of a selector writes 16 bits only (SDM vol. 2, PUSH). */
-	mem_write(cpu, CPU_SS, stack_offset(cpu, sp), cpu->segment[insn->reg[0]].selector,
+	mem_write(cpu, CPU_SS, sp, cpu->segment[insn->reg[0]].selector,
 		  insn->stack_width == 8 ? 8 : 2);
-	stack_move(cpu, sp);
+	stack_set_pointer(cpu, sp);
 }
 
 void execute_pop_segment(struct cpu *cpu, const struct insn *insn)
 {
-	uint64_t sp = cpu->gpr[CPU_RSP];
-	uint16_t selector = mem_read(cpu, CPU_SS, stack_offset(cpu, sp), 2);
-	uint32_t old_mode = cpu->mode;
-	bool was_32 = old_mode & CPU_MODE_STACK32;
+	uint64_t sp = cpu->gpr[CPU_RSP] + insn->stack_width;
+	uint16_t selector = stack_top(cpu, 2);
+	/* The pop moves the old stack's pointer, by that stack's width. */
+	unsigned width = cpu_is_64(cpu) ? 8 : cpu->mode & CPU_MODE_STACK32 ? 4 : 2;
 
 	load_register(cpu, insn->reg[0], selector);
-	/* The pop moved the old stack's pointer, by that stack's width. */
-	if (cpu_is_64(cpu))
-		cpu->gpr[CPU_RSP] = sp + insn->stack_width;
-	else if (was_32)
-		cpu->gpr[CPU_RSP] = (uint32_t)(sp + insn->stack_width);
-	else
-		store_host(&cpu->gpr[CPU_RSP], sp + insn->stack_width, 2);
+	register_write(&cpu->gpr[CPU_RSP], sp, width);
 }
 
 /* LDS, LES, LFS, LGS, LSS: which register a mnemonic loads. */

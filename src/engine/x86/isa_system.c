@@ -410,8 +410,6 @@ static const struct isa_row rows[] = {
 	ROW(INVPCID, 1, execute_invpcid),
 	ROW(INVD, 0, execute_privileged_nothing),
 	ROW(WBINVD, 0, execute_privileged_nothing),
-	ROW(CLFLUSH, 0, execute_flush_line),
-	ROW(CLFLUSHOPT, 0, execute_flush_line),
 	ROW(CLWB, 0, execute_flush_line),
 
 	/* Not on this CPU: outside SMM, and without VMX, SVM, SMX, SGX and their kin. */
