@@ -250,10 +250,7 @@ static void take_effects(struct insn_effects *effects, const struct insn *insn,
 	/* The operands of LEA and NOP are addresses only. */
 	effects->may_fault = has_memory || (!is_nop && in->mnemonic != ZYDIS_MNEMONIC_LEA &&
 					    !is_harmless(insn, in));
-	effects->flags_read = FLAGS_ARITHMETIC;
 	effects->flags_written = 0;
-	if (effects->may_fault)
-		return;
 	effects->flags_read = flags ? flags->tested & FLAGS_ARITHMETIC : 0;
 	/* Shifts and rotates by zero write nothing; undefined flags may mean unchanged ones: only
 	 * instructions with a flagless form are known to write all that they name. */
@@ -262,6 +259,9 @@ static void take_effects(struct insn_effects *effects, const struct insn *insn,
 					  flags->undefined) & FLAGS_ARITHMETIC;
 	else if (flags)
 		effects->flags_read |= flags->undefined & FLAGS_ARITHMETIC;
+	/* An exception shows all flags as they were before the instruction. */
+	if (effects->may_fault)
+		effects->flags_read = FLAGS_ARITHMETIC;
 }
 
 /* `length`: the bytes that make it undefined, as far as is known. */
