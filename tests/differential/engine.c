@@ -1,0 +1,295 @@
+/*
+ * Cases on the engine: one struct cpu, whose guest is a small kernel's worth of tables.
+ *
+ * The guest runs the case at CPL 3 with paging on. Whatever ends it goes through an IDT whose
+ * handlers are HLT at CPL 0, so cpu_run returns halted, the handler's address tells the vector, and
+ * the frame on the kernel's stack tells RIP, RFLAGS, RSP and the error code as the engine pushed them.
+ */
+#include "isa.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "engine/x86/code.h"
+#include "engine/x86/control.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/system.h"
+
+/* Guest-physical pages. */
+enum page {
+	PML4, USER_PDPT, USER_PD, USER_PT_LOW, USER_PT, KERNEL_PDPT, KERNEL_PD, KERNEL_PT, GDT, IDT,
+	TSS, STACK, HANDLERS, READONLY, DATA, CODE = DATA + ISA_DATA_SIZE / ISA_PAGE,
+	PAGES = CODE + ISA_CODE_SIZE / ISA_PAGE,
+};
+
+#define KERNEL      0xffff800000000000ull /* where all guest-physical pages are mapped for CPL 0 */
+#define KERNEL_CS   0x10
+#define KERNEL_SS   0x18
+#define TSS_SELECTOR 0x40
+#define RFLAGS_USER_MAY_SET                                                                        \
+	(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF | RFLAGS_DF |       \
+	 RFLAGS_OF | RFLAGS_AC)
+
+#define ENTRY_PRESENT 1ull
+#define ENTRY_WRITE   2ull
+#define ENTRY_USER    4ull
+#define ENTRY_XD      (1ull << 63)
+#define ENTRY_DONE    (0x60ull) /* accessed and dirty */
+
+static uint8_t *memory; /* PAGES pages */
+static _Atomic uint64_t code_words[PAGES];
+static struct cpu *cpu;
+
+static uint8_t *page_at(enum page page)
+{
+	return memory + page * ISA_PAGE;
+}
+
+static bool page_lookup(void *context, uint64_t gpa, struct cpu_page *page)
+{
+	(void)context;
+	if (gpa >= PAGES * ISA_PAGE)
+		return false;
+	*page = (struct cpu_page){.hva = memory + gpa, .writable = true};
+	return true;
+}
+
+static void page_dirty(void *context, uint64_t gpa)
+{
+	(void)context, (void)gpa;
+}
+
+static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
+{
+	(void)context;
+	return gpa < PAGES * ISA_PAGE ? &code_words[gpa / ISA_PAGE] : NULL;
+}
+
+static void code_written(void *context, uint64_t gpa, unsigned size)
+{
+	(void)context;
+	code_invalidate(cpu, gpa, size);
+}
+
+static void code_protect(void *context, uint64_t gpa)
+{
+	(void)context;
+	code_page_protected(cpu, gpa);
+}
+
+static bool no_interrupt(void *context)
+{
+	(void)context;
+	return false;
+}
+
+static const struct cpu_platform platform = {
+	.page_lookup = page_lookup,
+	.page_dirty = page_dirty,
+	.code_bitmap = code_bitmap,
+	.code_written = code_written,
+	.code_protect = code_protect,
+	.interrupt_pending = no_interrupt,
+};
+
+static void put(enum page page, unsigned index, uint64_t value)
+{
+	memcpy(page_at(page) + index * 8, &value, 8);
+}
+
+static void map(uint64_t gva, enum page page, uint64_t rights)
+{
+	put(gva < ISA_DATA ? USER_PT_LOW : USER_PT, gva >> 12 & 511,
+	    page * ISA_PAGE | ENTRY_PRESENT | ENTRY_USER | ENTRY_DONE | rights);
+}
+
+static void make_tables(void)
+{
+	uint64_t table = ENTRY_PRESENT | ENTRY_WRITE | ENTRY_USER | ENTRY_DONE;
+
+	put(PML4, 0, USER_PDPT * ISA_PAGE | table);
+	put(USER_PDPT, ISA_DATA >> 30, USER_PD * ISA_PAGE | table);
+	put(USER_PD, (ISA_DATA >> 21) & 511, USER_PT * ISA_PAGE | table);
+	put(USER_PD, (ISA_READONLY >> 21) & 511, USER_PT_LOW * ISA_PAGE | table);
+	map(ISA_READONLY, READONLY, ENTRY_XD);
+	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
+		map(ISA_DATA + i * ISA_PAGE, DATA + i, ENTRY_WRITE | ENTRY_XD);
+	for (unsigned i = 0; i < ISA_CODE_SIZE / ISA_PAGE; i++)
+		map(ISA_CODE + i * ISA_PAGE, CODE + i, 0);
+
+	put(PML4, KERNEL >> 39 & 511, KERNEL_PDPT * ISA_PAGE | (table & ~ENTRY_USER));
+	put(KERNEL_PDPT, 0, KERNEL_PD * ISA_PAGE | (table & ~ENTRY_USER));
+	put(KERNEL_PD, 0, KERNEL_PT * ISA_PAGE | (table & ~ENTRY_USER));
+	for (unsigned i = 0; i < PAGES; i++)
+		put(KERNEL_PT, i, i * ISA_PAGE | (table & ~ENTRY_USER));
+
+	put(GDT, KERNEL_CS / 8, 0x00af9b000000ffff);
+	put(GDT, KERNEL_SS / 8, 0x00cf93000000ffff);
+	put(GDT, ISA_CS32 / 8, 0x00cffb000000ffff);
+	put(GDT, ISA_DS / 8, 0x00cff3000000ffff);
+	put(GDT, ISA_CS64 / 8, 0x00affb000000ffff);
+	for (unsigned vector = 0; vector < 256; vector++) {
+		uint64_t handler = KERNEL + HANDLERS * ISA_PAGE + vector;
+		uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
+
+		put(IDT, vector * 2, (handler & 0xffff) | (uint64_t)KERNEL_CS << 16 |
+					     (0x8e | dpl << 5) << 40 | (handler >> 16 & 0xffff) << 48);
+		put(IDT, vector * 2 + 1, handler >> 32);
+	}
+	/* RSP0 is at byte 4 of the TSS, the I/O map base beyond its end at byte 102. */
+	uint64_t stack = KERNEL + (STACK + 1) * ISA_PAGE;
+
+	memcpy(page_at(TSS) + 4, &stack, 8);
+	page_at(TSS)[102] = 104;
+	memset(page_at(HANDLERS), 0xf4, 256); /* HLT */
+	memset(page_at(CODE), 0xcc, ISA_CODE_SIZE);
+	for (unsigned i = 0; i < ISA_PAGE; i++)
+		page_at(READONLY)[i] = i * 7;
+}
+
+static struct kvm_segment user_segment(uint16_t selector)
+{
+	bool is_code = selector != ISA_DS;
+
+	return (struct kvm_segment){
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = is_code ? 11 : 3,
+		.present = 1,
+		.dpl = 3,
+		.db = selector != ISA_CS64,
+		.s = 1,
+		.l = selector == ISA_CS64,
+		.g = 1,
+	};
+}
+
+/* FS and GS as Linux leaves them: null selectors with bases. */
+static struct kvm_segment null_segment(uint64_t base)
+{
+	return (struct kvm_segment){.base = base, .limit = 0xffffffff, .unusable = 1};
+}
+
+static void stop_hanging(int signal)
+{
+	(void)signal;
+	cpu_request(cpu, CPU_REQUEST_EXIT);
+}
+
+int engine_start(void)
+{
+	int result;
+
+	memory = aligned_alloc(ISA_PAGE, PAGES * ISA_PAGE);
+	cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ull);
+	if (!memory || !cpu)
+		return -1;
+	memset(memory, 0, PAGES * ISA_PAGE);
+	make_tables();
+	result = cpu_create(cpu, 0, NULL, &platform, NULL);
+	if (result < 0)
+		return result;
+
+	cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
+	cpu->cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE |
+		   CR4_FSGSBASE;
+	cpu->cr3 = PML4 * ISA_PAGE;
+	cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
+	cpu->xcr0 = fpu_layout.components;
+	cpu->gdt = (struct kvm_dtable){.base = KERNEL + GDT * ISA_PAGE, .limit = 0x4f};
+	cpu->idt = (struct kvm_dtable){.base = KERNEL + IDT * ISA_PAGE, .limit = 0xfff};
+	cpu->tr = (struct kvm_segment){
+		.base = KERNEL + TSS * ISA_PAGE,
+		.limit = 103,
+		.selector = TSS_SELECTOR,
+		.type = 11,
+		.present = 1,
+	};
+	cpu->ldt = (struct kvm_segment){.unusable = 1};
+	control_changed(cpu);
+	native_components = fpu_layout.components;
+
+	signal(SIGPROF, stop_hanging);
+	return 0;
+}
+
+void engine_stop(void)
+{
+	cpu_destroy(cpu);
+	free(cpu);
+	free(memory);
+}
+
+static void load(const struct isa_case *test)
+{
+	static uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
+
+	memcpy(page_at(DATA), test->memory, ISA_DATA_SIZE);
+	memcpy(page_at(CODE) + (test->in.rip - ISA_CODE), test->code, test->code_size);
+	memcpy(image, test->in.xsave, ISA_XSAVE_SIZE);
+	fpu_reset(cpu);
+	fpu_set_xsave(cpu, image);
+	memcpy(cpu->gpr, test->in.gpr, sizeof(cpu->gpr));
+	cpu->rip = test->in.rip;
+	cpu->rflags = (test->in.rflags & RFLAGS_USER_MAY_SET) | RFLAGS_IF | RFLAGS_ONE;
+	cpu->segment[CPU_CS] = user_segment(test->is_32 ? ISA_CS32 : ISA_CS64);
+	cpu->segment[CPU_SS] = user_segment(ISA_DS);
+	cpu->segment[CPU_DS] = user_segment(ISA_DS);
+	cpu->segment[CPU_ES] = user_segment(ISA_DS);
+	cpu->segment[CPU_FS] = null_segment(ISA_FS_BASE);
+	cpu->segment[CPU_GS] = null_segment(ISA_GS_BASE);
+	cpu->halted = false;
+	cpu_update_mode(cpu);
+}
+
+static bool has_error_code(uint32_t vector)
+{
+	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+}
+
+/* Read the frame that the exception left on the kernel's stack (SDM vol. 3 figure 6-9). */
+static void store(struct isa_outcome *outcome)
+{
+	static uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
+	const uint64_t *frame = (const uint64_t *)(page_at(STACK + 1)) - 5;
+
+	memcpy(outcome->out.gpr, cpu->gpr, sizeof(cpu->gpr));
+	outcome->out.rip = frame[0];
+	outcome->out.rflags = frame[2];
+	outcome->out.gpr[ISA_RSP] = frame[3];
+	outcome->error = has_error_code(outcome->vector) ? frame[-1] : 0;
+	outcome->cr2 = cpu->cr2;
+	fpu_get_xsave(cpu, image);
+	memcpy(outcome->out.xsave, image, ISA_XSAVE_SIZE);
+	memcpy(outcome->memory, page_at(DATA), ISA_DATA_SIZE);
+}
+
+void engine_run(const struct isa_case *test, struct isa_outcome *outcome)
+{
+	static unsigned runs;
+	struct itimerval hang = {.it_value.tv_sec = 1};
+	uint64_t handlers = KERNEL + HANDLERS * ISA_PAGE;
+	enum cpu_exit exit;
+
+	if (runs++ % 256 == 0)
+		setitimer(ITIMER_PROF, &hang, NULL);
+	load(test);
+	exit = cpu_run(cpu);
+	if (exit == CPU_EXIT_INTERRUPTED) {
+		/* Perhaps it was only the last of many: this one gets a second of its own. */
+		setitimer(ITIMER_PROF, &hang, NULL);
+		load(test);
+		exit = cpu_run(cpu);
+	}
+	memset(page_at(CODE) + (test->in.rip - ISA_CODE), 0xcc, test->code_size);
+	outcome->vector = ISA_VECTOR_BROKEN;
+	outcome->error = exit;
+	if (exit == CPU_EXIT_INTERRUPTED)
+		outcome->vector = ISA_VECTOR_HANG;
+	if (exit == CPU_EXIT_HALTED && cpu->rip > handlers && cpu->rip <= handlers + 256)
+		outcome->vector = cpu->rip - handlers - 1;
+	store(outcome);
+}

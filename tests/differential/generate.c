@@ -1,0 +1,828 @@
+/*
+ * Making cases: random bytes in the shape of an encoding, kept when the decoder knows them as an
+ * instruction of the class that may run, and a random state in which its operands make sense.
+ *
+ * Memory operands are steered: the base register (or the displacement) is changed so that most
+ * accesses meet the data pages, often their border, sometimes the read-only page or the end.
+ *
+ * What must not run on the host: whatever enters the kernel or changes state that the kernel does not
+ * restore, and whatever has no repeatable result. is_allowed lists them.
+ */
+#include "isa.h"
+
+#include <Zydis/Zydis.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RFLAGS_STATUS 0x8d5ull
+#define RFLAGS_DF     0x400ull
+#define RFLAGS_AC     0x40000ull
+#define IMAGES        16 /* different contents of the data pages */
+#define BLOCK_MAX     10 /* instructions in a block */
+
+const char *const isa_class_names[ISA_CLASSES] = {
+	[ISA_GENERAL] = "general", [ISA_X87] = "x87",       [ISA_MMX] = "mmx",
+	[ISA_SSE] = "sse",         [ISA_AVX] = "avx",       [ISA_AVX512] = "avx512",
+	[ISA_SYSTEM] = "system",   [ISA_COMPAT] = "compat", [ISA_BLOCKS] = "blocks",
+};
+
+static uint64_t random_state;
+
+static uint64_t mix(uint64_t value)
+{
+	value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+	value = (value ^ value >> 27) * 0x94d049bb133111eb;
+	return value ^ value >> 31;
+}
+
+/* splitmix64 */
+static uint64_t random64(void)
+{
+	return mix(random_state += 0x9e3779b97f4a7c15);
+}
+
+static unsigned below(unsigned limit)
+{
+	return (random64() >> 32) * limit >> 32;
+}
+
+static bool chance(unsigned percent)
+{
+	return below(100) < percent;
+}
+
+static uint64_t interesting_integer(void)
+{
+	static const uint64_t values[] = {
+		0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000,
+		0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
+		0x7fffffffffffffff, 0x8000000000000000, 0xfffffffffffffffe, 0xffffffffffffffff,
+		0x8000000080000000, 0x5555555555555555, 0x0123456789abcdef,
+	};
+
+	return values[below(sizeof(values) / sizeof(values[0]))];
+}
+
+static uint64_t data_address(unsigned size)
+{
+	unsigned place = below(100);
+	uint64_t address;
+
+	if (place < 55)
+		address = ISA_DATA + ISA_PAGE - 320 + below(640);
+	else if (place < 88)
+		address = ISA_DATA + below(ISA_DATA_SIZE - 1024);
+	else if (place < 94)
+		address = ISA_DATA + ISA_DATA_SIZE - 1 - below(size + 64);
+	else if (place < 97)
+		address = ISA_READONLY + below(ISA_PAGE);
+	else
+		address = ISA_DATA - below(size + 8);
+	/* Large operands want to be aligned, mostly. */
+	if (size >= 512 && chance(90))
+		return address & ~63ull;
+	if (size >= 16 && chance(70))
+		return address & ~(uint64_t)((size > 64 ? 64 : size) - 1);
+	return address;
+}
+
+static uint64_t random_register(void)
+{
+	switch (below(8)) {
+	case 0:
+	case 1: return data_address(8);
+	case 2:
+	case 3: return interesting_integer();
+	case 4: return below(256);
+	case 5: return (int64_t)(int32_t)random64();
+	default: return random64();
+	}
+}
+
+static uint32_t random_float(void)
+{
+	static const uint32_t values[] = {
+		0, 0x80000000, 0x3f800000, 0xbf800000, 1, 0x007fffff, 0x00800000, 0x80800000,
+		0x7f7fffff, 0xff7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001,
+		0xffbfffff, 0x3f000000, 0x40490fdb, 0x4f000000, 0xcf000000, 0x5f000000, 0x4b7fffff,
+	};
+
+	if (chance(60))
+		return values[below(sizeof(values) / sizeof(values[0]))];
+	if (chance(50))
+		return 0x3f800000 + (random64() & 0x80ffffff);
+	return random64();
+}
+
+static uint64_t random_double(void)
+{
+	static const uint64_t values[] = {
+		0, 1ull << 63, 0x3ff0000000000000, 0xbff0000000000000, 1, 0x000fffffffffffff,
+		0x0010000000000000, 0x7fefffffffffffff, 0x7ff0000000000000, 0xfff0000000000000,
+		0x7ff8000000000000, 0xfff8000000000000, 0x7ff0000000000001, 0x3fe0000000000000,
+		0x400921fb54442d18, 0x41e0000000000000, 0xc1e0000000000000, 0x43e0000000000000,
+		0x433fffffffffffff, 0x3ca0000000000000,
+	};
+
+	if (chance(60))
+		return values[below(sizeof(values) / sizeof(values[0]))];
+	if (chance(50))
+		return 0x3ff0000000000000 + (random64() & 0x801fffffffffffff);
+	return random64();
+}
+
+static void random_vector(uint8_t *bytes, unsigned size)
+{
+	unsigned kind = below(6);
+
+	for (unsigned i = 0; i < size; i += 8) {
+		uint64_t value;
+
+		switch (kind) {
+		case 0: value = random_float() | (uint64_t)random_float() << 32; break;
+		case 1: value = random_double(); break;
+		case 2: value = below(256); break;
+		case 3: value = interesting_integer(); break;
+		case 4: value = below(512) | (uint64_t)below(512) << 32; break;
+		default: value = random64(); break;
+		}
+		memcpy(bytes + i, &value, 8);
+	}
+}
+
+/* An 80-bit number, now and then of a kind that only old coprocessors made. */
+static void random_extended(uint8_t *bytes)
+{
+	static const struct {
+		uint16_t exponent;
+		uint64_t mantissa;
+	} values[] = {
+		{0, 0}, {0x8000, 0}, {0x3fff, 1ull << 63}, {0xbfff, 1ull << 63}, {0, 1}, {0, 1ull << 63},
+		{1, 1ull << 63}, {0x7ffe, ~0ull}, {0x7fff, 1ull << 63}, {0xffff, 1ull << 63},
+		{0x7fff, 3ull << 62}, {0xffff, 3ull << 62}, {0x7fff, (1ull << 63) + 1},
+		{0x4000, 0xc90fdaa22168c235}, {0x403e, ~0ull}, {0x3ffe, 1ull << 63}, {0x4005, 1ull << 62},
+		{0x7fff, 0}, {0x403d, 1ull << 63}, {0x401e, 0x9000000000000000},
+	};
+	uint16_t exponent = 0x3fff + below(128) - 64 + (chance(50) ? 0x8000 : 0);
+	uint64_t mantissa = random64() | 1ull << 63;
+
+	if (chance(60)) {
+		unsigned i = below(sizeof(values) / sizeof(values[0]));
+
+		exponent = values[i].exponent;
+		mantissa = values[i].mantissa;
+	} else if (chance(10)) {
+		exponent = random64();
+		mantissa = random64();
+	}
+	memcpy(bytes, &mantissa, 8);
+	memcpy(bytes + 8, &exponent, 2);
+	memset(bytes + 10, 0, 6);
+}
+
+static void random_xsave(uint8_t *image, enum isa_class class)
+{
+	uint64_t components = native_components;
+	uint16_t control = 0x37f, status = below(8) << 11 | (random64() & 0x4700);
+	uint8_t tags = chance(50) ? 0xff : chance(50) ? 0 : random64();
+	uint32_t mxcsr = 0x1f80;
+	bool uses_x87 = class == ISA_X87 || class == ISA_MMX || chance(10);
+
+	memset(image, 0, ISA_XSAVE_SIZE);
+	if (chance(40))
+		control = (random64() & 0x1f00) | 0x7f;
+	if (chance(4))
+		control = (random64() & 0x1f3f) | 0x40;
+	if (chance(10))
+		status |= random64() & 0x7f;
+	/* ES and B follow from unmasked exceptions. */
+	if (status & ~control & 0x3f)
+		status |= 0x8080;
+	if (chance(40))
+		mxcsr |= random64() & 0xe07f;
+	if (chance(4))
+		mxcsr = random64() & 0xffff;
+
+	if (!uses_x87) {
+		components &= ~1ull;
+		control = 0x37f;
+		status = tags = 0;
+	}
+	memcpy(image, &control, 2);
+	memcpy(image + 2, &status, 2);
+	image[4] = tags;
+	for (unsigned i = 0; i < 8 && uses_x87; i++)
+		random_extended(image + 32 + i * 16);
+	/* A component that is not in the header is in its initial state: the bytes then stay 0. */
+	if (chance(5))
+		components &= random64();
+	if ((components & 0xe0) != 0xe0)
+		components &= ~0xe0ull;
+	if (!(components & 6))
+		mxcsr = 0x1f80;
+	memcpy(image + 24, &mxcsr, 4);
+	if (components & 2)
+		for (unsigned i = 0; i < 16; i++)
+			random_vector(image + 160 + i * 16, 16);
+	if (components & 4)
+		for (unsigned i = 0; i < 16; i++)
+			random_vector(image + 576 + i * 16, 16);
+	if (components & 0x20) /* opmasks; offsets are those of all processors so far */
+		for (unsigned i = 0; i < 8; i++) {
+			uint64_t mask = chance(30) ? ~0ull : chance(30) ? below(256) : random64();
+
+			memcpy(image + 1088 + i * 8, &mask, 8);
+		}
+	if (components & 0x40)
+		for (unsigned i = 0; i < 16; i++)
+			random_vector(image + 1152 + i * 32, 32);
+	if (components & 0x80)
+		for (unsigned i = 0; i < 16; i++)
+			random_vector(image + 1664 + i * 64, 64);
+	memcpy(image + 512, &components, 8);
+}
+
+static const uint8_t *data_image(uint64_t seed, uint64_t index)
+{
+	static uint8_t images[IMAGES][ISA_DATA_SIZE];
+	static bool is_made;
+	static uint64_t made_for;
+	uint64_t saved = random_state;
+
+	if (!is_made || made_for != seed) {
+		random_state = mix(seed);
+		for (unsigned i = 0; i < IMAGES; i++)
+			for (unsigned j = 0; j < ISA_DATA_SIZE; j += 16)
+				random_vector(&images[i][j], 16);
+		is_made = true;
+		made_for = seed;
+		random_state = saved;
+	}
+	return images[index % IMAGES];
+}
+
+/* -- instructions -- */
+
+struct candidate {
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
+};
+
+static const ZydisDecoder *decoder(bool is_32)
+{
+	static ZydisDecoder decoders[2];
+	static bool is_ready;
+
+	if (!is_ready) {
+		ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+		ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+				 ZYDIS_STACK_WIDTH_32);
+		is_ready = true;
+	}
+	return &decoders[is_32];
+}
+
+static bool decode(struct candidate *c, bool is_32)
+{
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder(is_32), c->bytes, sizeof(c->bytes),
+						   &c->instruction, c->operands));
+}
+
+static bool has_operand(const struct candidate *c, ZydisRegisterClass class)
+{
+	for (unsigned i = 0; i < c->instruction.operand_count; i++)
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(c->operands[i].reg.value) == class)
+			return true;
+	return false;
+}
+
+static bool is_allowed(const struct candidate *c)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+
+	switch (instruction->meta.category) {
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+	case ZYDIS_CATEGORY_VTX:
+	case ZYDIS_CATEGORY_RDRAND:
+	case ZYDIS_CATEGORY_RDSEED:
+	case ZYDIS_CATEGORY_SGX:
+	case ZYDIS_CATEGORY_AMX_TILE:
+	case ZYDIS_CATEGORY_KEYLOCKER:
+	case ZYDIS_CATEGORY_KEYLOCKER_WIDE:
+	case ZYDIS_CATEGORY_UINTR:
+	case ZYDIS_CATEGORY_ENQCMD:
+	case ZYDIS_CATEGORY_CET:
+	case ZYDIS_CATEGORY_CLDEMOTE:
+	case ZYDIS_CATEGORY_TSX_LDTRK:
+	case ZYDIS_CATEGORY_HRESET:
+	case ZYDIS_CATEGORY_SERIALIZE:
+	case ZYDIS_CATEGORY_SEGOP:
+	case ZYDIS_CATEGORY_WAITPKG:
+	case ZYDIS_CATEGORY_MOVDIR:
+	case ZYDIS_CATEGORY_PCONFIG:
+	case ZYDIS_CATEGORY_RDPID:
+	case ZYDIS_CATEGORY_RDPRU:
+	case ZYDIS_CATEGORY_PKU:
+	case ZYDIS_CATEGORY_MPX:
+	case ZYDIS_CATEGORY_PADLOCK:
+		return false;
+	default:
+		break;
+	}
+	switch (instruction->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_SVM:
+	case ZYDIS_ISA_EXT_RTM:
+	case ZYDIS_ISA_EXT_SMX:
+	case ZYDIS_ISA_EXT_MONITOR:
+	case ZYDIS_ISA_EXT_MONITORX:
+	case ZYDIS_ISA_EXT_KNC:
+	case ZYDIS_ISA_EXT_MCOMMIT:
+	case ZYDIS_ISA_EXT_TDX:
+	case ZYDIS_ISA_EXT_SNP:
+	case ZYDIS_ISA_EXT_LONGMODE: /* SWAPGS and its like */
+		if (instruction->mnemonic != ZYDIS_MNEMONIC_MOVSXD &&
+		    instruction->mnemonic != ZYDIS_MNEMONIC_CDQE &&
+		    instruction->mnemonic != ZYDIS_MNEMONIC_CQO)
+			return false;
+		break;
+	default:
+		break;
+	}
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_INT:
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
+	case ZYDIS_MNEMONIC_CPUID:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_RDPMC:
+	case ZYDIS_MNEMONIC_XGETBV:
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+	case ZYDIS_MNEMONIC_LAR: /* what depends on the kernel's descriptor tables */
+	case ZYDIS_MNEMONIC_LSL:
+	case ZYDIS_MNEMONIC_VERR:
+	case ZYDIS_MNEMONIC_VERW:
+	case ZYDIS_MNEMONIC_ARPL:
+	case ZYDIS_MNEMONIC_SGDT: /* the kernel answers for these under UMIP */
+	case ZYDIS_MNEMONIC_SIDT:
+	case ZYDIS_MNEMONIC_SLDT:
+	case ZYDIS_MNEMONIC_STR:
+	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_UD0: /* decoders differ in its length; it is #UD */
+	case ZYDIS_MNEMONIC_VMFUNC:
+	case ZYDIS_MNEMONIC_VMCALL:
+	case ZYDIS_MNEMONIC_VMMCALL:
+	case ZYDIS_MNEMONIC_ENCLV:
+	case ZYDIS_MNEMONIC_GETSEC:
+	case ZYDIS_MNEMONIC_PTWRITE:
+	case ZYDIS_MNEMONIC_XABORT:
+	case ZYDIS_MNEMONIC_XBEGIN:
+	case ZYDIS_MNEMONIC_XEND:
+	case ZYDIS_MNEMONIC_XTEST:
+		return false;
+	default:
+		break;
+	}
+	if (instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+		return false;
+	/* Loads of segment registers. */
+	for (unsigned i = 0; i < instruction->operand_count; i++) {
+		const ZydisDecodedOperand *operand = &c->operands[i];
+
+		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(operand->reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+		    (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+			return false;
+	}
+	return true;
+}
+
+static enum isa_class class_of(const struct candidate *c)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+
+	switch (instruction->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_X87:
+		return ISA_X87;
+	case ZYDIS_ISA_EXT_MMX:
+	case ZYDIS_ISA_EXT_AMD3DNOW:
+		return ISA_MMX;
+	case ZYDIS_ISA_EXT_XSAVE:
+	case ZYDIS_ISA_EXT_XSAVEC:
+	case ZYDIS_ISA_EXT_XSAVEOPT:
+	case ZYDIS_ISA_EXT_XSAVES:
+		return ISA_SYSTEM;
+	case ZYDIS_ISA_EXT_BMI1:
+	case ZYDIS_ISA_EXT_BMI2:
+	case ZYDIS_ISA_EXT_LZCNT:
+	case ZYDIS_ISA_EXT_ADOX_ADCX:
+	case ZYDIS_ISA_EXT_MOVBE:
+		return ISA_GENERAL;
+	case ZYDIS_ISA_EXT_AVX512VEX:
+		return ISA_AVX512;
+	default:
+		break;
+	}
+	if (instruction->mnemonic == ZYDIS_MNEMONIC_FXSAVE ||
+	    instruction->mnemonic == ZYDIS_MNEMONIC_FXSAVE64 ||
+	    instruction->mnemonic == ZYDIS_MNEMONIC_FXRSTOR ||
+	    instruction->mnemonic == ZYDIS_MNEMONIC_FXRSTOR64 ||
+	    (instruction->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
+		return ISA_SYSTEM;
+	if (instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+		return ISA_AVX512;
+	if (instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return ISA_AVX;
+	if (has_operand(c, ZYDIS_REGCLASS_MMX))
+		return ISA_MMX;
+	if (has_operand(c, ZYDIS_REGCLASS_XMM) || instruction->mnemonic == ZYDIS_MNEMONIC_LDMXCSR ||
+	    instruction->mnemonic == ZYDIS_MNEMONIC_STMXCSR)
+		return ISA_SSE;
+	return ISA_GENERAL;
+}
+
+static void random_bytes(uint8_t *bytes, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++)
+		bytes[i] = random64();
+}
+
+/* Opcode map escapes, then all else random. */
+static void legacy_bytes(struct candidate *c, enum isa_class class, bool is_32)
+{
+	static const uint8_t prefixes[] = {0x66, 0xf2, 0xf3, 0x67, 0x64, 0x65, 0x2e, 0xf0};
+	unsigned n = 0, map;
+
+	random_bytes(c->bytes, sizeof(c->bytes));
+	if (chance(class == ISA_X87 ? 5 : 30))
+		c->bytes[n++] = prefixes[below(chance(80) ? 3 : 8)];
+	if (chance(10))
+		c->bytes[n++] = prefixes[below(8)];
+	if (!is_32 && chance(45))
+		c->bytes[n++] = 0x40 | below(16);
+	if (class == ISA_X87) {
+		c->bytes[n] = 0xd8 | below(8);
+		return;
+	}
+	map = class == ISA_GENERAL || class == ISA_COMPAT || class == ISA_BLOCKS ? below(12) :
+										   6 + below(6);
+	if (map < 7)
+		return;
+	c->bytes[n++] = 0x0f;
+	if (class == ISA_SYSTEM && chance(70))
+		c->bytes[n] = chance(50) ? 0xae : 0xc7;
+	else if (map == 10)
+		c->bytes[n] = 0x38;
+	else if (map == 11)
+		c->bytes[n] = 0x3a;
+}
+
+static void vex_bytes(struct candidate *c, bool is_general)
+{
+	unsigned n = 0;
+
+	random_bytes(c->bytes, sizeof(c->bytes));
+	if (!is_general && chance(40)) {
+		c->bytes[n++] = 0xc5;
+	} else {
+		unsigned map = is_general ? 2 + below(2) : 1 + below(3);
+
+		c->bytes[n++] = 0xc4;
+		c->bytes[n] = (c->bytes[n] & 0xe0) | map;
+		n++;
+	}
+	/* vvvv = 1111 where there is no second source. */
+	if (chance(40))
+		c->bytes[n] |= 0x78;
+}
+
+static void evex_bytes(struct candidate *c)
+{
+	random_bytes(c->bytes, sizeof(c->bytes));
+	c->bytes[0] = 0x62;
+	c->bytes[1] = (c->bytes[1] & 0xf0) | (chance(90) ? 1 + below(3) : 5 + below(2));
+	c->bytes[2] |= 4;
+	if (chance(40))
+		c->bytes[2] |= 0x78;
+	if (chance(40))
+		c->bytes[3] = (c->bytes[3] & 0xf8) | 8;
+	if (chance(50))
+		c->bytes[3] |= 8;
+}
+
+static bool class_matches(const struct candidate *c, enum isa_class class)
+{
+	enum isa_class found = class_of(c);
+
+	switch (class) {
+	case ISA_COMPAT: return true;
+	case ISA_BLOCKS:
+		return found == ISA_GENERAL || (found == ISA_SSE && chance(30));
+	default: return found == class;
+	}
+}
+
+static void find_instruction(struct candidate *c, enum isa_class class, bool is_32)
+{
+	for (;;) {
+		switch (class) {
+		case ISA_AVX: vex_bytes(c, false); break;
+		case ISA_AVX512:
+			if (chance(85))
+				evex_bytes(c);
+			else
+				vex_bytes(c, false);
+			break;
+		default:
+			if ((class == ISA_GENERAL || class == ISA_BLOCKS) && chance(5))
+				vex_bytes(c, true);
+			else if (class == ISA_COMPAT && chance(10))
+				vex_bytes(c, chance(50));
+			else
+				legacy_bytes(c, class, is_32);
+		}
+		if (decode(c, is_32) && is_allowed(c) && class_matches(c, class))
+			return;
+	}
+}
+
+/* -- operands -- */
+
+static int register_index(ZydisRegister reg)
+{
+	reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+	if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR64)
+		return -1;
+	return ZydisRegisterGetId(reg);
+}
+
+static uint64_t register_value(const struct isa_case *test, ZydisRegister reg, uint64_t next_rip)
+{
+	int index = register_index(reg);
+
+	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
+		return next_rip;
+	return index < 0 ? 0 : test->in.gpr[index];
+}
+
+/* Vector indexes that stay near the base. */
+static void tame_index(struct isa_case *test, ZydisRegister reg)
+{
+	unsigned id = ZydisRegisterGetId(reg);
+	uint8_t *image = test->in.xsave;
+
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t value = chance(70) ? below(256) : below(256) | (uint64_t)below(256) << 32;
+		uint8_t *place;
+
+		if (id >= 16)
+			place = image + 1664 + (id - 16) * 64 + i * 8;
+		else if (i < 2)
+			place = image + 160 + id * 16 + i * 8;
+		else if (i < 4)
+			place = image + 576 + id * 16 + (i - 2) * 8;
+		else
+			place = image + 1152 + id * 32 + (i - 4) * 8;
+		memcpy(place, &value, 8);
+	}
+}
+
+static void patch(struct candidate *c, unsigned offset, uint64_t value, unsigned size)
+{
+	memcpy(c->bytes + offset, &value, size);
+}
+
+/* Make the operand at `next_rip` - length meet the test's memory. */
+static void steer_operand(struct isa_case *test, struct candidate *c,
+			  const ZydisDecodedOperand *operand, uint64_t next_rip)
+{
+	unsigned size = operand->size / 8 ? operand->size / 8 : 512;
+	uint64_t wanted = data_address(size);
+	uint64_t address, change;
+	int base = register_index(operand->mem.base);
+
+	if (operand->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+		tame_index(test, operand->mem.index);
+	address = register_value(test, operand->mem.base, next_rip) +
+		  (uint64_t)operand->mem.disp.value;
+	if (operand->mem.type != ZYDIS_MEMOP_TYPE_VSIB)
+		address += register_value(test, operand->mem.index, next_rip) * operand->mem.scale;
+	if (!test->is_32 && operand->mem.segment == ZYDIS_REGISTER_FS)
+		address += ISA_FS_BASE;
+	if (!test->is_32 && operand->mem.segment == ZYDIS_REGISTER_GS)
+		address += ISA_GS_BASE;
+	change = wanted - address;
+
+	if (base >= 0) {
+		if (operand->mem.index != ZYDIS_REGISTER_NONE &&
+		    register_index(operand->mem.index) == base)
+			change /= operand->mem.scale + 1;
+		test->in.gpr[base] += change;
+		if (test->is_32)
+			test->in.gpr[base] = (uint32_t)test->in.gpr[base];
+	} else if (c->instruction.raw.disp.size >= 32) {
+		patch(c, c->instruction.raw.disp.offset, (uint64_t)operand->mem.disp.value + change,
+		      c->instruction.raw.disp.size / 8);
+	}
+}
+
+/* Change registers so that the instruction does something more often than faulting. */
+static void steer(struct isa_case *test, struct candidate *c, uint64_t next_rip)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+	uint64_t *gpr = test->in.gpr;
+
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
+		if (chance(70))
+			gpr[ISA_RDX] = chance(60) ? 0 : -1ull;
+		if (chance(50))
+			gpr[ISA_RAX] &= 0xff;
+		break;
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC: {
+		int index = register_index(c->operands[1].reg.value);
+
+		if (c->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER && index >= 0 && chance(80))
+			gpr[index] = (int64_t)below(4096) - 2048;
+		break;
+	}
+	case ZYDIS_MNEMONIC_CMPXCHG:
+		if (chance(30))
+			gpr[ISA_RAX] = gpr[below(16)];
+		break;
+	default:
+		break;
+	}
+	if (instruction->attributes &
+	    (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+		gpr[ISA_RCX] = below(24);
+	if (class_of(c) == ISA_SYSTEM) {
+		/* Components that exist in both. */
+		gpr[ISA_RAX] = random64() & native_components;
+		gpr[ISA_RDX] = 0;
+	}
+	if (chance(6))
+		return;
+	for (unsigned i = 0; i < instruction->operand_count; i++)
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			steer_operand(test, c, &c->operands[i], next_rip);
+}
+
+static bool is_direct_branch(const struct candidate *c)
+{
+	return c->instruction.operand_count &&
+	       c->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && c->operands[0].imm.is_relative;
+}
+
+/* Whether it jumps near its own start at `rip`: into its own middle there may be anything. */
+static bool branches_to_itself(const struct candidate *c, uint64_t rip)
+{
+	uint64_t length = c->instruction.length;
+	uint64_t target = rip + length + (uint64_t)c->operands[0].imm.value.s;
+
+	return is_direct_branch(c) && target - (rip - 16) < 16 + length;
+}
+
+static uint64_t undefined_flags(const struct candidate *c)
+{
+	return c->instruction.cpu_flags ? c->instruction.cpu_flags->undefined : 0;
+}
+
+/* Several memory operands, or an access and a branch to a target that may not be canonical. */
+static bool faults_freely(const struct candidate *c)
+{
+	unsigned accesses = 0;
+
+	for (unsigned i = 0; i < c->instruction.operand_count; i++) {
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			accesses++;
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    c->operands[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+			accesses++;
+	}
+	return accesses > 1 || (accesses && c->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
+}
+
+static void generate_single(struct isa_case *test, enum isa_class class)
+{
+	struct candidate c;
+	unsigned length, place = below(100);
+
+	do {
+		find_instruction(&c, class, test->is_32);
+		length = c.instruction.length;
+		if (place < 75)
+			test->in.rip = ISA_CODE + 256 + below(64);
+		else if (place < 90)
+			test->in.rip = ISA_CODE + ISA_PAGE - below(16);
+		else
+			test->in.rip = ISA_CODE + ISA_CODE_SIZE - length - below(4);
+	} while (branches_to_itself(&c, test->in.rip));
+	steer(test, &c, test->in.rip + length);
+	test->undefined_flags = undefined_flags(&c);
+	test->faults_freely = faults_freely(&c);
+	test->code_size = length;
+	/* Some instructions end where nothing is mapped. */
+	if (place >= 96) {
+		test->code_size = 1 + below(length);
+		test->in.rip = ISA_CODE + ISA_CODE_SIZE - test->code_size;
+	}
+	memcpy(test->code, c.bytes, test->code_size);
+}
+
+static void generate_block(struct isa_case *test)
+{
+	struct candidate c;
+	unsigned starts[BLOCK_MAX + 1], branch_offset[BLOCK_MAX], branch_size[BLOCK_MAX];
+	unsigned count = 2 + below(BLOCK_MAX - 1);
+
+	test->in.rip = chance(90) ? ISA_CODE + 256 : ISA_CODE + ISA_PAGE - below(32);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned length;
+
+		/* Nothing undefined: a later instruction might read it. */
+		do
+			find_instruction(&c, ISA_BLOCKS, false);
+		while (undefined_flags(&c));
+		length = c.instruction.length;
+		test->faults_freely |= faults_freely(&c);
+		starts[i] = test->code_size;
+		steer(test, &c, test->in.rip + test->code_size + length);
+		branch_offset[i] = is_direct_branch(&c) ? c.instruction.raw.imm[0].offset : 0;
+		branch_size[i] = c.instruction.raw.imm[0].size / 8;
+		memcpy(test->code + test->code_size, c.bytes, length);
+		test->code_size += length;
+		if (test->code_size > ISA_CODE_MAX - ZYDIS_MAX_INSTRUCTION_LENGTH) {
+			count = i + 1;
+			break;
+		}
+	}
+	starts[count] = test->code_size;
+	/* Branches go forward, to another instruction or the end. */
+	for (unsigned i = 0; i < count; i++) {
+		int64_t distance;
+
+		if (!branch_offset[i])
+			continue;
+		distance = (int64_t)starts[i + 1 + below(count - i)] - starts[i + 1];
+		memcpy(test->code + starts[i] + branch_offset[i], &distance, branch_size[i]);
+	}
+}
+
+void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index)
+{
+	random_state = mix(seed * ISA_CLASSES + class) + mix(index);
+	memset(test, 0, sizeof(*test));
+	test->memory = data_image(seed, index);
+	test->is_32 = class == ISA_COMPAT;
+	for (unsigned i = 0; i < 16; i++)
+		test->in.gpr[i] = random_register();
+	test->in.gpr[ISA_RSP] = data_address(8) & (chance(90) ? ~7ull : ~0ull);
+	if (test->is_32)
+		for (unsigned i = 0; i < 16; i++)
+			test->in.gpr[i] = i < 8 ? (uint32_t)test->in.gpr[i] : 0;
+	test->in.rflags = random64() & RFLAGS_STATUS;
+	if (chance(10))
+		test->in.rflags |= RFLAGS_DF;
+	if (class == ISA_GENERAL && chance(3))
+		test->in.rflags |= RFLAGS_AC;
+	random_xsave(test->in.xsave, class);
+	if (class == ISA_BLOCKS)
+		generate_block(test);
+	else
+		generate_single(test, class);
+}
+
+void describe(const struct isa_case *test, char *text, size_t size)
+{
+	ZydisFormatter formatter;
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	unsigned position = 0;
+	size_t used = 0;
+
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	while (position < test->code_size && used < size - 1) {
+		char line[128] = "(ends here)";
+		bool is_valid = ZYAN_SUCCESS(ZydisDecoderDecodeFull(
+			decoder(test->is_32), test->code + position, test->code_size - position,
+			&instruction, operands));
+		unsigned length = is_valid ? instruction.length : test->code_size - position;
+
+		if (is_valid)
+			ZydisFormatterFormatInstruction(&formatter, &instruction, operands,
+							instruction.operand_count_visible, line,
+							sizeof(line), test->in.rip + position, NULL);
+		used += snprintf(text + used, size - used, "%s%s", position ? "\n" : "", line);
+		position += length;
+	}
+}

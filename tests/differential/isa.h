@@ -1,0 +1,100 @@
+/*
+ * The differential test of the instruction set: the same instructions on the same state, by the
+ * engine and by the host's own CPU, must leave the same registers, flags, memory and faults.
+ *
+ * A case is a few bytes of code, ended by INT3, and a complete user-mode state. generate.c makes one
+ * from a seed and a number, native.c runs it in a child process (signal frames carry the state in
+ * and out), engine.c in a struct cpu whose page tables show the same addresses, main.c compares.
+ *
+ * Both see this memory and nothing else below 4 GiB:
+ *
+ *	ISA_READONLY  1 page, readable
+ *	ISA_DATA      2 pages, readable and writable; the page behind them is not mapped
+ *	ISA_CODE      2 pages, readable and executable, INT3 wherever a case put no code; the page
+ *	              behind them is not mapped
+ */
+#ifndef KVIK_TESTS_DIFFERENTIAL_ISA_H
+#define KVIK_TESTS_DIFFERENTIAL_ISA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ISA_READONLY   0x1ffff000ull
+#define ISA_DATA       0x20000000ull
+#define ISA_CODE       0x20010000ull
+#define ISA_PAGE       4096u
+#define ISA_DATA_SIZE  (2 * ISA_PAGE)
+#define ISA_CODE_SIZE  (2 * ISA_PAGE)
+#define ISA_FS_BASE    (ISA_DATA + 0x400)
+#define ISA_GS_BASE    (ISA_DATA + 0xc00)
+#define ISA_XSAVE_SIZE 2688 /* standard form up to AVX-512 */
+#define ISA_CODE_MAX   128  /* bytes of code in a case */
+#define ISA_BATCH      32   /* cases that go to the child at a time */
+
+/* Selectors of Linux's GDT, which the engine's guest has too. */
+#define ISA_CS32 0x23
+#define ISA_CS64 0x33
+#define ISA_DS   0x2b
+
+enum isa_register { ISA_RAX, ISA_RCX, ISA_RDX, ISA_RBX, ISA_RSP, ISA_RBP, ISA_RSI, ISA_RDI };
+
+struct isa_state {
+	uint64_t gpr[16]; /* encoding order */
+	uint64_t rip, rflags;
+	uint8_t xsave[ISA_XSAVE_SIZE] __attribute__((aligned(64)));
+};
+
+struct isa_case {
+	struct isa_state in;
+	uint8_t code[ISA_CODE_MAX];
+	unsigned code_size;
+	bool is_32;               /* compatibility mode */
+	uint64_t undefined_flags; /* RFLAGS bits that the manual leaves undefined */
+	bool faults_freely;       /* it has several accesses, the order of their faults is open */
+	const uint8_t *memory;    /* what the data pages hold before, ISA_DATA_SIZE bytes */
+};
+
+struct isa_outcome {
+	struct isa_state out;
+	uint32_t vector, error; /* how it ended; vector 3 is the INT3 behind the code */
+	uint64_t cr2;           /* with vector 14 */
+	uint8_t memory[ISA_DATA_SIZE];
+};
+
+#define ISA_VECTOR_HANG   254 /* did not end in a second */
+#define ISA_VECTOR_BROKEN 255 /* ended some other way; `error` tells */
+
+enum isa_class {
+	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT, ISA_BLOCKS,
+	ISA_CLASSES,
+};
+
+extern const char *const isa_class_names[ISA_CLASSES];
+
+/* -- native.c -- */
+
+/* Start the child. 0 or -errno. */
+int native_start(void);
+void native_stop(void);
+/* Run cases [0, count), count at most ISA_BATCH. 0, or -ECHILD when the child died (it is started
+ * again at the next call): `outcomes` then tell which cases were done (*done). */
+int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome *outcomes,
+	       unsigned *done);
+/* State components of an XSAVE image that the host and the engine both have. */
+extern uint64_t native_components;
+
+/* -- engine.c -- */
+
+int engine_start(void);
+void engine_stop(void);
+void engine_run(const struct isa_case *test, struct isa_outcome *outcome);
+
+/* -- generate.c -- */
+
+/* Make case `index` of `class` for `seed`. */
+void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index);
+/* The text of the case's instructions, one a line. */
+void describe(const struct isa_case *test, char *text, size_t size);
+
+#endif

@@ -1,0 +1,321 @@
+/*
+ * The differential test's driver: makes cases, has both sides run them, compares, reports.
+ *
+ * A failure is printed with its instructions, what went in where it matters, both results, and the
+ * command that runs this case alone. Cases depend on seed, class and number only.
+ *
+ * Flags that the manual leaves undefined are not compared. Other differences between processors that
+ * are allowed stand in `tolerate`, each with its reason.
+ */
+#include "isa.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/x86/fpu.h"
+
+#define RFLAGS_RF 0x10000ull
+
+static struct {
+	uint64_t seed, cases, first;
+	int class; /* -1: all */
+	unsigned failures_max;
+	bool verbose;
+} options = {.seed = 1, .cases = 20000, .class = -1, .failures_max = 10};
+
+static const char *const register_names[16] = {
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
+static const struct {
+	const char *name;
+	uint64_t mask;
+} flag_names[] = {
+	{"CF", 1}, {"PF", 4}, {"AF", 0x10}, {"ZF", 0x40}, {"SF", 0x80}, {"TF", 0x100}, {"IF", 0x200},
+	{"DF", 0x400}, {"OF", 0x800}, {"RF", 0x10000}, {"AC", 0x40000}, {"ID", 0x200000},
+};
+
+/* Parts of the XSAVE image that are compared, by name. */
+static const struct part {
+	const char *name;
+	unsigned offset, size, count;
+} parts[] = {
+	{"fcw", 0, 2, 1},      {"fsw", 2, 2, 1},        {"ftw", 4, 1, 1},
+	{"mxcsr", 24, 4, 1},   {"st", 32, 10, 8},       {"xmm", 160, 16, 16},
+	{"ymmh", 576, 16, 16}, {"k", 1088, 8, 8},       {"zmmh", 1152, 32, 16},
+	{"zmm16+", 1664, 64, 16},
+};
+
+/* Distance between neighbours: ST registers have 16 bytes of room. */
+static unsigned part_stride(const struct part *part)
+{
+	return part->size == 10 ? 16 : part->size;
+}
+
+static bool part_exists(const struct part *part)
+{
+	static const uint8_t components[] = {0, 0, 0, 0, 0, 1, 2, 5, 6, 7};
+
+	return native_components >> components[part - parts] & 1;
+}
+
+static bool is_access_fault(uint32_t vector)
+{
+	return (vector >= 12 && vector <= 14) || vector == 17;
+}
+
+/* Give both sides the same values where processors may differ. */
+static void tolerate(const struct isa_case *test, struct isa_outcome *native,
+		     struct isa_outcome *engine)
+{
+	uint64_t undefined = test->undefined_flags;
+
+	/* A fault leaves the flags alone, so nothing is undefined then. */
+	if (native->vector == 3 && engine->vector == 3)
+		engine->out.rflags = (engine->out.rflags & ~undefined) |
+				     (native->out.rflags & undefined);
+	/* IF, and bit 1, cannot be seen to change. RF in a frame: Linux's frames do not keep it. */
+	engine->out.rflags &= ~RFLAGS_RF;
+	native->out.rflags &= ~RFLAGS_RF;
+	/* With more than one access, which one faults first is the processor's choice, and what the
+	 * others have stored by then: CALL may have pushed before it finds its target bad. */
+	if (test->faults_freely && is_access_fault(native->vector) && is_access_fault(engine->vector)) {
+		engine->vector = native->vector;
+		engine->error = native->error;
+		engine->cr2 = native->cr2;
+		memcpy(engine->memory, native->memory, sizeof(engine->memory));
+	}
+	/* The kernel pretends that its own addresses are mapped (set_signal_archinfo). */
+	if (native->vector == 14 && engine->vector == 14 && native->cr2 >> 47)
+		engine->error |= native->error & 1;
+	if (native->vector != 14)
+		native->cr2 = engine->cr2 = 0;
+}
+
+static bool equal(const struct isa_outcome *a, const struct isa_outcome *b)
+{
+	if (a->vector != b->vector || a->error != b->error || a->cr2 != b->cr2)
+		return false;
+	if (memcmp(a->out.gpr, b->out.gpr, sizeof(a->out.gpr)) || a->out.rip != b->out.rip ||
+	    a->out.rflags != b->out.rflags || memcmp(a->memory, b->memory, sizeof(a->memory)))
+		return false;
+	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		const struct part *part = &parts[i];
+
+		if (!part_exists(part))
+			continue;
+		for (unsigned n = 0; n < part->count; n++) {
+			unsigned offset = part->offset + n * part_stride(part);
+
+			if (memcmp(a->out.xsave + offset, b->out.xsave + offset, part->size))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void print_bytes(const uint8_t *bytes, unsigned size)
+{
+	for (unsigned i = size; i-- > 0;)
+		printf("%02x", bytes[i]);
+}
+
+static void print_flags(uint64_t flags)
+{
+	printf("%06lx", (unsigned long)flags);
+	for (unsigned i = 0; i < sizeof(flag_names) / sizeof(flag_names[0]); i++)
+		if (flags & flag_names[i].mask)
+			printf(" %s", flag_names[i].name);
+}
+
+static void print_end(const char *side, const struct isa_outcome *outcome)
+{
+	printf("  %s: vector %u error %#x cr2 %#lx rip %#lx flags ", side, outcome->vector,
+	       outcome->error, (unsigned long)outcome->cr2, (unsigned long)outcome->out.rip);
+	print_flags(outcome->out.rflags);
+	printf("\n");
+}
+
+static void print_memory_difference(const struct isa_case *test, const struct isa_outcome *native,
+				    const struct isa_outcome *engine)
+{
+	unsigned shown = 0;
+
+	for (unsigned i = 0; i < ISA_DATA_SIZE && shown < 8; i += 8) {
+		if (!memcmp(native->memory + i, engine->memory + i, 8))
+			continue;
+		printf("  memory %#llx: in ", ISA_DATA + i);
+		print_bytes(test->memory + i, 8);
+		printf(" host ");
+		print_bytes(native->memory + i, 8);
+		printf(" engine ");
+		print_bytes(engine->memory + i, 8);
+		printf("\n");
+		shown++;
+	}
+}
+
+static void print_image_differences(const struct isa_case *test, const struct isa_outcome *native,
+				    const struct isa_outcome *engine)
+{
+	for (unsigned i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		const struct part *part = &parts[i];
+
+		for (unsigned n = 0; n < part->count && part_exists(part); n++) {
+			unsigned offset = part->offset + n * part_stride(part);
+
+			if (!options.verbose && !memcmp(native->out.xsave + offset,
+							engine->out.xsave + offset, part->size))
+				continue;
+			printf("  %s%u: in ", part->name, n);
+			print_bytes(test->in.xsave + offset, part->size);
+			printf("\n    host   ");
+			print_bytes(native->out.xsave + offset, part->size);
+			printf("\n    engine ");
+			print_bytes(engine->out.xsave + offset, part->size);
+			printf("\n");
+		}
+	}
+}
+
+static void report(enum isa_class class, uint64_t index, const struct isa_case *test,
+		   const struct isa_outcome *native, const struct isa_outcome *engine)
+{
+	char text[2048];
+
+	describe(test, text, sizeof(text));
+	printf("FAIL %s %lu%s\n%s\n  code:", isa_class_names[class], (unsigned long)index,
+	       test->is_32 ? " (32-bit)" : "", text);
+	for (unsigned i = 0; i < test->code_size; i++)
+		printf(" %02x", test->code[i]);
+	printf(" at %#lx flags ", (unsigned long)test->in.rip);
+	print_flags(test->in.rflags);
+	printf("\n");
+	print_end("host  ", native);
+	print_end("engine", engine);
+	for (unsigned i = 0; i < 16; i++) {
+		bool differs = native->out.gpr[i] != engine->out.gpr[i];
+
+		if (differs || options.verbose)
+			printf("  %s: in %016lx host %016lx engine %016lx%s\n", register_names[i],
+			       (unsigned long)test->in.gpr[i], (unsigned long)native->out.gpr[i],
+			       (unsigned long)engine->out.gpr[i], differs ? " <" : "");
+	}
+	print_image_differences(test, native, engine);
+	print_memory_difference(test, native, engine);
+	printf("  again: isa-differential --seed=%lu --class=%s --first=%lu --cases=1 --verbose\n",
+	       (unsigned long)options.seed, isa_class_names[class], (unsigned long)index);
+	fflush(stdout);
+}
+
+/* Whether the class has instructions that this host can run. */
+static bool class_exists(enum isa_class class)
+{
+	if (class == ISA_AVX)
+		return native_components & FPU_AVX;
+	if (class == ISA_AVX512)
+		return (native_components & FPU_AVX512) == FPU_AVX512;
+	return true;
+}
+
+/* The number of failures. */
+static unsigned run_class(enum isa_class class)
+{
+	static struct isa_case cases[ISA_BATCH];
+	static struct isa_outcome native[ISA_BATCH], engine;
+	uint64_t end = options.first + options.cases;
+	uint64_t vectors[256] = {0};
+	unsigned failures = 0;
+
+	for (uint64_t index = options.first; index < end; index += ISA_BATCH) {
+		unsigned count = end - index < ISA_BATCH ? end - index : ISA_BATCH, done;
+
+		for (unsigned i = 0; i < count; i++)
+			generate(&cases[i], class, options.seed, index + i);
+		if (native_run(cases, count, native, &done) < 0) {
+			char text[2048];
+
+			describe(&cases[done], text, sizeof(text));
+			printf("the host's process died in %s case %lu:\n%s\n", isa_class_names[class],
+			       (unsigned long)(index + done), text);
+			failures++;
+			count = done;
+		}
+		for (unsigned i = 0; i < count; i++) {
+			engine_run(&cases[i], &engine);
+			vectors[native[i].vector & 0xff]++;
+			tolerate(&cases[i], &native[i], &engine);
+			if (equal(&native[i], &engine) && !options.verbose)
+				continue;
+			failures++;
+			if (failures <= options.failures_max)
+				report(class, index + i, &cases[i], &native[i], &engine);
+		}
+	}
+	printf("%s: %lu cases, %u failures; ends:", isa_class_names[class],
+	       (unsigned long)options.cases, failures);
+	for (unsigned i = 0; i < 256; i++)
+		if (vectors[i])
+			printf(" %u:%lu", i, (unsigned long)vectors[i]);
+	printf("\n");
+	return failures;
+}
+
+static int class_by_name(const char *name)
+{
+	for (int i = 0; i < ISA_CLASSES; i++)
+		if (!strcmp(name, isa_class_names[i]))
+			return i;
+	fprintf(stderr, "isa-differential: unknown class '%s'; classes:", name);
+	for (int i = 0; i < ISA_CLASSES; i++)
+		fprintf(stderr, " %s", isa_class_names[i]);
+	fprintf(stderr, "\n");
+	exit(2);
+}
+
+static void parse_options(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{"seed", required_argument, NULL, 's'},  {"cases", required_argument, NULL, 'n'},
+		{"first", required_argument, NULL, 'f'}, {"class", required_argument, NULL, 'c'},
+		{"show", required_argument, NULL, 'm'},  {"verbose", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", long_options, NULL)) >= 0) {
+		switch (option) {
+		case 's': options.seed = strtoull(optarg, NULL, 0); break;
+		case 'n': options.cases = strtoull(optarg, NULL, 0); break;
+		case 'f': options.first = strtoull(optarg, NULL, 0); break;
+		case 'm': options.failures_max = strtoul(optarg, NULL, 0); break;
+		case 'c': options.class = class_by_name(optarg); break;
+		case 'v': options.verbose = true; break;
+		default:
+			fprintf(stderr, "usage: isa-differential [--seed=N] [--cases=N] [--first=N] "
+					"[--class=NAME] [--show=N] [--verbose]\n");
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	unsigned failures = 0;
+
+	parse_options(argc, argv);
+	if (engine_start() < 0 || native_start() < 0) {
+		fprintf(stderr, "isa-differential: cannot start\n");
+		return 1;
+	}
+	printf("seed %lu\n", (unsigned long)options.seed);
+	for (int class = 0; class < ISA_CLASSES; class++)
+		if ((options.class < 0 || options.class == class) && class_exists(class))
+			failures += run_class(class);
+	native_stop();
+	engine_stop();
+	return failures && !options.verbose;
+}
