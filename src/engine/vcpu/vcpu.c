@@ -19,9 +19,6 @@
 #define APIC_BASE_ENABLE  (UINT64_C(1) << 11)
 #define APIC_BASE_BSP     (UINT64_C(1) << 8)
 
-/* MCG_CAP of a vCPU that KVM_X86_SETUP_MCE did not set up (Linux's KVM_MAX_MCE_BANKS). */
-#define MCG_CAP_DEFAULT VCPU_MCE_BANKS_MAX
-
 bool vcpu_is_bsp(const struct vcpu *vcpu)
 {
 	return vcpu->id == vcpu->vm->boot_cpu_id;
@@ -99,7 +96,6 @@ int vcpu_create(struct vm *vm, unsigned long id)
 	vcpu->id = id;
 	pthread_mutex_init(&vcpu->lock, NULL);
 	vcpu->tsc_khz = host_tsc_khz();
-	vcpu->mcg_cap = MCG_CAP_DEFAULT;
 	vcpu->apic_base = APIC_BASE_DEFAULT | APIC_BASE_ENABLE;
 	if (vcpu_is_bsp(vcpu))
 		vcpu->apic_base |= APIC_BASE_BSP;

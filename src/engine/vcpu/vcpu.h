@@ -58,8 +58,6 @@ struct vcpu {
 	uint64_t tsc_ratio; /* guest ticks a host tick, 16.48 fixed point; 0: equal */
 	struct vcpu_clock clock;
 
-	uint64_t mcg_cap; /* KVM_X86_SETUP_MCE */
-
 	/* -- signals (signals.c) -- */
 	bool has_signal_mask;
 	sigset_t signal_mask; /* KVM_SET_SIGNAL_MASK: blocked while KVM_RUN runs */

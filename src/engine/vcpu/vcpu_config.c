@@ -21,6 +21,7 @@
 #define TSC_RATIO_SHIFT 48
 #define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
 
+#define MSR_MCG_CAP       0x179
 #define MCG_CAP_COUNT     UINT64_C(0xff)
 #define MCG_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24)) /* MCG_CTL_P, MCG_SER_P */
 #define MCG_CAP_EXT_COUNT UINT64_C(0xff0000)
@@ -179,6 +180,5 @@ int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
 	if (banks == 0 || banks > VCPU_MCE_BANKS_MAX ||
 	    (mcg_cap & ~(MCG_CAP_SUPPORTED | MCG_CAP_COUNT | MCG_CAP_EXT_COUNT)))
 		return -EINVAL;
-	vcpu->mcg_cap = mcg_cap;
-	return 0;
+	return cpu_msr_write(&vcpu->cpu, MSR_MCG_CAP, mcg_cap, true);
 }
