@@ -44,4 +44,10 @@ void board_destroy(struct board *board);
 /* All devices to their power-on state; the vCPUs are parked. */
 void board_reset(struct board *board);
 
+/*
+ * Write what firmware leaves for the guest: ACPI and SMBIOS tables. `rsdp_gpa` is where the ACPI
+ * tables begin.
+ */
+int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct error *error);
+
 #endif

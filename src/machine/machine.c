@@ -191,6 +191,7 @@ static void set_firmware_msrs(const struct kvm_vcpu *vcpu)
 static int machine_reset(struct machine *machine, struct error *error)
 {
 	struct entry entry = {0};
+	uint64_t rsdp_gpa;
 	unsigned i;
 	int result;
 
@@ -206,7 +207,10 @@ static int machine_reset(struct machine *machine, struct error *error)
 		set_firmware_msrs(&machine->vcpus[i].kvm);
 		machine->is_idle[i] = false;
 	}
-	result = boot_load(machine->boot, &machine->ram, 0, &entry, error);
+	result = board_write_tables(machine->board, &rsdp_gpa, error);
+	if (result < 0)
+		return result;
+	result = boot_load(machine->boot, &machine->ram, rsdp_gpa, &entry, error);
 	if (result < 0)
 		return result;
 	return entry_apply(&entry, &machine->ram.memory, &machine->vcpus[0].kvm, error);

@@ -10,6 +10,9 @@
 
 #define MAX_RANGES 64
 
+/* Every kernel probes for what isn't there: only for those who look closely. */
+#define log_unclaimed(...) (log_get_level() >= LOG_DEBUG ? log_guest(__VA_ARGS__) : (void)0)
+
 struct mmio_range {
 	uint64_t gpa, size_bytes;
 	const char *name;
@@ -133,7 +136,7 @@ void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned s
 			value = range.ops->read(range.device, gpa - range.gpa, piece);
 			memcpy(data, &value, piece);
 		} else {
-			log_guest("read of unclaimed address 0x%llx", (unsigned long long)gpa);
+			log_unclaimed("read of unclaimed address 0x%llx", (unsigned long long)gpa);
 		}
 		gpa += piece;
 		data += piece;
@@ -154,7 +157,7 @@ void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, uns
 		if (find_range(bus, gpa, piece, &range))
 			range.ops->write(range.device, gpa - range.gpa, piece, value);
 		else
-			log_guest("write to unclaimed address 0x%llx", (unsigned long long)gpa);
+			log_unclaimed("write to unclaimed address 0x%llx", (unsigned long long)gpa);
 		gpa += piece;
 		data += piece;
 		size -= piece;

@@ -9,6 +9,9 @@
 #include "util/log.h"
 
 #define MAX_RANGES 64
+
+/* Every kernel probes for what isn't there: only for those who look closely. */
+#define log_unclaimed(...) (log_get_level() >= LOG_DEBUG ? log_guest(__VA_ARGS__) : (void)0)
 #define PORT_COUNT 0x10000u
 
 struct pio_range {
@@ -128,7 +131,7 @@ uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 		if (takes_whole_access(&range, port, size))
 			return range.ops->read(range.device, port - range.first, size);
 	} else if (size == 1) {
-		log_guest("read of unclaimed port 0x%x", port);
+		log_unclaimed("read of unclaimed port 0x%x", port);
 		return 0xff;
 	}
 	for (i = 0; i < size; i++)
@@ -147,7 +150,7 @@ void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t v
 			return;
 		}
 	} else if (size == 1) {
-		log_guest("write of 0x%x to unclaimed port 0x%x", value & 0xff, port);
+		log_unclaimed("write of 0x%x to unclaimed port 0x%x", value & 0xff, port);
 		return;
 	}
 	for (i = 0; i < size; i++)

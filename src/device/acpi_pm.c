@@ -1,0 +1,225 @@
+/*
+ * ACPI 6.4 §4.8, "ACPI Register Model": the PM1a event and control blocks, the 24-bit power
+ * management timer (§4.8.3.3) and one general-purpose event block.
+ *
+ * The machine is in ACPI mode from the start (FADT.SMI_CMD is 0), so SCI_EN always reads as set.
+ * Sleep states other than S5 don't exist.
+ */
+#include "device/acpi_pm.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "util/log.h"
+
+#define PM_TIMER_HZ   3579545ull
+#define PM_TIMER_BITS 24
+#define NS_PER_SECOND 1000000000ull
+
+#define EVENT_TIMER	   0x0001
+#define EVENT_BUS_MASTER   0x0010
+#define EVENT_GLOBAL	   0x0020
+#define EVENT_POWER_BUTTON 0x0100
+#define EVENT_SLEEP_BUTTON 0x0200
+#define EVENT_RTC	   0x0400
+#define EVENT_WAKE	   0x8000
+#define EVENT_ENABLES	   (EVENT_TIMER | EVENT_GLOBAL | EVENT_POWER_BUTTON | EVENT_SLEEP_BUTTON | EVENT_RTC)
+
+#define CONTROL_SCI_ENABLED  0x0001
+#define CONTROL_SLEEP_SHIFT  10
+#define CONTROL_SLEEP_MASK   0x1c00
+#define CONTROL_SLEEP_ENABLE 0x2000
+
+struct acpi_pm {
+	pthread_mutex_t lock; /* guards everything below */
+	struct irq_line sci;
+	struct power power;
+	struct event_timer overflow; /* when the timer's top bit changes next, if that is enabled */
+	uint64_t start_ns;	     /* when the timer was 0 */
+	uint64_t half_periods;	     /* changes of the top bit that the status has shown */
+	uint16_t status, enable, control;
+	uint16_t gpe_status, gpe_enable;
+};
+
+/* Ticks since start, and how often the top bit has changed: 23 bits a half period. */
+static uint64_t timer_ticks(const struct acpi_pm *pm)
+{
+	return (unsigned __int128)(monotonic_ns() - pm->start_ns) * PM_TIMER_HZ / NS_PER_SECOND;
+}
+
+static void update_timer_status(struct acpi_pm *pm)
+{
+	uint64_t half_periods = timer_ticks(pm) >> (PM_TIMER_BITS - 1);
+
+	if (half_periods != pm->half_periods) {
+		pm->half_periods = half_periods;
+		pm->status |= EVENT_TIMER;
+	}
+}
+
+static void update_sci(struct acpi_pm *pm)
+{
+	uint64_t next_ticks;
+
+	update_timer_status(pm);
+	irq_line_set(&pm->sci, (pm->status & pm->enable) || (pm->gpe_status & pm->gpe_enable));
+	if ((pm->enable & EVENT_TIMER) && !(pm->status & EVENT_TIMER)) {
+		next_ticks = (pm->half_periods + 1) << (PM_TIMER_BITS - 1);
+		event_timer_set(&pm->overflow,
+				pm->start_ns + 1 + (unsigned __int128)next_ticks * NS_PER_SECOND /
+							   PM_TIMER_HZ,
+				0);
+	} else {
+		event_timer_set(&pm->overflow, 0, 0);
+	}
+}
+
+static void overflow_expired(void *context)
+{
+	struct acpi_pm *pm = context;
+
+	pthread_mutex_lock(&pm->lock);
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+static void write_control(struct acpi_pm *pm, uint16_t value)
+{
+	unsigned type = (value & CONTROL_SLEEP_MASK) >> CONTROL_SLEEP_SHIFT;
+
+	/* SLP_EN is write-only; SCI_EN belongs to the firmware. */
+	pm->control = value & ~(CONTROL_SLEEP_ENABLE | CONTROL_SCI_ENABLED);
+	if (!(value & CONTROL_SLEEP_ENABLE))
+		return;
+	if (type == ACPI_PM_SLEEP_TYPE_S5)
+		power_request(&pm->power, POWER_OFF, 0);
+	else
+		log_guest("ACPI sleep type %u doesn't exist", type);
+}
+
+/* The registers as 16-bit words; the timer is read apart. */
+static uint16_t read_word(struct acpi_pm *pm, unsigned offset)
+{
+	switch (offset) {
+	case ACPI_PM_EVENT_OFFSET:
+		update_timer_status(pm);
+		return pm->status;
+	case ACPI_PM_EVENT_OFFSET + 2: return pm->enable;
+	case ACPI_PM_CONTROL_OFFSET: return pm->control | CONTROL_SCI_ENABLED;
+	case ACPI_PM_GPE_OFFSET: return pm->gpe_status;
+	case ACPI_PM_GPE_OFFSET + 2: return pm->gpe_enable;
+	default: return 0;
+	}
+}
+
+/* `mask` says which bits the access writes. Status bits are cleared by writing ones. */
+static void write_word(struct acpi_pm *pm, unsigned offset, uint16_t value, uint16_t mask)
+{
+	switch (offset) {
+	case ACPI_PM_EVENT_OFFSET:
+		update_timer_status(pm);
+		pm->status &= ~(value & mask);
+		break;
+	case ACPI_PM_EVENT_OFFSET + 2:
+		pm->enable = ((pm->enable & ~mask) | (value & mask)) & EVENT_ENABLES;
+		break;
+	case ACPI_PM_CONTROL_OFFSET:
+		write_control(pm, (pm->control & ~mask) | (value & mask));
+		break;
+	case ACPI_PM_GPE_OFFSET: pm->gpe_status &= ~(value & mask); break;
+	case ACPI_PM_GPE_OFFSET + 2:
+		pm->gpe_enable = (pm->gpe_enable & ~mask) | (value & mask);
+		break;
+	default: break;
+	}
+}
+
+static uint32_t acpi_pm_read(void *device, uint16_t offset, unsigned size)
+{
+	struct acpi_pm *pm = device;
+	uint32_t value;
+
+	pthread_mutex_lock(&pm->lock);
+	if (offset >= ACPI_PM_TIMER_OFFSET && offset < ACPI_PM_TIMER_OFFSET + 4) {
+		value = timer_ticks(pm) & ((1u << PM_TIMER_BITS) - 1);
+		value >>= 8 * (offset - ACPI_PM_TIMER_OFFSET);
+	} else {
+		value = read_word(pm, offset & ~1u) >> (8 * (offset & 1));
+		if (size == 4)
+			value |= (uint32_t)read_word(pm, (offset & ~1u) + 2) << 16;
+	}
+	pthread_mutex_unlock(&pm->lock);
+	return value;
+}
+
+static void acpi_pm_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct acpi_pm *pm = device;
+	unsigned shift = 8 * (offset & 1);
+
+	pthread_mutex_lock(&pm->lock);
+	write_word(pm, offset & ~1u, value << shift, size == 1 ? 0xffu << shift : 0xffff);
+	if (size == 4)
+		write_word(pm, (offset & ~1u) + 2, value >> 16, 0xffff);
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+const struct pio_ops acpi_pm_pio_ops = {
+	.read = acpi_pm_read,
+	.write = acpi_pm_write,
+	.widest_access = 4,
+};
+
+void acpi_pm_press_power_button(struct acpi_pm *pm)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status |= EVENT_POWER_BUTTON;
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+void acpi_pm_reset(struct acpi_pm *pm)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status = pm->enable = pm->control = 0;
+	pm->gpe_status = pm->gpe_enable = 0;
+	pm->start_ns = monotonic_ns();
+	pm->half_periods = 0;
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
+			       const struct power *power, struct error *error)
+{
+	struct acpi_pm *pm = calloc(1, sizeof(*pm));
+	int result;
+
+	if (!pm) {
+		error_set_errno(error, ENOMEM, "cannot create the ACPI registers");
+		return NULL;
+	}
+	pthread_mutex_init(&pm->lock, NULL);
+	pm->sci = *sci;
+	pm->power = *power;
+	pm->start_ns = monotonic_ns();
+	result = event_timer_init(&pm->overflow, loop, overflow_expired, pm);
+	if (result < 0) {
+		error_set_errno(error, -result, "cannot create the ACPI registers");
+		acpi_pm_destroy(pm);
+		return NULL;
+	}
+	return pm;
+}
+
+void acpi_pm_destroy(struct acpi_pm *pm)
+{
+	if (!pm)
+		return;
+	event_timer_destroy(&pm->overflow);
+	pthread_mutex_destroy(&pm->lock);
+	free(pm);
+}

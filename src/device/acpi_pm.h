@@ -1,0 +1,31 @@
+/* ACPI fixed hardware: power-management events, control (power-off), timer, general events. */
+#ifndef KVIK_DEVICE_ACPI_PM_H
+#define KVIK_DEVICE_ACPI_PM_H
+
+#include "device/bus/pio.h"
+#include "device/irq_line.h"
+#include "device/power.h"
+#include "util/event_loop.h"
+
+/* Offsets in its 32 ports, for the FADT. */
+#define ACPI_PM_PORTS	      32
+#define ACPI_PM_EVENT_OFFSET  0x00 /* PM1a_EVT_BLK, 4 bytes */
+#define ACPI_PM_CONTROL_OFFSET 0x04 /* PM1a_CNT_BLK, 2 bytes */
+#define ACPI_PM_TIMER_OFFSET  0x08 /* PM_TMR_BLK, 4 bytes */
+#define ACPI_PM_GPE_OFFSET    0x0c /* GPE0_BLK, 4 bytes: 16 events */
+
+#define ACPI_PM_SLEEP_TYPE_S5 5 /* SLP_TYP that powers off, for \_S5 */
+
+struct acpi_pm;
+
+struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
+			       const struct power *power, struct error *error);
+void acpi_pm_destroy(struct acpi_pm *pm);
+void acpi_pm_reset(struct acpi_pm *pm);
+
+/* The power button was pressed: asks a guest to power off. Any thread. */
+void acpi_pm_press_power_button(struct acpi_pm *pm);
+
+extern const struct pio_ops acpi_pm_pio_ops; /* device: struct acpi_pm */
+
+#endif

@@ -1,0 +1,30 @@
+/* The firmware configuration device: named blobs that firmware and guests read from the monitor. */
+#ifndef KVIK_DEVICE_FW_CFG_H
+#define KVIK_DEVICE_FW_CFG_H
+
+#include "device/bus/pio.h"
+#include "device/guest_memory.h"
+
+#define FW_CFG_FIRST_PORT 0x510
+#define FW_CFG_PORTS	  12 /* selector, data, (gap), DMA address */
+
+/* Standard keys. */
+#define FW_CFG_UUID	 0x02
+#define FW_CFG_RAM_BYTES 0x03
+#define FW_CFG_CPUS	 0x05
+#define FW_CFG_MAX_CPUS	 0x0f
+
+struct fw_cfg;
+
+struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *error);
+void fw_cfg_destroy(struct fw_cfg *fw_cfg);
+void fw_cfg_reset(struct fw_cfg *fw_cfg);
+
+/* Set an item under one of the standard keys; the bytes are copied. 0 or -ENOMEM, -EINVAL. */
+int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size);
+/* Add a file ("etc/e820", at most 55 characters); the bytes are copied. Before the guest runs. */
+int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
+
+extern const struct pio_ops fw_cfg_pio_ops; /* device: struct fw_cfg */
+
+#endif

@@ -1,0 +1,14 @@
+/* The chipset of a plain PCI PC: host bridge, ISA bridge, power-management function. */
+#ifndef KVIK_DEVICE_I440FX_H
+#define KVIK_DEVICE_I440FX_H
+
+#include "device/bus/pci.h"
+
+struct i440fx {
+	struct pci_function host_bridge, isa_bridge, power_management;
+};
+
+/* Fill in the functions and put them on the bus. `pm_port` is where the ACPI registers are. */
+void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, uint8_t sci_irq);
+
+#endif

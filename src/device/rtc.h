@@ -1,0 +1,31 @@
+/* The MC146818 real-time clock with the PC's CMOS RAM: ports 0x70 (index) and 0x71 (data). */
+#ifndef KVIK_DEVICE_RTC_H
+#define KVIK_DEVICE_RTC_H
+
+#include "device/bus/pio.h"
+#include "device/irq_line.h"
+#include "util/event_loop.h"
+
+#define RTC_FIRST_PORT 0x70
+#define RTC_PORTS      2
+
+struct rtc;
+
+/* What the CMOS RAM tells firmware about the machine. */
+struct rtc_config {
+	uint64_t low_end;	  /* end of RAM below 4 GiB */
+	uint64_t above_4g_bytes;  /* RAM above 4 GiB */
+	unsigned cpus;
+	/* The time of day in nanoseconds since 1970, UTC; NULL: the host's clock. For tests. */
+	uint64_t (*now_ns)(void *context);
+	void *now_context;
+};
+
+struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
+		       const struct irq_line *irq, struct error *error);
+void rtc_destroy(struct rtc *rtc);
+void rtc_reset(struct rtc *rtc); /* the clock and the RAM go on, they have a battery */
+
+extern const struct pio_ops rtc_pio_ops; /* device: struct rtc */
+
+#endif

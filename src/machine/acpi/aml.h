@@ -1,0 +1,53 @@
+/*
+ * ACPI Machine Language, written by hand: a growing run of bytes and the few objects that a
+ * board's description needs (ACPI 6.4 §20.2, "AML Grammar Definition"; §6.4, resource descriptors).
+ *
+ * Objects that contain others are opened with a _begin, which gives a mark, and closed with
+ * aml_end(mark), which puts their length in. When the buffer is full everything further is dropped
+ * and `is_full` is set; it is looked at once, at the end.
+ */
+#ifndef KVIK_MACHINE_ACPI_AML_H
+#define KVIK_MACHINE_ACPI_AML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct aml {
+	uint8_t *bytes;
+	size_t used, capacity;
+	bool is_full;
+};
+
+void aml_bytes(struct aml *aml, const void *bytes, size_t size);
+/* A name: one segment or a path, "\\_SB.PCI0"; segments are padded to four characters. */
+void aml_name(struct aml *aml, const char *name);
+void aml_integer(struct aml *aml, uint64_t value);
+void aml_string(struct aml *aml, const char *text);
+/* A seven-character EISA id as "PNP0501", in its compressed form. */
+void aml_eisa_id(struct aml *aml, const char *id);
+
+size_t aml_scope_begin(struct aml *aml, const char *name);
+size_t aml_device_begin(struct aml *aml, const char *name);
+size_t aml_package_begin(struct aml *aml, uint8_t elements);
+void aml_end(struct aml *aml, size_t mark);
+
+/* Name (name, value): the object must follow. And the usual ones whole. */
+void aml_name_declare(struct aml *aml, const char *name);
+void aml_name_integer(struct aml *aml, const char *name, uint64_t value);
+void aml_name_eisa_id(struct aml *aml, const char *name, const char *id);
+void aml_name_string(struct aml *aml, const char *name, const char *text);
+
+/* Name (_CRS, ResourceTemplate () {...}): resources between begin and end. */
+struct aml_resources {
+	uint8_t bytes[256];
+	size_t used;
+};
+void aml_resource_io(struct aml_resources *resources, uint16_t first, uint8_t count);
+void aml_resource_irq(struct aml_resources *resources, unsigned irq); /* edge, active high */
+void aml_resource_bus_range(struct aml_resources *resources, uint16_t first, uint16_t last);
+void aml_resource_io_range(struct aml_resources *resources, uint16_t first, uint16_t last);
+void aml_resource_memory_range(struct aml_resources *resources, uint32_t first, uint32_t last);
+void aml_current_resources(struct aml *aml, const struct aml_resources *resources);
+
+#endif

@@ -1,0 +1,41 @@
+/* The ACPI tables of a board (ACPI 6.4 §5.2). */
+#ifndef KVIK_MACHINE_ACPI_TABLES_H
+#define KVIK_MACHINE_ACPI_TABLES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "machine/acpi/aml.h"
+#include "util/error.h"
+
+/* Where they lie: the BIOS area, where guests without any hint look for the RSDP (§5.2.5.1). */
+#define ACPI_TABLES_GPA 0xe0000
+#define ACPI_TABLES_MAX 0x10000
+
+struct acpi_config {
+	unsigned cpus;
+	/* The board's devices, for the DSDT: called with the scope \ open. */
+	void (*describe)(struct aml *aml, const void *context);
+	const void *context;
+	/* Fixed hardware: where the registers are; or a hardware-reduced machine, with only these. */
+	bool is_hardware_reduced;
+	uint16_t pm_port;	/* device/acpi_pm.h; not when hardware-reduced */
+	uint8_t sci_irq;
+	uint16_t sleep_port;	/* device/acpi_sleep.h; when hardware-reduced */
+	uint16_t reset_port;
+	uint8_t reset_value;
+	uint16_t boot_architecture; /* IAPC_BOOT_ARCH */
+};
+
+#define ACPI_BOOT_LEGACY_DEVICES 0x01
+#define ACPI_BOOT_8042		 0x02
+#define ACPI_BOOT_NO_VGA	 0x04
+
+/*
+ * Build all tables into `bytes` (ACPI_TABLES_MAX of them), to be put at ACPI_TABLES_GPA, where the
+ * RSDP is the first. Returns the size used, or -ENOSPC.
+ */
+int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct error *error);
+
+#endif
