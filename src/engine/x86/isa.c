@@ -7,17 +7,8 @@
 
 static const struct isa_row *rows[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
-/* Chapters of the system level; absent ones leave their instructions undefined. */
-extern const struct isa_table isa_far __attribute__((weak));
-extern const struct isa_table isa_segment __attribute__((weak));
-extern const struct isa_table isa_system __attribute__((weak));
-extern const struct isa_table isa_io __attribute__((weak));
-extern const struct isa_table isa_msr __attribute__((weak));
-
 static void isa_add(const struct isa_table *table)
 {
-	if (!table)
-		return;
 	for (size_t i = 0; i < table->count; i++)
 		rows[table->rows[i].mnemonic] = &table->rows[i];
 }
