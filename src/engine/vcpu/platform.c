@@ -145,9 +145,17 @@ static void code_written(void *context, uint64_t gpa, unsigned size)
 	struct vcpu *vcpu = context;
 	struct vm *vm = vcpu->vm;
 	unsigned count = atomic_load(&vm->vcpu_count), i;
+	uint64_t at;
 
 	for (i = 0; i < count; i++)
 		code_invalidate(&vm->vcpus[i]->cpu, gpa, size);
+	/* No CPU has code in these granules any more: further stores there go the quick way. */
+	for (at = gpa & ~63ull; at < gpa + size; at += 64) {
+		_Atomic uint64_t *bitmap = memslots_code_bitmap(&vm->memslots, at & ~0xfffull);
+
+		if (bitmap)
+			atomic_fetch_and(bitmap, ~(1ull << (at >> 6 & 63)));
+	}
 }
 
 static void code_protect(void *context, uint64_t gpa)

@@ -72,59 +72,77 @@ static struct single_insn *single_of(struct cpu *cpu, uint64_t gva)
 }
 
 /*
- * The decoded instruction at cpu->rip. The bytes are fetched each time, those of a second page only
- * if the first page's are not all of the instruction: a fetch must not fault for nothing.
+ * The code behind the page end that an instruction at gva reaches after `size` bytes; *rest is how
+ * many bytes of it the segment's limit allows. Faults as the fetch that it is.
  */
+static const uint8_t *fetch_rest(struct cpu *cpu, uint64_t gva, unsigned size, unsigned *rest)
+{
+	uint64_t next = gva + size, gpa;
+	const uint8_t *code;
+
+	*rest = INSN_LENGTH_MAX - size;
+	if (!cpu_is_64(cpu)) {
+		uint32_t left = cpu->segment[CPU_CS].limit - (uint32_t)cpu->rip;
+
+		next = (uint32_t)next;
+		if (left < size)
+			cpu_raise_error(cpu, EXCEPTION_GP, 0);
+		if (left - size < *rest - 1)
+			*rest = left - size + 1;
+	}
+	code = lin_fetch_pointer(cpu, next, &gpa);
+	if (!code)
+		fetch_failed(cpu);
+	return code;
+}
+
+/* Whether `single` is still what the bytes at gva mean; `available` of them are at `code`. */
+static bool single_is_current(struct cpu *cpu, const struct single_insn *single, uint64_t gva,
+			      const uint8_t *code, unsigned available)
+{
+	unsigned length = single->insn.length, rest;
+
+	if (!length || single->mode != cpu->mode)
+		return false;
+	if (length <= available)
+		return bytes_equal(single->bytes, code, length);
+	/* A fetch must not fault for nothing: the rest only if the beginning asks for it. */
+	if ((gva + available) % PAGE_SIZE || !bytes_equal(single->bytes, code, available))
+		return false;
+	code = fetch_rest(cpu, gva, available, &rest);
+	return length - available <= rest &&
+	       bytes_equal(single->bytes + available, code, length - available);
+}
+
+/* The instruction at cpu->rip, decoded anew unless its bytes are those of the last time. */
 static const struct insn *fetch_single(struct cpu *cpu)
 {
 	uint64_t gva = cpu_linear_rip(cpu), gpa;
-	unsigned available = fetch_available(cpu, gva), in_page;
+	unsigned available = fetch_available(cpu, gva), rest;
 	struct single_insn *single = single_of(cpu, gva);
 	const uint8_t *code = lin_fetch_pointer(cpu, gva, &gpa);
-	uint8_t bytes[INSN_LENGTH_MAX];
-	unsigned size, length = single->insn.length;
 	int rc;
 
 	if (!code)
 		fetch_failed(cpu);
-	if (single->mode == cpu->mode && length && length <= available &&
-	    bytes_equal(single->bytes, code, length))
+	if (available > INSN_LENGTH_MAX)
+		available = INSN_LENGTH_MAX;
+	if (single_is_current(cpu, single, gva, code, available))
 		return &single->insn;
 
-	in_page = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
-	size = available < INSN_LENGTH_MAX ? available : INSN_LENGTH_MAX;
-	bytes_copy(bytes, code, size);
-	fpu_leave(cpu);
 	single->mode = UINT32_MAX;
-	rc = insn_decode(&single->insn, bytes, size, cpu->mode);
-	if (rc == -ENODATA && size == in_page) {
-		/* The segment's limit counts in the second page, too. */
-		unsigned rest = INSN_LENGTH_MAX - size;
-
-		if (!cpu_is_64(cpu)) {
-			uint32_t left = cpu->segment[CPU_CS].limit - (uint32_t)cpu->rip;
-
-			if (left < size)
-				cpu_raise_error(cpu, EXCEPTION_GP, 0);
-			if (left - size + 1 < rest)
-				rest = left - size + 1;
-		}
-		code = lin_fetch_pointer(cpu, cpu_is_64(cpu) ? gva + size : (uint32_t)(gva + size),
-					 &gpa);
-		if (!code)
-			fetch_failed(cpu);
-		bytes_copy(bytes + size, code, rest);
-		size += rest;
+	bytes_copy(single->bytes, code, available);
+	fpu_leave(cpu);
+	rc = insn_decode(&single->insn, single->bytes, available, cpu->mode);
+	if (rc == -ENODATA && (gva + available) % PAGE_SIZE == 0) {
+		code = fetch_rest(cpu, gva, available, &rest);
+		bytes_copy(single->bytes + available, code, rest);
 		fpu_leave(cpu);
-		rc = insn_decode(&single->insn, bytes, size, cpu->mode);
+		rc = insn_decode(&single->insn, single->bytes, available + rest, cpu->mode);
 	}
 	if (rc)
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
-	/* What crosses a page is compared whole each time, so it is not kept. */
-	if (single->insn.length <= available) {
-		bytes_copy(single->bytes, bytes, single->insn.length);
-		single->mode = cpu->mode;
-	}
+	single->mode = cpu->mode;
 	return &single->insn;
 }
 
@@ -152,12 +170,16 @@ void exec_one(struct cpu *cpu)
 /* Find or decode the block at cpu->rip the long way. NULL: run one instruction, or look again. */
 static struct block *find_block(struct cpu *cpu, uint64_t gva)
 {
-	unsigned available = fetch_available(cpu, gva);
 	struct jump_entry *jump;
 	struct block *block;
 	const uint8_t *code;
+	unsigned available;
 	uint64_t gpa;
 
+	/* A fault from here on is no instruction's of the last block. */
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+	available = fetch_available(cpu, gva);
 	code = lin_fetch_pointer(cpu, gva, &gpa);
 	if (!code)
 		fetch_failed(cpu);
