@@ -63,6 +63,17 @@ static bool is_x87_opcode(const ZydisDecodedInstruction *instruction)
 	       instruction->opcode <= 0xdf;
 }
 
+static bool is_vector_extension(ZydisISAExt extension)
+{
+	switch (extension) {
+	case ZYDIS_ISA_EXT_SSE:
+	case ZYDIS_ISA_EXT_SSE2:
+	case ZYDIS_ISA_EXT_AVX:
+	case ZYDIS_ISA_EXT_AVX512EVEX: return true;
+	default: return false;
+	}
+}
+
 /* Look over the operands. False for what is not of this room. */
 static bool form_inspect(struct form *form, const struct decoded *decoded)
 {
@@ -92,6 +103,10 @@ static bool form_inspect(struct form *form, const struct decoded *decoded)
 		}
 	}
 
+	/* From memory to a general register: CVTSD2SI and kin. */
+	if (instruction->meta.category == ZYDIS_CATEGORY_CONVERT &&
+	    is_vector_extension(instruction->meta.isa_ext))
+		form->has_vector = true;
 	switch (instruction->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_KEYLOCKER:
 	case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
@@ -628,7 +643,7 @@ static void run_from_slot(struct cpu *cpu, const struct insn *insn)
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction instruction;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	struct insn copy = *insn;
+	struct insn copy;
 	uint8_t bytes[16];
 	struct decoded decoded = {
 		.instruction = &instruction,
@@ -639,6 +654,7 @@ static void run_from_slot(struct cpu *cpu, const struct insn *insn)
 	unsigned mode = cpu->mode & CPU_MODE_CODE_MASK;
 
 	fpu_leave(cpu);
+	copy = *insn;
 	bytes_copy(bytes, &insn->thunk, 8);
 	bytes_copy(bytes + 8, &insn->immediate, 8);
 	if (cpu->fpu.slot == NULL)
