@@ -234,13 +234,15 @@ static struct extent masked_extent(struct cpu *cpu, const struct thunk *thunk)
 	extent.active = thunk->second(cpu, NULL) & low_bits(traits->elements);
 	if (extent.active == 0)
 		return extent;
-	if (traits->mask == THUNK_MASK_WHOLE) {
-		extent.active = 1;
-		extent.end = traits->size;
-		return extent;
-	}
 	if (traits->mask == THUNK_MASK_PACKED)
 		extent.active = low_bits(count_bits(extent.active));
+	if (traits->mask == THUNK_MASK_FOLDED) {
+		unsigned in_memory = traits->size / traits->element_size;
+
+		for (unsigned half = traits->elements / 2; half >= in_memory; half /= 2)
+			extent.active |= extent.active >> half;
+		extent.active &= low_bits(in_memory);
+	}
 	extent.first = (unsigned)__builtin_ctzll(extent.active) * traits->element_size;
 	extent.end = (64 - (unsigned)__builtin_clzll(extent.active)) * traits->element_size;
 	return extent;
@@ -265,8 +267,7 @@ static void copy_active(struct cpu *cpu, const struct insn *insn, uint64_t gva,
 			const struct extent *extent, bool is_write)
 {
 	const struct thunk *thunk = insn->thunk;
-	unsigned size = thunk->traits.mask == THUNK_MASK_WHOLE ? thunk->traits.size
-							       : thunk->traits.element_size;
+	unsigned size = thunk->traits.element_size;
 	uint64_t active = extent->active;
 	unsigned element = 0;
 
@@ -294,8 +295,7 @@ static void check_active_writes(struct cpu *cpu, const struct insn *insn, uint64
 				const struct extent *extent)
 {
 	const struct thunk *thunk = insn->thunk;
-	unsigned size = thunk->traits.mask == THUNK_MASK_WHOLE ? thunk->traits.size
-							       : thunk->traits.element_size;
+	unsigned size = thunk->traits.element_size;
 	uint64_t boundary = ((gva + extent->first) | 0xfff) + 1;
 
 	/* Once on either side of the page boundary, and for an element across it, both sides. */
@@ -347,6 +347,10 @@ void fpu_run_masked_store(struct cpu *cpu, const struct insn *insn)
 	uint8_t *memory;
 
 	fpu_check_gate(cpu, &thunk->traits);
+	if (thunk->traits.flags & THUNK_FULL_CHECK) {
+		gva = operand_linear(cpu, insn, &thunk->traits, true);
+		lin_pointer(cpu, gva, thunk->traits.size, true, insn->segment);
+	}
 	extent = masked_extent(cpu, thunk);
 	if (extent.active == 0) {
 		run(cpu, thunk, cpu->fpu.scratch);

@@ -262,11 +262,21 @@ static unsigned masked_element_size(const struct form *form)
 	case ZYDIS_MNEMONIC_VEXTRACTF32X8:
 	case ZYDIS_MNEMONIC_VEXTRACTI32X4:
 	case ZYDIS_MNEMONIC_VEXTRACTI32X8:
+	case ZYDIS_MNEMONIC_VBROADCASTF32X2:
+	case ZYDIS_MNEMONIC_VBROADCASTF32X4:
+	case ZYDIS_MNEMONIC_VBROADCASTF32X8:
+	case ZYDIS_MNEMONIC_VBROADCASTI32X2:
+	case ZYDIS_MNEMONIC_VBROADCASTI32X4:
+	case ZYDIS_MNEMONIC_VBROADCASTI32X8:
 		return 4;
 	case ZYDIS_MNEMONIC_VEXTRACTF64X2:
 	case ZYDIS_MNEMONIC_VEXTRACTF64X4:
 	case ZYDIS_MNEMONIC_VEXTRACTI64X2:
 	case ZYDIS_MNEMONIC_VEXTRACTI64X4:
+	case ZYDIS_MNEMONIC_VBROADCASTF64X2:
+	case ZYDIS_MNEMONIC_VBROADCASTF64X4:
+	case ZYDIS_MNEMONIC_VBROADCASTI64X2:
+	case ZYDIS_MNEMONIC_VBROADCASTI64X4:
 		return 8;
 	default:
 		return form->memory->element_size / 8;
@@ -343,35 +353,43 @@ static void form_set_vector_mask(struct form *form, unsigned element_size)
 	thunk_emit_return(&form->code);
 }
 
+/* How many bits of the opmask count where memory has fewer elements than the operation. */
+static unsigned broadcast_elements(const struct form *form)
+{
+	const ZydisDecodedInstruction *instruction = form->instruction;
+
+	/* Zydis may see the operand of a broadcasting instruction as one element. */
+	if (instruction->avx.broadcast.is_static)
+		return instruction->avx.vector_length / 8 / form->traits.element_size;
+	switch (instruction->avx.broadcast.mode) {
+	case ZYDIS_BROADCAST_MODE_1_TO_2: return 2;
+	case ZYDIS_BROADCAST_MODE_1_TO_4: return 4;
+	case ZYDIS_BROADCAST_MODE_1_TO_8: return 8;
+	case ZYDIS_BROADCAST_MODE_1_TO_16: return 16;
+	case ZYDIS_BROADCAST_MODE_1_TO_32: return 32;
+	default: return 64;
+	}
+}
+
 static int form_set_opmask(struct form *form)
 {
 	struct thunk_traits *traits = &form->traits;
 	const ZydisDecodedInstruction *instruction = form->instruction;
 	unsigned element_size = masked_element_size(form);
 
+	if (element_size == 0 || traits->size % element_size != 0)
+		return -ENOTSUP;
+	traits->element_size = (uint8_t)element_size;
+	traits->elements = (uint8_t)(traits->size / element_size);
 	if (instruction->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID) {
-		traits->mask = THUNK_MASK_WHOLE;
-		traits->elements = 64;
-		traits->element_size = (uint8_t)traits->size;
-		/* The mask's upper bits may be anything: only those of the destination count. */
-		for (unsigned i = 0; i < instruction->operand_count; i++) {
-			const ZydisDecodedOperand *operand = &form->decoded->operands[i];
-
-			if (operand != form->memory && operand->element_count != 0 &&
-			    operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-			    ZydisRegisterGetClass(operand->reg.value) != ZYDIS_REGCLASS_MASK) {
-				traits->elements = (uint8_t)operand->element_count;
-				break;
-			}
-		}
+		traits->elements = (uint8_t)broadcast_elements(form);
+		traits->mask = THUNK_MASK_FOLDED;
 	} else {
-		if (element_size == 0 || traits->size % element_size != 0)
-			return -ENOTSUP;
 		traits->mask = is_packed(instruction->mnemonic) ? THUNK_MASK_PACKED
 								: THUNK_MASK_ELEMENTS;
-		traits->element_size = (uint8_t)element_size;
-		traits->elements = (uint8_t)(traits->size / element_size);
 	}
+	if (form->is_store && !suppresses_faults(instruction))
+		traits->flags |= THUNK_FULL_CHECK;
 	thunk_emit_second(&form->code);
 	thunk_emit_read_opmask(&form->code, form_opmask(form));
 	thunk_emit_return(&form->code);

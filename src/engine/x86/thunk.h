@@ -48,7 +48,7 @@ enum thunk_mask {
 	THUNK_MASK_NONE,
 	THUNK_MASK_ELEMENTS, /* bit i guards element i */
 	THUNK_MASK_PACKED,   /* as many elements as bits set, from the first on */
-	THUNK_MASK_WHOLE,    /* any bit set: all of the operand (broadcasts) */
+	THUNK_MASK_FOLDED,   /* bit i guards element i modulo their number (broadcasts) */
 };
 
 /* All that the handlers know of an instruction besides its code. No padding: compared bytewise. */
@@ -59,7 +59,7 @@ struct thunk_traits {
 	uint8_t gate;           /* enum thunk_gate */
 	uint8_t mask;           /* enum thunk_mask */
 	uint8_t element_size;   /* bytes of an element in memory */
-	uint8_t elements;       /* number of them that the mask covers */
+	uint8_t elements;       /* bits of the mask that count */
 	uint8_t index_size;     /* gather and scatter: bytes of an index element */
 	uint8_t flags;          /* enum thunk_flag */
 	uint8_t reserved[2];
@@ -68,6 +68,7 @@ struct thunk_traits {
 enum thunk_flag {
 	THUNK_X87_CONTROL = 1 << 0, /* leaves the last-instruction pointers alone */
 	THUNK_X87_INIT = 1 << 1,    /* clears them */
+	THUNK_FULL_CHECK = 1 << 2,  /* masked store that faults for masked-out elements, too */
 };
 
 struct thunk {
