@@ -1,20 +1,212 @@
-/* `kvik doctor`: what this host offers to a virtual machine. */
+/*
+ * `kvik doctor`: what this host offers to a virtual machine, as a table for people or as JSON for
+ * scripts. Everything is measured or read once into struct report; printing decides nothing.
+ */
+#include <cpuid.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "cli/accel.h"
 #include "cli/commands.h"
 #include "util/log.h"
 
-static const char usage[] = "Usage: kvik doctor [--json]\n"
-			    "Shows /dev/kvm and how fast it is, the CPU's features, memory, and which\n"
-			    "backend kvik would take.\n";
+static const char usage[] =
+	"Usage: kvik doctor [--json]\n"
+	"\n"
+	"Shows /dev/kvm and how fast it is, the CPU's features, memory, and which backend kvik\n"
+	"would take and why.\n";
+
+/* A CPU feature that matters to guests or to the engine; where CPUID shows it. */
+struct feature {
+	const char *name;
+	uint32_t leaf, subleaf;
+	enum { IN_EAX, IN_EBX, IN_ECX, IN_EDX } where;
+	unsigned bit;
+};
+
+static const struct feature features[] = {
+	{"vmx", 1, 0, IN_ECX, 5},	     {"svm", 0x80000001, 0, IN_ECX, 2},
+	{"sse4.2", 1, 0, IN_ECX, 20},	     {"popcnt", 1, 0, IN_ECX, 23},
+	{"aes", 1, 0, IN_ECX, 25},	     {"xsave", 1, 0, IN_ECX, 26},
+	{"avx", 1, 0, IN_ECX, 28},	     {"f16c", 1, 0, IN_ECX, 29},
+	{"rdrand", 1, 0, IN_ECX, 30},	     {"hypervisor", 1, 0, IN_ECX, 31},
+	{"fsgsbase", 7, 0, IN_EBX, 0},	     {"bmi1", 7, 0, IN_EBX, 3},
+	{"avx2", 7, 0, IN_EBX, 5},	     {"bmi2", 7, 0, IN_EBX, 8},
+	{"avx512f", 7, 0, IN_EBX, 16},	     {"adx", 7, 0, IN_EBX, 19},
+	{"sha", 7, 0, IN_EBX, 29},	     {"fma", 1, 0, IN_ECX, 12},
+	{"movbe", 1, 0, IN_ECX, 22},	     {"invtsc", 0x80000007, 0, IN_EDX, 8},
+};
+
+#define FEATURE_COUNT (sizeof(features) / sizeof(features[0]))
+
+struct report {
+	struct utsname system;
+	char cpu_model[64];
+	long cpus;
+	bool has_feature[FEATURE_COUNT];
+	uint64_t memory_bytes, free_bytes;
+	struct accel_probe kvm;
+	char kvm_access[128]; /* empty when it can be opened */
+	bool engine_works;
+	char engine_reason[256];
+	const char *choice;
+};
+
+static void read_cpu(struct report *report)
+{
+	uint32_t registers[4], brand[12];
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		__get_cpuid(0x80000002 + i, &brand[i * 4], &brand[i * 4 + 1], &brand[i * 4 + 2],
+			    &brand[i * 4 + 3]);
+	memcpy(report->cpu_model, brand, sizeof(brand));
+	for (i = 0; i < FEATURE_COUNT; i++) {
+		memset(registers, 0, sizeof(registers));
+		__get_cpuid_count(features[i].leaf, features[i].subleaf, &registers[0],
+				  &registers[1], &registers[2], &registers[3]);
+		report->has_feature[i] = registers[features[i].where] >> features[i].bit & 1;
+	}
+	report->cpus = sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static void read_memory(struct report *report)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info) < 0)
+		return;
+	report->memory_bytes = (uint64_t)info.totalram * info.mem_unit;
+	report->free_bytes = ((uint64_t)info.freeram + info.bufferram) * info.mem_unit;
+}
+
+static void examine(struct report *report)
+{
+	struct kvm_system engine;
+	struct error error;
+
+	memset(report, 0, sizeof(*report));
+	uname(&report->system);
+	read_cpu(report);
+	read_memory(report);
+	accel_probe_kvm(&report->kvm);
+	if (report->kvm.is_present && access("/dev/kvm", R_OK | W_OK) < 0)
+		snprintf(report->kvm_access, sizeof(report->kvm_access), "%s%s", strerror(errno),
+			 errno == EACCES ? ": is this user in the group kvm?" : "");
+	report->engine_works = kvm_system_open(&engine, &kvm_backend_engine, &error) == 0;
+	if (report->engine_works)
+		kvm_system_close(&engine);
+	else
+		snprintf(report->engine_reason, sizeof(report->engine_reason), "%.255s",
+			 error.message);
+	report->choice = report->kvm.is_usable && report->kvm.is_hardware_speed ? "kvm" : "engine";
+}
+
+static void print_table(const struct report *report)
+{
+	unsigned i;
+
+	printf("kvik        %s\n", KVIK_VERSION);
+	printf("host        %s %s, %s\n", report->system.sysname, report->system.release,
+	       report->system.machine);
+	printf("cpu         %s, %ld online\n", report->cpu_model, report->cpus);
+	printf("features   ");
+	for (i = 0; i < FEATURE_COUNT; i++)
+		if (report->has_feature[i])
+			printf(" %s", features[i].name);
+	printf("\nmemory      %.1f GiB, %.1f GiB free\n", report->memory_bytes / 1073741824.0,
+	       report->free_bytes / 1073741824.0);
+	printf("/dev/kvm    %s", !report->kvm.is_present  ? "missing"
+				  : report->kvm_access[0] ? "no access"
+				  : !report->kvm.is_usable ? "not usable"
+							   : "usable");
+	if (report->kvm_access[0])
+		printf(" (%s)", report->kvm_access);
+	printf("\nkvm speed   ");
+	if (report->kvm.million_instructions_per_second > 0)
+		printf("%.0f million instructions a second%s\n",
+		       report->kvm.million_instructions_per_second,
+		       report->kvm.is_hardware_speed ? "" : " (emulated, or on an emulation)");
+	else
+		printf("%s\n", report->kvm.is_usable ? "too slow to measure" : "-");
+	printf("engine      %s%s\n", report->engine_works ? "works" : "not usable: ",
+	       report->engine_reason);
+	printf("kvik takes  %s: %s\n", report->choice, report->kvm.reason);
+}
+
+static json_t *report_json(const struct report *report)
+{
+	json_t *names = json_array();
+	unsigned i;
+
+	for (i = 0; i < FEATURE_COUNT; i++)
+		if (report->has_feature[i])
+			json_array_append_new(names, json_string(features[i].name));
+	return json_pack(
+		"{s:s, s:{s:s, s:s, s:s}, s:{s:s, s:I, s:o}, s:{s:I, s:I}, "
+		"s:{s:b, s:b, s:b, s:f, s:s}, s:{s:b, s:s}, s:{s:s, s:s}}",
+		"version", KVIK_VERSION,
+		"host", "system", report->system.sysname, "release", report->system.release,
+		"machine", report->system.machine,
+		"cpu", "model", report->cpu_model, "online", (json_int_t)report->cpus, "features", names,
+		"memory", "total_bytes", (json_int_t)report->memory_bytes, "free_bytes",
+		(json_int_t)report->free_bytes,
+		"kvm", "present", report->kvm.is_present, "usable", report->kvm.is_usable,
+		"hardware_speed", report->kvm.is_hardware_speed,
+		"million_instructions_per_second", report->kvm.million_instructions_per_second,
+		"access_error", report->kvm_access,
+		"engine", "usable", report->engine_works, "reason", report->engine_reason,
+		"choice", "backend", report->choice, "reason", report->kvm.reason);
+}
+
+static int print_json(const struct report *report)
+{
+	json_t *json = report_json(report);
+	int result;
+
+	if (!json) {
+		log_error("doctor: out of memory");
+		return EXIT_ERROR;
+	}
+	result = json_dumpf(json, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(json);
+	return result < 0 ? EXIT_ERROR : EXIT_OK;
+}
 
 int command_doctor(int count, char **arguments)
 {
-	(void)count;
-	(void)arguments;
-	fputs(usage, stdout);
-	return EXIT_OK;
+	struct report report;
+	bool wants_json = false;
+	int i, status = EXIT_OK;
+
+	for (i = 0; i < count; i++) {
+		if (strcmp(arguments[i], "--help") == 0 || strcmp(arguments[i], "-h") == 0) {
+			fputs(usage, stdout);
+			return EXIT_OK;
+		}
+		if (strcmp(arguments[i], "--json") == 0) {
+			wants_json = true;
+			continue;
+		}
+		log_error("doctor: unknown %s '%s' (see kvik doctor --help)",
+			  arguments[i][0] == '-' ? "option" : "argument", arguments[i]);
+		return EXIT_USAGE;
+	}
+	examine(&report);
+	if (wants_json)
+		status = print_json(&report);
+	else
+		print_table(&report);
+	/* A script that asked and got nothing must know (a full disk, a closed pipe). */
+	if (fflush(stdout) != 0) {
+		log_error("doctor: cannot write to standard output: %s", strerror(errno));
+		status = EXIT_ERROR;
+	}
+	return status;
 }
