@@ -263,6 +263,16 @@ int fpu_set_xsave(struct cpu *cpu, const void *region)
 	return 0;
 }
 
+void fpu_image_set_control(uint8_t *image, uint16_t control, uint16_t status)
+{
+	control = (control & FPU_FCW_VALID) | FPU_FCW_ONE;
+	status &= (uint16_t)~(FPU_FSW_ES | FPU_FSW_B);
+	if (status & ~control & FPU_FSW_FLAGS)
+		status |= FPU_FSW_ES | FPU_FSW_B;
+	bytes_store16(image + FPU_IMAGE_FCW, control);
+	bytes_store16(image + FPU_IMAGE_FSW, status);
+}
+
 /*
  * Take components from a standard-form image into the (not live) area: those of `features` from the
  * image, the others of `requested` in their initial state. MXCSR is left to the caller.
@@ -275,7 +285,9 @@ void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, ui
 
 	if (requested & FPU_X87) {
 		if (features & FPU_X87) {
-			bytes_copy(area, image, FPU_IMAGE_FOP);
+			fpu_image_set_control(area, bytes_load16(image + FPU_IMAGE_FCW),
+					      bytes_load16(image + FPU_IMAGE_FSW));
+			area[FPU_IMAGE_FTW] = image[FPU_IMAGE_FTW];
 			bytes_copy(area + FPU_IMAGE_ST, image + FPU_IMAGE_ST, 128);
 			fpu_image_get_pointers(&cpu->fpu, image, is_64bit_pointers);
 		} else {

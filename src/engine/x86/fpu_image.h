@@ -28,11 +28,19 @@ enum fpu_image_offset {
 };
 
 #define FPU_HEADER_SIZE   64
+#define FPU_FSW_ES        (1u << 7)
+#define FPU_FSW_B         (1u << 15)
+#define FPU_FSW_FLAGS     0x3fu /* the exceptions; their masks are at the same places of FCW */
+#define FPU_FCW_VALID     0x1f3fu
+#define FPU_FCW_ONE       0x40u /* always reads as 1 */
 #define FPU_FCW_INITIAL   0x37f
 #define FPU_MXCSR_INITIAL 0x1f80u
 
 void fpu_image_set_pointers(const struct fpu *fpu, uint8_t *image, bool is_64bit);
 void fpu_image_get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit);
+/* Store the x87 control and status words as the processor would hold them: reserved bits fixed, ES and
+ * B as the unmasked exceptions say. */
+void fpu_image_set_control(uint8_t *image, uint16_t control, uint16_t status);
 void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, uint64_t requested,
 		    bool is_64bit_pointers);
 

@@ -12,11 +12,6 @@
 #include "engine/x86/fpu_image.h"
 #include "engine/x86/memory.h"
 
-#define FSW_ES      (1u << 7)
-#define FSW_B       (1u << 15)
-#define FSW_FLAGS   0x3fu /* the exceptions; their masks are at the same places of FCW */
-#define FCW_VALID   0x1f3fu
-#define FCW_ONE     0x40u /* always reads as 1 */
 #define TAG_VALID   0u
 #define TAG_ZERO    1u
 #define TAG_SPECIAL 2u
@@ -44,7 +39,7 @@ static uint16_t pending_status(struct cpu *cpu)
 /* FWAIT, and what waiting instructions do first. */
 static void wait_for_exceptions(struct cpu *cpu)
 {
-	if (pending_status(cpu) & FSW_ES)
+	if (pending_status(cpu) & FPU_FSW_ES)
 		cpu_raise(cpu, EXCEPTION_MF);
 }
 
@@ -134,22 +129,29 @@ static unsigned store_environment(struct cpu *cpu, uint8_t *image, bool is_32bit
 	return is_32bit ? 28 : 14;
 }
 
+/* The image has registers by their distance from the top: a new top moves all of them. */
+static void rotate_to_top(uint8_t *area, unsigned top)
+{
+	unsigned distance = top - (bytes_load16(area + FPU_IMAGE_FSW) >> 11 & 7);
+	uint8_t *registers = area + FPU_IMAGE_ST;
+	uint8_t old[128];
+
+	bytes_copy(old, registers, sizeof(old));
+	for (unsigned i = 0; i < 8; i++)
+		bytes_copy(registers + 16 * i, old + 16 * ((i + distance) & 7), 16);
+}
+
 /* Put the environment at `image` into the area. */
 static void load_environment(struct cpu *cpu, const uint8_t *image, bool is_32bit)
 {
 	struct fpu *fpu = &cpu->fpu;
 	uint8_t *area = fpu->area;
 	uint32_t words[7];
-	unsigned control, status;
 
 	for (unsigned i = 0; i < 7; i++)
 		words[i] = is_32bit ? bytes_load32(image + 4 * i) : bytes_load16(image + 2 * i);
-	control = (words[0] & FCW_VALID) | FCW_ONE;
-	status = words[1] & 0xffff & ~(FSW_ES | FSW_B);
-	if (status & ~control & FSW_FLAGS)
-		status |= FSW_ES | FSW_B;
-	bytes_store16(area + FPU_IMAGE_FCW, (uint16_t)control);
-	bytes_store16(area + FPU_IMAGE_FSW, (uint16_t)status);
+	rotate_to_top(area, words[1] >> 11 & 7);
+	fpu_image_set_control(area, (uint16_t)words[0], (uint16_t)words[1]);
 	area[FPU_IMAGE_FTW] = abridged_tags(words[2]);
 	area[FPU_IMAGE_FTW + 1] = 0;
 	if (is_real_form(cpu)) {
@@ -186,9 +188,9 @@ void fpu_run_fnstenv(struct cpu *cpu, const struct insn *insn)
 	store_environment(cpu, image, insn->reg[1]);
 	lin_write_bytes(cpu, gva, image, size, insn->segment);
 	/* All exceptions are masked afterwards. */
-	bytes_store16(area + FPU_IMAGE_FCW, bytes_load16(area + FPU_IMAGE_FCW) | FSW_FLAGS);
+	bytes_store16(area + FPU_IMAGE_FCW, bytes_load16(area + FPU_IMAGE_FCW) | FPU_FSW_FLAGS);
 	bytes_store16(area + FPU_IMAGE_FSW,
-		      bytes_load16(area + FPU_IMAGE_FSW) & (uint16_t)~(FSW_ES | FSW_B));
+		      bytes_load16(area + FPU_IMAGE_FSW) & (uint16_t)~(FPU_FSW_ES | FPU_FSW_B));
 	bytes_store64(area + FPU_IMAGE_XSTATE_BV,
 		      bytes_load64(area + FPU_IMAGE_XSTATE_BV) | FPU_X87);
 }
@@ -221,6 +223,7 @@ void fpu_run_fnsave(struct cpu *cpu, const struct insn *insn)
 		bytes_copy(image + offset + 10 * i, cpu->fpu.area + FPU_IMAGE_ST + 16 * i, 10);
 	lin_write_bytes(cpu, gva, image, size, insn->segment);
 	/* Then FNINIT, which leaves the registers' contents alone. */
+	rotate_to_top(cpu->fpu.area, 0);
 	bytes_store16(cpu->fpu.area + FPU_IMAGE_FCW, FPU_FCW_INITIAL);
 	bytes_store16(cpu->fpu.area + FPU_IMAGE_FSW, 0);
 	bytes_store16(cpu->fpu.area + FPU_IMAGE_FTW, 0);

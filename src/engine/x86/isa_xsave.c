@@ -47,6 +47,9 @@ static uint64_t image_linear(struct cpu *cpu, const struct insn *insn, unsigned 
 
 	if (gva & (alignment - 1))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	/* All or nothing: both ends' pages first, the last one before the first as processors do. */
+	lin_pointer(cpu, gva + size - 1, 1, is_write, insn->segment);
+	lin_pointer(cpu, gva, 1, is_write, insn->segment);
 	return gva;
 }
 
