@@ -64,6 +64,16 @@ static int interrupt_acknowledge(void *context)
 	return vcpu->lapic ? lapic_interrupt_acknowledge(vcpu->lapic) : -1;
 }
 
+/* With a full irqchip there is nothing to inject; with a split one LINT0 decides. */
+static bool injection_possible(void *context)
+{
+	struct vcpu *vcpu = context;
+
+	if (!vcpu->lapic)
+		return true;
+	return !irqchip_is_full(vcpu->vm->irqchip) && lapic_accepts_extint(vcpu->lapic);
+}
+
 static bool process_events(void *context)
 {
 	return vcpu_process_events(context);
@@ -204,6 +214,7 @@ const struct cpu_platform vcpu_platform = {
 	.pio = pio,
 	.interrupt_pending = interrupt_pending,
 	.interrupt_acknowledge = interrupt_acknowledge,
+	.injection_possible = injection_possible,
 	.process_events = process_events,
 	.read_cr8 = read_cr8,
 	.write_cr8 = write_cr8,

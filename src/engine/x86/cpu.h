@@ -125,6 +125,9 @@ struct cpu_platform {
 	bool (*interrupt_pending)(void *context);
 	/* Acknowledge the highest interrupt: its vector, or -1 when there is none after all. */
 	int (*interrupt_acknowledge)(void *context);
+	/* Whether user space's interrupts would get through now, as far as the platform is
+	 * concerned (for KVM_EXIT_IRQ_WINDOW_OPEN). May be NULL: yes. */
+	bool (*injection_possible)(void *context);
 	/* After CPU_REQUEST_EVENT: fold NMI, INIT, SIPI into the CPU's state. False: the CPU must
 	 * leave cpu_run (it now waits for SIPI, or was reset). */
 	bool (*process_events)(void *context);

@@ -210,7 +210,11 @@ static bool deliver_events(struct cpu *cpu)
 
 static bool window_is_requested(const struct cpu *cpu)
 {
-	return cpu->run && cpu->run->request_interrupt_window;
+	const struct cpu_platform *platform = cpu->platform;
+
+	return cpu->run && cpu->run->request_interrupt_window &&
+	       (!platform->injection_possible ||
+		platform->injection_possible(cpu->platform_context));
 }
 
 /* Obey the requests in `mask`; true when cpu_run must return CPU_EXIT_INTERRUPTED. */
