@@ -11,7 +11,6 @@
 
 #include <cpuid.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "engine/x86/bytes.h"
@@ -43,7 +42,7 @@ static void area_xrstor(const uint8_t *area, uint64_t components)
 			 : "memory");
 }
 
-static void discover_layout(void)
+__attribute__((constructor)) static void discover_layout(void)
 {
 	uint32_t eax, ebx, ecx, edx;
 
@@ -82,11 +81,9 @@ static void discover_layout(void)
 
 int fpu_create(struct cpu *cpu)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct fpu *fpu = &cpu->fpu;
 	int result;
 
-	pthread_once(&once, discover_layout);
 	if (host_status != 0)
 		return host_status;
 	fpu->live = false;

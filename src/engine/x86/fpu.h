@@ -57,7 +57,7 @@ struct fpu_layout {
 	bool has_byte_masks; /* AVX512BW: opmasks of 64 bits */
 };
 
-/* Valid after the first fpu_create of the process. */
+/* Found before main. */
 extern struct fpu_layout fpu_layout;
 
 /* Allocate the state, in its reset form. 0, -ENOMEM, or -ENOTSUP on a host without XSAVE. */
