@@ -319,6 +319,23 @@ static void nop(struct cpu *cpu, const struct insn *insn)
 	(void)insn;
 }
 
+static void relax(struct cpu *cpu, const struct insn *insn)
+{
+	(void)cpu;
+	(void)insn;
+	__builtin_ia32_pause();
+}
+
+/* AMD: zero the 64 bytes around rAX (AMD APM vol. 3, CLZERO). */
+static void clzero(struct cpu *cpu, const struct insn *insn)
+{
+	uint64_t offset = truncate_to(cpu->gpr[CPU_RAX], insn->address_size) & ~63ull;
+	static const uint64_t zero[8];
+
+	lin_write_bytes(cpu, segment_linear(cpu, insn->segment, offset, 64, true), zero, 64,
+			insn->segment);
+}
+
 /* CLFLUSH and its kin: caches are the host's affair, the access is checked as a load. */
 static void flush_line(struct cpu *cpu, const struct insn *insn)
 {
@@ -361,6 +378,8 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_MOVBE, .execute = movbe},
 	{ZYDIS_MNEMONIC_BOUND, .execute = bound},
 	{ZYDIS_MNEMONIC_NOP, .execute = nop},
+	{ZYDIS_MNEMONIC_PAUSE, .execute = relax},
+	{ZYDIS_MNEMONIC_CLZERO, .execute = clzero},
 	{ZYDIS_MNEMONIC_PREFETCH, .execute = nop},
 	{ZYDIS_MNEMONIC_PREFETCHNTA, .execute = nop},
 	{ZYDIS_MNEMONIC_PREFETCHT0, .execute = nop},
