@@ -87,7 +87,7 @@ static void post_request(struct machine *machine, enum power_request what, int s
 	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
 	pthread_mutex_unlock(&machine->lock);
 	for (i = 0; i < machine->vcpu_count; i++)
-		vcpu_kick(&machine->vcpus[i]);
+		vcpu_force_exit(&machine->vcpus[i]);
 	wake_io_thread(machine);
 }
 
@@ -152,7 +152,7 @@ static void idle_check(void *context)
 	unsigned i;
 
 	for (i = 0; i < machine->vcpu_count; i++)
-		vcpu_kick(&machine->vcpus[i]);
+		vcpu_force_exit(&machine->vcpus[i]);
 }
 
 static void set_state(struct machine *machine, enum machine_state state)
@@ -460,7 +460,7 @@ int machine_run(struct machine *machine, struct error *error)
 	}
 	set_state(machine, MACHINE_ENDED);
 	for (i = 0; i < machine->vcpu_count; i++) {
-		vcpu_kick(&machine->vcpus[i]);
+		vcpu_force_exit(&machine->vcpus[i]);
 		vcpu_join(&machine->vcpus[i]);
 	}
 	if (result < 0)

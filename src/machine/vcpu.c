@@ -229,7 +229,7 @@ int vcpu_start(struct vcpu *vcpu, struct error *error)
 	return 0;
 }
 
-void vcpu_kick(struct vcpu *vcpu)
+void vcpu_force_exit(struct vcpu *vcpu)
 {
 	if (vcpu->has_thread)
 		kvm_vcpu_kick(&vcpu->kvm, vcpu->thread);
