@@ -237,9 +237,11 @@ void execute_mov_from_control(struct cpu *cpu, const struct insn *insn)
 /* The debug register that an operand names: DR4 and DR5 are DR6 and DR7 without CR4.DE. */
 static unsigned debug_register(struct cpu *cpu, unsigned n)
 {
-	if (n > 7 || ((n == 4 || n == 5) && (cpu->cr4 & CR4_DE)))
+	if (n > 7)
 		cpu_raise(cpu, EXCEPTION_UD);
 	require_cpl0(cpu);
+	if ((n == 4 || n == 5) && (cpu->cr4 & CR4_DE))
+		cpu_raise(cpu, EXCEPTION_UD);
 	if (cpu->dr7 & DR7_GD)
 		debug_raise(cpu, DR6_BD);
 	return n == 4 || n == 5 ? n + 2 : n;

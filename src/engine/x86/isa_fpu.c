@@ -8,6 +8,7 @@
  * files that XCR0 guards. The few that run in software have rows; gathers and other special forms
  * are told apart by mnemonic below.
  */
+#include <cpuid.h>
 #include <errno.h>
 
 #include "engine/x86/bytes.h"
@@ -74,6 +75,16 @@ static bool is_vector_extension(ZydisISAExt extension)
 	}
 }
 
+static bool host_has_sse4a(void)
+{
+	static _Atomic int answer = -1; /* CPUID may leave a virtual machine: ask once */
+	uint32_t eax, ebx, ecx, edx;
+
+	if (answer < 0)
+		answer = __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & bit_SSE4a);
+	return answer;
+}
+
 /* Look over the operands. False for what is not of this room. */
 static bool form_inspect(struct form *form, const struct decoded *decoded)
 {
@@ -112,7 +123,14 @@ static bool form_inspect(struct form *form, const struct decoded *decoded)
 	case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
 	case ZYDIS_ISA_EXT_AMX_TILE:
 	case ZYDIS_ISA_EXT_FMA4:
+	case ZYDIS_ISA_EXT_XOP:
+	case ZYDIS_ISA_EXT_AMD3DNOW:
 		return false;
+	case ZYDIS_ISA_EXT_SSE4A:
+		/* Undefined before its operand is looked at. */
+		if (!host_has_sse4a())
+			return false;
+		break;
 	default:
 		break;
 	}

@@ -209,27 +209,34 @@ STRING_SIZE(2)
 STRING_SIZE(4)
 STRING_SIZE(8)
 
-/* CMPS and SCAS compare a with b and go on while REPE's or REPNE's condition holds. */
+/*
+ * CMPS and SCAS compare a with b and go on while REPE's or REPNE's condition holds. A fault in a later
+ * iteration shows the flags as they were before the instruction (SDM vol. 2, REP), so they are kept
+ * apart until it is done.
+ */
 #define COMPARE_SIZE(name, T, size, first, second, uses_source)                                    \
 	static void name##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
 		struct string string = string_begin(cpu, insn, size);                              \
+		bool any = false, ended = false;                                                   \
+		unsigned ax = 0;                                                                   \
                                                                                                    \
-		while (string.portion) {                                                           \
+		while (string.portion && !ended) {                                                 \
 			T a = (T)(first), b = (T)(second);                                         \
-			unsigned ax;                                                               \
                                                                                                    \
 			__asm__("cmp %[b], %[a]" FLAGS_OUT                                         \
 				: "=&a"(ax) : [a] "r"(a), [b] "r"(b) : "cc");                      \
 			if (uses_source)                                                           \
 				string_advance(&string, CPU_RSI, 1);                               \
 			string_advance(&string, CPU_RDI, 1);                                       \
-			flags_unpack(cpu, ax);                                                     \
 			string_count(&string, 1);                                                  \
-			if (string.is_repeated && (a == b) != !(insn->prefixes & INSN_REPNE))      \
-				return;                                                            \
+			any = true;                                                                \
+			ended = string.is_repeated && (a == b) != !(insn->prefixes & INSN_REPNE);  \
 		}                                                                                  \
-		string_end(&string);                                                               \
+		if (any)                                                                           \
+			flags_unpack(cpu, ax);                                                     \
+		if (!ended)                                                                        \
+			string_end(&string);                                                       \
 	}
 
 #define COMPARE_DEFINE(T, size)                                                                    \

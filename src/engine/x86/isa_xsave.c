@@ -11,6 +11,7 @@
 #include "engine/x86/fpu_execute.h"
 #include "engine/x86/fpu_image.h"
 #include "engine/x86/memory.h"
+#include "engine/x86/system.h"
 
 #define XCOMP_COMPACTED (UINT64_C(1) << 63)
 #define FXSAVE_SIZE     512
@@ -40,16 +41,19 @@ static unsigned component_bytes(const struct cpu *cpu, unsigned component)
 	}
 }
 
-static uint64_t image_linear(struct cpu *cpu, const struct insn *insn, unsigned size,
+/* The image's address after all checks, of which `start` is the first byte that will be touched. */
+static uint64_t image_linear(struct cpu *cpu, const struct insn *insn, unsigned start, unsigned size,
 			     unsigned alignment, bool is_write)
 {
 	uint64_t gva = segment_linear(cpu, insn->segment, mem_offset(cpu, insn), size, is_write);
 
+	if (is_64bit_mode(cpu) && !cpu_is_canonical(gva))
+		cpu_raise_error(cpu, insn->segment == CPU_SS ? EXCEPTION_SS : EXCEPTION_GP, 0);
 	if (gva & (alignment - 1))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	/* All or nothing: both ends' pages first, the last one before the first as processors do. */
 	lin_pointer(cpu, gva + size - 1, 1, is_write, insn->segment);
-	lin_pointer(cpu, gva, 1, is_write, insn->segment);
+	lin_pointer(cpu, gva + start, 1, is_write, insn->segment);
 	return gva;
 }
 
@@ -62,7 +66,7 @@ static void fxsave(struct cpu *cpu, const struct insn *insn, bool is_64bit_point
 
 	if (cpu->cr0 & (FPU_CR0_EM | FPU_CR0_TS))
 		cpu_raise(cpu, EXCEPTION_NM);
-	gva = image_linear(cpu, insn, FXSAVE_SIZE, 16, true);
+	gva = image_linear(cpu, insn, 0, FXSAVE_SIZE, 16, true);
 	fpu_leave(cpu);
 	bytes_copy(image, cpu->fpu.area, FPU_IMAGE_AVAILABLE);
 	fpu_image_set_pointers(&cpu->fpu, image, is_64bit_pointers);
@@ -78,7 +82,7 @@ static void fxrstor(struct cpu *cpu, const struct insn *insn, bool is_64bit_poin
 
 	if (cpu->cr0 & (FPU_CR0_EM | FPU_CR0_TS))
 		cpu_raise(cpu, EXCEPTION_NM);
-	gva = image_linear(cpu, insn, FXSAVE_SIZE, 16, false);
+	gva = image_linear(cpu, insn, 0, FXSAVE_SIZE, 16, false);
 	fpu_leave(cpu);
 	bytes_copy(image, cpu->fpu.area, FPU_IMAGE_AVAILABLE);
 	lin_read_bytes(cpu, gva, image, FPU_IMAGE_XMM + xmm_bytes(cpu), insn->segment);
@@ -127,9 +131,12 @@ static void check_xsave_enabled(struct cpu *cpu)
 		cpu_raise(cpu, EXCEPTION_NM);
 }
 
+/* XINUSE; ZMM16-31 count as initial where they don't exist (§13.5.4). */
 static uint64_t components_in_use(const struct cpu *cpu)
 {
-	return bytes_load64(cpu->fpu.area + FPU_IMAGE_XSTATE_BV);
+	uint64_t in_use = bytes_load64(cpu->fpu.area + FPU_IMAGE_XSTATE_BV);
+
+	return is_64bit_mode(cpu) ? in_use : in_use & ~(uint64_t)FPU_HI16_ZMM;
 }
 
 /* Offset of a component (2 and up) in the compacted form with these components. */
@@ -162,6 +169,12 @@ static unsigned image_size(uint64_t components, bool is_compacted)
 			size = end;
 	}
 	return size;
+}
+
+/* Without the components of the legacy region, nothing before the header is touched. */
+static unsigned first_byte(uint64_t components)
+{
+	return components & (FPU_X87 | FPU_SSE | FPU_AVX) ? 0 : FPU_IMAGE_XSTATE_BV;
 }
 
 static void write_part(struct cpu *cpu, const struct insn *insn, uint64_t gva, unsigned to,
@@ -212,7 +225,8 @@ static void xsave_standard(struct cpu *cpu, const struct insn *insn, bool is_opt
 
 	check_xsave_enabled(cpu);
 	requested = requested_components(cpu, cpu->xcr0);
-	gva = image_linear(cpu, insn, image_size(requested, false), 64, true);
+	gva = image_linear(cpu, insn, first_byte(requested), image_size(requested, false), 64,
+			   true);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, &features, 8, insn->segment);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
@@ -230,7 +244,8 @@ static void xsave_compacted(struct cpu *cpu, const struct insn *insn, uint64_t e
 	uint64_t header[2];
 
 	requested = requested_components(cpu, enabled);
-	gva = image_linear(cpu, insn, image_size(requested, true), 64, true);
+	gva = image_linear(cpu, insn, first_byte(requested), image_size(requested, true), 64,
+			   true);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
 	if (bytes_load32(cpu->fpu.area + FPU_IMAGE_MXCSR) != FPU_MXCSR_INITIAL)
@@ -316,7 +331,7 @@ static void xrstor(struct cpu *cpu, const struct insn *insn, uint64_t enabled, b
 	uint32_t mxcsr;
 
 	requested = requested_components(cpu, enabled);
-	gva = image_linear(cpu, insn, FPU_IMAGE_EXTENDED, 64, false);
+	gva = image_linear(cpu, insn, 0, FPU_IMAGE_EXTENDED, 64, false);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, header, sizeof(header), insn->segment);
 	features = bytes_load64(header);
 	layout = bytes_load64(header + 8);

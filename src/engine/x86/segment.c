@@ -25,7 +25,8 @@ bool segment_allows(const struct kvm_segment *segment, uint64_t offset, unsigned
 			return offset > segment->limit &&
 			       last <= (segment->db ? 0xffffffffu : 0xffffu);
 	}
-	return last <= segment->limit;
+	/* At the end of a 4 GiB segment, accesses wrap around: there is no limit to be beyond. */
+	return last <= segment->limit || segment->limit == 0xffffffff;
 }
 
 uint64_t segment_linear_checked(struct cpu *cpu, enum cpu_segment segment, uint64_t offset,
@@ -40,7 +41,7 @@ uint64_t segment_linear_checked(struct cpu *cpu, enum cpu_segment segment, uint6
 	if (cpu->mode & CPU_MODE_PROTECTED)
 		is_allowed = segment_allows(s, offset, size, is_write);
 	else
-		is_allowed = offset + size - 1 <= s->limit;
+		is_allowed = offset + size - 1 <= s->limit || s->limit == 0xffffffff;
 	if (!is_allowed)
 		cpu_raise_error(cpu, segment == CPU_SS ? EXCEPTION_SS : EXCEPTION_GP, 0);
 	return (uint32_t)(s->base + offset);
