@@ -220,7 +220,7 @@ static bool window_is_requested(const struct cpu *cpu)
 /* Obey the requests in `mask`; true when cpu_run must return CPU_EXIT_INTERRUPTED. */
 static bool obey_requests(struct cpu *cpu, uint32_t mask)
 {
-	uint32_t requests = mask & __atomic_fetch_and(&cpu->requests, ~mask, __ATOMIC_SEQ_CST);
+	uint32_t requests = mask & atomic_fetch_and(&cpu->requests, ~mask);
 
 	if (requests & CPU_REQUEST_PAUSE) {
 		fpu_leave(cpu);
@@ -244,7 +244,7 @@ static void resume(struct cpu *cpu)
 {
 	if (!io_is_unfinished(cpu) || cpu->io.is_delivery)
 		return;
-	while (__atomic_load_n(&cpu->requests, __ATOMIC_RELAXED) & HOUSEKEEPING)
+	while (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & HOUSEKEEPING)
 		obey_requests(cpu, HOUSEKEEPING);
 	step(cpu);
 }
@@ -253,12 +253,12 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 {
 	resume(cpu);
 	for (;;) {
-		if (__atomic_load_n(&cpu->requests, __ATOMIC_RELAXED)) {
+		if (atomic_load_explicit(&cpu->requests, memory_order_relaxed)) {
 			if (!cpu->io.is_delivery)
 				io_reset(cpu);
 			if (obey_requests(cpu, UINT32_MAX))
 				return CPU_EXIT_INTERRUPTED;
-			if (__atomic_load_n(&cpu->requests, __ATOMIC_RELAXED))
+			if (atomic_load_explicit(&cpu->requests, memory_order_relaxed))
 				continue;
 		}
 		if (deliver_events(cpu))
