@@ -1,0 +1,166 @@
+/* RAM's layout, the memory map, and the tables that the boards leave for guests. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "machine/board.h"
+#include "machine/e820.h"
+
+#define FADT_FLAGS 112
+
+static uint8_t sum(const uint8_t *bytes, size_t size)
+{
+	uint8_t total = 0;
+
+	while (size--)
+		total += *bytes++;
+	return total;
+}
+
+static void test_ram_layout(void **state)
+{
+	struct error error;
+	struct ram ram;
+	uint8_t byte = 0x5a, back = 0;
+
+	(void)state;
+	assert_int_equal(ram_create(&ram, 5ull << 30, &error), 0);
+	assert_int_equal(ram.low_end, RAM_LOW_LIMIT);
+	assert_int_equal(ram.high_end, RAM_HIGH_START + (2ull << 30));
+	assert_true(guest_memory_contains(&ram.memory, 0x100000000, 2ull << 30));
+	assert_false(guest_memory_contains(&ram.memory, 0x100000000, (2ull << 30) + 1));
+	assert_false(guest_memory_contains(&ram.memory, RAM_LOW_LIMIT, 1));
+	assert_false(guest_memory_contains(&ram.memory, 0xa0000, 1));
+	assert_false(guest_memory_contains(&ram.memory, 0x9ffff, 2));
+	assert_false(guest_memory_contains(&ram.memory, UINT64_MAX, 2));
+	assert_false(guest_memory_contains(&ram.memory, 0x1000, UINT64_MAX));
+	assert_int_equal(guest_memory_write(&ram.memory, 0x100000000, &byte, 1), 0);
+	assert_int_equal(guest_memory_read(&ram.memory, 0x100000000, &back, 1), 0);
+	assert_int_equal(back, byte);
+	assert_true(guest_memory_write(&ram.memory, RAM_LOW_LIMIT, &byte, 1) < 0);
+	ram_destroy(&ram);
+}
+
+static void test_memory_map(void **state)
+{
+	static const uint64_t sizes[] = {1 << 20, 64 << 20, 0xc0000000, 4ull << 30};
+	struct e820_map map;
+	struct error error;
+	struct ram ram;
+	unsigned i, j;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		assert_int_equal(ram_create(&ram, sizes[i], &error), 0);
+		e820_build(&ram, &map);
+		for (j = 0; j < map.count; j++) {
+			if (j)
+				assert_true(map.entries[j].gpa >= map.entries[j - 1].gpa +
+									map.entries[j - 1].size_bytes);
+			if (map.entries[j].type == E820_RAM)
+				assert_true(guest_memory_contains(&ram.memory, map.entries[j].gpa,
+								  map.entries[j].size_bytes));
+		}
+		ram_destroy(&ram);
+	}
+}
+
+/* Check a table and, when it lists others (8-byte addresses), them. */
+static const uint8_t *find_table(const struct ram *ram, const char *signature)
+{
+	const uint8_t *rsdp = guest_memory_at(&ram->memory, 0xe0000, 36), *table;
+	uint64_t xsdt_gpa, gpa;
+	uint32_t length, listed;
+
+	assert_memory_equal(rsdp, "RSD PTR ", 8);
+	assert_int_equal(sum(rsdp, 20), 0);
+	assert_int_equal(sum(rsdp, 36), 0);
+	memcpy(&xsdt_gpa, rsdp + 24, 8);
+	table = guest_memory_at(&ram->memory, xsdt_gpa, 36);
+	memcpy(&listed, table + 4, 4);
+	assert_int_equal(sum(table, listed), 0);
+	for (uint32_t at = 36; at < listed; at += 8) {
+		memcpy(&gpa, table + at, 8);
+		const uint8_t *found = guest_memory_at(&ram->memory, gpa, 36);
+
+		memcpy(&length, found + 4, 4);
+		assert_int_equal(sum(found, length), 0);
+		if (memcmp(found, signature, 4) == 0)
+			return found;
+	}
+	fail();
+	return NULL;
+}
+
+static void check_board(enum board_kind kind)
+{
+	struct board_config config = {.kind = kind, .cpus = 64, .print_port = -1, .debug_exit_port = 0xf4};
+	const uint8_t *fadt, *madt, *dsdt, *smbios;
+	struct error error;
+	struct board *board;
+	struct ram ram;
+	uint64_t rsdp_gpa, dsdt_gpa;
+	uint32_t length, flags;
+
+	assert_int_equal(ram_create(&ram, 16 << 20, &error), 0);
+	config.ram = &ram;
+	config.pio = pio_bus_create();
+	config.mmio = mmio_bus_create();
+	config.loop = event_loop_create(&error);
+	config.streams.serial = char_none_create(&error);
+	board = board_create(&config, &error);
+	assert_non_null(board);
+	assert_int_equal(board_write_tables(board, &rsdp_gpa, &error), 0);
+	assert_int_equal(rsdp_gpa, 0xe0000);
+
+	fadt = find_table(&ram, "FACP");
+	memcpy(&flags, fadt + FADT_FLAGS, 4);
+	assert_int_equal(flags >> 20 & 1, kind == BOARD_MICROVM);
+	memcpy(&dsdt_gpa, fadt + 140, 8);
+	dsdt = guest_memory_at(&ram.memory, dsdt_gpa, 36);
+	assert_memory_equal(dsdt, "DSDT", 4);
+	memcpy(&length, dsdt + 4, 4);
+	assert_int_equal(sum(dsdt, length), 0);
+	madt = find_table(&ram, "APIC");
+	memcpy(&length, madt + 4, 4);
+	assert_true(length > 44 + 64 * 8);
+	smbios = guest_memory_at(&ram.memory, 0xf0000, 24);
+	assert_memory_equal(smbios, "_SM3_", 5);
+	assert_int_equal(sum(smbios, 24), 0);
+
+	board_reset(board);
+	board_destroy(board);
+	char_destroy(config.streams.serial);
+	event_loop_destroy(config.loop);
+	mmio_bus_destroy(config.mmio);
+	pio_bus_destroy(config.pio);
+	ram_destroy(&ram);
+}
+
+static void test_pc(void **state)
+{
+	(void)state;
+	check_board(BOARD_PC);
+}
+
+static void test_microvm(void **state)
+{
+	(void)state;
+	check_board(BOARD_MICROVM);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ram_layout),
+		cmocka_unit_test(test_memory_map),
+		cmocka_unit_test(test_pc),
+		cmocka_unit_test(test_microvm),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,305 @@
+/* The kernel image parsers on whole and on damaged images, and where the loaders put things. */
+#include <elf.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "machine/boot/flat.h"
+#include "machine/boot/image.h"
+#include "machine/boot/linux.h"
+#include "machine/boot/multiboot.h"
+#include "machine/boot/pvh.h"
+
+#define IMAGE_BYTES 4096
+
+/* A 64-bit ELF with one segment of 16 bytes (32 in memory) at 1 MiB and a PVH note. */
+static void make_elf(uint8_t image[IMAGE_BYTES])
+{
+	Elf64_Ehdr header = {
+		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+		.e_type = ET_EXEC,
+		.e_machine = EM_X86_64,
+		.e_entry = 0x100000,
+		.e_phoff = sizeof(header),
+		.e_phentsize = sizeof(Elf64_Phdr),
+		.e_phnum = 2,
+	};
+	Elf64_Phdr segments[2] = {
+		{.p_type = PT_LOAD, .p_offset = 0x400, .p_paddr = 0x100000, .p_filesz = 16, .p_memsz = 32},
+		{.p_type = PT_NOTE, .p_offset = 0x800, .p_filesz = 20, .p_align = 4},
+	};
+	struct {
+		Elf64_Nhdr header;
+		char name[4];
+		uint32_t entry;
+	} note = {{4, 4, 18}, "Xen", 0x100040};
+
+	memset(image, 0, IMAGE_BYTES);
+	memcpy(image, &header, sizeof(header));
+	memcpy(image + sizeof(header), segments, sizeof(segments));
+	memset(image + 0x400, 0xcc, 16);
+	memcpy(image + 0x800, &note, sizeof(note));
+}
+
+static void test_elf(void **state)
+{
+	uint8_t image[IMAGE_BYTES];
+	struct elf_image elf;
+	struct error error;
+
+	(void)state;
+	make_elf(image);
+	assert_int_equal(elf_parse(image, sizeof(image), &elf, &error), 0);
+	assert_int_equal(elf.segment_count, 1);
+	assert_int_equal(elf.segments[0].gpa, 0x100000);
+	assert_true(elf.has_pvh_entry);
+	assert_int_equal(elf.pvh_entry, 0x100040);
+	assert_int_equal(elf_parse(image, 15, &elf, &error), -ENOEXEC);
+	assert_int_equal(elf_parse(image, 63, &elf, &error), -EINVAL);
+	assert_int_equal(elf_parse((const uint8_t *)"#!/bin/sh\nexit 0\n", 17, &elf, &error),
+			 -ENOEXEC);
+}
+
+static void test_elf_damaged(void **state)
+{
+	static const struct {
+		size_t offset;
+		uint64_t value;
+		unsigned bytes;
+	} damages[] = {
+		{offsetof(Elf64_Ehdr, e_phoff), UINT64_MAX - 8, 8},
+		{offsetof(Elf64_Ehdr, e_phoff), IMAGE_BYTES, 8},
+		{offsetof(Elf64_Ehdr, e_phnum), 0xffff, 2},
+		{offsetof(Elf64_Ehdr, e_phnum), 0, 2},
+		{offsetof(Elf64_Ehdr, e_phentsize), 8, 2},
+		{offsetof(Elf64_Ehdr, e_machine), EM_AARCH64, 2},
+		{offsetof(Elf64_Ehdr, e_type), ET_REL, 2},
+		{EI_DATA, ELFDATA2MSB, 1},
+		{EI_CLASS, 9, 1},
+		{64 + offsetof(Elf64_Phdr, p_offset), UINT64_MAX, 8},
+		{64 + offsetof(Elf64_Phdr, p_filesz), UINT64_MAX, 8},
+		{64 + offsetof(Elf64_Phdr, p_filesz), 33, 8},
+		{64 + offsetof(Elf64_Phdr, p_paddr), UINT64_MAX - 4, 8},
+		{64 + offsetof(Elf64_Phdr, p_type), PT_NULL, 4},
+	};
+	uint8_t image[IMAGE_BYTES];
+	struct elf_image elf;
+	struct error error;
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
+		make_elf(image);
+		memcpy(image + damages[i].offset, &damages[i].value, damages[i].bytes);
+		assert_int_equal(elf_parse(image, sizeof(image), &elf, &error), -EINVAL);
+	}
+	/* A damaged note is no note, and no damage to the rest. */
+	make_elf(image);
+	memset(image + 0x800, 0xff, 8);
+	assert_int_equal(elf_parse(image, sizeof(image), &elf, &error), 0);
+	assert_false(elf.has_pvh_entry);
+	/* Every shorter file parses to something that is inside of it, or not at all. */
+	make_elf(image);
+	for (i = 0; i < sizeof(image); i++)
+		if (elf_parse(image, i, &elf, &error) == 0)
+			assert_true(elf.segments[0].offset + elf.segments[0].file_bytes <= i);
+}
+
+static void make_bzimage(uint8_t image[IMAGE_BYTES])
+{
+	memset(image, 0, IMAGE_BYTES);
+	image[0x1f1] = 1; /* 1 KiB of set-up code with the boot sector */
+	image[0x1fe] = 0x55;
+	image[0x1ff] = 0xaa;
+	image[0x200] = 0xeb;
+	image[0x201] = 0x6a; /* the header ends at 0x26c */
+	memcpy(image + 0x202, "HdrS\x0f\x02", 6);
+	image[0x211] = 1;
+	memcpy(image + 0x22c, "\xff\xff\xff\x7f", 4);
+	memcpy(image + 0x230, "\x00\x00\x20\x00", 4);
+	image[0x234] = 1;
+	image[0x236] = 1;
+	memcpy(image + 0x238, "\xff\x07\x00\x00", 4);
+	memcpy(image + 0x258, "\x00\x00\x00\x01\x00\x00\x00\x00", 8);
+	memcpy(image + 0x260, "\x00\x00\x10\x00", 4);
+	memset(image + 0x400, 0x90, IMAGE_BYTES - 0x400);
+}
+
+static void test_linux(void **state)
+{
+	uint8_t image[IMAGE_BYTES];
+	struct linux_image kernel;
+	struct error error;
+
+	(void)state;
+	make_bzimage(image);
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), 0);
+	assert_int_equal(kernel.version, 0x20f);
+	assert_int_equal(kernel.setup_bytes, 0x400);
+	assert_int_equal(kernel.kernel_bytes, IMAGE_BYTES - 0x400);
+	assert_int_equal(kernel.preferred_gpa, 0x1000000);
+	assert_int_equal(kernel.init_bytes, 0x100000);
+	assert_int_equal(kernel.command_line_max, 2047);
+	assert_true(kernel.has_64_entry && kernel.is_relocatable && kernel.loads_high);
+	assert_int_equal(linux_parse(image, 0x22b, &kernel, &error), -ENOEXEC);
+	assert_int_equal(linux_parse(image, 0x400, &kernel, &error), -EINVAL);
+	image[0x1f1] = 0xff;
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	make_bzimage(image);
+	image[0x201] = 0xff;
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	make_bzimage(image);
+	image[0x230] = 3; /* alignment */
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	make_bzimage(image);
+	memset(image + 0x258, 0xff, 8);
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	make_bzimage(image);
+	image[0x206] = 1; /* protocol 2.01 */
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+}
+
+static void test_linux_load(void **state)
+{
+	static const uint8_t initrd_bytes[5000] = "initrd";
+	struct boot_blob initrd = {initrd_bytes, sizeof(initrd_bytes)};
+	uint8_t image[IMAGE_BYTES], *zero_page;
+	struct linux_image kernel;
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+	uint32_t at;
+
+	(void)state;
+	make_bzimage(image);
+	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), 0);
+	assert_int_equal(ram_create(&ram, 64 << 20, &error), 0);
+	assert_int_equal(linux_load(&kernel, image, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram, 0xe0000,
+				    &entry, &error), 0);
+	assert_int_equal(entry.mode, ENTRY_LONG);
+	assert_int_equal(entry.rip, 0x1000200);
+	zero_page = guest_memory_at(&ram.memory, entry.rsi, 4096);
+	memcpy(&at, zero_page + 0x218, 4);
+	assert_int_equal(at, (64 << 20) - 8192); /* page-aligned, as high as it goes */
+	assert_memory_equal(guest_memory_at(&ram.memory, at, 6), "initrd", 6);
+	memcpy(&at, zero_page + 0x228, 4);
+	assert_string_equal((char *)guest_memory_at(&ram.memory, at, 6), "quiet");
+	assert_memory_equal(zero_page + 0x70, "\x00\x00\x0e\x00", 4);
+	assert_in_range(zero_page[0x1e8], 4, 8);
+	ram_destroy(&ram);
+
+	/* A kernel that can move does when its favourite place isn't there. */
+	assert_int_equal(ram_create(&ram, 8 << 20, &error), 0);
+	initrd.size = 0;
+	assert_int_equal(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_32, &ram, 0, &entry,
+				    &error), 0);
+	assert_int_equal(entry.mode, ENTRY_PROTECTED);
+	assert_int_equal(entry.rip, 0x200000);
+	kernel.is_relocatable = false;
+	assert_true(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+			       &error) < 0);
+	kernel.is_relocatable = true;
+	initrd.size = sizeof(initrd_bytes);
+	kernel.initrd_max = 0x300000;
+	assert_true(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+			       &error) < 0);
+	kernel.command_line_max = 3;
+	assert_true(linux_load(&kernel, image, &initrd, "long", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+			       &error) < 0);
+	ram_destroy(&ram);
+}
+
+static void make_multiboot(uint8_t image[IMAGE_BYTES], const uint32_t header[8])
+{
+	memset(image, 0x11, IMAGE_BYTES);
+	memcpy(image + 64, header, 8 * sizeof(header[0]));
+}
+
+static void test_multiboot(void **state)
+{
+	uint32_t header[8] = {0x1badb002, 0x10003, -(0x1badb002 + 0x10003), 0x100040, 0x100000,
+			      0, 0x102000, 0x100060};
+	struct boot_blob none = {NULL, 0};
+	uint8_t image[IMAGE_BYTES];
+	struct multiboot_image kernel;
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+
+	(void)state;
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), 0);
+	assert_int_equal(kernel.entry, 0x100060);
+	assert_int_equal(kernel.segments[0].offset, 0);
+	assert_int_equal(kernel.segments[0].file_bytes, IMAGE_BYTES);
+	assert_int_equal(kernel.segments[0].memory_bytes, 0x2000);
+	assert_int_equal(ram_create(&ram, 4 << 20, &error), 0);
+	assert_int_equal(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error), 0);
+	assert_int_equal(entry.rax, 0x2badb002);
+	assert_memory_equal(guest_memory_at(&ram.memory, 0x100000, IMAGE_BYTES), image, IMAGE_BYTES);
+	kernel.segments[0].gpa = 0x3ff000;
+	assert_true(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error) < 0);
+	kernel.segments[0].gpa = 0x8000; /* where the boot data is */
+	assert_true(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error) < 0);
+	ram_destroy(&ram);
+
+	header[4] = 0x100100; /* loads above its own header */
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	header[4] = 0xfff00; /* more before the header than there is */
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	header[4] = 0x100000;
+	header[5] = 0x110000; /* ends beyond the file */
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	header[5] = 0;
+	header[6] = 0x100010; /* zeroed part ends inside the data */
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+	assert_int_equal(multiboot_parse(image, 80, &kernel, &error), -EINVAL);
+	assert_int_equal(multiboot_parse(image, 70, &kernel, &error), -ENOEXEC);
+	header[1] = 0x10;
+	header[2] = -(0x1badb002 + 0x10); /* a feature that must be understood */
+	make_multiboot(image, header);
+	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
+}
+
+static void test_flat(void **state)
+{
+	static const uint8_t code[] = {0xf4, 0xf4};
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+
+	(void)state;
+	assert_int_equal(ram_create(&ram, 2 << 20, &error), 0);
+	assert_int_equal(flat_load(code, 2, 0x7c00, FLAT_REAL, &ram, &entry, &error), 0);
+	assert_int_equal(entry.cs, 0);
+	assert_int_equal(entry.rip, 0x7c00);
+	assert_int_equal(flat_load(code, 2, 0x12345, FLAT_REAL, &ram, &entry, &error), 0);
+	assert_int_equal(entry.cs * 16 + entry.rip, 0x12345);
+	assert_true(flat_load(code, 2, 0x100000, FLAT_REAL, &ram, &entry, &error) < 0);
+	assert_int_equal(flat_load(code, 2, 0x100000, FLAT_LONG, &ram, &entry, &error), 0);
+	assert_true(flat_load(code, 2, 0x9fff, FLAT_LONG, &ram, &entry, &error) < 0);
+	assert_true(flat_load(code, 2, 0x9ffff, FLAT_PROTECTED, &ram, &entry, &error) < 0);
+	assert_true(flat_load(code, 2, UINT64_MAX, FLAT_LONG, &ram, &entry, &error) < 0);
+	assert_true(flat_load(code, 2, 0x1fffff, FLAT_LONG, &ram, &entry, &error) < 0);
+	ram_destroy(&ram);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_elf),	   cmocka_unit_test(test_elf_damaged),
+		cmocka_unit_test(test_linux),	   cmocka_unit_test(test_linux_load),
+		cmocka_unit_test(test_multiboot),  cmocka_unit_test(test_flat),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
