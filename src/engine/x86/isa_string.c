@@ -33,7 +33,10 @@ ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *ins
 	string.step = cpu->rflags & RFLAGS_DF ? -(int64_t)size : (int64_t)size;
 	if (string.is_repeated) {
 		string.count = truncate_to(cpu->gpr[CPU_RCX], insn->address_size);
-		string.portion = cpu->rflags & RFLAGS_TF ? 1 : PORTION;
+		string.portion = PORTION;
+		/* What watches instructions watches iterations. */
+		if (cpu->rflags & RFLAGS_TF || cpu->guest_debug || cpu->data_breakpoints)
+			string.portion = 1;
 		if (string.portion > string.count)
 			string.portion = (unsigned)string.count;
 	}
