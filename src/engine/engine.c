@@ -4,27 +4,76 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "engine/handle.h"
+#include "engine/system.h"
+#include "engine/vcpu/vcpu.h"
+#include "engine/vm/vm.h"
+
+/* Handles work in the process that made them only: a child has their memory, not their threads. */
+static _Atomic bool is_forked_child;
+
+static void mark_child(void)
+{
+	atomic_store(&is_forked_child, true);
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, mark_child);
+}
 
 int engine_open(void)
 {
-	return -ENOSYS;
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
+	host_tsc_start_measurement();
+	return handle_create(HANDLE_SYSTEM, "kvm", 0, NULL, NULL);
 }
 
 int engine_ioctl(int fd, unsigned long request, void *argument)
 {
-	(void)fd;
-	(void)request;
-	(void)argument;
-	return -ENOSYS;
+	struct handle *handle = handle_get(fd);
+	int result = -ENOTTY;
+
+	if (!handle)
+		return fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY;
+	if (atomic_load(&is_forked_child)) {
+		handle_put(handle);
+		return -EIO;
+	}
+	switch (handle->kind) {
+	case HANDLE_SYSTEM:
+		result = system_ioctl(request, argument);
+		break;
+	case HANDLE_VM:
+		result = vm_ioctl(handle->object, request, argument);
+		break;
+	case HANDLE_VCPU:
+		result = vcpu_ioctl(handle->object, request, argument);
+		break;
+	}
+	handle_put(handle);
+	return result;
 }
 
 int engine_close(int fd)
 {
-	(void)fd;
-	return -EBADF;
+	return handle_close(fd);
 }
 
 void engine_kick(int vcpu_fd)
 {
-	(void)vcpu_fd;
+	struct handle *handle = handle_get(vcpu_fd);
+
+	if (!handle)
+		return;
+	if (handle->kind == HANDLE_VCPU)
+		vcpu_kick(handle->object);
+	handle_put(handle);
 }
