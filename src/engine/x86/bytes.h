@@ -34,34 +34,39 @@ static inline bool bytes_equal(const void *a, const void *b, size_t size)
 	return true;
 }
 
+/* Little-endian words at any address. */
+typedef uint16_t __attribute__((aligned(1), may_alias)) bytes16;
+typedef uint32_t __attribute__((aligned(1), may_alias)) bytes32;
+typedef uint64_t __attribute__((aligned(1), may_alias)) bytes64;
+
 static inline uint16_t bytes_load16(const void *from)
 {
-	return *(const volatile uint16_t *)from;
+	return *(const volatile bytes16 *)from;
 }
 
 static inline uint32_t bytes_load32(const void *from)
 {
-	return *(const volatile uint32_t *)from;
+	return *(const volatile bytes32 *)from;
 }
 
 static inline uint64_t bytes_load64(const void *from)
 {
-	return *(const volatile uint64_t *)from;
+	return *(const volatile bytes64 *)from;
 }
 
 static inline void bytes_store16(void *to, uint16_t value)
 {
-	*(volatile uint16_t *)to = value;
+	*(volatile bytes16 *)to = value;
 }
 
 static inline void bytes_store32(void *to, uint32_t value)
 {
-	*(volatile uint32_t *)to = value;
+	*(volatile bytes32 *)to = value;
 }
 
 static inline void bytes_store64(void *to, uint64_t value)
 {
-	*(volatile uint64_t *)to = value;
+	*(volatile bytes64 *)to = value;
 }
 
 #endif

@@ -10,6 +10,7 @@
 #ifndef KVIK_ENGINE_X86_MEMORY_H
 #define KVIK_ENGINE_X86_MEMORY_H
 
+#include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/insn.h"
 
@@ -85,9 +86,9 @@ static inline uint64_t load_host(const void *pointer, unsigned size)
 {
 	switch (size) {
 	case 1: return *(const volatile uint8_t *)pointer;
-	case 2: return *(const volatile uint16_t *)pointer;
-	case 4: return *(const volatile uint32_t *)pointer;
-	default: return *(const volatile uint64_t *)pointer;
+	case 2: return bytes_load16(pointer);
+	case 4: return bytes_load32(pointer);
+	default: return bytes_load64(pointer);
 	}
 }
 
@@ -95,9 +96,9 @@ static inline void store_host(void *pointer, uint64_t value, unsigned size)
 {
 	switch (size) {
 	case 1: *(volatile uint8_t *)pointer = value; break;
-	case 2: *(volatile uint16_t *)pointer = value; break;
-	case 4: *(volatile uint32_t *)pointer = value; break;
-	default: *(volatile uint64_t *)pointer = value; break;
+	case 2: bytes_store16(pointer, (uint16_t)value); break;
+	case 4: bytes_store32(pointer, (uint32_t)value); break;
+	default: bytes_store64(pointer, value); break;
 	}
 }
 
