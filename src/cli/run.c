@@ -107,6 +107,7 @@ static int run_guest(struct run *run, const struct run_options *options, struct 
 	struct machine_config config = {
 		.loop = run->loop,
 		.board = options->board,
+		.irqchip = options->irqchip,
 		.ram_bytes = options->memory_bytes,
 		.cpus = options->cpus,
 		.boot = options->boot,

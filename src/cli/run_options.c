@@ -20,6 +20,7 @@ const char run_options_help[] =
 	"  --flat-mode MODE       real (default), protected or long\n"
 	"Machine:\n"
 	"  --machine pc|microvm   board (pc)\n"
+	"  --irqchip full|split   PIC, I/O APIC, PIT: beside the CPUs (full) or in the monitor\n"
 	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
 	"  --cpus N               virtual CPUs (1)\n"
 	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto: the faster)\n"
@@ -113,6 +114,17 @@ static int parse_machine(struct run_options *options, const char *value, struct 
 	if (board < 0)
 		return error_set(error, EINVAL, "'%s' is not a machine: use pc or microvm", value);
 	options->board = (enum board_kind)board;
+	return 0;
+}
+
+static int parse_irqchip(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"full", "split", NULL};
+	int kind = choice(value, names);
+
+	if (kind < 0)
+		return error_set(error, EINVAL, "'%s' is not an irqchip: use full or split", value);
+	options->irqchip = (enum irqchip_kind)kind;
 	return 0;
 }
 
@@ -289,6 +301,7 @@ static const struct option {
 	{"--flat-address", true, parse_flat_address},
 	{"--flat-mode", true, parse_flat_mode},
 	{"--machine", true, parse_machine},
+	{"--irqchip", true, parse_irqchip},
 	{"--memory", true, parse_memory},
 	{"--cpus", true, parse_cpus},
 	{"--cpu", true, parse_cpu},

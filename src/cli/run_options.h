@@ -17,6 +17,7 @@ struct run_options {
 	bool wants_help;
 	enum accel accel;
 	enum board_kind board;
+	enum irqchip_kind irqchip;
 	uint64_t memory_bytes;
 	unsigned cpus;
 	struct boot_config boot;

@@ -2,9 +2,9 @@
  * The PC's interrupt controllers in user space, for KVM_CAP_SPLIT_IRQCHIP (KVM api.rst 7.5).
  *
  * The chips are util/i8259.c, i82093.c and i8254.c; here is what lies around them: one lock, the
- * way of their outputs into KVM, their timer on the I/O loop. GSIs are numbered as KVM's own
- * default routing has them: GSI n is PIC input n below 16 and I/O APIC pin n below 24; the PIT
- * drives GSI 0.
+ * way of their outputs into KVM, their timer on the I/O loop. GSIs are numbered as in the
+ * PC: GSI n is PIC input n below 16 and I/O APIC pin n below 24, but for the PIT's GSI 0, which is
+ * pin 2.
  *
  * Not modelled: making up for ticks of the PIT that the guest missed.
  */
@@ -21,6 +21,7 @@
 #include "util/log.h"
 
 #define PIC_INPUTS 16
+#define TIMER_PIN  2
 #define NO_VECTOR  (-1)
 
 /* Port addresses as the chips' models know them. */
@@ -136,7 +137,9 @@ static void set_line(struct split_irqchip *chips, unsigned gsi, bool level)
 {
 	if (gsi < PIC_INPUTS)
 		i8259_set_line(&chips->pic, gsi, level);
-	if (gsi < I82093_PINS)
+	if (gsi == I8254_GSI)
+		i82093_set_line(&chips->ioapic, TIMER_PIN, level);
+	else if (gsi != TIMER_PIN && gsi < I82093_PINS)
 		i82093_set_line(&chips->ioapic, gsi, level);
 }
 

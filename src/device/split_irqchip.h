@@ -44,7 +44,7 @@ struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event
 void split_irqchip_destroy(struct split_irqchip *chips); /* fine on NULL */
 void split_irqchip_reset(struct split_irqchip *chips);
 
-/* Drive GSI `gsi`: PIC input and I/O APIC pin of that number. Any thread. */
+/* Drive GSI `gsi` of the PC. Any thread. */
 void split_irqchip_set_line(struct split_irqchip *chips, unsigned gsi, bool level);
 
 /* On the boot CPU's thread, before each KVM_RUN. */

@@ -42,7 +42,7 @@ struct machine {
 	struct mmio_bus *mmio;
 	struct board *board;
 	struct boot *boot;
-	struct power_on_chips power_on;
+	struct interrupts interrupts;
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
@@ -196,7 +196,7 @@ static int machine_reset(struct machine *machine, struct error *error)
 	int result;
 
 	board_reset(machine->board);
-	result = power_on_chips_restore(&machine->power_on, &machine->vm, error);
+	result = interrupts_reset(&machine->interrupts, error);
 	if (result < 0)
 		return result;
 	for (i = 0; i < machine->vcpu_count; i++) {
@@ -266,17 +266,26 @@ static void request_ready(void *context)
 	}
 }
 
-static void set_gsi(void *context, unsigned gsi, bool level)
+/* interrupts_config.kick_boot_cpu. */
+static void kick_boot_cpu(void *context)
 {
 	struct machine *machine = context;
-	struct kvm_irq_level line = {.irq = gsi, .level = level};
 
-	kvm_vm_ioctl(&machine->vm, KVM_IRQ_LINE, &line);
+	if (machine->vcpu_count)
+		vcpu_force_exit(&machine->vcpus[0]);
 }
 
 static int create_vm(struct machine *machine, struct error *error)
 {
-	struct kvm_pit_config pit = {0};
+	const struct interrupts_config interrupts = {
+		.kind = machine->config.irqchip,
+		.vm = &machine->vm,
+		.loop = machine->config.loop,
+		.pio = machine->pio,
+		.mmio = machine->mmio,
+		.kick_boot_cpu = kick_boot_cpu,
+		.context = machine,
+	};
 	uint64_t identity_map = IDENTITY_MAP_GPA;
 	int result;
 
@@ -291,19 +300,13 @@ static int create_vm(struct machine *machine, struct error *error)
 	/* Only Intel's hardware wants these; elsewhere they do nothing. */
 	kvm_vm_ioctl(&machine->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);
-	result = kvm_vm_ioctl(&machine->vm, KVM_CREATE_IRQCHIP, NULL);
+	result = interrupts_create(&machine->interrupts, &interrupts, error);
 	if (result < 0)
-		return error_set_errno(error, -result, "cannot create the interrupt controllers");
-	result = kvm_vm_ioctl(&machine->vm, KVM_CREATE_PIT2, &pit);
-	if (result < 0)
-		return error_set_errno(error, -result, "cannot create the timer");
+		return result;
 	result = ram_create(&machine->ram, machine->config.ram_bytes, error);
 	if (result < 0)
 		return result;
-	result = ram_attach(&machine->ram, &machine->vm, error);
-	if (result < 0)
-		return result;
-	return power_on_chips_capture(&machine->power_on, &machine->vm, error);
+	return ram_attach(&machine->ram, &machine->vm, error);
 }
 
 static int create_vcpus(struct machine *machine, struct error *error)
@@ -327,6 +330,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		machine->vcpu_count++;
 		vcpu->pio = machine->pio;
 		vcpu->mmio = machine->mmio;
+		vcpu->interrupts = &machine->interrupts;
 		vcpu->power = (struct power){power_requested, machine};
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
@@ -349,7 +353,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.loop = machine->config.loop,
 		.ram = &machine->ram,
 		.cpus = machine->config.cpus,
-		.irq = {.set = set_gsi, .context = machine},
+		.irq = interrupts_line(&machine->interrupts),
 		.power = {power_requested, machine},
 		.streams = machine->config.streams,
 		.print_port = machine->config.print_port,
@@ -423,6 +427,7 @@ void machine_destroy(struct machine *machine)
 		kvm_vcpu_close(&machine->vcpus[i].kvm);
 	}
 	free(machine->vcpus);
+	interrupts_destroy(&machine->interrupts);
 	if (machine->has_vm)
 		kvm_vm_close(&machine->vm);
 	if (machine->has_system)
@@ -479,6 +484,7 @@ static const char *exit_name(unsigned reason)
 		[KVM_EXIT_FAIL_ENTRY] = "failed entry",
 		[KVM_EXIT_INTERNAL_ERROR] = "internal error",
 		[KVM_EXIT_IRQ_WINDOW_OPEN] = "interrupt window",
+		[KVM_EXIT_IOAPIC_EOI] = "end of interrupt",
 		[KVM_EXIT_SYSTEM_EVENT] = "system event",
 	};
 

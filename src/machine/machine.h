@@ -19,6 +19,7 @@
 #include "kvm/kvm.h"
 #include "machine/board.h"
 #include "machine/boot/boot.h"
+#include "machine/interrupts.h"
 #include "util/error.h"
 #include "util/event_loop.h"
 
@@ -35,6 +36,7 @@ struct machine_config {
 	const struct kvm_backend *backend;
 	struct event_loop *loop;
 	enum board_kind board;
+	enum irqchip_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
 	unsigned cpus;	    /* 1..MACHINE_MAX_CPUS */
 	struct boot_config boot;

@@ -135,6 +135,7 @@ static void serve_exit(struct vcpu *vcpu)
 	switch (reason) {
 	case KVM_EXIT_IO: serve_port(vcpu); break;
 	case KVM_EXIT_MMIO: serve_mmio(vcpu); break;
+	case KVM_EXIT_IOAPIC_EOI: interrupts_eoi(vcpu->interrupts, run->eoi.vector); break;
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN: break;
@@ -184,6 +185,7 @@ static void *vcpu_thread(void *argument)
 	int result;
 
 	while (vcpu->host.may_run(vcpu->host.context, vcpu)) {
+		interrupts_before_run(vcpu->interrupts, &vcpu->kvm);
 		result = kvm_vcpu_ioctl(&vcpu->kvm, KVM_RUN, NULL);
 		if (result == -EINTR) {
 			vcpu->statistics.kicks++;

@@ -10,6 +10,7 @@
 #include "device/bus/pio.h"
 #include "device/power.h"
 #include "kvm/kvm.h"
+#include "machine/interrupts.h"
 #include "machine/power_on_state.h"
 
 /* Exit reasons are small integers; what lies beyond is counted together. */
@@ -37,6 +38,7 @@ struct vcpu {
 	struct kvm_vcpu kvm;
 	struct pio_bus *pio;
 	struct mmio_bus *mmio;
+	struct interrupts *interrupts;
 	struct power power;
 	struct vcpu_host host;
 	bool reports_idle;

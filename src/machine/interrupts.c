@@ -1,0 +1,155 @@
+#include "machine/interrupts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PIC_INPUTS  16
+#define IOAPIC_PINS 24
+
+/* The PC wires the timer's IRQ 0 to pin 2 of its I/O APIC; the MADT says so to the guest. */
+#define TIMER_GSI 0
+#define TIMER_PIN 2
+
+struct routing {
+	struct kvm_irq_routing header;
+	struct kvm_irq_routing_entry entries[PIC_INPUTS + IOAPIC_PINS];
+};
+
+static void add_route(struct routing *routing, unsigned gsi, unsigned irqchip, unsigned pin)
+{
+	struct kvm_irq_routing_entry *entry = &routing->entries[routing->header.nr++];
+
+	entry->gsi = gsi;
+	entry->type = KVM_IRQ_ROUTING_IRQCHIP;
+	entry->u.irqchip.irqchip = irqchip;
+	entry->u.irqchip.pin = pin;
+}
+
+/* KVM's default routing, but for the timer. */
+static int route_full(const struct kvm_vm *vm, struct error *error)
+{
+	struct routing routing;
+	unsigned gsi;
+	int result;
+
+	memset(&routing, 0, sizeof(routing));
+	for (gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+		if (gsi < PIC_INPUTS / 2)
+			add_route(&routing, gsi, KVM_IRQCHIP_PIC_MASTER, gsi);
+		else if (gsi < PIC_INPUTS)
+			add_route(&routing, gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - PIC_INPUTS / 2);
+		if (gsi == TIMER_GSI)
+			add_route(&routing, gsi, KVM_IRQCHIP_IOAPIC, TIMER_PIN);
+		else if (gsi != TIMER_PIN)
+			add_route(&routing, gsi, KVM_IRQCHIP_IOAPIC, gsi);
+	}
+	result = kvm_vm_ioctl(vm, KVM_SET_GSI_ROUTING, &routing);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot route the interrupts");
+	return 0;
+}
+
+static int create_full(struct interrupts *interrupts, struct error *error)
+{
+	/* Port 0x61 comes with the timer, whose channel 2 it controls. */
+	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	int result;
+
+	result = kvm_vm_ioctl(interrupts->vm, KVM_CREATE_IRQCHIP, NULL);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot create the interrupt controllers");
+	result = kvm_vm_ioctl(interrupts->vm, KVM_CREATE_PIT2, &pit);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot create the timer");
+	result = route_full(interrupts->vm, error);
+	if (result < 0)
+		return result;
+	return power_on_chips_capture(&interrupts->power_on, interrupts->vm, error);
+}
+
+static int map_split(struct split_irqchip *split, const struct interrupts_config *config,
+		     struct error *error)
+{
+	static const struct {
+		uint16_t port, count;
+		const char *name;
+		const struct pio_ops *ops;
+	} windows[] = {
+		{0x20, SPLIT_IRQCHIP_PIC_PORTS, "PIC", &split_irqchip_master_pio_ops},
+		{0xa0, SPLIT_IRQCHIP_PIC_PORTS, "second PIC", &split_irqchip_slave_pio_ops},
+		{0x4d0, SPLIT_IRQCHIP_ELCR_PORTS, "ELCR", &split_irqchip_elcr_pio_ops},
+		{0x40, SPLIT_IRQCHIP_PIT_PORTS, "PIT", &split_irqchip_pit_pio_ops},
+		{0x61, SPLIT_IRQCHIP_PORT_61, "port 0x61", &split_irqchip_port_61_pio_ops},
+	};
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < sizeof(windows) / sizeof(windows[0]) && result == 0; i++)
+		result = pio_bus_add(config->pio, windows[i].port, windows[i].count,
+				     windows[i].name, windows[i].ops, split, error);
+	if (result == 0)
+		result = mmio_bus_add(config->mmio, 0xfec00000, SPLIT_IRQCHIP_IOAPIC_BYTES,
+				      "I/O APIC", &split_irqchip_ioapic_mmio_ops, split, error);
+	return result;
+}
+
+int interrupts_create(struct interrupts *interrupts, const struct interrupts_config *config,
+		      struct error *error)
+{
+	int result;
+
+	memset(interrupts, 0, sizeof(*interrupts));
+	interrupts->vm = config->vm;
+	if (config->kind == IRQCHIP_FULL)
+		return create_full(interrupts, error);
+	result = split_irqchip_enable(config->vm, error);
+	if (result < 0)
+		return result;
+	interrupts->split = split_irqchip_create(config->vm, config->loop, config->kick_boot_cpu,
+						 config->context, error);
+	if (!interrupts->split)
+		return -ENOMEM;
+	return map_split(interrupts->split, config, error);
+}
+
+void interrupts_destroy(struct interrupts *interrupts)
+{
+	split_irqchip_destroy(interrupts->split);
+	interrupts->split = NULL;
+}
+
+int interrupts_reset(struct interrupts *interrupts, struct error *error)
+{
+	if (!interrupts->split)
+		return power_on_chips_restore(&interrupts->power_on, interrupts->vm, error);
+	split_irqchip_reset(interrupts->split);
+	return 0;
+}
+
+static void set_line(void *context, unsigned gsi, bool level)
+{
+	struct interrupts *interrupts = context;
+	struct kvm_irq_level line = {.irq = gsi, .level = level};
+
+	if (interrupts->split)
+		split_irqchip_set_line(interrupts->split, gsi, level);
+	else
+		kvm_vm_ioctl(interrupts->vm, KVM_IRQ_LINE, &line);
+}
+
+struct irq_line interrupts_line(struct interrupts *interrupts)
+{
+	return (struct irq_line){.set = set_line, .context = interrupts};
+}
+
+void interrupts_before_run(struct interrupts *interrupts, const struct kvm_vcpu *vcpu)
+{
+	if (interrupts->split && vcpu->id == 0)
+		split_irqchip_before_run(interrupts->split, vcpu);
+}
+
+void interrupts_eoi(struct interrupts *interrupts, uint8_t vector)
+{
+	if (interrupts->split)
+		split_irqchip_eoi(interrupts->split, vector);
+}
