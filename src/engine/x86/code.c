@@ -46,7 +46,7 @@ static uint8_t *heat_of(struct block_cache *cache, uint64_t gpa)
 static void forget_jumps(struct block_cache *cache)
 {
 	for (unsigned i = 0; i < 1u << JUMP_BITS; i++)
-		cache->jumps[i] = (struct jump_entry){UINT64_MAX, &no_block};
+		cache->jumps[i] = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
 }
 
 struct block_cache *block_cache_create(size_t size)

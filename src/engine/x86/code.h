@@ -51,9 +51,15 @@ struct block {
 	struct insn insns[] __attribute__((aligned(64))); /* then the copy of the code */
 };
 
+/*
+ * Where a block was found. While `key` and `tlb` are the CPU's present ones (exec.c), nothing has
+ * happened that could lead gva elsewhere or ask for a comparison; afterwards the TLB decides.
+ */
 struct jump_entry {
-	uint64_t gva; /* linear address that the block was found at */
-	struct block *block; /* never NULL */
+	uint64_t gva; /* linear address */
+	struct block *block; /* never NULL; perhaps removed since */
+	uint64_t key;
+	const struct tlb_set *tlb;
 };
 
 #define JUMP_BITS     13

@@ -2,7 +2,8 @@
  * The inner loop, and how it finds the next block.
  *
  * The common way from block to block takes no function call: a direct-mapped table by linear
- * address, whose hit counts only if the fetch TLB maps that page to the block's page right now.
+ * address, whose hit counts while no translation, mode or epoch has changed since. If one has, it
+ * still counts if the fetch TLB maps that page to the block's page right now.
  * Within a block nothing is looked at between instructions except CPU_REQUEST_STOP_BLOCK; other
  * requests wait for the block's end, where RFLAGS is exact whatever flags were dead inside.
  */
@@ -167,52 +168,84 @@ void exec_one(struct cpu *cpu)
 		io_reset(cpu);
 }
 
-/* Find or decode the block at cpu->rip the long way. NULL: run one instruction, or look again. */
-static struct block *find_block(struct cpu *cpu, uint64_t gva)
+/*
+ * All that a found block depends on besides its address and the TLB set: both counters only ever
+ * grow, so their sum is new whenever one of them is.
+ */
+static inline uint64_t jump_key(const struct cpu *cpu)
 {
-	struct jump_entry *jump;
-	struct block *block;
-	const uint8_t *code;
-	unsigned available;
-	uint64_t gpa;
-
-	/* A fault from here on is no instruction's of the last block. */
-	cpu->blocks->running = NULL;
-	cpu->insn = NULL;
-	available = fetch_available(cpu, gva);
-	code = lin_fetch_pointer(cpu, gva, &gpa);
-	if (!code)
-		fetch_failed(cpu);
-	block = code_block(cpu, gpa, code, available);
-	if (!block)
-		return NULL;
-	if (!block->flags) {
-		jump = jump_entry_of(cpu->blocks, gva);
-		jump->gva = gva;
-		jump->block = block;
-	}
-	return block;
+	return (cpu->tlb_sets.generation + cpu->code_epoch) << 8 | cpu->mode;
 }
 
-/* The block at cpu->rip if it has been found there before and all still holds. */
-static inline struct block *next_block(struct cpu *cpu)
+/* Outside 64-bit mode code segments have limits. */
+static inline bool block_in_limit(const struct cpu *cpu, const struct block *block)
 {
-	uint64_t gva = cpu_linear_rip(cpu);
+	uint32_t limit = cpu->segment[CPU_CS].limit;
+
+	return cpu->mode & CPU_MODE_FLAT || cpu_is_64(cpu) ||
+	       (cpu->rip <= limit && block->size <= (uint64_t)limit - cpu->rip + 1);
+}
+
+static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
+{
+	*jump_entry_of(cpu->blocks, gva) = (struct jump_entry){
+		.gva = gva, .block = block, .key = jump_key(cpu), .tlb = cpu->tlb,
+	};
+}
+
+/* The block found here before if the fetch TLB leads to it now. */
+static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
+{
 	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
 	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 	struct block *block = jump->block;
 	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
 
-	if (__builtin_expect(jump->gva == gva && entry->tag_execute == (gva & ~0xfffull) &&
-			     (page ^ block->gpa) < PAGE_SIZE && block->mode == cpu->mode &&
-			     block->epoch == cpu->code_epoch, 1)) {
-		uint32_t limit = cpu->segment[CPU_CS].limit;
+	if (jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
+	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
+	    block->epoch != cpu->code_epoch || !block_in_limit(cpu, block))
+		return NULL;
+	jump_remember(cpu, gva, block);
+	return block;
+}
 
-		if (cpu->mode & CPU_MODE_FLAT || cpu_is_64(cpu))
-			return block;
-		if (cpu->rip <= limit && block->size <= (uint64_t)limit - cpu->rip + 1)
-			return block;
-	}
+/*
+ * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
+ * An empty block means that exec_one must run the instruction.
+ */
+static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
+{
+	struct block *block = block_by_tlb(cpu, gva);
+	const uint8_t *code;
+	unsigned available;
+	uint64_t gpa;
+
+	if (block)
+		return block;
+	/* A fault from here on is no instruction's of the last block. */
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	available = fetch_available(cpu, gva);
+	code = lin_fetch_pointer(cpu, gva, &gpa);
+	if (!code)
+		fetch_failed(cpu);
+	block = code_block(cpu, gpa, code, available);
+	if (block && !block->flags)
+		jump_remember(cpu, gva, block);
+	return block;
+}
+
+static inline struct block *next_block(struct cpu *cpu)
+{
+	uint64_t gva = cpu_linear_rip(cpu);
+	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	struct block *block = jump->block;
+
+	if (__builtin_expect(jump->gva == gva && jump->key == jump_key(cpu) &&
+			     jump->tlb == cpu->tlb && block->gpa != BLOCK_GPA_NONE &&
+			     block_in_limit(cpu, block), 1))
+		return block;
 	return find_block(cpu, gva);
 }
 
@@ -249,11 +282,8 @@ void exec_blocks(struct cpu *cpu)
 {
 	count_unwound(cpu);
 	while (!cpu->requests) {
-		struct block *block;
+		struct block *block = next_block(cpu);
 
-		/* A fault of the fetch is one of the instruction at rip. */
-		cpu->next_rip = cpu->rip;
-		block = next_block(cpu);
 		if (__builtin_expect(!block, 0))
 			continue;
 		if (__builtin_expect(!block->count, 0))
