@@ -129,12 +129,20 @@ static uint8_t address_register(ZydisRegister reg)
 	}
 }
 
-static void take_memory(struct insn *insn, const ZydisDecodedOperand *operand)
+static void take_memory(struct insn *insn, const ZydisDecodedInstruction *in,
+			const ZydisDecodedOperand *operand)
 {
+	bool has_sib = (in->attributes & ZYDIS_ATTRIB_HAS_SIB) && in->raw.modrm.mod == 0;
+
 	insn->base = address_register(operand->mem.base);
 	insn->index = address_register(operand->mem.index);
 	insn->scale = operand->mem.scale > 1 ? (uint8_t)__builtin_ctz(operand->mem.scale) : 0;
 	insn->displacement = operand->mem.disp.has_displacement ? operand->mem.disp.value : 0;
+	/* Base 5 without displacement is no base, whatever REX.B says; Zydis 4.0 takes R13D. */
+	if (has_sib && in->raw.sib.base == 5 && operand->mem.base == ZYDIS_REGISTER_R13D) {
+		insn->base = INSN_REGISTER_NONE;
+		insn->displacement = in->raw.disp.value;
+	}
 	insn->memory_size = operand->size / 8 <= 255 ? (uint8_t)(operand->size / 8) : 0;
 	if (ZydisRegisterGetClass(operand->mem.segment) == ZYDIS_REGCLASS_SEGMENT)
 		insn->segment = (uint8_t)ZydisRegisterGetId(operand->mem.segment);
@@ -186,7 +194,7 @@ static void take_operands(struct insn *insn, const ZydisDecodedInstruction *in,
 		case ZYDIS_OPERAND_TYPE_REGISTER: take_register(insn, n, operand->reg.value); break;
 		case ZYDIS_OPERAND_TYPE_MEMORY:
 			insn->kind[n] = INSN_OPERAND_MEMORY;
-			take_memory(insn, operand);
+			take_memory(insn, in, operand);
 			break;
 		case ZYDIS_OPERAND_TYPE_POINTER:
 			insn->kind[n] = INSN_OPERAND_FAR;

@@ -171,10 +171,13 @@ static unsigned image_size(uint64_t components, bool is_compacted)
 	return size;
 }
 
-/* Without the components of the legacy region, nothing before the header is touched. */
-static unsigned first_byte(uint64_t components)
+/* Without the components of the legacy region, nothing before the header is touched. MXCSR belongs
+ * to AVX, too, in the standard form. */
+static unsigned first_byte(uint64_t components, bool is_compacted)
 {
-	return components & (FPU_X87 | FPU_SSE | FPU_AVX) ? 0 : FPU_IMAGE_XSTATE_BV;
+	uint64_t legacy = FPU_X87 | FPU_SSE | (is_compacted ? 0 : FPU_AVX);
+
+	return components & legacy ? 0 : FPU_IMAGE_XSTATE_BV;
 }
 
 static void write_part(struct cpu *cpu, const struct insn *insn, uint64_t gva, unsigned to,
@@ -225,8 +228,8 @@ static void xsave_standard(struct cpu *cpu, const struct insn *insn, bool is_opt
 
 	check_xsave_enabled(cpu);
 	requested = requested_components(cpu, cpu->xcr0);
-	gva = image_linear(cpu, insn, first_byte(requested), image_size(requested, false), 64,
-			   true);
+	gva = image_linear(cpu, insn, first_byte(requested, false),
+			   image_size(requested, false), 64, true);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, &features, 8, insn->segment);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
@@ -244,8 +247,8 @@ static void xsave_compacted(struct cpu *cpu, const struct insn *insn, uint64_t e
 	uint64_t header[2];
 
 	requested = requested_components(cpu, enabled);
-	gva = image_linear(cpu, insn, first_byte(requested), image_size(requested, true), 64,
-			   true);
+	gva = image_linear(cpu, insn, first_byte(requested, true),
+			   image_size(requested, true), 64, true);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
 	if (bytes_load32(cpu->fpu.area + FPU_IMAGE_MXCSR) != FPU_MXCSR_INITIAL)
