@@ -380,6 +380,7 @@ static bool is_allowed(const struct candidate *c)
 	case ZYDIS_MNEMONIC_ENCLV:
 	case ZYDIS_MNEMONIC_GETSEC:
 	case ZYDIS_MNEMONIC_PTWRITE:
+	case ZYDIS_MNEMONIC_CLZERO: /* AMD's; the engine has it everywhere */
 	case ZYDIS_MNEMONIC_XABORT:
 	case ZYDIS_MNEMONIC_XBEGIN:
 	case ZYDIS_MNEMONIC_XEND:
@@ -409,6 +410,10 @@ static enum isa_class class_of(const struct candidate *c)
 	switch (instruction->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_X87:
 		return ISA_X87;
+	case ZYDIS_ISA_EXT_SSE3:
+		if (instruction->mnemonic == ZYDIS_MNEMONIC_FISTTP)
+			return ISA_X87;
+		break;
 	case ZYDIS_ISA_EXT_MMX:
 	case ZYDIS_ISA_EXT_AMD3DNOW:
 		return ISA_MMX;
@@ -444,6 +449,28 @@ static enum isa_class class_of(const struct candidate *c)
 	    instruction->mnemonic == ZYDIS_MNEMONIC_STMXCSR)
 		return ISA_SSE;
 	return ISA_GENERAL;
+}
+
+static int register_index(ZydisRegister reg)
+{
+	reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+	if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR64)
+		return -1;
+	return ZydisRegisterGetId(reg);
+}
+
+/* An operand's address in RAX or RDX, where XSAVE and its kin take their mask from. */
+static bool mask_is_address(const struct candidate *c)
+{
+	for (unsigned i = 0; i < c->instruction.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &c->operands[i];
+		int base = register_index(operand->mem.base), index = register_index(operand->mem.index);
+
+		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    (base == ISA_RAX || base == ISA_RDX || index == ISA_RAX || index == ISA_RDX))
+			return true;
+	}
+	return false;
 }
 
 static void random_bytes(uint8_t *bytes, unsigned size)
@@ -520,9 +547,10 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	enum isa_class found = class_of(c);
 
 	switch (class) {
-	case ISA_COMPAT: return true;
+	case ISA_COMPAT: return found != ISA_SYSTEM || !mask_is_address(c);
 	case ISA_BLOCKS:
 		return found == ISA_GENERAL || (found == ISA_SSE && chance(30));
+	case ISA_SYSTEM: return found == class && !mask_is_address(c);
 	default: return found == class;
 	}
 }
@@ -552,14 +580,6 @@ static void find_instruction(struct candidate *c, enum isa_class class, bool is_
 }
 
 /* -- operands -- */
-
-static int register_index(ZydisRegister reg)
-{
-	reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-	if (ZydisRegisterGetClass(reg) != ZYDIS_REGCLASS_GPR64)
-		return -1;
-	return ZydisRegisterGetId(reg);
-}
 
 static uint64_t register_value(const struct isa_case *test, ZydisRegister reg, uint64_t next_rip)
 {
@@ -641,7 +661,7 @@ static void steer(struct isa_case *test, struct candidate *c, uint64_t next_rip)
 	case ZYDIS_MNEMONIC_DIV:
 	case ZYDIS_MNEMONIC_IDIV:
 		if (chance(70))
-			gpr[ISA_RDX] = chance(60) ? 0 : -1ull;
+			gpr[ISA_RDX] = chance(60) ? 0 : test->is_32 ? UINT32_MAX : UINT64_MAX;
 		if (chance(50))
 			gpr[ISA_RAX] &= 0xff;
 		break;
@@ -653,6 +673,8 @@ static void steer(struct isa_case *test, struct candidate *c, uint64_t next_rip)
 
 		if (c->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER && index >= 0 && chance(80))
 			gpr[index] = (int64_t)below(4096) - 2048;
+		if (test->is_32 && index >= 0)
+			gpr[index] = (uint32_t)gpr[index];
 		break;
 	}
 	case ZYDIS_MNEMONIC_CMPXCHG:
@@ -712,6 +734,37 @@ static bool faults_freely(const struct candidate *c)
 	return accesses > 1 || (accesses && c->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
 }
 
+/* Note what the comparison must know. */
+static void classify(struct isa_case *test, const struct candidate *c)
+{
+	enum isa_class class = class_of(c);
+
+	test->faults_freely |= faults_freely(c) || class == ISA_SYSTEM;
+	test->is_mmx |= class == ISA_MMX;
+	test->is_fpu |= class >= ISA_X87 && class <= ISA_AVX512;
+	test->is_narrow_string |= c->instruction.address_width == 32 &&
+				  c->instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
+	for (unsigned i = 0; i < c->instruction.operand_count; i++) {
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY) {
+			test->is_large |= c->operands[i].size > 64;
+			test->is_gather |= c->operands[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB;
+		}
+	}
+	switch (c->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_MASKMOVQ:
+	case ZYDIS_MNEMONIC_MASKMOVDQU:
+	case ZYDIS_MNEMONIC_VMASKMOVDQU:
+		test->is_masked_store = true;
+		break;
+	case ZYDIS_MNEMONIC_POPA:
+	case ZYDIS_MNEMONIC_POPAD:
+		test->is_popa = true;
+		break;
+	default:
+		break;
+	}
+}
+
 static void generate_single(struct isa_case *test, enum isa_class class)
 {
 	struct candidate c;
@@ -729,12 +782,13 @@ static void generate_single(struct isa_case *test, enum isa_class class)
 	} while (branches_to_itself(&c, test->in.rip));
 	steer(test, &c, test->in.rip + length);
 	test->undefined_flags = undefined_flags(&c);
-	test->faults_freely = faults_freely(&c);
+	classify(test, &c);
 	test->code_size = length;
 	/* Some instructions end where nothing is mapped. */
 	if (place >= 96) {
 		test->code_size = 1 + below(length);
 		test->in.rip = ISA_CODE + ISA_CODE_SIZE - test->code_size;
+		test->is_cut = true;
 	}
 	memcpy(test->code, c.bytes, test->code_size);
 }
@@ -754,7 +808,7 @@ static void generate_block(struct isa_case *test)
 			find_instruction(&c, ISA_BLOCKS, false);
 		while (undefined_flags(&c));
 		length = c.instruction.length;
-		test->faults_freely |= faults_freely(&c);
+		classify(test, &c);
 		starts[i] = test->code_size;
 		steer(test, &c, test->in.rip + test->code_size + length);
 		branch_offset[i] = is_direct_branch(&c) ? c.instruction.raw.imm[0].offset : 0;

@@ -52,6 +52,12 @@ struct isa_case {
 	bool is_32;               /* compatibility mode */
 	uint64_t undefined_flags; /* RFLAGS bits that the manual leaves undefined */
 	bool faults_freely;       /* it has several accesses, the order of their faults is open */
+	bool is_large;            /* it has a memory operand of more than 8 bytes */
+	bool is_mmx, is_masked_store, is_gather;
+	bool is_popa;
+	bool is_fpu;              /* an instruction that the engine runs on the host's FPU */
+	bool is_narrow_string;    /* a repeated string instruction with 32-bit addresses */
+	bool is_cut;              /* its end lies on the page that is not mapped */
 	const uint8_t *memory;    /* what the data pages hold before, ISA_DATA_SIZE bytes */
 };
 

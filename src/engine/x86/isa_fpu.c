@@ -574,6 +574,22 @@ static insn_handler *bind_masked_bytes(struct insn *insn, struct form *form, str
 	return finish(insn, form, fpu_run_masked_bytes, slot);
 }
 
+/* VZEROALL and VZEROUPPER outside 64-bit mode: registers 8 and up keep their contents. */
+static insn_handler *bind_zero(struct insn *insn, struct form *form, struct thunk *slot)
+{
+	bool is_all = form->instruction->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
+
+	for (unsigned n = 0; n < 8; n++) {
+		if (is_all)
+			thunk_emit_clear_vector(&form->code, n);
+		else /* vmovdqa %xmm, %xmm */
+			thunk_emit(&form->code,
+				   (const uint8_t[]){0xc5, 0xf9, 0x6f, (uint8_t)(0xc0 | n << 3 | n)}, 4);
+	}
+	thunk_emit_return_done(&form->code);
+	return finish(insn, form, fpu_run_register, slot);
+}
+
 static insn_handler *bind_x87(struct insn *insn, struct form *form, struct thunk *slot)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
@@ -619,6 +635,11 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 		return bind_masked_bytes(insn, &form, slot);
+	case ZYDIS_MNEMONIC_VZEROALL:
+	case ZYDIS_MNEMONIC_VZEROUPPER:
+		if ((decoded->mode & CPU_MODE_CODE_MASK) != CPU_MODE_CODE64)
+			return bind_zero(insn, &form, slot);
+		break;
 	default:
 		break;
 	}

@@ -88,6 +88,9 @@ static insn_handler *bind_extend(struct insn *insn, const struct decoded *decode
 	unsigned from = size_index(decoded->operands[1].size / 8);
 	unsigned size = size_index(insn->operand_size);
 
+	/* MOVSXD with a 16-bit destination reads 16 bits only (SDM vol. 2). */
+	if (insn->operand_size == 2 && from == 2)
+		from = 1;
 	if (from > 2 || size < 1)
 		return NULL;
 	return handlers[row->argument][from][insn->kind[1] == INSN_OPERAND_MEMORY][size - 1];

@@ -236,7 +236,7 @@ STRING_SIZE(8)
 			any = true;                                                                \
 			ended = string.is_repeated && (a == b) != !(insn->prefixes & INSN_REPNE);  \
 		}                                                                                  \
-		if (any)                                                                           \
+		if (any && (ended || !string.is_repeated || !string.count))                        \
 			flags_unpack(cpu, ax);                                                     \
 		if (!ended)                                                                        \
 			string_end(&string);                                                       \
