@@ -27,6 +27,9 @@ static void test_gates(void **state)
 	assert_int_equal(RUN(0x0f, 0xef, 0xc1), -1); /* pxor mm */
 	cpu.xcr0 = FPU_X87 | FPU_SSE;
 	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), EXCEPTION_UD);
+	cpu.cr0 |= FPU_CR0_TS;
+	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), EXCEPTION_UD); /* before #NM */
+	cpu.cr0 &= ~(uint64_t)FPU_CR0_TS;
 	cpu.xcr0 |= FPU_AVX;
 	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), -1);
 	assert_int_equal(RUN(0x62, 0xf1, 0x74, 0x48, 0x58, 0xc2), EXCEPTION_UD);

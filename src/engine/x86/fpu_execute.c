@@ -21,11 +21,11 @@
 /* Unmasked invalid, overflow and underflow exceptions keep a store from happening. */
 #define X87_STORE_EXCEPTIONS 0x19u
 
-void fpu_gate_closed(struct cpu *cpu, enum thunk_gate gate)
+void fpu_gate_closed(struct cpu *cpu, const struct thunk_traits *traits)
 {
 	enum exception vector = EXCEPTION_NM;
 
-	switch (gate) {
+	switch (traits->gate) {
 	case THUNK_GATE_X87:
 		break;
 	case THUNK_GATE_SSE:
@@ -37,9 +37,7 @@ void fpu_gate_closed(struct cpu *cpu, enum thunk_gate gate)
 			vector = EXCEPTION_UD;
 		break;
 	case THUNK_GATE_AVX:
-		/* CR0.TS alone is left when all that #UD depends on is in order; binding took
-		 * note of what XCR0 must have, so look again at both. */
-		if (!(cpu->cr4 & FPU_CR4_OSXSAVE) || !(cpu->cr0 & FPU_CR0_TS))
+		if (!(cpu->cr4 & FPU_CR4_OSXSAVE) || (~cpu->xcr0 & traits->xcr0_required))
 			vector = EXCEPTION_UD;
 		break;
 	}

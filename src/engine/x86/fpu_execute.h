@@ -22,7 +22,7 @@ insn_handler fpu_run_masked_bytes; /* MASKMOVQ, MASKMOVDQU */
 #define FPU_SCRATCH_DATA  64
 
 /* Raise what a closed gate raises. */
-_Noreturn void fpu_gate_closed(struct cpu *cpu, enum thunk_gate gate);
+_Noreturn void fpu_gate_closed(struct cpu *cpu, const struct thunk_traits *traits);
 
 /* #NM or #UD unless the instruction may run: CR0, CR4 and XCR0. */
 static inline void fpu_check_gate(struct cpu *cpu, const struct thunk_traits *traits)
@@ -32,7 +32,7 @@ static inline void fpu_check_gate(struct cpu *cpu, const struct thunk_traits *tr
 			  (~(uint32_t)cpu->xcr0 & traits->xcr0_required);
 
 	if (__builtin_expect(closed != 0, 0))
-		fpu_gate_closed(cpu, traits->gate);
+		fpu_gate_closed(cpu, traits);
 }
 
 #define FPU_CR0_MP        (1u << 1)
