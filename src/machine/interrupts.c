@@ -10,6 +10,10 @@
 #define TIMER_GSI 0
 #define TIMER_PIN 2
 
+/* Where a PC BIOS puts the two PICs' vectors. */
+#define BIOS_MASTER_VECTOR 0x08
+#define BIOS_SLAVE_VECTOR  0x70
+
 struct routing {
 	struct kvm_irq_routing header;
 	struct kvm_irq_routing_entry entries[PIC_INPUTS + IOAPIC_PINS];
@@ -49,6 +53,30 @@ static int route_full(const struct kvm_vm *vm, struct error *error)
 	return 0;
 }
 
+/*
+ * What firmware does to the PICs, and a hardware-reduced ACPI guest relies on without knowing: set
+ * them up and mask all inputs. An untouched PIC delivers the timer as vector 0, a divide error.
+ */
+static void mask_pics(struct kvm_irqchip *master, struct kvm_irqchip *slave)
+{
+	master->chip.pic.irq_base = BIOS_MASTER_VECTOR;
+	slave->chip.pic.irq_base = BIOS_SLAVE_VECTOR;
+	master->chip.pic.imr = slave->chip.pic.imr = 0xff;
+}
+
+static void mask_split_pics(struct split_irqchip *split)
+{
+	/* ICW1 to ICW4, then OCW1 (8259A data sheet). */
+	static const uint8_t master[] = {0x11, BIOS_MASTER_VECTOR, 0x04, 0x01, 0xff};
+	static const uint8_t slave[] = {0x11, BIOS_SLAVE_VECTOR, 0x02, 0x01, 0xff};
+	unsigned i;
+
+	for (i = 0; i < sizeof(master); i++) {
+		split_irqchip_master_pio_ops.write(split, i != 0, 1, master[i]);
+		split_irqchip_slave_pio_ops.write(split, i != 0, 1, slave[i]);
+	}
+}
+
 static int create_full(struct interrupts *interrupts, struct error *error)
 {
 	/* Port 0x61 comes with the timer, whose channel 2 it controls. */
@@ -64,7 +92,9 @@ static int create_full(struct interrupts *interrupts, struct error *error)
 	result = route_full(interrupts->vm, error);
 	if (result < 0)
 		return result;
-	return power_on_chips_capture(&interrupts->power_on, interrupts->vm, error);
+	result = power_on_chips_capture(&interrupts->power_on, interrupts->vm, error);
+	mask_pics(&interrupts->power_on.chips[0], &interrupts->power_on.chips[1]);
+	return result;
 }
 
 static int map_split(struct split_irqchip *split, const struct interrupts_config *config,
@@ -123,6 +153,7 @@ int interrupts_reset(struct interrupts *interrupts, struct error *error)
 	if (!interrupts->split)
 		return power_on_chips_restore(&interrupts->power_on, interrupts->vm, error);
 	split_irqchip_reset(interrupts->split);
+	mask_split_pics(interrupts->split);
 	return 0;
 }
 
