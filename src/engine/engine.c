@@ -6,25 +6,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 
 #include "engine/handle.h"
 #include "engine/system.h"
+#include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
-/* Handles work in the process that made them only: a child has their memory, not their threads. */
-static _Atomic bool is_forked_child;
-
-static void mark_child(void)
+static void start_anew(void)
 {
-	atomic_store(&is_forked_child, true);
+	handle_after_fork();
+	signals_after_fork();
 }
 
 static void watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, mark_child);
+	pthread_atfork(NULL, NULL, start_anew);
 }
 
 int engine_open(void)
@@ -43,7 +40,8 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 
 	if (!handle)
 		return fcntl(fd, F_GETFD) < 0 ? -EBADF : -ENOTTY;
-	if (atomic_load(&is_forked_child)) {
+	/* As Linux: a VM serves the process that made it. */
+	if (handle_is_foreign(handle) && handle->kind != HANDLE_SYSTEM) {
 		handle_put(handle);
 		return -EIO;
 	}

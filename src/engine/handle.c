@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -28,6 +27,7 @@ struct chunk {
 static _Atomic(struct chunk *) chunks[CHUNKS]; /* allocated on demand, kept */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct handle *live_handles, *free_handles; /* table_lock */
+static unsigned generation; /* forks that led to this process; written by the child's only thread */
 
 static _Atomic(struct handle *) *find_entry(int fd)
 {
@@ -86,6 +86,8 @@ void handle_put(struct handle *handle)
 		return;
 	release = handle->release;
 	object = handle->object;
+	if (handle_is_foreign(handle))
+		release = NULL;
 	pthread_mutex_lock(&table_lock);
 	for (link = &live_handles; *link != handle; link = &(*link)->next)
 		;
@@ -127,6 +129,7 @@ int handle_create(enum handle_kind kind, const char *name, size_t size, void *ob
 	handle->object = object;
 	handle->release = release;
 	handle->inode = status.st_ino;
+	handle->generation = generation;
 	handle->next = live_handles;
 	live_handles = handle;
 	atomic_store(&handle->references, 1);
@@ -198,4 +201,16 @@ int handle_close(int fd)
 	if (handle)
 		handle_put(handle);
 	return 0;
+}
+
+void handle_after_fork(void)
+{
+	generation++;
+	/* Whoever held it is not in this process. */
+	pthread_mutex_init(&table_lock, NULL);
+}
+
+bool handle_is_foreign(const struct handle *handle)
+{
+	return handle->generation != generation;
 }

@@ -10,6 +10,7 @@
 #define KVIK_ENGINE_HANDLE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -21,6 +22,7 @@ struct handle {
 	void *object;
 	void (*release)(void *object); /* at the last reference; may be NULL */
 	ino_t inode;
+	unsigned generation; /* of the process that made it, see handle_is_foreign */
 	struct handle *next; /* in the list of all handles, or of free ones: the table's lock */
 };
 
@@ -39,5 +41,12 @@ void handle_put(struct handle *handle);
 
 /* Close the descriptor and drop its reference. 0, -EBADF. */
 int handle_close(int fd);
+
+/*
+ * After fork(2), in the child: it has the memory of the objects, but not their threads, so it can only
+ * close what it inherited. Foreign are the handles made before the fork.
+ */
+void handle_after_fork(void);
+bool handle_is_foreign(const struct handle *handle);
 
 #endif

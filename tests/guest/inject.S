@@ -28,6 +28,7 @@
 	movl $1000000, %ecx
 1:	testl %ebx, %ebx
 	loopz 1b
+	xorl %ecx, %ecx /* how long it took is not to be compared */
 	cli
 	movb $2, %al
 	outb %al, $PORT_PRINT

@@ -135,6 +135,14 @@ void signals_remove(struct vcpu *vcpu)
 		close(vcpu->signal_fd);
 }
 
+void signals_after_fork(void)
+{
+	pthread_mutex_init(&watcher.lifetime, NULL);
+	pthread_mutex_init(&watcher.lock, NULL);
+	watcher.vcpus = NULL;
+	atomic_store(&watcher.is_asleep, 0);
+}
+
 static void make_blocked_set(sigset_t *set)
 {
 	static const int synchronous[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS };

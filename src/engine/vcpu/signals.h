@@ -19,6 +19,9 @@ struct vcpu;
 int signals_add(struct vcpu *vcpu);
 void signals_remove(struct vcpu *vcpu);
 
+/* In a forked child: there is no watcher and nobody to be watched. */
+void signals_after_fork(void);
+
 /* Around the whole of KVM_RUN, on its thread. */
 void signals_enter(struct vcpu *vcpu);
 void signals_leave(struct vcpu *vcpu);
