@@ -37,6 +37,9 @@ uint64_t segment_linear_checked(struct cpu *cpu, enum cpu_segment segment, uint6
 
 	if (cpu_is_64(cpu))
 		return segment >= CPU_FS ? offset + s->base : offset;
+	if (cpu->mode & CPU_MODE_FLAT && segment < CPU_FS && segment != CPU_CS &&
+	    offset + size <= 1ull << 32)
+		return offset;
 	/* Outside protected mode rights do not count, and CS may be written. */
 	if (cpu->mode & CPU_MODE_PROTECTED)
 		is_allowed = segment_allows(s, offset, size, is_write);
