@@ -27,7 +27,9 @@ static void check_insn(const struct insn *insn, size_t size)
 {
 	fuzz_check(insn->execute);
 	fuzz_check(insn->length >= 1 && insn->length <= 15 && insn->length <= size);
-	fuzz_check(insn->address_size == 2 || insn->address_size == 4 || insn->address_size == 8);
+	/* What is undefined has no sizes. */
+	fuzz_check(insn->address_size == 2 || insn->address_size == 4 || insn->address_size == 8 ||
+		   !insn->address_size);
 	fuzz_check(insn->scale <= 3);
 	fuzz_check(insn->segment < CPU_SEGMENTS);
 	fuzz_check(insn->base < CPU_REGISTERS || insn->base >= INSN_BASE_RIP);

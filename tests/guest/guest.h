@@ -17,8 +17,7 @@
 #define TSS2        0x50
 
 /* Where guests put their tables. */
-#define IDT         0x1000
-#define GDT_COPY    0x1800
+#define IDT         0x1000 /* 4 KiB */
 #define TSS_ADDRESS 0x2000
 #define TSS2_ADDRESS 0x2100
 #define PAGES       0x3000 /* up to 0x7000 */
@@ -43,7 +42,7 @@ gdt_pointer:
 	.word gdt_end - gdt - 1
 	.long gdt
 idt_pointer:
-	.word 0x7ff
+	.word 0xfff
 	.quad IDT
 	.endm
 

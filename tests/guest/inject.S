@@ -30,6 +30,7 @@
 	loopz 1b
 	xorl %ecx, %ecx /* how long it took is not to be compared */
 	cli
+	xorl %ecx, %ecx
 	movb $2, %al
 	outb %al, $PORT_PRINT
 	xorb %al, %al

@@ -8,7 +8,7 @@
  *   out 0x80 1: 55
  *   out 0xf1 4: 0000000d
  *   out 0xf1 4: 00000000
- *   hlt rbx=77f8 rsp=7ef0
+ *   hlt rbx=77f8 rsp=7f00
  *   end
  */
 #include "guest.h"

@@ -4,7 +4,7 @@
  *
  * exits:
  *   out 0xf1 4: 0000000d
- *   out 0xf1 4: 00001002
+ *   out 0xf1 4: 00001004
  *   out 0xf1 4: 00000021
  *   out 0xf1 4: 00000123
  *   hlt rax=123 rsp=7ec0
@@ -19,7 +19,7 @@
 	movw $0x68, TSS_ADDRESS + 0x66
 	gate32 13, on_13
 	gate32 0x21, on_21, 0xee
-	/* Code at 0100:1000, that is 2000h: no, TSS is there; 0200:1000 is 3000h. */
+	/* Code at 0200:1000, that is 3000h. */
 	movl $vm_code, %esi
 	movl $0x3000, %edi
 	movl $vm_end - vm_code, %ecx
@@ -44,7 +44,6 @@ on_13:
 	movl (%esp), %eax
 	outl %eax, $PORT_PRINT
 	incl (%esp)
-	movl $0, 8(%esp)
 	movl $0x23002, 8(%esp) /* IOPL 3: INT n is allowed from here on */
 	iretl
 on_21:
@@ -58,8 +57,7 @@ on_21:
 	.code16
 vm_code:
 	movw $0x0123, %bx
-	.byte 0x90
-	/* At 1000h + 4... the CLI below is what on_13 reports. */
+	nop
 	cli
 	movw %bx, %ax
 	int $0x21

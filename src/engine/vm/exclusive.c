@@ -8,6 +8,7 @@
  */
 #include "engine/vm/exclusive.h"
 
+#include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
@@ -105,6 +106,9 @@ void exclusive_end(struct vm *vm, struct vcpu *self)
 	exclusive->pending = 0;
 	pthread_cond_broadcast(&exclusive->resumed);
 	pthread_mutex_unlock(&exclusive->lock);
-	if (self)
-		exclusive_enter_guest(self);
+	if (!self)
+		return;
+	exclusive_enter_guest(self);
+	/* A guest that is mostly in sections looks as if it did not run: the watcher may sleep. */
+	signals_watch();
 }
