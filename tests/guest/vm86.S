@@ -7,7 +7,7 @@
  *   out 0xf1 4: 00001004
  *   out 0xf1 4: 00000021
  *   out 0xf1 4: 00000123
- *   hlt rax=123 rsp=7ec0
+ *   hlt rax=123 rsp=7ecc
  *   end
  */
 #include "guest.h"
