@@ -344,6 +344,9 @@ static bool is_same_in_32bit(const uint8_t *bytes, const ZydisDecodedInstruction
 	ZydisDecodedInstruction other;
 	ZydisDecodedOperand others[ZYDIS_MAX_OPERAND_COUNT];
 
+	/* Registers 8 and up are beyond 32-bit code. */
+	if (in->mnemonic == ZYDIS_MNEMONIC_VZEROALL || in->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
+		return false;
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, in->length, &other, others)) ||
 	    other.mnemonic != in->mnemonic || other.length != in->length ||
@@ -483,7 +486,7 @@ static void test_random(void **state)
 
 		hole_start = hole_end = 0;
 		if (has_hole) {
-			before.gpr[CPU_RBX] = (uintptr_t)window + 0xfc0 + random_below(64);
+			before.gpr[CPU_RBX] = (uintptr_t)window + 0xfc0 + random_below(65);
 			hole_start = (uintptr_t)window + 0x1000;
 			hole_end = hole_start + 0x1000;
 		}
@@ -505,7 +508,12 @@ static void test_random(void **state)
 		memcpy(cpu.fpu.area, before.area, FPU_AREA_SIZE);
 		cpu.rip = 0x1000;
 		refuse_pointers = random_below(2);
+		/* A thunk that reaches past its operand dies here, unless the operand is masked. */
+		if (has_hole)
+			mprotect(window + 0x1000, 0x1000, PROT_NONE);
 		execute(&insn);
+		if (has_hole)
+			mprotect(window + 0x1000, 0x1000, PROT_READ | PROT_WRITE);
 		memcpy(ours.area, cpu.fpu.area, FPU_AREA_SIZE);
 		memcpy(ours.gpr, cpu.gpr, sizeof(cpu.gpr));
 		ours.rflags = cpu.rflags;
