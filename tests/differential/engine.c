@@ -3,7 +3,8 @@
  *
  * The guest runs the case at CPL 3 with paging on. Whatever ends it goes through an IDT whose
  * handlers are HLT at CPL 0, so cpu_run returns halted, the handler's address tells the vector, and
- * the frame on the kernel's stack tells RIP, RFLAGS, RSP and the error code as the engine pushed them.
+ * the frame on the kernel's stack tells RIP, RFLAGS, RSP and the error code as the engine pushed
+ * them.
  */
 #include "isa.h"
 
@@ -135,8 +136,9 @@ static void make_tables(void)
 		uint64_t handler = KERNEL + HANDLERS * ISA_PAGE + vector;
 		uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
 
-		put(IDT, vector * 2, (handler & 0xffff) | (uint64_t)KERNEL_CS << 16 |
-					     (0x8e | dpl << 5) << 40 | (handler >> 16 & 0xffff) << 48);
+		put(IDT, vector * 2,
+		    (handler & 0xffff) | (uint64_t)KERNEL_CS << 16 | (0x8e | dpl << 5) << 40 |
+			    (handler >> 16 & 0xffff) << 48);
 		put(IDT, vector * 2 + 1, handler >> 32);
 	}
 	/* RSP0 is at byte 4 of the TSS, the I/O map base beyond its end at byte 102. */
@@ -194,8 +196,8 @@ int engine_start(void)
 		return result;
 
 	cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
-	cpu->cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE |
-		   CR4_FSGSBASE;
+	cpu->cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
+		   CR4_OSXSAVE | CR4_FSGSBASE;
 	cpu->cr3 = PML4 * ISA_PAGE;
 	cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
 	cpu->xcr0 = fpu_layout.components;

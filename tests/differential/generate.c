@@ -5,8 +5,8 @@
  * Memory operands are steered: the base register (or the displacement) is changed so that most
  * accesses meet the data pages, often their border, sometimes the read-only page or the end.
  *
- * What must not run on the host: whatever enters the kernel or changes state that the kernel does not
- * restore, and whatever has no repeatable result. is_allowed lists them.
+ * What must not run on the host: whatever enters the kernel or changes state that the kernel does
+ * not restore, and whatever has no repeatable result. is_allowed lists them.
  */
 #include "isa.h"
 
@@ -157,10 +157,12 @@ static void random_extended(uint8_t *bytes)
 		uint16_t exponent;
 		uint64_t mantissa;
 	} values[] = {
-		{0, 0}, {0x8000, 0}, {0x3fff, 1ull << 63}, {0xbfff, 1ull << 63}, {0, 1}, {0, 1ull << 63},
+		{0, 0}, {0x8000, 0}, {0x3fff, 1ull << 63}, {0xbfff, 1ull << 63}, {0, 1},
+		{0, 1ull << 63},
 		{1, 1ull << 63}, {0x7ffe, ~0ull}, {0x7fff, 1ull << 63}, {0xffff, 1ull << 63},
 		{0x7fff, 3ull << 62}, {0xffff, 3ull << 62}, {0x7fff, (1ull << 63) + 1},
-		{0x4000, 0xc90fdaa22168c235}, {0x403e, ~0ull}, {0x3ffe, 1ull << 63}, {0x4005, 1ull << 62},
+		{0x4000, 0xc90fdaa22168c235}, {0x403e, ~0ull}, {0x3ffe, 1ull << 63},
+		{0x4005, 1ull << 62},
 		{0x7fff, 0}, {0x403d, 1ull << 63}, {0x401e, 0x9000000000000000},
 	};
 	uint16_t exponent = 0x3fff + below(128) - 64 + (chance(50) ? 0x8000 : 0);
@@ -464,7 +466,8 @@ static bool mask_is_address(const struct candidate *c)
 {
 	for (unsigned i = 0; i < c->instruction.operand_count; i++) {
 		const ZydisDecodedOperand *operand = &c->operands[i];
-		int base = register_index(operand->mem.base), index = register_index(operand->mem.index);
+		int base = register_index(operand->mem.base);
+		int index = register_index(operand->mem.index);
 
 		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY &&
 		    (base == ISA_RAX || base == ISA_RDX || index == ISA_RAX || index == ISA_RDX))
@@ -702,7 +705,8 @@ static void steer(struct isa_case *test, struct candidate *c, uint64_t next_rip)
 static bool is_direct_branch(const struct candidate *c)
 {
 	return c->instruction.operand_count &&
-	       c->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && c->operands[0].imm.is_relative;
+	       c->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+	       c->operands[0].imm.is_relative;
 }
 
 /* Whether it jumps near its own start at `rip`: into its own middle there may be anything. */
@@ -731,7 +735,8 @@ static bool faults_freely(const struct candidate *c)
 		    c->operands[i].mem.type == ZYDIS_MEMOP_TYPE_VSIB)
 			accesses++;
 	}
-	return accesses > 1 || (accesses && c->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
+	return accesses > 1 ||
+	       (accesses && c->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE);
 }
 
 /* Note what the comparison must know. */
@@ -875,7 +880,8 @@ void describe(const struct isa_case *test, char *text, size_t size)
 		if (is_valid)
 			ZydisFormatterFormatInstruction(&formatter, &instruction, operands,
 							instruction.operand_count_visible, line,
-							sizeof(line), test->in.rip + position, NULL);
+							sizeof(line), test->in.rip + position,
+							NULL);
 		used += snprintf(text + used, size - used, "%s%s", position ? "\n" : "", line);
 		position += length;
 	}

@@ -2,9 +2,10 @@
  * The differential test of the instruction set: the same instructions on the same state, by the
  * engine and by the host's own CPU, must leave the same registers, flags, memory and faults.
  *
- * A case is a few bytes of code, ended by INT3, and a complete user-mode state. generate.c makes one
- * from a seed and a number, native.c runs it in a child process (signal frames carry the state in
- * and out), engine.c in a struct cpu whose page tables show the same addresses, main.c compares.
+ * A case is a few bytes of code, ended by INT3, and a complete user-mode state. generate.c makes
+ * one from a seed and a number, native.c runs it in a child process (signal frames carry the state
+ * in and out), engine.c in a struct cpu whose page tables show the same addresses, main.c
+ * compares.
  *
  * Both see this memory and nothing else below 4 GiB:
  *
@@ -72,8 +73,8 @@ struct isa_outcome {
 #define ISA_VECTOR_BROKEN 255 /* ended some other way; `error` tells */
 
 enum isa_class {
-	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT, ISA_BLOCKS,
-	ISA_CLASSES,
+	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT,
+	ISA_BLOCKS, ISA_CLASSES,
 };
 
 extern const char *const isa_class_names[ISA_CLASSES];

@@ -4,8 +4,8 @@
  * A failure is printed with its instructions, what went in where it matters, both results, and the
  * command that runs this case alone. Cases depend on seed, class and number only.
  *
- * Flags that the manual leaves undefined are not compared. Other differences between processors that
- * are allowed stand in `tolerate`, each with its reason.
+ * Flags that the manual leaves undefined are not compared. Other differences between processors
+ * that are allowed stand in `tolerate`, each with its reason.
  */
 #include "isa.h"
 
@@ -35,8 +35,8 @@ static const struct {
 	const char *name;
 	uint64_t mask;
 } flag_names[] = {
-	{"CF", 1}, {"PF", 4}, {"AF", 0x10}, {"ZF", 0x40}, {"SF", 0x80}, {"TF", 0x100}, {"IF", 0x200},
-	{"DF", 0x400}, {"OF", 0x800}, {"RF", 0x10000}, {"AC", 0x40000}, {"ID", 0x200000},
+	{"CF", 1}, {"PF", 4}, {"AF", 0x10}, {"ZF", 0x40}, {"SF", 0x80}, {"TF", 0x100},
+	{"IF", 0x200}, {"DF", 0x400}, {"OF", 0x800}, {"RF", 0x10000}, {"AC", 0x40000}, {"ID", 0x200000},
 };
 
 /* Parts of the XSAVE image that are compared, by name. */
@@ -283,8 +283,8 @@ static unsigned run_class(enum isa_class class)
 			char text[2048];
 
 			describe(&cases[done], text, sizeof(text));
-			printf("the host's process died in %s case %lu:\n%s\n", isa_class_names[class],
-			       (unsigned long)(index + done), text);
+			printf("the host's process died in %s case %lu:\n%s\n",
+			       isa_class_names[class], (unsigned long)(index + done), text);
 			failures++;
 			count = done;
 		}
@@ -339,8 +339,8 @@ static void parse_options(int argc, char **argv)
 		case 'c': options.class = class_by_name(optarg); break;
 		case 'v': options.verbose = true; break;
 		default:
-			fprintf(stderr, "usage: isa-differential [--seed=N] [--cases=N] [--first=N] "
-					"[--class=NAME] [--show=N] [--verbose]\n");
+			fprintf(stderr, "usage: isa-differential [--seed=N] [--cases=N] "
+					"[--first=N] [--class=NAME] [--show=N] [--verbose]\n");
 			exit(2);
 		}
 	}

@@ -1,7 +1,8 @@
 /*
- * Page walks, the TLB and the slow paths of memory accesses, against hand-made page tables (Intel SDM
- * vol. 3 §4): formats, rights, error codes, accessed and dirty flags, flushes, dirty logging, code
- * pages, MMIO restart. Linked with these files of the CPU alone: what they raise ends in `raised`.
+ * Page walks, the TLB and the slow paths of memory accesses, against hand-made page tables (Intel
+ * SDM vol. 3 §4): formats, rights, error codes, accessed and dirty flags, flushes, dirty logging,
+ * code pages, MMIO restart. Linked with these files of the CPU alone: what they raise ends in
+ * `raised`.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -347,7 +348,8 @@ static void pae(void **state)
 	put(PDPT + 3 * 8, TOP2 | P);
 	put(TOP2, PT | P | W | U);
 	put(TOP2 + 8, 0x600000 | P | W | U | PS | XD);
-	assert_true(paging_load_pdptrs(cpu, PDPT, cpu->pdptr) == false); /* [0] has R/W and U/S set */
+	/* Entry 0 has R/W and U/S set, which are reserved there. */
+	assert_false(paging_load_pdptrs(cpu, PDPT, cpu->pdptr));
 	put(PDPT, 0);
 	assert_true(paging_load_pdptrs(cpu, PDPT, cpu->pdptr));
 	assert_int_equal(translate(0xc0000010), DATA + 0x10);

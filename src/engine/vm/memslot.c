@@ -229,7 +229,7 @@ int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_regio
 
 	if (region->flags & ~FLAGS_ALLOWED)
 		return -EINVAL;
-	/* Bits 31:16 choose an address space (api.rst, KVM_CAP_MULTI_ADDRESS_SPACE): there is one. */
+	/* Bits 31:16 choose an address space (KVM_CAP_MULTI_ADDRESS_SPACE): there is one. */
 	if (region->slot >= MEMSLOTS_MAX)
 		return -EINVAL;
 	if (size % PAGE_SIZE || gpa % PAGE_SIZE || region->userspace_addr % PAGE_SIZE)

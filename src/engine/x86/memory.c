@@ -1,10 +1,10 @@
 /*
  * The slow paths of guest memory accesses (memory.h).
  *
- * Every path resolves all pages of its access first, for the rights it needs, so that an access that
- * crosses into a bad page changes nothing (Intel SDM vol. 3 §4.7). A resolved page is a `struct target`:
- * memory that may be touched at once, memory whose writes must be compared with the code bitmap, or
- * no memory (MMIO; also writes to read-only slots, KVM api.rst 4.35).
+ * Every path resolves all pages of its access first, for the rights it needs, so that an access
+ * that crosses into a bad page changes nothing (Intel SDM vol. 3 §4.7). A resolved page is a
+ * `struct target`: memory that may be touched at once, memory whose writes must be compared with
+ * the code bitmap, or no memory (MMIO; also writes to read-only slots, KVM api.rst 4.35).
  *
  * Checks come in the CPU's order: canonical address, alignment (§6.15 "Interrupt 17"), page faults.
  */
@@ -210,7 +210,8 @@ static void implicit_resolve(struct cpu *cpu, struct access *access, uint64_t gv
 	access_resolve(cpu, access, gva, size, is_write, TLB_SUPERVISOR, address_mask);
 }
 
-static void target_read(struct cpu *cpu, const struct target *target, uint8_t *buffer, unsigned size)
+static void target_read(struct cpu *cpu, const struct target *target, uint8_t *buffer,
+			unsigned size)
 {
 	if (target->hva)
 		bytes_copy(buffer, target->hva, size);
@@ -234,7 +235,8 @@ static void access_read(struct cpu *cpu, const struct access *access, void *buff
 {
 	target_read(cpu, &access->targets[0], buffer, access->first);
 	if (access->rest)
-		target_read(cpu, &access->targets[1], (uint8_t *)buffer + access->first, access->rest);
+		target_read(cpu, &access->targets[1], (uint8_t *)buffer + access->first,
+			    access->rest);
 }
 
 /* MMIO goes first: it may unwind to user space, and memory must not have been written then. */

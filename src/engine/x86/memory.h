@@ -1,11 +1,12 @@
 /*
  * Guest memory as instructions see it.
  *
- * Three layers. `mem_*` take a segment and an offset, do segmentation and then `lin_*`, which take a
- * linear address, go through the TLB and raise page faults with the current privilege. `sys_*` are
- * implicit supervisor accesses (descriptor tables, TSS, stacks of a privilege change, SDM vol. 3
- * §4.6.1). All raise the guest's exceptions by unwinding (exception.h) and serve MMIO (restart after
- * user space's answer). Sizes are 1, 2, 4 or 8 bytes. Values are little-endian, zero-extended.
+ * Three layers. `mem_*` take a segment and an offset, do segmentation and then `lin_*`, which take
+ * a linear address, go through the TLB and raise page faults with the current privilege. `sys_*`
+ * are implicit supervisor accesses (descriptor tables, TSS, stacks of a privilege change, SDM vol.
+ * 3 §4.6.1). All raise the guest's exceptions by unwinding (exception.h) and serve MMIO (restart
+ * after user space's answer). Sizes are 1, 2, 4 or 8 bytes. Values are little-endian,
+ * zero-extended.
  */
 #ifndef KVIK_ENGINE_X86_MEMORY_H
 #define KVIK_ENGINE_X86_MEMORY_H
@@ -19,11 +20,11 @@ uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_se
 void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size,
 		    enum cpu_segment segment);
 /*
- * Check and translate an access of `size` (1..64) bytes for reading and writing (is_write) or reading.
- * Returns the host address when all bytes lie in one page of RAM that may be accessed directly;
- * NULL when the access needs lin_read/lin_write or lin_copy_* instead (MMIO, page crossing, code or
- * clean page): all of its page faults have been raised by then, as for a write when is_write.
- * The pointer is good until the next access or the end of the instruction.
+ * Check and translate an access of `size` (1..64) bytes for reading and writing (is_write) or
+ * reading. Returns the host address when all bytes lie in one page of RAM that may be accessed
+ * directly; NULL when the access needs lin_read/lin_write or lin_copy_* instead (MMIO, page
+ * crossing, code or clean page): all of its page faults have been raised by then, as for a write
+ * when is_write. The pointer is good until the next access or the end of the instruction.
  */
 void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
 		       enum cpu_segment segment);
@@ -44,8 +45,8 @@ void sys_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size);
 void sys_check_write(struct cpu *cpu, uint64_t gva, unsigned size);
 
 /*
- * Segmentation: the linear address of offset in segment for an access of `size` bytes; raises #GP(0),
- * or #SS(0) for SS, on a limit, type, null or canonical violation (SDM vol. 3 §5.3, §5.5).
+ * Segmentation: the linear address of offset in segment for an access of `size` bytes; raises
+ * #GP(0), or #SS(0) for SS, on a limit, type, null or canonical violation (SDM vol. 3 §5.3, §5.5).
  */
 uint64_t segment_linear_checked(struct cpu *cpu, enum cpu_segment segment, uint64_t offset,
 				unsigned size, bool is_write);
@@ -137,8 +138,8 @@ mem_write(struct cpu *cpu, enum cpu_segment segment, uint64_t offset, uint64_t v
 
 /*
  * The host address of the instruction byte at gva, good for the rest of its page, and its
- * guest-physical address in *gpa. NULL when the page is not memory. Raises #PF as a fetch, or #GP(0)
- * for a non-canonical address (in 64-bit mode).
+ * guest-physical address in *gpa. NULL when the page is not memory. Raises #PF as a fetch, or
+ * #GP(0) for a non-canonical address (in 64-bit mode).
  */
 static inline const uint8_t *lin_fetch_pointer(struct cpu *cpu, uint64_t gva, uint64_t *gpa)
 {

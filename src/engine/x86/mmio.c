@@ -1,5 +1,6 @@
 /*
- * The restart protocol of MMIO and port accesses (mmio.h; KVM api.rst 5, KVM_EXIT_MMIO, KVM_EXIT_IO).
+ * The restart protocol of MMIO and port accesses (mmio.h; KVM api.rst 5, KVM_EXIT_MMIO,
+ * KVM_EXIT_IO).
  */
 #include "engine/x86/mmio.h"
 
@@ -90,10 +91,12 @@ static uint64_t fragment_access(struct cpu *cpu, uint64_t address, uint64_t valu
 	fpu_leave(cpu);
 	if (is_port)
 		is_taken = cpu->platform->pio &&
-			   cpu->platform->pio(cpu->platform_context, address, &value, size, is_write);
+			   cpu->platform->pio(cpu->platform_context, address, &value, size,
+					      is_write);
 	else
 		is_taken = cpu->platform->mmio &&
-			   cpu->platform->mmio(cpu->platform_context, address, &value, size, is_write);
+			   cpu->platform->mmio(cpu->platform_context, address, &value, size,
+					       is_write);
 	if (!is_taken) {
 		if (cpu->run)
 			exit_with_fragment(cpu, address, value, size, is_write, is_port);

@@ -2,13 +2,13 @@
  * Accesses that are not memory: devices in the engine, or an exit to user space and a restart.
  *
  * An instruction's MMIO and port accesses are its fragments, of at most 8 bytes and within one page
- * (as Linux splits them). A fragment that no device of the engine takes fills cpu->run and unwinds out
- * of cpu_run. At the next cpu_run the instruction executes again from its start and meets its
+ * (as Linux splits them). A fragment that no device of the engine takes fills cpu->run and unwinds
+ * out of cpu_run. At the next cpu_run the instruction executes again from its start and meets its
  * completed fragments in the same order: reads return what was answered, writes are not repeated.
  *
  * What the others do for this:
- * - cpu_run calls io_resume first, and while cpu->io.done is not 0 it delivers no event and obeys no
- *   exit request before one instruction has been executed (api.rst: KVM_RUN with immediate_exit
+ * - cpu_run calls io_resume first, and while cpu->io.done is not 0 it delivers no event and obeys
+ *   no exit request before one instruction has been executed (api.rst: KVM_RUN with immediate_exit
  *   completes the pending operation).
  * - Every fragment sets CPU_REQUEST_STOP_BLOCK. Whoever sees that request after a completed
  *   instruction calls io_reset; so instructions without fragments pay nothing.

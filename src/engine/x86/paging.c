@@ -43,7 +43,8 @@ struct walk {
 /* The memory of the entry at gpa; entries never cross a page. False: no memory there. */
 static bool entry_page(struct cpu *cpu, uint64_t gpa, struct cpu_page *page)
 {
-	return cpu->platform->page_lookup(cpu->platform_context, gpa & ~0xfffull, page) && page->hva;
+	return cpu->platform->page_lookup(cpu->platform_context, gpa & ~0xfffull, page) &&
+	       page->hva;
 }
 
 static uint64_t entry_load(const void *hva, unsigned size)
@@ -158,7 +159,8 @@ static bool walk_tables(struct cpu *cpu, struct walk *walk, uint64_t gva,
 		struct cpu_page page;
 
 		shift = 12 + (level - 1) * walk->index_bits;
-		step->gpa = table + ((gva >> shift) & BITS(walk->index_bits - 1, 0)) * walk->entry_size;
+		step->gpa = table +
+			    ((gva >> shift) & BITS(walk->index_bits - 1, 0)) * walk->entry_size;
 		if (!entry_page(cpu, step->gpa, &page))
 			return false;
 		step->hva = page.hva + (step->gpa & 0xfff);

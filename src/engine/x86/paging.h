@@ -29,7 +29,8 @@ struct paging_result {
 
 /*
  * Translate for an access with the rights of `privilege`. True with `result` filled; false with the
- * #PF error code (SDM vol. 3 §4.7). The CPU's own thread; calls the platform (fpu_leave is done here).
+ * #PF error code (SDM vol. 3 §4.7). The CPU's own thread; calls the platform (fpu_leave is done
+ * here).
  */
 bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 		 enum tlb_privilege privilege, struct paging_result *result, uint32_t *error_code);
@@ -43,8 +44,9 @@ struct tlb_page_rights paging_rights(const struct cpu *cpu, const struct paging_
 bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *result);
 
 /*
- * Read the four PAE page-directory-pointer entries of `cr3` and check their reserved bits (SDM vol. 3
- * §4.4.1). False: #GP(0) for the instruction that loads CR3, CR0 or CR4; `pdptr` is then unchanged.
+ * Read the four PAE page-directory-pointer entries of `cr3` and check their reserved bits (SDM
+ * vol. 3 §4.4.1). False: #GP(0) for the instruction that loads CR3, CR0 or CR4; `pdptr` is then
+ * unchanged.
  */
 bool paging_load_pdptrs(struct cpu *cpu, uint64_t cr3, uint64_t pdptr[4]);
 

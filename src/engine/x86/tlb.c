@@ -278,7 +278,8 @@ static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 		for (; bits; bits &= bits - 1) {
 			unsigned index = word * 64 + __builtin_ctzll(bits);
 
-			if (gpa != TLB_ALL_PAGES && (set->gpa[index] & PAGE_MASK) != (gpa & PAGE_MASK))
+			if (gpa != TLB_ALL_PAGES &&
+			    (set->gpa[index] & PAGE_MASK) != (gpa & PAGE_MASK))
 				continue;
 			set->entries[index].tag_write = tlb_tag_none(index);
 			set->gpa[index] &= ~(uint64_t)TLB_PAGE_CODE;
@@ -294,8 +295,8 @@ void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
 		set_flush_writes(&tlb->contexts[i], gpa);
 }
 
-void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa, uint8_t *hva,
-	      struct tlb_page_rights rights, unsigned flags)
+void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa,
+	      uint8_t *hva, struct tlb_page_rights rights, unsigned flags)
 {
 	struct tlb_set *set = &cpu->tlb_sets.sets[privilege];
 	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);

@@ -3,8 +3,8 @@
  *
  * A lookup is one compare: entry->tag_X == page of the access's last byte. An access that crosses
  * into the next page never matches the entry of its first page, so one compare also covers
- * crossing. Pages that are MMIO, that are logged for dirtiness and still clean, or (for writes) that
- * hold decoded code have no tag, and so take the slow path each time.
+ * crossing. Pages that are MMIO, that are logged for dirtiness and still clean, or (for writes)
+ * that hold decoded code have no tag, and so take the slow path each time.
  *
  * A tag that must not match (tlb_tag_none) is not page-aligned, and lies in a page that another
  * entry would hold. So it is neither equal to any page, nor less than a page away from any address
@@ -92,9 +92,9 @@ int tlb_create(struct cpu *cpu);
 void tlb_destroy(struct cpu *cpu);
 
 /*
- * Set cpu->tlb after CPL, RFLAGS.AC, CR0.AM or CR4.SMAP changed (cpu_update_mode calls this). Rights
- * are baked into entries: changes of CR0.PG and CR0.WP, of CR4.PSE, PAE, PGE, PCIDE, SMEP and SMAP, of
- * EFER.NXE and LMA, and of data breakpoints need tlb_flush_all besides.
+ * Set cpu->tlb after CPL, RFLAGS.AC, CR0.AM or CR4.SMAP changed (cpu_update_mode calls this).
+ * Rights are baked into entries: changes of CR0.PG and CR0.WP, of CR4.PSE, PAE, PGE, PCIDE, SMEP
+ * and SMAP, of EFER.NXE and LMA, and of data breakpoints need tlb_flush_all besides.
  */
 void tlb_update(struct cpu *cpu);
 
@@ -102,8 +102,8 @@ void tlb_update(struct cpu *cpu);
 enum tlb_privilege tlb_privilege(const struct cpu *cpu);
 
 /*
- * CR3 was loaded (cpu->cr3 is the new value without bit 63): go on with the context of its PCID. What
- * that holds is flushed, global pages excepted, unless `keep` (bit 63 of MOV CR3, SDM vol. 3
+ * CR3 was loaded (cpu->cr3 is the new value without bit 63): go on with the context of its PCID.
+ * What that holds is flushed, global pages excepted, unless `keep` (bit 63 of MOV CR3, SDM vol. 3
  * §4.10.4.1). Also after CR4.PCIDE changed (following tlb_flush_all).
  */
 void tlb_switch(struct cpu *cpu, bool keep);
@@ -117,7 +117,8 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva); /* INVPC
 #define TLB_ALL_PAGES UINT64_MAX
 /*
  * Take away write tags: of all entries for the page at gpa, or of all (TLB_ALL_PAGES). The next
- * write walks and so is logged (dirty log), or compared with the code bitmap (first code on a page).
+ * write walks and so is logged (dirty log), or compared with the code bitmap (first code on a
+ * page).
  */
 void tlb_flush_writes(struct cpu *cpu, uint64_t gpa);
 
@@ -127,7 +128,7 @@ struct tlb_page_rights {
 };
 
 /* Enter the page of gva into the set of `privilege`; `flags` are enum tlb_page. */
-void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa, uint8_t *hva,
-	      struct tlb_page_rights rights, unsigned flags);
+void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa,
+	      uint8_t *hva, struct tlb_page_rights rights, unsigned flags);
 
 #endif
