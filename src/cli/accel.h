@@ -9,15 +9,15 @@ enum accel { ACCEL_AUTO, ACCEL_KVM, ACCEL_ENGINE };
 /* What a look at /dev/kvm found. */
 struct accel_probe {
 	bool is_present;	/* /dev/kvm exists */
-	bool is_usable;		/* a small guest ran to its end on it, or was at it when time was up */
+	bool is_usable;		/* a small guest ran on it */
 	bool is_hardware_speed; /* ... as fast as hardware runs it */
 	double million_instructions_per_second; /* of that guest; 0 when it didn't run */
 	char reason[256]; /* for a person: why it isn't usable, or how fast it is */
 };
 
 /*
- * Time a small guest loop on /dev/kvm: some milliseconds where there is hardware, and never more
- * than about a fifth of a second. /dev/kvm may itself be an emulation, or run on one: then kvik's
+ * Time a small guest loop on /dev/kvm: some milliseconds where there is hardware, a twentieth of a
+ * second where it is slow. /dev/kvm may itself be an emulation, or run on one: then kvik's
  * engine is the better choice although KVM works.
  */
 void accel_probe_kvm(struct accel_probe *probe);

@@ -133,7 +133,7 @@ static void print_table(const struct report *report)
 		       report->kvm.million_instructions_per_second,
 		       report->kvm.is_hardware_speed ? "" : " (emulated, or on an emulation)");
 	else
-		printf("%s\n", report->kvm.is_usable ? "too slow to measure" : "-");
+		puts("-");
 	printf("engine      %s%s\n", report->engine_works ? "works" : "not usable: ",
 	       report->engine_reason);
 	printf("kvik takes  %s: %s\n", report->choice, report->kvm.reason);

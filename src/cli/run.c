@@ -102,7 +102,8 @@ static int open_streams(struct run *run, const struct run_options *options, stru
 	return run->serial ? 0 : -EINVAL;
 }
 
-static int run_guest(struct run *run, const struct run_options *options, struct error *error)
+static int run_guest(struct run *run, const struct run_options *options, int *status,
+		     struct error *error)
 {
 	struct machine_config config = {
 		.loop = run->loop,
@@ -117,18 +118,18 @@ static int run_guest(struct run *run, const struct run_options *options, struct 
 		.ends_at_reset = options->ends_at_reset,
 	};
 	char reason[256];
-	int status;
+	int result;
 
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
 	log_info("backend %s: %s", config.backend->name, reason);
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;
-	status = machine_run(run->machine, error);
+	result = machine_run(run->machine, status, error);
 	terminal_restore();
 	if (options->wants_statistics)
 		machine_print_statistics(run->machine);
-	return status;
+	return result;
 }
 
 int command_run(int count, char **arguments)
@@ -136,7 +137,7 @@ int command_run(int count, char **arguments)
 	struct run_options options;
 	struct run run = {.signals.fd = -1};
 	struct error error = {0};
-	int status = EXIT_ERROR;
+	int result = -EINVAL, status = EXIT_ERROR;
 
 	if (run_options_parse(&options, count, arguments, &error) < 0) {
 		log_error("%s (see kvik run --help)", error.message);
@@ -151,13 +152,13 @@ int command_run(int count, char **arguments)
 	run.loop = event_loop_create(&error);
 	if (!run.loop || watch_signals(&run, &error) < 0 || open_streams(&run, &options, &error) < 0)
 		goto out;
-	status = run_guest(&run, &options, &error);
-	if (status < 0)
-		status = EXIT_ERROR;
+	result = run_guest(&run, &options, &status, &error);
 out:
 	terminal_restore();
-	if (error.message[0])
+	if (result < 0) {
 		log_error("%s", error.message);
+		status = EXIT_ERROR;
+	}
 	machine_destroy(run.machine);
 	char_destroy(run.serial);
 	char_destroy(run.debug_console);

@@ -446,7 +446,7 @@ void machine_destroy(struct machine *machine)
 	free(machine);
 }
 
-int machine_run(struct machine *machine, struct error *error)
+int machine_run(struct machine *machine, int *status, struct error *error)
 {
 	unsigned i;
 	int result = 0;
@@ -468,9 +468,8 @@ int machine_run(struct machine *machine, struct error *error)
 		vcpu_force_exit(&machine->vcpus[i]);
 		vcpu_join(&machine->vcpus[i]);
 	}
-	if (result < 0)
-		return MACHINE_STATUS_ERROR;
-	return machine->request_status;
+	*status = machine->request_status;
+	return result;
 }
 
 static const char *exit_name(unsigned reason)

@@ -52,8 +52,11 @@ struct machine;
 struct machine *machine_create(const struct machine_config *config, struct error *error);
 void machine_destroy(struct machine *machine);
 
-/* Run until the guest ends or machine_quit; the loop is run on this thread. Once. */
-int machine_run(struct machine *machine, struct error *error);
+/*
+ * Run until the guest ends or machine_quit, once; the loop is run on this thread. 0 with the exit
+ * status in `status`, or -errno.
+ */
+int machine_run(struct machine *machine, int *status, struct error *error);
 
 /* End the run with `status`, whatever the guest does. Any thread. */
 void machine_quit(struct machine *machine, int status);
