@@ -182,10 +182,11 @@ static uint16_t present_pcid(const struct cpu *cpu)
 int tlb_create(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
+	size_t size = sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1);
 
 	*tlb = (struct tlb){0};
 	/* Contexts that are never used stay untouched, so they cost address space only. */
-	tlb->contexts = aligned_alloc(64, sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1));
+	tlb->contexts = aligned_alloc(64, (size + 63) & ~(size_t)63);
 	if (!tlb->contexts)
 		return -ENOMEM;
 	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
