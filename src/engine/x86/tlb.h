@@ -54,7 +54,7 @@ enum tlb_page {
 };
 
 struct tlb_set {
-	struct tlb_entry entries[TLB_ENTRIES];
+	struct tlb_entry entries[TLB_ENTRIES] __attribute__((aligned(64))); /* two a cache line */
 	uint64_t gpa[TLB_ENTRIES]; /* guest-physical page of each entry; low bits: enum tlb_page */
 
 	/* Which entries hold a translation, global and other ones apart. */
