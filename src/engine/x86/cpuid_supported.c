@@ -54,6 +54,7 @@
 #define LEAF7_1_EAX_HOST                                                                           \
 	(BIT(4) /* AVX-VNNI */ | BIT(10) /* FZRM */ | BIT(11) /* FSRS */ | BIT(12) /* FSRC */ |    \
 	 LEAF7_1_EAX_AVX512)
+#define LEAF7_2_EDX       BIT(4) /* BHI_CTRL: else Linux clears branch history in software */
 #define LEAF_D_1_EAX_HOST (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV 1 */)
 
 #define EXT1_ECX_HOST                                                                              \
@@ -73,8 +74,8 @@
 #define KVM_SIGNATURE     0x40000000u
 #define KVM_FEATURES      0x40000001u
 #define KVM_FEATURES_EAX                                                                           \
-	(BIT(0) /* CLOCKSOURCE */ | BIT(1) /* NOP_IO_DELAY */ | BIT(3) /* CLOCKSOURCE2 */ |        \
-	 BIT(24) /* CLOCKSOURCE_STABLE_BIT */)
+	(BIT(0) /* CLOCKSOURCE */ | BIT(1) /* NOP_IO_DELAY */ | BIT(3) /* CLOCKSOURCE2 */ |       \
+	 BIT(7) /* PV_UNHALT */ | BIT(24) /* CLOCKSOURCE_STABLE_BIT */)
 
 #define VIRTUAL_BITS 48
 #define PHYSICAL_BITS_MAX 48
@@ -134,12 +135,12 @@ static void add_leaf_1(struct list *list)
 	entry->edx = LEAF1_EDX;
 }
 
-static void add_leaf_7(struct list *list)
+static void add_leaf_7(struct list *list, bool is_amd)
 {
 	struct kvm_cpuid_entry2 *entry = add_host(list, 7, 0, true);
 	uint32_t subleaves = entry->eax;
 
-	entry->eax = subleaves >= 1;
+	entry->eax = is_amd ? subleaves >= 1 : 2;
 	entry->ebx = (entry->ebx & LEAF7_EBX_HOST) | LEAF7_EBX_ALWAYS;
 	entry->ecx = (entry->ecx & LEAF7_ECX_HOST) | LEAF7_ECX_ALWAYS;
 	entry->edx = (entry->edx & LEAF7_EDX_HOST) | LEAF7_EDX_ALWAYS;
@@ -152,15 +153,19 @@ static void add_leaf_7(struct list *list)
 		entry->ebx &= ~BIT(5);
 		entry->ecx &= ~(BIT(9) | BIT(10));
 	}
-	if (!subleaves)
-		return;
-	entry = add_host(list, 7, 1, true);
-	entry->eax &= LEAF7_1_EAX_HOST;
-	if (!has_avx512())
-		entry->eax &= ~LEAF7_1_EAX_AVX512;
-	if (!has_avx())
-		entry->eax &= ~BIT(4);
-	entry->ebx = entry->ecx = entry->edx = 0;
+	if (subleaves >= 1) {
+		entry = add_host(list, 7, 1, true);
+		entry->eax &= LEAF7_1_EAX_HOST;
+		if (!has_avx512())
+			entry->eax &= ~LEAF7_1_EAX_AVX512;
+		if (!has_avx())
+			entry->eax &= ~BIT(4);
+		entry->ebx = entry->ecx = entry->edx = 0;
+	} else if (!is_amd) {
+		add(list, 7, 1, true);
+	}
+	if (!is_amd)
+		add(list, 7, 2, true)->edx = LEAF7_2_EDX;
 }
 
 static void add_cache_leaves(struct list *list, uint32_t leaf)
@@ -263,7 +268,7 @@ int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity)
 	}
 	add(&list, 5, 0, false);
 	add(&list, 6, 0, false)->eax = LEAF6_EAX_ARAT;
-	add_leaf_7(&list);
+	add_leaf_7(&list, is_amd);
 	add(&list, 0xa, 0, false);
 	add(&list, 0xb, 0, true);
 	add_leaf_d(&list);

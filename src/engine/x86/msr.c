@@ -71,6 +71,7 @@ enum {
 #define MTRR_CAP_VALUE    0x508 /* eight variable ranges, fixed ranges, write-combining */
 #define PERF_STATUS_VALUE (1000ull | 4ull << 40)
 #define BBL_CR_CTL3_VALUE 0xbe702111u
+#define SPEC_CTRL_DEFINED 0x407ull /* IBRS, STIBP, SSBD, BHI_DIS_S: nothing to restrict here */
 #define DE_CFG_SERIALIZE  2 /* LFENCE is dispatch-serializing */
 #define PLATFORM_INFO_CPUID_FAULT (1ull << 31)
 #define MISC_FEATURES_CPUID_FAULT 1
@@ -466,7 +467,7 @@ static int write_checked(struct cpu *cpu, uint32_t index, uint64_t value, bool h
 		msrs->feature_control = value;
 		return 0;
 	case MSR_SPEC_CTRL:
-		if ((!host_initiated && !has_spec_ctrl(cpu)) || (value & ~7ull))
+		if ((!host_initiated && !has_spec_ctrl(cpu)) || (value & ~SPEC_CTRL_DEFINED))
 			return -EINVAL;
 		cpu->spec_ctrl = value;
 		return 0;
