@@ -65,9 +65,10 @@ int i82093_set_line(struct i82093 *ioapic, unsigned pin, bool level)
 		if (entry & I82093_REMOTE_IRR)
 			return 0;
 	} else {
+		/* Asserted again while high: coalesced, but due again after a restore (as Linux). */
+		ioapic->delivered &= ~bit;
 		if (was_high)
 			return 0;
-		ioapic->delivered &= ~bit;
 	}
 	return service(ioapic, pin);
 }
@@ -144,7 +145,7 @@ static uint32_t read_register(const struct i82093 *ioapic)
 		return (I82093_PINS - 1) << 16 | VERSION;
 	default:
 		if (ioapic->select < REGISTER_TABLE || pin >= I82093_PINS)
-			return 0;
+			return UINT32_MAX;
 		return ioapic->redirect[pin] >> (ioapic->select & 1 ? 32 : 0);
 	}
 }

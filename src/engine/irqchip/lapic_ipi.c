@@ -98,7 +98,9 @@ static bool is_lower(const struct lapic *lapic, const struct lapic *than)
 
 int irq_deliver(struct irqchip *chip, struct lapic *source, const struct irq_message *message)
 {
-	bool to_lowest = message->mode == IRQ_MODE_LOWEST_PRIORITY || message->to_lowest;
+	/* A physical destination leaves no choice; as a broadcast it reaches all (as Linux's). */
+	bool to_lowest = message->is_logical &&
+			 (message->mode == IRQ_MODE_LOWEST_PRIORITY || message->to_lowest);
 	struct lapic *lapic, *lowest = NULL;
 	unsigned first = 0, end = chip->lapic_slots, i;
 	int result = -1;
