@@ -345,9 +345,12 @@ static insn_handler *bind_extended(struct insn *insn, const struct decoded *deco
 		struct modify modify = modify_begin(cpu, insn, sizeof(T));                         \
 		unsigned ax;                                                                       \
                                                                                                    \
-		if (modify.pointer) {                                                              \
+		if (modify.pointer && insn->prefixes & INSN_LOCK) {                                \
 			__atomic_compare_exchange_n((T *)modify.pointer, &found, b, false,         \
 						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);           \
+		} else if (modify.pointer) {                                                       \
+			found = *(volatile T *)modify.pointer;                                     \
+			*(volatile T *)modify.pointer = found == expected ? b : found;             \
 		} else {                                                                           \
 			found = (T)modify_read(cpu, insn, &modify, sizeof(T));                     \
 			modify_write(cpu, insn, &modify, found == expected ? b : found,            \
@@ -371,9 +374,12 @@ static insn_handler *bind_extended(struct insn *insn, const struct decoded *deco
 		} else {                                                                           \
 			struct modify modify = modify_begin(cpu, insn, sizeof(T));                 \
                                                                                                    \
-			if (modify.pointer) {                                                      \
+			if (modify.pointer && insn->prefixes & INSN_LOCK) {                        \
 				a = __atomic_fetch_add((T *)modify.pointer, b, __ATOMIC_SEQ_CST);  \
 				add_value##bits(&ax, a, b);                                        \
+			} else if (modify.pointer) {                                               \
+				a = *(volatile T *)modify.pointer;                                 \
+				*(volatile T *)modify.pointer = add_value##bits(&ax, a, b);        \
 			} else {                                                                   \
 				a = (T)modify_read(cpu, insn, &modify, sizeof(T));                 \
 				modify_write(cpu, insn, &modify, add_value##bits(&ax, a, b),       \

@@ -71,10 +71,13 @@
                                                                                                    \
 		number &= bits - 1;                                                                \
 		modify.pointer = lin_pointer(cpu, modify.gva, sizeof(T), true, insn->segment);     \
-		if (modify.pointer) {                                                              \
+		if (modify.pointer && insn->prefixes & INSN_LOCK) {                                \
 			__asm__ volatile(FLAGS_IN "lock " #op suffix " %[n], %[p]" FLAGS_OUT       \
 					 : [p] "+m"(*(T *)modify.pointer), "+&a"(ax)               \
 					 : [n] "r"(number) : "cc", "memory");                      \
+		} else if (modify.pointer) {                                                       \
+			*(T *)modify.pointer =                                                     \
+				op##_value##bits(&ax, *(T *)modify.pointer, number);               \
 		} else {                                                                           \
 			if (insn->prefixes & INSN_LOCK)                                            \
 				modify.began = cpu_exclusive_begin(cpu);                           \
