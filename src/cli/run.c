@@ -121,6 +121,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	int result;
 
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
+	if (config.backend == &kvm_backend_engine)
+		config.backend = options->engine;
 	log_info("backend %s: %s", config.backend->name, reason);
 	run->machine = machine_create(&config, error);
 	if (!run->machine)

@@ -24,7 +24,7 @@ const char run_options_help[] =
 	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
 	"  --cpus N               virtual CPUs (1)\n"
 	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto: the faster)\n"
-	"  --engine auto|interp   how kvik's engine runs code (auto)\n"
+	"  --engine auto|interp|jit how kvik's engine runs code (auto: jit where possible)\n"
 	"  --no-reboot            end with status 0 when the guest resets the machine\n"
 	"Consoles, each of stdio, file=PATH or none:\n"
 	"  --serial WHERE         first serial port (stdio)\n"
@@ -165,13 +165,15 @@ static int parse_accel(struct run_options *options, const char *value, struct er
 
 static int parse_engine(struct run_options *options, const char *value, struct error *error)
 {
-	static const char *const names[] = {"auto", "interp", NULL};
+	static const char *const names[] = {"auto", "interp", "jit", NULL};
+	static const struct kvm_backend *const backends[] = {
+		&kvm_backend_engine, &kvm_backend_interpreter, &kvm_backend_translator};
+	int engine = choice(value, names);
 
-	(void)options; /* the interpreter is the only one, so both mean the same */
-	if (strcmp(value, "jit") == 0)
-		return error_set(error, EINVAL, "jit is not there yet: use auto or interp");
-	if (choice(value, names) < 0)
-		return error_set(error, EINVAL, "'%s' is not an engine: use auto or interp", value);
+	if (engine < 0)
+		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp or jit",
+				 value);
+	options->engine = backends[engine];
 	return 0;
 }
 
@@ -357,6 +359,7 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 	int i, result;
 
 	*options = (struct run_options){
+		.engine = &kvm_backend_engine,
 		.memory_bytes = 1ull << 30,
 		.cpus = 1,
 		.boot.flat_address = FLAT_DEFAULT_ADDRESS,

@@ -16,6 +16,7 @@ struct stream_option {
 struct run_options {
 	bool wants_help;
 	enum accel accel;
+	const struct kvm_backend *engine; /* which form of kvik's engine, if it runs the guest */
 	enum board_kind board;
 	enum irqchip_kind irqchip;
 	uint64_t memory_bytes;

@@ -24,6 +24,18 @@ static void watch_forks(void)
 	pthread_atfork(NULL, NULL, start_anew);
 }
 
+static _Atomic enum engine_tier current_tier = ENGINE_TIER_AUTO;
+
+void engine_set_tier(enum engine_tier tier)
+{
+	atomic_store(&current_tier, tier);
+}
+
+enum engine_tier engine_get_tier(void)
+{
+	return atomic_load(&current_tier);
+}
+
 int engine_open(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

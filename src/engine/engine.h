@@ -10,6 +10,17 @@
 
 #include <linux/kvm.h>
 
+/* How vCPUs execute guest code. */
+enum engine_tier {
+	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
+	ENGINE_TIER_INTERPRETER,
+	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
+};
+
+/* For vCPUs created from now on. Any thread. */
+void engine_set_tier(enum engine_tier tier);
+enum engine_tier engine_get_tier(void);
+
 /* A new system handle (what open("/dev/kvm") gives): a descriptor or -errno. */
 int engine_open(void);
 

@@ -3,9 +3,12 @@
 
 #include "engine/engine.h"
 
-static int engine_backend_open(struct error *error)
+static int open_tier(enum engine_tier tier, struct error *error)
 {
-	int fd = engine_open();
+	int fd;
+
+	engine_set_tier(tier);
+	fd = engine_open();
 
 	if (fd < 0)
 		return error_set_errno(error, -fd, "cannot start the engine");
@@ -19,9 +22,40 @@ static void engine_backend_kick(int vcpu_fd, struct kvm_run *run, pthread_t thre
 	engine_kick(vcpu_fd);
 }
 
+static int open_auto(struct error *error)
+{
+	return open_tier(ENGINE_TIER_AUTO, error);
+}
+
+static int open_interpreter(struct error *error)
+{
+	return open_tier(ENGINE_TIER_INTERPRETER, error);
+}
+
+static int open_translator(struct error *error)
+{
+	return open_tier(ENGINE_TIER_TRANSLATOR, error);
+}
+
 const struct kvm_backend kvm_backend_engine = {
 	.name = "engine",
-	.open = engine_backend_open,
+	.open = open_auto,
+	.ioctl = engine_ioctl,
+	.close = engine_close,
+	.kick = engine_backend_kick,
+};
+
+const struct kvm_backend kvm_backend_interpreter = {
+	.name = "interp",
+	.open = open_interpreter,
+	.ioctl = engine_ioctl,
+	.close = engine_close,
+	.kick = engine_backend_kick,
+};
+
+const struct kvm_backend kvm_backend_translator = {
+	.name = "jit",
+	.open = open_translator,
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,

@@ -47,6 +47,10 @@ struct kvm_backend {
 
 extern const struct kvm_backend kvm_backend_linux;
 extern const struct kvm_backend kvm_backend_engine;
+/* The engine told how to execute: interpreter alone, or an error where it cannot translate. The last
+ * one opened counts for all vCPUs of the process that the engine creates afterwards. */
+extern const struct kvm_backend kvm_backend_interpreter;
+extern const struct kvm_backend kvm_backend_translator;
 
 /* An open system handle. */
 struct kvm_system {

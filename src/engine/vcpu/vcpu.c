@@ -1,6 +1,8 @@
 /*
  * Creation, reset and end of a vCPU, and how other threads reach it.
  */
+#include "engine/engine.h"
+#include "engine/jit/jit.h"
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
@@ -56,6 +58,11 @@ static int create_parts(struct vcpu *vcpu)
 	result = cpu_create(&vcpu->cpu, vcpu->id, vcpu->run, &vcpu_platform, vcpu);
 	if (result < 0)
 		goto close_wake;
+	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
+		result = jit_attach(&vcpu->cpu, JIT_CACHE_SIZE);
+		if (result < 0 && engine_get_tier() == ENGINE_TIER_TRANSLATOR)
+			goto destroy_cpu;
+	}
 	if (irqchip_has_lapics(vcpu->vm->irqchip)) {
 		vcpu->lapic = lapic_create(vcpu->vm->irqchip, vcpu->id, vcpu);
 		if (!vcpu->lapic) {

@@ -38,6 +38,11 @@ static struct block **page_bucket(struct block_cache *cache, uint64_t gpa)
 	return &cache->page_hash[hash_of(gpa >> 12)];
 }
 
+bool code_is_hot(const struct cpu *cpu, uint64_t gpa)
+{
+	return cpu->blocks->heat[gpa >> 12 & (HEAT_PAGES - 1)] >= HEAT_LIMIT;
+}
+
 static uint8_t *heat_of(struct block_cache *cache, uint64_t gpa)
 {
 	return &cache->heat[gpa >> 12 & (HEAT_PAGES - 1)];
@@ -153,8 +158,7 @@ static uint64_t granules(uint64_t gpa, unsigned size)
 	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
 }
 
-/* Announce code in [gpa, gpa + size), inside one page. */
-static void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
+void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	const struct cpu_platform *platform = cpu->platform;
 	uint64_t mask = granules(gpa, size);
@@ -318,6 +322,8 @@ void code_invalidate(struct cpu *cpu, uint64_t gpa, unsigned size)
 
 	if (!cpu->blocks || !size)
 		return;
+	if (cpu->translator)
+		cpu->translator->invalidate(cpu, first, last - first + 1);
 	for (uint64_t page = first & ~0xfffull; page <= last; page += 0x1000) {
 		struct block *block = *page_bucket(cpu->blocks, page), *next;
 		bool any = false;
@@ -338,6 +344,8 @@ void code_invalidate_all(struct cpu *cpu)
 {
 	if (!cpu->blocks)
 		return;
+	if (cpu->translator)
+		cpu->translator->invalidate_all(cpu);
 	for (unsigned i = 0; i < BLOCK_HASHES; i++)
 		while (cpu->blocks->hash[i])
 			invalidated(cpu, cpu->blocks->hash[i]);

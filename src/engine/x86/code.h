@@ -116,6 +116,13 @@ struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, uns
 void code_invalidate(struct cpu *cpu, uint64_t gpa, unsigned size);
 /* Drop all blocks of `cpu`: memory slots changed. As code_invalidate. */
 void code_invalidate_all(struct cpu *cpu);
+/*
+ * Announce decoded or translated code in [gpa, gpa + size), inside one page: stores to it are seen
+ * from then on. The host address of the code may have changed afterwards, and its bytes too.
+ */
+void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size);
+/* Whether the code of gpa's page changes so often that it is not announced. */
+bool code_is_hot(const struct cpu *cpu, uint64_t gpa);
 /* Drop the write translations of gpa's page from the CPU's TLB. As code_invalidate. */
 void code_page_protected(struct cpu *cpu, uint64_t gpa);
 

@@ -59,6 +59,8 @@ fail:
 
 void cpu_destroy(struct cpu *cpu)
 {
+	if (cpu->translator)
+		cpu->translator->destroy(cpu);
 	free(cpu->cpuid);
 	cpu->cpuid = NULL;
 	msr_destroy(cpu);

@@ -20,6 +20,7 @@
 
 #include "engine/x86/fpu.h"
 #include "engine/x86/tlb.h"
+#include "engine/x86/translation.h"
 
 /* General registers in encoding order (Intel SDM vol. 2 table 2-2 ff.). */
 enum cpu_register {
@@ -238,6 +239,11 @@ struct cpu {
 	/* -- counters, for --stats -- */
 	uint64_t instructions; /* completed guest instructions */
 	uint64_t blocks_decoded, tlb_misses, exceptions_delivered, interrupts_delivered;
+
+	/* -- the translator -- */
+	const struct cpu_translator *translator; /* NULL: the interpreter alone */
+	struct jit *jit;                         /* the translator's own; owned */
+	struct jit_fast fast;
 };
 
 /* Ask a CPU for something. Any thread. */

@@ -60,7 +60,7 @@ __attribute__((constructor)) static void decode_init(void)
 	}
 }
 
-static const ZydisDecoder *decoder_for(uint32_t mode)
+const ZydisDecoder *insn_decoder(uint32_t mode)
 {
 	switch (mode & CPU_MODE_CODE_MASK) {
 	case CPU_MODE_CODE64: return &decoders[DECODER_64];
@@ -305,7 +305,7 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 
 	if (size > INSN_LENGTH_MAX)
 		size = INSN_LENGTH_MAX;
-	status = ZydisDecoderDecodeFull(decoder_for(mode), bytes, size, &in, operands);
+	status = ZydisDecoderDecodeFull(insn_decoder(mode), bytes, size, &in, operands);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA)
 		return size == INSN_LENGTH_MAX ? -E2BIG : -ENODATA;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)

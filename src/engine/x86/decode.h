@@ -18,6 +18,9 @@ struct insn_effects {
 	bool writes_memory;
 };
 
+/* Zydis as it decodes for `mode` (enum cpu_mode). */
+const ZydisDecoder *insn_decoder(uint32_t mode);
+
 /* As insn_decode; *effects is filled when it returns 0. */
 int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
 			struct insn_effects *effects);

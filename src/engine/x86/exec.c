@@ -278,21 +278,41 @@ static void count_unwound(struct cpu *cpu)
 	cpu->insn = NULL;
 }
 
-void exec_blocks(struct cpu *cpu)
+void exec_begin(struct cpu *cpu)
 {
 	count_unwound(cpu);
-	while (!cpu->requests) {
-		struct block *block = next_block(cpu);
+}
 
-		if (__builtin_expect(!block, 0))
-			continue;
-		if (__builtin_expect(!block->count, 0))
-			exec_one(cpu);
-		else
-			run_block(cpu, block);
-	}
+void exec_end(struct cpu *cpu)
+{
 	cpu->blocks->running = NULL;
 	cpu->insn = NULL;
 	if (cpu->io.done | cpu->io.cursor)
 		io_reset(cpu);
+}
+
+static inline __attribute__((always_inline)) void exec_next(struct cpu *cpu)
+{
+	struct block *block = next_block(cpu);
+
+	if (__builtin_expect(!block, 0))
+		return;
+	if (__builtin_expect(!block->count, 0))
+		exec_one(cpu);
+	else
+		run_block(cpu, block);
+}
+
+void exec_block(struct cpu *cpu)
+{
+	exec_next(cpu);
+	cpu->blocks->running = NULL;
+}
+
+void exec_blocks(struct cpu *cpu)
+{
+	exec_begin(cpu);
+	while (!cpu->requests)
+		exec_next(cpu);
+	exec_end(cpu);
 }

@@ -13,6 +13,14 @@
 void exec_blocks(struct cpu *cpu);
 
 /*
+ * The same in parts, for the translator's dispatcher: exec_begin, then exec_block for each block that
+ * is the interpreter's (it may also run none, when a request comes in between), then exec_end.
+ */
+void exec_begin(struct cpu *cpu);
+void exec_block(struct cpu *cpu);
+void exec_end(struct cpu *cpu);
+
+/*
  * Run exactly one instruction, or one portion of a string instruction's iterations (one iteration
  * while RFLAGS.TF is set), whatever cpu->requests says.
  */

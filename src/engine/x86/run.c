@@ -277,6 +277,8 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 		if (debug_is_stepping(cpu) ||
 		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmi_pending)))
 			step(cpu);
+		else if (cpu->translator)
+			cpu->translator->run(cpu);
 		else
 			exec_blocks(cpu);
 	}

@@ -1,0 +1,267 @@
+/*
+ * Emission of x86-64 machine code: a bounded buffer and the few instructions that the translator
+ * inserts itself. Copied guest instructions come from reencode.c.
+ *
+ * Every inserted instruction here leaves RFLAGS alone unless its name says otherwise, because the
+ * guest's arithmetic flags live in the host's.
+ */
+#ifndef KVIK_ENGINE_JIT_EMIT_H
+#define KVIK_ENGINE_JIT_EMIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Host registers by encoding. */
+enum host_register {
+	HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_RSP, HOST_RBP, HOST_RSI, HOST_RDI,
+	HOST_R8, HOST_R9, HOST_R10, HOST_R11, HOST_R12, HOST_R13, HOST_R14, HOST_R15,
+	HOST_NONE = 0xff,
+};
+
+/* A stretch of the code cache under construction, seen through its writable mapping. */
+struct emitter {
+	uint8_t *base;  /* writable address of byte 0 */
+	uint8_t *code;  /* executable address of byte 0 */
+	size_t position, size; /* bytes */
+	bool overflow;  /* something did not fit: the block must be abandoned */
+};
+
+static inline void emit8(struct emitter *e, uint8_t byte)
+{
+	if (e->position < e->size)
+		e->base[e->position++] = byte;
+	else
+		e->overflow = true;
+}
+
+static inline void emit32(struct emitter *e, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		emit8(e, value >> (8 * i));
+}
+
+static inline void emit64(struct emitter *e, uint64_t value)
+{
+	emit32(e, value);
+	emit32(e, value >> 32);
+}
+
+/* REX prefix; always emitted where a byte register may need it (`force`). */
+static inline void emit_rex(struct emitter *e, bool w, unsigned reg, unsigned index, unsigned base)
+{
+	uint8_t rex = 0x40 | w << 3 | (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (base >> 3 & 1);
+
+	if (rex != 0x40)
+		emit8(e, rex);
+}
+
+/* ModRM (and SIB) for gs:[index * scale + offset]; index HOST_NONE for none. */
+static inline void emit_gs_modrm(struct emitter *e, unsigned reg, unsigned index, unsigned shift,
+				 int32_t offset)
+{
+	emit8(e, (reg & 7) << 3 | 4);
+	emit8(e, index == HOST_NONE ? 0x25 : shift << 6 | (index & 7) << 3 | 5);
+	emit32(e, offset);
+}
+
+/* opcode reg, gs:[index << shift + offset] (or the store direction, by opcode). */
+static inline void emit_gs_op(struct emitter *e, bool w, uint8_t opcode, unsigned reg, unsigned index,
+			      unsigned shift, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit_rex(e, w, reg, index == HOST_NONE ? 0 : index, 0);
+	emit8(e, opcode);
+	emit_gs_modrm(e, reg, index, shift, offset);
+}
+
+static inline void emit_load_state(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit_gs_op(e, true, 0x8b, reg, HOST_NONE, 0, offset);
+}
+
+static inline void emit_load_state32(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit_gs_op(e, false, 0x8b, reg, HOST_NONE, 0, offset);
+}
+
+static inline void emit_store_state(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit_gs_op(e, true, 0x89, reg, HOST_NONE, 0, offset);
+}
+
+/* reg = value, shortest form. */
+static inline void emit_constant(struct emitter *e, unsigned reg, uint64_t value)
+{
+	if (value <= UINT32_MAX) {
+		emit_rex(e, false, 0, 0, reg);
+		emit8(e, 0xb8 | (reg & 7));
+		emit32(e, value);
+	} else if ((int64_t)value == (int32_t)value) {
+		emit_rex(e, true, 0, 0, reg);
+		emit8(e, 0xc7);
+		emit8(e, 0xc0 | (reg & 7));
+		emit32(e, value);
+	} else {
+		emit_rex(e, true, 0, 0, reg);
+		emit8(e, 0xb8 | (reg & 7));
+		emit64(e, value);
+	}
+}
+
+static inline void emit_move(struct emitter *e, unsigned to, unsigned from)
+{
+	emit_rex(e, true, from, 0, to);
+	emit8(e, 0x89);
+	emit8(e, 0xc0 | (from & 7) << 3 | (to & 7));
+}
+
+/* reg = [base + index << shift + displacement] as an address; base or index may be HOST_NONE. */
+static inline void emit_lea(struct emitter *e, bool w, unsigned reg, unsigned base, unsigned index,
+			    unsigned shift, int32_t displacement)
+{
+	bool short_displacement = displacement == (int8_t)displacement;
+	unsigned mod = base == HOST_NONE ? 0 : short_displacement ? 1 : 2;
+
+	if (base != HOST_NONE && displacement == 0 && (base & 7) != HOST_RBP)
+		mod = 0;
+	emit_rex(e, w, reg, index == HOST_NONE ? 0 : index, base == HOST_NONE ? 0 : base);
+	emit8(e, 0x8d);
+	emit8(e, mod << 6 | (reg & 7) << 3 | 4);
+	emit8(e, shift << 6 | (index == HOST_NONE ? 4 : index & 7) << 3 |
+			 (base == HOST_NONE ? 5 : base & 7));
+	if (base == HOST_NONE || mod == 2)
+		emit32(e, displacement);
+	else if (mod == 1)
+		emit8(e, displacement);
+}
+
+/* VEX-encoded RORX reg, source, count (BMI2: no flags). */
+static inline void emit_rorx(struct emitter *e, unsigned reg, unsigned source, unsigned count)
+{
+	emit8(e, 0xc4);
+	emit8(e, (reg < 8) << 7 | 1 << 6 | (source < 8) << 5 | 3);
+	emit8(e, 0x80 | 0xf << 3 | 3);
+	emit8(e, 0xf0);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (source & 7));
+	emit8(e, count);
+}
+
+/* PEXT reg, source, gs:[offset] (BMI2: no flags). */
+static inline void emit_pext_state(struct emitter *e, unsigned reg, unsigned source, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xc4);
+	emit8(e, (reg < 8) << 7 | 1 << 6 | 1 << 5 | 2);
+	emit8(e, 0x80 | (~source & 0xf) << 3 | 2);
+	emit8(e, 0xf5);
+	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
+}
+
+static inline void emit_not(struct emitter *e, unsigned reg)
+{
+	emit_rex(e, true, 0, 0, reg);
+	emit8(e, 0xf7);
+	emit8(e, 0xd0 | (reg & 7));
+}
+
+/* A group-1 operation with a 32-bit immediate: sets flags. `extension`: 4 AND, 7 CMP. */
+static inline void emit_immediate_flags(struct emitter *e, bool w, unsigned extension, unsigned reg,
+					int32_t value)
+{
+	emit_rex(e, w, 0, 0, reg);
+	emit8(e, 0x81);
+	emit8(e, 0xc0 | extension << 3 | (reg & 7));
+	emit32(e, value);
+}
+
+static inline void emit_test_immediate_flags(struct emitter *e, unsigned reg, int32_t value)
+{
+	emit_rex(e, true, 0, 0, reg);
+	emit8(e, 0xf7);
+	emit8(e, 0xc0 | (reg & 7));
+	emit32(e, value);
+}
+
+/* Jumps return the position of their 32-bit displacement, for emit_patch. */
+static inline size_t emit_jump(struct emitter *e)
+{
+	emit8(e, 0xe9);
+	emit32(e, 0);
+	return e->position - 4;
+}
+
+static inline size_t emit_jump_if(struct emitter *e, unsigned condition)
+{
+	emit8(e, 0x0f);
+	emit8(e, 0x80 | condition);
+	emit32(e, 0);
+	return e->position - 4;
+}
+
+/* JRCXZ over the next bytes; returns the position of its 8-bit displacement. */
+static inline size_t emit_jrcxz(struct emitter *e)
+{
+	emit8(e, 0xe3);
+	emit8(e, 0);
+	return e->position - 1;
+}
+
+static inline void emit_patch8(struct emitter *e, size_t at)
+{
+	if (!e->overflow)
+		e->base[at] = e->position - at - 1;
+}
+
+/* Make the jump whose displacement stands at `at` go to `target` (a position). */
+static inline void emit_patch_to(struct emitter *e, size_t at, size_t target)
+{
+	int32_t displacement = (int32_t)(target - at - 4);
+
+	if (e->overflow)
+		return;
+	for (unsigned i = 0; i < 4; i++)
+		e->base[at + i] = (uint32_t)displacement >> (8 * i);
+}
+
+static inline void emit_patch(struct emitter *e, size_t at)
+{
+	emit_patch_to(e, at, e->position);
+}
+
+/* jmp to an executable address within 2 GiB. */
+static inline void emit_jump_to(struct emitter *e, const uint8_t *target)
+{
+	emit8(e, 0xe9);
+	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+}
+
+/* jmp gs:[index << shift + offset] */
+static inline void emit_jump_state(struct emitter *e, unsigned index, unsigned shift, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit_rex(e, false, 0, index == HOST_NONE ? 0 : index, 0);
+	emit8(e, 0xff);
+	emit_gs_modrm(e, 4, index, shift, offset);
+}
+
+/* push and pop of host registers: entry and exit only. */
+static inline void emit_push(struct emitter *e, unsigned reg)
+{
+	emit_rex(e, false, 0, 0, reg);
+	emit8(e, 0x50 | (reg & 7));
+}
+
+static inline void emit_pop(struct emitter *e, unsigned reg)
+{
+	emit_rex(e, false, 0, 0, reg);
+	emit8(e, 0x58 | (reg & 7));
+}
+
+static inline void emit_bytes(struct emitter *e, const uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		emit8(e, bytes[i]);
+}
+
+#endif

@@ -1,0 +1,122 @@
+/* Shared by the translator's files: blocks, links, fallback records. */
+#ifndef KVIK_ENGINE_JIT_INTERNAL_H
+#define KVIK_ENGINE_JIT_INTERNAL_H
+
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+#include "engine/jit/reencode.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/insn.h"
+
+#define JIT_BLOCK_INSNS 64 /* guest instructions in one block, at most */
+
+/* One guest instruction that the interpreter may have to execute from inside a block. */
+struct jit_record {
+	struct insn insn;
+	uint64_t rip;
+	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
+};
+
+struct jit_block;
+
+/* A direct jump out of a block to code of the same page. */
+struct jit_link {
+	uint64_t target;         /* gva */
+	uint8_t *patch;          /* writable address of the jump's displacement */
+	const uint8_t *patch_code; /* its executable address */
+	const uint8_t *unlinked; /* the stub that the jump goes to while it is not linked */
+	struct jit_block *from;
+	struct jit_block *to;    /* NULL: not linked */
+	struct jit_link *next;   /* in to->incoming */
+};
+
+struct jit_block {
+	uint64_t gva, gpa;
+	uint32_t mode;           /* enum cpu_mode | TLB set << 16 */
+	uint32_t epoch;          /* of jit->epoch: the source was last compared then */
+	uint16_t guest_size;     /* bytes, all in one page */
+	uint16_t link_count;
+	bool dead;               /* unlinked from everything, waits for the next flush */
+	const uint8_t *code;
+	struct jit_block *next_hash, *next_page, *next_all;
+	struct jit_link *incoming;
+	struct jit_link *links;
+	struct jit_record *records;
+	uint8_t *source;         /* copy of the guest bytes, to notice changes by DMA */
+};
+
+#define JIT_HASH_BITS 14
+
+/* A guest instruction on its way through the translator. */
+struct jit_item {
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	struct insn insn;
+	struct reencode_info info;
+	uint64_t rip;
+	const uint8_t *bytes;
+	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
+	uint16_t live_after;               /* flags that somebody may read after it */
+	uint8_t kind;                      /* translate.c's */
+};
+
+struct jit {
+	struct cpu *cpu;
+	int memory_fd;
+	uint8_t *writable, *executable; /* two mappings of the code cache */
+	size_t size, used, stubs_size;
+	/* stubs */
+	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
+	const uint8_t *exit, *exit_link, *fallback;
+
+	const ZydisDecoder *decoder;
+	struct jit_block *by_address[1 << JIT_HASH_BITS];
+	struct jit_block *by_page[1 << JIT_HASH_BITS];
+	struct jit_block *all;
+	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
+	uint32_t epoch;                   /* of cpu->code_epoch: see jit_check_epoch */
+	uint64_t tlb_generation;
+	/* The entries of cpu->fast.jumps that are in use: clearing costs what was entered. */
+	uint16_t jumps_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	bool jump_is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	unsigned jumps_used_count;
+	struct jit_statistics statistics;
+
+	/* the block under construction */
+	struct jit_item items[JIT_BLOCK_INSNS];
+};
+
+/* stubs.c: generate the code that enters, leaves and falls back. */
+void jit_build_stubs(struct jit *jit);
+/* run.c: called by the fallback stub. */
+const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
+
+/*
+ * translate.c: translate the block at gva, whose bytes are at `page` (host address of the byte at
+ * gva) with `available` bytes to the end of the page. NULL: it cannot be translated, or the cache
+ * is full (*full).
+ */
+struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *bytes,
+				unsigned available, unsigned tlb_set, bool *full);
+
+/* cache.c */
+struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode);
+void jit_block_insert(struct jit *jit, struct jit_block *block);
+void jit_block_kill(struct jit *jit, struct jit_block *block);
+void jit_block_free(struct jit_block *block);
+void jit_link_to(struct jit_link *link, struct jit_block *to);
+void jit_init_jumps(struct jit *jit);
+void jit_clear_jumps(struct jit *jit);
+/* Let jumps to the block's address find it. */
+void jit_enter_jump(struct jit *jit, unsigned set, const struct jit_block *block);
+void jit_flush(struct jit *jit);
+/* struct cpu_translator's */
+void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
+void jit_invalidate_all(struct cpu *cpu);
+
+static inline size_t jit_hash(uint64_t value)
+{
+	return (value * 0x9e3779b97f4a7c15u) >> (64 - JIT_HASH_BITS);
+}
+
+#endif

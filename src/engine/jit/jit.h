@@ -1,0 +1,39 @@
+/*
+ * The translator: guest x86-64 code to host x86-64 code, block by block.
+ *
+ * Translated code keeps thirteen guest registers and the arithmetic flags in the host's own; most
+ * guest instructions are copied with their registers renamed and their memory operands redirected
+ * through the software TLB. Whatever is rare, and every slow path of a memory access, falls back to
+ * the interpreter's handler of that one instruction, so there is one definition of what each
+ * instruction does, and every exception is as precise as the interpreter's.
+ *
+ * Each CPU has its own translations, made and used on its thread.
+ */
+#ifndef KVIK_ENGINE_JIT_JIT_H
+#define KVIK_ENGINE_JIT_JIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JIT_CACHE_SIZE (32u << 20) /* bytes of host code a CPU, by default */
+
+struct cpu;
+struct jit;
+
+/*
+ * Give `cpu` a translator with a code cache of `cache_size` bytes (cpu->translator; cpu_destroy
+ * takes it away). 0; -ENOTSUP when the host lacks what translated code needs (BMI2, LAHF in 64-bit
+ * mode, FSGSBASE from user space), -ENOMEM: then the interpreter serves alone.
+ */
+int jit_attach(struct cpu *cpu, size_t cache_size);
+
+/* Counters for people. */
+struct jit_statistics {
+	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;
+	uint64_t entries, fallbacks, links, invalidations, flushes;
+	uint64_t interpreted_blocks;
+};
+void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);
+
+#endif

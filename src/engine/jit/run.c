@@ -1,0 +1,293 @@
+/*
+ * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/jit/internal.h"
+#include "engine/x86/code.h"
+#include "engine/x86/decode.h"
+#include "engine/x86/exec.h"
+#include "engine/x86/memory.h"
+#include "engine/x86/system.h"
+
+/* Executions of a block by the interpreter before it is translated. */
+#define WARM 8
+
+#define HWCAP2_FSGSBASE_BIT 2
+
+static void flags_to_guest(struct cpu *cpu)
+{
+	uint64_t flags = cpu->fast.flags;
+
+	cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITHMETIC) |
+		      (flags >> 8 & 0xd5) | (flags & 1) << 11;
+}
+
+static void flags_to_host(struct cpu *cpu)
+{
+	cpu->fast.flags = (cpu->rflags & 0xd5) << 8 | (cpu->rflags >> 11 & 1);
+}
+
+/* Which vector instructions may run as they stand: the state is in the host's registers, and
+ * nothing in them can fault other than a memory access. */
+static void update_vector(struct cpu *cpu)
+{
+	uint32_t mxcsr;
+	uint16_t control;
+	bool x87 = false, sse = false, avx = false, avx512 = false;
+
+	if (cpu->fpu.live && !(cpu->cr0 & (CR0_EM | CR0_TS))) {
+		__asm__ volatile("stmxcsr %0; fnstcw %1" : "=m"(mxcsr), "=m"(control));
+		x87 = (control & 0x3f) == 0x3f;
+		sse = (cpu->cr4 & CR4_OSFXSR) && (mxcsr & 0x1f80) == 0x1f80;
+		avx = sse && (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6;
+		avx512 = avx && (cpu->xcr0 & 0xe0) == 0xe0;
+	}
+	cpu->fast.vector_blocked[JIT_VECTOR_X87] = !x87;
+	cpu->fast.vector_blocked[JIT_VECTOR_SSE] = !sse;
+	cpu->fast.vector_blocked[JIT_VECTOR_AVX] = !avx;
+	cpu->fast.vector_blocked[JIT_VECTOR_AVX512] = !avx512;
+}
+
+const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
+{
+	bool vectors_live = cpu->fpu.live;
+	uint64_t next = record->rip + record->insn.length;
+
+	flags_to_guest(cpu);
+	cpu->rip = record->rip;
+	cpu->next_rip = next;
+	cpu->insn = &record->insn;
+	cpu->jit->statistics.fallbacks++;
+	record->insn.execute(cpu, &record->insn);
+	cpu->rip = cpu->next_rip;
+	if (!record->resume || cpu->rip != next || cpu->requests || cpu->fpu.live != vectors_live) {
+		flags_to_host(cpu);
+		return NULL;
+	}
+	flags_to_host(cpu);
+	return record->resume;
+}
+
+/* Whether the block's bytes are still what it was made from. */
+static bool source_unchanged(const struct jit_block *block, const uint8_t *page)
+{
+	const uint8_t *bytes = page + (block->gpa & 0xfff);
+
+	for (unsigned i = 0; i < block->guest_size; i++)
+		if (bytes[i] != block->source[i])
+			return false;
+	return true;
+}
+
+/* After something outside the CPU may have written memory (cpu->code_epoch): compare the blocks of
+ * the page that is about to be executed, which includes all that are linked among each other. */
+static void page_verify(struct jit *jit, uint64_t gpa, const uint8_t *page)
+{
+	struct jit_block *block = jit->by_page[jit_hash(gpa >> 12)];
+
+	while (block) {
+		struct jit_block *next = block->next_page;
+
+		if (block->gpa >> 12 == gpa >> 12 && block->epoch != jit->epoch) {
+			if (source_unchanged(block, page))
+				block->epoch = jit->epoch;
+			else
+				jit_block_kill(jit, block);
+		}
+		block = next;
+	}
+}
+
+/* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
+static struct jit_block *find_block(struct jit *jit, unsigned set)
+{
+	struct cpu *cpu = jit->cpu;
+	uint64_t gva = cpu->rip, gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, gva, &gpa);
+	struct jit_block *block;
+	bool full;
+	uint8_t *heat;
+
+	if (!bytes)
+		return NULL;
+	page_verify(jit, gpa, bytes - (gpa & 0xfff));
+	block = jit_block_find(jit, gva, gpa, cpu->mode | set << 16);
+	if (block)
+		return block;
+	heat = &jit->heat[jit_hash(gpa)];
+	if (code_is_hot(cpu, gpa))
+		return NULL;
+	if (*heat < WARM) {
+		++*heat;
+		return NULL;
+	}
+	fpu_leave(cpu); /* the decoder may use vector registers */
+	code_mark(cpu, gpa, 0x1000 - (gpa & 0xfff));
+	bytes = lin_fetch_pointer(cpu, gva, &gpa);
+	if (!bytes)
+		return NULL;
+	block = jit_translate(jit, gva, bytes, 0x1000 - (gva & 0xfff), set, &full);
+	if (!block && full) {
+		jit_flush(jit);
+		block = jit_translate(jit, gva, bytes, 0x1000 - (gva & 0xfff), set, &full);
+	}
+	if (!block)
+		return NULL;
+	block->gpa = gpa;
+	block->epoch = jit->epoch;
+	jit_block_insert(jit, block);
+	return block;
+}
+
+/* What translated code takes for granted besides the block's key. */
+static bool translatable(const struct cpu *cpu)
+{
+	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
+	       !(cpu->rflags & RFLAGS_TF) && !cpu->interrupt_shadow;
+}
+
+static void jit_run(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+	struct jit_link *link = NULL;
+
+	exec_begin(cpu);
+	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	while (!cpu->requests) {
+		unsigned set = tlb_privilege(cpu);
+		struct jit_block *block;
+
+		if (!translatable(cpu)) {
+			exec_block(cpu);
+			continue;
+		}
+		if (jit->epoch != cpu->code_epoch || jit->tlb_generation != cpu->tlb_sets.generation) {
+			jit->epoch = cpu->code_epoch;
+			jit->tlb_generation = cpu->tlb_sets.generation;
+			jit_clear_jumps(jit);
+			link = NULL;
+		}
+		block = find_block(jit, set);
+		if (!block) {
+			jit->statistics.interpreted_blocks++;
+			link = NULL;
+			exec_block(cpu);
+			continue;
+		}
+		if (link && !link->to && !link->from->dead && link->target == block->gva &&
+		    link->from->mode == block->mode && link->from->gpa >> 12 == block->gpa >> 12) {
+			jit_link_to(link, block);
+			jit->statistics.links++;
+		}
+		jit_enter_jump(jit, set, block);
+		update_vector(cpu);
+		flags_to_host(cpu);
+		jit->statistics.entries++;
+		link = jit->enter(block->code);
+		flags_to_guest(cpu);
+		if (link)
+			cpu->rip = link->target;
+	}
+	exec_end(cpu);
+}
+
+static bool host_suffices(void)
+{
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
+		return false;
+	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))
+		return false;
+	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
+}
+
+static int map_cache(struct jit *jit, size_t size)
+{
+	jit->size = size;
+	jit->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
+	if (jit->memory_fd < 0)
+		return -errno;
+	if (ftruncate(jit->memory_fd, size) < 0)
+		return -errno;
+	jit->writable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, jit->memory_fd, 0);
+	if (jit->writable == MAP_FAILED)
+		return -errno;
+	jit->executable = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, jit->memory_fd, 0);
+	if (jit->executable == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static void jit_destroy(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+
+	if (jit->all)
+		jit_flush(jit);
+	if (jit->writable != MAP_FAILED)
+		munmap(jit->writable, jit->size);
+	if (jit->executable != MAP_FAILED)
+		munmap(jit->executable, jit->size);
+	if (jit->memory_fd >= 0)
+		close(jit->memory_fd);
+	free(jit);
+	cpu->jit = NULL;
+	cpu->translator = NULL;
+}
+
+static const struct cpu_translator translator = {
+	.run = jit_run,
+	.invalidate = jit_invalidate,
+	.invalidate_all = jit_invalidate_all,
+	.destroy = jit_destroy,
+};
+
+static void fill_constants(struct cpu *cpu)
+{
+	cpu->fast.self = (uintptr_t)cpu;
+	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
+	cpu->fast.page_mask = ~(uint64_t)0xfff;
+	for (unsigned i = 0; i < 3; i++)
+		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
+	cpu->fast.jump_mask = JIT_JUMP_ENTRIES - 1;
+}
+
+int jit_attach(struct cpu *cpu, size_t cache_size)
+{
+	struct jit *jit;
+	int result;
+
+	if (!host_suffices())
+		return -ENOTSUP;
+	jit = calloc(1, sizeof(*jit));
+	if (!jit)
+		return -ENOMEM;
+	jit->cpu = cpu;
+	jit->memory_fd = -1;
+	jit->writable = jit->executable = MAP_FAILED;
+	cpu->jit = jit;
+	result = map_cache(jit, cache_size);
+	if (result < 0) {
+		jit_destroy(cpu);
+		return result;
+	}
+	jit->decoder = insn_decoder(CPU_MODE_CODE64);
+	jit_build_stubs(jit);
+	jit_init_jumps(jit);
+	fill_constants(cpu);
+	cpu->translator = &translator;
+	return 0;
+}
+
+void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics)
+{
+	*statistics = jit->statistics;
+}

@@ -1,0 +1,92 @@
+/*
+ * The code that every block shares: the way in, the ways out, and the call of the interpreter's
+ * handler for one instruction.
+ */
+#include "engine/jit/internal.h"
+
+#define STATE(field) ((int32_t)offsetof(struct cpu, field))
+
+/* Callee-saved in the System V ABI, in push order. */
+static const uint8_t saved[] = { HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15 };
+
+static uint8_t host_register(unsigned guest)
+{
+	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
+}
+
+/* The guest's registers and flags to struct cpu; RAX is free afterwards. */
+static void emit_save_guest(struct emitter *e)
+{
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		if (host_register(i) != HOST_NONE)
+			emit_store_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
+	emit8(e, 0x9f); /* lahf */
+	emit8(e, 0x0f); /* seto al */
+	emit8(e, 0x90);
+	emit8(e, 0xc0);
+	emit_store_state(e, HOST_RAX, STATE(fast.flags));
+}
+
+static void emit_load_guest(struct emitter *e)
+{
+	emit_load_state(e, HOST_RAX, STATE(fast.flags));
+	emit8(e, 0x04); /* add al, 127: OF from AL */
+	emit8(e, 0x7f);
+	emit8(e, 0x9e); /* sahf */
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		if (host_register(i) != HOST_NONE)
+			emit_load_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
+}
+
+/* add rsp, 8; pops; ret. The result is in RAX. */
+static void emit_leave(struct emitter *e)
+{
+	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
+	for (unsigned i = sizeof(saved); i-- > 0;)
+		emit_pop(e, saved[i]);
+	emit8(e, 0xc3);
+}
+
+void jit_build_stubs(struct jit *jit)
+{
+	struct emitter e = { .base = jit->writable, .code = jit->executable, .size = 4096 };
+	size_t leave;
+
+	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. */
+	jit->enter = (void *(*)(const uint8_t *))(uintptr_t)e.code;
+	for (unsigned i = 0; i < sizeof(saved); i++)
+		emit_push(&e, saved[i]);
+	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
+	emit_store_state(&e, HOST_RDI, STATE(fast.spill[3]));
+	emit_load_guest(&e);
+	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
+
+	/* exit: cpu->rip is set. exit_link: R13 is the struct jit_link that was left through. */
+	jit->exit = e.code + e.position;
+	emit_constant(&e, HOST_R13, 0);
+	jit->exit_link = e.code + e.position;
+	emit_save_guest(&e);
+	emit_move(&e, HOST_RAX, HOST_R13);
+	emit_leave(&e);
+
+	/* fallback: R13 is the struct jit_record. */
+	jit->fallback = e.code + e.position;
+	emit_save_guest(&e);
+	emit_load_state(&e, HOST_RDI, STATE(fast.self));
+	emit_move(&e, HOST_RSI, HOST_R13);
+	emit_constant(&e, HOST_RAX, (uintptr_t)jit_execute_fallback);
+	emit8(&e, 0xff); /* call rax */
+	emit8(&e, 0xd0);
+	emit8(&e, 0x48); /* test rax, rax */
+	emit8(&e, 0x85);
+	emit8(&e, 0xc0);
+	leave = emit_jump_if(&e, 0x4);
+	emit_store_state(&e, HOST_RAX, STATE(fast.spill[3]));
+	emit_load_guest(&e);
+	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
+	emit_patch(&e, leave);
+	emit_leave(&e);
+
+	jit->stubs_size = (e.position + 63) & ~(size_t)63;
+	jit->used = jit->stubs_size;
+}

@@ -1,0 +1,47 @@
+/*
+ * What the CPU knows of a translator, which is a room above it (engine/jit): how to call it, and the
+ * part of struct cpu that only translated code and its stubs use. That is inside struct cpu so that
+ * it is reached through the GS base like the rest.
+ */
+#ifndef KVIK_ENGINE_X86_TRANSLATION_H
+#define KVIK_ENGINE_X86_TRANSLATION_H
+
+#include <stdint.h>
+
+struct cpu;
+
+/* All on the CPU's own thread; the invalidations also inside an exclusive section. */
+struct cpu_translator {
+	/* Run until cpu->requests is not 0, as exec_blocks. */
+	void (*run)(struct cpu *cpu);
+	/* Bytes [gpa, gpa + size) of guest memory changed: translations of them go. */
+	void (*invalidate)(struct cpu *cpu, uint64_t gpa, uint64_t size);
+	void (*invalidate_all)(struct cpu *cpu);
+	void (*destroy)(struct cpu *cpu);
+};
+
+#define JIT_JUMP_BITS    11
+#define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
+#define JIT_JUMP_SETS    3 /* one for each TLB set: code is translated for one privilege */
+
+/* What floating-point and vector instructions need before they may run as host instructions. */
+enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECTOR_AVX512,
+			JIT_VECTOR_LEVELS };
+
+struct jit_fast {
+	uint64_t spill[4];
+	uint64_t flags;           /* AH = SF ZF AF PF CF as LAHF gives them, AL = OF */
+	uint64_t self;            /* the struct cpu */
+	uint64_t tlb_index_mask;  /* PEXT masks: the page bits that index the TLB */
+	uint64_t page_mask;       /* bits 12..63 */
+	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
+	uint64_t jump_mask;       /* the address bits that index `jumps` */
+	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
+	/* Where indirect jumps go: guest address (negated) to translated code. */
+	struct jit_jump {
+		uint64_t negated_gva;
+		const uint8_t *code;
+	} jumps[JIT_JUMP_SETS][JIT_JUMP_ENTRIES];
+};
+
+#endif
