@@ -85,7 +85,8 @@ struct list {
 	unsigned count, capacity;
 };
 
-static struct kvm_cpuid_entry2 *add(struct list *list, uint32_t leaf, uint32_t subleaf, bool is_indexed)
+static struct kvm_cpuid_entry2 *add(struct list *list, uint32_t leaf, uint32_t subleaf,
+				    bool is_indexed)
 {
 	static struct kvm_cpuid_entry2 overflow;
 	struct kvm_cpuid_entry2 *entry = &overflow;

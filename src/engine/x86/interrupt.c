@@ -123,8 +123,9 @@ static void handler_resolve(struct cpu *cpu, const struct gate *gate, uint32_t e
 	descriptor_set_accessed(cpu, gate->selector, descriptor);
 }
 
-static void deliver_gate(struct cpu *cpu, const struct gate *gate, uint64_t flags, uint32_t external,
-			 bool has_error_code, uint32_t error_code, uint64_t return_rip)
+static void deliver_gate(struct cpu *cpu, const struct gate *gate, uint64_t flags,
+			 uint32_t external, bool has_error_code, uint32_t error_code,
+			 uint64_t return_rip)
 {
 	bool is_long = cpu_is_long(cpu);
 	bool is_vm86 = cpu->mode & CPU_MODE_VM86;

@@ -47,8 +47,8 @@ static uint64_t far_operand(struct cpu *cpu, const struct insn *insn, uint16_t *
 }
 
 /* A direct transfer at the present privilege; a CALL pushes with the operand size. */
-static void transfer_to_code(struct cpu *cpu, uint16_t selector, uint64_t descriptor, uint64_t offset,
-			     unsigned size, bool is_call)
+static void transfer_to_code(struct cpu *cpu, uint16_t selector, uint64_t descriptor,
+			     uint64_t offset, unsigned size, bool is_call)
 {
 	struct kvm_segment cs;
 	struct frame frame;
@@ -67,8 +67,8 @@ static void transfer_to_code(struct cpu *cpu, uint16_t selector, uint64_t descri
 }
 
 /* CALL to a more privileged level: the TSS's stack, with parameters copied from the old one. */
-static void call_inner(struct cpu *cpu, const struct kvm_segment *cs, uint64_t offset, unsigned size,
-		       unsigned parameters)
+static void call_inner(struct cpu *cpu, const struct kvm_segment *cs, uint64_t offset,
+		       unsigned size, unsigned parameters)
 {
 	struct frame inner, old;
 	uint32_t values[31];
