@@ -24,6 +24,7 @@ static struct {
 	int class; /* -1: all */
 	unsigned failures_max;
 	bool verbose;
+	bool strict_flags; /* compare undefined flags, too */
 } options = {.seed = 1, .cases = 20000, .class = -1, .failures_max = 10};
 
 static const char *const register_names[16] = {
@@ -72,7 +73,7 @@ static bool is_access_fault(uint32_t vector)
 static void tolerate(const struct isa_case *test, struct isa_outcome *native,
 		     struct isa_outcome *engine)
 {
-	uint64_t undefined = test->undefined_flags;
+	uint64_t undefined = options.strict_flags ? 0 : test->undefined_flags;
 	bool both_fault = is_access_fault(native->vector) && is_access_fault(engine->vector);
 
 	/* A fault leaves the flags alone, so nothing is undefined then. */
@@ -326,6 +327,7 @@ static void parse_options(int argc, char **argv)
 		{"seed", required_argument, NULL, 's'},  {"cases", required_argument, NULL, 'n'},
 		{"first", required_argument, NULL, 'f'}, {"class", required_argument, NULL, 'c'},
 		{"show", required_argument, NULL, 'm'},  {"verbose", no_argument, NULL, 'v'},
+		{"strict-flags", no_argument, NULL, 'u'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -338,9 +340,11 @@ static void parse_options(int argc, char **argv)
 		case 'm': options.failures_max = strtoul(optarg, NULL, 0); break;
 		case 'c': options.class = class_by_name(optarg); break;
 		case 'v': options.verbose = true; break;
+		case 'u': options.strict_flags = true; break;
 		default:
 			fprintf(stderr, "usage: isa-differential [--seed=N] [--cases=N] "
-					"[--first=N] [--class=NAME] [--show=N] [--verbose]\n");
+					"[--first=N] [--class=NAME] [--show=N] [--strict-flags] "
+					"[--verbose]\n");
 			exit(2);
 		}
 	}
