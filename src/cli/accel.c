@@ -168,7 +168,8 @@ void accel_probe_kvm(struct accel_probe *probe)
 		snprintf(probe->reason, sizeof(probe->reason), "there is no /dev/kvm");
 		return;
 	}
-	ram = mmap(NULL, PROBE_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ram = mmap(NULL, PROBE_RAM_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		   0);
 	if (ram == MAP_FAILED) {
 		error_set_errno(&error, errno, "cannot examine /dev/kvm");
 		goto out;
@@ -213,5 +214,6 @@ const struct kvm_backend *accel_choose(enum accel accel, char *reason, size_t re
 	}
 	accel_probe_kvm(&probe);
 	snprintf(reason, reason_size, "%s", probe.reason);
-	return probe.is_usable && probe.is_hardware_speed ? &kvm_backend_linux : &kvm_backend_engine;
+	return probe.is_usable && probe.is_hardware_speed ? &kvm_backend_linux
+							  : &kvm_backend_engine;
 }

@@ -141,27 +141,31 @@ static void print_table(const struct report *report)
 
 static json_t *report_json(const struct report *report)
 {
-	json_t *names = json_array();
+	const struct accel_probe *kvm = &report->kvm;
+	json_t *names = json_array(), *host, *cpu, *memory, *kvm_json, *engine, *choice;
 	unsigned i;
 
 	for (i = 0; i < FEATURE_COUNT; i++)
 		if (report->has_feature[i])
 			json_array_append_new(names, json_string(features[i].name));
-	return json_pack(
-		"{s:s, s:{s:s, s:s, s:s}, s:{s:s, s:I, s:o}, s:{s:I, s:I}, "
-		"s:{s:b, s:b, s:b, s:f, s:s}, s:{s:b, s:s}, s:{s:s, s:s}}",
-		"version", KVIK_VERSION,
-		"host", "system", report->system.sysname, "release", report->system.release,
-		"machine", report->system.machine,
-		"cpu", "model", report->cpu_model, "online", (json_int_t)report->cpus, "features", names,
-		"memory", "total_bytes", (json_int_t)report->memory_bytes, "free_bytes",
-		(json_int_t)report->free_bytes,
-		"kvm", "present", report->kvm.is_present, "usable", report->kvm.is_usable,
-		"hardware_speed", report->kvm.is_hardware_speed,
-		"million_instructions_per_second", report->kvm.million_instructions_per_second,
-		"access_error", report->kvm_access,
-		"engine", "usable", report->engine_works, "reason", report->engine_reason,
-		"choice", "backend", report->choice, "reason", report->kvm.reason);
+	host = json_pack("{s:s, s:s, s:s}", "system", report->system.sysname, "release",
+			 report->system.release, "machine", report->system.machine);
+	cpu = json_pack("{s:s, s:I, s:o}", "model", report->cpu_model, "online",
+			(json_int_t)report->cpus, "features", names);
+	memory = json_pack("{s:I, s:I}", "total_bytes", (json_int_t)report->memory_bytes,
+			   "free_bytes", (json_int_t)report->free_bytes);
+	kvm_json = json_pack("{s:b, s:b, s:b, s:f, s:s}", "present", kvm->is_present, "usable",
+			     kvm->is_usable, "hardware_speed", kvm->is_hardware_speed,
+			     "million_instructions_per_second",
+			     kvm->million_instructions_per_second, "access_error",
+			     report->kvm_access);
+	engine = json_pack("{s:b, s:s}", "usable", report->engine_works, "reason",
+			   report->engine_reason);
+	choice = json_pack("{s:s, s:s}", "backend", report->choice, "reason", kvm->reason);
+	/* Takes all of them over; NULL when one is. */
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", KVIK_VERSION, "host",
+			 host, "cpu", cpu, "memory", memory, "kvm", kvm_json, "engine", engine,
+			 "choice", choice);
 }
 
 static int print_json(const struct report *report)

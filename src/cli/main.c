@@ -20,8 +20,8 @@ static const char usage[] =
 	"  kvik run --flat hello.bin --print-port 0xf1\n"
 	"\n"
 	"The guest's console is on standard output, and nothing else; kvik's own words go to\n"
-	"standard error. Exit status: 0 the guest powered off, 1 error, 2 wrong usage, 3 the guest\n"
-	"crashed, or the guest's own through its debug-exit port.\n";
+	"standard error. Exit status: 0 the guest powered off, 1 error, 2 wrong usage, 3 the\n"
+	"guest crashed, or the guest's own through its debug-exit port.\n";
 
 int main(int count, char **arguments)
 {

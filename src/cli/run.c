@@ -152,7 +152,8 @@ int command_run(int count, char **arguments)
 	if (options.verbosity)
 		log_set_level(options.verbosity > 1 ? LOG_DEBUG : LOG_INFO);
 	run.loop = event_loop_create(&error);
-	if (!run.loop || watch_signals(&run, &error) < 0 || open_streams(&run, &options, &error) < 0)
+	if (!run.loop || watch_signals(&run, &error) < 0 ||
+	    open_streams(&run, &options, &error) < 0)
 		goto out;
 	result = run_guest(&run, &options, &status, &error);
 out:

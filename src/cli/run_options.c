@@ -23,7 +23,7 @@ const char run_options_help[] =
 	"  --irqchip full|split   PIC, I/O APIC, PIT: beside the CPUs (full) or in the monitor\n"
 	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
 	"  --cpus N               virtual CPUs (1)\n"
-	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto: the faster)\n"
+	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto)\n"
 	"  --engine auto|interp|jit how kvik's engine runs code (auto: jit where possible)\n"
 	"  --no-reboot            end with status 0 when the guest resets the machine\n"
 	"Consoles, each of stdio, file=PATH or none:\n"
@@ -101,7 +101,8 @@ static int parse_linux_entry(struct run_options *options, const char *value, str
 	int how = choice(value, names);
 
 	if (how < 0)
-		return error_set(error, EINVAL, "'%s' is not an entry: use auto, 16, 32 or 64", value);
+		return error_set(error, EINVAL, "'%s' is not an entry: use auto, 16, 32 or 64",
+				 value);
 	options->boot.linux_entry = (enum linux_entry)how;
 	return 0;
 }
@@ -157,8 +158,8 @@ static int parse_accel(struct run_options *options, const char *value, struct er
 	int accel = choice(value, names);
 
 	if (accel < 0)
-		return error_set(error, EINVAL, "'%s' is not an accelerator: use auto, kvm or engine",
-				 value);
+		return error_set(error, EINVAL,
+				 "'%s' is not an accelerator: use auto, kvm or engine", value);
 	options->accel = (enum accel)accel;
 	return 0;
 }
@@ -187,8 +188,8 @@ static int parse_stream(struct stream_option *stream, const char *value, struct 
 		stream->kind = STREAM_FILE;
 		stream->path = value + 5;
 	} else {
-		return error_set(error, EINVAL, "'%s' is no place for it: use stdio, file=PATH or none",
-				 value);
+		return error_set(error, EINVAL,
+				 "'%s' is no place for it: use stdio, file=PATH or none", value);
 	}
 	return 0;
 }
@@ -341,7 +342,8 @@ static int check(const struct run_options *options, struct error *error)
 	const struct boot_config *boot = &options->boot;
 
 	if (!boot->kernel && !boot->flat)
-		return error_set(error, EINVAL, "nothing to boot: give --kernel FILE or --flat FILE");
+		return error_set(error, EINVAL,
+				 "nothing to boot: give --kernel FILE or --flat FILE");
 	if (boot->kernel && boot->flat)
 		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
 	if (boot->flat && boot->initrd)
@@ -375,7 +377,8 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 		length = strcspn(argument, "=");
 		option = find_option(argument, length);
 		if (!option)
-			return error_set(error, EINVAL, "unknown option '%.*s'", (int)length, argument);
+			return error_set(error, EINVAL, "unknown option '%.*s'", (int)length,
+					 argument);
 		value = argument[length] ? argument + length + 1 : NULL;
 		if (!option->takes_value && value)
 			return error_set(error, EINVAL, "%s takes no value", option->name);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* Digits at the start of `text`; `*end` is what follows. strtoull alone would take "-1" and " 1". */
+/* Digits at the start of `text`; `*end` is what follows. strtoull alone would take "-1", too. */
 static int digits_parse(const char *text, int base, uint64_t *number, char **end)
 {
 	if (base == 10 ? !isdigit((unsigned char)*text) : !isxdigit((unsigned char)*text))

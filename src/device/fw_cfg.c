@@ -102,7 +102,8 @@ static bool read_by_dma(struct fw_cfg *fw_cfg, uint64_t gpa, uint64_t length)
 
 	if (gpa + length < gpa || !guest_memory_contains(fw_cfg->memory, gpa, length))
 		return false;
-	if (chunk && guest_memory_write(fw_cfg->memory, gpa, item->data + fw_cfg->offset, chunk) < 0)
+	if (chunk &&
+	    guest_memory_write(fw_cfg->memory, gpa, item->data + fw_cfg->offset, chunk) < 0)
 		return false;
 	fw_cfg->offset += chunk;
 	for (gpa += chunk, length -= chunk; length; gpa += chunk, length -= chunk) {

@@ -1,4 +1,4 @@
-/* Port 0x80: power-on self-test codes, and the port that PC software writes to for a short delay. */
+/* Port 0x80: power-on self-test codes, and what PC software writes to for a short delay. */
 #ifndef KVIK_DEVICE_POST_PORT_H
 #define KVIK_DEVICE_POST_PORT_H
 

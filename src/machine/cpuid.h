@@ -1,4 +1,4 @@
-/* The CPUID that a machine's vCPUs show: what the backend supports, with this machine's topology. */
+/* The CPUID that a machine's vCPUs show: what the backend supports, in this machine's topology. */
 #ifndef KVIK_MACHINE_CPUID_H
 #define KVIK_MACHINE_CPUID_H
 

@@ -173,7 +173,8 @@ int entry_apply(const struct entry *entry, const struct guest_memory *memory,
 		return error_set(error, -result, "the guest's RAM is too small to boot");
 	result = kvm_vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
 	if (result < 0)
-		return error_set_errno(error, -result, "cannot set the boot CPU's system registers");
+		return error_set_errno(error, -result,
+				       "cannot set the boot CPU's system registers");
 	result = kvm_vcpu_ioctl(vcpu, KVM_SET_REGS, &regs);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot set the boot CPU's registers");

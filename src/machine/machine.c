@@ -169,7 +169,8 @@ static void set_firmware_msrs(const struct kvm_vcpu *vcpu)
 	static const struct kvm_msr_entry entries[] = {
 		{.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STR},
 		{.index = MSR_MTRR_PHYS_BASE0, .data = RAM_LOW_LIMIT},
-		{.index = MSR_MTRR_PHYS_MASK0, .data = (0xffffffffffull & ~0x3fffffffull) | MTRR_VALID},
+		{.index = MSR_MTRR_PHYS_MASK0,
+		 .data = (0xffffffffffull & ~0x3fffffffull) | MTRR_VALID},
 		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK},
 	};
 	struct {
@@ -498,7 +499,8 @@ void machine_print_statistics(const struct machine *machine)
 	fprintf(stderr, "kvik: statistics: resets %llu\n", (unsigned long long)machine->resets);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		statistics = &machine->vcpus[i].statistics;
-		fprintf(stderr, "kvik: CPU %u: port accesses %llu, memory-mapped accesses %llu, kicks %llu",
+		fprintf(stderr,
+			"kvik: CPU %u: port accesses %llu, memory-mapped accesses %llu, kicks %llu",
 			i, (unsigned long long)statistics->port_accesses,
 			(unsigned long long)statistics->mmio_accesses,
 			(unsigned long long)statistics->kicks);

@@ -76,7 +76,7 @@ int power_on_state_capture(struct power_on_state *state, const struct kvm_vcpu *
 			      "cannot read debug registers", error)))
 		return result;
 	state->has_xcrs = kvm_vcpu_ioctl(vcpu, KVM_GET_XCRS, &state->xcrs) == 0;
-	/* KVM_SET_XSAVE takes as much as KVM_CAP_XSAVE2 says, which is never less than the struct. */
+	/* KVM_SET_XSAVE takes as much as KVM_CAP_XSAVE2 says: the struct or more. */
 	size = kvm_check_extension(vcpu->system, KVM_CAP_XSAVE2);
 	state->xsave_bytes = size > (int)sizeof(struct kvm_xsave) ? (size_t)size
 								   : sizeof(struct kvm_xsave);

@@ -93,7 +93,8 @@ int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *err
 		};
 		result = kvm_vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &slot);
 		if (result < 0)
-			return error_set_errno(error, -result, "cannot give the VM its RAM at 0x%llx",
+			return error_set_errno(error, -result,
+					       "cannot give the VM its RAM at 0x%llx",
 					       (unsigned long long)region->gpa);
 	}
 	return 0;

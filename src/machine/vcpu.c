@@ -143,7 +143,8 @@ static void serve_exit(struct vcpu *vcpu)
 	case KVM_EXIT_SYSTEM_EVENT: serve_system_event(vcpu); break;
 	case KVM_EXIT_INTERNAL_ERROR: crash_internal_error(vcpu); break;
 	case KVM_EXIT_FAIL_ENTRY:
-		snprintf(what, sizeof(what), "the guest's state cannot be entered (hardware reason 0x%llx)",
+		snprintf(what, sizeof(what),
+			 "the guest's state cannot be entered (hardware reason 0x%llx)",
 			 run->fail_entry.hardware_entry_failure_reason);
 		crash(vcpu, what);
 		break;

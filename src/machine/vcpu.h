@@ -49,7 +49,7 @@ struct vcpu {
 };
 
 int vcpu_start(struct vcpu *vcpu, struct error *error); /* create its thread */
-void vcpu_force_exit(struct vcpu *vcpu);			/* make it leave the guest. Any thread */
+void vcpu_force_exit(struct vcpu *vcpu);		/* make it leave the guest. Any thread */
 void vcpu_join(struct vcpu *vcpu);
 
 /*

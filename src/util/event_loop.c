@@ -193,7 +193,8 @@ void event_source_enable(struct event_source *source, bool enabled)
 	source->enabled = enabled;
 	/* EPOLLHUP cannot be masked, so a disabled source leaves the set altogether. */
 	if (!source->always_ready)
-		epoll_ctl(loop->epoll_fd, enabled ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, source->fd, &event);
+		epoll_ctl(loop->epoll_fd, enabled ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, source->fd,
+			  &event);
 	pthread_mutex_unlock(&loop->lock);
 	if (enabled)
 		loop_wake(loop);

@@ -34,7 +34,7 @@ struct event_timer {
 };
 
 struct event_loop *event_loop_create(struct error *error); /* NULL, and `error`, on failure */
-void event_loop_destroy(struct event_loop *loop);	   /* after all of its sources are removed */
+void event_loop_destroy(struct event_loop *loop); /* after all of its sources are removed */
 
 /* Dispatch until event_loop_stop. Returns 0 or -errno. */
 int event_loop_run(struct event_loop *loop);

@@ -25,14 +25,15 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
 		goto out;
 	}
 	if (S_ISDIR(status.st_mode)) {
-		result = error_set(error, EISDIR, "the %s '%s' is a directory, not a file", what, path);
+		result = error_set(error, EISDIR, "the %s '%s' is a directory, not a file", what,
+				   path);
 		goto out;
 	}
 	if (S_ISREG(status.st_mode) && status.st_size >= 0) {
 		if ((uint64_t)status.st_size > limit) {
 			result = error_set(error, EFBIG,
-					   "the %s '%s' is too big: %lld bytes, at most %zu fit", what,
-					   path, (long long)status.st_size, limit);
+					   "the %s '%s' is too big: %lld bytes, at most %zu fit",
+					   what, path, (long long)status.st_size, limit);
 			goto out;
 		}
 		/* One more byte, so that the end is seen without growing. */
@@ -58,15 +59,17 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
 		if (count < 0 && errno == EINTR)
 			continue;
 		if (count < 0) {
-			result = error_set_errno(error, errno, "cannot read the %s '%s'", what, path);
+			result = error_set_errno(error, errno, "cannot read the %s '%s'", what,
+						 path);
 			goto out;
 		}
 		if (count == 0)
 			break;
 		used += count;
 		if (used > limit) {
-			result = error_set(error, EFBIG, "the %s '%s' is too big: at most %zu bytes fit",
-					   what, path, limit);
+			result = error_set(error, EFBIG,
+					   "the %s '%s' is too big: at most %zu bytes fit", what,
+					   path, limit);
 			goto out;
 		}
 	}

@@ -178,7 +178,8 @@ static void test_memory_cells(void **state)
 	assert_int_equal(get(clock, 0x15) | get(clock, 0x16) << 8, 640);
 	assert_int_equal(get(clock, 0x17) | get(clock, 0x18) << 8, 0xffff);
 	assert_int_equal(get(clock, 0x34) | get(clock, 0x35) << 8, (0xc0000000 - (16 << 20)) >> 16);
-	assert_int_equal(get(clock, 0x5b) | get(clock, 0x5c) << 8 | get(clock, 0x5d) << 16, 1 << 14);
+	assert_int_equal(get(clock, 0x5b) | get(clock, 0x5c) << 8 | get(clock, 0x5d) << 16,
+			 1 << 14);
 	assert_int_equal(get(clock, 0x5f), 1);
 	set(clock, 0x0f, 0x0a);
 	rtc_reset(clock->rtc);

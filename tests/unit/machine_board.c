@@ -59,8 +59,8 @@ static void test_memory_map(void **state)
 		e820_build(&ram, &map);
 		for (j = 0; j < map.count; j++) {
 			if (j)
-				assert_true(map.entries[j].gpa >= map.entries[j - 1].gpa +
-									map.entries[j - 1].size_bytes);
+				assert_true(map.entries[j].gpa >=
+					    map.entries[j - 1].gpa + map.entries[j - 1].size_bytes);
 			if (map.entries[j].type == E820_RAM)
 				assert_true(guest_memory_contains(&ram.memory, map.entries[j].gpa,
 								  map.entries[j].size_bytes));
@@ -98,7 +98,8 @@ static const uint8_t *find_table(const struct ram *ram, const char *signature)
 
 static void check_board(enum board_kind kind)
 {
-	struct board_config config = {.kind = kind, .cpus = 64, .print_port = -1, .debug_exit_port = 0xf4};
+	struct board_config config = {
+		.kind = kind, .cpus = 64, .print_port = -1, .debug_exit_port = 0xf4};
 	const uint8_t *fadt, *madt, *dsdt, *smbios;
 	struct error error;
 	struct board *board;

@@ -30,7 +30,11 @@ static void make_elf(uint8_t image[IMAGE_BYTES])
 		.e_phnum = 2,
 	};
 	Elf64_Phdr segments[2] = {
-		{.p_type = PT_LOAD, .p_offset = 0x400, .p_paddr = 0x100000, .p_filesz = 16, .p_memsz = 32},
+		{.p_type = PT_LOAD,
+		 .p_offset = 0x400,
+		 .p_paddr = 0x100000,
+		 .p_filesz = 16,
+		 .p_memsz = 32},
 		{.p_type = PT_NOTE, .p_offset = 0x800, .p_filesz = 20, .p_align = 4},
 	};
 	struct {
@@ -179,8 +183,9 @@ static void test_linux_load(void **state)
 	make_bzimage(image);
 	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), 0);
 	assert_int_equal(ram_create(&ram, 64 << 20, &error), 0);
-	assert_int_equal(linux_load(&kernel, image, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram, 0xe0000,
-				    &entry, &error), 0);
+	assert_int_equal(linux_load(&kernel, image, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram,
+				    0xe0000, &entry, &error),
+			 0);
 	assert_int_equal(entry.mode, ENTRY_LONG);
 	assert_int_equal(entry.rip, 0x1000200);
 	zero_page = guest_memory_at(&ram.memory, entry.rsi, 4096);
@@ -241,7 +246,8 @@ static void test_multiboot(void **state)
 	assert_int_equal(ram_create(&ram, 4 << 20, &error), 0);
 	assert_int_equal(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error), 0);
 	assert_int_equal(entry.rax, 0x2badb002);
-	assert_memory_equal(guest_memory_at(&ram.memory, 0x100000, IMAGE_BYTES), image, IMAGE_BYTES);
+	assert_memory_equal(guest_memory_at(&ram.memory, 0x100000, IMAGE_BYTES), image,
+			    IMAGE_BYTES);
 	kernel.segments[0].gpa = 0x3ff000;
 	assert_true(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error) < 0);
 	kernel.segments[0].gpa = 0x8000; /* where the boot data is */

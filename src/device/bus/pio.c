@@ -67,8 +67,9 @@ int pio_bus_add(struct pio_bus *bus, uint16_t first, unsigned count, const char 
 	int result = 0;
 
 	if (count == 0 || first + count > PORT_COUNT)
-		return error_set(error, EINVAL, "%s: ports 0x%x+%u are outside of the I/O port space",
-				 name, first, count);
+		return error_set(error, EINVAL,
+				 "%s: ports 0x%x+%u are outside of the I/O port space", name, first,
+				 count);
 	pthread_rwlock_wrlock(&bus->lock);
 	position = find_position(bus, first);
 	range = &bus->ranges[position];

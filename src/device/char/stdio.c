@@ -186,8 +186,9 @@ struct char_stream *char_stdio_create(struct event_loop *loop,
 	stdio->output.fd = STDOUT_FILENO;
 	stdio->commands = *commands;
 	stdio->has_escapes = isatty(STDIN_FILENO);
-	stdio->resume = (struct event_source){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = resume_ready, .context = stdio};
+	stdio->resume = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+					      .ready = resume_ready,
+					      .context = stdio};
 	if (stdio->resume.fd < 0) {
 		code = errno;
 		goto fail_free;

@@ -150,7 +150,10 @@ void aml_end(struct aml *aml, size_t mark)
 {
 	uint8_t encoded[4];
 	size_t content = aml->used - mark, length, i;
-	unsigned bytes = content + 1 < 0x40 ? 1 : content + 2 < 0x1000 ? 2 : content + 3 < 0x100000 ? 3 : 4;
+	unsigned bytes = content + 1 < 0x40	  ? 1
+			 : content + 2 < 0x1000	  ? 2
+			 : content + 3 < 0x100000 ? 3
+						  : 4;
 
 	if (aml->is_full || bytes > aml->capacity - aml->used) {
 		aml->is_full = true;

@@ -1,6 +1,6 @@
 /*
  * ACPI Machine Language, written by hand: a growing run of bytes and the few objects that a
- * board's description needs (ACPI 6.4 §20.2, "AML Grammar Definition"; §6.4, resource descriptors).
+ * board's description needs (ACPI 6.4 §20.2, "AML Grammar Definition"; §6.4, resources).
  *
  * Objects that contain others are opened with a _begin, which gives a mark, and closed with
  * aml_end(mark), which puts their length in. When the buffer is full everything further is dropped

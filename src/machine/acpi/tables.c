@@ -67,7 +67,8 @@ struct fadt {
 	uint16_t sci_irq;
 	uint32_t smi_command;
 	uint8_t acpi_enable, acpi_disable, s4_bios, pstate_control;
-	uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1;
+	uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0,
+		gpe1;
 	uint8_t pm1_event_bytes, pm1_control_bytes, pm2_control_bytes, pm_timer_bytes;
 	uint8_t gpe0_bytes, gpe1_bytes, gpe1_base, cst_control;
 	uint16_t c2_latency, c3_latency, flush_size, flush_stride;
@@ -238,8 +239,8 @@ static uint64_t build_fadt(const struct acpi_config *config, struct aml *out, ui
 		.c3_latency = 0xfff,
 		.century = CMOS_CENTURY,
 		.boot_architecture = config->boot_architecture,
-		.flags = FADT_WBINVD | FADT_C1_SUPPORTED | FADT_NO_SLEEP_BUTTON | FADT_NO_FIXED_RTC |
-			 FADT_RESET_SUPPORTED,
+		.flags = FADT_WBINVD | FADT_C1_SUPPORTED | FADT_NO_SLEEP_BUTTON |
+			 FADT_NO_FIXED_RTC | FADT_RESET_SUPPORTED,
 		.reset = io_register(config->reset_port, 1),
 		.reset_value = config->reset_value,
 		.minor_revision = FADT_MINOR,

@@ -18,7 +18,7 @@ struct acpi_config {
 	/* The board's devices, for the DSDT: called with the scope \ open. */
 	void (*describe)(struct aml *aml, const void *context);
 	const void *context;
-	/* Fixed hardware: where the registers are; or a hardware-reduced machine, with only these. */
+	/* Fixed hardware and its registers; or a hardware-reduced machine, with only these. */
 	bool is_hardware_reduced;
 	uint16_t pm_port;	/* device/acpi_pm.h; not when hardware-reduced */
 	uint8_t sci_irq;

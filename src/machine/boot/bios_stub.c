@@ -46,7 +46,8 @@ int bios_stub_install(const struct ram *ram, struct error *error)
 	for (i = 0; i < VECTORS; i++)
 		vectors[i] = BIOS_STUB_GPA >> 4 << 16 | (bios_stub_fail - bios_stub_start);
 	vectors[VECTOR_SYSTEM] = BIOS_STUB_GPA >> 4 << 16 | (bios_stub_system - bios_stub_start);
-	vectors[VECTOR_KEYBOARD] = BIOS_STUB_GPA >> 4 << 16 | (bios_stub_keyboard - bios_stub_start);
+	vectors[VECTOR_KEYBOARD] =
+		BIOS_STUB_GPA >> 4 << 16 | (bios_stub_keyboard - bios_stub_start);
 	if (guest_memory_write(&ram->memory, 0, vectors, sizeof(vectors)) < 0 ||
 	    guest_memory_write(&ram->memory, BIOS_STUB_GPA, code, size) < 0)
 		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");

@@ -7,7 +7,7 @@
 #define BIOS_STUB_GPA 0xfe000
 #define BIOS_STUB_END 0xff000
 
-/* Write the stub, with this RAM's memory map in it, and an interrupt vector table that leads to it. */
+/* Write the stub, with this RAM's memory map, and an interrupt vector table that leads to it. */
 int bios_stub_install(const struct ram *ram, struct error *error);
 
 #endif

@@ -49,9 +49,10 @@ static int recognize(struct boot *boot, struct error *error)
 	}
 	result = elf_parse(boot->image, boot->image_size, &boot->elf, error);
 	if (result == 0 && !boot->elf.has_pvh_entry)
-		return error_set(error, EINVAL,
-				 "an ELF file without a PVH entry or a multiboot header: Linux needs "
-				 "CONFIG_PVH, or use its bzImage");
+		return error_set(
+			error, EINVAL,
+			"an ELF file without a PVH entry or a multiboot header: Linux needs "
+			"CONFIG_PVH, or use its bzImage");
 	if (result != -ENOEXEC) {
 		boot->kind = BOOT_PVH;
 		snprintf(boot->description, sizeof(boot->description), "PVH kernel (%s-bit ELF)",
@@ -129,8 +130,8 @@ int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 		return linux_load(&boot->linux_kernel, boot->image, &initrd, command_line,
 				  config->linux_entry, ram, rsdp_gpa, entry, error);
 	case BOOT_PVH:
-		return pvh_load(&boot->elf, boot->image, &initrd, command_line, ram, rsdp_gpa, entry,
-				error);
+		return pvh_load(&boot->elf, boot->image, &initrd, command_line, ram, rsdp_gpa,
+				entry, error);
 	case BOOT_MULTIBOOT:
 		return multiboot_load(&boot->multiboot, boot->image, &initrd, config->kernel,
 				      command_line, ram, entry, error);

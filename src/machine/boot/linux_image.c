@@ -50,9 +50,10 @@ int linux_parse(const uint8_t *image, size_t size, struct linux_image *kernel, s
 	sectors = image[LINUX_SETUP_SECTORS] ? image[LINUX_SETUP_SECTORS] : DEFAULT_SETUP_SECTORS;
 	kernel->setup_bytes = (sectors + 1) * SECTOR_BYTES;
 	if (kernel->setup_bytes >= size)
-		return error_set(error, EINVAL,
-				 "damaged Linux kernel: %zu bytes, of which %zu should be set-up code",
-				 size, kernel->setup_bytes);
+		return error_set(
+			error, EINVAL,
+			"damaged Linux kernel: %zu bytes, of which %zu should be set-up code", size,
+			kernel->setup_bytes);
 	kernel->kernel_bytes = size - kernel->setup_bytes;
 	kernel->loads_high = image[LINUX_LOAD_FLAGS] & LINUX_LOADED_HIGH;
 

@@ -43,10 +43,11 @@ int place_command_line(const struct ram *ram, const char *command_line, uint32_t
 	if (limit > PLACE_COMMAND_LINE_END - PLACE_COMMAND_LINE - 1)
 		limit = PLACE_COMMAND_LINE_END - PLACE_COMMAND_LINE - 1;
 	if (length > limit)
-		return error_set(error, E2BIG,
-				 "the kernel command line has %zu characters, but this kernel takes "
-				 "at most %u",
-				 length, limit);
+		return error_set(
+			error, E2BIG,
+			"the kernel command line has %zu characters, but this kernel takes "
+			"at most %u",
+			length, limit);
 	if (guest_memory_write(&ram->memory, PLACE_COMMAND_LINE, command_line, length + 1) < 0)
 		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
 	return 0;
@@ -61,11 +62,11 @@ int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_
 	*gpa = (end - blob->size) & ~(PAGE_BYTES - 1);
 	if (blob->size > end || *gpa < floor ||
 	    guest_memory_write(&ram->memory, *gpa, blob->data, blob->size) < 0)
-		return error_set(error, ENOSPC,
-				 "the initrd (%zu KiB) doesn't fit beside the kernel: it would have "
-				 "to lie in 0x%llx-0x%llx (try a larger --memory)",
-				 blob->size >> 10, (unsigned long long)floor,
-				 (unsigned long long)end);
+		return error_set(
+			error, ENOSPC,
+			"the initrd (%zu KiB) doesn't fit beside the kernel: it would have "
+			"to lie in 0x%llx-0x%llx (try a larger --memory)",
+			blob->size >> 10, (unsigned long long)floor, (unsigned long long)end);
 	return 0;
 }
 

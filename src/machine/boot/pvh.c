@@ -70,8 +70,8 @@ int pvh_load(const struct elf_image *elf, const uint8_t *image, const struct boo
 		return result;
 	e820_build(ram, &map);
 	for (i = 0; i < map.count; i++)
-		data.map[i] = (struct memory_map_entry){map.entries[i].gpa, map.entries[i].size_bytes,
-							map.entries[i].type, 0};
+		data.map[i] = (struct memory_map_entry){
+			map.entries[i].gpa, map.entries[i].size_bytes, map.entries[i].type, 0};
 	data.start.memory_map_count = map.count;
 	if (guest_memory_write(&ram->memory, PLACE_BOOT_DATA, &data, sizeof(data)) < 0)
 		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
