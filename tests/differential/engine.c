@@ -22,7 +22,7 @@
 /* Guest-physical pages. */
 enum page {
 	PML4, USER_PDPT, USER_PD, USER_PT_LOW, USER_PT, KERNEL_PDPT, KERNEL_PD, KERNEL_PT, GDT, IDT,
-	TSS, STACK, HANDLERS, READONLY, DATA, CODE = DATA + ISA_DATA_SIZE / ISA_PAGE,
+	LDT, TSS, STACK, HANDLERS, READONLY, DATA, CODE = DATA + ISA_DATA_SIZE / ISA_PAGE,
 	PAGES = CODE + ISA_CODE_SIZE / ISA_PAGE,
 };
 
@@ -30,6 +30,7 @@ enum page {
 #define KERNEL_CS   0x10
 #define KERNEL_SS   0x18
 #define TSS_SELECTOR 0x40
+#define LDT_SELECTOR 0x50
 #define RFLAGS_USER_MAY_SET                                                                        \
 	(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF | RFLAGS_DF |       \
 	 RFLAGS_OF | RFLAGS_AC)
@@ -132,6 +133,8 @@ static void make_tables(void)
 	put(GDT, ISA_CS32 / 8, 0x00cffb000000ffff);
 	put(GDT, ISA_DS / 8, 0x00cff3000000ffff);
 	put(GDT, ISA_CS64 / 8, 0x00affb000000ffff);
+	put(LDT, ISA_CS16 / 8, 0x2000fb010000ffff);
+	put(LDT, ISA_DS16 / 8, 0x2000f3000000ffff);
 	for (unsigned vector = 0; vector < 256; vector++) {
 		uint64_t handler = KERNEL + HANDLERS * ISA_PAGE + vector;
 		uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
@@ -167,6 +170,17 @@ static struct kvm_segment user_segment(uint16_t selector)
 		.l = selector == ISA_CS64,
 		.g = 1,
 	};
+}
+
+static struct kvm_segment user_segment16(uint16_t selector)
+{
+	struct kvm_segment segment = user_segment(selector == ISA_CS16 ? ISA_CS32 : ISA_DS);
+
+	segment.selector = selector;
+	segment.base = selector == ISA_CS16 ? ISA_CODE : ISA_DATA;
+	segment.limit = 0xffff;
+	segment.db = segment.g = 0;
+	return segment;
 }
 
 /* FS and GS as Linux leaves them: null selectors with bases. */
@@ -210,7 +224,13 @@ int engine_start(void)
 		.type = 11,
 		.present = 1,
 	};
-	cpu->ldt = (struct kvm_segment){.unusable = 1};
+	cpu->ldt = (struct kvm_segment){
+		.base = KERNEL + LDT * ISA_PAGE,
+		.limit = 0xf,
+		.selector = LDT_SELECTOR,
+		.type = 2,
+		.present = 1,
+	};
 	control_changed(cpu);
 	native_components = fpu_layout.components;
 
@@ -230,17 +250,18 @@ static void load(const struct isa_case *test)
 	static uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
 
 	memcpy(page_at(DATA), test->memory, ISA_DATA_SIZE);
-	memcpy(page_at(CODE) + (test->in.rip - ISA_CODE), test->code, test->code_size);
+	memcpy(page_at(CODE) + isa_code_offset(test), test->code, test->code_size);
 	memcpy(image, test->in.xsave, ISA_XSAVE_SIZE);
 	fpu_reset(cpu);
 	fpu_set_xsave(cpu, image);
 	memcpy(cpu->gpr, test->in.gpr, sizeof(cpu->gpr));
 	cpu->rip = test->in.rip;
 	cpu->rflags = (test->in.rflags & RFLAGS_USER_MAY_SET) | RFLAGS_IF | RFLAGS_ONE;
-	cpu->segment[CPU_CS] = user_segment(test->is_32 ? ISA_CS32 : ISA_CS64);
-	cpu->segment[CPU_SS] = user_segment(ISA_DS);
-	cpu->segment[CPU_DS] = user_segment(ISA_DS);
-	cpu->segment[CPU_ES] = user_segment(ISA_DS);
+	cpu->segment[CPU_CS] = test->is_16 ? user_segment16(ISA_CS16) :
+					     user_segment(test->is_32 ? ISA_CS32 : ISA_CS64);
+	cpu->segment[CPU_SS] = test->is_16 ? user_segment16(ISA_DS16) : user_segment(ISA_DS);
+	cpu->segment[CPU_DS] = cpu->segment[CPU_SS];
+	cpu->segment[CPU_ES] = cpu->segment[CPU_SS];
 	cpu->segment[CPU_FS] = null_segment(ISA_FS_BASE);
 	cpu->segment[CPU_GS] = null_segment(ISA_GS_BASE);
 	cpu->halted = false;
@@ -286,7 +307,7 @@ void engine_run(const struct isa_case *test, struct isa_outcome *outcome)
 		load(test);
 		exit = cpu_run(cpu);
 	}
-	memset(page_at(CODE) + (test->in.rip - ISA_CODE), 0xcc, test->code_size);
+	memset(page_at(CODE) + isa_code_offset(test), 0xcc, test->code_size);
 	outcome->vector = ISA_VECTOR_BROKEN;
 	outcome->error = exit;
 	if (exit == CPU_EXIT_INTERRUPTED)

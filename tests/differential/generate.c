@@ -23,7 +23,8 @@
 const char *const isa_class_names[ISA_CLASSES] = {
 	[ISA_GENERAL] = "general", [ISA_X87] = "x87",       [ISA_MMX] = "mmx",
 	[ISA_SSE] = "sse",         [ISA_AVX] = "avx",       [ISA_AVX512] = "avx512",
-	[ISA_SYSTEM] = "system",   [ISA_COMPAT] = "compat", [ISA_BLOCKS] = "blocks",
+	[ISA_SYSTEM] = "system",   [ISA_COMPAT] = "compat", [ISA_COMPAT16] = "compat16",
+	[ISA_BLOCKS] = "blocks",
 };
 
 struct candidate {
@@ -32,23 +33,25 @@ struct candidate {
 	uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
 };
 
-static const ZydisDecoder *decoder(bool is_32)
+static const ZydisDecoder *decoder(const struct isa_case *test)
 {
-	static ZydisDecoder decoders[2];
+	static ZydisDecoder decoders[3];
 	static bool is_ready;
 
 	if (!is_ready) {
 		ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 		ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
 				 ZYDIS_STACK_WIDTH_32);
+		ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+				 ZYDIS_STACK_WIDTH_16);
 		is_ready = true;
 	}
-	return &decoders[is_32];
+	return &decoders[test->is_32 + test->is_16];
 }
 
-static bool decode(struct candidate *c, bool is_32)
+static bool decode(struct candidate *c, const struct isa_case *test)
 {
-	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder(is_32), c->bytes, sizeof(c->bytes),
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder(test), c->bytes, sizeof(c->bytes),
 						   &c->instruction, c->operands));
 }
 
@@ -260,7 +263,7 @@ static void legacy_bytes(struct candidate *c, enum isa_class class, bool is_32)
 		c->bytes[n] = 0xd8 | below(8);
 		return;
 	}
-	map = class == ISA_GENERAL || class == ISA_COMPAT || class == ISA_BLOCKS ? below(12) :
+	map = class == ISA_GENERAL || is_32 || class == ISA_BLOCKS ? below(12) :
 										   6 + below(6);
 	if (map < 7)
 		return;
@@ -311,7 +314,8 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	enum isa_class found = class_of(c);
 
 	switch (class) {
-	case ISA_COMPAT: return found != ISA_SYSTEM || !mask_is_address(c);
+	case ISA_COMPAT:
+	case ISA_COMPAT16: return found != ISA_SYSTEM || !mask_is_address(c);
 	case ISA_BLOCKS:
 		return found == ISA_GENERAL || (found == ISA_SSE && chance(30));
 	case ISA_SYSTEM: return found == class && !mask_is_address(c);
@@ -319,8 +323,10 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	}
 }
 
-static void find_instruction(struct candidate *c, enum isa_class class, bool is_32)
+static void find_instruction(struct candidate *c, enum isa_class class, const struct isa_case *test)
 {
+	bool is_32 = test->is_32;
+
 	for (;;) {
 		switch (class) {
 		case ISA_AVX: vex_bytes(c, false); break;
@@ -333,12 +339,12 @@ static void find_instruction(struct candidate *c, enum isa_class class, bool is_
 		default:
 			if ((class == ISA_GENERAL || class == ISA_BLOCKS) && chance(5))
 				vex_bytes(c, true);
-			else if (class == ISA_COMPAT && chance(10))
+			else if (is_32 && chance(10))
 				vex_bytes(c, chance(50));
 			else
 				legacy_bytes(c, class, is_32);
 		}
-		if (decode(c, is_32) && is_allowed(c) && class_matches(c, class))
+		if (decode(c, test) && is_allowed(c) && class_matches(c, class))
 			return;
 	}
 }
@@ -401,6 +407,11 @@ static void steer_operand(struct isa_case *test, struct candidate *c,
 	if (!test->is_32 && operand->mem.segment == ZYDIS_REGISTER_GS)
 		address += ISA_GS_BASE;
 	change = wanted - address;
+	/* Offsets in a 16-bit segment: those in the lower half of the linear address. */
+	if (test->is_16)
+		change = (uint16_t)(wanted - address) - (c->instruction.address_width > 16 ?
+								 address - (uint16_t)address :
+								 0);
 
 	if (base >= 0) {
 		if (operand->mem.index != ZYDIS_REGISTER_NONE &&
@@ -409,7 +420,7 @@ static void steer_operand(struct isa_case *test, struct candidate *c,
 		test->in.gpr[base] += change;
 		if (test->is_32)
 			test->in.gpr[base] = (uint32_t)test->in.gpr[base];
-	} else if (c->instruction.raw.disp.size >= 32) {
+	} else if (c->instruction.raw.disp.size >= (test->is_16 ? 16 : 32)) {
 		patch(c, c->instruction.raw.disp.offset, (uint64_t)operand->mem.disp.value + change,
 		      c->instruction.raw.disp.size / 8);
 	}
@@ -476,7 +487,8 @@ static bool branches_to_itself(const struct candidate *c, uint64_t rip)
 	uint64_t length = c->instruction.length;
 	uint64_t target = rip + length + (uint64_t)c->operands[0].imm.value.s;
 
-	return is_direct_branch(c) && target - (rip - 16) < 16 + length;
+	/* Targets may be of 16 bits. */
+	return is_direct_branch(c) && (uint16_t)(target - (rip - 16)) < 16 + length;
 }
 
 static uint64_t undefined_flags(const struct candidate *c)
@@ -537,7 +549,7 @@ static void generate_single(struct isa_case *test, enum isa_class class)
 	unsigned length, place = below(100);
 
 	do {
-		find_instruction(&c, class, test->is_32);
+		find_instruction(&c, class, test);
 		length = c.instruction.length;
 		if (place < 75)
 			test->in.rip = ISA_CODE + 256 + below(64);
@@ -571,7 +583,7 @@ static void generate_block(struct isa_case *test)
 
 		/* Nothing undefined: a later instruction might read it. */
 		do
-			find_instruction(&c, ISA_BLOCKS, false);
+			find_instruction(&c, ISA_BLOCKS, test);
 		while (undefined_flags(&c));
 		length = c.instruction.length;
 		classify(test, &c);
@@ -603,7 +615,8 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 	random_seed(mix(seed * ISA_CLASSES + class) + mix(index));
 	memset(test, 0, sizeof(*test));
 	test->memory = data_image(seed, index);
-	test->is_32 = class == ISA_COMPAT;
+	test->is_16 = class == ISA_COMPAT16;
+	test->is_32 = class == ISA_COMPAT || test->is_16;
 	for (unsigned i = 0; i < 16; i++)
 		test->in.gpr[i] = random_register();
 	test->in.gpr[ISA_RSP] = data_address(8) & (chance(90) ? ~7ull : ~0ull);
@@ -615,13 +628,15 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 		test->in.rflags |= RFLAGS_DF;
 	if (class == ISA_GENERAL && chance(3))
 		test->in.rflags |= RFLAGS_AC;
-	if ((class == ISA_GENERAL || class == ISA_BLOCKS || class == ISA_COMPAT) && chance(4))
+	if ((class == ISA_GENERAL || class == ISA_BLOCKS || test->is_32) && chance(4))
 		test->in.rflags |= RFLAGS_TF;
 	random_xsave(test->in.xsave, class);
 	if (class == ISA_BLOCKS)
 		generate_block(test);
 	else
 		generate_single(test, class);
+	if (test->is_16)
+		test->in.rip -= ISA_CODE;
 }
 
 void describe(const struct isa_case *test, char *text, size_t size)
@@ -636,7 +651,7 @@ void describe(const struct isa_case *test, char *text, size_t size)
 	while (position < test->code_size && used < size - 1) {
 		char line[128] = "(ends here)";
 		bool is_valid = ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-			decoder(test->is_32), test->code + position, test->code_size - position,
+			decoder(test), test->code + position, test->code_size - position,
 			&instruction, operands));
 		unsigned length = is_valid ? instruction.length : test->code_size - position;
 

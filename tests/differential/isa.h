@@ -37,12 +37,15 @@
 #define ISA_CS32 0x23
 #define ISA_CS64 0x33
 #define ISA_DS   0x2b
+/* Entries of a local descriptor table: 16-bit segments of 64 KiB at ISA_CODE and ISA_DATA. */
+#define ISA_CS16 0x07
+#define ISA_DS16 0x0f
 
 enum isa_register { ISA_RAX, ISA_RCX, ISA_RDX, ISA_RBX, ISA_RSP, ISA_RBP, ISA_RSI, ISA_RDI };
 
 struct isa_state {
 	uint64_t gpr[16]; /* encoding order */
-	uint64_t rip, rflags;
+	uint64_t rip, rflags; /* rip: an offset in the code segment */
 	uint8_t xsave[ISA_XSAVE_SIZE] __attribute__((aligned(64)));
 };
 
@@ -51,6 +54,7 @@ struct isa_case {
 	uint8_t code[ISA_CODE_MAX];
 	unsigned code_size;
 	bool is_32;               /* compatibility mode */
+	bool is_16;               /* and 16-bit segments */
 	uint64_t undefined_flags; /* RFLAGS bits that the manual leaves undefined */
 	bool faults_freely;       /* it has several accesses, the order of their faults is open */
 	bool is_large;            /* it has a memory operand of more than 8 bytes */
@@ -69,12 +73,18 @@ struct isa_outcome {
 	uint8_t memory[ISA_DATA_SIZE];
 };
 
+/* Where in the code pages the case's code is. */
+static inline unsigned isa_code_offset(const struct isa_case *test)
+{
+	return test->in.rip - (test->is_16 ? 0 : ISA_CODE);
+}
+
 #define ISA_VECTOR_HANG   254 /* did not end in a second */
 #define ISA_VECTOR_BROKEN 255 /* ended some other way; `error` tells */
 
 enum isa_class {
 	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT,
-	ISA_BLOCKS, ISA_CLASSES,
+	ISA_COMPAT16, ISA_BLOCKS, ISA_CLASSES,
 };
 
 extern const char *const isa_class_names[ISA_CLASSES];
@@ -90,6 +100,8 @@ int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome 
 	       unsigned *done);
 /* State components of an XSAVE image that the host and the engine both have. */
 extern uint64_t native_components;
+/* Whether the kernel gives the child a local descriptor table. */
+extern bool native_has_ldt;
 
 /* -- engine.c -- */
 

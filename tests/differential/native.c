@@ -11,6 +11,7 @@
  */
 #include "isa.h"
 
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
 #include <signal.h>
@@ -30,6 +31,7 @@
 /* What parent and child share. */
 static struct shared {
 	unsigned count, done;
+	bool has_ldt;
 	struct isa_case cases[ISA_BATCH];
 	uint8_t memory[ISA_BATCH][ISA_DATA_SIZE];
 	struct isa_outcome outcomes[ISA_BATCH];
@@ -39,6 +41,7 @@ static pid_t child = -1;
 static int to_child[2], to_parent[2];
 static uint8_t *code_alias; /* writable mapping of the code pages, in the child */
 uint64_t native_components;
+bool native_has_ldt;
 
 /* Registers of struct isa_state in the frame's gregs. */
 static const uint8_t frame_register[16] = {
@@ -78,13 +81,18 @@ static void load_case(const struct isa_case *test, const uint8_t *memory, uconte
 	uint8_t *xsave = (uint8_t *)context->uc_mcontext.fpregs;
 	uint64_t features = native_components;
 
-	memcpy(code_alias + (test->in.rip - ISA_CODE), test->code, test->code_size);
+	uint16_t data = test->is_16 ? ISA_DS16 : ISA_DS;
+	uint16_t code = test->is_16 ? ISA_CS16 : test->is_32 ? ISA_CS32 : ISA_CS64;
+
+	memcpy(code_alias + isa_code_offset(test), test->code, test->code_size);
 	memcpy((void *)ISA_DATA, memory, ISA_DATA_SIZE);
 	for (unsigned i = 0; i < 16; i++)
 		registers[frame_register[i]] = test->in.gpr[i];
 	registers[REG_RIP] = test->in.rip;
 	registers[REG_EFL] = (test->in.rflags & RFLAGS_USER) | 0x202;
-	registers[REG_CSGSFS] = (test->is_32 ? ISA_CS32 : ISA_CS64) | (greg_t)ISA_DS << 48;
+	registers[REG_CSGSFS] = code | (greg_t)data << 48;
+	/* The handler itself has no use for these. */
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(data));
 	/* The kernel's own words at 464 describe the frame; it checks them when it returns. */
 	memcpy(xsave, test->in.xsave, 416);
 	memcpy(xsave + 576, test->in.xsave + 576, ISA_XSAVE_SIZE - 576);
@@ -94,7 +102,7 @@ static void load_case(const struct isa_case *test, const uint8_t *memory, uconte
 
 static void clear_code(const struct isa_case *test)
 {
-	memset(code_alias + (test->in.rip - ISA_CODE), 0xcc, test->code_size);
+	memset(code_alias + isa_code_offset(test), 0xcc, test->code_size);
 }
 
 static void next_batch(void)
@@ -166,6 +174,18 @@ static int map_memory(void)
 	return 0;
 }
 
+static bool set_ldt_entry(unsigned index, uint64_t base, unsigned contents)
+{
+	struct user_desc entry = {
+		.entry_number = index,
+		.base_addr = base,
+		.limit = 0xffff,
+		.contents = contents,
+	};
+
+	return !syscall(SYS_modify_ldt, 0x11, &entry, sizeof(entry));
+}
+
 static _Noreturn void child_main(void)
 {
 	static uint8_t stack[128 << 10] __attribute__((aligned(64)));
@@ -181,7 +201,8 @@ static _Noreturn void child_main(void)
 		_exit(1);
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaction(signals[i], &action, NULL);
-	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(ISA_DS));
+	shared->has_ldt = set_ldt_entry(ISA_CS16 >> 3, ISA_CODE, MODIFY_LDT_CONTENTS_CODE) &&
+			  set_ldt_entry(ISA_DS16 >> 3, ISA_DATA, MODIFY_LDT_CONTENTS_DATA);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, ISA_GS_BASE);
 	/* The last use of thread-local storage. */
 	raw_syscall(SYS_arch_prctl, ARCH_SET_FS, ISA_FS_BASE, 0);
@@ -202,6 +223,8 @@ static int wait_for_child(void)
 
 int native_start(void)
 {
+	int result;
+
 	if (!shared) {
 		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -220,7 +243,9 @@ int native_start(void)
 	}
 	close(to_child[0]);
 	close(to_parent[1]);
-	return wait_for_child();
+	result = wait_for_child();
+	native_has_ldt = shared->has_ldt;
+	return result;
 }
 
 void native_stop(void)

@@ -41,10 +41,14 @@ static insn_handler *bind_mov(struct insn *insn, const struct decoded *decoded,
 	};
 	insn_handler *handler = row->mnemonic == ZYDIS_MNEMONIC_MOV ? system_bind(insn, decoded)
 								     : NULL;
-	unsigned size = size_index(insn->operand_size), form;
+	unsigned size, form;
 
 	if (handler)
 		return handler;
+	/* MOVNTI has no 16-bit form: the operand-size attribute does not matter to it. */
+	if (row->mnemonic == ZYDIS_MNEMONIC_MOVNTI && insn->operand_size == 2)
+		insn->operand_size = 4;
+	size = size_index(insn->operand_size);
 	if (insn->kind[0] == INSN_OPERAND_MEMORY)
 		form = insn->kind[1] == INSN_OPERAND_IMMEDIATE ? 4 : 3;
 	else if (insn->kind[1] == INSN_OPERAND_MEMORY)

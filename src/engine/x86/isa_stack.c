@@ -119,7 +119,8 @@ static void enter(struct cpu *cpu, const struct insn *insn)
 	uint64_t sp = cpu->gpr[CPU_RSP] - size, bp = cpu->gpr[CPU_RBP], frame;
 
 	stack_write(cpu, sp, bp, size);
-	frame = sp;
+	/* The frame pointer is all of rSP, also the part that a narrow stack leaves alone. */
+	frame = stack_wrap(cpu, sp) | (cpu->gpr[CPU_RSP] & ~stack_wrap(cpu, UINT64_MAX));
 	for (unsigned i = 1; i < level; i++) {
 		uint64_t display;
 
@@ -135,7 +136,7 @@ static void enter(struct cpu *cpu, const struct insn *insn)
 	sp = stack_wrap(cpu, sp - (uint16_t)insn->immediate);
 	/* The new top must be writable (SDM vol. 2, ENTER). */
 	lin_pointer(cpu, segment_linear(cpu, CPU_SS, sp, size, true), size, true, CPU_SS);
-	register_write(&cpu->gpr[CPU_RBP], stack_wrap(cpu, frame), size);
+	register_write(&cpu->gpr[CPU_RBP], frame, size);
 	stack_set_pointer(cpu, sp);
 }
 
