@@ -168,6 +168,8 @@ void signals_enter(struct vcpu *vcpu)
 {
 	sigset_t old = vcpu->thread_mask, blocked;
 
+	/* ioctl(2) is no cancellation point. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &vcpu->cancel_state);
 	make_blocked_set(&blocked);
 	pthread_sigmask(SIG_SETMASK, &blocked, &vcpu->thread_mask);
 	if (!vcpu->wanted_is_stale &&
@@ -181,6 +183,7 @@ void signals_enter(struct vcpu *vcpu)
 void signals_leave(struct vcpu *vcpu)
 {
 	pthread_sigmask(SIG_SETMASK, &vcpu->thread_mask, NULL);
+	pthread_setcancelstate(vcpu->cancel_state, NULL);
 }
 
 /* Whether the signal's disposition is to be ignored, so that Linux would never have queued it. */

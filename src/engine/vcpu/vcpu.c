@@ -125,7 +125,7 @@ int vcpu_create(struct vm *vm, unsigned long id)
 
 	vcpu_set_tsc_khz(vcpu, vm->default_tsc_khz);
 	vcpu_reset(vcpu, false);
-	vcpu->cpu.tsc_offset = atomic_load(&vm->tsc_offset);
+	vcpu->cpu.tsc_offset = vm->tsc_offset;
 	vm->vcpus[count] = vcpu;
 	atomic_store(&vm->vcpu_count, count + 1);
 	return fd;

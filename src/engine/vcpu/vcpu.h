@@ -61,6 +61,7 @@ struct vcpu {
 	/* -- signals (signals.c) -- */
 	bool has_signal_mask;
 	sigset_t signal_mask; /* KVM_SET_SIGNAL_MASK: blocked while KVM_RUN runs */
+	int cancel_state;     /* the thread's own, likewise */
 	sigset_t thread_mask; /* the thread's own, to be restored when KVM_RUN returns */
 	sigset_t wanted;      /* signals that interrupt KVM_RUN */
 	bool wanted_is_stale; /* signal_mask changed */

@@ -18,6 +18,8 @@
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 #define VECTORS           256
 
+#define MSR_TSC 0x10
+
 #define TSC_RATIO_SHIFT 48
 #define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
 
@@ -25,6 +27,23 @@
 #define MCG_CAP_COUNT     UINT64_C(0xff)
 #define MCG_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24)) /* MCG_CTL_P, MCG_SER_P */
 #define MCG_CAP_EXT_COUNT UINT64_C(0xff0000)
+
+/*
+ * User space sets the TSC of one vCPU after the other, a little later each time, and means them all to
+ * agree: a value near what the VM's TSC is by now is that TSC (kvm_synchronize_tsc). 0 is what a new
+ * vCPU is given. With vm->lock held.
+ */
+static void set_tsc(struct vcpu *vcpu, uint64_t value)
+{
+	struct vm *vm = vcpu->vm;
+	uint64_t now = vcpu_scale_tsc(vcpu, host_tsc());
+	uint64_t second = vcpu->tsc_khz * UINT64_C(1000);
+	uint64_t distance = value - (now + vm->tsc_offset);
+
+	if (value != 0 && distance + second > 2 * second)
+		vm->tsc_offset = value - now;
+	vcpu->cpu.tsc_offset = vm->tsc_offset;
+}
 
 /* Both MSR requests stop at the first MSR that fails and return how many came before. */
 static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
@@ -43,7 +62,10 @@ static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 		struct kvm_msr_entry *entry = &user->entries[i];
 		uint64_t value = 0;
 
-		if (is_write) {
+		result = 0;
+		if (is_write && entry->index == MSR_TSC) {
+			set_tsc(vcpu, entry->data);
+		} else if (is_write) {
 			result = cpu_msr_write(&vcpu->cpu, entry->index, entry->data, true);
 		} else {
 			result = cpu_msr_read(&vcpu->cpu, entry->index, &value, true);

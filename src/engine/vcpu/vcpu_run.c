@@ -130,6 +130,16 @@ static int wait_for_event(struct vcpu *vcpu)
 	return 0;
 }
 
+static bool has_eoi_exit(struct vcpu *vcpu)
+{
+	unsigned i;
+
+	for (i = 0; i < 4; i++)
+		if (atomic_load(&vcpu->eoi_exits[i]))
+			return true;
+	return false;
+}
+
 /* An EOI that user space's I/O APIC must learn of: fills kvm_run and returns true. */
 static bool take_eoi_exit(struct vcpu *vcpu)
 {
@@ -169,11 +179,25 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 	return exit;
 }
 
+/*
+ * Finish the instruction whose port or memory access user space has answered, and no other. True
+ * when it leads to an exit of its own.
+ */
+static bool complete_io(struct vcpu *vcpu)
+{
+	/* cpu_run executes an instruction that waits for its answer before it looks at requests. */
+	cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
+	return enter_guest(vcpu) == CPU_EXIT_USER;
+}
+
 /* Run until there is an exit for user space: 0, or -EINTR. */
 static int run_loop(struct vcpu *vcpu)
 {
 	int result;
 
+	if (is_io_pending(vcpu) && (is_interrupted_at_entry(vcpu) || has_eoi_exit(vcpu)) &&
+	    complete_io(vcpu))
+		return 0;
 	if (is_interrupted_at_entry(vcpu))
 		return -EINTR;
 	for (;;) {
@@ -206,14 +230,6 @@ static int run_loop(struct vcpu *vcpu)
 			break;
 		}
 	}
-}
-
-/* Finish the instruction whose port or memory access user space has answered, and no other. */
-static void complete_io(struct vcpu *vcpu)
-{
-	/* cpu_run executes an instruction that waits for its answer before it looks at requests. */
-	cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
-	enter_guest(vcpu);
 }
 
 static int load_synced_registers(struct vcpu *vcpu)
@@ -277,12 +293,6 @@ static int run_initialized(struct vcpu *vcpu)
 		if (run->cr8 & ~UINT64_C(15))
 			return -EINVAL;
 		vcpu->cr8 = run->cr8;
-	}
-	if (is_io_pending(vcpu) && is_interrupted_at_entry(vcpu)) {
-		complete_io(vcpu);
-		/* The instruction has more to ask: that goes out first, the kick stays pending. */
-		if (is_io_pending(vcpu))
-			return 0;
 	}
 	return run_loop(vcpu);
 }

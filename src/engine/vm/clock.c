@@ -180,6 +180,7 @@ static void write_page(struct vcpu *vcpu)
 	pthread_mutex_unlock(&vm->clock.lock);
 	clock->tsc_offset = vcpu->cpu.tsc_offset;
 	page.tsc_timestamp += clock->tsc_offset;
+	clock->tsc_khz = vcpu->tsc_khz;
 	get_scale(vcpu->tsc_khz, &page.tsc_shift, &page.tsc_to_system_mul);
 	if (clock->guest_was_stopped)
 		page.flags |= PVCLOCK_GUEST_STOPPED;
@@ -294,6 +295,7 @@ int vcpu_clock_set_stopped(struct vcpu *vcpu)
 void vcpu_clock_refresh(struct vcpu *vcpu)
 {
 	if ((vcpu->clock.msr & SYSTEM_TIME_ENABLED) &&
-	    vcpu->clock.tsc_offset != vcpu->cpu.tsc_offset)
+	    (vcpu->clock.tsc_offset != vcpu->cpu.tsc_offset ||
+	     vcpu->clock.tsc_khz != vcpu->tsc_khz))
 		write_page(vcpu);
 }

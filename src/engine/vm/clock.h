@@ -32,7 +32,8 @@ struct vm_clock {
 struct vcpu_clock {
 	uint64_t msr;            /* the system time MSR: gpa | enabled */
 	uint32_t version;        /* of the page; even */
-	uint64_t tsc_offset;     /* that the page was computed with */
+	uint64_t tsc_offset;     /* that the page was computed with ... */
+	uint32_t tsc_khz;        /* ... and the frequency */
 	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
 };
 
@@ -55,7 +56,7 @@ int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value);
 int vcpu_clock_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value);
 /* KVM_KVMCLOCK_CTRL: 0, -EINVAL without an enabled page. */
 int vcpu_clock_set_stopped(struct vcpu *vcpu);
-/* Write the vCPU's page again if its TSC offset differs from the page's. */
+/* Write the vCPU's page again if its TSC differs from the page's. */
 void vcpu_clock_refresh(struct vcpu *vcpu);
 
 #endif

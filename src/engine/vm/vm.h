@@ -56,7 +56,7 @@ struct vm {
 	uint32_t default_tsc_khz;     /* of vCPUs to come */
 	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
-	_Atomic uint64_t tsc_offset;  /* that vCPUs start with: a VM's TSC begins at 0 */
+	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
 
 /* KVM_CREATE_VM: a descriptor, or -errno (-EINVAL for a type other than 0). */
