@@ -37,18 +37,20 @@ static const struct {
 	uint64_t mask;
 } flag_names[] = {
 	{"CF", 1}, {"PF", 4}, {"AF", 0x10}, {"ZF", 0x40}, {"SF", 0x80}, {"TF", 0x100},
-	{"IF", 0x200}, {"DF", 0x400}, {"OF", 0x800}, {"RF", 0x10000}, {"AC", 0x40000}, {"ID", 0x200000},
+	{"IF", 0x200}, {"DF", 0x400}, {"OF", 0x800}, {"RF", 0x10000}, {"AC", 0x40000},
+	{"ID", 0x200000},
 };
 
-/* Parts of the XSAVE image that are compared, by name. */
+/* Parts of the XSAVE image that are compared, by name. Of x87's pointers, FOP and FDP are not, which
+ * newer processors update on exceptions only (CPUID.7.EBX[6]), and of FIP 48 bits. */
 static const struct part {
 	const char *name;
 	unsigned offset, size, count;
 } parts[] = {
-	{"fcw", 0, 2, 1},      {"fsw", 2, 2, 1},        {"ftw", 4, 1, 1},
-	{"mxcsr", 24, 4, 1},   {"st", 32, 10, 8},       {"xmm", 160, 16, 16},
-	{"ymmh", 576, 16, 16}, {"k", 1088, 8, 8},       {"zmmh", 1152, 32, 16},
-	{"zmm16+", 1664, 64, 16},
+	{"fcw", 0, 2, 1},       {"fsw", 2, 2, 1},       {"ftw", 4, 1, 1},
+	{"fip", 8, 6, 1},       {"mxcsr", 24, 4, 1},    {"st", 32, 10, 8},
+	{"xmm", 160, 16, 16},   {"ymmh", 576, 16, 16},  {"k", 1088, 8, 8},
+	{"zmmh", 1152, 32, 16}, {"zmm16+", 1664, 64, 16},
 };
 
 /* Distance between neighbours: ST registers have 16 bytes of room. */
@@ -59,7 +61,7 @@ static unsigned part_stride(const struct part *part)
 
 static bool part_exists(const struct part *part)
 {
-	static const uint8_t components[] = {0, 0, 0, 0, 0, 1, 2, 5, 6, 7};
+	static const uint8_t components[] = {0, 0, 0, 0, 0, 0, 1, 2, 5, 6, 7};
 
 	return native_components >> components[part - parts] & 1;
 }
@@ -275,6 +277,26 @@ static bool class_exists(enum isa_class class)
 	return true;
 }
 
+/*
+ * Whether both sides agree. A case that fails runs once more: what XSAVE says is in use depends on
+ * when the kernel last switched to the child.
+ */
+static bool agrees(const struct isa_case *test, struct isa_outcome *native,
+		   struct isa_outcome *engine)
+{
+	unsigned done;
+
+	engine_run(test, engine);
+	tolerate(test, native, engine);
+	if (equal(native, engine))
+		return true;
+	if (native_run(test, 1, native, &done) < 0)
+		return false;
+	engine_run(test, engine);
+	tolerate(test, native, engine);
+	return equal(native, engine);
+}
+
 /* The number of failures. */
 static unsigned run_class(enum isa_class class)
 {
@@ -299,10 +321,8 @@ static unsigned run_class(enum isa_class class)
 			count = done;
 		}
 		for (unsigned i = 0; i < count; i++) {
-			engine_run(&cases[i], &engine);
 			vectors[native[i].vector & 0xff]++;
-			tolerate(&cases[i], &native[i], &engine);
-			if (equal(&native[i], &engine) && !options.verbose)
+			if (agrees(&cases[i], &native[i], &engine) && !options.verbose)
 				continue;
 			failures++;
 			if (failures <= options.failures_max)

@@ -601,6 +601,9 @@ static insn_handler *bind_x87(struct insn *insn, struct form *form, struct thunk
 		form->traits.flags = THUNK_X87_CONTROL | THUNK_X87_INIT;
 		break;
 	case ZYDIS_MNEMONIC_FNCLEX:
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP:
 		form->traits.flags = THUNK_X87_CONTROL;
 		break;
 	case ZYDIS_MNEMONIC_FLDCW:
