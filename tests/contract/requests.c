@@ -204,7 +204,7 @@ static const struct row bare_rows[] = {
 	{ VCPU, KVM_SET_VAPIC_ADDR, STRUCT(kvm_vapic_addr), -EINVAL, "no virtual APIC" },
 	{ VCPU, KVM_TPR_ACCESS_REPORTING, STRUCT(kvm_tpr_access_ctl, .flags = 1), -EINVAL,
 	  "flags for TPR access" },
-	{ VCPU, KVM_X86_SETUP_MCE, STRUCT(kvm_mp_state, 0), -EINVAL, "MCE without banks" },
+	{ VCPU, KVM_X86_SETUP_MCE, STRUCT(kvm_vapic_addr), -EINVAL, "MCE without banks" },
 	{ VCPU, KVM_KVMCLOCK_CTRL, NULL, -EINVAL, "kvm-clock that is not in use" },
 	{ VCPU, KVM_ENABLE_CAP, STRUCT(kvm_enable_cap, .cap = 100000), -EINVAL,
 	  "capability of a vCPU" },
