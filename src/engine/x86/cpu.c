@@ -152,7 +152,7 @@ void cpu_update_mode(struct cpu *cpu)
 		cpu->cpl = 3;
 	} else {
 		mode |= CPU_MODE_PROTECTED;
-		cpu->cpl = ss->dpl;
+		cpu->cpl = ss->dpl & 3;
 	}
 	if (cpu->efer & EFER_LMA)
 		mode |= CPU_MODE_LONG;

@@ -6,8 +6,10 @@
  * paging, CET, transactions, AMX, user interrupts), plus what it does without any help (x2APIC,
  * TSC_ADJUST, UMIP, SMEP, SMAP, PCID, FSGSBASE, SERIALIZE, ...).
  */
+#include <assert.h>
 #include <cpuid.h>
 #include <errno.h>
+#include <pthread.h>
 
 #include "engine/x86/cpuid.h"
 #include "engine/x86/system.h"
@@ -88,12 +90,9 @@ struct list {
 static struct kvm_cpuid_entry2 *add(struct list *list, uint32_t leaf, uint32_t subleaf,
 				    bool is_indexed)
 {
-	static struct kvm_cpuid_entry2 overflow;
-	struct kvm_cpuid_entry2 *entry = &overflow;
+	struct kvm_cpuid_entry2 *entry = &list->entries[list->count++];
 
-	if (list->count < list->capacity)
-		entry = &list->entries[list->count];
-	list->count++;
+	assert(list->count <= list->capacity);
 	*entry = (struct kvm_cpuid_entry2){.function = leaf, .index = subleaf};
 	if (is_indexed)
 		entry->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
@@ -255,9 +254,14 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 	entry->eax = EXT21_EAX;
 }
 
-int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity)
+/* CPUID traps where the host is itself a guest: asked once a process. */
+static struct kvm_cpuid_entry2 supported[CPUID_SUPPORTED_MAX];
+static unsigned supported_count;
+static pthread_once_t supported_once = PTHREAD_ONCE_INIT;
+
+static void collect(void)
 {
-	struct list list = {entries, 0, capacity};
+	struct list list = {supported, 0, CPUID_SUPPORTED_MAX};
 	struct kvm_cpuid_entry2 *entry = add_host(&list, 0, 0, false);
 	bool is_amd = entry->ebx == 0x68747541 || entry->ebx == 0x6f677948;
 
@@ -275,5 +279,15 @@ int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity)
 	add_leaf_d(&list);
 	add_kvm_leaves(&list);
 	add_extended_leaves(&list, is_amd);
-	return list.count <= capacity ? (int)list.count : -E2BIG;
+	supported_count = list.count;
+}
+
+int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity)
+{
+	pthread_once(&supported_once, collect);
+	if (capacity < supported_count)
+		return -E2BIG;
+	for (unsigned i = 0; i < supported_count; i++)
+		entries[i] = supported[i];
+	return supported_count;
 }
