@@ -1,7 +1,8 @@
 /*
  * Fuzz target: a hostile guest on the whole engine.
  *
- * Input: a header that chooses the CPU's mode, its registers and the VM's shape, then bytes that
+ * Input: a header that chooses the CPU's mode, its registers and the VM's shape (interrupt chips,
+ * single-stepping, dirty log, translator), then bytes that
  * are the guest's code; the same bytes go on as the answers of devices. The guest runs through the
  * engine's requests, as any monitor runs it, for a bounded number of exits and a few milliseconds.
  * Whatever it does, the monitor must stay alive and in control: no crash, no sanitizer report, no
@@ -335,6 +336,7 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 	fuzz_check(engine_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
 	if (shape & 1)
 		fuzz_check(engine_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) == 0);
+	engine_set_tier(shape & 8 ? ENGINE_TIER_AUTO : ENGINE_TIER_INTERPRETER);
 	vcpu = engine_ioctl(vm, KVM_CREATE_VCPU, NULL);
 	fuzz_check(vcpu >= 0);
 	run = mmap(NULL, host.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);

@@ -3,8 +3,8 @@
  *
  * usage: guest BACKEND BINARY SOURCE
  *
- * BACKEND is `engine` or `kvm`; with `kvm` the guest runs on both, and every register must be equal
- * at each checkpoint too. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in real
+ * BACKEND is `interp`, `jit` (the engine's two tiers) or `kvm`. With the latter two the guest runs on
+ * the interpreter as well, and every register must be equal at each checkpoint. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in real
  * mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits are
  * expected, one a line:
  *
@@ -332,7 +332,7 @@ static unsigned compare_segment(const char *name, const struct kvm_segment *ours
 	    ours->db == theirs->db && ours->l == theirs->l && ours->s == theirs->s &&
 	    ours->present == theirs->present)
 		return 0;
-	printf("exit %u: %s: engine %04x base %llx limit %x type %x dpl %u, kvm %04x base %llx "
+	printf("exit %u: %s: interp %04x base %llx limit %x type %x dpl %u, other %04x base %llx "
 	       "limit %x type %x dpl %u\n", number, name, ours->selector, ours->base, ours->limit,
 	       ours->type, ours->dpl, theirs->selector, theirs->base, theirs->limit, theirs->type,
 	       theirs->dpl);
@@ -340,16 +340,17 @@ static unsigned compare_segment(const char *name, const struct kvm_segment *ours
 }
 
 /* Both backends' registers at every checkpoint. */
-static unsigned compare_traces(const struct trace *engine, const struct trace *kvm)
+static unsigned compare_traces(const struct trace *engine, const struct trace *other)
 {
 	unsigned wrong = 0;
 
-	for (unsigned i = 0; i < engine->count && i < kvm->count; i++) {
+	for (unsigned i = 0; i < engine->count && i < other->count; i++) {
 		const struct checkpoint *ours = &engine->checkpoints[i];
-		const struct checkpoint *theirs = &kvm->checkpoints[i];
+		const struct checkpoint *theirs = &other->checkpoints[i];
 
-		if (strcmp(engine->lines[i], kvm->lines[i])) {
-			printf("exit %u: engine `%s`, kvm `%s`\n", i, engine->lines[i], kvm->lines[i]);
+		if (strcmp(engine->lines[i], other->lines[i])) {
+			printf("exit %u: interp `%s`, other `%s`\n", i, engine->lines[i],
+			       other->lines[i]);
 			return wrong + 1;
 		}
 		if (!engine->has_checkpoint[i])
@@ -358,7 +359,7 @@ static unsigned compare_traces(const struct trace *engine, const struct trace *k
 			uint64_t a = register_value(ours, j), b = register_value(theirs, j);
 
 			if (a != b) {
-				printf("exit %u: %s: engine %lx, kvm %lx\n", i, registers[j].name, a, b);
+				printf("exit %u: %s: interp %lx, other %lx\n", i, registers[j].name, a, b);
 				wrong++;
 			}
 		}
@@ -370,7 +371,7 @@ static unsigned compare_traces(const struct trace *engine, const struct trace *k
 		wrong += compare_segment("gs", &ours->sregs.gs, &theirs->sregs.gs, i);
 		wrong += compare_segment("tr", &ours->sregs.tr, &theirs->sregs.tr, i);
 	}
-	return wrong + (engine->count != kvm->count);
+	return wrong + (engine->count != other->count);
 }
 
 /* Whether exit `number` is the expected line: its text, then NAME=VALUE for registers. */
@@ -463,10 +464,23 @@ static void read_needs(struct guest *guest, FILE *source)
 	}
 }
 
+static const struct kvm_backend *backend_named(const char *name)
+{
+	static const struct kvm_backend *const backends[] = {
+		&kvm_backend_interpreter, &kvm_backend_translator};
+
+	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+		if (strcmp(backends[i]->name, name) == 0)
+			return backends[i];
+	}
+	return &kvm_backend_linux;
+}
+
 int main(int argc, char **argv)
 {
-	static struct trace engine_trace, kvm_trace;
+	static struct trace reference, trace;
 	static uint8_t code[RAM_SIZE / 4];
+	const struct kvm_backend *backend;
 	struct guest guest = {.inject = -1};
 	FILE *binary, *source;
 	size_t code_size;
@@ -474,9 +488,10 @@ int main(int argc, char **argv)
 	int result;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: %s engine|kvm BINARY SOURCE\n", argv[0]);
+		fprintf(stderr, "usage: %s interp|jit|kvm BINARY SOURCE\n", argv[0]);
 		return 2;
 	}
+	backend = backend_named(argv[1]);
 	binary = fopen(argv[2], "rb");
 	source = fopen(argv[3], "r");
 	if (!binary || !source) {
@@ -485,24 +500,19 @@ int main(int argc, char **argv)
 	}
 	code_size = fread(code, 1, sizeof(code), binary);
 	read_needs(&guest, source);
-	result = 0;
 	wrong = 0;
-	if (strcmp(argv[1], "kvm") == 0) {
-		result = run_guest(&guest, &kvm_backend_linux, code, code_size, &kvm_trace);
-		if (result == 0)
-			wrong += check_expected(&kvm_trace, source, "kvm");
-		if (wrong && !kvm_is_hardware()) {
-			printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
-			result = -SKIP;
-		}
+	result = run_guest(&guest, backend, code, code_size, &trace);
+	if (result == 0)
+		wrong += check_expected(&trace, source, argv[1]);
+	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
+		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
+		result = -SKIP;
 	}
-	if (result == 0) {
-		result = run_guest(&guest, &kvm_backend_engine, code, code_size, &engine_trace);
+	if (result == 0 && backend != &kvm_backend_interpreter) {
+		result = run_guest(&guest, &kvm_backend_interpreter, code, code_size, &reference);
 		if (result == 0)
-			wrong += check_expected(&engine_trace, source, "engine");
+			wrong += compare_traces(&reference, &trace);
 	}
-	if (result == 0 && kvm_trace.count)
-		wrong += compare_traces(&engine_trace, &kvm_trace);
 	fclose(source);
 	fclose(binary);
 	if (result == -SKIP)
