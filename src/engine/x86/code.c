@@ -158,18 +158,29 @@ static uint64_t granules(uint64_t gpa, unsigned size)
 	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
 }
 
+/*
+ * With a page's first code, stores to it must leave their quick way: an exclusive section. Later on
+ * they look at the word after they have stored (memory.c), and words fall to zero in exclusive
+ * sections only: the locked OR, and their fence, see to it that one side notices the other.
+ */
 void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	const struct cpu_platform *platform = cpu->platform;
-	uint64_t mask = granules(gpa, size);
+	uint64_t mask = granules(gpa, size), present;
 	_Atomic uint64_t *bitmap;
 	bool began;
 
 	if (!platform || !platform->code_bitmap)
 		return;
 	bitmap = platform->code_bitmap(cpu->platform_context, gpa);
-	if (!bitmap || (atomic_load_explicit(bitmap, memory_order_acquire) & mask) == mask)
+	if (!bitmap)
 		return;
+	present = atomic_load_explicit(bitmap, memory_order_relaxed);
+	if (present) {
+		if ((present & mask) != mask)
+			atomic_fetch_or(bitmap, mask);
+		return;
+	}
 	began = cpu_exclusive_begin(cpu);
 	bitmap = platform->code_bitmap(cpu->platform_context, gpa);
 	if (bitmap && atomic_fetch_or(bitmap, mask) == 0) {

@@ -6,10 +6,9 @@
  * A block lies inside one page. How it stays equal to the bytes it came from:
  *
  * - Stores by guest CPUs. The platform keeps a word a page (cpu_platform.code_bitmap) whose bits
- *   say which 64-byte granules hold decoded code of any CPU. The first code in a granule is
- *   announced inside an exclusive section; with the page's first bit, every CPU drops its write
- *   translations of the page (code_page_protected), so that stores to it take memory.c's slow path
- *   from then on. A store that meets a marked granule has code_invalidate called for every CPU
+ *   say which 64-byte granules hold decoded code of any CPU. A page's first code is announced
+ *   inside an exclusive section, where every CPU drops its write translations of the page
+ *   (code_page_protected), so that stores to it take memory.c's slow path from then on. A store that meets a marked granule has code_invalidate called for every CPU
  *   (cpu_platform.code_written). Afterwards no CPU has blocks in the granules of the store, and
  *   their bits may be cleared.
  * - Anything else (devices in other processes, user space). Each block keeps a copy of its bytes
@@ -118,7 +117,8 @@ void code_invalidate(struct cpu *cpu, uint64_t gpa, unsigned size);
 void code_invalidate_all(struct cpu *cpu);
 /*
  * Announce decoded or translated code in [gpa, gpa + size), inside one page: stores to it are seen
- * from then on. The host address of the code may have changed afterwards, and its bytes too.
+ * from then on. The host address of the code may have changed afterwards, and its bytes too: they
+ * are read, or compared, after this.
  */
 void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size);
 /* Whether the code of gpa's page changes so often that it is not announced. */

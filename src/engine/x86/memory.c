@@ -53,6 +53,8 @@ static void report_code_write(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	bool began;
 
+	/* Pairs with code_mark: either the mark is seen here, or the new bytes are there. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!(code_word(cpu, gpa) & granule_mask(gpa, size)))
 		return;
 	began = cpu_exclusive_begin(cpu);
