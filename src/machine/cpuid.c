@@ -12,11 +12,15 @@
 #define FIRST_GUESS_ENTRIES 128
 #define MAX_ENTRIES	    1024
 
+#define DEFAULT_PHYSICAL_BITS 36 /* of a CPU that doesn't say */
+
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
 #define LEAF1_EDX_HTT	       (1u << 28)
 #define LEAFB_TYPE_THREAD      1u
 #define LEAFB_TYPE_CORE	       2u
+#define TOPOLOGY_LEVELS	       2 /* threads, cores */
+#define TOPOLOGY_ENTRIES       (2 * TOPOLOGY_LEVELS)
 
 /* All entries that the backend supports; the caller frees. NULL with `error` on failure. */
 static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct error *error)
@@ -26,8 +30,9 @@ static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct 
 	int result;
 
 	for (;;) {
-		/* Room for one more: the topology leaf may have to be added. */
-		cpuid = calloc(1, sizeof(*cpuid) + (count + 2) * sizeof(cpuid->entries[0]));
+		/* Room for the topology leaves, which may have to be added. */
+		cpuid = calloc(1, sizeof(*cpuid) + (count + TOPOLOGY_ENTRIES) *
+							    sizeof(cpuid->entries[0]));
 		if (!cpuid) {
 			error_set_errno(error, ENOMEM, "cannot set up CPUID");
 			return NULL;
@@ -55,7 +60,7 @@ static unsigned id_bits(unsigned count)
 	return bits;
 }
 
-/* Leaf 0xb: the thread level (one a core), the core level, and the end. */
+/* Leaves 0xb and 0x1f: the thread level (one a core), the core level, and the end. */
 static void set_extended_topology(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus)
 {
 	entry->eax = entry->ebx = 0;
@@ -114,33 +119,34 @@ static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cp
 	}
 }
 
-/* A backend lists leaf 0xb with only its first level, or not at all. */
-static void complete_topology(struct kvm_cpuid2 *cpuid, unsigned id, unsigned cpus)
+/* A backend lists a topology leaf (0xb, 0x1f) with only its first level, or not at all. */
+static void complete_topology(struct kvm_cpuid2 *cpuid, uint32_t leaf, unsigned id, unsigned cpus)
 {
 	struct kvm_cpuid_entry2 *entry;
-	bool has_level[2] = {false, false};
+	bool has_level[TOPOLOGY_LEVELS] = {false};
 	unsigned i, level, max_leaf = 0;
 
 	for (i = 0; i < cpuid->nent; i++) {
 		entry = &cpuid->entries[i];
 		if (entry->function == 0)
 			max_leaf = entry->eax;
-		if (entry->function == 0xb && entry->index < 2)
+		if (entry->function == leaf && entry->index < TOPOLOGY_LEVELS)
 			has_level[entry->index] = true;
 	}
-	for (level = 0; level < 2 && max_leaf >= 0xb; level++) {
+	for (level = 0; level < TOPOLOGY_LEVELS && max_leaf >= leaf; level++) {
 		if (has_level[level])
 			continue;
 		entry = &cpuid->entries[cpuid->nent++];
 		memset(entry, 0, sizeof(*entry));
-		entry->function = 0xb;
+		entry->function = leaf;
 		entry->index = level;
 		entry->flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
 		set_extended_topology(entry, id, cpus);
 	}
 }
 
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct error *error)
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, unsigned *physical_bits,
+		struct error *error)
 {
 	struct kvm_cpuid2 *cpuid = get_supported(vcpu->system, error);
 	bool has_tsc_deadline;
@@ -150,9 +156,14 @@ int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct error *error)
 	if (!cpuid)
 		return -ENOTSUP;
 	has_tsc_deadline = kvm_check_extension(vcpu->system, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-	for (i = 0; i < cpuid->nent; i++)
+	*physical_bits = DEFAULT_PHYSICAL_BITS;
+	for (i = 0; i < cpuid->nent; i++) {
 		patch_entry(&cpuid->entries[i], vcpu->id, cpus, has_tsc_deadline);
-	complete_topology(cpuid, vcpu->id, cpus);
+		if (cpuid->entries[i].function == 0x80000008)
+			*physical_bits = cpuid->entries[i].eax & 0xff;
+	}
+	complete_topology(cpuid, 0xb, vcpu->id, cpus);
+	complete_topology(cpuid, 0x1f, vcpu->id, cpus);
 	result = kvm_vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
 	if (result < 0)
 		error_set_errno(error, -result, "cannot set CPUID of CPU %u", vcpu->id);

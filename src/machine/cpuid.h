@@ -4,7 +4,11 @@
 
 #include "kvm/kvm.h"
 
-/* One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. */
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct error *error);
+/*
+ * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`, and tells
+ * how many bits a physical address has (MAXPHYADDR).
+ */
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, unsigned *physical_bits,
+		struct error *error);
 
 #endif

@@ -29,6 +29,7 @@
 #define MSR_MTRR_PHYS_BASE0  0x200
 #define MSR_MTRR_PHYS_MASK0  0x201
 #define MTRR_VALID	     0x800
+#define DEVICE_HOLE_BYTES    (RAM_HIGH_START - RAM_LOW_LIMIT)
 
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
 
@@ -45,6 +46,7 @@ struct machine {
 	struct interrupts interrupts;
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
+	unsigned physical_bits; /* MAXPHYADDR */
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
 	struct event_timer idle_timer;
 	uint64_t resets;
@@ -164,13 +166,13 @@ static void set_state(struct machine *machine, enum machine_state state)
 }
 
 /* Firmware's MSRs: cacheable RAM, uncached device hole (SDM vol. 3 §12.11). All CPUs the same. */
-static void set_firmware_msrs(const struct kvm_vcpu *vcpu)
+static void set_firmware_msrs(const struct kvm_vcpu *vcpu, unsigned physical_bits)
 {
-	static const struct kvm_msr_entry entries[] = {
+	const uint64_t hole_mask = ((1ull << physical_bits) - 1) & ~(DEVICE_HOLE_BYTES - 1);
+	const struct kvm_msr_entry entries[] = {
 		{.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STR},
 		{.index = MSR_MTRR_PHYS_BASE0, .data = RAM_LOW_LIMIT},
-		{.index = MSR_MTRR_PHYS_MASK0,
-		 .data = (0xffffffffffull & ~0x3fffffffull) | MTRR_VALID},
+		{.index = MSR_MTRR_PHYS_MASK0, .data = hole_mask | MTRR_VALID},
 		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK},
 	};
 	struct {
@@ -205,7 +207,7 @@ static int machine_reset(struct machine *machine, struct error *error)
 						error);
 		if (result < 0)
 			return result;
-		set_firmware_msrs(&machine->vcpus[i].kvm);
+		set_firmware_msrs(&machine->vcpus[i].kvm, machine->physical_bits);
 		machine->is_idle[i] = false;
 	}
 	result = board_write_tables(machine->board, &rsdp_gpa, error);
@@ -335,7 +337,8 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->power = (struct power){power_requested, machine};
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
-		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, error);
+		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, &machine->physical_bits,
+				     error);
 		if (result < 0)
 			return result;
 		result = power_on_state_capture(&vcpu->power_on, &vcpu->kvm, error);
