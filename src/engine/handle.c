@@ -39,7 +39,7 @@ static _Atomic(struct handle *) *find_entry(int fd)
 	return chunk ? &chunk->entries[fd % CHUNK_ENTRIES] : NULL;
 }
 
-/* As find_entry, but makes the chunk. Called with table_lock held; NULL: no memory or fd too big. */
+/* As find_entry, but makes the chunk. With table_lock held; NULL: no memory or fd too big. */
 static _Atomic(struct handle *) *make_entry(int fd)
 {
 	_Atomic(struct handle *) *entry = find_entry(fd);

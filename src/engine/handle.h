@@ -43,8 +43,8 @@ void handle_put(struct handle *handle);
 int handle_close(int fd);
 
 /*
- * After fork(2), in the child: it has the memory of the objects, but not their threads, so it can only
- * close what it inherited. Foreign are the handles made before the fork.
+ * After fork(2), in the child: it has the memory of the objects, but not their threads, so it can
+ * only close what it inherited. Foreign are the handles made before the fork.
  */
 void handle_after_fork(void);
 bool handle_is_foreign(const struct handle *handle);

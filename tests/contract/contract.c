@@ -84,7 +84,8 @@ void machine_load(struct machine *machine, const void *code, size_t size)
 void machine_load_flat(struct machine *machine, const void *code, size_t size)
 {
 	struct kvm_segment segment = {
-		.limit = 0xffffffff, .type = 11, .present = 1, .s = 1, .db = 1, .g = 1, .selector = 8,
+		.selector = 8, .limit = 0xffffffff, .type = 11, .present = 1,
+		.s = 1, .db = 1, .g = 1,
 	};
 	struct kvm_sregs sregs;
 

@@ -86,8 +86,8 @@ static void test_ports(struct machine *machine, int fd)
 static void test_memory(struct machine *machine, int fd)
 {
 	/* mov $0x8000,%ax; mov %ax,%ds; mov %eax,(0); mov %ax,(0); mov %eax,(4); hlt */
-	static const char code[] = "\xb8\x00\x80\x8e\xd8\x66\xa3\x00\x00\xa3\x00\x00\x66\xa3\x04\x00"
-				   "\xf4";
+	static const char code[] = "\xb8\x00\x80\x8e\xd8\x66\xa3\x00\x00\xa3\x00\x00\x66\xa3"
+				   "\x04\x00\xf4";
 
 	check_equal(assign(machine, fd, 0x80000, 4, 0, 0), 0);
 	machine_load(machine, code, sizeof(code) - 1);

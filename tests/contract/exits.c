@@ -26,7 +26,8 @@ static void test_port_output(struct machine *machine)
 	struct kvm_run *run = machine->vcpu.run;
 	uint32_t value = 0;
 
-	/* mov $0x12345678,%eax; out %al,$0x10; out %ax,$0x11; mov $0x3f8,%dx; out %eax,(%dx); hlt */
+	/* mov $0x12345678,%eax; out %al,$0x10; out %ax,$0x11; mov $0x3f8,%dx; out %eax,(%dx);
+	 * hlt */
 	LOAD(machine, "\x66\xb8\x78\x56\x34\x12\xe6\x10\xe7\x11\xba\xf8\x03\x66\xef\xf4");
 	check_io(machine, KVM_EXIT_IO_OUT, 0x10, 1, 1);
 	check_equal(*(uint8_t *)run_io_data(run), 0x78);
@@ -43,7 +44,8 @@ static void test_port_input(struct machine *machine)
 {
 	struct kvm_run *run = machine->vcpu.run;
 
-	/* mov $-1,%eax; in $0x10,%al; mov %eax,%ebx; in $0x11,%ax; mov %eax,%ecx; in $0x12,%eax; hlt */
+	/* mov $-1,%eax; in $0x10,%al; mov %eax,%ebx; in $0x11,%ax; mov %eax,%ecx;
+	 * in $0x12,%eax; hlt */
 	LOAD(machine, "\x66\xb8\xff\xff\xff\xff\xe4\x10\x66\x89\xc3\xe5\x11\x66\x89\xc1\x66\xe5\x12"
 		      "\xf4");
 	check_io(machine, KVM_EXIT_IO_IN, 0x10, 1, 1);

@@ -102,7 +102,8 @@ static void test_many(const struct kvm_system *system)
 	for (i = 0; i < 20; i++) {
 		struct machine machine;
 
-		machine_create(&machine, system, i % 2 ? IRQCHIP_FULL : IRQCHIP_NONE, "\xe6\x10", 2);
+		machine_create(&machine, system, i % 2 ? IRQCHIP_FULL : IRQCHIP_NONE,
+			       "\xe6\x10", 2);
 		machine_expect(&machine, KVM_EXIT_IO);
 		machine_destroy(&machine);
 	}

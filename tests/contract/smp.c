@@ -1,6 +1,6 @@
 /*
- * Several vCPUs: start-up by INIT and SIPI, shared memory with locked instructions, and requests that
- * need them all to stop.
+ * Several vCPUs: start-up by INIT and SIPI, shared memory with locked instructions, and requests
+ * that need them all to stop.
  */
 #include <pthread.h>
 #include <stdatomic.h>

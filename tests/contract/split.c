@@ -1,8 +1,8 @@
 /*
  * The split irqchip: local APICs in the contract, PIC and I/O APIC in user space.
  *
- * MSIs reach the guest, KVM_INTERRUPT is the PIC's, and the EOI of a level-triggered route comes back
- * as KVM_EXIT_IOAPIC_EOI.
+ * MSIs reach the guest, KVM_INTERRUPT is the PIC's, and the EOI of a level-triggered route comes
+ * back as KVM_EXIT_IOAPIC_EOI.
  */
 #include <stdio.h>
 #include <string.h>
@@ -24,7 +24,8 @@ static const char code[] = "\x66\x67\xc7\x05\xf0\x00\xe0\xfe\xff\x01\x00\x00"
 			   "\x66\x67\xc7\x05\x50\x03\xe0\xfe\x00\x07\x00\x00"
 			   "\xe6\x40\xfb\xf4\xeb\xfd";
 /* out %al,$0x41; movl $0,0xfee000b0; out %al,$0x42; iret */
-static const char handler[] = "\xe6\x41\x66\x67\xc7\x05\xb0\x00\xe0\xfe\x00\x00\x00\x00\xe6\x42\xcf";
+static const char handler[] = "\xe6\x41\x66\x67\xc7\x05\xb0\x00\xe0\xfe\x00\x00\x00\x00"
+			      "\xe6\x42\xcf";
 /* out %al,$0x51; iret */
 static const char extint_handler[] = "\xe6\x51\xcf";
 

@@ -2,9 +2,9 @@
  * Signals and KVM_RUN (api.rst section 5, `immediate_exit`, and 4.13 KVM_SET_SIGNAL_MASK).
  *
  * Linux's KVM_RUN returns EINTR when a signal is pending for its thread, and the handler runs after
- * it has returned. The engine is ordinary code in the caller's thread, so it gets the same effect by
- * blocking signals while it is inside KVM_RUN and looking for pending ones. Where a vCPU sleeps, a
- * signalfd in the same poll wakes it at once. Where it executes the guest, a watcher thread asks
+ * it has returned. The engine is ordinary code in the caller's thread, so it gets the same effect
+ * by blocking signals while it is inside KVM_RUN and looking for pending ones. Where a vCPU sleeps,
+ * a signalfd in the same poll wakes it at once. Where it executes the guest, a watcher thread asks
  * each such vCPU every millisecond to come out and look; engine_kick does so at once. Signals that
  * report a fault of the thread itself (SIGSEGV, ...) are never blocked.
  */

@@ -152,7 +152,8 @@ void vcpu_destroy(struct vcpu *vcpu)
 	free(vcpu);
 }
 
-/* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other. */
+/* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other.
+ */
 static void wake(struct vcpu *vcpu)
 {
 	uint64_t one = 1;

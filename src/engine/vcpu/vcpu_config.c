@@ -29,9 +29,9 @@
 #define MCG_CAP_EXT_COUNT UINT64_C(0xff0000)
 
 /*
- * User space sets the TSC of one vCPU after the other, a little later each time, and means them all to
- * agree: a value near what the VM's TSC is by now is that TSC (kvm_synchronize_tsc). 0 is what a new
- * vCPU is given. With vm->lock held.
+ * User space sets the TSC of one vCPU after the other, a little later each time, and means them all
+ * to agree: a value near what the VM's TSC is by now is that TSC (kvm_synchronize_tsc). 0 is what a
+ * new vCPU is given. With vm->lock held.
  */
 static void set_tsc(struct vcpu *vcpu, uint64_t value)
 {

@@ -222,7 +222,7 @@ int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data)
 	return 0;
 }
 
-/* Tell the guest what the time of day was when kvm-clock was 0 (msr.rst, MSR_KVM_WALL_CLOCK_NEW). */
+/* Tell the guest the time of day when kvm-clock was 0 (msr.rst, MSR_KVM_WALL_CLOCK_NEW). */
 static void write_wall_clock(struct vm *vm, uint64_t gpa)
 {
 	struct pvclock_wall_clock page;

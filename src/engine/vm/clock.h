@@ -1,9 +1,9 @@
 /*
- * Time in the guest: the host's TSC frequency, and kvm-clock (Linux Documentation/virt/kvm/x86/msr.rst
- * and api.rst 4.29, 4.30).
+ * Time in the guest: the host's TSC frequency, and kvm-clock (Linux's
+ * Documentation/virt/kvm/x86/msr.rst and api.rst 4.29, 4.30).
  *
- * kvm-clock is a linear function of the host's TSC for the whole life of a VM, so every vCPU's page is
- * written when its MSR is, and again only when the clock is set or a vCPU's TSC changes.
+ * kvm-clock is a linear function of the host's TSC for the whole life of a VM, so every vCPU's page
+ * is written when its MSR is, and again only when the clock is set or a vCPU's TSC changes.
  */
 #ifndef KVIK_ENGINE_VM_CLOCK_H
 #define KVIK_ENGINE_VM_CLOCK_H

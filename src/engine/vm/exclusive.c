@@ -2,9 +2,9 @@
  * Exclusive sections (see exclusive.h).
  *
  * A vCPU sets `in_guest` and then looks at `pending`; a section sets `pending` and then looks at
- * every `in_guest` (both sequentially consistent), so at least one of the two sees the other. A vCPU
- * found inside is counted in `pending` and asked to pause; whoever takes the count down to 1 wakes
- * the section's thread.
+ * every `in_guest` (both sequentially consistent), so at least one of the two sees the other. A
+ * vCPU found inside is counted in `pending` and asked to pause; whoever takes the count down to 1
+ * wakes the section's thread.
  */
 #include "engine/vm/exclusive.h"
 

@@ -2,9 +2,9 @@
  * Exclusive sections: one thread runs alone while every vCPU of the VM stands between instructions.
  *
  * Used for what cannot be done next to running vCPUs: changes of memory slots and of the other
- * tables that vCPUs read without a lock, atomic accesses that the host cannot do atomically, and the
- * bookkeeping of decoded code. A vCPU that is outside the guest (in HLT, in user space, in another
- * request) does not take part: it is kept from entering while a section lasts.
+ * tables that vCPUs read without a lock, atomic accesses that the host cannot do atomically, and
+ * the bookkeeping of decoded code. A vCPU that is outside the guest (in HLT, in user space, in
+ * another request) does not take part: it is kept from entering while a section lasts.
  */
 #ifndef KVIK_ENGINE_VM_EXCLUSIVE_H
 #define KVIK_ENGINE_VM_EXCLUSIVE_H

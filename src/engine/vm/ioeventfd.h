@@ -1,5 +1,5 @@
 /*
- * KVM_IOEVENTFD: guest writes that signal an eventfd instead of leaving to user space (api.rst 4.59).
+ * KVM_IOEVENTFD: guest writes that signal an eventfd and do not leave to user space (api.rst 4.59).
  *
  * The table is read by running vCPUs without a lock and changed inside exclusive sections.
  */

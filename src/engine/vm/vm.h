@@ -45,7 +45,7 @@ struct vm {
 	struct exclusive exclusive;
 	struct vm_clock clock;
 
-	struct vcpu *vcpus[VM_VCPUS_MAX]; /* in order of creation; entries below vcpu_count are set */
+	struct vcpu *vcpus[VM_VCPUS_MAX]; /* in order of creation; vcpu_count are set */
 	_Atomic unsigned vcpu_count;
 
 	/* -- configuration, under lock -- */
