@@ -229,8 +229,6 @@ static void target_write(struct cpu *cpu, const struct target *target, const uin
 		return;
 	}
 	bytes_copy(target->hva, buffer, size);
-	if (target->has_code)
-		report_code_write(cpu, target->gpa, size);
 }
 
 static void access_read(struct cpu *cpu, const struct access *access, void *buffer)
@@ -241,7 +239,11 @@ static void access_read(struct cpu *cpu, const struct access *access, void *buff
 			    access->rest);
 }
 
-/* MMIO goes first: it may unwind to user space, and memory must not have been written then. */
+/*
+ * MMIO goes first: it may unwind to user space, and memory must not have been written then.
+ * Reports go last: host addresses are good only until then, since memory slots may change
+ * meanwhile.
+ */
 static void access_write(struct cpu *cpu, const struct access *access, const void *buffer)
 {
 	const uint8_t *rest = (const uint8_t *)buffer + access->first;
@@ -252,6 +254,10 @@ static void access_write(struct cpu *cpu, const struct access *access, const voi
 	target_write(cpu, &access->targets[0], buffer, access->first);
 	if (access->rest && !rest_first)
 		target_write(cpu, &access->targets[1], rest, access->rest);
+	if (access->targets[0].has_code)
+		report_code_write(cpu, access->targets[0].gpa, access->first);
+	if (access->rest && access->targets[1].has_code)
+		report_code_write(cpu, access->targets[1].gpa, access->rest);
 }
 
 /* 1, 2, 4 or 8 bytes; within a page the access stays one access, as other CPUs can tell. */

@@ -54,7 +54,7 @@ static uint64_t entry_load(const void *hva, unsigned size)
 	return __atomic_load_n((const uint64_t *)hva, __ATOMIC_ACQUIRE);
 }
 
-/* Set flags in an entry that still has the value it was checked with. False: it changed. */
+/* Set flags in an entry that still has the value it was checked with. False: walk again. */
 static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_t flags)
 {
 	uint32_t expected32 = step->entry;
@@ -87,6 +87,8 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 		if (began)
 			cpu_exclusive_end(cpu);
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+		/* Memory slots may have changed meanwhile. */
+		return false;
 	}
 	return true;
 }
