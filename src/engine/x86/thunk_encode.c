@@ -272,7 +272,8 @@ static int emit_vex_opcode(struct thunk_code *code, const struct decoded *decode
 	const ZydisDecodedInstruction *instruction = decoded->instruction;
 	const uint8_t *bytes = decoded->bytes + instruction->raw.vex.offset;
 	bool is_64bit = (decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
-	uint8_t vex[4] = {bytes[0], bytes[1], bytes[2], bytes[3]};
+	/* The two-byte prefix with its opcode may be the whole instruction: VZEROUPPER. */
+	uint8_t vex[4] = {bytes[0], bytes[1], bytes[2], bytes[0] == 0xc5 ? 0 : bytes[3]};
 	uint8_t *last = vex[0] == 0xc5 ? &vex[1] : &vex[2]; /* W (or R), vvvv, L, pp */
 
 	if (bindings->in_reg)
