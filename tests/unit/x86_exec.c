@@ -544,6 +544,28 @@ static void test_page_crossing(void **state)
 	}
 }
 
+/* Far more code than the cache holds, twice over: old blocks make way for new ones. */
+static void test_small_cache(void **state)
+{
+	static const uint8_t step[] = {0xff, 0xc0, 0xeb, 0x3c}; /* inc %eax; jmp to the next 64 bytes */
+	static const uint8_t end[] = {0x0f, 0x0b};
+	const unsigned steps = 32768;
+
+	(void)state;
+	block_cache_destroy(test.cpu.blocks);
+	test.cpu.blocks = block_cache_create(1 << 20);
+	assert_non_null(test.cpu.blocks);
+	for (unsigned i = 0; i < steps; i++)
+		memcpy(test.memory + X86_TEST_DATA + i * 64, step, sizeof(step));
+	memcpy(test.memory + X86_TEST_DATA + steps * 64, end, sizeof(end));
+	for (unsigned i = 1; i <= 2; i++) {
+		test.cpu.rip = X86_TEST_DATA;
+		assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
+		assert_int_equal(test.cpu.gpr[CPU_RAX], i * steps);
+	}
+	assert_in_range(test.cpu.blocks_decoded, steps + 1, 2 * steps + 2);
+}
+
 static void test_undefined(void **state)
 {
 	static const uint8_t lock_mov[] = {0xf0, 0x89, 0xc0};
@@ -566,7 +588,7 @@ int main(void)
 		TEST(test_strings, 64), TEST(test_divide, 64), TEST(test_fault, 64),
 		TEST(test_32, 32), TEST(test_16, 16), TEST(test_self_modifying, 64),
 		TEST(test_hot_page, 64), TEST(test_epoch, 64), TEST(test_page_crossing, 64),
-		TEST(test_undefined, 64),
+		TEST(test_small_cache, 64), TEST(test_undefined, 64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,10 +48,15 @@ static uint8_t *heat_of(struct block_cache *cache, uint64_t gpa)
 	return &cache->heat[gpa >> 12 & (HEAT_PAGES - 1)];
 }
 
-static void forget_jumps(struct block_cache *cache)
+/* Forget where the blocks in [from, to) were found: their memory is about to be used again. */
+static void forget_jumps(struct block_cache *cache, const void *from, const void *to)
 {
-	for (unsigned i = 0; i < 1u << JUMP_BITS; i++)
-		cache->jumps[i] = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
+	for (unsigned i = 0; i < 1u << JUMP_BITS; i++) {
+		struct jump_entry *jump = &cache->jumps[i];
+
+		if ((const void *)jump->block >= from && (const void *)jump->block < to)
+			*jump = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
+	}
 }
 
 struct block_cache *block_cache_create(size_t size)
@@ -69,7 +74,8 @@ struct block_cache *block_cache_create(size_t size)
 	if (cache->arena == MAP_FAILED)
 		goto free_used;
 	cache->chunk_end = CHUNK_SIZE;
-	forget_jumps(cache);
+	for (unsigned i = 0; i < 1u << JUMP_BITS; i++)
+		cache->jumps[i] = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
 	return cache;
 
 free_used:
@@ -136,7 +142,7 @@ static struct block *block_allocate(struct block_cache *cache, unsigned bytes)
 			block_remove(block);
 		}
 		if (used)
-			forget_jumps(cache);
+			forget_jumps(cache, cache->arena + start, cache->arena + start + used);
 		cache->chunk_used[chunk] = 0;
 		cache->position = start;
 		cache->chunk_end = start + CHUNK_SIZE;
