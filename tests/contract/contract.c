@@ -11,16 +11,20 @@ static unsigned checks, failures;
 
 void contract_open(int argc, char **argv, struct kvm_system *system)
 {
+	static const struct kvm_backend *const backends[] = {
+		&kvm_backend_linux, &kvm_backend_engine, &kvm_backend_interpreter,
+		&kvm_backend_translator,
+	};
 	const struct kvm_backend *backend = NULL;
 	struct error error;
+	unsigned i;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc > 1 && strcmp(argv[1], "kvm") == 0)
-		backend = &kvm_backend_linux;
-	else if (argc > 1 && strcmp(argv[1], "engine") == 0)
-		backend = &kvm_backend_engine;
+	for (i = 0; argc > 1 && i < sizeof(backends) / sizeof(backends[0]); i++)
+		if (strcmp(argv[1], backends[i]->name) == 0)
+			backend = backends[i];
 	if (!backend) {
-		fprintf(stderr, "usage: %s kvm|engine\n", argv[0]);
+		fprintf(stderr, "usage: %s kvm|engine|interp|jit\n", argv[0]);
 		exit(2);
 	}
 	if (kvm_system_open(system, backend, &error) < 0) {
@@ -38,7 +42,7 @@ int contract_close(struct kvm_system *system)
 
 bool contract_is_engine(const struct kvm_system *system)
 {
-	return system->backend == &kvm_backend_engine;
+	return system->backend != &kvm_backend_linux;
 }
 
 void check_result(bool is_right, const char *file, int line, const char *format, ...)

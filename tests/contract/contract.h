@@ -2,9 +2,9 @@
  * What the contract tests share: a backend chosen on the command line, a small machine with one
  * vCPU, and checks that count.
  *
- * Each test is a program that takes a backend's name ("kvm" or "engine") and must behave the same
- * on both: what it expects is what Linux's KVM does. Exit status 77 means that the backend is not
- * usable on this host, with the reason on standard output.
+ * Each test is a program that takes a backend's name ("kvm", "engine", "interp", "jit") and must
+ * behave the same on all: what it expects is what Linux's KVM does. Exit status 77 means that the
+ * backend is not usable on this host, with the reason on standard output.
  */
 #ifndef KVIK_TESTS_CONTRACT_CONTRACT_H
 #define KVIK_TESTS_CONTRACT_CONTRACT_H
