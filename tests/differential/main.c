@@ -123,9 +123,10 @@ static void tolerate(const struct isa_case *test, struct isa_outcome *native,
 	if ((~test->in.xsave[0] & 0x3f) && (native->out.xsave[2] & 0x80) &&
 	    native->out.rip != test->in.rip && is_access_fault(engine->vector))
 		*engine = *native;
-	/* x87 exceptions come before or after those of memory. So does #UD for what the host does
-	 * not have: the engine learns of it when it runs the instruction. */
-	if (test->is_fpu && (native->vector == 16 || native->vector == 6) &&
+	/* Floating-point exceptions come before or after those of memory. So does #UD for what the
+	 * host does not have: the engine learns of it when it runs the instruction. */
+	if (test->is_fpu &&
+	    (native->vector == 16 || native->vector == 19 || native->vector == 6) &&
 	    is_access_fault(engine->vector))
 		*engine = *native;
 	/* Processors truncate index registers before the first iteration, or with it. */
@@ -350,13 +351,23 @@ static int class_by_name(const char *name)
 	exit(2);
 }
 
+static const char usage[] =
+	"usage: isa-differential [--seed=N] [--cases=N] [--first=N] [--class=NAME] ...\n"
+	"  --seed=N        what all cases follow from (1)\n"
+	"  --cases=N       cases of each class (20000)\n"
+	"  --first=N       number of the first case (0)\n"
+	"  --class=NAME    one class only; a wrong name lists them\n"
+	"  --show=N        failures to print in each class (10)\n"
+	"  --strict-flags  compare flags that the manual leaves undefined, too\n"
+	"  --verbose       print every case, with all registers\n";
+
 static void parse_options(int argc, char **argv)
 {
 	static const struct option long_options[] = {
 		{"seed", required_argument, NULL, 's'},  {"cases", required_argument, NULL, 'n'},
 		{"first", required_argument, NULL, 'f'}, {"class", required_argument, NULL, 'c'},
 		{"show", required_argument, NULL, 'm'},  {"verbose", no_argument, NULL, 'v'},
-		{"strict-flags", no_argument, NULL, 'u'},
+		{"strict-flags", no_argument, NULL, 'u'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -370,11 +381,8 @@ static void parse_options(int argc, char **argv)
 		case 'c': options.class = class_by_name(optarg); break;
 		case 'v': options.verbose = true; break;
 		case 'u': options.strict_flags = true; break;
-		default:
-			fprintf(stderr, "usage: isa-differential [--seed=N] [--cases=N] "
-					"[--first=N] [--class=NAME] [--show=N] [--strict-flags] "
-					"[--verbose]\n");
-			exit(2);
+		case 'h': printf("%s", usage); exit(0);
+		default: fprintf(stderr, "%s", usage); exit(2);
 		}
 	}
 }
