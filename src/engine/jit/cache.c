@@ -184,15 +184,25 @@ void jit_flush(struct jit *jit)
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size)
 {
 	struct jit *jit = cpu->jit;
-	struct jit_block *block = jit->by_page[jit_hash(page_of(gpa))];
+	bool any = false;
 
-	while (block) {
-		struct jit_block *next = block->next_page;
+	for (uint64_t page = gpa & ~(uint64_t)0xfff; page < gpa + size; page += 0x1000) {
+		struct jit_block *block = jit->by_page[jit_hash(page_of(page))];
 
-		if (block->gpa < gpa + size && gpa < block->gpa + block->guest_size)
-			jit_block_kill(jit, block);
-		block = next;
+		while (block) {
+			struct jit_block *next = block->next_page;
+
+			if (page_of(block->gpa) == page_of(page) &&
+			    page + block->look_start < gpa + size && gpa < page + block->look_end) {
+				jit_block_kill(jit, block);
+				any = true;
+			}
+			block = next;
+		}
 	}
+	/* One of them may be under way: it ends after its present instruction. */
+	if (any)
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
 
 void jit_invalidate_all(struct cpu *cpu)
@@ -202,4 +212,5 @@ void jit_invalidate_all(struct cpu *cpu)
 	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++)
 		while (jit->by_address[i])
 			jit_block_kill(jit, jit->by_address[i]);
+	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }

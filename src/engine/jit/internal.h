@@ -15,6 +15,7 @@ struct jit_record {
 	struct insn insn;
 	uint64_t rip;
 	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
+	bool changes_vector;   /* it may change which vector instructions may run as they stand */
 };
 
 struct jit_block;
@@ -35,6 +36,8 @@ struct jit_block {
 	uint32_t mode;           /* enum cpu_mode | TLB set << 16 */
 	uint32_t epoch;          /* of jit->epoch: the source was last compared then */
 	uint16_t guest_size;     /* bytes, all in one page */
+	/* Offsets in the page: what was looked at to make it, targets' first instructions too. */
+	uint16_t look_start, look_end;
 	uint16_t link_count;
 	bool dead;               /* unlinked from everything, waits for the next flush */
 	const uint8_t *code;
@@ -74,6 +77,7 @@ struct jit {
 	struct jit_block *by_page[1 << JIT_HASH_BITS];
 	struct jit_block *all;
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
+	uint8_t warmth;                   /* how many of them make a block worth translating */
 	uint32_t epoch;                   /* of cpu->code_epoch: see jit_check_epoch */
 	uint64_t tlb_generation;
 	/* The entries of cpu->fast.jumps that are in use: clearing costs what was entered. */
@@ -84,6 +88,7 @@ struct jit {
 
 	/* the block under construction */
 	struct jit_item items[JIT_BLOCK_INSNS];
+	uint8_t bytes[JIT_BLOCK_INSNS * ZYDIS_MAX_INSTRUCTION_LENGTH]; /* of guest code */
 };
 
 /* stubs.c: generate the code that enters, leaves and falls back. */
@@ -98,6 +103,9 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
  */
 struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *bytes,
 				unsigned available, unsigned tlb_set, bool *full);
+
+/* features.c: whether the host's CPU has the instruction at all. */
+bool jit_host_has(const ZydisDecodedInstruction *instruction);
 
 /* cache.c */
 struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode);

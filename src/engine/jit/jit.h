@@ -28,6 +28,9 @@ struct jit;
  */
 int jit_attach(struct cpu *cpu, size_t cache_size);
 
+/* Translate blocks after `runs` executions by the interpreter; 0: at once (tests). */
+void jit_set_warmth(struct jit *jit, uint8_t runs);
+
 /* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;

@@ -55,7 +55,8 @@ static bool hidden_operand_ok(const ZydisDecodedOperand *operand)
 	return number >= 0 && number != HOST_RSP && number < HOST_R13;
 }
 
-static bool explicit_operand(struct reencode_info *info, const ZydisDecodedOperand *operand)
+static bool explicit_operand(struct reencode_info *info, ZydisMnemonic mnemonic,
+			     const ZydisDecodedOperand *operand)
 {
 	bool high;
 	int number;
@@ -100,8 +101,10 @@ static bool explicit_operand(struct reencode_info *info, const ZydisDecodedOpera
 		info->gpr_read |= 1u << number;
 	if (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) {
 		info->gpr_written |= 1u << number;
-		/* A conditional write (CMOV) keeps the old value. */
-		if (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE)
+		/* A conditional write (CMOV) keeps the old value. So do BSF and BSR when the
+		 * source is 0, as processors have it. */
+		if (operand->actions & ZYDIS_OPERAND_ACTION_CONDWRITE ||
+		    mnemonic == ZYDIS_MNEMONIC_BSF || mnemonic == ZYDIS_MNEMONIC_BSR)
 			info->gpr_read |= 1u << number;
 	}
 	/* AH to BH keep their encoding, which is that of SPL to DIL. */
@@ -126,7 +129,7 @@ void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction 
 		const ZydisDecodedOperand *operand = &operands[i];
 		bool ok = operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN
 				  ? hidden_operand_ok(operand)
-				  : explicit_operand(info, operand);
+				  : explicit_operand(info, instruction->mnemonic, operand);
 
 		if (!ok)
 			return;

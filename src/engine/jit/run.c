@@ -16,7 +16,7 @@
 #include "engine/x86/memory.h"
 #include "engine/x86/system.h"
 
-/* Executions of a block by the interpreter before it is translated. */
+/* Executions of a block by the interpreter before it is translated, unless set otherwise. */
 #define WARM 8
 
 #define HWCAP2_FSGSBASE_BIT 2
@@ -67,6 +67,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	cpu->jit->statistics.fallbacks++;
 	record->insn.execute(cpu, &record->insn);
 	cpu->rip = cpu->next_rip;
+	if (record->changes_vector)
+		update_vector(cpu);
 	if (!record->resume || cpu->rip != next || cpu->requests || cpu->fpu.live != vectors_live) {
 		flags_to_host(cpu);
 		return NULL;
@@ -124,12 +126,13 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 	heat = &jit->heat[jit_hash(gpa)];
 	if (code_is_hot(cpu, gpa))
 		return NULL;
-	if (*heat < WARM) {
+	if (*heat < jit->warmth) {
 		++*heat;
 		return NULL;
 	}
 	fpu_leave(cpu); /* the decoder may use vector registers */
-	code_mark(cpu, gpa, 0x1000 - (gpa & 0xfff));
+	/* The whole page: blocks also depend on the beginnings of those that they jump to. */
+	code_mark(cpu, gpa & ~(uint64_t)0xfff, 0x1000);
 	bytes = lin_fetch_pointer(cpu, gva, &gpa);
 	if (!bytes)
 		return NULL;
@@ -150,7 +153,7 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 static bool translatable(const struct cpu *cpu)
 {
 	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
-	       !(cpu->rflags & RFLAGS_TF) && !cpu->interrupt_shadow;
+	       !(cpu->rflags & RFLAGS_TF);
 }
 
 static void jit_run(struct cpu *cpu)
@@ -162,6 +165,7 @@ static void jit_run(struct cpu *cpu)
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
 	while (!cpu->requests) {
 		unsigned set = tlb_privilege(cpu);
+		uint64_t flushes = jit->statistics.flushes;
 		struct jit_block *block;
 
 		if (!translatable(cpu)) {
@@ -174,7 +178,12 @@ static void jit_run(struct cpu *cpu)
 			jit_clear_jumps(jit);
 			link = NULL;
 		}
+		/* A fault of the fetch is no instruction's. */
+		cpu->insn = NULL;
+		cpu->next_rip = cpu->rip;
 		block = find_block(jit, set);
+		if (jit->statistics.flushes != flushes)
+			link = NULL;
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
 			link = NULL;
@@ -279,12 +288,18 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 		jit_destroy(cpu);
 		return result;
 	}
+	jit->warmth = WARM;
 	jit->decoder = insn_decoder(CPU_MODE_CODE64);
 	jit_build_stubs(jit);
 	jit_init_jumps(jit);
 	fill_constants(cpu);
 	cpu->translator = &translator;
 	return 0;
+}
+
+void jit_set_warmth(struct jit *jit, uint8_t runs)
+{
+	jit->warmth = runs;
 }
 
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics)

@@ -161,6 +161,31 @@ static int vector_level(const ZydisDecodedInstruction *instruction)
 	}
 }
 
+/* Whether it may unmask exceptions, or change which components may be used. */
+static bool changes_vector(const struct jit_item *item)
+{
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: case ZYDIS_MNEMONIC_FLDCW:
+	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XRSTOR: case ZYDIS_MNEMONIC_XRSTOR64:
+	case ZYDIS_MNEMONIC_XRSTORS: case ZYDIS_MNEMONIC_XRSTORS64: case ZYDIS_MNEMONIC_XSETBV:
+	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_CLTS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether it has MMX registers besides XMM ones: then the x87 state must allow it, too. */
+static bool mixes_mmx(const struct jit_item *item)
+{
+	for (unsigned i = 0; i < item->instruction.operand_count; i++)
+		if (item->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(item->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	return false;
+}
+
 /* Whether the memory operand must be aligned to its size (SDM vol. 1 §14.9). */
 static bool needs_alignment(const struct jit_item *item)
 {
@@ -203,7 +228,7 @@ static enum item_kind classify_copy(struct jit_item *item)
 	const ZydisDecodedInstruction *instruction = &item->instruction;
 	bool general = general_copyable(instruction->mnemonic);
 
-	if (!general && vector_level(instruction) < 0)
+	if ((!general && vector_level(instruction) < 0) || !jit_host_has(instruction))
 		return ITEM_FALLBACK;
 	reencode_inspect(&item->info, instruction, item->operands);
 	if (!item->info.possible)
@@ -317,11 +342,22 @@ static void flags_of(struct jit_item *item)
 				  FLAGS_ARITHMETIC;
 }
 
+/* The block depends on `size` bytes at this offset in the page. */
+static void look(struct translation *t, unsigned offset, unsigned size)
+{
+	struct jit_block *block = t->block;
+
+	if (offset < block->look_start)
+		block->look_start = offset;
+	if (offset + size > block->look_end)
+		block->look_end = offset + size;
+}
+
 /*
  * The flags that may be read by the code at `bytes`: a few instructions' look-ahead. Everything is
  * taken as read that is not seen to be overwritten.
  */
-static uint16_t flags_live_at(struct jit *jit, const uint8_t *bytes, unsigned available)
+static uint16_t flags_live_at(struct translation *t, const uint8_t *bytes, unsigned available)
 {
 	uint16_t undecided = FLAGS_ARITHMETIC;
 
@@ -330,9 +366,10 @@ static uint16_t flags_live_at(struct jit *jit, const uint8_t *bytes, unsigned av
 		const ZydisAccessedFlags *flags;
 		uint16_t written;
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(jit->decoder, NULL, bytes, available,
-								&instruction)))
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(t->jit->decoder, NULL, bytes,
+								available, &instruction)))
 			break;
+		look(t, 0x1000 - available, instruction.length);
 		flags = instruction.cpu_flags;
 		if (instruction.meta.category == ZYDIS_CATEGORY_NOP ||
 		    instruction.meta.category == ZYDIS_CATEGORY_WIDENOP ||
@@ -371,7 +408,7 @@ static uint16_t flags_live_at_target(struct translation *t, const uint8_t *page_
 {
 	if ((target & ~(uint64_t)0xfff) != t->page)
 		return FLAGS_ARITHMETIC;
-	return flags_live_at(t->jit, page_bytes + (target & 0xfff), 0x1000 - (target & 0xfff));
+	return flags_live_at(t, page_bytes + (target & 0xfff), 0x1000 - (target & 0xfff));
 }
 
 static uint64_t direct_target(const struct jit_item *item)
@@ -570,6 +607,8 @@ static void emit_copy(struct translation *t, unsigned index)
 
 	if (level >= 0)
 		emit_vector_check(t, index, level);
+	if (level > JIT_VECTOR_X87 && mixes_mmx(item))
+		emit_vector_check(t, index, JIT_VECTOR_X87);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		rename.map[i] = host_register(i);
 	if (item->info.has_memory) {
@@ -933,6 +972,7 @@ static void emit_tail(struct translation *t, unsigned records)
 		emit_jump_to(e, jit->fallback);
 		t->block->records[record].insn = jit->items[i].insn;
 		t->block->records[record].rip = jit->items[i].rip;
+		t->block->records[record].changes_vector = changes_vector(&jit->items[i]);
 		t->block->records[record].resume =
 			ends_block(&jit->items[i]) || jit->items[i].kind == ITEM_JUMP_IF
 				? NULL
@@ -962,10 +1002,15 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 	struct translation *t = &storage;
 	struct jit_block *block;
 	struct jit_item *last;
-	unsigned count = decode_items(jit, gva, bytes, available);
 	size_t room = jit->size - jit->used;
+	unsigned count;
 
 	*full = false;
+	/* From a copy: what is translated must be what is compared later, whoever writes here. */
+	if (available > sizeof(jit->bytes))
+		available = sizeof(jit->bytes);
+	memcpy(jit->bytes, bytes, available);
+	count = decode_items(jit, gva, jit->bytes, available);
 	if (count == 0)
 		return NULL;
 	*t = (struct translation){
@@ -978,7 +1023,6 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 		.start = gva,
 		.page = gva & ~(uint64_t)0xfff,
 	};
-	flags_liveness(t, bytes - (gva & 0xfff));
 	last = &jit->items[count - 1];
 
 	block = calloc(1, sizeof(*block));
@@ -991,6 +1035,9 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 	if (!block->records || !block->links || !block->source)
 		goto fail;
 	t->block = block;
+	block->look_start = gva & 0xfff;
+	block->look_end = block->look_start + block->guest_size;
+	flags_liveness(t, bytes - (gva & 0xfff));
 	for (unsigned i = 0; i < count; i++) {
 		t->item_position[i] = t->e.position;
 		emit_item(t, i);
@@ -1017,7 +1064,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 	block->mode = jit->cpu->mode | tlb_set << 16;
 	block->code = t->e.code;
 	block->link_count = t->link_count;
-	memcpy(block->source, bytes, block->guest_size);
+	memcpy(block->source, jit->bytes, block->guest_size);
 	jit->used += (t->e.position + 15) & ~(size_t)15;
 	jit->statistics.blocks++;
 	jit->statistics.guest_instructions += count;
