@@ -142,8 +142,9 @@ static void test_concurrent(struct machine *machine)
 		check_equal(set_slot(machine, 0, 0, 0, NULL), 0);
 		check_equal(set_slot(machine, KVM_MEM_LOG_DIRTY_PAGES, SLOT_GPA, 0x1000, extra), 0);
 	}
-	sleep_ms(20);
-	check_equal(dirty_pages(machine), 1);
+	for (i = 0; i < 1000 && !dirty_pages(machine); i++)
+		sleep_ms(5);
+	check(i < 1000);
 	kvm_vcpu_kick(&machine->vcpu, thread);
 	pthread_join(thread, NULL);
 	check_equal(machine->vcpu.run->exit_reason, KVM_EXIT_INTR);
