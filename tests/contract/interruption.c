@@ -24,58 +24,58 @@ static void count_signal(int number_)
 	atomic_fetch_add(&handled, 1);
 }
 
-struct helper {
+struct actor {
 	struct machine *machine;
 	pthread_t target;
-	void (*act)(struct helper *helper);
+	void (*act)(struct actor *actor);
 	pthread_t thread;
 };
 
-static void *helper_main(void *argument)
+static void *actor_main(void *argument)
 {
-	struct helper *helper = argument;
+	struct actor *actor = argument;
 
 	sleep_ms(30);
-	helper->act(helper);
+	actor->act(actor);
 	return NULL;
 }
 
-static void start_helper(struct helper *helper, struct machine *machine,
-			 void (*act)(struct helper *helper))
+static void start_actor(struct actor *actor, struct machine *machine,
+			 void (*act)(struct actor *actor))
 {
-	helper->machine = machine;
-	helper->target = pthread_self();
-	helper->act = act;
-	pthread_create(&helper->thread, NULL, helper_main, helper);
+	actor->machine = machine;
+	actor->target = pthread_self();
+	actor->act = act;
+	pthread_create(&actor->thread, NULL, actor_main, actor);
 }
 
-static void send_signal(struct helper *helper)
+static void send_signal(struct actor *actor)
 {
-	pthread_kill(helper->target, SIGUSR1);
+	pthread_kill(actor->target, SIGUSR1);
 }
 
-static void send_ignored_then_kick(struct helper *helper)
+static void send_ignored_then_kick(struct actor *actor)
 {
-	pthread_kill(helper->target, SIGWINCH);
+	pthread_kill(actor->target, SIGWINCH);
 	sleep_ms(30);
-	kvm_vcpu_kick(&helper->machine->vcpu, helper->target);
+	kvm_vcpu_kick(&actor->machine->vcpu, actor->target);
 }
 
-static void kick(struct helper *helper)
+static void kick(struct actor *actor)
 {
-	kvm_vcpu_kick(&helper->machine->vcpu, helper->target);
+	kvm_vcpu_kick(&actor->machine->vcpu, actor->target);
 }
 
 /* KVM_RUN until `act`, some 30 ms after; how long it took, in ms. */
-static unsigned run_with(struct machine *machine, void (*act)(struct helper *helper))
+static unsigned run_with(struct machine *machine, void (*act)(struct actor *actor))
 {
-	struct helper helper;
+	struct actor actor;
 	uint64_t start = now_ns();
 
-	start_helper(&helper, machine, act);
+	start_actor(&actor, machine, act);
 	check_equal(machine_run(machine), -EINTR);
 	check_equal(machine->vcpu.run->exit_reason, KVM_EXIT_INTR);
-	pthread_join(helper.thread, NULL);
+	pthread_join(actor.thread, NULL);
 	return (now_ns() - start) / 1000000;
 }
 
