@@ -1,5 +1,6 @@
 /*
- * Cases on the engine: one struct cpu, whose guest is a small kernel's worth of tables.
+ * Cases on the engine: a struct cpu for the interpreter and one for the translator, whose guest is
+ * a small kernel's worth of tables.
  *
  * The guest runs the case at CPL 3 with paging on. Whatever ends it goes through an IDT whose
  * handlers are HLT at CPL 0, so cpu_run returns halted, the handler's address tells the vector, and
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/time.h>
 
+#include "engine/jit/jit.h"
 #include "engine/x86/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/cpu.h"
@@ -27,6 +29,7 @@ enum page {
 };
 
 #define KERNEL      0xffff800000000000ull /* where all guest-physical pages are mapped for CPL 0 */
+#define TRANSLATOR_CACHE (256u << 10) /* small: it fills up now and then */
 #define KERNEL_CS   0x10
 #define KERNEL_SS   0x18
 #define TSS_SELECTOR 0x40
@@ -43,7 +46,14 @@ enum page {
 
 static uint8_t *memory; /* PAGES pages */
 static _Atomic uint64_t code_words[PAGES];
-static struct cpu *cpu;
+static struct cpu *cpus[2]; /* the interpreter's, the translator's */
+static struct cpu *cpu;     /* the one that runs */
+
+const char *const isa_engine_names[ISA_ENGINES] = {
+	[ISA_INTERPRETER] = "interpreter",
+	[ISA_TRANSLATOR] = "translator",
+	[ISA_TRANSLATOR_AGAIN] = "translator, again",
+};
 
 static uint8_t *page_at(enum page page)
 {
@@ -73,13 +83,15 @@ static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
 static void code_written(void *context, uint64_t gpa, unsigned size)
 {
 	(void)context;
-	code_invalidate(cpu, gpa, size);
+	for (unsigned i = 0; i < 2; i++)
+		code_invalidate(cpus[i], gpa, size);
 }
 
 static void code_protect(void *context, uint64_t gpa)
 {
 	(void)context;
-	code_page_protected(cpu, gpa);
+	for (unsigned i = 0; i < 2; i++)
+		code_page_protected(cpus[i], gpa);
 }
 
 static bool no_interrupt(void *context)
@@ -195,16 +207,14 @@ static void stop_hanging(int signal)
 	cpu_request(cpu, CPU_REQUEST_EXIT);
 }
 
-int engine_start(void)
+static int create_cpu(struct cpu **created)
 {
 	int result;
 
-	memory = aligned_alloc(ISA_PAGE, PAGES * ISA_PAGE);
 	cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ull);
-	if (!memory || !cpu)
+	*created = cpu;
+	if (!cpu)
 		return -1;
-	memset(memory, 0, PAGES * ISA_PAGE);
-	make_tables();
 	result = cpu_create(cpu, 0, NULL, &platform, NULL);
 	if (result < 0)
 		return result;
@@ -232,16 +242,40 @@ int engine_start(void)
 		.present = 1,
 	};
 	control_changed(cpu);
-	native_components = fpu_layout.components;
+	return 0;
+}
 
+int engine_start(void)
+{
+	memory = aligned_alloc(ISA_PAGE, PAGES * ISA_PAGE);
+	if (!memory)
+		return -1;
+	memset(memory, 0, PAGES * ISA_PAGE);
+	make_tables();
+	for (unsigned i = 0; i < 2; i++) {
+		int result = create_cpu(&cpus[i]);
+
+		if (result < 0)
+			return result;
+	}
+	native_components = fpu_layout.components;
+	if (jit_attach(cpus[1], TRANSLATOR_CACHE) == 0)
+		jit_set_warmth(cpus[1]->jit, 0);
 	signal(SIGPROF, stop_hanging);
 	return 0;
 }
 
+bool engine_has_translator(void)
+{
+	return cpus[1]->translator != NULL;
+}
+
 void engine_stop(void)
 {
-	cpu_destroy(cpu);
-	free(cpu);
+	for (unsigned i = 0; i < 2; i++) {
+		cpu_destroy(cpus[i]);
+		free(cpus[i]);
+	}
 	free(memory);
 }
 
@@ -290,24 +324,52 @@ static void store(struct isa_outcome *outcome)
 	memcpy(outcome->memory, page_at(DATA), ISA_DATA_SIZE);
 }
 
-void engine_run(const struct isa_case *test, struct isa_outcome *outcome)
+/*
+ * What varies between runs of the translator: the vector state is live from the start when MOVAPS
+ * XMM0, XMM0 goes before the case; translations of addresses are there or not; so are those of code.
+ */
+static void vary(const struct isa_case *test, enum isa_engine engine)
+{
+	static const uint8_t prelude[] = {0x0f, 0x28, 0xc0};
+	uint64_t number = test->in.gpr[ISA_RDI] ^ test->in.rflags;
+
+	if (engine == ISA_TRANSLATOR && number % 4 == 0)
+		tlb_flush_all(cpu);
+	if (engine == ISA_TRANSLATOR_AGAIN)
+		cpu->code_epoch--; /* cpu_run counts it up: it is as if it had not returned */
+	/* It would put XMM registers into use, which XSAVE tells. */
+	if (test->in.rflags & RFLAGS_TF || test->is_system || isa_code_offset(test) < sizeof(prelude))
+		return;
+	memcpy(page_at(CODE) + isa_code_offset(test) - sizeof(prelude), prelude, sizeof(prelude));
+	cpu->rip -= sizeof(prelude);
+}
+
+static enum cpu_exit run_once(const struct isa_case *test, enum isa_engine engine)
+{
+	load(test);
+	if (engine != ISA_INTERPRETER)
+		vary(test, engine);
+	return cpu_run(cpu);
+}
+
+void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_outcome *outcome)
 {
 	static unsigned runs;
 	struct itimerval hang = {.it_value.tv_sec = 1};
 	uint64_t handlers = KERNEL + HANDLERS * ISA_PAGE;
+	unsigned start = isa_code_offset(test) < 16 ? 0 : isa_code_offset(test) - 16;
 	enum cpu_exit exit;
 
+	cpu = cpus[engine != ISA_INTERPRETER];
 	if (runs++ % 256 == 0)
 		setitimer(ITIMER_PROF, &hang, NULL);
-	load(test);
-	exit = cpu_run(cpu);
+	exit = run_once(test, engine);
 	if (exit == CPU_EXIT_INTERRUPTED) {
 		/* Perhaps it was only the last of many: this one gets a second of its own. */
 		setitimer(ITIMER_PROF, &hang, NULL);
-		load(test);
-		exit = cpu_run(cpu);
+		exit = run_once(test, engine);
 	}
-	memset(page_at(CODE) + isa_code_offset(test), 0xcc, test->code_size);
+	memset(page_at(CODE) + start, 0xcc, isa_code_offset(test) - start + test->code_size);
 	outcome->vector = ISA_VECTOR_BROKEN;
 	outcome->error = exit;
 	if (exit == CPU_EXIT_INTERRUPTED)

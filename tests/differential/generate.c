@@ -519,6 +519,7 @@ static void classify(struct isa_case *test, const struct candidate *c)
 
 	test->faults_freely |= faults_freely(c) || class == ISA_SYSTEM;
 	test->is_mmx |= class == ISA_MMX;
+	test->is_system |= class == ISA_SYSTEM;
 	test->is_fpu |= class >= ISA_X87 && class <= ISA_AVX512;
 	test->is_narrow_string |= c->instruction.address_width == 32 &&
 				  c->instruction.meta.category == ZYDIS_CATEGORY_STRINGOP;
@@ -663,4 +664,43 @@ void describe(const struct isa_case *test, char *text, size_t size)
 		used += snprintf(text + used, size - used, "%s%s", position ? "\n" : "", line);
 		position += length;
 	}
+}
+
+uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
+{
+	uint64_t offset = rip - test->in.rip, live = RFLAGS_STATUS, dead = 0;
+
+	while (offset < test->code_size && live) {
+		struct candidate c = {0};
+		const ZydisAccessedFlags *flags;
+		uint64_t branch = RFLAGS_STATUS;
+
+		memcpy(c.bytes, test->code + offset,
+		       test->code_size - offset < sizeof(c.bytes) ? test->code_size - offset :
+								    sizeof(c.bytes));
+		if (!decode(&c, test))
+			return dead;
+		offset += c.instruction.length;
+		flags = c.instruction.cpu_flags;
+		if (flags)
+			live &= ~(uint64_t)flags->tested;
+		/* Of both ways what is dead on both; targets lie ahead. */
+		if (is_direct_branch(&c)) {
+			branch = dead_flags(test, test->in.rip + offset +
+							  (uint64_t)c.operands[0].imm.value.s);
+			if (c.instruction.meta.category != ZYDIS_CATEGORY_COND_BR)
+				return dead | (live & branch);
+			live &= branch;
+		} else if (c.instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE) {
+			return dead;
+		}
+		if (flags) {
+			uint64_t written = flags->modified | flags->set_0 | flags->set_1 |
+					   flags->undefined;
+
+			dead |= live & written;
+			live &= ~written;
+		}
+	}
+	return dead;
 }

@@ -60,6 +60,7 @@ struct isa_case {
 	bool is_large;            /* it has a memory operand of more than 8 bytes */
 	bool is_mmx, is_masked_store, is_gather;
 	bool is_popa;
+	bool is_system;           /* XSAVE and its kin, privileged instructions */
 	bool is_fpu;              /* an instruction that the engine runs on the host's FPU */
 	bool is_narrow_string;    /* a repeated string instruction with 32-bit addresses */
 	bool is_cut;              /* its end lies on the page that is not mapped */
@@ -105,14 +106,28 @@ extern bool native_has_ldt;
 
 /* -- engine.c -- */
 
+/* The ways in which the engine runs a case. */
+enum isa_engine {
+	ISA_INTERPRETER,
+	ISA_TRANSLATOR,       /* with its blocks made on the way, the vector state live at once */
+	ISA_TRANSLATOR_AGAIN, /* right after that: with blocks that are linked and found by jumps */
+	ISA_ENGINES,
+};
+
+extern const char *const isa_engine_names[ISA_ENGINES];
+
 int engine_start(void);
 void engine_stop(void);
-void engine_run(const struct isa_case *test, struct isa_outcome *outcome);
+bool engine_has_translator(void);
+void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_outcome *outcome);
 
 /* -- generate.c -- */
 
 /* Make case `index` of `class` for `seed`. */
 void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index);
+/* The arithmetic flags that nothing reads before they are overwritten, from address `rip` of the
+ * case's code on. */
+uint64_t dead_flags(const struct isa_case *test, uint64_t rip);
 /* The text of the case's instructions, one a line. */
 void describe(const struct isa_case *test, char *text, size_t size);
 

@@ -133,6 +133,8 @@ static int vector_level(const ZydisDecodedInstruction *instruction)
 	case ZYDIS_MNEMONIC_MASKMOVQ: case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 		return -1;
+	case ZYDIS_MNEMONIC_FISTTP: /* came with SSE3 */
+		return JIT_VECTOR_X87;
 	default:
 		break;
 	}
@@ -258,6 +260,8 @@ static enum item_kind classify(struct jit_item *item)
 	const ZydisDecodedInstruction *instruction = &item->instruction;
 	const ZydisDecodedOperand *operand = &item->operands[0];
 
+	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return classify_copy(item);
 	switch (instruction->meta.category) {
 	case ZYDIS_CATEGORY_NOP:
 	case ZYDIS_CATEGORY_WIDENOP:
