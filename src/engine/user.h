@@ -30,7 +30,7 @@ static inline int user_read(void *to, const void *user, size_t size)
 {
 	int result = user_check(user, size);
 
-	if (result == 0)
+	if (result == 0 && size)
 		memcpy(to, user, size);
 	return result;
 }
@@ -39,7 +39,7 @@ static inline int user_write(void *user, const void *from, size_t size)
 {
 	int result = user_check(user, size);
 
-	if (result == 0)
+	if (result == 0 && size)
 		memcpy(user, from, size);
 	return result;
 }

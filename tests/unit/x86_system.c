@@ -457,10 +457,12 @@ static void test_long_interrupt_aligns(void **state)
 
 static void test_ist(void **state)
 {
+	uint64_t stack = 0x50000;
+
 	(void)state;
 	LOAD(two_halts);
 	test.cpu.gpr[CPU_RAX] = 0x7f8;
-	*(uint64_t *)(test.memory + TSS + 36 + 8) = 0x50000;
+	memcpy(test.memory + TSS + 36 + 8, &stack, sizeof(stack));
 	set_gate(EXCEPTION_GP, 3, CODE, 0x8e);
 	table(IDT)[EXCEPTION_GP * 2] |= 2ull << 32;
 	assert_int_equal(run_to_halt(), HANDLER_AT);

@@ -176,6 +176,9 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 	exit = cpu_run(&vcpu->cpu);
 	fpu_leave(&vcpu->cpu);
 	exclusive_leave_guest(vcpu);
+	/* A request that came with a HLT must not lose it: what asked stays to be seen. */
+	if (exit == CPU_EXIT_INTERRUPTED && vcpu->cpu.halted)
+		return CPU_EXIT_HALTED;
 	return exit;
 }
 
