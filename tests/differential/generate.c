@@ -317,7 +317,8 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	case ISA_COMPAT:
 	case ISA_COMPAT16: return found != ISA_SYSTEM || !mask_is_address(c);
 	case ISA_BLOCKS:
-		return found == ISA_GENERAL || (found == ISA_SSE && chance(30));
+		return found == ISA_GENERAL || (found == ISA_SSE && chance(40)) ||
+		       ((found == ISA_X87 || found == ISA_MMX || found == ISA_AVX) && chance(20));
 	case ISA_SYSTEM: return found == class && !mask_is_address(c);
 	default: return found == class;
 	}
@@ -338,7 +339,7 @@ static void find_instruction(struct candidate *c, enum isa_class class, const st
 			break;
 		default:
 			if ((class == ISA_GENERAL || class == ISA_BLOCKS) && chance(5))
-				vex_bytes(c, true);
+				vex_bytes(c, class == ISA_GENERAL || chance(70));
 			else if (is_32 && chance(10))
 				vex_bytes(c, chance(50));
 			else
@@ -572,28 +573,79 @@ static void generate_single(struct isa_case *test, enum isa_class class)
 	memcpy(test->code, c.bytes, test->code_size);
 }
 
-static void generate_block(struct isa_case *test)
+/* A branch in a block whose target is chosen when the whole block is known. */
+struct branch {
+	unsigned offset; /* of its displacement or address in the code; 0: none */
+	unsigned size;   /* bytes of it */
+	unsigned base;   /* offset in the code that a displacement counts from */
+	bool is_absolute;
+};
+
+/* PUSH and RET, or an address in a register or on the stack and JMP or CALL through it. */
+static void add_indirect_branch(struct isa_case *test, struct branch *branch)
+{
+	uint8_t *code = test->code + test->code_size;
+	unsigned n = 0, reg = below(15);
+
+	if (chance(50)) {
+		code[n++] = 0x68; /* push imm32 */
+		*branch = (struct branch){test->code_size + n, 4, 0, true};
+		n += 4;
+		if (chance(60)) {
+			code[n++] = 0xc3;
+		} else {
+			memcpy(code + n, chance(50) ? "\xff\x24\x24" : "\xff\x14\x24", 3);
+			n += 3;
+		}
+	} else {
+		reg += reg >= ISA_RSP; /* lea reg, [rip + ...]; jmp or call reg */
+		code[n++] = 0x48 | (reg & 8) >> 1;
+		code[n++] = 0x8d;
+		code[n++] = 0x05 | (reg & 7) << 3;
+		*branch = (struct branch){test->code_size + n, 4, test->code_size + n + 4, false};
+		n += 4;
+		if (reg >= 8)
+			code[n++] = 0x41;
+		code[n++] = 0xff;
+		code[n++] = (chance(50) ? 0xe0 : 0xd0) | (reg & 7);
+	}
+	test->code_size += n;
+	test->faults_freely = true;
+}
+
+static void add_instruction(struct isa_case *test, struct branch *branch)
 {
 	struct candidate c;
-	unsigned starts[BLOCK_MAX + 1], branch_offset[BLOCK_MAX], branch_size[BLOCK_MAX];
+	unsigned length;
+
+	/* Nothing undefined: a later instruction might read it. */
+	do
+		find_instruction(&c, ISA_BLOCKS, test);
+	while (undefined_flags(&c));
+	length = c.instruction.length;
+	classify(test, &c);
+	steer(test, &c, test->in.rip + test->code_size + length);
+	memcpy(test->code + test->code_size, c.bytes, length);
+	if (is_direct_branch(&c))
+		*branch = (struct branch){test->code_size + c.instruction.raw.imm[0].offset,
+					  c.instruction.raw.imm[0].size / 8,
+					  test->code_size + length, false};
+	test->code_size += length;
+}
+
+static void generate_block(struct isa_case *test)
+{
+	struct branch branches[BLOCK_MAX] = {0};
+	unsigned starts[BLOCK_MAX + 1];
 	unsigned count = 2 + below(BLOCK_MAX - 1);
 
 	test->in.rip = chance(90) ? ISA_CODE + 256 : ISA_CODE + ISA_PAGE - below(32);
 	for (unsigned i = 0; i < count; i++) {
-		unsigned length;
-
-		/* Nothing undefined: a later instruction might read it. */
-		do
-			find_instruction(&c, ISA_BLOCKS, test);
-		while (undefined_flags(&c));
-		length = c.instruction.length;
-		classify(test, &c);
 		starts[i] = test->code_size;
-		steer(test, &c, test->in.rip + test->code_size + length);
-		branch_offset[i] = is_direct_branch(&c) ? c.instruction.raw.imm[0].offset : 0;
-		branch_size[i] = c.instruction.raw.imm[0].size / 8;
-		memcpy(test->code + test->code_size, c.bytes, length);
-		test->code_size += length;
+		if (chance(8))
+			add_indirect_branch(test, &branches[i]);
+		else
+			add_instruction(test, &branches[i]);
 		if (test->code_size > ISA_CODE_MAX - ZYDIS_MAX_INSTRUCTION_LENGTH) {
 			count = i + 1;
 			break;
@@ -602,12 +654,13 @@ static void generate_block(struct isa_case *test)
 	starts[count] = test->code_size;
 	/* Branches go forward, to another instruction or the end. */
 	for (unsigned i = 0; i < count; i++) {
-		int64_t distance;
+		const struct branch *branch = &branches[i];
+		uint64_t target = starts[i + 1 + below(count - i)];
 
-		if (!branch_offset[i])
+		if (!branch->offset)
 			continue;
-		distance = (int64_t)starts[i + 1 + below(count - i)] - starts[i + 1];
-		memcpy(test->code + starts[i] + branch_offset[i], &distance, branch_size[i]);
+		target = branch->is_absolute ? test->in.rip + target : target - branch->base;
+		memcpy(test->code + branch->offset, &target, branch->size);
 	}
 }
 

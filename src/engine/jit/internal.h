@@ -15,6 +15,7 @@ struct jit_record {
 	struct insn insn;
 	uint64_t rip;
 	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
+	uint8_t vector_levels; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool changes_vector;   /* it may change which vector instructions may run as they stand */
 };
 
@@ -61,6 +62,7 @@ struct jit_item {
 	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
 	uint16_t live_after;               /* flags that somebody may read after it */
 	uint8_t kind;                      /* translate.c's */
+	uint8_t vector_levels;             /* as struct jit_record's */
 };
 
 struct jit {

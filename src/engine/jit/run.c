@@ -59,6 +59,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
 	uint64_t next = record->rip + record->insn.length;
+	bool stays = true;
 
 	flags_to_guest(cpu);
 	cpu->rip = record->rip;
@@ -69,7 +70,10 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	cpu->rip = cpu->next_rip;
 	if (record->changes_vector)
 		update_vector(cpu);
-	if (!record->resume || cpu->rip != next || cpu->requests || cpu->fpu.live != vectors_live) {
+	/* What follows in the block takes for granted that this had passed its checks. */
+	for (unsigned i = 0; i < JIT_VECTOR_LEVELS; i++)
+		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
+	if (!stays || !record->resume || cpu->rip != next || cpu->requests || cpu->fpu.live != vectors_live) {
 		flags_to_host(cpu);
 		return NULL;
 	}

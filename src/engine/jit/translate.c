@@ -585,6 +585,7 @@ static void emit_vector_check(struct translation *t, unsigned index, unsigned le
 	struct emitter *e = &t->e;
 	size_t allowed;
 
+	t->jit->items[index].vector_levels |= 1u << level;
 	if (t->vector_checked[level])
 		return;
 	emit_move(e, HOST_R13, HOST_RCX);
@@ -937,6 +938,7 @@ static unsigned decode_items(struct jit *jit, uint64_t gva, const uint8_t *bytes
 		item->rip = gva + offset;
 		item->bytes = bytes + offset;
 		item->info = (struct reencode_info){0};
+		item->vector_levels = 0;
 		item->kind = classify(item);
 		flags_of(item);
 		count++;
@@ -976,6 +978,7 @@ static void emit_tail(struct translation *t, unsigned records)
 		emit_jump_to(e, jit->fallback);
 		t->block->records[record].insn = jit->items[i].insn;
 		t->block->records[record].rip = jit->items[i].rip;
+		t->block->records[record].vector_levels = jit->items[i].vector_levels;
 		t->block->records[record].changes_vector = changes_vector(&jit->items[i]);
 		t->block->records[record].resume =
 			ends_block(&jit->items[i]) || jit->items[i].kind == ITEM_JUMP_IF
