@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/x86/cpuid.h"
+#include "engine/x86/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
@@ -107,6 +108,12 @@ bool debug_page_watched(const struct cpu *c, uint64_t gva)
 {
 	(void)c, (void)gva;
 	return false;
+}
+
+void code_page_mapped(struct cpu *c, uint64_t gpa)
+{
+	(void)c;
+	(void)gpa;
 }
 
 void debug_check_access(struct cpu *c, uint64_t gva, unsigned size, bool is_write)

@@ -286,6 +286,7 @@ enum irqchip_kind { IRQCHIP_NONE, IRQCHIP_FULL, IRQCHIP_SPLIT };
 struct irqchip {
 	pthread_mutex_t lock;
 	const struct irqchip_host *host;
+	_Atomic uint32_t outside_interrupts;
 	_Atomic int kind;             /* enum irqchip_kind; changes once */
 	unsigned reserved_routes;     /* split: pins of the user-space I/O APIC */
 	unsigned boot_cpu_id;

@@ -90,6 +90,11 @@ bool irqchip_is_full(struct irqchip *chip)
 	return chip->kind == IRQCHIP_FULL;
 }
 
+const _Atomic uint32_t *irqchip_outside_interrupts(struct irqchip *chip)
+{
+	return &chip->outside_interrupts;
+}
+
 bool irqchip_has_lapics(struct irqchip *chip)
 {
 	return chip->kind != IRQCHIP_NONE;

@@ -11,6 +11,7 @@
 #define KVIK_ENGINE_IRQCHIP_IRQCHIP_H
 
 #include <linux/kvm.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -75,6 +76,12 @@ int irqchip_set_x2apic_flags(struct irqchip *chip, uint64_t flags);
  * and the I/O APIC's registers. True when handled. */
 bool irqchip_pio(struct irqchip *chip, uint16_t port, void *data, unsigned size, bool is_write);
 bool irqchip_mmio(struct irqchip *chip, uint64_t gpa, void *data, unsigned size, bool is_write);
+
+/*
+ * Counts interrupts that came from outside the engine (KVM_IRQ_LINE, KVM_SIGNAL_MSI, irqfd). What a
+ * device stored in memory before one of them is visible to whoever reads the count after it.
+ */
+const _Atomic uint32_t *irqchip_outside_interrupts(struct irqchip *chip);
 
 /* -- of a vCPU -- */
 struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context);

@@ -99,6 +99,7 @@ static void inject(struct irqchip *chip, uint64_t serial)
 {
 	struct irqfd *irqfd;
 
+	atomic_fetch_add(&chip->outside_interrupts, 1);
 	irqchip_lock(chip);
 	for (irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next)
 		if (irqfd->serial == serial)

@@ -50,6 +50,7 @@ int irqchip_send_msi(struct irqchip *chip, const struct kvm_msi *msi)
 
 	if (!irqchip_has_lapics(chip) || msi->flags)
 		return -EINVAL;
+	atomic_fetch_add(&chip->outside_interrupts, 1);
 	irqchip_lock(chip);
 	if (msi_is_valid(chip, msi->address_hi))
 		result = msi_deliver(chip, &route);

@@ -192,6 +192,7 @@ int irqchip_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, int le
 
 	if (!irqchip_has_lapics(chip))
 		return -ENXIO;
+	atomic_fetch_add(&chip->outside_interrupts, 1);
 	irqchip_lock(chip);
 	result = routing_set_line(chip, source, gsi, level);
 	irqchip_unlock(chip);

@@ -10,11 +10,6 @@
 
 #include "engine/jit/internal.h"
 
-static uint64_t page_of(uint64_t gpa)
-{
-	return gpa >> 12;
-}
-
 /* What an empty jump entry holds: an address that is looked up elsewhere. */
 static uint64_t jump_none(unsigned index)
 {
@@ -30,17 +25,130 @@ struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, ui
 	return block;
 }
 
-void jit_block_insert(struct jit *jit, struct jit_block *block)
+struct jit_page *jit_page_find(struct jit *jit, uint64_t gpa)
+{
+	struct jit_page *page = jit->pages[jit_hash(gpa >> 12)];
+
+	while (page && page->number != gpa >> 12)
+		page = page->next_hash;
+	return page;
+}
+
+static struct jit_page *page_get(struct jit *jit, uint64_t gpa)
+{
+	struct jit_page *page = jit_page_find(jit, gpa), **bucket;
+
+	if (page)
+		return page;
+	page = calloc(1, sizeof(*page));
+	if (!page)
+		return NULL;
+	bucket = &jit->pages[jit_hash(gpa >> 12)];
+	page->number = gpa >> 12;
+	page->epoch = jit->epoch;
+	page->next_hash = *bucket;
+	*bucket = page;
+	return page;
+}
+
+/* The granules of 64 bytes that hold [gpa, gpa + size), inside one page. */
+static uint64_t granules(uint64_t gpa, uint64_t size)
+{
+	unsigned first = (gpa & 0xfff) / 64, last = ((gpa & 0xfff) + size - 1) / 64;
+
+	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - (last > 63 ? 63 : last)));
+}
+
+static const uint64_t *granule_at(const void *page, unsigned granule)
+{
+	return (const uint64_t *)page + granule * 8;
+}
+
+static bool granule_equal(const uint64_t *a, const uint64_t *b)
+{
+	uint64_t difference = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		difference |= a[i] ^ b[i];
+	return difference == 0;
+}
+
+/* Keep the granules of a new block; false when those that were kept before are not what it was
+ * translated from. */
+static bool page_cover(struct jit_page *page, const struct jit_block *block, const uint64_t *snapshot)
+{
+	uint64_t left;
+
+	for (left = block->granules & page->covered; left; left &= left - 1) {
+		unsigned granule = __builtin_ctzll(left);
+
+		if (!granule_equal(granule_at(page->copy, granule), granule_at(snapshot, granule)))
+			return false;
+	}
+	for (left = block->granules & ~page->covered; left; left &= left - 1) {
+		unsigned granule = __builtin_ctzll(left);
+
+		for (unsigned i = 0; i < 8; i++)
+			page->copy[granule * 8 + i] = granule_at(snapshot, granule)[i];
+	}
+	page->covered |= block->granules;
+	return true;
+}
+
+/* Whether any block had looked at the granules. */
+static bool kill_granules(struct jit *jit, struct jit_page *page, uint64_t granules)
+{
+	struct jit_block *block, *next;
+	bool any = false;
+
+	for (block = page->blocks; block; block = next) {
+		next = block->next_page;
+		if (!(block->granules & granules))
+			continue;
+		jit_block_kill(jit, block);
+		any = true;
+	}
+	page->covered &= ~granules;
+	return any;
+}
+
+void jit_page_verify(struct jit *jit, struct jit_page *page, const uint8_t *bytes)
+{
+	uint64_t left = page->covered;
+
+	page->epoch = jit->epoch;
+	for (; left; left &= left - 1) {
+		unsigned granule = __builtin_ctzll(left);
+
+		if (!granule_equal(granule_at(bytes, granule), granule_at(page->copy, granule)))
+			kill_granules(jit, page, 1ull << granule);
+	}
+}
+
+void jit_page_mapped(struct cpu *cpu, uint64_t gpa)
+{
+	struct jit_page *page = jit_page_find(cpu->jit, gpa);
+
+	if (page)
+		page->epoch = cpu->jit->epoch - 1;
+}
+
+int jit_block_insert(struct jit *jit, struct jit_block *block)
 {
 	struct jit_block **bucket = &jit->by_address[jit_hash(block->gva ^ block->gpa << 20)];
-	struct jit_block **page = &jit->by_page[jit_hash(page_of(block->gpa))];
+	struct jit_page *page = page_get(jit, block->gpa);
 
+	if (!page)
+		return -ENOMEM;
+	if (!page_cover(page, block, jit->snapshot))
+		return -EAGAIN;
 	block->next_hash = *bucket;
 	*bucket = block;
-	block->next_page = *page;
-	*page = block;
+	block->next_page = page->blocks;
+	page->blocks = block;
 	block->next_all = jit->all;
 	jit->all = block;
+	return 0;
 }
 
 /* The displacement at link->patch, through the writable mapping. */
@@ -99,7 +207,7 @@ void jit_block_kill(struct jit *jit, struct jit_block *block)
 	while (*at != block)
 		at = &(*at)->next_hash;
 	*at = block->next_hash;
-	at = &jit->by_page[jit_hash(page_of(block->gpa))];
+	at = &jit_page_find(jit, block->gpa)->blocks;
 	while (*at != block)
 		at = &(*at)->next_page;
 	*at = block->next_page;
@@ -123,7 +231,6 @@ void jit_block_free(struct jit_block *block)
 		return;
 	free(block->records);
 	free(block->links);
-	free(block->source);
 	free(block);
 }
 
@@ -150,7 +257,16 @@ void jit_clear_jumps(struct jit *jit)
 	jit->jumps_used_count = 0;
 }
 
-void jit_enter_jump(struct jit *jit, unsigned set, const struct jit_block *block)
+struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
+{
+	unsigned index = gva % JIT_JUMP_ENTRIES;
+
+	if (jit->cpu->fast.jumps[set][index].negated_gva != -gva)
+		return NULL;
+	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
+}
+
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block)
 {
 	unsigned index = block->gva % JIT_JUMP_ENTRIES;
 	struct jit_jump *jump = &jit->cpu->fast.jumps[set][index];
@@ -161,6 +277,7 @@ void jit_enter_jump(struct jit *jit, unsigned set, const struct jit_block *block
 	}
 	jump->negated_gva = -block->gva;
 	jump->code = block->code;
+	jit->jump_blocks[set * JIT_JUMP_ENTRIES + index] = block;
 }
 
 void jit_flush(struct jit *jit)
@@ -175,7 +292,14 @@ void jit_flush(struct jit *jit)
 	}
 	jit->all = NULL;
 	memset(jit->by_address, 0, sizeof(jit->by_address));
-	memset(jit->by_page, 0, sizeof(jit->by_page));
+	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++) {
+		while (jit->pages[i]) {
+			struct jit_page *page = jit->pages[i];
+
+			jit->pages[i] = page->next_hash;
+			free(page);
+		}
+	}
 	jit_clear_jumps(jit);
 	jit->used = jit->stubs_size;
 	jit->statistics.flushes++;
@@ -183,22 +307,18 @@ void jit_flush(struct jit *jit)
 
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size)
 {
-	struct jit *jit = cpu->jit;
 	bool any = false;
 
-	for (uint64_t page = gpa & ~(uint64_t)0xfff; page < gpa + size; page += 0x1000) {
-		struct jit_block *block = jit->by_page[jit_hash(page_of(page))];
+	while (size) {
+		uint64_t part = 0x1000 - (gpa & 0xfff);
+		struct jit_page *page = jit_page_find(cpu->jit, gpa);
 
-		while (block) {
-			struct jit_block *next = block->next_page;
-
-			if (page_of(block->gpa) == page_of(page) &&
-			    page + block->look_start < gpa + size && gpa < page + block->look_end) {
-				jit_block_kill(jit, block);
-				any = true;
-			}
-			block = next;
-		}
+		if (part > size)
+			part = size;
+		if (page)
+			any |= kill_granules(cpu->jit, page, granules(gpa, part));
+		gpa += part;
+		size -= part;
 	}
 	/* One of them may be under way: it ends after its present instruction. */
 	if (any)

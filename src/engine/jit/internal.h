@@ -35,10 +35,10 @@ struct jit_link {
 struct jit_block {
 	uint64_t gva, gpa;
 	uint32_t mode;           /* enum cpu_mode | TLB set << 16 */
-	uint32_t epoch;          /* of jit->epoch: the source was last compared then */
 	uint16_t guest_size;     /* bytes, all in one page */
-	/* Offsets in the page: what was looked at to make it, targets' first instructions too. */
-	uint16_t look_start, look_end;
+	/* The page's granules of 64 bytes that were looked at to make it, those of the first
+	 * instructions behind its jumps included. */
+	uint64_t granules;
 	uint16_t link_count;
 	bool dead;               /* unlinked from everything, waits for the next flush */
 	const uint8_t *code;
@@ -46,7 +46,18 @@ struct jit_block {
 	struct jit_link *incoming;
 	struct jit_link *links;
 	struct jit_record *records;
-	uint8_t *source;         /* copy of the guest bytes, to notice changes by DMA */
+};
+
+/* The blocks of one guest-physical page. */
+struct jit_page {
+	uint64_t number; /* gpa >> 12 */
+	uint32_t epoch;  /* of jit->epoch: the code was last compared then */
+	/* The bytes that blocks were made from, to notice changes by DMA; bit n of `covered` says
+	 * that [64n, 64n + 64) is kept. */
+	uint64_t covered;
+	uint64_t copy[4096 / 8];
+	struct jit_block *blocks;
+	struct jit_page *next_hash;
 };
 
 #define JIT_HASH_BITS 14
@@ -76,7 +87,7 @@ struct jit {
 
 	const ZydisDecoder *decoder;
 	struct jit_block *by_address[1 << JIT_HASH_BITS];
-	struct jit_block *by_page[1 << JIT_HASH_BITS];
+	struct jit_page *pages[1 << JIT_HASH_BITS];
 	struct jit_block *all;
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint8_t warmth;                   /* how many of them make a block worth translating */
@@ -85,12 +96,13 @@ struct jit {
 	/* The entries of cpu->fast.jumps that are in use: clearing costs what was entered. */
 	uint16_t jumps_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	bool jump_is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	unsigned jumps_used_count;
 	struct jit_statistics statistics;
 
 	/* the block under construction */
 	struct jit_item items[JIT_BLOCK_INSNS];
-	uint8_t bytes[JIT_BLOCK_INSNS * ZYDIS_MAX_INSTRUCTION_LENGTH]; /* of guest code */
+	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
 };
 
 /* stubs.c: generate the code that enters, leaves and falls back. */
@@ -99,26 +111,32 @@ void jit_build_stubs(struct jit *jit);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
 
 /*
- * translate.c: translate the block at gva, whose bytes are at `page` (host address of the byte at
- * gva) with `available` bytes to the end of the page. NULL: it cannot be translated, or the cache
- * is full (*full).
+ * translate.c: translate the block at gva, which is mapped to gpa, from jit->snapshot. NULL: it
+ * cannot be translated, or the cache is full (*full).
  */
-struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *bytes,
-				unsigned available, unsigned tlb_set, bool *full);
+struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, unsigned tlb_set,
+				bool *full);
 
 /* features.c: whether the host's CPU has the instruction at all. */
 bool jit_host_has(const ZydisDecodedInstruction *instruction);
 
 /* cache.c */
+struct jit_page *jit_page_find(struct jit *jit, uint64_t gpa); /* NULL: has no blocks */
 struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode);
-void jit_block_insert(struct jit *jit, struct jit_block *block);
+/* A block that was translated from jit->snapshot. 0, -ENOMEM, or -EAGAIN: the page has changed. */
+int jit_block_insert(struct jit *jit, struct jit_block *block);
+/* Compare what is kept of the page with `bytes`, its host address; blocks that differ go. */
+void jit_page_verify(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
+void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
 void jit_block_kill(struct jit *jit, struct jit_block *block);
 void jit_block_free(struct jit_block *block);
 void jit_link_to(struct jit_link *link, struct jit_block *to);
 void jit_init_jumps(struct jit *jit);
 void jit_clear_jumps(struct jit *jit);
 /* Let jumps to the block's address find it. */
-void jit_enter_jump(struct jit *jit, unsigned set, const struct jit_block *block);
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block);
+/* The block that a jump to gva would find, or NULL. */
+struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
 void jit_flush(struct jit *jit);
 /* struct cpu_translator's */
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);

@@ -81,34 +81,46 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	return record->resume;
 }
 
-/* Whether the block's bytes are still what it was made from. */
-static bool source_unchanged(const struct jit_block *block, const uint8_t *page)
+/* Announce the code that a block depends on, a run of granules at a time. */
+static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
 {
-	const uint8_t *bytes = page + (block->gpa & 0xfff);
+	while (granules) {
+		unsigned first = __builtin_ctzll(granules);
+		uint64_t from_first = ~(granules >> first);
+		unsigned count = from_first ? __builtin_ctzll(from_first) : 64;
 
-	for (unsigned i = 0; i < block->guest_size; i++)
-		if (bytes[i] != block->source[i])
-			return false;
-	return true;
+		code_mark(cpu, page_gpa + first * 64, count * 64);
+		granules = first + count > 63 ? 0 : granules >> (first + count) << (first + count);
+	}
 }
 
-/* After something outside the CPU may have written memory (cpu->code_epoch): compare the blocks of
- * the page that is about to be executed, which includes all that are linked among each other. */
-static void page_verify(struct jit *jit, uint64_t gpa, const uint8_t *page)
+/* Translate the block at gva; NULL when that can't be done now. */
+static struct jit_block *make_block(struct jit *jit, uint64_t gva, uint64_t gpa, const uint8_t *bytes,
+				    unsigned set)
 {
-	struct jit_block *block = jit->by_page[jit_hash(gpa >> 12)];
+	struct cpu *cpu = jit->cpu;
+	const uint8_t *page = bytes - (gpa & 0xfff);
+	struct jit_block *block;
+	bool full;
 
-	while (block) {
-		struct jit_block *next = block->next_page;
-
-		if (block->gpa >> 12 == gpa >> 12 && block->epoch != jit->epoch) {
-			if (source_unchanged(block, page))
-				block->epoch = jit->epoch;
-			else
-				jit_block_kill(jit, block);
-		}
-		block = next;
+	fpu_leave(cpu); /* the decoder may use vector registers */
+	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
+	block = jit_translate(jit, gva, gpa, set, &full);
+	if (!block && full) {
+		jit_flush(jit);
+		block = jit_translate(jit, gva, gpa, set, &full);
 	}
+	if (!block)
+		return NULL;
+	if (jit_block_insert(jit, block) < 0) {
+		jit_block_free(block);
+		return NULL;
+	}
+	/* Others may have stored to the code, or mapped something else here, before the mark. */
+	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
+	if (!cpu->requests && !block->dead)
+		jit_page_verify(jit, jit_page_find(jit, gpa), page);
+	return cpu->requests || block->dead ? NULL : block;
 }
 
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
@@ -118,15 +130,19 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 	uint64_t gva = cpu->rip, gpa;
 	const uint8_t *bytes = lin_fetch_pointer(cpu, gva, &gpa);
 	struct jit_block *block;
-	bool full;
+	struct jit_page *page;
 	uint8_t *heat;
 
 	if (!bytes)
 		return NULL;
-	page_verify(jit, gpa, bytes - (gpa & 0xfff));
-	block = jit_block_find(jit, gva, gpa, cpu->mode | set << 16);
-	if (block)
-		return block;
+	page = jit_page_find(jit, gpa);
+	if (page) {
+		if (page->epoch != jit->epoch)
+			jit_page_verify(jit, page, bytes - (gpa & 0xfff));
+		block = jit_block_find(jit, gva, gpa, cpu->mode | set << 16);
+		if (block)
+			return block;
+	}
 	heat = &jit->heat[jit_hash(gpa)];
 	if (code_is_hot(cpu, gpa))
 		return NULL;
@@ -134,23 +150,7 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 		++*heat;
 		return NULL;
 	}
-	fpu_leave(cpu); /* the decoder may use vector registers */
-	/* The whole page: blocks also depend on the beginnings of those that they jump to. */
-	code_mark(cpu, gpa & ~(uint64_t)0xfff, 0x1000);
-	bytes = lin_fetch_pointer(cpu, gva, &gpa);
-	if (!bytes)
-		return NULL;
-	block = jit_translate(jit, gva, bytes, 0x1000 - (gva & 0xfff), set, &full);
-	if (!block && full) {
-		jit_flush(jit);
-		block = jit_translate(jit, gva, bytes, 0x1000 - (gva & 0xfff), set, &full);
-	}
-	if (!block)
-		return NULL;
-	block->gpa = gpa;
-	block->epoch = jit->epoch;
-	jit_block_insert(jit, block);
-	return block;
+	return make_block(jit, gva, gpa, bytes, set);
 }
 
 /* What translated code takes for granted besides the block's key. */
@@ -185,7 +185,9 @@ static void jit_run(struct cpu *cpu)
 		/* A fault of the fetch is no instruction's. */
 		cpu->insn = NULL;
 		cpu->next_rip = cpu->rip;
-		block = find_block(jit, set);
+		block = jit_find_jump(jit, set, cpu->rip);
+		if (!block)
+			block = find_block(jit, set);
 		if (jit->statistics.flushes != flushes)
 			link = NULL;
 		if (!block) {
@@ -260,6 +262,7 @@ static const struct cpu_translator translator = {
 	.run = jit_run,
 	.invalidate = jit_invalidate,
 	.invalidate_all = jit_invalidate_all,
+	.page_mapped = jit_page_mapped,
 	.destroy = jit_destroy,
 };
 

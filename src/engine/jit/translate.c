@@ -349,12 +349,8 @@ static void flags_of(struct jit_item *item)
 /* The block depends on `size` bytes at this offset in the page. */
 static void look(struct translation *t, unsigned offset, unsigned size)
 {
-	struct jit_block *block = t->block;
-
-	if (offset < block->look_start)
-		block->look_start = offset;
-	if (offset + size > block->look_end)
-		block->look_end = offset + size;
+	for (unsigned granule = offset / 64; granule <= (offset + size - 1) / 64; granule++)
+		t->block->granules |= 1ull << granule;
 }
 
 /*
@@ -714,9 +710,23 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, HOST_R13);
 }
 
+/* For emit_jump_lookup: there is nothing to execute again, R13 is where the guest goes on. */
+#define LEAVE_TO_R13 UINT32_MAX
+
+static void emit_lookup_miss(struct translation *t, unsigned index)
+{
+	emit_load_state(&t->e, HOST_RCX, STATE(fast.spill[0]));
+	if (index == LEAVE_TO_R13) {
+		emit_store_state(&t->e, HOST_R13, STATE(rip));
+		emit_jump_to(&t->e, t->jit->exit);
+	} else {
+		add_slow(t, emit_jump(&t->e), index);
+	}
+}
+
 /* With a guest address in R13: find its translation in the jump table. Falls through with the
  * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
- * the item's slow path. Flags survive. */
+ * the item's slow path (or leaves). Flags survive. */
 static void emit_jump_lookup(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
@@ -725,16 +735,14 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
 	go_on = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	add_slow(t, emit_jump(e), index);
+	emit_lookup_miss(t, index);
 	emit_patch8(e, go_on);
 	emit_pext_state(e, HOST_R14, HOST_R13, STATE(fast.jump_mask));
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 0);
 	hit = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	add_slow(t, emit_jump(e), index);
+	emit_lookup_miss(t, index);
 	emit_patch8(e, hit);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
@@ -744,12 +752,10 @@ static void emit_jump_found(struct translation *t)
 	emit_jump_state(&t->e, HOST_R14, 1, t->jumps + (int32_t)offsetof(struct jit_jump, code));
 }
 
-/* Leave for the guest address `target`, whose slow path (for an item of a direct jump) executes the
- * whole jump again; so nothing may be committed before. */
-static void emit_goto_other_page(struct translation *t, unsigned index, uint64_t target)
+static void emit_goto_other_page(struct translation *t, uint64_t target)
 {
 	emit_constant(&t->e, HOST_R13, target);
-	emit_jump_lookup(t, index);
+	emit_jump_lookup(t, LEAVE_TO_R13);
 	emit_jump_found(t);
 }
 
@@ -803,7 +809,7 @@ static void emit_goto(struct translation *t, unsigned index, uint64_t target)
 	if ((target & ~(uint64_t)0xfff) == t->page)
 		emit_goto_same_page(t, item->rip, target, item->live_after);
 	else
-		emit_goto_other_page(t, index, target);
+		emit_goto_other_page(t, target);
 }
 
 static void emit_indirect(struct translation *t, unsigned index)
@@ -1002,9 +1008,10 @@ static void emit_tail(struct translation *t, unsigned records)
 	}
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *bytes,
-				unsigned available, unsigned tlb_set, bool *full)
+struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, unsigned tlb_set,
+				bool *full)
 {
+	const uint8_t *bytes = (const uint8_t *)jit->snapshot + (gva & 0xfff);
 	static _Thread_local struct translation storage;
 	struct translation *t = &storage;
 	struct jit_block *block;
@@ -1013,11 +1020,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 	unsigned count;
 
 	*full = false;
-	/* From a copy: what is translated must be what is compared later, whoever writes here. */
-	if (available > sizeof(jit->bytes))
-		available = sizeof(jit->bytes);
-	memcpy(jit->bytes, bytes, available);
-	count = decode_items(jit, gva, jit->bytes, available);
+	count = decode_items(jit, gva, bytes, 0x1000 - (gva & 0xfff));
 	if (count == 0)
 		return NULL;
 	*t = (struct translation){
@@ -1038,13 +1041,11 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 	block->guest_size = last->rip + last->instruction.length - gva;
 	block->records = calloc(count, sizeof(*block->records));
 	block->links = calloc(count + 2, sizeof(*block->links));
-	block->source = malloc(block->guest_size);
-	if (!block->records || !block->links || !block->source)
+	if (!block->records || !block->links)
 		goto fail;
 	t->block = block;
-	block->look_start = gva & 0xfff;
-	block->look_end = block->look_start + block->guest_size;
-	flags_liveness(t, bytes - (gva & 0xfff));
+	look(t, gva & 0xfff, block->guest_size);
+	flags_liveness(t, (const uint8_t *)jit->snapshot);
 	for (unsigned i = 0; i < count; i++) {
 		t->item_position[i] = t->e.position;
 		emit_item(t, i);
@@ -1056,10 +1057,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 		if ((next & ~(uint64_t)0xfff) == t->page) {
 			emit_goto_same_page(t, last->rip, next, true);
 		} else {
-			/* The next instruction is in the next page: by way of the dispatcher. */
-			emit_constant(&t->e, HOST_R13, next);
-			emit_store_state(&t->e, HOST_R13, STATE(rip));
-			emit_jump_to(&t->e, jit->exit);
+			emit_goto_other_page(t, next);
 		}
 	}
 	emit_tail(t, count);
@@ -1068,10 +1066,10 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, const uint8_t *by
 		goto fail;
 	}
 	block->gva = gva;
+	block->gpa = gpa;
 	block->mode = jit->cpu->mode | tlb_set << 16;
 	block->code = t->e.code;
 	block->link_count = t->link_count;
-	memcpy(block->source, jit->bytes, block->guest_size);
 	jit->used += (t->e.position + 15) & ~(size_t)15;
 	jit->statistics.blocks++;
 	jit->statistics.guest_instructions += count;

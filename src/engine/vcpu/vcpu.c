@@ -58,6 +58,7 @@ static int create_parts(struct vcpu *vcpu)
 	result = cpu_create(&vcpu->cpu, vcpu->id, vcpu->run, &vcpu_platform, vcpu);
 	if (result < 0)
 		goto close_wake;
+	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
 	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
 		result = jit_attach(&vcpu->cpu, JIT_CACHE_SIZE);
 		if (result < 0 && engine_get_tier() == ENGINE_TIER_TRANSLATOR)

@@ -48,6 +48,7 @@ struct vcpu {
 	uint32_t mp_state; /* KVM_MP_STATE_* */
 	uint32_t sipi_vector;
 	bool is_sipi_pending;  /* set by KVM_SET_MP_STATE */
+	bool has_entered;      /* the guest, in this KVM_RUN */
 	bool has_run;          /* CPUID may not change any more */
 	bool triple_fault_pending; /* set by KVM_SET_VCPU_EVENTS */
 	uint64_t apic_base;    /* without lapic */

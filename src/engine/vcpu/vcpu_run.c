@@ -173,6 +173,8 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 	exclusive_enter_guest(vcpu);
 	signals_watch();
 	vcpu_clock_refresh(vcpu);
+	vcpu->cpu.is_reentry = vcpu->has_entered;
+	vcpu->has_entered = true;
 	exit = cpu_run(&vcpu->cpu);
 	fpu_leave(&vcpu->cpu);
 	exclusive_leave_guest(vcpu);
@@ -306,6 +308,7 @@ int vcpu_run(struct vcpu *vcpu)
 	int result;
 
 	signals_enter(vcpu);
+	vcpu->has_entered = false;
 	run->flags = 0;
 	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		result = run_uninitialized(vcpu);

@@ -368,6 +368,18 @@ void code_invalidate_all(struct cpu *cpu)
 			invalidated(cpu, cpu->blocks->hash[i]);
 }
 
+void code_page_mapped(struct cpu *cpu, uint64_t gpa)
+{
+	struct block *block;
+
+	if (!cpu->blocks)
+		return;
+	for (block = *page_bucket(cpu->blocks, gpa); block; block = block->page_next)
+		block->epoch = cpu->code_epoch - 1;
+	if (cpu->translator)
+		cpu->translator->page_mapped(cpu, gpa);
+}
+
 void code_page_protected(struct cpu *cpu, uint64_t gpa)
 {
 	if (cpu->tlb_sets.sets)

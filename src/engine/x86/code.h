@@ -8,13 +8,16 @@
  * - Stores by guest CPUs. The platform keeps a word a page (cpu_platform.code_bitmap) whose bits
  *   say which 64-byte granules hold decoded code of any CPU. A page's first code is announced
  *   inside an exclusive section, where every CPU drops its write translations of the page
- *   (code_page_protected), so that stores to it take memory.c's slow path from then on. A store that meets a marked granule has code_invalidate called for every CPU
+ *   (code_page_protected), so that stores to it take memory.c's slow path from then on. A store
+ *   that meets a marked granule has code_invalidate called for every CPU
  *   (cpu_platform.code_written). Afterwards no CPU has blocks in the granules of the store, and
  *   their bits may be cleared.
  * - Anything else (devices in other processes, user space). Each block keeps a copy of its bytes
  *   and compares it before it runs for the first time in each cpu->code_epoch. The run loop
- *   counts code_epoch up wherever such a write can become visible to the guest: when cpu_run
- *   is entered, and with each interrupt.
+ *   counts code_epoch up wherever such a write becomes visible to the guest: when KVM_RUN is
+ *   entered, and with an interrupt from outside the engine. A guest that learns of the write by
+ *   looking at memory still has to map the page before it runs what is new there, so a page's
+ *   blocks are compared, too, when its translation for fetches is made (code_page_mapped).
  * - Pages whose code is written again and again are `hot`: their blocks are not announced, but are
  *   compared each time and end after each store, so that stores to the page stay cheap.
  *
@@ -123,6 +126,8 @@ void code_invalidate_all(struct cpu *cpu);
 void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size);
 /* Whether the code of gpa's page changes so often that it is not announced. */
 bool code_is_hot(const struct cpu *cpu, uint64_t gpa);
+/* gpa's page gets a translation for fetches: its blocks are compared before they run again. */
+void code_page_mapped(struct cpu *cpu, uint64_t gpa);
 /* Drop the write translations of gpa's page from the CPU's TLB. As code_invalidate. */
 void code_page_protected(struct cpu *cpu, uint64_t gpa);
 

@@ -223,6 +223,10 @@ struct cpu {
 	void *platform_context;
 	struct block_cache *blocks; /* decoded code; owned */
 	uint32_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
+	/* Counts interrupts by those who may write guest memory unseen; NULL: any interrupt is one. */
+	const _Atomic uint32_t *outside_interrupts;
+	uint32_t outside_seen; /* of *outside_interrupts */
+	bool is_reentry;       /* cpu_run goes on where it was, user space has not run in between */
 	struct fpu fpu;
 	struct tlb tlb_sets; /* owned */
 

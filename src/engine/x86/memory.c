@@ -11,6 +11,7 @@
 #include "engine/x86/memory.h"
 
 #include "engine/x86/bytes.h"
+#include "engine/x86/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmio.h"
 #include "engine/x86/paging.h"
@@ -109,6 +110,8 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		flags |= TLB_PAGE_HUGE;
 	else if (result.page_size > 4096)
 		flags |= TLB_PAGE_LARGE;
+	if (access == PAGING_FETCH)
+		code_page_mapped(cpu, result.gpa);
 	tlb_fill(cpu, privilege, gva, result.gpa, page.hva, rights, flags);
 	target.hva = page.hva + (gva & PAGE_OFFSET);
 	return target;

@@ -113,6 +113,20 @@ static void deliver_exception(struct cpu *cpu)
 	event_unblock(cpu);
 }
 
+/* What a device stored before it raised the interrupt may be code: see code.h. */
+static void see_outside_writes(struct cpu *cpu)
+{
+	uint32_t count;
+
+	if (cpu->outside_interrupts) {
+		count = atomic_load(cpu->outside_interrupts);
+		if (count == cpu->outside_seen)
+			return;
+		cpu->outside_seen = count;
+	}
+	cpu->code_epoch++;
+}
+
 static void deliver_interrupt(struct cpu *cpu)
 {
 	struct cpu_event *event = &cpu->interrupt;
@@ -120,8 +134,7 @@ static void deliver_interrupt(struct cpu *cpu)
 	uint64_t return_rip = cpu->rip + (event->is_software ? event->instruction_length : 0);
 
 	cpu->delivering = EVENT_BENIGN;
-	/* What a device stored before it raised the interrupt may be code: see code.h. */
-	cpu->code_epoch++;
+	see_outside_writes(cpu);
 	interrupt_deliver(cpu, event->vector, source, false, 0, return_rip);
 	event->pending = false;
 	cpu->rip = cpu->next_rip;
@@ -132,7 +145,7 @@ static void deliver_interrupt(struct cpu *cpu)
 static void deliver_nmi(struct cpu *cpu)
 {
 	cpu->delivering = EVENT_BENIGN;
-	cpu->code_epoch++;
+	see_outside_writes(cpu);
 	interrupt_deliver(cpu, EXCEPTION_NMI, INTERRUPT_EXTERNAL, false, 0, cpu->rip);
 	cpu->nmi_pending = false;
 	cpu->nmi_blocked = true;
@@ -287,7 +300,9 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 static void enter(struct cpu *cpu)
 {
 	/* User space may have written code, changed registers, raised interrupts. */
-	cpu->code_epoch++;
+	if (!cpu->is_reentry)
+		cpu->code_epoch++;
+	cpu->is_reentry = false;
 	cpu->interrupt_waiting = true;
 	cpu->delivering = EVENT_NONE;
 	if (cpu->interrupt_shadow)

@@ -17,6 +17,8 @@ struct cpu_translator {
 	/* Bytes [gpa, gpa + size) of guest memory changed: translations of them go. */
 	void (*invalidate)(struct cpu *cpu, uint64_t gpa, uint64_t size);
 	void (*invalidate_all)(struct cpu *cpu);
+	/* The page at gpa may have changed unseen: compare before it runs again. */
+	void (*page_mapped)(struct cpu *cpu, uint64_t gpa);
 	void (*destroy)(struct cpu *cpu);
 };
 
