@@ -4,7 +4,7 @@
  * Input: a header that chooses the CPU's mode, its registers and the VM's shape (interrupt chips,
  * single-stepping, dirty log, translator), then bytes that
  * are the guest's code; the same bytes go on as the answers of devices. The guest runs through the
- * engine's requests, as any monitor runs it, for a bounded number of exits and a few milliseconds.
+ * engine's requests, as any monitor runs it, for a bounded number of exits and a millisecond or two.
  * Whatever it does, the monitor must stay alive and in control: no crash, no sanitizer report, no
  * access outside the guest's RAM (which lies between inaccessible pages), KVM_RUN must return soon
  * after a kick, and the state that GET requests tell must be accepted by the SET requests.
@@ -29,7 +29,7 @@
 #define STACK_GPA     0x7ff0u
 #define ROM_GPA       0x100000u
 #define EXITS_MAX     100
-#define BUDGET_NS     4000000 /* of one input's guest time */
+#define BUDGET_NS     1000000 /* of one input's guest time */
 #define CPUID_ENTRIES 256
 
 /* How the CPU starts; in step with enter_mode. */
