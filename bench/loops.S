@@ -269,10 +269,10 @@ ports:
 	.fill 16 - (. - 1b), 1, 0
 	.endm
 table:
-	loop integer, 5000000, 10
-	loop memory, 5000000, 7
-	loop branches, 5000000, 8
-	loop calls, 5000000, 7
+	loop integer, 20000000, 10
+	loop memory, 10000000, 7
+	loop branches, 10000000, 8
+	loop calls, 10000000, 7
 	loop string, 50000, 512
 	loop sse, 3000000, 9
 	loop double, 3000000, 8
