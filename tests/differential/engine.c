@@ -29,6 +29,8 @@ enum page {
 };
 
 #define KERNEL      0xffff800000000000ull /* where all guest-physical pages are mapped for CPL 0 */
+#define PRELUDE     16 /* in the code pages, apart from the case */
+#define PRELUDE_SIZE 8
 #define TRANSLATOR_CACHE (256u << 10) /* small: it fills up now and then */
 #define KERNEL_CS   0x10
 #define KERNEL_SS   0x18
@@ -259,8 +261,8 @@ int engine_start(void)
 			return result;
 	}
 	native_components = fpu_layout.components;
-	if (jit_attach(cpus[1], TRANSLATOR_CACHE) == 0)
-		jit_set_warmth(cpus[1]->jit, 0);
+	jit_set_warmth(0);
+	jit_attach(cpus[1], TRANSLATOR_CACHE);
 	signal(SIGPROF, stop_hanging);
 	return 0;
 }
@@ -330,18 +332,21 @@ static void store(struct isa_outcome *outcome)
  */
 static void vary(const struct isa_case *test, enum isa_engine engine)
 {
-	static const uint8_t prelude[] = {0x0f, 0x28, 0xc0};
+	static const uint8_t prelude[] = {0x0f, 0x28, 0xc0, 0xe9}; /* and JMP to the case */
+	uint8_t *code = page_at(CODE) + PRELUDE;
 	uint64_t number = test->in.gpr[ISA_RDI] ^ test->in.rflags;
+	int32_t distance = isa_code_offset(test) - (PRELUDE + PRELUDE_SIZE);
 
 	if (engine == ISA_TRANSLATOR && number % 4 == 0)
 		tlb_flush_all(cpu);
 	if (engine == ISA_TRANSLATOR_AGAIN)
 		cpu->code_epoch--; /* cpu_run counts it up: it is as if it had not returned */
 	/* It would put XMM registers into use, which XSAVE tells. */
-	if (test->in.rflags & RFLAGS_TF || test->is_system || isa_code_offset(test) < sizeof(prelude))
+	if (test->in.rflags & RFLAGS_TF || test->is_system || test->is_16)
 		return;
-	memcpy(page_at(CODE) + isa_code_offset(test) - sizeof(prelude), prelude, sizeof(prelude));
-	cpu->rip -= sizeof(prelude);
+	memcpy(code, prelude, sizeof(prelude));
+	memcpy(code + sizeof(prelude), &distance, sizeof(distance));
+	cpu->rip = ISA_CODE + PRELUDE;
 }
 
 static enum cpu_exit run_once(const struct isa_case *test, enum isa_engine engine)
@@ -357,7 +362,6 @@ void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_
 	static unsigned runs;
 	struct itimerval hang = {.it_value.tv_sec = 1};
 	uint64_t handlers = KERNEL + HANDLERS * ISA_PAGE;
-	unsigned start = isa_code_offset(test) < 16 ? 0 : isa_code_offset(test) - 16;
 	enum cpu_exit exit;
 
 	cpu = cpus[engine != ISA_INTERPRETER];
@@ -369,7 +373,8 @@ void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_
 		setitimer(ITIMER_PROF, &hang, NULL);
 		exit = run_once(test, engine);
 	}
-	memset(page_at(CODE) + start, 0xcc, isa_code_offset(test) - start + test->code_size);
+	memset(page_at(CODE) + isa_code_offset(test), 0xcc, test->code_size);
+	memset(page_at(CODE) + PRELUDE, 0xcc, PRELUDE_SIZE);
 	outcome->vector = ISA_VECTOR_BROKEN;
 	outcome->error = exit;
 	if (exit == CPU_EXIT_INTERRUPTED)

@@ -317,6 +317,10 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	case ISA_COMPAT:
 	case ISA_COMPAT16: return found != ISA_SYSTEM || !mask_is_address(c);
 	case ISA_BLOCKS:
+		/* Their images have x87's last opcode, which processors update at will. */
+		if (c->instruction.mnemonic == ZYDIS_MNEMONIC_FNSAVE ||
+		    c->instruction.mnemonic == ZYDIS_MNEMONIC_FNSTENV)
+			return false;
 		return found == ISA_GENERAL || (found == ISA_SSE && chance(40)) ||
 		       ((found == ISA_X87 || found == ISA_MMX || found == ISA_AVX) && chance(20));
 	case ISA_SYSTEM: return found == class && !mask_is_address(c);

@@ -3,7 +3,8 @@
  *
  * usage: guest BACKEND BINARY SOURCE
  *
- * BACKEND is `interp`, `jit` (the engine's two tiers) or `kvm`. With the latter two the guest runs on
+ * BACKEND is `interp`, `jit` (the engine's two tiers; the latter runs the guest twice, translating
+ * everything at once or what is warm) or `kvm`. With the latter two the guest runs on
  * the interpreter as well, and every register must be equal at each checkpoint. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in real
  * mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits are
  * expected, one a line:
@@ -33,6 +34,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/jit/jit.h"
 #include "kvm/kvm.h"
 
 #define RAM_SIZE      (4u << 20)
@@ -43,6 +45,7 @@
 #define EXITS_MAX     400
 #define CPUID_ENTRIES 256
 #define SKIP          77
+#define WARMTH        8 /* executions before translation, in the second run */
 
 struct checkpoint {
 	struct kvm_regs regs;
@@ -501,9 +504,17 @@ int main(int argc, char **argv)
 	code_size = fread(code, 1, sizeof(code), binary);
 	read_needs(&guest, source);
 	wrong = 0;
+	jit_set_warmth(0);
 	result = run_guest(&guest, backend, code, code_size, &trace);
 	if (result == 0)
 		wrong += check_expected(&trace, source, argv[1]);
+	if (result == 0 && backend == &kvm_backend_translator) {
+		memset(&trace, 0, sizeof(trace));
+		jit_set_warmth(WARMTH);
+		result = run_guest(&guest, backend, code, code_size, &trace);
+		if (result == 0)
+			wrong += check_expected(&trace, source, "jit, when warm");
+	}
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
 		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
 		result = -SKIP;

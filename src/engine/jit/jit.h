@@ -28,8 +28,9 @@ struct jit;
  */
 int jit_attach(struct cpu *cpu, size_t cache_size);
 
-/* Translate blocks after `runs` executions by the interpreter; 0: at once (tests). */
-void jit_set_warmth(struct jit *jit, uint8_t runs);
+/* Translators attached from now on translate a block after `runs` executions by the interpreter; 0:
+ * at once (tests). */
+void jit_set_warmth(uint8_t runs);
 
 /* Counters for people. */
 struct jit_statistics {

@@ -16,8 +16,8 @@
 #include "engine/x86/memory.h"
 #include "engine/x86/system.h"
 
-/* Executions of a block by the interpreter before it is translated, unless set otherwise. */
-#define WARM 8
+/* Executions of a block by the interpreter before it is translated. */
+static uint8_t warmth = 8;
 
 #define HWCAP2_FSGSBASE_BIT 2
 
@@ -295,7 +295,7 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 		jit_destroy(cpu);
 		return result;
 	}
-	jit->warmth = WARM;
+	jit->warmth = warmth;
 	jit->decoder = insn_decoder(CPU_MODE_CODE64);
 	jit_build_stubs(jit);
 	jit_init_jumps(jit);
@@ -304,9 +304,9 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 	return 0;
 }
 
-void jit_set_warmth(struct jit *jit, uint8_t runs)
+void jit_set_warmth(uint8_t runs)
 {
-	jit->warmth = runs;
+	warmth = runs;
 }
 
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics)
