@@ -10,10 +10,18 @@
 
 #include "engine/jit/internal.h"
 
-/* What an empty jump entry holds: an address that is looked up elsewhere. */
+/* The entry of an address, as translated code computes it (emit_jump_lookup). */
+static unsigned jump_index(uint64_t gva)
+{
+	gva += gva >> JIT_JUMP_ROTATE | gva << (64 - JIT_JUMP_ROTATE);
+	return gva >> JIT_JUMP_SHIFT & (JIT_JUMP_ENTRIES - 1);
+}
+
+/* What an empty jump entry holds: an address that is looked up elsewhere (its rotated part is smaller
+ * than what the index drops). */
 static uint64_t jump_none(unsigned index)
 {
-	return -(uint64_t)(index ^ 1);
+	return -((uint64_t)(index ^ 1) << JIT_JUMP_SHIFT);
 }
 
 struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode)
@@ -217,7 +225,7 @@ void jit_block_kill(struct jit *jit, struct jit_block *block)
 	jit->statistics.invalidations++;
 	/* What leads to it by address: the entry of its address, in any set. */
 	for (unsigned set = 0; set < JIT_JUMP_SETS; set++) {
-		unsigned index = block->gva % JIT_JUMP_ENTRIES;
+		unsigned index = jump_index(block->gva);
 		struct jit_jump *jump = &jit->cpu->fast.jumps[set][index];
 
 		if (jump->code == block->code)
@@ -243,41 +251,49 @@ void jit_init_jumps(struct jit *jit)
 {
 	for (unsigned i = 0; i < JIT_JUMP_SETS * JIT_JUMP_ENTRIES; i++)
 		jump_at(jit, i)->negated_gva = jump_none(i % JIT_JUMP_ENTRIES);
-	jit->jumps_used_count = 0;
+	jit->jumps_local.count = jit->jumps_global.count = 0;
 }
 
-void jit_clear_jumps(struct jit *jit)
+/* An entry may be in both lists; what is there goes with either. */
+static void clear_list(struct jit *jit, struct jit_jump_list *list)
 {
-	for (unsigned i = 0; i < jit->jumps_used_count; i++) {
-		unsigned at = jit->jumps_used[i];
+	for (unsigned i = 0; i < list->count; i++) {
+		unsigned at = list->used[i];
 
 		jump_at(jit, at)->negated_gva = jump_none(at % JIT_JUMP_ENTRIES);
-		jit->jump_is_used[at] = false;
+		list->is_used[at] = false;
 	}
-	jit->jumps_used_count = 0;
+	list->count = 0;
+}
+
+void jit_clear_jumps(struct jit *jit, bool global_too)
+{
+	clear_list(jit, &jit->jumps_local);
+	if (global_too)
+		clear_list(jit, &jit->jumps_global);
 }
 
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 {
-	unsigned index = gva % JIT_JUMP_ENTRIES;
+	unsigned index = jump_index(gva);
 
 	if (jit->cpu->fast.jumps[set][index].negated_gva != -gva)
 		return NULL;
 	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 }
 
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block)
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block, bool is_global)
 {
-	unsigned index = block->gva % JIT_JUMP_ENTRIES;
-	struct jit_jump *jump = &jit->cpu->fast.jumps[set][index];
+	struct jit_jump_list *list = is_global ? &jit->jumps_global : &jit->jumps_local;
+	unsigned at = set * JIT_JUMP_ENTRIES + jump_index(block->gva);
 
-	if (!jit->jump_is_used[set * JIT_JUMP_ENTRIES + index]) {
-		jit->jump_is_used[set * JIT_JUMP_ENTRIES + index] = true;
-		jit->jumps_used[jit->jumps_used_count++] = set * JIT_JUMP_ENTRIES + index;
+	if (!list->is_used[at]) {
+		list->is_used[at] = true;
+		list->used[list->count++] = at;
 	}
-	jump->negated_gva = -block->gva;
-	jump->code = block->code;
-	jit->jump_blocks[set * JIT_JUMP_ENTRIES + index] = block;
+	jump_at(jit, at)->negated_gva = -block->gva;
+	jump_at(jit, at)->code = block->code;
+	jit->jump_blocks[at] = block;
 }
 
 void jit_flush(struct jit *jit)
@@ -300,7 +316,7 @@ void jit_flush(struct jit *jit)
 			free(page);
 		}
 	}
-	jit_clear_jumps(jit);
+	jit_clear_jumps(jit, true);
 	jit->used = jit->stubs_size;
 	jit->statistics.flushes++;
 }

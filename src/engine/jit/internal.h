@@ -92,10 +92,14 @@ struct jit {
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint8_t warmth;                   /* how many of them make a block worth translating */
 	uint32_t epoch;                   /* of cpu->code_epoch: see jit_check_epoch */
-	uint64_t tlb_generation;
-	/* The entries of cpu->fast.jumps that are in use: clearing costs what was entered. */
-	uint16_t jumps_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
-	bool jump_is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	uint64_t tlb_generation, tlb_global_generation;
+	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
+	 * costs what was entered. */
+	struct jit_jump_list {
+		uint16_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+		unsigned count;
+	} jumps_local, jumps_global;
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	unsigned jumps_used_count;
 	struct jit_statistics statistics;
@@ -132,9 +136,10 @@ void jit_block_kill(struct jit *jit, struct jit_block *block);
 void jit_block_free(struct jit_block *block);
 void jit_link_to(struct jit_link *link, struct jit_block *to);
 void jit_init_jumps(struct jit *jit);
-void jit_clear_jumps(struct jit *jit);
-/* Let jumps to the block's address find it. */
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block);
+/* Forget what leads to code in local pages, or in all. */
+void jit_clear_jumps(struct jit *jit, bool global_too);
+/* Let jumps to the block's address, in a global page or not, find it. */
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
 void jit_flush(struct jit *jit);

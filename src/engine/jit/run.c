@@ -124,7 +124,7 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gva, uint64_t gpa,
 }
 
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
-static struct jit_block *find_block(struct jit *jit, unsigned set)
+static struct jit_block *look_up(struct jit *jit, unsigned set)
 {
 	struct cpu *cpu = jit->cpu;
 	uint64_t gva = cpu->rip, gpa;
@@ -153,11 +153,36 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 	return make_block(jit, gva, gpa, bytes, set);
 }
 
+static struct jit_block *find_block(struct jit *jit, unsigned set)
+{
+	struct jit_block *block = look_up(jit, set);
+	unsigned index;
+
+	if (!block)
+		return NULL;
+	/* The fetch has left its translation there. */
+	index = block->gva >> 12 & (TLB_ENTRIES - 1);
+	jit_enter_jump(jit, set, block, jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL);
+	return block;
+}
+
 /* What translated code takes for granted besides the block's key. */
 static bool translatable(const struct cpu *cpu)
 {
 	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
 	       !(cpu->rflags & RFLAGS_TF);
+}
+
+/* Where addresses lead may have changed, or what is there. */
+static void forget_jumps(struct jit *jit)
+{
+	const struct cpu *cpu = jit->cpu;
+
+	jit_clear_jumps(jit, jit->epoch != cpu->code_epoch ||
+				     jit->tlb_global_generation != cpu->tlb_sets.global_generation);
+	jit->epoch = cpu->code_epoch;
+	jit->tlb_generation = cpu->tlb_sets.generation;
+	jit->tlb_global_generation = cpu->tlb_sets.global_generation;
 }
 
 static void jit_run(struct cpu *cpu)
@@ -177,9 +202,7 @@ static void jit_run(struct cpu *cpu)
 			continue;
 		}
 		if (jit->epoch != cpu->code_epoch || jit->tlb_generation != cpu->tlb_sets.generation) {
-			jit->epoch = cpu->code_epoch;
-			jit->tlb_generation = cpu->tlb_sets.generation;
-			jit_clear_jumps(jit);
+			forget_jumps(jit);
 			link = NULL;
 		}
 		/* A fault of the fetch is no instruction's. */
@@ -201,7 +224,6 @@ static void jit_run(struct cpu *cpu)
 			jit_link_to(link, block);
 			jit->statistics.links++;
 		}
-		jit_enter_jump(jit, set, block);
 		update_vector(cpu);
 		flags_to_host(cpu);
 		jit->statistics.entries++;
@@ -273,7 +295,7 @@ static void fill_constants(struct cpu *cpu)
 	cpu->fast.page_mask = ~(uint64_t)0xfff;
 	for (unsigned i = 0; i < 3; i++)
 		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
-	cpu->fast.jump_mask = JIT_JUMP_ENTRIES - 1;
+	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << JIT_JUMP_SHIFT;
 }
 
 int jit_attach(struct cpu *cpu, size_t cache_size)

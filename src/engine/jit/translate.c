@@ -737,7 +737,9 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	go_on = emit_jrcxz(e);
 	emit_lookup_miss(t, index);
 	emit_patch8(e, go_on);
-	emit_pext_state(e, HOST_R14, HOST_R13, STATE(fast.jump_mask));
+	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 0);
+	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 0);

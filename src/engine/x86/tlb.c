@@ -107,14 +107,18 @@ static void set_drop_large(struct tlb_set *set, uint64_t gva, unsigned shift, un
 	}
 }
 
-static void context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
+/* Whether the page lies in a region with large pages: all of one goes then. */
+static bool context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
 {
 	struct tlb_set *sets = context_sets(tlb, context);
 	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
+	bool is_large = false;
 
 	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
 		struct tlb_set *set = &sets[i];
 
+		is_large |= set->large_filter & filter_bit(gva, LARGE_SHIFT) ||
+			    set->huge_filter & filter_bit(gva, HUGE_SHIFT);
 		if (entry_holds(&set->entries[index], gva & PAGE_MASK))
 			set_drop(set, index);
 		if (set->large_filter & filter_bit(gva, LARGE_SHIFT))
@@ -122,6 +126,7 @@ static void context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
 		if (set->huge_filter & filter_bit(gva, HUGE_SHIFT))
 			set_drop_large(set, gva, HUGE_SHIFT, TLB_PAGE_HUGE);
 	}
+	return is_large;
 }
 
 /* The context that holds `pcid`, or TLB_CONTEXTS. */
@@ -224,11 +229,35 @@ void tlb_switch(struct cpu *cpu, bool keep)
 	context_select(cpu, present_pcid(cpu), keep);
 }
 
+/* The word and bit of a page in executable_filter. */
+static uint64_t *executable_word(struct tlb *tlb, uint64_t gva, uint64_t *bit)
+{
+	uint64_t hash = (gva >> 12) * 0x9e3779b97f4a7c15ull >> 54;
+
+	*bit = 1ull << (hash & 63);
+	return &tlb->executable_filter[hash >> 6];
+}
+
+static bool may_be_executable(struct tlb *tlb, uint64_t gva)
+{
+	uint64_t bit, *word = executable_word(tlb, gva, &bit);
+
+	return *word & bit;
+}
+
+static void all_code_may_move(struct tlb *tlb)
+{
+	tlb->generation++;
+	tlb->global_generation++;
+	for (unsigned i = 0; i < 16; i++)
+		tlb->executable_filter[i] = 0;
+}
+
 void tlb_flush_all(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
-	tlb->generation++;
+	all_code_may_move(tlb);
 	for (unsigned i = 0; i < tlb->contexts_used; i++) {
 		if (!tlb->context[i].valid)
 			continue;
@@ -248,9 +277,12 @@ void tlb_flush_nonglobal(struct cpu *cpu)
 /* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
 void tlb_flush_page(struct cpu *cpu, uint64_t gva)
 {
-	cpu->tlb_sets.generation++;
+	bool is_large = false;
+
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
-		context_flush_page(&cpu->tlb_sets, i, gva);
+		is_large |= context_flush_page(&cpu->tlb_sets, i, gva);
+	if (is_large || may_be_executable(&cpu->tlb_sets, gva))
+		all_code_may_move(&cpu->tlb_sets);
 }
 
 void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
@@ -267,8 +299,8 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
 	cpu->tlb_sets.generation++;
-	if (context != TLB_CONTEXTS)
-		context_flush_page(&cpu->tlb_sets, context, gva);
+	if (context != TLB_CONTEXTS && context_flush_page(&cpu->tlb_sets, context, gva))
+		cpu->tlb_sets.global_generation++;
 }
 
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
@@ -304,13 +336,17 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	struct tlb_entry *entry = &set->entries[index];
 	uint64_t page = gva & PAGE_MASK;
 	uint64_t none = tlb_tag_none(index);
-	uint64_t bit = 1ull << index % 64;
+	uint64_t bit = 1ull << index % 64, filter, *word;
 
 	entry->tag_read = rights.readable ? page : none;
 	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : none;
 	entry->tag_execute = rights.executable ? page : none;
 	entry->page = hva;
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
+	if (rights.executable) {
+		word = executable_word(&cpu->tlb_sets, gva, &filter);
+		*word |= filter;
+	}
 
 	if (flags & TLB_PAGE_GLOBAL) {
 		set->used_global[index / 64] |= bit;

@@ -78,7 +78,12 @@ struct tlb {
 	unsigned contexts_used;   /* contexts [0, contexts_used) have been initialized */
 	unsigned current;         /* the present context */
 	uint32_t clock;           /* counts switches, for replacement */
-	uint64_t generation;      /* counts what may change where an address leads: switches, flushes */
+	/* Count what may change where code is fetched from: any such thing (switches, flushes), and
+	 * those that concern global pages, too. */
+	uint64_t generation, global_generation;
+	/* A hash of the pages that had executable translations since the last flush of everything:
+	 * INVLPG of others changes no code. */
+	uint64_t executable_filter[16];
 	struct tlb_set *empty;    /* a set that never holds anything; within `contexts` */
 	struct {
 		uint16_t pcid;

@@ -22,7 +22,9 @@ struct cpu_translator {
 	void (*destroy)(struct cpu *cpu);
 };
 
-#define JIT_JUMP_BITS    11
+#define JIT_JUMP_BITS    14
+#define JIT_JUMP_SHIFT   3 /* functions begin at multiples of 16, returns anywhere */
+#define JIT_JUMP_ROTATE  12
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
 #define JIT_JUMP_SETS    3 /* one for each TLB set: code is translated for one privilege */
 
