@@ -1,0 +1,259 @@
+/*
+ * What may happen to code and memory under a vCPU that is running it, in 64-bit mode: the monitor
+ * writes code between two KVM_RUNs, another vCPU writes it, slots go away or begin to be logged
+ * while a loop is inside them, a tight loop is kicked.
+ */
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "contract.h"
+
+#define TABLES     0x10000 /* three levels; the lowest maps 2 MiB one to one */
+#define OTHER_GPA  0x2000  /* the second vCPU's code */
+#define FUNCTION   0x3000  /* both know it */
+#define SLOT_GPA   0x100000
+#define SLOT_SIZE  0x1000
+#define DEADLINE_MS 10000
+
+struct runner {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	int result;
+	_Atomic bool is_done;
+};
+
+static void *run_thread(void *argument)
+{
+	struct runner *runner = argument;
+
+	runner->result = kvm_vcpu_ioctl(runner->vcpu, KVM_RUN, NULL);
+	atomic_store(&runner->is_done, true);
+	return NULL;
+}
+
+static void start(struct runner *runner, struct kvm_vcpu *vcpu)
+{
+	runner->vcpu = vcpu;
+	atomic_store(&runner->is_done, false);
+	pthread_create(&runner->thread, NULL, run_thread, runner);
+}
+
+/* Wait until KVM_RUN is back and check why; one that hangs is kicked out. */
+static void finish(struct runner *runner, uint32_t reason)
+{
+	uint64_t end = now_ns() + DEADLINE_MS * UINT64_C(1000000);
+
+	while (!atomic_load(&runner->is_done) && now_ns() < end)
+		sleep_ms(1);
+	check(atomic_load(&runner->is_done));
+	if (!atomic_load(&runner->is_done))
+		kvm_vcpu_kick(runner->vcpu, runner->thread);
+	pthread_join(runner->thread, NULL);
+	check_equal(runner->vcpu->run->exit_reason, reason);
+}
+
+/* Have the vCPU start at `rip` in 64-bit mode. */
+static void enter_long(struct machine *machine, struct kvm_vcpu *vcpu, uint64_t rip)
+{
+	struct kvm_regs regs = { .rip = rip, .rsp = rip + 0x800, .rflags = 2 };
+	struct kvm_segment segment = {
+		.selector = 8, .limit = 0xffffffff, .type = 11, .present = 1,
+		.s = 1, .l = 1, .g = 1,
+	};
+	uint64_t entries[] = { TABLES + 0x1003, TABLES + 0x2003, 0x83 };
+	struct kvm_sregs sregs;
+
+	for (unsigned i = 0; i < 3; i++)
+		memcpy(machine->ram + TABLES + i * 0x1000, &entries[i], 8);
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.cs = segment;
+	segment.type = 3;
+	segment.l = 0;
+	segment.db = 1;
+	segment.selector = 16;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment;
+	sregs.cr0 = 0x80000011;
+	sregs.cr3 = TABLES;
+	sregs.cr4 = 0x20;
+	sregs.efer = 0x500;
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs), 0);
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_REGS, &regs), 0);
+}
+
+static void load_long(struct machine *machine, const void *code, size_t size)
+{
+	memcpy(machine->ram + CODE_GPA, code, size);
+	enter_long(machine, &machine->vcpu, CODE_GPA);
+}
+
+/* 1: mov $20,%ecx; 2: mov $n,%eax; dec %ecx; jnz 2b; out %al,$0x10; jmp 1b */
+static void test_monitor_writes(struct machine *machine)
+{
+	static const char code[] = "\xb9\x14\0\0\0" "\xb8\0\0\0\0" "\xff\xc9" "\x75\xf7"
+				   "\xe6\x10" "\xeb\xee";
+
+	load_long(machine, code, sizeof(code) - 1);
+	for (unsigned i = 0; i < 50; i++) {
+		machine->ram[CODE_GPA + 6] = i;
+		machine_expect(machine, KVM_EXIT_IO);
+		check_equal(*(uint8_t *)run_io_data(machine->vcpu.run), i);
+	}
+}
+
+/*
+ * One vCPU changes the constant that FUNCTION returns, from 1 to 255, and each time waits until the
+ * other, which calls it all the time, has stored it to `answer`.
+ */
+static void test_other_writes(struct machine *machine, struct kvm_vcpu *other, uint32_t answer)
+{
+	/* mov $1,%ecx; 1: mov %cl,FUNCTION+1; 2: pause; cmp %ecx,answer; jne 2b; inc %ecx;
+	 * cmp $0x100,%ecx; jne 1b; out %al,$0x11 */
+	static char writer[] = "\xb9\1\0\0\0" "\x88\x0c\x25\x01\x30\0\0" "\xf3\x90"
+			       "\x39\x0c\x25\0\0\0\0" "\x75\xf5" "\xff\xc1"
+			       "\x81\xf9\0\1\0\0" "\x75\xe4" "\xe6\x11";
+	/* 1: mov $FUNCTION,%edx; call *%rdx; mov %eax,answer; cmp $0xff,%eax; jne 1b;
+	 * out %al,$0x10 */
+	static char caller[] = "\xba\x00\x30\0\0" "\xff\xd2" "\x89\x04\x25\0\0\0\0"
+			       "\x3d\xff\0\0\0" "\x75\xeb" "\xe6\x10";
+	struct runner runners[2];
+
+	memcpy(writer + 17, &answer, 4);
+	memcpy(caller + 10, &answer, 4);
+	memcpy(machine->ram + FUNCTION, "\xb8\0\0\0\0\xc3", 6); /* mov $0,%eax; ret */
+	memset(machine->ram + answer, 0, 4);
+	memcpy(machine->ram + OTHER_GPA, caller, sizeof(caller) - 1);
+	load_long(machine, writer, sizeof(writer) - 1);
+	enter_long(machine, other, OTHER_GPA);
+	start(&runners[0], &machine->vcpu);
+	start(&runners[1], other);
+	finish(&runners[0], KVM_EXIT_IO);
+	finish(&runners[1], KVM_EXIT_IO);
+	check_equal(machine->vcpu.run->io.port, 0x11);
+	check_equal(other->run->io.port, 0x10);
+}
+
+static void set_slot(struct machine *machine, void *memory, uint32_t flags)
+{
+	struct kvm_userspace_memory_region region = {
+		.slot = 1, .flags = flags, .guest_phys_addr = SLOT_GPA,
+		.memory_size = memory ? SLOT_SIZE : 0, .userspace_addr = (uintptr_t)memory,
+	};
+
+	check_equal(kvm_vm_ioctl(&machine->vm, KVM_SET_USER_MEMORY_REGION, &region), 0);
+}
+
+/* The slot with the code goes away; then there is another, with other code. */
+static void test_code_slot(struct machine *machine, uint8_t *memory)
+{
+	struct runner runner;
+
+	memcpy(memory, "\x48\xff\xc0\xeb\xfb", 5);             /* 1: inc %rax; jmp 1b */
+	memcpy(memory + SLOT_SIZE, "\x90\x90\x90\xe6\x12", 5); /* nop...; out %al,$0x12 */
+	set_slot(machine, memory, 0);
+	enter_long(machine, &machine->vcpu, SLOT_GPA);
+	start(&runner, &machine->vcpu);
+	sleep_ms(20);
+	check(!atomic_load(&runner.is_done));
+	set_slot(machine, NULL, 0);
+	finish(&runner, KVM_EXIT_INTERNAL_ERROR);
+
+	set_slot(machine, memory, 0);
+	enter_long(machine, &machine->vcpu, SLOT_GPA);
+	start(&runner, &machine->vcpu);
+	sleep_ms(5);
+	kvm_vcpu_kick(&machine->vcpu, runner.thread);
+	finish(&runner, KVM_EXIT_INTR);
+	set_slot(machine, NULL, 0);
+	set_slot(machine, memory + SLOT_SIZE, 0);
+	enter_long(machine, &machine->vcpu, SLOT_GPA);
+	machine_expect(machine, KVM_EXIT_IO);
+	check_equal(machine->vcpu.run->io.port, 0x12);
+	set_slot(machine, NULL, 0);
+}
+
+/* 1: mov SLOT_GPA,%eax; jmp 1b, whose data become MMIO. */
+static void test_data_slot(struct machine *machine, uint8_t *memory)
+{
+	static const char code[] = "\x8b\x04\x25\0\0\x10\0" "\xeb\xf7";
+	struct runner runner;
+
+	set_slot(machine, memory, 0);
+	load_long(machine, code, sizeof(code) - 1);
+	start(&runner, &machine->vcpu);
+	sleep_ms(20);
+	check(!atomic_load(&runner.is_done));
+	set_slot(machine, NULL, 0);
+	finish(&runner, KVM_EXIT_MMIO);
+	check_equal(machine->vcpu.run->mmio.phys_addr, SLOT_GPA);
+	check_equal(machine->vcpu.run->mmio.is_write, 0);
+}
+
+/* 1: incl SLOT_GPA; jmp 1b, and each call for the log finds the page written again. */
+static void test_dirty_log(struct machine *machine, uint8_t *memory)
+{
+	static const char code[] = "\xff\x04\x25\0\0\x10\0" "\xeb\xf7";
+	uint64_t bitmap = 0;
+	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bitmap };
+	struct runner runner;
+
+	set_slot(machine, memory, 0);
+	load_long(machine, code, sizeof(code) - 1);
+	start(&runner, &machine->vcpu);
+	sleep_ms(10);
+	set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
+	for (unsigned i = 0; i < 5; i++) {
+		uint64_t end = now_ns() + DEADLINE_MS * UINT64_C(1000000);
+
+		for (bitmap = 0; !bitmap && now_ns() < end; sleep_ms(1))
+			check_equal(kvm_vm_ioctl(&machine->vm, KVM_GET_DIRTY_LOG, &log), 0);
+		check_equal(bitmap, 1);
+	}
+	kvm_vcpu_kick(&machine->vcpu, runner.thread);
+	finish(&runner, KVM_EXIT_INTR);
+	set_slot(machine, NULL, 0);
+}
+
+static void test_kick(struct machine *machine)
+{
+	struct runner runner;
+
+	load_long(machine, "\xeb\xfe", 2);
+	for (unsigned i = 0; i < 20; i++) {
+		start(&runner, &machine->vcpu);
+		sleep_ms(2);
+		kvm_vcpu_kick(&machine->vcpu, runner.thread);
+		finish(&runner, KVM_EXIT_INTR);
+		check_equal(machine_regs(machine).rip, CODE_GPA);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct kvm_system system;
+	struct kvm_vcpu other;
+	struct machine machine;
+	struct error error;
+	uint8_t *memory;
+
+	contract_open(argc, argv, &system);
+	memory = mmap(NULL, 2 * SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
+	check(memory != MAP_FAILED);
+	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
+	check_equal(kvm_vcpu_create(&other, &machine.vm, 1, &error), 0);
+	test_monitor_writes(&machine);
+	test_other_writes(&machine, &other, 0x4000);
+	test_other_writes(&machine, &other, FUNCTION + 0x800);
+	test_other_writes(&machine, &other, FUNCTION + 8);
+	test_code_slot(&machine, memory);
+	test_data_slot(&machine, memory);
+	test_dirty_log(&machine, memory);
+	test_kick(&machine);
+	kvm_vcpu_close(&other);
+	machine_destroy(&machine);
+	munmap(memory, 2 * SLOT_SIZE);
+	return contract_close(&system);
+}
