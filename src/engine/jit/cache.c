@@ -17,11 +17,10 @@ static unsigned jump_index(uint64_t gva)
 	return gva >> JIT_JUMP_SHIFT & (JIT_JUMP_ENTRIES - 1);
 }
 
-/* What an empty jump entry holds: an address that is looked up elsewhere (its rotated part is smaller
- * than what the index drops). */
+/* What an empty jump entry holds: an address that is looked up in another one (0 in the first). */
 static uint64_t jump_none(unsigned index)
 {
-	return -((uint64_t)(index ^ 1) << JIT_JUMP_SHIFT);
+	return index ? 0 : -(uint64_t)(1 << JIT_JUMP_SHIFT);
 }
 
 struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode)
