@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/jit/jit.h"
 #include "fuzz.h"
 
 #define RAM_SIZE      (256u << 10)
@@ -337,6 +338,7 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 	if (shape & 1)
 		fuzz_check(engine_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) == 0);
 	engine_set_tier(shape & 8 ? ENGINE_TIER_AUTO : ENGINE_TIER_INTERPRETER);
+	jit_set_warmth(shape & 32 ? 0 : 8);
 	vcpu = engine_ioctl(vm, KVM_CREATE_VCPU, NULL);
 	fuzz_check(vcpu >= 0);
 	run = mmap(NULL, host.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);

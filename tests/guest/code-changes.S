@@ -12,6 +12,7 @@
  *   hlt rax=42
  *   hlt rax=30c
  *   hlt rax=30c
+ *   hlt rax=393
  *   hlt rdx=1
  *   hlt rax=21
  *   end
@@ -121,6 +122,26 @@ counter: .long 0
 	jnz 9b
 	hlt
 
+	/* Another page goes first, and this one is fetched from meanwhile without a walk. */
+	xorl %eax, %eax
+	movl $15, %ebx
+	movl $ALIAS - 0x1000, %ebp
+13:	movl $HERE | 7, LEVEL1 + (ALIAS >> 12) * 8
+	movl $HERE | 7, LEVEL1 + ((ALIAS - 0x1000) >> 12) * 8
+	invlpg (%rdx)
+	invlpg (%rbp)
+	call *%rdx
+	call *%rbp
+	invlpg (%rbp)
+	call *%rdx
+	call *%rbp
+	movl $(HERE + 0x1000) | 7, LEVEL1 + (ALIAS >> 12) * 8
+	invlpg (%rdx)
+	call *%rdx
+	decl %ebx
+	jnz 13b
+	hlt
+
 	/* 7. Code behind a jump whose flags nobody reads, until it is changed: SETZ then sees those
 	 * from before the jump. */
 	movl $30, %ecx
@@ -150,10 +171,10 @@ counter: .long 0
 12:	decl %ecx
 	jnz 11b
 	testl %ebp, %ebp
-	jnz 13f
+	jnz 14f
 	call *%rdx
 	movzbl %al, %eax
-13:	hlt
+14:	hlt
 	end
 
 add_constant:

@@ -249,8 +249,6 @@ static void all_code_may_move(struct tlb *tlb)
 {
 	tlb->generation++;
 	tlb->global_generation++;
-	for (unsigned i = 0; i < 16; i++)
-		tlb->executable_filter[i] = 0;
 }
 
 void tlb_flush_all(struct cpu *cpu)
@@ -265,6 +263,9 @@ void tlb_flush_all(struct cpu *cpu)
 		tlb->context[i].valid = i == tlb->current;
 	}
 	tlb->context[tlb->current].pcid = present_pcid(cpu);
+	/* Only now does the TLB hold nothing executable. */
+	for (unsigned i = 0; i < 16; i++)
+		tlb->executable_filter[i] = 0;
 }
 
 void tlb_flush_nonglobal(struct cpu *cpu)
