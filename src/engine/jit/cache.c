@@ -169,41 +169,47 @@ static void link_set(struct jit_link *link, const uint8_t *target)
 	jump->displacement = (int32_t)(target - (link->patch_code + 4));
 }
 
-void jit_link_to(struct jit_link *link, struct jit_block *to)
+static void link_break(struct jit_link *link)
 {
+	if (!link->to)
+		return;
+	*link->previous = link->next;
+	if (link->next)
+		link->next->previous = link->previous;
+	link_set(link, link->unlinked);
+	link->to = NULL;
+}
+
+void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
+{
+	bool is_crossing = link->from->gva >> 12 != to->gva >> 12;
+
 	link->to = to;
 	link->next = to->incoming;
+	link->previous = &to->incoming;
+	if (link->next)
+		link->next->previous = &link->next;
 	to->incoming = link;
 	link_set(link, to->code);
-}
+	if (is_crossing && !link->is_listed) {
+		struct jit_link **list = link->from->is_global && to->is_global ?
+						 &jit->crossing_global :
+						 &jit->crossing_local;
 
-static void unlink_incoming(struct jit_block *block)
-{
-	struct jit_link *link = block->incoming;
-
-	while (link) {
-		struct jit_link *next = link->next;
-
-		link_set(link, link->unlinked);
-		link->to = NULL;
-		link = next;
+		link->is_listed = true;
+		link->next_crossing = *list;
+		*list = link;
 	}
-	block->incoming = NULL;
 }
 
-/* Take the block's own links out of their targets' lists. */
-static void unlink_outgoing(struct jit_block *block)
+static void break_crossing(struct jit_link **list)
 {
-	for (unsigned i = 0; i < block->link_count; i++) {
-		struct jit_link *link = &block->links[i], **at;
+	struct jit_link *link;
 
-		if (!link->to)
-			continue;
-		for (at = &link->to->incoming; *at != link; at = &(*at)->next)
-			;
-		*at = link->next;
-		link_set(link, link->unlinked);
-		link->to = NULL;
+	while ((link = *list)) {
+		*list = link->next_crossing;
+		link->is_listed = false;
+		link_break(link);
 	}
 }
 
@@ -218,8 +224,10 @@ void jit_block_kill(struct jit *jit, struct jit_block *block)
 	while (*at != block)
 		at = &(*at)->next_page;
 	*at = block->next_page;
-	unlink_incoming(block);
-	unlink_outgoing(block);
+	while (block->incoming)
+		link_break(block->incoming);
+	for (unsigned i = 0; i < block->link_count; i++)
+		link_break(&block->links[i]);
 	block->dead = true;
 	jit->statistics.invalidations++;
 	/* What leads to it by address: the entry of its address, in any set. */
@@ -265,11 +273,14 @@ static void clear_list(struct jit *jit, struct jit_jump_list *list)
 	list->count = 0;
 }
 
-void jit_clear_jumps(struct jit *jit, bool global_too)
+void jit_forget_jumps(struct jit *jit, bool global_too)
 {
 	clear_list(jit, &jit->jumps_local);
-	if (global_too)
+	break_crossing(&jit->crossing_local);
+	if (global_too) {
 		clear_list(jit, &jit->jumps_global);
+		break_crossing(&jit->crossing_global);
+	}
 }
 
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
@@ -281,9 +292,9 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 }
 
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block, bool is_global)
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block)
 {
-	struct jit_jump_list *list = is_global ? &jit->jumps_global : &jit->jumps_local;
+	struct jit_jump_list *list = block->is_global ? &jit->jumps_global : &jit->jumps_local;
 	unsigned at = set * JIT_JUMP_ENTRIES + jump_index(block->gva);
 
 	if (!list->is_used[at]) {
@@ -299,6 +310,7 @@ void jit_flush(struct jit *jit)
 {
 	struct jit_block *block = jit->all;
 
+	jit_forget_jumps(jit, true);
 	while (block) {
 		struct jit_block *next = block->next_all;
 
@@ -315,7 +327,6 @@ void jit_flush(struct jit *jit)
 			free(page);
 		}
 	}
-	jit_clear_jumps(jit, true);
 	jit->used = jit->stubs_size;
 	jit->statistics.flushes++;
 }

@@ -21,7 +21,10 @@ struct jit_record {
 
 struct jit_block;
 
-/* A direct jump out of a block to code of the same page. */
+/*
+ * A direct jump out of a block. Within a page it stays linked as long as both blocks live; to another
+ * page only while nothing can have changed where that is (jit_forget_jumps).
+ */
 struct jit_link {
 	uint64_t target;         /* gva */
 	uint8_t *patch;          /* writable address of the jump's displacement */
@@ -29,7 +32,9 @@ struct jit_link {
 	const uint8_t *unlinked; /* the stub that the jump goes to while it is not linked */
 	struct jit_block *from;
 	struct jit_block *to;    /* NULL: not linked */
-	struct jit_link *next;   /* in to->incoming */
+	struct jit_link *next, **previous; /* in to->incoming */
+	struct jit_link *next_crossing;    /* in jit->crossing_local or _global */
+	bool is_listed;                    /* there */
 };
 
 struct jit_block {
@@ -40,6 +45,7 @@ struct jit_block {
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count;
+	bool is_global;          /* its page is mapped so */
 	bool dead;               /* unlinked from everything, waits for the next flush */
 	const uint8_t *code;
 	struct jit_block *next_hash, *next_page, *next_all;
@@ -100,6 +106,8 @@ struct jit {
 		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 		unsigned count;
 	} jumps_local, jumps_global;
+	/* Linked jumps to other pages, those between two global pages apart. */
+	struct jit_link *crossing_local, *crossing_global;
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	unsigned jumps_used_count;
 	struct jit_statistics statistics;
@@ -134,12 +142,12 @@ void jit_page_verify(struct jit *jit, struct jit_page *page, const uint8_t *byte
 void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
 void jit_block_kill(struct jit *jit, struct jit_block *block);
 void jit_block_free(struct jit_block *block);
-void jit_link_to(struct jit_link *link, struct jit_block *to);
+void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 void jit_init_jumps(struct jit *jit);
-/* Forget what leads to code in local pages, or in all. */
-void jit_clear_jumps(struct jit *jit, bool global_too);
-/* Let jumps to the block's address, in a global page or not, find it. */
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block, bool is_global);
+/* Forget what leads by address, or from another page, to code in local pages, or in all. */
+void jit_forget_jumps(struct jit *jit, bool global_too);
+/* Let jumps to the block's address find it. */
+void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
 void jit_flush(struct jit *jit);

@@ -162,7 +162,8 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 		return NULL;
 	/* The fetch has left its translation there. */
 	index = block->gva >> 12 & (TLB_ENTRIES - 1);
-	jit_enter_jump(jit, set, block, jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL);
+	block->is_global = jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL;
+	jit_enter_jump(jit, set, block);
 	return block;
 }
 
@@ -173,12 +174,22 @@ static bool translatable(const struct cpu *cpu)
 	       !(cpu->rflags & RFLAGS_TF);
 }
 
+/* The jump was just left through, so its block's page is still mapped where it was; `to` was found
+ * by a fetch. Within a page both must be of the same one. */
+static bool can_link(const struct jit_link *link, const struct jit_block *to)
+{
+	const struct jit_block *from = link->from;
+
+	return !link->to && !from->dead && link->target == to->gva && from->mode == to->mode &&
+	       (from->gva >> 12 != to->gva >> 12 || from->gpa >> 12 == to->gpa >> 12);
+}
+
 /* Where addresses lead may have changed, or what is there. */
 static void forget_jumps(struct jit *jit)
 {
 	const struct cpu *cpu = jit->cpu;
 
-	jit_clear_jumps(jit, jit->epoch != cpu->code_epoch ||
+	jit_forget_jumps(jit, jit->epoch != cpu->code_epoch ||
 				     jit->tlb_global_generation != cpu->tlb_sets.global_generation);
 	jit->epoch = cpu->code_epoch;
 	jit->tlb_generation = cpu->tlb_sets.generation;
@@ -219,9 +230,8 @@ static void jit_run(struct cpu *cpu)
 			exec_block(cpu);
 			continue;
 		}
-		if (link && !link->to && !link->from->dead && link->target == block->gva &&
-		    link->from->mode == block->mode && link->from->gpa >> 12 == block->gpa >> 12) {
-			jit_link_to(link, block);
+		if (link && can_link(link, block)) {
+			jit_link_to(jit, link, block);
 			jit->statistics.links++;
 		}
 		update_vector(cpu);

@@ -710,23 +710,9 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, HOST_R13);
 }
 
-/* For emit_jump_lookup: there is nothing to execute again, R13 is where the guest goes on. */
-#define LEAVE_TO_R13 UINT32_MAX
-
-static void emit_lookup_miss(struct translation *t, unsigned index)
-{
-	emit_load_state(&t->e, HOST_RCX, STATE(fast.spill[0]));
-	if (index == LEAVE_TO_R13) {
-		emit_store_state(&t->e, HOST_R13, STATE(rip));
-		emit_jump_to(&t->e, t->jit->exit);
-	} else {
-		add_slow(t, emit_jump(&t->e), index);
-	}
-}
-
 /* With a guest address in R13: find its translation in the jump table. Falls through with the
  * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
- * the item's slow path (or leaves). Flags survive. */
+ * the item's slow path. Flags survive. */
 static void emit_jump_lookup(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
@@ -735,7 +721,8 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
 	go_on = emit_jrcxz(e);
-	emit_lookup_miss(t, index);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	add_slow(t, emit_jump(e), index);
 	emit_patch8(e, go_on);
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 0);
@@ -744,7 +731,8 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 0);
 	hit = emit_jrcxz(e);
-	emit_lookup_miss(t, index);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	add_slow(t, emit_jump(e), index);
 	emit_patch8(e, hit);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
@@ -752,13 +740,6 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 static void emit_jump_found(struct translation *t)
 {
 	emit_jump_state(&t->e, HOST_R14, 1, t->jumps + (int32_t)offsetof(struct jit_jump, code));
-}
-
-static void emit_goto_other_page(struct translation *t, uint64_t target)
-{
-	emit_constant(&t->e, HOST_R13, target);
-	emit_jump_lookup(t, LEAVE_TO_R13);
-	emit_jump_found(t);
 }
 
 /* Poll for requests before a backward jump; keeps flags. */
@@ -791,8 +772,8 @@ static void emit_poll(struct translation *t, uint64_t target, bool keep_flags)
 		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
-/* Jump to `target` in the same page: linked once that is translated. */
-static void emit_goto_same_page(struct translation *t, uint64_t from, uint64_t target, bool keep_flags)
+/* Jump to `target`: linked once that is translated. */
+static void emit_goto(struct translation *t, uint64_t from, uint64_t target, bool keep_flags)
 {
 	if (target <= from)
 		emit_poll(t, target, keep_flags);
@@ -802,16 +783,6 @@ static void emit_goto_same_page(struct translation *t, uint64_t from, uint64_t t
 	}
 	t->link_jumps[t->link_count].target = target;
 	t->link_jumps[t->link_count++].at = emit_jump(&t->e);
-}
-
-static void emit_goto(struct translation *t, unsigned index, uint64_t target)
-{
-	const struct jit_item *item = &t->jit->items[index];
-
-	if ((target & ~(uint64_t)0xfff) == t->page)
-		emit_goto_same_page(t, item->rip, target, item->live_after);
-	else
-		emit_goto_other_page(t, target);
 }
 
 static void emit_indirect(struct translation *t, unsigned index)
@@ -842,22 +813,9 @@ static void emit_indirect(struct translation *t, unsigned index)
 static void emit_call(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
-	struct emitter *e = &t->e;
-	uint64_t target = direct_target(item);
-	uint64_t next = item->rip + item->instruction.length;
 
-	if ((target & ~(uint64_t)0xfff) == t->page) {
-		emit_push_value(t, index, CPU_REGISTERS, next);
-		emit_goto_same_page(t, item->rip, target, item->live_after);
-		return;
-	}
-	emit_constant(e, HOST_R13, target);
-	emit_jump_lookup(t, index);
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1,
-		   t->jumps + (int32_t)offsetof(struct jit_jump, code));
-	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
-	emit_push_value(t, index, CPU_REGISTERS, next);
-	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
+	emit_push_value(t, index, CPU_REGISTERS, item->rip + item->instruction.length);
+	emit_goto(t, item->rip, direct_target(item), item->live_after);
 }
 
 static void emit_return(struct translation *t, unsigned index)
@@ -897,7 +855,7 @@ static void emit_item(struct translation *t, unsigned index)
 		break;
 	case ITEM_POP: emit_pop_item(t, index); break;
 	case ITEM_LEAVE: emit_leave_item(t, index); break;
-	case ITEM_JUMP: emit_goto(t, index, direct_target(item)); break;
+	case ITEM_JUMP: emit_goto(t, item->rip, direct_target(item), item->live_after); break;
 	case ITEM_JUMP_IF: {
 		uint8_t condition = item->instruction.opcode & 0xf;
 		struct side_exit *side = &t->sides[t->side_count++];
@@ -968,7 +926,8 @@ static void emit_tail(struct translation *t, unsigned records)
 		const struct side_exit *side = &t->sides[i];
 
 		emit_patch(e, side->at);
-		emit_goto(t, side->item, side->target);
+		emit_goto(t, jit->items[side->item].rip, side->target,
+			  jit->items[side->item].live_after);
 	}
 	/* Slow paths: one stub for each item that has any. */
 	for (unsigned i = 0; i < t->count; i++) {
@@ -1053,15 +1012,8 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 		emit_item(t, i);
 	}
 	t->item_position[count] = t->e.position;
-	if (!ends_block(last)) {
-		uint64_t next = last->rip + last->instruction.length;
-
-		if ((next & ~(uint64_t)0xfff) == t->page) {
-			emit_goto_same_page(t, last->rip, next, true);
-		} else {
-			emit_goto_other_page(t, next);
-		}
-	}
+	if (!ends_block(last))
+		emit_goto(t, last->rip, last->rip + last->instruction.length, true);
 	emit_tail(t, count);
 	if (t->failed || t->e.overflow) {
 		*full = !t->failed;
