@@ -24,7 +24,8 @@ const char run_options_help[] =
 	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
 	"  --cpus N               virtual CPUs (1)\n"
 	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm or kvik's engine (auto)\n"
-	"  --engine auto|interp|jit how kvik's engine runs code (auto: jit where possible)\n"
+	"  --engine auto|interp|jit how kvik's engine runs code (auto: jit where possible);\n"
+	"                         lockstep: both, compared, to find errors (one CPU)\n"
 	"  --no-reboot            end with status 0 when the guest resets the machine\n"
 	"Consoles, each of stdio, file=PATH or none:\n"
 	"  --serial WHERE         first serial port (stdio)\n"
@@ -166,13 +167,15 @@ static int parse_accel(struct run_options *options, const char *value, struct er
 
 static int parse_engine(struct run_options *options, const char *value, struct error *error)
 {
-	static const char *const names[] = {"auto", "interp", "jit", NULL};
+	static const char *const names[] = {"auto", "interp", "jit", "lockstep", NULL};
 	static const struct kvm_backend *const backends[] = {
-		&kvm_backend_engine, &kvm_backend_interpreter, &kvm_backend_translator};
+		&kvm_backend_engine, &kvm_backend_interpreter, &kvm_backend_translator,
+		&kvm_backend_lockstep};
 	int engine = choice(value, names);
 
 	if (engine < 0)
-		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp or jit",
+		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp, jit or "
+				 "lockstep",
 				 value);
 	options->engine = backends[engine];
 	return 0;

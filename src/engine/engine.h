@@ -15,6 +15,7 @@ enum engine_tier {
 	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
 	ENGINE_TIER_INTERPRETER,
 	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
+	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
 };
 
 /* For vCPUs created from now on. Any thread. */

@@ -37,6 +37,11 @@ static int open_translator(struct error *error)
 	return open_tier(ENGINE_TIER_TRANSLATOR, error);
 }
 
+static int open_lockstep(struct error *error)
+{
+	return open_tier(ENGINE_TIER_LOCKSTEP, error);
+}
+
 const struct kvm_backend kvm_backend_engine = {
 	.name = "engine",
 	.open = open_auto,
@@ -56,6 +61,14 @@ const struct kvm_backend kvm_backend_interpreter = {
 const struct kvm_backend kvm_backend_translator = {
 	.name = "jit",
 	.open = open_translator,
+	.ioctl = engine_ioctl,
+	.close = engine_close,
+	.kick = engine_backend_kick,
+};
+
+const struct kvm_backend kvm_backend_lockstep = {
+	.name = "lockstep",
+	.open = open_lockstep,
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,

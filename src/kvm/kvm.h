@@ -51,6 +51,7 @@ extern const struct kvm_backend kvm_backend_engine;
  * one opened counts for all vCPUs of the process that the engine creates afterwards. */
 extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
+extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
 
 /* An open system handle. */
 struct kvm_system {

@@ -1,6 +1,6 @@
 /*
- * Code that changes after it has run often: by stores from elsewhere, from inside the same block, by
- * a string instruction, through another address of its page, in the second half of an instruction
+ * Code that changes after it has run often: by stores from elsewhere, from inside the same block,
+ * by a string instruction, through another address of its page, in the second half of an instruction
  * that crosses pages; data next to code; other code at the same address, by INVLPG and by CR3.
  *
  * exits:

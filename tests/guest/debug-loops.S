@@ -1,6 +1,6 @@
 /*
- * Debugging inside loops that have run often: the trap flag, an execution and a data breakpoint, and
- * the loops as fast as before afterwards. Shadows of STI and MOV SS in a loop.
+ * Debugging inside loops that have run often: the trap flag, an execution and a data breakpoint,
+ * and the loops as fast as before afterwards. Shadows of STI and MOV SS in a loop.
  * needs: irqchip
  *
  * exits:

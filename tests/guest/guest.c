@@ -3,11 +3,11 @@
  *
  * usage: guest BACKEND BINARY SOURCE
  *
- * BACKEND is `interp`, `jit` (the engine's two tiers; the latter runs the guest twice, translating
- * everything at once or what is warm) or `kvm`. With the latter two the guest runs on
- * the interpreter as well, and every register must be equal at each checkpoint. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in real
- * mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits are
- * expected, one a line:
+ * BACKEND is `interp`, `jit`, `lockstep` (the engine's ways to execute) or `kvm`. Unless it is
+ * `interp`, the guest runs on the interpreter as well, and every register must be equal at each
+ * checkpoint; with `jit` it runs twice, translating everything at once, or what is warm. BINARY is
+ * the assembled SOURCE, loaded at 0x8000 and started there in real mode with all segments 0. SOURCE
+ * says in its first comment, after a line `exits:`, which exits are expected, one a line:
  *
  *   out PORT SIZE: VALUE           a value written, in hexadecimal; string I/O is a line a value
  *   in PORT SIZE                   answered with rising bytes from a0 on
@@ -470,7 +470,7 @@ static void read_needs(struct guest *guest, FILE *source)
 static const struct kvm_backend *backend_named(const char *name)
 {
 	static const struct kvm_backend *const backends[] = {
-		&kvm_backend_interpreter, &kvm_backend_translator};
+		&kvm_backend_interpreter, &kvm_backend_translator, &kvm_backend_lockstep};
 
 	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		if (strcmp(backends[i]->name, name) == 0)

@@ -246,6 +246,7 @@ void jit_block_free(struct jit_block *block)
 		return;
 	free(block->records);
 	free(block->links);
+	free(block->script);
 	free(block);
 }
 

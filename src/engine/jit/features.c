@@ -3,8 +3,8 @@
  * would catch SIGILL (x86/thunk.h), translated code must not hold it at all.
  *
  * Only extensions that translate.c would copy stand here, by Zydis's names for them (SDM vol. 2,
- * CPUID). What every host of the translator has (run.c: BMI2, so all that came before it but for the
- * rows below) needs none.
+ * CPUID). What every host of the translator has (run.c: BMI2, so all that came before it but
+ * for the rows below) needs none.
  */
 #include <cpuid.h>
 

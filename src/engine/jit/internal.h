@@ -52,6 +52,7 @@ struct jit_block {
 	struct jit_link *incoming;
 	struct jit_link *links;
 	struct jit_record *records;
+	struct jit_script *script; /* lockstep.h */
 };
 
 /* The blocks of one guest-physical page. */
@@ -80,6 +81,7 @@ struct jit_item {
 	uint16_t live_after;               /* flags that somebody may read after it */
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
+	bool is_fallback;                  /* the interpreter's, always */
 };
 
 struct jit {
@@ -111,6 +113,7 @@ struct jit {
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	unsigned jumps_used_count;
 	struct jit_statistics statistics;
+	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 
 	/* the block under construction */
 	struct jit_item items[JIT_BLOCK_INSNS];

@@ -32,6 +32,9 @@ int jit_attach(struct cpu *cpu, size_t cache_size);
  * at once (tests). */
 void jit_set_warmth(uint8_t runs);
 
+/* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
+int jit_set_lockstep(struct cpu *cpu);
+
 /* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;

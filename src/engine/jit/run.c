@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/jit/internal.h"
+#include "engine/jit/lockstep.h"
 #include "engine/x86/code.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
@@ -66,6 +67,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
 	cpu->jit->statistics.fallbacks++;
+	if (cpu->jit->lockstep)
+		jit_lockstep_fallback(cpu->jit, record->rip);
 	record->insn.execute(cpu, &record->insn);
 	cpu->rip = cpu->next_rip;
 	if (record->changes_vector)
@@ -73,7 +76,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	/* What follows in the block takes for granted that this had passed its checks. */
 	for (unsigned i = 0; i < JIT_VECTOR_LEVELS; i++)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
-	if (!stays || !record->resume || cpu->rip != next || cpu->requests || cpu->fpu.live != vectors_live) {
+	if (!stays || !record->resume || cpu->rip != next || cpu->requests ||
+	    cpu->fpu.live != vectors_live) {
 		flags_to_host(cpu);
 		return NULL;
 	}
@@ -158,8 +162,8 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 	struct jit_block *block = look_up(jit, set);
 	unsigned index;
 
-	if (!block)
-		return NULL;
+	if (!block || jit->lockstep)
+		return block;
 	/* The fetch has left its translation there. */
 	index = block->gva >> 12 & (TLB_ENTRIES - 1);
 	block->is_global = jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL;
@@ -234,6 +238,8 @@ static void jit_run(struct cpu *cpu)
 			jit_link_to(jit, link, block);
 			jit->statistics.links++;
 		}
+		if (jit->lockstep)
+			jit_lockstep_before(jit, block);
 		update_vector(cpu);
 		flags_to_host(cpu);
 		jit->statistics.entries++;
@@ -241,6 +247,10 @@ static void jit_run(struct cpu *cpu)
 		flags_to_guest(cpu);
 		if (link)
 			cpu->rip = link->target;
+		if (jit->lockstep) {
+			jit_lockstep_after(jit);
+			link = NULL;
+		}
 	}
 	exec_end(cpu);
 }
@@ -277,6 +287,7 @@ static void jit_destroy(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
 
+	jit_lockstep_destroy(jit);
 	if (jit->all)
 		jit_flush(jit);
 	if (jit->writable != MAP_FAILED)

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "engine/jit/internal.h"
+#include "engine/jit/lockstep.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/memory.h"
 
@@ -777,7 +778,7 @@ static void emit_goto(struct translation *t, uint64_t from, uint64_t target, boo
 {
 	if (target <= from)
 		emit_poll(t, target, keep_flags);
-	if (target == t->start) {
+	if (target == t->start && !t->jit->lockstep) {
 		emit_patch_to(&t->e, emit_jump(&t->e), 0);
 		return;
 	}
@@ -906,6 +907,7 @@ static unsigned decode_items(struct jit *jit, uint64_t gva, const uint8_t *bytes
 		item->info = (struct reencode_info){0};
 		item->vector_levels = 0;
 		item->kind = classify(item);
+		item->is_fallback = item->kind == ITEM_FALLBACK;
 		flags_of(item);
 		count++;
 		offset += item->instruction.length;
@@ -948,7 +950,8 @@ static void emit_tail(struct translation *t, unsigned records)
 		t->block->records[record].vector_levels = jit->items[i].vector_levels;
 		t->block->records[record].changes_vector = changes_vector(&jit->items[i]);
 		t->block->records[record].resume =
-			ends_block(&jit->items[i]) || jit->items[i].kind == ITEM_JUMP_IF
+			ends_block(&jit->items[i]) || jit->items[i].kind == ITEM_JUMP_IF ||
+					(jit->lockstep && jit->items[i].is_fallback)
 				? NULL
 				: e->code + t->item_position[i + 1];
 		record++;
@@ -1024,6 +1027,8 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 	block->mode = jit->cpu->mode | tlb_set << 16;
 	block->code = t->e.code;
 	block->link_count = t->link_count;
+	if (jit->lockstep)
+		block->script = jit_lockstep_script(jit, count);
 	jit->used += (t->e.position + 15) & ~(size_t)15;
 	jit->statistics.blocks++;
 	jit->statistics.guest_instructions += count;

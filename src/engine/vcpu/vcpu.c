@@ -61,7 +61,9 @@ static int create_parts(struct vcpu *vcpu)
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
 	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
 		result = jit_attach(&vcpu->cpu, JIT_CACHE_SIZE);
-		if (result < 0 && engine_get_tier() == ENGINE_TIER_TRANSLATOR)
+		if (result == 0 && engine_get_tier() == ENGINE_TIER_LOCKSTEP)
+			result = jit_set_lockstep(&vcpu->cpu);
+		if (result < 0 && engine_get_tier() != ENGINE_TIER_AUTO)
 			goto destroy_cpu;
 	}
 	if (irqchip_has_lapics(vcpu->vm->irqchip)) {

@@ -247,6 +247,7 @@ struct cpu {
 	/* -- the translator -- */
 	const struct cpu_translator *translator; /* NULL: the interpreter alone */
 	struct jit *jit;                         /* the translator's own; owned */
+	struct store_log *store_log; /* NULL but in the translator's lockstep mode: memory.h */
 	struct jit_fast fast;
 };
 

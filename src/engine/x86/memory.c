@@ -15,6 +15,7 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/mmio.h"
 #include "engine/x86/paging.h"
+#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define PAGE_OFFSET 0xfffull
@@ -224,6 +225,21 @@ static void target_read(struct cpu *cpu, const struct target *target, uint8_t *b
 		mmio_read_bytes(cpu, target->gpa, buffer, size);
 }
 
+/* About to store to RAM. */
+static void note_store(struct cpu *cpu, const struct target *target, unsigned size)
+{
+	struct store_log *log = cpu->store_log;
+
+	if (!log)
+		return;
+	if (target->has_code || log->count == STORE_LOG_ENTRIES || size > STORE_LOG_BYTES)
+		longjmp(cpu->unwind, UNWIND_EVENT);
+	log->entries[log->count].hva = target->hva;
+	log->entries[log->count].size = size;
+	bytes_copy(log->entries[log->count].before, target->hva, size);
+	log->count++;
+}
+
 static void target_write(struct cpu *cpu, const struct target *target, const uint8_t *buffer,
 			 unsigned size)
 {
@@ -231,6 +247,7 @@ static void target_write(struct cpu *cpu, const struct target *target, const uin
 		mmio_write_bytes(cpu, target->gpa, buffer, size);
 		return;
 	}
+	note_store(cpu, target, size);
 	bytes_copy(target->hva, buffer, size);
 }
 
@@ -284,6 +301,7 @@ static void value_write(struct cpu *cpu, const struct access *access, uint64_t v
 	if (access->rest) {
 		access_write(cpu, access, &value);
 	} else if (target->hva) {
+		note_store(cpu, target, size);
 		store_host(target->hva, value, size);
 		if (target->has_code)
 			report_code_write(cpu, target->gpa, size);
@@ -317,6 +335,8 @@ void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_wri
 	explicit_resolve(cpu, &access, gva, size, is_write, segment);
 	if (access.rest || access.targets[0].has_code)
 		return NULL;
+	if (is_write && access.targets[0].hva)
+		note_store(cpu, &access.targets[0], size);
 	return access.targets[0].hva;
 }
 

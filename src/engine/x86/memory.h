@@ -15,6 +15,21 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/insn.h"
 
+/*
+ * While cpu->store_log is set, every store takes a slow path, which notes what it overwrites. What
+ * could not be taken back unwinds instead: a device's access, a store to code, one store too many.
+ */
+#define STORE_LOG_ENTRIES 256
+#define STORE_LOG_BYTES   64
+struct store_log {
+	unsigned count;
+	struct {
+		uint8_t *hva;
+		unsigned size;
+		uint8_t before[STORE_LOG_BYTES];
+	} entries[STORE_LOG_ENTRIES];
+};
+
 /* The slow paths (memory.c): TLB fill, page crossing, MMIO, dirty log, code writes. */
 uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment);
 void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size,

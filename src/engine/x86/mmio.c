@@ -5,6 +5,7 @@
 #include "engine/x86/mmio.h"
 
 #include "engine/x86/exception.h"
+#include "engine/x86/run.h"
 
 #define FRAGMENTS   (sizeof((struct cpu_io){0}.fragments) / sizeof((struct cpu_io){0}.fragments[0]))
 #define PAGE_SIZE   4096
@@ -70,6 +71,8 @@ static uint64_t fragment_access(struct cpu *cpu, uint64_t address, uint64_t valu
 	struct cpu_io *io = &cpu->io;
 	bool is_taken;
 
+	if (cpu->store_log)
+		longjmp(cpu->unwind, UNWIND_EVENT); /* memory.h */
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 	if (io->cursor < io->done) {
 		if (io->fragments[io->cursor].gpa == address &&
