@@ -2,17 +2,10 @@
  * The code that every block shares: the way in, the ways out, and the call of the interpreter's
  * handler for one instruction.
  */
-#include "engine/jit/internal.h"
-
-#define STATE(field) ((int32_t)offsetof(struct cpu, field))
+#include "engine/jit/translation.h"
 
 /* Callee-saved in the System V ABI, in push order. */
 static const uint8_t saved[] = { HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15 };
-
-static uint8_t host_register(unsigned guest)
-{
-	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
-}
 
 /* The guest's registers and flags to struct cpu; RAX is free afterwards. */
 static void emit_save_guest(struct emitter *e)
@@ -27,7 +20,7 @@ static void emit_save_guest(struct emitter *e)
 	emit_store_state(e, HOST_RAX, STATE(fast.flags));
 }
 
-static void emit_load_guest(struct emitter *e)
+static void emit_restore_guest(struct emitter *e)
 {
 	emit_load_state(e, HOST_RAX, STATE(fast.flags));
 	emit8(e, 0x04); /* add al, 127: OF from AL */
@@ -58,7 +51,7 @@ void jit_build_stubs(struct jit *jit)
 		emit_push(&e, saved[i]);
 	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
 	emit_store_state(&e, HOST_RDI, STATE(fast.spill[3]));
-	emit_load_guest(&e);
+	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
 
 	/* exit: cpu->rip is set. exit_link: R13 is the struct jit_link that was left through. */
@@ -82,7 +75,7 @@ void jit_build_stubs(struct jit *jit)
 	emit8(&e, 0xc0);
 	leave = emit_jump_if(&e, 0x4);
 	emit_store_state(&e, HOST_RAX, STATE(fast.spill[3]));
-	emit_load_guest(&e);
+	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
 	emit_patch(&e, leave);
 	emit_leave(&e);

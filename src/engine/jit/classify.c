@@ -1,0 +1,267 @@
+/*
+ * Which guest instructions become host instructions, and what they need for it.
+ */
+#include "engine/jit/translation.h"
+
+bool item_is_general(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_MOV: case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX:
+	case ZYDIS_MNEMONIC_MOVSXD: case ZYDIS_MNEMONIC_MOVBE: case ZYDIS_MNEMONIC_BSWAP:
+	case ZYDIS_MNEMONIC_XCHG: case ZYDIS_MNEMONIC_MOVNTI:
+	case ZYDIS_MNEMONIC_ADD: case ZYDIS_MNEMONIC_ADC: case ZYDIS_MNEMONIC_SUB:
+	case ZYDIS_MNEMONIC_SBB: case ZYDIS_MNEMONIC_CMP: case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_OR: case ZYDIS_MNEMONIC_XOR: case ZYDIS_MNEMONIC_TEST:
+	case ZYDIS_MNEMONIC_INC: case ZYDIS_MNEMONIC_DEC: case ZYDIS_MNEMONIC_NEG:
+	case ZYDIS_MNEMONIC_NOT: case ZYDIS_MNEMONIC_MUL: case ZYDIS_MNEMONIC_IMUL:
+	case ZYDIS_MNEMONIC_ADCX: case ZYDIS_MNEMONIC_ADOX: case ZYDIS_MNEMONIC_MULX:
+	case ZYDIS_MNEMONIC_CMPXCHG: case ZYDIS_MNEMONIC_XADD:
+	case ZYDIS_MNEMONIC_SHL: case ZYDIS_MNEMONIC_SHR: case ZYDIS_MNEMONIC_SAR:
+	case ZYDIS_MNEMONIC_ROL: case ZYDIS_MNEMONIC_ROR: case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR: case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD:
+	case ZYDIS_MNEMONIC_SHLX: case ZYDIS_MNEMONIC_SHRX: case ZYDIS_MNEMONIC_SARX:
+	case ZYDIS_MNEMONIC_RORX:
+	case ZYDIS_MNEMONIC_BT: case ZYDIS_MNEMONIC_BTS: case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC: case ZYDIS_MNEMONIC_BSF: case ZYDIS_MNEMONIC_BSR:
+	case ZYDIS_MNEMONIC_LZCNT: case ZYDIS_MNEMONIC_TZCNT: case ZYDIS_MNEMONIC_POPCNT:
+	case ZYDIS_MNEMONIC_ANDN: case ZYDIS_MNEMONIC_BEXTR: case ZYDIS_MNEMONIC_BLSI:
+	case ZYDIS_MNEMONIC_BLSMSK: case ZYDIS_MNEMONIC_BLSR: case ZYDIS_MNEMONIC_BZHI:
+	case ZYDIS_MNEMONIC_PDEP: case ZYDIS_MNEMONIC_PEXT: case ZYDIS_MNEMONIC_CRC32:
+	case ZYDIS_MNEMONIC_CBW: case ZYDIS_MNEMONIC_CWDE: case ZYDIS_MNEMONIC_CDQE:
+	case ZYDIS_MNEMONIC_CWD: case ZYDIS_MNEMONIC_CDQ: case ZYDIS_MNEMONIC_CQO:
+	case ZYDIS_MNEMONIC_LAHF: case ZYDIS_MNEMONIC_SAHF: case ZYDIS_MNEMONIC_CLC:
+	case ZYDIS_MNEMONIC_STC: case ZYDIS_MNEMONIC_CMC:
+	case ZYDIS_MNEMONIC_LFENCE: case ZYDIS_MNEMONIC_SFENCE: case ZYDIS_MNEMONIC_MFENCE:
+	case ZYDIS_MNEMONIC_PAUSE:
+	case ZYDIS_MNEMONIC_SETB: case ZYDIS_MNEMONIC_SETBE: case ZYDIS_MNEMONIC_SETL:
+	case ZYDIS_MNEMONIC_SETLE: case ZYDIS_MNEMONIC_SETNB: case ZYDIS_MNEMONIC_SETNBE:
+	case ZYDIS_MNEMONIC_SETNL: case ZYDIS_MNEMONIC_SETNLE: case ZYDIS_MNEMONIC_SETNO:
+	case ZYDIS_MNEMONIC_SETNP: case ZYDIS_MNEMONIC_SETNS: case ZYDIS_MNEMONIC_SETNZ:
+	case ZYDIS_MNEMONIC_SETO: case ZYDIS_MNEMONIC_SETP: case ZYDIS_MNEMONIC_SETS:
+	case ZYDIS_MNEMONIC_SETZ:
+	case ZYDIS_MNEMONIC_CMOVB: case ZYDIS_MNEMONIC_CMOVBE: case ZYDIS_MNEMONIC_CMOVL:
+	case ZYDIS_MNEMONIC_CMOVLE: case ZYDIS_MNEMONIC_CMOVNB: case ZYDIS_MNEMONIC_CMOVNBE:
+	case ZYDIS_MNEMONIC_CMOVNL: case ZYDIS_MNEMONIC_CMOVNLE: case ZYDIS_MNEMONIC_CMOVNO:
+	case ZYDIS_MNEMONIC_CMOVNP: case ZYDIS_MNEMONIC_CMOVNS: case ZYDIS_MNEMONIC_CMOVNZ:
+	case ZYDIS_MNEMONIC_CMOVO: case ZYDIS_MNEMONIC_CMOVP: case ZYDIS_MNEMONIC_CMOVS:
+	case ZYDIS_MNEMONIC_CMOVZ:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The level that a vector instruction needs, or -1 when it is none or must not be copied. */
+int item_vector_level(const ZydisDecodedInstruction *instruction)
+{
+	switch (instruction->mnemonic) {
+	/* They change what is masked, or write images that carry instruction pointers. */
+	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: case ZYDIS_MNEMONIC_FLDCW:
+	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64: case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64:
+	case ZYDIS_MNEMONIC_MASKMOVQ: case ZYDIS_MNEMONIC_MASKMOVDQU:
+	case ZYDIS_MNEMONIC_VMASKMOVDQU:
+		return -1;
+	case ZYDIS_MNEMONIC_FISTTP: /* came with SSE3 */
+		return JIT_VECTOR_X87;
+	default:
+		break;
+	}
+	switch (instruction->meta.isa_ext) {
+	case ZYDIS_ISA_EXT_X87:
+	case ZYDIS_ISA_EXT_MMX:
+		return JIT_VECTOR_X87;
+	case ZYDIS_ISA_EXT_SSE: case ZYDIS_ISA_EXT_SSE2: case ZYDIS_ISA_EXT_SSE3:
+	case ZYDIS_ISA_EXT_SSSE3: case ZYDIS_ISA_EXT_SSE4: case ZYDIS_ISA_EXT_AES:
+	case ZYDIS_ISA_EXT_PCLMULQDQ: case ZYDIS_ISA_EXT_SHA: case ZYDIS_ISA_EXT_GFNI:
+		return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY
+			       ? JIT_VECTOR_SSE
+		       : instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX
+			       ? JIT_VECTOR_AVX
+			       : JIT_VECTOR_AVX512;
+	case ZYDIS_ISA_EXT_AVX: case ZYDIS_ISA_EXT_AVX2: case ZYDIS_ISA_EXT_FMA:
+	case ZYDIS_ISA_EXT_F16C: case ZYDIS_ISA_EXT_AVXAES: case ZYDIS_ISA_EXT_VAES:
+	case ZYDIS_ISA_EXT_VPCLMULQDQ: case ZYDIS_ISA_EXT_AVX_VNNI:
+		return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? JIT_VECTOR_AVX
+									       : JIT_VECTOR_AVX512;
+	case ZYDIS_ISA_EXT_AVX512EVEX:
+	case ZYDIS_ISA_EXT_AVX512VEX:
+		return JIT_VECTOR_AVX512;
+	default:
+		return -1;
+	}
+}
+
+/* Whether it may unmask exceptions, or change which components may be used. */
+bool item_changes_vector(const struct jit_item *item)
+{
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: case ZYDIS_MNEMONIC_FLDCW:
+	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XRSTOR: case ZYDIS_MNEMONIC_XRSTOR64:
+	case ZYDIS_MNEMONIC_XRSTORS: case ZYDIS_MNEMONIC_XRSTORS64: case ZYDIS_MNEMONIC_XSETBV:
+	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_CLTS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether it has MMX registers besides XMM ones: then the x87 state must allow it, too. */
+bool item_mixes_mmx(const struct jit_item *item)
+{
+	for (unsigned i = 0; i < item->instruction.operand_count; i++)
+		if (item->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(item->operands[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	return false;
+}
+
+/* Whether the memory operand must be aligned to its size (SDM vol. 1 §14.9). */
+bool item_needs_alignment(const struct jit_item *item)
+{
+	if (item->info.memory_size < 16)
+		return false;
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_MOVUPS: case ZYDIS_MNEMONIC_MOVUPD: case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU: case ZYDIS_MNEMONIC_PCMPESTRI: case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI: case ZYDIS_MNEMONIC_PCMPISTRM:
+		return false;
+	case ZYDIS_MNEMONIC_VMOVAPS: case ZYDIS_MNEMONIC_VMOVAPD: case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVDQA32: case ZYDIS_MNEMONIC_VMOVDQA64: case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD: case ZYDIS_MNEMONIC_VMOVNTDQ: case ZYDIS_MNEMONIC_VMOVNTDQA:
+		return true;
+	default:
+		return item->instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	}
+}
+
+bool item_is_variable_shift(const struct jit_item *item)
+{
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_SHL: case ZYDIS_MNEMONIC_SHR: case ZYDIS_MNEMONIC_SAR:
+	case ZYDIS_MNEMONIC_ROL: case ZYDIS_MNEMONIC_ROR: case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR: case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD:
+		/* A count of 0 leaves the flags alone; an immediate 0 is too rare to look for. */
+		return true;
+	default:
+		return false;
+	}
+}
+
+unsigned guest_home_count(uint16_t registers)
+{
+	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);
+}
+
+static enum item_kind classify_copy(struct jit_item *item)
+{
+	const ZydisDecodedInstruction *instruction = &item->instruction;
+	bool general = item_is_general(instruction->mnemonic);
+
+	if ((!general && item_vector_level(instruction) < 0) || !jit_host_has(instruction))
+		return ITEM_FALLBACK;
+	reencode_inspect(&item->info, instruction, item->operands);
+	if (!item->info.possible)
+		return ITEM_FALLBACK;
+	/* The bit offset may reach outside the operand. */
+	if (item->info.has_memory &&
+	    (instruction->mnemonic == ZYDIS_MNEMONIC_BT ||
+	     instruction->mnemonic == ZYDIS_MNEMONIC_BTS ||
+	     instruction->mnemonic == ZYDIS_MNEMONIC_BTR ||
+	     instruction->mnemonic == ZYDIS_MNEMONIC_BTC) &&
+	    item->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+		return ITEM_FALLBACK;
+	if (item->info.high_byte && item->info.has_memory)
+		return ITEM_FALLBACK;
+	if (guest_home_count(item->info.gpr_read | item->info.gpr_written) >
+	    (item->info.has_memory ? 1u : 2u))
+		return ITEM_FALLBACK;
+	/* The scratch registers stand in for home registers; AH needs an encoding without REX. */
+	if (item->info.high_byte &&
+	    ((item->info.gpr_read | item->info.gpr_written) & (0xe000 | 1 << CPU_RSP)))
+		return ITEM_FALLBACK;
+	return ITEM_COPY;
+}
+
+enum item_kind item_classify(struct jit_item *item)
+{
+	const ZydisDecodedInstruction *instruction = &item->instruction;
+	const ZydisDecodedOperand *operand = &item->operands[0];
+
+	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return classify_copy(item);
+	switch (instruction->meta.category) {
+	case ZYDIS_CATEGORY_NOP:
+	case ZYDIS_CATEGORY_WIDENOP:
+	case ZYDIS_CATEGORY_PREFETCH:
+		return ITEM_NOTHING;
+	case ZYDIS_CATEGORY_COND_BR:
+		/* Jcc; not LOOP and JRCXZ. */
+		if ((instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+		     (instruction->opcode & 0xf0) == 0x70) ||
+		    (instruction->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+		     (instruction->opcode & 0xf0) == 0x80))
+			return ITEM_JUMP_IF;
+		return ITEM_FALLBACK;
+	default:
+		break;
+	}
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_ENDBR64:
+		return ITEM_NOTHING;
+	case ZYDIS_MNEMONIC_LEA:
+		return operand->size >= 32 ? ITEM_LEA : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_PUSH:
+		if (item->insn.stack_width != 8)
+			return ITEM_FALLBACK;
+		return operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
+				       (operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+					ZydisRegisterGetClass(operand->reg.value) ==
+						ZYDIS_REGCLASS_GPR64)
+			       ? ITEM_PUSH
+			       : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_POP:
+		return item->insn.stack_width == 8 &&
+				       operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+				       ZydisRegisterGetClass(operand->reg.value) ==
+					       ZYDIS_REGCLASS_GPR64 &&
+				       operand->reg.value != ZYDIS_REGISTER_RSP
+			       ? ITEM_POP
+			       : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_LEAVE:
+		return item->insn.stack_width == 8 ? ITEM_LEAVE : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_JMP:
+	case ZYDIS_MNEMONIC_CALL:
+		if (instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+			return ITEM_FALLBACK;
+		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return instruction->mnemonic == ZYDIS_MNEMONIC_JMP ? ITEM_JUMP : ITEM_CALL;
+		if (operand->size != 64)
+			return ITEM_FALLBACK;
+		return instruction->mnemonic == ZYDIS_MNEMONIC_JMP ? ITEM_JUMP_INDIRECT
+								   : ITEM_CALL_INDIRECT;
+	case ZYDIS_MNEMONIC_RET:
+		return instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+				       item->insn.stack_width != 8
+			       ? ITEM_FALLBACK
+			       : ITEM_RETURN;
+	default:
+		return classify_copy(item);
+	}
+}
+
+/* Whether control never reaches the instruction after this one inside the block. */
+bool item_ends_block(const struct jit_item *item)
+{
+	switch (item->kind) {
+	case ITEM_JUMP: case ITEM_CALL: case ITEM_RETURN: case ITEM_JUMP_INDIRECT:
+	case ITEM_CALL_INDIRECT:
+		return true;
+	case ITEM_FALLBACK:
+		return item->insn.ends_block;
+	default:
+		return false;
+	}
+}

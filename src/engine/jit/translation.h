@@ -1,0 +1,121 @@
+/*
+ * A block under translation, shared by the files that make it: classify.c decides what becomes of
+ * each instruction, flags.c which flags are live, access.c, control.c and translate.c emit.
+ */
+#ifndef KVIK_ENGINE_JIT_TRANSLATION_H
+#define KVIK_ENGINE_JIT_TRANSLATION_H
+
+#include "engine/jit/internal.h"
+
+/* The offset of a field from the GS base. */
+#define STATE(field) ((int32_t)offsetof(struct cpu, field))
+
+enum item_kind {
+	ITEM_FALLBACK,  /* the interpreter's handler, always */
+	ITEM_NOTHING,   /* no operation */
+	ITEM_COPY,      /* reencode.c */
+	ITEM_LEA,
+	ITEM_PUSH, ITEM_POP, ITEM_LEAVE,
+	ITEM_JUMP, ITEM_JUMP_IF, ITEM_CALL, ITEM_RETURN,
+	ITEM_JUMP_INDIRECT, ITEM_CALL_INDIRECT,
+};
+
+/* A place in the block that jumps to an item's slow path. */
+struct slow_jump {
+	size_t at;      /* position of the displacement */
+	uint16_t item;
+};
+
+struct side_exit {
+	size_t at;      /* position of the conditional jump's displacement */
+	uint16_t item;
+	uint64_t target;
+};
+
+struct translation {
+	struct jit *jit;
+	struct emitter e;
+	struct jit_block *block;
+	unsigned count;             /* items */
+	int32_t jumps;              /* offset of the jump table in struct cpu */
+	uint64_t start, page;       /* gva of the block and of its page */
+	size_t item_position[JIT_BLOCK_INSNS + 1];
+	struct slow_jump slow[JIT_BLOCK_INSNS * 4];
+	unsigned slow_count;
+	struct side_exit sides[JIT_BLOCK_INSNS];
+	unsigned side_count;
+	struct { size_t at; uint64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
+	unsigned link_count;
+	bool failed;                /* something that has no translation after all */
+	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
+};
+
+/* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
+static inline uint8_t host_register(unsigned guest)
+{
+	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
+}
+
+static inline int32_t home(unsigned guest)
+{
+	return STATE(gpr) + (int32_t)guest * 8;
+}
+
+/* -- classify.c -- */
+
+/* What becomes of a decoded item; fills item->info for ITEM_COPY. */
+enum item_kind item_classify(struct jit_item *item);
+/* Whether control never reaches the instruction after this one inside the block. */
+bool item_ends_block(const struct jit_item *item);
+/* A general instruction that is copied; all other copied ones have a vector level. */
+bool item_is_general(ZydisMnemonic mnemonic);
+/* The level that a vector instruction needs, or -1 when it is none or must not be copied. */
+int item_vector_level(const ZydisDecodedInstruction *instruction);
+bool item_changes_vector(const struct jit_item *item);
+bool item_mixes_mmx(const struct jit_item *item);
+bool item_needs_alignment(const struct jit_item *item);
+bool item_is_variable_shift(const struct jit_item *item);
+/* How many of a set of guest registers live in struct cpu. */
+unsigned guest_home_count(uint16_t registers);
+
+/* -- flags.c -- */
+
+/* item->flags_read and flags_killed. */
+void flags_of(struct jit_item *item);
+/* live_after of all items; `page_bytes` is the page's snapshot. */
+void flags_liveness(struct translation *t, const uint8_t *page_bytes);
+/* Whether flags that somebody reads exist while the item runs: its code must keep them. */
+bool flags_cross(const struct jit_item *item);
+/* The block depends on `size` bytes at this offset in the page. */
+void translation_look(struct translation *t, unsigned offset, unsigned size);
+/* Where a direct jump or call goes. */
+uint64_t item_target(const struct jit_item *item);
+
+/* -- access.c; R13 and R14 are scratch in all of these -- */
+
+/* The jump at position `at` goes to the item's slow path. */
+void emit_slow_jump(struct translation *t, size_t at, unsigned item);
+/* reg = guest register, wherever it lives. */
+void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
+/* reg = effective address; with the segment's base unless `plain`. */
+void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain);
+/*
+ * With the linear address in R13: check the TLB for `size` bytes and leave the host address as
+ * [R14 + R13]. Jumps to the item's slow path otherwise.
+ */
+void emit_tlb_check(struct translation *t, unsigned item_index, unsigned size, bool is_write,
+		    bool aligned, bool keep_flags);
+/* reg = [R14 + R13] or the store; 64 bits. */
+void emit_memory_move(struct emitter *e, bool is_store, unsigned reg);
+
+/* -- control.c -- */
+
+/* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */
+void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant);
+/* Jump to `target` from the instruction at `from`. */
+void emit_goto(struct translation *t, uint64_t from, uint64_t target, bool keep_flags);
+void emit_call(struct translation *t, unsigned index);
+void emit_return(struct translation *t, unsigned index);
+void emit_indirect(struct translation *t, unsigned index); /* jump or call */
+
+#endif
