@@ -213,6 +213,9 @@ enum item_kind item_classify(struct jit_item *item)
 		return ITEM_NOTHING;
 	case ZYDIS_MNEMONIC_LEA:
 		return operand->size >= 32 ? ITEM_LEA : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
+		return operand->size >= 32 ? ITEM_DIVIDE : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_PUSH:
 		if (item->insn.stack_width != 8)
 			return ITEM_FALLBACK;

@@ -15,6 +15,11 @@ void flags_of(struct jit_item *item)
 		item->flags_killed = 0;
 		return;
 	}
+	/* They leave the flags undefined, which is not to say that they change them. */
+	if (item->kind == ITEM_DIVIDE) {
+		item->flags_read = item->flags_killed = 0;
+		return;
+	}
 	if (!flags) {
 		item->flags_read = item->flags_killed = 0;
 		return;

@@ -13,6 +13,13 @@
 #include "engine/jit/translation.h"
 #include "engine/x86/decode.h"
 
+static void emit_fallback(struct translation *t, unsigned index)
+{
+	/* The record's address is known only when the block is complete. */
+	emit_slow_jump(t, emit_jump(&t->e), index);
+	memset(t->vector_checked, 0, sizeof(t->vector_checked));
+}
+
 static void emit_vector_check(struct translation *t, unsigned index, unsigned level)
 {
 	struct emitter *e = &t->e;
@@ -92,6 +99,58 @@ static void emit_lea_item(struct translation *t, unsigned index)
 		emit_store_state(&t->e, reg, home(guest));
 }
 
+/* One instruction on R13 or R14 and perhaps another register, given as its opcode and ModRM byte. */
+static void emit_operation(struct emitter *e, uint8_t rex, bool wide, uint8_t opcode, uint8_t modrm)
+{
+	emit8(e, rex | wide << 3);
+	emit8(e, opcode);
+	emit8(e, modrm);
+}
+
+/*
+ * DIV and IDIV, as long as they cannot raise #DE: the dividend's upper half is below the divisor, or
+ * the dividend is a sign-extended half and the divisor neither 0 nor -1. Anything else is the
+ * interpreter's, and so are the rare cases in which somebody reads the flags behind them.
+ */
+static void emit_divide(struct translation *t, unsigned index)
+{
+	struct jit_item *item = &t->jit->items[index];
+	bool is_signed = item->instruction.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	bool wide = item->insn.operand_size == 8;
+	struct emitter *e = &t->e;
+
+	if (item->live_after) {
+		emit_fallback(t, index);
+		return;
+	}
+	if (item->insn.kind[0] == INSN_OPERAND_MEMORY) {
+		emit_address(t, item, HOST_R13, false);
+		emit_tlb_check(t, index, item->insn.operand_size, false, false, false);
+		/* mov r14, [r14 + r13] */
+		emit8(e, 0x47 | wide << 3);
+		emit8(e, 0x8b);
+		emit8(e, (HOST_R14 & 7) << 3 | 4);
+		emit8(e, (HOST_R13 & 7) << 3 | (HOST_R14 & 7));
+	} else {
+		emit_load_guest(t, HOST_R14, item->insn.reg[0] / 8);
+	}
+	if (is_signed) {
+		emit_move(e, HOST_R13, HOST_RAX);
+		emit_operation(e, 0x41, wide, 0xc1, 0xfd); /* sar r13, 31 or 63 */
+		emit8(e, wide ? 63 : 31);
+		emit_operation(e, 0x41, wide, 0x39, 0xd5); /* cmp r13, rdx */
+		emit_slow_jump(t, emit_jump_if(e, 0x5), index); /* not equal */
+		emit_lea(e, wide, HOST_R13, HOST_R14, HOST_NONE, 0, 1);
+		emit_immediate_flags(e, wide, 7, HOST_R13, 1);
+		emit_slow_jump(t, emit_jump_if(e, 0x6), index); /* below or equal */
+		emit_operation(e, 0x41, wide, 0xf7, 0xfe); /* idiv r14 */
+	} else {
+		emit_operation(e, 0x44, wide, 0x39, 0xf2); /* cmp rdx, r14 */
+		emit_slow_jump(t, emit_jump_if(e, 0x3), index); /* not below */
+		emit_operation(e, 0x41, wide, 0xf7, 0xf6); /* div r14 */
+	}
+}
+
 static void emit_pop_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
@@ -115,13 +174,6 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, HOST_R13);
 }
 
-static void emit_fallback(struct translation *t, unsigned index)
-{
-	/* The record's address is known only when the block is complete. */
-	emit_slow_jump(t, emit_jump(&t->e), index);
-	memset(t->vector_checked, 0, sizeof(t->vector_checked));
-}
-
 static void emit_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
@@ -130,6 +182,7 @@ static void emit_item(struct translation *t, unsigned index)
 	case ITEM_NOTHING: break;
 	case ITEM_COPY: emit_copy(t, index); break;
 	case ITEM_LEA: emit_lea_item(t, index); break;
+	case ITEM_DIVIDE: emit_divide(t, index); break;
 	case ITEM_PUSH:
 		if (item->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			emit_push_value(t, index, CPU_REGISTERS, item->insn.immediate);
