@@ -77,6 +77,19 @@ int engine_close(int fd)
 	return handle_close(fd);
 }
 
+void engine_read_statistics(int vcpu_fd,
+			    void (*visit)(void *context, const char *name, uint64_t value),
+			    void *context)
+{
+	struct handle *handle = handle_get(vcpu_fd);
+
+	if (!handle)
+		return;
+	if (handle->kind == HANDLE_VCPU)
+		vcpu_read_statistics(handle->object, visit, context);
+	handle_put(handle);
+}
+
 void engine_kick(int vcpu_fd)
 {
 	struct handle *handle = handle_get(vcpu_fd);

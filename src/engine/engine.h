@@ -9,6 +9,7 @@
 #define KVIK_ENGINE_ENGINE_H
 
 #include <linux/kvm.h>
+#include <stdint.h>
 
 /* How vCPUs execute guest code. */
 enum engine_tier {
@@ -30,6 +31,12 @@ int engine_ioctl(int fd, unsigned long request, void *argument);
 
 /* Close an engine descriptor; its object goes when nothing refers to it any more. 0 or -errno. */
 int engine_close(int fd);
+
+/* Call `visit` with each counter of a vCPU: for people, no part of the KVM API. The vCPU should not be
+ * running, else the numbers are of different moments. Nothing for other descriptors. */
+void engine_read_statistics(int vcpu_fd,
+			    void (*visit)(void *context, const char *name, uint64_t value),
+			    void *context);
 
 /*
  * Make a KVM_RUN under way on `vcpu_fd` return -EINTR soon, or the next one at once. Any thread;

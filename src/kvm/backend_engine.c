@@ -48,6 +48,7 @@ const struct kvm_backend kvm_backend_engine = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.read_statistics = engine_read_statistics,
 };
 
 const struct kvm_backend kvm_backend_interpreter = {
@@ -56,6 +57,7 @@ const struct kvm_backend kvm_backend_interpreter = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.read_statistics = engine_read_statistics,
 };
 
 const struct kvm_backend kvm_backend_translator = {
@@ -64,6 +66,7 @@ const struct kvm_backend kvm_backend_translator = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.read_statistics = engine_read_statistics,
 };
 
 const struct kvm_backend kvm_backend_lockstep = {
@@ -72,4 +75,5 @@ const struct kvm_backend kvm_backend_lockstep = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.read_statistics = engine_read_statistics,
 };

@@ -43,6 +43,12 @@ struct kvm_backend {
 	 * `run` is that vCPU's mapped page, `thread` the thread that calls KVM_RUN.
 	 */
 	void (*kick)(int vcpu_fd, struct kvm_run *run, pthread_t thread);
+
+	/* Call `visit` with each counter that the backend keeps of a vCPU, which is not running.
+	 * NULL: it keeps none. */
+	void (*read_statistics)(int vcpu_fd,
+				void (*visit)(void *context, const char *name, uint64_t value),
+				void *context);
 };
 
 extern const struct kvm_backend kvm_backend_linux;

@@ -494,6 +494,13 @@ static const char *exit_name(unsigned reason)
 	return names[reason] ? names[reason] : "other";
 }
 
+static void print_statistic(void *context, const char *name, uint64_t value)
+{
+	const unsigned *id = context;
+
+	fprintf(stderr, "kvik: CPU %u: %s %llu\n", *id, name, (unsigned long long)value);
+}
+
 void machine_print_statistics(const struct machine *machine)
 {
 	const struct vcpu_statistics *statistics;
@@ -512,5 +519,8 @@ void machine_print_statistics(const struct machine *machine)
 				fprintf(stderr, ", %s exits %llu", exit_name(reason),
 					(unsigned long long)statistics->exits[reason]);
 		fputc('\n', stderr);
+		if (machine->system.backend->read_statistics)
+			machine->system.backend->read_statistics(machine->vcpus[i].kvm.fd,
+								 print_statistic, &i);
 	}
 }

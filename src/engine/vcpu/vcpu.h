@@ -96,6 +96,11 @@ void vcpu_reset(struct vcpu *vcpu, bool is_init);
 /* Whether this is the bootstrap processor. */
 bool vcpu_is_bsp(const struct vcpu *vcpu);
 
+/* Every counter of the CPU and its translator: see engine_read_statistics. */
+void vcpu_read_statistics(struct vcpu *vcpu,
+			  void (*visit)(void *context, const char *name, uint64_t value),
+			  void *context);
+
 /* -- vcpu_run.c -- */
 int vcpu_run(struct vcpu *vcpu); /* KVM_RUN: 0, -EINTR, -EAGAIN, -EINVAL */
 /* Take NMI, INIT and SIPI from the local APIC. False when the vCPU was reset or waits for SIPI. */
