@@ -160,8 +160,6 @@ static void tolerate_translator(const struct isa_case *test, const struct isa_ou
 
 		engine->out.rflags = (engine->out.rflags & ~dead) | (native->out.rflags & dead);
 	}
-	/* x87's instruction pointer is kept by the interpreter only. */
-	memcpy(engine->out.xsave + 8, native->out.xsave + 8, 6);
 }
 
 static bool equal(const struct isa_outcome *a, const struct isa_outcome *b)

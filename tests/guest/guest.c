@@ -515,6 +515,7 @@ int main(int argc, char **argv)
 		if (result == 0)
 			wrong += check_expected(&trace, source, "jit, when warm");
 	}
+	wrong += jit_lockstep_differences() != 0;
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
 		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
 		result = -SKIP;

@@ -2,6 +2,7 @@
  * Which guest instructions become host instructions, and what they need for it.
  */
 #include "engine/jit/translation.h"
+#include "engine/x86/thunk.h"
 
 bool item_is_general(ZydisMnemonic mnemonic)
 {
@@ -106,6 +107,14 @@ bool item_changes_vector(const struct jit_item *item)
 	default:
 		return false;
 	}
+}
+
+bool item_moves_x87_pointer(const struct jit_item *item)
+{
+	const struct thunk *thunk = item->insn.thunk;
+
+	return item->instruction.meta.isa_ext != ZYDIS_ISA_EXT_MMX && thunk &&
+	       !(thunk->traits.flags & THUNK_X87_CONTROL);
 }
 
 /* Whether it has MMX registers besides XMM ones: then the x87 state must allow it, too. */

@@ -90,6 +90,15 @@ static inline void emit_store_state(struct emitter *e, unsigned reg, int32_t off
 	emit_gs_op(e, true, 0x89, reg, HOST_NONE, 0, offset);
 }
 
+/* mov dword gs:[offset], value */
+static inline void emit_store_state_constant(struct emitter *e, uint32_t value, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xc7);
+	emit_gs_modrm(e, 0, HOST_NONE, 0, offset);
+	emit32(e, value);
+}
+
 /* reg = value, shortest form. */
 static inline void emit_constant(struct emitter *e, unsigned reg, uint64_t value)
 {

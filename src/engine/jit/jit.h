@@ -34,6 +34,7 @@ void jit_set_warmth(uint8_t runs);
 
 /* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
 int jit_set_lockstep(struct cpu *cpu);
+uint64_t jit_lockstep_differences(void); /* in this process */
 
 /* Counters for people. */
 struct jit_statistics {

@@ -14,6 +14,7 @@
 #include "engine/jit/lockstep.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,8 +40,16 @@ struct jit_lockstep {
 	const struct jit_block *block;
 	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
 	struct fpu fpu_before;
-	uint64_t compared, skipped, abandoned, differences;
+	uint64_t x87_pointer_after;
+	uint64_t compared, skipped, abandoned;
 };
+
+static _Atomic uint64_t differences;
+
+uint64_t jit_lockstep_differences(void)
+{
+	return differences;
+}
 
 int jit_set_lockstep(struct cpu *cpu)
 {
@@ -55,7 +64,7 @@ void jit_lockstep_destroy(struct jit *jit)
 	if (!lockstep)
 		return;
 	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
-		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
+		lockstep->compared, lockstep->skipped, lockstep->abandoned, differences);
 	free(jit->lockstep);
 	jit->lockstep = NULL;
 }
@@ -193,6 +202,7 @@ void jit_lockstep_before(struct jit *jit, const struct jit_block *block)
 	lockstep->is_armed = interpret_and_undo(cpu, lockstep, script);
 	if (script->has_vectors) {
 		bytes_copy(lockstep->image_after, cpu->fpu.area, FPU_AREA_SIZE);
+		lockstep->x87_pointer_after = cpu->fpu.fip;
 		bytes_copy(cpu->fpu.area, lockstep->image, FPU_AREA_SIZE);
 		cpu->fpu.fip = lockstep->fpu_before.fip;
 		cpu->fpu.fdp = lockstep->fpu_before.fdp;
@@ -242,6 +252,8 @@ static bool vectors_equal(struct cpu *cpu, const struct jit_lockstep *lockstep)
 	if (!lockstep->block->script->has_vectors)
 		return true;
 	fpu_leave(cpu);
+	if (cpu->fpu.fip != lockstep->x87_pointer_after)
+		return false;
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
 		if (fpu_layout.size[i] &&
 		    !part_equal(ours, theirs, i, fpu_layout.offset[i], fpu_layout.size[i]))
@@ -291,7 +303,7 @@ static void compare(struct jit *jit)
 			if (state_equal(cpu, lockstep, n))
 				what = NULL;
 	}
-	if (what && lockstep->differences++ < REPORTS_MAX)
+	if (what && differences++ < REPORTS_MAX)
 		report(cpu, lockstep, what);
 }
 

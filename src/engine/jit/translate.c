@@ -18,6 +18,7 @@ static void emit_fallback(struct translation *t, unsigned index)
 	/* The record's address is known only when the block is complete. */
 	emit_slow_jump(t, emit_jump(&t->e), index);
 	memset(t->vector_checked, 0, sizeof(t->vector_checked));
+	t->has_x87_high = false;
 }
 
 static void emit_vector_check(struct translation *t, unsigned index, unsigned level)
@@ -38,6 +39,15 @@ static void emit_vector_check(struct translation *t, unsigned index, unsigned le
 	/* A slow path that changes this leaves the block. */
 	for (unsigned i = 0; i <= level; i++)
 		t->vector_checked[i] |= i != JIT_VECTOR_X87 || level == JIT_VECTOR_X87;
+}
+
+/* All of a block is in one page, so the pointer's upper half is stored once. */
+static void emit_x87_pointer(struct translation *t, uint64_t rip)
+{
+	emit_store_state_constant(&t->e, rip, STATE(fpu.fip));
+	if (!t->has_x87_high)
+		emit_store_state_constant(&t->e, rip >> 32, STATE(fpu.fip) + 4);
+	t->has_x87_high = true;
 }
 
 static void emit_copy(struct translation *t, unsigned index)
@@ -74,6 +84,8 @@ static void emit_copy(struct translation *t, unsigned index)
 		if (item->info.gpr_read >> i & 1)
 			emit_load_state(e, rename.map[i], home(i));
 	}
+	if (level == JIT_VECTOR_X87 && item_moves_x87_pointer(item))
+		emit_x87_pointer(t, item->rip);
 	if (!reencode_emit(e, &item->instruction, item->operands, item->bytes, &item->info, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)

@@ -49,6 +49,7 @@ struct translation {
 	unsigned link_count;
 	bool failed;                /* something that has no translation after all */
 	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
+	bool has_x87_high; /* likewise: the upper half of fpu.fip is stored */
 };
 
 /* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
@@ -74,6 +75,8 @@ bool item_is_general(ZydisMnemonic mnemonic);
 int item_vector_level(const ZydisDecodedInstruction *instruction);
 bool item_changes_vector(const struct jit_item *item);
 bool item_mixes_mmx(const struct jit_item *item);
+/* Whether it becomes x87's last instruction (SDM vol. 1 §8.1.8). */
+bool item_moves_x87_pointer(const struct jit_item *item);
 bool item_needs_alignment(const struct jit_item *item);
 bool item_is_variable_shift(const struct jit_item *item);
 /* How many of a set of guest registers live in struct cpu. */
