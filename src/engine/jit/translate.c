@@ -6,6 +6,7 @@
  * host's stack. So every instruction with implicit operands (MUL, shifts by CL, CMPXCHG) can be
  * copied as it stands.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -250,47 +251,75 @@ static unsigned decode_items(struct jit *jit, uint64_t gva, const uint8_t *bytes
 	return count;
 }
 
-/* The jumps out of the block that go past its straight line: stubs behind it. */
-static void emit_tail(struct translation *t, unsigned records)
+/* The jumps out of the block that go past its straight line: behind it. */
+static void emit_side_exits(struct translation *t)
 {
-	struct jit *jit = t->jit;
-	struct emitter *e = &t->e;
-	unsigned record = 0;
-
 	for (unsigned i = 0; i < t->side_count; i++) {
 		const struct side_exit *side = &t->sides[i];
+		const struct jit_item *item = &t->jit->items[side->item];
 
-		emit_patch(e, side->at);
-		emit_goto(t, jit->items[side->item].rip, side->target,
-			  jit->items[side->item].live_after);
+		emit_patch(&t->e, side->at);
+		emit_goto(t, item->rip, side->target, item->live_after);
 	}
-	/* Slow paths: one stub for each item that has any. */
-	for (unsigned i = 0; i < t->count; i++) {
-		bool any = false;
+}
 
-		for (unsigned k = 0; k < t->slow_count; k++) {
-			if (t->slow[k].item != i)
-				continue;
-			emit_patch(e, t->slow[k].at);
-			any = true;
-		}
-		if (!any || record == records)
+/* Where translated code goes on after the interpreter has executed an item. */
+static const uint8_t *resume_address(const struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+
+	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF)
+		return NULL;
+	if (t->jit->lockstep && item->is_fallback)
+		return NULL;
+	return t->e.code + t->item_position[index + 1];
+}
+
+/* One stub, with its record, for each item that has slow paths. 0 or -ENOMEM. */
+static int emit_slow_paths(struct translation *t)
+{
+	bool has_slow[JIT_BLOCK_INSNS] = {false};
+	struct jit_record *record;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < t->slow_count; i++) {
+		count += !has_slow[t->slow[i].item];
+		has_slow[t->slow[i].item] = true;
+	}
+	record = t->block->records = calloc(count ? count : 1, sizeof(*record));
+	if (!record)
+		return -ENOMEM;
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct jit_item *item = &t->jit->items[i];
+
+		if (!has_slow[i])
 			continue;
-		emit_constant(e, HOST_R13, (uintptr_t)&t->block->records[record]);
-		emit_jump_to(e, jit->fallback);
-		t->block->records[record].insn = jit->items[i].insn;
-		t->block->records[record].rip = jit->items[i].rip;
-		t->block->records[record].vector_levels = jit->items[i].vector_levels;
-		t->block->records[record].changes_vector = item_changes_vector(&jit->items[i]);
-		t->block->records[record].resume =
-			item_ends_block(&jit->items[i]) || jit->items[i].kind == ITEM_JUMP_IF ||
-					(jit->lockstep && jit->items[i].is_fallback)
-				? NULL
-				: e->code + t->item_position[i + 1];
+		for (unsigned k = 0; k < t->slow_count; k++)
+			if (t->slow[k].item == i)
+				emit_patch(&t->e, t->slow[k].at);
+		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
+		emit_jump_to(&t->e, t->jit->fallback);
+		record->insn = item->insn;
+		record->rip = item->rip;
+		record->vector_levels = item->vector_levels;
+		record->changes_vector = item_changes_vector(item);
+		record->resume = resume_address(t, i);
 		record++;
 	}
-	for (unsigned i = 0; i < t->link_count; i++) {
-		struct jit_link *link = &t->block->links[i];
+	return 0;
+}
+
+/* A stub for each jump that is to be linked. 0 or -ENOMEM. */
+static int emit_links(struct translation *t)
+{
+	struct emitter *e = &t->e;
+	struct jit_link *link = calloc(t->link_count ? t->link_count : 1, sizeof(*link));
+
+	t->block->links = link;
+	if (!link)
+		return -ENOMEM;
+	t->block->link_count = t->link_count;
+	for (unsigned i = 0; i < t->link_count; i++, link++) {
 		size_t at = t->link_jumps[i].at;
 
 		emit_patch(e, at);
@@ -299,10 +328,10 @@ static void emit_tail(struct translation *t, unsigned records)
 		link->patch_code = e->code + at;
 		link->unlinked = e->code + e->position;
 		link->from = t->block;
-		link->to = NULL;
 		emit_constant(e, HOST_R13, (uintptr_t)link);
-		emit_jump_to(e, jit->exit_link);
+		emit_jump_to(e, t->jit->exit_link);
 	}
+	return 0;
 }
 
 struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, unsigned tlb_set,
@@ -336,10 +365,6 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 	if (!block)
 		return NULL;
 	block->guest_size = last->rip + last->instruction.length - gva;
-	block->records = calloc(count, sizeof(*block->records));
-	block->links = calloc(count + 2, sizeof(*block->links));
-	if (!block->records || !block->links)
-		goto fail;
 	t->block = block;
 	translation_look(t, gva & 0xfff, block->guest_size);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
@@ -350,7 +375,9 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 	t->item_position[count] = t->e.position;
 	if (!item_ends_block(last))
 		emit_goto(t, last->rip, last->rip + last->instruction.length, true);
-	emit_tail(t, count);
+	emit_side_exits(t);
+	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
+		goto fail;
 	if (t->failed || t->e.overflow) {
 		*full = !t->failed;
 		goto fail;
@@ -359,7 +386,6 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 	block->gpa = gpa;
 	block->mode = jit->cpu->mode | tlb_set << 16;
 	block->code = t->e.code;
-	block->link_count = t->link_count;
 	if (jit->lockstep)
 		block->script = jit_lockstep_script(jit, count);
 	jit->used += (t->e.position + 15) & ~(size_t)15;
