@@ -260,42 +260,42 @@ static bool has_limit(const struct cpu *cpu, const struct kvm_segment *segment)
 			       segment->type != TYPE_TASK));
 }
 
-static void execute_lar(struct cpu *cpu, const struct insn *insn)
+/* What LAR and LSL share: look at the descriptor that operand 1 selects; ZF tells whether it has
+ * what the instruction asks for (`is_suitable`) and may be seen. */
+static bool inspect_descriptor(struct cpu *cpu, const struct insn *insn,
+			       bool (*is_suitable)(const struct cpu *, const struct kvm_segment *),
+			       struct kvm_segment *segment, uint64_t *descriptor)
 {
-	struct kvm_segment segment;
 	uint16_t selector;
-	uint64_t descriptor;
 	bool is_valid;
 
 	require_protected(cpu);
 	selector = operand_read(cpu, insn, 1, 2);
-	is_valid = descriptor_read(cpu, selector, &descriptor);
+	is_valid = descriptor_read(cpu, selector, descriptor);
 	if (is_valid) {
-		descriptor_unpack(&segment, selector, descriptor);
-		is_valid = has_access_rights(cpu, &segment) && is_visible(cpu, &segment);
+		descriptor_unpack(segment, selector, *descriptor);
+		is_valid = is_suitable(cpu, segment) && is_visible(cpu, segment);
 	}
-	if (is_valid)
-		gpr_write(cpu, insn, 0, descriptor >> 32 & 0xffff00, insn->operand_size);
 	write_zf(cpu, is_valid);
+	return is_valid;
+}
+
+static void execute_lar(struct cpu *cpu, const struct insn *insn)
+{
+	struct kvm_segment segment;
+	uint64_t descriptor;
+
+	if (inspect_descriptor(cpu, insn, has_access_rights, &segment, &descriptor))
+		gpr_write(cpu, insn, 0, descriptor >> 32 & 0xffff00, insn->operand_size);
 }
 
 static void execute_lsl(struct cpu *cpu, const struct insn *insn)
 {
 	struct kvm_segment segment;
-	uint16_t selector;
 	uint64_t descriptor;
-	bool is_valid;
 
-	require_protected(cpu);
-	selector = operand_read(cpu, insn, 1, 2);
-	is_valid = descriptor_read(cpu, selector, &descriptor);
-	if (is_valid) {
-		descriptor_unpack(&segment, selector, descriptor);
-		is_valid = has_limit(cpu, &segment) && is_visible(cpu, &segment);
-	}
-	if (is_valid)
+	if (inspect_descriptor(cpu, insn, has_limit, &segment, &descriptor))
 		gpr_write(cpu, insn, 0, segment.limit, insn->operand_size);
-	write_zf(cpu, is_valid);
 }
 
 static void verify(struct cpu *cpu, const struct insn *insn, bool is_write)
