@@ -54,8 +54,6 @@ static int get_irqchip(struct vm *vm, void *user)
 
 	if (result < 0)
 		return result;
-	if (!irqchip_is_full(vm->irqchip))
-		return -ENXIO;
 	result = irqchip_get(vm->irqchip, &state);
 	return result < 0 ? result : user_write(user, &state, sizeof(state));
 }
@@ -65,11 +63,7 @@ static int set_irqchip(struct vm *vm, const void *user)
 	struct kvm_irqchip state;
 	int result = user_read(&state, user, sizeof(state));
 
-	if (result < 0)
-		return result;
-	if (!irqchip_is_full(vm->irqchip))
-		return -ENXIO;
-	return irqchip_set(vm->irqchip, &state);
+	return result < 0 ? result : irqchip_set(vm->irqchip, &state);
 }
 
 static int create_pit(struct vm *vm, const void *user)
