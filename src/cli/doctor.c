@@ -18,8 +18,8 @@
 static const char usage[] =
 	"Usage: kvik doctor [--json]\n"
 	"\n"
-	"Shows /dev/kvm and how fast it is, the CPU's features, memory, and which backend kvik\n"
-	"would take and why.\n";
+	"Shows /dev/kvm and how fast it is, the CPU's features, memory, and which backend\n"
+	"kvik would take and why.\n";
 
 /* A CPU feature that matters to guests or to the engine; where CPUID shows it. */
 struct feature {

@@ -9,8 +9,8 @@ static const char usage[] =
 	"kvik runs virtual machines, with or without /dev/kvm.\n"
 	"\n"
 	"Usage:\n"
-	"  kvik run [OPTION]...     boot a guest on this terminal; ^A x quits, ^A h shows keys\n"
-	"  kvik doctor [--json]     what this host offers, and which backend kvik would take\n"
+	"  kvik run [OPTION]...     boot a guest on this terminal; ^A x quits\n"
+	"  kvik doctor [--json]     what this host offers, what kvik would use\n"
 	"  kvik COMMAND --help      a command's options\n"
 	"  kvik --help | --version\n"
 	"\n"
@@ -19,9 +19,9 @@ static const char usage[] =
 	"  kvik run --kernel vmlinuz --memory 4G --cpus 2 --accel engine --stats\n"
 	"  kvik run --flat hello.bin --print-port 0xf1\n"
 	"\n"
-	"The guest's console is on standard output, and nothing else; kvik's own words go to\n"
-	"standard error. Exit status: 0 the guest powered off, 1 error, 2 wrong usage, 3 the\n"
-	"guest crashed, or the guest's own through its debug-exit port.\n";
+	"The guest's console is on standard output, and nothing else; kvik's own words\n"
+	"go to standard error. Exit status: 0 the guest powered off, 1 error, 2 wrong\n"
+	"usage, 3 the guest crashed, or the guest's own through its debug-exit port.\n";
 
 int main(int count, char **arguments)
 {
