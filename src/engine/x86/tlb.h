@@ -28,7 +28,7 @@
 
 struct cpu;
 
-#define TLB_BITS     10
+#define TLB_BITS     12
 #define TLB_ENTRIES  (1u << TLB_BITS)
 #define TLB_CONTEXTS 8 /* PCIDs cached side by side; Linux uses six */
 
