@@ -1,5 +1,6 @@
 /* `kvik run`: options to a machine, signals and keys to its end. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/signalfd.h>
@@ -102,6 +103,17 @@ static int open_streams(struct run *run, const struct run_options *options, stru
 	return run->serial ? 0 : -EINVAL;
 }
 
+/* The descriptor stays open until the program ends: vCPUs write to it at any time. */
+static int open_code_dump(const char *path, struct error *error)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (fd < 0)
+		return error_set_errno(error, errno, "--dump-code: cannot write '%s'", path);
+	kvm_engine_dump_code(fd);
+	return 0;
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
@@ -124,6 +136,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
 	log_info("backend %s: %s", config.backend->name, reason);
+	if (options->code_dump && open_code_dump(options->code_dump, error) < 0)
+		return -EINVAL;
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;

@@ -34,6 +34,7 @@ const char run_options_help[] =
 	"  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
 	"Watching:\n"
 	"  --stats                counters at the end\n"
+	"  --dump-code FILE       write what the translator makes, guest and host code\n"
 	"  -v, -vv                say what is done; more\n"
 	"  --help                 this text\n";
 
@@ -270,6 +271,13 @@ static int parse_stats(struct run_options *options, const char *value, struct er
 	return 0;
 }
 
+static int parse_dump_code(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->code_dump = value;
+	return 0;
+}
+
 static int parse_verbose(struct run_options *options, const char *value, struct error *error)
 {
 	(void)value;
@@ -323,6 +331,7 @@ static const struct option {
 	{"--firmware", true, parse_missing},
 	{"--no-reboot", false, parse_no_reboot},
 	{"--stats", false, parse_stats},
+	{"--dump-code", true, parse_dump_code},
 	{"-v", false, parse_verbose},
 	{"-vv", false, parse_very_verbose},
 	{"--help", false, parse_help},

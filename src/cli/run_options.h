@@ -25,6 +25,7 @@ struct run_options {
 	struct stream_option serial, debug_console;
 	int print_port, debug_exit_port; /* -1: none */
 	bool ends_at_reset, wants_statistics;
+	const char *code_dump; /* path, or NULL */
 	int verbosity;
 };
 

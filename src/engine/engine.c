@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "engine/handle.h"
+#include "engine/jit/jit.h"
 #include "engine/system.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
@@ -34,6 +35,11 @@ void engine_set_tier(enum engine_tier tier)
 enum engine_tier engine_get_tier(void)
 {
 	return atomic_load(&current_tier);
+}
+
+void engine_set_code_dump(int fd)
+{
+	jit_set_dump(fd);
 }
 
 int engine_open(void)

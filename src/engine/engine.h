@@ -23,6 +23,10 @@ enum engine_tier {
 void engine_set_tier(enum engine_tier tier);
 enum engine_tier engine_get_tier(void);
 
+/* Write all translated code to `fd` as text, guest and host instructions side by side: for whoever
+ * debugs the translator. -1: no more. Any thread. */
+void engine_set_code_dump(int fd);
+
 /* A new system handle (what open("/dev/kvm") gives): a descriptor or -errno. */
 int engine_open(void);
 

@@ -36,6 +36,9 @@ void jit_set_warmth(uint8_t runs);
 int jit_set_lockstep(struct cpu *cpu);
 uint64_t jit_lockstep_differences(void); /* in this process */
 
+/* Write every block translated from now on to `fd` as text, or nowhere (-1). Any thread; slow. */
+void jit_set_dump(int fd);
+
 /* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;

@@ -382,6 +382,8 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 		*full = !t->failed;
 		goto fail;
 	}
+	if (jit_is_dumped())
+		jit_dump_block(t);
 	block->gva = gva;
 	block->gpa = gpa;
 	block->mode = jit->cpu->mode | tlb_set << 16;

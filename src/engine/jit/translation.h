@@ -112,6 +112,12 @@ void emit_tlb_check(struct translation *t, unsigned item_index, unsigned size, b
 /* reg = [R14 + R13] or the store; 64 bits. */
 void emit_memory_move(struct emitter *e, bool is_store, unsigned reg);
 
+/* -- dump.c -- */
+
+bool jit_is_dumped(void);
+/* Write a finished block to the dump: guest and host instructions. */
+void jit_dump_block(const struct translation *t);
+
 /* -- control.c -- */
 
 /* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */

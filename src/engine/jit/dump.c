@@ -1,0 +1,67 @@
+/*
+ * A readable dump of translated blocks: each guest instruction, and under it the host's. For whoever
+ * debugs the translator.
+ */
+#include <Zydis/Zydis.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "engine/jit/translation.h"
+
+#define LINE_SIZE 160
+
+static _Atomic int dump_fd = -1;
+
+void jit_set_dump(int fd)
+{
+	atomic_store(&dump_fd, fd);
+}
+
+bool jit_is_dumped(void)
+{
+	return atomic_load(&dump_fd) >= 0;
+}
+
+static void disassemble(const ZydisFormatter *formatter, const struct jit *jit, const uint8_t *bytes,
+			size_t size, uint64_t address, const char *indent)
+{
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction instruction;
+	char text[LINE_SIZE];
+
+	for (size_t at = 0; at < size; at += instruction.length) {
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(jit->decoder, bytes + at, size - at,
+							 &instruction, operands)) ||
+		    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
+			    formatter, &instruction, operands, instruction.operand_count_visible,
+			    text, sizeof(text), address + at, NULL))) {
+			dprintf(dump_fd, "%s%016" PRIx64 "  (bad)\n", indent, address + at);
+			return;
+		}
+		dprintf(dump_fd, "%s%016" PRIx64 "  %s\n", indent, address + at, text);
+	}
+}
+
+void jit_dump_block(const struct translation *t)
+{
+	const struct jit *jit = t->jit;
+	const struct emitter *e = &t->e;
+	ZydisFormatter formatter;
+
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	dprintf(dump_fd, "block %016" PRIx64 ": %u guest instructions, %zu bytes of host code\n",
+		t->start, t->count, e->position);
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct jit_item *item = &jit->items[i];
+		size_t from = t->item_position[i];
+
+		disassemble(&formatter, jit, item->bytes, item->instruction.length, item->rip, "");
+		disassemble(&formatter, jit, e->base + from, t->item_position[i + 1] - from,
+			    (uintptr_t)e->code + from, "    ");
+	}
+	dprintf(dump_fd, "  side exits, slow paths, links\n");
+	disassemble(&formatter, jit, e->base + t->item_position[t->count],
+		    e->position - t->item_position[t->count],
+		    (uintptr_t)e->code + t->item_position[t->count], "    ");
+}
