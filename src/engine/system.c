@@ -14,7 +14,6 @@
 #include "engine/x86/msr.h"
 
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
-#define MSRS_MAX          256 /* Linux's MAX_IO_MSRS */
 
 /* MCG_CTL_P and MCG_SER_P, as Linux's KVM_MCE_CAP_SUPPORTED. */
 #define MCE_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24))
@@ -77,17 +76,12 @@ static int get_emulated_cpuid(struct kvm_cpuid2 *user)
 
 static int get_feature_msrs(struct kvm_msrs *user)
 {
-	struct kvm_msrs header;
-	unsigned i;
-	int result = user_read(&header, user, sizeof(header));
+	int count = user_check_msrs(user);
+	int i;
 
-	if (result < 0)
-		return result;
-	if (header.nmsrs >= MSRS_MAX)
-		return -E2BIG;
-	if (user_check(user->entries, header.nmsrs * sizeof(user->entries[0])) < 0)
-		return -EFAULT;
-	for (i = 0; i < header.nmsrs; i++) {
+	if (count < 0)
+		return count;
+	for (i = 0; i < count; i++) {
 		uint64_t value;
 
 		if (cpu_msr_feature(user->entries[i].index, &value) < 0)

@@ -9,6 +9,7 @@
 #define KVIK_ENGINE_USER_H
 
 #include <errno.h>
+#include <linux/kvm.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -42,6 +43,22 @@ static inline int user_write(void *user, const void *from, size_t size)
 	if (result == 0 && size)
 		memcpy(user, from, size);
 	return result;
+}
+
+#define USER_MSRS_MAX 256 /* Linux's MAX_IO_MSRS */
+
+/* The number of entries in user space's list, which may be accessed then: or -EFAULT, -E2BIG. */
+static inline int user_check_msrs(const struct kvm_msrs *user)
+{
+	struct kvm_msrs header;
+	int result = user_read(&header, user, sizeof(header));
+
+	if (result < 0)
+		return result;
+	if (header.nmsrs >= USER_MSRS_MAX)
+		return -E2BIG;
+	result = user_check(user->entries, header.nmsrs * sizeof(user->entries[0]));
+	return result < 0 ? result : (int)header.nmsrs;
 }
 
 #endif

@@ -120,7 +120,7 @@ static void test_random_instructions(void **state)
 			continue;
 		reencode_inspect(&info, &was, was_operands);
 		if (!info.possible ||
-		    !reencode_emit(&e, &was, was_operands, bytes, &info, &rename))
+		    !reencode_emit(&e, &was, bytes, &info, &rename))
 			continue;
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, out, e.position, &is, operands)) ||
 		    is.length != e.position || is.mnemonic != was.mnemonic) {

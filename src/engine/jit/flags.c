@@ -15,12 +15,8 @@ void flags_of(struct jit_item *item)
 		item->flags_killed = 0;
 		return;
 	}
-	/* They leave the flags undefined, which is not to say that they change them. */
-	if (item->kind == ITEM_DIVIDE) {
-		item->flags_read = item->flags_killed = 0;
-		return;
-	}
-	if (!flags) {
+	/* Divisions leave the flags undefined, which is not to say that they change them. */
+	if (item->kind == ITEM_DIVIDE || !flags) {
 		item->flags_read = item->flags_killed = 0;
 		return;
 	}
@@ -107,9 +103,7 @@ void flags_liveness(struct translation *t, const uint8_t *page_bytes)
 	struct jit_item *last = &t->jit->items[t->count - 1];
 	uint16_t live = FLAGS_ARITHMETIC;
 
-	if (last->kind != ITEM_JUMP && last->kind != ITEM_CALL && last->kind != ITEM_RETURN &&
-	    last->kind != ITEM_FALLBACK && last->kind != ITEM_JUMP_INDIRECT &&
-	    last->kind != ITEM_CALL_INDIRECT)
+	if (!item_ends_block(last) && last->kind != ITEM_FALLBACK)
 		live = flags_live_at_target(t, page_bytes, last->rip + last->instruction.length);
 	for (unsigned i = t->count; i-- > 0;) {
 		struct jit_item *item = &t->jit->items[i];

@@ -81,7 +81,6 @@ struct jit_item {
 	uint16_t live_after;               /* flags that somebody may read after it */
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
-	bool is_fallback;                  /* the interpreter's, always */
 };
 
 struct jit {
@@ -99,7 +98,7 @@ struct jit {
 	struct jit_block *all;
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint8_t warmth;                   /* how many of them make a block worth translating */
-	uint32_t epoch;                   /* of cpu->code_epoch: see jit_check_epoch */
+	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
 	uint64_t tlb_generation, tlb_global_generation;
 	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
 	 * costs what was entered. */
@@ -111,7 +110,6 @@ struct jit {
 	/* Linked jumps to other pages, those between two global pages apart. */
 	struct jit_link *crossing_local, *crossing_global;
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
-	unsigned jumps_used_count;
 	struct jit_statistics statistics;
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 

@@ -12,6 +12,7 @@
  * Flags are compared where they are defined and may still be read (translate.c's liveness).
  */
 #include "engine/jit/lockstep.h"
+#include "engine/jit/translation.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -75,7 +76,7 @@ struct jit_script *jit_lockstep_script(struct jit *jit, unsigned count)
 	uint16_t undefined = 0;
 	unsigned used = 0;
 
-	while (used < count && !jit->items[used].is_fallback)
+	while (used < count && jit->items[used].kind != ITEM_FALLBACK)
 		used++;
 	if (!used)
 		return NULL;

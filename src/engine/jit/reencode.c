@@ -240,6 +240,13 @@ static bool emit_legacy(struct emitter *e, const ZydisDecodedInstruction *instru
 	return true;
 }
 
+/* The register extensions as VEX and EVEX have them in their first byte. */
+static uint8_t inverted_rxb(const struct fields *fields)
+{
+	return !(fields->reg >> 3 & 1) << 7 | !(fields->index >> 3 & 1) << 6 |
+	       !(fields->rm >> 3 & 1) << 5;
+}
+
 static bool emit_vex(struct emitter *e, const ZydisDecodedInstruction *instruction,
 		     const uint8_t *bytes, const struct reencode_info *info,
 		     const struct reencode *rename)
@@ -253,8 +260,7 @@ static bool emit_vex(struct emitter *e, const ZydisDecodedInstruction *instructi
 	if (info->vvvv_is_gpr)
 		vvvv = rename->map[vvvv];
 	emit8(e, 0xc4);
-	emit8(e, !(fields.reg >> 3 & 1) << 7 | !(fields.index >> 3 & 1) << 6 |
-			 !(fields.rm >> 3 & 1) << 5 | raw->m_mmmm);
+	emit8(e, inverted_rxb(&fields) | raw->m_mmmm);
 	emit8(e, raw->W << 7 | (~vvvv & 0xf) << 3 | raw->L << 2 | raw->pp);
 	emit8(e, instruction->opcode);
 	/* VZEROUPPER and VZEROALL have no ModRM. */
@@ -275,8 +281,7 @@ static bool emit_evex(struct emitter *e, const ZydisDecodedInstruction *instruct
 	if (info->vvvv_is_gpr)
 		vvvv = rename->map[vvvv];
 	emit8(e, 0x62);
-	emit8(e, !(fields.reg >> 3 & 1) << 7 | !(fields.index >> 3 & 1) << 6 |
-			 !(fields.rm >> 3 & 1) << 5 | (raw->R2 & 1) << 4 | raw->mmm);
+	emit8(e, inverted_rxb(&fields) | (raw->R2 & 1) << 4 | raw->mmm);
 	emit8(e, raw->W << 7 | (~vvvv & 0xf) << 3 | 1 << 2 | raw->pp);
 	emit8(e, raw->z << 7 | raw->L2 << 6 | raw->L << 5 | raw->b << 4 | (raw->V2 & 1) << 3 |
 			 raw->aaa);
@@ -286,10 +291,9 @@ static bool emit_evex(struct emitter *e, const ZydisDecodedInstruction *instruct
 }
 
 bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		   const ZydisDecodedOperand *operands, const uint8_t *bytes,
-		   const struct reencode_info *info, const struct reencode *rename)
+		   const uint8_t *bytes, const struct reencode_info *info,
+		   const struct reencode *rename)
 {
-	(void)operands;
 	switch (instruction->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
 		return emit_legacy(e, instruction, bytes, info, rename);

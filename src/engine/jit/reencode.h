@@ -37,7 +37,7 @@ void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction 
 
 /* Emit the copy. False when this combination has no encoding (AH with a REX prefix). */
 bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		   const ZydisDecodedOperand *operands, const uint8_t *bytes,
-		   const struct reencode_info *info, const struct reencode *rename);
+		   const uint8_t *bytes, const struct reencode_info *info,
+		   const struct reencode *rename);
 
 #endif

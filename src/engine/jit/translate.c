@@ -87,7 +87,7 @@ static void emit_copy(struct translation *t, unsigned index)
 	}
 	if (level == JIT_VECTOR_X87 && item_moves_x87_pointer(item))
 		emit_x87_pointer(t, item->rip);
-	if (!reencode_emit(e, &item->instruction, item->operands, item->bytes, &item->info, &rename))
+	if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
 		if (item->info.gpr_written >> i & 1)
@@ -241,7 +241,6 @@ static unsigned decode_items(struct jit *jit, uint64_t gva, const uint8_t *bytes
 		item->info = (struct reencode_info){0};
 		item->vector_levels = 0;
 		item->kind = item_classify(item);
-		item->is_fallback = item->kind == ITEM_FALLBACK;
 		flags_of(item);
 		count++;
 		offset += item->instruction.length;
@@ -270,7 +269,7 @@ static const uint8_t *resume_address(const struct translation *t, unsigned index
 
 	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF)
 		return NULL;
-	if (t->jit->lockstep && item->is_fallback)
+	if (t->jit->lockstep && item->kind == ITEM_FALLBACK)
 		return NULL;
 	return t->e.code + t->item_position[index + 1];
 }

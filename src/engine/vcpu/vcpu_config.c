@@ -14,7 +14,6 @@
 #include "engine/x86/msr.h"
 #include "engine/x86/system.h"
 
-#define MSRS_MAX          256 /* Linux's MAX_IO_MSRS */
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 #define VECTORS           256
 
@@ -48,17 +47,12 @@ static void set_tsc(struct vcpu *vcpu, uint64_t value)
 /* Both MSR requests stop at the first MSR that fails and return how many came before. */
 static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 {
-	struct kvm_msrs header;
-	unsigned i;
-	int result = user_read(&header, user, sizeof(header));
+	int count = user_check_msrs(user);
+	int i, result;
 
-	if (result < 0)
-		return result;
-	if (header.nmsrs >= MSRS_MAX)
-		return -E2BIG;
-	if (user_check(user->entries, header.nmsrs * sizeof(user->entries[0])) < 0)
-		return -EFAULT;
-	for (i = 0; i < header.nmsrs; i++) {
+	if (count < 0)
+		return count;
+	for (i = 0; i < count; i++) {
 		struct kvm_msr_entry *entry = &user->entries[i];
 		uint64_t value = 0;
 
