@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +22,38 @@ struct mmio_range {
 };
 
 struct mmio_bus {
-	pthread_rwlock_t lock; /* guards the two below */
+	pthread_rwlock_t lock; /* guards writes of what follows */
+	_Atomic uint64_t version; /* of the ranges: unique among all buses */
 	struct mmio_range ranges[MAX_RANGES]; /* by rising gpa, disjoint */
 	unsigned range_count;
 };
+
+/*
+ * The ranges that a thread found last: most accesses take no lock. An entry counts as long as its
+ * bus has the version under which it was found.
+ */
+#define RECENT 8
+static _Thread_local struct {
+	uint64_t version;
+	struct mmio_range range;
+} recent[RECENT];
+
+/* The ranges of `bus` have changed. Called with the lock held for writing. */
+static void renew_version(struct mmio_bus *bus)
+{
+	static _Atomic uint64_t versions;
+
+	atomic_store(&bus->version, atomic_fetch_add(&versions, 1) + 1);
+}
 
 struct mmio_bus *mmio_bus_create(void)
 {
 	struct mmio_bus *bus = calloc(1, sizeof(*bus));
 
-	if (bus)
-		pthread_rwlock_init(&bus->lock, NULL);
+	if (!bus)
+		return NULL;
+	pthread_rwlock_init(&bus->lock, NULL);
+	renew_version(bus);
 	return bus;
 }
 
@@ -79,6 +101,7 @@ int mmio_bus_add(struct mmio_bus *bus, uint64_t gpa, uint64_t size_bytes, const 
 		memmove(range + 1, range, (bus->range_count - position) * sizeof(*range));
 		*range = (struct mmio_range){gpa, size_bytes, name, ops, device};
 		bus->range_count++;
+		renew_version(bus);
 	}
 	pthread_rwlock_unlock(&bus->lock);
 	return result;
@@ -95,26 +118,35 @@ void mmio_bus_remove(struct mmio_bus *bus, uint64_t gpa)
 	if (position < bus->range_count && range->gpa == gpa) {
 		bus->range_count--;
 		memmove(range, range + 1, (bus->range_count - position) * sizeof(*range));
+		renew_version(bus);
 	}
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* Copy the range that holds all of [gpa, gpa + size); false when there is none. */
-static bool find_range(struct mmio_bus *bus, uint64_t gpa, unsigned size, struct mmio_range *found)
+static bool holds(const struct mmio_range *range, uint64_t gpa, unsigned size)
 {
-	const struct mmio_range *range;
-	unsigned position;
-	bool claimed;
+	return range->gpa <= gpa && gpa - range->gpa < range->size_bytes &&
+	       range->size_bytes - (gpa - range->gpa) >= size;
+}
 
+/* The range that holds all of [gpa, gpa + size), good until the next call; NULL: there is none. */
+static const struct mmio_range *find_range(struct mmio_bus *bus, uint64_t gpa, unsigned size)
+{
+	unsigned at = gpa / 4096 % RECENT, position;
+	const struct mmio_range *range = &recent[at].range;
+
+	if (recent[at].version == atomic_load(&bus->version) && holds(range, gpa, size))
+		return range;
 	pthread_rwlock_rdlock(&bus->lock);
 	position = find_position(bus, gpa);
-	range = &bus->ranges[position];
-	claimed = position < bus->range_count && range->gpa <= gpa &&
-		  range->size_bytes - (gpa - range->gpa) >= size;
-	if (claimed)
-		*found = *range;
+	if (position < bus->range_count && holds(&bus->ranges[position], gpa, size)) {
+		recent[at].range = bus->ranges[position];
+		recent[at].version = atomic_load(&bus->version);
+	} else {
+		range = NULL;
+	}
 	pthread_rwlock_unlock(&bus->lock);
-	return claimed;
+	return range;
 }
 
 /* The widest naturally sized piece (1, 2, 4, 8) of an access of `size` bytes. */
@@ -125,15 +157,16 @@ static unsigned piece_size(unsigned size)
 
 void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned size)
 {
-	struct mmio_range range;
+	const struct mmio_range *range;
 	uint64_t value;
 	unsigned piece;
 
 	memset(data, 0xff, size);
 	while (size) {
 		piece = piece_size(size);
-		if (find_range(bus, gpa, piece, &range)) {
-			value = range.ops->read(range.device, gpa - range.gpa, piece);
+		range = find_range(bus, gpa, piece);
+		if (range) {
+			value = range->ops->read(range->device, gpa - range->gpa, piece);
 			memcpy(data, &value, piece);
 		} else {
 			log_unclaimed("read of unclaimed address 0x%llx", (unsigned long long)gpa);
@@ -146,7 +179,7 @@ void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned s
 
 void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, unsigned size)
 {
-	struct mmio_range range;
+	const struct mmio_range *range;
 	uint64_t value;
 	unsigned piece;
 
@@ -154,8 +187,9 @@ void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, uns
 		piece = piece_size(size);
 		value = 0;
 		memcpy(&value, data, piece);
-		if (find_range(bus, gpa, piece, &range))
-			range.ops->write(range.device, gpa - range.gpa, piece, value);
+		range = find_range(bus, gpa, piece);
+		if (range)
+			range->ops->write(range->device, gpa - range->gpa, piece, value);
 		else
 			log_unclaimed("write to unclaimed address 0x%llx", (unsigned long long)gpa);
 		gpa += piece;

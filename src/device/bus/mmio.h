@@ -1,8 +1,8 @@
 /*
  * The memory-mapped device space: guest-physical ranges outside of RAM that belong to devices.
  *
- * Addresses that nobody claims read as ones and swallow writes. As on the port bus (pio.h), the
- * lookup lock is dropped before the device is called.
+ * Addresses that nobody claims read as ones and swallow writes. As on the port bus (pio.h), no lock
+ * is held while a device is called.
  */
 #ifndef KVIK_DEVICE_BUS_MMIO_H
 #define KVIK_DEVICE_BUS_MMIO_H

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,17 +23,38 @@ struct pio_range {
 };
 
 struct pio_bus {
-	pthread_rwlock_t lock; /* guards the two below */
+	pthread_rwlock_t lock; /* guards writes of what follows */
+	_Atomic uint64_t version; /* of the ranges: unique among all buses */
 	struct pio_range ranges[MAX_RANGES]; /* by rising first port, disjoint */
 	unsigned range_count;
 };
+
+/*
+ * The ranges that a thread found last: most accesses take no lock. An entry counts as long as its
+ * bus has the version under which it was found.
+ */
+#define RECENT 8
+static _Thread_local struct {
+	uint64_t version;
+	struct pio_range range;
+} recent[RECENT];
+
+/* The ranges of `bus` have changed. Called with the lock held for writing. */
+static void renew_version(struct pio_bus *bus)
+{
+	static _Atomic uint64_t versions;
+
+	atomic_store(&bus->version, atomic_fetch_add(&versions, 1) + 1);
+}
 
 struct pio_bus *pio_bus_create(void)
 {
 	struct pio_bus *bus = calloc(1, sizeof(*bus));
 
-	if (bus)
-		pthread_rwlock_init(&bus->lock, NULL);
+	if (!bus)
+		return NULL;
+	pthread_rwlock_init(&bus->lock, NULL);
+	renew_version(bus);
 	return bus;
 }
 
@@ -82,6 +104,7 @@ int pio_bus_add(struct pio_bus *bus, uint16_t first, unsigned count, const char 
 		memmove(range + 1, range, (bus->range_count - position) * sizeof(*range));
 		*range = (struct pio_range){first, count, name, ops, device};
 		bus->range_count++;
+		renew_version(bus);
 	}
 	pthread_rwlock_unlock(&bus->lock);
 	return result;
@@ -98,23 +121,29 @@ void pio_bus_remove(struct pio_bus *bus, uint16_t first)
 	if (position < bus->range_count && range->first == first) {
 		bus->range_count--;
 		memmove(range, range + 1, (bus->range_count - position) * sizeof(*range));
+		renew_version(bus);
 	}
 	pthread_rwlock_unlock(&bus->lock);
 }
 
-/* Copy the range that owns `port`; false when nobody does. */
-static bool find_range(struct pio_bus *bus, unsigned port, struct pio_range *found)
+/* The range that owns `port`, good until the next call; NULL when nobody does. */
+static const struct pio_range *find_range(struct pio_bus *bus, unsigned port)
 {
-	unsigned position;
-	bool claimed;
+	unsigned at = port / 8 % RECENT, position;
+	const struct pio_range *range = &recent[at].range;
 
+	if (recent[at].version == atomic_load(&bus->version) && port - range->first < range->count)
+		return range;
 	pthread_rwlock_rdlock(&bus->lock);
 	position = find_position(bus, port);
-	claimed = position < bus->range_count && bus->ranges[position].first <= port;
-	if (claimed)
-		*found = bus->ranges[position];
+	if (position < bus->range_count && bus->ranges[position].first <= port) {
+		recent[at].range = bus->ranges[position];
+		recent[at].version = atomic_load(&bus->version);
+	} else {
+		range = NULL;
+	}
 	pthread_rwlock_unlock(&bus->lock);
-	return claimed;
+	return range;
 }
 
 static bool takes_whole_access(const struct pio_range *range, unsigned port, unsigned size)
@@ -124,13 +153,13 @@ static bool takes_whole_access(const struct pio_range *range, unsigned port, uns
 
 uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 {
-	struct pio_range range;
+	const struct pio_range *range = find_range(bus, port);
 	uint32_t value = 0;
 	unsigned i;
 
-	if (find_range(bus, port, &range)) {
-		if (takes_whole_access(&range, port, size))
-			return range.ops->read(range.device, port - range.first, size);
+	if (range) {
+		if (takes_whole_access(range, port, size))
+			return range->ops->read(range->device, port - range->first, size);
 	} else if (size == 1) {
 		log_unclaimed("read of unclaimed port 0x%x", port);
 		return 0xff;
@@ -142,12 +171,12 @@ uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 
 void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t value)
 {
-	struct pio_range range;
+	const struct pio_range *range = find_range(bus, port);
 	unsigned i;
 
-	if (find_range(bus, port, &range)) {
-		if (takes_whole_access(&range, port, size)) {
-			range.ops->write(range.device, port - range.first, size, value);
+	if (range) {
+		if (takes_whole_access(range, port, size)) {
+			range->ops->write(range->device, port - range->first, size, value);
 			return;
 		}
 	} else if (size == 1) {

@@ -1,9 +1,9 @@
 /*
  * The I/O port space: 65,536 byte-wide ports, ranges of which belong to devices.
  *
- * Ports that nobody claims read as ones and swallow writes, as an undriven ISA bus does. Ranges are
- * looked up under a reader lock that is dropped before the device is called, so that a device may
- * add or remove ranges from inside an access. A device lives until the vCPUs have stopped.
+ * Ports that nobody claims read as ones and swallow writes, as an undriven ISA bus does. No lock is
+ * held while a device is called, so that it may add or remove ranges from inside an access. A device
+ * lives until the vCPUs have stopped.
  */
 #ifndef KVIK_DEVICE_BUS_PIO_H
 #define KVIK_DEVICE_BUS_PIO_H
