@@ -106,3 +106,14 @@ void engine_kick(int vcpu_fd)
 		vcpu_kick(handle->object);
 	handle_put(handle);
 }
+
+void engine_ignore_signals(int vcpu_fd)
+{
+	struct handle *handle = handle_get(vcpu_fd);
+
+	if (!handle)
+		return;
+	if (handle->kind == HANDLE_VCPU)
+		vcpu_ignore_signals(handle->object);
+	handle_put(handle);
+}

@@ -48,4 +48,11 @@ void engine_read_statistics(int vcpu_fd,
  */
 void engine_kick(int vcpu_fd);
 
+/*
+ * KVM_RUN on `vcpu_fd` need not return for signals any more, nor for an immediate_exit that is set
+ * while it runs, and does not block them: for a caller that uses engine_kick instead. Handlers may
+ * then run inside KVM_RUN; they must return, and not use the vCPU. Not while KVM_RUN is under way.
+ */
+void engine_ignore_signals(int vcpu_fd);
+
 #endif

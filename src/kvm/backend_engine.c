@@ -53,6 +53,7 @@ const struct kvm_backend kvm_backend_engine = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
 
@@ -62,6 +63,7 @@ const struct kvm_backend kvm_backend_interpreter = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
 
@@ -71,6 +73,7 @@ const struct kvm_backend kvm_backend_translator = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
 
@@ -80,5 +83,6 @@ const struct kvm_backend kvm_backend_lockstep = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };

@@ -145,3 +145,9 @@ void kvm_vcpu_kick(const struct kvm_vcpu *vcpu, pthread_t thread)
 {
 	vcpu->system->backend->kick(vcpu->fd, vcpu->run, thread);
 }
+
+void kvm_vcpu_ignore_signals(const struct kvm_vcpu *vcpu)
+{
+	if (vcpu->system->backend->ignore_signals)
+		vcpu->system->backend->ignore_signals(vcpu->fd);
+}

@@ -44,6 +44,9 @@ struct kvm_backend {
 	 */
 	void (*kick)(int vcpu_fd, struct kvm_run *run, pthread_t thread);
 
+	/* See kvm_vcpu_ignore_signals. NULL: signals cost nothing. */
+	void (*ignore_signals)(int vcpu_fd);
+
 	/* Call `visit` with each counter that the backend keeps of a vCPU, which is not running.
 	 * NULL: it keeps none. */
 	void (*read_statistics)(int vcpu_fd,
@@ -108,5 +111,12 @@ int kvm_check_extension(const struct kvm_system *system, int capability);
 
 /* See kvm_backend.kick. */
 void kvm_vcpu_kick(const struct kvm_vcpu *vcpu, pthread_t thread);
+
+/*
+ * From now on nobody interrupts this vCPU with signals, but with kvm_vcpu_kick alone (or has
+ * immediate_exit set before KVM_RUN is called): spares the engine two system calls a KVM_RUN. A
+ * handler may run while KVM_RUN is under way; it must return, and keep off the vCPU.
+ */
+void kvm_vcpu_ignore_signals(const struct kvm_vcpu *vcpu);
 
 #endif

@@ -331,6 +331,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		if (result < 0)
 			return result;
 		machine->vcpu_count++;
+		kvm_vcpu_ignore_signals(&vcpu->kvm);
 		vcpu->pio = machine->pio;
 		vcpu->mmio = machine->mmio;
 		vcpu->interrupts = &machine->interrupts;

@@ -61,6 +61,13 @@ static void send_ignored_then_kick(struct actor *actor)
 	kvm_vcpu_kick(&actor->machine->vcpu, actor->target);
 }
 
+static void send_signal_then_kick(struct actor *actor)
+{
+	send_signal(actor);
+	sleep_ms(30);
+	kvm_vcpu_kick(&actor->machine->vcpu, actor->target);
+}
+
 static void kick(struct actor *actor)
 {
 	kvm_vcpu_kick(&actor->machine->vcpu, actor->target);
@@ -180,6 +187,40 @@ static void test_halted(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+/* Kicks do all that signals would have done. */
+static void test_ignored_signals(const struct kvm_system *system)
+{
+	static const enum machine_irqchip kinds[] = { IRQCHIP_NONE, IRQCHIP_FULL };
+	struct machine machine;
+
+	for (unsigned i = 0; i < 2; i++) {
+		machine_create(&machine, system, kinds[i], i ? halt : spin, i ? 3 : 2);
+		kvm_vcpu_ignore_signals(&machine.vcpu);
+		check(run_with(&machine, kick) < SOON_MS);
+		kvm_vcpu_kick(&machine.vcpu, pthread_self());
+		check_equal(machine_run(&machine), -EINTR);
+		machine.vcpu.run->immediate_exit = 1;
+		check_equal(machine_run(&machine), -EINTR);
+		check(run_with(&machine, kick) >= 25);
+		machine_destroy(&machine);
+	}
+}
+
+/* On the engine KVM_RUN goes on behind the handler. */
+static void test_ignored_signals_run(const struct kvm_system *system)
+{
+	struct machine machine;
+
+	if (system->backend == &kvm_backend_linux)
+		return;
+	machine_create(&machine, system, IRQCHIP_NONE, spin, 2);
+	kvm_vcpu_ignore_signals(&machine.vcpu);
+	atomic_store(&handled, 0);
+	check(run_with(&machine, send_signal_then_kick) >= 55);
+	check_equal(atomic_load(&handled), 1);
+	machine_destroy(&machine);
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = count_signal };
@@ -195,5 +236,7 @@ int main(int argc, char **argv)
 	test_signal_mask(&machine);
 	machine_destroy(&machine);
 	test_halted(&system);
+	test_ignored_signals(&system);
+	test_ignored_signals_run(&system);
 	return contract_close(&system);
 }

@@ -34,7 +34,7 @@ static bool tick(bool *must_stop)
 
 	pthread_mutex_lock(&watcher.lock);
 	for (vcpu = watcher.vcpus; vcpu; vcpu = vcpu->watched_next) {
-		if (!atomic_load(&vcpu->exclusive.in_guest))
+		if (atomic_load(&vcpu->ignores_signals) || !atomic_load(&vcpu->exclusive.in_guest))
 			continue;
 		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
 		any = true;
@@ -74,9 +74,9 @@ static void wake_watcher(void)
 		syscall(SYS_futex, &watcher.is_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void signals_watch(void)
+void signals_watch(const struct vcpu *vcpu)
 {
-	if (atomic_load(&watcher.is_asleep))
+	if (!vcpu->ignores_signals && atomic_load(&watcher.is_asleep))
 		wake_watcher();
 }
 
@@ -168,6 +168,8 @@ void signals_enter(struct vcpu *vcpu)
 {
 	sigset_t old = vcpu->thread_mask, blocked;
 
+	if (vcpu->ignores_signals)
+		return;
 	/* ioctl(2) is no cancellation point. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &vcpu->cancel_state);
 	make_blocked_set(&blocked);
@@ -182,6 +184,8 @@ void signals_enter(struct vcpu *vcpu)
 
 void signals_leave(struct vcpu *vcpu)
 {
+	if (vcpu->ignores_signals)
+		return;
 	pthread_sigmask(SIG_SETMASK, &vcpu->thread_mask, NULL);
 	pthread_setcancelstate(vcpu->cancel_state, NULL);
 }
@@ -208,6 +212,8 @@ bool signals_pending(struct vcpu *vcpu)
 	bool any = false;
 	int number;
 
+	if (vcpu->ignores_signals)
+		return false;
 	/* No sigisemptyset: glibc 2.36's looks at the first 32 signals only. */
 	sigpending(&pending);
 	for (number = 1; number < NSIG; number++) {
@@ -248,14 +254,17 @@ int signals_sleep(struct vcpu *vcpu)
 {
 	struct pollfd fds[2] = {
 		{ .fd = vcpu->wake_fd, .events = POLLIN },
-		{ .events = POLLIN },
+		{ .fd = -1, .events = POLLIN },
 	};
 	uint64_t count;
-	int result = update_signal_fd(vcpu);
+	int result;
 
-	if (result < 0)
-		return result;
-	fds[1].fd = vcpu->signal_fd;
+	if (!vcpu->ignores_signals) {
+		result = update_signal_fd(vcpu);
+		if (result < 0)
+			return result;
+		fds[1].fd = vcpu->signal_fd;
+	}
 	if (poll(fds, 2, -1) < 0 && errno != EINTR)
 		return -errno;
 	if ((fds[0].revents & POLLIN) && read(vcpu->wake_fd, &count, sizeof(count)) < 0 &&

@@ -7,6 +7,8 @@
  * a signalfd in the same poll wakes it at once. Where it executes the guest, a watcher thread asks
  * each such vCPU every millisecond to come out and look; engine_kick does so at once. Signals that
  * report a fault of the thread itself (SIGSEGV, ...) are never blocked.
+ *
+ * None of this happens for a vCPU whose caller has called engine_ignore_signals.
  */
 #ifndef KVIK_ENGINE_VCPU_SIGNALS_H
 #define KVIK_ENGINE_VCPU_SIGNALS_H
@@ -27,7 +29,7 @@ void signals_enter(struct vcpu *vcpu);
 void signals_leave(struct vcpu *vcpu);
 
 /* A vCPU is about to enter the guest (its exclusive.in_guest is set): have it watched. */
-void signals_watch(void);
+void signals_watch(const struct vcpu *vcpu);
 
 /* Whether a signal that interrupts KVM_RUN is pending. Discards those that would be ignored. */
 bool signals_pending(struct vcpu *vcpu);

@@ -186,6 +186,13 @@ void vcpu_kick(struct vcpu *vcpu)
 	errno = code;
 }
 
+void vcpu_ignore_signals(struct vcpu *vcpu)
+{
+	pthread_mutex_lock(&vcpu->lock);
+	atomic_store(&vcpu->ignores_signals, true);
+	pthread_mutex_unlock(&vcpu->lock);
+}
+
 void vcpu_drop_translations(struct vcpu *vcpu, bool code_too)
 {
 	if (code_too)

@@ -60,6 +60,7 @@ struct vcpu {
 	struct vcpu_clock clock;
 
 	/* -- signals (signals.c) -- */
+	_Atomic bool ignores_signals; /* read by the watcher */
 	bool has_signal_mask;
 	sigset_t signal_mask; /* KVM_SET_SIGNAL_MASK: blocked while KVM_RUN runs */
 	int cancel_state;     /* the thread's own, likewise */
@@ -87,6 +88,8 @@ int vcpu_ioctl(struct vcpu *vcpu, unsigned long request, void *argument);
 void vcpu_notify(void *vcpu);
 /* As a signal would: KVM_RUN returns EINTR. Any thread, async-signal-safe. */
 void vcpu_kick(struct vcpu *vcpu);
+/* See engine_ignore_signals. */
+void vcpu_ignore_signals(struct vcpu *vcpu);
 
 /* Forget what was derived from memory slots. Inside an exclusive section. */
 void vcpu_drop_translations(struct vcpu *vcpu, bool code_too);

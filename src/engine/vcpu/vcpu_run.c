@@ -171,7 +171,7 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 
 	vcpu->cpu.halted = false;
 	exclusive_enter_guest(vcpu);
-	signals_watch();
+	signals_watch(vcpu);
 	vcpu_clock_refresh(vcpu);
 	vcpu->cpu.is_reentry = vcpu->has_entered;
 	vcpu->has_entered = true;

@@ -110,5 +110,5 @@ void exclusive_end(struct vm *vm, struct vcpu *self)
 		return;
 	exclusive_enter_guest(self);
 	/* A guest that is mostly in sections looks as if it did not run: the watcher may sleep. */
-	signals_watch();
+	signals_watch(self);
 }
