@@ -471,6 +471,43 @@ static void flushes_respect_global_and_large_pages(void **state)
 	assert_int_equal(cpu->tlb_misses, 8);
 }
 
+static uint64_t code_moves(uint64_t gva)
+{
+	uint64_t before = cpu->tlb_sets.global_generation;
+
+	tlb_flush_page(cpu, gva);
+	return cpu->tlb_sets.global_generation - before;
+}
+
+static void invlpg_moves_code_where_there_is_some(void **state)
+{
+	uint64_t gpa;
+
+	(void)state;
+	put(PT, DATA | P | W);
+	put(PT + 8, DATA2 | P | W);
+	put(PD + 3 * 8, 0x600000 | P | W | PS);
+	lin_read(cpu, LINEAR, 1, CPU_DS);
+	assert_int_equal(code_moves(0x200000), 0);
+	lin_fetch_pointer(cpu, LINEAR + 0x1000, &gpa);
+	lin_fetch_pointer(cpu, 0x612000, &gpa);
+	/* Another page of the large one, which may have lost its entries since. */
+	assert_int_equal(code_moves(0x600000), 1);
+	assert_int_equal(code_moves(0x600000), 1);
+	assert_int_equal(code_moves(LINEAR + 0x1000), 1);
+	assert_int_equal(code_moves(0x200000), 0);
+	/* So many pages of code that the filter is made anew: what is still there stays known. */
+	for (unsigned i = 0; i < 100000; i++) {
+		tlb_fill(cpu, TLB_SUPERVISOR, (uint64_t)i << 12, DATA, machine.memory + DATA,
+			 (struct tlb_page_rights){true, true, true}, 0);
+		if (i % 512 == 511)
+			assert_int_equal(code_moves((uint64_t)(i - 3) << 12), 1);
+	}
+	assert_int_equal(code_moves((uint64_t)99999 << 12), 1);
+	tlb_flush_all(cpu);
+	assert_int_equal(code_moves((uint64_t)99998 << 12), 0);
+}
+
 static void pcids_keep_their_translations(void **state)
 {
 	(void)state;
@@ -687,6 +724,7 @@ int main(void)
 		TEST(clean_pages_become_dirty_by_writes_only),
 		TEST(crossing_accesses_are_all_or_nothing),
 		TEST(flushes_respect_global_and_large_pages),
+		TEST(invlpg_moves_code_where_there_is_some),
 		TEST(pcids_keep_their_translations),
 		TEST(writes_are_logged),
 		TEST(writes_to_code_are_reported),

@@ -3,7 +3,7 @@
  *
  * Guests flush often (each CR3 load without PCID, each munmap), so flushes walk the bitmaps of used
  * entries. INVLPG of any address inside a large page must drop all of that page: its translations
- * are cached by 4 KiB here, so entries of large pages are marked, and two small filters say whether
+ * are cached by 4 KiB here, so entries of large pages are marked, and a filter says whether
  * searching for them is worthwhile at all.
  */
 #include "engine/x86/tlb.h"
@@ -18,12 +18,45 @@
 #define PCID_MASK    0xfff
 
 /* The largest INVLPG granules are 4 MiB (32-bit paging; covers 2 MiB) and 1 GiB. */
+#define PAGE_SHIFT  12
 #define LARGE_SHIFT 22
 #define HUGE_SHIFT  30
 
-static uint64_t filter_bit(uint64_t gva, unsigned shift)
+/* Bits of a filter at which it is worth making it anew from what the TLB holds. */
+#define FILTER_MANY (1u << (TLB_FILTER_BITS - 1))
+
+/* The bit of the region of 1 << shift bytes at gva. */
+static uint64_t *filter_word(struct tlb_filter *filter, uint64_t gva, unsigned shift, uint64_t *bit)
 {
-	return 1ull << ((gva >> shift) & 63);
+	uint64_t hash = ((gva >> shift) * 64 + shift) * 0x9e3779b97f4a7c15ull;
+
+	hash >>= 64 - TLB_FILTER_BITS;
+	*bit = 1ull << (hash & 63);
+	return &filter->words[hash >> 6];
+}
+
+static bool filter_has(struct tlb_filter *filter, uint64_t gva, unsigned shift)
+{
+	uint64_t bit, *word = filter_word(filter, gva, shift, &bit);
+
+	return *word & bit;
+}
+
+static void filter_add(struct tlb_filter *filter, uint64_t gva, unsigned shift)
+{
+	uint64_t bit, *word = filter_word(filter, gva, shift, &bit);
+
+	filter->count += !(*word & bit);
+	*word |= bit;
+}
+
+static void filter_clear(struct tlb_filter *filter)
+{
+	if (!filter->count)
+		return;
+	for (unsigned i = 0; i < sizeof(filter->words) / sizeof(filter->words[0]); i++)
+		filter->words[i] = 0;
+	filter->count = 0;
 }
 
 static struct tlb_set *context_sets(const struct tlb *tlb, unsigned context)
@@ -56,7 +89,7 @@ static void set_init(struct tlb_set *set)
 		entry_clear(set, i);
 	for (unsigned i = 0; i < WORDS; i++)
 		set->used_global[i] = set->used_local[i] = 0;
-	set->large_filter = set->huge_filter = 0;
+	set->large = (struct tlb_filter){0};
 }
 
 static void set_clear_used(struct tlb_set *set, uint64_t *used)
@@ -85,8 +118,16 @@ static void context_flush(struct tlb *tlb, unsigned context)
 	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
 		set_clear_used(&sets[i], sets[i].used_local);
 		set_clear_used(&sets[i], sets[i].used_global);
-		sets[i].large_filter = sets[i].huge_filter = 0;
+		filter_clear(&sets[i].large);
 	}
+}
+
+/* The page of an entry in use: what cannot be read may still be executed. */
+static uint64_t entry_page(const struct tlb_set *set, unsigned index)
+{
+	const struct tlb_entry *entry = &set->entries[index];
+
+	return entry->tag_read != tlb_tag_none(index) ? entry->tag_read : entry->tag_execute;
 }
 
 /* Drop the entries of large (huge) pages in gva's region of 4 MiB (1 GiB). */
@@ -97,36 +138,54 @@ static void set_drop_large(struct tlb_set *set, uint64_t gva, unsigned shift, un
 
 		for (; bits; bits &= bits - 1) {
 			unsigned index = word * 64 + __builtin_ctzll(bits);
-			const struct tlb_entry *entry = &set->entries[index];
-			uint64_t page = entry->tag_read != tlb_tag_none(index) ? entry->tag_read :
-										 entry->tag_execute;
 
-			if ((set->gpa[index] & flag) && page >> shift == gva >> shift)
+			if ((set->gpa[index] & flag) &&
+			    entry_page(set, index) >> shift == gva >> shift)
 				set_drop(set, index);
 		}
 	}
 }
 
-/* Whether the page lies in a region with large pages: all of one goes then. */
-static bool context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
+static void note_large(struct tlb_set *set, uint64_t gva, unsigned flags)
+{
+	if (flags & TLB_PAGE_LARGE)
+		filter_add(&set->large, gva, LARGE_SHIFT);
+	if (flags & TLB_PAGE_HUGE)
+		filter_add(&set->large, gva, HUGE_SHIFT);
+}
+
+/* Forget the regions of entries that went one by one. */
+static void renew_large(struct tlb_set *set)
+{
+	filter_clear(&set->large);
+	for (unsigned word = 0; word < WORDS; word++) {
+		uint64_t bits = set->used_global[word] | set->used_local[word];
+
+		for (; bits; bits &= bits - 1) {
+			unsigned index = word * 64 + __builtin_ctzll(bits);
+
+			note_large(set, entry_page(set, index), set->gpa[index]);
+		}
+	}
+}
+
+static void context_flush_page(struct tlb *tlb, unsigned context, uint64_t gva)
 {
 	struct tlb_set *sets = context_sets(tlb, context);
 	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
-	bool is_large = false;
 
 	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
 		struct tlb_set *set = &sets[i];
 
-		is_large |= set->large_filter & filter_bit(gva, LARGE_SHIFT) ||
-			    set->huge_filter & filter_bit(gva, HUGE_SHIFT);
 		if (entry_holds(&set->entries[index], gva & PAGE_MASK))
 			set_drop(set, index);
-		if (set->large_filter & filter_bit(gva, LARGE_SHIFT))
+		if (set->large.count >= FILTER_MANY)
+			renew_large(set);
+		if (filter_has(&set->large, gva, LARGE_SHIFT))
 			set_drop_large(set, gva, LARGE_SHIFT, TLB_PAGE_LARGE);
-		if (set->huge_filter & filter_bit(gva, HUGE_SHIFT))
+		if (filter_has(&set->large, gva, HUGE_SHIFT))
 			set_drop_large(set, gva, HUGE_SHIFT, TLB_PAGE_HUGE);
 	}
-	return is_large;
 }
 
 /* The context that holds `pcid`, or TLB_CONTEXTS. */
@@ -229,33 +288,47 @@ void tlb_switch(struct cpu *cpu, bool keep)
 	context_select(cpu, present_pcid(cpu), keep);
 }
 
-/* The word and bit of a page in executable_filter. */
-static uint64_t *executable_word(struct tlb *tlb, uint64_t gva, uint64_t *bit)
-{
-	uint64_t hash = (gva >> 12) * 0x9e3779b97f4a7c15ull >> 54;
-
-	*bit = 1ull << (hash & 63);
-	return &tlb->executable_filter[hash >> 6];
-}
-
+/* Whether somebody may know the page at gva, or a large page around it, as code. */
 static bool may_be_executable(struct tlb *tlb, uint64_t gva)
 {
-	uint64_t bit, *word = executable_word(tlb, gva, &bit);
-
-	return *word & bit;
+	return filter_has(&tlb->executable, gva, PAGE_SHIFT) ||
+	       filter_has(&tlb->executable, gva, LARGE_SHIFT) ||
+	       filter_has(&tlb->executable, gva, HUGE_SHIFT);
 }
 
+static void note_executable(struct tlb *tlb, uint64_t gva, unsigned flags)
+{
+	filter_add(&tlb->executable, gva,
+		   flags & TLB_PAGE_HUGE  ? HUGE_SHIFT :
+		   flags & TLB_PAGE_LARGE ? LARGE_SHIFT :
+					    PAGE_SHIFT);
+}
+
+/*
+ * Nobody may go on with what he knows: all ask the TLB again. So a filter that has become too full
+ * to be of use can be made anew from what the TLB holds.
+ */
 static void all_code_may_move(struct tlb *tlb)
 {
 	tlb->generation++;
 	tlb->global_generation++;
+	if (tlb->executable.count < FILTER_MANY)
+		return;
+	filter_clear(&tlb->executable);
+	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++) {
+		const struct tlb_set *set = &tlb->contexts[i];
+
+		for (unsigned index = 0; index < TLB_ENTRIES; index++)
+			if (set->entries[index].tag_execute != tlb_tag_none(index))
+				note_executable(tlb, set->entries[index].tag_execute,
+						set->gpa[index]);
+	}
 }
 
 void tlb_flush_all(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
-	all_code_may_move(tlb);
 	for (unsigned i = 0; i < tlb->contexts_used; i++) {
 		if (!tlb->context[i].valid)
 			continue;
@@ -264,8 +337,8 @@ void tlb_flush_all(struct cpu *cpu)
 	}
 	tlb->context[tlb->current].pcid = present_pcid(cpu);
 	/* Only now does the TLB hold nothing executable. */
-	for (unsigned i = 0; i < 16; i++)
-		tlb->executable_filter[i] = 0;
+	filter_clear(&tlb->executable);
+	all_code_may_move(tlb);
 }
 
 void tlb_flush_nonglobal(struct cpu *cpu)
@@ -278,11 +351,9 @@ void tlb_flush_nonglobal(struct cpu *cpu)
 /* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
 void tlb_flush_page(struct cpu *cpu, uint64_t gva)
 {
-	bool is_large = false;
-
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
-		is_large |= context_flush_page(&cpu->tlb_sets, i, gva);
-	if (is_large || may_be_executable(&cpu->tlb_sets, gva))
+		context_flush_page(&cpu->tlb_sets, i, gva);
+	if (may_be_executable(&cpu->tlb_sets, gva))
 		all_code_may_move(&cpu->tlb_sets);
 }
 
@@ -299,9 +370,10 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
-	cpu->tlb_sets.generation++;
-	if (context != TLB_CONTEXTS && context_flush_page(&cpu->tlb_sets, context, gva))
-		cpu->tlb_sets.global_generation++;
+	if (context != TLB_CONTEXTS)
+		context_flush_page(&cpu->tlb_sets, context, gva);
+	if (may_be_executable(&cpu->tlb_sets, gva))
+		all_code_may_move(&cpu->tlb_sets);
 }
 
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
@@ -337,17 +409,15 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	struct tlb_entry *entry = &set->entries[index];
 	uint64_t page = gva & PAGE_MASK;
 	uint64_t none = tlb_tag_none(index);
-	uint64_t bit = 1ull << index % 64, filter, *word;
+	uint64_t bit = 1ull << index % 64;
 
 	entry->tag_read = rights.readable ? page : none;
 	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : none;
 	entry->tag_execute = rights.executable ? page : none;
 	entry->page = hva;
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
-	if (rights.executable) {
-		word = executable_word(&cpu->tlb_sets, gva, &filter);
-		*word |= filter;
-	}
+	if (rights.executable)
+		note_executable(&cpu->tlb_sets, gva, flags);
 
 	if (flags & TLB_PAGE_GLOBAL) {
 		set->used_global[index / 64] |= bit;
@@ -356,8 +426,5 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 		set->used_local[index / 64] |= bit;
 		set->used_global[index / 64] &= ~bit;
 	}
-	if (flags & TLB_PAGE_LARGE)
-		set->large_filter |= filter_bit(gva, LARGE_SHIFT);
-	if (flags & TLB_PAGE_HUGE)
-		set->huge_filter |= filter_bit(gva, HUGE_SHIFT);
+	note_large(set, gva, flags);
 }

@@ -53,15 +53,22 @@ enum tlb_page {
 	TLB_PAGE_FLAGS = 0xfff,
 };
 
+/* A set of pages or larger regions by hash: no member is ever missed, others rarely found. */
+#define TLB_FILTER_BITS 13
+struct tlb_filter {
+	uint64_t words[(1 << TLB_FILTER_BITS) / 64];
+	unsigned count; /* bits set */
+};
+
 struct tlb_set {
 	struct tlb_entry entries[TLB_ENTRIES] __attribute__((aligned(64))); /* two a cache line */
 	uint64_t gpa[TLB_ENTRIES]; /* guest-physical page of each entry; low bits: enum tlb_page */
 
 	/* Which entries hold a translation, global and other ones apart. */
 	uint64_t used_global[TLB_ENTRIES / 64], used_local[TLB_ENTRIES / 64];
-	/* Hashes of the 4 MiB (1 GiB) regions that have entries of large (huge) pages: what INVLPG
-	 * must search for. */
-	uint64_t large_filter, huge_filter;
+	/* The regions of 4 MiB (1 GiB) that have entries of large (huge) pages: what INVLPG must
+	 * search for. */
+	struct tlb_filter large;
 };
 
 /* Sets by privilege: which page rights apply (SDM vol. 3 §4.6). */
@@ -81,9 +88,9 @@ struct tlb {
 	/* Count what may change where code is fetched from: any such thing (switches, flushes), and
 	 * those that concern global pages, too. */
 	uint64_t generation, global_generation;
-	/* A hash of the pages that had executable translations since the last flush of everything:
-	 * INVLPG of others changes no code. */
-	uint64_t executable_filter[16];
+	/* The pages and regions of large pages that somebody may still know as code: those that
+	 * were executable since all_code_may_move last emptied it. INVLPG of others changes no code. */
+	struct tlb_filter executable;
 	struct tlb_set *empty;    /* a set that never holds anything; within `contexts` */
 	struct {
 		uint16_t pcid;
