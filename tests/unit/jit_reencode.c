@@ -71,7 +71,8 @@ static unsigned number_of(ZydisRegister reg)
 	return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
 }
 
-static void check_operand(const ZydisDecodedOperand *was, const ZydisDecodedOperand *is)
+static void check_operand(const ZydisDecodedOperand *was, const ZydisDecodedOperand *is,
+			  const struct host_memory *memory)
 {
 	assert_int_equal(was->type, is->type);
 	assert_int_equal(was->size, is->size);
@@ -79,9 +80,11 @@ static void check_operand(const ZydisDecodedOperand *was, const ZydisDecodedOper
 	if (was->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		assert_int_equal(was->imm.value.u, is->imm.value.u);
 	if (was->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-		assert_int_equal(is->mem.base, ZYDIS_REGISTER_R14);
-		assert_int_equal(is->mem.index, ZYDIS_REGISTER_R13);
-		assert_int_equal(is->mem.disp.value, 0);
+		assert_int_equal(is->mem.base, ZYDIS_REGISTER_RAX + memory->base);
+		assert_int_equal(is->mem.index, memory->index == HOST_NONE
+							? ZYDIS_REGISTER_NONE
+							: ZYDIS_REGISTER_RAX + memory->index);
+		assert_int_equal(is->mem.disp.value, memory->displacement);
 	}
 	if (was->type != ZYDIS_OPERAND_TYPE_REGISTER)
 		return;
@@ -94,9 +97,21 @@ static void check_operand(const ZydisDecodedOperand *was, const ZydisDecodedOper
 	}
 }
 
+static struct host_memory random_memory(void)
+{
+	static const int32_t displacements[] = { 0, 1, -8, 0x40, -128, 127, 128, 0x1000, INT32_MIN };
+	uint64_t choice = random_next();
+
+	return (struct host_memory){
+		.base = choice & 15,
+		.index = choice & 16 ? HOST_NONE : HOST_R13 + (choice >> 5 & 1),
+		.displacement = displacements[(choice >> 8) % 9],
+	};
+}
+
 static void test_random_instructions(void **state)
 {
-	struct reencode rename = { .memory_base = HOST_R14, .memory_index = HOST_R13 };
+	struct reencode rename;
 	ZydisDecodedOperand was_operands[ZYDIS_MAX_OPERAND_COUNT], operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction was, is;
 	ZydisDecoder decoder;
@@ -119,6 +134,7 @@ static void test_random_instructions(void **state)
 		    was.meta.category == ZYDIS_CATEGORY_CET)
 			continue;
 		reencode_inspect(&info, &was, was_operands);
+		rename.memory = random_memory();
 		if (!info.possible ||
 		    !reencode_emit(&e, &was, bytes, &info, &rename))
 			continue;
@@ -138,7 +154,7 @@ static void test_random_instructions(void **state)
 		assert_int_equal(is.avx.broadcast.mode, was.avx.broadcast.mode);
 		assert_int_equal(is.avx.rounding.mode, was.avx.rounding.mode);
 		for (unsigned i = 0; i < was.operand_count; i++)
-			check_operand(&was_operands[i], &operands[i]);
+			check_operand(&was_operands[i], &operands[i], &rename.memory);
 		copied++;
 		by_encoding[was.encoding]++;
 	}

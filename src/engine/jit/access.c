@@ -1,10 +1,11 @@
 /*
  * Guest addresses, and their way through the software TLB.
  *
- * A memory operand becomes [R14 + R13] after an inline TLB lookup: R13 = address XOR tag, which is
- * the offset in the page when the entry matches and larger than a page when not, so that one
- * compare also covers accesses that leave the page. Where the guest's flags are live across the
- * access, the lookup is done with instructions that leave them alone (BMI2, JRCXZ).
+ * An inline lookup leaves host minus guest address in R14, so the operand is R14 plus the guest's own
+ * base register, or plus R13 where the address had to be computed. The lookup takes address XOR
+ * tag, which is the offset in the page when the entry matches and larger than a page when not, so
+ * that one compare also covers accesses that leave the page. Where the guest's flags are live across
+ * the access, it is done with instructions that leave them alone (BMI2, JRCXZ).
  */
 #include "engine/jit/translation.h"
 #include "engine/x86/memory.h"
@@ -56,7 +57,8 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 				index = HOST_R14;
 			}
 		}
-		emit_lea(&t->e, wide, reg, base, index, insn->scale, insn->displacement);
+		if (!wide || base != reg || index != HOST_NONE || insn->displacement)
+			emit_lea(&t->e, wide, reg, base, index, insn->scale, insn->displacement);
 	}
 	if (!plain && (insn->segment == CPU_FS || insn->segment == CPU_GS)) {
 		emit_load_state(&t->e, HOST_R14,
@@ -68,43 +70,89 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 
 #define ENTRY(field) ((int32_t)(offsetof(struct tlb_set, entries) + offsetof(struct tlb_entry, field)))
 
-/* opcode reg, [base + displacement]; base is R13 or R14, 64 bits. */
+/* An access on its way to host memory: at [base + displacement] in the guest, or where the item's
+ * operand says (base HOST_NONE). */
+struct access {
+	unsigned item;
+	uint8_t base;
+	int32_t displacement;
+	unsigned size;
+	bool is_write, aligned;
+};
+
+/* The operand is a host register that holds a guest's, and a constant. */
+static bool is_direct(const struct jit_item *item)
+{
+	const struct insn *insn = &item->insn;
+
+	return insn->address_size == 8 && insn->base < CPU_REGISTERS &&
+	       insn->index >= CPU_REGISTERS && host_register(insn->base) != HOST_NONE &&
+	       insn->segment != CPU_FS && insn->segment != CPU_GS;
+}
+
+/* R13 = the access's linear address. */
+static void emit_linear(struct translation *t, const struct access *access)
+{
+	if (access->base == HOST_NONE)
+		emit_address(t, &t->jit->items[access->item], HOST_R13, false);
+	else
+		emit_lea(&t->e, true, HOST_R13, access->base, HOST_NONE, 0, access->displacement);
+}
+
+/* opcode reg, [base + displacement] of a TLB entry. */
 static void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
 			  int32_t displacement)
 {
-	emit_rex(e, true, reg, 0, base);
-	emit8(e, opcode);
-	emit8(e, 0x80 | (reg & 7) << 3 | (base & 7));
-	emit32(e, displacement);
+	struct host_memory entry = { base, HOST_NONE, displacement };
+
+	emit_memory_op(e, true, opcode, reg, &entry);
 }
 
-/*
- * With the linear address in R13: check the TLB for `size` bytes and leave the host address as
- * [R14 + R13]. Jumps to the item's slow path otherwise.
- */
-void emit_tlb_check(struct translation *t, unsigned item_index, unsigned size, bool is_write,
-			   bool aligned, bool keep_flags)
+/* Whether emit_address clobbers R14. */
+static bool address_takes_r14(const struct jit_item *item)
 {
+	const struct insn *insn = &item->insn;
+
+	return insn->segment == CPU_FS || insn->segment == CPU_GS ||
+	       (insn->index < CPU_REGISTERS && host_register(insn->index) == HOST_NONE);
+}
+
+/* Whether the lookup must leave the address in R13: it is neither at hand nor made again easily. */
+static bool keeps_linear(const struct translation *t, const struct access *access)
+{
+	return access->base == HOST_NONE && address_takes_r14(&t->jit->items[access->item]);
+}
+
+/* With the linear address in R13: R14 = host minus guest address. R13 is lost, or is not. */
+static void emit_lookup(struct translation *t, const struct access *access)
+{
+	int32_t tag = access->is_write ? ENTRY(tag_write) : ENTRY(tag_read);
 	struct emitter *e = &t->e;
-	int32_t tag = is_write ? ENTRY(tag_write) : ENTRY(tag_read);
+
+	/* Entries are 32 bytes: (address >> 12 & mask) << 5. */
+	emit_rorx(e, HOST_R14, HOST_R13, 12 - 5);
+	emit_immediate_flags(e, false, 4, HOST_R14, (TLB_ENTRIES - 1) << 5);
+	emit_gs_op(e, true, 0x03, HOST_R14, HOST_NONE, 0, STATE(tlb));
+	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
+	if (access->aligned) {
+		emit_test_immediate_flags(e, HOST_R13, ~(0xfff & ~((int32_t)access->size - 1)));
+		emit_slow_jump(t, emit_jump_if(e, 0x5), access->item); /* not zero */
+	} else {
+		emit_immediate_flags(e, true, 7, HOST_R13, 0x1000 - (int32_t)access->size);
+		emit_slow_jump(t, emit_jump_if(e, 0x7), access->item); /* above */
+	}
+	if (keeps_linear(t, access))
+		emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
+	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(delta));
+}
+
+/* The same, and the flags survive. */
+static void emit_lookup_flagless(struct translation *t, const struct access *access)
+{
+	int32_t tag = access->is_write ? ENTRY(tag_write) : ENTRY(tag_read);
+	struct emitter *e = &t->e;
 	size_t hit;
 
-	if (!keep_flags) {
-		/* Entries are 32 bytes: (address >> 12 & mask) << 5. */
-		emit_rorx(e, HOST_R14, HOST_R13, 12 - 5);
-		emit_immediate_flags(e, false, 4, HOST_R14, (TLB_ENTRIES - 1) << 5);
-		emit_gs_op(e, true, 0x03, HOST_R14, HOST_NONE, 0, STATE(tlb));
-		emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
-		if (aligned) {
-			emit_test_immediate_flags(e, HOST_R13, ~(0xfff & ~((int32_t)size - 1)));
-			emit_slow_jump(t, emit_jump_if(e, 0x5), item_index); /* not zero */
-		} else {
-			emit_immediate_flags(e, true, 7, HOST_R13, 0x1000 - (int32_t)size);
-			emit_slow_jump(t, emit_jump_if(e, 0x7), item_index); /* above */
-		}
-		emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(page));
-		return;
-	}
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_pext_state(e, HOST_R14, HOST_R13, STATE(fast.tlb_index_mask));
 	emit_load_state(e, HOST_RCX, STATE(tlb));
@@ -113,26 +161,58 @@ void emit_tlb_check(struct translation *t, unsigned item_index, unsigned size, b
 	emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
-	if (aligned) {
+	if (access->aligned) {
 		emit_pext_state(e, HOST_RCX, HOST_R13,
-				STATE(fast.aligned_mask) + (size == 16 ? 0 : size == 32 ? 8 : 16));
+				STATE(fast.aligned_mask) +
+					(access->size == 16 ? 0 : access->size == 32 ? 8 : 16));
 	} else {
-		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, size - 1);
+		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, (int32_t)access->size - 1);
 		emit_pext_state(e, HOST_RCX, HOST_RCX, STATE(fast.page_mask));
 	}
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_slow_jump(t, emit_jump(e), item_index);
+	emit_slow_jump(t, emit_jump(e), access->item);
 	emit_patch8(e, hit);
+	if (keeps_linear(t, access)) {
+		emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
+		emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 0);
+	}
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(page));
+	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(delta));
 }
 
-/* mov reg, [r14 + r13] or mov [r14 + r13], reg; 64 bits. */
-void emit_memory_move(struct emitter *e, bool is_store, unsigned reg)
+static struct host_memory emit_access(struct translation *t, const struct access *access)
 {
-	emit8(e, 0x4b | (reg >> 3 & 1) << 2);
-	emit8(e, is_store ? 0x89 : 0x8b);
-	emit8(e, (reg & 7) << 3 | 4);
-	emit8(e, (HOST_R13 & 7) << 3 | (HOST_R14 & 7));
+	emit_linear(t, access);
+	if (flags_cross(&t->jit->items[access->item]))
+		emit_lookup_flagless(t, access);
+	else
+		emit_lookup(t, access);
+	if (access->base != HOST_NONE)
+		return (struct host_memory){ access->base, HOST_R14, access->displacement };
+	/* Made again, it does not wait for the TLB. */
+	if (!keeps_linear(t, access))
+		emit_linear(t, access);
+	return (struct host_memory){ HOST_R13, HOST_R14, 0 };
+}
+
+struct host_memory emit_operand_access(struct translation *t, unsigned index, unsigned size,
+				       bool is_write, bool aligned)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	struct access access = { index, HOST_NONE, 0, size, is_write, aligned };
+
+	if (is_direct(item)) {
+		access.base = host_register(item->insn.base);
+		access.displacement = item->insn.displacement;
+	}
+	return emit_access(t, &access);
+}
+
+struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
+				     int32_t displacement, bool is_write)
+{
+	struct access access = { index, base, displacement, 8, is_write, false };
+
+	return emit_access(t, &access);
 }

@@ -10,28 +10,20 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 {
 	struct emitter *e = &t->e;
 	uint8_t host = guest < CPU_REGISTERS ? host_register(guest) : HOST_NONE;
+	struct host_memory top;
 
-	emit_lea(e, true, HOST_R13, HOST_R15, HOST_NONE, 0, -8);
-	emit_tlb_check(t, index, 8, true, false, flags_cross(&t->jit->items[index]));
+	top = emit_stack_access(t, index, HOST_R15, -8, true);
 	if (guest < CPU_REGISTERS && host != HOST_NONE) {
-		emit_memory_move(e, true, host);
+		emit_memory_move(e, true, true, host, &top);
 	} else if (guest == CPU_REGISTERS && (int64_t)constant == (int32_t)constant) {
-		emit8(e, 0x4b);
-		emit8(e, 0xc7);
-		emit8(e, 4);
-		emit8(e, (HOST_R13 & 7) << 3 | (HOST_R14 & 7));
+		emit_memory_op(e, true, 0xc7, 0, &top);
 		emit32(e, constant);
 	} else {
-		emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 		if (guest < CPU_REGISTERS)
-			emit_load_state(e, HOST_R14, home(guest));
+			emit_load_state(e, HOST_R13, home(guest));
 		else
-			emit_constant(e, HOST_R14, constant);
-		/* mov [r13 + 0], r14 */
-		emit8(e, 0x4d);
-		emit8(e, 0x89);
-		emit8(e, 0x40 | (HOST_R14 & 7) << 3 | (HOST_R13 & 7));
-		emit8(e, 0);
+			emit_constant(e, HOST_R13, constant);
+		emit_memory_move(e, true, true, HOST_R13, &top);
 	}
 	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
 }
@@ -118,9 +110,9 @@ void emit_indirect(struct translation *t, unsigned index)
 	bool is_call = item->kind == ITEM_CALL_INDIRECT;
 
 	if (item->insn.kind[0] == INSN_OPERAND_MEMORY) {
-		emit_address(t, item, HOST_R13, false);
-		emit_tlb_check(t, index, 8, false, false, flags_cross(item));
-		emit_memory_move(e, false, HOST_R13);
+		struct host_memory pointer = emit_operand_access(t, index, 8, false, false);
+
+		emit_memory_move(e, true, false, HOST_R13, &pointer);
 	} else {
 		emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
 	}
@@ -149,10 +141,10 @@ void emit_return(struct translation *t, unsigned index)
 	struct jit_item *item = &t->jit->items[index];
 	struct emitter *e = &t->e;
 	unsigned extra = item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ? (uint16_t)item->insn.immediate : 0;
+	struct host_memory top;
 
-	emit_move(e, HOST_R13, HOST_R15);
-	emit_tlb_check(t, index, 8, false, false, flags_cross(item));
-	emit_memory_move(e, false, HOST_R13);
+	top = emit_stack_access(t, index, HOST_R15, 0, false);
+	emit_memory_move(e, true, false, HOST_R13, &top);
 	emit_jump_lookup(t, index);
 	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, 8 + extra);
 	emit_jump_found(t);

@@ -19,6 +19,12 @@ enum host_register {
 	HOST_NONE = 0xff,
 };
 
+/* A memory operand of host code: [base + index + displacement]. */
+struct host_memory {
+	uint8_t base, index; /* index HOST_NONE: none */
+	int32_t displacement;
+};
+
 /* A stretch of the code cache under construction, seen through its writable mapping. */
 struct emitter {
 	uint8_t *base;  /* writable address of byte 0 */
@@ -125,17 +131,16 @@ static inline void emit_move(struct emitter *e, unsigned to, unsigned from)
 	emit8(e, 0xc0 | (from & 7) << 3 | (to & 7));
 }
 
-/* reg = [base + index << shift + displacement] as an address; base or index may be HOST_NONE. */
-static inline void emit_lea(struct emitter *e, bool w, unsigned reg, unsigned base, unsigned index,
-			    unsigned shift, int32_t displacement)
+/* ModRM, SIB and displacement for [base + index << shift + displacement]; base or index may be
+ * HOST_NONE. */
+static inline void emit_modrm(struct emitter *e, unsigned reg, unsigned base, unsigned index,
+			      unsigned shift, int32_t displacement)
 {
 	bool short_displacement = displacement == (int8_t)displacement;
 	unsigned mod = base == HOST_NONE ? 0 : short_displacement ? 1 : 2;
 
 	if (base != HOST_NONE && displacement == 0 && (base & 7) != HOST_RBP)
 		mod = 0;
-	emit_rex(e, w, reg, index == HOST_NONE ? 0 : index, base == HOST_NONE ? 0 : base);
-	emit8(e, 0x8d);
 	emit8(e, mod << 6 | (reg & 7) << 3 | 4);
 	emit8(e, shift << 6 | (index == HOST_NONE ? 4 : index & 7) << 3 |
 			 (base == HOST_NONE ? 5 : base & 7));
@@ -143,6 +148,31 @@ static inline void emit_lea(struct emitter *e, bool w, unsigned reg, unsigned ba
 		emit32(e, displacement);
 	else if (mod == 1)
 		emit8(e, displacement);
+}
+
+/* reg = [base + index << shift + displacement] as an address. */
+static inline void emit_lea(struct emitter *e, bool w, unsigned reg, unsigned base, unsigned index,
+			    unsigned shift, int32_t displacement)
+{
+	emit_rex(e, w, reg, index == HOST_NONE ? 0 : index, base == HOST_NONE ? 0 : base);
+	emit8(e, 0x8d);
+	emit_modrm(e, reg, base, index, shift, displacement);
+}
+
+/* opcode reg, [memory] */
+static inline void emit_memory_op(struct emitter *e, bool w, uint8_t opcode, unsigned reg,
+				  const struct host_memory *memory)
+{
+	emit_rex(e, w, reg, memory->index == HOST_NONE ? 0 : memory->index, memory->base);
+	emit8(e, opcode);
+	emit_modrm(e, reg, memory->base, memory->index, 0, memory->displacement);
+}
+
+/* mov reg, [memory] or the store; 64 bits, or 32 without `w`. */
+static inline void emit_memory_move(struct emitter *e, bool w, bool is_store, unsigned reg,
+				    const struct host_memory *memory)
+{
+	emit_memory_op(e, w, is_store ? 0x89 : 0x8b, reg, memory);
 }
 
 /* VEX-encoded RORX reg, source, count (BMI2: no flags). */

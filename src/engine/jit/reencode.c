@@ -148,9 +148,31 @@ void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction 
 /* The renamed ModRM (and SIB), with the extension bits that go to REX, VEX or EVEX. */
 struct fields {
 	uint8_t modrm, sib;
-	bool has_sib, has_disp8;
+	bool has_sib;
+	uint8_t displacement_size; /* bytes */
+	int32_t displacement;
 	uint8_t reg, rm, index; /* full host numbers; for REX.R, .B, .X */
 };
+
+static void fields_fill_memory(struct fields *fields, const ZydisDecodedInstruction *instruction,
+			       const struct host_memory *memory)
+{
+	/* EVEX scales 8-bit displacements (Intel SDM vol. 2 §2.7.5): of those only 0 is used. */
+	bool is_short = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX
+				? memory->displacement == 0
+				: memory->displacement == (int8_t)memory->displacement;
+	unsigned mod = is_short ? 1 : 2;
+
+	if (memory->displacement == 0 && (memory->base & 7) != HOST_RBP)
+		mod = 0;
+	fields->rm = memory->base;
+	fields->index = memory->index == HOST_NONE ? 0 : memory->index;
+	fields->has_sib = true;
+	fields->displacement = memory->displacement;
+	fields->displacement_size = mod == 2 ? 4 : mod;
+	fields->modrm = mod << 6 | (fields->reg & 7) << 3 | 4;
+	fields->sib = (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 | (memory->base & 7);
+}
 
 static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *instruction,
 			const struct reencode_info *info, const struct reencode *rename,
@@ -170,13 +192,7 @@ static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *in
 		fields->modrm = 0xc0 | (fields->reg & 7) << 3 | (fields->rm & 7);
 		return;
 	}
-	fields->rm = rename->memory_base;
-	fields->index = rename->memory_index == HOST_NONE ? 0 : rename->memory_index;
-	fields->has_sib = true;
-	fields->has_disp8 = (rename->memory_base & 7) == HOST_RBP;
-	fields->modrm = (fields->has_disp8 ? 0x40 : 0) | (fields->reg & 7) << 3 | 4;
-	fields->sib = (rename->memory_index == HOST_NONE ? 4 : fields->index & 7) << 3 |
-		      (fields->rm & 7);
+	fields_fill_memory(fields, instruction, &rename->memory);
 }
 
 static void emit_tail(struct emitter *e, const ZydisDecodedInstruction *instruction,
@@ -186,8 +202,8 @@ static void emit_tail(struct emitter *e, const ZydisDecodedInstruction *instruct
 		emit8(e, fields->modrm);
 		if (fields->has_sib)
 			emit8(e, fields->sib);
-		if (fields->has_disp8)
-			emit8(e, 0);
+		for (unsigned i = 0; i < fields->displacement_size; i++)
+			emit8(e, (uint32_t)fields->displacement >> (8 * i));
 	}
 	if (instruction->raw.imm[0].size)
 		emit_bytes(e, bytes + instruction->raw.imm[0].offset,

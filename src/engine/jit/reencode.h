@@ -14,8 +14,7 @@
 /* Which encoding fields of an instruction name general registers, and what the renaming is. */
 struct reencode {
 	uint8_t map[16];      /* guest register number -> host register */
-	unsigned memory_base; /* host register(s) of the redirected memory operand: [base + index] */
-	unsigned memory_index; /* HOST_NONE: [base] */
+	struct host_memory memory; /* the redirected memory operand */
 };
 
 /* What reencode.c found out about an instruction's operands. */

@@ -55,7 +55,7 @@ static void emit_copy(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
 	struct emitter *e = &t->e;
-	struct reencode rename = { .memory_base = HOST_R14, .memory_index = HOST_R13 };
+	struct reencode rename;
 	uint16_t used = item->info.gpr_read | item->info.gpr_written;
 	unsigned free_scratch[2] = { HOST_R13, HOST_R14 }, next = 0;
 	int level = item_is_general(item->instruction.mnemonic) ? -1
@@ -68,13 +68,12 @@ static void emit_copy(struct translation *t, unsigned index)
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		rename.map[i] = host_register(i);
 	if (item->info.has_memory) {
-		emit_address(t, item, HOST_R13, false);
-		emit_tlb_check(t, index, item->info.memory_size, item->info.memory_written,
-			       item_needs_alignment(item), flags_cross(item));
-		if (guest_home_count(used)) {
+		rename.memory = emit_operand_access(t, index, item->info.memory_size,
+						    item->info.memory_written,
+						    item_needs_alignment(item));
+		if (guest_home_count(used) && rename.memory.base == HOST_R13) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
-			rename.memory_base = HOST_R13;
-			rename.memory_index = HOST_NONE;
+			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
 			free_scratch[0] = HOST_R14;
 		}
 	}
@@ -137,13 +136,10 @@ static void emit_divide(struct translation *t, unsigned index)
 		return;
 	}
 	if (item->insn.kind[0] == INSN_OPERAND_MEMORY) {
-		emit_address(t, item, HOST_R13, false);
-		emit_tlb_check(t, index, item->insn.operand_size, false, false, false);
-		/* mov r14, [r14 + r13] */
-		emit8(e, 0x47 | wide << 3);
-		emit8(e, 0x8b);
-		emit8(e, (HOST_R14 & 7) << 3 | 4);
-		emit8(e, (HOST_R13 & 7) << 3 | (HOST_R14 & 7));
+		struct host_memory divisor =
+			emit_operand_access(t, index, item->insn.operand_size, false, false);
+
+		emit_memory_move(e, wide, false, HOST_R14, &divisor);
 	} else {
 		emit_load_guest(t, HOST_R14, item->insn.reg[0] / 8);
 	}
@@ -170,9 +166,9 @@ static void emit_pop_item(struct translation *t, unsigned index)
 	unsigned guest = item->insn.reg[0] / 8;
 	uint8_t host = host_register(guest);
 
-	emit_move(&t->e, HOST_R13, HOST_R15);
-	emit_tlb_check(t, index, 8, false, false, flags_cross(item));
-	emit_memory_move(&t->e, false, host == HOST_NONE ? HOST_R13 : host);
+	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
+
+	emit_memory_move(&t->e, true, false, host == HOST_NONE ? HOST_R13 : host, &top);
 	if (host == HOST_NONE)
 		emit_store_state(&t->e, HOST_R13, home(guest));
 	emit_lea(&t->e, true, HOST_R15, HOST_R15, HOST_NONE, 0, 8);
@@ -180,9 +176,9 @@ static void emit_pop_item(struct translation *t, unsigned index)
 
 static void emit_leave_item(struct translation *t, unsigned index)
 {
-	emit_move(&t->e, HOST_R13, HOST_RBP);
-	emit_tlb_check(t, index, 8, false, false, flags_cross(&t->jit->items[index]));
-	emit_memory_move(&t->e, false, HOST_R13);
+	struct host_memory top = emit_stack_access(t, index, HOST_RBP, 0, false);
+
+	emit_memory_move(&t->e, true, false, HOST_R13, &top);
 	emit_lea(&t->e, true, HOST_R15, HOST_RBP, HOST_NONE, 0, 8);
 	emit_move(&t->e, HOST_RBP, HOST_R13);
 }

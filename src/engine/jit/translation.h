@@ -104,13 +104,15 @@ void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
 /* reg = effective address; with the segment's base unless `plain`. */
 void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain);
 /*
- * With the linear address in R13: check the TLB for `size` bytes and leave the host address as
- * [R14 + R13]. Jumps to the item's slow path otherwise.
+ * Check an access against the TLB; jumps to the item's slow path where it misses. The result is where
+ * the operand is in host memory: base is R13 (then the linear address, displacement 0) or the
+ * guest's base register, index R14. Flags survive where the item's are live.
  */
-void emit_tlb_check(struct translation *t, unsigned item_index, unsigned size, bool is_write,
-		    bool aligned, bool keep_flags);
-/* reg = [R14 + R13] or the store; 64 bits. */
-void emit_memory_move(struct emitter *e, bool is_store, unsigned reg);
+struct host_memory emit_operand_access(struct translation *t, unsigned index, unsigned size,
+				       bool is_write, bool aligned);
+/* The same for 8 bytes at [base + displacement], base a host register that holds a guest's. */
+struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
+				     int32_t displacement, bool is_write);
 
 /* -- dump.c -- */
 

@@ -84,7 +84,7 @@ static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)
 /* The host address of gva, which is in the entry's page. */
 static inline uint8_t *tlb_host(const struct tlb_entry *entry, uint64_t gva)
 {
-	return entry->page + (gva & 0xfff);
+	return (uint8_t *)(uintptr_t)(entry->delta + gva);
 }
 
 static inline void *lin_pointer(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,

@@ -414,7 +414,7 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	entry->tag_read = rights.readable ? page : none;
 	entry->tag_write = rights.writable && !(flags & TLB_PAGE_CODE) ? page : none;
 	entry->tag_execute = rights.executable ? page : none;
-	entry->page = hva;
+	entry->delta = (uintptr_t)hva - page;
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);

@@ -34,7 +34,7 @@ struct cpu;
 
 struct tlb_entry {
 	uint64_t tag_read, tag_write, tag_execute; /* gva of the page, or tlb_tag_none */
-	uint8_t *page;                             /* hva of the page's first byte */
+	uint64_t delta;                            /* host address minus guest address */
 };
 
 static inline uint64_t tlb_tag_none(unsigned index)
