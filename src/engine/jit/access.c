@@ -30,6 +30,17 @@ void emit_load_guest(struct translation *t, unsigned reg, unsigned guest)
 		emit_move(&t->e, reg, host);
 }
 
+void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance)
+{
+	emit_load_state(e, reg, STATE(fast.code_page));
+	/* INT32_MAX from an instruction's end is more from the start of its page. */
+	if (distance > INT32_MAX) {
+		emit_lea(e, true, reg, reg, HOST_NONE, 0, INT32_MAX);
+		distance -= INT32_MAX;
+	}
+	emit_lea(e, wide, reg, reg, HOST_NONE, 0, distance);
+}
+
 /* `reg` (R13 for memory operands) = effective address, with the segment base unless `plain`. May
  * use R14. */
 void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain)
@@ -39,9 +50,7 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 	unsigned base = HOST_NONE, index = HOST_NONE;
 
 	if (insn->base == INSN_BASE_RIP) {
-		uint64_t address = item->rip + insn->length + insn->displacement;
-
-		emit_constant(&t->e, reg, wide ? address : (uint32_t)address);
+		emit_code_address(&t->e, reg, wide, item->offset + insn->length + insn->displacement);
 	} else {
 		if (insn->base < CPU_REGISTERS) {
 			base = host_register(insn->base);

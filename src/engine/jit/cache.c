@@ -23,11 +23,16 @@ static uint64_t jump_none(unsigned index)
 	return index ? 0 : -(uint64_t)(1 << JIT_JUMP_SHIFT);
 }
 
-struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode)
+static struct jit_block **block_bucket(struct jit *jit, uint64_t gpa, uint32_t mode)
 {
-	struct jit_block *block = jit->by_address[jit_hash(gva ^ gpa << 20)];
+	return &jit->blocks[jit_hash(gpa ^ (uint64_t)mode << 48)];
+}
 
-	while (block && (block->gva != gva || block->gpa != gpa || block->mode != mode))
+struct jit_block *jit_block_find(struct jit *jit, uint64_t gpa, uint32_t mode)
+{
+	struct jit_block *block = *block_bucket(jit, gpa, mode);
+
+	while (block && (block->gpa != gpa || block->mode != mode))
 		block = block->next_hash;
 	return block;
 }
@@ -142,7 +147,7 @@ void jit_page_mapped(struct cpu *cpu, uint64_t gpa)
 
 int jit_block_insert(struct jit *jit, struct jit_block *block)
 {
-	struct jit_block **bucket = &jit->by_address[jit_hash(block->gva ^ block->gpa << 20)];
+	struct jit_block **bucket = block_bucket(jit, block->gpa, block->mode);
 	struct jit_page *page = page_get(jit, block->gpa);
 
 	if (!page)
@@ -151,6 +156,7 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 		return -EAGAIN;
 	block->next_hash = *bucket;
 	*bucket = block;
+	block->page = page;
 	block->next_page = page->blocks;
 	page->blocks = block;
 	block->next_all = jit->all;
@@ -178,12 +184,15 @@ static void link_break(struct jit_link *link)
 		link->next->previous = link->previous;
 	link_set(link, link->unlinked);
 	link->to = NULL;
+	if (!link->page_distance)
+		return;
+	*link->previous_crossing = link->next_crossing;
+	if (link->next_crossing)
+		link->next_crossing->previous_crossing = link->previous_crossing;
 }
 
 void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 {
-	bool is_crossing = link->from->gva >> 12 != to->gva >> 12;
-
 	link->to = to;
 	link->next = to->incoming;
 	link->previous = &to->incoming;
@@ -191,36 +200,54 @@ void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 		link->next->previous = &link->next;
 	to->incoming = link;
 	link_set(link, to->code);
-	if (is_crossing && !link->is_listed) {
-		struct jit_link **list = link->from->is_global && to->is_global ?
+	if (link->page_distance) {
+		struct jit_link **list = link->from->page->is_global && to->page->is_global ?
 						 &jit->crossing_global :
 						 &jit->crossing_local;
 
-		link->is_listed = true;
 		link->next_crossing = *list;
+		link->previous_crossing = list;
+		if (link->next_crossing)
+			link->next_crossing->previous_crossing = &link->next_crossing;
 		*list = link;
 	}
 }
 
 static void break_crossing(struct jit_link **list)
 {
-	struct jit_link *link;
+	while (*list)
+		link_break(*list);
+}
 
-	while ((link = *list)) {
-		*list = link->next_crossing;
-		link->is_listed = false;
-		link_break(link);
-	}
+static struct jit_jump *jump_at(struct jit *jit, unsigned at)
+{
+	return &jit->cpu->fast.jumps[at / JIT_JUMP_ENTRIES][at % JIT_JUMP_ENTRIES];
+}
+
+/* Which entry leads to the block, if any does. */
+static unsigned jump_of(const struct jit_block *block)
+{
+	unsigned set = block->mode >> 16;
+
+	return set * JIT_JUMP_ENTRIES + jump_index(block->page->gva | (block->gpa & 0xfff));
+}
+
+static void leave_jump(struct jit *jit, const struct jit_block *block)
+{
+	unsigned at = jump_of(block);
+
+	if (jump_at(jit, at)->code == block->entry)
+		jump_at(jit, at)->negated_gva = jump_none(at % JIT_JUMP_ENTRIES);
 }
 
 void jit_block_kill(struct jit *jit, struct jit_block *block)
 {
-	struct jit_block **at = &jit->by_address[jit_hash(block->gva ^ block->gpa << 20)];
+	struct jit_block **at = block_bucket(jit, block->gpa, block->mode);
 
 	while (*at != block)
 		at = &(*at)->next_hash;
 	*at = block->next_hash;
-	at = &jit_page_find(jit, block->gpa)->blocks;
+	at = &block->page->blocks;
 	while (*at != block)
 		at = &(*at)->next_page;
 	*at = block->next_page;
@@ -230,14 +257,7 @@ void jit_block_kill(struct jit *jit, struct jit_block *block)
 		link_break(&block->links[i]);
 	block->dead = true;
 	jit->statistics.invalidations++;
-	/* What leads to it by address: the entry of its address, in any set. */
-	for (unsigned set = 0; set < JIT_JUMP_SETS; set++) {
-		unsigned index = jump_index(block->gva);
-		struct jit_jump *jump = &jit->cpu->fast.jumps[set][index];
-
-		if (jump->code == block->code)
-			jump->negated_gva = jump_none(index);
-	}
+	leave_jump(jit, block);
 }
 
 void jit_block_free(struct jit_block *block)
@@ -250,16 +270,12 @@ void jit_block_free(struct jit_block *block)
 	free(block);
 }
 
-static struct jit_jump *jump_at(struct jit *jit, unsigned at)
-{
-	return &jit->cpu->fast.jumps[at / JIT_JUMP_ENTRIES][at % JIT_JUMP_ENTRIES];
-}
-
 void jit_init_jumps(struct jit *jit)
 {
 	for (unsigned i = 0; i < JIT_JUMP_SETS * JIT_JUMP_ENTRIES; i++)
 		jump_at(jit, i)->negated_gva = jump_none(i % JIT_JUMP_ENTRIES);
 	jit->jumps_local.count = jit->jumps_global.count = 0;
+	jit->forgotten = jit->forgotten_global = 1;
 }
 
 /* An entry may be in both lists; what is there goes with either. */
@@ -278,7 +294,9 @@ void jit_forget_jumps(struct jit *jit, bool global_too)
 {
 	clear_list(jit, &jit->jumps_local);
 	break_crossing(&jit->crossing_local);
+	jit->forgotten++;
 	if (global_too) {
+		jit->forgotten_global++;
 		clear_list(jit, &jit->jumps_global);
 		break_crossing(&jit->crossing_global);
 	}
@@ -293,17 +311,53 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 }
 
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block)
+/* The page is mapped at more than one address: what was made while it ran at another goes. */
+static void page_move(struct jit *jit, struct jit_page *page)
 {
-	struct jit_jump_list *list = block->is_global ? &jit->jumps_global : &jit->jumps_local;
-	unsigned at = set * JIT_JUMP_ENTRIES + jump_index(block->gva);
+	for (struct jit_block *block = page->blocks; block; block = block->next_page) {
+		struct jit_link *link, *next;
+
+		leave_jump(jit, block);
+		for (link = block->incoming; link; link = next) {
+			next = link->next;
+			if (link->page_distance)
+				link_break(link);
+		}
+		for (unsigned i = 0; i < block->link_count; i++)
+			if (block->links[i].page_distance)
+				link_break(&block->links[i]);
+	}
+}
+
+static void page_found(struct jit *jit, struct jit_page *page, uint64_t gva, bool is_global)
+{
+	if (page->gva != gva) {
+		if (page->forgotten == jit->forgotten ||
+		    page->forgotten_global == jit->forgotten_global)
+			page_move(jit, page);
+		page->gva = gva;
+	}
+	page->is_global = is_global;
+	if (is_global)
+		page->forgotten_global = jit->forgotten_global;
+	else
+		page->forgotten = jit->forgotten;
+}
+
+void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global)
+{
+	struct jit_jump_list *list = is_global ? &jit->jumps_global : &jit->jumps_local;
+	unsigned at;
+
+	page_found(jit, block->page, gva & ~(uint64_t)0xfff, is_global);
+	at = jump_of(block);
 
 	if (!list->is_used[at]) {
 		list->is_used[at] = true;
 		list->used[list->count++] = at;
 	}
-	jump_at(jit, at)->negated_gva = -block->gva;
-	jump_at(jit, at)->code = block->code;
+	jump_at(jit, at)->negated_gva = -gva;
+	jump_at(jit, at)->code = block->entry;
 	jit->jump_blocks[at] = block;
 }
 
@@ -319,7 +373,7 @@ void jit_flush(struct jit *jit)
 		block = next;
 	}
 	jit->all = NULL;
-	memset(jit->by_address, 0, sizeof(jit->by_address));
+	memset(jit->blocks, 0, sizeof(jit->blocks));
 	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++) {
 		while (jit->pages[i]) {
 			struct jit_page *page = jit->pages[i];
@@ -357,7 +411,7 @@ void jit_invalidate_all(struct cpu *cpu)
 	struct jit *jit = cpu->jit;
 
 	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++)
-		while (jit->by_address[i])
-			jit_block_kill(jit, jit->by_address[i]);
+		while (jit->blocks[i])
+			jit_block_kill(jit, jit->blocks[i]);
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }

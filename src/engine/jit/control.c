@@ -28,6 +28,19 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
 }
 
+/* Push a call's return address. */
+static void emit_push_return(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	struct emitter *e = &t->e;
+	struct host_memory top;
+
+	top = emit_stack_access(t, index, HOST_R15, -8, true);
+	emit_code_address(e, HOST_R13, true, item->offset + item->instruction.length);
+	emit_memory_move(e, true, true, HOST_R13, &top);
+	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
+}
+
 /* With a guest address in R13: find its translation in the jump table. Falls through with the
  * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
  * the item's slow path. Flags survive. */
@@ -55,13 +68,14 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
+/* To the block's entry, which expects its address in R13. */
 static void emit_jump_found(struct translation *t)
 {
 	emit_jump_state(&t->e, HOST_R14, 1, t->jumps + (int32_t)offsetof(struct jit_jump, code));
 }
 
 /* Poll for requests before a backward jump; keeps flags. */
-static void emit_poll(struct translation *t, uint64_t target, bool keep_flags)
+static void emit_poll(struct translation *t, int64_t target, bool keep_flags)
 {
 	struct emitter *e = &t->e;
 	size_t go_on;
@@ -82,7 +96,7 @@ static void emit_poll(struct translation *t, uint64_t target, bool keep_flags)
 	}
 	if (keep_flags)
 		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_constant(e, HOST_R13, target);
+	emit_code_address(e, HOST_R13, true, target);
 	emit_store_state(e, HOST_R13, STATE(rip));
 	emit_jump_to(e, t->jit->exit);
 	emit_patch8(e, go_on);
@@ -90,14 +104,32 @@ static void emit_poll(struct translation *t, uint64_t target, bool keep_flags)
 		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
-/* Jump to `target`: linked once that is translated. */
-void emit_goto(struct translation *t, uint64_t from, uint64_t target, bool keep_flags)
+void emit_entry(struct translation *t)
 {
-	if (target <= from)
+	struct emitter *e = &t->e;
+
+	/* 16 bytes, so that the block is aligned as its entry is: lea r13, [r13 - start] */
+	emit8(e, 0x4d);
+	emit8(e, 0x8d);
+	emit8(e, 0x80 | (HOST_R13 & 7) << 3 | (HOST_R13 & 7));
+	emit32(e, -t->start);
+	emit_store_state(e, HOST_R13, STATE(fast.code_page));
+}
+
+/* Jump to `target`: linked once that is translated. */
+void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_flags)
+{
+	int64_t page_distance = target & ~(int64_t)0xfff;
+
+	if (target <= (int64_t)from)
 		emit_poll(t, target, keep_flags);
-	if (target == t->start && !t->jit->lockstep) {
-		emit_patch_to(&t->e, emit_jump(&t->e), 0);
+	if (target == (int64_t)t->start && !t->jit->lockstep) {
+		emit_patch_to(&t->e, emit_jump(&t->e), t->item_position[0]);
 		return;
+	}
+	if (page_distance) {
+		emit_code_address(&t->e, HOST_R13, true, page_distance);
+		emit_store_state(&t->e, HOST_R13, STATE(fast.code_page));
 	}
 	t->link_jumps[t->link_count].target = target;
 	t->link_jumps[t->link_count++].at = emit_jump(&t->e);
@@ -121,10 +153,12 @@ void emit_indirect(struct translation *t, unsigned index)
 		emit_jump_found(t);
 		return;
 	}
+	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
 	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1,
 		   t->jumps + (int32_t)offsetof(struct jit_jump, code));
 	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
-	emit_push_value(t, index, CPU_REGISTERS, item->rip + item->instruction.length);
+	emit_push_return(t, index);
+	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
 	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
 }
 
@@ -132,8 +166,8 @@ void emit_call(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
 
-	emit_push_value(t, index, CPU_REGISTERS, item->rip + item->instruction.length);
-	emit_goto(t, item->rip, item_target(item), item->live_after);
+	emit_push_return(t, index);
+	emit_goto(t, item->offset, item_target(item), item->live_after);
 }
 
 void emit_return(struct translation *t, unsigned index)

@@ -47,16 +47,18 @@ void jit_dump_block(const struct translation *t)
 {
 	const struct jit *jit = t->jit;
 	const struct emitter *e = &t->e;
+	uint64_t page = jit->cpu->rip & ~(uint64_t)0xfff; /* this time */
 	ZydisFormatter formatter;
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	dprintf(dump_fd, "block %016" PRIx64 ": %u guest instructions, %zu bytes of host code\n",
-		t->start, t->count, e->position);
+		jit->cpu->rip, t->count, e->position);
 	for (unsigned i = 0; i < t->count; i++) {
 		const struct jit_item *item = &jit->items[i];
 		size_t from = t->item_position[i];
 
-		disassemble(&formatter, jit, item->bytes, item->instruction.length, item->rip, "");
+		disassemble(&formatter, jit, item->bytes, item->instruction.length,
+			    page + item->offset, "");
 		disassemble(&formatter, jit, e->base + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");
 	}

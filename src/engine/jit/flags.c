@@ -86,16 +86,16 @@ static uint16_t flags_live_at(struct translation *t, const uint8_t *bytes, unsig
 }
 
 /* What is read at a direct jump's target, when its bytes are in this page. */
-static uint16_t flags_live_at_target(struct translation *t, const uint8_t *page_bytes, uint64_t target)
+static uint16_t flags_live_at_target(struct translation *t, const uint8_t *page_bytes, int64_t target)
 {
-	if ((target & ~(uint64_t)0xfff) != t->page)
+	if (target < 0 || target > 0xfff)
 		return FLAGS_ARITHMETIC;
-	return flags_live_at(t, page_bytes + (target & 0xfff), 0x1000 - (target & 0xfff));
+	return flags_live_at(t, page_bytes + target, 0x1000 - target);
 }
 
-uint64_t item_target(const struct jit_item *item)
+int64_t item_target(const struct jit_item *item)
 {
-	return item->rip + item->instruction.length + item->insn.immediate;
+	return item->offset + item->instruction.length + item->insn.immediate;
 }
 
 void flags_liveness(struct translation *t, const uint8_t *page_bytes)
@@ -104,7 +104,7 @@ void flags_liveness(struct translation *t, const uint8_t *page_bytes)
 	uint16_t live = FLAGS_ARITHMETIC;
 
 	if (!item_ends_block(last) && last->kind != ITEM_FALLBACK)
-		live = flags_live_at_target(t, page_bytes, last->rip + last->instruction.length);
+		live = flags_live_at_target(t, page_bytes, last->offset + last->instruction.length);
 	for (unsigned i = t->count; i-- > 0;) {
 		struct jit_item *item = &t->jit->items[i];
 

@@ -13,7 +13,7 @@
 /* One guest instruction that the interpreter may have to execute from inside a block. */
 struct jit_record {
 	struct insn insn;
-	uint64_t rip;
+	uint16_t offset;       /* of the instruction in its page */
 	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool changes_vector;   /* it may change which vector instructions may run as they stand */
@@ -26,28 +26,32 @@ struct jit_block;
  * page only while nothing can have changed where that is (jit_forget_jumps).
  */
 struct jit_link {
-	uint64_t target;         /* gva */
+	int64_t page_distance;   /* from the page that it is in to its target's, bytes */
+	uint16_t offset;         /* of the target in its page */
 	uint8_t *patch;          /* writable address of the jump's displacement */
 	const uint8_t *patch_code; /* its executable address */
 	const uint8_t *unlinked; /* the stub that the jump goes to while it is not linked */
 	struct jit_block *from;
 	struct jit_block *to;    /* NULL: not linked */
 	struct jit_link *next, **previous; /* in to->incoming */
-	struct jit_link *next_crossing;    /* in jit->crossing_local or _global */
-	bool is_listed;                    /* there */
+	/* While linked to another page: in jit->crossing_local or _global. */
+	struct jit_link *next_crossing, **previous_crossing;
 };
 
+/* Translated code depends on where it is in its page, but not on where that is mapped. */
 struct jit_block {
-	uint64_t gva, gpa;
+	uint64_t gpa;
 	uint32_t mode;           /* enum cpu_mode | TLB set << 16 */
 	uint16_t guest_size;     /* bytes, all in one page */
 	/* The page's granules of 64 bytes that were looked at to make it, those of the first
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count;
-	bool is_global;          /* its page is mapped so */
 	bool dead;               /* unlinked from everything, waits for the next flush */
-	const uint8_t *code;
+	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
+	 * R13. */
+	const uint8_t *code, *entry;
+	struct jit_page *page;
 	struct jit_block *next_hash, *next_page, *next_all;
 	struct jit_link *incoming;
 	struct jit_link *links;
@@ -59,6 +63,11 @@ struct jit_block {
 struct jit_page {
 	uint64_t number; /* gpa >> 12 */
 	uint32_t epoch;  /* of jit->epoch: the code was last compared then */
+	/* Where it is mapped, as far as jump entries and links to other pages go that lead to or from
+	 * its blocks. There are none when both counts differ from those of struct jit. */
+	uint64_t gva;
+	bool is_global;  /* mapped so, when last looked up */
+	uint64_t forgotten, forgotten_global;
 	/* The bytes that blocks were made from, to notice changes by DMA; bit n of `covered` says
 	 * that [64n, 64n + 64) is kept. */
 	uint64_t covered;
@@ -75,7 +84,7 @@ struct jit_item {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	struct insn insn;
 	struct reencode_info info;
-	uint64_t rip;
+	uint16_t offset; /* in the page */
 	const uint8_t *bytes;
 	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
 	uint16_t live_after;               /* flags that somebody may read after it */
@@ -93,7 +102,7 @@ struct jit {
 	const uint8_t *exit, *exit_link, *fallback;
 
 	const ZydisDecoder *decoder;
-	struct jit_block *by_address[1 << JIT_HASH_BITS];
+	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
 	struct jit_block *all;
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
@@ -109,6 +118,7 @@ struct jit {
 	} jumps_local, jumps_global;
 	/* Linked jumps to other pages, those between two global pages apart. */
 	struct jit_link *crossing_local, *crossing_global;
+	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	struct jit_statistics statistics;
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
@@ -124,18 +134,17 @@ void jit_build_stubs(struct jit *jit);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
 
 /*
- * translate.c: translate the block at gva, which is mapped to gpa, from jit->snapshot. NULL: it
- * cannot be translated, or the cache is full (*full).
+ * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or the
+ * cache is full (*full).
  */
-struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, unsigned tlb_set,
-				bool *full);
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set, bool *full);
 
 /* features.c: whether the host's CPU has the instruction at all. */
 bool jit_host_has(const ZydisDecodedInstruction *instruction);
 
 /* cache.c */
 struct jit_page *jit_page_find(struct jit *jit, uint64_t gpa); /* NULL: has no blocks */
-struct jit_block *jit_block_find(struct jit *jit, uint64_t gva, uint64_t gpa, uint32_t mode);
+struct jit_block *jit_block_find(struct jit *jit, uint64_t gpa, uint32_t mode);
 /* A block that was translated from jit->snapshot. 0, -ENOMEM, or -EAGAIN: the page has changed. */
 int jit_block_insert(struct jit *jit, struct jit_block *block);
 /* Compare what is kept of the page with `bytes`, its host address; blocks that differ go. */
@@ -147,8 +156,9 @@ void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 void jit_init_jumps(struct jit *jit);
 /* Forget what leads by address, or from another page, to code in local pages, or in all. */
 void jit_forget_jumps(struct jit *jit, bool global_too);
-/* Let jumps to the block's address find it. */
-void jit_enter_jump(struct jit *jit, unsigned set, struct jit_block *block);
+/* The block was found at gva: let jumps there find it, too. What was made while its page was mapped
+ * elsewhere goes. */
+void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
 void jit_flush(struct jit *jit);

@@ -272,7 +272,7 @@ static void report(struct cpu *cpu, const struct jit_lockstep *lockstep, const c
 
 	fpu_leave(cpu);
 	fprintf(stderr, "lockstep: %s differ: block at %lx, %u of %u instructions, rip %lx, not %lx, "
-		"rflags %lx, not %lx (%x of them count)\n", what, lockstep->block->gva,
+		"rflags %lx, not %lx (%x of them count)\n", what, lockstep->states[0].rip,
 		lockstep->done, script->count, cpu->rip, state->rip, cpu->rflags, state->rflags,
 		script->steps[lockstep->done - 1].flags);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)

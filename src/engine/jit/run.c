@@ -22,9 +22,15 @@ static uint8_t warmth = 8;
 
 #define HWCAP2_FSGSBASE_BIT 2
 
-static void flags_to_guest(struct cpu *cpu)
+/* From the form in which translated code leaves the flags and x87's instruction pointer. */
+static void state_to_guest(struct cpu *cpu)
 {
 	uint64_t flags = cpu->fast.flags;
+
+	if (cpu->fast.x87_offset) {
+		cpu->fpu.fip = cpu->fast.x87_page + (cpu->fast.x87_offset & 0xfff);
+		cpu->fast.x87_offset = 0;
+	}
 
 	cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITHMETIC) |
 		      (flags >> 8 & 0xd5) | (flags & 1) << 11;
@@ -59,16 +65,18 @@ static void update_vector(struct cpu *cpu)
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
-	uint64_t next = record->rip + record->insn.length;
+	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
 	bool stays = true;
 
-	flags_to_guest(cpu);
-	cpu->rip = record->rip;
+	state_to_guest(cpu);
+	/* The block takes for stored what an instruction would have that is executed here. */
+	cpu->fast.x87_page = cpu->fast.code_page;
+	cpu->rip = rip;
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
 	cpu->jit->statistics.fallbacks++;
 	if (cpu->jit->lockstep)
-		jit_lockstep_fallback(cpu->jit, record->rip);
+		jit_lockstep_fallback(cpu->jit, rip);
 	record->insn.execute(cpu, &record->insn);
 	cpu->rip = cpu->next_rip;
 	if (record->changes_vector)
@@ -98,8 +106,8 @@ static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
 	}
 }
 
-/* Translate the block at gva; NULL when that can't be done now. */
-static struct jit_block *make_block(struct jit *jit, uint64_t gva, uint64_t gpa, const uint8_t *bytes,
+/* Translate the block at gpa; NULL when that can't be done now. */
+static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes,
 				    unsigned set)
 {
 	struct cpu *cpu = jit->cpu;
@@ -109,10 +117,10 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gva, uint64_t gpa,
 
 	fpu_leave(cpu); /* the decoder may use vector registers */
 	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
-	block = jit_translate(jit, gva, gpa, set, &full);
+	block = jit_translate(jit, gpa, set, &full);
 	if (!block && full) {
 		jit_flush(jit);
-		block = jit_translate(jit, gva, gpa, set, &full);
+		block = jit_translate(jit, gpa, set, &full);
 	}
 	if (!block)
 		return NULL;
@@ -131,8 +139,8 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gva, uint64_t gpa,
 static struct jit_block *look_up(struct jit *jit, unsigned set)
 {
 	struct cpu *cpu = jit->cpu;
-	uint64_t gva = cpu->rip, gpa;
-	const uint8_t *bytes = lin_fetch_pointer(cpu, gva, &gpa);
+	uint64_t gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
 	struct jit_block *block;
 	struct jit_page *page;
 	uint8_t *heat;
@@ -143,7 +151,7 @@ static struct jit_block *look_up(struct jit *jit, unsigned set)
 	if (page) {
 		if (page->epoch != jit->epoch)
 			jit_page_verify(jit, page, bytes - (gpa & 0xfff));
-		block = jit_block_find(jit, gva, gpa, cpu->mode | set << 16);
+		block = jit_block_find(jit, gpa, cpu->mode | set << 16);
 		if (block)
 			return block;
 	}
@@ -154,20 +162,21 @@ static struct jit_block *look_up(struct jit *jit, unsigned set)
 		++*heat;
 		return NULL;
 	}
-	return make_block(jit, gva, gpa, bytes, set);
+	return make_block(jit, gpa, bytes, set);
 }
 
 static struct jit_block *find_block(struct jit *jit, unsigned set)
 {
 	struct jit_block *block = look_up(jit, set);
+	uint64_t rip = jit->cpu->rip;
 	unsigned index;
 
 	if (!block || jit->lockstep)
 		return block;
 	/* The fetch has left its translation there. */
-	index = block->gva >> 12 & (TLB_ENTRIES - 1);
-	block->is_global = jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL;
-	jit_enter_jump(jit, set, block);
+	index = rip >> 12 & (TLB_ENTRIES - 1);
+	jit_enter_jump(jit, block, rip,
+		       jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL);
 	return block;
 }
 
@@ -179,13 +188,14 @@ static bool translatable(const struct cpu *cpu)
 }
 
 /* The jump was just left through, so its block's page is still mapped where it was; `to` was found
- * by a fetch. Within a page both must be of the same one. */
+ * by a fetch. Both may be on one page that is mapped at several addresses. */
 static bool can_link(const struct jit_link *link, const struct jit_block *to)
 {
 	const struct jit_block *from = link->from;
 
-	return !link->to && !from->dead && link->target == to->gva && from->mode == to->mode &&
-	       (from->gva >> 12 != to->gva >> 12 || from->gpa >> 12 == to->gpa >> 12);
+	return !link->to && !from->dead && link->offset == (to->gpa & 0xfff) &&
+	       from->mode == to->mode && from->page->gva + link->page_distance == to->page->gva &&
+	       (link->page_distance || from->page == to->page);
 }
 
 /* Where addresses lead may have changed, or what is there. */
@@ -242,11 +252,12 @@ static void jit_run(struct cpu *cpu)
 			jit_lockstep_before(jit, block);
 		update_vector(cpu);
 		flags_to_host(cpu);
+		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
 		link = jit->enter(block->code);
-		flags_to_guest(cpu);
+		state_to_guest(cpu);
 		if (link)
-			cpu->rip = link->target;
+			cpu->rip = cpu->fast.code_page + link->offset;
 		if (jit->lockstep) {
 			jit_lockstep_after(jit);
 			link = NULL;

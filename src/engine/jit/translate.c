@@ -19,7 +19,6 @@ static void emit_fallback(struct translation *t, unsigned index)
 	/* The record's address is known only when the block is complete. */
 	emit_slow_jump(t, emit_jump(&t->e), index);
 	memset(t->vector_checked, 0, sizeof(t->vector_checked));
-	t->has_x87_high = false;
 }
 
 static void emit_vector_check(struct translation *t, unsigned index, unsigned level)
@@ -42,13 +41,15 @@ static void emit_vector_check(struct translation *t, unsigned index, unsigned le
 		t->vector_checked[i] |= i != JIT_VECTOR_X87 || level == JIT_VECTOR_X87;
 }
 
-/* All of a block is in one page, so the pointer's upper half is stored once. */
-static void emit_x87_pointer(struct translation *t, uint64_t rip)
+/* All of a block is in one page, so that is stored once. */
+static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned scratch)
 {
-	emit_store_state_constant(&t->e, rip, STATE(fpu.fip));
-	if (!t->has_x87_high)
-		emit_store_state_constant(&t->e, rip >> 32, STATE(fpu.fip) + 4);
-	t->has_x87_high = true;
+	if (!t->has_x87_page) {
+		emit_load_state(&t->e, scratch, STATE(fast.code_page));
+		emit_store_state(&t->e, scratch, STATE(fast.x87_page));
+	}
+	t->has_x87_page = true;
+	emit_store_state_constant(&t->e, JIT_X87_MOVED | offset, STATE(fast.x87_offset));
 }
 
 static void emit_copy(struct translation *t, unsigned index)
@@ -60,6 +61,7 @@ static void emit_copy(struct translation *t, unsigned index)
 	unsigned free_scratch[2] = { HOST_R13, HOST_R14 }, next = 0;
 	int level = item_is_general(item->instruction.mnemonic) ? -1
 								 : item_vector_level(&item->instruction);
+	bool moves_pointer = level == JIT_VECTOR_X87 && item_moves_x87_pointer(item);
 
 	if (level >= 0)
 		emit_vector_check(t, index, level);
@@ -71,12 +73,15 @@ static void emit_copy(struct translation *t, unsigned index)
 		rename.memory = emit_operand_access(t, index, item->info.memory_size,
 						    item->info.memory_written,
 						    item_needs_alignment(item));
-		if (guest_home_count(used) && rename.memory.base == HOST_R13) {
+		if (rename.memory.base == HOST_R13 &&
+		    (guest_home_count(used) || (moves_pointer && !t->has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
 			free_scratch[0] = HOST_R14;
 		}
 	}
+	if (moves_pointer)
+		emit_x87_pointer(t, item->offset, free_scratch[0]);
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++) {
 		if (!(used >> i & 1))
 			continue;
@@ -84,8 +89,6 @@ static void emit_copy(struct translation *t, unsigned index)
 		if (item->info.gpr_read >> i & 1)
 			emit_load_state(e, rename.map[i], home(i));
 	}
-	if (level == JIT_VECTOR_X87 && item_moves_x87_pointer(item))
-		emit_x87_pointer(t, item->rip);
 	if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
@@ -200,7 +203,7 @@ static void emit_item(struct translation *t, unsigned index)
 		break;
 	case ITEM_POP: emit_pop_item(t, index); break;
 	case ITEM_LEAVE: emit_leave_item(t, index); break;
-	case ITEM_JUMP: emit_goto(t, item->rip, item_target(item), item->live_after); break;
+	case ITEM_JUMP: emit_goto(t, item->offset, item_target(item), item->live_after); break;
 	case ITEM_JUMP_IF: {
 		uint8_t condition = item->instruction.opcode & 0xf;
 		struct side_exit *side = &t->sides[t->side_count++];
@@ -219,20 +222,21 @@ static void emit_item(struct translation *t, unsigned index)
 }
 
 /* Decode the block's instructions into jit->items; the count. */
-static unsigned decode_items(struct jit *jit, uint64_t gva, const uint8_t *bytes, unsigned available)
+static unsigned decode_items(struct jit *jit, unsigned start)
 {
-	unsigned count = 0, offset = 0;
+	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
+	unsigned count = 0, offset = start;
 
 	while (count < JIT_BLOCK_INSNS) {
 		struct jit_item *item = &jit->items[count];
 
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-			    jit->decoder, bytes + offset, available - offset, &item->instruction,
+			    jit->decoder, bytes + offset, 0x1000 - offset, &item->instruction,
 			    item->operands)))
 			break;
-		if (insn_decode(&item->insn, bytes + offset, available - offset, jit->cpu->mode) < 0)
+		if (insn_decode(&item->insn, bytes + offset, 0x1000 - offset, jit->cpu->mode) < 0)
 			break;
-		item->rip = gva + offset;
+		item->offset = offset;
 		item->bytes = bytes + offset;
 		item->info = (struct reencode_info){0};
 		item->vector_levels = 0;
@@ -254,7 +258,7 @@ static void emit_side_exits(struct translation *t)
 		const struct jit_item *item = &t->jit->items[side->item];
 
 		emit_patch(&t->e, side->at);
-		emit_goto(t, item->rip, side->target, item->live_after);
+		emit_goto(t, item->offset, side->target, item->live_after);
 	}
 }
 
@@ -295,7 +299,7 @@ static int emit_slow_paths(struct translation *t)
 		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
 		emit_jump_to(&t->e, t->jit->fallback);
 		record->insn = item->insn;
-		record->rip = item->rip;
+		record->offset = item->offset;
 		record->vector_levels = item->vector_levels;
 		record->changes_vector = item_changes_vector(item);
 		record->resume = resume_address(t, i);
@@ -318,7 +322,8 @@ static int emit_links(struct translation *t)
 		size_t at = t->link_jumps[i].at;
 
 		emit_patch(e, at);
-		link->target = t->link_jumps[i].target;
+		link->page_distance = t->link_jumps[i].target & ~(int64_t)0xfff;
+		link->offset = t->link_jumps[i].target & 0xfff;
 		link->patch = e->base + at;
 		link->patch_code = e->code + at;
 		link->unlinked = e->code + e->position;
@@ -329,19 +334,17 @@ static int emit_links(struct translation *t)
 	return 0;
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, unsigned tlb_set,
-				bool *full)
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set, bool *full)
 {
-	const uint8_t *bytes = (const uint8_t *)jit->snapshot + (gva & 0xfff);
 	static _Thread_local struct translation storage;
 	struct translation *t = &storage;
 	struct jit_block *block;
 	struct jit_item *last;
 	size_t room = jit->size - jit->used;
-	unsigned count;
+	unsigned count, start = gpa & 0xfff;
 
 	*full = false;
-	count = decode_items(jit, gva, bytes, 0x1000 - (gva & 0xfff));
+	count = decode_items(jit, start);
 	if (count == 0)
 		return NULL;
 	*t = (struct translation){
@@ -351,25 +354,25 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 		.count = count,
 		.jumps = STATE(fast.jumps) +
 			 (int32_t)(tlb_set * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
-		.start = gva,
-		.page = gva & ~(uint64_t)0xfff,
+		.start = start,
 	};
 	last = &jit->items[count - 1];
 
 	block = calloc(1, sizeof(*block));
 	if (!block)
 		return NULL;
-	block->guest_size = last->rip + last->instruction.length - gva;
+	block->guest_size = last->offset + last->instruction.length - start;
 	t->block = block;
-	translation_look(t, gva & 0xfff, block->guest_size);
+	translation_look(t, start, block->guest_size);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
+	emit_entry(t);
 	for (unsigned i = 0; i < count; i++) {
 		t->item_position[i] = t->e.position;
 		emit_item(t, i);
 	}
 	t->item_position[count] = t->e.position;
 	if (!item_ends_block(last))
-		emit_goto(t, last->rip, last->rip + last->instruction.length, true);
+		emit_goto(t, last->offset, last->offset + last->instruction.length, true);
 	emit_side_exits(t);
 	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
 		goto fail;
@@ -379,10 +382,10 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gva, uint64_t gpa, uns
 	}
 	if (jit_is_dumped())
 		jit_dump_block(t);
-	block->gva = gva;
 	block->gpa = gpa;
 	block->mode = jit->cpu->mode | tlb_set << 16;
-	block->code = t->e.code;
+	block->entry = t->e.code;
+	block->code = t->e.code + t->item_position[0];
 	if (jit->lockstep)
 		block->script = jit_lockstep_script(jit, count);
 	jit->used += (t->e.position + 15) & ~(size_t)15;

@@ -30,7 +30,7 @@ struct slow_jump {
 struct side_exit {
 	size_t at;      /* position of the conditional jump's displacement */
 	uint16_t item;
-	uint64_t target;
+	int64_t target;
 };
 
 struct translation {
@@ -39,17 +39,17 @@ struct translation {
 	struct jit_block *block;
 	unsigned count;             /* items */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
-	uint64_t start, page;       /* gva of the block and of its page */
+	unsigned start;             /* the block's offset in its page */
 	size_t item_position[JIT_BLOCK_INSNS + 1];
 	struct slow_jump slow[JIT_BLOCK_INSNS * 4];
 	unsigned slow_count;
 	struct side_exit sides[JIT_BLOCK_INSNS];
 	unsigned side_count;
-	struct { size_t at; uint64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
+	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
 	unsigned link_count;
 	bool failed;                /* something that has no translation after all */
 	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
-	bool has_x87_high; /* likewise: the upper half of fpu.fip is stored */
+	bool has_x87_page; /* fast.x87_page is stored */
 };
 
 /* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
@@ -92,8 +92,8 @@ void flags_liveness(struct translation *t, const uint8_t *page_bytes);
 bool flags_cross(const struct jit_item *item);
 /* The block depends on `size` bytes at this offset in the page. */
 void translation_look(struct translation *t, unsigned offset, unsigned size);
-/* Where a direct jump or call goes. */
-uint64_t item_target(const struct jit_item *item);
+/* Where a direct jump or call goes, from the start of its page. */
+int64_t item_target(const struct jit_item *item);
 
 /* -- access.c; R13 and R14 are scratch in all of these -- */
 
@@ -101,6 +101,9 @@ uint64_t item_target(const struct jit_item *item);
 void emit_slow_jump(struct translation *t, size_t at, unsigned item);
 /* reg = guest register, wherever it lives. */
 void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
+/* reg = the guest address `distance` bytes from the start of the block's page. 32 bits unless
+ * `wide`. */
+void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance);
 /* reg = effective address; with the segment's base unless `plain`. */
 void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain);
 /*
@@ -124,8 +127,10 @@ void jit_dump_block(const struct translation *t);
 
 /* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */
 void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant);
-/* Jump to `target` from the instruction at `from`. */
-void emit_goto(struct translation *t, uint64_t from, uint64_t target, bool keep_flags);
+/* Jump to `target` from the instruction at `from`; both from the start of the page. */
+void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_flags);
+/* What stands before a block for those who come with its gva in R13: sets fast.code_page. */
+void emit_entry(struct translation *t);
 void emit_call(struct translation *t, unsigned index);
 void emit_return(struct translation *t, unsigned index);
 void emit_indirect(struct translation *t, unsigned index); /* jump or call */

@@ -32,8 +32,12 @@ struct cpu_translator {
 enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECTOR_AVX512,
 			JIT_VECTOR_LEVELS };
 
+#define JIT_X87_MOVED (1u << 31)
+
 struct jit_fast {
 	uint64_t spill[4];
+	/* The gva of the page that the running block's code is from: blocks hold no address. */
+	uint64_t code_page;
 	uint64_t flags;           /* AH = SF ZF AF PF CF as LAHF gives them, AL = OF */
 	uint64_t self;            /* the struct cpu */
 	uint64_t tlb_index_mask;  /* PEXT masks: the page bits that index the TLB */
@@ -41,7 +45,10 @@ struct jit_fast {
 	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
-	/* Where indirect jumps go: guest address (negated) to translated code. */
+	/* The last x87 instruction that translated code executed; fpu.fip gets it on the way out. */
+	uint64_t x87_page;
+	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
+	/* Where indirect jumps go: guest address (negated) to a block's entry. */
 	struct jit_jump {
 		uint64_t negated_gva;
 		const uint8_t *code;
