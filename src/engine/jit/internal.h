@@ -90,6 +90,7 @@ struct jit_item {
 	uint16_t live_after;               /* flags that somebody may read after it */
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
+	bool changes_vector;               /* likewise */
 };
 
 struct jit {

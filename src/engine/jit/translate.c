@@ -13,6 +13,7 @@
 #include "engine/jit/lockstep.h"
 #include "engine/jit/translation.h"
 #include "engine/x86/decode.h"
+#include "engine/x86/exec.h"
 
 static void emit_fallback(struct translation *t, unsigned index)
 {
@@ -221,26 +222,43 @@ static void emit_item(struct translation *t, unsigned index)
 	}
 }
 
+/* The instruction that begins with the last `size` bytes of the page ends the block: what follows
+ * them is looked at each time. */
+static void crossing_item(struct jit_item *item, unsigned size)
+{
+	item->instruction = (ZydisDecodedInstruction){ .length = size };
+	item->insn = (struct insn){ .execute = exec_crossing, .length = size, .ends_block = 1 };
+	item->kind = ITEM_FALLBACK;
+	item->changes_vector = true;
+	flags_of(item);
+}
+
 /* Decode the block's instructions into jit->items; the count. */
 static unsigned decode_items(struct jit *jit, unsigned start)
 {
 	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
 	unsigned count = 0, offset = start;
 
-	while (count < JIT_BLOCK_INSNS) {
+	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
 		struct jit_item *item = &jit->items[count];
+		ZyanStatus status = ZydisDecoderDecodeFull(jit->decoder, bytes + offset,
+							   0x1000 - offset, &item->instruction,
+							   item->operands);
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-			    jit->decoder, bytes + offset, 0x1000 - offset, &item->instruction,
-			    item->operands)))
-			break;
-		if (insn_decode(&item->insn, bytes + offset, 0x1000 - offset, jit->cpu->mode) < 0)
-			break;
 		item->offset = offset;
 		item->bytes = bytes + offset;
 		item->info = (struct reencode_info){0};
 		item->vector_levels = 0;
+		if (status == ZYDIS_STATUS_NO_MORE_DATA) {
+			crossing_item(item, 0x1000 - offset);
+			return count + 1;
+		}
+		if (!ZYAN_SUCCESS(status))
+			break;
+		if (insn_decode(&item->insn, bytes + offset, 0x1000 - offset, jit->cpu->mode) < 0)
+			break;
 		item->kind = item_classify(item);
+		item->changes_vector = item_changes_vector(item);
 		flags_of(item);
 		count++;
 		offset += item->instruction.length;
@@ -301,7 +319,7 @@ static int emit_slow_paths(struct translation *t)
 		record->insn = item->insn;
 		record->offset = item->offset;
 		record->vector_levels = item->vector_levels;
-		record->changes_vector = item_changes_vector(item);
+		record->changes_vector = item->changes_vector;
 		record->resume = resume_address(t, i);
 		record++;
 	}

@@ -168,6 +168,13 @@ void exec_one(struct cpu *cpu)
 		io_reset(cpu);
 }
 
+void exec_crossing(struct cpu *cpu, const struct insn *insn)
+{
+	(void)insn;
+	cpu->insn = NULL; /* a fault of the fetch is no instruction's */
+	exec_one(cpu);
+}
+
 /*
  * All that a found block depends on besides its address and the TLB set: both counters only ever
  * grow, so their sum is new whenever one of them is.

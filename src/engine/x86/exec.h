@@ -26,6 +26,12 @@ void exec_end(struct cpu *cpu);
  */
 void exec_one(struct cpu *cpu);
 
+/*
+ * An instruction that reaches into the next page, as a handler: whatever is there now. For code that
+ * knows only where it begins (`insn` says nothing more).
+ */
+void exec_crossing(struct cpu *cpu, const struct insn *insn);
+
 /* Cached code may have changed behind the CPU's back: compare it before it runs (code.h). */
 static inline void exec_new_epoch(struct cpu *cpu)
 {
