@@ -103,7 +103,10 @@ bool item_changes_vector(const struct jit_item *item)
 	case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XRSTOR: case ZYDIS_MNEMONIC_XRSTOR64:
 	case ZYDIS_MNEMONIC_XRSTORS: case ZYDIS_MNEMONIC_XRSTORS64: case ZYDIS_MNEMONIC_XSETBV:
 	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_CLTS:
+	case ZYDIS_MNEMONIC_LMSW:
 		return true;
+	case ZYDIS_MNEMONIC_MOV:
+		return item->insn.kind[0] == INSN_OPERAND_CONTROL;
 	default:
 		return false;
 	}

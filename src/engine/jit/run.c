@@ -62,11 +62,41 @@ static void update_vector(struct cpu *cpu)
 	cpu->fast.vector_blocked[JIT_VECTOR_AVX512] = !avx512;
 }
 
+/* What translated code takes for granted besides the block's key. */
+static bool translatable(const struct cpu *cpu)
+{
+	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
+	       !(cpu->rflags & RFLAGS_TF);
+}
+
+/* Nothing has changed since jumps and crossing links were made. */
+static bool jumps_are_current(const struct jit *jit)
+{
+	return jit->epoch == jit->cpu->code_epoch &&
+	       jit->tlb_generation == jit->cpu->tlb_sets.generation;
+}
+
+/* Where translated code for cpu->rip is, when that needs no more than a look into the jump table;
+ * NULL: the dispatcher's turn. */
+static const uint8_t *go_on(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+	struct jit_block *block;
+
+	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
+		return NULL;
+	block = jit_find_jump(jit, tlb_privilege(cpu), cpu->rip);
+	if (!block)
+		return NULL;
+	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
+	return block->code;
+}
+
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
 	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
-	bool stays = true;
+	bool stays;
 
 	state_to_guest(cpu);
 	/* The block takes for stored what an instruction would have that is executed here. */
@@ -79,18 +109,17 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		jit_lockstep_fallback(cpu->jit, rip);
 	record->insn.execute(cpu, &record->insn);
 	cpu->rip = cpu->next_rip;
-	if (record->changes_vector)
+	if (record->changes_vector || cpu->fpu.live != vectors_live)
 		update_vector(cpu);
-	/* What follows in the block takes for granted that this had passed its checks. */
+	flags_to_host(cpu);
+	/* What follows in the block takes for granted that this had passed its checks, and those
+	 * before it. */
+	stays = cpu->fpu.live || !vectors_live;
 	for (unsigned i = 0; i < JIT_VECTOR_LEVELS; i++)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
-	if (!stays || !record->resume || cpu->rip != next || cpu->requests ||
-	    cpu->fpu.live != vectors_live) {
-		flags_to_host(cpu);
-		return NULL;
-	}
-	flags_to_host(cpu);
-	return record->resume;
+	if (stays && record->resume && cpu->rip == next && !cpu->requests)
+		return record->resume;
+	return go_on(cpu);
 }
 
 /* Announce the code that a block depends on, a run of granules at a time. */
@@ -180,13 +209,6 @@ static struct jit_block *find_block(struct jit *jit, unsigned set)
 	return block;
 }
 
-/* What translated code takes for granted besides the block's key. */
-static bool translatable(const struct cpu *cpu)
-{
-	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
-	       !(cpu->rflags & RFLAGS_TF);
-}
-
 /* The jump was just left through, so its block's page is still mapped where it was; `to` was found
  * by a fetch. Both may be on one page that is mapped at several addresses. */
 static bool can_link(const struct jit_link *link, const struct jit_block *to)
@@ -226,7 +248,7 @@ static void jit_run(struct cpu *cpu)
 			exec_block(cpu);
 			continue;
 		}
-		if (jit->epoch != cpu->code_epoch || jit->tlb_generation != cpu->tlb_sets.generation) {
+		if (!jumps_are_current(jit)) {
 			forget_jumps(jit);
 			link = NULL;
 		}
