@@ -360,7 +360,8 @@ static enum cpu_exit run_once(const struct isa_case *test, enum isa_engine engin
 void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_outcome *outcome)
 {
 	static unsigned runs;
-	struct itimerval hang = {.it_value.tv_sec = 1};
+	/* Again and again: it may come between runs, or for the other CPU. */
+	struct itimerval hang = {.it_value.tv_sec = 1, .it_interval.tv_sec = 1};
 	uint64_t handlers = KERNEL + HANDLERS * ISA_PAGE;
 	enum cpu_exit exit;
 

@@ -18,7 +18,7 @@
 #define RFLAGS_TF     0x100ull
 #define RFLAGS_DF     0x400ull
 #define RFLAGS_AC     0x40000ull
-#define BLOCK_MAX     10 /* instructions in a block */
+#define BLOCK_MAX     14 /* instructions in a block */
 
 const char *const isa_class_names[ISA_CLASSES] = {
 	[ISA_GENERAL] = "general", [ISA_X87] = "x87",       [ISA_MMX] = "mmx",
@@ -617,6 +617,74 @@ static void add_indirect_branch(struct isa_case *test, struct branch *branch)
 	test->faults_freely = true;
 }
 
+/*
+ * Make the memory operand [base + 8-bit displacement], one of many off the same base. False when the
+ * instruction has no such form, or changes the base.
+ */
+static bool share_base(struct candidate *c, struct isa_case *test)
+{
+	ZydisMnemonic mnemonic = c->instruction.mnemonic;
+	unsigned at = c->instruction.raw.modrm.offset, base = test->shared_base;
+
+	if (!(c->instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) ||
+	    c->instruction.raw.modrm.mod == 3)
+		return false;
+	if (c->instruction.attributes & ZYDIS_ATTRIB_HAS_REX)
+		c->bytes[c->instruction.raw.rex.offset] &= ~1;
+	c->bytes[at] = (c->bytes[at] & 0x38) | 0x40 | base;
+	if (base == ISA_RSP)
+		c->bytes[++at] = 0x24;
+	if (chance(60))
+		c->bytes[at + 1] &= chance(50) ? 0xf8 : 0xf0;
+	return decode(c, test) && is_allowed(c) && c->instruction.mnemonic == mnemonic &&
+	       !undefined_flags(c);
+}
+
+static bool changes_base(const struct candidate *c, const struct isa_case *test)
+{
+	for (unsigned i = 0; i < c->instruction.operand_count; i++)
+		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    c->operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
+		    register_index(c->operands[i].reg.value) == test->shared_base)
+			return true;
+	return false;
+}
+
+/* An instruction as a function's entry or exit has them, or a constant added to the base. */
+static void add_frame_instruction(struct isa_case *test)
+{
+	uint8_t *code = test->code + test->code_size;
+	unsigned n = 0, reg = below(16), kind = below(10);
+
+	if (kind < 7) {
+		if (reg >= 8)
+			code[n++] = 0x41;
+		code[n++] = (kind < 4 ? 0x50 : 0x58) | (reg & 7);
+	} else {
+		reg = kind == 7 || test->shared_base < 0 ? ISA_RSP : test->shared_base;
+		code[n++] = 0x48;
+		switch (below(3)) {
+		case 0: /* lea reg, [reg + 8 bits] */
+			code[n++] = 0x8d;
+			code[n++] = 0x40 | reg << 3 | reg;
+			if (reg == ISA_RSP)
+				code[n++] = 0x24;
+			break;
+		case 1: /* add or sub reg, 8 bits */
+			code[n++] = 0x83;
+			code[n++] = (chance(50) ? 0xc0 : 0xe8) | reg;
+			break;
+		default: /* inc or dec reg */
+			code[n++] = 0xff;
+			code[n++] = (chance(50) ? 0xc0 : 0xc8) | reg;
+			test->code_size += n;
+			return;
+		}
+		code[n++] = random64() & 0x38;
+	}
+	test->code_size += n;
+}
+
 static void add_instruction(struct isa_case *test, struct branch *branch)
 {
 	struct candidate c;
@@ -625,10 +693,18 @@ static void add_instruction(struct isa_case *test, struct branch *branch)
 	/* Nothing undefined: a later instruction might read it. */
 	do
 		find_instruction(&c, ISA_BLOCKS, test);
-	while (undefined_flags(&c));
+	while (undefined_flags(&c) ||
+	       (test->shared_base >= 0 && chance(90) && changes_base(&c, test)));
+	if (test->shared_base >= 0 && chance(80)) {
+		struct candidate shared = c;
+
+		if (share_base(&shared, test) && !(changes_base(&shared, test) && chance(80)))
+			c = shared;
+	}
 	length = c.instruction.length;
 	classify(test, &c);
-	steer(test, &c, test->in.rip + test->code_size + length);
+	if (test->shared_base < 0 || register_index(c.operands[0].mem.base) != test->shared_base)
+		steer(test, &c, test->in.rip + test->code_size + length);
 	memcpy(test->code + test->code_size, c.bytes, length);
 	if (is_direct_branch(&c))
 		*branch = (struct branch){test->code_size + c.instruction.raw.imm[0].offset,
@@ -644,10 +720,15 @@ static void generate_block(struct isa_case *test)
 	unsigned count = 2 + below(BLOCK_MAX - 1);
 
 	test->in.rip = chance(90) ? ISA_CODE + 256 : ISA_CODE + ISA_PAGE - below(32);
+	test->shared_base = chance(60) ? (int)below(8) : -1;
+	if (test->shared_base >= 0)
+		test->in.gpr[test->shared_base] = data_address(chance(50) ? 16 : 8);
 	for (unsigned i = 0; i < count; i++) {
 		starts[i] = test->code_size;
 		if (chance(8))
 			add_indirect_branch(test, &branches[i]);
+		else if (chance(20))
+			add_frame_instruction(test);
 		else
 			add_instruction(test, &branches[i]);
 		if (test->code_size > ISA_CODE_MAX - ZYDIS_MAX_INSTRUCTION_LENGTH) {

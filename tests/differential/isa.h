@@ -30,7 +30,7 @@
 #define ISA_FS_BASE    (ISA_DATA + 0x400)
 #define ISA_GS_BASE    (ISA_DATA + 0xc00)
 #define ISA_XSAVE_SIZE 2688 /* standard form up to AVX-512 */
-#define ISA_CODE_MAX   128  /* bytes of code in a case */
+#define ISA_CODE_MAX   192  /* bytes of code in a case */
 #define ISA_BATCH      32   /* cases that go to the child at a time */
 
 /* Selectors of Linux's GDT, which the engine's guest has too. */
@@ -63,6 +63,7 @@ struct isa_case {
 	bool is_system;           /* XSAVE and its kin, privileged instructions */
 	bool is_fpu;              /* an instruction that the engine runs on the host's FPU */
 	bool is_narrow_string;    /* a repeated string instruction with 32-bit addresses */
+	int shared_base;          /* the register that most of a block's accesses go through; or -1 */
 	bool is_cut;              /* its end lies on the page that is not mapped */
 	const uint8_t *memory;    /* what the data pages hold before, ISA_DATA_SIZE bytes */
 };

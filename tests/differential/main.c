@@ -360,6 +360,9 @@ static unsigned run_class(enum isa_class class)
 		}
 		for (unsigned i = 0; i < count; i++) {
 			vectors[native[i].vector & 0xff]++;
+			/* A loop without an end: states to compare are chance. */
+			if (native[i].vector == ISA_VECTOR_HANG)
+				continue;
 			failures += run_case(class, index + i, &cases[i], &native[i], failures);
 		}
 	}
