@@ -41,13 +41,13 @@ void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t dista
 	emit_lea(e, wide, reg, reg, HOST_NONE, 0, distance);
 }
 
-/* `reg` (R13 for memory operands) = effective address, with the segment base unless `plain`. May
- * use R14. */
+/* `reg` (R13 for memory operands) = effective address, with the segment base unless `plain`: then it
+ * takes R14. */
 void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain)
 {
 	const struct insn *insn = &item->insn;
 	bool wide = insn->address_size == 8;
-	unsigned base = HOST_NONE, index = HOST_NONE;
+	unsigned base = HOST_NONE, index = HOST_NONE, next = 0;
 
 	if (insn->base == INSN_BASE_RIP) {
 		emit_code_address(&t->e, reg, wide, item->offset + insn->length + insn->displacement);
@@ -55,15 +55,15 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 		if (insn->base < CPU_REGISTERS) {
 			base = host_register(insn->base);
 			if (base == HOST_NONE) {
-				emit_load_state(&t->e, HOST_R13, home(insn->base));
-				base = HOST_R13;
+				base = t->scratch[next++];
+				emit_load_state(&t->e, base, home(insn->base));
 			}
 		}
 		if (insn->index < CPU_REGISTERS) {
 			index = host_register(insn->index);
 			if (index == HOST_NONE) {
-				emit_load_state(&t->e, HOST_R14, home(insn->index));
-				index = HOST_R14;
+				index = t->scratch[next++];
+				emit_load_state(&t->e, index, home(insn->index));
 			}
 		}
 		if (!wide || base != reg || index != HOST_NONE || insn->displacement)
@@ -205,12 +205,21 @@ static struct host_memory emit_access(struct translation *t, const struct access
 	return (struct host_memory){ HOST_R13, HOST_R14, 0 };
 }
 
+/* Where the item's operand is proven to be, or NULL. */
+static const struct host_memory *item_place(const struct translation *t, unsigned index)
+{
+	return t->places && t->places[index].base != HOST_NONE ? &t->places[index] : NULL;
+}
+
 struct host_memory emit_operand_access(struct translation *t, unsigned index, unsigned size,
 				       bool is_write, bool aligned)
 {
 	const struct jit_item *item = &t->jit->items[index];
+	const struct host_memory *place = item_place(t, index);
 	struct access access = { index, HOST_NONE, 0, size, is_write, aligned };
 
+	if (place)
+		return *place;
 	if (is_direct(item)) {
 		access.base = host_register(item->insn.base);
 		access.displacement = item->insn.displacement;
@@ -221,7 +230,10 @@ struct host_memory emit_operand_access(struct translation *t, unsigned index, un
 struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
 				     int32_t displacement, bool is_write)
 {
+	const struct host_memory *place = item_place(t, index);
 	struct access access = { index, base, displacement, 8, is_write, false };
 
+	if (place)
+		return *place;
 	return emit_access(t, &access);
 }

@@ -20,10 +20,10 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 		emit32(e, constant);
 	} else {
 		if (guest < CPU_REGISTERS)
-			emit_load_state(e, HOST_R13, home(guest));
+			emit_load_state(e, t->scratch[0], home(guest));
 		else
-			emit_constant(e, HOST_R13, constant);
-		emit_memory_move(e, true, true, HOST_R13, &top);
+			emit_constant(e, t->scratch[0], constant);
+		emit_memory_move(e, true, true, t->scratch[0], &top);
 	}
 	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
 }

@@ -125,7 +125,7 @@ struct jit {
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 
 	/* the block under construction */
-	struct jit_item items[JIT_BLOCK_INSNS];
+	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* the second half: models, region.c */
 	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/jit/lockstep.h"
+#include "engine/jit/region.h"
 #include "engine/jit/translation.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
@@ -19,37 +20,42 @@ static void emit_fallback(struct translation *t, unsigned index)
 {
 	/* The record's address is known only when the block is complete. */
 	emit_slow_jump(t, emit_jump(&t->e), index);
-	memset(t->vector_checked, 0, sizeof(t->vector_checked));
+	memset(t->progress.vector_checked, 0, sizeof(t->progress.vector_checked));
 }
 
-static void emit_vector_check(struct translation *t, unsigned index, unsigned level)
+void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
 {
 	struct emitter *e = &t->e;
 	size_t allowed;
 
-	t->jit->items[index].vector_levels |= 1u << level;
-	if (t->vector_checked[level])
+	if (t->progress.vector_checked[level])
 		return;
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state(e, HOST_RCX, STATE(fast.vector_blocked) + (int32_t)level * 8);
 	allowed = emit_jrcxz(e);
 	emit_move(e, HOST_RCX, HOST_R13);
-	emit_slow_jump(t, emit_jump(e), index);
+	emit_slow_jump(t, emit_jump(e), slow);
 	emit_patch8(e, allowed);
 	emit_move(e, HOST_RCX, HOST_R13);
 	/* A slow path that changes this leaves the block. */
 	for (unsigned i = 0; i <= level; i++)
-		t->vector_checked[i] |= i != JIT_VECTOR_X87 || level == JIT_VECTOR_X87;
+		t->progress.vector_checked[i] |= i != JIT_VECTOR_X87 || level == JIT_VECTOR_X87;
+}
+
+static void emit_item_vector_check(struct translation *t, unsigned index, unsigned level)
+{
+	t->jit->items[index].vector_levels |= 1u << level;
+	emit_vector_check(t, index, level);
 }
 
 /* All of a block is in one page, so that is stored once. */
 static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned scratch)
 {
-	if (!t->has_x87_page) {
+	if (!t->progress.has_x87_page) {
 		emit_load_state(&t->e, scratch, STATE(fast.code_page));
 		emit_store_state(&t->e, scratch, STATE(fast.x87_page));
 	}
-	t->has_x87_page = true;
+	t->progress.has_x87_page = true;
 	emit_store_state_constant(&t->e, JIT_X87_MOVED | offset, STATE(fast.x87_offset));
 }
 
@@ -59,23 +65,23 @@ static void emit_copy(struct translation *t, unsigned index)
 	struct emitter *e = &t->e;
 	struct reencode rename;
 	uint16_t used = item->info.gpr_read | item->info.gpr_written;
-	unsigned free_scratch[2] = { HOST_R13, HOST_R14 }, next = 0;
+	unsigned free_scratch[2] = { t->scratch[0], t->scratch[1] }, next = 0;
 	int level = item_is_general(item->instruction.mnemonic) ? -1
 								 : item_vector_level(&item->instruction);
 	bool moves_pointer = level == JIT_VECTOR_X87 && item_moves_x87_pointer(item);
 
 	if (level >= 0)
-		emit_vector_check(t, index, level);
+		emit_item_vector_check(t, index, level);
 	if (level > JIT_VECTOR_X87 && item_mixes_mmx(item))
-		emit_vector_check(t, index, JIT_VECTOR_X87);
+		emit_item_vector_check(t, index, JIT_VECTOR_X87);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		rename.map[i] = host_register(i);
 	if (item->info.has_memory) {
 		rename.memory = emit_operand_access(t, index, item->info.memory_size,
 						    item->info.memory_written,
 						    item_needs_alignment(item));
-		if (rename.memory.base == HOST_R13 &&
-		    (guest_home_count(used) || (moves_pointer && !t->has_x87_page))) {
+		if (rename.memory.base == HOST_R13 && !t->places &&
+		    (guest_home_count(used) || (moves_pointer && !t->progress.has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
 			free_scratch[0] = HOST_R14;
@@ -102,7 +108,7 @@ static void emit_lea_item(struct translation *t, unsigned index)
 	struct jit_item *item = &t->jit->items[index];
 	unsigned guest = item->insn.reg[0] / 8;
 	uint8_t host = host_register(guest);
-	unsigned reg = host == HOST_NONE ? HOST_R13 : host;
+	unsigned reg = host == HOST_NONE ? t->scratch[0] : host;
 
 	emit_address(t, item, reg, true);
 	if (item->insn.operand_size == 4 && item->insn.address_size == 8) {
@@ -172,9 +178,9 @@ static void emit_pop_item(struct translation *t, unsigned index)
 
 	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
 
-	emit_memory_move(&t->e, true, false, host == HOST_NONE ? HOST_R13 : host, &top);
+	emit_memory_move(&t->e, true, false, host == HOST_NONE ? t->scratch[0] : host, &top);
 	if (host == HOST_NONE)
-		emit_store_state(&t->e, HOST_R13, home(guest));
+		emit_store_state(&t->e, t->scratch[0], home(guest));
 	emit_lea(&t->e, true, HOST_R15, HOST_R15, HOST_NONE, 0, 8);
 }
 
@@ -182,12 +188,12 @@ static void emit_leave_item(struct translation *t, unsigned index)
 {
 	struct host_memory top = emit_stack_access(t, index, HOST_RBP, 0, false);
 
-	emit_memory_move(&t->e, true, false, HOST_R13, &top);
+	emit_memory_move(&t->e, true, false, t->scratch[0], &top);
 	emit_lea(&t->e, true, HOST_R15, HOST_RBP, HOST_NONE, 0, 8);
-	emit_move(&t->e, HOST_RBP, HOST_R13);
+	emit_move(&t->e, HOST_RBP, t->scratch[0]);
 }
 
-static void emit_item(struct translation *t, unsigned index)
+void emit_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
 
@@ -268,13 +274,47 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 	return count;
 }
 
+/* The items in order, with cold translations behind them. */
+static void emit_items(struct translation *t)
+{
+	const struct jit_item *last = &t->jit->items[t->count - 1];
+	unsigned next = 0;
+
+	t->scratch[0] = HOST_R13;
+	t->scratch[1] = HOST_R14;
+	t->region_count = regions_find(t->jit->items, t->count, t->regions, t->region_places);
+	for (unsigned i = 0; i < t->count; i++) {
+		if (next < t->region_count && t->regions[next].start == i) {
+			i = t->regions[next].end - 1;
+			emit_region(t, next++);
+			continue;
+		}
+		t->item_position[i] = t->e.position;
+		emit_item(t, i);
+		t->resume_position[i] = t->e.position;
+	}
+	t->item_position[t->count] = t->e.position;
+	if (!item_ends_block(last))
+		emit_goto(t, last->offset, last->offset + last->instruction.length, true);
+	for (unsigned i = 0; i < t->region_count; i++)
+		emit_region_cold(t, i);
+}
+
 /* The jumps out of the block that go past its straight line: behind it. */
 static void emit_side_exits(struct translation *t)
 {
+	size_t position[JIT_BLOCK_INSNS] = { 0 };
+
 	for (unsigned i = 0; i < t->side_count; i++) {
 		const struct side_exit *side = &t->sides[i];
 		const struct jit_item *item = &t->jit->items[side->item];
 
+		/* The item has a second translation. */
+		if (position[side->item]) {
+			emit_patch_to(&t->e, side->at, position[side->item]);
+			continue;
+		}
+		position[side->item] = t->e.position;
 		emit_patch(&t->e, side->at);
 		emit_goto(t, item->offset, side->target, item->live_after);
 	}
@@ -289,7 +329,7 @@ static const uint8_t *resume_address(const struct translation *t, unsigned index
 		return NULL;
 	if (t->jit->lockstep && item->kind == ITEM_FALLBACK)
 		return NULL;
-	return t->e.code + t->item_position[index + 1];
+	return t->e.code + t->resume_position[index];
 }
 
 /* One stub, with its record, for each item that has slow paths. 0 or -ENOMEM. */
@@ -300,6 +340,8 @@ static int emit_slow_paths(struct translation *t)
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < t->slow_count; i++) {
+		if (t->slow[i].item >= JIT_BLOCK_INSNS)
+			continue;
 		count += !has_slow[t->slow[i].item];
 		has_slow[t->slow[i].item] = true;
 	}
@@ -384,13 +426,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	translation_look(t, start, block->guest_size);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
 	emit_entry(t);
-	for (unsigned i = 0; i < count; i++) {
-		t->item_position[i] = t->e.position;
-		emit_item(t, i);
-	}
-	t->item_position[count] = t->e.position;
-	if (!item_ends_block(last))
-		emit_goto(t, last->offset, last->offset + last->instruction.length, true);
+	emit_items(t);
 	emit_side_exits(t);
 	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
 		goto fail;

@@ -21,16 +21,35 @@ enum item_kind {
 	ITEM_JUMP_INDIRECT, ITEM_CALL_INDIRECT,
 };
 
-/* A place in the block that jumps to an item's slow path. */
+/* A place in the block that jumps to an item's slow path, or to that of a region. */
 struct slow_jump {
 	size_t at;      /* position of the displacement */
-	uint16_t item;
+	uint16_t item;  /* or JIT_BLOCK_INSNS + the region's number */
 };
 
 struct side_exit {
 	size_t at;      /* position of the conditional jump's displacement */
 	uint16_t item;
 	int64_t target;
+};
+
+/* What earlier items have done for later ones. */
+struct progress {
+	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
+	bool has_x87_page; /* fast.x87_page is stored */
+};
+
+/* A run of items whose accesses share one check: region.h. */
+struct region {
+	uint8_t start, end;    /* items [start, end) */
+	uint8_t first;         /* the first item with an access */
+	uint8_t base, index;   /* as in struct insn: what addresses the range at the start */
+	int32_t displacement;  /* of its lowest byte from them; INSN_BASE_RIP: from the page */
+	int32_t low, high;     /* bytes [low, high) of the accesses' common base */
+	uint8_t alignment;     /* of `low` */
+	uint8_t vector_levels; /* bits of enum jit_vector_level: what its items need */
+	bool is_write;
+	struct progress before;
 };
 
 struct translation {
@@ -41,15 +60,22 @@ struct translation {
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned start;             /* the block's offset in its page */
 	size_t item_position[JIT_BLOCK_INSNS + 1];
-	struct slow_jump slow[JIT_BLOCK_INSNS * 4];
+	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
+	struct slow_jump slow[JIT_BLOCK_INSNS * 6];
 	unsigned slow_count;
-	struct side_exit sides[JIT_BLOCK_INSNS];
+	struct side_exit sides[JIT_BLOCK_INSNS * 2];
 	unsigned side_count;
 	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
 	unsigned link_count;
 	bool failed;                /* something that has no translation after all */
-	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
-	bool has_x87_page; /* fast.x87_page is stored */
+	struct progress progress;
+	struct region regions[JIT_BLOCK_INSNS];
+	unsigned region_count;
+	struct host_memory region_places[JIT_BLOCK_INSNS];
+	/* Inside a region: where the items' memory operands are, proven to be accessible; base
+	 * HOST_NONE: must be looked up. NULL elsewhere. */
+	const struct host_memory *places;
+	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
 };
 
 /* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
@@ -116,6 +142,12 @@ struct host_memory emit_operand_access(struct translation *t, unsigned index, un
 /* The same for 8 bytes at [base + displacement], base a host register that holds a guest's. */
 struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
 				     int32_t displacement, bool is_write);
+
+/* -- translate.c -- */
+
+/* Take the slow path unless vector instructions of this level may run. R13 is scratch. */
+void emit_vector_check(struct translation *t, unsigned slow, unsigned level);
+void emit_item(struct translation *t, unsigned index);
 
 /* -- dump.c -- */
 

@@ -1,0 +1,278 @@
+#include "engine/jit/region.h"
+#include "engine/jit/values.h"
+
+#define RANGE_MAX 256 /* bytes that one check may cover */
+
+/* Registers that an item needs besides those of the fixed map and its memory operand's. */
+static unsigned scratch_needed(const struct jit_item *item)
+{
+	const struct insn *insn = &item->insn;
+	unsigned sources;
+
+	switch (item->kind) {
+	case ITEM_COPY:
+		return guest_home_count(item->info.gpr_read | item->info.gpr_written);
+	case ITEM_LEA:
+		sources = (insn->base < CPU_REGISTERS && host_register(insn->base) == HOST_NONE) +
+			  (insn->index < CPU_REGISTERS && host_register(insn->index) == HOST_NONE);
+		return sources ? sources : host_register(insn->reg[0] / 8) == HOST_NONE;
+	default:
+		return 0;
+	}
+}
+
+static uint8_t vector_levels(const struct jit_item *item)
+{
+	int level = item->kind != ITEM_COPY || item_is_general(item->instruction.mnemonic)
+			    ? -1
+			    : item_vector_level(&item->instruction);
+
+	return level < 0 ? 0 : 1u << level | (item_mixes_mmx(item) ? 1u << JIT_VECTOR_X87 : 0);
+}
+
+/* Whether the item can be in a region, its access aside. */
+static bool fits(const struct jit_item *item)
+{
+	switch (item->kind) {
+	case ITEM_COPY:
+		if (vector_levels(item) == 1u << JIT_VECTOR_X87 && item_moves_x87_pointer(item))
+			return false;
+		return scratch_needed(item) <= 1;
+	case ITEM_LEA:
+		return scratch_needed(item) <= 1;
+	case ITEM_NOTHING: case ITEM_JUMP_IF: case ITEM_PUSH: case ITEM_POP: case ITEM_LEAVE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int32_t round_up(int32_t value, int32_t alignment)
+{
+	return (value + alignment - 1) & -alignment;
+}
+
+/* Let the region cover one more access; false (and unchanged) when it can't. */
+static bool join(struct region *region, const struct span *span)
+{
+	int32_t low = region->low, high = region->high, aligned = region->low;
+	uint8_t alignment = region->alignment;
+
+	if (span->alignment > alignment) {
+		if (alignment > 1 && (span->offset - low) % alignment)
+			return false;
+		alignment = span->alignment;
+		aligned = span->offset;
+	} else if ((span->offset - low) % span->alignment) {
+		return false;
+	}
+	if (span->offset < low)
+		low = span->offset;
+	if (span->offset + span->size > high)
+		high = span->offset + span->size;
+	/* No page ends between the lowest byte and the aligned address below it. */
+	low = aligned - round_up(aligned - low, alignment);
+	if (high - low > RANGE_MAX)
+		return false;
+	region->low = low;
+	region->high = high;
+	region->alignment = alignment;
+	region->is_write |= span->is_write;
+	return true;
+}
+
+/* A register that holds the symbol, or INSN_REGISTER_NONE. */
+static unsigned register_with(const struct values *values, uint16_t symbol)
+{
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		if (values->reg[i].symbol == symbol)
+			return i;
+	return INSN_REGISTER_NONE;
+}
+
+/* How the range's lowest byte can be addressed with these values. */
+static bool locate(struct region *region, const struct span *span, const struct values *values)
+{
+	int64_t displacement = region->low;
+
+	region->base = region->index = INSN_REGISTER_NONE;
+	if (span->base == VALUE_RIP) {
+		region->base = INSN_BASE_RIP;
+		region->displacement = region->low;
+		return true;
+	}
+	if (span->base != VALUE_NONE) {
+		region->base = register_with(values, span->base);
+		if (region->base == INSN_REGISTER_NONE)
+			return false;
+		displacement -= values->reg[region->base].offset;
+	}
+	if (span->index != VALUE_NONE) {
+		region->index = register_with(values, span->index);
+		if (region->index == INSN_REGISTER_NONE)
+			return false;
+		displacement -= (int64_t)values->reg[region->index].offset << span->shift;
+	}
+	region->displacement = displacement;
+	return displacement == (int32_t)displacement;
+}
+
+/* Move the start up to where flags are dead. `first`: the lowest start that is free. */
+static void move_up(struct region *region, const struct jit_item *items, unsigned first,
+		    const struct span *span, const struct values *before)
+{
+	struct region moved = *region;
+
+	while (flags_cross(&items[moved.start])) {
+		const struct jit_item *previous;
+
+		if (moved.start == first)
+			return;
+		previous = &items[--moved.start];
+		if (item_has_access(previous) || !fits(previous) ||
+		    !locate(&moved, span, &before[moved.start]))
+			return;
+		moved.vector_levels |= vector_levels(previous);
+	}
+	*region = moved;
+}
+
+/* The region of the access of item `i`; false when it's not worth one. `first`: see move_up. */
+static bool region_at(struct region *region, const struct jit_item *items, unsigned count, unsigned i,
+		      unsigned first, const struct span *spans, const struct values *before)
+{
+	const struct span *span = &spans[i];
+	unsigned members = 1;
+	uint8_t levels;
+
+	*region = (struct region){
+		.start = i, .end = i + 1, .first = i, .low = span->offset,
+		.high = span->offset + span->size, .alignment = span->alignment,
+		.vector_levels = vector_levels(&items[i]), .is_write = span->is_write,
+	};
+	levels = region->vector_levels;
+	for (unsigned k = i + 1; k < count && fits(&items[k]); k++) {
+		levels |= vector_levels(&items[k]);
+		if (!item_has_access(&items[k]))
+			continue;
+		if (!span_same_base(span, &spans[k]) || !join(region, &spans[k]))
+			break;
+		region->end = k + 1;
+		region->vector_levels = levels;
+		members++;
+	}
+	if (!locate(region, span, &before[i]))
+		return false;
+	move_up(region, items, first, span, before);
+	/* The check for alignment has no form that keeps flags. */
+	if (flags_cross(&items[region->start]) && region->alignment > 1)
+		return false;
+	return members > 1 || region->start < i;
+}
+
+/* Displacements are shortest with the pointer in the range's middle. */
+static int32_t pointer_offset(const struct region *region)
+{
+	return region->high - region->low > 128 ? 128 : 0;
+}
+
+unsigned regions_find(const struct jit_item *items, unsigned count, struct region *regions,
+		      struct host_memory *places)
+{
+	struct values values, before[JIT_BLOCK_INSNS];
+	struct span spans[JIT_BLOCK_INSNS];
+	unsigned found = 0, first = 0;
+
+	values_begin(&values);
+	for (unsigned i = 0; i < count; i++) {
+		before[i] = values;
+		spans[i] = item_span(&items[i], &values);
+		values_step(&values, &items[i]);
+		places[i].base = HOST_NONE; /* elsewhere */
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct region *region = &regions[found];
+
+		if (!spans[i].is_known || !fits(&items[i]) ||
+		    !region_at(region, items, count, i, first, spans, before))
+			continue;
+		for (unsigned k = i; k < region->end; k++)
+			if (item_has_access(&items[k]))
+				places[k] = (struct host_memory){
+					.base = HOST_R13, .index = HOST_NONE,
+					.displacement = spans[k].offset - region->low -
+							pointer_offset(region),
+				};
+		first = region->end;
+		i = region->end - 1;
+		found++;
+	}
+	return found;
+}
+
+/* An instruction that would access the range's lowest byte, as far as access.c looks at it. */
+static void make_model(struct jit_item *model, const struct jit_item *items,
+		       const struct region *region)
+{
+	const struct jit_item *first = &items[region->first];
+	bool is_stack = first->kind != ITEM_COPY;
+
+	*model = (struct jit_item){
+		.kind = ITEM_COPY,
+		.insn = {
+			.base = region->base, .index = region->index, .address_size = 8,
+			.scale = is_stack ? 0 : first->insn.scale,
+			.segment = is_stack ? CPU_SS : first->insn.segment,
+			.displacement = region->displacement,
+		},
+		.live_after = flags_cross(&items[region->start]),
+	};
+}
+
+void emit_region(struct translation *t, unsigned number)
+{
+	struct region *region = &t->regions[number];
+	unsigned slow = JIT_BLOCK_INSNS + number;
+	struct jit_item *model = &t->jit->items[slow];
+	struct emitter *e = &t->e;
+	struct host_memory low;
+
+	region->before = t->progress;
+	t->item_position[region->start] = e->position;
+	make_model(model, t->jit->items, region);
+	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
+		if (region->vector_levels >> level & 1)
+			emit_vector_check(t, slow, level);
+	if (region->alignment > 1) {
+		emit_address(t, model, HOST_R13, false);
+		emit_test_immediate_flags(e, HOST_R13, region->alignment - 1);
+		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
+	}
+	low = emit_operand_access(t, slow, region->high - region->low, region->is_write, false);
+	emit_lea(e, true, HOST_R13, low.base, low.index, 0,
+		 low.displacement + pointer_offset(region));
+	t->places = t->region_places;
+	t->scratch[0] = HOST_R14;
+	for (unsigned i = region->start; i < region->end; i++) {
+		if (i > region->start)
+			t->item_position[i] = e->position;
+		emit_item(t, i);
+	}
+	t->places = NULL;
+	t->scratch[0] = HOST_R13;
+}
+
+void emit_region_cold(struct translation *t, unsigned number)
+{
+	const struct region *region = &t->regions[number];
+
+	for (unsigned i = 0; i < t->slow_count; i++)
+		if (t->slow[i].item == JIT_BLOCK_INSNS + number)
+			emit_patch(&t->e, t->slow[i].at);
+	t->progress = region->before;
+	for (unsigned i = region->start; i < region->end; i++) {
+		emit_item(t, i);
+		t->resume_position[i] = t->e.position;
+	}
+	emit_patch_to(&t->e, emit_jump(&t->e), t->item_position[region->end]);
+}
