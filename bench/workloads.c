@@ -1,9 +1,11 @@
 /*
  * The work that `bench/run --only workloads` times natively, in kvik and in QEMU TCG: one static
- * program for all three. For each row it prints "row NAME MILLISECONDS", the median of three rounds.
+ * program for all three. For each row it prints "row CLASS NAME MILLISECONDS", the median of three
+ * rounds. Rows that start programs start the same static busybox everywhere: $WORKLOADS_BUSYBOX, or
+ * /bin/busybox.
  *
- * Amounts are such that a row takes 10 to 60 ms natively. Results go to `sink`, so that no work can
- * be left out.
+ * A round takes 20 to 60 ms natively on an idle CPU. Results go to `sink`, so that no work can be left
+ * out.
  */
 #include <fcntl.h>
 #include <math.h>
@@ -17,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,7 +42,7 @@ static void integer_hash(void)
 {
 	uint64_t hash = 14695981039346656037u;
 
-	for (unsigned i = 0; i < 12000000; i++) {
+	for (unsigned i = 0; i < 20000000; i++) {
 		hash ^= i & 0xff;
 		hash *= 1099511628211u;
 		hash ^= hash >> 29;
@@ -92,7 +95,7 @@ static void bytecode(void)
 	static const uint8_t program[] = { 0, 1, 2, 3, 4, 5, 6 };
 	static const void *const labels[] = { &&add, &&xor, &&shift, &&nop, &&mix, &&dec, &&loop };
 	const uint8_t *pc = program;
-	uint64_t acc = 1, n = 1500000;
+	uint64_t acc = 1, n = 12000000;
 
 #define NEXT goto *labels[*pc++]
 	NEXT;
@@ -129,7 +132,7 @@ static __attribute__((noinline)) unsigned fibonacci(unsigned n)
 
 static void recursion(void)
 {
-	sink = fibonacci(33);
+	sink = fibonacci(36);
 }
 
 static __attribute__((noinline)) uint64_t plus(uint64_t a) { return a + 3; }
@@ -142,7 +145,7 @@ static void indirect_calls(void)
 	static uint64_t (*volatile table[])(uint64_t) = { plus, times, fold, turn };
 	uint64_t value = 1;
 
-	for (unsigned i = 0; i < 6000000; i++)
+	for (unsigned i = 0; i < 15000000; i++)
 		value = table[i & 3](value);
 	sink = value;
 }
@@ -153,7 +156,7 @@ static void strings(void)
 	uint64_t total = 0;
 
 	memset(text, 'a', sizeof(text) - 1);
-	for (unsigned i = 0; i < 150000; i++) {
+	for (unsigned i = 0; i < 500000; i++) {
 		text[i % 64] = 'b';
 		total += strlen(text + i % 64);
 		total += (uintptr_t)memchr(text, 'z', sizeof(text)) & 1;
@@ -171,7 +174,7 @@ static void nbody(void)
 			position[i][k] = (double)(i * 3 + k + 1);
 			velocity[i][k] = 0.01 * (double)(i + 1);
 		}
-	for (unsigned step = 0; step < 200000; step++) {
+	for (unsigned step = 0; step < 500000; step++) {
 		for (unsigned i = 0; i < 5; i++)
 			for (unsigned j = i + 1; j < 5; j++) {
 				double d[3], square = 0, magnitude;
@@ -199,7 +202,7 @@ __attribute__((target("avx2,fma"), optimize("O3"))) static void saxpy(void)
 
 	for (unsigned i = 0; i < 8192; i++)
 		x[i] = (float)i, y[i] = 1;
-	for (unsigned round = 0; round < 25000; round++) {
+	for (unsigned round = 0; round < 50000; round++) {
 		for (unsigned i = 0; i < 8192; i++)
 			y[i] = 0.5f * x[i] + y[i];
 		__asm__ volatile("" : : "r"(y) : "memory");
@@ -215,7 +218,7 @@ static void matrix(void)
 	for (unsigned i = 0; i < N; i++)
 		for (unsigned j = 0; j < N; j++)
 			a[i][j] = i + j, b[i][j] = (double)i - j, c[i][j] = 0;
-	for (unsigned round = 0; round < 4; round++)
+	for (unsigned round = 0; round < 16; round++)
 		for (unsigned i = 0; i < N; i++)
 			for (unsigned k = 0; k < N; k++)
 				for (unsigned j = 0; j < N; j++)
@@ -227,7 +230,7 @@ static void x87(void)
 {
 	long double value = 1, step = 1.0000001L;
 
-	for (unsigned i = 0; i < 4000000; i++) {
+	for (unsigned i = 0; i < 10000000; i++) {
 		value = value * step + 0.5L;
 		if (value > 1e6L)
 			value /= 3;
@@ -250,7 +253,7 @@ static void atomics(void)
 {
 	static uint64_t counter;
 
-	for (unsigned i = 0; i < 3000000; i++)
+	for (unsigned i = 0; i < 5000000; i++)
 		__atomic_fetch_add(&counter, i, __ATOMIC_SEQ_CST);
 	sink = counter;
 }
@@ -259,11 +262,11 @@ static void copies(void)
 {
 	static char from[1 << 20], to[1 << 20];
 
-	for (unsigned i = 0; i < 300; i++) {
+	for (unsigned i = 0; i < 800; i++) {
 		memcpy(to, from, sizeof(to));
 		from[i] = to[i + 1];
 	}
-	for (unsigned i = 0; i < 1000000; i++) {
+	for (unsigned i = 0; i < 4000000; i++) {
 		memcpy(to + i % 64, from, 100);
 		__asm__ volatile("" : : "r"(to) : "memory");
 	}
@@ -272,7 +275,7 @@ static void copies(void)
 
 static void system_calls(void)
 {
-	for (unsigned i = 0; i < 200000; i++)
+	for (unsigned i = 0; i < 400000; i++)
 		sink = (uint64_t)syscall(SYS_getppid);
 }
 
@@ -304,22 +307,40 @@ static void pipes(void)
 	close(there[0]), close(there[1]), close(back[0]), close(back[1]);
 }
 
+static const char *busybox(void)
+{
+	const char *chosen = getenv("WORKLOADS_BUSYBOX");
+
+	return chosen ? chosen : "/bin/busybox";
+}
+
+/* Wait for a child that must have done what it was to do. */
+static void wait_for(pid_t child, const char *what)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) != child || status != 0) {
+		fprintf(stderr, "workloads: %s failed\n", what);
+		exit(1);
+	}
+}
+
 static void fork_exec(void)
 {
 	for (unsigned i = 0; i < 40; i++) {
 		pid_t child = fork();
 
 		if (child == 0) {
-			execl("/bin/busybox", "true", (char *)NULL);
+			execl(busybox(), "true", (char *)NULL);
 			_exit(1);
 		}
-		waitpid(child, NULL, 0);
+		wait_for(child, busybox());
 	}
 }
 
 static void page_faults(void)
 {
-	for (unsigned i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < 80; i++) {
 		enum { SIZE = 2 << 20 };
 		char *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 				    0);
@@ -345,16 +366,26 @@ static void signals(void)
 		raise(SIGUSR1);
 }
 
+/* A directory of a tmpfs: on the host /tmp may be on a disk. */
+static const char *scratch(void)
+{
+	enum { TMPFS = 0x01021994 };
+	struct statfs status;
+
+	return statfs("/dev/shm", &status) == 0 && status.f_type == TMPFS ? "/dev/shm/kvik-bench"
+									     : "/tmp/kvik-bench";
+}
+
 static void files(void)
 {
 	char name[64], data[512] = "x";
 
-	mkdir("/tmp/kvik-bench", 0700);
-	for (unsigned i = 0; i < 3000; i++) {
+	mkdir(scratch(), 0700);
+	for (unsigned i = 0; i < 6000; i++) {
 		struct stat status;
 		int fd;
 
-		snprintf(name, sizeof(name), "/tmp/kvik-bench/%u", i % 100);
+		snprintf(name, sizeof(name), "%s/%u", scratch(), i % 100);
 		fd = open(name, O_CREAT | O_RDWR | O_TRUNC, 0600);
 		if (fd < 0 || write(fd, data, sizeof(data)) < 0 || fstat(fd, &status) < 0)
 			die(name);
@@ -362,18 +393,20 @@ static void files(void)
 		close(fd);
 		unlink(name);
 	}
-	rmdir("/tmp/kvik-bench");
+	rmdir(scratch());
 }
 
+/* $B is busybox, also to the script. */
 static void run_shell(const char *script)
 {
 	pid_t child = fork();
 
 	if (child == 0) {
-		execl("/bin/busybox", "sh", "-c", script, (char *)NULL);
+		setenv("B", busybox(), 1);
+		execl(busybox(), "sh", "-c", script, (char *)NULL);
 		_exit(1);
 	}
-	waitpid(child, NULL, 0);
+	wait_for(child, script);
 }
 
 static void shell_loop(void)
@@ -383,18 +416,18 @@ static void shell_loop(void)
 
 static void md5sum(void)
 {
-	run_shell("busybox dd if=/dev/zero bs=1M count=12 2>/dev/null | busybox md5sum >/dev/null");
+	run_shell("$B dd if=/dev/zero bs=1M count=12 2>/dev/null | $B md5sum >/dev/null");
 }
 
 static void gzip(void)
 {
-	run_shell("busybox dd if=/bin/busybox bs=64k count=12 2>/dev/null | busybox gzip -c >/dev/null");
+	run_shell("$B dd if=$B bs=64k count=12 2>/dev/null | $B gzip -c >/dev/null");
 }
 
 static const struct row {
 	const char *name;
 	void (*run)(void);
-	char is_vector; /* floating point or vectors: the stricter target */
+	char class; /* i: compute, v: floating point and vectors, s: system */
 } rows[] = {
 	{ "integer-hash", integer_hash, 'i' }, { "dependent-loads", dependent_loads, 'i' },
 	{ "quicksort", quicksort, 'i' }, { "bytecode-loop", bytecode, 'i' },
@@ -423,13 +456,21 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* With a name: that row only. */
+static int is_wanted(const char *name, int count, char **names)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return 1;
+	return count == 0;
+}
+
+/* With names: those rows only. */
 int main(int count, char **arguments)
 {
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		double times_ms[ROUNDS];
 
-		if (count > 1 && strcmp(arguments[1], rows[i].name) != 0)
+		if (!is_wanted(rows[i].name, count - 1, arguments + 1))
 			continue;
 		for (unsigned round = 0; round < ROUNDS; round++) {
 			double begin = now_ms();
@@ -438,7 +479,7 @@ int main(int count, char **arguments)
 			times_ms[round] = now_ms() - begin;
 		}
 		qsort(times_ms, ROUNDS, sizeof(double), compare_doubles);
-		printf("row %c %s %.3f\n", rows[i].is_vector, rows[i].name, times_ms[ROUNDS / 2]);
+		printf("row %c %s %.3f\n", rows[i].class, rows[i].name, times_ms[ROUNDS / 2]);
 		fflush(stdout);
 	}
 	printf("rows done\n");
