@@ -6,6 +6,7 @@ SECONDS ?= 60
 NINJA    = ninja -C $(BUILD)
 MEMORY  ?= 1G
 CPUS    ?= 1
+MINUTES ?= 60
 
 all: $(BUILD)/build.ninja
 	@$(NINJA)
@@ -29,6 +30,11 @@ bench: all
 	@tools/setup build bench
 	@bench/run --kvik $(BUILD)/src/cli/kvik
 
+# An hour of mixed work in a Debian guest, each result compared with a native one.
+soak: all
+	@tools/setup build soak
+	@tests/soak/run --kvik $(BUILD)/src/cli/kvik --minutes $(MINUTES) --cpus $(CPUS)
+
 # Each fuzz target in turn for SECONDS seconds; FUZZ=name for one of them.
 fuzz:
 	@tools/setup build check
@@ -43,7 +49,8 @@ help:
 	@echo '              (MEMORY=1G CPUS=1 ARGS="further kvik options"; ^A x quits)'
 	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
 	@echo 'make bench    measure the engine against QEMU TCG'
+	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1)'
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'
 
-.PHONY: all run check bench fuzz clean help
+.PHONY: all run check bench soak fuzz clean help
