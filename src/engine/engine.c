@@ -83,6 +83,17 @@ int engine_close(int fd)
 	return handle_close(fd);
 }
 
+void engine_own_memory(int vm_fd)
+{
+	struct handle *handle = handle_get(vm_fd);
+
+	if (!handle)
+		return;
+	if (handle->kind == HANDLE_VM)
+		vm_own_memory(handle->object);
+	handle_put(handle);
+}
+
 void engine_read_statistics(int vcpu_fd,
 			    void (*visit)(void *context, const char *name, uint64_t value),
 			    void *context)

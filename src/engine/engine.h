@@ -36,6 +36,12 @@ int engine_ioctl(int fd, unsigned long request, void *argument);
 /* Close an engine descriptor; its object goes when nothing refers to it any more. 0 or -errno. */
 int engine_close(int fd);
 
+/*
+ * Nobody but the vCPUs of the VM on `vm_fd` works on its memory with atomic read-modify-write
+ * instructions: while there is one vCPU, it need not LOCK its own. Before the first is created.
+ */
+void engine_own_memory(int vm_fd);
+
 /* Call `visit` with each counter of a vCPU: for people, no part of the KVM API. The vCPU should not be
  * running, else the numbers are of different moments. Nothing for other descriptors. */
 void engine_read_statistics(int vcpu_fd,

@@ -53,6 +53,7 @@ const struct kvm_backend kvm_backend_engine = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.own_memory = engine_own_memory,
 	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
@@ -63,6 +64,7 @@ const struct kvm_backend kvm_backend_interpreter = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.own_memory = engine_own_memory,
 	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
@@ -73,6 +75,7 @@ const struct kvm_backend kvm_backend_translator = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.own_memory = engine_own_memory,
 	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };
@@ -83,6 +86,7 @@ const struct kvm_backend kvm_backend_lockstep = {
 	.ioctl = engine_ioctl,
 	.close = engine_close,
 	.kick = engine_backend_kick,
+	.own_memory = engine_own_memory,
 	.ignore_signals = engine_ignore_signals,
 	.read_statistics = engine_read_statistics,
 };

@@ -75,6 +75,12 @@ void kvm_vm_close(struct kvm_vm *vm)
 	vm->fd = -1;
 }
 
+void kvm_vm_own_memory(const struct kvm_vm *vm)
+{
+	if (vm->system->backend->own_memory)
+		vm->system->backend->own_memory(vm->fd);
+}
+
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
 		    struct error *error)
 {

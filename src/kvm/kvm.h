@@ -44,6 +44,9 @@ struct kvm_backend {
 	 */
 	void (*kick)(int vcpu_fd, struct kvm_run *run, pthread_t thread);
 
+	/* See kvm_vm_own_memory. NULL: makes no difference. */
+	void (*own_memory)(int vm_fd);
+
 	/* See kvm_vcpu_ignore_signals. NULL: signals cost nothing. */
 	void (*ignore_signals)(int vcpu_fd);
 
@@ -96,6 +99,13 @@ void kvm_system_close(struct kvm_system *system);
 
 int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct error *error);
 void kvm_vm_close(struct kvm_vm *vm);
+
+/*
+ * Only the VM's vCPUs work on its memory with atomic read-modify-write instructions, and expect that
+ * of others: devices and all who share that memory load and store. A lone vCPU on the engine then
+ * spares itself most of its LOCK prefixes (docs/engine/translator.md). Before vCPUs are created.
+ */
+void kvm_vm_own_memory(const struct kvm_vm *vm);
 
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
 		    struct error *error);

@@ -1,7 +1,7 @@
 /*
  * What may happen to code and memory under a vCPU that is running it, in 64-bit mode: the monitor
  * writes code between two KVM_RUNs, another vCPU writes it, slots go away or begin to be logged
- * while a loop is inside them, a tight loop is kicked.
+ * while a loop is inside them, a tight loop is kicked, a lone vCPU gets company.
  */
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -230,6 +230,40 @@ static void test_kick(struct machine *machine)
 	}
 }
 
+/* Two count in the same word; the first has begun before there was a second. */
+static void test_company(const struct kvm_system *system)
+{
+	/* 1: lock incl 0x5000; inc %rbx; dec %ecx; jz 2f; cmpl $0,0x6000; je 1b;
+	 * 2: out %al,$0x10 */
+	static const char code[] = "\xf0\xff\x04\x25\x00\x50\0\0" "\x48\xff\xc3" "\xff\xc9"
+				   "\x74\x0a" "\x83\x3c\x25\x00\x60\0\0\0" "\x74\xe7"
+				   "\xe6\x10";
+	struct runner first, second;
+	struct machine machine, view;
+	struct kvm_regs regs;
+	struct error error;
+	uint32_t count;
+
+	machine_create(&machine, system, IRQCHIP_NONE, "\xf4", 1);
+	load_long(&machine, code, sizeof(code) - 1);
+	start(&first, &machine.vcpu);
+	sleep_ms(20);
+	view = machine;
+	check_equal(kvm_vcpu_create(&view.vcpu, &machine.vm, 1, &error), 0);
+	enter_long(&view, &view.vcpu, CODE_GPA);
+	regs = machine_regs(&view);
+	regs.rcx = contract_is_engine(system) ? 10000000 : 1000;
+	check_equal(kvm_vcpu_ioctl(&view.vcpu, KVM_SET_REGS, &regs), 0);
+	start(&second, &view.vcpu);
+	finish(&second, KVM_EXIT_IO);
+	__atomic_store_n((uint32_t *)(machine.ram + 0x6000), 1, __ATOMIC_SEQ_CST);
+	finish(&first, KVM_EXIT_IO);
+	memcpy(&count, machine.ram + 0x5000, 4);
+	check_equal(count, (uint32_t)(machine_regs(&machine).rbx + machine_regs(&view).rbx));
+	kvm_vcpu_close(&view.vcpu);
+	machine_destroy(&machine);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -255,5 +289,6 @@ int main(int argc, char **argv)
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);
 	munmap(memory, 2 * SLOT_SIZE);
+	test_company(&system);
 	return contract_close(&system);
 }

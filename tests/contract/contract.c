@@ -116,6 +116,7 @@ void machine_create(struct machine *machine, const struct kvm_system *system,
 		fail("mmap", -errno);
 	if (kvm_vm_create(&machine->vm, system, &error) < 0)
 		fail_error(&error);
+	kvm_vm_own_memory(&machine->vm);
 	/* Intel CPUs without "unrestricted guest" need it for real mode. */
 	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
 	if (irqchip == IRQCHIP_FULL) {

@@ -329,6 +329,7 @@ static void store(struct isa_outcome *outcome)
 /*
  * What varies between runs of the translator: the vector state is live from the start when MOVAPS
  * XMM0, XMM0 goes before the case; translations of addresses are there or not; so are those of code.
+ * LOCK is kept or not.
  */
 static void vary(const struct isa_case *test, enum isa_engine engine)
 {
@@ -337,6 +338,7 @@ static void vary(const struct isa_case *test, enum isa_engine engine)
 	uint64_t number = test->in.gpr[ISA_RDI] ^ test->in.rflags;
 	int32_t distance = isa_code_offset(test) - (PRELUDE + PRELUDE_SIZE);
 
+	cpu->is_alone = number / 4 % 2;
 	if (engine == ISA_TRANSLATOR && number % 4 == 0)
 		tlb_flush_all(cpu);
 	if (engine == ISA_TRANSLATOR_AGAIN)

@@ -276,6 +276,35 @@ static void legacy_bytes(struct candidate *c, enum isa_class class, bool is_32)
 		c->bytes[n] = 0x3a;
 }
 
+/* What may have LOCK, with it; mostly of memory. */
+static void locked_bytes(struct candidate *c, bool is_32)
+{
+	static const uint8_t opcodes[] = {0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x80,
+					  0x81, 0x83, 0xf6, 0xf7, 0xfe, 0xff};
+	static const uint8_t escaped[] = {0xab, 0xb3, 0xba, 0xbb, 0xb0, 0xb1, 0xc0, 0xc1, 0xc7};
+	uint8_t opcode;
+	unsigned n = 0;
+
+	random_bytes(c->bytes, sizeof(c->bytes));
+	if (chance(20))
+		c->bytes[n++] = 0x66;
+	c->bytes[n++] = 0xf0;
+	if (!is_32 && chance(60))
+		c->bytes[n++] = 0x40 | below(16);
+	if (chance(50)) {
+		opcode = opcodes[below(sizeof(opcodes))];
+		c->bytes[n++] = opcode | (opcode < 0x80 && chance(50));
+	} else {
+		c->bytes[n++] = 0x0f;
+		opcode = escaped[below(sizeof(escaped))];
+		c->bytes[n++] = opcode;
+	}
+	if (chance(95) && c->bytes[n] >= 0xc0)
+		c->bytes[n] -= 0x40;
+	if (opcode == 0xc7)
+		c->bytes[n] = (c->bytes[n] & ~0x38) | 0x08;
+}
+
 static void vex_bytes(struct candidate *c, bool is_general)
 {
 	unsigned n = 0;
@@ -344,6 +373,8 @@ static void find_instruction(struct candidate *c, enum isa_class class, const st
 		default:
 			if ((class == ISA_GENERAL || class == ISA_BLOCKS) && chance(5))
 				vex_bytes(c, class == ISA_GENERAL || chance(70));
+			else if ((class == ISA_GENERAL || class == ISA_BLOCKS || is_32) && chance(4))
+				locked_bytes(c, is_32);
 			else if (is_32 && chance(10))
 				vex_bytes(c, chance(50));
 			else

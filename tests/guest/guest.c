@@ -93,6 +93,7 @@ static int create(struct guest *guest, const struct kvm_backend *backend)
 		kvm_system_close(&guest->system);
 		return -SKIP;
 	}
+	kvm_vm_own_memory(&guest->vm);
 	if (backend == &kvm_backend_linux)
 		kvm_vm_ioctl(&guest->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000);
 	guest->ram = mmap(NULL, RAM_SIZE + 4096, PROT_READ | PROT_WRITE,

@@ -17,6 +17,7 @@ bool item_is_general(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_NOT: case ZYDIS_MNEMONIC_MUL: case ZYDIS_MNEMONIC_IMUL:
 	case ZYDIS_MNEMONIC_ADCX: case ZYDIS_MNEMONIC_ADOX: case ZYDIS_MNEMONIC_MULX:
 	case ZYDIS_MNEMONIC_CMPXCHG: case ZYDIS_MNEMONIC_XADD:
+	case ZYDIS_MNEMONIC_CMPXCHG8B: case ZYDIS_MNEMONIC_CMPXCHG16B:
 	case ZYDIS_MNEMONIC_SHL: case ZYDIS_MNEMONIC_SHR: case ZYDIS_MNEMONIC_SAR:
 	case ZYDIS_MNEMONIC_ROL: case ZYDIS_MNEMONIC_ROR: case ZYDIS_MNEMONIC_RCL:
 	case ZYDIS_MNEMONIC_RCR: case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD:
@@ -160,6 +161,21 @@ bool item_is_variable_shift(const struct jit_item *item)
 	default:
 		return false;
 	}
+}
+
+/*
+ * The idioms: an operation that changes nothing (LOCK ADD $0; LOCK OR $0; LOCK AND $-1), or any on the
+ * top of the stack, which nobody else looks at.
+ */
+bool item_is_fence(const struct jit_item *item)
+{
+	const struct insn *insn = &item->insn;
+
+	if (insn->base == CPU_RSP)
+		return true;
+	if (insn->kind[1] != INSN_OPERAND_IMMEDIATE)
+		return false;
+	return insn->immediate == (item->instruction.mnemonic == ZYDIS_MNEMONIC_AND ? -1 : 0);
 }
 
 unsigned guest_home_count(uint16_t registers)

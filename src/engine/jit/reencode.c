@@ -239,7 +239,8 @@ static bool emit_legacy(struct emitter *e, const ZydisDecodedInstruction *instru
 	for (unsigned i = 0; i < instruction->raw.prefix_count; i++) {
 		uint8_t prefix = instruction->raw.prefixes[i].value;
 
-		if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3 || prefix == 0xf0)
+		if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3 ||
+		    (prefix == 0xf0 && !rename->without_lock))
 			emit8(e, prefix);
 	}
 	if (rex != 0x40 || (has_rex && !info->high_byte))

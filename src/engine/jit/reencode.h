@@ -15,6 +15,7 @@
 struct reencode {
 	uint8_t map[16];      /* guest register number -> host register */
 	struct host_memory memory; /* the redirected memory operand */
+	bool without_lock;         /* leave the LOCK prefix out */
 };
 
 /* What reencode.c found out about an instruction's operands. */

@@ -76,6 +76,7 @@ static void emit_copy(struct translation *t, unsigned index)
 		emit_item_vector_check(t, index, JIT_VECTOR_X87);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		rename.map[i] = host_register(i);
+	rename.without_lock = t->jit->cpu->is_alone && !item_is_fence(item);
 	if (item->info.has_memory) {
 		rename.memory = emit_operand_access(t, index, item->info.memory_size,
 						    item->info.memory_written,

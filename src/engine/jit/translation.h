@@ -104,6 +104,8 @@ bool item_mixes_mmx(const struct jit_item *item);
 /* Whether it becomes x87's last instruction (SDM vol. 1 §8.1.8). */
 bool item_moves_x87_pointer(const struct jit_item *item);
 bool item_needs_alignment(const struct jit_item *item);
+/* Whether its LOCK is there, as far as one can tell, to order memory accesses. */
+bool item_is_fence(const struct jit_item *item);
 bool item_is_variable_shift(const struct jit_item *item);
 /* How many of a set of guest registers live in struct cpu. */
 unsigned guest_home_count(uint16_t registers);

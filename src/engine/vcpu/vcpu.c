@@ -129,6 +129,9 @@ int vcpu_create(struct vm *vm, unsigned long id)
 	vcpu_set_tsc_khz(vcpu, vm->default_tsc_khz);
 	vcpu_reset(vcpu, false);
 	vcpu->cpu.tsc_offset = vm->tsc_offset;
+	vcpu->cpu.is_alone = vm->owns_memory && count == 0;
+	if (count == 1)
+		vm_end_solitude(vm);
 	vm->vcpus[count] = vcpu;
 	atomic_store(&vm->vcpu_count, count + 1);
 	return fd;

@@ -92,6 +92,25 @@ static void drop_translations(struct vm *vm, bool code_too)
 		vcpu_drop_translations(vm->vcpus[i], code_too);
 }
 
+void vm_own_memory(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->owns_memory = true;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_end_solitude(struct vm *vm)
+{
+	struct cpu *cpu = &vm->vcpus[0]->cpu;
+
+	if (!cpu->is_alone)
+		return;
+	exclusive_begin(vm, NULL);
+	cpu->is_alone = false;
+	drop_translations(vm, true);
+	exclusive_end(vm, NULL);
+}
+
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region)
 {
 	int result;

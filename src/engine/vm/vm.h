@@ -56,6 +56,7 @@ struct vm {
 	uint32_t default_tsc_khz;     /* of vCPUs to come */
 	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
+	bool owns_memory;             /* engine_own_memory */
 	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
 
@@ -72,6 +73,11 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 
 /* The vCPU with this id, or NULL. */
 struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id);
+
+/* See engine_own_memory. */
+void vm_own_memory(struct vm *vm);
+/* A second vCPU is about to be: the first must LOCK what it did not (cpu.is_alone). */
+void vm_end_solitude(struct vm *vm);
 
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);

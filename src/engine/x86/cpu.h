@@ -239,6 +239,9 @@ struct cpu {
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
 	uint64_t guest_debug_dr[8];
 	unsigned id;            /* vCPU id */
+	/* Nobody else reads and writes guest memory with atomic instructions: translated code may
+	 * leave LOCK out. Changes with all translations dropped. */
+	bool is_alone;
 
 	/* -- counters, for --stats -- */
 	uint64_t instructions; /* completed guest instructions */
