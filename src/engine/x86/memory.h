@@ -17,7 +17,8 @@
 
 /*
  * While cpu->store_log is set, every store takes a slow path, which notes what it overwrites. What
- * could not be taken back unwinds instead: a device's access, a store to code, one store too many.
+ * could not be taken back unwinds instead: a device's access, a store to code, one store too many, a
+ * page walk that would set accessed or dirty bits.
  */
 #define STORE_LOG_ENTRIES 256
 #define STORE_LOG_BYTES   64

@@ -10,6 +10,7 @@
 
 #include "engine/x86/cpuid.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define ENTRY_PRESENT  (1ull << 0)
@@ -64,6 +65,9 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 
 	if (!step->hva || (step->entry & flags) == flags)
 		return true;
+	/* The guest may look at them: nothing that lockstep could take back (memory.h). */
+	if (cpu->store_log)
+		longjmp(cpu->unwind, UNWIND_EVENT);
 	if (size == 4)
 		done = __atomic_compare_exchange_n((uint32_t *)step->hva, &expected32,
 						   expected32 | (uint32_t)flags, false,
