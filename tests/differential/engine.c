@@ -197,6 +197,15 @@ static struct kvm_segment user_segment16(uint16_t selector)
 	return segment;
 }
 
+static struct kvm_segment user_segment_at(uint16_t selector, uint64_t base)
+{
+	struct kvm_segment segment = user_segment(ISA_DS);
+
+	segment.selector = selector;
+	segment.base = base;
+	return segment;
+}
+
 /* FS and GS as Linux leaves them: null selectors with bases. */
 static struct kvm_segment null_segment(uint64_t base)
 {
@@ -298,8 +307,10 @@ static void load(const struct isa_case *test)
 	cpu->segment[CPU_SS] = test->is_16 ? user_segment16(ISA_DS16) : user_segment(ISA_DS);
 	cpu->segment[CPU_DS] = cpu->segment[CPU_SS];
 	cpu->segment[CPU_ES] = cpu->segment[CPU_SS];
-	cpu->segment[CPU_FS] = null_segment(ISA_FS_BASE);
-	cpu->segment[CPU_GS] = null_segment(ISA_GS_BASE);
+	cpu->segment[CPU_FS] = test->has_fs_gs ? user_segment_at(ISA_FS32, ISA_FS_BASE) :
+						 null_segment(ISA_FS_BASE);
+	cpu->segment[CPU_GS] = test->has_fs_gs ? user_segment_at(ISA_GS32, ISA_GS_BASE) :
+						 null_segment(ISA_GS_BASE);
 	cpu->halted = false;
 	cpu_update_mode(cpu);
 }

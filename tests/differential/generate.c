@@ -24,7 +24,7 @@ const char *const isa_class_names[ISA_CLASSES] = {
 	[ISA_GENERAL] = "general", [ISA_X87] = "x87",       [ISA_MMX] = "mmx",
 	[ISA_SSE] = "sse",         [ISA_AVX] = "avx",       [ISA_AVX512] = "avx512",
 	[ISA_SYSTEM] = "system",   [ISA_COMPAT] = "compat", [ISA_COMPAT16] = "compat16",
-	[ISA_BLOCKS] = "blocks",
+	[ISA_BLOCKS] = "blocks",   [ISA_BLOCKS32] = "blocks32",
 };
 
 struct candidate {
@@ -346,6 +346,7 @@ static bool class_matches(const struct candidate *c, enum isa_class class)
 	case ISA_COMPAT:
 	case ISA_COMPAT16: return found != ISA_SYSTEM || !mask_is_address(c);
 	case ISA_BLOCKS:
+	case ISA_BLOCKS32:
 		/* Their images have x87's last opcode, which processors update at will. */
 		if (c->instruction.mnemonic == ZYDIS_MNEMONIC_FNSAVE ||
 		    c->instruction.mnemonic == ZYDIS_MNEMONIC_FNSTENV)
@@ -438,9 +439,9 @@ static void steer_operand(struct isa_case *test, struct candidate *c,
 		  (uint64_t)operand->mem.disp.value;
 	if (operand->mem.type != ZYDIS_MEMOP_TYPE_VSIB)
 		address += register_value(test, operand->mem.index, next_rip) * operand->mem.scale;
-	if (!test->is_32 && operand->mem.segment == ZYDIS_REGISTER_FS)
+	if ((!test->is_32 || test->has_fs_gs) && operand->mem.segment == ZYDIS_REGISTER_FS)
 		address += ISA_FS_BASE;
-	if (!test->is_32 && operand->mem.segment == ZYDIS_REGISTER_GS)
+	if ((!test->is_32 || test->has_fs_gs) && operand->mem.segment == ZYDIS_REGISTER_GS)
 		address += ISA_GS_BASE;
 	change = wanted - address;
 	/* Offsets in a 16-bit segment: those in the lower half of the linear address. */
@@ -620,8 +621,9 @@ struct branch {
 static void add_indirect_branch(struct isa_case *test, struct branch *branch)
 {
 	uint8_t *code = test->code + test->code_size;
-	unsigned n = 0, reg = below(15);
+	unsigned n = 0, reg = below(test->is_32 ? 7 : 15);
 
+	reg += reg >= ISA_RSP;
 	if (chance(50)) {
 		code[n++] = 0x68; /* push imm32 */
 		*branch = (struct branch){test->code_size + n, 4, 0, true};
@@ -633,11 +635,16 @@ static void add_indirect_branch(struct isa_case *test, struct branch *branch)
 			n += 3;
 		}
 	} else {
-		reg += reg >= ISA_RSP; /* lea reg, [rip + ...]; jmp or call reg */
-		code[n++] = 0x48 | (reg & 8) >> 1;
-		code[n++] = 0x8d;
-		code[n++] = 0x05 | (reg & 7) << 3;
-		*branch = (struct branch){test->code_size + n, 4, test->code_size + n + 4, false};
+		if (test->is_32) { /* mov reg, imm32; jmp or call reg */
+			code[n++] = 0xb8 | reg;
+			*branch = (struct branch){test->code_size + n, 4, 0, true};
+		} else { /* lea reg, [rip + ...] */
+			code[n++] = 0x48 | (reg & 8) >> 1;
+			code[n++] = 0x8d;
+			code[n++] = 0x05 | (reg & 7) << 3;
+			*branch = (struct branch){test->code_size + n, 4, test->code_size + n + 4,
+						  false};
+		}
 		n += 4;
 		if (reg >= 8)
 			code[n++] = 0x41;
@@ -685,7 +692,7 @@ static bool changes_base(const struct candidate *c, const struct isa_case *test)
 static void add_frame_instruction(struct isa_case *test)
 {
 	uint8_t *code = test->code + test->code_size;
-	unsigned n = 0, reg = below(16), kind = below(10);
+	unsigned n = 0, reg = below(test->is_32 ? 8 : 16), kind = below(10);
 
 	if (kind < 7) {
 		if (reg >= 8)
@@ -693,7 +700,8 @@ static void add_frame_instruction(struct isa_case *test)
 		code[n++] = (kind < 4 ? 0x50 : 0x58) | (reg & 7);
 	} else {
 		reg = kind == 7 || test->shared_base < 0 ? ISA_RSP : test->shared_base;
-		code[n++] = 0x48;
+		if (!test->is_32)
+			code[n++] = 0x48;
 		switch (below(3)) {
 		case 0: /* lea reg, [reg + 8 bits] */
 			code[n++] = 0x8d;
@@ -723,7 +731,7 @@ static void add_instruction(struct isa_case *test, struct branch *branch)
 
 	/* Nothing undefined: a later instruction might read it. */
 	do
-		find_instruction(&c, ISA_BLOCKS, test);
+		find_instruction(&c, test->is_32 ? ISA_BLOCKS32 : ISA_BLOCKS, test);
 	while (undefined_flags(&c) ||
 	       (test->shared_base >= 0 && chance(90) && changes_base(&c, test)));
 	if (test->shared_base >= 0 && chance(80)) {
@@ -786,7 +794,8 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 	memset(test, 0, sizeof(*test));
 	test->memory = data_image(seed, index);
 	test->is_16 = class == ISA_COMPAT16;
-	test->is_32 = class == ISA_COMPAT || test->is_16;
+	test->is_32 = class == ISA_COMPAT || class == ISA_BLOCKS32 || test->is_16;
+	test->has_fs_gs = class == ISA_BLOCKS32 && native_has_ldt && chance(80);
 	for (unsigned i = 0; i < 16; i++)
 		test->in.gpr[i] = random_register();
 	test->in.gpr[ISA_RSP] = data_address(8) & (chance(90) ? ~7ull : ~0ull);
@@ -801,7 +810,7 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 	if ((class == ISA_GENERAL || class == ISA_BLOCKS || test->is_32) && chance(4))
 		test->in.rflags |= RFLAGS_TF;
 	random_xsave(test->in.xsave, class);
-	if (class == ISA_BLOCKS)
+	if (class == ISA_BLOCKS || class == ISA_BLOCKS32)
 		generate_block(test);
 	else
 		generate_single(test, class);
@@ -872,4 +881,36 @@ uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
 		}
 	}
 	return dead;
+}
+
+bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)
+{
+	uint64_t offset = state->rip - test->in.rip;
+	struct candidate c = {0};
+
+	if (offset >= test->code_size)
+		return false;
+	memcpy(c.bytes, test->code + offset,
+	       test->code_size - offset < sizeof(c.bytes) ? test->code_size - offset :
+							    sizeof(c.bytes));
+	if (!decode(&c, test))
+		return false;
+	for (unsigned i = 0; i < c.instruction.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &c.operands[i];
+		int base = register_index(operand->mem.base);
+		int index = register_index(operand->mem.index);
+		uint32_t address = operand->mem.disp.value;
+
+		if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY ||
+		    (operand->mem.segment != ZYDIS_REGISTER_FS &&
+		     operand->mem.segment != ZYDIS_REGISTER_GS))
+			continue;
+		if (base >= 0)
+			address += state->gpr[base];
+		if (index >= 0)
+			address += state->gpr[index] * operand->mem.scale;
+		if ((uint64_t)address + operand->size / 8 > 1ull << 32)
+			return true;
+	}
+	return false;
 }

@@ -40,6 +40,9 @@
 /* Entries of a local descriptor table: 16-bit segments of 64 KiB at ISA_CODE and ISA_DATA. */
 #define ISA_CS16 0x07
 #define ISA_DS16 0x0f
+/* And 4 GiB from ISA_FS_BASE and ISA_GS_BASE on, for 32-bit code. */
+#define ISA_FS32 0x17
+#define ISA_GS32 0x1f
 
 enum isa_register { ISA_RAX, ISA_RCX, ISA_RDX, ISA_RBX, ISA_RSP, ISA_RBP, ISA_RSI, ISA_RDI };
 
@@ -55,6 +58,7 @@ struct isa_case {
 	unsigned code_size;
 	bool is_32;               /* compatibility mode */
 	bool is_16;               /* and 16-bit segments */
+	bool has_fs_gs;           /* in 32-bit code: ISA_FS32 and ISA_GS32 are loaded */
 	uint64_t undefined_flags; /* RFLAGS bits that the manual leaves undefined */
 	bool faults_freely;       /* it has several accesses, the order of their faults is open */
 	bool is_large;            /* it has a memory operand of more than 8 bytes */
@@ -86,7 +90,7 @@ static inline unsigned isa_code_offset(const struct isa_case *test)
 
 enum isa_class {
 	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT,
-	ISA_COMPAT16, ISA_BLOCKS, ISA_CLASSES,
+	ISA_COMPAT16, ISA_BLOCKS, ISA_BLOCKS32, ISA_CLASSES,
 };
 
 extern const char *const isa_class_names[ISA_CLASSES];
@@ -129,6 +133,8 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 /* The arithmetic flags that nothing reads before they are overwritten, from address `rip` of the
  * case's code on. */
 uint64_t dead_flags(const struct isa_case *test, uint64_t rip);
+/* Whether the instruction at state->rip reaches beyond offset 4 GiB in FS or GS. */
+bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state);
 /* The text of the case's instructions, one a line. */
 void describe(const struct isa_case *test, char *text, size_t size);
 

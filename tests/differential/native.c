@@ -75,6 +75,24 @@ static void store_outcome(struct isa_outcome *outcome, const ucontext_t *context
 	memcpy(outcome->memory, (void *)ISA_DATA, ISA_DATA_SIZE);
 }
 
+/* The handler itself has no use for these. */
+static void load_segments(const struct isa_case *test)
+{
+	static bool has_fs_gs;
+	uint16_t data = test->is_16 ? ISA_DS16 : ISA_DS;
+
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(data));
+	if (test->has_fs_gs == has_fs_gs)
+		return;
+	has_fs_gs = test->has_fs_gs;
+	__asm__ volatile("mov %0, %%fs; mov %1, %%gs"
+			 : : "r"(has_fs_gs ? ISA_FS32 : 0), "r"(has_fs_gs ? ISA_GS32 : 0));
+	if (has_fs_gs)
+		return;
+	raw_syscall(SYS_arch_prctl, ARCH_SET_GS, ISA_GS_BASE, 0);
+	raw_syscall(SYS_arch_prctl, ARCH_SET_FS, ISA_FS_BASE, 0);
+}
+
 static void load_case(const struct isa_case *test, const uint8_t *memory, ucontext_t *context)
 {
 	greg_t *registers = context->uc_mcontext.gregs;
@@ -91,8 +109,7 @@ static void load_case(const struct isa_case *test, const uint8_t *memory, uconte
 	registers[REG_RIP] = test->in.rip;
 	registers[REG_EFL] = (test->in.rflags & RFLAGS_USER) | 0x202;
 	registers[REG_CSGSFS] = code | (greg_t)data << 48;
-	/* The handler itself has no use for these. */
-	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(data));
+	load_segments(test);
 	/* The kernel's own words at 464 describe the frame; it checks them when it returns. */
 	memcpy(xsave, test->in.xsave, 416);
 	memcpy(xsave + 576, test->in.xsave + 576, ISA_XSAVE_SIZE - 576);
@@ -174,13 +191,16 @@ static int map_memory(void)
 	return 0;
 }
 
-static bool set_ldt_entry(unsigned index, uint64_t base, unsigned contents)
+/* A segment of 64 KiB, or for 32-bit code one of 4 GiB. */
+static bool set_ldt_entry(uint16_t selector, uint64_t base, unsigned contents, bool is_32)
 {
 	struct user_desc entry = {
-		.entry_number = index,
+		.entry_number = selector >> 3,
 		.base_addr = base,
-		.limit = 0xffff,
+		.limit = is_32 ? 0xfffff : 0xffff,
 		.contents = contents,
+		.seg_32bit = is_32,
+		.limit_in_pages = is_32,
 	};
 
 	return !syscall(SYS_modify_ldt, 0x11, &entry, sizeof(entry));
@@ -201,8 +221,11 @@ static _Noreturn void child_main(void)
 		_exit(1);
 	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		sigaction(signals[i], &action, NULL);
-	shared->has_ldt = set_ldt_entry(ISA_CS16 >> 3, ISA_CODE, MODIFY_LDT_CONTENTS_CODE) &&
-			  set_ldt_entry(ISA_DS16 >> 3, ISA_DATA, MODIFY_LDT_CONTENTS_DATA);
+	shared->has_ldt =
+		set_ldt_entry(ISA_CS16, ISA_CODE, MODIFY_LDT_CONTENTS_CODE, false) &&
+		set_ldt_entry(ISA_DS16, ISA_DATA, MODIFY_LDT_CONTENTS_DATA, false) &&
+		set_ldt_entry(ISA_FS32, ISA_FS_BASE, MODIFY_LDT_CONTENTS_DATA, true) &&
+		set_ldt_entry(ISA_GS32, ISA_GS_BASE, MODIFY_LDT_CONTENTS_DATA, true);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, ISA_GS_BASE);
 	/* The last use of thread-local storage. */
 	raw_syscall(SYS_arch_prctl, ARCH_SET_FS, ISA_FS_BASE, 0);
