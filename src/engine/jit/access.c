@@ -19,7 +19,7 @@ void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 	t->slow[t->slow_count++] = (struct slow_jump){ at, item };
 }
 
-/* reg = guest register, wherever it lives. */
+/* reg = guest register, wherever it lives; its lower half in 32-bit code. */
 void emit_load_guest(struct translation *t, unsigned reg, unsigned guest)
 {
 	uint8_t host = host_register(guest);
@@ -27,7 +27,34 @@ void emit_load_guest(struct translation *t, unsigned reg, unsigned guest)
 	if (host == HOST_NONE)
 		emit_load_state(&t->e, reg, home(guest));
 	else
-		emit_move(&t->e, reg, host);
+		emit_move_width(&t->e, !t->is_32, reg, host);
+}
+
+/* Where the stack is one of 32 bits, its pointer wraps. */
+void emit_stack_move(struct translation *t, int32_t bytes)
+{
+	emit_lea(&t->e, !t->is_32, HOST_R15, HOST_R15, HOST_NONE, 0, bytes);
+}
+
+/* FS and GS may be anything in 32-bit code: null, small, read-only. */
+static void emit_segment_check(struct translation *t, const struct jit_item *item)
+{
+	unsigned index = item - t->jit->items, which = item->insn.segment - CPU_FS;
+	int32_t blocked = STATE(fast.segment_blocked) + (int32_t)which * 8;
+	struct emitter *e = &t->e;
+	size_t allowed;
+
+	t->jit->items[index].segments |= 1u << item->insn.segment;
+	if (t->progress.segment_checked[which])
+		return;
+	emit_move(e, HOST_R13, HOST_RCX);
+	emit_load_state(e, HOST_RCX, blocked);
+	allowed = emit_jrcxz(e);
+	emit_move(e, HOST_RCX, HOST_R13);
+	emit_slow_jump(t, emit_jump(e), index);
+	emit_patch8(e, allowed);
+	emit_move(e, HOST_RCX, HOST_R13);
+	t->progress.segment_checked[which] = true;
 }
 
 void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance)
@@ -47,8 +74,11 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 {
 	const struct insn *insn = &item->insn;
 	bool wide = insn->address_size == 8;
+	bool has_base = !plain && (insn->segment == CPU_FS || insn->segment == CPU_GS);
 	unsigned base = HOST_NONE, index = HOST_NONE, next = 0;
 
+	if (has_base && t->is_32)
+		emit_segment_check(t, item);
 	if (insn->base == INSN_BASE_RIP) {
 		emit_code_address(&t->e, reg, wide, item->offset + insn->length + insn->displacement);
 	} else {
@@ -69,11 +99,11 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 		if (!wide || base != reg || index != HOST_NONE || insn->displacement)
 			emit_lea(&t->e, wide, reg, base, index, insn->scale, insn->displacement);
 	}
-	if (!plain && (insn->segment == CPU_FS || insn->segment == CPU_GS)) {
+	if (has_base) {
 		emit_load_state(&t->e, HOST_R14,
 				STATE(segment) + (int32_t)(insn->segment * sizeof(struct kvm_segment) +
 							   offsetof(struct kvm_segment, base)));
-		emit_lea(&t->e, true, reg, reg, HOST_R14, 0, 0);
+		emit_lea(&t->e, !t->is_32, reg, reg, HOST_R14, 0, 0);
 	}
 }
 
@@ -105,7 +135,8 @@ static void emit_linear(struct translation *t, const struct access *access)
 	if (access->base == HOST_NONE)
 		emit_address(t, &t->jit->items[access->item], HOST_R13, false);
 	else
-		emit_lea(&t->e, true, HOST_R13, access->base, HOST_NONE, 0, access->displacement);
+		emit_lea(&t->e, !t->is_32, HOST_R13, access->base, HOST_NONE, 0,
+			 access->displacement);
 }
 
 /* opcode reg, [base + displacement] of a TLB entry. */
@@ -197,7 +228,7 @@ static struct host_memory emit_access(struct translation *t, const struct access
 		emit_lookup_flagless(t, access);
 	else
 		emit_lookup(t, access);
-	if (access->base != HOST_NONE)
+	if (access->base != HOST_NONE && !t->is_32)
 		return (struct host_memory){ access->base, HOST_R14, access->displacement };
 	/* Made again, it does not wait for the TLB. */
 	if (!keeps_linear(t, access))
@@ -231,7 +262,7 @@ struct host_memory emit_stack_access(struct translation *t, unsigned index, unsi
 				     int32_t displacement, bool is_write)
 {
 	const struct host_memory *place = item_place(t, index);
-	struct access access = { index, base, displacement, 8, is_write, false };
+	struct access access = { index, base, displacement, t->width, is_write, false };
 
 	if (place)
 		return *place;

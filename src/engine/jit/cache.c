@@ -227,9 +227,8 @@ static struct jit_jump *jump_at(struct jit *jit, unsigned at)
 /* Which entry leads to the block, if any does. */
 static unsigned jump_of(const struct jit_block *block)
 {
-	unsigned set = block->mode >> 16;
-
-	return set * JIT_JUMP_ENTRIES + jump_index(block->page->gva | (block->gpa & 0xfff));
+	return jit_jump_set(block->mode) * JIT_JUMP_ENTRIES +
+	       jump_index(block->page->gva | (block->gpa & 0xfff));
 }
 
 static void leave_jump(struct jit *jit, const struct jit_block *block)

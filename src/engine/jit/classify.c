@@ -178,6 +178,20 @@ bool item_is_fence(const struct jit_item *item)
 	return insn->immediate == (item->instruction.mnemonic == ZYDIS_MNEMONIC_AND ? -1 : 0);
 }
 
+bool item_loads_segment(const struct jit_item *item)
+{
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_MOV:
+	case ZYDIS_MNEMONIC_POP:
+		return item->insn.kind[0] == INSN_OPERAND_SEGMENT && item->insn.reg[0] >= CPU_FS;
+	case ZYDIS_MNEMONIC_LFS:
+	case ZYDIS_MNEMONIC_LGS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 unsigned guest_home_count(uint16_t registers)
 {
 	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);
@@ -190,7 +204,7 @@ static enum item_kind classify_copy(struct jit_item *item)
 
 	if ((!general && item_vector_level(instruction) < 0) || !jit_host_has(instruction))
 		return ITEM_FALLBACK;
-	reencode_inspect(&item->info, instruction, item->operands);
+	reencode_inspect(&item->info, instruction, item->operands, item->bytes);
 	if (!item->info.possible)
 		return ITEM_FALLBACK;
 	/* The bit offset may reach outside the operand. */
@@ -203,6 +217,9 @@ static enum item_kind classify_copy(struct jit_item *item)
 		return ITEM_FALLBACK;
 	if (item->info.high_byte && item->info.has_memory)
 		return ITEM_FALLBACK;
+	/* Code segments cannot be written, flat or not. */
+	if (item_is_32(item) && item->info.memory_written && item->insn.segment == CPU_CS)
+		return ITEM_FALLBACK;
 	if (guest_home_count(item->info.gpr_read | item->info.gpr_written) >
 	    (item->info.has_memory ? 1u : 2u))
 		return ITEM_FALLBACK;
@@ -213,11 +230,22 @@ static enum item_kind classify_copy(struct jit_item *item)
 	return ITEM_COPY;
 }
 
+/* A branch that cuts its target to 16 bits. */
+static bool is_short_branch(const struct jit_item *item)
+{
+	return item->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
+	       item->insn.operand_size == 2;
+}
+
 enum item_kind item_classify(struct jit_item *item)
 {
 	const ZydisDecodedInstruction *instruction = &item->instruction;
 	const ZydisDecodedOperand *operand = &item->operands[0];
+	bool is_32 = item_is_32(item);
+	unsigned width = is_32 ? 4 : 8; /* of stack slots and near pointers */
 
+	if (item->insn.address_size == 2 || is_short_branch(item))
+		return ITEM_FALLBACK;
 	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
 		return classify_copy(item);
 	switch (instruction->meta.category) {
@@ -245,37 +273,33 @@ enum item_kind item_classify(struct jit_item *item)
 	case ZYDIS_MNEMONIC_IDIV:
 		return operand->size >= 32 ? ITEM_DIVIDE : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_PUSH:
-		if (item->insn.stack_width != 8)
+		if (item->insn.stack_width != width)
 			return ITEM_FALLBACK;
-		return operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ||
-				       (operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-					ZydisRegisterGetClass(operand->reg.value) ==
-						ZYDIS_REGCLASS_GPR64)
+		return item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ||
+				       item->insn.kind[0] == INSN_OPERAND_REGISTER
 			       ? ITEM_PUSH
 			       : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_POP:
-		return item->insn.stack_width == 8 &&
-				       operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-				       ZydisRegisterGetClass(operand->reg.value) ==
-					       ZYDIS_REGCLASS_GPR64 &&
-				       operand->reg.value != ZYDIS_REGISTER_RSP
+		return item->insn.stack_width == width &&
+				       item->insn.kind[0] == INSN_OPERAND_REGISTER &&
+				       item->insn.reg[0] / 8 != CPU_RSP
 			       ? ITEM_POP
 			       : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_LEAVE:
-		return item->insn.stack_width == 8 ? ITEM_LEAVE : ITEM_FALLBACK;
+		return item->insn.stack_width == width ? ITEM_LEAVE : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_JMP:
 	case ZYDIS_MNEMONIC_CALL:
 		if (instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 			return ITEM_FALLBACK;
 		if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return instruction->mnemonic == ZYDIS_MNEMONIC_JMP ? ITEM_JUMP : ITEM_CALL;
-		if (operand->size != 64)
+		if (operand->size != width * 8)
 			return ITEM_FALLBACK;
 		return instruction->mnemonic == ZYDIS_MNEMONIC_JMP ? ITEM_JUMP_INDIRECT
 								   : ITEM_CALL_INDIRECT;
 	case ZYDIS_MNEMONIC_RET:
 		return instruction->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
-				       item->insn.stack_width != 8
+				       item->insn.stack_width != width
 			       ? ITEM_FALLBACK
 			       : ITEM_RETURN;
 	default:

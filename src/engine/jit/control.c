@@ -4,7 +4,7 @@
  */
 #include "engine/jit/translation.h"
 
-/* Write 8 bytes below the guest's stack pointer and commit the new one. `guest`: which register to
+/* Write a slot below the guest's stack pointer and commit the new one. `guest`: which register to
  * push, or CPU_REGISTERS for `constant`. */
 void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant)
 {
@@ -12,11 +12,11 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 	uint8_t host = guest < CPU_REGISTERS ? host_register(guest) : HOST_NONE;
 	struct host_memory top;
 
-	top = emit_stack_access(t, index, HOST_R15, -8, true);
+	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->width, true);
 	if (guest < CPU_REGISTERS && host != HOST_NONE) {
-		emit_memory_move(e, true, true, host, &top);
-	} else if (guest == CPU_REGISTERS && (int64_t)constant == (int32_t)constant) {
-		emit_memory_op(e, true, 0xc7, 0, &top);
+		emit_memory_move(e, !t->is_32, true, host, &top);
+	} else if (guest == CPU_REGISTERS && (t->is_32 || (int64_t)constant == (int32_t)constant)) {
+		emit_memory_op(e, !t->is_32, 0xc7, 0, &top);
 		emit32(e, constant);
 	} else {
 		if (guest < CPU_REGISTERS)
@@ -25,7 +25,7 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 			emit_constant(e, t->scratch[0], constant);
 		emit_memory_move(e, true, true, t->scratch[0], &top);
 	}
-	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
+	emit_stack_move(t, -(int32_t)t->width);
 }
 
 /* Push a call's return address. */
@@ -35,10 +35,14 @@ static void emit_push_return(struct translation *t, unsigned index)
 	struct emitter *e = &t->e;
 	struct host_memory top;
 
-	top = emit_stack_access(t, index, HOST_R15, -8, true);
-	emit_code_address(e, HOST_R13, true, item->offset + item->instruction.length);
-	emit_memory_move(e, true, true, HOST_R13, &top);
-	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, -8);
+	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->width, true);
+	if (top.base == HOST_R13) {
+		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
+		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
+	}
+	emit_code_address(e, HOST_R13, !t->is_32, item->offset + item->instruction.length);
+	emit_memory_move(e, !t->is_32, true, HOST_R13, &top);
+	emit_stack_move(t, -(int32_t)t->width);
 }
 
 /* With a guest address in R13: find its translation in the jump table. Falls through with the
@@ -96,7 +100,7 @@ static void emit_poll(struct translation *t, int64_t target, bool keep_flags)
 	}
 	if (keep_flags)
 		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_code_address(e, HOST_R13, true, target);
+	emit_code_address(e, HOST_R13, !t->is_32, target);
 	emit_store_state(e, HOST_R13, STATE(rip));
 	emit_jump_to(e, t->jit->exit);
 	emit_patch8(e, go_on);
@@ -128,7 +132,7 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_f
 		return;
 	}
 	if (page_distance) {
-		emit_code_address(&t->e, HOST_R13, true, page_distance);
+		emit_code_address(&t->e, HOST_R13, !t->is_32, page_distance);
 		emit_store_state(&t->e, HOST_R13, STATE(fast.code_page));
 	}
 	t->link_jumps[t->link_count].target = target;
@@ -142,9 +146,9 @@ void emit_indirect(struct translation *t, unsigned index)
 	bool is_call = item->kind == ITEM_CALL_INDIRECT;
 
 	if (item->insn.kind[0] == INSN_OPERAND_MEMORY) {
-		struct host_memory pointer = emit_operand_access(t, index, 8, false, false);
+		struct host_memory pointer = emit_operand_access(t, index, t->width, false, false);
 
-		emit_memory_move(e, true, false, HOST_R13, &pointer);
+		emit_memory_move(e, !t->is_32, false, HOST_R13, &pointer);
 	} else {
 		emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
 	}
@@ -173,13 +177,11 @@ void emit_call(struct translation *t, unsigned index)
 void emit_return(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
-	struct emitter *e = &t->e;
 	unsigned extra = item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ? (uint16_t)item->insn.immediate : 0;
-	struct host_memory top;
+	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
 
-	top = emit_stack_access(t, index, HOST_R15, 0, false);
-	emit_memory_move(e, true, false, HOST_R13, &top);
+	emit_memory_move(&t->e, !t->is_32, false, HOST_R13, &top);
 	emit_jump_lookup(t, index);
-	emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, 8 + extra);
+	emit_stack_move(t, (int32_t)(t->width + extra));
 	emit_jump_found(t);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "engine/jit/translation.h"
+#include "engine/x86/decode.h"
 
 #define LINE_SIZE 160
 
@@ -23,15 +24,15 @@ bool jit_is_dumped(void)
 	return atomic_load(&dump_fd) >= 0;
 }
 
-static void disassemble(const ZydisFormatter *formatter, const struct jit *jit, const uint8_t *bytes,
-			size_t size, uint64_t address, const char *indent)
+static void disassemble(const ZydisFormatter *formatter, const ZydisDecoder *decoder,
+			const uint8_t *bytes, size_t size, uint64_t address, const char *indent)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction instruction;
 	char text[LINE_SIZE];
 
 	for (size_t at = 0; at < size; at += instruction.length) {
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(jit->decoder, bytes + at, size - at,
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, bytes + at, size - at,
 							 &instruction, operands)) ||
 		    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
 			    formatter, &instruction, operands, instruction.operand_count_visible,
@@ -45,6 +46,7 @@ static void disassemble(const ZydisFormatter *formatter, const struct jit *jit, 
 
 void jit_dump_block(const struct translation *t)
 {
+	const ZydisDecoder *host = insn_decoder(CPU_MODE_CODE64);
 	const struct jit *jit = t->jit;
 	const struct emitter *e = &t->e;
 	uint64_t page = jit->cpu->rip & ~(uint64_t)0xfff; /* this time */
@@ -57,13 +59,13 @@ void jit_dump_block(const struct translation *t)
 		const struct jit_item *item = &jit->items[i];
 		size_t from = t->item_position[i];
 
-		disassemble(&formatter, jit, item->bytes, item->instruction.length,
+		disassemble(&formatter, t->decoder, item->bytes, item->instruction.length,
 			    page + item->offset, "");
-		disassemble(&formatter, jit, e->base + from, t->item_position[i + 1] - from,
+		disassemble(&formatter, host, e->base + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");
 	}
 	dprintf(dump_fd, "  side exits, slow paths, links\n");
-	disassemble(&formatter, jit, e->base + t->item_position[t->count],
+	disassemble(&formatter, host, e->base + t->item_position[t->count],
 		    e->position - t->item_position[t->count],
 		    (uintptr_t)e->code + t->item_position[t->count], "    ");
 }

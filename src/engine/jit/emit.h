@@ -124,11 +124,17 @@ static inline void emit_constant(struct emitter *e, unsigned reg, uint64_t value
 	}
 }
 
-static inline void emit_move(struct emitter *e, unsigned to, unsigned from)
+/* 64 bits, or 32 that are zero-extended. */
+static inline void emit_move_width(struct emitter *e, bool w, unsigned to, unsigned from)
 {
-	emit_rex(e, true, from, 0, to);
+	emit_rex(e, w, from, 0, to);
 	emit8(e, 0x89);
 	emit8(e, 0xc0 | (from & 7) << 3 | (to & 7));
+}
+
+static inline void emit_move(struct emitter *e, unsigned to, unsigned from)
+{
+	emit_move_width(e, true, to, from);
 }
 
 /* ModRM, SIB and displacement for [base + index << shift + displacement]; base or index may be

@@ -48,7 +48,7 @@ static uint16_t flags_live_at(struct translation *t, const uint8_t *bytes, unsig
 		const ZydisAccessedFlags *flags;
 		uint16_t written;
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(t->jit->decoder, NULL, bytes,
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(t->decoder, NULL, bytes,
 								available, &instruction)))
 			break;
 		translation_look(t, 0x1000 - available, instruction.length);

@@ -17,6 +17,8 @@ struct jit_record {
 	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool changes_vector;   /* it may change which vector instructions may run as they stand */
+	bool loads_segment;    /* FS or GS */
+	uint8_t segments;      /* FS and GS, as bits: what it took for flat but for the base */
 };
 
 struct jit_block;
@@ -91,6 +93,7 @@ struct jit_item {
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
 	bool changes_vector;               /* likewise */
+	uint8_t segments;                  /* likewise */
 };
 
 struct jit {
@@ -102,7 +105,6 @@ struct jit {
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
 
-	const ZydisDecoder *decoder;
 	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
 	struct jit_block *all;
@@ -113,7 +115,7 @@ struct jit {
 	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
 	 * costs what was entered. */
 	struct jit_jump_list {
-		uint16_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+		uint32_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 		unsigned count;
 	} jumps_local, jumps_global;
@@ -166,6 +168,17 @@ void jit_flush(struct jit *jit);
 /* struct cpu_translator's */
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
 void jit_invalidate_all(struct cpu *cpu);
+
+static inline bool jit_mode_is_64(uint32_t mode)
+{
+	return (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
+}
+
+/* The jump table of a block (struct jit_block.mode): one for each TLB set, and each kind of code. */
+static inline unsigned jit_jump_set(uint32_t mode)
+{
+	return (mode >> 16) + (jit_mode_is_64(mode) ? 0 : TLB_PRIVILEGES);
+}
 
 static inline size_t jit_hash(uint64_t value)
 {

@@ -23,6 +23,7 @@
 #include "engine/x86/decode.h"
 #include "engine/x86/fpu_image.h"
 #include "engine/x86/memory.h"
+#include "engine/x86/system.h"
 
 #define REPORTS_MAX 20
 
@@ -128,7 +129,7 @@ static void interpret(struct cpu *cpu, struct jit_lockstep *lockstep,
 		cpu->insn = insn;
 		cpu->next_rip = next;
 		insn->execute(cpu, insn);
-		cpu->rip = cpu->next_rip;
+		cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 		lockstep->done = i + 1;
 		if (cpu->rip != next)
 			break;

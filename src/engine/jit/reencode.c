@@ -1,5 +1,8 @@
 #include "engine/jit/reencode.h"
 
+#include "engine/x86/cpu.h"
+#include "engine/x86/decode.h"
+
 /* Guest number of a general register of any width; -1 for other registers. AH.. count as RAX.. */
 static int gpr_number(ZydisRegister reg, bool *high)
 {
@@ -55,7 +58,7 @@ static bool hidden_operand_ok(const ZydisDecodedOperand *operand)
 	return number >= 0 && number != HOST_RSP && number < HOST_R13;
 }
 
-static bool explicit_operand(struct reencode_info *info, ZydisMnemonic mnemonic,
+static bool explicit_operand(struct reencode_info *info, ZydisMnemonic mnemonic, bool is_32,
 			     const ZydisDecodedOperand *operand)
 {
 	bool high;
@@ -69,8 +72,11 @@ static bool explicit_operand(struct reencode_info *info, ZydisMnemonic mnemonic,
 			/* LEA: the address itself is the value; the translator has its own. */
 			return false;
 		}
-		if (operand->mem.type != ZYDIS_MEMOP_TYPE_MEM || info->has_memory ||
-		    operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+		if (operand->mem.type != ZYDIS_MEMOP_TYPE_MEM || info->has_memory)
+			return false;
+		if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64 && is_32)
+			info->is_moffs = true;
+		else if (operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
 			return false;
 		info->has_memory = true;
 		info->memory_size = operand->size / 8;
@@ -121,24 +127,55 @@ static bool explicit_operand(struct reencode_info *info, ZydisMnemonic mnemonic,
 	}
 }
 
-void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction *instruction,
-		      const ZydisDecodedOperand *operands)
+/*
+ * Whether VEX and EVEX mean the same in 64-bit mode, but for memory. 32-bit code has bits there that
+ * are ignored: W of instructions with general registers, what would extend a register's number (SDM
+ * vol. 2 §2.3.5, §2.7.1). Compilers leave them in their neutral state.
+ */
+static bool means_the_same(const ZydisDecodedInstruction *instruction,
+			   const ZydisDecodedOperand *operands, const uint8_t *bytes)
 {
+	ZydisDecodedOperand others[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisDecodedInstruction other;
+
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64), bytes,
+						 instruction->length, &other, others)) ||
+	    other.mnemonic != instruction->mnemonic || other.length != instruction->length ||
+	    other.operand_count != instruction->operand_count)
+		return false;
+	for (unsigned i = 0; i < other.operand_count; i++) {
+		if (operands[i].type != others[i].type || operands[i].size != others[i].size)
+			return false;
+		if (operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    operands[i].reg.value != others[i].reg.value)
+			return false;
+	}
+	return true;
+}
+
+void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction *instruction,
+		      const ZydisDecodedOperand *operands, const uint8_t *bytes)
+{
+	bool is_32 = instruction->machine_mode != ZYDIS_MACHINE_MODE_LONG_64;
+
 	*info = (struct reencode_info){0};
 	for (unsigned i = 0; i < instruction->operand_count; i++) {
 		const ZydisDecodedOperand *operand = &operands[i];
 		bool ok = operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN
 				  ? hidden_operand_ok(operand)
-				  : explicit_operand(info, instruction->mnemonic, operand);
+				  : explicit_operand(info, instruction->mnemonic, is_32,
+						     operand);
 
 		if (!ok)
 			return;
 	}
 	switch (instruction->encoding) {
 	case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
+		info->possible = true;
+		break;
 	case ZYDIS_INSTRUCTION_ENCODING_VEX:
 	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
-		info->possible = true;
+		info->possible = !is_32 || means_the_same(instruction, operands, bytes);
 		break;
 	default:
 		break;
@@ -148,7 +185,7 @@ void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction 
 /* The renamed ModRM (and SIB), with the extension bits that go to REX, VEX or EVEX. */
 struct fields {
 	uint8_t modrm, sib;
-	bool has_sib;
+	bool has_modrm, has_sib;
 	uint8_t displacement_size; /* bytes */
 	int32_t displacement;
 	uint8_t reg, rm, index; /* full host numbers; for REX.R, .B, .X */
@@ -180,7 +217,9 @@ static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *in
 {
 	const struct ZydisDecodedInstructionModRm_ *modrm = &instruction->raw.modrm;
 
-	*fields = (struct fields){0};
+	*fields = (struct fields){
+		.has_modrm = info->is_moffs || instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM,
+	};
 	fields->reg = modrm->reg | reg_extension << 3;
 	if (info->reg_is_gpr)
 		fields->reg = rename->map[fields->reg];
@@ -198,7 +237,7 @@ static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *in
 static void emit_tail(struct emitter *e, const ZydisDecodedInstruction *instruction,
 		      const uint8_t *bytes, const struct fields *fields)
 {
-	if (instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM) {
+	if (fields->has_modrm) {
 		emit8(e, fields->modrm);
 		if (fields->has_sib)
 			emit8(e, fields->sib);
@@ -220,18 +259,30 @@ static bool emit_legacy(struct emitter *e, const ZydisDecodedInstruction *instru
 	uint8_t opcode = instruction->opcode;
 	struct fields fields = {0};
 
-	if (instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM) {
+	if (info->is_moffs) {
+		opcode = (opcode & 1) | (opcode & 2 ? 0x88 : 0x8a);
+		fields_fill(&fields, instruction, info, rename, 0, 0, 0);
+	} else if (instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+		   (opcode & 0xf0) == 0x40) {
+		/* INC and DEC, whose bytes are REX prefixes in 64-bit mode. */
+		fields.rm = rename->map[opcode & 7];
+		fields.modrm = 0xc0 | (opcode & 8) | (fields.rm & 7);
+		fields.has_modrm = true;
+		opcode = 0xff;
+	} else if (instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM) {
 		fields_fill(&fields, instruction, info, rename, has_rex ? raw->R : 0,
 			    has_rex ? raw->B : 0, 0);
-		/* REX.R, .X and .B matter only to general and vector registers, not to x87's. */
-		rex |= (fields.reg >> 3 & 1) << 2 | (fields.index >> 3 & 1) << 1 |
-		       (fields.rm >> 3 & 1);
+		/* The same operation as 80h, which 64-bit mode lacks. */
+		if (instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && opcode == 0x82)
+			opcode = 0x80;
 	} else if (info->opcode_is_gpr) {
 		unsigned reg = rename->map[(opcode & 7) | (has_rex ? raw->B : 0) << 3];
 
 		opcode = (opcode & ~7u) | (reg & 7);
 		rex |= reg >> 3 & 1;
 	}
+	/* REX.R, .X and .B matter only to general and vector registers, not to x87's. */
+	rex |= (fields.reg >> 3 & 1) << 2 | (fields.index >> 3 & 1) << 1 | (fields.rm >> 3 & 1);
 	if (info->high_byte && rex != 0x40)
 		return false;
 

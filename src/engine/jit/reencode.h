@@ -26,14 +26,15 @@ struct reencode_info {
 	bool memory_read;
 	bool reg_is_gpr, rm_is_gpr, vvvv_is_gpr, opcode_is_gpr;
 	bool high_byte;        /* names AH, CH, DH or BH: no REX prefix possible */
+	bool is_moffs;         /* MOV with an address in place of ModRM: 32-bit code only */
 	uint16_t gpr_read;     /* explicit general registers read, by guest number (not addresses) */
 	uint16_t gpr_written;
 	unsigned memory_size;  /* bytes */
 };
 
-/* Look at a decoded 64-bit instruction. */
+/* Look at a decoded instruction of 64-bit or 32-bit code. */
 void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction *instruction,
-		      const ZydisDecodedOperand *operands);
+		      const ZydisDecodedOperand *operands, const uint8_t *bytes);
 
 /* Emit the copy. False when this combination has no encoding (AH with a REX prefix). */
 bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,

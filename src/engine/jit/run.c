@@ -62,11 +62,31 @@ static void update_vector(struct cpu *cpu)
 	cpu->fast.vector_blocked[JIT_VECTOR_AVX512] = !avx512;
 }
 
+/* Base apart, a segment without checks: SDM vol. 3 §5.3, §5.5. */
+static bool is_unchecked(const struct kvm_segment *segment)
+{
+	return segment->present && !segment->unusable && segment->s &&
+	       (segment->type & 0xe) == 2 && segment->limit == 0xffffffff;
+}
+
+static void update_segments(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < 2; i++)
+		cpu->fast.segment_blocked[i] = !is_unchecked(&cpu->segment[CPU_FS + i]);
+}
+
+/* 64-bit mode, or 32-bit code in flat segments. */
+static bool is_translated_mode(uint32_t mode)
+{
+	uint32_t flat32 = CPU_MODE_CODE32 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_FLAT;
+
+	return jit_mode_is_64(mode) || (mode & (CPU_MODE_CODE_MASK | flat32)) == flat32;
+}
+
 /* What translated code takes for granted besides the block's key. */
 static bool translatable(const struct cpu *cpu)
 {
-	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 && !cpu->guest_debug &&
-	       !(cpu->rflags & RFLAGS_TF);
+	return is_translated_mode(cpu->mode) && !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
 }
 
 /* Nothing has changed since jumps and crossing links were made. */
@@ -85,9 +105,11 @@ static const uint8_t *go_on(struct cpu *cpu)
 
 	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
 		return NULL;
-	block = jit_find_jump(jit, tlb_privilege(cpu), cpu->rip);
+	block = jit_find_jump(jit, jit_jump_set(cpu->mode | tlb_privilege(cpu) << 16), cpu->rip);
 	if (!block)
 		return NULL;
+	if (!jit_mode_is_64(cpu->mode))
+		update_segments(cpu);
 	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 	return block->code;
 }
@@ -108,15 +130,19 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	if (cpu->jit->lockstep)
 		jit_lockstep_fallback(cpu->jit, rip);
 	record->insn.execute(cpu, &record->insn);
-	cpu->rip = cpu->next_rip;
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 	if (record->changes_vector || cpu->fpu.live != vectors_live)
 		update_vector(cpu);
+	if (record->loads_segment)
+		update_segments(cpu);
 	flags_to_host(cpu);
 	/* What follows in the block takes for granted that this had passed its checks, and those
 	 * before it. */
 	stays = cpu->fpu.live || !vectors_live;
 	for (unsigned i = 0; i < JIT_VECTOR_LEVELS; i++)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
+	for (unsigned i = 0; i < 2; i++)
+		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
 		return record->resume;
 	return go_on(cpu);
@@ -252,10 +278,11 @@ static void jit_run(struct cpu *cpu)
 			forget_jumps(jit);
 			link = NULL;
 		}
+		cpu->rip = cpu_wrap_rip(cpu, cpu->rip);
 		/* A fault of the fetch is no instruction's. */
 		cpu->insn = NULL;
 		cpu->next_rip = cpu->rip;
-		block = jit_find_jump(jit, set, cpu->rip);
+		block = jit_find_jump(jit, jit_jump_set(cpu->mode | set << 16), cpu->rip);
 		if (!block)
 			block = find_block(jit, set);
 		if (jit->statistics.flushes != flushes)
@@ -273,6 +300,7 @@ static void jit_run(struct cpu *cpu)
 		if (jit->lockstep)
 			jit_lockstep_before(jit, block);
 		update_vector(cpu);
+		update_segments(cpu);
 		flags_to_host(cpu);
 		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
@@ -372,7 +400,6 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 		return result;
 	}
 	jit->warmth = warmth;
-	jit->decoder = insn_decoder(CPU_MODE_CODE64);
 	jit_build_stubs(jit);
 	jit_init_jumps(jit);
 	fill_constants(cpu);

@@ -21,6 +21,7 @@ static void emit_fallback(struct translation *t, unsigned index)
 	/* The record's address is known only when the block is complete. */
 	emit_slow_jump(t, emit_jump(&t->e), index);
 	memset(t->progress.vector_checked, 0, sizeof(t->progress.vector_checked));
+	memset(t->progress.segment_checked, 0, sizeof(t->progress.segment_checked));
 }
 
 void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
@@ -179,18 +180,18 @@ static void emit_pop_item(struct translation *t, unsigned index)
 
 	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
 
-	emit_memory_move(&t->e, true, false, host == HOST_NONE ? t->scratch[0] : host, &top);
+	emit_memory_move(&t->e, !t->is_32, false, host == HOST_NONE ? t->scratch[0] : host, &top);
 	if (host == HOST_NONE)
 		emit_store_state(&t->e, t->scratch[0], home(guest));
-	emit_lea(&t->e, true, HOST_R15, HOST_R15, HOST_NONE, 0, 8);
+	emit_stack_move(t, (int32_t)t->width);
 }
 
 static void emit_leave_item(struct translation *t, unsigned index)
 {
 	struct host_memory top = emit_stack_access(t, index, HOST_RBP, 0, false);
 
-	emit_memory_move(&t->e, true, false, t->scratch[0], &top);
-	emit_lea(&t->e, true, HOST_R15, HOST_RBP, HOST_NONE, 0, 8);
+	emit_memory_move(&t->e, !t->is_32, false, t->scratch[0], &top);
+	emit_lea(&t->e, !t->is_32, HOST_R15, HOST_RBP, HOST_NONE, 0, (int32_t)t->width);
 	emit_move(&t->e, HOST_RBP, t->scratch[0]);
 }
 
@@ -243,19 +244,20 @@ static void crossing_item(struct jit_item *item, unsigned size)
 /* Decode the block's instructions into jit->items; the count. */
 static unsigned decode_items(struct jit *jit, unsigned start)
 {
+	const ZydisDecoder *decoder = insn_decoder(jit->cpu->mode);
 	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
 	unsigned count = 0, offset = start;
 
 	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
 		struct jit_item *item = &jit->items[count];
-		ZyanStatus status = ZydisDecoderDecodeFull(jit->decoder, bytes + offset,
+		ZyanStatus status = ZydisDecoderDecodeFull(decoder, bytes + offset,
 							   0x1000 - offset, &item->instruction,
 							   item->operands);
 
 		item->offset = offset;
 		item->bytes = bytes + offset;
 		item->info = (struct reencode_info){0};
-		item->vector_levels = 0;
+		item->vector_levels = item->segments = 0;
 		if (status == ZYDIS_STATUS_NO_MORE_DATA) {
 			crossing_item(item, 0x1000 - offset);
 			return count + 1;
@@ -283,7 +285,8 @@ static void emit_items(struct translation *t)
 
 	t->scratch[0] = HOST_R13;
 	t->scratch[1] = HOST_R14;
-	t->region_count = regions_find(t->jit->items, t->count, t->regions, t->region_places);
+	if (!t->is_32)
+		t->region_count = regions_find(t->jit->items, t->count, t->regions, t->region_places);
 	for (unsigned i = 0; i < t->count; i++) {
 		if (next < t->region_count && t->regions[next].start == i) {
 			i = t->regions[next].end - 1;
@@ -363,6 +366,8 @@ static int emit_slow_paths(struct translation *t)
 		record->offset = item->offset;
 		record->vector_levels = item->vector_levels;
 		record->changes_vector = item->changes_vector;
+		record->segments = item->segments;
+		record->loads_segment = item_loads_segment(item);
 		record->resume = resume_address(t, i);
 		record++;
 	}
@@ -402,6 +407,8 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	struct jit_block *block;
 	struct jit_item *last;
 	size_t room = jit->size - jit->used;
+	uint32_t mode = jit->cpu->mode | tlb_set << 16;
+	bool is_32 = !jit_mode_is_64(mode);
 	unsigned count, start = gpa & 0xfff;
 
 	*full = false;
@@ -412,9 +419,12 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 		.jit = jit,
 		.e = { .base = jit->writable + jit->used, .code = jit->executable + jit->used,
 		       .size = room },
+		.is_32 = is_32,
+		.width = is_32 ? 4 : 8,
+		.decoder = insn_decoder(mode),
 		.count = count,
 		.jumps = STATE(fast.jumps) +
-			 (int32_t)(tlb_set * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
+			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
 		.start = start,
 	};
 	last = &jit->items[count - 1];
@@ -438,7 +448,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	if (jit_is_dumped())
 		jit_dump_block(t);
 	block->gpa = gpa;
-	block->mode = jit->cpu->mode | tlb_set << 16;
+	block->mode = mode;
 	block->entry = t->e.code;
 	block->code = t->e.code + t->item_position[0];
 	if (jit->lockstep)

@@ -36,6 +36,7 @@ struct side_exit {
 /* What earlier items have done for later ones. */
 struct progress {
 	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
+	bool segment_checked[2]; /* likewise: FS and GS of 32-bit code are flat but for the base */
 	bool has_x87_page; /* fast.x87_page is stored */
 };
 
@@ -55,6 +56,9 @@ struct region {
 struct translation {
 	struct jit *jit;
 	struct emitter e;
+	bool is_32;                 /* protected or compatibility mode, flat; else 64-bit mode */
+	unsigned width;             /* bytes of a stack slot and of a near pointer: 8, or 4 */
+	const ZydisDecoder *decoder; /* of the guest's code */
 	struct jit_block *block;
 	unsigned count;             /* items */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
@@ -89,6 +93,12 @@ static inline int32_t home(unsigned guest)
 	return STATE(gpr) + (int32_t)guest * 8;
 }
 
+/* Of 32-bit code: protected or compatibility mode. */
+static inline bool item_is_32(const struct jit_item *item)
+{
+	return item->instruction.machine_mode != ZYDIS_MACHINE_MODE_LONG_64;
+}
+
 /* -- classify.c -- */
 
 /* What becomes of a decoded item; fills item->info for ITEM_COPY. */
@@ -100,6 +110,8 @@ bool item_is_general(ZydisMnemonic mnemonic);
 /* The level that a vector instruction needs, or -1 when it is none or must not be copied. */
 int item_vector_level(const ZydisDecodedInstruction *instruction);
 bool item_changes_vector(const struct jit_item *item);
+/* Whether it loads FS or GS. */
+bool item_loads_segment(const struct jit_item *item);
 bool item_mixes_mmx(const struct jit_item *item);
 /* Whether it becomes x87's last instruction (SDM vol. 1 §8.1.8). */
 bool item_moves_x87_pointer(const struct jit_item *item);
@@ -127,12 +139,12 @@ int64_t item_target(const struct jit_item *item);
 
 /* The jump at position `at` goes to the item's slow path. */
 void emit_slow_jump(struct translation *t, size_t at, unsigned item);
-/* reg = guest register, wherever it lives. */
+/* reg = guest register, wherever it lives; its lower half in 32-bit code. */
 void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
 /* reg = the guest address `distance` bytes from the start of the block's page. 32 bits unless
  * `wide`. */
 void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance);
-/* reg = effective address; with the segment's base unless `plain`. */
+/* reg = effective address; with the segment's base unless `plain`. May jump to the slow path. */
 void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain);
 /*
  * Check an access against the TLB; jumps to the item's slow path where it misses. The result is where
@@ -141,9 +153,11 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
  */
 struct host_memory emit_operand_access(struct translation *t, unsigned index, unsigned size,
 				       bool is_write, bool aligned);
-/* The same for 8 bytes at [base + displacement], base a host register that holds a guest's. */
+/* The same for a stack slot at [base + displacement], base a host register that holds a guest's. */
 struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
 				     int32_t displacement, bool is_write);
+/* Move the guest's stack pointer. */
+void emit_stack_move(struct translation *t, int32_t bytes);
 
 /* -- translate.c -- */
 

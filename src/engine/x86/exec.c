@@ -147,11 +147,6 @@ static const struct insn *fetch_single(struct cpu *cpu)
 	return &single->insn;
 }
 
-static inline uint64_t wrap_rip(const struct cpu *cpu, uint64_t rip)
-{
-	return cpu_is_64(cpu) ? rip : (uint32_t)rip;
-}
-
 void exec_one(struct cpu *cpu)
 {
 	const struct insn *insn;
@@ -161,7 +156,7 @@ void exec_one(struct cpu *cpu)
 	cpu->insn = insn;
 	cpu->next_rip = cpu->rip + insn->length;
 	insn->execute(cpu, insn);
-	cpu->rip = wrap_rip(cpu, cpu->next_rip);
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 	cpu->insn = NULL;
 	cpu->instructions++;
 	if (cpu->io.done | cpu->io.cursor)
@@ -270,7 +265,7 @@ static inline void run_block(struct cpu *cpu, const struct block *block)
 		insn->execute(cpu, insn);
 		insn++;
 	} while (insn != end && !(cpu->requests & CPU_REQUEST_STOP_BLOCK));
-	cpu->rip = wrap_rip(cpu, cpu->next_rip);
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 	cpu->instructions += insn - block->insns;
 }
 

@@ -164,6 +164,12 @@ static inline bool cpu_is_64(const struct cpu *cpu)
 	return (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
 }
 
+/* An instruction pointer outside 64-bit mode has 32 bits. */
+static inline uint64_t cpu_wrap_rip(const struct cpu *cpu, uint64_t rip)
+{
+	return cpu_is_64(cpu) ? rip : (uint32_t)rip;
+}
+
 static inline unsigned cpu_iopl(const struct cpu *cpu)
 {
 	return (cpu->rflags >> 12) & 3;

@@ -26,7 +26,7 @@ struct cpu_translator {
 #define JIT_JUMP_SHIFT   3 /* functions begin at multiples of 16, returns anywhere */
 #define JIT_JUMP_ROTATE  12
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
-#define JIT_JUMP_SETS    3 /* one for each TLB set: code is translated for one privilege */
+#define JIT_JUMP_SETS    6 /* one for each TLB set, 64-bit and 32-bit code apart */
 
 /* What floating-point and vector instructions need before they may run as host instructions. */
 enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECTOR_AVX512,
@@ -48,6 +48,8 @@ struct jit_fast {
 	/* The last x87 instruction that translated code executed; fpu.fip gets it on the way out. */
 	uint64_t x87_page;
 	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
+	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
+	uint64_t segment_blocked[2];
 	/* Where indirect jumps go: guest address (negated) to a block's entry. */
 	struct jit_jump {
 		uint64_t negated_gva;
