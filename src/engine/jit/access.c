@@ -17,6 +17,8 @@ void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 		return;
 	}
 	t->slow[t->slow_count++] = (struct slow_jump){ at, item };
+	if (item < JIT_BLOCK_INSNS)
+		t->slow_flags_lost[item] |= t->flags_lost;
 }
 
 /* reg = guest register, wherever it lives; its lower half in 32-bit code. */
@@ -224,7 +226,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 static struct host_memory emit_access(struct translation *t, const struct access *access)
 {
 	emit_linear(t, access);
-	if (flags_cross(&t->jit->items[access->item]))
+	if (flags_stay(t, access->item))
 		emit_lookup_flagless(t, access);
 	else
 		emit_lookup(t, access);

@@ -20,7 +20,7 @@ static unsigned jump_index(uint64_t gva)
 /* What an empty jump entry holds: an address that is looked up in another one (0 in the first). */
 static uint64_t jump_none(unsigned index)
 {
-	return index ? 0 : -(uint64_t)(1 << JIT_JUMP_SHIFT);
+	return index ? 0 : 1 << JIT_JUMP_SHIFT;
 }
 
 static struct jit_block **block_bucket(struct jit *jit, uint64_t gpa, uint32_t mode)
@@ -236,7 +236,7 @@ static void leave_jump(struct jit *jit, const struct jit_block *block)
 	unsigned at = jump_of(block);
 
 	if (jump_at(jit, at)->code == block->entry)
-		jump_at(jit, at)->negated_gva = jump_none(at % JIT_JUMP_ENTRIES);
+		jump_at(jit, at)->gva = jump_none(at % JIT_JUMP_ENTRIES);
 }
 
 void jit_block_kill(struct jit *jit, struct jit_block *block)
@@ -272,7 +272,7 @@ void jit_block_free(struct jit_block *block)
 void jit_init_jumps(struct jit *jit)
 {
 	for (unsigned i = 0; i < JIT_JUMP_SETS * JIT_JUMP_ENTRIES; i++)
-		jump_at(jit, i)->negated_gva = jump_none(i % JIT_JUMP_ENTRIES);
+		jump_at(jit, i)->gva = jump_none(i % JIT_JUMP_ENTRIES);
 	jit->jumps_local.count = jit->jumps_global.count = 0;
 	jit->forgotten = jit->forgotten_global = 1;
 }
@@ -283,7 +283,7 @@ static void clear_list(struct jit *jit, struct jit_jump_list *list)
 	for (unsigned i = 0; i < list->count; i++) {
 		unsigned at = list->used[i];
 
-		jump_at(jit, at)->negated_gva = jump_none(at % JIT_JUMP_ENTRIES);
+		jump_at(jit, at)->gva = jump_none(at % JIT_JUMP_ENTRIES);
 		list->is_used[at] = false;
 	}
 	list->count = 0;
@@ -305,7 +305,7 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 {
 	unsigned index = jump_index(gva);
 
-	if (jit->cpu->fast.jumps[set][index].negated_gva != -gva)
+	if (jit->cpu->fast.jumps[set][index].gva != gva)
 		return NULL;
 	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 }
@@ -355,7 +355,7 @@ void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool
 		list->is_used[at] = true;
 		list->used[list->count++] = at;
 	}
-	jump_at(jit, at)->negated_gva = -gva;
+	jump_at(jit, at)->gva = gva;
 	jump_at(jit, at)->code = block->entry;
 	jit->jump_blocks[at] = block;
 }

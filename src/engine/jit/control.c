@@ -45,10 +45,18 @@ static void emit_push_return(struct translation *t, unsigned index)
 	emit_stack_move(t, -(int32_t)t->width);
 }
 
-/* With a guest address in R13: find its translation in the jump table. Falls through with the
- * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
- * the item's slow path. Flags survive. */
-static void emit_jump_lookup(struct translation *t, unsigned index)
+/* cmp dword gs:[requests], 0; jne. Returns the position of the jump's displacement. */
+static size_t emit_if_requests(struct emitter *e)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x83);
+	emit_gs_modrm(e, 7, HOST_NONE, 0, STATE(requests));
+	emit8(e, 0);
+	return emit_jump_if(e, 0x5);
+}
+
+/* emit_jump_lookup with flags that somebody reads. */
+static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
 	size_t go_on, hit;
@@ -62,9 +70,10 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 0);
 	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
-	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
+	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, JIT_JUMP_SHIFT, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
-	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 0);
+	emit_not(e, HOST_RCX);
+	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
@@ -72,40 +81,62 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
-/* To the block's entry, which expects its address in R13. */
-static void emit_jump_found(struct translation *t)
+/* With a guest address in R13: find its translation in the jump table. Falls through with the
+ * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
+ * the item's slow path. */
+static void emit_jump_lookup(struct translation *t, unsigned index)
 {
-	emit_jump_state(&t->e, HOST_R14, 1, t->jumps + (int32_t)offsetof(struct jit_jump, code));
+	struct emitter *e = &t->e;
+
+	if (flags_stay(t, index)) {
+		emit_jump_lookup_keeping_flags(t, index);
+		return;
+	}
+	emit_slow_jump(t, emit_if_requests(e), index);
+	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 0, 0);
+	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << JIT_JUMP_SHIFT);
+	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, t->jumps);
+	emit_slow_jump(t, emit_jump_if(e, 0x5), index);
 }
 
-/* Poll for requests before a backward jump; keeps flags. */
-static void emit_poll(struct translation *t, int64_t target, bool keep_flags)
+#define JUMP_CODE(t) ((t)->jumps + (int32_t)offsetof(struct jit_jump, code))
+
+/* Leave to the block's entry that emit_jump_lookup has found, which expects its address in R13. */
+static void emit_jump_found(struct translation *t, unsigned index, int rsp_moved)
+{
+	struct emitter *e = &t->e;
+
+	if (!flags_lost_with_scratch(t, index)) {
+		emit_flags(t, index, rsp_moved, HOST_NONE);
+		emit_jump_state(e, HOST_R14, 1, JUMP_CODE(t));
+		return;
+	}
+	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t));
+	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
+	emit_flags(t, index, rsp_moved, HOST_R14);
+	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
+}
+
+static void emit_poll_exit(struct translation *t, int64_t target)
+{
+	emit_code_address(&t->e, HOST_R13, !t->is_32, target);
+	emit_store_state(&t->e, HOST_R13, STATE(rip));
+	emit_jump_to(&t->e, t->jit->exit);
+}
+
+static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 {
 	struct emitter *e = &t->e;
 	size_t go_on;
 
-	if (keep_flags) {
-		emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
-		emit_load_state32(e, HOST_RCX, STATE(requests));
-		go_on = emit_jrcxz(e);
-	} else {
-		/* cmp dword gs:[requests], 0; je */
-		emit8(e, 0x65);
-		emit8(e, 0x83);
-		emit_gs_modrm(e, 7, HOST_NONE, 0, STATE(requests));
-		emit8(e, 0);
-		emit8(e, 0x74);
-		emit8(e, 0);
-		go_on = e->position - 1;
-	}
-	if (keep_flags)
-		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_code_address(e, HOST_R13, !t->is_32, target);
-	emit_store_state(e, HOST_R13, STATE(rip));
-	emit_jump_to(e, t->jit->exit);
+	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state32(e, HOST_RCX, STATE(requests));
+	go_on = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_poll_exit(t, target);
 	emit_patch8(e, go_on);
-	if (keep_flags)
-		emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
 void emit_entry(struct translation *t)
@@ -120,15 +151,39 @@ void emit_entry(struct translation *t)
 	emit_store_state(e, HOST_R13, STATE(fast.code_page));
 }
 
-/* Jump to `target`: linked once that is translated. */
-void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_flags)
+void emit_poll_exits(struct translation *t)
+{
+	for (unsigned i = 0; i < t->poll_count; i++) {
+		const struct poll_exit *poll = &t->polls[i];
+
+		emit_patch(&t->e, poll->at);
+		if (poll->flags_lost)
+			emit_flags_again(t, poll->source, poll->rsp_moved, HOST_R13);
+		emit_poll_exit(t, poll->target);
+	}
+}
+
+void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
+	       uint16_t live)
 {
 	int64_t page_distance = target & ~(int64_t)0xfff;
+	struct emitter *e = &t->e;
 
-	if (target <= (int64_t)from)
-		emit_poll(t, target, keep_flags);
+	if (!live)
+		t->flags_lost = false;
+	/* Before a backward jump, see whether the CPU is wanted elsewhere. */
+	if (target <= (int64_t)from) {
+		if (flags_stay_for(t, index, live))
+			emit_poll_keeping_flags(t, target);
+		else
+			t->polls[t->poll_count++] = (struct poll_exit){
+				.at = emit_if_requests(e), .target = target, .source = index,
+				.flags_lost = t->flags_lost, .rsp_moved = rsp_moved,
+			};
+	}
+	emit_flags(t, index, rsp_moved, HOST_R13);
 	if (target == (int64_t)t->start && !t->jit->lockstep) {
-		emit_patch_to(&t->e, emit_jump(&t->e), t->item_position[0]);
+		emit_patch_to(e, emit_jump(e), t->item_position[0]);
 		return;
 	}
 	if (page_distance) {
@@ -136,7 +191,7 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_f
 		emit_store_state(&t->e, HOST_R13, STATE(fast.code_page));
 	}
 	t->link_jumps[t->link_count].target = target;
-	t->link_jumps[t->link_count++].at = emit_jump(&t->e);
+	t->link_jumps[t->link_count++].at = emit_jump(e);
 }
 
 void emit_indirect(struct translation *t, unsigned index)
@@ -154,14 +209,14 @@ void emit_indirect(struct translation *t, unsigned index)
 	}
 	emit_jump_lookup(t, index);
 	if (!is_call) {
-		emit_jump_found(t);
+		emit_jump_found(t, index, 0);
 		return;
 	}
 	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1,
-		   t->jumps + (int32_t)offsetof(struct jit_jump, code));
+	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t));
 	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
 	emit_push_return(t, index);
+	emit_flags(t, index, -(int)t->width, HOST_R14);
 	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
 	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
 }
@@ -171,7 +226,7 @@ void emit_call(struct translation *t, unsigned index)
 	struct jit_item *item = &t->jit->items[index];
 
 	emit_push_return(t, index);
-	emit_goto(t, item->offset, item_target(item), item->live_after);
+	emit_goto(t, item->offset, item_target(item), index, -(int)t->width, item->live_after);
 }
 
 void emit_return(struct translation *t, unsigned index)
@@ -183,5 +238,5 @@ void emit_return(struct translation *t, unsigned index)
 	emit_memory_move(&t->e, !t->is_32, false, HOST_R13, &top);
 	emit_jump_lookup(t, index);
 	emit_stack_move(t, (int32_t)(t->width + extra));
-	emit_jump_found(t);
+	emit_jump_found(t, index, (int)(t->width + extra));
 }

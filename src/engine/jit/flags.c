@@ -117,9 +117,7 @@ void flags_liveness(struct translation *t, const uint8_t *page_bytes)
 	}
 }
 
-/* Flags that the item's own memory check would destroy though somebody reads them: those it reads
- * itself, and those that pass through it. */
-bool flags_cross(const struct jit_item *item)
+uint16_t flags_needed(const struct jit_item *item)
 {
 	return (item->live_after & ~item->flags_killed) | item->flags_read;
 }

@@ -90,6 +90,7 @@ struct jit_item {
 	const uint8_t *bytes;
 	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
 	uint16_t live_after;               /* flags that somebody may read after it */
+	bool keeps_flags;                  /* what is inserted before it must leave flags alone */
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
 	bool changes_vector;               /* likewise */

@@ -123,7 +123,7 @@ static void move_up(struct region *region, const struct jit_item *items, unsigne
 {
 	struct region moved = *region;
 
-	while (flags_cross(&items[moved.start])) {
+	while (flags_needed(&items[moved.start])) {
 		const struct jit_item *previous;
 
 		if (moved.start == first)
@@ -165,7 +165,7 @@ static bool region_at(struct region *region, const struct jit_item *items, unsig
 		return false;
 	move_up(region, items, first, span, before);
 	/* The check for alignment has no form that keeps flags. */
-	if (flags_cross(&items[region->start]) && region->alignment > 1)
+	if (items[region->start].keeps_flags && region->alignment > 1)
 		return false;
 	return members > 1 || region->start < i;
 }
@@ -225,7 +225,6 @@ static void make_model(struct jit_item *model, const struct jit_item *items,
 			.segment = is_stack ? CPU_SS : first->insn.segment,
 			.displacement = region->displacement,
 		},
-		.live_after = flags_cross(&items[region->start]),
 	};
 }
 
@@ -245,10 +244,12 @@ void emit_region(struct translation *t, unsigned number)
 			emit_vector_check(t, slow, level);
 	if (region->alignment > 1) {
 		emit_address(t, model, HOST_R13, false);
+		flags_stay(t, slow); /* they do not */
 		emit_test_immediate_flags(e, HOST_R13, region->alignment - 1);
 		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
 	}
 	low = emit_operand_access(t, slow, region->high - region->low, region->is_write, false);
+	region->flags_lost = t->flags_lost;
 	emit_lea(e, true, HOST_R13, low.base, low.index, 0,
 		 low.displacement + pointer_offset(region));
 	t->places = t->region_places;
@@ -258,6 +259,7 @@ void emit_region(struct translation *t, unsigned number)
 			t->item_position[i] = e->position;
 		emit_item(t, i);
 	}
+	region->flags_lost_behind = t->flags_lost;
 	t->places = NULL;
 	t->scratch[0] = HOST_R13;
 }
@@ -270,9 +272,12 @@ void emit_region_cold(struct translation *t, unsigned number)
 		if (t->slow[i].item == JIT_BLOCK_INSNS + number)
 			emit_patch(&t->e, t->slow[i].at);
 	t->progress = region->before;
+	t->flags_lost = region->flags_lost;
 	for (unsigned i = region->start; i < region->end; i++) {
 		emit_item(t, i);
 		t->resume_position[i] = t->e.position;
 	}
+	if (!region->flags_lost_behind)
+		emit_flags(t, region->end, 0, HOST_R13);
 	emit_patch_to(&t->e, emit_jump(&t->e), t->item_position[region->end]);
 }

@@ -82,6 +82,7 @@ static void emit_copy(struct translation *t, unsigned index)
 		rename.memory = emit_operand_access(t, index, item->info.memory_size,
 						    item->info.memory_written,
 						    item_needs_alignment(item));
+		emit_flags_inside(t, index);
 		if (rename.memory.base == HOST_R13 && !t->places &&
 		    (guest_home_count(used) || (moves_pointer && !t->progress.has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
@@ -180,6 +181,7 @@ static void emit_pop_item(struct translation *t, unsigned index)
 
 	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
 
+	emit_flags_inside(t, index);
 	emit_memory_move(&t->e, !t->is_32, false, host == HOST_NONE ? t->scratch[0] : host, &top);
 	if (host == HOST_NONE)
 		emit_store_state(&t->e, t->scratch[0], home(guest));
@@ -190,6 +192,7 @@ static void emit_leave_item(struct translation *t, unsigned index)
 {
 	struct host_memory top = emit_stack_access(t, index, HOST_RBP, 0, false);
 
+	emit_flags_inside(t, index);
 	emit_memory_move(&t->e, !t->is_32, false, t->scratch[0], &top);
 	emit_lea(&t->e, !t->is_32, HOST_R15, HOST_RBP, HOST_NONE, 0, (int32_t)t->width);
 	emit_move(&t->e, HOST_RBP, t->scratch[0]);
@@ -199,6 +202,7 @@ void emit_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
 
+	emit_flags_before(t, index);
 	switch (item->kind) {
 	case ITEM_NOTHING: break;
 	case ITEM_COPY: emit_copy(t, index); break;
@@ -212,7 +216,9 @@ void emit_item(struct translation *t, unsigned index)
 		break;
 	case ITEM_POP: emit_pop_item(t, index); break;
 	case ITEM_LEAVE: emit_leave_item(t, index); break;
-	case ITEM_JUMP: emit_goto(t, item->offset, item_target(item), item->live_after); break;
+	case ITEM_JUMP:
+		emit_goto(t, item->offset, item_target(item), index, 0, item->live_after);
+		break;
 	case ITEM_JUMP_IF: {
 		uint8_t condition = item->instruction.opcode & 0xf;
 		struct side_exit *side = &t->sides[t->side_count++];
@@ -299,7 +305,8 @@ static void emit_items(struct translation *t)
 	}
 	t->item_position[t->count] = t->e.position;
 	if (!item_ends_block(last))
-		emit_goto(t, last->offset, last->offset + last->instruction.length, true);
+		emit_goto(t, last->offset, last->offset + last->instruction.length, t->count, 0,
+			  last->live_after);
 	for (unsigned i = 0; i < t->region_count; i++)
 		emit_region_cold(t, i);
 }
@@ -320,7 +327,8 @@ static void emit_side_exits(struct translation *t)
 		}
 		position[side->item] = t->e.position;
 		emit_patch(&t->e, side->at);
-		emit_goto(t, item->offset, side->target, item->live_after);
+		t->flags_lost = false;
+		emit_goto(t, item->offset, side->target, side->item + 1, 0, item->live_after);
 	}
 }
 
@@ -360,6 +368,8 @@ static int emit_slow_paths(struct translation *t)
 		for (unsigned k = 0; k < t->slow_count; k++)
 			if (t->slow[k].item == i)
 				emit_patch(&t->e, t->slow[k].at);
+		if (t->slow_flags_lost[i])
+			emit_flags_again(t, i, 0, HOST_R13);
 		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
 		emit_jump_to(&t->e, t->jit->fallback);
 		record->insn = item->insn;
@@ -436,9 +446,11 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	t->block = block;
 	translation_look(t, start, block->guest_size);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
+	flags_find_sources(t);
 	emit_entry(t);
 	emit_items(t);
 	emit_side_exits(t);
+	emit_poll_exits(t);
 	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
 		goto fail;
 	if (t->failed || t->e.overflow) {

@@ -1,6 +1,7 @@
 /*
  * A block under translation, shared by the files that make it: classify.c decides what becomes of
- * each instruction, flags.c which flags are live, access.c, control.c and translate.c emit.
+ * each instruction, flags.c which flags are live, recreate.c how lost ones come back, access.c,
+ * control.c and translate.c emit.
  */
 #ifndef KVIK_ENGINE_JIT_TRANSLATION_H
 #define KVIK_ENGINE_JIT_TRANSLATION_H
@@ -27,6 +28,22 @@ struct slow_jump {
 	uint16_t item;  /* or JIT_BLOCK_INSNS + the region's number */
 };
 
+/* Where flags come from (recreate.c). */
+struct flag_source {
+	uint8_t recipe;  /* enum recipe; 0: they can't be made again */
+	uint8_t setter;  /* the item that set them */
+	int32_t rsp_moved; /* since then */
+};
+
+/* The cold half of a poll. */
+struct poll_exit {
+	size_t at;       /* position of the conditional jump's displacement */
+	int64_t target;
+	uint8_t source;  /* index of the flags' source */
+	bool flags_lost;
+	int rsp_moved;
+};
+
 struct side_exit {
 	size_t at;      /* position of the conditional jump's displacement */
 	uint16_t item;
@@ -50,6 +67,7 @@ struct region {
 	uint8_t alignment;     /* of `low` */
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what its items need */
 	bool is_write;
+	bool flags_lost, flags_lost_behind; /* translation.flags_lost behind the check, the region */
 	struct progress before;
 };
 
@@ -71,6 +89,11 @@ struct translation {
 	unsigned side_count;
 	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
 	unsigned link_count;
+	struct flag_source sources[JIT_BLOCK_INSNS + 1];
+	bool flags_lost;            /* here live flags are not the host's, but can be made again */
+	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
+	struct poll_exit polls[JIT_BLOCK_INSNS + 2];
+	unsigned poll_count;
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
 	struct region regions[JIT_BLOCK_INSNS];
@@ -128,12 +151,31 @@ unsigned guest_home_count(uint16_t registers);
 void flags_of(struct jit_item *item);
 /* live_after of all items; `page_bytes` is the page's snapshot. */
 void flags_liveness(struct translation *t, const uint8_t *page_bytes);
-/* Whether flags that somebody reads exist while the item runs: its code must keep them. */
-bool flags_cross(const struct jit_item *item);
+/* The flags that exist before an item and that it, or somebody behind it, reads. */
+uint16_t flags_needed(const struct jit_item *item);
 /* The block depends on `size` bytes at this offset in the page. */
 void translation_look(struct translation *t, unsigned offset, unsigned size);
 /* Where a direct jump or call goes, from the start of its page. */
 int64_t item_target(const struct jit_item *item);
+
+/* -- recreate.c: `index` stands for the place before that item, the count for the block's end -- */
+
+/* What flags could be made again from, everywhere in the block; keeps_flags of all items. After
+ * flags_liveness. */
+void flags_find_sources(struct translation *t);
+/* Whether code that is inserted in front of the item's operation, or the check of a region, must
+ * leave the flags alone. If not, they count as lost: emit_flags makes them again where they are
+ * needed. `index` as in struct slow_jump. */
+bool flags_stay(struct translation *t, unsigned index);
+/* The same with the flags in `live` to be kept. */
+bool flags_stay_for(struct translation *t, unsigned index, uint16_t live);
+/* Make lost flags again. RSP has moved by `rsp_moved` since the item began; `scratch` may be used. */
+void emit_flags(struct translation *t, unsigned index, int rsp_moved, unsigned scratch);
+void emit_flags_again(struct translation *t, unsigned index, int rsp_moved, unsigned scratch);
+bool flags_lost_with_scratch(const struct translation *t, unsigned index); /* it will be used */
+/* Around each item: before its code, and between its checks and its operation. */
+void emit_flags_before(struct translation *t, unsigned index);
+void emit_flags_inside(struct translation *t, unsigned index);
 
 /* -- access.c; R13 and R14 are scratch in all of these -- */
 
@@ -175,10 +217,16 @@ void jit_dump_block(const struct translation *t);
 
 /* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */
 void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant);
-/* Jump to `target` from the instruction at `from`; both from the start of the page. */
-void emit_goto(struct translation *t, unsigned from, int64_t target, bool keep_flags);
+/*
+ * Jump to `target` from the instruction at `from`, both from the start of the page, where the flags
+ * in `live` are read. `index` and `rsp_moved` say where that is, as for emit_flags.
+ */
+void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
+	       uint16_t live);
 /* What stands before a block for those who come with its gva in R13: sets fast.code_page. */
 void emit_entry(struct translation *t);
+/* The cold halves of polls. */
+void emit_poll_exits(struct translation *t);
 void emit_call(struct translation *t, unsigned index);
 void emit_return(struct translation *t, unsigned index);
 void emit_indirect(struct translation *t, unsigned index); /* jump or call */

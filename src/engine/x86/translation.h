@@ -50,9 +50,9 @@ struct jit_fast {
 	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
 	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
 	uint64_t segment_blocked[2];
-	/* Where indirect jumps go: guest address (negated) to a block's entry. */
+	/* Where indirect jumps go: guest address to a block's entry. */
 	struct jit_jump {
-		uint64_t negated_gva;
+		uint64_t gva;
 		const uint8_t *code;
 	} jumps[JIT_JUMP_SETS][JIT_JUMP_ENTRIES];
 };
