@@ -138,6 +138,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	log_info("backend %s: %s", config.backend->name, reason);
 	if (options->code_dump && open_code_dump(options->code_dump, error) < 0)
 		return -EINVAL;
+	if (options->wants_statistics)
+		kvm_engine_sample_times();
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;

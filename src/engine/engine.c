@@ -10,6 +10,7 @@
 #include "engine/handle.h"
 #include "engine/jit/jit.h"
 #include "engine/system.h"
+#include "engine/vcpu/sampler.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
@@ -35,6 +36,11 @@ void engine_set_tier(enum engine_tier tier)
 enum engine_tier engine_get_tier(void)
 {
 	return atomic_load(&current_tier);
+}
+
+void engine_sample_times(void)
+{
+	sampler_enable();
 }
 
 void engine_set_code_dump(int fd)

@@ -23,6 +23,9 @@ enum engine_tier {
 void engine_set_tier(enum engine_tier tier);
 enum engine_tier engine_get_tier(void);
 
+/* Sample what vCPUs created from now on spend their time on, for engine_read_statistics. Any thread. */
+void engine_sample_times(void);
+
 /* Write all translated code to `fd` as text, guest and host instructions side by side: for whoever
  * debugs the translator. -1: no more. Any thread. */
 void engine_set_code_dump(int fd);

@@ -22,6 +22,11 @@ static void engine_backend_kick(int vcpu_fd, struct kvm_run *run, pthread_t thre
 	engine_kick(vcpu_fd);
 }
 
+void kvm_engine_sample_times(void)
+{
+	engine_sample_times();
+}
+
 void kvm_engine_dump_code(int fd)
 {
 	engine_set_code_dump(fd);

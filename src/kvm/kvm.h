@@ -65,6 +65,8 @@ extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
 extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
 
+/* Have the engine keep what vCPUs spend their time on, for read_statistics. */
+void kvm_engine_sample_times(void);
 /* Have the engine write the code that it translates to `fd` as text, see engine_set_code_dump. */
 void kvm_engine_dump_code(int fd);
 

@@ -16,6 +16,7 @@ struct jit_record {
 	uint16_t offset;       /* of the instruction in its page */
 	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what it needs to run as it stands */
+	bool is_slow_path;     /* it has a translation, which leads here now and then */
 	bool changes_vector;   /* it may change which vector instructions may run as they stand */
 	bool loads_segment;    /* FS or GS */
 	uint8_t segments;      /* FS and GS, as bits: what it took for flat but for the base */
@@ -125,6 +126,8 @@ struct jit {
 	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 	struct jit_statistics statistics;
+	/* Fallbacks by ZydisMnemonic: those without a translation, and others' slow paths. */
+	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 
 	/* the block under construction */

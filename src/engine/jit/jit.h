@@ -47,4 +47,16 @@ struct jit_statistics {
 };
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);
 
+struct jit_frequency {
+	const char *mnemonic;
+	uint64_t count;
+};
+/*
+ * The most frequent of the instructions that the interpreter executed inside translated code, most
+ * frequent first: those that have no translation, or the slow paths of those that have one. How many
+ * of `size` are filled.
+ */
+unsigned jit_get_frequent(const struct jit *jit, bool slow_paths, struct jit_frequency *top,
+			  unsigned size);
+
 #endif

@@ -114,6 +114,15 @@ static const uint8_t *go_on(struct cpu *cpu)
 	return block->code;
 }
 
+static void count_fallback(struct jit *jit, const struct jit_record *record)
+{
+	jit->statistics.fallbacks++;
+	if (record->is_slow_path)
+		jit->slow_paths[record->insn.mnemonic]++;
+	else
+		jit->fallbacks[record->insn.mnemonic]++;
+}
+
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
@@ -126,7 +135,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	cpu->rip = rip;
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
-	cpu->jit->statistics.fallbacks++;
+	cpu_begins(cpu, CPU_FALLS_BACK);
+	count_fallback(cpu->jit, record);
 	if (cpu->jit->lockstep)
 		jit_lockstep_fallback(cpu->jit, rip);
 	record->insn.execute(cpu, &record->insn);
@@ -143,6 +153,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
 	for (unsigned i = 0; i < 2; i++)
 		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
+	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
 		return record->resume;
 	return go_on(cpu);
@@ -170,6 +181,7 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	struct jit_block *block;
 	bool full;
 
+	cpu_begins(cpu, CPU_TRANSLATES);
 	fpu_leave(cpu); /* the decoder may use vector registers */
 	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
 	block = jit_translate(jit, gpa, set, &full);
@@ -271,6 +283,7 @@ static void jit_run(struct cpu *cpu)
 		struct jit_block *block;
 
 		if (!translatable(cpu)) {
+			cpu_begins(cpu, CPU_INTERPRETS);
 			exec_block(cpu);
 			continue;
 		}
@@ -279,6 +292,7 @@ static void jit_run(struct cpu *cpu)
 			link = NULL;
 		}
 		cpu->rip = cpu_wrap_rip(cpu, cpu->rip);
+		cpu_begins(cpu, CPU_DISPATCHES);
 		/* A fault of the fetch is no instruction's. */
 		cpu->insn = NULL;
 		cpu->next_rip = cpu->rip;
@@ -290,6 +304,7 @@ static void jit_run(struct cpu *cpu)
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
 			link = NULL;
+			cpu_begins(cpu, CPU_INTERPRETS);
 			exec_block(cpu);
 			continue;
 		}
@@ -304,6 +319,7 @@ static void jit_run(struct cpu *cpu)
 		flags_to_host(cpu);
 		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
+		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 		link = jit->enter(block->code);
 		state_to_guest(cpu);
 		if (link)
@@ -410,9 +426,4 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 void jit_set_warmth(uint8_t runs)
 {
 	warmth = runs;
-}
-
-void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics)
-{
-	*statistics = jit->statistics;
 }

@@ -375,6 +375,7 @@ static int emit_slow_paths(struct translation *t)
 		record->insn = item->insn;
 		record->offset = item->offset;
 		record->vector_levels = item->vector_levels;
+		record->is_slow_path = item->kind != ITEM_FALLBACK;
 		record->changes_vector = item->changes_vector;
 		record->segments = item->segments;
 		record->loads_segment = item_loads_segment(item);

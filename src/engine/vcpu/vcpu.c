@@ -134,6 +134,7 @@ int vcpu_create(struct vm *vm, unsigned long id)
 		vm_end_solitude(vm);
 	vm->vcpus[count] = vcpu;
 	atomic_store(&vm->vcpu_count, count + 1);
+	sampler_add(vcpu);
 	return fd;
 
 unmap_run:
@@ -148,6 +149,7 @@ free_vcpu:
 
 void vcpu_destroy(struct vcpu *vcpu)
 {
+	sampler_remove(vcpu);
 	signals_remove(vcpu);
 	if (vcpu->lapic)
 		lapic_destroy(vcpu->lapic);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "engine/vcpu/sampler.h"
 #include "engine/vm/clock.h"
 #include "engine/vm/exclusive.h"
 #include "engine/x86/cpu.h"
@@ -43,6 +44,8 @@ struct vcpu {
 	int wake_fd;              /* eventfd */
 	_Atomic uint64_t eoi_exits[4]; /* vectors whose EOI user space must learn of */
 	struct vcpu *watched_next;     /* signals.c's list; its lock */
+	struct vcpu *sampled_next;     /* sampler.c's list; its lock */
+	uint64_t times_ns[CPU_ACTIVITIES]; /* likewise */
 
 	/* -- what runs -- */
 	uint32_t mp_state; /* KVM_MP_STATE_* */

@@ -106,6 +106,7 @@ static int wait_for_event(struct vcpu *vcpu)
 {
 	int result;
 
+	cpu_begins(&vcpu->cpu, CPU_IS_IDLE);
 	for (;;) {
 		atomic_store(&vcpu->is_sleeping, true);
 		result = 0;
@@ -307,6 +308,7 @@ int vcpu_run(struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	int result;
 
+	cpu_begins(&vcpu->cpu, CPU_DISPATCHES);
 	signals_enter(vcpu);
 	vcpu->has_entered = false;
 	run->flags = 0;
@@ -327,5 +329,6 @@ int vcpu_run(struct vcpu *vcpu)
 		irqchip_is_full(vcpu->vm->irqchip) || is_ready_for_interrupt(vcpu);
 	vcpu->has_run = true;
 	signals_leave(vcpu);
+	cpu_begins(&vcpu->cpu, CPU_IS_OUTSIDE);
 	return result;
 }

@@ -1,10 +1,47 @@
 /*
- * Counters for `--stats`: what the CPU executed, and in which tier.
+ * Counters for `--stats`: what the CPU executed, in which tier, and how long.
  */
+#include <stdio.h>
+
 #include "engine/jit/jit.h"
+#include "engine/vcpu/sampler.h"
 #include "engine/vcpu/vcpu.h"
 
+#define FREQUENT 12 /* mnemonics shown */
+
 typedef void visitor(void *context, const char *name, uint64_t value);
+
+static void visit_times(struct vcpu *vcpu, visitor *visit, void *context)
+{
+	static const char *const names[CPU_ACTIVITIES] = {
+		[CPU_IS_OUTSIDE] = "ms outside, in user space",
+		[CPU_IS_IDLE] = "ms idle",
+		[CPU_DISPATCHES] = "ms in the dispatcher, for events and entries",
+		[CPU_INTERPRETS] = "ms in the interpreter",
+		[CPU_TRANSLATES] = "ms translating",
+		[CPU_RUNS_TRANSLATION] = "ms in translated code",
+		[CPU_FALLS_BACK] = "ms interpreting inside translated code",
+	};
+	uint64_t times_ns[CPU_ACTIVITIES];
+
+	sampler_read(vcpu, times_ns);
+	for (unsigned i = 0; i < CPU_ACTIVITIES; i++)
+		if (times_ns[i])
+			visit(context, names[i], times_ns[i] / 1000000);
+}
+
+static void visit_frequent(const struct jit *jit, bool slow_paths, visitor *visit, void *context)
+{
+	struct jit_frequency top[FREQUENT];
+	unsigned count = jit_get_frequent(jit, slow_paths, top, FREQUENT);
+	char name[64];
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "%s: %s", slow_paths ? "slow paths" : "not translated",
+			 top[i].mnemonic);
+		visit(context, name, top[i].count);
+	}
+}
 
 static void visit_translator(const struct jit *jit, visitor *visit, void *context)
 {
@@ -16,17 +53,20 @@ static void visit_translator(const struct jit *jit, visitor *visit, void *contex
 	visit(context, "guest bytes translated", statistics.guest_bytes);
 	visit(context, "host bytes of translations", statistics.host_bytes);
 	visit(context, "entries into translated code", statistics.entries);
-	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
 	visit(context, "blocks run by the interpreter", statistics.interpreted_blocks);
 	visit(context, "jumps linked", statistics.links);
 	visit(context, "translations invalidated", statistics.invalidations);
 	visit(context, "code cache flushes", statistics.flushes);
+	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
+	visit_frequent(jit, false, visit, context);
+	visit_frequent(jit, true, visit, context);
 }
 
 void vcpu_read_statistics(struct vcpu *vcpu, visitor *visit, void *context)
 {
 	const struct cpu *cpu = &vcpu->cpu;
 
+	visit_times(vcpu, visit, context);
 	visit(context, "instructions of the interpreter", cpu->instructions);
 	visit(context, "blocks decoded", cpu->blocks_decoded);
 	visit(context, "TLB misses", cpu->tlb_misses);

@@ -169,6 +169,18 @@ struct cpu_platform {
 	uint64_t (*hypercall)(void *context, uint64_t number, const uint64_t arguments[4]);
 };
 
+/* What a CPU spends its time on. */
+enum cpu_activity {
+	CPU_IS_OUTSIDE,      /* user space has it */
+	CPU_IS_IDLE,         /* waits for an event, in HLT or before it was started */
+	CPU_DISPATCHES,      /* events, requests, finding what to run next */
+	CPU_INTERPRETS,
+	CPU_TRANSLATES,
+	CPU_RUNS_TRANSLATION,
+	CPU_FALLS_BACK,      /* an instruction of translated code, interpreted */
+	CPU_ACTIVITIES,
+};
+
 struct cpu {
 	/* -- the part that translated code addresses: small offsets first -- */
 	uint64_t gpr[CPU_REGISTERS];
@@ -243,7 +255,8 @@ struct cpu {
 	 * leave LOCK out. Changes with all translations dropped. */
 	bool is_alone;
 
-	/* -- counters, for --stats -- */
+	/* -- for --stats -- */
+	_Atomic uint8_t activity; /* enum cpu_activity; others may look at it */
 	uint64_t instructions; /* completed guest instructions */
 	uint64_t blocks_decoded, tlb_misses, exceptions_delivered, interrupts_delivered;
 
@@ -253,6 +266,18 @@ struct cpu {
 	struct store_log *store_log; /* NULL but in the translator's lockstep mode: memory.h */
 	struct jit_fast fast;
 };
+
+/* The activity that begins now. Its own thread. */
+static inline void cpu_begins(struct cpu *cpu, enum cpu_activity activity)
+{
+	atomic_store_explicit(&cpu->activity, activity, memory_order_relaxed);
+}
+
+/* Any thread. */
+static inline enum cpu_activity cpu_activity(const struct cpu *cpu)
+{
+	return atomic_load_explicit(&cpu->activity, memory_order_relaxed);
+}
 
 /* Ask a CPU for something. Any thread. */
 static inline void cpu_request(struct cpu *cpu, uint32_t requests)

@@ -266,6 +266,7 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 {
 	resume(cpu);
 	for (;;) {
+		cpu_begins(cpu, CPU_DISPATCHES);
 		if (atomic_load_explicit(&cpu->requests, memory_order_relaxed)) {
 			if (!cpu->io.is_delivery)
 				io_reset(cpu);
@@ -287,6 +288,7 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 		}
 		if (cpu->halted)
 			return CPU_EXIT_HALTED;
+		cpu_begins(cpu, CPU_INTERPRETS);
 		if (debug_is_stepping(cpu) ||
 		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmi_pending)))
 			step(cpu);

@@ -1,0 +1,108 @@
+#include "engine/vcpu/sampler.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/vcpu/vcpu.h"
+
+/* No divisor or multiple of a guest's tick. */
+#define PERIOD_NS 1013000
+
+static _Atomic bool is_enabled;
+/* Held while the thread starts or ends; taken before `lock`. */
+static pthread_mutex_t control = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t thread;
+static bool is_running;
+/* Guards the list and each vCPU's sampled_next and times_ns. The thread ends when nobody is in it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct vcpu *watched;
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void *sample(void *unused)
+{
+	const struct timespec period = { .tv_nsec = PERIOD_NS };
+	uint64_t before = now_ns();
+	bool goes_on = true;
+
+	(void)unused;
+	while (goes_on) {
+		uint64_t now;
+
+		nanosleep(&period, NULL);
+		now = now_ns();
+		pthread_mutex_lock(&lock);
+		for (struct vcpu *vcpu = watched; vcpu; vcpu = vcpu->sampled_next)
+			vcpu->times_ns[cpu_activity(&vcpu->cpu)] += now - before;
+		goes_on = watched;
+		pthread_mutex_unlock(&lock);
+		before = now;
+	}
+	return NULL;
+}
+
+/* Signals are for other threads. */
+static bool start(void)
+{
+	sigset_t all, old;
+	bool started;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	started = pthread_create(&thread, NULL, sample, NULL) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return started;
+}
+
+void sampler_enable(void)
+{
+	atomic_store(&is_enabled, true);
+}
+
+void sampler_add(struct vcpu *vcpu)
+{
+	if (!atomic_load(&is_enabled))
+		return;
+	pthread_mutex_lock(&control);
+	pthread_mutex_lock(&lock);
+	vcpu->sampled_next = watched;
+	watched = vcpu;
+	pthread_mutex_unlock(&lock);
+	is_running = is_running || start();
+	pthread_mutex_unlock(&control);
+}
+
+void sampler_remove(struct vcpu *vcpu)
+{
+	bool any_left;
+
+	pthread_mutex_lock(&control);
+	pthread_mutex_lock(&lock);
+	for (struct vcpu **at = &watched; *at; at = &(*at)->sampled_next)
+		if (*at == vcpu) {
+			*at = vcpu->sampled_next;
+			break;
+		}
+	any_left = watched;
+	pthread_mutex_unlock(&lock);
+	if (is_running && !any_left) {
+		pthread_join(thread, NULL);
+		is_running = false;
+	}
+	pthread_mutex_unlock(&control);
+}
+
+void sampler_read(struct vcpu *vcpu, uint64_t times_ns[CPU_ACTIVITIES])
+{
+	pthread_mutex_lock(&lock);
+	memcpy(times_ns, vcpu->times_ns, sizeof(vcpu->times_ns));
+	pthread_mutex_unlock(&lock);
+}

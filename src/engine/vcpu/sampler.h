@@ -1,0 +1,26 @@
+/*
+ * Where vCPUs spend their time, for `--stats`: a thread looks at what each of them does about a
+ * thousand times a second. The CPU only stores a byte where its activity changes (cpu_begins), so
+ * that nothing is timed on the way. The times are those of the clock on the wall: a vCPU's thread
+ * that waits for a host CPU counts as doing what it wanted to go on with.
+ */
+#ifndef KVIK_ENGINE_VCPU_SAMPLER_H
+#define KVIK_ENGINE_VCPU_SAMPLER_H
+
+#include <stdint.h>
+
+#include "engine/x86/cpu.h"
+
+struct vcpu;
+
+/* Watch the vCPUs that are created from now on. Any thread. */
+void sampler_enable(void);
+
+/* At a vCPU's creation and end; without effect when it is not watched. */
+void sampler_add(struct vcpu *vcpu);
+void sampler_remove(struct vcpu *vcpu);
+
+/* Nanoseconds in each activity so far; all 0 when the vCPU is not watched. Any thread. */
+void sampler_read(struct vcpu *vcpu, uint64_t times_ns[CPU_ACTIVITIES]);
+
+#endif
