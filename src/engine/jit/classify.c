@@ -217,6 +217,10 @@ static enum item_kind classify_copy(struct jit_item *item)
 		return ITEM_FALLBACK;
 	if (item->info.high_byte && item->info.has_memory)
 		return ITEM_FALLBACK;
+	/* They leave registers 8 to 15 alone in 32-bit code. */
+	if (item_is_32(item) && (instruction->mnemonic == ZYDIS_MNEMONIC_VZEROALL ||
+				 instruction->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER))
+		return ITEM_FALLBACK;
 	/* Code segments cannot be written, flat or not. */
 	if (item_is_32(item) && item->info.memory_written && item->insn.segment == CPU_CS)
 		return ITEM_FALLBACK;
