@@ -17,7 +17,9 @@ static void post_port_write(void *device, uint16_t offset, unsigned size, uint32
 {
 	(void)offset;
 	(void)size;
-	if (__atomic_exchange_n((uint8_t *)device, (uint8_t)value, __ATOMIC_RELAXED) != value)
+	/* Most guests write it again and again, to pass time. */
+	if (__atomic_load_n((uint8_t *)device, __ATOMIC_RELAXED) != value &&
+	    __atomic_exchange_n((uint8_t *)device, (uint8_t)value, __ATOMIC_RELAXED) != value)
 		log_debug("POST code 0x%02x", value);
 }
 

@@ -15,6 +15,7 @@
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
 #include "engine/x86/memory.h"
+#include "engine/x86/mmio.h"
 #include "engine/x86/system.h"
 
 /* Executions of a block by the interpreter before it is translated. */
@@ -139,8 +140,17 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	count_fallback(cpu->jit, record);
 	if (cpu->jit->lockstep)
 		jit_lockstep_fallback(cpu->jit, rip);
+	cpu->io.is_reset_after = true;
+	cpu->exits_softly = !cpu->jit->lockstep;
 	record->insn.execute(cpu, &record->insn);
+	cpu->io.is_reset_after = cpu->exits_softly = false;
+	if (cpu->io.cursor)
+		io_reset(cpu);
 	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+	if (cpu->is_leaving) {
+		flags_to_host(cpu);
+		return NULL;
+	}
 	if (record->changes_vector || cpu->fpu.live != vectors_live)
 		update_vector(cpu);
 	if (record->loads_segment)
@@ -277,7 +287,7 @@ static void jit_run(struct cpu *cpu)
 
 	exec_begin(cpu);
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
-	while (!cpu->requests) {
+	while (!cpu->requests && !cpu->is_leaving) {
 		unsigned set = tlb_privilege(cpu);
 		uint64_t flushes = jit->statistics.flushes;
 		struct jit_block *block;

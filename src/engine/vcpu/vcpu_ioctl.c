@@ -174,7 +174,6 @@ static int special_request(struct vcpu *vcpu, unsigned long request, void *argum
 	int result;
 
 	switch (request) {
-	case KVM_RUN: return argument ? -EINVAL : vcpu_run(vcpu);
 	case KVM_GET_MSRS: return vcpu_get_msrs(vcpu, argument);
 	case KVM_SET_MSRS: return vcpu_set_msrs(vcpu, argument);
 	case KVM_GET_CPUID2: return vcpu_get_cpuid(vcpu, argument);
@@ -234,6 +233,11 @@ int vcpu_ioctl(struct vcpu *vcpu, unsigned long request, void *argument)
 	if (_IOC_TYPE(request) != KVMIO)
 		return -EINVAL;
 	pthread_mutex_lock(&vcpu->lock);
+	if (request == KVM_RUN) {
+		result = argument ? -EINVAL : vcpu_run(vcpu);
+		pthread_mutex_unlock(&vcpu->lock);
+		return result;
+	}
 	if (needs_slots)
 		pthread_mutex_lock(&vcpu->vm->lock);
 	result = dispatch(vcpu, request, argument);

@@ -86,6 +86,10 @@ struct cpu_io {
 	} fragments[16];
 	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
 	bool pio_pending;  /* run->io of the last exit awaits its answer */
+	bool is_plain_port; /* it was IN's or OUT's, which has no more to do than take it ... */
+	uint32_t mode;      /* ... in this mode ... */
+	uint64_t next_rip;  /* ... and go on there */
+	bool is_reset_after; /* the present instruction is followed by io_reset: mmio.h */
 	unsigned string_count; /* REP INS/OUTS: elements in run's page, sent or asked for */
 	bool is_delivery;  /* the exit was on the way of an event's delivery, not an instruction's */
 	uint64_t linear_rip; /* where the CPU was: the answer is void when user space moved it */
@@ -194,6 +198,8 @@ struct cpu {
 	bool halted;       /* HLT, until an event */
 	uint8_t interrupt_shadow; /* 0, KVM_X86_SHADOW_INT_STI or KVM_X86_SHADOW_INT_MOV_SS */
 	bool nmi_blocked;  /* from NMI delivery to IRET */
+	bool exits_softly; /* the handler is called by who looks at is_leaving: no need to unwind */
+	bool is_leaving;   /* cpu->run holds an exit: leave cpu_run */
 	bool exclusive;    /* inside cpu_exclusive_begin/end; an unwind ends it */
 	bool interrupt_waiting; /* look for an interrupt as soon as RFLAGS.IF allows one */
 	struct tlb_set *tlb; /* the set for the current privilege: &tlb_sets[...] */

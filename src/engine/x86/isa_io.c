@@ -45,9 +45,12 @@ static void execute_in(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t port = port_operand(cpu, insn, 1);
 	unsigned size = insn->operand_size;
+	uint32_t value = 0;
 
 	require_port(cpu, port, size);
-	register_write(&cpu->gpr[CPU_RAX], pio_read(cpu, port, size), size);
+	if (!pio_plain_access(cpu, port, &value, size, false))
+		return;
+	register_write(&cpu->gpr[CPU_RAX], value, size);
 	debug_check_io(cpu, port, size);
 }
 
@@ -55,9 +58,11 @@ static void execute_out(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t port = port_operand(cpu, insn, 0);
 	unsigned size = insn->operand_size;
+	uint32_t value = truncate_to(cpu->gpr[CPU_RAX], size);
 
 	require_port(cpu, port, size);
-	pio_write(cpu, port, truncate_to(cpu->gpr[CPU_RAX], size), size);
+	if (!pio_plain_access(cpu, port, &value, size, true))
+		return;
 	debug_check_io(cpu, port, size);
 }
 

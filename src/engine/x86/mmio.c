@@ -38,9 +38,9 @@ static uint64_t load_bytes(const uint8_t *bytes, unsigned size)
 	return value;
 }
 
-/* Hand the fragment to user space and unwind. */
-static _Noreturn void exit_with_fragment(struct cpu *cpu, uint64_t address, uint64_t value,
-					 unsigned size, bool is_write, bool is_port)
+/* Put the fragment into cpu->run, for user space to answer. */
+static void ask_user(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size, bool is_write,
+		     bool is_port)
 {
 	struct kvm_run *run = cpu->run;
 
@@ -61,25 +61,28 @@ static _Noreturn void exit_with_fragment(struct cpu *cpu, uint64_t address, uint
 		store_bytes(run->mmio.data, is_write ? value : 0, 8);
 		cpu->io.mmio_pending = true;
 	}
-	cpu_exit_to_user(cpu);
 }
 
-/* One fragment: met before, taken by a device of the engine, or an exit. */
-static uint64_t fragment_access(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size,
-				bool is_write, bool is_port)
+/*
+ * One fragment: met before or taken by a device of the engine, with the value read in *value. False:
+ * user space must answer.
+ */
+static bool fragment_access(struct cpu *cpu, uint64_t address, uint64_t *value, unsigned size,
+			    bool is_write, bool is_port)
 {
 	struct cpu_io *io = &cpu->io;
 	bool is_taken;
 
 	if (cpu->store_log)
 		longjmp(cpu->unwind, UNWIND_EVENT); /* memory.h */
-	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 	if (io->cursor < io->done) {
 		if (io->fragments[io->cursor].gpa == address &&
 		    io->fragments[io->cursor].size == size &&
 		    io->fragments[io->cursor].is_write == is_write &&
-		    io->fragments[io->cursor].is_port == is_port)
-			return load_bytes(io->fragments[io->cursor++].data, size);
+		    io->fragments[io->cursor].is_port == is_port) {
+			*value = load_bytes(io->fragments[io->cursor++].data, size);
+			return true;
+		}
 		/* User space changed the registers or the code meanwhile: another access. */
 		io->done = io->cursor;
 	}
@@ -94,30 +97,44 @@ static uint64_t fragment_access(struct cpu *cpu, uint64_t address, uint64_t valu
 	fpu_leave(cpu);
 	if (is_port)
 		is_taken = cpu->platform->pio &&
-			   cpu->platform->pio(cpu->platform_context, address, &value, size,
+			   cpu->platform->pio(cpu->platform_context, address, value, size,
 					      is_write);
 	else
 		is_taken = cpu->platform->mmio &&
-			   cpu->platform->mmio(cpu->platform_context, address, &value, size,
+			   cpu->platform->mmio(cpu->platform_context, address, value, size,
 					       is_write);
 	if (!is_taken) {
-		if (cpu->run)
-			exit_with_fragment(cpu, address, value, size, is_write, is_port);
-		value = OPEN_BUS;
+		if (cpu->run) {
+			ask_user(cpu, address, *value, size, is_write, is_port);
+			return false;
+		}
+		*value = OPEN_BUS;
 	}
-	store_bytes(io->fragments[io->cursor].data, value, size);
+	store_bytes(io->fragments[io->cursor].data, *value, size);
+	*value = load_bytes(io->fragments[io->cursor].data, size);
 	io->done = ++io->cursor;
-	return load_bytes(io->fragments[io->cursor - 1].data, size);
+	if (!io->is_reset_after)
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+	return true;
+}
+
+/* The same, or an exit. */
+static uint64_t fragment_value(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size,
+			       bool is_write, bool is_port)
+{
+	if (!fragment_access(cpu, address, &value, size, is_write, is_port))
+		cpu_exit_to_user(cpu);
+	return value;
 }
 
 uint64_t mmio_read(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
-	return fragment_access(cpu, gpa, 0, size, false, false);
+	return fragment_value(cpu, gpa, 0, size, false, false);
 }
 
 void mmio_write(struct cpu *cpu, uint64_t gpa, uint64_t value, unsigned size)
 {
-	fragment_access(cpu, gpa, value, size, true, false);
+	fragment_value(cpu, gpa, value, size, true, false);
 }
 
 void mmio_read_bytes(struct cpu *cpu, uint64_t gpa, uint8_t *buffer, unsigned size)
@@ -140,12 +157,36 @@ void mmio_write_bytes(struct cpu *cpu, uint64_t gpa, const uint8_t *buffer, unsi
 
 uint32_t pio_read(struct cpu *cpu, uint16_t port, unsigned size)
 {
-	return fragment_access(cpu, port, 0, size, false, true);
+	return fragment_value(cpu, port, 0, size, false, true);
 }
 
 void pio_write(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size)
 {
-	fragment_access(cpu, port, value, size, true, true);
+	fragment_value(cpu, port, value, size, true, true);
+}
+
+bool pio_plain_access(struct cpu *cpu, uint16_t port, uint32_t *value, unsigned size, bool is_write)
+{
+	struct cpu_io *io = &cpu->io;
+	bool was_reset_after = io->is_reset_after;
+	uint64_t wide = *value;
+
+	io->is_reset_after = true;
+	if (fragment_access(cpu, port, &wide, size, is_write, true)) {
+		io_reset(cpu);
+		io->is_reset_after = was_reset_after;
+		*value = wide;
+		return true;
+	}
+	io->is_plain_port = io->cursor == 0;
+	io->mode = cpu->mode;
+	io->next_rip = cpu->next_rip;
+	io->is_reset_after = was_reset_after;
+	if (!cpu->exits_softly)
+		cpu_exit_to_user(cpu);
+	cpu->next_rip = cpu->rip;
+	cpu->is_leaving = true;
+	return false;
 }
 
 void io_resume(struct cpu *cpu)

@@ -10,9 +10,11 @@
  * - cpu_run calls io_resume first, and while cpu->io.done is not 0 it delivers no event and obeys
  *   no exit request before one instruction has been executed (api.rst: KVM_RUN with immediate_exit
  *   completes the pending operation).
- * - Every fragment sets CPU_REQUEST_STOP_BLOCK. Whoever sees that request after a completed
- *   instruction calls io_reset; so instructions without fragments pay nothing.
- * - String instructions call io_reset after each iteration (its registers are committed).
+ * - A fragment that a device of the engine took sets CPU_REQUEST_STOP_BLOCK. Whoever sees that request
+ *   after a completed instruction calls io_reset; so instructions without fragments pay nothing.
+ *   Whoever calls it after each instruction anyway says so (is_reset_after).
+ * - IN and OUT call io_reset themselves, string instructions do after each iteration (its registers
+ *   are committed).
  * - After an exception has unwound, cpu_run calls io_reset; not after cpu_exit_to_user.
  */
 #ifndef KVIK_ENGINE_X86_MMIO_H
@@ -31,6 +33,12 @@ void mmio_write_bytes(struct cpu *cpu, uint64_t gpa, const uint8_t *buffer, unsi
 /* One port access of 1, 2 or 4 bytes; permission has been checked. May unwind to user space. */
 uint32_t pio_read(struct cpu *cpu, uint16_t port, unsigned size);
 void pio_write(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size);
+
+/*
+ * The access that is all of an IN or OUT. False: user space must answer, and the handler returns at
+ * once (cpu->is_leaving); or it unwinds, as the others do. Calls io_reset.
+ */
+bool pio_plain_access(struct cpu *cpu, uint16_t port, uint32_t *value, unsigned size, bool is_write);
 
 /* Entry of cpu_run: take user space's answer out of cpu->run, rewind to the first fragment. */
 void io_resume(struct cpu *cpu);

@@ -15,6 +15,7 @@
 #include "engine/x86/exec.h"
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
+#include "engine/x86/operand.h"
 #include "engine/x86/system.h"
 #include "engine/x86/tlb.h"
 #include "engine/x86/transfer.h"
@@ -71,6 +72,7 @@ static void io_forget(struct cpu *cpu)
 	io_reset(cpu);
 	cpu->io.string_count = 0;
 	cpu->io.is_delivery = false;
+	cpu->io.is_plain_port = false;
 }
 
 /* What is the same on every way out of cpu_run. */
@@ -80,6 +82,7 @@ static enum cpu_exit leave(struct cpu *cpu, enum cpu_exit exit)
 
 	fpu_leave(cpu);
 	cpu->delivering = EVENT_NONE;
+	cpu->io.is_reset_after = cpu->exits_softly = cpu->is_leaving = false;
 	cpu->io.linear_rip = cpu_linear_rip(cpu);
 	if (!shadow_is_active(cpu))
 		cpu->interrupt_shadow = 0;
@@ -252,10 +255,28 @@ static bool obey_requests(struct cpu *cpu, uint32_t mask)
 	return requests & CPU_REQUEST_EXIT;
 }
 
+/* IN or OUT has its answer: what step would do, had it anything else to look at. */
+static bool complete_port_access(struct cpu *cpu)
+{
+	struct cpu_io *io = &cpu->io;
+
+	if (!io->is_plain_port || io->mode != cpu->mode || cpu->interrupt_shadow ||
+	    debug_is_stepping(cpu))
+		return false;
+	if (!io->fragments[0].is_write)
+		register_write(&cpu->gpr[CPU_RAX], bytes_load32(io->fragments[0].data),
+			       io->fragments[0].size);
+	cpu->rip = cpu_wrap_rip(cpu, io->next_rip);
+	cpu->rflags &= ~RFLAGS_RF;
+	cpu->instructions++;
+	io_forget(cpu);
+	return true;
+}
+
 /* Finish what the last exit to user space left open, before anything else. */
 static void resume(struct cpu *cpu)
 {
-	if (!io_is_unfinished(cpu) || cpu->io.is_delivery)
+	if (!io_is_unfinished(cpu) || cpu->io.is_delivery || complete_port_access(cpu))
 		return;
 	while (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & HOUSEKEEPING)
 		obey_requests(cpu, HOUSEKEEPING);
@@ -296,6 +317,8 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 			cpu->translator->run(cpu);
 		else
 			exec_blocks(cpu);
+		if (cpu->is_leaving)
+			return CPU_EXIT_USER;
 	}
 }
 
@@ -338,6 +361,7 @@ enum cpu_exit cpu_run(struct cpu *cpu)
 		if (cpu->exclusive)
 			cpu_exclusive_end(cpu);
 		abandon_delivery(cpu);
+		cpu->io.is_reset_after = cpu->exits_softly = false;
 		cpu->debug_pending = 0;
 		io_forget(cpu);
 		break;
