@@ -174,14 +174,18 @@ static void test_code_slot(struct machine *machine, uint8_t *memory)
 	set_slot(machine, NULL, 0);
 }
 
-/* 1: mov SLOT_GPA,%eax; jmp 1b, whose data become MMIO. */
-static void test_data_slot(struct machine *machine, uint8_t *memory)
+/* 1: mov SLOT_GPA,%eax; jmp 1b, whose data become MMIO; the same on the stack. */
+static void test_data_slot(struct machine *machine, uint8_t *memory, bool is_stack)
 {
-	static const char code[] = "\x8b\x04\x25\0\0\x10\0" "\xeb\xf7";
+	static const char absolute[] = "\x8b\x04\x25\0\0\x10\0" "\xeb\xf7";
+	static const char stack[] = "\xbc\0\0\x10\0" "\x8b\x04\x24" "\xeb\xfb";
 	struct runner runner;
 
 	set_slot(machine, memory, 0);
-	load_long(machine, code, sizeof(code) - 1);
+	if (is_stack)
+		load_long(machine, stack, sizeof(stack) - 1);
+	else
+		load_long(machine, absolute, sizeof(absolute) - 1);
 	start(&runner, &machine->vcpu);
 	sleep_ms(20);
 	check(!atomic_load(&runner.is_done));
@@ -191,16 +195,21 @@ static void test_data_slot(struct machine *machine, uint8_t *memory)
 	check_equal(machine->vcpu.run->mmio.is_write, 0);
 }
 
-/* 1: incl SLOT_GPA; jmp 1b, and each call for the log finds the page written again. */
-static void test_dirty_log(struct machine *machine, uint8_t *memory)
+/* 1: incl SLOT_GPA; jmp 1b, and each call for the log finds the page written again; the same on the
+ * stack. */
+static void test_dirty_log(struct machine *machine, uint8_t *memory, bool is_stack)
 {
-	static const char code[] = "\xff\x04\x25\0\0\x10\0" "\xeb\xf7";
+	static const char absolute[] = "\xff\x04\x25\0\0\x10\0" "\xeb\xf7";
+	static const char stack[] = "\xbc\0\0\x10\0" "\xff\x04\x24" "\xeb\xfb";
 	uint64_t bitmap = 0;
 	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bitmap };
 	struct runner runner;
 
 	set_slot(machine, memory, 0);
-	load_long(machine, code, sizeof(code) - 1);
+	if (is_stack)
+		load_long(machine, stack, sizeof(stack) - 1);
+	else
+		load_long(machine, absolute, sizeof(absolute) - 1);
 	start(&runner, &machine->vcpu);
 	sleep_ms(10);
 	set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
@@ -283,8 +292,13 @@ int main(int argc, char **argv)
 	test_other_writes(&machine, &other, FUNCTION + 0x800);
 	test_other_writes(&machine, &other, FUNCTION + 8);
 	test_code_slot(&machine, memory);
-	test_data_slot(&machine, memory);
-	test_dirty_log(&machine, memory);
+	test_data_slot(&machine, memory, false);
+	test_dirty_log(&machine, memory, false);
+	/* The translator keeps the stack's page apart. */
+	if (contract_is_engine(&system)) {
+		test_data_slot(&machine, memory, true);
+		test_dirty_log(&machine, memory, true);
+	}
 	test_kick(&machine);
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);

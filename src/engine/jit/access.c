@@ -109,18 +109,6 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 	}
 }
 
-#define ENTRY(field) ((int32_t)(offsetof(struct tlb_set, entries) + offsetof(struct tlb_entry, field)))
-
-/* An access on its way to host memory: at [base + displacement] in the guest, or where the item's
- * operand says (base HOST_NONE). */
-struct access {
-	unsigned item;
-	uint8_t base;
-	int32_t displacement;
-	unsigned size;
-	bool is_write, aligned;
-};
-
 /* The operand is a host register that holds a guest's, and a constant. */
 static bool is_direct(const struct jit_item *item)
 {
@@ -131,8 +119,7 @@ static bool is_direct(const struct jit_item *item)
 	       insn->segment != CPU_FS && insn->segment != CPU_GS;
 }
 
-/* R13 = the access's linear address. */
-static void emit_linear(struct translation *t, const struct access *access)
+void emit_linear(struct translation *t, const struct access *access)
 {
 	if (access->base == HOST_NONE)
 		emit_address(t, &t->jit->items[access->item], HOST_R13, false);
@@ -141,13 +128,20 @@ static void emit_linear(struct translation *t, const struct access *access)
 			 access->displacement);
 }
 
-/* opcode reg, [base + displacement] of a TLB entry. */
-static void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
-			  int32_t displacement)
+void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
+		   int32_t displacement)
 {
 	struct host_memory entry = { base, HOST_NONE, displacement };
 
 	emit_memory_op(e, true, opcode, reg, &entry);
+}
+
+void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address)
+{
+	/* Entries are 32 bytes: (address >> 12 & mask) << 5. */
+	emit_rorx(e, entry, address, 12 - 5);
+	emit_immediate_flags(e, false, 4, entry, (TLB_ENTRIES - 1) << 5);
+	emit_gs_op(e, true, 0x03, entry, HOST_NONE, 0, STATE(tlb));
 }
 
 /* Whether emit_address clobbers R14. */
@@ -168,13 +162,10 @@ static bool keeps_linear(const struct translation *t, const struct access *acces
 /* With the linear address in R13: R14 = host minus guest address. R13 is lost, or is not. */
 static void emit_lookup(struct translation *t, const struct access *access)
 {
-	int32_t tag = access->is_write ? ENTRY(tag_write) : ENTRY(tag_read);
+	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct emitter *e = &t->e;
 
-	/* Entries are 32 bytes: (address >> 12 & mask) << 5. */
-	emit_rorx(e, HOST_R14, HOST_R13, 12 - 5);
-	emit_immediate_flags(e, false, 4, HOST_R14, (TLB_ENTRIES - 1) << 5);
-	emit_gs_op(e, true, 0x03, HOST_R14, HOST_NONE, 0, STATE(tlb));
+	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
 	if (access->aligned) {
 		emit_test_immediate_flags(e, HOST_R13, ~(0xfff & ~((int32_t)access->size - 1)));
@@ -185,13 +176,13 @@ static void emit_lookup(struct translation *t, const struct access *access)
 	}
 	if (keeps_linear(t, access))
 		emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
-	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(delta));
+	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
 }
 
 /* The same, and the flags survive. */
 static void emit_lookup_flagless(struct translation *t, const struct access *access)
 {
-	int32_t tag = access->is_write ? ENTRY(tag_write) : ENTRY(tag_read);
+	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct emitter *e = &t->e;
 	size_t hit;
 
@@ -220,11 +211,17 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 		emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 0);
 	}
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, ENTRY(delta));
+	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
 }
 
 static struct host_memory emit_access(struct translation *t, const struct access *access)
 {
+	if (access->slot >= 0) {
+		emit_slot_access(t, access);
+		if (access->base == HOST_NONE || t->is_32)
+			return (struct host_memory){ HOST_R13, HOST_R14, 0 };
+		return (struct host_memory){ access->base, HOST_R14, access->displacement };
+	}
 	emit_linear(t, access);
 	if (flags_stay(t, access->item))
 		emit_lookup_flagless(t, access);
@@ -249,7 +246,8 @@ struct host_memory emit_operand_access(struct translation *t, unsigned index, un
 {
 	const struct jit_item *item = &t->jit->items[index];
 	const struct host_memory *place = item_place(t, index);
-	struct access access = { index, HOST_NONE, 0, size, is_write, aligned };
+	struct access access = { index, HOST_NONE, 0, size, is_write, aligned,
+				 slot_of_operand(item) };
 
 	if (place)
 		return *place;
@@ -264,7 +262,8 @@ struct host_memory emit_stack_access(struct translation *t, unsigned index, unsi
 				     int32_t displacement, bool is_write)
 {
 	const struct host_memory *place = item_place(t, index);
-	struct access access = { index, base, displacement, t->width, is_write, false };
+	struct access access = { index, base, displacement, t->width, is_write, false,
+				 slot_of_stack(base) };
 
 	if (place)
 		return *place;

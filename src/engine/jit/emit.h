@@ -210,7 +210,8 @@ static inline void emit_not(struct emitter *e, unsigned reg)
 	emit8(e, 0xd0 | (reg & 7));
 }
 
-/* A group-1 operation with a 32-bit immediate: sets flags. `extension`: 4 AND, 7 CMP. */
+/* A group-1 operation with a 32-bit immediate: sets flags. `extension`: 1 OR, 4 AND, 7
+ * CMP. */
 static inline void emit_immediate_flags(struct emitter *e, bool w, unsigned extension, unsigned reg,
 					int32_t value)
 {
@@ -218,6 +219,23 @@ static inline void emit_immediate_flags(struct emitter *e, bool w, unsigned exte
 	emit8(e, 0x81);
 	emit8(e, 0xc0 | extension << 3 | (reg & 7));
 	emit32(e, value);
+}
+
+/* opcode rm, reg: sets flags. */
+static inline void emit_registers_flags(struct emitter *e, bool w, uint8_t opcode, unsigned rm,
+					unsigned reg)
+{
+	emit_rex(e, w, reg, 0, rm);
+	emit8(e, opcode);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+static inline void emit_shift_right_flags(struct emitter *e, bool w, unsigned reg, uint8_t count)
+{
+	emit_rex(e, w, 0, 0, reg);
+	emit8(e, 0xc1);
+	emit8(e, 0xe8 | (reg & 7));
+	emit8(e, count);
 }
 
 static inline void emit_test_immediate_flags(struct emitter *e, unsigned reg, int32_t value)
@@ -290,7 +308,30 @@ static inline void emit_jump_state(struct emitter *e, unsigned index, unsigned s
 	emit_gs_modrm(e, 4, index, shift, offset);
 }
 
-/* push and pop of host registers: entry and exit only. */
+/* call to an executable address within 2 GiB. */
+static inline void emit_call_to(struct emitter *e, const uint8_t *target)
+{
+	emit8(e, 0xe8);
+	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+}
+
+/* The arithmetic flags: AH = SF ZF AF PF CF, AL = OF. */
+static inline void emit_flags_to_rax(struct emitter *e)
+{
+	emit8(e, 0x9f); /* lahf */
+	emit8(e, 0x0f); /* seto al */
+	emit8(e, 0x90);
+	emit8(e, 0xc0);
+}
+
+static inline void emit_flags_from_rax(struct emitter *e)
+{
+	emit8(e, 0x04); /* add al, 127: OF from AL */
+	emit8(e, 0x7f);
+	emit8(e, 0x9e); /* sahf */
+}
+
+/* push and pop of host registers: in stubs only. */
 static inline void emit_push(struct emitter *e, unsigned reg)
 {
 	emit_rex(e, false, 0, 0, reg);

@@ -80,6 +80,7 @@ struct jit_page {
 };
 
 #define JIT_HASH_BITS 14
+#define JIT_SLOT_STUBS 8
 
 /* A guest instruction on its way through the translator. */
 struct jit_item {
@@ -106,6 +107,7 @@ struct jit {
 	/* stubs */
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
+	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 
 	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
@@ -137,6 +139,8 @@ struct jit {
 
 /* stubs.c: generate the code that enters, leaves and falls back. */
 void jit_build_stubs(struct jit *jit);
+/* slot.c: those that fill page slots. */
+void jit_build_slot_stubs(struct jit *jit, struct emitter *e);
 /* run.c: called by the fallback stub. */
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
 

@@ -128,6 +128,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
 	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
+	const struct tlb_set *tlb = cpu->tlb;
 	bool stays;
 
 	state_to_guest(cpu);
@@ -163,6 +164,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
 	for (unsigned i = 0; i < 2; i++)
 		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
+	/* Its page slots are those of one TLB set. */
+	stays &= cpu->tlb == tlb;
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
 		return record->resume;

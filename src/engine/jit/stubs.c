@@ -13,19 +13,14 @@ static void emit_save_guest(struct emitter *e)
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		if (host_register(i) != HOST_NONE)
 			emit_store_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
-	emit8(e, 0x9f); /* lahf */
-	emit8(e, 0x0f); /* seto al */
-	emit8(e, 0x90);
-	emit8(e, 0xc0);
+	emit_flags_to_rax(e);
 	emit_store_state(e, HOST_RAX, STATE(fast.flags));
 }
 
 static void emit_restore_guest(struct emitter *e)
 {
 	emit_load_state(e, HOST_RAX, STATE(fast.flags));
-	emit8(e, 0x04); /* add al, 127: OF from AL */
-	emit8(e, 0x7f);
-	emit8(e, 0x9e); /* sahf */
+	emit_flags_from_rax(e);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		if (host_register(i) != HOST_NONE)
 			emit_load_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
@@ -80,6 +75,7 @@ void jit_build_stubs(struct jit *jit)
 	emit_patch(&e, leave);
 	emit_leave(&e);
 
+	jit_build_slot_stubs(jit, &e);
 	jit->stubs_size = (e.position + 63) & ~(size_t)63;
 	jit->used = jit->stubs_size;
 }

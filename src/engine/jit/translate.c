@@ -307,6 +307,8 @@ static void emit_items(struct translation *t)
 	if (!item_ends_block(last))
 		emit_goto(t, last->offset, last->offset + last->instruction.length, t->count, 0,
 			  last->live_after);
+	/* Also jump to cold regions. */
+	emit_slot_misses(t);
 	for (unsigned i = 0; i < t->region_count; i++)
 		emit_region_cold(t, i);
 }
@@ -434,6 +436,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 		.width = is_32 ? 4 : 8,
 		.decoder = insn_decoder(mode),
 		.count = count,
+		.tlb_set = tlb_set,
 		.jumps = STATE(fast.jumps) +
 			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
 		.start = start,
@@ -452,6 +455,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	emit_items(t);
 	emit_side_exits(t);
 	emit_poll_exits(t);
+	emit_slot_misses(t);
 	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
 		goto fail;
 	if (t->failed || t->e.overflow) {

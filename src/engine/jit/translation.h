@@ -71,6 +71,25 @@ struct region {
 	struct progress before;
 };
 
+/* An access on its way to host memory: at [base + displacement] in the guest, or where the item's
+ * operand says (base HOST_NONE). */
+struct access {
+	unsigned item;
+	uint8_t base; /* a host register that holds a guest's */
+	int32_t displacement;
+	unsigned size;
+	bool is_write, aligned;
+	int slot; /* the page slot that it tries first, or -1 */
+};
+
+/* A check of a page slot, for its other half. */
+struct slot_miss {
+	struct access access;
+	size_t at, back; /* positions of the jump's displacement, and behind the check */
+	bool keeps_flags;
+	bool flags_lost; /* translation.flags_lost behind it */
+};
+
 struct translation {
 	struct jit *jit;
 	struct emitter e;
@@ -79,12 +98,15 @@ struct translation {
 	const ZydisDecoder *decoder; /* of the guest's code */
 	struct jit_block *block;
 	unsigned count;             /* items */
+	unsigned tlb_set;           /* enum tlb_privilege */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned start;             /* the block's offset in its page */
 	size_t item_position[JIT_BLOCK_INSNS + 1];
 	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
 	struct slow_jump slow[JIT_BLOCK_INSNS * 6];
 	unsigned slow_count;
+	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
+	unsigned slot_miss_count, slot_miss_done;
 	struct side_exit sides[JIT_BLOCK_INSNS * 2];
 	unsigned side_count;
 	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
@@ -200,6 +222,26 @@ struct host_memory emit_stack_access(struct translation *t, unsigned index, unsi
 				     int32_t displacement, bool is_write);
 /* Move the guest's stack pointer. */
 void emit_stack_move(struct translation *t, int32_t bytes);
+
+/* R13 = the access's linear address; may use R14. */
+void emit_linear(struct translation *t, const struct access *access);
+#define TLB_ENTRY(field)                                                                           \
+	((int32_t)(offsetof(struct tlb_set, entries) + offsetof(struct tlb_entry, field)))
+/* entry = the TLB entry of the address in another register: changes flags. */
+void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address);
+/* opcode reg, [base + displacement] of a TLB entry. */
+void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
+		   int32_t displacement);
+
+/* -- slot.c -- */
+
+/* The slot for accesses off a host register that holds a guest's; for an item's operand, or -1. */
+int slot_of_stack(unsigned base);
+int slot_of_operand(const struct jit_item *item);
+/* Check an access with the slot that it has; what emit_operand_access promises. */
+void emit_slot_access(struct translation *t, const struct access *access);
+/* The other halves of the checks since the last call. */
+void emit_slot_misses(struct translation *t);
 
 /* -- translate.c -- */
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "engine/x86/system.h"
 
@@ -220,11 +221,42 @@ static unsigned context_take(struct tlb *tlb)
 	return oldest;
 }
 
+/*
+ * The translator's page slots hold what some TLB entry held. Whatever flushes or restricts entries
+ * calls this, whether or not it finds any: a slot outlives the entry that it was filled from.
+ *
+ * An empty slot has to hold some page, because translated code compares with nothing but that.
+ */
+static void empty_slots(struct cpu *cpu)
+{
+	struct jit_slot *slot = &cpu->fast.slots[0][0][0];
+	uint64_t tag = cpu->fast.nowhere_tag;
+	uint64_t delta = (((uintptr_t)cpu->fast.nowhere + 63) & ~(uintptr_t)63) - tag;
+
+	if (!cpu->fast.slots_used)
+		return;
+	cpu->fast.slots_used = 0;
+	for (unsigned i = 0; i < JIT_SLOT_SETS * 2 * JIT_SLOTS; i++)
+		slot[i] = (struct jit_slot){ tag, delta };
+}
+
+static void slots_init(struct cpu *cpu)
+{
+	uint64_t page = 0;
+
+	/* A guest that met the page would see no #GP there, and nothing else either. */
+	(void)!getrandom(&page, sizeof(page), 0);
+	cpu->fast.nowhere_tag = (page >> 2 & PAGE_MASK) | 1ull << 63;
+	cpu->fast.slots_used = 1;
+	empty_slots(cpu);
+}
+
 static void context_select(struct cpu *cpu, uint16_t pcid, bool keep)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 	unsigned context = context_find(tlb, pcid);
 
+	empty_slots(cpu);
 	tlb->generation++;
 	if (context == TLB_CONTEXTS)
 		context = context_take(tlb);
@@ -255,6 +287,7 @@ int tlb_create(struct cpu *cpu)
 		return -ENOMEM;
 	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
 	set_init(tlb->empty);
+	slots_init(cpu);
 	context_select(cpu, 0, true);
 	return 0;
 }
@@ -277,10 +310,12 @@ enum tlb_privilege tlb_privilege(const struct cpu *cpu)
 
 void tlb_update(struct cpu *cpu)
 {
-	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC))
+	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC)) {
 		cpu->tlb = cpu->tlb_sets.empty;
-	else
+		empty_slots(cpu);
+	} else {
 		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
+	}
 }
 
 void tlb_switch(struct cpu *cpu, bool keep)
@@ -329,6 +364,7 @@ void tlb_flush_all(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
+	empty_slots(cpu);
 	for (unsigned i = 0; i < tlb->contexts_used; i++) {
 		if (!tlb->context[i].valid)
 			continue;
@@ -343,6 +379,7 @@ void tlb_flush_all(struct cpu *cpu)
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
+	empty_slots(cpu);
 	cpu->tlb_sets.generation++;
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_nonglobal(&cpu->tlb_sets, i);
@@ -351,6 +388,7 @@ void tlb_flush_nonglobal(struct cpu *cpu)
 /* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
 void tlb_flush_page(struct cpu *cpu, uint64_t gva)
 {
+	empty_slots(cpu);
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_page(&cpu->tlb_sets, i, gva);
 	if (may_be_executable(&cpu->tlb_sets, gva))
@@ -361,6 +399,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
+	empty_slots(cpu);
 	cpu->tlb_sets.generation++;
 	if (context != TLB_CONTEXTS)
 		context_flush_nonglobal(&cpu->tlb_sets, context);
@@ -370,6 +409,7 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
+	empty_slots(cpu);
 	if (context != TLB_CONTEXTS)
 		context_flush_page(&cpu->tlb_sets, context, gva);
 	if (may_be_executable(&cpu->tlb_sets, gva))
@@ -397,6 +437,7 @@ void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
+	empty_slots(cpu);
 	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
 		set_flush_writes(&tlb->contexts[i], gpa);
 }

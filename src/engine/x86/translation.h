@@ -34,6 +34,18 @@ enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECT
 
 #define JIT_X87_MOVED (1u << 31)
 
+/*
+ * A page that the TLB held with the right to read (or write), for accesses that mostly stay there.
+ * Whatever takes a translation or a right from the TLB empties all of them (tlb.c).
+ */
+struct jit_slot {
+	uint64_t tag;   /* gva of the page */
+	uint64_t delta; /* host address minus guest address */
+};
+
+#define JIT_SLOTS     16
+#define JIT_SLOT_SETS 3 /* one for each TLB set */
+
 struct jit_fast {
 	uint64_t spill[4];
 	/* The gva of the page that the running block's code is from: blocks hold no address. */
@@ -45,6 +57,12 @@ struct jit_fast {
 	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
+	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* by TLB set, and for reads and writes */
+	uint32_t slots_used;    /* not all of them are empty */
+	/* What empty slots lead to: a page of no meaning, at a non-canonical address that nobody
+	 * knows. */
+	uint64_t nowhere_tag;
+	uint8_t nowhere[4096 + 63]; /* at a multiple of 64 in there */
 	/* The last x87 instruction that translated code executed; fpu.fip gets it on the way out. */
 	uint64_t x87_page;
 	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
