@@ -239,6 +239,7 @@ void emit_region(struct translation *t, unsigned number)
 	region->before = t->progress;
 	t->item_position[region->start] = e->position;
 	make_model(model, t->jit->items, region);
+	emit_flags_save(t, region->start);
 	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
 		if (region->vector_levels >> level & 1)
 			emit_vector_check(t, slow, level);

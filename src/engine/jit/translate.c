@@ -330,7 +330,7 @@ static void emit_side_exits(struct translation *t)
 		position[side->item] = t->e.position;
 		emit_patch(&t->e, side->at);
 		t->flags_lost = false;
-		emit_goto(t, item->offset, side->target, side->item + 1, 0, item->live_after);
+		emit_goto(t, item->offset, side->target, side->item, 0, item->live_after);
 	}
 }
 

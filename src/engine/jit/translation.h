@@ -32,6 +32,7 @@ struct slow_jump {
 struct flag_source {
 	uint8_t recipe;  /* enum recipe; 0: they can't be made again */
 	uint8_t setter;  /* the item that set them */
+	bool is_copied;  /* its first operand is in fast.flag_register */
 	int32_t rsp_moved; /* since then */
 };
 
@@ -112,6 +113,7 @@ struct translation {
 	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
 	unsigned link_count;
 	struct flag_source sources[JIT_BLOCK_INSNS + 1];
+	bool saves[JIT_BLOCK_INSNS + 1]; /* flags are saved before the item */
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
 	struct poll_exit polls[JIT_BLOCK_INSNS + 2];
@@ -195,6 +197,8 @@ bool flags_stay_for(struct translation *t, unsigned index, uint16_t live);
 void emit_flags(struct translation *t, unsigned index, int rsp_moved, unsigned scratch);
 void emit_flags_again(struct translation *t, unsigned index, int rsp_moved, unsigned scratch);
 bool flags_lost_with_scratch(const struct translation *t, unsigned index); /* it will be used */
+/* Save the flags where that is the way to keep them; emit_flags_before does it, too. */
+void emit_flags_save(struct translation *t, unsigned index);
 /* Around each item: before its code, and between its checks and its operation. */
 void emit_flags_before(struct translation *t, unsigned index);
 void emit_flags_inside(struct translation *t, unsigned index);

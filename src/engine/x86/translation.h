@@ -50,6 +50,8 @@ struct jit_fast {
 	uint64_t spill[4];
 	/* The gva of the page that the running block's code is from: blocks hold no address. */
 	uint64_t code_page;
+	uint64_t flags_saved;     /* by translated code that destroys them, as in `flags` */
+	uint64_t flag_register;   /* a register that tells flags and was overwritten */
 	uint64_t flags;           /* AH = SF ZF AF PF CF as LAHF gives them, AL = OF */
 	uint64_t self;            /* the struct cpu */
 	uint64_t tlb_index_mask;  /* PEXT masks: the page bits that index the TLB */
