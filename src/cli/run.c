@@ -136,6 +136,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
 	log_info("backend %s: %s", config.backend->name, reason);
+	if (options->code_cache_bytes)
+		kvm_engine_set_code_cache(options->code_cache_bytes);
 	if (options->code_dump && open_code_dump(options->code_dump, error) < 0)
 		return -EINVAL;
 	if (options->wants_statistics)

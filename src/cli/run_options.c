@@ -26,6 +26,7 @@ const char run_options_help[] =
 	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
 	"  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
 	"                         lockstep: both, compared, to find errors (one CPU)\n"
+	"  --code-cache SIZE      translated code that the engine keeps for a CPU (32M)\n"
 	"  --no-reboot            end with status 0 when the guest resets the machine\n"
 	"Consoles, each of stdio, file=PATH or none:\n"
 	"  --serial WHERE         first serial port (stdio)\n"
@@ -140,6 +141,18 @@ static int parse_memory(struct run_options *options, const char *value, struct e
 				 RAM_MAX_BYTES >> 30);
 	if (options->memory_bytes % 4096)
 		return error_set(error, EINVAL, "'%s' is not a multiple of 4K", value);
+	return 0;
+}
+
+static int parse_code_cache(struct run_options *options, const char *value, struct error *error)
+{
+	uint64_t *bytes = &options->code_cache_bytes;
+
+	if (size_parse(value, bytes) < 0)
+		return error_set(error, EINVAL, "'%s' is not a size: use one as 512K or 64M", value);
+	if (*bytes < KVM_CODE_CACHE_MIN || *bytes > KVM_CODE_CACHE_MAX)
+		return error_set(error, EINVAL, "'%s' is out of range: use %lluK to %lluG", value,
+				 KVM_CODE_CACHE_MIN >> 10, KVM_CODE_CACHE_MAX >> 30);
 	return 0;
 }
 
@@ -321,6 +334,7 @@ static const struct option {
 	{"--cpu", true, parse_cpu},
 	{"--accel", true, parse_accel},
 	{"--engine", true, parse_engine},
+	{"--code-cache", true, parse_code_cache},
 	{"--serial", true, parse_serial},
 	{"--debug-console", true, parse_debug_console},
 	{"--print-port", true, parse_print_port},

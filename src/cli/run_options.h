@@ -26,6 +26,7 @@ struct run_options {
 	int print_port, debug_exit_port; /* -1: none */
 	bool ends_at_reset, wants_statistics;
 	const char *code_dump; /* path, or NULL */
+	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;
 };
 

@@ -3,6 +3,7 @@
  */
 #include "engine/engine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -14,6 +15,9 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
+
+static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
+static_assert(ENGINE_CODE_CACHE_MAX <= JIT_CACHE_SIZE_MAX, "too large");
 
 static void start_anew(void)
 {
@@ -41,6 +45,18 @@ enum engine_tier engine_get_tier(void)
 void engine_sample_times(void)
 {
 	sampler_enable();
+}
+
+static _Atomic uint64_t code_cache_size = JIT_CACHE_SIZE;
+
+void engine_set_code_cache(uint64_t bytes)
+{
+	atomic_store(&code_cache_size, bytes);
+}
+
+uint64_t engine_get_code_cache(void)
+{
+	return atomic_load(&code_cache_size);
 }
 
 void engine_set_code_dump(int fd)

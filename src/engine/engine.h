@@ -26,6 +26,13 @@ enum engine_tier engine_get_tier(void);
 /* Sample what vCPUs created from now on spend their time on, for engine_read_statistics. Any thread. */
 void engine_sample_times(void);
 
+/* Bytes of translated code that each vCPU created from now on keeps; what is kept about the
+ * code takes up to as many again. Any thread. */
+#define ENGINE_CODE_CACHE_MIN (256ull << 10)
+#define ENGINE_CODE_CACHE_MAX (1ull << 30)
+void engine_set_code_cache(uint64_t bytes);
+uint64_t engine_get_code_cache(void);
+
 /* Write all translated code to `fd` as text, guest and host instructions side by side: for whoever
  * debugs the translator. -1: no more. Any thread. */
 void engine_set_code_dump(int fd);

@@ -1,6 +1,8 @@
 /* The contract on kvik's own engine: see engine/engine.h. */
 #include "kvm/kvm.h"
 
+#include <assert.h>
+
 #include "engine/engine.h"
 
 static int open_tier(enum engine_tier tier, struct error *error)
@@ -25,6 +27,14 @@ static void engine_backend_kick(int vcpu_fd, struct kvm_run *run, pthread_t thre
 void kvm_engine_sample_times(void)
 {
 	engine_sample_times();
+}
+
+static_assert(KVM_CODE_CACHE_MIN == ENGINE_CODE_CACHE_MIN, "the engine's range");
+static_assert(KVM_CODE_CACHE_MAX == ENGINE_CODE_CACHE_MAX, "the engine's range");
+
+void kvm_engine_set_code_cache(uint64_t bytes)
+{
+	engine_set_code_cache(bytes);
 }
 
 void kvm_engine_dump_code(int fd)

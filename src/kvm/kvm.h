@@ -67,6 +67,13 @@ extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find
 
 /* Have the engine keep what vCPUs spend their time on, for read_statistics. */
 void kvm_engine_sample_times(void);
+
+/* The range of kvm_engine_set_code_cache. */
+#define KVM_CODE_CACHE_MIN (256ull << 10)
+#define KVM_CODE_CACHE_MAX (1ull << 30)
+/* Bytes of translated code that the engine keeps for each vCPU created from now on. */
+void kvm_engine_set_code_cache(uint64_t bytes);
+
 /* Have the engine write the code that it translates to `fd` as text, see engine_set_code_dump. */
 void kvm_engine_dump_code(int fd);
 

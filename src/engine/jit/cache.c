@@ -1,8 +1,5 @@
 /*
  * The code cache: blocks by address, links between them, and their removal.
- *
- * A removed block is unlinked from everything at once, but its code and records stay until the next
- * flush of the whole cache, because the CPU may be inside it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -63,6 +60,18 @@ static struct jit_page *page_get(struct jit *jit, uint64_t gpa)
 	return page;
 }
 
+void jit_page_release(struct jit *jit, struct jit_page *page)
+{
+	struct jit_page **at = &jit->pages[jit_hash(page->number)];
+
+	if (--page->users)
+		return;
+	while (*at != page)
+		at = &(*at)->next_hash;
+	*at = page->next_hash;
+	free(page);
+}
+
 /* The granules of 64 bytes that hold [gpa, gpa + size), inside one page. */
 static uint64_t granules(uint64_t gpa, uint64_t size)
 {
@@ -117,7 +126,8 @@ static bool kill_granules(struct jit *jit, struct jit_page *page, uint64_t granu
 		next = block->next_page;
 		if (!(block->granules & granules))
 			continue;
-		jit_block_kill(jit, block);
+		jit_block_remove(jit, block);
+		jit->statistics.invalidations++;
 		any = true;
 	}
 	page->covered &= ~granules;
@@ -157,32 +167,31 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	block->next_hash = *bucket;
 	*bucket = block;
 	block->page = page;
+	page->users++;
 	block->next_page = page->blocks;
 	page->blocks = block;
-	block->next_all = jit->all;
-	jit->all = block;
 	return 0;
 }
 
 /* The displacement at link->patch, through the writable mapping. */
-static void link_set(struct jit_link *link, const uint8_t *target)
+static void link_set(struct jit *jit, const struct jit_link *link, uint32_t target)
 {
 	struct {
 		int32_t displacement;
-	} __attribute__((packed)) *jump = (void *)link->patch;
+	} __attribute__((packed)) *jump = (void *)(jit->writable + link->patch);
 
 	/* Unlinking happens with the guest's vector state in the registers: no memcpy. */
-	jump->displacement = (int32_t)(target - (link->patch_code + 4));
+	jump->displacement = (int32_t)(target - (link->patch + 4));
 }
 
-static void link_break(struct jit_link *link)
+static void link_break(struct jit *jit, struct jit_link *link)
 {
 	if (!link->to)
 		return;
 	*link->previous = link->next;
 	if (link->next)
 		link->next->previous = link->previous;
-	link_set(link, link->unlinked);
+	link_set(jit, link, link->unlinked);
 	link->to = NULL;
 	if (!link->page_distance)
 		return;
@@ -199,7 +208,7 @@ void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 	if (link->next)
 		link->next->previous = &link->next;
 	to->incoming = link;
-	link_set(link, to->code);
+	link_set(jit, link, jit_code_at(jit, to->code));
 	if (link->page_distance) {
 		struct jit_link **list = link->from->page->is_global && to->page->is_global ?
 						 &jit->crossing_global :
@@ -213,10 +222,10 @@ void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 	}
 }
 
-static void break_crossing(struct jit_link **list)
+static void break_crossing(struct jit *jit, struct jit_link **list)
 {
 	while (*list)
-		link_break(*list);
+		link_break(jit, *list);
 }
 
 static struct jit_jump *jump_at(struct jit *jit, unsigned at)
@@ -239,7 +248,7 @@ static void leave_jump(struct jit *jit, const struct jit_block *block)
 		jump_at(jit, at)->gva = jump_none(at % JIT_JUMP_ENTRIES);
 }
 
-void jit_block_kill(struct jit *jit, struct jit_block *block)
+void jit_block_remove(struct jit *jit, struct jit_block *block)
 {
 	struct jit_block **at = block_bucket(jit, block->gpa, block->mode);
 
@@ -251,22 +260,11 @@ void jit_block_kill(struct jit *jit, struct jit_block *block)
 		at = &(*at)->next_page;
 	*at = block->next_page;
 	while (block->incoming)
-		link_break(block->incoming);
+		link_break(jit, block->incoming);
 	for (unsigned i = 0; i < block->link_count; i++)
-		link_break(&block->links[i]);
+		link_break(jit, &block->links[i]);
 	block->dead = true;
-	jit->statistics.invalidations++;
 	leave_jump(jit, block);
-}
-
-void jit_block_free(struct jit_block *block)
-{
-	if (!block)
-		return;
-	free(block->records);
-	free(block->links);
-	free(block->script);
-	free(block);
 }
 
 void jit_init_jumps(struct jit *jit)
@@ -292,12 +290,12 @@ static void clear_list(struct jit *jit, struct jit_jump_list *list)
 void jit_forget_jumps(struct jit *jit, bool global_too)
 {
 	clear_list(jit, &jit->jumps_local);
-	break_crossing(&jit->crossing_local);
+	break_crossing(jit, &jit->crossing_local);
 	jit->forgotten++;
 	if (global_too) {
 		jit->forgotten_global++;
 		clear_list(jit, &jit->jumps_global);
-		break_crossing(&jit->crossing_global);
+		break_crossing(jit, &jit->crossing_global);
 	}
 }
 
@@ -320,11 +318,11 @@ static void page_move(struct jit *jit, struct jit_page *page)
 		for (link = block->incoming; link; link = next) {
 			next = link->next;
 			if (link->page_distance)
-				link_break(link);
+				link_break(jit, link);
 		}
 		for (unsigned i = 0; i < block->link_count; i++)
 			if (block->links[i].page_distance)
-				link_break(&block->links[i]);
+				link_break(jit, &block->links[i]);
 	}
 }
 
@@ -360,31 +358,6 @@ void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool
 	jit->jump_blocks[at] = block;
 }
 
-void jit_flush(struct jit *jit)
-{
-	struct jit_block *block = jit->all;
-
-	jit_forget_jumps(jit, true);
-	while (block) {
-		struct jit_block *next = block->next_all;
-
-		jit_block_free(block);
-		block = next;
-	}
-	jit->all = NULL;
-	memset(jit->blocks, 0, sizeof(jit->blocks));
-	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++) {
-		while (jit->pages[i]) {
-			struct jit_page *page = jit->pages[i];
-
-			jit->pages[i] = page->next_hash;
-			free(page);
-		}
-	}
-	jit->used = jit->stubs_size;
-	jit->statistics.flushes++;
-}
-
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size)
 {
 	bool any = false;
@@ -411,6 +384,6 @@ void jit_invalidate_all(struct cpu *cpu)
 
 	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++)
 		while (jit->blocks[i])
-			jit_block_kill(jit, jit->blocks[i]);
+			jit_block_remove(jit, jit->blocks[i]);
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }

@@ -32,7 +32,7 @@ void flags_of(struct jit_item *item)
 void translation_look(struct translation *t, unsigned offset, unsigned size)
 {
 	for (unsigned granule = offset / 64; granule <= (offset + size - 1) / 64; granule++)
-		t->block->granules |= 1ull << granule;
+		t->granules |= 1ull << granule;
 }
 
 /*

@@ -13,13 +13,13 @@
 /* One guest instruction that the interpreter may have to execute from inside a block. */
 struct jit_record {
 	struct insn insn;
+	uint32_t resume;       /* where translated code goes on; 0: leave to the dispatcher */
 	uint16_t offset;       /* of the instruction in its page */
-	const uint8_t *resume; /* where translated code goes on; NULL: leave to the dispatcher */
-	uint8_t vector_levels; /* bits of enum jit_vector_level: what it needs to run as it stands */
-	bool is_slow_path;     /* it has a translation, which leads here now and then */
-	bool changes_vector;   /* it may change which vector instructions may run as they stand */
-	bool loads_segment;    /* FS or GS */
-	uint8_t segments;      /* FS and GS, as bits: what it took for flat but for the base */
+	uint8_t vector_levels : 4; /* bits of enum jit_vector_level: what it needs to run as it stands */
+	bool is_slow_path : 1;   /* it has a translation, which leads here now and then */
+	bool changes_vector : 1; /* it may change which vector instructions may run as they stand */
+	bool loads_segment : 1;  /* FS or GS */
+	uint8_t segments;        /* FS and GS, as bits: what it took for flat but for the base */
 };
 
 struct jit_block;
@@ -29,11 +29,10 @@ struct jit_block;
  * page only while nothing can have changed where that is (jit_forget_jumps).
  */
 struct jit_link {
-	int64_t page_distance;   /* from the page that it is in to its target's, bytes */
+	int32_t page_distance;   /* from the page that it is in to its target's */
 	uint16_t offset;         /* of the target in its page */
-	uint8_t *patch;          /* writable address of the jump's displacement */
-	const uint8_t *patch_code; /* its executable address */
-	const uint8_t *unlinked; /* the stub that the jump goes to while it is not linked */
+	uint32_t patch;          /* the jump's displacement */
+	uint32_t unlinked;       /* the stub that the jump goes to while it is not linked */
 	struct jit_block *from;
 	struct jit_block *to;    /* NULL: not linked */
 	struct jit_link *next, **previous; /* in to->incoming */
@@ -50,16 +49,15 @@ struct jit_block {
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count;
-	bool dead;               /* unlinked from everything, waits for the next flush */
+	bool dead;               /* unlinked from everything; its chunk's turn frees it */
 	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
 	 * R13. */
 	const uint8_t *code, *entry;
 	struct jit_page *page;
-	struct jit_block *next_hash, *next_page, *next_all;
+	struct jit_block *next_hash, *next_page, *next_in_chunk;
 	struct jit_link *incoming;
-	struct jit_link *links;
-	struct jit_record *records;
-	struct jit_script *script; /* lockstep.h */
+	struct jit_script *script; /* lockstep.h; owned */
+	struct jit_link links[];   /* then the records */
 };
 
 /* The blocks of one guest-physical page. */
@@ -76,11 +74,13 @@ struct jit_page {
 	uint64_t covered;
 	uint64_t copy[4096 / 8];
 	struct jit_block *blocks;
+	unsigned users;  /* blocks that it has, or had and whose memory is not yet used again */
 	struct jit_page *next_hash;
 };
 
 #define JIT_HASH_BITS 14
 #define JIT_SLOT_STUBS 8
+#define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
 
 /* A guest instruction on its way through the translator. */
 struct jit_item {
@@ -103,7 +103,15 @@ struct jit {
 	struct cpu *cpu;
 	int memory_fd;
 	uint8_t *writable, *executable; /* two mappings of the code cache */
-	size_t size, used, stubs_size;
+	uint8_t *data;                  /* struct jit_block and what belongs to it */
+	size_t size;                    /* of each of the three */
+	struct jit_chunk {
+		struct jit_block *blocks;
+		uint32_t code_used, data_used; /* bytes */
+	} *chunks;
+	unsigned chunk_count, chunk_size;
+	unsigned chunk;                 /* the one that is being filled */
+	uint64_t evictions;             /* chunks that were emptied */
 	/* stubs */
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
@@ -111,7 +119,6 @@ struct jit {
 
 	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
-	struct jit_block *all;
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint8_t warmth;                   /* how many of them make a block worth translating */
 	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
@@ -153,6 +160,18 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 /* features.c: whether the host's CPU has the instruction at all. */
 bool jit_host_has(const ZydisDecodedInstruction *instruction);
 
+/* chunk.c */
+int jit_chunks_create(struct jit *jit, size_t size); /* 0, -EINVAL, -ENOMEM, or another -errno */
+void jit_chunks_destroy(struct jit *jit);
+/* Go on in the next chunk; what was in it goes. */
+void jit_chunk_next(struct jit *jit);
+/* The rest of the present chunk. */
+void jit_chunk_emitter(const struct jit *jit, struct emitter *e);
+/* Room for a block of `size` bytes with its links and records, which is not taken yet; or NULL. */
+struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
+/* Take it, and `code_size` bytes that were emitted. */
+void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
+
 /* cache.c */
 struct jit_page *jit_page_find(struct jit *jit, uint64_t gpa); /* NULL: has no blocks */
 struct jit_block *jit_block_find(struct jit *jit, uint64_t gpa, uint32_t mode);
@@ -161,8 +180,10 @@ int jit_block_insert(struct jit *jit, struct jit_block *block);
 /* Compare what is kept of the page with `bytes`, its host address; blocks that differ go. */
 void jit_page_verify(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
 void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
-void jit_block_kill(struct jit *jit, struct jit_block *block);
-void jit_block_free(struct jit_block *block);
+/* Unlink the block from everything. */
+void jit_block_remove(struct jit *jit, struct jit_block *block);
+/* The memory of one of its blocks is about to be used again. */
+void jit_page_release(struct jit *jit, struct jit_page *page);
 void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 void jit_init_jumps(struct jit *jit);
 /* Forget what leads by address, or from another page, to code in local pages, or in all. */
@@ -172,7 +193,6 @@ void jit_forget_jumps(struct jit *jit, bool global_too);
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
-void jit_flush(struct jit *jit);
 /* struct cpu_translator's */
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
 void jit_invalidate_all(struct cpu *cpu);
@@ -186,6 +206,12 @@ static inline bool jit_mode_is_64(uint32_t mode)
 static inline unsigned jit_jump_set(uint32_t mode)
 {
 	return (mode >> 16) + (jit_mode_is_64(mode) ? 0 : TLB_PRIVILEGES);
+}
+
+/* Where an executable address is from the start of the cache; links and records have it so. */
+static inline uint32_t jit_code_at(const struct jit *jit, const uint8_t *code)
+{
+	return code - jit->executable;
 }
 
 static inline size_t jit_hash(uint64_t value)

@@ -16,7 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JIT_CACHE_SIZE (32u << 20) /* bytes of host code a CPU, by default */
+/* Bytes of host code a CPU; what is kept about the code takes up to as many again. */
+#define JIT_CACHE_SIZE     (32u << 20) /* by default */
+#define JIT_CACHE_SIZE_MIN (256u << 10)
+#define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
 struct cpu;
 struct jit;
@@ -42,7 +45,8 @@ void jit_set_dump(int fd);
 /* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;
-	uint64_t entries, fallbacks, links, invalidations, flushes;
+	uint64_t entries, fallbacks, links, invalidations;
+	uint64_t evictions; /* of chunks: chunk.c */
 	uint64_t interpreted_blocks;
 };
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);

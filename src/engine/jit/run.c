@@ -168,7 +168,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	stays &= cpu->tlb == tlb;
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return record->resume;
+		return cpu->jit->executable + record->resume;
 	return go_on(cpu);
 }
 
@@ -199,13 +199,13 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
 	block = jit_translate(jit, gpa, set, &full);
 	if (!block && full) {
-		jit_flush(jit);
+		jit_chunk_next(jit);
 		block = jit_translate(jit, gpa, set, &full);
 	}
 	if (!block)
 		return NULL;
 	if (jit_block_insert(jit, block) < 0) {
-		jit_block_free(block);
+		block->dead = true;
 		return NULL;
 	}
 	/* Others may have stored to the code, or mapped something else here, before the mark. */
@@ -267,7 +267,8 @@ static bool can_link(const struct jit_link *link, const struct jit_block *to)
 	const struct jit_block *from = link->from;
 
 	return !link->to && !from->dead && link->offset == (to->gpa & 0xfff) &&
-	       from->mode == to->mode && from->page->gva + link->page_distance == to->page->gva &&
+	       from->mode == to->mode &&
+	       from->page->gva + (int64_t)link->page_distance * 4096 == to->page->gva &&
 	       (link->page_distance || from->page == to->page);
 }
 
@@ -292,7 +293,7 @@ static void jit_run(struct cpu *cpu)
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
 	while (!cpu->requests && !cpu->is_leaving) {
 		unsigned set = tlb_privilege(cpu);
-		uint64_t flushes = jit->statistics.flushes;
+		uint64_t evictions = jit->evictions;
 		struct jit_block *block;
 
 		if (!translatable(cpu)) {
@@ -312,7 +313,7 @@ static void jit_run(struct cpu *cpu)
 		block = jit_find_jump(jit, jit_jump_set(cpu->mode | set << 16), cpu->rip);
 		if (!block)
 			block = find_block(jit, set);
-		if (jit->statistics.flushes != flushes)
+		if (jit->evictions != evictions)
 			link = NULL;
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
@@ -356,36 +357,12 @@ static bool host_suffices(void)
 	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
 }
 
-static int map_cache(struct jit *jit, size_t size)
-{
-	jit->size = size;
-	jit->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
-	if (jit->memory_fd < 0)
-		return -errno;
-	if (ftruncate(jit->memory_fd, size) < 0)
-		return -errno;
-	jit->writable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, jit->memory_fd, 0);
-	if (jit->writable == MAP_FAILED)
-		return -errno;
-	jit->executable = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, jit->memory_fd, 0);
-	if (jit->executable == MAP_FAILED)
-		return -errno;
-	return 0;
-}
-
 static void jit_destroy(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
 
 	jit_lockstep_destroy(jit);
-	if (jit->all)
-		jit_flush(jit);
-	if (jit->writable != MAP_FAILED)
-		munmap(jit->writable, jit->size);
-	if (jit->executable != MAP_FAILED)
-		munmap(jit->executable, jit->size);
-	if (jit->memory_fd >= 0)
-		close(jit->memory_fd);
+	jit_chunks_destroy(jit);
 	free(jit);
 	cpu->jit = NULL;
 	cpu->translator = NULL;
@@ -421,9 +398,9 @@ int jit_attach(struct cpu *cpu, size_t cache_size)
 		return -ENOMEM;
 	jit->cpu = cpu;
 	jit->memory_fd = -1;
-	jit->writable = jit->executable = MAP_FAILED;
+	jit->writable = jit->executable = jit->data = MAP_FAILED;
 	cpu->jit = jit;
-	result = map_cache(jit, cache_size);
+	result = jit_chunks_create(jit, cache_size);
 	if (result < 0) {
 		jit_destroy(cpu);
 		return result;

@@ -2,6 +2,8 @@
  * The code that every block shares: the way in, the ways out, and the call of the interpreter's
  * handler for one instruction.
  */
+#include <assert.h>
+
 #include "engine/jit/translation.h"
 
 /* Callee-saved in the System V ABI, in push order. */
@@ -37,7 +39,7 @@ static void emit_leave(struct emitter *e)
 
 void jit_build_stubs(struct jit *jit)
 {
-	struct emitter e = { .base = jit->writable, .code = jit->executable, .size = 4096 };
+	struct emitter e = { .base = jit->writable, .code = jit->executable, .size = JIT_STUBS_SIZE };
 	size_t leave;
 
 	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. */
@@ -76,6 +78,5 @@ void jit_build_stubs(struct jit *jit)
 	emit_leave(&e);
 
 	jit_build_slot_stubs(jit, &e);
-	jit->stubs_size = (e.position + 63) & ~(size_t)63;
-	jit->used = jit->stubs_size;
+	assert(!e.overflow);
 }

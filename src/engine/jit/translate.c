@@ -335,38 +335,35 @@ static void emit_side_exits(struct translation *t)
 }
 
 /* Where translated code goes on after the interpreter has executed an item. */
-static const uint8_t *resume_address(const struct translation *t, unsigned index)
+static uint32_t resume_address(const struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->jit->items[index];
 
 	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF)
-		return NULL;
+		return 0;
 	if (t->jit->lockstep && item->kind == ITEM_FALLBACK)
-		return NULL;
-	return t->e.code + t->resume_position[index];
+		return 0;
+	return jit_code_at(t->jit, t->e.code + t->resume_position[index]);
 }
 
-/* One stub, with its record, for each item that has slow paths. 0 or -ENOMEM. */
-static int emit_slow_paths(struct translation *t)
+/* Bits of the items that have slow paths. */
+static uint64_t slow_items(const struct translation *t)
 {
-	bool has_slow[JIT_BLOCK_INSNS] = {false};
-	struct jit_record *record;
-	unsigned count = 0;
+	uint64_t items = 0;
 
-	for (unsigned i = 0; i < t->slow_count; i++) {
-		if (t->slow[i].item >= JIT_BLOCK_INSNS)
-			continue;
-		count += !has_slow[t->slow[i].item];
-		has_slow[t->slow[i].item] = true;
-	}
-	record = t->block->records = calloc(count ? count : 1, sizeof(*record));
-	if (!record)
-		return -ENOMEM;
-	for (unsigned i = 0; i < t->count; i++) {
+	for (unsigned i = 0; i < t->slow_count; i++)
+		if (t->slow[i].item < JIT_BLOCK_INSNS) /* no region's */
+			items |= 1ull << t->slow[i].item;
+	return items;
+}
+
+/* One stub, with its record, for each of them. */
+static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_record *record)
+{
+	for (; items; items &= items - 1, record++) {
+		unsigned i = __builtin_ctzll(items);
 		const struct jit_item *item = &t->jit->items[i];
 
-		if (!has_slow[i])
-			continue;
 		for (unsigned k = 0; k < t->slow_count; k++)
 			if (t->slow[k].item == i)
 				emit_patch(&t->e, t->slow[k].at);
@@ -374,52 +371,74 @@ static int emit_slow_paths(struct translation *t)
 			emit_flags_again(t, i, 0, HOST_R13);
 		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
 		emit_jump_to(&t->e, t->jit->fallback);
-		record->insn = item->insn;
-		record->offset = item->offset;
-		record->vector_levels = item->vector_levels;
-		record->is_slow_path = item->kind != ITEM_FALLBACK;
-		record->changes_vector = item->changes_vector;
-		record->segments = item->segments;
-		record->loads_segment = item_loads_segment(item);
-		record->resume = resume_address(t, i);
-		record++;
+		*record = (struct jit_record){
+			.insn = item->insn,
+			.resume = resume_address(t, i),
+			.offset = item->offset,
+			.vector_levels = item->vector_levels,
+			.is_slow_path = item->kind != ITEM_FALLBACK,
+			.changes_vector = item->changes_vector,
+			.loads_segment = item_loads_segment(item),
+			.segments = item->segments,
+		};
 	}
-	return 0;
 }
 
-/* A stub for each jump that is to be linked. 0 or -ENOMEM. */
-static int emit_links(struct translation *t)
+/* A stub for each jump that is to be linked. */
+static void emit_links(struct translation *t, struct jit_block *block)
 {
 	struct emitter *e = &t->e;
-	struct jit_link *link = calloc(t->link_count ? t->link_count : 1, sizeof(*link));
 
-	t->block->links = link;
-	if (!link)
-		return -ENOMEM;
-	t->block->link_count = t->link_count;
-	for (unsigned i = 0; i < t->link_count; i++, link++) {
+	for (unsigned i = 0; i < t->link_count; i++) {
+		struct jit_link *link = &block->links[i];
 		size_t at = t->link_jumps[i].at;
 
 		emit_patch(e, at);
-		link->page_distance = t->link_jumps[i].target & ~(int64_t)0xfff;
-		link->offset = t->link_jumps[i].target & 0xfff;
-		link->patch = e->base + at;
-		link->patch_code = e->code + at;
-		link->unlinked = e->code + e->position;
-		link->from = t->block;
+		*link = (struct jit_link){
+			.page_distance = t->link_jumps[i].target >> 12,
+			.offset = t->link_jumps[i].target & 0xfff,
+			.patch = jit_code_at(t->jit, e->code + at),
+			.unlinked = jit_code_at(t->jit, e->code + e->position),
+			.from = block,
+		};
 		emit_constant(e, HOST_R13, (uintptr_t)link);
 		emit_jump_to(e, t->jit->exit_link);
 	}
-	return 0;
+}
+
+/* What is kept about the block, and the cold end of its code. False: no room. */
+static bool finish_block(struct translation *t, uint64_t gpa, uint32_t mode)
+{
+	uint64_t slow = slow_items(t);
+	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
+		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_record);
+	struct jit_block *block = jit_chunk_room(t->jit, size);
+
+	if (!block)
+		return false;
+	*block = (struct jit_block){
+		.gpa = gpa,
+		.mode = mode,
+		.guest_size = t->guest_size,
+		.granules = t->granules,
+		.link_count = t->link_count,
+		.entry = t->e.code,
+		.code = t->e.code + t->item_position[0],
+	};
+	emit_slow_paths(t, slow, (struct jit_record *)&block->links[t->link_count]);
+	emit_links(t, block);
+	if (t->e.overflow)
+		return false;
+	jit_chunk_add(t->jit, block, size, t->e.position);
+	t->block = block;
+	return true;
 }
 
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set, bool *full)
 {
 	static _Thread_local struct translation storage;
 	struct translation *t = &storage;
-	struct jit_block *block;
 	struct jit_item *last;
-	size_t room = jit->size - jit->used;
 	uint32_t mode = jit->cpu->mode | tlb_set << 16;
 	bool is_32 = !jit_mode_is_64(mode);
 	unsigned count, start = gpa & 0xfff;
@@ -430,8 +449,6 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 		return NULL;
 	*t = (struct translation){
 		.jit = jit,
-		.e = { .base = jit->writable + jit->used, .code = jit->executable + jit->used,
-		       .size = room },
 		.is_32 = is_32,
 		.width = is_32 ? 4 : 8,
 		.decoder = insn_decoder(mode),
@@ -441,14 +458,10 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
 		.start = start,
 	};
+	jit_chunk_emitter(jit, &t->e);
 	last = &jit->items[count - 1];
-
-	block = calloc(1, sizeof(*block));
-	if (!block)
-		return NULL;
-	block->guest_size = last->offset + last->instruction.length - start;
-	t->block = block;
-	translation_look(t, start, block->guest_size);
+	t->guest_size = last->offset + last->instruction.length - start;
+	translation_look(t, start, t->guest_size);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
 	flags_find_sources(t);
 	emit_entry(t);
@@ -456,27 +469,18 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 	emit_side_exits(t);
 	emit_poll_exits(t);
 	emit_slot_misses(t);
-	if (emit_slow_paths(t) < 0 || emit_links(t) < 0)
-		goto fail;
-	if (t->failed || t->e.overflow) {
-		*full = !t->failed;
-		goto fail;
-	}
+	if (t->failed)
+		return NULL;
+	*full = !finish_block(t, gpa, mode);
+	if (*full)
+		return NULL;
 	if (jit_is_dumped())
 		jit_dump_block(t);
-	block->gpa = gpa;
-	block->mode = mode;
-	block->entry = t->e.code;
-	block->code = t->e.code + t->item_position[0];
 	if (jit->lockstep)
-		block->script = jit_lockstep_script(jit, count);
-	jit->used += (t->e.position + 15) & ~(size_t)15;
+		t->block->script = jit_lockstep_script(jit, count);
 	jit->statistics.blocks++;
 	jit->statistics.guest_instructions += count;
-	jit->statistics.guest_bytes += block->guest_size;
+	jit->statistics.guest_bytes += t->guest_size;
 	jit->statistics.host_bytes += t->e.position;
-	return block;
-fail:
-	jit_block_free(block);
-	return NULL;
+	return t->block;
 }

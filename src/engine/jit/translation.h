@@ -97,11 +97,13 @@ struct translation {
 	bool is_32;                 /* protected or compatibility mode, flat; else 64-bit mode */
 	unsigned width;             /* bytes of a stack slot and of a near pointer: 8, or 4 */
 	const ZydisDecoder *decoder; /* of the guest's code */
-	struct jit_block *block;
+	struct jit_block *block;    /* when finished */
 	unsigned count;             /* items */
 	unsigned tlb_set;           /* enum tlb_privilege */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned start;             /* the block's offset in its page */
+	uint16_t guest_size;        /* as struct jit_block's */
+	uint64_t granules;
 	size_t item_position[JIT_BLOCK_INSNS + 1];
 	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
 	struct slow_jump slow[JIT_BLOCK_INSNS * 6];

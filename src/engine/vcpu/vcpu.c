@@ -60,7 +60,7 @@ static int create_parts(struct vcpu *vcpu)
 		goto close_wake;
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
 	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
-		result = jit_attach(&vcpu->cpu, JIT_CACHE_SIZE);
+		result = jit_attach(&vcpu->cpu, engine_get_code_cache());
 		if (result == 0 && engine_get_tier() == ENGINE_TIER_LOCKSTEP)
 			result = jit_set_lockstep(&vcpu->cpu);
 		if (result < 0 && engine_get_tier() != ENGINE_TIER_AUTO)

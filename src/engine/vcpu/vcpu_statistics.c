@@ -56,7 +56,7 @@ static void visit_translator(const struct jit *jit, visitor *visit, void *contex
 	visit(context, "blocks run by the interpreter", statistics.interpreted_blocks);
 	visit(context, "jumps linked", statistics.links);
 	visit(context, "translations invalidated", statistics.invalidations);
-	visit(context, "code cache flushes", statistics.flushes);
+	visit(context, "code cache chunks evicted", statistics.evictions);
 	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
 	visit_frequent(jit, false, visit, context);
 	visit_frequent(jit, true, visit, context);
