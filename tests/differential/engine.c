@@ -23,7 +23,7 @@
 
 /* Guest-physical pages. */
 enum page {
-	PML4, USER_PDPT, USER_PD, USER_PT_LOW, USER_PT, KERNEL_PDPT, KERNEL_PD, KERNEL_PT, GDT, IDT,
+	PML4, USER_PDPT, USER_PD, USER_PT_LOW, USER_PT, USER_PT_CODE, KERNEL_PDPT, KERNEL_PD, KERNEL_PT, GDT, IDT,
 	LDT, TSS, STACK, HANDLERS, READONLY, DATA, CODE = DATA + ISA_DATA_SIZE / ISA_PAGE,
 	PAGES = CODE + ISA_CODE_SIZE / ISA_PAGE,
 };
@@ -118,8 +118,15 @@ static void put(enum page page, unsigned index, uint64_t value)
 
 static void map(uint64_t gva, enum page page, uint64_t rights)
 {
-	put(gva < ISA_DATA ? USER_PT_LOW : USER_PT, gva >> 12 & 511,
+	put(gva < ISA_DATA ? USER_PT_LOW : gva < ISA_CODE ? USER_PT : USER_PT_CODE, gva >> 12 & 511,
 	    page * ISA_PAGE | ENTRY_PRESENT | ENTRY_USER | ENTRY_DONE | rights);
+}
+
+static void map_data(bool is_executable)
+{
+	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
+		map(ISA_DATA + i * ISA_PAGE, DATA + i,
+		    ENTRY_WRITE | (is_executable ? 0 : ENTRY_XD));
 }
 
 static void make_tables(void)
@@ -129,10 +136,10 @@ static void make_tables(void)
 	put(PML4, 0, USER_PDPT * ISA_PAGE | table);
 	put(USER_PDPT, ISA_DATA >> 30, USER_PD * ISA_PAGE | table);
 	put(USER_PD, (ISA_DATA >> 21) & 511, USER_PT * ISA_PAGE | table);
+	put(USER_PD, (ISA_CODE >> 21) & 511, USER_PT_CODE * ISA_PAGE | table);
 	put(USER_PD, (ISA_READONLY >> 21) & 511, USER_PT_LOW * ISA_PAGE | table);
 	map(ISA_READONLY, READONLY, ENTRY_XD);
-	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
-		map(ISA_DATA + i * ISA_PAGE, DATA + i, ENTRY_WRITE | ENTRY_XD);
+	map_data(false);
 	for (unsigned i = 0; i < ISA_CODE_SIZE / ISA_PAGE; i++)
 		map(ISA_CODE + i * ISA_PAGE, CODE + i, 0);
 
@@ -147,7 +154,7 @@ static void make_tables(void)
 	put(GDT, ISA_CS32 / 8, 0x00cffb000000ffff);
 	put(GDT, ISA_DS / 8, 0x00cff3000000ffff);
 	put(GDT, ISA_CS64 / 8, 0x00affb000000ffff);
-	put(LDT, ISA_CS16 / 8, 0x2000fb010000ffff);
+	put(LDT, ISA_CS16 / 8, 0x2100fb000000ffff);
 	put(LDT, ISA_DS16 / 8, 0x2000f3000000ffff);
 	for (unsigned vector = 0; vector < 256; vector++) {
 		uint64_t handler = KERNEL + HANDLERS * ISA_PAGE + vector;
@@ -276,6 +283,12 @@ int engine_start(void)
 	return 0;
 }
 
+void engine_set_exact_flags(bool exact)
+{
+	jit_set_exact_flags(exact);
+	code_invalidate_all(cpus[1]);
+}
+
 bool engine_has_translator(void)
 {
 	return cpus[1]->translator != NULL;
@@ -290,12 +303,26 @@ void engine_stop(void)
 	free(memory);
 }
 
+/* With INT3 behind it, and the count of its turns. */
+static void load_into_data(const struct isa_case *test)
+{
+	uint8_t *code = page_at(DATA) + (test->in.rip - ISA_DATA);
+	uint32_t count = ISA_LOOPS;
+
+	memcpy(code, test->code, test->code_size);
+	memset(code + test->code_size, 0xcc, 16);
+	memcpy(page_at(DATA) + (ISA_LOOP_COUNT - ISA_DATA), &count, sizeof(count));
+}
+
 static void load(const struct isa_case *test)
 {
 	static uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
 
 	memcpy(page_at(DATA), test->memory, ISA_DATA_SIZE);
-	memcpy(page_at(CODE) + isa_code_offset(test), test->code, test->code_size);
+	if (test->is_in_data)
+		load_into_data(test);
+	else
+		memcpy(page_at(CODE) + isa_code_offset(test), test->code, test->code_size);
 	memcpy(image, test->in.xsave, ISA_XSAVE_SIZE);
 	fpu_reset(cpu);
 	fpu_set_xsave(cpu, image);
@@ -339,7 +366,7 @@ static void store(struct isa_outcome *outcome)
 
 /*
  * What varies between runs of the translator: the vector state is live from the start when MOVAPS
- * XMM0, XMM0 goes before the case; translations of addresses are there or not; so are those of code.
+ * XMM0, XMM0 goes before the case; each page's translation is there or not; so are those of code.
  * LOCK is kept or not.
  */
 static void vary(const struct isa_case *test, enum isa_engine engine)
@@ -352,7 +379,12 @@ static void vary(const struct isa_case *test, enum isa_engine engine)
 	cpu->is_alone = number / 4 % 2;
 	if (engine == ISA_TRANSLATOR && number % 4 == 0)
 		tlb_flush_all(cpu);
-	if (engine == ISA_TRANSLATOR_AGAIN)
+	/* Any of the pages, also for the second time: then blocks and links are there already. */
+	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
+		if (number >> (8 + 2 * i + engine) & 1)
+			tlb_flush_page(cpu, ISA_DATA + i * ISA_PAGE);
+	/* Code in the data pages was written meanwhile, and nobody told. */
+	if (engine == ISA_TRANSLATOR_AGAIN && !test->is_in_data)
 		cpu->code_epoch--; /* cpu_run counts it up: it is as if it had not returned */
 	/* It would put XMM registers into use, which XSAVE tells. */
 	if (test->in.rflags & RFLAGS_TF || test->is_system || test->is_16)
@@ -370,6 +402,19 @@ static enum cpu_exit run_once(const struct isa_case *test, enum isa_engine engin
 	return cpu_run(cpu);
 }
 
+/* Cases of one class come one after the other. */
+static void let_data_run(bool is_executable)
+{
+	static bool was_executable;
+
+	if (is_executable == was_executable)
+		return;
+	was_executable = is_executable;
+	map_data(is_executable);
+	for (unsigned i = 0; i < 2; i++)
+		tlb_flush_all(cpus[i]);
+}
+
 void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_outcome *outcome)
 {
 	static unsigned runs;
@@ -379,6 +424,7 @@ void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_
 	enum cpu_exit exit;
 
 	cpu = cpus[engine != ISA_INTERPRETER];
+	let_data_run(test->is_in_data);
 	if (runs++ % 256 == 0)
 		setitimer(ITIMER_PROF, &hang, NULL);
 	exit = run_once(test, engine);
@@ -387,7 +433,8 @@ void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_
 		setitimer(ITIMER_PROF, &hang, NULL);
 		exit = run_once(test, engine);
 	}
-	memset(page_at(CODE) + isa_code_offset(test), 0xcc, test->code_size);
+	if (!test->is_in_data)
+		memset(page_at(CODE) + isa_code_offset(test), 0xcc, test->code_size);
 	memset(page_at(CODE) + PRELUDE, 0xcc, PRELUDE_SIZE);
 	outcome->vector = ISA_VECTOR_BROKEN;
 	outcome->error = exit;

@@ -18,13 +18,14 @@
 #define RFLAGS_TF     0x100ull
 #define RFLAGS_DF     0x400ull
 #define RFLAGS_AC     0x40000ull
-#define BLOCK_MAX     14 /* instructions in a block */
+#define BLOCK_MAX     24 /* instructions in a block */
+#define LOOP_END_SIZE 14
 
 const char *const isa_class_names[ISA_CLASSES] = {
 	[ISA_GENERAL] = "general", [ISA_X87] = "x87",       [ISA_MMX] = "mmx",
 	[ISA_SSE] = "sse",         [ISA_AVX] = "avx",       [ISA_AVX512] = "avx512",
 	[ISA_SYSTEM] = "system",   [ISA_COMPAT] = "compat", [ISA_COMPAT16] = "compat16",
-	[ISA_BLOCKS] = "blocks",   [ISA_BLOCKS32] = "blocks32",
+	[ISA_BLOCKS] = "blocks",   [ISA_BLOCKS32] = "blocks32", [ISA_REWRITTEN] = "rewritten",
 };
 
 struct candidate {
@@ -752,13 +753,29 @@ static void add_instruction(struct isa_case *test, struct branch *branch)
 	test->code_size += length;
 }
 
+/* sub byte [ISA_LOOP_COUNT], 1; jnz to the start */
+static void add_loop_end(struct isa_case *test)
+{
+	uint8_t code[LOOP_END_SIZE] = {0x80, 0x2c, 0x25, 0, 0, 0, 0, 1, 0x0f, 0x85};
+	uint32_t address = ISA_LOOP_COUNT;
+	int32_t back = -(int32_t)(test->code_size + LOOP_END_SIZE);
+
+	memcpy(code + 3, &address, 4);
+	memcpy(code + 10, &back, 4);
+	memcpy(test->code + test->code_size, code, sizeof(code));
+	test->code_size += sizeof(code);
+}
+
 static void generate_block(struct isa_case *test)
 {
 	struct branch branches[BLOCK_MAX] = {0};
 	unsigned starts[BLOCK_MAX + 1];
 	unsigned count = 2 + below(BLOCK_MAX - 1);
 
-	test->in.rip = chance(90) ? ISA_CODE + 256 : ISA_CODE + ISA_PAGE - below(32);
+	if (test->is_in_data)
+		test->in.rip = ISA_DATA + below(ISA_DATA_SIZE - 2 * ISA_CODE_MAX);
+	else
+		test->in.rip = chance(90) ? ISA_CODE + 256 : ISA_CODE + ISA_PAGE - below(32);
 	test->shared_base = chance(60) ? (int)below(8) : -1;
 	if (test->shared_base >= 0)
 		test->in.gpr[test->shared_base] = data_address(chance(50) ? 16 : 8);
@@ -770,7 +787,7 @@ static void generate_block(struct isa_case *test)
 			add_frame_instruction(test);
 		else
 			add_instruction(test, &branches[i]);
-		if (test->code_size > ISA_CODE_MAX - ZYDIS_MAX_INSTRUCTION_LENGTH) {
+		if (test->code_size > ISA_CODE_MAX - LOOP_END_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH) {
 			count = i + 1;
 			break;
 		}
@@ -786,6 +803,8 @@ static void generate_block(struct isa_case *test)
 		target = branch->is_absolute ? test->in.rip + target : target - branch->base;
 		memcpy(test->code + branch->offset, &target, branch->size);
 	}
+	if (test->is_in_data)
+		add_loop_end(test);
 }
 
 void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index)
@@ -810,7 +829,8 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 	if ((class == ISA_GENERAL || class == ISA_BLOCKS || test->is_32) && chance(4))
 		test->in.rflags |= RFLAGS_TF;
 	random_xsave(test->in.xsave, class);
-	if (class == ISA_BLOCKS || class == ISA_BLOCKS32)
+	test->is_in_data = class == ISA_REWRITTEN;
+	if (class == ISA_BLOCKS || class == ISA_BLOCKS32 || class == ISA_REWRITTEN)
 		generate_block(test);
 	else
 		generate_single(test, class);

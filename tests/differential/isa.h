@@ -23,14 +23,16 @@
 
 #define ISA_READONLY   0x1ffff000ull
 #define ISA_DATA       0x20000000ull
-#define ISA_CODE       0x20010000ull
+#define ISA_CODE       0x21000000ull /* its pages meet those of ISA_DATA in the engine's TLB */
 #define ISA_PAGE       4096u
 #define ISA_DATA_SIZE  (2 * ISA_PAGE)
 #define ISA_CODE_SIZE  (2 * ISA_PAGE)
+#define ISA_LOOP_COUNT (ISA_DATA + ISA_DATA_SIZE - 4) /* of code in the data pages */
+#define ISA_LOOPS      12
 #define ISA_FS_BASE    (ISA_DATA + 0x400)
 #define ISA_GS_BASE    (ISA_DATA + 0xc00)
 #define ISA_XSAVE_SIZE 2688 /* standard form up to AVX-512 */
-#define ISA_CODE_MAX   192  /* bytes of code in a case */
+#define ISA_CODE_MAX   320  /* bytes of code in a case */
 #define ISA_BATCH      32   /* cases that go to the child at a time */
 
 /* Selectors of Linux's GDT, which the engine's guest has too. */
@@ -68,6 +70,7 @@ struct isa_case {
 	bool is_fpu;              /* an instruction that the engine runs on the host's FPU */
 	bool is_narrow_string;    /* a repeated string instruction with 32-bit addresses */
 	int shared_base;          /* the register that most of a block's accesses go through; or -1 */
+	bool is_in_data;          /* the code is in the data pages, and runs several times: engine.c */
 	bool is_cut;              /* its end lies on the page that is not mapped */
 	const uint8_t *memory;    /* what the data pages hold before, ISA_DATA_SIZE bytes */
 };
@@ -90,7 +93,9 @@ static inline unsigned isa_code_offset(const struct isa_case *test)
 
 enum isa_class {
 	ISA_GENERAL, ISA_X87, ISA_MMX, ISA_SSE, ISA_AVX, ISA_AVX512, ISA_SYSTEM, ISA_COMPAT,
-	ISA_COMPAT16, ISA_BLOCKS, ISA_BLOCKS32, ISA_CLASSES,
+	ISA_COMPAT16, ISA_BLOCKS, ISA_BLOCKS32,
+	ISA_REWRITTEN, /* blocks that store into their own pages: only the engine's ways are compared */
+	ISA_CLASSES,
 };
 
 extern const char *const isa_class_names[ISA_CLASSES];
@@ -124,6 +129,8 @@ extern const char *const isa_engine_names[ISA_ENGINES];
 int engine_start(void);
 void engine_stop(void);
 bool engine_has_translator(void);
+/* Have the translator keep flags that nothing reads, from the next case on, or no more. */
+void engine_set_exact_flags(bool exact);
 void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_outcome *outcome);
 
 /* -- generate.c -- */

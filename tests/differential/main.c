@@ -16,6 +16,7 @@
 
 #include "engine/x86/fpu.h"
 
+#define RFLAGS_ARITHMETIC 0x8d5ull
 #define RFLAGS_RF    0x10000ull
 #define KERNEL_START 0x7ffffffff000ull /* TASK_SIZE_MAX */
 
@@ -161,6 +162,10 @@ static void tolerate_translator(const struct isa_case *test, const struct isa_ou
 	if (native->out.rip == engine->out.rip && native->vector == engine->vector) {
 		uint64_t dead = dead_flags(test, native->out.rip);
 
+		/* Who knows which code this was. */
+		if (test->is_in_data && native->vector != 3)
+			dead = RFLAGS_ARITHMETIC;
+
 		engine->out.rflags = (engine->out.rflags & ~dead) | (native->out.rflags & dead);
 	}
 }
@@ -296,6 +301,23 @@ static bool class_exists(enum isa_class class)
 }
 
 /*
+ * Code that was stored behind the store, in its block, may read flags that the old code would have
+ * overwritten, and that are therefore lost: as docs/engine/translator.md has it. Then this is all that
+ * is wrong, and keeping the flags helps.
+ */
+static bool agrees_with_exact_flags(const struct isa_case *test, enum isa_engine which,
+				    struct isa_outcome *native, struct isa_outcome *engine)
+{
+	engine_set_exact_flags(true);
+	for (enum isa_engine way = ISA_TRANSLATOR; way <= which; way++)
+		engine_run(test, way, engine);
+	tolerate_translator(test, native, engine);
+	tolerate(test, native, engine);
+	engine_set_exact_flags(false);
+	return equal(native, engine);
+}
+
+/*
  * Whether both sides agree. A case that fails runs once more: what XSAVE says is in use depends on
  * when the kernel last switched to the child.
  */
@@ -310,6 +332,8 @@ static bool agrees(const struct isa_case *test, enum isa_engine which, struct is
 	tolerate(test, native, engine);
 	if (equal(native, engine))
 		return true;
+	if (test->is_in_data)
+		return agrees_with_exact_flags(test, which, native, engine);
 	if (native_run(test, 1, native, &done) < 0)
 		return false;
 	engine_run(test, which, engine);
@@ -326,7 +350,8 @@ static unsigned run_case(enum isa_class class, uint64_t index, const struct isa_
 	static struct isa_outcome engine;
 	unsigned failures = 0;
 
-	for (unsigned which = 0; which < ISA_ENGINES; which++) {
+	for (unsigned which = test->is_in_data ? ISA_TRANSLATOR : ISA_INTERPRETER;
+	     which < ISA_ENGINES; which++) {
 		if (which != ISA_INTERPRETER && !engine_has_translator())
 			break;
 		if (agrees(test, which, native, &engine) && !options.verbose)
@@ -352,7 +377,10 @@ static unsigned run_class(enum isa_class class)
 
 		for (unsigned i = 0; i < count; i++)
 			generate(&cases[i], class, options.seed, index + i);
-		if (native_run(cases, count, native, &done) < 0) {
+		if (class == ISA_REWRITTEN) {
+			for (unsigned i = 0; i < count; i++)
+				engine_run(&cases[i], ISA_INTERPRETER, &native[i]);
+		} else if (native_run(cases, count, native, &done) < 0) {
 			char text[2048];
 
 			describe(&cases[done], text, sizeof(text));

@@ -2,10 +2,20 @@
  * Which arithmetic flags are read after each instruction of a block (SDM vol. 1 appendix A): where
  * none is, the code around a memory access may destroy them.
  */
+#include <stdatomic.h>
+
 #include "engine/jit/translation.h"
+#include "engine/jit/values.h"
 #include "engine/x86/decode.h"
 
-void flags_of(struct jit_item *item)
+static _Atomic bool are_exact;
+
+void jit_set_exact_flags(bool exact)
+{
+	atomic_store(&are_exact, exact);
+}
+
+static void effects(struct jit_item *item)
 {
 	const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
 
@@ -26,6 +36,13 @@ void flags_of(struct jit_item *item)
 			? 0
 			: (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) &
 				  FLAGS_ARITHMETIC;
+}
+
+void flags_of(struct jit_item *item)
+{
+	effects(item);
+	if (atomic_load_explicit(&are_exact, memory_order_relaxed) && item_has_access(item))
+		item->flags_read = FLAGS_ARITHMETIC;
 }
 
 /* The block depends on `size` bytes at this offset in the page. */

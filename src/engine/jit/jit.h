@@ -35,6 +35,10 @@ int jit_attach(struct cpu *cpu, size_t cache_size);
  * at once (tests). */
 void jit_set_warmth(uint8_t runs);
 
+/* Blocks translated from now on keep the flags through every access, as though its fault were sure to
+ * show them (tests). Any thread. */
+void jit_set_exact_flags(bool exact);
+
 /* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
 int jit_set_lockstep(struct cpu *cpu);
 uint64_t jit_lockstep_differences(void); /* in this process */
