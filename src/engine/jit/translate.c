@@ -198,6 +198,26 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, t->scratch[0]);
 }
 
+static void emit_jump_if_item(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	uint8_t condition = item->instruction.opcode & 0xf;
+	int64_t target = item_target(item);
+	size_t past;
+
+	if (target > item->offset) {
+		t->sides[t->side_count++] = (struct side_exit){
+			.at = emit_jump_if(&t->e, condition), .item = index, .target = target,
+		};
+		return;
+	}
+	/* A loop, most of the time: what it needs stands in line. */
+	past = emit_jump_if(&t->e, condition ^ 1);
+	emit_goto(t, item->offset, target, index, 0, item->live_after);
+	t->flags_lost = false;
+	emit_patch(&t->e, past);
+}
+
 void emit_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
@@ -219,15 +239,7 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_JUMP:
 		emit_goto(t, item->offset, item_target(item), index, 0, item->live_after);
 		break;
-	case ITEM_JUMP_IF: {
-		uint8_t condition = item->instruction.opcode & 0xf;
-		struct side_exit *side = &t->sides[t->side_count++];
-
-		side->at = emit_jump_if(&t->e, condition);
-		side->item = index;
-		side->target = item_target(item);
-		break;
-	}
+	case ITEM_JUMP_IF: emit_jump_if_item(t, index); break;
 	case ITEM_CALL: emit_call(t, index); break;
 	case ITEM_RETURN: emit_return(t, index); break;
 	case ITEM_JUMP_INDIRECT:
@@ -313,7 +325,7 @@ static void emit_items(struct translation *t)
 		emit_region_cold(t, i);
 }
 
-/* The jumps out of the block that go past its straight line: behind it. */
+/* The conditional jumps that go forward: what they need is behind the block. */
 static void emit_side_exits(struct translation *t)
 {
 	size_t position[JIT_BLOCK_INSNS] = { 0 };
@@ -322,6 +334,12 @@ static void emit_side_exits(struct translation *t)
 		const struct side_exit *side = &t->sides[i];
 		const struct jit_item *item = &t->jit->items[side->item];
 
+		/* Within the page it is linked itself. */
+		if (!(side->target & ~(int64_t)0xfff)) {
+			t->link_jumps[t->link_count].target = side->target;
+			t->link_jumps[t->link_count++].at = side->at;
+			continue;
+		}
 		/* The item has a second translation. */
 		if (position[side->item]) {
 			emit_patch_to(&t->e, side->at, position[side->item]);

@@ -112,13 +112,13 @@ struct translation {
 	unsigned slot_miss_count, slot_miss_done;
 	struct side_exit sides[JIT_BLOCK_INSNS * 2];
 	unsigned side_count;
-	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS + 2];
+	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 2 + 2];
 	unsigned link_count;
 	struct flag_source sources[JIT_BLOCK_INSNS + 1];
 	bool saves[JIT_BLOCK_INSNS + 1]; /* flags are saved before the item */
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
-	struct poll_exit polls[JIT_BLOCK_INSNS + 2];
+	struct poll_exit polls[JIT_BLOCK_INSNS * 2 + 2];
 	unsigned poll_count;
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
