@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/kvm_para.h>
 
+#include "engine/vcpu/platform_memory.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/code.h"
@@ -13,20 +14,6 @@
 
 /* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
 #define HYPERCALL_ERROR(code) ((uint64_t)-(int64_t)(code))
-
-static bool page_lookup(void *context, uint64_t gpa, struct cpu_page *page)
-{
-	struct vcpu *vcpu = context;
-
-	return memslots_page(&vcpu->vm->memslots, gpa, page);
-}
-
-static void page_dirty(void *context, uint64_t gpa)
-{
-	struct vcpu *vcpu = context;
-
-	memslots_mark_dirty(&vcpu->vm->memslots, gpa);
-}
 
 static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is_write)
 {
@@ -208,8 +195,9 @@ static uint64_t hypercall(void *context, uint64_t number, const uint64_t argumen
 }
 
 const struct cpu_platform vcpu_platform = {
-	.page_lookup = page_lookup,
-	.page_dirty = page_dirty,
+	.page_lookup = platform_page_lookup,
+	.page_dirty = platform_page_dirty,
+	.code_word = platform_code_word,
 	.mmio = mmio,
 	.pio = pio,
 	.interrupt_pending = interrupt_pending,

@@ -17,8 +17,6 @@
 #define GPA_LIMIT      (1ull << 52)       /* the architecture's widest MAXPHYADDR */
 #define HVA_LIMIT      0x7ffffffff000ull  /* user space ends here (TASK_SIZE_MAX) */
 #define FLAGS_ALLOWED  (KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)
-#define CODE_RUN_SHIFT 21 /* one run of code words covers 2 MiB */
-#define CODE_RUN_WORDS (1u << (CODE_RUN_SHIFT - 12))
 
 void memslots_init(struct memslots *slots)
 {
@@ -38,7 +36,7 @@ static size_t dirty_size(const struct memslot *slot)
 
 static size_t code_run_count(const struct memslot *slot)
 {
-	return (slot->size + (1ull << CODE_RUN_SHIFT) - 1) >> CODE_RUN_SHIFT;
+	return (slot->size + (1ull << MEMSLOT_CODE_RUN_SHIFT) - 1) >> MEMSLOT_CODE_RUN_SHIFT;
 }
 
 static void code_forget(struct memslot *slot)
@@ -92,26 +90,10 @@ void memslots_destroy(struct memslots *slots)
 	memslots_init(slots);
 }
 
-/* The index of the first slot that ends above gpa: the only one that can hold it. */
-static unsigned search(const struct memslots *slots, uint64_t gpa)
-{
-	unsigned low = 0, high = slots->count;
-
-	while (low < high) {
-		unsigned middle = low + (high - low) / 2;
-
-		if (slots->slots[middle]->gpa + slots->slots[middle]->size > gpa)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return low;
-}
-
 static bool overlaps(const struct memslots *slots, uint64_t gpa, uint64_t size,
 		     const struct memslot *except)
 {
-	for (unsigned i = search(slots, gpa); i < slots->count; i++) {
+	for (unsigned i = memslots_search(slots, gpa); i < slots->count; i++) {
 		if (slots->slots[i]->gpa >= gpa + size)
 			break;
 		if (slots->slots[i] != except)
@@ -122,7 +104,7 @@ static bool overlaps(const struct memslots *slots, uint64_t gpa, uint64_t size,
 
 static void take_out(struct memslots *slots, const struct memslot *slot)
 {
-	unsigned i = search(slots, slot->gpa);
+	unsigned i = memslots_search(slots, slot->gpa);
 
 	memmove(&slots->slots[i], &slots->slots[i + 1],
 		(slots->count - i - 1) * sizeof(*slots->slots));
@@ -133,7 +115,7 @@ static void take_out(struct memslots *slots, const struct memslot *slot)
 /* There is room for it. */
 static void put_in(struct memslots *slots, struct memslot *slot)
 {
-	unsigned i = search(slots, slot->gpa);
+	unsigned i = memslots_search(slots, slot->gpa);
 
 	memmove(&slots->slots[i + 1], &slots->slots[i], (slots->count - i) * sizeof(*slots->slots));
 	slots->slots[i] = slot;
@@ -247,47 +229,6 @@ int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_regio
 	return old ? modify(slots, old, region) : create(slots, region);
 }
 
-struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa)
-{
-	unsigned i = __atomic_load_n(&slots->last, __ATOMIC_RELAXED);
-
-	if (i < slots->count && gpa - slots->slots[i]->gpa < slots->slots[i]->size)
-		return slots->slots[i];
-	i = search(slots, gpa);
-	if (i == slots->count || slots->slots[i]->gpa > gpa)
-		return NULL;
-	__atomic_store_n((unsigned *)&slots->last, i, __ATOMIC_RELAXED);
-	return slots->slots[i];
-}
-
-bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page)
-{
-	const struct memslot *slot = memslots_find(slots, gpa);
-
-	if (!slot)
-		return false;
-	page->hva = slot->hva + ((gpa - slot->gpa) & ~(PAGE_SIZE - 1));
-	page->writable = !(slot->flags & KVM_MEM_READONLY);
-	page->dirty_logging = slot->dirty;
-	return true;
-}
-
-static void mark_dirty(const struct memslot *slot, uint64_t gpa)
-{
-	uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
-
-	if (slot->dirty)
-		__atomic_fetch_or(&slot->dirty[page / 64], 1ull << page % 64, __ATOMIC_RELAXED);
-}
-
-void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa)
-{
-	const struct memslot *slot = memslots_find(slots, gpa);
-
-	if (slot)
-		mark_dirty(slot, gpa);
-}
-
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
 {
 	struct memslot *slot;
@@ -311,10 +252,10 @@ _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gp
 	if (!slot)
 		return NULL;
 	offset = gpa - slot->gpa;
-	place = &slot->code[offset >> CODE_RUN_SHIFT];
+	place = &slot->code[offset >> MEMSLOT_CODE_RUN_SHIFT];
 	run = __atomic_load_n(place, __ATOMIC_ACQUIRE);
 	if (!run) {
-		run = calloc(CODE_RUN_WORDS, sizeof(*run));
+		run = calloc(MEMSLOT_CODE_RUN_WORDS, sizeof(*run));
 		if (!run)
 			return NULL;
 		if (!__atomic_compare_exchange_n(place, &none, run, false, __ATOMIC_ACQ_REL,
@@ -323,7 +264,7 @@ _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gp
 			run = none;
 		}
 	}
-	return &run[(offset >> 12) % CODE_RUN_WORDS];
+	return &run[(offset >> 12) % MEMSLOT_CODE_RUN_WORDS];
 }
 
 /* How many of `size` bytes at gpa lie in its page. */
@@ -363,7 +304,7 @@ int memslots_write(const struct memslots *slots, uint64_t gpa, const void *buffe
 		if (!slot || (slot->flags & KVM_MEM_READONLY))
 			return -EFAULT;
 		memcpy(slot->hva + (gpa - slot->gpa), bytes, part);
-		mark_dirty(slot, gpa);
+		memslots_mark_dirty(slots, gpa);
 		gpa += part;
 		bytes += part;
 		size -= part;

@@ -17,6 +17,9 @@
 
 #define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
 
+#define MEMSLOT_CODE_RUN_SHIFT 21 /* one run of code words covers 2 MiB */
+#define MEMSLOT_CODE_RUN_WORDS (1u << (MEMSLOT_CODE_RUN_SHIFT - 12))
+
 struct memslot {
 	uint32_t id;
 	uint32_t flags;     /* KVM_MEM_* */
@@ -45,11 +48,20 @@ void memslots_destroy(struct memslots *slots);
  */
 int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_region *region);
 
+/* -- memslot_lookup.c: no vector instructions, no calls -- */
+
+/* The index of the first slot that ends above gpa: the only one that can hold it. */
+unsigned memslots_search(const struct memslots *slots, uint64_t gpa);
 /* The slot that holds gpa, or NULL. */
 struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa);
 bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page);
 /* Any thread that may write guest memory; does nothing where no log is kept. */
 void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa);
+/* The word of memslots_code_bitmap; 0 when there is none. */
+uint64_t memslots_code_word(const struct memslots *slots, uint64_t gpa);
+
+/* -- memslot.c -- */
+
 /* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. 0, -EINVAL (slot number) or -ENOENT (no
  * such slot, or no log). The caller flushes the TLBs' write tags. */
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);

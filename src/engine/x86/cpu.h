@@ -119,6 +119,9 @@ struct cpu_platform {
 	bool (*page_lookup)(void *context, uint64_t gpa, struct cpu_page *page);
 	/* The page at gpa is about to be written: log it. */
 	void (*page_dirty)(void *context, uint64_t gpa);
+	/* The value of code_bitmap's word, 0 when there is none. May be NULL; if it is not, it and the
+	 * two above leave vector registers alone, and are called without fpu_leave. */
+	uint64_t (*code_word)(void *context, uint64_t gpa);
 
 	/* An access of 1..8 bytes that is not memory. True when a device inside the engine (local
 	 * APIC, I/O APIC, ioeventfd) took it; false when user space must answer. */

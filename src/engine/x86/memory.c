@@ -27,10 +27,12 @@ struct target {
 	bool has_code; /* written bytes must be reported when they hold decoded code */
 };
 
-static uint64_t code_word(struct cpu *cpu, uint64_t gpa)
+uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa)
 {
 	_Atomic uint64_t *word = NULL;
 
+	if (cpu->platform->code_word)
+		return cpu->platform->code_word(cpu->platform_context, gpa & ~PAGE_OFFSET);
 	if (cpu->platform->code_bitmap) {
 		fpu_leave(cpu);
 		word = cpu->platform->code_bitmap(cpu->platform_context, gpa & ~PAGE_OFFSET);
@@ -57,9 +59,10 @@ static void report_code_write(struct cpu *cpu, uint64_t gpa, unsigned size)
 
 	/* Pairs with code_mark: either the mark is seen here, or the new bytes are there. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!(code_word(cpu, gpa) & granule_mask(gpa, size)))
+	if (!(memory_code_word(cpu, gpa) & granule_mask(gpa, size)))
 		return;
 	began = cpu_exclusive_begin(cpu);
+	fpu_leave(cpu);
 	cpu->platform->code_written(cpu->platform_context, gpa, size);
 	if (began)
 		cpu_exclusive_end(cpu);
@@ -83,7 +86,7 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		cpu_raise_page_fault(cpu, gva, error_code);
 	target.gpa = result.gpa;
 
-	fpu_leave(cpu);
+	memory_fpu_leave(cpu);
 	if (!cpu->platform->page_lookup(cpu->platform_context, result.gpa & ~PAGE_OFFSET, &page) ||
 	    !page.hva)
 		return target;
@@ -98,7 +101,7 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		else
 			can_write = false;
 	}
-	if (can_write && code_word(cpu, result.gpa))
+	if (can_write && memory_code_word(cpu, result.gpa))
 		flags |= TLB_PAGE_CODE;
 	target.has_code = flags & TLB_PAGE_CODE;
 	rights.writable = can_write;
@@ -111,8 +114,10 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		flags |= TLB_PAGE_HUGE;
 	else if (result.page_size > 4096)
 		flags |= TLB_PAGE_LARGE;
-	if (access == PAGING_FETCH)
+	if (access == PAGING_FETCH) {
+		fpu_leave(cpu);
 		code_page_mapped(cpu, result.gpa);
+	}
 	tlb_fill(cpu, privilege, gva, result.gpa, page.hva, rights, flags);
 	target.hva = page.hva + (gva & PAGE_OFFSET);
 	return target;
@@ -129,7 +134,7 @@ static bool target_code_page(struct cpu *cpu, struct tlb_set *set, struct tlb_en
 		return false;
 	target->hva = tlb_host(entry, gva);
 	target->gpa = (*gpa & ~(uint64_t)TLB_PAGE_FLAGS) | (gva & PAGE_OFFSET);
-	target->has_code = code_word(cpu, target->gpa) != 0;
+	target->has_code = memory_code_word(cpu, target->gpa) != 0;
 	if (!target->has_code) {
 		entry->tag_write = page;
 		*gpa &= ~(uint64_t)TLB_PAGE_CODE;

@@ -77,6 +77,16 @@ static inline uint64_t segment_linear(struct cpu *cpu, enum cpu_segment segment,
 	return segment_linear_checked(cpu, segment, offset, size, is_write);
 }
 
+/* Before the platform's page_lookup and page_dirty. */
+static inline void memory_fpu_leave(struct cpu *cpu)
+{
+	if (!cpu->platform->code_word)
+		fpu_leave(cpu);
+}
+
+/* Which granules of gpa's page hold decoded code: see cpu_platform.code_bitmap. */
+uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa);
+
 static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)
 {
 	return &set->entries[(gva >> 12) & (TLB_ENTRIES - 1)];

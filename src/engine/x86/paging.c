@@ -10,6 +10,7 @@
 
 #include "engine/x86/cpuid.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/memory.h"
 #include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
@@ -60,7 +61,6 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 {
 	uint32_t expected32 = step->entry;
 	uint64_t expected64 = step->entry;
-	_Atomic uint64_t *code;
 	bool done;
 
 	if (!step->hva || (step->entry & flags) == flags)
@@ -81,12 +81,10 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 	step->entry |= flags;
 	if (cpu->platform->page_dirty)
 		cpu->platform->page_dirty(cpu->platform_context, step->gpa & ~0xfffull);
-	code = cpu->platform->code_bitmap ?
-		       cpu->platform->code_bitmap(cpu->platform_context, step->gpa & ~0xfffull) :
-		       NULL;
-	if (code && (*code >> ((step->gpa & 0xfff) / 64) & 1)) {
+	if (memory_code_word(cpu, step->gpa) >> ((step->gpa & 0xfff) / 64) & 1) {
 		bool began = cpu_exclusive_begin(cpu);
 
+		fpu_leave(cpu);
 		cpu->platform->code_written(cpu->platform_context, step->gpa, size);
 		if (began)
 			cpu_exclusive_end(cpu);
@@ -293,7 +291,7 @@ bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 		identity(result, gva);
 		return true;
 	}
-	fpu_leave(cpu);
+	memory_fpu_leave(cpu);
 	do {
 		if (!walk_tables(cpu, &walk, gva, result, &fault)) {
 			*error_code = fault | access_error(cpu, access, privilege);
@@ -319,7 +317,7 @@ bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *resul
 	}
 	if ((cpu->efer & EFER_LMA) && !cpu_is_canonical(gva))
 		return false;
-	fpu_leave(cpu);
+	memory_fpu_leave(cpu);
 	return walk_tables(cpu, &walk, gva, result, &fault);
 }
 
@@ -331,7 +329,7 @@ bool paging_load_pdptrs(struct cpu *cpu, uint64_t cr3, uint64_t pdptr[4])
 	uint64_t entries[4];
 	struct cpu_page page;
 
-	fpu_leave(cpu);
+	memory_fpu_leave(cpu);
 	if (!entry_page(cpu, table, &page))
 		return false;
 	for (unsigned i = 0; i < 4; i++) {
