@@ -10,14 +10,15 @@
 /* The entry of an address, as translated code computes it (emit_jump_lookup). */
 static unsigned jump_index(uint64_t gva)
 {
-	gva += gva >> JIT_JUMP_ROTATE | gva << (64 - JIT_JUMP_ROTATE);
-	return gva >> JIT_JUMP_SHIFT & (JIT_JUMP_ENTRIES - 1);
+	uint64_t rotated = gva >> JIT_JUMP_ROTATE | gva << (64 - JIT_JUMP_ROTATE);
+
+	return (rotated + gva * 8) >> 3 & (JIT_JUMP_ENTRIES - 1);
 }
 
 /* What an empty jump entry holds: an address that is looked up in another one (0 in the first). */
 static uint64_t jump_none(unsigned index)
 {
-	return index ? 0 : 1 << JIT_JUMP_SHIFT;
+	return index ? 0 : 1;
 }
 
 static struct jit_block **block_bucket(struct jit *jit, uint64_t gpa, uint32_t mode)

@@ -48,10 +48,7 @@ static void emit_push_return(struct translation *t, unsigned index)
 /* cmp dword gs:[requests], 0; jne. Returns the position of the jump's displacement. */
 static size_t emit_if_requests(struct emitter *e)
 {
-	emit8(e, 0x65);
-	emit8(e, 0x83);
-	emit_gs_modrm(e, 7, HOST_NONE, 0, STATE(requests));
-	emit8(e, 0);
+	emit_test_state(e, STATE(requests));
 	return emit_jump_if(e, 0x5);
 }
 
@@ -68,9 +65,9 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	emit_slow_jump(t, emit_jump(e), index);
 	emit_patch8(e, go_on);
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
-	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 0);
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
-	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, JIT_JUMP_SHIFT, 0);
+	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
@@ -94,8 +91,8 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	}
 	emit_slow_jump(t, emit_if_requests(e), index);
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
-	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 0, 0);
-	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << JIT_JUMP_SHIFT);
+	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
+	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
 	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, t->jumps);
 	emit_slow_jump(t, emit_jump_if(e, 0x5), index);
 }

@@ -105,6 +105,15 @@ static inline void emit_store_state_constant(struct emitter *e, uint32_t value, 
 	emit32(e, value);
 }
 
+/* cmp dword gs:[offset], 0 */
+static inline void emit_test_state(struct emitter *e, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x83);
+	emit_gs_modrm(e, 7, HOST_NONE, 0, offset);
+	emit8(e, 0);
+}
+
 /* reg = value, shortest form. */
 static inline void emit_constant(struct emitter *e, unsigned reg, uint64_t value)
 {

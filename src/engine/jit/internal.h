@@ -43,7 +43,7 @@ struct jit_link {
 /* Translated code depends on where it is in its page, but not on where that is mapped. */
 struct jit_block {
 	uint64_t gpa;
-	uint32_t mode;           /* enum cpu_mode | TLB set << 16 */
+	uint32_t mode;           /* jit_mode_of */
 	uint16_t guest_size;     /* bytes, all in one page */
 	/* The page's granules of 64 bytes that were looked at to make it, those of the first
 	 * instructions behind its jumps included. */
@@ -78,7 +78,7 @@ struct jit_page {
 	struct jit_page *next_hash;
 };
 
-#define JIT_HASH_BITS 14
+#define JIT_HASH_BITS 16
 #define JIT_SLOT_STUBS 8
 #define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
 
@@ -155,7 +155,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
  * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or the
  * cache is full (*full).
  */
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set, bool *full);
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full);
 
 /* features.c: whether the host's CPU has the instruction at all. */
 bool jit_host_has(const ZydisDecodedInstruction *instruction);
@@ -202,10 +202,18 @@ static inline bool jit_mode_is_64(uint32_t mode)
 	return (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
 }
 
-/* The jump table of a block (struct jit_block.mode): one for each TLB set, and each kind of code. */
+#define JIT_MODE_USER (1u << 16)
+
+/* What code means now, and whether it is the user's: what may be fetched depends on that. */
+static inline uint32_t jit_mode_of(const struct cpu *cpu)
+{
+	return cpu->mode | (cpu->cpl == 3 ? JIT_MODE_USER : 0);
+}
+
+/* The jump table for a mode. */
 static inline unsigned jit_jump_set(uint32_t mode)
 {
-	return (mode >> 16) + (jit_mode_is_64(mode) ? 0 : TLB_PRIVILEGES);
+	return (mode & JIT_MODE_USER ? 1 : 0) + (jit_mode_is_64(mode) ? 0 : 2);
 }
 
 /* Where an executable address is from the start of the cache; links and records have it so. */

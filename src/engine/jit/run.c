@@ -106,7 +106,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 
 	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
 		return NULL;
-	block = jit_find_jump(jit, jit_jump_set(cpu->mode | tlb_privilege(cpu) << 16), cpu->rip);
+	block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 	if (!block)
 		return NULL;
 	if (!jit_mode_is_64(cpu->mode))
@@ -128,7 +128,6 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
 	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
-	const struct tlb_set *tlb = cpu->tlb;
 	bool stays;
 
 	state_to_guest(cpu);
@@ -164,8 +163,6 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
 	for (unsigned i = 0; i < 2; i++)
 		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
-	/* Its page slots are those of one TLB set. */
-	stays &= cpu->tlb == tlb;
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
 		return cpu->jit->executable + record->resume;
@@ -186,8 +183,7 @@ static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
 }
 
 /* Translate the block at gpa; NULL when that can't be done now. */
-static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes,
-				    unsigned set)
+static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
 {
 	struct cpu *cpu = jit->cpu;
 	const uint8_t *page = bytes - (gpa & 0xfff);
@@ -197,10 +193,10 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	cpu_begins(cpu, CPU_TRANSLATES);
 	fpu_leave(cpu); /* the decoder may use vector registers */
 	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
-	block = jit_translate(jit, gpa, set, &full);
+	block = jit_translate(jit, gpa, &full);
 	if (!block && full) {
 		jit_chunk_next(jit);
-		block = jit_translate(jit, gpa, set, &full);
+		block = jit_translate(jit, gpa, &full);
 	}
 	if (!block)
 		return NULL;
@@ -216,7 +212,7 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 }
 
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
-static struct jit_block *look_up(struct jit *jit, unsigned set)
+static struct jit_block *look_up(struct jit *jit)
 {
 	struct cpu *cpu = jit->cpu;
 	uint64_t gpa;
@@ -231,7 +227,7 @@ static struct jit_block *look_up(struct jit *jit, unsigned set)
 	if (page) {
 		if (page->epoch != jit->epoch)
 			jit_page_verify(jit, page, bytes - (gpa & 0xfff));
-		block = jit_block_find(jit, gpa, cpu->mode | set << 16);
+		block = jit_block_find(jit, gpa, jit_mode_of(cpu));
 		if (block)
 			return block;
 	}
@@ -242,21 +238,19 @@ static struct jit_block *look_up(struct jit *jit, unsigned set)
 		++*heat;
 		return NULL;
 	}
-	return make_block(jit, gpa, bytes, set);
+	return make_block(jit, gpa, bytes);
 }
 
-static struct jit_block *find_block(struct jit *jit, unsigned set)
+static struct jit_block *find_block(struct jit *jit)
 {
-	struct jit_block *block = look_up(jit, set);
-	uint64_t rip = jit->cpu->rip;
-	unsigned index;
+	struct jit_block *block = look_up(jit);
+	struct cpu *cpu = jit->cpu;
+	const struct tlb_set *set = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 
-	if (!block || jit->lockstep)
-		return block;
 	/* The fetch has left its translation there. */
-	index = rip >> 12 & (TLB_ENTRIES - 1);
-	jit_enter_jump(jit, block, rip,
-		       jit->cpu->tlb_sets.sets[set].gpa[index] & TLB_PAGE_GLOBAL);
+	if (block && !jit->lockstep)
+		jit_enter_jump(jit, block, cpu->rip,
+			       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);
 	return block;
 }
 
@@ -292,7 +286,6 @@ static void jit_run(struct cpu *cpu)
 	exec_begin(cpu);
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
 	while (!cpu->requests && !cpu->is_leaving) {
-		unsigned set = tlb_privilege(cpu);
 		uint64_t evictions = jit->evictions;
 		struct jit_block *block;
 
@@ -310,9 +303,9 @@ static void jit_run(struct cpu *cpu)
 		/* A fault of the fetch is no instruction's. */
 		cpu->insn = NULL;
 		cpu->next_rip = cpu->rip;
-		block = jit_find_jump(jit, jit_jump_set(cpu->mode | set << 16), cpu->rip);
+		block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 		if (!block)
-			block = find_block(jit, set);
+			block = find_block(jit);
 		if (jit->evictions != evictions)
 			link = NULL;
 		if (!block) {
@@ -383,7 +376,7 @@ static void fill_constants(struct cpu *cpu)
 	cpu->fast.page_mask = ~(uint64_t)0xfff;
 	for (unsigned i = 0; i < 3; i++)
 		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
-	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << JIT_JUMP_SHIFT;
+	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
 }
 
 int jit_attach(struct cpu *cpu, size_t cache_size)

@@ -46,7 +46,7 @@ int slot_of_operand(const struct jit_item *item)
 
 static int32_t slot_offset(const struct translation *t, const struct access *access)
 {
-	unsigned number = ((t->tlb_set * 2) + access->is_write) * JIT_SLOTS + (unsigned)access->slot;
+	unsigned number = (t->is_user * 2 + access->is_write) * JIT_SLOTS + (unsigned)access->slot;
 
 	return STATE(fast.slots) + (int32_t)(number * sizeof(struct jit_slot));
 }
@@ -159,7 +159,7 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 {
 	int32_t tag = is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct host_memory return_address = { HOST_RSP, HOST_NONE, keep_flags ? 32 : 24 };
-	size_t miss, done;
+	size_t miss, closed, done;
 
 	emit_push(e, HOST_RAX);
 	if (keep_flags) {
@@ -183,12 +183,15 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 		emit_registers_flags(e, true, 0x39, HOST_RDX, HOST_RAX); /* cmp */
 		miss = emit_jump_if(e, 0x7);
 	}
+	emit_test_state(e, STATE(fast.slots_closed));
+	closed = emit_jump_if(e, 0x5);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, tag);
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, TAG);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, TLB_ENTRY(delta));
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, DELTA);
-	emit_move(e, HOST_R14, HOST_RDX);
 	emit_store_state_constant(e, 1, STATE(fast.slots_used));
+	emit_patch(e, closed);
+	emit_entry_op(e, 0x8b, HOST_R14, HOST_RCX, TLB_ENTRY(delta));
 	done = emit_jump(e);
 	emit_patch(e, miss);
 	/* add qword [return address], the length of the jump */

@@ -452,12 +452,12 @@ static bool finish_block(struct translation *t, uint64_t gpa, uint32_t mode)
 	return true;
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set, bool *full)
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 {
 	static _Thread_local struct translation storage;
 	struct translation *t = &storage;
 	struct jit_item *last;
-	uint32_t mode = jit->cpu->mode | tlb_set << 16;
+	uint32_t mode = jit_mode_of(jit->cpu);
 	bool is_32 = !jit_mode_is_64(mode);
 	unsigned count, start = gpa & 0xfff;
 
@@ -471,7 +471,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, unsigned tlb_set,
 		.width = is_32 ? 4 : 8,
 		.decoder = insn_decoder(mode),
 		.count = count,
-		.tlb_set = tlb_set,
+		.is_user = mode & JIT_MODE_USER,
 		.jumps = STATE(fast.jumps) +
 			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
 		.start = start,

@@ -99,7 +99,7 @@ struct translation {
 	const ZydisDecoder *decoder; /* of the guest's code */
 	struct jit_block *block;    /* when finished */
 	unsigned count;             /* items */
-	unsigned tlb_set;           /* enum tlb_privilege */
+	bool is_user;               /* code of CPL 3 */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned start;             /* the block's offset in its page */
 	uint16_t guest_size;        /* as struct jit_block's */

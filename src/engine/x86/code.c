@@ -38,6 +38,23 @@ static struct block **page_bucket(struct block_cache *cache, uint64_t gpa)
 	return &cache->page_hash[hash_of(gpa >> 12)];
 }
 
+static uint32_t *mapped_of(struct block_cache *cache, uint64_t gpa)
+{
+	return &cache->mapped[hash_of(gpa >> 12)];
+}
+
+bool block_is_fresh(const struct cpu *cpu, const struct block *block)
+{
+	return block->epoch == cpu->code_epoch &&
+	       block->mapped == *mapped_of(cpu->blocks, block->gpa);
+}
+
+static void block_refresh(struct cpu *cpu, struct block *block)
+{
+	block->epoch = cpu->code_epoch;
+	block->mapped = *mapped_of(cpu->blocks, block->gpa);
+}
+
 bool code_is_hot(const struct cpu *cpu, uint64_t gpa)
 {
 	return cpu->blocks->heat[gpa >> 12 & (HEAT_PAGES - 1)] >= HEAT_LIMIT;
@@ -262,7 +279,7 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	block = block_allocate(cache, bytes);
 	block->gpa = gpa;
 	block->mode = cpu->mode;
-	block->epoch = cpu->code_epoch;
+	block_refresh(cpu, block);
 	block->size = (uint16_t)size;
 	block->count = (uint8_t)count;
 	block->flags = flags;
@@ -294,10 +311,10 @@ static bool block_is_current(struct cpu *cpu, struct block *block, const uint8_t
 		}
 		if (*heat_of(cache, block->gpa) < HEAT_LIMIT)
 			return false;
-	} else if (block->epoch == cpu->code_epoch || block->flags & BLOCK_CROSSING) {
+	} else if (block_is_fresh(cpu, block) || block->flags & BLOCK_CROSSING) {
 		return true;
 	}
-	block->epoch = cpu->code_epoch;
+	block_refresh(cpu, block);
 	return bytes_equal(block_source(block), code, block->size);
 }
 
@@ -370,12 +387,9 @@ void code_invalidate_all(struct cpu *cpu)
 
 void code_page_mapped(struct cpu *cpu, uint64_t gpa)
 {
-	struct block *block;
-
 	if (!cpu->blocks)
 		return;
-	for (block = *page_bucket(cpu->blocks, gpa); block; block = block->page_next)
-		block->epoch = cpu->code_epoch - 1;
+	++*mapped_of(cpu->blocks, gpa);
 	if (cpu->translator)
 		cpu->translator->page_mapped(cpu, gpa);
 }

@@ -44,6 +44,7 @@ struct block {
 	uint64_t gpa;    /* of its first byte; BLOCK_GPA_NONE once removed */
 	uint32_t mode;   /* enum cpu_mode */
 	uint32_t epoch;  /* cpu->code_epoch of the last compare */
+	uint32_t mapped; /* block_cache.mapped of its page at that time */
 	uint16_t size;   /* bytes of guest code */
 	uint8_t count;   /* instructions */
 	uint8_t flags;   /* enum block_flag */
@@ -67,7 +68,7 @@ struct jump_entry {
 #define JUMP_BITS     13
 #define BLOCK_HASHES  (1u << 15)
 #define HEAT_PAGES    4096u
-#define SINGLE_INSNS  64u
+#define SINGLE_INSNS  512u
 
 /* An instruction that was executed alone. */
 struct single_insn {
@@ -79,6 +80,7 @@ struct single_insn {
 struct block_cache {
 	struct jump_entry jumps[1u << JUMP_BITS];
 	struct block *hash[BLOCK_HASHES], *page_hash[BLOCK_HASHES];
+	uint32_t mapped[BLOCK_HASHES];  /* counts code_page_mapped, by page */
 	uint8_t heat[HEAT_PAGES];       /* recent invalidations, by page */
 	unsigned hot_runs;              /* since heat was last halved */
 	struct single_insn singles[SINGLE_INSNS];
@@ -110,6 +112,9 @@ static inline const uint8_t *block_source(const struct block *block)
  * its bytes. NULL when a request to the CPU came in between: look again afterwards.
  */
 struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available);
+
+/* Whether the block was compared with its code since that may have changed unseen. */
+bool block_is_fresh(const struct cpu *cpu, const struct block *block);
 
 /*
  * Drop every block of `cpu` in the 64-byte granules that [gpa, gpa + size) touches. A block that is

@@ -205,7 +205,7 @@ static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 
 	if (jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
 	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
-	    block->epoch != cpu->code_epoch || !block_in_limit(cpu, block))
+	    !block_is_fresh(cpu, block) || !block_in_limit(cpu, block))
 		return NULL;
 	jump_remember(cpu, gva, block);
 	return block;

@@ -26,29 +26,38 @@
 /* Bits of a filter at which it is worth making it anew from what the TLB holds. */
 #define FILTER_MANY (1u << (TLB_FILTER_BITS - 1))
 
-/* The bit of the region of 1 << shift bytes at gva. */
-static uint64_t *filter_word(struct tlb_filter *filter, uint64_t gva, unsigned shift, uint64_t *bit)
+/* The region of 1 << shift bytes at gva; its two bits are in the upper half. */
+static uint64_t filter_hash(uint64_t gva, unsigned shift)
 {
-	uint64_t hash = ((gva >> shift) * 64 + shift) * 0x9e3779b97f4a7c15ull;
-
-	hash >>= 64 - TLB_FILTER_BITS;
-	*bit = 1ull << (hash & 63);
-	return &filter->words[hash >> 6];
+	return ((gva >> shift) * 64 + shift) * 0x9e3779b97f4a7c15ull;
 }
 
-static bool filter_has(struct tlb_filter *filter, uint64_t gva, unsigned shift)
+static bool filter_bit(const struct tlb_filter *filter, uint64_t hash)
 {
-	uint64_t bit, *word = filter_word(filter, gva, shift, &bit);
+	hash >>= 64 - TLB_FILTER_BITS;
+	return filter->words[hash >> 6] >> (hash & 63) & 1;
+}
 
-	return *word & bit;
+static void filter_set(struct tlb_filter *filter, uint64_t hash)
+{
+	filter->count += !filter_bit(filter, hash);
+	hash >>= 64 - TLB_FILTER_BITS;
+	filter->words[hash >> 6] |= 1ull << (hash & 63);
+}
+
+static bool filter_has(const struct tlb_filter *filter, uint64_t gva, unsigned shift)
+{
+	uint64_t hash = filter_hash(gva, shift);
+
+	return filter_bit(filter, hash) && filter_bit(filter, hash << TLB_FILTER_BITS);
 }
 
 static void filter_add(struct tlb_filter *filter, uint64_t gva, unsigned shift)
 {
-	uint64_t bit, *word = filter_word(filter, gva, shift, &bit);
+	uint64_t hash = filter_hash(gva, shift);
 
-	filter->count += !(*word & bit);
-	*word |= bit;
+	filter_set(filter, hash);
+	filter_set(filter, hash << TLB_FILTER_BITS);
 }
 
 static void filter_clear(struct tlb_filter *filter)
@@ -316,6 +325,7 @@ void tlb_update(struct cpu *cpu)
 	} else {
 		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 	}
+	cpu->fast.slots_closed = tlb_privilege(cpu) == TLB_SUPERVISOR_AC;
 }
 
 void tlb_switch(struct cpu *cpu, bool keep)
@@ -324,7 +334,7 @@ void tlb_switch(struct cpu *cpu, bool keep)
 }
 
 /* Whether somebody may know the page at gva, or a large page around it, as code. */
-static bool may_be_executable(struct tlb *tlb, uint64_t gva)
+static bool may_be_executable(const struct tlb *tlb, uint64_t gva)
 {
 	return filter_has(&tlb->executable, gva, PAGE_SHIFT) ||
 	       filter_has(&tlb->executable, gva, LARGE_SHIFT) ||

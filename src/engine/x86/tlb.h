@@ -54,7 +54,7 @@ enum tlb_page {
 };
 
 /* A set of pages or larger regions by hash: no member is ever missed, others rarely found. */
-#define TLB_FILTER_BITS 13
+#define TLB_FILTER_BITS 15
 struct tlb_filter {
 	uint64_t words[(1 << TLB_FILTER_BITS) / 64];
 	unsigned count; /* bits set */

@@ -22,11 +22,10 @@ struct cpu_translator {
 	void (*destroy)(struct cpu *cpu);
 };
 
-#define JIT_JUMP_BITS    14
-#define JIT_JUMP_SHIFT   3 /* functions begin at multiples of 16, returns anywhere */
-#define JIT_JUMP_ROTATE  12
+#define JIT_JUMP_BITS    15
+#define JIT_JUMP_ROTATE  9
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
-#define JIT_JUMP_SETS    6 /* one for each TLB set, 64-bit and 32-bit code apart */
+#define JIT_JUMP_SETS    4 /* user code and the rest, 64-bit and 32-bit code apart */
 
 /* What floating-point and vector instructions need before they may run as host instructions. */
 enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECTOR_AVX512,
@@ -44,7 +43,7 @@ struct jit_slot {
 };
 
 #define JIT_SLOTS     16
-#define JIT_SLOT_SETS 3 /* one for each TLB set */
+#define JIT_SLOT_SETS 2 /* user code's, and the others' */
 
 struct jit_fast {
 	uint64_t spill[4];
@@ -59,8 +58,9 @@ struct jit_fast {
 	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
-	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* by TLB set, and for reads and writes */
+	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* [1]: for writes */
 	uint32_t slots_used;    /* not all of them are empty */
+	uint32_t slots_closed;  /* not to be filled: RFLAGS.AC lifts SMAP for the present, not for later */
 	/* What empty slots lead to: a page of no meaning, at a non-canonical address that nobody
 	 * knows. */
 	uint64_t nowhere_tag;
