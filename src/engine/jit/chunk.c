@@ -90,8 +90,6 @@ void jit_chunk_next(struct jit *jit)
 {
 	struct jit_chunk *chunk;
 
-	/* What is full is seldom written: its pages need no second entry in the page tables. */
-	madvise(jit->writable + chunk_start(jit), jit->chunk_size, MADV_DONTNEED);
 	jit->chunk = (jit->chunk + 1) % jit->chunk_count;
 	chunk = &jit->chunks[jit->chunk];
 	if (!chunk->blocks)
@@ -125,7 +123,6 @@ void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t
 
 	chunk->data_used += (size + 15) & ~(size_t)15;
 	chunk->code_used += (code_size + 15) & ~(size_t)15;
-	/* Chunks are multiples of 16, so that this is at most their size. */
 	block->next_in_chunk = chunk->blocks;
 	chunk->blocks = block;
 }
