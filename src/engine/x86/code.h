@@ -31,7 +31,7 @@
 #include "engine/x86/decode.h"
 
 #define BLOCK_INSNS_MAX  64
-#define BLOCK_CACHE_SIZE (32u << 20) /* bytes a CPU, by default */
+#define BLOCK_CACHE_SIZE (16u << 20) /* bytes a CPU, by default */
 
 #define BLOCK_GPA_NONE UINT64_MAX
 
