@@ -111,7 +111,7 @@ static bool locate(struct region *region, const struct span *span, const struct 
 		region->index = register_with(values, span->index);
 		if (region->index == INSN_REGISTER_NONE)
 			return false;
-		displacement -= (int64_t)values->reg[region->index].offset << span->shift;
+		displacement -= (int64_t)values->reg[region->index].offset * (1 << span->shift);
 	}
 	region->displacement = displacement;
 	return displacement == (int32_t)displacement;

@@ -193,7 +193,7 @@ static bool add_register(const struct values *values, unsigned reg, unsigned shi
 	if (reg >= CPU_REGISTERS)
 		return true;
 	*symbol = values->reg[reg].symbol;
-	*offset += (int64_t)values->reg[reg].offset << shift;
+	*offset += (int64_t)values->reg[reg].offset * (1 << shift);
 	return *offset <= OFFSET_MAX && *offset >= -OFFSET_MAX;
 }
 
