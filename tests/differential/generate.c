@@ -669,24 +669,39 @@ static bool share_base(struct candidate *c, struct isa_case *test)
 	    c->instruction.raw.modrm.mod == 3)
 		return false;
 	if (c->instruction.attributes & ZYDIS_ATTRIB_HAS_REX)
-		c->bytes[c->instruction.raw.rex.offset] &= ~1;
-	c->bytes[at] = (c->bytes[at] & 0x38) | 0x40 | base;
-	if (base == ISA_RSP)
-		c->bytes[++at] = 0x24;
+		c->bytes[c->instruction.raw.rex.offset] &= ~3; /* B, X */
+	if (c->instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+	    c->instruction.raw.vex.size == 3)
+		c->bytes[c->instruction.raw.vex.offset + 1] |= 0x60;
+	if (test->shared_index >= 0 && chance(40)) {
+		c->bytes[at] = (c->bytes[at] & 0x38) | 0x44;
+		c->bytes[++at] = (random64() & 0xc0) | test->shared_index << 3 | base;
+	} else {
+		c->bytes[at] = (c->bytes[at] & 0x38) | 0x40 | base;
+		if (base == ISA_RSP)
+			c->bytes[++at] = 0x24;
+	}
 	if (chance(60))
 		c->bytes[at + 1] &= chance(50) ? 0xf8 : 0xf0;
 	return decode(c, test) && is_allowed(c) && c->instruction.mnemonic == mnemonic &&
 	       !undefined_flags(c);
 }
 
-static bool changes_base(const struct candidate *c, const struct isa_case *test)
+static bool changes(const struct candidate *c, int reg)
 {
 	for (unsigned i = 0; i < c->instruction.operand_count; i++)
 		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    c->operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE &&
-		    register_index(c->operands[i].reg.value) == test->shared_base)
+		    register_index(c->operands[i].reg.value) == reg)
 			return true;
 	return false;
+}
+
+static bool changes_base(const struct candidate *c, const struct isa_case *test)
+{
+	return test->shared_base >= 0 &&
+	       (changes(c, test->shared_base) ||
+		(test->shared_index >= 0 && changes(c, test->shared_index)));
 }
 
 /* An instruction as a function's entry or exit has them, or a constant added to the base. */
@@ -695,12 +710,19 @@ static void add_frame_instruction(struct isa_case *test)
 	uint8_t *code = test->code + test->code_size;
 	unsigned n = 0, reg = below(test->is_32 ? 8 : 16), kind = below(10);
 
+	/* Loops are about addresses that move. */
+	if (test->counter >= 0)
+		kind = chance(10) ? kind : 9;
+	if ((int)reg == test->counter && kind < 7)
+		kind = 7;
 	if (kind < 7) {
 		if (reg >= 8)
 			code[n++] = 0x41;
 		code[n++] = (kind < 4 ? 0x50 : 0x58) | (reg & 7);
 	} else {
 		reg = kind == 7 || test->shared_base < 0 ? ISA_RSP : test->shared_base;
+		if (test->shared_index >= 0 && chance(40))
+			reg = test->shared_index;
 		if (!test->is_32)
 			code[n++] = 0x48;
 		switch (below(3)) {
@@ -733,12 +755,13 @@ static void add_instruction(struct isa_case *test, struct branch *branch)
 	/* Nothing undefined: a later instruction might read it. */
 	do
 		find_instruction(&c, test->is_32 ? ISA_BLOCKS32 : ISA_BLOCKS, test);
-	while (undefined_flags(&c) ||
-	       (test->shared_base >= 0 && chance(90) && changes_base(&c, test)));
+	while (undefined_flags(&c) || (chance(90) && changes_base(&c, test)) ||
+	       (test->counter >= 0 && changes(&c, test->counter)));
 	if (test->shared_base >= 0 && chance(80)) {
 		struct candidate shared = c;
 
-		if (share_base(&shared, test) && !(changes_base(&shared, test) && chance(80)))
+		if (share_base(&shared, test) && !(changes_base(&shared, test) && chance(80)) &&
+		    !(test->counter >= 0 && changes(&shared, test->counter)))
 			c = shared;
 	}
 	length = c.instruction.length;
@@ -807,11 +830,71 @@ static void generate_block(struct isa_case *test)
 		add_loop_end(test);
 }
 
+/* A few instructions that run a number of times, most of them with accesses off a base that moves. */
+static void generate_loop(struct isa_case *test)
+{
+	struct branch branches[BLOCK_MAX] = {0};
+	unsigned starts[BLOCK_MAX + 1];
+	unsigned count = 1 + below(BLOCK_MAX / 2), first = below(2);
+	int32_t distance;
+	uint8_t *code;
+
+	test->in.rip = ISA_CODE + 256;
+	do
+		test->counter = below(test->is_32 ? 8 : 16);
+	while (test->counter == ISA_RSP);
+	do
+		test->shared_base = below(8);
+	while (test->shared_base == test->counter);
+	do
+		test->shared_index = below(8);
+	while (test->shared_index == test->counter || test->shared_index == test->shared_base ||
+	       test->shared_index == ISA_RSP);
+	for (unsigned i = 0; i < count; i++) {
+		starts[i] = test->code_size;
+		if (chance(30))
+			add_frame_instruction(test);
+		else
+			add_instruction(test, &branches[i]);
+	}
+	if (first >= count)
+		first = 0;
+	starts[count] = test->code_size;
+	/* These may have been steered elsewhere. */
+	test->in.gpr[test->counter] = 1 + below(chance(30) ? 200 : 30);
+	test->in.gpr[test->shared_base] = data_address(chance(50) ? 16 : 8);
+	test->in.gpr[test->shared_index] = chance(50) ? below(64) & ~7 : -(int64_t)below(64);
+	for (unsigned i = 0; test->is_32 && i < 16; i++)
+		test->in.gpr[i] = (uint32_t)test->in.gpr[i];
+	/* dec counter; jnz: back to an instruction near the start */
+	code = test->code + test->code_size;
+	if (!test->is_32)
+		*code++ = 0x48 | test->counter >> 3;
+	*code++ = 0xff;
+	*code++ = 0xc8 | (test->counter & 7);
+	*code++ = 0x0f;
+	*code++ = 0x85;
+	test->code_size = code + 4 - test->code;
+	distance = (int32_t)(starts[first] - test->code_size);
+	memcpy(code, &distance, 4);
+	/* Branches go forward, in the loop or out of it. */
+	for (unsigned i = 0; i < count; i++) {
+		const struct branch *branch = &branches[i];
+		uint64_t target = chance(30) ? test->code_size : starts[i + 1 + below(count - i)];
+
+		if (!branch->offset)
+			continue;
+		target -= branch->base;
+		memcpy(test->code + branch->offset, &target, branch->size);
+	}
+}
+
 void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index)
 {
 	random_seed(mix(seed * ISA_CLASSES + class) + mix(index));
 	memset(test, 0, sizeof(*test));
 	test->memory = data_image(seed, index);
+	test->shared_base = test->shared_index = test->counter = -1;
 	test->is_16 = class == ISA_COMPAT16;
 	test->is_32 = class == ISA_COMPAT || class == ISA_BLOCKS32 || test->is_16;
 	test->has_fs_gs = class == ISA_BLOCKS32 && native_has_ldt && chance(80);
@@ -830,7 +913,9 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 		test->in.rflags |= RFLAGS_TF;
 	random_xsave(test->in.xsave, class);
 	test->is_in_data = class == ISA_REWRITTEN;
-	if (class == ISA_BLOCKS || class == ISA_BLOCKS32 || class == ISA_REWRITTEN)
+	if ((class == ISA_BLOCKS || class == ISA_BLOCKS32) && chance(40))
+		generate_loop(test);
+	else if (class == ISA_BLOCKS || class == ISA_BLOCKS32 || class == ISA_REWRITTEN)
 		generate_block(test);
 	else
 		generate_single(test, class);
@@ -864,7 +949,8 @@ void describe(const struct isa_case *test, char *text, size_t size)
 	}
 }
 
-uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
+/* `is_again`: behind a jump back. Another one leads to nothing that hasn't been seen. */
+static uint64_t dead_flags_from(const struct isa_case *test, uint64_t rip, bool is_again)
 {
 	uint64_t offset = rip - test->in.rip, live = RFLAGS_STATUS, dead = 0;
 
@@ -882,10 +968,13 @@ uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
 		flags = c.instruction.cpu_flags;
 		if (flags)
 			live &= ~(uint64_t)flags->tested;
-		/* Of both ways what is dead on both; targets lie ahead. */
+		/* Of both ways what is dead on both. */
 		if (is_direct_branch(&c)) {
-			branch = dead_flags(test, test->in.rip + offset +
-							  (uint64_t)c.operands[0].imm.value.s);
+			int64_t distance = c.operands[0].imm.value.s;
+
+			if (distance >= 0 || !is_again)
+				branch = dead_flags_from(test, test->in.rip + offset + distance,
+							 is_again || distance < 0);
 			if (c.instruction.meta.category != ZYDIS_CATEGORY_COND_BR)
 				return dead | (live & branch);
 			live &= branch;
@@ -901,6 +990,11 @@ uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
 		}
 	}
 	return dead;
+}
+
+uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
+{
+	return dead_flags_from(test, rip, false);
 }
 
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)

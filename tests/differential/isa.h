@@ -71,6 +71,8 @@ struct isa_case {
 	bool is_narrow_string;    /* a repeated string instruction with 32-bit addresses */
 	int shared_base;          /* the register that most of a block's accesses go through; or -1 */
 	bool is_in_data;          /* the code is in the data pages, and runs several times: engine.c */
+	int shared_index;         /* the index register of some of them; or -1 */
+	int counter;              /* the register that counts a block's iterations; or -1 */
 	bool is_cut;              /* its end lies on the page that is not mapped */
 	const uint8_t *memory;    /* what the data pages hold before, ISA_DATA_SIZE bytes */
 };
