@@ -16,7 +16,7 @@
 #define MODE (CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
 
 static struct jit_item items[JIT_BLOCK_INSNS];
-static struct region regions[JIT_BLOCK_INSNS];
+static struct region regions[REGIONS_MAX];
 static struct host_memory places[JIT_BLOCK_INSNS];
 static unsigned count, found;
 
@@ -44,7 +44,7 @@ static void find(const char *code, unsigned size)
 		items[i].live_after = live;
 		live = (live & ~items[i].flags_killed) | items[i].flags_read;
 	}
-	found = regions_find(items, count, regions, places);
+	found = regions_find(items, 0, count, regions, places);
 }
 #define FIND(code) find(code, sizeof(code) - 1)
 
@@ -54,9 +54,9 @@ static void assert_region(unsigned number, unsigned start, unsigned end, int low
 	assert_true(number < found);
 	assert_int_equal(regions[number].start, start);
 	assert_int_equal(regions[number].end, end);
-	assert_int_equal(regions[number].low, low);
-	assert_int_equal(regions[number].high, high);
-	assert_int_equal(regions[number].is_write, is_write);
+	assert_int_equal(regions[number].range.low, low);
+	assert_int_equal(regions[number].range.high, high);
+	assert_int_equal(regions[number].range.is_write, is_write);
 }
 
 static void test_same_base(void **state)
@@ -166,7 +166,7 @@ static void test_alignment(void **state)
 	FIND("\x0f\xb6\x47\xfd\x0f\x28\x07\x0f\x29\x47\xe0");
 	assert_int_equal(found, 1);
 	assert_region(0, 0, 3, -32, 16, true);
-	assert_int_equal(regions[0].alignment, 16);
+	assert_int_equal(regions[0].range.alignment, 16);
 	/* movzx eax, byte [rdi - 3]; movaps xmm0, [rdi] */
 	FIND("\x0f\xb6\x47\xfd\x0f\x28\x07");
 	assert_region(0, 0, 2, -16, 16, false);
@@ -176,7 +176,7 @@ static void test_alignment(void **state)
 	/* vmovaps ymm0, [rdi + 16]; movaps xmm1, [rdi + 32] */
 	FIND("\xc5\xfc\x28\x47\x10\x0f\x28\x4f\x20");
 	assert_region(0, 0, 2, 16, 48, false);
-	assert_int_equal(regions[0].alignment, 32);
+	assert_int_equal(regions[0].range.alignment, 32);
 }
 
 static void test_dead_flags(void **state)

@@ -10,12 +10,19 @@
 #include "engine/jit/translation.h"
 #include "engine/x86/memory.h"
 
+const uint8_t host_registers[CPU_REGISTERS] = {
+	HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R15, HOST_RBP, HOST_RSI, HOST_RDI,
+	HOST_R8,  HOST_R9,  HOST_R10, HOST_R11, HOST_R12, HOST_NONE, HOST_NONE, HOST_NONE,
+};
+
 void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 {
 	if (t->slow_count == sizeof(t->slow) / sizeof(t->slow[0])) {
 		t->failed = true;
 		return;
 	}
+	if (item < JIT_BLOCK_INSNS)
+		item += t->slow_offset;
 	t->slow[t->slow_count++] = (struct slow_jump){ at, item };
 	if (item < JIT_BLOCK_INSNS)
 		t->slow_flags_lost[item] |= t->flags_lost;
@@ -24,7 +31,7 @@ void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 /* reg = guest register, wherever it lives; its lower half in 32-bit code. */
 void emit_load_guest(struct translation *t, unsigned reg, unsigned guest)
 {
-	uint8_t host = host_register(guest);
+	uint8_t host = t->map[guest];
 
 	if (host == HOST_NONE)
 		emit_load_state(&t->e, reg, home(guest));
@@ -85,14 +92,14 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 		emit_code_address(&t->e, reg, wide, item->offset + insn->length + insn->displacement);
 	} else {
 		if (insn->base < CPU_REGISTERS) {
-			base = host_register(insn->base);
+			base = t->map[insn->base];
 			if (base == HOST_NONE) {
 				base = t->scratch[next++];
 				emit_load_state(&t->e, base, home(insn->base));
 			}
 		}
 		if (insn->index < CPU_REGISTERS) {
-			index = host_register(insn->index);
+			index = t->map[insn->index];
 			if (index == HOST_NONE) {
 				index = t->scratch[next++];
 				emit_load_state(&t->e, index, home(insn->index));

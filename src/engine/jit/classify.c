@@ -150,6 +150,15 @@ bool item_needs_alignment(const struct jit_item *item)
 	}
 }
 
+uint8_t item_vector_levels(const struct jit_item *item)
+{
+	int level = item->kind != ITEM_COPY || item_is_general(item->instruction.mnemonic)
+			    ? -1
+			    : item_vector_level(&item->instruction);
+
+	return level < 0 ? 0 : 1u << level | (item_mixes_mmx(item) ? 1u << JIT_VECTOR_X87 : 0);
+}
+
 bool item_is_variable_shift(const struct jit_item *item)
 {
 	switch (item->instruction.mnemonic) {

@@ -19,10 +19,11 @@ enum host_register {
 	HOST_NONE = 0xff,
 };
 
-/* A memory operand of host code: [base + index + displacement]. */
+/* A memory operand of host code: [base + (index << shift) + displacement]. */
 struct host_memory {
 	uint8_t base, index; /* index HOST_NONE: none */
 	int32_t displacement;
+	uint8_t shift;
 };
 
 /* A stretch of the code cache under construction, seen through its writable mapping. */
@@ -180,7 +181,7 @@ static inline void emit_memory_op(struct emitter *e, bool w, uint8_t opcode, uns
 {
 	emit_rex(e, w, reg, memory->index == HOST_NONE ? 0 : memory->index, memory->base);
 	emit8(e, opcode);
-	emit_modrm(e, reg, memory->base, memory->index, 0, memory->displacement);
+	emit_modrm(e, reg, memory->base, memory->index, memory->shift, memory->displacement);
 }
 
 /* mov reg, [memory] or the store; 64 bits, or 32 without `w`. */
@@ -219,8 +220,8 @@ static inline void emit_not(struct emitter *e, unsigned reg)
 	emit8(e, 0xd0 | (reg & 7));
 }
 
-/* A group-1 operation with a 32-bit immediate: sets flags. `extension`: 1 OR, 4 AND, 7
- * CMP. */
+/* A group-1 operation with a 32-bit immediate: sets flags. `extension`: 0 ADD, 1 OR, 4 AND, 6 XOR,
+ * 7 CMP. */
 static inline void emit_immediate_flags(struct emitter *e, bool w, unsigned extension, unsigned reg,
 					int32_t value)
 {
@@ -253,6 +254,44 @@ static inline void emit_test_immediate_flags(struct emitter *e, unsigned reg, in
 	emit8(e, 0xf7);
 	emit8(e, 0xc0 | (reg & 7));
 	emit32(e, value);
+}
+
+static inline void emit_shift_left_flags(struct emitter *e, unsigned reg, uint8_t count)
+{
+	emit_rex(e, true, 0, 0, reg);
+	emit8(e, 0xc1);
+	emit8(e, 0xe0 | (reg & 7));
+	emit8(e, count);
+}
+
+/* imul reg, reg, value */
+static inline void emit_multiply_flags(struct emitter *e, unsigned reg, int32_t value)
+{
+	emit_rex(e, true, reg, 0, reg);
+	emit8(e, 0x69);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (reg & 7));
+	emit32(e, value);
+}
+
+/* reg = the smaller of both, unsigned: cmp other, reg; cmovb reg, other */
+static inline void emit_minimum_flags(struct emitter *e, unsigned reg, unsigned other)
+{
+	emit_rex(e, true, reg, 0, other);
+	emit8(e, 0x39);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (other & 7));
+	emit_rex(e, true, reg, 0, other);
+	emit8(e, 0x0f);
+	emit8(e, 0x42);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (other & 7));
+}
+
+/* sub reg32, 1 */
+static inline void emit_count_down_flags(struct emitter *e, unsigned reg)
+{
+	emit_rex(e, false, 0, 0, reg);
+	emit8(e, 0x83);
+	emit8(e, 0xc0 | 5 << 3 | (reg & 7));
+	emit8(e, 1);
 }
 
 /* Jumps return the position of their 32-bit displacement, for emit_patch. */

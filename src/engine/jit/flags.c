@@ -115,6 +115,12 @@ int64_t item_target(const struct jit_item *item)
 	return item->offset + item->instruction.length + item->insn.immediate;
 }
 
+bool item_jumps_to(const struct jit_item *item, unsigned offset)
+{
+	return (item->kind == ITEM_JUMP || item->kind == ITEM_JUMP_IF) &&
+	       item_target(item) == (int64_t)offset;
+}
+
 void flags_liveness(struct translation *t, const uint8_t *page_bytes)
 {
 	struct jit_item *last = &t->jit->items[t->count - 1];

@@ -278,6 +278,14 @@ void flags_find_sources(struct translation *t)
 	}
 }
 
+bool flags_use_memory(const struct translation *t, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (t->saves[i] || t->sources[i + 1].is_copied)
+			return true;
+	return false;
+}
+
 bool flags_stay_for(struct translation *t, unsigned index, uint16_t live)
 {
 	if (!live)
@@ -290,8 +298,11 @@ bool flags_stay_for(struct translation *t, unsigned index, uint16_t live)
 
 bool flags_stay(struct translation *t, unsigned index)
 {
-	if (index >= JIT_BLOCK_INSNS) {
-		index = t->regions[index - JIT_BLOCK_INSNS].start;
+	/* A loop begins where they are dead. */
+	if (index >= SLOW_LOOP)
+		return false;
+	if (index >= SLOW_REGION) {
+		index = t->regions[index - SLOW_REGION].start;
 		return flags_stay_for(t, index, flags_needed(&t->jit->items[index]));
 	}
 	if (needs_exact(t, index) && !recreates_inside(t, index))

@@ -208,7 +208,7 @@ static void fields_fill_memory(struct fields *fields, const ZydisDecodedInstruct
 	fields->displacement = memory->displacement;
 	fields->displacement_size = mod == 2 ? 4 : mod;
 	fields->modrm = mod << 6 | (fields->reg & 7) << 3 | 4;
-	fields->sib = (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 | (memory->base & 7);
+	fields->sib = memory->shift << 6 | (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 | (memory->base & 7);
 }
 
 static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *instruction,

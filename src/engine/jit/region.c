@@ -21,21 +21,12 @@ static unsigned scratch_needed(const struct jit_item *item)
 	}
 }
 
-static uint8_t vector_levels(const struct jit_item *item)
-{
-	int level = item->kind != ITEM_COPY || item_is_general(item->instruction.mnemonic)
-			    ? -1
-			    : item_vector_level(&item->instruction);
-
-	return level < 0 ? 0 : 1u << level | (item_mixes_mmx(item) ? 1u << JIT_VECTOR_X87 : 0);
-}
-
 /* Whether the item can be in a region, its access aside. */
 static bool fits(const struct jit_item *item)
 {
 	switch (item->kind) {
 	case ITEM_COPY:
-		if (vector_levels(item) == 1u << JIT_VECTOR_X87 && item_moves_x87_pointer(item))
+		if (item_vector_levels(item) == 1u << JIT_VECTOR_X87 && item_moves_x87_pointer(item))
 			return false;
 		return scratch_needed(item) <= 1;
 	case ITEM_LEA:
@@ -45,40 +36,6 @@ static bool fits(const struct jit_item *item)
 	default:
 		return false;
 	}
-}
-
-static int32_t round_up(int32_t value, int32_t alignment)
-{
-	return (value + alignment - 1) & -alignment;
-}
-
-/* Let the region cover one more access; false (and unchanged) when it can't. */
-static bool join(struct region *region, const struct span *span)
-{
-	int32_t low = region->low, high = region->high, aligned = region->low;
-	uint8_t alignment = region->alignment;
-
-	if (span->alignment > alignment) {
-		if (alignment > 1 && (span->offset - low) % alignment)
-			return false;
-		alignment = span->alignment;
-		aligned = span->offset;
-	} else if ((span->offset - low) % span->alignment) {
-		return false;
-	}
-	if (span->offset < low)
-		low = span->offset;
-	if (span->offset + span->size > high)
-		high = span->offset + span->size;
-	/* No page ends between the lowest byte and the aligned address below it. */
-	low = aligned - round_up(aligned - low, alignment);
-	if (high - low > RANGE_MAX)
-		return false;
-	region->low = low;
-	region->high = high;
-	region->alignment = alignment;
-	region->is_write |= span->is_write;
-	return true;
 }
 
 /* A register that holds the symbol, or INSN_REGISTER_NONE. */
@@ -93,12 +50,12 @@ static unsigned register_with(const struct values *values, uint16_t symbol)
 /* How the range's lowest byte can be addressed with these values. */
 static bool locate(struct region *region, const struct span *span, const struct values *values)
 {
-	int64_t displacement = region->low;
+	int64_t displacement = region->range.low;
 
 	region->base = region->index = INSN_REGISTER_NONE;
 	if (span->base == VALUE_RIP) {
 		region->base = INSN_BASE_RIP;
-		region->displacement = region->low;
+		region->displacement = region->range.low;
 		return true;
 	}
 	if (span->base != VALUE_NONE) {
@@ -132,7 +89,7 @@ static void move_up(struct region *region, const struct jit_item *items, unsigne
 		if (item_has_access(previous) || !fits(previous) ||
 		    !locate(&moved, span, &before[moved.start]))
 			return;
-		moved.vector_levels |= vector_levels(previous);
+		moved.vector_levels |= item_vector_levels(previous);
 	}
 	*region = moved;
 }
@@ -146,16 +103,16 @@ static bool region_at(struct region *region, const struct jit_item *items, unsig
 	uint8_t levels;
 
 	*region = (struct region){
-		.start = i, .end = i + 1, .first = i, .low = span->offset,
-		.high = span->offset + span->size, .alignment = span->alignment,
-		.vector_levels = vector_levels(&items[i]), .is_write = span->is_write,
+		.start = i, .end = i + 1, .first = i, .range = range_of(span),
+		.vector_levels = item_vector_levels(&items[i]),
 	};
 	levels = region->vector_levels;
 	for (unsigned k = i + 1; k < count && fits(&items[k]); k++) {
-		levels |= vector_levels(&items[k]);
+		levels |= item_vector_levels(&items[k]);
 		if (!item_has_access(&items[k]))
 			continue;
-		if (!span_same_base(span, &spans[k]) || !join(region, &spans[k]))
+		if (!span_same_base(span, &spans[k]) ||
+		    !range_join(&region->range, &spans[k], RANGE_MAX))
 			break;
 		region->end = k + 1;
 		region->vector_levels = levels;
@@ -165,7 +122,7 @@ static bool region_at(struct region *region, const struct jit_item *items, unsig
 		return false;
 	move_up(region, items, first, span, before);
 	/* The check for alignment has no form that keeps flags. */
-	if (items[region->start].keeps_flags && region->alignment > 1)
+	if (items[region->start].keeps_flags && region->range.alignment > 1)
 		return false;
 	return members > 1 || region->start < i;
 }
@@ -173,24 +130,24 @@ static bool region_at(struct region *region, const struct jit_item *items, unsig
 /* Displacements are shortest with the pointer in the range's middle. */
 static int32_t pointer_offset(const struct region *region)
 {
-	return region->high - region->low > 128 ? 128 : 0;
+	return region->range.high - region->range.low > 128 ? 128 : 0;
 }
 
-unsigned regions_find(const struct jit_item *items, unsigned count, struct region *regions,
-		      struct host_memory *places)
+unsigned regions_find(const struct jit_item *items, unsigned from, unsigned count,
+		      struct region *regions, struct host_memory *places)
 {
 	struct values values, before[JIT_BLOCK_INSNS];
 	struct span spans[JIT_BLOCK_INSNS];
-	unsigned found = 0, first = 0;
+	unsigned found = 0, first = from;
 
 	values_begin(&values);
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = from; i < count; i++) {
 		before[i] = values;
 		spans[i] = item_span(&items[i], &values);
 		values_step(&values, &items[i]);
 		places[i].base = HOST_NONE; /* elsewhere */
 	}
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = from; i < count && found < REGIONS_MAX; i++) {
 		struct region *region = &regions[found];
 
 		if (!spans[i].is_known || !fits(&items[i]) ||
@@ -200,7 +157,7 @@ unsigned regions_find(const struct jit_item *items, unsigned count, struct regio
 			if (item_has_access(&items[k]))
 				places[k] = (struct host_memory){
 					.base = HOST_R13, .index = HOST_NONE,
-					.displacement = spans[k].offset - region->low -
+					.displacement = spans[k].offset - region->range.low -
 							pointer_offset(region),
 				};
 		first = region->end;
@@ -231,7 +188,7 @@ static void make_model(struct jit_item *model, const struct jit_item *items,
 void emit_region(struct translation *t, unsigned number)
 {
 	struct region *region = &t->regions[number];
-	unsigned slow = JIT_BLOCK_INSNS + number;
+	unsigned slow = SLOW_REGION + number;
 	struct jit_item *model = &t->jit->items[slow];
 	struct emitter *e = &t->e;
 	struct host_memory low;
@@ -243,13 +200,14 @@ void emit_region(struct translation *t, unsigned number)
 	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
 		if (region->vector_levels >> level & 1)
 			emit_vector_check(t, slow, level);
-	if (region->alignment > 1) {
+	if (region->range.alignment > 1) {
 		emit_address(t, model, HOST_R13, false);
 		flags_stay(t, slow); /* they do not */
-		emit_test_immediate_flags(e, HOST_R13, region->alignment - 1);
+		emit_test_immediate_flags(e, HOST_R13, region->range.alignment - 1);
 		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
 	}
-	low = emit_operand_access(t, slow, region->high - region->low, region->is_write, false);
+	low = emit_operand_access(t, slow, region->range.high - region->range.low,
+				  region->range.is_write, false);
 	region->flags_lost = t->flags_lost;
 	emit_lea(e, true, HOST_R13, low.base, low.index, 0,
 		 low.displacement + pointer_offset(region));
@@ -270,7 +228,7 @@ void emit_region_cold(struct translation *t, unsigned number)
 	const struct region *region = &t->regions[number];
 
 	for (unsigned i = 0; i < t->slow_count; i++)
-		if (t->slow[i].item == JIT_BLOCK_INSNS + number)
+		if (t->slow[i].item == SLOW_REGION + number)
 			emit_patch(&t->e, t->slow[i].at);
 	t->progress = region->before;
 	t->flags_lost = region->flags_lost;

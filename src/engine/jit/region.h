@@ -15,11 +15,11 @@
 #include "engine/jit/translation.h"
 
 /*
- * Find the regions among a block's items, in order and without overlap; `places` is filled for all
- * items. The number of them.
+ * Find the regions among a block's items [from, count), in order and without overlap; `places` is
+ * filled for all of these. The number of regions.
  */
-unsigned regions_find(const struct jit_item *items, unsigned count, struct region *regions,
-		      struct host_memory *places);
+unsigned regions_find(const struct jit_item *items, unsigned from, unsigned count,
+		      struct region *regions, struct host_memory *places);
 void emit_region(struct translation *t, unsigned number);
 /* The second translation, to be put out of the way. */
 void emit_region_cold(struct translation *t, unsigned number);

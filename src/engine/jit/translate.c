@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/jit/lockstep.h"
+#include "engine/jit/loop.h"
 #include "engine/jit/region.h"
 #include "engine/jit/translation.h"
 #include "engine/x86/decode.h"
@@ -76,14 +77,14 @@ static void emit_copy(struct translation *t, unsigned index)
 	if (level > JIT_VECTOR_X87 && item_mixes_mmx(item))
 		emit_item_vector_check(t, index, JIT_VECTOR_X87);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
-		rename.map[i] = host_register(i);
+		rename.map[i] = t->map[i];
 	rename.without_lock = t->jit->cpu->is_alone && !item_is_fence(item);
 	if (item->info.has_memory) {
 		rename.memory = emit_operand_access(t, index, item->info.memory_size,
 						    item->info.memory_written,
 						    item_needs_alignment(item));
 		emit_flags_inside(t, index);
-		if (rename.memory.base == HOST_R13 && !t->places &&
+		if (rename.memory.base == HOST_R13 && rename.memory.index == HOST_R14 &&
 		    (guest_home_count(used) || (moves_pointer && !t->progress.has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
@@ -93,7 +94,7 @@ static void emit_copy(struct translation *t, unsigned index)
 	if (moves_pointer)
 		emit_x87_pointer(t, item->offset, free_scratch[0]);
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++) {
-		if (!(used >> i & 1))
+		if (!(used >> i & 1) || t->map[i] != HOST_NONE)
 			continue;
 		rename.map[i] = free_scratch[next++];
 		if (item->info.gpr_read >> i & 1)
@@ -102,7 +103,7 @@ static void emit_copy(struct translation *t, unsigned index)
 	if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
-		if (item->info.gpr_written >> i & 1)
+		if (item->info.gpr_written >> i & 1 && t->map[i] == HOST_NONE)
 			emit_store_state(e, rename.map[i], home(i));
 }
 
@@ -110,7 +111,7 @@ static void emit_lea_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
 	unsigned guest = item->insn.reg[0] / 8;
-	uint8_t host = host_register(guest);
+	uint8_t host = t->map[guest];
 	unsigned reg = host == HOST_NONE ? t->scratch[0] : host;
 
 	emit_address(t, item, reg, true);
@@ -198,6 +199,13 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, t->scratch[0]);
 }
 
+void emit_side_jump(struct translation *t, size_t at, unsigned index)
+{
+	t->sides[t->side_count++] = (struct side_exit){
+		at, index, item_target(&t->jit->items[index])
+	};
+}
+
 static void emit_jump_if_item(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->jit->items[index];
@@ -206,9 +214,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	size_t past;
 
 	if (target > item->offset) {
-		t->sides[t->side_count++] = (struct side_exit){
-			.at = emit_jump_if(&t->e, condition), .item = index, .target = target,
-		};
+		emit_side_jump(t, emit_jump_if(&t->e, condition), index);
 		return;
 	}
 	/* A loop, most of the time: what it needs stands in line. */
@@ -295,6 +301,23 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 	return count;
 }
 
+/* Leave a loop that begins inside the block to a block of its own, so that all of its iterations are
+ * there. Whether there is one. */
+static bool cut_before_loop(struct translation *t)
+{
+	const struct jit_item *items = t->jit->items;
+
+	for (unsigned start = 1; start < t->count; start++)
+		for (unsigned i = start; i < t->count; i++)
+			if (item_jumps_to(&items[i], items[start].offset) &&
+			    loop_find(&t->loop, items + start, t->count - start,
+				      items[start].offset)) {
+				t->count = start;
+				return true;
+			}
+	return false;
+}
+
 /* The items in order, with cold translations behind them. */
 static void emit_items(struct translation *t)
 {
@@ -303,24 +326,37 @@ static void emit_items(struct translation *t)
 
 	t->scratch[0] = HOST_R13;
 	t->scratch[1] = HOST_R14;
+	t->map = host_registers;
+	t->item_position[0] = t->e.position;
+	if (!t->is_32 && loop_find(&t->loop, t->jit->items, t->count, t->start) &&
+	    !flags_use_memory(t, t->loop.end))
+		emit_loop(t);
+	else
+		t->loop.end = 0;
 	if (!t->is_32)
-		t->region_count = regions_find(t->jit->items, t->count, t->regions, t->region_places);
+		t->region_count = regions_find(t->jit->items, t->loop.end, t->count, t->regions,
+					       t->region_places);
 	for (unsigned i = 0; i < t->count; i++) {
+		t->entry_position[i] = t->e.position;
 		if (next < t->region_count && t->regions[next].start == i) {
 			i = t->regions[next].end - 1;
 			emit_region(t, next++);
 			continue;
 		}
-		t->item_position[i] = t->e.position;
+		if (i > 0)
+			t->item_position[i] = t->e.position;
 		emit_item(t, i);
 		t->resume_position[i] = t->e.position;
 	}
+	t->entry_position[t->count] = t->e.position;
 	t->item_position[t->count] = t->e.position;
 	if (!item_ends_block(last))
 		emit_goto(t, last->offset, last->offset + last->instruction.length, t->count, 0,
 			  last->live_after);
 	/* Also jump to cold regions. */
 	emit_slot_misses(t);
+	if (t->loop.end)
+		emit_loop_exits(t);
 	for (unsigned i = 0; i < t->region_count; i++)
 		emit_region_cold(t, i);
 }
@@ -334,8 +370,8 @@ static void emit_side_exits(struct translation *t)
 		const struct side_exit *side = &t->sides[i];
 		const struct jit_item *item = &t->jit->items[side->item];
 
-		/* Within the page it is linked itself. */
-		if (!(side->target & ~(int64_t)0xfff)) {
+		/* Within the page it is linked itself. Those out of loops may go back, and poll. */
+		if (!(side->target & ~(int64_t)0xfff) && side->target > item->offset) {
 			t->link_jumps[t->link_count].target = side->target;
 			t->link_jumps[t->link_count++].at = side->at;
 			continue;
@@ -477,11 +513,14 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 		.start = start,
 	};
 	jit_chunk_emitter(jit, &t->e);
+	flags_liveness(t, (const uint8_t *)jit->snapshot);
+	if (!t->is_32 && cut_before_loop(t))
+		flags_liveness(t, (const uint8_t *)jit->snapshot);
+	flags_find_sources(t);
+	count = t->count;
 	last = &jit->items[count - 1];
 	t->guest_size = last->offset + last->instruction.length - start;
 	translation_look(t, start, t->guest_size);
-	flags_liveness(t, (const uint8_t *)jit->snapshot);
-	flags_find_sources(t);
 	emit_entry(t);
 	emit_items(t);
 	emit_side_exits(t);

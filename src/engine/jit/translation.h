@@ -7,6 +7,7 @@
 #define KVIK_ENGINE_JIT_TRANSLATION_H
 
 #include "engine/jit/internal.h"
+#include "engine/jit/values.h"
 
 /* The offset of a field from the GS base. */
 #define STATE(field) ((int32_t)offsetof(struct cpu, field))
@@ -22,10 +23,20 @@ enum item_kind {
 	ITEM_JUMP_INDIRECT, ITEM_CALL_INDIRECT,
 };
 
-/* A place in the block that jumps to an item's slow path, or to that of a region. */
+/* A place in the block that jumps to an item's slow path, or out of a region or loop. */
 struct slow_jump {
-	size_t at;      /* position of the displacement */
-	uint16_t item;  /* or JIT_BLOCK_INSNS + the region's number */
+	size_t at;     /* position of the displacement */
+	uint16_t item; /* or enum slow_kind + a number */
+};
+
+#define REGIONS_MAX   32 /* in a block */
+#define LOOP_KEYS_MAX 8
+
+enum slow_kind {
+	SLOW_REGION = JIT_BLOCK_INSNS, /* to a region's second translation */
+	SLOW_LOOP = SLOW_REGION + REGIONS_MAX, /* from a lookup of the loop's preheader */
+	SLOW_LEAVE = JIT_BLOCK_INSNS * 2, /* from the loop to an item's ordinary translation */
+	SLOW_TAKEN = SLOW_LEAVE + JIT_BLOCK_INSNS + 1, /* to a conditional jump's target */
 };
 
 /* Where flags come from (recreate.c). */
@@ -64,10 +75,8 @@ struct region {
 	uint8_t first;         /* the first item with an access */
 	uint8_t base, index;   /* as in struct insn: what addresses the range at the start */
 	int32_t displacement;  /* of its lowest byte from them; INSN_BASE_RIP: from the page */
-	int32_t low, high;     /* bytes [low, high) of the accesses' common base */
-	uint8_t alignment;     /* of `low` */
+	struct range range;
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what its items need */
-	bool is_write;
 	bool flags_lost, flags_lost_behind; /* translation.flags_lost behind the check, the region */
 	struct progress before;
 };
@@ -91,6 +100,30 @@ struct slot_miss {
 	bool flags_lost; /* translation.flags_lost behind it */
 };
 
+/* Accesses of a loop that lie in one page together: loop.h. */
+struct loop_key {
+	struct span span;   /* of the first */
+	struct range range;
+	int32_t stride;     /* bytes that the addresses grow by in each iteration */
+	uint8_t variant;    /* the guest register that makes them grow, or INSN_REGISTER_NONE */
+	uint8_t shift;      /* of that */
+	uint8_t accesses;
+	uint8_t host;       /* the register that has it; HOST_NONE: looked up each time */
+};
+
+struct loop {
+	unsigned end;       /* items [0, end); 0: there is no loop */
+	struct loop_key keys[LOOP_KEYS_MAX + 1]; /* one more than are used */
+	unsigned key_count;
+	struct host_memory places[JIT_BLOCK_INSNS];
+	uint8_t map[CPU_REGISTERS]; /* where guest registers are in the body */
+	uint8_t counter;    /* host register: iterations left */
+	uint16_t borrowed;  /* guest registers that are in struct cpu meanwhile */
+	uint16_t homes;     /* guest registers that are not, for once */
+	uint16_t written;   /* guest registers that the loop changes */
+	uint8_t vector_levels;
+};
+
 struct translation {
 	struct jit *jit;
 	struct emitter e;
@@ -106,26 +139,30 @@ struct translation {
 	uint64_t granules;
 	size_t item_position[JIT_BLOCK_INSNS + 1];
 	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
-	struct slow_jump slow[JIT_BLOCK_INSNS * 6];
+	size_t entry_position[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
+	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
 	unsigned slow_count;
 	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
 	unsigned slot_miss_count, slot_miss_done;
-	struct side_exit sides[JIT_BLOCK_INSNS * 2];
+	struct side_exit sides[JIT_BLOCK_INSNS * 3];
 	unsigned side_count;
-	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 2 + 2];
+	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 2];
 	unsigned link_count;
 	struct flag_source sources[JIT_BLOCK_INSNS + 1];
 	bool saves[JIT_BLOCK_INSNS + 1]; /* flags are saved before the item */
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
-	struct poll_exit polls[JIT_BLOCK_INSNS * 2 + 2];
+	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 2];
 	unsigned poll_count;
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
-	struct region regions[JIT_BLOCK_INSNS];
+	struct region regions[REGIONS_MAX];
 	unsigned region_count;
 	struct host_memory region_places[JIT_BLOCK_INSNS];
-	/* Inside a region: where the items' memory operands are, proven to be accessible; base
+	struct loop loop;
+	const uint8_t *map; /* where guest registers are: host registers or HOST_NONE */
+	unsigned slow_offset; /* added to the items of slow jumps */
+	/* Inside a region or loop: where the items' memory operands are, proven to be accessible; base
 	 * HOST_NONE: must be looked up. NULL elsewhere. */
 	const struct host_memory *places;
 	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
@@ -136,6 +173,9 @@ static inline uint8_t host_register(unsigned guest)
 {
 	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
 }
+
+/* host_register() of each. */
+extern const uint8_t host_registers[CPU_REGISTERS];
 
 static inline int32_t home(unsigned guest)
 {
@@ -167,6 +207,8 @@ bool item_moves_x87_pointer(const struct jit_item *item);
 bool item_needs_alignment(const struct jit_item *item);
 /* Whether its LOCK is there, as far as one can tell, to order memory accesses. */
 bool item_is_fence(const struct jit_item *item);
+/* The levels that a copied item needs: bits of enum jit_vector_level. */
+uint8_t item_vector_levels(const struct jit_item *item);
 bool item_is_variable_shift(const struct jit_item *item);
 /* How many of a set of guest registers live in struct cpu. */
 unsigned guest_home_count(uint16_t registers);
@@ -183,12 +225,16 @@ uint16_t flags_needed(const struct jit_item *item);
 void translation_look(struct translation *t, unsigned offset, unsigned size);
 /* Where a direct jump or call goes, from the start of its page. */
 int64_t item_target(const struct jit_item *item);
+/* Whether it is a jump to this offset in its page. */
+bool item_jumps_to(const struct jit_item *item, unsigned offset);
 
 /* -- recreate.c: `index` stands for the place before that item, the count for the block's end -- */
 
 /* What flags could be made again from, everywhere in the block; keeps_flags of all items. After
  * flags_liveness. */
 void flags_find_sources(struct translation *t);
+/* Whether one of the items [0, count) puts flags, or what tells them, into struct cpu. */
+bool flags_use_memory(const struct translation *t, unsigned count);
 /* Whether code that is inserted in front of the item's operation, or the check of a region, must
  * leave the flags alone. If not, they count as lost: emit_flags makes them again where they are
  * needed. `index` as in struct slow_jump. */
@@ -254,6 +300,8 @@ void emit_slot_misses(struct translation *t);
 /* Take the slow path unless vector instructions of this level may run. R13 is scratch. */
 void emit_vector_check(struct translation *t, unsigned slow, unsigned level);
 void emit_item(struct translation *t, unsigned index);
+/* The jump at position `at` goes where the conditional jump `index` goes. */
+void emit_side_jump(struct translation *t, size_t at, unsigned index);
 
 /* -- dump.c -- */
 

@@ -257,3 +257,42 @@ bool span_same_base(const struct span *a, const struct span *b)
 	return a->is_known && b->is_known && a->base == b->base && a->index == b->index &&
 	       a->shift == b->shift && a->segment == b->segment;
 }
+
+struct range range_of(const struct span *span)
+{
+	return (struct range){ span->offset, span->offset + span->size, span->alignment,
+			       span->is_write };
+}
+
+static int32_t round_up(int32_t value, int32_t alignment)
+{
+	return (value + alignment - 1) & -alignment;
+}
+
+bool range_join(struct range *range, const struct span *span, int32_t size_max)
+{
+	int32_t low = range->low, high = range->high, aligned = range->low;
+	uint8_t alignment = range->alignment;
+
+	if (span->alignment > alignment) {
+		if (alignment > 1 && (span->offset - low) % alignment)
+			return false;
+		alignment = span->alignment;
+		aligned = span->offset;
+	} else if ((span->offset - low) % span->alignment) {
+		return false;
+	}
+	if (span->offset < low)
+		low = span->offset;
+	if (span->offset + span->size > high)
+		high = span->offset + span->size;
+	/* No page ends between the lowest byte and the aligned address below it. */
+	low = aligned - round_up(aligned - low, alignment);
+	if (high - low > size_max)
+		return false;
+	range->low = low;
+	range->high = high;
+	range->alignment = alignment;
+	range->is_write |= span->is_write;
+	return true;
+}

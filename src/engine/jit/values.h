@@ -34,6 +34,13 @@ struct span {
 	bool is_write;
 };
 
+/* The bytes of several accesses off one base. */
+struct range {
+	int32_t low, high;  /* [low, high) */
+	uint8_t alignment;  /* of `low` */
+	bool is_write;
+};
+
 /* At the start of a block the symbol of register n is n. */
 void values_begin(struct values *values);
 /* `values` before the instruction become those behind it. */
@@ -43,6 +50,9 @@ struct span item_span(const struct jit_item *item, const struct values *values);
 bool item_has_access(const struct jit_item *item);
 /* Whether two accesses are a constant distance apart. */
 bool span_same_base(const struct span *a, const struct span *b);
+struct range range_of(const struct span *span);
+/* Let the range cover one more access; false (and unchanged) when that can't be. */
+bool range_join(struct range *range, const struct span *span, int32_t size_max);
 /* General registers that the instruction names in any way, and those that it writes. */
 uint16_t item_registers(const struct jit_item *item);
 uint16_t item_registers_written(const struct jit_item *item);
