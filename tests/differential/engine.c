@@ -62,6 +62,12 @@ static uint8_t *page_at(enum page page)
 	return memory + page * ISA_PAGE;
 }
 
+/* The data pages are not in order, so that an access which leaves its page wrongly is seen to. */
+static enum page data_page(unsigned number)
+{
+	return DATA + ISA_DATA_SIZE / ISA_PAGE - 1 - number;
+}
+
 static bool page_lookup(void *context, uint64_t gpa, struct cpu_page *page)
 {
 	(void)context;
@@ -125,7 +131,7 @@ static void map(uint64_t gva, enum page page, uint64_t rights)
 static void map_data(bool is_executable)
 {
 	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
-		map(ISA_DATA + i * ISA_PAGE, DATA + i,
+		map(ISA_DATA + i * ISA_PAGE, data_page(i),
 		    ENTRY_WRITE | (is_executable ? 0 : ENTRY_XD));
 }
 
@@ -303,25 +309,28 @@ void engine_stop(void)
 	free(memory);
 }
 
-/* With INT3 behind it, and the count of its turns. */
-static void load_into_data(const struct isa_case *test)
+static void load_data(const struct isa_case *test)
 {
-	uint8_t *code = page_at(DATA) + (test->in.rip - ISA_DATA);
-	uint32_t count = ISA_LOOPS;
+	static uint8_t data[ISA_DATA_SIZE];
+	uint8_t *code = data + (test->is_in_data ? test->in.rip - ISA_DATA : 0);
 
-	memcpy(code, test->code, test->code_size);
-	memset(code + test->code_size, 0xcc, 16);
-	memcpy(page_at(DATA) + (ISA_LOOP_COUNT - ISA_DATA), &count, sizeof(count));
+	memcpy(data, test->memory, ISA_DATA_SIZE);
+	/* With INT3 behind it, and the count of its turns. */
+	if (test->is_in_data) {
+		memcpy(code, test->code, test->code_size);
+		memset(code + test->code_size, 0xcc, 16);
+		data[ISA_LOOP_COUNT - ISA_DATA] = ISA_LOOPS;
+	}
+	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
+		memcpy(page_at(data_page(i)), data + i * ISA_PAGE, ISA_PAGE);
 }
 
 static void load(const struct isa_case *test)
 {
 	static uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
 
-	memcpy(page_at(DATA), test->memory, ISA_DATA_SIZE);
-	if (test->is_in_data)
-		load_into_data(test);
-	else
+	load_data(test);
+	if (!test->is_in_data)
 		memcpy(page_at(CODE) + isa_code_offset(test), test->code, test->code_size);
 	memcpy(image, test->in.xsave, ISA_XSAVE_SIZE);
 	fpu_reset(cpu);
@@ -361,7 +370,8 @@ static void store(struct isa_outcome *outcome)
 	outcome->cr2 = cpu->cr2;
 	fpu_get_xsave(cpu, image);
 	memcpy(outcome->out.xsave, image, ISA_XSAVE_SIZE);
-	memcpy(outcome->memory, page_at(DATA), ISA_DATA_SIZE);
+	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
+		memcpy(outcome->memory + i * ISA_PAGE, page_at(data_page(i)), ISA_PAGE);
 }
 
 /*

@@ -15,6 +15,7 @@
  *   hlt rax=393
  *   hlt rdx=1
  *   hlt rax=21
+ *   hlt rax=d2
  *   end
  */
 #include "guest.h"
@@ -175,6 +176,25 @@ counter: .long 0
 	call *%rdx
 	movzbl %al, %eax
 14:	hlt
+
+	/* 9. Code that begins a granule of 64 bytes, changed by stores that begin in the one before. */
+	movb $0xb8, HERE + 0x2040  /* mov $imm32, %eax; ret */
+	movl $0, HERE + 0x2041
+	movb $0xc3, HERE + 0x2045
+	movl $HERE + 0x2040, %edx
+	movl $20, %ecx
+	xorl %ebp, %ebp
+15:	movl %ecx, %ebx
+	shlq $8, %rbx
+	movb $0xb8, %bl
+	shlq $32, %rbx
+	movq %rbx, HERE + 0x203c
+	call *%rdx
+	addl %eax, %ebp
+	decl %ecx
+	jnz 15b
+	movl %ebp, %eax
+	hlt
 	end
 
 add_constant:
