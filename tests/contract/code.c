@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "contract.h"
 
@@ -354,7 +355,10 @@ int main(int argc, char **argv)
 		test_data_slot(&machine, memory, true);
 		test_dirty_log(&machine, memory, true);
 	}
-	test_kick(&machine);
+	/* Without hardware virtualization KVM may report a kick as a failed emulation. */
+	if (contract_is_engine(&system) || access("/sys/module/kvm_intel", F_OK) == 0 ||
+	    access("/sys/module/kvm_amd", F_OK) == 0)
+		test_kick(&machine);
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);
 	munmap(memory, 2 * SLOT_SIZE);
