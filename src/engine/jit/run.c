@@ -19,7 +19,7 @@
 #include "engine/x86/system.h"
 
 /* Executions of a block by the interpreter before it is translated. */
-static uint8_t warmth = 8;
+static uint8_t warmth = 32;
 
 #define HWCAP2_FSGSBASE_BIT 2
 
