@@ -166,6 +166,23 @@ static bool keeps_linear(const struct translation *t, const struct access *acces
 	return access->base == HOST_NONE && address_takes_r14(&t->jit->items[access->item]);
 }
 
+size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access)
+{
+	if (access->aligned) {
+		emit_test_immediate_flags(e, reg, ~(0xfff & ~((int32_t)access->size - 1)));
+		return emit_jump_if(e, 0x5); /* not zero */
+	}
+	emit_immediate_flags(e, true, 7, reg, 0x1000 - (int32_t)access->size);
+	return emit_jump_if(e, 0x7); /* above */
+}
+
+void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access)
+{
+	unsigned mask = access->size == 16 ? 0 : access->size == 32 ? 1 : 2;
+
+	emit_pext_state(e, HOST_RCX, reg, STATE(fast.aligned_mask) + (int32_t)mask * 8);
+}
+
 /* With the linear address in R13: R14 = host minus guest address. R13 is lost, or is not. */
 static void emit_lookup(struct translation *t, const struct access *access)
 {
@@ -174,13 +191,7 @@ static void emit_lookup(struct translation *t, const struct access *access)
 
 	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
-	if (access->aligned) {
-		emit_test_immediate_flags(e, HOST_R13, ~(0xfff & ~((int32_t)access->size - 1)));
-		emit_slow_jump(t, emit_jump_if(e, 0x5), access->item); /* not zero */
-	} else {
-		emit_immediate_flags(e, true, 7, HOST_R13, 0x1000 - (int32_t)access->size);
-		emit_slow_jump(t, emit_jump_if(e, 0x7), access->item); /* above */
-	}
+	emit_slow_jump(t, emit_offset_check(e, HOST_R13, access), access->item);
 	if (keeps_linear(t, access))
 		emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
@@ -202,9 +213,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
 	if (access->aligned) {
-		emit_pext_state(e, HOST_RCX, HOST_R13,
-				STATE(fast.aligned_mask) +
-					(access->size == 16 ? 0 : access->size == 32 ? 8 : 16));
+		emit_alignment_bits(e, HOST_R13, access);
 	} else {
 		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, (int32_t)access->size - 1);
 		emit_pext_state(e, HOST_RCX, HOST_RCX, STATE(fast.page_mask));

@@ -57,12 +57,7 @@ static int32_t slot_offset(const struct translation *t, const struct access *acc
 static size_t emit_check(struct emitter *e, const struct access *access, int32_t slot)
 {
 	emit_gs_op(e, true, 0x33, HOST_R14, HOST_NONE, 0, slot + TAG);
-	if (access->aligned) {
-		emit_test_immediate_flags(e, HOST_R14, ~(0xfff & ~((int32_t)access->size - 1)));
-		return emit_jump_if(e, 0x5); /* not zero */
-	}
-	emit_immediate_flags(e, true, 7, HOST_R14, 0x1000 - (int32_t)access->size);
-	return emit_jump_if(e, 0x7); /* above */
+	return emit_offset_check(e, HOST_R14, access);
 }
 
 /* RCX = 0 when all of the access is in the slot's page, and aligned. */
@@ -75,9 +70,7 @@ static size_t emit_check_flagless(struct emitter *e, const struct access *access
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_RCX, 0, 1); /* address - tag */
 	if (access->aligned) {
-		emit_pext_state(e, HOST_RCX, HOST_R14,
-				STATE(fast.aligned_mask) +
-					(access->size == 16 ? 0 : access->size == 32 ? 8 : 16));
+		emit_alignment_bits(e, HOST_R14, access);
 	} else {
 		emit_pext_state(e, HOST_RCX, HOST_R14, STATE(fast.page_mask));
 		if (access->size > 1) {

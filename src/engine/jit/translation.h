@@ -279,6 +279,11 @@ void emit_stack_move(struct translation *t, int32_t bytes);
 void emit_linear(struct translation *t, const struct access *access);
 #define TLB_ENTRY(field)                                                                           \
 	((int32_t)(offsetof(struct tlb_set, entries) + offsetof(struct tlb_entry, field)))
+/* With the address XOR a page's in `reg`: jump unless all of the access lies in that page, and is
+ * aligned if it must be. Returns the jump's displacement; changes flags. */
+size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access);
+/* RCX = 0 when the distance in `reg` is one in the page, aligned for the access. Flags survive. */
+void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access);
 /* entry = the TLB entry of the address in another register: changes flags. */
 void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address);
 /* opcode reg, [base + displacement] of a TLB entry. */
