@@ -6,45 +6,20 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "engine/jit/loop.h"
-#include "engine/x86/decode.h"
-
-#define MODE (CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
+#include "jit_items.h"
 
 #define START 0x100 /* the first instruction's offset in its page */
 
 static struct jit_item items[JIT_BLOCK_INSNS];
 static struct loop loop;
 
-/* With flags that nobody reads behind the last instruction, and by it those before it. */
 static bool find(const char *code, unsigned size)
 {
-	const uint8_t *bytes = (const uint8_t *)code;
-	uint16_t live = 0;
-	unsigned count = 0;
-
-	memset(items, 0, sizeof(items));
-	for (unsigned at = 0; at < size; at += items[count++].instruction.length) {
-		struct jit_item *item = &items[count];
-
-		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64),
-								bytes + at, size - at,
-								&item->instruction, item->operands)));
-		assert_int_equal(insn_decode(&item->insn, bytes + at, size - at, MODE), 0);
-		item->offset = START + at;
-		item->bytes = bytes + at;
-		item->kind = item_classify(item);
-		flags_of(item);
-	}
-	for (unsigned i = count; i-- > 0;) {
-		items[i].live_after = live;
-		live = (live & ~items[i].flags_killed) | items[i].flags_read;
-	}
-	return loop_find(&loop, items, count, START);
+	return loop_find(&loop, items, items_decode(items, code, size, START), START);
 }
 #define FIND(code) find(code, sizeof(code) - 1)
 

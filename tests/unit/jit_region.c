@@ -6,44 +6,20 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "engine/jit/region.h"
-#include "engine/x86/decode.h"
-
-#define MODE (CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
+#include "jit_items.h"
 
 static struct jit_item items[JIT_BLOCK_INSNS];
 static struct region regions[REGIONS_MAX];
 static struct host_memory places[JIT_BLOCK_INSNS];
 static unsigned count, found;
 
-/* With flags that nobody reads behind the last instruction. */
 static void find(const char *code, unsigned size)
 {
-	const uint8_t *bytes = (const uint8_t *)code;
-	uint16_t live = 0;
-
-	memset(items, 0, sizeof(items));
-	count = 0;
-	for (unsigned at = 0; at < size; at += items[count++].instruction.length) {
-		struct jit_item *item = &items[count];
-
-		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64),
-								bytes + at, size - at,
-								&item->instruction, item->operands)));
-		assert_int_equal(insn_decode(&item->insn, bytes + at, size - at, MODE), 0);
-		item->offset = at;
-		item->bytes = bytes + at;
-		item->kind = item_classify(item);
-		flags_of(item);
-	}
-	for (unsigned i = count; i-- > 0;) {
-		items[i].live_after = live;
-		live = (live & ~items[i].flags_killed) | items[i].flags_read;
-	}
+	count = items_decode(items, code, size, 0);
 	found = regions_find(items, 0, count, regions, places);
 }
 #define FIND(code) find(code, sizeof(code) - 1)

@@ -1,0 +1,46 @@
+/*
+ * Items as the translator sees them before it emits, from the bytes of a run of instructions: for
+ * tests of what it decides then. Included by each of them.
+ */
+#ifndef KVIK_TESTS_UNIT_JIT_ITEMS_H
+#define KVIK_TESTS_UNIT_JIT_ITEMS_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "engine/jit/translation.h"
+#include "engine/x86/decode.h"
+
+#define ITEMS_MODE                                                                                 \
+	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
+
+/* Decode `size` bytes that lie `start` bytes from their page's start; the flags behind the last
+ * instruction are nobody's. How many there are. */
+static unsigned items_decode(struct jit_item items[JIT_BLOCK_INSNS], const char *code, unsigned size,
+			     unsigned start)
+{
+	const uint8_t *bytes = (const uint8_t *)code;
+	uint16_t live = 0;
+	unsigned count = 0;
+
+	memset(items, 0, JIT_BLOCK_INSNS * sizeof(*items));
+	for (unsigned at = 0; at < size; at += items[count++].instruction.length) {
+		struct jit_item *item = &items[count];
+
+		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64),
+								bytes + at, size - at,
+								&item->instruction, item->operands)));
+		assert_int_equal(insn_decode(&item->insn, bytes + at, size - at, ITEMS_MODE), 0);
+		item->offset = start + at;
+		item->bytes = bytes + at;
+		item->kind = item_classify(item);
+		flags_of(item);
+	}
+	for (unsigned i = count; i-- > 0;) {
+		items[i].live_after = live;
+		live = (live & ~items[i].flags_killed) | items[i].flags_read;
+	}
+	return count;
+}
+
+#endif
