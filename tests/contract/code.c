@@ -240,13 +240,14 @@ static void test_kick(struct machine *machine)
 	}
 }
 
-/* Two count in the same word; the first has begun before there was a second. */
+/* Two count in the same words; the first has begun before there was a second. */
 static void test_company(const struct kvm_system *system)
 {
-	/* 1: lock incl 0x5000; inc %rbx; dec %ecx; jz 2f; cmpl $0,0x6000; je 1b;
-	 * 2: out %al,$0x10 */
-	static const char code[] = "\xf0\xff\x04\x25\x00\x50\0\0" "\x48\xff\xc3" "\xff\xc9"
-				   "\x74\x0a" "\x83\x3c\x25\x00\x60\0\0\0" "\x74\xe7"
+	/* 1: lock incl 0x5000; mov $1,%edx; lock add %edx,0x5040; inc %rbx; dec %ecx; jz 2f;
+	 * cmpl $0,0x6000; je 1b; 2: out %al,$0x10 */
+	static const char code[] = "\xf0\xff\x04\x25\x00\x50\0\0" "\xba\x01\0\0\0"
+				   "\xf0\x01\x14\x25\x40\x50\0\0" "\x48\xff\xc3" "\xff\xc9"
+				   "\x74\x0a" "\x83\x3c\x25\x00\x60\0\0\0" "\x74\xda"
 				   "\xe6\x10";
 	struct runner first, second;
 	struct machine machine, view;
@@ -268,8 +269,10 @@ static void test_company(const struct kvm_system *system)
 	finish(&second, KVM_EXIT_IO);
 	__atomic_store_n((uint32_t *)(machine.ram + 0x6000), 1, __ATOMIC_SEQ_CST);
 	finish(&first, KVM_EXIT_IO);
-	memcpy(&count, machine.ram + 0x5000, 4);
-	check_equal(count, (uint32_t)(machine_regs(&machine).rbx + machine_regs(&view).rbx));
+	for (unsigned at = 0x5000; at <= 0x5040; at += 0x40) {
+		memcpy(&count, machine.ram + at, 4);
+		check_equal(count, (uint32_t)(machine_regs(&machine).rbx + machine_regs(&view).rbx));
+	}
 	kvm_vcpu_close(&view.vcpu);
 	machine_destroy(&machine);
 }

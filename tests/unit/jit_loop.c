@@ -112,6 +112,15 @@ static void test_registers(void **state)
 	assert_false(FIND("\x50\x48\x83\xe9\x01\x75\xf9"));
 	/* cpuid; jmp */
 	assert_false(FIND("\x0f\xa2\xeb\xfc"));
+	/* mov [rdi], rax; add rbx, rcx; add rdx, rsi; add rbp, r8; add r9, r10; add r11, r12;
+	 * sub rcx, 1; jne: only RSP is left for the counter */
+	assert_true(FIND("\x48\x89\x07\x48\x01\xcb\x48\x01\xf2\x4c\x01\xc5\x4d\x01\xd1"
+			 "\x4d\x01\xe3\x48\x83\xe9\x01\x75\xe8"));
+	assert_int_equal(loop.borrowed, 1 << CPU_RSP);
+	assert_true(loop.keys[0].host == HOST_R13 || loop.keys[0].host == HOST_R14);
+	/* add [rdi], rax needs a register for the sum */
+	assert_false(FIND("\x48\x01\x07\x48\x01\xcb\x48\x01\xf2\x4c\x01\xc5\x4d\x01\xd1"
+			  "\x4d\x01\xe3\x48\x83\xe9\x01\x75\xe8"));
 	/* add rax, 1; jmp: no access, but a poll */
 	assert_true(FIND("\x48\x83\xc0\x01\xeb\xfa"));
 }

@@ -172,6 +172,20 @@ bool item_is_variable_shift(const struct jit_item *item)
 	}
 }
 
+bool item_is_update(const struct jit_item *item)
+{
+	if (item->kind != ITEM_COPY || item->insn.operand_size < 4 ||
+	    item->instruction.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+		return false;
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_ADD: return item->instruction.opcode == 0x01;
+	case ZYDIS_MNEMONIC_OR: return item->instruction.opcode == 0x09;
+	case ZYDIS_MNEMONIC_AND: return item->instruction.opcode == 0x21;
+	case ZYDIS_MNEMONIC_XOR: return item->instruction.opcode == 0x31;
+	default: return false;
+	}
+}
+
 /*
  * The idioms: an operation that changes nothing (LOCK ADD $0; LOCK OR $0; LOCK AND $-1), or any on the
  * top of the stack, which nobody else looks at.

@@ -191,7 +191,8 @@ bool loop_find(struct loop *loop, const struct jit_item *items, unsigned count, 
 	}
 	for (unsigned i = 0; i < loop->end; i++) {
 		key[i] = find_key(loop, &spans[i], &before[i], &values);
-		needs_scratch |= item_has_access(&items[i]) && key[i] == LOOP_KEYS_MAX;
+		needs_scratch |= item_has_access(&items[i]) &&
+				 (key[i] == LOOP_KEYS_MAX || item_is_update(&items[i]));
 	}
 	if (!allocate(loop, used, needs_scratch))
 		return false;

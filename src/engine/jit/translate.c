@@ -61,6 +61,31 @@ static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned sc
 	emit_store_state_constant(&t->e, JIT_X87_MOVED | offset, STATE(fast.x87_offset));
 }
 
+/* Whether the item changes the same memory in each iteration of a loop, which nobody but vCPUs'
+ * LOCK must see at once. */
+static bool is_loop_update(const struct jit_item *item, const struct reencode *rename)
+{
+	return item->info.has_memory && item_is_update(item) &&
+	       rename->memory.index == HOST_NONE && rename->memory.base != HOST_R13 &&
+	       (rename->without_lock || !(item->instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK));
+}
+
+/*
+ * op [memory], source as: move, op reg, [memory], store. The flags are the same. Zen 4 keeps a value
+ * that is stored and loaded again by such instructions in a register (0.3 ns an iteration), but not
+ * for the one instruction (1.8 ns). `reg` may be the source.
+ */
+static void emit_loop_update(struct emitter *e, const struct jit_item *item,
+			     const struct host_memory *memory, unsigned source, unsigned reg)
+{
+	bool wide = item->insn.operand_size == 8;
+
+	if (source != reg)
+		emit_move_width(e, wide, reg, source);
+	emit_memory_op(e, wide, item->instruction.opcode | 2, reg, memory);
+	emit_memory_move(e, wide, true, reg, memory);
+}
+
 static void emit_copy(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
@@ -100,7 +125,10 @@ static void emit_copy(struct translation *t, unsigned index)
 		if (item->info.gpr_read >> i & 1)
 			emit_load_state(e, rename.map[i], home(i));
 	}
-	if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
+	if (is_loop_update(item, &rename))
+		emit_loop_update(e, item, &rename.memory, rename.map[item->insn.reg[1] / 8],
+				 free_scratch[0]);
+	else if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
 		if (item->info.gpr_written >> i & 1 && t->map[i] == HOST_NONE)
