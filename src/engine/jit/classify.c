@@ -2,7 +2,6 @@
  * Which guest instructions become host instructions, and what they need for it.
  */
 #include "engine/jit/translation.h"
-#include "engine/x86/thunk.h"
 
 bool item_is_general(ZydisMnemonic mnemonic)
 {
@@ -115,10 +114,18 @@ bool item_changes_vector(const struct jit_item *item)
 
 bool item_moves_x87_pointer(const struct jit_item *item)
 {
-	const struct thunk *thunk = item->insn.thunk;
-
-	return item->instruction.meta.isa_ext != ZYDIS_ISA_EXT_MMX && thunk &&
-	       !(thunk->traits.flags & THUNK_X87_CONTROL);
+	switch (item->instruction.mnemonic) {
+	/* Of control, as the interpreter has it. */
+	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNCLEX: case ZYDIS_MNEMONIC_FNSTCW:
+	case ZYDIS_MNEMONIC_FNSTSW: case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP: case ZYDIS_MNEMONIC_FSETPM287_NOP:
+	case ZYDIS_MNEMONIC_FWAIT:
+		return false;
+	default:
+		/* Not by its thunk: if there is no room for more, it has none. */
+		return item_vector_level(&item->instruction) == JIT_VECTOR_X87 &&
+		       item->instruction.meta.isa_ext != ZYDIS_ISA_EXT_MMX;
+	}
 }
 
 /* Whether it has MMX registers besides XMM ones: then the x87 state must allow it, too. */
