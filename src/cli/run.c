@@ -141,7 +141,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (options->code_dump && open_code_dump(options->code_dump, error) < 0)
 		return -EINVAL;
 	if (options->wants_statistics)
-		kvm_engine_sample_times();
+		kvm_engine_keep_statistics();
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;

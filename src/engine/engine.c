@@ -42,9 +42,10 @@ enum engine_tier engine_get_tier(void)
 	return atomic_load(&current_tier);
 }
 
-void engine_sample_times(void)
+void engine_keep_statistics(void)
 {
 	sampler_enable();
+	jit_count_lookups();
 }
 
 static _Atomic uint64_t code_cache_size = JIT_CACHE_SIZE;

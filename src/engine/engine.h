@@ -23,8 +23,9 @@ enum engine_tier {
 void engine_set_tier(enum engine_tier tier);
 enum engine_tier engine_get_tier(void);
 
-/* Sample what vCPUs created from now on spend their time on, for engine_read_statistics. Any thread. */
-void engine_sample_times(void);
+/* For engine_read_statistics, sample what vCPUs created from now on spend their time on, and have
+ * translated code count its lookups, which costs it some time. Before the first vCPU. */
+void engine_keep_statistics(void);
 
 /* Bytes of translated code that each vCPU created from now on keeps; what is kept about the
  * code takes up to as many again. Any thread. */

@@ -24,9 +24,9 @@ static void engine_backend_kick(int vcpu_fd, struct kvm_run *run, pthread_t thre
 	engine_kick(vcpu_fd);
 }
 
-void kvm_engine_sample_times(void)
+void kvm_engine_keep_statistics(void)
 {
-	engine_sample_times();
+	engine_keep_statistics();
 }
 
 static_assert(KVM_CODE_CACHE_MIN == ENGINE_CODE_CACHE_MIN, "the engine's range");

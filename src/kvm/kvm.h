@@ -65,8 +65,8 @@ extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
 extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
 
-/* Have the engine keep what vCPUs spend their time on, for read_statistics. */
-void kvm_engine_sample_times(void);
+/* Have the engine keep for read_statistics what costs time to keep: before the first vCPU. */
+void kvm_engine_keep_statistics(void);
 
 /* The range of kvm_engine_set_code_cache. */
 #define KVM_CODE_CACHE_MIN (256ull << 10)

@@ -191,7 +191,8 @@ static void emit_lookup(struct translation *t, const struct access *access)
 
 	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
-	emit_slow_jump(t, emit_offset_check(e, HOST_R13, access), access->item);
+	emit_slow_jump_counted(t, emit_offset_check(e, HOST_R13, access), access->item,
+			       JIT_COUNT_TLB_MISS);
 	if (keeps_linear(t, access))
 		emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
@@ -220,7 +221,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	}
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_slow_jump(t, emit_jump(e), access->item);
+	emit_slow_jump_counted(t, emit_jump(e), access->item, JIT_COUNT_TLB_MISS);
 	emit_patch8(e, hit);
 	if (keeps_linear(t, access)) {
 		emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
@@ -232,6 +233,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 
 static struct host_memory emit_access(struct translation *t, const struct access *access)
 {
+	emit_count(t, access->slot >= 0 ? JIT_COUNT_SLOT : JIT_COUNT_TLB);
 	if (access->slot >= 0) {
 		emit_slot_access(t, access);
 		if (access->base == HOST_NONE || t->is_32)

@@ -64,6 +64,7 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
 	emit_patch8(e, go_on);
+	emit_count(t, JIT_COUNT_JUMP);
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
@@ -73,7 +74,7 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_slow_jump(t, emit_jump(e), index);
+	emit_slow_jump_counted(t, emit_jump(e), index, JIT_COUNT_JUMP_MISS);
 	emit_patch8(e, hit);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
@@ -90,11 +91,12 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 		return;
 	}
 	emit_slow_jump(t, emit_if_requests(e), index);
+	emit_count(t, JIT_COUNT_JUMP);
 	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
 	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, t->jumps);
-	emit_slow_jump(t, emit_jump_if(e, 0x5), index);
+	emit_slow_jump_counted(t, emit_jump_if(e, 0x5), index, JIT_COUNT_JUMP_MISS);
 }
 
 #define JUMP_CODE(t) ((t)->jumps + (int32_t)offsetof(struct jit_jump, code))

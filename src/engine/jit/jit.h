@@ -16,12 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/x86/translation.h"
+
 /* Bytes of host code a CPU; what is kept about the code takes up to as many again. */
 #define JIT_CACHE_SIZE     (32u << 20) /* by default */
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
-struct cpu;
 struct jit;
 
 /*
@@ -46,6 +47,9 @@ uint64_t jit_lockstep_differences(void); /* in this process */
 /* Write every block translated from now on to `fd` as text, or nowhere (-1). Any thread; slow. */
 void jit_set_dump(int fd);
 
+/* Translations made from now on count what they look up (jit_get_count). Any thread. */
+void jit_count_lookups(void);
+
 /* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;
@@ -54,6 +58,9 @@ struct jit_statistics {
 	uint64_t interpreted_blocks;
 };
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);
+
+/* How often, in the CPU's translated code; 0 without jit_count_lookups. */
+uint64_t jit_get_count(const struct cpu *cpu, enum jit_count which);
 
 struct jit_frequency {
 	const char *mnemonic;

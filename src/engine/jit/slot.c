@@ -131,6 +131,7 @@ void emit_slot_misses(struct translation *t)
 		uint32_t low = access->aligned ? access->size - 1 : 0x1000 - access->size;
 
 		emit_patch(e, miss->at);
+		emit_count(t, JIT_COUNT_SLOT_MISS);
 		emit_linear(t, access);
 		emit_constant(e, HOST_R14, (uint32_t)slot_offset(t, access) << 12 | low);
 		emit_call_to(e, t->jit->slot_fill[stub_number(access->is_write, access->aligned,
@@ -138,6 +139,7 @@ void emit_slot_misses(struct translation *t)
 		/* The stub returns here, or behind this jump when the TLB does not have the page. */
 		emit_patch_to(e, emit_jump(e), miss->back);
 		t->flags_lost = miss->flags_lost;
+		emit_count(t, JIT_COUNT_TLB_MISS);
 		emit_slow_jump(t, emit_jump(e), access->item);
 	}
 }

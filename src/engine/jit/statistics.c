@@ -1,9 +1,59 @@
 /*
  * The translator's counters, for people.
+ *
+ * Hits of the TLB, the page slots and the jump table happen in translated code, which says nothing of
+ * them. When statistics are kept, blocks are translated with an addition at each lookup and another
+ * on the way to each slow path: so the numbers are exact, and nobody else pays.
  */
+#include <stdatomic.h>
 #include <Zydis/Zydis.h>
 
-#include "engine/jit/internal.h"
+#include "engine/jit/translation.h"
+
+static atomic_bool counts_lookups;
+
+void jit_count_lookups(void)
+{
+	atomic_store(&counts_lookups, true);
+}
+
+void emit_count(struct translation *t, enum jit_count which)
+{
+	/* Neighbours have different parts. */
+	unsigned part = t->slow_count % JIT_COUNT_PARTS;
+	int32_t counter = STATE(fast.counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
+
+	if (!atomic_load(&counts_lookups))
+		return;
+	emit_load_state(&t->e, HOST_R14, counter);
+	emit_lea(&t->e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
+	emit_store_state(&t->e, HOST_R14, counter);
+}
+
+void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which)
+{
+	struct emitter *e = &t->e;
+	size_t past;
+
+	if (!atomic_load(&counts_lookups)) {
+		emit_slow_jump(t, at, item);
+		return;
+	}
+	past = emit_jump(e);
+	emit_patch(e, at);
+	emit_count(t, which);
+	emit_slow_jump(t, emit_jump(e), item);
+	emit_patch(e, past);
+}
+
+uint64_t jit_get_count(const struct cpu *cpu, enum jit_count which)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < JIT_COUNT_PARTS; i++)
+		sum += cpu->fast.counts[which][i];
+	return sum;
+}
 
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics)
 {

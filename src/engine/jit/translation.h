@@ -310,6 +310,13 @@ void emit_item(struct translation *t, unsigned index);
 /* The jump at position `at` goes where the conditional jump `index` goes. */
 void emit_side_jump(struct translation *t, size_t at, unsigned index);
 
+/* -- statistics.c: without effect unless lookups are counted -- */
+
+/* Count this time. Flags survive, R14 is lost. */
+void emit_count(struct translation *t, enum jit_count which);
+/* emit_slow_jump, and what comes that way is counted. R14 is lost there. */
+void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which);
+
 /* -- dump.c -- */
 
 bool jit_is_dumped(void);

@@ -43,6 +43,37 @@ static void visit_frequent(const struct jit *jit, bool slow_paths, visitor *visi
 	}
 }
 
+static void visit_rate(const char *what, uint64_t hits, uint64_t all, visitor *visit, void *context)
+{
+	char name[64];
+	unsigned hundredths = all ? (unsigned)((double)hits * 10000 / (double)all) : 0;
+
+	snprintf(name, sizeof(name), "%s (%u.%02u %%)", what, hundredths / 100, hundredths % 100);
+	visit(context, name, hits);
+}
+
+static void visit_lookups(const struct cpu *cpu, visitor *visit, void *context)
+{
+	uint64_t count[JIT_COUNTS], accesses;
+
+	for (unsigned i = 0; i < JIT_COUNTS; i++)
+		count[i] = jit_get_count(cpu, (enum jit_count)i);
+	accesses = count[JIT_COUNT_SLOT] + count[JIT_COUNT_TLB];
+	if (accesses) {
+		visit(context, "accesses looked up", accesses);
+		visit_rate("hits of the TLB and its page slots", accesses - count[JIT_COUNT_TLB_MISS],
+			   accesses, visit, context);
+		visit(context, "accesses looked up in page slots", count[JIT_COUNT_SLOT]);
+		visit_rate("hits of page slots", count[JIT_COUNT_SLOT] - count[JIT_COUNT_SLOT_MISS],
+			   count[JIT_COUNT_SLOT], visit, context);
+	}
+	if (count[JIT_COUNT_JUMP]) {
+		visit(context, "indirect jumps looked up", count[JIT_COUNT_JUMP]);
+		visit_rate("hits of the jump table", count[JIT_COUNT_JUMP] - count[JIT_COUNT_JUMP_MISS],
+			   count[JIT_COUNT_JUMP], visit, context);
+	}
+}
+
 static void visit_translator(const struct jit *jit, visitor *visit, void *context)
 {
 	struct jit_statistics statistics;
@@ -72,6 +103,8 @@ void vcpu_read_statistics(struct vcpu *vcpu, visitor *visit, void *context)
 	visit(context, "TLB misses", cpu->tlb_misses);
 	visit(context, "exceptions", cpu->exceptions_delivered);
 	visit(context, "interrupts", cpu->interrupts_delivered);
-	if (cpu->jit)
+	if (cpu->jit) {
 		visit_translator(cpu->jit, visit, context);
+		visit_lookups(cpu, visit, context);
+	}
 }

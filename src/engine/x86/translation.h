@@ -45,6 +45,20 @@ struct jit_slot {
 #define JIT_SLOTS     16
 #define JIT_SLOT_SETS 2 /* user code's, and the others' */
 
+/* What translated code counts while statistics are kept. */
+enum jit_count {
+	JIT_COUNT_SLOT,      /* accesses that look at a page slot first */
+	JIT_COUNT_SLOT_MISS, /* which then looked at the TLB */
+	JIT_COUNT_TLB,       /* accesses that look at the TLB at once */
+	JIT_COUNT_TLB_MISS,  /* of either kind: the slow path */
+	JIT_COUNT_JUMP,      /* indirect jumps, calls and returns that look at the jump table */
+	JIT_COUNT_JUMP_MISS,
+	JIT_COUNTS,
+};
+
+/* Each is kept in parts, so that one addition need not wait for the one before. */
+#define JIT_COUNT_PARTS 8
+
 struct jit_fast {
 	uint64_t spill[4];
 	uint64_t loop_spill[2];
@@ -71,6 +85,7 @@ struct jit_fast {
 	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
 	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
 	uint64_t segment_blocked[2];
+	uint64_t counts[JIT_COUNTS][JIT_COUNT_PARTS];
 	/* Where indirect jumps go: guest address to a block's entry. */
 	struct jit_jump {
 		uint64_t gva;
