@@ -33,7 +33,7 @@ static unsigned items_decode(struct jit_item items[JIT_BLOCK_INSNS], const char 
 		assert_int_equal(insn_decode(&item->insn, bytes + at, size - at, ITEMS_MODE), 0);
 		item->offset = start + at;
 		item->bytes = bytes + at;
-		item->kind = item_classify(item);
+		item->kind = item_classify(item, true);
 		flags_of(item);
 	}
 	for (unsigned i = count; i-- > 0;) {

@@ -116,23 +116,58 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 	}
 }
 
+/* R13 += the distance from the operand of BT and its like to the unit that has the bit; takes R14. */
+static void emit_bit_distance(struct translation *t, const struct jit_item *item)
+{
+	unsigned size = item->insn.operand_size, guest = item->insn.reg[1] / 8;
+	uint8_t host = t->map[guest];
+	struct emitter *e = &t->e;
+	bool wide = size == 8;
+
+	if (host == HOST_NONE || host == HOST_RCX) {
+		emit_load_guest(t, HOST_R14, guest);
+		host = HOST_R14;
+	}
+	/* RCX takes the count for a while. */
+	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_constant(e, HOST_RCX, wide ? 6 : 5);
+	emit_sarx(e, wide, HOST_R14, host, HOST_RCX);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	if (!wide) {
+		emit_rex(e, true, HOST_R14, 0, HOST_R14); /* movsxd r14, r14d */
+		emit8(e, 0x63);
+		emit8(e, 0xc0 | (HOST_R14 & 7) << 3 | (HOST_R14 & 7));
+	}
+	emit_lea(e, true, HOST_R13, HOST_R13, HOST_R14, wide ? 3 : 2, 0);
+}
+
 /* The operand is a host register that holds a guest's, and a constant. */
 static bool is_direct(const struct jit_item *item)
 {
 	const struct insn *insn = &item->insn;
 
-	return insn->address_size == 8 && insn->base < CPU_REGISTERS &&
+	return !item_is_bit_string(item) && insn->address_size == 8 && insn->base < CPU_REGISTERS &&
 	       insn->index >= CPU_REGISTERS && host_register(insn->base) != HOST_NONE &&
 	       insn->segment != CPU_FS && insn->segment != CPU_GS;
 }
 
-void emit_linear(struct translation *t, const struct access *access)
+/* The same for the operand that the instruction names: BT and its like may access another. */
+static void emit_operand_linear(struct translation *t, const struct access *access)
 {
 	if (access->base == HOST_NONE)
 		emit_address(t, &t->jit->items[access->item], HOST_R13, false);
 	else
 		emit_lea(&t->e, !t->is_32, HOST_R13, access->base, HOST_NONE, 0,
 			 access->displacement);
+}
+
+void emit_linear(struct translation *t, const struct access *access)
+{
+	const struct jit_item *item = &t->jit->items[access->item];
+
+	emit_operand_linear(t, access);
+	if (access->base == HOST_NONE && item_is_bit_string(item))
+		emit_bit_distance(t, item);
 }
 
 void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
@@ -249,7 +284,7 @@ static struct host_memory emit_access(struct translation *t, const struct access
 		return (struct host_memory){ access->base, HOST_R14, access->displacement };
 	/* Made again, it does not wait for the TLB. */
 	if (!keeps_linear(t, access))
-		emit_linear(t, access);
+		emit_operand_linear(t, access);
 	return (struct host_memory){ HOST_R13, HOST_R14, 0 };
 }
 

@@ -227,6 +227,27 @@ unsigned guest_home_count(uint16_t registers)
 	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);
 }
 
+bool item_is_bit_string(const struct jit_item *item)
+{
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_BT: case ZYDIS_MNEMONIC_BTS: case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+		return item->insn.kind[0] == INSN_OPERAND_MEMORY &&
+		       item->insn.kind[1] == INSN_OPERAND_REGISTER;
+	default:
+		return false;
+	}
+}
+
+/* Whether access.c can compute where the bit is, and the copy on the host gets there, too. */
+static bool is_simple_bit_string(const struct jit_item *item)
+{
+	const struct insn *insn = &item->insn;
+
+	return insn->operand_size >= 4 && insn->address_size == 8 && insn->segment < CPU_FS &&
+	       (insn->index >= CPU_REGISTERS || host_register(insn->index) != HOST_NONE);
+}
+
 static enum item_kind classify_copy(struct jit_item *item)
 {
 	const ZydisDecodedInstruction *instruction = &item->instruction;
@@ -237,13 +258,7 @@ static enum item_kind classify_copy(struct jit_item *item)
 	reencode_inspect(&item->info, instruction, item->operands, item->bytes);
 	if (!item->info.possible)
 		return ITEM_FALLBACK;
-	/* The bit offset may reach outside the operand. */
-	if (item->info.has_memory &&
-	    (instruction->mnemonic == ZYDIS_MNEMONIC_BT ||
-	     instruction->mnemonic == ZYDIS_MNEMONIC_BTS ||
-	     instruction->mnemonic == ZYDIS_MNEMONIC_BTR ||
-	     instruction->mnemonic == ZYDIS_MNEMONIC_BTC) &&
-	    item->operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
+	if (item_is_bit_string(item) && !is_simple_bit_string(item))
 		return ITEM_FALLBACK;
 	if (item->info.high_byte && item->info.has_memory)
 		return ITEM_FALLBACK;
@@ -271,7 +286,38 @@ static bool is_short_branch(const struct jit_item *item)
 	       item->insn.operand_size == 2;
 }
 
-enum item_kind item_classify(struct jit_item *item)
+/* What needs no privilege that the code may not have: `is_user` code has CPL 3, all other CPL 0. */
+static enum item_kind classify_system(const struct jit_item *item, bool is_user)
+{
+	bool is_64 = !item_is_32(item);
+
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_CLD: return ITEM_CLD;
+	case ZYDIS_MNEMONIC_STD: return ITEM_STD;
+	case ZYDIS_MNEMONIC_RDTSC: return ITEM_RDTSC;
+	case ZYDIS_MNEMONIC_RDTSCP: return ITEM_RDTSCP;
+	case ZYDIS_MNEMONIC_CLI: return is_user ? ITEM_FALLBACK : ITEM_CLI;
+	case ZYDIS_MNEMONIC_STI: return is_user ? ITEM_FALLBACK : ITEM_STI;
+	case ZYDIS_MNEMONIC_CLAC: return is_user ? ITEM_FALLBACK : ITEM_CLAC;
+	case ZYDIS_MNEMONIC_STAC: return is_user ? ITEM_FALLBACK : ITEM_STAC;
+	case ZYDIS_MNEMONIC_SWAPGS: return is_user || !is_64 ? ITEM_FALLBACK : ITEM_SWAPGS;
+	case ZYDIS_MNEMONIC_PUSHFQ:
+		return item->insn.stack_width == 8 ? ITEM_PUSH_FLAGS : ITEM_FALLBACK;
+	default: return ITEM_FALLBACK;
+	}
+}
+
+static enum item_kind classify_push(const struct jit_item *item)
+{
+	switch (item->insn.kind[0]) {
+	case INSN_OPERAND_IMMEDIATE:
+	case INSN_OPERAND_REGISTER: return ITEM_PUSH;
+	case INSN_OPERAND_MEMORY: return ITEM_PUSH_MEMORY;
+	default: return ITEM_FALLBACK;
+	}
+}
+
+enum item_kind item_classify(struct jit_item *item, bool is_user)
 {
 	const ZydisDecodedInstruction *instruction = &item->instruction;
 	const ZydisDecodedOperand *operand = &item->operands[0];
@@ -307,16 +353,10 @@ enum item_kind item_classify(struct jit_item *item)
 	case ZYDIS_MNEMONIC_IDIV:
 		return operand->size >= 32 ? ITEM_DIVIDE : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_PUSH:
-		if (item->insn.stack_width != width)
-			return ITEM_FALLBACK;
-		return item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ||
-				       item->insn.kind[0] == INSN_OPERAND_REGISTER
-			       ? ITEM_PUSH
-			       : ITEM_FALLBACK;
+		return item->insn.stack_width == width ? classify_push(item) : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_POP:
 		return item->insn.stack_width == width &&
-				       item->insn.kind[0] == INSN_OPERAND_REGISTER &&
-				       item->insn.reg[0] / 8 != CPU_RSP
+				       item->insn.kind[0] == INSN_OPERAND_REGISTER
 			       ? ITEM_POP
 			       : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_LEAVE:
@@ -336,6 +376,12 @@ enum item_kind item_classify(struct jit_item *item)
 				       item->insn.stack_width != width
 			       ? ITEM_FALLBACK
 			       : ITEM_RETURN;
+	case ZYDIS_MNEMONIC_CLD: case ZYDIS_MNEMONIC_STD:
+	case ZYDIS_MNEMONIC_CLI: case ZYDIS_MNEMONIC_STI:
+	case ZYDIS_MNEMONIC_CLAC: case ZYDIS_MNEMONIC_STAC:
+	case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_SWAPGS: case ZYDIS_MNEMONIC_PUSHFQ:
+		return classify_system(item, is_user);
 	default:
 		return classify_copy(item);
 	}

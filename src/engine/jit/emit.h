@@ -97,12 +97,46 @@ static inline void emit_store_state(struct emitter *e, unsigned reg, int32_t off
 	emit_gs_op(e, true, 0x89, reg, HOST_NONE, 0, offset);
 }
 
+static inline void emit_store_state32(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit_gs_op(e, false, 0x89, reg, HOST_NONE, 0, offset);
+}
+
 /* mov dword gs:[offset], value */
 static inline void emit_store_state_constant(struct emitter *e, uint32_t value, int32_t offset)
 {
 	emit8(e, 0x65);
 	emit8(e, 0xc7);
 	emit_gs_modrm(e, 0, HOST_NONE, 0, offset);
+	emit32(e, value);
+}
+
+/* mov byte gs:[offset], value */
+static inline void emit_store_state_byte(struct emitter *e, uint8_t value, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xc6);
+	emit_gs_modrm(e, 0, HOST_NONE, 0, offset);
+	emit8(e, value);
+}
+
+/* movzx reg32, byte gs:[offset] */
+static inline void emit_load_state_byte(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit_rex(e, false, reg, 0, 0);
+	emit8(e, 0x0f);
+	emit8(e, 0xb6);
+	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
+}
+
+/* A group-1 operation (emit_immediate_flags) on dword gs:[offset]: sets flags. */
+static inline void emit_state_immediate_flags(struct emitter *e, unsigned extension, int32_t offset,
+					      uint32_t value)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x81);
+	emit_gs_modrm(e, extension, HOST_NONE, 0, offset);
 	emit32(e, value);
 }
 
@@ -211,6 +245,34 @@ static inline void emit_pext_state(struct emitter *e, unsigned reg, unsigned sou
 	emit8(e, 0x80 | (~source & 0xf) << 3 | 2);
 	emit8(e, 0xf5);
 	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
+}
+
+/* PDEP reg, source, gs:[offset] (BMI2: no flags). */
+static inline void emit_pdep_state(struct emitter *e, unsigned reg, unsigned source, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xc4);
+	emit8(e, (reg < 8) << 7 | 1 << 6 | 1 << 5 | 2);
+	emit8(e, 0x80 | (~source & 0xf) << 3 | 3);
+	emit8(e, 0xf5);
+	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
+}
+
+/* reg = its bits in gs:[offset], and 0 elsewhere (no flags). */
+static inline void emit_keep_bits(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit_pext_state(e, reg, reg, offset);
+	emit_pdep_state(e, reg, reg, offset);
+}
+
+/* SARX reg, source, count (BMI2: no flags). */
+static inline void emit_sarx(struct emitter *e, bool w, unsigned reg, unsigned source, unsigned count)
+{
+	emit8(e, 0xc4);
+	emit8(e, (reg < 8) << 7 | 1 << 6 | (source < 8) << 5 | 2);
+	emit8(e, w << 7 | (~count & 0xf) << 3 | 2);
+	emit8(e, 0xf7);
+	emit8(e, 0xc0 | (reg & 7) << 3 | (source & 7));
 }
 
 static inline void emit_not(struct emitter *e, unsigned reg)

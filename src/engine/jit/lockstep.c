@@ -30,6 +30,9 @@
 struct state {
 	uint64_t gpr[CPU_REGISTERS];
 	uint64_t rip, rflags;
+	uint64_t gs_base, kernel_gs_base;
+	uint64_t shadow_rip; /* 0: there is no interrupt shadow */
+	uint8_t interrupt_shadow;
 };
 
 struct jit_lockstep {
@@ -107,6 +110,10 @@ static void save_state(const struct cpu *cpu, struct state *state)
 		state->gpr[i] = cpu->gpr[i];
 	state->rip = cpu->rip;
 	state->rflags = cpu->rflags;
+	state->gs_base = cpu->segment[CPU_GS].base;
+	state->kernel_gs_base = cpu->kernel_gs_base;
+	state->interrupt_shadow = cpu->interrupt_shadow;
+	state->shadow_rip = cpu->interrupt_shadow ? cpu->shadow_rip : 0;
 }
 
 static void load_state(struct cpu *cpu, const struct state *state)
@@ -115,6 +122,10 @@ static void load_state(struct cpu *cpu, const struct state *state)
 		cpu->gpr[i] = state->gpr[i];
 	cpu->rip = state->rip;
 	cpu->rflags = state->rflags;
+	cpu->segment[CPU_GS].base = state->gs_base;
+	cpu->kernel_gs_base = state->kernel_gs_base;
+	cpu->interrupt_shadow = state->interrupt_shadow;
+	cpu->shadow_rip = state->shadow_rip;
 }
 
 /* Run the script. Unwinds where that isn't repeatable. */
@@ -152,7 +163,7 @@ static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
 			       const struct jit_script *script)
 {
 	struct cpu_event exception = cpu->exception;
-	struct tlb_set *tlb = cpu->tlb;
+	uint32_t stop = cpu->requests & CPU_REQUEST_STOP_BLOCK;
 	uint64_t cr2 = cpu->cr2, debug_pending = cpu->debug_pending;
 	volatile bool is_complete = false;
 	struct state start;
@@ -163,19 +174,22 @@ static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
 	lockstep->log.count = 0;
 	lockstep->done = 0;
 	if (setjmp(cpu->unwind) == 0) {
-		cpu->tlb = cpu->tlb_sets.empty; /* all accesses take the slow path */
 		cpu->store_log = &lockstep->log;
+		tlb_update(cpu); /* all accesses take the slow path */
 		interpret(cpu, lockstep, script);
 		is_complete = true;
 	}
 	cpu->store_log = NULL;
-	cpu->tlb = tlb;
 	bytes_copy(&cpu->unwind, &unwind, sizeof(unwind));
 	if (cpu->exclusive)
 		cpu_exclusive_end(cpu);
 	fpu_leave(cpu);
 	undo(lockstep);
 	load_state(cpu, &start);
+	tlb_update(cpu);
+	/* STI asks for it where an interrupt waits. */
+	if (!stop)
+		atomic_fetch_and(&cpu->requests, ~(uint32_t)CPU_REQUEST_STOP_BLOCK);
 	cpu->exception = exception;
 	cpu->cr2 = cr2;
 	cpu->debug_pending = debug_pending;
@@ -225,7 +239,11 @@ static bool state_equal(const struct cpu *cpu, const struct jit_lockstep *lockst
 	uint64_t ignored = FLAGS_ARITHMETIC & ~(n ? script->steps[n - 1].flags : FLAGS_ARITHMETIC);
 
 	return bytes_equal(cpu->gpr, state->gpr, sizeof(state->gpr)) && cpu->rip == state->rip &&
-	       !((cpu->rflags ^ state->rflags) & ~ignored);
+	       !((cpu->rflags ^ state->rflags) & ~ignored) &&
+	       cpu->segment[CPU_GS].base == state->gs_base &&
+	       cpu->kernel_gs_base == state->kernel_gs_base &&
+	       cpu->interrupt_shadow == state->interrupt_shadow &&
+	       (!cpu->interrupt_shadow || cpu->shadow_rip == state->shadow_rip);
 }
 
 static bool memory_equal(const struct jit_lockstep *lockstep)

@@ -154,14 +154,21 @@ static bool source_needs_scratch(const struct translation *t, const struct flag_
 /* How far RSP goes by a push or pop; 0: another instruction. */
 static int rsp_distance(const struct translation *t, const struct jit_item *item)
 {
-	return item->kind == ITEM_PUSH ? -(int)t->width : item->kind == ITEM_POP ? (int)t->width : 0;
+	switch (item->kind) {
+	case ITEM_PUSH: case ITEM_PUSH_MEMORY: case ITEM_PUSH_FLAGS:
+		return -(int)t->width;
+	case ITEM_POP:
+		return item->insn.reg[0] / 8 == CPU_RSP ? 0 : (int)t->width;
+	default:
+		return 0;
+	}
 }
 
 /* Lookups that an item makes before its operation. */
 static unsigned lookup_count(const struct jit_item *item)
 {
 	switch (item->kind) {
-	case ITEM_RETURN: case ITEM_CALL_INDIRECT:
+	case ITEM_RETURN: case ITEM_CALL_INDIRECT: case ITEM_PUSH_MEMORY:
 		return 2;
 	case ITEM_JUMP_INDIRECT:
 		return 1 + item_has_access(item);

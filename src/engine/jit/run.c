@@ -12,6 +12,7 @@
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
 #include "engine/x86/code.h"
+#include "engine/x86/cpuid.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
 #include "engine/x86/memory.h"
@@ -76,6 +77,14 @@ static void update_segments(struct cpu *cpu)
 		cpu->fast.segment_blocked[i] = !is_unchecked(&cpu->segment[CPU_FS + i]);
 }
 
+/* What user space may have changed since the last run. */
+static void update_system(struct cpu *cpu)
+{
+	cpu->fast.rdtsc_blocked = !cpu->tsc_is_host;
+	cpu->fast.rdtscp_blocked = !cpu->tsc_is_host || !cpu_has(cpu, FEATURE_RDTSCP);
+	cpu->fast.ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
+}
+
 /* 64-bit mode, or 32-bit code in flat segments. */
 static bool is_translated_mode(uint32_t mode)
 {
@@ -84,10 +93,10 @@ static bool is_translated_mode(uint32_t mode)
 	return jit_mode_is_64(mode) || (mode & (CPU_MODE_CODE_MASK | flat32)) == flat32;
 }
 
-/* What translated code takes for granted besides the block's key. */
+/* What translated code takes for granted besides the block's key, which tells CPL 3 from CPL 0. */
 static bool translatable(const struct cpu *cpu)
 {
-	return is_translated_mode(cpu->mode) && !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
+	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) && !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
 }
 
 /* Nothing has changed since jumps and crossing links were made. */
@@ -285,6 +294,7 @@ static void jit_run(struct cpu *cpu)
 
 	exec_begin(cpu);
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	update_system(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
 		uint64_t evictions = jit->evictions;
 		struct jit_block *block;
@@ -371,6 +381,13 @@ static const struct cpu_translator translator = {
 
 static void fill_constants(struct cpu *cpu)
 {
+	cpu->fast.mask_arithmetic = FLAGS_ARITHMETIC;
+	cpu->fast.mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
+	cpu->fast.mask_if = RFLAGS_IF;
+	cpu->fast.mask_not_if = ~RFLAGS_IF;
+	cpu->fast.mask_not_df = ~RFLAGS_DF;
+	cpu->fast.mask_not_ac = ~RFLAGS_AC;
+	cpu->fast.mask_tsd = CR4_TSD;
 	cpu->fast.self = (uintptr_t)cpu;
 	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
 	cpu->fast.page_mask = ~(uint64_t)0xfff;

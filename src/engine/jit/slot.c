@@ -34,7 +34,7 @@ int slot_of_operand(const struct jit_item *item)
 	const struct insn *insn = &item->insn;
 	uint64_t static_page = (uint64_t)(item->offset + insn->length + insn->displacement) >> 12;
 
-	if (insn->segment == CPU_FS || insn->segment == CPU_GS)
+	if (insn->segment == CPU_FS || insn->segment == CPU_GS || item_is_bit_string(item))
 		return -1;
 	switch (insn->base) {
 	case CPU_RSP: return SLOT_RSP;

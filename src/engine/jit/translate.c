@@ -202,6 +202,24 @@ static void emit_divide(struct translation *t, unsigned index)
 	}
 }
 
+/* Both accesses are checked before the store. */
+static void emit_push_memory(struct translation *t, unsigned index)
+{
+	struct emitter *e = &t->e;
+	struct host_memory value = emit_operand_access(t, index, t->width, false, false), top;
+
+	emit_memory_move(e, !t->is_32, false, HOST_R13, &value);
+	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
+	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->width, true);
+	if (top.base == HOST_R13) {
+		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
+		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
+	}
+	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_memory_move(e, !t->is_32, true, HOST_R13, &top);
+	emit_stack_move(t, -(int32_t)t->width);
+}
+
 static void emit_pop_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
@@ -214,7 +232,8 @@ static void emit_pop_item(struct translation *t, unsigned index)
 	emit_memory_move(&t->e, !t->is_32, false, host == HOST_NONE ? t->scratch[0] : host, &top);
 	if (host == HOST_NONE)
 		emit_store_state(&t->e, t->scratch[0], home(guest));
-	emit_stack_move(t, (int32_t)t->width);
+	if (guest != CPU_RSP)
+		emit_stack_move(t, (int32_t)t->width);
 }
 
 static void emit_leave_item(struct translation *t, unsigned index)
@@ -268,6 +287,8 @@ void emit_item(struct translation *t, unsigned index)
 		else
 			emit_push_value(t, index, item->insn.reg[0] / 8, 0);
 		break;
+	case ITEM_PUSH_MEMORY: emit_push_memory(t, index); break;
+	case ITEM_PUSH_FLAGS: emit_push_flags(t, index); break;
 	case ITEM_POP: emit_pop_item(t, index); break;
 	case ITEM_LEAVE: emit_leave_item(t, index); break;
 	case ITEM_JUMP:
@@ -278,7 +299,8 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_RETURN: emit_return(t, index); break;
 	case ITEM_JUMP_INDIRECT:
 	case ITEM_CALL_INDIRECT: emit_indirect(t, index); break;
-	default: emit_fallback(t, index); break;
+	case ITEM_FALLBACK: emit_fallback(t, index); break;
+	default: emit_system(t, index); break;
 	}
 }
 
@@ -318,7 +340,10 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 			break;
 		if (insn_decode(&item->insn, bytes + offset, 0x1000 - offset, jit->cpu->mode) < 0)
 			break;
-		item->kind = item_classify(item);
+		item->kind = item_classify(item, jit->cpu->cpl == 3);
+		/* Each engine would read another time. */
+		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
+			item->kind = ITEM_FALLBACK;
 		item->changes_vector = item_changes_vector(item);
 		flags_of(item);
 		count++;

@@ -18,9 +18,12 @@ enum item_kind {
 	ITEM_COPY,      /* reencode.c */
 	ITEM_LEA,
 	ITEM_DIVIDE,
-	ITEM_PUSH, ITEM_POP, ITEM_LEAVE,
+	ITEM_PUSH, ITEM_PUSH_MEMORY, ITEM_PUSH_FLAGS, ITEM_POP, ITEM_LEAVE,
 	ITEM_JUMP, ITEM_JUMP_IF, ITEM_CALL, ITEM_RETURN,
 	ITEM_JUMP_INDIRECT, ITEM_CALL_INDIRECT,
+	/* system.c */
+	ITEM_CLI, ITEM_STI, ITEM_CLD, ITEM_STD, ITEM_CLAC, ITEM_STAC, ITEM_SWAPGS, ITEM_RDTSC,
+	ITEM_RDTSCP,
 };
 
 /* A place in the block that jumps to an item's slow path, or out of a region or loop. */
@@ -191,7 +194,7 @@ static inline bool item_is_32(const struct jit_item *item)
 /* -- classify.c -- */
 
 /* What becomes of a decoded item; fills item->info for ITEM_COPY. */
-enum item_kind item_classify(struct jit_item *item);
+enum item_kind item_classify(struct jit_item *item, bool is_user);
 /* Whether control never reaches the instruction after this one inside the block. */
 bool item_ends_block(const struct jit_item *item);
 /* A general instruction that is copied; all other copied ones have a vector level. */
@@ -209,6 +212,8 @@ bool item_needs_alignment(const struct jit_item *item);
 bool item_is_fence(const struct jit_item *item);
 /* The levels that a copied item needs: bits of enum jit_vector_level. */
 uint8_t item_vector_levels(const struct jit_item *item);
+/* BT, BTS, BTR or BTC in memory by a register: what it accesses may be far from its operand. */
+bool item_is_bit_string(const struct jit_item *item);
 bool item_is_variable_shift(const struct jit_item *item);
 /* Whether it is ADD, OR, AND or XOR of a register, 32 or 64 bits, to what may be memory. */
 bool item_is_update(const struct jit_item *item);
@@ -316,6 +321,11 @@ void emit_side_jump(struct translation *t, size_t at, unsigned index);
 void emit_count(struct translation *t, enum jit_count which);
 /* emit_slow_jump, and what comes that way is counted. R14 is lost there. */
 void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which);
+
+/* -- system.c: instructions of the kernel that change a few fields of struct cpu -- */
+
+void emit_push_flags(struct translation *t, unsigned index);
+void emit_system(struct translation *t, unsigned index);
 
 /* -- dump.c -- */
 

@@ -144,7 +144,7 @@ void values_step(struct values *values, const struct jit_item *item)
 		if (step_lea(values, item))
 			return;
 		break;
-	case ITEM_PUSH:
+	case ITEM_PUSH: case ITEM_PUSH_MEMORY: case ITEM_PUSH_FLAGS:
 		assign(values, CPU_RSP, CPU_RSP, -8);
 		return;
 	case ITEM_POP:
@@ -169,6 +169,8 @@ bool item_has_access(const struct jit_item *item)
 	case ITEM_COPY:
 		return item->info.has_memory;
 	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP: case ITEM_JUMP_IF:
+	case ITEM_CLI: case ITEM_STI: case ITEM_CLD: case ITEM_STD: case ITEM_CLAC: case ITEM_STAC:
+	case ITEM_SWAPGS: case ITEM_RDTSC: case ITEM_RDTSCP:
 		return false;
 	case ITEM_DIVIDE: case ITEM_JUMP_INDIRECT:
 		return item->insn.kind[0] == INSN_OPERAND_MEMORY;
@@ -209,7 +211,8 @@ static struct span copy_span(const struct jit_item *item, const struct values *v
 		.is_write = item->info.memory_written,
 	};
 
-	if (insn->address_size != 8 || offset > OFFSET_MAX || offset < -OFFSET_MAX)
+	if (insn->address_size != 8 || offset > OFFSET_MAX || offset < -OFFSET_MAX ||
+	    item_is_bit_string(item))
 		return span;
 	if (insn->base == INSN_BASE_RIP) {
 		span.base = VALUE_RIP;

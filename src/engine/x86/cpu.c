@@ -29,6 +29,7 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	cpu->run = run;
 	cpu->platform = platform;
 	cpu->platform_context = platform_context;
+	cpu->tsc_is_host = !platform || !platform->read_tsc;
 
 	result = tlb_create(cpu);
 	if (result)

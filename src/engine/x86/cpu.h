@@ -149,7 +149,8 @@ struct cpu_platform {
 	int (*msr_read)(void *context, uint32_t index, uint64_t *value);
 	int (*msr_write)(void *context, uint32_t index, uint64_t value);
 
-	/* The guest's TSC without IA32_TSC_ADJUST and offset applied by the CPU: host TSC scaled. */
+	/* The guest's TSC without IA32_TSC_ADJUST and offset applied by the CPU: host TSC scaled. Asked
+	 * only while cpu->tsc_is_host is false; may be NULL otherwise. */
 	uint64_t (*read_tsc)(void *context);
 
 	/*
@@ -260,6 +261,7 @@ struct cpu {
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
 	uint64_t guest_debug_dr[8];
 	unsigned id;            /* vCPU id */
+	bool tsc_is_host; /* the guest's TSC is the host's plus tsc_offset; false: platform->read_tsc */
 	/* Nobody else reads and writes guest memory with atomic instructions: translated code may
 	 * leave LOCK out. Changes with all translations dropped. */
 	bool is_alone;

@@ -165,11 +165,11 @@ uint64_t cpu_read_tsc(struct cpu *cpu)
 {
 	uint64_t tsc;
 
-	if (cpu->platform->read_tsc) {
+	if (cpu->tsc_is_host) {
+		tsc = __builtin_ia32_rdtsc();
+	} else {
 		fpu_leave(cpu);
 		tsc = cpu->platform->read_tsc(cpu->platform_context);
-	} else {
-		tsc = __builtin_ia32_rdtsc();
 	}
 	return tsc + cpu->tsc_offset;
 }

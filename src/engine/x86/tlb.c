@@ -319,12 +319,19 @@ enum tlb_privilege tlb_privilege(const struct cpu *cpu)
 
 void tlb_update(struct cpu *cpu)
 {
+	enum tlb_privilege with_ac = cpu->cr4 & CR4_SMAP ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+
+	cpu->fast.tlb_by_ac[0] = &cpu->tlb_sets.sets[TLB_SUPERVISOR];
+	cpu->fast.tlb_by_ac[1] = &cpu->tlb_sets.sets[with_ac];
+	cpu->fast.ac_closes_slots = with_ac == TLB_SUPERVISOR_AC;
 	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC)) {
 		cpu->tlb = cpu->tlb_sets.empty;
 		empty_slots(cpu);
 	} else {
 		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 	}
+	if (cpu->store_log) /* all accesses take the slow path */
+		cpu->tlb = cpu->tlb_sets.empty;
 	cpu->fast.slots_closed = tlb_privilege(cpu) == TLB_SUPERVISOR_AC;
 }
 

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct cpu;
+struct tlb_set;
 
 /* All on the CPU's own thread; the invalidations also inside an exclusive section. */
 struct cpu_translator {
@@ -72,10 +73,16 @@ struct jit_fast {
 	uint64_t page_mask;       /* bits 12..63 */
 	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
+	/* PEXT and PDEP masks for RFLAGS and CR4. */
+	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
+	uint64_t mask_tsd;
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
 	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* [1]: for writes */
 	uint32_t slots_used;    /* not all of them are empty */
 	uint32_t slots_closed;  /* not to be filled: RFLAGS.AC lifts SMAP for the present, not for later */
+	/* For STAC and CLAC: `tlb` of struct cpu while RFLAGS.AC is 0 and 1, and `slots_closed` at 1. */
+	struct tlb_set *tlb_by_ac[2];
+	uint32_t ac_closes_slots;
 	/* What empty slots lead to: a page of no meaning, at a non-canonical address that nobody
 	 * knows. */
 	uint64_t nowhere_tag;
@@ -83,6 +90,9 @@ struct jit_fast {
 	/* The last x87 instruction that translated code executed; fpu.fip gets it on the way out. */
 	uint64_t x87_page;
 	uint32_t x87_offset;      /* in the page, with JIT_X87_MOVED; 0: there is none */
+	/* 0: RDTSC, RDTSCP, STAC and CLAC may run as translated, as far as CPUID and the TSC's
+	 * frequency go. Only user space changes these. */
+	uint64_t rdtsc_blocked, rdtscp_blocked, ac_blocked;
 	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
 	uint64_t segment_blocked[2];
 	uint64_t counts[JIT_COUNTS][JIT_COUNT_PARTS];
