@@ -7,7 +7,8 @@
  * that requests are seen in between.
  *
  * MOVS and STOS on memory with DF clear go by the page: the host's own REP MOVS on the two host
- * addresses. Overlap behaves as it must, since the element size is the same.
+ * addresses. Overlap behaves as it must, since the element size is the same. They look at requests
+ * after each page and go on while there are none.
  */
 #include "engine/x86/mmio.h"
 #include "engine/x86/operand.h"
@@ -72,6 +73,15 @@ ALWAYS_INLINE void string_count(struct string *string, unsigned n)
 	}
 	if (__builtin_expect(cpu->requests & CPU_REQUEST_STOP_BLOCK, 0))
 		string->portion = 0;
+}
+
+/* The next n iterations are one run: they do not use the portion up while nothing is requested. */
+ALWAYS_INLINE void string_extend(struct string *string, unsigned n)
+{
+	uint64_t left = string->count - string->portion;
+
+	if (!atomic_load_explicit(&string->cpu->requests, memory_order_relaxed))
+		string->portion += left < n ? (unsigned)left : n;
 }
 
 /* The instruction is not over: it is the next one again. */
@@ -160,6 +170,7 @@ HOST_COPY(8, "q")
 			}                                                                          \
 			if (p && q) {                                                              \
 				host_copy##size(p, q, n);                                          \
+				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, lin_read(cpu, from, size, insn->segment), size, \
 					  CPU_ES);                                                 \
@@ -183,6 +194,7 @@ HOST_COPY(8, "q")
                                                                                                    \
 			if (p) {                                                                   \
 				host_fill##size(p, value, n);                                      \
+				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, value, size, CPU_ES);                           \
 				n = 1;                                                             \
