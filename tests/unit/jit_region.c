@@ -20,7 +20,9 @@ static unsigned count, found;
 static void find(const char *code, unsigned size)
 {
 	count = items_decode(items, code, size, 0);
-	found = regions_find(items, 0, count, regions, places);
+	for (unsigned i = 0; i < count; i++)
+		places[i].base = HOST_NONE;
+	found = regions_find(items, 0, count, regions, REGIONS_MAX, places);
 }
 #define FIND(code) find(code, sizeof(code) - 1)
 

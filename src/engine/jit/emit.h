@@ -42,6 +42,12 @@ static inline void emit8(struct emitter *e, uint8_t byte)
 		e->overflow = true;
 }
 
+static inline void emit_bytes(struct emitter *e, const uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		emit8(e, bytes[i]);
+}
+
 static inline void emit32(struct emitter *e, uint32_t value)
 {
 	for (unsigned i = 0; i < 4; i++)
@@ -356,6 +362,19 @@ static inline void emit_count_down_flags(struct emitter *e, unsigned reg)
 	emit8(e, 1);
 }
 
+/* NOPs until the next instruction's executable address is a multiple of `alignment`. */
+static inline void emit_align(struct emitter *e, unsigned alignment)
+{
+	unsigned count = -(uintptr_t)(e->code + e->position) % alignment;
+
+	for (; count >= 8; count -= 8) /* nop [rax + rax + 0], 32 bits of displacement */
+		emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 }, 8);
+	for (; count >= 4; count -= 4) /* nop [rax + 0] */
+		emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x40, 0 }, 4);
+	for (; count > 0; count--)
+		emit8(e, 0x90);
+}
+
 /* Jumps return the position of their 32-bit displacement, for emit_patch. */
 static inline size_t emit_jump(struct emitter *e)
 {
@@ -452,12 +471,6 @@ static inline void emit_pop(struct emitter *e, unsigned reg)
 {
 	emit_rex(e, false, 0, 0, reg);
 	emit8(e, 0x58 | (reg & 7));
-}
-
-static inline void emit_bytes(struct emitter *e, const uint8_t *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		emit8(e, bytes[i]);
 }
 
 #endif

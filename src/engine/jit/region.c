@@ -74,20 +74,35 @@ static bool locate(struct region *region, const struct span *span, const struct 
 	return displacement == (int32_t)displacement;
 }
 
+/* What regions_find knows about the items. */
+struct search {
+	const struct jit_item *items;
+	unsigned count;
+	const struct host_memory *places;
+	struct values before[JIT_BLOCK_INSNS];
+	struct span spans[JIT_BLOCK_INSNS];
+};
+
+/* Whether the item has an access that nobody has seen to. */
+static bool has_access(const struct search *search, unsigned i)
+{
+	return item_has_access(&search->items[i]) && search->places[i].base == HOST_NONE;
+}
+
 /* Move the start up to where flags are dead. `first`: the lowest start that is free. */
-static void move_up(struct region *region, const struct jit_item *items, unsigned first,
-		    const struct span *span, const struct values *before)
+static void move_up(struct region *region, const struct search *search, unsigned first,
+		    const struct span *span)
 {
 	struct region moved = *region;
 
-	while (flags_needed(&items[moved.start])) {
+	while (flags_needed(&search->items[moved.start])) {
 		const struct jit_item *previous;
 
 		if (moved.start == first)
 			return;
-		previous = &items[--moved.start];
-		if (item_has_access(previous) || !fits(previous) ||
-		    !locate(&moved, span, &before[moved.start]))
+		previous = &search->items[--moved.start];
+		if (has_access(search, moved.start) || !fits(previous) ||
+		    !locate(&moved, span, &search->before[moved.start]))
 			return;
 		moved.vector_levels |= item_vector_levels(previous);
 	}
@@ -95,10 +110,10 @@ static void move_up(struct region *region, const struct jit_item *items, unsigne
 }
 
 /* The region of the access of item `i`; false when it's not worth one. `first`: see move_up. */
-static bool region_at(struct region *region, const struct jit_item *items, unsigned count, unsigned i,
-		      unsigned first, const struct span *spans, const struct values *before)
+static bool region_at(struct region *region, const struct search *search, unsigned i, unsigned first)
 {
-	const struct span *span = &spans[i];
+	const struct jit_item *items = search->items;
+	const struct span *span = &search->spans[i];
 	unsigned members = 1;
 	uint8_t levels;
 
@@ -107,20 +122,20 @@ static bool region_at(struct region *region, const struct jit_item *items, unsig
 		.vector_levels = item_vector_levels(&items[i]),
 	};
 	levels = region->vector_levels;
-	for (unsigned k = i + 1; k < count && fits(&items[k]); k++) {
+	for (unsigned k = i + 1; k < search->count && fits(&items[k]); k++) {
 		levels |= item_vector_levels(&items[k]);
-		if (!item_has_access(&items[k]))
+		if (!has_access(search, k))
 			continue;
-		if (!span_same_base(span, &spans[k]) ||
-		    !range_join(&region->range, &spans[k], RANGE_MAX))
+		if (!span_same_base(span, &search->spans[k]) ||
+		    !range_join(&region->range, &search->spans[k], RANGE_MAX))
 			break;
 		region->end = k + 1;
 		region->vector_levels = levels;
 		members++;
 	}
-	if (!locate(region, span, &before[i]))
+	if (!locate(region, span, &search->before[i]))
 		return false;
-	move_up(region, items, first, span, before);
+	move_up(region, search, first, span);
 	/* The check for alignment has no form that keeps flags. */
 	if (items[region->start].keeps_flags && region->range.alignment > 1)
 		return false;
@@ -134,30 +149,29 @@ static int32_t pointer_offset(const struct region *region)
 }
 
 unsigned regions_find(const struct jit_item *items, unsigned from, unsigned count,
-		      struct region *regions, struct host_memory *places)
+		      struct region *regions, unsigned max, struct host_memory *places)
 {
-	struct values values, before[JIT_BLOCK_INSNS];
-	struct span spans[JIT_BLOCK_INSNS];
+	struct search search = { .items = items, .count = count, .places = places };
 	unsigned found = 0, first = from;
+	struct values values;
 
 	values_begin(&values);
 	for (unsigned i = from; i < count; i++) {
-		before[i] = values;
-		spans[i] = item_span(&items[i], &values);
+		search.before[i] = values;
+		search.spans[i] = item_span(&items[i], &values);
 		values_step(&values, &items[i]);
-		places[i].base = HOST_NONE; /* elsewhere */
 	}
-	for (unsigned i = from; i < count && found < REGIONS_MAX; i++) {
+	for (unsigned i = from; i < count && found < max; i++) {
 		struct region *region = &regions[found];
 
-		if (!spans[i].is_known || !fits(&items[i]) ||
-		    !region_at(region, items, count, i, first, spans, before))
+		if (!search.spans[i].is_known || !has_access(&search, i) || !fits(&items[i]) ||
+		    !region_at(region, &search, i, first))
 			continue;
 		for (unsigned k = i; k < region->end; k++)
-			if (item_has_access(&items[k]))
+			if (has_access(&search, k))
 				places[k] = (struct host_memory){
 					.base = HOST_R13, .index = HOST_NONE,
-					.displacement = spans[k].offset - region->range.low -
+					.displacement = search.spans[k].offset - region->range.low -
 							pointer_offset(region),
 				};
 		first = region->end;
@@ -185,21 +199,13 @@ static void make_model(struct jit_item *model, const struct jit_item *items,
 	};
 }
 
-void emit_region(struct translation *t, unsigned number)
+void emit_region_check(struct translation *t, const struct region *region, unsigned slow)
 {
-	struct region *region = &t->regions[number];
-	unsigned slow = SLOW_REGION + number;
 	struct jit_item *model = &t->jit->items[slow];
 	struct emitter *e = &t->e;
 	struct host_memory low;
 
-	region->before = t->progress;
-	t->item_position[region->start] = e->position;
 	make_model(model, t->jit->items, region);
-	emit_flags_save(t, region->start);
-	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
-		if (region->vector_levels >> level & 1)
-			emit_vector_check(t, slow, level);
 	if (region->range.alignment > 1) {
 		emit_address(t, model, HOST_R13, false);
 		flags_stay(t, slow); /* they do not */
@@ -208,14 +214,28 @@ void emit_region(struct translation *t, unsigned number)
 	}
 	low = emit_operand_access(t, slow, region->range.high - region->range.low,
 				  region->range.is_write, false);
-	region->flags_lost = t->flags_lost;
 	emit_lea(e, true, HOST_R13, low.base, low.index, 0,
 		 low.displacement + pointer_offset(region));
+}
+
+void emit_region(struct translation *t, unsigned number)
+{
+	struct region *region = &t->regions[number];
+	unsigned slow = SLOW_REGION + number;
+
+	region->before = t->progress;
+	t->item_position[region->start] = t->e.position;
+	emit_flags_save(t, region->start);
+	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
+		if (region->vector_levels >> level & 1)
+			emit_vector_check(t, slow, level);
+	emit_region_check(t, region, slow);
+	region->flags_lost = t->flags_lost;
 	t->places = t->region_places;
 	t->scratch[0] = HOST_R14;
 	for (unsigned i = region->start; i < region->end; i++) {
 		if (i > region->start)
-			t->item_position[i] = e->position;
+			t->item_position[i] = t->e.position;
 		emit_item(t, i);
 	}
 	region->flags_lost_behind = t->flags_lost;

@@ -15,11 +15,13 @@
 #include "engine/jit/translation.h"
 
 /*
- * Find the regions among a block's items [from, count), in order and without overlap; `places` is
- * filled for all of these. The number of regions.
+ * Find the regions, up to `max`, among a block's items [from, count), in order and without overlap.
+ * Accesses with a place are left out, and `places` gets those in the regions. The number of regions.
  */
 unsigned regions_find(const struct jit_item *items, unsigned from, unsigned count,
-		      struct region *regions, struct host_memory *places);
+		      struct region *regions, unsigned max, struct host_memory *places);
+/* Let R13 point to the region, or go to slow path `slow`. */
+void emit_region_check(struct translation *t, const struct region *region, unsigned slow);
 void emit_region(struct translation *t, unsigned number);
 /* The second translation, to be put out of the way. */
 void emit_region_cold(struct translation *t, unsigned number);

@@ -25,20 +25,37 @@ static void emit_fallback(struct translation *t, unsigned index)
 	memset(t->progress.segment_checked, 0, sizeof(t->progress.segment_checked));
 }
 
+/* Whether nobody reads the flags that there are where a slow path begins. */
+static bool flags_are_dead(const struct translation *t, unsigned slow)
+{
+	if (slow >= SLOW_LOOP) /* a loop begins so */
+		return true;
+	if (slow >= SLOW_REGION)
+		slow = t->regions[slow - SLOW_REGION].start;
+	return !flags_needed(&t->jit->items[slow]);
+}
+
 void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
 {
+	int32_t blocked = STATE(fast.vector_blocked) + (int32_t)level * 8;
 	struct emitter *e = &t->e;
-	size_t allowed;
 
 	if (t->progress.vector_checked[level])
 		return;
-	emit_move(e, HOST_R13, HOST_RCX);
-	emit_load_state(e, HOST_RCX, STATE(fast.vector_blocked) + (int32_t)level * 8);
-	allowed = emit_jrcxz(e);
-	emit_move(e, HOST_RCX, HOST_R13);
-	emit_slow_jump(t, emit_jump(e), slow);
-	emit_patch8(e, allowed);
-	emit_move(e, HOST_RCX, HOST_R13);
+	if (flags_are_dead(t, slow)) {
+		emit_test_state(e, blocked);
+		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
+	} else {
+		size_t allowed;
+
+		emit_move(e, HOST_R13, HOST_RCX);
+		emit_load_state(e, HOST_RCX, blocked);
+		allowed = emit_jrcxz(e);
+		emit_move(e, HOST_RCX, HOST_R13);
+		emit_slow_jump(t, emit_jump(e), slow);
+		emit_patch8(e, allowed);
+		emit_move(e, HOST_RCX, HOST_R13);
+	}
 	/* A slow path that changes this leaves the block. */
 	for (unsigned i = 0; i <= level; i++)
 		t->progress.vector_checked[i] |= i != JIT_VECTOR_X87 || level == JIT_VECTOR_X87;
@@ -386,9 +403,11 @@ static void emit_items(struct translation *t)
 		emit_loop(t);
 	else
 		t->loop.end = 0;
+	for (unsigned i = 0; i < t->count; i++)
+		t->region_places[i].base = HOST_NONE;
 	if (!t->is_32)
 		t->region_count = regions_find(t->jit->items, t->loop.end, t->count, t->regions,
-					       t->region_places);
+					       REGIONS_MAX, t->region_places);
 	for (unsigned i = 0; i < t->count; i++) {
 		t->entry_position[i] = t->e.position;
 		if (next < t->region_count && t->regions[next].start == i) {

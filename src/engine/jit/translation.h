@@ -34,10 +34,12 @@ struct slow_jump {
 
 #define REGIONS_MAX   32 /* in a block */
 #define LOOP_KEYS_MAX 8
+#define LOOP_REGIONS_MAX 8
 
 enum slow_kind {
 	SLOW_REGION = JIT_BLOCK_INSNS, /* to a region's second translation */
 	SLOW_LOOP = SLOW_REGION + REGIONS_MAX, /* from a lookup of the loop's preheader */
+	SLOW_INSIDE = SLOW_LOOP + LOOP_KEYS_MAX + 1, /* from the check of a region in the loop */
 	SLOW_LEAVE = JIT_BLOCK_INSNS * 2, /* from the loop to an item's ordinary translation */
 	SLOW_TAKEN = SLOW_LEAVE + JIT_BLOCK_INSNS + 1, /* to a conditional jump's target */
 };
@@ -114,11 +116,16 @@ struct loop_key {
 	uint8_t host;       /* the register that has it; HOST_NONE: looked up each time */
 };
 
+_Static_assert(SLOW_INSIDE + LOOP_REGIONS_MAX <= SLOW_LEAVE, "slow kinds overlap");
+
 struct loop {
 	unsigned end;       /* items [0, end); 0: there is no loop */
 	struct loop_key keys[LOOP_KEYS_MAX + 1]; /* one more than are used */
 	unsigned key_count;
 	struct host_memory places[JIT_BLOCK_INSNS];
+	/* Of accesses that cannot be hoisted. */
+	struct region regions[LOOP_REGIONS_MAX];
+	unsigned region_count;
 	uint8_t map[CPU_REGISTERS]; /* where guest registers are in the body */
 	uint8_t counter;    /* host register: iterations left */
 	uint16_t borrowed;  /* guest registers that are in struct cpu meanwhile */
