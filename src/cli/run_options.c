@@ -26,7 +26,7 @@ const char run_options_help[] =
 	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
 	"  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
 	"                         lockstep: both, compared, to find errors (one CPU)\n"
-	"  --code-cache SIZE      translated code that the engine keeps for a CPU (32M)\n"
+	"  --code-cache SIZE      translated code that the engine keeps (32M)\n"
 	"  --no-reboot            end with status 0 when the guest resets the machine\n"
 	"Consoles, each of stdio, file=PATH or none:\n"
 	"  --serial WHERE         first serial port (stdio)\n"

@@ -27,7 +27,7 @@ enum engine_tier engine_get_tier(void);
  * translated code count its lookups, which costs it some time. Before the first vCPU. */
 void engine_keep_statistics(void);
 
-/* Bytes of translated code that each vCPU created from now on keeps; what is kept about the
+/* Bytes of translated code for each VM whose first vCPU is created from now on; what is kept about the
  * code takes up to as many again. Any thread. */
 #define ENGINE_CODE_CACHE_MIN (256ull << 10)
 #define ENGINE_CODE_CACHE_MAX (1ull << 30)

@@ -71,7 +71,7 @@ void kvm_engine_keep_statistics(void);
 /* The range of kvm_engine_set_code_cache. */
 #define KVM_CODE_CACHE_MIN (256ull << 10)
 #define KVM_CODE_CACHE_MAX (1ull << 30)
-/* Bytes of translated code that the engine keeps for each vCPU created from now on. */
+/* Bytes of translated code that the engine keeps for each VM whose first vCPU is created from now on. */
 void kvm_engine_set_code_cache(uint64_t bytes);
 
 /* Have the engine write the code that it translates to `fd` as text, see engine_set_code_dump. */

@@ -12,82 +12,15 @@
 
 #include "contract.h"
 
-#define TABLES     0x10000 /* three levels; the lowest maps 2 MiB one to one */
 #define OTHER_GPA  0x2000  /* the second vCPU's code */
 #define FUNCTION   0x3000  /* both know it */
 #define SLOT_GPA   0x100000
 #define SLOT_SIZE  0x1000
-#define DEADLINE_MS 30000 /* hosts are busy */
-
-struct runner {
-	struct kvm_vcpu *vcpu;
-	pthread_t thread;
-	int result;
-	_Atomic bool is_done;
-};
-
-static void *run_thread(void *argument)
-{
-	struct runner *runner = argument;
-
-	runner->result = kvm_vcpu_ioctl(runner->vcpu, KVM_RUN, NULL);
-	atomic_store(&runner->is_done, true);
-	return NULL;
-}
-
-static void start(struct runner *runner, struct kvm_vcpu *vcpu)
-{
-	runner->vcpu = vcpu;
-	atomic_store(&runner->is_done, false);
-	pthread_create(&runner->thread, NULL, run_thread, runner);
-}
-
-/* Wait until KVM_RUN is back and check why; one that hangs is kicked out. */
-static void finish(struct runner *runner, uint32_t reason)
-{
-	uint64_t end = now_ns() + DEADLINE_MS * UINT64_C(1000000);
-
-	while (!atomic_load(&runner->is_done) && now_ns() < end)
-		sleep_ms(1);
-	check(atomic_load(&runner->is_done));
-	if (!atomic_load(&runner->is_done))
-		kvm_vcpu_kick(runner->vcpu, runner->thread);
-	pthread_join(runner->thread, NULL);
-	check_equal(runner->vcpu->run->exit_reason, reason);
-}
-
-/* Have the vCPU start at `rip` in 64-bit mode. */
-static void enter_long(struct machine *machine, struct kvm_vcpu *vcpu, uint64_t rip)
-{
-	struct kvm_regs regs = { .rip = rip, .rsp = rip + 0x800, .rflags = 2 };
-	struct kvm_segment segment = {
-		.selector = 8, .limit = 0xffffffff, .type = 11, .present = 1,
-		.s = 1, .l = 1, .g = 1,
-	};
-	uint64_t entries[] = { TABLES + 0x1003, TABLES + 0x2003, 0x83 };
-	struct kvm_sregs sregs;
-
-	for (unsigned i = 0; i < 3; i++)
-		memcpy(machine->ram + TABLES + i * 0x1000, &entries[i], 8);
-	check_equal(kvm_vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs), 0);
-	sregs.cs = segment;
-	segment.type = 3;
-	segment.l = 0;
-	segment.db = 1;
-	segment.selector = 16;
-	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment;
-	sregs.cr0 = 0x80000011;
-	sregs.cr3 = TABLES;
-	sregs.cr4 = 0x20;
-	sregs.efer = 0x500;
-	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs), 0);
-	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_REGS, &regs), 0);
-}
 
 static void load_long(struct machine *machine, const void *code, size_t size)
 {
 	memcpy(machine->ram + CODE_GPA, code, size);
-	enter_long(machine, &machine->vcpu, CODE_GPA);
+	machine_enter_long(machine, &machine->vcpu, CODE_GPA);
 }
 
 /* 1: mov $20,%ecx; 2: mov $n,%eax; dec %ecx; jnz 2b; out %al,$0x10; jmp 1b */
@@ -119,7 +52,7 @@ static void test_other_writes(struct machine *machine, struct kvm_vcpu *other, u
 	 * out %al,$0x10 */
 	static char caller[] = "\xba\x00\x30\0\0" "\xff\xd2" "\x89\x04\x25\0\0\0\0"
 			       "\x3d\xff\0\0\0" "\x75\xeb" "\xe6\x10";
-	struct runner runners[2];
+	struct vcpu_thread runners[2];
 
 	memcpy(writer + 17, &answer, 4);
 	memcpy(caller + 10, &answer, 4);
@@ -127,11 +60,11 @@ static void test_other_writes(struct machine *machine, struct kvm_vcpu *other, u
 	memset(machine->ram + answer, 0, 4);
 	memcpy(machine->ram + OTHER_GPA, caller, sizeof(caller) - 1);
 	load_long(machine, writer, sizeof(writer) - 1);
-	enter_long(machine, other, OTHER_GPA);
-	start(&runners[0], &machine->vcpu);
-	start(&runners[1], other);
-	finish(&runners[0], KVM_EXIT_IO);
-	finish(&runners[1], KVM_EXIT_IO);
+	machine_enter_long(machine, other, OTHER_GPA);
+	vcpu_thread_start(&runners[0], &machine->vcpu);
+	vcpu_thread_start(&runners[1], other);
+	vcpu_thread_finish(&runners[0], KVM_EXIT_IO);
+	vcpu_thread_finish(&runners[1], KVM_EXIT_IO);
 	check_equal(machine->vcpu.run->io.port, 0x11);
 	check_equal(other->run->io.port, 0x10);
 }
@@ -149,27 +82,27 @@ static void set_slot(struct machine *machine, void *memory, uint32_t flags)
 /* The slot with the code goes away; then there is another, with other code. */
 static void test_code_slot(struct machine *machine, uint8_t *memory)
 {
-	struct runner runner;
+	struct vcpu_thread runner;
 
 	memcpy(memory, "\x48\xff\xc0\xeb\xfb", 5);             /* 1: inc %rax; jmp 1b */
 	memcpy(memory + SLOT_SIZE, "\x90\x90\x90\xe6\x12", 5); /* nop...; out %al,$0x12 */
 	set_slot(machine, memory, 0);
-	enter_long(machine, &machine->vcpu, SLOT_GPA);
-	start(&runner, &machine->vcpu);
+	machine_enter_long(machine, &machine->vcpu, SLOT_GPA);
+	vcpu_thread_start(&runner, &machine->vcpu);
 	sleep_ms(20);
 	check(!atomic_load(&runner.is_done));
 	set_slot(machine, NULL, 0);
-	finish(&runner, KVM_EXIT_INTERNAL_ERROR);
+	vcpu_thread_finish(&runner, KVM_EXIT_INTERNAL_ERROR);
 
 	set_slot(machine, memory, 0);
-	enter_long(machine, &machine->vcpu, SLOT_GPA);
-	start(&runner, &machine->vcpu);
+	machine_enter_long(machine, &machine->vcpu, SLOT_GPA);
+	vcpu_thread_start(&runner, &machine->vcpu);
 	sleep_ms(5);
 	kvm_vcpu_kick(&machine->vcpu, runner.thread);
-	finish(&runner, KVM_EXIT_INTR);
+	vcpu_thread_finish(&runner, KVM_EXIT_INTR);
 	set_slot(machine, NULL, 0);
 	set_slot(machine, memory + SLOT_SIZE, 0);
-	enter_long(machine, &machine->vcpu, SLOT_GPA);
+	machine_enter_long(machine, &machine->vcpu, SLOT_GPA);
 	machine_expect(machine, KVM_EXIT_IO);
 	check_equal(machine->vcpu.run->io.port, 0x12);
 	set_slot(machine, NULL, 0);
@@ -180,18 +113,18 @@ static void test_data_slot(struct machine *machine, uint8_t *memory, bool is_sta
 {
 	static const char absolute[] = "\x8b\x04\x25\0\0\x10\0" "\xeb\xf7";
 	static const char stack[] = "\xbc\0\0\x10\0" "\x8b\x04\x24" "\xeb\xfb";
-	struct runner runner;
+	struct vcpu_thread runner;
 
 	set_slot(machine, memory, 0);
 	if (is_stack)
 		load_long(machine, stack, sizeof(stack) - 1);
 	else
 		load_long(machine, absolute, sizeof(absolute) - 1);
-	start(&runner, &machine->vcpu);
+	vcpu_thread_start(&runner, &machine->vcpu);
 	sleep_ms(20);
 	check(!atomic_load(&runner.is_done));
 	set_slot(machine, NULL, 0);
-	finish(&runner, KVM_EXIT_MMIO);
+	vcpu_thread_finish(&runner, KVM_EXIT_MMIO);
 	check_equal(machine->vcpu.run->mmio.phys_addr, SLOT_GPA);
 	check_equal(machine->vcpu.run->mmio.is_write, 0);
 }
@@ -204,38 +137,38 @@ static void test_dirty_log(struct machine *machine, uint8_t *memory, bool is_sta
 	static const char stack[] = "\xbc\0\0\x10\0" "\xff\x04\x24" "\xeb\xfb";
 	uint64_t bitmap = 0;
 	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bitmap };
-	struct runner runner;
+	struct vcpu_thread runner;
 
 	set_slot(machine, memory, 0);
 	if (is_stack)
 		load_long(machine, stack, sizeof(stack) - 1);
 	else
 		load_long(machine, absolute, sizeof(absolute) - 1);
-	start(&runner, &machine->vcpu);
+	vcpu_thread_start(&runner, &machine->vcpu);
 	sleep_ms(10);
 	set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
 	for (unsigned i = 0; i < 5; i++) {
-		uint64_t end = now_ns() + DEADLINE_MS * UINT64_C(1000000);
+		uint64_t end = now_ns() + VCPU_DEADLINE_MS * UINT64_C(1000000);
 
 		for (bitmap = 0; !bitmap && now_ns() < end; sleep_ms(1))
 			check_equal(kvm_vm_ioctl(&machine->vm, KVM_GET_DIRTY_LOG, &log), 0);
 		check_equal(bitmap, 1);
 	}
 	kvm_vcpu_kick(&machine->vcpu, runner.thread);
-	finish(&runner, KVM_EXIT_INTR);
+	vcpu_thread_finish(&runner, KVM_EXIT_INTR);
 	set_slot(machine, NULL, 0);
 }
 
 static void test_kick(struct machine *machine)
 {
-	struct runner runner;
+	struct vcpu_thread runner;
 
 	load_long(machine, "\xeb\xfe", 2);
 	for (unsigned i = 0; i < 20; i++) {
-		start(&runner, &machine->vcpu);
+		vcpu_thread_start(&runner, &machine->vcpu);
 		sleep_ms(2);
 		kvm_vcpu_kick(&machine->vcpu, runner.thread);
-		finish(&runner, KVM_EXIT_INTR);
+		vcpu_thread_finish(&runner, KVM_EXIT_INTR);
 		check_equal(machine_regs(machine).rip, CODE_GPA);
 	}
 }
@@ -249,7 +182,7 @@ static void test_company(const struct kvm_system *system)
 				   "\xf0\x01\x14\x25\x40\x50\0\0" "\x48\xff\xc3" "\xff\xc9"
 				   "\x74\x0a" "\x83\x3c\x25\x00\x60\0\0\0" "\x74\xda"
 				   "\xe6\x10";
-	struct runner first, second;
+	struct vcpu_thread first, second;
 	struct machine machine, view;
 	struct kvm_regs regs;
 	struct error error;
@@ -257,18 +190,18 @@ static void test_company(const struct kvm_system *system)
 
 	machine_create(&machine, system, IRQCHIP_NONE, "\xf4", 1);
 	load_long(&machine, code, sizeof(code) - 1);
-	start(&first, &machine.vcpu);
+	vcpu_thread_start(&first, &machine.vcpu);
 	sleep_ms(20);
 	view = machine;
 	check_equal(kvm_vcpu_create(&view.vcpu, &machine.vm, 1, &error), 0);
-	enter_long(&view, &view.vcpu, CODE_GPA);
+	machine_enter_long(&view, &view.vcpu, CODE_GPA);
 	regs = machine_regs(&view);
 	regs.rcx = contract_is_engine(system) ? 10000000 : 1000;
 	check_equal(kvm_vcpu_ioctl(&view.vcpu, KVM_SET_REGS, &regs), 0);
-	start(&second, &view.vcpu);
-	finish(&second, KVM_EXIT_IO);
+	vcpu_thread_start(&second, &view.vcpu);
+	vcpu_thread_finish(&second, KVM_EXIT_IO);
 	__atomic_store_n((uint32_t *)(machine.ram + 0x6000), 1, __ATOMIC_SEQ_CST);
-	finish(&first, KVM_EXIT_IO);
+	vcpu_thread_finish(&first, KVM_EXIT_IO);
 	for (unsigned at = 0x5000; at <= 0x5040; at += 0x40) {
 		memcpy(&count, machine.ram + at, 4);
 		check_equal(count, (uint32_t)(machine_regs(&machine).rbx + machine_regs(&view).rbx));
@@ -302,7 +235,7 @@ static void test_locked(const struct kvm_system *system)
 		"\x74\x0e\x83\x3c\x25\x00\x70\x00\x00\x00\x0f\x84\x76\xff\xff\xff"
 		"\xe6\x10";
 	static const uint32_t counters[] = { 0x503e, 0x5080, 0x50c0, 0x50c8, 0x5104, 0x5ffe };
-	struct runner first, second;
+	struct vcpu_thread first, second;
 	struct machine machine, view;
 	struct kvm_regs regs;
 	struct error error;
@@ -315,15 +248,15 @@ static void test_locked(const struct kvm_system *system)
 	view = machine;
 	check_equal(kvm_vcpu_create(&view.vcpu, &machine.vm, 1, &error), 0);
 	load_long(&machine, code, sizeof(code) - 1);
-	enter_long(&view, &view.vcpu, CODE_GPA);
+	machine_enter_long(&view, &view.vcpu, CODE_GPA);
 	regs = machine_regs(&view);
 	regs.rdi = 300;
 	check_equal(kvm_vcpu_ioctl(&view.vcpu, KVM_SET_REGS, &regs), 0);
-	start(&first, &machine.vcpu);
-	start(&second, &view.vcpu);
-	finish(&second, KVM_EXIT_IO);
+	vcpu_thread_start(&first, &machine.vcpu);
+	vcpu_thread_start(&second, &view.vcpu);
+	vcpu_thread_finish(&second, KVM_EXIT_IO);
 	__atomic_store_n((uint32_t *)(machine.ram + 0x7000), 1, __ATOMIC_SEQ_CST);
-	finish(&first, KVM_EXIT_IO);
+	vcpu_thread_finish(&first, KVM_EXIT_IO);
 	for (unsigned i = 0; i < sizeof(counters) / sizeof(counters[0]); i++) {
 		memcpy(&count, machine.ram + counters[i], 4);
 		check_equal(count, (uint32_t)(machine_regs(&machine).rsi + machine_regs(&view).rsi));

@@ -176,3 +176,59 @@ void sleep_ms(unsigned ms)
 
 	nanosleep(&interval, NULL);
 }
+
+static void *run_thread(void *argument)
+{
+	struct vcpu_thread *runner = argument;
+
+	runner->result = kvm_vcpu_ioctl(runner->vcpu, KVM_RUN, NULL);
+	atomic_store(&runner->is_done, true);
+	return NULL;
+}
+
+void vcpu_thread_start(struct vcpu_thread *runner, struct kvm_vcpu *vcpu)
+{
+	runner->vcpu = vcpu;
+	atomic_store(&runner->is_done, false);
+	pthread_create(&runner->thread, NULL, run_thread, runner);
+}
+
+void vcpu_thread_finish(struct vcpu_thread *runner, uint32_t reason)
+{
+	uint64_t end = now_ns() + VCPU_DEADLINE_MS * UINT64_C(1000000);
+
+	while (!atomic_load(&runner->is_done) && now_ns() < end)
+		sleep_ms(1);
+	check(atomic_load(&runner->is_done));
+	if (!atomic_load(&runner->is_done))
+		kvm_vcpu_kick(runner->vcpu, runner->thread);
+	pthread_join(runner->thread, NULL);
+	check_equal(runner->vcpu->run->exit_reason, reason);
+}
+
+void machine_enter_long(struct machine *machine, struct kvm_vcpu *vcpu, uint64_t rip)
+{
+	struct kvm_regs regs = { .rip = rip, .rsp = rip + 0x800, .rflags = 2 };
+	struct kvm_segment segment = {
+		.selector = 8, .limit = 0xffffffff, .type = 11, .present = 1,
+		.s = 1, .l = 1, .g = 1,
+	};
+	uint64_t entries[] = { LONG_TABLES + 0x1003, LONG_TABLES + 0x2003, 0x83 };
+	struct kvm_sregs sregs;
+
+	for (unsigned i = 0; i < 3; i++)
+		memcpy(machine->ram + LONG_TABLES + i * 0x1000, &entries[i], 8);
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs), 0);
+	sregs.cs = segment;
+	segment.type = 3;
+	segment.l = 0;
+	segment.db = 1;
+	segment.selector = 16;
+	sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment;
+	sregs.cr0 = 0x80000011;
+	sregs.cr3 = LONG_TABLES;
+	sregs.cr4 = 0x20;
+	sregs.efer = 0x500;
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs), 0);
+	check_equal(kvm_vcpu_ioctl(vcpu, KVM_SET_REGS, &regs), 0);
+}

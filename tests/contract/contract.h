@@ -10,6 +10,8 @@
 #define KVIK_TESTS_CONTRACT_CONTRACT_H
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,12 +60,30 @@ void machine_load(struct machine *machine, const void *code, size_t size);
 /* The same in 32-bit protected mode, flat, CPL 0, without paging. */
 void machine_load_flat(struct machine *machine, const void *code, size_t size);
 
+#define LONG_TABLES 0x10000
+/* Have the vCPU start at `rip` in 64-bit mode, CPL 0, with the first 2 MiB mapped one to one by three tables
+ * from LONG_TABLES on; the stack is 2 KiB behind `rip`. */
+void machine_enter_long(struct machine *machine, struct kvm_vcpu *vcpu, uint64_t rip);
+
 int machine_run(struct machine *machine);
 /* Run and check that the exit has this reason. */
 void machine_expect_at(struct machine *machine, uint32_t reason, const char *file, int line);
 #define machine_expect(machine, reason) machine_expect_at(machine, reason, __FILE__, __LINE__)
 
 struct kvm_regs machine_regs(struct machine *machine);
+
+/* A thread that is in KVM_RUN. */
+struct vcpu_thread {
+	struct kvm_vcpu *vcpu;
+	pthread_t thread;
+	int result;
+	_Atomic bool is_done;
+};
+#define VCPU_DEADLINE_MS 30000 /* hosts are busy */
+
+void vcpu_thread_start(struct vcpu_thread *runner, struct kvm_vcpu *vcpu);
+/* Wait until KVM_RUN is back and check why; one that hangs is kicked out. */
+void vcpu_thread_finish(struct vcpu_thread *runner, uint32_t reason);
 
 /* Where the bytes of a port exit are. */
 static inline void *run_io_data(struct kvm_run *run)

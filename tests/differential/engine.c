@@ -49,6 +49,7 @@ enum page {
 static uint8_t *memory; /* PAGES pages */
 static _Atomic uint64_t code_words[PAGES];
 static struct cpu *cpus[2]; /* the interpreter's, the translator's */
+static struct jit_cache *code_cache;
 static struct cpu *cpu;     /* the one that runs */
 
 const char *const isa_engine_names[ISA_ENGINES] = {
@@ -284,7 +285,8 @@ int engine_start(void)
 	}
 	native_components = fpu_layout.components;
 	jit_set_warmth(0);
-	jit_attach(cpus[1], TRANSLATOR_CACHE);
+	if (jit_cache_create(TRANSLATOR_CACHE, &code_cache) == 0)
+		jit_attach(cpus[1], code_cache);
 	signal(SIGPROF, stop_hanging);
 	return 0;
 }
@@ -306,6 +308,7 @@ void engine_stop(void)
 		cpu_destroy(cpus[i]);
 		free(cpus[i]);
 	}
+	jit_cache_destroy(code_cache);
 	free(memory);
 }
 

@@ -1,14 +1,16 @@
 /*
- * Memory for translations: a ring of chunks that fill up one after the other. When the last is full,
- * the oldest is emptied and filled again, so that room never costs more than one chunk's blocks.
+ * Memory for translations: a ring of chunks. Each CPU fills one, and takes the next in the ring when it is
+ * full; so room never costs more than one chunk's blocks.
  *
  * A chunk has two parts: host code, mapped twice, once writable and once executable; and what is kept
  * about each block (struct jit_block with its links and records). A block that is removed stays where
- * it is, because the CPU may be inside it. Chunks are emptied by the dispatcher, when the CPU is in no
- * translated code, and may go back to none: whoever keeps addresses of code, blocks, links or records
- * across that must forget them when jit->evictions changes.
+ * it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an exclusive section, when
+ * no CPU is in translated code; where a handler that was called from it waits for the section, that
+ * one's chunk is passed over. Whoever keeps addresses of code, blocks, links or records across such a
+ * section must forget them when cache->evictions changes.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -25,101 +27,158 @@ static uint8_t *map(int fd, size_t size, int protection)
 						   : MAP_SHARED, fd, 0);
 }
 
-int jit_chunks_create(struct jit *jit, size_t size)
+int jit_chunks_create(struct jit_cache *cache, size_t size)
 {
 	if (size < JIT_CACHE_SIZE_MIN || size > JIT_CACHE_SIZE_MAX)
 		return -EINVAL;
-	jit->chunk_size = size < CHUNKS_MIN * CHUNK_SIZE ? SMALL_CHUNK_SIZE : CHUNK_SIZE;
-	jit->chunk_count = size / jit->chunk_size;
-	jit->size = JIT_STUBS_SIZE + (size_t)jit->chunk_count * jit->chunk_size;
-	jit->chunks = calloc(jit->chunk_count, sizeof(*jit->chunks));
-	if (!jit->chunks)
+	cache->chunk_size = size < CHUNKS_MIN * CHUNK_SIZE ? SMALL_CHUNK_SIZE : CHUNK_SIZE;
+	cache->chunk_count = size / cache->chunk_size;
+	cache->size = JIT_STUBS_SIZE + (size_t)cache->chunk_count * cache->chunk_size;
+	cache->chunks = calloc(cache->chunk_count, sizeof(*cache->chunks));
+	if (!cache->chunks)
 		return -ENOMEM;
-	jit->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
-	if (jit->memory_fd < 0 || ftruncate(jit->memory_fd, jit->size) < 0)
+	cache->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
+	if (cache->memory_fd < 0 || ftruncate(cache->memory_fd, cache->size) < 0)
 		return -errno;
-	jit->writable = map(jit->memory_fd, jit->size, PROT_READ | PROT_WRITE);
-	jit->executable = map(jit->memory_fd, jit->size, PROT_READ | PROT_EXEC);
-	jit->data = map(-1, jit->size, PROT_READ | PROT_WRITE);
-	if (jit->writable == MAP_FAILED || jit->executable == MAP_FAILED || jit->data == MAP_FAILED)
+	cache->writable = map(cache->memory_fd, cache->size, PROT_READ | PROT_WRITE);
+	cache->executable = map(cache->memory_fd, cache->size, PROT_READ | PROT_EXEC);
+	cache->data = map(-1, cache->size, PROT_READ | PROT_WRITE);
+	if (cache->writable == MAP_FAILED || cache->executable == MAP_FAILED || cache->data == MAP_FAILED)
 		return -ENOMEM;
 	return 0;
 }
 
-static size_t chunk_start(const struct jit *jit)
+static size_t chunk_start(const struct jit_cache *cache, const struct jit_chunk *chunk)
 {
-	return JIT_STUBS_SIZE + (size_t)jit->chunk * jit->chunk_size;
+	return JIT_STUBS_SIZE + (size_t)(chunk - cache->chunks) * cache->chunk_size;
 }
 
 /* The block's memory is about to be used again. */
-static void release(struct jit *jit, struct jit_block *block)
+static void release(struct jit_cache *cache, struct jit_block *block)
 {
 	if (!block->dead) {
-		jit_block_remove(jit, block);
+		jit_block_remove(cache, block);
 		/* It comes back when it is warm again, so that cold code does not fill the ring. */
-		jit->heat[jit_hash(block->gpa)] = 0;
+		for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+			jit->heat[jit_hash(block->gpa)] = 0;
 	}
+	for (unsigned i = 0; i < block->link_count; i++)
+		if (block->links[i].page_distance)
+			jit_number_return(&cache->crossings, block->links[i].crossing);
 	if (block->page)
-		jit_page_release(jit, block->page);
+		jit_page_release(cache, block->page);
 	free(block->script);
 }
 
-static void chunk_empty(struct jit *jit, struct jit_chunk *chunk)
+static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
 {
 	for (struct jit_block *block = chunk->blocks; block; block = block->next_in_chunk)
-		release(jit, block);
+		release(cache, block);
+	if (chunk->owner)
+		chunk->owner->chunk = NULL;
 	*chunk = (struct jit_chunk){0};
 }
 
-void jit_chunks_destroy(struct jit *jit)
+void jit_chunks_destroy(struct jit_cache *cache)
 {
-	for (unsigned i = 0; jit->chunks && i < jit->chunk_count; i++)
-		chunk_empty(jit, &jit->chunks[i]);
-	if (jit->writable != MAP_FAILED)
-		munmap(jit->writable, jit->size);
-	if (jit->executable != MAP_FAILED)
-		munmap(jit->executable, jit->size);
-	if (jit->data != MAP_FAILED)
-		munmap(jit->data, jit->size);
-	if (jit->memory_fd >= 0)
-		close(jit->memory_fd);
-	free(jit->chunks);
+	for (unsigned i = 0; cache->chunks && i < cache->chunk_count; i++)
+		chunk_empty(cache, &cache->chunks[i]);
+	if (cache->writable != MAP_FAILED)
+		munmap(cache->writable, cache->size);
+	if (cache->executable != MAP_FAILED)
+		munmap(cache->executable, cache->size);
+	if (cache->data != MAP_FAILED)
+		munmap(cache->data, cache->size);
+	if (cache->memory_fd >= 0)
+		close(cache->memory_fd);
+	free(cache->chunks);
+}
+
+/* The next one in the ring becomes the CPU's. */
+static void take_next(struct jit *jit)
+{
+	struct jit_cache *cache = jit->cache;
+
+	if (jit->chunk)
+		jit->chunk->owner = NULL;
+	jit->chunk = &cache->chunks[cache->next_chunk];
+	jit->chunk->owner = jit;
+	cache->next_chunk = (cache->next_chunk + 1) % cache->chunk_count;
+}
+
+/* Whether a CPU is in a handler that was called from the chunk's code. */
+static bool is_inside(const struct jit_cache *cache, const struct jit_chunk *chunk)
+{
+	const uint8_t *start = cache->data + chunk_start(cache, chunk);
+
+	for (const struct jit *jit = cache->users; jit; jit = jit->next_user)
+		if ((const uint8_t *)jit->record >= start &&
+		    (const uint8_t *)jit->record < start + cache->chunk_size)
+			return true;
+	return false;
+}
+
+/* Empty the next chunk that can be; false: none can. */
+static bool empty_next(struct jit_cache *cache)
+{
+	for (unsigned tries = 0; tries < cache->chunk_count; tries++) {
+		struct jit_chunk *chunk = &cache->chunks[cache->next_chunk];
+
+		if (!is_inside(cache, chunk)) {
+			chunk_empty(cache, chunk);
+			atomic_fetch_add(&cache->evictions, 1);
+			jit_stop_blocks(cache);
+			return true;
+		}
+		cache->next_chunk = (cache->next_chunk + 1) % cache->chunk_count;
+	}
+	return false;
 }
 
 void jit_chunk_next(struct jit *jit)
 {
-	struct jit_chunk *chunk;
+	struct jit_cache *cache = jit->cache;
+	bool is_empty, began;
 
-	jit->chunk = (jit->chunk + 1) % jit->chunk_count;
-	chunk = &jit->chunks[jit->chunk];
-	if (!chunk->blocks)
+	jit_lock_take(&cache->lock);
+	is_empty = !cache->chunks[cache->next_chunk].owner && !cache->chunks[cache->next_chunk].blocks;
+	if (is_empty)
+		take_next(jit);
+	jit_lock_release(&cache->lock);
+	if (is_empty)
 		return;
-	chunk_empty(jit, chunk);
-	jit->evictions++;
-	jit->statistics.evictions++;
+	began = cpu_exclusive_begin(jit->cpu);
+	jit_lock_take(&cache->lock);
+	if (empty_next(cache)) {
+		take_next(jit);
+		jit->statistics.evictions++;
+	}
+	jit_lock_release(&cache->lock);
+	if (began)
+		cpu_exclusive_end(jit->cpu);
 }
 
 void jit_chunk_emitter(const struct jit *jit, struct emitter *e)
 {
-	const struct jit_chunk *chunk = &jit->chunks[jit->chunk];
-	size_t at = chunk_start(jit) + chunk->code_used;
+	const struct jit_cache *cache = jit->cache;
+	size_t at = chunk_start(cache, jit->chunk) + jit->chunk->code_used;
 
-	*e = (struct emitter){ .base = jit->writable + at, .code = jit->executable + at,
-			       .size = jit->chunk_size - chunk->code_used };
+	*e = (struct emitter){ .base = cache->writable + at, .code = cache->executable + at,
+			       .size = cache->chunk_size - jit->chunk->code_used };
 }
 
 struct jit_block *jit_chunk_room(const struct jit *jit, size_t size)
 {
-	const struct jit_chunk *chunk = &jit->chunks[jit->chunk];
+	const struct jit_cache *cache = jit->cache;
 
-	if (size > jit->chunk_size - chunk->data_used)
+	if (size > cache->chunk_size - jit->chunk->data_used)
 		return NULL;
-	return (struct jit_block *)(jit->data + chunk_start(jit) + chunk->data_used);
+	return (struct jit_block *)(cache->data + chunk_start(cache, jit->chunk) + jit->chunk->data_used);
 }
 
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size)
 {
-	struct jit_chunk *chunk = &jit->chunks[jit->chunk];
+	struct jit_chunk *chunk = jit->chunk;
 
 	chunk->data_used += (size + 15) & ~(size_t)15;
 	chunk->code_used += (code_size + 15) & ~(size_t)15;

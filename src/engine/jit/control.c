@@ -121,7 +121,7 @@ static void emit_poll_exit(struct translation *t, int64_t target)
 {
 	emit_code_address(&t->e, HOST_R13, !t->is_32, target);
 	emit_store_state(&t->e, HOST_R13, STATE(rip));
-	emit_jump_to(&t->e, t->jit->exit);
+	emit_jump_to(&t->e, t->jit->cache->exit);
 }
 
 static void emit_poll_keeping_flags(struct translation *t, int64_t target)
@@ -162,6 +162,17 @@ void emit_poll_exits(struct translation *t)
 	}
 }
 
+void emit_align_link(struct translation *t, unsigned opcode_size)
+{
+	static const uint8_t nops[][3] = { { 0x90 }, { 0x66, 0x90 }, { 0x0f, 0x1f, 0x00 } };
+	unsigned size = -(t->e.position + opcode_size) & 3;
+
+	if (!t->is_shared)
+		return;
+	for (unsigned i = 0; i < size; i++)
+		emit8(&t->e, nops[size - 1][i]);
+}
+
 void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
 	       uint16_t live)
 {
@@ -185,11 +196,16 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned in
 		emit_patch_to(e, emit_jump(e), t->item_position[0]);
 		return;
 	}
-	if (page_distance) {
-		emit_code_address(&t->e, HOST_R13, !t->is_32, page_distance);
-		emit_store_state(&t->e, HOST_R13, STATE(fast.code_page));
-	}
 	t->link_jumps[t->link_count].target = target;
+	if (page_distance) {
+		emit_code_address(e, HOST_R13, !t->is_32, page_distance);
+		emit_store_state(e, HOST_R13, STATE(fast.code_page));
+		/* The entry gets its number with its link. */
+		emit_jump_state(e, HOST_NONE, 0, STATE(fast.crossings));
+		t->link_jumps[t->link_count++].at = e->position - 4;
+		return;
+	}
+	emit_align_link(t, 1);
 	t->link_jumps[t->link_count++].at = emit_jump(e);
 }
 

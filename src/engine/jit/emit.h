@@ -405,15 +405,19 @@ static inline void emit_patch8(struct emitter *e, size_t at)
 		e->base[at] = e->position - at - 1;
 }
 
-/* Make the jump whose displacement stands at `at` go to `target` (a position). */
-static inline void emit_patch_to(struct emitter *e, size_t at, size_t target)
+/* Four bytes that were emitted before. */
+static inline void emit_patch32(struct emitter *e, size_t at, uint32_t value)
 {
-	int32_t displacement = (int32_t)(target - at - 4);
-
 	if (e->overflow)
 		return;
 	for (unsigned i = 0; i < 4; i++)
-		e->base[at + i] = (uint32_t)displacement >> (8 * i);
+		e->base[at + i] = value >> (8 * i);
+}
+
+/* Make the jump whose displacement stands at `at` go to `target` (a position). */
+static inline void emit_patch_to(struct emitter *e, size_t at, size_t target)
+{
+	emit_patch32(e, at, (uint32_t)(target - at - 4));
 }
 
 static inline void emit_patch(struct emitter *e, size_t at)

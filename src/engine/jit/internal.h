@@ -4,6 +4,7 @@
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
+#include "engine/jit/lock.h"
 #include "engine/jit/reencode.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/insn.h"
@@ -25,19 +26,28 @@ struct jit_record {
 struct jit_block;
 
 /*
- * A direct jump out of a block. Within a page it stays linked as long as both blocks live; to another
- * page only while nothing can have changed where that is (jit_forget_jumps).
+ * A direct jump out of a block. Within a page it is linked itself, for as long as both blocks live.
+ * One to another page goes through each CPU's own table (jit_fast.crossings), because it leads to
+ * whatever that CPU has mapped there.
  */
 struct jit_link {
-	int32_t page_distance;   /* from the page that it is in to its target's */
+	int32_t page_distance;   /* from the page that it is in to its target's; 0: within the page */
 	uint16_t offset;         /* of the target in its page */
-	uint32_t patch;          /* the jump's displacement */
+	uint32_t patch;          /* the displacement of the jump, or of its operand */
 	uint32_t unlinked;       /* the stub that the jump goes to while it is not linked */
+	uint32_t crossing;       /* to another page: its number in the tables */
 	struct jit_block *from;
+	/* Within the page: */
 	struct jit_block *to;    /* NULL: not linked */
 	struct jit_link *next, **previous; /* in to->incoming */
-	/* While linked to another page: in jit->crossing_local or _global. */
-	struct jit_link *next_crossing, **previous_crossing;
+};
+
+/* What one CPU has in its table for a jump to another page, while that leads to a block. */
+struct jit_crossing {
+	const uint8_t **entry;   /* in the CPU's table; NULL: leads to the link's stub */
+	const uint8_t *unlinked; /* that stub */
+	struct jit_crossing *next, **previous;           /* in the block's incoming_crossings */
+	struct jit_crossing *next_open, **previous_open; /* in jit->open_local or _global */
 };
 
 /* Translated code depends on where it is in its page, but not on where that is mapped. */
@@ -49,6 +59,7 @@ struct jit_block {
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count;
+	bool is_marked;          /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
 	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
 	 * R13. */
@@ -56,6 +67,7 @@ struct jit_block {
 	struct jit_page *page;
 	struct jit_block *next_hash, *next_page, *next_in_chunk;
 	struct jit_link *incoming;
+	struct jit_crossing *incoming_crossings; /* of all CPUs */
 	struct jit_script *script; /* lockstep.h; owned */
 	struct jit_link links[];   /* then the records */
 };
@@ -63,12 +75,7 @@ struct jit_block {
 /* The blocks of one guest-physical page. */
 struct jit_page {
 	uint64_t number; /* gpa >> 12 */
-	uint32_t epoch;  /* of jit->epoch: the code was last compared then */
-	/* Where it is mapped, as far as jump entries and links to other pages go that lead to or from
-	 * its blocks. There are none when both counts differ from those of struct jit. */
-	uint64_t gva;
-	bool is_global;  /* mapped so, when last looked up */
-	uint64_t forgotten, forgotten_global;
+	unsigned index;  /* of its struct jit_place */
 	/* The bytes that blocks were made from, to notice changes by DMA; bit n of `covered` says
 	 * that [64n, 64n + 64) is kept. */
 	uint64_t covered;
@@ -78,9 +85,20 @@ struct jit_page {
 	struct jit_page *next_hash;
 };
 
+/* What one CPU knows of a page. */
+struct jit_place {
+	/* Where it is mapped, as far as jump entries and links to other pages go that lead to or from
+	 * its blocks. There are none when both counts differ from those of struct jit. */
+	uint64_t gva;
+	uint64_t forgotten, forgotten_global;
+	uint64_t compared; /* 1 + cpu->code_epoch when the code was last compared; 0: never */
+	bool is_global;    /* mapped so, when last looked up */
+};
+
 #define JIT_HASH_BITS 16
 #define JIT_SLOT_STUBS 8
 #define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
+#define JIT_PLACES (1u << 18) /* pages with translations in a VM, at most */
 
 /* A guest instruction on its way through the translator. */
 struct jit_item {
@@ -99,19 +117,34 @@ struct jit_item {
 	uint8_t segments;                  /* likewise */
 };
 
-struct jit {
-	struct cpu *cpu;
+/* Numbers below a limit, given out and taken back. */
+struct jit_numbers {
+	uint32_t *free;
+	unsigned free_count, used, limit;
+};
+
+/*
+ * The translations of a VM, which its CPUs share.
+ *
+ * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code. What
+ * is taken away (blocks, and the memory of chunks) is taken under the lock and inside an exclusive
+ * section: then no other CPU runs any, though it may be in a handler that was called from it. Exclusive
+ * sections begin before the lock is taken, never while it is held.
+ */
+struct jit_cache {
+	struct jit_lock lock;
 	int memory_fd;
-	uint8_t *writable, *executable; /* two mappings of the code cache */
+	uint8_t *writable, *executable; /* two mappings of the code */
 	uint8_t *data;                  /* struct jit_block and what belongs to it */
 	size_t size;                    /* of each of the three */
 	struct jit_chunk {
 		struct jit_block *blocks;
 		uint32_t code_used, data_used; /* bytes */
+		struct jit *owner;             /* who fills it */
 	} *chunks;
 	unsigned chunk_count, chunk_size;
-	unsigned chunk;                 /* the one that is being filled */
-	uint64_t evictions;             /* chunks that were emptied */
+	unsigned next_chunk;            /* the one that is filled next */
+	_Atomic uint64_t evictions;     /* chunks that were emptied */
 	/* stubs */
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
@@ -119,6 +152,17 @@ struct jit {
 
 	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
+	struct jit_numbers places, crossings;
+	struct jit *users;              /* the CPUs' translators */
+	_Atomic bool is_shared;         /* there is more than one */
+};
+
+/* A CPU's translator. Its own thread's, but what an exclusive section of another may change. */
+struct jit {
+	struct cpu *cpu;
+	struct jit_cache *cache;
+	struct jit *next_user;
+	struct jit_chunk *chunk;          /* that it fills; NULL: none */
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint8_t warmth;                   /* how many of them make a block worth translating */
 	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
@@ -130,10 +174,15 @@ struct jit {
 		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
 		unsigned count;
 	} jumps_local, jumps_global;
-	/* Linked jumps to other pages, those between two global pages apart. */
-	struct jit_link *crossing_local, *crossing_global;
-	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	struct jit_crossing *crossings; /* by number */
+	/* Those that lead to blocks, those between two global pages apart. */
+	struct jit_crossing *open_local, *open_global;
+	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
+	struct jit_place *places;       /* by the pages' index */
+	/* The handler that was called last from translated code: who empties chunks in an exclusive
+	 * section leaves the one that this is in. */
+	const struct jit_record *record;
 	struct jit_statistics statistics;
 	/* Fallbacks by ZydisMnemonic: those without a translation, and others' slow paths. */
 	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];
@@ -145,57 +194,81 @@ struct jit {
 };
 
 /* stubs.c: generate the code that enters, leaves and falls back. */
-void jit_build_stubs(struct jit *jit);
+void jit_build_stubs(struct jit_cache *cache);
 /* slot.c: those that fill page slots. */
-void jit_build_slot_stubs(struct jit *jit, struct emitter *e);
-/* run.c: called by the fallback stub. */
+void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e);
+/* run.c: struct cpu_translator's, and what the fallback stub calls. */
+void jit_run(struct cpu *cpu);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
 
 /*
- * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or the
- * cache is full (*full).
+ * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or its
+ * chunk is full (*full).
  */
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full);
 
 /* features.c: whether the host's CPU has the instruction at all. */
 bool jit_host_has(const ZydisDecodedInstruction *instruction);
 
+/* numbers.c */
+int jit_numbers_create(struct jit_numbers *numbers, unsigned limit); /* 0 or -ENOMEM */
+void jit_numbers_destroy(struct jit_numbers *numbers);
+bool jit_number_take(struct jit_numbers *numbers, uint32_t *number); /* false: there are no more */
+void jit_number_return(struct jit_numbers *numbers, uint32_t number);
+
 /* chunk.c */
-int jit_chunks_create(struct jit *jit, size_t size); /* 0, -EINVAL, -ENOMEM, or another -errno */
-void jit_chunks_destroy(struct jit *jit);
-/* Go on in the next chunk; what was in it goes. */
+int jit_chunks_create(struct jit_cache *cache, size_t size); /* 0, -EINVAL, -ENOMEM, or another -errno */
+void jit_chunks_destroy(struct jit_cache *cache);
+/* Go on in another chunk; what was in it goes. jit->chunk, NULL when there is none to be had now. */
 void jit_chunk_next(struct jit *jit);
-/* The rest of the present chunk. */
+/* The rest of jit->chunk. */
 void jit_chunk_emitter(const struct jit *jit, struct emitter *e);
 /* Room for a block of `size` bytes with its links and records, which is not taken yet; or NULL. */
 struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
 /* Take it, and `code_size` bytes that were emitted. */
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
 
-/* cache.c */
-struct jit_page *jit_page_find(struct jit *jit, uint64_t gpa); /* NULL: has no blocks */
-struct jit_block *jit_block_find(struct jit *jit, uint64_t gpa, uint32_t mode);
-/* A block that was translated from jit->snapshot. 0, -ENOMEM, or -EAGAIN: the page has changed. */
+/* cache.c; with the lock held, unless they say otherwise */
+struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
+struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode);
+/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -ENOMEM, -EEXIST, or
+ * -EAGAIN: the page has changed. */
 int jit_block_insert(struct jit *jit, struct jit_block *block);
-/* Compare what is kept of the page with `bytes`, its host address; blocks that differ go. */
-void jit_page_verify(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
-void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
-/* Unlink the block from everything. */
-void jit_block_remove(struct jit *jit, struct jit_block *block);
+/* Stores to the block's code are noticed from now on; those before show when its page is compared. */
+void jit_block_marked(struct jit_cache *cache, struct jit_block *block);
+/* Compare what is kept of the page with `bytes`, its host address: the granules that differ. */
+uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
+/* Drop what was made from these granules of gpa's page. Without the lock; begins an exclusive section:
+ * addresses of code and guest memory may be others afterwards. */
+void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
+/* Unlink the block from everything, in an exclusive section. */
+void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
 /* The memory of one of its blocks is about to be used again. */
-void jit_page_release(struct jit *jit, struct jit_page *page);
-void jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
-void jit_init_jumps(struct jit *jit);
+void jit_page_release(struct jit_cache *cache, struct jit_page *page);
+/* All other CPUs leave the code that they are in. In an exclusive section. */
+void jit_stop_blocks(struct jit_cache *cache);
+/* struct cpu_translator's; without the lock */
+void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
+void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
+void jit_invalidate_all(struct cpu *cpu);
+
+/* jump.c */
+int jit_jumps_create(struct jit *jit); /* 0 or -ENOMEM; with the lock held */
+void jit_jumps_destroy(struct jit *jit); /* likewise */
+/* With the lock held: a number for a new link to another page. False: there are no more. */
+bool jit_link_number(struct jit_cache *cache, struct jit_link *link);
+/* With the lock held: link a jump that was just left through to the block that was found. Whether it
+ * could be. */
+bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
+/* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
+void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
 /* Forget what leads by address, or from another page, to code in local pages, or in all. */
 void jit_forget_jumps(struct jit *jit, bool global_too);
-/* The block was found at gva: let jumps there find it, too. What was made while its page was mapped
- * elsewhere goes. */
+/* With the lock held. The block was found at gva: let jumps there find it, too. What this CPU made while
+ * its page was mapped elsewhere goes. */
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
-/* struct cpu_translator's */
-void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
-void jit_invalidate_all(struct cpu *cpu);
 
 static inline bool jit_mode_is_64(uint32_t mode)
 {
@@ -217,9 +290,9 @@ static inline unsigned jit_jump_set(uint32_t mode)
 }
 
 /* Where an executable address is from the start of the cache; links and records have it so. */
-static inline uint32_t jit_code_at(const struct jit *jit, const uint8_t *code)
+static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)
 {
-	return code - jit->executable;
+	return code - cache->executable;
 }
 
 static inline size_t jit_hash(uint64_t value)

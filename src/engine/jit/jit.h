@@ -7,7 +7,7 @@
  * the interpreter's handler of that one instruction, so there is one definition of what each
  * instruction does, and every exception is as precise as the interpreter's.
  *
- * Each CPU has its own translations, made and used on its thread.
+ * The CPUs of a VM share their translations (struct jit_cache); each makes some, on its thread, and runs all.
  */
 #ifndef KVIK_ENGINE_JIT_JIT_H
 #define KVIK_ENGINE_JIT_JIT_H
@@ -18,19 +18,30 @@
 
 #include "engine/x86/translation.h"
 
-/* Bytes of host code a CPU; what is kept about the code takes up to as many again. */
+/* Bytes of host code a VM; what is kept about the code takes up to as many again. */
 #define JIT_CACHE_SIZE     (32u << 20) /* by default */
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
 struct jit;
+struct jit_cache;
 
 /*
- * Give `cpu` a translator with a code cache of `cache_size` bytes (cpu->translator; cpu_destroy
- * takes it away). 0; -ENOTSUP when the host lacks what translated code needs (BMI2, LAHF in 64-bit
- * mode, FSGSBASE from user space), -ENOMEM: then the interpreter serves alone.
+ * A code cache of `size` bytes. 0; -ENOTSUP when the host lacks what translated code needs (BMI2, LAHF in
+ * 64-bit mode, FSGSBASE from user space), -EINVAL for a size out of range, -ENOMEM or another error of the
+ * host: then the interpreter serves alone.
  */
-int jit_attach(struct cpu *cpu, size_t cache_size);
+int jit_cache_create(size_t size, struct jit_cache **created);
+/* When no CPU uses it any more; NULL is none. */
+void jit_cache_destroy(struct jit_cache *cache);
+
+/*
+ * Give `cpu` a translator that uses `cache` (cpu->translator; cpu_destroy takes it away). CPUs that share a
+ * cache share guest memory, and have a platform with exclusive sections. Others that use it may run
+ * meanwhile, but not the translations that they made while they were alone: drop those before this CPU runs.
+ * 0 or -ENOMEM.
+ */
+int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 
 /* Translators attached from now on translate a block after `runs` executions by the interpreter; 0:
  * at once (tests). */

@@ -1,13 +1,7 @@
 /*
  * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
  */
-#include <cpuid.h>
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
@@ -18,11 +12,6 @@
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
 #include "engine/x86/system.h"
-
-/* Executions of a block by the interpreter before it is translated. */
-static uint8_t warmth = 32;
-
-#define HWCAP2_FSGSBASE_BIT 2
 
 /* From the form in which translated code leaves the flags and x87's instruction pointer. */
 static void state_to_guest(struct cpu *cpu)
@@ -145,6 +134,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	cpu->rip = rip;
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
+	cpu->jit->record = record;
 	cpu_begins(cpu, CPU_FALLS_BACK);
 	count_fallback(cpu->jit, record);
 	if (cpu->jit->lockstep)
@@ -174,7 +164,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return cpu->jit->executable + record->resume;
+		return cpu->jit->cache->executable + record->resume;
 	return go_on(cpu);
 }
 
@@ -191,17 +181,41 @@ static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
 	}
 }
 
+/* The block at gpa, for the CPU's mode, if there is one that is what memory holds; NULL: none. */
+static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
+{
+	struct jit_cache *cache = jit->cache;
+	struct jit_block *block = NULL;
+	struct jit_page *page;
+	uint64_t changed = 0;
+
+	jit_lock_take(&cache->lock);
+	page = jit_page_find(cache, gpa);
+	if (page && jit->places[page->index].compared != (uint64_t)jit->epoch + 1)
+		changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));
+	if (page && !changed)
+		block = jit_block_find(cache, gpa, jit_mode_of(jit->cpu));
+	if (block && !block->is_marked)
+		block = NULL;
+	jit_lock_release(&cache->lock);
+	if (changed)
+		jit_page_drop(jit, gpa, changed);
+	return block;
+}
+
 /* Translate the block at gpa; NULL when that can't be done now. */
 static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
 {
+	struct jit_cache *cache = jit->cache;
 	struct cpu *cpu = jit->cpu;
-	const uint8_t *page = bytes - (gpa & 0xfff);
 	struct jit_block *block;
+	uint64_t evictions;
+	int result;
 	bool full;
 
 	cpu_begins(cpu, CPU_TRANSLATES);
 	fpu_leave(cpu); /* the decoder may use vector registers */
-	memcpy(jit->snapshot, page, sizeof(jit->snapshot));
+	memcpy(jit->snapshot, bytes - (gpa & 0xfff), sizeof(jit->snapshot));
 	block = jit_translate(jit, gpa, &full);
 	if (!block && full) {
 		jit_chunk_next(jit);
@@ -209,15 +223,21 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	}
 	if (!block)
 		return NULL;
-	if (jit_block_insert(jit, block) < 0) {
+	jit_lock_take(&cache->lock);
+	result = jit_block_insert(jit, block);
+	if (result < 0)
 		block->dead = true;
+	evictions = cache->evictions;
+	jit_lock_release(&cache->lock);
+	if (result < 0)
 		return NULL;
-	}
-	/* Others may have stored to the code, or mapped something else here, before the mark. */
 	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
-	if (!cpu->requests && !block->dead)
-		jit_page_verify(jit, jit_page_find(jit, gpa), page);
-	return cpu->requests || block->dead ? NULL : block;
+	jit_lock_take(&cache->lock);
+	if (cache->evictions == evictions)
+		jit_block_marked(cache, block);
+	jit_lock_release(&cache->lock);
+	/* If something has been mapped elsewhere meanwhile, `bytes` is no longer what it was. */
+	return cpu->requests ? NULL : find_translated(jit, gpa, bytes);
 }
 
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
@@ -227,19 +247,13 @@ static struct jit_block *look_up(struct jit *jit)
 	uint64_t gpa;
 	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
 	struct jit_block *block;
-	struct jit_page *page;
 	uint8_t *heat;
 
 	if (!bytes)
 		return NULL;
-	page = jit_page_find(jit, gpa);
-	if (page) {
-		if (page->epoch != jit->epoch)
-			jit_page_verify(jit, page, bytes - (gpa & 0xfff));
-		block = jit_block_find(jit, gpa, jit_mode_of(cpu));
-		if (block)
-			return block;
-	}
+	block = find_translated(jit, gpa, bytes);
+	if (block || cpu->requests)
+		return block;
 	heat = &jit->heat[jit_hash(gpa)];
 	if (code_is_hot(cpu, gpa))
 		return NULL;
@@ -256,23 +270,21 @@ static struct jit_block *find_block(struct jit *jit)
 	struct cpu *cpu = jit->cpu;
 	const struct tlb_set *set = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 
+	if (!block || jit->lockstep)
+		return block;
 	/* The fetch has left its translation there. */
-	if (block && !jit->lockstep)
-		jit_enter_jump(jit, block, cpu->rip,
-			       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);
+	jit_lock_take(&jit->cache->lock);
+	jit_enter_jump(jit, block, cpu->rip,
+		       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);
+	jit_lock_release(&jit->cache->lock);
 	return block;
 }
 
-/* The jump was just left through, so its block's page is still mapped where it was; `to` was found
- * by a fetch. Both may be on one page that is mapped at several addresses. */
-static bool can_link(const struct jit_link *link, const struct jit_block *to)
+static void link_jump(struct jit *jit, struct jit_link *link, struct jit_block *to)
 {
-	const struct jit_block *from = link->from;
-
-	return !link->to && !from->dead && link->offset == (to->gpa & 0xfff) &&
-	       from->mode == to->mode &&
-	       from->page->gva + (int64_t)link->page_distance * 4096 == to->page->gva &&
-	       (link->page_distance || from->page == to->page);
+	jit_lock_take(&jit->cache->lock);
+	jit->statistics.links += jit_link_to(jit, link, to);
+	jit_lock_release(&jit->cache->lock);
 }
 
 /* Where addresses lead may have changed, or what is there. */
@@ -287,7 +299,7 @@ static void forget_jumps(struct jit *jit)
 	jit->tlb_global_generation = cpu->tlb_sets.global_generation;
 }
 
-static void jit_run(struct cpu *cpu)
+void jit_run(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
 	struct jit_link *link = NULL;
@@ -296,9 +308,10 @@ static void jit_run(struct cpu *cpu)
 	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
 	update_system(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
-		uint64_t evictions = jit->evictions;
+		uint64_t evictions = jit->cache->evictions;
 		struct jit_block *block;
 
+		jit->record = NULL;
 		if (!translatable(cpu)) {
 			cpu_begins(cpu, CPU_INTERPRETS);
 			exec_block(cpu);
@@ -316,7 +329,7 @@ static void jit_run(struct cpu *cpu)
 		block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 		if (!block)
 			block = find_block(jit);
-		if (jit->evictions != evictions)
+		if (jit->cache->evictions != evictions)
 			link = NULL;
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
@@ -325,10 +338,8 @@ static void jit_run(struct cpu *cpu)
 			exec_block(cpu);
 			continue;
 		}
-		if (link && can_link(link, block)) {
-			jit_link_to(jit, link, block);
-			jit->statistics.links++;
-		}
+		if (link)
+			link_jump(jit, link, block);
 		if (jit->lockstep)
 			jit_lockstep_before(jit, block);
 		update_vector(cpu);
@@ -337,7 +348,7 @@ static void jit_run(struct cpu *cpu)
 		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
 		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
-		link = jit->enter(block->code);
+		link = jit->cache->enter(block->code);
 		state_to_guest(cpu);
 		if (link)
 			cpu->rip = cpu->fast.code_page + link->offset;
@@ -347,83 +358,4 @@ static void jit_run(struct cpu *cpu)
 		}
 	}
 	exec_end(cpu);
-}
-
-static bool host_suffices(void)
-{
-	unsigned a, b, c, d;
-
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
-		return false;
-	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))
-		return false;
-	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
-}
-
-static void jit_destroy(struct cpu *cpu)
-{
-	struct jit *jit = cpu->jit;
-
-	jit_lockstep_destroy(jit);
-	jit_chunks_destroy(jit);
-	free(jit);
-	cpu->jit = NULL;
-	cpu->translator = NULL;
-}
-
-static const struct cpu_translator translator = {
-	.run = jit_run,
-	.invalidate = jit_invalidate,
-	.invalidate_all = jit_invalidate_all,
-	.page_mapped = jit_page_mapped,
-	.destroy = jit_destroy,
-};
-
-static void fill_constants(struct cpu *cpu)
-{
-	cpu->fast.mask_arithmetic = FLAGS_ARITHMETIC;
-	cpu->fast.mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
-	cpu->fast.mask_if = RFLAGS_IF;
-	cpu->fast.mask_not_if = ~RFLAGS_IF;
-	cpu->fast.mask_not_df = ~RFLAGS_DF;
-	cpu->fast.mask_not_ac = ~RFLAGS_AC;
-	cpu->fast.mask_tsd = CR4_TSD;
-	cpu->fast.self = (uintptr_t)cpu;
-	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
-	cpu->fast.page_mask = ~(uint64_t)0xfff;
-	for (unsigned i = 0; i < 3; i++)
-		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
-	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
-}
-
-int jit_attach(struct cpu *cpu, size_t cache_size)
-{
-	struct jit *jit;
-	int result;
-
-	if (!host_suffices())
-		return -ENOTSUP;
-	jit = calloc(1, sizeof(*jit));
-	if (!jit)
-		return -ENOMEM;
-	jit->cpu = cpu;
-	jit->memory_fd = -1;
-	jit->writable = jit->executable = jit->data = MAP_FAILED;
-	cpu->jit = jit;
-	result = jit_chunks_create(jit, cache_size);
-	if (result < 0) {
-		jit_destroy(cpu);
-		return result;
-	}
-	jit->warmth = warmth;
-	jit_build_stubs(jit);
-	jit_init_jumps(jit);
-	fill_constants(cpu);
-	cpu->translator = &translator;
-	return 0;
-}
-
-void jit_set_warmth(uint8_t runs)
-{
-	warmth = runs;
 }

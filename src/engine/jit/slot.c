@@ -134,7 +134,7 @@ void emit_slot_misses(struct translation *t)
 		emit_count(t, JIT_COUNT_SLOT_MISS);
 		emit_linear(t, access);
 		emit_constant(e, HOST_R14, (uint32_t)slot_offset(t, access) << 12 | low);
-		emit_call_to(e, t->jit->slot_fill[stub_number(access->is_write, access->aligned,
+		emit_call_to(e, t->jit->cache->slot_fill[stub_number(access->is_write, access->aligned,
 							      miss->keeps_flags)]);
 		/* The stub returns here, or behind this jump when the TLB does not have the page. */
 		emit_patch_to(e, emit_jump(e), miss->back);
@@ -203,10 +203,10 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 	emit8(e, 0xc3); /* ret */
 }
 
-void jit_build_slot_stubs(struct jit *jit, struct emitter *e)
+void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e)
 {
 	for (unsigned i = 0; i < JIT_SLOT_STUBS; i++) {
-		jit->slot_fill[i] = e->code + e->position;
+		cache->slot_fill[i] = e->code + e->position;
 		emit_fill(e, i & 1, i >> 1 & 1, i >> 2 & 1);
 	}
 }

@@ -37,13 +37,13 @@ static void emit_leave(struct emitter *e)
 	emit8(e, 0xc3);
 }
 
-void jit_build_stubs(struct jit *jit)
+void jit_build_stubs(struct jit_cache *cache)
 {
-	struct emitter e = { .base = jit->writable, .code = jit->executable, .size = JIT_STUBS_SIZE };
+	struct emitter e = { .base = cache->writable, .code = cache->executable, .size = JIT_STUBS_SIZE };
 	size_t leave;
 
 	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. */
-	jit->enter = (void *(*)(const uint8_t *))(uintptr_t)e.code;
+	cache->enter = (void *(*)(const uint8_t *))(uintptr_t)e.code;
 	for (unsigned i = 0; i < sizeof(saved); i++)
 		emit_push(&e, saved[i]);
 	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
@@ -52,15 +52,15 @@ void jit_build_stubs(struct jit *jit)
 	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
 
 	/* exit: cpu->rip is set. exit_link: R13 is the struct jit_link that was left through. */
-	jit->exit = e.code + e.position;
+	cache->exit = e.code + e.position;
 	emit_constant(&e, HOST_R13, 0);
-	jit->exit_link = e.code + e.position;
+	cache->exit_link = e.code + e.position;
 	emit_save_guest(&e);
 	emit_move(&e, HOST_RAX, HOST_R13);
 	emit_leave(&e);
 
 	/* fallback: R13 is the struct jit_record. */
-	jit->fallback = e.code + e.position;
+	cache->fallback = e.code + e.position;
 	emit_save_guest(&e);
 	emit_load_state(&e, HOST_RDI, STATE(fast.self));
 	emit_move(&e, HOST_RSI, HOST_R13);
@@ -77,6 +77,6 @@ void jit_build_stubs(struct jit *jit)
 	emit_patch(&e, leave);
 	emit_leave(&e);
 
-	jit_build_slot_stubs(jit, &e);
+	jit_build_slot_stubs(cache, &e);
 	assert(!e.overflow);
 }

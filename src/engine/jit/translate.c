@@ -7,6 +7,7 @@
  * copied as it stands.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -278,6 +279,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	size_t past;
 
 	if (target > item->offset) {
+		emit_align_link(t, 2);
 		emit_side_jump(t, emit_jump_if(&t->e, condition), index);
 		return;
 	}
@@ -443,7 +445,8 @@ static void emit_side_exits(struct translation *t)
 		const struct jit_item *item = &t->jit->items[side->item];
 
 		/* Within the page it is linked itself. Those out of loops may go back, and poll. */
-		if (!(side->target & ~(int64_t)0xfff) && side->target > item->offset) {
+		if (!(side->target & ~(int64_t)0xfff) && side->target > item->offset &&
+		    (!t->is_shared || side->at % 4 == 0)) {
 			t->link_jumps[t->link_count].target = side->target;
 			t->link_jumps[t->link_count++].at = side->at;
 			continue;
@@ -469,7 +472,7 @@ static uint32_t resume_address(const struct translation *t, unsigned index)
 		return 0;
 	if (t->jit->lockstep && item->kind == ITEM_FALLBACK)
 		return 0;
-	return jit_code_at(t->jit, t->e.code + t->resume_position[index]);
+	return jit_code_at(t->jit->cache, t->e.code + t->resume_position[index]);
 }
 
 /* Bits of the items that have slow paths. */
@@ -496,7 +499,7 @@ static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_re
 		if (t->slow_flags_lost[i])
 			emit_flags_again(t, i, 0, HOST_R13);
 		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
-		emit_jump_to(&t->e, t->jit->fallback);
+		emit_jump_to(&t->e, t->jit->cache->fallback);
 		*record = (struct jit_record){
 			.insn = item->insn,
 			.resume = resume_address(t, i),
@@ -513,23 +516,47 @@ static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_re
 /* A stub for each jump that is to be linked. */
 static void emit_links(struct translation *t, struct jit_block *block)
 {
+	const struct jit_cache *cache = t->jit->cache;
 	struct emitter *e = &t->e;
 
 	for (unsigned i = 0; i < t->link_count; i++) {
 		struct jit_link *link = &block->links[i];
 		size_t at = t->link_jumps[i].at;
 
-		emit_patch(e, at);
+		if (!(t->link_jumps[i].target >> 12))
+			emit_patch(e, at);
 		*link = (struct jit_link){
 			.page_distance = t->link_jumps[i].target >> 12,
 			.offset = t->link_jumps[i].target & 0xfff,
-			.patch = jit_code_at(t->jit, e->code + at),
-			.unlinked = jit_code_at(t->jit, e->code + e->position),
+			.patch = jit_code_at(cache, e->code + at),
+			.unlinked = jit_code_at(cache, e->code + e->position),
 			.from = block,
 		};
 		emit_constant(e, HOST_R13, (uintptr_t)link);
-		emit_jump_to(e, t->jit->exit_link);
+		emit_jump_to(e, cache->exit_link);
 	}
+}
+
+/* Give the jumps to other pages their entries in the tables. False: there are no more. */
+static bool number_links(struct translation *t, struct jit_block *block)
+{
+	struct jit_cache *cache = t->jit->cache;
+
+	for (unsigned i = 0; i < t->link_count; i++) {
+		struct jit_link *link = &block->links[i];
+
+		if (!link->page_distance)
+			continue;
+		if (!jit_link_number(cache, link)) {
+			while (i-- > 0)
+				if (block->links[i].page_distance)
+					jit_number_return(&cache->crossings, block->links[i].crossing);
+			return false;
+		}
+		emit_patch32(&t->e, t->link_jumps[i].at,
+			  STATE(fast.crossings) + (int32_t)(link->crossing * sizeof(uint8_t *)));
+	}
+	return true;
 }
 
 /* What is kept about the block, and the cold end of its code. False: no room. */
@@ -539,6 +566,7 @@ static bool finish_block(struct translation *t, uint64_t gpa, uint32_t mode)
 	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
 		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_record);
 	struct jit_block *block = jit_chunk_room(t->jit, size);
+	bool is_numbered;
 
 	if (!block)
 		return false;
@@ -555,9 +583,13 @@ static bool finish_block(struct translation *t, uint64_t gpa, uint32_t mode)
 	emit_links(t, block);
 	if (t->e.overflow)
 		return false;
-	jit_chunk_add(t->jit, block, size, t->e.position);
+	jit_lock_take(&t->jit->cache->lock);
+	is_numbered = number_links(t, block);
+	if (is_numbered)
+		jit_chunk_add(t->jit, block, size, t->e.position);
+	jit_lock_release(&t->jit->cache->lock);
 	t->block = block;
-	return true;
+	return is_numbered;
 }
 
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
@@ -569,7 +601,9 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	bool is_32 = !jit_mode_is_64(mode);
 	unsigned count, start = gpa & 0xfff;
 
-	*full = false;
+	*full = !jit->chunk;
+	if (*full)
+		return NULL;
 	count = decode_items(jit, start);
 	if (count == 0)
 		return NULL;
@@ -580,6 +614,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 		.decoder = insn_decoder(mode),
 		.count = count,
 		.is_user = mode & JIT_MODE_USER,
+		.is_shared = atomic_load(&jit->cache->is_shared),
 		.jumps = STATE(fast.jumps) +
 			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
 		.start = start,

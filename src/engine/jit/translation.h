@@ -143,6 +143,7 @@ struct translation {
 	struct jit_block *block;    /* when finished */
 	unsigned count;             /* items */
 	bool is_user;               /* code of CPL 3 */
+	bool is_shared;             /* other CPUs run it, too */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned start;             /* the block's offset in its page */
 	uint16_t guest_size;        /* as struct jit_block's */
@@ -342,6 +343,9 @@ void jit_dump_block(const struct translation *t);
 
 /* -- control.c -- */
 
+/* In front of a jump that will be linked while other CPUs may execute it: align the displacement, which is
+ * behind `opcode_size` bytes. */
+void emit_align_link(struct translation *t, unsigned opcode_size);
 /* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */
 void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant);
 /*

@@ -48,6 +48,20 @@ static void release_handle(void *object)
 	vm_put(vcpu->vm);
 }
 
+/* With the VM's lock held, as all that creates vCPUs. */
+static int attach_translator(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	int result;
+
+	if (!vm->code_cache) {
+		result = jit_cache_create(engine_get_code_cache(), &vm->code_cache);
+		if (result < 0)
+			return result;
+	}
+	return jit_attach(&vcpu->cpu, vm->code_cache);
+}
+
 static int create_parts(struct vcpu *vcpu)
 {
 	int result;
@@ -60,7 +74,7 @@ static int create_parts(struct vcpu *vcpu)
 		goto close_wake;
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
 	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
-		result = jit_attach(&vcpu->cpu, engine_get_code_cache());
+		result = attach_translator(vcpu);
 		if (result == 0 && engine_get_tier() == ENGINE_TIER_LOCKSTEP)
 			result = jit_set_lockstep(&vcpu->cpu);
 		if (result < 0 && engine_get_tier() != ENGINE_TIER_AUTO)

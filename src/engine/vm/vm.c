@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "engine/handle.h"
+#include "engine/jit/jit.h"
 #include "engine/vcpu/vcpu.h"
 
 int vm_create(unsigned long type)
@@ -64,6 +65,7 @@ void vm_put(void *object)
 	/* Nothing runs any more: vCPUs, then the controllers that notified them, then memory. */
 	for (i = 0; i < vm->vcpu_count; i++)
 		vcpu_destroy(vm->vcpus[i]);
+	jit_cache_destroy(vm->code_cache);
 	irqchip_destroy(vm->irqchip);
 	ioeventfds_destroy(&vm->ioeventfds);
 	vm_clock_destroy(vm);
@@ -101,12 +103,8 @@ void vm_own_memory(struct vm *vm)
 
 void vm_end_solitude(struct vm *vm)
 {
-	struct cpu *cpu = &vm->vcpus[0]->cpu;
-
-	if (!cpu->is_alone)
-		return;
 	exclusive_begin(vm, NULL);
-	cpu->is_alone = false;
+	vm->vcpus[0]->cpu.is_alone = false;
 	drop_translations(vm, true);
 	exclusive_end(vm, NULL);
 }

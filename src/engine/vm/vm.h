@@ -35,6 +35,7 @@
 #define VM_IRQ_ROUTES_MAX  4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
 
 struct vcpu;
+struct jit_cache;
 
 struct vm {
 	_Atomic unsigned references;
@@ -45,6 +46,7 @@ struct vm {
 	struct exclusive exclusive;
 	struct vm_clock clock;
 
+	struct jit_cache *code_cache; /* translations; made with the first vCPU that wants them */
 	struct vcpu *vcpus[VM_VCPUS_MAX]; /* in order of creation; vcpu_count are set */
 	_Atomic unsigned vcpu_count;
 
@@ -76,7 +78,8 @@ struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
-/* A second vCPU is about to be: the first must LOCK what it did not (cpu.is_alone). */
+/* A second vCPU is about to be: the first drops the translations that only one may run, which lack LOCK
+ * (cpu.is_alone) and alignment. */
 void vm_end_solitude(struct vm *vm);
 
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */

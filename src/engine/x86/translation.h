@@ -11,7 +11,7 @@
 struct cpu;
 struct tlb_set;
 
-/* All on the CPU's own thread; the invalidations also inside an exclusive section. */
+/* All on the CPU's own thread; the invalidations inside an exclusive section, on any thread. */
 struct cpu_translator {
 	/* Run until cpu->requests is not 0, as exec_blocks. */
 	void (*run)(struct cpu *cpu);
@@ -26,6 +26,7 @@ struct cpu_translator {
 #define JIT_JUMP_BITS    15
 #define JIT_JUMP_ROTATE  9
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
+#define JIT_CROSSINGS    (1u << 17)
 #define JIT_JUMP_SETS    4 /* user code and the rest, 64-bit and 32-bit code apart */
 
 /* What floating-point and vector instructions need before they may run as host instructions. */
@@ -101,6 +102,9 @@ struct jit_fast {
 		uint64_t gva;
 		const uint8_t *code;
 	} jumps[JIT_JUMP_SETS][JIT_JUMP_ENTRIES];
+	/* Where direct jumps to other pages go, by their numbers: blocks are every CPU's, but what is
+	 * mapped at an address is this one's. */
+	const uint8_t *crossings[JIT_CROSSINGS];
 };
 
 #endif

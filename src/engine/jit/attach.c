@@ -1,0 +1,150 @@
+/*
+ * Creation and end of a VM's code cache and of the translators of its CPUs.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "engine/jit/internal.h"
+#include "engine/jit/lockstep.h"
+#include "engine/x86/decode.h"
+#include "engine/x86/system.h"
+
+#define HWCAP2_FSGSBASE_BIT 2
+
+/* Executions of a block by the interpreter before it is translated. */
+static uint8_t warmth = 32;
+
+static bool host_suffices(void)
+{
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
+		return false;
+	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))
+		return false;
+	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
+}
+
+int jit_cache_create(size_t size, struct jit_cache **created)
+{
+	struct jit_cache *cache;
+	int result;
+
+	if (!host_suffices())
+		return -ENOTSUP;
+	cache = calloc(1, sizeof(*cache));
+	if (!cache)
+		return -ENOMEM;
+	cache->memory_fd = -1;
+	cache->writable = cache->executable = cache->data = MAP_FAILED;
+	result = jit_numbers_create(&cache->places, JIT_PLACES);
+	if (result == 0)
+		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
+	if (result == 0)
+		result = jit_chunks_create(cache, size);
+	if (result < 0) {
+		jit_cache_destroy(cache);
+		return result;
+	}
+	jit_build_stubs(cache);
+	*created = cache;
+	return 0;
+}
+
+void jit_cache_destroy(struct jit_cache *cache)
+{
+	if (!cache)
+		return;
+	jit_chunks_destroy(cache);
+	jit_numbers_destroy(&cache->places);
+	jit_numbers_destroy(&cache->crossings);
+	free(cache);
+}
+
+static void leave_users(struct jit *jit)
+{
+	struct jit **at = &jit->cache->users;
+
+	while (*at && *at != jit)
+		at = &(*at)->next_user;
+	if (*at)
+		*at = jit->next_user;
+	if (jit->chunk)
+		jit->chunk->owner = NULL;
+}
+
+static void jit_destroy(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+
+	jit_lockstep_destroy(jit);
+	jit_lock_take(&jit->cache->lock);
+	leave_users(jit);
+	jit_jumps_destroy(jit);
+	jit_lock_release(&jit->cache->lock);
+	free(jit);
+	cpu->jit = NULL;
+	cpu->translator = NULL;
+}
+
+static const struct cpu_translator translator = {
+	.run = jit_run,
+	.invalidate = jit_invalidate,
+	.invalidate_all = jit_invalidate_all,
+	.page_mapped = jit_page_mapped,
+	.destroy = jit_destroy,
+};
+
+static void fill_constants(struct cpu *cpu)
+{
+	cpu->fast.mask_arithmetic = FLAGS_ARITHMETIC;
+	cpu->fast.mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
+	cpu->fast.mask_if = RFLAGS_IF;
+	cpu->fast.mask_not_if = ~RFLAGS_IF;
+	cpu->fast.mask_not_df = ~RFLAGS_DF;
+	cpu->fast.mask_not_ac = ~RFLAGS_AC;
+	cpu->fast.mask_tsd = CR4_TSD;
+	cpu->fast.self = (uintptr_t)cpu;
+	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
+	cpu->fast.page_mask = ~(uint64_t)0xfff;
+	for (unsigned i = 0; i < 3; i++)
+		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
+	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
+}
+
+int jit_attach(struct cpu *cpu, struct jit_cache *cache)
+{
+	struct jit *jit = calloc(1, sizeof(*jit));
+	int result;
+
+	if (!jit)
+		return -ENOMEM;
+	jit->cpu = cpu;
+	jit->cache = cache;
+	jit->warmth = warmth;
+	cpu->jit = jit;
+	jit_lock_take(&cache->lock);
+	result = jit_jumps_create(jit);
+	if (result == 0) {
+		jit->next_user = cache->users;
+		cache->users = jit;
+		atomic_store(&cache->is_shared, jit->next_user != NULL);
+	}
+	jit_lock_release(&cache->lock);
+	if (result < 0) {
+		jit_destroy(cpu);
+		return result;
+	}
+	fill_constants(cpu);
+	cpu->translator = &translator;
+	return 0;
+}
+
+void jit_set_warmth(uint8_t runs)
+{
+	warmth = runs;
+}

@@ -1,0 +1,162 @@
+/*
+ * Two vCPUs whose translations are each other's: they map different memory at the same address, and the
+ * same memory at different ones; and one makes room for code while the other is in the middle of it.
+ */
+#include <linux/kvm.h>
+#include <string.h>
+
+#include "contract.h"
+
+#define COMMON_GPA  0x8000 /* both vCPUs' code, which jumps to the next page */
+#define CPUS        2
+#define VIEW_TABLES 0x20000 /* four tables for each vCPU */
+#define SPREAD_GPA  0x14000 /* code that does not fit into the smallest cache */
+#define SPREAD_SIZE 0x20000
+
+/* `tables`: three that are not in use. Maps the page at gva to gpa. */
+static void map(struct machine *machine, uint64_t root, uint64_t gva, uint64_t gpa)
+{
+	uint64_t table = root;
+
+	for (unsigned level = 3; level > 0; level--) {
+		uint64_t next = root + (4 - level) * 0x1000, entry = next | 3;
+
+		memcpy(machine->ram + table + (gva >> (12 + 9 * level) & 511) * 8, &entry, 8);
+		table = next;
+	}
+	gpa |= 3;
+	memcpy(machine->ram + table + (gva >> 12 & 511) * 8, &gpa, 8);
+}
+
+struct view {
+	uint64_t gva;      /* of the common page */
+	uint64_t next_gpa; /* of the page behind it */
+};
+
+/* Run the common page's code on all vCPUs, RCX rounds each; their registers. */
+static void run_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS],
+		      const struct view views[CPUS], uint64_t rounds, struct kvm_regs regs[CPUS])
+{
+	struct vcpu_thread threads[CPUS];
+
+	memset(machine->ram + VIEW_TABLES, 0, CPUS * 0x4000);
+	for (unsigned i = 0; i < CPUS; i++) {
+		uint64_t root = VIEW_TABLES + i * 0x4000;
+		struct kvm_sregs sregs;
+
+		map(machine, root, views[i].gva, COMMON_GPA);
+		map(machine, root, views[i].gva + 0x1000, views[i].next_gpa);
+		machine_enter_long(machine, vcpus[i], views[i].gva);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_SREGS, &sregs), 0);
+		sregs.cr3 = root;
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_SREGS, &sregs), 0);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs[i]), 0);
+		regs[i].rcx = rounds;
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_REGS, &regs[i]), 0);
+	}
+	for (unsigned i = 0; i < CPUS; i++)
+		vcpu_thread_start(&threads[i], vcpus[i]);
+	for (unsigned i = 0; i < CPUS; i++) {
+		vcpu_thread_finish(&threads[i], KVM_EXIT_IO);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs[i]), 0);
+	}
+}
+
+/* The common page's code jumps to the next page, which is another one on each vCPU and counts in another
+ * register; then the vCPUs have the common page at different addresses. */
+static void test_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], uint64_t rounds)
+{
+	/* 1: dec %rcx; js 2f; jmp .+0x1000 - 5; 2: out %al,$0x10 */
+	static const char common[] = "\x48\xff\xc9" "\x78\x05" "\xe9\xf6\x0f\0\0" "\xe6\x10";
+	/* inc %rax, or inc %rbx; jmp to the common page's start */
+	static const char in_rax[] = "\x48\xff\xc0" "\xe9\xf8\xef\xff\xff";
+	static const char in_rbx[] = "\x48\xff\xc3" "\xe9\xf8\xef\xff\xff";
+	static const struct view views[][CPUS] = {
+		{ { 0x400000, 0x9000 }, { 0x400000, 0xa000 } },
+		{ { 0x400000, 0x9000 }, { 0x600000 - 0x1000, 0xa000 } },
+		{ { 0x400000, 0xa000 }, { 0x402000, 0xa000 } },
+	};
+
+	for (unsigned i = 0; i < sizeof(views) / sizeof(views[0]); i++) {
+		struct kvm_regs regs[CPUS];
+
+		memcpy(machine->ram + COMMON_GPA, common, sizeof(common) - 1);
+		memcpy(machine->ram + 0x9000, in_rax, sizeof(in_rax) - 1);
+		memcpy(machine->ram + 0xa000, in_rbx, sizeof(in_rbx) - 1);
+		run_views(machine, vcpus, views[i], rounds, regs);
+		for (unsigned k = 0; k < CPUS; k++) {
+			bool is_rax = views[i][k].next_gpa == 0x9000;
+
+			check_equal(regs[k].rax, is_rax ? rounds : 0);
+			check_equal(regs[k].rbx, is_rax ? 0 : rounds);
+		}
+	}
+}
+
+/*
+ * Both run through thousands of blocks, round and round, in a cache that does not hold them all. One block
+ * in 64 has an access with LOCK that leaves its cache line, for which the other must stop wherever it is.
+ */
+static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], uint64_t rounds)
+{
+	static const char plain[] = "\x48\xff\xc0" "\xeb\0"; /* inc %rax; jmp .+2 */
+	/* lock incl 0x507e; inc %rax; jmp .+2 */
+	static const char split[] = "\xf0\xff\x04\x25\x7e\x50\0\0" "\x48\xff\xc0" "\xeb\0";
+	/* dec %rcx; jnz start; out %al,$0x10 */
+	char end[] = "\x48\xff\xc9" "\x0f\x85\0\0\0\0" "\xe6\x10";
+	struct vcpu_thread threads[CPUS];
+	uint32_t count, splits = 0, blocks = 0, at = 0;
+	int32_t back;
+
+	for (; at < SPREAD_SIZE; blocks++) {
+		bool is_split = blocks % 64 == 0;
+		size_t size = is_split ? sizeof(split) - 1 : sizeof(plain) - 1;
+
+		memcpy(machine->ram + SPREAD_GPA + at, is_split ? split : plain, size);
+		splits += is_split;
+		at += size;
+	}
+	back = -(int32_t)(at + 9);
+	memcpy(end + 5, &back, 4);
+	memcpy(machine->ram + SPREAD_GPA + at, end, sizeof(end) - 1);
+	memset(machine->ram + 0x507e, 0, 4);
+	for (unsigned i = 0; i < CPUS; i++) {
+		struct kvm_regs regs;
+
+		machine_enter_long(machine, vcpus[i], SPREAD_GPA);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
+		regs.rcx = rounds;
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_REGS, &regs), 0);
+	}
+	for (unsigned i = 0; i < CPUS; i++)
+		vcpu_thread_start(&threads[i], vcpus[i]);
+	for (unsigned i = 0; i < CPUS; i++) {
+		struct kvm_regs regs;
+
+		vcpu_thread_finish(&threads[i], KVM_EXIT_IO);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
+		check_equal(regs.rax, rounds * blocks);
+	}
+	memcpy(&count, machine->ram + 0x507e, 4);
+	check_equal(count, (uint32_t)(CPUS * rounds * splits));
+}
+
+int main(int argc, char **argv)
+{
+	struct kvm_system system;
+	struct machine machine;
+	struct kvm_vcpu other, *vcpus[CPUS] = { &machine.vcpu, &other };
+	struct error error;
+
+	contract_open(argc, argv, &system);
+	kvm_engine_set_code_cache(KVM_CODE_CACHE_MIN);
+	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
+	check_equal(kvm_vcpu_create(&other, &machine.vm, 1, &error), 0);
+	test_views(&machine, vcpus, contract_is_engine(&system) ? 300000 : 300);
+	/* A KVM without hardware emulates no split locks. */
+	if (contract_is_engine(&system))
+		test_spread(&machine, vcpus, 80);
+	kvm_vcpu_close(&other);
+	machine_destroy(&machine);
+	return contract_close(&system);
+}
