@@ -367,12 +367,21 @@ static inline void emit_align(struct emitter *e, unsigned alignment)
 {
 	unsigned count = -(uintptr_t)(e->code + e->position) % alignment;
 
-	for (; count >= 8; count -= 8) /* nop [rax + rax + 0], 32 bits of displacement */
-		emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 }, 8);
-	for (; count >= 4; count -= 4) /* nop [rax + 0] */
-		emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x40, 0 }, 4);
-	for (; count > 0; count--)
-		emit8(e, 0x90);
+	while (count) {
+		/* nop [rax + rax + 0] with 32 bits of displacement, nop [rax + 0], nop */
+		unsigned least = count >= 8 ? 8 : count >= 4 ? 4 : 1;
+		unsigned prefixes = count - least < 3 ? count - least : 3;
+
+		for (unsigned i = 0; i < prefixes; i++)
+			emit8(e, 0x66);
+		if (least == 8)
+			emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 }, 8);
+		else if (least == 4)
+			emit_bytes(e, (const uint8_t[]){ 0x0f, 0x1f, 0x40, 0 }, 4);
+		else
+			emit8(e, 0x90);
+		count -= least + prefixes;
+	}
 }
 
 /* Jumps return the position of their 32-bit displacement, for emit_patch. */

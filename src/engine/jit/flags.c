@@ -77,6 +77,8 @@ static uint16_t flags_live_at(struct translation *t, const uint8_t *bytes, unsig
 		    instruction.meta.category == ZYDIS_CATEGORY_BINARY ||
 		    instruction.meta.category == ZYDIS_CATEGORY_PUSH ||
 		    instruction.meta.category == ZYDIS_CATEGORY_POP ||
+		    instruction.meta.category == ZYDIS_CATEGORY_CONVERT ||
+		    item_vector_level(&instruction) >= 0 ||
 		    instruction.mnemonic == ZYDIS_MNEMONIC_LEA) {
 			if (instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
 			    instruction.mnemonic == ZYDIS_MNEMONIC_POPF ||
