@@ -383,7 +383,7 @@ enum item_kind item_classify(struct jit_item *item, bool is_user)
 	case ZYDIS_MNEMONIC_SWAPGS: case ZYDIS_MNEMONIC_PUSHFQ:
 		return classify_system(item, is_user);
 	default:
-		return classify_copy(item);
+		return item_is_simple_string(item) ? ITEM_STRING : classify_copy(item);
 	}
 }
 

@@ -146,6 +146,15 @@ static inline void emit_state_immediate_flags(struct emitter *e, unsigned extens
 	emit32(e, value);
 }
 
+/* test dword gs:[offset], value */
+static inline void emit_test_state_immediate_flags(struct emitter *e, int32_t offset, uint32_t value)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xf7);
+	emit_gs_modrm(e, 0, HOST_NONE, 0, offset);
+	emit32(e, value);
+}
+
 /* cmp dword gs:[offset], 0 */
 static inline void emit_test_state(struct emitter *e, int32_t offset)
 {

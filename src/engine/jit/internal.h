@@ -149,6 +149,7 @@ struct jit_cache {
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
+	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
 
 	struct jit_block *blocks[1 << JIT_HASH_BITS];
 	struct jit_page *pages[1 << JIT_HASH_BITS];
@@ -197,6 +198,8 @@ struct jit {
 void jit_build_stubs(struct jit_cache *cache);
 /* slot.c: those that fill page slots. */
 void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e);
+/* string.c: those that copy and fill. */
+void jit_build_string_stubs(struct jit_cache *cache, struct emitter *e);
 /* run.c: struct cpu_translator's, and what the fallback stub calls. */
 void jit_run(struct cpu *cpu);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);

@@ -172,6 +172,8 @@ static unsigned lookup_count(const struct jit_item *item)
 		return 2;
 	case ITEM_JUMP_INDIRECT:
 		return 1 + item_has_access(item);
+	case ITEM_STRING: /* its stub keeps the flags */
+		return 0;
 	default:
 		return item_has_access(item);
 	}

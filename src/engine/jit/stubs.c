@@ -78,5 +78,6 @@ void jit_build_stubs(struct jit_cache *cache)
 	emit_leave(&e);
 
 	jit_build_slot_stubs(cache, &e);
+	jit_build_string_stubs(cache, &e);
 	assert(!e.overflow);
 }

@@ -318,6 +318,7 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_RETURN: emit_return(t, index); break;
 	case ITEM_JUMP_INDIRECT:
 	case ITEM_CALL_INDIRECT: emit_indirect(t, index); break;
+	case ITEM_STRING: emit_string(t, index); break;
 	case ITEM_FALLBACK: emit_fallback(t, index); break;
 	default: emit_system(t, index); break;
 	}

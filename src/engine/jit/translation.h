@@ -24,6 +24,7 @@ enum item_kind {
 	/* system.c */
 	ITEM_CLI, ITEM_STI, ITEM_CLD, ITEM_STD, ITEM_CLAC, ITEM_STAC, ITEM_SWAPGS, ITEM_RDTSC,
 	ITEM_RDTSCP,
+	ITEM_STRING,    /* string.c */
 };
 
 /* A place in the block that jumps to an item's slow path, or out of a region or loop. */
@@ -334,6 +335,12 @@ void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enu
 
 void emit_push_flags(struct translation *t, unsigned index);
 void emit_system(struct translation *t, unsigned index);
+
+/* -- string.c -- */
+
+/* Whether it is REP MOVS or REP STOS in a form that emit_string has. */
+bool item_is_simple_string(const struct jit_item *item);
+void emit_string(struct translation *t, unsigned index);
 
 /* -- dump.c -- */
 

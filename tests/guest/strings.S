@@ -1,0 +1,188 @@
+/*
+ * REP MOVS and REP STOS where pages end, to pages that do not follow one another in memory, of no
+ * elements, downwards, onto themselves, into what may only be read, into a device, over code; with
+ * flags live across them.
+ *
+ * exits:
+ *   out 0xf1 4: c65249eb
+ *   out 0xf1 4: da9d9af6
+ *   out 0xf1 4: 6ea41248
+ *   out 0xf1 4: f44fed06
+ *   out 0xf1 4: 08336d61
+ *   out 0xf1 4: 2fcdc7f1
+ *   out 0xf1 4: a7eef1c4
+ *   out 0xf1 4: f9bb5d34
+ *   out 0xf1 4: f1ebc74f
+ *   out 0xf1 4: edfb4a5a
+ *   out 0xf1 4: 45c4cfcc
+ *   out 0xf1 4: 4e011b60
+ *   out 0xf1 4: fdee0d33
+ *   out 0xf1 4: ccb7061c
+ *   out 0xf1 4: c22f8389
+ *   out 0xf1 4: c189da9f
+ *   out 0xf1 4: 1cd3f412
+ *   write 0xe00000: 0c
+ *   write 0xe00000: 0b
+ *   write 0xe00000: 0a
+ *   write 0xe00000: 09
+ *   write 0xe00000: 08
+ *   write 0xe00000: 07
+ *   write 0xe00000: 06
+ *   write 0xe00000: 05
+ *   write 0xe00000: 04
+ *   write 0xe00000: 03
+ *   write 0xe00000: 02
+ *   write 0xe00000: 01
+ *   out 0xf1 4: 37373734
+ *   end
+ */
+#include "guest.h"
+#define LEVEL1 PAGES + 0x3000
+#define FROM   0x60000
+#define TO     0x70000
+#define DEVICE 0x80000 /* mapped to where no memory is */
+#define TURNS  40
+	.macro map page, frame, rights=7
+	movl $\frame + \rights, LEVEL1 + (\page >> 12) * 8
+	.endm
+	.macro print reg
+	movl \reg, %eax
+	outl %eax, $PORT_PRINT
+	.endm
+	/* rbx += a sum of the two pages at TO. */
+	.macro sum_up
+	movl $TO, %eax
+9:	rolq $7, %rbx
+	addq (%rax), %rbx
+	addl $8, %eax
+	cmpl $TO + 0x2000, %eax
+	jne 9b
+	.endm
+	/* An instruction with counts from TURNS down to 0, its ends near ends of pages. */
+	.macro test_string instruction, from=0xfd0, to=0xfe0
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+1:	leal FROM + \from(%rbp), %esi
+	leal TO + \to(,%rbp,2), %edi
+	imulq $0x1234567, %rbp, %rax
+	movl %ebp, %ecx
+	cmpl $20, %ecx
+	rep \instruction
+	movl FROM, %edx
+	adcl %edx, %ebx
+	leal (%rsi,%rdi), %eax
+	leal (%rax,%rcx), %eax
+	addl %eax, %ebx
+	decl %ebp
+	jns 1b
+	sum_up
+	print %ebx
+	.endm
+	enter_long
+	gate64 14, on_page_fault
+	map FROM, 0x90000
+	map (FROM + 0x1000), 0x93000
+	map TO, 0xa0000
+	map (TO + 0x1000), 0xa3000
+	map (TO + 0x2000), 0xa5000
+	map DEVICE, 0xe00000
+	movq %cr3, %rax
+	movq %rax, %cr3
+	movl $FROM, %edi
+	movl $0x2545f491, %eax
+1:	movl %eax, (%rdi)
+	imull $0x9e3779b1, %eax, %eax
+	addl $12345, %eax
+	addl $4, %edi
+	cmpl $FROM + 0x2000, %edi
+	jne 1b
+	cld
+	test_string movsb
+	test_string movsw
+	test_string movsl
+	test_string movsq
+	test_string stosb
+	test_string stosw
+	test_string stosl
+	test_string stosq
+	/* Without a page's end, and onto what was read. */
+	test_string movsb, 0x100, 0x200
+	test_string movsq, 0x100, 0x200
+	test_string stosl, 0x100, 0x200
+	map TO, 0x90000
+	map (TO + 0x1000), 0x93000
+	movq %cr3, %rax
+	movq %rax, %cr3
+	test_string movsb, 0x100, 0x103
+	test_string movsl, 0x107, 0x100
+	std
+	test_string movsw, 0x800, 0x803
+	test_string stosq, 0x800, 0x803
+	cld
+
+	/* A page that may be read only, known to the TLB: faults once in each turn. */
+	movq %cr0, %rax
+	orl $0x10000, %eax
+	movq %rax, %cr0
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+2:	map (TO + 0x1000), 0xa3000, 5
+	invlpg TO + 0x1000
+	movl TO + 0x1000, %eax
+	movl $TO + 0x1010, %edi
+	movl $FROM, %esi
+	movl %ebp, %ecx
+	rep movsq
+	cmpl $TO + 0x1010, %edi
+	adcl %ecx, %ebx
+	decl %ebp
+	jnz 2b
+	sum_up
+	print %ebx
+
+	/* A whole page, and more than a page. */
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+3:	movl $FROM, %esi
+	movl $TO, %edi
+	movl $512, %ecx
+	rep movsq
+	movl $TO + 0x1000, %edi
+	leal 4096(%rbp), %ecx
+	movl %ebp, %eax
+	rep stosb
+	addl %edi, %ebx
+	decl %ebp
+	jnz 3b
+	sum_up
+	print %ebx
+
+	/* A device. */
+	movl $12, %ebp
+4:	movl $DEVICE, %edi
+	movl $1, %ecx
+	movl %ebp, %eax
+	rep stosb
+	decl %ebp
+	jnz 4b
+
+	/* Code: what is stored behind it in its own block runs. */
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+5:	movl $patched + 1, %edi
+	movl $4, %ecx
+	movl %ebp, %eax
+	rep stosb
+patched:
+	movl $0, %eax
+	addl %eax, %ebx
+	decl %ebp
+	jnz 5b
+	print %ebx
+	end
+on_page_fault:
+	addl $0x10000, %ebx
+	addq $8, %rsp
+	movl $0xa3000 + 7, LEVEL1 + ((TO + 0x1000) >> 12) * 8
+	iretq
+	define_gdt
