@@ -181,8 +181,8 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned in
 
 	if (!live)
 		t->flags_lost = false;
-	/* Before a backward jump, see whether the CPU is wanted elsewhere. */
-	if (target <= (int64_t)from) {
+	/* Before a jump back or to another page, see whether the CPU is wanted elsewhere. */
+	if (target <= (int64_t)from || page_distance) {
 		if (flags_stay_for(t, index, live))
 			emit_poll_keeping_flags(t, target);
 		else
