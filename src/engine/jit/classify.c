@@ -222,6 +222,23 @@ bool item_loads_segment(const struct jit_item *item)
 	}
 }
 
+unsigned item_cycles(const struct jit_item *item)
+{
+	if (item->kind == ITEM_DIVIDE)
+		return 40;
+	switch (item->instruction.mnemonic) {
+	case ZYDIS_MNEMONIC_DIVPD: case ZYDIS_MNEMONIC_DIVPS: case ZYDIS_MNEMONIC_DIVSD:
+	case ZYDIS_MNEMONIC_DIVSS: case ZYDIS_MNEMONIC_SQRTPD: case ZYDIS_MNEMONIC_SQRTPS:
+	case ZYDIS_MNEMONIC_SQRTSD: case ZYDIS_MNEMONIC_SQRTSS:
+	case ZYDIS_MNEMONIC_VDIVPD: case ZYDIS_MNEMONIC_VDIVPS: case ZYDIS_MNEMONIC_VDIVSD:
+	case ZYDIS_MNEMONIC_VDIVSS: case ZYDIS_MNEMONIC_VSQRTPD: case ZYDIS_MNEMONIC_VSQRTPS:
+	case ZYDIS_MNEMONIC_VSQRTSD: case ZYDIS_MNEMONIC_VSQRTSS:
+		return 30;
+	default:
+		return item_vector_levels(item) ? 5 : 2;
+	}
+}
+
 unsigned guest_home_count(uint16_t registers)
 {
 	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);

@@ -10,10 +10,28 @@
 #include "engine/jit/loop.h"
 #include "engine/jit/region.h"
 
-#define ITERATIONS_MAX   1024 /* between two polls */
+#define ITERATIONS_MAX   1024 /* between two polls, */
+#define CYCLES_MAX	 50000 /* or as many as take so long at worst: some 20 us */
+#define MISS_CYCLES	 200  /* of a load that no cache has */
 #define FIRST_ITERATIONS 16   /* of the first preheader, at most, */
 #define FIRST_BYTES	 256  /* or as many as addresses go so far in */
 #define DOUBLE_MAX	 16   /* instructions of a body that stands there twice */
+
+static unsigned iterations_max(const struct translation *t)
+{
+	const struct loop *loop = &t->loop;
+	unsigned cycles = loop->region_count * MISS_CYCLES;
+
+	for (unsigned i = 0; i < loop->end; i++) {
+		const struct jit_item *item = &t->jit->items[i];
+
+		cycles += item_cycles(item);
+		/* What is hoisted stays in one page. */
+		if (item_has_access(item) && loop->places[i].base == HOST_NONE)
+			cycles += MISS_CYCLES;
+	}
+	return cycles * ITERATIONS_MAX <= CYCLES_MAX ? ITERATIONS_MAX : CYCLES_MAX / cycles;
+}
 
 /* An instruction that would access these bytes of the range in the first iteration. */
 static void make_model(struct jit_item *model, const struct loop_key *key, int32_t displacement)
@@ -275,14 +293,16 @@ void emit_loop(struct translation *t)
 	unsigned back = (t->jit->items[loop->end - 1].kind == ITEM_JUMP_IF ? SLOW_TAKEN : SLOW_LEAVE) +
 			loop->end - 1;
 	bool is_double = loop->end <= DOUBLE_MAX && !t->jit->lockstep;
-	unsigned first = first_iterations(loop);
+	unsigned first = first_iterations(loop), most = iterations_max(t);
 	struct failures failures = { .count = 0 };
 	struct emitter *e = &t->e;
 	size_t top, second, middle = 0;
 
 	t->map = loop->map;
 	emit_borrowing(t);
-	emit_constant(e, loop->counter, (first ? first : ITERATIONS_MAX) >> is_double);
+	if (first > most)
+		first = most;
+	emit_constant(e, loop->counter, (first ? first : most) >> is_double);
 	emit_keys(t, first ? first : 1, &failures);
 	emit_align(e, 32);
 	t->places = loop->places;
@@ -308,7 +328,7 @@ void emit_loop(struct translation *t)
 		emit_patch(e, failures.at[i]);
 	emit_count(t, JIT_COUNT_TLB_MISS);
 	emit_patch(e, second);
-	emit_constant(e, loop->counter, ITERATIONS_MAX);
+	emit_constant(e, loop->counter, most);
 	emit_keys(t, 0, NULL);
 	if (is_double) {
 		/* An odd one goes first, alone. */

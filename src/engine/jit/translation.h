@@ -226,6 +226,8 @@ bool item_is_bit_string(const struct jit_item *item);
 bool item_is_variable_shift(const struct jit_item *item);
 /* Whether it is ADD, OR, AND or XOR of a register, 32 or 64 bits, to what may be memory. */
 bool item_is_update(const struct jit_item *item);
+/* How many cycles it takes at worst, about, memory apart. */
+unsigned item_cycles(const struct jit_item *item);
 /* How many of a set of guest registers live in struct cpu. */
 unsigned guest_home_count(uint16_t registers);
 
