@@ -1,70 +1,17 @@
 /*
- * The guest of `make bench`: a multiboot kernel that switches to long mode and runs small loops.
+ * The guest of `bench/run --only loops`: small loops.
  *
  * On COM1 it prints "> NAME OPERATIONS" before a loop and "<" after it, three rounds of all loops,
  * and "done". The host times these lines, so that the guest's own clock does not matter. An operation
  * is an instruction, except where the loop's comment says otherwise.
- * Multiboot Specification 0.6.96 §3.1; Intel SDM vol. 3 §9.8.5 (entering IA-32e mode).
  */
-#define COM1     0x3f8
-#define ROUNDS   3
-#define ARRAY    0x1000000 /* 16 MiB: source; one MiB further: destination */
-#define ARRAY2   0x1100000
-#define MANY     0x2000000 /* 32 MiB: 64 MiB of pages */
+#include "start.S"
 
-	.section .multiboot, "a"
-	.align 4
-	.long 0x1badb002, 0, -0x1badb002
+#define ROUNDS 3
 
 	.text
-	.code32
-	.globl _start
-_start:
-	cld
-	movl $stack_end, %esp
-	/* Identity map of the first GiB with 2 MiB pages. */
-	movl $level3, %eax
-	orl $3, %eax
-	movl %eax, level4
-	movl $level2, %eax
-	orl $3, %eax
-	movl %eax, level3
-	xorl %ecx, %ecx
-	movl $0x83, %eax
-1:	movl %eax, level2(,%ecx,8)
-	addl $0x200000, %eax
-	incl %ecx
-	cmpl $512, %ecx
-	jne 1b
-	movl %cr4, %eax
-	orl $0x620, %eax /* PAE, OSFXSR, OSXMMEXCPT */
-	movl %eax, %cr4
-	movl $level4, %eax
-	movl %eax, %cr3
-	movl $0xc0000080, %ecx
-	rdmsr
-	orl $0x100, %eax
-	wrmsr
-	movl %cr0, %eax
-	andl $~4, %eax
-	orl $0x80000003, %eax
-	movl %eax, %cr0
-	lgdt gdt_pointer
-	ljmp $8, $long_mode
-
-	.code64
-long_mode:
-	movl $16, %eax
-	movl %eax, %ds
-	movl %eax, %es
-	movl %eax, %ss
-	/* The gate of INT 30h. */
-	movl $on_interrupt, %eax
-	movw %ax, idt + 0x300
-	shrl $16, %eax
-	movw %ax, idt + 0x306
-	lidt idt_pointer
-
+main:
+	gate 0x30, on_interrupt
 	movl $ROUNDS, %r15d
 round:
 	movl $table, %r14d
@@ -103,43 +50,6 @@ next:
 1:	cli
 	hlt
 	jmp 1b
-
-/* Print the character in AL; changes RDX. */
-print_char:
-	movb %al, %ah
-	movw $COM1 + 5, %dx
-1:	inb %dx, %al
-	testb $0x20, %al
-	jz 1b
-	movb %ah, %al
-	movw $COM1, %dx
-	outb %al, %dx
-	ret
-
-print_string:
-	movzbl (%rsi), %eax
-	testl %eax, %eax
-	jz 1f
-	call print_char
-	incq %rsi
-	jmp print_string
-1:	ret
-
-print_decimal:
-	movl $10, %ebx
-	xorl %edi, %edi
-1:	xorl %edx, %edx
-	divq %rbx
-	addl $'0', %edx
-	pushq %rdx
-	incl %edi
-	testq %rax, %rax
-	jnz 1b
-2:	popq %rax
-	call print_char
-	decl %edi
-	jnz 2b
-	ret
 
 /* Each loop runs ECX times. */
 integer:
@@ -288,25 +198,7 @@ ones:
 	.float 1, 1, 1, 1
 halves:
 	.float 0.5, 0.5, 0.5, 0.5
-gdt:
-	.quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
-gdt_pointer:
-	.word . - gdt - 1
-	.long gdt
-idt_pointer:
-	.word 0x30f
-	.quad idt
-	.align 16
-idt:
-	.fill 0x300, 1, 0
-	.word 0, 8, 0x8e00, 0
-	.quad 0
 
 	.bss
-	.align 4096
-level4:	.skip 4096
-level3:	.skip 4096
-level2:	.skip 4096
+	.align 16
 vector:	.skip 16
-	.skip 4080
-stack_end:
