@@ -171,8 +171,14 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	if (!page_cover(page, block, jit->snapshot))
 		return -EAGAIN;
 	block->next_hash = *bucket;
+	block->previous_hash = bucket;
+	if (block->next_hash)
+		block->next_hash->previous_hash = &block->next_hash;
 	*bucket = block;
 	block->next_page = page->blocks;
+	block->previous_page = &page->blocks;
+	if (block->next_page)
+		block->next_page->previous_page = &block->next_page;
 	page->blocks = block;
 	return 0;
 }
@@ -186,15 +192,12 @@ void jit_block_marked(struct jit_cache *cache, struct jit_block *block)
 
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block)
 {
-	struct jit_block **at = block_bucket(cache, block->gpa, block->mode);
-
-	while (*at != block)
-		at = &(*at)->next_hash;
-	*at = block->next_hash;
-	at = &block->page->blocks;
-	while (*at != block)
-		at = &(*at)->next_page;
-	*at = block->next_page;
+	*block->previous_hash = block->next_hash;
+	if (block->next_hash)
+		block->next_hash->previous_hash = block->previous_hash;
+	*block->previous_page = block->next_page;
+	if (block->next_page)
+		block->next_page->previous_page = block->previous_page;
 	jit_block_unlink(cache, block);
 	block->dead = true;
 }

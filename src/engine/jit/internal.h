@@ -65,7 +65,9 @@ struct jit_block {
 	 * R13. */
 	const uint8_t *code, *entry;
 	struct jit_page *page;
-	struct jit_block *next_hash, *next_page, *next_in_chunk;
+	struct jit_block *next_hash, **previous_hash;
+	struct jit_block *next_page, **previous_page;
+	struct jit_block *next_in_chunk;
 	struct jit_link *incoming;
 	struct jit_crossing *incoming_crossings; /* of all CPUs */
 	struct jit_script *script; /* lockstep.h; owned */

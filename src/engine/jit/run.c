@@ -1,6 +1,7 @@
 /*
  * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "engine/jit/internal.h"
@@ -251,10 +252,13 @@ static struct jit_block *look_up(struct jit *jit)
 
 	if (!bytes)
 		return NULL;
-	block = find_translated(jit, gpa, bytes);
-	if (block || cpu->requests)
-		return block;
 	heat = &jit->heat[jit_hash(gpa)];
+	/* What is cold here was not translated, unless by another CPU. */
+	if (*heat >= jit->warmth || atomic_load(&jit->cache->is_shared)) {
+		block = find_translated(jit, gpa, bytes);
+		if (block || cpu->requests)
+			return block;
+	}
 	if (code_is_hot(cpu, gpa))
 		return NULL;
 	if (*heat < jit->warmth) {

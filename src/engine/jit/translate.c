@@ -341,6 +341,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 	const ZydisDecoder *decoder = insn_decoder(jit->cpu->mode);
 	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
 	unsigned count = 0, offset = start;
+	struct insn_effects effects;
 
 	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
 		struct jit_item *item = &jit->items[count];
@@ -358,8 +359,8 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		}
 		if (!ZYAN_SUCCESS(status))
 			break;
-		if (insn_decode(&item->insn, bytes + offset, 0x1000 - offset, jit->cpu->mode) < 0)
-			break;
+		insn_describe(&item->insn, &(struct decoded){ &item->instruction, item->operands,
+							     item->bytes, jit->cpu->mode }, &effects);
 		item->kind = item_classify(item, jit->cpu->cpl == 3);
 		/* Each engine would read another time. */
 		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
@@ -608,18 +609,17 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	count = decode_items(jit, start);
 	if (count == 0)
 		return NULL;
-	*t = (struct translation){
-		.jit = jit,
-		.is_32 = is_32,
-		.width = is_32 ? 4 : 8,
-		.decoder = insn_decoder(mode),
-		.count = count,
-		.is_user = mode & JIT_MODE_USER,
-		.is_shared = atomic_load(&jit->cache->is_shared),
-		.jumps = STATE(fast.jumps) +
-			 (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump)),
-		.start = start,
-	};
+	memset(t, 0, offsetof(struct translation, item_position));
+	t->jit = jit;
+	t->is_32 = is_32;
+	t->width = is_32 ? 4 : 8;
+	t->decoder = insn_decoder(mode);
+	t->count = count;
+	t->is_user = mode & JIT_MODE_USER;
+	t->is_shared = atomic_load(&jit->cache->is_shared);
+	t->jumps = STATE(fast.jumps) +
+		   (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump));
+	t->start = start;
 	jit_chunk_emitter(jit, &t->e);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
 	if (!t->is_32 && cut_before_loop(t))

@@ -149,26 +149,17 @@ struct translation {
 	unsigned start;             /* the block's offset in its page */
 	uint16_t guest_size;        /* as struct jit_block's */
 	uint64_t granules;
-	size_t item_position[JIT_BLOCK_INSNS + 1];
-	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
-	size_t entry_position[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
-	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
 	unsigned slow_count;
-	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
 	unsigned slot_miss_count, slot_miss_done;
-	struct side_exit sides[JIT_BLOCK_INSNS * 3];
 	unsigned side_count;
-	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 2];
 	unsigned link_count;
 	struct flag_source sources[JIT_BLOCK_INSNS + 1];
 	bool saves[JIT_BLOCK_INSNS + 1]; /* flags are saved before the item */
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
-	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 2];
 	unsigned poll_count;
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
-	struct region regions[REGIONS_MAX];
 	unsigned region_count;
 	struct host_memory region_places[JIT_BLOCK_INSNS];
 	struct loop loop;
@@ -178,6 +169,17 @@ struct translation {
 	 * HOST_NONE: must be looked up. NULL elsewhere. */
 	const struct host_memory *places;
 	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
+
+	/* -- lists, only as far as the counts above say; all else begins as zero -- */
+	size_t item_position[JIT_BLOCK_INSNS + 1];
+	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
+	size_t entry_position[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
+	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
+	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
+	struct side_exit sides[JIT_BLOCK_INSNS * 3];
+	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 2];
+	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 2];
+	struct region regions[REGIONS_MAX];
 };
 
 /* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */

@@ -295,12 +295,33 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded)
 	return row->bind ? row->bind(insn, decoded, row) : row->execute;
 }
 
+void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn_effects *effects)
+{
+	const ZydisDecodedInstruction *in = decoded->instruction;
+
+	memset(insn, 0, sizeof(*insn));
+	insn->mnemonic = (uint16_t)in->mnemonic;
+	insn->length = in->length;
+	insn->operand_size = in->operand_width / 8;
+	insn->address_size = in->address_width / 8;
+	insn->stack_width = insn->operand_size;
+	if ((decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
+		insn->stack_width = in->operand_width == 16 ? 2 : 8;
+	insn->prefixes = take_prefixes(in);
+	insn->flags_live = 1;
+	take_operands(insn, in, decoded->operands);
+	insn->execute = bind(insn, decoded);
+	if (!insn->execute)
+		undefined(insn, effects, in->length);
+	else
+		take_effects(effects, insn, in, decoded->operands);
+}
+
 int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
 			struct insn_effects *effects)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
-	struct decoded decoded = {&in, operands, bytes, mode};
 	ZyanStatus status;
 
 	if (size > INSN_LENGTH_MAX)
@@ -312,22 +333,7 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 		return -E2BIG;
 	if (!ZYAN_SUCCESS(status))
 		return undefined(insn, effects, size);
-
-	memset(insn, 0, sizeof(*insn));
-	insn->mnemonic = (uint16_t)in.mnemonic;
-	insn->length = in.length;
-	insn->operand_size = in.operand_width / 8;
-	insn->address_size = in.address_width / 8;
-	insn->stack_width = insn->operand_size;
-	if ((mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
-		insn->stack_width = in.operand_width == 16 ? 2 : 8;
-	insn->prefixes = take_prefixes(&in);
-	insn->flags_live = 1;
-	take_operands(insn, &in, operands);
-	insn->execute = bind(insn, &decoded);
-	if (!insn->execute)
-		return undefined(insn, effects, in.length);
-	take_effects(effects, insn, &in, operands);
+	insn_describe(insn, &(struct decoded){&in, operands, bytes, mode}, effects);
 	return 0;
 }
 

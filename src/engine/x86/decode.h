@@ -25,6 +25,9 @@ const ZydisDecoder *insn_decoder(uint32_t mode);
 int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
 			struct insn_effects *effects);
 
+/* The same of what insn_decoder's decoder has made of the bytes, without an error. */
+void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn_effects *effects);
+
 /* Raises #UD: the handler of every undefined instruction. */
 void insn_undefined(struct cpu *cpu, const struct insn *insn);
 
