@@ -1,7 +1,7 @@
 /*
  * What kernels do all the time and the translator does itself: CLI and STI, PUSHFQ, SWAPGS, STAC and
- * CLAC, RDTSC and RDTSCP, PUSH from memory, POP RSP, bits of bit strings. In loops, with flags live
- * across them, and against what may come in between: interrupts, faults, CR4.
+ * CLAC, RDTSC and RDTSCP, RDFSBASE and its like, PUSH from memory, POP RSP, bits of bit strings. In
+ * loops, with flags live across them, and against what may come in between: interrupts, faults, CR4.
  * needs: irqchip
  *
  * exits:
@@ -17,6 +17,8 @@
  *   out 0xf1 4: 00000050
  *   out 0xf1 4: 00000028
  *   out 0xf1 4: 00000050
+ *   out 0xf1 4: 81e8c301
+ *   out 0xf1 4: 00005050
  *   out 0xf1 4: 54857c72
  *   out 0xf1 4: 00000050
  *   end
@@ -48,6 +50,7 @@
 	movl $TURNS, %ebp
 	.endm
 	enter_long
+	gate64 6, on_undefined
 	gate64 13, on_protection
 	gate64 14, on_page_fault
 	gate64 0x40, on_interrupt
@@ -279,6 +282,7 @@ taken2:	movl $0, %edi
 
 	/* 8. RDTSC of user code, before and after CR4.TSD forbids it. */
 	begin
+	movl $2, %r12d
 	pushq $USER_DATA | 3
 	pushq $USER_STACK
 	pushq $2
@@ -301,7 +305,74 @@ on_user_end:
 	print %ebx
 	print %edi
 
-	/* 9. SMAP, through the TLB and through page slots. */
+	/* 9. Bases of FS and GS, canonical or not, in registers and homes, with and without the right to;
+	 * selectors. */
+	begin
+	movl $5, %r12d
+	movl $USER_DATA, %eax
+	movw %ax, %es
+	movl $7, A
+	movl $9, A + 0x1000
+9:	movq %cr4, %rax
+	btsl $16, %eax
+	movq %rax, %cr4
+	movabsq $-1, %r14
+	leal A(%rbp), %r13d
+	cmpl $20, %ebp
+	wrfsbase %r13
+	rdfsbase %r14
+	adcl $0, %esi
+	mix %r14
+	movl %ebp, %ecx
+	negq %rcx
+	addl %fs:(%rcx), %esi
+	orq $-1, %r14
+	rdfsbase %r14d
+	mix %r14
+	addq $0x1000, %r13
+	wrgsbase %r13d
+	addl %gs:(%rcx), %esi
+	cmpl $20, %ebp
+	rdgsbase %rcx
+	adcl %ecx, %esi
+	movabsq $0x800000000000, %rcx
+	wrgsbase %rcx              /* faults */
+	movabsq $0xffff800000000000, %rcx
+	wrgsbase %rcx
+	movabsq $0xffff7fffffffffff, %rcx
+	wrgsbase %rcx              /* faults */
+	rdgsbase %rcx
+	mix %rcx
+	movabsq $0x7fffffffffff, %rcx
+	cmpl $20, %ebp
+	wrfsbase %rcx
+	adcl $0, %esi
+	movq $-1, %r9
+	wrfsbase %r9d
+	rdfsbase %rdx
+	mix %rdx
+	movq $-1, %rdx
+	movq %rdx, %r15
+	movw %es, %dx
+	mix %rdx
+	movl %es, %edx
+	movw %cs, %r15w
+	mix %rdx
+	mix %r15
+	cmpl $20, %ebp
+	movq %ss, %r15
+	adcq $0, %r15
+	mix %r15
+	movq %cr4, %rax
+	btrl $16, %eax
+	movq %rax, %cr4
+	rdfsbase %rcx              /* undefined */
+	wrgsbase %rdx              /* undefined */
+	again 9b
+	print
+	print %ebx
+
+	/* 10. SMAP, through the TLB and through page slots. */
 	begin
 	movl $LEVEL1, %ebx
 9:	andl $~4, (%rbx)
@@ -359,14 +430,23 @@ on_interrupt:
 	popq %rcx
 	popq %rax
 	iretq
+	/* They step over what faulted, which has %r12 bytes. */
 on_protection:
 	incl %ebx
 	addq $8, %rsp
-	addq $2, (%rsp)
+	addq %r12, (%rsp)
+	iretq
+on_undefined:
+	addl $0x100, %ebx
+	addq %r12, (%rsp)
 	iretq
 on_page_fault:
 	incl %ebx
+	cmpl $100000, %ebx         /* where there is no FSGSBASE */
+	ja give_up
 	addq $8, %rsp
 	orl $1 << 18, 16(%rsp)
 	iretq
+give_up:
+	end
 	define_gdt

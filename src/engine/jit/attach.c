@@ -108,6 +108,8 @@ static void fill_constants(struct cpu *cpu)
 	cpu->fast.mask_not_df = ~RFLAGS_DF;
 	cpu->fast.mask_not_ac = ~RFLAGS_AC;
 	cpu->fast.mask_tsd = CR4_TSD;
+	cpu->fast.mask_fsgsbase = CR4_FSGSBASE;
+	cpu->fast.mask_not_1 = ~(uint64_t)1;
 	cpu->fast.self = (uintptr_t)cpu;
 	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
 	cpu->fast.page_mask = ~(uint64_t)0xfff;

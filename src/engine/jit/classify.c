@@ -303,6 +303,12 @@ static bool is_short_branch(const struct jit_item *item)
 	       item->insn.operand_size == 2;
 }
 
+/* RDFSBASE and its like, without a prefix of no meaning. */
+static bool is_base_access(const struct jit_item *item)
+{
+	return !item_is_32(item) && !(item->instruction.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE);
+}
+
 /* What needs no privilege that the code may not have: `is_user` code has CPL 3, all other CPL 0. */
 static enum item_kind classify_system(const struct jit_item *item, bool is_user)
 {
@@ -318,6 +324,15 @@ static enum item_kind classify_system(const struct jit_item *item, bool is_user)
 	case ZYDIS_MNEMONIC_CLAC: return is_user ? ITEM_FALLBACK : ITEM_CLAC;
 	case ZYDIS_MNEMONIC_STAC: return is_user ? ITEM_FALLBACK : ITEM_STAC;
 	case ZYDIS_MNEMONIC_SWAPGS: return is_user || !is_64 ? ITEM_FALLBACK : ITEM_SWAPGS;
+	case ZYDIS_MNEMONIC_RDFSBASE: case ZYDIS_MNEMONIC_RDGSBASE:
+		return is_base_access(item) ? ITEM_READ_BASE : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_WRFSBASE: case ZYDIS_MNEMONIC_WRGSBASE:
+		return is_base_access(item) ? ITEM_WRITE_BASE : ITEM_FALLBACK;
+	case ZYDIS_MNEMONIC_MOV:
+		return item->insn.kind[0] == INSN_OPERAND_REGISTER &&
+				       item->insn.kind[1] == INSN_OPERAND_SEGMENT
+			       ? ITEM_READ_SELECTOR
+			       : ITEM_FALLBACK;
 	case ZYDIS_MNEMONIC_PUSHFQ:
 		return item->insn.stack_width == 8 ? ITEM_PUSH_FLAGS : ITEM_FALLBACK;
 	default: return ITEM_FALLBACK;
@@ -398,7 +413,14 @@ enum item_kind item_classify(struct jit_item *item, bool is_user)
 	case ZYDIS_MNEMONIC_CLAC: case ZYDIS_MNEMONIC_STAC:
 	case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP:
 	case ZYDIS_MNEMONIC_SWAPGS: case ZYDIS_MNEMONIC_PUSHFQ:
+	case ZYDIS_MNEMONIC_RDFSBASE: case ZYDIS_MNEMONIC_RDGSBASE:
+	case ZYDIS_MNEMONIC_WRFSBASE: case ZYDIS_MNEMONIC_WRGSBASE:
 		return classify_system(item, is_user);
+	case ZYDIS_MNEMONIC_MOV:
+		if (item->insn.kind[0] == INSN_OPERAND_SEGMENT ||
+		    item->insn.kind[1] == INSN_OPERAND_SEGMENT)
+			return classify_system(item, is_user);
+		return classify_copy(item);
 	default:
 		return item_is_simple_string(item) ? ITEM_STRING : classify_copy(item);
 	}

@@ -136,6 +136,16 @@ static inline void emit_load_state_byte(struct emitter *e, unsigned reg, int32_t
 	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
 }
 
+/* movzx reg32, word gs:[offset] */
+static inline void emit_load_state16(struct emitter *e, unsigned reg, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit_rex(e, false, reg, 0, 0);
+	emit8(e, 0x0f);
+	emit8(e, 0xb7);
+	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
+}
+
 /* A group-1 operation (emit_immediate_flags) on dword gs:[offset]: sets flags. */
 static inline void emit_state_immediate_flags(struct emitter *e, unsigned extension, int32_t offset,
 					      uint32_t value)

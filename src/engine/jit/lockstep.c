@@ -30,7 +30,7 @@
 struct state {
 	uint64_t gpr[CPU_REGISTERS];
 	uint64_t rip, rflags;
-	uint64_t gs_base, kernel_gs_base;
+	uint64_t fs_base, gs_base, kernel_gs_base;
 	uint64_t shadow_rip; /* 0: there is no interrupt shadow */
 	uint8_t interrupt_shadow;
 };
@@ -110,6 +110,7 @@ static void save_state(const struct cpu *cpu, struct state *state)
 		state->gpr[i] = cpu->gpr[i];
 	state->rip = cpu->rip;
 	state->rflags = cpu->rflags;
+	state->fs_base = cpu->segment[CPU_FS].base;
 	state->gs_base = cpu->segment[CPU_GS].base;
 	state->kernel_gs_base = cpu->kernel_gs_base;
 	state->interrupt_shadow = cpu->interrupt_shadow;
@@ -122,6 +123,7 @@ static void load_state(struct cpu *cpu, const struct state *state)
 		cpu->gpr[i] = state->gpr[i];
 	cpu->rip = state->rip;
 	cpu->rflags = state->rflags;
+	cpu->segment[CPU_FS].base = state->fs_base;
 	cpu->segment[CPU_GS].base = state->gs_base;
 	cpu->kernel_gs_base = state->kernel_gs_base;
 	cpu->interrupt_shadow = state->interrupt_shadow;
@@ -240,6 +242,7 @@ static bool state_equal(const struct cpu *cpu, const struct jit_lockstep *lockst
 
 	return bytes_equal(cpu->gpr, state->gpr, sizeof(state->gpr)) && cpu->rip == state->rip &&
 	       !((cpu->rflags ^ state->rflags) & ~ignored) &&
+	       cpu->segment[CPU_FS].base == state->fs_base &&
 	       cpu->segment[CPU_GS].base == state->gs_base &&
 	       cpu->kernel_gs_base == state->kernel_gs_base &&
 	       cpu->interrupt_shadow == state->interrupt_shadow &&

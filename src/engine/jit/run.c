@@ -123,6 +123,18 @@ static void count_fallback(struct jit *jit, const struct jit_record *record)
 		jit->fallbacks[record->insn.mnemonic]++;
 }
 
+/* What a block has checked before the instruction, or the instruction for those behind it. */
+static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
+{
+	for (unsigned levels = record->vector_levels; levels; levels &= levels - 1)
+		if (cpu->fast.vector_blocked[__builtin_ctz(levels)])
+			return false;
+	for (unsigned segments = record->segments; segments; segments &= segments - 1)
+		if (cpu->fast.segment_blocked[__builtin_ctz(segments) - CPU_FS])
+			return false;
+	return true;
+}
+
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
@@ -158,11 +170,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	flags_to_host(cpu);
 	/* What follows in the block takes for granted that this had passed its checks, and those
 	 * before it. */
-	stays = cpu->fpu.live || !vectors_live;
-	for (unsigned i = 0; i < JIT_VECTOR_LEVELS; i++)
-		stays &= !(record->vector_levels >> i & 1) || !cpu->fast.vector_blocked[i];
-	for (unsigned i = 0; i < 2; i++)
-		stays &= !(record->segments >> (CPU_FS + i) & 1) || !cpu->fast.segment_blocked[i];
+	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
 		return cpu->jit->cache->executable + record->resume;

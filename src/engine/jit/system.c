@@ -1,15 +1,16 @@
 /*
- * Instructions of the kernel that change a few fields of struct cpu: flags that are not arithmetic, the
- * GS base, and the time. Whether they may run at all is decided when the block is made, from its mode
- * and privilege (classify.c); what only user space can change is in cpu->fast (`rdtsc_blocked`, ...).
- * All of these leave the arithmetic flags alone.
+ * Instructions, of kernels mostly, that read or change a few fields of struct cpu: flags that are not
+ * arithmetic, bases and selectors of segments, and the time. Whether they may run at all is decided when
+ * the block is made, from its mode and privilege (classify.c); what only user space can change is in
+ * cpu->fast (`rdtsc_blocked`, ...), and CR4 is looked at each time. All of these leave the arithmetic
+ * flags alone.
  */
 #include "engine/jit/translation.h"
 #include "engine/x86/system.h"
 
-#define SEGMENT_BASE(segment_)                                                                     \
-	(STATE(segment) + (int32_t)((segment_) * sizeof(struct kvm_segment) +                      \
-				    offsetof(struct kvm_segment, base)))
+#define SEGMENT_STATE(number, field)                                                               \
+	(STATE(segment) + (int32_t)((number) * sizeof(struct kvm_segment) +                        \
+				    offsetof(struct kvm_segment, field)))
 
 /* Set or clear a bit of RFLAGS; `others` is the mask of all bits but that. */
 static void emit_rflags_bit(struct translation *t, unsigned index, uint32_t bit, bool is_set,
@@ -96,10 +97,86 @@ static void emit_swapgs(struct translation *t)
 {
 	struct emitter *e = &t->e;
 
-	emit_load_state(e, HOST_R13, SEGMENT_BASE(CPU_GS));
+	emit_load_state(e, HOST_R13, SEGMENT_STATE(CPU_GS, base));
 	emit_load_state(e, HOST_R14, STATE(kernel_gs_base));
 	emit_store_state(e, HOST_R13, STATE(kernel_gs_base));
-	emit_store_state(e, HOST_R14, SEGMENT_BASE(CPU_GS));
+	emit_store_state(e, HOST_R14, SEGMENT_STATE(CPU_GS, base));
+}
+
+static enum cpu_segment base_segment(const struct jit_item *item)
+{
+	return item->instruction.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ||
+			       item->instruction.mnemonic == ZYDIS_MNEMONIC_WRFSBASE
+		       ? CPU_FS
+		       : CPU_GS;
+}
+
+/* CR4.FSGSBASE must be set. */
+static void emit_read_base(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	unsigned guest = item->insn.reg[0] / 8;
+	uint8_t host = t->map[guest], reg = host == HOST_NONE ? HOST_R13 : host;
+	struct emitter *e = &t->e;
+
+	emit_move(e, HOST_R13, HOST_RCX);
+	emit_load_state(e, HOST_RCX, STATE(cr4));
+	emit_pext_state(e, HOST_RCX, HOST_RCX, STATE(fast.mask_fsgsbase));
+	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_NONE, 0, -1);
+	emit_slow_unless_rcx_zero(t, index);
+	emit_gs_op(e, item->insn.operand_size == 8, 0x8b, reg, HOST_NONE, 0,
+		   SEGMENT_STATE(base_segment(item), base));
+	if (host == HOST_NONE)
+		emit_store_state(e, reg, home(guest));
+}
+
+/* The address must be canonical, too: its upper 17 bits are equal. */
+static void emit_write_base(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	bool wide = item->insn.operand_size == 8;
+	struct emitter *e = &t->e;
+	size_t allowed;
+
+	emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
+	if (!wide)
+		emit_move_width(e, false, HOST_R13, HOST_R13);
+	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_constant(e, HOST_RCX, 47);
+	emit_sarx(e, true, HOST_R14, HOST_R13, HOST_RCX); /* 0 or -1 */
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
+	emit_pext_state(e, HOST_RCX, HOST_R14, STATE(fast.mask_not_1)); /* 0 */
+	emit_load_state(e, HOST_R14, STATE(cr4));
+	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.mask_fsgsbase)); /* 1 */
+	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_RCX, 1, -1);
+	allowed = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_slow_jump(t, emit_jump(e), index);
+	emit_patch8(e, allowed);
+	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_R13, SEGMENT_STATE(base_segment(item), base));
+}
+
+/* MOV from a segment register: 16 bits, zero-extended to what the operand has. */
+static void emit_read_selector(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->jit->items[index];
+	unsigned guest = item->insn.reg[0] / 8;
+	uint8_t host = t->map[guest], reg = host == HOST_NONE ? HOST_R13 : host;
+	int32_t selector = SEGMENT_STATE(item->insn.reg[1], selector);
+	struct emitter *e = &t->e;
+
+	emit_load_state16(e, HOST_R14, selector);
+	if (item->insn.operand_size == 2) {
+		if (host == HOST_NONE)
+			emit_load_state(e, reg, home(guest));
+		emit8(e, 0x66); /* mov reg16, r14w */
+		emit_move_width(e, false, reg, HOST_R14);
+	} else {
+		emit_move_width(e, false, reg, HOST_R14);
+	}
+	if (host == HOST_NONE)
+		emit_store_state(e, reg, home(guest));
 }
 
 static void emit_rdtsc(struct translation *t, unsigned index, bool is_rdtscp)
@@ -144,6 +221,9 @@ void emit_system(struct translation *t, unsigned index)
 	case ITEM_CLAC:
 	case ITEM_STAC: emit_ac(t, index, kind == ITEM_STAC); break;
 	case ITEM_SWAPGS: emit_swapgs(t); break;
+	case ITEM_READ_BASE: emit_read_base(t, index); break;
+	case ITEM_WRITE_BASE: emit_write_base(t, index); break;
+	case ITEM_READ_SELECTOR: emit_read_selector(t, index); break;
 	default: emit_rdtsc(t, index, kind == ITEM_RDTSCP); break;
 	}
 }

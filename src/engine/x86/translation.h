@@ -76,7 +76,7 @@ struct jit_fast {
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
-	uint64_t mask_tsd;
+	uint64_t mask_tsd, mask_fsgsbase, mask_not_1;
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
 	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* [1]: for writes */
 	uint32_t slots_used;    /* not all of them are empty */
