@@ -244,6 +244,7 @@ static int create_cpu(struct cpu **created)
 	if (result < 0)
 		return result;
 
+	cpu->is_amd = __builtin_cpu_is("amd");
 	cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	cpu->cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
 		   CR4_OSXSAVE | CR4_FSGSBASE;

@@ -306,6 +306,24 @@ static void locked_bytes(struct candidate *c, bool is_32)
 		c->bytes[n] = (c->bytes[n] & ~0x38) | 0x08;
 }
 
+/* String instructions, half of them with addresses of the other size. */
+static void string_bytes(struct candidate *c, bool is_32)
+{
+	static const uint8_t opcodes[] = {0xa4, 0xa6, 0xaa, 0xac, 0xae};
+	unsigned n = 0;
+
+	random_bytes(c->bytes, sizeof(c->bytes));
+	if (chance(20))
+		c->bytes[n++] = 0x66;
+	if (chance(50))
+		c->bytes[n++] = 0x67;
+	if (chance(80))
+		c->bytes[n++] = 0xf2 | below(2);
+	if (!is_32 && chance(40))
+		c->bytes[n++] = 0x40 | below(16);
+	c->bytes[n] = opcodes[below(sizeof(opcodes))] | below(2);
+}
+
 static void vex_bytes(struct candidate *c, bool is_general)
 {
 	unsigned n = 0;
@@ -377,6 +395,8 @@ static void find_instruction(struct candidate *c, enum isa_class class, const st
 				vex_bytes(c, class == ISA_GENERAL || chance(70));
 			else if ((class == ISA_GENERAL || class == ISA_BLOCKS || is_32) && chance(4))
 				locked_bytes(c, is_32);
+			else if ((class == ISA_GENERAL || class == ISA_BLOCKS || is_32) && chance(2))
+				string_bytes(c, is_32);
 			else if (is_32 && chance(10))
 				vex_bytes(c, chance(50));
 			else
@@ -505,11 +525,17 @@ static void steer(struct isa_case *test, struct candidate *c, uint64_t next_rip)
 		gpr[ISA_RAX] = random64() & native_components;
 		gpr[ISA_RDX] = 0;
 	}
-	if (chance(6))
-		return;
-	for (unsigned i = 0; i < instruction->operand_count; i++)
-		if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-			steer_operand(test, c, &c->operands[i], next_rip);
+	if (chance(94))
+		for (unsigned i = 0; i < instruction->operand_count; i++)
+			if (c->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+				steer_operand(test, c, &c->operands[i], next_rip);
+	/* Upper halves that addresses of 32 bits leave alone, or truncate. */
+	if (instruction->meta.category == ZYDIS_CATEGORY_STRINGOP && !test->is_32 &&
+	    instruction->address_width == 32 && chance(60)) {
+		gpr[ISA_RCX] = random64() << 32 | (chance(30) ? 0 : (uint32_t)gpr[ISA_RCX]);
+		gpr[ISA_RSI] ^= random64() << 32;
+		gpr[ISA_RDI] ^= random64() << 32;
+	}
 }
 
 static bool is_direct_branch(const struct candidate *c)

@@ -26,7 +26,19 @@ struct string {
 	bool is_repeated;
 };
 
-ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *insn, unsigned size)
+/* Intel's processors truncate registers that have 32-bit addresses before they see that there is
+ * nothing to do: RCX, and those that MOVS and STOS advance. */
+static void string_truncate(struct cpu *cpu, unsigned pointers)
+{
+	cpu->gpr[CPU_RCX] = 0;
+	for (unsigned reg = CPU_RSI; reg <= CPU_RDI; reg++)
+		if (pointers >> reg & 1)
+			cpu->gpr[reg] = (uint32_t)cpu->gpr[reg];
+}
+
+/* `pointers`: bits of those registers. */
+ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *insn, unsigned size,
+					 unsigned pointers)
 {
 	struct string string = {.cpu = cpu, .insn = insn, .count = 1, .portion = 1};
 
@@ -40,6 +52,8 @@ ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *ins
 			string.portion = 1;
 		if (string.portion > string.count)
 			string.portion = (unsigned)string.count;
+		if (!string.count && insn->address_size == 4 && !cpu->is_amd)
+			string_truncate(cpu, pointers);
 	}
 	return string;
 }
@@ -151,10 +165,13 @@ HOST_COPY(2, "w")
 HOST_COPY(4, "l")
 HOST_COPY(8, "q")
 
+#define MOVES  (1u << CPU_RSI | 1u << CPU_RDI)
+#define STORES (1u << CPU_RDI)
+
 #define STRING_SIZE(size)                                                                          \
 	static void movs##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size);                              \
+		struct string string = string_begin(cpu, insn, size, MOVES);                       \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t source = string_offset(&string, CPU_RSI), from, to;               \
@@ -184,7 +201,7 @@ HOST_COPY(8, "q")
 	}                                                                                          \
 	static void stos##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size);                              \
+		struct string string = string_begin(cpu, insn, size, STORES);                      \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t to, value = cpu->gpr[CPU_RAX];                                    \
@@ -206,7 +223,7 @@ HOST_COPY(8, "q")
 	}                                                                                          \
 	static void lods##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size);                              \
+		struct string string = string_begin(cpu, insn, size, 0);                           \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t value = mem_read(cpu, insn->segment,                              \
@@ -232,7 +249,7 @@ STRING_SIZE(8)
 #define COMPARE_SIZE(name, T, size, first, second, uses_source)                                    \
 	static void name##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size);                              \
+		struct string string = string_begin(cpu, insn, size, 0);                           \
 		bool any = false, ended = false;                                                   \
 		unsigned ax = 0;                                                                   \
                                                                                                    \
