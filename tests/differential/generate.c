@@ -254,6 +254,20 @@ static void legacy_bytes(struct candidate *c, enum isa_class class, bool is_32)
 	unsigned n = 0, map;
 
 	random_bytes(c->bytes, sizeof(c->bytes));
+	if (class == ISA_GENERAL && chance(3)) {
+		/* RDFSBASE and RDGSBASE, with prefixes in any order. */
+		while (chance(50) && n < 4)
+			c->bytes[n++] = prefixes[below(4)];
+		c->bytes[n++] = 0xf3;
+		while (chance(30) && n < 6)
+			c->bytes[n++] = prefixes[below(4)];
+		if (chance(60))
+			c->bytes[n++] = 0x40 | below(16);
+		c->bytes[n++] = 0x0f;
+		c->bytes[n++] = 0xae;
+		c->bytes[n] = 0xc0 | below(16);
+		return;
+	}
 	if (chance(class == ISA_X87 ? 5 : 30))
 		c->bytes[n++] = prefixes[below(chance(80) ? 3 : 8)];
 	if (chance(10))

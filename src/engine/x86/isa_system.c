@@ -159,15 +159,21 @@ static void require_fsgsbase(struct cpu *cpu)
 		cpu_raise(cpu, EXCEPTION_UD);
 }
 
+/* The prefix 66 makes no difference. */
+static unsigned base_size(const struct insn *insn)
+{
+	return insn->operand_size == 8 ? 8 : 4;
+}
+
 static void read_base(struct cpu *cpu, const struct insn *insn, enum cpu_segment segment)
 {
 	require_fsgsbase(cpu);
-	operand_write(cpu, insn, 0, cpu->segment[segment].base, insn->operand_size);
+	operand_write(cpu, insn, 0, cpu->segment[segment].base, base_size(insn));
 }
 
 static void write_base(struct cpu *cpu, const struct insn *insn, enum cpu_segment segment)
 {
-	uint64_t base = operand_read(cpu, insn, 0, insn->operand_size);
+	uint64_t base = operand_read(cpu, insn, 0, base_size(insn));
 
 	require_fsgsbase(cpu);
 	if (!cpu_is_canonical(base))
