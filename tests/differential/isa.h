@@ -139,6 +139,9 @@ void engine_run(const struct isa_case *test, enum isa_engine engine, struct isa_
 
 /* Make case `index` of `class` for `seed`. */
 void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64_t index);
+
+/* -- inspect.c -- */
+
 /* The arithmetic flags that nothing reads before they are overwritten, from address `rip` of the
  * case's code on. */
 uint64_t dead_flags(const struct isa_case *test, uint64_t rip);
