@@ -145,6 +145,35 @@ static void add_frame_instruction(struct isa_case *test)
 	test->code_size += n;
 }
 
+/*
+ * DIV or IDIV of a register, and CMP: it leaves flags undefined, so nothing may read them. Often the
+ * dividend's upper half is near the divisor, where #DE begins.
+ */
+static void add_division(struct isa_case *test)
+{
+	uint8_t *code = test->code + test->code_size;
+	bool is_wide = !test->is_32 && chance(50), is_high = is_wide && chance(50);
+	unsigned n = 0, reg = below(8), number = reg | is_high << 3;
+
+	if (reg == ISA_RSP || (int)number == test->counter || test->counter == ISA_RAX ||
+	    test->counter == ISA_RDX)
+		return;
+	if (chance(70)) { /* lea edx, [reg - 1 ... reg + 1] */
+		if (!test->is_32)
+			code[n++] = 0x40 | is_wide << 3 | is_high;
+		code[n++] = 0x8d;
+		code[n++] = 0x50 | reg;
+		code[n++] = below(3) - 1;
+	}
+	if (!test->is_32)
+		code[n++] = 0x40 | is_wide << 3 | is_high;
+	code[n++] = 0xf7;
+	code[n++] = (chance(60) ? 0xf0 : 0xf8) | reg;
+	code[n++] = 0x39; /* cmp */
+	code[n++] = 0xc0 | below(64);
+	test->code_size += n;
+}
+
 static void add_instruction(struct isa_case *test, struct branch *branch)
 {
 	struct candidate c;
@@ -206,6 +235,8 @@ void generate_block(struct isa_case *test)
 			add_indirect_branch(test, &branches[i]);
 		else if (chance(20))
 			add_frame_instruction(test);
+		else if (chance(3))
+			add_division(test);
 		else
 			add_instruction(test, &branches[i]);
 		if (test->code_size > ISA_CODE_MAX - LOOP_END_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH) {
@@ -251,6 +282,8 @@ void generate_loop(struct isa_case *test)
 		starts[i] = test->code_size;
 		if (chance(30))
 			add_frame_instruction(test);
+		else if (chance(4))
+			add_division(test);
 		else
 			add_instruction(test, &branches[i]);
 	}
