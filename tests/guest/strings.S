@@ -21,6 +21,7 @@
  *   out 0xf1 4: c22f8389
  *   out 0xf1 4: c189da9f
  *   out 0xf1 4: 1cd3f412
+ *   out 0xf1 4: 731a446d
  *   write 0xe00000: 0c
  *   write 0xe00000: 0b
  *   write 0xe00000: 0a
@@ -154,6 +155,23 @@
 	addl %edi, %ebx
 	decl %ebp
 	jnz 3b
+	sum_up
+	print %ebx
+
+	/* Downwards and long: the handler is left before all is done, to look at requests. */
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+6:	std
+	movl $TO + 0x1fff, %edi
+	movl $6000, %ecx
+	movl %ebp, %eax
+	rep stosb
+	cld
+	imull $31, %ebx, %ebx
+	addl %ecx, %ebx
+	addl %edi, %ebx
+	decl %ebp
+	jnz 6b
 	sum_up
 	print %ebx
 
