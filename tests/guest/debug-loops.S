@@ -18,9 +18,7 @@
 	gate64 1, on_debug
 	gate64 0x40, on_interrupt
 	movl $0x41000, %esp
-	movb $0xff, %al            /* not the PIT, by way of the PIC */
-	outb %al, $0x21
-	outb %al, $0xa1
+	mask_pics
 
 	/* Warm. */
 	call add_up
@@ -59,14 +57,7 @@
 	call print
 
 	/* Self-interrupts through the x2APIC: each comes behind the instruction after STI. */
-	movl $0x1b, %ecx
-	rdmsr
-	orl $0xc00, %eax
-	wrmsr
-	movl $0x80f, %ecx
-	movl $0x1ff, %eax
-	xorl %edx, %edx
-	wrmsr
+	enter_x2apic
 	xorl %r13d, %r13d
 	movl $10, %ebp
 1:	movl $0x83f, %ecx
@@ -123,10 +114,7 @@ on_interrupt:
 	pushq %rax
 	pushq %rcx
 	pushq %rdx
-	movl $0x80b, %ecx
-	xorl %eax, %eax
-	xorl %edx, %edx
-	wrmsr
+	x2apic_eoi
 	popq %rdx
 	popq %rcx
 	popq %rax

@@ -122,3 +122,37 @@ idt_pointer:
 	movl $0, IDT + \vector * 16 + 8
 	movl $0, IDT + \vector * 16 + 12
 	.endm
+
+/* Changes EAX, ECX and EDX. */
+	.macro write_msr index, value
+	movl $\index, %ecx
+	movl $\value, %eax
+	xorl %edx, %edx
+	wrmsr
+	.endm
+
+/* Leave interrupts to the local APIC: the PIT's, say, come by way of the PICs. */
+	.macro mask_pics
+	movb $0xff, %al
+	outb %al, $0x21
+	outb %al, $0xa1
+	.endm
+
+/* The local APIC as x2APIC, enabled (Intel SDM vol. 3 §11.12). */
+	.macro enter_x2apic
+	movl $0x1b, %ecx
+	rdmsr
+	orl $0xc00, %eax
+	wrmsr
+	write_msr 0x80f, 0x1ff
+	.endm
+
+/* Its timer, divided by 1; `entry`: the mode and the vector (§11.5.4). */
+	.macro x2apic_timer entry
+	write_msr 0x83e, 0xb
+	write_msr 0x832, \entry
+	.endm
+
+	.macro x2apic_eoi
+	write_msr 0x80b, 0
+	.endm

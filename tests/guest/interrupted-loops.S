@@ -13,24 +13,9 @@
 	enter_long
 	gate64 0x40, on_timer
 	movl $0x41000, %esp
-	movb $0xff, %al            /* not the PIT, by way of the PIC */
-	outb %al, $0x21
-	outb %al, $0xa1
-	/* The x2APIC and its timer, one-shot, divided by 1. */
-	movl $0x1b, %ecx
-	rdmsr
-	orl $0xc00, %eax
-	wrmsr
-	movl $0x80f, %ecx
-	movl $0x1ff, %eax
-	xorl %edx, %edx
-	wrmsr
-	movl $0x83e, %ecx
-	movl $0xb, %eax
-	wrmsr
-	movl $0x832, %ecx
-	movl $0x40, %eax
-	wrmsr
+	mask_pics
+	enter_x2apic
+	x2apic_timer 0x40          /* one-shot */
 	sti
 
 	movl $20, %ebp
@@ -70,17 +55,11 @@
 
 /* An interrupt in some 50 microseconds. */
 arm:
-	movl $0x838, %ecx
-	movl $50000, %eax
-	xorl %edx, %edx
-	wrmsr
+	write_msr 0x838, 50000
 	ret
 on_timer:
 	incl %r13d
-	movl $0x80b, %ecx
-	xorl %eax, %eax
-	xorl %edx, %edx
-	wrmsr
+	x2apic_eoi
 	movq %r14, (%rsp)          /* goes on behind the loop */
 	iretq
 	define_gdt

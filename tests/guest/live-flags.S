@@ -18,27 +18,10 @@
 	enter_long
 	gate64 0x40, on_timer
 	movl $0x41000, %esp
-	movb $0xff, %al            /* not the PIT, by way of the PIC */
-	outb %al, $0x21
-	outb %al, $0xa1
-	/* The x2APIC and its timer, periodic, divided by 1. */
-	movl $0x1b, %ecx
-	rdmsr
-	orl $0xc00, %eax
-	wrmsr
-	movl $0x80f, %ecx
-	movl $0x1ff, %eax
-	xorl %edx, %edx
-	wrmsr
-	movl $0x83e, %ecx
-	movl $0xb, %eax
-	wrmsr
-	movl $0x832, %ecx
-	movl $0x20040, %eax
-	wrmsr
-	movl $0x838, %ecx
-	movl $100000, %eax
-	wrmsr
+	mask_pics
+	enter_x2apic
+	x2apic_timer 0x20040       /* periodic */
+	write_msr 0x838, 100000
 	sti
 
 	/* A comparison, read behind a backward jump. */
@@ -122,10 +105,7 @@ on_timer:
 	pushq %rax
 	pushq %rcx
 	pushq %rdx
-	movl $0x80b, %ecx
-	xorl %eax, %eax
-	xorl %edx, %edx
-	wrmsr
+	x2apic_eoi
 	addl $0x7fffffff, %eax
 	addl %eax, %eax
 	popq %rdx

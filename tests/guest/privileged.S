@@ -59,17 +59,8 @@
 	ltr %ax
 	movl $STACK - 0x400, TSS_ADDRESS + 4
 	cld
-	movb $0xff, %al            /* not the PIT, by way of the PIC */
-	outb %al, $0x21
-	outb %al, $0xa1
-	movl $0x1b, %ecx           /* the x2APIC */
-	rdmsr
-	orl $0xc00, %eax
-	wrmsr
-	movl $0x80f, %ecx
-	movl $0x1ff, %eax
-	xorl %edx, %edx
-	wrmsr
+	mask_pics
+	enter_x2apic
 
 	/* 1. IF, DF, AC and the arithmetic flags in PUSHFQ; and none of them is lost. */
 	begin
@@ -422,10 +413,7 @@ on_interrupt:
 	leal 1(%rbx,%rax), %ebx
 	shll $4, %edi
 	addl %edi, %ebx
-	movl $0x80b, %ecx          /* EOI */
-	xorl %eax, %eax
-	xorl %edx, %edx
-	wrmsr
+	x2apic_eoi
 	popq %rdx
 	popq %rcx
 	popq %rax
