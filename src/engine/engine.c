@@ -106,14 +106,24 @@ int engine_close(int fd)
 	return handle_close(fd);
 }
 
+/* The descriptor's handle, to be put back; NULL unless it is one of this kind. */
+static struct handle *handle_of(int fd, enum handle_kind kind)
+{
+	struct handle *handle = handle_get(fd);
+
+	if (!handle || handle->kind == kind)
+		return handle;
+	handle_put(handle);
+	return NULL;
+}
+
 void engine_own_memory(int vm_fd)
 {
-	struct handle *handle = handle_get(vm_fd);
+	struct handle *handle = handle_of(vm_fd, HANDLE_VM);
 
 	if (!handle)
 		return;
-	if (handle->kind == HANDLE_VM)
-		vm_own_memory(handle->object);
+	vm_own_memory(handle->object);
 	handle_put(handle);
 }
 
@@ -121,33 +131,30 @@ void engine_read_statistics(int vcpu_fd,
 			    void (*visit)(void *context, const char *name, uint64_t value),
 			    void *context)
 {
-	struct handle *handle = handle_get(vcpu_fd);
+	struct handle *handle = handle_of(vcpu_fd, HANDLE_VCPU);
 
 	if (!handle)
 		return;
-	if (handle->kind == HANDLE_VCPU)
-		vcpu_read_statistics(handle->object, visit, context);
+	vcpu_read_statistics(handle->object, visit, context);
 	handle_put(handle);
 }
 
 void engine_kick(int vcpu_fd)
 {
-	struct handle *handle = handle_get(vcpu_fd);
+	struct handle *handle = handle_of(vcpu_fd, HANDLE_VCPU);
 
 	if (!handle)
 		return;
-	if (handle->kind == HANDLE_VCPU)
-		vcpu_kick(handle->object);
+	vcpu_kick(handle->object);
 	handle_put(handle);
 }
 
 void engine_ignore_signals(int vcpu_fd)
 {
-	struct handle *handle = handle_get(vcpu_fd);
+	struct handle *handle = handle_of(vcpu_fd, HANDLE_VCPU);
 
 	if (!handle)
 		return;
-	if (handle->kind == HANDLE_VCPU)
-		vcpu_ignore_signals(handle->object);
+	vcpu_ignore_signals(handle->object);
 	handle_put(handle);
 }

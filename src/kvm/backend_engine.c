@@ -62,46 +62,19 @@ static int open_lockstep(struct error *error)
 	return open_tier(ENGINE_TIER_LOCKSTEP, error);
 }
 
-const struct kvm_backend kvm_backend_engine = {
-	.name = "engine",
-	.open = open_auto,
-	.ioctl = engine_ioctl,
-	.close = engine_close,
-	.kick = engine_backend_kick,
-	.own_memory = engine_own_memory,
-	.ignore_signals = engine_ignore_signals,
-	.read_statistics = engine_read_statistics,
-};
+#define BACKEND(variable, backend_name, opener)                                                    \
+	const struct kvm_backend variable = {                                                      \
+		.name = backend_name,                                                              \
+		.open = opener,                                                                    \
+		.ioctl = engine_ioctl,                                                             \
+		.close = engine_close,                                                             \
+		.kick = engine_backend_kick,                                                       \
+		.own_memory = engine_own_memory,                                                   \
+		.ignore_signals = engine_ignore_signals,                                           \
+		.read_statistics = engine_read_statistics,                                         \
+	}
 
-const struct kvm_backend kvm_backend_interpreter = {
-	.name = "interp",
-	.open = open_interpreter,
-	.ioctl = engine_ioctl,
-	.close = engine_close,
-	.kick = engine_backend_kick,
-	.own_memory = engine_own_memory,
-	.ignore_signals = engine_ignore_signals,
-	.read_statistics = engine_read_statistics,
-};
-
-const struct kvm_backend kvm_backend_translator = {
-	.name = "jit",
-	.open = open_translator,
-	.ioctl = engine_ioctl,
-	.close = engine_close,
-	.kick = engine_backend_kick,
-	.own_memory = engine_own_memory,
-	.ignore_signals = engine_ignore_signals,
-	.read_statistics = engine_read_statistics,
-};
-
-const struct kvm_backend kvm_backend_lockstep = {
-	.name = "lockstep",
-	.open = open_lockstep,
-	.ioctl = engine_ioctl,
-	.close = engine_close,
-	.kick = engine_backend_kick,
-	.own_memory = engine_own_memory,
-	.ignore_signals = engine_ignore_signals,
-	.read_statistics = engine_read_statistics,
-};
+BACKEND(kvm_backend_engine, "engine", open_auto);
+BACKEND(kvm_backend_interpreter, "interp", open_interpreter);
+BACKEND(kvm_backend_translator, "jit", open_translator);
+BACKEND(kvm_backend_lockstep, "lockstep", open_lockstep);
