@@ -8,8 +8,8 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "../host.h"
 #include "contract.h"
 
 #define OTHER_GPA  0x2000  /* the second vCPU's code */
@@ -108,19 +108,28 @@ static void test_code_slot(struct machine *machine, uint8_t *memory)
 	set_slot(machine, NULL, 0);
 }
 
-/* 1: mov SLOT_GPA,%eax; jmp 1b, whose data become MMIO; the same on the stack. */
-static void test_data_slot(struct machine *machine, uint8_t *memory, bool is_stack)
+/* Have the vCPU run 1: OPCODE %eax,SLOT_GPA; jmp 1b, or the same on the stack. */
+static void start_accesses(struct machine *machine, struct vcpu_thread *runner, uint8_t *memory,
+			   char opcode, bool is_stack)
 {
-	static const char absolute[] = "\x8b\x04\x25\0\0\x10\0" "\xeb\xf7";
-	static const char stack[] = "\xbc\0\0\x10\0" "\x8b\x04\x24" "\xeb\xfb";
-	struct vcpu_thread runner;
+	char absolute[] = "?\x04\x25\0\0\x10\0" "\xeb\xf7";
+	char stack[] = "\xbc\0\0\x10\0" "?\x04\x24" "\xeb\xfb";
 
+	absolute[0] = stack[5] = opcode;
 	set_slot(machine, memory, 0);
 	if (is_stack)
 		load_long(machine, stack, sizeof(stack) - 1);
 	else
 		load_long(machine, absolute, sizeof(absolute) - 1);
-	vcpu_thread_start(&runner, &machine->vcpu);
+	vcpu_thread_start(runner, &machine->vcpu);
+}
+
+/* MOV, whose data become MMIO. */
+static void test_data_slot(struct machine *machine, uint8_t *memory, bool is_stack)
+{
+	struct vcpu_thread runner;
+
+	start_accesses(machine, &runner, memory, '\x8b', is_stack);
 	sleep_ms(20);
 	check(!atomic_load(&runner.is_done));
 	set_slot(machine, NULL, 0);
@@ -129,22 +138,14 @@ static void test_data_slot(struct machine *machine, uint8_t *memory, bool is_sta
 	check_equal(machine->vcpu.run->mmio.is_write, 0);
 }
 
-/* 1: incl SLOT_GPA; jmp 1b, and each call for the log finds the page written again; the same on the
- * stack. */
+/* INC, and each call for the log finds the page written again. */
 static void test_dirty_log(struct machine *machine, uint8_t *memory, bool is_stack)
 {
-	static const char absolute[] = "\xff\x04\x25\0\0\x10\0" "\xeb\xf7";
-	static const char stack[] = "\xbc\0\0\x10\0" "\xff\x04\x24" "\xeb\xfb";
 	uint64_t bitmap = 0;
 	struct kvm_dirty_log log = { .slot = 1, .dirty_bitmap = &bitmap };
 	struct vcpu_thread runner;
 
-	set_slot(machine, memory, 0);
-	if (is_stack)
-		load_long(machine, stack, sizeof(stack) - 1);
-	else
-		load_long(machine, absolute, sizeof(absolute) - 1);
-	vcpu_thread_start(&runner, &machine->vcpu);
+	start_accesses(machine, &runner, memory, '\xff', is_stack);
 	sleep_ms(10);
 	set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
 	for (unsigned i = 0; i < 5; i++) {
@@ -292,8 +293,7 @@ int main(int argc, char **argv)
 		test_dirty_log(&machine, memory, true);
 	}
 	/* Without hardware virtualization KVM may report a kick as a failed emulation. */
-	if (contract_is_engine(&system) || access("/sys/module/kvm_intel", F_OK) == 0 ||
-	    access("/sys/module/kvm_amd", F_OK) == 0)
+	if (contract_is_engine(&system) || kvm_is_hardware())
 		test_kick(&machine);
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);

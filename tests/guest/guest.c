@@ -35,6 +35,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../host.h"
 #include "engine/jit/jit.h"
 #include "kvm/kvm.h"
 
@@ -448,12 +449,6 @@ static unsigned check_expected(const struct trace *trace, FILE *source, const ch
 		return 1;
 	}
 	return 0;
-}
-
-/* Whether /dev/kvm has a CPU's virtualization under it. */
-static bool kvm_is_hardware(void)
-{
-	return access("/sys/module/kvm_intel", F_OK) == 0 || access("/sys/module/kvm_amd", F_OK) == 0;
 }
 
 static void read_needs(struct guest *guest, FILE *source)
