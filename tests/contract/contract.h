@@ -61,8 +61,8 @@ void machine_load(struct machine *machine, const void *code, size_t size);
 void machine_load_flat(struct machine *machine, const void *code, size_t size);
 
 #define LONG_TABLES 0x10000
-/* Have the vCPU start at `rip` in 64-bit mode, CPL 0, with the first 2 MiB mapped one to one by three tables
- * from LONG_TABLES on; the stack is 2 KiB behind `rip`. */
+/* Have the vCPU start at `rip` in 64-bit mode, CPL 0, with the first 2 MiB mapped one to one by
+ * three tables from LONG_TABLES on; the stack is 2 KiB behind `rip`. */
 void machine_enter_long(struct machine *machine, struct kvm_vcpu *vcpu, uint64_t rip);
 
 int machine_run(struct machine *machine);

@@ -1,6 +1,7 @@
 /*
- * Two vCPUs whose translations are each other's: they map different memory at the same address, and the
- * same memory at different ones; and one makes room for code while the other is in the middle of it.
+ * Two vCPUs whose translations are each other's: they map different memory at the same address, and
+ * the same memory at different ones; and one makes room for code while the other is in the middle
+ * of it.
  */
 #include <linux/kvm.h>
 #include <string.h>
@@ -62,8 +63,8 @@ static void run_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS],
 	}
 }
 
-/* The common page's code jumps to the next page, which is another one on each vCPU and counts in another
- * register; then the vCPUs have the common page at different addresses. */
+/* The common page's code jumps to the next page, which is another one on each vCPU and counts in
+ * another register; then the vCPUs have the common page at different addresses. */
 static void test_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], uint64_t rounds)
 {
 	/* 1: dec %rcx; js 2f; jmp .+0x1000 - 5; 2: out %al,$0x10 */
@@ -94,8 +95,9 @@ static void test_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], ui
 }
 
 /*
- * Both run through thousands of blocks, round and round, in a cache that does not hold them all. One block
- * in 64 has an access with LOCK that leaves its cache line, for which the other must stop wherever it is.
+ * Both run through thousands of blocks, round and round, in a cache that does not hold them all.
+ * One block in 64 has an access with LOCK that leaves its cache line, for which the other must stop
+ * wherever it is.
  */
 static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], uint64_t rounds)
 {

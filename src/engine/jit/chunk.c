@@ -1,13 +1,13 @@
 /*
- * Memory for translations: a ring of chunks. Each CPU fills one, and takes the next in the ring when it is
- * full; so room never costs more than one chunk's blocks.
+ * Memory for translations: a ring of chunks. Each CPU fills one, and takes the next in the ring
+ * when it is full; so room never costs more than one chunk's blocks.
  *
- * A chunk has two parts: host code, mapped twice, once writable and once executable; and what is kept
- * about each block (struct jit_block with its links and records). A block that is removed stays where
- * it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an exclusive section, when
- * no CPU is in translated code; where a handler that was called from it waits for the section, that
- * one's chunk is passed over. Whoever keeps addresses of code, blocks, links or records across such a
- * section must forget them when cache->evictions changes.
+ * A chunk has two parts: host code, mapped twice, once writable and once executable; and what is
+ * kept about each block (struct jit_block with its links and records). A block that is removed
+ * stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
+ * exclusive section, when no CPU is in translated code; where a handler that was called from it
+ * waits for the section, that one's chunk is passed over. Whoever keeps addresses of code, blocks,
+ * links or records across such a section must forget them when cache->evictions changes.
  */
 #include <errno.h>
 #include <stdatomic.h>

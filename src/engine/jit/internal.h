@@ -128,10 +128,10 @@ struct jit_numbers {
 /*
  * The translations of a VM, which its CPUs share.
  *
- * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code. What
- * is taken away (blocks, and the memory of chunks) is taken under the lock and inside an exclusive
- * section: then no other CPU runs any, though it may be in a handler that was called from it. Exclusive
- * sections begin before the lock is taken, never while it is held.
+ * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code.
+ * What is taken away (blocks, and the memory of chunks) is taken under the lock and inside an
+ * exclusive section: then no other CPU runs any, though it may be in a handler that was called from
+ * it. Exclusive sections begin before the lock is taken, never while it is held.
  */
 struct jit_cache {
 	struct jit_lock lock;
@@ -236,15 +236,15 @@ void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t
 /* cache.c; with the lock held, unless they say otherwise */
 struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode);
-/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -ENOMEM, -EEXIST, or
- * -EAGAIN: the page has changed. */
+/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -ENOMEM,
+ * -EEXIST, or -EAGAIN: the page has changed. */
 int jit_block_insert(struct jit *jit, struct jit_block *block);
 /* Stores to the block's code are noticed from now on; those before show when its page is compared. */
 void jit_block_marked(struct jit_cache *cache, struct jit_block *block);
 /* Compare what is kept of the page with `bytes`, its host address: the granules that differ. */
 uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
-/* Drop what was made from these granules of gpa's page. Without the lock; begins an exclusive section:
- * addresses of code and guest memory may be others afterwards. */
+/* Drop what was made from these granules of gpa's page. Without the lock; begins an exclusive
+ * section: addresses of code and guest memory may be others afterwards. */
 void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
 /* Unlink the block from everything, in an exclusive section. */
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
@@ -269,8 +269,8 @@ bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
 /* Forget what leads by address, or from another page, to code in local pages, or in all. */
 void jit_forget_jumps(struct jit *jit, bool global_too);
-/* With the lock held. The block was found at gva: let jumps there find it, too. What this CPU made while
- * its page was mapped elsewhere goes. */
+/* With the lock held. The block was found at gva: let jumps there find it, too. What this CPU
+ * made while its page was mapped elsewhere goes. */
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);

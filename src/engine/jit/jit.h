@@ -7,7 +7,8 @@
  * the interpreter's handler of that one instruction, so there is one definition of what each
  * instruction does, and every exception is as precise as the interpreter's.
  *
- * The CPUs of a VM share their translations (struct jit_cache); each makes some, on its thread, and runs all.
+ * The CPUs of a VM share their translations (struct jit_cache); each makes some, on its thread, and
+ * runs all.
  */
 #ifndef KVIK_ENGINE_JIT_JIT_H
 #define KVIK_ENGINE_JIT_JIT_H
@@ -27,19 +28,19 @@ struct jit;
 struct jit_cache;
 
 /*
- * A code cache of `size` bytes. 0; -ENOTSUP when the host lacks what translated code needs (BMI2, LAHF in
- * 64-bit mode, FSGSBASE from user space), -EINVAL for a size out of range, -ENOMEM or another error of the
- * host: then the interpreter serves alone.
+ * A code cache of `size` bytes. 0; -ENOTSUP when the host lacks what translated code needs (BMI2,
+ * LAHF in 64-bit mode, FSGSBASE from user space), -EINVAL for a size out of range, -ENOMEM or
+ * another error of the host: then the interpreter serves alone.
  */
 int jit_cache_create(size_t size, struct jit_cache **created);
 /* When no CPU uses it any more; NULL is none. */
 void jit_cache_destroy(struct jit_cache *cache);
 
 /*
- * Give `cpu` a translator that uses `cache` (cpu->translator; cpu_destroy takes it away). CPUs that share a
- * cache share guest memory, and have a platform with exclusive sections. Others that use it may run
- * meanwhile, but not the translations that they made while they were alone: drop those before this CPU runs.
- * 0 or -ENOMEM.
+ * Give `cpu` a translator that uses `cache` (cpu->translator; cpu_destroy takes it away). CPUs that
+ * share a cache share guest memory, and have a platform with exclusive sections. Others that use it
+ * may run meanwhile, but not the translations that they made while they were alone: drop those
+ * before this CPU runs. 0 or -ENOMEM.
  */
 int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 

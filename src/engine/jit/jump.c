@@ -1,10 +1,10 @@
 /*
- * Where jumps lead: links within a page, which all CPUs share, and each CPU's own tables, of direct jumps
- * to other pages by number and of all others by address.
+ * Where jumps lead: links within a page, which all CPUs share, and each CPU's own tables, of direct
+ * jumps to other pages by number and of all others by address.
  *
- * The tables hold what an address leads to on this CPU. An entry is made when the dispatcher has looked
- * the target up, and goes when an address may lead elsewhere (jit_forget_jumps), when its page is found
- * at a second address (page_move), or with the block.
+ * The tables hold what an address leads to on this CPU. An entry is made when the dispatcher has
+ * looked the target up, and goes when an address may lead elsewhere (jit_forget_jumps), when its
+ * page is found at a second address (page_move), or with the block.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -78,9 +78,9 @@ static const uint8_t *unlinked_code(const struct jit_cache *cache, const struct 
 }
 
 /*
- * The displacement at link->patch, through the writable mapping. Where other CPUs may execute the jump
- * right now it is aligned (emit_align_link), so that they see the old one or the new one. The store stands
- * alone, and the guest's vector state may be in the registers: no memcpy.
+ * The displacement at link->patch, through the writable mapping. Where other CPUs may execute the
+ * jump right now it is aligned (emit_align_link), so that they see the old one or the new one. The
+ * store stands alone, and the guest's vector state may be in the registers: no memcpy.
  */
 static void link_set(struct jit_cache *cache, const struct jit_link *link, const uint8_t *target)
 {

@@ -1,6 +1,7 @@
 /*
- * A mutex for code that runs with the guest's vector state in the host's registers: the C library promises
- * nothing of the kind for its own. It sleeps on a futex (Drepper, Futexes Are Tricky, mutex 2).
+ * A mutex for code that runs with the guest's vector state in the host's registers: the C library
+ * promises nothing of the kind for its own. It sleeps on a futex (Drepper, Futexes Are Tricky,
+ * mutex 2).
  */
 #ifndef KVIK_ENGINE_JIT_LOCK_H
 #define KVIK_ENGINE_JIT_LOCK_H

@@ -165,8 +165,8 @@ struct translation {
 	struct loop loop;
 	const uint8_t *map; /* where guest registers are: host registers or HOST_NONE */
 	unsigned slow_offset; /* added to the items of slow jumps */
-	/* Inside a region or loop: where the items' memory operands are, proven to be accessible; base
-	 * HOST_NONE: must be looked up. NULL elsewhere. */
+	/* Inside a region or loop: where the items' memory operands are, proven to be
+	 * accessible; base HOST_NONE: must be looked up. NULL elsewhere. */
 	const struct host_memory *places;
 	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
 
@@ -354,8 +354,8 @@ void jit_dump_block(const struct translation *t);
 
 /* -- control.c -- */
 
-/* In front of a jump that will be linked while other CPUs may execute it: align the displacement, which is
- * behind `opcode_size` bytes. */
+/* In front of a jump that will be linked while other CPUs may execute it: align the
+ * displacement, which is behind `opcode_size` bytes. */
 void emit_align_link(struct translation *t, unsigned opcode_size);
 /* Push a guest register, or with `guest` CPU_REGISTERS the constant; commits RSP. */
 void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint64_t constant);

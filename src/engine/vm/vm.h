@@ -78,8 +78,8 @@ struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
-/* A second vCPU is about to be: the first drops the translations that only one may run, which lack LOCK
- * (cpu.is_alone) and alignment. */
+/* A second vCPU is about to be: the first drops the translations that only one may run, which
+ * lack LOCK (cpu.is_alone) and alignment. */
 void vm_end_solitude(struct vm *vm);
 
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */
