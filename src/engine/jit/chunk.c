@@ -21,18 +21,10 @@
 #define SMALL_CHUNK_SIZE (64u << 10)
 #define CHUNKS_MIN       4
 
-static uint8_t *map_code(int fd, size_t size, int protection)
+static uint8_t *map(int fd, size_t size, int protection)
 {
-	return mmap(NULL, size, protection, MAP_SHARED, fd, 0);
-}
-
-/* Below 2 GiB where there is room: code that loads addresses of links and records is shorter then. */
-static uint8_t *map_data(size_t size)
-{
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	uint8_t *data = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0);
-
-	return data != MAP_FAILED ? data : mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
+	return mmap(NULL, size, protection, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+						   : MAP_SHARED, fd, 0);
 }
 
 int jit_chunks_create(struct jit_cache *cache, size_t size)
@@ -48,9 +40,9 @@ int jit_chunks_create(struct jit_cache *cache, size_t size)
 	cache->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
 	if (cache->memory_fd < 0 || ftruncate(cache->memory_fd, cache->size) < 0)
 		return -errno;
-	cache->writable = map_code(cache->memory_fd, cache->size, PROT_READ | PROT_WRITE);
-	cache->executable = map_code(cache->memory_fd, cache->size, PROT_READ | PROT_EXEC);
-	cache->data = map_data(cache->size);
+	cache->writable = map(cache->memory_fd, cache->size, PROT_READ | PROT_WRITE);
+	cache->executable = map(cache->memory_fd, cache->size, PROT_READ | PROT_EXEC);
+	cache->data = map(-1, cache->size, PROT_READ | PROT_WRITE);
 	if (cache->writable == MAP_FAILED || cache->executable == MAP_FAILED || cache->data == MAP_FAILED)
 		return -ENOMEM;
 	return 0;
