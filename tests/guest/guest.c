@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -47,6 +48,7 @@
 #define EXITS_MAX     400
 #define CPUID_ENTRIES 256
 #define SKIP          77
+#define STACK_SIZE (1 << 20)
 #define WARMTH        8 /* executions before translation, in the second run */
 
 struct checkpoint {
@@ -501,6 +503,8 @@ int main(int argc, char **argv)
 	code_size = fread(code, 1, sizeof(code), binary);
 	read_needs(&guest, source);
 	wrong = 0;
+	/* Less than calls that never return would take, were the engine to keep track of them all. */
+	setrlimit(RLIMIT_STACK, &(struct rlimit){ STACK_SIZE, RLIM_INFINITY });
 	jit_set_warmth(0);
 	result = run_guest(&guest, backend, code, code_size, &trace);
 	if (result == 0)

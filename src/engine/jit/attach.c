@@ -18,10 +18,22 @@
 /* Executions of a block by the interpreter before it is translated. */
 static uint8_t warmth = 32;
 
+/* Returns in translated code are not what shadow stacks expect (return.c). */
+static bool has_shadow_stack(void)
+{
+	uint64_t pointer = 0;
+
+	/* rdsspq rax: does nothing when they are off (SDM vol. 1 §17.2.3) */
+	__asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(pointer));
+	return pointer;
+}
+
 static bool host_suffices(void)
 {
 	unsigned a, b, c, d;
 
+	if (has_shadow_stack())
+		return false;
 	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
 		return false;
 	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))

@@ -1,6 +1,6 @@
 /*
- * Jumps, calls and returns. Direct ones are linked from block to block (struct jit_link); the others
- * find their target in a table by address (struct jit_jump).
+ * Jumps and calls. Direct ones are linked from block to block (struct jit_link); the others find
+ * their target in a table by address (struct jit_jump).
  */
 #include "engine/jit/translation.h"
 
@@ -45,11 +45,21 @@ static void emit_push_return(struct translation *t, unsigned index)
 	emit_stack_move(t, -(int32_t)t->width);
 }
 
-/* cmp dword gs:[requests], 0; jne. Returns the position of the jump's displacement. */
-static size_t emit_if_requests(struct emitter *e)
+size_t emit_if_requests(struct emitter *e)
 {
 	emit_test_state(e, STATE(requests));
 	return emit_jump_if(e, 0x5);
+}
+
+void emit_jump_probe(struct emitter *e, int32_t jumps)
+{
+	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
+	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
+	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
+	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, jumps);
+	emit_not(e, HOST_RCX);
+	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
 }
 
 /* emit_jump_lookup with flags that somebody reads. */
@@ -65,13 +75,7 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	emit_slow_jump(t, emit_jump(e), index);
 	emit_patch8(e, go_on);
 	emit_count(t, JIT_COUNT_JUMP);
-	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
-	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
-	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
-	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
-	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, t->jumps);
-	emit_not(e, HOST_RCX);
-	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
+	emit_jump_probe(e, t->jumps);
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), index, JIT_COUNT_JUMP_MISS);
@@ -79,10 +83,7 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 }
 
-/* With a guest address in R13: find its translation in the jump table. Falls through with the
- * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
- * the item's slow path. */
-static void emit_jump_lookup(struct translation *t, unsigned index)
+void emit_jump_lookup(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
 
@@ -99,19 +100,16 @@ static void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_slow_jump_counted(t, emit_jump_if(e, 0x5), index, JIT_COUNT_JUMP_MISS);
 }
 
-#define JUMP_CODE(t) ((t)->jumps + (int32_t)offsetof(struct jit_jump, code))
-
-/* Leave to the block's entry that emit_jump_lookup has found, which expects its address in R13. */
-static void emit_jump_found(struct translation *t, unsigned index, int rsp_moved)
+void emit_jump_found(struct translation *t, unsigned index, int rsp_moved)
 {
 	struct emitter *e = &t->e;
 
 	if (!flags_lost_with_scratch(t, index)) {
 		emit_flags(t, index, rsp_moved, HOST_NONE);
-		emit_jump_state(e, HOST_R14, 1, JUMP_CODE(t));
+		emit_jump_state(e, HOST_R14, 1, JUMP_CODE(t->jumps));
 		return;
 	}
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t));
+	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
 	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
 	emit_flags(t, index, rsp_moved, HOST_R14);
 	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
@@ -173,40 +171,57 @@ void emit_align_link(struct translation *t, unsigned opcode_size)
 		emit8(&t->e, nops[size - 1][i]);
 }
 
-void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
-	       uint16_t live)
+/* Before a jump back or to another page, see whether the CPU is wanted elsewhere. */
+static void emit_poll(struct translation *t, unsigned from, int64_t target, unsigned index,
+		      int rsp_moved, uint16_t live)
+{
+	if (!live)
+		t->flags_lost = false;
+	if (target > (int64_t)from && !(target & ~(int64_t)0xfff))
+		return;
+	if (flags_stay_for(t, index, live))
+		emit_poll_keeping_flags(t, target);
+	else
+		t->polls[t->poll_count++] = (struct poll_exit){
+			.at = emit_if_requests(&t->e), .target = target, .source = index,
+			.flags_lost = t->flags_lost, .rsp_moved = rsp_moved,
+		};
+}
+
+void emit_way_out(struct translation *t, int64_t target, bool is_call)
 {
 	int64_t page_distance = target & ~(int64_t)0xfff;
 	struct emitter *e = &t->e;
+	size_t at;
 
-	if (!live)
-		t->flags_lost = false;
-	/* Before a jump back or to another page, see whether the CPU is wanted elsewhere. */
-	if (target <= (int64_t)from || page_distance) {
-		if (flags_stay_for(t, index, live))
-			emit_poll_keeping_flags(t, target);
-		else
-			t->polls[t->poll_count++] = (struct poll_exit){
-				.at = emit_if_requests(e), .target = target, .source = index,
-				.flags_lost = t->flags_lost, .rsp_moved = rsp_moved,
-			};
-	}
-	emit_flags(t, index, rsp_moved, HOST_R13);
-	if (target == (int64_t)t->start && !t->jit->lockstep) {
-		emit_patch_to(e, emit_jump(e), t->item_position[0]);
-		return;
-	}
-	t->link_jumps[t->link_count].target = target;
 	if (page_distance) {
 		emit_code_address(e, HOST_R13, !t->is_32, page_distance);
 		emit_store_state(e, HOST_R13, STATE(fast.code_page));
 		/* The entry gets its number with its link. */
-		emit_jump_state(e, HOST_NONE, 0, STATE(fast.crossings));
-		t->link_jumps[t->link_count++].at = e->position - 4;
-		return;
+		if (is_call)
+			emit_call_state(e, STATE(fast.crossings));
+		else
+			emit_jump_state(e, HOST_NONE, 0, STATE(fast.crossings));
+		at = e->position - 4;
+	} else {
+		if (target != (int64_t)t->start || t->jit->lockstep)
+			emit_align_link(t, 1);
+		at = is_call ? emit_call_forward(e) : emit_jump(e);
+		if (target == (int64_t)t->start && !t->jit->lockstep) {
+			emit_patch_to(e, at, t->item_position[0]);
+			return;
+		}
 	}
-	emit_align_link(t, 1);
-	t->link_jumps[t->link_count++].at = emit_jump(e);
+	t->link_jumps[t->link_count].target = target;
+	t->link_jumps[t->link_count++].at = at;
+}
+
+void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
+	       uint16_t live)
+{
+	emit_poll(t, from, target, index, rsp_moved, live);
+	emit_flags(t, index, rsp_moved, HOST_R13);
+	emit_way_out(t, target, false);
 }
 
 void emit_indirect(struct translation *t, unsigned index)
@@ -228,9 +243,16 @@ void emit_indirect(struct translation *t, unsigned index)
 		return;
 	}
 	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t));
+	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
 	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
 	emit_push_return(t, index);
+	if (call_is_paired(t, index)) {
+		emit_pair(t, index, item->live_after);
+		emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
+		emit_call_state(e, STATE(fast.spill[2]));
+		emit_landing(t, index);
+		return;
+	}
 	emit_flags(t, index, -(int)t->width, HOST_R14);
 	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
 	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
@@ -239,19 +261,14 @@ void emit_indirect(struct translation *t, unsigned index)
 void emit_call(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->jit->items[index];
+	int64_t target = item_target(item);
 
 	emit_push_return(t, index);
-	emit_goto(t, item->offset, item_target(item), index, -(int)t->width, item->live_after);
-}
-
-void emit_return(struct translation *t, unsigned index)
-{
-	struct jit_item *item = &t->jit->items[index];
-	unsigned extra = item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ? (uint16_t)item->insn.immediate : 0;
-	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
-
-	emit_memory_move(&t->e, !t->is_32, false, HOST_R13, &top);
-	emit_jump_lookup(t, index);
-	emit_stack_move(t, (int32_t)(t->width + extra));
-	emit_jump_found(t, index, (int)(t->width + extra));
+	if (!call_is_paired(t, index)) {
+		emit_goto(t, item->offset, target, index, -(int)t->width, item->live_after);
+		return;
+	}
+	emit_pair(t, index, item->live_after);
+	emit_way_out(t, target, true);
+	emit_landing(t, index);
 }

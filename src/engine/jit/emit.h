@@ -419,6 +419,14 @@ static inline size_t emit_jump_if(struct emitter *e, unsigned condition)
 	return e->position - 4;
 }
 
+/* call to where its displacement will say. */
+static inline size_t emit_call_forward(struct emitter *e)
+{
+	emit8(e, 0xe8);
+	emit32(e, 0);
+	return e->position - 4;
+}
+
 /* JRCXZ over the next bytes; returns the position of its 8-bit displacement. */
 static inline size_t emit_jrcxz(struct emitter *e)
 {
@@ -469,6 +477,14 @@ static inline void emit_jump_state(struct emitter *e, unsigned index, unsigned s
 	emit_gs_modrm(e, 4, index, shift, offset);
 }
 
+/* call gs:[offset] */
+static inline void emit_call_state(struct emitter *e, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0xff);
+	emit_gs_modrm(e, 2, HOST_NONE, 0, offset);
+}
+
 /* call to an executable address within 2 GiB. */
 static inline void emit_call_to(struct emitter *e, const uint8_t *target)
 {
@@ -492,11 +508,22 @@ static inline void emit_flags_from_rax(struct emitter *e)
 	emit8(e, 0x9e); /* sahf */
 }
 
-/* push and pop of host registers: in stubs only. */
+/* The host's stack: in stubs, and for pairs (return.c). */
 static inline void emit_push(struct emitter *e, unsigned reg)
 {
 	emit_rex(e, false, 0, 0, reg);
 	emit8(e, 0x50 | (reg & 7));
+}
+
+static inline void emit_push_zero(struct emitter *e)
+{
+	emit8(e, 0x6a);
+	emit8(e, 0);
+}
+
+static inline void emit_return_host(struct emitter *e)
+{
+	emit8(e, 0xc3);
 }
 
 static inline void emit_pop(struct emitter *e, unsigned reg)

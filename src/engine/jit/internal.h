@@ -101,6 +101,7 @@ struct jit_place {
 #define JIT_SLOT_STUBS 8
 #define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
 #define JIT_PLACES (1u << 18) /* pages with translations in a VM, at most */
+#define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
 
 /* A guest instruction on its way through the translator. */
 struct jit_item {
@@ -150,6 +151,9 @@ struct jit_cache {
 	/* stubs */
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
+	const uint8_t *go_on;        /* to fast.spill[2], with no pairs */
+	const uint8_t *return_exit;  /* exit to R13 */
+	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
 
@@ -202,6 +206,8 @@ void jit_build_stubs(struct jit_cache *cache);
 void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e);
 /* string.c: those that copy and fill. */
 void jit_build_string_stubs(struct jit_cache *cache, struct emitter *e);
+/* return.c: those that look for where a return goes. */
+void jit_build_return_stubs(struct jit_cache *cache, struct emitter *e);
 /* run.c: struct cpu_translator's, and what the fallback stub calls. */
 void jit_run(struct cpu *cpu);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);

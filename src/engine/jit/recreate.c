@@ -164,11 +164,11 @@ static int rsp_distance(const struct translation *t, const struct jit_item *item
 	}
 }
 
-/* Lookups that an item makes before its operation. */
+/* Lookups that an item makes before its operation, pairs (return.c) included. */
 static unsigned lookup_count(const struct jit_item *item)
 {
 	switch (item->kind) {
-	case ITEM_RETURN: case ITEM_CALL_INDIRECT: case ITEM_PUSH_MEMORY:
+	case ITEM_CALL: case ITEM_RETURN: case ITEM_CALL_INDIRECT: case ITEM_PUSH_MEMORY:
 		return 2;
 	case ITEM_JUMP_INDIRECT:
 		return 1 + item_has_access(item);

@@ -111,7 +111,9 @@ static const uint8_t *go_on(struct cpu *cpu)
 	if (!jit_mode_is_64(cpu->mode))
 		update_segments(cpu);
 	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
-	return block->code;
+	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
+	cpu->fast.spill[2] = (uintptr_t)block->code;
+	return jit->cache->go_on;
 }
 
 static void count_fallback(struct jit *jit, const struct jit_record *record)
@@ -311,6 +313,14 @@ static void forget_jumps(struct jit *jit)
 	jit->tlb_global_generation = cpu->tlb_sets.global_generation;
 }
 
+/* Room for pairs (return.c), until there are requests: either these are seen afterwards, or they
+ * take it away. */
+static void begin_pairs(struct cpu *cpu)
+{
+	atomic_exchange(&cpu->fast.stack_limit,
+			(uintptr_t)__builtin_frame_address(0) - JIT_PAIRS_SIZE);
+}
+
 void jit_run(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
@@ -352,6 +362,10 @@ void jit_run(struct cpu *cpu)
 		}
 		if (link)
 			link_jump(jit, link, block);
+		link = NULL;
+		begin_pairs(cpu);
+		if (cpu->requests)
+			break;
 		if (jit->lockstep)
 			jit_lockstep_before(jit, block);
 		update_vector(cpu);

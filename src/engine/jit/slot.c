@@ -200,7 +200,7 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 		emit_flags_from_rax(e);
 	}
 	emit_pop(e, HOST_RAX);
-	emit8(e, 0xc3); /* ret */
+	emit_return_host(e);
 }
 
 void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e)

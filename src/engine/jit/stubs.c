@@ -28,13 +28,14 @@ static void emit_restore_guest(struct emitter *e)
 			emit_load_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
 }
 
-/* add rsp, 8; pops; ret. The result is in RAX. */
+/* Back to who called enter, whatever is on the stack. The result is in RAX. */
 static void emit_leave(struct emitter *e)
 {
-	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
+	emit_load_state(e, HOST_RSP, STATE(fast.stack_bottom));
+	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 24);
 	for (unsigned i = sizeof(saved); i-- > 0;)
 		emit_pop(e, saved[i]);
-	emit8(e, 0xc3);
+	emit_return_host(e);
 }
 
 void jit_build_stubs(struct jit_cache *cache)
@@ -42,15 +43,8 @@ void jit_build_stubs(struct jit_cache *cache)
 	struct emitter e = { .base = cache->writable, .code = cache->executable, .size = JIT_STUBS_SIZE };
 	size_t leave;
 
-	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. */
-	cache->enter = (void *(*)(const uint8_t *))(uintptr_t)e.code;
-	for (unsigned i = 0; i < sizeof(saved); i++)
-		emit_push(&e, saved[i]);
-	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
-	emit_store_state(&e, HOST_RDI, STATE(fast.spill[3]));
-	emit_restore_guest(&e);
-	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
-
+	cache->return_exit = e.code + e.position;
+	emit_store_state(&e, HOST_R13, STATE(rip));
 	/* exit: cpu->rip is set. exit_link: R13 is the struct jit_link that was left through. */
 	cache->exit = e.code + e.position;
 	emit_constant(&e, HOST_R13, 0);
@@ -58,6 +52,25 @@ void jit_build_stubs(struct jit_cache *cache)
 	emit_save_guest(&e);
 	emit_move(&e, HOST_RAX, HOST_R13);
 	emit_leave(&e);
+
+	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. At its
+	 * bottom is what a pair looks like (return.c), that of a call from address 0. */
+	cache->enter = (void *(*)(const uint8_t *))(uintptr_t)(e.code + e.position);
+	for (unsigned i = 0; i < sizeof(saved); i++)
+		emit_push(&e, saved[i]);
+	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
+	emit_push_zero(&e);
+	emit_constant(&e, HOST_RAX, (uintptr_t)cache->return_exit);
+	emit_push(&e, HOST_RAX);
+	emit_store_state(&e, HOST_RSP, STATE(fast.stack_bottom));
+	emit_store_state(&e, HOST_RDI, STATE(fast.spill[3]));
+	emit_restore_guest(&e);
+	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
+
+	/* go_on: no pairs. */
+	cache->go_on = e.code + e.position;
+	emit_load_state(&e, HOST_RSP, STATE(fast.stack_bottom));
+	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[2]));
 
 	/* fallback: R13 is the struct jit_record. */
 	cache->fallback = e.code + e.position;
@@ -79,5 +92,6 @@ void jit_build_stubs(struct jit_cache *cache)
 
 	jit_build_slot_stubs(cache, &e);
 	jit_build_string_stubs(cache, &e);
+	jit_build_return_stubs(cache, &e);
 	assert(!e.overflow);
 }

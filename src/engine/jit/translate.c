@@ -617,8 +617,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	t->count = count;
 	t->is_user = mode & JIT_MODE_USER;
 	t->is_shared = atomic_load(&jit->cache->is_shared);
-	t->jumps = STATE(fast.jumps) +
-		   (int32_t)(jit_jump_set(mode) * JIT_JUMP_ENTRIES * sizeof(struct jit_jump));
+	t->jumps = jump_table(jit_jump_set(mode));
 	t->start = start;
 	jit_chunk_emitter(jit, &t->e);
 	flags_liveness(t, (const uint8_t *)jit->snapshot);
@@ -632,6 +631,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	emit_entry(t);
 	emit_items(t);
 	emit_side_exits(t);
+	emit_return_misses(t);
 	emit_poll_exits(t);
 	emit_slot_misses(t);
 	if (t->failed)

@@ -12,6 +12,17 @@
 /* The offset of a field from the GS base. */
 #define STATE(field) ((int32_t)offsetof(struct cpu, field))
 
+/* Likewise of a jump table. */
+static inline int32_t jump_table(unsigned set)
+{
+	return STATE(fast.jumps) + (int32_t)(set * JIT_JUMP_ENTRIES * sizeof(struct jit_jump));
+}
+
+static inline unsigned jump_set(int32_t table)
+{
+	return (table - jump_table(0)) / (jump_table(1) - jump_table(0));
+}
+
 enum item_kind {
 	ITEM_FALLBACK,  /* the interpreter's handler, always */
 	ITEM_NOTHING,   /* no operation */
@@ -66,6 +77,19 @@ struct side_exit {
 	size_t at;      /* position of the conditional jump's displacement */
 	uint16_t item;
 	int64_t target;
+};
+
+/* The cold half of a paired return, and of a call's look at the room for pairs. */
+struct return_miss {
+	size_t at;       /* position of the jump's displacement; 0: there is none */
+	unsigned index;
+	bool flags_lost;
+};
+
+struct pair_reset {
+	size_t at, back;
+	unsigned index;
+	bool flags_lost;
 };
 
 /* What earlier items have done for later ones. */
@@ -158,6 +182,8 @@ struct translation {
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
 	unsigned poll_count;
+	struct return_miss return_miss;
+	struct pair_reset pair_reset;
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
 	unsigned region_count;
@@ -177,8 +203,8 @@ struct translation {
 	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
 	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
 	struct side_exit sides[JIT_BLOCK_INSNS * 3];
-	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 2];
-	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 2];
+	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 3];
+	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 3];
 	struct region regions[REGIONS_MAX];
 };
 
@@ -365,12 +391,40 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
  */
 void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
 	       uint16_t live);
+/* The last part of that, with nothing left to do: a jump, or a host call. */
+void emit_way_out(struct translation *t, int64_t target, bool is_call);
 /* What stands before a block for those who come with its gva in R13: sets fast.code_page. */
 void emit_entry(struct translation *t);
 /* The cold halves of polls. */
 void emit_poll_exits(struct translation *t);
 void emit_call(struct translation *t, unsigned index);
-void emit_return(struct translation *t, unsigned index);
 void emit_indirect(struct translation *t, unsigned index); /* jump or call */
+/*
+ * With a guest address in R13: find its translation in the jump table. Falls through with the
+ * table's byte offset / 2 in R14 on a hit; on a miss, or when the CPU is wanted elsewhere, goes to
+ * the item's slow path.
+ */
+void emit_jump_lookup(struct translation *t, unsigned index);
+/* Leave to the block's entry that emit_jump_lookup has found, which expects its address in R13. */
+void emit_jump_found(struct translation *t, unsigned index, int rsp_moved);
+/* The same lookup, in any emitter, with flags kept: RCX is lost, and 0 on a hit. */
+void emit_jump_probe(struct emitter *e, int32_t jumps);
+/* The entry's code, by its byte offset / 2. */
+#define JUMP_CODE(jumps) ((jumps) + (int32_t)offsetof(struct jit_jump, code))
+/* cmp dword gs:[requests], 0; jne. Returns the position of the jump's displacement. */
+size_t emit_if_requests(struct emitter *e);
+
+/* -- return.c -- */
+
+/* Whether a call leaves its pair for the return to find. */
+bool call_is_paired(struct translation *t, unsigned index);
+/* With the return address in R13, pushed and committed, and `live` flags: make room for the pair if
+ * need be, make lost flags again and push it. R14 is scratch. What follows must be a host call and
+ * emit_landing. */
+void emit_pair(struct translation *t, unsigned index, uint16_t live);
+void emit_landing(struct translation *t, unsigned index);
+void emit_return(struct translation *t, unsigned index);
+/* The cold halves of all that. */
+void emit_return_misses(struct translation *t);
 
 #endif

@@ -67,6 +67,12 @@ static void visit_lookups(const struct cpu *cpu, visitor *visit, void *context)
 		visit_rate("hits of page slots", count[JIT_COUNT_SLOT] - count[JIT_COUNT_SLOT_MISS],
 			   count[JIT_COUNT_SLOT], visit, context);
 	}
+	if (count[JIT_COUNT_RETURN]) {
+		visit(context, "returns paired", count[JIT_COUNT_RETURN]);
+		visit_rate("returns behind the last call",
+			   count[JIT_COUNT_RETURN] - count[JIT_COUNT_RETURN_MISS],
+			   count[JIT_COUNT_RETURN], visit, context);
+	}
 	if (count[JIT_COUNT_JUMP]) {
 		visit(context, "indirect jumps looked up", count[JIT_COUNT_JUMP]);
 		visit_rate("hits of the jump table", count[JIT_COUNT_JUMP] - count[JIT_COUNT_JUMP_MISS],

@@ -294,6 +294,8 @@ static inline enum cpu_activity cpu_activity(const struct cpu *cpu)
 static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 {
 	atomic_fetch_or(&cpu->requests, requests);
+	/* Translated code looks at this at calls. Pairs with jit_run's exchange. */
+	atomic_store_explicit(&cpu->fast.stack_limit, UINT64_MAX, memory_order_release);
 }
 
 /*

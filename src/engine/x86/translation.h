@@ -53,6 +53,8 @@ enum jit_count {
 	JIT_COUNT_SLOT_MISS, /* which then looked at the TLB */
 	JIT_COUNT_TLB,       /* accesses that look at the TLB at once */
 	JIT_COUNT_TLB_MISS,  /* of either kind: the slow path */
+	JIT_COUNT_RETURN,    /* returns that look at the last pair */
+	JIT_COUNT_RETURN_MISS, /* which then looked at the jump table */
 	JIT_COUNT_JUMP,      /* indirect jumps, calls and returns that look at the jump table */
 	JIT_COUNT_JUMP_MISS,
 	JIT_COUNTS,
@@ -77,6 +79,10 @@ struct jit_fast {
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
 	uint64_t mask_tsd, mask_fsgsbase, mask_not_1;
+	/* The host's stack in translated code: where it begins, and where calls are not to let it grow on
+	 * (nowhere: the CPU has requests). */
+	uint64_t stack_bottom;
+	_Atomic uint64_t stack_limit;
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
 	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* [1]: for writes */
 	uint32_t slots_used;    /* not all of them are empty */
