@@ -80,17 +80,50 @@ uint64_t dead_flags(const struct isa_case *test, uint64_t rip)
 	return dead_flags_from(test, rip, false);
 }
 
-bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)
+/* The instruction at the state's RIP; false when the case has none there. */
+static bool decode_at(const struct isa_case *test, const struct isa_state *state,
+		      struct candidate *c)
 {
 	uint64_t offset = state->rip - test->in.rip;
-	struct candidate c = {0};
 
+	*c = (struct candidate){0};
 	if (offset >= test->code_size)
 		return false;
-	memcpy(c.bytes, test->code + offset,
-	       test->code_size - offset < sizeof(c.bytes) ? test->code_size - offset :
-							    sizeof(c.bytes));
-	if (!decode(&c, test))
+	memcpy(c->bytes, test->code + offset,
+	       test->code_size - offset < sizeof(c->bytes) ? test->code_size - offset :
+							     sizeof(c->bytes));
+	return decode(c, test);
+}
+
+bool is_fpu_at(const struct isa_case *test, const struct isa_state *state)
+{
+	struct candidate c;
+
+	if (!decode_at(test, state, &c))
+		return false;
+	switch (c.instruction.meta.isa_set) {
+	case ZYDIS_ISA_SET_X87: case ZYDIS_ISA_SET_FCMOV:
+	case ZYDIS_ISA_SET_PENTIUMMMX: case ZYDIS_ISA_SET_SSEMXCSR:
+		return true;
+	default:
+		break;
+	}
+	for (unsigned i = 0; i < c.instruction.operand_count; i++)
+		switch (ZydisRegisterGetClass(c.operands[i].reg.value)) {
+		case ZYDIS_REGCLASS_MMX: case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM:
+		case ZYDIS_REGCLASS_ZMM: case ZYDIS_REGCLASS_MASK: case ZYDIS_REGCLASS_X87:
+			return true;
+		default:
+			break;
+		}
+	return false;
+}
+
+bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)
+{
+	struct candidate c;
+
+	if (!decode_at(test, state, &c))
 		return false;
 	for (unsigned i = 0; i < c.instruction.operand_count; i++) {
 		const ZydisDecodedOperand *operand = &c.operands[i];
