@@ -13,6 +13,7 @@
 #define VIEW_TABLES 0x20000 /* four tables for each vCPU */
 #define SPREAD_GPA  0x14000 /* code that does not fit into the smallest cache */
 #define SPREAD_SIZE 0x20000
+#define SPREAD_STACK 0x7000 /* 2 KiB down from here, and from 2 KiB above it */
 
 /* `tables`: three that are not in use. Maps the page at gva to gpa. */
 static void map(struct machine *machine, uint64_t root, uint64_t gva, uint64_t gpa)
@@ -94,22 +95,31 @@ static void test_views(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], ui
 	}
 }
 
+/* call the next one; inc %rax; ret: as many as there are inside one another. */
+static const char nested[] = "\xe8\4\0\0\0" "\x48\xff\xc0" "\xc3";
+#define NESTED 16
+
 /*
  * Both run through thousands of blocks, round and round, in a cache that does not hold them all.
- * One block in 64 has an access with LOCK that leaves its cache line, for which the other must stop
- * wherever it is.
+ * One block in 64 calls for an access with LOCK that leaves its cache line: for that the other must
+ * stop wherever it is, and meanwhile it may drop the caller's code. All that happens inside calls
+ * whose code is gone when they return.
  */
 static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], uint64_t rounds)
 {
 	static const char plain[] = "\x48\xff\xc0" "\xeb\0"; /* inc %rax; jmp .+2 */
-	/* lock incl 0x507e; inc %rax; jmp .+2 */
-	static const char split[] = "\xf0\xff\x04\x25\x7e\x50\0\0" "\x48\xff\xc0" "\xeb\0";
-	/* dec %rcx; jnz start; out %al,$0x10 */
-	char end[] = "\x48\xff\xc9" "\x0f\x85\0\0\0\0" "\xe6\x10";
+	/* call *%rbx; inc %rax; jmp .+2; and what it calls: lock incl 0x507e; ret */
+	static const char split[] = "\xff\xd3" "\x48\xff\xc0" "\xeb\0";
+	static const char callee[] = "\xf0\xff\x04\x25\x7e\x50\0\0" "\xc3";
+	/* call .+11; dec %rcx; jnz .-8; out %al,$0x10; nop: then the calls, the blocks, and ret */
+	static const char start[] = "\xe8\x08\0\0\0" "\x48\xff\xc9" "\x75\xf6" "\xe6\x10" "\x90";
 	struct vcpu_thread threads[CPUS];
 	uint32_t count, splits = 0, blocks = 0, at = 0;
-	int32_t back;
 
+	memcpy(machine->ram + SPREAD_GPA, start, sizeof(start) - 1);
+	at = sizeof(start) - 1;
+	for (unsigned i = 0; i < NESTED; i++, at += sizeof(nested) - 1)
+		memcpy(machine->ram + SPREAD_GPA + at, nested, sizeof(nested) - 1);
 	for (; at < SPREAD_SIZE; blocks++) {
 		bool is_split = blocks % 64 == 0;
 		size_t size = is_split ? sizeof(split) - 1 : sizeof(plain) - 1;
@@ -118,9 +128,8 @@ static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], u
 		splits += is_split;
 		at += size;
 	}
-	back = -(int32_t)(at + 9);
-	memcpy(end + 5, &back, 4);
-	memcpy(machine->ram + SPREAD_GPA + at, end, sizeof(end) - 1);
+	machine->ram[SPREAD_GPA + at] = 0xc3; /* ret */
+	memcpy(machine->ram + COMMON_GPA, callee, sizeof(callee) - 1);
 	memset(machine->ram + 0x507e, 0, 4);
 	for (unsigned i = 0; i < CPUS; i++) {
 		struct kvm_regs regs;
@@ -128,6 +137,8 @@ static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], u
 		machine_enter_long(machine, vcpus[i], SPREAD_GPA);
 		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
 		regs.rcx = rounds;
+		regs.rbx = COMMON_GPA;
+		regs.rsp = SPREAD_STACK + i * 0x800;
 		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_REGS, &regs), 0);
 	}
 	for (unsigned i = 0; i < CPUS; i++)
@@ -137,7 +148,7 @@ static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], u
 
 		vcpu_thread_finish(&threads[i], KVM_EXIT_IO);
 		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
-		check_equal(regs.rax, rounds * blocks);
+		check_equal(regs.rax, rounds * (blocks + NESTED));
 	}
 	memcpy(&count, machine->ram + 0x507e, 4);
 	check_equal(count, (uint32_t)(CPUS * rounds * splits));

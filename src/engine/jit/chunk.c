@@ -70,6 +70,16 @@ static void release(struct jit_cache *cache, struct jit_block *block)
 	free(block->script);
 }
 
+/* Whoever is in there after all gets a SIGTRAP instead of running something else. Vector registers
+ * may be the guest's: no memset. */
+static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chunk)
+{
+	uint8_t *code = cache->writable + chunk_start(cache, chunk);
+	size_t size = chunk->code_used;
+
+	__asm__ volatile("rep stosb" : "+D"(code), "+c"(size) : "a"(0xcc) : "memory");
+}
+
 static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
 {
 	for (struct jit_block *block = chunk->blocks; block; block = block->next_in_chunk)
@@ -125,6 +135,7 @@ static bool empty_next(struct jit_cache *cache)
 		struct jit_chunk *chunk = &cache->chunks[cache->next_chunk];
 
 		if (!is_inside(cache, chunk)) {
+			fill_with_traps(cache, chunk);
 			chunk_empty(cache, chunk);
 			atomic_fetch_add(&cache->evictions, 1);
 			jit_stop_blocks(cache);
