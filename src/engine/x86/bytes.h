@@ -21,19 +21,6 @@ static inline void bytes_zero(void *to, size_t size)
 	__asm__ volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(0) : "memory");
 }
 
-static inline bool bytes_equal(const void *a, const void *b, size_t size)
-{
-	const uint8_t *x = a, *y = b;
-
-	for (; size >= 8; x += 8, y += 8, size -= 8)
-		if (*(const volatile uint64_t *)x != *(const volatile uint64_t *)y)
-			return false;
-	for (; size; x++, y++, size--)
-		if (*(const volatile uint8_t *)x != *(const volatile uint8_t *)y)
-			return false;
-	return true;
-}
-
 /* Little-endian words at any address. */
 typedef uint16_t __attribute__((aligned(1), may_alias)) bytes16;
 typedef uint32_t __attribute__((aligned(1), may_alias)) bytes32;
@@ -52,6 +39,19 @@ static inline uint32_t bytes_load32(const void *from)
 static inline uint64_t bytes_load64(const void *from)
 {
 	return *(const volatile bytes64 *)from;
+}
+
+static inline bool bytes_equal(const void *a, const void *b, size_t size)
+{
+	const uint8_t *x = a, *y = b;
+
+	for (; size >= 8; x += 8, y += 8, size -= 8)
+		if (bytes_load64(x) != bytes_load64(y))
+			return false;
+	for (; size; x++, y++, size--)
+		if (*(const volatile uint8_t *)x != *(const volatile uint8_t *)y)
+			return false;
+	return true;
 }
 
 static inline void bytes_store16(void *to, uint16_t value)
