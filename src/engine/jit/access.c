@@ -45,24 +45,34 @@ void emit_stack_move(struct translation *t, int32_t bytes)
 	emit_lea(&t->e, !t->is_32, HOST_R15, HOST_R15, HOST_NONE, 0, bytes);
 }
 
+void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)
+{
+	struct emitter *e = &t->e;
+	size_t zero = emit_jrcxz(e);
+
+	emit_move(e, HOST_RCX, HOST_R13);
+	emit_slow_jump(t, emit_jump(e), slow);
+	emit_patch8(e, zero);
+	emit_move(e, HOST_RCX, HOST_R13);
+}
+
+void emit_slow_if_blocked(struct translation *t, unsigned slow, int32_t blocked)
+{
+	emit_move(&t->e, HOST_R13, HOST_RCX);
+	emit_load_state(&t->e, HOST_RCX, blocked);
+	emit_slow_unless_rcx_zero(t, slow);
+}
+
 /* FS and GS may be anything in 32-bit code: null, small, read-only. */
 static void emit_segment_check(struct translation *t, const struct jit_item *item)
 {
 	unsigned index = item - t->jit->items, which = item->insn.segment - CPU_FS;
 	int32_t blocked = STATE(fast.segment_blocked) + (int32_t)which * 8;
-	struct emitter *e = &t->e;
-	size_t allowed;
 
 	t->jit->items[index].segments |= 1u << item->insn.segment;
 	if (t->progress.segment_checked[which])
 		return;
-	emit_move(e, HOST_R13, HOST_RCX);
-	emit_load_state(e, HOST_RCX, blocked);
-	allowed = emit_jrcxz(e);
-	emit_move(e, HOST_RCX, HOST_R13);
-	emit_slow_jump(t, emit_jump(e), index);
-	emit_patch8(e, allowed);
-	emit_move(e, HOST_RCX, HOST_R13);
+	emit_slow_if_blocked(t, index, blocked);
 	t->progress.segment_checked[which] = true;
 }
 

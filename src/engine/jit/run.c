@@ -86,7 +86,8 @@ static bool is_translated_mode(uint32_t mode)
 /* What translated code takes for granted besides the block's key, which tells CPL 3 from CPL 0. */
 static bool translatable(const struct cpu *cpu)
 {
-	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) && !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
+	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
+	       !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
 }
 
 /* Nothing has changed since jumps and crossing links were made. */

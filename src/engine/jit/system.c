@@ -29,25 +29,6 @@ static void emit_rflags_bit(struct translation *t, unsigned index, uint32_t bit,
 	emit_store_state(e, HOST_R13, STATE(rflags));
 }
 
-/* The item's slow path is taken unless RCX is 0, which then has its value, from R13, again. */
-static void emit_slow_unless_rcx_zero(struct translation *t, unsigned index)
-{
-	struct emitter *e = &t->e;
-	size_t zero = emit_jrcxz(e);
-
-	emit_move(e, HOST_RCX, HOST_R13);
-	emit_slow_jump(t, emit_jump(e), index);
-	emit_patch8(e, zero);
-	emit_move(e, HOST_RCX, HOST_R13);
-}
-
-static void emit_slow_if_blocked(struct translation *t, unsigned index, int32_t blocked)
-{
-	emit_move(&t->e, HOST_R13, HOST_RCX);
-	emit_load_state(&t->e, HOST_RCX, blocked);
-	emit_slow_unless_rcx_zero(t, index);
-}
-
 /*
  * STI, and the interrupt shadow behind it where IF was clear (SDM vol. 2, STI). With an interrupt
  * waiting, it is the run loop's turn.

@@ -47,15 +47,7 @@ void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
 		emit_test_state(e, blocked);
 		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
 	} else {
-		size_t allowed;
-
-		emit_move(e, HOST_R13, HOST_RCX);
-		emit_load_state(e, HOST_RCX, blocked);
-		allowed = emit_jrcxz(e);
-		emit_move(e, HOST_RCX, HOST_R13);
-		emit_slow_jump(t, emit_jump(e), slow);
-		emit_patch8(e, allowed);
-		emit_move(e, HOST_RCX, HOST_R13);
+		emit_slow_if_blocked(t, slow, blocked);
 	}
 	/* A slow path that changes this leaves the block. */
 	for (unsigned i = 0; i <= level; i++)

@@ -301,6 +301,10 @@ void emit_flags_inside(struct translation *t, unsigned index);
 
 /* The jump at position `at` goes to the item's slow path. */
 void emit_slow_jump(struct translation *t, size_t at, unsigned item);
+/* The slow path unless RCX is 0. Takes the guest's RCX back from R13. Flags survive. */
+void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow);
+/* The slow path unless the 8 bytes at `blocked` in struct cpu are 0. Flags survive, R13 does not. */
+void emit_slow_if_blocked(struct translation *t, unsigned slow, int32_t blocked);
 /* reg = guest register, wherever it lives; its lower half in 32-bit code. */
 void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
 /* reg = the guest address `distance` bytes from the start of the block's page. 32 bits unless
