@@ -101,6 +101,34 @@ idt_pointer:
 1:
 	.endm
 
+/* In 64-bit mode: a TSS whose RSP0 is below STACK. */
+	.macro load_tss64
+	movl $0x68, gdt + TSS
+	movl $0x00008900, gdt + TSS + 4
+	movw $TSS_ADDRESS, gdt + TSS + 2
+	movl $STACK - 0x100, TSS_ADDRESS + 4
+	movl $0, TSS_ADDRESS + 8
+	movw $0x68, TSS_ADDRESS + 0x66
+	movl $TSS, %eax
+	ltr %ax
+	.endm
+
+/* SYSCALL goes to `handler`, with IF cleared. */
+	.macro enable_syscall handler
+	/* STAR: SYSCALL loads CS 18h and SS 20h; SYSRET adds 16 and 8 to 2bh: CS 3bh, SS 33h. */
+	movl $0xc0000081, %ecx
+	xorl %eax, %eax
+	movl $0x002b0018, %edx
+	wrmsr
+	movl $0xc0000082, %ecx
+	movl $\handler, %eax
+	xorl %edx, %edx
+	wrmsr
+	movl $0xc0000084, %ecx
+	movl $0x200, %eax
+	wrmsr
+	.endm
+
 /* An interrupt or trap gate: in protected mode, in long mode. `flags`: 0x8e interrupt, 0x8f trap,
  * 0xee and 0xef the same for user code. */
 	.macro gate32 vector, handler, flags=0x8e

@@ -41,25 +41,8 @@
 	movl $TOP, %esp
 	gate64 14, page_fault
 	lidt idt_pointer
-	movl $0x68, gdt + TSS
-	movl $0x00008900, gdt + TSS + 4
-	movw $TSS_ADDRESS, gdt + TSS + 2
-	movl $STACK - 0x100, TSS_ADDRESS + 4
-	movl $0, TSS_ADDRESS + 8
-	movw $0x68, TSS_ADDRESS + 0x66
-	movl $TSS, %eax
-	ltr %ax
-	movl $0xc0000081, %ecx
-	xorl %eax, %eax
-	movl $0x002b0018, %edx
-	wrmsr
-	movl $0xc0000082, %ecx
-	movl $on_syscall, %eax
-	xorl %edx, %edx
-	wrmsr
-	movl $0xc0000084, %ecx
-	movl $0x200, %eax
-	wrmsr
+	load_tss64
+	enable_syscall on_syscall
 	movl $view, %esi
 	movl $ONE, %edi
 	movl $view_end - view, %ecx

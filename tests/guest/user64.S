@@ -14,28 +14,10 @@
  */
 #include "guest.h"
 	enter_long
-	movl $0x68, gdt + TSS
-	movl $0x00008900, gdt + TSS + 4
-	movw $TSS_ADDRESS, gdt + TSS + 2
-	movl $STACK - 0x100, TSS_ADDRESS + 4
-	movl $0, TSS_ADDRESS + 8
-	movw $0x68, TSS_ADDRESS + 0x66
-	movl $TSS, %eax
-	ltr %ax
+	load_tss64
 	gate64 13, on_13
 	gate64 0x80, on_call, 0xee
-	/* STAR: SYSCALL loads CS 18h and SS 20h; SYSRET adds 16 and 8 to 2bh: CS 3bh, SS 33h. */
-	movl $0xc0000081, %ecx
-	xorl %eax, %eax
-	movl $0x002b0018, %edx
-	wrmsr
-	movl $0xc0000082, %ecx
-	movl $on_syscall, %eax
-	xorl %edx, %edx
-	wrmsr
-	movl $0xc0000084, %ecx
-	movl $0x200, %eax
-	wrmsr
+	enable_syscall on_syscall
 	/* Null selectors, or IRETQ would take the segments away; then GS bases for SWAPGS. */
 	xorl %eax, %eax
 	movw %ax, %ds
