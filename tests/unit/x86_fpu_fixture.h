@@ -4,7 +4,8 @@
  *
  * Guest memory is a window of real pages between unmapped ones. Handed out directly, it also shows
  * any access past an operand; refused (lin_pointer says NULL), it exercises the bounce buffer. A
- * hole of guest addresses is not present.
+ * hole of guest addresses is not present, or a device: then it holds what a second mapping of the
+ * window does, but has no host address.
  */
 #ifndef KVIK_TESTS_UNIT_X86_FPU_FIXTURE_H
 #define KVIK_TESTS_UNIT_X86_FPU_FIXTURE_H
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "engine/x86/decode.h"
 #include "engine/x86/exception.h"
@@ -34,8 +36,10 @@
 static struct cpu cpu;
 static struct tlb_set tlb_set;
 static uint8_t *window;       /* guest linear address == host address, WINDOW_SIZE bytes */
+static uint8_t *window_alias; /* the same memory, always accessible */
 static bool refuse_pointers;  /* lin_pointer says NULL */
-static uint64_t hole_start, hole_end; /* not-present guest addresses */
+static uint64_t hole_start, hole_end; /* guest addresses that are not present, or a device */
+static bool hole_is_device;
 static int raised;            /* vector, -1: none */
 
 /* -- the parts of the CPU that this test plays -- */
@@ -52,11 +56,21 @@ _Noreturn void cpu_raise_error(struct cpu *c, enum exception vector, uint32_t er
 	cpu_raise(c, vector);
 }
 
+static bool is_in_hole(uint64_t gva, unsigned size)
+{
+	return gva < hole_end && gva + size > hole_start;
+}
+
 static void check_access(struct cpu *c, uint64_t gva, unsigned size)
 {
 	if (gva < (uint64_t)(uintptr_t)window || gva + size > (uintptr_t)window + WINDOW_SIZE ||
-	    (gva < hole_end && gva + size > hole_start))
+	    (!hole_is_device && is_in_hole(gva, size)))
 		cpu_raise(c, EXCEPTION_PF);
+}
+
+static void *alias_of(uint64_t gva)
+{
+	return window_alias + (gva - (uintptr_t)window);
 }
 
 void *lin_pointer_slow(struct cpu *c, uint64_t gva, unsigned size, bool is_write,
@@ -66,7 +80,7 @@ void *lin_pointer_slow(struct cpu *c, uint64_t gva, unsigned size, bool is_write
 	(void)segment;
 	assert_in_range(size, 1, 64);
 	check_access(c, gva, size);
-	if (refuse_pointers || (gva ^ (gva + size - 1)) >> 12) {
+	if (refuse_pointers || is_in_hole(gva, size) || (gva ^ (gva + size - 1)) >> 12) {
 		fpu_leave(c); /* as the real one may */
 		return NULL;
 	}
@@ -79,7 +93,7 @@ void lin_read_bytes(struct cpu *c, uint64_t gva, void *buffer, unsigned size,
 	(void)segment;
 	check_access(c, gva, size);
 	fpu_leave(c);
-	memcpy(buffer, (void *)(uintptr_t)gva, size);
+	memcpy(buffer, alias_of(gva), size);
 }
 
 void lin_write_bytes(struct cpu *c, uint64_t gva, const void *buffer, unsigned size,
@@ -88,7 +102,7 @@ void lin_write_bytes(struct cpu *c, uint64_t gva, const void *buffer, unsigned s
 	(void)segment;
 	check_access(c, gva, size);
 	fpu_leave(c);
-	memcpy((void *)(uintptr_t)gva, buffer, size);
+	memcpy(alias_of(gva), buffer, size);
 }
 
 uint64_t lin_read_slow(struct cpu *c, uint64_t gva, unsigned size, enum cpu_segment segment)
@@ -156,9 +170,16 @@ static inline int set_up(void **state)
 	uint8_t *area = mmap(NULL, WINDOW_SIZE + 0x2000, PROT_NONE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
+	int fd = memfd_create("window", MFD_CLOEXEC);
+
 	assert_ptr_not_equal(area, MAP_FAILED);
-	window = area + 0x1000;
-	assert_int_equal(mprotect(window, WINDOW_SIZE, PROT_READ | PROT_WRITE), 0);
+	assert_int_equal(ftruncate(fd, WINDOW_SIZE), 0);
+	window =
+	    mmap(area + 0x1000, WINDOW_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	assert_ptr_equal(window, area + 0x1000);
+	window_alias = mmap(NULL, WINDOW_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(window_alias, MAP_FAILED);
+	close(fd);
 	return 0;
 }
 
@@ -177,6 +198,7 @@ static inline int set_up_cpu(void **state)
 	assert_int_equal(fpu_create(&cpu), 0);
 	cpu.xcr0 = fpu_layout.components;
 	hole_start = hole_end = 0;
+	hole_is_device = false;
 	refuse_pointers = false;
 	memset(window, 0, WINDOW_SIZE);
 	cpu.gpr[CPU_RBX] = (uintptr_t)window + OPERAND;

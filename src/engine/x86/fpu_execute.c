@@ -312,6 +312,24 @@ static void check_active_writes(struct cpu *cpu, const struct insn *insn, uint64
 	}
 }
 
+/*
+ * Where the thunk may run on guest memory itself, or NULL: the active part is plain RAM, and the
+ * rest of the operand is in the same page. What is behind a page's end on the host is anyone's, or
+ * nobody's, and whether the host looks there is its own affair: not all instructions suppress
+ * faults.
+ */
+static uint8_t *masked_pointer(struct cpu *cpu, const struct insn *insn, uint64_t gva,
+                               const struct extent *extent, bool is_write)
+{
+	const struct thunk *thunk = insn->thunk;
+	uint8_t *memory = lin_pointer(cpu, gva + extent->first, extent->end - extent->first,
+	                              is_write, insn->segment);
+
+	if (memory == NULL || (gva & 0xfff) + thunk->traits.size > 0x1000)
+		return NULL;
+	return memory - extent->first;
+}
+
 void fpu_run_masked_load(struct cpu *cpu, const struct insn *insn)
 {
 	const struct thunk *thunk = insn->thunk;
@@ -326,11 +344,9 @@ void fpu_run_masked_load(struct cpu *cpu, const struct insn *insn)
 		return;
 	}
 	gva = masked_linear(cpu, insn, &extent, false);
-	memory = lin_pointer(cpu, gva + extent.first, extent.end - extent.first, false,
-			     insn->segment);
+	memory = masked_pointer(cpu, insn, gva, &extent, false);
 	if (likely(memory != NULL)) {
-		/* The host suppresses faults of the rest as the guest's CPU would. */
-		run(cpu, thunk, memory - extent.first);
+		run(cpu, thunk, memory);
 	} else {
 		copy_active(cpu, insn, gva, &extent, false);
 		run(cpu, thunk, cpu->fpu.scratch);
@@ -355,10 +371,9 @@ void fpu_run_masked_store(struct cpu *cpu, const struct insn *insn)
 		return;
 	}
 	gva = masked_linear(cpu, insn, &extent, true);
-	memory = lin_pointer(cpu, gva + extent.first, extent.end - extent.first, true,
-			     insn->segment);
+	memory = masked_pointer(cpu, insn, gva, &extent, true);
 	if (likely(memory != NULL)) {
-		run(cpu, thunk, memory - extent.first);
+		run(cpu, thunk, memory);
 	} else {
 		check_active_writes(cpu, insn, gva, &extent);
 		run(cpu, thunk, cpu->fpu.scratch);
