@@ -176,7 +176,7 @@ void accel_probe_kvm(struct accel_probe *probe)
 	}
 	memcpy(ram, probe_code, sizeof(probe_code));
 	slot.userspace_addr = (uintptr_t)ram;
-	if (kvm_system_open(&system, &kvm_backend_linux, &error) < 0)
+	if (kvm_system_open(&system, &kvm_backend_linux, NULL, &error) < 0)
 		goto out_unmap;
 	if (kvm_vm_create(&vm, &system, &error) < 0)
 		goto out_system;

@@ -98,7 +98,7 @@ static void examine(struct report *report)
 	if (report->kvm.is_present && access("/dev/kvm", R_OK | W_OK) < 0)
 		snprintf(report->kvm_access, sizeof(report->kvm_access), "%s%s", strerror(errno),
 			 errno == EACCES ? ": is this user in the group kvm?" : "");
-	report->engine_works = kvm_system_open(&engine, &kvm_backend_engine, &error) == 0;
+	report->engine_works = kvm_system_open(&engine, &kvm_backend_engine, NULL, &error) == 0;
 	if (report->engine_works)
 		kvm_system_close(&engine);
 	else

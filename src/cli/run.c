@@ -104,13 +104,13 @@ static int open_streams(struct run *run, const struct run_options *options, stru
 }
 
 /* The descriptor stays open until the program ends: vCPUs write to it at any time. */
-static int open_code_dump(const char *path, struct error *error)
+static int open_code_dump(struct kvm_options *options, const char *path, struct error *error)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0)
 		return error_set_errno(error, errno, "--dump-code: cannot write '%s'", path);
-	kvm_engine_dump_code(fd);
+	options->code_dump_fd = fd;
 	return 0;
 }
 
@@ -119,6 +119,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 {
 	struct machine_config config = {
 		.loop = run->loop,
+		.kvm_options = {.code_cache_bytes = options->code_cache_bytes,
+				.keeps_statistics = options->wants_statistics},
 		.board = options->board,
 		.irqchip = options->irqchip,
 		.ram_bytes = options->memory_bytes,
@@ -136,12 +138,9 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
 	log_info("backend %s: %s", config.backend->name, reason);
-	if (options->code_cache_bytes)
-		kvm_engine_set_code_cache(options->code_cache_bytes);
-	if (options->code_dump && open_code_dump(options->code_dump, error) < 0)
+	if (options->code_dump &&
+	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)
 		return -EINVAL;
-	if (options->wants_statistics)
-		kvm_engine_keep_statistics();
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;

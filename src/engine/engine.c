@@ -11,13 +11,14 @@
 #include "engine/handle.h"
 #include "engine/jit/jit.h"
 #include "engine/system.h"
-#include "engine/vcpu/sampler.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
 static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
 static_assert(ENGINE_CODE_CACHE_MAX <= JIT_CACHE_SIZE_MAX, "too large");
+static_assert(ENGINE_CODE_CACHE_DEFAULT == JIT_CACHE_SIZE, "another default");
+static_assert(ENGINE_WARMTH_DEFAULT == JIT_WARMTH, "another default");
 
 static void start_anew(void)
 {
@@ -30,48 +31,13 @@ static void watch_forks(void)
 	pthread_atfork(NULL, NULL, start_anew);
 }
 
-static _Atomic enum engine_tier current_tier = ENGINE_TIER_AUTO;
-
-void engine_set_tier(enum engine_tier tier)
-{
-	atomic_store(&current_tier, tier);
-}
-
-enum engine_tier engine_get_tier(void)
-{
-	return atomic_load(&current_tier);
-}
-
-void engine_keep_statistics(void)
-{
-	sampler_enable();
-	jit_count_lookups();
-}
-
-static _Atomic uint64_t code_cache_size = JIT_CACHE_SIZE;
-
-void engine_set_code_cache(uint64_t bytes)
-{
-	atomic_store(&code_cache_size, bytes);
-}
-
-uint64_t engine_get_code_cache(void)
-{
-	return atomic_load(&code_cache_size);
-}
-
-void engine_set_code_dump(int fd)
-{
-	jit_set_dump(fd);
-}
-
-int engine_open(void)
+int engine_open(const struct engine_options *options)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, watch_forks);
 	host_tsc_start_measurement();
-	return handle_create(HANDLE_SYSTEM, "kvm", 0, NULL, NULL);
+	return system_create(options ? options : &ENGINE_OPTIONS_DEFAULT);
 }
 
 int engine_ioctl(int fd, unsigned long request, void *argument)
@@ -88,7 +54,7 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 	}
 	switch (handle->kind) {
 	case HANDLE_SYSTEM:
-		result = system_ioctl(request, argument);
+		result = system_ioctl(handle->object, request, argument);
 		break;
 	case HANDLE_VM:
 		result = vm_ioctl(handle->object, request, argument);

@@ -11,35 +11,13 @@
 #include <linux/kvm.h>
 #include <stdint.h>
 
-/* How vCPUs execute guest code. */
-enum engine_tier {
-	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
-	ENGINE_TIER_INTERPRETER,
-	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
-	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
-};
+#include "engine/options.h"
 
-/* For vCPUs created from now on. Any thread. */
-void engine_set_tier(enum engine_tier tier);
-enum engine_tier engine_get_tier(void);
-
-/* For engine_read_statistics, sample what vCPUs created from now on spend their time on, and have
- * translated code count its lookups, which costs it some time. Before the first vCPU. */
-void engine_keep_statistics(void);
-
-/* Bytes of translated code for each VM whose first vCPU is created from now on; what is kept about the
- * code takes up to as many again. Any thread. */
-#define ENGINE_CODE_CACHE_MIN (256ull << 10)
-#define ENGINE_CODE_CACHE_MAX (1ull << 30)
-void engine_set_code_cache(uint64_t bytes);
-uint64_t engine_get_code_cache(void);
-
-/* Write all translated code to `fd` as text, guest and host instructions side by side: for whoever
- * debugs the translator. -1: no more. Any thread. */
-void engine_set_code_dump(int fd);
-
-/* A new system handle (what open("/dev/kvm") gives): a descriptor or -errno. */
-int engine_open(void);
+/*
+ * A new system handle (what open("/dev/kvm") gives): a descriptor, -EINVAL for options out of range, or
+ * another -errno. `options` are copied, and hold for all VMs made from this handle; NULL: the default.
+ */
+int engine_open(const struct engine_options *options);
 
 /* One KVM request on any engine descriptor; a non-negative result or -errno. Any thread. */
 int engine_ioctl(int fd, unsigned long request, void *argument);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/handle.h"
 #include "engine/user.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
@@ -98,11 +99,30 @@ static int get_mce_cap(void *user)
 	return user_write(user, &supported, sizeof(supported));
 }
 
-int system_ioctl(unsigned long request, void *argument)
+int system_create(const struct engine_options *options)
+{
+	struct system *system;
+	int fd;
+
+	if (options->tier > ENGINE_TIER_LOCKSTEP ||
+	    options->code_cache_bytes < ENGINE_CODE_CACHE_MIN ||
+	    options->code_cache_bytes > ENGINE_CODE_CACHE_MAX)
+		return -EINVAL;
+	system = malloc(sizeof(*system));
+	if (!system)
+		return -ENOMEM;
+	system->options = *options;
+	fd = handle_create(HANDLE_SYSTEM, "kvm", 0, system, free);
+	if (fd < 0)
+		free(system);
+	return fd;
+}
+
+int system_ioctl(const struct system *system, unsigned long request, void *argument)
 {
 	switch (request) {
 	case KVM_GET_API_VERSION: return argument ? -EINVAL : KVM_API_VERSION;
-	case KVM_CREATE_VM: return vm_create((uintptr_t)argument);
+	case KVM_CREATE_VM: return vm_create(&system->options, (uintptr_t)argument);
 	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
 	case KVM_GET_MSR_INDEX_LIST:

@@ -5,13 +5,25 @@
 
 #include "engine/engine.h"
 
-static int open_tier(enum engine_tier tier, struct error *error)
+static_assert(KVM_CODE_CACHE_MIN == ENGINE_CODE_CACHE_MIN, "the engine's range");
+static_assert(KVM_CODE_CACHE_MAX == ENGINE_CODE_CACHE_MAX, "the engine's range");
+
+static int open_tier(enum engine_tier tier, const struct kvm_options *options, struct error *error)
 {
+	struct engine_options chosen = ENGINE_OPTIONS_DEFAULT;
 	int fd;
 
-	engine_set_tier(tier);
-	fd = engine_open();
-
+	chosen.tier = tier;
+	if (options) {
+		if (options->code_cache_bytes)
+			chosen.code_cache_bytes = options->code_cache_bytes;
+		if (options->warmth_plus_1)
+			chosen.warmth = options->warmth_plus_1 - 1;
+		if (options->code_dump_fd)
+			chosen.code_dump_fd = options->code_dump_fd;
+		chosen.keeps_statistics = options->keeps_statistics;
+	}
+	fd = engine_open(&chosen);
 	if (fd < 0)
 		return error_set_errno(error, -fd, "cannot start the engine");
 	return fd;
@@ -24,42 +36,24 @@ static void engine_backend_kick(int vcpu_fd, struct kvm_run *run, pthread_t thre
 	engine_kick(vcpu_fd);
 }
 
-void kvm_engine_keep_statistics(void)
+static int open_auto(const struct kvm_options *options, struct error *error)
 {
-	engine_keep_statistics();
+	return open_tier(ENGINE_TIER_AUTO, options, error);
 }
 
-static_assert(KVM_CODE_CACHE_MIN == ENGINE_CODE_CACHE_MIN, "the engine's range");
-static_assert(KVM_CODE_CACHE_MAX == ENGINE_CODE_CACHE_MAX, "the engine's range");
-
-void kvm_engine_set_code_cache(uint64_t bytes)
+static int open_interpreter(const struct kvm_options *options, struct error *error)
 {
-	engine_set_code_cache(bytes);
+	return open_tier(ENGINE_TIER_INTERPRETER, options, error);
 }
 
-void kvm_engine_dump_code(int fd)
+static int open_translator(const struct kvm_options *options, struct error *error)
 {
-	engine_set_code_dump(fd);
+	return open_tier(ENGINE_TIER_TRANSLATOR, options, error);
 }
 
-static int open_auto(struct error *error)
+static int open_lockstep(const struct kvm_options *options, struct error *error)
 {
-	return open_tier(ENGINE_TIER_AUTO, error);
-}
-
-static int open_interpreter(struct error *error)
-{
-	return open_tier(ENGINE_TIER_INTERPRETER, error);
-}
-
-static int open_translator(struct error *error)
-{
-	return open_tier(ENGINE_TIER_TRANSLATOR, error);
-}
-
-static int open_lockstep(struct error *error)
-{
-	return open_tier(ENGINE_TIER_LOCKSTEP, error);
+	return open_tier(ENGINE_TIER_LOCKSTEP, options, error);
 }
 
 #define BACKEND(variable, backend_name, opener)                                                    \

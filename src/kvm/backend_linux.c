@@ -31,11 +31,12 @@ static void install_kick_handler(void)
 	sigaction(KICK_SIGNAL, &action, NULL);
 }
 
-static int linux_open(struct error *error)
+static int linux_open(const struct kvm_options *options, struct error *error)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
 
+	(void)options;
 	if (fd < 0)
 		return error_set_errno(error, errno, "cannot open %s", KVM_DEVICE);
 	pthread_once(&once, install_kick_handler);

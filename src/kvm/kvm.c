@@ -10,13 +10,13 @@
 #include <sys/mman.h>
 
 int kvm_system_open(struct kvm_system *system, const struct kvm_backend *backend,
-		    struct error *error)
+		    const struct kvm_options *options, struct error *error)
 {
 	int result;
 
 	memset(system, 0, sizeof(*system));
 	system->backend = backend;
-	system->fd = backend->open(error);
+	system->fd = backend->open(options, error);
 	if (system->fd < 0)
 		return system->fd;
 

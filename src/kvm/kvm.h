@@ -20,12 +20,27 @@
 
 #include "util/error.h"
 
+/* The range of kvm_options.code_cache_bytes. */
+#define KVM_CODE_CACHE_MIN (256ull << 10)
+#define KVM_CODE_CACHE_MAX (1ull << 30)
+
+/* How the engine serves the VMs of a system handle. Linux's KVM has no such choices. */
+struct kvm_options {
+	uint64_t code_cache_bytes; /* translated code that is kept for each VM; 0: the default */
+	bool keeps_statistics;     /* also what costs time to keep, for read_statistics */
+	/* How often a piece of code is interpreted before it is translated, plus 1; 0: the default. */
+	unsigned warmth_plus_1;
+	/* Translated code is written there as text (engine_options.code_dump_fd); 0: nowhere. */
+	int code_dump_fd;
+};
+
 /* One implementation of the contract. All functions may be called on any thread. */
 struct kvm_backend {
 	const char *name; /* "kvm" or "engine" */
 
-	/* Open the system handle: a descriptor, or -errno with `error` filled. */
-	int (*open)(struct error *error);
+	/* Open the system handle: a descriptor, or -errno with `error` filled. `options` are copied;
+	 * NULL is all defaults. */
+	int (*open)(const struct kvm_options *options, struct error *error);
 
 	/*
 	 * Carry out one KVM request on a system, VM or vCPU descriptor. `argument` is what ioctl(2)
@@ -59,23 +74,10 @@ struct kvm_backend {
 
 extern const struct kvm_backend kvm_backend_linux;
 extern const struct kvm_backend kvm_backend_engine;
-/* The engine told how to execute: interpreter alone, or an error where it cannot translate. The last
- * one opened counts for all vCPUs of the process that the engine creates afterwards. */
+/* The engine told how to execute: interpreter alone, or an error where it cannot translate. */
 extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
 extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
-
-/* Have the engine keep for read_statistics what costs time to keep: before the first vCPU. */
-void kvm_engine_keep_statistics(void);
-
-/* The range of kvm_engine_set_code_cache. */
-#define KVM_CODE_CACHE_MIN (256ull << 10)
-#define KVM_CODE_CACHE_MAX (1ull << 30)
-/* Bytes of translated code that the engine keeps for each VM whose first vCPU is created from now on. */
-void kvm_engine_set_code_cache(uint64_t bytes);
-
-/* Have the engine write the code that it translates to `fd` as text, see engine_set_code_dump. */
-void kvm_engine_dump_code(int fd);
 
 /* An open system handle. */
 struct kvm_system {
@@ -100,10 +102,11 @@ struct kvm_vcpu {
 
 /*
  * Open `backend` and check that it speaks API version 12. Returns 0, or -errno with `error` filled.
- * The caller closes it with kvm_system_close after all its VMs.
+ * `options` hold for all VMs made from this handle; NULL is all defaults. The caller closes it with
+ * kvm_system_close after all its VMs.
  */
 int kvm_system_open(struct kvm_system *system, const struct kvm_backend *backend,
-		    struct error *error);
+		    const struct kvm_options *options, struct error *error);
 void kvm_system_close(struct kvm_system *system);
 
 int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct error *error);

@@ -292,7 +292,8 @@ static int create_vm(struct machine *machine, struct error *error)
 	uint64_t identity_map = IDENTITY_MAP_GPA;
 	int result;
 
-	result = kvm_system_open(&machine->system, machine->config.backend, error);
+	result = kvm_system_open(&machine->system, machine->config.backend,
+				 &machine->config.kvm_options, error);
 	if (result < 0)
 		return result;
 	machine->has_system = true;

@@ -34,6 +34,7 @@ enum machine_status {
 
 struct machine_config {
 	const struct kvm_backend *backend;
+	struct kvm_options kvm_options;
 	struct event_loop *loop;
 	enum board_kind board;
 	enum irqchip_kind irqchip;

@@ -11,6 +11,12 @@ static unsigned checks, failures;
 
 void contract_open(int argc, char **argv, struct kvm_system *system)
 {
+	contract_open_with(argc, argv, NULL, system);
+}
+
+void contract_open_with(int argc, char **argv, const struct kvm_options *options,
+			struct kvm_system *system)
+{
 	static const struct kvm_backend *const backends[] = {
 		&kvm_backend_linux, &kvm_backend_engine, &kvm_backend_interpreter,
 		&kvm_backend_translator,
@@ -27,7 +33,7 @@ void contract_open(int argc, char **argv, struct kvm_system *system)
 		fprintf(stderr, "usage: %s kvm|engine|interp|jit\n", argv[0]);
 		exit(2);
 	}
-	if (kvm_system_open(system, backend, &error) < 0) {
+	if (kvm_system_open(system, backend, options, &error) < 0) {
 		printf("skipped: %s\n", error.message);
 		exit(EXIT_SKIPPED);
 	}

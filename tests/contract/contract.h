@@ -34,6 +34,9 @@ enum machine_irqchip { IRQCHIP_NONE, IRQCHIP_FULL };
 
 /* Open the backend that argv names. Exits with a message when it cannot be used. */
 void contract_open(int argc, char **argv, struct kvm_system *system);
+/* The same with options for the engine. */
+void contract_open_with(int argc, char **argv, const struct kvm_options *options,
+			struct kvm_system *system);
 /* Print the count of checks and failures: the test's exit status. */
 int contract_close(struct kvm_system *system);
 bool contract_is_engine(const struct kvm_system *system);

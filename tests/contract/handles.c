@@ -2,6 +2,7 @@
  * Handles are descriptors: duplicates, lifetimes, fork.
  */
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@ static void test_lifetime(const struct kvm_backend *backend)
 	struct machine machine;
 	struct error error;
 
-	check_equal(kvm_system_open(&system, backend, &error), 0);
+	check_equal(kvm_system_open(&system, backend, NULL, &error), 0);
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xe6\x10\xf4", 3);
 	kvm_system_close(&system);
 	machine.vcpu.system = machine.vm.system;
@@ -112,6 +113,46 @@ static void test_many(const struct kvm_system *system)
 	check_equal(last, first);
 }
 
+static void note_translator(void *context, const char *name, uint64_t value)
+{
+	(void)value;
+	if (strcmp(name, "blocks translated") == 0)
+		*(bool *)context = true;
+}
+
+static bool translates(const struct machine *machine)
+{
+	bool result = false;
+
+	machine->vcpu.system->backend->read_statistics(machine->vcpu.fd, note_translator, &result);
+	return result;
+}
+
+/* What a system handle was told holds for its VMs alone, whatever others were told since. */
+static void test_engines_side_by_side(void)
+{
+	const struct kvm_backend *const backends[2] = { &kvm_backend_engine,
+							&kvm_backend_interpreter };
+	struct kvm_system systems[2];
+	struct machine machines[2], alone;
+	struct error error;
+
+	check_equal(kvm_system_open(&systems[0], backends[0], NULL, &error), 0);
+	machine_create(&alone, &systems[0], IRQCHIP_NONE, "\xf4", 1);
+	check_equal(kvm_system_open(&systems[1], backends[1], NULL, &error), 0);
+	for (unsigned i = 0; i < 2; i++)
+		machine_create(&machines[i], &systems[i], IRQCHIP_NONE, "\xf4", 1);
+	check_equal(translates(&machines[0]), translates(&alone));
+	check_equal(translates(&machines[1]), false);
+	for (unsigned i = 0; i < 2; i++) {
+		machine_expect(&machines[i], KVM_EXIT_HLT);
+		machine_destroy(&machines[i]);
+	}
+	machine_destroy(&alone);
+	for (unsigned i = 0; i < 2; i++)
+		kvm_system_close(&systems[i]);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -121,5 +162,7 @@ int main(int argc, char **argv)
 	test_duplicates(&system);
 	test_fork(&system);
 	test_many(&system);
+	if (contract_is_engine(&system))
+		test_engines_side_by_side();
 	return contract_close(&system);
 }

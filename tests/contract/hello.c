@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	memcpy(memory, code, sizeof(code));
 	region.userspace_addr = (uintptr_t)memory;
 
-	if (kvm_system_open(&system, backend, &error) < 0) {
+	if (kvm_system_open(&system, backend, NULL, &error) < 0) {
 		printf("skipped: %s\n", error.message);
 		return 77;
 	}

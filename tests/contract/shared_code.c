@@ -156,13 +156,13 @@ static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], u
 
 int main(int argc, char **argv)
 {
+	const struct kvm_options options = { .code_cache_bytes = KVM_CODE_CACHE_MIN };
 	struct kvm_system system;
 	struct machine machine;
 	struct kvm_vcpu other, *vcpus[CPUS] = { &machine.vcpu, &other };
 	struct error error;
 
-	contract_open(argc, argv, &system);
-	kvm_engine_set_code_cache(KVM_CODE_CACHE_MIN);
+	contract_open_with(argc, argv, &options, &system);
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	check_equal(kvm_vcpu_create(&other, &machine.vm, 1, &error), 0);
 	test_views(&machine, vcpus, contract_is_engine(&system) ? 300000 : 300);

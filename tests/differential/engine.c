@@ -273,6 +273,8 @@ static int create_cpu(struct cpu **created)
 
 int engine_start(void)
 {
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+
 	memory = aligned_alloc(ISA_PAGE, PAGES * ISA_PAGE);
 	if (!memory)
 		return -1;
@@ -285,8 +287,9 @@ int engine_start(void)
 			return result;
 	}
 	native_components = fpu_layout.components;
-	jit_set_warmth(0);
-	if (jit_cache_create(TRANSLATOR_CACHE, &code_cache) == 0)
+	options.cache_size = TRANSLATOR_CACHE;
+	options.warmth = 0;
+	if (jit_cache_create(&options, &code_cache) == 0)
 		jit_attach(cpus[1], code_cache);
 	signal(SIGPROF, stop_hanging);
 	return 0;
@@ -294,7 +297,8 @@ int engine_start(void)
 
 void engine_set_exact_flags(bool exact)
 {
-	jit_set_exact_flags(exact);
+	if (code_cache)
+		jit_keep_all_flags(code_cache, exact);
 	code_invalidate_all(cpus[1]);
 }
 

@@ -601,7 +601,7 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	for (i = 0; i < 2; i++)
-		if (kvm_system_open(&sides[i].system, sides[i].backend, &error) < 0) {
+		if (kvm_system_open(&sides[i].system, sides[i].backend, NULL, &error) < 0) {
 			printf("%s\n", error.message);
 			return SKIPPED;
 		}

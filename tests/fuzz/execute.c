@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
-#include "engine/jit/jit.h"
 #include "fuzz.h"
 
 #define RAM_SIZE      (256u << 10)
@@ -51,7 +50,9 @@ enum start {
 };
 
 static struct {
-	int system;
+	int system;       /* translates after some runs */
+	int eager_system; /* at once */
+	int interpreter;
 	size_t run_size;
 	uint8_t *ram, *rom;
 	struct kvm_cpuid2 *cpuid;
@@ -80,12 +81,20 @@ static uint8_t *map_guarded(size_t size)
 static void set_up_once(void)
 {
 	struct sigaction action = {.sa_handler = on_timer};
+	struct engine_options options = ENGINE_OPTIONS_DEFAULT;
 	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
 
 	if (host.ram)
 		return;
-	host.system = engine_open();
+	options.warmth = 8;
+	host.system = engine_open(&options);
 	fuzz_check(host.system >= 0);
+	options.warmth = 0;
+	host.eager_system = engine_open(&options);
+	fuzz_check(host.eager_system >= 0);
+	options.tier = ENGINE_TIER_INTERPRETER;
+	host.interpreter = engine_open(&options);
+	fuzz_check(host.interpreter >= 0);
 	host.run_size = engine_ioctl(host.system, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	fuzz_check((int)host.run_size > 0);
 	host.cpuid = calloc(1, sizeof(*host.cpuid) +
@@ -340,8 +349,6 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 	fuzz_check(engine_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
 	if (shape & 1)
 		fuzz_check(engine_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) == 0);
-	engine_set_tier(shape & 8 ? ENGINE_TIER_AUTO : ENGINE_TIER_INTERPRETER);
-	jit_set_warmth(shape & 32 ? 0 : 8);
 	vcpu = engine_ioctl(vm, KVM_CREATE_VCPU, NULL);
 	fuzz_check(vcpu >= 0);
 	run = mmap(NULL, host.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
@@ -379,7 +386,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	set_up_once();
 	start = fuzz_u8(&input) % STARTS;
 	shape = fuzz_u8(&input);
-	vm = engine_ioctl(host.system, KVM_CREATE_VM, NULL);
+	vm = engine_ioctl(!(shape & 8)	 ? host.interpreter
+			  : shape & 32 ? host.eager_system
+				       : host.system,
+			  KVM_CREATE_VM, NULL);
 	fuzz_check(vm >= 0);
 	fuzz_vm(vm, start, shape, &input);
 	engine_close(vm);

@@ -37,7 +37,6 @@
 #include <unistd.h>
 
 #include "../host.h"
-#include "engine/jit/jit.h"
 #include "kvm/kvm.h"
 
 #define RAM_SIZE      (4u << 20)
@@ -73,6 +72,7 @@ struct guest {
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
+	uint64_t lockstep_differences; /* in all runs */
 };
 
 static int fail(const char *what, int result)
@@ -81,14 +81,15 @@ static int fail(const char *what, int result)
 	return -1;
 }
 
-static int create(struct guest *guest, const struct kvm_backend *backend)
+static int create(struct guest *guest, const struct kvm_backend *backend,
+		  const struct kvm_options *options)
 {
 	struct kvm_pit_config pit = {.flags = 0};
 	struct error error = {.message = ""};
 	struct kvm_userspace_memory_region region = {.slot = 0, .memory_size = RAM_SIZE};
 	int result;
 
-	if (kvm_system_open(&guest->system, backend, &error) < 0) {
+	if (kvm_system_open(&guest->system, backend, options, &error) < 0) {
 		printf("%s\n", error.message);
 		return -SKIP;
 	}
@@ -270,7 +271,16 @@ static int inject(struct guest *guest, struct kvm_run *run)
 	return result < 0 ? fail("injection", result) : 0;
 }
 
-static int run_guest(struct guest *guest, const struct kvm_backend *backend, const uint8_t *code,
+static void note_difference(void *context, const char *name, uint64_t value)
+{
+	struct guest *guest = context;
+
+	if (strcmp(name, "lockstep differences") == 0)
+		guest->lockstep_differences += value;
+}
+
+static int run_guest(struct guest *guest, const struct kvm_backend *backend,
+		     const struct kvm_options *options, const uint8_t *code,
 		     size_t code_size, struct trace *trace)
 {
 	struct kvm_run *run;
@@ -280,7 +290,7 @@ static int run_guest(struct guest *guest, const struct kvm_backend *backend, con
 	guest->trace = trace;
 	guest->next_answer = 0xa0;
 	guest->inject = -1;
-	result = create(guest, backend);
+	result = create(guest, backend, options);
 	if (result < 0)
 		return result;
 	result = start(guest, code, code_size);
@@ -300,6 +310,8 @@ static int run_guest(struct guest *guest, const struct kvm_backend *backend, con
 		}
 		goes_on = on_exit_from_guest(guest, run);
 	}
+	if (backend->read_statistics)
+		backend->read_statistics(guest->vcpu.fd, note_difference, guest);
 	destroy(guest);
 	return result;
 }
@@ -483,6 +495,7 @@ int main(int argc, char **argv)
 	static struct trace reference, trace;
 	static uint8_t code[RAM_SIZE / 4];
 	const struct kvm_backend *backend;
+	struct kvm_options options = {.warmth_plus_1 = 1};
 	struct guest guest = {.inject = -1};
 	FILE *binary, *source;
 	size_t code_size;
@@ -505,28 +518,28 @@ int main(int argc, char **argv)
 	wrong = 0;
 	/* Less than calls that never return would take, were the engine to keep track of them all. */
 	setrlimit(RLIMIT_STACK, &(struct rlimit){ STACK_SIZE, RLIM_INFINITY });
-	jit_set_warmth(0);
-	result = run_guest(&guest, backend, code, code_size, &trace);
+	result = run_guest(&guest, backend, &options, code, code_size, &trace);
 	if (result == 0)
 		wrong += check_expected(&trace, source, argv[1]);
 	if (backend == &kvm_backend_translator) {
-		jit_set_warmth(WARMTH);
+		options.warmth_plus_1 = WARMTH + 1;
 		for (unsigned i = 0; result == 0 && i < 2; i++) {
 			memset(&trace, 0, sizeof(trace));
-			result = run_guest(&guest, backend, code, code_size, &trace);
+			result = run_guest(&guest, backend, &options, code, code_size, &trace);
 			if (result == 0)
 				wrong += check_expected(&trace, source,
 							i ? "jit, counting" : "jit, when warm");
-			jit_count_lookups();
+			options.keeps_statistics = true;
 		}
 	}
-	wrong += jit_lockstep_differences() != 0;
+	wrong += guest.lockstep_differences != 0;
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
 		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
 		result = -SKIP;
 	}
 	if (result == 0 && backend != &kvm_backend_interpreter) {
-		result = run_guest(&guest, &kvm_backend_interpreter, code, code_size, &reference);
+		result = run_guest(&guest, &kvm_backend_interpreter, NULL, code, code_size,
+				   &reference);
 		if (result == 0)
 			wrong += compare_traces(&reference, &trace);
 	}

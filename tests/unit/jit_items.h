@@ -34,7 +34,7 @@ static unsigned items_decode(struct jit_item items[JIT_BLOCK_INSNS], const char 
 		item->offset = start + at;
 		item->bytes = bytes + at;
 		item->kind = item_classify(item, true);
-		flags_of(item);
+		flags_of(item, false);
 	}
 	for (unsigned i = count; i-- > 0;) {
 		items[i].live_after = live;

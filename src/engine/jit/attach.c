@@ -15,9 +15,6 @@
 
 #define HWCAP2_FSGSBASE_BIT 2
 
-/* Executions of a block by the interpreter before it is translated. */
-static uint8_t warmth = 32;
-
 /* Returns in translated code are not what shadow stacks expect (return.c). */
 static bool has_shadow_stack(void)
 {
@@ -41,7 +38,7 @@ static bool host_suffices(void)
 	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
 }
 
-int jit_cache_create(size_t size, struct jit_cache **created)
+int jit_cache_create(const struct jit_options *options, struct jit_cache **created)
 {
 	struct jit_cache *cache;
 	int result;
@@ -51,13 +48,14 @@ int jit_cache_create(size_t size, struct jit_cache **created)
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
 		return -ENOMEM;
+	cache->options = *options;
 	cache->memory_fd = -1;
 	cache->writable = cache->executable = cache->data = MAP_FAILED;
 	result = jit_numbers_create(&cache->places, JIT_PLACES);
 	if (result == 0)
 		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
 	if (result == 0)
-		result = jit_chunks_create(cache, size);
+		result = jit_chunks_create(cache, options->cache_size);
 	if (result < 0) {
 		jit_cache_destroy(cache);
 		return result;
@@ -98,6 +96,7 @@ static void jit_destroy(struct cpu *cpu)
 	leave_users(jit);
 	jit_jumps_destroy(jit);
 	jit_lock_release(&jit->cache->lock);
+	free(jit->translation);
 	free(jit);
 	cpu->jit = NULL;
 	cpu->translator = NULL;
@@ -137,9 +136,13 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 
 	if (!jit)
 		return -ENOMEM;
+	jit->translation = jit_translation_create();
+	if (!jit->translation) {
+		free(jit);
+		return -ENOMEM;
+	}
 	jit->cpu = cpu;
 	jit->cache = cache;
-	jit->warmth = warmth;
 	cpu->jit = jit;
 	jit_lock_take(&cache->lock);
 	result = jit_jumps_create(jit);
@@ -158,7 +161,7 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	return 0;
 }
 
-void jit_set_warmth(uint8_t runs)
+void jit_keep_all_flags(struct jit_cache *cache, bool keep)
 {
-	warmth = runs;
+	cache->options.keeps_all_flags = keep;
 }

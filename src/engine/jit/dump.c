@@ -4,7 +4,6 @@
  */
 #include <Zydis/Zydis.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include "engine/jit/translation.h"
@@ -12,19 +11,7 @@
 
 #define LINE_SIZE 160
 
-static _Atomic int dump_fd = -1;
-
-void jit_set_dump(int fd)
-{
-	atomic_store(&dump_fd, fd);
-}
-
-bool jit_is_dumped(void)
-{
-	return atomic_load(&dump_fd) >= 0;
-}
-
-static void disassemble(const ZydisFormatter *formatter, const ZydisDecoder *decoder,
+static void disassemble(int dump_fd, const ZydisFormatter *formatter, const ZydisDecoder *decoder,
 			const uint8_t *bytes, size_t size, uint64_t address, const char *indent)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -49,6 +36,7 @@ void jit_dump_block(const struct translation *t)
 	const ZydisDecoder *host = insn_decoder(CPU_MODE_CODE64);
 	const struct jit *jit = t->jit;
 	const struct emitter *e = &t->e;
+	int dump_fd = jit->cache->options.dump_fd;
 	uint64_t page = jit->cpu->rip & ~(uint64_t)0xfff; /* this time */
 	ZydisFormatter formatter;
 
@@ -59,13 +47,13 @@ void jit_dump_block(const struct translation *t)
 		const struct jit_item *item = &jit->items[i];
 		size_t from = t->item_position[i];
 
-		disassemble(&formatter, t->decoder, item->bytes, item->instruction.length,
+		disassemble(dump_fd, &formatter, t->decoder, item->bytes, item->instruction.length,
 			    page + item->offset, "");
-		disassemble(&formatter, host, e->base + from, t->item_position[i + 1] - from,
+		disassemble(dump_fd, &formatter, host, e->base + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");
 	}
 	dprintf(dump_fd, "  side exits, slow paths, links\n");
-	disassemble(&formatter, host, e->base + t->item_position[t->count],
+	disassemble(dump_fd, &formatter, host, e->base + t->item_position[t->count],
 		    e->position - t->item_position[t->count],
 		    (uintptr_t)e->code + t->item_position[t->count], "    ");
 }

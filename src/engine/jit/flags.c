@@ -2,18 +2,9 @@
  * Which arithmetic flags are read after each instruction of a block (SDM vol. 1 appendix A): where
  * none is, the code around a memory access may destroy them.
  */
-#include <stdatomic.h>
-
 #include "engine/jit/translation.h"
 #include "engine/jit/values.h"
 #include "engine/x86/decode.h"
-
-static _Atomic bool are_exact;
-
-void jit_set_exact_flags(bool exact)
-{
-	atomic_store(&are_exact, exact);
-}
 
 static void effects(struct jit_item *item)
 {
@@ -38,10 +29,10 @@ static void effects(struct jit_item *item)
 				  FLAGS_ARITHMETIC;
 }
 
-void flags_of(struct jit_item *item)
+void flags_of(struct jit_item *item, bool keeps_all)
 {
 	effects(item);
-	if (atomic_load_explicit(&are_exact, memory_order_relaxed) && item_has_access(item))
+	if (keeps_all && item_has_access(item))
 		item->flags_read = FLAGS_ARITHMETIC;
 }
 

@@ -136,6 +136,7 @@ struct jit_numbers {
  */
 struct jit_cache {
 	struct jit_lock lock;
+	struct jit_options options;
 	int memory_fd;
 	uint8_t *writable, *executable; /* two mappings of the code */
 	uint8_t *data;                  /* struct jit_block and what belongs to it */
@@ -171,7 +172,6 @@ struct jit {
 	struct jit *next_user;
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
-	uint8_t warmth;                   /* how many of them make a block worth translating */
 	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
 	uint64_t tlb_generation, tlb_global_generation;
 	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
@@ -196,6 +196,7 @@ struct jit {
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 
 	/* the block under construction */
+	struct translation *translation; /* translation.h; owned */
 	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* the second half: models, region.c */
 	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
 };
@@ -212,6 +213,8 @@ void jit_build_return_stubs(struct jit_cache *cache, struct emitter *e);
 void jit_run(struct cpu *cpu);
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
 
+/* translate.c: room for one block under construction, for free(); NULL without memory. */
+struct translation *jit_translation_create(void);
 /*
  * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or its
  * chunk is full (*full).

@@ -24,15 +24,30 @@
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
+#define JIT_WARMTH 32 /* runs, by default */
+
 struct jit;
 struct jit_cache;
 
+/* How a VM's translations are made. */
+struct jit_options {
+	size_t cache_size;    /* JIT_CACHE_SIZE_MIN..MAX */
+	uint8_t warmth;       /* a block's executions by the interpreter before it is translated */
+	bool counts_lookups;  /* translated code counts what it looks up (jit_get_count) */
+	/* Flags are kept through every access, as though its fault were sure to show them (tests). */
+	bool keeps_all_flags;
+	int dump_fd;          /* every block is written there as text, slowly; -1: nowhere */
+};
+
+#define JIT_OPTIONS_DEFAULT                                                                        \
+	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH, .dump_fd = -1 })
+
 /*
- * A code cache of `size` bytes. 0; -ENOTSUP when the host lacks what translated code needs (BMI2,
+ * A code cache. 0; -ENOTSUP when the host lacks what translated code needs (BMI2,
  * LAHF in 64-bit mode, FSGSBASE from user space), -EINVAL for a size out of range, -ENOMEM or
  * another error of the host: then the interpreter serves alone.
  */
-int jit_cache_create(size_t size, struct jit_cache **created);
+int jit_cache_create(const struct jit_options *options, struct jit_cache **created);
 /* When no CPU uses it any more; NULL is none. */
 void jit_cache_destroy(struct jit_cache *cache);
 
@@ -44,23 +59,12 @@ void jit_cache_destroy(struct jit_cache *cache);
  */
 int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 
-/* Translators attached from now on translate a block after `runs` executions by the interpreter; 0:
- * at once (tests). */
-void jit_set_warmth(uint8_t runs);
-
-/* Blocks translated from now on keep the flags through every access, as though its fault were sure to
- * show them (tests). Any thread. */
-void jit_set_exact_flags(bool exact);
+/* Change keeps_all_flags for blocks that are translated from now on. No CPU runs. */
+void jit_keep_all_flags(struct jit_cache *cache, bool keep);
 
 /* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
 int jit_set_lockstep(struct cpu *cpu);
-uint64_t jit_lockstep_differences(void); /* in this process */
-
-/* Write every block translated from now on to `fd` as text, or nowhere (-1). Any thread; slow. */
-void jit_set_dump(int fd);
-
-/* Translations made from now on count what they look up (jit_get_count). Any thread. */
-void jit_count_lookups(void);
+uint64_t jit_lockstep_differences(const struct jit *jit); /* so far; 0 outside lockstep */
 
 /* Counters for people. */
 struct jit_statistics {
@@ -71,7 +75,7 @@ struct jit_statistics {
 };
 void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);
 
-/* How often, in the CPU's translated code; 0 without jit_count_lookups. */
+/* How often, in the CPU's translated code; 0 unless the options ask for it. */
 uint64_t jit_get_count(const struct cpu *cpu, enum jit_count which);
 
 struct jit_frequency {

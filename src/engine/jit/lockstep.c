@@ -46,14 +46,12 @@ struct jit_lockstep {
 	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
 	struct fpu fpu_before;
 	uint64_t x87_pointer_after;
-	uint64_t compared, skipped, abandoned;
+	uint64_t compared, skipped, abandoned, differences;
 };
 
-static _Atomic uint64_t differences;
-
-uint64_t jit_lockstep_differences(void)
+uint64_t jit_lockstep_differences(const struct jit *jit)
 {
-	return differences;
+	return jit->lockstep ? jit->lockstep->differences : 0;
 }
 
 int jit_set_lockstep(struct cpu *cpu)
@@ -69,7 +67,7 @@ void jit_lockstep_destroy(struct jit *jit)
 	if (!lockstep)
 		return;
 	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
-		lockstep->compared, lockstep->skipped, lockstep->abandoned, differences);
+		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
 	free(jit->lockstep);
 	jit->lockstep = NULL;
 }
@@ -326,7 +324,7 @@ static void compare(struct jit *jit)
 			if (state_equal(cpu, lockstep, n))
 				what = NULL;
 	}
-	if (what && differences++ < REPORTS_MAX)
+	if (what && lockstep->differences++ < REPORTS_MAX)
 		report(cpu, lockstep, what);
 }
 

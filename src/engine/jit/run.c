@@ -265,14 +265,14 @@ static struct jit_block *look_up(struct jit *jit)
 		return NULL;
 	heat = &jit->heat[jit_hash(gpa)];
 	/* What is cold here was not translated, unless by another CPU. */
-	if (*heat >= jit->warmth || atomic_load(&jit->cache->is_shared)) {
+	if (*heat >= jit->cache->options.warmth || atomic_load(&jit->cache->is_shared)) {
 		block = find_translated(jit, gpa, bytes);
 		if (block || cpu->requests)
 			return block;
 	}
 	if (code_is_hot(cpu, gpa))
 		return NULL;
-	if (*heat < jit->warmth) {
+	if (*heat < jit->cache->options.warmth) {
 		++*heat;
 		return NULL;
 	}

@@ -5,16 +5,13 @@
  * them. When statistics are kept, blocks are translated with an addition at each lookup and another
  * on the way to each slow path: so the numbers are exact, and nobody else pays.
  */
-#include <stdatomic.h>
 #include <Zydis/Zydis.h>
 
 #include "engine/jit/translation.h"
 
-static atomic_bool counts_lookups;
-
-void jit_count_lookups(void)
+static bool counts_lookups(const struct translation *t)
 {
-	atomic_store(&counts_lookups, true);
+	return t->jit->cache->options.counts_lookups;
 }
 
 void emit_count(struct translation *t, enum jit_count which)
@@ -23,7 +20,7 @@ void emit_count(struct translation *t, enum jit_count which)
 	unsigned part = t->slow_count % JIT_COUNT_PARTS;
 	int32_t counter = STATE(fast.counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
 
-	if (!atomic_load(&counts_lookups))
+	if (!counts_lookups(t))
 		return;
 	emit_load_state(&t->e, HOST_R14, counter);
 	emit_lea(&t->e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
@@ -35,7 +32,7 @@ void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enu
 	struct emitter *e = &t->e;
 	size_t past;
 
-	if (!atomic_load(&counts_lookups)) {
+	if (!counts_lookups(t)) {
 		emit_slow_jump(t, at, item);
 		return;
 	}

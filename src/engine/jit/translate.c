@@ -318,13 +318,13 @@ void emit_item(struct translation *t, unsigned index)
 
 /* The instruction that begins with the last `size` bytes of the page ends the block: what follows
  * them is looked at each time. */
-static void crossing_item(struct jit_item *item, unsigned size)
+static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_flags)
 {
 	item->instruction = (ZydisDecodedInstruction){ .length = size };
 	item->insn = (struct insn){ .execute = exec_crossing, .length = size, .ends_block = 1 };
 	item->kind = ITEM_FALLBACK;
 	item->changes_vector = true;
-	flags_of(item);
+	flags_of(item, keeps_all_flags);
 }
 
 /* Decode the block's instructions into jit->items; the count. */
@@ -332,6 +332,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 {
 	const ZydisDecoder *decoder = insn_decoder(jit->cpu->mode);
 	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
+	bool keeps_all_flags = jit->cache->options.keeps_all_flags;
 	unsigned count = 0, offset = start;
 	struct insn_effects effects;
 
@@ -346,7 +347,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		item->info = (struct reencode_info){0};
 		item->vector_levels = item->segments = 0;
 		if (status == ZYDIS_STATUS_NO_MORE_DATA) {
-			crossing_item(item, 0x1000 - offset);
+			crossing_item(item, 0x1000 - offset, keeps_all_flags);
 			return count + 1;
 		}
 		if (!ZYAN_SUCCESS(status))
@@ -358,7 +359,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
 			item->kind = ITEM_FALLBACK;
 		item->changes_vector = item_changes_vector(item);
-		flags_of(item);
+		flags_of(item, keeps_all_flags);
 		count++;
 		offset += item->instruction.length;
 		if (item_ends_block(item))
@@ -586,10 +587,14 @@ static bool finish_block(struct translation *t, uint64_t gpa, uint32_t mode)
 	return is_numbered;
 }
 
+struct translation *jit_translation_create(void)
+{
+	return calloc(1, sizeof(struct translation));
+}
+
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 {
-	static _Thread_local struct translation storage;
-	struct translation *t = &storage;
+	struct translation *t = jit->translation;
 	struct jit_item *last;
 	uint32_t mode = jit_mode_of(jit->cpu);
 	bool is_32 = !jit_mode_is_64(mode);
@@ -631,7 +636,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	*full = !finish_block(t, gpa, mode);
 	if (*full)
 		return NULL;
-	if (jit_is_dumped())
+	if (jit->cache->options.dump_fd >= 0)
 		jit_dump_block(t);
 	if (jit->lockstep)
 		t->block->script = jit_lockstep_script(jit, count);

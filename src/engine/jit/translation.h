@@ -261,8 +261,8 @@ unsigned guest_home_count(uint16_t registers);
 
 /* -- flags.c -- */
 
-/* item->flags_read and flags_killed. */
-void flags_of(struct jit_item *item);
+/* item->flags_read and flags_killed; with `keeps_all`, see struct jit_options. */
+void flags_of(struct jit_item *item, bool keeps_all);
 /* live_after of all items; `page_bytes` is the page's snapshot. */
 void flags_liveness(struct translation *t, const uint8_t *page_bytes);
 /* The flags that exist before an item and that it, or somebody behind it, reads. */
@@ -358,7 +358,7 @@ void emit_item(struct translation *t, unsigned index);
 /* The jump at position `at` goes where the conditional jump `index` goes. */
 void emit_side_jump(struct translation *t, size_t at, unsigned index);
 
-/* -- statistics.c: without effect unless lookups are counted -- */
+/* -- statistics.c: without effect unless options.counts_lookups -- */
 
 /* Count this time. Flags survive, R14 is lost. */
 void emit_count(struct translation *t, enum jit_count which);
@@ -378,8 +378,7 @@ void emit_string(struct translation *t, unsigned index);
 
 /* -- dump.c -- */
 
-bool jit_is_dumped(void);
-/* Write a finished block to the dump: guest and host instructions. */
+/* Write a finished block to options.dump_fd: guest and host instructions. */
 void jit_dump_block(const struct translation *t);
 
 /* -- control.c -- */

@@ -10,7 +10,6 @@
 /* No divisor or multiple of a guest's tick. */
 #define PERIOD_NS 1013000
 
-static _Atomic bool is_enabled;
 /* Held while the thread starts or ends; taken before `lock`. */
 static pthread_mutex_t control = PTHREAD_MUTEX_INITIALIZER;
 static pthread_t thread;
@@ -62,15 +61,8 @@ static bool start(void)
 	return started;
 }
 
-void sampler_enable(void)
-{
-	atomic_store(&is_enabled, true);
-}
-
 void sampler_add(struct vcpu *vcpu)
 {
-	if (!atomic_load(&is_enabled))
-		return;
 	pthread_mutex_lock(&control);
 	pthread_mutex_lock(&lock);
 	vcpu->sampled_next = watched;

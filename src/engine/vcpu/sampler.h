@@ -13,10 +13,7 @@
 
 struct vcpu;
 
-/* Watch the vCPUs that are created from now on. Any thread. */
-void sampler_enable(void);
-
-/* At a vCPU's creation and end; without effect when it is not watched. */
+/* Watch a vCPU, from its creation to its end; removing one that is not watched has no effect. */
 void sampler_add(struct vcpu *vcpu);
 void sampler_remove(struct vcpu *vcpu);
 

@@ -1,8 +1,6 @@
 /*
  * Creation, reset and end of a vCPU, and how other threads reach it.
  */
-#include "engine/engine.h"
-#include "engine/jit/jit.h"
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
@@ -13,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/handle.h"
+#include "engine/jit/jit.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/code.h"
@@ -52,10 +51,16 @@ static void release_handle(void *object)
 static int attach_translator(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+	struct jit_options options = {
+		.cache_size = vm->options.code_cache_bytes,
+		.warmth = vm->options.warmth,
+		.counts_lookups = vm->options.keeps_statistics,
+		.dump_fd = vm->options.code_dump_fd,
+	};
 	int result;
 
 	if (!vm->code_cache) {
-		result = jit_cache_create(engine_get_code_cache(), &vm->code_cache);
+		result = jit_cache_create(&options, &vm->code_cache);
 		if (result < 0)
 			return result;
 	}
@@ -64,6 +69,7 @@ static int attach_translator(struct vcpu *vcpu)
 
 static int create_parts(struct vcpu *vcpu)
 {
+	enum engine_tier tier = vcpu->vm->options.tier;
 	int result;
 
 	vcpu->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -73,11 +79,11 @@ static int create_parts(struct vcpu *vcpu)
 	if (result < 0)
 		goto close_wake;
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
-	if (engine_get_tier() != ENGINE_TIER_INTERPRETER) {
+	if (tier != ENGINE_TIER_INTERPRETER) {
 		result = attach_translator(vcpu);
-		if (result == 0 && engine_get_tier() == ENGINE_TIER_LOCKSTEP)
+		if (result == 0 && tier == ENGINE_TIER_LOCKSTEP)
 			result = jit_set_lockstep(&vcpu->cpu);
-		if (result < 0 && engine_get_tier() != ENGINE_TIER_AUTO)
+		if (result < 0 && tier != ENGINE_TIER_AUTO)
 			goto destroy_cpu;
 	}
 	if (irqchip_has_lapics(vcpu->vm->irqchip)) {
@@ -148,7 +154,8 @@ int vcpu_create(struct vm *vm, unsigned long id)
 		vm_end_solitude(vm);
 	vm->vcpus[count] = vcpu;
 	atomic_store(&vm->vcpu_count, count + 1);
-	sampler_add(vcpu);
+	if (vm->options.keeps_statistics)
+		sampler_add(vcpu);
 	return fd;
 
 unmap_run:

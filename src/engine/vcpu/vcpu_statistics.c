@@ -95,6 +95,8 @@ static void visit_translator(const struct jit *jit, visitor *visit, void *contex
 	visit(context, "translations invalidated", statistics.invalidations);
 	visit(context, "code cache chunks evicted", statistics.evictions);
 	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
+	if (jit_lockstep_differences(jit))
+		visit(context, "lockstep differences", jit_lockstep_differences(jit));
 	visit_frequent(jit, false, visit, context);
 	visit_frequent(jit, true, visit, context);
 }

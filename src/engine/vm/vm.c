@@ -10,7 +10,7 @@
 #include "engine/jit/jit.h"
 #include "engine/vcpu/vcpu.h"
 
-int vm_create(unsigned long type)
+int vm_create(const struct engine_options *options, unsigned long type)
 {
 	struct vm *vm;
 	int fd;
@@ -26,6 +26,7 @@ int vm_create(unsigned long type)
 		goto free_vm;
 	}
 	vm->references = 1;
+	vm->options = *options;
 	pthread_mutex_init(&vm->lock, NULL);
 	memslots_init(&vm->memslots);
 	exclusive_init(&vm->exclusive);

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "engine/options.h"
 #include "engine/vm/clock.h"
 #include "engine/vm/exclusive.h"
 #include "engine/vm/ioeventfd.h"
@@ -39,6 +40,7 @@ struct jit_cache;
 
 struct vm {
 	_Atomic unsigned references;
+	struct engine_options options; /* the system handle's; constant */
 	pthread_mutex_t lock;
 	struct memslots memslots;     /* changed under lock and inside an exclusive section */
 	struct ioeventfds ioeventfds; /* likewise */
@@ -63,7 +65,7 @@ struct vm {
 };
 
 /* KVM_CREATE_VM: a descriptor, or -errno (-EINVAL for a type other than 0). */
-int vm_create(unsigned long type);
+int vm_create(const struct engine_options *options, unsigned long type);
 void vm_get(struct vm *vm);
 void vm_put(void *vm); /* the last one destroys it */
 

@@ -1,0 +1,39 @@
+/* What can be chosen for a system handle of the engine, and holds for the VMs made from it. */
+#ifndef KVIK_ENGINE_OPTIONS_H
+#define KVIK_ENGINE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How vCPUs execute guest code. */
+enum engine_tier {
+	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
+	ENGINE_TIER_INTERPRETER,
+	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
+	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
+};
+
+/* Bytes of translated code for each VM; what is kept about the code takes up to as many again. */
+#define ENGINE_CODE_CACHE_MIN     (256ull << 10)
+#define ENGINE_CODE_CACHE_MAX     (1ull << 30)
+#define ENGINE_CODE_CACHE_DEFAULT (32ull << 20)
+
+#define ENGINE_WARMTH_DEFAULT 32
+
+struct engine_options {
+	enum engine_tier tier;
+	uint64_t code_cache_bytes; /* ENGINE_CODE_CACHE_MIN..MAX */
+	uint8_t warmth; /* a block's runs by the interpreter before it is translated; 0: none */
+	/* For engine_read_statistics, sample what vCPUs spend their time on, and have translated code
+	 * count its lookups, which costs it some time. */
+	bool keeps_statistics;
+	/* All translated code is written there as text, guest and host instructions side by side: for
+	 * whoever debugs the translator. Stays the caller's, and open. -1: nowhere. */
+	int code_dump_fd;
+};
+
+#define ENGINE_OPTIONS_DEFAULT                                                                     \
+	((struct engine_options){ .code_cache_bytes = ENGINE_CODE_CACHE_DEFAULT,                   \
+				  .warmth = ENGINE_WARMTH_DEFAULT, .code_dump_fd = -1 })
+
+#endif
