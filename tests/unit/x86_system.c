@@ -587,6 +587,18 @@ static void test_bad_state(void **state)
 	assert_int_equal(test.cpu.run->exit_reason, KVM_EXIT_FAIL_ENTRY);
 }
 
+/* A guest that runs on past the canonical addresses may be stopped right there, saved and restored. */
+static void test_rip_not_canonical(void **state)
+{
+	(void)state;
+	LOAD(two_halts);
+	test.cpu.rip = 1ull << 47;
+	set_gate(EXCEPTION_GP, 3, CODE, 0x8e);
+	assert_int_equal(run_to_halt(), HANDLER_AT);
+	assert_int_equal(memory_64(X86_TEST_STACK - 48), 0);
+	assert_int_equal(memory_64(X86_TEST_STACK - 40), 1ull << 47);
+}
+
 #define TEST_16(name) cmocka_unit_test_setup_teardown(name, setup_16, teardown)
 #define TEST_32(name) cmocka_unit_test_setup_teardown(name, setup_32, teardown)
 #define TEST_64(name) cmocka_unit_test_setup_teardown(name, setup_64, teardown)
@@ -619,6 +631,7 @@ int main(void)
 		TEST_64(test_control_rules),
 		TEST_64(test_cpuid),
 		TEST_64(test_bad_state),
+		TEST_64(test_rip_not_canonical),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 static struct jit_block **block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
-	return &cache->blocks[jit_hash(gpa ^ (uint64_t)mode << 48)];
+	return &cache->blocks[jit_hash(gpa ^ (uint64_t)mode << 32)];
 }
 
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode)

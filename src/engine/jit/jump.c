@@ -166,13 +166,22 @@ bool jit_link_number(struct jit_cache *cache, struct jit_link *link)
 	return true;
 }
 
+/* What is linked within a page is so at whatever address a CPU finds it; a jump to another page is only
+ * taken where that is mapped. */
+static bool is_same_mode(const struct jit_link *link, const struct jit_block *to)
+{
+	uint32_t difference = link->from->mode ^ to->mode;
+
+	return !(link->page_distance ? difference & ~JIT_MODE_EDGE : difference);
+}
+
 /* The jump was just left through, so its block's page is still mapped where it was; `to` was found
  * by a fetch. Both may be on one page that is mapped at several addresses. */
 static bool can_link(const struct jit *jit, const struct jit_link *link, const struct jit_block *to)
 {
 	const struct jit_block *from = link->from;
 
-	return !from->dead && link->offset == (to->gpa & 0xfff) && from->mode == to->mode &&
+	return !from->dead && link->offset == (to->gpa & 0xfff) && is_same_mode(link, to) &&
 	       place_of(jit, from)->gva + (int64_t)link->page_distance * 4096 ==
 		       place_of(jit, to)->gva;
 }

@@ -17,6 +17,7 @@
 #include "engine/jit/translation.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
+#include "engine/x86/system.h"
 
 static void emit_fallback(struct translation *t, unsigned index)
 {
@@ -327,6 +328,23 @@ static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_f
 	flags_of(item, keeps_all_flags);
 }
 
+/* A direct jump to an address that is not canonical is #GP, and a call before it has pushed: the
+ * interpreter's business. */
+static bool leads_out_of_canonical(const struct jit *jit, const struct jit_item *item)
+{
+	uint64_t page = jit->cpu->rip & ~(uint64_t)0xfff;
+
+	switch (item->kind) {
+	case ITEM_JUMP:
+	case ITEM_JUMP_IF:
+	case ITEM_CALL:
+		return jit_mode_is_64(jit->cpu->mode) &&
+		       !cpu_is_canonical(page + (uint64_t)item_target(item));
+	default:
+		return false;
+	}
+}
+
 /* Decode the block's instructions into jit->items; the count. */
 static unsigned decode_items(struct jit *jit, unsigned start)
 {
@@ -355,6 +373,8 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		insn_describe(&item->insn, &(struct decoded){ &item->instruction, item->operands,
 							     item->bytes, jit->cpu->mode }, &effects);
 		item->kind = item_classify(item, jit->cpu->cpl == 3);
+		if (leads_out_of_canonical(jit, item))
+			item->kind = ITEM_FALLBACK;
 		/* Each engine would read another time. */
 		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
 			item->kind = ITEM_FALLBACK;

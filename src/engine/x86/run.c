@@ -59,7 +59,8 @@ static bool state_is_valid(const struct cpu *cpu)
 		if (!(cs->type & 4) && cs->dpl != cpu->cpl)
 			return false;
 	}
-	return cpu_is_64(cpu) ? cpu_is_canonical(cpu->rip) : !(cpu->rip >> 32);
+	/* Where RIP is not canonical the fetch faults: guests can get there by running on. */
+	return cpu_is_64(cpu) || !(cpu->rip >> 32);
 }
 
 static bool io_is_unfinished(const struct cpu *cpu)
