@@ -1,19 +1,16 @@
 /*
  * Creation and end of a VM's code cache and of the translators of its CPUs.
  */
-#include <cpuid.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
 #include "engine/x86/decode.h"
+#include "engine/x86/host.h"
 #include "engine/x86/system.h"
-
-#define HWCAP2_FSGSBASE_BIT 2
 
 /* Returns in translated code are not what shadow stacks expect (return.c). */
 static bool has_shadow_stack(void)
@@ -27,15 +24,7 @@ static bool has_shadow_stack(void)
 
 static bool host_suffices(void)
 {
-	unsigned a, b, c, d;
-
-	if (has_shadow_stack())
-		return false;
-	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
-		return false;
-	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(c & bit_LAHF_LM))
-		return false;
-	return getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE_BIT;
+	return !has_shadow_stack() && host_has(HOST_BMI2) && host.has_fsgsbase;
 }
 
 int jit_cache_create(const struct jit_options *options, struct jit_cache **created)

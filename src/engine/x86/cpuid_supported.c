@@ -7,11 +7,11 @@
  * TSC_ADJUST, UMIP, SMEP, SMAP, PCID, FSGSBASE, SERIALIZE, ...).
  */
 #include <assert.h>
-#include <cpuid.h>
 #include <errno.h>
 #include <pthread.h>
 
 #include "engine/x86/cpuid.h"
+#include "engine/x86/host.h"
 #include "engine/x86/system.h"
 
 #define BIT(n) (1u << (n))
@@ -103,8 +103,13 @@ static struct kvm_cpuid_entry2 *add_host(struct list *list, uint32_t leaf, uint3
 					 bool is_indexed)
 {
 	struct kvm_cpuid_entry2 *entry = add(list, leaf, subleaf, is_indexed);
+	uint32_t registers[4];
 
-	__cpuid_count(leaf, subleaf, entry->eax, entry->ebx, entry->ecx, entry->edx);
+	host_cpuid(leaf, subleaf, registers);
+	entry->eax = registers[0];
+	entry->ebx = registers[1];
+	entry->ecx = registers[2];
+	entry->edx = registers[3];
 	return entry;
 }
 
@@ -186,6 +191,8 @@ static void add_leaf_d(struct list *list)
 	struct kvm_cpuid_entry2 *entry = add(list, 0xd, 0, true);
 	uint32_t size = 576;
 
+	if (!host_has(HOST_XSAVE))
+		return;
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
 		if ((components >> i & 1) &&
 		    (uint32_t)(fpu_layout.offset[i] + fpu_layout.size[i]) > size)

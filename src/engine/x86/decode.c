@@ -9,24 +9,16 @@
  */
 #include "engine/x86/decode.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <string.h>
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/host.h"
 
 enum decoder_kind { DECODER_64, DECODER_32, DECODER_16, DECODER_REAL, DECODERS };
 
 static ZydisDecoder decoders[DECODERS];
-
-static uint32_t cpuid_bit(uint32_t leaf, unsigned reg, unsigned bit)
-{
-	uint32_t regs[4] = {0};
-
-	__get_cpuid_count(leaf, 0, &regs[0], &regs[1], &regs[2], &regs[3]);
-	return regs[reg] >> bit & 1;
-}
 
 __attribute__((constructor)) static void decode_init(void)
 {
@@ -39,22 +31,17 @@ __attribute__((constructor)) static void decode_init(void)
 		[DECODER_16] = {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
 		[DECODER_REAL] = {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
 	};
-	uint32_t vendor[4] = {0};
-	bool amd;
 
-	__get_cpuid(0, &vendor[0], &vendor[1], &vendor[2], &vendor[3]);
-	amd = vendor[2] == 0x444d4163; /* "cAMD"; Hygon is an AMD core too */
-	amd |= vendor[2] == 0x656e6975; /* "uine", HygonGenuine */
 	for (unsigned i = 0; i < DECODERS; i++) {
 		ZydisDecoder *d = &decoders[i];
 
 		ZydisDecoderInit(d, kinds[i].mode, kinds[i].stack);
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES, amd);
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES, host.is_amd);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_LZCNT, cpuid_bit(0x80000001, 2, 5));
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_TZCNT, cpuid_bit(7, 1, 3));
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_LZCNT, host_has(HOST_LZCNT));
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_TZCNT, host_has(HOST_BMI1));
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}

@@ -9,24 +9,29 @@
  */
 #include "engine/x86/fpu.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/fpu_image.h"
+#include "engine/x86/host.h"
 #include "engine/x86/thunk.h"
 
 struct fpu_layout fpu_layout;
-static int host_status;
 
 /* What leaving loads: XSTATE_BV = 0 puts every component in its initial state; MXCSR alone is
- * always taken from memory. */
+ * always taken from memory. FXRSTOR takes all of it. */
 static uint8_t initial_area[FPU_AREA_SIZE] __attribute__((aligned(64)));
 
+/* A host without XSAVE has FXSAVE, which knows the first two components and takes both. */
 static void area_xsave(uint8_t *area, uint64_t components)
 {
+	if (host.xcr0 == 0) {
+		__asm__ volatile("fxsave64 %0" : "+m"(*(uint8_t(*)[FPU_AREA_SIZE])area) : : "memory");
+		bytes_store64(area + FPU_IMAGE_XSTATE_BV, FPU_X87 | FPU_SSE);
+		return;
+	}
 	__asm__ volatile("xsave64 %0"
 			 : "+m"(*(uint8_t(*)[FPU_AREA_SIZE])area)
 			 : "a"((uint32_t)components), "d"(0)
@@ -35,6 +40,11 @@ static void area_xsave(uint8_t *area, uint64_t components)
 
 static void area_xrstor(const uint8_t *area, uint64_t components)
 {
+	if (host.xcr0 == 0) {
+		__asm__ volatile("fxrstor64 %0"
+				 : : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area) : "memory");
+		return;
+	}
 	__asm__ volatile("xrstor64 %0"
 			 :
 			 : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area), "a"((uint32_t)components),
@@ -44,31 +54,26 @@ static void area_xrstor(const uint8_t *area, uint64_t components)
 
 __attribute__((constructor)) static void discover_layout(void)
 {
-	uint32_t eax, ebx, ecx, edx;
+	uint32_t registers[4];
 
+	bytes_store16(initial_area + FPU_IMAGE_FCW, FPU_FCW_INITIAL);
 	bytes_store32(initial_area + FPU_IMAGE_MXCSR, FPU_MXCSR_INITIAL);
-	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
-		host_status = -ENOTSUP;
-		return;
-	}
-	__asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
-	fpu_layout.components = eax & (FPU_X87 | FPU_SSE | FPU_AVX | FPU_AVX512);
+	fpu_layout.components = FPU_X87 | FPU_SSE | (host.xcr0 & (FPU_AVX | FPU_AVX512));
 	if ((fpu_layout.components & FPU_AVX512) != FPU_AVX512)
 		fpu_layout.components &= ~(uint64_t)FPU_AVX512;
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
 		if (!(fpu_layout.components & (1u << i)))
 			continue;
-		__get_cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-		fpu_layout.size[i] = (uint16_t)eax;
-		fpu_layout.offset[i] = (uint16_t)ebx;
-		fpu_layout.aligned[i] = ecx & 2;
+		host_cpuid(0xd, i, registers);
+		fpu_layout.size[i] = (uint16_t)registers[0];
+		fpu_layout.offset[i] = (uint16_t)registers[1];
+		fpu_layout.aligned[i] = registers[2] & 2;
 		/* Components lie within the area on all processors that exist; be sure of it. */
-		if (eax + ebx > FPU_AREA_SIZE)
+		if (registers[0] + registers[1] > FPU_AREA_SIZE)
 			fpu_layout.components &= (1u << i) - 1;
 	}
 
-	if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
-		fpu_layout.has_byte_masks = ebx & bit_AVX512BW;
+	fpu_layout.has_byte_masks = host_has(HOST_AVX512BW);
 
 	uint8_t legacy[512] __attribute__((aligned(16)));
 
@@ -84,8 +89,8 @@ int fpu_create(struct cpu *cpu)
 	struct fpu *fpu = &cpu->fpu;
 	int result;
 
-	if (host_status != 0)
-		return host_status;
+	if (!host_has(HOST_LAHF))
+		return -ENOTSUP;
 	fpu->live = false;
 	fpu->area = aligned_alloc(64, FPU_AREA_SIZE);
 	if (fpu->area == NULL) {

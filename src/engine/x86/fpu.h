@@ -60,7 +60,8 @@ struct fpu_layout {
 /* Found before main. */
 extern struct fpu_layout fpu_layout;
 
-/* Allocate the state, in its reset form. 0, -ENOMEM, or -ENOTSUP on a host without XSAVE. */
+/* Allocate the state, in its reset form. 0, -ENOMEM, or -ENOTSUP on a host without LAHF in 64-bit
+ * mode, which the interpreter takes flags with: the first processors of AMD64 and Intel 64. */
 int fpu_create(struct cpu *cpu);
 void fpu_destroy(struct cpu *cpu);
 /* Initial state (as after FNINIT, MXCSR 0x1f80, all registers zero); not for INIT. */

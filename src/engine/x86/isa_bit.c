@@ -4,8 +4,7 @@
  * host has them, as Zydis decodes what any CPU has: the guest's CPU is the host's, and code that
  * asks CPUID first gets what it asked for.
  */
-#include <cpuid.h>
-
+#include "engine/x86/host.h"
 #include "engine/x86/operand.h"
 
 /* -- BT, BTS, BTR, BTC -- */
@@ -194,11 +193,9 @@ static insn_handler *bind_bmi(struct insn *insn, const struct decoded *decoded,
 		{andn32, andn64}, {bextr32, bextr64}, {blsi32, blsi64}, {blsr32, blsr64},
 		{blsmsk32, blsmsk64}, {bzhi32, bzhi64}, {pdep32, pdep64}, {pext32, pext64},
 	};
-	unsigned eax, ebx = 0, ecx, edx;
 
 	(void)decoded;
-	__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
-	if (!(ebx & (row->argument < 5 ? bit_BMI : bit_BMI2)))
+	if (!host_has(row->argument < 5 ? HOST_BMI1 : HOST_BMI2))
 		return NULL;
 	return handlers[row->argument][insn->operand_size == 8];
 }
@@ -258,16 +255,11 @@ RANDOM(rdseed)
 static insn_handler *bind_random(struct insn *insn, const struct decoded *decoded,
 				 const struct isa_row *row)
 {
-	unsigned eax, ebx = 0, ecx = 0, edx;
-
 	(void)insn;
 	(void)decoded;
-	if (row->argument) {
-		__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
-		return ebx & bit_RDSEED ? rdseed : NULL;
-	}
-	__get_cpuid(1, &eax, &ebx, &ecx, &edx);
-	return ecx & bit_RDRND ? rdrand : NULL;
+	if (row->argument)
+		return host_has(HOST_RDSEED) ? rdseed : NULL;
+	return host_has(HOST_RDRAND) ? rdrand : NULL;
 }
 
 static const struct isa_row rows[] = {

@@ -8,12 +8,12 @@
  * files that XCR0 guards. The few that run in software have rows; gathers and other special forms
  * are told apart by mnemonic below.
  */
-#include <cpuid.h>
 #include <errno.h>
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/fpu_execute.h"
+#include "engine/x86/host.h"
 
 #define ROW(name, argument_, execute_, bind_)                                                      \
 	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (argument_), .execute = (execute_),        \
@@ -75,16 +75,6 @@ static bool is_vector_extension(ZydisISAExt extension)
 	}
 }
 
-static bool host_has_sse4a(void)
-{
-	static _Atomic int answer = -1; /* CPUID may leave a virtual machine: ask once */
-	uint32_t eax, ebx, ecx, edx;
-
-	if (answer < 0)
-		answer = __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & bit_SSE4a);
-	return answer;
-}
-
 /* Look over the operands. False for what is not of this room. */
 static bool form_inspect(struct form *form, const struct decoded *decoded)
 {
@@ -128,7 +118,7 @@ static bool form_inspect(struct form *form, const struct decoded *decoded)
 		return false;
 	case ZYDIS_ISA_EXT_SSE4A:
 		/* Undefined before its operand is looked at. */
-		if (!host_has_sse4a())
+		if (!host_has(HOST_SSE4A))
 			return false;
 		break;
 	default:
