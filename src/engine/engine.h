@@ -13,6 +13,9 @@
 
 #include "engine/options.h"
 
+/* The door: all else that the engine is made of is hidden from whoever links it as a library. */
+#pragma GCC visibility push(default)
+
 /*
  * A new system handle (what open("/dev/kvm") gives): a descriptor, -EINVAL for options out of range, or
  * another -errno. `options` are copied, and hold for all VMs made from this handle; NULL: the default.
@@ -49,5 +52,7 @@ void engine_kick(int vcpu_fd);
  * then run inside KVM_RUN; they must return, and not use the vCPU. Not while KVM_RUN is under way.
  */
 void engine_ignore_signals(int vcpu_fd);
+
+#pragma GCC visibility pop
 
 #endif
