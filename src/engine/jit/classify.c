@@ -94,19 +94,16 @@ int item_vector_level(const ZydisDecodedInstruction *instruction)
 	}
 }
 
-/* Whether it may unmask exceptions, or change which components may be used. */
+/* Whether it may unmask exceptions. */
 bool item_changes_vector(const struct jit_item *item)
 {
 	switch (item->instruction.mnemonic) {
 	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: case ZYDIS_MNEMONIC_FLDCW:
 	case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_FXRSTOR:
 	case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XRSTOR: case ZYDIS_MNEMONIC_XRSTOR64:
-	case ZYDIS_MNEMONIC_XRSTORS: case ZYDIS_MNEMONIC_XRSTORS64: case ZYDIS_MNEMONIC_XSETBV:
-	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_CLTS:
-	case ZYDIS_MNEMONIC_LMSW:
+	case ZYDIS_MNEMONIC_XRSTORS: case ZYDIS_MNEMONIC_XRSTORS64:
+	case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSAVE:
 		return true;
-	case ZYDIS_MNEMONIC_MOV:
-		return item->insn.kind[0] == INSN_OPERAND_CONTROL;
 	default:
 		return false;
 	}

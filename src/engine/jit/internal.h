@@ -18,7 +18,7 @@ struct jit_record {
 	uint16_t offset;       /* of the instruction in its page */
 	uint8_t vector_levels : 4; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool is_slow_path : 1;   /* it has a translation, which leads here now and then */
-	bool changes_vector : 1; /* it may change which vector instructions may run as they stand */
+	bool changes_vector : 1; /* it may unmask floating-point exceptions */
 	bool loads_segment : 1;  /* FS or GS */
 	uint8_t segments;        /* FS and GS, as bits: what it took for flat but for the base */
 };
@@ -190,6 +190,11 @@ struct jit {
 	/* The handler that was called last from translated code: who empties chunks in an exclusive
 	 * section leaves the one that this is in. */
 	const struct jit_record *record;
+	/* What cpu->fast.vector_blocked was computed from, besides MXCSR and the control word. */
+	struct jit_vector_control {
+		bool is_live;
+		uint32_t cr0, cr4, xcr0;
+	} vector_control;
 	struct jit_statistics statistics;
 	/* Fallbacks by ZydisMnemonic: those without a translation, and others' slow paths. */
 	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];

@@ -33,6 +33,25 @@ static void flags_to_host(struct cpu *cpu)
 	cpu->fast.flags = (cpu->rflags & 0xd5) << 8 | (cpu->rflags >> 11 & 1);
 }
 
+/* What of the control registers decides it: whoever changes them, by whatever way, is noticed. */
+static struct jit_vector_control vector_control(const struct cpu *cpu)
+{
+	return (struct jit_vector_control){
+		.is_live = cpu->fpu.live,
+		.cr0 = (uint32_t)cpu->cr0 & (CR0_EM | CR0_TS),
+		.cr4 = (uint32_t)cpu->cr4 & (CR4_OSFXSR | CR4_OSXSAVE),
+		.xcr0 = (uint32_t)cpu->xcr0,
+	};
+}
+
+static bool vector_control_changed(const struct cpu *cpu)
+{
+	const struct jit_vector_control now = vector_control(cpu), *then = &cpu->jit->vector_control;
+
+	return now.is_live != then->is_live || now.cr0 != then->cr0 || now.cr4 != then->cr4 ||
+	       now.xcr0 != then->xcr0;
+}
+
 /* Which vector instructions may run as they stand: the state is in the host's registers, and
  * nothing in them can fault other than a memory access. */
 static void update_vector(struct cpu *cpu)
@@ -41,6 +60,7 @@ static void update_vector(struct cpu *cpu)
 	uint16_t control;
 	bool x87 = false, sse = false, avx = false, avx512 = false;
 
+	cpu->jit->vector_control = vector_control(cpu);
 	if (cpu->fpu.live && !(cpu->cr0 & (CR0_EM | CR0_TS))) {
 		__asm__ volatile("stmxcsr %0; fnstcw %1" : "=m"(mxcsr), "=m"(control));
 		x87 = (control & 0x3f) == 0x3f;
@@ -166,7 +186,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 		flags_to_host(cpu);
 		return NULL;
 	}
-	if (record->changes_vector || cpu->fpu.live != vectors_live)
+	if (record->changes_vector || vector_control_changed(cpu))
 		update_vector(cpu);
 	if (record->loads_segment)
 		update_segments(cpu);
