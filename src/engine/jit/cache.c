@@ -2,36 +2,39 @@
  * The code cache of a VM: blocks by address, and their removal.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "engine/jit/internal.h"
 
-static struct jit_block **block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
+static struct jit_block *_Atomic *block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
 	return &cache->blocks[jit_hash(gpa ^ (uint64_t)mode << 32)];
 }
 
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
-	struct jit_block *block = *block_bucket(cache, gpa, mode);
+	struct jit_block *block =
+		atomic_load_explicit(block_bucket(cache, gpa, mode), memory_order_acquire);
 
 	while (block && (block->gpa != gpa || block->mode != mode))
-		block = block->next_hash;
+		block = atomic_load_explicit(&block->next_hash, memory_order_acquire);
 	return block;
 }
 
 struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa)
 {
-	struct jit_page *page = cache->pages[jit_hash(gpa >> 12)];
+	struct jit_page *page =
+		atomic_load_explicit(&cache->pages[jit_hash(gpa >> 12)], memory_order_acquire);
 
 	while (page && page->number != gpa >> 12)
-		page = page->next_hash;
+		page = atomic_load_explicit(&page->next_hash, memory_order_acquire);
 	return page;
 }
 
 static struct jit_page *page_create(struct jit_cache *cache, uint64_t gpa)
 {
-	struct jit_page **bucket = &cache->pages[jit_hash(gpa >> 12)];
+	struct jit_page *_Atomic *bucket = &cache->pages[jit_hash(gpa >> 12)];
 	struct jit_page *page = calloc(1, sizeof(*page));
 
 	if (!page)
@@ -50,12 +53,12 @@ static struct jit_page *page_create(struct jit_cache *cache, uint64_t gpa)
 
 void jit_page_release(struct jit_cache *cache, struct jit_page *page)
 {
-	struct jit_page **at = &cache->pages[jit_hash(page->number)];
+	struct jit_page *_Atomic *at = &cache->pages[jit_hash(page->number)];
 
 	if (--page->users)
 		return;
 	while (*at != page)
-		at = &(*at)->next_hash;
+		at = &atomic_load(at)->next_hash;
 	*at = page->next_hash;
 	jit_number_return(&cache->places, page->index);
 	free(page);
@@ -124,6 +127,7 @@ static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64
 	return any;
 }
 
+/* With the lock, so that what is added meanwhile is seen by this or resets the place after it. */
 uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes)
 {
 	uint64_t changed = 0;
@@ -156,7 +160,8 @@ void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
 int jit_block_insert(struct jit *jit, struct jit_block *block)
 {
 	struct jit_cache *cache = jit->cache;
-	struct jit_block **bucket = block_bucket(cache, block->gpa, block->mode);
+	struct jit_block *_Atomic *bucket = block_bucket(cache, block->gpa, block->mode);
+	struct jit_block *next;
 	struct jit_page *page = jit_page_find(cache, block->gpa);
 
 	/* Another CPU may have been quicker. */
@@ -170,34 +175,38 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	page->users++;
 	if (!page_cover(page, block, jit->snapshot))
 		return -EAGAIN;
-	block->next_hash = *bucket;
-	block->previous_hash = bucket;
-	if (block->next_hash)
-		block->next_hash->previous_hash = &block->next_hash;
-	*bucket = block;
-	block->next_page = page->blocks;
+	block->next_page = next = page->blocks;
 	block->previous_page = &page->blocks;
-	if (block->next_page)
-		block->next_page->previous_page = &block->next_page;
+	if (next)
+		next->previous_page = &block->next_page;
 	page->blocks = block;
+	block->next_hash = next = *bucket;
+	block->previous_hash = bucket;
+	if (next)
+		next->previous_hash = &block->next_hash;
+	*bucket = block;
 	return 0;
 }
 
 void jit_block_marked(struct jit_cache *cache, struct jit_block *block)
 {
-	block->is_marked = true;
 	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
 		jit->places[block->page->index].compared = 0;
+	/* Who sees this compares the page before the block runs. */
+	block->is_marked = true;
 }
 
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block)
 {
-	*block->previous_hash = block->next_hash;
-	if (block->next_hash)
-		block->next_hash->previous_hash = block->previous_hash;
-	*block->previous_page = block->next_page;
-	if (block->next_page)
-		block->next_page->previous_page = block->previous_page;
+	struct jit_block *next = block->next_hash;
+
+	*block->previous_hash = next;
+	if (next)
+		next->previous_hash = block->previous_hash;
+	next = block->next_page;
+	*block->previous_page = next;
+	if (next)
+		next->previous_page = block->previous_page;
 	jit_block_unlink(cache, block);
 	block->dead = true;
 }
@@ -210,14 +219,11 @@ void jit_stop_blocks(struct jit_cache *cache)
 
 void jit_page_mapped(struct cpu *cpu, uint64_t gpa)
 {
-	struct jit_cache *cache = cpu->jit->cache;
-	struct jit_page *page;
+	struct jit_page *page = jit_page_find(cpu->jit->cache, gpa);
 
-	jit_lock_take(&cache->lock);
-	page = jit_page_find(cache, gpa);
 	if (page)
-		cpu->jit->places[page->index].compared = 0;
-	jit_lock_release(&cache->lock);
+		atomic_store_explicit(&cpu->jit->places[page->index].compared, 0,
+				      memory_order_relaxed);
 }
 
 void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size)

@@ -46,7 +46,8 @@ struct jit_link {
 struct jit_crossing {
 	const uint8_t **entry;   /* in the CPU's table; NULL: leads to the link's stub */
 	const uint8_t *unlinked; /* that stub */
-	struct jit_crossing *next, **previous;           /* in the block's incoming_crossings */
+	const struct jit_block *to;
+	struct jit_crossing *next, **previous;           /* in the place's `incoming` */
 	struct jit_crossing *next_open, **previous_open; /* in jit->open_local or _global */
 };
 
@@ -59,17 +60,16 @@ struct jit_block {
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count;
-	bool is_marked;          /* stores to its code are noticed; until then it is not to be found */
+	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
 	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
 	 * R13. */
 	const uint8_t *code, *entry;
 	struct jit_page *page;
-	struct jit_block *next_hash, **previous_hash;
-	struct jit_block *next_page, **previous_page;
+	struct jit_block *_Atomic next_hash, *_Atomic *previous_hash;
+	struct jit_block *_Atomic next_page, *_Atomic *previous_page;
 	struct jit_block *next_in_chunk;
 	struct jit_link *incoming;
-	struct jit_crossing *incoming_crossings; /* of all CPUs */
 	struct jit_script *script; /* lockstep.h; owned */
 	struct jit_link links[];   /* then the records */
 };
@@ -82,9 +82,9 @@ struct jit_page {
 	 * that [64n, 64n + 64) is kept. */
 	uint64_t covered;
 	uint64_t copy[4096 / 8];
-	struct jit_block *blocks;
+	struct jit_block *_Atomic blocks;
 	unsigned users;  /* blocks that it has, or had and whose memory is not yet used again */
-	struct jit_page *next_hash;
+	struct jit_page *_Atomic next_hash;
 };
 
 /* What one CPU knows of a page. */
@@ -93,8 +93,11 @@ struct jit_place {
 	 * its blocks. There are none when both counts differ from those of struct jit. */
 	uint64_t gva;
 	uint64_t forgotten, forgotten_global;
-	uint64_t compared; /* 1 + cpu->code_epoch when the code was last compared; 0: never */
+	/* 1 + cpu->code_epoch when the code was last compared; 0: never. Other CPUs reset it, before
+	 * they mark a block of the page. */
+	_Atomic uint64_t compared;
 	bool is_global;    /* mapped so, when last looked up */
+	struct jit_crossing *incoming; /* this CPU's jumps from other pages to its blocks */
 };
 
 #define JIT_HASH_BITS 16
@@ -129,13 +132,18 @@ struct jit_numbers {
 /*
  * The translations of a VM, which its CPUs share.
  *
- * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code.
- * What is taken away (blocks, and the memory of chunks) is taken under the lock and inside an
- * exclusive section: then no other CPU runs any, though it may be in a handler that was called from
- * it. Exclusive sections begin before the lock is taken, never while it is held.
+ * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code
+ * and look for blocks and pages without the lock: they see what was published by the store of its
+ * address into a list. What is taken away (blocks, and the memory of chunks) is taken under the lock
+ * and inside an exclusive section: then no other CPU runs any or looks for one, though it may be in
+ * a handler that was called from it. Exclusive sections begin before the lock is taken, never while
+ * it is held.
+ *
+ * Each CPU's own tables (jumps, crossings, places) change on its thread, without the lock, or inside
+ * an exclusive section; but a new page's place and a new link's crossing are set for every CPU, under
+ * the lock, before anybody can find them.
  */
 struct jit_cache {
-	struct jit_lock lock;
 	struct jit_options options;
 	int memory_fd;
 	uint8_t *writable, *executable; /* two mappings of the code */
@@ -157,12 +165,16 @@ struct jit_cache {
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
+	_Atomic bool is_shared;      /* there is more than one user */
 
-	struct jit_block *blocks[1 << JIT_HASH_BITS];
-	struct jit_page *pages[1 << JIT_HASH_BITS];
+	/* What every CPU writes, in other cache lines than what they all read above. */
+	char read_mostly_end[64];
+	struct jit_lock lock;
 	struct jit_numbers places, crossings;
-	struct jit *users;              /* the CPUs' translators */
-	_Atomic bool is_shared;         /* there is more than one */
+	struct jit *users;           /* the CPUs' translators */
+
+	struct jit_block *_Atomic blocks[1 << JIT_HASH_BITS];
+	struct jit_page *_Atomic pages[1 << JIT_HASH_BITS];
 };
 
 /* A CPU's translator. Its own thread's, but what an exclusive section of another may change. */
@@ -247,9 +259,10 @@ struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
 /* Take it, and `code_size` bytes that were emitted. */
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
 
-/* cache.c; with the lock held, unless they say otherwise */
+/* cache.c; without the lock, by a CPU that runs */
 struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode);
+/* The others with the lock held, unless they say otherwise. */
 /* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -ENOMEM,
  * -EEXIST, or -EAGAIN: the page has changed. */
 int jit_block_insert(struct jit *jit, struct jit_block *block);
@@ -276,15 +289,14 @@ int jit_jumps_create(struct jit *jit); /* 0 or -ENOMEM; with the lock held */
 void jit_jumps_destroy(struct jit *jit); /* likewise */
 /* With the lock held: a number for a new link to another page. False: there are no more. */
 bool jit_link_number(struct jit_cache *cache, struct jit_link *link);
-/* With the lock held: link a jump that was just left through to the block that was found. Whether it
- * could be. */
+/* Link a jump that was just left through to the block that was found. Whether it could be. */
 bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 /* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
 /* Forget what leads by address, or from another page, to code in local pages, or in all. */
 void jit_forget_jumps(struct jit *jit, bool global_too);
-/* With the lock held. The block was found at gva: let jumps there find it, too. What this CPU
- * made while its page was mapped elsewhere goes. */
+/* The block was found at gva: let jumps there find it, too. What this CPU made while its page was
+ * mapped elsewhere goes. */
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);

@@ -4,7 +4,8 @@
  *
  * The tables hold what an address leads to on this CPU. An entry is made when the dispatcher has
  * looked the target up, and goes when an address may lead elsewhere (jit_forget_jumps), when its
- * page is found at a second address (page_move), or with the block.
+ * page is found at a second address (page_move), or with the block. So the tables are the CPU's
+ * own thread's, and change without a lock; only a block's end, an exclusive section, changes all.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -126,6 +127,7 @@ static void crossing_close(struct jit_crossing *crossing)
 		crossing->next_open->previous_open = crossing->previous_open;
 	*crossing->entry = crossing->unlinked;
 	crossing->entry = NULL;
+	crossing->to = NULL;
 }
 
 static void crossing_open(struct jit *jit, const struct jit_link *link, struct jit_block *to)
@@ -138,23 +140,17 @@ static void crossing_open(struct jit *jit, const struct jit_link *link, struct j
 	crossing->entry = &jit->cpu->fast.crossings[link->crossing];
 	crossing->unlinked = unlinked_code(jit->cache, link);
 	*crossing->entry = to->code;
-	crossing->next = to->incoming_crossings;
-	crossing->previous = &to->incoming_crossings;
+	crossing->to = to;
+	crossing->next = place_of(jit, to)->incoming;
+	crossing->previous = &place_of(jit, to)->incoming;
 	if (crossing->next)
 		crossing->next->previous = &crossing->next;
-	to->incoming_crossings = crossing;
+	place_of(jit, to)->incoming = crossing;
 	crossing->next_open = *list;
 	crossing->previous_open = list;
 	if (crossing->next_open)
 		crossing->next_open->previous_open = &crossing->next_open;
 	*list = crossing;
-}
-
-static bool crossing_is_of(const struct jit_crossing *crossing, const struct jit *jit)
-{
-	const uint8_t **table = jit->cpu->fast.crossings;
-
-	return crossing->entry >= table && crossing->entry < table + JIT_CROSSINGS;
 }
 
 bool jit_link_number(struct jit_cache *cache, struct jit_link *link)
@@ -188,19 +184,36 @@ static bool can_link(const struct jit *jit, const struct jit_link *link, const s
 
 bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 {
+	bool is_new;
+
 	if (!can_link(jit, link, to))
 		return false;
 	if (link->page_distance) {
 		crossing_open(jit, link, to);
-	} else {
-		if (link->to || link->from->page != to->page)
-			return false;
-		link_make(jit->cache, link, to);
+		return true;
 	}
-	return true;
+	if (link->from->page != to->page)
+		return false;
+	jit_lock_take(&jit->cache->lock);
+	is_new = !link->to; /* another CPU may have been quicker */
+	if (is_new)
+		link_make(jit->cache, link, to);
+	jit_lock_release(&jit->cache->lock);
+	return is_new;
 }
 
-/* On one CPU. */
+/* On one CPU, all the following. */
+static void close_incoming(struct jit *jit, const struct jit_block *block)
+{
+	struct jit_crossing *crossing, *next;
+
+	for (crossing = place_of(jit, block)->incoming; crossing; crossing = next) {
+		next = crossing->next;
+		if (crossing->to == block)
+			crossing_close(crossing);
+	}
+}
+
 static void close_outgoing(struct jit *jit, struct jit_block *block)
 {
 	for (unsigned i = 0; i < block->link_count; i++)
@@ -212,11 +225,10 @@ void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
 {
 	while (block->incoming)
 		link_break(cache, block->incoming);
-	while (block->incoming_crossings)
-		crossing_close(block->incoming_crossings);
 	for (unsigned i = 0; i < block->link_count; i++)
 		link_break(cache, &block->links[i]);
 	for (struct jit *jit = cache->users; jit; jit = jit->next_user) {
+		close_incoming(jit, block);
 		close_outgoing(jit, block);
 		leave_jump(jit, block);
 	}
@@ -230,7 +242,6 @@ static void close_all(struct jit_crossing **list)
 
 void jit_forget_jumps(struct jit *jit, bool global_too)
 {
-	jit_lock_take(&jit->cache->lock);
 	clear_list(jit, &jit->jumps_local);
 	close_all(&jit->open_local);
 	jit->forgotten++;
@@ -239,21 +250,15 @@ void jit_forget_jumps(struct jit *jit, bool global_too)
 		clear_list(jit, &jit->jumps_global);
 		close_all(&jit->open_global);
 	}
-	jit_lock_release(&jit->cache->lock);
 }
 
 /* The page is mapped at more than one address: what was made while it ran at another goes. */
 static void page_move(struct jit *jit, struct jit_page *page)
 {
+	while (jit->places[page->index].incoming)
+		crossing_close(jit->places[page->index].incoming);
 	for (struct jit_block *block = page->blocks; block; block = block->next_page) {
-		struct jit_crossing *crossing, *next;
-
 		leave_jump(jit, block);
-		for (crossing = block->incoming_crossings; crossing; crossing = next) {
-			next = crossing->next;
-			if (crossing_is_of(crossing, jit))
-				crossing_close(crossing);
-		}
 		close_outgoing(jit, block);
 	}
 }

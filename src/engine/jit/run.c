@@ -217,22 +217,25 @@ static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
 static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
 {
 	struct jit_cache *cache = jit->cache;
-	struct jit_block *block = NULL;
-	struct jit_page *page;
-	uint64_t changed = 0;
+	struct jit_block *block = jit_block_find(cache, gpa, jit_mode_of(jit->cpu));
+	struct jit_page *page = block ? block->page : jit_page_find(cache, gpa);
+	uint64_t changed;
 
-	jit_lock_take(&cache->lock);
-	page = jit_page_find(cache, gpa);
-	if (page && jit->places[page->index].compared != (uint64_t)jit->epoch + 1)
-		changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));
-	if (page && !changed)
-		block = jit_block_find(cache, gpa, jit_mode_of(jit->cpu));
-	if (block && !block->is_marked)
+	if (!page)
+		return NULL;
+	/* Before `compared`: who marks a block resets that first. */
+	if (block && !atomic_load_explicit(&block->is_marked, memory_order_acquire))
 		block = NULL;
+	if (atomic_load_explicit(&jit->places[page->index].compared, memory_order_acquire) ==
+	    (uint64_t)jit->epoch + 1)
+		return block;
+	jit_lock_take(&cache->lock);
+	changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));
 	jit_lock_release(&cache->lock);
-	if (changed)
-		jit_page_drop(jit, gpa, changed);
-	return block;
+	if (!changed)
+		return block;
+	jit_page_drop(jit, gpa, changed);
+	return NULL;
 }
 
 /* Translate the block at gpa; NULL when that can't be done now. */
@@ -308,18 +311,9 @@ static struct jit_block *find_block(struct jit *jit)
 	if (!block || jit->lockstep)
 		return block;
 	/* The fetch has left its translation there. */
-	jit_lock_take(&jit->cache->lock);
 	jit_enter_jump(jit, block, cpu->rip,
 		       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);
-	jit_lock_release(&jit->cache->lock);
 	return block;
-}
-
-static void link_jump(struct jit *jit, struct jit_link *link, struct jit_block *to)
-{
-	jit_lock_take(&jit->cache->lock);
-	jit->statistics.links += jit_link_to(jit, link, to);
-	jit_lock_release(&jit->cache->lock);
 }
 
 /* Where addresses lead may have changed, or what is there. */
@@ -382,7 +376,7 @@ void jit_run(struct cpu *cpu)
 			continue;
 		}
 		if (link)
-			link_jump(jit, link, block);
+			jit->statistics.links += jit_link_to(jit, link, block);
 		link = NULL;
 		begin_pairs(cpu);
 		if (cpu->requests)
