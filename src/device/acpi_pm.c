@@ -182,8 +182,10 @@ void acpi_pm_press_power_button(struct acpi_pm *pm)
 	pthread_mutex_unlock(&pm->lock);
 }
 
-void acpi_pm_reset(struct acpi_pm *pm)
+static void acpi_pm_reset(void *device)
 {
+	struct acpi_pm *pm = device;
+
 	pthread_mutex_lock(&pm->lock);
 	pm->status = pm->enable = pm->control = 0;
 	pm->gpe_status = pm->gpe_enable = 0;
@@ -192,6 +194,73 @@ void acpi_pm_reset(struct acpi_pm *pm)
 	update_sci(pm);
 	pthread_mutex_unlock(&pm->lock);
 }
+
+/* The timer goes on from where it was: `start_ns` is told as the time that has passed. */
+static void transfer(struct state_stream *state, struct acpi_pm *pm)
+{
+	uint64_t now_ns = monotonic_ns(), passed_ns = now_ns - pm->start_ns;
+
+	state_u64(state, "passed_ns", &passed_ns);
+	state_check(state, "passed_ns", passed_ns <= INT64_MAX);
+	pm->start_ns = now_ns - passed_ns;
+	state_u64(state, "half_periods", &pm->half_periods);
+	state_check(state, "half_periods",
+		    pm->half_periods <= timer_ticks(pm) >> (PM_TIMER_BITS - 1));
+	state_u16(state, "status", &pm->status);
+	state_u16(state, "enable", &pm->enable);
+	state_check(state, "enable", !(pm->enable & ~EVENT_ENABLES));
+	state_u16(state, "control", &pm->control);
+	state_check(state, "control",
+		    !(pm->control & (CONTROL_SLEEP_ENABLE | CONTROL_SCI_ENABLED)));
+	state_u16(state, "gpe_status", &pm->gpe_status);
+	state_u16(state, "gpe_enable", &pm->gpe_enable);
+}
+
+static void acpi_pm_save(void *device, struct state_stream *state)
+{
+	struct acpi_pm *pm = device;
+
+	pthread_mutex_lock(&pm->lock);
+	update_timer_status(pm);
+	transfer(state, pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+static void acpi_pm_load(void *device, struct state_stream *state)
+{
+	struct acpi_pm *pm = device, loaded = {.status = 0};
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&pm->lock);
+	pm->start_ns = loaded.start_ns;
+	pm->half_periods = loaded.half_periods;
+	pm->status = loaded.status;
+	pm->enable = loaded.enable;
+	pm->control = loaded.control;
+	pm->gpe_status = loaded.gpe_status;
+	pm->gpe_enable = loaded.gpe_enable;
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+static void acpi_pm_destroy(void *device)
+{
+	struct acpi_pm *pm = device;
+
+	event_timer_destroy(&pm->overflow);
+	pthread_mutex_destroy(&pm->lock);
+	free(pm);
+}
+
+const struct device_ops acpi_pm_device_ops = {
+	.version = 1,
+	.reset = acpi_pm_reset,
+	.save = acpi_pm_save,
+	.load = acpi_pm_load,
+	.destroy = acpi_pm_destroy,
+};
 
 struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
 			       const struct power *power, struct error *error)
@@ -214,13 +283,4 @@ struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *s
 		return NULL;
 	}
 	return pm;
-}
-
-void acpi_pm_destroy(struct acpi_pm *pm)
-{
-	if (!pm)
-		return;
-	event_timer_destroy(&pm->overflow);
-	pthread_mutex_destroy(&pm->lock);
-	free(pm);
 }

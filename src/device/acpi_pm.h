@@ -3,6 +3,7 @@
 #define KVIK_DEVICE_ACPI_PM_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/irq_line.h"
 #include "device/power.h"
 #include "util/event_loop.h"
@@ -20,12 +21,12 @@ struct acpi_pm;
 
 struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
 			       const struct power *power, struct error *error);
-void acpi_pm_destroy(struct acpi_pm *pm);
-void acpi_pm_reset(struct acpi_pm *pm);
 
 /* The power button was pressed: asks a guest to power off. Any thread. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);
 
-extern const struct pio_ops acpi_pm_pio_ops; /* device: struct acpi_pm */
+/* device: struct acpi_pm */
+extern const struct device_ops acpi_pm_device_ops;
+extern const struct pio_ops acpi_pm_pio_ops;
 
 #endif

@@ -40,3 +40,5 @@ const struct pio_ops acpi_sleep_pio_ops = {
 	.write = acpi_sleep_write,
 	.widest_access = 1,
 };
+
+const struct device_ops acpi_sleep_device_ops = {.version = 1};

@@ -25,3 +25,5 @@ const struct pio_ops debug_exit_pio_ops = {
 	.write = debug_exit_write,
 	.widest_access = 4,
 };
+
+const struct device_ops debug_exit_device_ops = {.version = 1};

@@ -3,11 +3,13 @@
 #define KVIK_DEVICE_DEBUG_EXIT_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/power.h"
 
 #define DEBUG_EXIT_PORTS 4
 
-/* Device: struct power, which it only reads. */
+/* device: struct power, which it only reads. */
+extern const struct device_ops debug_exit_device_ops;
 extern const struct pio_ops debug_exit_pio_ops;
 
 #endif

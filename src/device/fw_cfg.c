@@ -222,21 +222,82 @@ int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, s
 	return 0;
 }
 
-void fw_cfg_reset(struct fw_cfg *fw_cfg)
+static void fw_cfg_reset(void *device)
 {
+	struct fw_cfg *fw_cfg = device;
+
 	pthread_mutex_lock(&fw_cfg->lock);
 	select_item(fw_cfg, KEY_SIGNATURE);
 	fw_cfg->dma_address_high = 0;
 	pthread_mutex_unlock(&fw_cfg->lock);
 }
 
+/* The items aren't part of it: whoever loads has made a board with the same ones. */
+static void transfer(struct state_stream *state, struct fw_cfg *fw_cfg)
+{
+	uint64_t offset = fw_cfg->offset;
+
+	state_u16(state, "selector", &fw_cfg->selector);
+	state_u64(state, "offset", &offset);
+	state_u32(state, "dma_address_high", &fw_cfg->dma_address_high);
+	fw_cfg->offset = offset;
+}
+
+static void fw_cfg_save(void *device, struct state_stream *state)
+{
+	struct fw_cfg *fw_cfg = device;
+
+	pthread_mutex_lock(&fw_cfg->lock);
+	transfer(state, fw_cfg);
+	pthread_mutex_unlock(&fw_cfg->lock);
+}
+
+static void fw_cfg_load(void *device, struct state_stream *state)
+{
+	struct fw_cfg *fw_cfg = device;
+	struct fw_cfg loaded = {.selector = 0};
+
+	transfer(state, &loaded);
+	/* Its items, borrowed to check the offset. */
+	memcpy(loaded.items, fw_cfg->items, sizeof(loaded.items));
+	state_check(state, "offset", loaded.offset <= selected_item(&loaded)->size);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&fw_cfg->lock);
+	fw_cfg->selector = loaded.selector;
+	fw_cfg->offset = loaded.offset;
+	fw_cfg->dma_address_high = loaded.dma_address_high;
+	pthread_mutex_unlock(&fw_cfg->lock);
+}
+
+static void fw_cfg_destroy(void *device)
+{
+	struct fw_cfg *fw_cfg = device;
+	unsigned i;
+
+	for (i = 0; i < MAX_KEYS; i++)
+		free(fw_cfg->items[i].data);
+	pthread_mutex_destroy(&fw_cfg->lock);
+	free(fw_cfg);
+}
+
+const struct device_ops fw_cfg_device_ops = {
+	.version = 1,
+	.reset = fw_cfg_reset,
+	.save = fw_cfg_save,
+	.load = fw_cfg_load,
+	.destroy = fw_cfg_destroy,
+};
+
 struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *error)
 {
 	struct fw_cfg *fw_cfg = calloc(1, sizeof(*fw_cfg));
 	uint32_t id = htole32(ID_TRADITIONAL | ID_DMA), no_files = 0;
 
-	if (!fw_cfg)
-		goto fail;
+	if (!fw_cfg) {
+		error_set_errno(error, ENOMEM, "cannot create the firmware configuration device");
+		return NULL;
+	}
 	pthread_mutex_init(&fw_cfg->lock, NULL);
 	fw_cfg->memory = memory;
 	if (fw_cfg_add(fw_cfg, KEY_SIGNATURE, "QEMU", 4) < 0 ||
@@ -249,16 +310,4 @@ fail:
 	fw_cfg_destroy(fw_cfg);
 	error_set_errno(error, ENOMEM, "cannot create the firmware configuration device");
 	return NULL;
-}
-
-void fw_cfg_destroy(struct fw_cfg *fw_cfg)
-{
-	unsigned i;
-
-	if (!fw_cfg)
-		return;
-	for (i = 0; i < MAX_KEYS; i++)
-		free(fw_cfg->items[i].data);
-	pthread_mutex_destroy(&fw_cfg->lock);
-	free(fw_cfg);
 }

@@ -3,6 +3,7 @@
 #define KVIK_DEVICE_FW_CFG_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/guest_memory.h"
 
 #define FW_CFG_FIRST_PORT 0x510
@@ -17,14 +18,14 @@
 struct fw_cfg;
 
 struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *error);
-void fw_cfg_destroy(struct fw_cfg *fw_cfg);
-void fw_cfg_reset(struct fw_cfg *fw_cfg);
 
 /* Set an item under one of the standard keys; the bytes are copied. 0 or -ENOMEM, -EINVAL. */
 int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size);
 /* Add a file ("etc/e820", at most 55 characters); the bytes are copied. Before the guest runs. */
 int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 
-extern const struct pio_ops fw_cfg_pio_ops; /* device: struct fw_cfg */
+/* device: struct fw_cfg */
+extern const struct device_ops fw_cfg_device_ops;
+extern const struct pio_ops fw_cfg_pio_ops;
 
 #endif

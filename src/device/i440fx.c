@@ -43,6 +43,7 @@ void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, 
 	uint16_t pm_base = pm_port | PM_BASE_IO;
 
 	memset(chipset, 0, sizeof(*chipset));
+	chipset->bus = bus;
 	pci_function_identify(host, VENDOR_INTEL, DEVICE_82441FX, CLASS_HOST_BRIDGE, 2);
 	host->config[COMMAND] = COMMAND_MEMORY | COMMAND_MASTER;
 	host->config[STATUS + 1] = STATUS_MEDIUM_DEVSEL_HIGH;
@@ -66,3 +67,39 @@ void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, 
 	pm->writable[INTERRUPT_LINE] = 0xff;
 	pci_bus_add(bus, PCI_SLOT_FUNCTION(1, 3), pm);
 }
+
+#define FUNCTIONS 3
+
+static void transfer(struct i440fx *chipset, uint8_t configs[][PCI_CONFIG_BYTES],
+		     struct state_stream *state)
+{
+	pci_function_transfer(chipset->bus, &chipset->host_bridge, configs[0], state);
+	pci_function_transfer(chipset->bus, &chipset->isa_bridge, configs[1], state);
+	pci_function_transfer(chipset->bus, &chipset->power_management, configs[2], state);
+}
+
+static void i440fx_save(void *device, struct state_stream *state)
+{
+	uint8_t configs[FUNCTIONS][PCI_CONFIG_BYTES];
+
+	transfer(device, configs, state);
+}
+
+static void i440fx_load(void *device, struct state_stream *state)
+{
+	struct i440fx *chipset = device;
+	uint8_t configs[FUNCTIONS][PCI_CONFIG_BYTES];
+
+	transfer(chipset, configs, state);
+	if (!state_complete(state))
+		return;
+	pci_function_restore(chipset->bus, &chipset->host_bridge, configs[0]);
+	pci_function_restore(chipset->bus, &chipset->isa_bridge, configs[1]);
+	pci_function_restore(chipset->bus, &chipset->power_management, configs[2]);
+}
+
+const struct device_ops i440fx_device_ops = {
+	.version = 1,
+	.save = i440fx_save,
+	.load = i440fx_load,
+};

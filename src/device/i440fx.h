@@ -3,12 +3,17 @@
 #define KVIK_DEVICE_I440FX_H
 
 #include "device/bus/pci.h"
+#include "device/device.h"
 
 struct i440fx {
+	struct pci_bus *bus;
 	struct pci_function host_bridge, isa_bridge, power_management;
 };
 
 /* Fill in the functions and put them on the bus. `pm_port` is where the ACPI registers are. */
 void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, uint8_t sci_irq);
+
+/* device: struct i440fx. The bus resets it. */
+extern const struct device_ops i440fx_device_ops;
 
 #endif

@@ -97,8 +97,10 @@ static void reset_registers(struct i8042 *controller)
 	controller->head = controller->count = 0;
 }
 
-void i8042_reset(struct i8042 *controller)
+static void i8042_reset(void *device)
 {
+	struct i8042 *controller = device;
+
 	pthread_mutex_lock(&controller->lock);
 	reset_registers(controller);
 	update_irq(controller);
@@ -313,6 +315,84 @@ const struct pio_ops i8042_data_pio_ops = {data_read, data_write, 1};
 const struct pio_ops i8042_command_pio_ops = {status_read, command_write, 1};
 const struct pio_ops i8042_system_pio_ops = {system_read, system_write, 1};
 
+static bool takes_argument(uint8_t command)
+{
+	return (command >= COMMAND_WRITE_RAM && command < COMMAND_WRITE_RAM + 32) ||
+	       (command >= COMMAND_WRITE_OUTPUT_PORT && command <= COMMAND_WRITE_AUX);
+}
+
+static void transfer(struct state_stream *state, struct i8042 *controller)
+{
+	uint8_t head = controller->head, count = controller->count;
+
+	state_bytes(state, "ram", controller->ram, sizeof(controller->ram));
+	state_u8(state, "output_port", &controller->output_port);
+	state_bool(state, "wrote_command", &controller->wrote_command);
+	state_u8(state, "awaits", &controller->awaits);
+	state_check(state, "awaits", !controller->awaits || takes_argument(controller->awaits));
+	state_u8(state, "keyboard_awaits", &controller->keyboard_awaits);
+	state_check(state, "keyboard_awaits",
+		    !controller->keyboard_awaits || controller->keyboard_awaits == 0xed ||
+			    controller->keyboard_awaits == 0xf0 ||
+			    controller->keyboard_awaits == 0xf3);
+	state_u8(state, "scan_code_set", &controller->scan_code_set);
+	state_check(state, "scan_code_set",
+		    controller->scan_code_set >= 1 && controller->scan_code_set <= 3);
+	state_bytes(state, "queue", controller->queue, sizeof(controller->queue));
+	state_u8(state, "head", &head);
+	state_check(state, "head", head < QUEUE_BYTES);
+	state_u8(state, "count", &count);
+	state_check(state, "count", count <= QUEUE_BYTES);
+	controller->head = head;
+	controller->count = count;
+}
+
+static void i8042_save(void *device, struct state_stream *state)
+{
+	struct i8042 *controller = device;
+
+	pthread_mutex_lock(&controller->lock);
+	transfer(state, controller);
+	pthread_mutex_unlock(&controller->lock);
+}
+
+static void i8042_load(void *device, struct state_stream *state)
+{
+	struct i8042 *controller = device, loaded = {.head = 0};
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&controller->lock);
+	memcpy(controller->ram, loaded.ram, sizeof(controller->ram));
+	controller->output_port = loaded.output_port;
+	controller->wrote_command = loaded.wrote_command;
+	controller->awaits = loaded.awaits;
+	controller->keyboard_awaits = loaded.keyboard_awaits;
+	controller->scan_code_set = loaded.scan_code_set;
+	memcpy(controller->queue, loaded.queue, sizeof(controller->queue));
+	controller->head = loaded.head;
+	controller->count = loaded.count;
+	update_irq(controller);
+	pthread_mutex_unlock(&controller->lock);
+}
+
+static void i8042_destroy(void *device)
+{
+	struct i8042 *controller = device;
+
+	pthread_mutex_destroy(&controller->lock);
+	free(controller);
+}
+
+const struct device_ops i8042_device_ops = {
+	.version = 1,
+	.reset = i8042_reset,
+	.save = i8042_save,
+	.load = i8042_load,
+	.destroy = i8042_destroy,
+};
+
 struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct power *power,
 			   struct error *error)
 {
@@ -327,12 +407,4 @@ struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct pow
 	controller->power = *power;
 	reset_registers(controller);
 	return controller;
-}
-
-void i8042_destroy(struct i8042 *controller)
-{
-	if (!controller)
-		return;
-	pthread_mutex_destroy(&controller->lock);
-	free(controller);
 }

@@ -3,6 +3,7 @@
 #define KVIK_DEVICE_I8042_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/irq_line.h"
 #include "device/power.h"
 
@@ -14,10 +15,9 @@ struct i8042;
 
 struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct power *power,
 			   struct error *error);
-void i8042_destroy(struct i8042 *controller);
-void i8042_reset(struct i8042 *controller);
 
-/* Device: struct i8042. One port each. */
+/* device: struct i8042. One port each. */
+extern const struct device_ops i8042_device_ops;
 extern const struct pio_ops i8042_data_pio_ops, i8042_command_pio_ops, i8042_system_pio_ops;
 
 #endif

@@ -28,3 +28,29 @@ const struct pio_ops post_port_pio_ops = {
 	.write = post_port_write,
 	.widest_access = 1,
 };
+
+static void post_port_reset(void *device)
+{
+	__atomic_store_n((uint8_t *)device, 0, __ATOMIC_RELAXED);
+}
+
+static void post_port_save(void *device, struct state_stream *state)
+{
+	state_u8(state, "code", device);
+}
+
+static void post_port_load(void *device, struct state_stream *state)
+{
+	uint8_t code = 0;
+
+	state_u8(state, "code", &code);
+	if (state_complete(state))
+		__atomic_store_n((uint8_t *)device, code, __ATOMIC_RELAXED);
+}
+
+const struct device_ops post_port_device_ops = {
+	.version = 1,
+	.reset = post_port_reset,
+	.save = post_port_save,
+	.load = post_port_load,
+};

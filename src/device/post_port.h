@@ -3,11 +3,13 @@
 #define KVIK_DEVICE_POST_PORT_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 
 #define POST_PORT_FIRST 0x80
 #define POST_PORT_PORTS 1
 
-/* Device: a byte, the last code written. */
+/* device: a byte, the last code written. */
+extern const struct device_ops post_port_device_ops;
 extern const struct pio_ops post_port_pio_ops;
 
 #endif

@@ -54,7 +54,4 @@ struct print_port *print_port_create(struct char_stream *stream, uint8_t readbac
 	return port;
 }
 
-void print_port_destroy(struct print_port *port)
-{
-	free(port);
-}
+const struct device_ops print_port_device_ops = {.version = 1, .destroy = free};

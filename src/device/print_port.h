@@ -4,6 +4,7 @@
 
 #include "device/bus/pio.h"
 #include "device/char/char.h"
+#include "device/device.h"
 
 struct print_port;
 
@@ -13,8 +14,9 @@ struct print_port;
  */
 struct print_port *print_port_create(struct char_stream *stream, uint8_t readback,
 				     struct error *error);
-void print_port_destroy(struct print_port *port);
 
-extern const struct pio_ops print_port_pio_ops; /* device: struct print_port; one port */
+/* device: struct print_port; one port */
+extern const struct device_ops print_port_device_ops;
+extern const struct pio_ops print_port_pio_ops;
 
 #endif

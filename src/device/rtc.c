@@ -261,11 +261,16 @@ static uint8_t read_register(struct rtc *rtc)
 	return value;
 }
 
+/* Whether the guest holds the clock: 11x in the divider holds the chain in reset. */
+static bool is_held(const struct rtc *rtc)
+{
+	return (rtc->cmos[REG_B] & B_SET) || (rtc->cmos[REG_A] & 0x60) == 0x60;
+}
+
 /* Stop or go on, after A or B changed. */
 static void update_running(struct rtc *rtc)
 {
-	/* 11x in the divider holds the chain in reset. */
-	bool stopped = (rtc->cmos[REG_B] & B_SET) || (rtc->cmos[REG_A] & 0x60) == 0x60;
+	bool stopped = is_held(rtc);
 
 	if (stopped == rtc->is_stopped)
 		return;
@@ -367,8 +372,10 @@ static void fill_machine_cells(struct rtc *rtc)
 	rtc->cmos[CMOS_EQUIPMENT] = 0x06; /* FPU and mouse port, no floppy, no display */
 }
 
-void rtc_reset(struct rtc *rtc)
+static void rtc_reset(void *device)
 {
+	struct rtc *rtc = device;
+
 	pthread_mutex_lock(&rtc->lock);
 	/* "RESET clears PIE, AIE, UIE, SQWE and the flags" (data sheet, RESET pin). */
 	rtc->cmos[REG_B] &= B_SET | B_BINARY | B_24_HOURS | 0x01;
@@ -378,6 +385,64 @@ void rtc_reset(struct rtc *rtc)
 	update_irq(rtc);
 	pthread_mutex_unlock(&rtc->lock);
 }
+
+/* The clock goes on with the host's: a loaded guest finds the time of day, not that of the save. */
+static void transfer(struct state_stream *state, struct rtc *rtc)
+{
+	state_bytes(state, "cmos", rtc->cmos, sizeof(rtc->cmos));
+	state_check(state, "register A", !(rtc->cmos[REG_A] & A_UPDATE_IN_PROGRESS));
+	state_check(state, "register C", !(rtc->cmos[REG_C] & ~(B_SOURCES | C_IRQ)));
+	state_u8(state, "index", &rtc->index);
+	state_check(state, "index", rtc->index < CMOS_BYTES);
+	state_i64(state, "offset_ns", &rtc->offset_ns);
+	state_u64(state, "stopped_ns", &rtc->stopped_ns);
+	rtc->is_stopped = is_held(rtc);
+}
+
+static void rtc_save(void *device, struct state_stream *state)
+{
+	struct rtc *rtc = device;
+
+	pthread_mutex_lock(&rtc->lock);
+	transfer(state, rtc);
+	pthread_mutex_unlock(&rtc->lock);
+}
+
+static void rtc_load(void *device, struct state_stream *state)
+{
+	struct rtc *rtc = device, loaded = {.index = 0};
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&rtc->lock);
+	memcpy(rtc->cmos, loaded.cmos, sizeof(rtc->cmos));
+	rtc->index = loaded.index;
+	rtc->offset_ns = loaded.offset_ns;
+	rtc->is_stopped = loaded.is_stopped;
+	rtc->stopped_ns = loaded.stopped_ns;
+	update_timers(rtc);
+	update_irq(rtc);
+	pthread_mutex_unlock(&rtc->lock);
+}
+
+static void rtc_destroy(void *device)
+{
+	struct rtc *rtc = device;
+
+	event_timer_destroy(&rtc->periodic_timer);
+	event_timer_destroy(&rtc->second_timer);
+	pthread_mutex_destroy(&rtc->lock);
+	free(rtc);
+}
+
+const struct device_ops rtc_device_ops = {
+	.version = 1,
+	.reset = rtc_reset,
+	.save = rtc_save,
+	.load = rtc_load,
+	.destroy = rtc_destroy,
+};
 
 struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 		       const struct irq_line *irq, struct error *error)
@@ -404,14 +469,4 @@ struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 		return NULL;
 	}
 	return rtc;
-}
-
-void rtc_destroy(struct rtc *rtc)
-{
-	if (!rtc)
-		return;
-	event_timer_destroy(&rtc->periodic_timer);
-	event_timer_destroy(&rtc->second_timer);
-	pthread_mutex_destroy(&rtc->lock);
-	free(rtc);
 }

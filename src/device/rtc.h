@@ -3,6 +3,7 @@
 #define KVIK_DEVICE_RTC_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/irq_line.h"
 #include "util/event_loop.h"
 
@@ -23,9 +24,9 @@ struct rtc_config {
 
 struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 		       const struct irq_line *irq, struct error *error);
-void rtc_destroy(struct rtc *rtc);
-void rtc_reset(struct rtc *rtc); /* the clock and the RAM go on, they have a battery */
 
-extern const struct pio_ops rtc_pio_ops; /* device: struct rtc */
+/* device: struct rtc. Over a reset the clock and the RAM go on, they have a battery. */
+extern const struct device_ops rtc_device_ops;
+extern const struct pio_ops rtc_pio_ops;
 
 #endif

@@ -164,8 +164,10 @@ static void reset_registers(struct serial16550 *uart)
 	fifo_clear(uart);
 }
 
-void serial16550_reset(struct serial16550 *uart)
+static void serial16550_reset(void *device)
 {
+	struct serial16550 *uart = device;
+
 	pthread_mutex_lock(&uart->lock);
 	reset_registers(uart);
 	update_irq(uart);
@@ -338,6 +340,70 @@ static void serial16550_receive_break(void *context)
 	pthread_mutex_unlock(&uart->lock);
 }
 
+static void transfer(struct state_stream *state, struct serial16550 *uart)
+{
+	uint8_t head = uart->fifo_head, count = uart->fifo_count;
+
+	state_u8(state, "ier", &uart->ier);
+	state_check(state, "ier",
+		    !(uart->ier & ~(IER_RECEIVE | IER_TRANSMIT | IER_LINE | IER_MODEM)));
+	state_u8(state, "fcr", &uart->fcr);
+	state_check(state, "fcr", !(uart->fcr & (FCR_RESET_RECEIVE | FCR_RESET_TRANSMIT)) &&
+					  (!uart->fcr || (uart->fcr & FCR_ENABLE)));
+	state_u8(state, "lcr", &uart->lcr);
+	state_u8(state, "mcr", &uart->mcr);
+	state_check(state, "mcr", !(uart->mcr & ~MCR_MASK));
+	state_u8(state, "msr", &uart->msr);
+	state_u8(state, "scr", &uart->scr);
+	state_u8(state, "lsr_errors", &uart->lsr_errors);
+	state_check(state, "lsr_errors", !(uart->lsr_errors & ~LSR_ERRORS));
+	state_u8(state, "divisor_low", &uart->divisor_low);
+	state_u8(state, "divisor_high", &uart->divisor_high);
+	state_bool(state, "thr_interrupt", &uart->thr_interrupt);
+	state_bytes(state, "fifo", uart->fifo, sizeof(uart->fifo));
+	state_u8(state, "fifo_head", &head);
+	state_check(state, "fifo_head", head < FIFO_BYTES);
+	state_u8(state, "fifo_count", &count);
+	state_check(state, "fifo_count", count <= fifo_capacity(uart));
+	uart->fifo_head = head;
+	uart->fifo_count = count;
+}
+
+static void serial16550_save(void *device, struct state_stream *state)
+{
+	struct serial16550 *uart = device;
+
+	pthread_mutex_lock(&uart->lock);
+	transfer(state, uart);
+	pthread_mutex_unlock(&uart->lock);
+}
+
+static void serial16550_load(void *device, struct state_stream *state)
+{
+	struct serial16550 *uart = device, loaded = {.ier = 0};
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&uart->lock);
+	uart->ier = loaded.ier;
+	uart->fcr = loaded.fcr;
+	uart->lcr = loaded.lcr;
+	uart->mcr = loaded.mcr;
+	uart->msr = loaded.msr;
+	uart->scr = loaded.scr;
+	uart->lsr_errors = loaded.lsr_errors;
+	uart->divisor_low = loaded.divisor_low;
+	uart->divisor_high = loaded.divisor_high;
+	uart->thr_interrupt = loaded.thr_interrupt;
+	memcpy(uart->fifo, loaded.fifo, sizeof(uart->fifo));
+	uart->fifo_head = loaded.fifo_head;
+	uart->fifo_count = loaded.fifo_count;
+	update_irq(uart);
+	pthread_mutex_unlock(&uart->lock);
+	char_resume_input(uart->stream);
+}
+
 struct serial16550 *serial16550_create(struct char_stream *stream, const struct irq_line *irq,
 				       struct error *error)
 {
@@ -361,13 +427,20 @@ struct serial16550 *serial16550_create(struct char_stream *stream, const struct 
 	return uart;
 }
 
-void serial16550_destroy(struct serial16550 *uart)
+static void serial16550_destroy(void *device)
 {
 	static const struct char_reader none;
+	struct serial16550 *uart = device;
 
-	if (!uart)
-		return;
 	uart->stream->reader = none;
 	pthread_mutex_destroy(&uart->lock);
 	free(uart);
 }
+
+const struct device_ops serial16550_device_ops = {
+	.version = 1,
+	.reset = serial16550_reset,
+	.save = serial16550_save,
+	.load = serial16550_load,
+	.destroy = serial16550_destroy,
+};

@@ -4,6 +4,7 @@
 
 #include "device/bus/pio.h"
 #include "device/char/char.h"
+#include "device/device.h"
 #include "device/irq_line.h"
 
 #define SERIAL16550_PORTS 8
@@ -13,9 +14,9 @@ struct serial16550;
 /* A UART whose far end is `stream`; it is the stream's reader. The stream must outlive it. */
 struct serial16550 *serial16550_create(struct char_stream *stream, const struct irq_line *irq,
 				       struct error *error);
-void serial16550_destroy(struct serial16550 *uart);
-void serial16550_reset(struct serial16550 *uart); /* the MR pin */
 
-extern const struct pio_ops serial16550_pio_ops; /* device: struct serial16550 */
+/* device: struct serial16550. Reset is the MR pin. */
+extern const struct device_ops serial16550_device_ops;
+extern const struct pio_ops serial16550_pio_ops;
 
 #endif

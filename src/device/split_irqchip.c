@@ -24,6 +24,10 @@
 #define TIMER_PIN  2
 #define NO_VECTOR  (-1)
 
+/* No count of the PIT lasts longer than a tenth of this; util/i8254.c keeps periods above the minimum. */
+#define TICK_MIN_NS 200000
+#define TICK_MAX_NS 1000000000
+
 /* Port addresses as the chips' models know them. */
 enum { MASTER_BASE = 0x20, SLAVE_BASE = 0xa0, ELCR_BASE = 0x4d0, PIT_BASE = 0x40, PORT_61 = 0x61 };
 
@@ -49,6 +53,7 @@ struct split_irqchip {
 	struct i8254 pit;
 	struct event_timer timer;
 	struct routes routes; /* as KVM has them */
+	uint64_t tick_ns, tick_period_ns; /* when the PIT's timer fires, 0: doesn't; and again after */
 	int vector;           /* acknowledged from the PIC, not yet taken by KVM; or NO_VECTOR */
 	_Atomic bool wants_cpu; /* the PIC's output, or `vector`: a hint that needs no lock */
 };
@@ -125,6 +130,8 @@ static void schedule(void *context, uint64_t deadline_ns, uint64_t period_ns)
 {
 	struct split_irqchip *chips = context;
 
+	chips->tick_ns = deadline_ns;
+	chips->tick_period_ns = period_ns;
 	event_timer_set(&chips->timer, deadline_ns, period_ns);
 }
 
@@ -155,6 +162,8 @@ static void pit_tick(void *context)
 	struct split_irqchip *chips = context;
 
 	pthread_mutex_lock(&chips->lock);
+	if (!chips->tick_period_ns)
+		chips->tick_ns = 0;
 	set_line(chips, I8254_GSI, true);
 	set_line(chips, I8254_GSI, false);
 	pthread_mutex_unlock(&chips->lock);
@@ -277,8 +286,10 @@ const struct mmio_ops split_irqchip_ioapic_mmio_ops = {
 	.write = ioapic_write,
 };
 
-void split_irqchip_reset(struct split_irqchip *chips)
+static void split_irqchip_reset(void *device)
 {
+	struct split_irqchip *chips = device;
+
 	pthread_mutex_lock(&chips->lock);
 	i8259_init(&chips->pic, &pic_host, chips);
 	i82093_init(&chips->ioapic, &ioapic_host, chips);
@@ -288,6 +299,95 @@ void split_irqchip_reset(struct split_irqchip *chips)
 	update_routes(chips);
 	pthread_mutex_unlock(&chips->lock);
 }
+
+/*
+ * When the PIT's next tick comes. A periodic one keeps its phase; a single one that is due and not
+ * yet delivered comes at once after loading. What is loaded is kept from keeping the host busy.
+ */
+static void transfer_tick(struct state_stream *state, struct split_irqchip *chips, uint64_t now_ns)
+{
+	bool is_armed = chips->tick_ns != 0;
+	uint64_t until_ns = 0;
+
+	if (is_armed && chips->tick_ns > now_ns)
+		until_ns = chips->tick_ns - now_ns;
+	else if (is_armed && chips->tick_period_ns)
+		until_ns = chips->tick_period_ns - (now_ns - chips->tick_ns) % chips->tick_period_ns;
+	state_bool(state, "is_tick_armed", &is_armed);
+	state_u64(state, "until_tick_ns", &until_ns);
+	state_check(state, "until_tick_ns", until_ns <= TICK_MAX_NS);
+	state_u64(state, "tick_period_ns", &chips->tick_period_ns);
+	state_check(state, "tick_period_ns",
+		    !chips->tick_period_ns || (chips->tick_period_ns >= TICK_MIN_NS &&
+					       chips->tick_period_ns <= TICK_MAX_NS));
+	chips->tick_ns = is_armed ? now_ns + (until_ns ? until_ns : 1) : 0;
+}
+
+static void transfer(struct state_stream *state, struct split_irqchip *chips)
+{
+	uint64_t now_ns = monotonic_ns();
+	bool has_vector = chips->vector != NO_VECTOR;
+	uint8_t vector = has_vector ? chips->vector : 0;
+	unsigned i;
+
+	for (i = 0; i < 2; i++)
+		i8259_transfer(&chips->pic.chip[i], state);
+	i82093_transfer(&chips->ioapic, state);
+	i8254_transfer(&chips->pit, state, now_ns);
+	transfer_tick(state, chips, now_ns);
+	state_bool(state, "has_vector", &has_vector);
+	state_u8(state, "vector", &vector);
+	chips->vector = has_vector ? vector : NO_VECTOR;
+}
+
+static void split_irqchip_save(void *device, struct state_stream *state)
+{
+	struct split_irqchip *chips = device;
+
+	pthread_mutex_lock(&chips->lock);
+	transfer(state, chips);
+	pthread_mutex_unlock(&chips->lock);
+}
+
+static void split_irqchip_load(void *device, struct state_stream *state)
+{
+	struct split_irqchip *chips = device, loaded = {.vector = NO_VECTOR};
+	unsigned i;
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&chips->lock);
+	loaded.ioapic.host = &ioapic_host;
+	loaded.pit.host = &pit_host;
+	loaded.ioapic.context = loaded.pit.context = chips;
+	chips->ioapic = loaded.ioapic;
+	chips->pit = loaded.pit;
+	chips->vector = loaded.vector;
+	schedule(chips, loaded.tick_ns, loaded.tick_period_ns);
+	for (i = 0; i < 2; i++)
+		i8259_set_state(&chips->pic, i, &loaded.pic.chip[i]);
+	chips->wants_cpu = chips->pic.output || chips->vector != NO_VECTOR;
+	update_routes(chips);
+	pthread_mutex_unlock(&chips->lock);
+}
+
+static void split_irqchip_destroy(void *device)
+{
+	struct split_irqchip *chips = device;
+
+	event_timer_destroy(&chips->timer);
+	pthread_mutex_destroy(&chips->lock);
+	free(chips);
+}
+
+const struct device_ops split_irqchip_device_ops = {
+	.version = 1,
+	.reset = split_irqchip_reset,
+	.save = split_irqchip_save,
+	.load = split_irqchip_load,
+	.destroy = split_irqchip_destroy,
+};
 
 int split_irqchip_enable(const struct kvm_vm *vm, struct error *error)
 {
@@ -326,13 +426,4 @@ struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event
 	chips->kick_context = context;
 	split_irqchip_reset(chips);
 	return chips;
-}
-
-void split_irqchip_destroy(struct split_irqchip *chips)
-{
-	if (!chips)
-		return;
-	event_timer_destroy(&chips->timer);
-	pthread_mutex_destroy(&chips->lock);
-	free(chips);
 }

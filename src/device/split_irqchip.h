@@ -15,6 +15,7 @@
 
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "kvm/kvm.h"
 #include "util/event_loop.h"
 
@@ -41,8 +42,9 @@ int split_irqchip_enable(const struct kvm_vm *vm, struct error *error);
 struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event_loop *loop,
 					   void (*kick)(void *context), void *context,
 					   struct error *error);
-void split_irqchip_destroy(struct split_irqchip *chips); /* fine on NULL */
-void split_irqchip_reset(struct split_irqchip *chips);
+
+/* device: struct split_irqchip. Loaded after the devices that drive its lines. */
+extern const struct device_ops split_irqchip_device_ops;
 
 /* Drive GSI `gsi` of the PC. Any thread. */
 void split_irqchip_set_line(struct split_irqchip *chips, unsigned gsi, bool level);

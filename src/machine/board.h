@@ -12,6 +12,7 @@
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
 #include "device/char/char.h"
+#include "device/device.h"
 #include "device/irq_line.h"
 #include "device/power.h"
 #include "machine/ram.h"
@@ -43,6 +44,14 @@ struct board *board_create(const struct board_config *config, struct error *erro
 void board_destroy(struct board *board);
 /* All devices to their power-on state; the vCPUs are parked. */
 void board_reset(struct board *board);
+
+/*
+ * All devices' state, a section each in the board's order; the vCPUs are parked. A board of another
+ * shape is refused by the first device that differs. Where loading fails, the board is in its
+ * power-on state: nothing of the stream is in it.
+ */
+void board_save(const struct board *board, struct state_stream *state);
+void board_load(struct board *board, struct state_stream *state);
 
 /*
  * Write what firmware leaves for the guest: ACPI and SMBIOS tables. `rsdp_gpa` is where the ACPI

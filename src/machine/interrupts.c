@@ -144,7 +144,8 @@ int interrupts_create(struct interrupts *interrupts, const struct interrupts_con
 
 void interrupts_destroy(struct interrupts *interrupts)
 {
-	split_irqchip_destroy(interrupts->split);
+	if (interrupts->split)
+		split_irqchip_device_ops.destroy(interrupts->split);
 	interrupts->split = NULL;
 }
 
@@ -152,7 +153,7 @@ int interrupts_reset(struct interrupts *interrupts, struct error *error)
 {
 	if (!interrupts->split)
 		return power_on_chips_restore(&interrupts->power_on, interrupts->vm, error);
-	split_irqchip_reset(interrupts->split);
+	split_irqchip_device_ops.reset(interrupts->split);
 	mask_split_pics(interrupts->split);
 	return 0;
 }

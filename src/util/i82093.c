@@ -201,6 +201,27 @@ void i82093_set_state(struct i82093 *ioapic, const struct kvm_ioapic_state *stat
 			i82093_set_line(ioapic, pin, true);
 }
 
+void i82093_transfer(struct i82093 *ioapic, struct state_stream *state)
+{
+	unsigned pin;
+
+	for (pin = 0; pin < I82093_PINS; pin++) {
+		state_u64(state, "redirect", &ioapic->redirect[pin]);
+		state_check(state, "redirect",
+			    !(ioapic->redirect[pin] & I82093_DELIVERY_STATUS) &&
+				    ((ioapic->redirect[pin] & I82093_LEVEL) ||
+				     !(ioapic->redirect[pin] & I82093_REMOTE_IRR)));
+	}
+	state_u32(state, "lines", &ioapic->lines);
+	state_check(state, "lines", ioapic->lines < 1u << I82093_PINS);
+	state_u32(state, "delivered", &ioapic->delivered);
+	state_check(state, "delivered", ioapic->delivered < 1u << I82093_PINS);
+	state_u8(state, "select", &ioapic->select);
+	state_u8(state, "id", &ioapic->id);
+	state_check(state, "id", ioapic->id <= 0xf);
+	count_vectors(ioapic);
+}
+
 void i82093_init(struct i82093 *ioapic, const struct i82093_host *host, void *context)
 {
 	unsigned pin;

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/state.h"
+
 #define I82093_PINS         KVM_IOAPIC_NUM_PINS
 #define I82093_DEFAULT_BASE 0xfec00000 /* guest-physical address in a PC */
 #define I82093_MMIO_SIZE    0x100      /* bytes that are decoded, as in Linux's KVM */
@@ -58,5 +60,8 @@ void i82093_mmio(struct i82093 *ioapic, uint64_t offset, void *data, unsigned si
 
 void i82093_get_state(const struct i82093 *ioapic, struct kvm_ioapic_state *state);
 void i82093_set_state(struct i82093 *ioapic, const struct kvm_ioapic_state *state);
+
+/* Save or load all registers and lines, checked. What is loaded sends nothing: that was sent. */
+void i82093_transfer(struct i82093 *ioapic, struct state_stream *state);
 
 #endif

@@ -402,3 +402,47 @@ void i8254_init(struct i8254 *pit, const struct i8254_host *host, void *context,
 		load_count(pit, i, 0, now_ns);
 	}
 }
+
+static void transfer_channel(struct i8254_channel *channel, struct state_stream *state,
+			     uint64_t now_ns)
+{
+	struct kvm_pit_channel_state *chip = &channel->state;
+	int64_t passed_ns = now_ns - chip->count_load_time;
+
+	state_u8(state, "mode", &chip->mode);
+	state_check(state, "mode", chip->mode <= 5);
+	state_u8(state, "bcd", &chip->bcd);
+	state_check(state, "bcd", chip->bcd <= 1);
+	state_u8(state, "gate", &chip->gate);
+	state_check(state, "gate", chip->gate <= 1);
+	state_u32(state, "count", &chip->count);
+	state_check(state, "count", chip->count && chip->count <= count_modulus(channel));
+	state_u16(state, "latched_count", &chip->latched_count);
+	state_u8(state, "count_latched", &chip->count_latched);
+	state_check(state, "count_latched", chip->count_latched <= WORD_LOW);
+	state_u8(state, "status_latched", &chip->status_latched);
+	state_check(state, "status_latched", chip->status_latched <= 1);
+	state_u8(state, "status", &chip->status);
+	state_u8(state, "read_state", &chip->read_state);
+	state_check(state, "read_state", chip->read_state <= WORD_HIGH);
+	state_u8(state, "write_state", &chip->write_state);
+	state_check(state, "write_state", chip->write_state <= WORD_HIGH);
+	state_u8(state, "write_latch", &chip->write_latch);
+	state_u8(state, "rw_mode", &chip->rw_mode);
+	state_check(state, "rw_mode", chip->rw_mode <= WORD_LOW);
+	state_i64(state, "passed_ns", &passed_ns);
+	state_check(state, "passed_ns", passed_ns >= 0 && passed_ns <= INT64_MAX / 2);
+	chip->count_load_time = now_ns - passed_ns;
+	state_i64(state, "stopped_ns", &channel->stopped_ns);
+	state_check(state, "stopped_ns", channel->stopped_ns >= -1);
+}
+
+void i8254_transfer(struct i8254 *pit, struct state_stream *state, uint64_t now_ns)
+{
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		transfer_channel(&pit->channel[i], state, now_ns);
+	state_bool(state, "speaker_data", &pit->speaker_data);
+	state_bool(state, "is_irq_disabled", &pit->is_irq_disabled);
+}

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/state.h"
+
 #define I8254_GSI 0 /* what channel 0 drives */
 
 struct i8254_host {
@@ -40,5 +42,9 @@ void i8254_write(struct i8254 *pit, uint16_t port, uint8_t value, uint64_t now_n
 /* KVM_GET_PIT2 and KVM_SET_PIT2, which begins every count anew, as Linux does. */
 void i8254_get_state(const struct i8254 *pit, struct kvm_pit_state2 *state, uint64_t now_ns);
 void i8254_set_state(struct i8254 *pit, const struct kvm_pit_state2 *state, uint64_t now_ns);
+
+/* Save or load all channels, checked; counts go on from where they were. Nothing is scheduled: the
+ * owner knows when the next tick was due. */
+void i8254_transfer(struct i8254 *pit, struct state_stream *state, uint64_t now_ns);
 
 #endif

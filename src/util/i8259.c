@@ -391,3 +391,31 @@ void i8259_init(struct i8259 *pic, const struct i8259_host *host, void *context)
 	pic->host = host;
 	pic->context = context;
 }
+
+static void transfer_flag(struct state_stream *state, const char *field, uint8_t *flag)
+{
+	state_u8(state, field, flag);
+	state_check(state, field, *flag <= 1);
+}
+
+void i8259_transfer(struct kvm_pic_state *chip, struct state_stream *state)
+{
+	state_u8(state, "last_irr", &chip->last_irr);
+	state_u8(state, "irr", &chip->irr);
+	state_u8(state, "imr", &chip->imr);
+	state_u8(state, "isr", &chip->isr);
+	state_u8(state, "priority_add", &chip->priority_add);
+	state_check(state, "priority_add", chip->priority_add < 8);
+	state_u8(state, "irq_base", &chip->irq_base);
+	state_check(state, "irq_base", (chip->irq_base & 7) == 0);
+	transfer_flag(state, "read_reg_select", &chip->read_reg_select);
+	transfer_flag(state, "poll", &chip->poll);
+	transfer_flag(state, "special_mask", &chip->special_mask);
+	state_u8(state, "init_state", &chip->init_state);
+	state_check(state, "init_state", chip->init_state <= INIT_ICW4);
+	transfer_flag(state, "auto_eoi", &chip->auto_eoi);
+	transfer_flag(state, "rotate_on_auto_eoi", &chip->rotate_on_auto_eoi);
+	transfer_flag(state, "special_fully_nested_mode", &chip->special_fully_nested_mode);
+	transfer_flag(state, "init4", &chip->init4);
+	state_u8(state, "elcr", &chip->elcr);
+}

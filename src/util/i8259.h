@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/state.h"
+
 /* What the pair tells its owner; each may be NULL. */
 struct i8259_host {
 	/* The master's INT output changed. */
@@ -46,5 +48,8 @@ void i8259_write(struct i8259 *pic, uint16_t port, uint8_t value);
 
 /* Replace chip 0 or 1's whole state (KVM_SET_IRQCHIP); values out of range are made valid. */
 void i8259_set_state(struct i8259 *pic, unsigned index, const struct kvm_pic_state *state);
+
+/* Save or load a chip's registers, checked; i8259_set_state takes over what was loaded. */
+void i8259_transfer(struct kvm_pic_state *chip, struct state_stream *state);
 
 #endif

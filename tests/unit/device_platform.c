@@ -38,7 +38,7 @@ static void test_i8042_probe(void **state)
 	assert_int_equal(i8042_data_pio_ops.read(controller, 0, 1), 0xab);
 	assert_int_equal(i8042_data_pio_ops.read(controller, 0, 1), 0x83);
 	assert_int_equal(fixture.requests, 0);
-	i8042_destroy(controller);
+	i8042_device_ops.destroy(controller);
 }
 
 static void test_i8042_reset_lines(void **state)
@@ -63,7 +63,7 @@ static void test_i8042_reset_lines(void **state)
 	assert_int_equal(i8042_system_pio_ops.read(controller, 0, 1), 0x00);
 	i8042_system_pio_ops.write(controller, 0, 1, 0x01);
 	assert_int_equal(fixture.requests, 2);
-	i8042_destroy(controller);
+	i8042_device_ops.destroy(controller);
 }
 
 static void test_acpi_power_off(void **state)
@@ -93,7 +93,7 @@ static void test_acpi_power_off(void **state)
 	assert_true(fixture.irq_level);
 	acpi_pm_pio_ops.write(pm, 0, 2, 0x100);
 	assert_false(fixture.irq_level);
-	acpi_pm_destroy(pm);
+	acpi_pm_device_ops.destroy(pm);
 	event_loop_destroy(loop);
 }
 
@@ -118,7 +118,7 @@ static void test_acpi_timer(void **state)
 	assert_in_range(ticks, 20000000ull * 3579545 / 1000000000 - 20,
 			elapsed_ns * 3579545 / 1000000000 + 20);
 	assert_true(acpi_pm_pio_ops.read(pm, 8, 4) < 1 << 24);
-	acpi_pm_destroy(pm);
+	acpi_pm_device_ops.destroy(pm);
 	event_loop_destroy(loop);
 }
 
@@ -169,13 +169,13 @@ static void test_pci(void **state)
 	pci_bus_pio_ops.write(bus, 0, 4, 0x80000800);
 	pci_bus_pio_ops.write(bus, 4, 4, 0);
 	assert_int_equal(config_read(bus, 0x800, 4), 0x70008086);
-	pci_bus_reset(bus);
+	pci_bus_device_ops.reset(bus);
 	assert_int_equal(config_read(bus, 0x861, 1), 0x80);
 	pci_bus_pio_ops.write(bus, 1, 1, 0x02);
 	assert_int_equal(fixture.requests, 0);
 	pci_bus_pio_ops.write(bus, 1, 1, 0x06);
 	assert_int_equal(fixture.request, POWER_RESET);
-	pci_bus_destroy(bus);
+	pci_bus_device_ops.destroy(bus);
 }
 
 static void test_fw_cfg(void **state)
@@ -222,7 +222,7 @@ static void test_fw_cfg(void **state)
 	/* A descriptor that isn't in RAM is nobody's. */
 	fw_cfg_pio_ops.write(fw_cfg, 4, 4, 0xffffffff);
 	fw_cfg_pio_ops.write(fw_cfg, 8, 4, 0xffffffff);
-	fw_cfg_destroy(fw_cfg);
+	fw_cfg_device_ops.destroy(fw_cfg);
 }
 
 static void test_debug_exit(void **state)

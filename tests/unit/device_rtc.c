@@ -43,7 +43,7 @@ static int teardown(void **state)
 {
 	struct clock *clock = *state;
 
-	rtc_destroy(clock->rtc);
+	rtc_device_ops.destroy(clock->rtc);
 	event_loop_destroy(clock->loop);
 	return 0;
 }
@@ -182,7 +182,7 @@ static void test_memory_cells(void **state)
 			 1 << 14);
 	assert_int_equal(get(clock, 0x5f), 1);
 	set(clock, 0x0f, 0x0a);
-	rtc_reset(clock->rtc);
+	rtc_device_ops.reset(clock->rtc);
 	assert_int_equal(get(clock, 0x0f), 0x0a); /* the RAM has a battery */
 	assert_int_equal(get(clock, 0x8f), 0x0a); /* bit 7 is the NMI mask */
 }

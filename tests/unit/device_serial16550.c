@@ -37,7 +37,7 @@ static int teardown(void **state)
 {
 	struct line *line = *state;
 
-	serial16550_destroy(line->uart);
+	serial16550_device_ops.destroy(line->uart);
 	char_destroy(line->stream);
 	return 0;
 }
@@ -186,7 +186,7 @@ static void test_registers(void **state)
 	assert_int_equal(in(line, 4), 0x1f);
 	out(line, 2, 0xc0); /* without the enable bit nothing is programmed */
 	assert_int_equal(in(line, 2) & 0xc0, 0);
-	serial16550_reset(line->uart);
+	serial16550_device_ops.reset(line->uart);
 	assert_int_equal(in(line, 4), 0);
 	assert_int_equal(in(line, 7), 0);
 }

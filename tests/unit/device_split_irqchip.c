@@ -77,7 +77,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	split_irqchip_destroy(chips);
+	split_irqchip_device_ops.destroy(chips);
 	event_loop_destroy(loop);
 	return 0;
 }
@@ -191,7 +191,7 @@ static void test_ioapic(void **state)
 	/* Outside of the registers there is nothing. */
 	assert_int_equal(split_irqchip_ioapic_mmio_ops.read(chips, 0x100, 4), 0);
 	split_irqchip_ioapic_mmio_ops.write(chips, 0xff0, 8, 1);
-	split_irqchip_reset(chips);
+	split_irqchip_device_ops.reset(chips);
 	assert_int_equal(record.routing.nr, 0);
 }
 

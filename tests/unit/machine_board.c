@@ -96,6 +96,56 @@ static const uint8_t *find_table(const struct ram *ram, const char *signature)
 	return NULL;
 }
 
+/* What a board's devices save, into `state`. */
+static size_t save_board(const struct board *board, struct state_stream *state, const void **bytes)
+{
+	size_t size;
+
+	state_save_begin(state);
+	board_save(board, state);
+	assert_int_equal(state_saved(state, bytes, &size, NULL), 0);
+	return size;
+}
+
+static int load_board(struct board *board, const void *bytes, size_t size, struct error *error)
+{
+	struct state_stream state;
+
+	state_load_begin(&state, bytes, size);
+	board_load(board, &state);
+	return state_loaded(&state, error);
+}
+
+/* A board loads what one like it saved; nothing of a stream that is cut, or of another board's. */
+static void check_saved(struct board *board, const struct board_config *config)
+{
+	struct state_stream state, reset;
+	const void *bytes, *reset_bytes;
+	size_t size, reset_size;
+	struct error error;
+
+	pio_bus_write(config->pio, 0x3ff, 1, 0x5a);
+	pio_bus_write(config->pio, 0x80, 1, 0x77);
+	size = save_board(board, &state, &bytes);
+	board_reset(board);
+	assert_int_equal(pio_bus_read(config->pio, 0x80, 1), 0);
+	assert_int_equal(load_board(board, bytes, size, &error), 0);
+	assert_int_equal(pio_bus_read(config->pio, 0x80, 1), 0x77);
+	assert_int_equal(pio_bus_read(config->pio, 0x3ff, 1), 0x5a);
+	/* The serial port's section is good, a later one isn't. */
+	assert_true(load_board(board, bytes, size - 1, &error) < 0);
+	assert_int_equal(pio_bus_read(config->pio, 0x80, 1), 0);
+	assert_int_equal(pio_bus_read(config->pio, 0x3ff, 1), 0);
+	/* Another board's. */
+	reset_size = save_board(board, &reset, &reset_bytes);
+	assert_int_equal(reset_size, size);
+	assert_true(load_board(board, "\3pci\1\0\0\0\0\0\0", 12, &error) < 0);
+	assert_string_equal(error.message, "the saved state of the machine: it has pci where this "
+					   "machine has serial1");
+	state_end(&reset);
+	state_end(&state);
+}
+
 static void check_board(enum board_kind kind)
 {
 	struct board_config config = {
@@ -133,7 +183,7 @@ static void check_board(enum board_kind kind)
 	assert_memory_equal(smbios, "_SM3_", 5);
 	assert_int_equal(sum(smbios, 24), 0);
 
-	board_reset(board);
+	check_saved(board, &config);
 	board_destroy(board);
 	char_destroy(config.streams.serial);
 	event_loop_destroy(config.loop);

@@ -133,8 +133,9 @@ void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_functio
 	bus->functions[slot_function] = function;
 }
 
-void pci_bus_reset(struct pci_bus *bus)
+static void pci_bus_reset(void *device)
 {
+	struct pci_bus *bus = device;
 	struct pci_function *function;
 	unsigned i;
 
@@ -149,6 +150,76 @@ void pci_bus_reset(struct pci_bus *bus)
 	pthread_mutex_unlock(&bus->lock);
 }
 
+void pci_function_transfer(struct pci_bus *bus, struct pci_function *function, uint8_t *config,
+			   struct state_stream *state)
+{
+	bool is_ours = true;
+	unsigned i;
+
+	pthread_mutex_lock(&bus->lock);
+	memcpy(config, function->config, PCI_CONFIG_BYTES);
+	pthread_mutex_unlock(&bus->lock);
+	state_bytes(state, "config", config, PCI_CONFIG_BYTES);
+	for (i = 0; i < PCI_CONFIG_BYTES; i++)
+		is_ours = is_ours &&
+			  !((config[i] ^ function->initial[i]) & ~function->writable[i]);
+	state_check(state, "config", is_ours);
+}
+
+void pci_function_restore(struct pci_bus *bus, struct pci_function *function,
+			  const uint8_t *config)
+{
+	pthread_mutex_lock(&bus->lock);
+	memcpy(function->config, config, PCI_CONFIG_BYTES);
+	pthread_mutex_unlock(&bus->lock);
+}
+
+static void transfer(struct state_stream *state, struct pci_bus *bus)
+{
+	state_u32(state, "address", &bus->address);
+	state_check(state, "address", !(bus->address & ~ADDRESS_MASK));
+	state_u8(state, "reset_control", &bus->reset_control);
+	state_check(state, "reset_control", !(bus->reset_control & ~RESET_SYSTEM));
+}
+
+static void pci_bus_save(void *device, struct state_stream *state)
+{
+	struct pci_bus *bus = device;
+
+	pthread_mutex_lock(&bus->lock);
+	transfer(state, bus);
+	pthread_mutex_unlock(&bus->lock);
+}
+
+static void pci_bus_load(void *device, struct state_stream *state)
+{
+	struct pci_bus *bus = device, loaded = {.address = 0};
+
+	transfer(state, &loaded);
+	if (!state_complete(state))
+		return;
+	pthread_mutex_lock(&bus->lock);
+	bus->address = loaded.address;
+	bus->reset_control = loaded.reset_control;
+	pthread_mutex_unlock(&bus->lock);
+}
+
+static void pci_bus_destroy(void *device)
+{
+	struct pci_bus *bus = device;
+
+	pthread_mutex_destroy(&bus->lock);
+	free(bus);
+}
+
+const struct device_ops pci_bus_device_ops = {
+	.version = 1,
+	.reset = pci_bus_reset,
+	.save = pci_bus_save,
+	.load = pci_bus_load,
+	.destroy = pci_bus_destroy,
+};
+
 struct pci_bus *pci_bus_create(const struct power *power, struct error *error)
 {
 	struct pci_bus *bus = calloc(1, sizeof(*bus));
@@ -160,12 +231,4 @@ struct pci_bus *pci_bus_create(const struct power *power, struct error *error)
 	pthread_mutex_init(&bus->lock, NULL);
 	bus->power = *power;
 	return bus;
-}
-
-void pci_bus_destroy(struct pci_bus *bus)
-{
-	if (!bus)
-		return;
-	pthread_mutex_destroy(&bus->lock);
-	free(bus);
 }

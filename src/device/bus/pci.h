@@ -6,6 +6,7 @@
 #define KVIK_DEVICE_BUS_PCI_H
 
 #include "device/bus/pio.h"
+#include "device/device.h"
 #include "device/power.h"
 
 #define PCI_CONFIG_PORT	 0xcf8 /* address at 0xcf8, reset control at 0xcf9, data at 0xcfc */
@@ -26,8 +27,6 @@ struct pci_function {
 struct pci_bus;
 
 struct pci_bus *pci_bus_create(const struct power *power, struct error *error);
-void pci_bus_destroy(struct pci_bus *bus);
-void pci_bus_reset(struct pci_bus *bus);
 
 /* Put a function at PCI_SLOT_FUNCTION(...) of bus 0. Before the machine runs. */
 void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_function *function);
@@ -36,6 +35,15 @@ void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_functio
 void pci_function_identify(struct pci_function *function, uint16_t vendor, uint16_t device,
 			   uint32_t class_code, uint8_t revision);
 
-extern const struct pio_ops pci_bus_pio_ops; /* device: struct pci_bus */
+/* Save a function's configuration space, or load it into `config` and check that what software
+ * cannot write is as here; and take over what was loaded. */
+void pci_function_transfer(struct pci_bus *bus, struct pci_function *function, uint8_t *config,
+			   struct state_stream *state);
+void pci_function_restore(struct pci_bus *bus, struct pci_function *function,
+			  const uint8_t *config);
+
+/* device: struct pci_bus. A reset is one of its functions' configuration, too. */
+extern const struct device_ops pci_bus_device_ops;
+extern const struct pio_ops pci_bus_pio_ops;
 
 #endif

@@ -1,0 +1,262 @@
+/* Which devices a board has, in which order, and where they sit. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "device/acpi_pm.h"
+#include "device/acpi_sleep.h"
+#include "device/debug_exit.h"
+#include "device/fw_cfg.h"
+#include "device/i440fx.h"
+#include "device/i8042.h"
+#include "device/post_port.h"
+#include "device/print_port.h"
+#include "device/rtc.h"
+#include "device/serial16550.h"
+#include "machine/board_parts.h"
+#include "machine/e820.h"
+
+#define BOCHS_CONSOLE_PORT     0xe9
+#define BOCHS_CONSOLE_READBACK 0xe9
+#define SEABIOS_CONSOLE_PORT   0x402
+
+static struct irq_line irq_for(const struct board *board, unsigned gsi)
+{
+	struct irq_line line = board->config.irq;
+
+	line.gsi = gsi;
+	return line;
+}
+
+static int add_ports(struct board *board, uint16_t first, unsigned count, const char *name,
+                     const struct pio_ops *ops, void *device, struct error *error)
+{
+	return pio_bus_add(board->config.pio, first, count, name, ops, device, error);
+}
+
+static int add_serial(struct board *board, struct error *error)
+{
+	struct irq_line irq = irq_for(board, SERIAL1_GSI);
+	struct serial16550 *serial;
+	int result;
+
+	serial = serial16550_create(board->config.streams.serial, &irq, error);
+	if (!serial)
+		return -ENOMEM;
+	result = board_add(board, "serial1", &serial16550_device_ops, serial, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, SERIAL1_PORT, SERIAL16550_PORTS, "serial port 1",
+	                 &serial16550_pio_ops, serial, error);
+}
+
+static int add_rtc(struct board *board, struct error *error)
+{
+	const struct ram *ram = board->config.ram;
+	struct irq_line irq = irq_for(board, RTC_GSI);
+	struct rtc_config config = {
+	    .low_end = ram->low_end,
+	    .above_4g_bytes = ram->high_end - RAM_HIGH_START,
+	    .cpus = board->config.cpus,
+	};
+	struct rtc *rtc;
+	int result;
+
+	rtc = rtc_create(&config, board->config.loop, &irq, error);
+	if (!rtc)
+		return -ENOMEM;
+	result = board_add(board, "rtc", &rtc_device_ops, rtc, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, RTC_FIRST_PORT, RTC_PORTS, "real-time clock", &rtc_pio_ops, rtc,
+	                 error);
+}
+
+/* etc/e820 as QEMU gives it: packed entries of address, size, type. */
+static int add_e820_file(const struct board *board, struct fw_cfg *fw_cfg)
+{
+	struct {
+		uint64_t gpa, size_bytes;
+		uint32_t type;
+	} __attribute__((packed)) file[E820_MAX_ENTRIES];
+	struct e820_map map;
+	unsigned i;
+
+	e820_build(board->config.ram, &map);
+	for (i = 0; i < map.count; i++) {
+		file[i].gpa = map.entries[i].gpa;
+		file[i].size_bytes = map.entries[i].size_bytes;
+		file[i].type = map.entries[i].type;
+	}
+	return fw_cfg_add_file(fw_cfg, "etc/e820", file, map.count * sizeof(file[0]));
+}
+
+static int add_fw_cfg(struct board *board, struct error *error)
+{
+	uint64_t ram_bytes = board->config.ram->size_bytes;
+	uint16_t cpus = board->config.cpus;
+	struct fw_cfg *fw_cfg;
+	int result;
+
+	fw_cfg = fw_cfg_create(&board->config.ram->memory, error);
+	if (!fw_cfg)
+		return -ENOMEM;
+	result = board_add(board, "fw_cfg", &fw_cfg_device_ops, fw_cfg, error);
+	if (result < 0)
+		return result;
+	if (fw_cfg_add(fw_cfg, FW_CFG_RAM_BYTES, &ram_bytes, sizeof(ram_bytes)) < 0 ||
+	    fw_cfg_add(fw_cfg, FW_CFG_CPUS, &cpus, sizeof(cpus)) < 0 ||
+	    fw_cfg_add(fw_cfg, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus)) < 0 ||
+	    add_e820_file(board, fw_cfg) < 0)
+		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
+	return add_ports(board, FW_CFG_FIRST_PORT, FW_CFG_PORTS, "fw_cfg", &fw_cfg_pio_ops, fw_cfg,
+	                 error);
+}
+
+static int add_debug_console(struct board *board, struct error *error)
+{
+	static const uint16_t ports[] = {BOCHS_CONSOLE_PORT, SEABIOS_CONSOLE_PORT};
+	struct print_port *console;
+	unsigned i;
+	int result;
+
+	console =
+	    print_port_create(board->config.streams.debug_console, BOCHS_CONSOLE_READBACK, error);
+	if (!console)
+		return -ENOMEM;
+	result = board_add(board, "debug-console", &print_port_device_ops, console, error);
+	for (i = 0; i < 2 && result == 0; i++) {
+		/* A print port at the same place takes the console's. */
+		if (board->config.print_port != ports[i])
+			result = add_ports(board, ports[i], 1, "debug console", &print_port_pio_ops,
+			                   console, error);
+	}
+	return result;
+}
+
+static int add_print_port(struct board *board, struct error *error)
+{
+	struct print_port *port;
+	int result;
+
+	port = print_port_create(board->config.streams.print, 0xff, error);
+	if (!port)
+		return -ENOMEM;
+	result = board_add(board, "print-port", &print_port_device_ops, port, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, board->config.print_port, 1, "print port", &print_port_pio_ops,
+	                 port, error);
+}
+
+static int add_debug_exit(struct board *board, struct error *error)
+{
+	struct power *power = &board->config.power;
+	int result = board_add(board, "debug-exit", &debug_exit_device_ops, power, error);
+
+	if (result < 0)
+		return result;
+	return add_ports(board, board->config.debug_exit_port, DEBUG_EXIT_PORTS, "debug exit",
+	                 &debug_exit_pio_ops, power, error);
+}
+
+static int add_post_port(struct board *board, struct error *error)
+{
+	int result = board_add(board, "post-port", &post_port_device_ops, &board->post_code, error);
+
+	if (result < 0)
+		return result;
+	return add_ports(board, POST_PORT_FIRST, POST_PORT_PORTS, "POST code port",
+	                 &post_port_pio_ops, &board->post_code, error);
+}
+
+static int add_debug_ports(struct board *board, struct error *error)
+{
+	const struct board_config *config = &board->config;
+	int result = add_post_port(board, error);
+
+	if (result == 0 && config->debug_exit_port >= 0)
+		result = add_debug_exit(board, error);
+	if (result == 0 && config->print_port >= 0)
+		result = add_print_port(board, error);
+	if (result == 0 && config->streams.debug_console)
+		result = add_debug_console(board, error);
+	return result;
+}
+
+static int add_keyboard(struct board *board, struct error *error)
+{
+	struct irq_line irq = irq_for(board, KEYBOARD_GSI);
+	struct i8042 *keyboard;
+	int result;
+
+	keyboard = i8042_create(&irq, &board->config.power, error);
+	if (!keyboard)
+		return -ENOMEM;
+	result = board_add(board, "keyboard", &i8042_device_ops, keyboard, error);
+	if (result == 0)
+		result = add_ports(board, I8042_DATA_PORT, 1, "keyboard controller",
+		                   &i8042_data_pio_ops, keyboard, error);
+	if (result == 0)
+		result = add_ports(board, I8042_COMMAND_PORT, 1, "keyboard controller",
+		                   &i8042_command_pio_ops, keyboard, error);
+	if (result == 0)
+		result = add_ports(board, I8042_SYSTEM_PORT, 1, "system control port A",
+		                   &i8042_system_pio_ops, keyboard, error);
+	return result;
+}
+
+static int add_pci(struct board *board, struct error *error)
+{
+	struct pci_bus *pci;
+	int result;
+
+	pci = pci_bus_create(&board->config.power, error);
+	if (!pci)
+		return -ENOMEM;
+	i440fx_init(&board->chipset, pci, ACPI_PORT, SCI_GSI);
+	result = board_add(board, "pci", &pci_bus_device_ops, pci, error);
+	if (result == 0)
+		result = board_add(board, "i440fx", &i440fx_device_ops, &board->chipset, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, PCI_CONFIG_PORT, PCI_CONFIG_PORTS, "PCI configuration",
+	                 &pci_bus_pio_ops, pci, error);
+}
+
+static int add_acpi(struct board *board, struct error *error)
+{
+	struct irq_line sci = irq_for(board, SCI_GSI);
+	struct power *power = &board->config.power;
+	struct acpi_pm *pm;
+	int result;
+
+	if (board->config.kind == BOARD_MICROVM) {
+		result = board_add(board, "acpi-sleep", &acpi_sleep_device_ops, power, error);
+		if (result < 0)
+			return result;
+		return add_ports(board, ACPI_PORT, ACPI_SLEEP_PORTS, "ACPI registers",
+		                 &acpi_sleep_pio_ops, power, error);
+	}
+	pm = acpi_pm_create(board->config.loop, &sci, power, error);
+	if (!pm)
+		return -ENOMEM;
+	result = board_add(board, "acpi-pm", &acpi_pm_device_ops, pm, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, ACPI_PORT, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops, pm,
+	                 error);
+}
+
+int board_add_devices(struct board *board, struct error *error)
+{
+	int result;
+
+	/* The ports that the user chose come last: a clash is theirs to solve. */
+	if ((result = add_serial(board, error)) < 0 || (result = add_rtc(board, error)) < 0 ||
+	    (result = add_fw_cfg(board, error)) < 0 || (result = add_acpi(board, error)) < 0)
+		return result;
+	if (board->config.kind == BOARD_PC &&
+	    ((result = add_keyboard(board, error)) < 0 || (result = add_pci(board, error)) < 0))
+		return result;
+	return add_debug_ports(board, error);
+}

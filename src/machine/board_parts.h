@@ -1,0 +1,39 @@
+/*
+ * A board from inside, for its own files: board.c is its life, board_devices.c what is on it,
+ * board_tables.c what the guest is told of it.
+ */
+#ifndef KVIK_MACHINE_BOARD_PARTS_H
+#define KVIK_MACHINE_BOARD_PARTS_H
+
+#include "device/i440fx.h"
+#include "machine/board.h"
+
+/* Where both the devices and the tables find them. */
+#define SERIAL1_PORT 0x3f8
+#define ACPI_PORT    0x600
+
+#define KEYBOARD_GSI 1
+#define SERIAL1_GSI  4
+#define RTC_GSI      8
+#define SCI_GSI      9
+
+struct board {
+	struct board_config config;
+	struct device *devices; /* in the order of their creation */
+	unsigned device_count;
+	/* Devices that are small enough to live here. */
+	uint8_t post_code;
+	struct i440fx chipset; /* the pc's */
+};
+
+/*
+ * Put a device on the board, which owns it from now on and destroys it even when this fails. `name`
+ * has at most STATE_NAME_MAX characters.
+ */
+int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
+              struct error *error);
+
+/* All that board_create puts on it. */
+int board_add_devices(struct board *board, struct error *error);
+
+#endif
