@@ -10,16 +10,19 @@
 #include <string.h>
 
 #define FIRST_GUESS_ENTRIES 128
-#define MAX_ENTRIES	    1024
+#define MAX_ENTRIES         1024
 
 #define DEFAULT_PHYSICAL_BITS 36 /* of a CPU that doesn't say */
 
+#define VENDOR_AMD_EBX   0x68747541 /* "Auth"enticAMD */
+#define VENDOR_HYGON_EBX 0x6f677948 /* "Hygo"nGenuine */
+
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
-#define LEAF1_EDX_HTT	       (1u << 28)
+#define LEAF1_EDX_HTT          (1u << 28)
 #define LEAFB_TYPE_THREAD      1u
-#define LEAFB_TYPE_CORE	       2u
-#define TOPOLOGY_LEVELS	       2 /* threads, cores */
+#define LEAFB_TYPE_CORE        2u
+#define TOPOLOGY_LEVELS        2 /* threads, cores */
 #define TOPOLOGY_ENTRIES       (2 * TOPOLOGY_LEVELS)
 
 /* All entries that the backend supports; the caller frees. NULL with `error` on failure. */
@@ -31,8 +34,8 @@ static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct 
 
 	for (;;) {
 		/* Room for the topology leaves, which may have to be added. */
-		cpuid = calloc(1, sizeof(*cpuid) + (count + TOPOLOGY_ENTRIES) *
-							    sizeof(cpuid->entries[0]));
+		cpuid = calloc(1, sizeof(*cpuid) +
+		                      (count + TOPOLOGY_ENTRIES) * sizeof(cpuid->entries[0]));
 		if (!cpuid) {
 			error_set_errno(error, ENOMEM, "cannot set up CPUID");
 			return NULL;
@@ -91,7 +94,7 @@ static void set_cache_sharing(struct kvm_cpuid_entry2 *entry, unsigned cpus, boo
 }
 
 static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus,
-			bool has_tsc_deadline)
+                        bool has_tsc_deadline)
 {
 	switch (entry->function) {
 	case 0x1:
@@ -113,7 +116,7 @@ static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cp
 	case 0x8000001e:
 		entry->eax = id;
 		entry->ebx = id; /* one thread a core */
-		entry->ecx = 0;	 /* one node */
+		entry->ecx = 0;  /* one node */
 		entry->edx = 0;
 		break;
 	}
@@ -145,8 +148,16 @@ static void complete_topology(struct kvm_cpuid2 *cpuid, uint32_t leaf, unsigned 
 	}
 }
 
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, unsigned *physical_bits,
-		struct error *error)
+static void read_facts(const struct kvm_cpuid_entry2 *entry, struct cpuid_facts *facts)
+{
+	if (entry->function == 0)
+		facts->is_amd = entry->ebx == VENDOR_AMD_EBX || entry->ebx == VENDOR_HYGON_EBX;
+	else if (entry->function == 0x80000008)
+		facts->physical_bits = entry->eax & 0xff;
+}
+
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct cpuid_facts *facts,
+                struct error *error)
 {
 	struct kvm_cpuid2 *cpuid = get_supported(vcpu->system, error);
 	bool has_tsc_deadline;
@@ -156,11 +167,10 @@ int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, unsigned *physical_b
 	if (!cpuid)
 		return -ENOTSUP;
 	has_tsc_deadline = kvm_check_extension(vcpu->system, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-	*physical_bits = DEFAULT_PHYSICAL_BITS;
+	*facts = (struct cpuid_facts){.physical_bits = DEFAULT_PHYSICAL_BITS};
 	for (i = 0; i < cpuid->nent; i++) {
 		patch_entry(&cpuid->entries[i], vcpu->id, cpus, has_tsc_deadline);
-		if (cpuid->entries[i].function == 0x80000008)
-			*physical_bits = cpuid->entries[i].eax & 0xff;
+		read_facts(&cpuid->entries[i], facts);
 	}
 	complete_topology(cpuid, 0xb, vcpu->id, cpus);
 	complete_topology(cpuid, 0x1f, vcpu->id, cpus);

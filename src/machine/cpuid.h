@@ -4,11 +4,14 @@
 
 #include "kvm/kvm.h"
 
-/*
- * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`, and tells
- * how many bits a physical address has (MAXPHYADDR).
- */
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, unsigned *physical_bits,
-		struct error *error);
+/* What the rest of the machine must know of it. */
+struct cpuid_facts {
+	unsigned physical_bits; /* MAXPHYADDR */
+	bool is_amd;            /* AMD or Hygon */
+};
+
+/* One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. */
+int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct cpuid_facts *facts,
+                struct error *error);
 
 #endif

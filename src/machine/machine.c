@@ -23,6 +23,8 @@
 
 #define MSR_MISC_ENABLE	     0x1a0
 #define MISC_ENABLE_FAST_STR 0x1
+#define MSR_HWCR	     0xc0010015 /* AMD PPR: the TSC counts at the P0 frequency */
+#define HWCR_TSC_FREQ_SEL (1u << 24)
 #define MSR_MTRR_DEF_TYPE    0x2ff
 #define MTRR_ENABLED	     0x800
 #define MTRR_WRITE_BACK	     6
@@ -46,7 +48,7 @@ struct machine {
 	struct interrupts interrupts;
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
-	unsigned physical_bits; /* MAXPHYADDR */
+	struct cpuid_facts cpuid;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
 	struct event_timer idle_timer;
 	uint64_t resets;
@@ -166,11 +168,12 @@ static void set_state(struct machine *machine, enum machine_state state)
 }
 
 /* Firmware's MSRs: cacheable RAM, uncached device hole (SDM vol. 3 §12.11). All CPUs the same. */
-static void set_firmware_msrs(const struct kvm_vcpu *vcpu, unsigned physical_bits)
+static void set_firmware_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts *cpuid)
 {
-	const uint64_t hole_mask = ((1ull << physical_bits) - 1) & ~(DEVICE_HOLE_BYTES - 1);
+	const uint64_t hole_mask = ((1ull << cpuid->physical_bits) - 1) & ~(DEVICE_HOLE_BYTES - 1);
 	const struct kvm_msr_entry entries[] = {
-		{.index = MSR_MISC_ENABLE, .data = MISC_ENABLE_FAST_STR},
+		{.index = cpuid->is_amd ? MSR_HWCR : MSR_MISC_ENABLE,
+		 .data = cpuid->is_amd ? HWCR_TSC_FREQ_SEL : MISC_ENABLE_FAST_STR},
 		{.index = MSR_MTRR_PHYS_BASE0, .data = RAM_LOW_LIMIT},
 		{.index = MSR_MTRR_PHYS_MASK0, .data = hole_mask | MTRR_VALID},
 		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK},
@@ -207,7 +210,7 @@ static int machine_reset(struct machine *machine, struct error *error)
 						error);
 		if (result < 0)
 			return result;
-		set_firmware_msrs(&machine->vcpus[i].kvm, machine->physical_bits);
+		set_firmware_msrs(&machine->vcpus[i].kvm, &machine->cpuid);
 		machine->is_idle[i] = false;
 	}
 	result = board_write_tables(machine->board, &rsdp_gpa, error);
@@ -340,8 +343,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->power = (struct power){power_requested, machine};
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
-		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, &machine->physical_bits,
-				     error);
+		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, &machine->cpuid, error);
 		if (result < 0)
 			return result;
 		result = power_on_state_capture(&vcpu->power_on, &vcpu->kvm, error);

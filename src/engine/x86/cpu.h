@@ -95,7 +95,7 @@ struct cpu_io {
 	uint64_t linear_rip; /* where the CPU was: the answer is void when user space moved it */
 };
 
-#define CPU_FEATURE_WORDS 11
+#define CPU_FEATURE_WORDS 12
 
 struct cpu;
 struct cpu_msrs;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/x86/msr.h"
 #include "engine/x86/system.h"
 
 #define MSR_APIC_BASE     0x1b
@@ -171,6 +172,7 @@ static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entri
 			features[CPU_FEATURES_EXT1_ECX] = entry->ecx;
 			features[CPU_FEATURES_EXT1_EDX] = entry->edx;
 			break;
+		case 0x80000021: features[CPU_FEATURES_EXT21_EAX] = entry->eax; break;
 		case 0x80000008:
 			features[CPU_FEATURES_EXT8_EBX] = entry->ebx;
 			cpu->physical_bits = entry->eax & 0xff;
@@ -200,6 +202,7 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 		cache_features(cpu, supported, supported_count);
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
 	}
+	msr_vendor_changed(cpu);
 	free(cpu->cpuid);
 	cpu->cpuid = entries;
 	cpu->cpuid_count = count;

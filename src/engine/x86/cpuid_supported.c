@@ -12,6 +12,7 @@
 
 #include "engine/x86/cpuid.h"
 #include "engine/x86/host.h"
+#include "engine/x86/host_claims.h"
 #include "engine/x86/system.h"
 
 #define BIT(n) (1u << (n))
@@ -48,15 +49,15 @@
 	(BIT(8) /* GFNI */ | BIT(9) /* VAES */ | BIT(10) /* VPCLMULQDQ */ | LEAF7_ECX_AVX512)
 #define LEAF7_ECX_ALWAYS (BIT(2) /* UMIP */ | BIT(22) /* RDPID */)
 #define LEAF7_EDX_AVX512 (BIT(8) /* VP2INTERSECT */ | BIT(23) /* FP16 */)
-#define LEAF7_EDX_HOST   (BIT(4) /* FSRM */ | LEAF7_EDX_AVX512)
-#define LEAF7_EDX_ALWAYS                                                                           \
-	(BIT(10) /* MD_CLEAR */ | BIT(14) /* SERIALIZE */ | BIT(26) /* SPEC_CTRL */ |              \
-	 BIT(27) /* STIBP */ | BIT(29) /* ARCH_CAPABILITIES */ | BIT(31) /* SSBD */)
+#define LEAF7_EDX_HOST                                                                             \
+	(BIT(4) /* FSRM */ | BIT(10) /* MD_CLEAR */ | BIT(26) /* SPEC_CTRL */ |                    \
+	 BIT(27) /* STIBP */ | BIT(31) /* SSBD */ | LEAF7_EDX_AVX512)
+#define LEAF7_EDX_ALWAYS (BIT(14) /* SERIALIZE */ | BIT(29) /* ARCH_CAPABILITIES */)
 #define LEAF7_1_EAX_AVX512 BIT(5) /* BF16 */
 #define LEAF7_1_EAX_HOST                                                                           \
 	(BIT(4) /* AVX-VNNI */ | BIT(10) /* FZRM */ | BIT(11) /* FSRS */ | BIT(12) /* FSRC */ |    \
 	 LEAF7_1_EAX_AVX512)
-#define LEAF7_2_EDX       BIT(4) /* BHI_CTRL: else Linux clears branch history in software */
+#define LEAF7_2_EDX_HOST  BIT(4) /* BHI_CTRL */
 #define LEAF_D_1_EAX_HOST (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV 1 */)
 
 #define EXT1_ECX_HOST                                                                              \
@@ -67,8 +68,11 @@
 	 BIT(27) /* RDTSCP */ | BIT(29) /* long mode */)
 #define EXT1_EDX_AMD     (LEAF1_EDX & 0x0183f3ff) /* AMD repeats these of leaf 1 */
 #define EXT7_EDX_HOST    BIT(8) /* invariant TSC */
-#define EXT8_EBX_AMD     (BIT(26) /* SSB_NO */ | BIT(2) /* XSAVEERPTR */)
-#define EXT21_EAX        (BIT(2) /* LFENCE serializes */ | BIT(6) /* null selectors clear bases */)
+#define EXT8_EBX_AMD                                                                               \
+	(BIT(2) /* XSAVEERPTR */ | BIT(12) /* IBPB */ | BIT(14) /* IBRS */ | BIT(15) /* STIBP */ | \
+	 BIT(24) /* SSBD */)
+#define EXT21_EAX_HOST   BIT(5) /* VERW_CLEAR */
+#define EXT21_EAX_ALWAYS (BIT(2) /* LFENCE serializes */ | BIT(6) /* null selectors clear bases */)
 
 #define LEAF6_EAX_ARAT BIT(2)
 
@@ -169,8 +173,11 @@ static void add_leaf_7(struct list *list, bool is_amd)
 	} else if (!is_amd) {
 		add(list, 7, 1, true);
 	}
-	if (!is_amd)
-		add(list, 7, 2, true)->edx = LEAF7_2_EDX;
+	if (!is_amd) {
+		entry = add_host(list, 7, 2, true);
+		entry->eax = entry->ebx = entry->ecx = 0;
+		entry->edx &= subleaves >= 2 ? LEAF7_2_EDX_HOST : 0;
+	}
 }
 
 static void add_cache_leaves(struct list *list, uint32_t leaf)
@@ -250,15 +257,17 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 	if (physical_bits > PHYSICAL_BITS_MAX)
 		physical_bits = PHYSICAL_BITS_MAX;
 	entry->eax = physical_bits | VIRTUAL_BITS << 8;
-	entry->ebx &= is_amd ? EXT8_EBX_AMD : 0;
+	entry->ebx = is_amd ? (entry->ebx & EXT8_EBX_AMD) | host_claims()->ext8_ebx : 0;
 	entry->ecx = entry->edx = 0;
 	if (!is_amd)
 		return;
 
 	if (last >= 0x8000001d)
 		add_cache_leaves(list, 0x8000001d);
-	entry = add(list, 0x80000021, 0, false);
-	entry->eax = EXT21_EAX;
+	entry = add_host(list, 0x80000021, 0, false);
+	entry->ebx = entry->edx = 0;
+	entry->eax = (entry->eax & EXT21_EAX_HOST) | EXT21_EAX_ALWAYS | host_claims()->ext21_eax;
+	entry->ecx = host_claims()->ext21_ecx;
 }
 
 /* CPUID traps where the host is itself a guest: asked once a process. */

@@ -4,6 +4,7 @@
  */
 #include "engine/x86/isa_segment.h"
 
+#include "engine/x86/cpuid.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/stack.h"
 
@@ -326,7 +327,12 @@ static void execute_verr(struct cpu *cpu, const struct insn *insn)
 
 static void execute_verw(struct cpu *cpu, const struct insn *insn)
 {
+	static const uint16_t null_selector;
+
 	verify(cpu, insn, true);
+	/* The memory form empties the buffers that MDS and TSA read, at any privilege. */
+	if (cpu_has(cpu, FEATURE_MD_CLEAR) || cpu_has(cpu, FEATURE_VERW_CLEAR))
+		__asm__ volatile("verw %0" : : "m"(null_selector) : "cc");
 }
 
 static void execute_arpl(struct cpu *cpu, const struct insn *insn)

@@ -13,6 +13,7 @@
 
 #include "engine/x86/control.h"
 #include "engine/x86/cpuid.h"
+#include "engine/x86/host_claims.h"
 #include "engine/x86/system.h"
 
 enum {
@@ -82,18 +83,8 @@ enum {
 #define MCG_CTL_P         (1ull << 8)
 
 #define HWCR_IGNORED (1ull << 6 | 1ull << 8 | 1ull << 3 | 1ull << 9)
-#define HWCR_STORED  (1ull << 18 | 1ull << 24)
-
-/*
- * ARCH_CAPABILITIES: code that an interpreter or translator runs does not speculate across the
- * guest's borders the way the flaws named here need, so a guest need not work around them.
- */
-#define ARCH_CAPABILITIES                                                                          \
-	(1ull << 0 /* RDCL_NO */ | 1ull << 1 /* IBRS_ALL */ | 1ull << 3 /* SKIP_L1DFL_VMENTRY */ | \
-	 1ull << 4 /* SSB_NO */ | 1ull << 5 /* MDS_NO */ | 1ull << 6 /* PSCHANGE_MC_NO */ |        \
-	 1ull << 8 /* TAA_NO */ | 1ull << 13 /* SBDR_SSDP_NO */ | 1ull << 14 /* FBSDP_NO */ |      \
-	 1ull << 15 /* PSDP_NO */ | 1ull << 20 /* BHI_NO */ | 1ull << 24 /* PBRSB_NO */ |          \
-	 1ull << 26 /* GDS_NO */ | 1ull << 27 /* RFDS_NO */ | 1ull << 62 /* ITS_NO */)
+#define HWCR_TSC_FREQ_SEL (1ull << 24) /* the TSC counts at the P0 frequency: as firmware sets it */
+#define HWCR_STORED	  (1ull << 18 | HWCR_TSC_FREQ_SEL)
 
 struct cpu_msrs {
 	uint64_t feature_control, microcode_revision, platform_info, misc_features;
@@ -127,7 +118,7 @@ int cpu_msr_feature(uint32_t index, uint64_t *value)
 {
 	switch (index) {
 	case MSR_UCODE_REV: *value = 0x100000000ull; return 0;
-	case MSR_ARCH_CAPABILITIES: *value = ARCH_CAPABILITIES; return 0;
+	case MSR_ARCH_CAPABILITIES: *value = host_claims()->arch_capabilities; return 0;
 	case MSR_DE_CFG: *value = DE_CFG_SERIALIZE; return 0;
 	default: return -ENOENT;
 	}
@@ -150,10 +141,17 @@ void msr_reset(struct cpu *cpu)
 	memset(cpu->msrs, 0, sizeof(*cpu->msrs));
 	cpu->misc_enable = MISC_ENABLE_RESET;
 	cpu->msrs->platform_info = PLATFORM_INFO_CPUID_FAULT;
-	cpu->msrs->arch_capabilities = ARCH_CAPABILITIES;
+	cpu->msrs->arch_capabilities = host_claims()->arch_capabilities;
 	cpu->msrs->de_cfg = DE_CFG_SERIALIZE;
 	cpu->msrs->mcg_cap = MCG_CAP_RESET;
 	cpu_msr_feature(MSR_UCODE_REV, &cpu->msrs->microcode_revision);
+	msr_vendor_changed(cpu);
+}
+
+void msr_vendor_changed(struct cpu *cpu)
+{
+	if (cpu->is_amd)
+		cpu->msrs->hwcr |= HWCR_TSC_FREQ_SEL;
 }
 
 uint64_t msr_misc_features(const struct cpu *cpu)

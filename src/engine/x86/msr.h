@@ -18,6 +18,8 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value, bool host_ini
 int msr_create(struct cpu *cpu); /* 0 or -ENOMEM */
 void msr_destroy(struct cpu *cpu);
 void msr_reset(struct cpu *cpu);
+/* cpu->is_amd was set: the MSRs whose state after reset depends on the vendor. */
+void msr_vendor_changed(struct cpu *cpu);
 
 /* KVM_GET_MSR_INDEX_LIST and KVM_GET_MSR_FEATURE_INDEX_LIST. */
 extern const uint32_t cpu_msr_list[];
