@@ -82,7 +82,7 @@ static bool share_base(struct candidate *c, struct isa_case *test)
 	if (chance(60))
 		c->bytes[at + 1] &= chance(50) ? 0xf8 : 0xf0;
 	return decode(c, test) && is_allowed(c) && c->instruction.mnemonic == mnemonic &&
-	       !undefined_flags(c);
+	       !undefined_flags(c, -1);
 }
 
 static bool changes(const struct candidate *c, int reg)
@@ -182,7 +182,7 @@ static void add_instruction(struct isa_case *test, struct branch *branch)
 	/* Nothing undefined: a later instruction might read it. */
 	do
 		find_instruction(&c, test->is_32 ? ISA_BLOCKS32 : ISA_BLOCKS, test);
-	while (undefined_flags(&c) || (chance(90) && changes_base(&c, test)) ||
+	while (undefined_flags(&c, -1) || (chance(90) && changes_base(&c, test)) ||
 	       (test->counter >= 0 && changes(&c, test->counter)));
 	if (test->shared_base >= 0 && chance(80)) {
 		struct candidate shared = c;

@@ -6,6 +6,7 @@
  * not restore, and whatever has no repeatable result. is_allowed lists them.
  */
 #include "candidate.h"
+#include "../undefined_flags.h"
 
 const ZydisDecoder *decoder(const struct isa_case *test)
 {
@@ -401,7 +402,7 @@ bool is_direct_branch(const struct candidate *c)
 	       c->operands[0].imm.is_relative;
 }
 
-uint64_t undefined_flags(const struct candidate *c)
+uint64_t undefined_flags(const struct candidate *c, int cl)
 {
-	return c->instruction.cpu_flags ? c->instruction.cpu_flags->undefined : 0;
+	return undefined_flags_of(&c->instruction, c->operands, cl);
 }

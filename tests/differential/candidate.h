@@ -26,7 +26,8 @@ void find_instruction(struct candidate *c, enum isa_class class, const struct is
 /* The number of the general register that holds `reg`, or -1. */
 int register_index(ZydisRegister reg);
 bool is_direct_branch(const struct candidate *c);
-uint64_t undefined_flags(const struct candidate *c);
+/* With this in CL, or -1: any. */
+uint64_t undefined_flags(const struct candidate *c, int cl);
 
 /* -- steer.c -- */
 

@@ -19,6 +19,7 @@
 #include "engine/x86/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/cpu.h"
+#include "engine/x86/host.h"
 #include "engine/x86/system.h"
 
 /* Guest-physical pages. */
@@ -244,7 +245,7 @@ static int create_cpu(struct cpu **created)
 	if (result < 0)
 		return result;
 
-	cpu->is_amd = __builtin_cpu_is("amd");
+	cpu->is_amd = host.is_amd;
 	cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	cpu->cr4 = CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
 		   CR4_OSXSAVE | CR4_FSGSBASE;
@@ -340,7 +341,7 @@ static void load(const struct isa_case *test)
 	load_data(test);
 	if (!test->is_in_data)
 		memcpy(page_at(CODE) + isa_code_offset(test), test->code, test->code_size);
-	memcpy(image, test->in.xsave, ISA_XSAVE_SIZE);
+	isa_state_to_host(image, test->in.xsave);
 	fpu_reset(cpu);
 	fpu_set_xsave(cpu, image);
 	memcpy(cpu->gpr, test->in.gpr, sizeof(cpu->gpr));
@@ -377,7 +378,7 @@ static void store(struct isa_outcome *outcome)
 	outcome->error = has_error_code(outcome->vector) ? frame[-1] : 0;
 	outcome->cr2 = cpu->cr2;
 	fpu_get_xsave(cpu, image);
-	memcpy(outcome->out.xsave, image, ISA_XSAVE_SIZE);
+	isa_state_from_host(outcome->out.xsave, image);
 	for (unsigned i = 0; i < ISA_DATA_SIZE / ISA_PAGE; i++)
 		memcpy(outcome->memory + i * ISA_PAGE, page_at(data_page(i)), ISA_PAGE);
 }

@@ -27,6 +27,12 @@ static bool branches_to_itself(const struct candidate *c, uint64_t rip)
 	return is_direct_branch(c) && (uint16_t)(target - (rip - 16)) < 16 + length;
 }
 
+static bool is_double_shift_16(const struct candidate *c)
+{
+	return (c->instruction.mnemonic == ZYDIS_MNEMONIC_SHLD ||
+		c->instruction.mnemonic == ZYDIS_MNEMONIC_SHRD) && c->operands[0].size == 16;
+}
+
 static void generate_single(struct isa_case *test, enum isa_class class)
 {
 	struct candidate c;
@@ -41,9 +47,14 @@ static void generate_single(struct isa_case *test, enum isa_class class)
 			test->in.rip = ISA_CODE + ISA_PAGE - below(16);
 		else
 			test->in.rip = ISA_CODE + ISA_CODE_SIZE - length - below(4);
-	} while (branches_to_itself(&c, test->in.rip));
+	} while (branches_to_itself(&c, test->in.rip) ||
+		 (is_double_shift_16(&c) && c.operands[2].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		  (c.operands[2].imm.value.u & 31) > 16));
 	steer(test, &c, test->in.rip + length);
-	test->undefined_flags = undefined_flags(&c);
+	/* By more than the operand's size, all of the result is undefined. */
+	if (is_double_shift_16(&c))
+		test->in.gpr[ISA_RCX] &= ~0x18ull;
+	test->undefined_flags = undefined_flags(&c, test->in.gpr[ISA_RCX] & 0xff);
 	classify(test, &c);
 	test->code_size = length;
 	/* Some instructions end where nothing is mapped. */

@@ -31,7 +31,6 @@
 #define ISA_LOOPS      12
 #define ISA_FS_BASE    (ISA_DATA + 0x400)
 #define ISA_GS_BASE    (ISA_DATA + 0xc00)
-#define ISA_XSAVE_SIZE 2688 /* standard form up to AVX-512 */
 #define ISA_CODE_MAX   320  /* bytes of code in a case */
 #define ISA_BATCH      32   /* cases that go to the child at a time */
 
@@ -47,6 +46,20 @@
 #define ISA_GS32 0x1f
 
 enum isa_register { ISA_RAX, ISA_RCX, ISA_RDX, ISA_RBX, ISA_RSP, ISA_RBP, ISA_RSI, ISA_RDI };
+
+/*
+ * The vector state: as XSAVE's standard form up to XMM registers and header, and from there on as
+ * here on every host, so that cases do not depend on it. state.c converts from and to a host's
+ * layout (CPUID leaf 0xd).
+ */
+enum {
+	ISA_XMM = 160, ISA_XSTATE_BV = 512,
+	ISA_YMM_HIGH = 576,                   /* 16 upper halves of YMM registers, 16 bytes each */
+	ISA_OPMASK = ISA_YMM_HIGH + 16 * 16,  /* 8, 8 bytes each */
+	ISA_ZMM_HIGH = ISA_OPMASK + 8 * 8,    /* 16 upper halves of ZMM registers, 32 bytes each */
+	ISA_ZMM16 = ISA_ZMM_HIGH + 16 * 32,   /* ZMM16 to ZMM31, 64 bytes each */
+	ISA_XSAVE_SIZE = ISA_ZMM16 + 16 * 64,
+};
 
 struct isa_state {
 	uint64_t gpr[16]; /* encoding order */
@@ -101,6 +114,13 @@ enum isa_class {
 };
 
 extern const char *const isa_class_names[ISA_CLASSES];
+
+/* -- state.c -- */
+
+/* A state to and from XSAVE's standard form on this host. What is not in the state stays: components
+ * that cases do not have, and bytes 416 to 512, which are the kernel's in signal frames. */
+void isa_state_to_host(uint8_t *area, const uint8_t *xsave);
+void isa_state_from_host(uint8_t *xsave, const uint8_t *area);
 
 /* -- native.c -- */
 

@@ -71,7 +71,7 @@ static void store_outcome(struct isa_outcome *outcome, const ucontext_t *context
 	outcome->vector = signal == SIGPROF ? ISA_VECTOR_HANG : registers[REG_TRAPNO];
 	outcome->error = registers[REG_ERR];
 	outcome->cr2 = registers[REG_CR2];
-	memcpy(outcome->out.xsave, context->uc_mcontext.fpregs, ISA_XSAVE_SIZE);
+	isa_state_from_host(outcome->out.xsave, (const uint8_t *)context->uc_mcontext.fpregs);
 	memcpy(outcome->memory, (void *)ISA_DATA, ISA_DATA_SIZE);
 }
 
@@ -96,9 +96,6 @@ static void load_segments(const struct isa_case *test)
 static void load_case(const struct isa_case *test, const uint8_t *memory, ucontext_t *context)
 {
 	greg_t *registers = context->uc_mcontext.gregs;
-	uint8_t *xsave = (uint8_t *)context->uc_mcontext.fpregs;
-	uint64_t features = native_components;
-
 	uint16_t data = test->is_16 ? ISA_DS16 : ISA_DS;
 	uint16_t code = test->is_16 ? ISA_CS16 : test->is_32 ? ISA_CS32 : ISA_CS64;
 
@@ -110,11 +107,7 @@ static void load_case(const struct isa_case *test, const uint8_t *memory, uconte
 	registers[REG_EFL] = (test->in.rflags & RFLAGS_USER) | 0x202;
 	registers[REG_CSGSFS] = code | (greg_t)data << 48;
 	load_segments(test);
-	/* The kernel's own words at 464 describe the frame; it checks them when it returns. */
-	memcpy(xsave, test->in.xsave, 416);
-	memcpy(xsave + 576, test->in.xsave + 576, ISA_XSAVE_SIZE - 576);
-	memcpy(&features, test->in.xsave + 512, 8);
-	memcpy(xsave + 512, &features, 8);
+	isa_state_to_host((uint8_t *)context->uc_mcontext.fpregs, test->in.xsave);
 }
 
 static void clear_code(const struct isa_case *test)
@@ -132,15 +125,41 @@ static void next_batch(void)
 	shared->done = 0;
 }
 
+static char *put_hex(char *at, uint64_t value)
+{
+	for (int shift = 60; shift >= 0; shift -= 4)
+		*at++ = "0123456789abcdef"[value >> shift & 15];
+	return at;
+}
+
+/* A fault of the handler's own would come again for ever: say where, and end. (No stdio: it has
+ * thread-local storage.) */
+static _Noreturn void die_in_handler(const ucontext_t *context)
+{
+	static char text[] = "isa-differential: the host's signal handler faulted at "
+			     "0000000000000000, address 0000000000000000, trap 0000000000000000\n";
+	char *at = strchr(text, '0');
+
+	at = put_hex(at, context->uc_mcontext.gregs[REG_RIP]);
+	at = put_hex(strchr(at, '0'), context->uc_mcontext.gregs[REG_CR2]);
+	put_hex(strchr(at, '0'), context->uc_mcontext.gregs[REG_TRAPNO]);
+	raw_syscall(SYS_write, STDERR_FILENO, (long)text, sizeof(text) - 1);
+	for (;;)
+		raw_syscall(SYS_exit_group, 3, 0, 0);
+}
+
 static void handle(int signal, siginfo_t *info, void *argument)
 {
-	static bool is_running;
+	static bool is_running, is_handling;
 	ucontext_t *context = argument;
 	struct itimerval hang = {.it_value.tv_sec = HANG_SECONDS};
 
 	(void)info;
 	/* A case may have set AC, NT and ID, which the kernel leaves set. */
 	__asm__ volatile("pushfq; andl $~0x244000, (%%rsp); popfq" : : : "memory", "cc");
+	if (is_handling)
+		die_in_handler(context);
+	is_handling = true;
 	if (is_running) {
 		store_outcome(&shared->outcomes[shared->done], context, signal);
 		clear_code(&shared->cases[shared->done]);
@@ -152,6 +171,7 @@ static void handle(int signal, siginfo_t *info, void *argument)
 	if (shared->done == 0 || signal == SIGPROF)
 		raw_syscall(SYS_setitimer, ITIMER_PROF, (long)&hang, 0);
 	load_case(&shared->cases[shared->done], shared->memory[shared->done], context);
+	is_handling = false;
 }
 
 /* Map `pages` of the memory behind `file` at a fixed place, present from the start. */
@@ -216,6 +236,7 @@ static _Noreturn void child_main(void)
 		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
 	};
 
+	sigaddset(&action.sa_mask, SIGPROF);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (map_memory() < 0 || sigaltstack(&alternate, NULL) < 0)
 		_exit(1);

@@ -4,6 +4,10 @@
  */
 #include "state.h"
 
+#include "engine/x86/fpu.h"
+
+#define LEGACY_USED 416 /* bytes of the legacy region with state */
+
 #include <string.h>
 
 #define IMAGES 16 /* different contents of the data pages */
@@ -211,23 +215,23 @@ void random_xsave(uint8_t *image, enum isa_class class)
 	memcpy(image + 24, &mxcsr, 4);
 	if (components & 2)
 		for (unsigned i = 0; i < 16; i++)
-			random_vector(image + 160 + i * 16, 16);
+			random_vector(image + ISA_XMM + i * 16, 16);
 	if (components & 4)
 		for (unsigned i = 0; i < 16; i++)
-			random_vector(image + 576 + i * 16, 16);
-	if (components & 0x20) /* opmasks; offsets are those of all processors so far */
+			random_vector(image + ISA_YMM_HIGH + i * 16, 16);
+	if (components & 0x20)
 		for (unsigned i = 0; i < 8; i++) {
 			uint64_t mask = chance(30) ? ~0ull : chance(30) ? below(256) : random64();
 
-			memcpy(image + 1088 + i * 8, &mask, 8);
+			memcpy(image + ISA_OPMASK + i * 8, &mask, 8);
 		}
 	if (components & 0x40)
 		for (unsigned i = 0; i < 16; i++)
-			random_vector(image + 1152 + i * 32, 32);
+			random_vector(image + ISA_ZMM_HIGH + i * 32, 32);
 	if (components & 0x80)
 		for (unsigned i = 0; i < 16; i++)
-			random_vector(image + 1664 + i * 64, 64);
-	memcpy(image + 512, &components, 8);
+			random_vector(image + ISA_ZMM16 + i * 64, 64);
+	memcpy(image + ISA_XSTATE_BV, &components, 8);
 }
 
 const uint8_t *data_image(uint64_t seed, uint64_t index)
@@ -247,4 +251,35 @@ const uint8_t *data_image(uint64_t seed, uint64_t index)
 		random_state = saved;
 	}
 	return images[index % IMAGES];
+}
+
+/* Where components are that both sides have. */
+static const struct {
+	uint8_t component;
+	uint16_t offset, size;
+} places[] = {
+	{2, ISA_YMM_HIGH, ISA_OPMASK - ISA_YMM_HIGH},
+	{5, ISA_OPMASK, ISA_ZMM_HIGH - ISA_OPMASK},
+	{6, ISA_ZMM_HIGH, ISA_ZMM16 - ISA_ZMM_HIGH},
+	{7, ISA_ZMM16, ISA_XSAVE_SIZE - ISA_ZMM16},
+};
+
+void isa_state_to_host(uint8_t *area, const uint8_t *xsave)
+{
+	memcpy(area, xsave, LEGACY_USED);
+	memcpy(area + ISA_XSTATE_BV, xsave + ISA_XSTATE_BV, 8);
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (native_components >> places[i].component & 1)
+			memcpy(area + fpu_layout.offset[places[i].component],
+			       xsave + places[i].offset, places[i].size);
+}
+
+void isa_state_from_host(uint8_t *xsave, const uint8_t *area)
+{
+	memcpy(xsave, area, LEGACY_USED);
+	memcpy(xsave + ISA_XSTATE_BV, area + ISA_XSTATE_BV, 8);
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (native_components >> places[i].component & 1)
+			memcpy(xsave + places[i].offset,
+			       area + fpu_layout.offset[places[i].component], places[i].size);
 }

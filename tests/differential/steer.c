@@ -26,13 +26,13 @@ static void tame_index(struct isa_case *test, ZydisRegister reg)
 		uint8_t *place;
 
 		if (id >= 16)
-			place = image + 1664 + (id - 16) * 64 + i * 8;
+			place = image + ISA_ZMM16 + (id - 16) * 64 + i * 8;
 		else if (i < 2)
-			place = image + 160 + id * 16 + i * 8;
+			place = image + ISA_XMM + id * 16 + i * 8;
 		else if (i < 4)
-			place = image + 576 + id * 16 + (i - 2) * 8;
+			place = image + ISA_YMM_HIGH + id * 16 + (i - 2) * 8;
 		else
-			place = image + 1152 + id * 32 + (i - 4) * 8;
+			place = image + ISA_ZMM_HIGH + id * 32 + (i - 4) * 8;
 		memcpy(place, &value, 8);
 	}
 }

@@ -375,7 +375,18 @@ static void clean_area(uint8_t *area)
 	memset(area + FPU_IMAGE_MXCSR_MASK, 0, 4);
 	memset(area + FPU_IMAGE_AVAILABLE, 0, 96);
 	/* Memory that XSAVE does not write. */
-	memset(area + 832, 0, fpu_layout.offset[5] > 832 ? fpu_layout.offset[5] - 832 : 0);
+	for (unsigned from = FPU_IMAGE_EXTENDED; from < FPU_AREA_SIZE;) {
+		unsigned next = FPU_AREA_SIZE, end = FPU_AREA_SIZE;
+
+		for (unsigned i = 2; i < FPU_COMPONENTS; i++)
+			if ((fpu_layout.components >> i & 1) && fpu_layout.offset[i] >= from &&
+			    fpu_layout.offset[i] < next) {
+				next = fpu_layout.offset[i];
+				end = next + fpu_layout.size[i];
+			}
+		memset(area + from, 0, next - from);
+		from = end;
+	}
 }
 
 static bool compare(const uint8_t *bytes, unsigned size)
@@ -397,7 +408,7 @@ static bool compare(const uint8_t *bytes, unsigned size)
 		return true;
 	clean_area(native.area);
 	clean_area(ours.area);
-	if (memcmp(native.area, ours.area, 2688) != 0) {
+	if (memcmp(native.area, ours.area, FPU_AREA_SIZE) != 0) {
 		unsigned at = 0;
 
 		while (native.area[at] == ours.area[at])
