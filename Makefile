@@ -26,6 +26,11 @@ check:
 	@tools/setup build check
 	@tools/check
 
+# The tests and boots of `check` on a host with less: AVX-512, AVX, BMI2, FSGSBASE hidden.
+check-masked: all
+	@tools/setup build check
+	@tools/check masked
+
 bench: all
 	@tools/setup build bench
 	@bench/run --kvik $(BUILD)/src/cli/kvik
@@ -48,9 +53,10 @@ help:
 	@echo 'make run      build, fetch a Linux kernel, boot it to a shell here'
 	@echo '              (MEMORY=1G CPUS=1 ARGS="further kvik options"; ^A x quits)'
 	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
+	@echo 'make check-masked  the tests again with features of the host hidden, each in turn'
 	@echo 'make bench    measure the engine against QEMU TCG'
 	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1)'
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'
 
-.PHONY: all run check bench soak fuzz clean help
+.PHONY: all run check check-masked bench soak fuzz clean help

@@ -8,6 +8,9 @@
 #include "candidate.h"
 #include "../undefined_flags.h"
 
+#include "engine/jit/internal.h"
+#include "engine/x86/host.h"
+
 const ZydisDecoder *decoder(const struct isa_case *test)
 {
 	static ZydisDecoder decoders[3];
@@ -19,6 +22,15 @@ const ZydisDecoder *decoder(const struct isa_case *test)
 				 ZYDIS_STACK_WIDTH_32);
 		ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
 				 ZYDIS_STACK_WIDTH_16);
+		for (unsigned i = 0; i < 3; i++) {
+			/* As the host reads these bytes. */
+			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_AMD_BRANCHES,
+					       host.is_amd);
+			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_LZCNT,
+					       host_has(HOST_LZCNT));
+			ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_TZCNT,
+					       host_has(HOST_BMI1));
+		}
 		is_ready = true;
 	}
 	return &decoders[test->is_32 + test->is_16];
@@ -39,10 +51,38 @@ static bool has_operand(const struct candidate *c, ZydisRegisterClass class)
 	return false;
 }
 
+/* What processors of AMD do in ways that the manuals leave open, and others otherwise. */
+static bool varies_on_amd(const struct candidate *c)
+{
+	const ZydisDecodedInstruction *instruction = &c->instruction;
+
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_MOVSXD: /* to 16 bits: how much of memory it reads */
+		return instruction->operand_width == 16;
+	case ZYDIS_MNEMONIC_PUSH: /* a segment register: how much of the stack it writes */
+		return has_operand(c, ZYDIS_REGCLASS_SEGMENT);
+	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: PREFETCHW or #UD */
+	case ZYDIS_MNEMONIC_PREFETCH:
+	case ZYDIS_MNEMONIC_PREFETCHW:
+		return instruction->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+		       instruction->opcode == 0x0d && instruction->raw.modrm.mod == 3;
+	default:
+		return false;
+	}
+}
+
 bool is_allowed(const struct candidate *c)
 {
 	const ZydisDecodedInstruction *instruction = &c->instruction;
 
+	/* A test hides from the engine what the host runs. */
+	if (host.is_masked && !jit_host_has(instruction))
+		return false;
+	if (host.is_amd && varies_on_amd(c))
+		return false;
+	/* The result is undefined. */
+	if (instruction->mnemonic == ZYDIS_MNEMONIC_BSWAP && c->operands[0].size == 16)
+		return false;
 	switch (instruction->meta.category) {
 	case ZYDIS_CATEGORY_SYSCALL:
 	case ZYDIS_CATEGORY_SYSRET:

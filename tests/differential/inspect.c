@@ -6,6 +6,9 @@
 
 #include "candidate.h"
 
+#include "engine/jit/internal.h"
+#include "engine/x86/host.h"
+
 void describe(const struct isa_case *test, char *text, size_t size)
 {
 	ZydisFormatter formatter;
@@ -117,6 +120,13 @@ bool is_fpu_at(const struct isa_case *test, const struct isa_state *state)
 			break;
 		}
 	return false;
+}
+
+bool is_hidden_at(const struct isa_case *test, const struct isa_state *state)
+{
+	struct candidate c;
+
+	return host.is_masked && decode_at(test, state, &c) && !jit_host_has(&c.instruction);
 }
 
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)

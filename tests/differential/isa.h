@@ -167,6 +167,8 @@ void generate(struct isa_case *test, enum isa_class class, uint64_t seed, uint64
 uint64_t dead_flags(const struct isa_case *test, uint64_t rip);
 /* Whether the instruction at state->rip is one of x87, MMX, SSE or AVX. */
 bool is_fpu_at(const struct isa_case *test, const struct isa_state *state);
+/* Whether the engine does not have the instruction there because a test hides it from the engine. */
+bool is_hidden_at(const struct isa_case *test, const struct isa_state *state);
 /* Whether the instruction at state->rip reaches beyond offset 4 GiB in FS or GS. */
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state);
 /* The text of the case's instructions, one a line. */

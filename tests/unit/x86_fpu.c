@@ -2,9 +2,17 @@
  * The FPU's gates, exceptions, masks and images: what instructions raise and in which state they
  * leave it, with expected values from the Intel SDM. x86_fpu_random.c compares results.
  */
+#include <cpuid.h>
+
 #include "x86_fpu_fixture.h"
 
 /* -- enable bits -- */
+
+/* What an instruction of AVX ends with, on a host that has them. */
+static int avx_or_ud(int vector)
+{
+	return fpu_layout.components & FPU_AVX ? vector : EXCEPTION_UD;
+}
 
 static void test_gates(void **state)
 {
@@ -12,7 +20,7 @@ static void test_gates(void **state)
 	cpu.cr0 |= FPU_CR0_TS;
 	assert_int_equal(RUN(0xd9, 0xe8), EXCEPTION_NM);             /* fld1 */
 	assert_int_equal(RUN(0x0f, 0x58, 0xc1), EXCEPTION_NM);       /* addps */
-	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), EXCEPTION_NM); /* vaddps */
+	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), avx_or_ud(EXCEPTION_NM)); /* vaddps */
 	assert_int_equal(RUN(0x9b), EXCEPTION_NM);                   /* fwait */
 	cpu.cr0 &= ~(uint64_t)FPU_CR0_MP;
 	assert_int_equal(RUN(0x9b), -1);
@@ -20,7 +28,7 @@ static void test_gates(void **state)
 	assert_int_equal(RUN(0xd9, 0xe8), EXCEPTION_NM);
 	assert_int_equal(RUN(0x0f, 0x58, 0xc1), EXCEPTION_UD);
 	assert_int_equal(RUN(0x0f, 0x77), EXCEPTION_UD);             /* emms */
-	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), -1);
+	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), avx_or_ud(-1));
 	cpu.cr0 &= ~(uint64_t)FPU_CR0_EM;
 	cpu.cr4 &= ~(uint64_t)FPU_CR4_OSFXSR;
 	assert_int_equal(RUN(0x0f, 0x58, 0xc1), EXCEPTION_UD);
@@ -30,8 +38,8 @@ static void test_gates(void **state)
 	cpu.cr0 |= FPU_CR0_TS;
 	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), EXCEPTION_UD); /* before #NM */
 	cpu.cr0 &= ~(uint64_t)FPU_CR0_TS;
-	cpu.xcr0 |= FPU_AVX;
-	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), -1);
+	cpu.xcr0 |= fpu_layout.components & FPU_AVX;
+	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), avx_or_ud(-1));
 	assert_int_equal(RUN(0x62, 0xf1, 0x74, 0x48, 0x58, 0xc2), EXCEPTION_UD);
 	cpu.cr4 &= ~(uint64_t)FPU_CR4_OSXSAVE;
 	assert_int_equal(RUN(0xc5, 0xf0, 0x58, 0xc2), EXCEPTION_UD);
@@ -98,6 +106,38 @@ static void test_x87_exception(void **state)
 	assert_int_equal(RUN(0x9b), -1);
 }
 
+/* What Intel's processors raise #GP for, AMD's take; whichever the host is. */
+static void test_misaligned_on_amd(void **state)
+{
+	uint32_t mxcsr = 0x1f80 | FPU_MXCSR_MM;
+	uint8_t sum[16];
+
+	(void)state;
+	thunk_claim_signals();
+	memset(window + OPERAND, 0x11, 64);
+	if (host.words[HOST_7_EBX] & bit_SHA) {
+		cpu.is_amd = false;
+		memset(area_xmm(1), 0x22, 16);
+		assert_int_equal(RUN(0x0f, 0x38, 0xc8, 0x0b), -1); /* sha1nexte (%rbx), %xmm1 */
+		memcpy(sum, area_xmm(1), 16);
+		memset(area_xmm(1), 0x22, 16);
+		assert_int_equal(RUN(0x0f, 0x38, 0xc8, 0x4b, 0x08), EXCEPTION_GP);
+		cpu.is_amd = true;
+		assert_int_equal(RUN(0x0f, 0x38, 0xc8, 0x4b, 0x08), -1);
+		assert_memory_equal(area_xmm(1), sum, 16);
+	}
+	cpu.is_amd = true;
+	assert_int_equal(RUN(0x66, 0x0f, 0xfc, 0x4b, 0x08), EXCEPTION_GP); /* paddb 8(%rbx), %xmm1 */
+	/* A host without MXCSR.MM has no guest that sets it. */
+	if (!(fpu_layout.mxcsr_mask & FPU_MXCSR_MM))
+		return;
+	memset(area_xmm(1), 0x22, 16);
+	memcpy(cpu.fpu.area + FPU_IMAGE_MXCSR, &mxcsr, 4);
+	assert_int_equal(RUN(0x66, 0x0f, 0xfc, 0x4b, 0x08), -1);
+	assert_int_equal(*area_xmm(1), 0x33);
+	assert_int_equal(RUN(0x66, 0x0f, 0x6f, 0x4b, 0x08), EXCEPTION_GP); /* movdqa */
+}
+
 static void test_ldmxcsr_reserved(void **state)
 {
 	(void)state;
@@ -117,8 +157,8 @@ static void test_alignment(void **state)
 	assert_int_equal(RUN(0x0f, 0x10, 0x03), -1);           /* movups */
 	assert_int_equal(RUN(0x0f, 0x58, 0x03), EXCEPTION_GP); /* addps */
 	assert_int_equal(RUN(0xf3, 0x0f, 0x58, 0x03), -1);     /* addss */
-	assert_int_equal(RUN(0xc5, 0xf8, 0x58, 0x03), -1);     /* vaddps */
-	assert_int_equal(RUN(0xc5, 0xfc, 0x28, 0x03), EXCEPTION_GP);
+	assert_int_equal(RUN(0xc5, 0xf8, 0x58, 0x03), avx_or_ud(-1)); /* vaddps */
+	assert_int_equal(RUN(0xc5, 0xfc, 0x28, 0x03), avx_or_ud(EXCEPTION_GP));
 	refuse_pointers = true;
 	assert_int_equal(RUN(0x0f, 0x28, 0x03), EXCEPTION_GP);
 }
@@ -339,6 +379,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gates, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_simd_exception, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_x87_exception, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_misaligned_on_amd, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_ldmxcsr_reserved, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_alignment, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_fault_suppression, set_up_cpu, tear_down_cpu),

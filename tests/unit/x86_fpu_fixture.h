@@ -28,6 +28,7 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/fpu_execute.h"
 #include "engine/x86/fpu_image.h"
+#include "engine/x86/host.h"
 #include "engine/x86/memory.h"
 
 #define WINDOW_SIZE 0x2000
@@ -195,6 +196,7 @@ static inline int set_up_cpu(void **state)
 	cpu.cr4 = FPU_CR4_OSFXSR | FPU_CR4_OSXMMEXCPT | FPU_CR4_OSXSAVE;
 	cpu.mode = MODE_64;
 	cpu.rflags = 2;
+	cpu.is_amd = host.is_amd;
 	assert_int_equal(fpu_create(&cpu), 0);
 	cpu.xcr0 = fpu_layout.components;
 	hole_start = hole_end = 0;

@@ -73,8 +73,24 @@ static bool host_has_bits(enum host_word where, uint32_t bits)
 	return (host.words[where] & bits) == bits;
 }
 
+/* Whether the host has the registers and encodings of AVX or AVX-512 if these are used: GFNI, say, is
+ * also there without them. */
+static bool host_has_encoding(const ZydisDecodedInstruction *instruction)
+{
+	switch (instruction->encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_EVEX: return host_has_bits(HOST_7_EBX, bit_AVX512F);
+	case ZYDIS_INSTRUCTION_ENCODING_VEX:
+		return instruction->meta.isa_set == ZYDIS_ISA_SET_BMI1 ||
+		       instruction->meta.isa_set == ZYDIS_ISA_SET_BMI2 ||
+		       host_has_bits(HOST_1_ECX, bit_AVX);
+	default: return true;
+	}
+}
+
 bool jit_host_has(const ZydisDecodedInstruction *instruction)
 {
+	if (!host_has_encoding(instruction))
+		return false;
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (rows[i].isa_set == instruction->meta.isa_set)
 			return host_has_bits(rows[i].where, rows[i].bits) &&

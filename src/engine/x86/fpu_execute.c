@@ -13,6 +13,7 @@
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/fpu_image.h"
 #include "engine/x86/memory.h"
 
 #define likely(condition)   __builtin_expect(!!(condition), 1)
@@ -68,13 +69,29 @@ static inline void run(struct cpu *cpu, const struct thunk *thunk, void *memory)
 		raise_result(cpu, result);
 }
 
+/* Where AMD's processors take a misaligned operand all the same; the host may be another. */
+static bool takes_misaligned(struct cpu *cpu, const struct thunk_traits *traits)
+{
+	uint32_t mxcsr;
+
+	if (!cpu->is_amd)
+		return false;
+	if (!(traits->flags & THUNK_MAY_MISALIGN))
+		return traits->flags & THUNK_AMD_UNALIGNED;
+	if (cpu->fpu.live)
+		__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+	else
+		mxcsr = bytes_load32(cpu->fpu.area + FPU_IMAGE_MXCSR);
+	return mxcsr & FPU_MXCSR_MM;
+}
+
 static inline uint64_t operand_linear(struct cpu *cpu, const struct insn *insn,
 				      const struct thunk_traits *traits, bool is_write)
 {
 	uint64_t gva = segment_linear(cpu, insn->segment, mem_offset(cpu, insn), traits->size,
 				      is_write);
 
-	if (unlikely(gva & traits->alignment))
+	if (unlikely(gva & traits->alignment) && !takes_misaligned(cpu, traits))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	return gva;
 }
@@ -87,13 +104,14 @@ void fpu_run_register(struct cpu *cpu, const struct insn *insn)
 	run(cpu, thunk, NULL);
 }
 
-/* The operand at gva for reading: in place, or copied to the scratch buffer. */
+/* The operand at gva for reading: in place, or copied to the scratch buffer. The latter, too, when it
+ * has not the alignment that the host may ask for. */
 static inline void *load_operand(struct cpu *cpu, const struct insn *insn, uint64_t gva,
-				 unsigned size)
+				 unsigned size, unsigned alignment)
 {
 	void *memory = lin_pointer(cpu, gva, size, false, insn->segment);
 
-	if (likely(memory != NULL))
+	if (likely(memory != NULL) && likely(!(gva & alignment)))
 		return memory;
 	lin_read_bytes(cpu, gva, cpu->fpu.scratch, size, insn->segment);
 	return cpu->fpu.scratch;
@@ -106,7 +124,7 @@ void fpu_run_load(struct cpu *cpu, const struct insn *insn)
 
 	fpu_check_gate(cpu, &thunk->traits);
 	gva = operand_linear(cpu, insn, &thunk->traits, false);
-	run(cpu, thunk, load_operand(cpu, insn, gva, thunk->traits.size));
+	run(cpu, thunk, load_operand(cpu, insn, gva, thunk->traits.size, thunk->traits.alignment));
 }
 
 void fpu_run_store(struct cpu *cpu, const struct insn *insn)

@@ -35,6 +35,7 @@ enum fpu_image_offset {
 #define FPU_FCW_ONE       0x40u /* always reads as 1 */
 #define FPU_FCW_INITIAL   0x37f
 #define FPU_MXCSR_INITIAL 0x1f80u
+#define FPU_MXCSR_MM      (1u << 17) /* AMD: misaligned operands are no exception */
 
 void fpu_image_set_pointers(const struct fpu *fpu, uint8_t *image, bool is_64bit);
 void fpu_image_get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit);

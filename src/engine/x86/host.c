@@ -209,6 +209,7 @@ __attribute__((constructor(101))) static void discover(void)
 {
 	uint32_t registers[4];
 
+	host.is_masked = getenv(HIDE_VARIABLE) && *getenv(HIDE_VARIABLE);
 	hide(getenv(HIDE_VARIABLE));
 	host_cpuid(0, 0, registers);
 	host.is_amd = registers[2] == VENDOR_AMD || registers[2] == VENDOR_HYGON;

@@ -26,7 +26,7 @@ enum host_feature {
 	HOST_RDRAND = HOST_FEATURE(1_ECX, 30),
 	HOST_BMI1 = HOST_FEATURE(7_EBX, 3), HOST_BMI2 = HOST_FEATURE(7_EBX, 8),
 	HOST_AVX512BW = HOST_FEATURE(7_EBX, 30), HOST_AVX512VL = HOST_FEATURE(7_EBX, 31),
-	HOST_RDSEED = HOST_FEATURE(7_EBX, 18),
+	HOST_RDSEED = HOST_FEATURE(7_EBX, 18), HOST_ADX = HOST_FEATURE(7_EBX, 19),
 	HOST_LAHF = HOST_FEATURE(EXT1_ECX, 0), HOST_LZCNT = HOST_FEATURE(EXT1_ECX, 5),
 	HOST_SSE4A = HOST_FEATURE(EXT1_ECX, 6),
 	HOST_INVARIANT_TSC = HOST_FEATURE(EXT7_EDX, 8),
@@ -39,6 +39,7 @@ extern struct host {
 	bool is_amd;            /* or Hygon, whose cores are AMD's */
 	bool has_fsgsbase;      /* the kernel lets user space use WRGSBASE */
 	bool has_fast_pext;     /* PEXT and PDEP are instructions, not loops in microcode */
+	bool is_masked;         /* KVIK_HOST_WITHOUT hides something */
 	bool has_steady_tsc;    /* it counts at one rate, and the same on all CPUs */
 } host;
 

@@ -3,6 +3,7 @@
  * the BCD adjustments (Intel SDM vol. 1 §7.3.2, §7.3.3).
  */
 #include "engine/x86/alu.h"
+#include "engine/x86/host.h"
 
 ALU_DEFINE(add, "", a + b)
 ALU_DEFINE(sub, "", a - b)
@@ -310,6 +311,8 @@ static insn_handler *bind_extended(struct insn *insn, const struct decoded *deco
 	static insn_handler *const handlers[2][2] = {{adcx32, adcx64}, {adox32, adox64}};
 
 	(void)decoded;
+	if (!host_has(HOST_ADX))
+		return NULL;
 	return handlers[row->argument][insn->operand_size == 8];
 }
 

@@ -154,6 +154,9 @@ static insn_handler *bind_count(struct insn *insn, const struct decoded *decoded
 	};
 
 	(void)decoded;
+	/* LZCNT and TZCNT do not come here where they are BSR and BSF: decode.c. */
+	if (row->mnemonic == ZYDIS_MNEMONIC_POPCNT && !host_has(HOST_POPCNT))
+		return NULL;
 	return handlers[row->argument][size_index(insn->operand_size) - 1];
 }
 
@@ -231,6 +234,8 @@ static insn_handler *bind_crc32(struct insn *insn, const struct decoded *decoded
 
 	(void)row;
 	(void)insn;
+	if (!host_has(HOST_SSE42))
+		return NULL;
 	return handlers[size_index(decoded->operands[1].size / 8)];
 }
 

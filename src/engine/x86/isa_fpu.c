@@ -217,6 +217,29 @@ static bool must_be_aligned(const ZydisDecodedInstruction *instruction, unsigned
 	}
 }
 
+/* What AMD's processors do with an operand that must_be_aligned: enum thunk_flag. */
+static uint8_t misaligned_on_amd(const struct form *form)
+{
+	const ZydisDecodedInstruction *instruction = form->instruction;
+
+	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || form->is_store)
+		return 0;
+	switch (instruction->mnemonic) {
+	/* APM vol. 1 §4.6.2: MXCSR.MM is not for the moves that are about alignment. */
+	case ZYDIS_MNEMONIC_MOVAPS:
+	case ZYDIS_MNEMONIC_MOVAPD:
+	case ZYDIS_MNEMONIC_MOVDQA:
+	case ZYDIS_MNEMONIC_MOVNTDQA:
+		return 0;
+	default:
+		break;
+	}
+	/* As Zen processors do, where Intel's raise #GP. */
+	if (instruction->meta.isa_set == ZYDIS_ISA_SET_SHA)
+		return THUNK_AMD_UNALIGNED;
+	return THUNK_MAY_MISALIGN;
+}
+
 /*
  * Whether masked-out elements of the memory operand are not read: the exception classes but those
  * with "NF" (SDM vol. 2 table 2-46 ff.), and less what Zydis files under another class.
@@ -343,8 +366,10 @@ static int form_set_memory(struct form *form)
 	if (size == 0 || size > 64 || form->memory->size % 8 != 0)
 		return -ENOTSUP;
 	traits->size = (uint16_t)size;
-	if (must_be_aligned(form->instruction, size))
+	if (must_be_aligned(form->instruction, size)) {
 		traits->alignment = (uint16_t)(size - 1);
+		traits->flags |= misaligned_on_amd(form);
+	}
 	return 0;
 }
 

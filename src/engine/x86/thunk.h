@@ -69,6 +69,8 @@ enum thunk_flag {
 	THUNK_X87_CONTROL = 1 << 0, /* leaves the last-instruction pointers alone */
 	THUNK_X87_INIT = 1 << 1,    /* clears them */
 	THUNK_FULL_CHECK = 1 << 2,  /* masked store that faults for masked-out elements, too */
+	THUNK_MAY_MISALIGN = 1 << 3, /* its alignment is not asked for under MXCSR.MM; */
+	THUNK_AMD_UNALIGNED = 1 << 4, /* never on AMD's processors */
 };
 
 struct thunk {
