@@ -34,6 +34,7 @@ int main(int count, char **arguments)
 	};
 	unsigned i;
 
+	log_open();
 	if (count < 2) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;

@@ -20,7 +20,7 @@ static void post_port_write(void *device, uint16_t offset, unsigned size, uint32
 	/* Most guests write it again and again, to pass time. */
 	if (__atomic_load_n((uint8_t *)device, __ATOMIC_RELAXED) != value &&
 	    __atomic_exchange_n((uint8_t *)device, (uint8_t)value, __ATOMIC_RELAXED) != value)
-		log_debug("POST code 0x%02x", value);
+		log_guest_at(LOG_DEBUG, "POST code 0x%02x", value);
 }
 
 const struct pio_ops post_port_pio_ops = {

@@ -105,7 +105,8 @@ static void update_routes(struct split_irqchip *chips)
 		return;
 	result = kvm_vm_ioctl(chips->vm, KVM_SET_GSI_ROUTING, &routes);
 	if (result < 0)
-		log_warning("cannot route the I/O APIC's interrupts: %s", strerror(-result));
+		log_guest_at(LOG_WARNING, "cannot route the I/O APIC's interrupts: %s",
+			     strerror(-result));
 	else
 		chips->routes = routes;
 }

@@ -107,8 +107,8 @@ static void restore_msrs(const struct power_on_state *state, const struct kvm_vc
 		one.header.nmsrs = 1;
 		one.entry = state->msrs->entries[i];
 		if (kvm_vcpu_ioctl(vcpu, KVM_SET_MSRS, &one) != 1)
-			log_debug("CPU %u: MSR 0x%x keeps its value over reset", vcpu->id,
-				  one.entry.index);
+			log_guest_at(LOG_DEBUG, "CPU %u: MSR 0x%x keeps its value over reset",
+				     vcpu->id, one.entry.index);
 	}
 }
 

@@ -1,6 +1,8 @@
 /*
  * kvik's own words, on standard error, never on a guest's console.
- * All functions may be called on any thread.
+ *
+ * All functions may be called on any thread, with locks held: after log_open nobody waits for a
+ * reader of standard error that has stalled. Lines that it doesn't take are lost.
  */
 #ifndef KVIK_UTIL_LOG_H
 #define KVIK_UTIL_LOG_H
@@ -12,6 +14,9 @@ enum log_level {
 	LOG_DEBUG,   /* with -vv */
 };
 
+/* Before threads and before privileges are dropped. Without it lines wait for their reader. */
+void log_open(void);
+
 /* Messages above this level are dropped. Default LOG_WARNING. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
@@ -20,11 +25,16 @@ enum log_level log_get_level(void);
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Something that a guest did wrong or that a device does not model: shown from LOG_INFO up, and
- * rate-limited per process (a guest must not be able to fill the host's log).
+ * Anything that a guest can cause again and again: what it did wrong, what a device does not model,
+ * that it was reset. Rate-limited per process (a guest must not be able to fill the host's log); a
+ * line says now and then how many were left out.
  */
-void log_guest(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_guest_at(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Tell now how many lines were left out, if any were: at the end of a run. */
+void log_guest_flush(void);
 
+#define log_guest(...)   log_guest_at(LOG_INFO, __VA_ARGS__)
 #define log_error(...)   log_print(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_print(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)    log_print(LOG_INFO, __VA_ARGS__)

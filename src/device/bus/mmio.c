@@ -8,7 +8,7 @@
 #include "util/log.h"
 
 /* Every kernel probes for what isn't there: only for those who look closely. */
-#define log_unclaimed(...) (log_get_level() >= LOG_DEBUG ? log_guest(__VA_ARGS__) : (void)0)
+#define UNCLAIMED_LEVEL LOG_DEBUG
 
 struct mmio_bus {
 	struct bus_ranges ranges;
@@ -85,7 +85,8 @@ void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned s
 			value = ops->read(range->device, gpa - range->first, piece);
 			memcpy(data, &value, piece);
 		} else {
-			log_unclaimed("read of unclaimed address 0x%llx", (unsigned long long)gpa);
+			log_guest_at(UNCLAIMED_LEVEL, "read of unclaimed address 0x%llx",
+				     (unsigned long long)gpa);
 		}
 		gpa += piece;
 		data += piece;
@@ -109,7 +110,8 @@ void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, uns
 
 			ops->write(range->device, gpa - range->first, piece, value);
 		} else {
-			log_unclaimed("write to unclaimed address 0x%llx", (unsigned long long)gpa);
+			log_guest_at(UNCLAIMED_LEVEL, "write to unclaimed address 0x%llx",
+				     (unsigned long long)gpa);
 		}
 		gpa += piece;
 		data += piece;

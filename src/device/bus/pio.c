@@ -7,7 +7,7 @@
 #include "util/log.h"
 
 /* Every kernel probes for what isn't there: only for those who look closely. */
-#define log_unclaimed(...) (log_get_level() >= LOG_DEBUG ? log_guest(__VA_ARGS__) : (void)0)
+#define UNCLAIMED_LEVEL LOG_DEBUG
 #define PORT_COUNT 0x10000u
 
 struct pio_bus {
@@ -85,7 +85,7 @@ uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 			return ops->read(range->device, port - range->first, size);
 		}
 	} else if (size == 1) {
-		log_unclaimed("read of unclaimed port 0x%x", port);
+		log_guest_at(UNCLAIMED_LEVEL, "read of unclaimed port 0x%x", port);
 		return 0xff;
 	}
 	for (i = 0; i < size; i++)
@@ -106,7 +106,8 @@ void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t v
 			return;
 		}
 	} else if (size == 1) {
-		log_unclaimed("write of 0x%x to unclaimed port 0x%x", value & 0xff, port);
+		log_guest_at(UNCLAIMED_LEVEL, "write of 0x%x to unclaimed port 0x%x", value & 0xff,
+			     port);
 		return;
 	}
 	for (i = 0; i < size; i++)
