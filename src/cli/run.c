@@ -17,15 +17,26 @@ struct run {
 	struct event_source signals;
 	struct char_stream *serial, *debug_console, *standard_output;
 	struct machine *machine; /* NULL until it is created */
+	bool is_quitting;	 /* the user's wish: waits for nobody any more */
+	bool is_draining;	 /* the guest has ended; its last output hasn't left yet */
+	int quit_status;
+	sigset_t signal_mask; /* before signals were watched */
 };
+
+static void quit(struct run *run, int status)
+{
+	run->is_quitting = true;
+	run->quit_status = status;
+	if (run->is_draining)
+		event_loop_stop(run->loop);
+	else if (run->machine)
+		machine_quit(run->machine, status);
+}
 
 /* ^A x: the user is done, which is no error. */
 static void quit_key(void *context)
 {
-	struct run *run = context;
-
-	if (run->machine)
-		machine_quit(run->machine, EXIT_OK);
+	quit(context, EXIT_OK);
 }
 
 static void signal_ready(void *context)
@@ -44,7 +55,7 @@ static void signal_ready(void *context)
 	case SIGCONT: terminal_enter_raw(); break;
 	default:
 		log_info("ended by signal %u", info.ssi_signo);
-		machine_quit(run->machine, 128 + info.ssi_signo);
+		quit(run, 128 + info.ssi_signo);
 		break;
 	}
 }
@@ -62,7 +73,7 @@ static int watch_signals(struct run *run, struct error *error)
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
 	signal(SIGPIPE, SIG_IGN);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_sigmask(SIG_BLOCK, &set, &run->signal_mask);
 	run->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (run->signals.fd < 0)
 		return error_set_errno(error, errno, "cannot watch signals");
@@ -74,33 +85,75 @@ static int watch_signals(struct run *run, struct error *error)
 	return 0;
 }
 
-static struct char_stream *open_stream(struct run *run, const struct stream_option *option,
-				       bool takes_input, struct error *error)
+/* From here on a signal ends the process at once, whatever it waits for. */
+static void unwatch_signals(struct run *run)
 {
-	struct char_stdio_commands commands = {.quit = quit_key, .context = run};
-
-	switch (option->kind) {
-	case STREAM_FILE: return char_file_create(option->path, error);
-	case STREAM_NONE: return char_none_create(error);
-	default:
-		return takes_input ? char_stdio_create(run->loop, &commands, error)
-				   : char_stdout_create(error);
-	}
+	if (run->signals.fd < 0)
+		return;
+	event_loop_remove(&run->signals);
+	close(run->signals.fd);
+	run->signals.fd = -1;
+	pthread_sigmask(SIG_SETMASK, &run->signal_mask, NULL);
 }
 
-static int open_streams(struct run *run, const struct run_options *options, struct error *error)
+static struct char_stream *open_file(const struct stream_option *option, struct error *error)
 {
-	run->standard_output = char_stdout_create(error);
-	if (!run->standard_output)
-		return -ENOMEM;
-	if (options->debug_console.kind != STREAM_NONE) {
-		run->debug_console = open_stream(run, &options->debug_console, false, error);
+	return option->kind == STREAM_FILE ? char_file_create(option->path, error)
+					   : char_none_create(error);
+}
+
+/* Before signals are watched: a FIFO makes us wait for its reader, and the user may want to end. */
+static int open_files(struct run *run, const struct run_options *options, struct error *error)
+{
+	if (options->serial.kind != STREAM_STDIO) {
+		run->serial = open_file(&options->serial, error);
+		if (!run->serial)
+			return -EINVAL;
+	}
+	if (options->debug_console.kind == STREAM_FILE) {
+		run->debug_console = open_file(&options->debug_console, error);
 		if (!run->debug_console)
 			return -EINVAL;
 	}
-	/* Last: it may change the terminal. */
-	run->serial = open_stream(run, &options->serial, true, error);
+	return 0;
+}
+
+static int open_standard_streams(struct run *run, const struct run_options *options,
+				 struct error *error)
+{
+	struct char_stdio_commands commands = {.quit = quit_key, .context = run};
+
+	run->standard_output = char_stdout_create(error);
+	if (!run->standard_output)
+		return -EINVAL;
+	if (options->serial.kind == STREAM_STDIO)
+		run->serial = char_stdio_create(run->loop, run->standard_output, &commands, error);
 	return run->serial ? 0 : -EINVAL;
+}
+
+static struct char_stream *debug_console(const struct run *run, const struct run_options *options)
+{
+	return options->debug_console.kind == STREAM_STDIO ? run->standard_output
+							   : run->debug_console;
+}
+
+static void output_drained(void *context)
+{
+	event_loop_stop(context);
+}
+
+/* What the guest printed before its end comes out, however slowly it is read, if the user waits. */
+static void drain(struct run *run)
+{
+	struct char_stream *streams[] = {run->serial, run->debug_console, run->standard_output};
+	unsigned i;
+
+	run->is_draining = true;
+	for (i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)
+		while (streams[i] && !run->is_quitting &&
+		       !char_drain(streams[i], output_drained, run->loop))
+			if (event_loop_run(run->loop) < 0)
+				return;
 }
 
 /* The descriptor stays open until the program ends: vCPUs write to it at any time. */
@@ -126,7 +179,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		.ram_bytes = options->memory_bytes,
 		.cpus = options->cpus,
 		.boot = options->boot,
-		.streams = {run->serial, run->debug_console, run->standard_output},
+		.streams = {run->serial, debug_console(run, options), run->standard_output},
 		.print_port = options->print_port,
 		.debug_exit_port = options->debug_exit_port,
 		.ends_at_reset = options->ends_at_reset,
@@ -145,7 +198,15 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (!run->machine)
 		return -EINVAL;
 	result = machine_run(run->machine, status, error);
+	if (result == 0 && !run->is_quitting) {
+		drain(run);
+		/* Some of it is lost. */
+		if (run->quit_status)
+			*status = run->quit_status;
+	}
 	terminal_restore();
+	unwatch_signals(run);
+	log_guest_flush();
 	if (options->wants_statistics)
 		machine_print_statistics(run->machine);
 	return result;
@@ -169,12 +230,13 @@ int command_run(int count, char **arguments)
 	if (options.verbosity)
 		log_set_level(options.verbosity > 1 ? LOG_DEBUG : LOG_INFO);
 	run.loop = event_loop_create(&error);
-	if (!run.loop || watch_signals(&run, &error) < 0 ||
-	    open_streams(&run, &options, &error) < 0)
+	if (!run.loop || open_files(&run, &options, &error) < 0 ||
+	    watch_signals(&run, &error) < 0 || open_standard_streams(&run, &options, &error) < 0)
 		goto out;
 	result = run_guest(&run, &options, &status, &error);
 out:
 	terminal_restore();
+	unwatch_signals(&run);
 	if (result < 0) {
 		log_error("%s", error.message);
 		status = EXIT_ERROR;
@@ -183,10 +245,6 @@ out:
 	char_destroy(run.serial);
 	char_destroy(run.debug_console);
 	char_destroy(run.standard_output);
-	if (run.signals.fd >= 0) {
-		event_loop_remove(&run.signals);
-		close(run.signals.fd);
-	}
 	event_loop_destroy(run.loop);
 	return status;
 }

@@ -3,7 +3,8 @@
  * (port 0xe9, "port_e9_hack" of the Bochs user manual), SeaBIOS's and QEMU's debug port 0x402, and
  * the port that `kvik run --print-port` names for a first program of sixteen bytes.
  *
- * It has no state: no lock, nothing to reset. The stream keeps bytes whole.
+ * It has no state: no lock, nothing to reset. The stream keeps bytes whole, and the guest has no way
+ * to learn that it is slow.
  */
 #include "device/print_port.h"
 

@@ -4,7 +4,9 @@
  *
  * Modelled: all registers, both FIFOs, all interrupt sources with their priorities, loopback,
  * break, overrun. Not modelled: the time that characters take. A character leaves the transmitter
- * at once, and the receiver's character time-out has always passed already.
+ * at once while the line takes it; when the line doesn't, the transmitter stays full, as with a
+ * modem that holds it back. Characters that are written even so are kept. The receiver's character
+ * time-out has always passed already.
  */
 #include "device/serial16550.h"
 
@@ -75,6 +77,7 @@
 struct serial16550 {
 	pthread_mutex_t lock; /* guards everything below; held while irq and stream are called */
 	struct char_stream *stream;
+	struct char_watch line_ready;
 	struct irq_line irq;
 	uint8_t ier, fcr, lcr, mcr, msr, scr;
 	uint8_t lsr_errors; /* LSR's error bits; its other bits follow from the state */
@@ -117,6 +120,12 @@ static void update_irq(struct serial16550 *uart)
 	bool enabled = (uart->mcr & MCR_OUT2) && !(uart->mcr & MCR_LOOP);
 
 	irq_line_set(&uart->irq, enabled && pending_interrupt(uart) != IIR_NONE);
+}
+
+/* In loopback nothing goes over the line. */
+static bool transmitter_is_empty(const struct serial16550 *uart)
+{
+	return (uart->mcr & MCR_LOOP) || char_is_ready(uart->stream);
 }
 
 static void fifo_clear(struct serial16550 *uart)
@@ -199,8 +208,10 @@ static uint8_t read_iir(struct serial16550 *uart)
 
 static uint8_t read_lsr(struct serial16550 *uart)
 {
-	uint8_t value = LSR_THR_EMPTY | LSR_TRANSMIT_EMPTY | uart->lsr_errors;
+	uint8_t value = uart->lsr_errors;
 
+	if (transmitter_is_empty(uart))
+		value |= LSR_THR_EMPTY | LSR_TRANSMIT_EMPTY;
 	if (uart->fifo_count)
 		value |= LSR_DATA_READY;
 	uart->lsr_errors = 0;
@@ -240,15 +251,15 @@ static void write_data(struct serial16550 *uart, uint8_t byte)
 		receive_byte(uart, byte);
 	else
 		char_write(uart->stream, &byte, 1);
-	/* The character has left already. */
-	uart->thr_interrupt = true;
+	/* The character has left already, or line_ready tells when. */
+	uart->thr_interrupt = transmitter_is_empty(uart);
 }
 
 static void write_ier(struct serial16550 *uart, uint8_t value)
 {
 	/* Enabling the transmit interrupt while the register is empty raises it. */
 	if ((value & IER_TRANSMIT) && !(uart->ier & IER_TRANSMIT))
-		uart->thr_interrupt = true;
+		uart->thr_interrupt = transmitter_is_empty(uart);
 	uart->ier = value & (IER_RECEIVE | IER_TRANSMIT | IER_LINE | IER_MODEM);
 }
 
@@ -257,8 +268,9 @@ static void write_fcr(struct serial16550 *uart, uint8_t value)
 	/* Changing the enable bit clears both FIFOs; the reset bits clear themselves. */
 	if (((value ^ uart->fcr) & FCR_ENABLE) || (value & FCR_RESET_RECEIVE))
 		fifo_clear(uart);
+	/* What was written is on the line's side already and stays. */
 	if (value & FCR_RESET_TRANSMIT)
-		uart->thr_interrupt = true;
+		uart->thr_interrupt = transmitter_is_empty(uart);
 	/* Without the enable bit the other bits aren't programmed (§8.5). */
 	uart->fcr = value & FCR_ENABLE ? value & ~(FCR_RESET_RECEIVE | FCR_RESET_TRANSMIT) : 0;
 	char_resume_input(uart->stream);
@@ -340,6 +352,16 @@ static void serial16550_receive_break(void *context)
 	pthread_mutex_unlock(&uart->lock);
 }
 
+static void serial16550_line_ready(void *context)
+{
+	struct serial16550 *uart = context;
+
+	pthread_mutex_lock(&uart->lock);
+	uart->thr_interrupt = true;
+	update_irq(uart);
+	pthread_mutex_unlock(&uart->lock);
+}
+
 static void transfer(struct state_stream *state, struct serial16550 *uart)
 {
 	uint8_t head = uart->fifo_head, count = uart->fifo_count;
@@ -372,9 +394,14 @@ static void transfer(struct state_stream *state, struct serial16550 *uart)
 static void serial16550_save(void *device, struct state_stream *state)
 {
 	struct serial16550 *uart = device;
+	bool thr_interrupt;
 
 	pthread_mutex_lock(&uart->lock);
+	/* A transmitter that is full now is empty where the state is loaded: that line is another. */
+	thr_interrupt = uart->thr_interrupt;
+	uart->thr_interrupt |= !transmitter_is_empty(uart);
 	transfer(state, uart);
+	uart->thr_interrupt = thr_interrupt;
 	pthread_mutex_unlock(&uart->lock);
 }
 
@@ -395,7 +422,7 @@ static void serial16550_load(void *device, struct state_stream *state)
 	uart->lsr_errors = loaded.lsr_errors;
 	uart->divisor_low = loaded.divisor_low;
 	uart->divisor_high = loaded.divisor_high;
-	uart->thr_interrupt = loaded.thr_interrupt;
+	uart->thr_interrupt = loaded.thr_interrupt && transmitter_is_empty(uart);
 	memcpy(uart->fifo, loaded.fifo, sizeof(uart->fifo));
 	uart->fifo_head = loaded.fifo_head;
 	uart->fifo_count = loaded.fifo_count;
@@ -424,6 +451,8 @@ struct serial16550 *serial16550_create(struct char_stream *stream, const struct 
 	uart->irq = *irq;
 	reset_registers(uart);
 	char_set_reader(stream, &reader);
+	uart->line_ready = (struct char_watch){.ready = serial16550_line_ready, .context = uart};
+	char_watch(stream, &uart->line_ready);
 	return uart;
 }
 
@@ -432,6 +461,7 @@ static void serial16550_destroy(void *device)
 	static const struct char_reader none;
 	struct serial16550 *uart = device;
 
+	char_unwatch(uart->stream, &uart->line_ready);
 	uart->stream->reader = none;
 	pthread_mutex_destroy(&uart->lock);
 	free(uart);

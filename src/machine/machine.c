@@ -51,6 +51,7 @@ struct machine {
 	struct cpuid_facts cpuid;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
 	struct event_timer idle_timer;
+	struct char_watch line_ready[3]; /* wakes vCPUs that wait in hold_while_overfull */
 	uint64_t resets;
 
 	pthread_mutex_t lock; /* guards what follows */
@@ -89,6 +90,7 @@ static void post_request(struct machine *machine, enum power_request what, int s
 	machine->request_status = status;
 	machine->is_quitting = is_user;
 	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&machine->state_changed);
 	pthread_mutex_unlock(&machine->lock);
 	for (i = 0; i < machine->vcpu_count; i++)
 		vcpu_force_exit(&machine->vcpus[i]);
@@ -102,15 +104,79 @@ static void power_requested(void *context, enum power_request what, int status)
 
 void machine_quit(struct machine *machine, int status)
 {
-	const struct board_streams *streams = &machine->config.streams;
-
-	/* A vCPU may be waiting for a stalled reader of its output. */
-	char_cancel(streams->serial);
-	if (streams->debug_console)
-		char_cancel(streams->debug_console);
-	if (streams->print)
-		char_cancel(streams->print);
 	post_request(machine, POWER_EXIT, status, true);
+}
+
+/* The streams that a guest writes to. Returns how many. */
+static unsigned list_streams(const struct machine *machine, struct char_stream *list[3])
+{
+	const struct board_streams *streams = &machine->config.streams;
+	unsigned count = 0;
+
+	list[count++] = streams->serial;
+	if (streams->debug_console)
+		list[count++] = streams->debug_console;
+	if (streams->print)
+		list[count++] = streams->print;
+	return count;
+}
+
+static bool any_is_overfull(const struct machine *machine)
+{
+	struct char_stream *streams[3];
+	unsigned i, count = list_streams(machine, streams);
+
+	for (i = 0; i < count; i++)
+		if (char_is_overfull(streams[i]))
+			return true;
+	return false;
+}
+
+/*
+ * A guest may write to a slow line faster than the host reads, and not look or not be able to see
+ * that the line isn't ready. Then the vCPU that writes waits here, where no lock of a device is held
+ * and where requests to the machine find it.
+ */
+static void hold_while_overfull(struct machine *machine, const struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->kvm.run;
+
+	if (run->exit_reason != KVM_EXIT_IO || run->io.direction != KVM_EXIT_IO_OUT ||
+	    !any_is_overfull(machine))
+		return;
+	pthread_mutex_lock(&machine->lock);
+	while (machine->state == MACHINE_RUNNING && any_is_overfull(machine))
+		pthread_cond_wait(&machine->state_changed, &machine->lock);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void line_ready(void *context)
+{
+	struct machine *machine = context;
+
+	pthread_mutex_lock(&machine->lock);
+	pthread_cond_broadcast(&machine->state_changed);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void watch_lines(struct machine *machine)
+{
+	struct char_stream *streams[3];
+	unsigned i, count = list_streams(machine, streams);
+
+	for (i = 0; i < count; i++) {
+		machine->line_ready[i] = (struct char_watch){line_ready, machine, NULL};
+		char_watch(streams[i], &machine->line_ready[i]);
+	}
+}
+
+static void unwatch_lines(struct machine *machine)
+{
+	struct char_stream *streams[3];
+	unsigned i, count = list_streams(machine, streams);
+
+	for (i = 0; i < count; i++)
+		char_unwatch(streams[i], &machine->line_ready[i]);
 }
 
 /* vcpu_host.may_run. */
@@ -119,6 +185,7 @@ static bool machine_may_run(void *context, struct vcpu *vcpu)
 	struct machine *machine = context;
 	bool may_run;
 
+	hold_while_overfull(machine, vcpu);
 	if (__atomic_load_n(&machine->state, __ATOMIC_SEQ_CST) == MACHINE_RUNNING)
 		return true;
 	vcpu_complete_access(vcpu);
@@ -189,7 +256,8 @@ static void set_firmware_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_fa
 		one.header.nmsrs = 1;
 		one.entry = entries[i];
 		if (kvm_vcpu_ioctl(vcpu, KVM_SET_MSRS, &one) != 1)
-			log_debug("CPU %u: MSR 0x%x cannot be set", vcpu->id, one.entry.index);
+			log_guest_at(LOG_DEBUG, "CPU %u: MSR 0x%x cannot be set", vcpu->id,
+				     one.entry.index);
 	}
 }
 
@@ -260,7 +328,7 @@ static void request_ready(void *context)
 			finish(machine, MACHINE_STATUS_OFF);
 			break;
 		}
-		log_info("the guest reset the machine");
+		log_guest("the guest reset the machine");
 		machine->resets++;
 		if (machine_reset(machine, &error) < 0) {
 			log_error("cannot reset the machine: %s", error.message);
@@ -409,6 +477,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 		error_set_errno(error, ENOMEM, "cannot create the machine");
 		goto fail;
 	}
+	watch_lines(machine);
 	machine->boot = boot_open(&config->boot, config->ram_bytes, error);
 	if (!machine->boot)
 		goto fail;
@@ -430,6 +499,7 @@ void machine_destroy(struct machine *machine)
 
 	if (!machine)
 		return;
+	unwatch_lines(machine);
 	board_destroy(machine->board);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		power_on_state_free(&machine->vcpus[i].power_on);

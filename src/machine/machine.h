@@ -3,8 +3,10 @@
  *
  * Threads by role. The caller's thread runs the I/O loop (machine_run): devices' input and timers,
  * and every change of the machine's life. Each vCPU has a thread that enters the guest and serves
- * its exits. A vCPU thread never resets or stops the machine; it asks (device/power.h), all vCPU
- * threads park, and the last one to park hands over to the I/O thread.
+ * its exits. Each console output has a thread that writes it to the host, and no other thread waits
+ * for the console's reader (device/char/output.h). A vCPU thread never resets or stops the machine;
+ * it asks (device/power.h), all vCPU threads park, and the last one to park hands over to the I/O
+ * thread.
  *
  * Lock order: a device's lock, then the machine's lock, then the I/O loop's. No lock is held while
  * a vCPU is in the guest.

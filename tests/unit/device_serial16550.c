@@ -78,6 +78,43 @@ static void test_transmit(void **state)
 	assert_true(line->fixture.irq_level);
 }
 
+/* The far end doesn't take more: the transmitter stays full until it does. */
+static void test_stalled_line(void **state)
+{
+	struct line *line = *state;
+
+	out(line, 4, 0x08);
+	out(line, 1, 0x02);
+	assert_int_equal(in(line, 2), 0x02);
+	char_callback_stall(line->stream, true);
+	assert_int_equal(in(line, 5), 0x00);
+	/* What is written all the same isn't lost. */
+	out(line, 0, 'x');
+	assert_int_equal(line->sent_bytes, 1);
+	assert_false(line->fixture.irq_level);
+	/* Neither enabling the interrupt nor a reset of the FIFO makes room. */
+	out(line, 1, 0x00);
+	out(line, 1, 0x02);
+	out(line, 2, 0x05);
+	assert_false(line->fixture.irq_level);
+	/* The loop needs no line. */
+	out(line, 4, 0x18);
+	assert_int_equal(in(line, 5), 0x60);
+	out(line, 0, 'L');
+	assert_int_equal(in(line, 2), 0xc2);
+	assert_int_equal(in(line, 0), 'L');
+	out(line, 4, 0x08);
+	assert_int_equal(in(line, 5), 0x00);
+	assert_int_equal(in(line, 2), 0xc1);
+	assert_false(line->fixture.irq_level);
+
+	char_callback_stall(line->stream, false);
+	assert_true(line->fixture.irq_level);
+	assert_int_equal(in(line, 5), 0x60);
+	assert_int_equal(in(line, 2), 0xc2);
+	assert_false(line->fixture.irq_level);
+}
+
 static void test_receive_without_fifo(void **state)
 {
 	struct line *line = *state;
@@ -195,6 +232,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stalled_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_without_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fifo_trigger_and_timeout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overrun, setup, teardown),

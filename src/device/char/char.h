@@ -1,9 +1,10 @@
 /*
  * Character streams: what stands behind a serial port or a debug console on the host's side.
  *
- * A device (the front end) writes to a stream at any time on any thread; the stream hands input to
- * one front end on the I/O thread, no more than that said it has room for. A stream may have any
- * number of writers but one reader.
+ * A device (the front end) writes to a stream at any time on any thread, and never waits there: a
+ * queue takes the bytes, and a thread behind it writes them to the host (output.h). The stream
+ * hands input to one front end on the I/O thread, no more than that said it has room for. A stream
+ * may have any number of writers but one reader.
  */
 #ifndef KVIK_DEVICE_CHAR_CHAR_H
 #define KVIK_DEVICE_CHAR_CHAR_H
@@ -16,6 +17,7 @@
 #include "util/event_loop.h"
 
 struct char_stream;
+struct char_output;
 
 /* The reader's side. All are called on the I/O thread without locks of the stream. */
 struct char_reader {
@@ -25,10 +27,16 @@ struct char_reader {
 	void *context;
 };
 
+/* Called when a stream's output is ready again: on the output's thread, or on the writer's for a
+ * callback's, without locks that are taken under a device's. Owned and embedded by the user. */
+struct char_watch {
+	void (*ready)(void *context);
+	void *context;
+	struct char_watch *next; /* the output's own */
+};
+
 struct char_ops {
-	void (*write)(struct char_stream *stream, const uint8_t *data, size_t size);
 	void (*resume_input)(struct char_stream *stream); /* the reader has room again */
-	void (*cancel)(struct char_stream *stream);
 	void (*destroy)(struct char_stream *stream);
 };
 
@@ -36,28 +44,50 @@ struct char_ops {
 struct char_stream {
 	const struct char_ops *ops;
 	struct char_reader reader;
+	struct char_output *output; /* streams may share one; NULL: bytes are dropped */
 };
 
-/* Write all bytes; waits while the host's side is slow. Any thread. */
+/* Queue all bytes. Never waits; device locks may be held. Any thread. */
 void char_write(struct char_stream *stream, const uint8_t *data, size_t size);
+/*
+ * Whether the line takes more, as a modem's CTS says: false from some KiB of queued bytes until
+ * half of them have left, when the watches are called. A device that has a way to tell its guest
+ * does; char_write takes bytes all the same. Any thread, device locks may be held.
+ */
+bool char_is_ready(struct char_stream *stream);
+/*
+ * Whether the guest wrote on though the line was not ready. What it wrote is kept, but its vCPU
+ * must not write more until the line is ready. Any thread.
+ */
+bool char_is_overfull(struct char_stream *stream);
+/* Without device locks. After char_unwatch the watch isn't called any more. */
+void char_watch(struct char_stream *stream, struct char_watch *watch);
+void char_unwatch(struct char_stream *stream, struct char_watch *watch);
+/*
+ * Whether all bytes have left. If not, `drained` is called once they have, on any thread, or when
+ * they are given up.
+ */
+bool char_drain(struct char_stream *stream, void (*drained)(void *context), void *context);
 /* Connect the one reader. Before the machine runs. */
 void char_set_reader(struct char_stream *stream, const struct char_reader *reader);
 /* The reader has room again. Any thread; device locks may be held. */
 void char_resume_input(struct char_stream *stream);
-/* Let writers that wait for a slow host give up, now and in future: the run ends. Any thread. */
+/* The run ends: drop new output, and what a slow host doesn't take at once. Any thread. */
 void char_cancel(struct char_stream *stream);
-void char_destroy(struct char_stream *stream); /* NULL is fine */
+void char_destroy(struct char_stream *stream); /* NULL is fine; cancels */
 
 /* A stream that drops output and never has input. */
 struct char_stream *char_none_create(struct error *error);
 
-/* Output to a file that is created or emptied; no input. */
+/* Output to a file that is created or emptied; no input. Waits for a FIFO's reader. */
 struct char_stream *char_file_create(const char *path, struct error *error);
 
 /* Output goes to a function, input comes from char_callback_input: for tests. */
 struct char_stream *char_callback_create(void (*output)(void *context, const uint8_t *data,
 							size_t size),
 					 void *context, struct error *error);
+/* Play a host that has stalled, or goes on. */
+void char_callback_stall(struct char_stream *stream, bool is_stalled);
 /* Hand over as many of the bytes as there is room for; returns how many. */
 size_t char_callback_input(struct char_stream *stream, const uint8_t *data, size_t size);
 
@@ -70,10 +100,12 @@ struct char_stdio_commands {
 	void (*quit)(void *context); /* ^A x; I/O thread */
 	void *context;
 };
-struct char_stream *char_stdio_create(struct event_loop *loop,
+/* Input goes to this stream's reader, output into the queue of `standard_output`, which must outlive
+ * it. */
+struct char_stream *char_stdio_create(struct event_loop *loop, struct char_stream *standard_output,
 				      const struct char_stdio_commands *commands,
 				      struct error *error);
-/* Standard output alone, where a stream is wanted beside the console: shares its order. */
+/* Standard output alone. One for the process, so that all that is written there keeps its order. */
 struct char_stream *char_stdout_create(struct error *error);
 
 #endif

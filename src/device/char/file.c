@@ -7,122 +7,67 @@
 #include "device/char/char.h"
 #include "device/char/output.h"
 
-struct char_file {
-	struct char_stream stream;
-	struct char_output output;
-	bool owns_fd;
-};
-
-struct char_callback {
-	struct char_stream stream;
-	void (*output)(void *context, const uint8_t *data, size_t size);
-	void *context;
-};
-
-static void none_write(struct char_stream *stream, const uint8_t *data, size_t size)
+static void output_stream_destroy(struct char_stream *stream)
 {
-	(void)stream;
-	(void)data;
-	(void)size;
+	char_output_destroy(stream->output);
+	free(stream);
 }
 
-static void none_destroy(struct char_stream *stream)
+/* A stream that owns `output`, NULL for none; `output` is destroyed on failure. */
+static struct char_stream *output_stream_create(struct char_output *output, struct error *error)
 {
-	free(stream);
+	static const struct char_ops ops = {.destroy = output_stream_destroy};
+	struct char_stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream) {
+		char_output_destroy(output);
+		error_set_errno(error, ENOMEM, "cannot create a console");
+		return NULL;
+	}
+	stream->ops = &ops;
+	stream->output = output;
+	return stream;
 }
 
 struct char_stream *char_none_create(struct error *error)
 {
-	static const struct char_ops ops = {.write = none_write, .destroy = none_destroy};
-	struct char_stream *stream = calloc(1, sizeof(*stream));
-
-	if (!stream)
-		error_set_errno(error, ENOMEM, "cannot create a console");
-	else
-		stream->ops = &ops;
-	return stream;
-}
-
-static void file_write(struct char_stream *stream, const uint8_t *data, size_t size)
-{
-	char_output_write(&((struct char_file *)stream)->output, data, size);
-}
-
-static void file_cancel(struct char_stream *stream)
-{
-	struct char_file *file = (struct char_file *)stream;
-
-	/* A file takes its last bytes at once; only a pipe or a FIFO can stall. */
-	char_output_cancel(&file->output);
-}
-
-static void file_destroy(struct char_stream *stream)
-{
-	struct char_file *file = (struct char_file *)stream;
-
-	if (file->owns_fd)
-		close(file->output.fd);
-	free(file);
-}
-
-static struct char_stream *file_stream_create(int fd, bool owns_fd, struct error *error)
-{
-	static const struct char_ops ops = {
-		.write = file_write, .cancel = file_cancel, .destroy = file_destroy};
-	struct char_file *file = calloc(1, sizeof(*file));
-
-	if (!file) {
-		error_set_errno(error, ENOMEM, "cannot create a console");
-		return NULL;
-	}
-	file->stream.ops = &ops;
-	file->output.fd = fd;
-	file->owns_fd = owns_fd;
-	return &file->stream;
+	return output_stream_create(NULL, error);
 }
 
 struct char_stream *char_file_create(const char *path, struct error *error)
 {
-	struct char_stream *stream;
+	struct char_output *output;
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 
 	if (fd < 0) {
 		error_set_errno(error, errno, "cannot write the console file '%s'", path);
 		return NULL;
 	}
-	stream = file_stream_create(fd, true, error);
-	if (!stream)
+	output = char_output_create(fd, true, error);
+	if (!output)
 		close(fd);
-	return stream;
+	return output ? output_stream_create(output, error) : NULL;
 }
 
 struct char_stream *char_stdout_create(struct error *error)
 {
-	return file_stream_create(STDOUT_FILENO, false, error);
+	struct char_output *output = char_output_create(STDOUT_FILENO, false, error);
+
+	return output ? output_stream_create(output, error) : NULL;
 }
 
-static void callback_write(struct char_stream *stream, const uint8_t *data, size_t size)
+struct char_stream *char_callback_create(void (*write)(void *context, const uint8_t *data,
+                                                       size_t size),
+                                         void *context, struct error *error)
 {
-	struct char_callback *callback = (struct char_callback *)stream;
+	struct char_output *output = char_output_create_callback(write, context, error);
 
-	callback->output(callback->context, data, size);
+	return output ? output_stream_create(output, error) : NULL;
 }
 
-struct char_stream *char_callback_create(void (*output)(void *context, const uint8_t *data,
-							size_t size),
-					 void *context, struct error *error)
+void char_callback_stall(struct char_stream *stream, bool is_stalled)
 {
-	static const struct char_ops ops = {.write = callback_write, .destroy = none_destroy};
-	struct char_callback *callback = calloc(1, sizeof(*callback));
-
-	if (!callback) {
-		error_set_errno(error, ENOMEM, "cannot create a console");
-		return NULL;
-	}
-	callback->stream.ops = &ops;
-	callback->output = output;
-	callback->context = context;
-	return &callback->stream;
+	char_output_set_stalled(stream->output, is_stalled);
 }
 
 size_t char_callback_input(struct char_stream *stream, const uint8_t *data, size_t size)

@@ -1,4 +1,14 @@
-/* Writing a stream's bytes to a host descriptor: shared by the stdio and file streams. */
+/*
+ * Where a stream's bytes go: a bounded queue in front of something that may be slow.
+ *
+ * Whoever writes never waits. A thread of the output's own writes the queue to the host's
+ * descriptor, and is the only one that a stalled reader stops: descriptors of ours are shared with
+ * other processes (a terminal, a pipe), so O_NONBLOCK is not ours to set on them.
+ *
+ * A queue that fills up becomes busy, which a device shows to the guest in its own way, and is
+ * ready again when half of it has left. A guest that goes on writing makes it overfull: what it
+ * wrote is still kept, and the machine holds the vCPU until the output is ready (char.h).
+ */
 #ifndef KVIK_DEVICE_CHAR_OUTPUT_H
 #define KVIK_DEVICE_CHAR_OUTPUT_H
 
@@ -6,16 +16,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct char_output {
-	int fd;
-	bool gone;	/* atomic: the other side has closed, or the run ends; drop output */
-};
+#include "device/char/char.h"
 
-/*
- * Write all bytes, waiting while the descriptor is full, until `gone`. Writes of up to PIPE_BUF
- * bytes aren't mixed with others'. Any thread.
- */
+struct char_output;
+
+/* To a descriptor, which is closed at the end if it is owned. NULL, and `error`, on failure. */
+struct char_output *char_output_create(int fd, bool owns_fd, struct error *error);
+/* To a function, which is called at once by the writer: for tests. */
+struct char_output *char_output_create_callback(void (*write)(void *context, const uint8_t *data,
+                                                              size_t size),
+                                                void *context, struct error *error);
+/* Gives up what cannot be written without waiting; see char_drain for more patience. */
+void char_output_destroy(struct char_output *output); /* NULL is fine */
+
 void char_output_write(struct char_output *output, const uint8_t *data, size_t size);
+bool char_output_is_ready(struct char_output *output);
+bool char_output_is_overfull(struct char_output *output);
+void char_output_add_watch(struct char_output *output, struct char_watch *watch);
+void char_output_remove_watch(struct char_output *output, struct char_watch *watch);
+bool char_output_drain(struct char_output *output, void (*drained)(void *context), void *context);
 void char_output_cancel(struct char_output *output);
+/* Play a reader that has stalled, or goes on. A callback's only. */
+void char_output_set_stalled(struct char_output *output, bool is_stalled);
 
 #endif

@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "device/char/char.h"
-#include "device/char/output.h"
 #include "device/char/terminal.h"
 #include "util/log.h"
 
@@ -20,7 +19,6 @@
 
 struct char_stdio {
 	struct char_stream stream;
-	struct char_output output;
 	struct event_source input;  /* standard input; enabled while there is room in the queue */
 	struct event_source resume; /* an eventfd: the reader has room again */
 	struct char_stdio_commands commands;
@@ -36,14 +34,10 @@ struct char_stdio {
 
 static void show_help(void)
 {
-	static const char help[] = "\n"
-				   "^A x   quit kvik\n"
-				   "^A b   send a break to the serial console\n"
-				   "^A ^A  send ^A itself\n"
-				   "^A h   show this help\n";
-
-	if (write(STDERR_FILENO, help, sizeof(help) - 1) < 0)
-		return;
+	log_print(LOG_ERROR, "^A x   quit kvik");
+	log_print(LOG_ERROR, "^A b   send a break to the serial console");
+	log_print(LOG_ERROR, "^A ^A  send ^A itself");
+	log_print(LOG_ERROR, "^A h   show this help");
 }
 
 static void enqueue(struct char_stdio *stdio, uint8_t byte)
@@ -132,11 +126,6 @@ static void resume_ready(void *context)
 		deliver(stdio);
 }
 
-static void stdio_write(struct char_stream *stream, const uint8_t *data, size_t size)
-{
-	char_output_write(&((struct char_stdio *)stream)->output, data, size);
-}
-
 static void stdio_resume_input(struct char_stream *stream)
 {
 	struct char_stdio *stdio = (struct char_stdio *)stream;
@@ -146,11 +135,6 @@ static void stdio_resume_input(struct char_stream *stream)
 	if (__atomic_exchange_n(&stdio->is_starved, false, __ATOMIC_SEQ_CST) &&
 	    write(stdio->resume.fd, &one, sizeof(one)) < 0)
 		return;
-}
-
-static void stdio_cancel(struct char_stream *stream)
-{
-	char_output_cancel(&((struct char_stdio *)stream)->output);
 }
 
 static void stdio_destroy(struct char_stream *stream)
@@ -165,14 +149,12 @@ static void stdio_destroy(struct char_stream *stream)
 	free(stdio);
 }
 
-struct char_stream *char_stdio_create(struct event_loop *loop,
+struct char_stream *char_stdio_create(struct event_loop *loop, struct char_stream *standard_output,
 				      const struct char_stdio_commands *commands,
 				      struct error *error)
 {
 	static const struct char_ops ops = {
-		.write = stdio_write,
 		.resume_input = stdio_resume_input,
-		.cancel = stdio_cancel,
 		.destroy = stdio_destroy,
 	};
 	struct char_stdio *stdio = calloc(1, sizeof(*stdio));
@@ -183,7 +165,7 @@ struct char_stream *char_stdio_create(struct event_loop *loop,
 		goto fail;
 	}
 	stdio->stream.ops = &ops;
-	stdio->output.fd = STDOUT_FILENO;
+	stdio->stream.output = standard_output->output;
 	stdio->commands = *commands;
 	stdio->has_escapes = isatty(STDIN_FILENO);
 	stdio->resume = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
