@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -11,19 +12,50 @@
 
 #define NS_PER_SECOND 1000000000ull
 #define EVENTS_PER_WAIT 16
+#define WAKE_EVENT	UINT64_MAX /* no slot has this number */
+
+/*
+ * What the kernel is given to name a source is no pointer but its slot and the slot's generation: an
+ * event that was fetched before its source was removed names nothing any more.
+ */
+struct slot {
+	struct event_source *source; /* NULL: free */
+	uint32_t generation;	     /* counts the sources that had it */
+};
 
 struct event_loop {
 	int epoll_fd;
 	int wake_fd; /* an eventfd: stop was asked, or an always-ready source was enabled */
 	bool stopping;	   /* atomic */
-	pthread_mutex_t lock; /* guards `sources` and every source's `enabled` */
-	struct event_source *sources;
+	pthread_mutex_t lock; /* guards what follows and every source's `enabled` */
+	struct slot *slots;
+	unsigned slot_count;
 };
+
+static uint64_t event_name(const struct event_loop *loop, unsigned slot)
+{
+	return (uint64_t)loop->slots[slot].generation << 32 | slot;
+}
+
+/* The enabled source of that name, or NULL. */
+static struct event_source *find_source(struct event_loop *loop, uint64_t name)
+{
+	struct event_source *source = NULL;
+	uint32_t slot = name;
+
+	pthread_mutex_lock(&loop->lock);
+	if (slot < loop->slot_count && event_name(loop, slot) == name)
+		source = loop->slots[slot].source;
+	if (source && !source->enabled)
+		source = NULL;
+	pthread_mutex_unlock(&loop->lock);
+	return source;
+}
 
 struct event_loop *event_loop_create(struct error *error)
 {
 	struct event_loop *loop = calloc(1, sizeof(*loop));
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_EVENT};
 	int code = ENOMEM;
 
 	if (!loop)
@@ -64,6 +96,7 @@ void event_loop_destroy(struct event_loop *loop)
 	close(loop->wake_fd);
 	close(loop->epoll_fd);
 	pthread_mutex_destroy(&loop->lock);
+	free(loop->slots);
 	free(loop);
 }
 
@@ -76,30 +109,25 @@ static void loop_wake(struct event_loop *loop)
 		return;
 }
 
-/*
- * Call back every enabled always-ready source once; whether there was one. A callback may remove
- * its own source, so the list is walked afresh by position.
- */
+/* Call back every enabled always-ready source once; whether there was one. */
 static bool dispatch_always_ready(struct event_loop *loop)
 {
 	struct event_source *source;
-	unsigned position = 0, i;
 	bool found = false;
+	unsigned i;
 
-	for (;;) {
+	for (i = 0;;) {
+		source = NULL;
 		pthread_mutex_lock(&loop->lock);
-		source = loop->sources;
-		for (i = 0; source && i < position; i++)
-			source = source->next;
-		while (source && !(source->always_ready && source->enabled)) {
-			source = source->next;
-			position++;
+		for (; i < loop->slot_count && !source; i++) {
+			source = loop->slots[i].source;
+			if (source && !(source->always_ready && source->enabled))
+				source = NULL;
 		}
 		pthread_mutex_unlock(&loop->lock);
 		if (!source)
 			return found;
 		found = true;
-		position++;
 		source->ready(source->context);
 	}
 }
@@ -118,12 +146,13 @@ int event_loop_run(struct event_loop *loop)
 		if (count < 0 && errno != EINTR)
 			return -errno;
 		for (i = 0; i < count; i++) {
-			source = events[i].data.ptr;
-			if (!source) {
+			if (events[i].data.u64 == WAKE_EVENT) {
 				if (read(loop->wake_fd, &wakes, sizeof(wakes)) < 0)
 					continue;
-			} else if (source->enabled && source->loop) {
-				source->ready(source->context);
+			} else {
+				source = find_source(loop, events[i].data.u64);
+				if (source)
+					source->ready(source->context);
 			}
 		}
 	}
@@ -137,51 +166,76 @@ void event_loop_stop(struct event_loop *loop)
 	loop_wake(loop);
 }
 
+/* A free slot, with the lock held; or -ENOMEM. */
+static int take_slot(struct event_loop *loop)
+{
+	unsigned i, count;
+	struct slot *slots;
+
+	for (i = 0; i < loop->slot_count; i++)
+		if (!loop->slots[i].source)
+			return i;
+	count = loop->slot_count ? 2 * loop->slot_count : 16;
+	slots = realloc(loop->slots, count * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + loop->slot_count, 0, (count - loop->slot_count) * sizeof(*slots));
+	loop->slots = slots;
+	loop->slot_count = count;
+	return i;
+}
+
 int event_loop_add(struct event_loop *loop, struct event_source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+	struct epoll_event event = {.events = EPOLLIN};
+	int slot, result = 0;
 
+	pthread_mutex_lock(&loop->lock);
+	slot = take_slot(loop);
+	if (slot < 0) {
+		result = slot;
+		goto out;
+	}
 	source->always_ready = false;
+	event.data.u64 = event_name(loop, slot);
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0) {
-		if (errno != EPERM)
-			return -errno;
+		if (errno != EPERM) {
+			result = -errno;
+			goto out;
+		}
 		source->always_ready = true;
 	}
+	loop->slots[slot].source = source;
+	source->slot = slot;
 	source->loop = loop;
 	source->enabled = true;
-	pthread_mutex_lock(&loop->lock);
-	source->next = loop->sources;
-	loop->sources = source;
+out:
 	pthread_mutex_unlock(&loop->lock);
-	loop_wake(loop);
-	return 0;
+	if (result == 0)
+		loop_wake(loop);
+	return result;
 }
 
 void event_loop_remove(struct event_source *source)
 {
 	struct event_loop *loop = source->loop;
-	struct event_source **link;
 
 	if (!loop)
 		return;
 	pthread_mutex_lock(&loop->lock);
-	for (link = &loop->sources; *link; link = &(*link)->next) {
-		if (*link == source) {
-			*link = source->next;
-			break;
-		}
-	}
+	loop->slots[source->slot].source = NULL;
+	loop->slots[source->slot].generation++;
+	if (!source->always_ready && source->enabled)
+		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 	source->loop = NULL;
 	source->enabled = false;
 	pthread_mutex_unlock(&loop->lock);
-	if (!source->always_ready)
-		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 }
 
 void event_source_enable(struct event_source *source, bool enabled)
 {
 	struct event_loop *loop = source->loop;
-	struct epoll_event event = {.events = enabled ? EPOLLIN : 0, .data.ptr = source};
+	struct epoll_event event = {.events = EPOLLIN};
 
 	if (!loop)
 		return;
@@ -191,6 +245,7 @@ void event_source_enable(struct event_source *source, bool enabled)
 		return;
 	}
 	source->enabled = enabled;
+	event.data.u64 = event_name(loop, source->slot);
 	/* EPOLLHUP cannot be masked, so a disabled source leaves the set altogether. */
 	if (!source->always_ready)
 		epoll_ctl(loop->epoll_fd, enabled ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, source->fd,

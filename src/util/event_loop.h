@@ -2,7 +2,9 @@
  * The I/O loop: one thread waits on descriptors and timers with epoll(7) and calls back.
  *
  * Sources are added and removed on the loop's thread, or while the loop isn't running; callbacks
- * run on the loop's thread with no lock held. What other threads may do is said at each function.
+ * run on the loop's thread with no lock held. A callback may remove and free any source, its own
+ * too: none that was removed is called or looked at any more. What other threads may do is said at
+ * each function.
  */
 #ifndef KVIK_UTIL_EVENT_LOOP_H
 #define KVIK_UTIL_EVENT_LOOP_H
@@ -21,9 +23,9 @@ struct event_source {
 	void *context;
 	/* The loop's own: */
 	struct event_loop *loop;
+	unsigned slot; /* where the loop knows it */
 	bool enabled;
 	bool always_ready; /* a regular file, which epoll refuses: it never blocks */
-	struct event_source *next;
 };
 
 /* A one-shot or periodic timer on CLOCK_MONOTONIC. Owned and embedded by the user. */
