@@ -23,7 +23,7 @@
 #define RFLAGS_FIXED 0x2ull
 
 #define PAGE_BYTES	   4096
-#define IDENTITY_GIB	   4 /* what the page tables below map */
+#define IDENTITY_GIB	   4 /* what the page tables below map: ENTRY_PAGE_TABLE_BYTES of them */
 #define GDT_ENTRIES	   5
 #define LINUX_BOOT_CS	   0x10 /* boot.rst, "32-bit boot protocol" */
 #define LINUX_BOOT_DS	   0x18
@@ -89,16 +89,17 @@ static int write_gdt(const struct entry *entry, const struct guest_memory *memor
 	gdt[task.selector >> 3] = pack_descriptor(&task);
 	/* PVH wants a loaded task register with the least limit. */
 	sregs->tr = task;
-	sregs->gdt.base = ENTRY_GDT_GPA;
+	sregs->gdt.base = entry->gdt_gpa ? entry->gdt_gpa : ENTRY_GDT_GPA;
 	sregs->gdt.limit = sizeof(gdt) - 1;
 	sregs->idt.base = 0;
 	sregs->idt.limit = 0;
-	return guest_memory_write(memory, ENTRY_GDT_GPA, gdt, sizeof(gdt));
+	_Static_assert(sizeof(gdt) == ENTRY_GDT_BYTES, "the loaders leave room for it");
+	return guest_memory_write(memory, sregs->gdt.base, gdt, sizeof(gdt));
 }
 
-static int write_page_tables(const struct guest_memory *memory, struct kvm_sregs *sregs)
+static int write_page_tables(const struct guest_memory *memory, uint64_t pml4,
+			     struct kvm_sregs *sregs)
 {
-	uint64_t pml4 = ENTRY_PAGE_TABLE_GPA;
 	uint64_t pdpt = pml4 + PAGE_BYTES;
 	uint64_t directories = pdpt + PAGE_BYTES;
 	uint64_t table[PAGE_BYTES / 8] = {0};
@@ -139,7 +140,9 @@ static int set_mode(const struct entry *entry, const struct guest_memory *memory
 		return result;
 	sregs->cr0 = CR0_PE | CR0_ET | CR0_NE;
 	if (entry->mode == ENTRY_LONG) {
-		result = write_page_tables(memory, sregs);
+		result = write_page_tables(
+			memory, entry->page_table_gpa ? entry->page_table_gpa : ENTRY_PAGE_TABLE_GPA,
+			sregs);
 		sregs->cr0 |= CR0_PG;
 		sregs->cr4 |= CR4_PAE;
 		sregs->efer |= EFER_LME | EFER_LMA;

@@ -19,14 +19,17 @@ struct entry {
 	uint64_t rip, rsp;
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp;
 	uint16_t cs, data_segment; /* real mode: the selectors of CS, and of DS, ES, SS, FS, GS */
+	/* Where the tables that the modes need are written. 0: at the addresses below. */
+	uint64_t gdt_gpa, page_table_gpa;
 	/* Selectors of the flat segments; the Linux boot protocol names 0x10 and 0x18. 0: those. */
 	uint16_t flat_code, flat_data;
 };
 
-/* Where the tables that the modes need are written: below the EBDA, above the boot data. */
-#define ENTRY_GDT_GPA	     0x500
-#define ENTRY_PAGE_TABLE_GPA 0x9000
-#define ENTRY_PAGE_TABLE_END 0xf000
+/* The tables' usual places: above the BIOS data area, below the EBDA. */
+#define ENTRY_GDT_GPA	       0x500
+#define ENTRY_GDT_BYTES	       40
+#define ENTRY_PAGE_TABLE_GPA   0x9000
+#define ENTRY_PAGE_TABLE_BYTES 0x6000
 
 /* Write the tables that `entry`'s mode needs into RAM and set registers and segments of `vcpu`,
  * which is in its power-on state otherwise. 0 or -errno. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -250,8 +251,6 @@ static void test_multiboot(void **state)
 			    IMAGE_BYTES);
 	kernel.segments[0].gpa = 0x3ff000;
 	assert_true(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error) < 0);
-	kernel.segments[0].gpa = 0x8000; /* where the boot data is */
-	assert_true(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error) < 0);
 	ram_destroy(&ram);
 
 	header[4] = 0x100100; /* loads above its own header */
@@ -276,6 +275,164 @@ static void test_multiboot(void **state)
 	assert_int_equal(multiboot_parse(image, sizeof(image), &kernel, &error), -EINVAL);
 }
 
+/* Whether [gpa, gpa + size) touches none of the segment's bytes and is RAM. */
+static bool is_beside(const struct ram *ram, const struct image_segment *segment, uint64_t gpa,
+		      uint64_t size)
+{
+	return guest_memory_contains(&ram->memory, gpa, size) &&
+	       (gpa + size <= segment->gpa || gpa >= segment->gpa + segment->memory_bytes);
+}
+
+static uint32_t read32(const struct ram *ram, uint64_t gpa)
+{
+	uint32_t value;
+
+	assert_int_equal(guest_memory_read(&ram->memory, gpa, &value, sizeof(value)), 0);
+	return value;
+}
+
+/* Kernels that load where the boot data usually is; the last leaves no conventional memory. */
+static const struct image_segment low_segments[] = {
+	{0x8000, 0x2000, 0, IMAGE_BYTES},  {0x7000, 0x1000, 0, IMAGE_BYTES},
+	{0x20000, 0x2000, 0, IMAGE_BYTES}, {0x500, 0x1b00, 0, IMAGE_BYTES},
+	{0, 0x2000, 0, IMAGE_BYTES},	   {0x6000, 0x50000, 0, IMAGE_BYTES},
+	{0x1000, 0x9f000, 0, IMAGE_BYTES}, {0, 0xa0000, 0, IMAGE_BYTES},
+};
+#define LOW_SEGMENTS (sizeof(low_segments) / sizeof(low_segments[0]))
+
+static void check_entry(const struct ram *ram, const struct image_segment *segment,
+			const struct entry *entry)
+{
+	assert_true(is_beside(ram, segment, entry->gdt_gpa, ENTRY_GDT_BYTES));
+	assert_true(is_beside(ram, segment, entry->rsp - 4096, 4096));
+	assert_true(entry->rsp - 4096 > entry->gdt_gpa || entry->rsp <= entry->gdt_gpa);
+	if (entry->mode == ENTRY_LONG) {
+		assert_int_equal(entry->page_table_gpa % 4096, 0);
+		assert_true(is_beside(ram, segment, entry->page_table_gpa, ENTRY_PAGE_TABLE_BYTES));
+		assert_true(entry->page_table_gpa + ENTRY_PAGE_TABLE_BYTES <= RAM_HIGH_START);
+	}
+}
+
+static void test_low_multiboot(void **state)
+{
+	static const uint8_t module[5000] = "module";
+	uint8_t image[IMAGE_BYTES];
+	struct boot_blob initrd = {module, sizeof(module)};
+	struct multiboot_image kernel = {.segment_count = 1};
+	struct image_segment *segment = &kernel.segments[0];
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+	uint32_t at, start;
+	unsigned i;
+
+	(void)state;
+	memset(image, 0x5a, sizeof(image));
+	for (i = 0; i < LOW_SEGMENTS; i++) {
+		*segment = low_segments[i];
+		kernel.entry = segment->gpa;
+		assert_int_equal(ram_create(&ram, 4 << 20, &error), 0);
+		assert_int_equal(multiboot_load(&kernel, image, &initrd, "k", "quiet", &ram, &entry,
+						&error),
+				 0);
+		check_entry(&ram, segment, &entry);
+		assert_memory_equal(guest_memory_at(&ram.memory, segment->gpa, IMAGE_BYTES), image,
+				    IMAGE_BYTES);
+		/* The information, its strings and its module are whole, and beside the kernel. */
+		assert_true(is_beside(&ram, segment, entry.rbx, 88));
+		assert_int_equal(read32(&ram, entry.rbx) & 0x24d, 0x24d);
+		at = read32(&ram, entry.rbx + 16);
+		assert_true(is_beside(&ram, segment, at, 8));
+		assert_string_equal((char *)guest_memory_at(&ram.memory, at, 8), "k quiet");
+		at = read32(&ram, entry.rbx + 24);
+		assert_true(is_beside(&ram, segment, at, 16));
+		start = read32(&ram, at);
+		assert_int_equal(start % 4096, 0);
+		assert_int_equal(read32(&ram, at + 4) - start, sizeof(module));
+		assert_true(is_beside(&ram, segment, start, sizeof(module)));
+		assert_memory_equal(guest_memory_at(&ram.memory, start, sizeof(module)), module,
+				    sizeof(module));
+		at = read32(&ram, entry.rbx + 48);
+		assert_true(is_beside(&ram, segment, at, read32(&ram, entry.rbx + 44)));
+		at = read32(&ram, entry.rbx + 64);
+		assert_string_equal((char *)guest_memory_at(&ram.memory, at, 5), "kvik");
+		ram_destroy(&ram);
+	}
+	/* All RAM is the kernel's: one line says that it doesn't fit. */
+	kernel.segment_count = 2;
+	kernel.segments[0] = (struct image_segment){0, 0xa0000, 0, 16};
+	kernel.segments[1] = (struct image_segment){0xc0000, (4 << 20) - 0xc0000, 0, 16};
+	assert_int_equal(ram_create(&ram, 4 << 20, &error), 0);
+	assert_true(multiboot_load(&kernel, image, &initrd, "k", "", &ram, &entry, &error) < 0);
+	ram_destroy(&ram);
+}
+
+static void test_low_pvh(void **state)
+{
+	static const uint8_t module[5000] = "module";
+	uint8_t image[IMAGE_BYTES];
+	struct boot_blob initrd = {module, sizeof(module)};
+	struct elf_image elf = {.has_pvh_entry = true, .segment_count = 1};
+	struct image_segment *segment = &elf.segments[0];
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+	uint32_t at;
+	unsigned i;
+
+	(void)state;
+	memset(image, 0x5a, sizeof(image));
+	for (i = 0; i < LOW_SEGMENTS; i++) {
+		*segment = low_segments[i];
+		elf.pvh_entry = segment->gpa;
+		assert_int_equal(ram_create(&ram, 4 << 20, &error), 0);
+		assert_int_equal(pvh_load(&elf, image, &initrd, "quiet", &ram, 0xe0000, &entry,
+					  &error),
+				 0);
+		check_entry(&ram, segment, &entry);
+		assert_memory_equal(guest_memory_at(&ram.memory, segment->gpa, IMAGE_BYTES), image,
+				    IMAGE_BYTES);
+		assert_true(is_beside(&ram, segment, entry.rbx, 56));
+		assert_int_equal(read32(&ram, entry.rbx), 0x336ec578);
+		at = read32(&ram, entry.rbx + 24);
+		assert_true(is_beside(&ram, segment, at, 6));
+		assert_string_equal((char *)guest_memory_at(&ram.memory, at, 6), "quiet");
+		assert_int_equal(read32(&ram, entry.rbx + 32), 0xe0000);
+		at = read32(&ram, entry.rbx + 40);
+		assert_true(is_beside(&ram, segment, at, 24 * read32(&ram, entry.rbx + 48)));
+		at = read32(&ram, entry.rbx + 16);
+		at = read32(&ram, at);
+		assert_true(is_beside(&ram, segment, at, sizeof(module)));
+		assert_memory_equal(guest_memory_at(&ram.memory, at, sizeof(module)), module,
+				    sizeof(module));
+		ram_destroy(&ram);
+	}
+}
+
+static void test_low_flat(void **state)
+{
+	static uint8_t code[0x20000];
+	static const uint64_t addresses[] = {0, 0x400, 0x500, 0x1000, 0x8000, 0x9000, 0xe000};
+	struct image_segment segment;
+	struct entry entry;
+	struct error error;
+	struct ram ram;
+	unsigned i;
+
+	(void)state;
+	memset(code, 0xf4, sizeof(code));
+	assert_int_equal(ram_create(&ram, 2 << 20, &error), 0);
+	for (i = 0; i < 2 * sizeof(addresses) / sizeof(addresses[0]); i++) {
+		segment = (struct image_segment){addresses[i / 2], sizeof(code), 0, sizeof(code)};
+		assert_int_equal(flat_load(code, sizeof(code), segment.gpa,
+					   i % 2 ? FLAT_LONG : FLAT_PROTECTED, &ram, &entry,
+					   &error),
+				 0);
+		check_entry(&ram, &segment, &entry);
+	}
+	ram_destroy(&ram);
+}
+
 static void test_flat(void **state)
 {
 	static const uint8_t code[] = {0xf4, 0xf4};
@@ -292,7 +449,6 @@ static void test_flat(void **state)
 	assert_int_equal(entry.cs * 16 + entry.rip, 0x12345);
 	assert_true(flat_load(code, 2, 0x100000, FLAT_REAL, &ram, &entry, &error) < 0);
 	assert_int_equal(flat_load(code, 2, 0x100000, FLAT_LONG, &ram, &entry, &error), 0);
-	assert_true(flat_load(code, 2, 0x9fff, FLAT_LONG, &ram, &entry, &error) < 0);
 	assert_true(flat_load(code, 2, 0x9ffff, FLAT_PROTECTED, &ram, &entry, &error) < 0);
 	assert_true(flat_load(code, 2, UINT64_MAX, FLAT_LONG, &ram, &entry, &error) < 0);
 	assert_true(flat_load(code, 2, 0x1fffff, FLAT_LONG, &ram, &entry, &error) < 0);
@@ -305,6 +461,8 @@ int main(void)
 		cmocka_unit_test(test_elf),	   cmocka_unit_test(test_elf_damaged),
 		cmocka_unit_test(test_linux),	   cmocka_unit_test(test_linux_load),
 		cmocka_unit_test(test_multiboot),  cmocka_unit_test(test_flat),
+		cmocka_unit_test(test_low_multiboot), cmocka_unit_test(test_low_pvh),
+		cmocka_unit_test(test_low_flat),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

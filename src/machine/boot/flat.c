@@ -4,11 +4,14 @@
  * Real mode: CS is 0 while the address fits into IP, so that a program assembled for its address
  * (ORG 0x7c00, a boot sector) runs unchanged; above, IP is 0. The stack grows down from the
  * program, or from 0xfff0 when there is no room below it; the data segments are CS's.
- * Protected and long mode: flat segments, the stack below the program or at the end of low RAM.
+ * Protected and long mode: flat segments, the stack at the end of conventional memory, or of low RAM
+ * for programs that lie there. Descriptor table and page tables make room for the program.
  */
 #include "machine/boot/flat.h"
 
 #include <errno.h>
+
+#include "machine/boot/place.h"
 
 #define BIOS_DATA_END	    0x600 /* interrupt vectors, BIOS data, our descriptor table */
 #define REAL_MODE_END	    0x100000
@@ -19,6 +22,8 @@
 int flat_load(const uint8_t *image, size_t size, uint64_t address, enum flat_mode mode,
 	      const struct ram *ram, struct entry *entry, struct error *error)
 {
+	struct places places;
+
 	if (guest_memory_write(&ram->memory, address, image, size) < 0)
 		return error_set(error, ENOSPC,
 				 "the flat binary (%zu bytes at 0x%llx) is not all inside RAM, "
@@ -50,12 +55,6 @@ int flat_load(const uint8_t *image, size_t size, uint64_t address, enum flat_mod
 		entry->mode = ENTRY_PROTECTED;
 		break;
 	case FLAT_LONG:
-		/* The tables that long mode needs mustn't overwrite the program. */
-		if (address < ENTRY_PAGE_TABLE_END && address + size > ENTRY_PAGE_TABLE_GPA)
-			return error_set(error, EINVAL,
-					 "the flat binary would overlap the page tables at "
-					 "0x%x-0x%x: use another --flat-address",
-					 ENTRY_PAGE_TABLE_GPA, ENTRY_PAGE_TABLE_END - 1);
 		if (address + size > RAM_HIGH_START)
 			return error_set(error, EINVAL,
 					 "a 64-bit flat binary must lie below 4 GiB, which is what "
@@ -66,5 +65,7 @@ int flat_load(const uint8_t *image, size_t size, uint64_t address, enum flat_mod
 	entry->rsp = CONVENTIONAL_END;
 	if (address < CONVENTIONAL_END)
 		entry->rsp = ram->low_end & ~0xfull;
-	return 0;
+	places_init(&places, ram);
+	places_take(&places, address, size);
+	return place_entry(&places, entry, error);
 }

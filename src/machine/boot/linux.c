@@ -6,6 +6,7 @@
  */
 #include "machine/boot/linux.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -160,7 +161,8 @@ int linux_load(const struct linux_image *kernel, const uint8_t *image,
 	       const struct boot_blob *initrd, const char *command_line, enum linux_entry how,
 	       const struct ram *ram, uint64_t rsdp_gpa, struct entry *entry, struct error *error)
 {
-	uint64_t kernel_gpa, initrd_gpa = 0;
+	uint64_t kernel_gpa, command_line_gpa, initrd_gpa = 0;
+	struct places places;
 	int result;
 
 	/* A zImage moves itself about below 640 KiB; no kernel has been one since 2.6. */
@@ -172,9 +174,13 @@ int linux_load(const struct linux_image *kernel, const uint8_t *image,
 		return error_set(error, EINVAL, "this kernel has no 64-bit entry");
 	if (ram->low_end <= HIGH_START)
 		return error_set(error, ENOSPC, "Linux needs more RAM: try a larger --memory");
-	result = place_command_line(ram, command_line, kernel->command_line_max, error);
+	places_init(&places, ram);
+	/* Nothing else is there: kernels load above PLACE_BOOT_END. */
+	result = place_command_line(&places, command_line, kernel->command_line_max,
+				    &command_line_gpa, error);
 	if (result < 0)
 		return result;
+	assert(command_line_gpa == PLACE_COMMAND_LINE);
 	result = choose_address(kernel, ram, &kernel_gpa, error);
 	if (result < 0)
 		return result;

@@ -19,7 +19,6 @@
 #define INFO_LOADER_NAME  0x200
 
 #define COMMAND_LINE_MAX 4095
-#define STACK_TOP	 (PLACE_REAL_MODE + 0xfff0)
 #define LOADER_NAME	 "kvik"
 
 struct info {
@@ -52,33 +51,38 @@ int multiboot_load(const struct multiboot_image *kernel, const uint8_t *image,
 {
 	struct boot_data data = {.loader_name = LOADER_NAME};
 	char whole_line[COMMAND_LINE_MAX + 2];
-	uint64_t upper_kib = (ram->low_end - E820_FIRMWARE_END) >> 10, module_gpa;
+	uint64_t upper_kib = (ram->low_end - E820_FIRMWARE_END) >> 10;
+	uint64_t data_gpa, command_line_gpa, module_gpa;
+	struct places places;
 	struct e820_map map;
 	unsigned i;
 	int result;
 
 	snprintf(whole_line, sizeof(whole_line), "%s%s%s", name, *command_line ? " " : "",
 		 command_line);
-	result = place_segments(ram, image, kernel->segments, kernel->segment_count, error);
+	places_init(&places, ram);
+	result = place_segments(&places, image, kernel->segments, kernel->segment_count, error);
 	if (result == 0)
-		result = place_command_line(ram, whole_line, COMMAND_LINE_MAX, error);
-	if (result == 0 && initrd->size) {
-		result = place_blob_high(
-			ram, initrd, place_segments_end(kernel->segments, kernel->segment_count),
-			RAM_HIGH_START, &module_gpa, error);
+		result = place_command_line(&places, whole_line, COMMAND_LINE_MAX,
+					    &command_line_gpa, error);
+	if (result == 0 && places_find(&places, sizeof(data), 8, PLACE_BOOT_DATA, &data_gpa) < 0)
+		result = error_set(error, ENOSPC, "the guest's RAM is too small to boot");
+	if (result == 0 && initrd->size)
+		result = place_blob(&places, initrd, &module_gpa, error);
+	if (result < 0)
+		return result;
+	if (initrd->size) {
 		data.module = (struct module){
 			.start = module_gpa,
 			.end = module_gpa + initrd->size,
 			/* An empty string: the NUL that ends the loader's name. */
-			.string_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, loader_name) +
+			.string_gpa = data_gpa + offsetof(struct boot_data, loader_name) +
 				      sizeof(LOADER_NAME) - 1,
 		};
 		data.info.flags |= INFO_MODULES;
 		data.info.module_count = 1;
-		data.info.modules_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, module);
+		data.info.modules_gpa = data_gpa + offsetof(struct boot_data, module);
 	}
-	if (result < 0)
-		return result;
 	e820_build(ram, &map);
 	for (i = 0; i < map.count; i++)
 		data.map[i] = (struct memory_map_entry){
@@ -87,18 +91,16 @@ int multiboot_load(const struct multiboot_image *kernel, const uint8_t *image,
 	data.info.flags |= INFO_MEMORY | INFO_COMMAND_LINE | INFO_MEMORY_MAP | INFO_LOADER_NAME;
 	data.info.memory_lower_kib = E820_CONVENTIONAL_END >> 10;
 	data.info.memory_upper_kib = upper_kib;
-	data.info.command_line_gpa = PLACE_COMMAND_LINE;
-	data.info.memory_map_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, map);
+	data.info.command_line_gpa = command_line_gpa;
+	data.info.memory_map_gpa = data_gpa + offsetof(struct boot_data, map);
 	data.info.memory_map_bytes = map.count * sizeof(data.map[0]);
-	data.info.loader_name_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, loader_name);
-	if (guest_memory_write(&ram->memory, PLACE_BOOT_DATA, &data, sizeof(data)) < 0)
-		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
+	data.info.loader_name_gpa = data_gpa + offsetof(struct boot_data, loader_name);
+	guest_memory_write(&ram->memory, data_gpa, &data, sizeof(data));
 	*entry = (struct entry){
 		.mode = ENTRY_PROTECTED,
 		.rip = kernel->entry,
-		.rsp = STACK_TOP,
 		.rax = BOOTLOADER_MAGIC,
-		.rbx = PLACE_BOOT_DATA,
+		.rbx = data_gpa,
 	};
-	return 0;
+	return place_entry(&places, entry, error);
 }

@@ -13,7 +13,6 @@
 #define START_MAGIC	0x336ec578
 #define START_VERSION	1
 #define COMMAND_LINE_MAX 2047 /* Linux's COMMAND_LINE_SIZE; PVH itself has no limit */
-#define STACK_TOP	(PLACE_REAL_MODE + 0xfff0)
 
 struct start_info {
 	uint32_t magic, version, flags, module_count;
@@ -31,7 +30,7 @@ struct memory_map_entry {
 	uint32_t type, reserved;
 };
 
-/* All of it, as it lies at PLACE_BOOT_DATA. */
+/* All of it, as it lies in RAM. */
 struct boot_data {
 	struct start_info start;
 	struct module_entry module;
@@ -46,40 +45,42 @@ int pvh_load(const struct elf_image *elf, const uint8_t *image, const struct boo
 		.start = {
 			.magic = START_MAGIC,
 			.version = START_VERSION,
-			.command_line_gpa = PLACE_COMMAND_LINE,
 			.rsdp_gpa = rsdp_gpa,
-			.memory_map_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, map),
 		},
 	};
+	uint64_t data_gpa;
+	struct places places;
 	struct e820_map map;
 	unsigned i;
 	int result;
 
-	result = place_segments(ram, image, elf->segments, elf->segment_count, error);
+	places_init(&places, ram);
+	result = place_segments(&places, image, elf->segments, elf->segment_count, error);
 	if (result == 0)
-		result = place_command_line(ram, command_line, COMMAND_LINE_MAX, error);
-	if (result == 0 && initrd->size) {
-		result = place_blob_high(ram, initrd,
-					 place_segments_end(elf->segments, elf->segment_count),
-					 RAM_HIGH_START, &data.module.gpa, error);
-		data.module.size_bytes = initrd->size;
-		data.start.module_count = 1;
-		data.start.modules_gpa = PLACE_BOOT_DATA + offsetof(struct boot_data, module);
-	}
+		result = place_command_line(&places, command_line, COMMAND_LINE_MAX,
+					    &data.start.command_line_gpa, error);
+	if (result == 0 && places_find(&places, sizeof(data), 8, PLACE_BOOT_DATA, &data_gpa) < 0)
+		result = error_set(error, ENOSPC, "the guest's RAM is too small to boot");
+	if (result == 0 && initrd->size)
+		result = place_blob(&places, initrd, &data.module.gpa, error);
 	if (result < 0)
 		return result;
+	if (initrd->size) {
+		data.module.size_bytes = initrd->size;
+		data.start.module_count = 1;
+		data.start.modules_gpa = data_gpa + offsetof(struct boot_data, module);
+	}
+	data.start.memory_map_gpa = data_gpa + offsetof(struct boot_data, map);
 	e820_build(ram, &map);
 	for (i = 0; i < map.count; i++)
 		data.map[i] = (struct memory_map_entry){
 			map.entries[i].gpa, map.entries[i].size_bytes, map.entries[i].type, 0};
 	data.start.memory_map_count = map.count;
-	if (guest_memory_write(&ram->memory, PLACE_BOOT_DATA, &data, sizeof(data)) < 0)
-		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
+	guest_memory_write(&ram->memory, data_gpa, &data, sizeof(data));
 	*entry = (struct entry){
 		.mode = ENTRY_PROTECTED,
 		.rip = elf->pvh_entry,
-		.rsp = STACK_TOP,
-		.rbx = PLACE_BOOT_DATA,
+		.rbx = data_gpa,
 	};
-	return 0;
+	return place_entry(&places, entry, error);
 }
