@@ -43,6 +43,7 @@ struct jit_lockstep {
 	bool is_armed;          /* there is something to compare with */
 	bool stops_at_fallback;
 	const struct jit_block *block;
+	uint64_t host_generation; /* of the log's host addresses */
 	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
 	struct fpu fpu_before;
 	uint64_t x87_pointer_after;
@@ -206,6 +207,7 @@ void jit_lockstep_before(struct jit *jit, const struct jit_block *block)
 	bool was_live = cpu->fpu.live;
 
 	lockstep->is_armed = false;
+	lockstep->host_generation = cpu->tlb_sets.host_generation;
 	if (!script) {
 		lockstep->skipped++;
 		return;
@@ -311,6 +313,10 @@ static void compare(struct jit *jit)
 	const char *what = NULL;
 
 	lockstep->is_armed = false;
+	if (cpu->tlb_sets.host_generation != lockstep->host_generation) {
+		lockstep->abandoned++;
+		return;
+	}
 	lockstep->compared++;
 	if (state_equal(cpu, lockstep, lockstep->done)) {
 		if (!memory_equal(lockstep))

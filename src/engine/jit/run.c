@@ -368,6 +368,8 @@ void jit_run(struct cpu *cpu)
 			block = find_block(jit);
 		if (jit->cache->evictions != evictions)
 			link = NULL;
+		if (!block && cpu->requests)
+			break;
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
 			link = NULL;

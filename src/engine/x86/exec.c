@@ -16,20 +16,30 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
+#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define PAGE_SIZE 4096u
+
+/* This CPU has waited inside an instruction, or may have. What others keep across it (the rest of the
+ * block, places that translated code has proven) ends with the instruction. */
+static void exclusive_waited(struct cpu *cpu)
+{
+	if (tlb_obey_flush(cpu))
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}
 
 bool cpu_exclusive_begin(struct cpu *cpu)
 {
 	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
 		return false;
+	/* The log's host addresses must be good when its stores are taken back. */
+	if (cpu->store_log)
+		longjmp(cpu->unwind, UNWIND_EVENT);
 	fpu_leave(cpu);
 	cpu->platform->exclusive_begin(cpu->platform_context);
 	cpu->exclusive = true;
-	/* Memory slots may have changed while this CPU waited. */
-	if (cpu->requests & CPU_REQUEST_TLB_FLUSH)
-		tlb_flush_all(cpu);
+	exclusive_waited(cpu);
 	return true;
 }
 
@@ -38,6 +48,7 @@ void cpu_exclusive_end(struct cpu *cpu)
 	fpu_leave(cpu);
 	cpu->exclusive = false;
 	cpu->platform->exclusive_end(cpu->platform_context);
+	exclusive_waited(cpu);
 }
 
 /* The guest runs code where there is no memory: nothing that the engine could emulate. */
@@ -115,20 +126,26 @@ static bool single_is_current(struct cpu *cpu, const struct single_insn *single,
 	       bytes_equal(single->bytes + available, code, length - available);
 }
 
-/* The instruction at cpu->rip, decoded anew unless its bytes are those of the last time. */
-static const struct insn *fetch_single(struct cpu *cpu)
+/* The same from one state of the memory slots; NULL: they have changed since the first page was
+ * looked up, because the second one's look-up waited. */
+static const struct insn *fetch_single_once(struct cpu *cpu)
 {
-	uint64_t gva = cpu_linear_rip(cpu), gpa;
+	uint64_t gva = cpu_linear_rip(cpu), gpa, generation;
 	unsigned available = fetch_available(cpu, gva), rest;
 	struct single_insn *single = single_of(cpu, gva);
 	const uint8_t *code = lin_fetch_pointer(cpu, gva, &gpa);
+	bool is_current;
 	int rc;
 
 	if (!code)
 		fetch_failed(cpu);
 	if (available > INSN_LENGTH_MAX)
 		available = INSN_LENGTH_MAX;
-	if (single_is_current(cpu, single, gva, code, available))
+	generation = cpu->tlb_sets.host_generation;
+	is_current = single_is_current(cpu, single, gva, code, available);
+	if (cpu->tlb_sets.host_generation != generation)
+		return NULL;
+	if (is_current)
 		return &single->insn;
 
 	single->mode = UINT32_MAX;
@@ -137,6 +154,8 @@ static const struct insn *fetch_single(struct cpu *cpu)
 	rc = insn_decode(&single->insn, single->bytes, available, cpu->mode);
 	if (rc == -ENODATA && (gva + available) % PAGE_SIZE == 0) {
 		code = fetch_rest(cpu, gva, available, &rest);
+		if (cpu->tlb_sets.host_generation != generation)
+			return NULL;
 		bytes_copy(single->bytes + available, code, rest);
 		fpu_leave(cpu);
 		rc = insn_decode(&single->insn, single->bytes, available + rest, cpu->mode);
@@ -145,6 +164,17 @@ static const struct insn *fetch_single(struct cpu *cpu)
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	single->mode = cpu->mode;
 	return &single->insn;
+}
+
+/* The instruction at cpu->rip, decoded anew unless its bytes are those of the last time. */
+static const struct insn *fetch_single(struct cpu *cpu)
+{
+	const struct insn *insn;
+
+	do {
+		insn = fetch_single_once(cpu);
+	} while (!insn);
+	return insn;
 }
 
 void exec_one(struct cpu *cpu)

@@ -139,6 +139,7 @@ void fpu_run_store(struct cpu *cpu, const struct insn *insn)
 	memory = lin_pointer(cpu, gva, size, true, insn->segment);
 	if (likely(memory != NULL)) {
 		run(cpu, thunk, memory);
+		lin_pointer_used(cpu);
 	} else {
 		/* Running it again after user space answered for MMIO does no harm: such
 		 * instructions change nothing but memory and sticky flags. */

@@ -223,6 +223,7 @@ static void string_element(struct string *string)
 				string_exit(string, memory);
 			value = UINT64_MAX;
 		}
+		lin_pointer_used(cpu); /* the device has not waited */
 		if (string->is_in)
 			store_host(memory, value, string->size);
 	}

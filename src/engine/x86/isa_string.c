@@ -150,6 +150,21 @@ ALWAYS_INLINE void *string_pointer(struct cpu *cpu, uint64_t gva, unsigned size,
 	return tlb_host(entry, gva);
 }
 
+/* Both ends of a page-wise copy, or false. The second one's look-up may have waited: memory.h. */
+ALWAYS_INLINE bool string_pointers(struct cpu *cpu, unsigned size, uint64_t from,
+				   enum cpu_segment segment, const void **source, uint64_t to,
+				   void **target)
+{
+	uint64_t generation;
+
+	*source = string_pointer(cpu, from, size, false, segment);
+	if (!*source)
+		return false;
+	generation = cpu->tlb_sets.host_generation;
+	*target = string_pointer(cpu, to, size, true, CPU_ES);
+	return *target && cpu->tlb_sets.host_generation == generation;
+}
+
 #define HOST_COPY(size, suffix)                                                                    \
 	ALWAYS_INLINE void host_copy##size(void *to, const void *from, uint64_t n)                 \
 	{                                                                                          \
@@ -178,14 +193,11 @@ HOST_COPY(8, "q")
 			uint64_t target = string_offset(&string, CPU_RDI);                         \
 			unsigned n = string_span(&string, insn->segment, source, size, false,      \
 						 string.portion, &from);                           \
-			void *p = NULL, *q = NULL;                                                 \
+			const void *q;                                                             \
+			void *p;                                                                   \
                                                                                                    \
 			n = string_span(&string, CPU_ES, target, size, true, n, &to);              \
-			if (n > 1) {                                                               \
-				q = string_pointer(cpu, from, size, false, insn->segment);         \
-				p = q ? string_pointer(cpu, to, size, true, CPU_ES) : NULL;        \
-			}                                                                          \
-			if (p && q) {                                                              \
+			if (n > 1 && string_pointers(cpu, size, from, insn->segment, &q, to, &p)) { \
 				host_copy##size(p, q, n);                                          \
 				string_extend(&string, n);                                         \
 			} else {                                                                   \

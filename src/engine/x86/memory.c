@@ -24,8 +24,20 @@
 struct target {
 	uint8_t *hva; /* NULL: not memory for this kind of access */
 	uint64_t gpa;
+	uint64_t generation; /* tlb_sets.host_generation when hva was got */
 	bool has_code; /* written bytes must be reported when they hold decoded code */
 };
+
+/* No wait for an exclusive section lies between the resolution of the page and its use. */
+static void assert_current(const struct cpu *cpu, const struct target *target)
+{
+#ifdef KVIK_CHECKS
+	assert(target->generation == cpu->tlb_sets.host_generation);
+#else
+	(void)cpu;
+	(void)target;
+#endif
+}
 
 uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa)
 {
@@ -142,7 +154,7 @@ static bool target_code_page(struct cpu *cpu, struct tlb_set *set, struct tlb_en
 	return true;
 }
 
-static struct target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_access access,
+static struct target target_look_up(struct cpu *cpu, uint64_t gva, enum paging_access access,
 				    enum tlb_privilege privilege)
 {
 	struct tlb_set *set = &cpu->tlb_sets.sets[privilege];
@@ -163,6 +175,15 @@ static struct target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_a
 	return target_fill(cpu, gva, access, privilege);
 }
 
+static struct target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_access access,
+				    enum tlb_privilege privilege)
+{
+	struct target target = target_look_up(cpu, gva, access, privilege);
+
+	target.generation = cpu->tlb_sets.host_generation;
+	return target;
+}
+
 /* One access after its checks: at most two pages. */
 struct access {
 	uint64_t gva;   /* of the first byte */
@@ -176,14 +197,20 @@ static void access_resolve(struct cpu *cpu, struct access *access, uint64_t gva,
 {
 	enum paging_access kind = is_write ? PAGING_WRITE : PAGING_READ;
 	unsigned left = 4096 - (gva & PAGE_OFFSET);
+	uint64_t generation;
 
 	access->gva = gva;
 	access->first = size < left ? size : left;
 	access->rest = size - access->first;
-	access->targets[0] = target_resolve(cpu, gva, kind, privilege);
-	if (access->rest)
-		access->targets[1] = target_resolve(cpu, (gva + access->first) & address_mask, kind,
-						    privilege);
+	/* The walk for the second page may have to wait, and the first page's slot go meanwhile, or
+	 * its dirty bit be taken: then both are resolved again. */
+	do {
+		generation = cpu->tlb_sets.host_generation;
+		access->targets[0] = target_resolve(cpu, gva, kind, privilege);
+		if (access->rest)
+			access->targets[1] = target_resolve(cpu, (gva + access->first) & address_mask,
+							    kind, privilege);
+	} while (cpu->tlb_sets.host_generation != generation);
 }
 
 /* An explicit access: canonical, alignment and breakpoint checks, then the pages. */
@@ -224,6 +251,7 @@ static void implicit_resolve(struct cpu *cpu, struct access *access, uint64_t gv
 static void target_read(struct cpu *cpu, const struct target *target, uint8_t *buffer,
 			unsigned size)
 {
+	assert_current(cpu, target);
 	if (target->hva)
 		bytes_copy(buffer, target->hva, size);
 	else
@@ -235,6 +263,7 @@ static void note_store(struct cpu *cpu, const struct target *target, unsigned si
 {
 	struct store_log *log = cpu->store_log;
 
+	assert_current(cpu, target);
 	if (!log)
 		return;
 	if (target->has_code || log->count == STORE_LOG_ENTRIES || size > STORE_LOG_BYTES)
@@ -290,6 +319,7 @@ static uint64_t value_read(struct cpu *cpu, const struct access *access, unsigne
 {
 	uint64_t value = 0;
 
+	assert_current(cpu, &access->targets[0]);
 	if (access->rest)
 		access_read(cpu, access, &value);
 	else if (access->targets[0].hva)

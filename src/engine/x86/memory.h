@@ -7,9 +7,22 @@
  * 3 §4.6.1). All raise the guest's exceptions by unwinding (exception.h) and serve MMIO (restart
  * after user space's answer). Sizes are 1, 2, 4 or 8 bytes. Values are little-endian,
  * zero-extended.
+ *
+ * How long a host address is good. Memory slots, and what their dirty logs hold, change in exclusive
+ * sections of other threads. A CPU that executes lets such a section pass at three points only:
+ * between blocks (platform->pause), and where it begins or ends a section of its own
+ * (cpu_exclusive_begin, cpu_exclusive_end). Behind each of them tlb_obey_flush empties the TLB and
+ * counts cpu->tlb_sets.host_generation up, before memory is touched again; and the present block, or
+ * translated code that has looked places up ahead, ends with the instruction. So a TLB entry is always
+ * good, and a host address is, until the next thing that may begin a section: any mem_*, lin_*, sys_*
+ * or fetch, since each may walk page tables in a page that holds code. Whoever needs two pages at once
+ * looks both up, and starts again if host_generation has changed by then: memory.c for accesses that
+ * cross a page, exec.c for instructions that do, isa_string.c for MOVS. Nothing else keeps two.
  */
 #ifndef KVIK_ENGINE_X86_MEMORY_H
 #define KVIK_ENGINE_X86_MEMORY_H
+
+#include <assert.h>
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
@@ -18,7 +31,7 @@
 /*
  * While cpu->store_log is set, every store takes a slow path, which notes what it overwrites. What
  * could not be taken back unwinds instead: a device's access, a store to code, one store too many, a
- * page walk that would set accessed or dirty bits.
+ * page walk that would set accessed or dirty bits, an exclusive section.
  */
 #define STORE_LOG_ENTRIES 256
 #define STORE_LOG_BYTES   64
@@ -40,7 +53,7 @@ void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size
  * reading. Returns the host address when all bytes lie in one page of RAM that may be accessed
  * directly; NULL when the access needs lin_read/lin_write or lin_copy_* instead (MMIO, page
  * crossing, code or clean page): all of its page faults have been raised by then, as for a write
- * when is_write. The pointer is good until the next access or the end of the instruction.
+ * when is_write. The pointer is good until the next access or the end of the instruction: see above.
  */
 void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
 		       enum cpu_segment segment);
@@ -104,9 +117,26 @@ static inline void *lin_pointer(struct cpu *cpu, uint64_t gva, unsigned size, bo
 	struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 	uint64_t page = (gva + size - 1) & ~(uint64_t)0xfff;
 
+	void *pointer;
+
 	if (__builtin_expect((is_write ? entry->tag_write : entry->tag_read) == page, 1))
-		return tlb_host(entry, gva);
-	return lin_pointer_slow(cpu, gva, size, is_write, segment);
+		pointer = tlb_host(entry, gva);
+	else
+		pointer = lin_pointer_slow(cpu, gva, size, is_write, segment);
+#ifdef KVIK_CHECKS
+	cpu->tlb_sets.pointer_generation = cpu->tlb_sets.host_generation;
+#endif
+	return pointer;
+}
+
+/* The host address that lin_pointer gave last is about to be used. */
+static inline void lin_pointer_used(const struct cpu *cpu)
+{
+#ifdef KVIK_CHECKS
+	assert(cpu->tlb_sets.pointer_generation == cpu->tlb_sets.host_generation);
+#else
+	(void)cpu;
+#endif
 }
 
 static inline uint64_t load_host(const void *pointer, unsigned size)

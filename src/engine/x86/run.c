@@ -237,15 +237,15 @@ static bool window_is_requested(const struct cpu *cpu)
 /* Obey the requests in `mask`; true when cpu_run must return CPU_EXIT_INTERRUPTED. */
 static bool obey_requests(struct cpu *cpu, uint32_t mask)
 {
-	uint32_t requests = mask & atomic_fetch_and(&cpu->requests, ~mask);
+	uint32_t flags = mask & ~(uint32_t)CPU_REQUEST_TLB_FLUSH; /* which comes during a pause */
+	uint32_t requests = flags & atomic_fetch_and(&cpu->requests, ~flags);
 
 	if (requests & CPU_REQUEST_PAUSE) {
 		fpu_leave(cpu);
 		if (cpu->platform->pause)
 			cpu->platform->pause(cpu->platform_context);
 	}
-	if (requests & CPU_REQUEST_TLB_FLUSH)
-		tlb_flush_all(cpu);
+	tlb_obey_flush(cpu);
 	if (requests & CPU_REQUEST_EVENT) {
 		cpu->interrupt_waiting = true;
 		fpu_leave(cpu);

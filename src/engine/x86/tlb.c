@@ -394,6 +394,16 @@ void tlb_flush_all(struct cpu *cpu)
 	all_code_may_move(tlb);
 }
 
+bool tlb_obey_flush(struct cpu *cpu)
+{
+	if (!(atomic_load(&cpu->requests) & CPU_REQUEST_TLB_FLUSH))
+		return false;
+	atomic_fetch_and(&cpu->requests, ~(uint32_t)CPU_REQUEST_TLB_FLUSH);
+	tlb_flush_all(cpu);
+	cpu->tlb_sets.host_generation++;
+	return true;
+}
+
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
 	empty_slots(cpu);

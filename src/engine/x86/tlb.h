@@ -88,6 +88,11 @@ struct tlb {
 	/* Count what may change where code is fetched from: any such thing (switches, flushes), and
 	 * those that concern global pages, too. */
 	uint64_t generation, global_generation;
+	/* Counts what voids every host address that this CPU has got: tlb_obey_flush. */
+	uint64_t host_generation;
+#ifdef KVIK_CHECKS
+	uint64_t pointer_generation; /* host_generation when lin_pointer gave its last answer */
+#endif
 	/* The pages and regions of large pages that somebody may still know as code: those that
 	 * were executable since all_code_may_move last emptied it. INVLPG of others changes no code. */
 	struct tlb_filter executable;
@@ -125,6 +130,13 @@ void tlb_flush_nonglobal(struct cpu *cpu); /* every PCID, without global pages; 
 void tlb_flush_page(struct cpu *cpu, uint64_t gva); /* INVLPG */
 void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid); /* INVPCID type 1 */
 void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva); /* INVPCID type 0 */
+
+/*
+ * Obey CPU_REQUEST_TLB_FLUSH: memory slots, or what their dirty logs hold, changed while this CPU
+ * stood still. Whoever has stood still calls this before anything else. True: there was such a
+ * request; every host address from before is void (memory.h), and host_generation tells.
+ */
+bool tlb_obey_flush(struct cpu *cpu);
 
 #define TLB_ALL_PAGES UINT64_MAX
 /*
