@@ -1,6 +1,8 @@
 #include "device/guest_memory.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The region that holds `gpa`, and in `available` how many bytes follow in it. */
@@ -20,7 +22,8 @@ static const struct guest_region *find_region(const struct guest_memory *memory,
 	return NULL;
 }
 
-uint8_t *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes)
+uint8_t *guest_memory_for_writing(const struct guest_memory *memory, uint64_t gpa,
+				  uint64_t size_bytes)
 {
 	const struct guest_region *region;
 	uint64_t available;
@@ -29,6 +32,12 @@ uint8_t *guest_memory_at(const struct guest_memory *memory, uint64_t gpa, uint64
 	if (!region || size_bytes > available)
 		return NULL;
 	return region->hva + (gpa - region->gpa);
+}
+
+const uint8_t *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
+			       uint64_t size_bytes)
+{
+	return guest_memory_for_writing(memory, gpa, size_bytes);
 }
 
 bool guest_memory_contains(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes)
@@ -46,13 +55,85 @@ bool guest_memory_contains(const struct guest_memory *memory, uint64_t gpa, uint
 	return true;
 }
 
+/* Mark the pages of [offset, offset + size) of a region. */
+static void mark(const struct guest_region *region, uint64_t offset, uint64_t size)
+{
+	uint64_t page, last = (offset + size - 1) / GUEST_MEMORY_PAGE;
+
+	for (page = offset / GUEST_MEMORY_PAGE; page <= last; page++)
+		atomic_fetch_or(&region->dirty[page / 64], 1ull << (page % 64));
+}
+
+void guest_memory_written(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes)
+{
+	const struct guest_region *region;
+	uint64_t available, chunk;
+
+	if (!atomic_load(&memory->is_logging))
+		return;
+	while (size_bytes && (region = find_region(memory, gpa, &available))) {
+		chunk = available < size_bytes ? available : size_bytes;
+		mark(region, gpa - region->gpa, chunk);
+		gpa += chunk;
+		size_bytes -= chunk;
+	}
+}
+
+int guest_memory_log_start(struct guest_memory *memory)
+{
+	struct guest_region *region;
+	unsigned i;
+	size_t word;
+
+	for (i = 0; i < memory->region_count; i++) {
+		region = &memory->regions[i];
+		/* Kept from one time to the next: a writer may still be at it. */
+		if (!region->dirty)
+			region->dirty = calloc(guest_region_log_words(region), sizeof(uint64_t));
+		if (!region->dirty)
+			return -ENOMEM;
+		for (word = 0; word < guest_region_log_words(region); word++)
+			atomic_store(&region->dirty[word], 0);
+	}
+	atomic_store(&memory->is_logging, true);
+	return 0;
+}
+
+void guest_memory_log_stop(struct guest_memory *memory)
+{
+	atomic_store(&memory->is_logging, false);
+}
+
+void guest_memory_log_take(struct guest_memory *memory, unsigned index, uint64_t *bitmap)
+{
+	struct guest_region *region = &memory->regions[index];
+	size_t word;
+
+	if (!region->dirty)
+		return;
+	for (word = 0; word < guest_region_log_words(region); word++)
+		if (atomic_load_explicit(&region->dirty[word], memory_order_relaxed))
+			bitmap[word] |= atomic_exchange(&region->dirty[word], 0);
+}
+
+void guest_memory_log_free(struct guest_memory *memory)
+{
+	unsigned i;
+
+	guest_memory_log_stop(memory);
+	for (i = 0; i < memory->region_count; i++) {
+		free((void *)memory->regions[i].dirty);
+		memory->regions[i].dirty = NULL;
+	}
+}
+
 enum copy_kind { COPY_READ, COPY_WRITE, COPY_CLEAR };
 
 static int copy(const struct guest_memory *memory, uint64_t gpa, uint8_t *data, uint64_t size,
 		enum copy_kind kind)
 {
 	const struct guest_region *region;
-	uint64_t available, chunk;
+	uint64_t available, chunk, first_gpa = gpa, bytes = size;
 	uint8_t *hva;
 
 	if (!guest_memory_contains(memory, gpa, size))
@@ -72,6 +153,8 @@ static int copy(const struct guest_memory *memory, uint64_t gpa, uint8_t *data, 
 		gpa += chunk;
 		size -= chunk;
 	}
+	if (kind != COPY_READ)
+		guest_memory_written(memory, first_gpa, bytes);
 	return 0;
 }
 

@@ -76,7 +76,8 @@ fail:
 	return result;
 }
 
-int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error)
+static int set_slots(const struct ram *ram, const struct kvm_vm *vm, uint32_t flags,
+		     struct error *error)
 {
 	const struct guest_region *region;
 	struct kvm_userspace_memory_region slot;
@@ -87,6 +88,7 @@ int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *err
 		region = &ram->memory.regions[i];
 		slot = (struct kvm_userspace_memory_region){
 			.slot = i,
+			.flags = flags,
 			.guest_phys_addr = region->gpa,
 			.memory_size = region->size_bytes,
 			.userspace_addr = (uintptr_t)region->hva,
@@ -100,10 +102,46 @@ int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *err
 	return 0;
 }
 
+int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error)
+{
+	return set_slots(ram, vm, 0, error);
+}
+
+int ram_log_start(struct ram *ram, const struct kvm_vm *vm, struct error *error)
+{
+	int result = guest_memory_log_start(&ram->memory);
+
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot log the guest's writes");
+	result = set_slots(ram, vm, KVM_MEM_LOG_DIRTY_PAGES, error);
+	if (result < 0)
+		guest_memory_log_stop(&ram->memory);
+	return result;
+}
+
+int ram_log_stop(struct ram *ram, const struct kvm_vm *vm, struct error *error)
+{
+	guest_memory_log_stop(&ram->memory);
+	return set_slots(ram, vm, 0, error);
+}
+
+int ram_log_read(struct ram *ram, const struct kvm_vm *vm, unsigned region, uint64_t *bitmap,
+		 struct error *error)
+{
+	struct kvm_dirty_log log = {.slot = region, .dirty_bitmap = bitmap};
+	int result = kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
+
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot read the log of the guest's writes");
+	guest_memory_log_take(&ram->memory, region, bitmap);
+	return 0;
+}
+
 void ram_destroy(struct ram *ram)
 {
 	if (!ram->base)
 		return;
+	guest_memory_log_free(&ram->memory);
 	munmap(ram->base, ram->size_bytes);
 	close(ram->memfd);
 	ram->base = NULL;

@@ -34,4 +34,14 @@ int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error);
 int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */
 
+/*
+ * Which pages were written, by vCPUs and by the monitor (guest_memory.h). Starting begins with a
+ * clean log. Reading takes a region's pages since the last time, a bit for each of its 4 KiB pages
+ * into guest_region_log_words words. 0 or -errno.
+ */
+int ram_log_start(struct ram *ram, const struct kvm_vm *vm, struct error *error);
+int ram_log_stop(struct ram *ram, const struct kvm_vm *vm, struct error *error);
+int ram_log_read(struct ram *ram, const struct kvm_vm *vm, unsigned region, uint64_t *bitmap,
+		 struct error *error);
+
 #endif

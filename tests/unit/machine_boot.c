@@ -173,7 +173,8 @@ static void test_linux_load(void **state)
 {
 	static const uint8_t initrd_bytes[5000] = "initrd";
 	struct boot_blob initrd = {initrd_bytes, sizeof(initrd_bytes)};
-	uint8_t image[IMAGE_BYTES], *zero_page;
+	const uint8_t *zero_page;
+	uint8_t image[IMAGE_BYTES];
 	struct linux_image kernel;
 	struct entry entry;
 	struct error error;
