@@ -48,7 +48,7 @@ int mmio_bus_add(struct mmio_bus *bus, uint64_t gpa, uint64_t size_bytes, const 
 		return error_set(error, EEXIST, "%s: address 0x%llx is already used by %s", name,
 				 (unsigned long long)taken.first, taken.name);
 	default:
-		return error_set(error, ENOSPC, "%s: too many memory-mapped devices", name);
+		return error_set_errno(error, ENOMEM, "%s", name);
 	}
 }
 
@@ -57,10 +57,10 @@ void mmio_bus_remove(struct mmio_bus *bus, uint64_t gpa)
 	bus_ranges_remove(&bus->ranges, gpa);
 }
 
-/* The range that holds all of [gpa, gpa + size), good until the next call; NULL: there is none. */
-static const struct bus_range *find_range(struct mmio_bus *bus, uint64_t gpa, unsigned size)
+/* The range that holds all of [gpa, gpa + size), entered; NULL: there is none. */
+static struct bus_entry *enter(struct mmio_bus *bus, uint64_t gpa, unsigned size)
 {
-	return bus_ranges_find(&bus->ranges, gpa, size, &recent[gpa / 4096 % RECENT]);
+	return bus_ranges_enter(&bus->ranges, gpa, size, &recent[gpa / 4096 % RECENT]);
 }
 
 /* The widest naturally sized piece (1, 2, 4, 8) of an access of `size` bytes. */
@@ -71,18 +71,19 @@ static unsigned piece_size(unsigned size)
 
 void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned size)
 {
-	const struct bus_range *range;
+	struct bus_entry *entry;
 	uint64_t value;
 	unsigned piece;
 
 	memset(data, 0xff, size);
 	while (size) {
 		piece = piece_size(size);
-		range = find_range(bus, gpa, piece);
-		if (range) {
-			const struct mmio_ops *ops = range->ops;
+		entry = enter(bus, gpa, piece);
+		if (entry) {
+			const struct mmio_ops *ops = entry->range.ops;
 
-			value = ops->read(range->device, gpa - range->first, piece);
+			value = ops->read(entry->range.device, gpa - entry->range.first, piece);
+			bus_ranges_leave(&bus->ranges, entry);
 			memcpy(data, &value, piece);
 		} else {
 			log_guest_at(UNCLAIMED_LEVEL, "read of unclaimed address 0x%llx",
@@ -96,7 +97,7 @@ void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned s
 
 void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, unsigned size)
 {
-	const struct bus_range *range;
+	struct bus_entry *entry;
 	uint64_t value;
 	unsigned piece;
 
@@ -104,11 +105,12 @@ void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, uns
 		piece = piece_size(size);
 		value = 0;
 		memcpy(&value, data, piece);
-		range = find_range(bus, gpa, piece);
-		if (range) {
-			const struct mmio_ops *ops = range->ops;
+		entry = enter(bus, gpa, piece);
+		if (entry) {
+			const struct mmio_ops *ops = entry->range.ops;
 
-			ops->write(range->device, gpa - range->first, piece, value);
+			ops->write(entry->range.device, gpa - entry->range.first, piece, value);
+			bus_ranges_leave(&bus->ranges, entry);
 		} else {
 			log_guest_at(UNCLAIMED_LEVEL, "write to unclaimed address 0x%llx",
 				     (unsigned long long)gpa);

@@ -23,9 +23,11 @@ struct mmio_bus;
 struct mmio_bus *mmio_bus_create(void); /* NULL: out of memory */
 void mmio_bus_destroy(struct mmio_bus *bus);
 
-/* Give [gpa, gpa + size) to a device. `name` is a literal. -EEXIST when taken. */
+/* Give [gpa, gpa + size) to a device. `name` outlives the range. -EEXIST when taken. Any thread. */
 int mmio_bus_add(struct mmio_bus *bus, uint64_t gpa, uint64_t size_bytes, const char *name,
 		 const struct mmio_ops *ops, void *device, struct error *error);
+/* Free the range that starts at `gpa`, if there is one. Afterwards no access is in it. Any thread that
+ * isn't in it itself. */
 void mmio_bus_remove(struct mmio_bus *bus, uint64_t gpa);
 
 /* One access by a vCPU, of 1 to 8 bytes as KVM_EXIT_MMIO gives it, little-endian in `data`. */

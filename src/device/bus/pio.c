@@ -50,7 +50,7 @@ int pio_bus_add(struct pio_bus *bus, uint16_t first, unsigned count, const char 
 		return error_set(error, EEXIST, "%s: port 0x%x is already used by %s", name,
 				 taken.first > first ? (unsigned)taken.first : first, taken.name);
 	default:
-		return error_set(error, ENOSPC, "%s: too many devices on the I/O ports", name);
+		return error_set_errno(error, ENOMEM, "%s", name);
 	}
 }
 
@@ -59,10 +59,10 @@ void pio_bus_remove(struct pio_bus *bus, uint16_t first)
 	bus_ranges_remove(&bus->ranges, first);
 }
 
-/* The range that owns `port`, good until the next call; NULL when nobody does. */
-static const struct bus_range *find_range(struct pio_bus *bus, unsigned port)
+/* The range that owns `port`, entered; NULL when nobody does. */
+static struct bus_entry *enter(struct pio_bus *bus, unsigned port)
 {
-	return bus_ranges_find(&bus->ranges, port, 1, &recent[port / 8 % RECENT]);
+	return bus_ranges_enter(&bus->ranges, port, 1, &recent[port / 8 % RECENT]);
 }
 
 static bool takes_whole_access(const struct bus_range *range, unsigned port, unsigned size)
@@ -74,16 +74,20 @@ static bool takes_whole_access(const struct bus_range *range, unsigned port, uns
 
 uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 {
-	const struct bus_range *range = find_range(bus, port);
+	struct bus_entry *entry = enter(bus, port);
 	uint32_t value = 0;
 	unsigned i;
 
-	if (range) {
-		if (takes_whole_access(range, port, size)) {
-			const struct pio_ops *ops = range->ops;
+	if (entry) {
+		const struct bus_range *range = &entry->range;
+		const struct pio_ops *ops = range->ops;
+		bool is_whole = takes_whole_access(range, port, size);
 
-			return ops->read(range->device, port - range->first, size);
-		}
+		if (is_whole)
+			value = ops->read(range->device, port - range->first, size);
+		bus_ranges_leave(&bus->ranges, entry);
+		if (is_whole)
+			return value;
 	} else if (size == 1) {
 		log_guest_at(UNCLAIMED_LEVEL, "read of unclaimed port 0x%x", port);
 		return 0xff;
@@ -95,16 +99,19 @@ uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size)
 
 void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t value)
 {
-	const struct bus_range *range = find_range(bus, port);
+	struct bus_entry *entry = enter(bus, port);
 	unsigned i;
 
-	if (range) {
-		if (takes_whole_access(range, port, size)) {
-			const struct pio_ops *ops = range->ops;
+	if (entry) {
+		const struct bus_range *range = &entry->range;
+		const struct pio_ops *ops = range->ops;
+		bool is_whole = takes_whole_access(range, port, size);
 
+		if (is_whole)
 			ops->write(range->device, port - range->first, size, value);
+		bus_ranges_leave(&bus->ranges, entry);
+		if (is_whole)
 			return;
-		}
 	} else if (size == 1) {
 		log_guest_at(UNCLAIMED_LEVEL, "write of 0x%x to unclaimed port 0x%x", value & 0xff,
 			     port);

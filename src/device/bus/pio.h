@@ -2,8 +2,8 @@
  * The I/O port space: 65,536 byte-wide ports, ranges of which belong to devices.
  *
  * Ports that nobody claims read as ones and swallow writes, as an undriven ISA bus does. No lock is
- * held while a device is called, so that it may add or remove ranges from inside an access. A device
- * lives until the vCPUs have stopped.
+ * held while a device is called, so that it may add or remove other ranges from inside an access
+ * (range.h).
  */
 #ifndef KVIK_DEVICE_BUS_PIO_H
 #define KVIK_DEVICE_BUS_PIO_H
@@ -26,10 +26,12 @@ struct pio_bus;
 struct pio_bus *pio_bus_create(void); /* NULL: out of memory */
 void pio_bus_destroy(struct pio_bus *bus);
 
-/* Give ports [first, first + count) to a device. `name` is a literal. -EEXIST when taken. */
+/* Give ports [first, first + count) to a device. `name` outlives the range. -EEXIST when taken. Any
+ * thread. */
 int pio_bus_add(struct pio_bus *bus, uint16_t first, unsigned count, const char *name,
 		const struct pio_ops *ops, void *device, struct error *error);
-/* Free the range that starts at `first`, if there is one. */
+/* Free the range that starts at `first`, if there is one. Afterwards no access is in it. Any thread
+ * that isn't in it itself. */
 void pio_bus_remove(struct pio_bus *bus, uint16_t first);
 
 /* One access of 1, 2 or 4 bytes by a vCPU. */
