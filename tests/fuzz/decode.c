@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size--;
 	while (size) {
 		memset(&insn, 0, sizeof(insn));
-		result = insn_decode(&insn, data, size, mode);
+		result = insn_decode(&insn, data, size, mode, &insn_host_rules);
 		if (result < 0) {
 			fuzz_check(result == -E2BIG || (result == -ENODATA && size < 15));
 			break;

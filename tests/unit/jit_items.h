@@ -27,10 +27,12 @@ static unsigned items_decode(struct jit_item items[JIT_BLOCK_INSNS], const char 
 	for (unsigned at = 0; at < size; at += items[count++].instruction.length) {
 		struct jit_item *item = &items[count];
 
-		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64),
-								bytes + at, size - at,
-								&item->instruction, item->operands)));
-		assert_int_equal(insn_decode(&item->insn, bytes + at, size - at, ITEMS_MODE), 0);
+		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(
+		    insn_decoder(CPU_MODE_CODE64, &insn_host_rules), bytes + at, size - at,
+		    &item->instruction, item->operands)));
+		assert_int_equal(
+		    insn_decode(&item->insn, bytes + at, size - at, ITEMS_MODE, &insn_host_rules),
+		    0);
 		item->offset = start + at;
 		item->bytes = bytes + at;
 		item->kind = item_classify(item, true);

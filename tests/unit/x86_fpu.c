@@ -50,7 +50,7 @@ static void test_gates(void **state)
 	struct insn insn;
 	static const uint8_t vaddps[] = {0xc5, 0xf0, 0x58, 0xc2};
 
-	assert_int_equal(insn_decode(&insn, vaddps, sizeof(vaddps), cpu.mode), 0);
+	assert_int_equal(insn_decode(&insn, vaddps, sizeof(vaddps), cpu.mode, &insn_host_rules), 0);
 	execute(&insn);
 	assert_int_equal(raised, EXCEPTION_UD);
 }

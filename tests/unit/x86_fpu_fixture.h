@@ -156,7 +156,7 @@ static inline int run_bytes(const uint8_t *bytes, size_t size)
 {
 	struct insn insn;
 
-	assert_int_equal(insn_decode(&insn, bytes, size, cpu.mode), 0);
+	assert_int_equal(insn_decode(&insn, bytes, size, cpu.mode, &insn_host_rules), 0);
 	assert_int_equal(insn.length, size);
 	execute(&insn);
 	return raised;

@@ -558,7 +558,7 @@ static void test_random(void **state)
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, 15, &in, operands)) ||
 		    !is_comparable(&in, operands))
 			continue;
-		if (insn_decode(&insn, bytes, in.length, MODE_64) != 0 ||
+		if (insn_decode(&insn, bytes, in.length, MODE_64, &insn_host_rules) != 0 ||
 		    isa_find(insn.mnemonic) != NULL ||
 		    (insn.execute == insn_undefined && !is_missing(&in)) || is_hidden(&insn))
 			continue;
@@ -566,7 +566,8 @@ static void test_random(void **state)
 		cpu.mode = MODE_64;
 		if (random_below(2) && is_same_in_32bit(bytes, &in, operands)) {
 			cpu.mode = MODE_32;
-			assert_int_equal(insn_decode(&insn, bytes, in.length, MODE_32), 0);
+			assert_int_equal(
+			    insn_decode(&insn, bytes, in.length, MODE_32, &insn_host_rules), 0);
 			in_32bit++;
 		}
 		random_machine();
@@ -619,7 +620,7 @@ static unsigned run_at_page_end(const uint8_t *bytes, const ZydisDecodedInstruct
 	struct insn insn;
 	unsigned failures = 0;
 
-	assert_int_equal(insn_decode(&insn, bytes, in->length, MODE_64), 0);
+	assert_int_equal(insn_decode(&insn, bytes, in->length, MODE_64, &insn_host_rules), 0);
 	if ((insn.execute == insn_undefined && !is_missing(in)) || is_hidden(&insn))
 		return 0;
 	cpu.mode = MODE_64;

@@ -33,7 +33,7 @@ static void disassemble(int dump_fd, const ZydisFormatter *formatter, const Zydi
 
 void jit_dump_block(const struct translation *t)
 {
-	const ZydisDecoder *host = insn_decoder(CPU_MODE_CODE64);
+	const ZydisDecoder *host = insn_decoder(CPU_MODE_CODE64, &insn_host_rules);
 	const struct jit *jit = t->jit;
 	const struct emitter *e = &t->e;
 	int dump_fd = jit->cache->options.dump_fd;

@@ -60,6 +60,8 @@ static uint16_t flags_live_at(struct translation *t, const uint8_t *bytes, unsig
 								available, &instruction)))
 			break;
 		translation_look(t, 0x1000 - available, instruction.length);
+		if (insn_is_hidden(&instruction, t->jit->cpu->mode, &t->jit->cpu->rules))
+			break;
 		flags = instruction.cpu_flags;
 		if (instruction.meta.category == ZYDIS_CATEGORY_NOP ||
 		    instruction.meta.category == ZYDIS_CATEGORY_WIDENOP ||

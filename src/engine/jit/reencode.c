@@ -138,8 +138,8 @@ static bool means_the_same(const ZydisDecodedInstruction *instruction,
 	ZydisDecodedOperand others[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction other;
 
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64), bytes,
-						 instruction->length, &other, others)) ||
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(CPU_MODE_CODE64, &insn_host_rules),
+	                                         bytes, instruction->length, &other, others)) ||
 	    other.mnemonic != instruction->mnemonic || other.length != instruction->length ||
 	    other.operand_count != instruction->operand_count)
 		return false;
@@ -290,6 +290,10 @@ static bool emit_legacy(struct emitter *e, const ZydisDecodedInstruction *instru
 	for (unsigned i = 0; i < instruction->raw.prefix_count; i++) {
 		uint8_t prefix = instruction->raw.prefixes[i].value;
 
+		/* Without meaning to the guest, it would make TZCNT and LZCNT on the host. */
+		if (prefix == 0xf3 && (instruction->mnemonic == ZYDIS_MNEMONIC_BSF ||
+		                       instruction->mnemonic == ZYDIS_MNEMONIC_BSR))
+			continue;
 		if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3 ||
 		    (prefix == 0xf0 && !rename->without_lock))
 			emit8(e, prefix);

@@ -348,7 +348,7 @@ static bool leads_out_of_canonical(const struct jit *jit, const struct jit_item 
 /* Decode the block's instructions into jit->items; the count. */
 static unsigned decode_items(struct jit *jit, unsigned start)
 {
-	const ZydisDecoder *decoder = insn_decoder(jit->cpu->mode);
+	const ZydisDecoder *decoder = insn_decoder(jit->cpu->mode, &jit->cpu->rules);
 	const uint8_t *bytes = (const uint8_t *)jit->snapshot;
 	bool keeps_all_flags = jit->cache->options.keeps_all_flags;
 	unsigned count = 0, offset = start;
@@ -370,9 +370,13 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		}
 		if (!ZYAN_SUCCESS(status))
 			break;
-		insn_describe(&item->insn, &(struct decoded){ &item->instruction, item->operands,
-							     item->bytes, jit->cpu->mode }, &effects);
+		insn_describe(&item->insn,
+		              &(struct decoded){&item->instruction, item->operands, item->bytes,
+		                                jit->cpu->mode, &jit->cpu->rules},
+		              &effects);
 		item->kind = item_classify(item, jit->cpu->cpl == 3);
+		if (item->insn.execute == insn_undefined)
+			item->kind = ITEM_FALLBACK;
 		if (leads_out_of_canonical(jit, item))
 			item->kind = ITEM_FALLBACK;
 		/* Each engine would read another time. */
@@ -630,7 +634,7 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	t->jit = jit;
 	t->is_32 = is_32;
 	t->width = is_32 ? 4 : 8;
-	t->decoder = insn_decoder(mode);
+	t->decoder = insn_decoder(mode, &jit->cpu->rules);
 	t->count = count;
 	t->is_user = mode & JIT_MODE_USER;
 	t->is_shared = atomic_load(&jit->cache->is_shared);

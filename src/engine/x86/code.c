@@ -255,7 +255,7 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	while (count < BLOCK_INSNS_MAX && size < available) {
 		struct insn *insn = &insns[count];
 		int rc = insn_decode_effects(insn, source + size, available - size, cpu->mode,
-					     &effects[count]);
+		                             &cpu->rules, &effects[count]);
 
 		if (rc == -ENODATA)
 			break;

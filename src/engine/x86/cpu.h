@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "engine/x86/fpu.h"
+#include "engine/x86/insn_rules.h"
 #include "engine/x86/tlb.h"
 #include "engine/x86/translation.h"
 
@@ -95,7 +96,7 @@ struct cpu_io {
 	uint64_t linear_rip; /* where the CPU was: the answer is void when user space moved it */
 };
 
-#define CPU_FEATURE_WORDS 12
+#define CPU_FEATURE_WORDS 13
 
 struct cpu;
 struct cpu_msrs;
@@ -256,6 +257,7 @@ struct cpu {
 	struct kvm_cpuid_entry2 *cpuid; /* owned; KVM_SET_CPUID2 */
 	unsigned cpuid_count;
 	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: cpuid.h */
+	struct insn_rules rules;              /* which of its instructions are there */
 	bool is_amd;                          /* vendor AMD or Hygon: SYSCALL, SYSENTER, ... differ */
 	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */

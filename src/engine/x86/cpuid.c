@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/x86/host.h"
 #include "engine/x86/msr.h"
 #include "engine/x86/system.h"
 
@@ -172,6 +173,7 @@ static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entri
 			features[CPU_FEATURES_EXT1_ECX] = entry->ecx;
 			features[CPU_FEATURES_EXT1_EDX] = entry->edx;
 			break;
+		case 0x80000007: features[CPU_FEATURES_EXT7_EDX] = entry->edx; break;
 		case 0x80000021: features[CPU_FEATURES_EXT21_EAX] = entry->eax; break;
 		case 0x80000008:
 			features[CPU_FEATURES_EXT8_EBX] = entry->ebx;
@@ -181,6 +183,15 @@ static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entri
 	}
 	if (cpu->physical_bits < 32 || cpu->physical_bits > 52)
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
+}
+
+/* Without leaf 1 the features are not known, rather than absent: nothing is hidden then. */
+static bool has_leaf_1(const struct kvm_cpuid_entry2 *entries, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (entries[i].function == 1)
+			return true;
+	return false;
 }
 
 int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned count)
@@ -197,10 +208,19 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 	}
 	if (count) {
 		cache_features(cpu, entries, count);
+		cpu->rules = insn_host_rules;
+		if (has_leaf_1(entries, count))
+			cpu->rules = (struct insn_rules){
+			    .features = cpu->features,
+			    .has_lzcnt = cpu_has(cpu, FEATURE_LZCNT) && host_has(HOST_LZCNT),
+			    .has_tzcnt = cpu_has(cpu, FEATURE_BMI1) && host_has(HOST_BMI1),
+			    .is_amd = cpu->is_amd,
+			};
 	} else {
 		supported_count = cpuid_supported(supported, CPUID_SUPPORTED_MAX);
 		cache_features(cpu, supported, supported_count);
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
+		cpu->rules = insn_host_rules;
 	}
 	msr_vendor_changed(cpu);
 	free(cpu->cpuid);

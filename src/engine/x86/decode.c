@@ -3,9 +3,10 @@
  *
  * Zydis knows the encodings; this file says in which of its modes the guest's CPU decodes, folds
  * its answer into the compact form that handlers read, and asks the instruction's table row for
- * the handler. The decoder follows the host CPU where an encoding means different things on
- * different CPUs (F3 0F BD is LZCNT or BSR), since the guest's CPU is the host's. CET and MPX are
- * never offered to guests, so their encodings are the hint-space NOPs that they are without them.
+ * the handler. The decoder follows the guest's CPUID where an encoding means different things on
+ * different CPUs (F3 0F BD is LZCNT or BSR), and instructions that CPUID hides are undefined. CET
+ * and MPX are never offered to guests, so their encodings are the hint-space NOPs that they are
+ * without.
  */
 #include "engine/x86/decode.h"
 
@@ -15,10 +16,16 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/host.h"
+#include "engine/x86/isa_feature.h"
 
 enum decoder_kind { DECODER_64, DECODER_32, DECODER_16, DECODER_REAL, DECODERS };
 
-static ZydisDecoder decoders[DECODERS];
+/* What insn_rules choose. */
+enum decoder_variant { VARIANT_LZCNT = 1, VARIANT_TZCNT = 2, VARIANT_AMD = 4, VARIANTS = 8 };
+
+static ZydisDecoder decoders[VARIANTS][DECODERS];
+
+struct insn_rules insn_host_rules;
 
 __attribute__((constructor)) static void decode_init(void)
 {
@@ -32,28 +39,47 @@ __attribute__((constructor)) static void decode_init(void)
 		[DECODER_REAL] = {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
 	};
 
-	for (unsigned i = 0; i < DECODERS; i++) {
-		ZydisDecoder *d = &decoders[i];
+	for (unsigned i = 0; i < VARIANTS * DECODERS; i++) {
+		unsigned kind = i % DECODERS, variant = i / DECODERS;
+		ZydisDecoder *d = &decoders[variant][kind];
 
-		ZydisDecoderInit(d, kinds[i].mode, kinds[i].stack);
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES, host.is_amd);
+		ZydisDecoderInit(d, kinds[kind].mode, kinds[kind].stack);
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_AMD_BRANCHES,
+		                       !!(variant & VARIANT_AMD));
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_LZCNT, host_has(HOST_LZCNT));
-		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_TZCNT, host_has(HOST_BMI1));
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_LZCNT, !!(variant & VARIANT_LZCNT));
+		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_TZCNT, !!(variant & VARIANT_TZCNT));
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}
+	insn_host_rules = (struct insn_rules){
+	    .has_lzcnt = host_has(HOST_LZCNT),
+	    .has_tzcnt = host_has(HOST_BMI1),
+	    .is_amd = host.is_amd,
+	};
 }
 
-const ZydisDecoder *insn_decoder(uint32_t mode)
+const ZydisDecoder *insn_decoder(uint32_t mode, const struct insn_rules *rules)
 {
+	const ZydisDecoder *variant =
+	    decoders[(rules->has_lzcnt ? VARIANT_LZCNT : 0) |
+	             (rules->has_tzcnt ? VARIANT_TZCNT : 0) | (rules->is_amd ? VARIANT_AMD : 0)];
+
 	switch (mode & CPU_MODE_CODE_MASK) {
-	case CPU_MODE_CODE64: return &decoders[DECODER_64];
-	case CPU_MODE_CODE32: return &decoders[DECODER_32];
-	default: return &decoders[mode & CPU_MODE_PROTECTED ? DECODER_16 : DECODER_REAL];
+	case CPU_MODE_CODE64: return &variant[DECODER_64];
+	case CPU_MODE_CODE32: return &variant[DECODER_32];
+	default: return &variant[mode & CPU_MODE_PROTECTED ? DECODER_16 : DECODER_REAL];
 	}
+}
+
+bool insn_is_hidden(const ZydisDecodedInstruction *instruction, uint32_t mode,
+                    const struct insn_rules *rules)
+{
+	return rules->features &&
+	       isa_verdict(instruction, rules->features,
+	                   (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64) == ISA_ABSENT;
 }
 
 void insn_undefined(struct cpu *cpu, const struct insn *insn)
@@ -297,7 +323,8 @@ void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn
 	insn->prefixes = take_prefixes(in);
 	insn->flags_live = 1;
 	take_operands(insn, in, decoded->operands);
-	insn->execute = bind(insn, decoded);
+	if (!insn_is_hidden(in, decoded->mode, decoded->rules))
+		insn->execute = bind(insn, decoded);
 	if (!insn->execute)
 		undefined(insn, effects, in->length);
 	else
@@ -305,7 +332,7 @@ void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn
 }
 
 int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
-			struct insn_effects *effects)
+                        const struct insn_rules *rules, struct insn_effects *effects)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
@@ -313,20 +340,21 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 
 	if (size > INSN_LENGTH_MAX)
 		size = INSN_LENGTH_MAX;
-	status = ZydisDecoderDecodeFull(insn_decoder(mode), bytes, size, &in, operands);
+	status = ZydisDecoderDecodeFull(insn_decoder(mode, rules), bytes, size, &in, operands);
 	if (status == ZYDIS_STATUS_NO_MORE_DATA)
 		return size == INSN_LENGTH_MAX ? -E2BIG : -ENODATA;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return -E2BIG;
 	if (!ZYAN_SUCCESS(status))
 		return undefined(insn, effects, size);
-	insn_describe(insn, &(struct decoded){&in, operands, bytes, mode}, effects);
+	insn_describe(insn, &(struct decoded){&in, operands, bytes, mode, rules}, effects);
 	return 0;
 }
 
-int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode)
+int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
+                const struct insn_rules *rules)
 {
 	struct insn_effects effects;
 
-	return insn_decode_effects(insn, bytes, size, mode, &effects);
+	return insn_decode_effects(insn, bytes, size, mode, rules, &effects);
 }

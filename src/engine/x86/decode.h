@@ -19,11 +19,15 @@ struct insn_effects {
 };
 
 /* Zydis as it decodes for `mode` (enum cpu_mode). */
-const ZydisDecoder *insn_decoder(uint32_t mode);
+const ZydisDecoder *insn_decoder(uint32_t mode, const struct insn_rules *rules);
+
+/* Whether the guest's CPUID says that it is not there: #UD. */
+bool insn_is_hidden(const ZydisDecodedInstruction *instruction, uint32_t mode,
+                    const struct insn_rules *rules);
 
 /* As insn_decode; *effects is filled when it returns 0. */
 int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
-			struct insn_effects *effects);
+                        const struct insn_rules *rules, struct insn_effects *effects);
 
 /* The same of what insn_decoder's decoder has made of the bytes, without an error. */
 void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn_effects *effects);

@@ -151,14 +151,15 @@ static const struct insn *fetch_single_once(struct cpu *cpu)
 	single->mode = UINT32_MAX;
 	bytes_copy(single->bytes, code, available);
 	fpu_leave(cpu);
-	rc = insn_decode(&single->insn, single->bytes, available, cpu->mode);
+	rc = insn_decode(&single->insn, single->bytes, available, cpu->mode, &cpu->rules);
 	if (rc == -ENODATA && (gva + available) % PAGE_SIZE == 0) {
 		code = fetch_rest(cpu, gva, available, &rest);
 		if (cpu->tlb_sets.host_generation != generation)
 			return NULL;
 		bytes_copy(single->bytes + available, code, rest);
 		fpu_leave(cpu);
-		rc = insn_decode(&single->insn, single->bytes, available + rest, cpu->mode);
+		rc = insn_decode(&single->insn, single->bytes, available + rest, cpu->mode,
+		                 &cpu->rules);
 	}
 	if (rc)
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);

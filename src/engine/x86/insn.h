@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/x86/insn_rules.h"
+
 struct cpu;
 struct insn;
 
@@ -80,6 +82,7 @@ struct decoded {
 	const ZydisDecodedOperand *operands;
 	const uint8_t *bytes; /* instruction->length of them */
 	uint32_t mode;        /* enum cpu_mode */
+	const struct insn_rules *rules;
 };
 
 /*
@@ -115,10 +118,11 @@ insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded);
 const struct isa_row *isa_find(uint16_t mnemonic);
 
 /*
- * Decode the instruction at bytes[0..size) for `mode` (enum cpu_mode). Returns 0 with *insn filled
- * (an invalid instruction gets the handler that raises #UD), -ENODATA when more than `size` bytes
- * are needed, or -E2BIG when it is longer than 15 bytes (#GP).
+ * Decode the instruction at bytes[0..size) for `mode` (enum cpu_mode) and the CPU's rules. Returns
+ * 0 with *insn filled (an invalid instruction gets the handler that raises #UD), -ENODATA when more
+ * than `size` bytes are needed, or -E2BIG when it is longer than 15 bytes (#GP).
  */
-int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode);
+int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
+                const struct insn_rules *rules);
 
 #endif

@@ -1,8 +1,7 @@
 /*
  * Bits: BT..BTC, BSF, BSR, LZCNT, TZCNT, POPCNT, BMI1, BMI2, CRC32, RDRAND, RDSEED (Intel SDM vol. 1
- * §7.3.7, §7.3.16). All run on the host with the guest's flags in place. They exist only where the
- * host has them, as Zydis decodes what any CPU has: the guest's CPU is the host's, and code that
- * asks CPUID first gets what it asked for.
+ * §7.3.7, §7.3.16). All run on the host with the guest's flags in place. Those that the guest's CPUID
+ * hides never get here; those that it names and the host lacks are undefined nevertheless.
  */
 #include "engine/x86/host.h"
 #include "engine/x86/operand.h"

@@ -3,10 +3,9 @@
  * traits that its handler needs, and the handler (fpu_execute.c).
  *
  * There is no table of these instructions: whatever has vector, MMX, x87 or opmask registers as
- * operands is taken, and what the host does not know raises #UD when it runs. So the guest has the
- * extensions of the host: those that its CPUID leaves out work nevertheless, but for the register
- * files that XCR0 guards. The few that run in software have rows; gathers and other special forms
- * are told apart by mnemonic below.
+ * operands is taken, and what the host does not know raises #UD when it runs. What the guest's CPUID
+ * hides does not get here (isa_feature.h). The few that run in software have rows; gathers and other
+ * special forms are told apart by mnemonic below.
  */
 #include <errno.h>
 

@@ -1,0 +1,22 @@
+/*
+ * What, besides the mode, decides what bytes mean to a CPU: its CPUID.
+ *
+ * Decoded and translated code depends on it. Code is kept by each CPU for itself, and CPUID cannot
+ * change once a CPU has run (KVM_SET_CPUID2), so nobody's key holds it.
+ */
+#ifndef KVIK_ENGINE_X86_INSN_RULES_H
+#define KVIK_ENGINE_X86_INSN_RULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct insn_rules {
+	const uint32_t *features;  /* by enum cpu_feature_word; NULL: what the host has is there */
+	bool has_lzcnt, has_tzcnt; /* else they are BSR and BSF */
+	bool is_amd;               /* 66 shortens near branches of 64-bit mode */
+};
+
+/* Those of a CPU that was given no CPUID, and of the host's own code. Set before main. */
+extern struct insn_rules insn_host_rules;
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * Instructions that the guest's CPUID hides: each is undefined without its feature, and only then;
+ * those with a meaning on older processors keep it.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "engine/x86/cpuid.h"
+#include "engine/x86/decode.h"
+#include "engine/x86/host.h"
+#include "engine/x86/isa_feature.h"
+
+#define MODE_64                                                                                    \
+	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
+#define MODE_32 (CPU_MODE_CODE32 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_FLAT)
+
+struct sample {
+	const char *name, *bytes;
+	unsigned size, feature;
+};
+
+#define SAMPLE(name, word, bit, bytes)                                                             \
+	{                                                                                          \
+		name, bytes, sizeof(bytes) - 1, CPU_FEATURE(word, bit)                             \
+	}
+
+static const struct sample samples[] = {
+    SAMPLE("fadd", 1_EDX, 0, "\xd8\xc1"),
+    SAMPLE("rdtsc", 1_EDX, 4, "\x0f\x31"),
+    SAMPLE("rdmsr", 1_EDX, 5, "\x0f\x32"),
+    SAMPLE("cmpxchg8b", 1_EDX, 8, "\x0f\xc7\x08"),
+    SAMPLE("sysenter", 1_EDX, 11, "\x0f\x34"),
+    SAMPLE("cmove", 1_EDX, 15, "\x0f\x44\xc1"),
+    SAMPLE("fcmovb", 1_EDX, 15, "\xda\xc1"),
+    SAMPLE("clflush", 1_EDX, 19, "\x0f\xae\x38"),
+    SAMPLE("paddd mm", 1_EDX, 23, "\x0f\xfe\xc1"),
+    SAMPLE("fxsave", 1_EDX, 24, "\x0f\xae\x00"),
+    SAMPLE("addps", 1_EDX, 25, "\x0f\x58\xc1"),
+    SAMPLE("addpd", 1_EDX, 26, "\x66\x0f\x58\xc1"),
+    SAMPLE("haddps", 1_ECX, 0, "\xf2\x0f\x7c\xc1"),
+    SAMPLE("pclmulqdq", 1_ECX, 1, "\x66\x0f\x3a\x44\xc1\x00"),
+    SAMPLE("pshufb", 1_ECX, 9, "\x66\x0f\x38\x00\xc1"),
+    SAMPLE("vfmadd132ps", 1_ECX, 12, "\xc4\xe2\x79\x98\xc1"),
+    SAMPLE("cmpxchg16b", 1_ECX, 13, "\x48\x0f\xc7\x08"),
+    SAMPLE("pmulld", 1_ECX, 19, "\x66\x0f\x38\x40\xc1"),
+    SAMPLE("crc32", 1_ECX, 20, "\xf2\x0f\x38\xf1\xc1"),
+    SAMPLE("movbe", 1_ECX, 22, "\x0f\x38\xf0\x00"),
+    SAMPLE("popcnt", 1_ECX, 23, "\xf3\x0f\xb8\xc1"),
+    SAMPLE("aesenc", 1_ECX, 25, "\x66\x0f\x38\xdc\xc1"),
+    SAMPLE("vaesenc", 1_ECX, 25, "\xc4\xe2\x71\xdc\xc2"),
+    SAMPLE("xgetbv", 1_ECX, 26, "\x0f\x01\xd0"),
+    SAMPLE("vaddps", 1_ECX, 28, "\xc5\xf0\x58\xc2"),
+    SAMPLE("vcvtph2ps", 1_ECX, 29, "\xc4\xe2\x79\x13\xc1"),
+    SAMPLE("rdrand", 1_ECX, 30, "\x0f\xc7\xf0"),
+    SAMPLE("rdfsbase", 7_EBX, 0, "\xf3\x48\x0f\xae\xc0"),
+    SAMPLE("andn", 7_EBX, 3, "\xc4\xe2\x70\xf2\xc2"),
+    SAMPLE("vpaddd ymm", 7_EBX, 5, "\xc5\xf5\xfe\xc2"),
+    SAMPLE("mulx", 7_EBX, 8, "\xc4\xe2\xfb\xf6\xc1"),
+    SAMPLE("rdseed", 7_EBX, 18, "\x0f\xc7\xf8"),
+    SAMPLE("adcx", 7_EBX, 19, "\x66\x0f\x38\xf6\xc1"),
+    SAMPLE("stac", 7_EBX, 20, "\x0f\x01\xcb"),
+    SAMPLE("clflushopt", 7_EBX, 23, "\x66\x0f\xae\x38"),
+    SAMPLE("clwb", 7_EBX, 24, "\x66\x0f\xae\x30"),
+    SAMPLE("sha1nexte", 7_EBX, 29, "\x0f\x38\xc8\xc1"),
+    SAMPLE("vaddps zmm", 7_EBX, 16, "\x62\xf1\x74\x48\x58\xc2"),
+    SAMPLE("vaddps ymm, EVEX", 7_EBX, 31, "\x62\xf1\x74\x28\x58\xe2"),
+    SAMPLE("vpaddb zmm", 7_EBX, 30, "\x62\xf1\x75\x48\xfc\xc2"),
+    SAMPLE("kmovw", 7_EBX, 16, "\xc5\xf8\x92\xc0"),
+    SAMPLE("gf2p8mulb", 7_ECX, 8, "\x66\x0f\x38\xcf\xc1"),
+    SAMPLE("rdpid", 7_ECX, 22, "\xf3\x0f\xc7\xf8"),
+    SAMPLE("serialize", 7_EDX, 14, "\x0f\x01\xe8"),
+    SAMPLE("lahf", EXT1_ECX, 0, "\x9f"),
+    SAMPLE("rdtscp", EXT1_EDX, 27, "\x0f\x01\xf9"),
+    SAMPLE("xsaveopt", D_1_EAX, 0, "\x0f\xae\x30"),
+    SAMPLE("xsavec", D_1_EAX, 1, "\x0f\xc7\x20"),
+};
+
+static uint32_t features[CPU_FEATURE_WORDS];
+static struct insn_rules rules;
+
+static struct insn decode(const char *bytes, unsigned size, uint32_t mode)
+{
+	struct insn insn;
+
+	assert_int_equal(insn_decode(&insn, (const uint8_t *)bytes, size, mode, &rules), 0);
+	return insn;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(features, 0xff, sizeof(features));
+	rules = (struct insn_rules){.features = features, .has_lzcnt = true, .has_tzcnt = true};
+	return 0;
+}
+
+static bool is_undefined(const char *bytes, unsigned size, uint32_t mode)
+{
+	return decode(bytes, size, mode).execute == insn_undefined;
+}
+
+static bool is_on_host(const struct sample *sample)
+{
+	struct insn insn;
+
+	return !insn_decode(&insn, (const uint8_t *)sample->bytes, sample->size, MODE_64,
+	                    &insn_host_rules) &&
+	       insn.execute != insn_undefined;
+}
+
+static void test_hidden(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
+		const struct sample *sample = &samples[i];
+		uint32_t *word = &features[sample->feature / 32];
+		uint32_t bit = 1u << (sample->feature % 32);
+
+		if (is_undefined(sample->bytes, sample->size, MODE_64) && is_on_host(sample))
+			fail_msg("%s is undefined with its feature", sample->name);
+		*word = ~bit;
+		if (!is_undefined(sample->bytes, sample->size, MODE_64))
+			fail_msg("%s is not undefined without its feature", sample->name);
+		/* It is that one feature that counts. */
+		memset(features, 0, sizeof(features));
+		if (!is_undefined(sample->bytes, sample->size, MODE_64))
+			fail_msg("%s is not undefined without any feature", sample->name);
+		memset(features, 0xff, sizeof(features));
+	}
+}
+
+/* Without features there are still the instructions of the 386, and NOPs in their place. */
+static void test_kept(void **state)
+{
+	static const struct {
+		const char *name, *bytes;
+		unsigned size;
+	} kept[] = {
+	    {"add", "\x01\xc8", 2},
+	    {"bswap", "\x0f\xc8", 2},
+	    {"nopl", "\x0f\x1f\x00", 3},
+	    {"endbr64", "\xf3\x0f\x1e\xfa", 4},
+	    {"rdsspq", "\xf3\x48\x0f\x1e\xc8", 5},
+	    {"prefetchw", "\x0f\x0d\x08", 3},
+	    {"prefetcht0", "\x0f\x18\x08", 3},
+	    {"cldemote", "\x0f\x1c\x00", 3},
+	    {"pause", "\xf3\x90", 2},
+	    {"cpuid", "\x0f\xa2", 2},
+	    {"wbnoinvd", "\xf3\x0f\x09", 3},
+	    {"syscall", "\x0f\x05", 2},
+	    {"vmmcall", "\x0f\x01\xd9", 3},
+	    {"vmcall", "\x0f\x01\xc1", 3},
+	};
+
+	(void)state;
+	memset(features, 0, sizeof(features));
+	for (unsigned i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+		if (is_undefined(kept[i].bytes, kept[i].size, MODE_64))
+			fail_msg("%s is undefined", kept[i].name);
+	/* LAHF is optional in 64-bit mode only. */
+	assert_false(is_undefined("\x9f", 1, MODE_32));
+}
+
+static void test_fallbacks(void **state)
+{
+	(void)state;
+	assert_int_equal(decode("\xf3\x0f\xbd\xc1", 4, MODE_64).mnemonic, ZYDIS_MNEMONIC_LZCNT);
+	assert_int_equal(decode("\xf3\x0f\xbc\xc1", 4, MODE_64).mnemonic, ZYDIS_MNEMONIC_TZCNT);
+	rules.has_lzcnt = rules.has_tzcnt = false;
+	memset(features, 0, sizeof(features));
+	assert_int_equal(decode("\xf3\x0f\xbd\xc1", 4, MODE_64).mnemonic, ZYDIS_MNEMONIC_BSR);
+	assert_int_equal(decode("\xf3\x0f\xbc\xc1", 4, MODE_64).mnemonic, ZYDIS_MNEMONIC_BSF);
+}
+
+/* 66 E8: AMD's processors shorten the displacement and the target, Intel's ignore the prefix. */
+static void test_branches_by_vendor(void **state)
+{
+	const char *call = "\x66\xe8\x00\x00\x00\x00\x90\x90";
+
+	(void)state;
+	assert_int_equal(decode(call, 8, MODE_64).length, 6);
+	rules.is_amd = true;
+	assert_int_equal(decode(call, 8, MODE_64).length, 4);
+}
+
+/* Every processor that runs the engine has what the translator takes for granted. */
+static void test_no_cpuid(void **state)
+{
+	struct insn insn;
+
+	(void)state;
+	assert_int_equal(
+	    insn_decode(&insn, (const uint8_t *)"\x66\x0f\x58\xc1", 4, MODE_64, &insn_host_rules),
+	    0);
+	assert_ptr_not_equal(insn.execute, insn_undefined);
+	assert_null(insn_host_rules.features);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(test_hidden, setup),
+	    cmocka_unit_test_setup(test_kept, setup),
+	    cmocka_unit_test_setup(test_fallbacks, setup),
+	    cmocka_unit_test_setup(test_branches_by_vendor, setup),
+	    cmocka_unit_test_setup(test_no_cpuid, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
