@@ -14,6 +14,7 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
+#include "engine/x86/thunk.h"
 
 static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
 static_assert(ENGINE_CODE_CACHE_MAX <= JIT_CACHE_SIZE_MAX, "too large");
@@ -65,6 +66,39 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 	}
 	handle_put(handle);
 	return result;
+}
+
+enum engine_handle engine_handle_kind(int fd, bool adopts)
+{
+	static const enum engine_handle kinds[] = {
+		[HANDLE_SYSTEM] = ENGINE_HANDLE_SYSTEM,
+		[HANDLE_VM] = ENGINE_HANDLE_VM,
+		[HANDLE_VCPU] = ENGINE_HANDLE_VCPU,
+	};
+	struct handle *handle = adopts ? handle_get(fd) : handle_get_known(fd);
+	enum engine_handle kind;
+
+	if (!handle)
+		return ENGINE_HANDLE_NONE;
+	kind = kinds[handle->kind];
+	handle_put(handle);
+	return kind;
+}
+
+void engine_forget(unsigned first, unsigned last)
+{
+	handle_forget(first, last);
+}
+
+void engine_keep(int fd)
+{
+	/* The reference that this takes is never put back. */
+	handle_get(fd);
+}
+
+bool engine_chain_signal(int number, const struct sigaction *action, struct sigaction *previous)
+{
+	return thunk_chain_signal(number, action, previous);
 }
 
 int engine_close(int fd)

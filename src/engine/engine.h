@@ -9,6 +9,8 @@
 #define KVIK_ENGINE_ENGINE_H
 
 #include <linux/kvm.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/options.h"
@@ -25,8 +27,29 @@ int engine_open(const struct engine_options *options);
 /* One KVM request on any engine descriptor; a non-negative result or -errno. Any thread. */
 int engine_ioctl(int fd, unsigned long request, void *argument);
 
+enum engine_handle { ENGINE_HANDLE_NONE, ENGINE_HANDLE_SYSTEM, ENGINE_HANDLE_VM, ENGINE_HANDLE_VCPU };
+
+/* What an open descriptor is. A duplicate that no request came by yet is looked at with system calls if
+ * `adopts`, else it is NONE. Any thread. */
+enum engine_handle engine_handle_kind(int fd, bool adopts);
+
 /* Close an engine descriptor; its object goes when nothing refers to it any more. 0 or -errno. */
 int engine_close(int fd);
+
+/* The descriptors from `first` to `last` are about to be closed or replaced by other means than
+ * engine_close: their handles go now, as with it. Any thread. */
+void engine_forget(unsigned first, unsigned last);
+
+/* A copy of the descriptor is on its way where the engine does not see it (a message on a socket): what
+ * is behind it lives until the process ends. Any thread. */
+void engine_keep(int fd);
+
+/*
+ * For programs that know nothing of the engine, which handles SIGFPE and SIGILL: what sigaction(2)
+ * would do for handlers behind the engine's, which gets what is not its own. False, and nothing done,
+ * for other signals, and before the engine has installed its own. Any thread.
+ */
+bool engine_chain_signal(int number, const struct sigaction *action, struct sigaction *previous);
 
 /*
  * Nobody but the vCPUs of the VM on `vm_fd` works on its memory with atomic read-modify-write

@@ -169,7 +169,7 @@ static struct handle *adopt(int fd)
 	return handle;
 }
 
-struct handle *handle_get(int fd)
+struct handle *handle_get_known(int fd)
 {
 	_Atomic(struct handle *) *entry = find_entry(fd);
 	struct handle *handle;
@@ -177,7 +177,7 @@ struct handle *handle_get(int fd)
 	for (;;) {
 		handle = entry ? atomic_load(entry) : NULL;
 		if (!handle)
-			return adopt(fd);
+			return NULL;
 		if (!take_reference(handle))
 			continue;
 		if (atomic_load(entry) == handle)
@@ -186,16 +186,48 @@ struct handle *handle_get(int fd)
 	}
 }
 
-int handle_close(int fd)
+struct handle *handle_get(int fd)
+{
+	struct handle *handle = handle_get_known(fd);
+
+	return handle ? handle : adopt(fd);
+}
+
+/* The handle under this number, which is no longer there. */
+static struct handle *take_entry(int fd)
 {
 	_Atomic(struct handle *) *entry = find_entry(fd);
-	struct handle *handle = NULL;
+	struct handle *handle;
 
-	if (entry) {
-		pthread_mutex_lock(&table_lock);
-		handle = atomic_exchange(entry, NULL);
-		pthread_mutex_unlock(&table_lock);
+	if (!entry || !atomic_load(entry))
+		return NULL;
+	pthread_mutex_lock(&table_lock);
+	handle = atomic_exchange(entry, NULL);
+	pthread_mutex_unlock(&table_lock);
+	return handle;
+}
+
+void handle_forget(unsigned first, unsigned last)
+{
+	const unsigned limit = CHUNKS * CHUNK_ENTRIES;
+
+	for (unsigned fd = first; fd <= last && fd < limit; fd++) {
+		struct handle *handle;
+
+		if (!atomic_load(&chunks[fd / CHUNK_ENTRIES])) {
+			fd |= CHUNK_ENTRIES - 1;
+			continue;
+		}
+		handle = take_entry((int)fd);
+		if (handle)
+			handle_put(handle);
 	}
+}
+
+int handle_close(int fd)
+{
+	struct handle *handle = take_entry(fd);
+
 	if (close(fd) < 0 && !handle)
 		return -errno;
 	if (handle)

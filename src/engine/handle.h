@@ -38,9 +38,13 @@ int handle_create(enum handle_kind kind, const char *name, size_t size, void *ob
  * Lock-free and async-signal-safe for descriptors that were used before. */
 struct handle *handle_get(int fd);
 void handle_put(struct handle *handle);
+/* The same without a look at descriptors that were never used with the engine. */
+struct handle *handle_get_known(int fd);
 
 /* Close the descriptor and drop its reference. 0, -EBADF. */
 int handle_close(int fd);
+/* Drop the references of descriptors first..last, which somebody else closes. */
+void handle_forget(unsigned first, unsigned last);
 
 /*
  * After fork(2), in the child: it has the memory of the objects, but not their threads, so it can

@@ -1,5 +1,5 @@
 /*
- * The memory of thunks: allocation, deduplication, and the signals raised inside it.
+ * The memory of thunks: allocation and deduplication.
  *
  * A memfd is mapped twice, writable and executable (never both), and filled from the bottom. The
  * table of thunks is an array with hash chains; a thunk is looked up by its code and traits when
@@ -10,10 +10,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "engine/x86/bytes.h"
@@ -42,62 +40,15 @@ struct thunk_slot {
 };
 static struct thunk_slot *free_slots;
 
-static struct sigaction previous_fpe, previous_ill;
-
 /*
  * Thunks never move the stack pointer, so the return address is on top wherever they fault, and
  * the way out is to jump to a `mov $result, %eax; ret`.
  */
-static void on_signal(int number, siginfo_t *info, void *context)
+uintptr_t thunk_escape(uintptr_t pc, enum thunk_result result)
 {
-	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-	uintptr_t pc = (uintptr_t)registers[REG_RIP];
 	uintptr_t base = (uintptr_t)arena_execute;
 
-	if (pc - base < ARENA_SIZE) {
-		unsigned result = THUNK_INVALID;
-
-		if (number == SIGFPE)
-			result = registers[REG_TRAPNO] == 16 ? THUNK_X87_EXCEPTION
-							     : THUNK_SIMD_EXCEPTION;
-		registers[REG_RIP] = (greg_t)(base + result * RETURN_ENTRY);
-		return;
-	}
-
-	const struct sigaction *previous = number == SIGFPE ? &previous_fpe : &previous_ill;
-
-	if (previous->sa_flags & SA_SIGINFO) {
-		previous->sa_sigaction(number, info, context);
-	} else if (previous->sa_handler != SIG_DFL && previous->sa_handler != SIG_IGN) {
-		previous->sa_handler(number);
-	} else {
-		/* The instruction faults again on return and now takes the default action. */
-		sigaction(number, previous, NULL);
-	}
-}
-
-static int install_handler(int number, struct sigaction *previous)
-{
-	struct sigaction action = {
-		.sa_sigaction = on_signal,
-		.sa_flags = SA_SIGINFO | SA_ONSTACK,
-	};
-
-	struct sigaction found;
-
-	sigemptyset(&action.sa_mask);
-	if (sigaction(number, &action, &found) != 0)
-		return -errno;
-	if (!(found.sa_flags & SA_SIGINFO) || found.sa_sigaction != on_signal)
-		*previous = found;
-	return 0;
-}
-
-int thunk_claim_signals(void)
-{
-	int result = install_handler(SIGFPE, &previous_fpe);
-
-	return result == 0 ? install_handler(SIGILL, &previous_ill) : result;
+	return base && pc - base < ARENA_SIZE ? base + result * RETURN_ENTRY : 0;
 }
 
 static int map_arena(void)

@@ -18,6 +18,7 @@
 #ifndef KVIK_ENGINE_X86_THUNK_H
 #define KVIK_ENGINE_X86_THUNK_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -92,9 +93,17 @@ struct thunk_code {
 
 /* Set up memory and signal handlers, once in a process. 0 or -errno. */
 int thunk_initialize(void);
+/* Where a thread whose thunk faults at `pc` goes on, so that the thunk returns `result`; 0 when there
+ * is no thunk. In signal handlers. */
+uintptr_t thunk_escape(uintptr_t pc, enum thunk_result result);
+
+/* -- thunk_signal.c -- */
+
 /* Install the handlers again, where something else in the process may have replaced them; it then
  * gets what is not a thunk's. */
 int thunk_claim_signals(void);
+/* See engine_chain_signal. */
+bool thunk_chain_signal(int number, const struct sigaction *action, struct sigaction *previous);
 
 /* The thunk of this code and these traits; NULL when there is no more room. Any thread. */
 const struct thunk *thunk_find(const struct thunk_code *code, const struct thunk_traits *traits);
