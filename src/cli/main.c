@@ -10,6 +10,7 @@ static const char usage[] =
 	"\n"
 	"Usage:\n"
 	"  kvik run [OPTION]...     boot a guest on this terminal; ^A x quits\n"
+	"  kvik kvm COMMAND...      run a program that wants /dev/kvm on kvik's engine\n"
 	"  kvik doctor [--json]     what this host offers, what kvik would use\n"
 	"  kvik COMMAND --help      a command's options\n"
 	"  kvik --help | --version\n"
@@ -31,6 +32,7 @@ int main(int count, char **arguments)
 	} commands[] = {
 		{"run", command_run},
 		{"doctor", command_doctor},
+		{"kvm", command_kvm},
 	};
 	unsigned i;
 

@@ -1,0 +1,269 @@
+/*
+ * The functions that a program may use on /dev/kvm and its descriptors, each as with the real one,
+ * and the signals that it shares with the engine.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "vmm.h"
+
+#define EXPECT(condition)                                                                          \
+	((condition) ? (void)0                                                                     \
+		     : errx(1, "line %d: %s (errno %d, %s)", __LINE__, #condition, errno,          \
+			    strerror(errno)))
+
+static int api_version(int fd)
+{
+	return ioctl(fd, KVM_GET_API_VERSION, 0);
+}
+
+static void expect_kvm(int fd)
+{
+	EXPECT(fd >= 0);
+	EXPECT(api_version(fd) == 12);
+	EXPECT(close(fd) == 0);
+	EXPECT(api_version(fd) == -1 && errno == EBADF);
+}
+
+static void test_open(void)
+{
+	int directory = open("/dev", O_PATH | O_DIRECTORY);
+
+	expect_kvm(open("/dev/kvm", O_RDWR));
+	expect_kvm(open("//dev/./kvm", O_RDWR | O_CLOEXEC));
+	expect_kvm(open("/dev/../dev/kvm", O_RDONLY));
+	expect_kvm(open64("/dev/kvm", O_RDWR));
+	expect_kvm(creat("/dev/kvm", 0600));
+	expect_kvm(openat(AT_FDCWD, "/dev/kvm", O_RDWR));
+	expect_kvm(openat(directory, "kvm", O_RDWR));
+	expect_kvm((int)syscall(SYS_open, "/dev/kvm", O_RDWR));
+	expect_kvm((int)syscall(SYS_openat, directory, "kvm", O_RDWR, 0));
+	EXPECT(chdir("/dev") == 0);
+	expect_kvm(open("kvm", O_RDWR));
+	EXPECT(chdir("/") == 0);
+	EXPECT(open("/dev/kvm", O_RDWR | O_CREAT | O_EXCL, 0600) == -1 && errno == EEXIST);
+	EXPECT(open("/dev/kvm/", O_RDWR | O_DIRECTORY) == -1 && errno == ENOTDIR);
+	EXPECT(open("/no/such/kvm", O_RDWR) == -1 && errno == ENOENT);
+	close(directory);
+}
+
+static void expect_device(const struct stat *status)
+{
+	EXPECT(S_ISCHR(status->st_mode));
+	EXPECT(status->st_rdev == makedev(10, 232));
+}
+
+static void test_stat(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR);
+	struct statx extended;
+	struct stat status;
+
+	EXPECT(access("/dev/kvm", F_OK) == 0 && access("/dev/kvm", R_OK | W_OK) == 0);
+	EXPECT(faccessat(AT_FDCWD, "/dev/kvm", R_OK | W_OK, AT_EACCESS) == 0);
+	EXPECT(stat("/dev/kvm", &status) == 0);
+	expect_device(&status);
+	EXPECT(lstat("/dev/kvm", &status) == 0);
+	expect_device(&status);
+	EXPECT(fstat(kvm, &status) == 0);
+	expect_device(&status);
+	EXPECT(fstatat(kvm, "", &status, AT_EMPTY_PATH) == 0);
+	expect_device(&status);
+	EXPECT(statx(AT_FDCWD, "/dev/kvm", 0, STATX_BASIC_STATS, &extended) == 0);
+	EXPECT(S_ISCHR(extended.stx_mode) && extended.stx_rdev_minor == 232);
+	EXPECT(stat("/dev/null", &status) == 0 && status.st_rdev == makedev(1, 3));
+	close(kvm);
+}
+
+static void test_descriptors(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR), copy, sockets[2];
+	char control[CMSG_SPACE(sizeof(int))];
+	char data = 0;
+	struct iovec byte = { &data, 1 };
+	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	EXPECT(fcntl(kvm, F_GETFD) == 0);
+	copy = dup(kvm);
+	expect_kvm(copy);
+	copy = fcntl(kvm, F_DUPFD_CLOEXEC, 100);
+	EXPECT(copy >= 100 && fcntl(copy, F_GETFD) == FD_CLOEXEC);
+	/* The number becomes another file. */
+	EXPECT(api_version(copy) == 12);
+	EXPECT(dup2(0, copy) == copy);
+	EXPECT(api_version(copy) == -1);
+	EXPECT(dup3(kvm, copy, O_CLOEXEC) == copy);
+	EXPECT(api_version(copy) == 12);
+	EXPECT(dup2(-1, copy) == -1 && api_version(copy) == 12);
+	EXPECT(close_range((unsigned)copy, (unsigned)copy + 5, 0) == 0);
+	EXPECT(api_version(copy) == -1 && errno == EBADF);
+	/* The request is an int to some. */
+	EXPECT(ioctl(kvm, (unsigned long)(long)(int)KVM_GET_API_VERSION | 0xffffffff00000000, 0) == 12);
+	EXPECT(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY) == 1);
+	EXPECT(ioctl(0, KVM_GET_API_VERSION, 0) == -1);
+
+	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
+	*header = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(header), &kvm, sizeof(int));
+	EXPECT(sendmsg(sockets[0], &message, 0) == 1);
+	EXPECT(recvmsg(sockets[1], &message, 0) == 1);
+	memcpy(&copy, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int));
+	close(kvm);
+	expect_kvm(copy);
+}
+
+static void test_fork(void)
+{
+	struct vmm vmm;
+	int status;
+
+	vmm_create(&vmm, 0);
+	memset(vmm.memory + 0x1000, 0xf4, 1); /* hlt */
+	vmm_start_real(&vmm, 0x1000);
+	if (fork() == 0) {
+		struct kvm_regs regs;
+		struct vmm own;
+
+		/* The VM is the parent's; the system handle serves both. */
+		EXPECT(ioctl(vmm.vcpu, KVM_GET_REGS, &regs) == -1 && errno == EIO);
+		EXPECT(api_version(vmm.kvm) == 12);
+		vmm_create(&own, 0);
+		memset(own.memory + 0x1000, 0xf4, 1);
+		vmm_start_real(&own, 0x1000);
+		EXPECT(ioctl(own.vcpu, KVM_RUN, 0) == 0);
+		_exit(own.run->exit_reason == KVM_EXIT_HLT ? 0 : 1);
+	}
+	EXPECT(wait(&status) > 0 && status == 0);
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0 && vmm.run->exit_reason == KVM_EXIT_HLT);
+	/* What runs next knows nothing of it, and gets its own. */
+	if (fork() == 0) {
+		execl("/proc/self/exe", "calls", "open", NULL);
+		_exit(1);
+	}
+	EXPECT(wait(&status) > 0 && status == 0);
+}
+
+/* 100 VMs, none of them closed: the process's end takes them. */
+static void test_many(void)
+{
+	int status;
+
+	for (int i = 0; i < 100; i++)
+		if (fork() == 0) {
+			struct vmm vmm;
+
+			vmm_create(&vmm, i & 1);
+			memset(vmm.memory + 0x1000, 0xf4, 1);
+			vmm_start_real(&vmm, 0x1000);
+			if (!(i & 1))
+				EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0);
+			_exit(0);
+		} else {
+			EXPECT(wait(&status) > 0 && status == 0);
+		}
+}
+
+static volatile sig_atomic_t caught, alarms;
+static sigjmp_buf recovery;
+
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+	(void)info;
+	(void)context;
+	caught = number;
+	siglongjmp(recovery, 1);
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	alarms++;
+}
+
+/* Their own faults reach the program's handlers, before and after the engine took an interest. */
+static void expect_own_faults(void)
+{
+	volatile int zero = 0, one = 1;
+
+	caught = 0;
+	if (!sigsetjmp(recovery, 1))
+		one /= zero;
+	EXPECT(caught == SIGFPE && one == 1);
+	caught = 0;
+	if (!sigsetjmp(recovery, 1))
+		__asm__ volatile("ud2");
+	EXPECT(caught == SIGILL);
+}
+
+static void test_signals(void)
+{
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO }, found;
+	/* Vector 16 leads to 0x1100; CR0.NE = 1; then 1 / 0 on x87 with nothing masked: #MF. */
+	static const uint8_t divide[] = { 0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, 0x40, 0x00, 0x00, 0x11,
+					  0xc7, 0x06, 0x42, 0x00, 0x00, 0x00, 0x0f, 0x20, 0xc0, 0x66,
+					  0x83, 0xc8, 0x20, 0x0f, 0x22, 0xc0, 0xdb, 0xe3, 0xc7, 0x06,
+					  0x00, 0x05, 0x00, 0x00, 0xd9, 0x2e, 0x00, 0x05, 0xd9, 0xe8,
+					  0xd9, 0xee, 0xde, 0xf9, 0x9b, 0xeb, 0xfe };
+	/* mov $0x4d,%al; out %al,$0x80 */
+	static const uint8_t handler[] = { 0xb0, 0x4d, 0xe6, 0x80 };
+	static const uint8_t spin[] = { 0xeb, 0xfe };
+	struct itimerval timer = { .it_value = { .tv_usec = 20000 } };
+	struct vmm vmm;
+
+	sigaction(SIGFPE, &action, NULL);
+	sigaction(SIGILL, &action, NULL);
+	expect_own_faults();
+	vmm_create(&vmm, 0);
+	expect_own_faults();
+	memcpy(vmm.memory + 0x1000, divide, sizeof(divide));
+	memcpy(vmm.memory + 0x1100, handler, sizeof(handler));
+	vmm_start_real(&vmm, 0x1000);
+	caught = 0;
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0);
+	EXPECT(vmm.run->exit_reason == KVM_EXIT_IO && caught == 0);
+	/* Handlers that are set now are told as the program set them, and the guest does not see. */
+	EXPECT(sigaction(SIGFPE, NULL, &found) == 0 && found.sa_sigaction == on_fault);
+	EXPECT(signal(SIGFPE, SIG_IGN) == (sighandler_t)(void *)on_fault);
+	EXPECT(signal(SIGFPE, SIG_DFL) == SIG_IGN);
+	raise(SIGCHLD);
+	sigaction(SIGFPE, &action, NULL);
+	expect_own_faults();
+	vmm_start_real(&vmm, 0x1000);
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0 && vmm.run->exit_reason == KVM_EXIT_IO);
+
+	/* A signal ends KVM_RUN, and its handler has run. */
+	memcpy(vmm.memory + 0x1000, spin, sizeof(spin));
+	vmm_start_real(&vmm, 0x1000);
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == -1 && errno == EINTR && alarms == 1);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} tests[] = { { "open", test_open }, { "stat", test_stat },
+		      { "descriptors", test_descriptors }, { "fork", test_fork },
+		      { "many", test_many }, { "signals", test_signals } };
+
+	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) {
+			tests[i].run();
+			if (argc < 2)
+				printf("%s\n", tests[i].name);
+		}
+	return 0;
+}
