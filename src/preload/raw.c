@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "preload/device.h"
+#include "preload/interposed.h"
 #include "preload/next.h"
 
 static long openat2(const long *arguments)
@@ -36,7 +37,7 @@ long syscall(long number, ...)
 	va_end(list);
 	path = (const char *)arguments[0];
 	switch (number) {
-	case SYS_open: return open(path, (int)arguments[1], (mode_t)arguments[2]);
+	case SYS_open: return interposed_open(path, (int)arguments[1], (mode_t)arguments[2]);
 	case SYS_creat: return creat(path, (mode_t)arguments[1]);
 	case SYS_openat:
 		return openat((int)arguments[0], (const char *)arguments[1], (int)arguments[2],
@@ -51,7 +52,7 @@ long syscall(long number, ...)
 	/* The kernel's struct stat is the C library's on x86-64. */
 	case SYS_stat: return stat(path, (struct stat *)arguments[1]);
 	case SYS_lstat: return lstat(path, (struct stat *)arguments[1]);
-	case SYS_fstat: return fstat((int)arguments[0], (struct stat *)arguments[1]);
+	case SYS_fstat: return interposed_fstat((int)arguments[0], (struct stat *)arguments[1]);
 	case SYS_newfstatat:
 		return fstatat((int)arguments[0], (const char *)arguments[1],
 			       (struct stat *)arguments[2], (int)arguments[3]);
@@ -59,8 +60,8 @@ long syscall(long number, ...)
 		return statx((int)arguments[0], (const char *)arguments[1], (int)arguments[2],
 			     (unsigned)arguments[3], (struct statx *)arguments[4]);
 	case SYS_ioctl:
-		return ioctl((int)arguments[0], (unsigned long)arguments[1], (void *)arguments[2]);
-	case SYS_close: return close((int)arguments[0]);
+		return interposed_ioctl((int)arguments[0], (unsigned long)arguments[1], (void *)arguments[2]);
+	case SYS_close: return interposed_close((int)arguments[0]);
 	case SYS_close_range:
 		return close_range((unsigned)arguments[0], (unsigned)arguments[1],
 				   (int)arguments[2]);

@@ -2,9 +2,6 @@
  * What the host says of its own flaws: KVM's feature MSRs and supported CPUID (api.rst 4.59, 4.46),
  * or /sys/devices/system/cpu/vulnerabilities (Linux Documentation/ABI/testing/
  * sysfs-devices-system-cpu), whose files begin with "Not affected" where a flaw is absent.
- *
- * /dev/kvm is opened by the system call itself: a program that has open() led to the engine would
- * be asked about itself otherwise.
  */
 #include "engine/x86/host_claims.h"
 
@@ -17,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define BIT(n) (1ull << (n))
@@ -120,19 +116,19 @@ static bool read_kvm(struct host_claims *claims)
 		struct kvm_msr_entry entry;
 	} msrs = {.header.nmsrs = 1, .entry.index = MSR_ARCH_CAPABILITIES};
 	struct kvm_cpuid2 *cpuid;
-	int fd = (int)syscall(SYS_openat, AT_FDCWD, "/dev/kvm", O_RDWR | O_CLOEXEC);
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	bool is_known;
 
 	if (fd < 0)
 		return false;
-	is_known = syscall(SYS_ioctl, fd, KVM_GET_MSRS, &msrs) == 1;
+	is_known = ioctl(fd, KVM_GET_MSRS, &msrs) == 1;
 	cpuid = calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(cpuid->entries[0]));
 	if (is_known && cpuid) {
 		memset(claims, 0, sizeof(*claims));
 		claims->arch_capabilities =
 		    msrs.entry.data & (ARCH_CAPABILITIES_CLAIMS | ARCH_CAPABILITIES_WARNINGS);
 		cpuid->nent = CPUID_ENTRIES;
-		if (syscall(SYS_ioctl, fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0)
+		if (ioctl(fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0)
 			take_cpuid(claims, cpuid);
 	}
 	is_known = is_known && cpuid;
