@@ -17,6 +17,7 @@
 #include "contract.h"
 
 #define CPUS         3
+#define CHANGES_MIN 10 /* however busy the host is */
 #define RUN_MS       700
 #define VICTIM_GPA   0x180000 /* within the 2 MiB that are mapped one to one */
 #define VICTIM_PAGES 64
@@ -227,7 +228,7 @@ static void test_removal(const struct kvm_system *system, const char *code, cons
 	create(&slots, system, code, end, UINT64_MAX, 0);
 	start(&slots, runners);
 	stop = now_ns() + RUN_MS * UINT64_C(1000000);
-	for (changes = 0; now_ns() < stop; changes++) {
+	for (changes = 0; changes < CHANGES_MIN || now_ns() < stop; changes++) {
 		check_equal(set_slot(&slots, 2, 0, 0, 0, NULL), 0);
 		mprotect(slots.victim, VICTIM_SIZE, PROT_NONE);
 		rest();
@@ -237,7 +238,6 @@ static void test_removal(const struct kvm_system *system, const char *code, cons
 		rest();
 	}
 	finish(&slots, runners);
-	check(changes > 10);
 	destroy(&slots);
 }
 
