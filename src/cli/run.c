@@ -171,18 +171,19 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		     struct error *error)
 {
 	struct machine_config config = {
-		.loop = run->loop,
-		.kvm_options = {.code_cache_bytes = options->code_cache_bytes,
-				.keeps_statistics = options->wants_statistics},
-		.board = options->board,
-		.irqchip = options->irqchip,
-		.ram_bytes = options->memory_bytes,
-		.cpus = options->cpus,
-		.boot = options->boot,
-		.streams = {run->serial, debug_console(run, options), run->standard_output},
-		.print_port = options->print_port,
-		.debug_exit_port = options->debug_exit_port,
-		.ends_at_reset = options->ends_at_reset,
+	    .loop = run->loop,
+	    .kvm_options = {.code_cache_bytes = options->code_cache_bytes,
+	                    .keeps_statistics = options->wants_statistics},
+	    .board = options->board,
+	    .irqchip = options->irqchip,
+	    .ram_bytes = options->memory_bytes,
+	    .cpus = options->cpus,
+	    .cpu = options->cpu,
+	    .boot = options->boot,
+	    .streams = {run->serial, debug_console(run, options), run->standard_output},
+	    .print_port = options->print_port,
+	    .debug_exit_port = options->debug_exit_port,
+	    .ends_at_reset = options->ends_at_reset,
 	};
 	char reason[256];
 	int result;
@@ -225,6 +226,10 @@ int command_run(int count, char **arguments)
 	}
 	if (options.wants_help) {
 		fputs(run_options_help, stdout);
+		return EXIT_OK;
+	}
+	if (options.wants_cpu_help) {
+		cpu_spec_print_help(stdout);
 		return EXIT_OK;
 	}
 	if (options.verbosity)

@@ -8,36 +8,38 @@
 #include "cli/size.h"
 
 const char run_options_help[] =
-	"Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]...\n"
-	"\n"
-	"What to boot:\n"
-	"  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
-	"  --initrd FILE          initial RAM disk\n"
-	"  --append STRING        kernel command line\n"
-	"  --linux-entry BITS     enter a bzImage in 16, 32 or 64-bit mode (auto)\n"
-	"  --flat FILE            bare program; ends when it halts with interrupts off\n"
-	"  --flat-address ADDRESS where it is put and starts (0x1000)\n"
-	"  --flat-mode MODE       real (default), protected or long\n"
-	"Machine:\n"
-	"  --machine pc|microvm   board (pc)\n"
-	"  --irqchip full|split   PIC, I/O APIC, PIT by the CPUs or in the monitor\n"
-	"  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
-	"  --cpus N               virtual CPUs (1)\n"
-	"  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
-	"  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
-	"                         lockstep: both, compared, to find errors (one CPU)\n"
-	"  --code-cache SIZE      translated code that the engine keeps (32M)\n"
-	"  --no-reboot            end with status 0 when the guest resets the machine\n"
-	"Consoles, each of stdio, file=PATH or none:\n"
-	"  --serial WHERE         first serial port (stdio)\n"
-	"  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
-	"  --print-port PORT      print what the guest writes there on standard output\n"
-	"  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
-	"Watching:\n"
-	"  --stats                counters at the end\n"
-	"  --dump-code FILE       write what the translator makes, guest and host code\n"
-	"  -v, -vv                say what is done; more\n"
-	"  --help                 this text\n";
+    "Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]...\n"
+    "\n"
+    "What to boot:\n"
+    "  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
+    "  --initrd FILE          initial RAM disk\n"
+    "  --append STRING        kernel command line\n"
+    "  --linux-entry BITS     enter a bzImage in 16, 32 or 64-bit mode (auto)\n"
+    "  --flat FILE            bare program; ends when it halts with interrupts off\n"
+    "  --flat-address ADDRESS where it is put and starts (0x1000)\n"
+    "  --flat-mode MODE       real (default), protected or long\n"
+    "Machine:\n"
+    "  --machine pc|microvm   board (pc)\n"
+    "  --irqchip full|split   PIC, I/O APIC, PIT by the CPUs or in the monitor\n"
+    "  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
+    "  --cpus N               virtual CPUs (1)\n"
+    "  --cpu MODEL[,+F][,-F]  their model (host) with more and fewer features; help\n"
+    "                         lists them\n"
+    "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
+    "  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
+    "                         lockstep: both, compared, to find errors (one CPU)\n"
+    "  --code-cache SIZE      translated code that the engine keeps (32M)\n"
+    "  --no-reboot            end with status 0 when the guest resets the machine\n"
+    "Consoles, each of stdio, file=PATH or none:\n"
+    "  --serial WHERE         first serial port (stdio)\n"
+    "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
+    "  --print-port PORT      print what the guest writes there on standard output\n"
+    "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
+    "Watching:\n"
+    "  --stats                counters at the end\n"
+    "  --dump-code FILE       write what the translator makes, guest and host code\n"
+    "  -v, -vv                say what is done; more\n"
+    "  --help                 this text\n";
 
 /* One of `names` (a list ended by NULL); -1 when it is none of them. */
 static int choice(const char *value, const char *const *names)
@@ -255,10 +257,11 @@ static int parse_none_only(struct run_options *options, const char *value, struc
 
 static int parse_cpu(struct run_options *options, const char *value, struct error *error)
 {
-	(void)options;
-	if (strcmp(value, "host") != 0 && strcmp(value, "max") != 0)
-		return error_set(error, EINVAL, "'%s' is not there yet: only host is", value);
-	return 0;
+	if (strcmp(value, "help") == 0) {
+		options->wants_cpu_help = true;
+		return 0;
+	}
+	return cpu_spec_parse(&options->cpu, value, error);
 }
 
 static int parse_missing(struct run_options *options, const char *value, struct error *error)
@@ -418,7 +421,7 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 			error_prefix(error, "%s", option->name);
 			return result;
 		}
-		if (options->wants_help)
+		if (options->wants_help || options->wants_cpu_help)
 			return 0;
 	}
 	return check(options, error);

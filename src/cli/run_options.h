@@ -14,13 +14,14 @@ struct stream_option {
 };
 
 struct run_options {
-	bool wants_help;
+	bool wants_help, wants_cpu_help;
 	enum accel accel;
 	const struct kvm_backend *engine; /* which form of kvik's engine, if it runs the guest */
 	enum board_kind board;
 	enum irqchip_kind irqchip;
 	uint64_t memory_bytes;
 	unsigned cpus;
+	struct cpu_spec cpu;
 	struct boot_config boot;
 	struct stream_option serial, debug_console;
 	int print_port, debug_exit_port; /* -1: none */

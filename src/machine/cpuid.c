@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/log.h"
+
 #define FIRST_GUESS_ENTRIES 128
 #define MAX_ENTRIES         1024
 
@@ -18,8 +20,8 @@
 #define VENDOR_HYGON_EBX 0x6f677948 /* "Hygo"nGenuine */
 
 #define LEAF1_ECX_TSC_DEADLINE (1u << 24)
-#define LEAF1_ECX_HYPERVISOR   (1u << 31)
 #define LEAF1_EDX_HTT          (1u << 28)
+#define EXT1_ECX_CMP_LEGACY    (1u << 1)
 #define LEAFB_TYPE_THREAD      1u
 #define LEAFB_TYPE_CORE        2u
 #define TOPOLOGY_LEVELS        2 /* threads, cores */
@@ -34,8 +36,8 @@ static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct 
 
 	for (;;) {
 		/* Room for the topology leaves, which may have to be added. */
-		cpuid = calloc(1, sizeof(*cpuid) +
-		                      (count + TOPOLOGY_ENTRIES) * sizeof(cpuid->entries[0]));
+		cpuid = calloc(1, sizeof(*cpuid) + (count + CPU_SPEC_ENTRIES + TOPOLOGY_ENTRIES) *
+		                                       sizeof(cpuid->entries[0]));
 		if (!cpuid) {
 			error_set_errno(error, ENOMEM, "cannot set up CPUID");
 			return NULL;
@@ -93,20 +95,22 @@ static void set_cache_sharing(struct kvm_cpuid_entry2 *entry, unsigned cpus, boo
 		entry->eax |= ((1u << id_bits(cpus)) - 1) << 26;
 }
 
-static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus,
-                        bool has_tsc_deadline)
+static void patch_entry(struct kvm_cpuid_entry2 *entry, unsigned id, unsigned cpus, bool is_amd)
 {
 	switch (entry->function) {
 	case 0x1:
 		entry->ebx = (entry->ebx & 0xffff) | cpus << 16 | id << 24;
-		entry->ecx |= LEAF1_ECX_HYPERVISOR;
-		if (has_tsc_deadline)
-			entry->ecx |= LEAF1_ECX_TSC_DEADLINE;
 		entry->edx &= ~LEAF1_EDX_HTT;
 		if (cpus > 1)
 			entry->edx |= LEAF1_EDX_HTT;
 		break;
 	case 0x4: set_cache_sharing(entry, cpus, true); break;
+	case 0x80000001:
+		/* Without it AMD's CPUs of leaf 1 would be threads of one core. */
+		entry->ecx &= ~EXT1_ECX_CMP_LEGACY;
+		if (is_amd && cpus > 1)
+			entry->ecx |= EXT1_ECX_CMP_LEGACY;
+		break;
 	case 0xb:
 	case 0x1f: set_extended_topology(entry, id, cpus); break;
 	case 0x80000008:
@@ -156,27 +160,60 @@ static void read_facts(const struct kvm_cpuid_entry2 *entry, struct cpuid_facts 
 		facts->physical_bits = entry->eax & 0xff;
 }
 
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct cpuid_facts *facts,
-                struct error *error)
+/* The backend's timer in deadline mode is a capability of its own (api.rst 4.46). */
+static void add_tsc_deadline(struct kvm_cpuid2 *cpuid)
+{
+	unsigned i;
+
+	for (i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 1)
+			cpuid->entries[i].ecx |= LEAF1_ECX_TSC_DEADLINE;
+}
+
+/* The model's features that the backend lacks are told once, or end the start. */
+static int report_missing(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec,
+                          const struct cpu_feature_set *missing, struct error *error)
+{
+	char names[400];
+
+	cpu_feature_names(missing, names, sizeof(names));
+	if (!names[0])
+		return 0;
+	if (spec->is_enforced)
+		return error_set(error, ENOTSUP, "this host's CPUs lack what --cpu asks for: %s",
+		                 names);
+	if (vcpu->id == 0 && !spec->is_silent)
+		log_warning("the guest's CPU goes without what this host lacks: %s", names);
+	return 0;
+}
+
+int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsigned cpus,
+                struct cpuid_facts *facts, struct error *error)
 {
 	struct kvm_cpuid2 *cpuid = get_supported(vcpu->system, error);
-	bool has_tsc_deadline;
+	struct cpu_feature_set missing;
 	unsigned i;
 	int result;
 
 	if (!cpuid)
 		return -ENOTSUP;
-	has_tsc_deadline = kvm_check_extension(vcpu->system, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+	if (kvm_check_extension(vcpu->system, KVM_CAP_TSC_DEADLINE_TIMER) > 0)
+		add_tsc_deadline(cpuid);
+	cpu_spec_resolve(spec, cpuid, &missing);
+	result = report_missing(vcpu, spec, &missing, error);
+	if (result < 0)
+		goto out;
 	*facts = (struct cpuid_facts){.physical_bits = DEFAULT_PHYSICAL_BITS};
-	for (i = 0; i < cpuid->nent; i++) {
-		patch_entry(&cpuid->entries[i], vcpu->id, cpus, has_tsc_deadline);
+	for (i = 0; i < cpuid->nent; i++)
 		read_facts(&cpuid->entries[i], facts);
-	}
+	for (i = 0; i < cpuid->nent; i++)
+		patch_entry(&cpuid->entries[i], vcpu->id, cpus, facts->is_amd);
 	complete_topology(cpuid, 0xb, vcpu->id, cpus);
 	complete_topology(cpuid, 0x1f, vcpu->id, cpus);
 	result = kvm_vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
 	if (result < 0)
 		error_set_errno(error, -result, "cannot set CPUID of CPU %u", vcpu->id);
+out:
 	free(cpuid);
 	return result;
 }

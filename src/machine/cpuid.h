@@ -1,8 +1,9 @@
-/* The CPUID that a machine's vCPUs show: what the backend supports, in this machine's topology. */
+/* The CPUID that a machine's vCPUs show: their model's, in this machine's topology. */
 #ifndef KVIK_MACHINE_CPUID_H
 #define KVIK_MACHINE_CPUID_H
 
 #include "kvm/kvm.h"
+#include "machine/cpu_spec.h"
 
 /* What the rest of the machine must know of it. */
 struct cpuid_facts {
@@ -10,8 +11,11 @@ struct cpuid_facts {
 	bool is_amd;            /* AMD or Hygon */
 };
 
-/* One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. */
-int cpuid_apply(const struct kvm_vcpu *vcpu, unsigned cpus, struct cpuid_facts *facts,
-                struct error *error);
+/*
+ * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. What the
+ * model has and the backend lacks is told on the first vCPU, or is an error, as `spec` says.
+ */
+int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsigned cpus,
+                struct cpuid_facts *facts, struct error *error);
 
 #endif

@@ -411,7 +411,8 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->power = (struct power){power_requested, machine};
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
-		result = cpuid_apply(&vcpu->kvm, machine->config.cpus, &machine->cpuid, error);
+		result = cpuid_apply(&vcpu->kvm, &machine->config.cpu, machine->config.cpus,
+		                     &machine->cpuid, error);
 		if (result < 0)
 			return result;
 		result = power_on_state_capture(&vcpu->power_on, &vcpu->kvm, error);

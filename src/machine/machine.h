@@ -21,6 +21,7 @@
 #include "kvm/kvm.h"
 #include "machine/board.h"
 #include "machine/boot/boot.h"
+#include "machine/cpu_spec.h"
 #include "machine/interrupts.h"
 #include "util/error.h"
 #include "util/event_loop.h"
@@ -41,7 +42,8 @@ struct machine_config {
 	enum board_kind board;
 	enum irqchip_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
-	unsigned cpus;	    /* 1..MACHINE_MAX_CPUS */
+	unsigned cpus;      /* 1..MACHINE_MAX_CPUS */
+	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */
 	int print_port;		      /* -1: none */

@@ -61,7 +61,8 @@
 #define LEAF_D_1_EAX_HOST (BIT(0) /* XSAVEOPT */ | BIT(1) /* XSAVEC */ | BIT(2) /* XGETBV 1 */)
 
 #define EXT1_ECX_HOST                                                                              \
-	(BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(7) /* misaligned SSE */ |     \
+	(BIT(0) /* LAHF in 64-bit mode */ | BIT(5) /* LZCNT */ | BIT(6) /* SSE4A */ |              \
+	 BIT(7) /* misaligned SSE */ |                                                             \
 	 BIT(8) /* PREFETCHW */)
 #define EXT1_EDX_ALWAYS                                                                            \
 	(BIT(11) /* SYSCALL */ | BIT(20) /* NX */ | BIT(26) /* 1 GiB pages */ |                    \
@@ -71,6 +72,7 @@
 #define EXT8_EBX_AMD                                                                               \
 	(BIT(2) /* XSAVEERPTR */ | BIT(12) /* IBPB */ | BIT(14) /* IBRS */ | BIT(15) /* STIBP */ | \
 	 BIT(24) /* SSBD */)
+#define EXT8_EBX_ALWAYS  (BIT(0) /* CLZERO */ | BIT(9) /* WBNOINVD: as WBINVD */)
 #define EXT21_EAX_HOST   BIT(5) /* VERW_CLEAR */
 #define EXT21_EAX_ALWAYS (BIT(2) /* LFENCE serializes */ | BIT(6) /* null selectors clear bases */)
 
@@ -239,7 +241,7 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 	struct kvm_cpuid_entry2 *entry = add_host(list, 0x80000000, 0, false);
 	uint32_t last = entry->eax, physical_bits;
 
-	entry->eax = is_amd ? 0x80000021 : 0x80000008;
+	entry->eax = 0x80000021;
 
 	entry = add_host(list, 0x80000001, 0, false);
 	entry->ebx = 0;
@@ -258,13 +260,15 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 		physical_bits = PHYSICAL_BITS_MAX;
 	entry->eax = physical_bits | VIRTUAL_BITS << 8;
 	entry->ebx = is_amd ? (entry->ebx & EXT8_EBX_AMD) | host_claims()->ext8_ebx : 0;
+	entry->ebx |= EXT8_EBX_ALWAYS;
 	entry->ecx = entry->edx = 0;
-	if (!is_amd)
-		return;
 
-	if (last >= 0x8000001d)
+	if (is_amd && last >= 0x8000001d)
 		add_cache_leaves(list, 0x8000001d);
+	/* Not AMD's alone here, so that a guest of either vendor may have them. */
 	entry = add_host(list, 0x80000021, 0, false);
+	if (!is_amd)
+		entry->eax = 0;
 	entry->ebx = entry->edx = 0;
 	entry->eax = (entry->eax & EXT21_EAX_HOST) | EXT21_EAX_ALWAYS | host_claims()->ext21_eax;
 	entry->ecx = host_claims()->ext21_ecx;
