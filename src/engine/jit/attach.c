@@ -24,7 +24,7 @@ static bool has_shadow_stack(void)
 
 static bool host_suffices(void)
 {
-	return !has_shadow_stack() && host_has(HOST_BMI2) && host.has_fsgsbase;
+	return !has_shadow_stack() && host_has(HOST_LAHF);
 }
 
 int jit_cache_create(const struct jit_options *options, struct jit_cache **created)

@@ -102,7 +102,7 @@ struct jit_place {
 
 #define JIT_HASH_BITS 16
 #define JIT_SLOT_STUBS 8
-#define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
+#define JIT_STUBS_SIZE 8192 /* bytes before the first chunk */
 #define JIT_PLACES (1u << 18) /* pages with translations in a VM, at most */
 #define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
 

@@ -1,8 +1,10 @@
 /*
  * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
  */
+#include <asm/prctl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
@@ -10,6 +12,7 @@
 #include "engine/x86/cpuid.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
+#include "engine/x86/host.h"
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
 #include "engine/x86/system.h"
@@ -336,13 +339,25 @@ static void begin_pairs(struct cpu *cpu)
 			(uintptr_t)__builtin_frame_address(0) - JIT_PAIRS_SIZE);
 }
 
+/* Translated code finds the CPU there. */
+static void set_gs_base(struct cpu *cpu)
+{
+	long result = SYS_arch_prctl;
+
+	if (host.has_fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	else
+		__asm__ volatile("syscall"
+				 : "+a"(result) : "D"(ARCH_SET_GS), "S"(cpu) : "rcx", "r11", "memory");
+}
+
 void jit_run(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
 	struct jit_link *link = NULL;
 
 	exec_begin(cpu);
-	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	set_gs_base(cpu);
 	update_system(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
 		uint64_t evictions = jit->cache->evictions;
