@@ -169,7 +169,7 @@ int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz)
 	vcpu->tsc_ratio = khz == host_khz
 				  ? 0
 				  : ((unsigned __int128)khz << TSC_RATIO_SHIFT) / host_khz;
-	vcpu->cpu.tsc_is_host = vcpu->tsc_ratio == 0;
+	vcpu->cpu.tsc_is_host = vcpu->tsc_ratio == 0 && host.has_steady_tsc;
 	return 0;
 }
 
