@@ -11,6 +11,7 @@
 
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
+#include "device/bus/pci.h"
 #include "device/char/char.h"
 #include "device/device.h"
 #include "device/irq_line.h"
@@ -32,7 +33,9 @@ struct board_config {
 	struct event_loop *loop;
 	const struct ram *ram;
 	unsigned cpus;
+	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
 	struct irq_line irq; /* `gsi` is filled in for each device */
+	struct msi_target msi;
 	struct power power;
 	struct board_streams streams;
 	int print_port, debug_exit_port; /* -1: none */
@@ -42,7 +45,7 @@ struct board;
 
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
-/* All devices to their power-on state; the vCPUs are parked. */
+/* All devices to their power-on state, and PCI as firmware leaves it; the vCPUs are parked. */
 void board_reset(struct board *board);
 
 /*

@@ -269,9 +269,10 @@ static size_t firmware_look(struct world *world, uint8_t *seen)
 
 static void pci_create(struct world *world)
 {
+	struct pci_bus_config config = {.power = world->fixture.power};
 	struct error error;
 
-	world->pci = pci_bus_create(&world->fixture.power, &error);
+	world->pci = pci_bus_create(&config, &error);
 	adopt(world, "pci", &pci_bus_device_ops, world->pci);
 	i440fx_init(&world->chipset, world->pci, 0x600, 9);
 }
@@ -459,9 +460,12 @@ static struct world *world_open(const struct subject *subject)
 
 static void world_close(struct world *world)
 {
-	device_destroy(&world->device);
-	if (world->pci && world->device.device != world->pci)
+	if (world->pci) {
+		i440fx_device_ops.destroy(&world->chipset);
 		pci_bus_device_ops.destroy(world->pci);
+	} else {
+		device_destroy(&world->device);
+	}
 	char_destroy(world->stream);
 	event_loop_destroy(world->loop);
 	free(world);
@@ -636,7 +640,7 @@ static void test_bad_values(void **state)
 	/* Beyond the item that is selected: "QEMU" has four bytes. */
 	expect_refused(6, "\x02\0\0\x08", 4, 4, 5, "offset");
 	/* A chipset that is another. */
-	expect_refused(8, "\x86\x80\x37\x12", 4, 2, 0x38, "config");
+	expect_refused(8, "\x86\x80\x37\x12", 4, 2, 0x38, "configuration space");
 }
 
 static void stop_loop(void *context)
