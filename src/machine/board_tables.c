@@ -73,7 +73,7 @@ static void describe_pci_root(struct aml *aml, const struct board *board)
 
 	aml_name_eisa_id(aml, "_HID", "PNP0A03");
 	aml_name_integer(aml, "_UID", 0);
-	aml_resource_bus_range(&resources, 0, 0xff);
+	aml_resource_bus_range(&resources, 0, 0); /* as far as the ECAM reaches */
 	aml_resource_io(&resources, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
 	aml_resource_io_range(&resources, 0, PCI_CONFIG_PORT - 1);
 	aml_resource_io_range(&resources, PCI_CONFIG_PORT + PCI_CONFIG_PORTS, 0xffff);
