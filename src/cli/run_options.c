@@ -35,6 +35,10 @@ const char run_options_help[] =
     "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
     "  --print-port PORT      print what the guest writes there on standard output\n"
     "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
+    "Devices to add, with --device NAME[,PROPERTY=VALUE]...:\n"
+    "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
+    "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
+    "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
     "Watching:\n"
     "  --stats                counters at the end\n"
     "  --dump-code FILE       write what the translator makes, guest and host code\n"
@@ -247,6 +251,14 @@ static int parse_debug_exit(struct run_options *options, const char *value, stru
 	return parse_port(&options->debug_exit_port, 4, value, error);
 }
 
+static int parse_device(struct run_options *options, const char *value, struct error *error)
+{
+	if (options->device_count == DEVICE_OPTIONS_MAX)
+		return error_set(error, EINVAL, "at most %u devices can be added",
+				 DEVICE_OPTIONS_MAX);
+	return device_option_parse(&options->devices[options->device_count++], value, error);
+}
+
 static int parse_none_only(struct run_options *options, const char *value, struct error *error)
 {
 	(void)options;
@@ -342,6 +354,7 @@ static const struct option {
 	{"--debug-console", true, parse_debug_console},
 	{"--print-port", true, parse_print_port},
 	{"--debug-exit", true, parse_debug_exit},
+	{"--device", true, parse_device},
 	{"--net", true, parse_none_only},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_missing},

@@ -2,7 +2,8 @@
  * A board: which devices a machine has, at which ports, on which interrupt lines.
  *
  * `pc` looks like the PC that software of any age expects (PCI host bridge, keyboard controller,
- * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line.
+ * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line, and a PCI
+ * bus when a device wants one: configured by memory alone, with the I/O APIC's pins from 16 on.
  */
 #ifndef KVIK_MACHINE_BOARD_H
 #define KVIK_MACHINE_BOARD_H
@@ -16,6 +17,8 @@
 #include "device/device.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "kvm/kvm.h"
+#include "machine/device_options.h"
 #include "machine/ram.h"
 
 enum board_kind { BOARD_PC, BOARD_MICROVM };
@@ -38,7 +41,11 @@ struct board_config {
 	struct msi_target msi;
 	struct power power;
 	struct board_streams streams;
-	int print_port, debug_exit_port; /* -1: none */
+	int print_port;
+	int debug_exit_port; /* -1: none; nor when the options have one */
+	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
+	struct device_option options[DEVICE_OPTIONS_MAX];
+	unsigned option_count;
 };
 
 struct board;

@@ -124,8 +124,9 @@ static int add_debug_console(struct board *board, struct error *error)
 		return -ENOMEM;
 	result = board_add(board, "debug-console", &print_port_device_ops, console, error);
 	for (i = 0; i < 2 && result == 0; i++) {
-		/* A print port at the same place takes the console's. */
-		if (board->config.print_port != ports[i])
+		/* A print port or pc-testdev at the same place takes the console's. */
+		if (board->config.print_port != ports[i] &&
+		    !(ports[i] == BOCHS_CONSOLE_PORT && board_has_option(board, DEVICE_PC_TESTDEV)))
 			result = add_ports(board, ports[i], 1, "debug console", &print_port_pio_ops,
 			                   console, error);
 	}
@@ -173,7 +174,8 @@ static int add_debug_ports(struct board *board, struct error *error)
 	const struct board_config *config = &board->config;
 	int result = add_post_port(board, error);
 
-	if (result == 0 && config->debug_exit_port >= 0)
+	if (result == 0 && config->debug_exit_port >= 0 &&
+	    !board_has_option(board, DEVICE_DEBUG_EXIT))
 		result = add_debug_exit(board, error);
 	if (result == 0 && config->print_port >= 0)
 		result = add_print_port(board, error);
@@ -208,6 +210,7 @@ static int add_keyboard(struct board *board, struct error *error)
 static struct pci_layout pci_layout(const struct board_config *config)
 {
 	static const uint8_t pc_links[PCI_PINS] = {10, 10, 11, 11};
+	static const uint8_t microvm_links[PCI_PINS] = {16, 17, 18, 19};
 	struct pci_layout layout = {
 		.io_first = PCI_FIRST_IO_PORT,
 		.io_end = 0x10000,
@@ -221,7 +224,8 @@ static struct pci_layout pci_layout(const struct board_config *config)
 		layout.high_first = first;
 		layout.high_end = limit - first < PCI_HIGH_BYTES ? limit : first + PCI_HIGH_BYTES;
 	}
-	memcpy(layout.link_gsi, pc_links, sizeof(layout.link_gsi));
+	memcpy(layout.link_gsi, config->kind == BOARD_PC ? pc_links : microvm_links,
+	       sizeof(layout.link_gsi));
 	return layout;
 }
 
@@ -247,6 +251,15 @@ static int add_pci(struct board *board, struct error *error)
 		return result;
 	return mmio_bus_add(config->mmio, E820_ECAM_START, PCI_ECAM_BYTES, "PCI configuration",
 			    &pci_bus_ecam_ops, board->pci, error);
+}
+
+/* Without a chipset that routes them the links are wired for good. */
+static void wire_links(struct board *board)
+{
+	unsigned link;
+
+	for (link = 0; link < PCI_PINS; link++)
+		pci_bus_route(board->pci, link, board->pci_layout.link_gsi[link]);
 }
 
 static int add_chipset(struct board *board, struct error *error)
@@ -293,9 +306,14 @@ int board_add_devices(struct board *board, struct error *error)
 	if ((result = add_serial(board, error)) < 0 || (result = add_rtc(board, error)) < 0 ||
 	    (result = add_fw_cfg(board, error)) < 0 || (result = add_acpi(board, error)) < 0)
 		return result;
-	if (board->config.kind == BOARD_PC &&
-	    ((result = add_keyboard(board, error)) < 0 || (result = add_pci(board, error)) < 0 ||
-	     (result = add_chipset(board, error)) < 0))
+	if (board_wants_pci(board) && (result = add_pci(board, error)) < 0)
+		return result;
+	if (board->config.kind == BOARD_PC && ((result = add_keyboard(board, error)) < 0 ||
+					       (result = add_chipset(board, error)) < 0))
+		return result;
+	if (board->pci && board->config.kind == BOARD_MICROVM)
+		wire_links(board);
+	if ((result = board_add_options(board, error)) < 0)
 		return result;
 	return add_debug_ports(board, error);
 }

@@ -44,7 +44,10 @@ struct board {
 int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
               struct error *error);
 
-/* All that board_create puts on it. */
+/* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
+int board_add_options(struct board *board, struct error *error);
+bool board_has_option(const struct board *board, enum device_kind kind);
+bool board_wants_pci(const struct board *board);
 
 #endif

@@ -70,14 +70,22 @@ static void describe_pci_root(struct aml *aml, const struct board *board)
 {
 	const struct pci_layout *layout = &board->pci_layout;
 	struct aml_resources resources = {.used = 0};
+	bool is_pc = board->config.kind == BOARD_PC;
 
-	aml_name_eisa_id(aml, "_HID", "PNP0A03");
+	/* PCI Express's root is what software knows that is reached by memory alone. */
+	aml_name_eisa_id(aml, "_HID", is_pc ? "PNP0A03" : "PNP0A08");
+	if (!is_pc)
+		aml_name_eisa_id(aml, "_CID", "PNP0A03");
 	aml_name_integer(aml, "_UID", 0);
 	aml_resource_bus_range(&resources, 0, 0); /* as far as the ECAM reaches */
-	aml_resource_io(&resources, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
-	aml_resource_io_range(&resources, 0, PCI_CONFIG_PORT - 1);
-	aml_resource_io_range(&resources, PCI_CONFIG_PORT + PCI_CONFIG_PORTS, 0xffff);
-	aml_resource_memory_range(&resources, RAM_VIDEO_HOLE, RAM_VIDEO_HOLE_END - 1);
+	if (is_pc) {
+		aml_resource_io(&resources, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
+		aml_resource_io_range(&resources, 0, PCI_CONFIG_PORT - 1);
+		aml_resource_io_range(&resources, PCI_CONFIG_PORT + PCI_CONFIG_PORTS, 0xffff);
+		aml_resource_memory_range(&resources, RAM_VIDEO_HOLE, RAM_VIDEO_HOLE_END - 1);
+	} else {
+		aml_resource_io_range(&resources, layout->io_first, layout->io_end - 1);
+	}
 	aml_resource_memory_range(&resources, layout->low_first, layout->low_end - 1);
 	if (layout->high_end > layout->high_first)
 		aml_resource_memory_range64(&resources, layout->high_first, layout->high_end - 1);
@@ -104,11 +112,14 @@ static void describe(struct aml *aml, const void *context)
 	const struct board *board = context;
 	size_t scope = aml_scope_begin(aml, "\\_SB"), root = 0, bridge = 0;
 
-	if (board->pci)
+	if (board->pci) {
 		describe_ecam(aml);
-	if (board->config.kind == BOARD_PC) {
 		root = aml_device_begin(aml, "PCI0");
 		describe_pci_root(aml, board);
+		if (board->config.kind == BOARD_MICROVM)
+			aml_end(aml, root);
+	}
+	if (board->config.kind == BOARD_PC) {
 		bridge = aml_device_begin(aml, "ISA");
 		aml_name_integer(aml, "_ADR", 0x10000); /* slot 1, function 0 */
 		describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);

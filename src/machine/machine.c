@@ -438,8 +438,11 @@ static int create_board(struct machine *machine, struct error *error)
 		.streams = machine->config.streams,
 		.print_port = machine->config.print_port,
 		.debug_exit_port = machine->config.debug_exit_port,
+		.vm = &machine->vm,
+		.option_count = machine->config.device_count,
 	};
 
+	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	machine->board = board_create(&board, error);
 	return machine->board ? 0 : -EINVAL;
 }

@@ -48,6 +48,8 @@ struct machine_config {
 	struct board_streams streams; /* must outlive the machine */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */
+	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */
+	unsigned device_count;
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
 };
 

@@ -274,7 +274,7 @@ int pci_bus_free_slot(const struct pci_bus *bus)
 {
 	unsigned slot, i;
 
-	for (slot = 0; slot < PCI_SLOTS; slot++) {
+	for (slot = 1; slot < PCI_SLOTS; slot++) {
 		for (i = 0; i < 8 && !bus->functions[PCI_SLOT_FUNCTION(slot, i)]; i++)
 			;
 		if (i == 8)

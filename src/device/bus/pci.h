@@ -169,7 +169,7 @@ struct pci_bus *pci_bus_create(const struct pci_bus_config *config, struct error
 /* Put a function at PCI_SLOT_FUNCTION(...) of bus 0, where there is none. Before the machine runs. */
 void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_function *function);
 struct pci_function *pci_bus_at(const struct pci_bus *bus, unsigned slot_function); /* or NULL */
-/* A slot with nothing in it; -1 when all are taken. */
+/* A slot with nothing in it, but 0, which is a host bridge's; -1 when all are taken. */
 int pci_bus_free_slot(const struct pci_bus *bus);
 
 /*
