@@ -9,7 +9,7 @@
  *   out 0xf1 4: 00000066
  *   out 0xf1 4: 0000000d
  *   out 0xf1 4: 0000000d
- *   out 0xf1 4: 00000003
+ *   out 0xf1 4: 00000001
  *   end
  */
 #include "guest.h"
@@ -56,8 +56,15 @@ on_sysenter:
 	jmp wrong
 1:	movl $0x20000000, %eax
 	xorl %ecx, %ecx
-	cpuid /* as leaf 0Dh: the x87 and SSE components */
-	andl $3, %eax
+	cpuid
+	movl %eax, %esi
+	xorl %eax, %eax /* it is as the highest basic leaf */
+	cpuid
+	xorl %ecx, %ecx
+	cpuid
+	cmpl %eax, %esi
+	sete %al
+	movzbl %al, %eax
 	outl %eax, $PORT_PRINT
 	end
 on_6:
