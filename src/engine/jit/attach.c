@@ -40,7 +40,9 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 	cache->options = *options;
 	cache->memory_fd = -1;
 	cache->writable = cache->executable = cache->data = MAP_FAILED;
-	result = jit_numbers_create(&cache->places, JIT_PLACES);
+	cache->page_limit = options->cache_size / JIT_PAGE_PART;
+	result = jit_numbers_create(&cache->places,
+				    (unsigned)(options->cache_size / JIT_PLACE_BYTES));
 	if (result == 0)
 		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
 	if (result == 0)

@@ -318,7 +318,7 @@ int jit_jumps_create(struct jit *jit)
 	jit->forgotten = jit->forgotten_global = 1;
 	/* Zeroes that cost memory where they are used. */
 	jit->crossings = calloc(JIT_CROSSINGS, sizeof(*jit->crossings));
-	jit->places = calloc(JIT_PLACES, sizeof(*jit->places));
+	jit->places = calloc(jit->cache->places.limit, sizeof(*jit->places));
 	if (!jit->crossings || !jit->places)
 		return -ENOMEM;
 	init_crossings(jit);

@@ -2,6 +2,7 @@
  * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
  */
 #include <asm/prctl.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -267,6 +268,9 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 		block->dead = true;
 	evictions = cache->evictions;
 	jit_lock_release(&cache->lock);
+	/* Room for what is kept of pages comes back with the blocks of the oldest chunks. */
+	if (result == -ENOSPC)
+		jit_chunk_next(jit);
 	if (result < 0)
 		return NULL;
 	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
