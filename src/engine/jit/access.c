@@ -223,7 +223,7 @@ size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *a
 
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access)
 {
-	unsigned mask = access->size == 16 ? 0 : access->size == 32 ? 1 : 2;
+	unsigned mask = (unsigned)__builtin_ctz(access->size) - 1;
 
 	emit_any_bits(e, HOST_RCX, reg, STATE(fast.aligned_mask) + (int32_t)mask * 8);
 }

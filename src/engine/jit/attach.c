@@ -115,8 +115,8 @@ static void fill_constants(struct cpu *cpu)
 	cpu->fast.self = (uintptr_t)cpu;
 	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
 	cpu->fast.page_mask = ~(uint64_t)0xfff;
-	for (unsigned i = 0; i < 3; i++)
-		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
+	for (unsigned i = 0; i < 6; i++)
+		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((2u << i) - 1);
 	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
 }
 

@@ -122,6 +122,7 @@ struct jit_item {
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
 	bool changes_vector;               /* likewise */
+	bool locks;                        /* item_locks */
 	uint8_t segments;                  /* likewise */
 };
 

@@ -325,6 +325,7 @@ static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_f
 	item->insn = (struct insn){ .execute = exec_crossing, .length = size, .ends_block = 1 };
 	item->kind = ITEM_FALLBACK;
 	item->changes_vector = true;
+	item->locks = false;
 	flags_of(item, keeps_all_flags);
 }
 
@@ -383,6 +384,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
 			item->kind = ITEM_FALLBACK;
 		item->changes_vector = item_changes_vector(item);
+		item->locks = item_locks(item, jit->cpu->is_alone);
 		flags_of(item, keeps_all_flags);
 		count++;
 		offset += item->instruction.length;
