@@ -218,6 +218,33 @@ static void test_nmi(struct machine *machine)
 	machine_expect(machine, KVM_EXIT_HLT);
 }
 
+/* Two NMIs at once are both taken; while one is served, one more is kept. A third is lost. */
+static void test_several_nmis(struct machine *machine)
+{
+	struct kvm_vcpu_events events = { .flags = KVM_VCPUEVENT_VALID_NMI_PENDING };
+
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_VCPU_EVENTS, &events), 0);
+	/* nop; nop; hlt      handler: inc %bx; out %al,$3; iret */
+	LOAD(machine, "\x90\x90\xf4");
+	memcpy(machine->ram + 0x2000, "\x43\xe6\x03\xcf", 4);
+	memcpy(machine->ram + 4 * 2, "\x00\x20\x00\x00", 4);
+	for (unsigned i = 0; i < 3; i++)
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	machine_expect(machine, KVM_EXIT_HLT);
+	check_equal(machine_regs(machine).rbx, 2);
+
+	LOAD(machine, "\x90\x90\xf4");
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	for (unsigned i = 0; i < 2; i++)
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	machine_expect(machine, KVM_EXIT_HLT);
+	check_equal(machine_regs(machine).rbx, 2);
+}
+
 /* Registers through kvm_run. */
 static void test_sync_regs(struct machine *machine)
 {
@@ -253,6 +280,7 @@ int main(int argc, char **argv)
 	test_mmio(&machine);
 	test_interrupt_window(&machine);
 	test_nmi(&machine);
+	test_several_nmis(&machine);
 	test_sync_regs(&machine);
 	machine_destroy(&machine);
 

@@ -340,12 +340,12 @@ static void test_nmi_blocking(void **state)
 	(void)state;
 	LOAD(nmi_iret);
 	set_gate(EXCEPTION_NMI, 2, CODE, 0x8e);
-	test.cpu.nmi_pending = true;
+	test.cpu.nmis_pending = 1;
 	assert_int_equal(run_to_halt(), 2);
 	assert_false(test.cpu.nmi_blocked);
 	assert_int_equal(test.cpu.interrupts_delivered, 1);
 	set_gate(EXCEPTION_NMI, 3, CODE, 0x8e);
-	test.cpu.nmi_pending = true;
+	test.cpu.nmis_pending = 1;
 	assert_int_equal(run_to_halt(), 4);
 	assert_true(test.cpu.nmi_blocked);
 }

@@ -214,7 +214,7 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->interrupt.soft = interrupt->pending && interrupt->is_software;
 	events->interrupt.nr = interrupt->pending ? interrupt->vector : 0;
 	events->interrupt.shadow = cpu->interrupt_shadow;
-	events->nmi.pending = cpu->nmi_pending;
+	events->nmi.pending = cpu->nmis_pending;
 	events->nmi.masked = cpu->nmi_blocked;
 	events->sipi_vector = 0;
 	events->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
@@ -273,8 +273,10 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
 		cpu->shadow_rip = cpu->rip;
 	}
 	cpu->nmi_blocked = events->nmi.masked;
-	if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		cpu->nmi_pending = events->nmi.pending;
+	if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
+		cpu->nmis_pending = 0;
+		cpu_post_nmi(cpu, events->nmi.pending);
+	}
 	if (events->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		vcpu->sipi_vector = events->sipi_vector & 0xff;
 	if (events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
