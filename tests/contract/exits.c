@@ -245,6 +245,32 @@ static void test_several_nmis(struct machine *machine)
 	check_equal(machine_regs(machine).rbx, 2);
 }
 
+/* IA32_APIC_BASE with a reserved bit: above MAXPHYADDR, which is below 52, or one of the lowest. */
+static void test_apic_base(struct machine *machine)
+{
+	static const uint64_t bad[] = { 0xfee00900 | 1ull << 51, 0xfee00901, 0xfee00b00 };
+	struct kvm_sregs sregs;
+
+	/* wrmsr; hlt      #GP: out %al,$5; hlt */
+	memcpy(machine->ram + 0x2000, "\xe6\x05\xf4", 3);
+	memcpy(machine->ram + 4 * 13, "\x00\x20\x00\x00", 4);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct kvm_regs regs;
+
+		LOAD(machine, "\x0f\x30\xf4");
+		regs = machine_regs(machine);
+		regs.rcx = 0x1b;
+		regs.rax = (uint32_t)bad[i];
+		regs.rdx = bad[i] >> 32;
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_REGS, &regs), 0);
+		check_io(machine, KVM_EXIT_IO_OUT, 5, 1, 1);
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_GET_SREGS, &sregs), 0);
+		check_equal(sregs.apic_base, 0xfee00900);
+		sregs.apic_base = bad[i];
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_SREGS, &sregs), -EINVAL);
+	}
+}
+
 /* Registers through kvm_run. */
 static void test_sync_regs(struct machine *machine)
 {
@@ -281,6 +307,7 @@ int main(int argc, char **argv)
 	test_interrupt_window(&machine);
 	test_nmi(&machine);
 	test_several_nmis(&machine);
+	test_apic_base(&machine);
 	test_sync_regs(&machine);
 	machine_destroy(&machine);
 
