@@ -1,7 +1,9 @@
 /*
  * The exits that a guest without controllers can cause, and what kvm_run says about each.
  */
+#include <linux/kvm_para.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "contract.h"
@@ -271,6 +273,56 @@ static void test_apic_base(struct machine *machine)
 	}
 }
 
+/* RAX of a hypercall (Linux Documentation/virt/kvm/x86/hypercalls.rst) in real mode. */
+static uint32_t hypercall(struct machine *machine, uint64_t number)
+{
+	struct kvm_regs regs;
+
+	/* vmcall; out %al,$6; hlt */
+	LOAD(machine, "\x0f\x01\xc1\xe6\x06\xf4");
+	regs = machine_regs(machine);
+	regs.rax = number;
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_REGS, &regs), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 6, 1, 1);
+	return (uint32_t)machine_regs(machine).rax;
+}
+
+static uint32_t offered_features(struct kvm_system *system)
+{
+	struct {
+		struct kvm_cpuid2 header;
+		struct kvm_cpuid_entry2 entries[256];
+	} *cpuid = calloc(1, sizeof(*cpuid));
+	uint32_t features = 0;
+
+	cpuid->header.nent = 256;
+	check_equal(kvm_system_ioctl(system, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+	for (unsigned i = 0; i < cpuid->header.nent; i++)
+		if (cpuid->entries[i].function == KVM_CPUID_FEATURES)
+			features = cpuid->entries[i].eax;
+	free(cpuid);
+	return features;
+}
+
+/* A hypercall works if CPUID offers it, and fails if not. */
+static void test_hypercalls(struct kvm_system *system, struct machine *machine)
+{
+	static const struct {
+		unsigned feature, number;
+	} calls[] = {
+		{ KVM_FEATURE_PV_UNHALT, KVM_HC_KICK_CPU },
+		{ KVM_FEATURE_PV_SEND_IPI, KVM_HC_SEND_IPI },
+		{ KVM_FEATURE_PV_SCHED_YIELD, KVM_HC_SCHED_YIELD },
+		{ KVM_FEATURE_HC_MAP_GPA_RANGE, KVM_HC_MAP_GPA_RANGE },
+	};
+	uint32_t offered = offered_features(system);
+
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		check_equal(hypercall(machine, calls[i].number),
+			    offered >> calls[i].feature & 1 ? 0 : (uint32_t)-KVM_ENOSYS);
+	check_equal(hypercall(machine, 9999), (uint32_t)-KVM_ENOSYS);
+}
+
 /* Registers through kvm_run. */
 static void test_sync_regs(struct machine *machine)
 {
@@ -308,6 +360,9 @@ int main(int argc, char **argv)
 	test_nmi(&machine);
 	test_several_nmis(&machine);
 	test_apic_base(&machine);
+	/* A KVM without hardware emulates no hypercalls; others offer more, with rules of their own. */
+	if (contract_is_engine(&system))
+		test_hypercalls(&system, &machine);
 	test_sync_regs(&machine);
 	machine_destroy(&machine);
 
