@@ -106,6 +106,22 @@ static void test_x87_exception(void **state)
 	assert_int_equal(RUN(0x9b), -1);
 }
 
+/* VPBROADCASTD with EVEX.W, which 32-bit code ignores, is not VPBROADCASTQ. */
+static void test_broadcast_in_32bit(void **state)
+{
+	static const uint32_t element = 0x12345678;
+
+	(void)state;
+	if (!(fpu_layout.components & FPU_AVX512))
+		skip();
+	cpu.mode = MODE_32;
+	cpu.gpr[CPU_RBX] = 0xffffffff00000000 | element;
+	/* vpbroadcastd %ebx, %zmm0 */
+	assert_int_equal(RUN(0x62, 0xf2, 0xfd, 0x48, 0x7c, 0xc3), -1);
+	for (unsigned i = 0; i < 4; i++)
+		assert_memory_equal(area_xmm(0) + 4 * i, &element, 4);
+}
+
 /* What Intel's processors raise #GP for, AMD's take; whichever the host is. */
 static void test_misaligned_on_amd(void **state)
 {
@@ -415,6 +431,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gates, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_simd_exception, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_x87_exception, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_broadcast_in_32bit, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_misaligned_on_amd, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_ldmxcsr_reserved, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_alignment, set_up_cpu, tear_down_cpu),
