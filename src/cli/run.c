@@ -186,6 +186,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .debug_exit_port = options->debug_exit_port,
 	    .device_count = options->device_count,
 	    .ends_at_reset = options->ends_at_reset,
+	    .is_confined = options->is_confined,
 	};
 	char reason[256];
 	int result;
@@ -194,6 +195,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
+	config.sandbox.uses_kvm = config.backend == &kvm_backend_linux;
 	log_info("backend %s: %s", config.backend->name, reason);
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)

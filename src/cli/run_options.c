@@ -29,6 +29,7 @@ const char run_options_help[] =
     "  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
     "                         lockstep: both, compared, to find errors (one CPU)\n"
     "  --code-cache SIZE      translated code that the engine keeps (32M)\n"
+    "  --sandbox on|off       whether kvik confines itself (on)\n"
     "  --no-reboot            end with status 0 when the guest resets the machine\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
@@ -283,6 +284,17 @@ static int parse_missing(struct run_options *options, const char *value, struct 
 	return error_set(error, EINVAL, "this option is not there yet");
 }
 
+static int parse_sandbox(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"off", "on", NULL};
+	int is_on = choice(value, names);
+
+	if (is_on < 0)
+		return error_set(error, EINVAL, "'%s' is neither: use on or off", value);
+	options->is_confined = is_on;
+	return 0;
+}
+
 static int parse_no_reboot(struct run_options *options, const char *value, struct error *error)
 {
 	(void)value;
@@ -359,6 +371,7 @@ static const struct option {
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_missing},
 	{"--firmware", true, parse_missing},
+	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
 	{"--stats", false, parse_stats},
 	{"--dump-code", true, parse_dump_code},
@@ -406,6 +419,7 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 		.engine = &kvm_backend_engine,
 		.memory_bytes = 1ull << 30,
 		.cpus = 1,
+		.is_confined = true,
 		.boot.flat_address = FLAT_DEFAULT_ADDRESS,
 		.print_port = -1,
 		.debug_exit_port = 0xf4,
