@@ -14,6 +14,7 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
+#include "engine/x86/host_claims.h"
 #include "engine/x86/thunk.h"
 
 static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
@@ -38,6 +39,8 @@ int engine_open(const struct engine_options *options)
 
 	pthread_once(&once, watch_forks);
 	host_tsc_start_measurement();
+	/* What is found out from files: the caller may give up its root directory before it is asked. */
+	host_claims();
 	return system_create(options ? options : &ENGINE_OPTIONS_DEFAULT);
 }
 

@@ -38,8 +38,6 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 	if (!cache)
 		return -ENOMEM;
 	cache->options = *options;
-	cache->memory_fd = -1;
-	cache->writable = cache->executable = cache->data = MAP_FAILED;
 	cache->page_limit = options->cache_size / JIT_PAGE_PART;
 	result = jit_numbers_create(&cache->places,
 				    (unsigned)(options->cache_size / JIT_PLACE_BYTES));

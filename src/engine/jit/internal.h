@@ -6,6 +6,7 @@
 #include "engine/jit/jit.h"
 #include "engine/jit/lock.h"
 #include "engine/jit/reencode.h"
+#include "engine/x86/code_memory.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/insn.h"
 
@@ -148,10 +149,9 @@ struct jit_numbers {
  */
 struct jit_cache {
 	struct jit_options options;
-	int memory_fd;
-	uint8_t *writable, *executable; /* two mappings of the code */
-	uint8_t *data;                  /* struct jit_block and what belongs to it */
-	size_t size;                    /* of each of the three */
+	struct code_memory code;
+	uint8_t *data; /* struct jit_block and what belongs to it */
+	size_t size;   /* of both */
 	struct jit_chunk {
 		struct jit_block *blocks;
 		uint32_t code_used, data_used; /* bytes */
@@ -362,7 +362,7 @@ static inline unsigned jit_jump_set(uint32_t mode)
 /* Where an executable address is from the start of the cache; links and records have it so. */
 static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)
 {
-	return code - cache->executable;
+	return code - cache->code.executable;
 }
 
 static inline size_t jit_hash(uint64_t value)

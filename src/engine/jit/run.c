@@ -200,7 +200,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return cpu->jit->cache->executable + record->resume;
+		return cpu->jit->cache->code.executable + record->resume;
 	return go_on(cpu);
 }
 

@@ -618,7 +618,7 @@ struct translation *jit_translation_create(void)
 	return calloc(1, sizeof(struct translation));
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
+static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
 {
 	struct translation *t = jit->translation;
 	struct jit_item *last;
@@ -671,4 +671,13 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	jit->statistics.guest_bytes += t->guest_size;
 	jit->statistics.host_bytes += t->e.position;
 	return t->block;
+}
+
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
+{
+	uint32_t rights = code_memory_open();
+	struct jit_block *block = translate(jit, gpa, full);
+
+	code_memory_close(rights);
+	return block;
 }
