@@ -26,7 +26,6 @@
 #define KVM(request)                                                                               \
 	{.number = SYS_ioctl, .name = "ioctl", .group = CALLS_KVM, .when = #request,               \
 	 .conditions = {IS(1, request)}}
-#define SANITIZER(call) {.number = SYS_##call, .name = #call, .group = CALLS_SANITIZER, .when = ""}
 
 const struct call sandbox_calls[] = {
 	/* On the way of every exit to the monitor. */
@@ -133,24 +132,6 @@ const struct call sandbox_calls[] = {
 	KVM(KVM_SET_PIT2),
 	KVM(KVM_SET_GUEST_DEBUG),
 	KVM(KVM_CHECK_EXTENSION),
-
-	SANITIZER(openat),
-	SANITIZER(readlink),
-	SANITIZER(newfstatat),
-	SANITIZER(lseek),
-	SANITIZER(getdents64),
-	SANITIZER(prctl),
-	SANITIZER(prlimit64),
-	SANITIZER(sched_getaffinity),
-	SANITIZER(clone),
-	SANITIZER(wait4),
-	SANITIZER(getppid),
-	SANITIZER(ptrace),
-	SANITIZER(process_vm_readv),
-	SANITIZER(pipe2),
-	SANITIZER(dup),
-	SANITIZER(sysinfo),
-	SANITIZER(ioctl),
 };
 
 const unsigned sandbox_call_count = sizeof(sandbox_calls) / sizeof(sandbox_calls[0]);

@@ -12,7 +12,6 @@
 enum call_group {
 	CALLS_ALWAYS,
 	CALLS_KVM,	 /* with the backend kvm */
-	CALLS_SANITIZER, /* in builds with a sanitizer */
 };
 
 /*

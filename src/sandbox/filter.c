@@ -97,11 +97,7 @@ static int add_call(scmp_filter_ctx filter, const struct call *call)
 
 static bool is_wanted(const struct call *call, const struct sandbox_config *config)
 {
-	switch (call->group) {
-	case CALLS_KVM: return config->uses_kvm;
-	case CALLS_SANITIZER: return SANDBOX_IS_RELAXED;
-	default: return true;
-	}
+	return call->group == CALLS_ALWAYS || config->uses_kvm;
 }
 
 /* A negative errno of libseccomp's, or 0. */

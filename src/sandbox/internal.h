@@ -6,8 +6,7 @@
 
 /*
  * Sanitizers make system calls of their own, some of which no monitor has a use for: they read
- * /proc, and the leak checker traces this process. Their builds have a wider filter, keep the root
- * directory and stay dumpable.
+ * /proc, and the leak checker traces this process. Their builds leave the sandbox out.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANDBOX_IS_RELAXED true

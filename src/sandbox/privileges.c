@@ -84,10 +84,8 @@ int sandbox_forbid_new_privileges(struct sandbox_report *report, struct error *e
 
 void sandbox_forbid_dumps(struct sandbox_report *report)
 {
-	bool holds = !SANDBOX_IS_RELAXED && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+	bool holds = prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 
 	sandbox_note(report, SANDBOX_NOT_DUMPABLE, holds, "%s",
-		     holds		  ? "nobody else's to read or trace"
-		     : SANDBOX_IS_RELAXED ? "left out: this build has a sanitizer"
-					  : strerror(errno));
+		     holds ? "nobody else's to read or trace" : strerror(errno));
 }

@@ -38,6 +38,14 @@ void sandbox_note(struct sandbox_report *report, enum sandbox_layer layer, bool 
 	va_end(arguments);
 }
 
+static void leave_out(struct sandbox_report *report)
+{
+	unsigned layer;
+
+	for (layer = 0; layer < SANDBOX_LAYERS; layer++)
+		sandbox_note(report, layer, false, "left out: this build has a sanitizer");
+}
+
 int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *report,
 		  struct error *error)
 {
@@ -46,6 +54,10 @@ int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *re
 	/* The C library reads the time zone's file before its first gmtime_r, say. */
 	tzset();
 	memset(report, 0, sizeof(*report));
+	if (SANDBOX_IS_RELAXED) {
+		leave_out(report);
+		return 0;
+	}
 	sandbox_take_limits(report);
 	sandbox_take_namespaces(config, report);
 	sandbox_drop_capabilities(report);
@@ -59,6 +71,8 @@ int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *re
 int sandbox_lock(const struct sandbox_config *config, struct sandbox_report *report,
 		 struct error *error)
 {
+	if (SANDBOX_IS_RELAXED)
+		return 0;
 	return sandbox_install_filter(config, report, error);
 }
 
