@@ -43,6 +43,8 @@ const struct call sandbox_calls[] = {
 	CALL(close),
 	CALL(ppoll),
 	CALL(epoll_ctl),
+	CALL(epoll_create1),
+	CALL(eventfd2),
 	CALL_IF(newfstatat, "of a descriptor (AT_EMPTY_PATH)", IS(3, AT_EMPTY_PATH)),
 	CALL_IF(fcntl, "F_GETFD", IS(1, F_GETFD)),
 	CALL_IF(fcntl, "F_GETFL", IS(1, F_GETFL)),
