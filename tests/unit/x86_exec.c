@@ -571,6 +571,24 @@ static void test_epoch(void **state)
 	assert_int_equal(test.cpu.gpr[CPU_RAX], 2);
 }
 
+/* The same behind as many epochs as 32 bits can tell apart. */
+static void test_old_epoch(void **state)
+{
+	static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0x0f, 0x0b};
+	static const uint64_t later[] = {1ull << 32, 1ull << 32, 3ull << 32};
+
+	(void)state;
+	test.cpu.code_epoch = UINT32_MAX - 1;
+	assert_int_equal(x86_test_run_code(&test, one, sizeof(one)), EXCEPTION_UD);
+	for (unsigned i = 0; i < 3; i++) {
+		test.memory[X86_TEST_CODE + 1] = (uint8_t)(2 + i);
+		test.cpu.code_epoch += later[i];
+		test.cpu.rip = X86_TEST_CODE;
+		assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
+		assert_int_equal(test.cpu.gpr[CPU_RAX], 2 + i);
+	}
+}
+
 /* mov $0x11223344, %eax in two pages; then its second page changes. */
 static void test_page_crossing(void **state)
 {
@@ -630,7 +648,7 @@ int main(void)
 		TEST(test_against_host, 64), TEST(test_memory, 64), TEST(test_calls, 64),
 		TEST(test_strings, 64), TEST(test_divide, 64), TEST(test_fault, 64),
 		TEST(test_32, 32), TEST(test_16, 16), TEST(test_self_modifying, 64),
-		TEST(test_hot_page, 64), TEST(test_epoch, 64), TEST(test_page_crossing, 64),
+		TEST(test_hot_page, 64), TEST(test_epoch, 64), TEST(test_old_epoch, 64), TEST(test_page_crossing, 64),
 		TEST(test_small_cache, 64), TEST(test_undefined, 64),
 	};
 

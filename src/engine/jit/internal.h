@@ -188,7 +188,7 @@ struct jit {
 	struct jit *next_user;
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
-	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
+	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
 	uint64_t tlb_generation, tlb_global_generation;
 	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
 	 * costs what was entered. */

@@ -157,6 +157,6 @@ void jit_page_uncover(struct jit_page *page, uint64_t granules)
 
 uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes)
 {
-	jit->places[page->index].compared = (uint64_t)jit->epoch + 1;
+	jit->places[page->index].compared = jit->epoch + 1;
 	return differing(page, page->covered, bytes);
 }

@@ -231,7 +231,7 @@ static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const ui
 	if (block && !atomic_load_explicit(&block->is_marked, memory_order_acquire))
 		block = NULL;
 	if (atomic_load_explicit(&jit->places[page->index].compared, memory_order_acquire) ==
-	    (uint64_t)jit->epoch + 1)
+	    jit->epoch + 1)
 		return block;
 	jit_lock_take(&cache->lock);
 	changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));

@@ -245,7 +245,7 @@ struct cpu {
 	const struct cpu_platform *platform;
 	void *platform_context;
 	struct block_cache *blocks; /* decoded code; owned */
-	uint32_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
+	uint64_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
 	/* Counts interrupts by those who may write guest memory unseen; NULL: any interrupt is one. */
 	const _Atomic uint32_t *outside_interrupts;
 	uint32_t outside_seen; /* of *outside_interrupts */
