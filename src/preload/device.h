@@ -17,10 +17,6 @@ int device_open(int flags);
 /* As access(2): 0, or -1 with errno. */
 int device_access(int mode);
 
-/* What stat(2) says of it. */
-void device_stat(struct stat *status);
-void device_statx(struct statx *status);
-
 /* Whether `fd` is a system handle, whose fstat(2) must say the same. */
 bool device_is_descriptor(int fd);
 

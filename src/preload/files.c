@@ -7,6 +7,7 @@
 
 #include "preload/device.h"
 #include "preload/next.h"
+#include "preload/node.h"
 
 /* Those that <fcntl.h> and <sys/stat.h> do not declare: what _FORTIFY_SOURCE and old programs call. */
 int __open_2(const char *path, int flags);
@@ -148,7 +149,7 @@ int fstatat(int directory, const char *path, struct stat *status, int flags)
 		return fstat(directory, status);
 	if (!device_is_path(directory, path))
 		return next()->fstatat(directory, path, status, flags);
-	device_stat(status);
+	node_stat(status);
 	return 0;
 }
 
@@ -156,7 +157,7 @@ int stat(const char *path, struct stat *status)
 {
 	if (!device_is_path(AT_FDCWD, path))
 		return next()->stat(path, status);
-	device_stat(status);
+	node_stat(status);
 	return 0;
 }
 
@@ -164,7 +165,7 @@ int lstat(const char *path, struct stat *status)
 {
 	if (!device_is_path(AT_FDCWD, path))
 		return next()->lstat(path, status);
-	device_stat(status);
+	node_stat(status);
 	return 0;
 }
 
@@ -172,7 +173,7 @@ int fstat(int fd, struct stat *status)
 {
 	if (!device_is_descriptor(fd))
 		return next()->fstat(fd, status);
-	device_stat(status);
+	node_stat(status);
 	return 0;
 }
 
@@ -184,7 +185,7 @@ int statx(int directory, const char *path, int flags, unsigned mask, struct stat
 
 	if (!is_device)
 		return next()->statx(directory, path, flags, mask, status);
-	device_statx(status);
+	node_statx(status);
 	return 0;
 }
 
