@@ -39,9 +39,12 @@ int engine_open(const struct engine_options *options)
 
 	pthread_once(&once, watch_forks);
 	host_tsc_start_measurement();
-	/* What is found out from files: the caller may give up its root directory before it is asked. */
-	host_claims();
 	return system_create(options ? options : &ENGINE_OPTIONS_DEFAULT);
+}
+
+void engine_avoid_host_kvm(void)
+{
+	host_claims_avoid_kvm();
 }
 
 int engine_ioctl(int fd, unsigned long request, void *argument)

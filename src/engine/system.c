@@ -29,9 +29,7 @@ static int get_msr_list(struct kvm_msr_list *user, const uint32_t *list, unsigne
 		return result;
 	capacity = header.nmsrs;
 	header.nmsrs = count;
-	result = user_write(user, &header, sizeof(header));
-	if (result < 0)
-		return result;
+	user_write(user, &header, sizeof(header));
 	if (capacity < count)
 		return -E2BIG;
 	return user_write(user->indices, list, count * sizeof(*list));
@@ -79,21 +77,19 @@ static int get_emulated_cpuid(struct kvm_cpuid2 *user)
 
 static int get_feature_msrs(struct kvm_msrs *user)
 {
-	struct kvm_msr_entry entries[USER_MSRS_MAX];
-	int count = user_read_msrs(entries, user);
-	int i, result;
+	int count = user_check_msrs(user);
+	int i;
 
 	if (count < 0)
 		return count;
 	for (i = 0; i < count; i++) {
 		uint64_t value;
 
-		if (cpu_msr_feature(entries[i].index, &value) < 0)
+		if (cpu_msr_feature(user->entries[i].index, &value) < 0)
 			break;
-		entries[i].data = value;
+		user->entries[i].data = value;
 	}
-	result = user_write_msrs(user, entries, count);
-	return result < 0 ? result : i;
+	return i;
 }
 
 static int get_mce_cap(void *user)

@@ -11,6 +11,7 @@
  * timer_cancel the callback neither runs nor will run.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -18,7 +19,6 @@
 #include <unistd.h>
 
 #include "engine/irqchip/internal.h"
-#include "util/thread.h"
 
 #define NS_PER_SECOND 1000000000ull
 
@@ -168,6 +168,7 @@ static void *timer_thread(void *context)
 int timer_queue_start(struct irqchip *chip)
 {
 	struct timer_queue *queue = &chip->timers;
+	sigset_t all, previous;
 	int result;
 
 	if (queue->fd >= 0)
@@ -175,7 +176,11 @@ int timer_queue_start(struct irqchip *chip)
 	queue->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (queue->fd < 0)
 		return -errno;
-	result = thread_start(&queue->thread, NULL, timer_thread, chip);
+	/* Signals are for the vCPUs' and the program's own threads. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &previous);
+	result = -pthread_create(&queue->thread, NULL, timer_thread, chip);
+	pthread_sigmask(SIG_SETMASK, &previous, NULL);
 	if (result) {
 		close(queue->fd);
 		queue->fd = -1;

@@ -40,8 +40,7 @@ static void emit_leave(struct emitter *e)
 
 void jit_build_stubs(struct jit_cache *cache)
 {
-	struct emitter e = { .base = cache->code.writable, .code = cache->code.executable, .size = JIT_STUBS_SIZE };
-	uint32_t rights = code_memory_open();
+	struct emitter e = { .base = cache->writable, .code = cache->executable, .size = JIT_STUBS_SIZE };
 	size_t leave;
 
 	cache->return_exit = e.code + e.position;
@@ -94,6 +93,5 @@ void jit_build_stubs(struct jit_cache *cache)
 	jit_build_slot_stubs(cache, &e);
 	jit_build_string_stubs(cache, &e);
 	jit_build_return_stubs(cache, &e);
-	code_memory_close(rights);
 	assert(!e.overflow);
 }

@@ -140,9 +140,16 @@ static bool read_kvm(struct host_claims *claims)
 static struct host_claims found;
 static pthread_once_t found_once = PTHREAD_ONCE_INIT;
 
+static bool avoids_kvm; /* written before there are threads */
+
+void host_claims_avoid_kvm(void)
+{
+	avoids_kvm = true;
+}
+
 static void find(void)
 {
-	if (!read_kvm(&found))
+	if (avoids_kvm || !read_kvm(&found))
 		host_claims_read_sysfs(VULNERABILITIES, &found);
 }
 

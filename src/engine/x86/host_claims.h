@@ -20,6 +20,9 @@ struct host_claims {
 /* Found out once a process, at the first call. Any thread. */
 const struct host_claims *host_claims(void);
 
+/* The host's KVM shall not be asked in this process. Before the first call of host_claims. */
+void host_claims_avoid_kvm(void);
+
 /* What sysfs's `directory` of vulnerabilities says, for tests and for hosts without KVM. */
 void host_claims_read_sysfs(const char *directory, struct host_claims *claims);
 
