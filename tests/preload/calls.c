@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,8 +19,8 @@
 
 #define EXPECT(condition)                                                                          \
 	((condition) ? (void)0                                                                     \
-		     : errx(1, "line %d: %s (errno %d, %s)", __LINE__, #condition, errno,          \
-			    strerror(errno)))
+	             : errx(1, "line %d: %s (errno %d, %s)", __LINE__, #condition, errno,          \
+	                    strerror(errno)))
 
 static int api_version(int fd)
 {
@@ -89,9 +90,11 @@ static void test_descriptors(void)
 	int kvm = open("/dev/kvm", O_RDWR), copy, sockets[2];
 	char control[CMSG_SPACE(sizeof(int))];
 	char data = 0;
-	struct iovec byte = { &data, 1 };
-	struct msghdr message = { .msg_iov = &byte, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
+	struct iovec byte = {&data, 1};
+	struct msghdr message = {.msg_iov = &byte,
+	                         .msg_iovlen = 1,
+	                         .msg_control = control,
+	                         .msg_controllen = sizeof(control)};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
 	EXPECT(fcntl(kvm, F_GETFD) == 0);
@@ -109,12 +112,13 @@ static void test_descriptors(void)
 	EXPECT(close_range((unsigned)copy, (unsigned)copy + 5, 0) == 0);
 	EXPECT(api_version(copy) == -1 && errno == EBADF);
 	/* The request is an int to some. */
-	EXPECT(ioctl(kvm, (unsigned long)(long)(int)KVM_GET_API_VERSION | 0xffffffff00000000, 0) == 12);
+	EXPECT(ioctl(kvm, (unsigned long)(long)(int)KVM_GET_API_VERSION | 0xffffffff00000000, 0) ==
+	       12);
 	EXPECT(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY) == 1);
 	EXPECT(ioctl(0, KVM_GET_API_VERSION, 0) == -1);
 
 	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
-	*header = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	*header = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
 	memcpy(CMSG_DATA(header), &kvm, sizeof(int));
 	EXPECT(sendmsg(sockets[0], &message, 0) == 1);
 	EXPECT(recvmsg(sockets[1], &message, 0) == 1);
@@ -208,17 +212,17 @@ static void expect_own_faults(void)
 
 static void test_signals(void)
 {
-	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO }, found;
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO}, found;
 	/* Vector 16 leads to 0x1100; CR0.NE = 1; then 1 / 0 on x87 with nothing masked: #MF. */
-	static const uint8_t divide[] = { 0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, 0x40, 0x00, 0x00, 0x11,
-					  0xc7, 0x06, 0x42, 0x00, 0x00, 0x00, 0x0f, 0x20, 0xc0, 0x66,
-					  0x83, 0xc8, 0x20, 0x0f, 0x22, 0xc0, 0xdb, 0xe3, 0xc7, 0x06,
-					  0x00, 0x05, 0x00, 0x00, 0xd9, 0x2e, 0x00, 0x05, 0xd9, 0xe8,
-					  0xd9, 0xee, 0xde, 0xf9, 0x9b, 0xeb, 0xfe };
+	static const uint8_t divide[] = {0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, 0x40, 0x00, 0x00, 0x11,
+	                                 0xc7, 0x06, 0x42, 0x00, 0x00, 0x00, 0x0f, 0x20, 0xc0, 0x66,
+	                                 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xc0, 0xdb, 0xe3, 0xc7, 0x06,
+	                                 0x00, 0x05, 0x00, 0x00, 0xd9, 0x2e, 0x00, 0x05, 0xd9, 0xe8,
+	                                 0xd9, 0xee, 0xde, 0xf9, 0x9b, 0xeb, 0xfe};
 	/* mov $0x4d,%al; out %al,$0x80 */
-	static const uint8_t handler[] = { 0xb0, 0x4d, 0xe6, 0x80 };
-	static const uint8_t spin[] = { 0xeb, 0xfe };
-	struct itimerval timer = { .it_value = { .tv_usec = 20000 } };
+	static const uint8_t handler[] = {0xb0, 0x4d, 0xe6, 0x80};
+	static const uint8_t spin[] = {0xeb, 0xfe};
+	struct itimerval timer = {.it_value = {.tv_usec = 20000}};
 	struct vmm vmm;
 
 	sigaction(SIGFPE, &action, NULL);
@@ -232,7 +236,8 @@ static void test_signals(void)
 	caught = 0;
 	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0);
 	EXPECT(vmm.run->exit_reason == KVM_EXIT_IO && caught == 0);
-	/* Handlers that are set now are told as the program set them, and the guest does not see. */
+	/* Handlers that are set now are told as the program set them, and the guest does not see.
+	 */
 	EXPECT(sigaction(SIGFPE, NULL, &found) == 0 && found.sa_sigaction == on_fault);
 	EXPECT(signal(SIGFPE, SIG_IGN) == (sighandler_t)(void *)on_fault);
 	EXPECT(signal(SIGFPE, SIG_DFL) == SIG_IGN);
@@ -250,14 +255,73 @@ static void test_signals(void)
 	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == -1 && errno == EINTR && alarms == 1);
 }
 
+static void *kick_after_a_while(void *thread)
+{
+	usleep(20000);
+	pthread_kill(*(pthread_t *)thread, SIGUSR1);
+	return NULL;
+}
+
+/* A signal from another thread ends KVM_RUN, restarts no request, and is handled or left as it
+ * should. */
+static void expect_kick(const struct vmm *vmm, int wanted_alarms)
+{
+	pthread_t self = pthread_self(), other;
+
+	EXPECT(pthread_create(&other, NULL, kick_after_a_while, &self) == 0);
+	EXPECT(ioctl(vmm->vcpu, KVM_RUN, 0) == -1 && errno == EINTR);
+	EXPECT(vmm->run->exit_reason == KVM_EXIT_INTR && alarms == wanted_alarms);
+	pthread_join(other, NULL);
+}
+
+static void test_kicks(void)
+{
+	struct {
+		struct kvm_signal_mask header;
+		uint64_t bits;
+	} mask = {.header.len = sizeof(mask.bits)};
+	struct sigaction action = {.sa_handler = on_alarm};
+	/* hlt; jmp to it: with a controller in the kernel's place this sleeps in KVM_RUN. */
+	static const uint8_t sleeper[] = {0xf4, 0xeb, 0xfd}, spin[] = {0xeb, 0xfe};
+	sigset_t set, pending;
+	struct vmm vmm;
+
+	vmm_create(&vmm, 1);
+	sigaction(SIGUSR1, &action, NULL);
+	memcpy(vmm.memory + 0x1000, sleeper, sizeof(sleeper));
+	vmm_start_real(&vmm, 0x1000);
+	expect_kick(&vmm, 1);
+	action.sa_flags = SA_RESTART;
+	sigaction(SIGUSR1, &action, NULL);
+	expect_kick(&vmm, 2);
+	memcpy(vmm.memory + 0x1000, spin, sizeof(spin));
+	vmm_start_real(&vmm, 0x1000);
+	expect_kick(&vmm, 3);
+	vmm.run->immediate_exit = 1;
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == -1 && errno == EINTR);
+	vmm.run->immediate_exit = 0;
+	/* Blocked but in KVM_RUN: it ends that, and stays pending. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	EXPECT(ioctl(vmm.vcpu, KVM_SET_SIGNAL_MASK, &mask) == 0);
+	expect_kick(&vmm, 3);
+	EXPECT(sigpending(&pending) == 0 && sigismember(&pending, SIGUSR1));
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == -1 && errno == EINTR);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	EXPECT(alarms == 4);
+	EXPECT(ioctl(vmm.vcpu, KVM_SET_SIGNAL_MASK, NULL) == 0);
+	expect_kick(&vmm, 5);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} tests[] = { { "open", test_open }, { "stat", test_stat },
-		      { "descriptors", test_descriptors }, { "fork", test_fork },
-		      { "many", test_many }, { "signals", test_signals } };
+	} tests[] = {{"open", test_open},  {"stat", test_stat}, {"descriptors", test_descriptors},
+	             {"fork", test_fork},  {"many", test_many}, {"signals", test_signals},
+	             {"kicks", test_kicks}};
 
 	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) {

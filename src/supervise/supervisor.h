@@ -1,0 +1,45 @@
+/* The supervisor's process: what its files share. */
+#ifndef KVIK_SUPERVISE_SUPERVISOR_H
+#define KVIK_SUPERVISE_SUPERVISOR_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "util/error.h"
+
+struct handout;
+
+struct supervisor {
+	int listener;             /* the filter's notifications */
+	int watches;              /* inotify: copies of handouts that come and go */
+	pid_t program;            /* our child, 0 once it has ended */
+	_Atomic unsigned waiting; /* threads that wait for a notification */
+	/* Children's states are taken by one thread at a time: remapping (remap.h) waits for stops.
+	 */
+	pthread_mutex_t children_lock;
+};
+
+/* What it tells the process in front of it: first either of the two that say how it began, then the
+ * end. */
+struct report {
+	enum report_kind { REPORT_RUNS, REPORT_FAILED, REPORT_ENDED } kind;
+	pid_t program;      /* RUNS */
+	int status;         /* ENDED: as waitpid(2) gives it */
+	struct error error; /* FAILED */
+};
+
+/* Start the program and serve it and its children until none is left. `reports` is a socket to the
+ * process in front. Does not return. */
+_Noreturn void supervisor_main(int reports, const char *path, char **arguments,
+                               const sigset_t *signal_mask);
+
+/*
+ * Be the program (filter.c): install the filter, send its descriptor over `channel`, wait for an
+ * answer there and execute. When that fails, -errno goes over the channel instead of its end. Does
+ * not return.
+ */
+_Noreturn void program_main(int channel, const char *path, char **arguments,
+                            const sigset_t *signal_mask);
+
+#endif
