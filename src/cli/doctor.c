@@ -13,13 +13,14 @@
 
 #include "cli/accel.h"
 #include "cli/commands.h"
+#include "sandbox/sandbox.h"
 #include "util/log.h"
 
 static const char usage[] =
 	"Usage: kvik doctor [--json]\n"
 	"\n"
-	"Shows /dev/kvm and how fast it is, the CPU's features, memory, and which backend\n"
-	"kvik would take and why.\n";
+	"Shows /dev/kvm and how fast it is, the CPU's features, memory, which backend\n"
+	"kvik would take and why, and which layers of the sandbox this host allows.\n";
 
 /* A CPU feature that matters to guests or to the engine; where CPUID shows it. */
 struct feature {
@@ -55,6 +56,7 @@ struct report {
 	bool engine_works;
 	char engine_reason[256];
 	const char *choice;
+	struct sandbox_report sandbox;
 };
 
 static void read_cpu(struct report *report)
@@ -87,6 +89,7 @@ static void read_memory(struct report *report)
 
 static void examine(struct report *report)
 {
+	const struct sandbox_config confinement = {.uses_kvm = true};
 	struct kvm_system engine;
 	struct error error;
 
@@ -105,6 +108,8 @@ static void examine(struct report *report)
 		snprintf(report->engine_reason, sizeof(report->engine_reason), "%.255s",
 			 error.message);
 	report->choice = report->kvm.is_usable && report->kvm.is_hardware_speed ? "kvm" : "engine";
+	if (sandbox_probe(&confinement, &report->sandbox) < 0)
+		memset(&report->sandbox, 0, sizeof(report->sandbox));
 }
 
 static void print_table(const struct report *report)
@@ -136,7 +141,23 @@ static void print_table(const struct report *report)
 		puts("-");
 	printf("engine      %s%s\n", report->engine_works ? "works" : "not usable: ",
 	       report->engine_reason);
+	for (i = 0; i < SANDBOX_LAYERS; i++)
+		printf("%-12s%s: %s%s\n", i ? "" : "sandbox", sandbox_layer_name(i),
+		       report->sandbox.layers[i].holds ? "" : "no: ",
+		       report->sandbox.layers[i].how);
 	printf("kvik takes  %s: %s\n", report->choice, report->kvm.reason);
+}
+
+static json_t *sandbox_json(const struct sandbox_report *report)
+{
+	json_t *layers = json_object();
+	unsigned i;
+
+	for (i = 0; i < SANDBOX_LAYERS; i++)
+		json_object_set_new(layers, sandbox_layer_name(i),
+				    json_pack("{s:b, s:s}", "holds", report->layers[i].holds, "how",
+					      report->layers[i].how));
+	return layers;
 }
 
 static json_t *report_json(const struct report *report)
@@ -163,9 +184,9 @@ static json_t *report_json(const struct report *report)
 			   report->engine_reason);
 	choice = json_pack("{s:s, s:s}", "backend", report->choice, "reason", kvm->reason);
 	/* Takes all of them over; NULL when one is. */
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "version", KVIK_VERSION, "host",
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", KVIK_VERSION, "host",
 			 host, "cpu", cpu, "memory", memory, "kvm", kvm_json, "engine", engine,
-			 "choice", choice);
+			 "choice", choice, "sandbox", sandbox_json(&report->sandbox));
 }
 
 static int print_json(const struct report *report)

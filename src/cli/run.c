@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -183,14 +184,18 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .streams = {run->serial, debug_console(run, options), run->standard_output},
 	    .print_port = options->print_port,
 	    .debug_exit_port = options->debug_exit_port,
+	    .device_count = options->device_count,
 	    .ends_at_reset = options->ends_at_reset,
+	    .is_confined = options->is_confined,
 	};
 	char reason[256];
 	int result;
 
+	memcpy(config.devices, options->devices, sizeof(config.devices));
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
+	config.sandbox.uses_kvm = config.backend == &kvm_backend_linux;
 	log_info("backend %s: %s", config.backend->name, reason);
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)

@@ -29,12 +29,17 @@ const char run_options_help[] =
     "  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
     "                         lockstep: both, compared, to find errors (one CPU)\n"
     "  --code-cache SIZE      translated code that the engine keeps (32M)\n"
+    "  --sandbox on|off       whether kvik confines itself (on)\n"
     "  --no-reboot            end with status 0 when the guest resets the machine\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
     "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
     "  --print-port PORT      print what the guest writes there on standard output\n"
     "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
+    "Devices to add, with --device NAME[,PROPERTY=VALUE]...:\n"
+    "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
+    "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
+    "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
     "Watching:\n"
     "  --stats                counters at the end\n"
     "  --dump-code FILE       write what the translator makes, guest and host code\n"
@@ -247,6 +252,14 @@ static int parse_debug_exit(struct run_options *options, const char *value, stru
 	return parse_port(&options->debug_exit_port, 4, value, error);
 }
 
+static int parse_device(struct run_options *options, const char *value, struct error *error)
+{
+	if (options->device_count == DEVICE_OPTIONS_MAX)
+		return error_set(error, EINVAL, "at most %u devices can be added",
+				 DEVICE_OPTIONS_MAX);
+	return device_option_parse(&options->devices[options->device_count++], value, error);
+}
+
 static int parse_none_only(struct run_options *options, const char *value, struct error *error)
 {
 	(void)options;
@@ -269,6 +282,17 @@ static int parse_missing(struct run_options *options, const char *value, struct 
 	(void)options;
 	(void)value;
 	return error_set(error, EINVAL, "this option is not there yet");
+}
+
+static int parse_sandbox(struct run_options *options, const char *value, struct error *error)
+{
+	static const char *const names[] = {"off", "on", NULL};
+	int is_on = choice(value, names);
+
+	if (is_on < 0)
+		return error_set(error, EINVAL, "'%s' is neither: use on or off", value);
+	options->is_confined = is_on;
+	return 0;
 }
 
 static int parse_no_reboot(struct run_options *options, const char *value, struct error *error)
@@ -342,10 +366,12 @@ static const struct option {
 	{"--debug-console", true, parse_debug_console},
 	{"--print-port", true, parse_print_port},
 	{"--debug-exit", true, parse_debug_exit},
+	{"--device", true, parse_device},
 	{"--net", true, parse_none_only},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_missing},
 	{"--firmware", true, parse_missing},
+	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
 	{"--stats", false, parse_stats},
 	{"--dump-code", true, parse_dump_code},
@@ -393,6 +419,7 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 		.engine = &kvm_backend_engine,
 		.memory_bytes = 1ull << 30,
 		.cpus = 1,
+		.is_confined = true,
 		.boot.flat_address = FLAT_DEFAULT_ADDRESS,
 		.print_port = -1,
 		.debug_exit_port = 0xf4,

@@ -25,7 +25,9 @@ struct run_options {
 	struct boot_config boot;
 	struct stream_option serial, debug_console;
 	int print_port, debug_exit_port; /* -1: none */
-	bool ends_at_reset, wants_statistics;
+	struct device_option devices[DEVICE_OPTIONS_MAX];
+	unsigned device_count;
+	bool ends_at_reset, wants_statistics, is_confined;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;

@@ -39,6 +39,8 @@ int engine_open(const struct engine_options *options)
 
 	pthread_once(&once, watch_forks);
 	host_tsc_start_measurement();
+	/* What is found out from files: the caller may give up its root directory before it is asked. */
+	host_claims();
 	return system_create(options ? options : &ENGINE_OPTIONS_DEFAULT);
 }
 

@@ -29,7 +29,9 @@ static int get_msr_list(struct kvm_msr_list *user, const uint32_t *list, unsigne
 		return result;
 	capacity = header.nmsrs;
 	header.nmsrs = count;
-	user_write(user, &header, sizeof(header));
+	result = user_write(user, &header, sizeof(header));
+	if (result < 0)
+		return result;
 	if (capacity < count)
 		return -E2BIG;
 	return user_write(user->indices, list, count * sizeof(*list));
@@ -77,19 +79,21 @@ static int get_emulated_cpuid(struct kvm_cpuid2 *user)
 
 static int get_feature_msrs(struct kvm_msrs *user)
 {
-	int count = user_check_msrs(user);
-	int i;
+	struct kvm_msr_entry entries[USER_MSRS_MAX];
+	int count = user_read_msrs(entries, user);
+	int i, result;
 
 	if (count < 0)
 		return count;
 	for (i = 0; i < count; i++) {
 		uint64_t value;
 
-		if (cpu_msr_feature(user->entries[i].index, &value) < 0)
+		if (cpu_msr_feature(entries[i].index, &value) < 0)
 			break;
-		user->entries[i].data = value;
+		entries[i].data = value;
 	}
-	return i;
+	result = user_write_msrs(user, entries, count);
+	return result < 0 ? result : i;
 }
 
 static int get_mce_cap(void *user)

@@ -1,9 +1,13 @@
 /*
- * Arguments of requests: structs in the caller's memory.
+ * Arguments of requests: structs in the caller's memory, copied as Linux copies them, so that a wild
+ * pointer gets EFAULT.
  *
- * The caller lives in the same address space, so copies are plain. Addresses that can never be
- * memory (the first page, the kernel's half) get EFAULT as from Linux; any other wild pointer is
- * the caller's own fault, as with every library.
+ * The caller lives in the same address space, but what it points to may not be mapped, or be taken away
+ * by another of its threads right now. So the kernel copies: process_vm_readv(2) on this very process
+ * needs no privilege, and fails where a load would fault. Where the host forbids it (an old container's
+ * filter of system calls), copies are plain, and only addresses that never can be memory get EFAULT.
+ *
+ * Nothing of the engine's dereferences a caller's pointer: not the argument, nor one inside it.
  */
 #ifndef KVIK_ENGINE_USER_H
 #define KVIK_ENGINE_USER_H
@@ -17,6 +21,7 @@
 #define USER_ADDRESS_MIN UINT64_C(0x1000)
 #define USER_ADDRESS_MAX UINT64_C(0x7ffffffff000)
 
+/* Addresses that can be memory: 0 or -EFAULT. */
 static inline int user_check(const void *user, size_t size)
 {
 	uint64_t address = (uintptr_t)user;
@@ -27,38 +32,35 @@ static inline int user_check(const void *user, size_t size)
 	return 0;
 }
 
-static inline int user_read(void *to, const void *user, size_t size)
+/* Copy from or to user space: 0 or -EFAULT, when a part may have been copied. Nothing of `size` 0. */
+int user_read(void *to, const void *user, size_t size);
+int user_write(void *user, const void *from, size_t size);
+
+/* The same for requests that are made too often for a system call: interrupt lines. A pointer that
+ * could be memory and is not is the caller's own fault. */
+static inline int user_read_plain(void *to, const void *user, size_t size)
 {
 	int result = user_check(user, size);
 
-	if (result == 0 && size)
+	if (result == 0)
 		memcpy(to, user, size);
 	return result;
 }
 
-static inline int user_write(void *user, const void *from, size_t size)
+static inline int user_write_plain(void *user, const void *from, size_t size)
 {
 	int result = user_check(user, size);
 
-	if (result == 0 && size)
+	if (result == 0)
 		memcpy(user, from, size);
 	return result;
 }
 
-#define USER_MSRS_MAX 256 /* Linux's MAX_IO_MSRS */
+#define USER_MSRS_MAX 256 /* Linux's MAX_IO_MSRS: there are fewer in a list */
 
-/* The number of entries in user space's list, which may be accessed then: or -EFAULT, -E2BIG. */
-static inline int user_check_msrs(const struct kvm_msrs *user)
-{
-	struct kvm_msrs header;
-	int result = user_read(&header, user, sizeof(header));
-
-	if (result < 0)
-		return result;
-	if (header.nmsrs >= USER_MSRS_MAX)
-		return -E2BIG;
-	result = user_check(user->entries, header.nmsrs * sizeof(user->entries[0]));
-	return result < 0 ? result : (int)header.nmsrs;
-}
+/* Copy a list of MSRs in: their number, or -EFAULT, -E2BIG. */
+int user_read_msrs(struct kvm_msr_entry entries[USER_MSRS_MAX], const struct kvm_msrs *user);
+/* And back out, all `count` of the list. */
+int user_write_msrs(struct kvm_msrs *user, const struct kvm_msr_entry *entries, int count);
 
 #endif

@@ -54,6 +54,11 @@ void board_reset(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_reset(&board->devices[i]);
+	if (!board->pci)
+		return;
+	if (board->config.kind == BOARD_PC)
+		i440fx_set_routes(&board->chipset, board->pci_layout.link_gsi);
+	pci_setup(board->pci, &board->pci_layout);
 }
 
 void board_save(const struct board *board, struct state_stream *state)

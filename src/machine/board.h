@@ -2,7 +2,8 @@
  * A board: which devices a machine has, at which ports, on which interrupt lines.
  *
  * `pc` looks like the PC that software of any age expects (PCI host bridge, keyboard controller,
- * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line.
+ * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line, and a PCI
+ * bus when a device wants one: configured by memory alone, with the I/O APIC's pins from 16 on.
  */
 #ifndef KVIK_MACHINE_BOARD_H
 #define KVIK_MACHINE_BOARD_H
@@ -11,10 +12,13 @@
 
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
+#include "device/bus/pci.h"
 #include "device/char/char.h"
 #include "device/device.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "kvm/kvm.h"
+#include "machine/device_options.h"
 #include "machine/ram.h"
 
 enum board_kind { BOARD_PC, BOARD_MICROVM };
@@ -32,17 +36,23 @@ struct board_config {
 	struct event_loop *loop;
 	const struct ram *ram;
 	unsigned cpus;
+	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
 	struct irq_line irq; /* `gsi` is filled in for each device */
+	struct msi_target msi;
 	struct power power;
 	struct board_streams streams;
-	int print_port, debug_exit_port; /* -1: none */
+	int print_port;
+	int debug_exit_port; /* -1: none; nor when the options have one */
+	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
+	struct device_option options[DEVICE_OPTIONS_MAX];
+	unsigned option_count;
 };
 
 struct board;
 
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
-/* All devices to their power-on state; the vCPUs are parked. */
+/* All devices to their power-on state, and PCI as firmware leaves it; the vCPUs are parked. */
 void board_reset(struct board *board);
 
 /*

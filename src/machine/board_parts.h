@@ -7,6 +7,8 @@
 
 #include "device/i440fx.h"
 #include "machine/board.h"
+#include "machine/e820.h"
+#include "machine/pci_setup.h"
 
 /* Where both the devices and the tables find them. */
 #define SERIAL1_PORT 0x3f8
@@ -17,6 +19,13 @@
 #define RTC_GSI      8
 #define SCI_GSI      9
 
+/* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. */
+#define PCI_WINDOW_GPA	   RAM_LOW_LIMIT
+#define PCI_WINDOW_END	   E820_ECAM_START
+#define PCI_FIRST_IO_PORT  0xc000
+#define PCI_HIGH_ALIGNMENT (1ull << 30)
+#define PCI_HIGH_BYTES	   (256ull << 30)
+
 struct board {
 	struct board_config config;
 	struct device *devices; /* in the order of their creation */
@@ -24,6 +33,8 @@ struct board {
 	/* Devices that are small enough to live here. */
 	uint8_t post_code;
 	struct i440fx chipset; /* the pc's */
+	struct pci_bus *pci; /* NULL: has none */
+	struct pci_layout pci_layout;
 };
 
 /*
@@ -33,7 +44,10 @@ struct board {
 int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
               struct error *error);
 
-/* All that board_create puts on it. */
+/* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
+int board_add_options(struct board *board, struct error *error);
+bool board_has_option(const struct board *board, enum device_kind kind);
+bool board_wants_pci(const struct board *board);
 
 #endif

@@ -13,7 +13,6 @@
 
 #define PCI_RESET_PORT	0xcf9
 #define PCI_RESET_VALUE 0x06 /* a hard reset of all */
-#define PCI_WINDOW_END	0xfebfffffu /* below the I/O APIC */
 
 static void describe_device(struct aml *aml, const char *name, const char *eisa_id, unsigned uid,
 			    uint16_t first_port, uint8_t ports, int irq)
@@ -45,22 +44,66 @@ static void describe_fw_cfg(struct aml *aml)
 	aml_end(aml, mark);
 }
 
-/* The PCI root: its windows, and that no slot's interrupt pins are wired (_PRT is empty). */
-static void describe_pci_root(struct aml *aml)
+/* Which GSI each slot's interrupt pins drive: level-triggered, as PCI's are (§6.2.13, _PRT). */
+static void describe_pci_interrupts(struct aml *aml, const struct board *board)
+{
+	size_t table, row;
+	unsigned slot, pin;
+
+	aml_name_declare(aml, "_PRT");
+	table = aml_package_begin(aml, PCI_SLOTS * PCI_PINS);
+	for (slot = 0; slot < PCI_SLOTS; slot++) {
+		for (pin = 0; pin < PCI_PINS; pin++) {
+			row = aml_package_begin(aml, 4);
+			aml_integer(aml, slot << 16 | 0xffff); /* any function */
+			aml_integer(aml, pin);
+			aml_integer(aml, 0);
+			aml_integer(aml, board->pci_layout.link_gsi[pci_link_of(slot, pin)]);
+			aml_end(aml, row);
+		}
+	}
+	aml_end(aml, table);
+}
+
+/* The PCI root: its windows and its interrupts. */
+static void describe_pci_root(struct aml *aml, const struct board *board)
+{
+	const struct pci_layout *layout = &board->pci_layout;
+	struct aml_resources resources = {.used = 0};
+	bool is_pc = board->config.kind == BOARD_PC;
+
+	/* PCI Express's root is what software knows that is reached by memory alone. */
+	aml_name_eisa_id(aml, "_HID", is_pc ? "PNP0A03" : "PNP0A08");
+	if (!is_pc)
+		aml_name_eisa_id(aml, "_CID", "PNP0A03");
+	aml_name_integer(aml, "_UID", 0);
+	aml_resource_bus_range(&resources, 0, 0); /* as far as the ECAM reaches */
+	if (is_pc) {
+		aml_resource_io(&resources, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
+		aml_resource_io_range(&resources, 0, PCI_CONFIG_PORT - 1);
+		aml_resource_io_range(&resources, PCI_CONFIG_PORT + PCI_CONFIG_PORTS, 0xffff);
+		aml_resource_memory_range(&resources, RAM_VIDEO_HOLE, RAM_VIDEO_HOLE_END - 1);
+	} else {
+		aml_resource_io_range(&resources, layout->io_first, layout->io_end - 1);
+	}
+	aml_resource_memory_range(&resources, layout->low_first, layout->low_end - 1);
+	if (layout->high_end > layout->high_first)
+		aml_resource_memory_range64(&resources, layout->high_first, layout->high_end - 1);
+	aml_current_resources(aml, &resources);
+	describe_pci_interrupts(aml, board);
+}
+
+/* The ECAM is in nobody's window: software uses it only when some device has reserved it. */
+static void describe_ecam(struct aml *aml)
 {
 	struct aml_resources resources = {.used = 0};
+	size_t mark = aml_device_begin(aml, "ECAM");
 
-	aml_name_eisa_id(aml, "_HID", "PNP0A03");
+	aml_name_eisa_id(aml, "_HID", "PNP0C02");
 	aml_name_integer(aml, "_UID", 0);
-	aml_resource_bus_range(&resources, 0, 0xff);
-	aml_resource_io(&resources, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
-	aml_resource_io_range(&resources, 0, PCI_CONFIG_PORT - 1);
-	aml_resource_io_range(&resources, PCI_CONFIG_PORT + PCI_CONFIG_PORTS, 0xffff);
-	aml_resource_memory_range(&resources, RAM_VIDEO_HOLE, RAM_VIDEO_HOLE_END - 1);
-	aml_resource_memory_range(&resources, RAM_LOW_LIMIT, PCI_WINDOW_END);
+	aml_resource_memory_fixed(&resources, E820_ECAM_START, PCI_ECAM_BYTES);
 	aml_current_resources(aml, &resources);
-	aml_name_declare(aml, "_PRT");
-	aml_end(aml, aml_package_begin(aml, 0));
+	aml_end(aml, mark);
 }
 
 /* The DSDT's devices. */
@@ -69,9 +112,14 @@ static void describe(struct aml *aml, const void *context)
 	const struct board *board = context;
 	size_t scope = aml_scope_begin(aml, "\\_SB"), root = 0, bridge = 0;
 
-	if (board->config.kind == BOARD_PC) {
+	if (board->pci) {
+		describe_ecam(aml);
 		root = aml_device_begin(aml, "PCI0");
-		describe_pci_root(aml);
+		describe_pci_root(aml, board);
+		if (board->config.kind == BOARD_MICROVM)
+			aml_end(aml, root);
+	}
+	if (board->config.kind == BOARD_PC) {
 		bridge = aml_device_begin(aml, "ISA");
 		aml_name_integer(aml, "_ADR", 0x10000); /* slot 1, function 0 */
 		describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);
@@ -98,6 +146,7 @@ int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct err
 		.pm_port = ACPI_PORT,
 		.sci_irq = SCI_GSI,
 		.sleep_port = ACPI_PORT,
+		.ecam_gpa = board->pci ? E820_ECAM_START : 0,
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,
 		.reset_value = is_pc ? PCI_RESET_VALUE : ACPI_SLEEP_RESET_VALUE,
 		.boot_architecture = is_pc ? ACPI_BOOT_LEGACY_DEVICES | ACPI_BOOT_8042 |

@@ -13,6 +13,8 @@
 /* Where a PC BIOS puts the two PICs' vectors. */
 #define BIOS_MASTER_VECTOR 0x08
 #define BIOS_SLAVE_VECTOR  0x70
+/* IRQ 10 and 11, where the PCI interrupt links are (board_devices.c), are level-triggered. */
+#define BIOS_SLAVE_ELCR 0x0c
 
 struct routing {
 	struct kvm_irq_routing header;
@@ -55,13 +57,14 @@ static int route_full(const struct kvm_vm *vm, struct error *error)
 
 /*
  * What firmware does to the PICs, and a hardware-reduced ACPI guest relies on without knowing: set
- * them up and mask all inputs. An untouched PIC delivers the timer as vector 0, a divide error.
+ * them up, mask all inputs, and say which are PCI's. An untouched PIC delivers the timer as vector 0, a divide error.
  */
 static void mask_pics(struct kvm_irqchip *master, struct kvm_irqchip *slave)
 {
 	master->chip.pic.irq_base = BIOS_MASTER_VECTOR;
 	slave->chip.pic.irq_base = BIOS_SLAVE_VECTOR;
 	master->chip.pic.imr = slave->chip.pic.imr = 0xff;
+	slave->chip.pic.elcr = BIOS_SLAVE_ELCR;
 }
 
 static void mask_split_pics(struct split_irqchip *split)
@@ -75,6 +78,7 @@ static void mask_split_pics(struct split_irqchip *split)
 		split_irqchip_master_pio_ops.write(split, i != 0, 1, master[i]);
 		split_irqchip_slave_pio_ops.write(split, i != 0, 1, slave[i]);
 	}
+	split_irqchip_elcr_pio_ops.write(split, 1, 1, BIOS_SLAVE_ELCR);
 }
 
 static int create_full(struct interrupts *interrupts, struct error *error)
@@ -172,6 +176,24 @@ static void set_line(void *context, unsigned gsi, bool level)
 struct irq_line interrupts_line(struct interrupts *interrupts)
 {
 	return (struct irq_line){.set = set_line, .context = interrupts};
+}
+
+static void send_message(void *context, uint64_t address, uint32_t data)
+{
+	struct interrupts *interrupts = context;
+	struct kvm_msi message = {
+		.address_lo = address,
+		.address_hi = address >> 32,
+		.data = data,
+	};
+
+	/* One to nobody, or to no local APIC at all, is lost as on hardware. */
+	kvm_vm_ioctl(interrupts->vm, KVM_SIGNAL_MSI, &message);
+}
+
+struct msi_target interrupts_msi_target(struct interrupts *interrupts)
+{
+	return (struct msi_target){.send = send_message, .context = interrupts};
 }
 
 void interrupts_before_run(struct interrupts *interrupts, const struct kvm_vcpu *vcpu)

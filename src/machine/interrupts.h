@@ -6,6 +6,7 @@
 #define KVIK_MACHINE_INTERRUPTS_H
 
 #include "device/bus/mmio.h"
+#include "device/bus/pci.h"
 #include "device/bus/pio.h"
 #include "device/irq_line.h"
 #include "device/split_irqchip.h"
@@ -39,6 +40,9 @@ int interrupts_reset(struct interrupts *interrupts, struct error *error);
 
 /* A wire to GSI 0; a device's own is a copy with another gsi. */
 struct irq_line interrupts_line(struct interrupts *interrupts);
+
+/* Where messages of PCI functions go. */
+struct msi_target interrupts_msi_target(struct interrupts *interrupts);
 
 /* Around KVM_RUN, on each vCPU's thread. */
 void interrupts_before_run(struct interrupts *interrupts, const struct kvm_vcpu *vcpu);

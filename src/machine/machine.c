@@ -46,6 +46,7 @@ struct machine {
 	struct board *board;
 	struct boot *boot;
 	struct interrupts interrupts;
+	struct sandbox_report sandbox;
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
@@ -363,11 +364,6 @@ static int create_vm(struct machine *machine, struct error *error)
 	uint64_t identity_map = IDENTITY_MAP_GPA;
 	int result;
 
-	result = kvm_system_open(&machine->system, machine->config.backend,
-				 &machine->config.kvm_options, error);
-	if (result < 0)
-		return result;
-	machine->has_system = true;
 	result = kvm_vm_create(&machine->vm, &machine->system, error);
 	if (result < 0)
 		return result;
@@ -383,6 +379,18 @@ static int create_vm(struct machine *machine, struct error *error)
 	if (result < 0)
 		return result;
 	return ram_attach(&machine->ram, &machine->vm, error);
+}
+
+/* The last path that is opened, and then no paths any more. */
+static int open_system(struct machine *machine, struct error *error)
+{
+	const struct machine_config *config = &machine->config;
+	int result = kvm_system_open(&machine->system, config->backend, &config->kvm_options, error);
+
+	if (result < 0)
+		return result;
+	machine->has_system = true;
+	return config->is_confined ? sandbox_enter(&config->sandbox, &machine->sandbox, error) : 0;
 }
 
 static int create_vcpus(struct machine *machine, struct error *error)
@@ -431,13 +439,18 @@ static int create_board(struct machine *machine, struct error *error)
 		.loop = machine->config.loop,
 		.ram = &machine->ram,
 		.cpus = machine->config.cpus,
+		.physical_bits = machine->cpuid.physical_bits,
 		.irq = interrupts_line(&machine->interrupts),
+		.msi = interrupts_msi_target(&machine->interrupts),
 		.power = {power_requested, machine},
 		.streams = machine->config.streams,
 		.print_port = machine->config.print_port,
 		.debug_exit_port = machine->config.debug_exit_port,
+		.vm = &machine->vm,
+		.option_count = machine->config.device_count,
 	};
 
+	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	machine->board = board_create(&board, error);
 	return machine->board ? 0 : -EINVAL;
 }
@@ -483,7 +496,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	if (!machine->boot)
 		goto fail;
 	log_info("booting a %s", boot_description(machine->boot));
-	if (create_requests(machine, error) < 0 || create_vm(machine, error) < 0 ||
+	if (open_system(machine, error) < 0 || create_requests(machine, error) < 0 ||
+	    create_vm(machine, error) < 0 ||
 	    create_vcpus(machine, error) < 0 || create_board(machine, error) < 0 ||
 	    machine_reset(machine, error) < 0)
 		goto fail;
@@ -526,6 +540,18 @@ void machine_destroy(struct machine *machine)
 	free(machine);
 }
 
+static int lock_sandbox(struct machine *machine, struct error *error)
+{
+	struct sandbox_report *report = &machine->sandbox;
+	int result = sandbox_lock(&machine->config.sandbox, report, error);
+	unsigned i;
+
+	for (i = 0; i < SANDBOX_LAYERS; i++)
+		log_info("sandbox: %s: %s%s", sandbox_layer_name(i),
+			 report->layers[i].holds ? "" : "no: ", report->layers[i].how);
+	return result;
+}
+
 int machine_run(struct machine *machine, int *status, struct error *error)
 {
 	unsigned i;
@@ -534,6 +560,8 @@ int machine_run(struct machine *machine, int *status, struct error *error)
 	/* vCPU threads wait in may_run until all are there. */
 	for (i = 0; i < machine->vcpu_count && result == 0; i++)
 		result = vcpu_start(&machine->vcpus[i], error);
+	if (result == 0 && machine->config.is_confined)
+		result = lock_sandbox(machine, error);
 	if (result == 0) {
 		set_state(machine, MACHINE_RUNNING);
 		if (boot_is_flat(machine->boot))

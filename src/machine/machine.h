@@ -23,6 +23,7 @@
 #include "machine/boot/boot.h"
 #include "machine/cpu_spec.h"
 #include "machine/interrupts.h"
+#include "sandbox/sandbox.h"
 #include "util/error.h"
 #include "util/event_loop.h"
 
@@ -48,17 +49,25 @@ struct machine_config {
 	struct board_streams streams; /* must outlive the machine */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */
+	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */
+	unsigned device_count;
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
+	bool is_confined;	      /* by a sandbox, which outlasts the machine */
+	struct sandbox_config sandbox;
 };
 
 struct machine;
 
-/* Build the machine and put the boot image into its RAM. NULL, and `error`, on failure. */
+/*
+ * Build the machine and put the boot image into its RAM. When it is to be confined, the caller is
+ * the process's only thread, and has opened whatever it opens by path. NULL, and `error`, on
+ * failure.
+ */
 struct machine *machine_create(const struct machine_config *config, struct error *error);
 void machine_destroy(struct machine *machine);
 
 /*
- * Run until the guest ends or machine_quit, once; the loop is run on this thread. 0 with the exit
+ * Run, confined if it is to be, until the guest ends or machine_quit, once; the loop is run on this thread. 0 with the exit
  * status in `status`, or -errno.
  */
 int machine_run(struct machine *machine, int *status, struct error *error);

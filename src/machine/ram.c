@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HUGE_PAGE_BYTES (2ull << 20)
+#include "util/guarded.h"
 
 static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t offset)
 {
@@ -14,30 +14,6 @@ static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t off
 	if (end > gpa)
 		memory->regions[memory->region_count++] =
 			(struct guest_region){gpa, end - gpa, ram->base + offset};
-}
-
-/* Reserve address space so that RAM starts on a huge-page boundary, for the host's THP. */
-static uint8_t *map_aligned(int memfd, uint64_t size)
-{
-	uint8_t *reserved, *base;
-
-	reserved = mmap(NULL, size + HUGE_PAGE_BYTES, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (reserved == MAP_FAILED)
-		return NULL;
-	base = (uint8_t *)(((uintptr_t)reserved + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1));
-	if (mmap(base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memfd,
-		 0) == MAP_FAILED) {
-		int code = errno;
-
-		munmap(reserved, size + HUGE_PAGE_BYTES);
-		errno = code;
-		return NULL;
-	}
-	if (base > reserved)
-		munmap(reserved, base - reserved);
-	munmap(base + size, reserved + HUGE_PAGE_BYTES - base);
-	return base;
 }
 
 int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
@@ -55,7 +31,9 @@ int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
 					 (unsigned long long)size_bytes >> 20);
 		goto fail;
 	}
-	ram->base = map_aligned(ram->memfd, size_bytes);
+	/* On a huge page's boundary, for the host's THP. */
+	ram->base = guarded_map(size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+				ram->memfd, false);
 	if (!ram->base) {
 		result = error_set_errno(error, errno, "cannot map %llu MiB for the guest's RAM",
 					 (unsigned long long)size_bytes >> 20);
@@ -142,7 +120,7 @@ void ram_destroy(struct ram *ram)
 	if (!ram->base)
 		return;
 	guest_memory_log_free(&ram->memory);
-	munmap(ram->base, ram->size_bytes);
+	guarded_unmap(ram->base, ram->size_bytes);
 	close(ram->memfd);
 	ram->base = NULL;
 }

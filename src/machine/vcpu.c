@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "util/log.h"
+#include "util/thread.h"
 
 #define RFLAGS_IF 0x200
 #define CR0_PE	  0x1
@@ -209,24 +210,17 @@ static void *vcpu_thread(void *argument)
 
 int vcpu_start(struct vcpu *vcpu, struct error *error)
 {
-	sigset_t all, old;
-	int code;
+	sigset_t blocked;
+	int number, result;
 
 	/* Signals are the main thread's, but for the one that a kick uses (a real-time signal). */
-	sigfillset(&all);
-	for (code = SIGRTMIN; code <= SIGRTMAX; code++)
-		sigdelset(&all, code);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGTRAP);
-	sigdelset(&all, SIGABRT);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	code = pthread_create(&vcpu->thread, NULL, vcpu_thread, vcpu);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (code)
-		return error_set_errno(error, code, "cannot start the thread of CPU %u",
+	sigfillset(&blocked);
+	thread_keep_faults(&blocked);
+	for (number = SIGRTMIN; number <= SIGRTMAX; number++)
+		sigdelset(&blocked, number);
+	result = thread_start(&vcpu->thread, &blocked, vcpu_thread, vcpu);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot start the thread of CPU %u",
 				       vcpu->kvm.id);
 	vcpu->has_thread = true;
 	return 0;

@@ -1,7 +1,9 @@
 /*
  * The exits that a guest without controllers can cause, and what kvm_run says about each.
  */
+#include <linux/kvm_para.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "contract.h"
@@ -218,6 +220,109 @@ static void test_nmi(struct machine *machine)
 	machine_expect(machine, KVM_EXIT_HLT);
 }
 
+/* Two NMIs at once are both taken; while one is served, one more is kept. A third is lost. */
+static void test_several_nmis(struct machine *machine)
+{
+	struct kvm_vcpu_events events = { .flags = KVM_VCPUEVENT_VALID_NMI_PENDING };
+
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_VCPU_EVENTS, &events), 0);
+	/* nop; nop; hlt      handler: inc %bx; out %al,$3; iret */
+	LOAD(machine, "\x90\x90\xf4");
+	memcpy(machine->ram + 0x2000, "\x43\xe6\x03\xcf", 4);
+	memcpy(machine->ram + 4 * 2, "\x00\x20\x00\x00", 4);
+	for (unsigned i = 0; i < 3; i++)
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	machine_expect(machine, KVM_EXIT_HLT);
+	check_equal(machine_regs(machine).rbx, 2);
+
+	LOAD(machine, "\x90\x90\xf4");
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	for (unsigned i = 0; i < 2; i++)
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_NMI, NULL), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 3, 1, 1);
+	machine_expect(machine, KVM_EXIT_HLT);
+	check_equal(machine_regs(machine).rbx, 2);
+}
+
+/* IA32_APIC_BASE with a reserved bit: above MAXPHYADDR, which is below 52, or one of the lowest. */
+static void test_apic_base(struct machine *machine)
+{
+	static const uint64_t bad[] = { 0xfee00900 | 1ull << 51, 0xfee00901, 0xfee00b00 };
+	struct kvm_sregs sregs;
+
+	/* wrmsr; hlt      #GP: out %al,$5; hlt */
+	memcpy(machine->ram + 0x2000, "\xe6\x05\xf4", 3);
+	memcpy(machine->ram + 4 * 13, "\x00\x20\x00\x00", 4);
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct kvm_regs regs;
+
+		LOAD(machine, "\x0f\x30\xf4");
+		regs = machine_regs(machine);
+		regs.rcx = 0x1b;
+		regs.rax = (uint32_t)bad[i];
+		regs.rdx = bad[i] >> 32;
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_REGS, &regs), 0);
+		check_io(machine, KVM_EXIT_IO_OUT, 5, 1, 1);
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_GET_SREGS, &sregs), 0);
+		check_equal(sregs.apic_base, 0xfee00900);
+		sregs.apic_base = bad[i];
+		check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_SREGS, &sregs), -EINVAL);
+	}
+}
+
+/* RAX of a hypercall (Linux Documentation/virt/kvm/x86/hypercalls.rst) in real mode. */
+static uint32_t hypercall(struct machine *machine, uint64_t number)
+{
+	struct kvm_regs regs;
+
+	/* vmcall; out %al,$6; hlt */
+	LOAD(machine, "\x0f\x01\xc1\xe6\x06\xf4");
+	regs = machine_regs(machine);
+	regs.rax = number;
+	check_equal(kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_REGS, &regs), 0);
+	check_io(machine, KVM_EXIT_IO_OUT, 6, 1, 1);
+	return (uint32_t)machine_regs(machine).rax;
+}
+
+static uint32_t offered_features(struct kvm_system *system)
+{
+	struct {
+		struct kvm_cpuid2 header;
+		struct kvm_cpuid_entry2 entries[256];
+	} *cpuid = calloc(1, sizeof(*cpuid));
+	uint32_t features = 0;
+
+	cpuid->header.nent = 256;
+	check_equal(kvm_system_ioctl(system, KVM_GET_SUPPORTED_CPUID, cpuid), 0);
+	for (unsigned i = 0; i < cpuid->header.nent; i++)
+		if (cpuid->entries[i].function == KVM_CPUID_FEATURES)
+			features = cpuid->entries[i].eax;
+	free(cpuid);
+	return features;
+}
+
+/* A hypercall works if CPUID offers it, and fails if not. */
+static void test_hypercalls(struct kvm_system *system, struct machine *machine)
+{
+	static const struct {
+		unsigned feature, number;
+	} calls[] = {
+		{ KVM_FEATURE_PV_UNHALT, KVM_HC_KICK_CPU },
+		{ KVM_FEATURE_PV_SEND_IPI, KVM_HC_SEND_IPI },
+		{ KVM_FEATURE_PV_SCHED_YIELD, KVM_HC_SCHED_YIELD },
+		{ KVM_FEATURE_HC_MAP_GPA_RANGE, KVM_HC_MAP_GPA_RANGE },
+	};
+	uint32_t offered = offered_features(system);
+
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		check_equal(hypercall(machine, calls[i].number),
+			    offered >> calls[i].feature & 1 ? 0 : (uint32_t)-KVM_ENOSYS);
+	check_equal(hypercall(machine, 9999), (uint32_t)-KVM_ENOSYS);
+}
+
 /* Registers through kvm_run. */
 static void test_sync_regs(struct machine *machine)
 {
@@ -253,6 +358,11 @@ int main(int argc, char **argv)
 	test_mmio(&machine);
 	test_interrupt_window(&machine);
 	test_nmi(&machine);
+	test_several_nmis(&machine);
+	test_apic_base(&machine);
+	/* A KVM without hardware emulates no hypercalls; others offer more, with rules of their own. */
+	if (contract_is_engine(&system))
+		test_hypercalls(&system, &machine);
 	test_sync_regs(&machine);
 	machine_destroy(&machine);
 

@@ -22,7 +22,10 @@ static const uint16_t ports[] = {
 	0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80,
 	0x92, 0xe9, 0x402, 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcf9, 0x510, 0x511, 0x514, 0x518, 0xf4, 0x20,
 	0x21, 0xa0, 0xa1, 0x40, 0x43, 0x600, 0x601, 0x602, 0x604, 0x608, 0x620, 0x4d0, 0x4d1, 0xb2,
+	0xe0, 0xe4, 0xe8, 0x200a, 0xc000, 0xc080, 0xc085, 0xc100, 0xc108, 0xc10c, 0xc118, 0xc11c,
 };
+
+static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G", "pci-exercise"};
 
 static void swallow_line(void *context, unsigned gsi, bool level)
 {
@@ -112,9 +115,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.power = {.request = swallow_request},
 		.print_port = 0xf1,
 		.debug_exit_port = 0xf4,
+		.physical_bits = 40,
 	};
 	struct board *board;
 
+	for (config.option_count = 0; config.option_count < 3; config.option_count++)
+		fuzz_check(device_option_parse(&config.options[config.option_count],
+					       devices[config.option_count], &error) == 0);
 	fuzz_check(ram_create(&ram, RAM_BYTES, &error) == 0);
 	config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();

@@ -2,7 +2,8 @@
  * Fuzz target: a hostile guest on the whole engine.
  *
  * Input: a header that chooses the CPU's mode, its registers and the VM's shape (interrupt chips,
- * single-stepping, dirty log, translator), then bytes that
+ * single-stepping, dirty log, translator, and whether more state follows: control registers, XCR0,
+ * vector registers and masks, pointers to where pages and RAM end), then bytes that
  * are the guest's code; the same bytes go on as the answers of devices. The guest runs through the
  * engine's requests, as any monitor runs it, for a bounded number of exits and a millisecond or two.
  * Whatever it does, the monitor must stay alive and in control: no crash, no sanitizer report, no
@@ -310,7 +311,73 @@ static void run_guest(int vcpu, struct kvm_run *run, struct fuzz_input *input)
 	host.running_vcpu = -1;
 }
 
-static void set_registers(int vcpu, enum start start, struct fuzz_input *input)
+enum shape {
+	SHAPE_IRQCHIP = 1 << 0,
+	SHAPE_STEPPING = 1 << 1,
+	SHAPE_DIRTY_LOG = 1 << 2,
+	SHAPE_TRANSLATOR = 1 << 3,
+	SHAPE_STATE = 1 << 4,    /* control registers, XCR0, vector registers */
+	SHAPE_EAGER = 1 << 5,    /* with SHAPE_TRANSLATOR */
+	SHAPE_POINTERS = 1 << 6, /* to the ends of pages and of RAM */
+};
+
+#define CR0_CHOICE  0x0005003eu /* MP, EM, TS, NE, WP, AM */
+#define CR4_CHOICE  0x00350d9cu /* TSD, DE, PSE, PGE, PCE, OSXMMEXCPT, UMIP, FSGSBASE, OSXSAVE, SMEP, SMAP */
+#define EFER_CHOICE 0x00000801u /* SCE, NX */
+
+/* Control registers: some of the bits, and often all that vectors need. */
+static void take_control(struct kvm_sregs *sregs, struct fuzz_input *input)
+{
+	uint8_t style = fuzz_u8(input);
+
+	sregs->cr0 ^= fuzz_u32(input) & CR0_CHOICE;
+	sregs->cr4 ^= fuzz_u32(input) & CR4_CHOICE;
+	sregs->efer ^= fuzz_u16(input) & EFER_CHOICE;
+	if (style & 1) {
+		sregs->cr0 = (sregs->cr0 & ~0xcull) | 0x22;
+		sregs->cr4 |= 0x40600;
+	}
+}
+
+/* XCR0, vector registers and opmasks. What is not allowed is refused, and stays as it was. */
+static void take_vectors(int vcpu, struct fuzz_input *input)
+{
+	static struct kvm_xsave image;
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1};
+	uint64_t seed = fuzz_u64(input) | 1;
+	uint8_t style = fuzz_u8(input);
+
+	engine_ioctl(vcpu, KVM_GET_XCRS, &xcrs);
+	xcrs.nr_xcrs = 1;
+	xcrs.xcrs[0].value = style & 1 ? 0xe7 : style & 2 ? 7 : fuzz_u8(input) | 1;
+	if (engine_ioctl(vcpu, KVM_SET_XCRS, &xcrs) != 0 &&
+	    engine_ioctl(vcpu, KVM_GET_XCRS, &xcrs) != 0)
+		return;
+	fuzz_check(engine_ioctl(vcpu, KVM_GET_XSAVE, &image) == 0);
+	for (unsigned i = 0; i < sizeof(image.region) / 4; i++) {
+		seed ^= seed << 13;
+		seed ^= seed >> 7;
+		seed ^= seed << 17;
+		/* The header is at 512; MXCSR, at 24, and the control word are often harmless. */
+		if (i < 8 ? style & 4 : i < 128 || i >= 144)
+			image.region[i] = style & 8 ? (uint32_t)seed & 0x1ff : (uint32_t)seed;
+	}
+	image.region[6] &= 0xffff;
+	image.region[128] = (uint32_t)xcrs.xcrs[0].value;
+	engine_ioctl(vcpu, KVM_SET_XSAVE, &image);
+}
+
+/* Up to 63 bytes before, or 192 behind, the end of something. */
+static uint64_t take_pointer(struct fuzz_input *input)
+{
+	static const uint32_t ends[] = {RAM_SIZE, CODE_GPA + 0x1000, ROM_GPA, ROM_GPA + 4096,
+					IDT_GPA, 0x10000, 0x200000, 0};
+
+	return (uint64_t)ends[fuzz_u8(input) % (sizeof(ends) / sizeof(ends[0]))] +
+	       (uint64_t)((int64_t)fuzz_u8(input) - 63);
+}
+
+static void set_registers(int vcpu, enum start start, uint8_t shape, struct fuzz_input *input)
 {
 	struct kvm_regs regs;
 	uint64_t *words = (uint64_t *)&regs;
@@ -320,6 +387,13 @@ static void set_registers(int vcpu, enum start start, struct fuzz_input *input)
 	for (unsigned i = 0; i < 8; i++) {
 		words[2 * i] = fuzz_u16(input);
 		words[2 * i + 1] = fuzz_u64(input);
+	}
+	if (shape & SHAPE_POINTERS) {
+		regs.rbx = take_pointer(input);
+		regs.rsi = take_pointer(input);
+		regs.rdi = take_pointer(input);
+		regs.rbp = take_pointer(input);
+		regs.r8 = take_pointer(input);
 	}
 	regs.rip = CODE_GPA;
 	regs.rsp = STACK_GPA;
@@ -333,7 +407,7 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = 0, .memory_size = RAM_SIZE, .userspace_addr = (uintptr_t)host.ram,
-		.flags = shape & 4 ? KVM_MEM_LOG_DIRTY_PAGES : 0,
+		.flags = shape & SHAPE_DIRTY_LOG ? KVM_MEM_LOG_DIRTY_PAGES : 0,
 	};
 	struct kvm_guest_debug debug = {.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP};
 	struct kvm_sregs sregs;
@@ -347,14 +421,14 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 		.userspace_addr = (uintptr_t)host.rom, .flags = KVM_MEM_READONLY,
 	};
 	fuzz_check(engine_ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) == 0);
-	if (shape & 1)
+	if (shape & SHAPE_IRQCHIP)
 		fuzz_check(engine_ioctl(vm, KVM_CREATE_IRQCHIP, NULL) == 0);
 	vcpu = engine_ioctl(vm, KVM_CREATE_VCPU, NULL);
 	fuzz_check(vcpu >= 0);
 	run = mmap(NULL, host.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	fuzz_check(run != MAP_FAILED);
 	fuzz_check(engine_ioctl(vcpu, KVM_SET_CPUID2, host.cpuid) == 0);
-	if (shape & 2)
+	if (shape & SHAPE_STEPPING)
 		fuzz_check(engine_ioctl(vcpu, KVM_SET_GUEST_DEBUG, &debug) == 0);
 
 	memset(host.ram, 0, RAM_SIZE);
@@ -362,15 +436,19 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 	fill_tables(start);
 	fuzz_check(engine_ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0);
 	enter_mode(&sregs, start, input);
+	if (shape & SHAPE_STATE)
+		take_control(&sregs, input);
 	if (engine_ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0) {
-		set_registers(vcpu, start, input);
+		if (shape & SHAPE_STATE)
+			take_vectors(vcpu, input);
+		set_registers(vcpu, start, shape, input);
 		code_size = input->size < 2048 ? input->size : 2048;
 		if (code_size)
 			memcpy(host.ram + CODE_GPA, input->data, code_size);
 		run_guest(vcpu, run, input);
 		check_state(vcpu);
 	} else {
-		fuzz_check(start == START_RAW);
+		fuzz_check(start == START_RAW || shape & SHAPE_STATE);
 	}
 	munmap(run, host.run_size);
 	engine_close(vcpu);
@@ -386,9 +464,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	set_up_once();
 	start = fuzz_u8(&input) % STARTS;
 	shape = fuzz_u8(&input);
-	vm = engine_ioctl(!(shape & 8)	 ? host.interpreter
-			  : shape & 32 ? host.eager_system
-				       : host.system,
+	vm = engine_ioctl(!(shape & SHAPE_TRANSLATOR) ? host.interpreter
+			  : shape & SHAPE_EAGER	      ? host.eager_system
+						      : host.system,
 			  KVM_CREATE_VM, NULL);
 	fuzz_check(vm >= 0);
 	fuzz_vm(vm, start, shape, &input);

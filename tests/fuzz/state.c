@@ -2,9 +2,9 @@
  * Fuzz target: saved states of all devices, as a hostile file has them.
  *
  * Input: a byte that chooses what is loaded (a board's devices, the split interrupt controllers); a
- * 16-bit number, how many bytes of a state that was really saved stay in front; and the bytes that
- * follow instead. What is refused must say so. What is accepted must be saved and loaded again, and
- * the devices must stand all accesses afterwards.
+ * 16-bit number, how many bytes of a state that was really saved stay in front (ffff: all); and the
+ * bytes that follow instead. What is refused must say so. What is accepted must be saved and loaded
+ * again, and the devices must stand all accesses afterwards.
  */
 #include <stdbool.h>
 #include <string.h>
@@ -16,6 +16,8 @@
 #define RAM_BYTES (4ull << 20)
 
 enum target { TARGET_PC, TARGET_MICROVM, TARGET_IRQCHIP, TARGETS };
+
+static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G", "pci-exercise"};
 
 static void swallow_line(void *context, unsigned gsi, bool level)
 {
@@ -93,7 +95,7 @@ static void load_mixed(const struct subject *subject, struct fuzz_input *input)
 
 	save(subject, &state);
 	fuzz_check(state_saved(&state, &good, &good_size, &error) == 0);
-	if (kept > good_size)
+	if (kept > good_size || kept == UINT16_MAX)
 		kept = good_size;
 	mixed = malloc(kept + input->size + 1);
 	memcpy(mixed, good, kept);
@@ -159,9 +161,13 @@ static void run_board(enum target target, struct event_loop *loop, struct fuzz_i
 	    .power = {.request = swallow_request},
 	    .print_port = 0xf1,
 	    .debug_exit_port = 0xf4,
+    .physical_bits = 40,
 	};
 	struct subject subject;
 
+	for (config.option_count = 0; config.option_count < 3; config.option_count++)
+		fuzz_check(device_option_parse(&config.options[config.option_count],
+					       devices[config.option_count], &error) == 0);
 	fuzz_check(ram_create(&ram, RAM_BYTES, &error) == 0);
 	config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();

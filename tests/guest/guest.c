@@ -21,7 +21,8 @@
  *   end                            the guest wrote to port 0xf0
  *
  * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
- * HLT then waits instead of being an exit), step (single-stepping).
+ * HLT then waits instead of being an exit), step (single-stepping), amd or intel (that vendor's CPU; not
+ * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
  * /dev/kvm without hardware virtualization, which emulates most of what these guests do, and it
@@ -68,7 +69,7 @@ struct guest {
 	struct kvm_vm vm;
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
-	bool wants_irqchip, wants_step;
+	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
@@ -140,6 +141,32 @@ static void destroy(struct guest *guest)
 	munmap(guest->ram, RAM_SIZE + 4096);
 }
 
+/* Another vendor's CPU, or one with few features. */
+static void shape_cpuid(const struct guest *guest, struct kvm_cpuid2 *cpuid)
+{
+	const char *vendor = guest->wants_amd ? "AuthenticAMD" : "GenuineIntel";
+
+	for (unsigned i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
+
+		if (entry->function == 0 && (guest->wants_amd || guest->wants_intel)) {
+			memcpy(&entry->ebx, vendor, 4);
+			memcpy(&entry->edx, vendor + 4, 4);
+			memcpy(&entry->ecx, vendor + 8, 4);
+		}
+		if (!guest->wants_old)
+			continue;
+		if (entry->function == 1)
+			entry->ecx = 1; /* SSE3 */
+		if (entry->function == 7 || entry->function == 0xd)
+			entry->eax = entry->ebx = entry->ecx = entry->edx = 0;
+		if (entry->function == 0x80000001) {
+			entry->ecx = 0;
+			entry->edx &= ~(1u << 27); /* RDTSCP */
+		}
+	}
+}
+
 /* Give the CPU the features that the backend has, and start it in real mode at the code. */
 static int start(struct guest *guest, const uint8_t *code, size_t code_size)
 {
@@ -155,8 +182,10 @@ static int start(struct guest *guest, const uint8_t *code, size_t code_size)
 		return fail("calloc", -ENOMEM);
 	cpuid->nent = CPUID_ENTRIES;
 	result = kvm_system_ioctl(&guest->system, KVM_GET_SUPPORTED_CPUID, cpuid);
-	if (result == 0)
+	if (result == 0) {
+		shape_cpuid(guest, cpuid);
 		result = kvm_vcpu_ioctl(&guest->vcpu, KVM_SET_CPUID2, cpuid);
+	}
 	free(cpuid);
 	if (result < 0)
 		return fail("KVM_SET_CPUID2", result);
@@ -474,6 +503,9 @@ static void read_needs(struct guest *guest, FILE *source)
 			continue;
 		guest->wants_irqchip = strstr(line, "irqchip");
 		guest->wants_step = strstr(line, "step");
+		guest->wants_amd = strstr(line, "amd");
+		guest->wants_intel = strstr(line, "intel");
+		guest->wants_old = strstr(line, "old");
 		return;
 	}
 }
@@ -515,6 +547,11 @@ int main(int argc, char **argv)
 	}
 	code_size = fread(code, 1, sizeof(code), binary);
 	read_needs(&guest, source);
+	if (backend == &kvm_backend_linux &&
+	    (guest.wants_amd || guest.wants_intel || guest.wants_old)) {
+		printf("/dev/kvm has the host's CPU execute what CPUID hides\n");
+		return SKIP;
+	}
 	wrong = 0;
 	/* Less than calls that never return would take, were the engine to keep track of them all. */
 	setrlimit(RLIMIT_STACK, &(struct rlimit){ STACK_SIZE, RLIM_INFINITY });

@@ -148,12 +148,14 @@ static void test_pci(void **state)
 {
 	struct fixture fixture;
 	struct error error;
+	struct pci_bus_config config = {.pio = NULL};
 	struct i440fx chipset;
 	struct pci_bus *bus;
 
 	(void)state;
 	fixture_init(&fixture);
-	bus = pci_bus_create(&fixture.power, &error);
+	config.power = fixture.power;
+	bus = pci_bus_create(&config, &error);
 	i440fx_init(&chipset, bus, 0x600, 9);
 	assert_int_equal(config_read(bus, 0, 4), 0x12378086);
 	assert_int_equal(config_read(bus, 0x800, 4), 0x70008086);
@@ -175,6 +177,7 @@ static void test_pci(void **state)
 	assert_int_equal(fixture.requests, 0);
 	pci_bus_pio_ops.write(bus, 1, 1, 0x06);
 	assert_int_equal(fixture.request, POWER_RESET);
+	i440fx_device_ops.destroy(&chipset);
 	pci_bus_device_ops.destroy(bus);
 }
 

@@ -20,6 +20,9 @@
 #include "device/fw_cfg.h"
 #include "device/i440fx.h"
 #include "device/i8042.h"
+#include "device/pc_testdev.h"
+#include "device/pci_exercise.h"
+#include "device/pci_testdev.h"
 #include "device/post_port.h"
 #include "device/print_port.h"
 #include "device/rtc.h"
@@ -27,7 +30,8 @@
 #include "device/split_irqchip.h"
 #include "device_fixture.h"
 
-#define SEEN_MAX 512
+#define SEEN_MAX 1024
+#define BYTES_CHANGED 700
 
 /* One device alone in its world. */
 struct world {
@@ -35,6 +39,8 @@ struct world {
 	struct event_loop *loop;
 	struct char_stream *stream;
 	struct guest_memory memory;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
 	struct pci_bus *pci;
 	struct i440fx chipset;
 	uint8_t post_code;
@@ -269,9 +275,16 @@ static size_t firmware_look(struct world *world, uint8_t *seen)
 
 static void pci_create(struct world *world)
 {
+	struct pci_bus_config config = {
+	    .power = world->fixture.power,
+	    .irq = world->fixture.irq,
+	    .memory = &world->memory,
+	};
 	struct error error;
 
-	world->pci = pci_bus_create(&world->fixture.power, &error);
+	config.pio = world->pio = pio_bus_create();
+	config.mmio = world->mmio = mmio_bus_create();
+	world->pci = pci_bus_create(&config, &error);
 	adopt(world, "pci", &pci_bus_device_ops, world->pci);
 	i440fx_init(&world->chipset, world->pci, 0x600, 9);
 }
@@ -309,6 +322,112 @@ static size_t chipset_look(struct world *world, uint8_t *seen)
 		memcpy(seen + i * 4, &value, 4);
 	}
 	return 256;
+}
+
+/* --- test devices --- */
+
+static void set_config(struct world *world, unsigned offset, unsigned size, uint32_t value)
+{
+	pci_config_write(world->pci, PCI_SLOT_FUNCTION(5, 0), offset, size, value);
+}
+
+static void exercise_create(struct world *world)
+{
+	struct error error;
+
+	pci_create(world);
+	adopt(world, "pci-exercise", &pci_exercise_device_ops,
+	      pci_exercise_create(world->pci, PCI_SLOT_FUNCTION(5, 0), &error));
+}
+
+static void exercise_stir(struct world *world)
+{
+	uint32_t value = 1;
+
+	set_config(world, PCI_BAR(0), 4, 0xc000);
+	set_config(world, PCI_BAR(1), 4, 0xd0000000);
+	set_config(world, PCI_BAR(2), 4, 0xe0000000);
+	set_config(world, PCI_COMMAND, 2, 3);
+	pio_bus_write(world->pio, 0xc004, 4, 0xabcdef01);
+	pio_bus_write(world->pio, 0xc018, 4, 64);
+	mmio_bus_write(world->mmio, 0xd000000c, (uint8_t *)&value, 4);
+	mmio_bus_write(world->mmio, 0xd0001018, (uint8_t *)&value, 4);
+	mmio_bus_write(world->mmio, 0xe000fffc, (uint8_t *)&value, 4);
+}
+
+static size_t exercise_look(struct world *world, uint8_t *seen)
+{
+	size_t size = 0;
+	unsigned i;
+
+	for (i = 0; i < 256; i++)
+		seen[size++] = pci_config_read(world->pci, PCI_SLOT_FUNCTION(5, 0), i, 1);
+	for (i = 0; i < 32; i++)
+		seen[size++] = pio_bus_read(world->pio, 0xc000 + i, 1);
+	for (i = 0; i < 128; i += 8, size += 8)
+		mmio_bus_read(world->mmio, 0xd0001000 + i, seen + size, 8);
+	mmio_bus_read(world->mmio, 0xe000fff8, seen + size, 8);
+	return size + 8;
+}
+
+static void testdev_create(struct world *world)
+{
+	struct error error;
+
+	pci_create(world);
+	adopt(world, "pci-testdev", &pci_testdev_device_ops,
+	      pci_testdev_create(world->pci, PCI_SLOT_FUNCTION(5, 0), NULL, 1 << 20, &error));
+}
+
+static void testdev_stir(struct world *world)
+{
+	uint8_t data = 0xce;
+	unsigned i;
+
+	set_config(world, PCI_BAR(0), 4, 0xd0000000);
+	set_config(world, PCI_BAR(1), 4, 0xc000);
+	set_config(world, PCI_COMMAND, 2, 3);
+	pio_bus_write(world->pio, 0xc000, 1, 1); /* any byte, at 128 + 4 */
+	for (i = 0; i < 5; i++)
+		pio_bus_write(world->pio, 0xc084, 1, i);
+	mmio_bus_write(world->mmio, 0xd0000801, &data, 1); /* the other window's place: no */
+}
+
+static size_t testdev_look(struct world *world, uint8_t *seen)
+{
+	unsigned i;
+
+	for (i = 0; i < 48; i++)
+		mmio_bus_read(world->mmio, 0xd0000000 + i, &seen[i], 1);
+	return i;
+}
+
+static void pc_testdev_open(struct world *world)
+{
+	struct error error;
+
+	adopt(world, "pc-testdev", &pc_testdev_device_ops,
+	      pc_testdev_create(&world->fixture.irq, &world->memory, &error));
+}
+
+static void pc_testdev_stir(struct world *world)
+{
+	void *device = world->device.device;
+
+	pc_testdev_pio_ops.write(device, 0, 4, 0x11223344);
+	pc_testdev_byte_ops.write(device, 2, 1, 0x99);
+	pc_testdev_mmio_ops.write(device, 0xfff8, 8, 0x0102030405060708);
+	pc_testdev_irq_ops.write(device, 9, 1, 1);
+}
+
+static size_t pc_testdev_look(struct world *world, uint8_t *seen)
+{
+	void *device = world->device.device;
+	uint64_t value = pc_testdev_mmio_ops.read(device, 0xfff8, 8);
+
+	memcpy(seen, &value, 8);
+	seen[8] = world->fixture.irq_level;
+	return 9 + read_ports(&pc_testdev_pio_ops, device, 0, 4, seen + 9);
 }
 
 /* --- ports with little or no state --- */
@@ -440,6 +559,9 @@ static const struct subject subjects[] = {
     {"fw_cfg", firmware_create, firmware_stir, firmware_look},
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, pci_stir, chipset_look},
+    {"pci-exercise", exercise_create, exercise_stir, exercise_look},
+    {"pci-testdev", testdev_create, testdev_stir, testdev_look},
+    {"pc-testdev", pc_testdev_open, pc_testdev_stir, pc_testdev_look},
     {"POST port", post_create, post_stir, post_look},
     {"print port", print_create, no_stir, no_look},
     {"debug exit", exit_create, no_stir, no_look},
@@ -459,9 +581,17 @@ static struct world *world_open(const struct subject *subject)
 
 static void world_close(struct world *world)
 {
-	device_destroy(&world->device);
-	if (world->pci && world->device.device != world->pci)
+	if (world->pci && world->device.device != world->pci &&
+	    world->device.device != &world->chipset)
+		device_destroy(&world->device);
+	if (world->pci) {
+		i440fx_device_ops.destroy(&world->chipset);
 		pci_bus_device_ops.destroy(world->pci);
+		pio_bus_destroy(world->pio);
+		mmio_bus_destroy(world->mmio);
+	} else {
+		device_destroy(&world->device);
+	}
 	char_destroy(world->stream);
 	event_loop_destroy(world->loop);
 	free(world);
@@ -545,7 +675,7 @@ static void test_truncated(void **test)
 		loaded = world_open(&subjects[subject]);
 		subjects[subject].stir(saved);
 		save(saved, &state, &bytes, &size);
-		for (i = 0; i < size; i++) {
+		for (i = 0; i < size; i += i < BYTES_CHANGED ? 1 : 4099) {
 			cut = malloc(i ? i : 1);
 			memcpy(cut, bytes, i);
 			error.message[0] = 0;
@@ -582,7 +712,8 @@ static void test_corrupted(void **test)
 		subjects[subject].stir(saved);
 		save(saved, &state, &bytes, &size);
 		copy = malloc(size);
-		for (i = refused = 0; i < size * 3; i++) {
+		/* Of large devices, most of which is memory, only the registers. */
+		for (i = refused = 0; i < size * 3 && i < BYTES_CHANGED * 3; i++) {
 			change = i % 3;
 			memcpy(copy, bytes, size);
 			copy[i / 3] ^= changes[change];
@@ -636,7 +767,7 @@ static void test_bad_values(void **state)
 	/* Beyond the item that is selected: "QEMU" has four bytes. */
 	expect_refused(6, "\x02\0\0\x08", 4, 4, 5, "offset");
 	/* A chipset that is another. */
-	expect_refused(8, "\x86\x80\x37\x12", 4, 2, 0x38, "config");
+	expect_refused(8, "\x86\x80\x37\x12", 4, 2, 0x38, "configuration space");
 }
 
 static void stop_loop(void *context)

@@ -146,9 +146,9 @@ static void test_destinations(void **state)
 	/* NMI. */
 	ioapic_route(&vm, 19, 0x400, 1);
 	pulse_line(&vm, 19);
-	assert_false(lapic_take_nmi(vm.vcpus[0].lapic));
-	assert_true(lapic_take_nmi(vm.vcpus[1].lapic));
-	assert_false(lapic_take_nmi(vm.vcpus[1].lapic));
+	assert_false(lapic_take_nmis(vm.vcpus[0].lapic));
+	assert_true(lapic_take_nmis(vm.vcpus[1].lapic));
+	assert_false(lapic_take_nmis(vm.vcpus[1].lapic));
 	vm_teardown(&vm);
 }
 

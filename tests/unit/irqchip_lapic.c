@@ -212,7 +212,11 @@ static void test_startup(void **state)
 	assert_true(lapic_take_init(vm.vcpus[2].lapic));
 	assert_false(lapic_take_sipi(vm.vcpus[2].lapic, &vector));
 	lapic_post_nmi(vm.vcpus[2].lapic);
-	assert_true(lapic_take_nmi(vm.vcpus[2].lapic));
+	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 1);
+	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 0);
+	for (unsigned i = 0; i < 3; i++)
+		lapic_post_nmi(vm.vcpus[2].lapic);
+	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 2);
 	vm_teardown(&vm);
 }
 
@@ -330,7 +334,7 @@ static void test_disabled(void **state)
 	assert_int_equal(acknowledge(&vm, 0), 0x51);
 	msi.data = 0x400;
 	assert_int_equal(irqchip_send_msi(vm.chip, &msi), 1);
-	assert_true(lapic_take_nmi(vm.vcpus[0].lapic));
+	assert_true(lapic_take_nmis(vm.vcpus[0].lapic));
 	/* Off: not addressed at all. */
 	assert_int_equal(lapic_set_base(vm.vcpus[0].lapic, APIC_PAGE | 0x100), 0);
 	assert_int_equal(irqchip_send_msi(vm.chip, &msi), -1);

@@ -150,11 +150,11 @@ static void check_board(enum board_kind kind)
 {
 	struct board_config config = {
 		.kind = kind, .cpus = 64, .print_port = -1, .debug_exit_port = 0xf4};
-	const uint8_t *fadt, *madt, *dsdt, *smbios;
+	const uint8_t *fadt, *madt, *dsdt, *mcfg, *smbios;
 	struct error error;
 	struct board *board;
 	struct ram ram;
-	uint64_t rsdp_gpa, dsdt_gpa;
+	uint64_t rsdp_gpa, dsdt_gpa, ecam_gpa;
 	uint32_t length, flags;
 
 	assert_int_equal(ram_create(&ram, 16 << 20, &error), 0);
@@ -176,6 +176,14 @@ static void check_board(enum board_kind kind)
 	assert_memory_equal(dsdt, "DSDT", 4);
 	memcpy(&length, dsdt + 4, 4);
 	assert_int_equal(sum(dsdt, length), 0);
+	if (kind == BOARD_PC) {
+		/* Configuration space by memory, of bus 0, where the e820 map has it reserved. */
+		mcfg = find_table(&ram, "MCFG");
+		memcpy(&ecam_gpa, mcfg + 44, 8);
+		mmio_bus_read(config.mmio, ecam_gpa + 0x8000, (uint8_t *)&length, 4);
+		assert_int_equal(length, 0x70008086);
+		assert_true(ecam_gpa == E820_ECAM_START);
+	}
 	madt = find_table(&ram, "APIC");
 	memcpy(&length, madt + 4, 4);
 	assert_true(length > 44 + 64 * 8);

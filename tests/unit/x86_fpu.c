@@ -106,6 +106,22 @@ static void test_x87_exception(void **state)
 	assert_int_equal(RUN(0x9b), -1);
 }
 
+/* VPBROADCASTD with EVEX.W, which 32-bit code ignores, is not VPBROADCASTQ. */
+static void test_broadcast_in_32bit(void **state)
+{
+	static const uint32_t element = 0x12345678;
+
+	(void)state;
+	if (!(fpu_layout.components & FPU_AVX512))
+		skip();
+	cpu.mode = MODE_32;
+	cpu.gpr[CPU_RBX] = 0xffffffff00000000 | element;
+	/* vpbroadcastd %ebx, %zmm0 */
+	assert_int_equal(RUN(0x62, 0xf2, 0xfd, 0x48, 0x7c, 0xc3), -1);
+	for (unsigned i = 0; i < 4; i++)
+		assert_memory_equal(area_xmm(0) + 4 * i, &element, 4);
+}
+
 /* What Intel's processors raise #GP for, AMD's take; whichever the host is. */
 static void test_misaligned_on_amd(void **state)
 {
@@ -311,6 +327,42 @@ static void test_xsave(void **state)
 	assert_int_equal(cpu.xcr0, FPU_X87 | FPU_SSE);
 }
 
+/* The guest's image has what the guest's CPUID says, whatever the host's has. */
+static void test_xsave_guest_layout(void **state)
+{
+	unsigned moved = fpu_layout.offset[2] + 256;
+	struct kvm_cpuid_entry2 entry = {
+	    .function = 0xd, .index = 2, .eax = 256, .ebx = moved, .ecx = 2};
+	uint8_t *image = window + OPERAND;
+	uint8_t *high = cpu.fpu.area + fpu_layout.offset[2];
+
+	(void)state;
+	if (!(fpu_layout.components & FPU_AVX))
+		skip();
+	cpu.xcr0 = FPU_X87 | FPU_SSE | FPU_AVX;
+	fpu_set_guest_layout(&cpu, &entry, 1);
+	memset(image, 0, 2048);
+	memset(high, 0x77, 256);
+	*(uint64_t *)(void *)(cpu.fpu.area + FPU_IMAGE_XSTATE_BV) |= FPU_AVX;
+	cpu.gpr[CPU_RAX] = cpu.gpr[CPU_RDX] = UINT32_MAX;
+	assert_int_equal(RUN(0x48, 0x0f, 0xae, 0x23), -1); /* xsave64 (%rbx) */
+	assert_int_equal(image[moved], 0x77);
+	assert_int_equal(image[moved + 255], 0x77);
+	assert_int_equal(image[moved + 256], 0);
+	assert_int_equal(image[moved - 1], 0);
+	image[moved + 7] = 0x55;
+	assert_int_equal(RUN(0x48, 0x0f, 0xae, 0x2b), -1); /* xrstor64 (%rbx) */
+	assert_int_equal(high[7], 0x55);
+	/* Not a component's size, or beyond any image: the host's place. */
+	entry.eax = 128;
+	fpu_set_guest_layout(&cpu, &entry, 1);
+	assert_int_equal(cpu.fpu.guest_layout.offset[2], fpu_layout.offset[2]);
+	entry.eax = 256;
+	entry.ebx = 0xfffffff0;
+	fpu_set_guest_layout(&cpu, &entry, 1);
+	assert_int_equal(cpu.fpu.guest_layout.offset[2], fpu_layout.offset[2]);
+}
+
 static void test_kvm_structs(void **state)
 {
 	static uint8_t region[FPU_AREA_SIZE];
@@ -379,6 +431,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_gates, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_simd_exception, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_x87_exception, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_broadcast_in_32bit, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_misaligned_on_amd, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_ldmxcsr_reserved, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_alignment, set_up_cpu, tear_down_cpu),
@@ -386,6 +439,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_store_pop_restart, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_x87_environment, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_xsave, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_xsave_guest_layout, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_kvm_structs, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_full, set_up_cpu, tear_down_cpu),
 	};

@@ -340,12 +340,12 @@ static void test_nmi_blocking(void **state)
 	(void)state;
 	LOAD(nmi_iret);
 	set_gate(EXCEPTION_NMI, 2, CODE, 0x8e);
-	test.cpu.nmi_pending = true;
+	test.cpu.nmis_pending = 1;
 	assert_int_equal(run_to_halt(), 2);
 	assert_false(test.cpu.nmi_blocked);
 	assert_int_equal(test.cpu.interrupts_delivered, 1);
 	set_gate(EXCEPTION_NMI, 3, CODE, 0x8e);
-	test.cpu.nmi_pending = true;
+	test.cpu.nmis_pending = 1;
 	assert_int_equal(run_to_halt(), 4);
 	assert_true(test.cpu.nmi_blocked);
 }
@@ -496,6 +496,55 @@ static void test_sysret_canonical(void **state)
 	assert_int_equal(memory_64(RING0_STACK - 32), USER_CODE | 3);
 }
 
+/*
+ * SYSRET that sets RFLAGS.TF traps at once, in ring 3. A program that is stepped so sees SYSCALL as one
+ * instruction where FMASK has TF.
+ */
+PROGRAM(return_stepping, ".code64", "sysretq\n nop\n nop\n hlt");
+
+static void test_sysret_traps(void **state)
+{
+	struct cpu *cpu = &test.cpu;
+
+	(void)state;
+	LOAD(return_stepping);
+	cpu->efer |= EFER_SCE;
+	cpu->star = (uint64_t)(USER_CODE - 16) << 48;
+	cpu->gpr[CPU_RCX] = X86_TEST_CODE + 3;
+	cpu->gpr[CPU_R11] = RFLAGS_ONE | RFLAGS_TF;
+	set_gate(EXCEPTION_DB, 5, CODE, 0x8e);
+	assert_int_equal(run_to_halt(), 6);
+	assert_int_equal(memory_64(RING0_STACK - 40), X86_TEST_CODE + 3);
+	assert_int_equal(memory_64(RING0_STACK - 32), USER_CODE | 3);
+	assert_int_equal(memory_64(RING0_STACK - 24), RFLAGS_ONE | RFLAGS_TF);
+	assert_true(cpu->dr6 & DR6_BS);
+}
+
+PROGRAM(step_syscall, ".code32", "syscall\n nop\n .byte 0x0f, 0x07\n hlt");
+
+static void test_syscall_stepped_in_compatibility(void **state)
+{
+	struct cpu *cpu = &test.cpu;
+
+	(void)state;
+	LOAD(step_syscall);
+	enter_user();
+	cpu->segment[CPU_CS].selector = OTHER_CODE | 3;
+	cpu->segment[CPU_CS].l = 0;
+	cpu->segment[CPU_CS].db = 1;
+	cpu->efer |= EFER_SCE;
+	cpu->is_amd = true;
+	cpu->star = (uint64_t)OTHER_CODE << 48 | (uint64_t)CODE << 32;
+	cpu->cstar = X86_TEST_CODE + 3;
+	cpu->fmask = RFLAGS_TF;
+	cpu->rflags = RFLAGS_ONE | RFLAGS_TF;
+	set_gate(EXCEPTION_DB, 5, CODE, 0x8e);
+	assert_int_equal(run_to_halt(), 6);
+	assert_int_equal(memory_64(RING0_STACK - 40), X86_TEST_CODE + 2);
+	assert_int_equal(memory_64(RING0_STACK - 32), OTHER_CODE | 3);
+	assert_int_equal(memory_64(RING0_STACK - 24), RFLAGS_ONE | RFLAGS_TF);
+}
+
 PROGRAM(to_compatibility, ".code64", "pushq $0x23\n pushq $0x60000\n pushq $2\n pushq $0x5b\n"
 				     "pushq $0x12345678\n iretq\n hlt\n hlt");
 
@@ -626,6 +675,8 @@ int main(void)
 		TEST_64(test_long_interrupt_aligns),
 		TEST_64(test_ist),
 		TEST_64(test_sysret_canonical),
+		TEST_64(test_sysret_traps),
+		TEST_64(test_syscall_stepped_in_compatibility),
 		TEST_64(test_iret_to_compatibility),
 		TEST_64(test_msr_rules),
 		TEST_64(test_control_rules),

@@ -1,10 +1,11 @@
 #include "device/bus/pci.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "device/bus/pci_parts.h"
 
 #define OFFSET_RESET_CONTROL 1 /* port 0xcf9, byte accesses only */
 #define OFFSET_DATA	     4
@@ -16,162 +17,284 @@
 #define RESET_SYSTEM 0x02
 #define RESET_CPU    0x04
 
-#define CONFIG_VENDOR	   0x00
-#define CONFIG_DEVICE	   0x02
-#define CONFIG_REVISION	   0x08
-#define CONFIG_CLASS	   0x09
-#define CONFIG_HEADER_TYPE 0x0e
+#define FIRST_CAPABILITY 0x40
+#define ECAM_SHIFT	 12 /* bytes of configuration space a function */
 
-#define HEADER_MULTI_FUNCTION 0x80
-#define FUNCTIONS	      256
-
-struct pci_bus {
-	pthread_mutex_t lock; /* guards everything below and the functions' bytes */
-	struct power power;
-	uint32_t address;
-	uint8_t reset_control;
-	struct pci_function *functions[FUNCTIONS]; /* of bus 0; not owned */
-};
-
-/* The function that the address register names, or NULL. */
-static struct pci_function *addressed(const struct pci_bus *bus)
+void pci_function_init(struct pci_function *function, uint16_t vendor, uint16_t device,
+		       uint32_t class_code, uint8_t revision)
 {
-	if (!(bus->address & ADDRESS_ENABLE) || (bus->address >> 16 & 0xff) != 0)
-		return NULL;
-	return bus->functions[bus->address >> 8 & 0xff];
+	memset(function, 0, sizeof(*function));
+	pthread_mutex_init(&function->lock, NULL);
+	function->capability_end = FIRST_CAPABILITY;
+	pci_put(function->config, PCI_VENDOR, 2, vendor);
+	pci_put(function->config, PCI_DEVICE, 2, device);
+	pci_put(function->config, PCI_REVISION, 1, revision);
+	pci_put(function->config, PCI_CLASS, 3, class_code);
 }
 
-static uint32_t pci_bus_read(void *device, uint16_t offset, unsigned size)
+void pci_function_set_subsystem(struct pci_function *function, uint16_t vendor, uint16_t device)
 {
-	struct pci_bus *bus = device;
-	struct pci_function *function;
-	uint32_t value = 0xffffffff;
+	pci_put(function->config, PCI_SUBSYSTEM_VENDOR, 2, vendor);
+	pci_put(function->config, PCI_SUBSYSTEM, 2, device);
+}
 
-	pthread_mutex_lock(&bus->lock);
-	if (offset >= OFFSET_DATA) {
-		function = addressed(bus);
-		if (function)
-			memcpy(&value,
-			       function->config + (bus->address & 0xfc) + (offset - OFFSET_DATA),
-			       size);
-	} else if (offset == 0 && size == 4) {
-		value = bus->address;
-	} else if (offset == OFFSET_RESET_CONTROL && size == 1) {
-		value = bus->reset_control;
+void pci_function_set_pin(struct pci_function *function, uint8_t pin)
+{
+	function->config[PCI_INTERRUPT_PIN] = pin;
+	function->writable[PCI_INTERRUPT_LINE] = 0xff;
+	function->volatile_bits[PCI_STATUS] |= PCI_STATUS_INTX;
+}
+
+uint8_t pci_add_capability(struct pci_function *function, uint8_t id, uint8_t size)
+{
+	unsigned at = function->capability_end, end = at + ((size + 3u) & ~3u);
+
+	assert(end <= PCI_CONFIG_BYTES);
+	function->config[at] = id;
+	/* The list is from the newest to the oldest. */
+	function->config[at + 1] = function->config[PCI_CAPABILITIES];
+	function->config[PCI_CAPABILITIES] = at;
+	function->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+	function->capability_end = end < PCI_CONFIG_BYTES ? end : 0;
+	return at;
+}
+
+void pci_function_destroy(struct pci_function *function)
+{
+	if (function->bus) {
+		pci_windows_remove(function);
+		function->bus->functions[function->slot_function] = NULL;
 	}
-	pthread_mutex_unlock(&bus->lock);
+	free(function->msix_table);
+	function->msix_table = NULL;
+	pthread_mutex_destroy(&function->lock);
+}
+
+uint32_t pci_config_get(struct pci_function *function, unsigned offset, unsigned size)
+{
+	uint32_t value;
+
+	pthread_mutex_lock(&function->lock);
+	value = pci_get(function, offset, size);
+	pthread_mutex_unlock(&function->lock);
 	return value;
 }
 
-static void write_config(struct pci_function *function, unsigned offset, unsigned size,
-			 uint32_t value)
+void pci_config_set(struct pci_function *function, unsigned offset, unsigned size, uint32_t value)
 {
+	pthread_mutex_lock(&function->lock);
+	pci_put(function->config, offset, size, value);
+	pthread_mutex_unlock(&function->lock);
+}
+
+int pci_dma_read(struct pci_function *function, uint64_t gpa, void *data, size_t size)
+{
+	if (!(pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
+		return -EACCES;
+	return guest_memory_read(function->bus->config.memory, gpa, data, size);
+}
+
+int pci_dma_write(struct pci_function *function, uint64_t gpa, const void *data, size_t size)
+{
+	if (!(pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
+		return -EACCES;
+	return guest_memory_write(function->bus->config.memory, gpa, data, size);
+}
+
+/* A function that isn't there, and what a conventional one has not, reads as ones. */
+uint32_t pci_config_read(struct pci_bus *bus, unsigned slot_function, unsigned offset,
+			 unsigned size)
+{
+	struct pci_function *function = bus->functions[slot_function];
+
+	if (!function || offset + size > PCI_CONFIG_BYTES)
+		return size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
+	if (function->config_reading)
+		function->config_reading(function, offset, size);
+	return pci_config_get(function, offset, size);
+}
+
+void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offset, unsigned size,
+		      uint32_t value)
+{
+	struct pci_function *function = bus->functions[slot_function];
 	unsigned i;
 	uint8_t mask;
 
+	if (!function || offset + size > PCI_CONFIG_BYTES)
+		return;
+	pthread_mutex_lock(&function->lock);
 	for (i = 0; i < size; i++) {
 		mask = function->writable[offset + i];
 		function->config[offset + i] =
 			(function->config[offset + i] & ~mask) | ((value >> (8 * i)) & mask);
 	}
+	pci_update_pin(function);
+	pci_send_unmasked(function);
+	pthread_mutex_unlock(&function->lock);
+	if (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
+	    pci_overlaps(offset, size, PCI_BAR(0), 4 * PCI_BARS))
+		pci_windows_update(function);
 	if (function->config_written)
 		function->config_written(function, offset, size);
 }
 
+/* The function of bus 0 that the address register names; -1: none. And the register. */
+static int addressed(struct pci_bus *bus, unsigned *offset)
+{
+	uint32_t address;
+
+	pthread_mutex_lock(&bus->port_lock);
+	address = bus->address;
+	pthread_mutex_unlock(&bus->port_lock);
+	*offset = address & 0xfc;
+	if (!(address & ADDRESS_ENABLE) || (address >> 16 & 0xff) != 0)
+		return -1;
+	return address >> 8 & 0xff;
+}
+
+static uint32_t port_read(void *device, uint16_t offset, unsigned size)
+{
+	struct pci_bus *bus = device;
+	uint32_t value = UINT32_MAX;
+	unsigned at;
+	int slot_function;
+
+	if (offset >= OFFSET_DATA) {
+		slot_function = addressed(bus, &at);
+		if (slot_function >= 0)
+			value = pci_config_read(bus, slot_function, at + offset - OFFSET_DATA, size);
+		return value;
+	}
+	pthread_mutex_lock(&bus->port_lock);
+	if (offset == 0 && size == 4)
+		value = bus->address;
+	else if (offset == OFFSET_RESET_CONTROL && size == 1)
+		value = bus->reset_control;
+	pthread_mutex_unlock(&bus->port_lock);
+	return value;
+}
+
+/* With the lock of the ports held. */
 static void write_reset_control(struct pci_bus *bus, uint8_t value)
 {
 	/* The rising edge of RCPU resets, whichever kind SRST chose. */
 	if ((value & RESET_CPU) && !(bus->reset_control & RESET_CPU))
-		power_request(&bus->power, POWER_RESET, 0);
+		power_request(&bus->config.power, POWER_RESET, 0);
 	bus->reset_control = value & RESET_SYSTEM;
 }
 
-static void pci_bus_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+static void port_write(void *device, uint16_t offset, unsigned size, uint32_t value)
 {
 	struct pci_bus *bus = device;
-	struct pci_function *function;
+	unsigned at;
+	int slot_function;
 
-	pthread_mutex_lock(&bus->lock);
 	if (offset >= OFFSET_DATA) {
-		function = addressed(bus);
-		if (function)
-			write_config(function, (bus->address & 0xfc) + (offset - OFFSET_DATA), size,
-				     value);
-	} else if (offset == 0 && size == 4) {
-		bus->address = value & ADDRESS_MASK;
-	} else if (offset == OFFSET_RESET_CONTROL && size == 1) {
-		write_reset_control(bus, value);
+		slot_function = addressed(bus, &at);
+		if (slot_function >= 0)
+			pci_config_write(bus, slot_function, at + offset - OFFSET_DATA, size, value);
+		return;
 	}
-	pthread_mutex_unlock(&bus->lock);
+	pthread_mutex_lock(&bus->port_lock);
+	if (offset == 0 && size == 4)
+		bus->address = value & ADDRESS_MASK;
+	else if (offset == OFFSET_RESET_CONTROL && size == 1)
+		write_reset_control(bus, value);
+	pthread_mutex_unlock(&bus->port_lock);
 }
 
 /* The data port passes on what lies inside one doubleword: offset + size stays within the range. */
 const struct pio_ops pci_bus_pio_ops = {
-	.read = pci_bus_read,
-	.write = pci_bus_write,
+	.read = port_read,
+	.write = port_write,
 	.widest_access = 4,
 };
 
-void pci_function_identify(struct pci_function *function, uint16_t vendor, uint16_t device,
-			   uint32_t class_code, uint8_t revision)
+/* The most of an access that lies inside one doubleword. */
+static unsigned piece_of(uint64_t offset, unsigned size)
 {
-	memcpy(function->config + CONFIG_VENDOR, &vendor, 2);
-	memcpy(function->config + CONFIG_DEVICE, &device, 2);
-	function->config[CONFIG_REVISION] = revision;
-	memcpy(function->config + CONFIG_CLASS, &class_code, 3);
+	unsigned room = 4 - (offset & 3);
+
+	if (size <= room)
+		return size;
+	return room == 3 ? 1 : room;
 }
+
+static uint64_t ecam_read(void *device, uint64_t offset, unsigned size)
+{
+	uint64_t value = 0;
+	unsigned done, piece;
+
+	for (done = 0; done < size; done += piece) {
+		piece = piece_of(offset + done, size - done);
+		value |= (uint64_t)pci_config_read(device, (offset + done) >> ECAM_SHIFT,
+						   (offset + done) & ((1 << ECAM_SHIFT) - 1), piece)
+			 << (8 * done);
+	}
+	return value;
+}
+
+static void ecam_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	unsigned done, piece;
+
+	for (done = 0; done < size; done += piece) {
+		piece = piece_of(offset + done, size - done);
+		pci_config_write(device, (offset + done) >> ECAM_SHIFT,
+				 (offset + done) & ((1 << ECAM_SHIFT) - 1), piece,
+				 value >> (8 * done));
+	}
+}
+
+const struct mmio_ops pci_bus_ecam_ops = {.read = ecam_read, .write = ecam_write};
 
 void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_function *function)
 {
-	unsigned first = slot_function & ~7u;
+	struct pci_function *first = bus->functions[slot_function & ~7u];
 
-	if (slot_function != first && bus->functions[first]) {
-		bus->functions[first]->config[CONFIG_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
-		bus->functions[first]->initial[CONFIG_HEADER_TYPE] |= HEADER_MULTI_FUNCTION;
+	assert(!bus->functions[slot_function]);
+	function->bus = bus;
+	function->slot_function = slot_function;
+	pci_windows_describe(function);
+	if ((slot_function & 7) && first) {
+		first->config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
+		first->initial[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
 	}
 	memcpy(function->initial, function->config, sizeof(function->initial));
 	bus->functions[slot_function] = function;
 }
 
+struct pci_function *pci_bus_at(const struct pci_bus *bus, unsigned slot_function)
+{
+	return slot_function < PCI_FUNCTIONS ? bus->functions[slot_function] : NULL;
+}
+
+int pci_bus_free_slot(const struct pci_bus *bus)
+{
+	unsigned slot, i;
+
+	for (slot = 1; slot < PCI_SLOTS; slot++) {
+		for (i = 0; i < 8 && !bus->functions[PCI_SLOT_FUNCTION(slot, i)]; i++)
+			;
+		if (i == 8)
+			return slot;
+	}
+	return -1;
+}
+
 static void pci_bus_reset(void *device)
 {
 	struct pci_bus *bus = device;
-	struct pci_function *function;
 	unsigned i;
 
-	pthread_mutex_lock(&bus->lock);
+	pthread_mutex_lock(&bus->port_lock);
 	bus->address = 0;
 	bus->reset_control = 0;
-	for (i = 0; i < FUNCTIONS; i++) {
-		function = bus->functions[i];
-		if (function)
-			memcpy(function->config, function->initial, sizeof(function->config));
-	}
-	pthread_mutex_unlock(&bus->lock);
-}
-
-void pci_function_transfer(struct pci_bus *bus, struct pci_function *function, uint8_t *config,
-			   struct state_stream *state)
-{
-	bool is_ours = true;
-	unsigned i;
-
-	pthread_mutex_lock(&bus->lock);
-	memcpy(config, function->config, PCI_CONFIG_BYTES);
-	pthread_mutex_unlock(&bus->lock);
-	state_bytes(state, "config", config, PCI_CONFIG_BYTES);
-	for (i = 0; i < PCI_CONFIG_BYTES; i++)
-		is_ours = is_ours &&
-			  !((config[i] ^ function->initial[i]) & ~function->writable[i]);
-	state_check(state, "config", is_ours);
-}
-
-void pci_function_restore(struct pci_bus *bus, struct pci_function *function,
-			  const uint8_t *config)
-{
-	pthread_mutex_lock(&bus->lock);
-	memcpy(function->config, config, PCI_CONFIG_BYTES);
-	pthread_mutex_unlock(&bus->lock);
+	pthread_mutex_unlock(&bus->port_lock);
+	for (i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->functions[i])
+			pci_function_reset(bus->functions[i]);
 }
 
 static void transfer(struct state_stream *state, struct pci_bus *bus)
@@ -186,9 +309,9 @@ static void pci_bus_save(void *device, struct state_stream *state)
 {
 	struct pci_bus *bus = device;
 
-	pthread_mutex_lock(&bus->lock);
+	pthread_mutex_lock(&bus->port_lock);
 	transfer(state, bus);
-	pthread_mutex_unlock(&bus->lock);
+	pthread_mutex_unlock(&bus->port_lock);
 }
 
 static void pci_bus_load(void *device, struct state_stream *state)
@@ -198,17 +321,19 @@ static void pci_bus_load(void *device, struct state_stream *state)
 	transfer(state, &loaded);
 	if (!state_complete(state))
 		return;
-	pthread_mutex_lock(&bus->lock);
+	pthread_mutex_lock(&bus->port_lock);
 	bus->address = loaded.address;
 	bus->reset_control = loaded.reset_control;
-	pthread_mutex_unlock(&bus->lock);
+	pthread_mutex_unlock(&bus->port_lock);
 }
 
 static void pci_bus_destroy(void *device)
 {
 	struct pci_bus *bus = device;
 
-	pthread_mutex_destroy(&bus->lock);
+	pthread_mutex_destroy(&bus->link_lock);
+	pthread_mutex_destroy(&bus->port_lock);
+	pthread_mutex_destroy(&bus->window_lock);
 	free(bus);
 }
 
@@ -220,7 +345,7 @@ const struct device_ops pci_bus_device_ops = {
 	.destroy = pci_bus_destroy,
 };
 
-struct pci_bus *pci_bus_create(const struct power *power, struct error *error)
+struct pci_bus *pci_bus_create(const struct pci_bus_config *config, struct error *error)
 {
 	struct pci_bus *bus = calloc(1, sizeof(*bus));
 
@@ -228,7 +353,10 @@ struct pci_bus *pci_bus_create(const struct power *power, struct error *error)
 		error_set_errno(error, ENOMEM, "cannot create the PCI bus");
 		return NULL;
 	}
-	pthread_mutex_init(&bus->lock, NULL);
-	bus->power = *power;
+	pthread_mutex_init(&bus->window_lock, NULL);
+	pthread_mutex_init(&bus->port_lock, NULL);
+	pthread_mutex_init(&bus->link_lock, NULL);
+	memset(bus->link_gsi, PCI_NO_GSI, sizeof(bus->link_gsi));
+	bus->config = *config;
 	return bus;
 }

@@ -148,6 +148,7 @@ struct lapic {
 	_Atomic uint64_t base;        /* IA32_APIC_BASE; written under the lock by the own vCPU */
 	_Atomic bool deliverable;     /* lapic_interrupt_pending; written by lapic_update only */
 	_Atomic uint32_t events;      /* enum lapic_event */
+	_Atomic uint8_t nmis;         /* with LAPIC_EVENT_NMI: how many; added to under the lock */
 	uint8_t sipi_vector;
 	int16_t external_vector;      /* KVM_INTERRUPT in split mode; -1: none */
 	uint32_t regs[LAPIC_REGISTERS];

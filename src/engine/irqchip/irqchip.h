@@ -106,8 +106,9 @@ void lapic_set_cr8(struct lapic *lapic, uint8_t value);
 bool lapic_interrupt_pending(struct lapic *lapic);
 /* Acknowledge: moves IRR to ISR (or runs the PIC's INTA); the vector or -1. */
 int lapic_interrupt_acknowledge(struct lapic *lapic);
-/* Take pending NMI / INIT / SIPI: each returns true once per event. */
-bool lapic_take_nmi(struct lapic *lapic);
+/* Take pending NMIs: how many, two at most. */
+unsigned lapic_take_nmis(struct lapic *lapic);
+/* Take pending INIT / SIPI: each returns true once per event. */
 bool lapic_take_init(struct lapic *lapic);
 bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector);
 /* KVM_INTERRUPT with a split irqchip: the user-space PIC's vector. 0, -EEXIST (one waits). */

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 #include <unistd.h>
 
 #include "engine/irqchip/internal.h"
+#include "util/thread.h"
 
 #define EVENTS_AT_ONCE 32
 #define SERIAL_STOP    0 /* epoll data of stop_fd */
@@ -153,7 +153,6 @@ static int start_thread(struct irqchip *chip)
 {
 	struct irqfd_set *set = &chip->irqfds;
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = SERIAL_STOP};
-	sigset_t all, previous;
 	int result;
 
 	if (set->epoll_fd >= 0)
@@ -170,10 +169,7 @@ static int start_thread(struct irqchip *chip)
 		result = -errno;
 		goto out_close_stop;
 	}
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &previous);
-	result = -pthread_create(&set->thread, NULL, irqfd_thread, chip);
-	pthread_sigmask(SIG_SETMASK, &previous, NULL);
+	result = thread_start(&set->thread, NULL, irqfd_thread, chip);
 	if (!result)
 		return 0;
 out_close_stop:

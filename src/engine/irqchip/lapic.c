@@ -152,6 +152,14 @@ void lapic_raise_event(struct lapic *lapic, enum lapic_event event)
 	lapic->chip->host->vcpu_notify(lapic->vcpu_context);
 }
 
+/* More than two the CPU would not keep. Counted before the event: who takes that takes them. */
+static void raise_nmi(struct lapic *lapic)
+{
+	if (atomic_load(&lapic->nmis) < 2)
+		atomic_fetch_add(&lapic->nmis, 1);
+	lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+}
+
 /* §11.5.3. Once per kind of error between two writes of ESR, so that an LVT error vector that is
  * itself illegal cannot recurse. */
 void lapic_raise_error(struct lapic *lapic, uint32_t errors)
@@ -186,7 +194,7 @@ bool lapic_accept(struct lapic *lapic, const struct irq_message *message)
 	case IRQ_MODE_FIXED:
 		return accept_fixed(lapic, message);
 	case IRQ_MODE_NMI:
-		lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+		raise_nmi(lapic);
 		return true;
 	case IRQ_MODE_INIT:
 		/* INIT level de-assert only set arbitration ids, on old CPUs (§11.6.1). */
@@ -440,9 +448,9 @@ static bool take_event(struct lapic *lapic, enum lapic_event event)
 	return atomic_fetch_and(&lapic->events, ~event) & event;
 }
 
-bool lapic_take_nmi(struct lapic *lapic)
+unsigned lapic_take_nmis(struct lapic *lapic)
 {
-	return take_event(lapic, LAPIC_EVENT_NMI);
+	return take_event(lapic, LAPIC_EVENT_NMI) ? atomic_exchange(&lapic->nmis, 0) : 0;
 }
 
 bool lapic_take_init(struct lapic *lapic)
@@ -471,7 +479,7 @@ bool lapic_event_pending(struct lapic *lapic)
 void lapic_post_nmi(struct lapic *lapic)
 {
 	irqchip_lock(lapic->chip);
-	lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+	raise_nmi(lapic);
 	irqchip_unlock(lapic->chip);
 }
 
@@ -511,6 +519,7 @@ void lapic_reset(struct lapic *lapic, bool is_init)
 			      (lapic->id == chip->boot_cpu_id ? LAPIC_BASE_BSP : 0);
 		lapic->regs[LAPIC_ID] = lapic->id << 24;
 		atomic_store(&lapic->events, 0);
+		atomic_store(&lapic->nmis, 0);
 	}
 	id = lapic->regs[LAPIC_ID];
 	memset(lapic->regs, 0, sizeof(lapic->regs));

@@ -11,7 +11,6 @@
  * timer_cancel the callback neither runs nor will run.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine/irqchip/internal.h"
+#include "util/thread.h"
 
 #define NS_PER_SECOND 1000000000ull
 
@@ -168,7 +168,6 @@ static void *timer_thread(void *context)
 int timer_queue_start(struct irqchip *chip)
 {
 	struct timer_queue *queue = &chip->timers;
-	sigset_t all, previous;
 	int result;
 
 	if (queue->fd >= 0)
@@ -176,11 +175,7 @@ int timer_queue_start(struct irqchip *chip)
 	queue->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (queue->fd < 0)
 		return -errno;
-	/* Signals are for the vCPUs' and the program's own threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &previous);
-	result = -pthread_create(&queue->thread, NULL, timer_thread, chip);
-	pthread_sigmask(SIG_SETMASK, &previous, NULL);
+	result = thread_start(&queue->thread, NULL, timer_thread, chip);
 	if (result) {
 		close(queue->fd);
 		queue->fd = -1;

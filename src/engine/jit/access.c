@@ -5,7 +5,7 @@
  * base register, or plus R13 where the address had to be computed. The lookup takes address XOR
  * tag, which is the offset in the page when the entry matches and larger than a page when not, so
  * that one compare also covers accesses that leave the page. Where the guest's flags are live across
- * the access, it is done with instructions that leave them alone (BMI2, JRCXZ).
+ * the access, it is done with instructions that leave them alone (bits.c, JRCXZ).
  */
 #include "engine/jit/translation.h"
 #include "engine/x86/memory.h"
@@ -141,7 +141,7 @@ static void emit_bit_distance(struct translation *t, const struct jit_item *item
 	/* RCX takes the count for a while. */
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_constant(e, HOST_RCX, wide ? 6 : 5);
-	emit_sarx(e, wide, HOST_R14, host, HOST_RCX);
+	emit_shift_signed(e, wide, HOST_R14, host);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
 	if (!wide) {
 		emit_rex(e, true, HOST_R14, 0, HOST_R14); /* movsxd r14, r14d */
@@ -191,7 +191,7 @@ void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned bas
 void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address)
 {
 	/* Entries are 32 bytes: (address >> 12 & mask) << 5. */
-	emit_rorx(e, entry, address, 12 - 5);
+	emit_rotate_flags(e, entry, address, 12 - 5);
 	emit_immediate_flags(e, false, 4, entry, (TLB_ENTRIES - 1) << 5);
 	emit_gs_op(e, true, 0x03, entry, HOST_NONE, 0, STATE(tlb));
 }
@@ -223,9 +223,9 @@ size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *a
 
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access)
 {
-	unsigned mask = access->size == 16 ? 0 : access->size == 32 ? 1 : 2;
+	unsigned mask = (unsigned)__builtin_ctz(access->size) - 1;
 
-	emit_pext_state(e, HOST_RCX, reg, STATE(fast.aligned_mask) + (int32_t)mask * 8);
+	emit_any_bits(e, HOST_RCX, reg, STATE(fast.aligned_mask) + (int32_t)mask * 8);
 }
 
 /* With the linear address in R13: R14 = host minus guest address. R13 is lost, or is not. */
@@ -251,7 +251,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	size_t hit;
 
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_pext_state(e, HOST_R14, HOST_R13, STATE(fast.tlb_index_mask));
+	emit_field(e, HOST_R14, HOST_R13, STATE(fast.tlb_index_mask), 12);
 	emit_load_state(e, HOST_RCX, STATE(tlb));
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_lea(e, true, HOST_R14, HOST_RCX, HOST_R14, 2, 0);
@@ -262,7 +262,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 		emit_alignment_bits(e, HOST_R13, access);
 	} else {
 		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, (int32_t)access->size - 1);
-		emit_pext_state(e, HOST_RCX, HOST_RCX, STATE(fast.page_mask));
+		emit_any_bits(e, HOST_RCX, HOST_RCX, STATE(fast.page_mask));
 	}
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));

@@ -24,7 +24,7 @@ static bool has_shadow_stack(void)
 
 static bool host_suffices(void)
 {
-	return !has_shadow_stack() && host_has(HOST_BMI2) && host.has_fsgsbase;
+	return !has_shadow_stack() && host_has(HOST_LAHF);
 }
 
 int jit_cache_create(const struct jit_options *options, struct jit_cache **created)
@@ -38,9 +38,9 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 	if (!cache)
 		return -ENOMEM;
 	cache->options = *options;
-	cache->memory_fd = -1;
-	cache->writable = cache->executable = cache->data = MAP_FAILED;
-	result = jit_numbers_create(&cache->places, JIT_PLACES);
+	cache->page_limit = options->cache_size / JIT_PAGE_PART;
+	result = jit_numbers_create(&cache->places,
+				    (unsigned)(options->cache_size / JIT_PLACE_BYTES));
 	if (result == 0)
 		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
 	if (result == 0)
@@ -113,8 +113,8 @@ static void fill_constants(struct cpu *cpu)
 	cpu->fast.self = (uintptr_t)cpu;
 	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
 	cpu->fast.page_mask = ~(uint64_t)0xfff;
-	for (unsigned i = 0; i < 3; i++)
-		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((16u << i) - 1);
+	for (unsigned i = 0; i < 6; i++)
+		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((2u << i) - 1);
 	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
 }
 

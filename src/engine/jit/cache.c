@@ -22,90 +22,12 @@ struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t
 	return block;
 }
 
-struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa)
-{
-	struct jit_page *page =
-		atomic_load_explicit(&cache->pages[jit_hash(gpa >> 12)], memory_order_acquire);
-
-	while (page && page->number != gpa >> 12)
-		page = atomic_load_explicit(&page->next_hash, memory_order_acquire);
-	return page;
-}
-
-static struct jit_page *page_create(struct jit_cache *cache, uint64_t gpa)
-{
-	struct jit_page *_Atomic *bucket = &cache->pages[jit_hash(gpa >> 12)];
-	struct jit_page *page = calloc(1, sizeof(*page));
-
-	if (!page)
-		return NULL;
-	if (!jit_number_take(&cache->places, &page->index)) {
-		free(page);
-		return NULL;
-	}
-	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
-		jit->places[page->index] = (struct jit_place){0};
-	page->number = gpa >> 12;
-	page->next_hash = *bucket;
-	*bucket = page;
-	return page;
-}
-
-void jit_page_release(struct jit_cache *cache, struct jit_page *page)
-{
-	struct jit_page *_Atomic *at = &cache->pages[jit_hash(page->number)];
-
-	if (--page->users)
-		return;
-	while (*at != page)
-		at = &atomic_load(at)->next_hash;
-	*at = page->next_hash;
-	jit_number_return(&cache->places, page->index);
-	free(page);
-}
-
 /* The granules of 64 bytes that hold [gpa, gpa + size), inside one page. */
 static uint64_t granules(uint64_t gpa, uint64_t size)
 {
 	unsigned first = (gpa & 0xfff) / 64, last = ((gpa & 0xfff) + size - 1) / 64;
 
 	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - (last > 63 ? 63 : last)));
-}
-
-static const uint64_t *granule_at(const void *page, unsigned granule)
-{
-	return (const uint64_t *)page + granule * 8;
-}
-
-static bool granule_equal(const uint64_t *a, const uint64_t *b)
-{
-	uint64_t difference = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		difference |= a[i] ^ b[i];
-	return difference == 0;
-}
-
-/* Keep the granules of a new block; false when those that were kept before are not what it was
- * translated from. */
-static bool page_cover(struct jit_page *page, const struct jit_block *block, const uint64_t *snapshot)
-{
-	uint64_t left;
-
-	for (left = block->granules & page->covered; left; left &= left - 1) {
-		unsigned granule = __builtin_ctzll(left);
-
-		if (!granule_equal(granule_at(page->copy, granule), granule_at(snapshot, granule)))
-			return false;
-	}
-	for (left = block->granules & ~page->covered; left; left &= left - 1) {
-		unsigned granule = __builtin_ctzll(left);
-
-		for (unsigned i = 0; i < 8; i++)
-			page->copy[granule * 8 + i] = granule_at(snapshot, granule)[i];
-	}
-	page->covered |= block->granules;
-	return true;
 }
 
 /* Whether any block had looked at the granules. */
@@ -123,23 +45,8 @@ static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64
 		statistics->invalidations++;
 		any = true;
 	}
-	page->covered &= ~granules;
+	jit_page_uncover(page, granules);
 	return any;
-}
-
-/* With the lock, so that what is added meanwhile is seen by this or resets the place after it. */
-uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes)
-{
-	uint64_t changed = 0;
-
-	jit->places[page->index].compared = (uint64_t)jit->epoch + 1;
-	for (uint64_t left = page->covered; left; left &= left - 1) {
-		unsigned granule = __builtin_ctzll(left);
-
-		if (!granule_equal(granule_at(bytes, granule), granule_at(page->copy, granule)))
-			changed |= 1ull << granule;
-	}
-	return changed;
 }
 
 void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
@@ -163,18 +70,20 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	struct jit_block *_Atomic *bucket = block_bucket(cache, block->gpa, block->mode);
 	struct jit_block *next;
 	struct jit_page *page = jit_page_find(cache, block->gpa);
+	int result;
 
 	/* Another CPU may have been quicker. */
 	if (jit_block_find(cache, block->gpa, block->mode))
 		return -EEXIST;
 	if (!page)
-		page = page_create(cache, block->gpa);
+		page = jit_page_create(cache, block->gpa);
 	if (!page)
-		return -ENOMEM;
+		return -ENOSPC;
 	block->page = page;
 	page->users++;
-	if (!page_cover(page, block, jit->snapshot))
-		return -EAGAIN;
+	result = jit_page_cover(cache, page, block->granules, jit->snapshot);
+	if (result < 0)
+		return result;
 	block->next_page = next = page->blocks;
 	block->previous_page = &page->blocks;
 	if (next)

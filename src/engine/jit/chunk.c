@@ -2,9 +2,8 @@
  * Memory for translations: a ring of chunks. Each CPU fills one, and takes the next in the ring
  * when it is full; so room never costs more than one chunk's blocks.
  *
- * A chunk has two parts: host code, mapped twice, once writable and once executable; and what is
- * kept about each block (struct jit_block with its links and records). A block that is removed
- * stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
+ * A chunk has two parts: host code, mapped twice (code_memory.h), and what is kept about each block
+ * (struct jit_block with its links and records). A block that is removed stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
  * exclusive section, when no CPU is in translated code; where a handler that was called from it
  * waits for the section, that one's chunk is passed over. Whoever keeps addresses of code, blocks,
  * links or records across such a section must forget them when cache->evictions changes.
@@ -13,22 +12,18 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "engine/jit/internal.h"
+#include "util/guarded.h"
 
 #define CHUNK_SIZE       (256u << 10)
 #define SMALL_CHUNK_SIZE (64u << 10)
 #define CHUNKS_MIN       4
 
-static uint8_t *map(int fd, size_t size, int protection)
-{
-	return mmap(NULL, size, protection, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-						   : MAP_SHARED, fd, 0);
-}
-
 int jit_chunks_create(struct jit_cache *cache, size_t size)
 {
+	int result;
+
 	if (size < JIT_CACHE_SIZE_MIN || size > JIT_CACHE_SIZE_MAX)
 		return -EINVAL;
 	cache->chunk_size = size < CHUNKS_MIN * CHUNK_SIZE ? SMALL_CHUNK_SIZE : CHUNK_SIZE;
@@ -37,15 +32,12 @@ int jit_chunks_create(struct jit_cache *cache, size_t size)
 	cache->chunks = calloc(cache->chunk_count, sizeof(*cache->chunks));
 	if (!cache->chunks)
 		return -ENOMEM;
-	cache->memory_fd = memfd_create("kvik-code", MFD_CLOEXEC);
-	if (cache->memory_fd < 0 || ftruncate(cache->memory_fd, cache->size) < 0)
-		return -errno;
-	cache->writable = map(cache->memory_fd, cache->size, PROT_READ | PROT_WRITE);
-	cache->executable = map(cache->memory_fd, cache->size, PROT_READ | PROT_EXEC);
-	cache->data = map(-1, cache->size, PROT_READ | PROT_WRITE);
-	if (cache->writable == MAP_FAILED || cache->executable == MAP_FAILED || cache->data == MAP_FAILED)
-		return -ENOMEM;
-	return 0;
+	result = code_memory_create(&cache->code, "kvik-code", cache->size);
+	if (result < 0)
+		return result;
+	cache->data = guarded_map(cache->size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, false);
+	return cache->data ? 0 : -ENOMEM;
 }
 
 static size_t chunk_start(const struct jit_cache *cache, const struct jit_chunk *chunk)
@@ -74,10 +66,12 @@ static void release(struct jit_cache *cache, struct jit_block *block)
  * may be the guest's: no memset. */
 static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chunk)
 {
-	uint8_t *code = cache->writable + chunk_start(cache, chunk);
+	uint8_t *code = cache->code.writable + chunk_start(cache, chunk);
 	size_t size = chunk->code_used;
+	uint32_t rights = code_memory_open();
 
 	__asm__ volatile("rep stosb" : "+D"(code), "+c"(size) : "a"(0xcc) : "memory");
+	code_memory_close(rights);
 }
 
 static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
@@ -93,14 +87,8 @@ void jit_chunks_destroy(struct jit_cache *cache)
 {
 	for (unsigned i = 0; cache->chunks && i < cache->chunk_count; i++)
 		chunk_empty(cache, &cache->chunks[i]);
-	if (cache->writable != MAP_FAILED)
-		munmap(cache->writable, cache->size);
-	if (cache->executable != MAP_FAILED)
-		munmap(cache->executable, cache->size);
-	if (cache->data != MAP_FAILED)
-		munmap(cache->data, cache->size);
-	if (cache->memory_fd >= 0)
-		close(cache->memory_fd);
+	code_memory_destroy(&cache->code);
+	guarded_unmap(cache->data, cache->size);
 	free(cache->chunks);
 }
 
@@ -174,7 +162,7 @@ void jit_chunk_emitter(const struct jit *jit, struct emitter *e)
 	const struct jit_cache *cache = jit->cache;
 	size_t at = chunk_start(cache, jit->chunk) + jit->chunk->code_used;
 
-	*e = (struct emitter){ .base = cache->writable + at, .code = cache->executable + at,
+	*e = (struct emitter){ .base = cache->code.writable + at, .code = cache->code.executable + at,
 			       .size = cache->chunk_size - jit->chunk->code_used };
 }
 

@@ -135,9 +135,25 @@ bool item_mixes_mmx(const struct jit_item *item)
 	return false;
 }
 
-/* Whether the memory operand must be aligned to its size (SDM vol. 1 §14.9). */
+/* Whether its copy locks the bus or a cache line: not a LOCK that is left out (emit_copy). */
+bool item_locks(const struct jit_item *item, bool is_alone)
+{
+	if (item->kind != ITEM_COPY || !item->info.has_memory)
+		return false;
+	if (item->instruction.mnemonic == ZYDIS_MNEMONIC_XCHG)
+		return true;
+	return (item->instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK) &&
+	       (!is_alone || item_is_fence(item));
+}
+
+/*
+ * Whether the memory operand must be aligned to its size (SDM vol. 1 §14.9). What is locked must be so
+ * as not to cross cache lines: there the handler does without the host's LOCK.
+ */
 bool item_needs_alignment(const struct jit_item *item)
 {
+	if (item->locks)
+		return item->info.memory_size > 1;
 	if (item->info.memory_size < 16)
 		return false;
 	switch (item->instruction.mnemonic) {

@@ -53,9 +53,9 @@ size_t emit_if_requests(struct emitter *e)
 
 void emit_jump_probe(struct emitter *e, int32_t jumps)
 {
-	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_rotate(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
-	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.jump_mask));
+	emit_field(e, HOST_R14, HOST_R14, STATE(fast.jump_mask), 3);
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, jumps);
 	emit_not(e, HOST_RCX);
@@ -93,7 +93,7 @@ void emit_jump_lookup(struct translation *t, unsigned index)
 	}
 	emit_slow_jump(t, emit_if_requests(e), index);
 	emit_count(t, JIT_COUNT_JUMP);
-	emit_rorx(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_rotate_flags(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
 	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, t->jumps);

@@ -49,11 +49,11 @@ void jit_dump_block(const struct translation *t)
 
 		disassemble(dump_fd, &formatter, t->decoder, item->bytes, item->instruction.length,
 			    page + item->offset, "");
-		disassemble(dump_fd, &formatter, host, e->base + from, t->item_position[i + 1] - from,
+		disassemble(dump_fd, &formatter, host, e->code + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");
 	}
 	dprintf(dump_fd, "  side exits, slow paths, links\n");
-	disassemble(dump_fd, &formatter, host, e->base + t->item_position[t->count],
+	disassemble(dump_fd, &formatter, host, e->code + t->item_position[t->count],
 		    e->position - t->item_position[t->count],
 		    (uintptr_t)e->code + t->item_position[t->count], "    ");
 }

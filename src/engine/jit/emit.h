@@ -8,6 +8,7 @@
 #ifndef KVIK_ENGINE_JIT_EMIT_H
 #define KVIK_ENGINE_JIT_EMIT_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -250,55 +251,20 @@ static inline void emit_memory_move(struct emitter *e, bool w, bool is_store, un
 	emit_memory_op(e, w, is_store ? 0x89 : 0x8b, reg, memory);
 }
 
-/* VEX-encoded RORX reg, source, count (BMI2: no flags). */
-static inline void emit_rorx(struct emitter *e, unsigned reg, unsigned source, unsigned count)
-{
-	emit8(e, 0xc4);
-	emit8(e, (reg < 8) << 7 | 1 << 6 | (source < 8) << 5 | 3);
-	emit8(e, 0x80 | 0xf << 3 | 3);
-	emit8(e, 0xf0);
-	emit8(e, 0xc0 | (reg & 7) << 3 | (source & 7));
-	emit8(e, count);
-}
+/* bits.c. Masks are 64 bits at gs:[mask]. */
 
-/* PEXT reg, source, gs:[offset] (BMI2: no flags). */
-static inline void emit_pext_state(struct emitter *e, unsigned reg, unsigned source, int32_t offset)
-{
-	emit8(e, 0x65);
-	emit8(e, 0xc4);
-	emit8(e, (reg < 8) << 7 | 1 << 6 | 1 << 5 | 2);
-	emit8(e, 0x80 | (~source & 0xf) << 3 | 2);
-	emit8(e, 0xf5);
-	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
-}
-
-/* PDEP reg, source, gs:[offset] (BMI2: no flags). */
-static inline void emit_pdep_state(struct emitter *e, unsigned reg, unsigned source, int32_t offset)
-{
-	emit8(e, 0x65);
-	emit8(e, 0xc4);
-	emit8(e, (reg < 8) << 7 | 1 << 6 | 1 << 5 | 2);
-	emit8(e, 0x80 | (~source & 0xf) << 3 | 3);
-	emit8(e, 0xf5);
-	emit_gs_modrm(e, reg, HOST_NONE, 0, offset);
-}
-
-/* reg = its bits in gs:[offset], and 0 elsewhere (no flags). */
-static inline void emit_keep_bits(struct emitter *e, unsigned reg, int32_t offset)
-{
-	emit_pext_state(e, reg, reg, offset);
-	emit_pdep_state(e, reg, reg, offset);
-}
-
-/* SARX reg, source, count (BMI2: no flags). */
-static inline void emit_sarx(struct emitter *e, bool w, unsigned reg, unsigned source, unsigned count)
-{
-	emit8(e, 0xc4);
-	emit8(e, (reg < 8) << 7 | 1 << 6 | (source < 8) << 5 | 2);
-	emit8(e, w << 7 | (~count & 0xf) << 3 | 2);
-	emit8(e, 0xf7);
-	emit8(e, 0xc0 | (reg & 7) << 3 | (source & 7));
-}
+/* reg = source, rotated right. */
+void emit_rotate(struct emitter *e, unsigned reg, unsigned source, unsigned count);
+/* The same where flags are free; it sets them or not. */
+void emit_rotate_flags(struct emitter *e, unsigned reg, unsigned source, unsigned count);
+/* reg = source >> RCX, signed; of 32 bits without `w`. */
+void emit_shift_signed(struct emitter *e, bool w, unsigned reg, unsigned source);
+/* reg = something that is 0 when none of the mask's bits is set in source. */
+void emit_any_bits(struct emitter *e, unsigned reg, unsigned source, int32_t mask);
+/* reg = the mask's bits of source, which are neighbours from bit `shift` on, moved to bit 0. */
+void emit_field(struct emitter *e, unsigned reg, unsigned source, int32_t mask, unsigned shift);
+/* reg = its bits in the mask, and 0 elsewhere. */
+void emit_keep_bits(struct emitter *e, unsigned reg, int32_t mask);
 
 static inline void emit_not(struct emitter *e, unsigned reg)
 {
@@ -437,6 +403,7 @@ static inline size_t emit_jrcxz(struct emitter *e)
 
 static inline void emit_patch8(struct emitter *e, size_t at)
 {
+	assert(e->overflow || e->position - at - 1 <= INT8_MAX);
 	if (!e->overflow)
 		e->base[at] = e->position - at - 1;
 }

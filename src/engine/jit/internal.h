@@ -6,6 +6,7 @@
 #include "engine/jit/jit.h"
 #include "engine/jit/lock.h"
 #include "engine/jit/reencode.h"
+#include "engine/x86/code_memory.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/insn.h"
 
@@ -79,9 +80,10 @@ struct jit_page {
 	uint64_t number; /* gpa >> 12 */
 	unsigned index;  /* of its struct jit_place */
 	/* The bytes that blocks were made from, to notice changes by DMA; bit n of `covered` says
-	 * that [64n, 64n + 64) is kept. */
+	 * that [64n, 64n + 64) is kept. `copies` has them in order; owned. */
 	uint64_t covered;
-	uint64_t copy[4096 / 8];
+	uint64_t *copies;
+	unsigned copied; /* granules that there is room for in it */
 	struct jit_block *_Atomic blocks;
 	unsigned users;  /* blocks that it has, or had and whose memory is not yet used again */
 	struct jit_page *_Atomic next_hash;
@@ -102,8 +104,9 @@ struct jit_place {
 
 #define JIT_HASH_BITS 16
 #define JIT_SLOT_STUBS 8
-#define JIT_STUBS_SIZE 4096 /* bytes before the first chunk */
-#define JIT_PLACES (1u << 18) /* pages with translations in a VM, at most */
+#define JIT_STUBS_SIZE 8192 /* bytes before the first chunk */
+#define JIT_PAGE_PART   4   /* what is kept of pages takes up to this part of the cache's size */
+#define JIT_PLACE_BYTES 256 /* bytes of the cache's size for each page with translations, at least */
 #define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
 
 /* A guest instruction on its way through the translator. */
@@ -120,6 +123,7 @@ struct jit_item {
 	uint8_t kind;                      /* translate.c's */
 	uint8_t vector_levels;             /* as struct jit_record's */
 	bool changes_vector;               /* likewise */
+	bool locks;                        /* item_locks */
 	uint8_t segments;                  /* likewise */
 };
 
@@ -145,10 +149,9 @@ struct jit_numbers {
  */
 struct jit_cache {
 	struct jit_options options;
-	int memory_fd;
-	uint8_t *writable, *executable; /* two mappings of the code */
-	uint8_t *data;                  /* struct jit_block and what belongs to it */
-	size_t size;                    /* of each of the three */
+	struct code_memory code;
+	uint8_t *data; /* struct jit_block and what belongs to it */
+	size_t size;   /* of both */
 	struct jit_chunk {
 		struct jit_block *blocks;
 		uint32_t code_used, data_used; /* bytes */
@@ -170,6 +173,7 @@ struct jit_cache {
 	/* What every CPU writes, in other cache lines than what they all read above. */
 	char read_mostly_end[64];
 	struct jit_lock lock;
+	size_t page_bytes, page_limit; /* what pages take, and may */
 	struct jit_numbers places, crossings;
 	struct jit *users;           /* the CPUs' translators */
 
@@ -184,7 +188,7 @@ struct jit {
 	struct jit *next_user;
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
-	uint32_t epoch;                   /* of cpu->code_epoch, at the last look */
+	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
 	uint64_t tlb_generation, tlb_global_generation;
 	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
 	 * costs what was entered. */
@@ -259,24 +263,34 @@ struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
 /* Take it, and `code_size` bytes that were emitted. */
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
 
-/* cache.c; without the lock, by a CPU that runs */
+/* page.c; without the lock, by a CPU that runs */
 struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
+/* The others with the lock held. */
+struct jit_page *jit_page_create(struct jit_cache *cache, uint64_t gpa); /* NULL: no room */
+/* The memory of one of its blocks is about to be used again. */
+void jit_page_release(struct jit_cache *cache, struct jit_page *page);
+/* Keep these granules of the snapshot. 0; -EAGAIN: some are kept, and were others; -ENOSPC, -ENOMEM. */
+int jit_page_cover(struct jit_cache *cache, struct jit_page *page, uint64_t granules,
+		   const void *snapshot);
+/* Keep these no longer. */
+void jit_page_uncover(struct jit_page *page, uint64_t granules);
+/* Compare what is kept of the page with `bytes`, its host address: the granules that differ. What is
+ * added meanwhile is seen by this, or resets the place after it. */
+uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
+
+/* cache.c; without the lock, by a CPU that runs */
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode);
 /* The others with the lock held, unless they say otherwise. */
-/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -ENOMEM,
- * -EEXIST, or -EAGAIN: the page has changed. */
+/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -EEXIST, or
+ * an error of jit_page_cover. */
 int jit_block_insert(struct jit *jit, struct jit_block *block);
 /* Stores to the block's code are noticed from now on; those before show when its page is compared. */
 void jit_block_marked(struct jit_cache *cache, struct jit_block *block);
-/* Compare what is kept of the page with `bytes`, its host address: the granules that differ. */
-uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
 /* Drop what was made from these granules of gpa's page. Without the lock; begins an exclusive
  * section: addresses of code and guest memory may be others afterwards. */
 void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
 /* Unlink the block from everything, in an exclusive section. */
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
-/* The memory of one of its blocks is about to be used again. */
-void jit_page_release(struct jit_cache *cache, struct jit_page *page);
 /* All other CPUs leave the code that they are in. In an exclusive section. */
 void jit_stop_blocks(struct jit_cache *cache);
 /* struct cpu_translator's; without the lock */
@@ -348,7 +362,7 @@ static inline unsigned jit_jump_set(uint32_t mode)
 /* Where an executable address is from the start of the cache; links and records have it so. */
 static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)
 {
-	return code - cache->executable;
+	return code - cache->code.executable;
 }
 
 static inline size_t jit_hash(uint64_t value)

@@ -43,9 +43,9 @@ struct jit_options {
 	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH, .dump_fd = -1 })
 
 /*
- * A code cache. 0; -ENOTSUP when the host lacks what translated code needs (BMI2,
- * LAHF in 64-bit mode, FSGSBASE from user space), -EINVAL for a size out of range, -ENOMEM or
- * another error of the host: then the interpreter serves alone.
+ * A code cache. 0; -ENOTSUP when the host lacks what translated code needs (LAHF in 64-bit mode) or
+ * has shadow stacks on, -EINVAL for a size out of range, -ENOMEM or another error of the host: then
+ * the interpreter serves alone.
  */
 int jit_cache_create(const struct jit_options *options, struct jit_cache **created);
 /* When no CPU uses it any more; NULL is none. */

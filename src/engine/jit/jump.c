@@ -75,7 +75,7 @@ static void clear_list(struct jit *jit, struct jit_jump_list *list)
 
 static const uint8_t *unlinked_code(const struct jit_cache *cache, const struct jit_link *link)
 {
-	return cache->executable + link->unlinked;
+	return cache->code.executable + link->unlinked;
 }
 
 /*
@@ -87,10 +87,13 @@ static void link_set(struct jit_cache *cache, const struct jit_link *link, const
 {
 	struct {
 		volatile int32_t displacement;
-	} __attribute__((packed)) *jump = (void *)(cache->writable + link->patch);
+	} __attribute__((packed)) *jump = (void *)(cache->code.writable + link->patch);
+
+	uint32_t rights = code_memory_open();
 
 	atomic_thread_fence(memory_order_release);
 	jump->displacement = (int32_t)(jit_code_at(cache, target) - (link->patch + 4));
+	code_memory_close(rights);
 }
 
 static void link_break(struct jit_cache *cache, struct jit_link *link)
@@ -318,7 +321,7 @@ int jit_jumps_create(struct jit *jit)
 	jit->forgotten = jit->forgotten_global = 1;
 	/* Zeroes that cost memory where they are used. */
 	jit->crossings = calloc(JIT_CROSSINGS, sizeof(*jit->crossings));
-	jit->places = calloc(JIT_PLACES, sizeof(*jit->places));
+	jit->places = calloc(jit->cache->places.limit, sizeof(*jit->places));
 	if (!jit->crossings || !jit->places)
 		return -ENOMEM;
 	init_crossings(jit);

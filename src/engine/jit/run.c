@@ -1,8 +1,11 @@
 /*
  * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
  */
+#include <asm/prctl.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
@@ -10,6 +13,7 @@
 #include "engine/x86/cpuid.h"
 #include "engine/x86/decode.h"
 #include "engine/x86/exec.h"
+#include "engine/x86/host.h"
 #include "engine/x86/memory.h"
 #include "engine/x86/mmio.h"
 #include "engine/x86/system.h"
@@ -196,7 +200,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return cpu->jit->cache->executable + record->resume;
+		return cpu->jit->cache->code.executable + record->resume;
 	return go_on(cpu);
 }
 
@@ -227,7 +231,7 @@ static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const ui
 	if (block && !atomic_load_explicit(&block->is_marked, memory_order_acquire))
 		block = NULL;
 	if (atomic_load_explicit(&jit->places[page->index].compared, memory_order_acquire) ==
-	    (uint64_t)jit->epoch + 1)
+	    jit->epoch + 1)
 		return block;
 	jit_lock_take(&cache->lock);
 	changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));
@@ -264,6 +268,9 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 		block->dead = true;
 	evictions = cache->evictions;
 	jit_lock_release(&cache->lock);
+	/* Room for what is kept of pages comes back with the blocks of the oldest chunks. */
+	if (result == -ENOSPC)
+		jit_chunk_next(jit);
 	if (result < 0)
 		return NULL;
 	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
@@ -336,13 +343,25 @@ static void begin_pairs(struct cpu *cpu)
 			(uintptr_t)__builtin_frame_address(0) - JIT_PAIRS_SIZE);
 }
 
+/* Translated code finds the CPU there. */
+static void set_gs_base(struct cpu *cpu)
+{
+	long result = SYS_arch_prctl;
+
+	if (host.has_fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	else
+		__asm__ volatile("syscall"
+				 : "+a"(result) : "D"(ARCH_SET_GS), "S"(cpu) : "rcx", "r11", "memory");
+}
+
 void jit_run(struct cpu *cpu)
 {
 	struct jit *jit = cpu->jit;
 	struct jit_link *link = NULL;
 
 	exec_begin(cpu);
-	__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	set_gs_base(cpu);
 	update_system(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
 		uint64_t evictions = jit->cache->evictions;

@@ -72,11 +72,11 @@ static size_t emit_check_flagless(struct emitter *e, const struct access *access
 	if (access->aligned) {
 		emit_alignment_bits(e, HOST_R14, access);
 	} else {
-		emit_pext_state(e, HOST_RCX, HOST_R14, STATE(fast.page_mask));
+		emit_field(e, HOST_RCX, HOST_R14, STATE(fast.page_mask), 12);
 		if (access->size > 1) {
 			/* Page numbers have 52 bits: the sum is 0 only when both are. */
 			emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)access->size - 1);
-			emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.page_mask));
+			emit_field(e, HOST_R14, HOST_R14, STATE(fast.page_mask), 12);
 			emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 		}
 	}

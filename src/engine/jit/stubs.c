@@ -40,7 +40,8 @@ static void emit_leave(struct emitter *e)
 
 void jit_build_stubs(struct jit_cache *cache)
 {
-	struct emitter e = { .base = cache->writable, .code = cache->executable, .size = JIT_STUBS_SIZE };
+	struct emitter e = { .base = cache->code.writable, .code = cache->code.executable, .size = JIT_STUBS_SIZE };
+	uint32_t rights = code_memory_open();
 	size_t leave;
 
 	cache->return_exit = e.code + e.position;
@@ -93,5 +94,6 @@ void jit_build_stubs(struct jit_cache *cache)
 	jit_build_slot_stubs(cache, &e);
 	jit_build_string_stubs(cache, &e);
 	jit_build_return_stubs(cache, &e);
+	code_memory_close(rights);
 	assert(!e.overflow);
 }

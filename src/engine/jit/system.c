@@ -8,6 +8,8 @@
 #include "engine/jit/translation.h"
 #include "engine/x86/system.h"
 
+#define FSGSBASE_SHIFT __builtin_ctzll(CR4_FSGSBASE)
+
 #define SEGMENT_STATE(number, field)                                                               \
 	(STATE(segment) + (int32_t)((number) * sizeof(struct kvm_segment) +                        \
 				    offsetof(struct kvm_segment, field)))
@@ -43,7 +45,7 @@ static void emit_sti(struct translation *t, unsigned index)
 	emit_load_state_byte(e, HOST_RCX, STATE(interrupt_waiting));
 	emit_slow_unless_rcx_zero(t, index);
 	emit_load_state(e, HOST_R14, STATE(rflags));
-	emit_pext_state(e, HOST_RCX, HOST_R14, STATE(fast.mask_if));
+	emit_any_bits(e, HOST_RCX, HOST_R14, STATE(fast.mask_if));
 	was_clear = emit_jrcxz(e);
 	emit_move(e, HOST_RCX, HOST_R13);
 	was_set = emit_jump(e);
@@ -102,7 +104,7 @@ static void emit_read_base(struct translation *t, unsigned index)
 
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state(e, HOST_RCX, STATE(cr4));
-	emit_pext_state(e, HOST_RCX, HOST_RCX, STATE(fast.mask_fsgsbase));
+	emit_field(e, HOST_RCX, HOST_RCX, STATE(fast.mask_fsgsbase), FSGSBASE_SHIFT);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_NONE, 0, -1);
 	emit_slow_unless_rcx_zero(t, index);
 	emit_gs_op(e, item->insn.operand_size == 8, 0x8b, reg, HOST_NONE, 0,
@@ -124,11 +126,11 @@ static void emit_write_base(struct translation *t, unsigned index)
 		emit_move_width(e, false, HOST_R13, HOST_R13);
 	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
 	emit_constant(e, HOST_RCX, 47);
-	emit_sarx(e, true, HOST_R14, HOST_R13, HOST_RCX); /* 0 or -1 */
+	emit_shift_signed(e, true, HOST_R14, HOST_R13); /* 0 or -1 */
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
-	emit_pext_state(e, HOST_RCX, HOST_R14, STATE(fast.mask_not_1)); /* 0 */
+	emit_any_bits(e, HOST_RCX, HOST_R14, STATE(fast.mask_not_1)); /* 0 */
 	emit_load_state(e, HOST_R14, STATE(cr4));
-	emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.mask_fsgsbase)); /* 1 */
+	emit_field(e, HOST_R14, HOST_R14, STATE(fast.mask_fsgsbase), FSGSBASE_SHIFT); /* 1 */
 	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_RCX, 1, -1);
 	allowed = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
@@ -169,7 +171,7 @@ static void emit_rdtsc(struct translation *t, unsigned index, bool is_rdtscp)
 			is_rdtscp ? STATE(fast.rdtscp_blocked) : STATE(fast.rdtsc_blocked));
 	if (t->is_user) {
 		emit_load_state(e, HOST_R14, STATE(cr4));
-		emit_pext_state(e, HOST_R14, HOST_R14, STATE(fast.mask_tsd));
+		emit_any_bits(e, HOST_R14, HOST_R14, STATE(fast.mask_tsd));
 		emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 	}
 	emit_slow_unless_rcx_zero(t, index);
@@ -179,11 +181,11 @@ static void emit_rdtsc(struct translation *t, unsigned index, bool is_rdtscp)
 		emit_load_state32(e, HOST_RCX, STATE(tsc_aux));
 	}
 	emit_bytes(e, (const uint8_t[]){ 0x0f, 0x31 }, 2); /* rdtsc */
-	emit_rorx(e, HOST_RDX, HOST_RDX, 32);
+	emit_rotate(e, HOST_RDX, HOST_RDX, 32);
 	emit_lea(e, true, HOST_RAX, HOST_RAX, HOST_RDX, 0, 0);
 	emit_load_state(e, HOST_R13, STATE(tsc_offset));
 	emit_lea(e, true, HOST_RAX, HOST_RAX, HOST_R13, 0, 0);
-	emit_rorx(e, HOST_RDX, HOST_RAX, 32);
+	emit_rotate(e, HOST_RDX, HOST_RAX, 32);
 	emit_move_width(e, false, HOST_RDX, HOST_RDX);
 	emit_move_width(e, false, HOST_RAX, HOST_RAX);
 }

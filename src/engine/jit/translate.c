@@ -325,6 +325,7 @@ static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_f
 	item->insn = (struct insn){ .execute = exec_crossing, .length = size, .ends_block = 1 };
 	item->kind = ITEM_FALLBACK;
 	item->changes_vector = true;
+	item->locks = false;
 	flags_of(item, keeps_all_flags);
 }
 
@@ -383,6 +384,7 @@ static unsigned decode_items(struct jit *jit, unsigned start)
 		if (jit->lockstep && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
 			item->kind = ITEM_FALLBACK;
 		item->changes_vector = item_changes_vector(item);
+		item->locks = item_locks(item, jit->cpu->is_alone);
 		flags_of(item, keeps_all_flags);
 		count++;
 		offset += item->instruction.length;
@@ -616,7 +618,7 @@ struct translation *jit_translation_create(void)
 	return calloc(1, sizeof(struct translation));
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
+static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
 {
 	struct translation *t = jit->translation;
 	struct jit_item *last;
@@ -669,4 +671,13 @@ struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
 	jit->statistics.guest_bytes += t->guest_size;
 	jit->statistics.host_bytes += t->e.position;
 	return t->block;
+}
+
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
+{
+	uint32_t rights = code_memory_open();
+	struct jit_block *block = translate(jit, gpa, full);
+
+	code_memory_close(rights);
+	return block;
 }

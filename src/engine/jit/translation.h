@@ -245,6 +245,7 @@ bool item_mixes_mmx(const struct jit_item *item);
 /* Whether it becomes x87's last instruction (SDM vol. 1 §8.1.8). */
 bool item_moves_x87_pointer(const struct jit_item *item);
 bool item_needs_alignment(const struct jit_item *item);
+bool item_locks(const struct jit_item *item, bool is_alone);
 /* Whether its LOCK is there, as far as one can tell, to order memory accesses. */
 bool item_is_fence(const struct jit_item *item);
 /* The levels that a copied item needs: bits of enum jit_vector_level. */

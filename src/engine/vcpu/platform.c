@@ -98,6 +98,8 @@ static int msr_write(void *context, uint32_t index, uint64_t value)
 	struct vcpu *vcpu = context;
 	int result = -ENOENT;
 
+	if (index == MSR_APIC_BASE && !vcpu_apic_base_is_valid(vcpu, value))
+		return -EINVAL;
 	if (vcpu->lapic)
 		result = lapic_msr_write(vcpu->lapic, index, value);
 	else if (index == MSR_APIC_BASE)

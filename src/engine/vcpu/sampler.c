@@ -1,11 +1,11 @@
 #include "engine/vcpu/sampler.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "engine/vcpu/vcpu.h"
+#include "util/thread.h"
 
 /* No divisor or multiple of a guest's tick. */
 #define PERIOD_NS 1013000
@@ -48,19 +48,6 @@ static void *sample(void *unused)
 	return NULL;
 }
 
-/* Signals are for other threads. */
-static bool start(void)
-{
-	sigset_t all, old;
-	bool started;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	started = pthread_create(&thread, NULL, sample, NULL) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return started;
-}
-
 void sampler_add(struct vcpu *vcpu)
 {
 	pthread_mutex_lock(&control);
@@ -68,7 +55,7 @@ void sampler_add(struct vcpu *vcpu)
 	vcpu->sampled_next = watched;
 	watched = vcpu;
 	pthread_mutex_unlock(&lock);
-	is_running = is_running || start();
+	is_running = is_running || thread_start(&thread, NULL, sample, NULL) == 0;
 	pthread_mutex_unlock(&control);
 }
 

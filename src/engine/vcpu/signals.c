@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/vcpu/vcpu.h"
+#include "util/thread.h"
 
 #define TICK_NS    1000000
 #define IDLE_TICKS 10 /* after which the watcher sleeps until a vCPU enters the guest */
@@ -80,18 +81,10 @@ void signals_watch(const struct vcpu *vcpu)
 		wake_watcher();
 }
 
-/* No signal is the watcher's business. */
 static int start_watcher(void)
 {
-	sigset_t all, old;
-	int code;
-
 	watcher.must_stop = false;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	code = pthread_create(&watcher.thread, NULL, watch, NULL);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return -code;
+	return thread_start(&watcher.thread, NULL, watch, NULL);
 }
 
 int signals_add(struct vcpu *vcpu)

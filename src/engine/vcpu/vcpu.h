@@ -141,6 +141,9 @@ static inline uint64_t vcpu_scale_tsc(const struct vcpu *vcpu, uint64_t tsc)
 	return vcpu->tsc_ratio ? (unsigned __int128)tsc * vcpu->tsc_ratio >> 48 : tsc;
 }
 
+/* Whether IA32_APIC_BASE may be that, transitions apart. */
+bool vcpu_apic_base_is_valid(const struct vcpu *vcpu, uint64_t base);
+
 static inline uint64_t vcpu_get_apic_base(struct vcpu *vcpu)
 {
 	return vcpu->lapic ? lapic_get_base(vcpu->lapic) : vcpu->apic_base;

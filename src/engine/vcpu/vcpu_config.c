@@ -47,13 +47,14 @@ static void set_tsc(struct vcpu *vcpu, uint64_t value)
 /* Both MSR requests stop at the first MSR that fails and return how many came before. */
 static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 {
-	int count = user_check_msrs(user);
+	struct kvm_msr_entry entries[USER_MSRS_MAX];
+	int count = user_read_msrs(entries, user);
 	int i, result;
 
 	if (count < 0)
 		return count;
 	for (i = 0; i < count; i++) {
-		struct kvm_msr_entry *entry = &user->entries[i];
+		struct kvm_msr_entry *entry = &entries[i];
 		uint64_t value = 0;
 
 		result = 0;
@@ -69,7 +70,8 @@ static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 		if (result < 0)
 			break;
 	}
-	return i;
+	result = is_write ? 0 : user_write_msrs(user, entries, count);
+	return result < 0 ? result : i;
 }
 
 int vcpu_get_msrs(struct vcpu *vcpu, struct kvm_msrs *user)
@@ -91,10 +93,14 @@ int vcpu_get_cpuid(struct vcpu *vcpu, struct kvm_cpuid2 *user)
 	if (result < 0)
 		return result;
 	if (header.nent < cpu->cpuid_count) {
-		user->nent = cpu->cpuid_count;
-		return -E2BIG;
+		header.nent = cpu->cpuid_count;
+		result = user_write(user, &header, sizeof(header));
+		return result < 0 ? result : -E2BIG;
 	}
-	user->nent = cpu->cpuid_count;
+	header.nent = cpu->cpuid_count;
+	result = user_write(user, &header, sizeof(header));
+	if (result < 0)
+		return result;
 	return user_write(user->entries, cpu->cpuid, cpu->cpuid_count * sizeof(*cpu->cpuid));
 }
 
@@ -111,21 +117,24 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user)
 	if (header.nent > CPUID_ENTRIES_MAX)
 		return -E2BIG;
 	size = header.nent * sizeof(*entries);
-	if (user_check(user->entries, size) < 0)
-		return -EFAULT;
-	/* What a running guest has seen does not change under it. */
-	if (vcpu->has_run)
-		return header.nent == cpu->cpuid_count &&
-				       memcmp(cpu->cpuid, user->entries, size) == 0
-			       ? 0
-			       : -EINVAL;
 	entries = malloc(size ? size : 1);
 	if (!entries)
 		return -ENOMEM;
-	memcpy(entries, user->entries, size);
-	result = cpu_set_cpuid(cpu, entries, header.nent);
+	result = user_read(entries, user->entries, size);
 	if (result < 0)
-		free(entries);
+		goto free_entries;
+	if (vcpu->has_run) {
+		/* What a running guest has seen does not change under it. */
+		if (header.nent != cpu->cpuid_count || memcmp(cpu->cpuid, entries, size) != 0)
+			result = -EINVAL;
+		goto free_entries;
+	}
+	result = cpu_set_cpuid(cpu, entries, header.nent);
+	if (result == 0)
+		return 0;
+
+free_entries:
+	free(entries);
 	return result;
 }
 
@@ -169,7 +178,7 @@ int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz)
 	vcpu->tsc_ratio = khz == host_khz
 				  ? 0
 				  : ((unsigned __int128)khz << TSC_RATIO_SHIFT) / host_khz;
-	vcpu->cpu.tsc_is_host = vcpu->tsc_ratio == 0;
+	vcpu->cpu.tsc_is_host = vcpu->tsc_ratio == 0 && host.has_steady_tsc;
 	return 0;
 }
 

@@ -105,7 +105,7 @@ static int translate(struct vcpu *vcpu, struct kvm_translation *translation)
 
 static int nmi(struct vcpu *vcpu)
 {
-	vcpu->cpu.nmi_pending = true;
+	cpu_post_nmi(&vcpu->cpu, 1);
 	cpu_request(&vcpu->cpu, CPU_REQUEST_EVENT);
 	return 0;
 }

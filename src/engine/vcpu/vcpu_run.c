@@ -42,8 +42,7 @@ bool vcpu_process_events(struct vcpu *vcpu)
 
 	if (!vcpu->lapic)
 		return true;
-	if (lapic_take_nmi(vcpu->lapic))
-		vcpu->cpu.nmi_pending = true;
+	cpu_post_nmi(&vcpu->cpu, lapic_take_nmis(vcpu->lapic));
 	if (lapic_take_init(vcpu->lapic)) {
 		vcpu_reset(vcpu, true);
 		goes_on = false;
@@ -95,7 +94,7 @@ static bool has_event(struct vcpu *vcpu)
 	if (vcpu->mp_state != KVM_MP_STATE_HALTED)
 		return false;
 	if (atomic_load(&vcpu->pv_unhalted) || cpu->exception.pending ||
-	    (cpu->nmi_pending && !cpu->nmi_blocked))
+	    (cpu->nmis_pending && !cpu->nmi_blocked))
 		return true;
 	return accepts_interrupts(cpu) &&
 	       (cpu->interrupt.pending || vcpu_platform.interrupt_pending(vcpu));

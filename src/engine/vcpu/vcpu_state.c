@@ -8,6 +8,7 @@
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/control.h"
+#include "engine/x86/cpuid.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/system.h"
 
@@ -86,8 +87,21 @@ static void get_common(struct vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->apic_base = vcpu_get_apic_base(vcpu);
 }
 
+/* The address has MAXPHYADDR bits; bits 0 to 7 and 9, and what CPUID does not have, are reserved (SDM
+ * vol. 3 §11.4.4, §11.12.1). */
+bool vcpu_apic_base_is_valid(const struct vcpu *vcpu, uint64_t base)
+{
+	const uint64_t is_enabled = 1 << 11, is_x2apic = 1 << 10, reserved = 0x2ff;
+
+	if (base >> vcpu->cpu.physical_bits || (base & reserved))
+		return false;
+	return !(base & is_x2apic) || ((base & is_enabled) && cpu_has(&vcpu->cpu, FEATURE_X2APIC));
+}
+
 static int set_apic_base(struct vcpu *vcpu, uint64_t base)
 {
+	if (!vcpu_apic_base_is_valid(vcpu, base))
+		return -EINVAL;
 	if (vcpu->lapic)
 		return lapic_set_base(vcpu->lapic, base);
 	vcpu->apic_base = base;
@@ -214,7 +228,7 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->interrupt.soft = interrupt->pending && interrupt->is_software;
 	events->interrupt.nr = interrupt->pending ? interrupt->vector : 0;
 	events->interrupt.shadow = cpu->interrupt_shadow;
-	events->nmi.pending = cpu->nmi_pending;
+	events->nmi.pending = cpu->nmis_pending;
 	events->nmi.masked = cpu->nmi_blocked;
 	events->sipi_vector = 0;
 	events->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
@@ -273,8 +287,10 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
 		cpu->shadow_rip = cpu->rip;
 	}
 	cpu->nmi_blocked = events->nmi.masked;
-	if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
-		cpu->nmi_pending = events->nmi.pending;
+	if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING) {
+		cpu->nmis_pending = 0;
+		cpu_post_nmi(cpu, events->nmi.pending);
+	}
 	if (events->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
 		vcpu->sipi_vector = events->sipi_vector & 0xff;
 	if (events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)

@@ -63,7 +63,7 @@ int capability_check(const struct vm *vm, long capability)
 	case KVM_CAP_SREGS2:
 		return 1;
 	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+		return vm_clock_flags();
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_NR_VCPUS:

@@ -54,6 +54,11 @@ static uint64_t clock_ns(clockid_t id)
 	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
+uint64_t host_clock_tsc(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_RAW);
+}
+
 /* TSC and time at the same moment: of a few tries, the one whose bracket is tightest. */
 static struct sample take_sample(void)
 {
@@ -110,6 +115,8 @@ uint32_t host_tsc_khz(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	if (!host.has_steady_tsc)
+		return NS_PER_SECOND / 1000;
 	pthread_once(&once, measure);
 	return measured_khz;
 }
@@ -152,6 +159,12 @@ void vm_clock_destroy(struct vm *vm)
 	pthread_mutex_destroy(&vm->clock.lock);
 }
 
+uint32_t vm_clock_flags(void)
+{
+	return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME |
+	       (host.has_steady_tsc ? KVM_CLOCK_HOST_TSC : 0);
+}
+
 int vm_clock_get(struct vm *vm, struct kvm_clock_data *data)
 {
 	memset(data, 0, sizeof(*data));
@@ -160,7 +173,7 @@ int vm_clock_get(struct vm *vm, struct kvm_clock_data *data)
 	data->realtime = clock_ns(CLOCK_REALTIME);
 	data->clock = clock_at(&vm->clock, data->host_tsc);
 	pthread_mutex_unlock(&vm->clock.lock);
-	data->flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
+	data->flags = vm_clock_flags();
 	return 0;
 }
 

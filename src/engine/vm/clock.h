@@ -2,7 +2,7 @@
  * Time in the guest: the host's TSC frequency, and kvm-clock (Linux's
  * Documentation/virt/kvm/x86/msr.rst and api.rst 4.29, 4.30).
  *
- * kvm-clock is a linear function of the host's TSC for the whole life of a VM, so every vCPU's page
+ * kvm-clock is a linear function of host_tsc for the whole life of a VM, so every vCPU's page
  * is written when its MSR is, and again only when the clock is set or a vCPU's TSC changes.
  */
 #ifndef KVIK_ENGINE_VM_CLOCK_H
@@ -12,6 +12,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "engine/x86/host.h"
 
 #define MSR_WALL_CLOCK_OLD  0x11
 #define MSR_SYSTEM_TIME_OLD 0x12
@@ -37,10 +39,12 @@ struct vcpu_clock {
 	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
 };
 
-/* The host's time stamp counter and its frequency, measured once (takes up to 10 ms). */
+uint64_t host_clock_tsc(void); /* host_tsc where the TSC is not steady */
+/* The host's time stamp counter and its frequency, measured once (takes up to 10 ms). Where it is
+ * not steady (host.h), the host's clock plays it, at 1 GHz; then guests' RDTSC is intercepted. */
 static inline uint64_t host_tsc(void)
 {
-	return __builtin_ia32_rdtsc();
+	return __builtin_expect(host.has_steady_tsc, true) ? __builtin_ia32_rdtsc() : host_clock_tsc();
 }
 uint32_t host_tsc_khz(void);
 /* Take the measurement's first sample, as early as possible. */
@@ -48,6 +52,8 @@ void host_tsc_start_measurement(void);
 
 void vm_clock_init(struct vm *vm);
 void vm_clock_destroy(struct vm *vm);
+/* What KVM_GET_CLOCK tells: KVM_CLOCK_*. */
+uint32_t vm_clock_flags(void);
 int vm_clock_get(struct vm *vm, struct kvm_clock_data *data); /* KVM_GET_CLOCK */
 int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data); /* 0, -EINVAL */
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,18 +29,15 @@ struct ioeventfd {
 	int user_fd;          /* the number it was given as */
 };
 
+/* Without /proc, which a confined caller has given up: a descriptor of no file type that takes a count
+ * of 0, which changes nothing. */
 static bool is_eventfd(int fd)
 {
-	static const char expected[] = "anon_inode:[eventfd]";
-	char path[64], target[64];
-	ssize_t length;
+	uint64_t none = 0;
+	struct stat status;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	length = readlink(path, target, sizeof(target));
-	/* Without /proc, believe the caller. */
-	if (length < 0)
-		return true;
-	return length == sizeof(expected) - 1 && memcmp(target, expected, length) == 0;
+	return fstat(fd, &status) == 0 && !(status.st_mode & S_IFMT) &&
+	       write(fd, &none, sizeof(none)) == sizeof(none);
 }
 
 static bool is_same_file(const struct ioeventfd *entry, int fd)

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/user.h"
+
 #define PAGE_SIZE      4096ull
 #define PAGES_MAX      ((1ull << 31) - 1) /* KVM_MEM_MAX_NR_PAGES */
 #define GPA_LIMIT      (1ull << 52)       /* the architecture's widest MAXPHYADDR */
@@ -232,13 +234,16 @@ int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_regio
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
 {
 	struct memslot *slot;
+	int result;
 
 	if (log->slot >= MEMSLOTS_MAX)
 		return -EINVAL;
 	slot = find_id(slots, log->slot);
 	if (!slot || !slot->dirty)
 		return -ENOENT;
-	memcpy(log->dirty_bitmap, slot->dirty, dirty_size(slot));
+	result = user_write(log->dirty_bitmap, slot->dirty, dirty_size(slot));
+	if (result < 0)
+		return result;
 	memset(slot->dirty, 0, dirty_size(slot));
 	return 0;
 }

@@ -62,8 +62,8 @@ uint64_t memslots_code_word(const struct memslots *slots, uint64_t gpa);
 
 /* -- memslot.c -- */
 
-/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. 0, -EINVAL (slot number) or -ENOENT (no
- * such slot, or no log). The caller flushes the TLBs' write tags. */
+/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. 0, -EINVAL (slot number), -ENOENT (no
+ * such slot, or no log) or -EFAULT: then nothing is cleared. The caller flushes the TLBs' write tags. */
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
 /* NULL when gpa is not memory, or there is no memory for the word. */
 _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa);

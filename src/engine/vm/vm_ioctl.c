@@ -66,11 +66,18 @@ static int set_irqchip(struct vm *vm, const void *user)
 	return result < 0 ? result : irqchip_set(vm->irqchip, &state);
 }
 
-static int create_pit(struct vm *vm, const void *user)
+/* KVM_CREATE_PIT has no argument and means this. */
+static int create_pit(struct vm *vm)
 {
-	/* KVM_CREATE_PIT has no argument and means this. */
 	struct kvm_pit_config config = { .flags = KVM_PIT_SPEAKER_DUMMY };
-	int result = user ? user_read(&config, user, sizeof(config)) : 0;
+
+	return irqchip_create_pit(vm->irqchip, &config);
+}
+
+static int create_pit2(struct vm *vm, const void *user)
+{
+	struct kvm_pit_config config;
+	int result = user_read(&config, user, sizeof(config));
 
 	return result < 0 ? result : irqchip_create_pit(vm->irqchip, &config);
 }
@@ -103,7 +110,7 @@ static int reinject_control(struct vm *vm, const void *user)
 static int irq_line(struct vm *vm, void *user, bool wants_status)
 {
 	struct kvm_irq_level level;
-	int result = user_read(&level, user, sizeof(level));
+	int result = user_read_plain(&level, user, sizeof(level));
 
 	if (result < 0)
 		return result;
@@ -113,13 +120,13 @@ static int irq_line(struct vm *vm, void *user, bool wants_status)
 	if (!wants_status)
 		return 0;
 	level.status = result;
-	return user_write(user, &level, sizeof(level));
+	return user_write_plain(user, &level, sizeof(level));
 }
 
 static int signal_msi(struct vm *vm, const void *user)
 {
 	struct kvm_msi msi;
-	int result = user_read(&msi, user, sizeof(msi));
+	int result = user_read_plain(&msi, user, sizeof(msi));
 
 	if (result < 0)
 		return result;
@@ -192,12 +199,13 @@ static int set_clock(struct vm *vm, const void *user)
 static int set_identity_map(struct vm *vm, const void *user)
 {
 	uint64_t address;
-	int result = user_read(&address, user, sizeof(address));
+	int result;
 
-	if (result < 0)
-		return result;
 	if (has_vcpus(vm))
 		return -EINVAL;
+	result = user_read(&address, user, sizeof(address));
+	if (result < 0)
+		return result;
 	vm->identity_map_address = address;
 	return 0;
 }
@@ -250,11 +258,8 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	/* There are no shadow pages to limit. */
 	case KVM_SET_NR_MMU_PAGES: return number < MMU_PAGES_MIN ? -EINVAL : 0;
 	case KVM_CREATE_IRQCHIP: return create_irqchip(vm);
-	case KVM_CREATE_PIT: return create_pit(vm, NULL);
-	case KVM_CREATE_PIT2:
-		return user_check(argument, sizeof(struct kvm_pit_config)) < 0
-			       ? -EFAULT
-			       : create_pit(vm, argument);
+	case KVM_CREATE_PIT: return create_pit(vm);
+	case KVM_CREATE_PIT2: return create_pit2(vm, argument);
 	case KVM_IOEVENTFD: return ioeventfd(vm, argument);
 	case KVM_SET_TSC_KHZ: return set_tsc_khz(vm, number);
 	case KVM_GET_TSC_KHZ: return vm->default_tsc_khz;

@@ -38,7 +38,7 @@ static struct block **page_bucket(struct block_cache *cache, uint64_t gpa)
 	return &cache->page_hash[hash_of(gpa >> 12)];
 }
 
-static uint32_t *mapped_of(struct block_cache *cache, uint64_t gpa)
+static uint64_t *mapped_of(struct block_cache *cache, uint64_t gpa)
 {
 	return &cache->mapped[hash_of(gpa >> 12)];
 }

@@ -42,9 +42,9 @@ enum block_flag {
 
 struct block {
 	uint64_t gpa;    /* of its first byte; BLOCK_GPA_NONE once removed */
+	uint64_t epoch;  /* cpu->code_epoch of the last compare */
+	uint64_t mapped; /* block_cache.mapped of its page at that time */
 	uint32_t mode;   /* enum cpu_mode */
-	uint32_t epoch;  /* cpu->code_epoch of the last compare */
-	uint32_t mapped; /* block_cache.mapped of its page at that time */
 	uint16_t size;   /* bytes of guest code */
 	uint8_t count;   /* instructions */
 	uint8_t flags;   /* enum block_flag */
@@ -80,7 +80,7 @@ struct single_insn {
 struct block_cache {
 	struct jump_entry jumps[1u << JUMP_BITS];
 	struct block *hash[BLOCK_HASHES], *page_hash[BLOCK_HASHES];
-	uint32_t mapped[BLOCK_HASHES];  /* counts code_page_mapped, by page */
+	uint64_t mapped[BLOCK_HASHES];  /* counts code_page_mapped, by page */
 	uint8_t heat[HEAT_PAGES];       /* recent invalidations, by page */
 	unsigned hot_runs;              /* since heat was last halved */
 	struct single_insn singles[SINGLE_INSNS];

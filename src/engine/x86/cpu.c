@@ -105,7 +105,8 @@ void cpu_reset(struct cpu *cpu, bool is_init)
 
 	cpu->halted = false;
 	cpu->interrupt_shadow = 0;
-	cpu->nmi_pending = cpu->nmi_blocked = false;
+	cpu->nmis_pending = 0;
+	cpu->nmi_blocked = false;
 	cpu->exception = cpu->interrupt = (struct cpu_event){.pending = false};
 	cpu->debug_pending = 0;
 	memset(&cpu->io, 0, sizeof(cpu->io));

@@ -231,7 +231,7 @@ struct cpu {
 	/* -- events -- */
 	struct cpu_event exception; /* raised by an instruction, or injected (KVM_SET_VCPU_EVENTS) */
 	struct cpu_event interrupt; /* acknowledged or injected (KVM_INTERRUPT), not yet delivered */
-	bool nmi_pending;
+	uint8_t nmis_pending; /* at most two: cpu_post_nmi */
 	bool single_step_pending; /* RFLAGS.TF was set when the instruction began */
 	uint8_t delivering;       /* the class of the event under delivery: exception.c */
 	uint8_t data_breakpoints; /* DR7 watches data: the TLB must ask debug_page_watched */
@@ -245,7 +245,7 @@ struct cpu {
 	const struct cpu_platform *platform;
 	void *platform_context;
 	struct block_cache *blocks; /* decoded code; owned */
-	uint32_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
+	uint64_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
 	/* Counts interrupts by those who may write guest memory unseen; NULL: any interrupt is one. */
 	const _Atomic uint32_t *outside_interrupts;
 	uint32_t outside_seen; /* of *outside_interrupts */
@@ -298,6 +298,18 @@ static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 	atomic_fetch_or(&cpu->requests, requests);
 	/* Translated code looks at this at calls. Pairs with jit_run's exchange. */
 	atomic_store_explicit(&cpu->fast.stack_limit, UINT64_MAX, memory_order_release);
+}
+
+/*
+ * So many NMIs more. Beside one that is under way one waits; otherwise two do, as the first is about to
+ * be taken (SDM vol. 3 §6.7.1). The others are lost. The CPU's own thread.
+ */
+static inline void cpu_post_nmi(struct cpu *cpu, unsigned count)
+{
+	unsigned limit = cpu->nmi_blocked ? 1 : 2;
+
+	count += cpu->nmis_pending;
+	cpu->nmis_pending = (uint8_t)(count < limit ? count : limit);
 }
 
 /*

@@ -60,19 +60,20 @@ static const struct kvm_cpuid_entry2 *out_of_range(const struct cpu *cpu, uint32
 }
 
 /* Bytes of an XSAVE area with these components. */
-static uint32_t xsave_size(uint64_t components, bool is_compacted)
+static uint32_t xsave_size(const struct cpu *cpu, uint64_t components, bool is_compacted)
 {
+	const struct fpu_guest_layout *layout = &cpu->fpu.guest_layout;
 	uint32_t size = XSAVE_LEGACY_SIZE;
 
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
 		if (!(components >> i & 1))
 			continue;
 		if (!is_compacted) {
-			uint32_t end = fpu_layout.offset[i] + fpu_layout.size[i];
+			uint32_t end = layout->offset[i] + fpu_layout.size[i];
 
 			size = end > size ? end : size;
 		} else {
-			if (fpu_layout.aligned[i])
+			if (layout->aligned[i])
 				size = (size + 63) & ~63u;
 			size += fpu_layout.size[i];
 		}
@@ -103,10 +104,10 @@ static void apply_state(struct cpu *cpu, uint32_t leaf, uint32_t subleaf,
 		if (!apic_is_enabled(cpu))
 			registers->edx &= ~LEAF1_EDX_APIC;
 	} else if (leaf == 0xd && subleaf == 0) {
-		registers->ebx = xsave_size(cpu->xcr0, false);
+		registers->ebx = xsave_size(cpu, cpu->xcr0, false);
 	} else if (leaf == 0xd && subleaf == 1 &&
 		   (registers->eax & (LEAF_D_1_XSAVEC | LEAF_D_1_XSAVES))) {
-		registers->ebx = xsave_size(cpu->xcr0 | cpu->xss, true);
+		registers->ebx = xsave_size(cpu, cpu->xcr0 | cpu->xss, true);
 	}
 }
 
@@ -223,6 +224,7 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 		cpu->rules = insn_host_rules;
 	}
 	msr_vendor_changed(cpu);
+	fpu_set_guest_layout(cpu, entries, count);
 	free(cpu->cpuid);
 	cpu->cpuid = entries;
 	cpu->cpuid_count = count;

@@ -107,6 +107,7 @@ int fpu_create(struct cpu *cpu)
 	result = thunk_initialize();
 	if (result != 0)
 		goto fail_scratch;
+	fpu_set_guest_layout(cpu, NULL, 0);
 	fpu_reset(cpu);
 	return 0;
 
@@ -320,6 +321,28 @@ void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, ui
 	}
 	bytes_store64(area + FPU_IMAGE_XSTATE_BV,
 		      (held & ~requested) | (features & requested & fpu_layout.components));
+}
+
+void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count)
+{
+	struct fpu_guest_layout *layout = &cpu->fpu.guest_layout;
+
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
+		layout->offset[i] = fpu_layout.offset[i];
+		layout->aligned[i] = fpu_layout.aligned[i];
+	}
+	for (unsigned n = 0; n < count; n++) {
+		const struct kvm_cpuid_entry2 *entry = &entries[n];
+		unsigned i = entry->index;
+
+		/* One of another size cannot be this component. */
+		if (entry->function != 0xd || i < 2 || i >= FPU_COMPONENTS ||
+		    entry->eax != fpu_layout.size[i] || entry->ebx < FPU_IMAGE_EXTENDED ||
+		    entry->ebx > FPU_AREA_SIZE - entry->eax)
+			continue;
+		layout->offset[i] = (uint16_t)entry->ebx;
+		layout->aligned[i] = entry->ecx & 2;
+	}
 }
 
 uint64_t fpu_guest_components(const struct cpu *cpu)

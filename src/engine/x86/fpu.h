@@ -34,7 +34,14 @@ enum fpu_component {
 
 #define FPU_COMPONENTS 8 /* bits of enum fpu_component that may be set: 0..7 */
 
+/* Where components are in the images that the guest sees: its CPUID may be another processor's. */
+struct fpu_guest_layout {
+	uint16_t offset[FPU_COMPONENTS]; /* bytes, in the standard form; of components 2 and up */
+	bool aligned[FPU_COMPONENTS]; /* starts at a multiple of 64 in the compacted form */
+};
+
 struct fpu {
+	struct fpu_guest_layout guest_layout;
 	uint8_t *area; /* XSAVE image, standard (non-compacted) form, 64-byte aligned, owned */
 	bool live;     /* the state is in the host's registers, `area` is stale */
 	uint8_t *scratch; /* bounce buffer for operands and images, FPU_AREA_SIZE bytes; owned */
@@ -105,6 +112,8 @@ int fpu_set_xsave(struct cpu *cpu, const void *region);
  * CPUID leaf 0xD (any that the host can do, when the guest has no CPUID at all).
  */
 bool fpu_xcr0_valid(const struct cpu *cpu, uint64_t value);
+/* Take the guest's layout from these entries; the host's, where they have none. */
+void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count);
 /* The components that the guest's CPUID leaf 0xD lists and the host has. */
 uint64_t fpu_guest_components(const struct cpu *cpu);
 

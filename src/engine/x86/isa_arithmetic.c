@@ -424,10 +424,11 @@ static void cmpxchg8b(struct cpu *cpu, const struct insn *insn)
 	struct modify modify = modify_begin(cpu, insn, 8);
 	uint64_t found = expected;
 
-	if (modify.pointer) {
+	if (modify.pointer && insn->prefixes & INSN_LOCK) {
 		__atomic_compare_exchange_n((uint64_t *)modify.pointer, &found, replacement, false,
 					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 	} else {
+		/* A plain access to memory, too. */
 		found = modify_read(cpu, insn, &modify, 8);
 		modify_write(cpu, insn, &modify, found == expected ? replacement : found, 8);
 	}

@@ -64,11 +64,12 @@
 	static void op##bits##_m(struct cpu *cpu, const struct insn *insn)                         \
 	{                                                                                          \
 		T number = (T)source_read(cpu, insn, 1, sizeof(T));                                \
-		struct modify modify = {.gva = bit_address##bits(cpu, insn, number, true)};        \
+		struct modify modify =                                                             \
+			modify_begin_at(cpu, insn, bit_address##bits(cpu, insn, number, true),     \
+					sizeof(T));                                                \
 		unsigned ax = flags_pack(cpu);                                                     \
                                                                                                    \
 		number &= bits - 1;                                                                \
-		modify.pointer = lin_pointer(cpu, modify.gva, sizeof(T), true, insn->segment);     \
 		if (modify.pointer && insn->prefixes & INSN_LOCK) {                                \
 			__asm__ volatile(FLAGS_IN "lock " #op suffix " %[n], %[p]" FLAGS_OUT       \
 					 : [p] "+m"(*(T *)modify.pointer), "+&a"(ax)               \
@@ -77,8 +78,6 @@
 			*(T *)modify.pointer =                                                     \
 				op##_value##bits(&ax, *(T *)modify.pointer, number);               \
 		} else {                                                                           \
-			if (insn->prefixes & INSN_LOCK)                                            \
-				modify.began = cpu_exclusive_begin(cpu);                           \
 			modify_write(cpu, insn, &modify,                                           \
 				     op##_value##bits(&ax, (T)modify_read(cpu, insn, &modify,      \
 									  sizeof(T)), number),     \

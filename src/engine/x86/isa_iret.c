@@ -23,7 +23,7 @@ static void load_flags(struct cpu *cpu, uint64_t flags, uint64_t mask)
 		flags &= ~RFLAGS_RF;
 	cpu_write_rflags(cpu, flags, mask);
 	cpu->nmi_blocked = false;
-	if (cpu->nmi_pending)
+	if (cpu->nmis_pending)
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
 

@@ -103,6 +103,13 @@ static void execute_sysret(struct cpu *cpu, const struct insn *insn)
 		cpu_write_rflags(cpu, RFLAGS_IF, RFLAGS_IF);
 	cpu->rflags &= ~RFLAGS_RF;
 	enter_flat(cpu, (selector + (to_64 ? 16 : 0)) | 3, (selector + 8) | 3, 3, to_64);
+	/* IRET and POPF that set TF let the next instruction pass. With SYSRET it is one that SYSCALL
+	 * had when it began, and traps behind it: before the next, in ring 3. */
+	if (cpu->rflags & RFLAGS_TF) {
+		cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+		cpu->insn = NULL;
+		debug_raise(cpu, cpu->debug_pending | DR6_BS);
+	}
 }
 
 static void execute_sysenter(struct cpu *cpu, const struct insn *insn)

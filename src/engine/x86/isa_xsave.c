@@ -140,14 +140,14 @@ static uint64_t components_in_use(const struct cpu *cpu)
 }
 
 /* Offset of a component (2 and up) in the compacted form with these components. */
-static unsigned compacted_offset(uint64_t components, unsigned component)
+static unsigned compacted_offset(const struct cpu *cpu, uint64_t components, unsigned component)
 {
 	unsigned offset = FPU_IMAGE_EXTENDED;
 
 	for (unsigned i = 2; i <= component; i++) {
 		if (!(components >> i & 1))
 			continue;
-		if (fpu_layout.aligned[i])
+		if (cpu->fpu.guest_layout.aligned[i])
 			offset = (offset + 63) & ~63u;
 		if (i < component)
 			offset += fpu_layout.size[i];
@@ -156,13 +156,13 @@ static unsigned compacted_offset(uint64_t components, unsigned component)
 }
 
 /* Bytes of the image from its start to the end of the last of these components. */
-static unsigned image_size(uint64_t components, bool is_compacted)
+static unsigned image_size(const struct cpu *cpu, uint64_t components, bool is_compacted)
 {
 	unsigned size = FPU_IMAGE_EXTENDED;
 
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
-		unsigned end = is_compacted ? compacted_offset(components, i)
-					    : fpu_layout.offset[i];
+		unsigned end = is_compacted ? compacted_offset(cpu, components, i)
+					    : cpu->fpu.guest_layout.offset[i];
 
 		end += fpu_layout.size[i];
 		if ((components >> i & 1) && end > size)
@@ -205,8 +205,8 @@ static void write_image(struct cpu *cpu, const struct insn *insn, uint64_t gva, 
 	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
 		if (written >> i & 1)
 			write_part(cpu, insn, gva,
-				   is_compacted ? compacted_offset(layout, i)
-						: fpu_layout.offset[i],
+				   is_compacted ? compacted_offset(cpu, layout, i)
+						: cpu->fpu.guest_layout.offset[i],
 				   fpu_layout.offset[i], component_bytes(cpu, i));
 }
 
@@ -229,7 +229,7 @@ static void xsave_standard(struct cpu *cpu, const struct insn *insn, bool is_opt
 	check_xsave_enabled(cpu);
 	requested = requested_components(cpu, cpu->xcr0);
 	gva = image_linear(cpu, insn, first_byte(requested, false),
-			   image_size(requested, false), 64, true);
+			   image_size(cpu, requested, false), 64, true);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, &features, 8, insn->segment);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
@@ -248,7 +248,7 @@ static void xsave_compacted(struct cpu *cpu, const struct insn *insn, uint64_t e
 
 	requested = requested_components(cpu, enabled);
 	gva = image_linear(cpu, insn, first_byte(requested, true),
-			   image_size(requested, true), 64, true);
+			   image_size(cpu, requested, true), 64, true);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
 	if (bytes_load32(cpu->fpu.area + FPU_IMAGE_MXCSR) != FPU_MXCSR_INITIAL)
@@ -318,8 +318,8 @@ static void read_image(struct cpu *cpu, const struct insn *insn, uint64_t gva, u
 		if (!(wanted >> i & 1) || size == 0)
 			continue;
 		lin_read_bytes(cpu,
-			       gva + (is_compacted ? compacted_offset(layout, i)
-						   : fpu_layout.offset[i]),
+			       gva + (is_compacted ? compacted_offset(cpu, layout, i)
+						   : cpu->fpu.guest_layout.offset[i]),
 			       image + fpu_layout.offset[i], size, insn->segment);
 	}
 }

@@ -321,11 +321,56 @@ static int platform_write(struct cpu *cpu, uint32_t index, uint64_t value)
 	return cpu->platform->msr_write(cpu->platform_context, index, value);
 }
 
+/*
+ * Whether the guest's CPU has no such MSR: another vendor's, or one of a feature that CPUID leaves out.
+ * Only of those that the guest could otherwise use; user space reads and writes all of them.
+ */
+static bool is_absent(const struct cpu *cpu, uint32_t index)
+{
+	static const struct {
+		uint32_t first, last;
+		enum { OF_ANY, OF_INTEL, OF_AMD } vendor;
+		enum cpu_feature feature, other; /* either; of any vendor's */
+	} rules[] = {
+		{MSR_PLATFORM_ID, MSR_PLATFORM_ID, OF_INTEL},
+		{MSR_EBL_CR_POWERON, MSR_EBC_FREQUENCY_ID, OF_INTEL},
+		{MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, OF_INTEL},
+		{MSR_TSC_ADJUST, MSR_TSC_ADJUST, OF_ANY, FEATURE_TSC_ADJUST, FEATURE_TSC_ADJUST},
+		{MSR_UCODE_WRITE, MSR_UCODE_WRITE, OF_INTEL},
+		{MSR_PERFCTR0, MSR_PLATFORM_INFO, OF_INTEL},
+		{MSR_MTRR_CAP, MSR_MTRR_CAP, OF_ANY, FEATURE_MTRR, FEATURE_MTRR},
+		{MSR_BBL_CR_CTL3, MSR_MISC_FEATURES, OF_INTEL},
+		{MSR_SYSENTER_CS, MSR_SYSENTER_EIP, OF_ANY, FEATURE_SEP, FEATURE_SEP},
+		{MSR_MCG_CAP, MSR_MCG_CTL, OF_ANY, FEATURE_MCA, FEATURE_MCA},
+		{MSR_EVNTSEL0, MSR_MISC_ENABLE, OF_INTEL},
+		{MSR_POWER_CTL, MSR_POWER_CTL, OF_INTEL},
+		{MSR_MTRR_VAR, MSR_MTRR_4K_LAST, OF_ANY, FEATURE_MTRR, FEATURE_MTRR},
+		{MSR_PAT, MSR_PAT, OF_ANY, FEATURE_PAT, FEATURE_PAT},
+		{MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, OF_ANY, FEATURE_MTRR, FEATURE_MTRR},
+		{MSR_MC_BANKS, MSR_MC_BANKS_LAST, OF_ANY, FEATURE_MCA, FEATURE_MCA},
+		{MSR_RAPL_POWER_UNIT, MSR_PP1_ENERGY, OF_INTEL},
+		{MSR_STAR, MSR_FMASK, OF_ANY, FEATURE_SYSCALL, FEATURE_LM},
+		{MSR_FS_BASE, MSR_KERNEL_GS_BASE, OF_ANY, FEATURE_LM, FEATURE_LM},
+		{MSR_K7_EVNTSEL0, MSR_F15H_EX_CFG, OF_AMD},
+	};
+
+	for (unsigned i = 0; cpu->rules.features && i < sizeof(rules) / sizeof(rules[0]); i++) {
+		if (index < rules[i].first || index > rules[i].last)
+			continue;
+		if (rules[i].vendor != OF_ANY)
+			return cpu->is_amd != (rules[i].vendor == OF_AMD);
+		return !cpu_has(cpu, rules[i].feature) && !cpu_has(cpu, rules[i].other);
+	}
+	return false;
+}
+
 int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_initiated)
 {
 	const struct cpu_msrs *msrs = cpu->msrs;
 
 	*value = 0;
+	if (!host_initiated && is_absent(cpu, index))
+		return -ENOENT;
 	if (is_mtrr(index)) {
 		*value = *mtrr_register(cpu, index);
 		return 0;
@@ -553,6 +598,8 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value, bool host_ini
 	struct cpu_msrs *msrs = cpu->msrs;
 	int result;
 
+	if (!host_initiated && is_absent(cpu, index))
+		return -ENOENT;
 	if (is_mtrr(index))
 		return write_mtrr(cpu, index, value);
 	if (index >= MSR_MC_BANKS && index <= MSR_MC_BANKS_LAST)

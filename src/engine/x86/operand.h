@@ -142,7 +142,9 @@ ALWAYS_INLINE void operand_write(struct cpu *cpu, const struct insn *insn, unsig
 /*
  * A memory operand that is read and then written. `pointer` is where to operate directly, or NULL:
  * then read and write it with modify_read and modify_write. Faults are those of a write, and all
- * page faults have been raised. LOCK makes the slow way exclusive.
+ * page faults have been raised. LOCK makes the slow way exclusive, and takes it across cache lines: there
+ * the host's own LOCK would stop all of the host's CPUs for a while, or raise SIGBUS where its
+ * kernel does not put up with that (split_lock_detect).
  */
 struct modify {
 	void *pointer;
@@ -150,14 +152,29 @@ struct modify {
 	bool began;
 };
 
+ALWAYS_INLINE bool is_split(uint64_t gva, unsigned size)
+{
+	return (gva & 63) + size > 64;
+}
+
+ALWAYS_INLINE struct modify modify_begin_at(struct cpu *cpu, const struct insn *insn, uint64_t gva,
+					    unsigned size)
+{
+	struct modify modify = {.gva = gva};
+
+	modify.pointer = lin_pointer(cpu, gva, size, true, insn->segment);
+	if (!(insn->prefixes & INSN_LOCK))
+		return modify;
+	if (__builtin_expect(!modify.pointer || is_split(gva, size), 0)) {
+		modify.pointer = NULL;
+		modify.began = cpu_exclusive_begin(cpu);
+	}
+	return modify;
+}
+
 ALWAYS_INLINE struct modify modify_begin(struct cpu *cpu, const struct insn *insn, unsigned size)
 {
-	struct modify modify = {.gva = operand_linear(cpu, insn, size, true)};
-
-	modify.pointer = lin_pointer(cpu, modify.gva, size, true, insn->segment);
-	if (__builtin_expect(!modify.pointer && insn->prefixes & INSN_LOCK, 0))
-		modify.began = cpu_exclusive_begin(cpu);
-	return modify;
+	return modify_begin_at(cpu, insn, operand_linear(cpu, insn, size, true), size);
 }
 
 ALWAYS_INLINE uint64_t modify_read(struct cpu *cpu, const struct insn *insn,

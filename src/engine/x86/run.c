@@ -151,7 +151,7 @@ static void deliver_nmi(struct cpu *cpu)
 	cpu->delivering = EVENT_BENIGN;
 	see_outside_writes(cpu);
 	interrupt_deliver(cpu, EXCEPTION_NMI, INTERRUPT_EXTERNAL, false, 0, cpu->rip);
-	cpu->nmi_pending = false;
+	cpu->nmis_pending--;
 	cpu->nmi_blocked = true;
 	cpu->rip = cpu->next_rip;
 	cpu->interrupts_delivered++;
@@ -164,8 +164,8 @@ static void abandon_delivery(struct cpu *cpu)
 	if (cpu->delivering == EVENT_BENIGN) {
 		if (cpu->interrupt.pending) {
 			cpu->interrupt.pending = false;
-		} else if (cpu->nmi_pending && !cpu->nmi_blocked) {
-			cpu->nmi_pending = false;
+		} else if (cpu->nmis_pending && !cpu->nmi_blocked) {
+			cpu->nmis_pending--;
 			cpu->nmi_blocked = true;
 		}
 	}
@@ -202,7 +202,7 @@ static bool deliver_events(struct cpu *cpu)
 		deliver_interrupt(cpu);
 		return true;
 	}
-	if (cpu->nmi_pending && !cpu->nmi_blocked && !shadow_is_active(cpu)) {
+	if (cpu->nmis_pending && !cpu->nmi_blocked && !shadow_is_active(cpu)) {
 		deliver_nmi(cpu);
 		return true;
 	}
@@ -312,7 +312,7 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 			return CPU_EXIT_HALTED;
 		cpu_begins(cpu, CPU_INTERPRETS);
 		if (debug_is_stepping(cpu) ||
-		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmi_pending)))
+		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmis_pending)))
 			step(cpu);
 		else if (cpu->translator)
 			cpu->translator->run(cpu);

@@ -1,10 +1,10 @@
 /*
  * The memory of thunks: allocation and deduplication.
  *
- * A memfd is mapped twice, writable and executable (never both), and filled from the bottom. The
- * table of thunks is an array with hash chains; a thunk is looked up by its code and traits when
- * an instruction is decoded, under one lock. The guest chooses what is made here, so both have a
- * fixed size and running full is a normal case.
+ * The memory for code (code_memory.h) is filled from the bottom. The table of thunks is an array with
+ * hash chains; a thunk is looked up by its code and traits when an instruction is decoded, under one
+ * lock. The guest chooses what is made here, so both have a fixed size and running full is a normal
+ * case.
  */
 #include "engine/x86/thunk.h"
 
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/x86/bytes.h"
+#include "engine/x86/code_memory.h"
 
 #define ARENA_SIZE   (16u << 20)
 #define THUNKS       (1u << 18)
@@ -27,7 +28,7 @@ static int status;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* All below is guarded by `lock`, but for the addresses, which never change. */
-static uint8_t *arena_write, *arena_execute;
+static struct code_memory arena;
 static size_t arena_used;
 static struct thunk *thunks;
 static uint32_t thunk_count;
@@ -46,62 +47,42 @@ static struct thunk_slot *free_slots;
  */
 uintptr_t thunk_escape(uintptr_t pc, enum thunk_result result)
 {
-	uintptr_t base = (uintptr_t)arena_execute;
+	uintptr_t base = (uintptr_t)arena.executable;
 
 	return base && pc - base < ARENA_SIZE ? base + result * RETURN_ENTRY : 0;
 }
 
 static int map_arena(void)
 {
-	int fd = memfd_create("kvik-thunks", MFD_CLOEXEC);
-	int result;
+	int result = code_memory_create(&arena, "kvik-thunks", ARENA_SIZE);
 
-	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, ARENA_SIZE) != 0) {
-		result = -errno;
-		goto out;
-	}
-	arena_write = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (arena_write == MAP_FAILED) {
-		result = -errno;
-		goto out;
-	}
-	arena_execute = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (arena_execute == MAP_FAILED) {
-		result = -errno;
-		goto out_write;
-	}
+	if (result < 0)
+		return result;
 	thunks = mmap(NULL, THUNKS * sizeof(*thunks), PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (thunks == MAP_FAILED) {
 		result = -errno;
-		goto out_execute;
+		code_memory_destroy(&arena);
 	}
-	result = 0;
-	goto out;
-
-out_execute:
-	munmap(arena_execute, ARENA_SIZE);
-out_write:
-	munmap(arena_write, ARENA_SIZE);
-out:
-	close(fd);
 	return result;
 }
 
 static void initialize(void)
 {
+	uint32_t rights;
+
 	status = map_arena();
 	if (status != 0)
 		return;
+	rights = code_memory_open();
 	for (unsigned result = 0; result <= THUNK_INVALID; result++) {
-		uint8_t *out = arena_write + result * RETURN_ENTRY;
+		uint8_t *out = arena.writable + result * RETURN_ENTRY;
 
 		out[0] = 0xb8; /* mov $result, %eax */
 		bytes_store32(out + 1, result);
 		out[5] = 0xc3; /* ret */
 	}
+	code_memory_close(rights);
 	arena_used = (THUNK_INVALID + 1) * RETURN_ENTRY;
 	status = thunk_claim_signals();
 }
@@ -129,9 +110,11 @@ static const uint8_t *code_start(const struct thunk *thunk)
 static void thunk_fill(struct thunk *thunk, const struct thunk_code *code,
 		       const struct thunk_traits *traits, size_t offset)
 {
-	uint8_t *start = arena_execute + offset;
+	uint8_t *start = arena.executable + offset;
+	uint32_t rights = code_memory_open();
 
-	bytes_copy(arena_write + offset, code->bytes, code->length);
+	bytes_copy(arena.writable + offset, code->bytes, code->length);
+	code_memory_close(rights);
 	thunk->run = (thunk_function *)(uintptr_t)start;
 	thunk->second =
 		code->second ? (thunk_function *)(uintptr_t)(start + code->second) : NULL;
@@ -203,7 +186,7 @@ struct thunk *thunk_slot_create(void)
 
 		slot = offset != 0 ? calloc(1, sizeof(*slot)) : NULL;
 		if (slot != NULL)
-			slot->thunk.run = (thunk_function *)(uintptr_t)(arena_execute + offset);
+			slot->thunk.run = (thunk_function *)(uintptr_t)(arena.executable + offset);
 	}
 	pthread_mutex_unlock(&lock);
 	return slot != NULL ? &slot->thunk : NULL;
@@ -226,7 +209,7 @@ void thunk_slot_set(struct thunk *slot, const struct thunk_code *code,
 {
 	uint32_t leaf = 0;
 
-	thunk_fill(slot, code, traits, (size_t)(code_start(slot) - arena_execute));
+	thunk_fill(slot, code, traits, (size_t)(code_start(slot) - arena.executable));
 	/* Code that changed through another linear address needs a serializing instruction before
 	 * it runs (Intel SDM vol. 3 §8.1.3). */
 	__asm__ volatile("cpuid" : "+a"(leaf) : : "rbx", "rcx", "rdx", "memory");

@@ -205,6 +205,7 @@ static bool w_is_general_size(ZydisMnemonic mnemonic)
 {
 	switch (mnemonic) {
 	case ZYDIS_MNEMONIC_VMOVD:
+	case ZYDIS_MNEMONIC_VPBROADCASTD:
 	case ZYDIS_MNEMONIC_VPEXTRB:
 	case ZYDIS_MNEMONIC_VPEXTRD:
 	case ZYDIS_MNEMONIC_VPEXTRW:

@@ -66,6 +66,7 @@ enum jit_count {
 struct jit_fast {
 	uint64_t spill[4];
 	uint64_t loop_spill[2];
+	uint64_t bits_spill[2];
 	/* The gva of the page that the running block's code is from: blocks hold no address. */
 	uint64_t code_page;
 	uint64_t flags_saved;     /* by translated code that destroys them, as in `flags` */
@@ -74,7 +75,7 @@ struct jit_fast {
 	uint64_t self;            /* the struct cpu */
 	uint64_t tlb_index_mask;  /* PEXT masks: the page bits that index the TLB */
 	uint64_t page_mask;       /* bits 12..63 */
-	uint64_t aligned_mask[3]; /* the same with the low 4, 5, 6 bits */
+	uint64_t aligned_mask[6]; /* the same with the low 1 to 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;

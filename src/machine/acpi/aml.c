@@ -27,6 +27,8 @@
 #define SMALL_END  0x79
 #define LARGE_WORD_RANGE  0x88
 #define LARGE_DWORD_RANGE 0x87
+#define LARGE_QWORD_RANGE 0x8a
+#define LARGE_MEMORY_FIXED 0x86
 #define RANGE_MEMORY 0
 #define RANGE_IO     1
 #define RANGE_BUS    2
@@ -253,6 +255,33 @@ void aml_resource_memory_range(struct aml_resources *resources, uint32_t first, 
 	} __attribute__((packed)) descriptor = {
 		LARGE_DWORD_RANGE, sizeof(descriptor) - 3, RANGE_MEMORY, RANGE_FIXED, 1, 0, first,
 		last, 0, last - first + 1}; /* 1: read and write, not cacheable */
+
+	resource_bytes(resources, &descriptor, sizeof(descriptor));
+}
+
+void aml_resource_memory_range64(struct aml_resources *resources, uint64_t first, uint64_t last)
+{
+	struct {
+		uint8_t tag;
+		uint16_t length;
+		uint8_t type, flags, type_flags;
+		uint64_t granularity, first, last, translation, count;
+	} __attribute__((packed)) descriptor = {
+		LARGE_QWORD_RANGE, sizeof(descriptor) - 3, RANGE_MEMORY, RANGE_FIXED, 1, 0, first,
+		last, 0, last - first + 1};
+
+	resource_bytes(resources, &descriptor, sizeof(descriptor));
+}
+
+void aml_resource_memory_fixed(struct aml_resources *resources, uint32_t first, uint32_t bytes)
+{
+	struct {
+		uint8_t tag;
+		uint16_t length;
+		uint8_t is_writable;
+		uint32_t first, bytes;
+	} __attribute__((packed)) descriptor = {
+		LARGE_MEMORY_FIXED, sizeof(descriptor) - 3, 1, first, bytes};
 
 	resource_bytes(resources, &descriptor, sizeof(descriptor));
 }

@@ -48,6 +48,9 @@ void aml_resource_irq(struct aml_resources *resources, unsigned irq); /* edge, a
 void aml_resource_bus_range(struct aml_resources *resources, uint16_t first, uint16_t last);
 void aml_resource_io_range(struct aml_resources *resources, uint16_t first, uint16_t last);
 void aml_resource_memory_range(struct aml_resources *resources, uint32_t first, uint32_t last);
+/* The same above 4 GiB; and memory that just isn't free. */
+void aml_resource_memory_range64(struct aml_resources *resources, uint64_t first, uint64_t last);
+void aml_resource_memory_fixed(struct aml_resources *resources, uint32_t first, uint32_t bytes);
 void aml_current_resources(struct aml *aml, const struct aml_resources *resources);
 
 #endif

@@ -115,6 +115,13 @@ struct madt_lapic_nmi {
 	uint8_t lint;
 } __attribute__((packed));
 
+struct mcfg_entry {
+	uint64_t gpa;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint32_t reserved;
+} __attribute__((packed));
+
 static uint8_t checksum(const void *bytes, size_t size)
 {
 	const uint8_t *at = bytes;
@@ -287,6 +294,18 @@ static uint64_t build_madt(const struct acpi_config *config, struct aml *out)
 	return end_table(out, at);
 }
 
+/* PCI Firmware 3.2 §4.1.2. */
+static uint64_t build_mcfg(const struct acpi_config *config, struct aml *out)
+{
+	static const uint8_t reserved[8];
+	size_t at = begin_table(out, "MCFG", 1);
+	struct mcfg_entry entry = {.gpa = config->ecam_gpa};
+
+	aml_bytes(out, reserved, sizeof(reserved));
+	aml_bytes(out, &entry, sizeof(entry));
+	return end_table(out, at);
+}
+
 int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct error *error)
 {
 	struct aml out = {.bytes = bytes, .capacity = ACPI_TABLES_MAX};
@@ -296,8 +315,9 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 		.revision = RSDP_REVISION,
 		.length = sizeof(rsdp),
 	};
-	uint64_t dsdt, facs, listed[2];
-	uint32_t listed32[2];
+	uint64_t dsdt, facs, listed[3];
+	uint32_t listed32[3];
+	unsigned count = 2, i;
 	size_t at;
 
 	aml_bytes(&out, &rsdp, sizeof(rsdp)); /* room for it */
@@ -305,13 +325,15 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 	facs = build_facs(&out);
 	listed[0] = build_fadt(config, &out, facs, dsdt);
 	listed[1] = build_madt(config, &out);
-	listed32[0] = listed[0];
-	listed32[1] = listed[1];
+	if (config->ecam_gpa)
+		listed[count++] = build_mcfg(config, &out);
+	for (i = 0; i < count; i++)
+		listed32[i] = listed[i];
 	at = begin_table(&out, "RSDT", 1);
-	aml_bytes(&out, listed32, sizeof(listed32));
+	aml_bytes(&out, listed32, count * sizeof(listed32[0]));
 	rsdp.rsdt_gpa = end_table(&out, at);
 	at = begin_table(&out, "XSDT", 1);
-	aml_bytes(&out, listed, sizeof(listed));
+	aml_bytes(&out, listed, count * sizeof(listed[0]));
 	rsdp.xsdt_gpa = end_table(&out, at);
 	if (out.is_full)
 		return error_set(error, ENOSPC, "the ACPI tables don't fit");

@@ -26,6 +26,7 @@ struct acpi_config {
 	uint16_t reset_port;
 	uint8_t reset_value;
 	uint16_t boot_architecture; /* IAPC_BOOT_ARCH */
+	uint64_t ecam_gpa; /* PCI configuration space of bus 0; 0: there is none */
 };
 
 #define ACPI_BOOT_LEGACY_DEVICES 0x01

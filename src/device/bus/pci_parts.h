@@ -1,0 +1,61 @@
+/* The PCI bus from inside, for its own files: pci.c is configuration space, pci_window.c the BARs,
+ * pci_interrupt.c pins and messages, pci_state.c saving and loading. */
+#ifndef KVIK_DEVICE_BUS_PCI_PARTS_H
+#define KVIK_DEVICE_BUS_PCI_PARTS_H
+
+#include "device/bus/pci.h"
+
+/* Lock order: window_lock, a function's lock, link_lock. */
+struct pci_bus {
+	struct pci_bus_config config;
+	struct pci_function *functions[PCI_FUNCTIONS]; /* fixed while vCPUs run; not owned */
+	pthread_mutex_t window_lock; /* guards where all BARs are; held while a window is awaited */
+	pthread_mutex_t port_lock; /* guards the two registers of the configuration ports */
+	uint32_t address;
+	uint8_t reset_control;
+	pthread_mutex_t link_lock; /* guards what follows; held while lines are driven */
+	uint8_t link_gsi[PCI_PINS];
+	unsigned link_users[PCI_PINS]; /* functions that drive it */
+};
+
+static inline uint32_t pci_get(const struct pci_function *function, unsigned offset, unsigned size)
+{
+	uint32_t value = 0;
+	unsigned i;
+
+	for (i = 0; i < size; i++)
+		value |= (uint32_t)function->config[offset + i] << (8 * i);
+	return value;
+}
+
+static inline void pci_put(uint8_t *config, unsigned offset, unsigned size, uint32_t value)
+{
+	unsigned i;
+
+	for (i = 0; i < size; i++)
+		config[offset + i] = value >> (8 * i);
+}
+
+static inline bool pci_overlaps(unsigned offset, unsigned size, unsigned first, unsigned bytes)
+{
+	return offset < first + bytes && first < offset + size;
+}
+
+/* Describe the BARs in the configuration space; of pci_bus_add. */
+void pci_windows_describe(struct pci_function *function);
+/* Put the function's windows where its registers say. Without its lock. */
+void pci_windows_update(struct pci_function *function);
+void pci_windows_remove(struct pci_function *function);
+
+/* Accesses to the table and the pending bits of MSI-X, where a window holds them. */
+bool pci_msix_holds(const struct pci_bar *bar, uint64_t offset);
+uint64_t pci_msix_read(struct pci_function *function, uint64_t offset, unsigned size);
+void pci_msix_write(struct pci_function *function, uint64_t offset, unsigned size, uint64_t value);
+
+/* With the function's lock held: after its registers changed, the pin and what became unmasked;
+ * and all of it to its first state. */
+void pci_update_pin(struct pci_function *function);
+void pci_send_unmasked(struct pci_function *function);
+void pci_interrupts_reset(struct pci_function *function);
+
+#endif

@@ -1,0 +1,144 @@
+/* The devices that a user adds to a board (device_options.h). */
+#include <errno.h>
+#include <stdio.h>
+
+#include "device/debug_exit.h"
+#include "device/pc_testdev.h"
+#include "device/pci_exercise.h"
+#include "device/pci_testdev.h"
+#include "machine/board_parts.h"
+
+/* Several of a kind are told apart by their number: "pci-testdev", "pci-testdev.1". */
+static int add(struct board *board, const struct device_option *option,
+	       const struct device_ops *ops, void *device, struct error *error)
+{
+	char name[STATE_NAME_MAX + 1];
+	unsigned i, earlier = 0;
+
+	for (i = 0; &board->config.options[i] != option; i++)
+		earlier += board->config.options[i].kind == option->kind;
+	if (earlier)
+		snprintf(name, sizeof(name), "%s.%u", option->name, earlier);
+	else
+		snprintf(name, sizeof(name), "%s", option->name);
+	return board_add(board, name, ops, device, error);
+}
+
+static int add_debug_exit(struct board *board, const struct device_option *option,
+			  struct error *error)
+{
+	struct power *power = &board->config.power;
+	int result = add(board, option, &debug_exit_device_ops, power, error);
+
+	if (result < 0)
+		return result;
+	return pio_bus_add(board->config.pio, option->values[DEBUG_EXIT_IOBASE],
+			   option->values[DEBUG_EXIT_IOSIZE], option->name, &debug_exit_pio_ops,
+			   power, error);
+}
+
+static int add_pc_testdev(struct board *board, const struct device_option *option,
+			  struct error *error)
+{
+	static const struct {
+		uint16_t first, count;
+		const struct pio_ops *ops;
+	} ports[] = {
+		{PC_TESTDEV_PORT, PC_TESTDEV_PORTS, &pc_testdev_pio_ops},
+		{PC_TESTDEV_FLUSH_PORT, PC_TESTDEV_PORTS, &pc_testdev_flush_ops},
+		{PC_TESTDEV_BYTE_PORT, PC_TESTDEV_PORTS, &pc_testdev_byte_ops},
+		{PC_TESTDEV_IRQ_PORT, PC_TESTDEV_IRQS, &pc_testdev_irq_ops},
+	};
+	const struct board_config *config = &board->config;
+	struct pc_testdev *testdev;
+	unsigned i;
+	int result;
+
+	testdev = pc_testdev_create(&config->irq, &config->ram->memory, error);
+	if (!testdev)
+		return -ENOMEM;
+	result = add(board, option, &pc_testdev_device_ops, testdev, error);
+	for (i = 0; i < sizeof(ports) / sizeof(ports[0]) && result == 0; i++)
+		result = pio_bus_add(config->pio, ports[i].first, ports[i].count, option->name,
+				     ports[i].ops, testdev, error);
+	if (result < 0)
+		return result;
+	return mmio_bus_add(config->mmio, PC_TESTDEV_MEMORY_GPA, PC_TESTDEV_MEMORY_BYTES,
+			    option->name, &pc_testdev_mmio_ops, testdev, error);
+}
+
+/* The slot that was asked for, or a free one. */
+static int choose_slot(const struct board *board, const struct device_option *option,
+		       struct error *error)
+{
+	uint64_t slot = option->values[PCI_SLOT];
+	int free_slot = pci_bus_free_slot(board->pci);
+
+	if (slot == PCI_ANY_SLOT) {
+		if (free_slot < 0)
+			return error_set(error, ENOSPC, "%s: no PCI slot is free", option->name);
+		return free_slot;
+	}
+	if (pci_bus_at(board->pci, PCI_SLOT_FUNCTION(slot, 0)))
+		return error_set(error, EEXIST, "%s: PCI slot %u is taken", option->name,
+				 (unsigned)slot);
+	return slot;
+}
+
+static int add_pci_device(struct board *board, const struct device_option *option,
+			  struct error *error)
+{
+	int slot = choose_slot(board, option, error);
+	struct pci_testdev *testdev;
+	struct pci_exercise *exercise;
+
+	if (slot < 0)
+		return slot;
+	if (option->kind == DEVICE_PCI_TESTDEV) {
+		testdev = pci_testdev_create(board->pci, PCI_SLOT_FUNCTION(slot, 0),
+					     board->config.vm, option->values[PCI_TESTDEV_MEMBAR],
+					     error);
+		return testdev ? add(board, option, &pci_testdev_device_ops, testdev, error)
+			       : -ENOMEM;
+	}
+	exercise = pci_exercise_create(board->pci, PCI_SLOT_FUNCTION(slot, 0), error);
+	return exercise ? add(board, option, &pci_exercise_device_ops, exercise, error) : -ENOMEM;
+}
+
+bool board_has_option(const struct board *board, enum device_kind kind)
+{
+	unsigned i;
+
+	for (i = 0; i < board->config.option_count; i++)
+		if (board->config.options[i].kind == kind)
+			return true;
+	return false;
+}
+
+bool board_wants_pci(const struct board *board)
+{
+	unsigned i;
+
+	for (i = 0; i < board->config.option_count; i++)
+		if (board->config.options[i].is_pci)
+			return true;
+	return board->config.kind == BOARD_PC;
+}
+
+int board_add_options(struct board *board, struct error *error)
+{
+	const struct device_option *option;
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < board->config.option_count && result == 0; i++) {
+		option = &board->config.options[i];
+		switch (option->kind) {
+		case DEVICE_DEBUG_EXIT: result = add_debug_exit(board, option, error); break;
+		case DEVICE_PC_TESTDEV: result = add_pc_testdev(board, option, error); break;
+		case DEVICE_PCI_TESTDEV:
+		case DEVICE_PCI_EXERCISE: result = add_pci_device(board, option, error); break;
+		}
+	}
+	return result;
+}

@@ -1,0 +1,33 @@
+/*
+ * Devices that a user adds to a board: "NAME[,PROPERTY=VALUE]...", as --device takes them. Here is
+ * which there are and what may be said of them; board_options.c puts them on the board.
+ */
+#ifndef KVIK_MACHINE_DEVICE_OPTIONS_H
+#define KVIK_MACHINE_DEVICE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+#define DEVICE_OPTIONS_MAX 32 /* on one board */
+#define DEVICE_PROPERTIES  3
+
+enum device_kind { DEVICE_DEBUG_EXIT, DEVICE_PC_TESTDEV, DEVICE_PCI_TESTDEV, DEVICE_PCI_EXERCISE };
+
+/* Properties, by their place in `values`. */
+enum { DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE };
+enum { PCI_SLOT, PCI_TESTDEV_MEMBAR };
+#define PCI_ANY_SLOT UINT64_MAX
+
+struct device_option {
+	enum device_kind kind;
+	const char *name;
+	bool is_pci;
+	uint64_t values[DEVICE_PROPERTIES];
+};
+
+/* 0, or -EINVAL with what is wrong and what would be right. */
+int device_option_parse(struct device_option *option, const char *text, struct error *error);
+
+#endif

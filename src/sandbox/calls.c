@@ -1,0 +1,139 @@
+#include "sandbox/calls.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#define THIRTY_TWO_BITS 0xffffffffu
+
+/* What the C library starts a thread with; a process has fewer, and any namespace more. */
+#define THREAD_FLAGS                                                                               \
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |        \
+	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
+#define CALL(call) {.number = SYS_##call, .name = #call, .when = ""}
+#define CALL_IF(call, words, ...)                                                                  \
+	{.number = SYS_##call, .name = #call, .when = words, .conditions = {__VA_ARGS__}}
+#define IS(position, number) {.argument = position, .mask = THIRTY_TWO_BITS, .value = number}
+#define LACKS(position, bits) {.argument = position, .mask = bits, .value = 0}
+#define IS_SELF(position) {.argument = position, .is_own_pid = 1, .mask = THIRTY_TWO_BITS}
+
+#define KVM(request)                                                                               \
+	{.number = SYS_ioctl, .name = "ioctl", .group = CALLS_KVM, .when = #request,               \
+	 .conditions = {IS(1, request)}}
+
+const struct call sandbox_calls[] = {
+	/* On the way of every exit to the monitor. */
+	KVM(KVM_RUN),
+	CALL(read),
+	CALL(write),
+	CALL(poll),
+	CALL(futex),
+	CALL(epoll_wait),
+	CALL(timerfd_settime),
+
+	/* Files that are open already. */
+	CALL(writev),
+	CALL(preadv2),
+	CALL(close),
+	CALL(ppoll),
+	CALL(epoll_ctl),
+	CALL(epoll_create1),
+	CALL(eventfd2),
+	CALL_IF(newfstatat, "of a descriptor (AT_EMPTY_PATH)", IS(3, AT_EMPTY_PATH)),
+	CALL_IF(fcntl, "F_GETFD", IS(1, F_GETFD)),
+	CALL_IF(fcntl, "F_GETFL", IS(1, F_GETFL)),
+	CALL_IF(fcntl, "F_SETFL", IS(1, F_SETFL)),
+	CALL_IF(fcntl, "F_DUPFD_CLOEXEC", IS(1, F_DUPFD_CLOEXEC)),
+	CALL_IF(kcmp, "of its own descriptors", IS_SELF(0), IS_SELF(1)),
+
+	/* The terminal: raw mode and back, who is in the foreground. */
+	CALL_IF(ioctl, "TCGETS", IS(1, TCGETS)),
+	CALL_IF(ioctl, "TCSETS", IS(1, TCSETS)),
+	CALL_IF(ioctl, "TIOCGPGRP", IS(1, TIOCGPGRP)),
+	CALL(getpgrp),
+
+	/* Memory, none of it for code. */
+	CALL(brk),
+	CALL_IF(mmap, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
+	CALL_IF(mprotect, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
+	CALL(munmap),
+	CALL(mremap),
+	CALL(madvise),
+
+	/* Threads. */
+	CALL_IF(clone, "of a thread", IS(0, THREAD_FLAGS)),
+	CALL(set_robust_list),
+	CALL(rseq),
+	CALL(exit),
+	CALL(exit_group),
+	CALL(getpid),
+	CALL(gettid),
+	CALL(sched_yield),
+	CALL_IF(sched_getaffinity, "its own", IS(0, 0)),
+	CALL_IF(prctl, "PR_SET_NAME", IS(0, PR_SET_NAME)),
+
+	/* Signals, to itself. */
+	CALL(rt_sigaction),
+	CALL(rt_sigprocmask),
+	CALL(rt_sigreturn),
+	CALL(sigaltstack),
+	CALL(restart_syscall),
+	CALL_IF(tgkill, "to itself", IS_SELF(0)),
+	CALL_IF(kill, "to itself", IS_SELF(0)),
+
+	/* Time, and random numbers. The first two are calls where the vDSO cannot tell. */
+	CALL(clock_gettime),
+	CALL(gettimeofday),
+	CALL(clock_nanosleep),
+	CALL(nanosleep),
+	CALL(getrandom),
+
+	/* KVM's requests on handles that are open. Nothing is created. */
+	KVM(KVM_IRQ_LINE),
+	KVM(KVM_IRQ_LINE_STATUS),
+	KVM(KVM_SIGNAL_MSI),
+	KVM(KVM_INTERRUPT),
+	KVM(KVM_NMI),
+	KVM(KVM_SET_GSI_ROUTING),
+	KVM(KVM_IRQFD),
+	KVM(KVM_IOEVENTFD),
+	KVM(KVM_SET_USER_MEMORY_REGION),
+	KVM(KVM_GET_DIRTY_LOG),
+	KVM(KVM_GET_REGS),
+	KVM(KVM_SET_REGS),
+	KVM(KVM_GET_SREGS),
+	KVM(KVM_SET_SREGS),
+	KVM(KVM_GET_MSRS),
+	KVM(KVM_SET_MSRS),
+	KVM(KVM_GET_FPU),
+	KVM(KVM_SET_FPU),
+	KVM(KVM_GET_XSAVE),
+	KVM(KVM_GET_XSAVE2),
+	KVM(KVM_SET_XSAVE),
+	KVM(KVM_GET_XCRS),
+	KVM(KVM_SET_XCRS),
+	KVM(KVM_GET_DEBUGREGS),
+	KVM(KVM_SET_DEBUGREGS),
+	KVM(KVM_GET_LAPIC),
+	KVM(KVM_SET_LAPIC),
+	KVM(KVM_GET_VCPU_EVENTS),
+	KVM(KVM_SET_VCPU_EVENTS),
+	KVM(KVM_GET_MP_STATE),
+	KVM(KVM_SET_MP_STATE),
+	KVM(KVM_GET_CLOCK),
+	KVM(KVM_SET_CLOCK),
+	KVM(KVM_GET_IRQCHIP),
+	KVM(KVM_SET_IRQCHIP),
+	KVM(KVM_GET_PIT2),
+	KVM(KVM_SET_PIT2),
+	KVM(KVM_SET_GUEST_DEBUG),
+	KVM(KVM_CHECK_EXTENSION),
+};
+
+const unsigned sandbox_call_count = sizeof(sandbox_calls) / sizeof(sandbox_calls[0]);

@@ -1,0 +1,40 @@
+/*
+ * The system calls that a locked monitor may make: one table, from which the filter is built and
+ * against which docs/security.md is checked.
+ */
+#ifndef KVIK_SANDBOX_CALLS_H
+#define KVIK_SANDBOX_CALLS_H
+
+#include <stdint.h>
+
+#define CALL_CONDITIONS 2
+
+enum call_group {
+	CALLS_ALWAYS,
+	CALLS_KVM,	 /* with the backend kvm */
+};
+
+/*
+ * An argument must be `value` where `mask` has bits; no mask ends the list. Masks are of 32 bits
+ * where the kernel looks at no more.
+ */
+struct call_condition {
+	uint8_t argument;
+	uint8_t is_own_pid; /* the value is this process's id instead */
+	uint64_t mask, value;
+};
+
+/* A call that is allowed when all conditions hold. Several rows for one call: any of them. */
+struct call {
+	int number;
+	enum call_group group;
+	const char *name;
+	const char *when; /* the conditions in words; empty: always */
+	struct call_condition conditions[CALL_CONDITIONS];
+};
+
+/* The most frequent first, where the filter does not begin with what needs no look at arguments. */
+extern const struct call sandbox_calls[];
+extern const unsigned sandbox_call_count;
+
+#endif

@@ -1,0 +1,39 @@
+/* What the files of this room share: each takes one or a few of the layers (sandbox.h). */
+#ifndef KVIK_SANDBOX_INTERNAL_H
+#define KVIK_SANDBOX_INTERNAL_H
+
+#include "sandbox/sandbox.h"
+
+/*
+ * Sanitizers make system calls of their own, some of which no monitor has a use for: they read
+ * /proc, and the leak checker traces this process. Their builds leave the sandbox out.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANDBOX_IS_RELAXED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+	__has_feature(memory_sanitizer)
+#define SANDBOX_IS_RELAXED true
+#endif
+#endif
+#ifndef SANDBOX_IS_RELAXED
+#define SANDBOX_IS_RELAXED false
+#endif
+
+void sandbox_note(struct sandbox_report *report, enum sandbox_layer layer, bool holds,
+		  const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* namespaces.c: NAMESPACES, NETWORK and EMPTY_ROOT. Before the capabilities are gone. */
+void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox_report *report);
+
+/* privileges.c: LIMITS, CAPABILITIES, NO_NEW_PRIVS, NOT_DUMPABLE. */
+void sandbox_take_limits(struct sandbox_report *report);
+void sandbox_drop_capabilities(struct sandbox_report *report);
+int sandbox_forbid_new_privileges(struct sandbox_report *report, struct error *error);
+void sandbox_forbid_dumps(struct sandbox_report *report);
+
+/* filter.c: FILTER. */
+int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_report *report,
+			   struct error *error);
+
+#endif
