@@ -65,6 +65,8 @@ const struct call sandbox_calls[] = {
 	CALL(munmap),
 	CALL(mremap),
 	CALL(madvise),
+	CALL_IF(process_vm_readv, "of itself", IS_SELF(0)),
+	CALL_IF(process_vm_writev, "of itself", IS_SELF(0)),
 
 	/* Threads. */
 	CALL_IF(clone, "of a thread", IS(0, THREAD_FLAGS)),
