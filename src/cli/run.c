@@ -21,6 +21,7 @@ struct run {
 	bool is_quitting;	 /* the user's wish: waits for nobody any more */
 	bool is_draining;	 /* the guest has ended; its last output hasn't left yet */
 	int quit_status;
+	int save_fd, load_fd; /* -1: none */
 	sigset_t signal_mask; /* before signals were watched */
 };
 
@@ -40,6 +41,15 @@ static void quit_key(void *context)
 	quit(context, EXIT_OK);
 }
 
+/* ^A s and SIGUSR1. */
+static void save_key(void *context)
+{
+	struct run *run = context;
+
+	if (run->machine)
+		machine_save(run->machine);
+}
+
 static void signal_ready(void *context)
 {
 	struct run *run = context;
@@ -54,6 +64,7 @@ static void signal_ready(void *context)
 		kill(getpid(), SIGSTOP);
 		break;
 	case SIGCONT: terminal_enter_raw(); break;
+	case SIGUSR1: save_key(run); break;
 	default:
 		log_info("ended by signal %u", info.ssi_signo);
 		quit(run, 128 + info.ssi_signo);
@@ -73,6 +84,7 @@ static int watch_signals(struct run *run, struct error *error)
 	sigaddset(&set, SIGQUIT);
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
+	sigaddset(&set, SIGUSR1);
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, &run->signal_mask);
 	run->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -122,7 +134,7 @@ static int open_files(struct run *run, const struct run_options *options, struct
 static int open_standard_streams(struct run *run, const struct run_options *options,
 				 struct error *error)
 {
-	struct char_stdio_commands commands = {.quit = quit_key, .context = run};
+	struct char_stdio_commands commands = {.quit = quit_key, .save = save_key, .context = run};
 
 	run->standard_output = char_stdout_create(error);
 	if (!run->standard_output)
@@ -168,6 +180,24 @@ static int open_code_dump(struct kvm_options *options, const char *path, struct 
 	return 0;
 }
 
+/* What --save and --load name, while paths can still be opened. */
+static int open_saved(struct run *run, const struct run_options *options, struct error *error)
+{
+	if (options->load_path) {
+		run->load_fd = open(options->load_path, O_RDONLY | O_CLOEXEC);
+		if (run->load_fd < 0)
+			return error_set_errno(error, errno, "--load: cannot read '%s'",
+					       options->load_path);
+	}
+	if (options->save_path) {
+		run->save_fd = open(options->save_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (run->save_fd < 0)
+			return error_set_errno(error, errno, "--save: cannot write '%s'",
+					       options->save_path);
+	}
+	return 0;
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
@@ -185,6 +215,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .print_port = options->print_port,
 	    .debug_exit_port = options->debug_exit_port,
 	    .device_count = options->device_count,
+	    .save_fd = run->save_fd,
+	    .load_fd = run->load_fd,
 	    .ends_at_reset = options->ends_at_reset,
 	    .is_confined = options->is_confined,
 	};
@@ -221,7 +253,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 int command_run(int count, char **arguments)
 {
 	struct run_options options;
-	struct run run = {.signals.fd = -1};
+	struct run run = {.signals.fd = -1, .save_fd = -1, .load_fd = -1};
 	struct error error = {0};
 	int result = -EINVAL, status = EXIT_ERROR;
 
@@ -241,7 +273,7 @@ int command_run(int count, char **arguments)
 		log_set_level(options.verbosity > 1 ? LOG_DEBUG : LOG_INFO);
 	run.loop = event_loop_create(&error);
 	if (!run.loop || open_files(&run, &options, &error) < 0 ||
-	    watch_signals(&run, &error) < 0 || open_standard_streams(&run, &options, &error) < 0)
+	    open_saved(&run, &options, &error) < 0 || watch_signals(&run, &error) < 0 || open_standard_streams(&run, &options, &error) < 0)
 		goto out;
 	result = run_guest(&run, &options, &status, &error);
 out:
@@ -256,5 +288,9 @@ out:
 	char_destroy(run.debug_console);
 	char_destroy(run.standard_output);
 	event_loop_destroy(run.loop);
+	if (run.save_fd >= 0)
+		close(run.save_fd);
+	if (run.load_fd >= 0)
+		close(run.load_fd);
 	return status;
 }

@@ -40,6 +40,9 @@ const char run_options_help[] =
     "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
     "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
     "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
+    "Saving:\n"
+    "  --save FILE            where SIGUSR1 and ^A s save the machine, which goes on\n"
+    "  --load FILE            begin as saved there; all other options as they were\n"
     "Watching:\n"
     "  --stats                counters at the end\n"
     "  --dump-code FILE       write what the translator makes, guest and host code\n"
@@ -252,6 +255,20 @@ static int parse_debug_exit(struct run_options *options, const char *value, stru
 	return parse_port(&options->debug_exit_port, 4, value, error);
 }
 
+static int parse_save(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->save_path = value;
+	return 0;
+}
+
+static int parse_load(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->load_path = value;
+	return 0;
+}
+
 static int parse_device(struct run_options *options, const char *value, struct error *error)
 {
 	if (options->device_count == DEVICE_OPTIONS_MAX)
@@ -367,6 +384,8 @@ static const struct option {
 	{"--print-port", true, parse_print_port},
 	{"--debug-exit", true, parse_debug_exit},
 	{"--device", true, parse_device},
+	{"--save", true, parse_save},
+	{"--load", true, parse_load},
 	{"--net", true, parse_none_only},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_missing},

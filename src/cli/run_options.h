@@ -25,6 +25,7 @@ struct run_options {
 	struct boot_config boot;
 	struct stream_option serial, debug_console;
 	int print_port, debug_exit_port; /* -1: none */
+	const char *save_path, *load_path; /* or NULL */
 	struct device_option devices[DEVICE_OPTIONS_MAX];
 	unsigned device_count;
 	bool ends_at_reset, wants_statistics, is_confined;

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "device/device.h"
+#include "util/i8259.h"
+
 #define PIC_INPUTS  16
 #define IOAPIC_PINS 24
 
@@ -160,6 +163,100 @@ int interrupts_reset(struct interrupts *interrupts, struct error *error)
 	split_irqchip_device_ops.reset(interrupts->split);
 	mask_split_pics(interrupts->split);
 	return 0;
+}
+
+static void transfer_ioapic(struct state_stream *state, struct kvm_ioapic_state *ioapic)
+{
+	uint64_t entry;
+	unsigned pin;
+
+	state_u32(state, "ioregsel", &ioapic->ioregsel);
+	state_check(state, "ioregsel", ioapic->ioregsel <= 0xff);
+	state_u32(state, "id", &ioapic->id);
+	state_u32(state, "irr", &ioapic->irr);
+	for (pin = 0; pin < IOAPIC_PINS; pin++) {
+		entry = ioapic->redirtbl[pin].bits;
+		state_u64(state, "redirect", &entry);
+		ioapic->redirtbl[pin].bits = entry;
+	}
+}
+
+/*
+ * The contract begins a count anew when it is set (KVM_SET_PIT2): its phase isn't kept. What it can
+ * hold is the backend's to know: Linux has mode 255 for a channel that was never programmed.
+ */
+static void transfer_pit(struct state_stream *state, struct kvm_pit_state2 *pit)
+{
+	struct kvm_pit_channel_state *channel;
+	unsigned i;
+
+	for (i = 0; i < 3; i++) {
+		channel = &pit->channels[i];
+		state_u32(state, "count", &channel->count);
+		state_u16(state, "latched_count", &channel->latched_count);
+		state_u8(state, "count_latched", &channel->count_latched);
+		state_u8(state, "status_latched", &channel->status_latched);
+		state_u8(state, "status", &channel->status);
+		state_u8(state, "read_state", &channel->read_state);
+		state_u8(state, "write_state", &channel->write_state);
+		state_u8(state, "write_latch", &channel->write_latch);
+		state_u8(state, "rw_mode", &channel->rw_mode);
+		state_u8(state, "mode", &channel->mode);
+		state_u8(state, "bcd", &channel->bcd);
+		state_u8(state, "gate", &channel->gate);
+		channel->count_load_time = 0;
+	}
+	state_u32(state, "flags", &pit->flags);
+}
+
+static void transfer_full(struct state_stream *state, struct power_on_chips *chips)
+{
+	unsigned i;
+
+	for (i = 0; i < 2; i++)
+		i8259_transfer(&chips->chips[i].chip.pic, state);
+	transfer_ioapic(state, &chips->chips[2].chip.ioapic);
+	transfer_pit(state, &chips->pit);
+}
+
+static struct device split_device(const struct interrupts *interrupts)
+{
+	return (struct device){"irqchip", &split_irqchip_device_ops, interrupts->split};
+}
+
+void interrupts_save(struct interrupts *interrupts, struct state_stream *state)
+{
+	struct device split = split_device(interrupts);
+	struct power_on_chips chips;
+	struct error error = {.message = ""};
+
+	if (interrupts->split) {
+		device_save(&split, state);
+		return;
+	}
+	state_section_begin(state, "irqchip", 1);
+	if (power_on_chips_capture(&chips, interrupts->vm, &error) < 0)
+		state_fail(state, "%s", error.message);
+	else
+		transfer_full(state, &chips);
+	state_section_end(state);
+}
+
+void interrupts_load(struct interrupts *interrupts, struct state_stream *state)
+{
+	struct device split = split_device(interrupts);
+	struct power_on_chips chips = interrupts->power_on;
+	struct error error = {.message = ""};
+
+	if (interrupts->split) {
+		device_load(&split, state);
+		return;
+	}
+	state_section_begin(state, "irqchip", 1);
+	transfer_full(state, &chips);
+	if (state_complete(state) && power_on_chips_restore(&chips, interrupts->vm, &error) < 0)
+		state_fail(state, "%s", error.message);
+	state_section_end(state);
 }
 
 static void set_line(void *context, unsigned gsi, bool level)

@@ -38,6 +38,11 @@ int interrupts_create(struct interrupts *interrupts, const struct interrupts_con
 void interrupts_destroy(struct interrupts *interrupts); /* fine on a zeroed one */
 int interrupts_reset(struct interrupts *interrupts, struct error *error);
 
+/* All controllers but the local APICs, as sections of a stream; loaded after the devices that drive
+ * their lines, and after the vCPUs. The vCPUs are parked. */
+void interrupts_save(struct interrupts *interrupts, struct state_stream *state);
+void interrupts_load(struct interrupts *interrupts, struct state_stream *state);
+
 /* A wire to GSI 0; a device's own is a copy with another gsi. */
 struct irq_line interrupts_line(struct interrupts *interrupts);
 

@@ -10,6 +10,7 @@
 
 #include "machine/cpuid.h"
 #include "machine/power_on_state.h"
+#include "machine/snapshot.h"
 #include "machine/vcpu.h"
 #include "util/log.h"
 
@@ -64,6 +65,7 @@ struct machine {
 	int request_status;
 	bool is_idle[MACHINE_MAX_CPUS];
 	bool is_quitting; /* the user's wish: wins over the guest's requests */
+	bool wants_save;
 };
 
 static void wake_io_thread(struct machine *machine)
@@ -106,6 +108,28 @@ static void power_requested(void *context, enum power_request what, int status)
 void machine_quit(struct machine *machine, int status)
 {
 	post_request(machine, POWER_EXIT, status, true);
+}
+
+void machine_save(struct machine *machine)
+{
+	unsigned i;
+
+	if (machine->config.save_fd < 0) {
+		log_warning("nowhere to save the machine: there is no --save FILE");
+		return;
+	}
+	pthread_mutex_lock(&machine->lock);
+	if (machine->state == MACHINE_ENDED || machine->is_quitting) {
+		pthread_mutex_unlock(&machine->lock);
+		return;
+	}
+	machine->wants_save = true;
+	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&machine->state_changed);
+	pthread_mutex_unlock(&machine->lock);
+	for (i = 0; i < machine->vcpu_count; i++)
+		vcpu_force_exit(&machine->vcpus[i]);
+	wake_io_thread(machine);
 }
 
 /* The streams that a guest writes to. Returns how many. */
@@ -291,6 +315,32 @@ static int machine_reset(struct machine *machine, struct error *error)
 	return entry_apply(&entry, &machine->ram.memory, &machine->vcpus[0].kvm, error);
 }
 
+static struct snapshot_parts snapshot_parts(struct machine *machine)
+{
+	return (struct snapshot_parts){
+		.vm = &machine->vm,
+		.vcpus = machine->vcpus,
+		.cpus = machine->vcpu_count,
+		.ram = &machine->ram,
+		.board = machine->board,
+		.board_kind = machine->config.board,
+		.irqchip_kind = machine->config.irqchip,
+		.interrupts = &machine->interrupts,
+	};
+}
+
+/* The vCPUs are parked. */
+static void save_now(struct machine *machine)
+{
+	struct snapshot_parts parts = snapshot_parts(machine);
+	struct error error;
+
+	if (snapshot_save(&parts, machine->config.save_fd, &error) < 0)
+		log_error("%s", error.message);
+	else
+		log_info("saved the machine");
+}
+
 static void finish(struct machine *machine, int status)
 {
 	machine->request_status = status;
@@ -306,20 +356,29 @@ static void request_ready(void *context)
 	enum power_request what;
 	uint64_t wakes;
 	int status;
-	bool is_ready;
+	bool is_ready, has_request, wants_save;
 
 	if (read(machine->request_source.fd, &wakes, sizeof(wakes)) < 0)
 		return;
 	pthread_mutex_lock(&machine->lock);
-	is_ready = machine->has_request && machine->state == MACHINE_PAUSED &&
-		   machine->parked == machine->vcpu_count;
+	is_ready = (machine->has_request || machine->wants_save) &&
+		   machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count;
+	has_request = machine->has_request;
+	wants_save = machine->wants_save;
 	what = machine->request;
 	status = machine->request_status;
 	if (is_ready)
-		machine->has_request = false;
+		machine->has_request = machine->wants_save = false;
 	pthread_mutex_unlock(&machine->lock);
 	if (!is_ready)
 		return;
+	/* What the guest asked for comes first: a machine that ends or begins anew isn't saved. */
+	if (!has_request) {
+		if (wants_save)
+			save_now(machine);
+		set_state(machine, MACHINE_RUNNING);
+		return;
+	}
 	switch (what) {
 	case POWER_OFF: finish(machine, MACHINE_STATUS_OFF); break;
 	case POWER_EXIT: finish(machine, status); break;
@@ -473,6 +532,15 @@ static int create_requests(struct machine *machine, struct error *error)
 	return 0;
 }
 
+/* A machine that was saved goes on from there. */
+static int load_state(struct machine *machine, struct error *error)
+{
+	struct snapshot_parts parts = snapshot_parts(machine);
+
+	return machine->config.load_fd < 0 ? 0
+					   : snapshot_load(&parts, machine->config.load_fd, error);
+}
+
 struct machine *machine_create(const struct machine_config *config, struct error *error)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
@@ -499,7 +567,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	if (open_system(machine, error) < 0 || create_requests(machine, error) < 0 ||
 	    create_vm(machine, error) < 0 ||
 	    create_vcpus(machine, error) < 0 || create_board(machine, error) < 0 ||
-	    machine_reset(machine, error) < 0)
+	    machine_reset(machine, error) < 0 || load_state(machine, error) < 0)
 		goto fail;
 	return machine;
 

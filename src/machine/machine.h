@@ -51,6 +51,8 @@ struct machine_config {
 	int debug_exit_port;	      /* -1: none */
 	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */
 	unsigned device_count;
+	int save_fd; /* the file that machine_save writes; -1: none. The caller's */
+	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */
 	struct sandbox_config sandbox;
@@ -74,6 +76,10 @@ int machine_run(struct machine *machine, int *status, struct error *error);
 
 /* End the run with `status`, whatever the guest does. Any thread. */
 void machine_quit(struct machine *machine, int status);
+
+/* Save the machine to config.save_fd as soon as its CPUs have stopped, then let it go on. A failure is
+ * logged. Any thread. */
+void machine_save(struct machine *machine);
 
 /* Write the counters of all exits to standard error. After machine_run. */
 void machine_print_statistics(const struct machine *machine);

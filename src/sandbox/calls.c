@@ -40,6 +40,7 @@ const struct call sandbox_calls[] = {
 	/* Files that are open already. */
 	CALL(writev),
 	CALL(preadv2),
+	CALL(lseek),
 	CALL(close),
 	CALL(ppoll),
 	CALL(epoll_ctl),
@@ -128,6 +129,9 @@ const struct call sandbox_calls[] = {
 	KVM(KVM_SET_VCPU_EVENTS),
 	KVM(KVM_GET_MP_STATE),
 	KVM(KVM_SET_MP_STATE),
+	KVM(KVM_GET_MSR_INDEX_LIST),
+	KVM(KVM_GET_CPUID2),
+	KVM(KVM_GET_TSC_KHZ),
 	KVM(KVM_GET_CLOCK),
 	KVM(KVM_SET_CLOCK),
 	KVM(KVM_GET_IRQCHIP),

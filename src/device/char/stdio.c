@@ -35,6 +35,7 @@ struct char_stdio {
 static void show_help(void)
 {
 	log_print(LOG_ERROR, "^A x   quit kvik");
+	log_print(LOG_ERROR, "^A s   save the machine (--save)");
 	log_print(LOG_ERROR, "^A b   send a break to the serial console");
 	log_print(LOG_ERROR, "^A ^A  send ^A itself");
 	log_print(LOG_ERROR, "^A h   show this help");
@@ -53,6 +54,7 @@ static void escape_command(struct char_stdio *stdio, uint8_t key)
 
 	switch (key) {
 	case 'x': stdio->commands.quit(stdio->commands.context); break;
+	case 's': stdio->commands.save(stdio->commands.context); break;
 	case 'b':
 		if (reader->receive_break)
 			reader->receive_break(reader->context);

@@ -1,0 +1,25 @@
+/*
+ * A vCPU in a saved machine: all that the contract lets be read and set of it, and the CPUID that its
+ * guest relies on.
+ */
+#ifndef KVIK_MACHINE_SAVED_CPU_H
+#define KVIK_MACHINE_SAVED_CPU_H
+
+#include "kvm/kvm.h"
+#include "util/state.h"
+
+/* A section named `name`; the vCPU isn't running. Reading failures fail the stream. */
+void saved_cpu_save(const struct kvm_vcpu *vcpu, const char *name, struct state_stream *state);
+
+/*
+ * Take over such a section. Fails, and names it, when the guest relies on something that this CPU or
+ * this backend hasn't. `tsc` is the time-stamp counter's value for all CPUs: as they are set to the
+ * same one after the other, the backend sees that they are one clock (kvm_synchronize_tsc).
+ */
+void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t tsc,
+		    struct state_stream *state);
+
+/* A vCPU's counter now. */
+uint64_t saved_cpu_read_tsc(const struct kvm_vcpu *vcpu);
+
+#endif
