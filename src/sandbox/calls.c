@@ -46,6 +46,7 @@ const struct call sandbox_calls[] = {
 	CALL(epoll_ctl),
 	CALL(epoll_create1),
 	CALL(eventfd2),
+	CALL(fstat),
 	CALL_IF(newfstatat, "of a descriptor (AT_EMPTY_PATH)", IS(3, AT_EMPTY_PATH)),
 	CALL_IF(fcntl, "F_GETFD", IS(1, F_GETFD)),
 	CALL_IF(fcntl, "F_GETFL", IS(1, F_GETFL)),
@@ -66,6 +67,7 @@ const struct call sandbox_calls[] = {
 	CALL(munmap),
 	CALL(mremap),
 	CALL(madvise),
+	/* How the engine copies the arguments of requests. */
 	CALL_IF(process_vm_readv, "of itself", IS_SELF(0)),
 	CALL_IF(process_vm_writev, "of itself", IS_SELF(0)),
 

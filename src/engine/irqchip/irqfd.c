@@ -5,22 +5,21 @@
  * irqfd holds its GSI high instead, until the guest's EOI lowers it and signals the second eventfd;
  * the device then says whether it still has something to report.
  *
- * The engine keeps its own duplicate of each descriptor and tells eventfds apart by their kernel
- * id, so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
+ * The engine keeps its own duplicate of each descriptor and tells eventfds apart by what is behind
+ * it, so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
  * descriptors are all closed stays assigned until the VM goes.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "engine/irqchip/internal.h"
+#include "util/eventfd.h"
 #include "util/thread.h"
 
 #define EVENTS_AT_ONCE 32
@@ -29,38 +28,11 @@
 struct irqfd {
 	struct irqfd *next;
 	uint64_t serial; /* epoll data: an event in flight for one that is gone finds nobody */
-	uint64_t identity;
 	uint32_t gsi;
+	int user_fd;     /* the number it was given as */
 	int fd;          /* owned duplicate */
 	int resample_fd; /* owned duplicate, or -1 */
 };
-
-/*
- * The kernel's id of the eventfd behind `fd`, from its fdinfo. 0, -EBADF, or -EINVAL when it is
- * something else. Kernels before 5.2 don't tell the id: there the descriptor's number has to do.
- */
-static int identify_eventfd(int fd, uint64_t *identity)
-{
-	char path[64], line[128];
-	bool is_eventfd = false;
-	FILE *file;
-
-	if (fcntl(fd, F_GETFD) < 0)
-		return -EBADF;
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "re");
-	if (!file)
-		return -errno;
-	*identity = fd;
-	while (fgets(line, sizeof(line), file)) {
-		if (!strncmp(line, "eventfd-count:", 14))
-			is_eventfd = true;
-		else if (!strncmp(line, "eventfd-id:", 11))
-			*identity = strtoull(line + 11, NULL, 10);
-	}
-	fclose(file);
-	return is_eventfd ? 0 : -EINVAL;
-}
 
 static int duplicate(int fd)
 {
@@ -189,12 +161,17 @@ static void destroy_irqfd(struct irqfd *irqfd)
 	free(irqfd);
 }
 
-static bool is_assigned(const struct irqfd_set *set, uint64_t identity)
+static bool is_of(const struct irqfd *irqfd, int user_fd)
+{
+	return eventfd_is_same(irqfd->fd, irqfd->user_fd, user_fd);
+}
+
+static bool is_assigned(const struct irqfd_set *set, int user_fd)
 {
 	const struct irqfd *irqfd;
 
 	for (irqfd = set->first; irqfd; irqfd = irqfd->next)
-		if (irqfd->identity == identity)
+		if (is_of(irqfd, user_fd))
 			return true;
 	return false;
 }
@@ -204,20 +181,20 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 	struct irqfd_set *set = &chip->irqfds;
 	struct epoll_event event = {.events = EPOLLIN};
 	struct irqfd *irqfd;
-	uint64_t resample_identity;
 	int result;
 
 	irqfd = calloc(1, sizeof(*irqfd));
 	if (!irqfd)
 		return -ENOMEM;
 	irqfd->gsi = request->gsi;
+	irqfd->user_fd = request->fd;
 	irqfd->fd = -1;
 	irqfd->resample_fd = -1;
-	result = identify_eventfd(request->fd, &irqfd->identity);
+	result = eventfd_check(request->fd);
 	if (result)
 		goto out_destroy;
 	if (request->flags & KVM_IRQFD_FLAG_RESAMPLE) {
-		result = identify_eventfd(request->resamplefd, &resample_identity);
+		result = eventfd_check(request->resamplefd);
 		if (result)
 			goto out_destroy;
 		result = irqfd->resample_fd = duplicate(request->resamplefd);
@@ -230,7 +207,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 
 	irqchip_lock(chip);
 	result = -EBUSY;
-	if (is_assigned(set, irqfd->identity))
+	if (is_assigned(set, request->fd))
 		goto out_unlock;
 	result = start_thread(chip);
 	if (result)
@@ -268,15 +245,14 @@ static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
 {
 	struct irqfd_set *set = &chip->irqfds;
 	struct irqfd **link, *irqfd;
-	uint64_t identity;
-	int result = identify_eventfd(request->fd, &identity);
+	int result = eventfd_check(request->fd);
 
 	if (result)
 		return result;
 	irqchip_lock(chip);
 	link = &set->first;
 	while ((irqfd = *link)) {
-		if (irqfd->identity != identity || irqfd->gsi != request->gsi) {
+		if (irqfd->gsi != request->gsi || !is_of(irqfd, request->fd)) {
 			link = &irqfd->next;
 			continue;
 		}

@@ -1,22 +1,18 @@
 /*
  * KVM_IOEVENTFD (api.rst 4.59; Linux virt/kvm/eventfd.c for what the document leaves open).
  *
- * Deassigning must recognize the eventfd even through another descriptor: identity is the open
- * file's, compared with kcmp(2), or by number where kcmp is forbidden.
+ * Deassigning recognizes the eventfd even through another descriptor.
  */
 #include "engine/vm/ioeventfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/vm/vm.h"
+#include "util/eventfd.h"
 
 enum ioeventfd_bus { BUS_MMIO, BUS_PIO, BUS_CCW };
 
@@ -28,24 +24,6 @@ struct ioeventfd {
 	int fd;               /* our own duplicate */
 	int user_fd;          /* the number it was given as */
 };
-
-/* Without /proc, which a confined caller has given up: a descriptor of no file type that takes a count
- * of 0, which changes nothing. */
-static bool is_eventfd(int fd)
-{
-	uint64_t none = 0;
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && !(status.st_mode & S_IFMT) &&
-	       write(fd, &none, sizeof(none)) == sizeof(none);
-}
-
-static bool is_same_file(const struct ioeventfd *entry, int fd)
-{
-	long result = syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, entry->fd, fd);
-
-	return result < 0 ? entry->user_fd == fd : result == 0;
-}
 
 static enum ioeventfd_bus bus_of(const struct kvm_ioeventfd *request)
 {
@@ -97,7 +75,7 @@ static int assign(struct vm *vm, const struct kvm_ioeventfd *request)
 	entry.fd = fcntl(request->fd, F_DUPFD_CLOEXEC, 0);
 	if (entry.fd < 0)
 		return -errno;
-	if (!is_eventfd(entry.fd)) {
+	if (eventfd_check(entry.fd) < 0) {
 		close(entry.fd);
 		return -EINVAL;
 	}
@@ -124,12 +102,11 @@ static int deassign(struct vm *vm, const struct kvm_ioeventfd *request)
 	struct ioeventfds *table = &vm->ioeventfds;
 	enum ioeventfd_bus bus = bus_of(request);
 	bool is_wildcard = !(request->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
+	int result = eventfd_check(request->fd);
 	unsigned i;
 
-	if (fcntl(request->fd, F_GETFD) < 0)
-		return -EBADF;
-	if (!is_eventfd(request->fd))
-		return -EINVAL;
+	if (result < 0)
+		return result;
 	for (i = 0; i < table->count; i++) {
 		struct ioeventfd *entry = &table->entries[i];
 		int fd = entry->fd;
@@ -137,7 +114,7 @@ static int deassign(struct vm *vm, const struct kvm_ioeventfd *request)
 		if (entry->bus != bus || entry->address != request->addr ||
 		    entry->length != request->len || entry->is_wildcard != is_wildcard ||
 		    (!is_wildcard && entry->datamatch != request->datamatch) ||
-		    !is_same_file(entry, request->fd))
+		    !eventfd_is_same(fd, entry->user_fd, request->fd))
 			continue;
 		exclusive_begin(vm, NULL);
 		table->count--;
