@@ -119,28 +119,28 @@ int power_on_state_restore(const struct power_on_state *state, const struct kvm_
 	int result;
 
 	/* The system registers first: they carry the APIC base, on which the local APIC depends. */
-	if ((result = request(vcpu, KVM_SET_SREGS, &copy.sregs, "cannot reset system registers",
+	if ((result = request(vcpu, KVM_SET_SREGS, &copy.sregs, "cannot set system registers",
 			      error)) ||
-	    (result = request(vcpu, KVM_SET_REGS, &copy.regs, "cannot reset registers", error)))
+	    (result = request(vcpu, KVM_SET_REGS, &copy.regs, "cannot set registers", error)))
 		return result;
 	if (copy.xsave && (result = request(vcpu, KVM_SET_XSAVE, copy.xsave,
-					    "cannot reset vector registers", error)))
+					    "cannot set vector registers", error)))
 		return result;
 	if (!copy.xsave &&
-	    (result = request(vcpu, KVM_SET_FPU, &copy.fpu, "cannot reset the FPU", error)))
+	    (result = request(vcpu, KVM_SET_FPU, &copy.fpu, "cannot set the FPU", error)))
 		return result;
 	if (copy.has_xcrs &&
-	    (result = request(vcpu, KVM_SET_XCRS, &copy.xcrs, "cannot reset XCR0", error)))
+	    (result = request(vcpu, KVM_SET_XCRS, &copy.xcrs, "cannot set XCR0", error)))
 		return result;
 	restore_msrs(state, vcpu);
-	if ((result = request(vcpu, KVM_SET_LAPIC, &copy.lapic, "cannot reset the local APIC",
+	if ((result = request(vcpu, KVM_SET_LAPIC, &copy.lapic, "cannot set the local APIC",
 			      error)) ||
-	    (result = request(vcpu, KVM_SET_VCPU_EVENTS, &copy.events, "cannot reset events",
+	    (result = request(vcpu, KVM_SET_VCPU_EVENTS, &copy.events, "cannot set events",
 			      error)) ||
 	    (result = request(vcpu, KVM_SET_DEBUGREGS, &copy.debugregs,
-			      "cannot reset debug registers", error)))
+			      "cannot set debug registers", error)))
 		return result;
-	return request(vcpu, KVM_SET_MP_STATE, &copy.mp, "cannot reset the run state", error);
+	return request(vcpu, KVM_SET_MP_STATE, &copy.mp, "cannot set the run state", error);
 }
 
 void power_on_state_free(struct power_on_state *state)
@@ -184,10 +184,10 @@ int power_on_chips_restore(const struct power_on_chips *chips, const struct kvm_
 		result = kvm_vm_ioctl(vm, KVM_SET_IRQCHIP, &copy.chips[i]);
 		if (result < 0)
 			return error_set_errno(error, -result,
-					       "cannot reset the interrupt controllers");
+					       "cannot set the interrupt controllers");
 	}
 	result = kvm_vm_ioctl(vm, KVM_SET_PIT2, &copy.pit);
 	if (result < 0)
-		return error_set_errno(error, -result, "cannot reset the timer");
+		return error_set_errno(error, -result, "cannot set the timer");
 	return 0;
 }
