@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -33,7 +34,7 @@ static const uint32_t path_calls[] = {
 
 static int install_filter(void)
 {
-	struct sock_filter code[PATH_CALLS + 12];
+	struct sock_filter code[PATH_CALLS + 15];
 	struct sock_fprog program = {.filter = code};
 	/* Once the supervisor looks at a call, only a fatal signal ends the wait for it: an open
 	 * must not fail with EINTR because a timer ticks. KVM_RUN has its own rule (run.h).
@@ -47,7 +48,11 @@ static int install_filter(void)
 	code[n++] = RETURN(SECCOMP_RET_ALLOW);
 	code[n++] = LOAD(offsetof(struct seccomp_data, nr));
 	for (i = 0; i < PATH_CALLS; i++)
-		code[n++] = JUMP_IF_EQUAL(path_calls[i], (uint8_t)(PATH_CALLS - i + 5), 0);
+		code[n++] = JUMP_IF_EQUAL(path_calls[i], (uint8_t)(PATH_CALLS - i + 9), 0);
+	code[n++] = JUMP_IF_EQUAL(SYS_madvise, 0, 3);
+	code[n++] = LOAD(offsetof(struct seccomp_data, args[2]));
+	code[n++] = JUMP_IF_EQUAL(MADV_DONTNEED, 7, 0);
+	code[n++] = JUMP_IF_EQUAL(MADV_FREE, 6, 5);
 	code[n++] = JUMP_IF_EQUAL(SYS_ioctl, 0, 4);
 	/* Linux takes 32 bits of the request. */
 	code[n++] = LOAD(offsetof(struct seccomp_data, args[1]));

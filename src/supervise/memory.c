@@ -29,6 +29,9 @@ struct backing {
 	struct backing *next;
 };
 
+/* Where any program's memory was replaced: what lies elsewhere needs no closer look. */
+static _Atomic uint64_t replaced_start = UINT64_MAX, replaced_end; /* grow only, backings_lock */
+
 struct slot {
 	uint32_t number;
 	uint64_t address, size; /* in the program */
@@ -321,6 +324,16 @@ static unsigned map_shared(struct memory *memory, const struct call *call, const
 	return left;
 }
 
+static void note_replaced(const struct part *part)
+{
+	pthread_mutex_lock(&backings_lock);
+	if (part->start < replaced_start)
+		replaced_start = part->start;
+	if (part->end > replaced_end)
+		replaced_end = part->end;
+	pthread_mutex_unlock(&backings_lock);
+}
+
 /* Replace the parts by one new file, set the region and answer. */
 static int adopt(struct memory *memory, const struct call *call, const struct slot *slot,
                  const struct part *parts, unsigned count, struct setting *setting)
@@ -349,6 +362,7 @@ static int adopt(struct memory *memory, const struct call *call, const struct sl
 		    .offset = size,
 		    .mapping = place_of(slot, part.start),
 		};
+		note_replaced(&part);
 		part.offset = size;
 		size += part.end - part.start;
 		if (!map_file(slot, &part, backing->fd))
@@ -483,4 +497,45 @@ uint64_t memory_slot_size(struct memory *memory, uint32_t slot)
 	size = *find_slot(memory, slot) ? (*find_slot(memory, slot))->size : 0;
 	pthread_mutex_unlock(&memory->lock);
 	return size;
+}
+
+/* Empty what of the part is in a file of ours. */
+static bool discard(const struct part *part)
+{
+	struct backing *backing;
+
+	pthread_mutex_lock(&backings_lock);
+	for (backing = backings; backing; backing = backing->next)
+		if (backing->inode == part->inode && backing->device == part->device)
+			break;
+	if (backing)
+		fallocate(backing->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		          (off_t)part->offset, (off_t)(part->end - part->start));
+	pthread_mutex_unlock(&backings_lock);
+	return backing != NULL;
+}
+
+bool memory_serve_advice(const struct call *call)
+{
+	uint64_t start = call->arguments[0], size = call->arguments[1];
+	bool is_ours = false;
+	struct part *parts;
+	int count;
+
+	size = (size + PAGE_BYTES - 1) & -(uint64_t)PAGE_BYTES;
+	if (start % PAGE_BYTES || start >= replaced_end || start + size <= replaced_start ||
+	    start + size < start)
+		return false;
+	count = find_parts(call->thread, start, start + size, &parts);
+	if (count < 0)
+		return false;
+	for (int i = 0; i < count; i++)
+		is_ours |= parts[i].is_shared && discard(&parts[i]);
+	free(parts);
+	/* MADV_DONTNEED goes on to what is private, and does no harm to what is ours; MADV_FREE,
+	 * which may do nothing at any time, would fail for that. */
+	if (!is_ours || call->arguments[2] != MADV_FREE)
+		return false;
+	call_answer(call, 0);
+	return true;
 }

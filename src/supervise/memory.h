@@ -8,6 +8,7 @@
 #define KVIK_SUPERVISE_MEMORY_H
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct call;
@@ -23,6 +24,13 @@ void memory_put(struct memory *memory);
  * call. */
 void memory_set_region(struct memory *memory, int vm_fd, const struct call *call,
                        const struct kvm_userspace_memory_region *region);
+
+/*
+ * madvise(2) with MADV_DONTNEED or MADV_FREE, which the program means for its private memory: pages
+ * that have a file of ours in their place are emptied there. False when there are none; else the
+ * call is answered.
+ */
+bool memory_serve_advice(const struct call *call);
 
 /* Bytes of a slot, 0 when there is none. */
 uint64_t memory_slot_size(struct memory *memory, uint32_t slot);

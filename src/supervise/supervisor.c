@@ -26,6 +26,7 @@
 #include "supervise/call.h"
 #include "supervise/files.h"
 #include "supervise/handout.h"
+#include "supervise/memory.h"
 #include "supervise/requests.h"
 
 #define WAITING_MAX 4 /* threads beyond these end when they have nothing to do */
@@ -47,7 +48,11 @@ static void serve(struct supervisor *supervisor, const struct seccomp_notif *not
 	bool is_ours;
 
 	memcpy(call.arguments, notification->data.args, sizeof(call.arguments));
-	is_ours = call.number == SYS_ioctl ? requests_serve(&call) : files_serve(&call);
+	switch (call.number) {
+	case SYS_ioctl: is_ours = requests_serve(&call); break;
+	case SYS_madvise: is_ours = memory_serve_advice(&call); break;
+	default: is_ours = files_serve(&call);
+	}
 	if (!is_ours)
 		call_pass(&call);
 }

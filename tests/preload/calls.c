@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -178,6 +179,32 @@ static void test_many(void)
 		}
 }
 
+/* VMs that come and go in one process, with fewer descriptors than they have had all together. */
+static void test_churn(void)
+{
+	struct rlimit limit = {100, 100};
+
+	for (int i = 0; i < 300; i++) {
+		struct vmm vmm;
+		int copy;
+
+		vmm_create(&vmm, i & 1);
+		memset(vmm.memory + 0x1000, 0xf4, 1);
+		vmm_start_real(&vmm, 0x1000);
+		copy = dup(vmm.vcpu);
+		close(vmm.vcpu);
+		close(vmm.vm);
+		close(vmm.kvm);
+		/* What is left of it keeps it alive. */
+		if (!(i & 1))
+			EXPECT(ioctl(copy, KVM_RUN, 0) == 0);
+		munmap(vmm.run, 0x3000);
+		munmap(vmm.memory, MEMORY_SIZE);
+		close(copy);
+		EXPECT(i || setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	}
+}
+
 static volatile sig_atomic_t caught, alarms;
 static sigjmp_buf recovery;
 
@@ -319,9 +346,10 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} tests[] = {{"open", test_open},  {"stat", test_stat}, {"descriptors", test_descriptors},
-	             {"fork", test_fork},  {"many", test_many}, {"signals", test_signals},
-	             {"kicks", test_kicks}};
+	} tests[] = {
+	    {"open", test_open},       {"stat", test_stat},  {"descriptors", test_descriptors},
+	    {"fork", test_fork},       {"many", test_many},  {"churn", test_churn},
+	    {"signals", test_signals}, {"kicks", test_kicks}};
 
 	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) {

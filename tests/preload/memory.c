@@ -196,12 +196,38 @@ static void test_shared(void)
 	destroy(&second);
 }
 
+/* Pages that the program gives back are empty, for the guest as well. */
+static void test_advice(void)
+{
+	static const int advice[] = {MADV_DONTNEED, MADV_FREE};
+	uint8_t *memory =
+	    mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct vmm vmm;
+
+	create(&vmm);
+	memset(memory, 0x55, 4 * PAGE);
+	EXPECT(set_slot(&vmm, 1, GUEST, memory + PAGE, 2 * PAGE) == 0);
+	EXPECT(run(&vmm) == 0x55);
+	EXPECT(madvise(memory + 2 * PAGE, 2 * PAGE, MADV_DONTNEED) == 0);
+	EXPECT(memory[2 * PAGE + 0x800] == 0 && memory[3 * PAGE] == 0 && memory[0] == 0x55);
+	EXPECT(memory[PAGE] == 0x56 && run(&vmm) == 0);
+	for (int i = 0; i < 2; i++) {
+		EXPECT(madvise(memory, 4 * PAGE, advice[i]) == 0);
+		memory[2 * PAGE + 0x800] = 0x66;
+		EXPECT(run(&vmm) == 0x66);
+	}
+	destroy(&vmm);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} tests[] = {{"kinds", test_kinds}, {"threads", test_threads}, {"shared", test_shared}};
+	} tests[] = {{"kinds", test_kinds},
+	             {"threads", test_threads},
+	             {"shared", test_shared},
+	             {"advice", test_advice}};
 
 	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (argc < 2 || strcmp(argv[1], tests[i].name) == 0)
