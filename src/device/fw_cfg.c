@@ -151,7 +151,7 @@ static uint32_t fw_cfg_read(void *device, uint16_t offset, unsigned size)
 	if (offset == PORT_DATA)
 		value = read_data(fw_cfg, size);
 	else if (offset >= PORT_DMA_HIGH && offset + size <= FW_CFG_PORTS)
-		memcpy(&value, signature + offset - PORT_DMA_HIGH, size);
+		memcpy(&value, signature + (offset - PORT_DMA_HIGH), size);
 	pthread_mutex_unlock(&fw_cfg->lock);
 	return value;
 }
