@@ -9,19 +9,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#define THIRTY_TWO_BITS 0xffffffffu
-
 /* What the C library starts a thread with; a process has fewer, and any namespace more. */
 #define THREAD_FLAGS                                                                               \
 	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |        \
 	 CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
-
-#define CALL(call) {.number = SYS_##call, .name = #call, .when = ""}
-#define CALL_IF(call, words, ...)                                                                  \
-	{.number = SYS_##call, .name = #call, .when = words, .conditions = {__VA_ARGS__}}
-#define IS(position, number) {.argument = position, .mask = THIRTY_TWO_BITS, .value = number}
-#define LACKS(position, bits) {.argument = position, .mask = bits, .value = 0}
-#define IS_SELF(position) {.argument = position, .is_own_pid = 1, .mask = THIRTY_TWO_BITS}
 
 #define KVM(request)                                                                               \
 	{.number = SYS_ioctl, .name = "ioctl", .group = CALLS_KVM, .when = #request,               \
@@ -36,6 +27,10 @@ const struct call sandbox_calls[] = {
 	CALL(futex),
 	CALL(epoll_wait),
 	CALL(timerfd_settime),
+
+	/* Helpers, by sockets that are open (broker.h, spawner.h). */
+	{.number = SYS_sendmsg, .name = "sendmsg", .group = CALLS_HELPERS, .when = ""},
+	{.number = SYS_recvmsg, .name = "recvmsg", .group = CALLS_HELPERS, .when = ""},
 
 	/* Files that are open already. */
 	CALL(writev),

@@ -1,17 +1,19 @@
 /*
  * The system calls that a locked monitor may make: one table, from which the filter is built and
- * against which docs/security.md is checked.
+ * against which docs/security.md is checked. Helpers have tables of their own beside their code.
  */
 #ifndef KVIK_SANDBOX_CALLS_H
 #define KVIK_SANDBOX_CALLS_H
 
 #include <stdint.h>
+#include <sys/syscall.h>
 
 #define CALL_CONDITIONS 2
 
 enum call_group {
 	CALLS_ALWAYS,
-	CALLS_KVM,	 /* with the backend kvm */
+	CALLS_KVM,     /* with the backend kvm */
+	CALLS_HELPERS, /* with a broker or a spawner */
 };
 
 /*
@@ -32,6 +34,15 @@ struct call {
 	const char *when; /* the conditions in words; empty: always */
 	struct call_condition conditions[CALL_CONDITIONS];
 };
+
+#define THIRTY_TWO_BITS 0xffffffffu
+
+#define CALL(call) {.number = SYS_##call, .name = #call, .when = ""}
+#define CALL_IF(call, words, ...)                                                                  \
+	{.number = SYS_##call, .name = #call, .when = words, .conditions = {__VA_ARGS__}}
+#define IS(position, number) {.argument = position, .mask = THIRTY_TWO_BITS, .value = number}
+#define LACKS(position, bits) {.argument = position, .mask = bits, .value = 0}
+#define IS_SELF(position) {.argument = position, .is_own_pid = 1, .mask = THIRTY_TWO_BITS}
 
 /* The most frequent first, where the filter does not begin with what needs no look at arguments. */
 extern const struct call sandbox_calls[];

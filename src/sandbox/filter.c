@@ -7,10 +7,12 @@
  * libseccomp puts it together. Calls for other instruction sets (int 0x80, x32) are refused as a whole.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -97,13 +99,36 @@ static int add_call(scmp_filter_ctx filter, const struct call *call)
 
 static bool is_wanted(const struct call *call, const struct sandbox_config *config)
 {
-	return call->group == CALLS_ALWAYS || config->uses_kvm;
+	switch (call->group) {
+	case CALLS_KVM: return config->uses_kvm;
+	case CALLS_HELPERS: return config->uses_helpers;
+	default: return true;
+	}
+}
+
+/* A table's calls, the first of them first in the filter. A negative errno of libseccomp's, or 0. */
+static int add_calls(scmp_filter_ctx filter, const struct call *calls, unsigned count,
+		     const struct sandbox_config *config)
+{
+	unsigned i, hot = 255;
+	int result = 0;
+
+	for (i = 0; i < count && result == 0; i++) {
+		if (config && !is_wanted(&calls[i], config))
+			continue;
+		result = add_call(filter, &calls[i]);
+		/* A call that is allowed as a whole already needs no more. */
+		if (result == -EEXIST)
+			result = 0;
+		if (result == 0 && hot)
+			seccomp_syscall_priority(filter, calls[i].number, hot--);
+	}
+	return result;
 }
 
 /* A negative errno of libseccomp's, or 0. */
-static int build(scmp_filter_ctx filter, const struct sandbox_config *config)
+static int set_attributes(scmp_filter_ctx filter)
 {
-	unsigned i, hot = 255;
 	int result;
 
 	/* All threads; no mitigation for speculative stores that slows the guest, which is no less
@@ -113,32 +138,28 @@ static int build(scmp_filter_ctx filter, const struct sandbox_config *config)
 		result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
 	if (result == 0)
 		result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-	/* The C library tries this one first: its flags are in memory, where no filter sees them. */
-	if (result == 0)
-		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SYS_clone3, 0);
-	for (i = 0; i < sandbox_call_count && result == 0; i++) {
-		if (!is_wanted(&sandbox_calls[i], config))
-			continue;
-		result = add_call(filter, &sandbox_calls[i]);
-		/* A call that is allowed as a whole already needs no more. */
-		if (result == -EEXIST)
-			result = 0;
-		if (result == 0 && hot)
-			seccomp_syscall_priority(filter, sandbox_calls[i].number, hot--);
-	}
 	return result;
+}
+
+static int load(scmp_filter_ctx filter)
+{
+	watch_refusals();
+	return seccomp_load(filter);
 }
 
 int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_report *report,
 			   struct error *error)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
-	int result = filter ? build(filter, config) : -ENOMEM;
+	int result = filter ? set_attributes(filter) : -ENOMEM;
 
-	if (result == 0) {
-		watch_refusals();
-		result = seccomp_load(filter);
-	}
+	/* The C library tries this one first: its flags are in memory, where no filter sees them. */
+	if (result == 0)
+		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SYS_clone3, 0);
+	if (result == 0)
+		result = add_calls(filter, sandbox_calls, sandbox_call_count, config);
+	if (result == 0)
+		result = load(filter);
 	seccomp_release(filter);
 	sandbox_note(report, SANDBOX_FILTER, result == 0, "%s",
 		     result == 0 ? "those in the list" : strerror(-result));
@@ -146,4 +167,59 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 		return error_set_errno(error, -result,
 				       "cannot confine kvik (seccomp; --sandbox off does without)");
 	return 0;
+}
+
+int sandbox_install_calls(const struct call *common, unsigned common_count,
+			  const struct call *calls, unsigned count)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
+	int result = filter ? set_attributes(filter) : -ENOMEM;
+
+	if (result == 0)
+		result = add_calls(filter, calls, count, NULL);
+	if (result == 0)
+		result = add_calls(filter, common, common_count, NULL);
+	if (result == 0)
+		result = load(filter);
+	seccomp_release(filter);
+	return result;
+}
+
+/* The instructions that libseccomp writes to a descriptor. 0 or -errno. */
+static int read_program(int fd, struct sock_fprog *program)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct sock_filter *instructions;
+
+	if (size <= 0 || size / sizeof(*instructions) > BPF_MAXINSNS)
+		return -EIO;
+	instructions = malloc(size);
+	if (!instructions)
+		return -ENOMEM;
+	if (pread(fd, instructions, size, 0) != size) {
+		free(instructions);
+		return -EIO;
+	}
+	program->len = size / sizeof(*instructions);
+	program->filter = instructions;
+	return 0;
+}
+
+int sandbox_compile_calls(const struct call *calls, unsigned count, struct sock_fprog *program)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int fd = memfd_create("filter", MFD_CLOEXEC), result = filter ? 0 : -ENOMEM;
+
+	if (fd < 0)
+		result = -errno;
+	if (result == 0)
+		result = add_calls(filter, calls, count, NULL);
+	if (result == 0)
+		result = seccomp_export_bpf(filter, fd);
+	if (result == 0)
+		result = read_program(fd, program);
+	if (fd >= 0)
+		close(fd);
+	seccomp_release(filter);
+	return result;
 }

@@ -2,7 +2,10 @@
 #ifndef KVIK_SANDBOX_INTERNAL_H
 #define KVIK_SANDBOX_INTERNAL_H
 
+#include "sandbox/calls.h"
 #include "sandbox/sandbox.h"
+
+struct sock_fprog;
 
 /*
  * Sanitizers make system calls of their own, some of which no monitor has a use for: they read
@@ -35,5 +38,12 @@ void sandbox_forbid_dumps(struct sandbox_report *report);
 /* filter.c: FILTER. */
 int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_report *report,
 			   struct error *error);
+
+/* A helper's filter: what it shares with others, and its own. 0 or -errno. */
+int sandbox_install_calls(const struct call *common, unsigned common_count,
+			  const struct call *calls, unsigned count);
+
+/* A filter that kills who makes another call, ready for PR_SET_SECCOMP. It is not freed. 0 or -errno. */
+int sandbox_compile_calls(const struct call *calls, unsigned count, struct sock_fprog *program);
 
 #endif

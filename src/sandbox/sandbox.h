@@ -41,6 +41,7 @@ struct sandbox_report {
 struct sandbox_config {
 	bool needs_network; /* the host's network stays: a backend of the guest's network uses it */
 	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
+	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
 };
 
 /* What a layer is called in words for people and in doctor's JSON. */

@@ -465,6 +465,8 @@ int main(int count, char **arguments)
 		list_group(CALLS_ALWAYS);
 		printf("\n");
 		list_group(CALLS_KVM);
+		printf("\n");
+		list_group(CALLS_HELPERS);
 		return 0;
 	}
 	if (SANDBOX_IS_RELAXED) {

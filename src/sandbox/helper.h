@@ -1,0 +1,48 @@
+/*
+ * Helpers: small processes, forked before the monitor confines itself, that do for it what it may not
+ * do any more. Each has a list of system calls of its own, answers messages of one size on one socket,
+ * trusts nothing that comes by it, and ends when nobody holds the other end.
+ */
+#ifndef KVIK_SANDBOX_HELPER_H
+#define KVIK_SANDBOX_HELPER_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "sandbox/calls.h"
+#include "util/error.h"
+
+/* The most descriptors that go with a message. */
+#define HELPER_DESCRIPTORS 4
+
+struct helper_config {
+	const char *name; /* for people */
+	/* What it may call when it is locked, besides what every helper may. */
+	const struct call *calls;
+	unsigned call_count;
+	/* Descriptors of the caller's that it goes on to use; all others but standard error are closed. */
+	const int *kept;
+	unsigned kept_count;
+	/* Before the lock, in the helper: 0 or -errno. NULL: nothing to do. */
+	int (*prepare)(void *context);
+	/* The helper's life. It ends when this returns. */
+	void (*serve)(int socket, void *context);
+	void *context;
+};
+
+/* A descriptor of the socket to a new helper, which is locked, or -errno and `error`. The caller is the
+ * process's only thread, not confined yet, and closes the descriptor to be rid of the helper. */
+int helper_start(const struct helper_config *config, struct error *error);
+
+/* One message with descriptors. 0 or -errno; -EPIPE: the other side has gone. */
+int helper_send(int socket, const void *message, size_t size, const int *fds, unsigned count);
+
+/*
+ * One message of exactly `size` bytes with at most `*count` descriptors, which come to be the caller's,
+ * close-on-exec; `*count` becomes their number. 0, -EPIPE (the other side has gone), -EPROTO (a
+ * message of another form), -EMFILE (no room for the descriptors) or another -errno; then no
+ * descriptor has come.
+ */
+int helper_receive(int socket, void *message, size_t size, int *fds, unsigned *count);
+
+#endif
