@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "contract.h"
 
@@ -187,6 +188,44 @@ static void test_code_writes(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+/* Kilobytes of this process in memory. */
+static long resident_kb(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	long size, resident = 0;
+
+	check(file && fscanf(file, "%ld %ld", &size, &resident) == 2);
+	if (file)
+		fclose(file);
+	return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* As many vCPUs as there may be; those that never run cost little. */
+static void test_many(const struct kvm_system *system)
+{
+	int most = kvm_system_ioctl(system, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPUS);
+	struct machine machine;
+	struct kvm_vcpu *vcpus;
+	struct error error;
+	long before;
+	int i;
+
+	if (!contract_is_engine(system) && most > 16)
+		most = 16;
+	check(most >= 16);
+	vcpus = calloc(most, sizeof(*vcpus));
+	machine_create(&machine, system, IRQCHIP_FULL, "\xf4", 1);
+	before = resident_kb();
+	for (i = 1; i < most; i++)
+		check_equal(kvm_vcpu_create(&vcpus[i], &machine.vm, i, &error), 0);
+	if (contract_is_engine(system))
+		check_equal((resident_kb() - before) / most / 512, 0);
+	for (i = 1; i < most; i++)
+		kvm_vcpu_close(&vcpus[i]);
+	machine_destroy(&machine);
+	free(vcpus);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -195,5 +234,6 @@ int main(int argc, char **argv)
 	test_start(&system);
 	test_counting(&system);
 	test_code_writes(&system);
+	test_many(&system);
 	return contract_close(&system);
 }

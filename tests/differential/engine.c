@@ -241,6 +241,7 @@ static int create_cpu(struct cpu **created)
 	*created = cpu;
 	if (!cpu)
 		return -1;
+	memset(cpu, 0, sizeof(*cpu));
 	result = cpu_create(cpu, 0, NULL, &platform, NULL);
 	if (result < 0)
 		return result;

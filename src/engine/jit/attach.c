@@ -11,6 +11,7 @@
 #include "engine/x86/decode.h"
 #include "engine/x86/host.h"
 #include "engine/x86/system.h"
+#include "util/zeroes.h"
 
 /* Returns in translated code are not what shadow stacks expect (return.c). */
 static bool has_shadow_stack(void)
@@ -34,7 +35,7 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 
 	if (!host_suffices())
 		return -ENOTSUP;
-	cache = calloc(1, sizeof(*cache));
+	cache = zeroes_map(sizeof(*cache));
 	if (!cache)
 		return -ENOMEM;
 	cache->options = *options;
@@ -61,7 +62,7 @@ void jit_cache_destroy(struct jit_cache *cache)
 	jit_chunks_destroy(cache);
 	jit_numbers_destroy(&cache->places);
 	jit_numbers_destroy(&cache->crossings);
-	free(cache);
+	zeroes_unmap(cache, sizeof(*cache));
 }
 
 static void leave_users(struct jit *jit)
@@ -86,7 +87,7 @@ static void jit_destroy(struct cpu *cpu)
 	jit_jumps_destroy(jit);
 	jit_lock_release(&jit->cache->lock);
 	free(jit->translation);
-	free(jit);
+	zeroes_unmap(jit, sizeof(*jit));
 	cpu->jit = NULL;
 	cpu->translator = NULL;
 }
@@ -120,14 +121,14 @@ static void fill_constants(struct cpu *cpu)
 
 int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 {
-	struct jit *jit = calloc(1, sizeof(*jit));
+	struct jit *jit = zeroes_map(sizeof(*jit));
 	int result;
 
 	if (!jit)
 		return -ENOMEM;
 	jit->translation = jit_translation_create();
 	if (!jit->translation) {
-		free(jit);
+		zeroes_unmap(jit, sizeof(*jit));
 		return -ENOMEM;
 	}
 	jit->cpu = cpu;

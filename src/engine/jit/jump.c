@@ -9,9 +9,9 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 
 #include "engine/jit/internal.h"
+#include "util/zeroes.h"
 
 /* The entry of an address, as translated code computes it (emit_jump_lookup). */
 static unsigned jump_index(uint64_t gva)
@@ -316,12 +316,12 @@ static void init_crossings(struct jit *jit)
 
 int jit_jumps_create(struct jit *jit)
 {
-	for (unsigned i = 0; i < JIT_JUMP_SETS * JIT_JUMP_ENTRIES; i++)
-		jump_at(jit, i)->gva = jump_none(i % JIT_JUMP_ENTRIES);
+	/* The rest of the zeroes are empty entries already. */
+	for (unsigned set = 0; set < JIT_JUMP_SETS; set++)
+		jump_at(jit, set * JIT_JUMP_ENTRIES)->gva = jump_none(0);
 	jit->forgotten = jit->forgotten_global = 1;
-	/* Zeroes that cost memory where they are used. */
-	jit->crossings = calloc(JIT_CROSSINGS, sizeof(*jit->crossings));
-	jit->places = calloc(jit->cache->places.limit, sizeof(*jit->places));
+	jit->crossings = zeroes_map(JIT_CROSSINGS * sizeof(*jit->crossings));
+	jit->places = zeroes_map(jit->cache->places.limit * sizeof(*jit->places));
 	if (!jit->crossings || !jit->places)
 		return -ENOMEM;
 	init_crossings(jit);
@@ -332,6 +332,6 @@ void jit_jumps_destroy(struct jit *jit)
 {
 	close_all(&jit->open_local);
 	close_all(&jit->open_global);
-	free(jit->crossings);
-	free(jit->places);
+	zeroes_unmap(jit->crossings, JIT_CROSSINGS * sizeof(*jit->crossings));
+	zeroes_unmap(jit->places, jit->cache->places.limit * sizeof(*jit->places));
 }

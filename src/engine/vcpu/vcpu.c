@@ -4,7 +4,6 @@
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -15,6 +14,7 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/code.h"
+#include "util/zeroes.h"
 
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)
 #define APIC_BASE_ENABLE  (UINT64_C(1) << 11)
@@ -118,10 +118,9 @@ int vcpu_create(struct vm *vm, unsigned long id)
 		return -EINVAL;
 	if (vm_find_vcpu(vm, id))
 		return -EEXIST;
-	vcpu = aligned_alloc(64, (sizeof(*vcpu) + 63) & ~(size_t)63);
+	vcpu = zeroes_map(sizeof(*vcpu));
 	if (!vcpu)
 		return -ENOMEM;
-	memset(vcpu, 0, sizeof(*vcpu));
 	vcpu->vm = vm;
 	vcpu->id = id;
 	pthread_mutex_init(&vcpu->lock, NULL);
@@ -164,7 +163,7 @@ close_handle:
 	handle_close(fd);
 free_vcpu:
 	pthread_mutex_destroy(&vcpu->lock);
-	free(vcpu);
+	zeroes_unmap(vcpu, sizeof(*vcpu));
 	return result;
 }
 
@@ -178,7 +177,7 @@ void vcpu_destroy(struct vcpu *vcpu)
 	close(vcpu->wake_fd);
 	munmap(vcpu->run, VCPU_MMAP_SIZE);
 	pthread_mutex_destroy(&vcpu->lock);
-	free(vcpu);
+	zeroes_unmap(vcpu, sizeof(*vcpu));
 }
 
 /* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other.

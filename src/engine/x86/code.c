@@ -10,18 +10,16 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
+#include "util/zeroes.h"
 
 #define CHUNK_SIZE    (256u << 10)
 #define HEAT_LIMIT    64    /* invalidations after which a page is hot */
 #define HOT_RUNS      65536 /* runs of hot blocks after which heat is halved */
 #define BUILD_BYTES   512   /* code looked at for one block */
 #define GRANULE_SHIFT 6
-
-static struct block no_block = {.gpa = BLOCK_GPA_NONE};
 
 static unsigned hash_of(uint64_t key)
 {
@@ -72,13 +70,13 @@ static void forget_jumps(struct block_cache *cache, const void *from, const void
 		struct jump_entry *jump = &cache->jumps[i];
 
 		if ((const void *)jump->block >= from && (const void *)jump->block < to)
-			*jump = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
+			*jump = (struct jump_entry){.block = NULL};
 	}
 }
 
 struct block_cache *block_cache_create(size_t size)
 {
-	struct block_cache *cache = calloc(1, sizeof(*cache));
+	struct block_cache *cache = zeroes_map(sizeof(*cache));
 
 	if (!cache)
 		return NULL;
@@ -86,19 +84,16 @@ struct block_cache *block_cache_create(size_t size)
 	cache->chunk_used = calloc(cache->arena_size / CHUNK_SIZE, sizeof(*cache->chunk_used));
 	if (!cache->chunk_used)
 		goto free_cache;
-	cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (cache->arena == MAP_FAILED)
+	cache->arena = zeroes_map(cache->arena_size);
+	if (!cache->arena)
 		goto free_used;
 	cache->chunk_end = CHUNK_SIZE;
-	for (unsigned i = 0; i < 1u << JUMP_BITS; i++)
-		cache->jumps[i] = (struct jump_entry){.gva = UINT64_MAX, .block = &no_block};
 	return cache;
 
 free_used:
 	free(cache->chunk_used);
 free_cache:
-	free(cache);
+	zeroes_unmap(cache, sizeof(*cache));
 	return NULL;
 }
 
@@ -106,9 +101,9 @@ void block_cache_destroy(struct block_cache *cache)
 {
 	if (!cache)
 		return;
-	munmap(cache->arena, cache->arena_size);
+	zeroes_unmap(cache->arena, cache->arena_size);
 	free(cache->chunk_used);
-	free(cache);
+	zeroes_unmap(cache, sizeof(*cache));
 }
 
 static void block_remove(struct block *block)

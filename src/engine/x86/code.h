@@ -60,9 +60,9 @@ struct block {
  */
 struct jump_entry {
 	uint64_t gva; /* linear address */
-	struct block *block; /* never NULL; perhaps removed since */
+	struct block *block; /* perhaps removed since */
 	uint64_t key;
-	const struct tlb_set *tlb;
+	const struct tlb_set *tlb; /* NULL: the entry is empty, and so is `block` */
 };
 
 #define JUMP_BITS     13

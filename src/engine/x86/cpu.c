@@ -24,7 +24,7 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 {
 	int result;
 
-	memset(cpu, 0, sizeof(*cpu));
+	memset(cpu, 0, offsetof(struct cpu, fast.jumps));
 	cpu->id = id;
 	cpu->run = run;
 	cpu->platform = platform;

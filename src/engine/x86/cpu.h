@@ -320,7 +320,9 @@ bool cpu_exclusive_begin(struct cpu *cpu);
 void cpu_exclusive_end(struct cpu *cpu);
 
 /*
- * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its caches.
+ * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its caches. The large
+ * tables at its end (from fast.jumps on) have to be zeroes already if it is to have a translator:
+ * from the kernel, zeroes that are not used cost nothing.
  * 0 or -ENOMEM. `run` may be NULL for a CPU that never exits to user space (tests).
  */
 int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,

@@ -234,7 +234,7 @@ static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 	struct block *block = jump->block;
 	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
 
-	if (jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
+	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
 	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
 	    !block_is_fresh(cpu, block) || !block_in_limit(cpu, block))
 		return NULL;

@@ -9,13 +9,14 @@
 #include "engine/x86/tlb.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/random.h>
 
 #include "engine/x86/system.h"
+#include "util/zeroes.h"
 
 #define PAGE_MASK    (~(uint64_t)0xfff)
 #define WORDS        (TLB_ENTRIES / 64)
+#define SETS_SIZE    (sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1))
 #define PCID_MASK    0xfff
 
 /* The largest INVLPG granules are 4 MiB (32-bit paging; covers 2 MiB) and 1 GiB. */
@@ -93,13 +94,11 @@ static void set_drop(struct tlb_set *set, unsigned index)
 	set->used_local[index / 64] &= ~(1ull << index % 64);
 }
 
+/* Of zeroes: where tlb_tag_none is 0, an entry is empty already. */
 static void set_init(struct tlb_set *set)
 {
-	for (unsigned i = 0; i < TLB_ENTRIES; i++)
-		entry_clear(set, i);
-	for (unsigned i = 0; i < WORDS; i++)
-		set->used_global[i] = set->used_local[i] = 0;
-	set->large = (struct tlb_filter){0};
+	entry_clear(set, 0);
+	entry_clear(set, TLB_ENTRIES - 1);
 }
 
 static void set_clear_used(struct tlb_set *set, uint64_t *used)
@@ -287,11 +286,9 @@ static uint16_t present_pcid(const struct cpu *cpu)
 int tlb_create(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
-	size_t size = sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1);
 
 	*tlb = (struct tlb){0};
-	/* Contexts that are never used stay untouched, so they cost address space only. */
-	tlb->contexts = aligned_alloc(64, (size + 63) & ~(size_t)63);
+	tlb->contexts = zeroes_map(SETS_SIZE);
 	if (!tlb->contexts)
 		return -ENOMEM;
 	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
@@ -303,7 +300,7 @@ int tlb_create(struct cpu *cpu)
 
 void tlb_destroy(struct cpu *cpu)
 {
-	free(cpu->tlb_sets.contexts);
+	zeroes_unmap(cpu->tlb_sets.contexts, SETS_SIZE);
 	cpu->tlb_sets = (struct tlb){0};
 	cpu->tlb = NULL;
 }

@@ -6,9 +6,11 @@
  * crossing. Pages that are MMIO, that are logged for dirtiness and still clean, or (for writes)
  * that hold decoded code have no tag, and so take the slow path each time.
  *
- * A tag that must not match (tlb_tag_none) is not page-aligned, and lies in a page that another
- * entry would hold. So it is neither equal to any page, nor less than a page away from any address
- * that is looked up in its entry, whether the distance is taken by subtraction or exclusive or.
+ * A tag that must not match (tlb_tag_none) lies in a page that another entry would hold, and that
+ * is no neighbour of this entry's pages. So it is neither equal to a page that is looked up in its
+ * entry, nor less than a page away from any address that is, whether the distance is taken by
+ * subtraction or exclusive or. Nearly everywhere it is 0: an empty set is zeroes, and memory that
+ * was never touched is almost one.
  *
  * Each set belongs to one privilege and one context. A context is what one PCID has cached (SDM
  * vol. 3 §4.10.1): a CR3 switch to a PCID whose context is still there loses nothing. Sets remember
@@ -37,9 +39,10 @@ struct tlb_entry {
 	uint64_t delta;                            /* host address minus guest address */
 };
 
+/* Page 0 belongs in the first entry, and what ends the address space before it in the last. */
 static inline uint64_t tlb_tag_none(unsigned index)
 {
-	return (uint64_t)(index ^ TLB_ENTRIES / 2) << 12 | 0x801;
+	return (index + 1) % TLB_ENTRIES < 2 ? (uint64_t)(TLB_ENTRIES / 2) << 12 | 0x801 : 0;
 }
 
 /* What the low bits of tlb_set.gpa say. */

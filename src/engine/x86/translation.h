@@ -104,6 +104,7 @@ struct jit_fast {
 	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
 	uint64_t segment_blocked[2];
 	uint64_t counts[JIT_COUNTS][JIT_COUNT_PARTS];
+	/* What follows is large, and the last of struct cpu: see cpu_create. */
 	/* Where indirect jumps go: guest address to a block's entry. */
 	struct jit_jump {
 		uint64_t gva;
