@@ -221,6 +221,7 @@ static inline void vm_teardown(struct fake_vm *vm)
 {
 	unsigned i;
 
+	irqchip_stop(vm->chip);
 	for (i = 0; i < vm->count; i++)
 		lapic_destroy(vm->vcpus[i].lapic);
 	irqchip_destroy(vm->chip);

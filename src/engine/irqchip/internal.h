@@ -2,8 +2,19 @@
  * What the files of the irqchip room share: the state of all controllers and the calls between
  * them.
  *
- * Everything in struct irqchip and struct lapic is guarded by irqchip.lock, except where a field is
- * _Atomic. Functions declared here are called with the lock held, unless they say otherwise.
+ * Who may touch what:
+ *
+ *   a local APIC  belongs to who runs its vCPU or holds that vCPU's lock (its owner). Others read
+ *                 its registers, which are atomic, to find whom a message addresses, and post:
+ *                 they set bits of IRR and TMR, and `events`. No lock.
+ *   its timer     timer_lock: the owner and the timer thread
+ *   the wires     irqchip.lock: PIC, I/O APIC, PIT, who drives which line, resampling irqfds
+ *   GSI routes    written under irqchip.lock, read without (routing.c)
+ *   irqfds        irqfds.lock
+ *   the timers    timers.lock: which of them are armed
+ *
+ * Lock order: irqfds.lock, irqchip.lock, timer_lock, timers.lock. Messages to local APICs are posted
+ * under any of them. "The lock" is irqchip.lock below.
  *
  * The way of an interrupt: a line (KVM_IRQ_LINE, irqfd, PIT) goes through the routing to PIC and
  * I/O APIC inputs or to an MSI; I/O APIC entries, MSIs, IPIs become a struct irq_message, which
@@ -27,12 +38,16 @@
 
 struct timer {
 	uint64_t deadline_ns;
-	void (*expire)(void *context); /* on the timer thread, with the lock held */
+	/* On the timer thread, without a lock: takes its owner's and then calls timer_claim. */
+	void (*expire)(void *context);
 	void *context;
 	int position; /* in the heap; -1 when not armed */
 };
 
 struct timer_queue {
+	pthread_mutex_t lock;
+	pthread_cond_t served;  /* `serving` became NULL */
+	struct timer *serving;  /* whose `expire` is being called */
 	struct timer **heap; /* the earliest deadline is heap[0]; owned */
 	unsigned count;
 	unsigned capacity;      /* room for every timer there is: arming cannot fail */
@@ -45,15 +60,22 @@ struct timer_queue {
 
 #define TIMER_NEVER UINT64_MAX
 
-uint64_t timer_now_ns(void); /* any lock */
+uint64_t timer_now_ns(void);
+void timer_queue_init(struct irqchip *chip);
+void timer_queue_exit(struct irqchip *chip); /* after timer_queue_stop */
 int timer_queue_start(struct irqchip *chip); /* 0 or -errno; more than once is fine */
-void timer_queue_stop(struct irqchip *chip); /* called without the lock; joins the thread */
+void timer_queue_stop(struct irqchip *chip); /* called without locks; joins the thread */
 /* A timer exists from init to exit. -ENOMEM. */
 int timer_init(struct irqchip *chip, struct timer *timer, void (*expire)(void *context),
 	       void *context);
+/* Without its owner's lock: waits until `expire` has returned. */
 void timer_exit(struct irqchip *chip, struct timer *timer);
+/* These three with the lock of the timer's owner held, which `expire` takes: so that a timer that was
+ * cancelled, or armed anew, is not taken for the one that was due before. */
 void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns);
 void timer_cancel(struct irqchip *chip, struct timer *timer);
+/* Whether it is due, and not armed any more then. */
+bool timer_claim(struct irqchip *chip, struct timer *timer);
 
 /* -- messages between controllers -- */
 
@@ -83,7 +105,7 @@ struct irq_message {
 };
 
 /* Deliver to the local APICs; `source` is the sender of an IPI or NULL. The number of APICs that
- * accepted, or -1 when nobody was addressed. */
+ * accepted, or -1 when nobody was addressed. Any thread, any lock. */
 int irq_deliver(struct irqchip *chip, struct lapic *source, const struct irq_message *message);
 
 /* -- lapic*.c -- */
@@ -145,15 +167,19 @@ struct lapic {
 	struct irqchip *chip;
 	void *vcpu_context;
 	unsigned id;                  /* vCPU id: the x2APIC id, and the xAPIC id at reset */
-	_Atomic uint64_t base;        /* IA32_APIC_BASE; written under the lock by the own vCPU */
-	_Atomic bool deliverable;     /* lapic_interrupt_pending; written by lapic_update only */
+	_Atomic uint64_t base;        /* IA32_APIC_BASE */
 	_Atomic uint32_t events;      /* enum lapic_event */
-	_Atomic uint8_t nmis;         /* with LAPIC_EVENT_NMI: how many; added to under the lock */
-	uint8_t sipi_vector;
+	_Atomic uint8_t nmis;         /* with LAPIC_EVENT_NMI: how many, two at most */
+	_Atomic uint8_t sipi_vector;  /* before its event */
 	int16_t external_vector;      /* KVM_INTERRUPT in split mode; -1: none */
-	uint32_t regs[LAPIC_REGISTERS];
-	uint32_t errors;              /* collected for the next write of ESR */
-	uint32_t arbitration;         /* lowest-priority messages taken: ties go to the smaller */
+	/* Whether there may be an interrupt to deliver: see lapic_update. */
+	_Atomic bool deliverable;
+	_Atomic uint32_t regs[LAPIC_REGISTERS]; /* IRR and TMR are others' to change, too */
+	_Atomic uint32_t errors;      /* collected for the next write of ESR */
+	_Atomic uint32_t arbitration; /* lowest-priority messages taken: ties go to the smaller */
+
+	/* The timer, and writes of the registers that it hangs on: initial count, divide, LVT. */
+	pthread_mutex_t timer_lock;
 	struct timer timer;
 	uint32_t divide;              /* of the timer's clock: 1..128, from LAPIC_TIMER_DIVIDE */
 	uint64_t target_ns;           /* when the count reaches zero; 0: not counting */
@@ -177,15 +203,16 @@ static inline bool lapic_is_software_enabled(const struct lapic *lapic)
 	return lapic->regs[LAPIC_SPIV] & LAPIC_SPIV_ENABLED;
 }
 
-/* Recompute PPR and `deliverable`, and notify the vCPU. After every change to what they hang on. */
+/* Recompute PPR and `deliverable`, and notify the vCPU. The owner, after every change of its own to
+ * what they hang on. */
 void lapic_update(struct lapic *lapic);
-/* Take a message in one of enum irq_mode: whether it was accepted. */
+/* Take a message in one of enum irq_mode: whether it was accepted. Any thread, as the next four. */
 bool lapic_accept(struct lapic *lapic, const struct irq_message *message);
 /* An event on a local vector table entry. */
 void lapic_deliver_local(struct lapic *lapic, enum lapic_register entry);
 void lapic_raise_error(struct lapic *lapic, uint32_t errors);
 void lapic_raise_event(struct lapic *lapic, enum lapic_event event);
-/* The PIC's INT pin, wired to every LINT0, changed. */
+/* The PIC's INT pin, wired to every LINT0, changed. With the lock held. */
 void lapic_set_lint0(struct irqchip *chip, bool level);
 uint32_t lapic_x2apic_ldr(const struct lapic *lapic);
 
@@ -196,14 +223,18 @@ int lapic_register_write(struct lapic *lapic, unsigned number, uint32_t value);
 
 void lapic_send_ipi(struct lapic *lapic); /* what ICR says now */
 
+/* The owner; these take timer_lock. */
 int lapic_timer_init(struct lapic *lapic);
+void lapic_timer_exit(struct lapic *lapic);
 void lapic_timer_reset(struct lapic *lapic);
 void lapic_timer_write_lvt(struct lapic *lapic, uint32_t value);
 void lapic_timer_write_initial(struct lapic *lapic, uint32_t value);
 void lapic_timer_write_divide(struct lapic *lapic, uint32_t value);
-uint32_t lapic_timer_current(const struct lapic *lapic);
+uint32_t lapic_timer_current(struct lapic *lapic);
+/* The same for a saved state: not 0 before it has fired. */
+uint32_t lapic_timer_save(struct lapic *lapic);
 void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc);
-uint64_t lapic_timer_read_deadline(const struct lapic *lapic);
+uint64_t lapic_timer_read_deadline(struct lapic *lapic);
 /* Count on from `current` (LAPIC_TIMER_CURRENT of a saved state), registers being set. */
 void lapic_timer_restore(struct lapic *lapic, uint32_t current);
 
@@ -220,65 +251,81 @@ struct pit {
 	uint32_t pending;        /* ticks not yet acknowledged */
 };
 
-bool pit_has_port(const struct pit *pit, uint16_t port); /* any lock */
+bool pit_has_port(const struct pit *pit, uint16_t port); /* without the lock, too */
 uint8_t pit_read(struct pit *pit, uint16_t port);
 void pit_write(struct pit *pit, uint16_t port, uint8_t value);
 void pit_acked(struct pit *pit);    /* GSI 0 was acknowledged */
 void pit_unmasked(struct pit *pit); /* GSI 0 was unmasked */
 int pit_create(struct irqchip *chip, const struct kvm_pit_config *config);
-void pit_destroy(struct pit *pit);
+void pit_destroy(struct pit *pit); /* without the lock */
 
 /* -- pic.c, ioapic.c -- */
 
 void pic_create(struct irqchip *chip);
 int pic_set_line(struct irqchip *chip, unsigned irq, unsigned source, bool level);
 void ioapic_create(struct irqchip *chip);
+void ioapic_note_vectors(struct irqchip *chip); /* its entries were set */
 int ioapic_set_line(struct irqchip *chip, unsigned pin, unsigned source, bool level);
-/* An EOI of a local APIC; full: to the I/O APIC, split: to user space when it is routed there. */
+/* An EOI of a local APIC; full: to the I/O APIC, split: to user space when it is routed there. Its
+ * owner, without the lock. */
 void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level);
 
 /* -- routing.c, msi.c -- */
 
-struct route {
-	uint32_t gsi;
-	uint32_t type;      /* KVM_IRQ_ROUTING_IRQCHIP or _MSI */
-	uint8_t controller; /* KVM_IRQCHIP_PIC_MASTER (pin 0..15) or _IOAPIC */
-	uint8_t pin;
-	struct kvm_irq_routing_msi msi;
-};
-
-struct routing {
-	struct route *routes; /* sorted by gsi; owned */
-	unsigned count;
-};
-
 #define ROUTING_GSI_MAX 4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
 
-int routing_set_default(struct irqchip *chip); /* -ENOMEM */
+/* Where one GSI leads: to pins, or to an MSI. */
+struct gsi_route {
+	_Atomic uint32_t kind; /* bits of enum gsi_kind */
+	_Atomic uint8_t pic_pin, ioapic_pin;
+	_Atomic uint32_t msi_address_low, msi_address_high, msi_data;
+};
+
+enum gsi_kind { GSI_TO_PIC = 1, GSI_TO_IOAPIC = 2, GSI_TO_MSI = 4 };
+
+struct routing {
+	_Atomic uint32_t version; /* odd while routes change */
+	struct gsi_route routes[ROUTING_GSI_MAX];
+	/* The GSI of a controller's input, or -1; the lock. */
+	int16_t gsi_of_pic[16], gsi_of_ioapic[I82093_PINS];
+	/* Split: vectors of level-triggered entries of the user-space I/O APIC, as MSI routes tell. */
+	_Atomic uint64_t reserved_vectors[4];
+};
+
+void routing_set_default(struct irqchip *chip); /* with the lock */
+/* Without the lock: an MSI needs none, and for pins this takes it. */
+int routing_drive(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
+/* The same for who has the lock. */
 int routing_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
 /* An input of a controller was acknowledged, or unmasked: tell who listens on its GSI. */
 void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pin);
 void routing_notify_unmasked(struct irqchip *chip, unsigned controller, unsigned pin);
-/* Split: whether an EOI of `vector` belongs to a reserved pin of the user-space I/O APIC. */
+/* Split: whether an EOI of `vector` belongs to a reserved pin of the user-space I/O APIC. Without the
+ * lock. */
 bool routing_has_reserved_vector(const struct irqchip *chip, uint8_t vector);
 
 bool msi_is_valid(const struct irqchip *chip, uint32_t address_high);
-int msi_deliver(struct irqchip *chip, const struct kvm_irq_routing_msi *msi);
+int msi_deliver(struct irqchip *chip, const struct kvm_irq_routing_msi *msi); /* without the lock */
 
 /* -- irqfd.c -- */
 
 struct irqfd;
 
+#define IRQFD_BUCKETS 256
+
 struct irqfd_set {
-	struct irqfd *first; /* owned list */
+	pthread_mutex_t lock;
+	struct irqfd *buckets[IRQFD_BUCKETS]; /* owned lists, by serial */
+	struct irqfd *resampling[IRQFD_BUCKETS]; /* by GSI; irqchip.lock, too */
 	uint64_t serial;     /* of the newest */
 	int epoll_fd;        /* -1 before the thread was started */
 	int stop_fd;         /* eventfd: the thread is to end */
 	pthread_t thread;
 };
 
-void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi); /* resampling ones */
-void irqfd_stop(struct irqchip *chip); /* called without the lock; joins the thread */
+void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi); /* resampling ones; with the lock */
+void irqfd_stop(struct irqchip *chip); /* called without locks; joins the thread, once */
+void irqfd_exit(struct irqchip *chip); /* after that */
 
 /* -- the whole -- */
 
@@ -290,15 +337,19 @@ struct irqchip {
 	_Atomic uint32_t outside_interrupts;
 	_Atomic int kind;             /* enum irqchip_kind; changes once */
 	unsigned reserved_routes;     /* split: pins of the user-space I/O APIC */
-	unsigned boot_cpu_id;
-	uint64_t x2apic_flags;        /* KVM_X2APIC_API_* */
-	struct lapic **lapics;        /* by vCPU id, with holes; owned array */
-	unsigned lapic_slots;         /* length of lapics */
-	bool ids_are_initial;         /* no guest has changed an xAPIC id */
+	_Atomic unsigned boot_cpu_id;
+	_Atomic uint64_t x2apic_flags; /* KVM_X2APIC_API_* */
+	struct lapic *_Atomic lapics[IRQCHIP_LAPICS_MAX]; /* by vCPU id, with holes */
+	_Atomic unsigned lapic_slots; /* that are in use, holes included */
+	_Atomic bool ids_are_initial; /* no guest has changed an xAPIC id */
 	struct i8259 pic;
+	_Atomic bool int_pin;         /* pic.output, for who has not the lock */
 	uint8_t pic_sources[16];      /* who drives each input, a bit an irqchip_source */
 	struct i82093 ioapic;
 	uint8_t ioapic_sources[I82093_PINS];
+	/* The vectors in ioapic's entries: an EOI of any other is not its business. Set before such a
+	 * vector is sent. */
+	_Atomic uint64_t ioapic_vectors[4];
 	struct pit *_Atomic pit;      /* NULL before KVM_CREATE_PIT2; owned */
 	struct routing routing;
 	struct timer_queue timers;

@@ -4,6 +4,25 @@
  */
 #include "engine/irqchip/internal.h"
 
+static void note_vector(struct irqchip *chip, uint8_t vector)
+{
+	atomic_fetch_or(&chip->ioapic_vectors[vector / 64], UINT64_C(1) << (vector % 64));
+}
+
+void ioapic_note_vectors(struct irqchip *chip)
+{
+	uint64_t vectors[4] = {0};
+	unsigned pin, i;
+
+	for (pin = 0; pin < I82093_PINS; pin++) {
+		uint8_t vector = chip->ioapic.redirect[pin] & I82093_VECTOR;
+
+		vectors[vector / 64] |= UINT64_C(1) << (vector % 64);
+	}
+	for (i = 0; i < 4; i++)
+		chip->ioapic_vectors[i] = vectors[i];
+}
+
 static int deliver(void *context, unsigned pin, uint64_t entry)
 {
 	struct irq_message message = {
@@ -16,6 +35,7 @@ static int deliver(void *context, unsigned pin, uint64_t entry)
 	};
 
 	(void)pin;
+	note_vector(context, message.vector);
 	return irq_deliver(context, NULL, &message);
 }
 
@@ -28,6 +48,7 @@ static void entry_changed(void *context, unsigned pin, uint64_t old)
 {
 	struct irqchip *chip = context;
 
+	ioapic_note_vectors(chip);
 	if ((old & I82093_MASKED) && !(chip->ioapic.redirect[pin] & I82093_MASKED))
 		routing_notify_unmasked(chip, KVM_IRQCHIP_IOAPIC, pin);
 }
@@ -53,13 +74,21 @@ void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level)
 {
 	struct irqchip *chip = lapic->chip;
 
-	if (chip->kind == IRQCHIP_FULL)
-		i82093_eoi(&chip->ioapic, vector, is_level);
-	else if (is_level && routing_has_reserved_vector(chip, vector))
-		chip->host->vcpu_eoi_exit(lapic->vcpu_context, vector);
+	if (chip->kind != IRQCHIP_FULL) {
+		if (is_level && routing_has_reserved_vector(chip, vector))
+			chip->host->vcpu_eoi_exit(lapic->vcpu_context, vector);
+		return;
+	}
+	/* Most are of IPIs, timers and MSIs. */
+	if (!(chip->ioapic_vectors[vector / 64] & UINT64_C(1) << (vector % 64)))
+		return;
+	irqchip_lock(chip);
+	i82093_eoi(&chip->ioapic, vector, is_level);
+	irqchip_unlock(chip);
 }
 
 void ioapic_create(struct irqchip *chip)
 {
 	i82093_init(&chip->ioapic, &ioapic_host, chip);
+	ioapic_note_vectors(chip);
 }

@@ -24,23 +24,26 @@ struct irqchip *irqchip_create(const struct irqchip_host *host)
 	pthread_mutexattr_destroy(&attributes);
 	chip->host = host;
 	chip->ids_are_initial = true;
-	chip->timers.fd = -1;
-	chip->timers.programmed_ns = TIMER_NEVER;
+	timer_queue_init(chip);
+	pthread_mutex_init(&chip->irqfds.lock, NULL);
 	chip->irqfds.epoll_fd = -1;
 	return chip;
 }
 
-void irqchip_destroy(struct irqchip *chip)
+void irqchip_stop(struct irqchip *chip)
 {
 	irqfd_stop(chip);
-	if (chip->pit) {
-		irqchip_lock(chip);
-		pit_destroy(chip->pit);
-		irqchip_unlock(chip);
-	}
 	timer_queue_stop(chip);
-	free(chip->routing.routes);
-	free(chip->lapics);
+}
+
+void irqchip_destroy(struct irqchip *chip)
+{
+	irqchip_stop(chip);
+	irqfd_exit(chip);
+	if (chip->pit)
+		pit_destroy(chip->pit);
+	timer_queue_exit(chip);
+	pthread_mutex_destroy(&chip->irqfds.lock);
 	pthread_mutex_destroy(&chip->lock);
 	free(chip);
 }
@@ -55,9 +58,7 @@ int irqchip_enable_full(struct irqchip *chip)
 	result = timer_queue_start(chip);
 	if (result)
 		goto out_unlock;
-	result = routing_set_default(chip);
-	if (result)
-		goto out_unlock;
+	routing_set_default(chip);
 	pic_create(chip);
 	ioapic_create(chip);
 	chip->kind = IRQCHIP_FULL;
@@ -117,9 +118,7 @@ int irqchip_create_pit(struct irqchip *chip, const struct kvm_pit_config *config
 
 void irqchip_set_boot_cpu(struct irqchip *chip, unsigned id)
 {
-	irqchip_lock(chip);
 	chip->boot_cpu_id = id;
-	irqchip_unlock(chip);
 }
 
 int irqchip_set_x2apic_flags(struct irqchip *chip, uint64_t flags)
@@ -127,9 +126,7 @@ int irqchip_set_x2apic_flags(struct irqchip *chip, uint64_t flags)
 	if (flags & ~(uint64_t)(KVM_X2APIC_API_USE_32BIT_IDS |
 				KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK))
 		return -EINVAL;
-	irqchip_lock(chip);
-	chip->x2apic_flags |= flags;
-	irqchip_unlock(chip);
+	atomic_fetch_or(&chip->x2apic_flags, flags);
 	return 0;
 }
 
@@ -172,6 +169,7 @@ int irqchip_set(struct irqchip *chip, const struct kvm_irqchip *state)
 		break;
 	case KVM_IRQCHIP_IOAPIC:
 		i82093_set_state(&chip->ioapic, &state->chip.ioapic);
+		ioapic_note_vectors(chip);
 		break;
 	default:
 		result = -EINVAL;

@@ -2,10 +2,10 @@
  * The interrupt controllers of a VM: 8259A PIC pair, I/O APIC, local APICs, 8254 PIT, and the GSI
  * routing between them (KVM api.rst 4.24-4.26, 4.52, 4.57, 4.71, 4.100).
  *
- * Locking: one mutex, inside struct irqchip, guards all of its controllers; timer callbacks take it
- * too. It is a leaf: nothing else is locked while it is held, except that vcpu_notify may be
- * called. All functions take it themselves. The room knows vCPUs only as `struct lapic` and a
- * notifier.
+ * Locking: internal.h says it all. Seen from outside the room: its locks are leaves, since under
+ * them only vcpu_notify and the TSC callbacks are called; functions of a vCPU's `struct lapic` are
+ * for its own thread, or who holds the vCPU's lock, unless they say otherwise; all others are for any
+ * thread. The room knows vCPUs only as `struct lapic` and a notifier.
  */
 #ifndef KVIK_ENGINE_IRQCHIP_IRQCHIP_H
 #define KVIK_ENGINE_IRQCHIP_IRQCHIP_H
@@ -28,7 +28,7 @@ struct lapic;   /* of a vCPU */
 /* What the controllers ask of the VM. `vcpu_context` is lapic_create's. */
 struct irqchip_host {
 	/* An event for this vCPU became pending (interrupt, NMI, INIT, SIPI, timer): stop its
-	 * block, wake it from HLT. Any thread, under the irqchip's lock. */
+	 * block, wake it from HLT. Any thread, under any of the irqchip's locks. */
 	void (*vcpu_notify)(void *vcpu_context);
 	/* The vCPU's guest TSC now, and the frequency in kHz (for TSC-deadline). */
 	uint64_t (*vcpu_read_tsc)(void *vcpu_context);
@@ -40,7 +40,10 @@ struct irqchip_host {
 
 /* -- of a VM -- */
 struct irqchip *irqchip_create(const struct irqchip_host *host); /* NULL: out of memory */
-void irqchip_destroy(struct irqchip *chip); /* after all lapics; stops and joins its timer thread */
+/* Stop and join its threads: nothing but its callers touches a local APIC any more. Before the first
+ * lapic_destroy. */
+void irqchip_stop(struct irqchip *chip);
+void irqchip_destroy(struct irqchip *chip); /* after all lapics */
 
 /* KVM_CREATE_IRQCHIP: PIC pair, I/O APIC, default routing. 0, -EEXIST. */
 int irqchip_enable_full(struct irqchip *chip);
@@ -84,8 +87,10 @@ bool irqchip_mmio(struct irqchip *chip, uint64_t gpa, void *data, unsigned size,
 const _Atomic uint32_t *irqchip_outside_interrupts(struct irqchip *chip);
 
 /* -- of a vCPU -- */
+#define IRQCHIP_LAPICS_MAX 1024 /* ids are below */
+/* NULL: out of memory, or of ids. Interrupts may reach vcpu_context from now on. */
 struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context);
-void lapic_destroy(struct lapic *lapic);
+void lapic_destroy(struct lapic *lapic); /* after irqchip_stop */
 void lapic_reset(struct lapic *lapic, bool is_init);
 
 /* MMIO inside the APIC page. In x2APIC mode or disabled it reads as ones and ignores writes, like
@@ -102,7 +107,7 @@ uint8_t lapic_get_cr8(struct lapic *lapic);
 void lapic_set_cr8(struct lapic *lapic, uint8_t value);
 
 /* Whether a vector is deliverable now (PPR considered; includes the PIC through LINT0/ExtINT).
- * One atomic load, exact: vcpu_notify is called each time that it becomes true. */
+ * Exact, and one atomic load while there is none: vcpu_notify is called when it becomes true. */
 bool lapic_interrupt_pending(struct lapic *lapic);
 /* Acknowledge: moves IRR to ISR (or runs the PIC's INTA); the vector or -1. */
 int lapic_interrupt_acknowledge(struct lapic *lapic);
@@ -110,7 +115,7 @@ int lapic_interrupt_acknowledge(struct lapic *lapic);
 unsigned lapic_take_nmis(struct lapic *lapic);
 /* Take pending INIT / SIPI: each returns true once per event. */
 bool lapic_take_init(struct lapic *lapic);
-bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector);
+bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector); /* any thread, as the two above */
 /* KVM_INTERRUPT with a split irqchip: the user-space PIC's vector. 0, -EEXIST (one waits). */
 int lapic_inject_extint(struct lapic *lapic, uint8_t vector);
 /* Whether LINT0 would take another such vector (for ready_for_interrupt_injection). */
@@ -120,7 +125,7 @@ bool lapic_event_pending(struct lapic *lapic);
 
 int lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state); /* KVM_GET_LAPIC */
 int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state);
-/* KVM_NMI request, LINT1 */
+/* KVM_NMI request, LINT1; any thread */
 void lapic_post_nmi(struct lapic *lapic);
 
 /* CPUID may only advertise what is here: TSC-deadline, x2APIC, ARAT. */

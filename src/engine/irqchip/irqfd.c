@@ -8,6 +8,9 @@
  * The engine keeps its own duplicate of each descriptor and tells eventfds apart by what is behind
  * it, so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
  * descriptors are all closed stays assigned until the VM goes.
+ *
+ * irqfds.lock guards who is assigned; an eventfd's interrupt is raised under it, so that none comes
+ * after a deassign. Who resamples is guarded by irqchip.lock, too: an EOI looks for them under that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +29,8 @@
 #define SERIAL_STOP    0 /* epoll data of stop_fd */
 
 struct irqfd {
-	struct irqfd *next;
+	struct irqfd *next;            /* in its bucket of irqfds.buckets */
+	struct irqfd *next_resampling; /* and of irqfds.resampling */
 	uint64_t serial; /* epoll data: an event in flight for one that is gone finds nobody */
 	uint32_t gsi;
 	int user_fd;     /* the number it was given as */
@@ -72,19 +76,24 @@ static void inject(struct irqchip *chip, uint64_t serial)
 	struct irqfd *irqfd;
 
 	atomic_fetch_add(&chip->outside_interrupts, 1);
-	irqchip_lock(chip);
-	for (irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next)
+	pthread_mutex_lock(&chip->irqfds.lock);
+	for (irqfd = chip->irqfds.buckets[serial % IRQFD_BUCKETS]; irqfd; irqfd = irqfd->next)
 		if (irqfd->serial == serial)
 			break;
 	if (irqfd && consume(irqfd->fd)) {
 		if (irqfd->resample_fd >= 0) {
-			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, true);
+			routing_drive(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, true);
 		} else {
-			routing_set_line(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, true);
-			routing_set_line(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, false);
+			routing_drive(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, true);
+			routing_drive(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, false);
 		}
 	}
-	irqchip_unlock(chip);
+	pthread_mutex_unlock(&chip->irqfds.lock);
+}
+
+static struct irqfd **resampling_bucket(struct irqchip *chip, uint32_t gsi)
+{
+	return &chip->irqfds.resampling[gsi % IRQFD_BUCKETS];
 }
 
 void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi)
@@ -92,8 +101,8 @@ void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi)
 	struct irqfd *irqfd;
 	bool is_lowered = false;
 
-	for (irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next) {
-		if (irqfd->gsi != gsi || irqfd->resample_fd < 0)
+	for (irqfd = *resampling_bucket(chip, gsi); irqfd; irqfd = irqfd->next_resampling) {
+		if (irqfd->gsi != gsi)
 			continue;
 		if (!is_lowered)
 			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, gsi, false);
@@ -169,11 +178,43 @@ static bool is_of(const struct irqfd *irqfd, int user_fd)
 static bool is_assigned(const struct irqfd_set *set, int user_fd)
 {
 	const struct irqfd *irqfd;
+	unsigned i;
 
-	for (irqfd = set->first; irqfd; irqfd = irqfd->next)
-		if (is_of(irqfd, user_fd))
-			return true;
+	for (i = 0; i < IRQFD_BUCKETS; i++)
+		for (irqfd = set->buckets[i]; irqfd; irqfd = irqfd->next)
+			if (is_of(irqfd, user_fd))
+				return true;
 	return false;
+}
+
+static void begin_resampling(struct irqchip *chip, struct irqfd *irqfd)
+{
+	struct irqfd **bucket = resampling_bucket(chip, irqfd->gsi);
+
+	irqchip_lock(chip);
+	irqfd->next_resampling = *bucket;
+	*bucket = irqfd;
+	irqchip_unlock(chip);
+}
+
+/* The line falls with the last who held it. */
+static void end_resampling(struct irqchip *chip, const struct irqfd *irqfd)
+{
+	struct irqfd **link = resampling_bucket(chip, irqfd->gsi);
+	bool is_last = true;
+
+	irqchip_lock(chip);
+	while (*link) {
+		if (*link == irqfd) {
+			*link = irqfd->next_resampling;
+			continue;
+		}
+		is_last &= (*link)->gsi != irqfd->gsi;
+		link = &(*link)->next_resampling;
+	}
+	if (is_last)
+		routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, false);
+	irqchip_unlock(chip);
 }
 
 static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
@@ -205,7 +246,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 	if (result < 0)
 		goto out_destroy;
 
-	irqchip_lock(chip);
+	pthread_mutex_lock(&set->lock);
 	result = -EBUSY;
 	if (is_assigned(set, request->fd))
 		goto out_unlock;
@@ -218,26 +259,18 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 		result = -errno;
 		goto out_unlock;
 	}
-	irqfd->next = set->first;
-	set->first = irqfd;
-	irqchip_unlock(chip);
+	irqfd->next = set->buckets[irqfd->serial % IRQFD_BUCKETS];
+	set->buckets[irqfd->serial % IRQFD_BUCKETS] = irqfd;
+	if (irqfd->resample_fd >= 0)
+		begin_resampling(chip, irqfd);
+	pthread_mutex_unlock(&set->lock);
 	return 0;
 
 out_unlock:
-	irqchip_unlock(chip);
+	pthread_mutex_unlock(&set->lock);
 out_destroy:
 	destroy_irqfd(irqfd);
 	return result;
-}
-
-static bool is_resampled(const struct irqfd_set *set, uint32_t gsi)
-{
-	const struct irqfd *irqfd;
-
-	for (irqfd = set->first; irqfd; irqfd = irqfd->next)
-		if (irqfd->gsi == gsi && irqfd->resample_fd >= 0)
-			return true;
-	return false;
 }
 
 /* Once this returns the eventfd raises no more interrupts; what was not assigned is no error. */
@@ -245,24 +278,27 @@ static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
 {
 	struct irqfd_set *set = &chip->irqfds;
 	struct irqfd **link, *irqfd;
+	unsigned i;
 	int result = eventfd_check(request->fd);
 
 	if (result)
 		return result;
-	irqchip_lock(chip);
-	link = &set->first;
-	while ((irqfd = *link)) {
-		if (irqfd->gsi != request->gsi || !is_of(irqfd, request->fd)) {
-			link = &irqfd->next;
-			continue;
+	pthread_mutex_lock(&set->lock);
+	for (i = 0; i < IRQFD_BUCKETS; i++) {
+		link = &set->buckets[i];
+		while ((irqfd = *link)) {
+			if (irqfd->gsi != request->gsi || !is_of(irqfd, request->fd)) {
+				link = &irqfd->next;
+				continue;
+			}
+			*link = irqfd->next;
+			epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
+			if (irqfd->resample_fd >= 0)
+				end_resampling(chip, irqfd);
+			destroy_irqfd(irqfd);
 		}
-		*link = irqfd->next;
-		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
-		if (irqfd->resample_fd >= 0 && !is_resampled(set, irqfd->gsi))
-			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, false);
-		destroy_irqfd(irqfd);
 	}
-	irqchip_unlock(chip);
+	pthread_mutex_unlock(&set->lock);
 	return 0;
 }
 
@@ -283,17 +319,24 @@ int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *request)
 void irqfd_stop(struct irqchip *chip)
 {
 	struct irqfd_set *set = &chip->irqfds;
-	struct irqfd *irqfd;
 
-	if (set->epoll_fd >= 0) {
-		signal_eventfd(set->stop_fd);
-		pthread_join(set->thread, NULL);
-		close(set->stop_fd);
-		close(set->epoll_fd);
-		set->epoll_fd = -1;
-	}
-	while ((irqfd = set->first)) {
-		set->first = irqfd->next;
-		destroy_irqfd(irqfd);
-	}
+	if (set->epoll_fd < 0)
+		return;
+	signal_eventfd(set->stop_fd);
+	pthread_join(set->thread, NULL);
+	close(set->stop_fd);
+	close(set->epoll_fd);
+	set->epoll_fd = -1;
+}
+
+void irqfd_exit(struct irqchip *chip)
+{
+	struct irqfd *irqfd;
+	unsigned i;
+
+	for (i = 0; i < IRQFD_BUCKETS; i++)
+		while ((irqfd = chip->irqfds.buckets[i])) {
+			chip->irqfds.buckets[i] = irqfd->next;
+			destroy_irqfd(irqfd);
+		}
 }

@@ -7,9 +7,13 @@
  * lapic_timer.c, interprocessor interrupts and destination matching in lapic_ipi.c, save and
  * restore in lapic_state.c.
  *
- * `deliverable` caches the answer to "would this vCPU take an interrupt now if RFLAGS.IF were set":
- * every change to IRR, ISR, TPR, LINT0 or the PIC's output ends in lapic_update, which recomputes
- * it and notifies the vCPU when it becomes true. The vCPU thus polls one atomic and no lock.
+ * There is no lock. A local APIC is its vCPU's own, and what others do to it is posting: a bit of
+ * IRR, an event. `deliverable` says that there may be an interrupt to take now. Who posts sets it and
+ * notifies the vCPU when it was not set; the vCPU clears it and then looks at what was posted. All of
+ * that is sequentially consistent: either the vCPU sees the bit, or its clearing comes before the
+ * poster's setting. The same holds for what makes an interrupt deliverable on the vCPU's side (TPR,
+ * LINT0, the enable bits): it changes that and then looks at IRR, the poster sets IRR and then looks
+ * at that. So the vCPU polls one atomic, and no notification is lost.
  *
  * Not modelled: thermal and performance-counter sources, arbitration priority, remote read, focus
  * processor checking, delivery status (delivery takes no time).
@@ -43,29 +47,32 @@ static const uint32_t lvt_writable[] = {
 	LVT_COMMON,
 };
 
-static void vector_set(uint32_t *bits, uint8_t vector)
+static void vector_set(_Atomic uint32_t *bits, uint8_t vector)
 {
-	bits[vector / 32] |= 1u << (vector % 32);
+	atomic_fetch_or(&bits[vector / 32], 1u << (vector % 32));
 }
 
-static void vector_clear(uint32_t *bits, uint8_t vector)
+static void vector_clear(_Atomic uint32_t *bits, uint8_t vector)
 {
-	bits[vector / 32] &= ~(1u << (vector % 32));
+	atomic_fetch_and(&bits[vector / 32], ~(1u << (vector % 32)));
 }
 
-static bool vector_test(const uint32_t *bits, uint8_t vector)
+static bool vector_test(const _Atomic uint32_t *bits, uint8_t vector)
 {
 	return bits[vector / 32] & (1u << (vector % 32));
 }
 
 /* The highest vector in a 256-bit register, or -1. */
-static int vector_highest(const uint32_t *bits)
+static int vector_highest(const _Atomic uint32_t *bits)
 {
+	uint32_t value;
 	int word;
 
-	for (word = 7; word >= 0; word--)
-		if (bits[word])
-			return word * 32 + 31 - __builtin_clz(bits[word]);
+	for (word = 7; word >= 0; word--) {
+		value = bits[word];
+		if (value)
+			return word * 32 + 31 - __builtin_clz(value);
+	}
 	return -1;
 }
 
@@ -81,7 +88,7 @@ static bool takes_extint(const struct lapic *lapic)
 
 static bool extint_pending(const struct lapic *lapic)
 {
-	return (lapic->chip->pic.output || lapic->external_vector >= 0) && takes_extint(lapic);
+	return (lapic->chip->int_pin || lapic->external_vector >= 0) && takes_extint(lapic);
 }
 
 /* §11.8.3.1: the processor priority is the class of TPR or of the vector in service. */
@@ -93,6 +100,11 @@ static void update_ppr(struct lapic *lapic)
 	lapic->regs[LAPIC_PPR] = (tpr & 0xf0) >= class ? tpr : class;
 }
 
+static bool passes_ppr(const struct lapic *lapic, int vector)
+{
+	return (vector & 0xf0) > (int)(lapic->regs[LAPIC_PPR] & 0xf0);
+}
+
 /* The vector of IRR that PPR lets through, or -1. */
 static int requested_vector(const struct lapic *lapic)
 {
@@ -100,41 +112,72 @@ static int requested_vector(const struct lapic *lapic)
 
 	if (vector < 0 || !lapic_is_enabled(lapic))
 		return -1;
-	return (vector & 0xf0) > (int)(lapic->regs[LAPIC_PPR] & 0xf0) ? vector : -1;
+	return passes_ppr(lapic, vector) ? vector : -1;
+}
+
+static bool is_deliverable(const struct lapic *lapic)
+{
+	return requested_vector(lapic) >= 0 || extint_pending(lapic);
+}
+
+/* There is something to deliver. Any thread. */
+static void make_deliverable(struct lapic *lapic)
+{
+	if (!atomic_exchange(&lapic->deliverable, true))
+		lapic->chip->host->vcpu_notify(lapic->vcpu_context);
 }
 
 void lapic_update(struct lapic *lapic)
 {
-	bool now;
+	bool was;
 
 	update_ppr(lapic);
-	now = requested_vector(lapic) >= 0 || extint_pending(lapic);
-	/* Release pairs with the acquire in lapic_interrupt_pending. */
-	if (!atomic_exchange_explicit(&lapic->deliverable, now, memory_order_acq_rel) && now)
-		lapic->chip->host->vcpu_notify(lapic->vcpu_context);
+	/* Who posts from here on sets it again, after what is_deliverable looks at. */
+	was = atomic_exchange(&lapic->deliverable, false);
+	if (!is_deliverable(lapic))
+		return;
+	if (was) /* told already */
+		atomic_store(&lapic->deliverable, true);
+	else
+		make_deliverable(lapic);
 }
 
 bool lapic_interrupt_pending(struct lapic *lapic)
 {
+	if (!atomic_load_explicit(&lapic->deliverable, memory_order_acquire))
+		return false;
+	/* Posters judge by what they see from outside. */
+	if (!is_deliverable(lapic))
+		lapic_update(lapic);
 	return atomic_load_explicit(&lapic->deliverable, memory_order_acquire);
+}
+
+/* The vector of the PIC or of user space in its place, or -1: another CPU was quicker. */
+static int acknowledge_extint(struct lapic *lapic)
+{
+	struct irqchip *chip = lapic->chip;
+	int vector = lapic->external_vector;
+
+	if (vector >= 0) {
+		lapic->external_vector = -1;
+		return vector;
+	}
+	irqchip_lock(chip);
+	if (chip->pic.output)
+		vector = i8259_acknowledge(&chip->pic);
+	irqchip_unlock(chip);
+	return vector;
 }
 
 int lapic_interrupt_acknowledge(struct lapic *lapic)
 {
-	struct irqchip *chip = lapic->chip;
-	int vector;
+	int vector = -1;
 
 	if (!lapic_interrupt_pending(lapic))
 		return -1;
-	irqchip_lock(chip);
-	if (extint_pending(lapic)) {
-		if (lapic->external_vector >= 0) {
-			vector = lapic->external_vector;
-			lapic->external_vector = -1;
-		} else {
-			vector = i8259_acknowledge(&chip->pic);
-		}
-	} else {
+	if (extint_pending(lapic))
+		vector = acknowledge_extint(lapic);
+	if (vector < 0) {
 		vector = requested_vector(lapic);
 		if (vector >= 0) {
 			vector_clear(&lapic->regs[LAPIC_IRR], vector);
@@ -142,7 +185,6 @@ int lapic_interrupt_acknowledge(struct lapic *lapic)
 		}
 	}
 	lapic_update(lapic);
-	irqchip_unlock(chip);
 	return vector;
 }
 
@@ -155,8 +197,10 @@ void lapic_raise_event(struct lapic *lapic, enum lapic_event event)
 /* More than two the CPU would not keep. Counted before the event: who takes that takes them. */
 static void raise_nmi(struct lapic *lapic)
 {
-	if (atomic_load(&lapic->nmis) < 2)
-		atomic_fetch_add(&lapic->nmis, 1);
+	uint8_t count = lapic->nmis;
+
+	while (count < 2 && !atomic_compare_exchange_weak(&lapic->nmis, &count, count + 1))
+		;
 	lapic_raise_event(lapic, LAPIC_EVENT_NMI);
 }
 
@@ -164,9 +208,8 @@ static void raise_nmi(struct lapic *lapic)
  * itself illegal cannot recurse. */
 void lapic_raise_error(struct lapic *lapic, uint32_t errors)
 {
-	if ((lapic->errors & errors) == errors)
+	if ((atomic_fetch_or(&lapic->errors, errors) & errors) == errors)
 		return;
-	lapic->errors |= errors;
 	lapic_deliver_local(lapic, LAPIC_LVT_ERROR);
 }
 
@@ -183,7 +226,9 @@ static bool accept_fixed(struct lapic *lapic, const struct irq_message *message)
 	else
 		vector_clear(&lapic->regs[LAPIC_TMR], message->vector);
 	vector_set(&lapic->regs[LAPIC_IRR], message->vector);
-	lapic_update(lapic);
+	/* Otherwise the owner finds it when its priority falls. */
+	if (passes_ppr(lapic, message->vector))
+		make_deliverable(lapic);
 	return true;
 }
 
@@ -228,19 +273,21 @@ void lapic_deliver_local(struct lapic *lapic, enum lapic_register entry)
 	lapic_accept(lapic, &message);
 }
 
-/* In ExtINT mode `deliverable` follows the pin; in other modes its rise is an event. */
+/* In ExtINT mode the pin's level counts, and each owner looks at it; in other modes its rise is an
+ * event. */
 void lapic_set_lint0(struct irqchip *chip, bool level)
 {
+	unsigned slots = chip->lapic_slots, id;
 	struct lapic *lapic;
-	unsigned id;
 
-	for (id = 0; id < chip->lapic_slots; id++) {
+	chip->int_pin = level;
+	for (id = 0; level && id < slots; id++) {
 		lapic = chip->lapics[id];
 		if (!lapic)
 			continue;
 		if (takes_extint(lapic))
-			lapic_update(lapic);
-		else if (level)
+			make_deliverable(lapic);
+		else
 			lapic_deliver_local(lapic, LAPIC_LVT_LINT0);
 	}
 }
@@ -364,8 +411,7 @@ int lapic_register_write(struct lapic *lapic, unsigned number, uint32_t value)
 	case LAPIC_ESR:
 		if (is_x2apic && value)
 			return -EINVAL;
-		lapic->regs[LAPIC_ESR] = lapic->errors;
-		lapic->errors = 0;
+		lapic->regs[LAPIC_ESR] = atomic_exchange(&lapic->errors, 0);
 		return 0;
 	case LAPIC_ICR:
 		lapic->regs[LAPIC_ICR] = value & ~LAPIC_ICR_BUSY;
@@ -405,7 +451,6 @@ bool lapic_mmio(struct lapic *lapic, uint64_t gpa, void *data, unsigned size, bo
 		return true;
 	}
 	/* §11.4.1: registers are accessed as aligned 32-bit words; otherwise undefined. */
-	irqchip_lock(lapic->chip);
 	if (is_write) {
 		result = 0;
 		if (size == 4 && !(offset & 0xf)) {
@@ -423,22 +468,18 @@ bool lapic_mmio(struct lapic *lapic, uint64_t gpa, void *data, unsigned size, bo
 	}
 	if (result)
 		lapic_raise_error(lapic, LAPIC_ERROR_REGISTER);
-	irqchip_unlock(lapic->chip);
 	return true;
 }
 
 uint8_t lapic_get_cr8(struct lapic *lapic)
 {
-	/* Only the own vCPU writes TPR. */
 	return lapic->regs[LAPIC_TPR] >> 4;
 }
 
 void lapic_set_cr8(struct lapic *lapic, uint8_t value)
 {
-	irqchip_lock(lapic->chip);
 	lapic->regs[LAPIC_TPR] = (value & 0xf) << 4;
 	lapic_update(lapic);
-	irqchip_unlock(lapic->chip);
 }
 
 static bool take_event(struct lapic *lapic, enum lapic_event event)
@@ -460,15 +501,10 @@ bool lapic_take_init(struct lapic *lapic)
 
 bool lapic_take_sipi(struct lapic *lapic, uint8_t *vector)
 {
-	bool taken;
-
-	if (!lapic_event_pending(lapic))
+	if (!take_event(lapic, LAPIC_EVENT_SIPI))
 		return false;
-	irqchip_lock(lapic->chip);
-	taken = take_event(lapic, LAPIC_EVENT_SIPI);
 	*vector = lapic->sipi_vector;
-	irqchip_unlock(lapic->chip);
-	return taken;
+	return true;
 }
 
 bool lapic_event_pending(struct lapic *lapic)
@@ -478,33 +514,21 @@ bool lapic_event_pending(struct lapic *lapic)
 
 void lapic_post_nmi(struct lapic *lapic)
 {
-	irqchip_lock(lapic->chip);
 	raise_nmi(lapic);
-	irqchip_unlock(lapic->chip);
 }
 
 int lapic_inject_extint(struct lapic *lapic, uint8_t vector)
 {
-	int result = -EEXIST;
-
-	irqchip_lock(lapic->chip);
-	if (lapic->external_vector < 0) {
-		lapic->external_vector = vector;
-		lapic_update(lapic);
-		result = 0;
-	}
-	irqchip_unlock(lapic->chip);
-	return result;
+	if (lapic->external_vector >= 0)
+		return -EEXIST;
+	lapic->external_vector = vector;
+	lapic_update(lapic);
+	return 0;
 }
 
 bool lapic_accepts_extint(struct lapic *lapic)
 {
-	bool result;
-
-	irqchip_lock(lapic->chip);
-	result = lapic->external_vector < 0 && takes_extint(lapic);
-	irqchip_unlock(lapic->chip);
-	return result;
+	return lapic->external_vector < 0 && takes_extint(lapic);
 }
 
 /* §11.4.7.1 (power-up) and §11.4.7.3 (INIT keeps the id and IA32_APIC_BASE). */
@@ -512,8 +536,8 @@ void lapic_reset(struct lapic *lapic, bool is_init)
 {
 	struct irqchip *chip = lapic->chip;
 	uint32_t id, entry;
+	unsigned number;
 
-	irqchip_lock(chip);
 	if (!is_init) {
 		lapic->base = DEFAULT_BASE | LAPIC_BASE_ENABLED |
 			      (lapic->id == chip->boot_cpu_id ? LAPIC_BASE_BSP : 0);
@@ -521,8 +545,10 @@ void lapic_reset(struct lapic *lapic, bool is_init)
 		atomic_store(&lapic->events, 0);
 		atomic_store(&lapic->nmis, 0);
 	}
+	lapic_timer_reset(lapic); /* before what it would do when it expires changes */
 	id = lapic->regs[LAPIC_ID];
-	memset(lapic->regs, 0, sizeof(lapic->regs));
+	for (number = 0; number < LAPIC_REGISTERS; number++)
+		lapic->regs[number] = 0;
 	lapic->regs[LAPIC_ID] = id;
 	lapic->regs[LAPIC_VERSION] = VERSION;
 	lapic->regs[LAPIC_DFR] = DFR_FLAT;
@@ -539,59 +565,40 @@ void lapic_reset(struct lapic *lapic, bool is_init)
 	/* The CPU forgets too what it was told. */
 	lapic->deliverable = false;
 	lapic_update(lapic);
-	irqchip_unlock(chip);
-}
-
-/* The array of vCPU ids is made long enough for `id`. */
-static int reserve_slot(struct irqchip *chip, unsigned id)
-{
-	struct lapic **lapics;
-
-	if (id < chip->lapic_slots)
-		return 0;
-	lapics = realloc(chip->lapics, (id + 1) * sizeof(struct lapic *));
-	if (!lapics)
-		return -ENOMEM;
-	while (chip->lapic_slots <= id)
-		lapics[chip->lapic_slots++] = NULL;
-	chip->lapics = lapics;
-	return 0;
 }
 
 struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context)
 {
-	struct lapic *lapic = calloc(1, sizeof(*lapic));
-	int result;
+	struct lapic *lapic;
 
+	if (id >= IRQCHIP_LAPICS_MAX)
+		return NULL;
+	lapic = calloc(1, sizeof(*lapic));
 	if (!lapic)
 		return NULL;
 	lapic->chip = chip;
 	lapic->vcpu_context = vcpu_context;
 	lapic->id = id;
 	lapic->external_vector = -1;
-	irqchip_lock(chip);
-	result = reserve_slot(chip, id);
-	if (!result)
-		result = lapic_timer_init(lapic);
-	irqchip_unlock(chip);
-	if (result) {
+	if (lapic_timer_init(lapic)) {
 		free(lapic);
 		return NULL;
 	}
 	lapic_reset(lapic, false);
 	irqchip_lock(chip);
 	chip->lapics[id] = lapic;
+	if (chip->lapic_slots <= id)
+		chip->lapic_slots = id + 1;
 	irqchip_unlock(chip);
+	/* The PIC's output may have risen before it was to be seen there. */
+	if (extint_pending(lapic))
+		make_deliverable(lapic);
 	return lapic;
 }
 
 void lapic_destroy(struct lapic *lapic)
 {
-	struct irqchip *chip = lapic->chip;
-
-	irqchip_lock(chip);
-	chip->lapics[lapic->id] = NULL;
-	timer_exit(chip, &lapic->timer);
-	irqchip_unlock(chip);
+	lapic->chip->lapics[lapic->id] = NULL;
+	lapic_timer_exit(lapic);
 	free(lapic);
 }

@@ -124,7 +124,7 @@ int irq_deliver(struct irqchip *chip, struct lapic *source, const struct irq_mes
 		}
 	}
 	if (lowest) {
-		lowest->arbitration++;
+		atomic_fetch_add(&lowest->arbitration, 1);
 		result = lapic_accept(lowest, message);
 	}
 	return result;

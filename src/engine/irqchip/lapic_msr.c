@@ -54,9 +54,7 @@ int lapic_set_base(struct lapic *lapic, uint64_t base)
 {
 	if (!base_is_valid(base))
 		return -EINVAL;
-	irqchip_lock(lapic->chip);
 	apply_base(lapic, base);
-	irqchip_unlock(lapic->chip);
 	return 0;
 }
 
@@ -131,14 +129,12 @@ int lapic_msr_read(struct lapic *lapic, uint32_t index, uint64_t *value)
 
 	if (!is_ours(index))
 		return -ENOENT;
-	irqchip_lock(lapic->chip);
 	if (index == MSR_APIC_BASE)
 		*value = lapic->base;
 	else if (index == MSR_TSC_DEADLINE)
 		*value = lapic_timer_read_deadline(lapic);
 	else
 		result = read_x2apic(lapic, index - MSR_X2APIC_FIRST, value);
-	irqchip_unlock(lapic->chip);
 	return result;
 }
 
@@ -148,13 +144,11 @@ int lapic_msr_write(struct lapic *lapic, uint32_t index, uint64_t value)
 
 	if (!is_ours(index))
 		return -ENOENT;
-	irqchip_lock(lapic->chip);
 	if (index == MSR_APIC_BASE)
 		result = write_base(lapic, value);
 	else if (index == MSR_TSC_DEADLINE)
 		lapic_timer_write_deadline(lapic, value);
 	else
 		result = write_x2apic(lapic, index - MSR_X2APIC_FIRST, value);
-	irqchip_unlock(lapic->chip);
 	return result;
 }

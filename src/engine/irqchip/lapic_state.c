@@ -27,25 +27,18 @@ static void store(struct kvm_lapic_state *state, unsigned number, uint32_t value
 int lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state)
 {
 	struct irqchip *chip = lapic->chip;
-	uint32_t current;
 	unsigned number;
 
 	memset(state, 0, sizeof(*state));
-	irqchip_lock(chip);
 	for (number = 0; number < LAPIC_REGISTERS; number++)
 		store(state, number, lapic->regs[number]);
-	current = lapic_timer_current(lapic);
-	/* Within the last tick, and past it when the timer thread is late: not fired yet. */
-	if (!current && lapic->target_ns && !lapic->tsc_deadline)
-		current = 1;
-	store(state, LAPIC_TIMER_CURRENT, current);
+	store(state, LAPIC_TIMER_CURRENT, lapic_timer_save(lapic));
 	if (lapic_is_x2apic(lapic)) {
 		bool is_wide = chip->x2apic_flags & KVM_X2APIC_API_USE_32BIT_IDS;
 
 		store(state, LAPIC_ID, is_wide ? lapic->id : lapic->id << 24);
 		store(state, LAPIC_LDR, lapic_x2apic_ldr(lapic));
 	}
-	irqchip_unlock(chip);
 	return 0;
 }
 
@@ -55,15 +48,14 @@ int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state)
 	bool is_x2apic, is_wide;
 	uint32_t id, version;
 	unsigned number;
-	int result = -EINVAL;
 
-	irqchip_lock(chip);
 	is_x2apic = lapic_is_x2apic(lapic);
 	is_wide = chip->x2apic_flags & KVM_X2APIC_API_USE_32BIT_IDS;
 	id = load(state, LAPIC_ID);
 	/* In x2APIC mode the id is not the guest's to choose. */
 	if (is_x2apic && is_wide && id != lapic->id)
-		goto out_unlock;
+		return -EINVAL;
+	lapic_timer_reset(lapic); /* before what it would do when it expires changes */
 	version = lapic->regs[LAPIC_VERSION];
 	for (number = 0; number < LAPIC_REGISTERS; number++)
 		lapic->regs[number] = load(state, number);
@@ -84,8 +76,5 @@ int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state)
 	/* The vCPU is to look again, whatever it was told before. */
 	lapic->deliverable = false;
 	lapic_update(lapic);
-	result = 0;
-out_unlock:
-	irqchip_unlock(chip);
-	return result;
+	return 0;
 }

@@ -4,6 +4,8 @@
  * The count runs at 1 GHz divided by the divide configuration, as Linux's KVM has it, and is never
  * stored while it runs: it follows from the time at which it reaches zero. A mask in the LVT entry
  * stops the interrupt, not the count. Switching to or from TSC-deadline mode disarms (§11.5.4.1).
+ *
+ * The static functions are called with timer_lock held, but for expire, which the timer thread calls.
  */
 #include "engine/irqchip/internal.h"
 
@@ -42,9 +44,8 @@ static void stop(struct lapic *lapic)
 	timer_cancel(lapic->chip, &lapic->timer);
 }
 
-static void expire(void *context)
+static void fire(struct lapic *lapic)
 {
-	struct lapic *lapic = context;
 	uint64_t now, period;
 
 	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC) {
@@ -61,6 +62,16 @@ static void expire(void *context)
 	lapic_deliver_local(lapic, LAPIC_LVT_TIMER);
 }
 
+static void expire(void *context)
+{
+	struct lapic *lapic = context;
+
+	pthread_mutex_lock(&lapic->timer_lock);
+	if (timer_claim(lapic->chip, &lapic->timer))
+		fire(lapic);
+	pthread_mutex_unlock(&lapic->timer_lock);
+}
+
 /* Guest TSC ticks as nanoseconds, rounded up: never early. */
 static uint64_t tsc_to_ns(const struct lapic *lapic, uint64_t ticks)
 {
@@ -73,7 +84,7 @@ static uint64_t tsc_to_ns(const struct lapic *lapic, uint64_t ticks)
 	return ns > INT64_MAX ? INT64_MAX : (uint64_t)ns;
 }
 
-void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc)
+static void write_deadline(struct lapic *lapic, uint64_t tsc)
 {
 	uint64_t now_tsc;
 
@@ -88,40 +99,58 @@ void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc)
 	now_tsc = lapic->chip->host->vcpu_read_tsc(lapic->vcpu_context);
 	if (now_tsc >= tsc) {
 		timer_cancel(lapic->chip, &lapic->timer);
-		expire(lapic);
+		fire(lapic);
 		return;
 	}
 	start_at(lapic, timer_now_ns() + tsc_to_ns(lapic, tsc - now_tsc));
 }
 
-uint64_t lapic_timer_read_deadline(const struct lapic *lapic)
+void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc)
 {
-	return lapic->tsc_deadline;
+	pthread_mutex_lock(&lapic->timer_lock);
+	write_deadline(lapic, tsc);
+	pthread_mutex_unlock(&lapic->timer_lock);
+}
+
+uint64_t lapic_timer_read_deadline(struct lapic *lapic)
+{
+	uint64_t tsc;
+
+	pthread_mutex_lock(&lapic->timer_lock);
+	tsc = lapic->tsc_deadline;
+	pthread_mutex_unlock(&lapic->timer_lock);
+	return tsc;
 }
 
 void lapic_timer_write_lvt(struct lapic *lapic, uint32_t value)
 {
-	enum timer_mode before = mode_of(lapic->regs[LAPIC_LVT_TIMER]), after = mode_of(value);
+	enum timer_mode before, after = mode_of(value);
 
+	pthread_mutex_lock(&lapic->timer_lock);
+	before = mode_of(lapic->regs[LAPIC_LVT_TIMER]);
 	lapic->regs[LAPIC_LVT_TIMER] = value;
 	if (before != after && (before == TSC_DEADLINE || after == TSC_DEADLINE)) {
 		stop(lapic);
 		lapic->regs[LAPIC_TIMER_INITIAL] = 0;
 	}
+	pthread_mutex_unlock(&lapic->timer_lock);
 }
 
 void lapic_timer_write_initial(struct lapic *lapic, uint32_t value)
 {
+	/* Only the owner changes the mode. */
 	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == TSC_DEADLINE)
 		return;
+	pthread_mutex_lock(&lapic->timer_lock);
 	lapic->regs[LAPIC_TIMER_INITIAL] = value;
 	if (value)
 		start_at(lapic, timer_now_ns() + period_ns(lapic));
 	else
 		stop(lapic);
+	pthread_mutex_unlock(&lapic->timer_lock);
 }
 
-uint32_t lapic_timer_current(const struct lapic *lapic)
+static uint32_t current_count(const struct lapic *lapic)
 {
 	uint64_t now = timer_now_ns(), remaining, count;
 
@@ -131,6 +160,29 @@ uint32_t lapic_timer_current(const struct lapic *lapic)
 	count = remaining / TICK_NS / lapic->divide;
 	/* A period that was stretched to PERIOD_MIN_NS must not show a count beyond its start. */
 	return count > lapic->regs[LAPIC_TIMER_INITIAL] ? lapic->regs[LAPIC_TIMER_INITIAL] : count;
+}
+
+uint32_t lapic_timer_current(struct lapic *lapic)
+{
+	uint32_t current;
+
+	pthread_mutex_lock(&lapic->timer_lock);
+	current = current_count(lapic);
+	pthread_mutex_unlock(&lapic->timer_lock);
+	return current;
+}
+
+uint32_t lapic_timer_save(struct lapic *lapic)
+{
+	uint32_t current;
+
+	pthread_mutex_lock(&lapic->timer_lock);
+	current = current_count(lapic);
+	/* Within the last tick, and past it when the timer thread is late: not fired yet. */
+	if (!current && lapic->target_ns && !lapic->tsc_deadline)
+		current = 1;
+	pthread_mutex_unlock(&lapic->timer_lock);
+	return current;
 }
 
 /* §11.5.4, figure 11-10: bits 3, 1 and 0 select 2, 4, ... 128, and all ones 1. */
@@ -144,16 +196,19 @@ static void update_divide(struct lapic *lapic)
 
 void lapic_timer_write_divide(struct lapic *lapic, uint32_t value)
 {
-	uint32_t current = lapic_timer_current(lapic);
+	uint32_t current;
 
+	pthread_mutex_lock(&lapic->timer_lock);
+	current = current_count(lapic);
 	lapic->regs[LAPIC_TIMER_DIVIDE] = value;
 	update_divide(lapic);
 	/* The count goes on from where it is, at the new pace. */
 	if (current)
 		start_at(lapic, timer_now_ns() + (uint64_t)current * lapic->divide * TICK_NS);
+	pthread_mutex_unlock(&lapic->timer_lock);
 }
 
-void lapic_timer_restore(struct lapic *lapic, uint32_t current)
+static void restore(struct lapic *lapic, uint32_t current)
 {
 	uint64_t remaining;
 
@@ -172,13 +227,29 @@ void lapic_timer_restore(struct lapic *lapic, uint32_t current)
 	start_at(lapic, timer_now_ns() + remaining);
 }
 
+void lapic_timer_restore(struct lapic *lapic, uint32_t current)
+{
+	pthread_mutex_lock(&lapic->timer_lock);
+	restore(lapic, current);
+	pthread_mutex_unlock(&lapic->timer_lock);
+}
+
 void lapic_timer_reset(struct lapic *lapic)
 {
+	pthread_mutex_lock(&lapic->timer_lock);
 	stop(lapic);
 	update_divide(lapic);
+	pthread_mutex_unlock(&lapic->timer_lock);
 }
 
 int lapic_timer_init(struct lapic *lapic)
 {
+	pthread_mutex_init(&lapic->timer_lock, NULL);
 	return timer_init(lapic->chip, &lapic->timer, expire, lapic);
+}
+
+void lapic_timer_exit(struct lapic *lapic)
+{
+	timer_exit(lapic->chip, &lapic->timer);
+	pthread_mutex_destroy(&lapic->timer_lock);
 }

@@ -46,14 +46,9 @@ int irqchip_send_msi(struct irqchip *chip, const struct kvm_msi *msi)
 		.address_hi = msi->address_hi,
 		.data = msi->data,
 	};
-	int result = -EINVAL;
 
-	if (!irqchip_has_lapics(chip) || msi->flags)
+	if (!irqchip_has_lapics(chip) || msi->flags || !msi_is_valid(chip, msi->address_hi))
 		return -EINVAL;
 	atomic_fetch_add(&chip->outside_interrupts, 1);
-	irqchip_lock(chip);
-	if (msi_is_valid(chip, msi->address_hi))
-		result = msi_deliver(chip, &route);
-	irqchip_unlock(chip);
-	return result;
+	return msi_deliver(chip, &route);
 }

@@ -23,9 +23,8 @@ static void raise_tick(struct pit *pit)
 	routing_set_line(pit->chip, IRQCHIP_SOURCE_PIT, I8254_GSI, false);
 }
 
-static void expire(void *context)
+static void tick(struct pit *pit)
 {
-	struct pit *pit = context;
 	uint64_t now, missed, ticks = 1;
 
 	if (pit->period_ns) {
@@ -44,6 +43,16 @@ static void expire(void *context)
 	pit->pending = ticks > PENDING_MAX - pit->pending ? PENDING_MAX : pit->pending + ticks;
 	if (pit->acked)
 		raise_tick(pit);
+}
+
+static void expire(void *context)
+{
+	struct pit *pit = context;
+
+	irqchip_lock(pit->chip);
+	if (timer_claim(pit->chip, &pit->timer))
+		tick(pit);
+	irqchip_unlock(pit->chip);
 }
 
 void pit_acked(struct pit *pit)

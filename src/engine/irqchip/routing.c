@@ -5,6 +5,10 @@
  * One GSI may reach one input of each controller (ISA interrupts reach PIC and I/O APIC at once),
  * or one MSI. The default table is Linux's: GSI n is PIC input n and I/O APIC input n below 16, and
  * I/O APIC input n from 16 to 23. With a split irqchip there is none by default and only MSIs.
+ *
+ * The table is indexed by GSI, and by what leads back: inputs of controllers, and vectors of a
+ * user-space I/O APIC. Who raises a GSI reads its entry without a lock, and again when `version`
+ * tells that the table was about to change (a sequence lock). So an MSI takes no lock at all.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,60 +18,66 @@
 
 #define PIC_INPUTS 16
 
-static int compare_gsi(const void *left, const void *right)
+/* An entry of the table that is to be. */
+struct route {
+	uint32_t gsi;
+	enum gsi_kind kind;
+	uint8_t pin;
+	struct kvm_irq_routing_msi msi;
+};
+
+/* No two of the routes are of one kind and GSI. With the lock held. */
+static void replace(struct irqchip *chip, const struct route *routes, unsigned count)
 {
-	const struct route *a = left, *b = right;
+	struct routing *routing = &chip->routing;
+	uint64_t reserved[4] = {0};
+	unsigned i;
 
-	if (a->gsi != b->gsi)
-		return a->gsi < b->gsi ? -1 : 1;
-	/* Keep the order of controllers stable, whatever the order of the table. */
-	return (int)a->controller - (int)b->controller;
-}
+	atomic_fetch_add(&routing->version, 1);
+	for (i = 0; i < ROUTING_GSI_MAX; i++)
+		routing->routes[i].kind = 0;
+	memset(routing->gsi_of_pic, -1, sizeof(routing->gsi_of_pic));
+	memset(routing->gsi_of_ioapic, -1, sizeof(routing->gsi_of_ioapic));
+	for (i = 0; i < count; i++) {
+		const struct route *from = &routes[i];
+		struct gsi_route *to = &routing->routes[from->gsi];
+		int16_t *gsi;
 
-/* The first route of `gsi`, or where it would be. */
-static unsigned first_route(const struct routing *routing, uint32_t gsi)
-{
-	unsigned low = 0, high = routing->count, middle;
+		atomic_fetch_or(&to->kind, from->kind);
+		if (from->kind == GSI_TO_MSI) {
+			uint8_t vector = from->msi.data & I82093_VECTOR;
 
-	while (low < high) {
-		middle = (low + high) / 2;
-		if (routing->routes[middle].gsi < gsi)
-			low = middle + 1;
-		else
-			high = middle;
+			to->msi_address_low = from->msi.address_lo;
+			to->msi_address_high = from->msi.address_hi;
+			to->msi_data = from->msi.data;
+			if (from->gsi < chip->reserved_routes && (from->msi.data & I82093_LEVEL))
+				reserved[vector / 64] |= UINT64_C(1) << (vector % 64);
+			continue;
+		}
+		*(from->kind == GSI_TO_PIC ? &to->pic_pin : &to->ioapic_pin) = from->pin;
+		gsi = from->kind == GSI_TO_PIC ? &routing->gsi_of_pic[from->pin]
+					       : &routing->gsi_of_ioapic[from->pin];
+		/* Of several the first. */
+		if (*gsi < 0 || *gsi > (int)from->gsi)
+			*gsi = from->gsi;
 	}
-	return low;
+	for (i = 0; i < 4; i++)
+		routing->reserved_vectors[i] = reserved[i];
+	atomic_fetch_add(&routing->version, 1);
 }
 
-static void replace(struct routing *routing, struct route *routes, unsigned count)
+void routing_set_default(struct irqchip *chip)
 {
-	if (count)
-		qsort(routes, count, sizeof(*routes), compare_gsi);
-	free(routing->routes);
-	routing->routes = routes;
-	routing->count = count;
-}
-
-int routing_set_default(struct irqchip *chip)
-{
-	struct route *routes = calloc(PIC_INPUTS + I82093_PINS, sizeof(*routes));
+	struct route routes[PIC_INPUTS + I82093_PINS];
 	unsigned count = 0, gsi;
 
-	if (!routes)
-		return -ENOMEM;
 	for (gsi = 0; gsi < I82093_PINS; gsi++) {
 		if (gsi < PIC_INPUTS)
-			routes[count++] = (struct route){.gsi = gsi,
-							 .type = KVM_IRQ_ROUTING_IRQCHIP,
-							 .controller = KVM_IRQCHIP_PIC_MASTER,
-							 .pin = gsi};
-		routes[count++] = (struct route){.gsi = gsi,
-						 .type = KVM_IRQ_ROUTING_IRQCHIP,
-						 .controller = KVM_IRQCHIP_IOAPIC,
-						 .pin = gsi};
+			routes[count++] =
+				(struct route){.gsi = gsi, .kind = GSI_TO_PIC, .pin = gsi};
+		routes[count++] = (struct route){.gsi = gsi, .kind = GSI_TO_IOAPIC, .pin = gsi};
 	}
-	replace(&chip->routing, routes, count);
-	return 0;
+	replace(chip, routes, count);
 }
 
 static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routing_entry *entry,
@@ -79,11 +89,11 @@ static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routin
 	if (entry->gsi >= ROUTING_GSI_MAX || entry->flags)
 		return -EINVAL;
 	route->gsi = entry->gsi;
-	route->type = entry->type;
 	switch (entry->type) {
 	case KVM_IRQ_ROUTING_MSI:
 		if (!msi_is_valid(chip, entry->u.msi.address_hi))
 			return -EINVAL;
+		route->kind = GSI_TO_MSI;
 		route->msi = entry->u.msi;
 		return 0;
 	case KVM_IRQ_ROUTING_IRQCHIP:
@@ -100,12 +110,12 @@ static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routin
 			return -EINVAL;
 		if (entry->u.irqchip.irqchip == KVM_IRQCHIP_PIC_SLAVE)
 			pin += PIC_INPUTS / 2;
-		route->controller = KVM_IRQCHIP_PIC_MASTER;
+		route->kind = GSI_TO_PIC;
 		break;
 	case KVM_IRQCHIP_IOAPIC:
 		if (pin >= I82093_PINS)
 			return -EINVAL;
-		route->controller = KVM_IRQCHIP_IOAPIC;
+		route->kind = GSI_TO_IOAPIC;
 		break;
 	default:
 		return -EINVAL;
@@ -117,15 +127,16 @@ static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routin
 /* A GSI may not reach the same controller twice, nor an MSI and anything else. */
 static bool has_conflict(const struct route *routes, unsigned count)
 {
+	uint8_t kinds[ROUTING_GSI_MAX] = {0};
 	unsigned i;
 
-	for (i = 1; i < count; i++) {
-		if (routes[i].gsi != routes[i - 1].gsi)
-			continue;
-		if (routes[i].type != KVM_IRQ_ROUTING_IRQCHIP ||
-		    routes[i - 1].type != KVM_IRQ_ROUTING_IRQCHIP ||
-		    routes[i].controller == routes[i - 1].controller)
+	for (i = 0; i < count; i++) {
+		uint8_t *kind = &kinds[routes[i].gsi];
+
+		if ((*kind & (routes[i].kind | GSI_TO_MSI)) ||
+		    (*kind && routes[i].kind == GSI_TO_MSI))
 			return true;
+		*kind |= routes[i].kind;
 	}
 	return false;
 }
@@ -150,13 +161,10 @@ int irqchip_set_routing(struct irqchip *chip, const struct kvm_irq_routing *rout
 		if (result)
 			goto out_unlock;
 	}
-	if (routing->nr)
-		qsort(routes, routing->nr, sizeof(*routes), compare_gsi);
 	result = -EINVAL;
 	if (has_conflict(routes, routing->nr))
 		goto out_unlock;
-	replace(&chip->routing, routes, routing->nr);
-	routes = NULL;
+	replace(chip, routes, routing->nr);
 	result = 0;
 out_unlock:
 	irqchip_unlock(chip);
@@ -164,59 +172,90 @@ out_unlock:
 	return result;
 }
 
-int routing_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, bool level)
+/* A GSI's route as it was at one moment. */
+struct route_copy {
+	uint32_t kind;
+	uint8_t pic_pin, ioapic_pin;
+	struct kvm_irq_routing_msi msi;
+};
+
+static struct route_copy find_route(struct routing *routing, uint32_t gsi)
 {
-	const struct routing *routing = &chip->routing;
-	unsigned i = first_route(routing, gsi);
+	const struct gsi_route *route;
+	struct route_copy copy = {0};
+	uint32_t version;
+
+	if (gsi >= ROUTING_GSI_MAX)
+		return copy;
+	route = &routing->routes[gsi];
+	do {
+		while ((version = routing->version) & 1)
+			__builtin_ia32_pause();
+		copy.kind = route->kind;
+		copy.pic_pin = route->pic_pin;
+		copy.ioapic_pin = route->ioapic_pin;
+		copy.msi.address_lo = route->msi_address_low;
+		copy.msi.address_hi = route->msi_address_high;
+		copy.msi.data = route->msi_data;
+	} while (routing->version != version);
+	return copy;
+}
+
+static int drive_pins(struct irqchip *chip, const struct route_copy *route, unsigned source, bool level)
+{
 	int result = -1, one;
 
-	for (; i < routing->count && routing->routes[i].gsi == gsi; i++) {
-		const struct route *route = &routing->routes[i];
-
-		if (route->type == KVM_IRQ_ROUTING_MSI)
-			one = level ? msi_deliver(chip, &route->msi) : -1;
-		else if (route->controller == KVM_IRQCHIP_IOAPIC)
-			one = ioapic_set_line(chip, route->pin, source, level);
-		else
-			one = pic_set_line(chip, route->pin, source, level);
-		if (one < 0)
-			continue;
-		result = one + (result < 0 ? 0 : result);
+	if (route->kind & GSI_TO_PIC)
+		result = pic_set_line(chip, route->pic_pin, source, level);
+	if (route->kind & GSI_TO_IOAPIC) {
+		one = ioapic_set_line(chip, route->ioapic_pin, source, level);
+		if (one >= 0)
+			result = one + (result < 0 ? 0 : result);
 	}
 	return result;
 }
 
-int irqchip_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, int level)
+int routing_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, bool level)
 {
+	struct route_copy route = find_route(&chip->routing, gsi);
+
+	if (route.kind & GSI_TO_MSI)
+		return level ? msi_deliver(chip, &route.msi) : -1;
+	return drive_pins(chip, &route, source, level);
+}
+
+int routing_drive(struct irqchip *chip, unsigned source, uint32_t gsi, bool level)
+{
+	struct route_copy route = find_route(&chip->routing, gsi);
 	int result;
 
-	if (!irqchip_has_lapics(chip))
-		return -ENXIO;
-	atomic_fetch_add(&chip->outside_interrupts, 1);
+	if (route.kind & GSI_TO_MSI)
+		return level ? msi_deliver(chip, &route.msi) : -1;
 	irqchip_lock(chip);
 	result = routing_set_line(chip, source, gsi, level);
 	irqchip_unlock(chip);
 	return result;
 }
 
+int irqchip_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, int level)
+{
+	if (!irqchip_has_lapics(chip))
+		return -ENXIO;
+	atomic_fetch_add(&chip->outside_interrupts, 1);
+	return routing_drive(chip, source, gsi, level);
+}
+
 /* The GSI of a controller's input, or -1. */
 static int gsi_of_input(const struct routing *routing, unsigned controller, unsigned pin)
 {
-	unsigned i;
-
-	for (i = 0; i < routing->count; i++)
-		if (routing->routes[i].type == KVM_IRQ_ROUTING_IRQCHIP &&
-		    routing->routes[i].controller == controller && routing->routes[i].pin == pin)
-			return routing->routes[i].gsi;
-	return -1;
+	return controller == KVM_IRQCHIP_IOAPIC ? routing->gsi_of_ioapic[pin]
+						: routing->gsi_of_pic[pin];
 }
 
 void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pin)
 {
 	int gsi;
 
-	if (!chip->pit && !chip->irqfds.first)
-		return;
 	gsi = gsi_of_input(&chip->routing, controller, pin);
 	if (gsi == I8254_GSI && chip->pit)
 		pit_acked(chip->pit);
@@ -232,13 +271,5 @@ void routing_notify_unmasked(struct irqchip *chip, unsigned controller, unsigned
 
 bool routing_has_reserved_vector(const struct irqchip *chip, uint8_t vector)
 {
-	const struct routing *routing = &chip->routing;
-	unsigned i;
-
-	for (i = 0; i < routing->count && routing->routes[i].gsi < chip->reserved_routes; i++)
-		if (routing->routes[i].type == KVM_IRQ_ROUTING_MSI &&
-		    (routing->routes[i].msi.data & (I82093_LEVEL | I82093_VECTOR)) ==
-			    (I82093_LEVEL | vector))
-			return true;
-	return false;
+	return chip->routing.reserved_vectors[vector / 64] & UINT64_C(1) << (vector % 64);
 }

@@ -7,8 +7,10 @@
  * programmed: the thread then wakes once for nothing, which is cheaper than reprogramming for
  * guests that rearm on every tick. With no timer armed nothing ever wakes.
  *
- * Callbacks run with the irqchip's lock held, and the heap is under the same lock, so that after
- * timer_cancel the callback neither runs nor will run.
+ * The heap has a lock of its own, which is held for a heap operation and no longer. The thread calls a
+ * due timer's `expire` without it, so that each timer is served under its owner's lock: `expire`
+ * takes that and claims the timer, which fails when the owner was quicker to cancel it or to arm it
+ * anew.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -77,9 +79,9 @@ static void program(struct timer_queue *queue, uint64_t deadline_ns)
 	timerfd_settime(queue->fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
-void timer_cancel(struct irqchip *chip, struct timer *timer)
+/* As all static functions, with the queue's lock held. */
+static void heap_remove(struct timer_queue *queue, struct timer *timer)
 {
-	struct timer_queue *queue = &chip->timers;
 	unsigned position = timer->position;
 	struct timer *last;
 
@@ -91,6 +93,25 @@ void timer_cancel(struct irqchip *chip, struct timer *timer)
 		heap_sift(queue, position, last);
 }
 
+void timer_cancel(struct irqchip *chip, struct timer *timer)
+{
+	pthread_mutex_lock(&chip->timers.lock);
+	heap_remove(&chip->timers, timer);
+	pthread_mutex_unlock(&chip->timers.lock);
+}
+
+bool timer_claim(struct irqchip *chip, struct timer *timer)
+{
+	bool is_due;
+
+	pthread_mutex_lock(&chip->timers.lock);
+	is_due = timer->position >= 0 && timer->deadline_ns <= timer_now_ns();
+	if (is_due)
+		heap_remove(&chip->timers, timer);
+	pthread_mutex_unlock(&chip->timers.lock);
+	return is_due;
+}
+
 void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns)
 {
 	struct timer_queue *queue = &chip->timers;
@@ -98,6 +119,7 @@ void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns)
 	/* The kernel's time ends at INT64_MAX; nobody will see the difference. */
 	if (deadline_ns > INT64_MAX)
 		deadline_ns = INT64_MAX;
+	pthread_mutex_lock(&queue->lock);
 	timer->deadline_ns = deadline_ns;
 	if (timer->position >= 0)
 		heap_sift(queue, timer->position, timer);
@@ -105,64 +127,109 @@ void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns)
 		heap_sift(queue, queue->count++, timer);
 	if (deadline_ns < queue->programmed_ns)
 		program(queue, deadline_ns);
+	pthread_mutex_unlock(&queue->lock);
 }
 
 int timer_init(struct irqchip *chip, struct timer *timer, void (*expire)(void *context),
 	       void *context)
 {
 	struct timer_queue *queue = &chip->timers;
-	unsigned capacity = queue->capacity ? queue->capacity * 2 : 8;
 	struct timer **heap;
+	unsigned capacity;
+	int result = -ENOMEM;
 
+	timer->expire = expire;
+	timer->context = context;
+	timer->position = -1;
+	pthread_mutex_lock(&queue->lock);
 	if (queue->reserved == queue->capacity) {
+		capacity = queue->capacity ? queue->capacity * 2 : 8;
 		heap = realloc(queue->heap, capacity * sizeof(struct timer *));
 		if (!heap)
-			return -ENOMEM;
+			goto out_unlock;
 		queue->heap = heap;
 		queue->capacity = capacity;
 	}
 	queue->reserved++;
-	timer->expire = expire;
-	timer->context = context;
-	timer->position = -1;
-	return 0;
+	result = 0;
+out_unlock:
+	pthread_mutex_unlock(&queue->lock);
+	return result;
 }
 
 void timer_exit(struct irqchip *chip, struct timer *timer)
 {
-	timer_cancel(chip, timer);
-	chip->timers.reserved--;
+	struct timer_queue *queue = &chip->timers;
+
+	pthread_mutex_lock(&queue->lock);
+	heap_remove(queue, timer);
+	while (queue->serving == timer)
+		pthread_cond_wait(&queue->served, &queue->lock);
+	queue->reserved--;
+	pthread_mutex_unlock(&queue->lock);
+}
+
+/* Call `expire` of what is due. */
+static void serve(struct timer_queue *queue)
+{
+	struct timer *timer;
+
+	while (queue->count && queue->heap[0]->deadline_ns <= timer_now_ns()) {
+		timer = queue->heap[0];
+		queue->serving = timer;
+		pthread_mutex_unlock(&queue->lock);
+		timer->expire(timer->context);
+		pthread_mutex_lock(&queue->lock);
+		queue->serving = NULL;
+		pthread_cond_broadcast(&queue->served);
+	}
 }
 
 static void *timer_thread(void *context)
 {
 	struct irqchip *chip = context;
 	struct timer_queue *queue = &chip->timers;
-	struct timer *timer;
 	uint64_t expirations;
 
 	pthread_setname_np(pthread_self(), "kvik-timer");
-	irqchip_lock(chip);
+	pthread_mutex_lock(&queue->lock);
 	while (!queue->stopping) {
-		queue->programmed_ns = TIMER_NEVER;
-		while (queue->count && queue->heap[0]->deadline_ns <= timer_now_ns()) {
-			timer = queue->heap[0];
-			timer_cancel(chip, timer);
-			timer->expire(timer->context);
-		}
-		/* Callbacks may have programmed a later deadline than the earliest. */
+		/* It programs once at the end, whatever is armed meanwhile. */
+		queue->programmed_ns = 0;
+		serve(queue);
+		if (queue->stopping)
+			break;
 		program(queue, queue->count ? queue->heap[0]->deadline_ns : TIMER_NEVER);
-		irqchip_unlock(chip);
+		pthread_mutex_unlock(&queue->lock);
 		/* The result does not matter: the heap says what is due. */
 		if (read(queue->fd, &expirations, sizeof(expirations)) < 0 && errno != EINTR &&
-		    errno != EAGAIN && errno != ECANCELED) {
-			irqchip_lock(chip);
-			break;
-		}
-		irqchip_lock(chip);
+		    errno != EAGAIN && errno != ECANCELED)
+			return NULL;
+		pthread_mutex_lock(&queue->lock);
 	}
-	irqchip_unlock(chip);
+	pthread_mutex_unlock(&queue->lock);
 	return NULL;
+}
+
+void timer_queue_init(struct irqchip *chip)
+{
+	pthread_mutexattr_t attributes;
+
+	/* Held for fractions of a microsecond: spinning first beats sleeping. */
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&chip->timers.lock, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	pthread_cond_init(&chip->timers.served, NULL);
+	chip->timers.fd = -1;
+	chip->timers.programmed_ns = TIMER_NEVER;
+}
+
+void timer_queue_exit(struct irqchip *chip)
+{
+	free(chip->timers.heap);
+	pthread_cond_destroy(&chip->timers.served);
+	pthread_mutex_destroy(&chip->timers.lock);
 }
 
 int timer_queue_start(struct irqchip *chip)
@@ -187,15 +254,13 @@ void timer_queue_stop(struct irqchip *chip)
 {
 	struct timer_queue *queue = &chip->timers;
 
-	if (queue->fd >= 0) {
-		irqchip_lock(chip);
-		queue->stopping = true;
-		program(queue, 0);
-		irqchip_unlock(chip);
-		pthread_join(queue->thread, NULL);
-		close(queue->fd);
-		queue->fd = -1;
-	}
-	free(queue->heap);
-	queue->heap = NULL;
+	if (queue->fd < 0)
+		return;
+	pthread_mutex_lock(&queue->lock);
+	queue->stopping = true;
+	program(queue, 0);
+	pthread_mutex_unlock(&queue->lock);
+	pthread_join(queue->thread, NULL);
+	close(queue->fd);
+	queue->fd = -1;
 }

@@ -86,21 +86,21 @@ static int create_parts(struct vcpu *vcpu)
 		if (result < 0 && tier != ENGINE_TIER_AUTO)
 			goto destroy_cpu;
 	}
+	result = signals_add(vcpu);
+	if (result < 0)
+		goto destroy_cpu;
+	/* Last: from now on interrupts may come. */
 	if (irqchip_has_lapics(vcpu->vm->irqchip)) {
 		vcpu->lapic = lapic_create(vcpu->vm->irqchip, vcpu->id, vcpu);
 		if (!vcpu->lapic) {
 			result = -ENOMEM;
-			goto destroy_cpu;
+			goto remove_signals;
 		}
 	}
-	result = signals_add(vcpu);
-	if (result < 0)
-		goto destroy_lapic;
 	return 0;
 
-destroy_lapic:
-	if (vcpu->lapic)
-		lapic_destroy(vcpu->lapic);
+remove_signals:
+	signals_remove(vcpu);
 destroy_cpu:
 	cpu_destroy(&vcpu->cpu);
 close_wake:

@@ -63,7 +63,8 @@ void vm_put(void *object)
 
 	if (atomic_fetch_sub(&vm->references, 1) != 1)
 		return;
-	/* Nothing runs any more: vCPUs, then the controllers that notified them, then memory. */
+	/* Nothing runs any more: the controllers' threads, which notify vCPUs, and then the rest. */
+	irqchip_stop(vm->irqchip);
 	for (i = 0; i < vm->vcpu_count; i++)
 		vcpu_destroy(vm->vcpus[i]);
 	jit_cache_destroy(vm->code_cache);

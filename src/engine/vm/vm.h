@@ -10,7 +10,7 @@
  *   2. vm.lock        configuration: slots, ioeventfds, creation of vCPUs and controllers
  *   3. exclusive      (exclusive.h) every vCPU between instructions
  *   4. clock.lock
- *   5. the irqchip's  (irqchip.h) a leaf
+ *   5. the irqchip's  (irqchip/internal.h) leaves
  * A vCPU that executes guest code holds only its own 1 and takes none but 4 and 5: so a thread with
  * 2 may wait for it to pause. What such a vCPU reads without a lock (memory slots, ioeventfds, the
  * list of vCPUs) changes only inside an exclusive section.
