@@ -3,11 +3,13 @@
  * that need them all to stop.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "contract.h"
@@ -20,6 +22,8 @@ struct runner {
 	unsigned again; /* KVM_RUN gave EAGAIN */
 	int result;
 	_Atomic bool is_done;
+	int cpu; /* of the host, to run on: test_turns */
+	long used_ms;
 };
 
 static void *run_thread(void *argument)
@@ -188,6 +192,65 @@ static void test_code_writes(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+/*
+ * 32-bit flat: 200 times, wait with PAUSE until the byte at 0x3000 is AL, then make it AH.
+ *	mov $200,%ecx; 1: pause; cmp %al,0x3000; jne 1b; mov %ah,0x3000; loop 1b; hlt
+ */
+static const char turns_code[] = "\xb9\xc8\x00\x00\x00\xf3\x90\x38\x05\x00\x30\x00\x00\x75\xf6"
+				 "\x88\x25\x00\x30\x00\x00\xe2\xee\xf4";
+
+static void *run_and_measure(void *argument)
+{
+	struct runner *runner = argument;
+	struct timespec used;
+	cpu_set_t first;
+
+	/* Both on one processor of the host. */
+	CPU_ZERO(&first);
+	CPU_SET(runner->cpu, &first);
+	pthread_setaffinity_np(pthread_self(), sizeof(first), &first);
+	run_thread(runner);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	runner->used_ms = used.tv_sec * 1000 + used.tv_nsec / 1000000;
+	return NULL;
+}
+
+/* A vCPU that spins for another one gives way to it. */
+static void test_turns(const struct kvm_system *system)
+{
+	struct runner runners[2] = { 0 };
+	struct machine machine;
+	struct kvm_regs regs;
+	struct error error;
+	unsigned i;
+
+	machine_create(&machine, system, IRQCHIP_NONE, "\xf4", 1);
+	runners[0].vcpu = machine.vcpu;
+	check_equal(kvm_vcpu_create(&runners[1].vcpu, &machine.vm, 1, &error), 0);
+	for (i = 0; i < 2; i++) {
+		struct machine view = machine;
+
+		view.vcpu = runners[i].vcpu;
+		machine_load_flat(&view, turns_code, sizeof(turns_code) - 1);
+		regs = machine_regs(&view);
+		regs.rax = i | (!i) << 8;
+		check_equal(kvm_vcpu_ioctl(&view.vcpu, KVM_SET_REGS, &regs), 0);
+	}
+	runners[0].cpu = runners[1].cpu = sched_getcpu();
+	machine.ram[0x3000] = 0;
+	for (i = 0; i < 2; i++)
+		pthread_create(&runners[i].thread, NULL, run_and_measure, &runners[i]);
+	for (i = 0; i < 2; i++) {
+		pthread_join(runners[i].thread, NULL);
+		check_equal(runners[i].vcpu.run->exit_reason, KVM_EXIT_HLT);
+	}
+	/* Else a time slice for each turn. */
+	if (contract_is_engine(system))
+		check(runners[0].used_ms + runners[1].used_ms < 200);
+	kvm_vcpu_close(&runners[1].vcpu);
+	machine_destroy(&machine);
+}
+
 /* Kilobytes of this process in memory. */
 static long resident_kb(void)
 {
@@ -234,6 +297,7 @@ int main(int argc, char **argv)
 	test_start(&system);
 	test_counting(&system);
 	test_code_writes(&system);
+	test_turns(&system);
 	test_many(&system);
 	return contract_close(&system);
 }

@@ -375,9 +375,33 @@ static void test_errors(void **state)
 	vm_teardown(&vm);
 }
 
+static void test_many_at_once(void **state)
+{
+	struct irqchip_ipi ipi = {.ids = {5, 1}, .ids_in_word = 64, .icr = 0x41};
+	struct fake_vm vm;
+
+	(void)state;
+	vm_setup(&vm, 3);
+	assert_int_equal(irqchip_send_ipi(vm.chip, &ipi), 2);
+	assert_int_equal(acknowledge(&vm, 0), 0x41);
+	assert_int_equal(acknowledge(&vm, 1), -1);
+	assert_int_equal(acknowledge(&vm, 2), 0x41);
+	ipi = (struct irqchip_ipi){.ids = {0, 2}, .ids_in_word = 32, .lowest = UINT32_MAX - 31,
+				   .icr = 0x51};
+	assert_int_equal(irqchip_send_ipi(vm.chip, &ipi), 0);
+	/* Nor does it wrap around. */
+	ipi = (struct irqchip_ipi){.ids = {~0ull, ~0ull}, .ids_in_word = 64,
+				   .lowest = UINT64_MAX - 60, .icr = 0x51};
+	assert_int_equal(irqchip_send_ipi(vm.chip, &ipi), 0);
+	ipi.icr |= 1 << 18;
+	assert_int_equal(irqchip_send_ipi(vm.chip, &ipi), -EINVAL);
+	vm_teardown(&vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_reset_state),
 		cmocka_unit_test(test_priorities),
 		cmocka_unit_test(test_task_priority),

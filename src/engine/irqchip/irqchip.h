@@ -75,6 +75,16 @@ int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *irqfd);
 /* KVM_CAP_X2APIC_API flags (KVM_X2APIC_API_USE_32BIT_IDS, ..DISABLE_BROADCAST_QUIRK). */
 int irqchip_set_x2apic_flags(struct irqchip *chip, uint64_t flags);
 
+/* KVM_HC_SEND_IPI: to each APIC whose physical id is `lowest` plus the number of a bit in `ids`. */
+struct irqchip_ipi {
+	uint64_t ids[2];
+	unsigned ids_in_word; /* of each of the two: 32 or 64 */
+	uint64_t lowest;
+	uint64_t icr; /* as of ICR: vector and modes; destination and shorthand have to be 0 */
+};
+/* How many accepted, or -EINVAL. */
+int irqchip_send_ipi(struct irqchip *chip, const struct irqchip_ipi *ipi);
+
 /* Port I/O of PIC (0x20,21,a0,a1,4d0,4d1) and PIT (0x40-43, and 0x61 with KVM_PIT_SPEAKER_DUMMY);
  * and the I/O APIC's registers. True when handled. */
 bool irqchip_pio(struct irqchip *chip, uint16_t port, void *data, unsigned size, bool is_write);

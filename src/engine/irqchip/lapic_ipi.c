@@ -7,6 +7,8 @@
  * an id, except with Linux's quirk, on by default, that makes it a broadcast
  * (KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, api.rst 7.7).
  */
+#include <errno.h>
+
 #include "engine/irqchip/internal.h"
 
 #define XAPIC_BROADCAST  0xffu
@@ -148,4 +150,33 @@ void lapic_send_ipi(struct lapic *lapic)
 		return;
 	}
 	irq_deliver(lapic->chip, lapic, &message);
+}
+
+int irqchip_send_ipi(struct irqchip *chip, const struct irqchip_ipi *ipi)
+{
+	unsigned slots = chip->lapic_slots, word;
+	struct irq_message message = {
+		.vector = ipi->icr & 0xff,
+		.mode = ICR_MODE(ipi->icr),
+		.is_level = ipi->icr & ICR_LEVEL,
+		.is_assert = ipi->icr & ICR_ASSERT,
+	};
+	int count = 0;
+
+	if ((ipi->icr & ICR_LOGICAL) || ICR_SHORTHAND(ipi->icr))
+		return -EINVAL;
+	for (word = 0; word < 2; word++) {
+		uint64_t first = ipi->lowest + word * ipi->ids_in_word, left;
+
+		if (first < ipi->lowest)
+			break;
+		for (left = ipi->ids[word]; left; left &= left - 1) {
+			uint64_t id = first + __builtin_ctzll(left);
+			struct lapic *lapic = id >= first && id < slots ? chip->lapics[id] : NULL;
+
+			if (lapic && lapic_is_enabled(lapic))
+				count += lapic_accept(lapic, &message);
+		}
+	}
+	return count;
 }

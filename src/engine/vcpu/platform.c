@@ -4,11 +4,13 @@
  */
 #include <errno.h>
 #include <linux/kvm_para.h>
+#include <sched.h>
 
 #include "engine/vcpu/platform_memory.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/code.h"
+#include "engine/x86/system.h"
 
 #define MSR_APIC_BASE 0x1b
 
@@ -132,6 +134,13 @@ static void platform_pause(void *context)
 	exclusive_enter_guest(context);
 }
 
+static void platform_yield(void *context)
+{
+	exclusive_leave_guest(context);
+	sched_yield();
+	exclusive_enter_guest(context);
+}
+
 static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
 {
 	struct vcpu *vcpu = context;
@@ -179,6 +188,35 @@ static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
 	return 0;
 }
 
+/*
+ * KVM_HC_SCHED_YIELD: a vCPU that waits for another. Linux has no call to yield to one thread; on a host
+ * with spare processors the other one runs already.
+ */
+static uint64_t yield_to(struct vcpu *vcpu)
+{
+	cpu_request(&vcpu->cpu, CPU_REQUEST_YIELD);
+	return 0;
+}
+
+/* KVM_HC_SEND_IPI: to the APIC ids `lowest` and on whose bits are set. How many took it. */
+static uint64_t send_ipi(struct vcpu *vcpu, const uint64_t arguments[4])
+{
+	bool is_64 = cpu_is_64(&vcpu->cpu);
+	uint64_t mask = is_64 ? UINT64_MAX : UINT32_MAX;
+	struct irqchip_ipi ipi = {
+		.ids = { arguments[0] & mask, arguments[1] & mask },
+		.ids_in_word = is_64 ? 64 : 32,
+		.lowest = arguments[2] & mask,
+		.icr = arguments[3],
+	};
+	int result;
+
+	if (!vcpu->lapic)
+		return 0;
+	result = irqchip_send_ipi(vcpu->vm->irqchip, &ipi);
+	return result < 0 ? HYPERCALL_ERROR(KVM_EINVAL) : (uint64_t)result;
+}
+
 /* Linux Documentation/virt/kvm/x86/hypercalls.rst. */
 static uint64_t hypercall(void *context, uint64_t number, const uint64_t arguments[4])
 {
@@ -191,6 +229,10 @@ static uint64_t hypercall(void *context, uint64_t number, const uint64_t argumen
 		return 0;
 	case KVM_HC_KICK_CPU:
 		return kick_cpu(vcpu, arguments[1]);
+	case KVM_HC_SEND_IPI:
+		return send_ipi(vcpu, arguments);
+	case KVM_HC_SCHED_YIELD:
+		return yield_to(vcpu);
 	default:
 		return HYPERCALL_ERROR(KVM_ENOSYS);
 	}
@@ -214,6 +256,7 @@ const struct cpu_platform vcpu_platform = {
 	.exclusive_begin = platform_exclusive_begin,
 	.exclusive_end = platform_exclusive_end,
 	.pause = platform_pause,
+	.yield = platform_yield,
 	.code_bitmap = code_bitmap,
 	.code_written = code_written,
 	.code_protect = code_protect,

@@ -53,6 +53,7 @@ enum cpu_request {
 	CPU_REQUEST_PAUSE = 1 << 2,     /* another thread waits in platform->exclusive_begin */
 	CPU_REQUEST_TLB_FLUSH = 1 << 3, /* drop all cached translations */
 	CPU_REQUEST_STOP_BLOCK = 1 << 4, /* end the current block (own thread: mode or code changed) */
+	CPU_REQUEST_YIELD = 1 << 5,     /* own thread: it waits for another CPU */
 };
 
 /* Why cpu_run returned. */
@@ -162,6 +163,9 @@ struct cpu_platform {
 	void (*exclusive_begin)(void *context);
 	void (*exclusive_end)(void *context);
 	void (*pause)(void *context);
+	/* The CPU spins: let others have the host's processor for a while. As `pause`, memory slots may
+	 * have changed when it returns. May be NULL. */
+	void (*yield)(void *context);
 
 	/* Code was decoded from (or stored to) the page at gpa: see code.h. `code_bitmap` returns
 	 * the VM-wide word whose bit n says that bytes [64n, 64n+64) of that page hold decoded
@@ -250,6 +254,7 @@ struct cpu {
 	const _Atomic uint32_t *outside_interrupts;
 	uint32_t outside_seen; /* of *outside_interrupts */
 	bool is_reentry;       /* cpu_run goes on where it was, user space has not run in between */
+	uint64_t spin_began, spin_last; /* host TSC: of the present run of PAUSEs, isa_move.c */
 	struct fpu fpu;
 	struct tlb tlb_sets; /* owned */
 

@@ -326,11 +326,28 @@ static void nop(struct cpu *cpu, const struct insn *insn)
 	(void)insn;
 }
 
+/*
+ * What a CPU does that waits for another one. That one's thread may not be running: after some 20
+ * microseconds of PAUSEs with little in between, this one gives way, as processors do it for KVM
+ * (pause-loop exiting, Intel SDM vol. 3 §25.1.3).
+ */
+#define SPIN_GAP    5000  /* ticks between two PAUSEs of a loop, at most */
+#define SPIN_WINDOW 50000
+
 static void relax(struct cpu *cpu, const struct insn *insn)
 {
-	(void)cpu;
+	uint64_t now = __builtin_ia32_rdtsc();
+
 	(void)insn;
-	__builtin_ia32_pause();
+	if (now - cpu->spin_last > SPIN_GAP)
+		cpu->spin_began = now;
+	cpu->spin_last = now;
+	if (now - cpu->spin_began < SPIN_WINDOW) {
+		__builtin_ia32_pause();
+		return;
+	}
+	cpu->spin_began = now;
+	cpu_request(cpu, CPU_REQUEST_YIELD | CPU_REQUEST_STOP_BLOCK);
 }
 
 /* AMD: zero the 64 bytes around rAX (AMD APM vol. 3, CLZERO). */

@@ -240,6 +240,10 @@ static bool obey_requests(struct cpu *cpu, uint32_t mask)
 	uint32_t flags = mask & ~(uint32_t)CPU_REQUEST_TLB_FLUSH; /* which comes during a pause */
 	uint32_t requests = flags & atomic_fetch_and(&cpu->requests, ~flags);
 
+	if ((requests & CPU_REQUEST_YIELD) && cpu->platform->yield) {
+		fpu_leave(cpu);
+		cpu->platform->yield(cpu->platform_context);
+	}
 	if (requests & CPU_REQUEST_PAUSE) {
 		fpu_leave(cpu);
 		if (cpu->platform->pause)
