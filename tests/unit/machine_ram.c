@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "machine/ram.h"
+#include "util/guarded.h"
+#include "faults.h"
 
 #define RAM_BYTES (16u << 20)
 
@@ -99,10 +101,19 @@ static void test_log(void **state)
 	assert_int_equal(read_log(setting, 0, &sum), 0);
 }
 
+/* Nothing else is near it. */
+static void test_guards(void **state)
+{
+	struct setting *setting = *state;
+
+	assert_true(fault_stands_alone(setting->ram.base, RAM_BYTES, GUARD_BYTES));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guards, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
+#include "util/guarded.h"
 #include "util/zeroes.h"
 
 #define CHUNK_SIZE    (256u << 10)
@@ -84,7 +85,8 @@ struct block_cache *block_cache_create(size_t size)
 	cache->chunk_used = calloc(cache->arena_size / CHUNK_SIZE, sizeof(*cache->chunk_used));
 	if (!cache->chunk_used)
 		goto free_cache;
-	cache->arena = zeroes_map(cache->arena_size);
+	cache->arena = guarded_map(cache->arena_size, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, false);
 	if (!cache->arena)
 		goto free_used;
 	cache->chunk_end = CHUNK_SIZE;
@@ -101,7 +103,7 @@ void block_cache_destroy(struct block_cache *cache)
 {
 	if (!cache)
 		return;
-	zeroes_unmap(cache->arena, cache->arena_size);
+	guarded_unmap(cache->arena, cache->arena_size);
 	free(cache->chunk_used);
 	zeroes_unmap(cache, sizeof(*cache));
 }

@@ -4,9 +4,9 @@
  *
  * The writable side is what a stray write must not find. Where the CPU has protection keys (Intel SDM
  * vol. 3 §4.6.2), it has one of its own, which each thread takes away from itself but for the moments
- * between code_memory_open and code_memory_close; threads are born without it, and handlers of signals
- * run without it. Elsewhere it is at a random address, far from everything else. On both it stands
- * between guards.
+ * between code_memory_open and code_memory_close; threads are born with their maker's rights, and none
+ * is made in these moments; handlers of signals run without it. Elsewhere it is at a random address,
+ * far from everything else. On both it stands between guards.
  *
  * PKRU is the host thread's own. Guests have no protection keys: CPUID and CR4 deny them, so WRPKRU is
  * #UD in a guest and never a copied instruction, and XSAVE's component 9 is in no mask that the engine
