@@ -14,8 +14,8 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/host_claims.h"
-#include "engine/x86/thunk.h"
+#include "engine/x86/host/host_claims.h"
+#include "engine/x86/fpu/thunk.h"
 
 static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
 static_assert(ENGINE_CODE_CACHE_MAX <= JIT_CACHE_SIZE_MAX, "too large");

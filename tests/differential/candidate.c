@@ -9,7 +9,7 @@
 #include "../undefined_flags.h"
 
 #include "engine/jit/internal.h"
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 
 const ZydisDecoder *decoder(const struct isa_case *test)
 {

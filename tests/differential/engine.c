@@ -16,10 +16,10 @@
 #include <sys/time.h>
 
 #include "engine/jit/jit.h"
-#include "engine/x86/code.h"
+#include "engine/x86/interp/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/cpu.h"
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
 
 /* Guest-physical pages. */

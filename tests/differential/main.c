@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/fpu.h"
-#include "engine/x86/host.h"
+#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/host/host.h"
 
 #define RFLAGS_ARITHMETIC 0x8d5ull
 #define RFLAGS_RF    0x10000ull

@@ -4,7 +4,7 @@
  */
 #include "state.h"
 
-#include "engine/x86/fpu.h"
+#include "engine/x86/fpu/fpu.h"
 
 #define LEGACY_USED 416 /* bytes of the legacy region with state */
 

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "engine/x86/cpu.h"
-#include "engine/x86/insn.h"
+#include "engine/x86/decode/insn.h"
 #include "fuzz.h"
 
 static const uint32_t modes[] = {

@@ -19,7 +19,7 @@
 #include <Zydis/Zydis.h>
 
 #include "engine/jit/emit.h"
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 
 #define HAS_PEXT 1 /* exit statuses, as bits */
 #define HAS_RORX 2

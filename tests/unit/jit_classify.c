@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/x86/thunk.h"
+#include "engine/x86/fpu/thunk.h"
 #include "jit_items.h"
 
 static struct jit_item items[JIT_BLOCK_INSNS];

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "engine/jit/translation.h"
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 
 #define ITEMS_MODE                                                                                 \
 	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)

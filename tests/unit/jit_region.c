@@ -12,7 +12,7 @@
 #include "engine/jit/region.h"
 #include "jit_items.h"
 
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 
 static struct jit_item items[JIT_BLOCK_INSNS];
 static struct region regions[REGIONS_MAX];

@@ -15,8 +15,8 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#include "engine/x86/code.h"
-#include "engine/x86/code_memory.h"
+#include "engine/x86/interp/code.h"
+#include "engine/x86/host/code_memory.h"
 #include "util/guarded.h"
 #include "faults.h"
 

@@ -11,8 +11,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "engine/x86/decode.h"
-#include "engine/x86/host.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/host/host.h"
 #include "../undefined_flags.h"
 #include "x86_platform.h"
 

@@ -24,12 +24,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/fpu_execute.h"
-#include "engine/x86/fpu_image.h"
-#include "engine/x86/host.h"
-#include "engine/x86/memory.h"
+#include "engine/x86/fpu/fpu_execute.h"
+#include "engine/x86/fpu/fpu_image.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/mmu/memory.h"
 
 #define WINDOW_SIZE 0x2000
 #define OPERAND     0x800 /* where random memory operands are in the window */

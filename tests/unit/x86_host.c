@@ -18,9 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/x86/cpuid.h"
-#include "engine/x86/fpu.h"
-#include "engine/x86/host.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/host/host.h"
 
 #define BIT(n) (1u << (n))
 

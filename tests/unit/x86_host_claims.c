@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "engine/x86/host_claims.h"
-#include "engine/x86/msr.h"
+#include "engine/x86/host/host_claims.h"
+#include "engine/x86/system/msr.h"
 
 #define VULNERABILITIES       "/sys/devices/system/cpu/vulnerabilities"
 #define MSR_ARCH_CAPABILITIES 0x10a

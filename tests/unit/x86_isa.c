@@ -11,10 +11,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "engine/x86/cpuid.h"
-#include "engine/x86/decode.h"
-#include "engine/x86/host.h"
-#include "engine/x86/isa_feature.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/decode/isa_feature.h"
 
 #define MODE_64                                                                                    \
 	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/cpuid.h"
-#include "engine/x86/code.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/interp/code.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/memory.h"
-#include "engine/x86/mmio.h"
-#include "engine/x86/paging.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/mmu/paging.h"
 #include "engine/x86/system.h"
 
 #define MEMORY_SIZE (16u << 20)

@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "engine/x86/control.h"
-#include "engine/x86/cpuid.h"
-#include "engine/x86/msr.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/system/msr.h"
 #include "x86_platform.h"
 
 /* A program as bytes: name[] .. name_end[]. */

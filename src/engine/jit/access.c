@@ -8,7 +8,7 @@
  * the access, it is done with instructions that leave them alone (bits.c, JRCXZ).
  */
 #include "engine/jit/translation.h"
-#include "engine/x86/memory.h"
+#include "engine/x86/mmu/memory.h"
 
 const uint8_t host_registers[CPU_REGISTERS] = {
 	HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_R15, HOST_RBP, HOST_RSI, HOST_RDI,

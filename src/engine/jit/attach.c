@@ -8,8 +8,8 @@
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
-#include "engine/x86/decode.h"
-#include "engine/x86/host.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
 #include "util/zeroes.h"
 

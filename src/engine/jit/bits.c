@@ -8,7 +8,7 @@
 #include <assert.h>
 
 #include "engine/jit/translation.h"
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 
 /* Any register may be used between these two, RAX too, and flags are free. */
 static void begin_flags(struct emitter *e)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "engine/jit/translation.h"
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 
 #define LINE_SIZE 160
 

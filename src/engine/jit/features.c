@@ -3,8 +3,8 @@
  * would catch SIGILL (x86/thunk.h), translated code must not hold it at all.
  */
 #include "engine/jit/internal.h"
-#include "engine/x86/host.h"
-#include "engine/x86/isa_feature.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/decode/isa_feature.h"
 
 /* Whether the host has the registers and encodings of AVX or AVX-512 if these are used: GFNI, say, is
  * also there without them. */

@@ -4,7 +4,7 @@
  */
 #include "engine/jit/translation.h"
 #include "engine/jit/values.h"
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 
 static void effects(struct jit_item *item)
 {

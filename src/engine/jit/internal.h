@@ -6,9 +6,9 @@
 #include "engine/jit/jit.h"
 #include "engine/jit/lock.h"
 #include "engine/jit/reencode.h"
-#include "engine/x86/code_memory.h"
+#include "engine/x86/host/code_memory.h"
 #include "engine/x86/cpu.h"
-#include "engine/x86/insn.h"
+#include "engine/x86/decode/insn.h"
 
 #define JIT_BLOCK_INSNS 64 /* guest instructions in one block, at most */
 

@@ -20,9 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/decode.h"
-#include "engine/x86/fpu_image.h"
-#include "engine/x86/memory.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/fpu/fpu_image.h"
+#include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
 
 #define REPORTS_MAX 20

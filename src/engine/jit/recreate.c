@@ -11,7 +11,7 @@
  */
 #include "engine/jit/translation.h"
 #include "engine/jit/values.h"
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 
 /* How the flags of an instruction are made again; `a` and `b` are its operands. */
 enum recipe {

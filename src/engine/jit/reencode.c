@@ -1,7 +1,7 @@
 #include "engine/jit/reencode.h"
 
 #include "engine/x86/cpu.h"
-#include "engine/x86/decode.h"
+#include "engine/x86/decode/decode.h"
 
 /* Guest number of a general register of any width; -1 for other registers. AH.. count as RAX.. */
 static int gpr_number(ZydisRegister reg, bool *high)

@@ -9,13 +9,13 @@
 
 #include "engine/jit/internal.h"
 #include "engine/jit/lockstep.h"
-#include "engine/x86/code.h"
-#include "engine/x86/cpuid.h"
-#include "engine/x86/decode.h"
-#include "engine/x86/exec.h"
-#include "engine/x86/host.h"
-#include "engine/x86/memory.h"
-#include "engine/x86/mmio.h"
+#include "engine/x86/interp/code.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/interp/exec.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system.h"
 
 /* From the form in which translated code leaves the flags and x87's instruction pointer. */

@@ -12,7 +12,7 @@
  * access are compared.
  */
 #include "engine/jit/translation.h"
-#include "engine/x86/memory.h"
+#include "engine/x86/mmu/memory.h"
 
 #define RIP_SLOTS 8
 

@@ -6,7 +6,7 @@
  * Interrupts wait for up to a page of bytes, as they do in the interpreter (isa_string.c).
  */
 #include "engine/jit/translation.h"
-#include "engine/x86/memory.h"
+#include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
 
 #define PAGE_SIZE 4096

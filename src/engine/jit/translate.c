@@ -15,8 +15,8 @@
 #include "engine/jit/loop.h"
 #include "engine/jit/region.h"
 #include "engine/jit/translation.h"
-#include "engine/x86/decode.h"
-#include "engine/x86/exec.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/interp/exec.h"
 #include "engine/x86/system.h"
 
 static void emit_fallback(struct translation *t, unsigned index)

@@ -9,7 +9,7 @@
 #include "engine/vcpu/platform_memory.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/code.h"
+#include "engine/x86/interp/code.h"
 #include "engine/x86/system.h"
 
 #define MSR_APIC_BASE 0x1b

@@ -12,9 +12,9 @@
 #include "engine/user.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/cpuid.h"
-#include "engine/x86/fpu.h"
-#include "engine/x86/paging.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/mmu/paging.h"
 
 #define XCRS_MAX KVM_MAX_XCRS
 

@@ -8,7 +8,7 @@
 
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/msr.h"
+#include "engine/x86/system/msr.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define NS_PER_MS     UINT64_C(1000000)

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/x86/host.h"
+#include "engine/x86/host/host.h"
 
 #define MSR_WALL_CLOCK_OLD  0x11
 #define MSR_SYSTEM_TIME_OLD 0x12

@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/code.h"
+#include "engine/x86/interp/code.h"
 #include "engine/x86/control.h"
-#include "engine/x86/cpuid.h"
-#include "engine/x86/msr.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/system/msr.h"
 #include "engine/x86/system.h"
-#include "engine/x86/tlb.h"
+#include "engine/x86/mmu/tlb.h"
 
 #define PAT_RESET 0x0007040600070406ull /* SDM vol. 3 §11.12.4 */
 

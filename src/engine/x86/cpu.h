@@ -18,9 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/x86/fpu.h"
-#include "engine/x86/insn_rules.h"
-#include "engine/x86/tlb.h"
+#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/decode/insn_rules.h"
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/translation.h"
 
 /* General registers in encoding order (Intel SDM vol. 2 table 2-2 ff.). */

@@ -4,7 +4,7 @@
 #ifndef KVIK_ENGINE_X86_PRIVILEGE_H
 #define KVIK_ENGINE_X86_PRIVILEGE_H
 
-#include "engine/x86/operand.h"
+#include "engine/x86/instructions/operand.h"
 
 static inline void require_cpl0(struct cpu *cpu)
 {

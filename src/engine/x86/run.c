@@ -12,13 +12,13 @@
  */
 #include "engine/x86/run.h"
 
-#include "engine/x86/exec.h"
-#include "engine/x86/memory.h"
-#include "engine/x86/mmio.h"
-#include "engine/x86/operand.h"
+#include "engine/x86/interp/exec.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/instructions/operand.h"
 #include "engine/x86/system.h"
-#include "engine/x86/tlb.h"
-#include "engine/x86/transfer.h"
+#include "engine/x86/mmu/tlb.h"
+#include "engine/x86/system/transfer.h"
 
 /* What Intel's VM entry reports for a bad guest state: "VM-entry failure due to invalid guest
  * state" (SDM vol. 3 appendix C, basic reason 33, bit 31). */

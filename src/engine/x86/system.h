@@ -10,7 +10,7 @@
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/insn.h"
+#include "engine/x86/decode/insn.h"
 
 /* RFLAGS (SDM vol. 1 §3.4.3). */
 #define RFLAGS_CF   (1ull << 0)

@@ -1,0 +1,31 @@
+/*
+ * The instruction set: every chapter's table, joined into one index by mnemonic.
+ */
+#include <stdint.h>
+
+#include "engine/x86/decode/insn.h"
+
+static const struct isa_row *rows[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+
+static void isa_add(const struct isa_table *table)
+{
+	for (size_t i = 0; i < table->count; i++)
+		rows[table->rows[i].mnemonic] = &table->rows[i];
+}
+
+__attribute__((constructor)) static void isa_init(void)
+{
+	static const struct isa_table *const tables[] = {
+		&isa_fpu, &isa_arithmetic, &isa_logic, &isa_shift, &isa_bit, &isa_move,
+		&isa_string, &isa_branch, &isa_flag, &isa_stack,
+		&isa_far, &isa_segment, &isa_system, &isa_io, &isa_msr,
+	};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		isa_add(tables[i]);
+}
+
+const struct isa_row *isa_find(uint16_t mnemonic)
+{
+	return mnemonic <= ZYDIS_MNEMONIC_MAX_VALUE ? rows[mnemonic] : NULL;
+}

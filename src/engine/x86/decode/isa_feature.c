@@ -1,0 +1,176 @@
+/*
+ * The CPUID features of instructions, by Zydis's names for the ISA sets (Intel SDM vol. 2, CPUID; AMD
+ * APM vol. 3, appendix D). A row with a second feature needs both.
+ */
+#include "engine/x86/decode/isa_feature.h"
+
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/host/host.h"
+
+#define F(word, bit) (CPU_FEATURES_##word * 32 + (bit) + 1) /* 0: none */
+
+/* The table serves both kinds of words. */
+_Static_assert((int)CPU_FEATURES_1_ECX == (int)HOST_1_ECX, "");
+_Static_assert((int)CPU_FEATURES_1_EDX == (int)HOST_1_EDX, "");
+_Static_assert((int)CPU_FEATURES_7_EBX == (int)HOST_7_EBX, "");
+_Static_assert((int)CPU_FEATURES_7_ECX == (int)HOST_7_ECX, "");
+_Static_assert((int)CPU_FEATURES_7_EDX == (int)HOST_7_EDX, "");
+_Static_assert((int)CPU_FEATURES_7_1_EAX == (int)HOST_7_1_EAX, "");
+_Static_assert((int)CPU_FEATURES_D_1_EAX == (int)HOST_D_1_EAX, "");
+_Static_assert((int)CPU_FEATURES_EXT1_ECX == (int)HOST_EXT1_ECX, "");
+_Static_assert((int)CPU_FEATURES_EXT1_EDX == (int)HOST_EXT1_EDX, "");
+_Static_assert((int)CPU_FEATURES_EXT8_EBX == (int)HOST_EXT8_EBX, "");
+
+enum {
+	SSE = F(1_EDX, 25), SSE2 = F(1_EDX, 26), SSE3 = F(1_ECX, 0), SSSE3 = F(1_ECX, 9),
+	AVX = F(1_ECX, 28), FMA4 = F(EXT1_ECX, 16), XOP = F(EXT1_ECX, 11), AVX512F = F(7_EBX, 16),
+	AVX512VL = F(7_EBX, 31), MMX = F(1_EDX, 23), FXSR = F(1_EDX, 24), X87 = F(1_EDX, 0),
+	GFNI = F(7_ECX, 8), VAES = F(7_ECX, 9), VPCLMULQDQ = F(7_ECX, 10),
+};
+
+struct needs {
+	uint16_t first, second; /* F(), or 0 */
+};
+
+#define ROW(set, ...) [ZYDIS_ISA_SET_##set] = {__VA_ARGS__}
+/* AVX-512 in its three widths: the shorter ones need AVX512VL. */
+#define ROWS_VL(set, feature)                                                                      \
+	ROW(set##_128, feature, AVX512VL), ROW(set##_256, feature, AVX512VL), ROW(set##_512, feature)
+
+static const struct needs by_set[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+	/* general instructions */
+	ROW(ADOX_ADCX, F(7_EBX, 19)),
+	ROW(BMI1, F(7_EBX, 3)),
+	ROW(BMI2, F(7_EBX, 8)),
+	ROW(CMOV, F(1_EDX, 15)),
+	ROW(CMPXCHG16B, F(1_ECX, 13)),
+	ROW(LAHF, F(EXT1_ECX, 0)), /* in 64-bit mode */
+	ROW(LZCNT, F(EXT1_ECX, 5)),
+	ROW(MOVBE, F(1_ECX, 22)),
+	ROW(MOVDIR, F(7_ECX, 27)),
+	ROW(POPCNT, F(1_ECX, 23)),
+	ROW(RDRAND, F(1_ECX, 30)),
+	ROW(RDSEED, F(7_EBX, 18)),
+	ROW(TBM, F(EXT1_ECX, 21)),
+	/* system instructions */
+	ROW(CLFLUSHOPT, F(7_EBX, 23)),
+	ROW(CLFSH, F(1_EDX, 19)),
+	ROW(CLWB, F(7_EBX, 24)),
+	ROW(CLZERO, F(EXT8_EBX, 0)),
+	ROW(INVPCID, F(7_EBX, 10)),
+	ROW(MCOMMIT, F(EXT8_EBX, 8)),
+	ROW(MONITORX, F(EXT1_ECX, 29)),
+	ROW(PKU, F(7_ECX, 3)),
+	ROW(RDPID, F(7_ECX, 22)),
+	ROW(RDPRU, F(EXT8_EBX, 4)),
+	ROW(RDTSCP, F(EXT1_EDX, 27)),
+	ROW(RDWRFSGS, F(7_EBX, 0)),
+	ROW(RTM, F(7_EBX, 11)),
+	ROW(SERIALIZE, F(7_EDX, 14)),
+	ROW(SMAP, F(7_EBX, 20)),
+	ROW(WAITPKG, F(7_ECX, 5)),
+	ROW(XSAVE, F(1_ECX, 26)),
+	ROW(XSAVEOPT, F(D_1_EAX, 0)),
+	ROW(XSAVEC, F(D_1_EAX, 1)),
+	ROW(XSAVES, F(D_1_EAX, 3)),
+	/* x87, MMX and SSE */
+	ROW(X87, X87),
+	ROW(FCMOV, X87, F(1_EDX, 15)),
+	ROW(PENTIUMMMX, MMX),
+	ROW(AMD3DNOW, F(EXT1_EDX, 31)),
+	ROW(FXSAVE, FXSR),
+	ROW(FXSAVE64, FXSR),
+	ROW(SSE, SSE),
+	ROW(SSEMXCSR, SSE),
+	ROW(SSE2, SSE2),
+	ROW(SSE2MMX, SSE2),
+	ROW(SSE3, SSE3),
+	ROW(SSE3X87, SSE3),
+	ROW(SSSE3, SSSE3),
+	ROW(SSSE3MMX, SSSE3),
+	ROW(SSE4, F(1_ECX, 19)),
+	ROW(SSE42, F(1_ECX, 20)),
+	ROW(SSE4A, F(EXT1_ECX, 6)),
+	ROW(AES, F(1_ECX, 25)),
+	ROW(PCLMULQDQ, F(1_ECX, 1)),
+	ROW(SHA, F(7_EBX, 29)),
+	ROW(GFNI, GFNI),
+	/* AVX */
+	ROW(AVX, AVX),
+	ROW(AVX2, F(7_EBX, 5)),
+	ROW(AVX2GATHER, F(7_EBX, 5)),
+	ROW(AVXAES, AVX, F(1_ECX, 25)),
+	ROW(AVX_GFNI, AVX, GFNI),
+	ROW(AVX_VNNI, F(7_1_EAX, 4)),
+	ROW(F16C, AVX, F(1_ECX, 29)),
+	ROW(FMA, AVX, F(1_ECX, 12)),
+	ROW(FMA4, AVX, FMA4),
+	ROW(VAES, AVX, VAES),
+	ROW(VPCLMULQDQ, AVX, VPCLMULQDQ),
+	ROW(XOP, AVX, XOP),
+	/* AVX-512 */
+	ROWS_VL(AVX512F, AVX512F),
+	ROW(AVX512F_128N, AVX512F),
+	ROW(AVX512F_SCALAR, AVX512F),
+	ROW(AVX512F_KOP, AVX512F),
+	ROWS_VL(AVX512BW, F(7_EBX, 30)),
+	ROW(AVX512BW_128N, F(7_EBX, 30)),
+	ROW(AVX512BW_KOP, F(7_EBX, 30)),
+	ROWS_VL(AVX512DQ, F(7_EBX, 17)),
+	ROW(AVX512DQ_128N, F(7_EBX, 17)),
+	ROW(AVX512DQ_KOP, F(7_EBX, 17)),
+	ROW(AVX512DQ_SCALAR, F(7_EBX, 17)),
+	ROWS_VL(AVX512CD, F(7_EBX, 28)),
+	ROWS_VL(AVX512_IFMA, F(7_EBX, 21)),
+	ROWS_VL(AVX512_VBMI, F(7_ECX, 1)),
+	ROWS_VL(AVX512_VBMI2, F(7_ECX, 6)),
+	ROWS_VL(AVX512_VNNI, F(7_ECX, 11)),
+	ROWS_VL(AVX512_BITALG, F(7_ECX, 12)),
+	ROWS_VL(AVX512_VPOPCNTDQ, F(7_ECX, 14)),
+	ROWS_VL(AVX512_VP2INTERSECT, F(7_EDX, 8)),
+	ROWS_VL(AVX512_FP16, F(7_EDX, 23)),
+	ROW(AVX512_FP16_128N, F(7_EDX, 23)),
+	ROW(AVX512_FP16_SCALAR, F(7_EDX, 23)),
+	ROWS_VL(AVX512_BF16, F(7_1_EAX, 5)),
+	ROW(AVX512_GFNI_128, GFNI, AVX512VL),
+	ROW(AVX512_GFNI_256, GFNI, AVX512VL),
+	ROW(AVX512_GFNI_512, GFNI, AVX512F),
+	ROW(AVX512_VAES_128, VAES, AVX512VL),
+	ROW(AVX512_VAES_256, VAES, AVX512VL),
+	ROW(AVX512_VAES_512, VAES, AVX512F),
+	ROW(AVX512_VPCLMULQDQ_128, VPCLMULQDQ, AVX512VL),
+	ROW(AVX512_VPCLMULQDQ_256, VPCLMULQDQ, AVX512VL),
+	ROW(AVX512_VPCLMULQDQ_512, VPCLMULQDQ, AVX512F),
+};
+
+/* Where the set holds several instructions with features of their own. */
+static unsigned feature_of_mnemonic(ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_CMPXCHG8B: return F(1_EDX, 8);
+	case ZYDIS_MNEMONIC_RDTSC: return F(1_EDX, 4);
+	case ZYDIS_MNEMONIC_RDMSR:
+	case ZYDIS_MNEMONIC_WRMSR: return F(1_EDX, 5);
+	case ZYDIS_MNEMONIC_SYSENTER:
+	case ZYDIS_MNEMONIC_SYSEXIT: return F(1_EDX, 11);
+	default: return 0;
+	}
+}
+
+static bool is_present(const uint32_t *features, unsigned feature)
+{
+	return !feature || (features[(feature - 1) / 32] >> ((feature - 1) % 32) & 1);
+}
+
+enum isa_verdict isa_verdict(const ZydisDecodedInstruction *instruction, const uint32_t *features,
+			     bool is_64)
+{
+	struct needs needs = by_set[instruction->meta.isa_set];
+
+	if (!needs.first)
+		needs.first = (uint16_t)feature_of_mnemonic(instruction->mnemonic);
+	if (!needs.first || (instruction->meta.isa_set == ZYDIS_ISA_SET_LAHF && !is_64))
+		return ISA_UNKNOWN;
+	return is_present(features, needs.first) && is_present(features, needs.second) ? ISA_PRESENT
+										       : ISA_ABSENT;
+}

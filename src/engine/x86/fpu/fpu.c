@@ -1,0 +1,370 @@
+/*
+ * The guest's vector and floating-point state: where it is, and how it goes in and out of the
+ * host's registers (Intel SDM vol. 1 ch. 13, "Managing state using the XSAVE feature set").
+ *
+ * The image is the standard form of XSAVE with the host's own offsets. Its bytes are valid for
+ * every component even where XSTATE_BV says "initial", as XSAVE (unlike XSAVEOPT) writes them all;
+ * readers of the image rely on that. The kernel saves and restores whatever is live across
+ * context switches and signals, as for any thread.
+ */
+#include "engine/x86/fpu/fpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/x86/bytes.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/fpu/fpu_image.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/fpu/thunk.h"
+
+struct fpu_layout fpu_layout;
+
+/* What leaving loads: XSTATE_BV = 0 puts every component in its initial state; MXCSR alone is
+ * always taken from memory. FXRSTOR takes all of it. */
+static uint8_t initial_area[FPU_AREA_SIZE] __attribute__((aligned(64)));
+
+/* A host without XSAVE has FXSAVE, which knows the first two components and takes both. */
+static void area_xsave(uint8_t *area, uint64_t components)
+{
+	if (host.xcr0 == 0) {
+		__asm__ volatile("fxsave64 %0" : "+m"(*(uint8_t(*)[FPU_AREA_SIZE])area) : : "memory");
+		bytes_store64(area + FPU_IMAGE_XSTATE_BV, FPU_X87 | FPU_SSE);
+		return;
+	}
+	__asm__ volatile("xsave64 %0"
+			 : "+m"(*(uint8_t(*)[FPU_AREA_SIZE])area)
+			 : "a"((uint32_t)components), "d"(0)
+			 : "memory");
+}
+
+static void area_xrstor(const uint8_t *area, uint64_t components)
+{
+	if (host.xcr0 == 0) {
+		__asm__ volatile("fxrstor64 %0"
+				 : : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area) : "memory");
+		return;
+	}
+	__asm__ volatile("xrstor64 %0"
+			 :
+			 : "m"(*(const uint8_t(*)[FPU_AREA_SIZE])area), "a"((uint32_t)components),
+			   "d"(0)
+			 : "memory");
+}
+
+__attribute__((constructor)) static void discover_layout(void)
+{
+	uint32_t registers[4];
+
+	bytes_store16(initial_area + FPU_IMAGE_FCW, FPU_FCW_INITIAL);
+	bytes_store32(initial_area + FPU_IMAGE_MXCSR, FPU_MXCSR_INITIAL);
+	fpu_layout.components = FPU_X87 | FPU_SSE | (host.xcr0 & (FPU_AVX | FPU_AVX512));
+	if ((fpu_layout.components & FPU_AVX512) != FPU_AVX512)
+		fpu_layout.components &= ~(uint64_t)FPU_AVX512;
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
+		if (!(fpu_layout.components & (1u << i)))
+			continue;
+		host_cpuid(0xd, i, registers);
+		fpu_layout.size[i] = (uint16_t)registers[0];
+		fpu_layout.offset[i] = (uint16_t)registers[1];
+		fpu_layout.aligned[i] = registers[2] & 2;
+		/* Components lie within the area on all processors that exist; be sure of it. */
+		if (registers[0] + registers[1] > FPU_AREA_SIZE)
+			fpu_layout.components &= (1u << i) - 1;
+	}
+
+	fpu_layout.has_byte_masks = host_has(HOST_AVX512BW);
+
+	uint8_t legacy[512] __attribute__((aligned(16)));
+
+	bytes_zero(legacy, sizeof(legacy));
+	__asm__ volatile("fxsave64 %0" : "=m"(legacy));
+	fpu_layout.mxcsr_mask = bytes_load32(legacy + FPU_IMAGE_MXCSR_MASK);
+	if (fpu_layout.mxcsr_mask == 0)
+		fpu_layout.mxcsr_mask = 0xffbf; /* SDM vol. 1 §11.6.6 */
+}
+
+int fpu_create(struct cpu *cpu)
+{
+	struct fpu *fpu = &cpu->fpu;
+	int result;
+
+	if (!host_has(HOST_LAHF))
+		return -ENOTSUP;
+	fpu->live = false;
+	fpu->area = aligned_alloc(64, FPU_AREA_SIZE);
+	if (fpu->area == NULL) {
+		result = -ENOMEM;
+		goto fail;
+	}
+	fpu->scratch = aligned_alloc(64, FPU_AREA_SIZE);
+	if (fpu->scratch == NULL) {
+		result = -ENOMEM;
+		goto fail_area;
+	}
+	bytes_zero(fpu->scratch, FPU_AREA_SIZE);
+	fpu->slot = NULL;
+	result = thunk_initialize();
+	if (result != 0)
+		goto fail_scratch;
+	fpu_set_guest_layout(cpu, NULL, 0);
+	fpu_reset(cpu);
+	return 0;
+
+fail_scratch:
+	free(fpu->scratch);
+	fpu->scratch = NULL;
+fail_area:
+	free(fpu->area);
+	fpu->area = NULL;
+fail:
+	return result;
+}
+
+void fpu_destroy(struct cpu *cpu)
+{
+	fpu_leave(cpu);
+	thunk_slot_destroy(cpu->fpu.slot);
+	free(cpu->fpu.scratch);
+	free(cpu->fpu.area);
+	cpu->fpu.slot = NULL;
+	cpu->fpu.scratch = NULL;
+	cpu->fpu.area = NULL;
+}
+
+void fpu_reset(struct cpu *cpu)
+{
+	struct fpu *fpu = &cpu->fpu;
+
+	fpu_leave(cpu);
+	bytes_zero(fpu->area, FPU_AREA_SIZE);
+	bytes_store16(fpu->area + FPU_IMAGE_FCW, FPU_FCW_INITIAL);
+	bytes_store32(fpu->area + FPU_IMAGE_MXCSR, FPU_MXCSR_INITIAL);
+	bytes_store32(fpu->area + FPU_IMAGE_MXCSR_MASK, fpu_layout.mxcsr_mask);
+	fpu->fip = 0;
+	fpu->fdp = 0;
+	fpu->fop = 0;
+}
+
+void fpu_enter_slow(struct cpu *cpu)
+{
+	struct fpu *fpu = &cpu->fpu;
+
+	__asm__ volatile("stmxcsr %0" : "=m"(fpu->host_mxcsr));
+	__asm__ volatile("fnstcw %0" : "=m"(fpu->host_control));
+	area_xrstor(fpu->area, fpu_layout.components);
+	fpu->live = true;
+}
+
+void fpu_leave_slow(struct cpu *cpu)
+{
+	struct fpu *fpu = &cpu->fpu;
+
+	area_xsave(fpu->area, fpu_layout.components);
+	area_xrstor(initial_area, fpu_layout.components);
+	if (fpu->host_mxcsr != FPU_MXCSR_INITIAL)
+		__asm__ volatile("ldmxcsr %0" : : "m"(fpu->host_mxcsr));
+	if (fpu->host_control != FPU_FCW_INITIAL)
+		__asm__ volatile("fldcw %0" : : "m"(fpu->host_control));
+	fpu->live = false;
+}
+
+void fpu_save_x87(struct cpu *cpu)
+{
+	area_xsave(cpu->fpu.area, FPU_X87);
+}
+
+void fpu_restore_x87(struct cpu *cpu)
+{
+	area_xrstor(cpu->fpu.area, FPU_X87);
+}
+
+/* Write the guest's own last-instruction pointers over the host's. */
+void fpu_image_set_pointers(const struct fpu *fpu, uint8_t *image, bool is_64bit)
+{
+	bytes_store16(image + FPU_IMAGE_FOP, fpu->fop);
+	if (is_64bit) {
+		bytes_store64(image + FPU_IMAGE_FIP, fpu->fip);
+		bytes_store64(image + FPU_IMAGE_FDP, fpu->fdp);
+	} else {
+		bytes_store64(image + FPU_IMAGE_FIP, (uint32_t)fpu->fip);
+		bytes_store64(image + FPU_IMAGE_FDP, (uint32_t)fpu->fdp);
+	}
+}
+
+void fpu_image_get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit)
+{
+	fpu->fop = bytes_load16(image + FPU_IMAGE_FOP) & 0x7ff;
+	if (is_64bit) {
+		fpu->fip = bytes_load64(image + FPU_IMAGE_FIP);
+		fpu->fdp = bytes_load64(image + FPU_IMAGE_FDP);
+	} else {
+		fpu->fip = bytes_load32(image + FPU_IMAGE_FIP);
+		fpu->fdp = bytes_load32(image + FPU_IMAGE_FDP);
+	}
+}
+
+void fpu_get_kvm(struct cpu *cpu, struct kvm_fpu *kvm)
+{
+	const uint8_t *area = cpu->fpu.area;
+
+	fpu_leave(cpu);
+	bytes_zero(kvm, sizeof(*kvm));
+	bytes_copy(kvm->fpr, area + FPU_IMAGE_ST, sizeof(kvm->fpr));
+	kvm->fcw = bytes_load16(area + FPU_IMAGE_FCW);
+	kvm->fsw = bytes_load16(area + FPU_IMAGE_FSW);
+	kvm->ftwx = area[FPU_IMAGE_FTW];
+	kvm->last_opcode = cpu->fpu.fop;
+	kvm->last_ip = cpu->fpu.fip;
+	kvm->last_dp = cpu->fpu.fdp;
+	bytes_copy(kvm->xmm, area + FPU_IMAGE_XMM, sizeof(kvm->xmm));
+}
+
+void fpu_set_kvm(struct cpu *cpu, const struct kvm_fpu *kvm)
+{
+	uint8_t *area = cpu->fpu.area;
+	uint8_t *features = area + FPU_IMAGE_XSTATE_BV;
+
+	fpu_leave(cpu);
+	bytes_copy(area + FPU_IMAGE_ST, kvm->fpr, sizeof(kvm->fpr));
+	bytes_store16(area + FPU_IMAGE_FCW, kvm->fcw);
+	bytes_store16(area + FPU_IMAGE_FSW, kvm->fsw);
+	area[FPU_IMAGE_FTW] = kvm->ftwx;
+	cpu->fpu.fop = kvm->last_opcode & 0x7ff;
+	cpu->fpu.fip = kvm->last_ip;
+	cpu->fpu.fdp = kvm->last_dp;
+	bytes_copy(area + FPU_IMAGE_XMM, kvm->xmm, sizeof(kvm->xmm));
+	bytes_store64(features, bytes_load64(features) | FPU_X87 | FPU_SSE);
+}
+
+void fpu_get_xsave(struct cpu *cpu, void *region)
+{
+	fpu_leave(cpu);
+	bytes_copy(region, cpu->fpu.area, FPU_AREA_SIZE);
+	bytes_zero((uint8_t *)region + FPU_IMAGE_AVAILABLE, FPU_IMAGE_XSTATE_BV - FPU_IMAGE_AVAILABLE);
+	fpu_image_set_pointers(&cpu->fpu, region, true);
+	bytes_store32((uint8_t *)region + FPU_IMAGE_MXCSR_MASK, fpu_layout.mxcsr_mask);
+}
+
+int fpu_set_xsave(struct cpu *cpu, const void *region)
+{
+	const uint8_t *image = region;
+	uint64_t features = bytes_load64(image + FPU_IMAGE_XSTATE_BV);
+	uint32_t mxcsr = bytes_load32(image + FPU_IMAGE_MXCSR);
+
+	if (features & ~(fpu_guest_components(cpu) | FPU_X87 | FPU_SSE))
+		return -EINVAL;
+	for (unsigned i = 8; i < FPU_HEADER_SIZE; i += 8)
+		if (bytes_load64(image + FPU_IMAGE_XSTATE_BV + i) != 0)
+			return -EINVAL;
+	if ((features & (FPU_SSE | FPU_AVX)) && (mxcsr & ~fpu_layout.mxcsr_mask))
+		return -EINVAL;
+	fpu_leave(cpu);
+	fpu_image_load(cpu, image, features, fpu_layout.components, true);
+	if (features & (FPU_SSE | FPU_AVX))
+		bytes_store32(cpu->fpu.area + FPU_IMAGE_MXCSR, mxcsr);
+	return 0;
+}
+
+void fpu_image_set_control(uint8_t *image, uint16_t control, uint16_t status)
+{
+	control = (control & FPU_FCW_VALID) | FPU_FCW_ONE;
+	status &= (uint16_t)~(FPU_FSW_ES | FPU_FSW_B);
+	if (status & ~control & FPU_FSW_FLAGS)
+		status |= FPU_FSW_ES | FPU_FSW_B;
+	bytes_store16(image + FPU_IMAGE_FCW, control);
+	bytes_store16(image + FPU_IMAGE_FSW, status);
+}
+
+/*
+ * Take components from a standard-form image into the (not live) area: those of `features` from the
+ * image, the others of `requested` in their initial state. MXCSR is left to the caller.
+ */
+void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, uint64_t requested,
+		    bool is_64bit_pointers)
+{
+	uint8_t *area = cpu->fpu.area;
+	uint64_t held = bytes_load64(area + FPU_IMAGE_XSTATE_BV);
+
+	if (requested & FPU_X87) {
+		if (features & FPU_X87) {
+			fpu_image_set_control(area, bytes_load16(image + FPU_IMAGE_FCW),
+					      bytes_load16(image + FPU_IMAGE_FSW));
+			area[FPU_IMAGE_FTW] = image[FPU_IMAGE_FTW];
+			bytes_copy(area + FPU_IMAGE_ST, image + FPU_IMAGE_ST, 128);
+			fpu_image_get_pointers(&cpu->fpu, image, is_64bit_pointers);
+		} else {
+			bytes_zero(area, FPU_IMAGE_MXCSR);
+			bytes_zero(area + FPU_IMAGE_ST, 128);
+			bytes_store16(area + FPU_IMAGE_FCW, FPU_FCW_INITIAL);
+			cpu->fpu.fip = 0;
+			cpu->fpu.fdp = 0;
+			cpu->fpu.fop = 0;
+		}
+	}
+	if (requested & FPU_SSE) {
+		if (features & FPU_SSE)
+			bytes_copy(area + FPU_IMAGE_XMM, image + FPU_IMAGE_XMM, 256);
+		else
+			bytes_zero(area + FPU_IMAGE_XMM, 256);
+	}
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
+		uint64_t component = 1u << i;
+
+		if (!(requested & component))
+			continue;
+		if (features & component)
+			bytes_copy(area + fpu_layout.offset[i], image + fpu_layout.offset[i],
+				   fpu_layout.size[i]);
+		else
+			bytes_zero(area + fpu_layout.offset[i], fpu_layout.size[i]);
+	}
+	bytes_store64(area + FPU_IMAGE_XSTATE_BV,
+		      (held & ~requested) | (features & requested & fpu_layout.components));
+}
+
+void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count)
+{
+	struct fpu_guest_layout *layout = &cpu->fpu.guest_layout;
+
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++) {
+		layout->offset[i] = fpu_layout.offset[i];
+		layout->aligned[i] = fpu_layout.aligned[i];
+	}
+	for (unsigned n = 0; n < count; n++) {
+		const struct kvm_cpuid_entry2 *entry = &entries[n];
+		unsigned i = entry->index;
+
+		/* One of another size cannot be this component. */
+		if (entry->function != 0xd || i < 2 || i >= FPU_COMPONENTS ||
+		    entry->eax != fpu_layout.size[i] || entry->ebx < FPU_IMAGE_EXTENDED ||
+		    entry->ebx > FPU_AREA_SIZE - entry->eax)
+			continue;
+		layout->offset[i] = (uint16_t)entry->ebx;
+		layout->aligned[i] = entry->ecx & 2;
+	}
+}
+
+uint64_t fpu_guest_components(const struct cpu *cpu)
+{
+	if (cpu->cpuid == NULL)
+		return fpu_layout.components;
+	for (unsigned i = 0; i < cpu->cpuid_count; i++) {
+		const struct kvm_cpuid_entry2 *entry = &cpu->cpuid[i];
+
+		if (entry->function == 0xd && entry->index == 0)
+			return (entry->eax | (uint64_t)entry->edx << 32) & fpu_layout.components;
+	}
+	return 0;
+}
+
+bool fpu_xcr0_valid(const struct cpu *cpu, uint64_t value)
+{
+	uint64_t avx512 = value & FPU_AVX512;
+
+	if (!(value & FPU_X87) || (value & ~(fpu_guest_components(cpu) | FPU_X87)))
+		return false;
+	if ((value & FPU_AVX) && !(value & FPU_SSE))
+		return false;
+	return avx512 == 0 || (avx512 == FPU_AVX512 && (value & FPU_AVX));
+}

@@ -1,0 +1,159 @@
+/*
+ * Breakpoints and single-stepping: the guest's own (DR0-DR7, RFLAGS.TF; Intel SDM vol. 3 §17) and
+ * those of a debugger in user space (KVM_SET_GUEST_DEBUG, api.rst 4.87).
+ *
+ * While any of them is armed, the run loop executes one instruction at a time between debug_before
+ * and debug_after, and the TLB keeps no entry for a page with a data breakpoint, so that memory.c
+ * asks debug_check_access about each access to it.
+ */
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/run.h"
+#include "engine/x86/system.h"
+#include "engine/x86/mmu/tlb.h"
+
+enum breakpoint { BREAK_EXECUTE, BREAK_WRITE, BREAK_IO, BREAK_ACCESS };
+
+static bool user_owns_breakpoints(const struct cpu *cpu)
+{
+	return cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP;
+}
+
+static uint64_t active_dr7(const struct cpu *cpu)
+{
+	return user_owns_breakpoints(cpu) ? cpu->guest_debug_dr[7] : cpu->dr7;
+}
+
+static uint64_t active_address(const struct cpu *cpu, unsigned n)
+{
+	return user_owns_breakpoints(cpu) ? cpu->guest_debug_dr[n] : cpu->dr[n];
+}
+
+static bool is_enabled(uint64_t dr7, unsigned n)
+{
+	return dr7 >> 2 * n & 3;
+}
+
+static enum breakpoint breakpoint_type(uint64_t dr7, unsigned n)
+{
+	return dr7 >> (16 + 4 * n) & 3;
+}
+
+static unsigned breakpoint_size(uint64_t dr7, unsigned n)
+{
+	static const uint8_t sizes[] = {1, 2, 8, 4};
+
+	return sizes[dr7 >> (18 + 4 * n) & 3];
+}
+
+/* The DR6 bits of the breakpoints of the given types that [address, address + size) touches. */
+static uint64_t breakpoint_hits(const struct cpu *cpu, uint64_t address, unsigned size,
+				unsigned types)
+{
+	uint64_t dr7 = active_dr7(cpu);
+	uint64_t hits = 0;
+
+	for (unsigned n = 0; n < 4; n++) {
+		uint64_t length = breakpoint_size(dr7, n);
+		uint64_t start = active_address(cpu, n) & ~(length - 1);
+
+		if (is_enabled(dr7, n) && (types >> breakpoint_type(dr7, n) & 1) &&
+		    address < start + length && start < address + size)
+			hits |= 1u << n;
+	}
+	return hits;
+}
+
+bool debug_is_stepping(const struct cpu *cpu)
+{
+	return (cpu->rflags & RFLAGS_TF) || (active_dr7(cpu) & 0xff) || cpu->debug_pending ||
+	       (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
+}
+
+void debug_update(struct cpu *cpu)
+{
+	uint64_t dr7 = active_dr7(cpu);
+	uint8_t watched = 0;
+
+	for (unsigned n = 0; n < 4; n++) {
+		enum breakpoint type = breakpoint_type(dr7, n);
+
+		if (is_enabled(dr7, n) && (type == BREAK_WRITE || type == BREAK_ACCESS))
+			watched |= 1u << n;
+	}
+	if (watched || cpu->data_breakpoints) {
+		cpu->data_breakpoints = watched;
+		tlb_flush_all(cpu);
+		tlb_update(cpu);
+	}
+	if (debug_is_stepping(cpu))
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}
+
+bool debug_page_watched(const struct cpu *cpu, uint64_t gva)
+{
+	return breakpoint_hits(cpu, gva & ~0xfffull, 4096, 1 << BREAK_WRITE | 1 << BREAK_ACCESS);
+}
+
+void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write)
+{
+	cpu->debug_pending |= breakpoint_hits(
+		cpu, gva, size, is_write ? 1 << BREAK_WRITE | 1 << BREAK_ACCESS : 1 << BREAK_ACCESS);
+}
+
+void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size)
+{
+	if ((cpu->cr4 & CR4_DE) && (active_dr7(cpu) & 0xff))
+		cpu->debug_pending |= breakpoint_hits(cpu, port, size, 1 << BREAK_IO);
+}
+
+void debug_exit(struct cpu *cpu, enum exception exception, uint64_t dr6)
+{
+	struct kvm_run *run = cpu->run;
+
+	cpu->debug_pending = 0;
+	run->exit_reason = KVM_EXIT_DEBUG;
+	run->debug.arch = (struct kvm_debug_exit_arch){
+		.exception = exception,
+		.pc = cpu_linear_rip(cpu),
+		.dr6 = dr6,
+		.dr7 = active_dr7(cpu) | DR7_FIXED,
+	};
+	cpu_exit_to_user(cpu);
+}
+
+void debug_raise(struct cpu *cpu, uint64_t dr6)
+{
+	cpu->debug_pending = 0;
+	if (cpu->run && (cpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)))
+		debug_exit(cpu, EXCEPTION_DB, dr6 | DR6_FIXED);
+	/* B0-B3 are of this exception, BS, BT and BD accumulate until software clears them. */
+	cpu->dr6 = (cpu->dr6 & ~0xfull) | dr6 | DR6_FIXED;
+	cpu->dr7 &= ~DR7_GD;
+	cpu_raise(cpu, EXCEPTION_DB);
+}
+
+void debug_before(struct cpu *cpu)
+{
+	uint64_t hits;
+
+	if (!(active_dr7(cpu) & 0xff) || (cpu->rflags & RFLAGS_RF))
+		return;
+	hits = breakpoint_hits(cpu, cpu_linear_rip(cpu), 1, 1 << BREAK_EXECUTE);
+	if (hits)
+		debug_raise(cpu, hits);
+}
+
+void debug_after(struct cpu *cpu)
+{
+	uint64_t dr6 = cpu->debug_pending;
+
+	/* MOV SS and POP SS hold back what they triggered until the next instruction is done (SDM
+	 * vol. 3 §6.8.3). */
+	if (cpu->interrupt_shadow == KVM_X86_SHADOW_INT_MOV_SS && cpu->shadow_rip == cpu->rip)
+		return;
+	if (cpu->single_step_pending || (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		dr6 |= DR6_BS;
+	cpu->single_step_pending = false;
+	if (dr6)
+		debug_raise(cpu, dr6);
+}
