@@ -66,7 +66,10 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 		result = system_ioctl(handle->object, request, argument);
 		break;
 	case HANDLE_VM:
-		result = vm_ioctl(handle->object, request, argument);
+		/* A VM knows its vCPUs, but not how to make one. */
+		result = request == KVM_CREATE_VCPU
+				 ? vcpu_create(handle->object, (uintptr_t)argument)
+				 : vm_ioctl(handle->object, request, argument);
 		break;
 	case HANDLE_VCPU:
 		result = vcpu_ioctl(handle->object, request, argument);

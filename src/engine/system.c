@@ -126,7 +126,7 @@ int system_ioctl(const struct system *system, unsigned long request, void *argum
 {
 	switch (request) {
 	case KVM_GET_API_VERSION: return argument ? -EINVAL : KVM_API_VERSION;
-	case KVM_CREATE_VM: return vm_create(&system->options, (uintptr_t)argument);
+	case KVM_CREATE_VM: return vm_create(&system->options, &vcpu_irqchip_host, (uintptr_t)argument);
 	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
 	case KVM_GET_MSR_INDEX_LIST:

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "engine/vcpu/platform_memory.h"
+#include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/interp/code.h"
@@ -118,27 +119,29 @@ static void platform_exclusive_begin(void *context)
 {
 	struct vcpu *vcpu = context;
 
-	exclusive_begin(vcpu->vm, vcpu);
+	exclusive_begin(&vcpu->vm->exclusive, &vcpu->member.exclusive);
 }
 
 static void platform_exclusive_end(void *context)
 {
 	struct vcpu *vcpu = context;
 
-	exclusive_end(vcpu->vm, vcpu);
+	exclusive_end(&vcpu->vm->exclusive, &vcpu->member.exclusive);
+	/* A guest that is mostly in sections looks as if it did not run: the watcher may sleep. */
+	signals_watch(vcpu);
 }
 
 static void platform_pause(void *context)
 {
-	exclusive_leave_guest(context);
-	exclusive_enter_guest(context);
+	vcpu_leave_guest(context);
+	vcpu_enter_guest(context);
 }
 
 static void platform_yield(void *context)
 {
-	exclusive_leave_guest(context);
+	vcpu_leave_guest(context);
 	sched_yield();
-	exclusive_enter_guest(context);
+	vcpu_enter_guest(context);
 }
 
 static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
@@ -152,11 +155,11 @@ static void code_written(void *context, uint64_t gpa, unsigned size)
 {
 	struct vcpu *vcpu = context;
 	struct vm *vm = vcpu->vm;
-	unsigned count = atomic_load(&vm->vcpu_count), i;
+	unsigned count = atomic_load(&vm->member_count), i;
 	uint64_t at;
 
 	for (i = 0; i < count; i++)
-		code_invalidate(&vm->vcpus[i]->cpu, gpa, size);
+		code_invalidate(&vcpu_of(vm->members[i])->cpu, gpa, size);
 	/* No CPU has code in these granules any more: further stores there go the quick way. */
 	for (at = gpa & ~63ull; at < gpa + size; at += 64) {
 		_Atomic uint64_t *bitmap = memslots_code_bitmap(&vm->memslots, at & ~0xfffull);
@@ -170,16 +173,18 @@ static void code_protect(void *context, uint64_t gpa)
 {
 	struct vcpu *vcpu = context;
 	struct vm *vm = vcpu->vm;
-	unsigned count = atomic_load(&vm->vcpu_count), i;
+	unsigned count = atomic_load(&vm->member_count), i;
 
 	for (i = 0; i < count; i++)
-		code_page_protected(&vm->vcpus[i]->cpu, gpa);
+		code_page_protected(&vcpu_of(vm->members[i])->cpu, gpa);
 }
 
 /* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
 static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
 {
-	struct vcpu *target = apic_id < VM_VCPU_ID_MAX ? vm_find_vcpu(vcpu->vm, apic_id) : NULL;
+	struct vm_member *member =
+		apic_id < VM_VCPU_ID_MAX ? vm_find_member(vcpu->vm, apic_id) : NULL;
+	struct vcpu *target = member ? vcpu_of(member) : NULL;
 
 	if (target) {
 		atomic_store(&target->pv_unhalted, true);

@@ -35,7 +35,7 @@ static bool tick(bool *must_stop)
 
 	pthread_mutex_lock(&watcher.lock);
 	for (vcpu = watcher.vcpus; vcpu; vcpu = vcpu->watched_next) {
-		if (atomic_load(&vcpu->ignores_signals) || !atomic_load(&vcpu->exclusive.in_guest))
+		if (atomic_load(&vcpu->ignores_signals) || !atomic_load(&vcpu->member.exclusive.in_guest))
 			continue;
 		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
 		any = true;

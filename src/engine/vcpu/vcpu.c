@@ -22,7 +22,7 @@
 
 bool vcpu_is_bsp(const struct vcpu *vcpu)
 {
-	return vcpu->id == vcpu->vm->boot_cpu_id;
+	return vcpu->member.id == vcpu->vm->boot_cpu_id;
 }
 
 void vcpu_reset(struct vcpu *vcpu, bool is_init)
@@ -75,7 +75,7 @@ static int create_parts(struct vcpu *vcpu)
 	vcpu->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vcpu->wake_fd < 0)
 		return -errno;
-	result = cpu_create(&vcpu->cpu, vcpu->id, vcpu->run, &vcpu_platform, vcpu);
+	result = cpu_create(&vcpu->cpu, vcpu->member.id, vcpu->run, &vcpu_platform, vcpu);
 	if (result < 0)
 		goto close_wake;
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
@@ -91,7 +91,7 @@ static int create_parts(struct vcpu *vcpu)
 		goto destroy_cpu;
 	/* Last: from now on interrupts may come. */
 	if (irqchip_has_lapics(vcpu->vm->irqchip)) {
-		vcpu->lapic = lapic_create(vcpu->vm->irqchip, vcpu->id, vcpu);
+		vcpu->lapic = lapic_create(vcpu->vm->irqchip, vcpu->member.id, vcpu);
 		if (!vcpu->lapic) {
 			result = -ENOMEM;
 			goto remove_signals;
@@ -108,21 +108,75 @@ close_wake:
 	return result;
 }
 
-int vcpu_create(struct vm *vm, unsigned long id)
+static void destroy(struct vm_member *member)
 {
-	unsigned count = atomic_load(&vm->vcpu_count);
+	struct vcpu *vcpu = vcpu_of(member);
+
+	sampler_remove(vcpu);
+	signals_remove(vcpu);
+	if (vcpu->lapic)
+		lapic_destroy(vcpu->lapic);
+	cpu_destroy(&vcpu->cpu);
+	close(vcpu->wake_fd);
+	munmap(vcpu->run, VCPU_MMAP_SIZE);
+	pthread_mutex_destroy(&vcpu->lock);
+	zeroes_unmap(vcpu, sizeof(*vcpu));
+}
+
+/* A vCPU in the guest obeys through the CPU's requests: platform.c. */
+static void pause_member(struct exclusive_member *exclusive)
+{
+	struct vm_member *member =
+		(struct vm_member *)((char *)exclusive - offsetof(struct vm_member, exclusive));
+
+	cpu_request(&vcpu_of(member)->cpu, CPU_REQUEST_PAUSE);
+}
+
+static void slots_changed(struct vm_member *member, bool code_too)
+{
+	struct cpu *cpu = &vcpu_of(member)->cpu;
+
+	if (code_too)
+		code_invalidate_all(cpu);
+	cpu_request(cpu, CPU_REQUEST_TLB_FLUSH);
+}
+
+/* Translations that only one CPU may run lack LOCK and alignment. */
+static void solitude_ended(struct vm_member *member)
+{
+	vcpu_of(member)->cpu.is_alone = false;
+	slots_changed(member, true);
+}
+
+static void clock_changed(struct vm_member *member)
+{
+	vcpu_clock_write(vcpu_of(member));
+}
+
+static const struct vm_member_operations member_operations = {
+	.destroy = destroy,
+	.slots_changed = slots_changed,
+	.solitude_ended = solitude_ended,
+	.clock_changed = clock_changed,
+};
+
+/* With vm->lock held. */
+static int create(struct vm *vm, unsigned long id)
+{
+	unsigned count = atomic_load(&vm->member_count);
 	struct vcpu *vcpu;
 	int fd, result;
 
 	if (id >= vm->max_vcpu_id || count == VM_VCPUS_MAX)
 		return -EINVAL;
-	if (vm_find_vcpu(vm, id))
+	if (vm_find_member(vm, id))
 		return -EEXIST;
 	vcpu = zeroes_map(sizeof(*vcpu));
 	if (!vcpu)
 		return -ENOMEM;
 	vcpu->vm = vm;
-	vcpu->id = id;
+	vcpu->member = (struct vm_member){ .operations = &member_operations, .id = id,
+					   .exclusive.pause = pause_member };
 	pthread_mutex_init(&vcpu->lock, NULL);
 	vcpu->tsc_khz = host_tsc_khz();
 	vcpu->apic_base = APIC_BASE_DEFAULT | APIC_BASE_ENABLE;
@@ -149,10 +203,7 @@ int vcpu_create(struct vm *vm, unsigned long id)
 	vcpu_reset(vcpu, false);
 	vcpu->cpu.tsc_offset = vm->tsc_offset;
 	vcpu->cpu.is_alone = vm->owns_memory && count == 0;
-	if (count == 1)
-		vm_end_solitude(vm);
-	vm->vcpus[count] = vcpu;
-	atomic_store(&vm->vcpu_count, count + 1);
+	vm_add_member(vm, &vcpu->member);
 	if (vm->options.keeps_statistics)
 		sampler_add(vcpu);
 	return fd;
@@ -167,17 +218,14 @@ free_vcpu:
 	return result;
 }
 
-void vcpu_destroy(struct vcpu *vcpu)
+int vcpu_create(struct vm *vm, unsigned long id)
 {
-	sampler_remove(vcpu);
-	signals_remove(vcpu);
-	if (vcpu->lapic)
-		lapic_destroy(vcpu->lapic);
-	cpu_destroy(&vcpu->cpu);
-	close(vcpu->wake_fd);
-	munmap(vcpu->run, VCPU_MMAP_SIZE);
-	pthread_mutex_destroy(&vcpu->lock);
-	zeroes_unmap(vcpu, sizeof(*vcpu));
+	int fd;
+
+	pthread_mutex_lock(&vm->lock);
+	fd = create(vm, id);
+	pthread_mutex_unlock(&vm->lock);
+	return fd;
 }
 
 /* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other.
@@ -216,13 +264,6 @@ void vcpu_ignore_signals(struct vcpu *vcpu)
 	pthread_mutex_lock(&vcpu->lock);
 	atomic_store(&vcpu->ignores_signals, true);
 	pthread_mutex_unlock(&vcpu->lock);
-}
-
-void vcpu_drop_translations(struct vcpu *vcpu, bool code_too)
-{
-	if (code_too)
-		code_invalidate_all(&vcpu->cpu);
-	cpu_request(&vcpu->cpu, CPU_REQUEST_TLB_FLUSH);
 }
 
 static uint64_t read_tsc(void *context)

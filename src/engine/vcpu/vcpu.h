@@ -12,32 +12,30 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/sampler.h"
 #include "engine/vm/clock.h"
-#include "engine/vm/exclusive.h"
+#include "engine/vm/member.h"
+#include "engine/vm/vm.h"
 #include "engine/x86/cpu.h"
 
 /* The file that user space maps: kvm_run, the data of port I/O, coalesced MMIO (unused). */
 #define VCPU_PAGE_SIZE 4096
 #define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
 
-#define VCPU_MCE_BANKS_MAX 32 /* KVM_CAP_MCE */
-
-struct vm;
-
 struct vcpu {
 	struct vm *vm;
-	unsigned id;
+	struct vm_member member; /* of vm */
 	pthread_mutex_t lock;
 	struct cpu cpu;
 	struct kvm_run *run;
 	struct lapic *lapic; /* NULL when the VM has no interrupt controllers in the engine */
 
 	/* -- between threads -- */
-	struct exclusive_member exclusive;
 	_Atomic bool is_kicked;   /* engine_kick, until KVM_RUN has returned EINTR for it */
 	_Atomic bool is_sleeping; /* waits in poll for wake_fd */
 	_Atomic bool pv_unhalted; /* KVM_HC_KICK_CPU */
@@ -79,13 +77,22 @@ extern const struct irqchip_host vcpu_irqchip_host;
 /* The CPU's way to the VM (platform.c). */
 extern const struct cpu_platform vcpu_platform;
 
-/* KVM_CREATE_VCPU: a descriptor or -errno. vm->lock is held. */
+/* KVM_CREATE_VCPU: a descriptor or -errno. */
 int vcpu_create(struct vm *vm, unsigned long id);
-/* Called by the VM at its end. */
-void vcpu_destroy(struct vcpu *vcpu);
 
 /* One request on a vCPU's descriptor. */
 int vcpu_ioctl(struct vcpu *vcpu, unsigned long request, void *argument);
+
+/* Around the execution of guest code: sections wait for the vCPU in between (exclusive.h). */
+static inline void vcpu_enter_guest(struct vcpu *vcpu)
+{
+	exclusive_enter(&vcpu->vm->exclusive, &vcpu->member.exclusive);
+}
+
+static inline void vcpu_leave_guest(struct vcpu *vcpu)
+{
+	exclusive_leave(&vcpu->vm->exclusive, &vcpu->member.exclusive);
+}
 
 /* An event may be pending: end the present block, or wake it from sleep. Any thread. */
 void vcpu_notify(void *vcpu);
@@ -93,9 +100,6 @@ void vcpu_notify(void *vcpu);
 void vcpu_kick(struct vcpu *vcpu);
 /* See engine_ignore_signals. */
 void vcpu_ignore_signals(struct vcpu *vcpu);
-
-/* Forget what was derived from memory slots. Inside an exclusive section. */
-void vcpu_drop_translations(struct vcpu *vcpu, bool code_too);
 
 /* INIT or power-up: state and mp_state. */
 void vcpu_reset(struct vcpu *vcpu, bool is_init);
@@ -134,6 +138,12 @@ int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
 int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz);
 int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt);
 int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap);
+
+/* The vCPU that a VM knows as its member. All members of a VM are vCPUs of this kind. */
+static inline struct vcpu *vcpu_of(struct vm_member *member)
+{
+	return (struct vcpu *)((char *)member - offsetof(struct vcpu, member));
+}
 
 /* The host's TSC as this vCPU's frequency makes it, without offset. */
 static inline uint64_t vcpu_scale_tsc(const struct vcpu *vcpu, uint64_t tsc)

@@ -203,7 +203,7 @@ int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
 {
 	unsigned banks = mcg_cap & MCG_CAP_COUNT;
 
-	if (banks == 0 || banks > VCPU_MCE_BANKS_MAX ||
+	if (banks == 0 || banks > VM_MCE_BANKS_MAX ||
 	    (mcg_cap & ~(MCG_CAP_SUPPORTED | MCG_CAP_COUNT | MCG_CAP_EXT_COUNT)))
 		return -EINVAL;
 	return cpu_msr_write(&vcpu->cpu, MSR_MCG_CAP, mcg_cap, true);

@@ -170,14 +170,14 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 	enum cpu_exit exit;
 
 	vcpu->cpu.halted = false;
-	exclusive_enter_guest(vcpu);
+	vcpu_enter_guest(vcpu);
 	signals_watch(vcpu);
 	vcpu_clock_refresh(vcpu);
 	vcpu->cpu.is_reentry = vcpu->has_entered;
 	vcpu->has_entered = true;
 	exit = cpu_run(&vcpu->cpu);
 	fpu_leave(&vcpu->cpu);
-	exclusive_leave_guest(vcpu);
+	vcpu_leave_guest(vcpu);
 	/* A request that came with a HLT must not lose it: what asked stays to be seen. */
 	if (exit == CPU_EXIT_INTERRUPTED && vcpu->cpu.halted)
 		return CPU_EXIT_HALTED;

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 
-#include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
 #define X2APIC_API_VALID (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
@@ -79,7 +78,7 @@ int capability_check(const struct vm *vm, long capability)
 	case KVM_CAP_X2APIC_API:
 		return X2APIC_API_VALID;
 	case KVM_CAP_MCE:
-		return VCPU_MCE_BANKS_MAX;
+		return VM_MCE_BANKS_MAX;
 	case KVM_CAP_XSAVE2:
 		return sizeof(struct kvm_xsave);
 	default:
@@ -97,7 +96,7 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 	case KVM_CAP_SPLIT_IRQCHIP:
 		if (argument > VM_IRQ_ROUTES_MAX)
 			return -EINVAL;
-		if (atomic_load(&vm->vcpu_count))
+		if (atomic_load(&vm->member_count))
 			return -EEXIST;
 		return irqchip_enable_split(vm->irqchip, argument);
 	case KVM_CAP_X2APIC_API:
@@ -115,7 +114,7 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 			return -EINVAL;
 		if (vm->max_vcpu_id == argument)
 			return 0;
-		if (vm->max_vcpu_id != VM_VCPU_ID_MAX || atomic_load(&vm->vcpu_count))
+		if (vm->max_vcpu_id != VM_VCPU_ID_MAX || atomic_load(&vm->member_count))
 			return -EINVAL;
 		vm->max_vcpu_id = argument;
 		return 0;

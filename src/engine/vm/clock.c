@@ -1,4 +1,4 @@
-/* The host's TSC frequency and kvm-clock: see clock.h. */
+/* The host's TSC frequency and a VM's kvm-clock: see clock.h. */
 #include "engine/vm/clock.h"
 
 #include <errno.h>
@@ -6,9 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/system/msr.h"
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 #define NS_PER_MS     UINT64_C(1000000)
@@ -17,27 +15,11 @@
 #define MEASUREMENT_NS (10 * NS_PER_MS)
 
 /* arch/x86/include/asm/pvclock-abi.h */
-struct pvclock_vcpu_time_info {
-	uint32_t version;
-	uint32_t pad0;
-	uint64_t tsc_timestamp;
-	uint64_t system_time;
-	uint32_t tsc_to_system_mul;
-	int8_t tsc_shift;
-	uint8_t flags;
-	uint8_t pad[2];
-};
-
 struct pvclock_wall_clock {
 	uint32_t version;
 	uint32_t sec;
 	uint32_t nsec;
 };
-
-#define PVCLOCK_TSC_STABLE    (1 << 0)
-#define PVCLOCK_GUEST_STOPPED (1 << 1)
-
-#define SYSTEM_TIME_ENABLED UINT64_C(1)
 
 struct sample {
 	uint64_t tsc, ns;
@@ -121,24 +103,6 @@ uint32_t host_tsc_khz(void)
 	return measured_khz;
 }
 
-/* The shift and multiplier that turn ticks of `khz` into nanoseconds (pvclock-abi.h). */
-static void get_scale(uint32_t khz, int8_t *shift, uint32_t *multiplier)
-{
-	uint64_t hz = khz * UINT64_C(1000), target = NS_PER_SECOND;
-
-	*shift = 0;
-	/* Bring the ratio into [0.5, 1), so that the multiplier has all of its 32 bits. */
-	while (hz <= target) {
-		hz <<= 1;
-		(*shift)++;
-	}
-	while (hz > 2 * target) {
-		hz >>= 1;
-		(*shift)--;
-	}
-	*multiplier = ((unsigned __int128)target << 32) / hz;
-}
-
 /* kvm-clock when the host's TSC is `tsc`. Called with the clock's lock held. */
 static uint64_t clock_at(const struct vm_clock *clock, uint64_t tsc)
 {
@@ -177,41 +141,6 @@ int vm_clock_get(struct vm *vm, struct kvm_clock_data *data)
 	return 0;
 }
 
-/* Write the page of `vcpu`. On its own thread, or while it cannot run. */
-static void write_page(struct vcpu *vcpu)
-{
-	struct vm *vm = vcpu->vm;
-	struct vcpu_clock *clock = &vcpu->clock;
-	uint64_t gpa = clock->msr & ~SYSTEM_TIME_ENABLED;
-	struct pvclock_vcpu_time_info page = { .flags = PVCLOCK_TSC_STABLE };
-
-	if (!(clock->msr & SYSTEM_TIME_ENABLED))
-		return;
-	pthread_mutex_lock(&vm->clock.lock);
-	page.system_time = vm->clock.base_ns;
-	page.tsc_timestamp = vcpu_scale_tsc(vcpu, vm->clock.base_tsc);
-	pthread_mutex_unlock(&vm->clock.lock);
-	clock->tsc_offset = vcpu->cpu.tsc_offset;
-	page.tsc_timestamp += clock->tsc_offset;
-	clock->tsc_khz = vcpu->tsc_khz;
-	get_scale(vcpu->tsc_khz, &page.tsc_shift, &page.tsc_to_system_mul);
-	if (clock->guest_was_stopped)
-		page.flags |= PVCLOCK_GUEST_STOPPED;
-	clock->guest_was_stopped = false;
-
-	/* An odd version tells readers that the rest is not to be trusted yet. */
-	page.version = clock->version + 1;
-	if (memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version)) < 0)
-		return;
-	atomic_thread_fence(memory_order_seq_cst);
-	memslots_write(&vm->memslots, gpa + sizeof(page.version),
-		       (uint8_t *)&page + sizeof(page.version),
-		       sizeof(page) - sizeof(page.version));
-	atomic_thread_fence(memory_order_seq_cst);
-	clock->version += 2;
-	memslots_write(&vm->memslots, gpa, &clock->version, sizeof(clock->version));
-}
-
 int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data)
 {
 	uint64_t now_real;
@@ -219,7 +148,7 @@ int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data)
 
 	if (data->flags & ~(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC))
 		return -EINVAL;
-	exclusive_begin(vm, NULL);
+	exclusive_begin(&vm->exclusive, NULL);
 	pthread_mutex_lock(&vm->clock.lock);
 	vm->clock.base_tsc = host_tsc();
 	vm->clock.base_ns = data->clock;
@@ -228,10 +157,10 @@ int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data)
 	if ((data->flags & KVM_CLOCK_REALTIME) && now_real > data->realtime)
 		vm->clock.base_ns += now_real - data->realtime;
 	pthread_mutex_unlock(&vm->clock.lock);
-	count = atomic_load(&vm->vcpu_count);
+	count = atomic_load(&vm->member_count);
 	for (i = 0; i < count; i++)
-		write_page(vm->vcpus[i]);
-	exclusive_end(vm, NULL);
+		vm->members[i]->operations->clock_changed(vm->members[i]);
+	exclusive_end(&vm->exclusive, NULL);
 	return 0;
 }
 
@@ -258,57 +187,31 @@ static void write_wall_clock(struct vm *vm, uint64_t gpa)
 	memslots_write(&vm->memslots, gpa, &version, sizeof(version));
 }
 
-int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
+uint64_t vm_clock_base(struct vm *vm, uint64_t *host_tsc)
 {
-	switch (index) {
-	case MSR_WALL_CLOCK_OLD:
-	case MSR_WALL_CLOCK:
-		pthread_mutex_lock(&vcpu->vm->clock.lock);
-		*value = vcpu->vm->clock.wall_clock;
-		pthread_mutex_unlock(&vcpu->vm->clock.lock);
-		return 0;
-	case MSR_SYSTEM_TIME_OLD:
-	case MSR_SYSTEM_TIME:
-		*value = vcpu->clock.msr;
-		return 0;
-	default:
-		return -ENOENT;
-	}
+	uint64_t ns;
+
+	pthread_mutex_lock(&vm->clock.lock);
+	*host_tsc = vm->clock.base_tsc;
+	ns = vm->clock.base_ns;
+	pthread_mutex_unlock(&vm->clock.lock);
+	return ns;
 }
 
-int vcpu_clock_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
+uint64_t vm_clock_get_wall(struct vm *vm)
 {
-	switch (index) {
-	case MSR_WALL_CLOCK_OLD:
-	case MSR_WALL_CLOCK:
-		pthread_mutex_lock(&vcpu->vm->clock.lock);
-		vcpu->vm->clock.wall_clock = value;
-		pthread_mutex_unlock(&vcpu->vm->clock.lock);
-		write_wall_clock(vcpu->vm, value);
-		return 0;
-	case MSR_SYSTEM_TIME_OLD:
-	case MSR_SYSTEM_TIME:
-		vcpu->clock.msr = value;
-		write_page(vcpu);
-		return 0;
-	default:
-		return -ENOENT;
-	}
+	uint64_t gpa;
+
+	pthread_mutex_lock(&vm->clock.lock);
+	gpa = vm->clock.wall_clock;
+	pthread_mutex_unlock(&vm->clock.lock);
+	return gpa;
 }
 
-int vcpu_clock_set_stopped(struct vcpu *vcpu)
+void vm_clock_set_wall(struct vm *vm, uint64_t gpa)
 {
-	if (!(vcpu->clock.msr & SYSTEM_TIME_ENABLED))
-		return -EINVAL;
-	vcpu->clock.guest_was_stopped = true;
-	write_page(vcpu);
-	return 0;
-}
-
-void vcpu_clock_refresh(struct vcpu *vcpu)
-{
-	if ((vcpu->clock.msr & SYSTEM_TIME_ENABLED) &&
-	    (vcpu->clock.tsc_offset != vcpu->cpu.tsc_offset ||
-	     vcpu->clock.tsc_khz != vcpu->tsc_khz))
-		write_page(vcpu);
+	pthread_mutex_lock(&vm->clock.lock);
+	vm->clock.wall_clock = gpa;
+	pthread_mutex_unlock(&vm->clock.lock);
+	write_wall_clock(vm, gpa);
 }

@@ -8,9 +8,7 @@
  */
 #include "engine/vm/exclusive.h"
 
-#include "engine/vcpu/signals.h"
-#include "engine/vcpu/vcpu.h"
-#include "engine/vm/vm.h"
+#include <stddef.h>
 
 void exclusive_init(struct exclusive *exclusive)
 {
@@ -18,6 +16,7 @@ void exclusive_init(struct exclusive *exclusive)
 	pthread_cond_init(&exclusive->resumed, NULL);
 	pthread_cond_init(&exclusive->stopped, NULL);
 	exclusive->pending = 0;
+	exclusive->members = NULL;
 }
 
 void exclusive_destroy(struct exclusive *exclusive)
@@ -43,11 +42,14 @@ static void wait_until_idle(struct exclusive *exclusive)
 		pthread_cond_wait(&exclusive->resumed, &exclusive->lock);
 }
 
-void exclusive_enter_guest(struct vcpu *vcpu)
+void exclusive_add(struct exclusive *exclusive, struct exclusive_member *member)
 {
-	struct exclusive *exclusive = &vcpu->vm->exclusive;
-	struct exclusive_member *member = &vcpu->exclusive;
+	member->next = atomic_load(&exclusive->members);
+	atomic_store(&exclusive->members, member);
+}
 
+void exclusive_enter(struct exclusive *exclusive, struct exclusive_member *member)
+{
 	atomic_store(&member->in_guest, true);
 	if (!atomic_load(&exclusive->pending))
 		return;
@@ -60,11 +62,8 @@ void exclusive_enter_guest(struct vcpu *vcpu)
 	pthread_mutex_unlock(&exclusive->lock);
 }
 
-void exclusive_leave_guest(struct vcpu *vcpu)
+void exclusive_leave(struct exclusive *exclusive, struct exclusive_member *member)
 {
-	struct exclusive *exclusive = &vcpu->vm->exclusive;
-	struct exclusive_member *member = &vcpu->exclusive;
-
 	atomic_store(&member->in_guest, false);
 	if (!atomic_load(&exclusive->pending))
 		return;
@@ -73,42 +72,33 @@ void exclusive_leave_guest(struct vcpu *vcpu)
 	pthread_mutex_unlock(&exclusive->lock);
 }
 
-void exclusive_begin(struct vm *vm, struct vcpu *self)
+void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self)
 {
-	struct exclusive *exclusive = &vm->exclusive;
-	unsigned count, i;
+	struct exclusive_member *member;
 
 	if (self)
-		exclusive_leave_guest(self);
+		exclusive_leave(exclusive, self);
 	pthread_mutex_lock(&exclusive->lock);
 	wait_until_idle(exclusive);
 	atomic_store(&exclusive->pending, 1);
-	count = atomic_load(&vm->vcpu_count);
-	for (i = 0; i < count; i++) {
-		struct vcpu *vcpu = vm->vcpus[i];
-
-		if (!atomic_load(&vcpu->exclusive.in_guest))
+	for (member = atomic_load(&exclusive->members); member; member = member->next) {
+		if (!atomic_load(&member->in_guest))
 			continue;
-		vcpu->exclusive.is_counted = true;
+		member->is_counted = true;
 		exclusive->pending++;
-		cpu_request(&vcpu->cpu, CPU_REQUEST_PAUSE);
+		member->pause(member);
 	}
 	while (exclusive->pending > 1)
 		pthread_cond_wait(&exclusive->stopped, &exclusive->lock);
 	pthread_mutex_unlock(&exclusive->lock);
 }
 
-void exclusive_end(struct vm *vm, struct vcpu *self)
+void exclusive_end(struct exclusive *exclusive, struct exclusive_member *self)
 {
-	struct exclusive *exclusive = &vm->exclusive;
-
 	pthread_mutex_lock(&exclusive->lock);
 	exclusive->pending = 0;
 	pthread_cond_broadcast(&exclusive->resumed);
 	pthread_mutex_unlock(&exclusive->lock);
-	if (!self)
-		return;
-	exclusive_enter_guest(self);
-	/* A guest that is mostly in sections looks as if it did not run: the watcher may sleep. */
-	signals_watch(self);
+	if (self)
+		exclusive_enter(exclusive, self);
 }

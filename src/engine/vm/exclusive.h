@@ -13,8 +13,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-struct vm;
-struct vcpu;
+/* A vCPU's part. */
+struct exclusive_member {
+	/* Have the vCPU stop soon, between two instructions, and call exclusive_leave. Any thread. */
+	void (*pause)(struct exclusive_member *member);
+	_Atomic bool in_guest; /* executing, to be waited for */
+	bool is_counted;       /* in `pending`; under the lock */
+	struct exclusive_member *next; /* that was added before; constant */
+};
 
 struct exclusive {
 	pthread_mutex_t lock;
@@ -23,27 +29,26 @@ struct exclusive {
 	/* 0: no section. Otherwise 1 + the number of vCPUs that have yet to stop. Written under
 	 * lock; read without by vCPUs that enter the guest, ordered against their `in_guest`. */
 	_Atomic unsigned pending;
-};
-
-/* A vCPU's part. */
-struct exclusive_member {
-	_Atomic bool in_guest; /* inside cpu_run, to be waited for */
-	bool is_counted;       /* in `pending`; under the lock */
+	_Atomic(struct exclusive_member *) members; /* the last one that was added */
 };
 
 void exclusive_init(struct exclusive *exclusive);
 void exclusive_destroy(struct exclusive *exclusive);
 
-/* A vCPU's thread, around cpu_run. Entering waits for the end of a section that is under way. */
-void exclusive_enter_guest(struct vcpu *vcpu);
-void exclusive_leave_guest(struct vcpu *vcpu);
+/* From now on sections wait for the member, whose `pause` is set. It stays until the end; members are
+ * added one at a time. */
+void exclusive_add(struct exclusive *exclusive, struct exclusive_member *member);
+
+/* A vCPU's thread, around execution. Entering waits for the end of a section that is under way. */
+void exclusive_enter(struct exclusive *exclusive, struct exclusive_member *member);
+void exclusive_leave(struct exclusive *exclusive, struct exclusive_member *member);
 
 /*
  * Begin and end a section. `self` is the calling thread's vCPU when it is inside the guest, else
  * NULL. Two that want it at once get it in turn: the vCPU that waits counts as stopped, so whatever
- * it had translated before may have changed when this returns. Does not nest.
+ * it had translated before may have changed when either returns. Does not nest.
  */
-void exclusive_begin(struct vm *vm, struct vcpu *self);
-void exclusive_end(struct vm *vm, struct vcpu *self);
+void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self);
+void exclusive_end(struct exclusive *exclusive, struct exclusive_member *self);
 
 #endif

@@ -85,13 +85,13 @@ static int assign(struct vm *vm, const struct kvm_ioeventfd *request)
 			return -EEXIST;
 		}
 
-	exclusive_begin(vm, NULL);
+	exclusive_begin(&vm->exclusive, NULL);
 	entries = reallocarray(table->entries, table->count + 1, sizeof(*entries));
 	if (entries) {
 		table->entries = entries;
 		entries[table->count++] = entry;
 	}
-	exclusive_end(vm, NULL);
+	exclusive_end(&vm->exclusive, NULL);
 	if (!entries)
 		close(entry.fd);
 	return entries ? 0 : -ENOMEM;
@@ -116,10 +116,10 @@ static int deassign(struct vm *vm, const struct kvm_ioeventfd *request)
 		    (!is_wildcard && entry->datamatch != request->datamatch) ||
 		    !eventfd_is_same(fd, entry->user_fd, request->fd))
 			continue;
-		exclusive_begin(vm, NULL);
+		exclusive_begin(&vm->exclusive, NULL);
 		table->count--;
 		memmove(entry, entry + 1, (table->count - i) * sizeof(*entry));
-		exclusive_end(vm, NULL);
+		exclusive_end(&vm->exclusive, NULL);
 		close(fd);
 		return 0;
 	}

@@ -8,9 +8,9 @@
 
 #include "engine/handle.h"
 #include "engine/jit/jit.h"
-#include "engine/vcpu/vcpu.h"
 
-int vm_create(const struct engine_options *options, unsigned long type)
+int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
+	      unsigned long type)
 {
 	struct vm *vm;
 	int fd;
@@ -20,7 +20,7 @@ int vm_create(const struct engine_options *options, unsigned long type)
 	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
-	vm->irqchip = irqchip_create(&vcpu_irqchip_host);
+	vm->irqchip = irqchip_create(irqchip_host);
 	if (!vm->irqchip) {
 		fd = -ENOMEM;
 		goto free_vm;
@@ -65,8 +65,8 @@ void vm_put(void *object)
 		return;
 	/* Nothing runs any more: the controllers' threads, which notify vCPUs, and then the rest. */
 	irqchip_stop(vm->irqchip);
-	for (i = 0; i < vm->vcpu_count; i++)
-		vcpu_destroy(vm->vcpus[i]);
+	for (i = 0; i < vm->member_count; i++)
+		vm->members[i]->operations->destroy(vm->members[i]);
 	jit_cache_destroy(vm->code_cache);
 	irqchip_destroy(vm->irqchip);
 	ioeventfds_destroy(&vm->ioeventfds);
@@ -77,23 +77,37 @@ void vm_put(void *object)
 	free(vm);
 }
 
-struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id)
+struct vm_member *vm_find_member(struct vm *vm, unsigned id)
 {
-	unsigned count = atomic_load(&vm->vcpu_count), i;
+	unsigned count = atomic_load(&vm->member_count), i;
 
 	for (i = 0; i < count; i++)
-		if (vm->vcpus[i]->id == id)
-			return vm->vcpus[i];
+		if (vm->members[i]->id == id)
+			return vm->members[i];
 	return NULL;
 }
 
-/* Every vCPU forgets what it derived from the memory slots. Inside an exclusive section. */
-static void drop_translations(struct vm *vm, bool code_too)
+void vm_add_member(struct vm *vm, struct vm_member *member)
 {
-	unsigned count = atomic_load(&vm->vcpu_count), i;
+	unsigned count = atomic_load(&vm->member_count);
+
+	if (count == 1) {
+		exclusive_begin(&vm->exclusive, NULL);
+		vm->members[0]->operations->solitude_ended(vm->members[0]);
+		exclusive_end(&vm->exclusive, NULL);
+	}
+	vm->members[count] = member;
+	atomic_store(&vm->member_count, count + 1);
+	exclusive_add(&vm->exclusive, &member->exclusive);
+}
+
+/* Inside an exclusive section. */
+static void tell_slots_changed(struct vm *vm, bool code_too)
+{
+	unsigned count = atomic_load(&vm->member_count), i;
 
 	for (i = 0; i < count; i++)
-		vcpu_drop_translations(vm->vcpus[i], code_too);
+		vm->members[i]->operations->slots_changed(vm->members[i], code_too);
 }
 
 void vm_own_memory(struct vm *vm)
@@ -103,23 +117,15 @@ void vm_own_memory(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-void vm_end_solitude(struct vm *vm)
-{
-	exclusive_begin(vm, NULL);
-	vm->vcpus[0]->cpu.is_alone = false;
-	drop_translations(vm, true);
-	exclusive_end(vm, NULL);
-}
-
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region)
 {
 	int result;
 
-	exclusive_begin(vm, NULL);
+	exclusive_begin(&vm->exclusive, NULL);
 	result = memslots_set(&vm->memslots, region);
 	if (result == 0)
-		drop_translations(vm, true);
-	exclusive_end(vm, NULL);
+		tell_slots_changed(vm, true);
+	exclusive_end(&vm->exclusive, NULL);
 	return result;
 }
 
@@ -127,11 +133,11 @@ int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log)
 {
 	int result;
 
-	exclusive_begin(vm, NULL);
+	exclusive_begin(&vm->exclusive, NULL);
 	result = memslots_get_dirty_log(&vm->memslots, log);
 	/* Pages are clean again, so the next write must take the slow path that logs it. */
 	if (result == 0)
-		drop_translations(vm, false);
-	exclusive_end(vm, NULL);
+		tell_slots_changed(vm, false);
+	exclusive_end(&vm->exclusive, NULL);
 	return result;
 }

@@ -28,14 +28,15 @@
 #include "engine/vm/clock.h"
 #include "engine/vm/exclusive.h"
 #include "engine/vm/ioeventfd.h"
+#include "engine/vm/member.h"
 #include "engine/vm/memslot.h"
 
 #define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
 #define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; also the initial APIC ids */
 #define VM_VCPUS_ADVISED   64   /* KVM_CAP_NR_VCPUS */
+#define VM_MCE_BANKS_MAX   32   /* KVM_CAP_MCE */
 #define VM_IRQ_ROUTES_MAX  4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
 
-struct vcpu;
 struct jit_cache;
 
 struct vm {
@@ -49,8 +50,8 @@ struct vm {
 	struct vm_clock clock;
 
 	struct jit_cache *code_cache; /* translations; made with the first vCPU that wants them */
-	struct vcpu *vcpus[VM_VCPUS_MAX]; /* in order of creation; vcpu_count are set */
-	_Atomic unsigned vcpu_count;
+	struct vm_member *members[VM_VCPUS_MAX]; /* vCPUs in order of creation; member_count are set */
+	_Atomic unsigned member_count;
 
 	/* -- configuration, under lock -- */
 	uint32_t boot_cpu_id;         /* KVM_SET_BOOT_CPU_ID */
@@ -65,7 +66,8 @@ struct vm {
 };
 
 /* KVM_CREATE_VM: a descriptor, or -errno (-EINVAL for a type other than 0). */
-int vm_create(const struct engine_options *options, unsigned long type);
+int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
+	      unsigned long type);
 void vm_get(struct vm *vm);
 void vm_put(void *vm); /* the last one destroys it */
 
@@ -76,14 +78,12 @@ int capability_check(const struct vm *vm, long capability);
 int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability);
 
 /* The vCPU with this id, or NULL. */
-struct vcpu *vm_find_vcpu(struct vm *vm, unsigned id);
+struct vm_member *vm_find_member(struct vm *vm, unsigned id);
+/* A new vCPU, whole but for its place here: it belongs to the VM now. With vm->lock held. */
+void vm_add_member(struct vm *vm, struct vm_member *member);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
-/* A second vCPU is about to be: the first drops the translations that only one may run, which
- * lack LOCK (cpu.is_alone) and alignment. */
-void vm_end_solitude(struct vm *vm);
-
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "engine/user.h"
-#include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
 #define PAGE_SIZE          4096u
@@ -19,7 +18,7 @@
 
 static bool has_vcpus(struct vm *vm)
 {
-	return atomic_load(&vm->vcpu_count) != 0;
+	return atomic_load(&vm->member_count) != 0;
 }
 
 static int set_memory_region(struct vm *vm, const void *user)
@@ -249,7 +248,6 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	uintptr_t number = (uintptr_t)argument;
 
 	switch (request) {
-	case KVM_CREATE_VCPU: return vcpu_create(vm, number);
 	case KVM_SET_USER_MEMORY_REGION: return set_memory_region(vm, argument);
 	case KVM_GET_DIRTY_LOG: return get_dirty_log(vm, argument);
 	case KVM_SET_TSS_ADDR: return set_tss(vm, number);
