@@ -35,14 +35,13 @@ static void forward(int signals, pid_t program)
 
 	if (read(signals, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (program > 0 && info.ssi_code <= 0)
+	if (info.ssi_code <= 0)
 		kill(program, (int)info.ssi_signo);
 }
 
 static int wait_for_end(int reports, int signals, int *status, struct error *error)
 {
-	struct pollfd files[] = {{.fd = reports, .events = POLLIN},
-	                         {.fd = signals, .events = POLLIN}};
+	struct pollfd files[] = {{.fd = reports, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
 	struct report report;
 	pid_t program = 0;
 
@@ -58,7 +57,12 @@ static int wait_for_end(int reports, int signals, int *status, struct error *err
 			                 "kvm: the supervisor ended early, and the "
 			                 "program with it");
 		switch (report.kind) {
-		case REPORT_RUNS: program = report.program; break;
+		case REPORT_RUNS:
+			program = report.program;
+			/* What came before has waited. */
+			files[1].fd = signals;
+			release_files((int[]){reports, signals}, 2);
+			break;
 		case REPORT_FAILED: *error = report.error; return -EIO;
 		case REPORT_ENDED: *status = report.status; return 0;
 		}

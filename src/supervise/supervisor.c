@@ -4,6 +4,7 @@
  */
 #include "supervise/supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -57,26 +58,34 @@ static void serve(struct supervisor *supervisor, const struct seccomp_notif *not
 		call_pass(&call);
 }
 
+/* Wait for a call that is to be served. False: nobody is left that could make one. */
+static bool receive(const struct supervisor *supervisor, struct seccomp_notif *notification)
+{
+	struct pollfd ends = {.fd = supervisor->listener};
+
+	for (;;) {
+		memset(notification, 0, sizeof(*notification));
+		if (ioctl(supervisor->listener, SECCOMP_IOCTL_NOTIF_RECV, notification) == 0)
+			return true;
+		/* ENOENT: a signal came before we did, and the call was given up. */
+		if (poll(&ends, 1, 0) > 0 && ends.revents & POLLHUP)
+			return false;
+	}
+}
+
 static void *wait_for_calls(void *context)
 {
 	struct supervisor *supervisor = context;
 	struct seccomp_notif notification;
 
-	do {
-		memset(&notification, 0, sizeof(notification));
-		if (ioctl(supervisor->listener, SECCOMP_IOCTL_NOTIF_RECV, &notification) < 0) {
-			struct pollfd ends = {.fd = supervisor->listener};
-
-			/* The call was given up (ENOENT), or nobody is left that could call. */
-			if (poll(&ends, 1, 0) > 0 && ends.revents & POLLHUP)
-				break;
-			continue;
-		}
+	while (receive(supervisor, &notification)) {
 		/* Somebody must wait for the next call while this one is served. */
 		if (atomic_fetch_sub(&supervisor->waiting, 1) == 1)
 			start_thread(supervisor);
 		serve(supervisor, &notification);
-	} while (atomic_fetch_add(&supervisor->waiting, 1) < WAITING_MAX);
+		if (atomic_fetch_add(&supervisor->waiting, 1) >= WAITING_MAX)
+			break;
+	}
 	atomic_fetch_sub(&supervisor->waiting, 1);
 	return NULL;
 }
@@ -181,17 +190,39 @@ static void follow(struct supervisor *supervisor, int reports, int signals)
 	}
 }
 
-/* The caller's terminal, files and process group are the program's alone. */
-static void leave_caller(void)
+static bool is_among(int fd, const int *kept, unsigned count)
 {
-	struct rlimit limit;
-	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (unsigned i = 0; i < count; i++)
+		if (kept[i] == fd)
+			return true;
+	return false;
+}
 
-	setsid();
+void release_files(const int *kept, unsigned count)
+{
+	int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+	DIR *directory = opendir("/proc/self/fd");
+	struct dirent *entry;
+
 	dup2(nothing, STDIN_FILENO);
 	dup2(nothing, STDOUT_FILENO);
-	if (nothing > STDERR_FILENO)
-		close(nothing);
+	while (directory && (entry = readdir(directory))) {
+		int fd = atoi(entry->d_name);
+
+		if (fd > STDERR_FILENO && fd != dirfd(directory) && !is_among(fd, kept, count))
+			close(fd);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+/* The caller's terminal, files and session are the program's alone. */
+static void leave_caller(const int *kept, unsigned count)
+{
+	struct rlimit limit;
+
+	setsid();
+	release_files(kept, count);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
@@ -217,7 +248,6 @@ _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
 	sigdelset(&blocked, SIGSYS);
 	sigdelset(&blocked, SIGABRT);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
-	signal(SIGCHLD, SIG_DFL);
 	/* The program's orphans stay our descendants, which is what ptrace may be limited to. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	signals = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -230,6 +260,7 @@ _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
 		fail(reports, errno, "no process for the program");
 	if (supervisor.program == 0)
 		program_main(channel[1], path, arguments, signal_mask);
+	signal(SIGCHLD, SIG_DFL);
 	close(channel[1]);
 	supervisor.listener = receive_descriptor(channel[0]);
 	if (supervisor.listener < 0)
@@ -239,13 +270,12 @@ _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
 		         : "the kernel does not let system calls be supervised (seccomp "
 		           "user notification, Linux 5.19)");
 	ioctl(supervisor.listener, NOTIF_SET_FLAGS, &flags);
-	leave_caller();
+	leave_caller((int[]){reports, signals, channel[0], supervisor.listener, supervisor.watches},
+	             5);
 	engine_avoid_host_kvm();
 	result = start_thread(&supervisor);
 	if (result < 0)
 		fail(reports, -result, "no thread for the supervisor");
-	runs.program = supervisor.program;
-	tell(reports, &runs);
 	if (write(channel[0], "", 1) != 1)
 		fail(reports, errno, "the program cannot be started");
 	if (read(channel[0], &result, sizeof(result)) == sizeof(result)) {
@@ -253,6 +283,8 @@ _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
 		fail(reports, -result, path);
 	}
 	close(channel[0]);
+	runs.program = supervisor.program;
+	tell(reports, &runs);
 	follow(&supervisor, reports, signals);
 	_exit(0);
 }

@@ -34,6 +34,10 @@ struct report {
 _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
                                const sigset_t *signal_mask);
 
+/* Let go of the caller's files but standard error, with standard input and output from and to
+ * nowhere: what the program closes must not stay open in a process around it. */
+void release_files(const int *kept, unsigned count);
+
 /*
  * Be the program (filter.c): install the filter, send its descriptor over `channel`, wait for an
  * answer there and execute. When that fails, -errno goes over the channel instead of its end. Does

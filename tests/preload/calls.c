@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -341,15 +342,76 @@ static void test_kicks(void)
 	expect_kick(&vmm, 5);
 }
 
+/* Signals all the time, whatever the moment: each call gives what it gives without. */
+static void test_storm(void)
+{
+	struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+	struct itimerval timer = {{.tv_usec = 50}, {.tv_usec = 50}}, none = {0};
+	int kvm = open("/dev/kvm", O_RDWR);
+
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	while (alarms < 5000)
+		EXPECT(api_version(kvm) == 12 && access("/dev/kvm", R_OK) == 0);
+	setitimer(ITIMER_REAL, &none, NULL);
+	close(kvm);
+}
+
+/* Events instead of exits and requests: the guest's write to a port, and an interrupt's line. */
+static void test_events(void)
+{
+	/* out %al, $0x90; jmp back to it */
+	static const uint8_t code[] = {0xe6, 0x90, 0xeb, 0xfc};
+	int event = eventfd(0, EFD_NONBLOCK), copy = dup(event);
+	struct kvm_ioeventfd port = {
+	    .addr = 0x90, .len = 1, .fd = event, .flags = KVM_IOEVENTFD_FLAG_PIO};
+	struct kvm_irqfd line = {.fd = (uint32_t)event, .gsi = 5};
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_PIC_MASTER};
+	struct itimerval timer = {.it_value = {.tv_usec = 20000}};
+	struct vmm vmm;
+	uint64_t count;
+
+	vmm_create(&vmm, 1);
+	memcpy(vmm.memory + 0x1000, code, sizeof(code));
+	vmm_start_real(&vmm, 0x1000);
+	EXPECT(ioctl(vmm.vm, KVM_IOEVENTFD, &port) == 0);
+	EXPECT(ioctl(vmm.vm, KVM_IOEVENTFD, &port) == -1 && errno == EEXIST);
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &timer, NULL);
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == -1 && errno == EINTR);
+	EXPECT(read(event, &count, sizeof(count)) == sizeof(count) && count > 0);
+	/* The event is the same by another descriptor. */
+	port.fd = copy;
+	port.flags |= KVM_IOEVENTFD_FLAG_DEASSIGN;
+	EXPECT(ioctl(vmm.vm, KVM_IOEVENTFD, &port) == 0);
+	EXPECT(ioctl(vmm.vcpu, KVM_RUN, 0) == 0 && vmm.run->exit_reason == KVM_EXIT_IO);
+	port.fd = 99;
+	EXPECT(ioctl(vmm.vm, KVM_IOEVENTFD, &port) == -1 && errno == EBADF);
+
+	EXPECT(ioctl(vmm.vm, KVM_IRQFD, &line) == 0);
+	EXPECT(ioctl(vmm.vm, KVM_IRQFD, &line) == -1 && errno == EBUSY);
+	count = 1;
+	EXPECT(write(event, &count, sizeof(count)) == sizeof(count));
+	for (int i = 0; i < 1000 && !(chip.chip.pic.irr & 1 << 5); i++) {
+		usleep(1000);
+		EXPECT(ioctl(vmm.vm, KVM_GET_IRQCHIP, &chip) == 0);
+	}
+	EXPECT(chip.chip.pic.irr & 1 << 5);
+	line.fd = (uint32_t)copy;
+	line.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	EXPECT(ioctl(vmm.vm, KVM_IRQFD, &line) == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		void (*run)(void);
 	} tests[] = {
-	    {"open", test_open},       {"stat", test_stat},  {"descriptors", test_descriptors},
-	    {"fork", test_fork},       {"many", test_many},  {"churn", test_churn},
-	    {"signals", test_signals}, {"kicks", test_kicks}};
+	    {"open", test_open},       {"stat", test_stat},   {"descriptors", test_descriptors},
+	    {"fork", test_fork},       {"many", test_many},   {"churn", test_churn},
+	    {"signals", test_signals}, {"kicks", test_kicks}, {"storm", test_storm},
+	    {"events", test_events}};
 
 	for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) {
