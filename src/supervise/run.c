@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct run {
 	const struct call *call;
 	struct handout *vcpu;
 	unsigned ticks;
+	bool is_kicked; /* runs_lock */
 	struct run *next;
 };
 
@@ -62,13 +64,16 @@ static bool is_interrupted(const struct call *call, const struct handout *vcpu)
 	return (pending & ~blocked) || !call_is_waiting(call);
 }
 
+/* With runs_lock held. */
 static void look_at(struct run *run)
 {
 	run->ticks++;
-	if (run->ticks > TICKS_TO_LAST && run->ticks % TICKS_LONG)
+	if (run->is_kicked || (run->ticks > TICKS_TO_LAST && run->ticks % TICKS_LONG))
 		return;
-	if (is_interrupted(run->call, run->vcpu))
+	if (is_interrupted(run->call, run->vcpu)) {
+		run->is_kicked = true;
 		engine_kick(run->vcpu->fd);
+	}
 }
 
 static void *watch(void *unused)
@@ -124,6 +129,23 @@ static void end(struct run *run)
 	pthread_mutex_unlock(&runs_lock);
 }
 
+static bool was_kicked(struct run *run)
+{
+	bool is_kicked;
+
+	pthread_mutex_lock(&runs_lock);
+	is_kicked = run->is_kicked;
+	pthread_mutex_unlock(&runs_lock);
+	return is_kicked;
+}
+
+static bool has_immediate_exit(const struct handout *vcpu)
+{
+	uint8_t value = 0;
+
+	return pread(vcpu->fd, &value, 1, offsetof(struct kvm_run, immediate_exit)) == 1 && value;
+}
+
 void run_vcpu(const struct call *call, struct handout *vcpu)
 {
 	struct run run = {.call = call, .vcpu = vcpu};
@@ -131,10 +153,15 @@ void run_vcpu(const struct call *call, struct handout *vcpu)
 
 	pthread_once(&watcher_once, start_watcher);
 	/* What is pending now is blocked, or it would have come before the call. */
-	if (vcpu->has_signal_mask && is_interrupted(call, vcpu))
+	if (vcpu->has_signal_mask && is_interrupted(call, vcpu)) {
+		run.is_kicked = true;
 		engine_kick(vcpu->fd);
+	}
 	begin(&run);
-	result = engine_ioctl(vcpu->fd, KVM_RUN, (void *)(uintptr_t)(call->arguments[2]));
+	/* A kick may come when the run before has just ended by itself. It meant that one. */
+	do
+		result = engine_ioctl(vcpu->fd, KVM_RUN, (void *)(uintptr_t)call->arguments[2]);
+	while (result == -EINTR && !was_kicked(&run) && !has_immediate_exit(vcpu));
 	end(&run);
 	call_answer(call, result);
 }
