@@ -156,6 +156,10 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 	/* The C library tries this one first: its flags are in memory, where no filter sees them. */
 	if (result == 0)
 		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SYS_clone3, 0);
+	/* And it looks into /proc and /sys when it sees fit: malloc asks for vm.overcommit_memory when it
+	 * first gives memory back. Nothing is there. */
+	if (result == 0)
+		result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOENT), SYS_openat, 0);
 	if (result == 0)
 		result = add_calls(filter, sandbox_calls, sandbox_call_count, config);
 	if (result == 0)

@@ -48,7 +48,6 @@ struct attempt {
 
 static const struct attempt attempts[] = {
 	{"open a file", NAME(open), PATH_FIRST, {O_RDONLY}},
-	{"open a file", NAME(openat), PATH_SECOND, {O_RDONLY}},
 	{"open a file", NAME(openat2), PATH_SECOND},
 	{"make a file", NAME(creat), PATH_FIRST, {0600}},
 	{"make a node", NAME(mknod), PATH_FIRST, {S_IFCHR | 0600}},
@@ -285,6 +284,18 @@ static void child_calls_x32(const struct attempt *attempt, enum place place, int
 	_exit(1);
 }
 
+/* As much as makes malloc give memory of a thread's own arena back. */
+static void *shrink_arena(void *unused)
+{
+	static void *pieces[256];
+
+	for (unsigned i = 0; i < 256; i++)
+		pieces[i] = malloc(100000);
+	for (unsigned i = 256; i-- > 0;)
+		free(pieces[i]);
+	return unused;
+}
+
 static void *return_null(void *unused)
 {
 	return unused;
@@ -304,6 +315,9 @@ static void child_works(const struct attempt *attempt, enum place place, int out
 	confine(&config, &report);
 	if (syscall(SYS_clone3, NULL, 0) != -1 || errno != ENOSYS)
 		_exit(10);
+	if (syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY) != -1 || errno != ENOENT ||
+	    syscall(SYS_openat, AT_FDCWD, "made", O_WRONLY | O_CREAT, 0600) != -1 || errno != ENOENT)
+		_exit(14);
 	if (pthread_create(&thread, NULL, return_null, NULL) != 0 || pthread_join(thread, NULL) != 0)
 		_exit(11);
 	memory = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -312,6 +326,8 @@ static void child_works(const struct attempt *attempt, enum place place, int out
 	if (kill(getpid(), 0) < 0)
 		_exit(13);
 	free(malloc(1 << 24));
+	if (pthread_create(&thread, NULL, shrink_arena, NULL) != 0 || pthread_join(thread, NULL) != 0)
+		_exit(15);
 	fprintf(stderr, "fine\n");
 	_exit(0);
 }
