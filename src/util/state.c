@@ -234,7 +234,8 @@ void state_i64(struct state_stream *state, const char *field, int64_t *value)
 
 void state_bool(struct state_stream *state, const char *field, bool *value)
 {
-	uint64_t byte = number(state, field, *value, 1);
+	/* What is there before loading need not be a bool. */
+	uint64_t byte = number(state, field, !state->is_loading && *value, 1);
 
 	state_check(state, field, byte <= 1);
 	*value = byte == 1;
