@@ -1,5 +1,6 @@
 #include "sandbox/calls.h"
 
+#include <asm/prctl.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <linux/kvm.h>
@@ -77,6 +78,8 @@ const struct call sandbox_calls[] = {
 	CALL(sched_yield),
 	CALL_IF(sched_getaffinity, "its own", IS(0, 0)),
 	CALL_IF(prctl, "PR_SET_NAME", IS(0, PR_SET_NAME)),
+	/* Where the host has no FSGSBASE, at each entry into translated code. */
+	CALL_IF(arch_prctl, "ARCH_SET_GS", IS(0, ARCH_SET_GS)),
 
 	/* Signals, to itself. */
 	CALL(rt_sigaction),
