@@ -364,6 +364,13 @@ static bool is_absent(const struct cpu *cpu, uint32_t index)
 	return false;
 }
 
+/* AMD's performance counters and their event selects, which count nothing here. */
+static bool is_amd_counter(uint32_t index)
+{
+	return (index >= MSR_K7_EVNTSEL0 && index <= MSR_K7_PERFCTR3) ||
+	       (index >= MSR_F15H_PERF_CTL0 && index <= MSR_F15H_PERF_CTR5);
+}
+
 int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_initiated)
 {
 	const struct cpu_msrs *msrs = cpu->msrs;
@@ -383,8 +390,7 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_ini
 		*value = *bank;
 		return 0;
 	}
-	if ((index >= MSR_K7_EVNTSEL0 && index <= MSR_K7_PERFCTR3) ||
-	    (index >= MSR_F15H_PERF_CTL0 && index <= MSR_F15H_PERF_CTR5))
+	if (is_amd_counter(index))
 		return 0;
 
 	switch (index) {
@@ -604,8 +610,7 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value, bool host_ini
 		return write_mtrr(cpu, index, value);
 	if (index >= MSR_MC_BANKS && index <= MSR_MC_BANKS_LAST)
 		return write_machine_check(cpu, index, value, host_initiated);
-	if ((index >= MSR_K7_EVNTSEL0 && index <= MSR_K7_PERFCTR3) ||
-	    (index >= MSR_F15H_PERF_CTL0 && index <= MSR_F15H_PERF_CTR5))
+	if (is_amd_counter(index))
 		return 0;
 
 	switch (index) {
