@@ -9,7 +9,7 @@
 #include <pthread.h>
 
 #include "engine/handle.h"
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "engine/system.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"

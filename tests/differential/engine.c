@@ -15,8 +15,8 @@
 #include <string.h>
 #include <sys/time.h>
 
-#include "engine/jit/jit.h"
-#include "engine/x86/interp/code.h"
+#include "engine/run/jit/jit.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/host.h"

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 #define CACHE_SIZE (1u << 20)

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 static struct x86_test test;

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/host/code_memory.h"
 #include "util/guarded.h"
 #include "faults.h"

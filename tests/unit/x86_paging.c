@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "engine/x86/system/cpuid.h"
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/interp/exec.h"
+#include "engine/run/interp/exec.h"
 #include "engine/x86/system.h"
 
 #define X86_TEST_MEMORY (16u << 20)

@@ -16,7 +16,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 /*

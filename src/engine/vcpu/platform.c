@@ -10,7 +10,7 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/system.h"
 
 #define MSR_APIC_BASE 0x1b

@@ -10,10 +10,10 @@
 #include <unistd.h>
 
 #include "engine/handle.h"
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "util/zeroes.h"
 
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)

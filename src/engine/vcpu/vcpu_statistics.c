@@ -3,7 +3,7 @@
  */
 #include <stdio.h>
 
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 #include "engine/vcpu/sampler.h"
 #include "engine/vcpu/vcpu.h"
 

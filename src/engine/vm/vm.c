@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "engine/handle.h"
-#include "engine/jit/jit.h"
+#include "engine/run/jit/jit.h"
 
 int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
 	      unsigned long type)

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"

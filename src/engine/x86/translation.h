@@ -1,5 +1,5 @@
 /*
- * What the CPU knows of a translator, which is a room above it (engine/jit): how to call it, and the
+ * What the CPU knows of a translator, which is a room above it (engine/run/jit): how to call it, and the
  * part of struct cpu that only translated code and its stubs use. That is inside struct cpu so that
  * it is reached through the GS base like the rest.
  */

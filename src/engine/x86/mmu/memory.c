@@ -11,7 +11,7 @@
 #include "engine/x86/mmu/memory.h"
 
 #include "engine/x86/bytes.h"
-#include "engine/x86/interp/code.h"
+#include "engine/run/interp/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/mmu/paging.h"

@@ -1,0 +1,388 @@
+/*
+ * cpu_run: the loop around the execution of instructions.
+ *
+ * Between blocks (or instructions, while something watches each of them) the loop does what the
+ * CPU does between instructions, in the order of Intel SDM vol. 3 §6.9, table 6-2: requests of the
+ * platform, events that were being delivered, NMI, maskable interrupts. Traps of an instruction
+ * are raised by debug.c right behind it, and so come before any of these.
+ *
+ * Every exception and every exit to user space from inside an instruction or a delivery arrives
+ * here by longjmp (exception.h). An exit leaves the instruction undone; mmio.h tells how it is
+ * restarted with user space's answer, which happens before any event is looked at.
+ */
+#include "engine/x86/run.h"
+
+#include "engine/run/interp/exec.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/instructions/operand.h"
+#include "engine/x86/system.h"
+#include "engine/x86/mmu/tlb.h"
+#include "engine/x86/system/transfer.h"
+
+/* What Intel's VM entry reports for a bad guest state: "VM-entry failure due to invalid guest
+ * state" (SDM vol. 3 appendix C, basic reason 33, bit 31). */
+#define FAIL_ENTRY_GUEST_STATE 0x80000021ull
+
+/* Requests that do not show in the guest: obeyed even inside an unfinished instruction. */
+#define HOUSEKEEPING (CPU_REQUEST_PAUSE | CPU_REQUEST_TLB_FLUSH)
+
+static bool shadow_is_active(const struct cpu *cpu)
+{
+	return cpu->interrupt_shadow && cpu->shadow_rip == cpu->rip;
+}
+
+static bool interrupts_open(const struct cpu *cpu)
+{
+	return (cpu->rflags & RFLAGS_IF) && !shadow_is_active(cpu) &&
+	       !(cpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
+}
+
+/* State that only user space can have made, and that has no meaning (SDM vol. 3 §26.3.1). */
+static bool state_is_valid(const struct cpu *cpu)
+{
+	const struct kvm_segment *cs = &cpu->segment[CPU_CS];
+
+	if (!(cpu->rflags & RFLAGS_ONE) || (cpu->rflags & ~RFLAGS_ALL))
+		return false;
+	if ((cpu->cr0 & CR0_PG) && !(cpu->cr0 & CR0_PE))
+		return false;
+	if (cpu->mode & CPU_MODE_LONG) {
+		if (!(cpu->cr0 & CR0_PG) || !(cpu->cr4 & CR4_PAE) || (cpu->rflags & RFLAGS_VM))
+			return false;
+		if (cs->l && cs->db)
+			return false;
+	}
+	if (cpu->mode & CPU_MODE_PROTECTED) {
+		if (cs->unusable || !cs->present || !cs->s || !(cs->type & 8))
+			return false;
+		if (!(cs->type & 4) && cs->dpl != cpu->cpl)
+			return false;
+	}
+	/* Where RIP is not canonical the fetch faults: guests can get there by running on. */
+	return cpu_is_64(cpu) || !(cpu->rip >> 32);
+}
+
+static bool io_is_unfinished(const struct cpu *cpu)
+{
+	return cpu->io.done || cpu->io.string_count;
+}
+
+static void io_forget(struct cpu *cpu)
+{
+	io_reset(cpu);
+	cpu->io.string_count = 0;
+	cpu->io.is_delivery = false;
+	cpu->io.is_plain_port = false;
+}
+
+/* What is the same on every way out of cpu_run. */
+static enum cpu_exit leave(struct cpu *cpu, enum cpu_exit exit)
+{
+	struct kvm_run *run = cpu->run;
+
+	fpu_leave(cpu);
+	cpu->delivering = EVENT_NONE;
+	cpu->io.is_reset_after = cpu->exits_softly = cpu->is_leaving = false;
+	cpu->io.linear_rip = cpu_linear_rip(cpu);
+	if (!shadow_is_active(cpu))
+		cpu->interrupt_shadow = 0;
+	if (run) {
+		run->if_flag = (cpu->rflags & RFLAGS_IF) != 0;
+		run->ready_for_interrupt_injection =
+			interrupts_open(cpu) && !cpu->interrupt.pending && !cpu->exception.pending;
+	}
+	return exit;
+}
+
+static void event_unblock(struct cpu *cpu)
+{
+	cpu->halted = false;
+	cpu->delivering = EVENT_NONE;
+	io_forget(cpu);
+}
+
+static void deliver_exception(struct cpu *cpu)
+{
+	struct cpu_event event = cpu->exception;
+	bool is_soft = event.vector == EXCEPTION_BP || event.vector == EXCEPTION_OF;
+	uint64_t return_rip = cpu->rip + (is_soft ? event.instruction_length : 0);
+
+	cpu->delivering = exception_class(event.vector);
+	interrupt_deliver(cpu, event.vector, INTERRUPT_EXCEPTION, event.has_error_code,
+			  event.error_code, return_rip);
+	cpu->exception.pending = false;
+	cpu->rip = cpu->next_rip;
+	cpu->exceptions_delivered++;
+	event_unblock(cpu);
+}
+
+/* What a device stored before it raised the interrupt may be code: see code.h. */
+static void see_outside_writes(struct cpu *cpu)
+{
+	uint32_t count;
+
+	if (cpu->outside_interrupts) {
+		count = atomic_load(cpu->outside_interrupts);
+		if (count == cpu->outside_seen)
+			return;
+		cpu->outside_seen = count;
+	}
+	cpu->code_epoch++;
+}
+
+static void deliver_interrupt(struct cpu *cpu)
+{
+	struct cpu_event *event = &cpu->interrupt;
+	enum interrupt_source source = event->is_software ? INTERRUPT_SOFTWARE : INTERRUPT_EXTERNAL;
+	uint64_t return_rip = cpu->rip + (event->is_software ? event->instruction_length : 0);
+
+	cpu->delivering = EVENT_BENIGN;
+	see_outside_writes(cpu);
+	interrupt_deliver(cpu, event->vector, source, false, 0, return_rip);
+	event->pending = false;
+	cpu->rip = cpu->next_rip;
+	cpu->interrupts_delivered++;
+	event_unblock(cpu);
+}
+
+static void deliver_nmi(struct cpu *cpu)
+{
+	cpu->delivering = EVENT_BENIGN;
+	see_outside_writes(cpu);
+	interrupt_deliver(cpu, EXCEPTION_NMI, INTERRUPT_EXTERNAL, false, 0, cpu->rip);
+	cpu->nmis_pending--;
+	cpu->nmi_blocked = true;
+	cpu->rip = cpu->next_rip;
+	cpu->interrupts_delivered++;
+	event_unblock(cpu);
+}
+
+/* An exception ended the delivery of an interrupt or NMI: it is gone (its EXT bit tells). */
+static void abandon_delivery(struct cpu *cpu)
+{
+	if (cpu->delivering == EVENT_BENIGN) {
+		if (cpu->interrupt.pending) {
+			cpu->interrupt.pending = false;
+		} else if (cpu->nmis_pending && !cpu->nmi_blocked) {
+			cpu->nmis_pending--;
+			cpu->nmi_blocked = true;
+		}
+	}
+	cpu->delivering = EVENT_NONE;
+}
+
+/* One instruction with everything that may watch it. */
+static void step(struct cpu *cpu)
+{
+	bool was_shadow = shadow_is_active(cpu);
+	bool was_resumed = io_is_unfinished(cpu);
+
+	if (cpu->debug_pending & DR6_BT)
+		debug_raise(cpu, cpu->debug_pending); /* of the task switch before */
+	if (!was_resumed && !was_shadow)
+		debug_before(cpu);
+	cpu->single_step_pending = cpu->rflags & RFLAGS_TF;
+	cpu->rflags &= ~RFLAGS_RF;
+	exec_one(cpu);
+	io_forget(cpu);
+	if (was_shadow && cpu->shadow_rip != cpu->rip)
+		cpu->interrupt_shadow = 0;
+	debug_after(cpu);
+}
+
+/* Events that wait, highest first. True when one was delivered. */
+static bool deliver_events(struct cpu *cpu)
+{
+	if (cpu->exception.pending) {
+		deliver_exception(cpu);
+		return true;
+	}
+	if (cpu->interrupt.pending) {
+		deliver_interrupt(cpu);
+		return true;
+	}
+	if (cpu->nmis_pending && !cpu->nmi_blocked && !shadow_is_active(cpu)) {
+		deliver_nmi(cpu);
+		return true;
+	}
+	if (cpu->interrupt_waiting && interrupts_open(cpu)) {
+		int vector;
+
+		fpu_leave(cpu);
+		if (!cpu->platform->interrupt_pending ||
+		    !cpu->platform->interrupt_pending(cpu->platform_context)) {
+			cpu->interrupt_waiting = false;
+			return false;
+		}
+		vector = cpu->platform->interrupt_acknowledge(cpu->platform_context);
+		if (vector < 0)
+			return false;
+		cpu->interrupt = (struct cpu_event){.pending = true, .vector = vector};
+		deliver_interrupt(cpu);
+		return true;
+	}
+	return false;
+}
+
+static bool window_is_requested(const struct cpu *cpu)
+{
+	const struct cpu_platform *platform = cpu->platform;
+
+	return cpu->run && cpu->run->request_interrupt_window &&
+	       (!platform->injection_possible ||
+		platform->injection_possible(cpu->platform_context));
+}
+
+/* Obey the requests in `mask`; true when cpu_run must return CPU_EXIT_INTERRUPTED. */
+static bool obey_requests(struct cpu *cpu, uint32_t mask)
+{
+	uint32_t flags = mask & ~(uint32_t)CPU_REQUEST_TLB_FLUSH; /* which comes during a pause */
+	uint32_t requests = flags & atomic_fetch_and(&cpu->requests, ~flags);
+
+	if ((requests & CPU_REQUEST_YIELD) && cpu->platform->yield) {
+		fpu_leave(cpu);
+		cpu->platform->yield(cpu->platform_context);
+	}
+	if (requests & CPU_REQUEST_PAUSE) {
+		fpu_leave(cpu);
+		if (cpu->platform->pause)
+			cpu->platform->pause(cpu->platform_context);
+	}
+	tlb_obey_flush(cpu);
+	if (requests & CPU_REQUEST_EVENT) {
+		cpu->interrupt_waiting = true;
+		fpu_leave(cpu);
+		if (cpu->platform->process_events &&
+		    !cpu->platform->process_events(cpu->platform_context))
+			return true;
+	}
+	return requests & CPU_REQUEST_EXIT;
+}
+
+/* IN or OUT has its answer: what step would do, had it anything else to look at. */
+static bool complete_port_access(struct cpu *cpu)
+{
+	struct cpu_io *io = &cpu->io;
+
+	if (!io->is_plain_port || io->mode != cpu->mode || cpu->interrupt_shadow ||
+	    debug_is_stepping(cpu))
+		return false;
+	if (!io->fragments[0].is_write)
+		register_write(&cpu->gpr[CPU_RAX], bytes_load32(io->fragments[0].data),
+			       io->fragments[0].size);
+	cpu->rip = cpu_wrap_rip(cpu, io->next_rip);
+	cpu->rflags &= ~RFLAGS_RF;
+	cpu->instructions++;
+	io_forget(cpu);
+	return true;
+}
+
+/* Finish what the last exit to user space left open, before anything else. */
+static void resume(struct cpu *cpu)
+{
+	if (!io_is_unfinished(cpu) || cpu->io.is_delivery || complete_port_access(cpu))
+		return;
+	while (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & HOUSEKEEPING)
+		obey_requests(cpu, HOUSEKEEPING);
+	step(cpu);
+}
+
+static enum cpu_exit run_loop(struct cpu *cpu)
+{
+	resume(cpu);
+	for (;;) {
+		cpu_begins(cpu, CPU_DISPATCHES);
+		if (atomic_load_explicit(&cpu->requests, memory_order_relaxed)) {
+			if (!cpu->io.is_delivery)
+				io_reset(cpu);
+			if (obey_requests(cpu, UINT32_MAX))
+				return CPU_EXIT_INTERRUPTED;
+			if (atomic_load_explicit(&cpu->requests, memory_order_relaxed))
+				continue;
+		}
+		if (deliver_events(cpu))
+			continue;
+		if (cpu->io.is_delivery)
+			io_forget(cpu); /* user space took the event back */
+		if (window_is_requested(cpu)) {
+			if (interrupts_open(cpu)) {
+				cpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+				return CPU_EXIT_USER;
+			}
+			cpu->interrupt_waiting = true;
+		}
+		if (cpu->halted)
+			return CPU_EXIT_HALTED;
+		cpu_begins(cpu, CPU_INTERPRETS);
+		if (debug_is_stepping(cpu) ||
+		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmis_pending)))
+			step(cpu);
+		else if (cpu->translator)
+			cpu->translator->run(cpu);
+		else
+			exec_blocks(cpu);
+		if (cpu->is_leaving)
+			return CPU_EXIT_USER;
+	}
+}
+
+static void enter(struct cpu *cpu)
+{
+	/* User space may have written code, changed registers, raised interrupts. */
+	if (!cpu->is_reentry)
+		cpu->code_epoch++;
+	cpu->is_reentry = false;
+	cpu->interrupt_waiting = true;
+	cpu->delivering = EVENT_NONE;
+	if (cpu->interrupt_shadow)
+		cpu->shadow_rip = cpu->rip;
+	cpu_update_mode(cpu);
+	debug_update(cpu);
+	if (cpu->io.linear_rip != cpu_linear_rip(cpu)) {
+		/* User space went elsewhere: nobody waits for the answer any more. */
+		cpu->io.mmio_pending = cpu->io.pio_pending = false;
+		io_forget(cpu);
+	}
+	io_resume(cpu);
+}
+
+enum cpu_exit cpu_run(struct cpu *cpu)
+{
+	switch (setjmp(cpu->unwind)) {
+	case 0:
+		enter(cpu);
+		if (!state_is_valid(cpu)) {
+			if (cpu->run) {
+				cpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+				cpu->run->fail_entry.hardware_entry_failure_reason =
+					FAIL_ENTRY_GUEST_STATE;
+				cpu->run->fail_entry.cpu = 0;
+			}
+			return leave(cpu, CPU_EXIT_USER);
+		}
+		break;
+	case UNWIND_EVENT:
+		if (cpu->exclusive)
+			cpu_exclusive_end(cpu);
+		abandon_delivery(cpu);
+		cpu->io.is_reset_after = cpu->exits_softly = false;
+		cpu->debug_pending = 0;
+		io_forget(cpu);
+		break;
+	case UNWIND_EXIT:
+		if (cpu->exclusive)
+			cpu_exclusive_end(cpu);
+		cpu->io.is_delivery = cpu->delivering != EVENT_NONE;
+		return leave(cpu, CPU_EXIT_USER);
+	case UNWIND_SHUTDOWN:
+		if (cpu->exclusive)
+			cpu_exclusive_end(cpu);
+		cpu->exception.pending = cpu->interrupt.pending = false;
+		io_forget(cpu);
+		if (cpu->run)
+			cpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return leave(cpu, CPU_EXIT_USER);
+	}
+	return leave(cpu, run_loop(cpu));
+}

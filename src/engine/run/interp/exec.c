@@ -1,0 +1,351 @@
+/*
+ * The inner loop, and how it finds the next block.
+ *
+ * The common way from block to block takes no function call: a direct-mapped table by linear
+ * address, whose hit counts while no translation, mode or epoch has changed since. If one has, it
+ * still counts if the fetch TLB maps that page to the block's page right now.
+ * Within a block nothing is looked at between instructions except CPU_REQUEST_STOP_BLOCK; other
+ * requests wait for the block's end, where RFLAGS is exact whatever flags were dead inside.
+ */
+#include "engine/run/interp/exec.h"
+
+#include <errno.h>
+
+#include "engine/x86/bytes.h"
+#include "engine/run/interp/code.h"
+#include "engine/x86/exception.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/run.h"
+#include "engine/x86/system.h"
+
+#define PAGE_SIZE 4096u
+
+/* This CPU has waited inside an instruction, or may have. What others keep across it (the rest of the
+ * block, places that translated code has proven) ends with the instruction. */
+static void exclusive_waited(struct cpu *cpu)
+{
+	if (tlb_obey_flush(cpu))
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}
+
+bool cpu_exclusive_begin(struct cpu *cpu)
+{
+	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
+		return false;
+	/* The log's host addresses must be good when its stores are taken back. */
+	if (cpu->store_log)
+		longjmp(cpu->unwind, UNWIND_EVENT);
+	fpu_leave(cpu);
+	cpu->platform->exclusive_begin(cpu->platform_context);
+	cpu->exclusive = true;
+	exclusive_waited(cpu);
+	return true;
+}
+
+void cpu_exclusive_end(struct cpu *cpu)
+{
+	fpu_leave(cpu);
+	cpu->exclusive = false;
+	cpu->platform->exclusive_end(cpu->platform_context);
+	exclusive_waited(cpu);
+}
+
+/* The guest runs code where there is no memory: nothing that the engine could emulate. */
+static _Noreturn void fetch_failed(struct cpu *cpu)
+{
+	if (cpu->run) {
+		cpu->run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		cpu->run->internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+		cpu->run->internal.ndata = 0;
+	}
+	cpu_exit_to_user(cpu);
+}
+
+/* Bytes from cpu->rip to the end of its page or of the code segment; raises #GP(0) beyond that. */
+static unsigned fetch_available(struct cpu *cpu, uint64_t gva)
+{
+	unsigned in_page = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
+
+	if (!cpu_is_64(cpu)) {
+		uint32_t limit = cpu->segment[CPU_CS].limit;
+
+		if ((uint32_t)cpu->rip > limit)
+			cpu_raise_error(cpu, EXCEPTION_GP, 0);
+		if (limit - (uint32_t)cpu->rip < in_page - 1)
+			return limit - (uint32_t)cpu->rip + 1;
+	}
+	return in_page;
+}
+
+static struct single_insn *single_of(struct cpu *cpu, uint64_t gva)
+{
+	return &cpu->blocks->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
+}
+
+/*
+ * The code behind the page end that an instruction at gva reaches after `size` bytes; *rest is how
+ * many bytes of it the segment's limit allows. Faults as the fetch that it is.
+ */
+static const uint8_t *fetch_rest(struct cpu *cpu, uint64_t gva, unsigned size, unsigned *rest)
+{
+	uint64_t next = gva + size, gpa;
+	const uint8_t *code;
+
+	*rest = INSN_LENGTH_MAX - size;
+	if (!cpu_is_64(cpu)) {
+		uint32_t left = cpu->segment[CPU_CS].limit - (uint32_t)cpu->rip;
+
+		next = (uint32_t)next;
+		if (left < size)
+			cpu_raise_error(cpu, EXCEPTION_GP, 0);
+		if (left - size < *rest - 1)
+			*rest = left - size + 1;
+	}
+	code = lin_fetch_pointer(cpu, next, &gpa);
+	if (!code)
+		fetch_failed(cpu);
+	return code;
+}
+
+/* Whether `single` is still what the bytes at gva mean; `available` of them are at `code`. */
+static bool single_is_current(struct cpu *cpu, const struct single_insn *single, uint64_t gva,
+			      const uint8_t *code, unsigned available)
+{
+	unsigned length = single->insn.length, rest;
+
+	if (!length || single->mode != cpu->mode)
+		return false;
+	if (length <= available)
+		return bytes_equal(single->bytes, code, length);
+	/* A fetch must not fault for nothing: the rest only if the beginning asks for it. */
+	if ((gva + available) % PAGE_SIZE || !bytes_equal(single->bytes, code, available))
+		return false;
+	code = fetch_rest(cpu, gva, available, &rest);
+	return length - available <= rest &&
+	       bytes_equal(single->bytes + available, code, length - available);
+}
+
+/* The same from one state of the memory slots; NULL: they have changed since the first page was
+ * looked up, because the second one's look-up waited. */
+static const struct insn *fetch_single_once(struct cpu *cpu)
+{
+	uint64_t gva = cpu_linear_rip(cpu), gpa, generation;
+	unsigned available = fetch_available(cpu, gva), rest;
+	struct single_insn *single = single_of(cpu, gva);
+	const uint8_t *code = lin_fetch_pointer(cpu, gva, &gpa);
+	bool is_current;
+	int rc;
+
+	if (!code)
+		fetch_failed(cpu);
+	if (available > INSN_LENGTH_MAX)
+		available = INSN_LENGTH_MAX;
+	generation = cpu->tlb_sets.host_generation;
+	is_current = single_is_current(cpu, single, gva, code, available);
+	if (cpu->tlb_sets.host_generation != generation)
+		return NULL;
+	if (is_current)
+		return &single->insn;
+
+	single->mode = UINT32_MAX;
+	bytes_copy(single->bytes, code, available);
+	fpu_leave(cpu);
+	rc = insn_decode(&single->insn, single->bytes, available, cpu->mode, &cpu->rules);
+	if (rc == -ENODATA && (gva + available) % PAGE_SIZE == 0) {
+		code = fetch_rest(cpu, gva, available, &rest);
+		if (cpu->tlb_sets.host_generation != generation)
+			return NULL;
+		bytes_copy(single->bytes + available, code, rest);
+		fpu_leave(cpu);
+		rc = insn_decode(&single->insn, single->bytes, available + rest, cpu->mode,
+		                 &cpu->rules);
+	}
+	if (rc)
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	single->mode = cpu->mode;
+	return &single->insn;
+}
+
+/* The instruction at cpu->rip, decoded anew unless its bytes are those of the last time. */
+static const struct insn *fetch_single(struct cpu *cpu)
+{
+	const struct insn *insn;
+
+	do {
+		insn = fetch_single_once(cpu);
+	} while (!insn);
+	return insn;
+}
+
+void exec_one(struct cpu *cpu)
+{
+	const struct insn *insn;
+
+	cpu->next_rip = cpu->rip;
+	insn = fetch_single(cpu);
+	cpu->insn = insn;
+	cpu->next_rip = cpu->rip + insn->length;
+	insn->execute(cpu, insn);
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+	cpu->insn = NULL;
+	cpu->instructions++;
+	if (cpu->io.done | cpu->io.cursor)
+		io_reset(cpu);
+}
+
+void exec_crossing(struct cpu *cpu, const struct insn *insn)
+{
+	(void)insn;
+	cpu->insn = NULL; /* a fault of the fetch is no instruction's */
+	exec_one(cpu);
+}
+
+/*
+ * All that a found block depends on besides its address and the TLB set: both counters only ever
+ * grow, so their sum is new whenever one of them is.
+ */
+static inline uint64_t jump_key(const struct cpu *cpu)
+{
+	return (cpu->tlb_sets.generation + cpu->code_epoch) << 8 | cpu->mode;
+}
+
+/* Outside 64-bit mode code segments have limits. */
+static inline bool block_in_limit(const struct cpu *cpu, const struct block *block)
+{
+	uint32_t limit = cpu->segment[CPU_CS].limit;
+
+	return cpu->mode & CPU_MODE_FLAT || cpu_is_64(cpu) ||
+	       (cpu->rip <= limit && block->size <= (uint64_t)limit - cpu->rip + 1);
+}
+
+static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
+{
+	*jump_entry_of(cpu->blocks, gva) = (struct jump_entry){
+		.gva = gva, .block = block, .key = jump_key(cpu), .tlb = cpu->tlb,
+	};
+}
+
+/* The block found here before if the fetch TLB leads to it now. */
+static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
+{
+	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
+	struct block *block = jump->block;
+	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
+
+	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
+	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
+	    !block_is_fresh(cpu, block) || !block_in_limit(cpu, block))
+		return NULL;
+	jump_remember(cpu, gva, block);
+	return block;
+}
+
+/*
+ * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
+ * An empty block means that exec_one must run the instruction.
+ */
+static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
+{
+	struct block *block = block_by_tlb(cpu, gva);
+	const uint8_t *code;
+	unsigned available;
+	uint64_t gpa;
+
+	if (block)
+		return block;
+	/* A fault from here on is no instruction's of the last block. */
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	available = fetch_available(cpu, gva);
+	code = lin_fetch_pointer(cpu, gva, &gpa);
+	if (!code)
+		fetch_failed(cpu);
+	block = code_block(cpu, gpa, code, available);
+	if (block && !block->flags)
+		jump_remember(cpu, gva, block);
+	return block;
+}
+
+static inline struct block *next_block(struct cpu *cpu)
+{
+	uint64_t gva = cpu_linear_rip(cpu);
+	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	struct block *block = jump->block;
+
+	if (__builtin_expect(jump->gva == gva && jump->key == jump_key(cpu) &&
+			     jump->tlb == cpu->tlb && block->gpa != BLOCK_GPA_NONE &&
+			     block_in_limit(cpu, block), 1))
+		return block;
+	return find_block(cpu, gva);
+}
+
+static inline void run_block(struct cpu *cpu, const struct block *block)
+{
+	const struct insn *insn = block->insns, *end = insn + block->count;
+	uint64_t rip = cpu->rip;
+
+	cpu->blocks->running = block;
+	do {
+		cpu->insn = insn;
+		cpu->rip = rip;
+		rip += insn->length;
+		cpu->next_rip = rip;
+		insn->execute(cpu, insn);
+		insn++;
+	} while (insn != end && !(cpu->requests & CPU_REQUEST_STOP_BLOCK));
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+	cpu->instructions += insn - block->insns;
+}
+
+/* Count what a block had completed when an exception unwound out of it. */
+static void count_unwound(struct cpu *cpu)
+{
+	const struct block *block = cpu->blocks->running;
+
+	if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count)
+		cpu->instructions += cpu->insn - block->insns;
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+}
+
+void exec_begin(struct cpu *cpu)
+{
+	count_unwound(cpu);
+}
+
+void exec_end(struct cpu *cpu)
+{
+	cpu->blocks->running = NULL;
+	cpu->insn = NULL;
+	if (cpu->io.done | cpu->io.cursor)
+		io_reset(cpu);
+}
+
+static inline __attribute__((always_inline)) void exec_next(struct cpu *cpu)
+{
+	struct block *block = next_block(cpu);
+
+	if (__builtin_expect(!block, 0))
+		return;
+	if (__builtin_expect(!block->count, 0))
+		exec_one(cpu);
+	else
+		run_block(cpu, block);
+}
+
+void exec_block(struct cpu *cpu)
+{
+	exec_next(cpu);
+	cpu->blocks->running = NULL;
+}
+
+void exec_blocks(struct cpu *cpu)
+{
+	exec_begin(cpu);
+	while (!cpu->requests)
+		exec_next(cpu);
+	exec_end(cpu);
+}

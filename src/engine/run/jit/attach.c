@@ -1,0 +1,157 @@
+/*
+ * Creation and end of a VM's code cache and of the translators of its CPUs.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "engine/run/jit/internal.h"
+#include "engine/run/jit/lockstep.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/system.h"
+#include "util/zeroes.h"
+
+/* Returns in translated code are not what shadow stacks expect (return.c). */
+static bool has_shadow_stack(void)
+{
+	uint64_t pointer = 0;
+
+	/* rdsspq rax: does nothing when they are off (SDM vol. 1 §17.2.3) */
+	__asm__ volatile(".byte 0xf3, 0x48, 0x0f, 0x1e, 0xc8" : "+a"(pointer));
+	return pointer;
+}
+
+static bool host_suffices(void)
+{
+	return !has_shadow_stack() && host_has(HOST_LAHF);
+}
+
+int jit_cache_create(const struct jit_options *options, struct jit_cache **created)
+{
+	struct jit_cache *cache;
+	int result;
+
+	if (!host_suffices())
+		return -ENOTSUP;
+	cache = zeroes_map(sizeof(*cache));
+	if (!cache)
+		return -ENOMEM;
+	cache->options = *options;
+	cache->page_limit = options->cache_size / JIT_PAGE_PART;
+	result = jit_numbers_create(&cache->places,
+				    (unsigned)(options->cache_size / JIT_PLACE_BYTES));
+	if (result == 0)
+		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
+	if (result == 0)
+		result = jit_chunks_create(cache, options->cache_size);
+	if (result < 0) {
+		jit_cache_destroy(cache);
+		return result;
+	}
+	jit_build_stubs(cache);
+	*created = cache;
+	return 0;
+}
+
+void jit_cache_destroy(struct jit_cache *cache)
+{
+	if (!cache)
+		return;
+	jit_chunks_destroy(cache);
+	jit_numbers_destroy(&cache->places);
+	jit_numbers_destroy(&cache->crossings);
+	zeroes_unmap(cache, sizeof(*cache));
+}
+
+static void leave_users(struct jit *jit)
+{
+	struct jit **at = &jit->cache->users;
+
+	while (*at && *at != jit)
+		at = &(*at)->next_user;
+	if (*at)
+		*at = jit->next_user;
+	if (jit->chunk)
+		jit->chunk->owner = NULL;
+}
+
+static void jit_destroy(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+
+	jit_lockstep_destroy(jit);
+	jit_lock_take(&jit->cache->lock);
+	leave_users(jit);
+	jit_jumps_destroy(jit);
+	jit_lock_release(&jit->cache->lock);
+	free(jit->translation);
+	zeroes_unmap(jit, sizeof(*jit));
+	cpu->jit = NULL;
+	cpu->translator = NULL;
+}
+
+static const struct cpu_translator translator = {
+	.run = jit_run,
+	.invalidate = jit_invalidate,
+	.invalidate_all = jit_invalidate_all,
+	.page_mapped = jit_page_mapped,
+	.destroy = jit_destroy,
+};
+
+static void fill_constants(struct cpu *cpu)
+{
+	cpu->fast.mask_arithmetic = FLAGS_ARITHMETIC;
+	cpu->fast.mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
+	cpu->fast.mask_if = RFLAGS_IF;
+	cpu->fast.mask_not_if = ~RFLAGS_IF;
+	cpu->fast.mask_not_df = ~RFLAGS_DF;
+	cpu->fast.mask_not_ac = ~RFLAGS_AC;
+	cpu->fast.mask_tsd = CR4_TSD;
+	cpu->fast.mask_fsgsbase = CR4_FSGSBASE;
+	cpu->fast.mask_not_1 = ~(uint64_t)1;
+	cpu->fast.self = (uintptr_t)cpu;
+	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
+	cpu->fast.page_mask = ~(uint64_t)0xfff;
+	for (unsigned i = 0; i < 6; i++)
+		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((2u << i) - 1);
+	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
+}
+
+int jit_attach(struct cpu *cpu, struct jit_cache *cache)
+{
+	struct jit *jit = zeroes_map(sizeof(*jit));
+	int result;
+
+	if (!jit)
+		return -ENOMEM;
+	jit->translation = jit_translation_create();
+	if (!jit->translation) {
+		zeroes_unmap(jit, sizeof(*jit));
+		return -ENOMEM;
+	}
+	jit->cpu = cpu;
+	jit->cache = cache;
+	cpu->jit = jit;
+	jit_lock_take(&cache->lock);
+	result = jit_jumps_create(jit);
+	if (result == 0) {
+		jit->next_user = cache->users;
+		cache->users = jit;
+		atomic_store(&cache->is_shared, jit->next_user != NULL);
+	}
+	jit_lock_release(&cache->lock);
+	if (result < 0) {
+		jit_destroy(cpu);
+		return result;
+	}
+	fill_constants(cpu);
+	cpu->translator = &translator;
+	return 0;
+}
+
+void jit_keep_all_flags(struct jit_cache *cache, bool keep)
+{
+	cache->options.keeps_all_flags = keep;
+}

@@ -1,0 +1,373 @@
+/* Shared by the translator's files: blocks, links, fallback records. */
+#ifndef KVIK_ENGINE_JIT_INTERNAL_H
+#define KVIK_ENGINE_JIT_INTERNAL_H
+
+#include "engine/run/jit/emit.h"
+#include "engine/run/jit/jit.h"
+#include "engine/run/jit/lock.h"
+#include "engine/run/jit/reencode.h"
+#include "engine/x86/host/code_memory.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/decode/insn.h"
+
+#define JIT_BLOCK_INSNS 64 /* guest instructions in one block, at most */
+
+/* One guest instruction that the interpreter may have to execute from inside a block. */
+struct jit_record {
+	struct insn insn;
+	uint32_t resume;       /* where translated code goes on; 0: leave to the dispatcher */
+	uint16_t offset;       /* of the instruction in its page */
+	uint8_t vector_levels : 4; /* bits of enum jit_vector_level: what it needs to run as it stands */
+	bool is_slow_path : 1;   /* it has a translation, which leads here now and then */
+	bool changes_vector : 1; /* it may unmask floating-point exceptions */
+	bool loads_segment : 1;  /* FS or GS */
+	uint8_t segments;        /* FS and GS, as bits: what it took for flat but for the base */
+};
+
+struct jit_block;
+
+/*
+ * A direct jump out of a block. Within a page it is linked itself, for as long as both blocks live.
+ * One to another page goes through each CPU's own table (jit_fast.crossings), because it leads to
+ * whatever that CPU has mapped there.
+ */
+struct jit_link {
+	int32_t page_distance;   /* from the page that it is in to its target's; 0: within the page */
+	uint16_t offset;         /* of the target in its page */
+	uint32_t patch;          /* the displacement of the jump, or of its operand */
+	uint32_t unlinked;       /* the stub that the jump goes to while it is not linked */
+	uint32_t crossing;       /* to another page: its number in the tables */
+	struct jit_block *from;
+	/* Within the page: */
+	struct jit_block *to;    /* NULL: not linked */
+	struct jit_link *next, **previous; /* in to->incoming */
+};
+
+/* What one CPU has in its table for a jump to another page, while that leads to a block. */
+struct jit_crossing {
+	const uint8_t **entry;   /* in the CPU's table; NULL: leads to the link's stub */
+	const uint8_t *unlinked; /* that stub */
+	const struct jit_block *to;
+	struct jit_crossing *next, **previous;           /* in the place's `incoming` */
+	struct jit_crossing *next_open, **previous_open; /* in jit->open_local or _global */
+};
+
+/* Translated code depends on where it is in its page, but not on where that is mapped. */
+struct jit_block {
+	uint64_t gpa;
+	uint32_t mode;           /* jit_mode_of */
+	uint16_t guest_size;     /* bytes, all in one page */
+	/* The page's granules of 64 bytes that were looked at to make it, those of the first
+	 * instructions behind its jumps included. */
+	uint64_t granules;
+	uint16_t link_count;
+	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
+	bool dead;               /* unlinked from everything; its chunk's turn frees it */
+	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
+	 * R13. */
+	const uint8_t *code, *entry;
+	struct jit_page *page;
+	struct jit_block *_Atomic next_hash, *_Atomic *previous_hash;
+	struct jit_block *_Atomic next_page, *_Atomic *previous_page;
+	struct jit_block *next_in_chunk;
+	struct jit_link *incoming;
+	struct jit_script *script; /* lockstep.h; owned */
+	struct jit_link links[];   /* then the records */
+};
+
+/* The blocks of one guest-physical page. */
+struct jit_page {
+	uint64_t number; /* gpa >> 12 */
+	unsigned index;  /* of its struct jit_place */
+	/* The bytes that blocks were made from, to notice changes by DMA; bit n of `covered` says
+	 * that [64n, 64n + 64) is kept. `copies` has them in order; owned. */
+	uint64_t covered;
+	uint64_t *copies;
+	unsigned copied; /* granules that there is room for in it */
+	struct jit_block *_Atomic blocks;
+	unsigned users;  /* blocks that it has, or had and whose memory is not yet used again */
+	struct jit_page *_Atomic next_hash;
+};
+
+/* What one CPU knows of a page. */
+struct jit_place {
+	/* Where it is mapped, as far as jump entries and links to other pages go that lead to or from
+	 * its blocks. There are none when both counts differ from those of struct jit. */
+	uint64_t gva;
+	uint64_t forgotten, forgotten_global;
+	/* 1 + cpu->code_epoch when the code was last compared; 0: never. Other CPUs reset it, before
+	 * they mark a block of the page. */
+	_Atomic uint64_t compared;
+	bool is_global;    /* mapped so, when last looked up */
+	struct jit_crossing *incoming; /* this CPU's jumps from other pages to its blocks */
+};
+
+#define JIT_HASH_BITS 16
+#define JIT_SLOT_STUBS 8
+#define JIT_STUBS_SIZE 8192 /* bytes before the first chunk */
+#define JIT_PAGE_PART   4   /* what is kept of pages takes up to this part of the cache's size */
+#define JIT_PLACE_BYTES 256 /* bytes of the cache's size for each page with translations, at least */
+#define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
+
+/* A guest instruction on its way through the translator. */
+struct jit_item {
+	ZydisDecodedInstruction instruction;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	struct insn insn;
+	struct reencode_info info;
+	uint16_t offset; /* in the page */
+	const uint8_t *bytes;
+	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
+	uint16_t live_after;               /* flags that somebody may read after it */
+	bool keeps_flags;                  /* what is inserted before it must leave flags alone */
+	uint8_t kind;                      /* translate.c's */
+	uint8_t vector_levels;             /* as struct jit_record's */
+	bool changes_vector;               /* likewise */
+	bool locks;                        /* item_locks */
+	uint8_t segments;                  /* likewise */
+};
+
+/* Numbers below a limit, given out and taken back. */
+struct jit_numbers {
+	uint32_t *free;
+	unsigned free_count, used, limit;
+};
+
+/*
+ * The translations of a VM, which its CPUs share.
+ *
+ * What is added (blocks, pages, links) is added under `lock`, while other CPUs run translated code
+ * and look for blocks and pages without the lock: they see what was published by the store of its
+ * address into a list. What is taken away (blocks, and the memory of chunks) is taken under the lock
+ * and inside an exclusive section: then no other CPU runs any or looks for one, though it may be in
+ * a handler that was called from it. Exclusive sections begin before the lock is taken, never while
+ * it is held.
+ *
+ * Each CPU's own tables (jumps, crossings, places) change on its thread, without the lock, or inside
+ * an exclusive section; but a new page's place and a new link's crossing are set for every CPU, under
+ * the lock, before anybody can find them.
+ */
+struct jit_cache {
+	struct jit_options options;
+	struct code_memory code;
+	uint8_t *data; /* struct jit_block and what belongs to it */
+	size_t size;   /* of both */
+	struct jit_chunk {
+		struct jit_block *blocks;
+		uint32_t code_used, data_used; /* bytes */
+		struct jit *owner;             /* who fills it */
+	} *chunks;
+	unsigned chunk_count, chunk_size;
+	unsigned next_chunk;            /* the one that is filled next */
+	_Atomic uint64_t evictions;     /* chunks that were emptied */
+	/* stubs */
+	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
+	const uint8_t *exit, *exit_link, *fallback;
+	const uint8_t *go_on;        /* to fast.spill[2], with no pairs */
+	const uint8_t *return_exit;  /* exit to R13 */
+	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
+	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
+	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
+	_Atomic bool is_shared;      /* there is more than one user */
+
+	/* What every CPU writes, in other cache lines than what they all read above. */
+	char read_mostly_end[64];
+	struct jit_lock lock;
+	size_t page_bytes, page_limit; /* what pages take, and may */
+	struct jit_numbers places, crossings;
+	struct jit *users;           /* the CPUs' translators */
+
+	struct jit_block *_Atomic blocks[1 << JIT_HASH_BITS];
+	struct jit_page *_Atomic pages[1 << JIT_HASH_BITS];
+};
+
+/* A CPU's translator. Its own thread's, but what an exclusive section of another may change. */
+struct jit {
+	struct cpu *cpu;
+	struct jit_cache *cache;
+	struct jit *next_user;
+	struct jit_chunk *chunk;          /* that it fills; NULL: none */
+	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
+	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
+	uint64_t tlb_generation, tlb_global_generation;
+	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
+	 * costs what was entered. */
+	struct jit_jump_list {
+		uint32_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+		unsigned count;
+	} jumps_local, jumps_global;
+	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
+	struct jit_crossing *crossings; /* by number */
+	/* Those that lead to blocks, those between two global pages apart. */
+	struct jit_crossing *open_local, *open_global;
+	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
+	struct jit_place *places;       /* by the pages' index */
+	/* The handler that was called last from translated code: who empties chunks in an exclusive
+	 * section leaves the one that this is in. */
+	const struct jit_record *record;
+	/* What cpu->fast.vector_blocked was computed from, besides MXCSR and the control word. */
+	struct jit_vector_control {
+		bool is_live;
+		uint32_t cr0, cr4, xcr0;
+	} vector_control;
+	struct jit_statistics statistics;
+	/* Fallbacks by ZydisMnemonic: those without a translation, and others' slow paths. */
+	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+	struct jit_lockstep *lockstep; /* NULL: not in that mode */
+
+	/* the block under construction */
+	struct translation *translation; /* translation.h; owned */
+	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* the second half: models, region.c */
+	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
+};
+
+/* stubs.c: generate the code that enters, leaves and falls back. */
+void jit_build_stubs(struct jit_cache *cache);
+/* slot.c: those that fill page slots. */
+void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e);
+/* string.c: those that copy and fill. */
+void jit_build_string_stubs(struct jit_cache *cache, struct emitter *e);
+/* return.c: those that look for where a return goes. */
+void jit_build_return_stubs(struct jit_cache *cache, struct emitter *e);
+/* run.c: struct cpu_translator's, and what the fallback stub calls. */
+void jit_run(struct cpu *cpu);
+const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
+
+/* translate.c: room for one block under construction, for free(); NULL without memory. */
+struct translation *jit_translation_create(void);
+/*
+ * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or its
+ * chunk is full (*full).
+ */
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full);
+
+/* features.c: whether the host's CPU has the instruction at all. */
+bool jit_host_has(const ZydisDecodedInstruction *instruction);
+
+/* numbers.c */
+int jit_numbers_create(struct jit_numbers *numbers, unsigned limit); /* 0 or -ENOMEM */
+void jit_numbers_destroy(struct jit_numbers *numbers);
+bool jit_number_take(struct jit_numbers *numbers, uint32_t *number); /* false: there are no more */
+void jit_number_return(struct jit_numbers *numbers, uint32_t number);
+
+/* chunk.c */
+int jit_chunks_create(struct jit_cache *cache, size_t size); /* 0, -EINVAL, -ENOMEM, or another -errno */
+void jit_chunks_destroy(struct jit_cache *cache);
+/* Go on in another chunk; what was in it goes. jit->chunk, NULL when there is none to be had now. */
+void jit_chunk_next(struct jit *jit);
+/* The rest of jit->chunk. */
+void jit_chunk_emitter(const struct jit *jit, struct emitter *e);
+/* Room for a block of `size` bytes with its links and records, which is not taken yet; or NULL. */
+struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
+/* Take it, and `code_size` bytes that were emitted. */
+void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
+
+/* page.c; without the lock, by a CPU that runs */
+struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
+/* The others with the lock held. */
+struct jit_page *jit_page_create(struct jit_cache *cache, uint64_t gpa); /* NULL: no room */
+/* The memory of one of its blocks is about to be used again. */
+void jit_page_release(struct jit_cache *cache, struct jit_page *page);
+/* Keep these granules of the snapshot. 0; -EAGAIN: some are kept, and were others; -ENOSPC, -ENOMEM. */
+int jit_page_cover(struct jit_cache *cache, struct jit_page *page, uint64_t granules,
+		   const void *snapshot);
+/* Keep these no longer. */
+void jit_page_uncover(struct jit_page *page, uint64_t granules);
+/* Compare what is kept of the page with `bytes`, its host address: the granules that differ. What is
+ * added meanwhile is seen by this, or resets the place after it. */
+uint64_t jit_page_compare(struct jit *jit, struct jit_page *page, const uint8_t *bytes);
+
+/* cache.c; without the lock, by a CPU that runs */
+struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode);
+/* The others with the lock held, unless they say otherwise. */
+/* A block that was translated from jit->snapshot: it goes with its code from now on. 0, -EEXIST, or
+ * an error of jit_page_cover. */
+int jit_block_insert(struct jit *jit, struct jit_block *block);
+/* Stores to the block's code are noticed from now on; those before show when its page is compared. */
+void jit_block_marked(struct jit_cache *cache, struct jit_block *block);
+/* Drop what was made from these granules of gpa's page. Without the lock; begins an exclusive
+ * section: addresses of code and guest memory may be others afterwards. */
+void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
+/* Unlink the block from everything, in an exclusive section. */
+void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
+/* All other CPUs leave the code that they are in. In an exclusive section. */
+void jit_stop_blocks(struct jit_cache *cache);
+/* struct cpu_translator's; without the lock */
+void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
+void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
+void jit_invalidate_all(struct cpu *cpu);
+
+/* jump.c */
+int jit_jumps_create(struct jit *jit); /* 0 or -ENOMEM; with the lock held */
+void jit_jumps_destroy(struct jit *jit); /* likewise */
+/* With the lock held: a number for a new link to another page. False: there are no more. */
+bool jit_link_number(struct jit_cache *cache, struct jit_link *link);
+/* Link a jump that was just left through to the block that was found. Whether it could be. */
+bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
+/* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
+void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
+/* Forget what leads by address, or from another page, to code in local pages, or in all. */
+void jit_forget_jumps(struct jit *jit, bool global_too);
+/* The block was found at gva: let jumps there find it, too. What this CPU made while its page was
+ * mapped elsewhere goes. */
+void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
+/* The block that a jump to gva would find, or NULL. */
+struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
+
+static inline bool jit_mode_is_64(uint32_t mode)
+{
+	return (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
+}
+
+#define JIT_MODE_USER       (1u << 8)
+#define JIT_MODE_EDGE_SHIFT 9
+#define JIT_MODE_EDGE       (~0u << JIT_MODE_EDGE_SHIFT)
+
+/*
+ * Which page the code at rip is in, if a direct jump from there can leave the canonical addresses: one
+ * that does is #GP before it changes anything. So near their borders, and nowhere else, code is
+ * translated for its address. 0: anywhere else.
+ */
+static inline uint32_t jit_edge_of(uint64_t rip)
+{
+	const uint64_t border = 1ull << 47, reach = (1ull << 31) + 2 * 4096;
+	uint64_t distance = border - 1 - rip; /* to the last address of the lower half */
+
+	if (distance < reach)
+		return (uint32_t)((distance >> 12) + 1) << JIT_MODE_EDGE_SHIFT;
+	distance = rip + border; /* from the first of the upper half */
+	if (distance < reach)
+		return (uint32_t)((distance >> 12) + (1u << 20) + 1) << JIT_MODE_EDGE_SHIFT;
+	return 0;
+}
+
+_Static_assert(((1ull << 20) + (1ull << 19) + 3) << JIT_MODE_EDGE_SHIFT <= UINT32_MAX, "edge pages");
+
+/* What the code at cpu->rip means now, and whether it is the user's: what may be fetched depends on
+ * that. */
+static inline uint32_t jit_mode_of(const struct cpu *cpu)
+{
+	uint32_t mode = cpu->mode | (cpu->cpl == 3 ? JIT_MODE_USER : 0);
+
+	return jit_mode_is_64(mode) ? mode | jit_edge_of(cpu->rip) : mode;
+}
+
+/* The jump table for a mode. */
+static inline unsigned jit_jump_set(uint32_t mode)
+{
+	return (mode & JIT_MODE_USER ? 1 : 0) + (jit_mode_is_64(mode) ? 0 : 2);
+}
+
+/* Where an executable address is from the start of the cache; links and records have it so. */
+static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)
+{
+	return code - cache->code.executable;
+}
+
+static inline size_t jit_hash(uint64_t value)
+{
+	return (value * 0x9e3779b97f4a7c15u) >> (64 - JIT_HASH_BITS);
+}
+
+#endif

@@ -1,0 +1,352 @@
+/*
+ * How two engines execute the same block on one memory: the interpreter first, while memory.c notes
+ * what each store overwrites (struct store_log). Then memory and registers are put back, the
+ * translation runs, and registers, flags and the bytes that the interpreter had written must be the
+ * same, at the address where the translation leaves the block.
+ *
+ * For that, blocks are neither linked nor found by jumps in this mode, so each run is one pass. The
+ * comparison ends before the first instruction that is the interpreter's in either engine: among
+ * those is all that must not happen twice. What turns out not to be repeatable (an access to a
+ * device, a fault, a store to code) unwinds, and the block runs without comparison.
+ *
+ * Flags are compared where they are defined and may still be read (translate.c's liveness).
+ */
+#include "engine/run/jit/lockstep.h"
+#include "engine/run/jit/translation.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/fpu/fpu_image.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/system.h"
+
+#define REPORTS_MAX 20
+
+struct state {
+	uint64_t gpr[CPU_REGISTERS];
+	uint64_t rip, rflags;
+	uint64_t fs_base, gs_base, kernel_gs_base;
+	uint64_t shadow_rip; /* 0: there is no interrupt shadow */
+	uint8_t interrupt_shadow;
+};
+
+struct jit_lockstep {
+	struct store_log log;
+	uint8_t after[STORE_LOG_ENTRIES][STORE_LOG_BYTES]; /* what the interpreter left there */
+	struct state states[JIT_BLOCK_INSNS + 1]; /* before each instruction, and at the end */
+	unsigned done;          /* instructions that the interpreter has executed */
+	bool is_armed;          /* there is something to compare with */
+	bool stops_at_fallback;
+	const struct jit_block *block;
+	uint64_t host_generation; /* of the log's host addresses */
+	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
+	struct fpu fpu_before;
+	uint64_t x87_pointer_after;
+	uint64_t compared, skipped, abandoned, differences;
+};
+
+uint64_t jit_lockstep_differences(const struct jit *jit)
+{
+	return jit->lockstep ? jit->lockstep->differences : 0;
+}
+
+int jit_set_lockstep(struct cpu *cpu)
+{
+	cpu->jit->lockstep = calloc(1, sizeof(*cpu->jit->lockstep));
+	return cpu->jit->lockstep ? 0 : -ENOMEM;
+}
+
+void jit_lockstep_destroy(struct jit *jit)
+{
+	const struct jit_lockstep *lockstep = jit->lockstep;
+
+	if (!lockstep)
+		return;
+	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
+		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
+	free(jit->lockstep);
+	jit->lockstep = NULL;
+}
+
+struct jit_script *jit_lockstep_script(struct jit *jit, unsigned count)
+{
+	struct jit_script *script;
+	uint16_t undefined = 0;
+	unsigned used = 0;
+
+	while (used < count && jit->items[used].kind != ITEM_FALLBACK)
+		used++;
+	if (!used)
+		return NULL;
+	script = calloc(1, sizeof(*script) + used * sizeof(script->steps[0]));
+	if (!script)
+		return NULL;
+	script->count = used;
+	script->ends_in_fallback = used < count;
+	for (unsigned i = 0; i < used; i++) {
+		const struct jit_item *item = &jit->items[i];
+		const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
+
+		script->steps[i].insn = item->insn;
+		script->has_vectors |= item->vector_levels != 0;
+		if (flags) {
+			undefined &= ~(flags->modified | flags->set_0 | flags->set_1);
+			undefined |= flags->undefined;
+		}
+		script->steps[i].flags = item->live_after & ~undefined & FLAGS_ARITHMETIC;
+	}
+	return script;
+}
+
+static void save_state(const struct cpu *cpu, struct state *state)
+{
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		state->gpr[i] = cpu->gpr[i];
+	state->rip = cpu->rip;
+	state->rflags = cpu->rflags;
+	state->fs_base = cpu->segment[CPU_FS].base;
+	state->gs_base = cpu->segment[CPU_GS].base;
+	state->kernel_gs_base = cpu->kernel_gs_base;
+	state->interrupt_shadow = cpu->interrupt_shadow;
+	state->shadow_rip = cpu->interrupt_shadow ? cpu->shadow_rip : 0;
+}
+
+static void load_state(struct cpu *cpu, const struct state *state)
+{
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		cpu->gpr[i] = state->gpr[i];
+	cpu->rip = state->rip;
+	cpu->rflags = state->rflags;
+	cpu->segment[CPU_FS].base = state->fs_base;
+	cpu->segment[CPU_GS].base = state->gs_base;
+	cpu->kernel_gs_base = state->kernel_gs_base;
+	cpu->interrupt_shadow = state->interrupt_shadow;
+	cpu->shadow_rip = state->shadow_rip;
+}
+
+/* Run the script. Unwinds where that isn't repeatable. */
+static void interpret(struct cpu *cpu, struct jit_lockstep *lockstep,
+		      const struct jit_script *script)
+{
+	for (unsigned i = 0; i < script->count; i++) {
+		const struct insn *insn = &script->steps[i].insn;
+		uint64_t next = cpu->rip + insn->length;
+
+		save_state(cpu, &lockstep->states[i]);
+		cpu->insn = insn;
+		cpu->next_rip = next;
+		insn->execute(cpu, insn);
+		cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+		lockstep->done = i + 1;
+		if (cpu->rip != next)
+			break;
+	}
+	save_state(cpu, &lockstep->states[lockstep->done]);
+}
+
+/* Take back what was written, and remember it. */
+static void undo(struct jit_lockstep *lockstep)
+{
+	struct store_log *log = &lockstep->log;
+
+	for (unsigned i = 0; i < log->count; i++)
+		bytes_copy(lockstep->after[i], log->entries[i].hva, log->entries[i].size);
+	for (unsigned i = log->count; i-- > 0;)
+		bytes_copy(log->entries[i].hva, log->entries[i].before, log->entries[i].size);
+}
+
+static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
+			       const struct jit_script *script)
+{
+	struct cpu_event exception = cpu->exception;
+	uint32_t stop = cpu->requests & CPU_REQUEST_STOP_BLOCK;
+	uint64_t cr2 = cpu->cr2, debug_pending = cpu->debug_pending;
+	volatile bool is_complete = false;
+	struct state start;
+	jmp_buf unwind;
+
+	save_state(cpu, &start);
+	bytes_copy(&unwind, &cpu->unwind, sizeof(unwind));
+	lockstep->log.count = 0;
+	lockstep->done = 0;
+	if (setjmp(cpu->unwind) == 0) {
+		cpu->store_log = &lockstep->log;
+		tlb_update(cpu); /* all accesses take the slow path */
+		interpret(cpu, lockstep, script);
+		is_complete = true;
+	}
+	cpu->store_log = NULL;
+	bytes_copy(&cpu->unwind, &unwind, sizeof(unwind));
+	if (cpu->exclusive)
+		cpu_exclusive_end(cpu);
+	fpu_leave(cpu);
+	undo(lockstep);
+	load_state(cpu, &start);
+	tlb_update(cpu);
+	/* STI asks for it where an interrupt waits. */
+	if (!stop)
+		atomic_fetch_and(&cpu->requests, ~(uint32_t)CPU_REQUEST_STOP_BLOCK);
+	cpu->exception = exception;
+	cpu->cr2 = cr2;
+	cpu->debug_pending = debug_pending;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	return is_complete;
+}
+
+void jit_lockstep_before(struct jit *jit, const struct jit_block *block)
+{
+	struct jit_lockstep *lockstep = jit->lockstep;
+	struct jit_script *script = block->script;
+	struct cpu *cpu = jit->cpu;
+	bool was_live = cpu->fpu.live;
+
+	lockstep->is_armed = false;
+	lockstep->host_generation = cpu->tlb_sets.host_generation;
+	if (!script) {
+		lockstep->skipped++;
+		return;
+	}
+	fpu_leave(cpu);
+	if (script->has_vectors) {
+		bytes_copy(lockstep->image, cpu->fpu.area, FPU_AREA_SIZE);
+		lockstep->fpu_before = cpu->fpu;
+	}
+	lockstep->is_armed = interpret_and_undo(cpu, lockstep, script);
+	if (script->has_vectors) {
+		bytes_copy(lockstep->image_after, cpu->fpu.area, FPU_AREA_SIZE);
+		lockstep->x87_pointer_after = cpu->fpu.fip;
+		bytes_copy(cpu->fpu.area, lockstep->image, FPU_AREA_SIZE);
+		cpu->fpu.fip = lockstep->fpu_before.fip;
+		cpu->fpu.fdp = lockstep->fpu_before.fdp;
+		cpu->fpu.fop = lockstep->fpu_before.fop;
+	}
+	if (was_live || script->has_vectors)
+		fpu_enter(cpu);
+	lockstep->abandoned += !lockstep->is_armed;
+	lockstep->stops_at_fallback = script->ends_in_fallback && lockstep->done == script->count;
+	lockstep->block = block;
+}
+
+/* Whether the CPU is in the state that the interpreter had before step `n`. */
+static bool state_equal(const struct cpu *cpu, const struct jit_lockstep *lockstep, unsigned n)
+{
+	const struct state *state = &lockstep->states[n];
+	const struct jit_script *script = lockstep->block->script;
+	uint64_t ignored = FLAGS_ARITHMETIC & ~(n ? script->steps[n - 1].flags : FLAGS_ARITHMETIC);
+
+	return bytes_equal(cpu->gpr, state->gpr, sizeof(state->gpr)) && cpu->rip == state->rip &&
+	       !((cpu->rflags ^ state->rflags) & ~ignored) &&
+	       cpu->segment[CPU_FS].base == state->fs_base &&
+	       cpu->segment[CPU_GS].base == state->gs_base &&
+	       cpu->kernel_gs_base == state->kernel_gs_base &&
+	       cpu->interrupt_shadow == state->interrupt_shadow &&
+	       (!cpu->interrupt_shadow || cpu->shadow_rip == state->shadow_rip);
+}
+
+static bool memory_equal(const struct jit_lockstep *lockstep)
+{
+	const struct store_log *log = &lockstep->log;
+
+	for (unsigned i = 0; i < log->count; i++)
+		if (!bytes_equal(log->entries[i].hva, lockstep->after[i], log->entries[i].size))
+			return false;
+	return true;
+}
+
+static bool part_equal(const uint8_t *a, const uint8_t *b, unsigned component, unsigned offset,
+		       unsigned size)
+{
+	uint64_t held = bytes_load64(a + FPU_IMAGE_XSTATE_BV) & bytes_load64(b + FPU_IMAGE_XSTATE_BV);
+
+	/* What is in its initial state on one side is not written there. */
+	return !(held >> component & 1) || bytes_equal(a + offset, b + offset, size);
+}
+
+static bool vectors_equal(struct cpu *cpu, const struct jit_lockstep *lockstep)
+{
+	const uint8_t *ours = cpu->fpu.area, *theirs = lockstep->image_after;
+
+	if (!lockstep->block->script->has_vectors)
+		return true;
+	fpu_leave(cpu);
+	if (cpu->fpu.fip != lockstep->x87_pointer_after)
+		return false;
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
+		if (fpu_layout.size[i] &&
+		    !part_equal(ours, theirs, i, fpu_layout.offset[i], fpu_layout.size[i]))
+			return false;
+	return part_equal(ours, theirs, 0, FPU_IMAGE_FCW, 5) &&
+	       part_equal(ours, theirs, 0, FPU_IMAGE_ST, 128) &&
+	       bytes_load32(ours + FPU_IMAGE_MXCSR) == bytes_load32(theirs + FPU_IMAGE_MXCSR) &&
+	       part_equal(ours, theirs, 1, FPU_IMAGE_XMM, 256);
+}
+
+static void report(struct cpu *cpu, const struct jit_lockstep *lockstep, const char *what)
+{
+	const struct jit_script *script = lockstep->block->script;
+	const struct state *state = &lockstep->states[lockstep->done];
+
+	fpu_leave(cpu);
+	fprintf(stderr, "lockstep: %s differ: block at %lx, %u of %u instructions, rip %lx, not %lx, "
+		"rflags %lx, not %lx (%x of them count)\n", what, lockstep->states[0].rip,
+		lockstep->done, script->count, cpu->rip, state->rip, cpu->rflags, state->rflags,
+		script->steps[lockstep->done - 1].flags);
+	for (unsigned i = 0; i < CPU_REGISTERS; i++)
+		if (cpu->gpr[i] != state->gpr[i])
+			fprintf(stderr, "  register %u is %lx, not %lx; was %lx\n", i, cpu->gpr[i],
+				state->gpr[i], lockstep->states[0].gpr[i]);
+	for (unsigned i = 0; i < script->count; i++)
+		fprintf(stderr, "  %s", ZydisMnemonicGetString(script->steps[i].insn.mnemonic));
+	fprintf(stderr, "\n");
+}
+
+static void compare(struct jit *jit)
+{
+	struct jit_lockstep *lockstep = jit->lockstep;
+	struct cpu *cpu = jit->cpu;
+	const char *what = NULL;
+
+	lockstep->is_armed = false;
+	if (cpu->tlb_sets.host_generation != lockstep->host_generation) {
+		lockstep->abandoned++;
+		return;
+	}
+	lockstep->compared++;
+	if (state_equal(cpu, lockstep, lockstep->done)) {
+		if (!memory_equal(lockstep))
+			what = "stores";
+		else if (!vectors_equal(cpu, lockstep))
+			what = "vector registers";
+	} else {
+		/* It may have left early, behind an instruction that it gave to the interpreter. */
+		what = "registers";
+		for (unsigned n = 1; n < lockstep->done; n++)
+			if (state_equal(cpu, lockstep, n))
+				what = NULL;
+	}
+	if (what && lockstep->differences++ < REPORTS_MAX)
+		report(cpu, lockstep, what);
+}
+
+void jit_lockstep_after(struct jit *jit)
+{
+	if (jit->lockstep->is_armed)
+		compare(jit);
+}
+
+void jit_lockstep_fallback(struct jit *jit, uint64_t rip)
+{
+	struct jit_lockstep *lockstep = jit->lockstep;
+
+	if (lockstep->is_armed && lockstep->stops_at_fallback &&
+	    rip == lockstep->states[lockstep->done].rip) {
+		jit->cpu->rip = rip;
+		compare(jit);
+	}
+}

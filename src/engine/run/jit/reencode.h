@@ -1,0 +1,44 @@
+/*
+ * Copying a guest instruction as a host instruction, with its registers renamed and its memory
+ * operand redirected.
+ */
+#ifndef KVIK_ENGINE_JIT_REENCODE_H
+#define KVIK_ENGINE_JIT_REENCODE_H
+
+#include <Zydis/Zydis.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/run/jit/emit.h"
+
+/* Which encoding fields of an instruction name general registers, and what the renaming is. */
+struct reencode {
+	uint8_t map[16];      /* guest register number -> host register */
+	struct host_memory memory; /* the redirected memory operand */
+	bool without_lock;         /* leave the LOCK prefix out */
+};
+
+/* What reencode.c found out about an instruction's operands. */
+struct reencode_info {
+	bool possible;         /* the instruction can be copied at all */
+	bool has_memory;       /* an explicit memory operand by ModRM */
+	bool memory_written;
+	bool memory_read;
+	bool reg_is_gpr, rm_is_gpr, vvvv_is_gpr, opcode_is_gpr;
+	bool high_byte;        /* names AH, CH, DH or BH: no REX prefix possible */
+	bool is_moffs;         /* MOV with an address in place of ModRM: 32-bit code only */
+	uint16_t gpr_read;     /* explicit general registers read, by guest number (not addresses) */
+	uint16_t gpr_written;
+	unsigned memory_size;  /* bytes */
+};
+
+/* Look at a decoded instruction of 64-bit or 32-bit code. */
+void reencode_inspect(struct reencode_info *info, const ZydisDecodedInstruction *instruction,
+		      const ZydisDecodedOperand *operands, const uint8_t *bytes);
+
+/* Emit the copy. False when this combination has no encoding (AH with a REX prefix). */
+bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,
+		   const uint8_t *bytes, const struct reencode_info *info,
+		   const struct reencode *rename);
+
+#endif

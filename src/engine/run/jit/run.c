@@ -1,0 +1,423 @@
+/*
+ * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
+ */
+#include <asm/prctl.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "engine/run/jit/internal.h"
+#include "engine/run/jit/lockstep.h"
+#include "engine/run/interp/code.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/run/interp/exec.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/system.h"
+
+/* From the form in which translated code leaves the flags and x87's instruction pointer. */
+static void state_to_guest(struct cpu *cpu)
+{
+	uint64_t flags = cpu->fast.flags;
+
+	if (cpu->fast.x87_offset) {
+		cpu->fpu.fip = cpu->fast.x87_page + (cpu->fast.x87_offset & 0xfff);
+		cpu->fast.x87_offset = 0;
+	}
+
+	cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITHMETIC) |
+		      (flags >> 8 & 0xd5) | (flags & 1) << 11;
+}
+
+static void flags_to_host(struct cpu *cpu)
+{
+	cpu->fast.flags = (cpu->rflags & 0xd5) << 8 | (cpu->rflags >> 11 & 1);
+}
+
+/* What of the control registers decides it: whoever changes them, by whatever way, is noticed. */
+static struct jit_vector_control vector_control(const struct cpu *cpu)
+{
+	return (struct jit_vector_control){
+		.is_live = cpu->fpu.live,
+		.cr0 = (uint32_t)cpu->cr0 & (CR0_EM | CR0_TS),
+		.cr4 = (uint32_t)cpu->cr4 & (CR4_OSFXSR | CR4_OSXSAVE),
+		.xcr0 = (uint32_t)cpu->xcr0,
+	};
+}
+
+static bool vector_control_changed(const struct cpu *cpu)
+{
+	const struct jit_vector_control now = vector_control(cpu), *then = &cpu->jit->vector_control;
+
+	return now.is_live != then->is_live || now.cr0 != then->cr0 || now.cr4 != then->cr4 ||
+	       now.xcr0 != then->xcr0;
+}
+
+/* Which vector instructions may run as they stand: the state is in the host's registers, and
+ * nothing in them can fault other than a memory access. */
+static void update_vector(struct cpu *cpu)
+{
+	uint32_t mxcsr;
+	uint16_t control;
+	bool x87 = false, sse = false, avx = false, avx512 = false;
+
+	cpu->jit->vector_control = vector_control(cpu);
+	if (cpu->fpu.live && !(cpu->cr0 & (CR0_EM | CR0_TS))) {
+		__asm__ volatile("stmxcsr %0; fnstcw %1" : "=m"(mxcsr), "=m"(control));
+		x87 = (control & 0x3f) == 0x3f;
+		sse = (cpu->cr4 & CR4_OSFXSR) && (mxcsr & 0x1f80) == 0x1f80;
+		avx = sse && (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6;
+		avx512 = avx && (cpu->xcr0 & 0xe0) == 0xe0;
+	}
+	cpu->fast.vector_blocked[JIT_VECTOR_X87] = !x87;
+	cpu->fast.vector_blocked[JIT_VECTOR_SSE] = !sse;
+	cpu->fast.vector_blocked[JIT_VECTOR_AVX] = !avx;
+	cpu->fast.vector_blocked[JIT_VECTOR_AVX512] = !avx512;
+}
+
+/* Base apart, a segment without checks: SDM vol. 3 §5.3, §5.5. */
+static bool is_unchecked(const struct kvm_segment *segment)
+{
+	return segment->present && !segment->unusable && segment->s &&
+	       (segment->type & 0xe) == 2 && segment->limit == 0xffffffff;
+}
+
+static void update_segments(struct cpu *cpu)
+{
+	for (unsigned i = 0; i < 2; i++)
+		cpu->fast.segment_blocked[i] = !is_unchecked(&cpu->segment[CPU_FS + i]);
+}
+
+/* What user space may have changed since the last run. */
+static void update_system(struct cpu *cpu)
+{
+	cpu->fast.rdtsc_blocked = !cpu->tsc_is_host;
+	cpu->fast.rdtscp_blocked = !cpu->tsc_is_host || !cpu_has(cpu, FEATURE_RDTSCP);
+	cpu->fast.ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
+}
+
+/* 64-bit mode, or 32-bit code in flat segments. */
+static bool is_translated_mode(uint32_t mode)
+{
+	uint32_t flat32 = CPU_MODE_CODE32 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_FLAT;
+
+	return jit_mode_is_64(mode) || (mode & (CPU_MODE_CODE_MASK | flat32)) == flat32;
+}
+
+/* What translated code takes for granted besides the block's key, which tells CPL 3 from CPL 0. */
+static bool translatable(const struct cpu *cpu)
+{
+	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
+	       !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
+}
+
+/* Nothing has changed since jumps and crossing links were made. */
+static bool jumps_are_current(const struct jit *jit)
+{
+	return jit->epoch == jit->cpu->code_epoch &&
+	       jit->tlb_generation == jit->cpu->tlb_sets.generation;
+}
+
+/* Where translated code for cpu->rip is, when that needs no more than a look into the jump table;
+ * NULL: the dispatcher's turn. */
+static const uint8_t *go_on(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+	struct jit_block *block;
+
+	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
+		return NULL;
+	block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
+	if (!block)
+		return NULL;
+	if (!jit_mode_is_64(cpu->mode))
+		update_segments(cpu);
+	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
+	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
+	cpu->fast.spill[2] = (uintptr_t)block->code;
+	return jit->cache->go_on;
+}
+
+static void count_fallback(struct jit *jit, const struct jit_record *record)
+{
+	jit->statistics.fallbacks++;
+	if (record->is_slow_path)
+		jit->slow_paths[record->insn.mnemonic]++;
+	else
+		jit->fallbacks[record->insn.mnemonic]++;
+}
+
+/* What a block has checked before the instruction, or the instruction for those behind it. */
+static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
+{
+	for (unsigned levels = record->vector_levels; levels; levels &= levels - 1)
+		if (cpu->fast.vector_blocked[__builtin_ctz(levels)])
+			return false;
+	for (unsigned segments = record->segments; segments; segments &= segments - 1)
+		if (cpu->fast.segment_blocked[__builtin_ctz(segments) - CPU_FS])
+			return false;
+	return true;
+}
+
+const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
+{
+	bool vectors_live = cpu->fpu.live;
+	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
+	bool stays;
+
+	state_to_guest(cpu);
+	/* The block takes for stored what an instruction would have that is executed here. */
+	cpu->fast.x87_page = cpu->fast.code_page;
+	cpu->rip = rip;
+	cpu->next_rip = next;
+	cpu->insn = &record->insn;
+	cpu->jit->record = record;
+	cpu_begins(cpu, CPU_FALLS_BACK);
+	count_fallback(cpu->jit, record);
+	if (cpu->jit->lockstep)
+		jit_lockstep_fallback(cpu->jit, rip);
+	cpu->io.is_reset_after = true;
+	cpu->exits_softly = !cpu->jit->lockstep;
+	record->insn.execute(cpu, &record->insn);
+	cpu->io.is_reset_after = cpu->exits_softly = false;
+	if (cpu->io.cursor)
+		io_reset(cpu);
+	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+	if (cpu->is_leaving) {
+		flags_to_host(cpu);
+		return NULL;
+	}
+	if (record->changes_vector || vector_control_changed(cpu))
+		update_vector(cpu);
+	if (record->loads_segment)
+		update_segments(cpu);
+	flags_to_host(cpu);
+	/* What follows in the block takes for granted that this had passed its checks, and those
+	 * before it. */
+	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
+	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
+	if (stays && record->resume && cpu->rip == next && !cpu->requests)
+		return cpu->jit->cache->code.executable + record->resume;
+	return go_on(cpu);
+}
+
+/* Announce the code that a block depends on, a run of granules at a time. */
+static void mark_granules(struct cpu *cpu, uint64_t page_gpa, uint64_t granules)
+{
+	while (granules) {
+		unsigned first = __builtin_ctzll(granules);
+		uint64_t from_first = ~(granules >> first);
+		unsigned count = from_first ? __builtin_ctzll(from_first) : 64;
+
+		code_mark(cpu, page_gpa + first * 64, count * 64);
+		granules = first + count > 63 ? 0 : granules >> (first + count) << (first + count);
+	}
+}
+
+/* The block at gpa, for the CPU's mode, if there is one that is what memory holds; NULL: none. */
+static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
+{
+	struct jit_cache *cache = jit->cache;
+	struct jit_block *block = jit_block_find(cache, gpa, jit_mode_of(jit->cpu));
+	struct jit_page *page = block ? block->page : jit_page_find(cache, gpa);
+	uint64_t changed;
+
+	if (!page)
+		return NULL;
+	/* Before `compared`: who marks a block resets that first. */
+	if (block && !atomic_load_explicit(&block->is_marked, memory_order_acquire))
+		block = NULL;
+	if (atomic_load_explicit(&jit->places[page->index].compared, memory_order_acquire) ==
+	    jit->epoch + 1)
+		return block;
+	jit_lock_take(&cache->lock);
+	changed = jit_page_compare(jit, page, bytes - (gpa & 0xfff));
+	jit_lock_release(&cache->lock);
+	if (!changed)
+		return block;
+	jit_page_drop(jit, gpa, changed);
+	return NULL;
+}
+
+/* Translate the block at gpa; NULL when that can't be done now. */
+static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
+{
+	struct jit_cache *cache = jit->cache;
+	struct cpu *cpu = jit->cpu;
+	struct jit_block *block;
+	uint64_t evictions;
+	int result;
+	bool full;
+
+	cpu_begins(cpu, CPU_TRANSLATES);
+	fpu_leave(cpu); /* the decoder may use vector registers */
+	memcpy(jit->snapshot, bytes - (gpa & 0xfff), sizeof(jit->snapshot));
+	block = jit_translate(jit, gpa, &full);
+	if (!block && full) {
+		jit_chunk_next(jit);
+		block = jit_translate(jit, gpa, &full);
+	}
+	if (!block)
+		return NULL;
+	jit_lock_take(&cache->lock);
+	result = jit_block_insert(jit, block);
+	if (result < 0)
+		block->dead = true;
+	evictions = cache->evictions;
+	jit_lock_release(&cache->lock);
+	/* Room for what is kept of pages comes back with the blocks of the oldest chunks. */
+	if (result == -ENOSPC)
+		jit_chunk_next(jit);
+	if (result < 0)
+		return NULL;
+	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
+	jit_lock_take(&cache->lock);
+	if (cache->evictions == evictions)
+		jit_block_marked(cache, block);
+	jit_lock_release(&cache->lock);
+	/* If something has been mapped elsewhere meanwhile, `bytes` is no longer what it was. */
+	return cpu->requests ? NULL : find_translated(jit, gpa, bytes);
+}
+
+/* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
+static struct jit_block *look_up(struct jit *jit)
+{
+	struct cpu *cpu = jit->cpu;
+	uint64_t gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
+	struct jit_block *block;
+	uint8_t *heat;
+
+	if (!bytes)
+		return NULL;
+	heat = &jit->heat[jit_hash(gpa)];
+	/* What is cold here was not translated, unless by another CPU. */
+	if (*heat >= jit->cache->options.warmth || atomic_load(&jit->cache->is_shared)) {
+		block = find_translated(jit, gpa, bytes);
+		if (block || cpu->requests)
+			return block;
+	}
+	if (code_is_hot(cpu, gpa))
+		return NULL;
+	if (*heat < jit->cache->options.warmth) {
+		++*heat;
+		return NULL;
+	}
+	return make_block(jit, gpa, bytes);
+}
+
+static struct jit_block *find_block(struct jit *jit)
+{
+	struct jit_block *block = look_up(jit);
+	struct cpu *cpu = jit->cpu;
+	const struct tlb_set *set = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
+
+	if (!block || jit->lockstep)
+		return block;
+	/* The fetch has left its translation there. */
+	jit_enter_jump(jit, block, cpu->rip,
+		       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);
+	return block;
+}
+
+/* Where addresses lead may have changed, or what is there. */
+static void forget_jumps(struct jit *jit)
+{
+	const struct cpu *cpu = jit->cpu;
+
+	jit_forget_jumps(jit, jit->epoch != cpu->code_epoch ||
+				     jit->tlb_global_generation != cpu->tlb_sets.global_generation);
+	jit->epoch = cpu->code_epoch;
+	jit->tlb_generation = cpu->tlb_sets.generation;
+	jit->tlb_global_generation = cpu->tlb_sets.global_generation;
+}
+
+/* Room for pairs (return.c), until there are requests: either these are seen afterwards, or they
+ * take it away. */
+static void begin_pairs(struct cpu *cpu)
+{
+	atomic_exchange(&cpu->fast.stack_limit,
+			(uintptr_t)__builtin_frame_address(0) - JIT_PAIRS_SIZE);
+}
+
+/* Translated code finds the CPU there. */
+static void set_gs_base(struct cpu *cpu)
+{
+	long result = SYS_arch_prctl;
+
+	if (host.has_fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(cpu));
+	else
+		__asm__ volatile("syscall"
+				 : "+a"(result) : "D"(ARCH_SET_GS), "S"(cpu) : "rcx", "r11", "memory");
+}
+
+void jit_run(struct cpu *cpu)
+{
+	struct jit *jit = cpu->jit;
+	struct jit_link *link = NULL;
+
+	exec_begin(cpu);
+	set_gs_base(cpu);
+	update_system(cpu);
+	while (!cpu->requests && !cpu->is_leaving) {
+		uint64_t evictions = jit->cache->evictions;
+		struct jit_block *block;
+
+		jit->record = NULL;
+		if (!translatable(cpu)) {
+			cpu_begins(cpu, CPU_INTERPRETS);
+			exec_block(cpu);
+			continue;
+		}
+		if (!jumps_are_current(jit)) {
+			forget_jumps(jit);
+			link = NULL;
+		}
+		cpu->rip = cpu_wrap_rip(cpu, cpu->rip);
+		cpu_begins(cpu, CPU_DISPATCHES);
+		/* A fault of the fetch is no instruction's. */
+		cpu->insn = NULL;
+		cpu->next_rip = cpu->rip;
+		block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
+		if (!block)
+			block = find_block(jit);
+		if (jit->cache->evictions != evictions)
+			link = NULL;
+		if (!block && cpu->requests)
+			break;
+		if (!block) {
+			jit->statistics.interpreted_blocks++;
+			link = NULL;
+			cpu_begins(cpu, CPU_INTERPRETS);
+			exec_block(cpu);
+			continue;
+		}
+		if (link)
+			jit->statistics.links += jit_link_to(jit, link, block);
+		link = NULL;
+		begin_pairs(cpu);
+		if (cpu->requests)
+			break;
+		if (jit->lockstep)
+			jit_lockstep_before(jit, block);
+		update_vector(cpu);
+		update_segments(cpu);
+		flags_to_host(cpu);
+		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
+		jit->statistics.entries++;
+		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
+		link = jit->cache->enter(block->code);
+		state_to_guest(cpu);
+		if (link)
+			cpu->rip = cpu->fast.code_page + link->offset;
+		if (jit->lockstep) {
+			jit_lockstep_after(jit);
+			link = NULL;
+		}
+	}
+	exec_end(cpu);
+}
