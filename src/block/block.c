@@ -1,0 +1,401 @@
+/* A disk's life: its files, its I/O thread and the ways to it from other threads. */
+#include "block/block.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "block/chain.h"
+#include "block/disk.h"
+#include "util/log.h"
+#include "util/thread.h"
+
+struct call {
+	void (*run)(void *context);
+	void *context;
+	bool is_done;
+	struct call *next;
+};
+
+/* Of an I/O thread: the disk whose it is. */
+static __thread const struct block *disk_of_this_thread;
+
+int block_cache_parse(const char *text, enum block_cache *cache)
+{
+	static const char *const names[] = {
+		[BLOCK_CACHE_WRITEBACK] = "writeback",
+		[BLOCK_CACHE_NONE] = "none",
+		[BLOCK_CACHE_WRITETHROUGH] = "writethrough",
+		[BLOCK_CACHE_DIRECTSYNC] = "directsync",
+		[BLOCK_CACHE_UNSAFE] = "unsafe",
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*cache = i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+/* What has come for the I/O thread: requests, calls, ends of jobs and of transfers. */
+static void wake_ready(void *context)
+{
+	struct block *block = context;
+	struct block_request *request;
+	struct call *call, *calls;
+	bool found;
+	uint64_t count;
+
+	if (read(block->wake.fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return;
+	do {
+		pthread_mutex_lock(&block->lock);
+		request = block->submitted;
+		block->submitted = block->last_submitted = NULL;
+		calls = block->calls;
+		block->calls = NULL;
+		pthread_mutex_unlock(&block->lock);
+		found = request || calls;
+		while (request) {
+			struct block_request *next = request->next;
+
+			request_start(block, request);
+			request = next;
+		}
+		while ((call = calls)) {
+			calls = call->next;
+			call->run(call->context);
+			pthread_mutex_lock(&block->lock);
+			call->is_done = true;
+			pthread_cond_broadcast(&block->changed);
+			pthread_mutex_unlock(&block->lock);
+		}
+		request_complete_deferred(block);
+		found |= workers_reap(block->workers);
+		if (block->ring) {
+			ring_submit(block->ring);
+			found |= ring_reap(block->ring);
+		}
+	} while (found);
+}
+
+static void *io_thread(void *argument)
+{
+	struct block *block = argument;
+
+	disk_of_this_thread = block;
+	if (event_loop_run(block->loop) < 0)
+		log_error("%s: the disk's I/O loop failed", block->path);
+	return NULL;
+}
+
+static struct block_geometry guess_geometry(uint64_t sectors)
+{
+	struct block_geometry geometry = {.heads = 16, .sectors = 63};
+	uint64_t cylinders = sectors / (16 * 63);
+
+	/* As ATA disks tell it: 16 heads of 63 sectors, up to 16383 cylinders (ATA-6 annex B). */
+	geometry.cylinders = cylinders < 1 ? 1 : cylinders > 16383 ? 16383 : cylinders;
+	return geometry;
+}
+
+static void fill_info(struct block *block, const struct block_options *options)
+{
+	const struct node *node = block->node;
+	struct block_info *info = &block->info;
+
+	info->size_bytes = node->size;
+	info->is_readonly = !node->is_writable;
+	info->has_write_cache = !block->is_write_through;
+	info->can_discard = node->discards;
+	info->block_bytes = node->block_bytes;
+	info->discard_bytes = node->discard_bytes;
+	info->geometry = guess_geometry(node->size / BLOCK_SECTOR_SIZE);
+	if (options->serial)
+		strncpy(info->serial, options->serial, BLOCK_SERIAL_MAX);
+	info->format = node->driver->name;
+	info->path = block->path;
+	info->uses_io_uring = block->ring != NULL;
+}
+
+static int open_disk(const char *path, int fd, const struct block_options *options,
+		     struct block **opened, struct error *error)
+{
+	struct block *block = calloc(1, sizeof(*block));
+	int result = -ENOMEM;
+
+	if (!block || !(block->path = strdup(path))) {
+		error_set_errno(error, ENOMEM, "%s", path);
+		goto fail;
+	}
+	pthread_mutex_init(&block->lock, NULL);
+	pthread_cond_init(&block->changed, NULL);
+	block->wake.fd = -1;
+	block->is_write_through = options->cache == BLOCK_CACHE_WRITETHROUGH ||
+				  options->cache == BLOCK_CACHE_DIRECTSYNC;
+	result = chain_open(path, fd, options, &block->node, error);
+	if (result < 0)
+		goto fail_locks;
+	block->loop = event_loop_create(error);
+	if (!block->loop) {
+		result = -ENOMEM;
+		goto fail_node;
+	}
+	block->wake = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+					    .ready = wake_ready,
+					    .context = block};
+	result = block->wake.fd < 0 ? -errno : event_loop_add(block->loop, &block->wake);
+	if (result < 0) {
+		error_set_errno(error, -result, "%s: cannot make an eventfd", path);
+		goto fail_loop;
+	}
+	block->workers = workers_create(block->wake.fd, error);
+	if (!block->workers) {
+		result = -ENOMEM;
+		goto fail_source;
+	}
+	if (options->aio != BLOCK_AIO_THREADS)
+		block->ring = ring_create(block->wake.fd, error);
+	if (!block->ring && options->aio == BLOCK_AIO_IO_URING) {
+		result = -ENOSYS;
+		goto fail_workers;
+	}
+	fill_info(block, options);
+	*opened = block;
+	return 0;
+
+fail_workers:
+	workers_destroy(block->workers);
+fail_source:
+	event_loop_remove(&block->wake);
+fail_loop:
+	if (block->wake.fd >= 0)
+		close(block->wake.fd);
+	event_loop_destroy(block->loop);
+fail_node:
+	node_close(block->node);
+fail_locks:
+	pthread_cond_destroy(&block->changed);
+	pthread_mutex_destroy(&block->lock);
+fail:
+	if (block)
+		free(block->path);
+	free(block);
+	return result;
+}
+
+int block_open(const char *path, const struct block_options *options, struct block **block,
+	       struct error *error)
+{
+	return open_disk(path, -1, options, block, error);
+}
+
+int block_open_fd(int fd, const char *path, const struct block_options *options,
+		  struct block **block, struct error *error)
+{
+	if (fd < 0)
+		return error_set_errno(error, EBADF, "%s", path);
+	return open_disk(path, fd, options, block, error);
+}
+
+int block_start(struct block *block, struct error *error)
+{
+	int result = thread_start(&block->thread, NULL, io_thread, block);
+
+	if (result < 0)
+		return error_set_errno(error, -result, "%s: cannot start the disk's I/O thread",
+				       block->path);
+	pthread_mutex_lock(&block->lock);
+	block->is_started = true;
+	pthread_mutex_unlock(&block->lock);
+	return 0;
+}
+
+int block_close(struct block *block, struct error *error)
+{
+	int result;
+
+	if (!block)
+		return 0;
+	if (block->is_started) {
+		block_drain(block);
+		event_loop_stop(block->loop);
+		pthread_join(block->thread, NULL);
+	}
+	ring_destroy(block->ring);
+	workers_destroy(block->workers);
+	event_loop_remove(&block->wake);
+	close(block->wake.fd);
+	event_loop_destroy(block->loop);
+	result = node_close(block->node);
+	if (result < 0)
+		error_set_errno(error, -result, "%s: could not be written back", block->path);
+	pthread_cond_destroy(&block->changed);
+	pthread_mutex_destroy(&block->lock);
+	free(block->path);
+	free(block);
+	return result;
+}
+
+const struct block_info *block_info(const struct block *block)
+{
+	return &block->info;
+}
+
+static bool is_io_thread(const struct block *block)
+{
+	return disk_of_this_thread == block;
+}
+
+static void wake_io_thread(struct block *block)
+{
+	uint64_t one = 1;
+
+	/* A full counter wakes, too. */
+	if (write(block->wake.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void block_submit(struct block *block, struct block_request *const *requests, unsigned count)
+{
+	bool was_submitting;
+	unsigned i;
+
+	if (count == 0)
+		return;
+	__atomic_add_fetch(&block->outstanding, count, __ATOMIC_ACQ_REL);
+	if (is_io_thread(block)) {
+		was_submitting = block->is_submitting;
+		block->is_submitting = true;
+		for (i = 0; i < count; i++)
+			request_start(block, requests[i]);
+		block->is_submitting = was_submitting;
+		if (block->ring)
+			ring_submit(block->ring);
+		return;
+	}
+	pthread_mutex_lock(&block->lock);
+	for (i = 0; i < count; i++) {
+		requests[i]->next = NULL;
+		if (block->last_submitted)
+			block->last_submitted->next = requests[i];
+		else
+			block->submitted = requests[i];
+		block->last_submitted = requests[i];
+	}
+	wake_io_thread(block);
+	pthread_mutex_unlock(&block->lock);
+}
+
+void block_drain(struct block *block)
+{
+	pthread_mutex_lock(&block->lock);
+	while (block->is_started && __atomic_load_n(&block->outstanding, __ATOMIC_ACQUIRE) > 0)
+		pthread_cond_wait(&block->changed, &block->lock);
+	pthread_mutex_unlock(&block->lock);
+}
+
+struct event_loop *block_loop(struct block *block)
+{
+	return block->loop;
+}
+
+void block_call(struct block *block, void (*run)(void *context), void *context)
+{
+	struct call call = {.run = run, .context = context};
+
+	if (!block->is_started || is_io_thread(block)) {
+		run(context);
+		return;
+	}
+	pthread_mutex_lock(&block->lock);
+	call.next = block->calls;
+	block->calls = &call;
+	wake_io_thread(block);
+	while (!call.is_done)
+		pthread_cond_wait(&block->changed, &block->lock);
+	pthread_mutex_unlock(&block->lock);
+}
+
+/* A request that somebody waits for. */
+struct waited {
+	struct block_request request;
+	struct block *block;
+	bool is_done; /* guarded by the disk's lock */
+	int result;
+};
+
+static void waited_complete(struct block_request *request, int result)
+{
+	struct waited *waited = request->context;
+	struct block *block = waited->block;
+
+	pthread_mutex_lock(&block->lock);
+	waited->result = result;
+	waited->is_done = true;
+	pthread_cond_broadcast(&block->changed);
+	pthread_mutex_unlock(&block->lock);
+}
+
+/* Before there are threads. */
+static int work_here(struct block *block, const struct block_request *request,
+		     const struct iovec *vector)
+{
+	const struct node_driver *driver = block->node->driver;
+	int result = request_check(block, request);
+
+	if (result < 0)
+		return result;
+	if (request->operation == BLOCK_READ)
+		return driver->read(block->node, request->offset, request->size, vector, 1);
+	if (request->operation == BLOCK_WRITE)
+		result = driver->write(block->node, request->offset, request->size, vector, 1);
+	if (result == 0 && (request->operation == BLOCK_FLUSH || block->is_write_through))
+		result = driver->flush(block->node);
+	return result;
+}
+
+static int submit_and_wait(struct block *block, enum block_operation operation, uint64_t offset,
+			   void *data, uint64_t size)
+{
+	struct iovec vector = {data, size};
+	struct waited waited = {
+		.request = {.operation = operation,
+			    .offset = offset,
+			    .size = size,
+			    .vector = &vector,
+			    .vector_count = 1,
+			    .complete = waited_complete,
+			    .context = &waited},
+		.block = block,
+	};
+	struct block_request *request = &waited.request;
+
+	if (!block->is_started)
+		return work_here(block, request, &vector);
+	block_submit(block, &request, 1);
+	pthread_mutex_lock(&block->lock);
+	while (!waited.is_done)
+		pthread_cond_wait(&block->changed, &block->lock);
+	pthread_mutex_unlock(&block->lock);
+	return waited.result;
+}
+
+int block_read(struct block *block, uint64_t offset, void *data, uint64_t size)
+{
+	return submit_and_wait(block, BLOCK_READ, offset, data, size);
+}
+
+int block_write(struct block *block, uint64_t offset, const void *data, uint64_t size)
+{
+	return submit_and_wait(block, BLOCK_WRITE, offset, (void *)data, size);
+}
+
+int block_flush(struct block *block)
+{
+	return submit_and_wait(block, BLOCK_FLUSH, 0, NULL, 0);
+}

@@ -1,0 +1,191 @@
+/*
+ * Disks: images in files, and requests to them.
+ *
+ * The room turns an image (raw, qcow2 with its backing files, ...) into a disk of `size_bytes`
+ * bytes that takes requests of any number at once and completes them in any order. It knows no
+ * device and no guest; a device model turns its guest's commands into struct block_request.
+ *
+ * Life: block_open opens all files that the image consists of, takes their locks, and makes an
+ * io_uring where the host has one; it starts no thread. So it comes before sandbox_enter, which
+ * wants to be alone in its process. block_start starts the disk's I/O thread; from then on no path
+ * is opened and, but for io_uring_enter and calls on open files, no new system call made. block_close
+ * waits for what is under way, makes everything durable and closes the files.
+ *
+ * What is promised of data: a write that was completed is seen by every later read. A flush that
+ * was completed has made all writes that were completed before it was submitted outlast the end of
+ * the process at any moment, and (unless the cache mode is "unsafe") the end of the host. An image's
+ * own structure is sound at every moment; a crash costs at most space in the file (leaked clusters).
+ */
+#ifndef KVIK_BLOCK_BLOCK_H
+#define KVIK_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "util/error.h"
+
+struct block;
+struct event_loop;
+
+#define BLOCK_SECTOR_SIZE 512
+#define BLOCK_SERIAL_MAX  20	    /* characters of a serial number, as in virtio 1.2 §5.2.6 */
+#define BLOCK_VECTORS_MAX 1024	    /* host buffers of one request */
+#define BLOCK_REQUEST_MAX (1u << 30) /* bytes of one read or write */
+
+/* What is between a write and the medium. The names are those of QEMU's cache= option. */
+enum block_cache {
+	BLOCK_CACHE_WRITEBACK,	  /* the host's page cache; flush reaches the medium */
+	BLOCK_CACHE_NONE,	  /* past the page cache where alignment allows; flush as above */
+	BLOCK_CACHE_WRITETHROUGH, /* the page cache, and a flush after each write */
+	BLOCK_CACHE_DIRECTSYNC,	  /* as none, and a flush after each write */
+	BLOCK_CACHE_UNSAFE,	  /* flush reaches the page cache only: outlives kvik, not the host */
+};
+
+enum block_aio {
+	BLOCK_AIO_AUTO,	    /* io_uring where the host has it, else threads */
+	BLOCK_AIO_IO_URING, /* refused where it isn't there */
+	BLOCK_AIO_THREADS,  /* preadv and pwritev on threads */
+};
+
+/* All zero: writable, format probed, write-back, locked, discards ignored. */
+struct block_options {
+	/*
+	 * "raw", "qcow2"; NULL: found by the image's first bytes. An image that was found to be raw
+	 * refuses writes that would make its start look like another format (-EPERM): a guest must
+	 * not be able to have files of the host opened as backing files the next time.
+	 */
+	const char *format;
+	bool readonly;
+	bool snapshot; /* writes go to a temporary file, the image is only read */
+	bool discard;  /* discards, and zeroes that may unmap, free space in the file */
+	/* Do not take, or look at, the locks that keep two programs from writing to one image. */
+	bool unlocked;
+	enum block_cache cache;
+	enum block_aio aio;
+	const char *serial; /* NULL: none */
+	/*
+	 * Another backing file than the image names (NULL: what it names; "": none), and that one's
+	 * format (NULL: what the image says, or found).
+	 */
+	const char *backing, *backing_format;
+};
+
+/* The name of a cache mode ("writeback", ...). 0, or -EINVAL. */
+int block_cache_parse(const char *text, enum block_cache *cache);
+
+/*
+ * Open an image with all files below it. `path` names the image, also in messages; backing files
+ * are relative to its folder. The options' strings are copied. 0 and `block`, which block_close
+ * ends; or -errno and `error`: no file, no permission, damaged or unknown format, -EAGAIN when
+ * another program holds the image.
+ */
+int block_open(const char *path, const struct block_options *options, struct block **block,
+	       struct error *error);
+/* The same for a file that is open: `fd` stays the caller's (it is duplicated). */
+int block_open_fd(int fd, const char *path, const struct block_options *options,
+		  struct block **block, struct error *error);
+
+/* Start the I/O thread. Once, on any thread. 0, or -errno and `error`. */
+int block_start(struct block *block, struct error *error);
+
+/*
+ * End a disk: wait for all requests, write everything back, end the I/O thread, close the files.
+ * Not on the I/O thread; nothing is submitted any more. Also before block_start; NULL does nothing.
+ * 0, or -errno and `error` when data could not be written back: the disk is gone either way.
+ */
+int block_close(struct block *block, struct error *error);
+
+struct block_geometry {
+	uint32_t cylinders; /* 1 to 16383 */
+	uint8_t heads;	    /* 1 to 16 */
+	uint8_t sectors;    /* 1 to 63, a track */
+};
+
+/* What does not change while a disk is open. */
+struct block_info {
+	uint64_t size_bytes; /* a multiple of BLOCK_SECTOR_SIZE */
+	bool is_readonly;
+	bool has_write_cache;	 /* a flush does something: not write-through */
+	bool can_discard;	 /* discards free space; otherwise they succeed and do nothing */
+	uint32_t block_bytes;	 /* requests of this alignment and size cost no read: a power of 2 */
+	uint32_t discard_bytes;	 /* what a discard frees is a multiple of this, a power of 2 */
+	struct block_geometry geometry; /* for guests that ask: ATA-style, made from the size */
+	char serial[BLOCK_SERIAL_MAX + 1];
+	const char *format;   /* of the topmost image: "raw", "qcow2" */
+	const char *path;     /* as given to block_open */
+	bool uses_io_uring;
+};
+
+/* Any thread. The strings live as long as the disk. */
+const struct block_info *block_info(const struct block *block);
+
+enum block_operation {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,	    /* no offset, no size */
+	BLOCK_DISCARD,	    /* the content doesn't matter any more: reads as it was, or as zeroes */
+	BLOCK_WRITE_ZEROES, /* reads as zeroes from now on */
+};
+
+enum {
+	BLOCK_FUA = 1 << 0,   /* of writes and zeroes: durable before it completes */
+	BLOCK_UNMAP = 1 << 1, /* of zeroes: space in the file may be freed */
+};
+
+/*
+ * A request: owned by the submitter, and left alone by it from block_submit until `complete` is
+ * called. So are the vectors and the memory that they point to; guest memory may change meanwhile,
+ * which changes what is written and nothing else.
+ */
+struct block_request {
+	enum block_operation operation;
+	unsigned flags;
+	/*
+	 * Bytes. Any alignment works, that of block_info.block_bytes well. A range that is not
+	 * inside of the disk, a write to a read-only disk: -EINVAL, -EROFS. Reads and writes: the
+	 * vectors' total, up to BLOCK_REQUEST_MAX; discard and zeroes: up to the whole disk.
+	 */
+	uint64_t offset, size;
+	const struct iovec *vector; /* of reads and writes: 1 to BLOCK_VECTORS_MAX */
+	unsigned vector_count;
+	/*
+	 * Called once, on the I/O thread with no lock held, never inside of block_submit. `result`:
+	 * 0 or -errno (-ENOSPC: the file cannot grow; -EIO: the medium, or the image is damaged).
+	 * A failed read leaves the memory undefined. May submit, and may free the request.
+	 */
+	void (*complete)(struct block_request *request, int result);
+	void *context; /* the submitter's */
+
+	struct block_request *next; /* the block's own */
+};
+
+/*
+ * Give `count` requests to the disk. Any thread. On the I/O thread they are on their way when this
+ * returns; from elsewhere the I/O thread is woken, once for all of them. Requests that overlap and
+ * are under way at once have no order; a submitter that wants one waits for the first.
+ */
+void block_submit(struct block *block, struct block_request *const *requests, unsigned count);
+
+/*
+ * The same and waiting for it: convenient where nothing else is to be done. Not on the I/O thread;
+ * before block_start they work too (on the caller's thread). 0 or -errno.
+ */
+int block_read(struct block *block, uint64_t offset, void *data, uint64_t size);
+int block_write(struct block *block, uint64_t offset, const void *data, uint64_t size);
+int block_flush(struct block *block);
+
+/* Wait until nothing is under way, while nobody submits but completions do. Not on the I/O thread. */
+void block_drain(struct block *block);
+
+/*
+ * The I/O thread's loop: a device adds the eventfds by which its guest notifies it, and then
+ * handles queue and requests on this thread, without another thread in between. Sources are added
+ * and removed before block_start or by block_call. The loop belongs to the disk.
+ */
+struct event_loop *block_loop(struct block *block);
+/* Run a function on the I/O thread and wait until it has; on the I/O thread itself, or before
+ * block_start, it is simply called. */
+void block_call(struct block *block, void (*run)(void *context), void *context);
+
+#endif

@@ -1,0 +1,14 @@
+/* Opening an image with all that lies below it. Inside of the room only. */
+#ifndef KVIK_BLOCK_CHAIN_H
+#define KVIK_BLOCK_CHAIN_H
+
+#include "block/block.h"
+#include "block/node.h"
+
+#define CHAIN_MAX 64 /* images on top of one another: more is a circle, or an attack */
+
+/* As block_open and, with `fd` >= 0, block_open_fd. 0 and `node`, which node_close ends. */
+int chain_open(const char *path, int fd, const struct block_options *options, struct node **node,
+	       struct error *error);
+
+#endif

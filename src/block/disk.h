@@ -1,0 +1,50 @@
+/* An open disk: what block.c (its life and threads) and request.c (its requests) share. */
+#ifndef KVIK_BLOCK_DISK_H
+#define KVIK_BLOCK_DISK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "block/block.h"
+#include "block/node.h"
+#include "block/range_lock.h"
+#include "block/ring.h"
+#include "block/workers.h"
+#include "util/event_loop.h"
+
+struct operation;
+struct call;
+
+struct block {
+	struct block_info info;
+	struct node *node;
+	bool is_write_through;
+	char *path;
+
+	struct event_loop *loop;
+	struct event_source wake; /* its eventfd: there is something for the I/O thread */
+	struct workers *workers;
+	struct ring *ring; /* NULL: threads do it */
+
+	pthread_mutex_t lock; /* guards up to `is_started` */
+	pthread_cond_t changed; /* of `outstanding` and of a call's end */
+	struct block_request *submitted, *last_submitted;
+	struct call *calls;
+	bool is_started;
+	uint64_t outstanding; /* requests between block_submit and the end of `complete`; atomic */
+	pthread_t thread;
+
+	/* The I/O thread's alone: */
+	struct range_lock ranges;
+	bool is_submitting;		/* block_submit is on the stack: nothing may complete */
+	struct operation *completed;	/* what was finished meanwhile */
+	struct operation *last_completed;
+};
+
+/* 0, or -errno: what a submitter did wrong, or a guest through it. */
+int request_check(const struct block *block, const struct block_request *request);
+/* On the I/O thread: begin a request; complete what was finished while nothing might. */
+void request_start(struct block *block, struct block_request *request);
+void request_complete_deferred(struct block *block);
+
+#endif

@@ -1,0 +1,344 @@
+#include "block/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <linux/fs.h>
+
+#include "block/lock.h"
+#include "block/vector.h"
+
+static int read_status(struct file *file, struct error *error)
+{
+	struct stat status;
+	uint64_t size;
+
+	if (fstat(file->fd, &status) < 0)
+		return error_set_errno(error, errno, "%s", file->path);
+	file->is_regular = S_ISREG(status.st_mode);
+	if (file->is_regular) {
+		file->size = status.st_size;
+		return 0;
+	}
+	if (!S_ISBLK(status.st_mode))
+		return error_set(error, EINVAL, "%s: neither a regular file nor a block device",
+				 file->path);
+	if (ioctl(file->fd, BLKGETSIZE64, &size) < 0)
+		return error_set_errno(error, errno, "%s: the device's size", file->path);
+	file->size = size;
+	return 0;
+}
+
+static int finish_open(struct file *file, unsigned flags, struct error *error)
+{
+	int result = read_status(file, error);
+
+	if (result == 0 && !(flags & FILE_UNLOCKED))
+		result = lock_image(file->fd, file->path, flags & FILE_WRITABLE,
+				    flags & FILE_SHARED_WRITES, error);
+	return result;
+}
+
+int file_open(struct file *file, const char *path, unsigned flags, struct error *error)
+{
+	int mode = (flags & FILE_WRITABLE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int result;
+
+	*file = (struct file){.fd = -1,
+			      .direct_fd = -1,
+			      .is_writable = flags & FILE_WRITABLE,
+			      .is_unsafe = flags & FILE_UNSAFE,
+			      .path = strdup(path)};
+	if (!file->path)
+		return error_set_errno(error, ENOMEM, "%s", path);
+	/* Emptied only once it is known that nobody uses it. */
+	file->fd = open(path, mode | (flags & FILE_CREATE ? O_CREAT : 0), 0644);
+	if (file->fd < 0) {
+		result = error_set_errno(error, errno, "cannot open %s", path);
+		goto fail;
+	}
+	result = finish_open(file, flags, error);
+	if (result < 0)
+		goto fail;
+	if (flags & FILE_CREATE && file->is_regular) {
+		result = file_truncate(file, 0);
+		if (result < 0) {
+			error_set_errno(error, -result, "cannot empty %s", path);
+			goto fail;
+		}
+	}
+	if (flags & FILE_DIRECT)
+		file->direct_fd = open(path, mode | O_DIRECT);
+	return 0;
+
+fail:
+	file_close(file);
+	return result;
+}
+
+int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, struct error *error)
+{
+	int mode, result;
+
+	*file = (struct file){.fd = -1,
+			      .direct_fd = -1,
+			      .is_writable = flags & FILE_WRITABLE,
+			      .is_unsafe = flags & FILE_UNSAFE,
+			      .path = strdup(path)};
+	if (!file->path)
+		return error_set_errno(error, ENOMEM, "%s", path);
+	mode = fcntl(fd, F_GETFL);
+	file->fd = mode < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (file->fd < 0) {
+		result = error_set_errno(error, errno, "%s: descriptor %d", path, fd);
+		goto fail;
+	}
+	if ((mode & O_ACCMODE) == O_WRONLY ||
+	    (flags & FILE_WRITABLE && (mode & O_ACCMODE) != O_RDWR)) {
+		result = error_set(error, EACCES, "%s: descriptor %d is not open for %s", path, fd,
+				   flags & FILE_WRITABLE ? "reading and writing" : "reading");
+		goto fail;
+	}
+	result = finish_open(file, flags, error);
+	if (result < 0)
+		goto fail;
+	return 0;
+
+fail:
+	file_close(file);
+	return result;
+}
+
+void file_close(struct file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->direct_fd >= 0)
+		close(file->direct_fd);
+	free(file->path);
+	*file = (struct file){.fd = -1, .direct_fd = -1};
+}
+
+static bool is_page_aligned(uint64_t offset, const struct iovec *vector, unsigned count)
+{
+	uint64_t bits = offset;
+	unsigned i;
+
+	for (i = 0; i < count; i++)
+		bits |= (uintptr_t)vector[i].iov_base | vector[i].iov_len;
+	return bits % FILE_PAGE == 0;
+}
+
+int file_descriptor_for(const struct file *file, uint64_t offset, const struct iovec *vector,
+			unsigned count)
+{
+	return file->direct_fd >= 0 && is_page_aligned(offset, vector, count) ? file->direct_fd
+									      : file->fd;
+}
+
+/*
+ * Read or write all of a list of buffers, however little the kernel takes at once. Returns the bytes
+ * done, which are fewer at a file's end, or -errno.
+ */
+static int64_t transfer(int fd, uint64_t offset, const struct iovec *vector, unsigned count,
+			bool is_write)
+{
+	struct iovec part[64];
+	uint64_t size = vector_size(vector, count), done = 0;
+	unsigned parts;
+	ssize_t length;
+
+	if (offset > INT64_MAX || size > INT64_MAX - offset)
+		return -EFBIG;
+	while (done < size) {
+		const struct iovec *next = vector;
+
+		parts = count;
+		if (done > 0 || count > sizeof(part) / sizeof(part[0])) {
+			/* From where it stopped, as many buffers as fit. */
+			uint64_t skip = done;
+
+			for (; skip >= next->iov_len; next++)
+				skip -= next->iov_len;
+			for (parts = 0; parts < 64 && next < vector + count; parts++, next++) {
+				part[parts] = *next;
+				part[parts].iov_base = (uint8_t *)next->iov_base + skip;
+				part[parts].iov_len -= skip;
+				skip = 0;
+			}
+			next = part;
+		}
+		length = is_write ? pwritev2(fd, next, parts, offset + done, 0)
+				  : preadv2(fd, next, parts, offset + done, 0);
+		if (length < 0 && errno == EINTR)
+			continue;
+		if (length < 0)
+			return -errno;
+		if (length == 0)
+			break;
+		done += length;
+	}
+	return done;
+}
+
+int file_readv(const struct file *file, uint64_t offset, const struct iovec *vector, unsigned count)
+{
+	uint64_t size = vector_size(vector, count);
+	int64_t done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, false);
+
+	/* The last bytes of a file that is no whole number of pages come by the page cache. */
+	if (done >= 0 && (uint64_t)done < size && file->direct_fd >= 0)
+		done = transfer(file->fd, offset, vector, count, false);
+	if (done < 0)
+		return done;
+	vector_zero(vector, count, done, size - done);
+	return 0;
+}
+
+int file_read_at(const struct file *file, uint64_t offset, void *data, uint64_t size)
+{
+	struct iovec vector = {data, size};
+
+	return file_readv(file, offset, &vector, 1);
+}
+
+void file_has_grown(struct file *file, uint64_t end)
+{
+	uint64_t size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
+
+	while (size < end && !__atomic_compare_exchange_n(&file->size, &size, end, true,
+							  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+int file_writev(struct file *file, uint64_t offset, const struct iovec *vector, unsigned count)
+{
+	uint64_t size = vector_size(vector, count);
+	int64_t done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, true);
+
+	if (done < 0)
+		return done;
+	if ((uint64_t)done < size)
+		return -ENOSPC;
+	file_has_grown(file, offset + size);
+	return 0;
+}
+
+int file_write_at(struct file *file, uint64_t offset, const void *data, uint64_t size)
+{
+	struct iovec vector = {(void *)data, size};
+
+	return file_writev(file, offset, &vector, 1);
+}
+
+int file_sync(struct file *file)
+{
+	if (file->is_unsafe)
+		return 0;
+	return fdatasync(file->fd) < 0 ? -errno : 0;
+}
+
+static int write_zeroes(struct file *file, uint64_t offset, uint64_t size)
+{
+	static const uint8_t zeroes[65536] __attribute__((aligned(FILE_PAGE)));
+	uint64_t length;
+	int result = 0;
+
+	for (; size > 0 && result == 0; offset += length, size -= length) {
+		length = size < sizeof(zeroes) ? size : sizeof(zeroes);
+		result = file_write_at(file, offset, zeroes, length);
+	}
+	return result;
+}
+
+int file_zero(struct file *file, uint64_t offset, uint64_t size, bool may_unmap)
+{
+	uint64_t end, file_size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
+	int mode = may_unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
+
+	if (size == 0)
+		return 0;
+	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX)
+		return -EFBIG;
+	/* What lies beyond the end is zeroes once the file is longer. */
+	if (file->is_regular && may_unmap && end > file_size) {
+		int result = file_truncate(file, end);
+
+		if (result < 0)
+			return result;
+		if (offset >= file_size)
+			return 0;
+		size = file_size - offset;
+	}
+	if (fallocate(file->fd, mode, offset, size) == 0) {
+		file_has_grown(file, end);
+		return 0;
+	}
+	return write_zeroes(file, offset, size);
+}
+
+int file_discard(struct file *file, uint64_t offset, uint64_t size)
+{
+	if (size > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+				  size) < 0 &&
+	    errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+		return -errno;
+	return 0;
+}
+
+int file_truncate(struct file *file, uint64_t size)
+{
+	if (!file->is_regular)
+		return size <= file->size ? 0 : -ENOSPC;
+	if (size > INT64_MAX)
+		return -EFBIG;
+	if (ftruncate(file->fd, size) < 0)
+		return -errno;
+	__atomic_store_n(&file->size, size, __ATOMIC_RELAXED);
+	return 0;
+}
+
+int file_allocate(struct file *file, uint64_t offset, uint64_t size)
+{
+	uint64_t end;
+
+	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX)
+		return -EFBIG;
+	if (fallocate(file->fd, 0, offset, size) < 0)
+		return -errno;
+	file_has_grown(file, end);
+	return 0;
+}
+
+bool file_is_hole(const struct file *file, uint64_t offset, uint64_t *length)
+{
+	uint64_t size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
+	off_t next;
+
+	*length = size - offset;
+	next = lseek(file->fd, offset, SEEK_DATA);
+	if (next < 0)
+		return errno == ENXIO; /* a hole up to the end */
+	if ((uint64_t)next > offset) {
+		if ((uint64_t)next - offset < *length)
+			*length = next - offset;
+		return true;
+	}
+	next = lseek(file->fd, offset, SEEK_HOLE);
+	if (next > 0 && (uint64_t)next > offset && (uint64_t)next - offset < *length)
+		*length = next - offset;
+	return false;
+}
+
+uint64_t file_space(const struct file *file)
+{
+	struct stat status;
+
+	return fstat(file->fd, &status) < 0 ? 0 : (uint64_t)status.st_blocks * 512;
+}

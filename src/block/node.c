@@ -1,0 +1,52 @@
+#include "block/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/vector.h"
+
+int node_read(struct node *node, uint64_t offset, uint64_t size, const struct iovec *vector,
+	      unsigned count)
+{
+	struct iovec part[BLOCK_VECTORS_MAX];
+	uint64_t inside = offset >= node->size ? 0 : node->size - offset;
+
+	if (inside >= size)
+		return node->driver->read(node, offset, size, vector, count);
+	vector_zero(vector, count, inside, size - inside);
+	if (inside == 0)
+		return 0;
+	count = vector_part(vector, count, 0, inside, part);
+	return node->driver->read(node, offset, inside, part, count);
+}
+
+int node_read_at(struct node *node, uint64_t offset, void *data, uint64_t size)
+{
+	struct iovec vector = {data, size};
+
+	return node_read(node, offset, size, &vector, 1);
+}
+
+int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t size)
+{
+	struct iovec vector = {(void *)data, size};
+
+	return node->driver->write(node, offset, size, &vector, 1);
+}
+
+int node_close(struct node *node)
+{
+	int result = 0, closed;
+
+	while (node) {
+		struct node *backing = node->backing;
+
+		closed = node->driver->close(node);
+		if (result == 0)
+			result = closed;
+		file_close(&node->file);
+		free(node);
+		node = backing;
+	}
+	return result;
+}

@@ -1,0 +1,352 @@
+/*
+ * What happens to a request on the I/O thread.
+ *
+ *   check -> range lock -> in place? -> reads and writes by io_uring ------------> done
+ *                             | no                                                  ^
+ *                             +-> exclusive lock if it is a write -> worker thread -+
+ *
+ * Nothing here waits. Where a format has to read its tables, to make room or to copy, a worker does
+ * it with the format's own blocking functions, and the range lock keeps others out of that place.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/disk.h"
+#include "block/vector.h"
+
+struct operation {
+	struct job job;
+	struct block *block;
+	struct block_request *request;
+	struct range_hold hold;
+	bool is_flushing; /* the flush after a write, or of a flush */
+	bool has_flushed;
+	unsigned pending; /* pieces under way */
+	int result;
+	struct operation *next; /* in the disk's `completed` */
+};
+
+/* A part of a read or write that is contiguous in a file. */
+struct piece {
+	struct ring_transfer transfer;
+	struct job job;
+	struct operation *operation;
+	struct file *file;
+	uint64_t size;
+	int result; /* a worker's */
+	struct iovec vector[];
+};
+
+static void operation_go(struct operation *operation);
+
+static struct operation *operation_of_job(struct job *job)
+{
+	return (struct operation *)((char *)job - offsetof(struct operation, job));
+}
+
+static void complete(struct operation *operation)
+{
+	struct block *block = operation->block;
+	struct block_request *request = operation->request;
+	int result = operation->result;
+
+	free(operation);
+	request->complete(request, result);
+	if (__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL) == 0) {
+		pthread_mutex_lock(&block->lock);
+		pthread_cond_broadcast(&block->changed);
+		pthread_mutex_unlock(&block->lock);
+	}
+}
+
+static void operation_end(struct operation *operation)
+{
+	struct block *block = operation->block;
+	uint64_t one = 1;
+
+	if (!block->is_submitting) {
+		complete(operation);
+		return;
+	}
+	operation->next = NULL;
+	if (block->last_completed)
+		block->last_completed->next = operation;
+	else
+		block->completed = operation;
+	block->last_completed = operation;
+	/* A full counter wakes, too. */
+	if (write(block->wake.fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void request_complete_deferred(struct block *block)
+{
+	struct operation *operation;
+
+	while ((operation = block->completed)) {
+		block->completed = operation->next;
+		if (!block->completed)
+			block->last_completed = NULL;
+		complete(operation);
+	}
+}
+
+static void release(struct operation *operation)
+{
+	struct block *block = operation->block;
+	struct range_hold *hold;
+
+	range_release(&block->ranges, &operation->hold);
+	while ((hold = range_wake(&block->ranges)))
+		operation_go((struct operation *)((char *)hold - offsetof(struct operation, hold)));
+}
+
+/* All that a request asked for happened, or failed. */
+static void operation_finish(struct operation *operation)
+{
+	struct block *block = operation->block;
+	const struct block_request *request = operation->request;
+	bool is_change = request->operation == BLOCK_WRITE || request->operation == BLOCK_WRITE_ZEROES;
+
+	if (operation->hold.mode != RANGE_NONE)
+		release(operation);
+	if (operation->result == 0 && is_change && !operation->has_flushed &&
+	    (block->is_write_through || request->flags & BLOCK_FUA)) {
+		operation->is_flushing = true;
+		workers_add(block->workers, &operation->job);
+		return;
+	}
+	operation_end(operation);
+}
+
+/* On a worker. */
+static void operation_work(struct job *job)
+{
+	struct operation *operation = operation_of_job(job);
+	const struct block_request *request = operation->request;
+	struct node *node = operation->block->node;
+	const struct node_driver *driver = node->driver;
+
+	if (operation->is_flushing) {
+		operation->result = driver->flush(node);
+		operation->has_flushed = true;
+		return;
+	}
+	switch (request->operation) {
+	case BLOCK_READ:
+		operation->result = driver->read(node, request->offset, request->size,
+						 request->vector, request->vector_count);
+		break;
+	case BLOCK_WRITE:
+		operation->result = driver->write(node, request->offset, request->size,
+						  request->vector, request->vector_count);
+		break;
+	case BLOCK_WRITE_ZEROES:
+		operation->result = driver->zero(node, request->offset, request->size,
+						 request->flags & BLOCK_UNMAP);
+		break;
+	case BLOCK_DISCARD:
+		operation->result = driver->discard(node, request->offset, request->size);
+		break;
+	case BLOCK_FLUSH: break;
+	}
+}
+
+static void operation_worked(struct job *job)
+{
+	operation_finish(operation_of_job(job));
+}
+
+static void piece_done(struct piece *piece, int result)
+{
+	struct operation *operation = piece->operation;
+
+	if (result < 0 && operation->result == 0)
+		operation->result = result;
+	free(piece);
+	if (--operation->pending == 0)
+		operation_finish(operation);
+}
+
+/* On a worker: all of a piece, which also knows what to do at a file's end. */
+static void piece_work(struct job *job)
+{
+	struct piece *piece = (struct piece *)((char *)job - offsetof(struct piece, job));
+	const struct ring_transfer *transfer = &piece->transfer;
+
+	if (transfer->is_write)
+		piece->result = file_writev(piece->file, transfer->offset, transfer->vector,
+					    transfer->count);
+	else
+		piece->result = file_readv(piece->file, transfer->offset, transfer->vector,
+					   transfer->count);
+}
+
+static void piece_worked(struct job *job)
+{
+	struct piece *piece = (struct piece *)((char *)job - offsetof(struct piece, job));
+
+	piece_done(piece, piece->result);
+}
+
+static void piece_transferred(struct ring_transfer *transfer, int result)
+{
+	struct piece *piece = (struct piece *)((char *)transfer - offsetof(struct piece, transfer));
+
+	if (result >= 0 && (uint64_t)result == piece->size) {
+		if (transfer->is_write)
+			file_has_grown(piece->file, transfer->offset + piece->size);
+		piece_done(piece, 0);
+		return;
+	}
+	/* Short, interrupted, or refused: again, by what is plain and tells why. */
+	workers_add(piece->operation->block->workers, &piece->job);
+}
+
+/* Start the read or write of one extent, `skip` bytes into the request. 0 or -ENOMEM. */
+static int piece_start(struct operation *operation, const struct extent *extent, uint64_t skip)
+{
+	const struct block_request *request = operation->request;
+	bool is_whole = extent->size == request->size;
+	struct piece *piece = malloc(sizeof(*piece) + (is_whole ? 0 : request->vector_count) *
+							      sizeof(struct iovec));
+
+	if (!piece)
+		return -ENOMEM;
+	piece->operation = operation;
+	piece->file = extent->file;
+	piece->size = extent->size;
+	piece->job = (struct job){.run = piece_work, .done = piece_worked};
+	piece->transfer = (struct ring_transfer){
+		.is_write = request->operation == BLOCK_WRITE,
+		.offset = extent->at,
+		.vector = request->vector,
+		.count = request->vector_count,
+		.done = piece_transferred,
+	};
+	if (!is_whole) {
+		piece->transfer.vector = piece->vector;
+		piece->transfer.count = vector_part(request->vector, request->vector_count, skip,
+						    extent->size, piece->vector);
+	}
+	piece->transfer.fd = file_descriptor_for(extent->file, extent->at, piece->transfer.vector,
+						 piece->transfer.count);
+	operation->pending++;
+	ring_add(operation->block->ring, &piece->transfer);
+	return 0;
+}
+
+/* Read or write in place. */
+static void operation_transfer(struct operation *operation, const struct extent *extents, int count)
+{
+	const struct block_request *request = operation->request;
+	uint64_t skip = 0;
+	int i, result;
+
+	operation->pending = 1; /* not to be finished before all are started */
+	for (i = 0; i < count; skip += extents[i++].size) {
+		result = 0;
+		if (extents[i].file)
+			result = piece_start(operation, &extents[i], skip);
+		else
+			vector_zero(request->vector, request->vector_count, skip, extents[i].size);
+		if (result < 0 && operation->result == 0)
+			operation->result = result;
+	}
+	if (--operation->pending == 0)
+		operation_finish(operation);
+}
+
+static bool take_range(struct operation *operation, enum range_mode mode)
+{
+	const struct block_request *request = operation->request;
+	uint32_t granule = operation->block->node->granule;
+
+	return range_take(&operation->block->ranges, &operation->hold, request->offset / granule,
+			  (request->offset + request->size - 1) / granule, mode);
+}
+
+/* The range is its own, if the format wants that. */
+static void operation_go(struct operation *operation)
+{
+	const struct block_request *request = operation->request;
+	struct block *block = operation->block;
+	struct node *node = block->node;
+	struct extent extents[EXTENTS_MAX];
+	bool is_write = request->operation == BLOCK_WRITE;
+	int count;
+
+	if (request->operation == BLOCK_READ ||
+	    (is_write && operation->hold.mode != RANGE_EXCLUSIVE)) {
+		count = node->driver->map(node, request->offset, request->size, is_write, extents);
+		if (count > 0 && block->ring) {
+			operation_transfer(operation, extents, count);
+			return;
+		}
+		if (count < 0 && count != -EAGAIN) {
+			operation->result = count;
+			operation_finish(operation);
+			return;
+		}
+		if (count < 0 && is_write && operation->hold.mode == RANGE_SHARED) {
+			release(operation);
+			if (!take_range(operation, RANGE_EXCLUSIVE))
+				return;
+		}
+	}
+	workers_add(block->workers, &operation->job);
+}
+
+int request_check(const struct block *block, const struct block_request *request)
+{
+	uint64_t end;
+
+	if (request->operation == BLOCK_FLUSH)
+		return 0;
+	if (__builtin_add_overflow(request->offset, request->size, &end) ||
+	    end > block->info.size_bytes)
+		return -EINVAL;
+	if (request->operation != BLOCK_READ && block->info.is_readonly)
+		return -EROFS;
+	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
+		if (request->vector_count > BLOCK_VECTORS_MAX ||
+		    request->size > BLOCK_REQUEST_MAX ||
+		    vector_size(request->vector, request->vector_count) != request->size)
+			return -EINVAL;
+	return 0;
+}
+
+void request_start(struct block *block, struct block_request *request)
+{
+	struct operation *operation = malloc(sizeof(*operation));
+	enum range_mode mode = RANGE_EXCLUSIVE;
+
+	if (!operation) {
+		/* Without memory there is nothing to come back with later. */
+		request->complete(request, -ENOMEM);
+		__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL);
+		return;
+	}
+	*operation = (struct operation){
+		.block = block,
+		.request = request,
+		.job = {.run = operation_work, .done = operation_worked},
+	};
+	operation->result = request_check(block, request);
+	if (operation->result < 0 || (request->size == 0 && request->operation != BLOCK_FLUSH)) {
+		operation_end(operation);
+		return;
+	}
+	if (request->operation == BLOCK_FLUSH) {
+		operation->is_flushing = true;
+		workers_add(block->workers, &operation->job);
+		return;
+	}
+	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
+		mode = RANGE_SHARED;
+	if (block->node->granule == 0 || take_range(operation, mode))
+		operation_go(operation);
+}
