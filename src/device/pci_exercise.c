@@ -15,19 +15,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/bus/pci_irqfd.h"
+
 #define VENDOR	  0x1234
 #define DEVICE_ID 0x4b56
 #define CLASS	  0xff0000
 
 #define REG_ID	     0x00 /* reads as "KVIK" */
 #define REG_SCRATCH  0x04 /* keeps what is written */
-#define REG_NOTIFY   0x08 /* a write sends this vector by MSI-X or MSI */
+#define REG_NOTIFY   0x08 /* a write sends this vector by MSI-X or MSI; or does what follows */
 #define REG_INTX     0x0c /* bit 0: the pin's level */
 #define REG_DMA_LOW  0x10 /* guest-physical address */
 #define REG_DMA_HIGH 0x14
 #define REG_DMA_SIZE 0x18 /* bytes, at most those of BAR 2; from its start */
 #define REG_DMA	     0x1c /* 1: guest to BAR 2; 2: BAR 2 to guest; reads as 0, or errno of the last */
 #define REGISTERS    0x20
+
+/* Of REG_NOTIFY: one of the function's eventfds. */
+#define NOTIFY_BY_EVENTFD    0x80000000u
+#define NOTIFY_SET_VECTOR    0x40000000u /* it sends this vector from now on; first its own number */
+#define NOTIFY_EVENTFD(value) ((value) >> 16 & (MSIX_VECTORS - 1))
+#define NOTIFY_VECTOR(value) ((value) & 0xffff)
 
 #define ID	     0x4b49564b
 #define INTX_LEVEL   0x1
@@ -47,8 +55,35 @@ struct pci_exercise {
 	pthread_mutex_t lock; /* guards what follows */
 	uint32_t scratch, dma_low, dma_high, dma_size, dma_result;
 	bool intx_level;
+	uint16_t vectors[MSIX_VECTORS]; /* of the eventfds */
 	uint8_t memory[MEMORY_BYTES];
+	struct pci_irqfd irqfds[MSIX_VECTORS];
 };
+
+/* Have the eventfds send what `vectors` says. With the lock held. */
+static void set_vectors(struct pci_exercise *device)
+{
+	unsigned i;
+
+	for (i = 0; i < MSIX_VECTORS; i++)
+		pci_irqfd_set_vector(&device->irqfds[i], device->vectors[i]);
+}
+
+static void notify(struct pci_exercise *device, uint32_t value)
+{
+	unsigned i = NOTIFY_EVENTFD(value);
+
+	if (!(value & NOTIFY_BY_EVENTFD)) {
+		pci_notify(&device->function, value);
+	} else if (value & NOTIFY_SET_VECTOR) {
+		pthread_mutex_lock(&device->lock);
+		device->vectors[i] = NOTIFY_VECTOR(value);
+		set_vectors(device);
+		pthread_mutex_unlock(&device->lock);
+	} else {
+		pci_irqfd_signal(&device->irqfds[i]);
+	}
+}
 
 static void run_dma(struct pci_exercise *device, uint32_t command)
 {
@@ -88,7 +123,7 @@ static void write_register(struct pci_exercise *device, unsigned offset, unsigne
 	if (size != 4 || (offset & 3))
 		return;
 	if (offset == REG_NOTIFY) {
-		pci_notify(&device->function, value);
+		notify(device, value);
 		return;
 	}
 	pthread_mutex_lock(&device->lock);
@@ -157,23 +192,31 @@ static const struct mmio_ops memory_ops = {memory_read, memory_write};
 static void pci_exercise_reset(void *opaque)
 {
 	struct pci_exercise *device = opaque;
+	unsigned i;
 
 	pthread_mutex_lock(&device->lock);
 	device->scratch = 0;
 	device->dma_low = device->dma_high = device->dma_size = device->dma_result = 0;
 	device->intx_level = false;
+	for (i = 0; i < MSIX_VECTORS; i++)
+		device->vectors[i] = i;
+	set_vectors(device);
 	memset(device->memory, 0, sizeof(device->memory));
 	pthread_mutex_unlock(&device->lock);
 }
 
 static void transfer(struct state_stream *state, struct pci_exercise *device)
 {
+	unsigned i;
+
 	state_u32(state, "scratch", &device->scratch);
 	state_u32(state, "dma_low", &device->dma_low);
 	state_u32(state, "dma_high", &device->dma_high);
 	state_u32(state, "dma_size", &device->dma_size);
 	state_u32(state, "dma_result", &device->dma_result);
 	state_bool(state, "intx_level", &device->intx_level);
+	for (i = 0; i < MSIX_VECTORS; i++)
+		state_u16(state, "vectors", &device->vectors[i]);
 	state_bytes(state, "memory", device->memory, sizeof(device->memory));
 }
 
@@ -211,6 +254,8 @@ static void pci_exercise_load(void *opaque, struct state_stream *state)
 	device->dma_size = loaded->dma_size;
 	device->dma_result = loaded->dma_result;
 	device->intx_level = loaded->intx_level;
+	memcpy(device->vectors, loaded->vectors, sizeof(device->vectors));
+	set_vectors(device);
 	memcpy(device->memory, loaded->memory, sizeof(device->memory));
 	pthread_mutex_unlock(&device->lock);
 out:
@@ -221,14 +266,17 @@ out:
 static void pci_exercise_destroy(void *opaque)
 {
 	struct pci_exercise *device = opaque;
+	unsigned i;
 
+	for (i = 0; i < MSIX_VECTORS; i++)
+		pci_irqfd_destroy(&device->irqfds[i]);
 	pci_function_destroy(&device->function);
 	pthread_mutex_destroy(&device->lock);
 	free(device);
 }
 
 const struct device_ops pci_exercise_device_ops = {
-	.version = 1,
+	.version = 2,
 	.reset = pci_exercise_reset,
 	.save = pci_exercise_save,
 	.load = pci_exercise_load,
@@ -240,6 +288,7 @@ struct pci_exercise *pci_exercise_create(struct pci_bus *bus, unsigned slot_func
 {
 	struct pci_exercise *device = calloc(1, sizeof(*device));
 	struct pci_function *function;
+	unsigned i;
 	uint8_t at;
 
 	if (!device) {
@@ -269,5 +318,13 @@ struct pci_exercise *pci_exercise_create(struct pci_bus *bus, unsigned slot_func
 		return NULL;
 	}
 	pci_bus_add(bus, slot_function, function);
+	for (i = 0; i < MSIX_VECTORS; i++) {
+		if (pci_irqfd_init(&device->irqfds[i], function, error) < 0) {
+			pci_exercise_destroy(device);
+			return NULL;
+		}
+		device->vectors[i] = i;
+	}
+	set_vectors(device);
 	return device;
 }

@@ -38,21 +38,16 @@ enum { MASTER_BASE = 0x20, SLAVE_BASE = 0xa0, ELCR_BASE = 0x4d0, PIT_BASE = 0x40
 #define MSI_ASSERT            (1u << 14)
 #define MSI_DATA_MASK         (I82093_VECTOR | I82093_DELIVERY_MODE | I82093_LEVEL)
 
-struct routes {
-	struct kvm_irq_routing header;
-	struct kvm_irq_routing_entry entries[I82093_PINS];
-};
-
 struct split_irqchip {
 	pthread_mutex_t lock; /* guards everything below; held while KVM and `kick` are called */
 	const struct kvm_vm *vm;
+	struct gsi_routes *routes;
 	void (*kick)(void *context);
 	void *kick_context;
 	struct i8259 pic;
 	struct i82093 ioapic;
 	struct i8254 pit;
 	struct event_timer timer;
-	struct routes routes; /* as KVM has them */
 	uint64_t tick_ns, tick_period_ns; /* when the PIT's timer fires, 0: doesn't; and again after */
 	int vector;           /* acknowledged from the PIC, not yet taken by KVM; or NO_VECTOR */
 	_Atomic bool wants_cpu; /* the PIC's output, or `vector`: a hint that needs no lock */
@@ -84,31 +79,26 @@ static int deliver(void *context, unsigned pin, uint64_t entry)
  */
 static void update_routes(struct split_irqchip *chips)
 {
-	struct routes routes;
-	struct kvm_irq_routing_entry *route;
+	struct kvm_irq_routing_entry routes[I82093_PINS], *route;
 	struct kvm_msi message;
-	unsigned pin;
+	unsigned pin, count = 0;
 	int result;
 
-	memset(&routes, 0, sizeof(routes));
+	memset(routes, 0, sizeof(routes));
 	for (pin = 0; pin < I82093_PINS; pin++) {
 		if (!(chips->ioapic.redirect[pin] & I82093_LEVEL))
 			continue;
 		message = message_of(chips->ioapic.redirect[pin]);
-		route = &routes.entries[routes.header.nr++];
+		route = &routes[count++];
 		route->gsi = pin;
 		route->type = KVM_IRQ_ROUTING_MSI;
 		route->u.msi.address_lo = message.address_lo;
 		route->u.msi.data = message.data;
 	}
-	if (!memcmp(&routes, &chips->routes, sizeof(routes)))
-		return;
-	result = kvm_vm_ioctl(chips->vm, KVM_SET_GSI_ROUTING, &routes);
+	result = gsi_routes_set_chips(chips->routes, routes, count);
 	if (result < 0)
 		log_guest_at(LOG_WARNING, "cannot route the I/O APIC's interrupts: %s",
 			     strerror(-result));
-	else
-		chips->routes = routes;
 }
 
 static void entry_changed(void *context, unsigned pin, uint64_t old)
@@ -404,9 +394,9 @@ int split_irqchip_enable(const struct kvm_vm *vm, struct error *error)
 	return 0;
 }
 
-struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event_loop *loop,
-					   void (*kick)(void *context), void *context,
-					   struct error *error)
+struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct gsi_routes *routes,
+					   struct event_loop *loop, void (*kick)(void *context),
+					   void *context, struct error *error)
 {
 	struct split_irqchip *chips = calloc(1, sizeof(*chips));
 	int result;
@@ -423,6 +413,7 @@ struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event
 	}
 	pthread_mutex_init(&chips->lock, NULL);
 	chips->vm = vm;
+	chips->routes = routes;
 	chips->kick = kick;
 	chips->kick_context = context;
 	split_irqchip_reset(chips);

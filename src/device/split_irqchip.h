@@ -16,6 +16,7 @@
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
 #include "device/device.h"
+#include "device/gsi_routes.h"
 #include "kvm/kvm.h"
 #include "util/event_loop.h"
 
@@ -39,9 +40,9 @@ struct split_irqchip;
 int split_irqchip_enable(const struct kvm_vm *vm, struct error *error);
 
 /* `kick` makes the boot CPU leave the guest; called on any thread, with the chips' lock held. */
-struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct event_loop *loop,
-					   void (*kick)(void *context), void *context,
-					   struct error *error);
+struct split_irqchip *split_irqchip_create(const struct kvm_vm *vm, struct gsi_routes *routes,
+					   struct event_loop *loop, void (*kick)(void *context),
+					   void *context, struct error *error);
 
 /* device: struct split_irqchip. Loaded after the devices that drive its lines. */
 extern const struct device_ops split_irqchip_device_ops;

@@ -19,15 +19,9 @@
 /* IRQ 10 and 11, where the PCI interrupt links are (board_devices.c), are level-triggered. */
 #define BIOS_SLAVE_ELCR 0x0c
 
-struct routing {
-	struct kvm_irq_routing header;
-	struct kvm_irq_routing_entry entries[PIC_INPUTS + IOAPIC_PINS];
-};
-
-static void add_route(struct routing *routing, unsigned gsi, unsigned irqchip, unsigned pin)
+static void add_route(struct kvm_irq_routing_entry *entry, unsigned gsi, unsigned irqchip,
+		      unsigned pin)
 {
-	struct kvm_irq_routing_entry *entry = &routing->entries[routing->header.nr++];
-
 	entry->gsi = gsi;
 	entry->type = KVM_IRQ_ROUTING_IRQCHIP;
 	entry->u.irqchip.irqchip = irqchip;
@@ -35,24 +29,25 @@ static void add_route(struct routing *routing, unsigned gsi, unsigned irqchip, u
 }
 
 /* KVM's default routing, but for the timer. */
-static int route_full(const struct kvm_vm *vm, struct error *error)
+static int route_full(struct gsi_routes *routes, struct error *error)
 {
-	struct routing routing;
-	unsigned gsi;
+	struct kvm_irq_routing_entry entries[PIC_INPUTS + IOAPIC_PINS];
+	unsigned gsi, count = 0;
 	int result;
 
-	memset(&routing, 0, sizeof(routing));
+	memset(entries, 0, sizeof(entries));
 	for (gsi = 0; gsi < IOAPIC_PINS; gsi++) {
 		if (gsi < PIC_INPUTS / 2)
-			add_route(&routing, gsi, KVM_IRQCHIP_PIC_MASTER, gsi);
+			add_route(&entries[count++], gsi, KVM_IRQCHIP_PIC_MASTER, gsi);
 		else if (gsi < PIC_INPUTS)
-			add_route(&routing, gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - PIC_INPUTS / 2);
+			add_route(&entries[count++], gsi, KVM_IRQCHIP_PIC_SLAVE,
+				  gsi - PIC_INPUTS / 2);
 		if (gsi == TIMER_GSI)
-			add_route(&routing, gsi, KVM_IRQCHIP_IOAPIC, TIMER_PIN);
+			add_route(&entries[count++], gsi, KVM_IRQCHIP_IOAPIC, TIMER_PIN);
 		else if (gsi != TIMER_PIN)
-			add_route(&routing, gsi, KVM_IRQCHIP_IOAPIC, gsi);
+			add_route(&entries[count++], gsi, KVM_IRQCHIP_IOAPIC, gsi);
 	}
-	result = kvm_vm_ioctl(vm, KVM_SET_GSI_ROUTING, &routing);
+	result = gsi_routes_set_chips(routes, entries, count);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot route the interrupts");
 	return 0;
@@ -96,7 +91,7 @@ static int create_full(struct interrupts *interrupts, struct error *error)
 	result = kvm_vm_ioctl(interrupts->vm, KVM_CREATE_PIT2, &pit);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot create the timer");
-	result = route_full(interrupts->vm, error);
+	result = route_full(interrupts->routes, error);
 	if (result < 0)
 		return result;
 	result = power_on_chips_capture(&interrupts->power_on, interrupts->vm, error);
@@ -137,13 +132,16 @@ int interrupts_create(struct interrupts *interrupts, const struct interrupts_con
 
 	memset(interrupts, 0, sizeof(*interrupts));
 	interrupts->vm = config->vm;
+	interrupts->routes = gsi_routes_create(config->vm, error);
+	if (!interrupts->routes)
+		return -ENOMEM;
 	if (config->kind == IRQCHIP_FULL)
 		return create_full(interrupts, error);
 	result = split_irqchip_enable(config->vm, error);
 	if (result < 0)
 		return result;
-	interrupts->split = split_irqchip_create(config->vm, config->loop, config->kick_boot_cpu,
-						 config->context, error);
+	interrupts->split = split_irqchip_create(config->vm, interrupts->routes, config->loop,
+						 config->kick_boot_cpu, config->context, error);
 	if (!interrupts->split)
 		return -ENOMEM;
 	return map_split(interrupts->split, config, error);
@@ -154,6 +152,8 @@ void interrupts_destroy(struct interrupts *interrupts)
 	if (interrupts->split)
 		split_irqchip_device_ops.destroy(interrupts->split);
 	interrupts->split = NULL;
+	gsi_routes_destroy(interrupts->routes);
+	interrupts->routes = NULL;
 }
 
 int interrupts_reset(struct interrupts *interrupts, struct error *error)
@@ -288,9 +288,54 @@ static void send_message(void *context, uint64_t address, uint32_t data)
 	kvm_vm_ioctl(interrupts->vm, KVM_SIGNAL_MSI, &message);
 }
 
+static int claim_gsi(void *context, struct error *error)
+{
+	struct interrupts *interrupts = context;
+	int gsi = gsi_routes_claim(interrupts->routes);
+
+	if (gsi < 0)
+		return error_set_errno(error, -gsi, "cannot route an interrupt");
+	return gsi;
+}
+
+static void release_gsi(void *context, unsigned gsi)
+{
+	gsi_routes_release(((struct interrupts *)context)->routes, gsi);
+}
+
+static int route_message(void *context, unsigned gsi, uint64_t address, uint32_t data)
+{
+	return gsi_routes_set_message(((struct interrupts *)context)->routes, gsi, address, data);
+}
+
+static int set_irqfd(const struct interrupts *interrupts, unsigned gsi, int eventfd, uint32_t flags)
+{
+	struct kvm_irqfd irqfd = {.fd = eventfd, .gsi = gsi, .flags = flags};
+
+	return kvm_vm_ioctl(interrupts->vm, KVM_IRQFD, &irqfd);
+}
+
+static int connect_eventfd(void *context, unsigned gsi, int eventfd)
+{
+	return set_irqfd(context, gsi, eventfd, 0);
+}
+
+static void disconnect_eventfd(void *context, unsigned gsi, int eventfd)
+{
+	set_irqfd(context, gsi, eventfd, KVM_IRQFD_FLAG_DEASSIGN);
+}
+
 struct msi_target interrupts_msi_target(struct interrupts *interrupts)
 {
-	return (struct msi_target){.send = send_message, .context = interrupts};
+	return (struct msi_target){
+		.send = send_message,
+		.claim = claim_gsi,
+		.release = release_gsi,
+		.route = route_message,
+		.connect = connect_eventfd,
+		.disconnect = disconnect_eventfd,
+		.context = interrupts,
+	};
 }
 
 void interrupts_before_run(struct interrupts *interrupts, const struct kvm_vcpu *vcpu)

@@ -8,6 +8,7 @@
 #include "device/bus/mmio.h"
 #include "device/bus/pci.h"
 #include "device/bus/pio.h"
+#include "device/gsi_routes.h"
 #include "device/irq_line.h"
 #include "device/split_irqchip.h"
 #include "kvm/kvm.h"
@@ -28,6 +29,7 @@ struct interrupts_config {
 
 struct interrupts {
 	const struct kvm_vm *vm;
+	struct gsi_routes *routes;       /* owned */
 	struct split_irqchip *split;     /* owned; NULL when full */
 	struct power_on_chips power_on;  /* when full */
 };
@@ -46,7 +48,7 @@ void interrupts_load(struct interrupts *interrupts, struct state_stream *state);
 /* A wire to GSI 0; a device's own is a copy with another gsi. */
 struct irq_line interrupts_line(struct interrupts *interrupts);
 
-/* Where messages of PCI functions go. */
+/* Where messages of PCI functions go, those by eventfd among them. */
 struct msi_target interrupts_msi_target(struct interrupts *interrupts);
 
 /* Around KVM_RUN, on each vCPU's thread. */

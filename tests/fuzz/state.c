@@ -195,13 +195,18 @@ static void run_irqchip(struct event_loop *loop, struct fuzz_input *input)
 	struct subject subject = {
 	    .irqchip = {.name = "irqchip", .ops = &split_irqchip_device_ops},
 	};
+	struct gsi_routes *routes;
 
-	subject.irqchip.device = split_irqchip_create(&vm, loop, swallow_kick, NULL, &error);
+	routes = gsi_routes_create(&vm, &error);
+	fuzz_check(routes);
+	subject.irqchip.device =
+		split_irqchip_create(&vm, routes, loop, swallow_kick, NULL, &error);
 	fuzz_check(subject.irqchip.device);
 	load_mixed(&subject, input);
 	check_again(&subject);
 	touch_irqchip(subject.irqchip.device);
 	device_destroy(&subject.irqchip);
+	gsi_routes_destroy(routes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "device/bus/pci.h"
+#include "device/bus/pci_irqfd.h"
 
 #define IO_BAR	  0
 #define TABLE_BAR 1
@@ -45,6 +45,15 @@ static struct {
 	unsigned messages;
 	uint64_t address;
 	uint32_t data;
+	/* The target's places for eventfds. */
+	struct place {
+		bool is_claimed, is_connected;
+		int eventfd;
+		uint64_t address;
+		uint32_t data;
+	} places[4];
+	unsigned routings;
+	int route_result;
 	uint8_t ram[4096];
 	struct guest_memory memory;
 } rig;
@@ -150,12 +159,78 @@ static void send(void *context, uint64_t address, uint32_t data)
 	rig.data = data;
 }
 
+#define FIRST_GSI 24
+
+static int claim(void *context, struct error *error)
+{
+	unsigned i;
+
+	(void)context;
+	for (i = 0; i < 4 && rig.places[i].is_claimed; i++)
+		;
+	if (i == 4)
+		return error_set(error, ENOSPC, "no place");
+	rig.places[i] = (struct place){.is_claimed = true};
+	return FIRST_GSI + i;
+}
+
+static void release(void *context, unsigned gsi)
+{
+	struct place *place = &rig.places[gsi - FIRST_GSI];
+
+	(void)context;
+	assert_true(place->is_claimed && !place->is_connected);
+	place->is_claimed = false;
+}
+
+static int route(void *context, unsigned gsi, uint64_t address, uint32_t data)
+{
+	struct place *place = &rig.places[gsi - FIRST_GSI];
+
+	(void)context;
+	assert_true(place->is_claimed);
+	rig.routings++;
+	place->address = address;
+	place->data = data;
+	return rig.route_result;
+}
+
+static int connect_eventfd(void *context, unsigned gsi, int eventfd)
+{
+	struct place *place = &rig.places[gsi - FIRST_GSI];
+
+	(void)context;
+	assert_true(place->is_claimed && !place->is_connected);
+	place->is_connected = true;
+	place->eventfd = eventfd;
+	return 0;
+}
+
+static void disconnect(void *context, unsigned gsi, int eventfd)
+{
+	struct place *place = &rig.places[gsi - FIRST_GSI];
+
+	(void)context;
+	assert_true(place->is_connected && place->eventfd == eventfd);
+	place->is_connected = false;
+}
+
+/* What the target would send for a place by now: how often it was signalled. */
+static uint64_t taken(unsigned i)
+{
+	uint64_t count = 0;
+
+	assert_true(rig.places[i].is_connected);
+	return read(rig.places[i].eventfd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
 static int setup(void **state)
 {
 	struct pci_bus_config config = {
 		.memory = &rig.memory,
 		.irq = {.set = set_line},
-		.msi = {.send = send},
+		.msi = {.send = send, .claim = claim, .release = release, .route = route,
+			.connect = connect_eventfd, .disconnect = disconnect},
 	};
 	struct error error;
 
@@ -480,6 +555,131 @@ static void test_msix(void **state)
 	assert_int_equal(load(table + 69 * 16 + 8, 4), 0);
 }
 
+static void test_irqfd(void **state)
+{
+	uint8_t at = capability(FIRST, PCI_CAPABILITY_MSIX), msi = capability(FIRST, PCI_CAPABILITY_MSI);
+	uint64_t entry = 0xd0000000 + TABLE + 3 * 16, pba = 0xd0000000 + PBA;
+	struct pci_irqfd irqfd, other;
+	struct error error;
+
+	(void)state;
+	assert_int_equal(pci_irqfd_init(&irqfd, &rig.first.function, &error), 0);
+	assert_int_equal(pci_irqfd_init(&other, &rig.first.function, &error), 0);
+	pci_irqfd_set_vector(&irqfd, 3);
+	set(FIRST, PCI_BAR(TABLE_BAR), 4, 0xd0000000);
+	set(FIRST, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	store(entry, 0x7fee00000, 8);
+	store(entry + 8, 0x1234, 4);
+	/* Messages are off: lost. */
+	pci_irqfd_signal(&irqfd);
+	set(FIRST, at + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE);
+	assert_int_equal(load(pba, 8), 0);
+	/* Masked: pending, and the target takes it with what comes before it is unmasked. */
+	pci_irqfd_signal(&irqfd);
+	assert_int_equal(load(pba, 8), 8);
+	pci_irqfd_signal(&irqfd);
+	assert_int_equal(rig.routings, 0);
+	store(entry + 12, 0, 4);
+	assert_int_equal(rig.messages, 1); /* what was seen as pending */
+	assert_int_equal(rig.routings, 1);
+	assert_true(rig.places[0].is_connected && rig.places[0].address == 0x7fee00000);
+	assert_int_equal(rig.places[0].data, 0x1234);
+	assert_int_equal(taken(0), 1);
+	assert_int_equal(load(pba, 8), 0);
+	/* Masked and unmasked again: the route is known. Moved while it is open: it follows. */
+	store(entry + 12, 1, 4);
+	assert_false(rig.places[0].is_connected);
+	store(entry + 12, 0, 4);
+	assert_true(rig.places[0].is_connected);
+	assert_int_equal(rig.routings, 1);
+	store(entry + 8, 0x55, 4);
+	assert_int_equal(rig.places[0].data, 0x55);
+	/* A second eventfd for the same vector; another vector, without a message that can be sent. */
+	pci_irqfd_set_vector(&other, 3);
+	assert_true(rig.places[1].is_connected);
+	assert_int_equal(rig.places[1].data, 0x55);
+	store(entry + 16 + 12, 0, 4);
+	rig.route_result = -EINVAL;
+	pci_irqfd_set_vector(&other, 4);
+	assert_false(rig.places[1].is_connected);
+	rig.route_result = 0;
+	store(entry + 16, 0xfee00000, 8);
+	assert_true(rig.places[1].is_connected);
+	pci_irqfd_set_vector(&other, VECTORS); /* there is none */
+	assert_false(rig.places[1].is_connected);
+	/* The whole function masked; no right to be master. */
+	set(FIRST, at + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE | PCI_MSIX_FUNCTION_MASK);
+	assert_false(rig.places[0].is_connected);
+	pci_irqfd_signal(&irqfd);
+	set(FIRST, at + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE);
+	assert_int_equal(taken(0), 1);
+	set(FIRST, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_false(rig.places[0].is_connected);
+	pci_irqfd_signal(&irqfd);
+	set(FIRST, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	assert_int_equal(taken(0), 0);
+	/* A signal goes with the vector that the eventfd had. */
+	store(entry + 12, 1, 4);
+	pci_irqfd_signal(&irqfd);
+	pci_irqfd_set_vector(&irqfd, PCI_NO_VECTOR);
+	assert_int_equal(load(pba, 8), 8);
+	/* MSI: the vector's number is in the data. */
+	pci_bus_device_ops.reset(rig.bus);
+	pci_irqfd_set_vector(&irqfd, 3);
+	set(FIRST, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	set(FIRST, msi + PCI_MSI_ADDRESS, 4, 0xfee00000);
+	set(FIRST, msi + PCI_MSI_DATA, 2, 0x40);
+	set(FIRST, msi + PCI_MSI_MASK, 4, 8);
+	set(FIRST, msi + PCI_MSI_CONTROL, 2, PCI_MSI_ENABLE | 2 << PCI_MSI_ENABLED_SHIFT);
+	pci_irqfd_signal(&irqfd);
+	assert_int_equal(get(FIRST, msi + PCI_MSI_PENDING, 4), 8);
+	set(FIRST, msi + PCI_MSI_MASK, 4, 0);
+	assert_int_equal(rig.data, 0x43);
+	assert_int_equal(rig.places[0].data, 0x43);
+	assert_true(rig.places[0].is_connected);
+	pci_bus_device_ops.reset(rig.bus);
+	assert_false(rig.places[0].is_connected);
+	pci_irqfd_destroy(&other);
+	pci_irqfd_destroy(&irqfd);
+	assert_false(rig.places[0].is_claimed || rig.places[1].is_claimed);
+}
+
+/* Saving leaves no interrupt behind: what is signalled and not yet taken is sent before. */
+static void test_irqfd_saved(void **unused)
+{
+	uint8_t at = capability(FIRST, PCI_CAPABILITY_MSIX);
+	struct pci_function_state saved;
+	struct state_stream state;
+	struct pci_irqfd irqfd;
+	struct error error;
+
+	(void)unused;
+	assert_int_equal(pci_irqfd_init(&irqfd, &rig.first.function, &error), 0);
+	pci_irqfd_set_vector(&irqfd, 0);
+	set(FIRST, PCI_BAR(TABLE_BAR), 4, 0xd0000000);
+	set(FIRST, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	set(FIRST, at + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE);
+	store(0xd0000000 + TABLE + 8, 0x77, 4);
+	store(0xd0000000 + TABLE + 12, 0, 4);
+	pci_irqfd_signal(&irqfd);
+	state_save_begin(&state);
+	state_section_begin(&state, "thing", 1);
+	pci_function_transfer(&rig.first.function, &saved, &state);
+	assert_int_equal(rig.messages, 1);
+	assert_int_equal(rig.data, 0x77);
+	assert_int_equal(taken(0), 0);
+	pci_function_state_free(&saved);
+	/* A masked one is saved as pending. */
+	store(0xd0000000 + TABLE + 12, 1, 4);
+	pci_irqfd_signal(&irqfd);
+	pci_function_transfer(&rig.first.function, &saved, &state);
+	assert_int_equal(saved.msix_pending[0], 1);
+	pci_function_state_free(&saved);
+	state_section_end(&state);
+	state_end(&state);
+	pci_irqfd_destroy(&irqfd);
+}
+
 static uint64_t ecam(unsigned slot_function, unsigned offset, unsigned size)
 {
 	uint64_t mask = size == 8 ? UINT64_MAX : (1ull << (8 * size)) - 1;
@@ -596,6 +796,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_msi, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_msix, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_irqfd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_irqfd_saved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ecam, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dma, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),

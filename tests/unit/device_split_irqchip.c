@@ -60,6 +60,7 @@ static const struct kvm_vm vm = {.system = &kvm};
 static struct kvm_run run;
 static const struct kvm_vcpu vcpu = {.system = &kvm, .run = &run};
 static struct event_loop *loop;
+static struct gsi_routes *routes;
 static struct split_irqchip *chips;
 
 static int setup(void **state)
@@ -70,7 +71,8 @@ static int setup(void **state)
 	memset(&record, 0, sizeof(record));
 	memset(&run, 0, sizeof(run));
 	loop = event_loop_create(&error);
-	chips = split_irqchip_create(&vm, loop, kick, NULL, &error);
+	routes = gsi_routes_create(&vm, &error);
+	chips = split_irqchip_create(&vm, routes, loop, kick, NULL, &error);
 	return loop && chips ? 0 : -1;
 }
 
@@ -78,6 +80,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	split_irqchip_device_ops.destroy(chips);
+	gsi_routes_destroy(routes);
 	event_loop_destroy(loop);
 	return 0;
 }

@@ -43,6 +43,7 @@ struct world {
 	struct mmio_bus *mmio;
 	struct pci_bus *pci;
 	struct i440fx chipset;
+	struct gsi_routes *routes;
 	uint8_t post_code;
 	struct device device;
 };
@@ -350,6 +351,10 @@ static void exercise_stir(struct world *world)
 	set_config(world, PCI_COMMAND, 2, 3);
 	pio_bus_write(world->pio, 0xc004, 4, 0xabcdef01);
 	pio_bus_write(world->pio, 0xc018, 4, 64);
+	/* MSI-X is on with all vectors masked: eventfd 3 sends vector 5 and is signalled. */
+	set_config(world, 0x60 + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE);
+	pio_bus_write(world->pio, 0xc008, 4, 0xc0030005);
+	pio_bus_write(world->pio, 0xc008, 4, 0x80030000);
 	mmio_bus_write(world->mmio, 0xd000000c, (uint8_t *)&value, 4);
 	mmio_bus_write(world->mmio, 0xd0001018, (uint8_t *)&value, 4);
 	mmio_bus_write(world->mmio, 0xe000fffc, (uint8_t *)&value, 4);
@@ -367,6 +372,12 @@ static size_t exercise_look(struct world *world, uint8_t *seen)
 	for (i = 0; i < 128; i += 8, size += 8)
 		mmio_bus_read(world->mmio, 0xd0001000 + i, seen + size, 8);
 	mmio_bus_read(world->mmio, 0xe000fff8, seen + size, 8);
+	size += 8;
+	/* What is pending, and which vector the eventfd has. */
+	mmio_bus_read(world->mmio, 0xd0001800, seen + size, 8);
+	size += 8;
+	pio_bus_write(world->pio, 0xc008, 4, 0x80030000);
+	mmio_bus_read(world->mmio, 0xd0001800, seen + size, 8);
 	return size + 8;
 }
 
@@ -500,8 +511,9 @@ static void irqchip_create(struct world *world)
 {
 	struct error error;
 
+	world->routes = gsi_routes_create(&vm, &error);
 	adopt(world, "irqchip", &split_irqchip_device_ops,
-	      split_irqchip_create(&vm, world->loop, no_kick, NULL, &error));
+	      split_irqchip_create(&vm, world->routes, world->loop, no_kick, NULL, &error));
 }
 
 static void irqchip_stir(struct world *world)
@@ -592,6 +604,7 @@ static void world_close(struct world *world)
 	} else {
 		device_destroy(&world->device);
 	}
+	gsi_routes_destroy(world->routes);
 	char_destroy(world->stream);
 	event_loop_destroy(world->loop);
 	free(world);

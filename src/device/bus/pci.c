@@ -106,12 +106,18 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned slot_function, unsigned o
 			 unsigned size)
 {
 	struct pci_function *function = bus->functions[slot_function];
+	uint32_t value;
 
 	if (!function || offset + size > PCI_CONFIG_BYTES)
 		return size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
 	if (function->config_reading)
 		function->config_reading(function, offset, size);
-	return pci_config_get(function, offset, size);
+	pthread_mutex_lock(&function->lock);
+	if (function->msi && pci_overlaps(offset, size, function->msi + PCI_MSI_PENDING, 4))
+		pci_irqfds_collect(function);
+	value = pci_get(function, offset, size);
+	pthread_mutex_unlock(&function->lock);
+	return value;
 }
 
 void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offset, unsigned size,
@@ -130,7 +136,7 @@ void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offs
 			(function->config[offset + i] & ~mask) | ((value >> (8 * i)) & mask);
 	}
 	pci_update_pin(function);
-	pci_send_unmasked(function);
+	pci_update_messages(function);
 	pthread_mutex_unlock(&function->lock);
 	if (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
 	    pci_overlaps(offset, size, PCI_BAR(0), 4 * PCI_BARS))

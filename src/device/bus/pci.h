@@ -30,6 +30,7 @@
 #include "device/device.h"
 #include "device/guest_memory.h"
 #include "device/irq_line.h"
+#include "device/msi.h"
 #include "device/power.h"
 
 #define PCI_CONFIG_PORT	 0xcf8 /* address at 0xcf8, reset control at 0xcf9, data at 0xcfc */
@@ -46,13 +47,10 @@
 
 struct pci_bus;
 struct pci_function;
+struct pci_irqfd;
 
-/* Where messages of MSI and MSI-X go: the machine's interrupt controllers. Any thread, device locks
- * held. */
-struct msi_target {
-	void (*send)(void *context, uint64_t address, uint32_t data);
-	void *context;
-};
+/* What becomes of a vector that is sent now: nothing; it stays pending; it leaves. */
+enum pci_vector_state { PCI_VECTOR_OFF, PCI_VECTOR_MASKED, PCI_VECTOR_OPEN };
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64 };
 
@@ -81,12 +79,13 @@ struct pci_bar {
 
 /* A function. Owned and embedded by its device. */
 struct pci_function {
-	pthread_mutex_t lock; /* guards everything below up to `msix_pending` */
+	pthread_mutex_t lock; /* guards everything below up to `irqfds` */
 	uint8_t config[PCI_CONFIG_BYTES];
 	bool intx_level; /* the device's wish; what is seen depends on the command register */
 	bool intx_driven; /* the pin */
 	uint8_t *msix_table; /* owned; NULL: no MSI-X */
 	uint64_t msix_pending[PCI_MSIX_MAX / 64];
+	struct pci_irqfd *irqfds; /* pci_irqfd.h; not owned */
 	/* Fixed once it is on a bus: */
 	uint8_t writable[PCI_CONFIG_BYTES]; /* bits that software may change */
 	uint8_t volatile_bits[PCI_CONFIG_BYTES]; /* bits that the function itself changes */
@@ -125,7 +124,7 @@ void pci_function_destroy(struct pci_function *function); /* takes its windows a
 uint32_t pci_config_get(struct pci_function *function, unsigned offset, unsigned size);
 void pci_config_set(struct pci_function *function, unsigned offset, unsigned size, uint32_t value);
 
-/* Interrupts. Any thread, device locks held. */
+/* Interrupts. Any thread, device locks held. Without a lock, and by other processes: pci_irqfd.h. */
 void pci_set_intx(struct pci_function *function, bool level);
 bool pci_has_messages(struct pci_function *function); /* MSI or MSI-X is on: INTx isn't seen */
 /* Send vector `vector` by MSI-X or MSI, whichever is on; nothing when neither is. */

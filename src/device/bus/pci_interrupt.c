@@ -116,18 +116,6 @@ bool pci_has_messages(struct pci_function *function)
 
 /* --- messages --- */
 
-/* Whether it left: a function that may not be bus master cannot send. */
-static bool send(struct pci_function *function, uint64_t address, uint32_t data)
-{
-	const struct msi_target *target = &function->bus->config.msi;
-
-	if (!(pci_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
-		return false;
-	if (target->send)
-		target->send(target->context, address, data);
-	return true;
-}
-
 void pci_add_msi(struct pci_function *function, unsigned vectors)
 {
 	uint8_t at = pci_add_capability(function, PCI_CAPABILITY_MSI, PCI_MSI_BYTES);
@@ -156,39 +144,41 @@ static unsigned msi_vectors(const struct pci_function *function)
 	return 1u << (enabled < capable ? enabled : capable);
 }
 
-static bool msi_send(struct pci_function *function, unsigned vector)
+static bool may_send(const struct pci_function *function)
 {
-	unsigned at = function->msi;
-	uint64_t address = pci_get(function, at + PCI_MSI_ADDRESS, 4) |
-			   (uint64_t)pci_get(function, at + PCI_MSI_ADDRESS + 4, 4) << 32;
-	uint32_t data = pci_get(function, at + PCI_MSI_DATA, 2);
-
-	return send(function, address, (data & ~(msi_vectors(function) - 1)) | vector);
+	return pci_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER;
 }
 
-static void msi_notify(struct pci_function *function, unsigned vector)
+static enum pci_vector_state msi_state(const struct pci_function *function, unsigned vector,
+				       struct pci_message *message)
 {
 	unsigned at = function->msi;
-	uint32_t pending = pci_get(function, at + PCI_MSI_PENDING, 4);
 
 	vector %= msi_vectors(function);
 	if (pci_get(function, at + PCI_MSI_MASK, 4) & (1u << vector))
-		pci_put(function->config, at + PCI_MSI_PENDING, 4, pending | 1u << vector);
-	else
-		msi_send(function, vector);
+		return PCI_VECTOR_MASKED;
+	if (!may_send(function))
+		return PCI_VECTOR_OFF;
+	message->address = pci_get(function, at + PCI_MSI_ADDRESS, 4) |
+			   (uint64_t)pci_get(function, at + PCI_MSI_ADDRESS + 4, 4) << 32;
+	message->data = (pci_get(function, at + PCI_MSI_DATA, 2) & ~(msi_vectors(function) - 1)) |
+			vector;
+	return PCI_VECTOR_OPEN;
 }
 
 static void msi_send_unmasked(struct pci_function *function)
 {
 	unsigned at = function->msi, vector;
-	uint32_t pending = pci_get(function, at + PCI_MSI_PENDING, 4);
-	uint32_t ready = pending & ~pci_get(function, at + PCI_MSI_MASK, 4);
+	uint32_t pending = pci_get(function, at + PCI_MSI_PENDING, 4), left;
+	struct pci_message message;
 
-	while (ready) {
-		vector = __builtin_ctz(ready);
-		ready &= ready - 1;
-		if (vector < msi_vectors(function) && msi_send(function, vector))
+	for (left = pending; left; left &= left - 1) {
+		vector = __builtin_ctz(left);
+		if (vector < msi_vectors(function) &&
+		    msi_state(function, vector, &message) == PCI_VECTOR_OPEN) {
+			pci_message_send(function, &message);
 			pending &= ~(1u << vector);
+		}
 	}
 	pci_put(function->config, at + PCI_MSI_PENDING, 4, pending);
 }
@@ -240,59 +230,91 @@ static uint32_t entry_get(const struct pci_function *function, unsigned vector, 
 	return at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-static bool msix_is_masked(const struct pci_function *function, unsigned vector)
-{
-	return (pci_get(function, function->msix + PCI_MSIX_CONTROL, 2) & PCI_MSIX_FUNCTION_MASK) ||
-	       (entry_get(function, vector, PCI_MSIX_ENTRY_CONTROL) & PCI_MSIX_MASKED);
-}
-
-static bool msix_send(struct pci_function *function, unsigned vector)
-{
-	return send(function,
-		    entry_get(function, vector, 0) |
-			    (uint64_t)entry_get(function, vector, 4) << 32,
-		    entry_get(function, vector, PCI_MSIX_ENTRY_DATA));
-}
-
-static void msix_notify(struct pci_function *function, unsigned vector)
+static enum pci_vector_state msix_state(const struct pci_function *function, unsigned vector,
+					struct pci_message *message)
 {
 	if (vector >= function->msix_vectors)
-		return;
-	if (msix_is_masked(function, vector))
-		function->msix_pending[vector / 64] |= 1ull << (vector % 64);
-	else
-		msix_send(function, vector);
+		return PCI_VECTOR_OFF;
+	if ((pci_get(function, function->msix + PCI_MSIX_CONTROL, 2) & PCI_MSIX_FUNCTION_MASK) ||
+	    (entry_get(function, vector, PCI_MSIX_ENTRY_CONTROL) & PCI_MSIX_MASKED))
+		return PCI_VECTOR_MASKED;
+	if (!may_send(function))
+		return PCI_VECTOR_OFF;
+	message->address = entry_get(function, vector, 0) |
+			   (uint64_t)entry_get(function, vector, 4) << 32;
+	message->data = entry_get(function, vector, PCI_MSIX_ENTRY_DATA);
+	return PCI_VECTOR_OPEN;
 }
 
 static void msix_send_unmasked(struct pci_function *function)
 {
+	struct pci_message message;
 	unsigned word, vector;
 	uint64_t waiting;
 
 	for (word = 0; word < PCI_MSIX_MAX / 64; word++) {
 		for (waiting = function->msix_pending[word]; waiting; waiting &= waiting - 1) {
 			vector = word * 64 + __builtin_ctzll(waiting);
-			if (!msix_is_masked(function, vector) && msix_send(function, vector))
-				function->msix_pending[word] &= ~(1ull << (vector % 64));
+			if (msix_state(function, vector, &message) != PCI_VECTOR_OPEN)
+				continue;
+			pci_message_send(function, &message);
+			function->msix_pending[word] &= ~(1ull << (vector % 64));
 		}
 	}
 }
 
-void pci_send_unmasked(struct pci_function *function)
+/* --- messages, of whichever is on --- */
+
+enum pci_vector_state pci_vector_state(const struct pci_function *function, unsigned vector,
+				       struct pci_message *message)
+{
+	if (msix_is_on(function))
+		return msix_state(function, vector, message);
+	if (msi_is_on(function))
+		return msi_state(function, vector, message);
+	return PCI_VECTOR_OFF;
+}
+
+void pci_vector_set_pending(struct pci_function *function, unsigned vector)
+{
+	uint8_t *byte;
+
+	if (msix_is_on(function)) {
+		function->msix_pending[vector / 64] |= 1ull << (vector % 64);
+	} else {
+		vector %= msi_vectors(function);
+		byte = &function->config[function->msi + PCI_MSI_PENDING + vector / 8];
+		*byte |= 1u << (vector % 8);
+	}
+}
+
+void pci_message_send(struct pci_function *function, const struct pci_message *message)
+{
+	const struct msi_target *target = &function->bus->config.msi;
+
+	if (target->send)
+		target->send(target->context, message->address, message->data);
+}
+
+void pci_update_messages(struct pci_function *function)
 {
 	if (msix_is_on(function))
 		msix_send_unmasked(function);
 	else if (msi_is_on(function))
 		msi_send_unmasked(function);
+	pci_irqfds_update(function);
 }
 
 void pci_notify(struct pci_function *function, unsigned vector)
 {
+	struct pci_message message;
+
 	pthread_mutex_lock(&function->lock);
-	if (msix_is_on(function))
-		msix_notify(function, vector);
-	else if (msi_is_on(function))
-		msi_notify(function, vector);
+	switch (pci_vector_state(function, vector, &message)) {
+	case PCI_VECTOR_OFF: break;
+	case PCI_VECTOR_MASKED: pci_vector_set_pending(function, vector); break;
+	case PCI_VECTOR_OPEN: pci_message_send(function, &message); break;
+	}
 	pthread_mutex_unlock(&function->lock);
 }
 
@@ -325,6 +347,8 @@ uint64_t pci_msix_read(struct pci_function *function, uint64_t offset, unsigned 
 	unsigned i;
 
 	pthread_mutex_lock(&function->lock);
+	if (pba_holds(function, offset) || pba_holds(function, offset + size - 1))
+		pci_irqfds_collect(function);
 	/* An access may leave the table or the pending bits: there it reads as zeroes. */
 	for (i = 0; i < size; i++, offset++) {
 		if (table_holds(function, offset)) {
@@ -356,7 +380,7 @@ void pci_msix_write(struct pci_function *function, uint64_t offset, unsigned siz
 		else if (at % PCI_MSIX_ENTRY_BYTES > PCI_MSIX_ENTRY_CONTROL)
 			function->msix_table[at] = 0;
 	}
-	pci_send_unmasked(function);
+	pci_update_messages(function);
 	pthread_mutex_unlock(&function->lock);
 }
 
@@ -366,4 +390,5 @@ void pci_interrupts_reset(struct pci_function *function)
 		clear_msix(function);
 	function->intx_level = false;
 	pci_update_pin(function);
+	pci_irqfds_update(function);
 }

@@ -1,5 +1,6 @@
 /* The PCI bus from inside, for its own files: pci.c is configuration space, pci_window.c the BARs,
- * pci_interrupt.c pins and messages, pci_state.c saving and loading. */
+ * pci_interrupt.c pins and messages, pci_irqfd.c messages by eventfd, pci_state.c saving and
+ * loading. */
 #ifndef KVIK_DEVICE_BUS_PCI_PARTS_H
 #define KVIK_DEVICE_BUS_PCI_PARTS_H
 
@@ -55,7 +56,24 @@ void pci_msix_write(struct pci_function *function, uint64_t offset, unsigned siz
 /* With the function's lock held: after its registers changed, the pin and what became unmasked;
  * and all of it to its first state. */
 void pci_update_pin(struct pci_function *function);
-void pci_send_unmasked(struct pci_function *function);
+void pci_update_messages(struct pci_function *function);
 void pci_interrupts_reset(struct pci_function *function);
+
+/* A vector of MSI-X or MSI, whichever is on; the message is filled in when it is open. With the
+ * function's lock held. */
+struct pci_message {
+	uint64_t address;
+	uint32_t data;
+};
+enum pci_vector_state pci_vector_state(const struct pci_function *function, unsigned vector,
+				       struct pci_message *message);
+void pci_vector_set_pending(struct pci_function *function, unsigned vector);
+void pci_message_send(struct pci_function *function, const struct pci_message *message);
+
+/* With the function's lock held: connect and disconnect its eventfds as the registers say; have
+ * the pending bits tell which of them are signalled; and for saving, have nothing under way. */
+void pci_irqfds_update(struct pci_function *function);
+void pci_irqfds_collect(struct pci_function *function);
+void pci_irqfds_settle(struct pci_function *function);
 
 #endif

@@ -67,6 +67,7 @@ void pci_function_transfer(struct pci_function *function, struct pci_function_st
 		}
 	}
 	pthread_mutex_lock(&function->lock);
+	pci_irqfds_settle(function);
 	memcpy(saved->config, function->config, sizeof(saved->config));
 	saved->intx_level = function->intx_level;
 	if (function->msix) {
@@ -93,6 +94,7 @@ void pci_function_restore(struct pci_function *function, const struct pci_functi
 	}
 	/* Nothing is sent: what is pending is masked, or waits for the right to send. */
 	pci_update_pin(function);
+	pci_irqfds_update(function);
 	pthread_mutex_unlock(&function->lock);
 	pci_windows_update(function);
 }
