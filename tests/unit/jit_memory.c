@@ -54,12 +54,16 @@ static size_t allocated(void)
 
 static void run_to_exception(struct cpu *cpu)
 {
+	struct catch catch;
+
 	cpu->exception.pending = false;
-	if (!setjmp(cpu->unwind))
+	catch_begin(&catch, cpu);
+	if (!setjmp(catch.place))
 		for (;;) {
 			cpu->requests = 0;
 			cpu->translator->run(cpu);
 		}
+	catch_end(&catch, cpu);
 	fpu_leave(cpu);
 }
 

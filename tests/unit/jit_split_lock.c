@@ -114,15 +114,18 @@ static void prepare(const struct form *form, unsigned offset, bool is_flag_live)
 static int run_to_exception(void)
 {
 	struct cpu *cpu = &test.cpu;
+	struct catch catch;
 
 	if (!cpu->translator)
 		return x86_test_run(&test);
 	cpu->exception.pending = false;
-	if (!setjmp(cpu->unwind))
+	catch_begin(&catch, cpu);
+	if (!setjmp(catch.place))
 		for (;;) {
 			cpu->requests = 0;
 			cpu->translator->run(cpu);
 		}
+	catch_end(&catch, cpu);
 	fpu_leave(cpu);
 	return cpu->exception.vector;
 }

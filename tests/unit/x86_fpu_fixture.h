@@ -35,6 +35,7 @@
 #define OPERAND     0x800 /* where random memory operands are in the window */
 
 static struct cpu cpu;
+static jmp_buf unwind; /* where cpu_raise leads */
 static struct tlb_set tlb_set;
 static uint8_t *window;       /* guest linear address == host address, WINDOW_SIZE bytes */
 static uint8_t *window_alias; /* the same memory, always accessible */
@@ -48,7 +49,8 @@ static int raised;            /* vector, -1: none */
 _Noreturn void cpu_raise(struct cpu *c, enum exception vector)
 {
 	raised = (int)vector;
-	longjmp(c->unwind, 1);
+	(void)c;
+	longjmp(unwind, 1);
 }
 
 _Noreturn void cpu_raise_error(struct cpu *c, enum exception vector, uint32_t error_code)
@@ -146,7 +148,7 @@ static void execute(const struct insn *insn)
 	raised = -1;
 	cpu.next_rip = cpu.rip + insn->length;
 	cpu.insn = insn;
-	if (setjmp(cpu.unwind) == 0)
+	if (setjmp(unwind) == 0)
 		insn->execute(&cpu, insn);
 	fpu_leave(&cpu);
 }

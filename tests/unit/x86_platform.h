@@ -9,7 +9,6 @@
 #ifndef KVIK_TESTS_UNIT_X86_PLATFORM_H
 #define KVIK_TESTS_UNIT_X86_PLATFORM_H
 
-#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,6 +17,7 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
 #include "engine/run/interp/exec.h"
+#include "engine/run/tier/catch.h"
 #include "engine/x86/system.h"
 
 #define X86_TEST_MEMORY (16u << 20)
@@ -152,9 +152,11 @@ static inline void x86_test_destroy(struct x86_test *test)
 static inline int x86_test_run(struct x86_test *test)
 {
 	struct cpu *cpu = &test->cpu;
+	struct catch catch;
 
 	cpu->exception.pending = false;
-	if (!setjmp(cpu->unwind)) {
+	catch_begin(&catch, cpu);
+	if (!setjmp(catch.place)) {
 		for (;;) {
 			cpu->requests &= ~(uint32_t)CPU_REQUEST_STOP_BLOCK;
 			if (cpu->requests)
@@ -162,6 +164,7 @@ static inline int x86_test_run(struct x86_test *test)
 			exec_blocks(cpu);
 		}
 	}
+	catch_end(&catch, cpu);
 	fpu_leave(cpu);
 	return cpu->exception.pending ? cpu->exception.vector : -1;
 }

@@ -7,12 +7,12 @@
  * are raised by debug.c right behind it, and so come before any of these.
  *
  * Every exception and every exit to user space from inside an instruction or a delivery arrives
- * here by longjmp (exception.h). An exit leaves the instruction undone; mmio.h tells how it is
+ * here (exception.h, tier/catch.h). An exit leaves the instruction undone; mmio.h tells how it is
  * restarted with user space's answer, which happens before any event is looked at.
  */
-#include "engine/x86/run.h"
-
 #include "engine/run/interp/exec.h"
+#include "engine/run/tier/catch.h"
+#include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/instructions/operand.h"
@@ -347,9 +347,9 @@ static void enter(struct cpu *cpu)
 	io_resume(cpu);
 }
 
-enum cpu_exit cpu_run(struct cpu *cpu)
+static enum cpu_exit run_catching(struct cpu *cpu, struct catch *catch)
 {
-	switch (setjmp(cpu->unwind)) {
+	switch (setjmp(catch->place)) {
 	case 0:
 		enter(cpu);
 		if (!state_is_valid(cpu)) {
@@ -385,4 +385,15 @@ enum cpu_exit cpu_run(struct cpu *cpu)
 		return leave(cpu, CPU_EXIT_USER);
 	}
 	return leave(cpu, run_loop(cpu));
+}
+
+enum cpu_exit cpu_run(struct cpu *cpu)
+{
+	struct catch catch;
+	enum cpu_exit exit;
+
+	catch_begin(&catch, cpu);
+	exit = run_catching(cpu, &catch);
+	catch_end(&catch, cpu);
+	return exit;
 }

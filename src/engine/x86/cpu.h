@@ -12,7 +12,6 @@
 #define KVIK_ENGINE_X86_CPU_H
 
 #include <linux/kvm.h>
-#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -103,6 +102,8 @@ struct cpu;
 struct cpu_msrs;
 struct insn;
 struct block_cache;
+struct cpu_catcher;
+struct memory_watch;
 
 /* A guest-physical page as the platform knows it. */
 struct cpu_page {
@@ -244,7 +245,8 @@ struct cpu {
 	struct cpu_io io;
 
 	/* -- execution -- */
-	jmp_buf unwind; /* cpu_run's; see exception.h */
+	struct cpu_catcher *catcher; /* where unwinding leads: exception.h */
+	struct memory_watch *watch;  /* NULL: none; memory.h */
 	struct kvm_run *run;
 	const struct cpu_platform *platform;
 	void *platform_context;
@@ -281,7 +283,6 @@ struct cpu {
 	/* -- the translator -- */
 	const struct cpu_translator *translator; /* NULL: the interpreter alone */
 	struct jit *jit;                         /* the translator's own; owned */
-	struct store_log *store_log; /* NULL but in the translator's lockstep mode: memory.h */
 	struct jit_fast fast;
 };
 

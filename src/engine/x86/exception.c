@@ -2,14 +2,18 @@
  * Raising exceptions, and what becomes of one that is raised while another event is being delivered
  * (Intel SDM vol. 3 §6.15, table 6-5).
  *
- * cpu_raise* leaves the instruction by longjmp to cpu_run, which finds the exception in
- * cpu->exception and delivers it. While it delivers, cpu->delivering is the first event's class.
+ * cpu_raise* leaves the instruction for cpu->catcher; the exception is in cpu->exception, and is
+ * delivered next. While it delivers, cpu->delivering is the first event's class.
  */
 #include "engine/x86/exception.h"
 
 #include "engine/x86/cpu.h"
-#include "engine/x86/run.h"
 #include "engine/x86/system.h"
+
+void cpu_unwind(struct cpu *cpu, enum unwind why)
+{
+	cpu->catcher->caught(cpu->catcher, why);
+}
 
 enum event_class exception_class(uint8_t vector)
 {
@@ -37,7 +41,7 @@ static _Noreturn void raise_event(struct cpu *cpu, enum exception vector, bool h
 	switch (cpu->delivering) {
 	case EVENT_DOUBLE_FAULT:
 		if (class != EVENT_BENIGN)
-			longjmp(cpu->unwind, UNWIND_SHUTDOWN);
+			cpu_unwind(cpu, UNWIND_SHUTDOWN);
 		break;
 	case EVENT_PAGE_FAULT:
 		if (class == EVENT_PAGE_FAULT)
@@ -57,7 +61,7 @@ static _Noreturn void raise_event(struct cpu *cpu, enum exception vector, bool h
 		.vector = vector,
 		.error_code = error_code,
 	};
-	longjmp(cpu->unwind, UNWIND_EVENT);
+	cpu_unwind(cpu, UNWIND_EVENT);
 }
 
 void cpu_raise(struct cpu *cpu, enum exception vector)
@@ -79,5 +83,5 @@ void cpu_raise_page_fault(struct cpu *cpu, uint64_t gva, uint32_t error_code)
 
 void cpu_exit_to_user(struct cpu *cpu)
 {
-	longjmp(cpu->unwind, UNWIND_EXIT);
+	cpu_unwind(cpu, UNWIND_EXIT);
 }

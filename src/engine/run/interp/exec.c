@@ -16,7 +16,6 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
-#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define PAGE_SIZE 4096u
@@ -33,9 +32,7 @@ bool cpu_exclusive_begin(struct cpu *cpu)
 {
 	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
 		return false;
-	/* The log's host addresses must be good when its stores are taken back. */
-	if (cpu->store_log)
-		longjmp(cpu->unwind, UNWIND_EVENT);
+	memory_watch_lasting(cpu); /* host addresses may be others afterwards */
 	fpu_leave(cpu);
 	cpu->platform->exclusive_begin(cpu->platform_context);
 	cpu->exclusive = true;

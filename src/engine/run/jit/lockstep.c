@@ -1,6 +1,6 @@
 /*
- * How two engines execute the same block on one memory: the interpreter first, while memory.c notes
- * what each store overwrites (struct store_log). Then memory and registers are put back, the
+ * How two engines execute the same block on one memory: the interpreter first, while what each
+ * store overwrites is noted (struct memory_watch). Then memory and registers are put back, the
  * translation runs, and registers, flags and the bytes that the interpreter had written must be the
  * same, at the address where the translation leaves the block.
  *
@@ -20,12 +20,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/run/tier/catch.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
 
 #define REPORTS_MAX 20
+
+#define STORE_LOG_ENTRIES 256
+#define STORE_LOG_BYTES   64
+
+/* What the interpreter's stores have overwritten, in order. */
+struct store_log {
+	unsigned count;
+	struct {
+		uint8_t *hva;
+		unsigned size;
+		uint8_t before[STORE_LOG_BYTES];
+	} entries[STORE_LOG_ENTRIES];
+};
 
 struct state {
 	uint64_t gpr[CPU_REGISTERS];
@@ -36,6 +50,7 @@ struct state {
 };
 
 struct jit_lockstep {
+	struct memory_watch watch; /* first: note_store */
 	struct store_log log;
 	uint8_t after[STORE_LOG_ENTRIES][STORE_LOG_BYTES]; /* what the interpreter left there */
 	struct state states[JIT_BLOCK_INSNS + 1]; /* before each instruction, and at the end */
@@ -55,10 +70,34 @@ uint64_t jit_lockstep_differences(const struct jit *jit)
 	return jit->lockstep ? jit->lockstep->differences : 0;
 }
 
+/* Nothing that could be taken back. */
+static void give_up(struct memory_watch *watch, struct cpu *cpu)
+{
+	(void)watch;
+	cpu_unwind(cpu, UNWIND_EVENT);
+}
+
+static void note_store(struct memory_watch *watch, struct cpu *cpu, uint8_t *hva, unsigned size)
+{
+	struct store_log *log = &((struct jit_lockstep *)watch)->log;
+
+	if (log->count == STORE_LOG_ENTRIES || size > STORE_LOG_BYTES)
+		give_up(watch, cpu);
+	log->entries[log->count].hva = hva;
+	log->entries[log->count].size = size;
+	bytes_copy(log->entries[log->count].before, hva, size);
+	log->count++;
+}
+
 int jit_set_lockstep(struct cpu *cpu)
 {
-	cpu->jit->lockstep = calloc(1, sizeof(*cpu->jit->lockstep));
-	return cpu->jit->lockstep ? 0 : -ENOMEM;
+	struct jit_lockstep *lockstep = calloc(1, sizeof(*lockstep));
+
+	if (!lockstep)
+		return -ENOMEM;
+	lockstep->watch = (struct memory_watch){ .store = note_store, .lasting = give_up };
+	cpu->jit->lockstep = lockstep;
+	return 0;
 }
 
 void jit_lockstep_destroy(struct jit *jit)
@@ -168,20 +207,20 @@ static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
 	uint64_t cr2 = cpu->cr2, debug_pending = cpu->debug_pending;
 	volatile bool is_complete = false;
 	struct state start;
-	jmp_buf unwind;
+	struct catch catch;
 
 	save_state(cpu, &start);
-	bytes_copy(&unwind, &cpu->unwind, sizeof(unwind));
 	lockstep->log.count = 0;
 	lockstep->done = 0;
-	if (setjmp(cpu->unwind) == 0) {
-		cpu->store_log = &lockstep->log;
+	catch_begin(&catch, cpu);
+	if (setjmp(catch.place) == 0) {
+		cpu->watch = &lockstep->watch;
 		tlb_update(cpu); /* all accesses take the slow path */
 		interpret(cpu, lockstep, script);
 		is_complete = true;
 	}
-	cpu->store_log = NULL;
-	bytes_copy(&cpu->unwind, &unwind, sizeof(unwind));
+	cpu->watch = NULL;
+	catch_end(&catch, cpu);
 	if (cpu->exclusive)
 		cpu_exclusive_end(cpu);
 	fpu_leave(cpu);

@@ -15,7 +15,6 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/mmu/paging.h"
-#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define PAGE_OFFSET 0xfffull
@@ -261,17 +260,12 @@ static void target_read(struct cpu *cpu, const struct target *target, uint8_t *b
 /* About to store to RAM. */
 static void note_store(struct cpu *cpu, const struct target *target, unsigned size)
 {
-	struct store_log *log = cpu->store_log;
-
 	assert_current(cpu, target);
-	if (!log)
+	if (!cpu->watch)
 		return;
-	if (target->has_code || log->count == STORE_LOG_ENTRIES || size > STORE_LOG_BYTES)
-		longjmp(cpu->unwind, UNWIND_EVENT);
-	log->entries[log->count].hva = target->hva;
-	log->entries[log->count].size = size;
-	bytes_copy(log->entries[log->count].before, target->hva, size);
-	log->count++;
+	if (target->has_code)
+		memory_watch_lasting(cpu);
+	cpu->watch->store(cpu->watch, cpu, target->hva, size);
 }
 
 static void target_write(struct cpu *cpu, const struct target *target, const uint8_t *buffer,

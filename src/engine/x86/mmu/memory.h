@@ -29,20 +29,22 @@
 #include "engine/x86/decode/insn.h"
 
 /*
- * While cpu->store_log is set, every store takes a slow path, which notes what it overwrites. What
- * could not be taken back unwinds instead: a device's access, a store to code, one store too many, a
- * page walk that would set accessed or dirty bits, an exclusive section.
+ * While cpu->watch is set (and tlb_update was called since), every access takes a slow path, and
+ * whoever watches hears what it is about to do. Either call may unwind instead of returning.
  */
-#define STORE_LOG_ENTRIES 256
-#define STORE_LOG_BYTES   64
-struct store_log {
-	unsigned count;
-	struct {
-		uint8_t *hva;
-		unsigned size;
-		uint8_t before[STORE_LOG_BYTES];
-	} entries[STORE_LOG_ENTRIES];
+struct memory_watch {
+	/* `size` bytes of guest memory at hva will be overwritten. */
+	void (*store)(struct memory_watch *watch, struct cpu *cpu, uint8_t *hva, unsigned size);
+	/* Something follows that cannot be taken back, or that others may see at once: a device's access, a
+	 * store to code, a page walk that sets accessed or dirty bits, an exclusive section. */
+	void (*lasting)(struct memory_watch *watch, struct cpu *cpu);
 };
+
+static inline void memory_watch_lasting(struct cpu *cpu)
+{
+	if (__builtin_expect(cpu->watch != NULL, 0))
+		cpu->watch->lasting(cpu->watch, cpu);
+}
 
 /* The slow paths (memory.c): TLB fill, page crossing, MMIO, dirty log, code writes. */
 uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment);

@@ -5,7 +5,7 @@
 #include "engine/x86/mmu/mmio.h"
 
 #include "engine/x86/exception.h"
-#include "engine/x86/run.h"
+#include "engine/x86/mmu/memory.h"
 
 #define FRAGMENTS   (sizeof((struct cpu_io){0}.fragments) / sizeof((struct cpu_io){0}.fragments[0]))
 #define PAGE_SIZE   4096
@@ -73,8 +73,7 @@ static bool fragment_access(struct cpu *cpu, uint64_t address, uint64_t *value, 
 	struct cpu_io *io = &cpu->io;
 	bool is_taken;
 
-	if (cpu->store_log)
-		longjmp(cpu->unwind, UNWIND_EVENT); /* memory.h */
+	memory_watch_lasting(cpu);
 	if (io->cursor < io->done) {
 		if (io->fragments[io->cursor].gpa == address &&
 		    io->fragments[io->cursor].size == size &&

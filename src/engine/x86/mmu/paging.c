@@ -11,7 +11,6 @@
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
-#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 
 #define ENTRY_PRESENT  (1ull << 0)
@@ -65,9 +64,7 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 
 	if (!step->hva || (step->entry & flags) == flags)
 		return true;
-	/* The guest may look at them: nothing that lockstep could take back (memory.h). */
-	if (cpu->store_log)
-		longjmp(cpu->unwind, UNWIND_EVENT);
+	memory_watch_lasting(cpu); /* the guest may look at them */
 	if (size == 4)
 		done = __atomic_compare_exchange_n((uint32_t *)step->hva, &expected32,
 						   expected32 | (uint32_t)flags, false,

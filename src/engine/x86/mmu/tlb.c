@@ -327,7 +327,7 @@ void tlb_update(struct cpu *cpu)
 	} else {
 		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 	}
-	if (cpu->store_log) /* all accesses take the slow path */
+	if (cpu->watch) /* all accesses take the slow path */
 		cpu->tlb = cpu->tlb_sets.empty;
 	cpu->fast.slots_closed = tlb_privilege(cpu) == TLB_SUPERVISOR_AC;
 }

@@ -7,7 +7,6 @@
  * asks debug_check_access about each access to it.
  */
 #include "engine/x86/mmu/memory.h"
-#include "engine/x86/run.h"
 #include "engine/x86/system.h"
 #include "engine/x86/mmu/tlb.h"
 
