@@ -25,6 +25,13 @@ struct device_ops {
 	 * line as the new state says. */
 	void (*load)(void *device, struct state_stream *state);
 	void (*destroy)(void *device); /* NULL: another one owns its memory */
+	/*
+	 * For devices that work by themselves, on other threads. A new one is held: it takes nothing
+	 * from its guest's memory and from its peers. `release` lets it work; after `hold` nothing is
+	 * under way any more. NULL: it works only when it is accessed.
+	 */
+	void (*hold)(void *device);
+	void (*release)(void *device);
 };
 
 /* A device on a board. */
@@ -56,6 +63,18 @@ static inline void device_load(const struct device *device, struct state_stream 
 	if (device->ops->load)
 		device->ops->load(device->device, state);
 	state_section_end(state);
+}
+
+static inline void device_hold(const struct device *device)
+{
+	if (device->ops->hold)
+		device->ops->hold(device->device);
+}
+
+static inline void device_release(const struct device *device)
+{
+	if (device->ops->release)
+		device->ops->release(device->device);
 }
 
 static inline void device_destroy(const struct device *device)

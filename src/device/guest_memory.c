@@ -40,6 +40,19 @@ const uint8_t *guest_memory_at(const struct guest_memory *memory, uint64_t gpa,
 	return guest_memory_for_writing(memory, gpa, size_bytes);
 }
 
+uint8_t *guest_memory_span(const struct guest_memory *memory, uint64_t gpa, uint64_t *size_bytes)
+{
+	const struct guest_region *region;
+	uint64_t available;
+
+	region = find_region(memory, gpa, &available);
+	if (!region || !*size_bytes)
+		return NULL;
+	if (available < *size_bytes)
+		*size_bytes = available;
+	return region->hva + (gpa - region->gpa);
+}
+
 bool guest_memory_contains(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes)
 {
 	uint64_t available;

@@ -42,6 +42,10 @@ uint8_t *guest_memory_for_writing(const struct guest_memory *memory, uint64_t gp
 				  uint64_t size_bytes);
 void guest_memory_written(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes);
 
+/* The same for as much of [gpa, gpa + *size_bytes) as lies in one region: *size_bytes becomes that. NULL
+ * when there is no RAM at `gpa`, or nothing was asked for. */
+uint8_t *guest_memory_span(const struct guest_memory *memory, uint64_t gpa, uint64_t *size_bytes);
+
 /* Whether all of [gpa, gpa + size) is RAM. */
 bool guest_memory_contains(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes);
 

@@ -61,6 +61,22 @@ void board_reset(struct board *board)
 	pci_setup(board->pci, &board->pci_layout);
 }
 
+void board_hold(struct board *board)
+{
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		device_hold(&board->devices[i]);
+}
+
+void board_release(struct board *board)
+{
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		device_release(&board->devices[i]);
+}
+
 void board_save(const struct board *board, struct state_stream *state)
 {
 	unsigned i;

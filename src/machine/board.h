@@ -54,6 +54,10 @@ struct board *board_create(const struct board_config *config, struct error *erro
 void board_destroy(struct board *board);
 /* All devices to their power-on state, and PCI as firmware leaves it; the vCPUs are parked. */
 void board_reset(struct board *board);
+/* A new board's devices are held: until they are released they do nothing by themselves. They are
+ * saved and loaded while they are held, and the vCPUs parked. */
+void board_hold(struct board *board);
+void board_release(struct board *board);
 
 /*
  * All devices' state, a section each in the board's order; the vCPUs are parked. A board of another

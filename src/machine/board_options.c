@@ -6,21 +6,31 @@
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
+#include "device/virtio/entropy.h"
 #include "machine/board_parts.h"
 
+#define CLASS_OTHER 0x00ff00
+
 /* Several of a kind are told apart by their number: "pci-testdev", "pci-testdev.1". */
-static int add(struct board *board, const struct device_option *option,
-	       const struct device_ops *ops, void *device, struct error *error)
+static void name_option(const struct board *board, const struct device_option *option,
+			char name[STATE_NAME_MAX + 1])
 {
-	char name[STATE_NAME_MAX + 1];
 	unsigned i, earlier = 0;
 
 	for (i = 0; &board->config.options[i] != option; i++)
 		earlier += board->config.options[i].kind == option->kind;
 	if (earlier)
-		snprintf(name, sizeof(name), "%s.%u", option->name, earlier);
+		snprintf(name, STATE_NAME_MAX + 1, "%s.%u", option->name, earlier);
 	else
-		snprintf(name, sizeof(name), "%s", option->name);
+		snprintf(name, STATE_NAME_MAX + 1, "%s", option->name);
+}
+
+static int add(struct board *board, const struct device_option *option,
+	       const struct device_ops *ops, void *device, struct error *error)
+{
+	char name[STATE_NAME_MAX + 1];
+
+	name_option(board, option, name);
 	return board_add(board, name, ops, device, error);
 }
 
@@ -67,28 +77,10 @@ static int add_pc_testdev(struct board *board, const struct device_option *optio
 			    option->name, &pc_testdev_mmio_ops, testdev, error);
 }
 
-/* The slot that was asked for, or a free one. */
-static int choose_slot(const struct board *board, const struct device_option *option,
-		       struct error *error)
-{
-	uint64_t slot = option->values[PCI_SLOT];
-	int free_slot = pci_bus_free_slot(board->pci);
-
-	if (slot == PCI_ANY_SLOT) {
-		if (free_slot < 0)
-			return error_set(error, ENOSPC, "%s: no PCI slot is free", option->name);
-		return free_slot;
-	}
-	if (pci_bus_at(board->pci, PCI_SLOT_FUNCTION(slot, 0)))
-		return error_set(error, EEXIST, "%s: PCI slot %u is taken", option->name,
-				 (unsigned)slot);
-	return slot;
-}
-
 static int add_pci_device(struct board *board, const struct device_option *option,
 			  struct error *error)
 {
-	int slot = choose_slot(board, option, error);
+	int slot = board_choose_slot(board, option->name, option->values[PCI_SLOT], error);
 	struct pci_testdev *testdev;
 	struct pci_exercise *exercise;
 
@@ -103,6 +95,19 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 	}
 	exercise = pci_exercise_create(board->pci, PCI_SLOT_FUNCTION(slot, 0), error);
 	return exercise ? add(board, option, &pci_exercise_device_ops, exercise, error) : -ENOMEM;
+}
+
+static int add_virtio(struct board *board, const struct device_option *option,
+		      struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, option->values[VIRTIO_PACKED_RING]);
+	struct virtio_device *virtio = virtio_entropy_create(&host, error);
+	char name[STATE_NAME_MAX + 1];
+
+	if (!virtio)
+		return -EINVAL;
+	name_option(board, option, name);
+	return board_add_virtio(board, name, virtio, CLASS_OTHER, option->values[PCI_SLOT], error);
 }
 
 bool board_has_option(const struct board *board, enum device_kind kind)
@@ -120,7 +125,7 @@ bool board_wants_pci(const struct board *board)
 	unsigned i;
 
 	for (i = 0; i < board->config.option_count; i++)
-		if (board->config.options[i].is_pci)
+		if (board->config.options[i].is_pci || board->config.options[i].is_virtio)
 			return true;
 	return board->config.kind == BOARD_PC;
 }
@@ -138,6 +143,7 @@ int board_add_options(struct board *board, struct error *error)
 		case DEVICE_PC_TESTDEV: result = add_pc_testdev(board, option, error); break;
 		case DEVICE_PCI_TESTDEV:
 		case DEVICE_PCI_EXERCISE: result = add_pci_device(board, option, error); break;
+		case DEVICE_VIRTIO_RNG: result = add_virtio(board, option, error); break;
 		}
 	}
 	return result;

@@ -6,6 +6,7 @@
 #define KVIK_MACHINE_BOARD_PARTS_H
 
 #include "device/i440fx.h"
+#include "device/virtio/virtio.h"
 #include "machine/board.h"
 #include "machine/e820.h"
 #include "machine/pci_setup.h"
@@ -48,6 +49,13 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 int board_add_devices(struct board *board, struct error *error);
 int board_add_options(struct board *board, struct error *error);
 bool board_has_option(const struct board *board, enum device_kind kind);
+/* A virtio device where this board has them: at `slot` or any of PCI (pc), or by MMIO (microvm). It is the
+ * board's from now on, also when this fails. `name` is its own on the board. */
+int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
+		     uint32_t class_code, uint64_t slot, struct error *error);
+struct virtio_host board_virtio_host(const struct board *board, bool is_packed);
+int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
+		      struct error *error);
 bool board_wants_pci(const struct board *board);
 
 #endif

@@ -11,18 +11,21 @@ struct property {
 	bool is_power_of_two;
 };
 
+#define VIRTIO_PROPERTIES {{"slot", PCI_ANY_SLOT, 0, 31}, {"packed", 0, 0, 1}}
+
 static const struct kind {
 	const char *name;
-	bool is_pci;
+	bool is_pci, is_virtio;
 	struct property properties[DEVICE_PROPERTIES]; /* at their places in `values` */
 } kinds[] = {
-	[DEVICE_DEBUG_EXIT] = {"isa-debug-exit", false,
+	[DEVICE_DEBUG_EXIT] = {"isa-debug-exit", false, false,
 			       {{"iobase", 0x501, 0, 0xffff}, {"iosize", 2, 1, 4}}},
-	[DEVICE_PC_TESTDEV] = {"pc-testdev", false, {{NULL}}},
-	[DEVICE_PCI_TESTDEV] = {"pci-testdev", true,
+	[DEVICE_PC_TESTDEV] = {"pc-testdev", false, false, {{NULL}}},
+	[DEVICE_PCI_TESTDEV] = {"pci-testdev", true, false,
 				{{"slot", PCI_ANY_SLOT, 0, 31},
 				 {"membar", 0, 16, 1ull << 46, true}}},
-	[DEVICE_PCI_EXERCISE] = {"pci-exercise", true, {{"slot", PCI_ANY_SLOT, 0, 31}}},
+	[DEVICE_PCI_EXERCISE] = {"pci-exercise", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
+	[DEVICE_VIRTIO_RNG] = {"virtio-rng", false, true, VIRTIO_PROPERTIES},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -96,9 +99,10 @@ int device_option_parse(struct device_option *option, const char *text, struct e
 	if (i == KINDS)
 		return error_set(error, EINVAL,
 				 "'%.*s' is not a device: use isa-debug-exit, pc-testdev, "
-				 "pci-testdev or pci-exercise",
+				 "pci-testdev, pci-exercise or virtio-rng",
 				 (int)length, text);
-	*option = (struct device_option){i, kinds[i].name, kinds[i].is_pci, {0}};
+	*option = (struct device_option){i, kinds[i].name, kinds[i].is_pci,
+					  kinds[i].is_virtio, {0}};
 	for (i = 0; i < DEVICE_PROPERTIES; i++)
 		option->values[i] = kinds[option->kind].properties[i].initial;
 	for (text += length; *text == ','; text += length) {

@@ -13,17 +13,24 @@
 #define DEVICE_OPTIONS_MAX 32 /* on one board */
 #define DEVICE_PROPERTIES  3
 
-enum device_kind { DEVICE_DEBUG_EXIT, DEVICE_PC_TESTDEV, DEVICE_PCI_TESTDEV, DEVICE_PCI_EXERCISE };
+enum device_kind {
+	DEVICE_DEBUG_EXIT,
+	DEVICE_PC_TESTDEV,
+	DEVICE_PCI_TESTDEV,
+	DEVICE_PCI_EXERCISE,
+	DEVICE_VIRTIO_RNG,
+};
 
 /* Properties, by their place in `values`. */
 enum { DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE };
 enum { PCI_SLOT, PCI_TESTDEV_MEMBAR };
+enum { VIRTIO_PACKED_RING = PCI_SLOT + 1 }; /* beside PCI_SLOT */
 #define PCI_ANY_SLOT UINT64_MAX
 
 struct device_option {
 	enum device_kind kind;
 	const char *name;
-	bool is_pci;
+	bool is_pci, is_virtio;
 	uint64_t values[DEVICE_PROPERTIES];
 };
 

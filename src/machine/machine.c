@@ -335,10 +335,12 @@ static void save_now(struct machine *machine)
 	struct snapshot_parts parts = snapshot_parts(machine);
 	struct error error;
 
+	board_hold(machine->board);
 	if (snapshot_save(&parts, machine->config.save_fd, &error) < 0)
 		log_error("%s", error.message);
 	else
 		log_info("saved the machine");
+	board_release(machine->board);
 }
 
 static void finish(struct machine *machine, int status)
@@ -632,6 +634,7 @@ int machine_run(struct machine *machine, int *status, struct error *error)
 		result = lock_sandbox(machine, error);
 	if (result == 0) {
 		set_state(machine, MACHINE_RUNNING);
+		board_release(machine->board);
 		if (boot_is_flat(machine->boot))
 			event_timer_set(&machine->idle_timer, monotonic_ns() + FIRST_IDLE_CHECK_NS,
 					IDLE_CHECK_NS);

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <linux/virtio_pci.h>
+
 #include "device/acpi_pm.h"
 #include "device/acpi_sleep.h"
 #include "device/bus/pci.h"
@@ -28,6 +30,8 @@
 #include "device/rtc.h"
 #include "device/serial16550.h"
 #include "device/split_irqchip.h"
+#include "device/virtio/entropy.h"
+#include "device/virtio/virtio_pci.h"
 #include "device_fixture.h"
 
 #define SEEN_MAX 1024
@@ -381,6 +385,64 @@ static size_t exercise_look(struct world *world, uint8_t *seen)
 	return size + 8;
 }
 
+/* --- a virtio device, on PCI --- */
+
+#define VIRTIO_GPA 0x10000
+
+static void virtio_create(struct world *world)
+{
+	static uint8_t ram[0x4000] __attribute__((aligned(4096)));
+	struct virtio_host host = {&world->memory, world->loop, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
+	struct virtio_pci_config config = {.slot_function = PCI_SLOT_FUNCTION(5, 0)};
+	struct virtio_device *virtio;
+	struct error error;
+
+	pci_create(world);
+	world->memory.regions[0] = (struct guest_region){VIRTIO_GPA, sizeof(ram), ram, NULL};
+	world->memory.region_count = 1;
+	virtio = virtio_entropy_create(&host, &error);
+	assert_non_null(virtio);
+	config.bus = world->pci;
+	adopt(world, "virtio-rng", &virtio_pci_device_ops, virtio_pci_create(&config, virtio, &error));
+}
+
+static void virtio_set(struct world *world, unsigned offset, unsigned size, uint64_t value)
+{
+	mmio_bus_write(world->mmio, 0xe0000000 + offset, (uint8_t *)&value, size);
+}
+
+static void virtio_stir(struct world *world)
+{
+	set_config(world, PCI_BAR(1), 4, 0xd0000000);
+	set_config(world, PCI_BAR(4), 4, 0xe0000000);
+	set_config(world, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	virtio_set(world, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+	virtio_set(world, VIRTIO_PCI_COMMON_GFSELECT, 4, 1);
+	virtio_set(world, VIRTIO_PCI_COMMON_GF, 4, 1 | 1 << (VIRTIO_F_RING_PACKED - 32));
+	virtio_set(world, VIRTIO_PCI_COMMON_STATUS, 1, 3 | 8);
+	virtio_set(world, VIRTIO_PCI_COMMON_MSIX, 2, 1);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_MSIX, 2, 0);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_SIZE, 2, 4);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_DESCLO, 8, VIRTIO_GPA);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_AVAILLO, 8, VIRTIO_GPA + 0x1000);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_USEDLO, 8, VIRTIO_GPA + 0x2000);
+	virtio_set(world, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	virtio_set(world, VIRTIO_PCI_COMMON_STATUS, 1, 3 | 8 | 4);
+}
+
+static size_t virtio_look(struct world *world, uint8_t *seen)
+{
+	size_t size = 0;
+	unsigned i;
+
+	for (i = 0; i < 256; i++)
+		seen[size++] = pci_config_read(world->pci, PCI_SLOT_FUNCTION(5, 0), i, 1);
+	for (i = 0; i < VIRTIO_PCI_COMMON_Q_USEDHI + 4; i++)
+		mmio_bus_read(world->mmio, 0xe0000000 + i, seen + size++, 1);
+	mmio_bus_read(world->mmio, 0xe0001000, seen + size++, 1);
+	return size;
+}
+
 static void testdev_create(struct world *world)
 {
 	struct error error;
@@ -572,6 +634,7 @@ static const struct subject subjects[] = {
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, pci_stir, chipset_look},
     {"pci-exercise", exercise_create, exercise_stir, exercise_look},
+    {"virtio-rng", virtio_create, virtio_stir, virtio_look},
     {"pci-testdev", testdev_create, testdev_stir, testdev_look},
     {"pc-testdev", pc_testdev_open, pc_testdev_stir, pc_testdev_look},
     {"POST port", post_create, post_stir, post_look},

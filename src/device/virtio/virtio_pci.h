@@ -1,0 +1,29 @@
+/*
+ * Virtio over PCI (virtio 1.2 §4.1): a function whose capabilities say where the driver finds the
+ * common configuration, notifications, interrupt status and the device's own configuration.
+ */
+#ifndef KVIK_DEVICE_VIRTIO_VIRTIO_PCI_H
+#define KVIK_DEVICE_VIRTIO_VIRTIO_PCI_H
+
+#include "device/bus/pci.h"
+#include "device/virtio/virtio.h"
+#include "kvm/kvm.h"
+
+struct virtio_pci;
+
+struct virtio_pci_config {
+	struct pci_bus *bus;
+	unsigned slot_function;
+	uint32_t class_code; /* 24 bits */
+	/* Notifications go straight from the VM to the device's thread; NULL: they exit. */
+	const struct kvm_vm *vm;
+};
+
+/* Put a device on a bus; it is owned from now on, and destroyed when this fails. */
+struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
+				     struct virtio_device *virtio, struct error *error);
+
+/* device: struct virtio_pci, on a bus that is reset, saved and loaded before. */
+extern const struct device_ops virtio_pci_device_ops;
+
+#endif

@@ -1,0 +1,49 @@
+/* How virtio devices come onto a board. */
+#include <errno.h>
+
+#include "device/virtio/virtio_pci.h"
+#include "machine/board_parts.h"
+
+int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
+		      struct error *error)
+{
+	int free_slot = pci_bus_free_slot(board->pci);
+
+	if (slot == PCI_ANY_SLOT) {
+		if (free_slot < 0)
+			return error_set(error, ENOSPC, "%s: no PCI slot is free", name);
+		return free_slot;
+	}
+	if (pci_bus_at(board->pci, PCI_SLOT_FUNCTION(slot, 0)))
+		return error_set(error, EEXIST, "%s: PCI slot %u is taken", name, (unsigned)slot);
+	return slot;
+}
+
+struct virtio_host board_virtio_host(const struct board *board, bool is_packed)
+{
+	return (struct virtio_host){
+		.memory = &board->config.ram->memory,
+		.loop = board->config.loop,
+		.ring_features = VIRTIO_RING_FEATURES | (is_packed ? VIRTIO_PACKED : 0),
+	};
+}
+
+int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
+		     uint32_t class_code, uint64_t slot, struct error *error)
+{
+	struct virtio_pci_config config = {
+		.bus = board->pci,
+		.class_code = class_code,
+		.vm = board->config.vm,
+	};
+	struct virtio_pci *pci;
+	int chosen = board_choose_slot(board, name, slot, error);
+
+	if (chosen < 0) {
+		virtio->kind->destroy(virtio);
+		return chosen;
+	}
+	config.slot_function = PCI_SLOT_FUNCTION(chosen, 0);
+	pci = virtio_pci_create(&config, virtio, error);
+	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+}
