@@ -273,7 +273,7 @@ static int create_cpu(struct cpu **created)
 	return 0;
 }
 
-int engine_start(void)
+int engine_start(int dump_fd)
 {
 	struct jit_options options = JIT_OPTIONS_DEFAULT;
 
@@ -291,6 +291,7 @@ int engine_start(void)
 	native_components = fpu_layout.components;
 	options.cache_size = TRANSLATOR_CACHE;
 	options.warmth = 0;
+	options.dump_fd = dump_fd;
 	if (jit_cache_create(&options, &code_cache) == 0)
 		jit_attach(cpus[1], code_cache);
 	signal(SIGPROF, stop_hanging);

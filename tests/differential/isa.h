@@ -148,7 +148,8 @@ enum isa_engine {
 
 extern const char *const isa_engine_names[ISA_ENGINES];
 
-int engine_start(void);
+/* `dump_fd` as struct jit_options has it. 0 or negative. */
+int engine_start(int dump_fd);
 void engine_stop(void);
 bool engine_has_translator(void);
 /* Have the translator keep flags that nothing reads, from the next case on, or no more. */

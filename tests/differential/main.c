@@ -9,6 +9,7 @@
  */
 #include "isa.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,8 @@ static struct {
 	unsigned failures_max;
 	bool verbose;
 	bool strict_flags; /* compare undefined flags, too */
-} options = {.seed = 1, .cases = 20000, .class = -1, .failures_max = 10};
+	int dump_fd;
+} options = {.seed = 1, .cases = 20000, .class = -1, .failures_max = 10, .dump_fd = -1};
 
 static const char *const register_names[16] = {
 	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -433,6 +435,16 @@ static int class_by_name(const char *name)
 	exit(2);
 }
 
+static int open_dump(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd >= 0)
+		return fd;
+	perror(path);
+	exit(2);
+}
+
 static const char usage[] =
 	"usage: isa-differential [--seed=N] [--cases=N] [--first=N] [--class=NAME] ...\n"
 	"  --seed=N        what all cases follow from (1)\n"
@@ -440,6 +452,8 @@ static const char usage[] =
 	"  --first=N       number of the first case (0)\n"
 	"  --class=NAME    one class only; a wrong name lists them\n"
 	"  --show=N        failures to print in each class (10)\n"
+	"  --dump-code=FILE  write what the translator makes: two of them, but for addresses, tell\n"
+	"                  whether a change of it changes code\n"
 	"  --strict-flags  compare flags that the manual leaves undefined, too\n"
 	"  --verbose       print every case, with all registers\n";
 
@@ -450,6 +464,7 @@ static void parse_options(int argc, char **argv)
 		{"first", required_argument, NULL, 'f'}, {"class", required_argument, NULL, 'c'},
 		{"show", required_argument, NULL, 'm'},  {"verbose", no_argument, NULL, 'v'},
 		{"strict-flags", no_argument, NULL, 'u'}, {"help", no_argument, NULL, 'h'},
+		{"dump-code", required_argument, NULL, 'd'},
 		{NULL, 0, NULL, 0},
 	};
 	int option;
@@ -463,6 +478,7 @@ static void parse_options(int argc, char **argv)
 		case 'c': options.class = class_by_name(optarg); break;
 		case 'v': options.verbose = true; break;
 		case 'u': options.strict_flags = true; break;
+		case 'd': options.dump_fd = open_dump(optarg); break;
 		case 'h': printf("%s", usage); exit(0);
 		default: fprintf(stderr, "%s", usage); exit(2);
 		}
@@ -474,7 +490,7 @@ int main(int argc, char **argv)
 	unsigned failures = 0;
 
 	parse_options(argc, argv);
-	if (engine_start() < 0 || native_start() < 0) {
+	if (engine_start(options.dump_fd) < 0 || native_start() < 0) {
 		fprintf(stderr, "isa-differential: cannot start\n");
 		return 1;
 	}
