@@ -8,7 +8,7 @@
 #include "candidate.h"
 #include "../undefined_flags.h"
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/analyse/item.h"
 #include "engine/x86/host/host.h"
 
 const ZydisDecoder *decoder(const struct isa_case *test)

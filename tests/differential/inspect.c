@@ -6,7 +6,7 @@
 
 #include "candidate.h"
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/analyse/item.h"
 #include "engine/x86/host/host.h"
 
 void describe(const struct isa_case *test, char *text, size_t size)

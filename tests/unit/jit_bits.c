@@ -18,7 +18,7 @@
 
 #include <Zydis/Zydis.h>
 
-#include "engine/run/jit/emit.h"
+#include "engine/run/jit/emit/emitter.h"
 #include "engine/x86/host/host.h"
 
 #define HAS_PEXT 1 /* exit statuses, as bits */

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "engine/run/jit/translation.h"
+#include "engine/run/jit/analyse/guest_code.h"
 #include "engine/x86/decode/decode.h"
 
 #define ITEMS_MODE                                                                                 \

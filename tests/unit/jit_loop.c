@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/run/jit/loop.h"
+#include "engine/run/jit/plan/loop.h"
 #include "jit_items.h"
 
 #define START 0x100 /* the first instruction's offset in its page */

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "engine/run/jit/reencode.h"
-#include "engine/run/jit/translation.h"
+#include "engine/run/jit/emit/reencode.h"
+#include "engine/run/jit/emit/translation.h"
 
 static uint64_t random_state = 0x6b76696b;
 

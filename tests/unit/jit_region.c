@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/run/jit/region.h"
+#include "engine/run/jit/plan/region.h"
 #include "jit_items.h"
 
 #include "engine/x86/host/host.h"

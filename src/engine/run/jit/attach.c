@@ -50,7 +50,7 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 		jit_cache_destroy(cache);
 		return result;
 	}
-	jit_build_stubs(cache);
+	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
 	*created = cache;
 	return 0;
 }

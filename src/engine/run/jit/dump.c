@@ -6,7 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "engine/run/jit/translation.h"
+#include "engine/run/jit/emit/translation.h"
+#include "engine/run/jit/internal.h"
 #include "engine/x86/decode/decode.h"
 
 #define LINE_SIZE 160
@@ -31,10 +32,10 @@ static void disassemble(int dump_fd, const ZydisFormatter *formatter, const Zydi
 	}
 }
 
-void jit_dump_block(const struct translation *t)
+void jit_dump_block(const struct jit *jit, const struct translation *t)
 {
 	const ZydisDecoder *host = insn_decoder(CPU_MODE_CODE64, &insn_host_rules);
-	const struct jit *jit = t->jit;
+	const ZydisDecoder *guest = insn_decoder(t->guest.mode, t->guest.rules);
 	const struct emitter *e = &t->e;
 	int dump_fd = jit->cache->options.dump_fd;
 	uint64_t page = jit->cpu->rip & ~(uint64_t)0xfff; /* this time */
@@ -42,18 +43,18 @@ void jit_dump_block(const struct translation *t)
 
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	dprintf(dump_fd, "block %016" PRIx64 ": %u guest instructions, %zu bytes of host code\n",
-		jit->cpu->rip, t->count, e->position);
-	for (unsigned i = 0; i < t->count; i++) {
-		const struct jit_item *item = &jit->items[i];
+		jit->cpu->rip, t->guest.count, e->position);
+	for (unsigned i = 0; i < t->guest.count; i++) {
+		const struct jit_item *item = &t->items[i];
 		size_t from = t->item_position[i];
 
-		disassemble(dump_fd, &formatter, t->decoder, item->bytes, item->instruction.length,
+		disassemble(dump_fd, &formatter, guest, item->bytes, item->instruction.length,
 			    page + item->offset, "");
 		disassemble(dump_fd, &formatter, host, e->code + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");
 	}
 	dprintf(dump_fd, "  side exits, slow paths, links\n");
-	disassemble(dump_fd, &formatter, host, e->code + t->item_position[t->count],
-		    e->position - t->item_position[t->count],
-		    (uintptr_t)e->code + t->item_position[t->count], "    ");
+	disassemble(dump_fd, &formatter, host, e->code + t->item_position[t->guest.count],
+		    e->position - t->item_position[t->guest.count],
+		    (uintptr_t)e->code + t->item_position[t->guest.count], "    ");
 }

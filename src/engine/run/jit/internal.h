@@ -2,15 +2,12 @@
 #ifndef KVIK_ENGINE_JIT_INTERNAL_H
 #define KVIK_ENGINE_JIT_INTERNAL_H
 
-#include "engine/run/jit/emit.h"
+#include "engine/run/jit/cache/lock.h"
+#include "engine/run/jit/emit/stubs.h"
 #include "engine/run/jit/jit.h"
-#include "engine/run/jit/lock.h"
-#include "engine/run/jit/reencode.h"
-#include "engine/x86/host/code_memory.h"
-#include "engine/x86/cpu.h"
+#include "engine/run/jit/mode.h"
 #include "engine/x86/decode/insn.h"
-
-#define JIT_BLOCK_INSNS 64 /* guest instructions in one block, at most */
+#include "engine/x86/host/code_memory.h"
 
 /* One guest instruction that the interpreter may have to execute from inside a block. */
 struct jit_record {
@@ -25,6 +22,7 @@ struct jit_record {
 };
 
 struct jit_block;
+struct emitter;
 
 /*
  * A direct jump out of a block. Within a page it is linked itself, for as long as both blocks live.
@@ -103,29 +101,9 @@ struct jit_place {
 };
 
 #define JIT_HASH_BITS 16
-#define JIT_SLOT_STUBS 8
-#define JIT_STUBS_SIZE 8192 /* bytes before the first chunk */
 #define JIT_PAGE_PART   4   /* what is kept of pages takes up to this part of the cache's size */
 #define JIT_PLACE_BYTES 256 /* bytes of the cache's size for each page with translations, at least */
 #define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
-
-/* A guest instruction on its way through the translator. */
-struct jit_item {
-	ZydisDecodedInstruction instruction;
-	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-	struct insn insn;
-	struct reencode_info info;
-	uint16_t offset; /* in the page */
-	const uint8_t *bytes;
-	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
-	uint16_t live_after;               /* flags that somebody may read after it */
-	bool keeps_flags;                  /* what is inserted before it must leave flags alone */
-	uint8_t kind;                      /* translate.c's */
-	uint8_t vector_levels;             /* as struct jit_record's */
-	bool changes_vector;               /* likewise */
-	bool locks;                        /* item_locks */
-	uint8_t segments;                  /* likewise */
-};
 
 /* Numbers below a limit, given out and taken back. */
 struct jit_numbers {
@@ -160,14 +138,7 @@ struct jit_cache {
 	unsigned chunk_count, chunk_size;
 	unsigned next_chunk;            /* the one that is filled next */
 	_Atomic uint64_t evictions;     /* chunks that were emptied */
-	/* stubs */
-	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
-	const uint8_t *exit, *exit_link, *fallback;
-	const uint8_t *go_on;        /* to fast.spill[2], with no pairs */
-	const uint8_t *return_exit;  /* exit to R13 */
-	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
-	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
-	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
+	struct jit_stubs stubs;
 	_Atomic bool is_shared;      /* there is more than one user */
 
 	/* What every CPU writes, in other cache lines than what they all read above. */
@@ -217,22 +188,13 @@ struct jit {
 	struct jit_lockstep *lockstep; /* NULL: not in that mode */
 
 	/* the block under construction */
-	struct translation *translation; /* translation.h; owned */
-	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* the second half: models, region.c */
+	struct translation *translation; /* emit/translation.h; owned */
 	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
 };
 
-/* stubs.c: generate the code that enters, leaves and falls back. */
-void jit_build_stubs(struct jit_cache *cache);
-/* slot.c: those that fill page slots. */
-void jit_build_slot_stubs(struct jit_cache *cache, struct emitter *e);
-/* string.c: those that copy and fill. */
-void jit_build_string_stubs(struct jit_cache *cache, struct emitter *e);
-/* return.c: those that look for where a return goes. */
-void jit_build_return_stubs(struct jit_cache *cache, struct emitter *e);
 /* run.c: struct cpu_translator's, and what the fallback stub calls. */
 void jit_run(struct cpu *cpu);
-const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record);
+jit_fallback jit_execute_fallback;
 
 /* translate.c: room for one block under construction, for free(); NULL without memory. */
 struct translation *jit_translation_create(void);
@@ -242,8 +204,8 @@ struct translation *jit_translation_create(void);
  */
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full);
 
-/* features.c: whether the host's CPU has the instruction at all. */
-bool jit_host_has(const ZydisDecodedInstruction *instruction);
+/* dump.c: write a finished block to options.dump_fd: guest and host instructions. */
+void jit_dump_block(const struct jit *jit, const struct translation *t);
 
 /* numbers.c */
 int jit_numbers_create(struct jit_numbers *numbers, unsigned limit); /* 0 or -ENOMEM */
@@ -314,50 +276,6 @@ void jit_forget_jumps(struct jit *jit, bool global_too);
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
-
-static inline bool jit_mode_is_64(uint32_t mode)
-{
-	return (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
-}
-
-#define JIT_MODE_USER       (1u << 8)
-#define JIT_MODE_EDGE_SHIFT 9
-#define JIT_MODE_EDGE       (~0u << JIT_MODE_EDGE_SHIFT)
-
-/*
- * Which page the code at rip is in, if a direct jump from there can leave the canonical addresses: one
- * that does is #GP before it changes anything. So near their borders, and nowhere else, code is
- * translated for its address. 0: anywhere else.
- */
-static inline uint32_t jit_edge_of(uint64_t rip)
-{
-	const uint64_t border = 1ull << 47, reach = (1ull << 31) + 2 * 4096;
-	uint64_t distance = border - 1 - rip; /* to the last address of the lower half */
-
-	if (distance < reach)
-		return (uint32_t)((distance >> 12) + 1) << JIT_MODE_EDGE_SHIFT;
-	distance = rip + border; /* from the first of the upper half */
-	if (distance < reach)
-		return (uint32_t)((distance >> 12) + (1u << 20) + 1) << JIT_MODE_EDGE_SHIFT;
-	return 0;
-}
-
-_Static_assert(((1ull << 20) + (1ull << 19) + 3) << JIT_MODE_EDGE_SHIFT <= UINT32_MAX, "edge pages");
-
-/* What the code at cpu->rip means now, and whether it is the user's: what may be fetched depends on
- * that. */
-static inline uint32_t jit_mode_of(const struct cpu *cpu)
-{
-	uint32_t mode = cpu->mode | (cpu->cpl == 3 ? JIT_MODE_USER : 0);
-
-	return jit_mode_is_64(mode) ? mode | jit_edge_of(cpu->rip) : mode;
-}
-
-/* The jump table for a mode. */
-static inline unsigned jit_jump_set(uint32_t mode)
-{
-	return (mode & JIT_MODE_USER ? 1 : 0) + (jit_mode_is_64(mode) ? 0 : 2);
-}
 
 /* Where an executable address is from the start of the cache; links and records have it so. */
 static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)

@@ -9,10 +9,9 @@
  * those is all that must not happen twice. What turns out not to be repeatable (an access to a
  * device, a fault, a store to code) unwinds, and the block runs without comparison.
  *
- * Flags are compared where they are defined and may still be read (translate.c's liveness).
+ * Flags are compared where they are defined and may still be read (analyse/flags.c).
  */
 #include "engine/run/jit/lockstep.h"
-#include "engine/run/jit/translation.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -112,13 +111,13 @@ void jit_lockstep_destroy(struct jit *jit)
 	jit->lockstep = NULL;
 }
 
-struct jit_script *jit_lockstep_script(struct jit *jit, unsigned count)
+struct jit_script *jit_lockstep_script(const struct jit_item *items, unsigned count)
 {
 	struct jit_script *script;
 	uint16_t undefined = 0;
 	unsigned used = 0;
 
-	while (used < count && jit->items[used].kind != ITEM_FALLBACK)
+	while (used < count && items[used].kind != ITEM_FALLBACK)
 		used++;
 	if (!used)
 		return NULL;
@@ -128,7 +127,7 @@ struct jit_script *jit_lockstep_script(struct jit *jit, unsigned count)
 	script->count = used;
 	script->ends_in_fallback = used < count;
 	for (unsigned i = 0; i < used; i++) {
-		const struct jit_item *item = &jit->items[i];
+		const struct jit_item *item = &items[i];
 		const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
 
 		script->steps[i].insn = item->insn;

@@ -5,6 +5,7 @@
 #ifndef KVIK_ENGINE_JIT_LOCKSTEP_H
 #define KVIK_ENGINE_JIT_LOCKSTEP_H
 
+#include "engine/run/jit/analyse/item.h"
 #include "engine/run/jit/internal.h"
 
 /* What lockstep keeps of a block: its instructions up to the first that must not run twice. */
@@ -19,8 +20,8 @@ struct jit_script {
 };
 
 void jit_lockstep_destroy(struct jit *jit); /* tells what it has found */
-/* From jit->items, the instructions of the block just translated; NULL when there is none. */
-struct jit_script *jit_lockstep_script(struct jit *jit, unsigned count);
+/* From the items of the block just translated; NULL when there is none. */
+struct jit_script *jit_lockstep_script(const struct jit_item *items, unsigned count);
 
 /* Around the entry of a block: run the interpreter and take its effects back; compare. */
 void jit_lockstep_before(struct jit *jit, const struct jit_block *block);

@@ -138,7 +138,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
 	cpu->fast.spill[2] = (uintptr_t)block->code;
-	return jit->cache->go_on;
+	return jit->cache->stubs.go_on;
 }
 
 static void count_fallback(struct jit *jit, const struct jit_record *record)
@@ -410,7 +410,7 @@ void jit_run(struct cpu *cpu)
 		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
 		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
-		link = jit->cache->enter(block->code);
+		link = jit->cache->stubs.enter(block->code);
 		state_to_guest(cpu);
 		if (link)
 			cpu->rip = cpu->fast.code_page + link->offset;

@@ -1,0 +1,42 @@
+/*
+ * The guest code of a block under translation: its instructions, and what of their page was looked
+ * at to make them.
+ */
+#ifndef KVIK_ENGINE_JIT_ANALYSE_GUEST_CODE_H
+#define KVIK_ENGINE_JIT_ANALYSE_GUEST_CODE_H
+
+#include "engine/run/jit/analyse/item.h"
+#include "engine/x86/decode/insn_rules.h"
+
+struct guest_code {
+	/* Given: */
+	const uint8_t *page;  /* a copy of its page */
+	uint64_t page_gva;    /* where that is mapped this time; nothing but the mode's edge depends on it */
+	unsigned start;       /* its offset in the page */
+	uint32_t mode;        /* jit_mode_of */
+	const struct insn_rules *rules;
+	bool is_alone;        /* the CPU is the VM's only one, and devices need no LOCK */
+	bool is_one_pass;     /* nothing is linked or paired: lockstep */
+	bool keeps_all_flags; /* as struct jit_options' */
+	/* Found: */
+	bool is_32;           /* protected or compatibility mode, flat; else 64-bit mode */
+	bool is_user;         /* code of CPL 3 */
+	unsigned width;       /* bytes of a stack slot and of a near pointer: 8, or 4 */
+	unsigned count;       /* items */
+	unsigned size;        /* bytes */
+	uint64_t granules;    /* of 64 bytes, of the page: what the block depends on */
+	/* Room for two blocks; the second half is for models of accesses (emit/). Behind `count` they
+	 * are anything. */
+	struct jit_item *items;
+};
+
+/* decode.c: decode and classify; false: there is no instruction that can be. */
+bool guest_code_decode(struct guest_code *code);
+/* Leave off the items from `count` on. */
+void guest_code_cut(struct guest_code *code, unsigned count);
+/* The block depends on `size` bytes at this offset in the page. */
+void guest_code_look(struct guest_code *code, unsigned offset, unsigned size);
+/* flags.c: live_after of all items. */
+void flags_liveness(struct guest_code *code);
+
+#endif

@@ -1,0 +1,35 @@
+/* Where guest registers are in translated code, and where host code finds memory. */
+#ifndef KVIK_ENGINE_JIT_ANALYSE_REGISTERS_H
+#define KVIK_ENGINE_JIT_ANALYSE_REGISTERS_H
+
+#include <stdint.h>
+
+#include "engine/x86/cpu.h"
+
+/* Host registers by encoding. */
+enum host_register {
+	HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_RSP, HOST_RBP, HOST_RSI, HOST_RDI,
+	HOST_R8, HOST_R9, HOST_R10, HOST_R11, HOST_R12, HOST_R13, HOST_R14, HOST_R15,
+	HOST_NONE = 0xff,
+};
+
+/* A memory operand of host code: [base + (index << shift) + displacement]. */
+struct host_memory {
+	uint8_t base, index; /* index HOST_NONE: none */
+	int32_t displacement;
+	uint8_t shift;
+};
+
+/* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
+static inline uint8_t host_register(unsigned guest)
+{
+	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
+}
+
+/* How many of a set of guest registers live in struct cpu. */
+static inline unsigned guest_home_count(uint16_t registers)
+{
+	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);
+}
+
+#endif

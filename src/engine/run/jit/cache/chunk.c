@@ -1,0 +1,187 @@
+/*
+ * Memory for translations: a ring of chunks. Each CPU fills one, and takes the next in the ring
+ * when it is full; so room never costs more than one chunk's blocks.
+ *
+ * A chunk has two parts: host code, mapped twice (code_memory.h), and what is kept about each block
+ * (struct jit_block with its links and records). A block that is removed stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
+ * exclusive section, when no CPU is in translated code; where a handler that was called from it
+ * waits for the section, that one's chunk is passed over. Whoever keeps addresses of code, blocks,
+ * links or records across such a section must forget them when cache->evictions changes.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "engine/run/jit/emit/emitter.h"
+#include "engine/run/jit/internal.h"
+#include "util/guarded.h"
+
+#define CHUNK_SIZE       (256u << 10)
+#define SMALL_CHUNK_SIZE (64u << 10)
+#define CHUNKS_MIN       4
+
+int jit_chunks_create(struct jit_cache *cache, size_t size)
+{
+	int result;
+
+	if (size < JIT_CACHE_SIZE_MIN || size > JIT_CACHE_SIZE_MAX)
+		return -EINVAL;
+	cache->chunk_size = size < CHUNKS_MIN * CHUNK_SIZE ? SMALL_CHUNK_SIZE : CHUNK_SIZE;
+	cache->chunk_count = size / cache->chunk_size;
+	cache->size = JIT_STUBS_SIZE + (size_t)cache->chunk_count * cache->chunk_size;
+	cache->chunks = calloc(cache->chunk_count, sizeof(*cache->chunks));
+	if (!cache->chunks)
+		return -ENOMEM;
+	result = code_memory_create(&cache->code, "kvik-code", cache->size);
+	if (result < 0)
+		return result;
+	cache->data = guarded_map(cache->size, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, false);
+	return cache->data ? 0 : -ENOMEM;
+}
+
+static size_t chunk_start(const struct jit_cache *cache, const struct jit_chunk *chunk)
+{
+	return JIT_STUBS_SIZE + (size_t)(chunk - cache->chunks) * cache->chunk_size;
+}
+
+/* The block's memory is about to be used again. */
+static void release(struct jit_cache *cache, struct jit_block *block)
+{
+	if (!block->dead) {
+		jit_block_remove(cache, block);
+		/* It comes back when it is warm again, so that cold code does not fill the ring. */
+		for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+			jit->heat[jit_hash(block->gpa)] = 0;
+	}
+	for (unsigned i = 0; i < block->link_count; i++)
+		if (block->links[i].page_distance)
+			jit_number_return(&cache->crossings, block->links[i].crossing);
+	if (block->page)
+		jit_page_release(cache, block->page);
+	free(block->script);
+}
+
+/* Whoever is in there after all gets a SIGTRAP instead of running something else. Vector registers
+ * may be the guest's: no memset. */
+static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chunk)
+{
+	uint8_t *code = cache->code.writable + chunk_start(cache, chunk);
+	size_t size = chunk->code_used;
+	uint32_t rights = code_memory_open();
+
+	__asm__ volatile("rep stosb" : "+D"(code), "+c"(size) : "a"(0xcc) : "memory");
+	code_memory_close(rights);
+}
+
+static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
+{
+	for (struct jit_block *block = chunk->blocks; block; block = block->next_in_chunk)
+		release(cache, block);
+	if (chunk->owner)
+		chunk->owner->chunk = NULL;
+	*chunk = (struct jit_chunk){0};
+}
+
+void jit_chunks_destroy(struct jit_cache *cache)
+{
+	for (unsigned i = 0; cache->chunks && i < cache->chunk_count; i++)
+		chunk_empty(cache, &cache->chunks[i]);
+	code_memory_destroy(&cache->code);
+	guarded_unmap(cache->data, cache->size);
+	free(cache->chunks);
+}
+
+/* The next one in the ring becomes the CPU's. */
+static void take_next(struct jit *jit)
+{
+	struct jit_cache *cache = jit->cache;
+
+	if (jit->chunk)
+		jit->chunk->owner = NULL;
+	jit->chunk = &cache->chunks[cache->next_chunk];
+	jit->chunk->owner = jit;
+	cache->next_chunk = (cache->next_chunk + 1) % cache->chunk_count;
+}
+
+/* Whether a CPU is in a handler that was called from the chunk's code. */
+static bool is_inside(const struct jit_cache *cache, const struct jit_chunk *chunk)
+{
+	const uint8_t *start = cache->data + chunk_start(cache, chunk);
+
+	for (const struct jit *jit = cache->users; jit; jit = jit->next_user)
+		if ((const uint8_t *)jit->record >= start &&
+		    (const uint8_t *)jit->record < start + cache->chunk_size)
+			return true;
+	return false;
+}
+
+/* Empty the next chunk that can be; false: none can. */
+static bool empty_next(struct jit_cache *cache)
+{
+	for (unsigned tries = 0; tries < cache->chunk_count; tries++) {
+		struct jit_chunk *chunk = &cache->chunks[cache->next_chunk];
+
+		if (!is_inside(cache, chunk)) {
+			fill_with_traps(cache, chunk);
+			chunk_empty(cache, chunk);
+			atomic_fetch_add(&cache->evictions, 1);
+			jit_stop_blocks(cache);
+			return true;
+		}
+		cache->next_chunk = (cache->next_chunk + 1) % cache->chunk_count;
+	}
+	return false;
+}
+
+void jit_chunk_next(struct jit *jit)
+{
+	struct jit_cache *cache = jit->cache;
+	bool is_empty, began;
+
+	jit_lock_take(&cache->lock);
+	is_empty = !cache->chunks[cache->next_chunk].owner && !cache->chunks[cache->next_chunk].blocks;
+	if (is_empty)
+		take_next(jit);
+	jit_lock_release(&cache->lock);
+	if (is_empty)
+		return;
+	began = cpu_exclusive_begin(jit->cpu);
+	jit_lock_take(&cache->lock);
+	if (empty_next(cache)) {
+		take_next(jit);
+		jit->statistics.evictions++;
+	}
+	jit_lock_release(&cache->lock);
+	if (began)
+		cpu_exclusive_end(jit->cpu);
+}
+
+void jit_chunk_emitter(const struct jit *jit, struct emitter *e)
+{
+	const struct jit_cache *cache = jit->cache;
+	size_t at = chunk_start(cache, jit->chunk) + jit->chunk->code_used;
+
+	*e = (struct emitter){ .base = cache->code.writable + at, .code = cache->code.executable + at,
+			       .size = cache->chunk_size - jit->chunk->code_used };
+}
+
+struct jit_block *jit_chunk_room(const struct jit *jit, size_t size)
+{
+	const struct jit_cache *cache = jit->cache;
+
+	if (size > cache->chunk_size - jit->chunk->data_used)
+		return NULL;
+	return (struct jit_block *)(cache->data + chunk_start(cache, jit->chunk) + jit->chunk->data_used);
+}
+
+void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size)
+{
+	struct jit_chunk *chunk = jit->chunk;
+
+	chunk->data_used += (size + 15) & ~(size_t)15;
+	chunk->code_used += (code_size + 15) & ~(size_t)15;
+	block->next_in_chunk = chunk->blocks;
+	chunk->blocks = block;
+}

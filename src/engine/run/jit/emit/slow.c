@@ -1,0 +1,68 @@
+/*
+ * Ways to slow paths, and what is counted on them.
+ *
+ * Hits of the TLB, the page slots and the jump table happen in translated code, which says nothing of
+ * them. When statistics are kept, blocks are translated with an addition at each lookup and another
+ * on the way to each slow path: so the numbers are exact, and nobody else pays.
+ */
+#include "engine/run/jit/emit/translation.h"
+
+void emit_slow_jump(struct translation *t, size_t at, unsigned item)
+{
+	if (t->slow_count == sizeof(t->slow) / sizeof(t->slow[0])) {
+		t->failed = true;
+		return;
+	}
+	if (item < JIT_BLOCK_INSNS)
+		item += t->slow_offset;
+	t->slow[t->slow_count++] = (struct slow_jump){ at, item };
+	if (item < JIT_BLOCK_INSNS)
+		t->slow_flags_lost[item] |= t->flags_lost;
+}
+
+void emit_count(struct translation *t, enum jit_count which)
+{
+	/* Neighbours have different parts. */
+	unsigned part = t->slow_count % JIT_COUNT_PARTS;
+	int32_t counter = STATE(fast.counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
+
+	if (!t->counts_lookups)
+		return;
+	emit_load_state(&t->e, HOST_R14, counter);
+	emit_lea(&t->e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
+	emit_store_state(&t->e, HOST_R14, counter);
+}
+
+void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which)
+{
+	struct emitter *e = &t->e;
+	size_t past;
+
+	if (!t->counts_lookups) {
+		emit_slow_jump(t, at, item);
+		return;
+	}
+	past = emit_jump(e);
+	emit_patch(e, at);
+	emit_count(t, which);
+	emit_slow_jump(t, emit_jump(e), item);
+	emit_patch(e, past);
+}
+
+void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)
+{
+	struct emitter *e = &t->e;
+	size_t zero = emit_jrcxz(e);
+
+	emit_move(e, HOST_RCX, HOST_R13);
+	emit_slow_jump(t, emit_jump(e), slow);
+	emit_patch8(e, zero);
+	emit_move(e, HOST_RCX, HOST_R13);
+}
+
+void emit_slow_if_blocked(struct translation *t, unsigned slow, int32_t blocked)
+{
+	emit_move(&t->e, HOST_R13, HOST_RCX);
+	emit_load_state(&t->e, HOST_RCX, blocked);
+	emit_slow_unless_rcx_zero(t, slow);
+}

@@ -1,0 +1,130 @@
+/*
+ * REP MOVS and REP STOS of 64-bit code. Kernels copy and clear with them, mostly a few bytes or a page:
+ * a stub finds both ends in the TLB and lets the host's own instruction run on them when each lies in
+ * one page and DF is clear. All else is the interpreter's, before anything has happened.
+ *
+ * Interrupts wait for up to a page of bytes, as they do in the interpreter (isa_string.c).
+ */
+#include "engine/run/jit/emit/translation.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/system.h"
+
+#define PAGE_SIZE 4096
+
+#define SHORT_JUMP_LENGTH 2
+#define NEAR_JUMP_LENGTH  5
+
+void emit_string(struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->guest.items[index];
+	unsigned shift = (unsigned)__builtin_ctz(item->insn.operand_size);
+	struct emitter *e = &t->e;
+
+	emit_call_to(e, t->stubs->string[item_is_string_copy(item)][shift]);
+	/* The stub returns here, or behind this jump when it is the interpreter's turn. */
+	emit8(e, 0xeb);
+	emit8(e, NEAR_JUMP_LENGTH);
+	emit_slow_jump(t, emit_jump(e), index);
+}
+
+/* The jumps to a stub's other ends. */
+struct misses {
+	size_t at[8];
+	unsigned count;
+};
+
+static void emit_miss_if(struct emitter *e, unsigned condition, struct misses *misses)
+{
+	misses->at[misses->count++] = emit_jump_if(e, condition);
+}
+
+/* delta = host minus guest address of the RCX elements at `pointer`, which are in one page; RDX is
+ * lost. */
+static void emit_end(struct emitter *e, unsigned pointer, unsigned delta, unsigned shift, int32_t tag,
+		     struct misses *misses)
+{
+	emit_move_width(e, false, HOST_RDX, pointer);
+	emit_immediate_flags(e, false, 4, HOST_RDX, PAGE_SIZE - 1); /* and */
+	emit_lea(e, true, HOST_RDX, HOST_RDX, HOST_RCX, shift, 0);
+	emit_immediate_flags(e, true, 7, HOST_RDX, PAGE_SIZE); /* cmp */
+	emit_miss_if(e, 0x7, misses); /* above */
+	emit_tlb_entry(e, HOST_RDX, pointer);
+	emit_move(e, delta, pointer);
+	emit_entry_op(e, 0x33, delta, HOST_RDX, tag); /* xor */
+	emit_immediate_flags(e, true, 7, delta, PAGE_SIZE - 1);
+	emit_miss_if(e, 0x7, misses);
+	emit_entry_op(e, 0x8b, delta, HOST_RDX, TLB_ENTRY(delta));
+}
+
+static void emit_restore(struct emitter *e)
+{
+	emit_pop(e, HOST_RDX);
+	emit_pop(e, HOST_RAX);
+	emit_flags_from_rax(e);
+	emit_pop(e, HOST_RAX);
+}
+
+/* reg -= delta; delta is lost, flags survive. */
+static void emit_take_back(struct emitter *e, unsigned reg, unsigned delta)
+{
+	emit_not(e, delta);
+	emit_lea(e, true, reg, reg, delta, 0, 1);
+}
+
+/* REP STOS or MOVS of elements of 1 << shift bytes. Only what the instruction changes changes, but
+ * for R13 and R14. */
+static void emit_stub(struct emitter *e, bool is_copy, unsigned shift)
+{
+	struct host_memory return_address = { HOST_RSP, HOST_NONE, 24, 0 };
+	struct misses misses = { .count = 0 };
+	size_t possible;
+
+	emit_push(e, HOST_RAX);
+	emit_flags_to_rax(e);
+	emit_push(e, HOST_RAX);
+	emit_push(e, HOST_RDX);
+	emit_test_state_immediate_flags(e, STATE(rflags), RFLAGS_DF);
+	emit_miss_if(e, 0x5, &misses); /* not zero */
+	emit_lea(e, true, HOST_R13, HOST_RCX, HOST_NONE, 0, -1);
+	emit_immediate_flags(e, true, 7, HOST_R13, (PAGE_SIZE >> shift) - 1); /* cmp */
+	possible = emit_jump_if(e, 0x6); /* not above */
+	emit_registers_flags(e, true, 0x85, HOST_RCX, HOST_RCX); /* test */
+	emit_miss_if(e, 0x5, &misses);
+	emit_restore(e);
+	emit8(e, 0xc3); /* ret: there is nothing to do */
+
+	emit_patch(e, possible);
+	emit_end(e, HOST_RDI, HOST_R14, shift, TLB_ENTRY(tag_write), &misses);
+	if (is_copy)
+		emit_end(e, HOST_RSI, HOST_R13, shift, TLB_ENTRY(tag_read), &misses);
+	emit_restore(e);
+	emit_lea(e, true, HOST_RDI, HOST_RDI, HOST_R14, 0, 0);
+	if (is_copy)
+		emit_lea(e, true, HOST_RSI, HOST_RSI, HOST_R13, 0, 0);
+	if (shift == 1)
+		emit8(e, 0x66);
+	emit8(e, 0xf3);
+	emit_rex(e, shift == 3, 0, 0, 0);
+	emit8(e, (is_copy ? 0xa4 : 0xaa) | (shift != 0));
+	emit_take_back(e, HOST_RDI, HOST_R14);
+	if (is_copy)
+		emit_take_back(e, HOST_RSI, HOST_R13);
+	emit8(e, 0xc3); /* ret */
+
+	for (unsigned i = 0; i < misses.count; i++)
+		emit_patch(e, misses.at[i]);
+	/* add qword [return address], the length of the jump */
+	emit_memory_op(e, true, 0x83, 0, &return_address);
+	emit8(e, SHORT_JUMP_LENGTH);
+	emit_restore(e);
+	emit8(e, 0xc3); /* ret */
+}
+
+void emit_string_stubs(struct jit_stubs *stubs, struct emitter *e)
+{
+	for (unsigned is_copy = 0; is_copy < 2; is_copy++)
+		for (unsigned shift = 0; shift < 4; shift++) {
+			stubs->string[is_copy][shift] = e->code + e->position;
+			emit_stub(e, is_copy, shift);
+		}
+}

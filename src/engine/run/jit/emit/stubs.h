@@ -1,0 +1,35 @@
+/* The code that every block shares: the way in, the ways out, and lookups that many make. */
+#ifndef KVIK_ENGINE_JIT_EMIT_STUBS_H
+#define KVIK_ENGINE_JIT_EMIT_STUBS_H
+
+#include <stdint.h>
+
+#include "engine/x86/cpu.h"
+#include "engine/x86/host/code_memory.h"
+
+#define JIT_STUBS_SIZE 8192 /* bytes, at the start of the code's memory */
+#define JIT_SLOT_STUBS 8
+
+struct jit_record;
+
+/*
+ * What the fallback stub calls: executes the record's instruction. Returns where translated code goes
+ * on, or NULL: leave to the dispatcher.
+ */
+typedef const uint8_t *jit_fallback(struct cpu *cpu, struct jit_record *record);
+
+/* All executable addresses. */
+struct jit_stubs {
+	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
+	const uint8_t *exit, *exit_link, *fallback;
+	const uint8_t *go_on;        /* to fast.spill[2], with no pairs */
+	const uint8_t *return_exit;  /* exit to R13 */
+	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
+	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
+	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
+};
+
+void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
+		     jit_fallback *fallback);
+
+#endif
