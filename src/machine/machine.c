@@ -538,9 +538,14 @@ static int create_requests(struct machine *machine, struct error *error)
 static int load_state(struct machine *machine, struct error *error)
 {
 	struct snapshot_parts parts = snapshot_parts(machine);
+	int result;
 
-	return machine->config.load_fd < 0 ? 0
-					   : snapshot_load(&parts, machine->config.load_fd, error);
+	if (machine->config.load_fd < 0)
+		return 0;
+	result = snapshot_load(&parts, machine->config.load_fd, error);
+	if (result == 0)
+		log_info("loaded the machine");
+	return result;
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)

@@ -62,6 +62,11 @@ int power_on_state_capture(struct power_on_state *state, const struct kvm_vcpu *
 	int size, result;
 
 	memset(state, 0, sizeof(*state));
+	/* The backend's timers run on: one that expires meanwhile must be seen armed (IA32_TSC_DEADLINE) or
+	 * its interrupt in the local APIC, or both, but never neither. So the local APIC comes last. */
+	state->msrs = read_all_msrs(vcpu);
+	if (!state->msrs)
+		return error_set_errno(error, ENOMEM, "CPU %u: cannot save its state", vcpu->id);
 	if ((result = request(vcpu, KVM_GET_REGS, &state->regs, "cannot read registers", error)) ||
 	    (result = request(vcpu, KVM_GET_SREGS, &state->sregs, "cannot read system registers",
 			      error)) ||
@@ -73,16 +78,17 @@ int power_on_state_capture(struct power_on_state *state, const struct kvm_vcpu *
 	    (result = request(vcpu, KVM_GET_VCPU_EVENTS, &state->events, "cannot read events",
 			      error)) ||
 	    (result = request(vcpu, KVM_GET_DEBUGREGS, &state->debugregs,
-			      "cannot read debug registers", error)))
+			      "cannot read debug registers", error))) {
+		power_on_state_free(state);
 		return result;
+	}
 	state->has_xcrs = kvm_vcpu_ioctl(vcpu, KVM_GET_XCRS, &state->xcrs) == 0;
 	/* KVM_SET_XSAVE takes as much as KVM_CAP_XSAVE2 says: the struct or more. */
 	size = kvm_check_extension(vcpu->system, KVM_CAP_XSAVE2);
 	state->xsave_bytes = size > (int)sizeof(struct kvm_xsave) ? (size_t)size
 								   : sizeof(struct kvm_xsave);
 	state->xsave = calloc(1, state->xsave_bytes);
-	state->msrs = read_all_msrs(vcpu);
-	if (!state->xsave || !state->msrs) {
+	if (!state->xsave) {
 		power_on_state_free(state);
 		return error_set_errno(error, ENOMEM, "CPU %u: cannot save its state", vcpu->id);
 	}

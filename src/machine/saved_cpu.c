@@ -350,6 +350,21 @@ uint64_t saved_cpu_read_tsc(const struct kvm_vcpu *vcpu)
 	return kvm_vcpu_ioctl(vcpu, KVM_GET_MSRS, &one) == 1 ? one.entry.data : 0;
 }
 
+void saved_cpu_set_tsc(const struct kvm_vcpu *vcpu, uint64_t tsc)
+{
+	/* A value near what the counter is by now would be taken for that (kvm_synchronize_tsc): come
+	 * from far away. */
+	if (vcpu->id == 0)
+		set_msr(vcpu, MSR_TSC, tsc + FAR_AWAY);
+	set_msr(vcpu, MSR_TSC, tsc);
+}
+
+void saved_cpu_arm(const struct kvm_vcpu *vcpu, uint64_t deadline)
+{
+	if (deadline)
+		set_msr(vcpu, MSR_TSC_DEADLINE, deadline);
+}
+
 void saved_cpu_save(const struct kvm_vcpu *vcpu, const char *name, struct state_stream *state)
 {
 	struct power_on_state now;
@@ -367,13 +382,14 @@ void saved_cpu_save(const struct kvm_vcpu *vcpu, const char *name, struct state_
 	power_on_state_free(&now);
 }
 
-void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t tsc,
+void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t *deadline,
 		    struct state_stream *state)
 {
 	struct power_on_state loaded;
 	struct error error = {.message = ""};
-	uint64_t *deadline;
+	uint64_t *armed;
 
+	*deadline = 0;
 	state_section_begin(state, name, 1);
 	load_cpuid(vcpu, state);
 	if (state->has_failed)
@@ -386,19 +402,15 @@ void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t tsc,
 	load_msrs(state, loaded.msrs);
 	if (!state_complete(state))
 		goto out;
-	/* A value near what the counter is by now would be taken for that (kvm_synchronize_tsc): come
-	 * from far away. The other CPUs are to agree with the first. */
-	if (vcpu->id == 0)
-		set_msr(vcpu, MSR_TSC, tsc + FAR_AWAY);
-	set_msr(vcpu, MSR_TSC, tsc);
-	if (power_on_state_restore(&loaded, vcpu, &error) < 0) {
-		state_fail(state, "%s", error.message);
-		goto out;
+	/* Set here it would count by the counter of another machine, or not at all as the local APIC's
+	 * timer is not in that mode yet. */
+	armed = find_msr(loaded.msrs, MSR_TSC_DEADLINE);
+	if (armed) {
+		*deadline = *armed;
+		*armed = 0;
 	}
-	/* Counts only once the local APIC's timer is in that mode. */
-	deadline = find_msr(loaded.msrs, MSR_TSC_DEADLINE);
-	if (deadline && *deadline)
-		set_msr(vcpu, MSR_TSC_DEADLINE, *deadline);
+	if (power_on_state_restore(&loaded, vcpu, &error) < 0)
+		state_fail(state, "%s", error.message);
 out:
 	state_section_end(state);
 	power_on_state_free(&loaded);

@@ -13,13 +13,20 @@ void saved_cpu_save(const struct kvm_vcpu *vcpu, const char *name, struct state_
 
 /*
  * Take over such a section. Fails, and names it, when the guest relies on something that this CPU or
- * this backend hasn't. `tsc` is the time-stamp counter's value for all CPUs: as they are set to the
- * same one after the other, the backend sees that they are one clock (kvm_synchronize_tsc).
+ * this backend hasn't. Time is set apart: *deadline is what the local APIC's timer waits for, 0 for
+ * nothing, and counts once the time-stamp counter is right.
  */
-void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t tsc,
+void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t *deadline,
 		    struct state_stream *state);
 
 /* A vCPU's counter now. */
 uint64_t saved_cpu_read_tsc(const struct kvm_vcpu *vcpu);
+/*
+ * Set it. All CPUs of a machine are set to the same, at once one after the other, the first one first, so
+ * that the backend sees that they are one clock (kvm_synchronize_tsc: within a second).
+ */
+void saved_cpu_set_tsc(const struct kvm_vcpu *vcpu, uint64_t tsc);
+/* Arm the local APIC's timer with saved_cpu_load's `deadline`, by the counter as it is now. */
+void saved_cpu_arm(const struct kvm_vcpu *vcpu, uint64_t deadline);
 
 #endif

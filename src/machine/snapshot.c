@@ -68,42 +68,68 @@ static void transfer_shape(const struct snapshot_parts *parts, struct state_stre
 	state_section_end(state);
 }
 
-/* The guest's clocks stand still between saving and loading; the time of day is the RTC's matter. */
+/*
+ * The guest's clocks stand still between saving and loading; the time of day is the RTC's matter. They
+ * go on together, and last of all that is loaded: kvm-clock and the time-stamp counters would drift
+ * apart by what comes between them, at every loading a little more.
+ */
+struct saved_clock {
+	uint64_t tsc, kvmclock_ns;
+	uint32_t tsc_khz;
+};
+
 static void transfer_clock(const struct snapshot_parts *parts, struct state_stream *state,
-			   uint64_t *tsc)
+			   struct saved_clock *saved)
 {
-	const struct kvm_vcpu *first = &parts->vcpus[0].kvm;
-	struct kvm_clock_data clock = {.clock = 0};
-	int khz = kvm_vcpu_ioctl(first, KVM_GET_TSC_KHZ, NULL);
-	uint32_t tsc_khz = khz > 0 ? khz : 0;
-	uint64_t now_ns = 0;
+	struct kvm_clock_data now = {.clock = 0};
 
 	state_section_begin(state, "clock", 1);
-	if (!state->is_loading && kvm_vm_ioctl(parts->vm, KVM_GET_CLOCK, &clock) == 0)
-		now_ns = clock.clock;
-	*tsc = state->is_loading ? 0 : saved_cpu_read_tsc(first);
-	state_u64(state, "tsc", tsc);
-	state_u32(state, "tsc_khz", &tsc_khz);
-	state_u64(state, "kvmclock_ns", &now_ns);
-	if (state->is_loading && state_complete(state)) {
-		if (khz > 0 && tsc_khz != (uint32_t)khz) {
-			unsigned i;
-			int result = 0;
+	if (!state->is_loading) {
+		int khz = kvm_vcpu_ioctl(&parts->vcpus[0].kvm, KVM_GET_TSC_KHZ, NULL);
 
-			for (i = 0; i < parts->cpus && result >= 0; i++)
-				result = kvm_vcpu_ioctl(&parts->vcpus[i].kvm, KVM_SET_TSC_KHZ,
-							(void *)(uintptr_t)tsc_khz);
-			if (result < 0)
-				state_fail(state,
-					   "its time-stamp counter runs at %u kHz, which this host "
-					   "with %d kHz cannot do",
-					   tsc_khz, khz);
-		}
-		clock = (struct kvm_clock_data){.clock = now_ns};
-		if (!state->has_failed && kvm_vm_ioctl(parts->vm, KVM_SET_CLOCK, &clock) < 0)
-			state_fail(state, "the clock cannot be set");
+		saved->tsc_khz = khz > 0 ? khz : 0;
+		if (kvm_vm_ioctl(parts->vm, KVM_GET_CLOCK, &now) == 0)
+			saved->kvmclock_ns = now.clock;
+		saved->tsc = saved_cpu_read_tsc(&parts->vcpus[0].kvm);
 	}
+	state_u64(state, "tsc", &saved->tsc);
+	state_u32(state, "tsc_khz", &saved->tsc_khz);
+	state_u64(state, "kvmclock_ns", &saved->kvmclock_ns);
 	state_section_end(state);
+}
+
+/* Have the counters run as fast as those of the saved machine. */
+static void set_tsc_khz(const struct snapshot_parts *parts, uint32_t tsc_khz,
+			struct state_stream *state)
+{
+	int khz = kvm_vcpu_ioctl(&parts->vcpus[0].kvm, KVM_GET_TSC_KHZ, NULL);
+	int result = 0;
+	unsigned i;
+
+	if (khz <= 0 || tsc_khz == (uint32_t)khz)
+		return;
+	for (i = 0; i < parts->cpus && result >= 0; i++)
+		result = kvm_vcpu_ioctl(&parts->vcpus[i].kvm, KVM_SET_TSC_KHZ,
+					(void *)(uintptr_t)tsc_khz);
+	if (result < 0)
+		state_fail(state,
+			   "its time-stamp counter runs at %u kHz, which this host with %d kHz "
+			   "cannot do",
+			   tsc_khz, khz);
+}
+
+static void start_clocks(const struct snapshot_parts *parts, const struct saved_clock *saved,
+			 const uint64_t *deadlines, struct state_stream *state)
+{
+	struct kvm_clock_data clock = {.clock = saved->kvmclock_ns};
+	unsigned i;
+
+	for (i = 0; i < parts->cpus; i++)
+		saved_cpu_set_tsc(&parts->vcpus[i].kvm, saved->tsc);
+	if (kvm_vm_ioctl(parts->vm, KVM_SET_CLOCK, &clock) < 0)
+		state_fail(state, "the clock cannot be set");
+	for (i = 0; i < parts->cpus; i++)
+		saved_cpu_arm(&parts->vcpus[i].kvm, deadlines[i]);
 }
 
 static void cpu_name(char *name, unsigned i)
@@ -111,41 +137,60 @@ static void cpu_name(char *name, unsigned i)
 	snprintf(name, CPU_NAME_BYTES, "cpu%u", i);
 }
 
+/*
+ * Outputs and the backend's timers run on meanwhile and may raise interrupts. So what is on an
+ * interrupt's way is saved in its direction, devices, interrupt controllers, local APICs: it may be seen
+ * twice then, which is an interrupt too many, but is never lost.
+ */
 static void save_state(const struct snapshot_parts *parts, struct state_stream *state)
 {
+	struct saved_clock clock = {.tsc = 0};
+	struct state_stream controllers;
 	char name[CPU_NAME_BYTES];
-	uint64_t tsc;
 	unsigned i;
 
 	transfer_shape(parts, state);
-	transfer_clock(parts, state, &tsc);
+	transfer_clock(parts, state, &clock);
 	board_save(parts->board, state);
+	state_save_begin(&controllers);
+	interrupts_save(parts->interrupts, &controllers);
 	for (i = 0; i < parts->cpus; i++) {
 		cpu_name(name, i);
 		saved_cpu_save(&parts->vcpus[i].kvm, name, state);
 	}
-	interrupts_save(parts->interrupts, state);
+	state_append(state, &controllers);
+	state_end(&controllers);
 }
 
-/* Devices drive their lines as they are loaded: the interrupt controllers, after them, are right. */
+/* Devices drive their lines as they are loaded, and interrupt controllers send what they have to local
+ * APICs: each is right after those before it, and so the controllers come last. */
 static void load_state(const struct snapshot_parts *parts, struct state_stream *state)
 {
+	uint64_t *deadlines = calloc(parts->cpus, sizeof(*deadlines));
+	struct saved_clock clock = {.tsc = 0};
 	char name[CPU_NAME_BYTES];
-	uint64_t tsc = 0;
 	unsigned i;
 
-	transfer_shape(parts, state);
-	if (state->has_failed)
+	if (!deadlines) {
+		state_fail(state, "%s", strerror(ENOMEM));
 		return;
-	transfer_clock(parts, state, &tsc);
+	}
+	transfer_shape(parts, state);
+	if (!state->has_failed)
+		transfer_clock(parts, state, &clock);
+	if (!state->has_failed)
+		set_tsc_khz(parts, clock.tsc_khz, state);
 	if (!state->has_failed)
 		board_load(parts->board, state);
 	for (i = 0; i < parts->cpus && !state->has_failed; i++) {
 		cpu_name(name, i);
-		saved_cpu_load(&parts->vcpus[i].kvm, name, tsc, state);
+		saved_cpu_load(&parts->vcpus[i].kvm, name, &deadlines[i], state);
 	}
 	if (!state->has_failed)
 		interrupts_load(parts->interrupts, state);
+	if (!state->has_failed)
+		start_clocks(parts, &clock, deadlines, state);
+	free(deadlines);
 }
 
 /* --- RAM --- */

@@ -102,6 +102,15 @@ static bool take(struct state_stream *state, size_t end, void *bytes, size_t siz
 	return true;
 }
 
+void state_append(struct state_stream *state, const struct state_stream *other)
+{
+	if (other->has_failed && !state->has_failed) {
+		state->has_failed = true;
+		state->error = other->error;
+	}
+	put(state, other->saved, other->at);
+}
+
 static void put_number(struct state_stream *state, uint64_t value, unsigned width)
 {
 	uint8_t bytes[8];

@@ -48,6 +48,9 @@ void state_load_begin(struct state_stream *state, const void *bytes, size_t size
 /* Free what was saved. */
 void state_end(struct state_stream *state);
 
+/* Add what `other` saved, as if it had been saved here; its failure is this one's, too. Both save. */
+void state_append(struct state_stream *state, const struct state_stream *other);
+
 /* What was saved, until state_end. 0, or -errno: the first failure. */
 int state_saved(const struct state_stream *state, const void **bytes, size_t *size,
                 struct error *error);

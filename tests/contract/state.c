@@ -12,6 +12,7 @@
 #define MSR_KERNEL_GS_BASE 0xc0000102
 #define MSR_SYSENTER_EIP   0x176
 #define MSR_TSC            0x10
+#define MSR_KVM_SYSTEM_TIME 0x4b564d01
 
 static int vcpu(struct machine *machine, unsigned long request, void *argument)
 {
@@ -226,6 +227,29 @@ static void test_time(struct machine *machine)
 	kvm_vcpu_close(&other.vcpu);
 }
 
+/*
+ * The page of kvm-clock (msr.rst, MSR_KVM_SYSTEM_TIME_NEW) goes on with the version that is there: a
+ * guest that was saved in the middle of reading one sees in another machine that it has changed.
+ */
+static void test_clock_page(const struct kvm_system *system)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msr = { .header.nmsrs = 1, .entry = { .index = MSR_KVM_SYSTEM_TIME, .data = 0x2001 } };
+	const uint32_t before = 0x1000;
+	struct machine machine;
+	uint32_t version;
+
+	machine_create(&machine, system, IRQCHIP_NONE, "\xf4", 1);
+	memcpy(machine.ram + 0x2000, &before, sizeof(before));
+	check_equal(vcpu(&machine, KVM_SET_MSRS, &msr), 1);
+	machine_expect(&machine, KVM_EXIT_HLT);
+	memcpy(&version, machine.ram + 0x2000, sizeof(version));
+	check(version > before && version < before + 100 && version % 2 == 0);
+	machine_destroy(&machine);
+}
+
 static void test_controllers(const struct kvm_system *system)
 {
 	static const int chips[] = { KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
@@ -294,6 +318,7 @@ int main(int argc, char **argv)
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	test_cpuid(&system, &machine);
 	machine_destroy(&machine);
+	test_clock_page(&system);
 	test_controllers(&system);
 	return contract_close(&system);
 }

@@ -254,6 +254,32 @@ static void test_threads(void **state)
 	vm_teardown(&vm);
 }
 
+/* Saved at any moment around its end, a count has some of it left, or has left its interrupt. */
+static void test_save_at_the_end(void **state)
+{
+	struct kvm_lapic_state saved;
+	struct fake_vm vm;
+	uint32_t count, requested;
+	unsigned i;
+
+	(void)state;
+	vm_setup(&vm, 1);
+	for (i = 0; i < 3000; i++) {
+		start(&vm, 0, 0xec, 30000 + i * 7 % 60000);
+		do {
+			assert_int_equal(lapic_get_state(vm.vcpus[0].lapic, &saved), 0);
+			memcpy(&count, saved.regs + 0x390, sizeof(count));
+			memcpy(&requested, saved.regs + 0x200 + 0xec / 32 * 0x10, sizeof(requested));
+			requested &= 1u << 0xec % 32;
+			assert_true(count || requested);
+		} while (!requested);
+		assert_true(wait_pending(&vm, 0));
+		assert_int_equal(acknowledge(&vm, 0), 0xec);
+		end_of_interrupt(&vm, 0);
+	}
+	vm_teardown(&vm);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_tsc_deadline),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_save_restore),
+		cmocka_unit_test(test_save_at_the_end),
 		cmocka_unit_test(test_threads),
 	};
 

@@ -168,6 +168,35 @@ static void test_refused(void **test)
 	assert_int_equal(fields.byte + fields.word + fields.doubleword + fields.run[0], 0);
 }
 
+/* What was saved apart is loaded as if it had been saved in its place; a failure goes along. */
+static void test_appended(void **test)
+{
+	struct fields fields = sample;
+	struct state_stream state, apart;
+	struct error error;
+	const void *bytes;
+	size_t size;
+
+	(void)test;
+	state_save_begin(&apart);
+	state_section_begin(&apart, "ab", 3);
+	transfer(&apart, &fields);
+	state_section_end(&apart);
+	state_save_begin(&state);
+	state_append(&state, &apart);
+	state_append(&state, &apart);
+	assert_int_equal(state_saved(&state, &bytes, &size, &error), 0);
+	assert_int_equal(size, 2 * sizeof(format));
+	assert_memory_equal(bytes, format, sizeof(format));
+	assert_memory_equal((const uint8_t *)bytes + sizeof(format), format, sizeof(format));
+	state_fail(&apart, "no more ink");
+	state_append(&state, &apart);
+	assert_true(state_saved(&state, &bytes, &size, &error) < 0);
+	assert_non_null(strstr(error.message, "no more ink"));
+	state_end(&apart);
+	state_end(&state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +204,7 @@ int main(void)
 	    cmocka_unit_test(test_grows),
 	    cmocka_unit_test(test_truncated),
 	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_appended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

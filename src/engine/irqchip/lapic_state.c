@@ -28,11 +28,15 @@ int lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state)
 {
 	struct irqchip *chip = lapic->chip;
 	unsigned number;
+	uint32_t current;
 
 	memset(state, 0, sizeof(*state));
+	/* Before IRR: a timer that expires in between is saved as still counting and as having fired. The
+	 * other way round it would be neither. */
+	current = lapic_timer_save(lapic);
 	for (number = 0; number < LAPIC_REGISTERS; number++)
 		store(state, number, lapic->regs[number]);
-	store(state, LAPIC_TIMER_CURRENT, lapic_timer_save(lapic));
+	store(state, LAPIC_TIMER_CURRENT, current);
 	if (lapic_is_x2apic(lapic)) {
 		bool is_wide = chip->x2apic_flags & KVM_X2APIC_API_USE_32BIT_IDS;
 

@@ -49,6 +49,7 @@ void vcpu_clock_write(struct vcpu *vcpu)
 	struct vcpu_clock *clock = &vcpu->clock;
 	uint64_t gpa = clock->msr & ~SYSTEM_TIME_ENABLED;
 	uint64_t base_tsc;
+	uint32_t version;
 	struct pvclock_vcpu_time_info page = { .flags = PVCLOCK_TSC_STABLE };
 
 	if (!(clock->msr & SYSTEM_TIME_ENABLED))
@@ -63,8 +64,14 @@ void vcpu_clock_write(struct vcpu *vcpu)
 		page.flags |= PVCLOCK_GUEST_STOPPED;
 	clock->guest_was_stopped = false;
 
-	/* An odd version tells readers that the rest is not to be trusted yet. */
-	page.version = clock->version + 1;
+	/*
+	 * An odd version tells readers that the rest is not to be trusted yet. It goes on from what is
+	 * there: a guest that was saved in the middle of reading goes on in another process, and must see
+	 * that the page is not the one that it began with.
+	 */
+	if (memslots_read(&vm->memslots, gpa, &version, sizeof(version)) < 0)
+		return;
+	page.version = (version | 1) + 2;
 	if (memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version)) < 0)
 		return;
 	atomic_thread_fence(memory_order_seq_cst);
@@ -72,8 +79,8 @@ void vcpu_clock_write(struct vcpu *vcpu)
 		       (uint8_t *)&page + sizeof(page.version),
 		       sizeof(page) - sizeof(page.version));
 	atomic_thread_fence(memory_order_seq_cst);
-	clock->version += 2;
-	memslots_write(&vm->memslots, gpa, &clock->version, sizeof(clock->version));
+	page.version++;
+	memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version));
 }
 
 int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)

@@ -19,7 +19,6 @@ struct vcpu;
 /* The vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
 struct vcpu_clock {
 	uint64_t msr;            /* the system time MSR: gpa | enabled */
-	uint32_t version;        /* of the page; even */
 	uint64_t tsc_offset;     /* that the page was computed with ... */
 	uint32_t tsc_khz;        /* ... and the frequency */
 	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
