@@ -35,6 +35,8 @@ enum shape {
 	RUN,
 	REGION,
 	DIRTY_LOG,
+	CLEAR_LOG,
+	MSR_FILTER,
 	SIGNAL_MASK,
 	IRQFD,
 	IOEVENTFD,
@@ -47,7 +49,7 @@ struct row {
 };
 
 #define CPUID_LIST LIST, sizeof(struct kvm_cpuid2), sizeof(struct kvm_cpuid_entry2), 256
-#define MSR_LIST   LIST, sizeof(struct kvm_msrs), sizeof(struct kvm_msr_entry), 256
+#define MSR_LIST   LIST, sizeof(struct kvm_msrs), sizeof(struct kvm_msr_entry), 255
 #define INDEX_LIST LIST, sizeof(struct kvm_msr_list), sizeof(uint32_t), 4096
 #define ROUTING_LIST                                                                               \
 	LIST, sizeof(struct kvm_irq_routing), sizeof(struct kvm_irq_routing_entry), 4096
@@ -66,6 +68,10 @@ static const struct row rows[] = {
     {KVM_CREATE_VCPU, NUMBER, 0, 0, 0},
     {KVM_SET_USER_MEMORY_REGION, REGION, 0, 0, 0},
     {KVM_GET_DIRTY_LOG, DIRTY_LOG, 0, 0, 0},
+    {KVM_CLEAR_DIRTY_LOG, CLEAR_LOG, 0, 0, 0},
+    {KVM_REGISTER_COALESCED_MMIO, STRUCT, 0, 0, 0},
+    {KVM_UNREGISTER_COALESCED_MMIO, STRUCT, 0, 0, 0},
+    {KVM_X86_SET_MSR_FILTER, MSR_FILTER, 0, 0, 0},
     {KVM_SET_TSS_ADDR, NUMBER, 0, 0, 0},
     {KVM_SET_IDENTITY_MAP_ADDR, STRUCT, 0, 0, 0},
     {KVM_SET_BOOT_CPU_ID, NUMBER, 0, 0, 0},
@@ -174,9 +180,9 @@ static int serve_list(const struct call *call, const struct handout *handout, co
 
 	if (call_read(call, &count, user, sizeof(count)) < 0)
 		return -EFAULT;
-	/* The engine refuses longer lists, or fills no more. */
+	/* The engine refuses longer lists before it looks at what is in them, or fills no more. */
 	if (count > row->limit)
-		count = row->limit;
+		count = is_written && row->request != KVM_GET_MSRS ? row->limit : 0;
 	data = calloc(1, row->size + (size_t)row->limit * row->entry);
 	if (!data)
 		return -ENOMEM;
@@ -230,6 +236,64 @@ static int serve_dirty_log(const struct call *call, const struct handout *handou
 	return result;
 }
 
+static int serve_clear_log(const struct call *call, const struct handout *handout)
+{
+	struct kvm_clear_dirty_log log;
+	uint64_t user, pages;
+	size_t size;
+	void *bitmap;
+	int result;
+
+	if (call_read(call, &log, call->arguments[2], sizeof(log)) < 0)
+		return -EFAULT;
+	user = (uintptr_t)log.dirty_bitmap;
+	/* More than the slot has the engine refuses before it looks at the bitmap. */
+	pages = memory_slot_size(handout->memory, log.slot) / PAGE_BYTES;
+	if (pages > log.num_pages)
+		pages = log.num_pages;
+	size = (pages + 63) / 64 * sizeof(uint64_t);
+	bitmap = calloc(1, size ? size : 1);
+	if (!bitmap)
+		return -ENOMEM;
+	/* One that cannot be read is the engine's to refuse, behind what else is wrong. */
+	log.dirty_bitmap = call_read(call, bitmap, user, size) < 0 ? NULL : bitmap;
+	result = engine_ioctl(handout->fd, KVM_CLEAR_DIRTY_LOG, &log);
+	free(bitmap);
+	return result;
+}
+
+static int serve_msr_filter(const struct call *call, const struct handout *handout)
+{
+	const uint32_t count_max = 0x600 * 8; /* what the engine takes, and Linux */
+	uint8_t *bitmaps[KVM_MSR_FILTER_MAX_RANGES] = {NULL};
+	struct kvm_msr_filter filter;
+	int result = 0;
+
+	if (call_read(call, &filter, call->arguments[2], sizeof(filter)) < 0)
+		return -EFAULT;
+	for (unsigned i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		struct kvm_msr_filter_range *range = &filter.ranges[i];
+		uint64_t user = (uintptr_t)range->bitmap;
+		size_t size = ((size_t)range->nmsrs + 63) / 64 * 8;
+
+		range->bitmap = NULL;
+		if (!range->nmsrs || range->nmsrs > count_max)
+			continue;
+		bitmaps[i] = malloc(size);
+		if (!bitmaps[i]) {
+			result = -ENOMEM;
+			goto out;
+		}
+		if (call_read(call, bitmaps[i], user, size) == 0)
+			range->bitmap = bitmaps[i];
+	}
+	result = engine_ioctl(handout->fd, KVM_X86_SET_MSR_FILTER, &filter);
+out:
+	for (unsigned i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
+		free(bitmaps[i]);
+	return result;
+}
+
 /* Ours to obey: the engine's signals are not the program's. */
 static int set_signal_mask(const struct call *call, struct handout *vcpu)
 {
@@ -251,6 +315,20 @@ static int set_signal_mask(const struct call *call, struct handout *vcpu)
 	return 0;
 }
 
+/* A descriptor that the program does not have is the engine's to refuse, behind what else is wrong. */
+static int take_or_none(const struct call *call, int fd)
+{
+	int taken = call_take_descriptor(call, fd);
+
+	return taken < 0 ? -1 : taken;
+}
+
+static void close_taken(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 static int serve_irqfd(const struct call *call, const struct handout *handout)
 {
 	struct kvm_irqfd irqfd;
@@ -258,22 +336,14 @@ static int serve_irqfd(const struct call *call, const struct handout *handout)
 
 	if (call_read(call, &irqfd, call->arguments[2], sizeof(irqfd)) < 0)
 		return -EFAULT;
-	fd = call_take_descriptor(call, (int)irqfd.fd);
-	if (fd < 0)
-		return fd;
-	if (irqfd.flags & KVM_IRQFD_FLAG_RESAMPLE) {
-		resample = call_take_descriptor(call, (int)irqfd.resamplefd);
-		if (resample < 0) {
-			close(fd);
-			return resample;
-		}
-		irqfd.resamplefd = (uint32_t)resample;
-	}
+	fd = take_or_none(call, (int)irqfd.fd);
+	if (irqfd.flags & KVM_IRQFD_FLAG_RESAMPLE)
+		resample = take_or_none(call, (int)irqfd.resamplefd);
 	irqfd.fd = (uint32_t)fd;
+	irqfd.resamplefd = (uint32_t)resample;
 	result = engine_ioctl(handout->fd, KVM_IRQFD, &irqfd);
-	if (resample >= 0)
-		close(resample);
-	close(fd);
+	close_taken(resample);
+	close_taken(fd);
 	return result;
 }
 
@@ -284,11 +354,9 @@ static int serve_ioeventfd(const struct call *call, const struct handout *handou
 
 	if (call_read(call, &request, call->arguments[2], sizeof(request)) < 0)
 		return -EFAULT;
-	request.fd = call_take_descriptor(call, request.fd);
-	if (request.fd < 0)
-		return request.fd;
+	request.fd = take_or_none(call, request.fd);
 	result = engine_ioctl(handout->fd, KVM_IOEVENTFD, &request);
-	close(request.fd);
+	close_taken(request.fd);
 	return result;
 }
 
@@ -303,6 +371,10 @@ static int serve(const struct call *call, struct handout *handout, const struct 
 	case LIST: return serve_list(call, handout, row);
 	case DIRTY_LOG:
 		return handout->kind == ENGINE_HANDLE_VM ? serve_dirty_log(call, handout) : -EINVAL;
+	case CLEAR_LOG:
+		return handout->kind == ENGINE_HANDLE_VM ? serve_clear_log(call, handout) : -EINVAL;
+	case MSR_FILTER:
+		return handout->kind == ENGINE_HANDLE_VM ? serve_msr_filter(call, handout) : -EINVAL;
 	case SIGNAL_MASK:
 		return handout->kind == ENGINE_HANDLE_VCPU ? set_signal_mask(call, handout)
 		                                           : -EINVAL;

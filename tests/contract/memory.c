@@ -116,6 +116,65 @@ static void test_dirty_log(struct machine *machine)
 	check_equal(set_slot(machine, 0, 0, 0, NULL), 0);
 }
 
+static int clear_dirty(struct machine *machine, uint64_t bits, uint64_t first, uint32_t count)
+{
+	struct kvm_clear_dirty_log log = {
+		.slot = 1, .first_page = first, .num_pages = count, .dirty_bitmap = &bits,
+	};
+
+	return kvm_vm_ioctl(&machine->vm, KVM_CLEAR_DIRTY_LOG, &log);
+}
+
+static int set_manual_log(struct machine *machine, uint64_t flags)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = { flags } };
+
+	return kvm_vm_ioctl(&machine->vm, KVM_ENABLE_CAP, &cap);
+}
+
+/* KVM_CLEAR_DIRTY_LOG (api.rst 4.117), with and without KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2. */
+static void test_manual_log(struct machine *machine)
+{
+	const uint64_t enable = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, all_set = KVM_DIRTY_LOG_INITIALLY_SET;
+
+	check_equal(kvm_vm_ioctl(&machine->vm, KVM_CHECK_EXTENSION,
+				 (void *)KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), enable | all_set);
+	check_equal(set_manual_log(machine, 4), -EINVAL);
+	check_equal(set_manual_log(machine, all_set), -EINVAL);
+	check_equal(set_manual_log(machine, enable | all_set), 0);
+	machine_load(machine, reader, sizeof(reader) - 1);
+	check_equal(clear_dirty(machine, 3, 0, 2), -ENOENT);
+	check_equal(set_slot(machine, KVM_MEM_LOG_DIRTY_PAGES, SLOT_GPA, 0x2000, extra), 0);
+	check_equal(dirty_pages(machine), 3);
+	check_equal(dirty_pages(machine), 3);
+	check_equal(clear_dirty(machine, 2, 0, 2), 0);
+	check_equal(dirty_pages(machine), 1);
+	check_equal(clear_dirty(machine, 1, 0, 2), 0);
+	check_equal(dirty_pages(machine), 0);
+	/* The reader writes to the slot's first page, and each write after a clearing is seen. */
+	for (unsigned i = 0; i < 3; i++) {
+		expect_output(machine, extra[0]);
+		expect_output(machine, extra[0]);
+		check_equal(dirty_pages(machine), 1);
+		check_equal(dirty_pages(machine), 1);
+		check_equal(clear_dirty(machine, 1, 0, 2), 0);
+		check_equal(dirty_pages(machine), 0);
+	}
+	check_equal(clear_dirty(machine, 1, 1, 1), -EINVAL);
+	check_equal(clear_dirty(machine, 1, 0, 1), -EINVAL);
+	check_equal(clear_dirty(machine, 1, 0, 3), -EINVAL);
+	check_equal(clear_dirty(machine, 1, 64, 0), -EINVAL);
+	check_equal(clear_dirty(machine, 0, 0, 2), 0);
+	check_equal(kvm_vm_ioctl(&machine->vm, KVM_CLEAR_DIRTY_LOG, (void *)8), -EFAULT);
+	check_equal(set_slot(machine, 0, 0, 0, NULL), 0);
+	/* Without the second flag a log begins clean. */
+	check_equal(set_manual_log(machine, enable), 0);
+	check_equal(set_slot(machine, KVM_MEM_LOG_DIRTY_PAGES, SLOT_GPA, 0x2000, extra), 0);
+	check_equal(dirty_pages(machine), 0);
+	check_equal(set_slot(machine, 0, 0, 0, NULL), 0);
+	check_equal(set_manual_log(machine, 0), 0);
+}
+
 static void *run_thread(void *argument)
 {
 	struct machine *machine = argument;
@@ -162,6 +221,7 @@ int main(int argc, char **argv)
 	test_slots(&machine);
 	test_read_only(&machine);
 	test_dirty_log(&machine);
+	test_manual_log(&machine);
 	test_concurrent(&machine);
 	machine_destroy(&machine);
 	munmap(extra, 0x2000);

@@ -3,6 +3,7 @@
  * (virt/kvm/kvm_main.c, arch/x86/kvm/x86.c), row by row, in order, on machines of three kinds.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -151,7 +152,6 @@ static const struct row bare_rows[] = {
 	{ VM, KVM_SET_BOOT_CPU_ID, NUMBER(1), -EBUSY, "boot CPU after vCPUs" },
 	{ VM, KVM_SET_IDENTITY_MAP_ADDR, &number, -EINVAL, "identity map after vCPUs" },
 	{ VCPU, 0xae77, NULL, -EINVAL, "no such request" },
-	{ VCPU, 0x5401, NULL, -EINVAL, "a terminal's request" },
 	{ VCPU, KVM_RUN, NUMBER(1), -EINVAL, "KVM_RUN with an argument" },
 	{ VCPU, KVM_GET_REGS, large, 0, "registers" },
 	{ VCPU, KVM_GET_REGS, BAD_POINTER, -EFAULT, "registers, bad pointer" },
@@ -312,6 +312,9 @@ int main(int argc, char **argv)
 
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	RUN_ROWS(bare_rows, &machine);
+	/* Under `kvik kvm` what is not KVM's is the kernel's to answer, which knows a file there. */
+	if (!getenv("KVIK_TEST_SERVED"))
+		check_equal(kvm_vcpu_ioctl(&machine.vcpu, 0x5401, NULL), -EINVAL);
 	machine_destroy(&machine);
 
 	machine_create(&machine, &system, IRQCHIP_FULL, "\xf4", 1);

@@ -341,7 +341,7 @@ static void enter(struct cpu *cpu)
 	debug_update(cpu);
 	if (cpu->io.linear_rip != cpu_linear_rip(cpu)) {
 		/* User space went elsewhere: nobody waits for the answer any more. */
-		cpu->io.mmio_pending = cpu->io.pio_pending = false;
+		cpu->io.mmio_pending = cpu->io.pio_pending = cpu->io.msr_pending = false;
 		io_forget(cpu);
 	}
 	io_resume(cpu);

@@ -18,6 +18,13 @@
 /* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
 #define HYPERCALL_ERROR(code) ((uint64_t)-(int64_t)(code))
 
+static bool collect_write(const struct vcpu *vcpu, bool is_pio, uint64_t address, const void *data,
+			  unsigned size)
+{
+	return vcpu->coalesced &&
+	       coalesced_write(&vcpu->vm->coalesced, vcpu->coalesced, is_pio, address, data, size);
+}
+
 static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is_write)
 {
 	struct vcpu *vcpu = context;
@@ -27,7 +34,8 @@ static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is
 		return true;
 	if (irqchip_mmio(vm->irqchip, gpa, data, size, is_write))
 		return true;
-	return is_write && ioeventfd_write(&vm->ioeventfds, false, gpa, data, size);
+	return is_write && (ioeventfd_write(&vm->ioeventfds, false, gpa, data, size) ||
+			    collect_write(vcpu, false, gpa, data, size));
 }
 
 static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is_write)
@@ -37,7 +45,8 @@ static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is
 
 	if (irqchip_pio(vm->irqchip, port, data, size, is_write))
 		return true;
-	return is_write && ioeventfd_write(&vm->ioeventfds, true, port, data, size);
+	return is_write && (ioeventfd_write(&vm->ioeventfds, true, port, data, size) ||
+			    collect_write(vcpu, true, port, data, size));
 }
 
 static bool interrupt_pending(void *context)
@@ -108,6 +117,20 @@ static int msr_write(void *context, uint32_t index, uint64_t value)
 	else if (index == MSR_APIC_BASE)
 		vcpu->apic_base = value, result = 0;
 	return result == -ENOENT ? vcpu_clock_msr_write(vcpu, index, value) : result;
+}
+
+static bool msr_allowed(void *context, uint32_t index, bool is_write)
+{
+	const struct vcpu *vcpu = context;
+
+	return msr_filter_allows(vcpu->vm->msr_filter, index, is_write);
+}
+
+static bool msr_exits(void *context, uint32_t reason)
+{
+	const struct vcpu *vcpu = context;
+
+	return atomic_load(&vcpu->vm->msr_exits) & reason;
 }
 
 static uint64_t read_tsc(void *context)
@@ -257,6 +280,8 @@ const struct cpu_platform vcpu_platform = {
 	.write_cr8 = write_cr8,
 	.msr_read = msr_read,
 	.msr_write = msr_write,
+	.msr_allowed = msr_allowed,
+	.msr_exits = msr_exits,
 	.read_tsc = read_tsc,
 	.exclusive_begin = platform_exclusive_begin,
 	.exclusive_end = platform_exclusive_end,

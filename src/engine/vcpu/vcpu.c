@@ -148,6 +148,13 @@ static void solitude_ended(struct vm_member *member)
 	slots_changed(member, true);
 }
 
+static void msr_filter_changed(struct vm_member *member)
+{
+	struct vcpu *vcpu = vcpu_of(member);
+
+	vcpu->cpu.has_msr_filter = vcpu->vm->msr_filter;
+}
+
 static void clock_changed(struct vm_member *member)
 {
 	vcpu_clock_write(vcpu_of(member));
@@ -157,6 +164,7 @@ static const struct vm_member_operations member_operations = {
 	.destroy = destroy,
 	.slots_changed = slots_changed,
 	.solitude_ended = solitude_ended,
+	.msr_filter_changed = msr_filter_changed,
 	.clock_changed = clock_changed,
 };
 
@@ -203,6 +211,9 @@ static int create(struct vm *vm, unsigned long id)
 	vcpu_reset(vcpu, false);
 	vcpu->cpu.tsc_offset = vm->tsc_offset;
 	vcpu->cpu.is_alone = vm->owns_memory && count == 0;
+	vcpu->cpu.has_msr_filter = vm->msr_filter;
+	if (count == 0)
+		vcpu->coalesced = (void *)((char *)vcpu->run + COALESCED_PAGE_OFFSET * VCPU_PAGE_SIZE);
 	vm_add_member(vm, &vcpu->member);
 	if (vm->options.keeps_statistics)
 		sampler_add(vcpu);

@@ -23,7 +23,7 @@
 #include "engine/vm/vm.h"
 #include "engine/x86/cpu.h"
 
-/* The file that user space maps: kvm_run, the data of port I/O, coalesced MMIO (unused). */
+/* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO. */
 #define VCPU_PAGE_SIZE 4096
 #define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
 
@@ -33,6 +33,7 @@ struct vcpu {
 	pthread_mutex_t lock;
 	struct cpu cpu;
 	struct kvm_run *run;
+	struct kvm_coalesced_mmio_ring *coalesced; /* in the VM's first vCPU only, else NULL */
 	struct lapic *lapic; /* NULL when the VM has no interrupt controllers in the engine */
 
 	/* -- between threads -- */

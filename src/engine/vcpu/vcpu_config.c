@@ -140,13 +140,9 @@ free_entries:
 
 int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
 {
-	const uint32_t known = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP |
-			       KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP |
-			       KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |
-			       KVM_GUESTDBG_BLOCKIRQ;
 	struct cpu *cpu = &vcpu->cpu;
 
-	if (debug->control & ~known)
+	if (debug->control & ~(uint32_t)VM_GUEST_DEBUG_VALID)
 		return -EINVAL;
 	if (debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
 		if (cpu->exception.pending)

@@ -162,7 +162,9 @@ static bool take_eoi_exit(struct vcpu *vcpu)
 
 static bool is_io_pending(const struct vcpu *vcpu)
 {
-	return vcpu->cpu.io.mmio_pending || vcpu->cpu.io.pio_pending;
+	const struct cpu_io *io = &vcpu->cpu.io;
+
+	return io->mmio_pending || io->pio_pending || io->msr_pending;
 }
 
 static enum cpu_exit enter_guest(struct vcpu *vcpu)

@@ -9,6 +9,12 @@
 #include "engine/vm/vm.h"
 
 #define X2APIC_API_VALID (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+/* Newer than the oldest <linux/kvm.h> that kvik is built with. */
+#define CAP_VM_TYPES 235
+
+#define MSR_EXITS_VALID \
+	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER)
+#define MANUAL_LOG_VALID (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
 int capability_check(const struct vm *vm, long capability)
 {
@@ -24,6 +30,7 @@ int capability_check(const struct vm *vm, long capability)
 	case KVM_CAP_NOP_IO_DELAY:
 	case KVM_CAP_MP_STATE:
 	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+	case KVM_CAP_SYNC_MMU:
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_SET_GUEST_DEBUG:
 	case KVM_CAP_REINJECT_CONTROL:
@@ -60,7 +67,20 @@ int capability_check(const struct vm *vm, long capability)
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_SREGS2:
+	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_X86_USER_SPACE_MSR:
+	case KVM_CAP_X86_MSR_FILTER:
 		return 1;
+	case KVM_CAP_COALESCED_MMIO:
+		return COALESCED_PAGE_OFFSET;
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return MANUAL_LOG_VALID;
+	case KVM_CAP_SET_GUEST_DEBUG2:
+		return VM_GUEST_DEBUG_VALID;
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return KVM_X86_DISABLE_EXITS_PAUSE;
+	case CAP_VM_TYPES:
+		return 1; /* KVM_X86_DEFAULT_VM, which is 0 */
 	case KVM_CAP_ADJUST_CLOCK:
 		return vm_clock_flags();
 	case KVM_CAP_SYNC_REGS:
@@ -103,6 +123,24 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 		if (argument & ~(uint64_t)X2APIC_API_VALID)
 			return -EINVAL;
 		return irqchip_set_x2apic_flags(vm->irqchip, argument);
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		/* Of the two, the second means nothing without the first. */
+		if (argument & ~(uint64_t)MANUAL_LOG_VALID ||
+		    argument == KVM_DIRTY_LOG_INITIALLY_SET)
+			return -EINVAL;
+		vm->memslots.manual_log = argument;
+		return 0;
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		if (argument & ~(uint64_t)MSR_EXITS_VALID)
+			return -EINVAL;
+		atomic_store(&vm->msr_exits, (uint32_t)argument);
+		return 0;
+	case KVM_CAP_X86_DISABLE_EXITS:
+		/* PAUSE never leaves to user space anyway. */
+		if (argument & ~(uint64_t)KVM_X86_DISABLE_EXITS_PAUSE ||
+		    atomic_load(&vm->member_count))
+			return -EINVAL;
+		return 0;
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 		vm->exception_payload = argument;
 		return 0;

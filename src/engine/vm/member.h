@@ -22,6 +22,8 @@ struct vm_member_operations {
 	void (*slots_changed)(struct vm_member *member, bool code_too);
 	/* It is no longer the VM's only vCPU: as slots_changed, and atomic accesses are to be so. */
 	void (*solitude_ended)(struct vm_member *member);
+	/* The VM has another msr_filter, or none. */
+	void (*msr_filter_changed)(struct vm_member *member);
 	/* kvm-clock was set. */
 	void (*clock_changed)(struct vm_member *member);
 };

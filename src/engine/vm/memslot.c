@@ -58,7 +58,24 @@ static void memslot_destroy(struct memslot *slot)
 	free(slot);
 }
 
-static struct memslot *memslot_create(const struct kvm_userspace_memory_region *region)
+/* A log of no page, or with KVM_DIRTY_LOG_INITIALLY_SET of all. */
+static int create_log(const struct memslots *slots, struct memslot *slot)
+{
+	uint64_t pages = page_count(slot);
+
+	slot->dirty = calloc(1, dirty_size(slot));
+	if (!slot->dirty)
+		return -ENOMEM;
+	if (slots->manual_log & KVM_DIRTY_LOG_INITIALLY_SET) {
+		memset(slot->dirty, 0xff, pages / 64 * sizeof(uint64_t));
+		if (pages % 64)
+			slot->dirty[pages / 64] = (1ull << pages % 64) - 1;
+	}
+	return 0;
+}
+
+static struct memslot *memslot_create(const struct memslots *slots,
+				      const struct kvm_userspace_memory_region *region)
 {
 	struct memslot *slot = calloc(1, sizeof(*slot));
 
@@ -72,11 +89,8 @@ static struct memslot *memslot_create(const struct kvm_userspace_memory_region *
 	slot->code = calloc(code_run_count(slot), sizeof(*slot->code));
 	if (!slot->code)
 		goto fail;
-	if (slot->flags & KVM_MEM_LOG_DIRTY_PAGES) {
-		slot->dirty = calloc(1, dirty_size(slot));
-		if (!slot->dirty)
-			goto fail;
-	}
+	if ((slot->flags & KVM_MEM_LOG_DIRTY_PAGES) && create_log(slots, slot) < 0)
+		goto fail;
 	return slot;
 fail:
 	memslot_destroy(slot);
@@ -159,7 +173,7 @@ static int create(struct memslots *slots, const struct kvm_userspace_memory_regi
 	result = reserve(slots, region->slot);
 	if (result < 0)
 		return result;
-	slot = memslot_create(region);
+	slot = memslot_create(slots, region);
 	if (!slot)
 		return -ENOMEM;
 	put_in(slots, slot);
@@ -189,8 +203,7 @@ static int modify(struct memslots *slots, struct memslot *slot,
 		return -EEXIST;
 
 	if ((region->flags & KVM_MEM_LOG_DIRTY_PAGES) && !slot->dirty) {
-		slot->dirty = calloc(1, dirty_size(slot));
-		if (!slot->dirty)
+		if (create_log(slots, slot) < 0)
 			return -ENOMEM;
 	} else if (!(region->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
 		free(slot->dirty);
@@ -244,8 +257,35 @@ int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
 	result = user_write(log->dirty_bitmap, slot->dirty, dirty_size(slot));
 	if (result < 0)
 		return result;
-	memset(slot->dirty, 0, dirty_size(slot));
+	if (!slots->manual_log)
+		memset(slot->dirty, 0, dirty_size(slot));
 	return 0;
+}
+
+int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirty_log *log)
+{
+	uint64_t first = log->first_page, count = log->num_pages, *bits;
+	struct memslot *slot;
+	size_t words;
+	int result;
+
+	if (log->slot >= MEMSLOTS_MAX || first % 64)
+		return -EINVAL;
+	slot = find_id(slots, log->slot);
+	if (!slot || !slot->dirty)
+		return -ENOENT;
+	if (first > page_count(slot) || count > page_count(slot) - first ||
+	    (count < page_count(slot) - first && count % 64))
+		return -EINVAL;
+	words = (count + 63) / 64;
+	bits = malloc(words ? words * sizeof(*bits) : 1);
+	if (!bits)
+		return -ENOMEM;
+	result = user_read(bits, log->dirty_bitmap, words * sizeof(*bits));
+	for (size_t i = 0; result == 0 && i < words; i++)
+		slot->dirty[first / 64 + i] &= ~bits[i];
+	free(bits);
+	return result;
 }
 
 _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa)

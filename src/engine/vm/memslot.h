@@ -37,6 +37,9 @@ struct memslots {
 	struct memslot **by_id; /* by_id_size of them, NULL where there is no slot; owned */
 	unsigned by_id_size;
 	unsigned last; /* index of the slot found last: a hint, any thread, relaxed atomic */
+	/* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_*: whether KVM_GET_DIRTY_LOG leaves the log
+	 * as it is, and whether a log begins with all pages dirty. */
+	uint64_t manual_log;
 };
 
 void memslots_init(struct memslots *slots);
@@ -62,9 +65,13 @@ uint64_t memslots_code_word(const struct memslots *slots, uint64_t gpa);
 
 /* -- memslot.c -- */
 
-/* KVM_GET_DIRTY_LOG: copies the bitmap out and clears it. 0, -EINVAL (slot number), -ENOENT (no
- * such slot, or no log) or -EFAULT: then nothing is cleared. The caller flushes the TLBs' write tags. */
+/* KVM_GET_DIRTY_LOG: copies the bitmap out, and clears it unless manual_log says otherwise. 0, -EINVAL
+ * (slot number), -ENOENT (no such slot, or no log) or -EFAULT: then nothing is cleared. The caller
+ * flushes the TLBs' write tags. */
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
+/* KVM_CLEAR_DIRTY_LOG: clears the bits that are set in log->dirty_bitmap, user space's. Likewise, and
+ * -EINVAL for a range that is not the slot's or has no whole words. */
+int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirty_log *log);
 /* NULL when gpa is not memory, or there is no memory for the word. */
 _Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa);
 

@@ -69,6 +69,8 @@ void vm_put(void *object)
 		vm->members[i]->operations->destroy(vm->members[i]);
 	jit_cache_destroy(vm->code_cache);
 	irqchip_destroy(vm->irqchip);
+	msr_filter_destroy(vm->msr_filter);
+	coalesced_destroy(&vm->coalesced);
 	ioeventfds_destroy(&vm->ioeventfds);
 	vm_clock_destroy(vm);
 	exclusive_destroy(&vm->exclusive);
@@ -136,8 +138,37 @@ int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log)
 	exclusive_begin(&vm->exclusive, NULL);
 	result = memslots_get_dirty_log(&vm->memslots, log);
 	/* Pages are clean again, so the next write must take the slow path that logs it. */
+	if (result == 0 && !vm->memslots.manual_log)
+		tell_slots_changed(vm, false);
+	exclusive_end(&vm->exclusive, NULL);
+	return result;
+}
+
+int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	int result;
+
+	exclusive_begin(&vm->exclusive, NULL);
+	result = memslots_clear_dirty_log(&vm->memslots, log);
 	if (result == 0)
 		tell_slots_changed(vm, false);
 	exclusive_end(&vm->exclusive, NULL);
 	return result;
+}
+
+int vm_set_msr_filter(struct vm *vm, const void *user)
+{
+	struct msr_filter *old = vm->msr_filter, *filter;
+	unsigned count = atomic_load(&vm->member_count), i;
+	int result = msr_filter_create(user, &filter);
+
+	if (result < 0)
+		return result;
+	exclusive_begin(&vm->exclusive, NULL);
+	vm->msr_filter = filter;
+	for (i = 0; i < count; i++)
+		vm->members[i]->operations->msr_filter_changed(vm->members[i]);
+	exclusive_end(&vm->exclusive, NULL);
+	msr_filter_destroy(old);
+	return 0;
 }

@@ -26,16 +26,24 @@
 #include "engine/irqchip/irqchip.h"
 #include "engine/options.h"
 #include "engine/vm/clock.h"
+#include "engine/vm/coalesced.h"
 #include "engine/vm/exclusive.h"
 #include "engine/vm/ioeventfd.h"
 #include "engine/vm/member.h"
 #include "engine/vm/memslot.h"
+#include "engine/vm/msr_filter.h"
 
 #define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
 #define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; also the initial APIC ids */
 #define VM_VCPUS_ADVISED   64   /* KVM_CAP_NR_VCPUS */
 #define VM_MCE_BANKS_MAX   32   /* KVM_CAP_MCE */
 #define VM_IRQ_ROUTES_MAX  4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
+
+/* KVM_CAP_SET_GUEST_DEBUG2: what KVM_SET_GUEST_DEBUG knows. */
+#define VM_GUEST_DEBUG_VALID                                                                       \
+	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
+	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |                \
+	 KVM_GUESTDBG_BLOCKIRQ)
 
 struct jit_cache;
 
@@ -45,6 +53,8 @@ struct vm {
 	pthread_mutex_t lock;
 	struct memslots memslots;     /* changed under lock and inside an exclusive section */
 	struct ioeventfds ioeventfds; /* likewise */
+	struct coalesced coalesced;   /* likewise */
+	struct msr_filter *msr_filter; /* likewise; owned; NULL: none */
 	struct irqchip *irqchip;
 	struct exclusive exclusive;
 	struct vm_clock clock;
@@ -61,6 +71,7 @@ struct vm {
 	uint32_t default_tsc_khz;     /* of vCPUs to come */
 	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
+	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	bool owns_memory;             /* engine_own_memory */
 	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
@@ -87,5 +98,8 @@ void vm_own_memory(struct vm *vm);
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
+/* KVM_X86_SET_MSR_FILTER. */
+int vm_set_msr_filter(struct vm *vm, const void *user);
+int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log);
 
 #endif

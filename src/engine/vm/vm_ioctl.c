@@ -37,6 +37,14 @@ static int get_dirty_log(struct vm *vm, const void *user)
 	return result < 0 ? result : vm_get_dirty_log(vm, &log);
 }
 
+static int clear_dirty_log(struct vm *vm, const void *user)
+{
+	struct kvm_clear_dirty_log log;
+	int result = user_read(&log, user, sizeof(log));
+
+	return result < 0 ? result : vm_clear_dirty_log(vm, &log);
+}
+
 static int create_irqchip(struct vm *vm)
 {
 	if (irqchip_has_lapics(vm->irqchip))
@@ -179,6 +187,17 @@ static int ioeventfd(struct vm *vm, const void *user)
 	return result < 0 ? result : ioeventfd_request(vm, &request);
 }
 
+static int coalesced_zone(struct vm *vm, unsigned long request, const void *user)
+{
+	struct kvm_coalesced_mmio_zone zone;
+	int result = user_read(&zone, user, sizeof(zone));
+
+	if (result < 0)
+		return result;
+	return request == KVM_REGISTER_COALESCED_MMIO ? coalesced_register(vm, &zone)
+						      : coalesced_unregister(vm, &zone);
+}
+
 static int get_clock(struct vm *vm, void *user)
 {
 	struct kvm_clock_data data;
@@ -250,6 +269,7 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	switch (request) {
 	case KVM_SET_USER_MEMORY_REGION: return set_memory_region(vm, argument);
 	case KVM_GET_DIRTY_LOG: return get_dirty_log(vm, argument);
+	case KVM_CLEAR_DIRTY_LOG: return clear_dirty_log(vm, argument);
 	case KVM_SET_TSS_ADDR: return set_tss(vm, number);
 	case KVM_SET_IDENTITY_MAP_ADDR: return set_identity_map(vm, argument);
 	case KVM_SET_BOOT_CPU_ID: return set_boot_cpu(vm, number);
@@ -259,6 +279,9 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	case KVM_CREATE_PIT: return create_pit(vm);
 	case KVM_CREATE_PIT2: return create_pit2(vm, argument);
 	case KVM_IOEVENTFD: return ioeventfd(vm, argument);
+	case KVM_REGISTER_COALESCED_MMIO:
+	case KVM_UNREGISTER_COALESCED_MMIO: return coalesced_zone(vm, request, argument);
+	case KVM_X86_SET_MSR_FILTER: return vm_set_msr_filter(vm, argument);
 	case KVM_SET_TSC_KHZ: return set_tsc_khz(vm, number);
 	case KVM_GET_TSC_KHZ: return vm->default_tsc_khz;
 	case KVM_ENABLE_CAP: return enable_capability(vm, argument);

@@ -84,9 +84,12 @@ struct cpu_io {
 		uint8_t size; /* bytes */
 		bool is_write;
 		bool is_port;
+		bool is_msr; /* gpa is its index */
 	} fragments[16];
 	bool mmio_pending; /* run->mmio of the last exit awaits its answer (fragment `done`) */
 	bool pio_pending;  /* run->io of the last exit awaits its answer */
+	bool msr_pending;  /* run->msr of the last exit awaits its answer */
+	bool msr_error;    /* which is that the access faults */
 	bool is_plain_port; /* it was IN's or OUT's, which has no more to do than take it ... */
 	uint32_t mode;      /* ... in this mode ... */
 	uint64_t next_rip;  /* ... and go on there */
@@ -151,6 +154,12 @@ struct cpu_platform {
 	 * 0, or -ENOENT when there is no such MSR (#GP), or -EINVAL for a bad value (#GP). */
 	int (*msr_read)(void *context, uint32_t index, uint64_t *value);
 	int (*msr_write)(void *context, uint32_t index, uint64_t value);
+
+	/* Whether user space lets the guest access that MSR; asked while cpu->has_msr_filter. */
+	bool (*msr_allowed)(void *context, uint32_t index, bool is_write);
+	/* Whether user space answers accesses that are refused for this reason, one of
+	 * KVM_MSR_EXIT_REASON_*. May be NULL: no. */
+	bool (*msr_exits)(void *context, uint32_t reason);
 
 	/* The guest's TSC without IA32_TSC_ADJUST and offset applied by the CPU: host TSC scaled. Asked
 	 * only while cpu->tsc_is_host is false; may be NULL otherwise. */
@@ -270,6 +279,7 @@ struct cpu {
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
 	uint64_t guest_debug_dr[8];
 	unsigned id;            /* vCPU id */
+	bool has_msr_filter; /* changes inside exclusive sections */
 	bool tsc_is_host; /* the guest's TSC is the host's plus tsc_offset; false: platform->read_tsc */
 	/* Nobody else reads and writes guest memory with atomic instructions: translated code may
 	 * leave LOCK out. Changes with all translations dropped. */

@@ -4,9 +4,12 @@
  *
  * SYSCALL and SYSENTER differ between vendors; the guest's CPUID vendor decides (cpu->is_amd).
  */
+#include <errno.h>
+
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/instructions/isa_control.h"
 #include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system/msr.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/system/transfer.h"
@@ -337,14 +340,46 @@ static void execute_cpuid(struct cpu *cpu, const struct insn *insn)
 	cpu->gpr[CPU_RDX] = registers.edx;
 }
 
+/* Whether user space forbids the access (KVM_X86_SET_MSR_FILTER). */
+static bool is_filtered(struct cpu *cpu, uint32_t index, bool is_write)
+{
+	if (!cpu->has_msr_filter)
+		return false;
+	fpu_leave(cpu);
+	return !cpu->platform->msr_allowed(cpu->platform_context, index, is_write);
+}
+
+/* An access that fails: user space's if it wants it (KVM_CAP_X86_USER_SPACE_MSR), else #GP. */
+static _Noreturn void refuse_msr(struct cpu *cpu, uint32_t index, uint64_t value, bool is_write,
+				 uint32_t reason)
+{
+	fpu_leave(cpu);
+	if (cpu->run && cpu->platform->msr_exits &&
+	    cpu->platform->msr_exits(cpu->platform_context, reason))
+		msr_ask_user(cpu, index, value, is_write, reason);
+	cpu_raise_error(cpu, EXCEPTION_GP, 0);
+}
+
+static uint32_t refusal_reason(int result)
+{
+	return result == -ENOENT ? KVM_MSR_EXIT_REASON_UNKNOWN : KVM_MSR_EXIT_REASON_INVAL;
+}
+
 static void execute_rdmsr(struct cpu *cpu, const struct insn *insn)
 {
+	uint32_t index = (uint32_t)cpu->gpr[CPU_RCX];
 	uint64_t value;
+	int result;
 
 	(void)insn;
 	require_cpl0(cpu);
-	if (cpu_msr_read(cpu, cpu->gpr[CPU_RCX], &value, false))
-		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	if (!msr_take_answer(cpu, index, &value, false)) {
+		if (is_filtered(cpu, index, false))
+			refuse_msr(cpu, index, 0, false, KVM_MSR_EXIT_REASON_FILTER);
+		result = cpu_msr_read(cpu, index, &value, false);
+		if (result)
+			refuse_msr(cpu, index, 0, false, refusal_reason(result));
+	}
 	write_edx_eax(cpu, value);
 }
 
@@ -352,10 +387,18 @@ static void execute_wrmsr(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t value = (uint32_t)cpu->gpr[CPU_RAX] | cpu->gpr[CPU_RDX] << 32;
 
+	uint32_t index = (uint32_t)cpu->gpr[CPU_RCX];
+	int result;
+
 	(void)insn;
 	require_cpl0(cpu);
-	if (cpu_msr_write(cpu, cpu->gpr[CPU_RCX], value, false))
-		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	if (msr_take_answer(cpu, index, &value, true))
+		return;
+	if (is_filtered(cpu, index, true))
+		refuse_msr(cpu, index, value, true, KVM_MSR_EXIT_REASON_FILTER);
+	result = cpu_msr_write(cpu, index, value, false);
+	if (result)
+		refuse_msr(cpu, index, value, true, refusal_reason(result));
 }
 
 static void execute_vmcall(struct cpu *cpu, const struct insn *insn)

@@ -1,8 +1,10 @@
 /*
  * The restart protocol of MMIO and port accesses (mmio.h; KVM api.rst 5, KVM_EXIT_MMIO,
- * KVM_EXIT_IO).
+ * KVM_EXIT_IO), and of MSR accesses that user space answers (KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR).
  */
 #include "engine/x86/mmu/mmio.h"
+
+#include <string.h>
 
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
@@ -78,7 +80,8 @@ static bool fragment_access(struct cpu *cpu, uint64_t address, uint64_t *value, 
 		if (io->fragments[io->cursor].gpa == address &&
 		    io->fragments[io->cursor].size == size &&
 		    io->fragments[io->cursor].is_write == is_write &&
-		    io->fragments[io->cursor].is_port == is_port) {
+		    io->fragments[io->cursor].is_port == is_port &&
+		    !io->fragments[io->cursor].is_msr) {
 			*value = load_bytes(io->fragments[io->cursor++].data, size);
 			return true;
 		}
@@ -92,6 +95,7 @@ static bool fragment_access(struct cpu *cpu, uint64_t address, uint64_t *value, 
 	io->fragments[io->cursor].size = size;
 	io->fragments[io->cursor].is_write = is_write;
 	io->fragments[io->cursor].is_port = is_port;
+	io->fragments[io->cursor].is_msr = false;
 
 	fpu_leave(cpu);
 	if (is_port)
@@ -188,6 +192,43 @@ bool pio_plain_access(struct cpu *cpu, uint16_t port, uint32_t *value, unsigned 
 	return false;
 }
 
+bool msr_take_answer(struct cpu *cpu, uint32_t index, uint64_t *value, bool is_write)
+{
+	const struct cpu_io *io = &cpu->io;
+
+	if (io->cursor == io->done || !io->fragments[io->cursor].is_msr ||
+	    io->fragments[io->cursor].gpa != index ||
+	    io->fragments[io->cursor].is_write != is_write)
+		return false;
+	if (io->msr_error)
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	if (!is_write)
+		*value = load_bytes(io->fragments[io->cursor].data, sizeof(*value));
+	return true;
+}
+
+void msr_ask_user(struct cpu *cpu, uint32_t index, uint64_t value, bool is_write, uint32_t reason)
+{
+	struct cpu_io *io = &cpu->io;
+	struct kvm_run *run = cpu->run;
+
+	memory_watch_lasting(cpu);
+	io_reset(cpu);
+	io->fragments[0].gpa = index;
+	io->fragments[0].size = sizeof(value);
+	io->fragments[0].is_write = is_write;
+	io->fragments[0].is_port = false;
+	io->fragments[0].is_msr = true;
+	io->msr_pending = true;
+	run->exit_reason = is_write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
+	run->msr.error = 0;
+	memset(run->msr.pad, 0, sizeof(run->msr.pad));
+	run->msr.reason = reason;
+	run->msr.index = index;
+	run->msr.data = is_write ? value : 0;
+	cpu_exit_to_user(cpu);
+}
+
 void io_resume(struct cpu *cpu)
 {
 	struct cpu_io *io = &cpu->io;
@@ -203,7 +244,10 @@ void io_resume(struct cpu *cpu)
 			io->fragments[io->done].data[i] = data[i];
 		io->done++;
 	}
-	io->mmio_pending = false;
-	io->pio_pending = false;
+	if (io->msr_pending) {
+		io->msr_error = run->msr.error;
+		store_bytes(io->fragments[io->done++].data, run->msr.data, sizeof(run->msr.data));
+	}
+	io->mmio_pending = io->pio_pending = io->msr_pending = false;
 	io->cursor = 0;
 }

@@ -40,6 +40,15 @@ void pio_write(struct cpu *cpu, uint16_t port, uint32_t value, unsigned size);
  */
 bool pio_plain_access(struct cpu *cpu, uint16_t port, uint32_t *value, unsigned size, bool is_write);
 
+/*
+ * RDMSR and WRMSR that the guest may not execute, and user space answers. Each begins with
+ * msr_take_answer: true when the answer is there, *value for RDMSR, or #GP if that is what it is.
+ * msr_ask_user unwinds to user space; `reason` is one of KVM_MSR_EXIT_REASON_*.
+ */
+bool msr_take_answer(struct cpu *cpu, uint32_t index, uint64_t *value, bool is_write);
+_Noreturn void msr_ask_user(struct cpu *cpu, uint32_t index, uint64_t value, bool is_write,
+			    uint32_t reason);
+
 /* Entry of cpu_run: take user space's answer out of cpu->run, rewind to the first fragment. */
 void io_resume(struct cpu *cpu);
 
