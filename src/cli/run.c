@@ -198,6 +198,23 @@ static int open_saved(struct run *run, const struct run_options *options, struct
 	return 0;
 }
 
+/* The disks' files; they are the machine's afterwards. On failure none is open. */
+static int open_disks(struct machine_config *config, const struct run_options *options,
+		      struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < options->disk_count && result == 0; i++) {
+		result = disk_option_open(&options->disks[i], &config->disks[i], error);
+		if (result == 0)
+			config->disk_count++;
+	}
+	while (result < 0 && config->disk_count)
+		block_close(config->disks[--config->disk_count].block, NULL);
+	return result;
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
@@ -217,6 +234,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .device_count = options->device_count,
 	    .save_fd = run->save_fd,
 	    .load_fd = run->load_fd,
+	    .ends_when_saved = options->ends_when_saved,
 	    .ends_at_reset = options->ends_at_reset,
 	    .is_confined = options->is_confined,
 	};
@@ -231,6 +249,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	log_info("backend %s: %s", config.backend->name, reason);
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)
+		return -EINVAL;
+	if (open_disks(&config, options, error) < 0)
 		return -EINVAL;
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
@@ -259,15 +279,16 @@ int command_run(int count, char **arguments)
 
 	if (run_options_parse(&options, count, arguments, &error) < 0) {
 		log_error("%s (see kvik run --help)", error.message);
-		return EXIT_USAGE;
+		status = EXIT_USAGE;
+		goto out_options;
 	}
-	if (options.wants_help) {
-		fputs(run_options_help, stdout);
-		return EXIT_OK;
-	}
-	if (options.wants_cpu_help) {
-		cpu_spec_print_help(stdout);
-		return EXIT_OK;
+	if (options.wants_help || options.wants_cpu_help) {
+		if (options.wants_help)
+			fputs(run_options_help, stdout);
+		else
+			cpu_spec_print_help(stdout);
+		status = EXIT_OK;
+		goto out_options;
 	}
 	if (options.verbosity)
 		log_set_level(options.verbosity > 1 ? LOG_DEBUG : LOG_INFO);
@@ -292,5 +313,7 @@ out:
 		close(run.save_fd);
 	if (run.load_fd >= 0)
 		close(run.load_fd);
+out_options:
+	run_options_free(&options);
 	return status;
 }

@@ -8,7 +8,7 @@
 #include "cli/size.h"
 
 const char run_options_help[] =
-    "Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]...\n"
+    "Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]... [DISK]...\n"
     "\n"
     "What to boot:\n"
     "  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
@@ -31,6 +31,11 @@ const char run_options_help[] =
     "  --code-cache SIZE      translated code that the engine keeps (32M)\n"
     "  --sandbox on|off       whether kvik confines itself (on)\n"
     "  --no-reboot            end with status 0 when the guest resets the machine\n"
+    "Disks:\n"
+    "  --disk FILE[,PROPERTY[=VALUE]]...  a disk image, or FILE alone as an argument;\n"
+    "                         format=F, readonly, snapshot (writes are dropped),\n"
+    "                         serial=S, cache=writeback|none|writethrough|directsync|\n"
+    "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
     "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
@@ -43,6 +48,7 @@ const char run_options_help[] =
     "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
     "Saving:\n"
     "  --save FILE            where SIGUSR1 and ^A s save the machine, which goes on\n"
+    "  --end-when-saved       end with status 0 then, and leave the disks as they are\n"
     "  --load FILE            begin as saved there; all other options as they were\n"
     "Watching:\n"
     "  --stats                counters at the end\n"
@@ -295,6 +301,18 @@ static int parse_cpu(struct run_options *options, const char *value, struct erro
 	return cpu_spec_parse(&options->cpu, value, error);
 }
 
+static int parse_disk(struct run_options *options, const char *value, struct error *error)
+{
+	int result;
+
+	if (options->disk_count == BOARD_DISKS_MAX)
+		return error_set(error, EINVAL, "there can be at most %u disks", BOARD_DISKS_MAX);
+	result = disk_option_parse(&options->disks[options->disk_count], value, error);
+	if (result == 0)
+		options->disk_count++;
+	return result;
+}
+
 static int parse_missing(struct run_options *options, const char *value, struct error *error)
 {
 	(void)options;
@@ -318,6 +336,15 @@ static int parse_no_reboot(struct run_options *options, const char *value, struc
 	(void)value;
 	(void)error;
 	options->ends_at_reset = true;
+	return 0;
+}
+
+static int parse_end_when_saved(struct run_options *options, const char *value,
+				struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->ends_when_saved = true;
 	return 0;
 }
 
@@ -386,10 +413,11 @@ static const struct option {
 	{"--debug-exit", true, parse_debug_exit},
 	{"--device", true, parse_device},
 	{"--save", true, parse_save},
+	{"--end-when-saved", false, parse_end_when_saved},
 	{"--load", true, parse_load},
 	{"--net", true, parse_none_only},
 	{"--display", true, parse_none_only},
-	{"--disk", true, parse_missing},
+	{"--disk", true, parse_disk},
 	{"--firmware", true, parse_missing},
 	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
@@ -416,11 +444,16 @@ static int check(const struct run_options *options, struct error *error)
 {
 	const struct boot_config *boot = &options->boot;
 
+	if (!boot->kernel && !boot->flat && options->disk_count)
+		return error_set(error, EINVAL,
+				 "booting from a disk is not there yet: give --kernel FILE, too");
 	if (!boot->kernel && !boot->flat)
 		return error_set(error, EINVAL,
 				 "nothing to boot: give --kernel FILE or --flat FILE");
 	if (boot->kernel && boot->flat)
 		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
+	if (options->ends_when_saved && !options->save_path)
+		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
 	if (boot->flat && boot->initrd)
 		return error_set(error, EINVAL, "--initrd needs --kernel");
 	if (boot->flat && boot->command_line)
@@ -446,10 +479,12 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 	};
 	for (i = 0; i < count; i++) {
 		argument = arguments[i];
-		if (argument[0] != '-')
-			return error_set(error, EINVAL,
-					 "'%s': booting from a disk is not there yet: use --kernel",
-					 argument);
+		if (argument[0] != '-') {
+			result = parse_disk(options, argument, error);
+			if (result < 0)
+				return result;
+			continue;
+		}
 		length = strcspn(argument, "=");
 		option = find_option(argument, length);
 		if (!option)
@@ -472,4 +507,10 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 			return 0;
 	}
 	return check(options, error);
+}
+
+void run_options_free(struct run_options *options)
+{
+	while (options->disk_count)
+		disk_option_free(&options->disks[--options->disk_count]);
 }

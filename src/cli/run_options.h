@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "cli/accel.h"
+#include "cli/disk_option.h"
 #include "machine/machine.h"
 
 /* Where a character stream goes. */
@@ -28,7 +29,9 @@ struct run_options {
 	const char *save_path, *load_path; /* or NULL */
 	struct device_option devices[DEVICE_OPTIONS_MAX];
 	unsigned device_count;
-	bool ends_at_reset, wants_statistics, is_confined;
+	struct disk_option disks[BOARD_DISKS_MAX];
+	unsigned disk_count;
+	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;
@@ -36,10 +39,11 @@ struct run_options {
 
 /*
  * Parse and check; strings point into `arguments`. 0, or -EINVAL with one line in `error` that
- * names the option.
+ * names the option. run_options_free in either case.
  */
 int run_options_parse(struct run_options *options, int count, char **arguments,
 		      struct error *error);
+void run_options_free(struct run_options *options);
 
 extern const char run_options_help[];
 

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "block/block.h"
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
 #include "device/bus/pci.h"
@@ -29,6 +30,15 @@ struct board_streams {
 	struct char_stream *print; /* the print port */
 };
 
+#define BOARD_DISKS_MAX 16
+
+/* A disk for the board. */
+struct board_disk {
+	struct block *block; /* open; NULL: there is none any more */
+	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
+	bool is_packed;
+};
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;
@@ -46,6 +56,8 @@ struct board_config {
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;
+	struct board_disk *disks; /* those that are put on the board are its own, and NULL here */
+	unsigned disk_count;
 };
 
 struct board;

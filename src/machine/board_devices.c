@@ -313,7 +313,8 @@ int board_add_devices(struct board *board, struct error *error)
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);
-	if ((result = board_add_options(board, error)) < 0)
+	if ((result = board_add_disks(board, error)) < 0 ||
+	    (result = board_add_options(board, error)) < 0)
 		return result;
 	return add_debug_ports(board, error);
 }

@@ -1,8 +1,12 @@
 /* How virtio devices come onto a board. */
 #include <errno.h>
+#include <stdio.h>
 
+#include "device/virtio/disk.h"
 #include "device/virtio/virtio_pci.h"
 #include "machine/board_parts.h"
+
+#define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
 int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
 		      struct error *error)
@@ -46,4 +50,32 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 	config.slot_function = PCI_SLOT_FUNCTION(chosen, 0);
 	pci = virtio_pci_create(&config, virtio, error);
 	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+}
+
+static int add_disk(struct board *board, struct board_disk *disk, unsigned number,
+		    struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, disk->is_packed);
+	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
+	struct virtio_device *virtio;
+	char name[STATE_NAME_MAX + 1];
+
+	if (queues > VIRTIO_DISK_QUEUES_MAX)
+		queues = VIRTIO_DISK_QUEUES_MAX;
+	virtio = virtio_disk_create(&host, disk->block, queues, error);
+	disk->block = NULL;
+	if (!virtio)
+		return -EINVAL;
+	snprintf(name, sizeof(name), "disk%u", number);
+	return board_add_virtio(board, name, virtio, CLASS_DISK, PCI_ANY_SLOT, error);
+}
+
+int board_add_disks(struct board *board, struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < board->config.disk_count && result == 0; i++)
+		result = add_disk(board, &board->config.disks[i], i, error);
+	return result;
 }

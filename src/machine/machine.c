@@ -329,18 +329,22 @@ static struct snapshot_parts snapshot_parts(struct machine *machine)
 	};
 }
 
-/* The vCPUs are parked. */
-static void save_now(struct machine *machine)
+/* The vCPUs are parked. Whether it worked. */
+static bool save_now(struct machine *machine)
 {
 	struct snapshot_parts parts = snapshot_parts(machine);
 	struct error error;
+	int result;
 
 	board_hold(machine->board);
-	if (snapshot_save(&parts, machine->config.save_fd, &error) < 0)
+	result = snapshot_save(&parts, machine->config.save_fd, &error);
+	if (result < 0)
 		log_error("%s", error.message);
 	else
 		log_info("saved the machine");
-	board_release(machine->board);
+	if (result < 0 || !machine->config.ends_when_saved)
+		board_release(machine->board);
+	return result == 0;
 }
 
 static void finish(struct machine *machine, int status)
@@ -376,9 +380,10 @@ static void request_ready(void *context)
 		return;
 	/* What the guest asked for comes first: a machine that ends or begins anew isn't saved. */
 	if (!has_request) {
-		if (wants_save)
-			save_now(machine);
-		set_state(machine, MACHINE_RUNNING);
+		if (wants_save && save_now(machine) && machine->config.ends_when_saved)
+			finish(machine, MACHINE_STATUS_OFF);
+		else
+			set_state(machine, MACHINE_RUNNING);
 		return;
 	}
 	switch (what) {
@@ -509,6 +514,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.debug_exit_port = machine->config.debug_exit_port,
 		.vm = &machine->vm,
 		.option_count = machine->config.device_count,
+		.disks = machine->config.disks,
+		.disk_count = machine->config.disk_count,
 	};
 
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
@@ -548,11 +555,21 @@ static int load_state(struct machine *machine, struct error *error)
 	return result;
 }
 
+/* Those that no device has taken. */
+static void close_disks(const struct board_disk *disks, unsigned count)
+{
+	unsigned i;
+
+	for (i = 0; i < count; i++)
+		block_close(disks[i].block, NULL);
+}
+
 struct machine *machine_create(const struct machine_config *config, struct error *error)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 
 	if (!machine) {
+		close_disks(config->disks, config->disk_count);
 		error_set_errno(error, ENOMEM, "cannot create the machine");
 		return NULL;
 	}
@@ -591,6 +608,7 @@ void machine_destroy(struct machine *machine)
 		return;
 	unwatch_lines(machine);
 	board_destroy(machine->board);
+	close_disks(machine->config.disks, machine->config.disk_count);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		power_on_state_free(&machine->vcpus[i].power_on);
 		kvm_vcpu_close(&machine->vcpus[i].kvm);

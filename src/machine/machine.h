@@ -51,7 +51,11 @@ struct machine_config {
 	int debug_exit_port;	      /* -1: none */
 	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */
 	unsigned device_count;
+	/* The machine's own from machine_create on, also when that fails. */
+	struct board_disk disks[BOARD_DISKS_MAX];
+	unsigned disk_count;
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */
+	bool ends_when_saved; /* so that the guest's disks stay as the saved machine knows them */
 	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */

@@ -66,6 +66,14 @@ int virtio_init(struct virtio_device *virtio, const struct virtio_kind *kind,
 	return 0;
 }
 
+void virtio_detach(struct virtio_device *virtio)
+{
+	unsigned i;
+
+	for (i = 0; i < virtio->queue_count; i++)
+		event_loop_remove(&virtio->queues[i].notified);
+}
+
 void virtio_destroy(struct virtio_device *virtio)
 {
 	struct virtio_queue *queue;

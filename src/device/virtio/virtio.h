@@ -109,6 +109,8 @@ struct virtio_host {
 int virtio_init(struct virtio_device *virtio, const struct virtio_kind *kind,
 		const struct virtio_host *host, uint64_t features, unsigned config_bytes,
 		const uint16_t *queue_sizes, unsigned queue_count, struct error *error);
+/* Handle no queue any more. On the loop's thread. */
+void virtio_detach(struct virtio_device *virtio);
 /* The kind has ended all work. Its loop isn't running, or this is its thread. */
 void virtio_destroy(struct virtio_device *virtio);
 

@@ -1,0 +1,151 @@
+#include "cli/disk_option.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/size.h"
+#include "device/virtio/disk.h"
+
+/* Cut the next item off `text`: up to a comma that isn't doubled, and doubled ones made single. */
+static char *take_item(char **text)
+{
+	char *item = *text, *from = item, *to = item;
+
+	if (!item)
+		return NULL;
+	for (; *from; from++) {
+		if (*from == ',') {
+			if (from[1] != ',')
+				break;
+			from++;
+		}
+		*to++ = *from;
+	}
+	*text = *from ? from + 1 : NULL;
+	*to = 0;
+	return item;
+}
+
+static int parse_flag(bool *flag, const char *name, const char *value, struct error *error)
+{
+	if (!value || strcmp(value, "on") == 0)
+		*flag = true;
+	else if (strcmp(value, "off") == 0)
+		*flag = false;
+	else
+		return error_set(error, EINVAL, "%s=%s: use on or off", name, value);
+	return 0;
+}
+
+static int parse_aio(struct disk_option *option, const char *value, struct error *error)
+{
+	static const char *const names[] = {"auto", "io_uring", "threads"};
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		if (strcmp(value, names[i]) == 0) {
+			option->block.aio = i;
+			return 0;
+		}
+	return error_set(error, EINVAL, "aio=%s: use auto, io_uring or threads", value);
+}
+
+static int parse_queues(struct disk_option *option, const char *value, struct error *error)
+{
+	uint64_t number;
+
+	if (number_parse(value, VIRTIO_DISK_QUEUES_MAX, &number) < 0 || !number)
+		return error_set(error, EINVAL, "queues=%s: use 1 to %u", value,
+				 VIRTIO_DISK_QUEUES_MAX);
+	option->queues = number;
+	return 0;
+}
+
+/* Those that must have a value. */
+static int parse_value(struct disk_option *option, const char *name, const char *value,
+		       struct error *error)
+{
+	if (strcmp(name, "format") == 0) {
+		option->block.format = value;
+	} else if (strcmp(name, "serial") == 0) {
+		if (strlen(value) > BLOCK_SERIAL_MAX)
+			return error_set(error, EINVAL, "serial=%s: at most %u characters", value,
+					 BLOCK_SERIAL_MAX);
+		option->block.serial = value;
+	} else if (strcmp(name, "cache") == 0) {
+		if (block_cache_parse(value, &option->block.cache) < 0)
+			return error_set(error, EINVAL,
+					 "cache=%s: use writeback, none, writethrough, directsync "
+					 "or unsafe",
+					 value);
+	} else if (strcmp(name, "aio") == 0) {
+		return parse_aio(option, value, error);
+	} else {
+		return parse_queues(option, value, error);
+	}
+	return 0;
+}
+
+static int parse_property(struct disk_option *option, char *item, struct error *error)
+{
+	static const char *const valued[] = {"format", "serial", "cache", "aio", "queues"};
+	const struct {
+		const char *name;
+		bool *flag;
+	} flags[] = {
+		{"readonly", &option->block.readonly},
+		{"snapshot", &option->block.snapshot},
+		{"discard", &option->block.discard},
+		{"unlocked", &option->block.unlocked},
+		{"packed", &option->is_packed},
+	};
+	char *value = strchr(item, '=');
+	unsigned i;
+
+	if (value)
+		*value++ = 0;
+	for (i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		if (strcmp(item, flags[i].name) == 0)
+			return parse_flag(flags[i].flag, item, value, error);
+	for (i = 0; i < sizeof(valued) / sizeof(valued[0]); i++)
+		if (strcmp(item, valued[i]) == 0)
+			return value && *value
+				       ? parse_value(option, item, value, error)
+				       : error_set(error, EINVAL, "%s needs a value", item);
+	return error_set(error, EINVAL,
+			 "a disk has no '%s': use format, readonly, snapshot, serial, cache, "
+			 "discard, aio, queues, packed or unlocked",
+			 item);
+}
+
+int disk_option_parse(struct disk_option *option, const char *text, struct error *error)
+{
+	char *rest, *item;
+	int result = 0;
+
+	*option = (struct disk_option){.text = strdup(text)};
+	if (!option->text)
+		return error_set_errno(error, ENOMEM, "'%s'", text);
+	rest = option->text;
+	option->path = take_item(&rest);
+	if (!*option->path)
+		result = error_set(error, EINVAL, "'%s' names no file", text);
+	while (result == 0 && (item = take_item(&rest)))
+		result = parse_property(option, item, error);
+	if (result < 0)
+		disk_option_free(option);
+	return result;
+}
+
+void disk_option_free(struct disk_option *option)
+{
+	free(option->text);
+	option->text = NULL;
+}
+
+int disk_option_open(const struct disk_option *option, struct board_disk *disk, struct error *error)
+{
+	*disk = (struct board_disk){.queues = option->queues, .is_packed = option->is_packed};
+	return block_open(option->path, &option->block, &disk->block, error);
+}

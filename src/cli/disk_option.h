@@ -1,0 +1,27 @@
+/* What `--disk` says. */
+#ifndef KVIK_CLI_DISK_OPTION_H
+#define KVIK_CLI_DISK_OPTION_H
+
+#include "block/block.h"
+#include "machine/board.h"
+
+struct disk_option {
+	char *text; /* owned: what the strings below point into */
+	const char *path;
+	struct block_options block;
+	unsigned queues; /* 0: not said */
+	bool is_packed;
+};
+
+/*
+ * FILE[,PROPERTY[=VALUE]]...; a comma in a value is written twice. 0, or -errno and `error`: what is
+ * wrong and what would be right.
+ */
+int disk_option_parse(struct disk_option *option, const char *text, struct error *error);
+void disk_option_free(struct disk_option *option);
+
+/* Open the image, with all files that it consists of. 0 and the disk, or -errno and `error`. */
+int disk_option_open(const struct disk_option *option, struct board_disk *disk,
+		     struct error *error);
+
+#endif
