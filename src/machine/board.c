@@ -1,26 +1,9 @@
 #include "machine/board.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "machine/board_parts.h"
-
-int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
-              struct error *error)
-{
-	struct device added = {.ops = ops, .device = device}, *larger;
-
-	snprintf(added.name, sizeof(added.name), "%s", name);
-	larger = realloc(board->devices, (board->device_count + 1) * sizeof(*larger));
-	if (!larger) {
-		device_destroy(&added);
-		return error_set_errno(error, ENOMEM, "%s", name);
-	}
-	board->devices = larger;
-	board->devices[board->device_count++] = added;
-	return 0;
-}
 
 struct board *board_create(const struct board_config *config, struct error *error)
 {

@@ -10,55 +10,9 @@
 
 #include <stdint.h>
 
-#include "block/block.h"
-#include "device/bus/mmio.h"
-#include "device/bus/pio.h"
-#include "device/bus/pci.h"
-#include "device/char/char.h"
-#include "device/device.h"
-#include "device/irq_line.h"
-#include "device/power.h"
-#include "kvm/kvm.h"
-#include "machine/device_options.h"
-#include "machine/ram.h"
-
-enum board_kind { BOARD_PC, BOARD_MICROVM };
-
-struct board_streams {
-	struct char_stream *serial; /* the first serial port */
-	struct char_stream *debug_console; /* ports 0xe9 and 0x402; NULL: no such ports */
-	struct char_stream *print; /* the print port */
-};
-
-#define BOARD_DISKS_MAX 16
-
-/* A disk for the board. */
-struct board_disk {
-	struct block *block; /* open; NULL: there is none any more */
-	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
-	bool is_packed;
-};
-
-struct board_config {
-	enum board_kind kind;
-	struct pio_bus *pio;
-	struct mmio_bus *mmio;
-	struct event_loop *loop;
-	const struct ram *ram;
-	unsigned cpus;
-	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
-	struct irq_line irq; /* `gsi` is filled in for each device */
-	struct msi_target msi;
-	struct power power;
-	struct board_streams streams;
-	int print_port;
-	int debug_exit_port; /* -1: none; nor when the options have one */
-	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
-	struct device_option options[DEVICE_OPTIONS_MAX];
-	unsigned option_count;
-	struct board_disk *disks; /* those that are put on the board are its own, and NULL here */
-	unsigned disk_count;
-};
+#include "machine/board_config.h"
+#include "util/error.h"
+#include "util/state.h"
 
 struct board;
 

@@ -1,13 +1,14 @@
 /*
- * A board from inside, for its own files: board.c is its life, board_devices.c what is on it,
- * board_tables.c what the guest is told of it.
+ * A board from inside, for its own files: board.c is its life, board_devices.c what is on it, by
+ * board_list.c; board_tables.c is what the guest is told of it.
  */
 #ifndef KVIK_MACHINE_BOARD_PARTS_H
 #define KVIK_MACHINE_BOARD_PARTS_H
 
 #include "device/i440fx.h"
+#include "device/device.h"
 #include "device/virtio/virtio.h"
-#include "machine/board.h"
+#include "machine/board_config.h"
 #include "machine/e820.h"
 #include "machine/pci_setup.h"
 

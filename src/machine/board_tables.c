@@ -8,6 +8,7 @@
 #include "device/rtc.h"
 #include "device/serial16550.h"
 #include "machine/acpi/tables.h"
+#include "machine/board.h"
 #include "machine/board_parts.h"
 #include "machine/smbios.h"
 

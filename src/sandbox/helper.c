@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "sandbox/internal.h"
+#include "sandbox/sandbox.h"
 
 /* What every helper may do: answer, and die of a refused call with a line about it (filter.c). */
 static const struct call common_calls[] = {

@@ -3,7 +3,8 @@
 #define KVIK_SANDBOX_INTERNAL_H
 
 #include "sandbox/calls.h"
-#include "sandbox/sandbox.h"
+#include "sandbox/layers.h"
+#include "util/error.h"
 
 struct sock_fprog;
 
@@ -22,9 +23,6 @@ struct sock_fprog;
 #ifndef SANDBOX_IS_RELAXED
 #define SANDBOX_IS_RELAXED false
 #endif
-
-void sandbox_note(struct sandbox_report *report, enum sandbox_layer layer, bool holds,
-		  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* namespaces.c: NAMESPACES, NETWORK and EMPTY_ROOT. Before the capabilities are gone. */
 void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox_report *report);

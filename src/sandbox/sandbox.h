@@ -14,38 +14,8 @@
 #ifndef KVIK_SANDBOX_SANDBOX_H
 #define KVIK_SANDBOX_SANDBOX_H
 
-#include <stdbool.h>
-
+#include "sandbox/layers.h"
 #include "util/error.h"
-
-/* In the order in which they are taken. */
-enum sandbox_layer {
-	SANDBOX_LIMITS,		/* no core dumps, a bounded number of descriptors */
-	SANDBOX_NAMESPACES,	/* its own users (of an ordinary user), mounts, IPC, host name */
-	SANDBOX_NETWORK,	/* a network of its own, with nothing in it */
-	SANDBOX_EMPTY_ROOT,	/* a root directory without entries */
-	SANDBOX_CAPABILITIES,	/* none, in any set, and none by being root */
-	SANDBOX_NO_NEW_PRIVS,	/* none by executing a file */
-	SANDBOX_NOT_DUMPABLE,	/* other processes of the same user can neither read nor trace it */
-	SANDBOX_FILTER,		/* system calls: calls.h */
-	SANDBOX_LAYERS,
-};
-
-struct sandbox_report {
-	struct {
-		bool holds;
-		char how[96]; /* which way it was done, or why it was not */
-	} layers[SANDBOX_LAYERS];
-};
-
-struct sandbox_config {
-	bool needs_network; /* the host's network stays: a backend of the guest's network uses it */
-	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
-	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
-};
-
-/* What a layer is called in words for people and in doctor's JSON. */
-const char *sandbox_layer_name(enum sandbox_layer layer);
 
 /*
  * The first step. The caller is the process's only thread. Fills `report`, which sandbox_lock

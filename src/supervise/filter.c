@@ -19,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "supervise/supervisor.h"
+#include "supervise/processes.h"
 
 static const uint32_t path_calls[] = {
     SYS_open,       SYS_openat, SYS_openat2, SYS_creat, SYS_access,     SYS_faccessat,

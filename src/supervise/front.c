@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "supervise/processes.h"
 #include "supervise/supervise.h"
-#include "supervise/supervisor.h"
 
 /* All but what says that this process is wrong, its children's states, and job control. */
 static void forwarded_signals(sigset_t *signals)

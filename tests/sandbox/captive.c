@@ -33,6 +33,7 @@
 
 #include "sandbox/calls.h"
 #include "sandbox/internal.h"
+#include "sandbox/sandbox.h"
 
 #define NOBODY 65534
 #define NAME(call) #call, SYS_##call

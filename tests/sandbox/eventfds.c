@@ -11,6 +11,7 @@
 
 #include "kvm/kvm.h"
 #include "sandbox/internal.h"
+#include "sandbox/sandbox.h"
 
 static unsigned failures;
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "sandbox/internal.h"
+#include "sandbox/sandbox.h"
 
 static unsigned failures;
 

@@ -1,6 +1,9 @@
-/* The PCI bus from inside, for its own files: pci.c is configuration space, pci_window.c the BARs,
- * pci_interrupt.c pins and messages, pci_irqfd.c messages by eventfd, pci_state.c saving and
- * loading. */
+/*
+ * The PCI bus from inside, for its own files, of which each uses those before it: pci_function.c is
+ * what a function is, pci_vector.c what becomes of its messages, pci_irqfd.c messages by eventfd,
+ * pci_interrupt.c pins and messages, pci_window.c the BARs, pci_state.c reset, saving and loading,
+ * pci_bus.c the bus.
+ */
 #ifndef KVIK_DEVICE_BUS_PCI_PARTS_H
 #define KVIK_DEVICE_BUS_PCI_PARTS_H
 
@@ -48,6 +51,9 @@ void pci_windows_describe(struct pci_function *function);
 void pci_windows_update(struct pci_function *function);
 void pci_windows_remove(struct pci_function *function);
 
+#define PCI_MSIX_PBA_BYTES(vectors) (((vectors) + 63) / 64 * 8)
+
+void pci_msix_clear(struct pci_function *function);
 /* Accesses to the table and the pending bits of MSI-X, where a window holds them. */
 bool pci_msix_holds(const struct pci_bar *bar, uint64_t offset);
 uint64_t pci_msix_read(struct pci_function *function, uint64_t offset, unsigned size);
@@ -69,6 +75,8 @@ enum pci_vector_state pci_vector_state(const struct pci_function *function, unsi
 				       struct pci_message *message);
 void pci_vector_set_pending(struct pci_function *function, unsigned vector);
 void pci_message_send(struct pci_function *function, const struct pci_message *message);
+void pci_send_unmasked(struct pci_function *function); /* what is pending and may leave */
+bool pci_messages_are_on(const struct pci_function *function);
 
 /* With the function's lock held: connect and disconnect its eventfds as the registers say; have
  * the pending bits tell which of them are signalled; and for saving, have nothing under way. */

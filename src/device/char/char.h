@@ -13,11 +13,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "device/char/output.h"
 #include "util/error.h"
 #include "util/event_loop.h"
 
 struct char_stream;
-struct char_output;
 
 /* The reader's side. All are called on the I/O thread without locks of the stream. */
 struct char_reader {
@@ -25,14 +25,6 @@ struct char_reader {
 	void (*receive)(void *context, const uint8_t *data, size_t size); /* size <= room */
 	void (*receive_break)(void *context); /* the line's break condition; may be NULL */
 	void *context;
-};
-
-/* Called when a stream's output is ready again: on the output's thread, or on the writer's for a
- * callback's, without locks that are taken under a device's. Owned and embedded by the user. */
-struct char_watch {
-	void (*ready)(void *context);
-	void *context;
-	struct char_watch *next; /* the output's own */
 };
 
 struct char_ops {

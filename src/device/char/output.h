@@ -16,9 +16,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "device/char/char.h"
+#include "util/error.h"
 
 struct char_output;
+
+/* Called when a stream's output is ready again: on the output's thread, or on the writer's for a
+ * callback's, without locks that are taken under a device's. Owned and embedded by the user. */
+struct char_watch {
+	void (*ready)(void *context);
+	void *context;
+	struct char_watch *next; /* the output's own */
+};
 
 /* To a descriptor, which is closed at the end if it is owned. NULL, and `error`, on failure. */
 struct char_output *char_output_create(int fd, bool owns_fd, struct error *error);

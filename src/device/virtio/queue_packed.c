@@ -8,7 +8,6 @@
 
 #include "device/virtio/queue_parts.h"
 
-#define DESCRIPTOR_BYTES 16
 #define DESCRIPTOR_ID	 12 /* offsets (§2.8.13) */
 #define DESCRIPTOR_LEN	 8
 #define DESCRIPTOR_FLAGS 14

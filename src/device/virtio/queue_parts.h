@@ -1,9 +1,11 @@
-/* Virtqueues from inside, for their own files: queue.c is what both kinds of ring share, queue_split.c and
- * queue_packed.c are the rings. */
+/* Virtqueues from inside, for their own files: queue_builder.c makes a chain of what a ring holds,
+ * queue_split.c and queue_packed.c are the rings, virtqueue.c is what both kinds share. */
 #ifndef KVIK_DEVICE_VIRTIO_QUEUE_PARTS_H
 #define KVIK_DEVICE_VIRTIO_QUEUE_PARTS_H
 
 #include "device/virtio/queue.h"
+
+#define DESCRIPTOR_BYTES 16 /* of either kind of ring (§2.7.5, §2.8.13) */
 
 /* A chain that is being read: where its parts go, and how many descriptors it had. */
 struct virtqueue_builder {

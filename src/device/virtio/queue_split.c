@@ -14,8 +14,6 @@
 #define RING_ENTRIES 4
 #define USED_BYTES   8
 
-#define DESCRIPTOR_BYTES 16
-
 static uint8_t *used_event(const struct virtqueue *queue)
 {
 	return queue->driver + RING_ENTRIES + 2 * queue->state.size;

@@ -7,6 +7,7 @@
 #include <sched.h>
 
 #include "engine/vcpu/platform_memory.h"
+#include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"

@@ -54,7 +54,7 @@ void vcpu_clock_write(struct vcpu *vcpu)
 
 	if (!(clock->msr & SYSTEM_TIME_ENABLED))
 		return;
-	page.system_time = vm_clock_base(vm, &base_tsc);
+	page.system_time = vm_clock_base(&vm->clock, &base_tsc);
 	page.tsc_timestamp = vcpu_scale_tsc(vcpu, base_tsc);
 	clock->tsc_offset = vcpu->cpu.tsc_offset;
 	page.tsc_timestamp += clock->tsc_offset;
@@ -88,7 +88,7 @@ int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		*value = vm_clock_get_wall(vcpu->vm);
+		*value = vm_clock_get_wall(&vcpu->vm->clock);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:
@@ -104,7 +104,7 @@ int vcpu_clock_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		vm_clock_set_wall(vcpu->vm, value);
+		vm_clock_set_wall(&vcpu->vm->clock, &vcpu->vm->memslots, value);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:

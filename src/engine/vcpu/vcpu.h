@@ -16,8 +16,6 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
-#include "engine/vcpu/pv_clock.h"
-#include "engine/vcpu/sampler.h"
 #include "engine/vm/clock.h"
 #include "engine/vm/member.h"
 #include "engine/vm/vm.h"
@@ -26,6 +24,14 @@
 /* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO. */
 #define VCPU_PAGE_SIZE 4096
 #define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
+
+/* Of pv_clock.c. The vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
+struct vcpu_clock {
+	uint64_t msr;            /* the system time MSR: gpa | enabled */
+	uint64_t tsc_offset;     /* that the page was computed with ... */
+	uint32_t tsc_khz;        /* ... and the frequency */
+	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
+};
 
 struct vcpu {
 	struct vm *vm;
@@ -104,6 +110,8 @@ void vcpu_ignore_signals(struct vcpu *vcpu);
 
 /* INIT or power-up: state and mp_state. */
 void vcpu_reset(struct vcpu *vcpu, bool is_init);
+/* Take NMI, INIT and SIPI from the local APIC. False when the vCPU was reset or waits for SIPI. */
+bool vcpu_process_events(struct vcpu *vcpu);
 /* Whether this is the bootstrap processor. */
 bool vcpu_is_bsp(const struct vcpu *vcpu);
 
@@ -114,8 +122,6 @@ void vcpu_read_statistics(struct vcpu *vcpu,
 
 /* -- vcpu_run.c -- */
 int vcpu_run(struct vcpu *vcpu); /* KVM_RUN: 0, -EINTR, -EAGAIN, -EINVAL */
-/* Take NMI, INIT and SIPI from the local APIC. False when the vCPU was reset or waits for SIPI. */
-bool vcpu_process_events(struct vcpu *vcpu);
 
 /* -- vcpu_state.c, vcpu_config.c: the requests behind KVM_GET_* and KVM_SET_* -- */
 void vcpu_get_regs(struct vcpu *vcpu, struct kvm_regs *regs);

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "engine/user.h"
+#include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/system/cpuid.h"

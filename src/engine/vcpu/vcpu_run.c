@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
@@ -22,44 +23,6 @@ static bool is_ready_for_interrupt(struct vcpu *vcpu)
 
 	return accepts_interrupts(cpu) && !cpu->interrupt.pending && !cpu->exception.pending &&
 	       (!vcpu->lapic || lapic_accepts_extint(vcpu->lapic));
-}
-
-static void start_at(struct vcpu *vcpu, uint8_t vector)
-{
-	struct kvm_segment *cs = &vcpu->cpu.segment[CPU_CS];
-
-	cs->selector = vector << 8;
-	cs->base = (uint64_t)vector << 12;
-	vcpu->cpu.rip = 0;
-	cpu_update_mode(&vcpu->cpu);
-	vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
-}
-
-bool vcpu_process_events(struct vcpu *vcpu)
-{
-	bool goes_on = true;
-	uint8_t vector;
-
-	if (!vcpu->lapic)
-		return true;
-	cpu_post_nmi(&vcpu->cpu, lapic_take_nmis(vcpu->lapic));
-	if (lapic_take_init(vcpu->lapic)) {
-		vcpu_reset(vcpu, true);
-		goes_on = false;
-	}
-	/* A start-up IPI counts only after INIT (SDM vol. 3 §8.4.3). */
-	if (lapic_take_sipi(vcpu->lapic, &vector)) {
-		vcpu->sipi_vector = vector;
-		if (vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
-			start_at(vcpu, vector);
-			goes_on = false;
-		}
-	} else if (vcpu->is_sipi_pending && vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
-		vcpu->is_sipi_pending = false;
-		start_at(vcpu, vcpu->sipi_vector);
-		goes_on = false;
-	}
-	return goes_on;
 }
 
 /* Whether user space asked for KVM_RUN to return EINTR. */

@@ -87,17 +87,6 @@ static void get_common(struct vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->apic_base = vcpu_get_apic_base(vcpu);
 }
 
-/* The address has MAXPHYADDR bits; bits 0 to 7 and 9, and what CPUID does not have, are reserved (SDM
- * vol. 3 §11.4.4, §11.12.1). */
-bool vcpu_apic_base_is_valid(const struct vcpu *vcpu, uint64_t base)
-{
-	const uint64_t is_enabled = 1 << 11, is_x2apic = 1 << 10, reserved = 0x2ff;
-
-	if (base >> vcpu->cpu.physical_bits || (base & reserved))
-		return false;
-	return !(base & is_x2apic) || ((base & is_enabled) && cpu_has(&vcpu->cpu, FEATURE_X2APIC));
-}
-
 static int set_apic_base(struct vcpu *vcpu, uint64_t base)
 {
 	if (!vcpu_apic_base_is_valid(vcpu, base))

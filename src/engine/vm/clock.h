@@ -13,7 +13,7 @@
 
 #include "engine/x86/host/host.h"
 
-struct vm;
+struct memslots;
 
 /* Of a VM: kvm-clock reads base_ns when the host's TSC is base_tsc. */
 struct vm_clock {
@@ -33,17 +33,18 @@ uint32_t host_tsc_khz(void);
 /* Take the measurement's first sample, as early as possible. */
 void host_tsc_start_measurement(void);
 
-void vm_clock_init(struct vm *vm);
-void vm_clock_destroy(struct vm *vm);
+void vm_clock_init(struct vm_clock *clock);
+void vm_clock_destroy(struct vm_clock *clock);
 /* What KVM_GET_CLOCK tells: KVM_CLOCK_*. */
 uint32_t vm_clock_flags(void);
-int vm_clock_get(struct vm *vm, struct kvm_clock_data *data); /* KVM_GET_CLOCK */
-int vm_clock_set(struct vm *vm, const struct kvm_clock_data *data); /* 0, -EINVAL */
+void vm_clock_get(struct vm_clock *clock, struct kvm_clock_data *data); /* KVM_GET_CLOCK */
+/* KVM_SET_CLOCK: 0, -EINVAL. Inside an exclusive section, after which vCPUs tell of it. */
+int vm_clock_set(struct vm_clock *clock, const struct kvm_clock_data *data);
 
 /* kvm-clock in nanoseconds when the host's TSC is *host_tsc: the pair that its line goes through. */
-uint64_t vm_clock_base(struct vm *vm, uint64_t *host_tsc);
+uint64_t vm_clock_base(struct vm_clock *clock, uint64_t *host_tsc);
 /* The wall clock MSR: the time of day is written to guest memory at `gpa`. */
-uint64_t vm_clock_get_wall(struct vm *vm);
-void vm_clock_set_wall(struct vm *vm, uint64_t gpa);
+uint64_t vm_clock_get_wall(struct vm_clock *clock);
+void vm_clock_set_wall(struct vm_clock *clock, struct memslots *memslots, uint64_t gpa);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/vm/vm.h"
+#include "engine/vm/exclusive.h"
 
 #define PAGE_SIZE 4096u /* KVM_COALESCED_MMIO_MAX goes by it */
 
@@ -15,33 +15,33 @@ static bool contains(const struct kvm_coalesced_mmio_zone *zone, uint64_t addres
 	       address + size <= zone->addr + zone->size;
 }
 
-int coalesced_register(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone)
+int coalesced_register(struct coalesced *coalesced, struct exclusive *exclusive,
+		       const struct kvm_coalesced_mmio_zone *zone)
 {
-	struct coalesced *coalesced = &vm->coalesced;
 	struct kvm_coalesced_mmio_zone *zones;
 
 	if (zone->pio > 1)
 		return -EINVAL;
 	if (coalesced->count == COALESCED_ZONES_MAX)
 		return -ENOSPC;
-	exclusive_begin(&vm->exclusive, NULL);
+	exclusive_begin(exclusive, NULL);
 	zones = reallocarray(coalesced->zones, coalesced->count + 1, sizeof(*zones));
 	if (zones) {
 		coalesced->zones = zones;
 		zones[coalesced->count++] = *zone;
 	}
-	exclusive_end(&vm->exclusive, NULL);
+	exclusive_end(exclusive, NULL);
 	return zones ? 0 : -ENOMEM;
 }
 
-int coalesced_unregister(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone)
+int coalesced_unregister(struct coalesced *coalesced, struct exclusive *exclusive,
+			 const struct kvm_coalesced_mmio_zone *zone)
 {
-	struct coalesced *coalesced = &vm->coalesced;
 	unsigned kept = 0;
 
 	if (zone->pio > 1)
 		return -EINVAL;
-	exclusive_begin(&vm->exclusive, NULL);
+	exclusive_begin(exclusive, NULL);
 	for (unsigned i = 0; i < coalesced->count; i++) {
 		const struct kvm_coalesced_mmio_zone *old = &coalesced->zones[i];
 
@@ -50,7 +50,7 @@ int coalesced_unregister(struct vm *vm, const struct kvm_coalesced_mmio_zone *zo
 			coalesced->zones[kept++] = *old;
 	}
 	coalesced->count = kept;
-	exclusive_end(&vm->exclusive, NULL);
+	exclusive_end(exclusive, NULL);
 	return 0;
 }
 

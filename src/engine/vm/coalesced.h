@@ -19,7 +19,7 @@
 #define COALESCED_PAGE_OFFSET KVM_COALESCED_MMIO_PAGE_OFFSET /* of the ring in a vCPU's mapping */
 #define COALESCED_ZONES_MAX   1000 /* as Linux's NR_IOBUS_DEVS */
 
-struct vm;
+struct exclusive;
 
 struct coalesced {
 	struct kvm_coalesced_mmio_zone *zones; /* owned */
@@ -30,8 +30,10 @@ void coalesced_destroy(struct coalesced *coalesced);
 
 /* KVM_REGISTER_COALESCED_MMIO and KVM_UNREGISTER_COALESCED_MMIO, which removes the zones inside `zone`:
  * 0, -EINVAL, -ENOSPC, -ENOMEM. vm->lock is held. */
-int coalesced_register(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone);
-int coalesced_unregister(struct vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+int coalesced_register(struct coalesced *coalesced, struct exclusive *exclusive,
+		       const struct kvm_coalesced_mmio_zone *zone);
+int coalesced_unregister(struct coalesced *coalesced, struct exclusive *exclusive,
+			 const struct kvm_coalesced_mmio_zone *zone);
 
 /* A guest's write of 1..8 bytes: true when it is in the ring. On the thread of the vCPU that has it. */
 bool coalesced_write(const struct coalesced *coalesced, struct kvm_coalesced_mmio_ring *ring,

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/vm/vm.h"
+#include "engine/vm/exclusive.h"
 #include "util/eventfd.h"
 
 enum ioeventfd_bus { BUS_MMIO, BUS_PIO, BUS_CCW };
@@ -44,9 +44,9 @@ static bool collides(const struct ioeventfd *a, const struct ioeventfd *b)
 	       (a->is_wildcard || b->is_wildcard || a->datamatch == b->datamatch);
 }
 
-static int assign(struct vm *vm, const struct kvm_ioeventfd *request)
+static int assign(struct ioeventfds *table, struct exclusive *exclusive,
+		  const struct kvm_ioeventfd *request)
 {
-	struct ioeventfds *table = &vm->ioeventfds;
 	struct ioeventfd entry = {
 		.address = request->addr,
 		.length = request->len,
@@ -85,21 +85,21 @@ static int assign(struct vm *vm, const struct kvm_ioeventfd *request)
 			return -EEXIST;
 		}
 
-	exclusive_begin(&vm->exclusive, NULL);
+	exclusive_begin(exclusive, NULL);
 	entries = reallocarray(table->entries, table->count + 1, sizeof(*entries));
 	if (entries) {
 		table->entries = entries;
 		entries[table->count++] = entry;
 	}
-	exclusive_end(&vm->exclusive, NULL);
+	exclusive_end(exclusive, NULL);
 	if (!entries)
 		close(entry.fd);
 	return entries ? 0 : -ENOMEM;
 }
 
-static int deassign(struct vm *vm, const struct kvm_ioeventfd *request)
+static int deassign(struct ioeventfds *table, struct exclusive *exclusive,
+		    const struct kvm_ioeventfd *request)
 {
-	struct ioeventfds *table = &vm->ioeventfds;
 	enum ioeventfd_bus bus = bus_of(request);
 	bool is_wildcard = !(request->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
 	int result = eventfd_check(request->fd);
@@ -116,21 +116,22 @@ static int deassign(struct vm *vm, const struct kvm_ioeventfd *request)
 		    (!is_wildcard && entry->datamatch != request->datamatch) ||
 		    !eventfd_is_same(fd, entry->user_fd, request->fd))
 			continue;
-		exclusive_begin(&vm->exclusive, NULL);
+		exclusive_begin(exclusive, NULL);
 		table->count--;
 		memmove(entry, entry + 1, (table->count - i) * sizeof(*entry));
-		exclusive_end(&vm->exclusive, NULL);
+		exclusive_end(exclusive, NULL);
 		close(fd);
 		return 0;
 	}
 	return -ENOENT;
 }
 
-int ioeventfd_request(struct vm *vm, const struct kvm_ioeventfd *request)
+int ioeventfd_request(struct ioeventfds *table, struct exclusive *exclusive,
+		      const struct kvm_ioeventfd *request)
 {
 	if (request->flags & KVM_IOEVENTFD_FLAG_DEASSIGN)
-		return deassign(vm, request);
-	return assign(vm, request);
+		return deassign(table, exclusive, request);
+	return assign(table, exclusive, request);
 }
 
 void ioeventfds_destroy(struct ioeventfds *table)

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct vm;
+struct exclusive;
 struct ioeventfd;
 
 struct ioeventfds {
@@ -20,8 +20,10 @@ struct ioeventfds {
 
 void ioeventfds_destroy(struct ioeventfds *table);
 
-/* Assign or deassign: 0, -EINVAL, -EEXIST, -ENOENT, -EBADF as Linux. vm->lock is held. */
-int ioeventfd_request(struct vm *vm, const struct kvm_ioeventfd *request);
+/* Assign or deassign, the change inside an exclusive section: 0, -EINVAL, -EEXIST, -ENOENT, -EBADF as
+ * Linux. vm->lock is held. */
+int ioeventfd_request(struct ioeventfds *table, struct exclusive *exclusive,
+		      const struct kvm_ioeventfd *request);
 
 /* A guest's write to a port or a physical address: true when an eventfd took it. */
 bool ioeventfd_write(const struct ioeventfds *table, bool is_pio, uint64_t address,

@@ -30,7 +30,7 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	pthread_mutex_init(&vm->lock, NULL);
 	memslots_init(&vm->memslots);
 	exclusive_init(&vm->exclusive);
-	vm_clock_init(vm);
+	vm_clock_init(&vm->clock);
 	vm->max_vcpu_id = VM_VCPU_ID_MAX;
 	vm->default_tsc_khz = host_tsc_khz();
 	vm->tsc_offset = -vm->clock.base_tsc;
@@ -41,7 +41,7 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	return fd;
 
 destroy_parts:
-	vm_clock_destroy(vm);
+	vm_clock_destroy(&vm->clock);
 	exclusive_destroy(&vm->exclusive);
 	memslots_destroy(&vm->memslots);
 	pthread_mutex_destroy(&vm->lock);
@@ -72,7 +72,7 @@ void vm_put(void *object)
 	msr_filter_destroy(vm->msr_filter);
 	coalesced_destroy(&vm->coalesced);
 	ioeventfds_destroy(&vm->ioeventfds);
-	vm_clock_destroy(vm);
+	vm_clock_destroy(&vm->clock);
 	exclusive_destroy(&vm->exclusive);
 	memslots_destroy(&vm->memslots);
 	pthread_mutex_destroy(&vm->lock);

@@ -184,7 +184,7 @@ static int ioeventfd(struct vm *vm, const void *user)
 	struct kvm_ioeventfd request;
 	int result = user_read(&request, user, sizeof(request));
 
-	return result < 0 ? result : ioeventfd_request(vm, &request);
+	return result < 0 ? result : ioeventfd_request(&vm->ioeventfds, &vm->exclusive, &request);
 }
 
 static int coalesced_zone(struct vm *vm, unsigned long request, const void *user)
@@ -194,15 +194,16 @@ static int coalesced_zone(struct vm *vm, unsigned long request, const void *user
 
 	if (result < 0)
 		return result;
-	return request == KVM_REGISTER_COALESCED_MMIO ? coalesced_register(vm, &zone)
-						      : coalesced_unregister(vm, &zone);
+	return request == KVM_REGISTER_COALESCED_MMIO
+		       ? coalesced_register(&vm->coalesced, &vm->exclusive, &zone)
+		       : coalesced_unregister(&vm->coalesced, &vm->exclusive, &zone);
 }
 
 static int get_clock(struct vm *vm, void *user)
 {
 	struct kvm_clock_data data;
 
-	vm_clock_get(vm, &data);
+	vm_clock_get(&vm->clock, &data);
 	return user_write(user, &data, sizeof(data));
 }
 
@@ -210,8 +211,17 @@ static int set_clock(struct vm *vm, const void *user)
 {
 	struct kvm_clock_data data;
 	int result = user_read(&data, user, sizeof(data));
+	unsigned count, i;
 
-	return result < 0 ? result : vm_clock_set(vm, &data);
+	if (result < 0)
+		return result;
+	exclusive_begin(&vm->exclusive, NULL);
+	result = vm_clock_set(&vm->clock, &data);
+	count = atomic_load(&vm->member_count);
+	for (i = 0; i < count && result == 0; i++)
+		vm->members[i]->operations->clock_changed(vm->members[i]);
+	exclusive_end(&vm->exclusive, NULL);
+	return result;
 }
 
 static int set_identity_map(struct vm *vm, const void *user)

@@ -9,16 +9,11 @@
 
 #include <stdint.h>
 
+#include "machine/boot/flat.h"
+#include "machine/boot/linux.h"
 #include "machine/entry.h"
 #include "machine/ram.h"
 #include "util/error.h"
-
-enum flat_mode { FLAT_REAL, FLAT_PROTECTED, FLAT_LONG };
-
-/* How a Linux kernel is entered: the widest mode that it has, or a certain one. */
-enum linux_entry { LINUX_ENTRY_AUTO, LINUX_ENTRY_16, LINUX_ENTRY_32, LINUX_ENTRY_64 };
-
-#define FLAT_DEFAULT_ADDRESS 0x1000
 
 struct boot_config {
 	const char *kernel;	  /* path; or NULL with: */

@@ -2,10 +2,12 @@
 #ifndef KVIK_MACHINE_BOOT_LINUX_H
 #define KVIK_MACHINE_BOOT_LINUX_H
 
-#include "machine/boot/boot.h"
 #include "machine/boot/image.h"
 #include "machine/boot/place.h"
 #include "machine/entry.h"
+
+/* How a Linux kernel is entered: the widest mode that it has, or a certain one. */
+enum linux_entry { LINUX_ENTRY_AUTO, LINUX_ENTRY_16, LINUX_ENTRY_32, LINUX_ENTRY_64 };
 
 /*
  * `kernel` is linux_parse's result for `image`. Writes the kernel, its parameters, the initrd and

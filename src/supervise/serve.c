@@ -2,7 +2,7 @@
  * The supervisor: as many threads wait for the program's calls as are needed, so that one is free
  * while others run guests; the main thread follows what comes and goes.
  */
-#include "supervise/supervisor.h"
+#include "supervise/processes.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,6 +29,7 @@
 #include "supervise/handout.h"
 #include "supervise/memory.h"
 #include "supervise/requests.h"
+#include "supervise/supervisor.h"
 
 #define WAITING_MAX 4 /* threads beyond these end when they have nothing to do */
 /* Linux 6.6: whoever answers and whoever asks run on one CPU in turn. */
