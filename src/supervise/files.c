@@ -72,6 +72,7 @@ static void open_device(const struct call *call, int flags)
 	struct engine_options options = ENGINE_OPTIONS_DEFAULT;
 	int fd = node_check_open(flags);
 
+	handout_follow_copies(call->supervisor);
 	if (fd == 0) {
 		node_choose_engine(&options);
 		fd = engine_open(&options);

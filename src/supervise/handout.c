@@ -17,6 +17,9 @@
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct handout *handouts; /* table_lock */
+/* Events are read and counted by one thread at a time: a copy's end must not come before it. Taken
+ * before table_lock. */
+static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void destroy(struct handout *handout)
 {
@@ -134,29 +137,39 @@ static bool count_copy(struct handout *handout, uint32_t event)
 	return true;
 }
 
+static void follow_event(struct supervisor *supervisor, const struct inotify_event *event)
+{
+	struct handout *handout;
+
+	pthread_mutex_lock(&table_lock);
+	for (handout = handouts; handout; handout = handout->next)
+		if (handout->watch == event->wd)
+			break;
+	if (handout && !count_copy(handout, event->mask))
+		handout = NULL;
+	if (handout) {
+		/* Numbers are not used again soon, but are when they wrap. */
+		inotify_rm_watch(supervisor->watches, handout->watch);
+		handout->watch = -1;
+	}
+	pthread_mutex_unlock(&table_lock);
+	if (handout)
+		handout_put(handout);
+}
+
 void handout_follow_copies(struct supervisor *supervisor)
 {
 	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-	ssize_t length = read(supervisor->watches, events, sizeof(events));
+	ssize_t length;
 
-	for (ssize_t at = 0; at < length;) {
-		const struct inotify_event *event = (const struct inotify_event *)(events + at);
-		struct handout *handout;
+	pthread_mutex_lock(&events_lock);
+	while ((length = read(supervisor->watches, events, sizeof(events))) > 0)
+		for (ssize_t at = 0; at < length;) {
+			const struct inotify_event *event =
+				(const struct inotify_event *)(events + at);
 
-		at += (ssize_t)(sizeof(*event) + event->len);
-		pthread_mutex_lock(&table_lock);
-		for (handout = handouts; handout; handout = handout->next)
-			if (handout->watch == event->wd)
-				break;
-		if (handout && !count_copy(handout, event->mask))
-			handout = NULL;
-		if (handout) {
-			/* Numbers are not used again soon, but are when they wrap. */
-			inotify_rm_watch(supervisor->watches, handout->watch);
-			handout->watch = -1;
+			at += (ssize_t)(sizeof(*event) + event->len);
+			follow_event(supervisor, event);
 		}
-		pthread_mutex_unlock(&table_lock);
-		if (handout)
-			handout_put(handout);
-	}
+	pthread_mutex_unlock(&events_lock);
 }

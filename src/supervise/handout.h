@@ -50,7 +50,11 @@ void handout_put(struct handout *handout);
 /* Whether the calling process is the one that made it. */
 bool handout_is_owned(const struct handout *handout, const struct call *call);
 
-/* Read what inotify tells. */
+/*
+ * Read all that inotify tells: what programs closed before this call is closed behind it. Any thread;
+ * called before a descriptor is made, too, since a program that makes and closes them in turn must
+ * not meet a limit because a thread of ours has not been scheduled yet.
+ */
 void handout_follow_copies(struct supervisor *supervisor);
 
 #endif

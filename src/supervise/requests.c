@@ -391,8 +391,10 @@ static void create(const struct call *call, const struct handout *handout)
 {
 	bool is_vm = handout->kind == ENGINE_HANDLE_SYSTEM;
 	struct memory *memory = is_vm ? memory_create() : memory_get(handout->memory);
-	int fd = memory ? serve_number(call, handout) : -ENOMEM;
+	int fd;
 
+	handout_follow_copies(call->supervisor);
+	fd = memory ? serve_number(call, handout) : -ENOMEM;
 	if (fd < 0) {
 		if (memory)
 			memory_put(memory);
