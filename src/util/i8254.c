@@ -19,6 +19,9 @@
 
 enum { PORT_CHANNEL0 = 0x40, PORT_CHANNEL2 = 0x42, PORT_CONTROL = 0x43, PORT_61 = 0x61 };
 
+/* As Linux's KVM says it of a channel whose mode was never written: it does not count. */
+#define MODE_NONE 0xff
+
 /* Which byte is next (kvm_pit_channel_state's read_state, write_state, count_latched, rw_mode). */
 enum { BYTE_NONE, BYTE_LOW, BYTE_HIGH, WORD_LOW, WORD_HIGH };
 
@@ -124,7 +127,7 @@ static void schedule(struct i8254 *pit)
 	uint64_t delay_ns = ticks_to_ns(channel->state.count), period_ns = 0;
 
 	/* Channel 0's gate never rises, so modes 1 and 5 never start. */
-	if (pit->is_irq_disabled || is_triggered(channel)) {
+	if (pit->is_irq_disabled || is_triggered(channel) || channel->state.mode == MODE_NONE) {
 		pit->host->schedule(pit->context, 0, 0);
 		return;
 	}
@@ -193,7 +196,7 @@ static void latch_status(struct i8254_channel *channel, uint64_t now_ns)
 	if (state->status_latched)
 		return;
 	state->status = output_level(channel, now_ns) << 7 | state->rw_mode << 4 |
-			state->mode << 1 | state->bcd;
+			(state->mode & 7) << 1 | state->bcd;
 	state->status_latched = 1;
 }
 
@@ -348,9 +351,11 @@ static void sanitize(struct kvm_pit_channel_state *state)
 {
 	state->bcd &= 1;
 	state->gate = !!state->gate;
-	state->mode &= 7;
-	if (state->mode > 5)
-		state->mode -= 4;
+	if (state->mode != MODE_NONE) {
+		state->mode &= 7;
+		if (state->mode > 5)
+			state->mode -= 4;
+	}
 	state->rw_mode &= 3;
 	if (state->read_state > WORD_HIGH)
 		state->read_state = BYTE_LOW;
@@ -394,7 +399,8 @@ void i8254_init(struct i8254 *pit, const struct i8254_host *host, void *context,
 	pit->context = context;
 	for (i = 0; i < 3; i++) {
 		state = &pit->channel[i].state;
-		state->mode = 3;
+		/* Power-on leaves the chip undefined, and firmware programs it. */
+		state->mode = MODE_NONE;
 		state->gate = i != 2;
 		state->rw_mode = WORD_LOW;
 		state->read_state = WORD_LOW;
@@ -410,7 +416,7 @@ static void transfer_channel(struct i8254_channel *channel, struct state_stream 
 	int64_t passed_ns = now_ns - chip->count_load_time;
 
 	state_u8(state, "mode", &chip->mode);
-	state_check(state, "mode", chip->mode <= 5);
+	state_check(state, "mode", chip->mode <= 5 || chip->mode == MODE_NONE);
 	state_u8(state, "bcd", &chip->bcd);
 	state_check(state, "bcd", chip->bcd <= 1);
 	state_u8(state, "gate", &chip->gate);

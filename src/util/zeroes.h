@@ -15,7 +15,11 @@ static inline void *zeroes_map(size_t size)
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	return memory == MAP_FAILED ? NULL : memory;
+	if (memory == MAP_FAILED)
+		return NULL;
+	/* Where huge pages are for everyone, each touch would cost one. Not all kernels have them. */
+	madvise(memory, size, MADV_NOHUGEPAGE);
+	return memory;
 }
 
 /* `memory` is zeroes_map's with this size, or NULL. */

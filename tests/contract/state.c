@@ -288,6 +288,7 @@ static void test_controllers(const struct kvm_system *system)
 	check_equal(*(uint32_t *)(lapic_out.regs + 0x320), 0x100ec);
 
 	check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_PIT2, &pit), 0);
+	check_equal(pit.channels[0].mode, 0xff); /* not programmed: it does not tick */
 	pit.channels[2].mode = 3;
 	check_equal(kvm_vm_ioctl(&machine.vm, KVM_SET_PIT2, &pit), 0);
 	check_equal(kvm_vm_ioctl(&machine.vm, KVM_GET_PIT2, &pit_out), 0);

@@ -89,6 +89,8 @@ struct block_cache *block_cache_create(size_t size)
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, false);
 	if (!cache->arena)
 		goto free_used;
+	/* Many CPUs fill little of it. */
+	madvise(cache->arena, cache->arena_size, MADV_NOHUGEPAGE);
 	cache->chunk_end = CHUNK_SIZE;
 	return cache;
 
