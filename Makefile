@@ -31,6 +31,12 @@ check-masked: all
 	@tools/setup build check
 	@tools/check masked
 
+# The tests on a host of another vendor: a guest of the engine's whose CPU is CPU=EPYC-Genoa.
+check-vendor: all
+	@tools/setup build check soak
+	@tests/vendor/run --build $(BUILD) --cpu $(or $(CPU),EPYC-Genoa)
+	@tests/vendor/run --build $(BUILD) --cpu $(or $(CPU),EPYC-Genoa) --suites differential --engine interp
+
 bench: all
 	@tools/setup build bench
 	@bench/run --kvik $(BUILD)/src/cli/kvik
@@ -54,9 +60,10 @@ help:
 	@echo '              (MEMORY=1G CPUS=1 ARGS="further kvik options"; ^A x quits)'
 	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
 	@echo 'make check-masked  the tests again with features of the host hidden, each in turn'
+	@echo 'make check-vendor  the tests in a guest whose CPU is another vendor'"'"'s (CPU=EPYC-Genoa)'
 	@echo 'make bench    measure the engine against QEMU TCG'
 	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1)'
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'
 
-.PHONY: all run check check-masked bench soak fuzz clean help
+.PHONY: all run check check-masked check-vendor bench soak fuzz clean help
