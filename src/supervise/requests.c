@@ -40,6 +40,7 @@ enum shape {
 	SIGNAL_MASK,
 	IRQFD,
 	IOEVENTFD,
+	STATISTICS,
 };
 
 struct row {
@@ -71,6 +72,7 @@ static const struct row rows[] = {
     {KVM_CLEAR_DIRTY_LOG, CLEAR_LOG, 0, 0, 0},
     {KVM_REGISTER_COALESCED_MMIO, STRUCT, 0, 0, 0},
     {KVM_UNREGISTER_COALESCED_MMIO, STRUCT, 0, 0, 0},
+    {KVM_GET_STATS_FD, STATISTICS, 0, 0, 0},
     {KVM_X86_SET_MSR_FILTER, MSR_FILTER, 0, 0, 0},
     {KVM_SET_TSS_ADDR, NUMBER, 0, 0, 0},
     {KVM_SET_IDENTITY_MAP_ADDR, STRUCT, 0, 0, 0},
@@ -381,6 +383,7 @@ static int serve(const struct call *call, struct handout *handout, const struct 
 	case IRQFD: return serve_irqfd(call, handout);
 	case IOEVENTFD: return serve_ioeventfd(call, handout);
 	case RUN:
+	case STATISTICS:
 	case REGION: break;
 	}
 	return -EINVAL;
@@ -404,6 +407,19 @@ static void create(const struct call *call, const struct handout *handout)
 	if (!is_vm)
 		engine_ignore_signals(fd);
 	handout_give(call, fd, is_vm ? ENGINE_HANDLE_VM : ENGINE_HANDLE_VCPU, memory, true);
+}
+
+/* A file for the program to read, which the engine need not know of. */
+static void give_statistics(const struct call *call, const struct handout *handout)
+{
+	int fd = engine_ioctl(handout->fd, KVM_GET_STATS_FD, NULL);
+
+	if (fd < 0) {
+		call_answer(call, fd);
+		return;
+	}
+	call_answer_descriptor(call, fd, true);
+	close(fd);
 }
 
 static void set_region(const struct call *call, const struct handout *vm)
@@ -430,6 +446,8 @@ static void serve_and_answer(const struct call *call, struct handout *handout)
 		create(call, handout);
 	else if (row->shape == RUN && handout->kind == ENGINE_HANDLE_VCPU)
 		run_vcpu(call, handout);
+	else if (row->shape == STATISTICS)
+		give_statistics(call, handout);
 	else if (row->shape == REGION && handout->kind == ENGINE_HANDLE_VM)
 		set_region(call, handout);
 	else if (row->shape == RUN || row->shape == REGION)

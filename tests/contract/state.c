@@ -302,6 +302,66 @@ static void test_controllers(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+static int set_apic_base(struct machine *machine, uint64_t base)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msrs = { .header.nmsrs = 1, .entry = { .index = 0x1b, .data = base } };
+
+	return vcpu(machine, KVM_SET_MSRS, &msrs);
+}
+
+/* User space may take the local APIC from any mode to any other, as a reset does (SDM vol. 3 §11.12.5). */
+static void test_apic_modes(const struct kvm_system *system)
+{
+	static const uint64_t bases[] = { 0xfee00d00, 0xfee00900, 0xfee00100, 0xfee00d00, 0xfee00100,
+					  0xfee00900 };
+	struct {
+		struct kvm_cpuid2 header;
+		struct kvm_cpuid_entry2 entries[256];
+	} cpuid = { .header.nent = 256 };
+	struct kvm_sregs sregs;
+	struct machine machine;
+
+	machine_create(&machine, system, IRQCHIP_FULL, "\xf4", 1);
+	check_equal(kvm_system_ioctl(system, KVM_GET_SUPPORTED_CPUID, &cpuid), 0);
+	check_equal(vcpu(&machine, KVM_SET_CPUID2, &cpuid), 0);
+	for (unsigned i = 0; i < sizeof(bases) / sizeof(bases[0]); i++) {
+		check_equal(set_apic_base(&machine, bases[i]), 1);
+		check_equal(vcpu(&machine, KVM_GET_SREGS, &sregs), 0);
+		check_equal(sregs.apic_base, bases[i]);
+	}
+	/* x2APIC mode without the APIC is none. */
+	check_equal(set_apic_base(&machine, 0xfee00500), 0);
+	machine_destroy(&machine);
+}
+
+/* QEMU saves a local APIC's timer without its current count: a one-shot fires when it is loaded. */
+static void test_timer_without_count(const struct kvm_system *system)
+{
+	const uint32_t initial = 0xffffffff; /* of 128 ns: nobody waits that long */
+	struct kvm_lapic_state lapic;
+	struct vcpu_thread runner;
+	struct machine machine;
+
+	/* sti; hlt      handler: out %al,$7; hlt */
+	machine_create(&machine, system, IRQCHIP_FULL, "\xfb\xf4", 2);
+	memcpy(machine.ram + 0x2000, "\xe6\x07\xf4", 3);
+	memcpy(machine.ram + 4 * 0x40, "\x00\x20\x00\x00", 4);
+	check_equal(vcpu(&machine, KVM_GET_LAPIC, &lapic), 0);
+	*(uint32_t *)(lapic.regs + 0xf0) = 0x1ff;
+	*(uint32_t *)(lapic.regs + 0x320) = 0x40;
+	*(uint32_t *)(lapic.regs + 0x3e0) = 0xa;
+	memcpy(lapic.regs + 0x380, &initial, sizeof(initial));
+	memset(lapic.regs + 0x390, 0, 4);
+	check_equal(vcpu(&machine, KVM_SET_LAPIC, &lapic), 0);
+	vcpu_thread_start(&runner, &machine.vcpu);
+	vcpu_thread_finish(&runner, KVM_EXIT_IO);
+	check_equal(machine.vcpu.run->io.port, 7);
+	machine_destroy(&machine);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -319,6 +379,8 @@ int main(int argc, char **argv)
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	test_cpuid(&system, &machine);
 	machine_destroy(&machine);
+	test_apic_modes(&system);
+	test_timer_without_count(&system);
 	test_clock_page(&system);
 	test_controllers(&system);
 	return contract_close(&system);

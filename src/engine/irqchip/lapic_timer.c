@@ -218,12 +218,14 @@ static void restore(struct lapic *lapic, uint32_t current)
 	    !lapic->regs[LAPIC_TIMER_INITIAL])
 		return;
 	remaining = (uint64_t)current * lapic->divide * TICK_NS;
-	if (!current || remaining > period_ns(lapic)) {
-		/* A one-shot that had fired stays so. */
-		if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) != PERIODIC)
-			return;
+	/*
+	 * A count of 0 is one that has run out, or that who saved the state did not know: QEMU does not.
+	 * A one-shot fires then, like Linux's (lapic.c, set_target_expiration): once too often harms no
+	 * guest, once too seldom stops its clock.
+	 */
+	if (remaining > period_ns(lapic) ||
+	    (!current && mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC))
 		remaining = period_ns(lapic);
-	}
 	start_at(lapic, timer_now_ns() + remaining);
 }
 

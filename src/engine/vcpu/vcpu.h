@@ -33,6 +33,18 @@ struct vcpu_clock {
 	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
 };
 
+/* What KVM_GET_STATS_FD shows. */
+enum vcpu_counter {
+	VCPU_COUNT_EXITS,
+	VCPU_COUNT_IO,
+	VCPU_COUNT_MMIO,
+	VCPU_COUNT_HALT,
+	VCPU_COUNT_SIGNAL,
+	VCPU_COUNT_WINDOW,
+	VCPU_COUNT_INJECTIONS, /* the CPU counts them */
+	VCPU_COUNTERS,
+};
+
 struct vcpu {
 	struct vm *vm;
 	struct vm_member member; /* of vm */
@@ -51,6 +63,10 @@ struct vcpu {
 	struct vcpu *watched_next;     /* signals.c's list; its lock */
 	struct vcpu *sampled_next;     /* sampler.c's list; its lock */
 	uint64_t times_ns[CPU_ACTIVITIES]; /* likewise */
+
+	/* -- vcpu_counters.c -- */
+	uint64_t counters[VCPU_COUNTERS];
+	struct statistics statistics;
 
 	/* -- what runs -- */
 	uint32_t mp_state; /* KVM_MP_STATE_* */
@@ -120,6 +136,10 @@ void vcpu_read_statistics(struct vcpu *vcpu,
 			  void (*visit)(void *context, const char *name, uint64_t value),
 			  void *context);
 
+/* -- vcpu_counters.c -- */
+void vcpu_count_exit(struct vcpu *vcpu); /* KVM_RUN returns */
+int vcpu_open_counters(struct vcpu *vcpu); /* KVM_GET_STATS_FD: a descriptor or -errno */
+
 /* -- vcpu_run.c -- */
 int vcpu_run(struct vcpu *vcpu); /* KVM_RUN: 0, -EINTR, -EAGAIN, -EINVAL */
 
@@ -160,6 +180,9 @@ static inline uint64_t vcpu_scale_tsc(const struct vcpu *vcpu, uint64_t tsc)
 
 /* Whether IA32_APIC_BASE may be that, transitions apart. */
 bool vcpu_apic_base_is_valid(const struct vcpu *vcpu, uint64_t base);
+
+/* Set it as user space may: from any mode to any other. 0, -EINVAL. */
+int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t base);
 
 static inline uint64_t vcpu_get_apic_base(struct vcpu *vcpu)
 {

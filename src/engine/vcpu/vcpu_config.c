@@ -17,7 +17,8 @@
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 #define VECTORS           256
 
-#define MSR_TSC 0x10
+#define MSR_TSC       0x10
+#define MSR_APIC_BASE 0x1b
 
 #define TSC_RATIO_SHIFT 48
 #define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
@@ -60,6 +61,9 @@ static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 		result = 0;
 		if (is_write && entry->index == MSR_TSC) {
 			set_tsc(vcpu, entry->data);
+		} else if (is_write && entry->index == MSR_APIC_BASE) {
+			/* The rules of transitions are for guests; a reset goes back from x2APIC. */
+			result = vcpu_set_apic_base(vcpu, entry->data);
 		} else if (is_write) {
 			result = cpu_msr_write(&vcpu->cpu, entry->index, entry->data, true);
 		} else {

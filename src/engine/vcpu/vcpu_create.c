@@ -100,6 +100,7 @@ static void destroy(struct vm_member *member)
 	if (vcpu->lapic)
 		lapic_destroy(vcpu->lapic);
 	cpu_destroy(&vcpu->cpu);
+	statistics_close(&vcpu->statistics);
 	close(vcpu->wake_fd);
 	munmap(vcpu->run, VCPU_MMAP_SIZE);
 	pthread_mutex_destroy(&vcpu->lock);

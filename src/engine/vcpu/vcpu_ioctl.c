@@ -183,6 +183,7 @@ static int special_request(struct vcpu *vcpu, unsigned long request, void *argum
 	case KVM_SET_TSC_KHZ: return vcpu_set_tsc_khz(vcpu, (uintptr_t)argument);
 	case KVM_GET_TSC_KHZ: return vcpu->tsc_khz;
 	case KVM_NMI: return nmi(vcpu);
+	case KVM_GET_STATS_FD: return vcpu_open_counters(vcpu);
 	case KVM_KVMCLOCK_CTRL: return vcpu_clock_set_stopped(vcpu);
 	case KVM_TPR_ACCESS_REPORTING: return tpr_access_reporting(argument);
 	/* System management mode is not modelled (KVM_CAP_X86_SMM is 0). */

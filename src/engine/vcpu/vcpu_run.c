@@ -292,6 +292,7 @@ int vcpu_run(struct vcpu *vcpu)
 	run->ready_for_interrupt_injection =
 		irqchip_is_full(vcpu->vm->irqchip) || is_ready_for_interrupt(vcpu);
 	vcpu->has_run = true;
+	vcpu_count_exit(vcpu);
 	signals_leave(vcpu);
 	cpu_begins(&vcpu->cpu, CPU_IS_OUTSIDE);
 	return result;

@@ -87,7 +87,7 @@ static void get_common(struct vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->apic_base = vcpu_get_apic_base(vcpu);
 }
 
-static int set_apic_base(struct vcpu *vcpu, uint64_t base)
+int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t base)
 {
 	if (!vcpu_apic_base_is_valid(vcpu, base))
 		return -EINVAL;
@@ -107,7 +107,7 @@ static int set_common(struct vcpu *vcpu, const struct kvm_sregs *sregs)
 	/* Outside IA-32e mode there is no 64-bit code segment (kvm_is_valid_sregs). */
 	if (!((sregs->efer & EFER_LME) && (sregs->cr0 & CR0_PG)) && sregs->cs.l)
 		return -EINVAL;
-	result = set_apic_base(vcpu, sregs->apic_base);
+	result = vcpu_set_apic_base(vcpu, sregs->apic_base);
 	if (result < 0)
 		return result;
 	cpu->idt.base = sregs->idt.base;

@@ -4,7 +4,9 @@
 #include "engine/vm/vm.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/handle.h"
 #include "engine/run/jit/jit.h"
@@ -69,6 +71,7 @@ void vm_put(void *object)
 		vm->members[i]->operations->destroy(vm->members[i]);
 	jit_cache_destroy(vm->code_cache);
 	irqchip_destroy(vm->irqchip);
+	statistics_close(&vm->statistics);
 	msr_filter_destroy(vm->msr_filter);
 	coalesced_destroy(&vm->coalesced);
 	ioeventfds_destroy(&vm->ioeventfds);
@@ -89,6 +92,30 @@ struct vm_member *vm_find_member(struct vm *vm, unsigned id)
 	return NULL;
 }
 
+enum vm_count { VM_COUNT_VCPUS, VM_COUNT_SLOTS, VM_COUNTS };
+
+static void store_statistics(struct vm *vm)
+{
+	statistics_store(&vm->statistics, VM_COUNT_VCPUS, atomic_load(&vm->member_count));
+	statistics_store(&vm->statistics, VM_COUNT_SLOTS, vm->memslots.count);
+}
+
+int vm_open_statistics(struct vm *vm)
+{
+	static const struct statistics_row rows[VM_COUNTS] = {
+		[VM_COUNT_VCPUS] = { "vcpus", KVM_STATS_TYPE_INSTANT },
+		[VM_COUNT_SLOTS] = { "memory_slots", KVM_STATS_TYPE_INSTANT },
+	};
+	char id[STATISTICS_NAME_SIZE];
+	int fd;
+
+	snprintf(id, sizeof(id), "kvm-%d", getpid());
+	fd = statistics_open(&vm->statistics, id, rows, VM_COUNTS);
+	if (fd >= 0)
+		store_statistics(vm);
+	return fd;
+}
+
 void vm_add_member(struct vm *vm, struct vm_member *member)
 {
 	unsigned count = atomic_load(&vm->member_count);
@@ -101,6 +128,7 @@ void vm_add_member(struct vm *vm, struct vm_member *member)
 	vm->members[count] = member;
 	atomic_store(&vm->member_count, count + 1);
 	exclusive_add(&vm->exclusive, &member->exclusive);
+	store_statistics(vm);
 }
 
 /* Inside an exclusive section. */
@@ -128,6 +156,7 @@ int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region
 	if (result == 0)
 		tell_slots_changed(vm, true);
 	exclusive_end(&vm->exclusive, NULL);
+	store_statistics(vm);
 	return result;
 }
 

@@ -32,6 +32,7 @@
 #include "engine/vm/member.h"
 #include "engine/vm/memslot.h"
 #include "engine/vm/msr_filter.h"
+#include "engine/vm/statistics.h"
 
 #define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
 #define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; also the initial APIC ids */
@@ -72,6 +73,7 @@ struct vm {
 	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
 	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
+	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
 	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
@@ -98,6 +100,8 @@ void vm_own_memory(struct vm *vm);
 /* Requests of memory slots, with every vCPU stopped and their translations dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
+/* KVM_GET_STATS_FD. With vm->lock held. */
+int vm_open_statistics(struct vm *vm);
 /* KVM_X86_SET_MSR_FILTER. */
 int vm_set_msr_filter(struct vm *vm, const void *user);
 int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log);

@@ -291,6 +291,7 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	case KVM_IOEVENTFD: return ioeventfd(vm, argument);
 	case KVM_REGISTER_COALESCED_MMIO:
 	case KVM_UNREGISTER_COALESCED_MMIO: return coalesced_zone(vm, request, argument);
+	case KVM_GET_STATS_FD: return vm_open_statistics(vm);
 	case KVM_X86_SET_MSR_FILTER: return vm_set_msr_filter(vm, argument);
 	case KVM_SET_TSC_KHZ: return set_tsc_khz(vm, number);
 	case KVM_GET_TSC_KHZ: return vm->default_tsc_khz;
