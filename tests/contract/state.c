@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../host.h"
 #include "contract.h"
 
 #define MSR_STAR           0xc0000081
@@ -337,6 +338,99 @@ static void test_apic_modes(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+static uint64_t read_msr(struct machine *machine, uint32_t index)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} msrs = { .header.nmsrs = 1, .entry.index = index };
+
+	check_equal(vcpu(machine, KVM_GET_MSRS, &msrs), 1);
+	return msrs.entry.data;
+}
+
+/* KVM_X86_SETUP_MCE and KVM_X86_SET_MCE (api.rst 4.104, 4.105). */
+static void test_machine_check(const struct kvm_system *system)
+{
+	const uint64_t valid = UINT64_C(1) << 63, overflow = UINT64_C(1) << 62,
+		       uncorrected = UINT64_C(1) << 61;
+	uint64_t mcg_cap = 10 | 1 << 8;
+	struct kvm_x86_mce mce = { .bank = 3, .status = valid | 5, .addr = 0x1234, .misc = 0x77 };
+	struct kvm_sregs sregs;
+	struct machine machine;
+
+	/* nop; hlt      #MC: out %al,$8; hlt */
+	machine_create(&machine, system, IRQCHIP_NONE, "\x90\xf4", 2);
+	memcpy(machine.ram + 0x2000, "\xe6\x08\xf4", 3);
+	memcpy(machine.ram + 4 * 18, "\x00\x20\x00\x00", 4);
+	check_equal(vcpu(&machine, KVM_X86_SETUP_MCE, &mcg_cap), 0);
+	check_equal(read_msr(&machine, 0x17b), UINT64_MAX);
+	check_equal(read_msr(&machine, 0x400), UINT64_MAX);
+	check_equal(read_msr(&machine, 0x400 + 4 * 9), UINT64_MAX);
+
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), 0);
+	check_equal(read_msr(&machine, 0x40d), valid | 5);
+	check_equal(read_msr(&machine, 0x40e), 0x1234);
+	check_equal(read_msr(&machine, 0x40f), 0x77);
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), 0);
+	check_equal(read_msr(&machine, 0x40d), valid | overflow | 5);
+	mce.bank = 10;
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), -EINVAL);
+	mce.bank = 2;
+	mce.status = 5;
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), -EINVAL);
+
+	check_equal(vcpu(&machine, KVM_GET_SREGS, &sregs), 0);
+	sregs.cr4 |= 1 << 6;
+	check_equal(vcpu(&machine, KVM_SET_SREGS, &sregs), 0);
+	mce.status = valid | uncorrected | 9;
+	mce.mcg_status = 5;
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), 0);
+	check_equal(read_msr(&machine, 0x409), valid | uncorrected | 9);
+	check_equal(read_msr(&machine, 0x17a), 5);
+	machine_expect(&machine, KVM_EXIT_IO);
+	check_equal(machine.vcpu.run->io.port, 8);
+	/* A second one before the first was dealt with ends it all. */
+	check_equal(vcpu(&machine, KVM_X86_SET_MCE, &mce), 0);
+	machine_expect(&machine, KVM_EXIT_SHUTDOWN);
+	machine_destroy(&machine);
+}
+
+/* The TSC's offset as an attribute (devices/vcpu.rst section 4): the same as IA32_TSC shows. */
+static void test_tsc_offset(struct machine *machine, bool is_kept)
+{
+	uint64_t offset = 0, before, after;
+	struct kvm_device_attr attribute = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset,
+	};
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} tsc = { .header.nmsrs = 1, .entry.index = 0x10 };
+
+	check_equal(vcpu(machine, KVM_HAS_DEVICE_ATTR, &attribute), 0);
+	check_equal(vcpu(machine, KVM_GET_DEVICE_ATTR, &attribute), 0);
+	check_equal(vcpu(machine, KVM_GET_MSRS, &tsc), 1);
+	before = tsc.entry.data;
+	offset += UINT64_C(1) << 50;
+	check_equal(vcpu(machine, KVM_SET_DEVICE_ATTR, &attribute), 0);
+	check_equal(vcpu(machine, KVM_GET_MSRS, &tsc), 1);
+	after = tsc.entry.data;
+	/* KVMs without hardware say that they have it. */
+	if (is_kept) {
+		check(after - before > UINT64_C(1) << 50 && after - before < UINT64_C(1) << 51);
+		offset = 0;
+		check_equal(vcpu(machine, KVM_GET_DEVICE_ATTR, &attribute), 0);
+		check(offset != 0);
+	}
+	attribute.addr = 8;
+	check_equal(vcpu(machine, KVM_GET_DEVICE_ATTR, &attribute), -EFAULT);
+	check_equal(vcpu(machine, KVM_SET_DEVICE_ATTR, &attribute), -EFAULT);
+	attribute.attr = 1;
+	check_equal(vcpu(machine, KVM_HAS_DEVICE_ATTR, &attribute), -ENXIO);
+	check_equal(vcpu(machine, KVM_GET_DEVICE_ATTR, &attribute), -ENXIO);
+}
+
 /* QEMU saves a local APIC's timer without its current count: a one-shot fires when it is loaded. */
 static void test_timer_without_count(const struct kvm_system *system)
 {
@@ -372,6 +466,7 @@ int main(int argc, char **argv)
 	test_reset(&machine);
 	test_registers(&machine);
 	test_fpu(&machine);
+	test_tsc_offset(&machine, contract_is_engine(&system) || kvm_is_hardware());
 	test_msrs(&machine);
 	test_events(&machine);
 	test_time(&machine);
@@ -379,6 +474,7 @@ int main(int argc, char **argv)
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	test_cpuid(&system, &machine);
 	machine_destroy(&machine);
+	test_machine_check(&system);
 	test_apic_modes(&system);
 	test_timer_without_count(&system);
 	test_clock_page(&system);

@@ -164,7 +164,10 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user);
 int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug);
 int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz);
 int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt);
+
+/* -- vcpu_mce.c: KVM_X86_SETUP_MCE and KVM_X86_SET_MCE. 0, -EINVAL -- */
 int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap);
+int vcpu_set_mce(struct vcpu *vcpu, const struct kvm_x86_mce *mce);
 
 /* The vCPU that a VM knows as its member. All members of a VM are vCPUs of this kind. */
 static inline struct vcpu *vcpu_of(struct vm_member *member)

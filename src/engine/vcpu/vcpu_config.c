@@ -1,6 +1,6 @@
 /*
  * Requests with tables or conditions of their own: MSRs (api.rst 4.18, 4.19), CPUID (4.20), guest
- * debugging (4.87), TSC frequency (4.55), interrupts from user space (4.16), machine check (4.104).
+ * debugging (4.87), TSC frequency (4.55), interrupts from user space (4.16).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,11 +22,6 @@
 
 #define TSC_RATIO_SHIFT 48
 #define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
-
-#define MSR_MCG_CAP       0x179
-#define MCG_CAP_COUNT     UINT64_C(0xff)
-#define MCG_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24)) /* MCG_CTL_P, MCG_SER_P */
-#define MCG_CAP_EXT_COUNT UINT64_C(0xff0000)
 
 /*
  * User space sets the TSC of one vCPU after the other, a little later each time, and means them all
@@ -197,14 +192,4 @@ int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt)
 		return -ENXIO;
 	/* A split irqchip: user space has the PIC, whose vector waits for the local APIC. */
 	return lapic_inject_extint(vcpu->lapic, interrupt->irq);
-}
-
-int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
-{
-	unsigned banks = mcg_cap & MCG_CAP_COUNT;
-
-	if (banks == 0 || banks > VM_MCE_BANKS_MAX ||
-	    (mcg_cap & ~(MCG_CAP_SUPPORTED | MCG_CAP_COUNT | MCG_CAP_EXT_COUNT)))
-		return -EINVAL;
-	return cpu_msr_write(&vcpu->cpu, MSR_MCG_CAP, mcg_cap, true);
 }

@@ -38,6 +38,7 @@ union request_data {
 	struct kvm_interrupt interrupt;
 	struct kvm_tpr_access_ctl tpr_access;
 	struct kvm_enable_cap enable_cap;
+	struct kvm_x86_mce mce;
 	uint64_t number;
 };
 
@@ -148,6 +149,7 @@ static int set_state(struct vcpu *vcpu, unsigned long request, const union reque
 	case KVM_SET_DEBUGREGS: return vcpu_set_debugregs(vcpu, &data->debugregs);
 	case KVM_SET_GUEST_DEBUG: return vcpu_set_guest_debug(vcpu, &data->guest_debug);
 	case KVM_INTERRUPT: return vcpu_interrupt(vcpu, &data->interrupt);
+	case KVM_X86_SET_MCE: return vcpu_set_mce(vcpu, &data->mce);
 	case KVM_X86_SETUP_MCE: return vcpu_setup_mce(vcpu, data->number);
 	/* There is no virtual-APIC page, and so nothing to report (KVM_CAP_VAPIC is 0). */
 	case KVM_SET_VAPIC_ADDR: return vcpu->lapic && !data->number ? 0 : -EINVAL;
@@ -168,6 +170,35 @@ static int tpr_access_reporting(void *argument)
 }
 
 
+/*
+ * KVM_HAS_DEVICE_ATTR, KVM_GET_DEVICE_ATTR and KVM_SET_DEVICE_ATTR of a vCPU (Linux
+ * Documentation/virt/kvm/devices/vcpu.rst section 4): the TSC's offset.
+ */
+static int device_attribute(struct vcpu *vcpu, unsigned long request, void *argument)
+{
+	struct kvm_device_attr attribute;
+	void *user;
+	uint64_t offset;
+	int result = user_read(&attribute, argument, sizeof(attribute));
+
+	if (result < 0)
+		return result;
+	if (attribute.group != KVM_VCPU_TSC_CTRL || attribute.attr != KVM_VCPU_TSC_OFFSET)
+		return -ENXIO;
+	user = (void *)(uintptr_t)attribute.addr;
+	switch (request) {
+	case KVM_GET_DEVICE_ATTR:
+		return user_write(user, &vcpu->cpu.tsc_offset, sizeof(vcpu->cpu.tsc_offset));
+	case KVM_SET_DEVICE_ATTR:
+		result = user_read(&offset, user, sizeof(offset));
+		if (result == 0)
+			vcpu->cpu.tsc_offset = vcpu->vm->tsc_offset = offset;
+		return result;
+	default:
+		return 0;
+	}
+}
+
 /* Requests that are no plain copy in one direction; -ENOTTY for those that are. */
 static int special_request(struct vcpu *vcpu, unsigned long request, void *argument)
 {
@@ -183,6 +214,9 @@ static int special_request(struct vcpu *vcpu, unsigned long request, void *argum
 	case KVM_SET_TSC_KHZ: return vcpu_set_tsc_khz(vcpu, (uintptr_t)argument);
 	case KVM_GET_TSC_KHZ: return vcpu->tsc_khz;
 	case KVM_NMI: return nmi(vcpu);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+	case KVM_SET_DEVICE_ATTR: return device_attribute(vcpu, request, argument);
 	case KVM_GET_STATS_FD: return vcpu_open_counters(vcpu);
 	case KVM_KVMCLOCK_CTRL: return vcpu_clock_set_stopped(vcpu);
 	case KVM_TPR_ACCESS_REPORTING: return tpr_access_reporting(argument);
@@ -201,7 +235,8 @@ static int special_request(struct vcpu *vcpu, unsigned long request, void *argum
 static bool touches_memory(unsigned long request)
 {
 	return request == KVM_SET_SREGS || request == KVM_SET_SREGS2 || request == KVM_SET_MSRS ||
-	       request == KVM_TRANSLATE || request == KVM_KVMCLOCK_CTRL;
+	       request == KVM_TRANSLATE || request == KVM_KVMCLOCK_CTRL ||
+	       request == KVM_SET_DEVICE_ATTR;
 }
 
 static int dispatch(struct vcpu *vcpu, unsigned long request, void *argument)

@@ -68,6 +68,7 @@ int capability_check(const struct vm *vm, long capability)
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_SREGS2:
 	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_VCPU_ATTRIBUTES:
 	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_X86_USER_SPACE_MSR:
 	case KVM_CAP_X86_MSR_FILTER:
