@@ -326,8 +326,14 @@ static void execute_into(struct cpu *cpu, const struct insn *insn)
 
 static void execute_int1(struct cpu *cpu, const struct insn *insn)
 {
+	uint64_t held_back = cpu->debug_pending;
+
 	(void)insn;
 	interrupt_deliver(cpu, EXCEPTION_DB, INTERRUPT_ICEBP, false, 0, cpu->next_rip);
+	/* A data breakpoint that MOV SS held back is told with it: one #DB for both. */
+	if (held_back)
+		cpu->dr6 = (cpu->dr6 & ~0xfull) | held_back;
+	cpu->debug_pending = 0;
 }
 
 #define ROW(name, handler) {ZYDIS_MNEMONIC_##name, 1, 0, handler, NULL}

@@ -222,8 +222,12 @@ void transfer_drop_segments(struct cpu *cpu)
 	for (unsigned i = 0; i < sizeof(data); i++) {
 		struct kvm_segment *segment = &cpu->segment[data[i]];
 		bool is_conforming = (segment->type & 0xc) == 0xc;
+		uint64_t base = segment->base;
 
-		if (!segment->unusable && !is_conforming && segment->dpl < cpu->cpl)
-			segment_make_null(segment, 0);
+		if (segment->unusable || is_conforming || segment->dpl >= cpu->cpl)
+			continue;
+		/* Nothing is loaded: the base stays, and with it what IA32_GS_BASE says. */
+		segment_make_null(segment, 0);
+		segment->base = base;
 	}
 }
