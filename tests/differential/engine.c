@@ -15,8 +15,7 @@
 #include <string.h>
 #include <sys/time.h>
 
-#include "engine/run/jit/jit.h"
-#include "engine/run/interp/code.h"
+#include "engine/run/runner.h"
 #include "engine/x86/control.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/host.h"
@@ -48,9 +47,9 @@ enum page {
 #define ENTRY_DONE    (0x60ull) /* accessed and dirty */
 
 static uint8_t *memory; /* PAGES pages */
-static _Atomic uint64_t code_words[PAGES];
+static struct run_vm vm;
+static struct cpu_observer observer; /* a runner's, but for code_written */
 static struct cpu *cpus[2]; /* the interpreter's, the translator's */
-static struct jit_cache *code_cache;
 static struct cpu *cpu;     /* the one that runs */
 
 const char *const isa_engine_names[ISA_ENGINES] = {
@@ -84,38 +83,30 @@ static void page_dirty(void *context, uint64_t gpa)
 	(void)context, (void)gpa;
 }
 
-static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
-{
-	(void)context;
-	return gpa < PAGES * ISA_PAGE ? &code_words[gpa / ISA_PAGE] : NULL;
-}
-
-static void code_written(void *context, uint64_t gpa, unsigned size)
-{
-	(void)context;
-	for (unsigned i = 0; i < 2; i++)
-		code_invalidate(cpus[i], gpa, size);
-}
-
-static void code_protect(void *context, uint64_t gpa)
-{
-	(void)context;
-	for (unsigned i = 0; i < 2; i++)
-		code_page_protected(cpus[i], gpa);
-}
-
 static bool no_interrupt(void *context)
 {
 	(void)context;
 	return false;
 }
 
+/*
+ * The bytes stay marked as code, so that stores to them are always noticed at once. In a page that has
+ * lost code so often that it is not marked any more, a REP instruction that overwrites itself would go
+ * on, as processors let it, and the CPUs' pages would differ in that.
+ */
+static void code_written(struct cpu *writer, uint64_t gpa, unsigned size)
+{
+	struct code_run *run;
+
+	code_changed(writer->tiers->code, gpa, size);
+	run = code_run_find(writer->tiers->code, gpa);
+	if (run)
+		run->words[(gpa >> 12) % CODE_RUN_PAGES] |= code_granules(gpa, size);
+}
+
 static const struct cpu_platform platform = {
 	.page_lookup = page_lookup,
 	.page_dirty = page_dirty,
-	.code_bitmap = code_bitmap,
-	.code_written = code_written,
-	.code_protect = code_protect,
 	.interrupt_pending = no_interrupt,
 };
 
@@ -233,18 +224,21 @@ static void stop_hanging(int signal)
 	cpu_request(cpu, CPU_REQUEST_EXIT);
 }
 
-static int create_cpu(struct cpu **created)
+static int create_cpu(struct cpu **created, enum run_choice choice)
 {
+	struct runner *runner = aligned_alloc(64, (sizeof(*runner) + 63) & ~63ull);
 	int result;
 
-	cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ull);
-	*created = cpu;
-	if (!cpu)
+	if (!runner)
 		return -1;
-	memset(cpu, 0, sizeof(*cpu));
-	result = cpu_create(cpu, 0, NULL, &platform, NULL);
+	memset(runner, 0, sizeof(*runner));
+	result = runner_create(runner, &vm, choice, 0, NULL, &platform, NULL);
 	if (result < 0)
 		return result;
+	*created = cpu = &runner->cpu.cpu;
+	observer = *cpu->observer;
+	observer.code_written = code_written;
+	cpu->observer = &observer;
 
 	cpu->is_amd = host.is_amd;
 	cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
@@ -276,47 +270,47 @@ static int create_cpu(struct cpu **created)
 int engine_start(int dump_fd)
 {
 	struct jit_options options = JIT_OPTIONS_DEFAULT;
+	int result;
 
 	memory = aligned_alloc(ISA_PAGE, PAGES * ISA_PAGE);
 	if (!memory)
 		return -1;
 	memset(memory, 0, PAGES * ISA_PAGE);
 	make_tables();
-	for (unsigned i = 0; i < 2; i++) {
-		int result = create_cpu(&cpus[i]);
-
-		if (result < 0)
-			return result;
-	}
-	native_components = fpu_layout.components;
 	options.cache_size = TRANSLATOR_CACHE;
 	options.warmth = 0;
 	options.dump_fd = dump_fd;
-	if (jit_cache_create(&options, &code_cache) == 0)
-		jit_attach(cpus[1], code_cache);
+	run_vm_init(&vm, &options);
+	result = create_cpu(&cpus[0], RUN_INTERPRETED);
+	if (result < 0)
+		return result;
+	result = create_cpu(&cpus[1], RUN_BEST);
+	if (result < 0)
+		return result;
+	native_components = fpu_layout.components;
 	signal(SIGPROF, stop_hanging);
 	return 0;
 }
 
 void engine_set_exact_flags(bool exact)
 {
-	if (code_cache)
-		jit_keep_all_flags(code_cache, exact);
-	code_invalidate_all(cpus[1]);
+	if (vm.translations)
+		jit_keep_all_flags(vm.translations, exact);
+	code_gone(&vm.code, 0, UINT64_MAX);
 }
 
 bool engine_has_translator(void)
 {
-	return cpus[1]->translator != NULL;
+	return vm.translations != NULL;
 }
 
 void engine_stop(void)
 {
 	for (unsigned i = 0; i < 2; i++) {
-		cpu_destroy(cpus[i]);
+		runner_destroy((struct runner *)cpus[i]);
 		free(cpus[i]);
 	}
-	jit_cache_destroy(code_cache);
+	run_vm_destroy(&vm);
 	free(memory);
 }
 

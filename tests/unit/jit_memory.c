@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 #define CACHE_SIZE (1u << 20)
@@ -18,30 +17,22 @@
 #define ROUNDS     2
 
 static struct x86_test test;
-static struct jit_cache *cache;
 
 static int setup(void **state)
 {
 	struct jit_options options = JIT_OPTIONS_DEFAULT;
-	int result;
 
 	(void)state;
 	options.cache_size = CACHE_SIZE;
 	options.warmth = 0;
-	if (x86_test_create(&test, 64))
-		return -1;
-	result = jit_cache_create(&options, &cache);
-	if (result == -ENOTSUP)
-		return 0; /* the tests skip themselves */
-	return result == 0 ? jit_attach(&test.cpu, cache) : result;
+	/* Where there is no translator the tests skip themselves. */
+	return x86_test_create_with(&test, 64, RUN_BEST, &options);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	x86_test_destroy(&test);
-	jit_cache_destroy(cache);
-	cache = NULL;
 	return 0;
 }
 
@@ -50,21 +41,6 @@ static size_t allocated(void)
 	struct mallinfo2 info = mallinfo2();
 
 	return info.uordblks + info.hblkhd;
-}
-
-static void run_to_exception(struct cpu *cpu)
-{
-	struct catch catch;
-
-	cpu->exception.pending = false;
-	catch_begin(&catch, cpu);
-	if (!setjmp(catch.place))
-		for (;;) {
-			cpu->requests = 0;
-			cpu->translator->run(cpu);
-		}
-	catch_end(&catch, cpu);
-	fpu_leave(cpu);
 }
 
 /* Call the code of all pages in turn, ROUNDS times; what the heap has grown by. */
@@ -85,7 +61,7 @@ static size_t run(void)
 		cpu->rip = X86_TEST_CODE;
 		cpu->gpr[CPU_RDI] = X86_TEST_DATA;
 		cpu->gpr[CPU_RCX] = PAGES;
-		run_to_exception(cpu);
+		x86_test_run(&test);
 		assert_true(cpu->exception.pending);
 		assert_int_equal(cpu->exception.vector, EXCEPTION_UD);
 		assert_int_equal(cpu->rip, X86_TEST_CODE + sizeof(code) - 2);
@@ -96,7 +72,7 @@ static size_t run(void)
 static void test_little_on_each_page(void **state)
 {
 	(void)state;
-	if (!cache)
+	if (!test.vm.translations)
 		skip();
 	for (unsigned i = 0; i < PAGES; i++)
 		test.memory[X86_TEST_DATA + i * 4096] = 0xc3;
@@ -110,7 +86,7 @@ static void test_pages_of_nops(void **state)
 	struct jit_statistics statistics;
 
 	(void)state;
-	if (!cache)
+	if (!test.vm.translations)
 		skip();
 	for (unsigned i = 0; i < PAGES; i++) {
 		uint8_t *page = test.memory + X86_TEST_DATA + i * 4096;
@@ -121,7 +97,7 @@ static void test_pages_of_nops(void **state)
 	}
 	assert_in_range(run(), 0, CACHE_SIZE / 2);
 	/* They were translated all the same. */
-	jit_get_statistics(test.cpu.jit, &statistics);
+	jit_get_statistics(&test.cpu, &statistics);
 	assert_true(statistics.blocks > PAGES);
 }
 

@@ -9,12 +9,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 static struct x86_test test;
 static struct cpu_platform platform;
-static struct jit_cache *cache;
 static unsigned sections;
 
 static void exclusive_begin(void *context)
@@ -28,11 +26,15 @@ static void exclusive_end(void *context)
 	(void)context;
 }
 
-static int setup(void **state)
+static int setup_with(enum run_choice choice)
 {
-	(void)state;
-	if (x86_test_create(&test, 64))
-		return -1;
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+	int result;
+
+	options.warmth = 0;
+	result = x86_test_create_with(&test, 64, choice, &options);
+	if (result < 0)
+		return result;
 	platform = x86_test_platform;
 	platform.exclusive_begin = exclusive_begin;
 	platform.exclusive_end = exclusive_end;
@@ -40,28 +42,23 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup(void **state)
+{
+	(void)state;
+	return setup_with(RUN_INTERPRETED);
+}
+
+/* Where there is no translator the test skips itself. */
 static int setup_translator(void **state)
 {
-	struct jit_options options = JIT_OPTIONS_DEFAULT;
-	int result = setup(state);
-
-	options.warmth = 0;
-	if (result == 0) {
-		result = jit_cache_create(&options, &cache);
-		if (result == -ENOTSUP)
-			return 0; /* the test skips itself */
-		if (result == 0)
-			result = jit_attach(&test.cpu, cache);
-	}
-	return result;
+	(void)state;
+	return setup_with(RUN_BEST);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	x86_test_destroy(&test);
-	jit_cache_destroy(cache);
-	cache = NULL;
 	return 0;
 }
 
@@ -111,25 +108,6 @@ static void prepare(const struct form *form, unsigned offset, bool is_flag_live)
 	cpu->gpr[CPU_RCX] = 5;
 }
 
-static int run_to_exception(void)
-{
-	struct cpu *cpu = &test.cpu;
-	struct catch catch;
-
-	if (!cpu->translator)
-		return x86_test_run(&test);
-	cpu->exception.pending = false;
-	catch_begin(&catch, cpu);
-	if (!setjmp(catch.place))
-		for (;;) {
-			cpu->requests = 0;
-			cpu->translator->run(cpu);
-		}
-	catch_end(&catch, cpu);
-	fpu_leave(cpu);
-	return cpu->exception.vector;
-}
-
 /* Once to have the code decoded or translated, which takes sections of its own, and the page in the
  * TLB, and then for good. */
 static void check_form(const struct form *form, unsigned offset, bool is_flag_live)
@@ -140,7 +118,7 @@ static void check_form(const struct form *form, unsigned offset, bool is_flag_li
 	for (unsigned i = 0; i < 3; i++) {
 		prepare(form, offset, is_flag_live);
 		sections = 0;
-		assert_int_equal(run_to_exception(), EXCEPTION_UD);
+		assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
 	}
 	memcpy(&result, test.memory + X86_TEST_DATA + offset, form->size);
 	if (result != form->result || sections != is_split)
@@ -161,7 +139,7 @@ static void test_forms(void **state)
 
 static void test_forms_translated(void **state)
 {
-	if (!cache)
+	if (!test.vm.translations)
 		skip();
 	test_forms(state);
 }

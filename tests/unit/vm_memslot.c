@@ -183,23 +183,26 @@ static void engine_accesses_cross_slots(void **state)
 	assert_int_equal(memslots_write(&f->slots, 2 * MIB, "x", 1), -EFAULT);
 }
 
-static void code_words_belong_to_pages(void **state)
+/* What a request takes away, and that a slot that stays or is new takes nothing. */
+static void memory_goes_with_its_slot(void **state)
 {
 	struct fixture *f = *state;
-	_Atomic uint64_t *first, *second;
+	struct kvm_userspace_memory_region region = { .slot = 3, .guest_phys_addr = 4 * MIB,
+						      .memory_size = 2 * MIB };
+	uint64_t gpa = 0, last = 0;
 
-	assert_int_equal(set(f, 0, 0, 0, 4 * MIB, 0), 0);
-	first = memslots_code_bitmap(&f->slots, 0x1000);
-	second = memslots_code_bitmap(&f->slots, 3 * MIB);
-	assert_non_null(first);
-	assert_ptr_not_equal(first, second);
-	assert_ptr_equal(first + 1, memslots_code_bitmap(&f->slots, 0x2fff));
-	atomic_store(first, 5);
-	assert_int_equal(*memslots_code_bitmap(&f->slots, 0x1abc), 5);
-	assert_null(memslots_code_bitmap(&f->slots, 4 * MIB));
-	/* A slot that moves takes no code along. */
-	assert_int_equal(set(f, 0, 0, 8 * MIB, 4 * MIB, 0), 0);
-	assert_int_equal(*memslots_code_bitmap(&f->slots, 8 * MIB + 0x1000), 0);
+	assert_false(memslots_gone(&f->slots, &region, &gpa, &last));
+	assert_int_equal(set(f, 3, 0, 4 * MIB, 2 * MIB, 0), 0);
+	region.flags = KVM_MEM_LOG_DIRTY_PAGES;
+	assert_false(memslots_gone(&f->slots, &region, &gpa, &last));
+	region.guest_phys_addr = 8 * MIB;
+	assert_true(memslots_gone(&f->slots, &region, &gpa, &last));
+	assert_int_equal(gpa, 4 * MIB);
+	assert_int_equal(last, 6 * MIB - 1);
+	region = (struct kvm_userspace_memory_region){ .slot = 3 };
+	assert_true(memslots_gone(&f->slots, &region, &gpa, &last));
+	region.slot = 4;
+	assert_false(memslots_gone(&f->slots, &region, &gpa, &last));
 }
 
 static void many_slots(void **state)
@@ -234,7 +237,7 @@ int main(void)
 		TEST(existing_slots_change_only_place_and_log),
 		TEST(dirty_log_is_copied_and_cleared),
 		TEST(engine_accesses_cross_slots),
-		TEST(code_words_belong_to_pages),
+		TEST(memory_goes_with_its_slot),
 		TEST(many_slots),
 	};
 

@@ -46,12 +46,21 @@ static void create(struct code_memory *memory)
 
 static void test_decoded_code(void **state)
 {
-	struct block_cache *cache = block_cache_create(1 << 20);
+	struct code_index index;
+	struct tiers tiers = { .code = &index };
+	struct cpu *cpu = calloc(1, sizeof(*cpu));
+	struct block_cache *cache;
 
 	(void)state;
+	assert_non_null(cpu);
+	cpu->tiers = &tiers;
+	code_index_init(&index);
+	cache = block_cache_create(cpu, 1 << 20);
 	assert_non_null(cache);
 	assert_true(fault_stands_alone(cache->arena, cache->arena_size, GUARD_BYTES));
 	block_cache_destroy(cache);
+	code_index_destroy(&index);
+	free(cpu);
 }
 
 static void test_sides(void **state)

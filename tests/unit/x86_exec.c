@@ -14,6 +14,7 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "../undefined_flags.h"
+#include "engine/run/interp/interp.h"
 #include "x86_platform.h"
 
 #define ARITHMETIC_FLAGS 0x8d5u
@@ -613,9 +614,9 @@ static void test_small_cache(void **state)
 	const unsigned steps = 32768;
 
 	(void)state;
-	block_cache_destroy(test.cpu.blocks);
-	test.cpu.blocks = block_cache_create(1 << 20);
-	assert_non_null(test.cpu.blocks);
+	test.cpu.tiers->order[0]->detach(&test.cpu);
+	test.cpu.tiers->count = 0;
+	assert_int_equal(interp_attach(&test.cpu, 1 << 20), 0);
 	for (unsigned i = 0; i < steps; i++)
 		memcpy(test.memory + X86_TEST_DATA + i * 64, step, sizeof(step));
 	memcpy(test.memory + X86_TEST_DATA + steps * 64, end, sizeof(end));
@@ -624,7 +625,7 @@ static void test_small_cache(void **state)
 		assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
 		assert_int_equal(test.cpu.gpr[CPU_RAX], i * steps);
 	}
-	assert_in_range(test.cpu.blocks_decoded, steps + 1, 2 * steps + 2);
+	assert_in_range(interp_get_statistics(&test.cpu).blocks, steps + 1, 2 * steps + 2);
 }
 
 static void test_undefined(void **state)

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "engine/x86/system/cpuid.h"
-#include "engine/run/interp/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
@@ -110,12 +109,6 @@ bool debug_page_watched(const struct cpu *c, uint64_t gva)
 	return false;
 }
 
-void code_page_mapped(struct cpu *c, uint64_t gpa)
-{
-	(void)c;
-	(void)gpa;
-}
-
 void debug_check_access(struct cpu *c, uint64_t gva, unsigned size, bool is_write)
 {
 	(void)c, (void)gva, (void)size, (void)is_write;
@@ -148,24 +141,45 @@ static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is
 	return machine.mmio_taken;
 }
 
-static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
+static uint64_t code_word(struct cpu *c, uint64_t gpa)
 {
-	(void)context;
-	return gpa == DATA ? &machine.code : NULL;
+	(void)c;
+	return gpa >> 12 == DATA >> 12 ? machine.code : 0;
 }
 
-static void code_written(void *context, uint64_t gpa, unsigned size)
+static void code_written(struct cpu *c, uint64_t gpa, unsigned size)
 {
-	(void)context, (void)gpa, (void)size;
+	(void)c, (void)gpa, (void)size;
 	machine.code_writes++;
 }
+
+static void tlb_changed(struct cpu *c, enum tlb_change change, uint64_t where)
+{
+	(void)c, (void)change, (void)where;
+}
+
+static void access_changed(struct cpu *c)
+{
+	(void)c;
+}
+
+static void fetch_mapped(struct cpu *c, uint64_t gpa)
+{
+	(void)c, (void)gpa;
+}
+
+static const struct cpu_observer observer = {
+	.tlb_changed = tlb_changed,
+	.access_changed = access_changed,
+	.fetch_mapped = fetch_mapped,
+	.code_word = code_word,
+	.code_written = code_written,
+};
 
 static const struct cpu_platform platform = {
 	.page_lookup = page_lookup,
 	.page_dirty = page_dirty,
 	.mmio = mmio,
-	.code_bitmap = code_bitmap,
-	.code_written = code_written,
 };
 
 static void put(uint64_t gpa, uint64_t entry)
@@ -210,6 +224,7 @@ static int set_up(void **state)
 	memset(machine.memory, 0, MEMORY_SIZE);
 	machine.run = calloc(2, 4096);
 	cpu->platform = &platform;
+	cpu->observer = &observer;
 	cpu->physical_bits = 40;
 	cpu->features[CPU_FEATURES_EXT1_EDX] = 1 << 26;
 	cpu->run = machine.run;

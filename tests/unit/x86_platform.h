@@ -1,5 +1,5 @@
 /*
- * A CPU with flat memory for unit tests of src/engine/x86.
+ * A CPU with flat memory for unit tests of src/engine/x86 and src/engine/run.
  *
  * 16 MiB of RAM at guest-physical 0, nothing else; no devices, no interrupts. In 64-bit mode all of
  * it is mapped at its own address (2 MiB pages). Code goes to X86_TEST_CODE, the stack grows down
@@ -13,10 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine/run/interp/code.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
-#include "engine/run/interp/exec.h"
+#include "engine/run/runner.h"
 #include "engine/run/tier/catch.h"
 #include "engine/x86/system.h"
 
@@ -27,10 +26,14 @@
 #define X86_TEST_DATA   0x200000u
 
 struct x86_test {
-	struct cpu cpu;
+	union {
+		struct cpu cpu; /* its first part */
+		struct runner runner;
+	};
+	struct run_vm vm;
 	uint8_t *memory; /* owned */
-	_Atomic uint64_t code[X86_TEST_MEMORY >> 12];
-	unsigned code_writes; /* calls of code_written */
+	struct cpu_observer observer; /* the runner's, but for code_written */
+	unsigned code_writes;         /* calls of that */
 };
 
 static bool x86_test_page(void *context, uint64_t gpa, struct cpu_page *page)
@@ -43,35 +46,14 @@ static bool x86_test_page(void *context, uint64_t gpa, struct cpu_page *page)
 	return true;
 }
 
-static _Atomic uint64_t *x86_test_code_bitmap(void *context, uint64_t gpa)
+static void x86_test_code_written(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
-	struct x86_test *test = context;
-
-	return gpa < X86_TEST_MEMORY ? &test->code[gpa >> 12] : NULL;
-}
-
-static void x86_test_code_written(void *context, uint64_t gpa, unsigned size)
-{
-	struct x86_test *test = context;
-
-	test->code_writes++;
-	code_invalidate(&test->cpu, gpa, size);
-	for (uint64_t at = gpa & ~63ull; at < gpa + size; at += 64)
-		test->code[at >> 12] &= ~(1ull << (at >> 6 & 63));
-}
-
-static void x86_test_code_protect(void *context, uint64_t gpa)
-{
-	struct x86_test *test = context;
-
-	code_page_protected(&test->cpu, gpa);
+	((struct x86_test *)cpu)->code_writes++;
+	code_changed(cpu->tiers->code, gpa, size);
 }
 
 static const struct cpu_platform x86_test_platform = {
 	.page_lookup = x86_test_page,
-	.code_bitmap = x86_test_code_bitmap,
-	.code_written = x86_test_code_written,
-	.code_protect = x86_test_code_protect,
 };
 
 static inline struct kvm_segment x86_test_segment(unsigned bits, bool is_code)
@@ -123,28 +105,44 @@ static inline void x86_test_reset(struct x86_test *test, unsigned bits)
 	}
 	cpu_update_mode(cpu);
 	tlb_flush_all(cpu);
-	code_invalidate_all(cpu);
+	code_gone(&test->vm.code, 0, UINT64_MAX);
 	cpu->code_epoch++;
 }
 
-static inline int x86_test_create(struct x86_test *test, unsigned bits)
+/* With the translator, in which case `options` are for that. */
+static inline int x86_test_create_with(struct x86_test *test, unsigned bits, enum run_choice choice,
+				       const struct jit_options *options)
 {
+	int result;
+
 	memset(test, 0, sizeof(*test));
 	test->memory = mmap(NULL, X86_TEST_MEMORY, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (test->memory == MAP_FAILED)
 		return -1;
-	if (cpu_create(&test->cpu, 0, NULL, &x86_test_platform, test)) {
+	run_vm_init(&test->vm, options);
+	result = runner_create(&test->runner, &test->vm, choice, 0, NULL, &x86_test_platform, test);
+	if (result < 0) {
+		run_vm_destroy(&test->vm);
 		munmap(test->memory, X86_TEST_MEMORY);
-		return -1;
+		return result;
 	}
+	test->observer = *test->cpu.observer;
+	test->observer.code_written = x86_test_code_written;
+	test->cpu.observer = &test->observer;
 	x86_test_reset(test, bits);
 	return 0;
 }
 
+static inline int x86_test_create(struct x86_test *test, unsigned bits)
+{
+	return x86_test_create_with(test, bits, RUN_INTERPRETED, &JIT_OPTIONS_DEFAULT);
+}
+
 static inline void x86_test_destroy(struct x86_test *test)
 {
-	cpu_destroy(&test->cpu);
+	runner_destroy(&test->runner);
+	run_vm_destroy(&test->vm);
 	munmap(test->memory, X86_TEST_MEMORY);
 }
 
@@ -161,7 +159,7 @@ static inline int x86_test_run(struct x86_test *test)
 			cpu->requests &= ~(uint32_t)CPU_REQUEST_STOP_BLOCK;
 			if (cpu->requests)
 				break;
-			exec_blocks(cpu);
+			tiers_run(cpu);
 		}
 	}
 	catch_end(&catch, cpu);

@@ -16,7 +16,6 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include "engine/run/jit/jit.h"
 #include "x86_platform.h"
 
 /*
@@ -26,7 +25,7 @@
 #define PAGE       4096u
 #define REGION     0x40000000u
 #define WINDOW     (REGION + 7 * PAGE)
-#define PTE_MARKED (1u << 1) /* the 64 bytes of entry 8 */
+#define MARKED_OFFSET 64 /* of entry 8 */
 #define TABLE_GPA  (X86_TEST_TABLES + 0x3000u)
 #define VICTIM_GPA 0xc00000u
 #define SECOND_GPA 0x300000u
@@ -36,7 +35,6 @@
 enum event { VICTIM_CHANGES, LOG_IS_TAKEN };
 
 static struct x86_test test;
-static struct jit_cache *cache;
 static uint8_t *hosts[2]; /* memory that the victim can be */
 static unsigned present;  /* which one it is */
 static enum event event;
@@ -61,7 +59,7 @@ static void wait_once(void)
 	} else {
 		mprotect(hosts[present], PAGE, PROT_NONE);
 		present ^= 1;
-		code_invalidate_all(&test.cpu);
+		code_gone(&test.vm.code, 0, UINT64_MAX);
 	}
 	flush();
 }
@@ -100,38 +98,39 @@ static void exclusive_end(void *context)
 static const struct cpu_platform platform = {
 	.page_lookup = page_lookup,
 	.page_dirty = page_dirty,
-	.code_bitmap = x86_test_code_bitmap,
-	.code_written = x86_test_code_written,
-	.code_protect = x86_test_code_protect,
 	.exclusive_begin = exclusive_begin,
 	.exclusive_end = exclusive_end,
 };
 
-static int setup(void **state)
+static int setup_with(enum run_choice choice)
 {
-	(void)state;
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+
 	for (unsigned i = 0; i < 2; i++)
 		hosts[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (x86_test_create(&test, 64))
+	options.warmth = 0;
+	if (x86_test_create_with(&test, 64, choice, &options))
 		return -1;
 	test.cpu.platform = &platform;
 	return 0;
 }
 
+static int setup(void **state)
+{
+	(void)state;
+	return setup_with(RUN_INTERPRETED);
+}
+
 static int setup_translator(void **state)
 {
-	struct jit_options options = JIT_OPTIONS_DEFAULT;
-
-	options.warmth = 0;
-	return setup(state) || jit_cache_create(&options, &cache) || jit_attach(&test.cpu, cache);
+	(void)state;
+	return setup_with(RUN_TRANSLATED);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
 	x86_test_destroy(&test);
-	jit_cache_destroy(cache);
-	cache = NULL;
 	for (unsigned i = 0; i < 2; i++)
 		munmap(hosts[i], PAGE);
 	return 0;
@@ -160,7 +159,6 @@ static void prepare(const uint8_t *program, const uint8_t *end)
 	present = 0;
 	x86_test_reset(&test, 64);
 	memset(test.memory + SECOND_GPA, 0, PAGE);
-	memset(test.code, 0, sizeof(test.code));
 	memset(table(), 0, PAGE);
 	/* Linear addresses from REGION on, which is 1 GiB, have a directory of their own. */
 	directory[1] = (TABLE_GPA + PAGE) | PTE_FRESH;
@@ -187,7 +185,9 @@ static void prepare(const uint8_t *program, const uint8_t *end)
 /* Other CPUs have code there. */
 static void mark_table(void)
 {
-	test.code[TABLE_GPA >> 12] |= PTE_MARKED;
+	test.cpu.platform = &x86_test_platform; /* nobody waits for that */
+	code_mark(&test.cpu, TABLE_GPA + MARKED_OFFSET, 1);
+	test.cpu.platform = &platform;
 	flush();
 }
 

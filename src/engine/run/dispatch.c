@@ -1,16 +1,19 @@
 /*
- * cpu_run: the loop around the execution of instructions.
+ * The dispatcher: cpu_run, the loop around the execution of instructions, and which tier executes them.
  *
  * Between blocks (or instructions, while something watches each of them) the loop does what the
  * CPU does between instructions, in the order of Intel SDM vol. 3 §6.9, table 6-2: requests of the
- * platform, events that were being delivered, NMI, maskable interrupts. Traps of an instruction
- * are raised by debug.c right behind it, and so come before any of these.
+ * platform, events that were being delivered, NMI, maskable interrupts (events.c). Traps of an
+ * instruction are raised by debug.c right behind it, and so come before any of these.
+ *
+ * What is left is a tier's: the fastest first, and the next where one declines (tier/tier.h).
  *
  * Every exception and every exit to user space from inside an instruction or a delivery arrives
  * here (exception.h, tier/catch.h). An exit leaves the instruction undone; mmio.h tells how it is
  * restarted with user space's answer, which happens before any event is looked at.
  */
-#include "engine/run/interp/exec.h"
+#include "engine/run/events.h"
+#include "engine/run/runner.h"
 #include "engine/run/tier/catch.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
@@ -18,7 +21,6 @@
 #include "engine/x86/instructions/operand.h"
 #include "engine/x86/system.h"
 #include "engine/x86/mmu/tlb.h"
-#include "engine/x86/system/transfer.h"
 
 /* What Intel's VM entry reports for a bad guest state: "VM-entry failure due to invalid guest
  * state" (SDM vol. 3 appendix C, basic reason 33, bit 31). */
@@ -26,17 +28,6 @@
 
 /* Requests that do not show in the guest: obeyed even inside an unfinished instruction. */
 #define HOUSEKEEPING (CPU_REQUEST_PAUSE | CPU_REQUEST_TLB_FLUSH)
-
-static bool shadow_is_active(const struct cpu *cpu)
-{
-	return cpu->interrupt_shadow && cpu->shadow_rip == cpu->rip;
-}
-
-static bool interrupts_open(const struct cpu *cpu)
-{
-	return (cpu->rflags & RFLAGS_IF) && !shadow_is_active(cpu) &&
-	       !(cpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ);
-}
 
 /* State that only user space can have made, and that has no meaning (SDM vol. 3 §26.3.1). */
 static bool state_is_valid(const struct cpu *cpu)
@@ -68,14 +59,6 @@ static bool io_is_unfinished(const struct cpu *cpu)
 	return cpu->io.done || cpu->io.string_count;
 }
 
-static void io_forget(struct cpu *cpu)
-{
-	io_reset(cpu);
-	cpu->io.string_count = 0;
-	cpu->io.is_delivery = false;
-	cpu->io.is_plain_port = false;
-}
-
 /* What is the same on every way out of cpu_run. */
 static enum cpu_exit leave(struct cpu *cpu, enum cpu_exit exit)
 {
@@ -85,97 +68,20 @@ static enum cpu_exit leave(struct cpu *cpu, enum cpu_exit exit)
 	cpu->delivering = EVENT_NONE;
 	cpu->io.is_reset_after = cpu->exits_softly = cpu->is_leaving = false;
 	cpu->io.linear_rip = cpu_linear_rip(cpu);
-	if (!shadow_is_active(cpu))
+	if (!event_shadow_is_active(cpu))
 		cpu->interrupt_shadow = 0;
 	if (run) {
 		run->if_flag = (cpu->rflags & RFLAGS_IF) != 0;
 		run->ready_for_interrupt_injection =
-			interrupts_open(cpu) && !cpu->interrupt.pending && !cpu->exception.pending;
+			event_interrupts_open(cpu) && !cpu->interrupt.pending && !cpu->exception.pending;
 	}
 	return exit;
-}
-
-static void event_unblock(struct cpu *cpu)
-{
-	cpu->halted = false;
-	cpu->delivering = EVENT_NONE;
-	io_forget(cpu);
-}
-
-static void deliver_exception(struct cpu *cpu)
-{
-	struct cpu_event event = cpu->exception;
-	bool is_soft = event.vector == EXCEPTION_BP || event.vector == EXCEPTION_OF;
-	uint64_t return_rip = cpu->rip + (is_soft ? event.instruction_length : 0);
-
-	cpu->delivering = exception_class(event.vector);
-	interrupt_deliver(cpu, event.vector, INTERRUPT_EXCEPTION, event.has_error_code,
-			  event.error_code, return_rip);
-	cpu->exception.pending = false;
-	cpu->rip = cpu->next_rip;
-	cpu->exceptions_delivered++;
-	event_unblock(cpu);
-}
-
-/* What a device stored before it raised the interrupt may be code: see code.h. */
-static void see_outside_writes(struct cpu *cpu)
-{
-	uint32_t count;
-
-	if (cpu->outside_interrupts) {
-		count = atomic_load(cpu->outside_interrupts);
-		if (count == cpu->outside_seen)
-			return;
-		cpu->outside_seen = count;
-	}
-	cpu->code_epoch++;
-}
-
-static void deliver_interrupt(struct cpu *cpu)
-{
-	struct cpu_event *event = &cpu->interrupt;
-	enum interrupt_source source = event->is_software ? INTERRUPT_SOFTWARE : INTERRUPT_EXTERNAL;
-	uint64_t return_rip = cpu->rip + (event->is_software ? event->instruction_length : 0);
-
-	cpu->delivering = EVENT_BENIGN;
-	see_outside_writes(cpu);
-	interrupt_deliver(cpu, event->vector, source, false, 0, return_rip);
-	event->pending = false;
-	cpu->rip = cpu->next_rip;
-	cpu->interrupts_delivered++;
-	event_unblock(cpu);
-}
-
-static void deliver_nmi(struct cpu *cpu)
-{
-	cpu->delivering = EVENT_BENIGN;
-	see_outside_writes(cpu);
-	interrupt_deliver(cpu, EXCEPTION_NMI, INTERRUPT_EXTERNAL, false, 0, cpu->rip);
-	cpu->nmis_pending--;
-	cpu->nmi_blocked = true;
-	cpu->rip = cpu->next_rip;
-	cpu->interrupts_delivered++;
-	event_unblock(cpu);
-}
-
-/* An exception ended the delivery of an interrupt or NMI: it is gone (its EXT bit tells). */
-static void abandon_delivery(struct cpu *cpu)
-{
-	if (cpu->delivering == EVENT_BENIGN) {
-		if (cpu->interrupt.pending) {
-			cpu->interrupt.pending = false;
-		} else if (cpu->nmis_pending && !cpu->nmi_blocked) {
-			cpu->nmis_pending--;
-			cpu->nmi_blocked = true;
-		}
-	}
-	cpu->delivering = EVENT_NONE;
 }
 
 /* One instruction with everything that may watch it. */
 static void step(struct cpu *cpu)
 {
-	bool was_shadow = shadow_is_active(cpu);
+	bool was_shadow = event_shadow_is_active(cpu);
 	bool was_resumed = io_is_unfinished(cpu);
 
 	if (cpu->debug_pending & DR6_BT)
@@ -184,45 +90,11 @@ static void step(struct cpu *cpu)
 		debug_before(cpu);
 	cpu->single_step_pending = cpu->rflags & RFLAGS_TF;
 	cpu->rflags &= ~RFLAGS_RF;
-	exec_one(cpu);
-	io_forget(cpu);
+	tier_last(cpu)->run_one(cpu);
+	event_io_forget(cpu);
 	if (was_shadow && cpu->shadow_rip != cpu->rip)
 		cpu->interrupt_shadow = 0;
 	debug_after(cpu);
-}
-
-/* Events that wait, highest first. True when one was delivered. */
-static bool deliver_events(struct cpu *cpu)
-{
-	if (cpu->exception.pending) {
-		deliver_exception(cpu);
-		return true;
-	}
-	if (cpu->interrupt.pending) {
-		deliver_interrupt(cpu);
-		return true;
-	}
-	if (cpu->nmis_pending && !cpu->nmi_blocked && !shadow_is_active(cpu)) {
-		deliver_nmi(cpu);
-		return true;
-	}
-	if (cpu->interrupt_waiting && interrupts_open(cpu)) {
-		int vector;
-
-		fpu_leave(cpu);
-		if (!cpu->platform->interrupt_pending ||
-		    !cpu->platform->interrupt_pending(cpu->platform_context)) {
-			cpu->interrupt_waiting = false;
-			return false;
-		}
-		vector = cpu->platform->interrupt_acknowledge(cpu->platform_context);
-		if (vector < 0)
-			return false;
-		cpu->interrupt = (struct cpu_event){.pending = true, .vector = vector};
-		deliver_interrupt(cpu);
-		return true;
-	}
-	return false;
 }
 
 static bool window_is_requested(const struct cpu *cpu)
@@ -273,8 +145,7 @@ static bool complete_port_access(struct cpu *cpu)
 			       io->fragments[0].size);
 	cpu->rip = cpu_wrap_rip(cpu, io->next_rip);
 	cpu->rflags &= ~RFLAGS_RF;
-	cpu->instructions++;
-	io_forget(cpu);
+	event_io_forget(cpu);
 	return true;
 }
 
@@ -286,6 +157,34 @@ static void resume(struct cpu *cpu)
 	while (atomic_load_explicit(&cpu->requests, memory_order_relaxed) & HOUSEKEEPING)
 		obey_requests(cpu, HOUSEKEEPING);
 	step(cpu);
+}
+
+/* All but the last tier in order, until one has not declined. */
+static enum tier_stop run_fastest(struct cpu *cpu)
+{
+	enum tier_stop stop = TIER_DECLINES;
+
+	for (unsigned i = 0; stop == TIER_DECLINES && i + 1 < cpu->tiers->count; i++)
+		stop = cpu->tiers->order[i]->run(cpu);
+	return stop;
+}
+
+void tiers_run(struct cpu *cpu)
+{
+	const struct tiers *tiers = cpu->tiers;
+	const struct tier *last = tier_last(cpu);
+
+	for (unsigned i = tiers->count; i-- > 0;)
+		if (tiers->order[i]->enter)
+			tiers->order[i]->enter(cpu);
+	if (tiers->count == 1)
+		last->run(cpu);
+	while (!cpu->requests && !cpu->is_leaving)
+		if (run_fastest(cpu) == TIER_DECLINES)
+			last->run_piece(cpu);
+	for (unsigned i = 0; i < tiers->count; i++)
+		if (tiers->order[i]->leave)
+			tiers->order[i]->leave(cpu);
 }
 
 static enum cpu_exit run_loop(struct cpu *cpu)
@@ -301,12 +200,12 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 			if (atomic_load_explicit(&cpu->requests, memory_order_relaxed))
 				continue;
 		}
-		if (deliver_events(cpu))
+		if (event_deliver(cpu))
 			continue;
 		if (cpu->io.is_delivery)
-			io_forget(cpu); /* user space took the event back */
+			event_io_forget(cpu); /* user space took the event back */
 		if (window_is_requested(cpu)) {
-			if (interrupts_open(cpu)) {
+			if (event_interrupts_open(cpu)) {
 				cpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 				return CPU_EXIT_USER;
 			}
@@ -316,12 +215,10 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 			return CPU_EXIT_HALTED;
 		cpu_begins(cpu, CPU_INTERPRETS);
 		if (debug_is_stepping(cpu) ||
-		    (shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmis_pending)))
+		    (event_shadow_is_active(cpu) && (cpu->interrupt_waiting || cpu->nmis_pending)))
 			step(cpu);
-		else if (cpu->translator)
-			cpu->translator->run(cpu);
 		else
-			exec_blocks(cpu);
+			tiers_run(cpu);
 		if (cpu->is_leaving)
 			return CPU_EXIT_USER;
 	}
@@ -342,7 +239,7 @@ static void enter(struct cpu *cpu)
 	if (cpu->io.linear_rip != cpu_linear_rip(cpu)) {
 		/* User space went elsewhere: nobody waits for the answer any more. */
 		cpu->io.mmio_pending = cpu->io.pio_pending = cpu->io.msr_pending = false;
-		io_forget(cpu);
+		event_io_forget(cpu);
 	}
 	io_resume(cpu);
 }
@@ -365,10 +262,10 @@ static enum cpu_exit run_catching(struct cpu *cpu, struct catch *catch)
 	case UNWIND_EVENT:
 		if (cpu->exclusive)
 			cpu_exclusive_end(cpu);
-		abandon_delivery(cpu);
+		event_abandon(cpu);
 		cpu->io.is_reset_after = cpu->exits_softly = false;
 		cpu->debug_pending = 0;
-		io_forget(cpu);
+		event_io_forget(cpu);
 		break;
 	case UNWIND_EXIT:
 		if (cpu->exclusive)
@@ -379,7 +276,7 @@ static enum cpu_exit run_catching(struct cpu *cpu, struct catch *catch)
 		if (cpu->exclusive)
 			cpu_exclusive_end(cpu);
 		cpu->exception.pending = cpu->interrupt.pending = false;
-		io_forget(cpu);
+		event_io_forget(cpu);
 		if (cpu->run)
 			cpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
 		return leave(cpu, CPU_EXIT_USER);

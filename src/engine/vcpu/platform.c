@@ -11,7 +11,6 @@
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/run/interp/code.h"
 #include "engine/x86/system.h"
 
 #define MSR_APIC_BASE 0x1b
@@ -168,41 +167,6 @@ static void platform_yield(void *context)
 	vcpu_enter_guest(context);
 }
 
-static _Atomic uint64_t *code_bitmap(void *context, uint64_t gpa)
-{
-	struct vcpu *vcpu = context;
-
-	return memslots_code_bitmap(&vcpu->vm->memslots, gpa);
-}
-
-static void code_written(void *context, uint64_t gpa, unsigned size)
-{
-	struct vcpu *vcpu = context;
-	struct vm *vm = vcpu->vm;
-	unsigned count = atomic_load(&vm->member_count), i;
-	uint64_t at;
-
-	for (i = 0; i < count; i++)
-		code_invalidate(&vcpu_of(vm->members[i])->cpu, gpa, size);
-	/* No CPU has code in these granules any more: further stores there go the quick way. */
-	for (at = gpa & ~63ull; at < gpa + size; at += 64) {
-		_Atomic uint64_t *bitmap = memslots_code_bitmap(&vm->memslots, at & ~0xfffull);
-
-		if (bitmap)
-			atomic_fetch_and(bitmap, ~(1ull << (at >> 6 & 63)));
-	}
-}
-
-static void code_protect(void *context, uint64_t gpa)
-{
-	struct vcpu *vcpu = context;
-	struct vm *vm = vcpu->vm;
-	unsigned count = atomic_load(&vm->member_count), i;
-
-	for (i = 0; i < count; i++)
-		code_page_protected(&vcpu_of(vm->members[i])->cpu, gpa);
-}
-
 /* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
 static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
 {
@@ -270,7 +234,7 @@ static uint64_t hypercall(void *context, uint64_t number, const uint64_t argumen
 const struct cpu_platform vcpu_platform = {
 	.page_lookup = platform_page_lookup,
 	.page_dirty = platform_page_dirty,
-	.code_word = platform_code_word,
+	.lookups_keep_vectors = true,
 	.mmio = mmio,
 	.pio = pio,
 	.interrupt_pending = interrupt_pending,
@@ -288,8 +252,5 @@ const struct cpu_platform vcpu_platform = {
 	.exclusive_end = platform_exclusive_end,
 	.pause = platform_pause,
 	.yield = platform_yield,
-	.code_bitmap = code_bitmap,
-	.code_written = code_written,
-	.code_protect = code_protect,
 	.hypercall = hypercall,
 };

@@ -20,10 +20,3 @@ void platform_page_dirty(void *context, uint64_t gpa)
 
 	memslots_mark_dirty(&vcpu->vm->memslots, gpa);
 }
-
-uint64_t platform_code_word(void *context, uint64_t gpa)
-{
-	const struct vcpu *vcpu = context;
-
-	return memslots_code_word(&vcpu->vm->memslots, gpa);
-}

@@ -6,6 +6,5 @@
 
 bool platform_page_lookup(void *context, uint64_t gpa, struct cpu_page *page);
 void platform_page_dirty(void *context, uint64_t gpa);
-uint64_t platform_code_word(void *context, uint64_t gpa);
 
 #endif

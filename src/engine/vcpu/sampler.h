@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "engine/x86/cpu.h"
+#include "engine/run/tier/tier.h"
 
 struct vcpu;
 

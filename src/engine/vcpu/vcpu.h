@@ -1,5 +1,5 @@
 /*
- * A virtual CPU: the x86 CPU (struct cpu) with what the KVM API puts around it.
+ * A virtual CPU: the x86 CPU (struct cpu), with its tiers, and what the KVM API puts around it.
  *
  * Threads: KVM_RUN and every other request hold `lock`, so whoever has it owns all fields but the
  * atomic ones. Other threads (interrupt controllers, engine_kick, the watcher of signals, exclusive
@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "engine/run/runner.h"
 #include "engine/vm/clock.h"
 #include "engine/vm/member.h"
 #include "engine/vm/vm.h"
@@ -49,7 +50,10 @@ struct vcpu {
 	struct vm *vm;
 	struct vm_member member; /* of vm */
 	pthread_mutex_t lock;
-	struct cpu cpu;
+	union {
+		struct cpu cpu; /* its first part */
+		struct runner runner;
+	};
 	struct kvm_run *run;
 	struct kvm_coalesced_mmio_ring *coalesced; /* in the VM's first vCPU only, else NULL */
 	struct lapic *lapic; /* NULL when the VM has no interrupt controllers in the engine */

@@ -4,18 +4,18 @@
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/handle.h"
-#include "engine/run/jit/jit.h"
+#include "engine/run/runner.h"
 #include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/sampler.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vm/vm.h"
-#include "engine/run/interp/code.h"
 #include "util/zeroes.h"
 
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)
@@ -30,45 +30,74 @@ static void release_handle(void *object)
 	vm_put(vcpu->vm);
 }
 
-/* With the VM's lock held, as all that creates vCPUs. */
-static int attach_translator(struct vcpu *vcpu)
+/* What x86 vCPUs of a VM share. */
+struct execution {
+	struct vm_execution vm; /* first: execution_of */
+	struct run_vm run;
+};
+
+static struct execution *execution_of(struct vm_execution *execution)
 {
-	struct vm *vm = vcpu->vm;
+	return (struct execution *)execution;
+}
+
+static void memory_gone(struct vm_execution *execution, uint64_t gpa, uint64_t last)
+{
+	run_vm_memory_gone(&execution_of(execution)->run, gpa, last);
+}
+
+static void destroy_execution(struct vm_execution *execution)
+{
+	run_vm_destroy(&execution_of(execution)->run);
+	free(execution);
+}
+
+/* With the VM's lock held, as all that creates vCPUs. NULL without memory. */
+static struct run_vm *get_execution(struct vm *vm)
+{
 	struct jit_options options = {
 		.cache_size = vm->options.code_cache_bytes,
 		.warmth = vm->options.warmth,
 		.counts_lookups = vm->options.keeps_statistics,
 		.dump_fd = vm->options.code_dump_fd,
 	};
-	int result;
 
-	if (!vm->code_cache) {
-		result = jit_cache_create(&options, &vm->code_cache);
-		if (result < 0)
-			return result;
+	if (!vm->execution) {
+		struct execution *execution = calloc(1, sizeof(*execution));
+
+		if (!execution)
+			return NULL;
+		execution->vm.memory_gone = memory_gone;
+		execution->vm.destroy = destroy_execution;
+		run_vm_init(&execution->run, &options);
+		vm->execution = &execution->vm;
 	}
-	return jit_attach(&vcpu->cpu, vm->code_cache);
+	return &execution_of(vm->execution)->run;
 }
+
+static const enum run_choice choices[] = {
+	[ENGINE_TIER_AUTO] = RUN_BEST,
+	[ENGINE_TIER_INTERPRETER] = RUN_INTERPRETED,
+	[ENGINE_TIER_TRANSLATOR] = RUN_TRANSLATED,
+	[ENGINE_TIER_LOCKSTEP] = RUN_LOCKSTEP,
+};
 
 static int create_parts(struct vcpu *vcpu)
 {
-	enum engine_tier tier = vcpu->vm->options.tier;
+	struct run_vm *execution = get_execution(vcpu->vm);
 	int result;
+
+	if (!execution)
+		return -ENOMEM;
 
 	vcpu->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vcpu->wake_fd < 0)
 		return -errno;
-	result = cpu_create(&vcpu->cpu, vcpu->member.id, vcpu->run, &vcpu_platform, vcpu);
+	result = runner_create(&vcpu->runner, execution, choices[vcpu->vm->options.tier],
+			       vcpu->member.id, vcpu->run, &vcpu_platform, vcpu);
 	if (result < 0)
 		goto close_wake;
 	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vcpu->vm->irqchip);
-	if (tier != ENGINE_TIER_INTERPRETER) {
-		result = attach_translator(vcpu);
-		if (result == 0 && tier == ENGINE_TIER_LOCKSTEP)
-			result = jit_set_lockstep(&vcpu->cpu);
-		if (result < 0 && tier != ENGINE_TIER_AUTO)
-			goto destroy_cpu;
-	}
 	result = signals_add(vcpu);
 	if (result < 0)
 		goto destroy_cpu;
@@ -85,7 +114,7 @@ static int create_parts(struct vcpu *vcpu)
 remove_signals:
 	signals_remove(vcpu);
 destroy_cpu:
-	cpu_destroy(&vcpu->cpu);
+	runner_destroy(&vcpu->runner);
 close_wake:
 	close(vcpu->wake_fd);
 	return result;
@@ -99,7 +128,7 @@ static void destroy(struct vm_member *member)
 	signals_remove(vcpu);
 	if (vcpu->lapic)
 		lapic_destroy(vcpu->lapic);
-	cpu_destroy(&vcpu->cpu);
+	runner_destroy(&vcpu->runner);
 	statistics_close(&vcpu->statistics);
 	close(vcpu->wake_fd);
 	munmap(vcpu->run, VCPU_MMAP_SIZE);
@@ -116,20 +145,19 @@ static void pause_member(struct exclusive_member *exclusive)
 	cpu_request(&vcpu_of(member)->cpu, CPU_REQUEST_PAUSE);
 }
 
-static void slots_changed(struct vm_member *member, bool code_too)
+static void slots_changed(struct vm_member *member)
 {
-	struct cpu *cpu = &vcpu_of(member)->cpu;
-
-	if (code_too)
-		code_invalidate_all(cpu);
-	cpu_request(cpu, CPU_REQUEST_TLB_FLUSH);
+	cpu_request(&vcpu_of(member)->cpu, CPU_REQUEST_TLB_FLUSH);
 }
 
 /* Translations that only one CPU may run lack LOCK and alignment. */
 static void solitude_ended(struct vm_member *member)
 {
-	vcpu_of(member)->cpu.is_alone = false;
-	slots_changed(member, true);
+	struct vcpu *vcpu = vcpu_of(member);
+
+	vcpu->cpu.is_alone = false;
+	run_vm_memory_gone(&execution_of(vcpu->vm->execution)->run, 0, UINT64_MAX);
+	slots_changed(member);
 }
 
 static void msr_filter_changed(struct vm_member *member)

@@ -6,6 +6,7 @@
 #define KVIK_ENGINE_VM_MEMBER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/vm/exclusive.h"
 
@@ -17,15 +18,23 @@ struct vm_member_operations {
 
 	/* All below inside an exclusive section. */
 
-	/* Memory slots have changed, or with `code_too` false only what their dirty logs hold: forget
-	 * where guest memory is, and with `code_too` what was derived from its contents. */
-	void (*slots_changed)(struct vm_member *member, bool code_too);
+	/* Memory slots have changed, or what their dirty logs hold: forget where guest memory is. */
+	void (*slots_changed)(struct vm_member *member);
 	/* It is no longer the VM's only vCPU: as slots_changed, and atomic accesses are to be so. */
 	void (*solitude_ended)(struct vm_member *member);
 	/* The VM has another msr_filter, or none. */
 	void (*msr_filter_changed)(struct vm_member *member);
 	/* kvm-clock was set. */
 	void (*clock_changed)(struct vm_member *member);
+};
+
+/* What vCPUs of a VM share to execute, as the VM knows it. */
+struct vm_execution {
+	/* The memory at [gpa, last] is gone: forget what was derived from its contents. Inside an exclusive
+	 * section, before the members hear of the change. */
+	void (*memory_gone)(struct vm_execution *execution, uint64_t gpa, uint64_t last);
+	/* The VM ends; its members have gone. */
+	void (*destroy)(struct vm_execution *execution);
 };
 
 struct vm_member {

@@ -36,24 +36,8 @@ static size_t dirty_size(const struct memslot *slot)
 	return (page_count(slot) + 63) / 64 * sizeof(uint64_t);
 }
 
-static size_t code_run_count(const struct memslot *slot)
-{
-	return (slot->size + (1ull << MEMSLOT_CODE_RUN_SHIFT) - 1) >> MEMSLOT_CODE_RUN_SHIFT;
-}
-
-static void code_forget(struct memslot *slot)
-{
-	for (size_t i = 0; i < code_run_count(slot); i++) {
-		free((void *)slot->code[i]);
-		slot->code[i] = NULL;
-	}
-}
-
 static void memslot_destroy(struct memslot *slot)
 {
-	if (slot->code)
-		code_forget(slot);
-	free(slot->code);
 	free(slot->dirty);
 	free(slot);
 }
@@ -86,9 +70,6 @@ static struct memslot *memslot_create(const struct memslots *slots,
 	slot->gpa = region->guest_phys_addr;
 	slot->size = region->memory_size;
 	slot->hva = (uint8_t *)(uintptr_t)region->userspace_addr;
-	slot->code = calloc(code_run_count(slot), sizeof(*slot->code));
-	if (!slot->code)
-		goto fail;
 	if ((slot->flags & KVM_MEM_LOG_DIRTY_PAGES) && create_log(slots, slot) < 0)
 		goto fail;
 	return slot;
@@ -212,7 +193,6 @@ static int modify(struct memslots *slots, struct memslot *slot,
 	slot->flags = region->flags;
 	if (region->guest_phys_addr != slot->gpa) {
 		take_out(slots, slot);
-		code_forget(slot);
 		slot->gpa = region->guest_phys_addr;
 		put_in(slots, slot);
 	}
@@ -242,6 +222,18 @@ int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_regio
 	if (gpa + size > GPA_LIMIT)
 		return -EINVAL;
 	return old ? modify(slots, old, region) : create(slots, region);
+}
+
+bool memslots_gone(const struct memslots *slots, const struct kvm_userspace_memory_region *region,
+		   uint64_t *gpa, uint64_t *last)
+{
+	const struct memslot *slot = find_id(slots, region->slot);
+
+	if (!slot || (region->memory_size && region->guest_phys_addr == slot->gpa))
+		return false;
+	*gpa = slot->gpa;
+	*last = slot->gpa + slot->size - 1;
+	return true;
 }
 
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
@@ -286,30 +278,6 @@ int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirt
 		slot->dirty[first / 64 + i] &= ~bits[i];
 	free(bits);
 	return result;
-}
-
-_Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa)
-{
-	struct memslot *slot = memslots_find(slots, gpa);
-	_Atomic uint64_t **place, *run, *none = NULL;
-	uint64_t offset;
-
-	if (!slot)
-		return NULL;
-	offset = gpa - slot->gpa;
-	place = &slot->code[offset >> MEMSLOT_CODE_RUN_SHIFT];
-	run = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-	if (!run) {
-		run = calloc(MEMSLOT_CODE_RUN_WORDS, sizeof(*run));
-		if (!run)
-			return NULL;
-		if (!__atomic_compare_exchange_n(place, &none, run, false, __ATOMIC_ACQ_REL,
-						 __ATOMIC_ACQUIRE)) {
-			free((void *)run);
-			run = none;
-		}
-	}
-	return &run[(offset >> 12) % MEMSLOT_CODE_RUN_WORDS];
 }
 
 /* How many of `size` bytes at gpa lie in its page. */

@@ -3,8 +3,8 @@
  *
  * Writers (KVM_SET_USER_MEMORY_REGION, GET_DIRTY_LOG) run with every CPU of the VM stopped
  * (exclusive section) and with the VM's lock held; readers are CPUs inside cpu_run, without a lock.
- * After a slot was deleted, moved or has changed its flags, the writer flushes every CPU's TLB and
- * drops its decoded blocks: a slot's code words do not outlive it or its place.
+ * After a slot was deleted, moved or has changed its flags, the writer flushes every CPU's TLB; what was
+ * derived from memory that is no longer there goes, too (memslots_gone).
  */
 #ifndef KVIK_ENGINE_VM_MEMSLOT_H
 #define KVIK_ENGINE_VM_MEMSLOT_H
@@ -17,18 +17,12 @@
 
 #define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
 
-#define MEMSLOT_CODE_RUN_SHIFT 21 /* one run of code words covers 2 MiB */
-#define MEMSLOT_CODE_RUN_WORDS (1u << (MEMSLOT_CODE_RUN_SHIFT - 12))
-
 struct memslot {
 	uint32_t id;
 	uint32_t flags;     /* KVM_MEM_* */
 	uint64_t gpa, size; /* bytes, page-aligned */
 	uint8_t *hva;
 	uint64_t *dirty;    /* bitmap, one bit a page, with KVM_MEM_LOG_DIRTY_PAGES; owned */
-	/* Word per page: which 64-byte granules hold decoded code (see cpu_platform.code_bitmap);
-	 * allocated lazily per 2 MiB run of the slot; owned. Readers add runs by exchange. */
-	_Atomic uint64_t **code;
 };
 
 struct memslots {
@@ -51,6 +45,10 @@ void memslots_destroy(struct memslots *slots);
  */
 int memslots_set(struct memslots *slots, const struct kvm_userspace_memory_region *region);
 
+/* The memory that this request takes away if it succeeds: [*gpa, *last]. False: none. */
+bool memslots_gone(const struct memslots *slots, const struct kvm_userspace_memory_region *region,
+		   uint64_t *gpa, uint64_t *last);
+
 /* -- memslot_lookup.c: no vector instructions, no calls -- */
 
 /* The index of the first slot that ends above gpa: the only one that can hold it. */
@@ -60,8 +58,6 @@ struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa);
 bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page);
 /* Any thread that may write guest memory; does nothing where no log is kept. */
 void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa);
-/* The word of memslots_code_bitmap; 0 when there is none. */
-uint64_t memslots_code_word(const struct memslots *slots, uint64_t gpa);
 
 /* -- memslot.c -- */
 
@@ -72,8 +68,6 @@ int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
 /* KVM_CLEAR_DIRTY_LOG: clears the bits that are set in log->dirty_bitmap, user space's. Likewise, and
  * -EINVAL for a range that is not the slot's or has no whole words. */
 int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirty_log *log);
-/* NULL when gpa is not memory, or there is no memory for the word. */
-_Atomic uint64_t *memslots_code_bitmap(const struct memslots *slots, uint64_t gpa);
 
 /* Read or write guest-physical memory from the engine itself (kvm-clock pages, ...): 0 or -EFAULT.
  * Writes are logged; they fail in read-only slots. */

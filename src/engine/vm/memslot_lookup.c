@@ -62,15 +62,3 @@ void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa)
 	if (slot)
 		mark_dirty(slot, gpa);
 }
-
-uint64_t memslots_code_word(const struct memslots *slots, uint64_t gpa)
-{
-	const struct memslot *slot = memslots_find(slots, gpa);
-	const _Atomic uint64_t *run;
-
-	if (!slot)
-		return 0;
-	run = __atomic_load_n(&slot->code[(gpa - slot->gpa) >> MEMSLOT_CODE_RUN_SHIFT],
-			      __ATOMIC_ACQUIRE);
-	return run ? run[((gpa - slot->gpa) >> 12) % MEMSLOT_CODE_RUN_WORDS] : 0;
-}

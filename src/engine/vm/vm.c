@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "engine/handle.h"
-#include "engine/run/jit/jit.h"
 
 int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
 	      unsigned long type)
@@ -69,7 +68,8 @@ void vm_put(void *object)
 	irqchip_stop(vm->irqchip);
 	for (i = 0; i < vm->member_count; i++)
 		vm->members[i]->operations->destroy(vm->members[i]);
-	jit_cache_destroy(vm->code_cache);
+	if (vm->execution)
+		vm->execution->destroy(vm->execution);
 	irqchip_destroy(vm->irqchip);
 	statistics_close(&vm->statistics);
 	msr_filter_destroy(vm->msr_filter);
@@ -132,12 +132,12 @@ void vm_add_member(struct vm *vm, struct vm_member *member)
 }
 
 /* Inside an exclusive section. */
-static void tell_slots_changed(struct vm *vm, bool code_too)
+static void tell_slots_changed(struct vm *vm)
 {
 	unsigned count = atomic_load(&vm->member_count), i;
 
 	for (i = 0; i < count; i++)
-		vm->members[i]->operations->slots_changed(vm->members[i], code_too);
+		vm->members[i]->operations->slots_changed(vm->members[i]);
 }
 
 void vm_own_memory(struct vm *vm)
@@ -149,12 +149,17 @@ void vm_own_memory(struct vm *vm)
 
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region)
 {
+	uint64_t gpa, last;
+	bool is_gone;
 	int result;
 
 	exclusive_begin(&vm->exclusive, NULL);
+	is_gone = memslots_gone(&vm->memslots, region, &gpa, &last);
 	result = memslots_set(&vm->memslots, region);
+	if (result == 0 && is_gone && vm->execution)
+		vm->execution->memory_gone(vm->execution, gpa, last);
 	if (result == 0)
-		tell_slots_changed(vm, true);
+		tell_slots_changed(vm);
 	exclusive_end(&vm->exclusive, NULL);
 	store_statistics(vm);
 	return result;
@@ -168,7 +173,7 @@ int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log)
 	result = memslots_get_dirty_log(&vm->memslots, log);
 	/* Pages are clean again, so the next write must take the slow path that logs it. */
 	if (result == 0 && !vm->memslots.manual_log)
-		tell_slots_changed(vm, false);
+		tell_slots_changed(vm);
 	exclusive_end(&vm->exclusive, NULL);
 	return result;
 }
@@ -180,7 +185,7 @@ int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log)
 	exclusive_begin(&vm->exclusive, NULL);
 	result = memslots_clear_dirty_log(&vm->memslots, log);
 	if (result == 0)
-		tell_slots_changed(vm, false);
+		tell_slots_changed(vm);
 	exclusive_end(&vm->exclusive, NULL);
 	return result;
 }

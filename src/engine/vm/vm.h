@@ -46,8 +46,6 @@
 	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |                \
 	 KVM_GUESTDBG_BLOCKIRQ)
 
-struct jit_cache;
-
 struct vm {
 	_Atomic unsigned references;
 	struct engine_options options; /* the system handle's; constant */
@@ -60,7 +58,7 @@ struct vm {
 	struct exclusive exclusive;
 	struct vm_clock clock;
 
-	struct jit_cache *code_cache; /* translations; made with the first vCPU that wants them */
+	struct vm_execution *execution; /* made with the first vCPU; NULL before. Owned */
 	struct vm_member *members[VM_VCPUS_MAX]; /* vCPUs in order of creation; member_count are set */
 	_Atomic unsigned member_count;
 
@@ -97,7 +95,7 @@ void vm_add_member(struct vm *vm, struct vm_member *member);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
-/* Requests of memory slots, with every vCPU stopped and their translations dropped. */
+/* Requests of memory slots, with every vCPU stopped, and what was made from memory that goes dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
 /* KVM_GET_STATS_FD. With vm->lock held. */

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/run/interp/code.h"
 #include "engine/x86/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
@@ -24,7 +23,7 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 {
 	int result;
 
-	memset(cpu, 0, offsetof(struct cpu, fast.jumps));
+	memset(cpu, 0, sizeof(*cpu));
 	cpu->id = id;
 	cpu->run = run;
 	cpu->platform = platform;
@@ -37,10 +36,6 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	result = fpu_create(cpu);
 	if (result)
 		goto fail_fpu;
-	cpu->blocks = block_cache_create(BLOCK_CACHE_SIZE);
-	result = -ENOMEM;
-	if (!cpu->blocks)
-		goto fail_code;
 	result = msr_create(cpu);
 	if (result)
 		goto fail_msr;
@@ -49,8 +44,6 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	return 0;
 
 fail_msr:
-	block_cache_destroy(cpu->blocks);
-fail_code:
 	fpu_destroy(cpu);
 fail_fpu:
 	tlb_destroy(cpu);
@@ -60,12 +53,9 @@ fail:
 
 void cpu_destroy(struct cpu *cpu)
 {
-	if (cpu->translator)
-		cpu->translator->destroy(cpu);
 	free(cpu->cpuid);
 	cpu->cpuid = NULL;
 	msr_destroy(cpu);
-	block_cache_destroy(cpu->blocks);
 	fpu_destroy(cpu);
 	tlb_destroy(cpu);
 }

@@ -1,12 +1,13 @@
 /*
  * The state of one x86-64 CPU, and what the CPU asks of the platform around it.
  *
- * This struct is the architecture's state in the form that the interpreter and the translator work
- * on. Guest-visible structs are those of <linux/kvm.h> where they fit (segments, tables), so that
+ * This struct is the architecture's state in the form that those who execute it work on (engine/run);
+ * what they have to know of it they hear through cpu->observer. Guest-visible structs are those of <linux/kvm.h> where they fit (segments, tables), so that
  * the KVM requests copy rather than convert.
  *
- * Ownership: a struct cpu belongs to the thread that is inside cpu_run. Others touch only
- * `requests` (atomic), or everything while the CPU is known to be outside cpu_run.
+ * Ownership: a struct cpu belongs to the thread that is inside cpu_run (run/runner.h). Others touch
+ * only `requests` and `request_limit` (atomic), or everything while the CPU is known to be outside
+ * cpu_run.
  */
 #ifndef KVIK_ENGINE_X86_CPU_H
 #define KVIK_ENGINE_X86_CPU_H
@@ -20,7 +21,6 @@
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/decode/insn_rules.h"
 #include "engine/x86/mmu/tlb.h"
-#include "engine/x86/translation.h"
 
 /* General registers in encoding order (Intel SDM vol. 2 table 2-2 ff.). */
 enum cpu_register {
@@ -104,7 +104,8 @@ struct cpu_io {
 struct cpu;
 struct cpu_msrs;
 struct insn;
-struct block_cache;
+struct cpu_observer;
+struct tiers;
 struct cpu_catcher;
 struct memory_watch;
 
@@ -125,9 +126,8 @@ struct cpu_platform {
 	bool (*page_lookup)(void *context, uint64_t gpa, struct cpu_page *page);
 	/* The page at gpa is about to be written: log it. */
 	void (*page_dirty)(void *context, uint64_t gpa);
-	/* The value of code_bitmap's word, 0 when there is none. May be NULL; if it is not, it and the
-	 * two above leave vector registers alone, and are called without fpu_leave. */
-	uint64_t (*code_word)(void *context, uint64_t gpa);
+	/* The two above leave vector registers alone, and are called without fpu_leave. */
+	bool lookups_keep_vectors;
 
 	/* An access of 1..8 bytes that is not memory. True when a device inside the engine (local
 	 * APIC, I/O APIC, ioeventfd) took it; false when user space must answer. */
@@ -177,31 +177,8 @@ struct cpu_platform {
 	 * have changed when it returns. May be NULL. */
 	void (*yield)(void *context);
 
-	/* Code was decoded from (or stored to) the page at gpa: see code.h. `code_bitmap` returns
-	 * the VM-wide word whose bit n says that bytes [64n, 64n+64) of that page hold decoded
-	 * instructions in some CPU's cache; NULL when the page is not memory. Atomic access. */
-	_Atomic uint64_t *(*code_bitmap)(void *context, uint64_t gpa);
-	/* Bytes with such a bit were written: every CPU of the VM drops its blocks there. Called
-	 * inside an exclusive section or by the only CPU. */
-	void (*code_written)(void *context, uint64_t gpa, unsigned size);
-	/* The page at gpa gets its first decoded code: calls code_page_protected for every CPU of
-	 * the VM. Called inside an exclusive section. */
-	void (*code_protect)(void *context, uint64_t gpa);
-
 	/* Hypercall VMCALL/VMMCALL: the value for RAX. */
 	uint64_t (*hypercall)(void *context, uint64_t number, const uint64_t arguments[4]);
-};
-
-/* What a CPU spends its time on. */
-enum cpu_activity {
-	CPU_IS_OUTSIDE,      /* user space has it */
-	CPU_IS_IDLE,         /* waits for an event, in HLT or before it was started */
-	CPU_DISPATCHES,      /* events, requests, finding what to run next */
-	CPU_INTERPRETS,
-	CPU_TRANSLATES,
-	CPU_RUNS_TRANSLATION,
-	CPU_FALLS_BACK,      /* an instruction of translated code, interpreted */
-	CPU_ACTIVITIES,
 };
 
 struct cpu {
@@ -212,6 +189,9 @@ struct cpu {
 	uint64_t zero;     /* always 0: the base or index that a memory operand does not have */
 	uint64_t rflags;   /* always exact, bit 1 set */
 	_Atomic uint32_t requests; /* enum cpu_request */
+	/* Becomes UINT64_MAX with each request. A tier may keep a limit of its own here, for a comparison
+	 * that it makes anyway. */
+	_Atomic uint64_t request_limit;
 	uint32_t mode;     /* enum cpu_mode; kept by cpu_update_mode */
 	uint8_t cpl;       /* current privilege level 0..3 (SS.DPL; 3 in virtual-8086 mode, 0 in real) */
 	bool halted;       /* HLT, until an event */
@@ -259,8 +239,11 @@ struct cpu {
 	struct kvm_run *run;
 	const struct cpu_platform *platform;
 	void *platform_context;
-	struct block_cache *blocks; /* decoded code; owned */
-	uint64_t code_epoch; /* blocks older than this compare their bytes before they run: code.h */
+	const struct cpu_observer *observer; /* whoever executes it; NULL: nobody does. observer.h */
+	struct tiers *tiers;                 /* theirs: run/tier/tier.h */
+	/* Counts when guest memory may have been written unseen: code that was decoded before is compared
+	 * with its bytes before it runs (run/tier/code_index.h). */
+	uint64_t code_epoch;
 	/* Counts interrupts by those who may write guest memory unseen; NULL: any interrupt is one. */
 	const _Atomic uint32_t *outside_interrupts;
 	uint32_t outside_seen; /* of *outside_interrupts */
@@ -286,34 +269,15 @@ struct cpu {
 	bool is_alone;
 
 	/* -- for --stats -- */
-	_Atomic uint8_t activity; /* enum cpu_activity; others may look at it */
-	uint64_t instructions; /* completed guest instructions */
-	uint64_t blocks_decoded, tlb_misses, exceptions_delivered, interrupts_delivered;
-
-	/* -- the translator -- */
-	const struct cpu_translator *translator; /* NULL: the interpreter alone */
-	struct jit *jit;                         /* the translator's own; owned */
-	struct jit_fast fast;
+	uint64_t tlb_misses, exceptions_delivered, interrupts_delivered;
 };
-
-/* The activity that begins now. Its own thread. */
-static inline void cpu_begins(struct cpu *cpu, enum cpu_activity activity)
-{
-	atomic_store_explicit(&cpu->activity, activity, memory_order_relaxed);
-}
-
-/* Any thread. */
-static inline enum cpu_activity cpu_activity(const struct cpu *cpu)
-{
-	return atomic_load_explicit(&cpu->activity, memory_order_relaxed);
-}
 
 /* Ask a CPU for something. Any thread. */
 static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 {
 	atomic_fetch_or(&cpu->requests, requests);
-	/* Translated code looks at this at calls. Pairs with jit_run's exchange. */
-	atomic_store_explicit(&cpu->fast.stack_limit, UINT64_MAX, memory_order_release);
+	/* Pairs with the exchange by which a tier sets it, and then looks at the requests. */
+	atomic_store_explicit(&cpu->request_limit, UINT64_MAX, memory_order_release);
 }
 
 /*
@@ -336,9 +300,8 @@ bool cpu_exclusive_begin(struct cpu *cpu);
 void cpu_exclusive_end(struct cpu *cpu);
 
 /*
- * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its caches. The large
- * tables at its end (from fast.jumps on) have to be zeroes already if it is to have a translator:
- * from the kernel, zeroes that are not used cost nothing.
+ * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its TLB and the like.
+ * What executes it is added by runner_create (run/runner.h).
  * 0 or -ENOMEM. `run` may be NULL for a CPU that never exits to user space (tests).
  */
 int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
@@ -347,9 +310,6 @@ void cpu_destroy(struct cpu *cpu);
 
 /* Power-up or INIT reset (SDM vol. 3 §9.1.1; INIT keeps FPU state, MSRs, TSC). */
 void cpu_reset(struct cpu *cpu, bool is_init);
-
-/* Execute until something stops it. The CPU's own thread. */
-enum cpu_exit cpu_run(struct cpu *cpu);
 
 /* Recompute mode, cpl and the current TLB set after segments, CRs, EFER or RFLAGS changed. */
 void cpu_update_mode(struct cpu *cpu);

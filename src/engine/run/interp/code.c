@@ -1,5 +1,5 @@
 /*
- * The cache of decoded blocks: see code.h for what keeps it coherent.
+ * The cache of decoded blocks: code.h; tier/code_index.h says what keeps it coherent.
  *
  * Memory is one arena, cut into chunks that fill up one after the other. A block that is removed
  * stays where it is (it may be running) with its gpa set to BLOCK_GPA_NONE, until its chunk's turn
@@ -17,10 +17,9 @@
 #include "util/zeroes.h"
 
 #define CHUNK_SIZE    (256u << 10)
-#define HEAT_LIMIT    64    /* invalidations after which a page is hot */
-#define HOT_RUNS      65536 /* runs of hot blocks after which heat is halved */
+#define HOT_RUNS      65536 /* runs of hot blocks after which heat fades */
 #define BUILD_BYTES   512   /* code looked at for one block */
-#define GRANULE_SHIFT 6
+#define PAGES_SEARCHED 64   /* a range of more pages is looked for in the whole cache */
 
 static unsigned hash_of(uint64_t key)
 {
@@ -42,26 +41,16 @@ static uint64_t *mapped_of(struct block_cache *cache, uint64_t gpa)
 	return &cache->mapped[hash_of(gpa >> 12)];
 }
 
-bool block_is_fresh(const struct cpu *cpu, const struct block *block)
+bool block_is_fresh(const struct block_cache *cache, const struct block *block)
 {
-	return block->epoch == cpu->code_epoch &&
-	       block->mapped == *mapped_of(cpu->blocks, block->gpa);
+	return block->epoch == cache->cpu->code_epoch &&
+	       block->mapped == cache->mapped[hash_of(block->gpa >> 12)];
 }
 
-static void block_refresh(struct cpu *cpu, struct block *block)
+static void block_refresh(struct block_cache *cache, struct block *block)
 {
-	block->epoch = cpu->code_epoch;
-	block->mapped = *mapped_of(cpu->blocks, block->gpa);
-}
-
-bool code_is_hot(const struct cpu *cpu, uint64_t gpa)
-{
-	return cpu->blocks->heat[gpa >> 12 & (HEAT_PAGES - 1)] >= HEAT_LIMIT;
-}
-
-static uint8_t *heat_of(struct block_cache *cache, uint64_t gpa)
-{
-	return &cache->heat[gpa >> 12 & (HEAT_PAGES - 1)];
+	block->epoch = cache->cpu->code_epoch;
+	block->mapped = *mapped_of(cache, block->gpa);
 }
 
 /* Forget where the blocks in [from, to) were found: their memory is about to be used again. */
@@ -75,7 +64,9 @@ static void forget_jumps(struct block_cache *cache, const void *from, const void
 	}
 }
 
-struct block_cache *block_cache_create(size_t size)
+static bool drop(struct code_holder *holder, uint64_t gpa, uint64_t last);
+
+struct block_cache *block_cache_create(struct cpu *cpu, size_t size)
 {
 	struct block_cache *cache = zeroes_map(sizeof(*cache));
 
@@ -92,6 +83,9 @@ struct block_cache *block_cache_create(size_t size)
 	/* Many CPUs fill little of it. */
 	madvise(cache->arena, cache->arena_size, MADV_NOHUGEPAGE);
 	cache->chunk_end = CHUNK_SIZE;
+	cache->cpu = cpu;
+	cache->holder.drop = drop;
+	code_index_add_holder(cpu->tiers->code, &cache->holder);
 	return cache;
 
 free_used:
@@ -105,6 +99,7 @@ void block_cache_destroy(struct block_cache *cache)
 {
 	if (!cache)
 		return;
+	code_index_remove_holder(cache->cpu->tiers->code, &cache->holder);
 	guarded_unmap(cache->arena, cache->arena_size);
 	free(cache->chunk_used);
 	zeroes_unmap(cache, sizeof(*cache));
@@ -170,51 +165,6 @@ static struct block *block_allocate(struct block_cache *cache, unsigned bytes)
 	return block;
 }
 
-static uint64_t granules(uint64_t gpa, unsigned size)
-{
-	unsigned first = (gpa & 0xfff) >> GRANULE_SHIFT;
-	unsigned last = ((gpa & 0xfff) + size - 1) >> GRANULE_SHIFT;
-
-	if (last > 63)
-		last = 63;
-	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - last));
-}
-
-/*
- * With a page's first code, stores to it must leave their quick way: an exclusive section. Later on
- * they look at the word after they have stored (memory.c), and words fall to zero in exclusive
- * sections only: the locked OR, and their fence, see to it that one side notices the other.
- */
-void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
-{
-	const struct cpu_platform *platform = cpu->platform;
-	uint64_t mask = granules(gpa, size), present;
-	_Atomic uint64_t *bitmap;
-	bool began;
-
-	if (!platform || !platform->code_bitmap)
-		return;
-	bitmap = platform->code_bitmap(cpu->platform_context, gpa);
-	if (!bitmap)
-		return;
-	present = atomic_load_explicit(bitmap, memory_order_relaxed);
-	if (present) {
-		if ((present & mask) != mask)
-			atomic_fetch_or(bitmap, mask);
-		return;
-	}
-	began = cpu_exclusive_begin(cpu);
-	bitmap = platform->code_bitmap(cpu->platform_context, gpa);
-	if (bitmap && atomic_fetch_or(bitmap, mask) == 0) {
-		if (platform->code_protect)
-			platform->code_protect(cpu->platform_context, gpa);
-		else
-			code_page_protected(cpu, gpa);
-	}
-	if (began)
-		cpu_exclusive_end(cpu);
-}
-
 static void too_long(struct cpu *cpu, const struct insn *insn)
 {
 	(void)insn;
@@ -239,11 +189,11 @@ static void choose_flagless(struct insn *insns, const struct insn_effects *effec
 static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *code,
 				 unsigned available)
 {
-	struct block_cache *cache = cpu->blocks;
+	struct block_cache *cache = blocks_of(cpu);
 	struct insn_effects effects[BLOCK_INSNS_MAX];
 	struct insn insns[BLOCK_INSNS_MAX];
 	uint8_t source[BUILD_BYTES];
-	bool hot = *heat_of(cache, gpa) >= HEAT_LIMIT;
+	bool hot = code_is_hot(cpu->tiers->code, gpa);
 	unsigned count = 0, size = 0, bytes;
 	struct block *block;
 	uint8_t flags = hot ? BLOCK_HOT : 0;
@@ -278,50 +228,51 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	block = block_allocate(cache, bytes);
 	block->gpa = gpa;
 	block->mode = cpu->mode;
-	block_refresh(cpu, block);
+	block_refresh(cache, block);
 	block->size = (uint16_t)size;
 	block->count = (uint8_t)count;
 	block->flags = flags;
 	bytes_copy(block->insns, insns, count * sizeof(*insns));
 	bytes_copy((uint8_t *)&block->insns[count], source, size);
 	block_insert(cache, block);
-	cpu->blocks_decoded++;
+	cache->decoded++;
 	return block;
 }
 
-static struct block *block_find(struct cpu *cpu, uint64_t gpa)
+static struct block *block_find(struct block_cache *cache, uint64_t gpa)
 {
-	struct block *block = *block_bucket(cpu->blocks, gpa, cpu->mode);
+	uint32_t mode = cache->cpu->mode;
+	struct block *block = *block_bucket(cache, gpa, mode);
 
-	while (block && (block->gpa != gpa || block->mode != cpu->mode))
+	while (block && (block->gpa != gpa || block->mode != mode))
 		block = block->next;
 	return block;
 }
 
-static bool block_is_current(struct cpu *cpu, struct block *block, const uint8_t *code)
+static bool block_is_current(struct block_cache *cache, struct block *block, const uint8_t *code)
 {
-	struct block_cache *cache = cpu->blocks;
+	struct code_index *index = cache->cpu->tiers->code;
 
 	if (block->flags & BLOCK_HOT) {
 		if (++cache->hot_runs >= HOT_RUNS) {
 			cache->hot_runs = 0;
-			for (unsigned i = 0; i < HEAT_PAGES; i++)
-				cache->heat[i] /= 2;
+			code_cool(index);
 		}
-		if (*heat_of(cache, block->gpa) < HEAT_LIMIT)
+		if (!code_is_hot(index, block->gpa))
 			return false;
-	} else if (block_is_fresh(cpu, block) || block->flags & BLOCK_CROSSING) {
+	} else if (block_is_fresh(cache, block) || block->flags & BLOCK_CROSSING) {
 		return true;
 	}
-	block_refresh(cpu, block);
+	block_refresh(cache, block);
 	return bytes_equal(block_source(block), code, block->size);
 }
 
 struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available)
 {
-	struct block *block = block_find(cpu, gpa);
+	struct block_cache *cache = blocks_of(cpu);
+	struct block *block = block_find(cache, gpa);
 
-	if (block && (block->size > available || !block_is_current(cpu, block, code))) {
+	if (block && (block->size > available || !block_is_current(cache, block, code))) {
 		block_remove(block);
 		block = NULL;
 	}
@@ -341,60 +292,47 @@ struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, uns
 	return block;
 }
 
-static void invalidated(struct cpu *cpu, struct block *block)
+/* The block under way stops behind its present instruction. */
+static void invalidated(struct block_cache *cache, struct block *block)
 {
-	if (block == cpu->blocks->running)
-		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+	if (block == cache->running)
+		cpu_request(cache->cpu, CPU_REQUEST_STOP_BLOCK);
 	block_remove(block);
 }
 
-void code_invalidate(struct cpu *cpu, uint64_t gpa, unsigned size)
+/* What one page's bucket has in the range. */
+static bool drop_from(struct block_cache *cache, struct block *block, uint64_t gpa, uint64_t last)
 {
-	uint64_t first = gpa & ~(uint64_t)((1u << GRANULE_SHIFT) - 1);
-	uint64_t last = (gpa + size - 1) | ((1u << GRANULE_SHIFT) - 1);
+	struct block *next;
+	bool any = false;
 
-	if (!cpu->blocks || !size)
-		return;
-	if (cpu->translator)
-		cpu->translator->invalidate(cpu, first, last - first + 1);
-	for (uint64_t page = first & ~0xfffull; page <= last; page += 0x1000) {
-		struct block *block = *page_bucket(cpu->blocks, page), *next;
-		bool any = false;
-
-		for (; block; block = next) {
-			next = block->page_next;
-			if (block->gpa > last || block->gpa + block->size <= first)
-				continue;
-			invalidated(cpu, block);
-			any = true;
-		}
-		if (any && *heat_of(cpu->blocks, page) < UINT8_MAX)
-			++*heat_of(cpu->blocks, page);
+	for (; block; block = next) {
+		next = block->page_next;
+		if (block->gpa > last || block->gpa + block->size <= gpa)
+			continue;
+		invalidated(cache, block);
+		any = true;
 	}
+	return any;
 }
 
-void code_invalidate_all(struct cpu *cpu)
+static bool drop(struct code_holder *holder, uint64_t gpa, uint64_t last)
 {
-	if (!cpu->blocks)
-		return;
-	if (cpu->translator)
-		cpu->translator->invalidate_all(cpu);
-	for (unsigned i = 0; i < BLOCK_HASHES; i++)
-		while (cpu->blocks->hash[i])
-			invalidated(cpu, cpu->blocks->hash[i]);
+	struct block_cache *cache = (struct block_cache *)holder;
+	uint64_t pages = (last >> 12) - (gpa >> 12) + 1;
+	bool any = false;
+
+	if (pages > PAGES_SEARCHED) {
+		for (unsigned i = 0; i < BLOCK_HASHES; i++)
+			any |= drop_from(cache, cache->page_hash[i], gpa, last);
+		return any;
+	}
+	for (uint64_t page = gpa >> 12; page <= last >> 12; page++)
+		any |= drop_from(cache, *page_bucket(cache, page << 12), gpa, last);
+	return any;
 }
 
-void code_page_mapped(struct cpu *cpu, uint64_t gpa)
+void block_page_mapped(struct block_cache *cache, uint64_t gpa)
 {
-	if (!cpu->blocks)
-		return;
-	++*mapped_of(cpu->blocks, gpa);
-	if (cpu->translator)
-		cpu->translator->page_mapped(cpu, gpa);
-}
-
-void code_page_protected(struct cpu *cpu, uint64_t gpa)
-{
-	if (cpu->tlb_sets.sets)
-		tlb_flush_writes(cpu, gpa);
+	++*mapped_of(cache, gpa);
 }

@@ -7,7 +7,7 @@
  * Within a block nothing is looked at between instructions except CPU_REQUEST_STOP_BLOCK; other
  * requests wait for the block's end, where RFLAGS is exact whatever flags were dead inside.
  */
-#include "engine/run/interp/exec.h"
+#include "engine/run/interp/interp.h"
 
 #include <errno.h>
 
@@ -19,34 +19,6 @@
 #include "engine/x86/system.h"
 
 #define PAGE_SIZE 4096u
-
-/* This CPU has waited inside an instruction, or may have. What others keep across it (the rest of the
- * block, places that translated code has proven) ends with the instruction. */
-static void exclusive_waited(struct cpu *cpu)
-{
-	if (tlb_obey_flush(cpu))
-		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
-}
-
-bool cpu_exclusive_begin(struct cpu *cpu)
-{
-	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
-		return false;
-	memory_watch_lasting(cpu); /* host addresses may be others afterwards */
-	fpu_leave(cpu);
-	cpu->platform->exclusive_begin(cpu->platform_context);
-	cpu->exclusive = true;
-	exclusive_waited(cpu);
-	return true;
-}
-
-void cpu_exclusive_end(struct cpu *cpu)
-{
-	fpu_leave(cpu);
-	cpu->exclusive = false;
-	cpu->platform->exclusive_end(cpu->platform_context);
-	exclusive_waited(cpu);
-}
 
 /* The guest runs code where there is no memory: nothing that the engine could emulate. */
 static _Noreturn void fetch_failed(struct cpu *cpu)
@@ -77,7 +49,7 @@ static unsigned fetch_available(struct cpu *cpu, uint64_t gva)
 
 static struct single_insn *single_of(struct cpu *cpu, uint64_t gva)
 {
-	return &cpu->blocks->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
+	return &blocks_of(cpu)->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
 }
 
 /*
@@ -175,7 +147,7 @@ static const struct insn *fetch_single(struct cpu *cpu)
 	return insn;
 }
 
-void exec_one(struct cpu *cpu)
+static void run_one(struct cpu *cpu)
 {
 	const struct insn *insn;
 
@@ -186,16 +158,9 @@ void exec_one(struct cpu *cpu)
 	insn->execute(cpu, insn);
 	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 	cpu->insn = NULL;
-	cpu->instructions++;
+	blocks_of(cpu)->instructions++;
 	if (cpu->io.done | cpu->io.cursor)
 		io_reset(cpu);
-}
-
-void exec_crossing(struct cpu *cpu, const struct insn *insn)
-{
-	(void)insn;
-	cpu->insn = NULL; /* a fault of the fetch is no instruction's */
-	exec_one(cpu);
 }
 
 /*
@@ -218,7 +183,7 @@ static inline bool block_in_limit(const struct cpu *cpu, const struct block *blo
 
 static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
 {
-	*jump_entry_of(cpu->blocks, gva) = (struct jump_entry){
+	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){
 		.gva = gva, .block = block, .key = jump_key(cpu), .tlb = cpu->tlb,
 	};
 }
@@ -226,14 +191,15 @@ static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
 /* The block found here before if the fetch TLB leads to it now. */
 static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 {
-	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	struct block_cache *cache = blocks_of(cpu);
+	const struct jump_entry *jump = jump_entry_of(cache, gva);
 	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 	struct block *block = jump->block;
 	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
 
 	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
 	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
-	    !block_is_fresh(cpu, block) || !block_in_limit(cpu, block))
+	    !block_is_fresh(cache, block) || !block_in_limit(cpu, block))
 		return NULL;
 	jump_remember(cpu, gva, block);
 	return block;
@@ -241,7 +207,7 @@ static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 
 /*
  * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
- * An empty block means that exec_one must run the instruction.
+ * An empty block means that run_one must run the instruction.
  */
 static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
 {
@@ -253,7 +219,7 @@ static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint6
 	if (block)
 		return block;
 	/* A fault from here on is no instruction's of the last block. */
-	cpu->blocks->running = NULL;
+	blocks_of(cpu)->running = NULL;
 	cpu->insn = NULL;
 	cpu->next_rip = cpu->rip;
 	available = fetch_available(cpu, gva);
@@ -266,10 +232,10 @@ static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint6
 	return block;
 }
 
-static inline struct block *next_block(struct cpu *cpu)
+static inline struct block *next_block(struct cpu *cpu, struct block_cache *cache)
 {
 	uint64_t gva = cpu_linear_rip(cpu);
-	const struct jump_entry *jump = jump_entry_of(cpu->blocks, gva);
+	const struct jump_entry *jump = jump_entry_of(cache, gva);
 	struct block *block = jump->block;
 
 	if (__builtin_expect(jump->gva == gva && jump->key == jump_key(cpu) &&
@@ -279,12 +245,12 @@ static inline struct block *next_block(struct cpu *cpu)
 	return find_block(cpu, gva);
 }
 
-static inline void run_block(struct cpu *cpu, const struct block *block)
+static inline void run_block(struct cpu *cpu, struct block_cache *cache, const struct block *block)
 {
 	const struct insn *insn = block->insns, *end = insn + block->count;
 	uint64_t rip = cpu->rip;
 
-	cpu->blocks->running = block;
+	cache->running = block;
 	do {
 		cpu->insn = insn;
 		cpu->rip = rip;
@@ -294,55 +260,109 @@ static inline void run_block(struct cpu *cpu, const struct block *block)
 		insn++;
 	} while (insn != end && !(cpu->requests & CPU_REQUEST_STOP_BLOCK));
 	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
-	cpu->instructions += insn - block->insns;
+	cache->instructions += insn - block->insns;
 }
 
+/* -- the tier -- */
+
 /* Count what a block had completed when an exception unwound out of it. */
-static void count_unwound(struct cpu *cpu)
+static void enter(struct cpu *cpu)
 {
-	const struct block *block = cpu->blocks->running;
+	struct block_cache *cache = blocks_of(cpu);
+	const struct block *block = cache->running;
 
 	if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count)
-		cpu->instructions += cpu->insn - block->insns;
-	cpu->blocks->running = NULL;
+		cache->instructions += cpu->insn - block->insns;
+	cache->running = NULL;
 	cpu->insn = NULL;
 }
 
-void exec_begin(struct cpu *cpu)
+static void leave(struct cpu *cpu)
 {
-	count_unwound(cpu);
-}
-
-void exec_end(struct cpu *cpu)
-{
-	cpu->blocks->running = NULL;
+	blocks_of(cpu)->running = NULL;
 	cpu->insn = NULL;
 	if (cpu->io.done | cpu->io.cursor)
 		io_reset(cpu);
 }
 
-static inline __attribute__((always_inline)) void exec_next(struct cpu *cpu)
+static inline __attribute__((always_inline)) void run_next(struct cpu *cpu,
+							   struct block_cache *cache)
 {
-	struct block *block = next_block(cpu);
+	struct block *block = next_block(cpu, cache);
 
 	if (__builtin_expect(!block, 0))
 		return;
 	if (__builtin_expect(!block->count, 0))
-		exec_one(cpu);
+		run_one(cpu);
 	else
-		run_block(cpu, block);
+		run_block(cpu, cache, block);
 }
 
-void exec_block(struct cpu *cpu)
+static void run_piece(struct cpu *cpu)
 {
-	exec_next(cpu);
-	cpu->blocks->running = NULL;
+	struct block_cache *cache = blocks_of(cpu);
+
+	cpu_begins(cpu, CPU_INTERPRETS);
+	run_next(cpu, cache);
+	cache->running = NULL;
 }
 
-void exec_blocks(struct cpu *cpu)
+static enum tier_stop run(struct cpu *cpu)
 {
-	exec_begin(cpu);
+	struct block_cache *cache = blocks_of(cpu);
+
+	cpu_begins(cpu, CPU_INTERPRETS);
 	while (!cpu->requests)
-		exec_next(cpu);
-	exec_end(cpu);
+		run_next(cpu, cache);
+	return TIER_INTERRUPTED;
+}
+
+static void fetch_mapped(struct cpu *cpu, uint64_t gpa)
+{
+	block_page_mapped(blocks_of(cpu), gpa);
+}
+
+static void detach(struct cpu *cpu)
+{
+	block_cache_destroy(blocks_of(cpu));
+	cpu->tiers->state[TIER_INTERPRETER] = NULL;
+}
+
+struct interp_statistics interp_get_statistics(const struct cpu *cpu)
+{
+	const struct block_cache *cache = blocks_of(cpu);
+
+	return (struct interp_statistics){ .instructions = cache->instructions,
+					   .blocks = cache->decoded };
+}
+
+static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
+{
+	struct interp_statistics statistics = interp_get_statistics(cpu);
+
+	visit(context, "instructions of the interpreter", statistics.instructions);
+	visit(context, "blocks decoded", statistics.blocks);
+}
+
+static const struct tier interpreter = {
+	.name = "interpreter",
+	.enter = enter,
+	.leave = leave,
+	.run = run,
+	.run_piece = run_piece,
+	.run_one = run_one,
+	.fetch_mapped = fetch_mapped,
+	.detach = detach,
+	.visit_counters = visit_counters,
+};
+
+int interp_attach(struct cpu *cpu, size_t cache_size)
+{
+	struct block_cache *cache = block_cache_create(cpu, cache_size);
+
+	if (!cache)
+		return -ENOMEM;
+	cpu->tiers->state[TIER_INTERPRETER] = cache;
+	tier_add(cpu, &interpreter);
+	return 0;
 }

@@ -28,7 +28,8 @@ static bool host_suffices(void)
 	return !has_shadow_stack() && host_has(HOST_LAHF);
 }
 
-int jit_cache_create(const struct jit_options *options, struct jit_cache **created)
+int jit_cache_create(const struct jit_options *options, struct code_index *index,
+		     struct jit_cache **created)
 {
 	struct jit_cache *cache;
 	int result;
@@ -51,6 +52,9 @@ int jit_cache_create(const struct jit_options *options, struct jit_cache **creat
 		return result;
 	}
 	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
+	cache->holder.drop = jit_drop;
+	cache->index = index;
+	code_index_add_holder(index, &cache->holder);
 	*created = cache;
 	return 0;
 }
@@ -59,6 +63,8 @@ void jit_cache_destroy(struct jit_cache *cache)
 {
 	if (!cache)
 		return;
+	if (cache->index)
+		code_index_remove_holder(cache->index, &cache->holder);
 	jit_chunks_destroy(cache);
 	jit_numbers_destroy(&cache->places);
 	jit_numbers_destroy(&cache->crossings);
@@ -77,9 +83,9 @@ static void leave_users(struct jit *jit)
 		jit->chunk->owner = NULL;
 }
 
-static void jit_destroy(struct cpu *cpu)
+static void detach(struct cpu *cpu)
 {
-	struct jit *jit = cpu->jit;
+	struct jit *jit = jit_of(cpu);
 
 	jit_lockstep_destroy(jit);
 	jit_lock_take(&jit->cache->lock);
@@ -88,35 +94,39 @@ static void jit_destroy(struct cpu *cpu)
 	jit_lock_release(&jit->cache->lock);
 	free(jit->translation);
 	zeroes_unmap(jit, sizeof(*jit));
-	cpu->jit = NULL;
-	cpu->translator = NULL;
+	cpu->tiers->state[TIER_TRANSLATOR] = NULL;
 }
 
-static const struct cpu_translator translator = {
+static const struct tier translator = {
+	.name = "translator",
+	.enter = jit_enter,
 	.run = jit_run,
-	.invalidate = jit_invalidate,
-	.invalidate_all = jit_invalidate_all,
-	.page_mapped = jit_page_mapped,
-	.destroy = jit_destroy,
+	.tlb_changed = jit_tlb_changed,
+	.access_changed = jit_access_changed,
+	.fetch_mapped = jit_fetch_mapped,
+	.detach = detach,
+	.visit_counters = jit_visit_counters,
 };
 
 static void fill_constants(struct cpu *cpu)
 {
-	cpu->fast.mask_arithmetic = FLAGS_ARITHMETIC;
-	cpu->fast.mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
-	cpu->fast.mask_if = RFLAGS_IF;
-	cpu->fast.mask_not_if = ~RFLAGS_IF;
-	cpu->fast.mask_not_df = ~RFLAGS_DF;
-	cpu->fast.mask_not_ac = ~RFLAGS_AC;
-	cpu->fast.mask_tsd = CR4_TSD;
-	cpu->fast.mask_fsgsbase = CR4_FSGSBASE;
-	cpu->fast.mask_not_1 = ~(uint64_t)1;
-	cpu->fast.self = (uintptr_t)cpu;
-	cpu->fast.tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
-	cpu->fast.page_mask = ~(uint64_t)0xfff;
+	struct jit_frame *frame = jit_frame(cpu);
+
+	frame->mask_arithmetic = FLAGS_ARITHMETIC;
+	frame->mask_pushed = ~(uint64_t)FLAGS_ARITHMETIC & ~(RFLAGS_RF | RFLAGS_VM);
+	frame->mask_if = RFLAGS_IF;
+	frame->mask_not_if = ~RFLAGS_IF;
+	frame->mask_not_df = ~RFLAGS_DF;
+	frame->mask_not_ac = ~RFLAGS_AC;
+	frame->mask_tsd = CR4_TSD;
+	frame->mask_fsgsbase = CR4_FSGSBASE;
+	frame->mask_not_1 = ~(uint64_t)1;
+	frame->self = (uintptr_t)cpu;
+	frame->tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
+	frame->page_mask = ~(uint64_t)0xfff;
 	for (unsigned i = 0; i < 6; i++)
-		cpu->fast.aligned_mask[i] = ~(uint64_t)0xfff | ((2u << i) - 1);
-	cpu->fast.jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
+		frame->aligned_mask[i] = ~(uint64_t)0xfff | ((2u << i) - 1);
+	frame->jump_mask = (uint64_t)(JIT_JUMP_ENTRIES - 1) << 3;
 }
 
 int jit_attach(struct cpu *cpu, struct jit_cache *cache)
@@ -133,7 +143,7 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	}
 	jit->cpu = cpu;
 	jit->cache = cache;
-	cpu->jit = jit;
+	cpu->tiers->state[TIER_TRANSLATOR] = jit;
 	jit_lock_take(&cache->lock);
 	result = jit_jumps_create(jit);
 	if (result == 0) {
@@ -143,11 +153,12 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	}
 	jit_lock_release(&cache->lock);
 	if (result < 0) {
-		jit_destroy(cpu);
+		detach(cpu);
 		return result;
 	}
 	fill_constants(cpu);
-	cpu->translator = &translator;
+	jit_slots_init(cpu);
+	tier_add(cpu, &translator);
 	return 0;
 }
 

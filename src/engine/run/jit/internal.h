@@ -5,7 +5,10 @@
 #include "engine/run/jit/cache/lock.h"
 #include "engine/run/jit/emit/stubs.h"
 #include "engine/run/jit/jit.h"
+#include "engine/run/jit/frame.h"
 #include "engine/run/jit/mode.h"
+#include "engine/run/tier/code_index.h"
+#include "engine/run/tier/tier.h"
 #include "engine/x86/decode/insn.h"
 #include "engine/x86/host/code_memory.h"
 
@@ -26,7 +29,7 @@ struct emitter;
 
 /*
  * A direct jump out of a block. Within a page it is linked itself, for as long as both blocks live.
- * One to another page goes through each CPU's own table (jit_fast.crossings), because it leads to
+ * One to another page goes through each CPU's own table (jit_frame.crossings), because it leads to
  * whatever that CPU has mapped there.
  */
 struct jit_link {
@@ -61,7 +64,7 @@ struct jit_block {
 	uint16_t link_count;
 	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
-	/* `code` runs with fast.code_page set; `entry`, before it, sets that with the block's gva in
+	/* `code` runs with frame.code_page set; `entry`, before it, sets that with the block's gva in
 	 * R13. */
 	const uint8_t *code, *entry;
 	struct jit_page *page;
@@ -126,6 +129,8 @@ struct jit_numbers {
  * the lock, before anybody can find them.
  */
 struct jit_cache {
+	struct code_holder holder; /* first: cache.c */
+	struct code_index *index;  /* the VM's */
 	struct jit_options options;
 	struct code_memory code;
 	uint8_t *data; /* struct jit_block and what belongs to it */
@@ -144,6 +149,7 @@ struct jit_cache {
 	/* What every CPU writes, in other cache lines than what they all read above. */
 	char read_mostly_end[64];
 	struct jit_lock lock;
+	_Atomic uint64_t invalidations; /* blocks that went because their code changed */
 	size_t page_bytes, page_limit; /* what pages take, and may */
 	struct jit_numbers places, crossings;
 	struct jit *users;           /* the CPUs' translators */
@@ -161,7 +167,7 @@ struct jit {
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
 	uint64_t tlb_generation, tlb_global_generation;
-	/* The entries of cpu->fast.jumps that are in use, those for global pages apart: clearing
+	/* The entries of the frame's jumps that are in use, those for global pages apart: clearing
 	 * costs what was entered. */
 	struct jit_jump_list {
 		uint32_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
@@ -177,7 +183,7 @@ struct jit {
 	/* The handler that was called last from translated code: who empties chunks in an exclusive
 	 * section leaves the one that this is in. */
 	const struct jit_record *record;
-	/* What cpu->fast.vector_blocked was computed from, besides MXCSR and the control word. */
+	/* What the frame's vector_blocked was computed from, besides MXCSR and the control word. */
 	struct jit_vector_control {
 		bool is_live;
 		uint32_t cr0, cr4, xcr0;
@@ -192,9 +198,24 @@ struct jit {
 	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
 };
 
-/* run.c: struct cpu_translator's, and what the fallback stub calls. */
-void jit_run(struct cpu *cpu);
+static inline struct jit *jit_of(const struct cpu *cpu)
+{
+	return tier_state(cpu, TIER_TRANSLATOR);
+}
+
+/* run.c: struct tier's, and what the fallback stub calls. */
+void jit_enter(struct cpu *cpu);
+enum tier_stop jit_run(struct cpu *cpu);
 jit_fallback jit_execute_fallback;
+
+/* observe.c: struct tier's. */
+void jit_slots_init(struct cpu *cpu);
+void jit_tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where);
+void jit_access_changed(struct cpu *cpu);
+void jit_fetch_mapped(struct cpu *cpu, uint64_t gpa);
+
+/* counters.c: struct tier's. */
+void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context);
 
 /* translate.c: room for one block under construction, for free(); NULL without memory. */
 struct translation *jit_translation_create(void);
@@ -255,10 +276,8 @@ void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
 /* All other CPUs leave the code that they are in. In an exclusive section. */
 void jit_stop_blocks(struct jit_cache *cache);
-/* struct cpu_translator's; without the lock */
-void jit_page_mapped(struct cpu *cpu, uint64_t gpa);
-void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size);
-void jit_invalidate_all(struct cpu *cpu);
+/* struct code_holder's; without the lock */
+bool jit_drop(struct code_holder *holder, uint64_t gpa, uint64_t last);
 
 /* jump.c */
 int jit_jumps_create(struct jit *jit); /* 0 or -ENOMEM; with the lock held */

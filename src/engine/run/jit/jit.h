@@ -17,7 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/x86/translation.h"
+#include "engine/run/jit/frame.h"
+#include "engine/run/tier/code_index.h"
 
 /* Bytes of host code a VM; what is kept about the code takes up to as many again. */
 #define JIT_CACHE_SIZE     (32u << 20) /* by default */
@@ -43,17 +44,18 @@ struct jit_options {
 	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH, .dump_fd = -1 })
 
 /*
- * A code cache. 0; -ENOTSUP when the host lacks what translated code needs (LAHF in 64-bit mode) or
+ * A code cache, a holder of the VM's code index. 0; -ENOTSUP when the host lacks what translated code needs (LAHF in 64-bit mode) or
  * has shadow stacks on, -EINVAL for a size out of range, -ENOMEM or another error of the host: then
  * the interpreter serves alone.
  */
-int jit_cache_create(const struct jit_options *options, struct jit_cache **created);
+int jit_cache_create(const struct jit_options *options, struct code_index *index,
+		     struct jit_cache **created);
 /* When no CPU uses it any more; NULL is none. */
 void jit_cache_destroy(struct jit_cache *cache);
 
 /*
- * Give `cpu` a translator that uses `cache` (cpu->translator; cpu_destroy takes it away). CPUs that
- * share a cache share guest memory, and have a platform with exclusive sections. Others that use it
+ * Give `cpu`, the first part of a struct jit_cpu, a translator that uses `cache`, as its next tier. CPUs
+ * that share a cache share guest memory, and have a platform with exclusive sections. Others that use it
  * may run meanwhile, but not the translations that they made while they were alone: drop those
  * before this CPU runs. 0 or -ENOMEM.
  */
@@ -64,30 +66,13 @@ void jit_keep_all_flags(struct jit_cache *cache, bool keep);
 
 /* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
 int jit_set_lockstep(struct cpu *cpu);
-uint64_t jit_lockstep_differences(const struct jit *jit); /* so far; 0 outside lockstep */
 
-/* Counters for people. */
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;
-	uint64_t entries, fallbacks, links, invalidations;
+	uint64_t entries, fallbacks, links;
 	uint64_t evictions; /* of chunks: chunk.c */
 	uint64_t interpreted_blocks;
 };
-void jit_get_statistics(const struct jit *jit, struct jit_statistics *statistics);
-
-/* How often, in the CPU's translated code; 0 unless the options ask for it. */
-uint64_t jit_get_count(const struct cpu *cpu, enum jit_count which);
-
-struct jit_frequency {
-	const char *mnemonic;
-	uint64_t count;
-};
-/*
- * The most frequent of the instructions that the interpreter executed inside translated code, most
- * frequent first: those that have no translation, or the slow paths of those that have one. How many
- * of `size` are filled.
- */
-unsigned jit_get_frequent(const struct jit *jit, bool slow_paths, struct jit_frequency *top,
-			  unsigned size);
+void jit_get_statistics(const struct cpu *cpu, struct jit_statistics *statistics);
 
 #endif

@@ -64,11 +64,6 @@ struct jit_lockstep {
 	uint64_t compared, skipped, abandoned, differences;
 };
 
-uint64_t jit_lockstep_differences(const struct jit *jit)
-{
-	return jit->lockstep ? jit->lockstep->differences : 0;
-}
-
 /* Nothing that could be taken back. */
 static void give_up(struct memory_watch *watch, struct cpu *cpu)
 {
@@ -95,7 +90,7 @@ int jit_set_lockstep(struct cpu *cpu)
 	if (!lockstep)
 		return -ENOMEM;
 	lockstep->watch = (struct memory_watch){ .store = note_store, .lasting = give_up };
-	cpu->jit->lockstep = lockstep;
+	jit_of(cpu)->lockstep = lockstep;
 	return 0;
 }
 

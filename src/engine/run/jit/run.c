@@ -1,5 +1,5 @@
 /*
- * The dispatcher: finds, makes and enters blocks, and executes single instructions for them.
+ * The tier: finds, makes and enters blocks, and has single instructions executed for them.
  */
 #include <asm/prctl.h>
 #include <errno.h>
@@ -9,10 +9,8 @@
 
 #include "engine/run/jit/internal.h"
 #include "engine/run/jit/lockstep.h"
-#include "engine/run/interp/code.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/decode/decode.h"
-#include "engine/run/interp/exec.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
@@ -21,11 +19,11 @@
 /* From the form in which translated code leaves the flags and x87's instruction pointer. */
 static void state_to_guest(struct cpu *cpu)
 {
-	uint64_t flags = cpu->fast.flags;
+	uint64_t flags = jit_frame(cpu)->flags;
 
-	if (cpu->fast.x87_offset) {
-		cpu->fpu.fip = cpu->fast.x87_page + (cpu->fast.x87_offset & 0xfff);
-		cpu->fast.x87_offset = 0;
+	if (jit_frame(cpu)->x87_offset) {
+		cpu->fpu.fip = jit_frame(cpu)->x87_page + (jit_frame(cpu)->x87_offset & 0xfff);
+		jit_frame(cpu)->x87_offset = 0;
 	}
 
 	cpu->rflags = (cpu->rflags & ~(uint64_t)FLAGS_ARITHMETIC) |
@@ -34,7 +32,7 @@ static void state_to_guest(struct cpu *cpu)
 
 static void flags_to_host(struct cpu *cpu)
 {
-	cpu->fast.flags = (cpu->rflags & 0xd5) << 8 | (cpu->rflags >> 11 & 1);
+	jit_frame(cpu)->flags = (cpu->rflags & 0xd5) << 8 | (cpu->rflags >> 11 & 1);
 }
 
 /* What of the control registers decides it: whoever changes them, by whatever way, is noticed. */
@@ -50,7 +48,7 @@ static struct jit_vector_control vector_control(const struct cpu *cpu)
 
 static bool vector_control_changed(const struct cpu *cpu)
 {
-	const struct jit_vector_control now = vector_control(cpu), *then = &cpu->jit->vector_control;
+	const struct jit_vector_control now = vector_control(cpu), *then = &jit_of(cpu)->vector_control;
 
 	return now.is_live != then->is_live || now.cr0 != then->cr0 || now.cr4 != then->cr4 ||
 	       now.xcr0 != then->xcr0;
@@ -64,7 +62,7 @@ static void update_vector(struct cpu *cpu)
 	uint16_t control;
 	bool x87 = false, sse = false, avx = false, avx512 = false;
 
-	cpu->jit->vector_control = vector_control(cpu);
+	jit_of(cpu)->vector_control = vector_control(cpu);
 	if (cpu->fpu.live && !(cpu->cr0 & (CR0_EM | CR0_TS))) {
 		__asm__ volatile("stmxcsr %0; fnstcw %1" : "=m"(mxcsr), "=m"(control));
 		x87 = (control & 0x3f) == 0x3f;
@@ -72,10 +70,10 @@ static void update_vector(struct cpu *cpu)
 		avx = sse && (cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & 6) == 6;
 		avx512 = avx && (cpu->xcr0 & 0xe0) == 0xe0;
 	}
-	cpu->fast.vector_blocked[JIT_VECTOR_X87] = !x87;
-	cpu->fast.vector_blocked[JIT_VECTOR_SSE] = !sse;
-	cpu->fast.vector_blocked[JIT_VECTOR_AVX] = !avx;
-	cpu->fast.vector_blocked[JIT_VECTOR_AVX512] = !avx512;
+	jit_frame(cpu)->vector_blocked[JIT_VECTOR_X87] = !x87;
+	jit_frame(cpu)->vector_blocked[JIT_VECTOR_SSE] = !sse;
+	jit_frame(cpu)->vector_blocked[JIT_VECTOR_AVX] = !avx;
+	jit_frame(cpu)->vector_blocked[JIT_VECTOR_AVX512] = !avx512;
 }
 
 /* Base apart, a segment without checks: SDM vol. 3 §5.3, §5.5. */
@@ -88,15 +86,15 @@ static bool is_unchecked(const struct kvm_segment *segment)
 static void update_segments(struct cpu *cpu)
 {
 	for (unsigned i = 0; i < 2; i++)
-		cpu->fast.segment_blocked[i] = !is_unchecked(&cpu->segment[CPU_FS + i]);
+		jit_frame(cpu)->segment_blocked[i] = !is_unchecked(&cpu->segment[CPU_FS + i]);
 }
 
 /* What user space may have changed since the last run. */
 static void update_system(struct cpu *cpu)
 {
-	cpu->fast.rdtsc_blocked = !cpu->tsc_is_host;
-	cpu->fast.rdtscp_blocked = !cpu->tsc_is_host || !cpu_has(cpu, FEATURE_RDTSCP);
-	cpu->fast.ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
+	jit_frame(cpu)->rdtsc_blocked = !cpu->tsc_is_host;
+	jit_frame(cpu)->rdtscp_blocked = !cpu->tsc_is_host || !cpu_has(cpu, FEATURE_RDTSCP);
+	jit_frame(cpu)->ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
 }
 
 /* 64-bit mode, or 32-bit code in flat segments. */
@@ -125,7 +123,7 @@ static bool jumps_are_current(const struct jit *jit)
  * NULL: the dispatcher's turn. */
 static const uint8_t *go_on(struct cpu *cpu)
 {
-	struct jit *jit = cpu->jit;
+	struct jit *jit = jit_of(cpu);
 	struct jit_block *block;
 
 	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
@@ -135,9 +133,9 @@ static const uint8_t *go_on(struct cpu *cpu)
 		return NULL;
 	if (!jit_mode_is_64(cpu->mode))
 		update_segments(cpu);
-	cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
+	jit_frame(cpu)->code_page = cpu->rip & ~(uint64_t)0xfff;
 	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
-	cpu->fast.spill[2] = (uintptr_t)block->code;
+	jit_frame(cpu)->spill[2] = (uintptr_t)block->code;
 	return jit->cache->stubs.go_on;
 }
 
@@ -154,10 +152,10 @@ static void count_fallback(struct jit *jit, const struct jit_record *record)
 static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
 {
 	for (unsigned levels = record->vector_levels; levels; levels &= levels - 1)
-		if (cpu->fast.vector_blocked[__builtin_ctz(levels)])
+		if (jit_frame(cpu)->vector_blocked[__builtin_ctz(levels)])
 			return false;
 	for (unsigned segments = record->segments; segments; segments &= segments - 1)
-		if (cpu->fast.segment_blocked[__builtin_ctz(segments) - CPU_FS])
+		if (jit_frame(cpu)->segment_blocked[__builtin_ctz(segments) - CPU_FS])
 			return false;
 	return true;
 }
@@ -165,22 +163,22 @@ static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
 	bool vectors_live = cpu->fpu.live;
-	uint64_t rip = cpu->fast.code_page + record->offset, next = rip + record->insn.length;
+	uint64_t rip = jit_frame(cpu)->code_page + record->offset, next = rip + record->insn.length;
 	bool stays;
 
 	state_to_guest(cpu);
 	/* The block takes for stored what an instruction would have that is executed here. */
-	cpu->fast.x87_page = cpu->fast.code_page;
+	jit_frame(cpu)->x87_page = jit_frame(cpu)->code_page;
 	cpu->rip = rip;
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
-	cpu->jit->record = record;
+	jit_of(cpu)->record = record;
 	cpu_begins(cpu, CPU_FALLS_BACK);
-	count_fallback(cpu->jit, record);
-	if (cpu->jit->lockstep)
-		jit_lockstep_fallback(cpu->jit, rip);
+	count_fallback(jit_of(cpu), record);
+	if (jit_of(cpu)->lockstep)
+		jit_lockstep_fallback(jit_of(cpu), rip);
 	cpu->io.is_reset_after = true;
-	cpu->exits_softly = !cpu->jit->lockstep;
+	cpu->exits_softly = !jit_of(cpu)->lockstep;
 	record->insn.execute(cpu, &record->insn);
 	cpu->io.is_reset_after = cpu->exits_softly = false;
 	if (cpu->io.cursor)
@@ -200,7 +198,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return cpu->jit->cache->code.executable + record->resume;
+		return jit_of(cpu)->cache->code.executable + record->resume;
 	return go_on(cpu);
 }
 
@@ -300,7 +298,7 @@ static struct jit_block *look_up(struct jit *jit)
 		if (block || cpu->requests)
 			return block;
 	}
-	if (code_is_hot(cpu, gpa))
+	if (code_is_hot(jit->cache->index, gpa))
 		return NULL;
 	if (*heat < jit->cache->options.warmth) {
 		++*heat;
@@ -339,7 +337,7 @@ static void forget_jumps(struct jit *jit)
  * take it away. */
 static void begin_pairs(struct cpu *cpu)
 {
-	atomic_exchange(&cpu->fast.stack_limit,
+	atomic_exchange(&cpu->request_limit,
 			(uintptr_t)__builtin_frame_address(0) - JIT_PAIRS_SIZE);
 }
 
@@ -355,24 +353,24 @@ static void set_gs_base(struct cpu *cpu)
 				 : "+a"(result) : "D"(ARCH_SET_GS), "S"(cpu) : "rcx", "r11", "memory");
 }
 
-void jit_run(struct cpu *cpu)
+void jit_enter(struct cpu *cpu)
 {
-	struct jit *jit = cpu->jit;
-	struct jit_link *link = NULL;
-
-	exec_begin(cpu);
 	set_gs_base(cpu);
 	update_system(cpu);
+}
+
+enum tier_stop jit_run(struct cpu *cpu)
+{
+	struct jit *jit = jit_of(cpu);
+	struct jit_link *link = NULL;
+
 	while (!cpu->requests && !cpu->is_leaving) {
 		uint64_t evictions = jit->cache->evictions;
 		struct jit_block *block;
 
 		jit->record = NULL;
-		if (!translatable(cpu)) {
-			cpu_begins(cpu, CPU_INTERPRETS);
-			exec_block(cpu);
-			continue;
-		}
+		if (!translatable(cpu))
+			return TIER_DECLINES;
 		if (!jumps_are_current(jit)) {
 			forget_jumps(jit);
 			link = NULL;
@@ -391,10 +389,7 @@ void jit_run(struct cpu *cpu)
 			break;
 		if (!block) {
 			jit->statistics.interpreted_blocks++;
-			link = NULL;
-			cpu_begins(cpu, CPU_INTERPRETS);
-			exec_block(cpu);
-			continue;
+			return TIER_DECLINES;
 		}
 		if (link)
 			jit->statistics.links += jit_link_to(jit, link, block);
@@ -407,17 +402,17 @@ void jit_run(struct cpu *cpu)
 		update_vector(cpu);
 		update_segments(cpu);
 		flags_to_host(cpu);
-		cpu->fast.code_page = cpu->rip & ~(uint64_t)0xfff;
+		jit_frame(cpu)->code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
 		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 		link = jit->cache->stubs.enter(block->code);
 		state_to_guest(cpu);
 		if (link)
-			cpu->rip = cpu->fast.code_page + link->offset;
+			cpu->rip = jit_frame(cpu)->code_page + link->offset;
 		if (jit->lockstep) {
 			jit_lockstep_after(jit);
 			link = NULL;
 		}
 	}
-	exec_end(cpu);
+	return TIER_INTERRUPTED;
 }

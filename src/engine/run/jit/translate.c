@@ -168,7 +168,7 @@ static bool number_links(struct jit_cache *cache, struct translation *t, struct 
 			return false;
 		}
 		emit_patch32(&t->e, t->link_jumps[i].at,
-			  STATE(fast.crossings) + (int32_t)(link->crossing * sizeof(uint8_t *)));
+			  FRAME(crossings) + (int32_t)(link->crossing * sizeof(uint8_t *)));
 	}
 	return true;
 }

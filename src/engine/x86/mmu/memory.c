@@ -11,7 +11,6 @@
 #include "engine/x86/mmu/memory.h"
 
 #include "engine/x86/bytes.h"
-#include "engine/run/interp/code.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/mmu/paging.h"
@@ -38,19 +37,6 @@ static void assert_current(const struct cpu *cpu, const struct target *target)
 #endif
 }
 
-uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa)
-{
-	_Atomic uint64_t *word = NULL;
-
-	if (cpu->platform->code_word)
-		return cpu->platform->code_word(cpu->platform_context, gpa & ~PAGE_OFFSET);
-	if (cpu->platform->code_bitmap) {
-		fpu_leave(cpu);
-		word = cpu->platform->code_bitmap(cpu->platform_context, gpa & ~PAGE_OFFSET);
-	}
-	return word ? *word : 0;
-}
-
 /* The granules of 64 bytes in [gpa, gpa + size), which lie in one page, as code bitmap bits. */
 static uint64_t granule_mask(uint64_t gpa, unsigned size)
 {
@@ -74,7 +60,7 @@ static void report_code_write(struct cpu *cpu, uint64_t gpa, unsigned size)
 		return;
 	began = cpu_exclusive_begin(cpu);
 	fpu_leave(cpu);
-	cpu->platform->code_written(cpu->platform_context, gpa, size);
+	cpu->observer->code_written(cpu, gpa, size);
 	if (began)
 		cpu_exclusive_end(cpu);
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
@@ -125,10 +111,8 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		flags |= TLB_PAGE_HUGE;
 	else if (result.page_size > 4096)
 		flags |= TLB_PAGE_LARGE;
-	if (access == PAGING_FETCH) {
-		fpu_leave(cpu);
-		code_page_mapped(cpu, result.gpa);
-	}
+	if (access == PAGING_FETCH && cpu->observer)
+		cpu->observer->fetch_mapped(cpu, result.gpa);
 	tlb_fill(cpu, privilege, gva, result.gpa, page.hva, rights, flags);
 	target.hva = page.hva + (gva & PAGE_OFFSET);
 	return target;

@@ -27,6 +27,7 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"
+#include "engine/x86/observer.h"
 
 /*
  * While cpu->watch is set (and tlb_update was called since), every access takes a slow path, and
@@ -95,12 +96,15 @@ static inline uint64_t segment_linear(struct cpu *cpu, enum cpu_segment segment,
 /* Before the platform's page_lookup and page_dirty. */
 static inline void memory_fpu_leave(struct cpu *cpu)
 {
-	if (!cpu->platform->code_word)
+	if (!cpu->platform->lookups_keep_vectors)
 		fpu_leave(cpu);
 }
 
-/* Which granules of gpa's page hold decoded code: see cpu_platform.code_bitmap. */
-uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa);
+/* Which granules of gpa's page hold decoded code: cpu_observer.code_word. */
+static inline uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa)
+{
+	return cpu->observer ? cpu->observer->code_word(cpu, gpa) : 0;
+}
 
 static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)
 {

@@ -82,7 +82,7 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 		bool began = cpu_exclusive_begin(cpu);
 
 		fpu_leave(cpu);
-		cpu->platform->code_written(cpu->platform_context, step->gpa, size);
+		cpu->observer->code_written(cpu, step->gpa, size);
 		if (began)
 			cpu_exclusive_end(cpu);
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);

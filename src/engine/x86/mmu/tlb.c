@@ -9,8 +9,8 @@
 #include "engine/x86/mmu/tlb.h"
 
 #include <errno.h>
-#include <sys/random.h>
 
+#include "engine/x86/observer.h"
 #include "engine/x86/system.h"
 #include "util/zeroes.h"
 
@@ -229,42 +229,12 @@ static unsigned context_take(struct tlb *tlb)
 	return oldest;
 }
 
-/*
- * The translator's page slots hold what some TLB entry held. Whatever flushes or restricts entries
- * calls this, whether or not it finds any: a slot outlives the entry that it was filled from.
- *
- * An empty slot has to hold some page, because translated code compares with nothing but that.
- */
-static void empty_slots(struct cpu *cpu)
-{
-	struct jit_slot *slot = &cpu->fast.slots[0][0][0];
-	uint64_t tag = cpu->fast.nowhere_tag;
-	uint64_t delta = (((uintptr_t)cpu->fast.nowhere + 63) & ~(uintptr_t)63) - tag;
-
-	if (!cpu->fast.slots_used)
-		return;
-	cpu->fast.slots_used = 0;
-	for (unsigned i = 0; i < JIT_SLOT_SETS * 2 * JIT_SLOTS; i++)
-		slot[i] = (struct jit_slot){ tag, delta };
-}
-
-static void slots_init(struct cpu *cpu)
-{
-	uint64_t page = 0;
-
-	/* A guest that met the page would see no #GP there, and nothing else either. */
-	(void)!getrandom(&page, sizeof(page), 0);
-	cpu->fast.nowhere_tag = (page >> 2 & PAGE_MASK) | 1ull << 63;
-	cpu->fast.slots_used = 1;
-	empty_slots(cpu);
-}
-
 static void context_select(struct cpu *cpu, uint16_t pcid, bool keep)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 	unsigned context = context_find(tlb, pcid);
 
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_SWITCHED, 0);
 	tlb->generation++;
 	if (context == TLB_CONTEXTS)
 		context = context_take(tlb);
@@ -293,7 +263,6 @@ int tlb_create(struct cpu *cpu)
 		return -ENOMEM;
 	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
 	set_init(tlb->empty);
-	slots_init(cpu);
 	context_select(cpu, 0, true);
 	return 0;
 }
@@ -316,20 +285,13 @@ enum tlb_privilege tlb_privilege(const struct cpu *cpu)
 
 void tlb_update(struct cpu *cpu)
 {
-	enum tlb_privilege with_ac = cpu->cr4 & CR4_SMAP ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+	bool checks_alignment = cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC);
 
-	cpu->fast.tlb_by_ac[0] = &cpu->tlb_sets.sets[TLB_SUPERVISOR];
-	cpu->fast.tlb_by_ac[1] = &cpu->tlb_sets.sets[with_ac];
-	cpu->fast.ac_closes_slots = with_ac == TLB_SUPERVISOR_AC;
-	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags & RFLAGS_AC)) {
-		cpu->tlb = cpu->tlb_sets.empty;
-		empty_slots(cpu);
-	} else {
-		cpu->tlb = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
-	}
-	if (cpu->watch) /* all accesses take the slow path */
-		cpu->tlb = cpu->tlb_sets.empty;
-	cpu->fast.slots_closed = tlb_privilege(cpu) == TLB_SUPERVISOR_AC;
+	/* In the empty set all accesses take the slow path. */
+	cpu->tlb = checks_alignment || cpu->watch ? cpu->tlb_sets.empty :
+						    &cpu->tlb_sets.sets[tlb_privilege(cpu)];
+	if (cpu->observer)
+		cpu->observer->access_changed(cpu);
 }
 
 void tlb_switch(struct cpu *cpu, bool keep)
@@ -378,7 +340,7 @@ void tlb_flush_all(struct cpu *cpu)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_ALL, 0);
 	for (unsigned i = 0; i < tlb->contexts_used; i++) {
 		if (!tlb->context[i].valid)
 			continue;
@@ -403,7 +365,7 @@ bool tlb_obey_flush(struct cpu *cpu)
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_NONGLOBAL, 0);
 	cpu->tlb_sets.generation++;
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_nonglobal(&cpu->tlb_sets, i);
@@ -412,7 +374,7 @@ void tlb_flush_nonglobal(struct cpu *cpu)
 /* INVLPG also drops global translations of every PCID: simplest is to drop all of them. */
 void tlb_flush_page(struct cpu *cpu, uint64_t gva)
 {
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_PAGE, gva & PAGE_MASK);
 	for (unsigned i = 0; i < cpu->tlb_sets.contexts_used; i++)
 		context_flush_page(&cpu->tlb_sets, i, gva);
 	if (may_be_executable(&cpu->tlb_sets, gva))
@@ -423,7 +385,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_PCID, pcid);
 	cpu->tlb_sets.generation++;
 	if (context != TLB_CONTEXTS)
 		context_flush_nonglobal(&cpu->tlb_sets, context);
@@ -433,7 +395,7 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 {
 	unsigned context = context_find(&cpu->tlb_sets, pcid);
 
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_PCID_PAGE, (gva & PAGE_MASK) | pcid);
 	if (context != TLB_CONTEXTS)
 		context_flush_page(&cpu->tlb_sets, context, gva);
 	if (may_be_executable(&cpu->tlb_sets, gva))
@@ -461,7 +423,7 @@ void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
-	empty_slots(cpu);
+	observe_tlb_change(cpu, TLB_LOST_WRITES, gpa);
 	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
 		set_flush_writes(&tlb->contexts[i], gpa);
 }

@@ -2,7 +2,7 @@
 
 #include "engine/run/jit/mode.h"
 #include "engine/x86/decode/decode.h"
-#include "engine/run/interp/exec.h"
+#include "engine/run/tier/tier.h"
 #include "engine/x86/system.h"
 
 /* The instruction that begins with the last `size` bytes of the page ends the block: what follows
@@ -10,7 +10,7 @@
 static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_flags)
 {
 	item->instruction = (ZydisDecodedInstruction){ .length = size };
-	item->insn = (struct insn){ .execute = exec_crossing, .length = size, .ends_block = 1 };
+	item->insn = (struct insn){ .execute = tier_execute_elsewhere, .length = size, .ends_block = 1 };
 	item->kind = ITEM_FALLBACK;
 	item->changes_vector = true;
 	item->locks = false;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/run/jit/analyse/copy.h"
+#include "engine/run/jit/vector_level.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"
 

@@ -7,6 +7,8 @@
 
 #include "engine/run/jit/internal.h"
 
+#define PAGES_SEARCHED 64 /* a range of more pages is looked for in the whole cache */
+
 static struct jit_block *_Atomic *block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
 	return &cache->blocks[jit_hash(gpa ^ (uint64_t)mode << 32)];
@@ -22,17 +24,8 @@ struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t
 	return block;
 }
 
-/* The granules of 64 bytes that hold [gpa, gpa + size), inside one page. */
-static uint64_t granules(uint64_t gpa, uint64_t size)
-{
-	unsigned first = (gpa & 0xfff) / 64, last = ((gpa & 0xfff) + size - 1) / 64;
-
-	return (UINT64_MAX << first) & (UINT64_MAX >> (63 - (last > 63 ? 63 : last)));
-}
-
 /* Whether any block had looked at the granules. */
-static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64_t granules,
-			  struct jit_statistics *statistics)
+static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64_t granules)
 {
 	struct jit_block *block, *next;
 	bool any = false;
@@ -42,7 +35,7 @@ static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64
 		if (!(block->granules & granules))
 			continue;
 		jit_block_remove(cache, block);
-		statistics->invalidations++;
+		cache->invalidations++;
 		any = true;
 	}
 	jit_page_uncover(page, granules);
@@ -57,7 +50,7 @@ void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
 
 	jit_lock_take(&cache->lock);
 	page = jit_page_find(cache, gpa);
-	if (page && kill_granules(cache, page, granules, &jit->statistics))
+	if (page && kill_granules(cache, page, granules))
 		jit_stop_blocks(cache);
 	jit_lock_release(&cache->lock);
 	if (began)
@@ -126,46 +119,41 @@ void jit_stop_blocks(struct jit_cache *cache)
 		cpu_request(jit->cpu, CPU_REQUEST_STOP_BLOCK);
 }
 
-void jit_page_mapped(struct cpu *cpu, uint64_t gpa)
+/* Drop what lies in [gpa, last] of a page. */
+static bool drop_in_page(struct jit_cache *cache, struct jit_page *page, uint64_t gpa, uint64_t last)
 {
-	struct jit_page *page = jit_page_find(cpu->jit->cache, gpa);
+	uint64_t start = page->number << 12, end = start | 0xfff;
 
-	if (page)
-		atomic_store_explicit(&cpu->jit->places[page->index].compared, 0,
-				      memory_order_relaxed);
+	if (gpa > end || last < start)
+		return false;
+	if (gpa < start)
+		gpa = start;
+	if (last > end)
+		last = end;
+	return kill_granules(cache, page, code_granules(gpa, last - gpa + 1));
 }
 
-void jit_invalidate(struct cpu *cpu, uint64_t gpa, uint64_t size)
+bool jit_drop(struct code_holder *holder, uint64_t gpa, uint64_t last)
 {
-	struct jit_cache *cache = cpu->jit->cache;
+	struct jit_cache *cache = (struct jit_cache *)holder;
 	bool any = false;
 
 	jit_lock_take(&cache->lock);
-	while (size) {
-		uint64_t part = 0x1000 - (gpa & 0xfff);
-		struct jit_page *page = jit_page_find(cache, gpa);
+	if ((last >> 12) - (gpa >> 12) >= PAGES_SEARCHED) {
+		for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++)
+			for (struct jit_page *page = cache->pages[i]; page; page = page->next_hash)
+				any |= drop_in_page(cache, page, gpa, last);
+	} else {
+		for (uint64_t number = gpa >> 12; number <= last >> 12; number++) {
+			struct jit_page *page = jit_page_find(cache, number << 12);
 
-		if (part > size)
-			part = size;
-		if (page)
-			any |= kill_granules(cache, page, granules(gpa, part), &cpu->jit->statistics);
-		gpa += part;
-		size -= part;
+			if (page)
+				any |= drop_in_page(cache, page, gpa, last);
+		}
 	}
 	/* One of them may be under way, on any CPU: it ends after its present instruction. */
 	if (any)
 		jit_stop_blocks(cache);
 	jit_lock_release(&cache->lock);
-}
-
-void jit_invalidate_all(struct cpu *cpu)
-{
-	struct jit_cache *cache = cpu->jit->cache;
-
-	jit_lock_take(&cache->lock);
-	for (size_t i = 0; i < 1u << JIT_HASH_BITS; i++)
-		while (cache->blocks[i])
-			jit_block_remove(cache, cache->blocks[i]);
-	jit_stop_blocks(cache);
-	jit_lock_release(&cache->lock);
+	return any;
 }

@@ -29,7 +29,7 @@ static uint64_t jump_none(unsigned index)
 
 static struct jit_jump *jump_at(struct jit *jit, unsigned at)
 {
-	return &jit->cpu->fast.jumps[at / JIT_JUMP_ENTRIES][at % JIT_JUMP_ENTRIES];
+	return &jit_frame(jit->cpu)->jumps[at / JIT_JUMP_ENTRIES][at % JIT_JUMP_ENTRIES];
 }
 
 static struct jit_place *place_of(const struct jit *jit, const struct jit_block *block)
@@ -56,7 +56,7 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 {
 	unsigned index = jump_index(gva);
 
-	if (jit->cpu->fast.jumps[set][index].gva != gva)
+	if (jit_frame(jit->cpu)->jumps[set][index].gva != gva)
 		return NULL;
 	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 }
@@ -140,7 +140,7 @@ static void crossing_open(struct jit *jit, const struct jit_link *link, struct j
 	struct jit_crossing **list = is_global ? &jit->open_global : &jit->open_local;
 
 	crossing_close(crossing);
-	crossing->entry = &jit->cpu->fast.crossings[link->crossing];
+	crossing->entry = &jit_frame(jit->cpu)->crossings[link->crossing];
 	crossing->unlinked = unlinked_code(jit->cache, link);
 	*crossing->entry = to->code;
 	crossing->to = to;
@@ -161,7 +161,7 @@ bool jit_link_number(struct jit_cache *cache, struct jit_link *link)
 	if (!jit_number_take(&cache->crossings, &link->crossing))
 		return false;
 	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
-		jit->cpu->fast.crossings[link->crossing] = unlinked_code(cache, link);
+		jit_frame(jit->cpu)->crossings[link->crossing] = unlinked_code(cache, link);
 	return true;
 }
 
@@ -310,7 +310,7 @@ static void init_crossings(struct jit *jit)
 		     block = block->next_in_chunk)
 			for (unsigned k = 0; k < block->link_count; k++)
 				if (block->links[k].page_distance)
-					jit->cpu->fast.crossings[block->links[k].crossing] =
+					jit_frame(jit->cpu)->crossings[block->links[k].crossing] =
 						unlinked_code(cache, &block->links[k]);
 }
 

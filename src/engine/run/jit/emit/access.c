@@ -57,8 +57,8 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	struct emitter *e = &t->e;
 	size_t hit;
 
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
-	emit_field(e, HOST_R14, HOST_R13, STATE(fast.tlb_index_mask), 12);
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_field(e, HOST_R14, HOST_R13, FRAME(tlb_index_mask), 12);
 	emit_load_state(e, HOST_RCX, STATE(tlb));
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_lea(e, true, HOST_R14, HOST_RCX, HOST_R14, 2, 0);
@@ -69,17 +69,17 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 		emit_alignment_bits(e, HOST_R13, access);
 	} else {
 		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, (int32_t)access->size - 1);
-		emit_any_bits(e, HOST_RCX, HOST_RCX, STATE(fast.page_mask));
+		emit_any_bits(e, HOST_RCX, HOST_RCX, FRAME(page_mask));
 	}
 	hit = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), access->item, JIT_COUNT_TLB_MISS);
 	emit_patch8(e, hit);
 	if (keeps_linear(t, access)) {
 		emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
 		emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 0);
 	}
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
 }
 

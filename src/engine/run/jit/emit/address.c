@@ -30,7 +30,7 @@ void emit_stack_move(struct translation *t, int32_t bytes)
 static void emit_segment_check(struct translation *t, const struct jit_item *item)
 {
 	unsigned index = item - t->guest.items, which = item->insn.segment - CPU_FS;
-	int32_t blocked = STATE(fast.segment_blocked) + (int32_t)which * 8;
+	int32_t blocked = FRAME(segment_blocked) + (int32_t)which * 8;
 
 	t->guest.items[index].segments |= 1u << item->insn.segment;
 	if (t->progress.segment_checked[which])
@@ -41,7 +41,7 @@ static void emit_segment_check(struct translation *t, const struct jit_item *ite
 
 void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance)
 {
-	emit_load_state(e, reg, STATE(fast.code_page));
+	emit_load_state(e, reg, FRAME(code_page));
 	/* INT32_MAX from an instruction's end is more from the start of its page. */
 	if (distance > INT32_MAX) {
 		emit_lea(e, true, reg, reg, HOST_NONE, 0, INT32_MAX);
@@ -102,10 +102,10 @@ static void emit_bit_distance(struct translation *t, const struct jit_item *item
 		host = HOST_R14;
 	}
 	/* RCX takes the count for a while. */
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_constant(e, HOST_RCX, wide ? 6 : 5);
 	emit_shift_signed(e, wide, HOST_R14, host);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	if (!wide) {
 		emit_rex(e, true, HOST_R14, 0, HOST_R14); /* movsxd r14, r14d */
 		emit8(e, 0x63);
@@ -163,5 +163,5 @@ void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *a
 {
 	unsigned mask = (unsigned)__builtin_ctz(access->size) - 1;
 
-	emit_any_bits(e, HOST_RCX, reg, STATE(fast.aligned_mask) + (int32_t)mask * 8);
+	emit_any_bits(e, HOST_RCX, reg, FRAME(aligned_mask) + (int32_t)mask * 8);
 }

@@ -13,18 +13,18 @@
 /* Any register may be used between these two, RAX too, and flags are free. */
 static void begin_flags(struct emitter *e)
 {
-	emit_store_state(e, HOST_RAX, STATE(fast.bits_spill[0]));
+	emit_store_state(e, HOST_RAX, FRAME(bits_spill[0]));
 	emit_flags_to_rax(e);
-	emit_store_state(e, HOST_RAX, STATE(fast.bits_spill[1]));
-	emit_load_state(e, HOST_RAX, STATE(fast.bits_spill[0]));
+	emit_store_state(e, HOST_RAX, FRAME(bits_spill[1]));
+	emit_load_state(e, HOST_RAX, FRAME(bits_spill[0]));
 }
 
 static void end_flags(struct emitter *e)
 {
-	emit_store_state(e, HOST_RAX, STATE(fast.bits_spill[0]));
-	emit_load_state(e, HOST_RAX, STATE(fast.bits_spill[1]));
+	emit_store_state(e, HOST_RAX, FRAME(bits_spill[0]));
+	emit_load_state(e, HOST_RAX, FRAME(bits_spill[1]));
 	emit_flags_from_rax(e);
-	emit_load_state(e, HOST_RAX, STATE(fast.bits_spill[0]));
+	emit_load_state(e, HOST_RAX, FRAME(bits_spill[0]));
 }
 
 static void move(struct emitter *e, bool w, unsigned to, unsigned from)

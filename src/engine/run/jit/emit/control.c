@@ -62,20 +62,20 @@ void emit_indirect(struct translation *t, unsigned index)
 		emit_jump_found(t, index, 0);
 		return;
 	}
-	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_store_state(e, HOST_R13, FRAME(spill[1]));
 	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
-	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
+	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_push_return(t, index);
 	if (call_is_paired(t, index)) {
 		emit_pair(t, index, item->live_after);
-		emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
-		emit_call_state(e, STATE(fast.spill[2]));
+		emit_load_state(e, HOST_R13, FRAME(spill[1]));
+		emit_call_state(e, FRAME(spill[2]));
 		emit_landing(t, index);
 		return;
 	}
 	emit_flags(t, index, -(int)t->guest.width, HOST_R14);
-	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
-	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
+	emit_load_state(e, HOST_R13, FRAME(spill[1]));
+	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
 }
 
 void emit_call(struct translation *t, unsigned index)

@@ -31,7 +31,7 @@ static bool flags_are_dead(const struct translation *t, unsigned slow)
 
 void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
 {
-	int32_t blocked = STATE(fast.vector_blocked) + (int32_t)level * 8;
+	int32_t blocked = FRAME(vector_blocked) + (int32_t)level * 8;
 	struct emitter *e = &t->e;
 
 	if (t->progress.vector_checked[level])
@@ -57,11 +57,11 @@ static void emit_item_vector_check(struct translation *t, unsigned index, unsign
 static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned scratch)
 {
 	if (!t->progress.has_x87_page) {
-		emit_load_state(&t->e, scratch, STATE(fast.code_page));
-		emit_store_state(&t->e, scratch, STATE(fast.x87_page));
+		emit_load_state(&t->e, scratch, FRAME(code_page));
+		emit_store_state(&t->e, scratch, FRAME(x87_page));
 	}
 	t->progress.has_x87_page = true;
-	emit_store_state_constant(&t->e, JIT_X87_MOVED | offset, STATE(fast.x87_offset));
+	emit_store_state_constant(&t->e, JIT_X87_MOVED | offset, FRAME(x87_offset));
 }
 
 /* Whether the item changes the same memory in each iteration of a loop, which nobody but vCPUs'
@@ -212,13 +212,13 @@ static void emit_push_memory(struct translation *t, unsigned index)
 	struct host_memory value = emit_operand_access(t, index, t->guest.width, false, false), top;
 
 	emit_memory_move(e, !t->guest.is_32, false, HOST_R13, &value);
-	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_store_state(e, HOST_R13, FRAME(spill[1]));
 	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->guest.width, true);
 	if (top.base == HOST_R13) {
 		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
 		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
 	}
-	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_load_state(e, HOST_R13, FRAME(spill[1]));
 	emit_memory_move(e, !t->guest.is_32, true, HOST_R13, &top);
 	emit_stack_move(t, -(int32_t)t->guest.width);
 }

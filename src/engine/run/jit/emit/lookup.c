@@ -13,7 +13,7 @@ void emit_jump_probe(struct emitter *e, int32_t jumps)
 {
 	emit_rotate(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 3, 0);
-	emit_field(e, HOST_R14, HOST_R14, STATE(fast.jump_mask), 3);
+	emit_field(e, HOST_R14, HOST_R14, FRAME(jump_mask), 3);
 	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
 	emit_gs_op(e, true, 0x8b, HOST_RCX, HOST_R14, 1, jumps);
 	emit_not(e, HOST_RCX);
@@ -26,19 +26,19 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	struct emitter *e = &t->e;
 	size_t go_on, hit;
 
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
 	go_on = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
 	emit_patch8(e, go_on);
 	emit_count(t, JIT_COUNT_JUMP);
 	emit_jump_probe(e, t->jumps);
 	hit = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), index, JIT_COUNT_JUMP_MISS);
 	emit_patch8(e, hit);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
 void emit_jump_lookup(struct translation *t, unsigned index)
@@ -68,7 +68,7 @@ void emit_jump_found(struct translation *t, unsigned index, int rsp_moved)
 		return;
 	}
 	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
-	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
+	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_flags(t, index, rsp_moved, HOST_R14);
-	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
+	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
 }

@@ -204,7 +204,7 @@ static void emit_some_key(struct translation *t, unsigned number, unsigned itera
 static void emit_keys(struct translation *t, unsigned iterations, struct failures *failures)
 {
 	const struct loop *loop = &t->plan.loop;
-	int32_t spill = STATE(fast.loop_spill);
+	int32_t spill = FRAME(loop_spill);
 	bool is_spilled = false;
 
 	/* R13 and R14 are scratch until the last one. */

@@ -47,7 +47,7 @@ static struct place place_of(int guest)
 static struct place first_place(const struct flag_source *source, const struct jit_item *setter)
 {
 	if (source->is_copied)
-		return (struct place){ HOST_NONE, STATE(fast.flag_register) };
+		return (struct place){ HOST_NONE, FRAME(flag_register) };
 	return place_of(flag_operand(&setter->operands[0]));
 }
 
@@ -175,7 +175,7 @@ static void emit_arithmetic_again(struct emitter *e, const struct flag_source *s
 static void emit_saved(struct emitter *e, unsigned scratch)
 {
 	emit_move(e, scratch, HOST_RAX);
-	emit_load_state(e, HOST_RAX, STATE(fast.flags_saved));
+	emit_load_state(e, HOST_RAX, FRAME(flags_saved));
 	emit_flags_from_rax(e);
 	emit_move(e, HOST_RAX, scratch);
 }
@@ -213,7 +213,7 @@ void emit_flags_save(struct translation *t, unsigned index)
 		return;
 	emit_move(&t->e, t->scratch[0], HOST_RAX);
 	emit_flags_to_rax(&t->e);
-	emit_store_state(&t->e, HOST_RAX, STATE(fast.flags_saved));
+	emit_store_state(&t->e, HOST_RAX, FRAME(flags_saved));
 	emit_move(&t->e, HOST_RAX, t->scratch[0]);
 }
 
@@ -230,7 +230,7 @@ static void emit_register_copy(struct translation *t, unsigned index)
 		place.host = t->scratch[0];
 		emit_load_state(&t->e, place.host, place.state);
 	}
-	emit_store_state(&t->e, place.host, STATE(fast.flag_register));
+	emit_store_state(&t->e, place.host, FRAME(flag_register));
 }
 
 void emit_flags_before(struct translation *t, unsigned index)

@@ -96,7 +96,7 @@ void emit_pair(struct translation *t, unsigned index, uint16_t live)
 		t->flags_lost = false;
 	if (!lose_flags(t, index, live))
 		return;
-	emit_gs_op(&t->e, true, 0x3b, HOST_RSP, HOST_NONE, 0, STATE(fast.stack_limit));
+	emit_gs_op(&t->e, true, 0x3b, HOST_RSP, HOST_NONE, 0, STATE(request_limit));
 	t->pair_reset.at = emit_jump_if(&t->e, 0x6); /* below or equal */
 	t->pair_reset.back = t->e.position;
 	t->pair_reset.index = index;
@@ -121,7 +121,7 @@ void emit_landing(struct translation *t, unsigned index)
 	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
 	/* The callee may have been in another page. */
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_NONE, 0, -(int32_t)end);
-	emit_store_state(e, HOST_R13, STATE(fast.code_page));
+	emit_store_state(e, HOST_R13, FRAME(code_page));
 	emit_way_out(t, end, false);
 }
 
@@ -181,7 +181,7 @@ void emit_return_misses(struct translation *t)
 		/* Indirect calls have looked before. */
 		if (t->guest.items[reset->index].kind == ITEM_CALL)
 			emit_poll_call(t, reset);
-		emit_load_state(e, HOST_RSP, STATE(fast.stack_bottom));
+		emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 		emit_patch_to(e, emit_jump(e), reset->back);
 	}
 	if (!miss->at)
@@ -190,7 +190,7 @@ void emit_return_misses(struct translation *t)
 	emit_patch(e, miss->at);
 	t->flags_lost = miss->flags_lost;
 	emit_slow_jump(t, emit_if_requests(e), miss->index);
-	emit_load_state(e, HOST_RSP, STATE(fast.stack_bottom));
+	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_count(t, JIT_COUNT_RETURN_MISS);
 	emit_count(t, JIT_COUNT_JUMP);
 	emit_call_to(e, t->stubs->return_lookup[jump_set(t->jumps)]);
@@ -200,26 +200,26 @@ void emit_return_misses(struct translation *t)
 	emit_patch(e, found);
 	emit_stack_move(t, distance);
 	emit_flags(t, miss->index, distance, HOST_R14);
-	emit_jump_state(e, HOST_NONE, 0, STATE(fast.spill[2]));
+	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
 }
 
-/* fast.spill[2] = where the code for the address in R13 is. R14 is lost; all else stays. */
+/* frame.spill[2] = where the code for the address in R13 is. R14 is lost; all else stays. */
 static void emit_lookup_stub(struct emitter *e, int32_t jumps)
 {
 	size_t hit;
 
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_probe(e, jumps);
 	hit = emit_jrcxz(e);
 	emit_pop(e, HOST_R14);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, JUMP_LENGTH);
 	emit_push(e, HOST_R14);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_return_host(e);
 	emit_patch8(e, hit);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(jumps));
-	emit_store_state(e, HOST_R14, STATE(fast.spill[2]));
+	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_return_host(e);
 }
 

@@ -18,10 +18,10 @@
 
 enum { SLOT_RSP, SLOT_RBP, SLOT_RIP, SLOT_COUNT = SLOT_RIP + RIP_SLOTS };
 
-_Static_assert(SLOT_COUNT <= JIT_SLOTS, "jit_fast has too few slots");
+_Static_assert(SLOT_COUNT <= JIT_SLOTS, "jit_frame has too few slots");
 
 /* The stubs get the slot's offset and 12 bits more in one register of 32. */
-_Static_assert(offsetof(struct cpu, fast.slots) + sizeof(((struct cpu *)0)->fast.slots) < 1 << 20,
+_Static_assert(offsetof(struct jit_cpu, frame.slots) + sizeof(((struct jit_frame *)0)->slots) < 1 << 20,
 	       "slots are too far from the GS base");
 
 int slot_of_stack(unsigned base)
@@ -48,7 +48,7 @@ static int32_t slot_offset(const struct translation *t, const struct access *acc
 {
 	unsigned number = (t->guest.is_user * 2 + access->is_write) * JIT_SLOTS + (unsigned)access->slot;
 
-	return STATE(fast.slots) + (int32_t)(number * sizeof(struct jit_slot));
+	return FRAME(slots) + (int32_t)(number * sizeof(struct jit_slot));
 }
 
 #define TAG   ((int32_t)offsetof(struct jit_slot, tag))
@@ -65,26 +65,26 @@ static size_t emit_check_flagless(struct emitter *e, const struct access *access
 {
 	size_t hit, miss;
 
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state(e, HOST_RCX, slot + TAG);
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_RCX, 0, 1); /* address - tag */
 	if (access->aligned) {
 		emit_alignment_bits(e, HOST_R14, access);
 	} else {
-		emit_field(e, HOST_RCX, HOST_R14, STATE(fast.page_mask), 12);
+		emit_field(e, HOST_RCX, HOST_R14, FRAME(page_mask), 12);
 		if (access->size > 1) {
 			/* Page numbers have 52 bits: the sum is 0 only when both are. */
 			emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)access->size - 1);
-			emit_field(e, HOST_R14, HOST_R14, STATE(fast.page_mask), 12);
+			emit_field(e, HOST_R14, HOST_R14, FRAME(page_mask), 12);
 			emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 		}
 	}
 	hit = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	miss = emit_jump(e);
 	emit_patch8(e, hit);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	return miss;
 }
 
@@ -178,13 +178,13 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 		emit_registers_flags(e, true, 0x39, HOST_RDX, HOST_RAX); /* cmp */
 		miss = emit_jump_if(e, 0x7);
 	}
-	emit_test_state(e, STATE(fast.slots_closed));
+	emit_test_state(e, FRAME(slots_closed));
 	closed = emit_jump_if(e, 0x5);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, tag);
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, TAG);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, TLB_ENTRY(delta));
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, DELTA);
-	emit_store_state_constant(e, 1, STATE(fast.slots_used));
+	emit_store_state_constant(e, 1, FRAME(slots_used));
 	emit_patch(e, closed);
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_RCX, TLB_ENTRY(delta));
 	done = emit_jump(e);

@@ -24,7 +24,7 @@ void emit_count(struct translation *t, enum jit_count which)
 {
 	/* Neighbours have different parts. */
 	unsigned part = t->slow_count % JIT_COUNT_PARTS;
-	int32_t counter = STATE(fast.counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
+	int32_t counter = FRAME(counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
 
 	if (!t->counts_lookups)
 		return;

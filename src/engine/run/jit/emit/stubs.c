@@ -17,12 +17,12 @@ static void emit_save_guest(struct emitter *e)
 		if (host_register(i) != HOST_NONE)
 			emit_store_state(e, host_register(i), STATE(gpr) + (int32_t)i * 8);
 	emit_flags_to_rax(e);
-	emit_store_state(e, HOST_RAX, STATE(fast.flags));
+	emit_store_state(e, HOST_RAX, FRAME(flags));
 }
 
 static void emit_restore_guest(struct emitter *e)
 {
-	emit_load_state(e, HOST_RAX, STATE(fast.flags));
+	emit_load_state(e, HOST_RAX, FRAME(flags));
 	emit_flags_from_rax(e);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		if (host_register(i) != HOST_NONE)
@@ -32,7 +32,7 @@ static void emit_restore_guest(struct emitter *e)
 /* Back to who called enter, whatever is on the stack. The result is in RAX. */
 static void emit_leave(struct emitter *e)
 {
-	emit_load_state(e, HOST_RSP, STATE(fast.stack_bottom));
+	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 24);
 	for (unsigned i = sizeof(saved); i-- > 0;)
 		emit_pop(e, saved[i]);
@@ -66,20 +66,20 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_push_zero(&e);
 	emit_constant(&e, HOST_RAX, (uintptr_t)stubs->return_exit);
 	emit_push(&e, HOST_RAX);
-	emit_store_state(&e, HOST_RSP, STATE(fast.stack_bottom));
-	emit_store_state(&e, HOST_RDI, STATE(fast.spill[3]));
+	emit_store_state(&e, HOST_RSP, FRAME(stack_bottom));
+	emit_store_state(&e, HOST_RDI, FRAME(spill[3]));
 	emit_restore_guest(&e);
-	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
+	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
 
 	/* go_on: no pairs. */
 	stubs->go_on = e.code + e.position;
-	emit_load_state(&e, HOST_RSP, STATE(fast.stack_bottom));
-	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[2]));
+	emit_load_state(&e, HOST_RSP, FRAME(stack_bottom));
+	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[2]));
 
 	/* fallback: R13 is the struct jit_record. */
 	stubs->fallback = e.code + e.position;
 	emit_save_guest(&e);
-	emit_load_state(&e, HOST_RDI, STATE(fast.self));
+	emit_load_state(&e, HOST_RDI, FRAME(self));
 	emit_move(&e, HOST_RSI, HOST_R13);
 	emit_constant(&e, HOST_RAX, (uintptr_t)fallback);
 	emit8(&e, 0xff); /* call rax */
@@ -88,9 +88,9 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit8(&e, 0x85);
 	emit8(&e, 0xc0);
 	leave = emit_jump_if(&e, 0x4);
-	emit_store_state(&e, HOST_RAX, STATE(fast.spill[3]));
+	emit_store_state(&e, HOST_RAX, FRAME(spill[3]));
 	emit_restore_guest(&e);
-	emit_jump_state(&e, HOST_NONE, 0, STATE(fast.spill[3]));
+	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
 	emit_patch(&e, leave);
 	emit_leave(&e);
 

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "engine/run/jit/frame.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/code_memory.h"
 
@@ -22,7 +23,7 @@ typedef const uint8_t *jit_fallback(struct cpu *cpu, struct jit_record *record);
 struct jit_stubs {
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link, *fallback;
-	const uint8_t *go_on;        /* to fast.spill[2], with no pairs */
+	const uint8_t *go_on;        /* to frame.spill[2], with no pairs */
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */

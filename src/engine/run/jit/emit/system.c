@@ -2,7 +2,7 @@
  * Instructions, of kernels mostly, that read or change a few fields of struct cpu: flags that are not
  * arithmetic, bases and selectors of segments, and the time. Whether they may run at all is decided when
  * the block is made, from its mode and privilege (classify.c); what only user space can change is in
- * cpu->fast (`rdtsc_blocked`, ...), and CR4 is looked at each time. All of these leave the arithmetic
+ * the frame (`rdtsc_blocked`, ...), and CR4 is looked at each time. All of these leave the arithmetic
  * flags alone.
  */
 #include "engine/run/jit/emit/translation.h"
@@ -45,7 +45,7 @@ static void emit_sti(struct translation *t, unsigned index)
 	emit_load_state_byte(e, HOST_RCX, STATE(interrupt_waiting));
 	emit_slow_unless_rcx_zero(t, index);
 	emit_load_state(e, HOST_R14, STATE(rflags));
-	emit_any_bits(e, HOST_RCX, HOST_R14, STATE(fast.mask_if));
+	emit_any_bits(e, HOST_RCX, HOST_R14, FRAME(mask_if));
 	was_clear = emit_jrcxz(e);
 	emit_move(e, HOST_RCX, HOST_R13);
 	was_set = emit_jump(e);
@@ -64,16 +64,16 @@ static void emit_ac(struct translation *t, unsigned index, bool is_set)
 {
 	struct emitter *e = &t->e;
 
-	emit_slow_if_blocked(t, index, STATE(fast.ac_blocked));
-	emit_rflags_bit(t, index, RFLAGS_AC, is_set, STATE(fast.mask_not_ac));
-	emit_load_state(e, HOST_R13, STATE(fast.tlb_by_ac) + is_set * 8);
+	emit_slow_if_blocked(t, index, FRAME(ac_blocked));
+	emit_rflags_bit(t, index, RFLAGS_AC, is_set, FRAME(mask_not_ac));
+	emit_load_state(e, HOST_R13, FRAME(tlb_by_ac) + is_set * 8);
 	emit_store_state(e, HOST_R13, STATE(tlb));
 	if (!is_set) {
-		emit_store_state_constant(e, 0, STATE(fast.slots_closed));
+		emit_store_state_constant(e, 0, FRAME(slots_closed));
 		return;
 	}
-	emit_load_state32(e, HOST_R13, STATE(fast.ac_closes_slots));
-	emit_store_state32(e, HOST_R13, STATE(fast.slots_closed));
+	emit_load_state32(e, HOST_R13, FRAME(ac_closes_slots));
+	emit_store_state32(e, HOST_R13, FRAME(slots_closed));
 }
 
 static void emit_swapgs(struct translation *t)
@@ -104,7 +104,7 @@ static void emit_read_base(struct translation *t, unsigned index)
 
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state(e, HOST_RCX, STATE(cr4));
-	emit_field(e, HOST_RCX, HOST_RCX, STATE(fast.mask_fsgsbase), FSGSBASE_SHIFT);
+	emit_field(e, HOST_RCX, HOST_RCX, FRAME(mask_fsgsbase), FSGSBASE_SHIFT);
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_NONE, 0, -1);
 	emit_slow_unless_rcx_zero(t, index);
 	emit_gs_op(e, item->insn.operand_size == 8, 0x8b, reg, HOST_NONE, 0,
@@ -124,19 +124,19 @@ static void emit_write_base(struct translation *t, unsigned index)
 	emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
 	if (!wide)
 		emit_move_width(e, false, HOST_R13, HOST_R13);
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_constant(e, HOST_RCX, 47);
 	emit_shift_signed(e, true, HOST_R14, HOST_R13); /* 0 or -1 */
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
-	emit_any_bits(e, HOST_RCX, HOST_R14, STATE(fast.mask_not_1)); /* 0 */
+	emit_any_bits(e, HOST_RCX, HOST_R14, FRAME(mask_not_1)); /* 0 */
 	emit_load_state(e, HOST_R14, STATE(cr4));
-	emit_field(e, HOST_R14, HOST_R14, STATE(fast.mask_fsgsbase), FSGSBASE_SHIFT); /* 1 */
+	emit_field(e, HOST_R14, HOST_R14, FRAME(mask_fsgsbase), FSGSBASE_SHIFT); /* 1 */
 	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_RCX, 1, -1);
 	allowed = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
 	emit_patch8(e, allowed);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_store_state(e, HOST_R13, SEGMENT_STATE(base_segment(item), base));
 }
 
@@ -168,10 +168,10 @@ static void emit_rdtsc(struct translation *t, unsigned index, bool is_rdtscp)
 
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state(e, HOST_RCX,
-			is_rdtscp ? STATE(fast.rdtscp_blocked) : STATE(fast.rdtsc_blocked));
+			is_rdtscp ? FRAME(rdtscp_blocked) : FRAME(rdtsc_blocked));
 	if (t->guest.is_user) {
 		emit_load_state(e, HOST_R14, STATE(cr4));
-		emit_any_bits(e, HOST_R14, HOST_R14, STATE(fast.mask_tsd));
+		emit_any_bits(e, HOST_R14, HOST_R14, FRAME(mask_tsd));
 		emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R14, 0, 0);
 	}
 	emit_slow_unless_rcx_zero(t, index);
@@ -195,11 +195,11 @@ void emit_system(struct translation *t, unsigned index)
 	enum item_kind kind = t->guest.items[index].kind;
 
 	switch (kind) {
-	case ITEM_CLI: emit_rflags_bit(t, index, RFLAGS_IF, false, STATE(fast.mask_not_if)); break;
+	case ITEM_CLI: emit_rflags_bit(t, index, RFLAGS_IF, false, FRAME(mask_not_if)); break;
 	case ITEM_STI: emit_sti(t, index); break;
 	case ITEM_CLD:
 	case ITEM_STD:
-		emit_rflags_bit(t, index, RFLAGS_DF, kind == ITEM_STD, STATE(fast.mask_not_df));
+		emit_rflags_bit(t, index, RFLAGS_DF, kind == ITEM_STD, FRAME(mask_not_df));
 		break;
 	case ITEM_CLAC:
 	case ITEM_STAC: emit_ac(t, index, kind == ITEM_STAC); break;
@@ -220,13 +220,13 @@ void emit_push_flags(struct translation *t, unsigned index)
 
 	emit8(e, 0x9c); /* pushfq */
 	emit_pop(e, HOST_R13);
-	emit_keep_bits(e, HOST_R13, STATE(fast.mask_arithmetic));
+	emit_keep_bits(e, HOST_R13, FRAME(mask_arithmetic));
 	emit_load_state(e, HOST_R14, STATE(rflags));
-	emit_keep_bits(e, HOST_R14, STATE(fast.mask_pushed));
+	emit_keep_bits(e, HOST_R14, FRAME(mask_pushed));
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_R14, 0, 0);
-	emit_store_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_store_state(e, HOST_R13, FRAME(spill[1]));
 	top = emit_stack_access(t, index, HOST_R15, -8, true);
-	emit_load_state(e, HOST_R13, STATE(fast.spill[1]));
+	emit_load_state(e, HOST_R13, FRAME(spill[1]));
 	emit_memory_move(e, true, true, HOST_R13, &top);
 	emit_stack_move(t, -8);
 }

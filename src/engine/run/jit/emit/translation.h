@@ -57,7 +57,7 @@ struct pair_reset {
 struct progress {
 	bool vector_checked[JIT_VECTOR_LEVELS]; /* since the last fallback in line */
 	bool segment_checked[2]; /* likewise: FS and GS of 32-bit code are flat but for the base */
-	bool has_x87_page; /* fast.x87_page is stored */
+	bool has_x87_page; /* frame.x87_page is stored */
 };
 
 /* A region's, between its two translations. */
@@ -243,7 +243,7 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned in
 	       uint16_t live);
 /* The last part of that, with nothing left to do: a jump, or a host call. */
 void emit_way_out(struct translation *t, int64_t target, bool is_call);
-/* What stands before a block for those who come with its gva in R13: sets fast.code_page. */
+/* What stands before a block for those who come with its gva in R13: sets frame.code_page. */
 void emit_entry(struct translation *t);
 /* The cold halves of polls. */
 void emit_poll_exits(struct translation *t);

@@ -16,13 +16,13 @@ static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 	struct emitter *e = &t->e;
 	size_t go_on;
 
-	emit_store_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
 	go_on = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_poll_exit(t, target);
 	emit_patch8(e, go_on);
-	emit_load_state(e, HOST_RCX, STATE(fast.spill[0]));
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
 void emit_entry(struct translation *t)
@@ -34,7 +34,7 @@ void emit_entry(struct translation *t)
 	emit8(e, 0x8d);
 	emit8(e, 0x80 | (HOST_R13 & 7) << 3 | (HOST_R13 & 7));
 	emit32(e, -t->guest.start);
-	emit_store_state(e, HOST_R13, STATE(fast.code_page));
+	emit_store_state(e, HOST_R13, FRAME(code_page));
 }
 
 void emit_poll_exits(struct translation *t)
@@ -85,12 +85,12 @@ void emit_way_out(struct translation *t, int64_t target, bool is_call)
 
 	if (page_distance) {
 		emit_code_address(e, HOST_R13, !t->guest.is_32, page_distance);
-		emit_store_state(e, HOST_R13, STATE(fast.code_page));
+		emit_store_state(e, HOST_R13, FRAME(code_page));
 		/* The entry gets its number with its link. */
 		if (is_call)
-			emit_call_state(e, STATE(fast.crossings));
+			emit_call_state(e, FRAME(crossings));
 		else
-			emit_jump_state(e, HOST_NONE, 0, STATE(fast.crossings));
+			emit_jump_state(e, HOST_NONE, 0, FRAME(crossings));
 		at = e->position - 4;
 	} else {
 		if (target != (int64_t)t->guest.start || t->guest.is_one_pass)

@@ -14,7 +14,7 @@
 struct flag_source {
 	uint8_t recipe;  /* enum recipe; 0: they can't be made again */
 	uint8_t setter;  /* the item that set them */
-	bool is_copied;  /* its first operand is in fast.flag_register */
+	bool is_copied;  /* its first operand is in frame.flag_register */
 	int32_t rsp_moved; /* since then */
 };
 

@@ -1,27 +1,15 @@
 /*
- * What the CPU knows of a translator, which is a room above it (engine/run/jit): how to call it, and the
- * part of struct cpu that only translated code and its stubs use. That is inside struct cpu so that
- * it is reached through the GS base like the rest.
+ * The translator's frame: what translated code addresses besides the CPU's state. It lies behind the
+ * struct cpu at a fixed distance, so that both are reached through the GS base.
  */
-#ifndef KVIK_ENGINE_X86_TRANSLATION_H
-#define KVIK_ENGINE_X86_TRANSLATION_H
+#ifndef KVIK_ENGINE_RUN_JIT_FRAME_H
+#define KVIK_ENGINE_RUN_JIT_FRAME_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-struct cpu;
-struct tlb_set;
-
-/* All on the CPU's own thread; the invalidations inside an exclusive section, on any thread. */
-struct cpu_translator {
-	/* Run until cpu->requests is not 0, as exec_blocks. */
-	void (*run)(struct cpu *cpu);
-	/* Bytes [gpa, gpa + size) of guest memory changed: translations of them go. */
-	void (*invalidate)(struct cpu *cpu, uint64_t gpa, uint64_t size);
-	void (*invalidate_all)(struct cpu *cpu);
-	/* The page at gpa may have changed unseen: compare before it runs again. */
-	void (*page_mapped)(struct cpu *cpu, uint64_t gpa);
-	void (*destroy)(struct cpu *cpu);
-};
+#include "engine/run/jit/vector_level.h"
+#include "engine/x86/cpu.h"
 
 #define JIT_JUMP_BITS    15
 #define JIT_JUMP_ROTATE  9
@@ -29,15 +17,11 @@ struct cpu_translator {
 #define JIT_CROSSINGS    (1u << 17)
 #define JIT_JUMP_SETS    4 /* user code and the rest, 64-bit and 32-bit code apart */
 
-/* What floating-point and vector instructions need before they may run as host instructions. */
-enum jit_vector_level { JIT_VECTOR_X87, JIT_VECTOR_SSE, JIT_VECTOR_AVX, JIT_VECTOR_AVX512,
-			JIT_VECTOR_LEVELS };
-
 #define JIT_X87_MOVED (1u << 31)
 
 /*
  * A page that the TLB held with the right to read (or write), for accesses that mostly stay there.
- * Whatever takes a translation or a right from the TLB empties all of them (tlb.c).
+ * Whatever takes a translation or a right from the TLB empties all of them (observe.c).
  */
 struct jit_slot {
 	uint64_t tag;   /* gva of the page */
@@ -63,7 +47,8 @@ enum jit_count {
 /* Each is kept in parts, so that one addition need not wait for the one before. */
 #define JIT_COUNT_PARTS 8
 
-struct jit_fast {
+/* Constants and all else that translated code and its stubs use and that is not the CPU's state. */
+struct jit_frame {
 	uint64_t spill[4];
 	uint64_t loop_spill[2];
 	uint64_t bits_spill[2];
@@ -80,10 +65,9 @@ struct jit_fast {
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
 	uint64_t mask_tsd, mask_fsgsbase, mask_not_1;
-	/* The host's stack in translated code: where it begins, and where calls are not to let it grow on
-	 * (nowhere: the CPU has requests). */
+	/* The host's stack in translated code: where it begins. Where calls are not to let it grow on is in
+	 * cpu->request_limit (nowhere: the CPU has requests). */
 	uint64_t stack_bottom;
-	_Atomic uint64_t stack_limit;
 	uint64_t vector_blocked[JIT_VECTOR_LEVELS]; /* 0: allowed */
 	struct jit_slot slots[JIT_SLOT_SETS][2][JIT_SLOTS]; /* [1]: for writes */
 	uint32_t slots_used;    /* not all of them are empty */
@@ -104,7 +88,7 @@ struct jit_fast {
 	/* 32-bit code may use FS and GS without checks: any base, but 4 GiB, readable, writable. */
 	uint64_t segment_blocked[2];
 	uint64_t counts[JIT_COUNTS][JIT_COUNT_PARTS];
-	/* What follows is large, and the last of struct cpu: see cpu_create. */
+	/* What follows is large, and zeroes where it is not used: runner_create. */
 	/* Where indirect jumps go: guest address to a block's entry. */
 	struct jit_jump {
 		uint64_t gva;
@@ -114,5 +98,16 @@ struct jit_fast {
 	 * mapped at an address is this one's. */
 	const uint8_t *crossings[JIT_CROSSINGS];
 };
+
+/* A CPU that may have a translator. The GS base leads here. */
+struct jit_cpu {
+	struct cpu cpu;
+	struct jit_frame frame;
+};
+
+static inline struct jit_frame *jit_frame(const struct cpu *cpu)
+{
+	return &((struct jit_cpu *)cpu)->frame;
+}
 
 #endif

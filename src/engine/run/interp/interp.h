@@ -1,0 +1,23 @@
+/*
+ * The interpreter as a tier: it executes everything, by decoded blocks (code.h). All other tiers' slow
+ * paths end in the same handlers.
+ */
+#ifndef KVIK_ENGINE_RUN_INTERP_INTERP_H
+#define KVIK_ENGINE_RUN_INTERP_INTERP_H
+
+#include <stddef.h>
+
+#include "engine/run/tier/tier.h"
+
+#define INTERP_CACHE_SIZE (16u << 20) /* bytes a CPU, by default */
+
+/* Give `cpu` the interpreter as its last tier, with about so many bytes for decoded blocks. 0 or -ENOMEM. */
+int interp_attach(struct cpu *cpu, size_t cache_size);
+
+struct interp_statistics {
+	uint64_t instructions; /* completed */
+	uint64_t blocks;       /* decoded */
+};
+struct interp_statistics interp_get_statistics(const struct cpu *cpu);
+
+#endif

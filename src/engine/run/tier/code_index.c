@@ -1,0 +1,220 @@
+/*
+ * Changes of the code index: code_index.h.
+ */
+#include "engine/run/tier/code_index.h"
+
+#include <stdlib.h>
+
+#include "engine/x86/mmu/tlb.h"
+
+void code_index_init(struct code_index *index)
+{
+	for (unsigned i = 0; i < CODE_RUN_HASHES; i++)
+		index->runs[i] = NULL;
+	pthread_mutex_init(&index->lock, NULL);
+	index->holders = NULL;
+	index->cpus = NULL;
+}
+
+void code_index_destroy(struct code_index *index)
+{
+	for (unsigned i = 0; i < CODE_RUN_HASHES; i++)
+		while (index->runs[i]) {
+			struct code_run *run = index->runs[i];
+
+			index->runs[i] = run->next;
+			free(run);
+		}
+	pthread_mutex_destroy(&index->lock);
+}
+
+void code_index_add_cpu(struct code_index *index, struct tiers *tiers)
+{
+	pthread_mutex_lock(&index->lock);
+	tiers->next = index->cpus;
+	index->cpus = tiers;
+	pthread_mutex_unlock(&index->lock);
+}
+
+void code_index_remove_cpu(struct code_index *index, struct tiers *tiers)
+{
+	struct tiers **at = &index->cpus;
+
+	pthread_mutex_lock(&index->lock);
+	while (*at && *at != tiers)
+		at = &(*at)->next;
+	if (*at)
+		*at = tiers->next;
+	pthread_mutex_unlock(&index->lock);
+}
+
+void code_index_add_holder(struct code_index *index, struct code_holder *holder)
+{
+	pthread_mutex_lock(&index->lock);
+	holder->next = index->holders;
+	index->holders = holder;
+	pthread_mutex_unlock(&index->lock);
+}
+
+void code_index_remove_holder(struct code_index *index, struct code_holder *holder)
+{
+	struct code_holder **at = &index->holders;
+
+	pthread_mutex_lock(&index->lock);
+	while (*at && *at != holder)
+		at = &(*at)->next;
+	if (*at)
+		*at = holder->next;
+	pthread_mutex_unlock(&index->lock);
+}
+
+/* With the lock held. */
+static struct code_run *run_add(struct code_index *index, uint64_t gpa)
+{
+	struct code_run *_Atomic *bucket = &index->runs[(gpa >> CODE_RUN_SHIFT) % CODE_RUN_HASHES];
+	struct code_run *run = calloc(1, sizeof(*run));
+
+	if (!run)
+		return NULL;
+	run->number = gpa >> CODE_RUN_SHIFT;
+	run->next = *bucket;
+	*bucket = run;
+	return run;
+}
+
+/* The page's word; NULL without memory. */
+static _Atomic uint64_t *word_make(struct code_index *index, uint64_t gpa)
+{
+	struct code_run *run = code_run_find(index, gpa);
+
+	if (!run) {
+		pthread_mutex_lock(&index->lock);
+		run = code_run_find(index, gpa);
+		if (!run)
+			run = run_add(index, gpa);
+		pthread_mutex_unlock(&index->lock);
+	}
+	return run ? &run->words[(gpa >> 12) % CODE_RUN_PAGES] : NULL;
+}
+
+/* The page gets its first code: no CPU stores there on its quick way any more. */
+static void protect(struct code_index *index, uint64_t gpa)
+{
+	pthread_mutex_lock(&index->lock);
+	for (struct tiers *tiers = index->cpus; tiers; tiers = tiers->next)
+		tlb_flush_writes(tiers->cpu, gpa);
+	pthread_mutex_unlock(&index->lock);
+}
+
+/*
+ * With a page's first code, stores to it must leave their quick way: an exclusive section. Later on
+ * they look at the word after they have stored (memory.c), and words fall to zero in exclusive
+ * sections only: the locked OR, and their fence, see to it that one side notices the other.
+ */
+void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
+{
+	struct code_index *index = cpu->tiers->code;
+	uint64_t mask = code_granules(gpa, size), present;
+	_Atomic uint64_t *word;
+	bool began;
+
+	fpu_leave(cpu);
+	word = word_make(index, gpa);
+	if (!word)
+		return;
+	present = atomic_load_explicit(word, memory_order_relaxed);
+	if (present) {
+		if ((present & mask) != mask)
+			atomic_fetch_or(word, mask);
+		return;
+	}
+	began = cpu_exclusive_begin(cpu);
+	word = word_make(index, gpa);
+	if (word && atomic_fetch_or(word, mask) == 0)
+		protect(index, gpa);
+	if (began)
+		cpu_exclusive_end(cpu);
+}
+
+static bool drop(struct code_index *index, uint64_t gpa, uint64_t last)
+{
+	bool any = false;
+
+	for (struct code_holder *holder = index->holders; holder; holder = holder->next)
+		any |= holder->drop(holder, gpa, last);
+	return any;
+}
+
+/* In one page. */
+static void page_changed(struct code_index *index, uint64_t gpa, unsigned size)
+{
+	uint64_t first = gpa & ~(uint64_t)(CODE_GRANULE - 1);
+	uint64_t last = (gpa + size - 1) | (CODE_GRANULE - 1);
+	bool any = drop(index, first, last);
+	struct code_run *run = code_run_find(index, gpa);
+	unsigned page = (gpa >> 12) % CODE_RUN_PAGES;
+
+	if (!run)
+		return;
+	/* Nobody has code in these granules any more: further stores there go the quick way. */
+	atomic_fetch_and(&run->words[page], ~code_granules(gpa, size));
+	if (any && run->heat[page] < UINT8_MAX)
+		run->heat[page]++;
+}
+
+void code_changed(struct code_index *index, uint64_t gpa, unsigned size)
+{
+	pthread_mutex_lock(&index->lock);
+	while (size) {
+		unsigned left = 0x1000 - (gpa & 0xfff), part = size < left ? size : left;
+
+		page_changed(index, gpa, part);
+		gpa += part;
+		size -= part;
+	}
+	pthread_mutex_unlock(&index->lock);
+}
+
+/* Whether nothing of the run is outside [gpa, last]; then it can go. Otherwise its pages in there do. */
+static bool run_gone(struct code_run *run, uint64_t gpa, uint64_t last)
+{
+	uint64_t start = run->number << CODE_RUN_SHIFT, page = start;
+
+	if (start >= gpa && start + ((1u << CODE_RUN_SHIFT) - 1) <= last)
+		return true;
+	for (unsigned i = 0; i < CODE_RUN_PAGES; i++, page += 0x1000)
+		if (page >= gpa && page <= last) {
+			run->words[i] = 0;
+			run->heat[i] = 0;
+		}
+	return false;
+}
+
+void code_gone(struct code_index *index, uint64_t gpa, uint64_t last)
+{
+	pthread_mutex_lock(&index->lock);
+	drop(index, gpa, last);
+	for (unsigned i = 0; i < CODE_RUN_HASHES; i++) {
+		struct code_run *_Atomic *at = &index->runs[i];
+
+		while (*at) {
+			struct code_run *run = *at;
+
+			if (run_gone(run, gpa, last)) {
+				*at = run->next;
+				free(run);
+			} else {
+				at = &run->next;
+			}
+		}
+	}
+	pthread_mutex_unlock(&index->lock);
+}
+
+void code_cool(struct code_index *index)
+{
+	for (unsigned i = 0; i < CODE_RUN_HASHES; i++)
+		for (struct code_run *run = index->runs[i]; run; run = run->next)
+			for (unsigned page = 0; page < CODE_RUN_PAGES; page++)
+				run->heat[page] = run->heat[page] / 2;
+}

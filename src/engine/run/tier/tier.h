@@ -1,0 +1,123 @@
+/*
+ * A tier: one way to execute a CPU's instructions. The interpreter is one, the translator another.
+ *
+ * A tier knows the CPU (engine/x86) and this room, and no other tier. The dispatcher (run/dispatch.c)
+ * asks a CPU's tiers in order, the fastest first, and goes to the next where one declines; the last of
+ * them, the interpreter, declines nothing. What a tier keeps it hangs on tiers->state, and drops when
+ * it hears by the functions below, or as a holder of code (code_index.h), that it is void.
+ *
+ * Where a function below does not say otherwise it is called on the CPU's own thread, and may be NULL.
+ */
+#ifndef KVIK_ENGINE_RUN_TIER_TIER_H
+#define KVIK_ENGINE_RUN_TIER_TIER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/x86/cpu.h"
+#include "engine/x86/observer.h"
+
+/* Why a tier has stopped. The CPU is between two instructions. */
+enum tier_stop {
+	TIER_INTERRUPTED, /* cpu->requests or cpu->is_leaving is set */
+	TIER_DECLINES,    /* what is at cpu->rip is another tier's */
+};
+
+typedef void tier_visitor(void *context, const char *name, uint64_t value);
+
+struct tier {
+	const char *name;
+
+	/* -- execution; exceptions and exits unwind out of these (x86/exception.h) -- */
+
+	/* Around calls of the others, which may unwind past `leave`. Between them only tiers run. */
+	void (*enter)(struct cpu *cpu);
+	void (*leave)(struct cpu *cpu);
+	/* Execute from cpu->rip on until cpu->requests is set, or something is to be declined. Never NULL. */
+	enum tier_stop (*run)(struct cpu *cpu);
+	/* Of the last tier, never NULL there: execute a little, at least one instruction unless a request
+	 * comes in between, and return for the others to go on. */
+	void (*run_piece)(struct cpu *cpu);
+	/* Likewise: exactly one instruction, or one portion of a string instruction's iterations (one
+	 * iteration while RFLAGS.TF is set), whatever cpu->requests says. */
+	void (*run_one)(struct cpu *cpu);
+
+	/* -- observation: as x86/observer.h has it -- */
+
+	void (*tlb_changed)(struct cpu *cpu, enum tlb_change change, uint64_t where);
+	void (*access_changed)(struct cpu *cpu);
+	void (*fetch_mapped)(struct cpu *cpu, uint64_t gpa);
+
+	/* -- the rest -- */
+
+	/* The CPU ends: free what there is in tiers->state. Never NULL. */
+	void (*detach)(struct cpu *cpu);
+	/* Show the counters, for people. Any thread; numbers may be a little old. */
+	void (*visit_counters)(const struct cpu *cpu, tier_visitor *visit, void *context);
+};
+
+/* Where each tier keeps what it has of a CPU. */
+enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_LOCKSTEP, TIER_SLOTS };
+
+/* What a CPU spends its time on. */
+enum cpu_activity {
+	CPU_IS_OUTSIDE,      /* user space has it */
+	CPU_IS_IDLE,         /* waits for an event, in HLT or before it was started */
+	CPU_DISPATCHES,      /* events, requests, finding what to run next */
+	CPU_INTERPRETS,
+	CPU_TRANSLATES,
+	CPU_RUNS_TRANSLATION,
+	CPU_FALLS_BACK,      /* an instruction of translated code, interpreted */
+	CPU_ACTIVITIES,
+};
+
+struct code_index;
+
+/* A CPU's tiers: cpu->tiers. */
+struct tiers {
+	struct cpu *cpu;
+	const struct tier *order[TIER_SLOTS]; /* `count` of them, the fastest first */
+	unsigned count;
+	void *state[TIER_SLOTS];
+	struct code_index *code; /* the VM's */
+	struct tiers *next;      /* of the same VM: code_index.c */
+	_Atomic uint8_t activity; /* enum cpu_activity; others may look at it */
+};
+
+/* The activity that begins now. */
+static inline void cpu_begins(struct cpu *cpu, enum cpu_activity activity)
+{
+	atomic_store_explicit(&cpu->tiers->activity, activity, memory_order_relaxed);
+}
+
+/* Any thread. */
+static inline enum cpu_activity cpu_activity(const struct cpu *cpu)
+{
+	return atomic_load_explicit(&cpu->tiers->activity, memory_order_relaxed);
+}
+
+static inline void *tier_state(const struct cpu *cpu, enum tier_slot slot)
+{
+	return cpu->tiers->state[slot];
+}
+
+/* The tier that takes everything. */
+static inline const struct tier *tier_last(const struct cpu *cpu)
+{
+	return cpu->tiers->order[cpu->tiers->count - 1];
+}
+
+/*
+ * A handler for an instruction of which a tier knows only where it begins, such as one that reaches into
+ * the next page: the last tier executes whatever is there now. `insn` says nothing more.
+ */
+void tier_execute_elsewhere(struct cpu *cpu, const struct insn *insn);
+
+/* One more, slower than those that are there. */
+static inline void tier_add(struct cpu *cpu, const struct tier *tier)
+{
+	cpu->tiers->order[cpu->tiers->count++] = tier;
+}
+
+#endif

@@ -1,0 +1,206 @@
+/*
+ * The code index: what is marked, who hears of a change, and that only what lies in a range goes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "engine/run/interp/interp.h"
+#include "x86_platform.h"
+
+#define PAGE  0x1000u
+#define OTHER (X86_TEST_CODE + 8 * PAGE) /* code in another page */
+#define FAR   (4ull << 30)
+
+static struct x86_test test;
+
+/* A holder that says what it is told. */
+struct listener {
+	struct code_holder holder;
+	uint64_t gpa, last;
+	unsigned calls;
+	bool has_code;
+};
+
+static bool hear(struct code_holder *holder, uint64_t gpa, uint64_t last)
+{
+	struct listener *listener = (struct listener *)holder;
+
+	listener->gpa = gpa;
+	listener->last = last;
+	listener->calls++;
+	return listener->has_code;
+}
+
+static struct listener listener;
+
+static int setup_with(enum run_choice choice)
+{
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+
+	options.warmth = 0;
+	if (x86_test_create_with(&test, 64, choice, &options))
+		return -1;
+	listener = (struct listener){ .holder.drop = hear };
+	code_index_add_holder(&test.vm.code, &listener.holder);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_with(RUN_INTERPRETED);
+}
+
+static int setup_translator(void **state)
+{
+	(void)state;
+	return setup_with(RUN_BEST);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	code_index_remove_holder(&test.vm.code, &listener.holder);
+	x86_test_destroy(&test);
+	return 0;
+}
+
+static void test_marks(void **state)
+{
+	struct code_index *index = &test.vm.code;
+
+	(void)state;
+	assert_int_equal(code_word(index, 0x5000), 0);
+	code_mark(&test.cpu, 0x5040, 65);
+	assert_int_equal(code_word(index, 0x5fff), 6);
+	code_mark(&test.cpu, 0x5fff, 1);
+	assert_true(code_word(index, 0x5000) == (6 | 1ull << 63));
+	/* The same place in each of many runs, of which some share a bucket. */
+	for (uint64_t i = 1; i <= 3 * CODE_RUN_HASHES; i++)
+		code_mark(&test.cpu, 0x5000 + (i << CODE_RUN_SHIFT), (unsigned)(i % 64) + 1);
+	for (uint64_t i = 1; i <= 3 * CODE_RUN_HASHES; i++)
+		assert_int_equal(code_word(index, 0x5000 + (i << CODE_RUN_SHIFT)), 1);
+	assert_true(code_word(index, 0x5000) == (6 | 1ull << 63));
+}
+
+/* What is written is told in whole granules, a page at a time, and is marked no more. */
+static void test_changes(void **state)
+{
+	struct code_index *index = &test.vm.code;
+
+	(void)state;
+	code_mark(&test.cpu, 0x6f80, 128);
+	code_mark(&test.cpu, 0x7000, 128);
+	code_changed(index, 0x6f85, 2);
+	assert_int_equal(listener.calls, 1);
+	assert_true(listener.gpa == 0x6f80 && listener.last == 0x6fbf);
+	assert_true(code_word(index, 0x6000) == 1ull << 63);
+	code_changed(index, 0x6ffc, 8);
+	assert_int_equal(listener.calls, 3);
+	assert_true(listener.gpa == 0x7000 && listener.last == 0x703f);
+	assert_int_equal(code_word(index, 0x6000), 0);
+	assert_int_equal(code_word(index, 0x7000), 2);
+}
+
+/* A page is hot when code was lost there often enough, and cools. */
+static void test_heat(void **state)
+{
+	struct code_index *index = &test.vm.code;
+
+	(void)state;
+	code_mark(&test.cpu, 0x8000, 64);
+	for (unsigned i = 0; i < 2 * CODE_HEAT_LIMIT; i++)
+		code_changed(index, 0x8000, 8);
+	assert_false(code_is_hot(index, 0x8000));
+	listener.has_code = true;
+	for (unsigned i = 0; i < CODE_HEAT_LIMIT; i++) {
+		assert_false(code_is_hot(index, 0x8000));
+		code_changed(index, 0x8000, 8);
+	}
+	assert_true(code_is_hot(index, 0x8fff));
+	assert_false(code_is_hot(index, 0x9000));
+	code_cool(index);
+	assert_false(code_is_hot(index, 0x8000));
+}
+
+/* Memory goes: marks and heat of its pages, of whole runs and of parts of them, and no others. */
+static void test_range(void **state)
+{
+	struct code_index *index = &test.vm.code;
+	const uint64_t run = 1ull << CODE_RUN_SHIFT;
+
+	(void)state;
+	for (uint64_t at = FAR; at < FAR + 4 * run; at += run / 2) {
+		code_mark(&test.cpu, at, 64);
+		code_mark(&test.cpu, at + run / 2 - PAGE, 64);
+	}
+	code_gone(index, FAR + run / 2, FAR + 3 * run + run / 2 - PAGE - 1);
+	assert_true(listener.gpa == FAR + run / 2 && listener.last == FAR + 3 * run + run / 2 - PAGE - 1);
+	for (uint64_t at = FAR; at < FAR + 4 * run; at += PAGE) {
+		bool was_marked = at % (run / 2) == 0 || at % (run / 2) == run / 2 - PAGE;
+		bool is_gone = at >= FAR + run / 2 && at < FAR + 3 * run + run / 2 - PAGE;
+
+		assert_int_equal(code_word(index, at), was_marked && !is_gone);
+	}
+	code_gone(index, 0, UINT64_MAX);
+	assert_int_equal(code_word(index, FAR), 0);
+}
+
+/* add $1, %eax; ud2: run, how many blocks were decoded or translated for it. */
+static uint64_t run_at(uint64_t gpa, uint32_t sum)
+{
+	struct interp_statistics before = interp_get_statistics(&test.cpu);
+	struct jit_statistics translated[2] = { { 0 }, { 0 } };
+
+	if (test.vm.translations)
+		jit_get_statistics(&test.cpu, &translated[0]);
+	test.cpu.rip = gpa;
+	assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
+	assert_int_equal(test.cpu.gpr[CPU_RAX], sum);
+	if (test.vm.translations)
+		jit_get_statistics(&test.cpu, &translated[1]);
+	return interp_get_statistics(&test.cpu).blocks - before.blocks + translated[1].blocks -
+	       translated[0].blocks;
+}
+
+/* Code outside of the memory that goes needs not be made again; code inside it does. */
+static void test_code_stays(void **state)
+{
+	static const uint8_t code[] = {0x83, 0xc0, 0x01, 0x0f, 0x0b};
+	const uint64_t last[] = { OTHER + PAGE - 1, OTHER + 1000 * PAGE - 1 };
+	uint32_t sum = 0;
+
+	(void)state;
+	memcpy(test.memory + X86_TEST_CODE, code, sizeof(code));
+	memcpy(test.memory + OTHER, code, sizeof(code));
+	test.cpu.code_epoch++;
+	/* UD2 is an instruction of its own for the interpreter: several runs until all is made. */
+	for (unsigned i = 0; i < 3; i++) {
+		run_at(X86_TEST_CODE, ++sum);
+		run_at(OTHER, ++sum);
+	}
+	for (unsigned i = 0; i < sizeof(last) / sizeof(last[0]); i++) {
+		code_gone(&test.vm.code, OTHER, last[i]);
+		assert_int_equal(run_at(X86_TEST_CODE, ++sum), 0);
+		assert_true(run_at(OTHER, ++sum) > 0);
+		run_at(OTHER, ++sum);
+		assert_int_equal(run_at(OTHER, ++sum), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_marks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_heat, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_range, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_code_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_code_stays, setup_translator, teardown),
+	};
+
+	return cmocka_run_group_tests_name("run_code_index", tests, NULL, NULL);
+}
