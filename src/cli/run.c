@@ -215,6 +215,25 @@ static int open_disks(struct machine_config *config, const struct run_options *o
 	return result;
 }
 
+/* Likewise the networks. */
+static int open_nets(struct machine_config *config, const struct run_options *options,
+		     struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < options->net_count && result == 0; i++) {
+		result = net_option_open(&options->nets[i], i, &config->nets[i], error);
+		if (result == 0)
+			config->net_count++;
+	}
+	if (result < 0)
+		error_prefix(error, "--net");
+	while (result < 0 && config->net_count)
+		net_link_close(&config->nets[--config->net_count].link);
+	return result;
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
@@ -250,8 +269,13 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)
 		return -EINVAL;
-	if (open_disks(&config, options, error) < 0)
+	if (open_nets(&config, options, error) < 0)
 		return -EINVAL;
+	if (open_disks(&config, options, error) < 0) {
+		while (config.net_count)
+			net_link_close(&config.nets[--config.net_count].link);
+		return -EINVAL;
+	}
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;

@@ -36,6 +36,10 @@ const char run_options_help[] =
     "                         format=F, readonly, snapshot (writes are dropped),\n"
     "                         serial=S, cache=writeback|none|writethrough|directsync|\n"
     "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed\n"
+    "Network, with --net WHERE[,mac=ADDRESS][,packed], again for each device (none):\n"
+    "  user[,forward=tcp|udp:[ADDRESS:]PORT:GUESTPORT]...[,restrict][,hostname=NAME]\n"
+    "                         one of its own that reaches what the host does\n"
+    "  tap=NAME               a tap interface of the host's\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
     "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
@@ -313,6 +317,20 @@ static int parse_disk(struct run_options *options, const char *value, struct err
 	return result;
 }
 
+static int parse_net(struct run_options *options, const char *value, struct error *error)
+{
+	int result;
+
+	if (strcmp(value, "none") == 0)
+		return 0;
+	if (options->net_count == BOARD_NETS_MAX)
+		return error_set(error, EINVAL, "there can be at most %u networks", BOARD_NETS_MAX);
+	result = net_option_parse(&options->nets[options->net_count], value, error);
+	if (result == 0)
+		options->net_count++;
+	return result;
+}
+
 static int parse_missing(struct run_options *options, const char *value, struct error *error)
 {
 	(void)options;
@@ -415,7 +433,7 @@ static const struct option {
 	{"--save", true, parse_save},
 	{"--end-when-saved", false, parse_end_when_saved},
 	{"--load", true, parse_load},
-	{"--net", true, parse_none_only},
+	{"--net", true, parse_net},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_disk},
 	{"--firmware", true, parse_missing},
@@ -513,4 +531,6 @@ void run_options_free(struct run_options *options)
 {
 	while (options->disk_count)
 		disk_option_free(&options->disks[--options->disk_count]);
+	while (options->net_count)
+		net_option_free(&options->nets[--options->net_count]);
 }

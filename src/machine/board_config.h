@@ -11,9 +11,11 @@
 #include "device/char/char.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "device/virtio/network.h"
 #include "kvm/kvm.h"
 #include "machine/device_options.h"
 #include "machine/ram.h"
+#include "net/link.h"
 
 enum board_kind { BOARD_PC, BOARD_MICROVM };
 
@@ -29,6 +31,15 @@ struct board_streams {
 struct board_disk {
 	struct block *block; /* open; NULL: there is none any more */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
+	bool is_packed;
+};
+
+#define BOARD_NETS_MAX 8
+
+/* A network device for the board. */
+struct board_net {
+	struct net_link link; /* closed: there is none any more */
+	uint8_t mac[MAC_BYTES];
 	bool is_packed;
 };
 
@@ -51,6 +62,8 @@ struct board_config {
 	unsigned option_count;
 	struct board_disk *disks; /* those that are put on the board are its own, and NULL here */
 	unsigned disk_count;
+	struct board_net *nets; /* likewise */
+	unsigned net_count;
 };
 
 #endif

@@ -127,7 +127,8 @@ bool board_wants_pci(const struct board *board)
 	for (i = 0; i < board->config.option_count; i++)
 		if (board->config.options[i].is_pci || board->config.options[i].is_virtio)
 			return true;
-	return board->config.kind == BOARD_PC || board->config.disk_count;
+	return board->config.kind == BOARD_PC || board->config.disk_count ||
+	       board->config.net_count;
 }
 
 int board_add_options(struct board *board, struct error *error)

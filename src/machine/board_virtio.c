@@ -3,9 +3,11 @@
 #include <stdio.h>
 
 #include "device/virtio/disk.h"
+#include "device/virtio/network.h"
 #include "device/virtio/virtio_pci.h"
 #include "machine/board_parts.h"
 
+#define CLASS_NET  0x020000 /* Ethernet */
 #define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
 int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
@@ -77,5 +79,28 @@ int board_add_disks(struct board *board, struct error *error)
 
 	for (i = 0; i < board->config.disk_count && result == 0; i++)
 		result = add_disk(board, &board->config.disks[i], i, error);
+	return result;
+}
+
+static int add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, net->is_packed);
+	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
+	char name[STATE_NAME_MAX + 1];
+
+	net->link = (struct net_link){.fd = -1, .helper = -1};
+	if (!virtio)
+		return -EINVAL;
+	snprintf(name, sizeof(name), "net%u", number);
+	return board_add_virtio(board, name, virtio, CLASS_NET, PCI_ANY_SLOT, error);
+}
+
+int board_add_nets(struct board *board, struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < board->config.net_count && result == 0; i++)
+		result = add_net(board, &board->config.nets[i], i, error);
 	return result;
 }

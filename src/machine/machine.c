@@ -516,6 +516,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.option_count = machine->config.device_count,
 		.disks = machine->config.disks,
 		.disk_count = machine->config.disk_count,
+		.nets = machine->config.nets,
+		.net_count = machine->config.net_count,
 	};
 
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
@@ -555,13 +557,15 @@ static int load_state(struct machine *machine, struct error *error)
 	return result;
 }
 
-/* Those that no device has taken. */
-static void close_disks(const struct board_disk *disks, unsigned count)
+/* Disks and links that no device has taken. */
+static void close_unused(struct machine_config *config)
 {
 	unsigned i;
 
-	for (i = 0; i < count; i++)
-		block_close(disks[i].block, NULL);
+	for (i = 0; i < config->disk_count; i++)
+		block_close(config->disks[i].block, NULL);
+	for (i = 0; i < config->net_count; i++)
+		net_link_close(&config->nets[i].link);
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)
@@ -569,7 +573,9 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	struct machine *machine = calloc(1, sizeof(*machine));
 
 	if (!machine) {
-		close_disks(config->disks, config->disk_count);
+		struct machine_config unused = *config;
+
+		close_unused(&unused);
 		error_set_errno(error, ENOMEM, "cannot create the machine");
 		return NULL;
 	}
@@ -608,7 +614,7 @@ void machine_destroy(struct machine *machine)
 		return;
 	unwatch_lines(machine);
 	board_destroy(machine->board);
-	close_disks(machine->config.disks, machine->config.disk_count);
+	close_unused(&machine->config);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		power_on_state_free(&machine->vcpus[i].power_on);
 		kvm_vcpu_close(&machine->vcpus[i].kvm);

@@ -54,6 +54,8 @@ struct machine_config {
 	/* The machine's own from machine_create on, also when that fails. */
 	struct board_disk disks[BOARD_DISKS_MAX];
 	unsigned disk_count;
+	struct board_net nets[BOARD_NETS_MAX];
+	unsigned net_count;
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */
 	bool ends_when_saved; /* so that the guest's disks stay as the saved machine knows them */
 	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */

@@ -2,6 +2,7 @@
 
 #include <asm/prctl.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/kcmp.h>
 #include <linux/kvm.h>
 #include <sched.h>
@@ -54,6 +55,8 @@ const struct call sandbox_calls[] = {
 	CALL_IF(fcntl, "F_GETFL", IS(1, F_GETFL)),
 	CALL_IF(fcntl, "F_SETFL", IS(1, F_SETFL)),
 	CALL_IF(fcntl, "F_DUPFD_CLOEXEC", IS(1, F_DUPFD_CLOEXEC)),
+	/* What a guest whose driver starts again takes of its tap interface. */
+	CALL_IF(ioctl, "TUNSETOFFLOAD", IS(1, TUNSETOFFLOAD)),
 	CALL_IF(kcmp, "of its own descriptors", IS_SELF(0), IS_SELF(1)),
 
 	/* The terminal: raw mode and back, who is in the foreground. */

@@ -88,7 +88,8 @@ static int leave_monitor(const struct helper_config *config, int socket)
 
 static int confine(const struct helper_config *config, pid_t parent, struct error *error)
 {
-	const struct sandbox_config layers = {0};
+	const struct sandbox_config layers = {.needs_network = config->needs_network,
+					      .resolver = config->resolver};
 	struct sandbox_report report;
 	int result = sandbox_enter(&layers, &report, error);
 

@@ -6,6 +6,7 @@
 #ifndef KVIK_SANDBOX_HELPER_H
 #define KVIK_SANDBOX_HELPER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -23,6 +24,10 @@ struct helper_config {
 	/* Descriptors of the caller's that it goes on to use; all others but standard error are closed. */
 	const int *kept;
 	unsigned kept_count;
+	/* The host's network stays its own, and its root directory has one file, /etc/resolv.conf with this
+	 * text (NULL: none). */
+	bool needs_network;
+	const char *resolver;
 	/* Before the lock, in the helper: 0 or -errno. NULL: nothing to do. */
 	int (*prepare)(void *context);
 	/* The helper's life. It ends when this returns. */

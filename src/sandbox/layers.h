@@ -26,6 +26,8 @@ struct sandbox_report {
 
 struct sandbox_config {
 	bool needs_network; /* the host's network stays: a backend of the guest's network uses it */
+	/* The root directory has /etc/resolv.conf with this text, if it is one of its own; NULL: nothing. */
+	const char *resolver;
 	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
 	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
 };

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -94,8 +95,24 @@ static int enter_spaces(const struct sandbox_config *config, struct sandbox_repo
 	return result;
 }
 
+/* etc/resolv.conf in the current directory. Who can do without asks nobody. */
+static void write_resolver(const char *text)
+{
+	int fd;
+
+	if (mkdir("etc", 0755) < 0)
+		return;
+	fd = open("etc/resolv.conf", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	if (fd < 0)
+		return;
+	/* Half of it is of use, too. */
+	if (write(fd, text, strlen(text)) < 0)
+		unlink("etc/resolv.conf");
+	close(fd);
+}
+
 /* Into an empty file system that nothing else can reach. 0 or -errno. */
-static int pivot_to_empty(void)
+static int pivot_to_empty(const char *resolver)
 {
 	static const char *const places[] = {"/tmp", "/var", "/usr", "/proc"};
 	unsigned i;
@@ -105,18 +122,21 @@ static int pivot_to_empty(void)
 		return -errno;
 	for (i = 0; i < sizeof(places) / sizeof(places[0]) && result < 0; i++)
 		if (mount("none", places[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			  "size=4k,nr_inodes=1,mode=0555") < 0 ||
+			  resolver ? "size=8k,nr_inodes=3,mode=0755"
+				   : "size=4k,nr_inodes=1,mode=0555") < 0 ||
 		    chdir(places[i]) < 0)
 			result = -errno;
 		else
 			result = 0;
 	if (result < 0)
 		return result;
+	if (resolver)
+		write_resolver(resolver);
 	/* The old root ends up on top of the new one, and is taken off (pivot_root(2)). */
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
 	    chdir("/") < 0)
 		return -errno;
-	/* A try: the one inode that it may have is its own. */
+	/* A try: the inodes that it may have are there. */
 	mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
 	      NULL);
 	return 0;
@@ -145,7 +165,7 @@ void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox
 	int result = enter_spaces(config, report);
 
 	if (result == 0)
-		result = pivot_to_empty();
+		result = pivot_to_empty(config->resolver);
 	if (result < 0) {
 		how = "a removed directory";
 		result = chroot_to_removed();

@@ -45,6 +45,7 @@ struct virtqueue {
 	const char *broken; /* how its driver broke it, or NULL */
 	/* The parts in host memory while it is enabled; NULL: not in RAM. */
 	uint8_t *descriptors, *driver, *device;
+	bool has_news; /* pushed since virtqueue_wants_interrupt was asked */
 	bool wants_notices; /* the driver was told to notify (virtqueue_want_notices) */
 	/* Room for one chain that is being read. */
 	struct iovec *scratch;

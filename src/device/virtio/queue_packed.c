@@ -203,8 +203,6 @@ bool packed_wants_interrupt(struct virtqueue *queue)
 	uint16_t old = state->signalled, new = state->next_used, flags, event;
 	bool is_known = state->has_signalled;
 
-	if (is_known && !unsignalled(state))
-		return false;
 	/* The descriptors were written before; now what the driver wants (§2.8.14). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	flags = ring_load16(queue->driver + EVENT_FLAGS) & 3;

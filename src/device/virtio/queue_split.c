@@ -164,8 +164,6 @@ bool split_wants_interrupt(struct virtqueue *queue)
 	uint16_t old = queue->state.signalled, new = queue->state.next_used;
 	bool is_known = queue->state.has_signalled;
 
-	if (is_known && old == new)
-		return false;
 	/* The index was written before; now what the driver wants (§2.7.7.2). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	queue->state.signalled = new;

@@ -41,7 +41,7 @@ void virtqueue_reset(struct virtqueue *queue)
 		.size = queue->size_max, .wrap = true, .used_wrap = true};
 	queue->broken = NULL;
 	queue->descriptors = queue->driver = queue->device = NULL;
-	queue->wants_notices = false;
+	queue->wants_notices = queue->has_news = false;
 	queue->is_packed = queue->has_event_index = false;
 }
 
@@ -162,6 +162,7 @@ void virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_filled *
 					     chain->parts[part].iov_len);
 	}
 	if (can_be_used(queue)) {
+		queue->has_news |= count > 0;
 		if (queue->is_packed)
 			packed_push(queue, filled, count);
 		else
@@ -189,8 +190,9 @@ bool virtqueue_want_notices(struct virtqueue *queue, bool wants)
 
 bool virtqueue_wants_interrupt(struct virtqueue *queue)
 {
-	if (!can_be_used(queue))
+	if (!can_be_used(queue) || !queue->has_news)
 		return false;
+	queue->has_news = false;
 	return queue->is_packed ? packed_wants_interrupt(queue) : split_wants_interrupt(queue);
 }
 

@@ -1,0 +1,131 @@
+#include "cli/net_option.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/size.h"
+
+#define LOOPBACK 0x7f000001u
+
+static int parse_port(const char *text, uint16_t *port)
+{
+	uint64_t number;
+
+	if (!text || number_parse(text, UINT16_MAX, &number) < 0 || !number)
+		return -EINVAL;
+	*port = number;
+	return 0;
+}
+
+/* tcp:[ADDRESS:]PORT:GUESTPORT, or udp:... */
+static int parse_forward(struct net_option *option, char *value, struct error *error)
+{
+	char *parts[4] = {NULL}, *rest = value;
+	struct net_forward *forward = &option->user.forwards[option->user.forward_count];
+	struct in_addr address = {htonl(LOOPBACK)};
+	unsigned count = 0;
+
+	if (option->user.forward_count == NET_FORWARDS_MAX)
+		return error_set(error, EINVAL, "at most %u ports can be forwarded",
+				 NET_FORWARDS_MAX);
+	while (rest && count < 4)
+		parts[count++] = strsep(&rest, ":");
+	if (rest || count < 3 || (strcmp(parts[0], "tcp") != 0 && strcmp(parts[0], "udp") != 0) ||
+	    (count == 4 && inet_pton(AF_INET, parts[1], &address) != 1) ||
+	    parse_port(parts[count - 2], &forward->host_port) < 0 ||
+	    parse_port(parts[count - 1], &forward->guest_port) < 0)
+		return error_set(error, EINVAL,
+				 "forward is PROTOCOL:[ADDRESS:]PORT:GUESTPORT, as tcp:2222:22 or "
+				 "udp:0.0.0.0:53:53");
+	forward->is_udp = parts[0][0] == 'u';
+	forward->host_address = ntohl(address.s_addr);
+	option->user.forward_count++;
+	return 0;
+}
+
+static int parse_mac(struct net_option *option, const char *value, struct error *error)
+{
+	unsigned bytes[MAC_BYTES], i;
+	char end;
+
+	if (sscanf(value, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+		   &bytes[4], &bytes[5], &end) != MAC_BYTES ||
+	    (bytes[0] & 1))
+		return error_set(error, EINVAL,
+				 "mac=%s: use an address of one device, as 52:54:00:12:34:56", value);
+	for (i = 0; i < MAC_BYTES; i++)
+		option->mac[i] = bytes[i];
+	option->has_mac = true;
+	return 0;
+}
+
+static int parse_property(struct net_option *option, char *item, struct error *error)
+{
+	char *value = strchr(item, '=');
+
+	if (value)
+		*value++ = 0;
+	if (strcmp(item, "mac") == 0 && value)
+		return parse_mac(option, value, error);
+	if (strcmp(item, "packed") == 0 && !value) {
+		option->is_packed = true;
+		return 0;
+	}
+	if (!option->tap && strcmp(item, "forward") == 0 && value)
+		return parse_forward(option, value, error);
+	if (!option->tap && strcmp(item, "restrict") == 0 && !value) {
+		option->user.is_restricted = true;
+		return 0;
+	}
+	if (!option->tap && strcmp(item, "hostname") == 0 && value && *value) {
+		option->user.hostname = value;
+		return 0;
+	}
+	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS or packed",
+			 option->tap ? "tap" : "user", item,
+			 option->tap ? "" : "forward=PROTOCOL:PORT:GUESTPORT, restrict, hostname=NAME, ");
+}
+
+int net_option_parse(struct net_option *option, const char *text, struct error *error)
+{
+	char *rest, *item;
+	int result = 0;
+
+	*option = (struct net_option){.text = strdup(text)};
+	if (!option->text)
+		return error_set_errno(error, ENOMEM, "'%s'", text);
+	rest = option->text;
+	item = strsep(&rest, ",");
+	if (strncmp(item, "tap=", 4) == 0 && item[4])
+		option->tap = item + 4;
+	else if (strcmp(item, "user") != 0)
+		result = error_set(error, EINVAL, "'%s' is no network: use user, tap=NAME or none",
+				   item);
+	while (result == 0 && (item = strsep(&rest, ",")))
+		result = parse_property(option, item, error);
+	if (result < 0)
+		net_option_free(option);
+	return result;
+}
+
+void net_option_free(struct net_option *option)
+{
+	free(option->text);
+	option->text = NULL;
+}
+
+int net_option_open(const struct net_option *option, unsigned number, struct board_net *net,
+		    struct error *error)
+{
+	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+
+	*net = (struct board_net){.is_packed = option->is_packed};
+	memcpy(net->mac, option->has_mac ? option->mac : first, MAC_BYTES);
+	if (!option->has_mac)
+		net->mac[MAC_BYTES - 1] += number;
+	return option->tap ? net_tap_open(&net->link, option->tap, error)
+			   : net_user_start(&net->link, &option->user, error);
+}

@@ -1,0 +1,420 @@
+/*
+ * Queues: 0 receives, 1 transmits, 2 controls (§5.1.2).
+ *
+ * Transmitting: a chain is a header and a frame. A link with headers takes both as they are, straight from
+ * guest memory: what is behind it checks them. For others the checksum that the header leaves open is
+ * completed here. A frame that the link has no room for is lost, as on any network.
+ *
+ * Receiving: a frame is read when the driver has buffers, into memory of our own, and spread over as many
+ * chains as it takes; the driver sees all of them or none. While it has too few, the link waits. A frame
+ * that no chain can hold is dropped; so is what comes while there is no driver.
+ *
+ * Frames are not filtered: whose the link is wants them all. So receive modes and address lists are
+ * accepted and change nothing.
+ */
+#include "device/virtio/network.h"
+
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define QUEUE_SIZE	   256
+#define CONTROL_QUEUE_SIZE 64
+#define HEADER_BYTES	   sizeof(struct virtio_net_hdr_v1)
+#define FRAMES_AT_ONCE	   64
+#define CHAINS_MAX	   64 /* of one received frame */
+
+enum { QUEUE_RECEIVE, QUEUE_TRANSMIT, QUEUE_CONTROL, QUEUES };
+
+struct network {
+	struct virtio_device virtio;
+	struct net_link link;	    /* owned */
+	struct event_source source; /* the link, enabled while the driver has buffers */
+	/* With the lock held: */
+	uint8_t mac[MAC_BYTES], loaded_mac[MAC_BYTES];
+	uint8_t first_mac[MAC_BYTES]; /* fixed: after a reset */
+	/* A received frame with its header; `pending` bytes of it wait for buffers. */
+	uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
+	size_t pending;
+	uint8_t sent[HEADER_BYTES + NET_FRAME_MAX];
+};
+
+static struct network *network_of(struct virtio_device *virtio)
+{
+	return (struct network *)((char *)virtio - offsetof(struct network, virtio));
+}
+
+/* --- receiving --- */
+
+/* Take chains until they hold `size` bytes. Their number; 0: the driver has too few, and keeps them. */
+static unsigned take_chains(struct network *network, size_t size, struct virtqueue_filled *filled)
+{
+	bool may_merge = virtio_has(&network->virtio, VIRTIO_NET_F_MRG_RXBUF);
+	struct virtqueue *ring = &network->virtio.queues[QUEUE_RECEIVE].ring;
+	unsigned count = 0, max = may_merge ? CHAINS_MAX : 1;
+	size_t room = 0;
+
+	while (room < size && count < max &&
+	       virtio_pop(&network->virtio, QUEUE_RECEIVE, &filled[count].chain)) {
+		room += filled[count].chain->writable_bytes;
+		count++;
+	}
+	if (room >= size)
+		return count;
+	/* Chains enough, but what they hold isn't: no number of them will do. */
+	if (count == max)
+		network->pending = 0;
+	while (count)
+		virtqueue_unpop(ring, filled[--count].chain);
+	return 0;
+}
+
+/* Hand a received frame over. False: it waits, or was dropped. */
+static bool deliver(struct network *network)
+{
+	struct virtqueue_filled filled[CHAINS_MAX];
+	struct virtio_net_hdr_v1 *header = (struct virtio_net_hdr_v1 *)network->received;
+	size_t size = network->pending, done = 0;
+	unsigned count = take_chains(network, size, filled), i;
+
+	if (!count)
+		return false;
+	header->num_buffers = count;
+	for (i = 0; i < count; i++) {
+		filled[i].written = virtqueue_write(filled[i].chain, 0, network->received + done,
+						    size - done);
+		done += filled[i].written;
+	}
+	network->pending = 0;
+	virtqueue_push_all(&network->virtio.queues[QUEUE_RECEIVE].ring, filled, count);
+	return true;
+}
+
+/* Read a frame with its header. False: there is none. */
+static bool read_frame(struct network *network)
+{
+	size_t skipped = network->link.has_header ? 0 : HEADER_BYTES;
+	struct virtio_net_hdr_v1 header = {.flags = 0};
+	ssize_t size = read(network->link.fd, network->received + skipped,
+			    sizeof(network->received) - skipped);
+
+	if (size <= 0)
+		return false;
+	if (skipped) {
+		/* What a process of ours made arrived whole. */
+		if (virtio_has(&network->virtio, VIRTIO_NET_F_GUEST_CSUM))
+			header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+		memcpy(network->received, &header, sizeof(header));
+	}
+	network->pending = size + skipped;
+	return true;
+}
+
+/* With the lock held. Whether the link is to be looked at again. */
+static bool receive(struct network *network)
+{
+	struct virtqueue *ring = &network->virtio.queues[QUEUE_RECEIVE].ring;
+	unsigned frames;
+	bool wants_more = true;
+
+	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
+		if (!network->pending && !read_frame(network))
+			break;
+		if (deliver(network) || !network->pending)
+			continue;
+		/* It waits for buffers: to hear of them, and to look once more. */
+		wants_more = virtqueue_want_notices(ring, true) && virtio_is_running(&network->virtio);
+		if (!wants_more)
+			break;
+	}
+	virtio_interrupt(&network->virtio, QUEUE_RECEIVE);
+	return wants_more;
+}
+
+static void link_ready(void *context)
+{
+	struct network *network = context;
+	struct virtio_device *virtio = &network->virtio;
+	unsigned frames;
+
+	pthread_mutex_lock(&virtio->lock);
+	if (virtio_is_running(virtio)) {
+		if (!receive(network))
+			event_source_enable(&network->source, false);
+	} else if (virtio->is_held || (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		event_source_enable(&network->source, false);
+	} else {
+		for (frames = 0; frames < FRAMES_AT_ONCE && read_frame(network); frames++)
+			;
+		network->pending = 0;
+		/* Its end has gone: nothing will come any more. */
+		if (!frames)
+			event_source_enable(&network->source, false);
+	}
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+/* --- transmitting --- */
+
+/* Complete a checksum that the driver left open (§5.1.6.2): from csum_start on, stored csum_offset later. */
+static void complete_checksum(uint8_t *frame, size_t size, const struct virtio_net_hdr_v1 *header)
+{
+	size_t start = header->csum_start, at = start + header->csum_offset, i;
+	uint64_t sum = 0;
+	uint16_t value;
+
+	if (at + 2 > size || start > size)
+		return;
+	for (i = start; i + 1 < size; i += 2)
+		sum += frame[i] << 8 | frame[i + 1];
+	if (i < size)
+		sum += frame[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	value = ~sum;
+	/* UDP has no checksum 0 (RFC 768), and for TCP this is the same. */
+	if (!value)
+		value = 0xffff;
+	frame[at] = value >> 8;
+	frame[at + 1] = value;
+}
+
+/* A frame that doesn't reach the link is lost. */
+static void transmit(struct network *network, const struct virtqueue_chain *chain)
+{
+	struct virtio_net_hdr_v1 header;
+	size_t size;
+	ssize_t sent;
+
+	size = virtqueue_read(chain, 0, network->sent, sizeof(network->sent));
+	if (network->link.has_header) {
+		sent = write(network->link.fd, network->sent, size);
+	} else {
+		memcpy(&header, network->sent, sizeof(header));
+		size -= HEADER_BYTES;
+		if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+			complete_checksum(network->sent + HEADER_BYTES, size, &header);
+		sent = write(network->link.fd, network->sent + HEADER_BYTES, size);
+	}
+	(void)sent;
+}
+
+static void transmit_all(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+	struct virtqueue *ring = &virtio->queues[QUEUE_TRANSMIT].ring;
+	struct virtqueue_filled filled = {NULL, 0};
+
+	do {
+		virtqueue_want_notices(ring, false);
+		while (virtio_pop(virtio, QUEUE_TRANSMIT, &filled.chain)) {
+			if (filled.chain->readable_bytes > HEADER_BYTES)
+				transmit(network, filled.chain);
+			virtqueue_push_all(ring, &filled, 1);
+		}
+		virtio_interrupt(virtio, QUEUE_TRANSMIT);
+	} while (virtqueue_want_notices(ring, true) && virtio_is_running(virtio));
+}
+
+/* --- control (§5.1.6.5) --- */
+
+/* Lists of addresses: both whole. */
+static bool are_tables(const struct virtqueue_chain *chain)
+{
+	uint64_t at = sizeof(struct virtio_net_ctrl_hdr);
+	unsigned i;
+	uint32_t entries;
+
+	for (i = 0; i < 2; i++) {
+		if (virtqueue_read(chain, at, &entries, sizeof(entries)) < sizeof(entries))
+			return false;
+		at += sizeof(entries) + (uint64_t)entries * MAC_BYTES;
+		if (at > chain->readable_bytes)
+			return false;
+	}
+	return true;
+}
+
+static bool set_mac(struct network *network, const struct virtqueue_chain *chain)
+{
+	uint8_t mac[MAC_BYTES];
+
+	if (virtqueue_read(chain, sizeof(struct virtio_net_ctrl_hdr), mac, MAC_BYTES) < MAC_BYTES)
+		return false;
+	memcpy(network->mac, mac, MAC_BYTES);
+	return true;
+}
+
+static bool obey(struct network *network, const struct virtqueue_chain *chain)
+{
+	uint64_t bytes = chain->readable_bytes - sizeof(struct virtio_net_ctrl_hdr);
+	struct virtio_net_ctrl_hdr header;
+
+	virtqueue_read(chain, 0, &header, sizeof(header));
+	switch (header.class) {
+	case VIRTIO_NET_CTRL_RX: return header.cmd <= VIRTIO_NET_CTRL_RX_NOBCAST && bytes == 1;
+	case VIRTIO_NET_CTRL_MAC:
+		return header.cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET ? set_mac(network, chain)
+								   : are_tables(chain);
+	case VIRTIO_NET_CTRL_VLAN: return header.cmd <= VIRTIO_NET_CTRL_VLAN_DEL && bytes == 2;
+	default: return false;
+	}
+}
+
+static void control(struct virtio_device *virtio)
+{
+	struct virtqueue_chain *chain;
+	uint8_t status;
+
+	while (virtio_pop(virtio, QUEUE_CONTROL, &chain)) {
+		if (chain->readable_bytes < sizeof(struct virtio_net_ctrl_hdr) ||
+		    !chain->writable_bytes) {
+			virtio_break(virtio, "a command has no header, or no room for its answer");
+			virtqueue_drop(chain);
+			return;
+		}
+		status = obey(network_of(virtio), chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		virtqueue_write(chain, 0, &status, sizeof(status));
+		virtio_push(virtio, QUEUE_CONTROL, chain, sizeof(status));
+	}
+	if (virtqueue_want_notices(&virtio->queues[QUEUE_CONTROL].ring, true))
+		virtio_notify(virtio, QUEUE_CONTROL);
+}
+
+static void queue_notified(struct virtio_device *virtio, unsigned queue)
+{
+	switch (queue) {
+	case QUEUE_RECEIVE:
+		/* There are buffers: the link may go on, with what waits first. */
+		if (receive(network_of(virtio)))
+			event_source_enable(&network_of(virtio)->source, true);
+		break;
+	case QUEUE_TRANSMIT: transmit_all(virtio); break;
+	default: control(virtio); break;
+	}
+}
+
+/* --- configuration and life --- */
+
+static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
+{
+	struct virtio_net_config config = {.status = VIRTIO_NET_S_LINK_UP, .max_virtqueue_pairs = 1};
+
+	memcpy(config.mac, network_of(virtio)->mac, MAC_BYTES);
+	memcpy(bytes, (const uint8_t *)&config + offset, size);
+}
+
+/* What the driver can take is what the other side of the link may send. */
+static void started(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+	const struct net_offloads offloads = {
+		.checksum = virtio_has(virtio, VIRTIO_NET_F_GUEST_CSUM),
+		.tso4 = virtio_has(virtio, VIRTIO_NET_F_GUEST_TSO4),
+		.tso6 = virtio_has(virtio, VIRTIO_NET_F_GUEST_TSO6),
+		.ecn = virtio_has(virtio, VIRTIO_NET_F_GUEST_ECN),
+	};
+
+	if (network->link.has_header && net_tap_set_offloads(&network->link, &offloads) < 0)
+		virtio_break(virtio, "the tap interface refuses its features");
+}
+
+static void reset(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+
+	memcpy(network->mac, network->first_mac, MAC_BYTES);
+	network->pending = 0;
+	event_source_enable(&network->source, true);
+}
+
+static void transfer(struct virtio_device *virtio, struct state_stream *state)
+{
+	struct network *network = network_of(virtio);
+
+	if (!state->is_loading)
+		memcpy(network->loaded_mac, network->mac, MAC_BYTES);
+	state_bytes(state, "mac", network->loaded_mac, MAC_BYTES);
+}
+
+static void loaded(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+
+	memcpy(network->mac, network->loaded_mac, MAC_BYTES);
+}
+
+static void destroy(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+
+	event_loop_remove(&network->source);
+	net_link_close(&network->link);
+	virtio_destroy(virtio);
+	free(network);
+}
+
+static const struct virtio_kind kind = {
+	.id = VIRTIO_ID_NET,
+	.name = "virtio-net",
+	.read_config = read_config,
+	.started = started,
+	.reset = reset,
+	.queue_notified = queue_notified,
+	.transfer = transfer,
+	.loaded = loaded,
+	.destroy = destroy,
+};
+
+static uint64_t features_of(const struct net_link *link)
+{
+	uint64_t features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
+			    1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_CTRL_VQ |
+			    1ull << VIRTIO_NET_F_CTRL_RX | 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA |
+			    1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR |
+			    1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
+
+	if (link->has_header)
+		features |= 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
+			    1ull << VIRTIO_NET_F_GUEST_ECN | 1ull << VIRTIO_NET_F_HOST_TSO4 |
+			    1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN;
+	return features;
+}
+
+struct virtio_device *virtio_network_create(const struct virtio_host *host,
+					    const struct net_link *link,
+					    const uint8_t mac[MAC_BYTES], struct error *error)
+{
+	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, CONTROL_QUEUE_SIZE};
+	struct network *network = calloc(1, sizeof(*network));
+	struct net_link own = *link;
+	int result = -ENOMEM;
+
+	if (!network) {
+		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
+		goto fail;
+	}
+	result = virtio_init(&network->virtio, &kind, host, features_of(link),
+			     offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
+	if (result < 0)
+		goto fail;
+	network->link = own;
+	memcpy(network->first_mac, mac, MAC_BYTES);
+	memcpy(network->mac, mac, MAC_BYTES);
+	network->source = (struct event_source){.fd = own.fd, .ready = link_ready,
+						.context = network};
+	if (!host->loop)
+		return &network->virtio;
+	result = event_loop_add(host->loop, &network->source);
+	if (result == 0)
+		return &network->virtio;
+	error_set_errno(error, -result, "cannot watch the network's link");
+	virtio_destroy(&network->virtio);
+fail:
+	net_link_close(&own);
+	free(network);
+	return NULL;
+}

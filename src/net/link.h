@@ -1,0 +1,65 @@
+/*
+ * The room of networks: where a guest's frames go. A link is one descriptor that carries Ethernet frames
+ * both ways, one a read or write, never blocking; what is behind it is a tap interface of the host's, or
+ * a process of kvik's own with a network stack in it (user.c). A device needs to know no more.
+ *
+ * Links are opened before sandbox_enter, while the process has one thread.
+ */
+#ifndef KVIK_NET_LINK_H
+#define KVIK_NET_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+/* The largest frame: a segment to be cut up (65,535 bytes of IP) behind an Ethernet and VLAN header. */
+#define NET_FRAME_MAX	 (65535 + 18)
+#define NET_FORWARDS_MAX 16
+
+struct net_link {
+	int fd; /* reading without a frame there, writing without room: EAGAIN */
+	/* Each frame has a struct virtio_net_hdr_v1 of 12 bytes before it (virtio 1.2 §5.1.6), and the
+	 * other side knows checksums to complete and segments to cut up. */
+	bool has_header;
+	int helper; /* the process behind it ends when this is closed; -1: there is none */
+};
+
+/* Close what a link has. Also fine on one that is closed. */
+void net_link_close(struct net_link *link);
+
+/*
+ * The tap interface of that name, which is made if the process may do so. Frames have headers. 0, or
+ * -errno and `error`.
+ */
+int net_tap_open(struct net_link *link, const char *name, struct error *error);
+
+/* What the other side may send with a header: checksums to complete, segments of TCP over IPv4 and IPv6,
+ * those with ECN. For links with headers. 0 or -errno. Any thread. */
+struct net_offloads {
+	bool checksum, tso4, tso6, ecn;
+};
+int net_tap_set_offloads(const struct net_link *link, const struct net_offloads *offloads);
+
+/* A port of the host that leads to one of the guest. */
+struct net_forward {
+	bool is_udp;
+	uint32_t host_address; /* IPv4, as a number: 0x7f000001 */
+	uint16_t host_port, guest_port;
+};
+
+struct net_user_config {
+	struct net_forward forwards[NET_FORWARDS_MAX];
+	unsigned forward_count;
+	bool is_restricted; /* the guest reaches nothing, but answers what is forwarded to it */
+	const char *hostname; /* the guest's, by DHCP; NULL: none */
+};
+
+/*
+ * A network of its own for one guest, by libslirp in a process of its own, which has the host's
+ * network and nothing else: 10.0.2.0/24 and fec0::/64, the gateway and the host at .2, DNS at .3, the
+ * guest at .15, by DHCP. 0, or -errno and `error`.
+ */
+int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error);
+
+#endif

@@ -1,0 +1,55 @@
+/* Tap interfaces (Linux, Documentation/networking/tuntap.rst). */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "net/link.h"
+
+#define TUN_PATH     "/dev/net/tun"
+#define HEADER_BYTES 12 /* of a struct virtio_net_hdr_v1 */
+
+void net_link_close(struct net_link *link)
+{
+	if (link->fd >= 0)
+		close(link->fd);
+	if (link->helper >= 0)
+		close(link->helper);
+	link->fd = link->helper = -1;
+}
+
+int net_tap_open(struct net_link *link, const char *name, struct error *error)
+{
+	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	int header = HEADER_BYTES, little_endian = 1, result;
+
+	*link = (struct net_link){.fd = -1, .has_header = true, .helper = -1};
+	if (strlen(name) >= sizeof(request.ifr_name))
+		return error_set(error, EINVAL, "'%s' is too long for an interface's name", name);
+	strcpy(request.ifr_name, name);
+	link->fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (link->fd < 0)
+		return error_set_errno(error, errno, "cannot open %s", TUN_PATH);
+	if (ioctl(link->fd, TUNSETIFF, &request) < 0 || ioctl(link->fd, TUNSETVNETHDRSZ, &header) < 0 ||
+	    ioctl(link->fd, TUNSETVNETLE, &little_endian) < 0) {
+		result = error_set_errno(error, errno, "cannot have the tap interface '%s'", name);
+		net_link_close(link);
+		return result;
+	}
+	return 0;
+}
+
+int net_tap_set_offloads(const struct net_link *link, const struct net_offloads *offloads)
+{
+	unsigned long flags = 0;
+
+	if (offloads->checksum)
+		flags = TUN_F_CSUM | (offloads->tso4 ? TUN_F_TSO4 : 0) |
+			(offloads->tso6 ? TUN_F_TSO6 : 0);
+	if (flags & (TUN_F_TSO4 | TUN_F_TSO6) && offloads->ecn)
+		flags |= TUN_F_TSO_ECN;
+	return ioctl(link->fd, TUNSETOFFLOAD, flags) < 0 ? -errno : 0;
+}

@@ -1,0 +1,229 @@
+/* virtio-net on a pair of sockets: frames both ways, open checksums, merged buffers, a driver that is slow or
+ * gone, commands. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_net.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "device/virtio/network.h"
+#include "virtio_driver.h"
+
+#define HEADER	 12
+#define BUFFERS	 DRIVER_DATA
+#define FEATURES (1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM | \
+		  1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_CTRL_RX |                       \
+		  1ull << VIRTIO_NET_F_CTRL_MAC_ADDR)
+#define MERGED	 (1ull << VIRTIO_NET_F_MRG_RXBUF)
+
+enum { RECEIVE, TRANSMIT, CONTROL };
+
+static struct driver driver;
+static struct event_loop *loop;
+static int peer;
+
+static void open_network(uint64_t features, bool has_loop)
+{
+	static const uint8_t mac[] = {0x52, 0x54, 0, 1, 2, 3};
+	struct net_link link = {.helper = -1};
+	struct error error;
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+	link.fd = ends[0];
+	peer = ends[1];
+	driver_init(&driver);
+	loop = has_loop ? event_loop_create(&error) : NULL;
+	driver.host.loop = loop;
+	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, &error), features);
+}
+
+static void close_network(void)
+{
+	driver.virtio->kind->destroy(driver.virtio);
+	event_loop_destroy(loop);
+	close(peer);
+}
+
+static void stop(void *context)
+{
+	event_loop_stop(context);
+}
+
+/* Have the loop do what there is to do. */
+static void run_loop(void)
+{
+	struct event_timer timer = {.expired = NULL};
+
+	assert_int_equal(event_timer_init(&timer, loop, stop, loop), 0);
+	event_timer_set(&timer, monotonic_ns() + 20000000, 0);
+	assert_int_equal(event_loop_run(loop), 0);
+	event_timer_destroy(&timer);
+}
+
+static void test_transmit(void **state)
+{
+	const struct driver_buffer buffers[] = {{BUFFERS, HEADER, false}, {BUFFERS + 0x100, 60, false}};
+	const struct driver_buffer empty[] = {{BUFFERS, HEADER, false}};
+	struct virtio_net_hdr_v1 *header = driver_at(&driver, BUFFERS);
+	uint8_t frame[100], *sent = driver_at(&driver, BUFFERS + 0x100);
+
+	(void)state;
+	open_network(FEATURES, false);
+	memset(sent, 7, 60);
+	assert_int_equal(driver_do(&driver, TRANSMIT, buffers, 2), 0);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), 60);
+	assert_memory_equal(frame, sent, 60);
+	/* The checksum of 40 bytes of 07 but for the field itself, which holds 0x1234. */
+	*header = (struct virtio_net_hdr_v1){.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 20,
+					     .csum_offset = 6};
+	sent[26] = 0x12;
+	sent[27] = 0x34;
+	driver_do(&driver, TRANSMIT, buffers, 2);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), 60);
+	/* 19 words of 0707 and 1234, folded: 0x97b9; its complement. */
+	assert_int_equal(frame[26] << 8 | frame[27], 0xffff & ~(19 * 0x0707 + 0x1234));
+	/* One that points outside changes nothing. */
+	header->csum_start = 59;
+	driver_do(&driver, TRANSMIT, buffers, 2);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), 60);
+	assert_memory_equal(frame, sent, 60);
+	header->csum_start = header->csum_offset = 0xffff;
+	driver_do(&driver, TRANSMIT, buffers, 2);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), 60);
+	/* A header alone is no frame. */
+	driver_do(&driver, TRANSMIT, empty, 1);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), -1);
+	close_network();
+}
+
+static void test_receive(void **state)
+{
+	const struct driver_buffer large = {BUFFERS, 2000, true}, small = {BUFFERS, 50, true};
+	struct virtio_net_hdr_v1 *header = driver_at(&driver, BUFFERS);
+	uint8_t frame[100];
+	uint32_t written;
+
+	(void)state;
+	open_network(FEATURES, true);
+	memset(frame, 9, sizeof(frame));
+	/* It comes before there is a buffer, and waits. */
+	assert_int_equal(send(peer, frame, 100, 0), 100);
+	run_loop();
+	assert_int_equal(driver.interrupts, 0);
+	driver_offer(&driver, RECEIVE, &large, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	run_loop();
+	assert_int_equal(driver.interrupts, 1);
+	assert_true(driver_take(&driver, RECEIVE, &written));
+	assert_int_equal(written, HEADER + 100);
+	assert_int_equal(header->num_buffers, 1);
+	assert_int_equal(header->flags, VIRTIO_NET_HDR_F_DATA_VALID);
+	assert_memory_equal(driver_at(&driver, BUFFERS + HEADER), frame, 100);
+	/* One that its only chain cannot hold is dropped, and the chain is there for the next. */
+	driver_offer(&driver, RECEIVE, &small, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	assert_int_equal(send(peer, frame, 100, 0), 100);
+	assert_int_equal(send(peer, frame, 20, 0), 20);
+	run_loop();
+	assert_true(driver_take(&driver, RECEIVE, &written));
+	assert_int_equal(written, HEADER + 20);
+	assert_false(driver_take(&driver, RECEIVE, &written));
+	/* Without a driver frames go nowhere, and without its other end nothing spins. */
+	virtio_set_status(driver.virtio, 0);
+	assert_int_equal(send(peer, frame, 100, 0), 100);
+	run_loop();
+	shutdown(peer, SHUT_RDWR);
+	run_loop();
+	close_network();
+}
+
+static void test_merged(void **state)
+{
+	const struct driver_buffer parts[] = {{BUFFERS, 40, true}, {BUFFERS + 40, 40, true},
+					      {BUFFERS + 80, 40, true}};
+	struct virtio_net_hdr_v1 *header = driver_at(&driver, BUFFERS);
+	uint8_t frame[100];
+	uint32_t written;
+	unsigned i;
+
+	(void)state;
+	open_network(FEATURES | MERGED, true);
+	for (i = 0; i < sizeof(frame); i++)
+		frame[i] = i;
+	/* Two of three: the driver sees none of them used. */
+	driver_offer(&driver, RECEIVE, &parts[0], 1);
+	driver_offer(&driver, RECEIVE, &parts[1], 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	assert_int_equal(send(peer, frame, 100, 0), 100);
+	run_loop();
+	assert_false(driver_take(&driver, RECEIVE, &written));
+	driver_offer(&driver, RECEIVE, &parts[2], 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	run_loop();
+	for (i = 0; i < 3; i++) {
+		assert_true(driver_take(&driver, RECEIVE, &written));
+		assert_int_equal(written, i < 2 ? 40 : HEADER + 100 - 80);
+	}
+	assert_int_equal(header->num_buffers, 3);
+	assert_memory_equal(driver_at(&driver, BUFFERS + HEADER), frame, 100);
+	close_network();
+}
+
+static uint8_t command(uint8_t class, uint8_t cmd, const void *data, uint32_t size)
+{
+	const struct driver_buffer buffers[] = {{BUFFERS, 2, false}, {BUFFERS + 16, size, false},
+						{BUFFERS + 0x100, 1, true}};
+	uint8_t *header = driver_at(&driver, BUFFERS), *answer = driver_at(&driver, BUFFERS + 0x100);
+
+	header[0] = class;
+	header[1] = cmd;
+	memcpy(header + 16, data, size);
+	*answer = 0x55;
+	assert_int_equal(driver_do(&driver, CONTROL, buffers, 3), 1);
+	return *answer;
+}
+
+static void test_control(void **state)
+{
+	static const uint8_t mac[] = {2, 3, 4, 5, 6, 7}, on = 1;
+	static const uint32_t tables[] = {0, 0}, lie[] = {0, 0x30000000};
+	uint8_t seen[MAC_BYTES];
+	const struct driver_buffer bare = {BUFFERS, 1, false};
+
+	(void)state;
+	open_network(FEATURES, false);
+	assert_int_equal(command(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6),
+			 VIRTIO_NET_OK);
+	virtio_read_config(driver.virtio, 0, MAC_BYTES, seen);
+	assert_memory_equal(seen, mac, MAC_BYTES);
+	assert_int_equal(command(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 5),
+			 VIRTIO_NET_ERR);
+	assert_int_equal(command(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, tables, 8),
+			 VIRTIO_NET_OK);
+	assert_int_equal(command(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, lie, 8),
+			 VIRTIO_NET_ERR);
+	assert_int_equal(command(VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &on, 1),
+			 VIRTIO_NET_OK);
+	assert_int_equal(command(77, 0, &on, 1), VIRTIO_NET_ERR);
+	driver_offer(&driver, CONTROL, &bare, 1);
+	virtio_notify(driver.virtio, CONTROL);
+	assert_true(virtio_status(driver.virtio) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	virtio_set_status(driver.virtio, 0);
+	virtio_read_config(driver.virtio, 0, 3, seen);
+	assert_int_equal(seen[0], 0x52);
+	close_network();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_transmit),
+		cmocka_unit_test(test_receive),
+		cmocka_unit_test(test_merged),
+		cmocka_unit_test(test_control),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
