@@ -3,6 +3,7 @@
  * while the guest executes and while it halts.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -221,6 +222,50 @@ static void test_ignored_signals_run(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+#define RIVALS 3
+
+static void *be_busy(void *argument)
+{
+	const _Atomic bool *must_stop = argument;
+
+	while (!atomic_load(must_stop))
+		;
+	return NULL;
+}
+
+static void send_signal_late(struct actor *actor)
+{
+	sleep_ms(270);
+	send_signal(actor);
+}
+
+/* A guest that waits in a loop gives the host's processor to others, who keep it for most of the time:
+ * a signal ends its KVM_RUN all the same. */
+static void test_waiting_guest(struct machine *machine)
+{
+	pthread_t rivals[RIVALS];
+	_Atomic bool must_stop = false;
+	cpu_set_t all, one;
+	unsigned i;
+
+	/* 1: pause; jmp 1b */
+	machine_load(machine, "\xf3\x90\xeb\xfc", 4);
+	check_equal(pthread_getaffinity_np(pthread_self(), sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	for (i = 0; !CPU_ISSET(i, &all); i++)
+		;
+	CPU_SET(i, &one);
+	check_equal(pthread_setaffinity_np(pthread_self(), sizeof(one), &one), 0);
+	for (i = 0; i < RIVALS; i++)
+		pthread_create(&rivals[i], NULL, be_busy, &must_stop);
+	for (i = 0; i < 5; i++)
+		check(run_with(machine, send_signal_late) < SOON_MS);
+	atomic_store(&must_stop, true);
+	for (i = 0; i < RIVALS; i++)
+		pthread_join(rivals[i], NULL);
+	pthread_setaffinity_np(pthread_self(), sizeof(all), &all);
+}
+
 int main(int argc, char **argv)
 {
 	struct sigaction action = { .sa_handler = count_signal };
@@ -233,6 +278,7 @@ int main(int argc, char **argv)
 	test_immediate_exit(&machine);
 	test_kick(&machine);
 	test_signals(&machine);
+	test_waiting_guest(&machine);
 	test_signal_mask(&machine);
 	machine_destroy(&machine);
 	test_halted(&system);

@@ -145,12 +145,15 @@ static void platform_exclusive_begin(void *context)
 	exclusive_begin(&vcpu->vm->exclusive, &vcpu->member.exclusive);
 }
 
+/*
+ * A guest that is mostly in sections, or waits for others' or for the host's processor, looks as if it
+ * did not run: the watcher may sleep by now.
+ */
 static void platform_exclusive_end(void *context)
 {
 	struct vcpu *vcpu = context;
 
 	exclusive_end(&vcpu->vm->exclusive, &vcpu->member.exclusive);
-	/* A guest that is mostly in sections looks as if it did not run: the watcher may sleep. */
 	signals_watch(vcpu);
 }
 
@@ -158,6 +161,7 @@ static void platform_pause(void *context)
 {
 	vcpu_leave_guest(context);
 	vcpu_enter_guest(context);
+	signals_watch(context);
 }
 
 static void platform_yield(void *context)
@@ -165,6 +169,7 @@ static void platform_yield(void *context)
 	vcpu_leave_guest(context);
 	sched_yield();
 	vcpu_enter_guest(context);
+	signals_watch(context);
 }
 
 /* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
