@@ -98,7 +98,7 @@ const _Atomic uint32_t *irqchip_outside_interrupts(struct irqchip *chip)
 
 bool irqchip_has_lapics(struct irqchip *chip)
 {
-	return chip->kind != IRQCHIP_NONE;
+	return chip_has_lapics(chip);
 }
 
 int irqchip_create_pit(struct irqchip *chip, const struct kvm_pit_config *config)

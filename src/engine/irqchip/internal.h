@@ -20,7 +20,9 @@
  * I/O APIC inputs or to an MSI; I/O APIC entries, MSIs, IPIs become a struct irq_message, which
  * irq_deliver takes to the local APICs; lapic_update then decides whether a vCPU is to be told.
  * Back from the guest: an EOI goes from the local APIC to the I/O APIC, from there (and from the
- * PIC's own EOI) to routing_notify_acked, which serves the PIT and resampling irqfds.
+ * PIC's own EOI) by wires.c to the PIT and resampling irqfds. So the files stand on one another in
+ * this order: timer.c, lapic.c, lapic_ipi.c and lapic_timer.c, pic.c, ioapic.c and msi.c, routing.c, pit.c
+ * and irqfd.c, wires.c, controllers.c; lapic_registers.c on ioapic.c.
  */
 #ifndef KVIK_ENGINE_IRQCHIP_INTERNAL_H
 #define KVIK_ENGINE_IRQCHIP_INTERNAL_H
@@ -146,6 +148,8 @@ enum lapic_register {
 #define LAPIC_SPIV_ENABLED       (1u << 8)
 #define LAPIC_LVT_MASKED         (1u << 16)
 #define LAPIC_LVT_LEVEL          (1u << 15)
+#define LAPIC_LVT_MODE           (7u << 8)
+#define LAPIC_LVT_EXTINT         ((uint32_t)IRQ_MODE_EXTINT << 8)
 #define LAPIC_ICR_BUSY           (1u << 12)
 #define LAPIC_TIMER_MODE_MASK    (3u << 17)
 #define LAPIC_TIMER_PERIODIC     (1u << 17)
@@ -215,6 +219,8 @@ void lapic_raise_event(struct lapic *lapic, enum lapic_event event);
 /* The PIC's INT pin, wired to every LINT0, changed. With the lock held. */
 void lapic_set_lint0(struct irqchip *chip, bool level);
 uint32_t lapic_x2apic_ldr(const struct lapic *lapic);
+/* The owner: the vector in service isn't any more. It, or -1 when there was none. lapic_update follows. */
+int lapic_end_service(struct lapic *lapic, bool *is_level);
 
 /* One register: 0, or -EINVAL when it does not exist in the present mode (or a value is refused in
  * x2APIC mode). ICR's upper half is LAPIC_ICR2. */
@@ -259,11 +265,15 @@ void pit_unmasked(struct pit *pit); /* GSI 0 was unmasked */
 int pit_create(struct irqchip *chip, const struct kvm_pit_config *config);
 void pit_destroy(struct pit *pit); /* without the lock */
 
-/* -- pic.c, ioapic.c -- */
+/* -- wires.c -- */
 
 void pic_create(struct irqchip *chip);
-int pic_set_line(struct irqchip *chip, unsigned irq, unsigned source, bool level);
 void ioapic_create(struct irqchip *chip);
+
+/* -- pic.c, ioapic.c -- */
+
+int pic_set_line(struct irqchip *chip, unsigned irq, unsigned source, bool level);
+int ioapic_deliver(struct irqchip *chip, uint64_t entry); /* as irq_deliver */
 void ioapic_note_vectors(struct irqchip *chip); /* its entries were set */
 int ioapic_set_line(struct irqchip *chip, unsigned pin, unsigned source, bool level);
 /* An EOI of a local APIC; full: to the I/O APIC, split: to user space when it is routed there. Its
@@ -297,12 +307,6 @@ void routing_set_default(struct irqchip *chip); /* with the lock */
 int routing_drive(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
 /* The same for who has the lock. */
 int routing_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
-/* An input of a controller was acknowledged, or unmasked: tell who listens on its GSI. */
-void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pin);
-void routing_notify_unmasked(struct irqchip *chip, unsigned controller, unsigned pin);
-/* Split: whether an EOI of `vector` belongs to a reserved pin of the user-space I/O APIC. Without the
- * lock. */
-bool routing_has_reserved_vector(const struct irqchip *chip, uint8_t vector);
 
 bool msi_is_valid(const struct irqchip *chip, uint32_t address_high);
 int msi_deliver(struct irqchip *chip, const struct kvm_irq_routing_msi *msi); /* without the lock */
@@ -355,6 +359,18 @@ struct irqchip {
 	struct timer_queue timers;
 	struct irqfd_set irqfds;
 };
+
+static inline bool chip_has_lapics(const struct irqchip *chip) /* full or split */
+{
+	return chip->kind != IRQCHIP_NONE;
+}
+
+/* Split: whether an EOI of `vector` belongs to a reserved pin of the user-space I/O APIC. Without the
+ * lock. */
+static inline bool chip_has_reserved_vector(const struct irqchip *chip, uint8_t vector)
+{
+	return chip->routing.reserved_vectors[vector / 64] & UINT64_C(1) << (vector % 64);
+}
 
 static inline void irqchip_lock(struct irqchip *chip)
 {

@@ -1,6 +1,6 @@
 /*
  * The I/O APIC of a full irqchip: the chip itself is util/i82093.c; here are its lines, which
- * several sources may share, and its wires to the local APICs.
+ * several sources may share, its messages to the local APICs, and their EOIs.
  */
 #include "engine/irqchip/internal.h"
 
@@ -23,7 +23,7 @@ void ioapic_note_vectors(struct irqchip *chip)
 		chip->ioapic_vectors[i] = vectors[i];
 }
 
-static int deliver(void *context, unsigned pin, uint64_t entry)
+int ioapic_deliver(struct irqchip *chip, uint64_t entry)
 {
 	struct irq_message message = {
 		.destination = entry >> I82093_DESTINATION_BITS,
@@ -34,30 +34,9 @@ static int deliver(void *context, unsigned pin, uint64_t entry)
 		.is_assert = true,
 	};
 
-	(void)pin;
-	note_vector(context, message.vector);
-	return irq_deliver(context, NULL, &message);
+	note_vector(chip, message.vector);
+	return irq_deliver(chip, NULL, &message);
 }
-
-static void acked(void *context, unsigned pin)
-{
-	routing_notify_acked(context, KVM_IRQCHIP_IOAPIC, pin);
-}
-
-static void entry_changed(void *context, unsigned pin, uint64_t old)
-{
-	struct irqchip *chip = context;
-
-	ioapic_note_vectors(chip);
-	if ((old & I82093_MASKED) && !(chip->ioapic.redirect[pin] & I82093_MASKED))
-		routing_notify_unmasked(chip, KVM_IRQCHIP_IOAPIC, pin);
-}
-
-static const struct i82093_host ioapic_host = {
-	.deliver = deliver,
-	.acked = acked,
-	.entry_changed = entry_changed,
-};
 
 int ioapic_set_line(struct irqchip *chip, unsigned pin, unsigned source, bool level)
 {
@@ -75,7 +54,7 @@ void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level)
 	struct irqchip *chip = lapic->chip;
 
 	if (chip->kind != IRQCHIP_FULL) {
-		if (is_level && routing_has_reserved_vector(chip, vector))
+		if (is_level && chip_has_reserved_vector(chip, vector))
 			chip->host->vcpu_eoi_exit(lapic->vcpu_context, vector);
 		return;
 	}
@@ -85,10 +64,4 @@ void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level)
 	irqchip_lock(chip);
 	i82093_eoi(&chip->ioapic, vector, is_level);
 	irqchip_unlock(chip);
-}
-
-void ioapic_create(struct irqchip *chip)
-{
-	i82093_init(&chip->ioapic, &ioapic_host, chip);
-	ioapic_note_vectors(chip);
 }

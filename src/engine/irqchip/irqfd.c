@@ -309,9 +309,9 @@ int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *request)
 		return -EINVAL;
 	if (request->flags & KVM_IRQFD_FLAG_DEASSIGN)
 		return deassign(chip, request);
-	if (!irqchip_has_lapics(chip))
+	if (!chip_has_lapics(chip))
 		return -EAGAIN;
-	if ((request->flags & KVM_IRQFD_FLAG_RESAMPLE) && !irqchip_is_full(chip))
+	if ((request->flags & KVM_IRQFD_FLAG_RESAMPLE) && chip->kind != IRQCHIP_FULL)
 		return -EINVAL;
 	return assign(chip, request);
 }

@@ -25,12 +25,6 @@ enum { MODEL_CLUSTER = 0x0, MODEL_FLAT = 0xf };
 #define ICR_LEVEL          (1u << 15)
 #define ICR_SHORTHAND(icr) (((icr) >> 18) & 3)
 
-/* §11.12.10.2: cluster in the upper half, a bit for each of its 16 members in the lower. */
-uint32_t lapic_x2apic_ldr(const struct lapic *lapic)
-{
-	return (lapic->id >> 4) << 16 | 1u << (lapic->id & 0xf);
-}
-
 static bool is_broadcast(const struct lapic *lapic, bool is_ipi, uint32_t destination)
 {
 	if (destination == X2APIC_BROADCAST)

@@ -47,7 +47,7 @@ int irqchip_send_msi(struct irqchip *chip, const struct kvm_msi *msi)
 		.data = msi->data,
 	};
 
-	if (!irqchip_has_lapics(chip) || msi->flags || !msi_is_valid(chip, msi->address_hi))
+	if (!chip_has_lapics(chip) || msi->flags || !msi_is_valid(chip, msi->address_hi))
 		return -EINVAL;
 	atomic_fetch_add(&chip->outside_interrupts, 1);
 	return msi_deliver(chip, &route);

@@ -1,6 +1,6 @@
 /*
  * GSI routing: which controller inputs, or which MSI, a global system interrupt reaches (KVM
- * api.rst 4.52, KVM_SET_GSI_ROUTING), and back, whom an acknowledged input concerns.
+ * api.rst 4.52, KVM_SET_GSI_ROUTING).
  *
  * One GSI may reach one input of each controller (ISA interrupts reach PIC and I/O APIC at once),
  * or one MSI. The default table is Linux's: GSI n is PIC input n and I/O APIC input n below 16, and
@@ -148,7 +148,7 @@ int irqchip_set_routing(struct irqchip *chip, const struct kvm_irq_routing *rout
 	int result = -EINVAL;
 	unsigned i;
 
-	if (!irqchip_has_lapics(chip) || routing->nr > ROUTING_GSI_MAX || routing->flags)
+	if (!chip_has_lapics(chip) || routing->nr > ROUTING_GSI_MAX || routing->flags)
 		return -EINVAL;
 	if (routing->nr) {
 		routes = calloc(routing->nr, sizeof(*routes));
@@ -239,37 +239,8 @@ int routing_drive(struct irqchip *chip, unsigned source, uint32_t gsi, bool leve
 
 int irqchip_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, int level)
 {
-	if (!irqchip_has_lapics(chip))
+	if (!chip_has_lapics(chip))
 		return -ENXIO;
 	atomic_fetch_add(&chip->outside_interrupts, 1);
 	return routing_drive(chip, source, gsi, level);
-}
-
-/* The GSI of a controller's input, or -1. */
-static int gsi_of_input(const struct routing *routing, unsigned controller, unsigned pin)
-{
-	return controller == KVM_IRQCHIP_IOAPIC ? routing->gsi_of_ioapic[pin]
-						: routing->gsi_of_pic[pin];
-}
-
-void routing_notify_acked(struct irqchip *chip, unsigned controller, unsigned pin)
-{
-	int gsi;
-
-	gsi = gsi_of_input(&chip->routing, controller, pin);
-	if (gsi == I8254_GSI && chip->pit)
-		pit_acked(chip->pit);
-	if (gsi >= 0)
-		irqfd_notify_acked(chip, gsi);
-}
-
-void routing_notify_unmasked(struct irqchip *chip, unsigned controller, unsigned pin)
-{
-	if (chip->pit && gsi_of_input(&chip->routing, controller, pin) == I8254_GSI)
-		pit_unmasked(chip->pit);
-}
-
-bool routing_has_reserved_vector(const struct irqchip *chip, uint8_t vector)
-{
-	return chip->routing.reserved_vectors[vector / 64] & UINT64_C(1) << (vector % 64);
 }
