@@ -4,6 +4,7 @@
 #include "engine/run/runner.h"
 
 #include "engine/run/interp/interp.h"
+#include "engine/run/lockstep/lockstep.h"
 #include "engine/x86/observer.h"
 
 _Static_assert(offsetof(struct runner, cpu) == 0, "a runner is addressed by its CPU");
@@ -89,7 +90,7 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);
 	if (result == 0 && choice == RUN_LOCKSTEP)
-		result = jit_set_lockstep(cpu);
+		result = lockstep_attach(cpu);
 	if (result < 0 && choice != RUN_BEST)
 		return result;
 	return interp_attach(cpu, INTERP_CACHE_SIZE);

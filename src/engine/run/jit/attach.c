@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #include "engine/run/jit/internal.h"
-#include "engine/run/jit/lockstep.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
@@ -87,7 +86,8 @@ static void detach(struct cpu *cpu)
 {
 	struct jit *jit = jit_of(cpu);
 
-	jit_lockstep_destroy(jit);
+	if (jit->watcher)
+		jit->watcher->end(jit->watcher);
 	jit_lock_take(&jit->cache->lock);
 	leave_users(jit);
 	jit_jumps_destroy(jit);

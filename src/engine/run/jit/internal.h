@@ -7,6 +7,7 @@
 #include "engine/run/jit/jit.h"
 #include "engine/run/jit/frame.h"
 #include "engine/run/jit/mode.h"
+#include "engine/run/jit/watch.h"
 #include "engine/run/tier/code_index.h"
 #include "engine/run/tier/tier.h"
 #include "engine/x86/decode/insn.h"
@@ -72,7 +73,7 @@ struct jit_block {
 	struct jit_block *_Atomic next_page, *_Atomic *previous_page;
 	struct jit_block *next_in_chunk;
 	struct jit_link *incoming;
-	struct jit_script *script; /* lockstep.h; owned */
+	struct jit_script *script; /* watch.h; owned */
 	struct jit_link links[];   /* then the records */
 };
 
@@ -191,7 +192,7 @@ struct jit {
 	struct jit_statistics statistics;
 	/* Fallbacks by ZydisMnemonic: those without a translation, and others' slow paths. */
 	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];
-	struct jit_lockstep *lockstep; /* NULL: not in that mode */
+	struct jit_watcher *watcher; /* NULL: nobody watches; its `end` frees it */
 
 	/* the block under construction */
 	struct translation *translation; /* emit/translation.h; owned */
@@ -213,6 +214,11 @@ void jit_slots_init(struct cpu *cpu);
 void jit_tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where);
 void jit_access_changed(struct cpu *cpu);
 void jit_fetch_mapped(struct cpu *cpu, uint64_t gpa);
+
+struct jit_item;
+
+/* script.c: for a watched block; NULL when there is nothing to keep, or no memory. For free(). */
+struct jit_script *jit_script_create(const struct jit_item *items, unsigned count);
 
 /* counters.c: struct tier's. */
 void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context);

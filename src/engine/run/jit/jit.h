@@ -64,8 +64,6 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 /* Change keeps_all_flags for blocks that are translated from now on. No CPU runs. */
 void jit_keep_all_flags(struct jit_cache *cache, bool keep);
 
-/* Have the translator compare itself with the interpreter (lockstep.h). 0 or -ENOMEM. */
-int jit_set_lockstep(struct cpu *cpu);
 
 struct jit_statistics {
 	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;

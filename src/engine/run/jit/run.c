@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 
 #include "engine/run/jit/internal.h"
-#include "engine/run/jit/lockstep.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
@@ -126,7 +125,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 	struct jit *jit = jit_of(cpu);
 	struct jit_block *block;
 
-	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->lockstep)
+	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->watcher)
 		return NULL;
 	block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 	if (!block)
@@ -162,6 +161,7 @@ static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
 
 const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 {
+	struct jit_watcher *watcher = jit_of(cpu)->watcher;
 	bool vectors_live = cpu->fpu.live;
 	uint64_t rip = jit_frame(cpu)->code_page + record->offset, next = rip + record->insn.length;
 	bool stays;
@@ -175,10 +175,10 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	jit_of(cpu)->record = record;
 	cpu_begins(cpu, CPU_FALLS_BACK);
 	count_fallback(jit_of(cpu), record);
-	if (jit_of(cpu)->lockstep)
-		jit_lockstep_fallback(jit_of(cpu), rip);
+	if (watcher)
+		watcher->fallback(watcher, cpu, rip);
 	cpu->io.is_reset_after = true;
-	cpu->exits_softly = !jit_of(cpu)->lockstep;
+	cpu->exits_softly = !watcher;
 	record->insn.execute(cpu, &record->insn);
 	cpu->io.is_reset_after = cpu->exits_softly = false;
 	if (cpu->io.cursor)
@@ -313,7 +313,7 @@ static struct jit_block *find_block(struct jit *jit)
 	struct cpu *cpu = jit->cpu;
 	const struct tlb_set *set = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
 
-	if (!block || jit->lockstep)
+	if (!block || jit->watcher)
 		return block;
 	/* The fetch has left its translation there. */
 	jit_enter_jump(jit, block, cpu->rip,
@@ -397,8 +397,8 @@ enum tier_stop jit_run(struct cpu *cpu)
 		begin_pairs(cpu);
 		if (cpu->requests)
 			break;
-		if (jit->lockstep)
-			jit_lockstep_before(jit, block);
+		if (jit->watcher)
+			jit->watcher->before(jit->watcher, cpu, block->script);
 		update_vector(cpu);
 		update_segments(cpu);
 		flags_to_host(cpu);
@@ -409,8 +409,8 @@ enum tier_stop jit_run(struct cpu *cpu)
 		state_to_guest(cpu);
 		if (link)
 			cpu->rip = jit_frame(cpu)->code_page + link->offset;
-		if (jit->lockstep) {
-			jit_lockstep_after(jit);
+		if (jit->watcher) {
+			jit->watcher->after(jit->watcher, cpu);
 			link = NULL;
 		}
 	}

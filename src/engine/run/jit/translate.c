@@ -10,7 +10,6 @@
 #include "engine/run/jit/emit/region.h"
 #include "engine/run/jit/emit/translation.h"
 #include "engine/run/jit/internal.h"
-#include "engine/run/jit/lockstep.h"
 
 /* The items in order, with cold translations behind them. */
 static void emit_items(struct translation *t)
@@ -222,7 +221,7 @@ static bool analyse(struct jit *jit, struct translation *t, unsigned start, uint
 		.mode = mode,
 		.rules = &cpu->rules,
 		.is_alone = cpu->is_alone,
-		.is_one_pass = jit->lockstep,
+		.is_one_pass = jit->watcher,
 		.keeps_all_flags = jit->cache->options.keeps_all_flags,
 		.items = t->items,
 	};
@@ -266,8 +265,8 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
 		return NULL;
 	if (jit->cache->options.dump_fd >= 0)
 		jit_dump_block(jit, t);
-	if (jit->lockstep)
-		block->script = jit_lockstep_script(t->items, t->guest.count);
+	if (jit->watcher)
+		block->script = jit_script_create(t->items, t->guest.count);
 	jit->statistics.blocks++;
 	jit->statistics.guest_instructions += t->guest.count;
 	jit->statistics.guest_bytes += t->guest.size;

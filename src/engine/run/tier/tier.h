@@ -58,7 +58,7 @@ struct tier {
 };
 
 /* Where each tier keeps what it has of a CPU. */
-enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_LOCKSTEP, TIER_SLOTS };
+enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_SLOTS };
 
 /* What a CPU spends its time on. */
 enum cpu_activity {

@@ -16,7 +16,7 @@ struct guest_code {
 	uint32_t mode;        /* jit_mode_of */
 	const struct insn_rules *rules;
 	bool is_alone;        /* the CPU is the VM's only one, and devices need no LOCK */
-	bool is_one_pass;     /* nothing is linked or paired: lockstep */
+	bool is_one_pass;     /* nothing is linked or paired: watch.h */
 	bool keeps_all_flags; /* as struct jit_options' */
 	/* Found: */
 	bool is_32;           /* protected or compatibility mode, flat; else 64-bit mode */

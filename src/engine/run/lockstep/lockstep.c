@@ -9,9 +9,9 @@
  * those is all that must not happen twice. What turns out not to be repeatable (an access to a
  * device, a fault, a store to code) unwinds, and the block runs without comparison.
  *
- * Flags are compared where they are defined and may still be read (analyse/flags.c).
+ * Flags are compared where they are defined and may still be read (jit/analyse/flags.c).
  */
-#include "engine/run/jit/lockstep.h"
+#include "engine/run/lockstep/lockstep.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/run/jit/watch.h"
 #include "engine/run/tier/catch.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/fpu/fpu_image.h"
@@ -48,15 +49,16 @@ struct state {
 	uint8_t interrupt_shadow;
 };
 
-struct jit_lockstep {
-	struct memory_watch watch; /* first: note_store */
+struct lockstep {
+	struct jit_watcher watcher; /* first: lockstep_of */
+	struct memory_watch watch;
 	struct store_log log;
 	uint8_t after[STORE_LOG_ENTRIES][STORE_LOG_BYTES]; /* what the interpreter left there */
-	struct state states[JIT_BLOCK_INSNS + 1]; /* before each instruction, and at the end */
+	struct state states[JIT_SCRIPT_STEPS + 1]; /* before each instruction, and at the end */
 	unsigned done;          /* instructions that the interpreter has executed */
 	bool is_armed;          /* there is something to compare with */
 	bool stops_at_fallback;
-	const struct jit_block *block;
+	const struct jit_script *script; /* of the block that runs */
 	uint64_t host_generation; /* of the log's host addresses */
 	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
 	struct fpu fpu_before;
@@ -73,7 +75,9 @@ static void give_up(struct memory_watch *watch, struct cpu *cpu)
 
 static void note_store(struct memory_watch *watch, struct cpu *cpu, uint8_t *hva, unsigned size)
 {
-	struct store_log *log = &((struct jit_lockstep *)watch)->log;
+	struct lockstep *lockstep =
+		(struct lockstep *)((char *)watch - offsetof(struct lockstep, watch));
+	struct store_log *log = &lockstep->log;
 
 	if (log->count == STORE_LOG_ENTRIES || size > STORE_LOG_BYTES)
 		give_up(watch, cpu);
@@ -81,59 +85,6 @@ static void note_store(struct memory_watch *watch, struct cpu *cpu, uint8_t *hva
 	log->entries[log->count].size = size;
 	bytes_copy(log->entries[log->count].before, hva, size);
 	log->count++;
-}
-
-int jit_set_lockstep(struct cpu *cpu)
-{
-	struct jit_lockstep *lockstep = calloc(1, sizeof(*lockstep));
-
-	if (!lockstep)
-		return -ENOMEM;
-	lockstep->watch = (struct memory_watch){ .store = note_store, .lasting = give_up };
-	jit_of(cpu)->lockstep = lockstep;
-	return 0;
-}
-
-void jit_lockstep_destroy(struct jit *jit)
-{
-	const struct jit_lockstep *lockstep = jit->lockstep;
-
-	if (!lockstep)
-		return;
-	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
-		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
-	free(jit->lockstep);
-	jit->lockstep = NULL;
-}
-
-struct jit_script *jit_lockstep_script(const struct jit_item *items, unsigned count)
-{
-	struct jit_script *script;
-	uint16_t undefined = 0;
-	unsigned used = 0;
-
-	while (used < count && items[used].kind != ITEM_FALLBACK)
-		used++;
-	if (!used)
-		return NULL;
-	script = calloc(1, sizeof(*script) + used * sizeof(script->steps[0]));
-	if (!script)
-		return NULL;
-	script->count = used;
-	script->ends_in_fallback = used < count;
-	for (unsigned i = 0; i < used; i++) {
-		const struct jit_item *item = &items[i];
-		const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
-
-		script->steps[i].insn = item->insn;
-		script->has_vectors |= item->vector_levels != 0;
-		if (flags) {
-			undefined &= ~(flags->modified | flags->set_0 | flags->set_1);
-			undefined |= flags->undefined;
-		}
-		script->steps[i].flags = item->live_after & ~undefined & FLAGS_ARITHMETIC;
-	}
-	return script;
 }
 
 static void save_state(const struct cpu *cpu, struct state *state)
@@ -163,7 +114,7 @@ static void load_state(struct cpu *cpu, const struct state *state)
 }
 
 /* Run the script. Unwinds where that isn't repeatable. */
-static void interpret(struct cpu *cpu, struct jit_lockstep *lockstep,
+static void interpret(struct cpu *cpu, struct lockstep *lockstep,
 		      const struct jit_script *script)
 {
 	for (unsigned i = 0; i < script->count; i++) {
@@ -183,7 +134,7 @@ static void interpret(struct cpu *cpu, struct jit_lockstep *lockstep,
 }
 
 /* Take back what was written, and remember it. */
-static void undo(struct jit_lockstep *lockstep)
+static void undo(struct lockstep *lockstep)
 {
 	struct store_log *log = &lockstep->log;
 
@@ -193,7 +144,7 @@ static void undo(struct jit_lockstep *lockstep)
 		bytes_copy(log->entries[i].hva, log->entries[i].before, log->entries[i].size);
 }
 
-static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
+static bool interpret_and_undo(struct cpu *cpu, struct lockstep *lockstep,
 			       const struct jit_script *script)
 {
 	struct cpu_event exception = cpu->exception;
@@ -232,11 +183,15 @@ static bool interpret_and_undo(struct cpu *cpu, struct jit_lockstep *lockstep,
 	return is_complete;
 }
 
-void jit_lockstep_before(struct jit *jit, const struct jit_block *block)
+static struct lockstep *lockstep_of(struct jit_watcher *watcher)
 {
-	struct jit_lockstep *lockstep = jit->lockstep;
-	struct jit_script *script = block->script;
-	struct cpu *cpu = jit->cpu;
+	return (struct lockstep *)watcher;
+}
+
+/* Have the interpreter's handlers execute the block, and take that back. */
+static void before(struct jit_watcher *watcher, struct cpu *cpu, const struct jit_script *script)
+{
+	struct lockstep *lockstep = lockstep_of(watcher);
 	bool was_live = cpu->fpu.live;
 
 	lockstep->is_armed = false;
@@ -263,14 +218,14 @@ void jit_lockstep_before(struct jit *jit, const struct jit_block *block)
 		fpu_enter(cpu);
 	lockstep->abandoned += !lockstep->is_armed;
 	lockstep->stops_at_fallback = script->ends_in_fallback && lockstep->done == script->count;
-	lockstep->block = block;
+	lockstep->script = script;
 }
 
 /* Whether the CPU is in the state that the interpreter had before step `n`. */
-static bool state_equal(const struct cpu *cpu, const struct jit_lockstep *lockstep, unsigned n)
+static bool state_equal(const struct cpu *cpu, const struct lockstep *lockstep, unsigned n)
 {
 	const struct state *state = &lockstep->states[n];
-	const struct jit_script *script = lockstep->block->script;
+	const struct jit_script *script = lockstep->script;
 	uint64_t ignored = FLAGS_ARITHMETIC & ~(n ? script->steps[n - 1].flags : FLAGS_ARITHMETIC);
 
 	return bytes_equal(cpu->gpr, state->gpr, sizeof(state->gpr)) && cpu->rip == state->rip &&
@@ -282,7 +237,7 @@ static bool state_equal(const struct cpu *cpu, const struct jit_lockstep *lockst
 	       (!cpu->interrupt_shadow || cpu->shadow_rip == state->shadow_rip);
 }
 
-static bool memory_equal(const struct jit_lockstep *lockstep)
+static bool memory_equal(const struct lockstep *lockstep)
 {
 	const struct store_log *log = &lockstep->log;
 
@@ -301,11 +256,11 @@ static bool part_equal(const uint8_t *a, const uint8_t *b, unsigned component, u
 	return !(held >> component & 1) || bytes_equal(a + offset, b + offset, size);
 }
 
-static bool vectors_equal(struct cpu *cpu, const struct jit_lockstep *lockstep)
+static bool vectors_equal(struct cpu *cpu, const struct lockstep *lockstep)
 {
 	const uint8_t *ours = cpu->fpu.area, *theirs = lockstep->image_after;
 
-	if (!lockstep->block->script->has_vectors)
+	if (!lockstep->script->has_vectors)
 		return true;
 	fpu_leave(cpu);
 	if (cpu->fpu.fip != lockstep->x87_pointer_after)
@@ -320,9 +275,9 @@ static bool vectors_equal(struct cpu *cpu, const struct jit_lockstep *lockstep)
 	       part_equal(ours, theirs, 1, FPU_IMAGE_XMM, 256);
 }
 
-static void report(struct cpu *cpu, const struct jit_lockstep *lockstep, const char *what)
+static void report(struct cpu *cpu, const struct lockstep *lockstep, const char *what)
 {
-	const struct jit_script *script = lockstep->block->script;
+	const struct jit_script *script = lockstep->script;
 	const struct state *state = &lockstep->states[lockstep->done];
 
 	fpu_leave(cpu);
@@ -339,10 +294,8 @@ static void report(struct cpu *cpu, const struct jit_lockstep *lockstep, const c
 	fprintf(stderr, "\n");
 }
 
-static void compare(struct jit *jit)
+static void compare(struct lockstep *lockstep, struct cpu *cpu)
 {
-	struct jit_lockstep *lockstep = jit->lockstep;
-	struct cpu *cpu = jit->cpu;
 	const char *what = NULL;
 
 	lockstep->is_armed = false;
@@ -367,19 +320,40 @@ static void compare(struct jit *jit)
 		report(cpu, lockstep, what);
 }
 
-void jit_lockstep_after(struct jit *jit)
+static void after(struct jit_watcher *watcher, struct cpu *cpu)
 {
-	if (jit->lockstep->is_armed)
-		compare(jit);
+	struct lockstep *lockstep = lockstep_of(watcher);
+
+	if (lockstep->is_armed)
+		compare(lockstep, cpu);
 }
 
-void jit_lockstep_fallback(struct jit *jit, uint64_t rip)
+static void fallback(struct jit_watcher *watcher, struct cpu *cpu, uint64_t rip)
 {
-	struct jit_lockstep *lockstep = jit->lockstep;
+	struct lockstep *lockstep = lockstep_of(watcher);
 
 	if (lockstep->is_armed && lockstep->stops_at_fallback &&
-	    rip == lockstep->states[lockstep->done].rip) {
-		jit->cpu->rip = rip;
-		compare(jit);
-	}
+	    rip == lockstep->states[lockstep->done].rip)
+		compare(lockstep, cpu);
+}
+
+static void end(struct jit_watcher *watcher)
+{
+	struct lockstep *lockstep = lockstep_of(watcher);
+
+	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
+		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
+	free(lockstep);
+}
+
+int lockstep_attach(struct cpu *cpu)
+{
+	struct lockstep *lockstep = calloc(1, sizeof(*lockstep));
+
+	if (!lockstep)
+		return -ENOMEM;
+	lockstep->watcher = (struct jit_watcher){ before, after, fallback, end };
+	lockstep->watch = (struct memory_watch){ .store = note_store, .lasting = give_up };
+	jit_watch(cpu, &lockstep->watcher);
+	return 0;
 }
