@@ -149,7 +149,7 @@ static void test_dirty_log(struct machine *machine, uint8_t *memory, bool is_sta
 	sleep_ms(10);
 	set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
 	for (unsigned i = 0; i < 5; i++) {
-		uint64_t end = now_ns() + VCPU_DEADLINE_MS * UINT64_C(1000000);
+		uint64_t end = now_ns() + contract_patience() * VCPU_DEADLINE_MS * UINT64_C(1000000);
 
 		for (bitmap = 0; !bitmap && now_ns() < end; sleep_ms(1))
 			check_equal(kvm_vm_ioctl(&machine->vm, KVM_GET_DIRTY_LOG, &log), 0);

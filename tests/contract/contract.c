@@ -201,9 +201,16 @@ void vcpu_thread_start(struct vcpu_thread *runner, struct kvm_vcpu *vcpu)
 	pthread_create(&runner->thread, NULL, run_thread, runner);
 }
 
+unsigned contract_patience(void)
+{
+	const char *factor = getenv("KVIK_TEST_PATIENCE");
+
+	return factor && atoi(factor) > 0 ? (unsigned)atoi(factor) : 1;
+}
+
 void vcpu_thread_finish(struct vcpu_thread *runner, uint32_t reason)
 {
-	uint64_t end = now_ns() + VCPU_DEADLINE_MS * UINT64_C(1000000);
+	uint64_t end = now_ns() + contract_patience() * VCPU_DEADLINE_MS * UINT64_C(1000000);
 
 	while (!atomic_load(&runner->is_done) && now_ns() < end)
 		sleep_ms(1);

@@ -84,6 +84,9 @@ struct vcpu_thread {
 };
 #define VCPU_DEADLINE_MS 30000 /* hosts are busy */
 
+/* How many times slower than a real one this host may be (KVIK_TEST_PATIENCE, 1). */
+unsigned contract_patience(void);
+
 void vcpu_thread_start(struct vcpu_thread *runner, struct kvm_vcpu *vcpu);
 /* Wait until KVM_RUN is back and check why; one that hangs is kicked out. */
 void vcpu_thread_finish(struct vcpu_thread *runner, uint32_t reason);

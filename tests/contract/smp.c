@@ -252,7 +252,7 @@ static void test_turns(const struct kvm_system *system)
 	}
 	/* Else a time slice for each turn. */
 	if (contract_is_engine(system))
-		check(runners[0].used_ms + runners[1].used_ms < 500);
+		check(runners[0].used_ms + runners[1].used_ms < 500 * contract_patience());
 	kvm_vcpu_close(&runners[1].vcpu);
 	machine_destroy(&machine);
 }
