@@ -178,9 +178,13 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 	uint64_t slow = slow_items(t);
 	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
 		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_record);
-	struct jit_block *block = jit_chunk_room(jit, size);
+	struct jit_block *block;
 	bool is_numbered;
 
+	/* Positions of jumps mean nothing behind an overflow. */
+	if (t->e.overflow)
+		return NULL;
+	block = jit_chunk_room(jit, size);
 	if (!block)
 		return NULL;
 	*block = (struct jit_block){
