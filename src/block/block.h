@@ -23,15 +23,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "block/limits.h"
 #include "util/error.h"
 
 struct block;
 struct event_loop;
-
-#define BLOCK_SECTOR_SIZE 512
-#define BLOCK_SERIAL_MAX  20	    /* characters of a serial number, as in virtio 1.2 §5.2.6 */
-#define BLOCK_VECTORS_MAX 1024	    /* host buffers of one request */
-#define BLOCK_REQUEST_MAX (1u << 30) /* bytes of one read or write */
 
 /* What is between a write and the medium. The names are those of QEMU's cache= option. */
 enum block_cache {

@@ -7,8 +7,11 @@
 
 #define CHAIN_MAX 64 /* images on top of one another: more is a circle, or an attack */
 
-/* As block_open and, with `fd` >= 0, block_open_fd. 0 and `node`, which node_close ends. */
-int chain_open(const char *path, int fd, const struct block_options *options, struct node **node,
-	       struct error *error);
+/*
+ * As block_open and, with `fd` >= 0, block_open_fd; `flags` as image_open's. 0 and `node`, which
+ * node_close ends.
+ */
+int chain_open(const char *path, int fd, const struct block_options *options, unsigned flags,
+	       struct node **node, struct error *error);
 
 #endif

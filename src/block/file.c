@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/falloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +13,20 @@
 
 #include "block/lock.h"
 #include "block/vector.h"
+
+char *file_resolve(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+	char *result;
+
+	if (strncmp(name, "file:", 5) == 0)
+		name += 5;
+	if (name[0] == '/' || !slash)
+		return strdup(name);
+	if (asprintf(&result, "%.*s%s", (int)(slash + 1 - path), path, name) < 0)
+		return NULL;
+	return result;
+}
 
 static int read_status(struct file *file, struct error *error)
 {
@@ -54,6 +68,7 @@ int file_open(struct file *file, const char *path, unsigned flags, struct error 
 			      .direct_fd = -1,
 			      .is_writable = flags & FILE_WRITABLE,
 			      .is_unsafe = flags & FILE_UNSAFE,
+			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
 			      .path = strdup(path)};
 	if (!file->path)
 		return error_set_errno(error, ENOMEM, "%s", path);
@@ -90,6 +105,7 @@ int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, st
 			      .direct_fd = -1,
 			      .is_writable = flags & FILE_WRITABLE,
 			      .is_unsafe = flags & FILE_UNSAFE,
+			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
 			      .path = strdup(path)};
 	if (!file->path)
 		return error_set_errno(error, ENOMEM, "%s", path);
@@ -215,6 +231,7 @@ void file_has_grown(struct file *file, uint64_t end)
 	while (size < end && !__atomic_compare_exchange_n(&file->size, &size, end, true,
 							  __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
+	__atomic_store_n(&file->is_dirty, true, __ATOMIC_RELEASE);
 }
 
 int file_writev(struct file *file, uint64_t offset, const struct iovec *vector, unsigned count)
@@ -222,12 +239,12 @@ int file_writev(struct file *file, uint64_t offset, const struct iovec *vector, 
 	uint64_t size = vector_size(vector, count);
 	int64_t done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, true);
 
+	/* Also what failed may have grown the file. */
+	if (done != -EFBIG)
+		file_has_grown(file, offset + size);
 	if (done < 0)
 		return done;
-	if ((uint64_t)done < size)
-		return -ENOSPC;
-	file_has_grown(file, offset + size);
-	return 0;
+	return (uint64_t)done < size ? -ENOSPC : 0;
 }
 
 int file_write_at(struct file *file, uint64_t offset, const void *data, uint64_t size)
@@ -239,9 +256,21 @@ int file_write_at(struct file *file, uint64_t offset, const void *data, uint64_t
 
 int file_sync(struct file *file)
 {
+	int result = 0;
+
 	if (file->is_unsafe)
 		return 0;
-	return fdatasync(file->fd) < 0 ? -errno : 0;
+	/* Who comes while another syncs waits for it: what that one took was this one's, too. */
+	pthread_mutex_lock(&file->sync_lock);
+	if (file->has_failed) {
+		result = -EIO; /* the kernel tells once, and may have dropped what it could not write */
+	} else if (__atomic_exchange_n(&file->is_dirty, false, __ATOMIC_ACQUIRE) &&
+		   fdatasync(file->fd) < 0) {
+		result = -errno;
+		file->has_failed = true;
+	}
+	pthread_mutex_unlock(&file->sync_lock);
+	return result;
 }
 
 static int write_zeroes(struct file *file, uint64_t offset, uint64_t size)
@@ -285,6 +314,7 @@ int file_zero(struct file *file, uint64_t offset, uint64_t size, bool may_unmap)
 
 int file_discard(struct file *file, uint64_t offset, uint64_t size)
 {
+	__atomic_store_n(&file->is_dirty, true, __ATOMIC_RELEASE);
 	if (size > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
 				  size) < 0 &&
 	    errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
@@ -301,6 +331,7 @@ int file_truncate(struct file *file, uint64_t size)
 	if (ftruncate(file->fd, size) < 0)
 		return -errno;
 	__atomic_store_n(&file->size, size, __ATOMIC_RELAXED);
+	__atomic_store_n(&file->is_dirty, true, __ATOMIC_RELEASE);
 	return 0;
 }
 

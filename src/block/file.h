@@ -7,6 +7,7 @@
 #ifndef KVIK_BLOCK_FILE_H
 #define KVIK_BLOCK_FILE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -24,6 +25,9 @@ struct file {
 	bool is_writable;
 	bool is_regular; /* it can grow */
 	bool is_unsafe;	 /* file_sync does nothing */
+	bool is_dirty;	 /* atomic; written to since file_sync began last */
+	bool has_failed; /* a sync did; guarded by sync_lock */
+	pthread_mutex_t sync_lock;
 	uint64_t size;	 /* atomic; bytes, as far as kvik knows: others may cut the file */
 	char *path;	 /* owned */
 };
@@ -38,6 +42,10 @@ enum {
 };
 
 #define FILE_PAGE 4096 /* alignment of what goes past the page cache */
+
+/* The path that an image at `path` means by `name`: relative to its folder. The caller's to free;
+ * NULL without memory. */
+char *file_resolve(const char *path, const char *name);
 
 /* 0, or -errno and `error`. `fd` of file_open_fd is duplicated. file_close undoes both. */
 int file_open(struct file *file, const char *path, unsigned flags, struct error *error);

@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "block/block.h"
 #include "block/file.h"
+#include "block/limits.h"
 #include "util/error.h"
 
 struct node;

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "block/image.h"
+#include "block/probe.h"
 
 static const struct {
 	const char *name;

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "block/image.h"
 #include "block/node.h"
+#include "block/probe.h"
 #include "block/vector.h"
 
 /*

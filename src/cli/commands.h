@@ -9,5 +9,6 @@
 int command_run(int count, char **arguments);
 int command_doctor(int count, char **arguments);
 int command_kvm(int count, char **arguments);
+int command_image(int count, char **arguments);
 
 #endif

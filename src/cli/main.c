@@ -11,6 +11,7 @@ static const char usage[] =
 	"Usage:\n"
 	"  kvik run [OPTION]...     boot a guest on this terminal; ^A x quits\n"
 	"  kvik kvm COMMAND...      run a program that wants /dev/kvm on kvik's engine\n"
+	"  kvik image COMMAND...    make, look at, convert disk images\n"
 	"  kvik doctor [--json]     what this host offers, what kvik would use\n"
 	"  kvik COMMAND --help      a command's options\n"
 	"  kvik --help | --version\n"
@@ -33,6 +34,7 @@ int main(int count, char **arguments)
 		{"run", command_run},
 		{"doctor", command_doctor},
 		{"kvm", command_kvm},
+		{"image", command_image},
 	};
 	unsigned i;
 

@@ -20,18 +20,26 @@
 
 #include "block/block.h"
 #include "block/image.h"
+#include "block/probe.h"
 #include "block/range_lock.h"
 
 #define MIB (1u << 20)
 
 static char folder[] = "/tmp/kvik-block-XXXXXX";
 
-static char *make_file(const char *name, uint64_t size)
+static char *make_path(const char *name)
 {
 	static char path[256];
-	int fd;
 
 	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return path;
+}
+
+static char *make_file(const char *name, uint64_t size)
+{
+	char *path = make_path(name);
+	int fd;
+
 	unlink(path);
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	assert_true(fd >= 0);
@@ -77,12 +85,45 @@ static bool overlap(const struct flight *one, uint64_t offset, uint64_t size)
 	       one->request.offset < offset + size;
 }
 
+static char *make_image(const char *format, uint64_t size)
+{
+	struct image_creation creation = {
+		.format = "qcow2",
+		.size = size,
+		.version = 3,
+		.cluster_size = 16384,
+		.refcount_bits = 16,
+		.is_extended = true,
+		.compression = "zlib",
+	};
+	char *path = make_file("random", size);
+	struct error error;
+
+	if (strcmp(format, "qcow2") == 0 && image_create(path, &creation, &error) < 0)
+		fail_msg("%s", error.message);
+	return path;
+}
+
+static void check_image(const char *path)
+{
+	struct block_options options = {.format = "qcow2", .readonly = true};
+	struct image_check check;
+	struct node *image;
+	struct error error;
+
+	assert_int_equal(image_open(path, &options, 0, &image, &error), 0);
+	assert_int_equal(image_check(image, IMAGE_REPAIR_NONE, &check, NULL, NULL, &error), 0);
+	assert_int_equal(check.corruptions, 0);
+	assert_int_equal(check.leaks, 0);
+	image_close(image);
+}
+
 /* Random requests, up to 32 at once, none on top of another that writes; against a copy in memory. */
-static void random_requests(enum block_aio aio, enum block_cache cache)
+static void random_requests(const char *format, enum block_aio aio, enum block_cache cache)
 {
 	enum { SIZE = 4 * MIB, FLIGHTS = 32, ROUNDS = 1000 };
-	struct block_options options = {.format = "raw", .aio = aio, .cache = cache, .discard = true};
-	struct block *block = open_started(make_file("random", SIZE), &options);
+	struct block_options options = {.format = format, .aio = aio, .cache = cache, .discard = true};
+	struct block *block = open_started(make_image(format, SIZE), &options);
 	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	pthread_cond_t done = PTHREAD_COND_INITIALIZER;
 	struct flight *flights = calloc(FLIGHTS, sizeof(*flights));
@@ -148,6 +189,8 @@ static void random_requests(enum block_aio aio, enum block_cache cache)
 	assert_memory_equal(check, model, SIZE);
 	assert_int_equal(block_flush(block), 0);
 	assert_int_equal(block_close(block, NULL), 0);
+	if (strcmp(format, "qcow2") == 0)
+		check_image(make_path("random"));
 	free(flights);
 	free(model);
 	free(check);
@@ -156,16 +199,24 @@ static void random_requests(enum block_aio aio, enum block_cache cache)
 static void test_threads(void **state)
 {
 	(void)state;
-	random_requests(BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK);
-	random_requests(BLOCK_AIO_THREADS, BLOCK_CACHE_NONE);
+	random_requests("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK);
+	random_requests("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_NONE);
 }
 
 static void test_ring(void **state)
 {
 	(void)state;
-	random_requests(BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK);
-	random_requests(BLOCK_AIO_AUTO, BLOCK_CACHE_NONE);
-	random_requests(BLOCK_AIO_AUTO, BLOCK_CACHE_DIRECTSYNC);
+	random_requests("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK);
+	random_requests("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_NONE);
+	random_requests("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_DIRECTSYNC);
+}
+
+static void test_qcow2(void **state)
+{
+	(void)state;
+	random_requests("qcow2", BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK);
+	random_requests("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK);
+	random_requests("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_NONE);
 }
 
 static void test_wrong_requests(void **state)
@@ -355,6 +406,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),	       cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_qcow2),
 		cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_disguise),
 		cmocka_unit_test(test_locks),	       cmocka_unit_test(test_wrong_files),
 		cmocka_unit_test(test_io_thread),      cmocka_unit_test(test_range_lock),

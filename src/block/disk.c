@@ -137,7 +137,7 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 	block->wake.fd = -1;
 	block->is_write_through = options->cache == BLOCK_CACHE_WRITETHROUGH ||
 				  options->cache == BLOCK_CACHE_DIRECTSYNC;
-	result = chain_open(path, fd, options, &block->node, error);
+	result = chain_open(path, fd, options, 0, &block->node, error);
 	if (result < 0)
 		goto fail_locks;
 	block->loop = event_loop_create(error);

@@ -1,0 +1,42 @@
+/*
+ * Work on whole mappings: what snapshots, resizing and checking have in common. Nothing else goes on
+ * meanwhile, so the lock is not taken, and qcow2_flush's careful order is the caller's matter.
+ */
+#ifndef KVIK_BLOCK_QCOW2_WHOLE_H
+#define KVIK_BLOCK_QCOW2_WHOLE_H
+
+#include "block/qcow2/qcow2.h"
+
+/* Read an L1 table into host byte order: `table` is the caller's to free. */
+int whole_read_l1(struct qcow2 *image, uint64_t offset, uint32_t size, uint64_t **table);
+/* Write the active L1 table, as it is, to another place. */
+int whole_write_l1(struct qcow2 *image, uint64_t offset);
+/*
+ * Add a reference to (1), or take one from (-1), every L2 table and cluster that an L1 table reaches.
+ * Lowering counts is for what is not pointed to any more.
+ */
+int whole_change(struct qcow2 *image, const uint64_t *l1, uint32_t size, int delta);
+/* Have the flags of the active tables say whose refcount is 1. */
+int whole_update_flags(struct qcow2 *image);
+/* Write refcount blocks and their table, with a barrier. */
+int whole_write_refcounts(struct qcow2 *image);
+/* The same and everything else. */
+int whole_flush(struct qcow2 *image);
+
+/* Have the header say another size, with an L1 table of at least `l1_size` entries and for it. */
+int whole_set_size(struct qcow2 *image, uint64_t size, uint32_t l1_size);
+
+int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation preallocation,
+		 struct error *error);
+/* Give places to all clusters of a range that have none; `fills`: written with zeroes. */
+int qcow2_preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool fills);
+int qcow2_create(const char *path, const struct image_creation *creation, struct error *error);
+int qcow2_snapshot_create(struct qcow2 *image, const char *name, struct error *error);
+int qcow2_snapshot_apply(struct qcow2 *image, const char *name, struct error *error);
+/* Have an image that is open for reading only show a snapshot instead. */
+int qcow2_snapshot_view(struct qcow2 *image, const char *name, struct error *error);
+/* Have the image hold nothing: all of its disk is the backing file's. */
+int qcow2_empty(struct qcow2 *image);
+int qcow2_snapshot_delete(struct qcow2 *image, const char *name, struct error *error);
+
+#endif

@@ -1,0 +1,484 @@
+/* `kvik image convert` and compare: images side by side. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/image.h"
+
+#define CHUNK (2u << 20) /* bytes that are read at once */
+
+static bool is_zero(const uint8_t *bytes, size_t size)
+{
+	return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
+/* ---- convert ---- */
+
+struct conversion {
+	struct node **sources;
+	unsigned source_count;
+	struct node *target;
+	uint64_t size;	     /* of all sources */
+	uint64_t sparse;     /* zeroes of this many bytes are not written; 0: all are */
+	uint64_t cluster;    /* of the target, when compressing */
+	bool target_is_zero; /* what isn't written reads as zeroes */
+	unsigned levels;     /* of the source's chain that are copied; 0: all */
+	bool compresses;
+	struct image_progress progress;
+	uint8_t *buffer;
+};
+
+/* The source that `offset` of all of them is in; it becomes the offset in that one. */
+static struct node *source_at(const struct conversion *conversion, uint64_t *offset)
+{
+	unsigned i;
+
+	for (i = 0; *offset >= image_size(conversion->sources[i]); i++)
+		*offset -= image_size(conversion->sources[i]);
+	return conversion->sources[i];
+}
+
+static int copy_zeroes(struct conversion *conversion, uint64_t at, uint64_t size)
+{
+	return conversion->target_is_zero ? 0 : image_zero(conversion->target, at, size, true);
+}
+
+/* Write a buffer, leaving out what is zeroes for long enough. */
+static int write_sparse(struct conversion *conversion, uint64_t at, const uint8_t *data,
+			uint64_t size)
+{
+	uint64_t step = conversion->sparse ? conversion->sparse : size, done = 0, run, end;
+	int result = 0;
+	bool zero;
+
+	while (done < size && result == 0) {
+		run = size - done < step ? size - done : step;
+		zero = conversion->sparse && is_zero(data + done, run);
+		for (end = done + run; end < size; end += run) {
+			run = size - end < step ? size - end : step;
+			if (zero != (conversion->sparse && is_zero(data + end, run)))
+				break;
+		}
+		result = zero ? copy_zeroes(conversion, at + done, end - done)
+			      : image_write(conversion->target, at + done, data + done, end - done);
+		done = end;
+	}
+	return result;
+}
+
+static int write_compressed(struct conversion *conversion, uint64_t at, const uint8_t *data,
+			    uint64_t size)
+{
+	uint64_t done, length;
+	int result = 0;
+
+	for (done = 0; done < size && result == 0; done += length) {
+		length = size - done < conversion->cluster ? size - done : conversion->cluster;
+		if (conversion->sparse && is_zero(data + done, length))
+			result = copy_zeroes(conversion, at + done, length);
+		else
+			result = image_write_compressed(conversion->target, at + done, data + done,
+							length);
+	}
+	return result;
+}
+
+/* Read up to a chunk at `at`, over the borders of sources. */
+static int read_sources(struct conversion *conversion, uint64_t at, uint64_t size)
+{
+	uint64_t done, length, offset;
+	int result = 0;
+
+	for (done = 0; done < size && result == 0; done += length) {
+		struct node *source;
+
+		offset = at + done;
+		source = source_at(conversion, &offset);
+		length = image_size(source) - offset;
+		if (length > size - done)
+			length = size - done;
+		result = image_read(source, offset, conversion->buffer + done, length);
+	}
+	return result;
+}
+
+static int convert(struct conversion *conversion)
+{
+	struct image_extent extent;
+	uint64_t at, size, offset;
+	int result = 0;
+
+	for (at = 0; at < conversion->size && result == 0; at += size) {
+		offset = at;
+		image_progress(&conversion->progress, at, conversion->size);
+		result = image_extent(source_at(conversion, &offset), offset, conversion->size - at,
+				      conversion->levels, &extent);
+		if (result < 0)
+			return result;
+		size = extent.size;
+		if (conversion->levels > 0 && !extent.is_present && !extent.is_zero)
+			continue; /* the target's backing file has it */
+		if (conversion->compresses) {
+			/* Whole clusters, whatever they are made of. */
+			size -= size % conversion->cluster;
+			if (size == 0 || at % conversion->cluster != 0)
+				size = conversion->cluster;
+			if (size > conversion->size - at)
+				size = conversion->size - at;
+			extent.is_zero = extent.is_zero && size <= extent.size;
+		}
+		if (extent.is_zero && conversion->sparse) {
+			result = copy_zeroes(conversion, at, size);
+			continue;
+		}
+		if (size > CHUNK)
+			size = CHUNK;
+		result = read_sources(conversion, at, size);
+		if (result == 0)
+			result = conversion->compresses
+					 ? write_compressed(conversion, at, conversion->buffer, size)
+					 : write_sparse(conversion, at, conversion->buffer, size);
+	}
+	return result;
+}
+
+/* What convert was asked for. */
+struct request {
+	const char *format, *target_format, *list, *snapshot, *backing, *backing_format;
+	bool is_new, compresses, is_quiet, is_zero_target;
+	enum block_cache source_cache, target_cache;
+	struct conversion conversion;
+	unsigned flags;
+};
+
+static int open_sources(struct request *request, char **paths, unsigned count, struct error *error)
+{
+	struct conversion *conversion = &request->conversion;
+	struct block_options open = {.readonly = true,
+				     .format = request->format,
+				     .cache = request->source_cache};
+	int result = 0;
+
+	conversion->sources = calloc(count, sizeof(struct node *));
+	if (!conversion->sources)
+		return error_set_errno(error, ENOMEM, "convert");
+	for (; conversion->source_count < count && result == 0;) {
+		struct node **source = &conversion->sources[conversion->source_count];
+
+		result = image_open(paths[conversion->source_count], &open, request->flags, source,
+				    error);
+		if (result < 0)
+			break;
+		conversion->source_count++;
+		if (request->snapshot)
+			result = image_snapshot_view(*source, request->snapshot, error);
+		conversion->size += image_size(*source);
+	}
+	return result;
+}
+
+/* How many images of the source's chain are above the one that the target will stand on. */
+static int count_levels(struct request *request, const char *target, struct error *error)
+{
+	struct conversion *conversion = &request->conversion;
+	char *wanted, *real_wanted = NULL, *real;
+	struct node *node;
+	unsigned levels = 0;
+
+	if (!request->backing)
+		return 0;
+	if (conversion->source_count != 1)
+		return error_set(error, EINVAL, "-B wants one image to convert");
+	wanted = image_resolve(target, request->backing);
+	real_wanted = wanted ? realpath(wanted, NULL) : NULL;
+	for (node = conversion->sources[0]; node && conversion->levels == 0;
+	     node = image_below(node), levels++) {
+		real = realpath(image_path(node), NULL);
+		if (levels > 0 && real && real_wanted && strcmp(real, real_wanted) == 0)
+			conversion->levels = levels;
+		free(real);
+	}
+	free(wanted);
+	free(real_wanted);
+	/* Another image with the same content: all that isn't there is compared, as it were. */
+	return 0;
+}
+
+static int open_target(struct request *request, const char *path, struct error *error)
+{
+	struct conversion *conversion = &request->conversion;
+	struct block_options open = {.format = request->target_format,
+				     .cache = request->target_cache,
+				     .discard = true};
+	struct image_description description;
+	struct image_creation creation;
+	int result;
+
+	image_creation_init(&creation, request->target_format);
+	creation.size = conversion->size;
+	if (request->list) {
+		result = image_options_parse(request->list, &creation, error);
+		if (result < 0)
+			return result;
+	}
+	if (request->backing)
+		creation.backing = request->backing;
+	if (request->backing_format)
+		creation.backing_format = request->backing_format;
+	if (request->is_new) {
+		if (creation.backing && !creation.backing_format)
+			return error_set(error, EINVAL, "-B wants -F: the backing file's format");
+		result = image_create(path, &creation, error);
+		if (result < 0)
+			return result;
+	}
+	result = image_open(path, &open, 0, &conversion->target, error);
+	if (result < 0)
+		return result;
+	if (image_size(conversion->target) < conversion->size)
+		return error_set(error, ENOSPC, "%s is smaller than what is to be put there", path);
+	image_describe(conversion->target, &description);
+	conversion->cluster = description.cluster_size;
+	if (conversion->compresses && (!description.is_qcow2 || description.data_file))
+		return error_set(error, ENOTSUP, "%s: compression (-c) is for qcow2 images", path);
+	conversion->target_is_zero = request->is_zero_target ||
+				     (request->is_new && !creation.backing && !creation.is_data_raw);
+	return 0;
+}
+
+static int run_convert(struct request *request, int count, char **paths)
+{
+	struct conversion *conversion = &request->conversion;
+	const char *target = paths[count - 1];
+	struct error error;
+	unsigned i;
+	int result, closed;
+
+	result = open_sources(request, paths, count - 1, &error);
+	if (result == 0)
+		result = count_levels(request, target, &error);
+	if (result == 0)
+		result = open_target(request, target, &error);
+	conversion->buffer = aligned_alloc(4096, CHUNK);
+	if (result == 0 && !conversion->buffer)
+		result = error_set_errno(&error, ENOMEM, "convert");
+	if (result == 0) {
+		result = convert(conversion);
+		if (result == 0)
+			image_progress_end(&conversion->progress);
+		else
+			error_set_errno(&error, -result, "cannot convert to %s", target);
+	}
+	if (conversion->target) {
+		if (result == 0 && (closed = image_flush(conversion->target)) < 0)
+			result = error_set_errno(&error, -closed, "cannot write %s", target);
+		closed = image_close(conversion->target);
+		if (result == 0 && closed < 0)
+			result = error_set_errno(&error, -closed, "cannot write %s", target);
+	}
+	for (i = 0; i < conversion->source_count; i++)
+		image_close(conversion->sources[i]);
+	free(conversion->sources);
+	free(conversion->buffer);
+	return result < 0 ? image_fail(&error) : EXIT_OK;
+}
+
+/* "snapshot.name=x", "snapshot.id=x", or the name alone. */
+static const char *snapshot_name(const char *text)
+{
+	const char *equal = strchr(text, '=');
+
+	return equal && strncmp(text, "snapshot.", 9) == 0 ? equal + 1 : text;
+}
+
+int image_command_convert(int count, char **arguments)
+{
+	enum { TARGET_IS_ZERO = 256 };
+	static const struct option options[] = {{"target-is-zero", no_argument, NULL, TARGET_IS_ZERO},
+						{"force-share", no_argument, NULL, 'U'},
+						{NULL}};
+	struct request request = {.target_format = NULL,
+				  .is_new = true,
+				  .target_cache = BLOCK_CACHE_UNSAFE,
+				  .conversion = {.sparse = 4096}};
+	int option;
+
+	while ((option = getopt_long(count, arguments, "B:CF:O:S:T:UWcf:l:m:no:pqr:t:", options,
+				     NULL)) != -1)
+		switch (option) {
+		case 'B': request.backing = optarg; break;
+		case 'F': request.backing_format = optarg; break;
+		case 'O': request.target_format = optarg; break;
+		case 'S':
+			if (image_size_parse(optarg, &request.conversion.sparse) < 0)
+				return image_usage("-S %s: that is no size", optarg);
+			break;
+		case 'T':
+		case 't':
+			if (block_cache_parse(optarg, option == 't' ? &request.target_cache
+								    : &request.source_cache) < 0)
+				return image_usage("-%c %s: no cache mode", option, optarg);
+			break;
+		case 'U': request.flags |= IMAGE_SHARED; break;
+		case 'C':
+		case 'W':
+		case 'm':
+		case 'r': break; /* how fast, and in which order: as it is */
+		case 'c': request.compresses = request.conversion.compresses = true; break;
+		case 'f': request.format = optarg; break;
+		case 'l': request.snapshot = snapshot_name(optarg); break;
+		case 'n': request.is_new = false; break;
+		case 'o': request.list = optarg; break;
+		case 'p': request.conversion.progress.is_wanted = true; break;
+		case 'q': request.is_quiet = true; break;
+		case TARGET_IS_ZERO: request.is_zero_target = true; break;
+		default: return image_wrong_option(arguments);
+		}
+	if (count - optind < 2)
+		return image_usage("image convert wants an image and an output");
+	if (request.is_quiet)
+		request.conversion.progress.is_wanted = false;
+	if (!request.target_format && request.is_new)
+		request.target_format = "raw";
+	if (request.target_format && !image_format_is_known(request.target_format))
+		return image_usage("-O %s: raw and qcow2 can be made", request.target_format);
+	if (!request.target_format && request.list)
+		return image_usage("-n and -o exclude each other");
+	return run_convert(&request, count - optind, arguments + optind);
+}
+
+/* ---- compare ---- */
+
+#define EXIT_DIFFERENT 1
+#define EXIT_FAILED    2
+
+struct comparison {
+	struct node *images[2];
+	uint8_t *buffers[2];
+	bool is_strict, is_quiet;
+	struct image_progress progress;
+};
+
+static uint64_t size_of(const struct comparison *comparison, bool larger)
+{
+	uint64_t one = image_size(comparison->images[0]), two = image_size(comparison->images[1]);
+
+	return (one > two) == larger ? one : two;
+}
+
+/* Whether a range is the same: what is beyond an image's end counts as zeroes. 1, 0 or -errno. */
+static int compare_range(struct comparison *comparison, uint64_t at, uint64_t size,
+			 uint64_t *different)
+{
+	uint64_t i;
+	int result = image_read(comparison->images[0], at, comparison->buffers[0], size);
+
+	if (result == 0)
+		result = image_read(comparison->images[1], at, comparison->buffers[1], size);
+	if (result < 0)
+		return result;
+	if (memcmp(comparison->buffers[0], comparison->buffers[1], size) == 0)
+		return 1;
+	for (i = 0; comparison->buffers[0][i] == comparison->buffers[1][i]; i++)
+		;
+	*different = at + i / 512 * 512;
+	return 0;
+}
+
+static int compare(struct comparison *comparison, struct error *error)
+{
+	uint64_t end = size_of(comparison, true), at, size, different = 0;
+	struct image_extent one, two;
+	int result;
+
+	if (size_of(comparison, false) != end && comparison->is_strict) {
+		if (!comparison->is_quiet)
+			printf("Strict mode: Image size mismatch!\n");
+		return EXIT_DIFFERENT;
+	}
+	for (at = 0; at < end; at += size) {
+		image_progress(&comparison->progress, at, end);
+		result = image_extent(comparison->images[0], at, end - at, 0, &one);
+		if (result == 0)
+			result = image_extent(comparison->images[1], at, end - at, 0, &two);
+		if (result < 0) {
+			error_set_errno(error, -result, "cannot read at %llu", (unsigned long long)at);
+			return -1;
+		}
+		size = one.size < two.size ? one.size : two.size;
+		if (comparison->is_strict && one.is_present != two.is_present) {
+			if (!comparison->is_quiet)
+				printf("Strict mode: Offset %llu allocation mismatch!\n",
+				       (unsigned long long)at);
+			return EXIT_DIFFERENT;
+		}
+		if (one.is_zero && two.is_zero)
+			continue;
+		if (size > CHUNK)
+			size = CHUNK;
+		result = compare_range(comparison, at, size, &different);
+		if (result < 0) {
+			error_set_errno(error, -result, "cannot read at %llu", (unsigned long long)at);
+			return -1;
+		}
+		if (result == 0) {
+			if (!comparison->is_quiet)
+				printf("Content mismatch at offset %llu!\n",
+				       (unsigned long long)different);
+			return EXIT_DIFFERENT;
+		}
+	}
+	image_progress_end(&comparison->progress);
+	if (size_of(comparison, false) != end && !comparison->is_quiet)
+		printf("Warning: Image size mismatch!\n");
+	if (!comparison->is_quiet)
+		printf("Images are identical.\n");
+	return EXIT_OK;
+}
+
+int image_command_compare(int count, char **arguments)
+{
+	static const struct option options[] = {{"force-share", no_argument, NULL, 'U'}, {NULL}};
+	struct comparison comparison = {{NULL}};
+	struct block_options one = {.readonly = true}, two = {.readonly = true};
+	unsigned flags = 0;
+	struct error error;
+	int option, result = -1;
+
+	while ((option = getopt_long(count, arguments, "f:F:pqsT:U", options, NULL)) != -1)
+		switch (option) {
+		case 'f': one.format = optarg; break;
+		case 'F': two.format = optarg; break;
+		case 'p': comparison.progress.is_wanted = true; break;
+		case 'q': comparison.is_quiet = true; break;
+		case 's': comparison.is_strict = true; break;
+		case 'T': break; /* a cache mode */
+		case 'U': flags |= IMAGE_SHARED; break;
+		default:
+			image_wrong_option(arguments);
+			return EXIT_FAILED;
+		}
+	if (count - optind != 2) {
+		image_usage("image compare wants two images");
+		return EXIT_FAILED;
+	}
+	comparison.buffers[0] = malloc(CHUNK);
+	comparison.buffers[1] = malloc(CHUNK);
+	if (!comparison.buffers[0] || !comparison.buffers[1])
+		error_set_errno(&error, ENOMEM, "compare");
+	else if (image_open(arguments[optind], &one, flags, &comparison.images[0], &error) == 0 &&
+		 image_open(arguments[optind + 1], &two, flags, &comparison.images[1], &error) == 0)
+		result = compare(&comparison, &error);
+	image_close(comparison.images[0]);
+	image_close(comparison.images[1]);
+	free(comparison.buffers[0]);
+	free(comparison.buffers[1]);
+	if (result < 0) {
+		image_fail(&error);
+		return EXIT_FAILED;
+	}
+	return result;
+}

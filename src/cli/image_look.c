@@ -1,0 +1,487 @@
+/* `kvik image info`, check, map: what an image tells of itself. Output has qemu-img's form. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/commands.h"
+#include "cli/image.h"
+#include "util/log.h"
+
+/* qemu-img check's statuses. */
+#define EXIT_CORRUPT	   2
+#define EXIT_LEAKS	   3
+#define EXIT_NOT_SUPPORTED 63
+
+/* ---- info ---- */
+
+static const char *compat_of(const struct image_description *description)
+{
+	return description->version == 2 ? "0.10" : "1.1";
+}
+
+static json_t *bitmaps_json(struct node *image, unsigned count)
+{
+	json_t *list = json_array();
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		struct image_bitmap bitmap;
+		json_t *flags = json_array();
+
+		image_bitmap_describe(image, i, &bitmap);
+		if (bitmap.is_in_use)
+			json_array_append_new(flags, json_string("in-use"));
+		if (bitmap.is_auto)
+			json_array_append_new(flags, json_string("auto"));
+		json_array_append_new(list, json_pack("{s:o, s:s, s:I}", "flags", flags, "name",
+						      bitmap.name, "granularity",
+						      (json_int_t)bitmap.granularity));
+	}
+	return list;
+}
+
+static json_t *specific_json(struct node *image, const struct image_description *description)
+{
+	json_t *data = json_pack("{s:s, s:s, s:i}", "compat", compat_of(description),
+				 "compression-type", description->compression, "refcount-bits",
+				 (int)description->refcount_bits);
+
+	if (description->version >= 3) {
+		json_object_set_new(data, "lazy-refcounts", json_boolean(description->is_lazy));
+		json_object_set_new(data, "corrupt", json_boolean(description->is_corrupt));
+		json_object_set_new(data, "extended-l2", json_boolean(description->is_extended));
+	}
+	if (description->data_file) {
+		json_object_set_new(data, "data-file", json_string(description->data_file));
+		json_object_set_new(data, "data-file-raw", json_boolean(description->is_data_raw));
+	}
+	if (description->bitmap_count > 0)
+		json_object_set_new(data, "bitmaps",
+				    bitmaps_json(image, description->bitmap_count));
+	return json_pack("{s:s, s:o}", "type", "qcow2", "data", data);
+}
+
+static json_t *snapshots_json(struct node *image, unsigned count)
+{
+	json_t *list = json_array();
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		struct image_snapshot snapshot;
+
+		image_snapshot_describe(image, i, &snapshot);
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", snapshot.id,
+					"name", snapshot.name, "vm-state-size",
+					(json_int_t)snapshot.state_bytes, "date-sec",
+					(json_int_t)snapshot.seconds, "date-nsec",
+					(json_int_t)snapshot.nanoseconds, "vm-clock-sec",
+					(json_int_t)(snapshot.clock_ns / 1000000000), "vm-clock-nsec",
+					(json_int_t)(snapshot.clock_ns % 1000000000)));
+	}
+	return list;
+}
+
+static json_t *info_json(struct node *image)
+{
+	struct image_description description;
+	json_t *info;
+
+	image_describe(image, &description);
+	info = json_pack("{s:I, s:s, s:s, s:I, s:b}", "virtual-size", (json_int_t)description.size,
+			 "filename", description.path, "format", description.format, "actual-size",
+			 (json_int_t)description.space, "dirty-flag", description.is_dirty);
+	if (description.cluster_size)
+		json_object_set_new(info, "cluster-size", json_integer(description.cluster_size));
+	if (description.is_qcow2)
+		json_object_set_new(info, "format-specific", specific_json(image, &description));
+	if (description.snapshot_count > 0)
+		json_object_set_new(info, "snapshots",
+				    snapshots_json(image, description.snapshot_count));
+	if (description.backing) {
+		char *full = image_resolve(description.path, description.backing);
+
+		json_object_set_new(info, "backing-filename", json_string(description.backing));
+		if (full)
+			json_object_set_new(info, "full-backing-filename", json_string(full));
+		if (description.backing_format)
+			json_object_set_new(info, "backing-filename-format",
+					    json_string(description.backing_format));
+		free(full);
+	}
+	return info;
+}
+
+void image_print_snapshots(struct node *image)
+{
+	struct image_description description;
+	struct image_snapshot snapshot;
+	unsigned i;
+
+	image_describe(image, &description);
+	if (description.snapshot_count == 0)
+		return;
+	printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
+	       "VM CLOCK", "ICOUNT");
+	for (i = 0; i < description.snapshot_count; i++) {
+		char size[32], date[32], clock[32];
+		uint64_t seconds;
+		time_t when;
+		struct tm local;
+
+		image_snapshot_describe(image, i, &snapshot);
+		when = snapshot.seconds;
+		localtime_r(&when, &local);
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &local);
+		image_size_print(size, sizeof(size), snapshot.state_bytes);
+		seconds = snapshot.clock_ns / 1000000000;
+		snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(seconds / 3600),
+			 (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
+			 (unsigned)(snapshot.clock_ns / 1000000 % 1000));
+		printf("%-9s %-16s %8s%20s%13s%11s\n", snapshot.id, snapshot.name, size, date, clock,
+		       "");
+	}
+}
+
+static const char *yes(bool value)
+{
+	return value ? "true" : "false";
+}
+
+static void info_print(struct node *image)
+{
+	struct image_description description;
+	char size[32], space[32];
+	unsigned i;
+
+	image_describe(image, &description);
+	image_size_print(size, sizeof(size), description.size);
+	image_size_print(space, sizeof(space), description.space);
+	printf("image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n",
+	       description.path, description.format, size, (unsigned long long)description.size,
+	       space);
+	if (description.is_dirty)
+		printf("cleanly shut down: no\n");
+	if (description.cluster_size)
+		printf("cluster_size: %llu\n", (unsigned long long)description.cluster_size);
+	if (description.backing) {
+		char *full = image_resolve(description.path, description.backing);
+
+		printf("backing file: %s", description.backing);
+		if (full && strcmp(full, description.backing) != 0)
+			printf(" (actual path: %s)", full);
+		printf("\n");
+		free(full);
+		if (description.backing_format)
+			printf("backing file format: %s\n", description.backing_format);
+	}
+	if (description.snapshot_count > 0)
+		image_print_snapshots(image);
+	if (!description.is_qcow2)
+		return;
+	printf("Format specific information:\n    compat: %s\n    compression type: %s\n",
+	       compat_of(&description), description.compression);
+	if (description.version >= 3)
+		printf("    lazy refcounts: %s\n", yes(description.is_lazy));
+	for (i = 0; i < description.bitmap_count; i++) {
+		struct image_bitmap bitmap;
+
+		image_bitmap_describe(image, i, &bitmap);
+		if (i == 0)
+			printf("    bitmaps:\n");
+		printf("        [%u]:\n            flags:%s%s\n            name: %s\n"
+		       "            granularity: %llu\n",
+		       i, bitmap.is_in_use ? " in-use" : "", bitmap.is_auto ? " auto" : "",
+		       bitmap.name, (unsigned long long)bitmap.granularity);
+	}
+	printf("    refcount bits: %u\n", description.refcount_bits);
+	if (description.version >= 3)
+		printf("    corrupt: %s\n", yes(description.is_corrupt));
+	if (description.data_file)
+		printf("    data file: %s\n    data file raw: %s\n", description.data_file,
+		       yes(description.is_data_raw));
+	if (description.version >= 3)
+		printf("    extended l2: %s\n", yes(description.is_extended));
+}
+
+int image_command_info(int count, char **arguments)
+{
+	enum { OUTPUT = 256, CHAIN };
+	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
+						{"backing-chain", no_argument, NULL, CHAIN},
+						{"force-share", no_argument, NULL, 'U'},
+						{"format", required_argument, NULL, 'f'},
+						{NULL}};
+	struct block_options open = {.readonly = true};
+	unsigned flags = IMAGE_ALONE | IMAGE_FOR_CHECK;
+	bool is_chain = false;
+	struct node *image, *each;
+	struct error error;
+	json_t *list;
+	int option, output = 0;
+
+	while ((option = getopt_long(count, arguments, "f:U", options, NULL)) != -1)
+		switch (option) {
+		case 'f': open.format = optarg; break;
+		case 'U': flags |= IMAGE_SHARED; break;
+		case OUTPUT: output = image_output_parse(optarg); break;
+		case CHAIN:
+			is_chain = true;
+			flags &= ~IMAGE_ALONE;
+			break;
+		default: return image_wrong_option(arguments);
+		}
+	if (output < 0)
+		return image_usage("--output= is human or json");
+	if (count - optind != 1)
+		return image_usage("image info wants a file");
+	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+		return image_fail(&error);
+	if (output && is_chain) {
+		list = json_array();
+		for (each = image; each; each = image_below(each))
+			json_array_append_new(list, info_json(each));
+		image_print_json(list);
+	} else if (output) {
+		image_print_json(info_json(image));
+	} else {
+		for (each = image; each; each = is_chain ? image_below(each) : NULL) {
+			if (each != image)
+				putchar('\n');
+			info_print(each);
+		}
+	}
+	image_close(image);
+	return EXIT_OK;
+}
+
+/* ---- check ---- */
+
+static void say(void *context, const char *line)
+{
+	(void)context;
+	fprintf(stderr, "%s\n", line);
+}
+
+static void set_number(json_t *object, const char *name, uint64_t value)
+{
+	if (value > 0)
+		json_object_set_new(object, name, json_integer(value));
+}
+
+static void check_json(const struct image_check *check, const char *path, const char *format)
+{
+	json_t *object = json_pack("{s:I, s:I, s:i, s:s, s:s}", "image-end-offset",
+				   (json_int_t)check->end, "total-clusters",
+				   (json_int_t)check->total_clusters, "check-errors", 0, "filename",
+				   path, "format", format);
+
+	set_number(object, "allocated-clusters", check->allocated_clusters);
+	set_number(object, "fragmented-clusters", check->fragmented_clusters);
+	set_number(object, "compressed-clusters", check->compressed_clusters);
+	set_number(object, "corruptions", check->corruptions);
+	set_number(object, "leaks", check->leaks);
+	set_number(object, "corruptions-fixed", check->corruptions_fixed);
+	set_number(object, "leaks-fixed", check->leaks_fixed);
+	image_print_json(object);
+}
+
+static void check_print(const struct image_check *check)
+{
+	double allocated = check->allocated_clusters ? check->allocated_clusters : 1;
+	double total = check->total_clusters ? check->total_clusters : 1;
+
+	if (check->corruptions_fixed > 0 || check->leaks_fixed > 0)
+		printf("The following inconsistencies were found and repaired:\n\n"
+		       "    %llu leaked clusters\n    %llu corruptions\n\n",
+		       (unsigned long long)check->leaks_fixed,
+		       (unsigned long long)check->corruptions_fixed);
+	if (check->corruptions > 0)
+		printf("\n%llu errors were found on the image.\n"
+		       "Data may be corrupted, or further writes to the image may corrupt it.\n",
+		       (unsigned long long)check->corruptions);
+	if (check->leaks > 0)
+		printf("\n%llu leaked clusters were found on the image.\n"
+		       "This means waste of disk space, but no harm to data.\n",
+		       (unsigned long long)check->leaks);
+	if (check->corruptions == 0 && check->leaks == 0)
+		printf("No errors were found on the image.\n");
+	if (check->total_clusters > 0 && check->allocated_clusters > 0)
+		printf("%llu/%llu = %.2f%% allocated, %.2f%% fragmented, %.2f%% compressed clusters\n",
+		       (unsigned long long)check->allocated_clusters,
+		       (unsigned long long)check->total_clusters,
+		       check->allocated_clusters * 100.0 / total,
+		       check->fragmented_clusters * 100.0 / allocated,
+		       check->compressed_clusters * 100.0 / allocated);
+	printf("Image end offset: %llu\n", (unsigned long long)check->end);
+}
+
+int image_command_check(int count, char **arguments)
+{
+	enum { OUTPUT = 256 };
+	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
+						{"repair", required_argument, NULL, 'r'},
+						{"format", required_argument, NULL, 'f'},
+						{"force-share", no_argument, NULL, 'U'},
+						{NULL}};
+	enum image_repair repair = IMAGE_REPAIR_NONE;
+	struct block_options open = {.readonly = true};
+	unsigned flags = IMAGE_FOR_CHECK | IMAGE_ALONE;
+	struct image_description description;
+	bool is_quiet = false;
+	struct image_check check;
+	struct node *image;
+	struct error error;
+	int option, output = 0, result, closed;
+
+	while ((option = getopt_long(count, arguments, "f:qr:T:U", options, NULL)) != -1)
+		switch (option) {
+		case 'f': open.format = optarg; break;
+		case 'q': is_quiet = true; break;
+		case 'T': break; /* a cache mode, of no consequence here */
+		case 'U': flags |= IMAGE_SHARED; break;
+		case OUTPUT: output = image_output_parse(optarg); break;
+		case 'r':
+			repair = strcmp(optarg, "leaks") == 0 ? IMAGE_REPAIR_LEAKS
+				 : strcmp(optarg, "all") == 0 ? IMAGE_REPAIR_ALL
+							      : IMAGE_REPAIR_NONE;
+			if (repair == IMAGE_REPAIR_NONE)
+				return image_usage("-r %s: leaks or all", optarg);
+			open.readonly = false;
+			break;
+		default: return image_wrong_option(arguments);
+		}
+	if (output < 0)
+		return image_usage("--output= is human or json");
+	if (count - optind != 1)
+		return image_usage("image check wants a file");
+	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+		return image_fail(&error);
+	image_describe(image, &description);
+	result = image_check(image, repair, &check, is_quiet || output ? NULL : say, NULL, &error);
+	if (result == 0 && output)
+		check_json(&check, arguments[optind], description.format);
+	else if (result == 0 && !is_quiet)
+		check_print(&check);
+	closed = image_close(image);
+	if (result == -ENOTSUP) {
+		image_fail(&error);
+		return EXIT_NOT_SUPPORTED;
+	}
+	if (result == 0 && closed < 0)
+		result = error_set_errno(&error, -closed, "cannot write %s", arguments[optind]);
+	if (result < 0)
+		return image_fail(&error);
+	return check.corruptions > 0 ? EXIT_CORRUPT : check.leaks > 0 ? EXIT_LEAKS : EXIT_OK;
+}
+
+/* ---- map ---- */
+
+static bool is_next(const struct image_extent *one, const struct image_extent *two)
+{
+	return one->is_present == two->is_present && one->is_zero == two->is_zero &&
+	       one->is_data == two->is_data && one->is_compressed == two->is_compressed &&
+	       one->depth == two->depth && one->path == two->path &&
+	       (!one->path || one->at + one->size == two->at);
+}
+
+static void print_extent(uint64_t start, const struct image_extent *extent, bool is_json,
+			 bool is_first)
+{
+	if (is_json) {
+		printf("%s{ \"start\": %llu, \"length\": %llu, \"depth\": %u, \"present\": %s, "
+		       "\"zero\": %s, \"data\": %s",
+		       is_first ? "[" : ",\n", (unsigned long long)start,
+		       (unsigned long long)extent->size, extent->depth, yes(extent->is_present),
+		       yes(extent->is_zero), yes(extent->is_data));
+		if (extent->path)
+			printf(", \"offset\": %llu", (unsigned long long)extent->at);
+		printf("}");
+		return;
+	}
+	if (is_first)
+		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
+	if (extent->is_data && !extent->is_zero && extent->path)
+		printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)start,
+		       (unsigned long long)extent->size, (unsigned long long)extent->at,
+		       extent->path);
+}
+
+static int map(struct node *image, uint64_t from, uint64_t to, bool is_json, struct error *error)
+{
+	struct image_extent extent, run = {0};
+	uint64_t at, start = from;
+	bool is_first = true;
+	int result;
+
+	for (at = from; at < to; at += extent.size) {
+		result = image_extent(image, at, to - at, 0, &extent);
+		if (result < 0)
+			return error_set_errno(error, -result, "cannot read %s", image_path(image));
+		if (extent.is_compressed && !is_json)
+			return error_set(error, ENOTSUP,
+					 "%s has compressed clusters, which are nowhere as they are",
+					 image_path(image));
+		if (run.size > 0 && is_next(&run, &extent)) {
+			run.size += extent.size;
+			continue;
+		}
+		if (run.size > 0) {
+			print_extent(start, &run, is_json, is_first);
+			is_first = false;
+		}
+		start = at;
+		run = extent;
+	}
+	if (run.size > 0)
+		print_extent(start, &run, is_json, is_first);
+	if (is_json)
+		printf("%s]\n", run.size > 0 ? "" : "[");
+	return 0;
+}
+
+int image_command_map(int count, char **arguments)
+{
+	enum { OUTPUT = 256 };
+	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
+						{"start-offset", required_argument, NULL, 's'},
+						{"max-length", required_argument, NULL, 'l'},
+						{"force-share", no_argument, NULL, 'U'},
+						{NULL}};
+	struct block_options open = {.readonly = true};
+	uint64_t start = 0, length = UINT64_MAX, end;
+	int option, output = 0, result;
+	unsigned flags = 0;
+	struct node *image;
+	struct error error;
+
+	while ((option = getopt_long(count, arguments, "f:l:s:U", options, NULL)) != -1)
+		switch (option) {
+		case 'f': open.format = optarg; break;
+		case 'U': flags |= IMAGE_SHARED; break;
+		case OUTPUT: output = image_output_parse(optarg); break;
+		case 's':
+		case 'l':
+			if (image_size_parse(optarg, option == 's' ? &start : &length) < 0)
+				return image_usage("-%c %s: that is no size", option, optarg);
+			break;
+		default: return image_wrong_option(arguments);
+		}
+	if (output < 0)
+		return image_usage("--output= is human or json");
+	if (count - optind != 1)
+		return image_usage("image map wants a file");
+	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+		return image_fail(&error);
+	end = image_size(image);
+	if (start > end)
+		start = end;
+	if (length < end - start)
+		end = start + length;
+	result = map(image, start, end, output, &error);
+	image_close(image);
+	return result < 0 ? image_fail(&error) : EXIT_OK;
+}
