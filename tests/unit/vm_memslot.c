@@ -155,7 +155,7 @@ static void dirty_log_is_copied_and_cleared(void **state)
 	memslots_page(&f->slots, MIB, &page);
 	assert_true(page.dirty_logging);
 
-	memslots_mark_dirty(&f->slots, MIB + 3 * 4096 + 17);
+	memslots_mark_dirty(&f->slots, MIB + 3 * 4096 + 17, NULL);
 	assert_int_equal(memslots_write(&f->slots, MIB + 70 * 4096 - 2, "abcd", 4), 0);
 	assert_int_equal(memslots_get_dirty_log(&f->slots, &log), 0);
 	assert_int_equal(bitmap[0], 1 << 3);

@@ -16,7 +16,9 @@ bool platform_page_lookup(void *context, uint64_t gpa, struct cpu_page *page)
 
 void platform_page_dirty(void *context, uint64_t gpa)
 {
-	const struct vcpu *vcpu = context;
+	struct vcpu *vcpu = context;
 
-	memslots_mark_dirty(&vcpu->vm->memslots, gpa);
+	memslots_mark_dirty(&vcpu->vm->memslots, gpa, vcpu->member.dirty_ring);
+	if (dirty_ring_is_full(&vcpu->dirty_ring))
+		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
 }

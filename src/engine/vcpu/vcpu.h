@@ -22,7 +22,8 @@
 #include "engine/vm/vm.h"
 #include "engine/x86/cpu.h"
 
-/* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO. */
+/* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO; and from
+ * DIRTY_RING_OFFSET on the dirty ring, if the VM has them. */
 #define VCPU_PAGE_SIZE 4096
 #define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
 
@@ -55,6 +56,8 @@ struct vcpu {
 		struct runner runner;
 	};
 	struct kvm_run *run;
+	size_t file_size; /* of the mapping that begins with run */
+	struct dirty_ring dirty_ring; /* behind it */
 	struct kvm_coalesced_mmio_ring *coalesced; /* in the VM's first vCPU only, else NULL */
 	struct lapic *lapic; /* NULL when the VM has no interrupt controllers in the engine */
 

@@ -131,7 +131,7 @@ static void destroy(struct vm_member *member)
 	runner_destroy(&vcpu->runner);
 	statistics_close(&vcpu->statistics);
 	close(vcpu->wake_fd);
-	munmap(vcpu->run, VCPU_MMAP_SIZE);
+	munmap(vcpu->run, vcpu->file_size);
 	pthread_mutex_destroy(&vcpu->lock);
 	zeroes_unmap(vcpu, sizeof(*vcpu));
 }
@@ -203,14 +203,18 @@ static int create(struct vm *vm, unsigned long id)
 	if (vcpu_is_bsp(vcpu))
 		vcpu->apic_base |= APIC_BASE_BSP;
 
+	vcpu->file_size = VCPU_MMAP_SIZE;
+	if (vm->dirty_ring_bytes)
+		vcpu->file_size = DIRTY_RING_OFFSET + vm->dirty_ring_bytes;
+
 	vm_get(vm);
-	fd = handle_create(HANDLE_VCPU, "kvm-vcpu", VCPU_MMAP_SIZE, vcpu, release_handle);
+	fd = handle_create(HANDLE_VCPU, "kvm-vcpu", vcpu->file_size, vcpu, release_handle);
 	if (fd < 0) {
 		vm_put(vm);
 		result = fd;
 		goto free_vcpu;
 	}
-	vcpu->run = mmap(NULL, VCPU_MMAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	vcpu->run = mmap(NULL, vcpu->file_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (vcpu->run == MAP_FAILED) {
 		result = -errno;
 		goto close_handle;
@@ -224,6 +228,13 @@ static int create(struct vm *vm, unsigned long id)
 	vcpu->cpu.tsc_offset = vm->tsc_offset;
 	vcpu->cpu.is_alone = vm->owns_memory && count == 0;
 	vcpu->cpu.has_msr_filter = vm->msr_filter;
+	if (vm->dirty_ring_bytes) {
+		dirty_ring_init(&vcpu->dirty_ring, (char *)vcpu->run + DIRTY_RING_OFFSET,
+				vm->dirty_ring_bytes);
+		vcpu->member.dirty_ring = &vcpu->dirty_ring;
+		if (count == 0)
+			vm->memslots.writers_ring = &vcpu->dirty_ring;
+	}
 	if (count == 0)
 		vcpu->coalesced = (void *)((char *)vcpu->run + COALESCED_PAGE_OFFSET * VCPU_PAGE_SIZE);
 	vm_add_member(vm, &vcpu->member);
@@ -232,7 +243,7 @@ static int create(struct vm *vm, unsigned long id)
 	return fd;
 
 unmap_run:
-	munmap(vcpu->run, VCPU_MMAP_SIZE);
+	munmap(vcpu->run, vcpu->file_size);
 close_handle:
 	handle_close(fd);
 free_vcpu:

@@ -160,18 +160,37 @@ static bool complete_io(struct vcpu *vcpu)
 	return enter_guest(vcpu) == CPU_EXIT_USER;
 }
 
+/* Pages that user space must take before there are more: fills kvm_run and returns true. */
+static bool take_ring_exit(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (!dirty_ring_is_full(&vcpu->dirty_ring))
+		return false;
+	run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+	if (atomic_load(&vcpu->dirty_ring.is_overrun)) {
+		/* A log with holes is none. */
+		run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+		run->internal.suberror = KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON;
+		run->internal.ndata = 0;
+	}
+	return true;
+}
+
 /* Run until there is an exit for user space: 0, or -EINTR. */
 static int run_loop(struct vcpu *vcpu)
 {
 	int result;
 
-	if (is_io_pending(vcpu) && (is_interrupted_at_entry(vcpu) || has_eoi_exit(vcpu)) &&
+	if (is_io_pending(vcpu) &&
+	    (is_interrupted_at_entry(vcpu) || has_eoi_exit(vcpu) ||
+	     dirty_ring_is_full(&vcpu->dirty_ring)) &&
 	    complete_io(vcpu))
 		return 0;
 	if (is_interrupted_at_entry(vcpu))
 		return -EINTR;
 	for (;;) {
-		if (take_eoi_exit(vcpu))
+		if (take_eoi_exit(vcpu) || take_ring_exit(vcpu))
 			return 0;
 		if (vcpu->triple_fault_pending) {
 			vcpu->triple_fault_pending = false;

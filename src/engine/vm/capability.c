@@ -77,6 +77,9 @@ int capability_check(const struct vm *vm, long capability)
 		return COALESCED_PAGE_OFFSET;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return MANUAL_LOG_VALID;
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return DIRTY_RING_BYTES_MAX;
 	case KVM_CAP_SET_GUEST_DEBUG2:
 		return VM_GUEST_DEBUG_VALID;
 	case KVM_CAP_X86_DISABLE_EXITS:
@@ -108,6 +111,19 @@ int capability_check(const struct vm *vm, long capability)
 	}
 }
 
+static int enable_dirty_rings(struct vm *vm, uint64_t bytes)
+{
+	int result = dirty_ring_check_size(bytes);
+
+	if (result < 0)
+		return result;
+	if (vm->dirty_ring_bytes || atomic_load(&vm->member_count))
+		return -EINVAL;
+	vm->dirty_ring_bytes = (uint32_t)bytes;
+	vm->memslots.has_rings = true;
+	return 0;
+}
+
 int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 {
 	uint64_t argument = capability->args[0];
@@ -132,6 +148,9 @@ int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability)
 			return -EINVAL;
 		vm->memslots.manual_log = argument;
 		return 0;
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return enable_dirty_rings(vm, argument);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		if (argument & ~(uint64_t)MSR_EXITS_VALID)
 			return -EINVAL;

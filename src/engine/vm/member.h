@@ -10,6 +10,7 @@
 
 #include "engine/vm/exclusive.h"
 
+struct dirty_ring;
 struct vm_member;
 
 struct vm_member_operations {
@@ -39,6 +40,7 @@ struct vm_execution {
 
 struct vm_member {
 	const struct vm_member_operations *operations;
+	struct dirty_ring *dirty_ring; /* NULL: the VM has none */
 	unsigned id; /* KVM_CREATE_VCPU's; also the initial APIC id */
 	struct exclusive_member exclusive;
 };

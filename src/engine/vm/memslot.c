@@ -50,7 +50,7 @@ static int create_log(const struct memslots *slots, struct memslot *slot)
 	slot->dirty = calloc(1, dirty_size(slot));
 	if (!slot->dirty)
 		return -ENOMEM;
-	if (slots->manual_log & KVM_DIRTY_LOG_INITIALLY_SET) {
+	if ((slots->manual_log & KVM_DIRTY_LOG_INITIALLY_SET) && !slots->has_rings) {
 		memset(slot->dirty, 0xff, pages / 64 * sizeof(uint64_t));
 		if (pages % 64)
 			slot->dirty[pages / 64] = (1ull << pages % 64) - 1;
@@ -236,10 +236,21 @@ bool memslots_gone(const struct memslots *slots, const struct kvm_userspace_memo
 	return true;
 }
 
+void memslots_forget_dirty(struct memslots *slots, uint32_t id, uint64_t page)
+{
+	struct memslot *slot = find_id(slots, id);
+
+	if (slot && slot->dirty && page < page_count(slot))
+		__atomic_fetch_and(&slot->dirty[page / 64], ~(1ull << page % 64), __ATOMIC_RELAXED);
+}
+
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log)
 {
 	struct memslot *slot;
 	int result;
+
+	if (slots->has_rings)
+		return -ENXIO;
 
 	if (log->slot >= MEMSLOTS_MAX)
 		return -EINVAL;
@@ -261,6 +272,8 @@ int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirt
 	size_t words;
 	int result;
 
+	if (slots->has_rings)
+		return -ENXIO;
 	if (log->slot >= MEMSLOTS_MAX || first % 64)
 		return -EINVAL;
 	slot = find_id(slots, log->slot);
@@ -317,7 +330,7 @@ int memslots_write(const struct memslots *slots, uint64_t gpa, const void *buffe
 		if (!slot || (slot->flags & KVM_MEM_READONLY))
 			return -EFAULT;
 		memcpy(slot->hva + (gpa - slot->gpa), bytes, part);
-		memslots_mark_dirty(slots, gpa);
+		memslots_mark_dirty(slots, gpa, slots->writers_ring);
 		gpa += part;
 		bytes += part;
 		size -= part;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/vm/dirty_ring.h"
 #include "engine/x86/cpu.h" /* struct cpu_page */
 
 #define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
@@ -34,6 +35,9 @@ struct memslots {
 	/* KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_*: whether KVM_GET_DIRTY_LOG leaves the log
 	 * as it is, and whether a log begins with all pages dirty. */
 	uint64_t manual_log;
+	/* Where memslots_write tells of pages, in a VM with dirty rings; else NULL. */
+	struct dirty_ring *writers_ring;
+	bool has_rings;
 };
 
 void memslots_init(struct memslots *slots);
@@ -56,18 +60,21 @@ unsigned memslots_search(const struct memslots *slots, uint64_t gpa);
 /* The slot that holds gpa, or NULL. */
 struct memslot *memslots_find(const struct memslots *slots, uint64_t gpa);
 bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *page);
-/* Any thread that may write guest memory; does nothing where no log is kept. */
-void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa);
+/* Any thread that may write guest memory; does nothing where no log is kept. `ring` is for pages that are
+ * in none yet; NULL: there are no rings. */
+void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa, struct dirty_ring *ring);
 
 /* -- memslot.c -- */
 
 /* KVM_GET_DIRTY_LOG: copies the bitmap out, and clears it unless manual_log says otherwise. 0, -EINVAL
- * (slot number), -ENOENT (no such slot, or no log) or -EFAULT: then nothing is cleared. The caller
+ * (slot number), -ENXIO (there are rings), -ENOENT (no such slot, or no log) or -EFAULT: then nothing is cleared. The caller
  * flushes the TLBs' write tags. */
 int memslots_get_dirty_log(struct memslots *slots, struct kvm_dirty_log *log);
 /* KVM_CLEAR_DIRTY_LOG: clears the bits that are set in log->dirty_bitmap, user space's. Likewise, and
  * -EINVAL for a range that is not the slot's or has no whole words. */
 int memslots_clear_dirty_log(struct memslots *slots, const struct kvm_clear_dirty_log *log);
+/* Page number `page` of a slot is in no ring any more; nothing if there is no such page. */
+void memslots_forget_dirty(struct memslots *slots, uint32_t id, uint64_t page);
 
 /* Read or write guest-physical memory from the engine itself (kvm-clock pages, ...): 0 or -EFAULT.
  * Writes are logged; they fail in read-only slots. */

@@ -47,18 +47,19 @@ bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *
 	return true;
 }
 
-static void mark_dirty(const struct memslot *slot, uint64_t gpa)
+static void mark_dirty(const struct memslot *slot, uint64_t gpa, struct dirty_ring *ring)
 {
-	uint64_t page = (gpa - slot->gpa) / PAGE_SIZE;
+	uint64_t page = (gpa - slot->gpa) / PAGE_SIZE, bit = 1ull << page % 64;
 
-	if (slot->dirty)
-		__atomic_fetch_or(&slot->dirty[page / 64], 1ull << page % 64, __ATOMIC_RELAXED);
+	if (slot->dirty &&
+	    !(__atomic_fetch_or(&slot->dirty[page / 64], bit, __ATOMIC_RELAXED) & bit) && ring)
+		dirty_ring_push(ring, slot->id, page);
 }
 
-void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa)
+void memslots_mark_dirty(const struct memslots *slots, uint64_t gpa, struct dirty_ring *ring)
 {
 	const struct memslot *slot = memslots_find(slots, gpa);
 
 	if (slot)
-		mark_dirty(slot, gpa);
+		mark_dirty(slot, gpa, ring);
 }

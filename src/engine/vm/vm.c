@@ -190,6 +190,28 @@ int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log)
 	return result;
 }
 
+/* Writes to the page are logged again. */
+static void give_back(void *slots, uint32_t slot, uint64_t page)
+{
+	memslots_forget_dirty(slots, slot, page);
+}
+
+int vm_reset_dirty_rings(struct vm *vm)
+{
+	unsigned count = atomic_load(&vm->member_count), given_back = 0, i;
+
+	if (!vm->dirty_ring_bytes)
+		return -EINVAL;
+	exclusive_begin(&vm->exclusive, NULL);
+	for (i = 0; i < count; i++)
+		given_back += dirty_ring_reset(vm->members[i]->dirty_ring, give_back,
+					       &vm->memslots);
+	if (given_back)
+		tell_slots_changed(vm);
+	exclusive_end(&vm->exclusive, NULL);
+	return (int)given_back;
+}
+
 int vm_set_msr_filter(struct vm *vm, const void *user)
 {
 	struct msr_filter *old = vm->msr_filter, *filter;

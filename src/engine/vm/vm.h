@@ -70,6 +70,7 @@ struct vm {
 	uint32_t default_tsc_khz;     /* of vCPUs to come */
 	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
 	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
+	uint32_t dirty_ring_bytes;    /* KVM_CAP_DIRTY_LOG_RING: of each vCPU; 0: none */
 	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
@@ -102,6 +103,8 @@ int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
 int vm_open_statistics(struct vm *vm);
 /* KVM_X86_SET_MSR_FILTER. */
 int vm_set_msr_filter(struct vm *vm, const void *user);
+/* KVM_RESET_DIRTY_RINGS: how many entries were given back; -EINVAL without rings. */
+int vm_reset_dirty_rings(struct vm *vm);
 int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log);
 
 #endif

@@ -279,6 +279,7 @@ static int configure(struct vm *vm, unsigned long request, void *argument)
 	switch (request) {
 	case KVM_SET_USER_MEMORY_REGION: return set_memory_region(vm, argument);
 	case KVM_GET_DIRTY_LOG: return get_dirty_log(vm, argument);
+	case KVM_RESET_DIRTY_RINGS: return vm_reset_dirty_rings(vm);
 	case KVM_CLEAR_DIRTY_LOG: return clear_dirty_log(vm, argument);
 	case KVM_SET_TSS_ADDR: return set_tss(vm, number);
 	case KVM_SET_IDENTITY_MAP_ADDR: return set_identity_map(vm, argument);
