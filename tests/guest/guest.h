@@ -129,6 +129,24 @@ idt_pointer:
 	wrmsr
 	.endm
 
+/* Run in the first TSS, with another task in the second, which has no EIP yet; %edi is its address. */
+	.macro two_tasks
+	movl $TSS, %eax
+	ltr %ax
+	movl $TSS2_ADDRESS, %edi
+	movl $2, 0x24(%edi)
+	movl $0x7000, 0x38(%edi)
+	movl $DATA, 0x48(%edi)
+	movl $CODE32, 0x4c(%edi)
+	movl $DATA, 0x50(%edi)
+	movl $DATA, 0x54(%edi)
+	movl $0, 0x58(%edi)
+	movl $0, 0x5c(%edi)
+	movl $0, 0x60(%edi)
+	movl $0x00680000, 0x64(%edi)
+	movl $0x00680000, TSS_ADDRESS + 0x64
+	.endm
+
 /* An interrupt or trap gate: in protected mode, in long mode. `flags`: 0x8e interrupt, 0x8f trap,
  * 0xee and 0xef the same for user code. */
 	.macro gate32 vector, handler, flags=0x8e

@@ -11,22 +11,8 @@
  */
 #include "guest.h"
 	enter_protected
-	movl $TSS, %eax
-	ltr %ax
-	/* The other task. */
-	movl $TSS2_ADDRESS, %edi
+	two_tasks
 	movl $other, 0x20(%edi)
-	movl $2, 0x24(%edi)
-	movl $0x7000, 0x38(%edi)
-	movl $DATA, 0x48(%edi)
-	movl $CODE32, 0x4c(%edi)
-	movl $DATA, 0x50(%edi)
-	movl $DATA, 0x54(%edi)
-	movl $0, 0x58(%edi)
-	movl $0, 0x5c(%edi)
-	movl $0, 0x60(%edi)
-	movl $0x00680000, 0x64(%edi)
-	movl $0x00680000, TSS_ADDRESS + 0x64
 	lcall $TSS2, $0
 	strw %ax
 	movzwl %ax, %eax

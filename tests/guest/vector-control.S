@@ -22,20 +22,7 @@
 	gate32 6, on_ud
 	movw $TSS2, IDT + TASKGATE * 8 + 2
 	movw $0x8500, IDT + TASKGATE * 8 + 4
-	movl $TSS, %eax
-	ltr %ax
-	movl $TSS2_ADDRESS, %edi
-	movl $2, 0x24(%edi)
-	movl $0x7000, 0x38(%edi)
-	movl $DATA, 0x48(%edi)
-	movl $CODE32, 0x4c(%edi)
-	movl $DATA, 0x50(%edi)
-	movl $DATA, 0x54(%edi)
-	movl $0, 0x58(%edi)
-	movl $0, 0x5c(%edi)
-	movl $0, 0x60(%edi)
-	movl $0x00680000, 0x64(%edi)
-	movl $0x00680000, TSS_ADDRESS + 0x64
+	two_tasks
 	movl %cr4, %eax
 	orl $0x600, %eax
 	movl %eax, %cr4

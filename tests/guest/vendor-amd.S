@@ -1,7 +1,7 @@
 /*
  * A CPU of AMD's, whatever the host's: SYSCALL works in compatibility mode and SYSENTER does not in
  * long mode, a 66 prefix makes near branches short, TSC_AUX drops its upper half, HWCR is there and
- * MISC_ENABLE is not, CPUID knows nothing beyond its leaves.
+ * MISC_ENABLE is not, CPUID knows nothing beyond its leaves, MOV SS holds back no code breakpoint.
  *
  * needs: amd
  * exits:
@@ -13,9 +13,10 @@
  *   out 0xf1 4: 01000000
  *   out 0xf1 4: 0000000d
  *   out 0xf1 4: 00000000
+ *   out 0xf1 4: ffff0ff1
  *   end
  */
-#include "guest.h"
+#include "vendor.h"
 	enter_long
 	gate64 6, on_6
 	gate64 13, on_13
@@ -71,20 +72,7 @@ on_compat_syscall:
 	xorl %ecx, %ecx
 	cpuid
 	outl %eax, $PORT_PRINT
+	break_after_mov_ss
 	end
-on_6:
-	movl $6, %eax
-	outl %eax, $PORT_PRINT
-	movq %rbp, (%rsp)
-	iretq
-on_13:
-	movl $13, %eax
-	outl %eax, $PORT_PRINT
-	addq $8, %rsp
-	movq %rbp, (%rsp)
-	iretq
-wrong:
-	movl $0xbad, %eax
-	outl %eax, $PORT_PRINT
-	end
+	vendor_handlers
 	define_gdt

@@ -12,7 +12,7 @@
  *   out 0xf1 4: 00000001
  *   end
  */
-#include "guest.h"
+#include "vendor.h"
 	enter_long
 	gate64 6, on_6
 	gate64 13, on_13
@@ -66,20 +66,7 @@ on_sysenter:
 	sete %al
 	movzbl %al, %eax
 	outl %eax, $PORT_PRINT
+	break_after_mov_ss
 	end
-on_6:
-	movl $6, %eax
-	outl %eax, $PORT_PRINT
-	movq %rbp, (%rsp)
-	iretq
-on_13:
-	movl $13, %eax
-	outl %eax, $PORT_PRINT
-	addq $8, %rsp
-	movq %rbp, (%rsp)
-	iretq
-wrong:
-	movl $0xbad, %eax
-	outl %eax, $PORT_PRINT
-	end
+	vendor_handlers
 	define_gdt

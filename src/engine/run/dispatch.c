@@ -86,7 +86,7 @@ static void step(struct cpu *cpu)
 
 	if (cpu->debug_pending & DR6_BT)
 		debug_raise(cpu, cpu->debug_pending); /* of the task switch before */
-	if (!was_resumed && !was_shadow)
+	if (!was_resumed)
 		debug_before(cpu);
 	cpu->single_step_pending = cpu->rflags & RFLAGS_TF;
 	cpu->rflags &= ~RFLAGS_RF;

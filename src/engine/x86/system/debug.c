@@ -131,11 +131,20 @@ void debug_raise(struct cpu *cpu, uint64_t dr6)
 	cpu_raise(cpu, EXCEPTION_DB);
 }
 
+/* The instruction before was MOV SS or POP SS. */
+static bool mov_ss_is_active(const struct cpu *cpu)
+{
+	return cpu->interrupt_shadow == KVM_X86_SHADOW_INT_MOV_SS && cpu->shadow_rip == cpu->rip;
+}
+
 void debug_before(struct cpu *cpu)
 {
 	uint64_t hits;
 
 	if (!(active_dr7(cpu) & 0xff) || (cpu->rflags & RFLAGS_RF))
+		return;
+	/* AMD's CPUs do not hold it back. STI holds back no debug exception on either. */
+	if (!cpu->is_amd && mov_ss_is_active(cpu))
 		return;
 	hits = breakpoint_hits(cpu, cpu_linear_rip(cpu), 1, 1 << BREAK_EXECUTE);
 	if (hits)
@@ -148,7 +157,7 @@ void debug_after(struct cpu *cpu)
 
 	/* MOV SS and POP SS hold back what they triggered until the next instruction is done (SDM
 	 * vol. 3 §6.8.3). */
-	if (cpu->interrupt_shadow == KVM_X86_SHADOW_INT_MOV_SS && cpu->shadow_rip == cpu->rip)
+	if (mov_ss_is_active(cpu))
 		return;
 	if (cpu->single_step_pending || (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
 		dr6 |= DR6_BS;
