@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "device/locked_bytes.h"
+
 struct pc_testdev {
 	struct irq_line irq;
 	const struct guest_memory *guest_memory;
@@ -24,21 +26,15 @@ struct pc_testdev {
 static uint32_t port_read(void *opaque, uint16_t offset, unsigned size)
 {
 	struct pc_testdev *device = opaque;
-	uint32_t value = 0;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(&value, device->port + offset, size);
-	pthread_mutex_unlock(&device->lock);
-	return value;
+	return locked_bytes_read(&device->lock, device->port + offset, size);
 }
 
 static void port_write(void *opaque, uint16_t offset, unsigned size, uint32_t value)
 {
 	struct pc_testdev *device = opaque;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(device->port + offset, &value, size);
-	pthread_mutex_unlock(&device->lock);
+	locked_bytes_write(&device->lock, device->port + offset, size, value);
 }
 
 static uint32_t nothing_read(void *opaque, uint16_t offset, unsigned size)
@@ -78,21 +74,15 @@ static void irq_write(void *opaque, uint16_t offset, unsigned size, uint32_t val
 static uint64_t memory_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pc_testdev *device = opaque;
-	uint64_t value = 0;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(&value, device->memory + offset, size);
-	pthread_mutex_unlock(&device->lock);
-	return value;
+	return locked_bytes_read(&device->lock, device->memory + offset, size);
 }
 
 static void memory_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct pc_testdev *device = opaque;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(device->memory + offset, &value, size);
-	pthread_mutex_unlock(&device->lock);
+	locked_bytes_write(&device->lock, device->memory + offset, size, value);
 }
 
 const struct pio_ops pc_testdev_pio_ops = {port_read, port_write, 4};

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "device/bus/pci_irqfd.h"
+#include "device/locked_bytes.h"
 
 #define VENDOR	  0x1234
 #define DEVICE_ID 0x4b56
@@ -168,21 +169,15 @@ static void register_write(void *device, uint64_t offset, unsigned size, uint64_
 static uint64_t memory_read(void *opaque, uint64_t offset, unsigned size)
 {
 	struct pci_exercise *device = opaque;
-	uint64_t value = 0;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(&value, device->memory + offset, size);
-	pthread_mutex_unlock(&device->lock);
-	return value;
+	return locked_bytes_read(&device->lock, device->memory + offset, size);
 }
 
 static void memory_write(void *opaque, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct pci_exercise *device = opaque;
 
-	pthread_mutex_lock(&device->lock);
-	memcpy(device->memory + offset, &value, size);
-	pthread_mutex_unlock(&device->lock);
+	locked_bytes_write(&device->lock, device->memory + offset, size, value);
 }
 
 static const struct pio_ops port_ops = {port_read, port_write, 4};

@@ -9,10 +9,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "fuzz.h"
-#include "machine/board.h"
+#include "board.h"
 
-#define RAM_BYTES (4ull << 20)
 #define STEPS_MAX 2000
 
 enum step { STEP_PORT_READ, STEP_PORT_WRITE, STEP_MMIO_READ, STEP_MMIO_WRITE, STEP_INPUT, STEP_RESET,
@@ -25,29 +23,6 @@ static const uint16_t ports[] = {
 	0x21, 0xa0, 0xa1, 0x40, 0x43, 0x600, 0x601, 0x602, 0x604, 0x608, 0x620, 0x4d0, 0x4d1, 0xb2,
 	0xe0, 0xe4, 0xe8, 0x200a, 0xc000, 0xc080, 0xc085, 0xc100, 0xc108, 0xc10c, 0xc118, 0xc11c,
 };
-
-static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G", "pci-exercise"};
-
-static void swallow_line(void *context, unsigned gsi, bool level)
-{
-	(void)context;
-	(void)level;
-	fuzz_check(gsi < 24);
-}
-
-static void swallow_request(void *context, enum power_request what, int status)
-{
-	(void)context;
-	(void)status;
-	fuzz_check(what <= POWER_CRASH);
-}
-
-static void swallow_output(void *context, const uint8_t *data, size_t size)
-{
-	(void)context;
-	(void)data;
-	(void)size;
-}
 
 /* Where messages by eventfd go: told in turns, and never about a place that isn't one's own. */
 static enum { PLACE_FREE, PLACE_CLAIMED, PLACE_ROUTED, PLACE_CONNECTED } places[16];
@@ -155,44 +130,19 @@ static void drive(struct board *board, const struct board_config *config, struct
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct msi_target msi = {.claim = claim_place, .release = release_place,
+					      .route = route_place, .connect = connect_place,
+					      .disconnect = disconnect_place};
 	struct fuzz_input input = {data, size};
-	struct error error = {.message = ""};
-	struct ram ram;
-	struct board_config config = {
-		.kind = fuzz_u8(&input) & 1 ? BOARD_MICROVM : BOARD_PC,
-		.ram = &ram,
-		.cpus = 2,
-		.irq = {.set = swallow_line},
-		.msi = {.claim = claim_place, .release = release_place, .route = route_place,
-			.connect = connect_place, .disconnect = disconnect_place},
-		.power = {.request = swallow_request},
-		.print_port = 0xf1,
-		.debug_exit_port = 0xf4,
-		.physical_bits = 40,
-	};
-	struct board *board;
+	enum board_kind kind = fuzz_u8(&input) & 1 ? BOARD_MICROVM : BOARD_PC;
+	struct error error;
+	struct event_loop *loop = event_loop_create(&error);
+	struct fuzz_board made;
 
-	for (config.option_count = 0; config.option_count < 3; config.option_count++)
-		fuzz_check(device_option_parse(&config.options[config.option_count],
-					       devices[config.option_count], &error) == 0);
-	fuzz_check(ram_create(&ram, RAM_BYTES, &error) == 0);
-	config.pio = pio_bus_create();
-	config.mmio = mmio_bus_create();
-	config.loop = event_loop_create(&error);
-	config.streams.serial = char_callback_create(swallow_output, NULL, &error);
-	config.streams.debug_console = char_none_create(&error);
-	config.streams.print = char_none_create(&error);
-	fuzz_check(config.pio && config.mmio && config.loop && config.streams.serial);
-	board = board_create(&config, &error);
-	fuzz_check(board);
-	drive(board, &config, &input);
-	board_destroy(board);
-	char_destroy(config.streams.print);
-	char_destroy(config.streams.debug_console);
-	char_destroy(config.streams.serial);
-	event_loop_destroy(config.loop);
-	mmio_bus_destroy(config.mmio);
-	pio_bus_destroy(config.pio);
-	ram_destroy(&ram);
+	fuzz_check(loop);
+	fuzz_board_create(&made, kind, loop, &msi);
+	drive(made.board, &made.config, &input);
+	fuzz_board_destroy(&made);
+	event_loop_destroy(loop);
 	return 0;
 }

@@ -9,36 +9,10 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "board.h"
 #include "device/split_irqchip.h"
-#include "fuzz.h"
-#include "machine/board.h"
-
-#define RAM_BYTES (4ull << 20)
 
 enum target { TARGET_PC, TARGET_MICROVM, TARGET_IRQCHIP, TARGETS };
-
-static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G", "pci-exercise"};
-
-static void swallow_line(void *context, unsigned gsi, bool level)
-{
-	(void)context;
-	(void)level;
-	fuzz_check(gsi < 24);
-}
-
-static void swallow_request(void *context, enum power_request what, int status)
-{
-	(void)context;
-	(void)what;
-	(void)status;
-}
-
-static void swallow_output(void *context, const uint8_t *data, size_t size)
-{
-	(void)context;
-	(void)data;
-	(void)size;
-}
 
 static void swallow_kick(void *context)
 {
@@ -150,43 +124,17 @@ static void touch_irqchip(void *chips)
 
 static void run_board(enum target target, struct event_loop *loop, struct fuzz_input *input)
 {
-	struct error error = {.message = ""};
-	struct ram ram;
-	struct board_config config = {
-	    .kind = target == TARGET_PC ? BOARD_PC : BOARD_MICROVM,
-	    .ram = &ram,
-	    .cpus = 2,
-	    .loop = loop,
-	    .irq = {.set = swallow_line},
-	    .power = {.request = swallow_request},
-	    .print_port = 0xf1,
-	    .debug_exit_port = 0xf4,
-    .physical_bits = 40,
-	};
-	struct subject subject;
+	static const struct msi_target msi;
+	struct fuzz_board made;
+	struct subject subject = {0};
 
-	for (config.option_count = 0; config.option_count < 3; config.option_count++)
-		fuzz_check(device_option_parse(&config.options[config.option_count],
-					       devices[config.option_count], &error) == 0);
-	fuzz_check(ram_create(&ram, RAM_BYTES, &error) == 0);
-	config.pio = pio_bus_create();
-	config.mmio = mmio_bus_create();
-	config.streams.serial = char_callback_create(swallow_output, NULL, &error);
-	config.streams.debug_console = char_none_create(&error);
-	config.streams.print = char_none_create(&error);
-	subject.board = board_create(&config, &error);
-	fuzz_check(subject.board);
+	fuzz_board_create(&made, target == TARGET_PC ? BOARD_PC : BOARD_MICROVM, loop, &msi);
+	subject.board = made.board;
 	load_mixed(&subject, input);
 	check_again(&subject);
-	touch_board(&config);
-	board_reset(subject.board);
-	board_destroy(subject.board);
-	char_destroy(config.streams.print);
-	char_destroy(config.streams.debug_console);
-	char_destroy(config.streams.serial);
-	mmio_bus_destroy(config.mmio);
-	pio_bus_destroy(config.pio);
-	ram_destroy(&ram);
+	touch_board(&made.config);
+	board_reset(made.board);
+	fuzz_board_destroy(&made);
 }
 
 static void run_irqchip(struct event_loop *loop, struct fuzz_input *input)

@@ -13,7 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LAPIC	0xfee00000ul
+#include "guest.h"
+
 #define SERIAL	0x3f8
 #define VECTOR	0x40
 #define TABLE	0x200000ul /* a MiB */
@@ -23,31 +24,7 @@
 #endif
 #define MARK	0x0123456789abcdefull
 
-__asm__(".section .text.first, \"ax\"\n"
-	"	lea stack_end(%rip), %rsp\n"
-	"	xor %ebp, %ebp\n"
-	"	jmp guest_main\n"
-	".text");
-
-__attribute__((aligned(16))) uint8_t stack[16384];
-__asm__(".globl stack_end\n.set stack_end, stack + 16384");
-
-void guest_main(void);
-
 static volatile uint64_t ticks;
-
-static inline void out8(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint8_t in8(uint16_t port)
-{
-	uint8_t value;
-
-	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
 
 static inline uint64_t time_stamp(void)
 {
@@ -78,39 +55,20 @@ static void print_number(uint64_t value)
 		put("0123456789abcdef"[value >> shift & 15]);
 }
 
-struct frame;
-
 __attribute__((interrupt)) static void tick(struct frame *frame)
 {
 	(void)frame;
 	ticks++;
-	*(volatile uint32_t *)(LAPIC + 0xb0) = 0;
+	store32(LAPIC + 0xb0, 0);
 }
-
-static __attribute__((aligned(16))) struct gate {
-	uint16_t low, selector;
-	uint8_t stack, type;
-	uint16_t middle;
-	uint32_t high, reserved;
-} gates[256];
 
 static void start_timer(void)
 {
-	struct {
-		uint16_t limit;
-		void *base;
-	} __attribute__((packed)) table = {sizeof(gates) - 1, gates};
-	uint64_t address = (uint64_t)tick;
-	uint16_t selector;
-
-	__asm__("mov %%cs, %0" : "=r"(selector));
-	gates[VECTOR] = (struct gate){.low = address, .selector = selector, .type = 0x8e,
-				      .middle = address >> 16, .high = address >> 32};
-	__asm__ volatile("lidt %0" : : "m"(table));
-	*(volatile uint32_t *)(LAPIC + 0xf0) = 0x1ff;
-	*(volatile uint32_t *)(LAPIC + 0x3e0) = 0xb; /* undivided */
-	*(volatile uint32_t *)(LAPIC + 0x320) = 0x20000 | VECTOR; /* periodic */
-	*(volatile uint32_t *)(LAPIC + 0x380) = 5000000;
+	set_gate(VECTOR, tick);
+	enable_interrupts();
+	store32(LAPIC + 0x3e0, 0xb); /* undivided */
+	store32(LAPIC + 0x320, 0x20000 | VECTOR); /* periodic */
+	store32(LAPIC + 0x380, 5000000);
 	__asm__ volatile("sti");
 }
 

@@ -9,8 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "guest.h"
+
 #define ECAM   0xfeb00000ul
-#define LAPIC  0xfee00000ul
 #define IOAPIC 0xfec00000ul
 
 #define EXERCISE_ID 0x4b561234u /* device, vendor */
@@ -25,18 +26,6 @@
 #define MSIX_VECTOR 0x61
 #define EVENTFD_VECTOR 0x62
 
-/* The loader jumps to the first byte. */
-__asm__(".section .text.first, \"ax\"\n"
-	"	lea stack_end(%rip), %rsp\n"
-	"	xor %ebp, %ebp\n"
-	"	jmp guest_main\n"
-	".text");
-
-__attribute__((aligned(16))) uint8_t stack[16384];
-__asm__(".globl stack_end\n.set stack_end, stack + 16384");
-
-void guest_main(void);
-
 static unsigned device; /* slot << 3 */
 static bool has_ports;
 static uint16_t ports;
@@ -44,47 +33,6 @@ static uint64_t registers, memory;
 static uint8_t msi, msix;
 static volatile unsigned interrupts;
 static volatile uint8_t last_vector;
-
-static inline void out8(uint16_t port, uint8_t value)
-{
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline void out16(uint16_t port, uint16_t value)
-{
-	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline void out32(uint16_t port, uint32_t value)
-{
-	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint16_t in16(uint16_t port)
-{
-	uint16_t value;
-
-	__asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static inline uint32_t in32(uint16_t port)
-{
-	uint32_t value;
-
-	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static inline uint32_t load32(uint64_t gpa)
-{
-	return *(volatile uint32_t *)gpa;
-}
-
-static inline void store32(uint64_t gpa, uint32_t value)
-{
-	*(volatile uint32_t *)gpa = value;
-}
 
 static void print(const char *text)
 {
@@ -287,8 +235,6 @@ static void test_windows(void)
 
 /* --- interrupts --- */
 
-struct frame;
-
 static void took(uint8_t vector)
 {
 	interrupts++;
@@ -318,30 +264,8 @@ HANDLER(msi_handler3, MSI_VECTOR + 3)
 HANDLER(msix_handler, MSIX_VECTOR)
 HANDLER(eventfd_handler, EVENTFD_VECTOR)
 
-static __attribute__((aligned(16))) struct gate {
-	uint16_t low, selector;
-	uint8_t stack, type;
-	uint16_t middle;
-	uint32_t high, reserved;
-} gates[256];
-
-static void set_gate(uint8_t vector, void (*handler)(struct frame *))
-{
-	uint64_t address = (uint64_t)handler;
-	uint16_t selector;
-
-	__asm__("mov %%cs, %0" : "=r"(selector));
-	gates[vector] = (struct gate){.low = address, .selector = selector, .type = 0x8e,
-				      .middle = address >> 16, .high = address >> 32};
-}
-
 static void set_up_interrupts(void)
 {
-	struct {
-		uint16_t limit;
-		void *base;
-	} __attribute__((packed)) table = {sizeof(gates) - 1, gates};
-
 	set_gate(PIN_VECTOR, pin_handler);
 	set_gate(MSI_VECTOR, msi_handler0);
 	set_gate(MSI_VECTOR + 1, msi_handler1);
@@ -349,8 +273,7 @@ static void set_up_interrupts(void)
 	set_gate(MSI_VECTOR + 3, msi_handler3);
 	set_gate(MSIX_VECTOR, msix_handler);
 	set_gate(EVENTFD_VECTOR, eventfd_handler);
-	__asm__ volatile("lidt %0" : : "m"(table));
-	store32(LAPIC + 0xf0, 0x1ff);
+	enable_interrupts();
 }
 
 /* Let interrupts in until one came or time is up; how many came. */

@@ -1,0 +1,87 @@
+/* A board for fuzz targets: each device that users can add is on it, and what it raises, requests and
+ * prints is swallowed. */
+#ifndef KVIK_TESTS_FUZZ_BOARD_H
+#define KVIK_TESTS_FUZZ_BOARD_H
+
+#include <stdbool.h>
+
+#include "fuzz.h"
+#include "machine/board.h"
+
+#define FUZZ_BOARD_RAM_BYTES (4ull << 20)
+
+struct fuzz_board {
+	struct ram ram;
+	struct board_config config;
+	struct board *board;
+};
+
+static inline void swallow_line(void *context, unsigned gsi, bool level)
+{
+	(void)context;
+	(void)level;
+	fuzz_check(gsi < 24);
+}
+
+static inline void swallow_request(void *context, enum power_request what, int status)
+{
+	(void)context;
+	(void)status;
+	fuzz_check(what <= POWER_CRASH);
+}
+
+static inline void swallow_output(void *context, const uint8_t *data, size_t size)
+{
+	(void)context;
+	(void)data;
+	(void)size;
+}
+
+/* `msi` may be all zeroes. */
+static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind kind,
+				     struct event_loop *loop, const struct msi_target *msi)
+{
+	static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G",
+					      "pci-exercise"};
+	struct board_config *config = &made->config;
+	struct error error = {.message = ""};
+	unsigned i;
+
+	*config = (struct board_config){
+		.kind = kind,
+		.ram = &made->ram,
+		.cpus = 2,
+		.loop = loop,
+		.irq = {.set = swallow_line},
+		.msi = *msi,
+		.power = {.request = swallow_request},
+		.print_port = 0xf1,
+		.debug_exit_port = 0xf4,
+		.physical_bits = 40,
+	};
+	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);
+	config->option_count = i;
+	fuzz_check(ram_create(&made->ram, FUZZ_BOARD_RAM_BYTES, &error) == 0);
+	config->pio = pio_bus_create();
+	config->mmio = mmio_bus_create();
+	config->streams.serial = char_callback_create(swallow_output, NULL, &error);
+	config->streams.debug_console = char_none_create(&error);
+	config->streams.print = char_none_create(&error);
+	fuzz_check(config->pio && config->mmio && config->streams.serial);
+	made->board = board_create(config, &error);
+	fuzz_check(made->board);
+}
+
+static inline void fuzz_board_destroy(struct fuzz_board *made)
+{
+	board_destroy(made->board);
+	char_destroy(made->config.streams.print);
+	char_destroy(made->config.streams.debug_console);
+	char_destroy(made->config.streams.serial);
+	mmio_bus_destroy(made->config.mmio);
+	pio_bus_destroy(made->config.pio);
+	ram_destroy(&made->ram);
+}
+
+#endif
