@@ -125,10 +125,9 @@ bool board_wants_pci(const struct board *board)
 	unsigned i;
 
 	for (i = 0; i < board->config.option_count; i++)
-		if (board->config.options[i].is_pci || board->config.options[i].is_virtio)
+		if (board->config.options[i].is_pci)
 			return true;
-	return board->config.kind == BOARD_PC || board->config.disk_count ||
-	       board->config.net_count;
+	return board->config.kind == BOARD_PC;
 }
 
 int board_add_options(struct board *board, struct error *error)

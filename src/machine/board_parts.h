@@ -28,6 +28,10 @@
 #define PCI_HIGH_ALIGNMENT (1ull << 30)
 #define PCI_HIGH_BYTES	   (256ull << 30)
 
+/* Virtio devices of a board without PCI: registers from here on, and each its own interrupt. */
+#define VIRTIO_MMIO_GPA	 0xfec10000ull
+#define VIRTIO_MMIO_MAX	 17
+
 struct board {
 	struct board_config config;
 	struct device *devices; /* in the order of their creation */
@@ -37,6 +41,8 @@ struct board {
 	struct i440fx chipset; /* the pc's */
 	struct pci_bus *pci; /* NULL: has none */
 	struct pci_layout pci_layout;
+	unsigned virtio_count; /* by MMIO */
+	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
 };
 
 /*

@@ -1,5 +1,6 @@
 /* What a board's firmware would tell the guest of it: the DSDT's devices, and the tables' fixed facts. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "device/acpi_sleep.h"
@@ -7,6 +8,7 @@
 #include "device/i8042.h"
 #include "device/rtc.h"
 #include "device/serial16550.h"
+#include "device/virtio/virtio_mmio.h"
 #include "machine/acpi/tables.h"
 #include "machine/board.h"
 #include "machine/board_parts.h"
@@ -107,6 +109,27 @@ static void describe_ecam(struct aml *aml)
 	aml_end(aml, mark);
 }
 
+static void describe_virtio(struct aml *aml, const struct board *board)
+{
+	struct aml_resources resources;
+	char name[5];
+	size_t mark;
+	unsigned i;
+
+	for (i = 0; i < board->virtio_count; i++) {
+		snprintf(name, sizeof(name), "VR%02u", i % 100);
+		resources = (struct aml_resources){.used = 0};
+		mark = aml_device_begin(aml, name);
+		aml_name_string(aml, "_HID", "LNRO0005");
+		aml_name_integer(aml, "_UID", i);
+		aml_resource_memory_fixed(&resources, VIRTIO_MMIO_GPA + i * VIRTIO_MMIO_BYTES,
+					  VIRTIO_MMIO_BYTES);
+		aml_resource_interrupt(&resources, board->virtio_gsi[i]);
+		aml_current_resources(aml, &resources);
+		aml_end(aml, mark);
+	}
+}
+
 /* The DSDT's devices. */
 static void describe(struct aml *aml, const void *context)
 {
@@ -128,6 +151,7 @@ static void describe(struct aml *aml, const void *context)
 	describe_device(aml, "COM1", "PNP0501", 1, SERIAL1_PORT, SERIAL16550_PORTS, SERIAL1_GSI);
 	describe_device(aml, "RTC", "PNP0B00", 0, RTC_FIRST_PORT, RTC_PORTS, RTC_GSI);
 	describe_fw_cfg(aml);
+	describe_virtio(aml, board);
 	if (board->config.kind == BOARD_PC) {
 		aml_end(aml, bridge);
 		aml_end(aml, root);

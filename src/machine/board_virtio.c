@@ -4,6 +4,7 @@
 
 #include "device/virtio/disk.h"
 #include "device/virtio/network.h"
+#include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
 #include "machine/board_parts.h"
 
@@ -34,6 +35,49 @@ struct virtio_host board_virtio_host(const struct board *board, bool is_packed)
 	};
 }
 
+/* Pins of the I/O APIC that nothing else on a microvm has; PCI's only where there is no PCI bus. */
+static int choose_gsi(const struct board *board, const char *name, struct error *error)
+{
+	static const uint8_t gsis[VIRTIO_MMIO_MAX] = {20, 21, 22, 23, 10, 11, 12, 13, 14,
+						      15, 5,  6,  7,  16, 17, 18, 19};
+	unsigned count = board->pci ? VIRTIO_MMIO_MAX - PCI_PINS : VIRTIO_MMIO_MAX;
+
+	if (board->virtio_count == count)
+		return error_set(error, ENOSPC,
+				 "%s: a microvm has at most %u virtio devices: use --machine pc", name,
+				 count);
+	return gsis[board->virtio_count];
+}
+
+static int add_mmio(struct board *board, const char *name, struct virtio_device *virtio,
+		    uint64_t slot, struct error *error)
+{
+	struct virtio_mmio_config config = {
+		.irq = board->config.irq,
+		.gpa = VIRTIO_MMIO_GPA + board->virtio_count * VIRTIO_MMIO_BYTES,
+		.vm = board->config.vm,
+	};
+	struct virtio_mmio *mmio;
+	int gsi = choose_gsi(board, name, error), result;
+
+	if (gsi >= 0 && slot != PCI_ANY_SLOT)
+		gsi = error_set(error, EINVAL, "%s: a microvm has no PCI slots for it", name);
+	if (gsi < 0) {
+		virtio->kind->destroy(virtio);
+		return gsi;
+	}
+	config.irq.gsi = gsi;
+	mmio = virtio_mmio_create(&config, virtio, error);
+	if (!mmio)
+		return -ENOMEM;
+	result = board_add(board, name, &virtio_mmio_device_ops, mmio, error);
+	if (result < 0)
+		return result;
+	board->virtio_gsi[board->virtio_count++] = gsi;
+	return mmio_bus_add(board->config.mmio, config.gpa, VIRTIO_MMIO_BYTES, virtio->kind->name,
+			    &virtio_mmio_ops, mmio, error);
+}
+
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
 		     uint32_t class_code, uint64_t slot, struct error *error)
 {
@@ -43,8 +87,11 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 		.vm = board->config.vm,
 	};
 	struct virtio_pci *pci;
-	int chosen = board_choose_slot(board, name, slot, error);
+	int chosen;
 
+	if (board->config.kind == BOARD_MICROVM)
+		return add_mmio(board, name, virtio, slot, error);
+	chosen = board_choose_slot(board, name, slot, error);
 	if (chosen < 0) {
 		virtio->kind->destroy(virtio);
 		return chosen;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 
 #include "device/acpi_pm.h"
@@ -31,6 +32,7 @@
 #include "device/serial16550.h"
 #include "device/split_irqchip.h"
 #include "device/virtio/entropy.h"
+#include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
 #include "device_fixture.h"
 
@@ -443,6 +445,58 @@ static size_t virtio_look(struct world *world, uint8_t *seen)
 	return size;
 }
 
+/* --- the same by MMIO --- */
+
+static void virtio_mmio_open(struct world *world)
+{
+	static uint8_t ram[0x4000] __attribute__((aligned(4096)));
+	struct virtio_host host = {&world->memory, world->loop, VIRTIO_RING_FEATURES};
+	struct virtio_mmio_config config = {.irq = world->fixture.irq};
+	struct error error;
+
+	world->memory.regions[0] = (struct guest_region){VIRTIO_GPA, sizeof(ram), ram, NULL};
+	world->memory.region_count = 1;
+	adopt(world, "virtio-rng", &virtio_mmio_device_ops,
+	      virtio_mmio_create(&config, virtio_entropy_create(&host, &error), &error));
+}
+
+static void virtio_mmio_stir(struct world *world)
+{
+	static const uint32_t writes[][2] = {
+		{VIRTIO_MMIO_STATUS, 3},
+		{VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1},
+		{VIRTIO_MMIO_DRIVER_FEATURES, 1},
+		{VIRTIO_MMIO_DEVICE_FEATURES_SEL, 1},
+		{VIRTIO_MMIO_STATUS, 3 | 8},
+		{VIRTIO_MMIO_QUEUE_NUM, 4},
+		{VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_GPA + 2}, /* not aligned: it breaks */
+		{VIRTIO_MMIO_QUEUE_AVAIL_LOW, VIRTIO_GPA + 0x1000},
+		{VIRTIO_MMIO_QUEUE_USED_LOW, VIRTIO_GPA + 0x2000},
+		{VIRTIO_MMIO_QUEUE_READY, 1},
+		{VIRTIO_MMIO_STATUS, 3 | 8 | 4},
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+		virtio_mmio_ops.write(world->device.device, writes[i][0], 4, writes[i][1]);
+}
+
+static size_t virtio_mmio_look(struct world *world, uint8_t *seen)
+{
+	size_t size = 0;
+	unsigned i;
+	uint32_t value;
+
+	seen[size++] = world->fixture.irq_level;
+	for (i = 0; i < VIRTIO_MMIO_BYTES; i += 4, size += 4) {
+		value = virtio_mmio_ops.read(world->device.device, i, 4);
+		memcpy(seen + size, &value, 4);
+	}
+	virtio_mmio_ops.write(world->device.device, VIRTIO_MMIO_INTERRUPT_ACK, 4, 2);
+	seen[size++] = world->fixture.irq_level;
+	return size;
+}
+
 static void testdev_create(struct world *world)
 {
 	struct error error;
@@ -635,6 +689,7 @@ static const struct subject subjects[] = {
     {"chipset", chipset_create, pci_stir, chipset_look},
     {"pci-exercise", exercise_create, exercise_stir, exercise_look},
     {"virtio-rng", virtio_create, virtio_stir, virtio_look},
+    {"virtio-mmio", virtio_mmio_open, virtio_mmio_stir, virtio_mmio_look},
     {"pci-testdev", testdev_create, testdev_stir, testdev_look},
     {"pc-testdev", pc_testdev_open, pc_testdev_stir, pc_testdev_look},
     {"POST port", post_create, post_stir, post_look},

@@ -322,14 +322,14 @@ void virtio_set_status(struct virtio_device *virtio, uint8_t status)
 		virtio_notify_all(virtio);
 }
 
-uint8_t virtio_take_isr(struct virtio_device *virtio)
+uint8_t virtio_clear_isr(struct virtio_device *virtio, uint8_t bits)
 {
 	uint8_t isr;
 
 	pthread_mutex_lock(&virtio->lock);
 	isr = virtio->isr;
-	virtio->isr = 0;
-	if (virtio->transport.isr_taken)
+	virtio->isr &= ~bits;
+	if (!virtio->isr && bits && virtio->transport.isr_taken)
 		virtio->transport.isr_taken(virtio->transport.context);
 	pthread_mutex_unlock(&virtio->lock);
 	return isr;

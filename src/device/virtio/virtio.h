@@ -59,7 +59,7 @@ struct virtio_kind {
 struct virtio_transport {
 	void (*queue_interrupt)(void *context, unsigned queue);
 	void (*config_interrupt)(void *context); /* configuration, or DEVICE_NEEDS_RESET */
-	void (*isr_taken)(void *context);	   /* a level interrupt falls */
+	void (*isr_taken)(void *context);	   /* it is 0: a level interrupt falls */
 	bool (*can_access_memory)(void *context); /* NULL: always */
 	void *context;
 };
@@ -151,7 +151,8 @@ uint32_t virtio_driver_features(struct virtio_device *virtio, unsigned half);
 uint8_t virtio_status(struct virtio_device *virtio);
 /* 0 resets: when this returns nothing is under way any more. */
 void virtio_set_status(struct virtio_device *virtio, uint8_t status);
-uint8_t virtio_take_isr(struct virtio_device *virtio); /* and clear it */
+/* The interrupt status, of which `bits` are cleared. */
+uint8_t virtio_clear_isr(struct virtio_device *virtio, uint8_t bits);
 uint8_t virtio_generation(struct virtio_device *virtio);
 void virtio_read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes);
 void virtio_write_config(struct virtio_device *virtio, unsigned offset, unsigned size,

@@ -276,7 +276,7 @@ static uint64_t register_read(void *device, uint64_t offset, unsigned size)
 		break;
 	case ISR_OFFSET:
 		if (at == 0)
-			value = virtio_take_isr(pci->virtio);
+			value = virtio_clear_isr(pci->virtio, UINT8_MAX);
 		break;
 	case CONFIG_OFFSET: virtio_read_config(pci->virtio, at, size, (uint8_t *)&value); break;
 	default: break;

@@ -25,6 +25,8 @@
 #define SMALL_IRQ  0x22 /* without flags: edge, active high */
 #define SMALL_IO   0x47
 #define SMALL_END  0x79
+#define LARGE_INTERRUPT    0x89
+#define INTERRUPT_CONSUMER 0x01 /* level-triggered, active high, exclusive */
 #define LARGE_WORD_RANGE  0x88
 #define LARGE_DWORD_RANGE 0x87
 #define LARGE_QWORD_RANGE 0x8a
@@ -282,6 +284,19 @@ void aml_resource_memory_fixed(struct aml_resources *resources, uint32_t first, 
 		uint32_t first, bytes;
 	} __attribute__((packed)) descriptor = {
 		LARGE_MEMORY_FIXED, sizeof(descriptor) - 3, 1, first, bytes};
+
+	resource_bytes(resources, &descriptor, sizeof(descriptor));
+}
+
+void aml_resource_interrupt(struct aml_resources *resources, uint32_t gsi)
+{
+	struct {
+		uint8_t tag;
+		uint16_t length;
+		uint8_t flags, count;
+		uint32_t gsi;
+	} __attribute__((packed)) descriptor = {
+		LARGE_INTERRUPT, sizeof(descriptor) - 3, INTERRUPT_CONSUMER, 1, gsi};
 
 	resource_bytes(resources, &descriptor, sizeof(descriptor));
 }

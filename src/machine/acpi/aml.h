@@ -51,6 +51,8 @@ void aml_resource_memory_range(struct aml_resources *resources, uint32_t first, 
 /* The same above 4 GiB; and memory that just isn't free. */
 void aml_resource_memory_range64(struct aml_resources *resources, uint64_t first, uint64_t last);
 void aml_resource_memory_fixed(struct aml_resources *resources, uint32_t first, uint32_t bytes);
+/* A GSI of any number: level, active high. */
+void aml_resource_interrupt(struct aml_resources *resources, uint32_t gsi);
 void aml_current_resources(struct aml *aml, const struct aml_resources *resources);
 
 #endif

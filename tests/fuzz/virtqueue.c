@@ -1,0 +1,258 @@
+/*
+ * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
+ *
+ * Input: a byte that chooses the device (random numbers, network, disk) and the features that are agreed on,
+ * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
+ * rings; notifications; registers; frames from the network's other side; resets, holding and releasing,
+ * saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
+ * hold: no access outside of RAM (AddressSanitizer), an end to every step, and a device that has work
+ * under way in no reset.
+ */
+#include <linux/virtio_net.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "device/virtio/disk.h"
+#include "device/virtio/entropy.h"
+#include "device/virtio/network.h"
+#include "fuzz.h"
+
+#define RAM_GPA	  0x10000
+#define RAM_BYTES 0x8000
+#define SIZE	  8
+#define DISK_BYTES 0x4000
+#define STEPS_MAX 400
+
+enum step { POKE, DESCRIPTOR, OFFER, NOTIFY, START, REGISTER, CONFIG, FRAME, RESET, HOLD, SAVE, STEPS };
+
+struct world {
+	uint8_t *ram;
+	struct guest_memory memory;
+	struct virtio_device *virtio;
+	uint64_t features;
+	uint16_t available[VIRTIO_QUEUES_MAX];
+	uint8_t at[VIRTIO_QUEUES_MAX];
+	int peer; /* of a network; -1: none */
+};
+
+static struct virtio_device *create_device(struct world *world, uint8_t kind)
+{
+	static const uint8_t mac[MAC_BYTES] = {0x52};
+	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
+	struct block_options options = {.format = "raw", .unlocked = true, .discard = true,
+					.aio = BLOCK_AIO_THREADS};
+	struct net_link link = {.helper = -1};
+	struct virtio_device *virtio = NULL;
+	struct block *block;
+	struct error error;
+	int ends[2], fd;
+
+	world->peer = -1;
+	if (kind % 4 == 0)
+		return virtio_entropy_create(&host, &error);
+	if (kind % 4 < 3) {
+		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+		link.fd = ends[0];
+		world->peer = ends[1];
+		return virtio_network_create(&host, &link, mac, &error);
+	}
+	fd = memfd_create("disk", MFD_CLOEXEC);
+	fuzz_check(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
+	if (block_open_fd(fd, "disk", &options, &block, &error) == 0)
+		virtio = virtio_disk_create(&host, block, 2, &error);
+	close(fd);
+	return virtio;
+}
+
+static uint32_t queue_gpa(unsigned queue)
+{
+	return RAM_GPA + queue % 4 * 0x1000;
+}
+
+/* Agree on features and enable all queues at good places. */
+static void start(struct world *world)
+{
+	struct virtio_device *virtio = world->virtio;
+	uint64_t features = (virtio_offered(virtio) & world->features) | 1ull << VIRTIO_F_VERSION_1;
+	unsigned i;
+
+	virtio_set_status(virtio, 0);
+	virtio_set_status(virtio, 3);
+	virtio_set_driver_features(virtio, features, 0);
+	virtio_set_driver_features(virtio, features >> 32, 1);
+	virtio_set_status(virtio, 3 | 8);
+	for (i = 0; i < virtio->queue_count; i++) {
+		virtio_queue_set_size(virtio, i, SIZE);
+		virtio_queue_set_address(virtio, i, VIRTIO_DESCRIPTORS, 0, queue_gpa(i));
+		virtio_queue_set_address(virtio, i, VIRTIO_DRIVER_AREA, 0, queue_gpa(i) + 0x400);
+		virtio_queue_set_address(virtio, i, VIRTIO_DEVICE_AREA, 0, queue_gpa(i) + 0x800);
+		virtio_queue_enable(virtio, i);
+		world->available[i] = 0;
+		world->at[i] = 0;
+	}
+	memset(world->ram, 0, 0x4000);
+	virtio_set_status(virtio, 3 | 8 | 4);
+}
+
+static void poke(struct world *world, struct fuzz_input *input)
+{
+	uint16_t offset = fuzz_u16(input) % RAM_BYTES;
+	uint8_t bytes[32], count = fuzz_u8(input) % sizeof(bytes);
+
+	fuzz_take(input, bytes, count);
+	if (count > RAM_BYTES - offset)
+		count = RAM_BYTES - offset;
+	memcpy(world->ram + offset, bytes, count);
+}
+
+/* One whose buffer is in RAM or a little beyond. */
+static void put_descriptor(struct world *world, struct fuzz_input *input)
+{
+	uint8_t queue = fuzz_u8(input) % 4, index = fuzz_u8(input) % SIZE, flags = fuzz_u8(input);
+	uint64_t gpa = RAM_GPA + fuzz_u16(input) % (RAM_BYTES + 0x100);
+	uint32_t length = fuzz_u16(input) % 0x1400;
+	uint8_t *at = world->ram + queue_gpa(queue) - RAM_GPA + 16 * index;
+	uint16_t words[2] = {flags & 7, fuzz_u8(input) % (SIZE + 1)};
+
+	if (world->features >> VIRTIO_F_RING_PACKED & 1) {
+		words[1] = (flags & 7) | (flags & 8 ? 1 << 7 : 0) | (flags & 16 ? 1 << 15 : 0);
+		words[0] = index;
+	}
+	memcpy(at, &gpa, 8);
+	memcpy(at + 8, &length, 4);
+	memcpy(at + 12, words, 4);
+}
+
+static void offer(struct world *world, struct fuzz_input *input)
+{
+	uint8_t queue = fuzz_u8(input) % 4, head = fuzz_u8(input) % (SIZE + 1);
+	uint16_t *ring = (uint16_t *)(void *)(world->ram + queue_gpa(queue) - RAM_GPA + 0x400);
+
+	ring[2 + world->available[queue] % SIZE] = head;
+	ring[1] = ++world->available[queue];
+}
+
+static void set_register(struct world *world, struct fuzz_input *input)
+{
+	struct virtio_device *virtio = world->virtio;
+	uint8_t which = fuzz_u8(input), queue = fuzz_u8(input) % 5;
+	uint32_t value = fuzz_u32(input);
+
+	switch (which % 6) {
+	case 0: virtio_set_status(virtio, value); break;
+	case 1: virtio_set_driver_features(virtio, value, which >> 7); break;
+	case 2: virtio_queue_set_size(virtio, queue, value); break;
+	case 3: virtio_queue_set_address(virtio, queue, which / 6 % 3, which >> 7, value); break;
+	case 4: virtio_queue_enable(virtio, queue); break;
+	case 5: virtio_clear_isr(virtio, value); break;
+	}
+}
+
+static void access_config(struct world *world, struct fuzz_input *input)
+{
+	uint8_t bytes[8], offset = fuzz_u8(input), size = 1 << fuzz_u8(input) % 4;
+
+	fuzz_take(input, bytes, sizeof(bytes));
+	virtio_write_config(world->virtio, offset, size, bytes);
+	virtio_read_config(world->virtio, offset, size, bytes);
+}
+
+static void send_frame(struct world *world, struct fuzz_input *input)
+{
+	static const uint8_t frame[4000];
+	uint16_t size = fuzz_u16(input) % sizeof(frame);
+
+	if (world->peer >= 0 && send(world->peer, frame, size + 1, MSG_DONTWAIT) < 0)
+		return;
+	virtio_notify(world->virtio, 0);
+}
+
+/* A device goes on with what it saved, or with none of what a hostile stream says. */
+static void save_and_load(struct world *world, struct fuzz_input *input)
+{
+	struct virtio_state saved = {0};
+	struct state_stream state;
+	uint8_t *copy;
+	const void *bytes;
+	size_t size, at;
+
+	virtio_hold(world->virtio);
+	state_save_begin(&state);
+	state_section_begin(&state, "virtio", 1);
+	virtio_transfer(world->virtio, &saved, &state);
+	state_section_end(&state);
+	fuzz_check(state_saved(&state, &bytes, &size, NULL) == 0);
+	copy = malloc(size);
+	fuzz_check(copy);
+	memcpy(copy, bytes, size);
+	state_end(&state);
+	at = fuzz_u16(input) % size;
+	copy[at] ^= fuzz_u8(input);
+	state_load_begin(&state, copy, size);
+	state_section_begin(&state, "virtio", 1);
+	memset(&saved, 0, sizeof(saved));
+	virtio_transfer(world->virtio, &saved, &state);
+	if (state_complete(&state))
+		virtio_restore(world->virtio, &saved);
+	free(copy);
+	virtio_release(world->virtio);
+}
+
+static void drive(struct world *world, struct fuzz_input *input)
+{
+	unsigned steps;
+
+	for (steps = 0; input->size && steps < STEPS_MAX; steps++) {
+		switch (fuzz_u8(input) % STEPS) {
+		case POKE: poke(world, input); break;
+		case DESCRIPTOR: put_descriptor(world, input); break;
+		case OFFER: offer(world, input); break;
+		case NOTIFY: virtio_notify(world->virtio, fuzz_u8(input) % 5); break;
+		case START: start(world); break;
+		case REGISTER: set_register(world, input); break;
+		case CONFIG: access_config(world, input); break;
+		case FRAME: send_frame(world, input); break;
+		case RESET:
+			virtio_reset(world->virtio);
+			fuzz_check(world->virtio->under_way == 0);
+			break;
+		case HOLD:
+			virtio_hold(world->virtio);
+			fuzz_check(world->virtio->under_way == 0);
+			virtio_release(world->virtio);
+			break;
+		case SAVE: save_and_load(world, input); break;
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input input = {data, size};
+	struct world world = {.features = UINT64_MAX};
+	uint8_t kind = fuzz_u8(&input);
+
+	/* Its own allocation, so that what lies beside it is noticed. */
+	world.ram = aligned_alloc(4096, RAM_BYTES);
+	fuzz_check(world.ram);
+	memset(world.ram, 0, RAM_BYTES);
+	world.memory.region_count = 1;
+	world.memory.regions[0] = (struct guest_region){RAM_GPA, RAM_BYTES, world.ram, NULL};
+	if (kind & 0x10)
+		world.features &= ~VIRTIO_PACKED;
+	if (kind & 0x20)
+		world.features &= ~(1ull << VIRTIO_RING_F_EVENT_IDX);
+	if (kind & 0x40)
+		world.features &= ~(1ull << VIRTIO_NET_F_MRG_RXBUF);
+	world.virtio = create_device(&world, kind);
+	fuzz_check(world.virtio);
+	virtio_release(world.virtio);
+	start(&world);
+	drive(&world, &input);
+	world.virtio->kind->destroy(world.virtio);
+	if (world.peer >= 0)
+		close(world.peer);
+	free(world.ram);
+	return 0;
+}
