@@ -49,6 +49,7 @@ const char run_options_help[] =
     "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
     "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
     "  virtio-rng[,slot=N][,packed=0|1]  random numbers\n"
+    "  virtio-balloon[,target=SIZE]  memory that the guest gives back\n"
     "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
     "Saving:\n"
     "  --save FILE            where SIGUSR1 and ^A s save the machine, which goes on\n"

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* The region that holds `gpa`, and in `available` how many bytes follow in it. */
 static const struct guest_region *find_region(const struct guest_memory *memory, uint64_t gpa,
@@ -87,6 +88,28 @@ void guest_memory_written(const struct guest_memory *memory, uint64_t gpa, uint6
 	while (size_bytes && (region = find_region(memory, gpa, &available))) {
 		chunk = available < size_bytes ? available : size_bytes;
 		mark(region, gpa - region->gpa, chunk);
+		gpa += chunk;
+		size_bytes -= chunk;
+	}
+}
+
+void guest_memory_discard(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes)
+{
+	uint64_t skipped = -gpa % GUEST_MEMORY_PAGE, chunk;
+	uint8_t *hva;
+
+	if (size_bytes < skipped)
+		return;
+	gpa += skipped;
+	size_bytes = (size_bytes - skipped) / GUEST_MEMORY_PAGE * GUEST_MEMORY_PAGE;
+	while (size_bytes) {
+		chunk = size_bytes;
+		hva = guest_memory_span(memory, gpa, &chunk);
+		if (!hva)
+			return;
+		/* Behind shared memory it frees the file's pages, too (madvise(2)). */
+		if (madvise(hva, chunk, MADV_REMOVE) == 0)
+			guest_memory_written(memory, gpa, chunk);
 		gpa += chunk;
 		size_bytes -= chunk;
 	}

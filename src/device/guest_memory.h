@@ -55,6 +55,12 @@ int guest_memory_write(const struct guest_memory *memory, uint64_t gpa, const vo
 		       size_t size);
 int guest_memory_clear(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes);
 
+/*
+ * Free the host's memory behind the whole pages of [gpa, gpa + size): they read as zeroes from now on. What is
+ * no RAM, or no shared memory (tests), is left alone.
+ */
+void guest_memory_discard(const struct guest_memory *memory, uint64_t gpa, uint64_t size_bytes);
+
 #define GUEST_MEMORY_PAGE 4096
 /* Words of 64 bits in a region's log. */
 static inline size_t guest_region_log_words(const struct guest_region *region)

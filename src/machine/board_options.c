@@ -6,6 +6,7 @@
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
+#include "device/virtio/balloon.h"
 #include "device/virtio/entropy.h"
 #include "machine/board_parts.h"
 
@@ -101,9 +102,12 @@ static int add_virtio(struct board *board, const struct device_option *option,
 		      struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, option->values[VIRTIO_PACKED_RING]);
-	struct virtio_device *virtio = virtio_entropy_create(&host, error);
+	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
 
+	virtio = option->kind == DEVICE_VIRTIO_RNG
+			 ? virtio_entropy_create(&host, error)
+			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET], error);
 	if (!virtio)
 		return -EINVAL;
 	name_option(board, option, name);
@@ -143,6 +147,7 @@ int board_add_options(struct board *board, struct error *error)
 		case DEVICE_PC_TESTDEV: result = add_pc_testdev(board, option, error); break;
 		case DEVICE_PCI_TESTDEV:
 		case DEVICE_PCI_EXERCISE: result = add_pci_device(board, option, error); break;
+		case DEVICE_VIRTIO_BALLOON:
 		case DEVICE_VIRTIO_RNG: result = add_virtio(board, option, error); break;
 		}
 	}

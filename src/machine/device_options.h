@@ -19,12 +19,13 @@ enum device_kind {
 	DEVICE_PCI_TESTDEV,
 	DEVICE_PCI_EXERCISE,
 	DEVICE_VIRTIO_RNG,
+	DEVICE_VIRTIO_BALLOON,
 };
 
 /* Properties, by their place in `values`. */
 enum { DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE };
 enum { PCI_SLOT, PCI_TESTDEV_MEMBAR };
-enum { VIRTIO_PACKED_RING = PCI_SLOT + 1 }; /* beside PCI_SLOT */
+enum { VIRTIO_PACKED_RING = PCI_SLOT + 1, VIRTIO_BALLOON_TARGET }; /* beside PCI_SLOT */
 #define PCI_ANY_SLOT UINT64_MAX
 
 struct device_option {

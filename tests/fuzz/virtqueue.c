@@ -1,7 +1,7 @@
 /*
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
- * Input: a byte that chooses the device (random numbers, network, disk) and the features that are agreed on,
+ * Input: a byte that chooses the device (random numbers, balloon, network, disk) and the features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; resets, holding and releasing,
  * saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "device/virtio/balloon.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/network.h"
@@ -50,7 +51,8 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 
 	world->peer = -1;
 	if (kind % 4 == 0)
-		return virtio_entropy_create(&host, &error);
+		return kind & 0x80 ? virtio_balloon_create(&host, 0, &error)
+				   : virtio_entropy_create(&host, &error);
 	if (kind % 4 < 3) {
 		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
 		link.fd = ends[0];

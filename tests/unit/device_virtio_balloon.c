@@ -1,0 +1,111 @@
+/* virtio-balloon on shared memory: which pages are freed, and which are not. */
+#include <errno.h>
+#include <linux/virtio_balloon.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "device/virtio/balloon.h"
+#include "virtio_driver.h"
+
+#define RAM_GPA	  0x800000
+#define RAM_BYTES 0x10000
+#define PFNS	  DRIVER_DATA
+#define FIRST_PFN (RAM_GPA / 4096)
+
+enum { INFLATE, DEFLATE, REPORT };
+
+static struct driver driver;
+static uint8_t *ram; /* beside the driver's own */
+
+static void open_balloon(void)
+{
+	struct error error;
+
+	driver_init(&driver);
+	ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(ram != MAP_FAILED);
+	memset(ram, 0x77, RAM_BYTES);
+	driver.memory.regions[1] = (struct guest_region){RAM_GPA, RAM_BYTES, ram, NULL};
+	driver.memory.region_count = 2;
+	driver_start(&driver, virtio_balloon_create(&driver.host, 5 << 20, &error),
+		     1ull << VIRTIO_BALLOON_F_REPORTING);
+}
+
+static void close_balloon(void)
+{
+	driver.virtio->kind->destroy(driver.virtio);
+	munmap(ram, RAM_BYTES);
+}
+
+/* A bit for each page that reads as zeroes, the others being whole. */
+static unsigned freed(void)
+{
+	unsigned page, i, result = 0;
+
+	for (page = 0; page < RAM_BYTES / 4096; page++) {
+		for (i = 1; i < 4096; i++)
+			assert_int_equal(ram[page * 4096 + i], ram[page * 4096]);
+		result |= ram[page * 4096] ? 0 : 1u << page;
+	}
+	return result;
+}
+
+static void test_inflate(void **state)
+{
+	const struct driver_buffer buffer = {PFNS, 8 * 4, false}, odd = {PFNS, 6, false};
+	uint32_t *pfns = driver_at(&driver, PFNS), config[2];
+
+	(void)state;
+	open_balloon();
+	virtio_read_config(driver.virtio, 0, 8, (uint8_t *)config);
+	assert_int_equal(config[0], 5 << 8);
+	/* Runs of pages, single ones, and some where there is no RAM. */
+	pfns[0] = FIRST_PFN + 1;
+	pfns[1] = FIRST_PFN + 2;
+	pfns[2] = FIRST_PFN + 3;
+	pfns[3] = FIRST_PFN + 7;
+	pfns[4] = FIRST_PFN + 5;
+	pfns[5] = UINT32_MAX;
+	pfns[6] = FIRST_PFN + 16;
+	pfns[7] = 0;
+	assert_int_equal(driver_do(&driver, INFLATE, &buffer, 1), 0);
+	assert_int_equal(freed(), 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 7);
+	pfns[0] = FIRST_PFN;
+	driver_do(&driver, INFLATE, &odd, 1);
+	assert_int_equal(freed(), 1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 7);
+	driver_do(&driver, DEFLATE, &buffer, 1);
+	config[1] = 7;
+	virtio_write_config(driver.virtio, 4, 4, (uint8_t *)&config[1]);
+	config[1] = 0;
+	virtio_read_config(driver.virtio, 4, 4, (uint8_t *)&config[1]);
+	assert_int_equal(config[1], 7);
+	close_balloon();
+}
+
+/* Buffers are freed as far as they are whole pages; the log knows what became zeroes. */
+static void test_report(void **state)
+{
+	uint64_t log = 0;
+	const struct driver_buffer buffers[] = {
+		{RAM_GPA - DRIVER_GPA + 0x2000, 0x3000, true},
+		{RAM_GPA - DRIVER_GPA + 0x6800, 0x1800, true},
+		{RAM_GPA - DRIVER_GPA + 0x9100, 0x0e00, true},
+	};
+
+	(void)state;
+	open_balloon();
+	assert_int_equal(guest_memory_log_start(&driver.memory), 0);
+	driver_do(&driver, REPORT, buffers, 3);
+	assert_int_equal(freed(), 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7);
+	guest_memory_log_take(&driver.memory, 1, &log);
+	assert_int_equal(log & 0x9c, 0x9c);
+	guest_memory_log_free(&driver.memory);
+	close_balloon();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_inflate), cmocka_unit_test(test_report)};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
