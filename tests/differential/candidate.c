@@ -8,7 +8,7 @@
 #include "candidate.h"
 #include "../undefined_flags.h"
 
-#include "engine/run/jit/analyse/item.h"
+#include "engine/x86/decode/isa_set.h"
 #include "engine/x86/host/host.h"
 
 const ZydisDecoder *decoder(const struct isa_case *test)
@@ -76,7 +76,7 @@ bool is_allowed(const struct candidate *c)
 	const ZydisDecodedInstruction *instruction = &c->instruction;
 
 	/* A test hides from the engine what the host runs. */
-	if (host.is_masked && !jit_host_has(instruction))
+	if (host.is_masked && !isa_host_has(instruction, isa_find((uint16_t)instruction->mnemonic)))
 		return false;
 	if (host.is_amd && varies_on_amd(c))
 		return false;

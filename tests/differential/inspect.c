@@ -6,7 +6,7 @@
 
 #include "candidate.h"
 
-#include "engine/run/jit/analyse/item.h"
+#include "engine/x86/decode/isa_set.h"
 #include "engine/x86/host/host.h"
 
 void describe(const struct isa_case *test, char *text, size_t size)
@@ -126,7 +126,8 @@ bool is_hidden_at(const struct isa_case *test, const struct isa_state *state)
 {
 	struct candidate c;
 
-	return host.is_masked && decode_at(test, state, &c) && !jit_host_has(&c.instruction);
+	return host.is_masked && decode_at(test, state, &c) &&
+	       !isa_host_has(&c.instruction, isa_find((uint16_t)c.instruction.mnemonic));
 }
 
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state)

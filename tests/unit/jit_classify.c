@@ -17,7 +17,7 @@ static struct jit_item items[JIT_BLOCK_INSNS];
 static bool moves_pointer(const char *code, unsigned size)
 {
 	assert_int_equal(items_decode(items, code, size, 0), 1);
-	return item_moves_x87_pointer(&items[0]);
+	return items[0].form.is_x87;
 }
 #define MOVES_POINTER(code) moves_pointer(code, sizeof(code) - 1)
 

@@ -24,15 +24,12 @@ static unsigned items_decode(struct jit_item items[JIT_BLOCK_INSNS], const char 
 	unsigned count = 0;
 
 	memset(items, 0, JIT_BLOCK_INSNS * sizeof(*items));
-	for (unsigned at = 0; at < size; at += items[count++].instruction.length) {
+	for (unsigned at = 0; at < size; at += items[count++].insn.length) {
 		struct jit_item *item = &items[count];
 
-		assert_true(ZYAN_SUCCESS(ZydisDecoderDecodeFull(
-		    insn_decoder(CPU_MODE_CODE64, &insn_host_rules), bytes + at, size - at,
-		    &item->instruction, item->operands)));
-		assert_int_equal(
-		    insn_decode(&item->insn, bytes + at, size - at, ITEMS_MODE, &insn_host_rules),
-		    0);
+		assert_int_equal(insn_decode_form(&item->insn, &item->form, bytes + at, size - at,
+						  ITEMS_MODE, &insn_host_rules),
+				 0);
 		item->offset = start + at;
 		item->bytes = bytes + at;
 		item->kind = item_classify(item, true);

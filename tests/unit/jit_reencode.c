@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "engine/run/jit/emit/reencode.h"
-#include "engine/run/jit/emit/translation.h"
+#include "engine/x86/cpu.h"
 
 static uint64_t random_state = 0x6b76696b;
 
@@ -119,7 +119,13 @@ static struct host_memory random_memory(void)
 	};
 }
 
-static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stack)
+static bool is_copied_class(unsigned class)
+{
+	return class == INSN_COPIED || class == INSN_VECTOR || class == INSN_MOVED;
+}
+
+static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stack,
+				     uint32_t cpu_mode)
 {
 	struct reencode rename;
 	ZydisDecodedOperand was_operands[ZYDIS_MAX_OPERAND_COUNT], operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -133,18 +139,18 @@ static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stac
 	for (unsigned n = 0; n < 2000000; n++) {
 		uint8_t bytes[16], out[32];
 		struct emitter e = { .base = out, .code = out, .size = sizeof(out) };
-		struct reencode_info info;
+		struct insn_form form;
+		struct insn insn;
 		unsigned size = random_instruction(bytes);
 
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, size, &was, was_operands)))
 			continue;
 		/* Others are dropped, or the interpreter's. */
-		if (!item_is_general(was.mnemonic) && item_vector_level(&was) < 0)
+		if (insn_decode_form(&insn, &form, bytes, size, cpu_mode, &insn_host_rules) ||
+		    !is_copied_class(form.class) || !form.is_copyable)
 			continue;
-		reencode_inspect(&info, &was, was_operands, bytes);
 		rename.memory = random_memory();
-		if (!info.possible ||
-		    !reencode_emit(&e, &was, bytes, &info, &rename))
+		if (!reencode_emit(&e, &insn, &form, bytes, &rename))
 			continue;
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&host, out, e.position, &is, operands)) ||
 		    is.length != e.position || is.mnemonic != was.mnemonic) {
@@ -175,13 +181,15 @@ static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stac
 static void test_64_bit_code(void **state)
 {
 	(void)state;
-	copy_random_instructions(ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	copy_random_instructions(ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64,
+				 CPU_MODE_CODE64 | CPU_MODE_PROTECTED | CPU_MODE_LONG);
 }
 
 static void test_32_bit_code(void **state)
 {
 	(void)state;
-	copy_random_instructions(ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+	copy_random_instructions(ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32,
+				 CPU_MODE_CODE32 | CPU_MODE_PROTECTED);
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 /*
  * Instructions that the guest's CPUID hides: each is undefined without its feature, and only then;
- * those with a meaning on older processors keep it.
+ * those with a meaning on older processors keep it. And the table of what instructions are: each
+ * mnemonic has one row, and what rows and struct insn say agrees with what Zydis knows.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,7 +15,7 @@
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
-#include "engine/x86/decode/isa_feature.h"
+#include "engine/x86/decode/isa_set.h"
 
 #define MODE_64                                                                                    \
 	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
@@ -202,6 +203,203 @@ static void test_no_cpuid(void **state)
 	assert_null(insn_host_rules.features);
 }
 
+/* -- the table of facts -- */
+
+static const struct isa_table *const tables[] = {
+    &isa_arithmetic, &isa_logic, &isa_shift, &isa_bit, &isa_move, &isa_string, &isa_branch,
+    &isa_flag, &isa_stack, &isa_far, &isa_segment, &isa_system, &isa_io, &isa_msr, &isa_fpu,
+};
+
+/* A mnemonic has one row, and that is found. */
+static void test_rows(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		for (unsigned n = 0; n < tables[i]->count; n++) {
+			const struct isa_row *row = &tables[i]->rows[n];
+
+			if (isa_find(row->mnemonic) != row)
+				fail_msg("%s has two rows", ZydisMnemonicGetString(row->mnemonic));
+		}
+}
+
+static uint64_t random_state = 0x66616374;
+
+static uint64_t random_next(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+/* Bytes in the shape of an encoding, 15 of them. */
+static void random_bytes(uint8_t *bytes)
+{
+	static const uint8_t starts[][3] = {
+	    {0}, {0x0f}, {0x0f, 0x38}, {0x0f, 0x3a}, {0x66, 0x0f}, {0xf2, 0x0f}, {0xf3, 0x0f},
+	    {0xc5}, {0xc4}, {0x62}, {0x66, 0x0f, 0x38}, {0x66, 0x0f, 0x3a}, {0x0f, 0x00}, {0x0f, 0x01},
+	    {0x0f, 0xae}, {0x0f, 0xc7}, {0xf0, 0x0f}, {0xf3, 0x0f, 0xae}, {0xf0}, {0x48},
+	};
+	const uint8_t *start = starts[random_next() % (sizeof(starts) / sizeof(starts[0]))];
+
+	for (unsigned i = 0; i < 15; i++)
+		bytes[i] = random_next() >> 24;
+	for (unsigned i = 0; i < 3 && start[i]; i++)
+		bytes[i] = start[i];
+	if (start[0] == 0xc4)
+		bytes[1] = (bytes[1] & 0xe0) | (1 + random_next() % 3);
+	if (start[0] == 0x62) {
+		bytes[1] = (bytes[1] & 0xf0) | (1 + random_next() % 6);
+		bytes[2] |= 4;
+	}
+}
+
+/* One instruction as Zydis has it, and as the table does. */
+struct pair {
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+	struct insn insn;
+	struct insn_form form;
+	const struct isa_row *row;
+	const char *name;
+};
+
+static void check_flags(const struct pair *pair)
+{
+	const ZydisAccessedFlags *flags = pair->in.cpu_flags;
+	uint32_t read = 0, written = 0, undefined = 0;
+
+	if (flags) {
+		read = flags->tested;
+		undefined = flags->undefined;
+		written = flags->modified | flags->set_0 | flags->set_1 | undefined;
+	}
+	assert_int_equal(pair->insn.flags_read, read & FLAGS_ARITHMETIC);
+	assert_int_equal(pair->insn.flags_written, written & FLAGS_ARITHMETIC);
+	assert_int_equal(pair->form.flags_undefined, undefined & FLAGS_ARITHMETIC);
+	/* Handlers that leave dead flags alone replace those that write all they name. */
+	if (pair->form.other && !pair->insn.flags_written)
+		fail_msg("%s has a handler for dead flags, and writes none", pair->name);
+}
+
+static void check_registers(const struct pair *pair)
+{
+	uint16_t named = 0, written = 0;
+
+	for (unsigned i = 0; i < pair->in.operand_count; i++) {
+		const ZydisDecodedOperand *operand = &pair->operands[i];
+		ZydisRegister regs[3] = {
+		    operand->type == ZYDIS_OPERAND_TYPE_REGISTER ? operand->reg.value : 0,
+		    operand->type == ZYDIS_OPERAND_TYPE_MEMORY ? operand->mem.base : 0,
+		    operand->type == ZYDIS_OPERAND_TYPE_MEMORY ? operand->mem.index : 0,
+		};
+
+		for (unsigned n = 0; n < 3; n++) {
+			ZydisRegister large =
+			    ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, regs[n]);
+
+			if (ZydisRegisterGetClass(large) != ZYDIS_REGCLASS_GPR64)
+				continue;
+			named |= 1u << ZydisRegisterGetId(large);
+			if (n == 0 && operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+				written |= 1u << ZydisRegisterGetId(large);
+		}
+	}
+	assert_int_equal(pair->form.gpr_named, named);
+	assert_int_equal(pair->form.gpr_written, written);
+	if (pair->form.is_copyable && (pair->form.copy_written & ~written))
+		fail_msg("%s: explicit operands written", pair->name);
+}
+
+/* SVM, VMX, SGX and their like. */
+static bool is_always_undefined(const struct isa_row *row)
+{
+	return row && row->execute == isa_find(ZYDIS_MNEMONIC_UD2)->execute;
+}
+
+/* Zydis 4.0 has forgotten LGDT. */
+static bool is_privileged(const ZydisDecodedInstruction *in)
+{
+	return in->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED || in->mnemonic == ZYDIS_MNEMONIC_LGDT;
+}
+
+/* What rows say, against what Zydis knows of the same by other words. */
+static void check_traits(const struct pair *pair)
+{
+	uint32_t traits = pair->insn.traits;
+	ZydisInstructionCategory category = pair->in.meta.category;
+
+	if (!(traits & INSN_SHIFTS) != (category != ZYDIS_CATEGORY_SHIFT &&
+					category != ZYDIS_CATEGORY_ROTATE))
+		fail_msg("%s: INSN_SHIFTS", pair->name);
+	if (!is_always_undefined(pair->row) && !(traits & INSN_RING0) != !is_privileged(&pair->in))
+		fail_msg("%s: INSN_RING0", pair->name);
+	if (pair->form.class == INSN_JUMP_IF && category != ZYDIS_CATEGORY_COND_BR)
+		fail_msg("%s: INSN_JUMP_IF", pair->name);
+	if (pair->form.class == INSN_NOTHING && (pair->insn.flags_read | pair->insn.flags_written |
+						 pair->form.gpr_written))
+		fail_msg("%s: INSN_NOTHING", pair->name);
+	if (pair->form.class == INSN_COPIED && !pair->row)
+		fail_msg("%s: INSN_COPIED", pair->name);
+	if ((pair->form.class == INSN_VECTOR) != (pair->form.vector_levels != 0))
+		fail_msg("%s: levels", pair->name);
+}
+
+static void check_alignment(const struct pair *pair)
+{
+	bool must = false;
+
+	if (!pair->form.has_memory || pair->form.class != INSN_VECTOR)
+		return;
+	/* Of legacy encodings Zydis has the class of those that need not be in the others'. */
+	switch (pair->in.meta.exception_class) {
+	case ZYDIS_EXCEPTION_CLASS_AVX1:
+	case ZYDIS_EXCEPTION_CLASS_E1:
+	case ZYDIS_EXCEPTION_CLASS_E1NF: must = true; break;
+	case ZYDIS_EXCEPTION_CLASS_SSE1:
+	case ZYDIS_EXCEPTION_CLASS_SSE2: must = pair->insn.memory_size == 16; break;
+	case ZYDIS_EXCEPTION_CLASS_SSE4: return;
+	default: break;
+	}
+	if (pair->in.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && !must)
+		return;
+	if (pair->form.is_aligned != must)
+		fail_msg("%s: alignment", pair->name);
+}
+
+/* Whatever has a handler has facts, and they are those that Zydis has elsewhere. */
+static void test_facts(void **state)
+{
+	static bool is_met[ZYDIS_MNEMONIC_MAX_VALUE + 1];
+	unsigned met = 0;
+
+	(void)state;
+	for (unsigned n = 0; n < 3000000; n++) {
+		uint32_t mode = n & 1 ? MODE_64 : MODE_32;
+		struct pair pair;
+		uint8_t bytes[15];
+
+		random_bytes(bytes);
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(insn_decoder(mode, &insn_host_rules), bytes,
+							 sizeof(bytes), &pair.in, pair.operands)))
+			continue;
+		assert_int_equal(insn_decode_form(&pair.insn, &pair.form, bytes, sizeof(bytes), mode,
+						  &insn_host_rules), 0);
+		if (pair.insn.execute == insn_undefined)
+			continue;
+		pair.row = isa_find((uint16_t)pair.in.mnemonic);
+		pair.name = ZydisMnemonicGetString(pair.in.mnemonic);
+		check_flags(&pair);
+		check_registers(&pair);
+		check_traits(&pair);
+		check_alignment(&pair);
+		met += !is_met[pair.in.mnemonic];
+		is_met[pair.in.mnemonic] = true;
+	}
+	assert_true(met > 1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +408,8 @@ int main(void)
 	    cmocka_unit_test_setup(test_fallbacks, setup),
 	    cmocka_unit_test_setup(test_branches_by_vendor, setup),
 	    cmocka_unit_test_setup(test_no_cpuid, setup),
+	    cmocka_unit_test(test_rows),
+	    cmocka_unit_test(test_facts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,17 +172,29 @@ static void too_long(struct cpu *cpu, const struct insn *insn)
 }
 
 /* Which flags are read later decides, backwards from the block's end, where they need not be kept. */
-static void choose_flagless(struct insn *insns, const struct insn_effects *effects, unsigned count)
+static void choose_flagless(struct insn *insns, struct insn_form *forms, unsigned count)
 {
 	uint32_t live = FLAGS_ARITHMETIC;
 
 	for (unsigned i = count; i-- > 0;) {
-		if (insns[i].execute_flagless && !(effects[i].flags_written & live)) {
-			insns[i].flags_live = 0;
-			insns[i].execute = insns[i].execute_flagless;
+		struct insn *insn = &insns[i];
+		insn_handler *flagless = forms[i].other;
+
+		if (flagless && !(insn->flags_written & live)) {
+			forms[i].other = insn->execute;
+			insn->execute = flagless;
+			insn->traits |= INSN_FLAGLESS;
 		}
-		live &= ~effects[i].flags_written;
-		live |= effects[i].flags_read;
+		/* Shifts and rotates by zero write nothing; undefined flags may mean unchanged ones: only
+		 * instructions with a flagless form are known to write all that they name. */
+		if (flagless)
+			live &= ~insn->flags_written;
+		else
+			live |= forms[i].flags_undefined;
+		live |= insn->flags_read;
+		/* An exception shows all flags as they were before the instruction. */
+		if (insn->traits & INSN_MAY_FAULT)
+			live = FLAGS_ARITHMETIC;
 	}
 }
 
@@ -190,7 +202,7 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 				 unsigned available)
 {
 	struct block_cache *cache = blocks_of(cpu);
-	struct insn_effects effects[BLOCK_INSNS_MAX];
+	struct insn_form forms[BLOCK_INSNS_MAX];
 	struct insn insns[BLOCK_INSNS_MAX];
 	uint8_t source[BUILD_BYTES];
 	bool hot = code_is_hot(cpu->tiers->code, gpa);
@@ -203,28 +215,25 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	bytes_copy(source, code, available);
 	while (count < BLOCK_INSNS_MAX && size < available) {
 		struct insn *insn = &insns[count];
-		int rc = insn_decode_effects(insn, source + size, available - size, cpu->mode,
-		                             &cpu->rules, &effects[count]);
+		int rc = insn_decode_form(insn, &forms[count], source + size, available - size,
+					  cpu->mode, &cpu->rules);
 
 		if (rc == -ENODATA)
 			break;
-		if (rc == -E2BIG) {
-			*insn = (struct insn){.execute = too_long, .length = INSN_LENGTH_MAX};
-			insn->base = insn->index = INSN_REGISTER_NONE;
-			insn->ends_block = 1;
-			effects[count] = (struct insn_effects){FLAGS_ARITHMETIC, 0, true, false};
-		}
+		if (rc == -E2BIG)
+			insn_make_bad(insn, &forms[count], too_long, INSN_LENGTH_MAX);
 		size += insn->length;
 		count++;
-		if (insn->ends_block || (hot && effects[count - 1].writes_memory))
+		if (insn->ends_block || (hot && insn->traits & INSN_WRITES_MEMORY))
 			break;
 	}
 	if (!count) {
 		flags = BLOCK_CROSSING;
 		size = 1;
 	}
-	choose_flagless(insns, effects, count);
-	bytes = (unsigned)(sizeof(*block) + count * sizeof(*insns) + size + 63) & ~63u;
+	choose_flagless(insns, forms, count);
+	bytes = (unsigned)(sizeof(*block) + count * (sizeof(*insns) + sizeof(*forms)) + size + 63) &
+		~63u;
 	block = block_allocate(cache, bytes);
 	block->gpa = gpa;
 	block->mode = cpu->mode;
@@ -233,7 +242,8 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	block->count = (uint8_t)count;
 	block->flags = flags;
 	bytes_copy(block->insns, insns, count * sizeof(*insns));
-	bytes_copy((uint8_t *)&block->insns[count], source, size);
+	bytes_copy((struct insn_form *)block_forms(block), forms, count * sizeof(*forms));
+	bytes_copy((uint8_t *)block_source(block), source, size);
 	block_insert(cache, block);
 	cache->decoded++;
 	return block;
@@ -265,6 +275,18 @@ static bool block_is_current(struct block_cache *cache, struct block *block, con
 	}
 	block_refresh(cache, block);
 	return bytes_equal(block_source(block), code, block->size);
+}
+
+bool code_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
+		  struct tier_decoded *decoded)
+{
+	const struct block *block = block_find(blocks_of(cpu), gpa);
+
+	if (!block || !block->count || block->size > available ||
+	    !bytes_equal(block_source(block), code, block->size))
+		return false;
+	*decoded = (struct tier_decoded){block->insns, block_forms(block), block->count};
+	return true;
 }
 
 struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available)

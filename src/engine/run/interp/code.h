@@ -36,7 +36,7 @@ struct block {
 	uint32_t bytes;  /* of this struct with all that follows it */
 	struct block *next, **previous;           /* of the same hash */
 	struct block *page_next, **page_previous; /* of the same page's hash */
-	struct insn insns[] __attribute__((aligned(64))); /* then the copy of the code */
+	struct insn insns[] __attribute__((aligned(64))); /* then their forms, then the copy of the code */
 };
 
 /*
@@ -92,10 +92,16 @@ static inline struct jump_entry *jump_entry_of(struct block_cache *cache, uint64
 	return &cache->jumps[(gva ^ gva >> JUMP_BITS) & ((1u << JUMP_BITS) - 1)];
 }
 
+/* What else is known of a block's instructions, in their order. */
+static inline const struct insn_form *block_forms(const struct block *block)
+{
+	return (const struct insn_form *)&block->insns[block->count];
+}
+
 /* The copy of the code that a block was decoded from. */
 static inline const uint8_t *block_source(const struct block *block)
 {
-	return (const uint8_t *)&block->insns[block->count];
+	return (const uint8_t *)&block_forms(block)[block->count];
 }
 
 /*
@@ -104,6 +110,10 @@ static inline const uint8_t *block_source(const struct block *block)
  * its bytes. NULL when a request to the CPU came in between: look again afterwards.
  */
 struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available);
+
+/* As struct tier's `decoded`. */
+bool code_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
+		  struct tier_decoded *decoded);
 
 /* Whether the block was compared with its code since that may have changed unseen. */
 bool block_is_fresh(const struct block_cache *cache, const struct block *block);

@@ -352,6 +352,7 @@ static const struct tier interpreter = {
 	.run_piece = run_piece,
 	.run_one = run_one,
 	.fetch_mapped = fetch_mapped,
+	.decoded = code_decoded,
 	.detach = detach,
 	.visit_counters = visit_counters,
 };

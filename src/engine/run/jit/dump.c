@@ -48,7 +48,7 @@ void jit_dump_block(const struct jit *jit, const struct translation *t)
 		const struct jit_item *item = &t->items[i];
 		size_t from = t->item_position[i];
 
-		disassemble(dump_fd, &formatter, guest, item->bytes, item->instruction.length,
+		disassemble(dump_fd, &formatter, guest, item->bytes, item->insn.length,
 			    page + item->offset, "");
 		disassemble(dump_fd, &formatter, host, e->code + from, t->item_position[i + 1] - from,
 			    (uintptr_t)e->code + from, "    ");

@@ -26,14 +26,11 @@ struct jit_script *jit_script_create(const struct jit_item *items, unsigned coun
 	script->ends_in_fallback = used < count;
 	for (unsigned i = 0; i < used; i++) {
 		const struct jit_item *item = &items[i];
-		const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
 
 		script->steps[i].insn = item->insn;
 		script->has_vectors |= item->vector_levels != 0;
-		if (flags) {
-			undefined &= ~(flags->modified | flags->set_0 | flags->set_1);
-			undefined |= flags->undefined;
-		}
+		undefined &= ~item->insn.flags_written;
+		undefined |= item->form.flags_undefined;
 		script->steps[i].flags = item->live_after & ~undefined & FLAGS_ARITHMETIC;
 	}
 	return script;

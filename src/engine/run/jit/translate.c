@@ -38,7 +38,7 @@ static void emit_items(struct translation *t)
 	t->entry_position[t->guest.count] = t->e.position;
 	t->item_position[t->guest.count] = t->e.position;
 	if (!item_ends_block(last))
-		emit_goto(t, last->offset, last->offset + last->instruction.length, t->guest.count, 0,
+		emit_goto(t, last->offset, last->offset + last->insn.length, t->guest.count, 0,
 			  last->live_after);
 	/* Also jump to cold regions. */
 	emit_slot_misses(t);
@@ -121,7 +121,7 @@ static void emit_slow_paths(const struct jit_cache *cache, struct translation *t
 			.offset = item->offset,
 			.vector_levels = item->vector_levels,
 			.is_slow_path = item->kind != ITEM_FALLBACK,
-			.changes_vector = item->changes_vector,
+			.changes_vector = item->insn.traits & INSN_UNMASKS,
 			.loads_segment = item_loads_segment(item),
 			.segments = item->segments,
 		};
@@ -214,14 +214,16 @@ struct translation *jit_translation_create(void)
 }
 
 /* The first two passes. False: there is nothing to translate. */
-static bool analyse(struct jit *jit, struct translation *t, unsigned start, uint32_t mode)
+static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32_t mode)
 {
 	const struct cpu *cpu = jit->cpu;
 
 	t->guest = (struct guest_code){
+		.cpu = jit->cpu,
 		.page = (const uint8_t *)jit->snapshot,
+		.page_gpa = gpa & ~(uint64_t)0xfff,
 		.page_gva = cpu->rip & ~(uint64_t)0xfff,
-		.start = start,
+		.start = gpa & 0xfff,
 		.mode = mode,
 		.rules = &cpu->rules,
 		.is_alone = cpu->is_alone,
@@ -232,7 +234,7 @@ static bool analyse(struct jit *jit, struct translation *t, unsigned start, uint
 	if (!guest_code_decode(&t->guest))
 		return false;
 	plan_make(&t->plan, &t->guest);
-	guest_code_look(&t->guest, start, t->guest.size);
+	guest_code_look(&t->guest, t->guest.start, t->guest.size);
 	return true;
 }
 
@@ -261,7 +263,7 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
 	struct jit_block *block;
 
 	*full = !jit->chunk;
-	if (*full || !analyse(jit, t, gpa & 0xfff, mode) || !emit(jit, t))
+	if (*full || !analyse(jit, t, gpa, mode) || !emit(jit, t))
 		return NULL;
 	block = finish_block(jit, t, gpa, mode);
 	*full = !block;

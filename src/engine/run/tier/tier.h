@@ -24,6 +24,14 @@ enum tier_stop {
 	TIER_DECLINES,    /* what is at cpu->rip is another tier's */
 };
 
+/* A straight run of instructions, as a tier has decoded them. Handlers may be those for dead flags
+ * (INSN_FLAGLESS). */
+struct tier_decoded {
+	const struct insn *insns;
+	const struct insn_form *forms;
+	unsigned count;
+};
+
 typedef void tier_visitor(void *context, const char *name, uint64_t value);
 
 struct tier {
@@ -50,6 +58,11 @@ struct tier {
 	void (*fetch_mapped)(struct cpu *cpu, uint64_t gpa);
 
 	/* -- the rest -- */
+
+	/* Of the last tier: what it has decoded from gpa on, in cpu->mode, if it was from the very bytes at
+	 * `code`, of which there are `available`. False: nothing. Good until the tier executes anything. */
+	bool (*decoded)(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
+			struct tier_decoded *decoded);
 
 	/* The CPU ends: free what there is in tiers->state. Never NULL. */
 	void (*detach)(struct cpu *cpu);
@@ -106,6 +119,15 @@ static inline void *tier_state(const struct cpu *cpu, enum tier_slot slot)
 static inline const struct tier *tier_last(const struct cpu *cpu)
 {
 	return cpu->tiers->order[cpu->tiers->count - 1];
+}
+
+/* See `decoded`. */
+static inline bool tier_find_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code,
+				     unsigned available, struct tier_decoded *decoded)
+{
+	const struct tier *last = tier_last(cpu);
+
+	return last->decoded && last->decoded(cpu, gpa, code, available, decoded);
 }
 
 /*

@@ -16,7 +16,9 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/host/host.h"
-#include "engine/x86/decode/isa_feature.h"
+#include "engine/x86/decode/form.h"
+#include "engine/x86/decode/isa_set.h"
+#include "engine/x86/decode/register.h"
 
 enum decoder_kind { DECODER_64, DECODER_32, DECODER_16, DECODER_REAL, DECODERS };
 
@@ -74,11 +76,22 @@ const ZydisDecoder *insn_decoder(uint32_t mode, const struct insn_rules *rules)
 	}
 }
 
-bool insn_is_hidden(const ZydisDecodedInstruction *instruction, uint32_t mode,
-                    const struct insn_rules *rules)
+/* The mnemonic's row; but SSE2 has another MOVSD and another CMPSD than the string instructions. */
+static const struct isa_row *row_of(const ZydisDecodedInstruction *instruction)
+{
+	if (instruction->meta.isa_ext == ZYDIS_ISA_EXT_SSE2 &&
+	    (instruction->mnemonic == ZYDIS_MNEMONIC_MOVSD ||
+	     instruction->mnemonic == ZYDIS_MNEMONIC_CMPSD))
+		return NULL;
+	return isa_find((uint16_t)instruction->mnemonic);
+}
+
+/* Whether the guest's CPUID says that it is not there: #UD. */
+static bool is_hidden(const ZydisDecodedInstruction *instruction, const struct isa_row *row,
+                      uint32_t mode, const struct insn_rules *rules)
 {
 	return rules->features &&
-	       isa_verdict(instruction, rules->features,
+	       isa_verdict(instruction, row, rules->features,
 	                   (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64) == ISA_ABSENT;
 }
 
@@ -88,58 +101,39 @@ void insn_undefined(struct cpu *cpu, const struct insn *insn)
 	cpu_raise(cpu, EXCEPTION_UD);
 }
 
-static uint8_t general_register(ZydisRegister reg)
-{
-	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR8:
-		/* AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B...: the third four are bytes 0 of
-		 * the registers whose bytes 1 the second four are. */
-		reg -= ZYDIS_REGISTER_AL;
-		if (reg < 4)
-			return (uint8_t)(reg * 8);
-		return (uint8_t)(reg < 8 ? (reg - 4) * 8 + 1 : (reg - 4) * 8);
-	default:
-		return (uint8_t)(ZydisRegisterGetId(reg) * 8);
-	}
-}
-
 static void take_register(struct insn *insn, unsigned n, ZydisRegister reg)
 {
-	ZyanI8 id = ZydisRegisterGetId(reg);
-	enum insn_operand kind;
+	static const uint8_t kinds[] = {
+		[ZYDIS_REGCLASS_SEGMENT] = INSN_OPERAND_SEGMENT,
+		[ZYDIS_REGCLASS_CONTROL] = INSN_OPERAND_CONTROL,
+		[ZYDIS_REGCLASS_DEBUG] = INSN_OPERAND_DEBUG,
+		[ZYDIS_REGCLASS_X87] = INSN_OPERAND_X87,
+		[ZYDIS_REGCLASS_MMX] = INSN_OPERAND_MMX,
+		[ZYDIS_REGCLASS_MASK] = INSN_OPERAND_MASK,
+		[ZYDIS_REGCLASS_XMM] = INSN_OPERAND_VECTOR,
+		[ZYDIS_REGCLASS_YMM] = INSN_OPERAND_VECTOR,
+		[ZYDIS_REGCLASS_ZMM] = INSN_OPERAND_VECTOR,
+		[ZYDIS_REGCLASS_MAX_VALUE] = INSN_OPERAND_NONE,
+	};
+	const struct register_name *name = &register_names[reg];
 
-	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR8:
-	case ZYDIS_REGCLASS_GPR16:
-	case ZYDIS_REGCLASS_GPR32:
-	case ZYDIS_REGCLASS_GPR64:
+	if (name->general >= 0) {
 		insn->kind[n] = INSN_OPERAND_REGISTER;
-		insn->reg[n] = general_register(reg);
-		return;
-	case ZYDIS_REGCLASS_SEGMENT: kind = INSN_OPERAND_SEGMENT; break;
-	case ZYDIS_REGCLASS_CONTROL: kind = INSN_OPERAND_CONTROL; break;
-	case ZYDIS_REGCLASS_DEBUG: kind = INSN_OPERAND_DEBUG; break;
-	case ZYDIS_REGCLASS_X87: kind = INSN_OPERAND_X87; break;
-	case ZYDIS_REGCLASS_MMX: kind = INSN_OPERAND_MMX; break;
-	case ZYDIS_REGCLASS_MASK: kind = INSN_OPERAND_MASK; break;
-	case ZYDIS_REGCLASS_XMM:
-	case ZYDIS_REGCLASS_YMM:
-	case ZYDIS_REGCLASS_ZMM: kind = INSN_OPERAND_VECTOR; break;
-	default: return;
+		insn->reg[n] = name->offset;
+	} else if (kinds[name->class]) {
+		insn->kind[n] = kinds[name->class];
+		insn->reg[n] = (uint8_t)name->number;
 	}
-	insn->kind[n] = kind;
-	insn->reg[n] = (uint8_t)id;
 }
 
 static uint8_t address_register(ZydisRegister reg)
 {
-	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR16:
-	case ZYDIS_REGCLASS_GPR32:
-	case ZYDIS_REGCLASS_GPR64: return (uint8_t)ZydisRegisterGetId(reg);
-	case ZYDIS_REGCLASS_IP: return INSN_BASE_RIP;
-	default: return INSN_REGISTER_NONE; /* none, or a VSIB index that the handler knows of */
-	}
+	const struct register_name *name = &register_names[reg];
+
+	/* None, or a VSIB index that the handler knows of. */
+	if (name->general < 0)
+		return name->class == ZYDIS_REGCLASS_IP ? INSN_BASE_RIP : INSN_REGISTER_NONE;
+	return (uint8_t)name->general;
 }
 
 static void take_memory(struct insn *insn, const ZydisDecodedInstruction *in,
@@ -157,8 +151,8 @@ static void take_memory(struct insn *insn, const ZydisDecodedInstruction *in,
 		insn->displacement = in->raw.disp.value;
 	}
 	insn->memory_size = operand->size / 8 <= 255 ? (uint8_t)(operand->size / 8) : 0;
-	if (ZydisRegisterGetClass(operand->mem.segment) == ZYDIS_REGCLASS_SEGMENT)
-		insn->segment = (uint8_t)ZydisRegisterGetId(operand->mem.segment);
+	if (register_names[operand->mem.segment].class == ZYDIS_REGCLASS_SEGMENT)
+		insn->segment = (uint8_t)register_names[operand->mem.segment].number;
 }
 
 /* The segment of implicit memory operands (strings, XLAT): DS or what a prefix says. */
@@ -251,66 +245,91 @@ static bool is_harmless(const struct insn *insn, const ZydisDecodedInstruction *
 	}
 }
 
-static void take_effects(struct insn_effects *effects, const struct insn *insn,
-			 const ZydisDecodedInstruction *in, const ZydisDecodedOperand *operands)
+static bool is_nop(const ZydisDecodedInstruction *in)
+{
+	return in->meta.category == ZYDIS_CATEGORY_NOP || in->meta.category == ZYDIS_CATEGORY_WIDENOP;
+}
+
+/* INSN_PLAIN of what is known for it. */
+static bool is_plain(const ZydisDecodedInstruction *in, const struct isa_row *row)
+{
+	if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+		return false;
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFQ:
+	case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFQ: return false;
+	case ZYDIS_MNEMONIC_LEA: return true;
+	default: break;
+	}
+	switch (in->meta.category) {
+	case ZYDIS_CATEGORY_NOP: case ZYDIS_CATEGORY_WIDENOP: case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_LOGICAL: case ZYDIS_CATEGORY_BINARY: case ZYDIS_CATEGORY_PUSH:
+	case ZYDIS_CATEGORY_POP: case ZYDIS_CATEGORY_CONVERT: return true;
+	default:
+		return isa_vector_level(in) != INSN_LEVEL_NONE && !(row && row->class == INSN_HANDLED);
+	}
+}
+
+static void take_traits(struct insn *insn, const ZydisDecodedInstruction *in,
+			const ZydisDecodedOperand *operands, const struct isa_row *row)
 {
 	const ZydisAccessedFlags *flags = in->cpu_flags;
-	bool is_nop = in->meta.category == ZYDIS_CATEGORY_NOP ||
-		      in->meta.category == ZYDIS_CATEGORY_WIDENOP;
 	bool has_memory = false;
 
-	effects->writes_memory = false;
-	for (unsigned i = 0; i < in->operand_count && !is_nop; i++) {
+	insn->traits = row ? row->traits : 0;
+	for (unsigned i = 0; i < in->operand_count && !is_nop(in); i++) {
 		if (operands[i].type != ZYDIS_OPERAND_TYPE_MEMORY ||
 		    operands[i].mem.type == ZYDIS_MEMOP_TYPE_AGEN)
 			continue;
 		has_memory = true;
 		if (operands[i].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-			effects->writes_memory = true;
+			insn->traits |= INSN_WRITES_MEMORY;
 	}
 	/* The operands of LEA and NOP are addresses only. */
-	effects->may_fault = has_memory || (!is_nop && in->mnemonic != ZYDIS_MNEMONIC_LEA &&
-					    !is_harmless(insn, in));
-	effects->flags_written = 0;
-	effects->flags_read = flags ? flags->tested & FLAGS_ARITHMETIC : 0;
-	/* Shifts and rotates by zero write nothing; undefined flags may mean unchanged ones: only
-	 * instructions with a flagless form are known to write all that they name. */
-	if (flags && insn->execute_flagless)
-		effects->flags_written = (flags->modified | flags->set_0 | flags->set_1 |
-					  flags->undefined) & FLAGS_ARITHMETIC;
-	else if (flags)
-		effects->flags_read |= flags->undefined & FLAGS_ARITHMETIC;
-	/* An exception shows all flags as they were before the instruction. */
-	if (effects->may_fault)
-		effects->flags_read = FLAGS_ARITHMETIC;
+	if (has_memory ||
+	    (!is_nop(in) && in->mnemonic != ZYDIS_MNEMONIC_LEA && !is_harmless(insn, in)))
+		insn->traits |= INSN_MAY_FAULT;
+	/* MOV is the one row for all its forms. */
+	for (unsigned i = 0; i < 2; i++)
+		if (insn->kind[i] == INSN_OPERAND_CONTROL || insn->kind[i] == INSN_OPERAND_DEBUG)
+			insn->traits |= INSN_RING0;
+	if (in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+		insn->traits |= INSN_FAR;
+	if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+		insn->traits |= INSN_BRANCHES;
+	if (is_plain(in, row))
+		insn->traits |= INSN_PLAIN;
+	if (flags) {
+		insn->flags_read = flags->tested & FLAGS_ARITHMETIC;
+		insn->flags_written = (flags->modified | flags->set_0 | flags->set_1 |
+				       flags->undefined) & FLAGS_ARITHMETIC;
+	}
 }
 
-/* `length`: the bytes that make it undefined, as far as is known. */
-static int undefined(struct insn *insn, struct insn_effects *effects, size_t length)
+void insn_make_bad(struct insn *insn, struct insn_form *form, insn_handler *execute, size_t length)
 {
-	memset(insn, 0, sizeof(*insn));
-	insn->execute = insn_undefined;
-	insn->length = (uint8_t)length;
-	insn->base = insn->index = INSN_REGISTER_NONE;
-	insn->ends_block = 1;
-	*effects = (struct insn_effects){FLAGS_ARITHMETIC, 0, true, false};
-	return 0;
+	*insn = (struct insn){
+		.execute = execute, .length = (uint8_t)length, .ends_block = 1,
+		.base = INSN_REGISTER_NONE, .index = INSN_REGISTER_NONE,
+		.traits = INSN_MAY_FAULT, .flags_read = FLAGS_ARITHMETIC,
+	};
+	*form = (struct insn_form){.class = INSN_HANDLED};
 }
 
 /* Rows say what general and system instructions do; all else is the FPU's. */
-static insn_handler *bind(struct insn *insn, const struct decoded *decoded)
+static insn_handler *bind(struct insn *insn, const struct decoded *decoded,
+			  const struct isa_row *row)
 {
-	const struct isa_row *row = isa_find(insn->mnemonic);
-
-	if (!row)
+	if (isa_is_thunk(row))
 		return fpu_bind(insn, decoded);
 	insn->ends_block = row->ends_block;
 	return row->bind ? row->bind(insn, decoded, row) : row->execute;
 }
 
-void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn_effects *effects)
+static void describe(struct insn *insn, struct insn_form *form, const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *in = decoded->instruction;
+	const struct isa_row *row = row_of(in);
 
 	memset(insn, 0, sizeof(*insn));
 	insn->mnemonic = (uint16_t)in->mnemonic;
@@ -321,21 +340,22 @@ void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn
 	if ((decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
 		insn->stack_width = in->operand_width == 16 ? 2 : 8;
 	insn->prefixes = take_prefixes(in);
-	insn->flags_live = 1;
 	take_operands(insn, in, decoded->operands);
-	if (!insn_is_hidden(in, decoded->mode, decoded->rules))
-		insn->execute = bind(insn, decoded);
-	if (!insn->execute)
-		undefined(insn, effects, in->length);
+	take_traits(insn, in, decoded->operands, row);
+	if (!is_hidden(in, row, decoded->mode, decoded->rules))
+		insn->execute = bind(insn, decoded, row);
+	if (insn->execute)
+		insn_form_fill(form, insn, decoded, row);
 	else
-		take_effects(effects, insn, in, decoded->operands);
+		insn_make_bad(insn, form, insn_undefined, in->length);
 }
 
-int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
-                        const struct insn_rules *rules, struct insn_effects *effects)
+int insn_decode_form(struct insn *insn, struct insn_form *form, const uint8_t *bytes, size_t size,
+                     uint32_t mode, const struct insn_rules *rules)
 {
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
+	insn_handler *flagless = NULL;
 	ZyanStatus status;
 
 	if (size > INSN_LENGTH_MAX)
@@ -345,16 +365,44 @@ int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, ui
 		return size == INSN_LENGTH_MAX ? -E2BIG : -ENODATA;
 	if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
 		return -E2BIG;
-	if (!ZYAN_SUCCESS(status))
-		return undefined(insn, effects, size);
-	insn_describe(insn, &(struct decoded){&in, operands, bytes, mode, rules}, effects);
+	if (!ZYAN_SUCCESS(status)) {
+		/* `size`: the bytes that make it undefined, as far as is known. */
+		insn_make_bad(insn, form, insn_undefined, size);
+		return 0;
+	}
+	describe(insn, form, &(struct decoded){&in, operands, bytes, mode, rules, &flagless});
+	form->other = flagless;
 	return 0;
 }
 
 int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
                 const struct insn_rules *rules)
 {
-	struct insn_effects effects;
+	struct insn_form form;
 
-	return insn_decode_effects(insn, bytes, size, mode, rules, &effects);
+	return insn_decode_form(insn, &form, bytes, size, mode, rules);
+}
+
+bool insn_glance(struct insn_glance *glance, const uint8_t *bytes, size_t size, uint32_t mode,
+                 const struct insn_rules *rules)
+{
+	const ZydisAccessedFlags *flags;
+	ZydisDecodedInstruction in;
+	const struct isa_row *row;
+
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(insn_decoder(mode, rules), NULL, bytes, size,
+							&in)))
+		return false;
+	glance->length = in.length;
+	row = row_of(&in);
+	flags = in.cpu_flags;
+	glance->traits = (in.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ? INSN_BRANCHES : 0) |
+			 (is_plain(&in, row) ? INSN_PLAIN : 0);
+	glance->flags_read = glance->flags_written = 0;
+	if (flags) {
+		glance->flags_read = flags->tested & FLAGS_ARITHMETIC;
+		glance->flags_written = (flags->modified | flags->set_0 | flags->set_1 |
+					 flags->undefined) & FLAGS_ARITHMETIC;
+	}
+	return !is_hidden(&in, row, mode, rules);
 }

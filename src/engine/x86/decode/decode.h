@@ -1,5 +1,5 @@
 /*
- * What the block builder learns from the decoder besides struct insn; internal to src/engine/x86.
+ * The decoder's side doors.
  */
 #ifndef KVIK_ENGINE_X86_DECODE_H
 #define KVIK_ENGINE_X86_DECODE_H
@@ -8,29 +8,24 @@
 
 #define INSN_LENGTH_MAX 15 /* bytes (Intel SDM vol. 2 §2.3.11) */
 
-/* OF, SF, ZF, AF, PF, CF in RFLAGS. */
-#define FLAGS_ARITHMETIC 0x8d5u
-
-struct insn_effects {
-	uint32_t flags_read;    /* of FLAGS_ARITHMETIC */
-	uint32_t flags_written; /* of FLAGS_ARITHMETIC, on every path of the instruction */
-	bool may_fault;         /* or may look at all of the CPU's state */
-	bool writes_memory;
-};
-
 /* Zydis as it decodes for `mode` (enum cpu_mode). */
 const ZydisDecoder *insn_decoder(uint32_t mode, const struct insn_rules *rules);
 
-/* Whether the guest's CPUID says that it is not there: #UD. */
-bool insn_is_hidden(const ZydisDecodedInstruction *instruction, uint32_t mode,
-                    const struct insn_rules *rules);
+/*
+ * What insn_decode_form would say of flags and the way on at bytes[0..size), at a lower price and
+ * without a handler. False: it cannot be decoded, or is undefined.
+ */
+struct insn_glance {
+	uint32_t traits;           /* INSN_BRANCHES, INSN_PLAIN */
+	uint16_t flags_read, flags_written;
+	uint8_t length;
+};
+bool insn_glance(struct insn_glance *glance, const uint8_t *bytes, size_t size, uint32_t mode,
+                 const struct insn_rules *rules);
 
-/* As insn_decode; *effects is filled when it returns 0. */
-int insn_decode_effects(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t mode,
-                        const struct insn_rules *rules, struct insn_effects *effects);
-
-/* The same of what insn_decoder's decoder has made of the bytes, without an error. */
-void insn_describe(struct insn *insn, const struct decoded *decoded, struct insn_effects *effects);
+/* What stands for an instruction that cannot be decoded: `length` bytes, `execute` raises. */
+void insn_make_bad(struct insn *insn, struct insn_form *form, insn_handler *execute,
+                   size_t length);
 
 /* Raises #UD: the handler of every undefined instruction. */
 void insn_undefined(struct cpu *cpu, const struct insn *insn);

@@ -2,10 +2,11 @@
  * Binding x87, MMX, SSE, AVX and AVX-512 instructions: from a decoded instruction to its thunk, the
  * traits that its handler needs, and the handler (fpu_execute.c).
  *
- * There is no table of these instructions: whatever has vector, MMX, x87 or opmask registers as
+ * Most of these instructions need no row: whatever has vector, MMX, x87 or opmask registers as
  * operands is taken, and what the host does not know raises #UD when it runs. What the guest's CPUID
- * hides does not get here (isa_feature.h). The few that run in software have rows; gathers and other
- * special forms are told apart by mnemonic below.
+ * hides does not get here (isa_set.h). The few that run in software have rows, and those that are
+ * unlike the others of their extension; gathers and other special forms are told apart by mnemonic
+ * below.
  */
 #include <errno.h>
 
@@ -17,31 +18,117 @@
 #define ROW(name, argument_, execute_, bind_)                                                      \
 	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (argument_), .execute = (execute_),        \
 	 .bind = (bind_)}
+#define ROW_TRAITS(name, argument_, execute_, bind_, traits_)                                      \
+	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (argument_), .execute = (execute_),        \
+	 .bind = (bind_), .traits = (traits_)}
+#define ROW_UNMASKS(name, argument_, execute_, bind_)                                              \
+	ROW_TRAITS(name, argument_, execute_, bind_, INSN_UNMASKS)
+/* Those that have a thunk, but are not like all others. */
+#define ROW_THUNK(name, class_, traits_)                                                           \
+	{.mnemonic = ZYDIS_MNEMONIC_##name, .class = INSN_##class_, .traits = (traits_)}
 
 static const struct isa_row rows[] = {
 	ROW(FXSAVE, 0, fpu_run_fxsave, NULL),
 	ROW(FXSAVE64, 0, fpu_run_fxsave64, NULL),
-	ROW(FXRSTOR, 0, fpu_run_fxrstor, NULL),
-	ROW(FXRSTOR64, 0, fpu_run_fxrstor64, NULL),
+	ROW_UNMASKS(FXRSTOR, 0, fpu_run_fxrstor, NULL),
+	ROW_UNMASKS(FXRSTOR64, 0, fpu_run_fxrstor64, NULL),
 	ROW(XSAVE, 0, fpu_run_xsave, fpu_bind_xsave),
 	ROW(XSAVE64, 1, fpu_run_xsave, fpu_bind_xsave),
 	ROW(XSAVEOPT, 0, fpu_run_xsaveopt, fpu_bind_xsave),
 	ROW(XSAVEOPT64, 1, fpu_run_xsaveopt, fpu_bind_xsave),
 	ROW(XSAVEC, 0, fpu_run_xsavec, fpu_bind_xsave),
 	ROW(XSAVEC64, 1, fpu_run_xsavec, fpu_bind_xsave),
-	ROW(XSAVES, 0, fpu_run_xsaves, fpu_bind_xsave),
-	ROW(XSAVES64, 1, fpu_run_xsaves, fpu_bind_xsave),
-	ROW(XRSTOR, 0, fpu_run_xrstor, fpu_bind_xsave),
-	ROW(XRSTOR64, 1, fpu_run_xrstor, fpu_bind_xsave),
-	ROW(XRSTORS, 0, fpu_run_xrstors, fpu_bind_xsave),
-	ROW(XRSTORS64, 1, fpu_run_xrstors, fpu_bind_xsave),
+	ROW_TRAITS(XSAVES, 0, fpu_run_xsaves, fpu_bind_xsave, INSN_RING0),
+	ROW_TRAITS(XSAVES64, 1, fpu_run_xsaves, fpu_bind_xsave, INSN_RING0),
+	ROW_UNMASKS(XRSTOR, 0, fpu_run_xrstor, fpu_bind_xsave),
+	ROW_UNMASKS(XRSTOR64, 1, fpu_run_xrstor, fpu_bind_xsave),
+	ROW_TRAITS(XRSTORS, 0, fpu_run_xrstors, fpu_bind_xsave, INSN_UNMASKS | INSN_RING0),
+	ROW_TRAITS(XRSTORS64, 1, fpu_run_xrstors, fpu_bind_xsave, INSN_UNMASKS | INSN_RING0),
 	ROW(XGETBV, 0, fpu_run_xgetbv, NULL),
-	ROW(XSETBV, 0, fpu_run_xsetbv, NULL),
-	ROW(FWAIT, 0, fpu_run_fwait, NULL),
+	ROW_TRAITS(XSETBV, 0, fpu_run_xsetbv, NULL, INSN_RING0),
+	{ZYDIS_MNEMONIC_FWAIT, .execute = fpu_run_fwait, .class = INSN_VECTOR,
+	 .traits = INSN_X87_CONTROL},
 	ROW(FNSTENV, 0, fpu_run_fnstenv, fpu_bind_environment),
-	ROW(FLDENV, 0, fpu_run_fldenv, fpu_bind_environment),
-	ROW(FNSAVE, 0, fpu_run_fnsave, fpu_bind_environment),
-	ROW(FRSTOR, 0, fpu_run_frstor, fpu_bind_environment),
+	ROW_UNMASKS(FLDENV, 0, fpu_run_fldenv, fpu_bind_environment),
+	ROW_UNMASKS(FNSAVE, 0, fpu_run_fnsave, fpu_bind_environment),
+	ROW_UNMASKS(FRSTOR, 0, fpu_run_frstor, fpu_bind_environment),
+	/* They change what is masked. */
+	ROW_THUNK(LDMXCSR, HANDLED, INSN_UNMASKS),
+	ROW_THUNK(VLDMXCSR, HANDLED, INSN_UNMASKS),
+	ROW_THUNK(FLDCW, HANDLED, INSN_UNMASKS),
+	ROW_THUNK(FNINIT, HANDLED, INSN_UNMASKS | INSN_X87_CONTROL),
+	/* To an address that they do not name. */
+	ROW_THUNK(MASKMOVQ, HANDLED, 0),
+	ROW_THUNK(MASKMOVDQU, HANDLED, 0),
+	ROW_THUNK(VMASKMOVDQU, HANDLED, 0),
+	ROW_THUNK(FNCLEX, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(FNSTCW, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(FNSTSW, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(FENI8087_NOP, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(FDISI8087_NOP, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(FSETPM287_NOP, VECTOR, INSN_X87_CONTROL),
+	ROW_THUNK(MOVUPS, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(MOVUPD, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(MOVDQU, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(LDDQU, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(PCMPESTRI, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(PCMPESTRM, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(PCMPISTRI, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(PCMPISTRM, VECTOR, INSN_UNALIGNED),
+	ROW_THUNK(VMOVAPS, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVAPD, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVDQA, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVDQA32, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVDQA64, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVNTPS, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVNTPD, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVNTDQ, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VMOVNTDQA, VECTOR, INSN_ALIGNED),
+	ROW_THUNK(VZEROALL, VECTOR, INSN_ALL_VECTORS),
+	ROW_THUNK(VZEROUPPER, VECTOR, INSN_ALL_VECTORS),
+	ROW_THUNK(DIVPD, VECTOR, INSN_SLOW),
+	ROW_THUNK(DIVPS, VECTOR, INSN_SLOW),
+	ROW_THUNK(DIVSD, VECTOR, INSN_SLOW),
+	ROW_THUNK(DIVSS, VECTOR, INSN_SLOW),
+	ROW_THUNK(SQRTPD, VECTOR, INSN_SLOW),
+	ROW_THUNK(SQRTPS, VECTOR, INSN_SLOW),
+	ROW_THUNK(SQRTSD, VECTOR, INSN_SLOW),
+	ROW_THUNK(SQRTSS, VECTOR, INSN_SLOW),
+	ROW_THUNK(VDIVPD, VECTOR, INSN_SLOW),
+	ROW_THUNK(VDIVPS, VECTOR, INSN_SLOW),
+	ROW_THUNK(VDIVSD, VECTOR, INSN_SLOW),
+	ROW_THUNK(VDIVSS, VECTOR, INSN_SLOW),
+	ROW_THUNK(VSQRTPD, VECTOR, INSN_SLOW),
+	ROW_THUNK(VSQRTPS, VECTOR, INSN_SLOW),
+	ROW_THUNK(VSQRTSD, VECTOR, INSN_SLOW),
+	ROW_THUNK(VSQRTSS, VECTOR, INSN_SLOW),
+	ROW_THUNK(VMOVD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPBROADCASTD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPEXTRB, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPEXTRD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPEXTRW, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPINSRB, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPINSRD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VPINSRW, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VEXTRACTPS, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSI2SS, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSI2SD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSI2SH, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTUSI2SS, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTUSI2SD, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTUSI2SH, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSS2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSD2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSH2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSS2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSD2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSH2SI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSS2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSD2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTSH2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSS2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSD2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_THUNK(VCVTTSH2USI, VECTOR, INSN_W_IS_SIZE),
 };
 
 const struct isa_table isa_fpu = {.rows = rows, .count = sizeof(rows) / sizeof(rows[0])};
@@ -188,35 +275,7 @@ static int form_set_gate(struct form *form)
 	}
 }
 
-/* Whether a memory operand must be aligned to its size (SDM vol. 2 §2.4, §2.7.11). */
-static bool must_be_aligned(const ZydisDecodedInstruction *instruction, unsigned size)
-{
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_MOVUPS:
-	case ZYDIS_MNEMONIC_MOVUPD:
-	case ZYDIS_MNEMONIC_MOVDQU:
-	case ZYDIS_MNEMONIC_LDDQU:
-	case ZYDIS_MNEMONIC_PCMPESTRI:
-	case ZYDIS_MNEMONIC_PCMPESTRM:
-	case ZYDIS_MNEMONIC_PCMPISTRI:
-	case ZYDIS_MNEMONIC_PCMPISTRM:
-		return false;
-	case ZYDIS_MNEMONIC_VMOVAPS:
-	case ZYDIS_MNEMONIC_VMOVAPD:
-	case ZYDIS_MNEMONIC_VMOVDQA:
-	case ZYDIS_MNEMONIC_VMOVDQA32:
-	case ZYDIS_MNEMONIC_VMOVDQA64:
-	case ZYDIS_MNEMONIC_VMOVNTDQ:
-	case ZYDIS_MNEMONIC_VMOVNTDQA:
-	case ZYDIS_MNEMONIC_VMOVNTPS:
-	case ZYDIS_MNEMONIC_VMOVNTPD:
-		return true;
-	default:
-		return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && size == 16;
-	}
-}
-
-/* What AMD's processors do with an operand that must_be_aligned: enum thunk_flag. */
+/* What AMD's processors do with an operand that must be aligned: enum thunk_flag. */
 static uint8_t misaligned_on_amd(const struct form *form)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
@@ -357,7 +416,7 @@ static unsigned form_opmask(const struct form *form)
 	return (unsigned)ZydisRegisterGetId(mask);
 }
 
-static int form_set_memory(struct form *form)
+static int form_set_memory(struct form *form, const struct insn *insn)
 {
 	struct thunk_traits *traits = &form->traits;
 	unsigned size = form->memory->size / 8;
@@ -365,7 +424,8 @@ static int form_set_memory(struct form *form)
 	if (size == 0 || size > 64 || form->memory->size % 8 != 0)
 		return -ENOTSUP;
 	traits->size = (uint16_t)size;
-	if (must_be_aligned(form->instruction, size)) {
+	if (insn_must_be_aligned(insn, form->instruction->encoding ==
+					       ZYDIS_INSTRUCTION_ENCODING_LEGACY)) {
 		traits->alignment = (uint16_t)(size - 1);
 		traits->flags |= misaligned_on_amd(form);
 	}
@@ -610,26 +670,17 @@ static insn_handler *bind_x87(struct insn *insn, struct form *form, struct thunk
 
 	insn->immediate2 = (uint16_t)((instruction->opcode & 7) << 8 |
 				      form->decoded->bytes[instruction->raw.modrm.offset]);
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_FNINIT:
-		form->traits.flags = THUNK_X87_CONTROL | THUNK_X87_INIT;
-		break;
-	case ZYDIS_MNEMONIC_FNCLEX:
-	case ZYDIS_MNEMONIC_FENI8087_NOP:
-	case ZYDIS_MNEMONIC_FDISI8087_NOP:
-	case ZYDIS_MNEMONIC_FSETPM287_NOP:
+	if (insn->traits & INSN_X87_CONTROL)
 		form->traits.flags = THUNK_X87_CONTROL;
-		break;
-	case ZYDIS_MNEMONIC_FLDCW:
-		return finish(insn, form, fpu_run_load, slot);
+	switch (instruction->mnemonic) {
+	case ZYDIS_MNEMONIC_FNINIT: form->traits.flags |= THUNK_X87_INIT; break;
+	case ZYDIS_MNEMONIC_FLDCW: return finish(insn, form, fpu_run_load, slot);
 	case ZYDIS_MNEMONIC_FNSTCW:
 	case ZYDIS_MNEMONIC_FNSTSW:
-		form->traits.flags = THUNK_X87_CONTROL;
 		if (form->memory != NULL)
 			return finish(insn, form, fpu_run_store, slot);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (form->memory == NULL)
 		return finish(insn, form, fpu_run_x87_register, slot);
@@ -662,7 +713,7 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 	}
 
 	if (form.memory != NULL &&
-	    (form.memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || form_set_memory(&form) != 0))
+	    (form.memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || form_set_memory(&form, insn) != 0))
 		return NULL;
 	if (thunk_emit_instruction(&form.code, decoded) != 0)
 		return NULL;

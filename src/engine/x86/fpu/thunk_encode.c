@@ -203,38 +203,9 @@ static int escape_length(ZydisOpcodeMap map)
  * modes ignore. W means something else in every other instruction. */
 static bool w_is_general_size(ZydisMnemonic mnemonic)
 {
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_VMOVD:
-	case ZYDIS_MNEMONIC_VPBROADCASTD:
-	case ZYDIS_MNEMONIC_VPEXTRB:
-	case ZYDIS_MNEMONIC_VPEXTRD:
-	case ZYDIS_MNEMONIC_VPEXTRW:
-	case ZYDIS_MNEMONIC_VPINSRB:
-	case ZYDIS_MNEMONIC_VPINSRD:
-	case ZYDIS_MNEMONIC_VPINSRW:
-	case ZYDIS_MNEMONIC_VEXTRACTPS:
-	case ZYDIS_MNEMONIC_VCVTSI2SS:
-	case ZYDIS_MNEMONIC_VCVTSI2SD:
-	case ZYDIS_MNEMONIC_VCVTSI2SH:
-	case ZYDIS_MNEMONIC_VCVTUSI2SS:
-	case ZYDIS_MNEMONIC_VCVTUSI2SD:
-	case ZYDIS_MNEMONIC_VCVTUSI2SH:
-	case ZYDIS_MNEMONIC_VCVTSS2SI:
-	case ZYDIS_MNEMONIC_VCVTSD2SI:
-	case ZYDIS_MNEMONIC_VCVTSH2SI:
-	case ZYDIS_MNEMONIC_VCVTTSS2SI:
-	case ZYDIS_MNEMONIC_VCVTTSD2SI:
-	case ZYDIS_MNEMONIC_VCVTTSH2SI:
-	case ZYDIS_MNEMONIC_VCVTSS2USI:
-	case ZYDIS_MNEMONIC_VCVTSD2USI:
-	case ZYDIS_MNEMONIC_VCVTSH2USI:
-	case ZYDIS_MNEMONIC_VCVTTSS2USI:
-	case ZYDIS_MNEMONIC_VCVTTSD2USI:
-	case ZYDIS_MNEMONIC_VCVTTSH2USI:
-		return true;
-	default:
-		return false;
-	}
+	const struct isa_row *row = isa_find((uint16_t)mnemonic);
+
+	return row && row->traits & INSN_W_IS_SIZE;
 }
 
 static int emit_legacy_opcode(struct thunk_code *code, const struct decoded *decoded,

@@ -154,7 +154,8 @@ typedef insn_handler *alu_handlers[ALU_FORMS][4];
 	};
 
 /* The handler for the operands at hand; NULL when there is none (LOCK CMP is not decoded). */
-static inline insn_handler *alu_bind(struct insn *insn, const alu_handlers *handlers)
+static inline insn_handler *alu_bind(struct insn *insn, const struct decoded *decoded,
+				     const alu_handlers *handlers)
 {
 	unsigned size = size_index(insn->operand_size);
 	enum alu_form form;
@@ -170,7 +171,7 @@ static inline insn_handler *alu_bind(struct insn *insn, const alu_handlers *hand
 		form = insn->kind[1] == INSN_OPERAND_IMMEDIATE ? ALU_REGISTER_IMMEDIATE
 							       : ALU_REGISTER_REGISTER;
 	if (form <= ALU_REGISTER_MEMORY)
-		insn->execute_flagless =
+		*decoded->flagless =
 			(*handlers)[form - ALU_REGISTER_REGISTER + ALU_QUIET_REGISTER][size];
 	return (*handlers)[form][size];
 }
@@ -230,12 +231,13 @@ typedef insn_handler *unary_handlers[UNARY_FORMS][4];
 		[UNARY_QUIET] = ALU_ROW(op, quiet),                                                \
 	};
 
-static inline insn_handler *unary_bind(struct insn *insn, const unary_handlers *handlers)
+static inline insn_handler *unary_bind(struct insn *insn, const struct decoded *decoded,
+				       const unary_handlers *handlers)
 {
 	unsigned size = size_index(insn->operand_size);
 
 	if (insn->kind[0] != INSN_OPERAND_MEMORY) {
-		insn->execute_flagless = (*handlers)[UNARY_QUIET][size];
+		*decoded->flagless = (*handlers)[UNARY_QUIET][size];
 		return (*handlers)[UNARY_REGISTER][size];
 	}
 	return (*handlers)[insn->prefixes & INSN_LOCK ? UNARY_LOCK : UNARY_MEMORY][size];

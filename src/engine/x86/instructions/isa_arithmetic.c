@@ -2,8 +2,10 @@
  * Binary and decimal arithmetic: ADD..CMP, INC, DEC, NEG, MUL, DIV, ADCX, ADOX, CMPXCHG, XADD, and
  * the BCD adjustments (Intel SDM vol. 1 §7.3.2, §7.3.3).
  */
+#include "engine/x86/decode/isa_set.h"
 #include "engine/x86/instructions/alu.h"
 #include "engine/x86/host/host.h"
+#include "engine/x86/system/cpuid.h"
 
 ALU_DEFINE(add, "", a + b)
 ALU_DEFINE(sub, "", a - b)
@@ -21,8 +23,7 @@ static insn_handler *bind_binary(struct insn *insn, const struct decoded *decode
 		&add_handlers, &sub_handlers, &adc_handlers, &sbb_handlers, &cmp_handlers,
 	};
 
-	(void)decoded;
-	return alu_bind(insn, operations[row->argument]);
+	return alu_bind(insn, decoded, operations[row->argument]);
 }
 
 static insn_handler *bind_unary(struct insn *insn, const struct decoded *decoded,
@@ -31,8 +32,7 @@ static insn_handler *bind_unary(struct insn *insn, const struct decoded *decoded
 	static const unary_handlers *const operations[] = {&inc_handlers, &dec_handlers,
 							   &neg_handlers};
 
-	(void)decoded;
-	return unary_bind(insn, operations[row->argument]);
+	return unary_bind(insn, decoded, operations[row->argument]);
 }
 
 /* -- multiplication -- */
@@ -113,12 +113,11 @@ static insn_handler *bind_mul(struct insn *insn, const struct decoded *decoded,
 	static insn_handler *const quiet[4] = {NULL, imul16_quiet, imul32_quiet, imul64_quiet};
 	unsigned size = size_index(insn->operand_size);
 
-	(void)decoded;
 	if (row->mnemonic == ZYDIS_MNEMONIC_MUL)
 		return unsigned_wide[size];
 	if (insn->kind[1] == INSN_OPERAND_NONE)
 		return signed_wide[size];
-	insn->execute_flagless = quiet[size];
+	*decoded->flagless = quiet[size];
 	return narrow[size];
 }
 
@@ -576,25 +575,25 @@ static void salc(struct cpu *cpu, const struct insn *insn)
 }
 
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_ADD, .argument = 0, .bind = bind_binary},
-	{ZYDIS_MNEMONIC_SUB, .argument = 1, .bind = bind_binary},
-	{ZYDIS_MNEMONIC_ADC, .argument = 2, .bind = bind_binary},
-	{ZYDIS_MNEMONIC_SBB, .argument = 3, .bind = bind_binary},
-	{ZYDIS_MNEMONIC_CMP, .argument = 4, .bind = bind_binary},
-	{ZYDIS_MNEMONIC_INC, .argument = 0, .bind = bind_unary},
-	{ZYDIS_MNEMONIC_DEC, .argument = 1, .bind = bind_unary},
-	{ZYDIS_MNEMONIC_NEG, .argument = 2, .bind = bind_unary},
-	{ZYDIS_MNEMONIC_MUL, .bind = bind_mul},
-	{ZYDIS_MNEMONIC_IMUL, .bind = bind_mul},
-	{ZYDIS_MNEMONIC_MULX, .bind = bind_mulx},
-	{ZYDIS_MNEMONIC_DIV, .argument = 0, .bind = bind_div},
-	{ZYDIS_MNEMONIC_IDIV, .argument = 1, .bind = bind_div},
-	{ZYDIS_MNEMONIC_ADCX, .argument = 0, .bind = bind_extended},
-	{ZYDIS_MNEMONIC_ADOX, .argument = 1, .bind = bind_extended},
-	{ZYDIS_MNEMONIC_CMPXCHG, .argument = 0, .bind = bind_exchange},
-	{ZYDIS_MNEMONIC_XADD, .argument = 1, .bind = bind_exchange},
-	{ZYDIS_MNEMONIC_CMPXCHG8B, .execute = cmpxchg8b},
-	{ZYDIS_MNEMONIC_CMPXCHG16B, .execute = cmpxchg16b},
+	{ZYDIS_MNEMONIC_ADD, .argument = 0, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_ADDS},
+	{ZYDIS_MNEMONIC_SUB, .argument = 1, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_SUBTRACTS},
+	{ZYDIS_MNEMONIC_ADC, .argument = 2, .bind = bind_binary, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_SBB, .argument = 3, .bind = bind_binary, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CMP, .argument = 4, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_COMPARES},
+	{ZYDIS_MNEMONIC_INC, .argument = 0, .bind = bind_unary, .class = INSN_COPIED, .operation = INSN_INCREMENTS},
+	{ZYDIS_MNEMONIC_DEC, .argument = 1, .bind = bind_unary, .class = INSN_COPIED, .operation = INSN_DECREMENTS},
+	{ZYDIS_MNEMONIC_NEG, .argument = 2, .bind = bind_unary, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_MUL, .bind = bind_mul, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_IMUL, .bind = bind_mul, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_MULX, .bind = bind_mulx, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_DIV, .argument = 0, .bind = bind_div, .class = INSN_DIVIDED},
+	{ZYDIS_MNEMONIC_IDIV, .argument = 1, .bind = bind_div, .class = INSN_DIVIDED_SIGNED},
+	{ZYDIS_MNEMONIC_ADCX, .argument = 0, .bind = bind_extended, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_ADOX, .argument = 1, .bind = bind_extended, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CMPXCHG, .argument = 0, .bind = bind_exchange, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_XADD, .argument = 1, .bind = bind_exchange, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CMPXCHG8B, .execute = cmpxchg8b, .class = INSN_COPIED, .feature = ISA_FEATURE(1_EDX, 8)},
+	{ZYDIS_MNEMONIC_CMPXCHG16B, .execute = cmpxchg16b, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_DAA, .execute = daa},
 	{ZYDIS_MNEMONIC_DAS, .execute = das},
 	{ZYDIS_MNEMONIC_AAA, .execute = aaa},

@@ -176,62 +176,40 @@ static void jcxz(struct cpu *cpu, const struct insn *insn)
 		branch_relative(cpu, insn);
 }
 
-/* -- transactions (SDM vol. 1 §16.3): each aborts at once, without a reason to retry -- */
-
-static void xbegin(struct cpu *cpu, const struct insn *insn)
-{
-	branch_relative(cpu, insn);
-	cpu->gpr[CPU_RAX] = 0;
-}
-
-static void xend(struct cpu *cpu, const struct insn *insn)
-{
-	(void)insn;
-	cpu_raise_error(cpu, EXCEPTION_GP, 0);
-}
-
+/* Outside transactions it does nothing, and there are none (SDM vol. 1 §16.3). */
 static void xabort(struct cpu *cpu, const struct insn *insn)
 {
 	(void)cpu;
 	(void)insn;
 }
 
-static void xtest(struct cpu *cpu, const struct insn *insn)
-{
-	(void)insn;
-	flags_unpack(cpu, (RFLAGS_ZF | RFLAGS_ONE) << 8);
-}
-
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_JO, 1, .execute = jcc_0},
-	{ZYDIS_MNEMONIC_JNO, 1, .execute = jcc_1},
-	{ZYDIS_MNEMONIC_JB, 1, .execute = jcc_2},
-	{ZYDIS_MNEMONIC_JNB, 1, .execute = jcc_3},
-	{ZYDIS_MNEMONIC_JZ, 1, .execute = jcc_4},
-	{ZYDIS_MNEMONIC_JNZ, 1, .execute = jcc_5},
-	{ZYDIS_MNEMONIC_JBE, 1, .execute = jcc_6},
-	{ZYDIS_MNEMONIC_JNBE, 1, .execute = jcc_7},
-	{ZYDIS_MNEMONIC_JS, 1, .execute = jcc_8},
-	{ZYDIS_MNEMONIC_JNS, 1, .execute = jcc_9},
-	{ZYDIS_MNEMONIC_JP, 1, .execute = jcc_10},
-	{ZYDIS_MNEMONIC_JNP, 1, .execute = jcc_11},
-	{ZYDIS_MNEMONIC_JL, 1, .execute = jcc_12},
-	{ZYDIS_MNEMONIC_JNL, 1, .execute = jcc_13},
-	{ZYDIS_MNEMONIC_JLE, 1, .execute = jcc_14},
-	{ZYDIS_MNEMONIC_JNLE, 1, .execute = jcc_15},
-	{ZYDIS_MNEMONIC_JMP, 1, .argument = 0, .bind = bind_branch},
-	{ZYDIS_MNEMONIC_CALL, 1, .argument = 1, .bind = bind_branch},
-	{ZYDIS_MNEMONIC_RET, 1, .bind = bind_ret},
+	{ZYDIS_MNEMONIC_JO, 1, .execute = jcc_0, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNO, 1, .execute = jcc_1, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JB, 1, .execute = jcc_2, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNB, 1, .execute = jcc_3, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JZ, 1, .execute = jcc_4, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNZ, 1, .execute = jcc_5, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JBE, 1, .execute = jcc_6, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNBE, 1, .execute = jcc_7, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JS, 1, .execute = jcc_8, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNS, 1, .execute = jcc_9, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JP, 1, .execute = jcc_10, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNP, 1, .execute = jcc_11, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JL, 1, .execute = jcc_12, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNL, 1, .execute = jcc_13, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JLE, 1, .execute = jcc_14, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JNLE, 1, .execute = jcc_15, .class = INSN_JUMP_IF},
+	{ZYDIS_MNEMONIC_JMP, 1, .argument = 0, .bind = bind_branch, .class = INSN_JUMP},
+	{ZYDIS_MNEMONIC_CALL, 1, .argument = 1, .bind = bind_branch, .class = INSN_CALL},
+	{ZYDIS_MNEMONIC_RET, 1, .bind = bind_ret, .class = INSN_RETURN},
 	{ZYDIS_MNEMONIC_LOOP, 1, .execute = loop_always},
 	{ZYDIS_MNEMONIC_LOOPE, 1, .execute = loope},
 	{ZYDIS_MNEMONIC_LOOPNE, 1, .execute = loopne},
 	{ZYDIS_MNEMONIC_JCXZ, 1, .execute = jcxz},
 	{ZYDIS_MNEMONIC_JECXZ, 1, .execute = jcxz},
 	{ZYDIS_MNEMONIC_JRCXZ, 1, .execute = jcxz},
-	{ZYDIS_MNEMONIC_XBEGIN, 1, .execute = xbegin},
-	{ZYDIS_MNEMONIC_XEND, 1, .execute = xend},
 	{ZYDIS_MNEMONIC_XABORT, .execute = xabort},
-	{ZYDIS_MNEMONIC_XTEST, .execute = xtest},
 };
 
 const struct isa_table isa_branch = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -118,17 +118,17 @@ static void std(struct cpu *cpu, const struct insn *insn)
 static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_PUSHF, .execute = pushf},
 	{ZYDIS_MNEMONIC_PUSHFD, .execute = pushf},
-	{ZYDIS_MNEMONIC_PUSHFQ, .execute = pushf},
+	{ZYDIS_MNEMONIC_PUSHFQ, .execute = pushf, .class = INSN_FLAGS_PUSHED},
 	{ZYDIS_MNEMONIC_POPF, 1, .execute = popf},
 	{ZYDIS_MNEMONIC_POPFD, 1, .execute = popf},
 	{ZYDIS_MNEMONIC_POPFQ, 1, .execute = popf},
-	{ZYDIS_MNEMONIC_LAHF, .execute = lahf},
-	{ZYDIS_MNEMONIC_SAHF, .execute = sahf},
-	{ZYDIS_MNEMONIC_CLC, .execute = clc},
-	{ZYDIS_MNEMONIC_STC, .execute = stc},
-	{ZYDIS_MNEMONIC_CMC, .execute = cmc},
-	{ZYDIS_MNEMONIC_CLD, .execute = cld},
-	{ZYDIS_MNEMONIC_STD, .execute = std},
+	{ZYDIS_MNEMONIC_LAHF, .execute = lahf, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_SAHF, .execute = sahf, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CLC, .execute = clc, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_STC, .execute = stc, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CMC, .execute = cmc, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_CLD, .execute = cld, .class = INSN_CLD},
+	{ZYDIS_MNEMONIC_STD, .execute = std, .class = INSN_STD},
 };
 
 const struct isa_table isa_flag = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -351,21 +351,23 @@ static void execute_arpl(struct cpu *cpu, const struct insn *insn)
 }
 
 #define ROW(name, ends, handler) {ZYDIS_MNEMONIC_##name, ends, 0, handler, NULL}
+#define ROW_RING0(name, ends, handler)                                                             \
+	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = INSN_RING0}
 
 static const struct isa_row rows[] = {
 	ROW(LDS, 1, execute_load_far_pointer),
 	ROW(LES, 1, execute_load_far_pointer),
-	ROW(LFS, 0, execute_load_far_pointer),
-	ROW(LGS, 0, execute_load_far_pointer),
+	{ZYDIS_MNEMONIC_LFS, .execute = execute_load_far_pointer, .traits = INSN_LOADS_FS_GS},
+	{ZYDIS_MNEMONIC_LGS, .execute = execute_load_far_pointer, .traits = INSN_LOADS_FS_GS},
 	ROW(LSS, 1, execute_load_far_pointer),
 	ROW(SGDT, 0, execute_sgdt),
 	ROW(SIDT, 0, execute_sidt),
-	ROW(LGDT, 0, execute_lgdt),
-	ROW(LIDT, 0, execute_lidt),
+	ROW_RING0(LGDT, 0, execute_lgdt),
+	ROW_RING0(LIDT, 0, execute_lidt),
 	ROW(SLDT, 0, execute_sldt),
 	ROW(STR, 0, execute_str),
-	ROW(LLDT, 0, execute_lldt),
-	ROW(LTR, 0, execute_ltr),
+	ROW_RING0(LLDT, 0, execute_lldt),
+	ROW_RING0(LTR, 0, execute_ltr),
 	ROW(LAR, 0, execute_lar),
 	ROW(LSL, 0, execute_lsl),
 	ROW(VERR, 0, execute_verr),

@@ -96,10 +96,9 @@ static insn_handler *bind_shift(struct insn *insn, const struct decoded *decoded
 	};
 	unsigned size = insn->operand_size;
 
-	(void)decoded;
 	if (insn->kind[0] == INSN_OPERAND_REGISTER && insn->kind[1] == INSN_OPERAND_IMMEDIATE &&
 	    row->argument < 5 && size >= 4 && (insn->immediate & (size * 8 - 1)))
-		insn->execute_flagless = quiet[row->argument][size == 8];
+		*decoded->flagless = quiet[row->argument][size == 8];
 	return handlers[row->argument][insn->kind[0] == INSN_OPERAND_MEMORY][size_index(size)];
 }
 
@@ -176,19 +175,19 @@ static insn_handler *bind_flagless(struct insn *insn, const struct decoded *deco
 }
 
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_SHL, .argument = 0, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_SHR, .argument = 1, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_SAR, .argument = 2, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_ROL, .argument = 3, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_ROR, .argument = 4, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_RCL, .argument = 5, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_RCR, .argument = 6, .bind = bind_shift},
-	{ZYDIS_MNEMONIC_SHLD, .argument = 0, .bind = bind_double},
-	{ZYDIS_MNEMONIC_SHRD, .argument = 1, .bind = bind_double},
-	{ZYDIS_MNEMONIC_SHLX, .argument = 0, .bind = bind_flagless},
-	{ZYDIS_MNEMONIC_SHRX, .argument = 1, .bind = bind_flagless},
-	{ZYDIS_MNEMONIC_SARX, .argument = 2, .bind = bind_flagless},
-	{ZYDIS_MNEMONIC_RORX, .argument = 3, .bind = bind_flagless},
+	{ZYDIS_MNEMONIC_SHL, .argument = 0, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_SHR, .argument = 1, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_SAR, .argument = 2, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_ROL, .argument = 3, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_ROR, .argument = 4, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_RCL, .argument = 5, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_RCR, .argument = 6, .bind = bind_shift, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_SHLD, .argument = 0, .bind = bind_double, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_SHRD, .argument = 1, .bind = bind_double, .class = INSN_COPIED, .traits = INSN_SHIFTS},
+	{ZYDIS_MNEMONIC_SHLX, .argument = 0, .bind = bind_flagless, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_SHRX, .argument = 1, .bind = bind_flagless, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_SARX, .argument = 2, .bind = bind_flagless, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_RORX, .argument = 3, .bind = bind_flagless, .class = INSN_COPIED},
 };
 
 const struct isa_table isa_shift = {rows, sizeof(rows) / sizeof(rows[0])};

@@ -150,14 +150,14 @@ static void leave(struct cpu *cpu, const struct insn *insn)
 }
 
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_PUSH, .bind = bind_stack},
-	{ZYDIS_MNEMONIC_POP, .bind = bind_stack},
+	{ZYDIS_MNEMONIC_PUSH, .bind = bind_stack, .class = INSN_PUSHED},
+	{ZYDIS_MNEMONIC_POP, .bind = bind_stack, .class = INSN_POPPED, .traits = INSN_LOADS_SEGMENT},
 	{ZYDIS_MNEMONIC_PUSHA, .execute = pusha},
 	{ZYDIS_MNEMONIC_PUSHAD, .execute = pusha},
 	{ZYDIS_MNEMONIC_POPA, .execute = popa},
 	{ZYDIS_MNEMONIC_POPAD, .execute = popa},
 	{ZYDIS_MNEMONIC_ENTER, .execute = enter},
-	{ZYDIS_MNEMONIC_LEAVE, .execute = leave},
+	{ZYDIS_MNEMONIC_LEAVE, .execute = leave, .class = INSN_LEFT},
 };
 
 const struct isa_table isa_stack = {rows, sizeof(rows) / sizeof(rows[0])};

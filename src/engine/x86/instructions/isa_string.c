@@ -312,15 +312,16 @@ static insn_handler *bind_string(struct insn *insn, const struct decoded *decode
 	return handlers[row->argument][size_index(insn->operand_size)];
 }
 
-#define ROW_STRING(name, n)                                                                        \
-	{ZYDIS_MNEMONIC_##name##B, .argument = n, .bind = bind_string},                            \
-	{ZYDIS_MNEMONIC_##name##W, .argument = n, .bind = bind_string},                            \
-	{ZYDIS_MNEMONIC_##name##D, .argument = n, .bind = bind_string},                            \
-	{ZYDIS_MNEMONIC_##name##Q, .argument = n, .bind = bind_string}
+#define ROW_STRING(name, n, class_)                                                                \
+	{ZYDIS_MNEMONIC_##name##B, .argument = n, .bind = bind_string, .class = class_},           \
+	{ZYDIS_MNEMONIC_##name##W, .argument = n, .bind = bind_string, .class = class_},           \
+	{ZYDIS_MNEMONIC_##name##D, .argument = n, .bind = bind_string, .class = class_},           \
+	{ZYDIS_MNEMONIC_##name##Q, .argument = n, .bind = bind_string, .class = class_}
 
 static const struct isa_row rows[] = {
-	ROW_STRING(MOVS, 0), ROW_STRING(STOS, 1), ROW_STRING(LODS, 2), ROW_STRING(CMPS, 3),
-	ROW_STRING(SCAS, 4),
+	ROW_STRING(MOVS, 0, INSN_STRING_COPY), ROW_STRING(STOS, 1, INSN_STRING_FILL),
+	ROW_STRING(LODS, 2, INSN_HANDLED), ROW_STRING(CMPS, 3, INSN_HANDLED),
+	ROW_STRING(SCAS, 4, INSN_HANDLED),
 };
 
 const struct isa_table isa_string = {rows, sizeof(rows) / sizeof(rows[0])};

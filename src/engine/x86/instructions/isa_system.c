@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 
+#include "engine/x86/decode/isa_set.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/instructions/isa_control.h"
 #include "engine/x86/mmu/memory.h"
@@ -433,39 +434,46 @@ static void execute_flush_line(struct cpu *cpu, const struct insn *insn)
 }
 
 #define ROW(name, ends, handler) {ZYDIS_MNEMONIC_##name, ends, 0, handler, NULL}
+/* With what the translator makes of it, and the privilege that it needs. */
+#define ROW_CLASS(name, handler, class_, traits_)                                                  \
+	{ZYDIS_MNEMONIC_##name, .execute = handler, .class = class_, .traits = traits_}
+#define ROW_RING0(name, ends, handler)                                                             \
+	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = INSN_RING0}
 
 static const struct isa_row rows[] = {
 	ROW(SYSCALL, 1, execute_syscall),
-	ROW(SYSRET, 1, execute_sysret),
-	ROW(SYSENTER, 1, execute_sysenter),
-	ROW(SYSEXIT, 1, execute_sysexit),
-	ROW(SWAPGS, 0, execute_swapgs),
-	ROW(RDFSBASE, 0, execute_rdfsbase),
-	ROW(RDGSBASE, 0, execute_rdgsbase),
-	ROW(WRFSBASE, 0, execute_wrfsbase),
-	ROW(WRGSBASE, 0, execute_wrgsbase),
-	ROW(CLI, 0, execute_cli),
-	ROW(STI, 0, execute_sti),
-	ROW(CLAC, 0, execute_clac),
-	ROW(STAC, 0, execute_stac),
-	ROW(HLT, 1, execute_hlt),
-	ROW(MONITOR, 0, execute_monitor),
-	ROW(MWAIT, 1, execute_monitor),
-	ROW(RDTSC, 0, execute_rdtsc),
-	ROW(RDTSCP, 0, execute_rdtscp),
+	ROW_RING0(SYSRET, 1, execute_sysret),
+	{ZYDIS_MNEMONIC_SYSENTER, 1, .execute = execute_sysenter, .feature = ISA_FEATURE(1_EDX, 11)},
+	{ZYDIS_MNEMONIC_SYSEXIT, 1, .execute = execute_sysexit, .feature = ISA_FEATURE(1_EDX, 11),
+	 .traits = INSN_RING0},
+	ROW_CLASS(SWAPGS, execute_swapgs, INSN_SWAPGS, INSN_RING0),
+	ROW_CLASS(RDFSBASE, execute_rdfsbase, INSN_READ_FS_BASE, 0),
+	ROW_CLASS(RDGSBASE, execute_rdgsbase, INSN_READ_GS_BASE, 0),
+	ROW_CLASS(WRFSBASE, execute_wrfsbase, INSN_WRITE_FS_BASE, 0),
+	ROW_CLASS(WRGSBASE, execute_wrgsbase, INSN_WRITE_GS_BASE, 0),
+	ROW_CLASS(CLI, execute_cli, INSN_CLI, INSN_IOPL),
+	ROW_CLASS(STI, execute_sti, INSN_STI, INSN_IOPL),
+	ROW_CLASS(CLAC, execute_clac, INSN_CLAC, INSN_RING0),
+	ROW_CLASS(STAC, execute_stac, INSN_STAC, INSN_RING0),
+	ROW_RING0(HLT, 1, execute_hlt),
+	ROW_RING0(MONITOR, 0, execute_monitor),
+	ROW_RING0(MWAIT, 1, execute_monitor),
+	{ZYDIS_MNEMONIC_RDTSC, .execute = execute_rdtsc, .class = INSN_RDTSC,
+	 .feature = ISA_FEATURE(1_EDX, 4)},
+	ROW_CLASS(RDTSCP, execute_rdtscp, INSN_RDTSCP, 0),
 	ROW(RDPID, 0, execute_rdpid),
 	ROW(RDPMC, 0, execute_rdpmc),
 	ROW(CPUID, 1, execute_cpuid),
 	ROW(VMCALL, 1, execute_vmcall),
 	ROW(VMMCALL, 1, execute_vmcall),
 	ROW(SERIALIZE, 1, execute_nothing),
-	ROW(LMSW, 1, execute_lmsw),
+	ROW_RING0(LMSW, 1, execute_lmsw),
 	ROW(SMSW, 0, execute_smsw),
-	ROW(CLTS, 0, execute_clts),
-	ROW(INVLPG, 1, execute_invlpg),
-	ROW(INVPCID, 1, execute_invpcid),
-	ROW(INVD, 0, execute_privileged_nothing),
-	ROW(WBINVD, 0, execute_privileged_nothing),
+	ROW_RING0(CLTS, 0, execute_clts),
+	ROW_RING0(INVLPG, 1, execute_invlpg),
+	ROW_RING0(INVPCID, 1, execute_invpcid),
+	ROW_RING0(INVD, 0, execute_privileged_nothing),
+	ROW_RING0(WBINVD, 0, execute_privileged_nothing),
 	ROW(CLWB, 0, execute_flush_line),
 
 	/* Not on this CPU: outside SMM, and without VMX, SVM, SMX, SGX and their kin. */
@@ -531,8 +539,10 @@ static const struct isa_row rows[] = {
 const struct isa_table isa_system = {rows, sizeof(rows) / sizeof(rows[0])};
 
 static const struct isa_row msr_rows[] = {
-	ROW(RDMSR, 0, execute_rdmsr),
-	ROW(WRMSR, 1, execute_wrmsr),
+	{ZYDIS_MNEMONIC_RDMSR, .execute = execute_rdmsr, .feature = ISA_FEATURE(1_EDX, 5),
+	 .traits = INSN_RING0},
+	{ZYDIS_MNEMONIC_WRMSR, 1, .execute = execute_wrmsr, .feature = ISA_FEATURE(1_EDX, 5),
+	 .traits = INSN_RING0},
 };
 
 const struct isa_table isa_msr = {msr_rows, sizeof(msr_rows) / sizeof(msr_rows[0])};

@@ -1,18 +1,19 @@
 #include "engine/run/jit/analyse/guest_code.h"
 
+#include <errno.h>
+
 #include "engine/run/jit/mode.h"
-#include "engine/x86/decode/decode.h"
 #include "engine/run/tier/tier.h"
+#include "engine/x86/decode/decode.h"
 #include "engine/x86/system.h"
 
 /* The instruction that begins with the last `size` bytes of the page ends the block: what follows
  * them is looked at each time. */
 static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_flags)
 {
-	item->instruction = (ZydisDecodedInstruction){ .length = size };
-	item->insn = (struct insn){ .execute = tier_execute_elsewhere, .length = size, .ends_block = 1 };
+	insn_make_bad(&item->insn, &item->form, tier_execute_elsewhere, size);
+	item->insn.traits |= INSN_UNMASKS;
 	item->kind = ITEM_FALLBACK;
-	item->changes_vector = true;
 	item->locks = false;
 	flags_of(item, keeps_all_flags);
 }
@@ -32,45 +33,77 @@ static bool leads_out_of_canonical(const struct guest_code *code, const struct j
 	}
 }
 
+/* Take an instruction as the last tier has it, but for handlers that leave dead flags alone. */
+static void take_decoded(struct jit_item *item, const struct tier_decoded *decoded, unsigned number)
+{
+	item->insn = decoded->insns[number];
+	item->form = decoded->forms[number];
+	if (!(item->insn.traits & INSN_FLAGLESS))
+		return;
+	item->insn.execute = item->form.other;
+	item->insn.traits &= ~(uint32_t)INSN_FLAGLESS;
+}
+
+/* The runs that the last tier has decoded, one after the other; what it never got to is decoded here. */
+struct reader {
+	struct tier_decoded decoded;
+	unsigned next; /* in it */
+};
+
+/* 0, or as insn_decode. */
+static int read_item(struct reader *reader, struct guest_code *code, struct jit_item *item)
+{
+	unsigned available = 0x1000 - item->offset;
+
+	if (reader->next == reader->decoded.count) {
+		reader->next = 0;
+		if (!tier_find_decoded(code->cpu, code->page_gpa + item->offset, item->bytes,
+				       available, &reader->decoded))
+			reader->decoded.count = 0;
+	}
+	if (!reader->decoded.count)
+		return insn_decode_form(&item->insn, &item->form, item->bytes, available, code->mode,
+					code->rules);
+	take_decoded(item, &reader->decoded, reader->next++);
+	return 0;
+}
+
+static enum item_kind kind_of(const struct guest_code *code, const struct jit_item *item)
+{
+	enum item_kind kind = item_classify(item, code->is_user);
+
+	/* Each engine would read another time. */
+	if (code->is_one_pass && (kind == ITEM_RDTSC || kind == ITEM_RDTSCP))
+		return ITEM_FALLBACK;
+	return kind;
+}
+
 static unsigned decode_items(struct guest_code *code)
 {
-	const ZydisDecoder *decoder = insn_decoder(code->mode, code->rules);
+	struct reader reader = { .next = 0 };
 	unsigned count = 0, offset = code->start;
-	struct insn_effects effects;
 
 	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
 		struct jit_item *item = &code->items[count];
-		ZyanStatus status = ZydisDecoderDecodeFull(decoder, code->page + offset,
-							   0x1000 - offset, &item->instruction,
-							   item->operands);
+		int result;
 
 		item->offset = offset;
 		item->bytes = code->page + offset;
-		item->info = (struct reencode_info){0};
 		item->vector_levels = item->segments = 0;
-		if (status == ZYDIS_STATUS_NO_MORE_DATA) {
+		result = read_item(&reader, code, item);
+		if (result == -ENODATA) {
 			crossing_item(item, 0x1000 - offset, code->keeps_all_flags);
 			return count + 1;
 		}
-		if (!ZYAN_SUCCESS(status))
+		if (result < 0)
 			break;
-		insn_describe(&item->insn,
-		              &(struct decoded){&item->instruction, item->operands, item->bytes,
-		                                code->mode, code->rules},
-		              &effects);
-		item->kind = item_classify(item, code->is_user);
-		if (item->insn.execute == insn_undefined)
-			item->kind = ITEM_FALLBACK;
+		item->kind = kind_of(code, item);
 		if (leads_out_of_canonical(code, item))
 			item->kind = ITEM_FALLBACK;
-		/* Each engine would read another time. */
-		if (code->is_one_pass && (item->kind == ITEM_RDTSC || item->kind == ITEM_RDTSCP))
-			item->kind = ITEM_FALLBACK;
-		item->changes_vector = item_changes_vector(item);
 		item->locks = item_locks(item, code->is_alone);
 		flags_of(item, code->keeps_all_flags);
 		count++;
-		offset += item->instruction.length;
+		offset += item->insn.length;
 		if (item_ends_block(item))
 			break;
 	}

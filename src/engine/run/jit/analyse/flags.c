@@ -4,12 +4,11 @@
  */
 #include "engine/run/jit/analyse/guest_code.h"
 #include "engine/run/jit/analyse/values.h"
+#include "engine/run/tier/tier.h"
 #include "engine/x86/decode/decode.h"
 
 static void effects(struct jit_item *item)
 {
-	const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
-
 	if (item->kind == ITEM_FALLBACK) {
 		/* The handler may push them, or unwind with them. */
 		item->flags_read = FLAGS_ARITHMETIC;
@@ -17,16 +16,13 @@ static void effects(struct jit_item *item)
 		return;
 	}
 	/* Divisions leave the flags undefined, which is not to say that they change them. */
-	if (item->kind == ITEM_DIVIDE || !flags) {
+	if (item->kind == ITEM_DIVIDE) {
 		item->flags_read = item->flags_killed = 0;
 		return;
 	}
-	item->flags_read = flags->tested & FLAGS_ARITHMETIC;
-	item->flags_killed =
-		item_is_variable_shift(item)
-			? 0
-			: (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) &
-				  FLAGS_ARITHMETIC;
+	item->flags_read = item->insn.flags_read;
+	/* A count of 0 leaves the flags alone; an immediate 0 is too rare to look for. */
+	item->flags_killed = item->insn.traits & INSN_SHIFTS ? 0 : item->insn.flags_written;
 }
 
 void flags_of(struct jit_item *item, bool keeps_all)
@@ -36,57 +32,42 @@ void flags_of(struct jit_item *item, bool keeps_all)
 		item->flags_read = FLAGS_ARITHMETIC;
 }
 
-/*
- * The flags that may be read by the code at `bytes`: a few instructions' look-ahead. Everything is
- * taken as read that is not seen to be overwritten.
- */
-static uint16_t flags_live_at(struct guest_code *code, const uint8_t *bytes, unsigned available)
+/* The instruction at an offset in the page. False: it cannot be decoded, or is undefined. */
+static bool glance_at(const struct guest_code *code, unsigned offset, struct insn_glance *glance)
 {
-	const ZydisDecoder *decoder = insn_decoder(code->mode, code->rules);
+	const uint8_t *bytes = code->page + offset;
+	unsigned available = 0x1000 - offset;
+	struct tier_decoded decoded;
+
+	if (!tier_find_decoded(code->cpu, code->page_gpa + offset, bytes, available, &decoded))
+		return insn_glance(glance, bytes, available, code->mode, code->rules);
+	*glance = (struct insn_glance){
+		.traits = decoded.insns->traits, .flags_read = decoded.insns->flags_read,
+		.flags_written = decoded.insns->flags_written, .length = decoded.insns->length,
+	};
+	return true;
+}
+
+/*
+ * The flags that may be read by the code at an offset in the page: a few instructions' look-ahead.
+ * Everything is taken as read that is not seen to be overwritten.
+ */
+static uint16_t flags_live_at(struct guest_code *code, unsigned offset)
+{
 	uint16_t undecided = FLAGS_ARITHMETIC;
 
-	for (unsigned i = 0; i < 6; i++) {
-		ZydisDecodedInstruction instruction;
-		const ZydisAccessedFlags *flags;
-		uint16_t written;
+	for (unsigned i = 0; i < 6 && offset < 0x1000; i++) {
+		struct insn_glance glance;
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder, NULL, bytes,
-								available, &instruction)))
+		if (!glance_at(code, offset, &glance))
 			break;
-		guest_code_look(code, 0x1000 - available, instruction.length);
-		if (insn_is_hidden(&instruction, code->mode, code->rules))
+		guest_code_look(code, offset, glance.length);
+		if (!(glance.traits & INSN_PLAIN) || glance.flags_read & undecided)
 			break;
-		flags = instruction.cpu_flags;
-		if (instruction.meta.category == ZYDIS_CATEGORY_NOP ||
-		    instruction.meta.category == ZYDIS_CATEGORY_WIDENOP ||
-		    instruction.meta.category == ZYDIS_CATEGORY_DATAXFER ||
-		    instruction.meta.category == ZYDIS_CATEGORY_LOGICAL ||
-		    instruction.meta.category == ZYDIS_CATEGORY_BINARY ||
-		    instruction.meta.category == ZYDIS_CATEGORY_PUSH ||
-		    instruction.meta.category == ZYDIS_CATEGORY_POP ||
-		    instruction.meta.category == ZYDIS_CATEGORY_CONVERT ||
-		    item_vector_level(&instruction) >= 0 ||
-		    instruction.mnemonic == ZYDIS_MNEMONIC_LEA) {
-			if (instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
-			    instruction.mnemonic == ZYDIS_MNEMONIC_POPF ||
-			    instruction.mnemonic == ZYDIS_MNEMONIC_POPFQ ||
-			    instruction.mnemonic == ZYDIS_MNEMONIC_PUSHF ||
-			    instruction.mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-				break;
-			if (flags) {
-				if (flags->tested & undecided)
-					break;
-				written = flags->modified | flags->set_0 | flags->set_1 |
-					  flags->undefined;
-				undecided &= ~written;
-				if (!undecided)
-					return 0;
-			}
-		} else {
-			break;
-		}
-		bytes += instruction.length;
-		available -= instruction.length;
+		undecided &= ~glance.flags_written;
+		if (!undecided)
+			return 0;
+		offset += glance.length;
 	}
 	return undecided;
 }
@@ -96,12 +77,12 @@ static uint16_t flags_live_at_target(struct guest_code *code, int64_t target)
 {
 	if (target < 0 || target > 0xfff)
 		return FLAGS_ARITHMETIC;
-	return flags_live_at(code, code->page + target, 0x1000 - target);
+	return flags_live_at(code, (unsigned)target);
 }
 
 int64_t item_target(const struct jit_item *item)
 {
-	return item->offset + item->instruction.length + item->insn.immediate;
+	return item->offset + item->insn.length + item->insn.immediate;
 }
 
 bool item_jumps_to(const struct jit_item *item, unsigned offset)
@@ -116,7 +97,7 @@ void flags_liveness(struct guest_code *code)
 	uint16_t live = FLAGS_ARITHMETIC;
 
 	if (!item_ends_block(last) && last->kind != ITEM_FALLBACK)
-		live = flags_live_at_target(code, last->offset + last->instruction.length);
+		live = flags_live_at_target(code, last->offset + last->insn.length);
 	for (unsigned i = code->count; i-- > 0;) {
 		struct jit_item *item = &code->items[i];
 

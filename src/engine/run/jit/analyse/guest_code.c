@@ -11,5 +11,5 @@ void guest_code_cut(struct guest_code *code, unsigned count)
 	const struct jit_item *last = &code->items[count - 1];
 
 	code->count = count;
-	code->size = last->offset + last->instruction.length - code->start;
+	code->size = last->offset + last->insn.length - code->start;
 }

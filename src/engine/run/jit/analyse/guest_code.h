@@ -10,7 +10,9 @@
 
 struct guest_code {
 	/* Given: */
+	struct cpu *cpu;      /* who knows what it has decoded already; not asked for its state */
 	const uint8_t *page;  /* a copy of its page */
+	uint64_t page_gpa;
 	uint64_t page_gva;    /* where that is mapped this time; nothing but the mode's edge depends on it */
 	unsigned start;       /* its offset in the page */
 	uint32_t mode;        /* jit_mode_of */

@@ -5,11 +5,9 @@
 #ifndef KVIK_ENGINE_JIT_ANALYSE_ITEM_H
 #define KVIK_ENGINE_JIT_ANALYSE_ITEM_H
 
-#include <Zydis/Zydis.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/run/jit/analyse/copy.h"
 #include "engine/run/jit/vector_level.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"
@@ -33,10 +31,8 @@ enum item_kind {
 
 /* A guest instruction on its way through the translator. */
 struct jit_item {
-	ZydisDecodedInstruction instruction;
-	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	struct insn insn;
-	struct reencode_info info;
+	struct insn_form form;
 	uint16_t offset; /* in the page */
 	const uint8_t *bytes;
 	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
@@ -44,7 +40,6 @@ struct jit_item {
 	bool keeps_flags;                  /* what is inserted before it must leave flags alone */
 	uint8_t kind;                      /* enum item_kind */
 	uint8_t vector_levels;             /* bits of enum jit_vector_level: what it needs */
-	bool changes_vector;               /* it may unmask floating-point exceptions */
 	bool locks;                        /* item_locks */
 	uint8_t segments; /* FS and GS, as bits: what it takes for flat but for the base */
 };
@@ -52,25 +47,17 @@ struct jit_item {
 /* Of 32-bit code: protected or compatibility mode. */
 static inline bool item_is_32(const struct jit_item *item)
 {
-	return item->instruction.machine_mode != ZYDIS_MACHINE_MODE_LONG_64;
+	return item->form.is_32;
 }
 
 /* -- classify.c -- */
 
-/* What becomes of a decoded item; fills item->info for ITEM_COPY. */
-enum item_kind item_classify(struct jit_item *item, bool is_user);
+/* What becomes of a decoded item. */
+enum item_kind item_classify(const struct jit_item *item, bool is_user);
 /* Whether control never reaches the instruction after this one inside the block. */
 bool item_ends_block(const struct jit_item *item);
-/* A general instruction that is copied; all other copied ones have a vector level. */
-bool item_is_general(ZydisMnemonic mnemonic);
-/* The level that a vector instruction needs, or -1 when it is none or must not be copied. */
-int item_vector_level(const ZydisDecodedInstruction *instruction);
-bool item_changes_vector(const struct jit_item *item);
 /* Whether it loads FS or GS. */
 bool item_loads_segment(const struct jit_item *item);
-bool item_mixes_mmx(const struct jit_item *item);
-/* Whether it becomes x87's last instruction (SDM vol. 1 §8.1.8). */
-bool item_moves_x87_pointer(const struct jit_item *item);
 bool item_needs_alignment(const struct jit_item *item);
 bool item_locks(const struct jit_item *item, bool is_alone);
 /* Whether its LOCK is there, as far as one can tell, to order memory accesses. */
@@ -79,20 +66,10 @@ bool item_is_fence(const struct jit_item *item);
 uint8_t item_vector_levels(const struct jit_item *item);
 /* BT, BTS, BTR or BTC in memory by a register: what it accesses may be far from its operand. */
 bool item_is_bit_string(const struct jit_item *item);
-bool item_is_variable_shift(const struct jit_item *item);
 /* Whether it is ADD, OR, AND or XOR of a register, 32 or 64 bits, to what may be memory. */
 bool item_is_update(const struct jit_item *item);
 /* How many cycles it takes at worst, about, memory apart. */
 unsigned item_cycles(const struct jit_item *item);
-/* Whether it is REP MOVS or REP STOS in a form that has a stub; whether it is the first. */
-bool item_is_simple_string(const struct jit_item *item);
-bool item_is_string_copy(const struct jit_item *item);
-
-/* -- features.c -- */
-
-/* Whether the host's CPU has the instruction at all. */
-bool jit_host_has(const ZydisDecodedInstruction *instruction);
-
 /* -- flags.c -- */
 
 /* item->flags_read and flags_killed; with `keeps_all`, see struct jit_options. */

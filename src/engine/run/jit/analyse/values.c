@@ -26,93 +26,30 @@ static void assign(struct values *values, unsigned to, unsigned from, int64_t di
 	values->reg[to] = (struct value){ values->reg[from].symbol, offset };
 }
 
-static int register_number(ZydisRegister reg)
-{
-	switch (ZydisRegisterGetClass(reg)) {
-	case ZYDIS_REGCLASS_GPR8:
-	case ZYDIS_REGCLASS_GPR16:
-	case ZYDIS_REGCLASS_GPR32:
-	case ZYDIS_REGCLASS_GPR64:
-		reg = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
-		return ZydisRegisterGetId(reg);
-	default:
-		return -1;
-	}
-}
-
-static uint16_t register_bit(ZydisRegister reg)
-{
-	int number = register_number(reg);
-
-	return number < 0 ? 0 : 1u << number;
-}
-
-uint16_t item_registers_written(const struct jit_item *item)
-{
-	uint16_t registers = 0;
-
-	for (unsigned i = 0; i < item->instruction.operand_count; i++) {
-		const ZydisDecodedOperand *operand = &item->operands[i];
-
-		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-			registers |= register_bit(operand->reg.value);
-	}
-	return registers;
-}
-
-uint16_t item_registers(const struct jit_item *item)
-{
-	uint16_t registers = 0;
-
-	for (unsigned i = 0; i < item->instruction.operand_count; i++) {
-		const ZydisDecodedOperand *operand = &item->operands[i];
-
-		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER)
-			registers |= register_bit(operand->reg.value);
-		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY)
-			registers |= register_bit(operand->mem.base) |
-				     register_bit(operand->mem.index);
-	}
-	return registers;
-}
-
-static bool is_register64(const ZydisDecodedOperand *operand)
-{
-	return operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(operand->reg.value) == ZYDIS_REGCLASS_GPR64;
-}
-
 /* A copied instruction whose result is a register plus a constant; false: it is none. */
 static bool step_copy(struct values *values, const struct jit_item *item)
 {
-	const ZydisDecodedOperand *operands = item->operands;
-	unsigned to = item->insn.reg[0] / 8;
+	const struct insn *insn = &item->insn;
+	unsigned to = insn->reg[0] / 8;
 
-	if (!item->instruction.operand_count_visible || !is_register64(&operands[0]))
+	if (insn->kind[0] != INSN_OPERAND_REGISTER || insn->operand_size != 8)
 		return false;
-	switch (item->instruction.mnemonic) {
-	case ZYDIS_MNEMONIC_MOV:
-		if (!is_register64(&operands[1]))
+	switch ((enum insn_operation)item->form.operation) {
+	case INSN_MOVES:
+		if (insn->kind[1] != INSN_OPERAND_REGISTER)
 			return false;
-		assign(values, to, item->insn.reg[1] / 8, 0);
+		assign(values, to, insn->reg[1] / 8, 0);
 		return true;
-	case ZYDIS_MNEMONIC_ADD:
-	case ZYDIS_MNEMONIC_SUB:
-		if (operands[1].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+	case INSN_ADDS:
+	case INSN_SUBTRACTS:
+		if (insn->kind[1] != INSN_OPERAND_IMMEDIATE)
 			return false;
 		assign(values, to, to,
-		       item->instruction.mnemonic == ZYDIS_MNEMONIC_ADD ? item->insn.immediate
-									: -item->insn.immediate);
+		       item->form.operation == INSN_ADDS ? insn->immediate : -insn->immediate);
 		return true;
-	case ZYDIS_MNEMONIC_INC:
-		assign(values, to, to, 1);
-		return true;
-	case ZYDIS_MNEMONIC_DEC:
-		assign(values, to, to, -1);
-		return true;
-	default:
-		return false;
+	case INSN_INCREMENTS: assign(values, to, to, 1); return true;
+	case INSN_DECREMENTS: assign(values, to, to, -1); return true;
+	default: return false;
 	}
 }
 
@@ -129,7 +66,7 @@ static bool step_lea(struct values *values, const struct jit_item *item)
 
 void values_step(struct values *values, const struct jit_item *item)
 {
-	uint16_t written = item_registers_written(item);
+	uint16_t written = item->form.gpr_written;
 
 	switch (item->kind) {
 	case ITEM_FALLBACK:
@@ -166,7 +103,7 @@ bool item_has_access(const struct jit_item *item)
 {
 	switch (item->kind) {
 	case ITEM_COPY:
-		return item->info.has_memory;
+		return item->form.has_memory;
 	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP: case ITEM_JUMP_IF:
 	case ITEM_CLI: case ITEM_STI: case ITEM_CLD: case ITEM_STD: case ITEM_CLAC: case ITEM_STAC:
 	case ITEM_SWAPGS: case ITEM_RDTSC: case ITEM_RDTSCP: case ITEM_READ_BASE:
@@ -206,9 +143,9 @@ static struct span copy_span(const struct jit_item *item, const struct values *v
 	struct span span = {
 		.shift = insn->index < CPU_REGISTERS ? insn->scale : 0,
 		.segment = insn->segment == CPU_FS || insn->segment == CPU_GS ? insn->segment : CPU_DS,
-		.size = item->info.memory_size,
-		.alignment = item_needs_alignment(item) ? item->info.memory_size : 1,
-		.is_write = item->info.memory_written,
+		.size = item->insn.memory_size,
+		.alignment = item_needs_alignment(item) ? item->insn.memory_size : 1,
+		.is_write = item->form.memory_written,
 	};
 
 	if (insn->address_size != 8 || offset > OFFSET_MAX || offset < -OFFSET_MAX ||
@@ -246,7 +183,7 @@ struct span item_span(const struct jit_item *item, const struct values *values)
 	case ITEM_LEAVE:
 		return stack_span(&values->reg[CPU_RBP], 0, false);
 	case ITEM_COPY:
-		if (item->info.has_memory)
+		if (item->form.has_memory)
 			return copy_span(item, values);
 		break;
 	default:

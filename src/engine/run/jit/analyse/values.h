@@ -53,8 +53,5 @@ bool span_same_base(const struct span *a, const struct span *b);
 struct range range_of(const struct span *span);
 /* Let the range cover one more access; false (and unchanged) when that can't be. */
 bool range_join(struct range *range, const struct span *span, int32_t size_max);
-/* General registers that the instruction names in any way, and those that it writes. */
-uint16_t item_registers(const struct jit_item *item);
-uint16_t item_registers_written(const struct jit_item *item);
 
 #endif

@@ -39,7 +39,7 @@ static void emit_push_return(struct translation *t, unsigned index)
 		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
 		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
 	}
-	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->instruction.length);
+	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->insn.length);
 	emit_memory_move(e, !t->guest.is_32, true, HOST_R13, &top);
 	emit_stack_move(t, -(int32_t)t->guest.width);
 }

@@ -68,9 +68,9 @@ static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned sc
  * LOCK must see at once. */
 static bool is_loop_update(const struct jit_item *item, const struct reencode *rename)
 {
-	return item->info.has_memory && item_is_update(item) &&
+	return item->form.has_memory && item_is_update(item) &&
 	       rename->memory.index == HOST_NONE && rename->memory.base != HOST_R13 &&
-	       (rename->without_lock || !(item->instruction.attributes & ZYDIS_ATTRIB_HAS_LOCK));
+	       (rename->without_lock || !(item->insn.prefixes & INSN_LOCK));
 }
 
 /*
@@ -85,7 +85,7 @@ static void emit_loop_update(struct emitter *e, const struct jit_item *item,
 
 	if (source != reg)
 		emit_move_width(e, wide, reg, source);
-	emit_memory_op(e, wide, item->instruction.opcode | 2, reg, memory);
+	emit_memory_op(e, wide, item->form.opcode | 2, reg, memory);
 	emit_memory_move(e, wide, true, reg, memory);
 }
 
@@ -94,22 +94,19 @@ static void emit_copy(struct translation *t, unsigned index)
 	struct jit_item *item = &t->guest.items[index];
 	struct emitter *e = &t->e;
 	struct reencode rename;
-	uint16_t used = item->info.gpr_read | item->info.gpr_written;
+	uint16_t used = item->form.copy_read | item->form.copy_written;
 	unsigned free_scratch[2] = { t->scratch[0], t->scratch[1] }, next = 0;
-	int level = item_is_general(item->instruction.mnemonic) ? -1
-								 : item_vector_level(&item->instruction);
-	bool moves_pointer = level == JIT_VECTOR_X87 && item_moves_x87_pointer(item);
+	bool moves_pointer = item->form.is_x87;
 
-	if (level >= 0)
-		emit_item_vector_check(t, index, level);
-	if (level > JIT_VECTOR_X87 && item_mixes_mmx(item))
-		emit_item_vector_check(t, index, JIT_VECTOR_X87);
+	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
+		if (item->form.vector_levels >> level & 1)
+			emit_item_vector_check(t, index, level);
 	for (unsigned i = 0; i < CPU_REGISTERS; i++)
 		rename.map[i] = t->map[i];
 	rename.without_lock = t->guest.is_alone && !item_is_fence(item);
-	if (item->info.has_memory) {
-		rename.memory = emit_operand_access(t, index, item->info.memory_size,
-						    item->info.memory_written,
+	if (item->form.has_memory) {
+		rename.memory = emit_operand_access(t, index, item->insn.memory_size,
+						    item->form.memory_written,
 						    item_needs_alignment(item));
 		emit_flags_inside(t, index);
 		if (rename.memory.base == HOST_R13 && rename.memory.index == HOST_R14 &&
@@ -125,16 +122,16 @@ static void emit_copy(struct translation *t, unsigned index)
 		if (!(used >> i & 1) || t->map[i] != HOST_NONE)
 			continue;
 		rename.map[i] = free_scratch[next++];
-		if (item->info.gpr_read >> i & 1)
+		if (item->form.copy_read >> i & 1)
 			emit_load_state(e, rename.map[i], home(i));
 	}
 	if (is_loop_update(item, &rename))
 		emit_loop_update(e, item, &rename.memory, rename.map[item->insn.reg[1] / 8],
 				 free_scratch[0]);
-	else if (!reencode_emit(e, &item->instruction, item->bytes, &item->info, &rename))
+	else if (!reencode_emit(e, &item->insn, &item->form, item->bytes, &rename))
 		t->failed = true;
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
-		if (item->info.gpr_written >> i & 1 && t->map[i] == HOST_NONE)
+		if (item->form.copy_written >> i & 1 && t->map[i] == HOST_NONE)
 			emit_store_state(e, rename.map[i], home(i));
 }
 
@@ -172,7 +169,7 @@ static void emit_operation(struct emitter *e, uint8_t rex, bool wide, uint8_t op
 static void emit_divide(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->guest.items[index];
-	bool is_signed = item->instruction.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	bool is_signed = item->form.class == INSN_DIVIDED_SIGNED;
 	bool wide = item->insn.operand_size == 8;
 	struct emitter *e = &t->e;
 
@@ -259,7 +256,7 @@ void emit_side_jump(struct translation *t, size_t at, unsigned index)
 static void emit_jump_if_item(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
-	uint8_t condition = item->instruction.opcode & 0xf;
+	uint8_t condition = item->form.opcode & 0xf;
 	int64_t target = item_target(item);
 	size_t past;
 
@@ -286,7 +283,7 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_LEA: emit_lea_item(t, index); break;
 	case ITEM_DIVIDE: emit_divide(t, index); break;
 	case ITEM_PUSH:
-		if (item->operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		if (item->insn.kind[0] == INSN_OPERAND_IMMEDIATE)
 			emit_push_value(t, index, CPU_REGISTERS, item->insn.immediate);
 		else
 			emit_push_value(t, index, item->insn.reg[0] / 8, 0);

@@ -277,14 +277,14 @@ static void emit_body(struct translation *t)
 			t->scratch[0] = HOST_R14;
 		}
 		if (item->kind == ITEM_JUMP_IF)
-			emit_slow_jump(t, emit_jump_if(e, item->instruction.opcode & 0xf),
+			emit_slow_jump(t, emit_jump_if(e, item->form.opcode & 0xf),
 				       SLOW_TAKEN + i);
 		else
 			emit_item(t, i);
 	}
 	t->scratch[0] = HOST_R13;
 	if (last->kind == ITEM_JUMP_IF)
-		emit_slow_jump(t, emit_jump_if(e, (last->instruction.opcode & 0xf) ^ 1),
+		emit_slow_jump(t, emit_jump_if(e, (last->form.opcode & 0xf) ^ 1),
 			       SLOW_LEAVE + loop->end);
 }
 

@@ -48,7 +48,7 @@ static struct place first_place(const struct flag_source *source, const struct j
 {
 	if (source->is_copied)
 		return (struct place){ HOST_NONE, FRAME(flag_register) };
-	return place_of(flag_operand(&setter->operands[0]));
+	return place_of(flag_operand(setter, 0));
 }
 
 /* opcode reg, place (or the other direction, or an extension in `reg`), by operand size. */
@@ -105,7 +105,7 @@ static void emit_comparison(struct emitter *e, const struct flag_source *source,
 			    const struct jit_item *setter, unsigned scratch)
 {
 	bool is_test = source->recipe == RECIPE_TEST;
-	unsigned size = setter->operands[0].size / 8;
+	unsigned size = setter->insn.operand_size;
 	int second = flag_second_register(setter, source->recipe);
 	struct place a = first_place(source, setter), b;
 
@@ -131,7 +131,7 @@ static void emit_result_test(struct emitter *e, const struct flag_source *source
 			     const struct jit_item *setter)
 {
 	struct place result = first_place(source, setter);
-	unsigned size = setter->operands[0].size / 8;
+	unsigned size = setter->insn.operand_size;
 
 	if (result.host != HOST_NONE) {
 		emit_on_place(e, size, OPCODE_TEST, result.host, result);
@@ -148,7 +148,7 @@ static void emit_arithmetic_again(struct emitter *e, const struct flag_source *s
 {
 	bool adds = source->recipe == RECIPE_ADD || source->recipe == RECIPE_INCREMENT;
 	bool counts = source->recipe >= RECIPE_INCREMENT;
-	unsigned size = setter->operands[0].size / 8;
+	unsigned size = setter->insn.operand_size;
 	unsigned operation = adds ? GROUP_ADD : GROUP_SUBTRACT;
 	int second = flag_second_register(setter, source->recipe);
 	struct place result = first_place(source, setter);

@@ -9,11 +9,11 @@ struct fields {
 	uint8_t reg, rm, index; /* full host numbers; for REX.R, .B, .X */
 };
 
-static void fields_fill_memory(struct fields *fields, const ZydisDecodedInstruction *instruction,
+static void fields_fill_memory(struct fields *fields, const struct insn_form *form,
 			       const struct host_memory *memory)
 {
 	/* EVEX scales 8-bit displacements (Intel SDM vol. 2 §2.7.5): of those only 0 is used. */
-	bool is_short = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX
+	bool is_short = form->encoding == INSN_EVEX
 				? memory->displacement == 0
 				: memory->displacement == (int8_t)memory->displacement;
 	unsigned mod = is_short ? 1 : 2;
@@ -26,33 +26,32 @@ static void fields_fill_memory(struct fields *fields, const ZydisDecodedInstruct
 	fields->displacement = memory->displacement;
 	fields->displacement_size = mod == 2 ? 4 : mod;
 	fields->modrm = mod << 6 | (fields->reg & 7) << 3 | 4;
-	fields->sib = memory->shift << 6 | (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 | (memory->base & 7);
+	fields->sib = memory->shift << 6 | (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 |
+		      (memory->base & 7);
 }
 
-static void fields_fill(struct fields *fields, const ZydisDecodedInstruction *instruction,
-			const struct reencode_info *info, const struct reencode *rename,
-			unsigned reg_extension, unsigned rm_extension, unsigned index_extension)
+static void fields_fill(struct fields *fields, const struct insn_form *form, const uint8_t *bytes,
+			const struct reencode *rename, unsigned reg_extension,
+			unsigned rm_extension, unsigned index_extension)
 {
-	const struct ZydisDecodedInstructionModRm_ *modrm = &instruction->raw.modrm;
+	uint8_t modrm = form->modrm ? bytes[form->modrm] : 0;
 
-	*fields = (struct fields){
-		.has_modrm = info->is_moffs || instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM,
-	};
-	fields->reg = modrm->reg | reg_extension << 3;
-	if (info->reg_is_gpr)
+	*fields = (struct fields){ .has_modrm = form->is_moffs || form->modrm };
+	fields->reg = (modrm >> 3 & 7) | reg_extension << 3;
+	if (form->reg_is_gpr)
 		fields->reg = rename->map[fields->reg];
-	if (!info->has_memory) {
-		fields->rm = modrm->rm | rm_extension << 3;
+	if (!form->has_memory) {
+		fields->rm = (modrm & 7) | rm_extension << 3;
 		fields->index = index_extension << 3; /* EVEX.X extends a vector rm */
-		if (info->rm_is_gpr)
+		if (form->rm_is_gpr)
 			fields->rm = rename->map[fields->rm];
 		fields->modrm = 0xc0 | (fields->reg & 7) << 3 | (fields->rm & 7);
 		return;
 	}
-	fields_fill_memory(fields, instruction, &rename->memory);
+	fields_fill_memory(fields, form, &rename->memory);
 }
 
-static void emit_tail(struct emitter *e, const ZydisDecodedInstruction *instruction,
+static void emit_tail(struct emitter *e, const struct insn *insn, const struct insn_form *form,
 		      const uint8_t *bytes, const struct fields *fields)
 {
 	if (fields->has_modrm) {
@@ -62,71 +61,77 @@ static void emit_tail(struct emitter *e, const ZydisDecodedInstruction *instruct
 		for (unsigned i = 0; i < fields->displacement_size; i++)
 			emit8(e, (uint32_t)fields->displacement >> (8 * i));
 	}
-	if (instruction->raw.imm[0].size)
-		emit_bytes(e, bytes + instruction->raw.imm[0].offset,
-			   instruction->length - instruction->raw.imm[0].offset);
+	if (form->immediate)
+		emit_bytes(e, bytes + form->immediate, insn->length - form->immediate);
 }
 
-static bool emit_legacy(struct emitter *e, const ZydisDecodedInstruction *instruction,
-			const uint8_t *bytes, const struct reencode_info *info,
-			const struct reencode *rename)
+/* Prefixes keep their order; segments and address size went into the address. */
+static void emit_prefixes(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+			  const uint8_t *bytes, const struct reencode *rename)
 {
-	bool has_rex = instruction->attributes & ZYDIS_ATTRIB_HAS_REX;
-	const ZydisDecodedInstructionRawRex *raw = &instruction->raw.rex;
-	uint8_t rex = 0x40 | (has_rex ? raw->W << 3 : 0);
-	uint8_t opcode = instruction->opcode;
+	for (unsigned i = 0; i < form->prefixes; i++) {
+		uint8_t prefix = bytes[i];
+
+		/* Without meaning to the guest, it would make TZCNT and LZCNT of BSF and BSR. */
+		if (prefix == 0xf3 && insn->traits & INSN_KEEPS_RESULT)
+			continue;
+		if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3 ||
+		    (prefix == 0xf0 && !rename->without_lock))
+			emit8(e, prefix);
+	}
+}
+
+static bool emit_escape(struct emitter *e, unsigned map)
+{
+	switch (map) {
+	case ZYDIS_OPCODE_MAP_DEFAULT: return true;
+	case ZYDIS_OPCODE_MAP_0F: emit8(e, 0x0f); return true;
+	case ZYDIS_OPCODE_MAP_0F38: emit8(e, 0x0f); emit8(e, 0x38); return true;
+	case ZYDIS_OPCODE_MAP_0F3A: emit8(e, 0x0f); emit8(e, 0x3a); return true;
+	default: return false;
+	}
+}
+
+static bool emit_legacy(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+			const uint8_t *bytes, const struct reencode *rename)
+{
+	unsigned extension = form->rex & 0xf; /* W, R, X, B */
+	uint8_t rex = 0x40 | (extension & 8);
+	uint8_t opcode = form->opcode;
 	struct fields fields = {0};
 
-	if (info->is_moffs) {
+	if (form->is_moffs) {
 		opcode = (opcode & 1) | (opcode & 2 ? 0x88 : 0x8a);
-		fields_fill(&fields, instruction, info, rename, 0, 0, 0);
-	} else if (instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
-		   (opcode & 0xf0) == 0x40) {
+		fields_fill(&fields, form, bytes, rename, 0, 0, 0);
+	} else if (form->map == ZYDIS_OPCODE_MAP_DEFAULT && (opcode & 0xf0) == 0x40) {
 		/* INC and DEC, whose bytes are REX prefixes in 64-bit mode. */
 		fields.rm = rename->map[opcode & 7];
 		fields.modrm = 0xc0 | (opcode & 8) | (fields.rm & 7);
 		fields.has_modrm = true;
 		opcode = 0xff;
-	} else if (instruction->attributes & ZYDIS_ATTRIB_HAS_MODRM) {
-		fields_fill(&fields, instruction, info, rename, has_rex ? raw->R : 0,
-			    has_rex ? raw->B : 0, 0);
+	} else if (form->modrm) {
+		fields_fill(&fields, form, bytes, rename, extension >> 2 & 1, extension & 1, 0);
 		/* The same operation as 80h, which 64-bit mode lacks. */
-		if (instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && opcode == 0x82)
+		if (form->map == ZYDIS_OPCODE_MAP_DEFAULT && opcode == 0x82)
 			opcode = 0x80;
-	} else if (info->opcode_is_gpr) {
-		unsigned reg = rename->map[(opcode & 7) | (has_rex ? raw->B : 0) << 3];
+	} else if (form->opcode_is_gpr) {
+		unsigned reg = rename->map[(opcode & 7) | (extension & 1) << 3];
 
 		opcode = (opcode & ~7u) | (reg & 7);
 		rex |= reg >> 3 & 1;
 	}
 	/* REX.R, .X and .B matter only to general and vector registers, not to x87's. */
 	rex |= (fields.reg >> 3 & 1) << 2 | (fields.index >> 3 & 1) << 1 | (fields.rm >> 3 & 1);
-	if (info->high_byte && rex != 0x40)
+	if (form->high_byte && rex != 0x40)
 		return false;
 
-	/* Prefixes keep their order; segments and address size went into the address. */
-	for (unsigned i = 0; i < instruction->raw.prefix_count; i++) {
-		uint8_t prefix = instruction->raw.prefixes[i].value;
-
-		/* Without meaning to the guest, it would make TZCNT and LZCNT on the host. */
-		if (prefix == 0xf3 && (instruction->mnemonic == ZYDIS_MNEMONIC_BSF ||
-		                       instruction->mnemonic == ZYDIS_MNEMONIC_BSR))
-			continue;
-		if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3 ||
-		    (prefix == 0xf0 && !rename->without_lock))
-			emit8(e, prefix);
-	}
-	if (rex != 0x40 || (has_rex && !info->high_byte))
+	emit_prefixes(e, insn, form, bytes, rename);
+	if (rex != 0x40 || (form->rex && !form->high_byte))
 		emit8(e, rex);
-	switch (instruction->opcode_map) {
-	case ZYDIS_OPCODE_MAP_DEFAULT: break;
-	case ZYDIS_OPCODE_MAP_0F: emit8(e, 0x0f); break;
-	case ZYDIS_OPCODE_MAP_0F38: emit8(e, 0x0f); emit8(e, 0x38); break;
-	case ZYDIS_OPCODE_MAP_0F3A: emit8(e, 0x0f); emit8(e, 0x3a); break;
-	default: return false;
-	}
+	if (!emit_escape(e, form->map))
+		return false;
 	emit8(e, opcode);
-	emit_tail(e, instruction, bytes, &fields);
+	emit_tail(e, insn, form, bytes, &fields);
 	return true;
 }
 
@@ -137,59 +142,55 @@ static uint8_t inverted_rxb(const struct fields *fields)
 	       !(fields->rm >> 3 & 1) << 5;
 }
 
-static bool emit_vex(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		     const uint8_t *bytes, const struct reencode_info *info,
-		     const struct reencode *rename)
+static bool emit_vex(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+		     const uint8_t *bytes, const struct reencode *rename)
 {
-	const ZydisDecodedInstructionRawVex *raw = &instruction->raw.vex;
-	/* Zydis keeps R, X, B, vvvv as they stand in the prefix: inverted. */
-	unsigned vvvv = ~raw->vvvv & 0xf;
+	const uint8_t *prefix = bytes + form->prefixes;
+	bool is_short = prefix[0] == 0xc5;
+	uint8_t map = is_short ? 1 : prefix[1] & 0x1f;
+	uint8_t last = is_short ? prefix[1] & 0x7f : prefix[2]; /* W, vvvv, L, pp */
+	unsigned vvvv = ~(last >> 3) & 0xf;
 	struct fields fields = {0};
 
-	fields_fill(&fields, instruction, info, rename, !raw->R, !raw->B, 0);
-	if (info->vvvv_is_gpr)
+	fields_fill(&fields, form, bytes, rename, !(prefix[1] & 0x80),
+		    !is_short && !(prefix[1] & 0x20), 0);
+	if (form->vvvv_is_gpr)
 		vvvv = rename->map[vvvv];
 	emit8(e, 0xc4);
-	emit8(e, inverted_rxb(&fields) | raw->m_mmmm);
-	emit8(e, raw->W << 7 | (~vvvv & 0xf) << 3 | raw->L << 2 | raw->pp);
-	emit8(e, instruction->opcode);
+	emit8(e, inverted_rxb(&fields) | map);
+	emit8(e, (last & 0x87) | (~vvvv & 0xf) << 3);
+	emit8(e, form->opcode);
 	/* VZEROUPPER and VZEROALL have no ModRM. */
-	emit_tail(e, instruction, bytes, &fields);
+	emit_tail(e, insn, form, bytes, &fields);
 	return true;
 }
 
-static bool emit_evex(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		      const uint8_t *bytes, const struct reencode_info *info,
-		      const struct reencode *rename)
+static bool emit_evex(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+		      const uint8_t *bytes, const struct reencode *rename)
 {
-	const ZydisDecodedInstructionRawEvex *raw = &instruction->raw.evex;
-	unsigned vvvv = ~raw->vvvv & 0xf;
+	const uint8_t *prefix = bytes + form->prefixes;
+	unsigned vvvv = ~(prefix[2] >> 3) & 0xf;
 	struct fields fields = {0};
 
-	fields_fill(&fields, instruction, info, rename, !raw->R, !raw->B,
-		    info->has_memory || info->rm_is_gpr ? 0 : !raw->X);
-	if (info->vvvv_is_gpr)
+	fields_fill(&fields, form, bytes, rename, !(prefix[1] & 0x80), !(prefix[1] & 0x20),
+		    form->has_memory || form->rm_is_gpr ? 0 : !(prefix[1] & 0x40));
+	if (form->vvvv_is_gpr)
 		vvvv = rename->map[vvvv];
 	emit8(e, 0x62);
-	emit8(e, inverted_rxb(&fields) | (raw->R2 & 1) << 4 | raw->mmm);
-	emit8(e, raw->W << 7 | (~vvvv & 0xf) << 3 | 1 << 2 | raw->pp);
-	emit8(e, raw->z << 7 | raw->L2 << 6 | raw->L << 5 | raw->b << 4 | (raw->V2 & 1) << 3 |
-			 raw->aaa);
-	emit8(e, instruction->opcode);
-	emit_tail(e, instruction, bytes, &fields);
+	emit8(e, inverted_rxb(&fields) | (prefix[1] & 0x1f)); /* R', map */
+	emit8(e, (prefix[2] & 0x87) | (~vvvv & 0xf) << 3); /* W, 1, pp */
+	emit8(e, prefix[3]);
+	emit8(e, form->opcode);
+	emit_tail(e, insn, form, bytes, &fields);
 	return true;
 }
 
-bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		   const uint8_t *bytes, const struct reencode_info *info,
-		   const struct reencode *rename)
+bool reencode_emit(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+		   const uint8_t *bytes, const struct reencode *rename)
 {
-	switch (instruction->encoding) {
-	case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
-		return emit_legacy(e, instruction, bytes, info, rename);
-	case ZYDIS_INSTRUCTION_ENCODING_VEX:
-		return emit_vex(e, instruction, bytes, info, rename);
-	default:
-		return emit_evex(e, instruction, bytes, info, rename);
+	switch (form->encoding) {
+	case INSN_LEGACY: return emit_legacy(e, insn, form, bytes, rename);
+	case INSN_VEX: return emit_vex(e, insn, form, bytes, rename);
+	default: return emit_evex(e, insn, form, bytes, rename);
 	}
 }

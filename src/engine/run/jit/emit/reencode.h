@@ -5,12 +5,11 @@
 #ifndef KVIK_ENGINE_JIT_EMIT_REENCODE_H
 #define KVIK_ENGINE_JIT_EMIT_REENCODE_H
 
-#include <Zydis/Zydis.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/run/jit/analyse/copy.h"
 #include "engine/run/jit/emit/emitter.h"
+#include "engine/x86/decode/insn.h"
 
 /* Which encoding fields of an instruction name general registers, and what the renaming is. */
 struct reencode {
@@ -19,9 +18,9 @@ struct reencode {
 	bool without_lock;         /* leave the LOCK prefix out */
 };
 
-/* Emit the copy. False when this combination has no encoding (AH with a REX prefix). */
-bool reencode_emit(struct emitter *e, const ZydisDecodedInstruction *instruction,
-		   const uint8_t *bytes, const struct reencode_info *info,
-		   const struct reencode *rename);
+/* Emit the copy of the instruction at `bytes`. False when this combination has no encoding (AH with a
+ * REX prefix). */
+bool reencode_emit(struct emitter *e, const struct insn *insn, const struct insn_form *form,
+		   const uint8_t *bytes, const struct reencode *rename);
 
 #endif

@@ -32,7 +32,7 @@
 
 static unsigned end_of(const struct jit_item *item)
 {
-	return item->offset + item->instruction.length;
+	return item->offset + item->insn.length;
 }
 
 /* mov [rsp], r64 */
@@ -77,7 +77,7 @@ static bool return_is_paired(const struct translation *t, unsigned index)
 	const struct jit_item *items = t->guest.items;
 
 	return !t->guest.is_one_pass &&
-	       (t->guest.is_32 || index == 0 || items[index - 1].instruction.length != RETPOLINE_LENGTH - 1 ||
+	       (t->guest.is_32 || index == 0 || items[index - 1].insn.length != RETPOLINE_LENGTH - 1 ||
 		!is_stack_top_store(items[index - 1].bytes));
 }
 

@@ -20,7 +20,7 @@ void emit_string(struct translation *t, unsigned index)
 	unsigned shift = (unsigned)__builtin_ctz(item->insn.operand_size);
 	struct emitter *e = &t->e;
 
-	emit_call_to(e, t->stubs->string[item_is_string_copy(item)][shift]);
+	emit_call_to(e, t->stubs->string[item->form.class == INSN_STRING_COPY][shift]);
 	/* The stub returns here, or behind this jump when it is the interpreter's turn. */
 	emit8(e, 0xeb);
 	emit8(e, NEAR_JUMP_LENGTH);

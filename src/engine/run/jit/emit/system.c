@@ -54,7 +54,7 @@ static void emit_sti(struct translation *t, unsigned index)
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, RFLAGS_IF);
 	emit_store_state(e, HOST_R14, STATE(rflags));
 	emit_store_state_byte(e, KVM_X86_SHADOW_INT_STI, STATE(interrupt_shadow));
-	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->instruction.length);
+	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->insn.length);
 	emit_store_state(e, HOST_R13, STATE(shadow_rip));
 	emit_patch(e, was_set);
 }
@@ -88,8 +88,7 @@ static void emit_swapgs(struct translation *t)
 
 static enum cpu_segment base_segment(const struct jit_item *item)
 {
-	return item->instruction.mnemonic == ZYDIS_MNEMONIC_RDFSBASE ||
-			       item->instruction.mnemonic == ZYDIS_MNEMONIC_WRFSBASE
+	return item->form.class == INSN_READ_FS_BASE || item->form.class == INSN_WRITE_FS_BASE
 		       ? CPU_FS
 		       : CPU_GS;
 }

@@ -21,8 +21,7 @@ static bool fits(const struct jit_item *item, bool is_last)
 	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP_IF:
 		return true;
 	case ITEM_COPY:
-		return item_vector_levels(item) != 1u << JIT_VECTOR_X87 ||
-		       !item_moves_x87_pointer(item);
+		return !item->form.is_x87;
 	case ITEM_DIVIDE:
 		return !item->live_after;
 	case ITEM_JUMP:
@@ -222,8 +221,8 @@ bool loop_find(struct loop *loop, const struct jit_item *items, unsigned count, 
 		before[i] = values;
 		spans[i] = item_span(&items[i], &values);
 		values_step(&values, &items[i]);
-		used |= item_registers(&items[i]);
-		loop->written |= item_registers_written(&items[i]);
+		used |= items[i].form.gpr_named;
+		loop->written |= items[i].form.gpr_written;
 		loop->vector_levels |= item_vector_levels(&items[i]);
 		needs_scratch |= items[i].kind == ITEM_DIVIDE;
 	}

@@ -10,7 +10,7 @@ static unsigned scratch_needed(const struct jit_item *item)
 
 	switch (item->kind) {
 	case ITEM_COPY:
-		return guest_home_count(item->info.gpr_read | item->info.gpr_written);
+		return guest_home_count(item->form.copy_read | item->form.copy_written);
 	case ITEM_LEA:
 		sources = (insn->base < CPU_REGISTERS && host_register(insn->base) == HOST_NONE) +
 			  (insn->index < CPU_REGISTERS && host_register(insn->index) == HOST_NONE);
@@ -25,7 +25,7 @@ static bool fits(const struct jit_item *item)
 {
 	switch (item->kind) {
 	case ITEM_COPY:
-		if (item_vector_levels(item) == 1u << JIT_VECTOR_X87 && item_moves_x87_pointer(item))
+		if (item->form.is_x87)
 			return false;
 		return scratch_needed(item) <= 1;
 	case ITEM_LEA:

@@ -10,76 +10,47 @@
 /* Displacements of LEA and immediates stay in 32 bits with this much of RSP's way added. */
 #define IMMEDIATE_MAX (1 << 30)
 
-int flag_operand(const ZydisDecodedOperand *operand)
+int flag_operand(const struct jit_item *setter, unsigned operand)
 {
-	if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
-		return -1;
-	switch (ZydisRegisterGetClass(operand->reg.value)) {
-	case ZYDIS_REGCLASS_GPR8:
-	case ZYDIS_REGCLASS_GPR16:
-	case ZYDIS_REGCLASS_GPR32:
-	case ZYDIS_REGCLASS_GPR64:
-		return ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(
-			ZYDIS_MACHINE_MODE_LONG_64, operand->reg.value));
-	default:
-		return -1;
-	}
-}
-
-static uint16_t flags_modified(const struct jit_item *item)
-{
-	const ZydisAccessedFlags *flags = item->instruction.cpu_flags;
-
-	if (!flags)
-		return 0;
-	return (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) &
-	       FLAGS_ARITHMETIC;
+	return setter->insn.kind[operand] == INSN_OPERAND_REGISTER ? setter->insn.reg[operand] / 8 : -1;
 }
 
 static bool touches_flags(const struct jit_item *item)
 {
-	return item->kind == ITEM_FALLBACK || flags_modified(item) ||
-	       (item->instruction.cpu_flags &&
-		item->instruction.cpu_flags->tested & FLAGS_ARITHMETIC);
+	return item->kind == ITEM_FALLBACK || item->insn.flags_written || item->insn.flags_read;
 }
 
 static enum recipe recipe_of(const struct jit_item *item)
 {
-	const ZydisDecodedOperand *b = &item->operands[1];
-	unsigned size = item->operands[0].size / 8;
-	bool is_immediate = b->type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-	bool is_invertible;
+	const struct insn *insn = &item->insn;
+	bool is_immediate = insn->kind[1] == INSN_OPERAND_IMMEDIATE, is_invertible;
+	unsigned size = insn->operand_size;
 	int first, second;
 
-	if (item->kind != ITEM_COPY || item->info.high_byte)
+	if (item->kind != ITEM_COPY || item->form.high_byte)
 		return RECIPE_NONE;
-	first = flag_operand(&item->operands[0]);
+	first = flag_operand(item, 0);
 	if (first < 0)
 		return RECIPE_NONE;
-	second = item->instruction.operand_count > 1 ? flag_operand(b) : -1;
-	is_invertible = size >= 4 && (is_immediate ? item->insn.immediate < IMMEDIATE_MAX &&
-							     item->insn.immediate > -IMMEDIATE_MAX
+	second = flag_operand(item, 1);
+	is_invertible = size >= 4 && (is_immediate ? insn->immediate < IMMEDIATE_MAX &&
+							     insn->immediate > -IMMEDIATE_MAX
 						   : second >= 0 && second != first);
-	switch (item->instruction.mnemonic) {
-	case ZYDIS_MNEMONIC_CMP:
+	switch ((enum insn_operation)item->form.operation) {
+	case INSN_COMPARES:
 		return is_immediate || (second >= 0 && second != first) ? RECIPE_COMPARE
 									: RECIPE_NONE;
-	case ZYDIS_MNEMONIC_TEST:
+	case INSN_TESTS:
 		return second == first		     ? RECIPE_RESULT
 		       : is_immediate || second >= 0 ? RECIPE_TEST
 						     : RECIPE_NONE;
-	case ZYDIS_MNEMONIC_AND: case ZYDIS_MNEMONIC_OR: case ZYDIS_MNEMONIC_XOR:
-		return RECIPE_RESULT;
-	case ZYDIS_MNEMONIC_ADD:
-		return is_invertible ? RECIPE_ADD : RECIPE_NONE;
-	case ZYDIS_MNEMONIC_SUB:
-		return is_invertible ? RECIPE_SUBTRACT : RECIPE_NONE;
-	case ZYDIS_MNEMONIC_INC:
-		return size >= 4 ? RECIPE_INCREMENT : RECIPE_NONE;
-	case ZYDIS_MNEMONIC_DEC:
-		return size >= 4 ? RECIPE_DECREMENT : RECIPE_NONE;
-	default:
-		return RECIPE_NONE;
+	case INSN_AND:
+	case INSN_LOGIC: return RECIPE_RESULT;
+	case INSN_ADDS: return is_invertible ? RECIPE_ADD : RECIPE_NONE;
+	case INSN_SUBTRACTS: return is_invertible ? RECIPE_SUBTRACT : RECIPE_NONE;
+	case INSN_INCREMENTS: return size >= 4 ? RECIPE_INCREMENT : RECIPE_NONE;
+	case INSN_DECREMENTS: return size >= 4 ? RECIPE_DECREMENT : RECIPE_NONE;
+	default: return RECIPE_NONE;
 	}
 }
 
@@ -94,7 +65,7 @@ int flag_second_register(const struct jit_item *setter, enum recipe recipe)
 {
 	return recipe == RECIPE_RESULT || recipe >= RECIPE_INCREMENT
 		       ? -1
-		       : flag_operand(&setter->operands[1]);
+		       : flag_operand(setter, 1);
 }
 
 /* The registers that must stay as they were behind the instruction that set the flags. */
@@ -106,7 +77,7 @@ static uint16_t source_registers(const struct plan *plan, const struct flag_sour
 	if (source->recipe <= RECIPE_SAVED)
 		return 0;
 	if (!source->is_copied)
-		registers |= 1u << flag_operand(&setter->operands[0]);
+		registers |= 1u << flag_operand(setter, 0);
 	if (flag_second_register(setter, source->recipe) >= 0)
 		registers |= 1u << flag_second_register(setter, source->recipe);
 	return registers;
@@ -118,7 +89,7 @@ bool flag_source_follows_rsp(const struct plan *plan, const struct flag_source *
 	const struct jit_item *setter = flag_setter(plan, source);
 
 	return source->recipe >= RECIPE_ADD && !source->is_copied &&
-	       flag_operand(&setter->operands[0]) == CPU_RSP &&
+	       flag_operand(setter, 0) == CPU_RSP &&
 	       flag_second_register(setter, source->recipe) < 0;
 }
 
@@ -131,7 +102,7 @@ bool flag_source_needs_scratch(const struct plan *plan, const struct flag_source
 	if (source->recipe < RECIPE_ADD)
 		return guest_home_count(source_registers(plan, source)) + source->is_copied > 1;
 	return source->is_copied || flag_source_follows_rsp(plan, source) ||
-	       host_register(flag_operand(&setter->operands[0])) == HOST_NONE;
+	       host_register(flag_operand(setter, 0)) == HOST_NONE;
 }
 
 /* How far RSP goes by a push or pop; 0: another instruction. */
@@ -183,9 +154,9 @@ static struct flag_source source_behind(const struct plan *plan, unsigned index)
 
 	if (item->kind == ITEM_FALLBACK)
 		return none;
-	if (flags_modified(item))
+	if (item->insn.flags_written)
 		return (struct flag_source){ .setter = index, .recipe = recipe_of(item) };
-	written = item_registers_written(item);
+	written = item->form.gpr_written;
 	if (distance && flag_source_follows_rsp(plan, &source)) {
 		source.rsp_moved += distance;
 		written &= ~(1u << CPU_RSP);
@@ -242,7 +213,7 @@ bool flags_return_inside(const struct plan *plan, unsigned index)
 {
 	const struct jit_item *item = &plan->guest->items[index];
 
-	return ((item->kind == ITEM_COPY && item->info.has_memory) || item->kind == ITEM_POP ||
+	return ((item->kind == ITEM_COPY && item->form.has_memory) || item->kind == ITEM_POP ||
 		item->kind == ITEM_LEAVE) &&
 	       flags_are_recreatable(plan, index, flags_needed(item)) &&
 	       !flag_source_needs_scratch(plan, &plan->sources[index]);

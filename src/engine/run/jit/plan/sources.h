@@ -41,8 +41,8 @@ bool flags_must_be_exact(const struct plan *plan, unsigned index);
  * registers in use. */
 bool flags_return_inside(const struct plan *plan, unsigned index);
 
-/* The general register that an operand is, or -1. */
-int flag_operand(const ZydisDecodedOperand *operand);
+/* The general register that an operand of an item is, or -1. */
+int flag_operand(const struct jit_item *item, unsigned operand);
 /* The item that set the flags; the register of its second operand, or -1. */
 const struct jit_item *flag_setter(const struct plan *plan, const struct flag_source *source);
 int flag_second_register(const struct jit_item *setter, enum recipe recipe);

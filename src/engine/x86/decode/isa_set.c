@@ -1,13 +1,13 @@
 /*
- * The CPUID features of instructions, by Zydis's names for the ISA sets (Intel SDM vol. 2, CPUID; AMD
- * APM vol. 3, appendix D). A row with a second feature needs both.
+ * By Zydis's names for ISA sets and extensions (Intel SDM vol. 2, CPUID; AMD APM vol. 3, appendix D). A
+ * set with a second feature needs both.
  */
-#include "engine/x86/decode/isa_feature.h"
+#include "engine/x86/decode/isa_set.h"
 
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/host/host.h"
 
-#define F(word, bit) (CPU_FEATURES_##word * 32 + (bit) + 1) /* 0: none */
+#define F ISA_FEATURE
 
 /* The table serves both kinds of words. */
 _Static_assert((int)CPU_FEATURES_1_ECX == (int)HOST_1_ECX, "");
@@ -143,34 +143,91 @@ static const struct needs by_set[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 	ROW(AVX512_VPCLMULQDQ_512, VPCLMULQDQ, AVX512F),
 };
 
-/* Where the set holds several instructions with features of their own. */
-static unsigned feature_of_mnemonic(ZydisMnemonic mnemonic)
-{
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_CMPXCHG8B: return F(1_EDX, 8);
-	case ZYDIS_MNEMONIC_RDTSC: return F(1_EDX, 4);
-	case ZYDIS_MNEMONIC_RDMSR:
-	case ZYDIS_MNEMONIC_WRMSR: return F(1_EDX, 5);
-	case ZYDIS_MNEMONIC_SYSENTER:
-	case ZYDIS_MNEMONIC_SYSEXIT: return F(1_EDX, 11);
-	default: return 0;
-	}
-}
-
 static bool is_present(const uint32_t *features, unsigned feature)
 {
 	return !feature || (features[(feature - 1) / 32] >> ((feature - 1) % 32) & 1);
 }
 
-enum isa_verdict isa_verdict(const ZydisDecodedInstruction *instruction, const uint32_t *features,
-			     bool is_64)
+enum isa_verdict isa_verdict(const ZydisDecodedInstruction *instruction, const struct isa_row *row,
+			     const uint32_t *features, bool is_64)
 {
 	struct needs needs = by_set[instruction->meta.isa_set];
 
-	if (!needs.first)
-		needs.first = (uint16_t)feature_of_mnemonic(instruction->mnemonic);
+	if (!needs.first && row)
+		needs.first = row->feature;
 	if (!needs.first || (instruction->meta.isa_set == ZYDIS_ISA_SET_LAHF && !is_64))
 		return ISA_UNKNOWN;
 	return is_present(features, needs.first) && is_present(features, needs.second) ? ISA_PRESENT
 										       : ISA_ABSENT;
+}
+
+/* Whether the host has the registers and encodings of AVX or AVX-512 if these are used: GFNI, say, is
+ * also there without them. */
+static bool host_has_encoding(const ZydisDecodedInstruction *instruction)
+{
+	switch (instruction->encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_EVEX: return host_has(HOST_AVX512F);
+	case ZYDIS_INSTRUCTION_ENCODING_VEX:
+		return instruction->meta.isa_set == ZYDIS_ISA_SET_BMI1 ||
+		       instruction->meta.isa_set == ZYDIS_ISA_SET_BMI2 || host_has(HOST_AVX);
+	default: return true;
+	}
+}
+
+bool isa_host_has(const ZydisDecodedInstruction *instruction, const struct isa_row *row)
+{
+	if (!host_has_encoding(instruction))
+		return false;
+	switch (isa_verdict(instruction, row, host.words, true)) {
+	case ISA_ABSENT: return false;
+	case ISA_PRESENT: return true;
+	default: return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	}
+}
+
+/* By extension: what legacy encodings need, and VEX; EVEX always needs AVX-512. */
+static const struct {
+	uint8_t legacy, vex;
+} levels[ZYDIS_ISA_EXT_MAX_VALUE + 1] = {
+#define LEVELS(extension, legacy_, vex_)                                                           \
+	[ZYDIS_ISA_EXT_##extension] = {INSN_LEVEL_##legacy_, INSN_LEVEL_##vex_}
+	LEVELS(X87, X87, X87),
+	LEVELS(MMX, X87, X87),
+	LEVELS(SSE, SSE, AVX),
+	LEVELS(SSE2, SSE, AVX),
+	LEVELS(SSE3, SSE, AVX),
+	LEVELS(SSSE3, SSE, AVX),
+	LEVELS(SSE4, SSE, AVX),
+	LEVELS(AES, SSE, AVX),
+	LEVELS(PCLMULQDQ, SSE, AVX),
+	LEVELS(SHA, SSE, AVX),
+	LEVELS(GFNI, SSE, AVX),
+	/* None of these has a legacy encoding. */
+	LEVELS(AVX, AVX512, AVX),
+	LEVELS(AVX2, AVX512, AVX),
+	LEVELS(FMA, AVX512, AVX),
+	LEVELS(F16C, AVX512, AVX),
+	LEVELS(AVXAES, AVX512, AVX),
+	LEVELS(VAES, AVX512, AVX),
+	LEVELS(VPCLMULQDQ, AVX512, AVX),
+	LEVELS(AVX_VNNI, AVX512, AVX),
+	LEVELS(AVX512EVEX, AVX512, AVX512),
+	LEVELS(AVX512VEX, AVX512, AVX512),
+#undef LEVELS
+};
+
+enum insn_vector_level isa_vector_level(const ZydisDecodedInstruction *instruction)
+{
+	unsigned extension = instruction->meta.isa_ext;
+
+	/* FISTTP came with SSE3. */
+	if (instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	    instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+	    (instruction->opcode & 0xf8) == 0xd8)
+		return INSN_LEVEL_X87;
+	switch (instruction->encoding) {
+	case ZYDIS_INSTRUCTION_ENCODING_LEGACY: return levels[extension].legacy;
+	case ZYDIS_INSTRUCTION_ENCODING_VEX: return levels[extension].vex;
+	default: return levels[extension].vex ? INSN_LEVEL_AVX512 : INSN_LEVEL_NONE;
+	}
 }
