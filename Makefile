@@ -39,7 +39,7 @@ check-vendor: all
 
 bench: all
 	@tools/setup build bench
-	@bench/run --kvik $(BUILD)/src/cli/kvik
+	@bench/run --kvik $(BUILD)/src/cli/kvik $(ARGS)
 
 # An hour of mixed work in a Debian guest, each result compared with a native one.
 soak: all
@@ -61,7 +61,7 @@ help:
 	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
 	@echo 'make check-masked  the tests again with features of the host hidden, each in turn'
 	@echo 'make check-vendor  the tests in a guest whose CPU is another vendor'"'"'s (CPU=EPYC-Genoa)'
-	@echo 'make bench    measure the engine against QEMU TCG'
+	@echo 'make bench    measure the engine against QEMU TCG, user-mode Linux and the host (ARGS="--only programs")'
 	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1)'
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'

@@ -1,0 +1,249 @@
+"""Runs the rows of `--only programs` natively and in machines, taking turns, and compares."""
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from vmm import guest_image, machine, own_memory, timed_lines
+from . import roots
+
+HERE = Path(__file__).resolve().parent
+NATIVE = "native"
+# What may be compared, in the order of the table. User-mode Linux has one CPU, and is at its best when
+# its two sides share one of the host's.
+MACHINES = {"native": NATIVE, "kvik": "kvik jit", "interp": "kvik interp", "tcg": "QEMU TCG", "uml": "UML",
+            "uml-free": "UML, free"}
+MEMORY_MIB = 3072
+SYSTEMD = "systemd"  # a row of its own: a boot, of VMMs alone
+# How far the guest's clock and the host's may be apart: a line takes its time to the host, too.
+CLOCKS_S, CLOCKS_PART = 0.1, 0.1
+IN_CHROOT = """
+mount -t tmpfs -o size=3G,mode=755 tmpfs "$0"
+cd "$0"
+cpio --quiet -idm <"$1"
+mount -t proc proc proc
+mount -t tmpfs tmpfs tmp
+mount --rbind /dev dev
+exec taskset -c "$2" env -i PATH=/usr/sbin:/usr/bin chroot . /bench/rows-of "$3"
+"""
+
+
+class Result:
+    """What one run of a row was: seconds by its own clock and by the host's, status, checksum."""
+
+    def __init__(self, seconds: float, host_s: float, status: int, checksum: str):
+        self.seconds, self.host_s, self.status, self.checksum = seconds, host_s, status, checksum
+
+    @property
+    def clocks_agree(self) -> bool:
+        return abs(self.seconds - self.host_s) <= CLOCKS_S + CLOCKS_PART * self.host_s
+
+
+def host_cpus(count: int) -> str:
+    """The first of the host's CPUs that this process may use, for taskset."""
+    return ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:count])
+
+
+@contextmanager
+def command_of(kind: str, kvik: str, rows, cpus: int, then: str = "stay", extra=()):
+    """The command that runs these rows."""
+    image = str(roots.programs_archive())
+    names = ",".join(rows)
+    append = f"quiet panic=-1 bench.rows={names} bench.then={then}"
+    with tempfile.TemporaryDirectory() as scratch:
+        if kind == NATIVE:
+            if os.geteuid() != 0:
+                raise RuntimeError("programs run natively in a chroot of the same files: run it as root")
+            yield ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", IN_CHROOT, scratch,
+                   image, host_cpus(cpus), names]
+        elif kind.startswith("UML"):
+            library = Path(scratch) / "uml_xstate.so"
+            subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "uml_xstate.c"], check=True)
+            pinned = [] if "free" in kind else ["taskset", "-c", host_cpus(1)]
+            yield ["env", f"LD_PRELOAD={library}", *pinned, "linux.uml", f"mem={MEMORY_MIB}M", f"initrd={image}", "con=null", "con0=null,fd:1",
+                   f"umid=kvik-bench-{os.getpid()}", *append.split()]
+        else:
+            yield machine(kind, kvik, guest_image("kernel"), image, "console=ttyS0 " + append, MEMORY_MIB, cpus,
+                          extra)
+
+
+def follow(lines, on_row=lambda name: None, on_end=lambda name: None) -> dict:
+    """{row: Result} of what a machine prints."""
+    results, name = {}, None
+    for now, line in lines:
+        match = re.search(r"> ([a-z0-9-]+)$", line)
+        if match:
+            name, begin = match.group(1), now
+            on_row(name)
+            continue
+        match = re.search(r"< ([a-z0-9-]+) (\d+) (\d+) ([0-9a-f]{64})$", line)
+        if match and match.group(1) == name:
+            on_end(name)
+            results[name] = Result(int(match.group(3)) / 1e6, now - begin, int(match.group(2)), match.group(4))
+        elif line.startswith("| "):
+            print(f"  {name} {line}", flush=True)
+    return results
+
+
+def run_rows(kind: str, kvik: str, rows, cpus: int, memory: list) -> dict:
+    def look(process) -> None:
+        if kind.startswith(("kvik", "QEMU")):
+            memory.append(own_memory(process.pid, MEMORY_MIB, roots.programs_archive().stat().st_size))
+
+    with command_of(kind, kvik, rows, cpus) as command:
+        results = follow(timed_lines(command, "rows done", at_end=look))
+    missing = [name for name in rows if name not in results]
+    if missing:
+        raise RuntimeError(f"{kind} printed no result of {', '.join(missing)}")
+    return results
+
+
+def run_systemd(kind: str, kvik: str, cpus: int) -> Result:
+    """From the start of the VMM to the login prompt; what is compared is which units are up then."""
+    begin, units = 0.0, []
+    command = machine(kind, kvik, guest_image("kernel"), str(roots.systemd_archive()),
+                      "console=ttyS0 quiet panic=-1 systemd.show_status=0", 1024, cpus)
+    for now, line in timed_lines(command, "report-done"):
+        if "login-reached" in line and not begin:
+            begin = now
+        elif line.startswith("unit"):
+            units.append(line)
+    return Result(begin, begin, 0 if begin else 1, " ".join(sorted(units)))
+
+
+class Session:
+    """All turns of one number of CPUs."""
+
+    def __init__(self, options, rows, cpus: int):
+        self.options, self.cpus = options, cpus
+        self.rows = [name for name in rows if name != SYSTEMD]
+        self.kinds = [MACHINES[name] for name in options.machines.split(",")]
+        self.has_systemd = SYSTEMD in rows and any(kind.startswith(("kvik", "QEMU")) for kind in self.kinds)
+        if cpus > 1:
+            self.kinds = [kind for kind in self.kinds if not kind.startswith("UML")]
+        self.times = {}      # (kind, row): [Result]
+        self.memory = {kind: [] for kind in self.kinds}
+        self.wrong = set()
+
+    def run(self) -> None:
+        for turn in range(self.options.runs):
+            for kind in self.kinds:
+                started = time.monotonic()
+                results = run_rows(kind, self.options.kvik, self.rows, self.cpus, self.memory[kind]) \
+                    if self.rows else {}
+                if self.has_systemd and kind.startswith(("kvik", "QEMU")):
+                    results[SYSTEMD] = run_systemd(kind, self.options.kvik, self.cpus)
+                for name, result in results.items():
+                    self.times.setdefault((kind, name), []).append(result)
+                print(f"bench: programs, {self.cpus} CPUs, turn {turn + 1} of {self.options.runs}: {kind} took "
+                      f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+    def compare(self) -> None:
+        """Every result of a row with the first one, which is the native one where there is one."""
+        for name in self.all_rows():
+            kinds = [kind for kind in self.kinds if (kind, name) in self.times]
+            right = self.times[kinds[0], name][0]
+            for kind in kinds:
+                for result in self.times[kind, name]:
+                    if result.status or result.checksum != right.checksum:
+                        self.wrong.add((kind, name))
+                        print(f"bench: WRONG: {kind}, {name}: status {result.status}, {result.checksum}; "
+                              f"{kinds[0]} has {right.status}, {right.checksum}", flush=True)
+                    if not result.clocks_agree:
+                        print(f"bench: clocks: {kind}, {name}: {result.seconds:.2f} s by its own clock, "
+                              f"{result.host_s:.2f} s by the host's", flush=True)
+
+    def all_rows(self) -> list:
+        return self.rows + ([SYSTEMD] if self.has_systemd else [])
+
+    def median(self, kind: str, name: str):
+        results = self.times.get((kind, name))
+        return statistics.median(result.seconds for result in results) if results else None
+
+    def print(self) -> None:
+        base = self.kinds[0]
+        others = self.kinds[1:]
+        print(f"\nPrograms, {self.cpus} CPU{'s' if self.cpus > 1 else ''}, times as long as {base}, median of "
+              f"{self.options.runs}\n{'':16}{base + ' ms':>12}" + "".join(f"{kind:>13}" for kind in others)
+              + ("   TCG/kvik" if "QEMU TCG" in others and "kvik jit" in others else ""))
+        columns = {kind: {} for kind in others}
+        for name in self.rows:
+            seconds = self.median(base, name)
+            for kind in others:
+                columns[kind][name] = self.median(kind, name) / seconds
+            print(f"{name:16}{seconds * 1000:12.1f}" + "".join(
+                f"{columns[kind][name]:12.2f}" + ("!" if (kind, name) in self.wrong else " ") for kind in others)
+                + self.against_tcg(columns, name))
+        if self.rows and others:
+            means = {kind: statistics.geometric_mean(column.values()) for kind, column in columns.items()}
+            print(f"{'geometric mean':28}" + "".join(f"{means[kind]:12.2f} " for kind in others)
+                  + self.against_tcg({kind: {"": mean} for kind, mean in means.items()}, ""))
+            slowest = {kind: max(column, key=column.get) for kind, column in columns.items()}
+            print("slowest row: " + ", ".join(f"{kind} {name} {columns[kind][name]:.1f}"
+                                              for kind, name in slowest.items()))
+            for kind in others:
+                if kind.startswith("UML") and "kvik jit" in columns:
+                    behind = [name for name in self.rows if columns["kvik jit"][name] > columns[kind][name]]
+                    print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
+        if self.has_systemd:
+            print("systemd to its login prompt: " + ", ".join(
+                f"{kind} {self.median(kind, SYSTEMD):.2f} s" + ("!" if (kind, SYSTEMD) in self.wrong else "")
+                for kind in self.kinds if self.median(kind, SYSTEMD)))
+        used = {kind: values for kind, values in self.memory.items() if values}
+        if used:
+            print("own memory besides the guest's: " + ", ".join(
+                f"{kind} {statistics.median(values):.0f} MiB" for kind, values in used.items()))
+        print("results: " + (f"{len(self.wrong)} WRONG (marked !)" if self.wrong else "all as "
+                             + ("natively" if base == NATIVE else f"in {base}")), flush=True)
+
+    @staticmethod
+    def against_tcg(columns, name: str) -> str:
+        if "QEMU TCG" not in columns or "kvik jit" not in columns:
+            return ""
+        return f"{columns['QEMU TCG'][name] / columns['kvik jit'][name]:11.2f}"
+
+
+def print_gain(one: Session, more: Session) -> None:
+    """What the further CPUs brought to the row that uses them."""
+    if "make" not in one.rows:
+        return
+    gains = {kind: one.median(kind, "make") / more.median(kind, "make") for kind in more.kinds}
+    print(f"make -j on {more.cpus} CPUs instead of {one.cpus}, times as fast: " + ", ".join(
+        f"{kind} {gain:.2f}" for kind, gain in gains.items()), flush=True)
+
+
+def chosen_rows(options) -> list:
+    known = [*roots.rows(), SYSTEMD]
+    chosen = options.rows.split(",") if options.rows else known
+    for name in chosen:
+        if name not in known:
+            raise RuntimeError(f"there is no row '{name}'; there are {', '.join(known)}")
+    return chosen
+
+
+def bench(options) -> bool:
+    """Whether all results were right."""
+    rows = chosen_rows(options)
+    for name in options.machines.split(","):
+        if name not in MACHINES:
+            raise RuntimeError(f"there is no machine '{name}'; there are {', '.join(MACHINES)}")
+    if "uml" in options.machines and not shutil.which("linux.uml"):
+        raise RuntimeError("user-mode Linux is missing: run tools/setup bench, or leave it out with --machines")
+    sessions = []
+    for cpus in options.cpus.split(","):
+        if not re.fullmatch("[1-9][0-9]?", cpus):
+            raise RuntimeError(f"--cpus {options.cpus}: want numbers from 1 to 99, as 1,2,4")
+        sessions.append(Session(options, rows, int(cpus)))
+        sessions[-1].run()
+        sessions[-1].compare()
+        sessions[-1].print()
+        if len(sessions) > 1:
+            print_gain(sessions[0], sessions[-1])
+    return not any(session.wrong for session in sessions)

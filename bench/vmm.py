@@ -1,0 +1,95 @@
+"""Starts the machines that are measured, reads what they print, and looks at their memory."""
+
+import os
+import re
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SILENCE_S = 900
+MIB = 1 << 20
+
+
+def guest_image(*arguments) -> str:
+    return subprocess.run([str(ROOT / "tools/guest-image"), *arguments], check=True,
+                          stdout=subprocess.PIPE).stdout.decode().strip()
+
+
+def machine(kind: str, kvik: str, kernel: str, initrd: str = "", append: str = "", memory_mib: int = 1024,
+            cpus: int = 1, extra=()) -> list:
+    """The command that starts "kvik interp", "kvik jit" or "QEMU TCG"."""
+    size = [str(memory_mib) + "M"]
+    if kind == "QEMU TCG":
+        linux = ["-initrd", initrd, "-append", append] if initrd else []
+        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", *size, "-smp", str(cpus),
+                "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none", "-no-reboot",
+                "-kernel", kernel, *linux, *extra]
+    linux = ["--initrd", initrd, "--append", append] if initrd else []
+    return [kvik, "run", "--accel", "engine", "--engine", kind.split()[1], "--memory", *size,
+            "--cpus", str(cpus), "--kernel", kernel, *linux, *extra]
+
+
+def end(process) -> None:
+    """A machine may be several processes: user-mode Linux has one for each program."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def timed_lines(command, last: str, silence_s: float = SILENCE_S, at_end=lambda process: None,
+                at_start=lambda process: None, **options):
+    """Runs a machine; yields (seconds since its start, line) until a line holds `last`; then at_end.
+    With an empty `last`, until it ends by itself, and then what it wrote on standard error."""
+    with tempfile.TemporaryFile() as errors, selectors.DefaultSelector() as selector:
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=errors, bufsize=0, start_new_session=True, **options)
+        selector.register(process.stdout, selectors.EVENT_READ)
+        pending = b""
+        try:
+            at_start(process)
+            while selector.select(silence_s):
+                data = process.stdout.read(4096)
+                now = time.monotonic() - started
+                if not data:
+                    process.wait()
+                    errors.seek(0)
+                    words = errors.read().decode(errors="replace").strip()
+                    if not last and not process.returncode:
+                        yield from ((now, line) for line in words.split("\n"))
+                        return
+                    raise RuntimeError(f"{command[0]} ended early: {words[-300:] or 'no message'}")
+                *lines, pending = (pending + data).split(b"\n")
+                for line in lines:
+                    text = line.decode(errors="replace").strip()
+                    yield now, text
+                    if last and last in text:
+                        at_end(process)
+                        return
+            raise RuntimeError(f"{command[0]} printed nothing for {silence_s:.0f} s")
+        finally:
+            end(process)
+            process.stdout.close()
+
+
+def own_memory(pid: int, guest_mib: int = 1024, loaded_bytes: int = 1 << 62) -> float:
+    """MiB that a VMM has in use besides the guest's RAM, which is kvik's memfd or QEMU's one large
+    mapping that is not for code; and besides a mapping of `loaded_bytes` or more: both keep an
+    initramfs for the next reset. A page that is mapped twice counts once (Pss)."""
+    total = 0
+    is_left_out = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ", line)
+        if mapping:
+            size = int(mapping.group(2), 16) - int(mapping.group(1), 16)
+            is_left_out = ("kvik-ram" in line or size >= loaded_bytes
+                           or (size >= guest_mib * MIB and mapping.group(3)[:3] == "rw-"))
+        elif line.startswith("Pss:") and not is_left_out:
+            total += int(line.split()[1])
+    return total / 1024
