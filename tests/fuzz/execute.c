@@ -19,36 +19,17 @@
 
 #include "engine/engine.h"
 #include "fuzz.h"
+#include "modes.h"
 
 #define RAM_SIZE      (256u << 10)
 #define GUARD_SIZE    (1u << 20)
 #define CODE_GPA      0x8000u
-#define IDT_GPA       0x1000u
-#define GDT_GPA       0x1800u
-#define TSS_GPA       0x1c00u
-#define PAGES_GPA     0x2000u /* page tables: four pages */
 #define STACK_GPA     0x7ff0u
 #define ROM_GPA       0x100000u
 #define EXITS_MAX     100
 #define BUDGET_NS     1000000 /* of one input's guest time */
 #define CPUID_ENTRIES 256
 #define EFER_LMA      0x400u
-
-/* How the CPU starts; in step with enter_mode. */
-enum start {
-	START_REAL,
-	START_PROTECTED16,
-	START_PROTECTED32,
-	START_PAGING32,
-	START_PAE,
-	START_LONG,
-	START_COMPATIBILITY,
-	START_VM86,
-	START_USER32,
-	START_USER64,
-	START_RAW, /* sregs as the input has them */
-	STARTS,
-};
 
 static struct {
 	int system;       /* translates after some runs */
@@ -117,16 +98,9 @@ static void put(uint32_t gpa, uint64_t value, unsigned size)
 /* Tables that every mode can start with; the guest may overwrite all of them. */
 static void fill_tables(enum start start)
 {
-	/* Flat segments: 64-bit code, 32-bit code, data, 16-bit code; ring 3 likewise; TSS. */
-	static const uint64_t gdt[] = {
-		0,
-		0x00af9b000000ffff, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x000f9b000000ffff,
-		0x00affb000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff,
-		0x00008b0000000067 | (uint64_t)TSS_GPA << 16, 0,
-	};
 	bool is_long = start == START_LONG || start == START_COMPATIBILITY || start == START_USER64;
 
-	memcpy(host.ram + GDT_GPA, gdt, sizeof(gdt));
+	memcpy(host.ram + GDT_GPA, fuzz_gdt, sizeof(fuzz_gdt));
 	put(TSS_GPA + 4, STACK_GPA, 8);
 	put(TSS_GPA + 8, 3 << 3, 4);
 	put(TSS_GPA + 0x66, 0x68, 2);
@@ -151,72 +125,6 @@ static void fill_tables(enum start start)
 		put(PAGES_GPA, 0x087, 4); /* 4 MiB with CR4.PSE */
 		put(PAGES_GPA + 4, (PAGES_GPA + 0x1000) | 7, 4);
 		put(PAGES_GPA + 0x1000, 0x3007, 4);
-	}
-}
-
-static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool is_32,
-				  bool is_64)
-{
-	return (struct kvm_segment){
-		.base = 0, .limit = 0xffffffff, .selector = selector, .type = type, .present = 1,
-		.dpl = dpl, .db = is_32, .s = 1, .l = is_64, .g = 1,
-	};
-}
-
-static void enter_mode(struct kvm_sregs *sregs, enum start start, struct fuzz_input *input)
-{
-	bool is_user = start == START_USER32 || start == START_USER64 || start == START_VM86;
-	bool is_64 = start == START_LONG || start == START_USER64;
-	bool is_16 = start == START_PROTECTED16;
-	uint8_t dpl = is_user ? 3 : 0;
-	unsigned code = is_64 ? 1 : is_16 ? 4 : 2;
-	struct kvm_segment data;
-
-	if (start == START_RAW) {
-		/* Any state at all; the request may refuse it. */
-		fuzz_take(input, sregs, sizeof(*sregs));
-		return;
-	}
-	sregs->gdt = (struct kvm_dtable){.base = GDT_GPA, .limit = 0x4f};
-	sregs->idt = (struct kvm_dtable){.base = IDT_GPA, .limit = 0x1ff};
-	if (start == START_REAL) {
-		sregs->idt = (struct kvm_dtable){.base = 0, .limit = 0x3ff};
-		sregs->cs.selector = 0;
-		sregs->cs.base = 0;
-		return;
-	}
-	sregs->cr0 |= 1;
-	sregs->tr = (struct kvm_segment){.base = TSS_GPA, .limit = 0x67, .selector = 0x40,
-					 .type = 11, .present = 1};
-	if (start == START_VM86) {
-		/* SDM vol. 3 §26.3.1.2: base = selector << 4, limit FFFFH, access byte F3H. */
-		data = (struct kvm_segment){.limit = 0xffff, .type = 3, .present = 1, .dpl = 3,
-					    .s = 1};
-		sregs->cs = sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs = data;
-		return;
-	}
-	sregs->cs = segment((is_user ? code + 4 : code) << 3 | dpl, 11, dpl, !is_64 && !is_16,
-			    is_64);
-	data = segment((is_user ? 7 : 3) << 3 | dpl, 3, dpl, !is_16, false);
-	sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs = data;
-	sregs->cr3 = PAGES_GPA;
-	switch (start) {
-	case START_PAGING32:
-		sregs->cr4 |= 1 << 4;
-		sregs->cr0 |= 1u << 31;
-		break;
-	case START_PAE:
-		sregs->cr4 |= 1 << 5;
-		sregs->cr0 |= 1u << 31;
-		break;
-	case START_LONG:
-	case START_COMPATIBILITY:
-	case START_USER64:
-		sregs->cr4 |= 1 << 5 | 1 << 9 | 1 << 10;
-		sregs->efer |= 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
-		sregs->cr0 |= 1u << 31;
-		break;
-	default: break;
 	}
 }
 
@@ -435,7 +343,11 @@ static void fuzz_vm(int vm, enum start start, uint8_t shape, struct fuzz_input *
 	memset(host.rom, 0x90, 4096);
 	fill_tables(start);
 	fuzz_check(engine_ioctl(vcpu, KVM_GET_SREGS, &sregs) == 0);
-	enter_mode(&sregs, start, input);
+	/* Raw is any state at all; the request may refuse it. */
+	if (start == START_RAW)
+		fuzz_take(input, &sregs, sizeof(sregs));
+	else
+		enter_mode(&sregs, start);
 	if (shape & SHAPE_STATE)
 		take_control(&sregs, input);
 	if (engine_ioctl(vcpu, KVM_SET_SREGS, &sregs) == 0) {

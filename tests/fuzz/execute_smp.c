@@ -18,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "fuzz.h"
+#include "modes.h"
 
 #define VCPUS         3
 #define LOW_SIZE      (128u << 10) /* slot 0: tables and code */
@@ -27,11 +28,7 @@
 #define ROM_GPA       0x100000u /* slot 1 */
 #define MOVED_GPA     0x180000u /* where slot 2 moves to */
 #define PAGE          4096u
-#define IDT_GPA       0x1000u
-#define GDT_GPA       0x1800u
-#define TSS_GPA       0x1c00u
-#define PAGES_GPA     0x2000u /* PML4, directories, and a table that maps RAM by the page */
-#define TABLE_GPA     0x5000u
+#define TABLE_GPA     0x5000u /* behind PML4 and directories: maps RAM by the page */
 #define CODE_GPA      0x8000u /* a page for each vCPU */
 #define STACK_GPA     0x7000u
 #define CODE_MAX      256u
@@ -40,8 +37,6 @@
 #define STEP_NS       60000
 #define DEADLINE_NS   20000000000ull
 #define CPUID_ENTRIES 256
-
-enum start { START_REAL, START_FLAT32, START_COMPATIBILITY, START_LONG, START_USER32, START_USER64, STARTS };
 
 static struct {
 	int systems[2]; /* interpreter, translator */
@@ -115,16 +110,9 @@ static void put(uint32_t gpa, uint64_t value, unsigned size)
 /* RAM is mapped by 4 KiB, the rest of the first 4 MiB by 2 MiB; all exceptions halt. */
 static void fill_memory(void)
 {
-	/* Flat segments: 64-bit code, 32-bit code, data; ring 3 likewise; TSS. */
-	static const uint64_t gdt[] = {
-		0, 0x00af9b000000ffff, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0,
-		0x00affb000000ffff, 0x00cffb000000ffff, 0x00cff3000000ffff,
-		0x00008b0000000067 | (uint64_t)TSS_GPA << 16, 0,
-	};
-
 	memset(host.ram, 0, RAM_SIZE);
 	memset(host.ram + RAM_SIZE, 0x90, PAGE);
-	memcpy(host.ram + GDT_GPA, gdt, sizeof(gdt));
+	memcpy(host.ram + GDT_GPA, fuzz_gdt, sizeof(fuzz_gdt));
 	put(TSS_GPA + 4, STACK_GPA, 8);
 	for (unsigned vector = 0; vector < 32; vector++)
 		put(IDT_GPA + vector * 16, 0x7e00 | 1ull << 19 | 0x8e00ull << 32, 8);
@@ -216,47 +204,13 @@ static uint64_t address(struct fuzz_input *input, unsigned index)
 	}
 }
 
-static struct kvm_segment segment(uint16_t selector, uint8_t type, uint8_t dpl, bool is_32, bool is_64)
-{
-	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector, .type = type, .present = 1, .dpl = dpl,
-		.db = is_32, .s = 1, .l = is_64, .g = 1,
-	};
-}
-
-static void enter_mode(struct kvm_sregs *sregs, enum start start)
-{
-	bool is_user = start == START_USER32 || start == START_USER64;
-	bool is_64 = start == START_LONG || start == START_USER64;
-	uint8_t dpl = is_user ? 3 : 0;
-
-	sregs->gdt = (struct kvm_dtable){ .base = GDT_GPA, .limit = 0x4f };
-	sregs->idt = (struct kvm_dtable){ .base = IDT_GPA, .limit = 0x1ff };
-	sregs->cr4 |= 1 << 9 | 1 << 10 | 1 << 18; /* SSE, XSAVE */
-	if (start == START_REAL) {
-		sregs->cs.selector = 0;
-		sregs->cs.base = 0;
-		return;
-	}
-	sregs->cr0 |= 1;
-	sregs->tr = (struct kvm_segment){ .base = TSS_GPA, .limit = 0x67, .selector = 0x40, .type = 11,
-					  .present = 1 };
-	sregs->cs = segment((uint16_t)(((is_64 ? 1 : 2) + (is_user ? 4 : 0)) << 3 | dpl), 11, dpl,
-			    !is_64, is_64);
-	sregs->ds = sregs->es = sregs->ss = sregs->fs = sregs->gs =
-		segment((uint16_t)((is_user ? 7 : 3) << 3 | dpl), 3, dpl, true, false);
-	if (start == START_FLAT32)
-		return;
-	sregs->cr3 = PAGES_GPA;
-	sregs->cr4 |= 1 << 5;
-	sregs->efer |= 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11;
-	sregs->cr0 |= 1u << 31;
-}
+static const enum start starts[] = {START_REAL, START_PROTECTED32, START_COMPATIBILITY, START_LONG,
+				    START_COMPATIBILITY_USER, START_USER64};
 
 static void create_cpu(int vm, struct guest_cpu *cpu, unsigned index, struct fuzz_input *input)
 {
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .value = 7 } } };
-	enum start start = fuzz_u8(input) % STARTS;
+	enum start start = starts[fuzz_u8(input) % (sizeof(starts) / sizeof(starts[0]))];
 	struct kvm_sregs sregs;
 	struct kvm_regs regs;
 	uint64_t *words = (uint64_t *)&regs;
@@ -270,6 +224,7 @@ static void create_cpu(int vm, struct guest_cpu *cpu, unsigned index, struct fuz
 	load_code(index, input);
 	fuzz_check(engine_ioctl(cpu->fd, KVM_GET_SREGS, &sregs) == 0);
 	enter_mode(&sregs, start);
+	sregs.cr4 |= 1 << 9 | 1 << 10 | 1 << 18; /* SSE, XSAVE */
 	fuzz_check(engine_ioctl(cpu->fd, KVM_SET_SREGS, &sregs) == 0);
 	/* Where the host has more, or less, than AVX. */
 	engine_ioctl(cpu->fd, KVM_SET_XCRS, &xcrs);
