@@ -9,18 +9,7 @@
 
 #define F ISA_FEATURE
 
-/* The table serves both kinds of words. */
-_Static_assert((int)CPU_FEATURES_1_ECX == (int)HOST_1_ECX, "");
-_Static_assert((int)CPU_FEATURES_1_EDX == (int)HOST_1_EDX, "");
-_Static_assert((int)CPU_FEATURES_7_EBX == (int)HOST_7_EBX, "");
-_Static_assert((int)CPU_FEATURES_7_ECX == (int)HOST_7_ECX, "");
-_Static_assert((int)CPU_FEATURES_7_EDX == (int)HOST_7_EDX, "");
-_Static_assert((int)CPU_FEATURES_7_1_EAX == (int)HOST_7_1_EAX, "");
-_Static_assert((int)CPU_FEATURES_D_1_EAX == (int)HOST_D_1_EAX, "");
-_Static_assert((int)CPU_FEATURES_EXT1_ECX == (int)HOST_EXT1_ECX, "");
-_Static_assert((int)CPU_FEATURES_EXT1_EDX == (int)HOST_EXT1_EDX, "");
-_Static_assert((int)CPU_FEATURES_EXT8_EBX == (int)HOST_EXT8_EBX, "");
-
+/* The table serves both the host's words and the guest's. */
 enum {
 	SSE = F(1_EDX, 25), SSE2 = F(1_EDX, 26), SSE3 = F(1_ECX, 0), SSSE3 = F(1_ECX, 9),
 	AVX = F(1_ECX, 28), FMA4 = F(EXT1_ECX, 16), XOP = F(EXT1_ECX, 11), AVX512F = F(7_EBX, 16),

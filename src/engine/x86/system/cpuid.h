@@ -5,16 +5,18 @@
 #define KVIK_ENGINE_X86_CPUID_H
 
 #include "engine/x86/cpu.h"
+#include "engine/x86/host/host.h"
 
-/*
- * Feature words cached from CPUID: cpu->features. A feature is word * 32 + bit. The first words are
- * those of enum host_word, in its order.
- */
+/* Feature words cached from CPUID: cpu->features. A feature is word * 32 + bit. Those that decide which
+ * instructions there are have the host's numbers. */
 enum cpu_feature_word {
-	CPU_FEATURES_1_ECX, CPU_FEATURES_1_EDX, CPU_FEATURES_7_EBX, CPU_FEATURES_7_ECX,
-	CPU_FEATURES_7_EDX, CPU_FEATURES_7_1_EAX, CPU_FEATURES_D_1_EAX, CPU_FEATURES_EXT1_ECX,
-	CPU_FEATURES_EXT1_EDX, CPU_FEATURES_EXT7_EDX, CPU_FEATURES_EXT8_EBX,
-	CPU_FEATURES_EXT21_EAX, CPU_FEATURES_KVM_EAX,
+	CPU_FEATURES_1_ECX = HOST_1_ECX, CPU_FEATURES_1_EDX = HOST_1_EDX,
+	CPU_FEATURES_7_EBX = HOST_7_EBX, CPU_FEATURES_7_ECX = HOST_7_ECX,
+	CPU_FEATURES_7_EDX = HOST_7_EDX, CPU_FEATURES_7_1_EAX = HOST_7_1_EAX,
+	CPU_FEATURES_D_1_EAX = HOST_D_1_EAX, CPU_FEATURES_EXT1_ECX = HOST_EXT1_ECX,
+	CPU_FEATURES_EXT1_EDX = HOST_EXT1_EDX, CPU_FEATURES_EXT7_EDX = HOST_EXT7_EDX,
+	CPU_FEATURES_EXT8_EBX = HOST_EXT8_EBX,
+	CPU_FEATURES_EXT21_EAX = HOST_WORDS, CPU_FEATURES_KVM_EAX,
 	/* CPU_FEATURE_WORDS in cpu.h is their number */
 };
 
