@@ -9,6 +9,7 @@
 #include "engine/vcpu/platform_memory.h"
 #include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/signals.h"
+#include "engine/vcpu/steal_time.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/system.h"
@@ -75,6 +76,7 @@ static bool injection_possible(void *context)
 
 static bool process_events(void *context)
 {
+	vcpu_steal_update(context);
 	return vcpu_process_events(context);
 }
 
@@ -98,7 +100,9 @@ static int msr_read(void *context, uint32_t index, uint64_t *value)
 	struct vcpu *vcpu = context;
 	int result = -ENOENT;
 
-	if (vcpu->lapic)
+	if (index == MSR_STEAL_TIME)
+		*value = vcpu->steal.msr, result = 0;
+	else if (vcpu->lapic)
 		result = lapic_msr_read(vcpu->lapic, index, value);
 	else if (index == MSR_APIC_BASE)
 		*value = vcpu->apic_base, result = 0;
@@ -112,6 +116,8 @@ static int msr_write(void *context, uint32_t index, uint64_t value)
 
 	if (index == MSR_APIC_BASE && !vcpu_apic_base_is_valid(vcpu, value))
 		return -EINVAL;
+	if (index == MSR_STEAL_TIME)
+		return vcpu_steal_set_msr(vcpu, value);
 	if (vcpu->lapic)
 		result = lapic_msr_write(vcpu->lapic, index, value);
 	else if (index == MSR_APIC_BASE)
@@ -166,9 +172,11 @@ static void platform_pause(void *context)
 
 static void platform_yield(void *context)
 {
+	vcpu_steal_leave(context, true);
 	vcpu_leave_guest(context);
 	sched_yield();
 	vcpu_enter_guest(context);
+	vcpu_steal_enter(context);
 	signals_watch(context);
 }
 

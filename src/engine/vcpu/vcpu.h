@@ -35,6 +35,17 @@ struct vcpu_clock {
 	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
 };
 
+/* Of steal_time.c; likewise. */
+struct vcpu_steal {
+	uint64_t msr;       /* gpa | enabled */
+	bool is_counting;   /* the rest is since some moment, on `thread` */
+	pthread_t thread;
+	uint64_t since;     /* host_tsc, then; likewise the next two */
+	uint64_t left;      /* when the guest was left last; 0: it is inside */
+	uint64_t outside;   /* ticks since then outside the guest */
+	uint64_t used_ns;   /* the thread's CPU time, then */
+};
+
 /* What KVM_GET_STATS_FD shows. */
 enum vcpu_counter {
 	VCPU_COUNT_EXITS,
@@ -89,6 +100,7 @@ struct vcpu {
 	uint32_t tsc_khz;
 	uint64_t tsc_ratio; /* guest ticks a host tick, 16.48 fixed point; 0: equal */
 	struct vcpu_clock clock;
+	struct vcpu_steal steal;
 
 	/* -- signals (signals.c) -- */
 	_Atomic bool ignores_signals; /* read by the watcher */

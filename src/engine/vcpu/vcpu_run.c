@@ -6,6 +6,7 @@
 
 #include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/signals.h"
+#include "engine/vcpu/steal_time.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 
@@ -138,10 +139,12 @@ static enum cpu_exit enter_guest(struct vcpu *vcpu)
 	vcpu_enter_guest(vcpu);
 	signals_watch(vcpu);
 	vcpu_clock_refresh(vcpu);
+	vcpu_steal_enter(vcpu);
 	vcpu->cpu.is_reentry = vcpu->has_entered;
 	vcpu->has_entered = true;
 	exit = cpu_run(&vcpu->cpu);
 	fpu_leave(&vcpu->cpu);
+	vcpu_steal_leave(vcpu, exit == CPU_EXIT_INTERRUPTED);
 	vcpu_leave_guest(vcpu);
 	/* A request that came with a HLT must not lose it: what asked stays to be seen. */
 	if (exit == CPU_EXIT_INTERRUPTED && vcpu->cpu.halted)

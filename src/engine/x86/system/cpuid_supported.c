@@ -83,7 +83,7 @@
 #define KVM_FEATURES      0x40000001u
 #define KVM_FEATURES_EAX                                                                           \
 	(BIT(0) /* CLOCKSOURCE */ | BIT(1) /* NOP_IO_DELAY */ | BIT(3) /* CLOCKSOURCE2 */ |       \
-	 BIT(7) /* PV_UNHALT */ | BIT(11) /* PV_SEND_IPI */ | BIT(13) /* PV_SCHED_YIELD */ |       \
+	 BIT(5) /* STEAL_TIME */ | BIT(7) /* PV_UNHALT */ | BIT(9) /* PV_TLB_FLUSH */ | BIT(11) /* PV_SEND_IPI */ | BIT(13) /* PV_SCHED_YIELD */ |       \
 	 BIT(24) /* CLOCKSOURCE_STABLE_BIT */)
 
 #define VIRTUAL_BITS 48
