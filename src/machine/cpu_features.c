@@ -16,6 +16,7 @@ static const struct {
     [CPU_7_1_EAX] = {7, 1, EAX},
     [CPU_7_2_EDX] = {7, 2, EDX},
     [CPU_D_1_EAX] = {0xd, 1, EAX},
+    [CPU_KVM_EAX] = {0x40000001, 0, EAX},
     [CPU_EXT1_EDX] = {0x80000001, 0, EDX},
     [CPU_EXT1_ECX] = {0x80000001, 0, ECX},
     [CPU_EXT7_EDX] = {0x80000007, 0, EDX},
@@ -78,6 +79,15 @@ const struct cpu_feature cpu_features[] = {
 	{"bhi-ctrl", CPU_7_2_EDX, 4},
 	{"xsaveopt", CPU_D_1_EAX, 0}, {"xsavec", CPU_D_1_EAX, 1}, {"xgetbv1", CPU_D_1_EAX, 2},
 	{"xsaves", CPU_D_1_EAX, 3}, {"xfd", CPU_D_1_EAX, 4},
+	{"kvmclock", CPU_KVM_EAX, 3}, {"kvmclock-old", CPU_KVM_EAX, 0},
+	{"kvm-nopiodelay", CPU_KVM_EAX, 1}, {"kvm-mmu", CPU_KVM_EAX, 2},
+	{"kvm-asyncpf", CPU_KVM_EAX, 4}, {"kvm-steal-time", CPU_KVM_EAX, 5},
+	{"kvm-pv-eoi", CPU_KVM_EAX, 6}, {"kvm-pv-unhalt", CPU_KVM_EAX, 7},
+	{"kvm-pv-tlb-flush", CPU_KVM_EAX, 9}, {"kvm-asyncpf-vmexit", CPU_KVM_EAX, 10},
+	{"kvm-pv-ipi", CPU_KVM_EAX, 11}, {"kvm-poll-control", CPU_KVM_EAX, 12},
+	{"kvm-pv-sched-yield", CPU_KVM_EAX, 13}, {"kvm-asyncpf-int", CPU_KVM_EAX, 14},
+	{"kvm-msi-ext-dest-id", CPU_KVM_EAX, 15}, {"kvm-migration-control", CPU_KVM_EAX, 17},
+	{"kvmclock-stable-bit", CPU_KVM_EAX, 24},
 	{"syscall", CPU_EXT1_EDX, 11}, {"nx", CPU_EXT1_EDX, 20}, {"mmxext", CPU_EXT1_EDX, 22},
 	{"fxsr-opt", CPU_EXT1_EDX, 25}, {"pdpe1gb", CPU_EXT1_EDX, 26},
 	{"rdtscp", CPU_EXT1_EDX, 27}, {"lm", CPU_EXT1_EDX, 29}, {"3dnowext", CPU_EXT1_EDX, 30},
@@ -128,6 +138,19 @@ const struct cpu_feature *cpu_feature_find(const char *name, size_t length)
 		}
 		if (n == length && !other[n])
 			return &cpu_features[i];
+	}
+	return NULL;
+}
+
+const char *cpu_feature_name(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit)
+{
+	unsigned i, word;
+
+	for (i = 0; i < cpu_feature_count; i++) {
+		word = cpu_features[i].word;
+		if (words[word].leaf == leaf && words[word].subleaf == subleaf &&
+		    words[word].reg == reg && cpu_features[i].bit == bit)
+			return cpu_features[i].name;
 	}
 	return NULL;
 }

@@ -21,6 +21,7 @@ enum cpu_word {
 	CPU_7_1_EAX,
 	CPU_7_2_EDX,
 	CPU_D_1_EAX,
+	CPU_KVM_EAX, /* KVM's own: Linux Documentation/virt/kvm/x86/cpuid.rst */
 	CPU_EXT1_EDX,
 	CPU_EXT1_ECX,
 	CPU_EXT7_EDX,
@@ -46,6 +47,9 @@ extern const unsigned cpu_feature_count;
 
 /* The feature called name[0..length), or NULL. */
 const struct cpu_feature *cpu_feature_find(const char *name, size_t length);
+
+/* The name of bit `bit` of a register (0 to 3: EAX to EDX), or NULL. */
+const char *cpu_feature_name(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
 
 static inline bool cpu_feature_in(const struct cpu_feature_set *set,
                                   const struct cpu_feature *feature)

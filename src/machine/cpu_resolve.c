@@ -163,6 +163,8 @@ static void choose_features(const struct cpu_spec *spec, const struct cpu_featur
 		chosen->words[CPU_1_ECX] |= supported->words[CPU_1_ECX] & LEAF1_ECX_X2APIC;
 		chosen->words[CPU_1_ECX] &= ~LEAF1_ECX_MONITOR;
 		chosen->words[CPU_EXT1_ECX] &= ~EXT1_ECX_SVM;
+		/* KVM's own are no processor's. */
+		chosen->words[CPU_KVM_EAX] = supported->words[CPU_KVM_EAX];
 	} else {
 		*chosen = *supported;
 	}
@@ -370,6 +372,8 @@ static void raise_levels(struct kvm_cpuid2 *cpuid, const struct cpu_feature_set 
 		uint32_t leaf, subleaf, *level;
 		struct kvm_cpuid_entry2 *entry;
 
+		if (word == CPU_KVM_EAX)
+			continue;
 		cpu_word_leaf(word, &leaf, &subleaf);
 		level = leaf >= 0x80000000 ? extended : basic;
 		if (features->words[word] && *level < leaf)

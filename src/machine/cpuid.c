@@ -188,7 +188,7 @@ static int report_missing(const struct kvm_vcpu *vcpu, const struct cpu_spec *sp
 }
 
 int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsigned cpus,
-                struct cpuid_facts *facts, struct error *error)
+                struct cpuid_facts *facts, struct kvm_cpuid2 **set, struct error *error)
 {
 	struct kvm_cpuid2 *cpuid = get_supported(vcpu->system, error);
 	struct cpu_feature_set missing;
@@ -211,8 +211,12 @@ int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsign
 	complete_topology(cpuid, 0xb, vcpu->id, cpus);
 	complete_topology(cpuid, 0x1f, vcpu->id, cpus);
 	result = kvm_vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
-	if (result < 0)
+	if (result < 0) {
 		error_set_errno(error, -result, "cannot set CPUID of CPU %u", vcpu->id);
+		goto out;
+	}
+	*set = cpuid;
+	return 0;
 out:
 	free(cpuid);
 	return result;

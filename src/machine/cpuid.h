@@ -13,9 +13,10 @@ struct cpuid_facts {
 
 /*
  * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. What the
- * model has and the backend lacks is told on the first vCPU, or is an error, as `spec` says.
+ * model has and the backend lacks is told on the first vCPU, or is an error, as `spec` says. What was
+ * set is in *set, which the caller frees: not each KVM gives it back by KVM_GET_CPUID2.
  */
 int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsigned cpus,
-                struct cpuid_facts *facts, struct error *error);
+                struct cpuid_facts *facts, struct kvm_cpuid2 **set, struct error *error);
 
 #endif

@@ -486,7 +486,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
 		result = cpuid_apply(&vcpu->kvm, &machine->config.cpu, machine->config.cpus,
-		                     &machine->cpuid, error);
+		                     &machine->cpuid, &vcpu->cpuid, error);
 		if (result < 0)
 			return result;
 		result = power_on_state_capture(&vcpu->power_on, &vcpu->kvm, error);
@@ -617,6 +617,7 @@ void machine_destroy(struct machine *machine)
 	close_unused(&machine->config);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		power_on_state_free(&machine->vcpus[i].power_on);
+		free(machine->vcpus[i].cpuid);
 		kvm_vcpu_close(&machine->vcpus[i].kvm);
 	}
 	free(machine->vcpus);

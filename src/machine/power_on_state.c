@@ -20,6 +20,34 @@ static int request(const struct kvm_vcpu *vcpu, unsigned long number, void *argu
 	return 0;
 }
 
+/* MTRRs (SDM vol. 3 §12.11.2): Linux's KVM has them, and its list doesn't. */
+static const uint32_t mtrrs[] = {
+	0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d,
+	0x20e, 0x20f, 0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x2ff,
+};
+#define MTRRS (sizeof(mtrrs) / sizeof(mtrrs[0]))
+
+static bool is_listed(const struct kvm_msr_list *list, uint32_t index)
+{
+	unsigned i;
+
+	for (i = 0; i < list->nmsrs; i++)
+		if (list->indices[i] == index)
+			return true;
+	return false;
+}
+
+static void read_msr(const struct kvm_vcpu *vcpu, uint32_t index, struct kvm_msrs *msrs)
+{
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} one = {{.nmsrs = 1}, {.index = index}};
+
+	if (kvm_vcpu_ioctl(vcpu, KVM_GET_MSRS, &one) == 1)
+		msrs->entries[msrs->nmsrs++] = one.entry;
+}
+
 /*
  * All MSRs that can be saved, with their values. A list may name some that this vCPU hasn't:
  * KVM_GET_MSRS stops at such a one, and it is dropped.
@@ -28,10 +56,6 @@ static struct kvm_msrs *read_all_msrs(const struct kvm_vcpu *vcpu)
 {
 	struct kvm_msr_list probe = {0}, *list;
 	struct kvm_msrs *msrs = NULL;
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} one;
 	unsigned i;
 
 	kvm_system_ioctl(vcpu->system, KVM_GET_MSR_INDEX_LIST, &probe); /* E2BIG, with the count */
@@ -41,17 +65,16 @@ static struct kvm_msrs *read_all_msrs(const struct kvm_vcpu *vcpu)
 	list->nmsrs = probe.nmsrs;
 	if (kvm_system_ioctl(vcpu->system, KVM_GET_MSR_INDEX_LIST, list) < 0)
 		list->nmsrs = 0;
-	msrs = calloc(1, sizeof(*msrs) + list->nmsrs * sizeof(msrs->entries[0]));
+	msrs = calloc(1, sizeof(*msrs) + (list->nmsrs + MTRRS) * sizeof(msrs->entries[0]));
 	for (i = 0; msrs && i < list->nmsrs; i++) {
 		/* Time goes on over a reset, as the host's clock does. */
 		if (list->indices[i] == MSR_TSC || list->indices[i] == MSR_TSC_ADJUST)
 			continue;
-		memset(&one, 0, sizeof(one));
-		one.header.nmsrs = 1;
-		one.entry.index = list->indices[i];
-		if (kvm_vcpu_ioctl(vcpu, KVM_GET_MSRS, &one) == 1)
-			msrs->entries[msrs->nmsrs++] = one.entry;
+		read_msr(vcpu, list->indices[i], msrs);
 	}
+	for (i = 0; msrs && i < MTRRS; i++)
+		if (!is_listed(list, mtrrs[i]))
+			read_msr(vcpu, mtrrs[i], msrs);
 	free(list);
 	return msrs;
 }

@@ -1,14 +1,20 @@
 #include "machine/saved_cpu.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "machine/cpu_features.h"
 #include "machine/power_on_state.h"
 
 #define MSR_TSC		 0x10
 #define MSR_TSC_DEADLINE 0x6e0
 
 #define FAR_AWAY (1ull << 45) /* cycles: hours, at any clock */
+
+/* 1: without whether an MSR has changed. */
+#define SECTION_VERSION 2
 
 #define CPUID_MAX 1024 /* entries */
 #define MSRS_MAX  4096
@@ -51,18 +57,6 @@ static struct kvm_cpuid2 *cpuid_alloc(unsigned entries)
 	return cpuid;
 }
 
-/* The vCPU's; the caller frees. NULL: cannot be had. */
-static struct kvm_cpuid2 *cpuid_read(const struct kvm_vcpu *vcpu)
-{
-	struct kvm_cpuid2 *cpuid = cpuid_alloc(CPUID_MAX);
-
-	if (cpuid && kvm_vcpu_ioctl(vcpu, KVM_GET_CPUID2, cpuid) < 0) {
-		free(cpuid);
-		cpuid = NULL;
-	}
-	return cpuid;
-}
-
 static void transfer_cpuid_entry(struct state_stream *state, struct kvm_cpuid_entry2 *entry)
 {
 	state_u32(state, "CPUID", &entry->function);
@@ -88,12 +82,34 @@ static uint32_t cpuid_word(const struct kvm_cpuid2 *cpuid, uint32_t function, ui
 	return 0;
 }
 
+#define NAMES_BYTES 160 /* of a message: the first few say enough */
+
+static void add_name(char *names, unsigned word, unsigned bit)
+{
+	uint32_t leaf = feature_words[word].function, subleaf = feature_words[word].index;
+	const char *name = cpu_feature_name(leaf, subleaf, feature_words[word].reg, bit);
+	const char *comma = names[0] ? ", " : "";
+	size_t length = strlen(names);
+	char number[64];
+
+	if (length >= NAMES_BYTES - sizeof(number)) {
+		if (strcmp(names + length - 3, "...") != 0)
+			strcat(names, ", ...");
+		return;
+	}
+	if (!name)
+		snprintf(number, sizeof(number), "CPUID 0x%x.%u %s bit %u", leaf, subleaf,
+			 register_names[feature_words[word].reg], bit);
+	snprintf(names + length, NAMES_BYTES - length, "%s%s", comma, name ? name : number);
+}
+
 /* What the saved guest may use must be here. */
 static void check_features(struct state_stream *state, const struct kvm_cpuid2 *saved,
 			   const struct kvm_cpuid2 *ours)
 {
+	char names[NAMES_BYTES] = "";
 	uint32_t missing;
-	unsigned i;
+	unsigned i, bit;
 
 	for (i = 0; i < sizeof(feature_words) / sizeof(feature_words[0]); i++) {
 		missing = cpuid_word(saved, feature_words[i].function, feature_words[i].index,
@@ -101,57 +117,51 @@ static void check_features(struct state_stream *state, const struct kvm_cpuid2 *
 			  ~cpuid_word(ours, feature_words[i].function, feature_words[i].index,
 				      feature_words[i].reg) &
 			  ~feature_words[i].ignored;
-		if (missing)
-			state_fail(state,
-				   "it uses CPU features that are not here: CPUID leaf 0x%x.%u, "
-				   "%s bits 0x%x",
-				   feature_words[i].function, feature_words[i].index,
-				   register_names[feature_words[i].reg], missing);
+		for (bit = 0; bit < 32; bit++)
+			if (missing >> bit & 1)
+				add_name(names, i, bit);
 	}
+	if (names[0])
+		state_fail(state, "it uses CPU features that are not here: %s", names);
 }
 
 /* Show the guest the CPU that it knows, once we know that ours has all of it. */
-static void load_cpuid(const struct kvm_vcpu *vcpu, struct state_stream *state)
+static void load_cpuid(struct vcpu *vcpu, struct state_stream *state)
 {
-	struct kvm_cpuid2 *ours = cpuid_read(vcpu), *saved = NULL;
+	struct kvm_cpuid2 *ours = vcpu->cpuid, *saved;
 	uint32_t count = 0;
 	unsigned i;
 
 	state_u32(state, "CPUID entries", &count);
 	state_check(state, "CPUID entries", count <= CPUID_MAX);
 	saved = cpuid_alloc(state->has_failed ? 0 : count);
-	if (!ours || !saved) {
-		state_fail(state, "the CPUs of this machine cannot be asked");
-		goto out;
+	if (!saved) {
+		state_fail(state, "%s", strerror(ENOMEM));
+		return;
 	}
 	for (i = 0; i < saved->nent; i++)
 		transfer_cpuid_entry(state, &saved->entries[i]);
 	check_features(state, saved, ours);
-	if (state->has_failed)
-		goto out;
-	if ((saved->nent != ours->nent ||
+	if (!state->has_failed &&
+	    (saved->nent != ours->nent ||
 	     memcmp(saved->entries, ours->entries, ours->nent * sizeof(ours->entries[0]))) &&
-	    kvm_vcpu_ioctl(vcpu, KVM_SET_CPUID2, saved) < 0)
+	    kvm_vcpu_ioctl(&vcpu->kvm, KVM_SET_CPUID2, saved) < 0)
 		state_fail(state, "its CPUID cannot be set here");
-out:
-	free(ours);
-	free(saved);
-}
-
-static void save_cpuid(const struct kvm_vcpu *vcpu, struct state_stream *state)
-{
-	struct kvm_cpuid2 *cpuid = cpuid_read(vcpu);
-	uint32_t i, count;
-
-	if (!cpuid) {
-		state_fail(state, "its CPUID cannot be read");
+	if (state->has_failed) {
+		free(saved);
 		return;
 	}
-	count = cpuid->nent;
+	vcpu->cpuid = saved;
+	free(ours);
+}
+
+static void save_cpuid(const struct vcpu *vcpu, struct state_stream *state)
+{
+	uint32_t i, count = vcpu->cpuid->nent;
+
 	state_u32(state, "CPUID entries", &count);
 	for (i = 0; i < count; i++)
-		transfer_cpuid_entry(state, &cpuid->entries[i]);
-	free(cpuid);
+		transfer_cpuid_entry(state, &vcpu->cpuid->entries[i]);
 }
 
 /* --- registers --- */
@@ -296,18 +306,32 @@ static uint64_t *find_msr(struct kvm_msrs *msrs, uint32_t index)
 	return NULL;
 }
 
-static void save_msrs(struct state_stream *state, const struct kvm_msrs *msrs)
+/* Each with whether it has changed since power-on: one that hasn't may be missing elsewhere. */
+static void save_msrs(struct state_stream *state, const struct kvm_msrs *msrs,
+		      struct kvm_msrs *power_on)
 {
 	uint32_t i, count = msrs->nmsrs, index;
 	uint64_t value;
+	const uint64_t *first;
+	bool has_changed;
 
 	state_u32(state, "MSRs", &count);
 	for (i = 0; i < count; i++) {
 		index = msrs->entries[i].index;
 		value = msrs->entries[i].data;
+		first = find_msr(power_on, index);
+		has_changed = !first || memcmp(first, &value, sizeof(value)) != 0;
 		state_u32(state, "MSR", &index);
 		state_u64(state, "MSR", &value);
+		state_bool(state, "MSR", &has_changed);
 	}
+}
+
+/* MSRs that are system registers, too: a backend may list them or not. */
+static bool is_in_sregs(uint32_t index)
+{
+	return index == 0x1b /* IA32_APIC_BASE */ || index == 0xc0000080 /* EFER */ ||
+	       index == 0xc0000100 /* FS_BASE */ || index == 0xc0000101 /* GS_BASE */;
 }
 
 /* Into those that this vCPU has. One that it hasn't must have been of no use. */
@@ -315,16 +339,20 @@ static void load_msrs(struct state_stream *state, struct kvm_msrs *msrs)
 {
 	uint32_t i, count = 0, index = 0;
 	uint64_t value = 0, *ours;
+	bool has_changed;
 
 	state_u32(state, "MSRs", &count);
 	state_check(state, "MSRs", count <= MSRS_MAX);
 	for (i = 0; i < count && !state->has_failed; i++) {
 		state_u32(state, "MSR", &index);
 		state_u64(state, "MSR", &value);
+		has_changed = value != 0;
+		if (state->version >= 2)
+			state_bool(state, "MSR", &has_changed);
 		ours = find_msr(msrs, index);
 		if (ours)
 			memcpy(ours, &value, sizeof(value));
-		else if (value)
+		else if (has_changed && !is_in_sregs(index))
 			state_fail(state, "MSR 0x%x, which is 0x%llx, is not here", index,
 				   (unsigned long long)value);
 	}
@@ -365,24 +393,24 @@ void saved_cpu_arm(const struct kvm_vcpu *vcpu, uint64_t deadline)
 		set_msr(vcpu, MSR_TSC_DEADLINE, deadline);
 }
 
-void saved_cpu_save(const struct kvm_vcpu *vcpu, const char *name, struct state_stream *state)
+void saved_cpu_save(const struct vcpu *vcpu, const char *name, struct state_stream *state)
 {
 	struct power_on_state now;
 	struct error error = {.message = ""};
 
-	state_section_begin(state, name, 1);
-	if (power_on_state_capture(&now, vcpu, &error) < 0) {
+	state_section_begin(state, name, SECTION_VERSION);
+	if (power_on_state_capture(&now, &vcpu->kvm, &error) < 0) {
 		state_fail(state, "%s", error.message);
 		return;
 	}
 	save_cpuid(vcpu, state);
 	transfer_registers(state, &now);
-	save_msrs(state, now.msrs);
+	save_msrs(state, now.msrs, vcpu->power_on.msrs);
 	state_section_end(state);
 	power_on_state_free(&now);
 }
 
-void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t *deadline,
+void saved_cpu_load(struct vcpu *vcpu, const char *name, uint64_t *deadline,
 		    struct state_stream *state)
 {
 	struct power_on_state loaded;
@@ -390,11 +418,11 @@ void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t *dea
 	uint64_t *armed;
 
 	*deadline = 0;
-	state_section_begin(state, name, 1);
+	state_section_begin(state, name, SECTION_VERSION);
 	load_cpuid(vcpu, state);
 	if (state->has_failed)
 		return;
-	if (power_on_state_capture(&loaded, vcpu, &error) < 0) {
+	if (power_on_state_capture(&loaded, &vcpu->kvm, &error) < 0) {
 		state_fail(state, "%s", error.message);
 		return;
 	}
@@ -409,7 +437,7 @@ void saved_cpu_load(const struct kvm_vcpu *vcpu, const char *name, uint64_t *dea
 		*deadline = *armed;
 		*armed = 0;
 	}
-	if (power_on_state_restore(&loaded, vcpu, &error) < 0)
+	if (power_on_state_restore(&loaded, &vcpu->kvm, &error) < 0)
 		state_fail(state, "%s", error.message);
 out:
 	state_section_end(state);

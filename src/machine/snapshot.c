@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "machine/saved_cpu.h"
+#include "util/log.h"
 
 #define STATE_BYTES_MAX (1ull << 30) /* more than any machine has beside its RAM */
 #define RUN_BYTES_MAX	(4ull << 20)
@@ -118,6 +119,18 @@ static void set_tsc_khz(const struct snapshot_parts *parts, uint32_t tsc_khz,
 			   tsc_khz, khz);
 }
 
+/* Paravirtual KVMs may leave the counter as it is: guests stand a jump, but not one into the past. */
+static void check_tsc(const struct snapshot_parts *parts, const struct saved_clock *saved,
+		      struct state_stream *state)
+{
+	uint64_t now = saved_cpu_read_tsc(&parts->vcpus[0].kvm);
+
+	if (now < saved->tsc)
+		state_fail(state, "its time-stamp counter would go back: this KVM lets nobody set it");
+	else if (now - saved->tsc > saved->tsc_khz * 1000ull)
+		log_warning("the guest's time-stamp counter jumps: this KVM lets nobody set it");
+}
+
 static void start_clocks(const struct snapshot_parts *parts, const struct saved_clock *saved,
 			 const uint64_t *deadlines, struct state_stream *state)
 {
@@ -126,6 +139,7 @@ static void start_clocks(const struct snapshot_parts *parts, const struct saved_
 
 	for (i = 0; i < parts->cpus; i++)
 		saved_cpu_set_tsc(&parts->vcpus[i].kvm, saved->tsc);
+	check_tsc(parts, saved, state);
 	if (kvm_vm_ioctl(parts->vm, KVM_SET_CLOCK, &clock) < 0)
 		state_fail(state, "the clock cannot be set");
 	for (i = 0; i < parts->cpus; i++)
@@ -156,7 +170,7 @@ static void save_state(const struct snapshot_parts *parts, struct state_stream *
 	interrupts_save(parts->interrupts, &controllers);
 	for (i = 0; i < parts->cpus; i++) {
 		cpu_name(name, i);
-		saved_cpu_save(&parts->vcpus[i].kvm, name, state);
+		saved_cpu_save(&parts->vcpus[i], name, state);
 	}
 	state_append(state, &controllers);
 	state_end(&controllers);
@@ -184,7 +198,7 @@ static void load_state(const struct snapshot_parts *parts, struct state_stream *
 		board_load(parts->board, state);
 	for (i = 0; i < parts->cpus && !state->has_failed; i++) {
 		cpu_name(name, i);
-		saved_cpu_load(&parts->vcpus[i].kvm, name, &deadlines[i], state);
+		saved_cpu_load(&parts->vcpus[i], name, &deadlines[i], state);
 	}
 	if (!state->has_failed)
 		interrupts_load(parts->interrupts, state);

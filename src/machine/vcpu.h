@@ -36,6 +36,7 @@ struct vcpu_host {
 
 struct vcpu {
 	struct kvm_vcpu kvm;
+	struct kvm_cpuid2 *cpuid; /* what it was given; owned */
 	struct pio_bus *pio;
 	struct mmio_bus *mmio;
 	struct interrupts *interrupts;

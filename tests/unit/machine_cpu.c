@@ -183,6 +183,15 @@ static void test_changes(void **state)
 	assert_int_equal(leaf(cpuid, 0xd, 0)->eax, 7);
 	assert_int_equal(leaf(cpuid, 0x40000000, 0)->eax, 0x40000001);
 	free(cpuid);
+
+	/* KVM's own are the backend's whatever the model, unless they are named; and no leaf's highest. */
+	cpuid = resolve("qemu64,-kvm-pv-eoi,-kvm_steal_time", &missing);
+	assert_int_equal(leaf(cpuid, 0x40000001, 0)->eax, ~(1u << 6 | 1u << 5));
+	assert_in_range(leaf(cpuid, 0, 0)->eax, 1, 0x1f);
+	free(cpuid);
+	assert_string_equal(cpu_feature_name(0x40000001, 0, 0, 5), "kvm-steal-time");
+	assert_string_equal(cpu_feature_name(7, 0, 1, 16), "avx512f");
+	assert_null(cpu_feature_name(7, 0, 0, 16));
 }
 
 /* What the backend lacks is left out, and told. */
