@@ -52,7 +52,10 @@ static int open_data_file(struct qcow2 *image, const struct block_options *optio
 	if (!image->data_name || !image->data_name[0] || is_protocol(image->data_name))
 		return error_set(error, EINVAL, "%s has its data in another file, and names none",
 				 image->node.file.path);
-	path = file_resolve(image->node.file.path, image->data_name);
+	/* QEMU means the current folder, unlike with backing files; images are moved together. */
+	path = access(image->data_name, F_OK) == 0
+		       ? strdup(image->data_name)
+		       : file_resolve(image->node.file.path, image->data_name);
 	if (!path)
 		return error_set_errno(error, ENOMEM, "%s", image->node.file.path);
 	result = file_open(&image->data_file, path, file_flags(options, flags), error);

@@ -9,7 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
+
+/*
+ * A process that was killed holds its files, and so its locks, until what it had given to an io_uring
+ * is done: shortly, and rightly. Who starts anew in its place waits for that.
+ */
+#define TRIES	   25
+#define PAUSE_NS   20000000
 
 #define USED_BYTE     100
 #define UNSHARED_BYTE 200
@@ -61,7 +69,8 @@ static int find_held(int fd, int base, unsigned permissions)
 	return -1;
 }
 
-int lock_image(int fd, const char *path, bool is_writer, bool share_writes, struct error *error)
+static int try_lock(int fd, const char *path, bool is_writer, bool share_writes,
+		    struct error *error)
 {
 	unsigned used = BIT(CONSISTENT_READ), unshared = BIT(WRITE) | BIT(RESIZE);
 	int result, held;
@@ -87,4 +96,18 @@ int lock_image(int fd, const char *path, bool is_writer, bool share_writes, stru
 				 "%s is in use: another program may %s (end that one first)", path,
 				 permission_names[held]);
 	return 0;
+}
+
+int lock_image(int fd, const char *path, bool is_writer, bool share_writes, struct error *error)
+{
+	const struct timespec pause = {.tv_nsec = PAUSE_NS};
+	unsigned tries;
+	int result;
+
+	for (tries = 1;; tries++) {
+		result = try_lock(fd, path, is_writer, share_writes, error);
+		if (result != -EAGAIN || tries == TRIES)
+			return result;
+		nanosleep(&pause, NULL);
+	}
 }

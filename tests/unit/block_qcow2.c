@@ -136,6 +136,8 @@ static void make_image(const struct variant *variant, const char *path)
 	};
 	struct error error;
 
+	if (variant->data_file)
+		creation.data_file = path_of(variant->data_file);
 	if (image_create(path, &creation, &error) < 0)
 		fail_msg("%s: %s", variant->name, error.message);
 }

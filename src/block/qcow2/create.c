@@ -109,13 +109,12 @@ static int write_start(struct file *file, const struct image_creation *creation)
 static int add_data_file(struct qcow2 *image, const char *path,
 			 const struct image_creation *creation, struct error *error)
 {
-	char *name = file_resolve(path, creation->data_file);
-	int result = name ? file_open(&image->data_file, name,
-					    FILE_WRITABLE | FILE_CREATE, error)
-			  : error_set_errno(error, ENOMEM, "%s", path);
+	int result = file_open(&image->data_file, creation->data_file, FILE_WRITABLE | FILE_CREATE,
+			       error);
 
-	free(name);
-	if (result == 0)
+	if (result < 0)
+		error_prefix(error, "the data file of %s", path);
+	else
 		image->data = &image->data_file;
 	return result;
 }
