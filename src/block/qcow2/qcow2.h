@@ -215,7 +215,8 @@ int refcount_get(struct qcow2 *image, uint64_t cluster, uint64_t *count);
 /* Set entry `index` of a block that is in memory only. */
 void refcount_put(const struct qcow2 *image, uint8_t *block, uint64_t index, uint64_t value);
 uint64_t refcount_max(const struct qcow2 *image);
-/* Add to, or take from, the refcounts of clusters. 0 or -errno; -ERANGE: it doesn't fit. */
+/* Add to, or take from, the refcounts of clusters that are used. 0 or -errno; -ERANGE: it doesn't
+ * fit. */
 int refcount_change(struct qcow2 *image, uint64_t first, uint64_t count, int delta);
 int refcount_set(struct qcow2 *image, uint64_t cluster, uint64_t value);
 /* Make `count` clusters in a row, each with one reference. `offset` in the file. */

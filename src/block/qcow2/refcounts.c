@@ -310,6 +310,8 @@ static int reftable_grow(struct qcow2 *image, uint64_t index)
 	struct table *block;
 	int result;
 
+	if (index >= REFTABLE_BYTES_MAX / 8)
+		return -EFBIG;
 	/* Not into what a damaged image has in uncounted places. */
 	if (place < file_end)
 		place = file_end;
@@ -433,12 +435,11 @@ int refcount_change(struct qcow2 *image, uint64_t first, uint64_t count, int del
 	for (i = 0; i < count && result == 0; i++) {
 		uint64_t index = (first + i) >> image->refblock_bits;
 
-		if (!block_exists(image, index) && delta < 0)
-			result = image_is_corrupt(image, "cluster %llu is freed and was not used",
+		/* What is referred to already has a count: a damaged entry names any place. */
+		if (!block_exists(image, index))
+			result = image_is_corrupt(image, "cluster %llu is in use and not counted",
 						  (unsigned long long)(first + i));
-		else if (!block_exists(image, index))
-			result = block_make(image, index);
-		if (result == 0)
+		else
 			result = change_existing(image, first + i, delta);
 	}
 	/* All or nothing, as far as it is known. */
@@ -451,15 +452,11 @@ int refcount_set(struct qcow2 *image, uint64_t cluster, uint64_t value)
 {
 	uint64_t index = cluster >> image->refblock_bits;
 	struct table *block;
-	int result = 0;
+	int result;
 
-	if (!block_exists(image, index)) {
-		if (value == 0)
-			return 0;
-		result = block_make(image, index);
-	}
-	if (result == 0)
-		result = block_get(image, index, &block);
+	if (!block_exists(image, index))
+		return value == 0 ? 0 : -ENOENT;
+	result = block_get(image, index, &block);
 	if (result < 0)
 		return result;
 	if (value > refcount_max(image))

@@ -288,6 +288,28 @@ int qcow2_write(struct node *node, uint64_t offset, uint64_t size, const struct 
 
 /* ---- Zeroes and discards ---- */
 
+/* Bytes up to where the next L2 table takes over. */
+static uint64_t table_left(const struct qcow2 *image, uint64_t offset)
+{
+	uint64_t span = 1ull << (image->cluster_bits + image->l2_bits);
+
+	return span - (offset & (span - 1));
+}
+
+/* Whether there is nothing from `offset` on up to there, and nothing below. */
+static bool is_empty(struct qcow2 *image, uint64_t offset)
+{
+	const struct node *backing = image->node.backing;
+	struct table *table;
+	int result;
+
+	pthread_mutex_lock(&image->lock);
+	result = l2_find(image, offset, true, &table);
+	pthread_mutex_unlock(&image->lock);
+	return result == 0 && !table && (!backing || backing->size <= offset) &&
+	       !(image->autoclear & AUTOCLEAR_RAW_DATA);
+}
+
 /* Zeroes as data: where tables cannot say it. */
 static int write_zero_bytes(struct node *node, uint64_t offset, uint64_t size)
 {
@@ -359,6 +381,10 @@ int qcow2_zero(struct node *node, uint64_t offset, uint64_t size, bool may_unmap
 		bool reaches_end;
 		uint64_t to;
 
+		if (is_empty(image, offset)) {
+			length = min64(size, table_left(image, offset));
+			continue;
+		}
 		length = min64(size, image->cluster_size - in);
 		reaches_end = offset + length == node->size;
 		to = reaches_end ? (in + length + sub_size - 1) & ~(sub_size - 1) : in + length;
@@ -396,7 +422,7 @@ int qcow2_zero(struct node *node, uint64_t offset, uint64_t size, bool may_unmap
 int qcow2_discard(struct node *node, uint64_t offset, uint64_t size)
 {
 	struct qcow2 *image = qcow2_of(node);
-	uint64_t end = offset + size, at, done = 0;
+	uint64_t end = offset + size, at, done = 0, step;
 	int result;
 
 	if (!node->discards)
@@ -404,7 +430,7 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t size)
 	result = changes_begin(image);
 	bitmaps_mark(image, offset, size);
 	at = (offset + image->cluster_size - 1) & ~(image->cluster_size - 1);
-	for (; at < end && result == 0; at += image->cluster_size) {
+	for (; at < end && result == 0; at += step) {
 		bool is_backed = node->backing && node->backing->size > at;
 		struct cluster old;
 		struct table *table;
@@ -419,6 +445,7 @@ int qcow2_discard(struct node *node, uint64_t offset, uint64_t size)
 		result = l2_find(image, at, true, &table);
 		if (result == 0 && table)
 			result = cluster_decode(image, at, l2_entry(image, table, at), &old);
+		step = table ? image->cluster_size : table_left(image, at);
 		if (result == 0 && table && (old.has_host || old.is_compressed)) {
 			result = l2_own(image, at, &table);
 			if (result == 0)
