@@ -21,11 +21,12 @@ def guest_image(*arguments) -> str:
 
 def machine(kind: str, kvik: str, kernel: str, initrd: str = "", append: str = "", memory_mib: int = 1024,
             cpus: int = 1, extra=()) -> list:
-    """The command that starts "kvik interp", "kvik jit" or "QEMU TCG"."""
+    """The command that starts "kvik interp", "kvik jit", "QEMU TCG" or "QEMU on kvik"."""
     size = [str(memory_mib) + "M"]
-    if kind == "QEMU TCG":
+    if kind in ("QEMU TCG", "QEMU on kvik"):
         linux = ["-initrd", initrd, "-append", append] if initrd else []
-        return ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", *size, "-smp", str(cpus),
+        way = ["-accel", "tcg", "-cpu", "max"] if kind == "QEMU TCG" else ["-accel", "kvm", "-cpu", "host"]
+        return [*([kvik, "kvm"] if kind == "QEMU on kvik" else []), "qemu-system-x86_64", *way, "-m", *size, "-smp", str(cpus),
                 "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none", "-no-reboot",
                 "-kernel", kernel, *linux, *extra]
     linux = ["--initrd", initrd, "--append", append] if initrd else []
