@@ -17,6 +17,7 @@ struct run {
 	struct event_loop *loop;
 	struct event_source signals;
 	struct char_stream *serial, *debug_console, *standard_output;
+	struct char_stream *ports[VIRTIO_CONSOLE_PORTS_MAX];
 	struct machine *machine; /* NULL until it is created */
 	bool is_quitting;	 /* the user's wish: waits for nobody any more */
 	bool is_draining;	 /* the guest has ended; its last output hasn't left yet */
@@ -109,8 +110,11 @@ static void unwatch_signals(struct run *run)
 	pthread_sigmask(SIG_SETMASK, &run->signal_mask, NULL);
 }
 
-static struct char_stream *open_file(const struct stream_option *option, struct error *error)
+static struct char_stream *open_file(struct run *run, const struct stream_option *option,
+				     struct error *error)
 {
+	if (option->kind == STREAM_UNIX)
+		return char_socket_create(run->loop, option->path, error);
 	return option->kind == STREAM_FILE ? char_file_create(option->path, error)
 					   : char_none_create(error);
 }
@@ -118,14 +122,23 @@ static struct char_stream *open_file(const struct stream_option *option, struct 
 /* Before signals are watched: a FIFO makes us wait for its reader, and the user may want to end. */
 static int open_files(struct run *run, const struct run_options *options, struct error *error)
 {
+	unsigned i;
+
 	if (options->serial.kind != STREAM_STDIO) {
-		run->serial = open_file(&options->serial, error);
+		run->serial = open_file(run, &options->serial, error);
 		if (!run->serial)
 			return -EINVAL;
 	}
 	if (options->debug_console.kind == STREAM_FILE) {
-		run->debug_console = open_file(&options->debug_console, error);
+		run->debug_console = open_file(run, &options->debug_console, error);
 		if (!run->debug_console)
+			return -EINVAL;
+	}
+	for (i = 0; i < options->port_count; i++) {
+		if (options->ports[i].where.kind == STREAM_STDIO)
+			continue;
+		run->ports[i] = open_file(run, &options->ports[i].where, error);
+		if (!run->ports[i])
 			return -EINVAL;
 	}
 	return 0;
@@ -135,13 +148,19 @@ static int open_standard_streams(struct run *run, const struct run_options *opti
 				 struct error *error)
 {
 	struct char_stdio_commands commands = {.quit = quit_key, .save = save_key, .context = run};
+	struct char_stream **user = options->serial.kind == STREAM_STDIO ? &run->serial : NULL;
+	unsigned i;
 
+	for (i = 0; i < options->port_count; i++)
+		if (options->ports[i].where.kind == STREAM_STDIO)
+			user = &run->ports[i];
 	run->standard_output = char_stdout_create(error);
 	if (!run->standard_output)
 		return -EINVAL;
-	if (options->serial.kind == STREAM_STDIO)
-		run->serial = char_stdio_create(run->loop, run->standard_output, &commands, error);
-	return run->serial ? 0 : -EINVAL;
+	if (!user)
+		return 0;
+	*user = char_stdio_create(run->loop, run->standard_output, &commands, error);
+	return *user ? 0 : -EINVAL;
 }
 
 static struct char_stream *debug_console(const struct run *run, const struct run_options *options)
@@ -155,6 +174,13 @@ static void output_drained(void *context)
 	event_loop_stop(context);
 }
 
+static void drain_stream(struct run *run, struct char_stream *stream)
+{
+	while (stream && !run->is_quitting && !char_drain(stream, output_drained, run->loop))
+		if (event_loop_run(run->loop) < 0)
+			return;
+}
+
 /* What the guest printed before its end comes out, however slowly it is read, if the user waits. */
 static void drain(struct run *run)
 {
@@ -163,10 +189,9 @@ static void drain(struct run *run)
 
 	run->is_draining = true;
 	for (i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)
-		while (streams[i] && !run->is_quitting &&
-		       !char_drain(streams[i], output_drained, run->loop))
-			if (event_loop_run(run->loop) < 0)
-				return;
+		drain_stream(run, streams[i]);
+	for (i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++)
+		drain_stream(run, run->ports[i]);
 }
 
 /* The descriptor stays open until the program ends: vCPUs write to it at any time. */
@@ -234,6 +259,19 @@ static int open_nets(struct machine_config *config, const struct run_options *op
 	return result;
 }
 
+/* The console comes first: it is what a driver has that knows of no ports. */
+static void list_ports(struct machine_config *config, const struct run *run,
+		       const struct run_options *options)
+{
+	unsigned i, pass;
+
+	for (pass = 0; pass < 2; pass++)
+		for (i = 0; i < options->port_count; i++)
+			if ((options->ports[i].name != NULL) == pass)
+				config->ports[config->port_count++] = (struct virtio_console_port){
+					run->ports[i], options->ports[i].name};
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
@@ -261,6 +299,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	int result;
 
 	memcpy(config.devices, options->devices, sizeof(config.devices));
+	list_ports(&config, run, options);
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
 	if (config.backend == &kvm_backend_engine)
 		config.backend = options->engine;
@@ -300,6 +339,7 @@ int command_run(int count, char **arguments)
 	struct run run = {.signals.fd = -1, .save_fd = -1, .load_fd = -1};
 	struct error error = {0};
 	int result = -EINVAL, status = EXIT_ERROR;
+	unsigned i;
 
 	if (run_options_parse(&options, count, arguments, &error) < 0) {
 		log_error("%s (see kvik run --help)", error.message);
@@ -330,6 +370,8 @@ out:
 	}
 	machine_destroy(run.machine);
 	char_destroy(run.serial);
+	for (i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++)
+		char_destroy(run.ports[i]);
 	char_destroy(run.debug_console);
 	char_destroy(run.standard_output);
 	event_loop_destroy(run.loop);

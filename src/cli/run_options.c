@@ -42,6 +42,8 @@ const char run_options_help[] =
     "  tap=NAME               a tap interface of the host's\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
+    "  --console WHERE        virtio console, hvc0; also unix=PATH, a socket to connect to\n"
+    "  --port NAME=WHERE      virtio port, /dev/virtio-ports/NAME; likewise\n"
     "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
     "  --print-port PORT      print what the guest writes there on standard output\n"
     "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
@@ -235,7 +237,57 @@ static int parse_stream(struct stream_option *stream, const char *value, struct 
 
 static int parse_serial(struct run_options *options, const char *value, struct error *error)
 {
+	options->has_serial = true;
 	return parse_stream(&options->serial, value, error);
+}
+
+/* Where a virtio port goes: a socket, too. */
+static int parse_port_stream(struct stream_option *stream, const char *value, struct error *error)
+{
+	if (strncmp(value, "unix=", 5) == 0 && value[5]) {
+		stream->kind = STREAM_UNIX;
+		stream->path = value + 5;
+		return 0;
+	}
+	if (parse_stream(stream, value, error) == 0)
+		return 0;
+	return error_set(error, EINVAL,
+			 "'%s' is no place for it: use stdio, file=PATH, unix=PATH or none", value);
+}
+
+static int add_port(struct run_options *options, char *name, const char *value,
+		    struct error *error)
+{
+	struct port_option *port = &options->ports[options->port_count];
+
+	if (options->port_count == VIRTIO_CONSOLE_PORTS_MAX) {
+		free(name);
+		return error_set(error, EINVAL, "there can be at most %u consoles and ports",
+				 VIRTIO_CONSOLE_PORTS_MAX);
+	}
+	*port = (struct port_option){.name = name};
+	options->port_count++;
+	return parse_port_stream(&port->where, value, error);
+}
+
+static int parse_console(struct run_options *options, const char *value, struct error *error)
+{
+	return add_port(options, NULL, value, error);
+}
+
+static int parse_serial_port(struct run_options *options, const char *value, struct error *error)
+{
+	size_t length = strcspn(value, "=");
+	char *name;
+
+	if (!length || length > VIRTIO_CONSOLE_NAME_MAX || !value[length])
+		return error_set(error, EINVAL,
+				 "'%s' is no port: use NAME=WHERE, a name of up to %u characters",
+				 value, VIRTIO_CONSOLE_NAME_MAX);
+	name = strndup(value, length);
+	if (!name)
+		return error_set_errno(error, ENOMEM, "'%s'", value);
+	return add_port(options, name, value + length + 1, error);
 }
 
 static int parse_debug_console(struct run_options *options, const char *value, struct error *error)
@@ -427,6 +479,8 @@ static const struct option {
 	{"--engine", true, parse_engine},
 	{"--code-cache", true, parse_code_cache},
 	{"--serial", true, parse_serial},
+	{"--console", true, parse_console},
+	{"--port", true, parse_serial_port},
 	{"--debug-console", true, parse_debug_console},
 	{"--print-port", true, parse_print_port},
 	{"--debug-exit", true, parse_debug_exit},
@@ -480,6 +534,21 @@ static int check(const struct run_options *options, struct error *error)
 	return 0;
 }
 
+/* Standard input has one reader: the serial port, if it isn't said to be elsewhere, makes room. */
+static int share_stdio(struct run_options *options, struct error *error)
+{
+	unsigned i, users = 0;
+
+	for (i = 0; i < options->port_count; i++)
+		users += options->ports[i].where.kind == STREAM_STDIO;
+	if (users && !options->has_serial)
+		options->serial.kind = STREAM_NONE;
+	if (users + (options->serial.kind == STREAM_STDIO) > 1)
+		return error_set(error, EINVAL,
+				 "only one of --serial, --console and --port can be on stdio");
+	return 0;
+}
+
 int run_options_parse(struct run_options *options, int count, char **arguments, struct error *error)
 {
 	const struct option *option;
@@ -525,13 +594,16 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 		if (options->wants_help || options->wants_cpu_help)
 			return 0;
 	}
-	return check(options, error);
+	result = share_stdio(options, error);
+	return result < 0 ? result : check(options, error);
 }
 
 void run_options_free(struct run_options *options)
 {
 	while (options->disk_count)
 		disk_option_free(&options->disks[--options->disk_count]);
+	while (options->port_count)
+		free(options->ports[--options->port_count].name);
 	while (options->net_count)
 		net_option_free(&options->nets[--options->net_count]);
 }

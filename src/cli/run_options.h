@@ -11,8 +11,8 @@
 
 /* Where a character stream goes. */
 struct stream_option {
-	enum { STREAM_STDIO, STREAM_FILE, STREAM_NONE } kind;
-	const char *path; /* of a file */
+	enum { STREAM_STDIO, STREAM_FILE, STREAM_NONE, STREAM_UNIX } kind;
+	const char *path; /* of a file or a socket */
 };
 
 struct run_options {
@@ -26,6 +26,12 @@ struct run_options {
 	struct cpu_spec cpu;
 	struct boot_config boot;
 	struct stream_option serial, debug_console;
+	bool has_serial; /* said, not assumed */
+	struct port_option {
+		char *name; /* owned; NULL: the console */
+		struct stream_option where;
+	} ports[VIRTIO_CONSOLE_PORTS_MAX];
+	unsigned port_count;
 	int print_port, debug_exit_port; /* -1: none */
 	const char *save_path, *load_path; /* or NULL */
 	struct device_option devices[DEVICE_OPTIONS_MAX];

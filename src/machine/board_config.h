@@ -11,6 +11,7 @@
 #include "device/char/char.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "device/virtio/console.h"
 #include "device/virtio/network.h"
 #include "kvm/kvm.h"
 #include "machine/device_options.h"
@@ -64,6 +65,8 @@ struct board_config {
 	unsigned disk_count;
 	struct board_net *nets; /* likewise */
 	unsigned net_count;
+	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
+	unsigned port_count;
 };
 
 #endif

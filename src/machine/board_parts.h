@@ -55,6 +55,7 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 /* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
 int board_add_disks(struct board *board, struct error *error);
+int board_add_console(struct board *board, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
 int board_add_options(struct board *board, struct error *error);
 bool board_has_option(const struct board *board, enum device_kind kind);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "device/virtio/console.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/network.h"
 #include "device/virtio/virtio_mmio.h"
@@ -9,6 +10,7 @@
 #include "machine/board_parts.h"
 
 #define CLASS_NET  0x020000 /* Ethernet */
+#define CLASS_CONSOLE 0x078000 /* communication, other */
 #define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
 int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
@@ -150,4 +152,16 @@ int board_add_nets(struct board *board, struct error *error)
 	for (i = 0; i < board->config.net_count && result == 0; i++)
 		result = add_net(board, &board->config.nets[i], i, error);
 	return result;
+}
+
+int board_add_console(struct board *board, struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, false);
+	struct virtio_device *virtio;
+
+	if (!board->config.port_count)
+		return 0;
+	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count, error);
+	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE, PCI_ANY_SLOT, error)
+		      : -EINVAL;
 }

@@ -518,6 +518,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.disk_count = machine->config.disk_count,
 		.nets = machine->config.nets,
 		.net_count = machine->config.net_count,
+		.ports = machine->config.ports,
+		.port_count = machine->config.port_count,
 	};
 
 	memcpy(board.options, machine->config.devices, sizeof(board.options));

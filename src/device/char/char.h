@@ -74,6 +74,10 @@ struct char_stream *char_none_create(struct error *error);
 /* Output to a file that is created or emptied; no input. Waits for a FIFO's reader. */
 struct char_stream *char_file_create(const char *path, struct error *error);
 
+/* The Unix socket of that path, on which another program listens. */
+struct char_stream *char_socket_create(struct event_loop *loop, const char *path,
+				       struct error *error);
+
 /* Output goes to a function, input comes from char_callback_input: for tests. */
 struct char_stream *char_callback_create(void (*output)(void *context, const uint8_t *data,
 							size_t size),
