@@ -1,7 +1,7 @@
 /*
  * What may happen to code and memory under a vCPU that is running it, in 64-bit mode: the monitor
  * writes code between two KVM_RUNs, another vCPU writes it, slots go away or begin to be logged
- * while a loop is inside them, a tight loop is kicked, a lone vCPU gets company.
+ * while a loop is inside them, or elsewhere, a tight loop is kicked, a lone vCPU gets company.
  */
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -266,6 +266,44 @@ static void test_locked(const struct kvm_system *system)
 	machine_destroy(&machine);
 }
 
+/* How much code the vCPU has decoded and translated. */
+static void count_code(void *context, const char *name, uint64_t value)
+{
+	if (strcmp(name, "blocks decoded") == 0 || strcmp(name, "blocks translated") == 0)
+		*(uint64_t *)context += value;
+}
+
+static uint64_t code_made(const struct machine *machine)
+{
+	uint64_t sum = 0;
+
+	machine->vcpu.system->backend->read_statistics(machine->vcpu.fd, count_code, &sum);
+	return sum;
+}
+
+/* Of the engine: a slot that comes, is logged or goes takes no code of other memory along. */
+static void test_other_slots(struct machine *machine, uint8_t *memory)
+{
+	/* 1: mov $20,%ecx; 2: dec %ecx; jnz 2b; out %al,$0x10; jmp 1b */
+	static const char code[] = "\xb9\x14\0\0\0" "\xff\xc9" "\x75\xfc" "\xe6\x10" "\xeb\xf3";
+	uint64_t made;
+
+	load_long(machine, code, sizeof(code) - 1);
+	for (unsigned i = 0; i < 100; i++)
+		machine_expect(machine, KVM_EXIT_IO);
+	made = code_made(machine);
+	check(made > 0);
+	for (unsigned i = 0; i < 8; i++) {
+		set_slot(machine, memory, 0);
+		machine_expect(machine, KVM_EXIT_IO);
+		set_slot(machine, memory, KVM_MEM_LOG_DIRTY_PAGES);
+		machine_expect(machine, KVM_EXIT_IO);
+		set_slot(machine, NULL, 0);
+		machine_expect(machine, KVM_EXIT_IO);
+	}
+	check_equal(code_made(machine), made);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -291,6 +329,7 @@ int main(int argc, char **argv)
 	if (contract_is_engine(&system)) {
 		test_data_slot(&machine, memory, true);
 		test_dirty_log(&machine, memory, true);
+		test_other_slots(&machine, memory);
 	}
 	/* Without hardware virtualization KVM may report a kick as a failed emulation. */
 	if (contract_is_engine(&system) || kvm_is_hardware())
