@@ -36,10 +36,7 @@ breakpoint:
 	end
 on_debug:
 	pushq %rax
-	movq %dr6, %rax
-	outl %eax, $PORT_PRINT
-	movl $0xffff0ff0, %eax
-	movq %rax, %dr6
+	print_dr6
 	andq $~0x100, 24(%rsp)
 	orq $0x10000, 24(%rsp) /* RF: past the breakpoint */
 	incl %ebx

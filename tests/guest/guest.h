@@ -147,6 +147,14 @@ idt_pointer:
 	movl $0x00680000, TSS_ADDRESS + 0x64
 	.endm
 
+/* Print DR6, and clear it; %rax is lost. */
+	.macro print_dr6
+	movq %dr6, %rax
+	outl %eax, $PORT_PRINT
+	movl $0xffff0ff0, %eax
+	movq %rax, %dr6
+	.endm
+
 /* An interrupt or trap gate: in protected mode, in long mode. `flags`: 0x8e interrupt, 0x8f trap,
  * 0xee and 0xef the same for user code. */
 	.macro gate32 vector, handler, flags=0x8e

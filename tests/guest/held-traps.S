@@ -28,10 +28,7 @@
 	end
 on_debug:
 	pushq %rax
-	movq %dr6, %rax
-	outl %eax, $PORT_PRINT
-	movl $0xffff0ff0, %eax
-	movq %rax, %dr6
+	print_dr6
 	incl %ebx
 	popq %rax
 	iretq
