@@ -77,14 +77,17 @@ static int open_commit(struct commit *commit, enum block_cache cache, struct err
 
 static int copy_down(struct commit *commit)
 {
-	uint64_t size = image_size(commit->chain), at, length;
-	struct image_extent extent;
+	uint64_t size = image_size(commit->chain), at, length, end = 0;
+	struct image_extent extent = {0};
 	int result = 0;
 
 	for (at = 0; at < size && result == 0; at += length) {
 		image_progress(&commit->progress, at, size);
-		result = image_extent(commit->chain, at, size - at, commit->levels, &extent);
-		length = extent.size;
+		if (at >= end) {
+			result = image_extent(commit->chain, at, size - at, commit->levels, &extent);
+			end = at + extent.size;
+		}
+		length = end - at;
 		if (result < 0 || !extent.is_present)
 			continue;
 		if (extent.is_zero) {

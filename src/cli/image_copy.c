@@ -107,18 +107,23 @@ static int read_sources(struct conversion *conversion, uint64_t at, uint64_t siz
 
 static int convert(struct conversion *conversion)
 {
-	struct image_extent extent;
-	uint64_t at, size, offset;
+	struct image_extent extent = {0};
+	uint64_t at, size, offset, end = 0; /* end: of what is known by `extent` */
+	bool zero;
 	int result = 0;
 
 	for (at = 0; at < conversion->size && result == 0; at += size) {
-		offset = at;
 		image_progress(&conversion->progress, at, conversion->size);
-		result = image_extent(source_at(conversion, &offset), offset, conversion->size - at,
-				      conversion->levels, &extent);
-		if (result < 0)
-			return result;
-		size = extent.size;
+		if (at >= end) {
+			offset = at;
+			result = image_extent(source_at(conversion, &offset), offset,
+					      conversion->size - at, conversion->levels, &extent);
+			if (result < 0)
+				return result;
+			end = at + extent.size;
+		}
+		size = end - at;
+		zero = extent.is_zero;
 		if (conversion->levels > 0 && !extent.is_present && !extent.is_zero)
 			continue; /* the target's backing file has it */
 		if (conversion->compresses) {
@@ -128,9 +133,9 @@ static int convert(struct conversion *conversion)
 				size = conversion->cluster;
 			if (size > conversion->size - at)
 				size = conversion->size - at;
-			extent.is_zero = extent.is_zero && size <= extent.size;
+			zero = zero && size <= end - at;
 		}
-		if (extent.is_zero && conversion->sparse) {
+		if (zero && conversion->sparse) {
 			result = copy_zeroes(conversion, at, size);
 			continue;
 		}
@@ -391,7 +396,8 @@ static int compare_range(struct comparison *comparison, uint64_t at, uint64_t si
 static int compare(struct comparison *comparison, struct error *error)
 {
 	uint64_t end = size_of(comparison, true), at, size, different = 0;
-	struct image_extent one, two;
+	uint64_t one_end = 0, two_end = 0; /* of what is known by `one` and `two` */
+	struct image_extent one = {0}, two = {0};
 	int result;
 
 	if (size_of(comparison, false) != end && comparison->is_strict) {
@@ -401,14 +407,20 @@ static int compare(struct comparison *comparison, struct error *error)
 	}
 	for (at = 0; at < end; at += size) {
 		image_progress(&comparison->progress, at, end);
-		result = image_extent(comparison->images[0], at, end - at, 0, &one);
-		if (result == 0)
+		result = at < one_end
+				 ? 0
+				 : image_extent(comparison->images[0], at, end - at, 0, &one);
+		if (result == 0 && at >= two_end)
 			result = image_extent(comparison->images[1], at, end - at, 0, &two);
+		if (result == 0 && at >= one_end)
+			one_end = at + one.size;
+		if (result == 0 && at >= two_end)
+			two_end = at + two.size;
 		if (result < 0) {
 			error_set_errno(error, -result, "cannot read at %llu", (unsigned long long)at);
 			return -1;
 		}
-		size = one.size < two.size ? one.size : two.size;
+		size = (one_end < two_end ? one_end : two_end) - at;
 		if (comparison->is_strict && one.is_present != two.is_present) {
 			if (!comparison->is_quiet)
 				printf("Strict mode: Offset %llu allocation mismatch!\n",
