@@ -52,7 +52,7 @@ def timed_lines(command, last: str, silence_s: float = SILENCE_S, at_end=lambda 
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=errors, bufsize=0, start_new_session=True, **options)
         selector.register(process.stdout, selectors.EVENT_READ)
-        pending = b""
+        pending, text = b"", "its start"
         try:
             at_start(process)
             while selector.select(silence_s):
@@ -65,7 +65,7 @@ def timed_lines(command, last: str, silence_s: float = SILENCE_S, at_end=lambda 
                     if not last and not process.returncode:
                         yield from ((now, line) for line in words.split("\n"))
                         return
-                    raise RuntimeError(f"{command[0]} ended early: {words[-300:] or 'no message'}")
+                    raise RuntimeError(f"{command[0]} ended early, after '{text}': {words[-300:] or 'no message'}")
                 *lines, pending = (pending + data).split(b"\n")
                 for line in lines:
                     text = line.decode(errors="replace").strip()
@@ -73,7 +73,7 @@ def timed_lines(command, last: str, silence_s: float = SILENCE_S, at_end=lambda 
                     if last and last in text:
                         at_end(process)
                         return
-            raise RuntimeError(f"{command[0]} printed nothing for {silence_s:.0f} s")
+            raise RuntimeError(f"{command[0]} printed nothing for {silence_s:.0f} s, after '{text}'")
         finally:
             end(process)
             process.stdout.close()

@@ -74,9 +74,9 @@ def command_of(kind: str, kvik: str, rows, cpus: int, then: str = "stay", extra=
                           extra)
 
 
-def follow(lines, on_row=lambda name: None, on_end=lambda name: None) -> dict:
-    """{row: Result} of what a machine prints."""
-    results, name = {}, None
+def follow(lines, results: dict, on_row=lambda name: None, on_end=lambda name: None) -> None:
+    """Fills in {row: Result} from what a machine prints."""
+    name = None
     for now, line in lines:
         match = re.search(r"> ([a-z0-9-]+)$", line)
         if match:
@@ -89,20 +89,16 @@ def follow(lines, on_row=lambda name: None, on_end=lambda name: None) -> dict:
             results[name] = Result(int(match.group(3)) / 1e6, now - begin, int(match.group(2)), match.group(4))
         elif line.startswith("| "):
             print(f"  {name} {line}", flush=True)
-    return results
 
 
-def run_rows(kind: str, kvik: str, rows, cpus: int, memory: list) -> dict:
+def run_rows(kind: str, kvik: str, rows, cpus: int, memory: list, results: dict) -> None:
+    """Fills in what rows printed, also when the machine then fails."""
     def look(process) -> None:
         if kind.startswith(("kvik", "QEMU")):
             memory.append(own_memory(process.pid, MEMORY_MIB, roots.programs_archive().stat().st_size))
 
     with command_of(kind, kvik, rows, cpus) as command:
-        results = follow(timed_lines(command, "rows done", at_end=look))
-    missing = [name for name in rows if name not in results]
-    if missing:
-        raise RuntimeError(f"{kind} printed no result of {', '.join(missing)}")
-    return results
+        follow(timed_lines(command, "rows done", at_end=look), results)
 
 
 def run_systemd(kind: str, kvik: str, cpus: int) -> Result:
@@ -136,10 +132,19 @@ class Session:
         for turn in range(self.options.runs):
             for kind in self.kinds:
                 started = time.monotonic()
-                results = run_rows(kind, self.options.kvik, self.rows, self.cpus, self.memory[kind]) \
-                    if self.rows else {}
-                if self.has_systemd and kind.startswith(("kvik", "QEMU")):
-                    results[SYSTEMD] = run_systemd(kind, self.options.kvik, self.cpus)
+                boots = self.has_systemd and kind.startswith(("kvik", "QEMU"))
+                results = {}
+                try:
+                    if self.rows:
+                        run_rows(kind, self.options.kvik, self.rows, self.cpus, self.memory[kind], results)
+                    if boots:
+                        results[SYSTEMD] = run_systemd(kind, self.options.kvik, self.cpus)
+                except RuntimeError as failure:
+                    # What the others take an hour for is not lost by it.
+                    print(f"bench: FAILED: {kind}: {failure}", flush=True)
+                for name in self.rows + ([SYSTEMD] if boots else []):
+                    if name not in results:
+                        self.wrong.add((kind, name))
                 for name, result in results.items():
                     self.times.setdefault((kind, name), []).append(result)
                 print(f"bench: programs, {self.cpus} CPUs, turn {turn + 1} of {self.options.runs}: {kind} took "
@@ -149,6 +154,8 @@ class Session:
         """Every result of a row with the first one, which is the native one where there is one."""
         for name in self.all_rows():
             kinds = [kind for kind in self.kinds if (kind, name) in self.times]
+            if not kinds:
+                continue
             right = self.times[kinds[0], name][0]
             for kind in kinds:
                 for result in self.times[kind, name]:
@@ -177,21 +184,14 @@ class Session:
         for name in self.rows:
             seconds = self.median(base, name)
             for kind in others:
-                columns[kind][name] = self.median(kind, name) / seconds
-            print(f"{name:16}{seconds * 1000:12.1f}" + "".join(
-                f"{columns[kind][name]:12.2f}" + ("!" if (kind, name) in self.wrong else " ") for kind in others)
+                if seconds and self.median(kind, name):
+                    columns[kind][name] = self.median(kind, name) / seconds
+            print(f"{name:16}" + (f"{seconds * 1000:12.1f}" if seconds else f"{'-':>12}") + "".join(
+                (f"{columns[kind][name]:12.2f}" if name in columns[kind] else f"{'-':>12}")
+                + ("!" if (kind, name) in self.wrong else " ") for kind in others)
                 + self.against_tcg(columns, name))
-        if self.rows and others:
-            means = {kind: statistics.geometric_mean(column.values()) for kind, column in columns.items()}
-            print(f"{'geometric mean':28}" + "".join(f"{means[kind]:12.2f} " for kind in others)
-                  + self.against_tcg({kind: {"": mean} for kind, mean in means.items()}, ""))
-            slowest = {kind: max(column, key=column.get) for kind, column in columns.items()}
-            print("slowest row: " + ", ".join(f"{kind} {name} {columns[kind][name]:.1f}"
-                                              for kind, name in slowest.items()))
-            for kind in others:
-                if kind.startswith("UML") and "kvik jit" in columns:
-                    behind = [name for name in self.rows if columns["kvik jit"][name] > columns[kind][name]]
-                    print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
+        columns = {kind: column for kind, column in columns.items() if column}
+        self.print_sums(columns)
         if self.has_systemd:
             print("systemd to its login prompt: " + ", ".join(
                 f"{kind} {self.median(kind, SYSTEMD):.2f} s" + ("!" if (kind, SYSTEMD) in self.wrong else "")
@@ -203,9 +203,24 @@ class Session:
         print("results: " + (f"{len(self.wrong)} WRONG (marked !)" if self.wrong else "all as "
                              + ("natively" if base == NATIVE else f"in {base}")), flush=True)
 
+    def print_sums(self, columns) -> None:
+        if not columns:
+            return
+        means = {kind: statistics.geometric_mean(column.values()) for kind, column in columns.items()}
+        print(f"{'geometric mean':28}" + "".join(
+            f"{means[kind]:12.2f} " if kind in means else f"{'-':>12} " for kind in self.kinds[1:])
+            + self.against_tcg({kind: {"": mean} for kind, mean in means.items()}, ""))
+        slowest = {kind: max(column, key=column.get) for kind, column in columns.items()}
+        print("slowest row: " + ", ".join(f"{kind} {name} {columns[kind][name]:.1f}"
+                                          for kind, name in slowest.items()))
+        for kind in columns:
+            if kind.startswith("UML") and "kvik jit" in columns:
+                behind = [name for name, ratio in columns["kvik jit"].items() if ratio > columns[kind].get(name, ratio)]
+                print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
+
     @staticmethod
     def against_tcg(columns, name: str) -> str:
-        if "QEMU TCG" not in columns or "kvik jit" not in columns:
+        if any(name not in columns.get(kind, {}) for kind in ("QEMU TCG", "kvik jit")):
             return ""
         return f"{columns['QEMU TCG'][name] / columns['kvik jit'][name]:11.2f}"
 
@@ -214,7 +229,8 @@ def print_gain(one: Session, more: Session) -> None:
     """What the further CPUs brought to the row that uses them."""
     if "make" not in one.rows:
         return
-    gains = {kind: one.median(kind, "make") / more.median(kind, "make") for kind in more.kinds}
+    gains = {kind: one.median(kind, "make") / more.median(kind, "make") for kind in more.kinds
+             if one.median(kind, "make") and more.median(kind, "make")}
     print(f"make -j on {more.cpus} CPUs instead of {one.cpus}, times as fast: " + ", ".join(
         f"{kind} {gain:.2f}" for kind, gain in gains.items()), flush=True)
 

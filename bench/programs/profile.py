@@ -62,7 +62,7 @@ class Perf:
 
 def run_once(options, rows, cpus: int, perf: Perf):
     """(results, statistics) of a boot that runs these rows."""
-    counts = Counter()
+    results, counts = {}, Counter()
 
     def lines(command):
         def at_start(process) -> None:
@@ -72,7 +72,7 @@ def run_once(options, rows, cpus: int, perf: Perf):
             yield now, line
 
     with measure.command_of("kvik jit", options.kvik, rows, cpus, "off", ["--stats"]) as command:
-        results = measure.follow(lines(command), lambda name: perf.begin(), lambda name: perf.end())
+        measure.follow(lines(command), results, lambda name: perf.begin(), lambda name: perf.end())
     return results, counts
 
 
