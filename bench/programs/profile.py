@@ -55,7 +55,7 @@ class Perf:
         text = subprocess.run(["perf", "report", "-q", "--stdio", "-i", str(self.data), "--sort", keys],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                               check=False).stdout.decode(errors="replace")
-        lines = [" ".join(line.split()) for line in text.splitlines() if re.match(r"\s+[\d.]+%", line)]
+        lines = [" ".join(line.split()).removesuffix(" - -") for line in text.splitlines() if re.match(r"\s+[\d.]+%", line)]
         # Translated code has no symbols: one line for all of it.
         return [line for line in lines if "[.] 0x" not in line][:limit]
 
@@ -83,7 +83,7 @@ def print_list(title: str, counts: Counter, prefix: str) -> None:
 
 def print_row(name: str, result, counts: Counter, perf: Perf) -> None:
     print(f"\n{name}: {result.seconds:.2f} s with --stats")
-    times = {what[6:].removeprefix("in "): count for what, count in counts.items() if what.startswith("ms ")}
+    times = {what[3:].removeprefix("in "): count for what, count in counts.items() if what.startswith("ms ")}
     total = max(sum(times.values()), 1)
     print("  time: " + ", ".join(f"{what} {max(ms, 0) / total:.0%}" for what, ms in times.items()))
     print("  counts: " + ", ".join(f"{what} {counts[what]:,}" for what in COUNTERS))
