@@ -245,9 +245,7 @@ static uint64_t hypercall(void *context, uint64_t number, const uint64_t argumen
 }
 
 const struct cpu_platform vcpu_platform = {
-	.page_lookup = platform_page_lookup,
-	.page_dirty = platform_page_dirty,
-	.lookups_keep_vectors = true,
+	.lookups = &platform_lookups,
 	.mmio = mmio,
 	.pio = pio,
 	.interrupt_pending = interrupt_pending,

@@ -4,7 +4,10 @@
 
 #include "engine/x86/cpu.h"
 
-bool platform_page_lookup(void *context, uint64_t gpa, struct cpu_page *page);
-void platform_page_dirty(void *context, uint64_t gpa);
+struct vcpu;
+
+extern const struct cpu_lookups platform_lookups;
+/* Log that gpa's page is about to be written. */
+void platform_page_dirty(struct vcpu *vcpu, uint64_t gpa);
 
 #endif

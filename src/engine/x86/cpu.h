@@ -121,13 +121,26 @@ struct cpu_page {
  * memory accesses, with the guest's vector state saved (fpu_leave) by the caller. `context` is
  * cpu->platform_context.
  */
+/*
+ * What is asked on every TLB miss, while the guest's vector state may be in the host's registers: these
+ * leave vector registers alone, whatever they call. So they are of a type of their own, by what they
+ * take as context, which no other function does: the platform's, as in struct cpu_platform. Such a table
+ * stands in a library that tools/check-vector-free looks at, beside its functions.
+ */
+struct vector_free_context;
+struct cpu_lookups {
+	bool (*page)(struct vector_free_context *context, uint64_t gpa, struct cpu_page *page);
+	void (*page_dirty)(struct vector_free_context *context, uint64_t gpa);
+};
+
+/* All of these may use vector registers: fpu_leave comes before each. */
 struct cpu_platform {
 	/* The memory behind gpa's page. Returns true and fills `page`, or false for no memory. */
 	bool (*page_lookup)(void *context, uint64_t gpa, struct cpu_page *page);
 	/* The page at gpa is about to be written: log it. */
 	void (*page_dirty)(void *context, uint64_t gpa);
-	/* The two above leave vector registers alone, and are called without fpu_leave. */
-	bool lookups_keep_vectors;
+	/* In place of the two above, and quicker; or NULL. */
+	const struct cpu_lookups *lookups;
 
 	/* An access of 1..8 bytes that is not memory. True when a device inside the engine (local
 	 * APIC, I/O APIC, ioeventfd) took it; false when user space must answer. */

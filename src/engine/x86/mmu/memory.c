@@ -83,9 +83,7 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		cpu_raise_page_fault(cpu, gva, error_code);
 	target.gpa = result.gpa;
 
-	memory_fpu_leave(cpu);
-	if (!cpu->platform->page_lookup(cpu->platform_context, result.gpa & ~PAGE_OFFSET, &page) ||
-	    !page.hva)
+	if (!memory_page(cpu, result.gpa, &page) || !page.hva)
 		return target;
 	if (access == PAGING_WRITE && !page.writable)
 		return target;
@@ -94,7 +92,7 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 	can_write = rights.writable && result.dirty && page.writable;
 	if (page.dirty_logging) {
 		if (access == PAGING_WRITE)
-			cpu->platform->page_dirty(cpu->platform_context, result.gpa & ~PAGE_OFFSET);
+			memory_page_dirty(cpu, result.gpa);
 		else
 			can_write = false;
 	}

@@ -93,11 +93,29 @@ static inline uint64_t segment_linear(struct cpu *cpu, enum cpu_segment segment,
 	return segment_linear_checked(cpu, segment, offset, size, is_write);
 }
 
-/* Before the platform's page_lookup and page_dirty. */
-static inline void memory_fpu_leave(struct cpu *cpu)
+/* The platform's page_lookup and page_dirty, for gpa's page. */
+static inline bool memory_page(struct cpu *cpu, uint64_t gpa, struct cpu_page *page)
 {
-	if (!cpu->platform->lookups_keep_vectors)
+	const struct cpu_platform *platform = cpu->platform;
+
+	gpa &= ~(uint64_t)0xfff;
+	if (platform->lookups)
+		return platform->lookups->page(cpu->platform_context, gpa, page);
+	fpu_leave(cpu);
+	return platform->page_lookup(cpu->platform_context, gpa, page);
+}
+
+static inline void memory_page_dirty(struct cpu *cpu, uint64_t gpa)
+{
+	const struct cpu_platform *platform = cpu->platform;
+
+	gpa &= ~(uint64_t)0xfff;
+	if (platform->lookups) {
+		platform->lookups->page_dirty(cpu->platform_context, gpa);
+	} else if (platform->page_dirty) {
 		fpu_leave(cpu);
+		platform->page_dirty(cpu->platform_context, gpa);
+	}
 }
 
 /* Which granules of gpa's page hold decoded code: cpu_observer.code_word. */

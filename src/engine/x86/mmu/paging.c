@@ -44,8 +44,7 @@ struct walk {
 /* The memory of the entry at gpa; entries never cross a page. False: no memory there. */
 static bool entry_page(struct cpu *cpu, uint64_t gpa, struct cpu_page *page)
 {
-	return cpu->platform->page_lookup(cpu->platform_context, gpa & ~0xfffull, page) &&
-	       page->hva;
+	return memory_page(cpu, gpa, page) && page->hva;
 }
 
 static uint64_t entry_load(const void *hva, unsigned size)
@@ -76,8 +75,7 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 	if (!done)
 		return false;
 	step->entry |= flags;
-	if (cpu->platform->page_dirty)
-		cpu->platform->page_dirty(cpu->platform_context, step->gpa & ~0xfffull);
+	memory_page_dirty(cpu, step->gpa);
 	if (memory_code_word(cpu, step->gpa) >> ((step->gpa & 0xfff) / 64) & 1) {
 		bool began = cpu_exclusive_begin(cpu);
 
@@ -288,7 +286,6 @@ bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 		identity(result, gva);
 		return true;
 	}
-	memory_fpu_leave(cpu);
 	do {
 		if (!walk_tables(cpu, &walk, gva, result, &fault)) {
 			*error_code = fault | access_error(cpu, access, privilege);
@@ -314,7 +311,6 @@ bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *resul
 	}
 	if ((cpu->efer & EFER_LMA) && !cpu_is_canonical(gva))
 		return false;
-	memory_fpu_leave(cpu);
 	return walk_tables(cpu, &walk, gva, result, &fault);
 }
 
@@ -326,7 +322,6 @@ bool paging_load_pdptrs(struct cpu *cpu, uint64_t cr3, uint64_t pdptr[4])
 	uint64_t entries[4];
 	struct cpu_page page;
 
-	memory_fpu_leave(cpu);
 	if (!entry_page(cpu, table, &page))
 		return false;
 	for (unsigned i = 0; i < 4; i++) {

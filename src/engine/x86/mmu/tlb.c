@@ -6,6 +6,7 @@
  * are cached by 4 KiB here, so entries of large pages are marked, and a filter says whether
  * searching for them is worthwhile at all.
  */
+#include "engine/x86/bytes.h"
 #include "engine/x86/mmu/tlb.h"
 
 #include <errno.h>
@@ -65,8 +66,8 @@ static void filter_clear(struct tlb_filter *filter)
 {
 	if (!filter->count)
 		return;
-	for (unsigned i = 0; i < sizeof(filter->words) / sizeof(filter->words[0]); i++)
-		filter->words[i] = 0;
+	/* Compilers make a call of memset of a loop. */
+	bytes_zero(filter->words, sizeof(filter->words));
 	filter->count = 0;
 }
 
