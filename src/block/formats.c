@@ -368,12 +368,14 @@ void image_measure(const struct image_creation *creation, uint64_t data_bytes, u
 		   uint64_t *full)
 {
 	uint64_t cluster = creation->cluster_size;
+	uint64_t disk = creation->size / cluster + !!(creation->size % cluster);
+	uint64_t data = data_bytes / cluster + !!(data_bytes % cluster);
 
 	if (strcmp(creation->format, "raw") == 0) {
 		*required = *full = creation->size;
 		return;
 	}
-	*required = qcow2_clusters(creation, data_bytes / cluster + !!(data_bytes % cluster)) * cluster;
-	*full = qcow2_clusters(creation, creation->size / cluster + !!(creation->size % cluster)) *
-		cluster;
+	/* All tables and refcounts, with only the data that there is: as qemu-img reckons. */
+	*full = qcow2_clusters(creation, disk) * cluster;
+	*required = *full - (disk - data) * cluster;
 }

@@ -198,20 +198,24 @@ int image_command_snapshot(int count, char **arguments)
 	return result < 0 ? image_fail(&error) : EXIT_OK;
 }
 
-/* Bytes of an image that are data and not zeroes. */
-static int count_data(struct node *image, uint64_t *bytes, struct error *error)
+/* Bytes of an image that are data and not zeroes, in whole clusters. */
+static int count_data(struct node *image, uint64_t cluster, uint64_t *bytes, struct error *error)
 {
 	struct image_extent extent;
-	uint64_t at;
+	uint64_t at, end;
 	int result;
 
 	*bytes = 0;
-	for (at = 0; at < image_size(image); at += extent.size) {
+	for (at = 0; at < image_size(image); at = end) {
 		result = image_extent(image, at, image_size(image) - at, 0, &extent);
 		if (result < 0)
 			return error_set_errno(error, -result, "cannot read %s", image_path(image));
-		if (extent.is_data && !extent.is_zero)
-			*bytes += extent.size;
+		end = at + extent.size;
+		if (!extent.is_data || extent.is_zero)
+			continue;
+		/* To the end of its last cluster: what else is in there costs no more. */
+		end = (end + cluster - 1) & ~(cluster - 1);
+		*bytes += end - (at & ~(cluster - 1));
 	}
 	return 0;
 }
@@ -255,13 +259,19 @@ int image_command_measure(int count, char **arguments)
 	image_creation_init(&creation, format);
 	if (list && image_options_parse(list, &creation, &error) < 0)
 		return image_fail(&error);
+	if (creation.cluster_size < 512 || creation.cluster_size > 2u << 20 ||
+	    creation.cluster_size & (creation.cluster_size - 1) || creation.refcount_bits == 0 ||
+	    creation.refcount_bits > 64 || creation.refcount_bits & (creation.refcount_bits - 1))
+		return image_usage("-o %s: cluster_size is a power of two from 512 to 2M, "
+				   "refcount_bits one up to 64",
+				   list);
 	creation.size = size;
 	if (size == UINT64_MAX) {
 		if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
 			return image_fail(&error);
 		result = snapshot ? image_snapshot_view(image, snapshot, &error) : 0;
 		if (result == 0)
-			result = count_data(image, &data, &error);
+			result = count_data(image, creation.cluster_size, &data, &error);
 		creation.size = image_size(image);
 		image_close(image);
 		if (result < 0)
