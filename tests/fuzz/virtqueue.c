@@ -1,7 +1,7 @@
 /*
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
- * Input: a byte that chooses the device (random numbers, balloon, network, disk) and the features that are agreed on,
+ * Input: a byte that chooses the device (random numbers, balloon, network, disk, console) and the features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; resets, holding and releasing,
  * saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "device/virtio/balloon.h"
+#include "device/virtio/console.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/network.h"
@@ -31,11 +32,32 @@ struct world {
 	uint8_t *ram;
 	struct guest_memory memory;
 	struct virtio_device *virtio;
+	struct char_stream *streams[2]; /* of a console; NULL: none */
 	uint64_t features;
 	uint16_t available[VIRTIO_QUEUES_MAX];
 	uint8_t at[VIRTIO_QUEUES_MAX];
 	int peer; /* of a network; -1: none */
 };
+
+static void swallow(void *context, const uint8_t *data, size_t size)
+{
+	(void)context;
+	(void)data;
+	(void)size;
+}
+
+static struct virtio_device *create_console(struct world *world, const struct virtio_host *host)
+{
+	struct virtio_console_port ports[2] = {{NULL, NULL}, {NULL, "name"}};
+	struct error error;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		ports[i].stream = world->streams[i] = char_callback_create(swallow, NULL, &error);
+		fuzz_check(ports[i].stream);
+	}
+	return virtio_console_create(host, ports, 2, &error);
+}
 
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
@@ -50,6 +72,8 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 	int ends[2], fd;
 
 	world->peer = -1;
+	if (kind & 0x08)
+		return create_console(world, &host);
 	if (kind % 4 == 0)
 		return kind & 0x80 ? virtio_balloon_create(&host, 0, &error)
 				   : virtio_entropy_create(&host, &error);
@@ -165,6 +189,8 @@ static void send_frame(struct world *world, struct fuzz_input *input)
 	static const uint8_t frame[4000];
 	uint16_t size = fuzz_u16(input) % sizeof(frame);
 
+	if (world->streams[0])
+		char_callback_input(world->streams[size & 1], frame, size);
 	if (world->peer >= 0 && send(world->peer, frame, size + 1, MSG_DONTWAIT) < 0)
 		return;
 	virtio_notify(world->virtio, 0);
@@ -255,6 +281,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world.virtio->kind->destroy(world.virtio);
 	if (world.peer >= 0)
 		close(world.peer);
+	char_destroy(world.streams[0]);
+	char_destroy(world.streams[1]);
 	free(world.ram);
 	return 0;
 }
