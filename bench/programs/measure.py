@@ -91,21 +91,26 @@ def follow(lines, results: dict, on_row=lambda name: None, on_end=lambda name: N
             print(f"  {name} {line}", flush=True)
 
 
-def run_rows(kind: str, kvik: str, rows, cpus: int, memory: list, results: dict) -> None:
+def extra_options(kind: str, options) -> list:
+    return options.kvik_option if kind.startswith("kvik") else []
+
+
+def run_rows(kind: str, options, rows, cpus: int, memory: list, results: dict) -> None:
     """Fills in what rows printed, also when the machine then fails."""
     def look(process) -> None:
         if kind.startswith(("kvik", "QEMU")):
             memory.append(own_memory(process.pid, MEMORY_MIB, roots.programs_archive().stat().st_size))
 
-    with command_of(kind, kvik, rows, cpus) as command:
+    with command_of(kind, options.kvik, rows, cpus, extra=extra_options(kind, options)) as command:
         follow(timed_lines(command, "rows done", at_end=look), results)
 
 
-def run_systemd(kind: str, kvik: str, cpus: int) -> Result:
+def run_systemd(kind: str, options, cpus: int) -> Result:
     """From the start of the VMM to the login prompt; what is compared is which units are up then."""
     begin, units = 0.0, []
-    command = machine(kind, kvik, guest_image("kernel"), str(roots.systemd_archive()),
-                      "console=ttyS0 quiet panic=-1 systemd.show_status=0", 1024, cpus)
+    command = machine(kind, options.kvik, guest_image("kernel"), str(roots.systemd_archive()),
+                      "console=ttyS0 quiet panic=-1 systemd.show_status=0", 1024, cpus,
+                      extra_options(kind, options))
     for now, line in timed_lines(command, "report-done"):
         if "login-reached" in line and not begin:
             begin = now
@@ -136,9 +141,9 @@ class Session:
                 results = {}
                 try:
                     if self.rows:
-                        run_rows(kind, self.options.kvik, self.rows, self.cpus, self.memory[kind], results)
+                        run_rows(kind, self.options, self.rows, self.cpus, self.memory[kind], results)
                     if boots:
-                        results[SYSTEMD] = run_systemd(kind, self.options.kvik, self.cpus)
+                        results[SYSTEMD] = run_systemd(kind, self.options, self.cpus)
                 except RuntimeError as failure:
                     # What the others take an hour for is not lost by it.
                     print(f"bench: FAILED: {kind}: {failure}", flush=True)
