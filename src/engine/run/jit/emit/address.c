@@ -153,10 +153,10 @@ size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *a
 {
 	if (access->aligned) {
 		emit_test_immediate_flags(e, reg, ~(0xfff & ~((int32_t)access->size - 1)));
-		return emit_jump_if(e, 0x5); /* not zero */
+		return emit_jump_if(e, HOST_NOT_EQUAL);
 	}
 	emit_immediate_flags(e, true, 7, reg, 0x1000 - (int32_t)access->size);
-	return emit_jump_if(e, 0x7); /* above */
+	return emit_jump_if(e, HOST_ABOVE);
 }
 
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access)

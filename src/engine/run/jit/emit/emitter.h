@@ -15,6 +15,18 @@
 
 #include "engine/run/jit/analyse/registers.h"
 
+/* What jumps depend on, as their opcodes have it (SDM vol. 1 appendix B); EQUAL is ZERO, too, and BELOW
+ * CARRY. All 16 are the guest's; those with a name are looked at here. */
+enum host_condition {
+	HOST_BELOW = 2, HOST_NOT_BELOW, HOST_EQUAL, HOST_NOT_EQUAL, HOST_NOT_ABOVE, HOST_ABOVE,
+	HOST_CONDITIONS = 16,
+};
+
+static inline enum host_condition condition_not(enum host_condition condition)
+{
+	return condition ^ 1;
+}
+
 /* A stretch of the code cache under construction, seen through its writable mapping. */
 struct emitter {
 	uint8_t *base;  /* writable address of byte 0 */
@@ -365,7 +377,7 @@ static inline size_t emit_jump(struct emitter *e)
 	return e->position - 4;
 }
 
-static inline size_t emit_jump_if(struct emitter *e, unsigned condition)
+static inline size_t emit_jump_if(struct emitter *e, enum host_condition condition)
 {
 	emit8(e, 0x0f);
 	emit8(e, 0x80 | condition);

@@ -38,7 +38,7 @@ void emit_vector_check(struct translation *t, unsigned slow, unsigned level)
 		return;
 	if (flags_are_dead(t, slow)) {
 		emit_test_state(e, blocked);
-		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), slow);
 	} else {
 		emit_slow_if_blocked(t, slow, blocked);
 	}
@@ -190,14 +190,14 @@ static void emit_divide(struct translation *t, unsigned index)
 		emit_operation(e, 0x41, wide, 0xc1, 0xfd); /* sar r13, 31 or 63 */
 		emit8(e, wide ? 63 : 31);
 		emit_operation(e, 0x41, wide, 0x39, 0xd5); /* cmp r13, rdx */
-		emit_slow_jump(t, emit_jump_if(e, 0x5), index); /* not equal */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), index);
 		emit_lea(e, wide, HOST_R13, HOST_R14, HOST_NONE, 0, 1);
 		emit_immediate_flags(e, wide, 7, HOST_R13, 1);
-		emit_slow_jump(t, emit_jump_if(e, 0x6), index); /* below or equal */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_ABOVE), index);
 		emit_operation(e, 0x41, wide, 0xf7, 0xfe); /* idiv r14 */
 	} else {
 		emit_operation(e, 0x44, wide, 0x39, 0xf2); /* cmp rdx, r14 */
-		emit_slow_jump(t, emit_jump_if(e, 0x3), index); /* not below */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_BELOW), index);
 		emit_operation(e, 0x41, wide, 0xf7, 0xf6); /* div r14 */
 	}
 }
@@ -256,7 +256,7 @@ void emit_side_jump(struct translation *t, size_t at, unsigned index)
 static void emit_jump_if_item(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
-	uint8_t condition = item->form.opcode & 0xf;
+	enum host_condition condition = item_condition(item);
 	int64_t target = item_target(item);
 	size_t past;
 
@@ -266,7 +266,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 		return;
 	}
 	/* A loop, most of the time: what it needs stands in line. */
-	past = emit_jump_if(&t->e, condition ^ 1);
+	past = emit_jump_if(&t->e, condition_not(condition));
 	emit_goto(t, item->offset, target, index, 0, item->live_after);
 	t->flags_lost = false;
 	emit_patch(&t->e, past);

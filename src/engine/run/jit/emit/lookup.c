@@ -6,7 +6,7 @@
 size_t emit_if_requests(struct emitter *e)
 {
 	emit_test_state(e, STATE(requests));
-	return emit_jump_if(e, 0x5);
+	return emit_jump_if(e, HOST_NOT_EQUAL);
 }
 
 void emit_jump_probe(struct emitter *e, int32_t jumps)
@@ -55,7 +55,7 @@ void emit_jump_lookup(struct translation *t, unsigned index)
 	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
 	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, t->jumps);
-	emit_slow_jump_counted(t, emit_jump_if(e, 0x5), index, JIT_COUNT_JUMP_MISS);
+	emit_slow_jump_counted(t, emit_jump_if(e, HOST_NOT_EQUAL), index, JIT_COUNT_JUMP_MISS);
 }
 
 void emit_jump_found(struct translation *t, unsigned index, int rsp_moved)

@@ -116,7 +116,7 @@ static void emit_key(struct translation *t, unsigned number)
 	if (key->range.alignment > 1) {
 		emit_address(t, model, HOST_R13, false);
 		emit_test_immediate_flags(e, HOST_R13, key->range.alignment - 1);
-		emit_slow_jump(t, emit_jump_if(e, 0x5), SLOW_LOOP + number); /* not zero */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), SLOW_LOOP + number);
 	}
 	low = emit_operand_access(t, SLOW_LOOP + number, key->range.high - key->range.low,
 				  key->range.is_write, false);
@@ -174,7 +174,7 @@ static void emit_first_key(struct translation *t, unsigned number, unsigned iter
 	emit_address(t, model, HOST_R13, false);
 	if (key->range.alignment > 1) {
 		emit_test_immediate_flags(e, HOST_R13, key->range.alignment - 1);
-		failures->at[failures->count++] = emit_jump_if(e, 0x5); /* not zero */
+		failures->at[failures->count++] = emit_jump_if(e, HOST_NOT_EQUAL);
 	}
 	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
@@ -277,14 +277,14 @@ static void emit_body(struct translation *t)
 			t->scratch[0] = HOST_R14;
 		}
 		if (item->kind == ITEM_JUMP_IF)
-			emit_slow_jump(t, emit_jump_if(e, item->form.opcode & 0xf),
+			emit_slow_jump(t, emit_jump_if(e, item_condition(item)),
 				       SLOW_TAKEN + i);
 		else
 			emit_item(t, i);
 	}
 	t->scratch[0] = HOST_R13;
 	if (last->kind == ITEM_JUMP_IF)
-		emit_slow_jump(t, emit_jump_if(e, (last->form.opcode & 0xf) ^ 1),
+		emit_slow_jump(t, emit_jump_if(e, condition_not(item_condition(last))),
 			       SLOW_LEAVE + loop->end);
 }
 
@@ -316,9 +316,9 @@ void emit_loop(struct translation *t)
 	}
 	if (!t->guest.is_one_pass) {
 		emit_count_down_flags(e, loop->counter);
-		emit_patch_to(e, emit_jump_if(e, 0x5), top); /* not zero */
+		emit_patch_to(e, emit_jump_if(e, HOST_NOT_EQUAL), top);
 		emit_test_state(e, STATE(requests));
-		emit_slow_jump(t, emit_jump_if(e, 0x5), back);
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), back);
 	} else {
 		emit_slow_jump(t, emit_jump(e), back);
 	}
@@ -335,7 +335,7 @@ void emit_loop(struct translation *t)
 		/* An odd one goes first, alone. */
 		emit_lea(e, false, loop->counter, loop->counter, HOST_NONE, 0, 1);
 		emit_shift_right_flags(e, false, loop->counter, 1);
-		emit_patch_to(e, emit_jump_if(e, 0x3), middle); /* not carry */
+		emit_patch_to(e, emit_jump_if(e, HOST_NOT_BELOW), middle); /* not carry */
 	}
 	emit_patch_to(e, emit_jump(e), top);
 	/* While registers are where they are, for once. */

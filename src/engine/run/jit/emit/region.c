@@ -29,7 +29,7 @@ void emit_region_check(struct translation *t, const struct region *region, unsig
 		emit_address(t, model, HOST_R13, false);
 		flags_stay(t, slow); /* they do not */
 		emit_test_immediate_flags(e, HOST_R13, region->range.alignment - 1);
-		emit_slow_jump(t, emit_jump_if(e, 0x5), slow); /* not zero */
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), slow);
 	}
 	low = emit_operand_access(t, slow, region->range.high - region->range.low,
 				  region->range.is_write, false);

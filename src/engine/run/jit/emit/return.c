@@ -97,7 +97,7 @@ void emit_pair(struct translation *t, unsigned index, uint16_t live)
 	if (!lose_flags(t, index, live))
 		return;
 	emit_gs_op(&t->e, true, 0x3b, HOST_RSP, HOST_NONE, 0, STATE(request_limit));
-	t->pair_reset.at = emit_jump_if(&t->e, 0x6); /* below or equal */
+	t->pair_reset.at = emit_jump_if(&t->e, HOST_NOT_ABOVE);
 	t->pair_reset.back = t->e.position;
 	t->pair_reset.index = index;
 	t->pair_reset.flags_lost = t->flags_lost;
@@ -152,7 +152,7 @@ void emit_return(struct translation *t, unsigned index)
 	emit_count(t, JIT_COUNT_RETURN);
 	emit_memory_op(e, true, 0x3b, HOST_R13, &pair);
 	t->return_miss.index = index;
-	t->return_miss.at = emit_jump_if(e, 0x5); /* not equal */
+	t->return_miss.at = emit_jump_if(e, HOST_NOT_EQUAL);
 	t->return_miss.flags_lost = t->flags_lost;
 	emit_stack_move(t, distance);
 	emit_flags(t, index, distance, HOST_R14);

@@ -173,13 +173,13 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 	if (aligned) {
 		emit_immediate_flags(e, true, 1, HOST_RAX, ~0xfff); /* or */
 		emit_registers_flags(e, true, 0x85, HOST_RDX, HOST_RAX); /* test */
-		miss = emit_jump_if(e, 0x5);
+		miss = emit_jump_if(e, HOST_NOT_EQUAL);
 	} else {
 		emit_registers_flags(e, true, 0x39, HOST_RDX, HOST_RAX); /* cmp */
-		miss = emit_jump_if(e, 0x7);
+		miss = emit_jump_if(e, HOST_ABOVE);
 	}
 	emit_test_state(e, FRAME(slots_closed));
-	closed = emit_jump_if(e, 0x5);
+	closed = emit_jump_if(e, HOST_NOT_EQUAL);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, tag);
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, TAG);
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, TLB_ENTRY(delta));

@@ -33,7 +33,7 @@ struct misses {
 	unsigned count;
 };
 
-static void emit_miss_if(struct emitter *e, unsigned condition, struct misses *misses)
+static void emit_miss_if(struct emitter *e, enum host_condition condition, struct misses *misses)
 {
 	misses->at[misses->count++] = emit_jump_if(e, condition);
 }
@@ -47,12 +47,12 @@ static void emit_end(struct emitter *e, unsigned pointer, unsigned delta, unsign
 	emit_immediate_flags(e, false, 4, HOST_RDX, PAGE_SIZE - 1); /* and */
 	emit_lea(e, true, HOST_RDX, HOST_RDX, HOST_RCX, shift, 0);
 	emit_immediate_flags(e, true, 7, HOST_RDX, PAGE_SIZE); /* cmp */
-	emit_miss_if(e, 0x7, misses); /* above */
+	emit_miss_if(e, HOST_ABOVE, misses);
 	emit_tlb_entry(e, HOST_RDX, pointer);
 	emit_move(e, delta, pointer);
 	emit_entry_op(e, 0x33, delta, HOST_RDX, tag); /* xor */
 	emit_immediate_flags(e, true, 7, delta, PAGE_SIZE - 1);
-	emit_miss_if(e, 0x7, misses);
+	emit_miss_if(e, HOST_ABOVE, misses);
 	emit_entry_op(e, 0x8b, delta, HOST_RDX, TLB_ENTRY(delta));
 }
 
@@ -84,12 +84,12 @@ static void emit_stub(struct emitter *e, bool is_copy, unsigned shift)
 	emit_push(e, HOST_RAX);
 	emit_push(e, HOST_RDX);
 	emit_test_state_immediate_flags(e, STATE(rflags), RFLAGS_DF);
-	emit_miss_if(e, 0x5, &misses); /* not zero */
+	emit_miss_if(e, HOST_NOT_EQUAL, &misses);
 	emit_lea(e, true, HOST_R13, HOST_RCX, HOST_NONE, 0, -1);
 	emit_immediate_flags(e, true, 7, HOST_R13, (PAGE_SIZE >> shift) - 1); /* cmp */
-	possible = emit_jump_if(e, 0x6); /* not above */
+	possible = emit_jump_if(e, HOST_NOT_ABOVE);
 	emit_registers_flags(e, true, 0x85, HOST_RCX, HOST_RCX); /* test */
-	emit_miss_if(e, 0x5, &misses);
+	emit_miss_if(e, HOST_NOT_EQUAL, &misses);
 	emit_restore(e);
 	emit8(e, 0xc3); /* ret: there is nothing to do */
 

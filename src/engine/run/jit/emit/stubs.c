@@ -87,7 +87,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit8(&e, 0x48); /* test rax, rax */
 	emit8(&e, 0x85);
 	emit8(&e, 0xc0);
-	leave = emit_jump_if(&e, 0x4);
+	leave = emit_jump_if(&e, HOST_EQUAL);
 	emit_store_state(&e, HOST_RAX, FRAME(spill[3]));
 	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));

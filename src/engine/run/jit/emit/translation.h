@@ -125,6 +125,12 @@ struct translation {
 	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* guest.items */
 };
 
+/* Of a conditional jump. */
+static inline enum host_condition item_condition(const struct jit_item *item)
+{
+	return item->form.opcode & 0xf;
+}
+
 /* host_register() of each. */
 extern const uint8_t host_registers[CPU_REGISTERS];
 
