@@ -44,9 +44,12 @@ int image_wrong_option(char **arguments);
 /* `text` is "json" (1), "human" (0) or neither (-1). */
 int image_output_parse(const char *text);
 void image_print_json(json_t *value); /* takes it over */
-/* Read -o's list into what is to be made. 0, or -EINVAL and `error`. */
-int image_options_parse(const char *list, struct image_creation *creation, struct error *error);
-/* The defaults of a format, by which image_options_parse starts; frees what it allocated. */
+/*
+ * Read -o's list, which is cut up for that, into what is to be made: strings in it are the list's.
+ * 0, or -EINVAL and `error`.
+ */
+int image_options_parse(char *list, struct image_creation *creation, struct error *error);
+/* The defaults of a format, by which image_options_parse starts. */
 void image_creation_init(struct image_creation *creation, const char *format);
 int image_preallocation_parse(const char *text, enum image_preallocation *preallocation);
 

@@ -200,14 +200,11 @@ static int parse_option(const char *name, const char *value, struct image_creati
 	return 0;
 }
 
-/* The next option of a list, where two commas are one of the value. NULL: no memory. */
-static char *next_option(const char **list)
+/* Cut the next option, in which two commas stand for one, off the list. */
+static char *next_option(char **list)
 {
-	const char *from = *list;
-	char *option = malloc(strlen(from) + 1), *to = option;
+	char *from = *list, *option = from, *to = option;
 
-	if (!option)
-		return NULL;
 	for (; *from; from++) {
 		if (*from == ',' && from[1] == ',')
 			from++;
@@ -215,21 +212,17 @@ static char *next_option(const char **list)
 			break;
 		*to++ = *from;
 	}
-	*to = 0;
 	*list = *from ? from + 1 : from;
+	*to = 0;
 	return option;
 }
 
-int image_options_parse(const char *list, struct image_creation *creation, struct error *error)
+int image_options_parse(char *list, struct image_creation *creation, struct error *error)
 {
 	while (*list) {
-		/* Values are kept by what is to be made, which ends with the program. */
-		char *option = next_option(&list), *value;
+		char *option = next_option(&list), *value = strchr(option, '=');
 		int result;
 
-		if (!option)
-			return error_set_errno(error, ENOMEM, "-o");
-		value = strchr(option, '=');
 		if (value)
 			*value++ = 0;
 		result = parse_option(option, value ? value : "on", creation);

@@ -152,7 +152,8 @@ static int convert(struct conversion *conversion)
 
 /* What convert was asked for. */
 struct request {
-	const char *format, *target_format, *list, *snapshot, *backing, *backing_format;
+	char *list; /* -o's */
+	const char *format, *target_format, *snapshot, *backing, *backing_format;
 	bool is_new, compresses, is_quiet, is_zero_target;
 	enum block_cache source_cache, target_cache;
 	struct conversion conversion;

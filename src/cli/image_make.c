@@ -39,7 +39,8 @@ int image_command_create(int count, char **arguments)
 {
 	static const struct option options[] = {
 		{"help", no_argument, NULL, 'h'}, {"object", required_argument, NULL, '9'}, {NULL}};
-	const char *format = NULL, *backing = NULL, *backing_format = NULL, *list = NULL, *path;
+	const char *format = NULL, *backing = NULL, *backing_format = NULL, *path;
+	char *list = NULL;
 	bool is_quiet = false, is_unsafe = false;
 	struct image_creation creation;
 	struct error error;
@@ -228,7 +229,8 @@ int image_command_measure(int count, char **arguments)
 						{"force-share", no_argument, NULL, 'U'},
 						{NULL}};
 	struct block_options open = {.readonly = true};
-	const char *format = "raw", *list = NULL, *snapshot = NULL;
+	const char *format = "raw", *snapshot = NULL;
+	char *list = NULL;
 	struct image_creation creation;
 	uint64_t size = UINT64_MAX, data = 0, required, full;
 	int option, output = 0, result;
@@ -262,9 +264,8 @@ int image_command_measure(int count, char **arguments)
 	if (creation.cluster_size < 512 || creation.cluster_size > 2u << 20 ||
 	    creation.cluster_size & (creation.cluster_size - 1) || creation.refcount_bits == 0 ||
 	    creation.refcount_bits > 64 || creation.refcount_bits & (creation.refcount_bits - 1))
-		return image_usage("-o %s: cluster_size is a power of two from 512 to 2M, "
-				   "refcount_bits one up to 64",
-				   list);
+		return image_usage("-o: cluster_size is a power of two from 512 to 2M, "
+				   "refcount_bits one up to 64");
 	creation.size = size;
 	if (size == UINT64_MAX) {
 		if (image_open(arguments[optind], &open, flags, &image, &error) < 0)

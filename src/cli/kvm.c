@@ -38,7 +38,7 @@ static const char help[] =
     "one: for virtual machine monitors that insist on KVM.\n"
     "\n"
     "  --engine auto|interp|jit  how guest code is executed (auto)\n"
-    "  --code-cache SIZE         translated code kept for each VM, 256K to 1G (32M)\n"
+    "  --code-cache SIZE         translated code kept for each VM, 256K to 1G (128M)\n"
     "  --preload                 serve COMMAND by a preloaded library, " LIBRARY_NAME "\n"
     "  --supervise               serve COMMAND by watching its system calls: it may be\n"
     "                            statically linked, of another language, or start such\n"

@@ -272,12 +272,26 @@ static void list_ports(struct machine_config *config, const struct run *run,
 					run->ports[i], options->ports[i].name};
 }
 
+/*
+ * An eighth of the guest's memory, with what is kept about the code a quarter: compilers translate the
+ * same code again and again in less than some 100 MiB, and small guests are wanted to stay small.
+ */
+static uint64_t code_cache_bytes(const struct run_options *options)
+{
+	const uint64_t least = 32ull << 20, most = 128ull << 20;
+	uint64_t eighth = options->memory_bytes / 8;
+
+	if (options->code_cache_bytes)
+		return options->code_cache_bytes;
+	return eighth < least ? least : eighth > most ? most : eighth & ~((1ull << 20) - 1);
+}
+
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
 	struct machine_config config = {
 	    .loop = run->loop,
-	    .kvm_options = {.code_cache_bytes = options->code_cache_bytes,
+	    .kvm_options = {.code_cache_bytes = code_cache_bytes(options),
 	                    .keeps_statistics = options->wants_statistics},
 	    .board = options->board,
 	    .irqchip = options->irqchip,

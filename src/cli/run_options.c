@@ -28,7 +28,7 @@ const char run_options_help[] =
     "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
     "  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
     "                         lockstep: both, compared, to find errors (one CPU)\n"
-    "  --code-cache SIZE      translated code that the engine keeps (32M)\n"
+    "  --code-cache SIZE      translated code that is kept (MEMORY/8, 32M to 128M)\n"
     "  --sandbox on|off       whether kvik confines itself (on)\n"
     "  --no-reboot            end with status 0 when the guest resets the machine\n"
     "Disks:\n"

@@ -16,7 +16,7 @@ enum engine_tier {
 /* Bytes of translated code for each VM; what is kept about the code takes up to as many again. */
 #define ENGINE_CODE_CACHE_MIN     (256ull << 10)
 #define ENGINE_CODE_CACHE_MAX     (1ull << 30)
-#define ENGINE_CODE_CACHE_DEFAULT (32ull << 20)
+#define ENGINE_CODE_CACHE_DEFAULT (128ull << 20)
 
 #define ENGINE_WARMTH_DEFAULT 32
 

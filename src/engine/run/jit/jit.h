@@ -21,7 +21,7 @@
 #include "engine/run/tier/code_index.h"
 
 /* Bytes of host code a VM; what is kept about the code takes up to as many again. */
-#define JIT_CACHE_SIZE     (32u << 20) /* by default */
+#define JIT_CACHE_SIZE     (128u << 20) /* by default */
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
