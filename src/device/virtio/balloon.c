@@ -120,12 +120,6 @@ static void loaded(struct virtio_device *virtio)
 	balloon->actual_pages = balloon->loaded_actual;
 }
 
-static void destroy(struct virtio_device *virtio)
-{
-	virtio_destroy(virtio);
-	free(balloon_of(virtio));
-}
-
 static const struct virtio_kind kind = {
 	.id = VIRTIO_ID_BALLOON,
 	.name = "virtio-balloon",
@@ -135,7 +129,7 @@ static const struct virtio_kind kind = {
 	.queue_notified = queue_notified,
 	.transfer = transfer,
 	.loaded = loaded,
-	.destroy = destroy,
+	.destroy = virtio_destroy,
 };
 
 struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint64_t target_bytes,
@@ -144,18 +138,11 @@ struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint
 	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE};
 	const uint64_t features = 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
 				  1ull << VIRTIO_BALLOON_F_REPORTING;
-	struct balloon *balloon = calloc(1, sizeof(*balloon));
+	struct virtio_device *virtio = virtio_device_create(
+		sizeof(struct balloon), &kind, host, features,
+		offsetof(struct virtio_balloon_config, free_page_hint_cmd_id), sizes, QUEUES, error);
 
-	if (!balloon) {
-		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
-		return NULL;
-	}
-	balloon->target_pages = target_bytes / PAGE_BYTES;
-	if (virtio_init(&balloon->virtio, &kind, host, features,
-			offsetof(struct virtio_balloon_config, free_page_hint_cmd_id), sizes, QUEUES,
-			error) < 0) {
-		free(balloon);
-		return NULL;
-	}
-	return &balloon->virtio;
+	if (virtio)
+		balloon_of(virtio)->target_pages = target_bytes / PAGE_BYTES;
+	return virtio;
 }

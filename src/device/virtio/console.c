@@ -318,7 +318,6 @@ static void destroy(struct virtio_device *virtio)
 		char_set_reader(console->ports[i].stream, &none);
 	}
 	virtio_destroy(virtio);
-	free(console);
 }
 
 static const struct virtio_kind kind = {
@@ -359,22 +358,20 @@ struct virtio_device *virtio_console_create(const struct virtio_host *host,
 	const uint64_t features =
 		1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE;
 	uint16_t sizes[2 * VIRTIO_CONSOLE_PORTS_MAX + 2];
-	struct console *console = calloc(1, sizeof(*console));
+	struct virtio_device *virtio;
+	struct console *console;
 	unsigned i;
 
 	for (i = 0; i < 2 * count + 2; i++)
 		sizes[i] = QUEUE_SIZE;
-	if (!console) {
-		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
+	virtio = virtio_device_create(sizeof(*console), &kind, host, features,
+				      sizeof(struct virtio_console_config), sizes, 2 * count + 2,
+				      error);
+	if (!virtio)
 		return NULL;
-	}
-	if (virtio_init(&console->virtio, &kind, host, features,
-			sizeof(struct virtio_console_config), sizes, 2 * count + 2, error) < 0) {
-		free(console);
-		return NULL;
-	}
+	console = console_of(virtio);
 	console->count = count;
 	for (i = 0; i < count; i++)
 		open_port(console, i, &ports[i]);
-	return &console->virtio;
+	return virtio;
 }

@@ -320,7 +320,6 @@ static void destroy(struct virtio_device *virtio)
 	if (block_close(disk->block, &error) < 0)
 		log_error("%s", error.message);
 	virtio_destroy(virtio);
-	free(disk);
 }
 
 static const struct virtio_kind kind = {
@@ -355,24 +354,22 @@ struct virtio_device *virtio_disk_create(const struct virtio_host *host, struct 
 {
 	struct virtio_host own = *host;
 	uint16_t sizes[VIRTIO_DISK_QUEUES_MAX];
-	struct disk *disk = calloc(1, sizeof(*disk));
 	const struct block_info *info = block_info(block);
+	struct virtio_device *virtio;
 	unsigned i;
 
 	own.loop = block_loop(block);
 	for (i = 0; i < queues; i++)
 		sizes[i] = QUEUE_SIZE;
-	if (!disk) {
-		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
-	} else if (virtio_init(&disk->virtio, &kind, &own, features_of(info, queues),
-			       sizeof(struct virtio_blk_config), sizes, queues, error) == 0) {
-		disk->block = block;
-		disk->has_write_cache = info->has_write_cache;
+	virtio = virtio_device_create(sizeof(struct disk), &kind, &own, features_of(info, queues),
+				      sizeof(struct virtio_blk_config), sizes, queues, error);
+	if (virtio) {
+		disk_of(virtio)->block = block;
+		disk_of(virtio)->has_write_cache = info->has_write_cache;
 		if (block_start(block, error) == 0)
-			return &disk->virtio;
-		virtio_destroy(&disk->virtio);
+			return virtio;
+		virtio_destroy(virtio);
 	}
 	block_close(block, NULL);
-	free(disk);
 	return NULL;
 }

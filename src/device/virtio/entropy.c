@@ -40,31 +40,16 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 		virtio_notify(virtio, queue);
 }
 
-static void destroy(struct virtio_device *virtio)
-{
-	virtio_destroy(virtio);
-	free(virtio);
-}
-
 static const struct virtio_kind kind = {
 	.id = VIRTIO_ID_RNG,
 	.name = "virtio-rng",
 	.queue_notified = queue_notified,
-	.destroy = destroy,
+	.destroy = virtio_destroy,
 };
 
 struct virtio_device *virtio_entropy_create(const struct virtio_host *host, struct error *error)
 {
 	static const uint16_t size = QUEUE_SIZE;
-	struct virtio_device *virtio = malloc(sizeof(*virtio));
 
-	if (!virtio) {
-		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
-		return NULL;
-	}
-	if (virtio_init(virtio, &kind, host, 0, 0, &size, 1, error) < 0) {
-		free(virtio);
-		return NULL;
-	}
-	return virtio;
+	return virtio_device_create(sizeof(struct virtio_device), &kind, host, 0, 0, &size, 1, error);
 }

@@ -354,7 +354,6 @@ static void destroy(struct virtio_device *virtio)
 	event_loop_remove(&network->source);
 	net_link_close(&network->link);
 	virtio_destroy(virtio);
-	free(network);
 }
 
 static const struct virtio_kind kind = {
@@ -389,32 +388,29 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 					    const uint8_t mac[MAC_BYTES], struct error *error)
 {
 	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, CONTROL_QUEUE_SIZE};
-	struct network *network = calloc(1, sizeof(*network));
+	struct virtio_device *virtio =
+		virtio_device_create(sizeof(struct network), &kind, host, features_of(link),
+				     offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
 	struct net_link own = *link;
-	int result = -ENOMEM;
+	struct network *network;
+	int result;
 
-	if (!network) {
-		error_set_errno(error, ENOMEM, "cannot create a %s", kind.name);
+	if (!virtio)
 		goto fail;
-	}
-	result = virtio_init(&network->virtio, &kind, host, features_of(link),
-			     offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
-	if (result < 0)
-		goto fail;
+	network = network_of(virtio);
 	network->link = own;
 	memcpy(network->first_mac, mac, MAC_BYTES);
 	memcpy(network->mac, mac, MAC_BYTES);
 	network->source = (struct event_source){.fd = own.fd, .ready = link_ready,
 						.context = network};
 	if (!host->loop)
-		return &network->virtio;
+		return virtio;
 	result = event_loop_add(host->loop, &network->source);
 	if (result == 0)
-		return &network->virtio;
+		return virtio;
 	error_set_errno(error, -result, "cannot watch the network's link");
-	virtio_destroy(&network->virtio);
+	virtio_destroy(virtio);
 fail:
 	net_link_close(&own);
-	free(network);
 	return NULL;
 }

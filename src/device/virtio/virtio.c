@@ -38,14 +38,19 @@ static int init_queue(struct virtio_device *virtio, unsigned index, uint16_t siz
 	return event_loop_add(virtio->loop, &queue->notified);
 }
 
-int virtio_init(struct virtio_device *virtio, const struct virtio_kind *kind,
-		const struct virtio_host *host, uint64_t features, unsigned config_bytes,
-		const uint16_t *queue_sizes, unsigned queue_count, struct error *error)
+struct virtio_device *virtio_device_create(size_t size, const struct virtio_kind *kind,
+					   const struct virtio_host *host, uint64_t features,
+					   unsigned config_bytes, const uint16_t *queue_sizes,
+					   unsigned queue_count, struct error *error)
 {
+	struct virtio_device *virtio = calloc(1, size);
 	unsigned i;
 	int result = 0;
 
-	memset(virtio, 0, sizeof(*virtio));
+	if (!virtio) {
+		error_set_errno(error, ENOMEM, "cannot create a %s", kind->name);
+		return NULL;
+	}
 	virtio->kind = kind;
 	virtio->memory = host->memory;
 	virtio->loop = host->loop;
@@ -61,9 +66,10 @@ int virtio_init(struct virtio_device *virtio, const struct virtio_kind *kind,
 		result = init_queue(virtio, i, queue_sizes[i]);
 	if (result < 0) {
 		virtio_destroy(virtio);
-		return error_set_errno(error, -result, "cannot create a %s", kind->name);
+		error_set_errno(error, -result, "cannot create a %s", kind->name);
+		return NULL;
 	}
-	return 0;
+	return virtio;
 }
 
 void virtio_detach(struct virtio_device *virtio)
@@ -86,9 +92,9 @@ void virtio_destroy(struct virtio_device *virtio)
 		virtqueue_destroy(&queue->ring);
 	}
 	free(virtio->queues);
-	virtio->queues = NULL;
 	pthread_cond_destroy(&virtio->idle);
 	pthread_mutex_destroy(&virtio->lock);
+	free(virtio);
 }
 
 /* --- interrupts and breakage, with the lock held --- */

@@ -51,7 +51,7 @@ struct virtio_kind {
 	/* The kind's own fields; when loading into what it keeps beside, which `loaded` takes over. */
 	void (*transfer)(struct virtio_device *virtio, struct state_stream *state);
 	void (*loaded)(struct virtio_device *virtio);
-	/* Without the lock: end all work, virtio_destroy, free. */
+	/* Without the lock: end all work, virtio_destroy. */
 	void (*destroy)(struct virtio_device *virtio);
 };
 
@@ -105,13 +105,17 @@ struct virtio_host {
 	(1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_RING_F_INDIRECT_DESC)
 #define VIRTIO_PACKED (1ull << VIRTIO_F_RING_PACKED)
 
-/* For a kind, before anything else: queues of these sizes. 0 or -errno with `error`. */
-int virtio_init(struct virtio_device *virtio, const struct virtio_kind *kind,
-		const struct virtio_host *host, uint64_t features, unsigned config_bytes,
-		const uint16_t *queue_sizes, unsigned queue_count, struct error *error);
+/*
+ * For a kind, before anything else: `size` bytes, of which struct virtio_device is the first member and
+ * the rest zeroes, with queues of these sizes. NULL and `error` when there is no memory or descriptor.
+ */
+struct virtio_device *virtio_device_create(size_t size, const struct virtio_kind *kind,
+					   const struct virtio_host *host, uint64_t features,
+					   unsigned config_bytes, const uint16_t *queue_sizes,
+					   unsigned queue_count, struct error *error);
 /* Handle no queue any more. On the loop's thread. */
 void virtio_detach(struct virtio_device *virtio);
-/* The kind has ended all work. Its loop isn't running, or this is its thread. */
+/* Free it, the kind's part included, whose work has ended. Its loop isn't running, or this is its thread. */
 void virtio_destroy(struct virtio_device *virtio);
 
 /* --- for kinds: on the loop's thread or elsewhere, with the lock held --- */
