@@ -28,6 +28,20 @@ char *file_resolve(const char *path, const char *name)
 	return result;
 }
 
+/* No descriptor yet. On failure there is nothing to close. */
+static int begin_open(struct file *file, const char *path, unsigned flags, struct error *error)
+{
+	*file = (struct file){.fd = -1,
+			      .direct_fd = -1,
+			      .is_writable = flags & FILE_WRITABLE,
+			      .is_unsafe = flags & FILE_UNSAFE,
+			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
+			      .path = strdup(path)};
+	if (!file->path)
+		return error_set_errno(error, ENOMEM, "%s", path);
+	return 0;
+}
+
 static int read_status(struct file *file, struct error *error)
 {
 	struct stat status;
@@ -64,14 +78,9 @@ int file_open(struct file *file, const char *path, unsigned flags, struct error 
 	int mode = (flags & FILE_WRITABLE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	int result;
 
-	*file = (struct file){.fd = -1,
-			      .direct_fd = -1,
-			      .is_writable = flags & FILE_WRITABLE,
-			      .is_unsafe = flags & FILE_UNSAFE,
-			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
-			      .path = strdup(path)};
-	if (!file->path)
-		return error_set_errno(error, ENOMEM, "%s", path);
+	result = begin_open(file, path, flags, error);
+	if (result < 0)
+		return result;
 	/* Emptied only once it is known that nobody uses it. */
 	file->fd = open(path, mode | (flags & FILE_CREATE ? O_CREAT : 0), 0644);
 	if (file->fd < 0) {
@@ -101,14 +110,9 @@ int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, st
 {
 	int mode, result;
 
-	*file = (struct file){.fd = -1,
-			      .direct_fd = -1,
-			      .is_writable = flags & FILE_WRITABLE,
-			      .is_unsafe = flags & FILE_UNSAFE,
-			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
-			      .path = strdup(path)};
-	if (!file->path)
-		return error_set_errno(error, ENOMEM, "%s", path);
+	result = begin_open(file, path, flags, error);
+	if (result < 0)
+		return result;
 	mode = fcntl(fd, F_GETFL);
 	file->fd = mode < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (file->fd < 0) {

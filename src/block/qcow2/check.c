@@ -409,13 +409,7 @@ static int rebuild(struct check *check)
 	image->reftable_offset = place << image->cluster_bits;
 	image->free_hint = 0;
 	image->has_dirty_reftable = false;
-	result = reftable_write(image);
-	if (result == 0)
-		result = file_sync(&image->node.file);
-	if (result == 0)
-		result = header_write(image);
-	if (result == 0)
-		result = file_sync(&image->node.file);
+	result = reftable_install(image);
 	for (i = 0; i < clusters + blocks && result == 0; i++)
 		result = cluster_set_add(&image->metadata, place + i);
 	return result;

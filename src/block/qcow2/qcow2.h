@@ -230,6 +230,8 @@ int clusters_release_now(struct qcow2 *image, struct free_list *frees);
 /* Write the refcount blocks that are dirty. */
 int refcounts_write(struct qcow2 *image);
 int reftable_write(struct qcow2 *image);
+/* The same for a table at another place, which is durable before the header points to it. */
+int reftable_install(struct qcow2 *image);
 
 int cluster_set_add(struct cluster_set *set, uint64_t cluster);
 int cluster_set_add_range(struct qcow2 *image, struct cluster_set *set, uint64_t offset,

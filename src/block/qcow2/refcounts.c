@@ -361,13 +361,7 @@ static int reftable_grow(struct qcow2 *image, uint64_t index)
 	}
 	result = refcounts_write(image);
 	if (result == 0)
-		result = reftable_write(image);
-	if (result == 0)
-		result = file_sync(&image->node.file);
-	if (result == 0)
-		result = header_write(image);
-	if (result == 0)
-		result = file_sync(&image->node.file);
+		result = reftable_install(image);
 	if (result < 0)
 		goto fail;
 	free(old);
@@ -422,6 +416,19 @@ int reftable_write(struct qcow2 *image)
 		put64(table + i * 8ull, image->reftable[i]);
 	result = file_write_at(&image->node.file, image->reftable_offset, table, bytes);
 	free(table);
+	return result;
+}
+
+int reftable_install(struct qcow2 *image)
+{
+	int result = reftable_write(image);
+
+	if (result == 0)
+		result = file_sync(&image->node.file);
+	if (result == 0)
+		result = header_write(image);
+	if (result == 0)
+		result = file_sync(&image->node.file);
 	return result;
 }
 
