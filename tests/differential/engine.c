@@ -16,7 +16,7 @@
 #include <sys/time.h>
 
 #include "engine/run/runner.h"
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/system.h"

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "x86_platform.h"
 
 #define OTHER_PAGE (X86_TEST_DATA + 0x5000u)

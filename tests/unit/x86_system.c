@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
 #include "x86_platform.h"

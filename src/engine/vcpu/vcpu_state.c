@@ -7,7 +7,7 @@
 
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/system.h"

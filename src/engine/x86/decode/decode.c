@@ -15,7 +15,6 @@
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/host/host.h"
 #include "engine/x86/decode/form.h"
 #include "engine/x86/decode/isa_set.h"
 #include "engine/x86/decode/register.h"
@@ -26,8 +25,6 @@ enum decoder_kind { DECODER_64, DECODER_32, DECODER_16, DECODER_REAL, DECODERS }
 enum decoder_variant { VARIANT_LZCNT = 1, VARIANT_TZCNT = 2, VARIANT_AMD = 4, VARIANTS = 8 };
 
 static ZydisDecoder decoders[VARIANTS][DECODERS];
-
-struct insn_rules insn_host_rules;
 
 __attribute__((constructor)) static void decode_init(void)
 {
@@ -56,11 +53,6 @@ __attribute__((constructor)) static void decode_init(void)
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
 		ZydisDecoderEnableMode(d, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}
-	insn_host_rules = (struct insn_rules){
-	    .has_lzcnt = host_has(HOST_LZCNT),
-	    .has_tzcnt = host_has(HOST_BMI1),
-	    .is_amd = host.is_amd,
-	};
 }
 
 const ZydisDecoder *insn_decoder(uint32_t mode, const struct insn_rules *rules)

@@ -10,6 +10,7 @@
 #include "engine/x86/fpu/fpu.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "engine/x86/bytes.h"
@@ -84,6 +85,16 @@ __attribute__((constructor)) static void discover_layout(void)
 		fpu_layout.mxcsr_mask = 0xffbf; /* SDM vol. 1 §11.6.6 */
 }
 
+static pthread_once_t thunks_once = PTHREAD_ONCE_INIT;
+static int thunks_status; /* 0 or -errno */
+
+static void prepare_thunks(void)
+{
+	thunks_status = thunk_initialize();
+	if (thunks_status == 0)
+		thunks_status = thunk_claim_signals();
+}
+
 int fpu_create(struct cpu *cpu)
 {
 	struct fpu *fpu = &cpu->fpu;
@@ -104,7 +115,8 @@ int fpu_create(struct cpu *cpu)
 	}
 	bytes_zero(fpu->scratch, FPU_AREA_SIZE);
 	fpu->slot = NULL;
-	result = thunk_initialize();
+	pthread_once(&thunks_once, prepare_thunks);
+	result = thunks_status;
 	if (result != 0)
 		goto fail_scratch;
 	fpu_set_guest_layout(cpu, NULL, 0);

@@ -715,7 +715,7 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 	if (form.memory != NULL &&
 	    (form.memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || form_set_memory(&form, insn) != 0))
 		return NULL;
-	if (thunk_emit_instruction(&form.code, decoded) != 0)
+	if (thunk_emit_instruction(&form.code, insn, decoded) != 0)
 		return NULL;
 	if (form.is_x87)
 		return bind_x87(insn, &form, slot);

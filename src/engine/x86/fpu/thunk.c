@@ -84,7 +84,6 @@ static void initialize(void)
 	}
 	code_memory_close(rights);
 	arena_used = (THUNK_INVALID + 1) * RETURN_ENTRY;
-	status = thunk_claim_signals();
 }
 
 int thunk_initialize(void)

@@ -25,6 +25,7 @@
 
 struct cpu;
 struct decoded;
+struct insn;
 
 /* What the main function of a thunk returns. */
 enum thunk_result {
@@ -91,7 +92,7 @@ struct thunk_code {
 	unsigned second; /* where the second function starts; 0: none */
 };
 
-/* Set up memory and signal handlers, once in a process. 0 or -errno. */
+/* Set up the memory, once in a process. 0 or -errno. */
 int thunk_initialize(void);
 /* Where a thread whose thunk faults at `pc` goes on, so that the thunk returns `result`; 0 when there
  * is no thunk. In signal handlers. */
@@ -121,8 +122,10 @@ void thunk_slot_set(struct thunk *slot, const struct thunk_code *code,
 
 void thunk_emit(struct thunk_code *code, const void *bytes, unsigned length);
 void thunk_emit_byte(struct thunk_code *code, uint8_t byte);
-/* The function that executes the decoded instruction. 0, or -ENOTSUP for a form it cannot take. */
-int thunk_emit_instruction(struct thunk_code *code, const struct decoded *decoded);
+/* The function that executes the decoded instruction, of which `insn` has the traits. 0, or -ENOTSUP for a
+ * form it cannot take. */
+int thunk_emit_instruction(struct thunk_code *code, const struct insn *insn,
+			   const struct decoded *decoded);
 /* End a function, returning THUNK_DONE, or whatever is in rax. */
 void thunk_emit_return_done(struct thunk_code *code);
 void thunk_emit_return(struct thunk_code *code);

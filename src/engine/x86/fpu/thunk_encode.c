@@ -32,6 +32,9 @@ struct bindings {
 	unsigned count;
 	bool in_reg, in_rm; /* ModRM.reg, ModRM.rm name a general register */
 	bool in_memory;     /* ModRM.rm names memory */
+	/* W chooses a general register's (or its memory equivalent's) size, which 16- and 32-bit modes
+	 * ignore. It means something else in every other instruction. */
+	bool w_is_size;
 };
 
 void thunk_emit(struct thunk_code *code, const void *bytes, unsigned length)
@@ -199,15 +202,6 @@ static int escape_length(ZydisOpcodeMap map)
 	}
 }
 
-/* Whether W chooses a general register's (or its memory equivalent's) size, which 16- and 32-bit
- * modes ignore. W means something else in every other instruction. */
-static bool w_is_general_size(ZydisMnemonic mnemonic)
-{
-	const struct isa_row *row = isa_find((uint16_t)mnemonic);
-
-	return row && row->traits & INSN_W_IS_SIZE;
-}
-
 static int emit_legacy_opcode(struct thunk_code *code, const struct decoded *decoded,
 			      const struct bindings *bindings, unsigned opcode_end)
 {
@@ -241,8 +235,7 @@ static int emit_legacy_opcode(struct thunk_code *code, const struct decoded *dec
 static int emit_vex_opcode(struct thunk_code *code, const struct decoded *decoded,
 			   const struct bindings *bindings)
 {
-	const ZydisDecodedInstruction *instruction = decoded->instruction;
-	const uint8_t *bytes = decoded->bytes + instruction->raw.vex.offset;
+	const uint8_t *bytes = decoded->bytes + decoded->instruction->raw.vex.offset;
 	bool is_64bit = (decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
 	/* The two-byte prefix with its opcode may be the whole instruction: VZEROUPPER. */
 	uint8_t vex[4] = {bytes[0], bytes[1], bytes[2], bytes[0] == 0xc5 ? 0 : bytes[3]};
@@ -255,7 +248,7 @@ static int emit_vex_opcode(struct thunk_code *code, const struct decoded *decode
 	if (!is_64bit) {
 		vex[1] |= vex[0] == 0xc4 ? 0xe0 : 0x80;
 		*last |= 0x40;
-		if (vex[0] == 0xc4 && w_is_general_size(instruction->mnemonic))
+		if (vex[0] == 0xc4 && bindings->w_is_size)
 			vex[2] &= 0x7f;
 	}
 	/* Prefix and opcode. */
@@ -266,8 +259,7 @@ static int emit_vex_opcode(struct thunk_code *code, const struct decoded *decode
 static int emit_evex_opcode(struct thunk_code *code, const struct decoded *decoded,
 			    const struct bindings *bindings)
 {
-	const ZydisDecodedInstruction *instruction = decoded->instruction;
-	const uint8_t *bytes = decoded->bytes + instruction->raw.evex.offset;
+	const uint8_t *bytes = decoded->bytes + decoded->instruction->raw.evex.offset;
 	bool is_64bit = (decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
 	uint8_t evex[5] = {bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]};
 
@@ -279,7 +271,7 @@ static int emit_evex_opcode(struct thunk_code *code, const struct decoded *decod
 		evex[1] |= 0xf0;
 		evex[2] |= 0x40;
 		evex[3] |= 0x08;
-		if (w_is_general_size(instruction->mnemonic))
+		if (bindings->w_is_size)
 			evex[2] &= 0x7f;
 	}
 	thunk_emit(code, evex, 5);
@@ -346,11 +338,12 @@ static int emit_rewritten(struct thunk_code *code, const struct decoded *decoded
 	return 0;
 }
 
-int thunk_emit_instruction(struct thunk_code *code, const struct decoded *decoded)
+int thunk_emit_instruction(struct thunk_code *code, const struct insn *insn,
+			   const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *instruction = decoded->instruction;
 	const ZydisAccessedFlags *flags = instruction->cpu_flags;
-	struct bindings bindings = {.count = 0};
+	struct bindings bindings = {.w_is_size = insn->traits & INSN_W_IS_SIZE};
 	int result = collect_bindings(&bindings, decoded);
 	uint32_t written = 0, tested = 0;
 

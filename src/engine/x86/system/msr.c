@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/host/host_claims.h"
 #include "engine/x86/system.h"

@@ -4,7 +4,7 @@
  * Up to the point of commitment faults belong to the old task; from the loading of the new task's
  * LDT and segments on they belong to the new one, at its first instruction.
  */
-#include "engine/x86/control.h"
+#include "engine/x86/system/control.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/paging.h"
 #include "engine/x86/mmu/tlb.h"

@@ -19,6 +19,11 @@ uint64_t control_efer_allowed(const struct cpu *cpu);
 bool control_is_valid(const struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_t cr4,
 		      uint64_t efer);
 
+/* What MOV to CR0, CR3 and CR4 does, after its check of privilege. Raise #GP(0) for what may not be. */
+void control_write_cr0(struct cpu *cpu, uint64_t value);
+void control_write_cr3(struct cpu *cpu, uint64_t value);
+void control_write_cr4(struct cpu *cpu, uint64_t value);
+
 /* Assign EFER, which has been checked; translations that NX or LMA change are dropped. */
 void control_write_efer(struct cpu *cpu, uint64_t value);
 
