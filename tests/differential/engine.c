@@ -18,7 +18,9 @@
 #include "engine/run/runner.h"
 #include "engine/x86/system/control.h"
 #include "engine/x86/cpu.h"
+#include "engine/x86/fpu/fpu.h"
 #include "engine/x86/host/host.h"
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
 
 /* Guest-physical pages. */

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system/control.h"
 #include "x86_platform.h"
 

@@ -26,6 +26,7 @@
 
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/fpu/fpu.h"
 #include "engine/x86/fpu/fpu_execute.h"
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/host/host.h"

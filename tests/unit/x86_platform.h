@@ -17,6 +17,7 @@
 #include "engine/x86/exception.h"
 #include "engine/run/runner.h"
 #include "engine/run/tier/catch.h"
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
 
 #define X86_TEST_MEMORY (16u << 20)

@@ -1,7 +1,7 @@
 /*
  * Copying and clearing memory without the C library.
  *
- * memcpy and its kin use vector registers, which may hold the guest's state in this room (fpu.h).
+ * memcpy and its kin use vector registers, which may hold the guest's state in this room (fpu_state.h).
  * Compilers also turn plain loops into calls of them, hence the string instructions.
  */
 #ifndef KVIK_ENGINE_X86_BYTES_H

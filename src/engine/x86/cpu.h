@@ -18,9 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/x86/fpu/fpu.h"
 #include "engine/x86/decode/insn_rules.h"
-#include "engine/x86/mmu/tlb.h"
+#include "engine/x86/fpu/fpu_state.h"
+#include "engine/x86/mmu/tlb_set.h"
 
 /* General registers in encoding order (Intel SDM vol. 2 table 2-2 ff.). */
 enum cpu_register {
@@ -268,7 +268,7 @@ struct cpu {
 	/* -- configuration -- */
 	struct kvm_cpuid_entry2 *cpuid; /* owned; KVM_SET_CPUID2 */
 	unsigned cpuid_count;
-	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: cpuid.h */
+	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: features.h */
 	struct insn_rules rules;              /* which of its instructions are there */
 	bool is_amd;                          /* vendor AMD or Hygon: SYSCALL, SYSENTER, ... differ */
 	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */

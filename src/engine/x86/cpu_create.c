@@ -2,6 +2,7 @@
  * Creation and reset of a CPU (Intel SDM vol. 3 §9.1, table 9-1).
  */
 #include "engine/x86/cpu.h"
+#include "engine/x86/fpu/fpu.h"
 
 #include <errno.h>
 #include <stdlib.h>

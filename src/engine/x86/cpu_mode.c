@@ -4,6 +4,7 @@
  * `mode`, `cpl` and `tlb` are summaries of the segments, control registers and RFLAGS; whoever
  * changes one of those calls cpu_update_mode, which is the only place that derives them.
  */
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
 
 /* Base 0 and 4 GiB, so that an offset is its own linear address and every access is allowed. */

@@ -8,7 +8,6 @@
 #include "engine/x86/exception.h"
 
 #include "engine/x86/cpu.h"
-#include "engine/x86/system.h"
 
 void cpu_unwind(struct cpu *cpu, enum unwind why)
 {

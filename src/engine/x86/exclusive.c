@@ -3,6 +3,7 @@
  */
 #include "engine/x86/cpu.h"
 #include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/tlb.h"
 
 /* This CPU has waited inside an instruction, or may have. What others keep across it (the rest of the
  * block, places that translated code has proven) ends with the instruction. */

@@ -8,11 +8,12 @@
 #include <sys/syscall.h>
 
 #include "engine/run/jit/internal.h"
-#include "engine/x86/system/cpuid.h"
+#include "engine/x86/system/features.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
 
 /* From the form in which translated code leaves the flags and x87's instruction pointer. */

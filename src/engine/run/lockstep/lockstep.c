@@ -24,6 +24,7 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
 
 #define REPORTS_MAX 20

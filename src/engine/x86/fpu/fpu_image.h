@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/fpu/fpu_state.h"
 
 enum fpu_image_offset {
 	FPU_IMAGE_FCW = 0,

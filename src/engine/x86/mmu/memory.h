@@ -27,25 +27,8 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"
-#include "engine/x86/observer.h"
-
-/*
- * While cpu->watch is set (and tlb_update was called since), every access takes a slow path, and
- * whoever watches hears what it is about to do. Either call may unwind instead of returning.
- */
-struct memory_watch {
-	/* `size` bytes of guest memory at hva will be overwritten. */
-	void (*store)(struct memory_watch *watch, struct cpu *cpu, uint8_t *hva, unsigned size);
-	/* Something follows that cannot be taken back, or that others may see at once: a device's access, a
-	 * store to code, a page walk that sets accessed or dirty bits, an exclusive section. */
-	void (*lasting)(struct memory_watch *watch, struct cpu *cpu);
-};
-
-static inline void memory_watch_lasting(struct cpu *cpu)
-{
-	if (__builtin_expect(cpu->watch != NULL, 0))
-		cpu->watch->lasting(cpu->watch, cpu);
-}
+#include "engine/x86/mmu/page.h"
+#include "engine/x86/mmu/watch.h"
 
 /* The slow paths (memory.c): TLB fill, page crossing, MMIO, dirty log, code writes. */
 uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment);
@@ -91,37 +74,6 @@ static inline uint64_t segment_linear(struct cpu *cpu, enum cpu_segment segment,
 	if ((cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
 		return segment >= CPU_FS ? offset + cpu->segment[segment].base : offset;
 	return segment_linear_checked(cpu, segment, offset, size, is_write);
-}
-
-/* The platform's page_lookup and page_dirty, for gpa's page. */
-static inline bool memory_page(struct cpu *cpu, uint64_t gpa, struct cpu_page *page)
-{
-	const struct cpu_platform *platform = cpu->platform;
-
-	gpa &= ~(uint64_t)0xfff;
-	if (platform->lookups)
-		return platform->lookups->page(cpu->platform_context, gpa, page);
-	fpu_leave(cpu);
-	return platform->page_lookup(cpu->platform_context, gpa, page);
-}
-
-static inline void memory_page_dirty(struct cpu *cpu, uint64_t gpa)
-{
-	const struct cpu_platform *platform = cpu->platform;
-
-	gpa &= ~(uint64_t)0xfff;
-	if (platform->lookups) {
-		platform->lookups->page_dirty(cpu->platform_context, gpa);
-	} else if (platform->page_dirty) {
-		fpu_leave(cpu);
-		platform->page_dirty(cpu->platform_context, gpa);
-	}
-}
-
-/* Which granules of gpa's page hold decoded code: cpu_observer.code_word. */
-static inline uint64_t memory_code_word(struct cpu *cpu, uint64_t gpa)
-{
-	return cpu->observer ? cpu->observer->code_word(cpu, gpa) : 0;
 }
 
 static inline struct tlb_entry *tlb_entry_of(struct tlb_set *set, uint64_t gva)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "engine/x86/exception.h"
-#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/watch.h"
 
 #define FRAGMENTS   (sizeof((struct cpu_io){0}.fragments) / sizeof((struct cpu_io){0}.fragments[0]))
 #define PAGE_SIZE   4096

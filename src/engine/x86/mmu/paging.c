@@ -8,9 +8,10 @@
  */
 #include "engine/x86/mmu/paging.h"
 
-#include "engine/x86/system/cpuid.h"
+#include "engine/x86/system/features.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/page.h"
+#include "engine/x86/mmu/watch.h"
 #include "engine/x86/system.h"
 
 #define ENTRY_PRESENT  (1ull << 0)

@@ -3,6 +3,8 @@
  * that are not there and for bits that follow the CPU's state (Intel SDM vol. 2, CPUID).
  */
 #include "engine/x86/system/cpuid.h"
+#include "engine/x86/fpu/fpu.h"
+#include "engine/x86/system/features.h"
 
 #include <errno.h>
 #include <stdlib.h>
