@@ -83,6 +83,7 @@ struct serial16550 {
 	uint8_t lsr_errors; /* LSR's error bits; its other bits follow from the state */
 	uint8_t divisor_low, divisor_high;
 	bool thr_interrupt; /* "transmitter holding register empty" awaits the guest */
+	bool awaits_line;   /* it does not, and line_ready is to say when it does */
 	uint8_t fifo[FIFO_BYTES]; /* received */
 	unsigned fifo_head, fifo_count;
 };
@@ -128,6 +129,13 @@ static bool transmitter_is_empty(const struct serial16550 *uart)
 	return (uart->mcr & MCR_LOOP) || char_is_ready(uart->stream);
 }
 
+/* The transmit interrupt rises now, or with line_ready. */
+static void raise_when_empty(struct serial16550 *uart)
+{
+	uart->thr_interrupt = transmitter_is_empty(uart);
+	uart->awaits_line |= !uart->thr_interrupt;
+}
+
 static void fifo_clear(struct serial16550 *uart)
 {
 	uart->fifo_head = 0;
@@ -169,7 +177,7 @@ static void reset_registers(struct serial16550 *uart)
 	uart->msr = MSR_CTS | MSR_DSR | MSR_DCD;
 	uart->divisor_low = 12;
 	uart->divisor_high = 0;
-	uart->thr_interrupt = false;
+	uart->thr_interrupt = uart->awaits_line = false;
 	fifo_clear(uart);
 }
 
@@ -251,15 +259,14 @@ static void write_data(struct serial16550 *uart, uint8_t byte)
 		receive_byte(uart, byte);
 	else
 		char_write(uart->stream, &byte, 1);
-	/* The character has left already, or line_ready tells when. */
-	uart->thr_interrupt = transmitter_is_empty(uart);
+	raise_when_empty(uart);
 }
 
 static void write_ier(struct serial16550 *uart, uint8_t value)
 {
 	/* Enabling the transmit interrupt while the register is empty raises it. */
 	if ((value & IER_TRANSMIT) && !(uart->ier & IER_TRANSMIT))
-		uart->thr_interrupt = transmitter_is_empty(uart);
+		raise_when_empty(uart);
 	uart->ier = value & (IER_RECEIVE | IER_TRANSMIT | IER_LINE | IER_MODEM);
 }
 
@@ -270,7 +277,7 @@ static void write_fcr(struct serial16550 *uart, uint8_t value)
 		fifo_clear(uart);
 	/* What was written is on the line's side already and stays. */
 	if (value & FCR_RESET_TRANSMIT)
-		uart->thr_interrupt = transmitter_is_empty(uart);
+		raise_when_empty(uart);
 	/* Without the enable bit the other bits aren't programmed (§8.5). */
 	uart->fcr = value & FCR_ENABLE ? value & ~(FCR_RESET_RECEIVE | FCR_RESET_TRANSMIT) : 0;
 	char_resume_input(uart->stream);
@@ -358,6 +365,7 @@ static void serial16550_line_ready(void *context)
 
 	pthread_mutex_lock(&uart->lock);
 	uart->thr_interrupt = true;
+	uart->awaits_line = false;
 	update_irq(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
@@ -394,14 +402,16 @@ static void transfer(struct state_stream *state, struct serial16550 *uart)
 static void serial16550_save(void *device, struct state_stream *state)
 {
 	struct serial16550 *uart = device;
-	bool thr_interrupt;
 
 	pthread_mutex_lock(&uart->lock);
-	/* A transmitter that is full now is empty where the state is loaded: that line is another. */
-	thr_interrupt = uart->thr_interrupt;
-	uart->thr_interrupt |= !transmitter_is_empty(uart);
+	/* Where the state is loaded the line is another, and nobody says that this one has become ready.
+	 * So the interrupt rises here, before the interrupt controllers are saved, which would not see one
+	 * that came with the loading. Here it is one too many: LSR says that the transmitter is full. */
+	if (uart->awaits_line) {
+		uart->thr_interrupt = true;
+		update_irq(uart);
+	}
 	transfer(state, uart);
-	uart->thr_interrupt = thr_interrupt;
 	pthread_mutex_unlock(&uart->lock);
 }
 
@@ -422,7 +432,9 @@ static void serial16550_load(void *device, struct state_stream *state)
 	uart->lsr_errors = loaded.lsr_errors;
 	uart->divisor_low = loaded.divisor_low;
 	uart->divisor_high = loaded.divisor_high;
-	uart->thr_interrupt = loaded.thr_interrupt && transmitter_is_empty(uart);
+	/* Whether the line here is ready or not: interrupt controllers are loaded as they were with it. */
+	uart->thr_interrupt = loaded.thr_interrupt;
+	uart->awaits_line = !transmitter_is_empty(uart);
 	memcpy(uart->fifo, loaded.fifo, sizeof(uart->fifo));
 	uart->fifo_head = loaded.fifo_head;
 	uart->fifo_count = loaded.fifo_count;

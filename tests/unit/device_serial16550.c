@@ -115,6 +115,114 @@ static void test_stalled_line(void **state)
 	assert_false(line->fixture.irq_level);
 }
 
+static struct device device_of(struct line *line)
+{
+	return (struct device){.name = "serial0", .ops = &serial16550_device_ops, .device = line->uart};
+}
+
+static void save(struct line *line, struct state_stream *saved)
+{
+	struct device device = device_of(line);
+
+	device_save(&device, saved);
+}
+
+/* Its state in a machine that has just been made, with a line of its own. */
+static void load_elsewhere(struct state_stream *saved, struct line *other)
+{
+	struct state_stream state;
+	struct device device;
+	struct error error;
+	const void *bytes;
+	size_t size;
+
+	memset(other, 0, sizeof(*other));
+	fixture_init(&other->fixture);
+	other->stream = char_callback_create(line_output, other, &error);
+	other->uart = serial16550_create(other->stream, &other->fixture.irq, &error);
+	assert_int_equal(state_saved(saved, &bytes, &size, &error), 0);
+	state_load_begin(&state, bytes, size);
+	device = device_of(other);
+	device_load(&device, &state);
+	assert_int_equal(state_loaded(&state, &error), 0);
+	state_end(&state);
+}
+
+static void destroy_other(struct line *other)
+{
+	serial16550_device_ops.destroy(other->uart);
+	char_destroy(other->stream);
+}
+
+/*
+ * A driver that sleeps until the transmitter has room gets its interrupt where the machine is loaded. The
+ * interrupt controllers are loaded after the devices, as they were saved after them: so they must have seen
+ * it when they were.
+ */
+static void test_saved_while_full(void **state)
+{
+	struct line *line = *state, other;
+	struct state_stream saved;
+
+	out(line, 4, 0x08);
+	char_callback_stall(line->stream, true);
+	out(line, 1, 0x02);
+	out(line, 0, 'x');
+	assert_false(line->fixture.irq_level);
+	state_save_begin(&saved);
+	save(line, &saved);
+	assert_true(line->fixture.irq_level);
+	load_elsewhere(&saved, &other);
+	state_end(&saved);
+	assert_true(other.fixture.irq_level);
+	assert_int_equal(in(&other, 5), 0x60);
+	assert_int_equal(in(&other, 2), 0x02);
+	assert_false(other.fixture.irq_level);
+	destroy_other(&other);
+	/* A machine that goes on is told once more when it is true. */
+	assert_int_equal(in(line, 5), 0x00);
+	assert_int_equal(in(line, 2), 0x02);
+	assert_false(line->fixture.irq_level);
+	char_callback_stall(line->stream, false);
+	assert_true(line->fixture.irq_level);
+}
+
+struct saving_watch {
+	struct char_watch watch;
+	struct line *line;
+	struct state_stream saved;
+};
+
+static void save_first(void *context)
+{
+	struct saving_watch *saving = context;
+
+	assert_true(char_is_ready(saving->line->stream));
+	save(saving->line, &saving->saved);
+}
+
+/* The same, saved when the line is ready again and the UART has not been told yet. */
+static void test_saved_before_it_is_told(void **state)
+{
+	struct line *line = *state, other;
+	struct saving_watch saving = {.watch = {.ready = save_first, .context = &saving}, .line = line};
+
+	state_save_begin(&saving.saved);
+	out(line, 4, 0x08);
+	out(line, 1, 0x02);
+	assert_int_equal(in(line, 2), 0x02);
+	char_callback_stall(line->stream, true);
+	out(line, 0, 'x');
+	char_watch(line->stream, &saving.watch); /* the last one is called first */
+	char_callback_stall(line->stream, false);
+	char_unwatch(line->stream, &saving.watch);
+	load_elsewhere(&saving.saved, &other);
+	state_end(&saving.saved);
+	assert_true(other.fixture.irq_level);
+	assert_int_equal(in(&other, 2), 0x02);
+	destroy_other(&other);
+}
+
 static void test_receive_without_fifo(void **state)
 {
 	struct line *line = *state;
@@ -233,6 +341,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_transmit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stalled_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_saved_while_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_saved_before_it_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_without_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fifo_trigger_and_timeout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overrun, setup, teardown),
