@@ -257,12 +257,7 @@ static const struct call calls[] = {
 	CALL(gettimeofday),
 	CALL(futex),
 	CALL(getrandom),
-	CALL(brk),
-	CALL_IF(mmap, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
-	CALL_IF(mprotect, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
-	CALL(munmap),
-	CALL(mremap),
-	CALL(madvise),
+	CALLS_FOR_MEMORY,
 	/* /etc/resolv.conf, the one file that there is. */
 	CALL_IF(openat, "to read", LACKS(2, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)),
 	CALL(newfstatat),

@@ -65,13 +65,7 @@ const struct call sandbox_calls[] = {
 	CALL_IF(ioctl, "TIOCGPGRP", IS(1, TIOCGPGRP)),
 	CALL(getpgrp),
 
-	/* Memory, none of it for code. */
-	CALL(brk),
-	CALL_IF(mmap, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
-	CALL_IF(mprotect, "without PROT_EXEC", LACKS(2, PROT_EXEC)),
-	CALL(munmap),
-	CALL(mremap),
-	CALL(madvise),
+	CALLS_FOR_MEMORY,
 	/* How the engine copies the arguments of requests. */
 	CALL_IF(process_vm_readv, "of itself", IS_SELF(0)),
 	CALL_IF(process_vm_writev, "of itself", IS_SELF(0)),

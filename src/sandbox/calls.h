@@ -40,6 +40,11 @@ struct call {
 #define CALL(call) {.number = SYS_##call, .name = #call, .when = ""}
 #define CALL_IF(call, words, ...)                                                                  \
 	{.number = SYS_##call, .name = #call, .when = words, .conditions = {__VA_ARGS__}}
+/* Memory, none of it for code. */
+#define CALLS_FOR_MEMORY                                                                           \
+	CALL(brk), CALL_IF(mmap, "without PROT_EXEC", LACKS(2, PROT_EXEC)),                        \
+		CALL_IF(mprotect, "without PROT_EXEC", LACKS(2, PROT_EXEC)), CALL(munmap),         \
+		CALL(mremap), CALL(madvise)
 #define IS(position, number) {.argument = position, .mask = THIRTY_TWO_BITS, .value = number}
 #define LACKS(position, bits) {.argument = position, .mask = bits, .value = 0}
 #define IS_SELF(position) {.argument = position, .is_own_pid = 1, .mask = THIRTY_TWO_BITS}
