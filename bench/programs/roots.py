@@ -48,7 +48,7 @@ def key_of(*parts) -> str:
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            digest.update(f"{part.relative_to(HERE)}\0{part.stat().st_mode}\0".encode() + part.read_bytes())
+            digest.update(f"{os.path.relpath(part, HERE)}\0{part.stat().st_mode}\0".encode() + part.read_bytes())
         else:
             digest.update(f"{part}\0".encode())
     return digest.hexdigest()[:12]
