@@ -192,6 +192,8 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 	resume(cpu);
 	for (;;) {
 		cpu_begins(cpu, CPU_DISPATCHES);
+		if (cpu->debug_pending)
+			debug_trap(cpu);
 		if (atomic_load_explicit(&cpu->requests, memory_order_relaxed)) {
 			if (!cpu->io.is_delivery)
 				io_reset(cpu);

@@ -115,7 +115,8 @@ bool event_deliver(struct cpu *cpu)
 		deliver_interrupt(cpu);
 		return true;
 	}
-	if (cpu->nmis_pending && !cpu->nmi_blocked && !event_shadow_is_active(cpu)) {
+	if (cpu->nmis_pending && !cpu->nmi_blocked && !event_shadow_is_active(cpu) &&
+	    !(cpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ)) {
 		deliver_nmi(cpu);
 		return true;
 	}

@@ -150,6 +150,7 @@ int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
 			.pending = true,
 			.vector = debug->control & KVM_GUESTDBG_INJECT_DB ? EXCEPTION_DB
 									  : EXCEPTION_BP,
+			.instruction_length = 1, /* of the INT3 that it is told of */
 		};
 	}
 	cpu->guest_debug = debug->control & KVM_GUESTDBG_ENABLE ? debug->control : 0;

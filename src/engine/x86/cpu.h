@@ -241,7 +241,11 @@ struct cpu {
 	uint8_t nmis_pending; /* at most two: cpu_post_nmi */
 	bool single_step_pending; /* RFLAGS.TF was set when the instruction began */
 	uint8_t delivering;       /* the class of the event under delivery: exception.c */
-	uint8_t data_breakpoints; /* DR7 watches data: the TLB must ask debug_page_watched */
+	/* What is armed, a bit a breakpoint, of the guest's or user space's: debug_update. */
+	uint8_t code_breakpoints; /* whoever executes must ask debug_code_hits */
+	uint8_t data_breakpoints; /* the TLB must ask debug_page_watched */
+	uint8_t port_breakpoints;
+	uint64_t armed_dr7, armed_address[4]; /* what translations of addresses were made with */
 	uint64_t debug_pending;   /* DR6 bits of traps that the current instruction met */
 	uint64_t shadow_rip;      /* the instruction that interrupt_shadow covers */
 	struct cpu_io io;

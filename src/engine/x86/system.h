@@ -71,6 +71,7 @@
 #define EFER_FFXSR (1ull << 14)
 
 /* DR6 and DR7 (SDM vol. 3 §17.2). */
+#define DR6_BREAKPOINTS 0xfull
 #define DR6_BD    (1ull << 13)
 #define DR6_BS    (1ull << 14)
 #define DR6_BT    (1ull << 15)
@@ -135,10 +136,12 @@ static inline bool segment_is_null(uint16_t selector)
 
 /* -- debug.c -- */
 
-/* Whether something has to be looked at before and after every instruction. */
+/* Whether something has to be looked at before and after the instruction at RIP. */
 bool debug_is_stepping(const struct cpu *cpu);
-/* DR7, RFLAGS.TF or guest debugging changed. */
+/* DR0 to DR3, DR7, RFLAGS.TF or guest debugging changed. */
 void debug_update(struct cpu *cpu);
+/* Code breakpoints (cpu->code_breakpoints): whether one is in [gva, gva + size). */
+bool debug_code_hits(const struct cpu *cpu, uint64_t gva, unsigned size);
 /* Data breakpoints (cpu->data_breakpoints): whether a TLB entry for gva's page must not exist ... */
 bool debug_page_watched(const struct cpu *cpu, uint64_t gva);
 /* ... and the check that each access to such a page makes on its slow path. */
@@ -147,6 +150,8 @@ void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size);
 /* Around an instruction that is watched: raise what its breakpoints and TF ask for. */
 void debug_before(struct cpu *cpu);
 void debug_after(struct cpu *cpu);
+/* Behind an instruction that nobody watched: raise what its accesses met, if they met anything. */
+void debug_trap(struct cpu *cpu);
 /* KVM_EXIT_DEBUG for `exception` at the current instruction. */
 _Noreturn void debug_exit(struct cpu *cpu, enum exception exception, uint64_t dr6);
 /* Raise #DB with these DR6 bits; BS, BT, BD and B0-B3 are merged, or go to user space's debugger. */

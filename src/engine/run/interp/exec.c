@@ -209,7 +209,7 @@ static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
  * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
  * An empty block means that run_one must run the instruction.
  */
-static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
+static __attribute__((noinline)) struct block *find_any_block(struct cpu *cpu, uint64_t gva)
 {
 	struct block *block = block_by_tlb(cpu, gva);
 	const uint8_t *code;
@@ -230,6 +230,29 @@ static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint6
 	if (block && !block->flags)
 		jump_remember(cpu, gva, block);
 	return block;
+}
+
+/* The same while there are code breakpoints: none has one behind its first instruction, nor is jumped to
+ * without being looked at. NULL also where the dispatcher must stop. */
+static struct block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
+{
+	static struct block alone = {.gpa = BLOCK_GPA_NONE};
+	struct block *block;
+
+	if (debug_code_hits(cpu, gva, 1)) {
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+		return NULL;
+	}
+	block = find_any_block(cpu, gva);
+	if (!block || !debug_code_hits(cpu, gva, block->size))
+		return block;
+	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){0};
+	return &alone;
+}
+
+static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
+{
+	return cpu->code_breakpoints ? find_unbroken_block(cpu, gva) : find_any_block(cpu, gva);
 }
 
 static inline struct block *next_block(struct cpu *cpu, struct block_cache *cache)

@@ -109,7 +109,7 @@ static bool is_translated_mode(uint32_t mode)
 static bool translatable(const struct cpu *cpu)
 {
 	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
-	       !cpu->guest_debug && !(cpu->rflags & RFLAGS_TF);
+	       !(cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !(cpu->rflags & RFLAGS_TF);
 }
 
 /* Nothing has changed since jumps and crossing links were made. */
@@ -291,6 +291,9 @@ static struct jit_block *look_up(struct jit *jit)
 	uint8_t *heat;
 
 	if (!bytes)
+		return NULL;
+	/* Blocks of a page may be linked with one another: none of a page with a breakpoint is entered. */
+	if (cpu->code_breakpoints && debug_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
 		return NULL;
 	heat = &jit->heat[jit_hash(gpa)];
 	/* What is cold here was not translated, unless by another CPU. */

@@ -117,6 +117,12 @@ static void string_advance(struct string *string, uint64_t count)
 		register_write(&cpu->gpr[CPU_RCX], cpu->gpr[CPU_RCX] - count, width);
 }
 
+/* What watches instructions or their accesses watches elements. */
+static bool is_watched(const struct cpu *cpu)
+{
+	return cpu->data_breakpoints || debug_is_stepping(cpu);
+}
+
 /* How many elements can cross the border at once: forwards, in one page and within the segment. */
 static unsigned string_batch(const struct string *string)
 {
@@ -125,7 +131,7 @@ static unsigned string_batch(const struct string *string)
 	uint64_t gva = segment_linear(cpu, string->segment, offset, string->size, string->is_in);
 	unsigned bytes = PAGE_SIZE - (gva & (PAGE_SIZE - 1));
 
-	if ((cpu->rflags & (RFLAGS_DF | RFLAGS_TF)) || debug_is_stepping(cpu))
+	if ((cpu->rflags & RFLAGS_DF) || is_watched(cpu))
 		return 1;
 	if (bytes > STRING_DATA_MAX)
 		bytes = STRING_DATA_MAX;
@@ -242,7 +248,7 @@ static void execute_string(struct cpu *cpu, const struct insn *insn, bool is_in)
 		.is_in = is_in,
 		.is_rep = insn->prefixes & (INSN_REP | INSN_REPNE),
 	};
-	unsigned burst = debug_is_stepping(cpu) ? 1 : STRING_BURST;
+	unsigned burst = is_watched(cpu) ? 1 : STRING_BURST;
 
 	require_port(cpu, string.port, string.size);
 	if (cpu->io.string_count) {

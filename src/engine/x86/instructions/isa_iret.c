@@ -19,8 +19,10 @@
  */
 static void load_flags(struct cpu *cpu, uint64_t flags, uint64_t mask)
 {
-	if (!(cpu->dr7 & 0xff) && !(cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP))
+	if (!cpu->code_breakpoints)
 		flags &= ~RFLAGS_RF;
+	else if (flags & mask & RFLAGS_RF)
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 	cpu_write_rflags(cpu, flags, mask);
 	cpu->nmi_blocked = false;
 	if (cpu->nmis_pending)

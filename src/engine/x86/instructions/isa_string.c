@@ -48,7 +48,8 @@ ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *ins
 		string.count = truncate_to(cpu->gpr[CPU_RCX], insn->address_size);
 		string.portion = PORTION;
 		/* What watches instructions watches iterations. */
-		if (cpu->rflags & RFLAGS_TF || cpu->guest_debug || cpu->data_breakpoints)
+		if (cpu->rflags & RFLAGS_TF || cpu->data_breakpoints ||
+		    (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
 			string.portion = 1;
 		if (string.portion > string.count)
 			string.portion = (unsigned)string.count;

@@ -2,9 +2,12 @@
  * Breakpoints and single-stepping: the guest's own (DR0-DR7, RFLAGS.TF; Intel SDM vol. 3 §17) and
  * those of a debugger in user space (KVM_SET_GUEST_DEBUG, api.rst 4.87).
  *
- * While any of them is armed, the run loop executes one instruction at a time between debug_before
- * and debug_after, and the TLB keeps no entry for a page with a data breakpoint, so that memory.c
- * asks debug_check_access about each access to it.
+ * Only what is watched is slow. The TLB keeps no entry for a page with a data breakpoint, so that
+ * memory.c asks debug_check_access about each access to it; an access that it stops at ends the
+ * execution behind its instruction (debug_trap). Tiers execute no translated code in a page with a
+ * code breakpoint, and no instruction at one: the run loop does that, between debug_before and
+ * debug_after. Everything goes that way, one instruction at a time, while RFLAGS.TF is set, user space
+ * steps, or a breakpoint is on a port.
  */
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
@@ -64,28 +67,53 @@ static uint64_t breakpoint_hits(const struct cpu *cpu, uint64_t address, unsigne
 
 bool debug_is_stepping(const struct cpu *cpu)
 {
-	return (cpu->rflags & RFLAGS_TF) || (active_dr7(cpu) & 0xff) || cpu->debug_pending ||
-	       (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
+	if ((cpu->rflags & RFLAGS_TF) || cpu->debug_pending || cpu->port_breakpoints ||
+	    (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		return true;
+	/* RF holds for one instruction, whichever it is. */
+	return cpu->code_breakpoints &&
+	       ((cpu->rflags & RFLAGS_RF) || debug_code_hits(cpu, cpu_linear_rip(cpu), 1));
+}
+
+/* What is armed now; whether it is other than what was. */
+static bool arm(struct cpu *cpu)
+{
+	uint64_t dr7 = active_dr7(cpu);
+	bool is_new = cpu->armed_dr7 != dr7;
+
+	cpu->armed_dr7 = dr7;
+	cpu->code_breakpoints = cpu->data_breakpoints = cpu->port_breakpoints = 0;
+	for (unsigned n = 0; n < 4; n++) {
+		is_new |= cpu->armed_address[n] != active_address(cpu, n);
+		cpu->armed_address[n] = active_address(cpu, n);
+		if (!is_enabled(dr7, n))
+			continue;
+		switch (breakpoint_type(dr7, n)) {
+		case BREAK_EXECUTE: cpu->code_breakpoints |= 1u << n; break;
+		case BREAK_IO: cpu->port_breakpoints |= 1u << n; break;
+		default: cpu->data_breakpoints |= 1u << n; break;
+		}
+	}
+	return is_new;
 }
 
 void debug_update(struct cpu *cpu)
 {
-	uint64_t dr7 = active_dr7(cpu);
-	uint8_t watched = 0;
+	bool was_armed = cpu->code_breakpoints | cpu->data_breakpoints;
 
-	for (unsigned n = 0; n < 4; n++) {
-		enum breakpoint type = breakpoint_type(dr7, n);
-
-		if (is_enabled(dr7, n) && (type == BREAK_WRITE || type == BREAK_ACCESS))
-			watched |= 1u << n;
-	}
-	if (watched || cpu->data_breakpoints) {
-		cpu->data_breakpoints = watched;
+	if (arm(cpu) && (was_armed || cpu->code_breakpoints || cpu->data_breakpoints)) {
+		/* Whatever tiers know of addresses is asked for anew. */
 		tlb_flush_all(cpu);
 		tlb_update(cpu);
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 	}
 	if (debug_is_stepping(cpu))
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}
+
+bool debug_code_hits(const struct cpu *cpu, uint64_t gva, unsigned size)
+{
+	return breakpoint_hits(cpu, gva, size, 1 << BREAK_EXECUTE);
 }
 
 bool debug_page_watched(const struct cpu *cpu, uint64_t gva)
@@ -95,8 +123,13 @@ bool debug_page_watched(const struct cpu *cpu, uint64_t gva)
 
 void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write)
 {
-	cpu->debug_pending |= breakpoint_hits(
+	uint64_t hits = breakpoint_hits(
 		cpu, gva, size, is_write ? 1 << BREAK_WRITE | 1 << BREAK_ACCESS : 1 << BREAK_ACCESS);
+
+	if (!hits)
+		return;
+	cpu->debug_pending |= hits;
+	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
 
 void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size)
@@ -141,7 +174,7 @@ void debug_before(struct cpu *cpu)
 {
 	uint64_t hits;
 
-	if (!(active_dr7(cpu) & 0xff) || (cpu->rflags & RFLAGS_RF))
+	if (!cpu->code_breakpoints || (cpu->rflags & RFLAGS_RF))
 		return;
 	/* AMD's CPUs do not hold it back. STI holds back no debug exception on either. */
 	if (!cpu->is_amd && mov_ss_is_active(cpu))
@@ -149,6 +182,12 @@ void debug_before(struct cpu *cpu)
 	hits = breakpoint_hits(cpu, cpu_linear_rip(cpu), 1, 1 << BREAK_EXECUTE);
 	if (hits)
 		debug_raise(cpu, hits);
+}
+
+void debug_trap(struct cpu *cpu)
+{
+	if ((cpu->debug_pending & DR6_BREAKPOINTS) && !mov_ss_is_active(cpu))
+		debug_raise(cpu, cpu->debug_pending);
 }
 
 void debug_after(struct cpu *cpu)
