@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "machine/cpuid.h"
+#include "machine/inspect.h"
 #include "machine/power_on_state.h"
 #include "machine/snapshot.h"
 #include "machine/vcpu.h"
@@ -53,6 +55,9 @@ struct machine {
 	struct cpuid_facts cpuid;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
 	struct event_timer idle_timer;
+	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
+	bool told_paused;
+	struct machine_debugger debugger; /* `met` NULL: none */
 	struct char_watch line_ready[3]; /* wakes vCPUs that wait in hold_while_overfull */
 	uint64_t resets;
 
@@ -66,6 +71,8 @@ struct machine {
 	bool is_idle[MACHINE_MAX_CPUS];
 	bool is_quitting; /* the user's wish: wins over the guest's requests */
 	bool wants_save;
+	unsigned pauses; /* enum machine_pause */
+	bool has_gone_on; /* nobody wanted a pause for a moment, although `settle` didn't see it */
 };
 
 static void wake_io_thread(struct machine *machine)
@@ -77,11 +84,22 @@ static void wake_io_thread(struct machine *machine)
 		return;
 }
 
-/* Stop the guest for a request. The first one counts, except that the user's overrides. */
-static void post_request(struct machine *machine, enum power_request what, int status, bool is_user)
+/* Have all vCPUs park; the I/O thread finds out what for. With the lock held, which is released. */
+static void park_and_unlock(struct machine *machine)
 {
 	unsigned i;
 
+	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&machine->state_changed);
+	pthread_mutex_unlock(&machine->lock);
+	for (i = 0; i < machine->vcpu_count; i++)
+		vcpu_force_exit(&machine->vcpus[i]);
+	wake_io_thread(machine);
+}
+
+/* Stop the guest for a request. The first one counts, except that the user's overrides. */
+static void post_request(struct machine *machine, enum power_request what, int status, bool is_user)
+{
 	pthread_mutex_lock(&machine->lock);
 	if (machine->state == MACHINE_ENDED || machine->is_quitting ||
 	    (machine->has_request && !is_user)) {
@@ -92,12 +110,7 @@ static void post_request(struct machine *machine, enum power_request what, int s
 	machine->request = what;
 	machine->request_status = status;
 	machine->is_quitting = is_user;
-	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&machine->state_changed);
-	pthread_mutex_unlock(&machine->lock);
-	for (i = 0; i < machine->vcpu_count; i++)
-		vcpu_force_exit(&machine->vcpus[i]);
-	wake_io_thread(machine);
+	park_and_unlock(machine);
 }
 
 static void power_requested(void *context, enum power_request what, int status)
@@ -112,8 +125,6 @@ void machine_quit(struct machine *machine, int status)
 
 void machine_save(struct machine *machine)
 {
-	unsigned i;
-
 	if (machine->config.save_fd < 0) {
 		log_warning("nowhere to save the machine: there is no --save FILE");
 		return;
@@ -124,11 +135,31 @@ void machine_save(struct machine *machine)
 		return;
 	}
 	machine->wants_save = true;
-	__atomic_store_n(&machine->state, MACHINE_PAUSED, __ATOMIC_SEQ_CST);
-	pthread_cond_broadcast(&machine->state_changed);
+	park_and_unlock(machine);
+}
+
+void machine_ask_reset(struct machine *machine)
+{
+	post_request(machine, POWER_RESET, 0, false);
+}
+
+void machine_pause(struct machine *machine, enum machine_pause why)
+{
+	pthread_mutex_lock(&machine->lock);
+	machine->pauses |= why;
+	if (machine->state == MACHINE_ENDED)
+		pthread_mutex_unlock(&machine->lock);
+	else
+		park_and_unlock(machine);
+}
+
+void machine_resume(struct machine *machine, enum machine_pause why)
+{
+	pthread_mutex_lock(&machine->lock);
+	if (machine->pauses == (unsigned)why)
+		machine->has_gone_on = true;
+	machine->pauses &= ~(unsigned)why;
 	pthread_mutex_unlock(&machine->lock);
-	for (i = 0; i < machine->vcpu_count; i++)
-		vcpu_force_exit(&machine->vcpus[i]);
 	wake_io_thread(machine);
 }
 
@@ -211,14 +242,16 @@ static bool machine_may_run(void *context, struct vcpu *vcpu)
 	bool may_run;
 
 	hold_while_overfull(machine, vcpu);
-	if (__atomic_load_n(&machine->state, __ATOMIC_SEQ_CST) == MACHINE_RUNNING)
+	if (__atomic_load_n(&machine->state, __ATOMIC_SEQ_CST) == MACHINE_RUNNING &&
+	    !__atomic_load_n(&vcpu->is_held, __ATOMIC_SEQ_CST))
 		return true;
 	vcpu_complete_access(vcpu);
 	pthread_mutex_lock(&machine->lock);
 	machine->parked++;
 	if (machine->parked == machine->vcpu_count)
 		wake_io_thread(machine);
-	while (machine->state == MACHINE_PAUSED)
+	while (machine->state == MACHINE_PAUSED ||
+	       (machine->state == MACHINE_RUNNING && vcpu->is_held))
 		pthread_cond_wait(&machine->state_changed, &machine->lock);
 	machine->parked--;
 	may_run = machine->state == MACHINE_RUNNING;
@@ -240,6 +273,16 @@ static void machine_report_idle(void *context, unsigned id, bool is_idle)
 	pthread_mutex_unlock(&machine->lock);
 	if (all_idle)
 		post_request(machine, POWER_OFF, 0, false);
+}
+
+/* vcpu_host.debug. */
+static void machine_debug(void *context, struct vcpu *vcpu)
+{
+	struct machine *machine = context;
+
+	if (machine->debugger.met)
+		machine->debugger.met(machine->debugger.context, vcpu->kvm.id,
+				      &vcpu->kvm.run->debug.arch);
 }
 
 static void idle_check(void *context)
@@ -354,11 +397,67 @@ static void finish(struct machine *machine, int status)
 	event_loop_stop(machine->config.loop);
 }
 
+static void tell(struct machine *machine, size_t what)
+{
+	struct machine_observer *observer, *next;
+	void (*function)(void *context);
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		function = *(void (**)(void *))((char *)observer + what);
+		if (function)
+			function(observer->context);
+	}
+}
+
+#define TELL(machine, what) tell(machine, offsetof(struct machine_observer, what))
+
+/* Nothing is to be carried out: run, unless somebody wants the machine to stand still. */
+static void settle(struct machine *machine)
+{
+	bool was_told = machine->told_paused, has_gone_on;
+
+	pthread_mutex_lock(&machine->lock);
+	if (machine->state == MACHINE_PAUSED && !machine->has_request && !machine->wants_save) {
+		machine->told_paused = machine->pauses && machine->parked == machine->vcpu_count;
+		if (!machine->pauses) {
+			__atomic_store_n(&machine->state, MACHINE_RUNNING, __ATOMIC_SEQ_CST);
+			pthread_cond_broadcast(&machine->state_changed);
+		}
+	}
+	has_gone_on = machine->has_gone_on || !machine->told_paused;
+	machine->has_gone_on = false;
+	pthread_mutex_unlock(&machine->lock);
+	if (was_told && has_gone_on)
+		TELL(machine, resumed);
+	if (machine->told_paused && (!was_told || has_gone_on))
+		TELL(machine, paused);
+}
+
+/* Everything to its first state, by the guest's wish or the user's. */
+static void start_anew(struct machine *machine)
+{
+	struct error error;
+
+	if (machine->config.ends_at_reset) {
+		finish(machine, MACHINE_STATUS_OFF);
+		return;
+	}
+	log_guest("the guest reset the machine");
+	machine->resets++;
+	TELL(machine, resetting);
+	if (machine_reset(machine, &error) < 0) {
+		log_error("cannot reset the machine: %s", error.message);
+		finish(machine, MACHINE_STATUS_ERROR);
+		return;
+	}
+	TELL(machine, was_reset);
+}
+
 /* I/O thread: carry out a request once every vCPU has parked. */
 static void request_ready(void *context)
 {
 	struct machine *machine = context;
-	struct error error;
 	enum power_request what;
 	uint64_t wakes;
 	int status;
@@ -367,8 +466,7 @@ static void request_ready(void *context)
 	if (read(machine->request_source.fd, &wakes, sizeof(wakes)) < 0)
 		return;
 	pthread_mutex_lock(&machine->lock);
-	is_ready = (machine->has_request || machine->wants_save) &&
-		   machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count;
+	is_ready = machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count;
 	has_request = machine->has_request;
 	wants_save = machine->wants_save;
 	what = machine->request;
@@ -382,29 +480,64 @@ static void request_ready(void *context)
 	if (!has_request) {
 		if (wants_save && save_now(machine) && machine->config.ends_when_saved)
 			finish(machine, MACHINE_STATUS_OFF);
-		else
-			set_state(machine, MACHINE_RUNNING);
-		return;
-	}
-	switch (what) {
-	case POWER_OFF: finish(machine, MACHINE_STATUS_OFF); break;
-	case POWER_EXIT: finish(machine, status); break;
-	case POWER_CRASH: finish(machine, MACHINE_STATUS_CRASHED); break;
-	case POWER_RESET:
-		if (machine->config.ends_at_reset) {
-			finish(machine, MACHINE_STATUS_OFF);
-			break;
+	} else {
+		switch (what) {
+		case POWER_OFF: finish(machine, MACHINE_STATUS_OFF); break;
+		case POWER_EXIT: finish(machine, status); break;
+		case POWER_CRASH: finish(machine, MACHINE_STATUS_CRASHED); break;
+		case POWER_RESET: start_anew(machine); break;
 		}
-		log_guest("the guest reset the machine");
-		machine->resets++;
-		if (machine_reset(machine, &error) < 0) {
-			log_error("cannot reset the machine: %s", error.message);
-			finish(machine, MACHINE_STATUS_ERROR);
-			break;
-		}
-		set_state(machine, MACHINE_RUNNING);
-		break;
 	}
+	settle(machine);
+}
+
+void machine_observe(struct machine *machine, struct machine_observer *observer)
+{
+	observer->next = machine->observers;
+	machine->observers = observer;
+}
+
+void machine_unobserve(struct machine *machine, struct machine_observer *observer)
+{
+	struct machine_observer **at = &machine->observers;
+
+	while (*at && *at != observer)
+		at = &(*at)->next;
+	if (*at)
+		*at = observer->next;
+}
+
+void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger)
+{
+	machine->debugger = *debugger;
+}
+
+unsigned machine_cpus(const struct machine *machine)
+{
+	return machine->vcpu_count;
+}
+
+const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu)
+{
+	return &machine->vcpus[cpu].kvm;
+}
+
+const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu)
+{
+	return machine->vcpus[cpu].cpuid;
+}
+
+const struct guest_memory *machine_memory(const struct machine *machine)
+{
+	return &machine->ram.memory;
+}
+
+void machine_hold_cpu(struct machine *machine, unsigned cpu, bool is_held)
+{
+	pthread_mutex_lock(&machine->lock);
+	__atomic_store_n(&machine->vcpus[cpu].is_held, is_held, __ATOMIC_SEQ_CST);
+	pthread_cond_broadcast(&machine->state_changed);
+	pthread_mutex_unlock(&machine->lock);
 }
 
 /* interrupts_config.kick_boot_cpu. */
@@ -483,7 +616,8 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->mmio = machine->mmio;
 		vcpu->interrupts = &machine->interrupts;
 		vcpu->power = (struct power){power_requested, machine};
-		vcpu->host = (struct vcpu_host){machine_may_run, machine_report_idle, machine};
+		vcpu->host = (struct vcpu_host){machine_may_run, machine_debug, machine_report_idle,
+						  machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
 		result = cpuid_apply(&vcpu->kvm, &machine->config.cpu, machine->config.cpus,
 		                     &machine->cpuid, &vcpu->cpuid, error);
@@ -582,6 +716,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 		return NULL;
 	}
 	machine->config = *config;
+	machine->pauses = config->pauses;
 	machine->request_source.fd = -1;
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->state_changed, NULL);
@@ -665,7 +800,7 @@ int machine_run(struct machine *machine, int *status, struct error *error)
 	if (result == 0 && machine->config.is_confined)
 		result = lock_sandbox(machine, error);
 	if (result == 0) {
-		set_state(machine, MACHINE_RUNNING);
+		settle(machine);
 		board_release(machine->board);
 		if (boot_is_flat(machine->boot))
 			event_timer_set(&machine->idle_timer, monotonic_ns() + FIRST_IDLE_CHECK_NS,
@@ -696,6 +831,7 @@ static const char *exit_name(unsigned reason)
 		[KVM_EXIT_IRQ_WINDOW_OPEN] = "interrupt window",
 		[KVM_EXIT_IOAPIC_EOI] = "end of interrupt",
 		[KVM_EXIT_SYSTEM_EVENT] = "system event",
+		[KVM_EXIT_DEBUG] = "debug",
 	};
 
 	return names[reason] ? names[reason] : "other";

@@ -62,6 +62,7 @@ struct machine_config {
 	bool ends_when_saved; /* so that the guest's disks stay as the saved machine knows them */
 	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
+	unsigned pauses;	      /* enum machine_pause (inspect.h), from the start on */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */
 	struct sandbox_config sandbox;
 };

@@ -142,6 +142,7 @@ static void serve_exit(struct vcpu *vcpu)
 	case KVM_EXIT_IRQ_WINDOW_OPEN: break;
 	case KVM_EXIT_SHUTDOWN: crash(vcpu, "the guest crashed: triple fault"); break;
 	case KVM_EXIT_SYSTEM_EVENT: serve_system_event(vcpu); break;
+	case KVM_EXIT_DEBUG: vcpu->host.debug(vcpu->host.context, vcpu); break;
 	case KVM_EXIT_INTERNAL_ERROR: crash_internal_error(vcpu); break;
 	case KVM_EXIT_FAIL_ENTRY:
 		snprintf(what, sizeof(what),
@@ -172,12 +173,15 @@ static bool is_idle(struct vcpu *vcpu)
 
 void vcpu_complete_access(struct vcpu *vcpu)
 {
-	unsigned reason = vcpu->kvm.run->exit_reason;
+	const struct kvm_run *run = vcpu->kvm.run;
 
-	if (reason != KVM_EXIT_IO && reason != KVM_EXIT_MMIO)
-		return;
-	__atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	kvm_vcpu_ioctl(&vcpu->kvm, KVM_RUN, NULL);
+	/* The instruction may access more, or be one that a debugger steps over. */
+	while (run->exit_reason == KVM_EXIT_IO || run->exit_reason == KVM_EXIT_MMIO) {
+		__atomic_store_n(&vcpu->kvm.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+		if (kvm_vcpu_ioctl(&vcpu->kvm, KVM_RUN, NULL) < 0)
+			return;
+		serve_exit(vcpu);
+	}
 }
 
 static void *vcpu_thread(void *argument)

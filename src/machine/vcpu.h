@@ -29,6 +29,8 @@ struct vcpu_host {
 	/* Before each entry into the guest; parks while the machine is paused, after
 	 * vcpu_complete_access. False: end. */
 	bool (*may_run)(void *context, struct vcpu *vcpu);
+	/* KVM_EXIT_DEBUG. */
+	void (*debug)(void *context, struct vcpu *vcpu);
 	/* After a kick: is the vCPU halted with interrupts off, or not started yet? */
 	void (*report_idle)(void *context, unsigned id, bool is_idle);
 	void *context;
@@ -43,6 +45,7 @@ struct vcpu {
 	struct power power;
 	struct vcpu_host host;
 	bool reports_idle;
+	bool is_held; /* parks although the machine runs; the machine's lock, and atomic as a hint */
 	struct power_on_state power_on;
 	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */
 	pthread_t thread;
@@ -55,7 +58,8 @@ void vcpu_join(struct vcpu *vcpu);
 
 /*
  * An access that exited is complete only when KVM_RUN is entered again (KVM api.rst, section 5).
- * Enter without running the guest, so that a parked vCPU has consistent registers. Its own thread.
+ * Enter without running the guest, so that a parked vCPU has consistent registers; serve what that
+ * leads to. Its own thread.
  */
 void vcpu_complete_access(struct vcpu *vcpu);
 

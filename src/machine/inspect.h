@@ -1,0 +1,67 @@
+/*
+ * Stopping a machine, looking at it while it stands still, and letting it go on: what monitors and
+ * debuggers do.
+ *
+ * A machine runs while nobody has a reason to keep it paused. Pausing is asked for; once all vCPUs are
+ * parked, observers are told. From then on until they let it go on, whoever asked may use its vCPUs'
+ * requests (kvm_vcpu_ioctl) and its memory, on the I/O thread. Devices and clocks go on meanwhile.
+ */
+#ifndef KVIK_MACHINE_INSPECT_H
+#define KVIK_MACHINE_INSPECT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/guest_memory.h"
+#include "kvm/kvm.h"
+
+struct machine;
+
+/* Who keeps a machine from running. */
+enum machine_pause {
+	MACHINE_PAUSE_USER = 1 << 0,	 /* whoever commands it */
+	MACHINE_PAUSE_DEBUGGER = 1 << 1, /* a debugger */
+};
+
+/* Ask for a pause for one reason more, or take that reason away. Any thread; twice is as once. */
+void machine_pause(struct machine *machine, enum machine_pause why);
+void machine_resume(struct machine *machine, enum machine_pause why);
+
+/* Reset it as its reset button would. It stays paused if it was. Any thread. */
+void machine_ask_reset(struct machine *machine);
+
+/* What becomes of a machine. All on the I/O thread, and each may be NULL. */
+struct machine_observer {
+	void (*paused)(void *context);  /* all vCPUs are parked */
+	void (*resumed)(void *context); /* ... and aren't any more */
+	/* Around a reset, with all vCPUs parked. */
+	void (*resetting)(void *context);
+	void (*was_reset)(void *context);
+	void *context;
+	struct machine_observer *next; /* the machine's own */
+};
+
+/* Before machine_run, or on the I/O thread. The observer is the caller's, and removed before it goes. */
+void machine_observe(struct machine *machine, struct machine_observer *observer);
+void machine_unobserve(struct machine *machine, struct machine_observer *observer);
+
+/*
+ * Who set up KVM_SET_GUEST_DEBUG hears of what came of it: `met` is called on the vCPU's thread, outside
+ * the guest, without locks, and may call machine_pause. One for a machine; set as an observer is.
+ */
+struct machine_debugger {
+	void (*met)(void *context, unsigned cpu, const struct kvm_debug_exit_arch *what);
+	void *context;
+};
+void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger);
+
+/* -- while it is paused -- */
+
+unsigned machine_cpus(const struct machine *machine);
+const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);
+const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu);
+const struct guest_memory *machine_memory(const struct machine *machine);
+/* Keep one vCPU parked when the machine goes on, or do so no longer. */
+void machine_hold_cpu(struct machine *machine, unsigned cpu, bool is_held);
+
+#endif
