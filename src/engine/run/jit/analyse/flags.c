@@ -32,18 +32,33 @@ void flags_of(struct jit_item *item, bool keeps_all)
 		item->flags_read = FLAGS_ARITHMETIC;
 }
 
-/* The instruction at an offset in the page. False: it cannot be decoded, or is undefined. */
-static bool glance_at(const struct guest_code *code, unsigned offset, struct insn_glance *glance)
-{
-	const uint8_t *bytes = code->page + offset;
-	unsigned available = 0x1000 - offset;
+/* Instructions in a row, from the run that the last tier has decoded there, if it has one. Where it has
+ * none, or that ends, the bytes are looked at: what comes behind seldom begins a run either. */
+struct look_ahead {
 	struct tier_decoded decoded;
+	unsigned next; /* in it */
+};
 
-	if (!tier_find_decoded(code->cpu, code->page_gpa + offset, bytes, available, &decoded))
-		return insn_glance(glance, bytes, available, code->mode, code->rules);
+static void look_ahead_from(struct look_ahead *ahead, const struct guest_code *code, unsigned offset)
+{
+	ahead->next = 0;
+	if (!tier_find_decoded(code->cpu, code->page_gpa + offset, code->page + offset, 0x1000 - offset,
+			       &ahead->decoded))
+		ahead->decoded.count = 0;
+}
+
+/* The next instruction, at this offset in the page. False: it cannot be decoded, or is undefined. */
+static bool glance_at(struct look_ahead *ahead, const struct guest_code *code, unsigned offset,
+		      struct insn_glance *glance)
+{
+	const struct insn *insn;
+
+	if (ahead->next == ahead->decoded.count)
+		return insn_glance(glance, code->page + offset, 0x1000 - offset, code->mode, code->rules);
+	insn = &ahead->decoded.insns[ahead->next++];
 	*glance = (struct insn_glance){
-		.traits = decoded.insns->traits, .flags_read = decoded.insns->flags_read,
-		.flags_written = decoded.insns->flags_written, .length = decoded.insns->length,
+		.traits = insn->traits, .flags_read = insn->flags_read,
+		.flags_written = insn->flags_written, .length = insn->length,
 	};
 	return true;
 }
@@ -55,11 +70,13 @@ static bool glance_at(const struct guest_code *code, unsigned offset, struct ins
 static uint16_t flags_live_at(struct guest_code *code, unsigned offset)
 {
 	uint16_t undecided = FLAGS_ARITHMETIC;
+	struct look_ahead ahead;
 
+	look_ahead_from(&ahead, code, offset);
 	for (unsigned i = 0; i < 6 && offset < 0x1000; i++) {
 		struct insn_glance glance;
 
-		if (!glance_at(code, offset, &glance))
+		if (!glance_at(&ahead, code, offset, &glance))
 			break;
 		guest_code_look(code, offset, glance.length);
 		if (!(glance.traits & INSN_PLAIN) || glance.flags_read & undecided)
