@@ -43,8 +43,6 @@ int jit_cache_create(const struct jit_options *options, struct code_index *index
 	result = jit_numbers_create(&cache->places,
 				    (unsigned)(options->cache_size / JIT_PLACE_BYTES));
 	if (result == 0)
-		result = jit_numbers_create(&cache->crossings, JIT_CROSSINGS);
-	if (result == 0)
 		result = jit_chunks_create(cache, options->cache_size);
 	if (result < 0) {
 		jit_cache_destroy(cache);
@@ -66,7 +64,6 @@ void jit_cache_destroy(struct jit_cache *cache)
 		code_index_remove_holder(cache->index, &cache->holder);
 	jit_chunks_destroy(cache);
 	jit_numbers_destroy(&cache->places);
-	jit_numbers_destroy(&cache->crossings);
 	zeroes_unmap(cache, sizeof(*cache));
 }
 
@@ -90,7 +87,8 @@ static void detach(struct cpu *cpu)
 		jit->watcher->end(jit->watcher);
 	jit_lock_take(&jit->cache->lock);
 	leave_users(jit);
-	jit_jumps_destroy(jit);
+	jit_views_destroy(&jit->views);
+	zeroes_unmap(jit->places, jit->cache->places.limit * sizeof(*jit->places));
 	jit_lock_release(&jit->cache->lock);
 	free(jit->translation);
 	zeroes_unmap(jit, sizeof(*jit));
@@ -145,7 +143,11 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	jit->cache = cache;
 	cpu->tiers->state[TIER_TRANSLATOR] = jit;
 	jit_lock_take(&cache->lock);
-	result = jit_jumps_create(jit);
+	jit_jumps_init(jit);
+	jit->places = zeroes_map(cache->places.limit * sizeof(*jit->places));
+	result = jit_views_create(&jit->views, cache->places.limit);
+	if (!jit->places)
+		result = -ENOMEM;
 	if (result == 0) {
 		jit->next_user = cache->users;
 		cache->users = jit;

@@ -14,7 +14,6 @@
 #define JIT_JUMP_BITS    15
 #define JIT_JUMP_ROTATE  9
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
-#define JIT_CROSSINGS    (1u << 17)
 #define JIT_JUMP_SETS    4 /* user code and the rest, 64-bit and 32-bit code apart */
 
 #define JIT_X87_MOVED (1u << 31)
@@ -62,6 +61,8 @@ struct jit_frame {
 	uint64_t page_mask;       /* bits 12..63 */
 	uint64_t aligned_mask[6]; /* the same with the low 1 to 6 bits */
 	uint64_t jump_mask;       /* the address bits that index `jumps` */
+	/* The present view (cache/view.h), for user code in [1]: by pages' indices, gva + 1. */
+	const uint64_t *pages[2];
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
 	uint64_t mask_tsd, mask_fsgsbase, mask_not_1;
@@ -89,14 +90,12 @@ struct jit_frame {
 	uint64_t segment_blocked[2];
 	uint64_t counts[JIT_COUNTS][JIT_COUNT_PARTS];
 	/* What follows is large, and zeroes where it is not used: runner_create. */
-	/* Where indirect jumps go: guest address to a block's entry. */
+	/* Where indirect jumps go: guest address to a block's entry, which finds out whether that is there
+	 * in the present view. */
 	struct jit_jump {
 		uint64_t gva;
 		const uint8_t *code;
 	} jumps[JIT_JUMP_SETS][JIT_JUMP_ENTRIES];
-	/* Where direct jumps to other pages go, by their numbers: blocks are every CPU's, but what is
-	 * mapped at an address is this one's. */
-	const uint8_t *crossings[JIT_CROSSINGS];
 };
 
 /* A CPU that may have a translator. The GS base leads here. */

@@ -3,6 +3,7 @@
 #define KVIK_ENGINE_JIT_INTERNAL_H
 
 #include "engine/run/jit/cache/lock.h"
+#include "engine/run/jit/cache/view.h"
 #include "engine/run/jit/emit/stubs.h"
 #include "engine/run/jit/jit.h"
 #include "engine/run/jit/frame.h"
@@ -29,29 +30,17 @@ struct jit_block;
 struct emitter;
 
 /*
- * A direct jump out of a block. Within a page it is linked itself, for as long as both blocks live.
- * One to another page goes through each CPU's own table (jit_frame.crossings), because it leads to
- * whatever that CPU has mapped there.
+ * A direct jump out of a block, linked for as long as both blocks live. Within a page it goes to the
+ * other's code; to another page, to its entry, since something else may be mapped there now.
  */
 struct jit_link {
 	int32_t page_distance;   /* from the page that it is in to its target's; 0: within the page */
 	uint16_t offset;         /* of the target in its page */
 	uint32_t patch;          /* the displacement of the jump, or of its operand */
 	uint32_t unlinked;       /* the stub that the jump goes to while it is not linked */
-	uint32_t crossing;       /* to another page: its number in the tables */
 	struct jit_block *from;
-	/* Within the page: */
 	struct jit_block *to;    /* NULL: not linked */
 	struct jit_link *next, **previous; /* in to->incoming */
-};
-
-/* What one CPU has in its table for a jump to another page, while that leads to a block. */
-struct jit_crossing {
-	const uint8_t **entry;   /* in the CPU's table; NULL: leads to the link's stub */
-	const uint8_t *unlinked; /* that stub */
-	const struct jit_block *to;
-	struct jit_crossing *next, **previous;           /* in the place's `incoming` */
-	struct jit_crossing *next_open, **previous_open; /* in jit->open_local or _global */
 };
 
 /* Translated code depends on where it is in its page, but not on where that is mapped. */
@@ -65,8 +54,9 @@ struct jit_block {
 	uint16_t link_count;
 	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
-	/* `code` runs with frame.code_page set; `entry`, before it, sets that with the block's gva in
-	 * R13. */
+	/* `code` runs with frame.code_page set. `entry`, before it, expects an address in R13 at which the
+	 * block may be: if the present view has its page there, sets frame.code_page, else leaves to the
+	 * dispatcher. Of a block that was removed, it always leaves. */
 	const uint8_t *code, *entry;
 	struct jit_page *page;
 	struct jit_block *_Atomic next_hash, *_Atomic *previous_hash;
@@ -91,17 +81,11 @@ struct jit_page {
 	struct jit_page *_Atomic next_hash;
 };
 
-/* What one CPU knows of a page. */
+/* What one CPU knows of a page, besides where it is. */
 struct jit_place {
-	/* Where it is mapped, as far as jump entries and links to other pages go that lead to or from
-	 * its blocks. There are none when both counts differ from those of struct jit. */
-	uint64_t gva;
-	uint64_t forgotten, forgotten_global;
 	/* 1 + cpu->code_epoch when the code was last compared; 0: never. Other CPUs reset it, before
 	 * they mark a block of the page. */
 	_Atomic uint64_t compared;
-	bool is_global;    /* mapped so, when last looked up */
-	struct jit_crossing *incoming; /* this CPU's jumps from other pages to its blocks */
 };
 
 #define JIT_HASH_BITS 16
@@ -125,9 +109,9 @@ struct jit_numbers {
  * a handler that was called from it. Exclusive sections begin before the lock is taken, never while
  * it is held.
  *
- * Each CPU's own tables (jumps, crossings, places) change on its thread, without the lock, or inside
- * an exclusive section; but a new page's place and a new link's crossing are set for every CPU, under
- * the lock, before anybody can find them.
+ * Each CPU's own tables (jumps, views, places) change on its thread, without the lock, or inside
+ * an exclusive section; but what they have of a new page is set for every CPU, under the lock, before
+ * anybody can find it.
  */
 struct jit_cache {
 	struct code_holder holder; /* first: cache.c */
@@ -152,7 +136,7 @@ struct jit_cache {
 	struct jit_lock lock;
 	_Atomic uint64_t invalidations; /* blocks that went because their code changed */
 	size_t page_bytes, page_limit; /* what pages take, and may */
-	struct jit_numbers places, crossings;
+	struct jit_numbers places;
 	struct jit *users;           /* the CPUs' translators */
 
 	struct jit_block *_Atomic blocks[1 << JIT_HASH_BITS];
@@ -167,19 +151,11 @@ struct jit {
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
 	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
 	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
-	uint64_t tlb_generation, tlb_global_generation;
-	/* The entries of the frame's jumps that are in use, those for global pages apart: clearing
-	 * costs what was entered. */
-	struct jit_jump_list {
-		uint32_t used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
-		bool is_used[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
-		unsigned count;
-	} jumps_local, jumps_global;
+	struct jit_views views;
+	/* The blocks of the frame's jumps; entries are empty, or lead to memory that is still theirs. */
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
-	struct jit_crossing *crossings; /* by number */
-	/* Those that lead to blocks, those between two global pages apart. */
-	struct jit_crossing *open_local, *open_global;
-	uint64_t forgotten, forgotten_global; /* count calls of jit_forget_jumps */
+	bool jumps_used[JIT_JUMP_SETS];   /* not all of these are empty */
+	unsigned misled, misled_many;     /* times that links led to other code: jit_links_renew */
 	struct jit_place *places;       /* by the pages' index */
 	/* The handler that was called last from translated code: who empties chunks in an exclusive
 	 * section leaves the one that this is in. */
@@ -286,18 +262,17 @@ void jit_stop_blocks(struct jit_cache *cache);
 bool jit_drop(struct code_holder *holder, uint64_t gpa, uint64_t last);
 
 /* jump.c */
-int jit_jumps_create(struct jit *jit); /* 0 or -ENOMEM; with the lock held */
-void jit_jumps_destroy(struct jit *jit); /* likewise */
-/* With the lock held: a number for a new link to another page. False: there are no more. */
-bool jit_link_number(struct jit_cache *cache, struct jit_link *link);
+void jit_jumps_init(struct jit *jit);
 /* Link a jump that was just left through to the block that was found. Whether it could be. */
 bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
+/* A jump to gva, where `to` is and is known to be, led to another block. When that has come to cost
+ * something, links that do so are broken. */
+void jit_links_renew(struct jit *jit, const struct jit_block *to, uint64_t gva);
 /* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
-/* Forget what leads by address, or from another page, to code in local pages, or in all. */
-void jit_forget_jumps(struct jit *jit, bool global_too);
-/* The block was found at gva: let jumps there find it, too. What this CPU made while its page was
- * mapped elsewhere goes. */
+/* Likewise: [from, to) of the code is about to be used again. */
+void jit_jumps_forget(struct jit_cache *cache, const uint8_t *from, const uint8_t *to);
+/* The block was found at gva: let jumps there find it, too. */
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);

@@ -112,11 +112,16 @@ static bool translatable(const struct cpu *cpu)
 	       !(cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !(cpu->rflags & RFLAGS_TF);
 }
 
-/* Nothing has changed since jumps and crossing links were made. */
-static bool jumps_are_current(const struct jit *jit)
+/* Take the view of the present address space. False: code is to be compared with memory first. */
+static bool update_view(struct jit *jit)
 {
-	return jit->epoch == jit->cpu->code_epoch &&
-	       jit->tlb_generation == jit->cpu->tlb_sets.generation;
+	const struct cpu *cpu = jit->cpu;
+
+	if (jit->epoch != cpu->code_epoch)
+		return false;
+	if (jit->views.generation != cpu->tlb_sets.generation)
+		jit_views_update(&jit->views, &cpu->tlb_sets, jit_frame(cpu));
+	return true;
 }
 
 /* Where translated code for cpu->rip is, when that needs no more than a look into the jump table;
@@ -126,7 +131,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 	struct jit *jit = jit_of(cpu);
 	struct jit_block *block;
 
-	if (cpu->requests || !translatable(cpu) || !jumps_are_current(jit) || jit->watcher)
+	if (cpu->requests || !translatable(cpu) || jit->watcher || !update_view(jit))
 		return NULL;
 	block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 	if (!block)
@@ -325,16 +330,12 @@ static struct jit_block *find_block(struct jit *jit)
 	return block;
 }
 
-/* Where addresses lead may have changed, or what is there. */
-static void forget_jumps(struct jit *jit)
+/* All code is compared with memory before it runs again. */
+static void begin_epoch(struct jit *jit)
 {
-	const struct cpu *cpu = jit->cpu;
-
-	jit_forget_jumps(jit, jit->epoch != cpu->code_epoch ||
-				     jit->tlb_global_generation != cpu->tlb_sets.global_generation);
-	jit->epoch = cpu->code_epoch;
-	jit->tlb_generation = cpu->tlb_sets.generation;
-	jit->tlb_global_generation = cpu->tlb_sets.global_generation;
+	jit->epoch = jit->cpu->code_epoch;
+	jit_views_forget(&jit->views);
+	jit_views_update(&jit->views, &jit->cpu->tlb_sets, jit_frame(jit->cpu));
 }
 
 /* Room for pairs (return.c), until there are requests: either these are seen afterwards, or they
@@ -367,6 +368,7 @@ enum tier_stop jit_run(struct cpu *cpu)
 {
 	struct jit *jit = jit_of(cpu);
 	struct jit_link *link = NULL;
+	bool is_misled = false;
 
 	while (!cpu->requests && !cpu->is_leaving) {
 		uint64_t evictions = jit->cache->evictions;
@@ -375,10 +377,8 @@ enum tier_stop jit_run(struct cpu *cpu)
 		jit->record = NULL;
 		if (!translatable(cpu))
 			return TIER_DECLINES;
-		if (!jumps_are_current(jit)) {
-			forget_jumps(jit);
-			link = NULL;
-		}
+		if (!update_view(jit))
+			begin_epoch(jit);
 		cpu->rip = cpu_wrap_rip(cpu, cpu->rip);
 		cpu_begins(cpu, CPU_DISPATCHES);
 		/* A fault of the fetch is no instruction's. */
@@ -387,6 +387,8 @@ enum tier_stop jit_run(struct cpu *cpu)
 		block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
 		if (!block)
 			block = find_block(jit);
+		else if (is_misled)
+			jit_links_renew(jit, block, cpu->rip);
 		if (jit->cache->evictions != evictions)
 			link = NULL;
 		if (!block && cpu->requests)
@@ -412,7 +414,11 @@ enum tier_stop jit_run(struct cpu *cpu)
 		link = jit->cache->stubs.enter(block->code);
 		state_to_guest(cpu);
 		if (link)
-			cpu->rip = jit_frame(cpu)->code_page + link->offset;
+			cpu->rip = cpu_wrap_rip(cpu, jit_frame(cpu)->code_page +
+							     (int64_t)link->page_distance * 4096 +
+							     link->offset);
+		/* If it finds its way at once now, it was led to an entry that is not there. */
+		is_misled = !link;
 		if (jit->watcher) {
 			jit->watcher->after(jit->watcher, cpu);
 			link = NULL;

@@ -138,8 +138,7 @@ static void emit_links(const struct jit_cache *cache, struct translation *t,
 		struct jit_link *link = &block->links[i];
 		size_t at = t->link_jumps[i].at;
 
-		if (!(t->link_jumps[i].target >> 12))
-			emit_patch(e, at);
+		emit_patch(e, at);
 		*link = (struct jit_link){
 			.page_distance = t->link_jumps[i].target >> 12,
 			.offset = t->link_jumps[i].target & 0xfff,
@@ -152,26 +151,6 @@ static void emit_links(const struct jit_cache *cache, struct translation *t,
 	}
 }
 
-/* Give the jumps to other pages their entries in the tables. False: there are no more. */
-static bool number_links(struct jit_cache *cache, struct translation *t, struct jit_block *block)
-{
-	for (unsigned i = 0; i < t->link_count; i++) {
-		struct jit_link *link = &block->links[i];
-
-		if (!link->page_distance)
-			continue;
-		if (!jit_link_number(cache, link)) {
-			while (i-- > 0)
-				if (block->links[i].page_distance)
-					jit_number_return(&cache->crossings, block->links[i].crossing);
-			return false;
-		}
-		emit_patch32(&t->e, t->link_jumps[i].at,
-			  FRAME(crossings) + (int32_t)(link->crossing * sizeof(uint8_t *)));
-	}
-	return true;
-}
-
 /* What is kept about the block, and the cold end of its code. NULL: no room. */
 static struct jit_block *finish_block(struct jit *jit, struct translation *t, uint64_t gpa, uint32_t mode)
 {
@@ -179,7 +158,6 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
 		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_record);
 	struct jit_block *block;
-	bool is_numbered;
 
 	/* Positions of jumps mean nothing behind an overflow. */
 	if (t->e.overflow)
@@ -201,11 +179,9 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 	if (t->e.overflow)
 		return NULL;
 	jit_lock_take(&jit->cache->lock);
-	is_numbered = number_links(jit->cache, t, block);
-	if (is_numbered)
-		jit_chunk_add(jit, block, size, t->e.position);
+	jit_chunk_add(jit, block, size, t->e.position);
 	jit_lock_release(&jit->cache->lock);
-	return is_numbered ? block : NULL;
+	return block;
 }
 
 struct translation *jit_translation_create(void)

@@ -117,6 +117,7 @@ static void context_flush_nonglobal(struct tlb *tlb, unsigned context)
 {
 	struct tlb_set *sets = context_sets(tlb, context);
 
+	tlb->context[context].losses++;
 	for (unsigned i = 0; i < TLB_PRIVILEGES; i++)
 		set_clear_used(&sets[i], sets[i].used_local);
 }
@@ -125,6 +126,7 @@ static void context_flush(struct tlb *tlb, unsigned context)
 {
 	struct tlb_set *sets = context_sets(tlb, context);
 
+	tlb->context[context].losses++;
 	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
 		set_clear_used(&sets[i], sets[i].used_local);
 		set_clear_used(&sets[i], sets[i].used_global);

@@ -100,6 +100,7 @@ struct tlb {
 	struct {
 		uint16_t pcid;
 		bool valid;         /* false: holds nothing, may be taken for any PCID */
+		uint64_t losses;    /* counts what may have taken all but global translations from it */
 		uint32_t last_used; /* value of `clock` */
 	} context[TLB_CONTEXTS];
 };

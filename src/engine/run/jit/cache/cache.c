@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "engine/run/jit/internal.h"
+#include "engine/x86/bytes.h"
 
 #define PAGES_SEARCHED 64 /* a range of more pages is looked for in the whole cache */
 
@@ -57,6 +58,16 @@ void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
 		cpu_exclusive_end(jit->cpu);
 }
 
+/* Only now has the page an index. */
+static void set_entry_page(struct jit_cache *cache, const struct jit_block *block)
+{
+	uint8_t *entry = cache->code.writable + jit_code_at(cache, block->entry);
+	uint32_t rights = code_memory_open();
+
+	bytes_store32(entry + JIT_ENTRY_PAGE_AT, block->page->index * (uint32_t)sizeof(uint64_t));
+	code_memory_close(rights);
+}
+
 int jit_block_insert(struct jit *jit, struct jit_block *block)
 {
 	struct jit_cache *cache = jit->cache;
@@ -77,6 +88,7 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	result = jit_page_cover(cache, page, block->granules, jit->snapshot);
 	if (result < 0)
 		return result;
+	set_entry_page(cache, block);
 	block->next_page = next = page->blocks;
 	block->previous_page = &page->blocks;
 	if (next)

@@ -55,9 +55,6 @@ static void release(struct jit_cache *cache, struct jit_block *block)
 		for (struct jit *jit = cache->users; jit; jit = jit->next_user)
 			jit->heat[jit_hash(block->gpa)] = 0;
 	}
-	for (unsigned i = 0; i < block->link_count; i++)
-		if (block->links[i].page_distance)
-			jit_number_return(&cache->crossings, block->links[i].crossing);
 	if (block->page)
 		jit_page_release(cache, block->page);
 	free(block->script);
@@ -77,6 +74,10 @@ static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chu
 
 static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
 {
+	const uint8_t *code = cache->code.executable + chunk_start(cache, chunk);
+
+	if (chunk->blocks)
+		jit_jumps_forget(cache, code, code + cache->chunk_size);
 	for (struct jit_block *block = chunk->blocks; block; block = block->next_in_chunk)
 		release(cache, block);
 	if (chunk->owner)

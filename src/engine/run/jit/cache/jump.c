@@ -1,17 +1,20 @@
 /*
- * Where jumps lead: links within a page, which all CPUs share, and each CPU's own tables, of direct
- * jumps to other pages by number and of all others by address.
+ * Where jumps lead: links from block to block, which all CPUs share, and each CPU's own table of all
+ * other jumps, by address.
  *
- * The tables hold what an address leads to on this CPU. An entry is made when the dispatcher has
- * looked the target up, and goes when an address may lead elsewhere (jit_forget_jumps), when its
- * page is found at a second address (page_move), or with the block. So the tables are the CPU's
- * own thread's, and change without a lock; only a block's end, an exclusive section, changes all.
+ * Neither depends on what is mapped where: the entry of a block looks that up (view.h). So links last as
+ * long as both blocks, and entries of the table until others take their places; only when the memory of
+ * code is used again are the tables searched for what led there. The tables change on their CPU's own
+ * thread, without a lock, and in exclusive sections.
  */
-#include <errno.h>
 #include <stdatomic.h>
 
 #include "engine/run/jit/internal.h"
-#include "util/zeroes.h"
+
+/* How many ways through the dispatcher are worth a search through all links, the first and each
+ * time. */
+#define MISLED_MANY 4096
+#define MISLED_MOST (1u << 24)
 
 /* The entry of an address, as translated code computes it (emit_jump_lookup). */
 static unsigned jump_index(uint64_t gva)
@@ -27,50 +30,25 @@ static uint64_t jump_none(unsigned index)
 	return index ? 0 : 1;
 }
 
-static struct jit_jump *jump_at(struct jit *jit, unsigned at)
+static bool is_user(const struct jit_block *block)
 {
-	return &jit_frame(jit->cpu)->jumps[at / JIT_JUMP_ENTRIES][at % JIT_JUMP_ENTRIES];
+	return block->mode & JIT_MODE_USER;
 }
 
-static struct jit_place *place_of(const struct jit *jit, const struct jit_block *block)
+static bool is_at(const struct jit *jit, const struct jit_block *block, uint64_t gva)
 {
-	return &jit->places[block->page->index];
-}
-
-/* Which entry leads to the block, if any does. */
-static unsigned jump_of(const struct jit *jit, const struct jit_block *block)
-{
-	return jit_jump_set(block->mode) * JIT_JUMP_ENTRIES +
-	       jump_index(place_of(jit, block)->gva | (block->gpa & 0xfff));
-}
-
-static void leave_jump(struct jit *jit, const struct jit_block *block)
-{
-	unsigned at = jump_of(jit, block);
-
-	if (jump_at(jit, at)->code == block->entry)
-		jump_at(jit, at)->gva = jump_none(at % JIT_JUMP_ENTRIES);
+	return !block->dead && jit_view_has(&jit->views, block->page->index, is_user(block),
+					    gva - (block->gpa & 0xfff));
 }
 
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 {
 	unsigned index = jump_index(gva);
+	struct jit_block *block = jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
 
-	if (jit_frame(jit->cpu)->jumps[set][index].gva != gva)
+	if (jit_frame(jit->cpu)->jumps[set][index].gva != gva || !is_at(jit, block, gva))
 		return NULL;
-	return jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
-}
-
-/* An entry may be in both lists; what is there goes with either. */
-static void clear_list(struct jit *jit, struct jit_jump_list *list)
-{
-	for (unsigned i = 0; i < list->count; i++) {
-		unsigned at = list->used[i];
-
-		jump_at(jit, at)->gva = jump_none(at % JIT_JUMP_ENTRIES);
-		list->is_used[at] = false;
-	}
-	list->count = 0;
+	return block;
 }
 
 static const uint8_t *unlinked_code(const struct jit_cache *cache, const struct jit_link *link)
@@ -115,58 +93,10 @@ static void link_make(struct jit_cache *cache, struct jit_link *link, struct jit
 	if (link->next)
 		link->next->previous = &link->next;
 	to->incoming = link;
-	link_set(cache, link, to->code);
+	link_set(cache, link, link->page_distance ? to->entry : to->code);
 }
 
-static void crossing_close(struct jit_crossing *crossing)
-{
-	if (!crossing->entry)
-		return;
-	*crossing->previous = crossing->next;
-	if (crossing->next)
-		crossing->next->previous = crossing->previous;
-	*crossing->previous_open = crossing->next_open;
-	if (crossing->next_open)
-		crossing->next_open->previous_open = crossing->previous_open;
-	*crossing->entry = crossing->unlinked;
-	crossing->entry = NULL;
-	crossing->to = NULL;
-}
-
-static void crossing_open(struct jit *jit, const struct jit_link *link, struct jit_block *to)
-{
-	struct jit_crossing *crossing = &jit->crossings[link->crossing];
-	bool is_global = place_of(jit, link->from)->is_global && place_of(jit, to)->is_global;
-	struct jit_crossing **list = is_global ? &jit->open_global : &jit->open_local;
-
-	crossing_close(crossing);
-	crossing->entry = &jit_frame(jit->cpu)->crossings[link->crossing];
-	crossing->unlinked = unlinked_code(jit->cache, link);
-	*crossing->entry = to->code;
-	crossing->to = to;
-	crossing->next = place_of(jit, to)->incoming;
-	crossing->previous = &place_of(jit, to)->incoming;
-	if (crossing->next)
-		crossing->next->previous = &crossing->next;
-	place_of(jit, to)->incoming = crossing;
-	crossing->next_open = *list;
-	crossing->previous_open = list;
-	if (crossing->next_open)
-		crossing->next_open->previous_open = &crossing->next_open;
-	*list = crossing;
-}
-
-bool jit_link_number(struct jit_cache *cache, struct jit_link *link)
-{
-	if (!jit_number_take(&cache->crossings, &link->crossing))
-		return false;
-	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
-		jit_frame(jit->cpu)->crossings[link->crossing] = unlinked_code(cache, link);
-	return true;
-}
-
-/* What is linked within a page is so at whatever address a CPU finds it; a jump to another page is only
- * taken where that is mapped. */
+/* What is linked within a page is so at whatever address a CPU finds it. */
 static bool is_same_mode(const struct jit_link *link, const struct jit_block *to)
 {
 	uint32_t difference = link->from->mode ^ to->mode;
@@ -174,28 +104,20 @@ static bool is_same_mode(const struct jit_link *link, const struct jit_block *to
 	return !(link->page_distance ? difference & ~JIT_MODE_EDGE : difference);
 }
 
-/* The jump was just left through, so its block's page is still mapped where it was; `to` was found
- * by a fetch. Both may be on one page that is mapped at several addresses. */
-static bool can_link(const struct jit *jit, const struct jit_link *link, const struct jit_block *to)
+/* The jump was just left through; `to` was found by a fetch. */
+static bool can_link(const struct jit_link *link, const struct jit_block *to)
 {
 	const struct jit_block *from = link->from;
 
 	return !from->dead && link->offset == (to->gpa & 0xfff) && is_same_mode(link, to) &&
-	       place_of(jit, from)->gva + (int64_t)link->page_distance * 4096 ==
-		       place_of(jit, to)->gva;
+	       (link->page_distance || from->page == to->page);
 }
 
 bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 {
 	bool is_new;
 
-	if (!can_link(jit, link, to))
-		return false;
-	if (link->page_distance) {
-		crossing_open(jit, link, to);
-		return true;
-	}
-	if (link->from->page != to->page)
+	if (!can_link(link, to))
 		return false;
 	jit_lock_take(&jit->cache->lock);
 	is_new = !link->to; /* another CPU may have been quicker */
@@ -205,23 +127,54 @@ bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 	return is_new;
 }
 
-/* On one CPU, all the following. */
-static void close_incoming(struct jit *jit, const struct jit_block *block)
+/* Break the links of `from` that go to where `to` is, but to another block. */
+static bool break_misled(struct jit *jit, struct jit_block *from, const struct jit_block *to, uint64_t gva)
 {
-	struct jit_crossing *crossing, *next;
+	bool any = false;
 
-	for (crossing = place_of(jit, block)->incoming; crossing; crossing = next) {
-		next = crossing->next;
-		if (crossing->to == block)
-			crossing_close(crossing);
+	for (unsigned i = 0; i < from->link_count; i++) {
+		struct jit_link *link = &from->links[i];
+		uint64_t page = gva - link->offset - (int64_t)link->page_distance * 4096;
+
+		if (!link->page_distance || !link->to || link->to == to || !can_link(link, to) ||
+		    !jit_view_has(&jit->views, from->page->index, is_user(from), page))
+			continue;
+		link_break(jit->cache, link);
+		any = true;
 	}
+	return any;
 }
 
-static void close_outgoing(struct jit *jit, struct jit_block *block)
+void jit_links_renew(struct jit *jit, const struct jit_block *to, uint64_t gva)
 {
-	for (unsigned i = 0; i < block->link_count; i++)
-		if (block->links[i].page_distance)
-			crossing_close(&jit->crossings[block->links[i].crossing]);
+	struct jit_cache *cache = jit->cache;
+	bool any = false;
+
+	if (++jit->misled < jit->misled_many)
+		return;
+	jit_lock_take(&cache->lock);
+	for (unsigned i = 0; i < cache->chunk_count; i++)
+		for (struct jit_block *from = cache->chunks[i].blocks; from; from = from->next_in_chunk)
+			any |= !from->dead && break_misled(jit, from, to, gva);
+	jit_lock_release(&cache->lock);
+	jit->misled = 0;
+	if (any)
+		jit->misled_many = MISLED_MANY;
+	else if (jit->misled_many < MISLED_MOST)
+		jit->misled_many *= 2;
+}
+
+/* Who comes to the block's entry leaves to the dispatcher: its first bytes become a jump there. The store
+ * stands alone, as link_set's does. */
+static void close_entry(struct jit_cache *cache, const struct jit_block *block)
+{
+	uint32_t at = jit_code_at(cache, block->entry);
+	volatile uint64_t *first = (volatile uint64_t *)(cache->code.writable + at);
+	uint32_t distance = jit_code_at(cache, cache->stubs.return_exit) - (at + 5);
+	uint32_t rights = code_memory_open();
+
+	*first = (*first & 0xffffff0000000000u) | (uint64_t)distance << 8 | 0xe9; /* jmp */
+	code_memory_close(rights);
 }
 
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
@@ -230,108 +183,40 @@ void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
 		link_break(cache, block->incoming);
 	for (unsigned i = 0; i < block->link_count; i++)
 		link_break(cache, &block->links[i]);
-	for (struct jit *jit = cache->users; jit; jit = jit->next_user) {
-		close_incoming(jit, block);
-		close_outgoing(jit, block);
-		leave_jump(jit, block);
-	}
+	close_entry(cache, block);
 }
 
-static void close_all(struct jit_crossing **list)
+static void forget_in(struct jit *jit, unsigned set, const uint8_t *from, const uint8_t *to)
 {
-	while (*list)
-		crossing_close(*list);
+	struct jit_jump *jumps = jit_frame(jit->cpu)->jumps[set];
+
+	for (unsigned i = 0; i < JIT_JUMP_ENTRIES; i++)
+		if (jumps[i].code >= from && jumps[i].code < to)
+			jumps[i] = (struct jit_jump){ .gva = jump_none(i) };
 }
 
-void jit_forget_jumps(struct jit *jit, bool global_too)
+void jit_jumps_forget(struct jit_cache *cache, const uint8_t *from, const uint8_t *to)
 {
-	clear_list(jit, &jit->jumps_local);
-	close_all(&jit->open_local);
-	jit->forgotten++;
-	if (global_too) {
-		jit->forgotten_global++;
-		clear_list(jit, &jit->jumps_global);
-		close_all(&jit->open_global);
-	}
-}
-
-/* The page is mapped at more than one address: what was made while it ran at another goes. */
-static void page_move(struct jit *jit, struct jit_page *page)
-{
-	while (jit->places[page->index].incoming)
-		crossing_close(jit->places[page->index].incoming);
-	for (struct jit_block *block = page->blocks; block; block = block->next_page) {
-		leave_jump(jit, block);
-		close_outgoing(jit, block);
-	}
-}
-
-static void page_found(struct jit *jit, struct jit_page *page, uint64_t gva, bool is_global)
-{
-	struct jit_place *place = &jit->places[page->index];
-
-	if (place->gva != gva) {
-		if (place->forgotten == jit->forgotten ||
-		    place->forgotten_global == jit->forgotten_global)
-			page_move(jit, page);
-		place->gva = gva;
-	}
-	place->is_global = is_global;
-	if (is_global)
-		place->forgotten_global = jit->forgotten_global;
-	else
-		place->forgotten = jit->forgotten;
+	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+		for (unsigned set = 0; set < JIT_JUMP_SETS; set++)
+			if (jit->jumps_used[set])
+				forget_in(jit, set, from, to);
 }
 
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global)
 {
-	struct jit_jump_list *list = is_global ? &jit->jumps_global : &jit->jumps_local;
-	unsigned at;
+	unsigned set = jit_jump_set(block->mode), index = jump_index(gva);
 
-	page_found(jit, block->page, gva & ~(uint64_t)0xfff, is_global);
-	at = jump_of(jit, block);
-
-	if (!list->is_used[at]) {
-		list->is_used[at] = true;
-		list->used[list->count++] = at;
-	}
-	jump_at(jit, at)->gva = gva;
-	jump_at(jit, at)->code = block->entry;
-	jit->jump_blocks[at] = block;
+	jit_view_add(&jit->views, block->page->index, is_user(block), gva & ~(uint64_t)0xfff, is_global);
+	jit_frame(jit->cpu)->jumps[set][index] = (struct jit_jump){ gva, block->entry };
+	jit->jump_blocks[set * JIT_JUMP_ENTRIES + index] = block;
+	jit->jumps_used[set] = true;
 }
 
-/* The jumps that exist already lead nowhere on a new CPU. */
-static void init_crossings(struct jit *jit)
-{
-	const struct jit_cache *cache = jit->cache;
-
-	for (unsigned i = 0; i < cache->chunk_count; i++)
-		for (const struct jit_block *block = cache->chunks[i].blocks; block;
-		     block = block->next_in_chunk)
-			for (unsigned k = 0; k < block->link_count; k++)
-				if (block->links[k].page_distance)
-					jit_frame(jit->cpu)->crossings[block->links[k].crossing] =
-						unlinked_code(cache, &block->links[k]);
-}
-
-int jit_jumps_create(struct jit *jit)
+void jit_jumps_init(struct jit *jit)
 {
 	/* The rest of the zeroes are empty entries already. */
 	for (unsigned set = 0; set < JIT_JUMP_SETS; set++)
-		jump_at(jit, set * JIT_JUMP_ENTRIES)->gva = jump_none(0);
-	jit->forgotten = jit->forgotten_global = 1;
-	jit->crossings = zeroes_map(JIT_CROSSINGS * sizeof(*jit->crossings));
-	jit->places = zeroes_map(jit->cache->places.limit * sizeof(*jit->places));
-	if (!jit->crossings || !jit->places)
-		return -ENOMEM;
-	init_crossings(jit);
-	return 0;
-}
-
-void jit_jumps_destroy(struct jit *jit)
-{
-	close_all(&jit->open_local);
-	close_all(&jit->open_global);
-	zeroes_unmap(jit->crossings, JIT_CROSSINGS * sizeof(*jit->crossings));
-	zeroes_unmap(jit->places, jit->cache->places.limit * sizeof(*jit->places));
+		jit_frame(jit->cpu)->jumps[set][0].gva = jump_none(0);
+	jit->misled_many = MISLED_MANY;
 }

@@ -46,8 +46,10 @@ struct jit_page *jit_page_create(struct jit_cache *cache, uint64_t gpa)
 		free(page);
 		return NULL;
 	}
-	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+	for (struct jit *jit = cache->users; jit; jit = jit->next_user) {
 		jit->places[page->index] = (struct jit_place){0};
+		jit_views_new_page(&jit->views, page->index);
+	}
 	page->number = gpa >> 12;
 	page->next_hash = *bucket;
 	*bucket = page;

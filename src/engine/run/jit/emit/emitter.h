@@ -444,6 +444,14 @@ static inline void emit_jump_state(struct emitter *e, unsigned index, unsigned s
 	emit_gs_modrm(e, 4, index, shift, offset);
 }
 
+/* jcc to an executable address within 2 GiB. */
+static inline void emit_jump_if_to(struct emitter *e, enum host_condition condition, const uint8_t *target)
+{
+	emit8(e, 0x0f);
+	emit8(e, 0x80 | condition);
+	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+}
+
 /* call gs:[offset] */
 static inline void emit_call_state(struct emitter *e, int32_t offset)
 {

@@ -10,6 +10,7 @@
 
 #define JIT_STUBS_SIZE 8192 /* bytes, at the start of the code's memory */
 #define JIT_SLOT_STUBS 8
+#define JIT_ENTRY_PAGE_AT 12 /* in a block's entry: 8 * its page's index (emit_entry) */
 
 struct jit_record;
 

@@ -249,7 +249,8 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned in
 	       uint16_t live);
 /* The last part of that, with nothing left to do: a jump, or a host call. */
 void emit_way_out(struct translation *t, int64_t target, bool is_call);
-/* What stands before a block for those who come with its gva in R13: sets frame.code_page. */
+/* What stands before a block for those who come with an address in R13 where it may be: struct
+ * jit_block. */
 void emit_entry(struct translation *t);
 /* The cold halves of polls. */
 void emit_poll_exits(struct translation *t);

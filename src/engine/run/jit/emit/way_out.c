@@ -25,16 +25,48 @@ static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
+/* With gva + 1 of the block's page in R14: leave unless the block is at R13. */
+static void emit_entry_check(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)t->guest.start - 1);
+	emit_registers_flags(e, true, 0x39, HOST_R14, HOST_R13); /* cmp r14, r13 */
+	emit_jump_if_to(e, HOST_NOT_EQUAL, t->stubs->return_exit);
+}
+
+static void emit_entry_check_keeping_flags(struct translation *t)
+{
+	struct emitter *e = &t->e;
+	size_t hit;
+
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_not(e, HOST_R14); /* -gva - 2 */
+	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_R13, 0, 2 - (int32_t)t->guest.start);
+	hit = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_jump_to(e, t->stubs->return_exit);
+	emit_patch8(e, hit);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+}
+
 void emit_entry(struct translation *t)
 {
 	struct emitter *e = &t->e;
 
-	/* 16 bytes, so that the block is aligned as its entry is: lea r13, [r13 - start] */
-	emit8(e, 0x4d);
-	emit8(e, 0x8d);
-	emit8(e, 0x80 | (HOST_R13 & 7) << 3 | (HOST_R13 & 7));
-	emit32(e, -t->guest.start);
+	emit_load_state(e, HOST_R14, FRAME(pages) + (t->guest.is_user ? 8 : 0));
+	/* mov r14, [r14 + index * 8]: jit_block_insert knows the index. */
+	emit_bytes(e, (const uint8_t[]){ 0x4d, 0x8b, 0xb6 }, 3);
+	assert(e->overflow || e->position == JIT_ENTRY_PAGE_AT);
+	emit32(e, 0);
+	if (flags_needed(&t->guest.items[0]))
+		emit_entry_check_keeping_flags(t);
+	else
+		emit_entry_check(t);
+	emit_lea(e, true, HOST_R13, HOST_R13, HOST_NONE, 0, -(int32_t)t->guest.start);
 	emit_store_state(e, HOST_R13, FRAME(code_page));
+	/* The block is aligned as its entry is. */
+	emit_align(e, 16);
 }
 
 void emit_poll_exits(struct translation *t)
@@ -84,14 +116,9 @@ void emit_way_out(struct translation *t, int64_t target, bool is_call)
 	size_t at;
 
 	if (page_distance) {
-		emit_code_address(e, HOST_R13, !t->guest.is_32, page_distance);
-		emit_store_state(e, HOST_R13, FRAME(code_page));
-		/* The entry gets its number with its link. */
-		if (is_call)
-			emit_call_state(e, FRAME(crossings));
-		else
-			emit_jump_state(e, HOST_NONE, 0, FRAME(crossings));
-		at = e->position - 4;
+		emit_code_address(e, HOST_R13, !t->guest.is_32, target);
+		emit_align_link(t, 1);
+		at = is_call ? emit_call_forward(e) : emit_jump(e);
 	} else {
 		if (target != (int64_t)t->guest.start || t->guest.is_one_pass)
 			emit_align_link(t, 1);
