@@ -240,6 +240,18 @@ static int open_disks(struct machine_config *config, const struct run_options *o
 	return result;
 }
 
+static void close_nets(struct machine_config *config)
+{
+	while (config->net_count)
+		net_link_close(&config->nets[--config->net_count].link);
+}
+
+static void close_shares(struct machine_config *config)
+{
+	while (config->share_count)
+		share_close(&config->shares[--config->share_count].share);
+}
+
 /* Likewise the networks. */
 static int open_nets(struct machine_config *config, const struct run_options *options,
 		     struct error *error)
@@ -254,8 +266,27 @@ static int open_nets(struct machine_config *config, const struct run_options *op
 	}
 	if (result < 0)
 		error_prefix(error, "--net");
-	while (result < 0 && config->net_count)
-		net_link_close(&config->nets[--config->net_count].link);
+	if (result < 0)
+		close_nets(config);
+	return result;
+}
+
+/* Likewise the folders. */
+static int open_shares(struct machine_config *config, const struct run_options *options,
+		       struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < options->share_count && result == 0; i++) {
+		result = share_option_open(&options->shares[i], i, &config->shares[i], error);
+		if (result == 0)
+			config->share_count++;
+	}
+	if (result < 0)
+		error_prefix(error, "--share");
+	if (result < 0)
+		close_shares(config);
 	return result;
 }
 
@@ -324,9 +355,13 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		return -EINVAL;
 	if (open_nets(&config, options, error) < 0)
 		return -EINVAL;
+	if (open_shares(&config, options, error) < 0) {
+		close_nets(&config);
+		return -EINVAL;
+	}
 	if (open_disks(&config, options, error) < 0) {
-		while (config.net_count)
-			net_link_close(&config.nets[--config.net_count].link);
+		close_shares(&config);
+		close_nets(&config);
 		return -EINVAL;
 	}
 	run->machine = machine_create(&config, error);

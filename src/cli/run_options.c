@@ -40,6 +40,9 @@ const char run_options_help[] =
     "  user[,forward=tcp|udp:[ADDRESS:]PORT:GUESTPORT]...[,restrict][,hostname=NAME]\n"
     "                         one of its own that reaches what the host does\n"
     "  tap=NAME               a tap interface of the host's\n"
+    "Folders, with --share DIR[:ro|:rw][,tag=NAME][,cache=auto|always|none]:\n"
+    "                         a folder of the host's, for `mount -t virtiofs NAME DIR` in\n"
+    "                         the guest (ro, share0 and so on, auto)\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
     "  --console WHERE        virtio console, hvc0; also unix=PATH, a socket to connect to\n"
@@ -384,6 +387,18 @@ static int parse_net(struct run_options *options, const char *value, struct erro
 	return result;
 }
 
+static int parse_share(struct run_options *options, const char *value, struct error *error)
+{
+	int result;
+
+	if (options->share_count == BOARD_SHARES_MAX)
+		return error_set(error, EINVAL, "there can be at most %u shares", BOARD_SHARES_MAX);
+	result = share_option_parse(&options->shares[options->share_count], value, error);
+	if (result == 0)
+		options->share_count++;
+	return result;
+}
+
 static int parse_missing(struct run_options *options, const char *value, struct error *error)
 {
 	(void)options;
@@ -489,6 +504,7 @@ static const struct option {
 	{"--end-when-saved", false, parse_end_when_saved},
 	{"--load", true, parse_load},
 	{"--net", true, parse_net},
+	{"--share", true, parse_share},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_disk},
 	{"--firmware", true, parse_missing},
@@ -606,4 +622,6 @@ void run_options_free(struct run_options *options)
 		free(options->ports[--options->port_count].name);
 	while (options->net_count)
 		net_option_free(&options->nets[--options->net_count]);
+	while (options->share_count)
+		share_option_free(&options->shares[--options->share_count]);
 }

@@ -7,6 +7,7 @@
 #include "cli/accel.h"
 #include "cli/disk_option.h"
 #include "cli/net_option.h"
+#include "cli/share_option.h"
 #include "machine/machine.h"
 
 /* Where a character stream goes. */
@@ -40,6 +41,8 @@ struct run_options {
 	unsigned disk_count;
 	struct net_option nets[BOARD_NETS_MAX];
 	unsigned net_count;
+	struct share_option shares[BOARD_SHARES_MAX];
+	unsigned share_count;
 	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */

@@ -12,6 +12,7 @@
 #include "device/irq_line.h"
 #include "device/power.h"
 #include "device/virtio/console.h"
+#include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
 #include "kvm/kvm.h"
 #include "machine/device_options.h"
@@ -44,6 +45,14 @@ struct board_net {
 	bool is_packed;
 };
 
+#define BOARD_SHARES_MAX 8
+
+/* A shared folder for the board. */
+struct board_share {
+	struct share share; /* closed: there is none any more */
+	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
+};
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;
@@ -65,6 +74,8 @@ struct board_config {
 	unsigned disk_count;
 	struct board_net *nets; /* likewise */
 	unsigned net_count;
+	struct board_share *shares; /* likewise */
+	unsigned share_count;
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 };

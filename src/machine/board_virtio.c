@@ -4,6 +4,7 @@
 
 #include "device/virtio/console.h"
 #include "device/virtio/disk.h"
+#include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
 #include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
@@ -11,6 +12,7 @@
 
 #define CLASS_NET  0x020000 /* Ethernet */
 #define CLASS_CONSOLE 0x078000 /* communication, other */
+#define CLASS_STORAGE 0x018000 /* mass storage, other */
 #define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
 int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
@@ -151,6 +153,31 @@ int board_add_nets(struct board *board, struct error *error)
 
 	for (i = 0; i < board->config.net_count && result == 0; i++)
 		result = add_net(board, &board->config.nets[i], i, error);
+	return result;
+}
+
+static int add_share(struct board *board, struct board_share *share, unsigned number,
+		     struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, false);
+	struct virtio_device *virtio =
+		virtio_filesystem_create(&host, &share->share, share->tag, error);
+	char name[STATE_NAME_MAX + 1];
+
+	share->share = (struct share){.socket = -1};
+	if (!virtio)
+		return -EINVAL;
+	snprintf(name, sizeof(name), "share%u", number);
+	return board_add_virtio(board, name, virtio, CLASS_STORAGE, PCI_ANY_SLOT, error);
+}
+
+int board_add_shares(struct board *board, struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < board->config.share_count && result == 0; i++)
+		result = add_share(board, &board->config.shares[i], i, error);
 	return result;
 }
 

@@ -652,6 +652,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.disk_count = machine->config.disk_count,
 		.nets = machine->config.nets,
 		.net_count = machine->config.net_count,
+		.shares = machine->config.shares,
+		.share_count = machine->config.share_count,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
 	};
@@ -693,7 +695,7 @@ static int load_state(struct machine *machine, struct error *error)
 	return result;
 }
 
-/* Disks and links that no device has taken. */
+/* Disks, links and shares that no device has taken. */
 static void close_unused(struct machine_config *config)
 {
 	unsigned i;
@@ -702,6 +704,8 @@ static void close_unused(struct machine_config *config)
 		block_close(config->disks[i].block, NULL);
 	for (i = 0; i < config->net_count; i++)
 		net_link_close(&config->nets[i].link);
+	for (i = 0; i < config->share_count; i++)
+		share_close(&config->shares[i].share);
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)

@@ -56,6 +56,8 @@ struct machine_config {
 	unsigned disk_count;
 	struct board_net nets[BOARD_NETS_MAX];
 	unsigned net_count;
+	struct board_share shares[BOARD_SHARES_MAX];
+	unsigned share_count;
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS_MAX]; /* their streams outlive it */
 	unsigned port_count;
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */

@@ -89,7 +89,10 @@ static int leave_monitor(const struct helper_config *config, int socket)
 static int confine(const struct helper_config *config, pid_t parent, struct error *error)
 {
 	const struct sandbox_config layers = {.needs_network = config->needs_network,
-					      .resolver = config->resolver};
+					      .resolver = config->resolver,
+					      .root = config->root,
+					      .root_is_readonly = config->root_is_readonly,
+					      .descriptors = config->descriptors};
 	struct sandbox_report report;
 	int result = sandbox_enter(&layers, &report, error);
 

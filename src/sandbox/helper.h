@@ -28,6 +28,11 @@ struct helper_config {
 	 * text (NULL: none). */
 	bool needs_network;
 	const char *resolver;
+	/* This directory becomes its root directory, where the host allows that (layers.h). NULL: it has an
+	 * empty one. */
+	const char *root;
+	bool root_is_readonly;
+	unsigned descriptors; /* how many it may have; 0: as many as a monitor */
 	/* Before the lock, in the helper: 0 or -errno. NULL: nothing to do. */
 	int (*prepare)(void *context);
 	/* The helper's life. It ends when this returns. */

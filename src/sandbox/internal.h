@@ -28,7 +28,7 @@ struct sock_fprog;
 void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox_report *report);
 
 /* privileges.c: LIMITS, CAPABILITIES, NO_NEW_PRIVS, NOT_DUMPABLE. */
-void sandbox_take_limits(struct sandbox_report *report);
+void sandbox_take_limits(const struct sandbox_config *config, struct sandbox_report *report);
 void sandbox_drop_capabilities(struct sandbox_report *report);
 int sandbox_forbid_new_privileges(struct sandbox_report *report, struct error *error);
 void sandbox_forbid_dumps(struct sandbox_report *report);

@@ -9,7 +9,7 @@ enum sandbox_layer {
 	SANDBOX_LIMITS,		/* no core dumps, a bounded number of descriptors */
 	SANDBOX_NAMESPACES,	/* its own users (of an ordinary user), mounts, IPC, host name */
 	SANDBOX_NETWORK,	/* a network of its own, with nothing in it */
-	SANDBOX_EMPTY_ROOT,	/* a root directory without entries */
+	SANDBOX_EMPTY_ROOT,	/* a root directory without entries, or with those asked for */
 	SANDBOX_CAPABILITIES,	/* none, in any set, and none by being root */
 	SANDBOX_NO_NEW_PRIVS,	/* none by executing a file */
 	SANDBOX_NOT_DUMPABLE,	/* other processes of the same user can neither read nor trace it */
@@ -28,6 +28,11 @@ struct sandbox_config {
 	bool needs_network; /* the host's network stays: a backend of the guest's network uses it */
 	/* The root directory has /etc/resolv.conf with this text, if it is one of its own; NULL: nothing. */
 	const char *resolver;
+	/* This directory becomes the root directory instead, with all that is mounted below it, and
+	 * nothing else can be reached; NULL: an empty one. */
+	const char *root;
+	bool root_is_readonly;
+	unsigned descriptors; /* how many at most; 0: as many as a monitor has */
 	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
 	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
 };

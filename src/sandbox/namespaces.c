@@ -142,6 +142,40 @@ static int pivot_to_empty(const char *resolver)
 	return 0;
 }
 
+/*
+ * Into a folder with all that is mounted below it. The copy of its mounts hears of unmounting by the host, and
+ * tells the host nothing. 0 or -errno.
+ */
+static int pivot_to_folder(const struct sandbox_config *config)
+{
+	struct mount_attr attributes = {
+		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+			    (config->root_is_readonly ? MOUNT_ATTR_RDONLY : 0),
+	};
+	int tree, result = 0;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return -errno;
+	tree = open_tree(AT_FDCWD, config->root,
+			 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (tree < 0)
+		return -errno;
+	/* Linux 5.12; without it, what is done to the folder is the process's own affair. */
+	mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes));
+	if (move_mount(tree, "", AT_FDCWD, config->root, MOVE_MOUNT_F_EMPTY_PATH) < 0 ||
+	    fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		result = -errno;
+	close(tree);
+	return result;
+}
+
+/* 0 or -errno. */
+static int chroot_to_folder(const char *path)
+{
+	return chdir(path) < 0 || chroot(".") < 0 || chdir("/") < 0 ? -errno : 0;
+}
+
 /* A directory that has been removed is empty, and nothing can be made in it. 0 or -errno. */
 static int chroot_to_removed(void)
 {
@@ -165,10 +199,10 @@ void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox
 	int result = enter_spaces(config, report);
 
 	if (result == 0)
-		result = pivot_to_empty(config->resolver);
+		result = config->root ? pivot_to_folder(config) : pivot_to_empty(config->resolver);
 	if (result < 0) {
-		how = "a removed directory";
-		result = chroot_to_removed();
+		how = config->root ? "a folder" : "a removed directory";
+		result = config->root ? chroot_to_folder(config->root) : chroot_to_removed();
 	}
 	sandbox_note(report, SANDBOX_EMPTY_ROOT, result == 0, "%s",
 		     result == 0 ? how : strerror(-result));

@@ -31,12 +31,13 @@ static int lower_limit(int which, rlim_t value)
 	return setrlimit(which, &limit) < 0 ? -errno : 0;
 }
 
-void sandbox_take_limits(struct sandbox_report *report)
+void sandbox_take_limits(const struct sandbox_config *config, struct sandbox_report *report)
 {
 	int result = lower_limit(RLIMIT_CORE, 0);
 
 	if (result == 0)
-		result = lower_limit(RLIMIT_NOFILE, MAX_DESCRIPTORS);
+		result = lower_limit(RLIMIT_NOFILE,
+				     config->descriptors ? config->descriptors : MAX_DESCRIPTORS);
 	if (result == 0)
 		result = lower_limit(RLIMIT_MSGQUEUE, 0);
 	sandbox_note(report, SANDBOX_LIMITS, result == 0, "%s",

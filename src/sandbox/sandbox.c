@@ -29,7 +29,7 @@ int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *re
 		leave_out(report);
 		return 0;
 	}
-	sandbox_take_limits(report);
+	sandbox_take_limits(config, report);
 	sandbox_take_namespaces(config, report);
 	sandbox_drop_capabilities(report);
 	result = sandbox_forbid_new_privileges(report, error);

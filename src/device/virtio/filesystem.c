@@ -1,0 +1,279 @@
+/*
+ * Queue 0 is for what must not wait (forgetting), 1 for all else (§5.11.2; without notifications, which are not
+ * offered, no queue comes between). A chain is a request to read and room for its reply (§5.11.6). It is copied
+ * into a slot of the share's, which is the last time that it is looked at, and its reply is copied back.
+ *
+ * Requests are under way from then on, so a reset waits for their replies; they come, because the share's
+ * process answers one after the other and never waits for the guest. When that process has gone, requests
+ * fail (EIO).
+ *
+ * What a guest has open cannot be saved: the folder may be another by the time that it is loaded.
+ */
+#include "device/virtio/filesystem.h"
+
+#include <errno.h>
+#include <linux/virtio_fs.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+#include "util/thread.h"
+
+#define QUEUE_SIZE 1024 /* a guest's largest request has a descriptor for each page */
+
+enum { QUEUE_URGENT, QUEUE_REQUESTS, QUEUES };
+
+struct slot {
+	struct virtqueue_chain *chain; /* NULL: it is free */
+	unsigned queue;
+	size_t size, room;
+};
+
+struct filesystem {
+	struct virtio_device virtio;
+	struct share share; /* owned */
+	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
+	struct event_loop *loop;
+	pthread_t thread;
+	bool has_thread;
+	struct event_source replies;
+	/* With the device's lock held: */
+	struct slot slots[SHARE_SLOTS];
+	unsigned free_slots;
+	bool is_gone; /* the share's process has ended */
+};
+
+static struct filesystem *filesystem_of(struct virtio_device *virtio)
+{
+	return (struct filesystem *)((char *)virtio - offsetof(struct filesystem, virtio));
+}
+
+/* --- replies; with the lock held --- */
+
+static void answer(struct filesystem *filesystem, unsigned number, size_t size)
+{
+	struct slot *slot = &filesystem->slots[number];
+
+	if (size > slot->room)
+		size = slot->room;
+	virtqueue_write(slot->chain, 0, share_reply(&filesystem->share, number), size);
+	virtqueue_push(&filesystem->virtio.queues[slot->queue].ring, slot->chain, size);
+	*slot = (struct slot){.chain = NULL};
+	filesystem->free_slots++;
+	virtio_end(&filesystem->virtio);
+}
+
+static void refuse(struct filesystem *filesystem, unsigned number)
+{
+	const struct slot *slot = &filesystem->slots[number];
+	const struct share *share = &filesystem->share;
+
+	answer(filesystem, number,
+	       share_refuse(share_request(share, number), slot->size, EIO,
+			    share_reply(share, number), slot->room));
+}
+
+static void give_up(struct filesystem *filesystem)
+{
+	unsigned i;
+
+	if (!filesystem->is_gone)
+		log_error("the process that shares '%s' has ended", filesystem->tag);
+	filesystem->is_gone = true;
+	event_source_enable(&filesystem->replies, false);
+	for (i = 0; i < SHARE_SLOTS; i++)
+		if (filesystem->slots[i].chain)
+			refuse(filesystem, i);
+}
+
+/* --- requests; with the lock held --- */
+
+static void take(struct filesystem *filesystem, unsigned queue, struct virtqueue_chain *chain)
+{
+	const struct share *share = &filesystem->share;
+	struct slot *slot;
+	unsigned number = 0;
+
+	/* No driver makes one that large, nor one that says nothing. */
+	if (chain->readable_bytes > SHARE_SLOT_BYTES || !chain->readable_bytes) {
+		virtio_break(&filesystem->virtio, "a request is empty or too long");
+		virtqueue_drop(chain);
+		return;
+	}
+	while (filesystem->slots[number].chain)
+		number++;
+	slot = &filesystem->slots[number];
+	*slot = (struct slot){
+		.chain = chain,
+		.queue = queue,
+		.size = chain->readable_bytes,
+		.room = chain->writable_bytes < SHARE_SLOT_BYTES ? chain->writable_bytes
+								   : SHARE_SLOT_BYTES,
+	};
+	filesystem->free_slots--;
+	virtio_begin(&filesystem->virtio);
+	virtqueue_read(chain, 0, share_request(share, number), slot->size);
+	if (filesystem->is_gone)
+		refuse(filesystem, number);
+	else if (share_submit(share, number, slot->size, slot->room) < 0)
+		give_up(filesystem);
+}
+
+static void queue_notified(struct virtio_device *virtio, unsigned queue)
+{
+	struct filesystem *filesystem = filesystem_of(virtio);
+	struct virtqueue *ring = &virtio->queues[queue].ring;
+	struct virtqueue_chain *chain;
+
+	do {
+		virtqueue_want_notices(ring, false);
+		while (filesystem->free_slots && virtio_pop(virtio, queue, &chain))
+			take(filesystem, queue, chain);
+		/* Without a slot nobody has to notify: the next reply makes one free. */
+	} while (filesystem->free_slots && virtqueue_want_notices(ring, true) &&
+		 virtio_is_running(virtio));
+	if (filesystem->is_gone)
+		virtio_interrupt(virtio, queue);
+}
+
+static void replies_ready(void *context)
+{
+	struct filesystem *filesystem = context;
+	struct virtio_device *virtio = &filesystem->virtio;
+	unsigned number, i;
+	bool was_full;
+	size_t size;
+	int result;
+
+	pthread_mutex_lock(&virtio->lock);
+	was_full = !filesystem->free_slots;
+	while ((result = share_take(&filesystem->share, &number, &size)) > 0) {
+		/* Only a process that is not ours any more answers what was not asked. */
+		if (!filesystem->slots[number].chain) {
+			result = -EPROTO;
+			break;
+		}
+		answer(filesystem, number, size);
+	}
+	if (result < 0)
+		give_up(filesystem);
+	for (i = 0; i < QUEUES; i++) {
+		virtio_interrupt(virtio, i);
+		if (was_full && virtio_is_running(virtio))
+			queue_notified(virtio, i);
+	}
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
+{
+	struct virtio_fs_config config = {.num_request_queues = QUEUES - QUEUE_REQUESTS};
+
+	/* Padded with zeroes, and without one where it fills the field (§5.11.4). */
+	memcpy(config.tag, filesystem_of(virtio)->tag, sizeof(config.tag));
+	memcpy(bytes, (const uint8_t *)&config + offset, size);
+}
+
+/* --- life --- */
+
+static void transfer(struct virtio_device *virtio, struct state_stream *state)
+{
+	if (!state->is_loading && (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK))
+		state_fail(state,
+			   "the guest uses the shared folder '%s', and what it has open there "
+			   "cannot be saved",
+			   filesystem_of(virtio)->tag);
+}
+
+static void end_thread(struct filesystem *filesystem)
+{
+	if (!filesystem->has_thread)
+		return;
+	event_loop_stop(filesystem->loop);
+	pthread_join(filesystem->thread, NULL);
+	filesystem->has_thread = false;
+}
+
+static void destroy(struct virtio_device *virtio)
+{
+	struct filesystem *filesystem = filesystem_of(virtio);
+	struct event_loop *loop = filesystem->loop;
+	unsigned i;
+
+	end_thread(filesystem);
+	event_loop_remove(&filesystem->replies);
+	for (i = 0; i < SHARE_SLOTS; i++)
+		if (filesystem->slots[i].chain)
+			virtqueue_drop(filesystem->slots[i].chain);
+	share_close(&filesystem->share);
+	virtio_destroy(virtio);
+	event_loop_destroy(loop);
+}
+
+static const struct virtio_kind kind = {
+	.id = VIRTIO_ID_FS,
+	.name = "virtio-fs",
+	.read_config = read_config,
+	.queue_notified = queue_notified,
+	.transfer = transfer,
+	.destroy = destroy,
+};
+
+static void *run(void *context)
+{
+	struct filesystem *filesystem = context;
+
+	pthread_setname_np(pthread_self(), "kvik share");
+	event_loop_run(filesystem->loop);
+	return NULL;
+}
+
+static int start(struct filesystem *filesystem)
+{
+	int result = event_loop_add(filesystem->loop, &filesystem->replies);
+
+	if (result == 0)
+		result = thread_start(&filesystem->thread, NULL, run, filesystem);
+	filesystem->has_thread = result == 0;
+	return result;
+}
+
+struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
+					       const struct share *share, const char *tag,
+					       struct error *error)
+{
+	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE};
+	struct virtio_host own = *host;
+	struct share closed = *share;
+	struct virtio_device *virtio = NULL;
+	struct filesystem *filesystem;
+	int result;
+
+	own.loop = event_loop_create(error);
+	if (own.loop)
+		virtio = virtio_device_create(sizeof(*filesystem), &kind, &own, 0,
+					      offsetof(struct virtio_fs_config, num_request_queues) +
+						      sizeof(uint32_t),
+					      sizes, QUEUES, error);
+	if (!virtio) {
+		if (own.loop)
+			event_loop_destroy(own.loop);
+		share_close(&closed);
+		return NULL;
+	}
+	filesystem = filesystem_of(virtio);
+	filesystem->share = *share;
+	filesystem->loop = own.loop;
+	filesystem->free_slots = SHARE_SLOTS;
+	strncpy(filesystem->tag, tag, VIRTIO_FILESYSTEM_TAG_MAX);
+	filesystem->replies =
+		(struct event_source){.fd = share->socket, .ready = replies_ready, .context = filesystem};
+	result = start(filesystem);
+	if (result < 0) {
+		destroy(virtio);
+		error_set_errno(error, -result, "cannot create a virtio-fs");
+		return NULL;
+	}
+	return virtio;
+}

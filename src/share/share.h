@@ -1,0 +1,52 @@
+/*
+ * The room of shares: folders of the host that a guest uses as its own file systems. A share is a process of
+ * kvik's own with the folder as its root directory and FUSE spoken in it (fuse.h); the monitor, which
+ * can open no path, carries requests and replies by slots of memory that both have, and messages on a
+ * socket that say which one. So a guest that owns the monitor has what it had by its share, and one that
+ * owns the share's process has the folder, and neither the monitor's memory nor other files.
+ *
+ * Shares are started before sandbox_enter, while the process has one thread.
+ */
+#ifndef KVIK_SHARE_SHARE_H
+#define KVIK_SHARE_SHARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/error.h"
+
+#define SHARE_SLOTS	16
+#define SHARE_SLOT_BYTES ((1u << 20) + 4096) /* of a request, and of a reply */
+
+struct share {
+	int socket; /* readable when there are replies; -1: there is none */
+	uint8_t *slots;
+};
+
+struct share_config {
+	const char *path;
+	bool is_readonly;
+	uint64_t keep_s; /* how long the guest may go by what it knows */
+};
+
+/* Start one. 0, or -errno and `error`. */
+int share_start(struct share *share, const struct share_config *config, struct error *error);
+/* It ends. Also fine on one that is closed. */
+void share_close(struct share *share);
+
+/* Where a slot's request goes, and where its reply is. */
+uint8_t *share_request(const struct share *share, unsigned slot);
+uint8_t *share_reply(const struct share *share, unsigned slot);
+
+/* Have the request of a slot answered that nobody uses: `size` bytes, for a reply of at most `room`. 0, or -errno:
+ * the share's process has gone. */
+int share_submit(const struct share *share, unsigned slot, size_t size, size_t room);
+/* A reply that has come. 1, 0: there is none yet, or -errno: the process has gone. */
+int share_take(const struct share *share, unsigned *slot, size_t *size);
+
+/* Write the reply to a request that cannot be answered, with this errno. How many bytes it has; 0: it
+ * needs none. */
+size_t share_refuse(const uint8_t *request, size_t size, int error, uint8_t *reply, size_t room);
+
+#endif
