@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/firmware_option.h"
 #include "cli/run_options.h"
 #include "device/char/terminal.h"
 #include "util/log.h"
@@ -51,6 +52,15 @@ static void save_key(void *context)
 		machine_save(run->machine);
 }
 
+/* ^A p and SIGPWR. */
+static void power_key(void *context)
+{
+	struct run *run = context;
+
+	if (run->machine)
+		machine_press_power_button(run->machine);
+}
+
 static void signal_ready(void *context)
 {
 	struct run *run = context;
@@ -66,6 +76,7 @@ static void signal_ready(void *context)
 		break;
 	case SIGCONT: terminal_enter_raw(); break;
 	case SIGUSR1: save_key(run); break;
+	case SIGPWR: power_key(run); break;
 	default:
 		log_info("ended by signal %u", info.ssi_signo);
 		quit(run, 128 + info.ssi_signo);
@@ -86,6 +97,7 @@ static int watch_signals(struct run *run, struct error *error)
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGPWR);
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, &run->signal_mask);
 	run->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -147,7 +159,8 @@ static int open_files(struct run *run, const struct run_options *options, struct
 static int open_standard_streams(struct run *run, const struct run_options *options,
 				 struct error *error)
 {
-	struct char_stdio_commands commands = {.quit = quit_key, .save = save_key, .context = run};
+	struct char_stdio_commands commands = {
+		.quit = quit_key, .save = save_key, .power = power_key, .context = run};
 	struct char_stream **user = options->serial.kind == STREAM_STDIO ? &run->serial : NULL;
 	unsigned i;
 
@@ -343,6 +356,9 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	char reason[256];
 	int result;
 
+	if (options->boot.firmware &&
+	    firmware_option_find(options->boot.firmware, &config.boot.firmware, error) < 0)
+		return -EINVAL;
 	memcpy(config.devices, options->devices, sizeof(config.devices));
 	list_ports(&config, run, options);
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
@@ -367,6 +383,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	run->machine = machine_create(&config, error);
 	if (!run->machine)
 		return -EINVAL;
+	if (options->hint[0])
+		log_hint("chosen by default: %s", options->hint);
 	result = machine_run(run->machine, status, error);
 	if (result == 0 && !run->is_quitting) {
 		drain(run);

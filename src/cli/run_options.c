@@ -1,20 +1,26 @@
 #include "cli/run_options.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/size.h"
 
+#define DEBUG_EXIT_PORT 0xf4
+#define CPUS_UNASKED	4u /* at most so many for a guest that firmware boots */
+
 const char run_options_help[] =
-    "Usage: kvik run (--kernel FILE | --flat FILE) [OPTION]... [DISK]...\n"
+    "Usage: kvik run (DISK | --kernel FILE | --flat FILE) [OPTION]... [DISK]...\n"
     "\n"
-    "What to boot:\n"
+    "What to boot, if not the first DISK:\n"
     "  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
     "  --initrd FILE          initial RAM disk\n"
     "  --append STRING        kernel command line\n"
     "  --linux-entry BITS     enter a bzImage in 16, 32 or 64-bit mode (auto)\n"
+    "  --firmware bios|FILE   who boots the disks: SeaBIOS as it is installed, or FILE (bios)\n"
     "  --flat FILE            bare program; ends when it halts with interrupts off\n"
     "  --flat-address ADDRESS where it is put and starts (0x1000)\n"
     "  --flat-mode MODE       real (default), protected or long\n"
@@ -22,7 +28,7 @@ const char run_options_help[] =
     "  --machine pc|microvm   board (pc)\n"
     "  --irqchip full|split   PIC, I/O APIC, PIT by the CPUs or in the monitor\n"
     "  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
-    "  --cpus N               virtual CPUs (1)\n"
+    "  --cpus N               virtual CPUs (1; with firmware, the host's up to 4)\n"
     "  --cpu MODEL[,+F][,-F]  their model (host) with more and fewer features; help\n"
     "                         lists them\n"
     "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
@@ -36,7 +42,8 @@ const char run_options_help[] =
     "                         format=F, readonly, snapshot (writes are dropped),\n"
     "                         serial=S, cache=writeback|none|writethrough|directsync|\n"
     "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed\n"
-    "Network, with --net WHERE[,mac=ADDRESS][,packed], again for each device (none):\n"
+    "Network, with --net WHERE[,mac=ADDRESS][,packed], again for each device (none; with\n"
+    "firmware, user):\n"
     "  user[,forward=tcp|udp:[ADDRESS:]PORT:GUESTPORT]...[,restrict][,hostname=NAME]\n"
     "                         one of its own that reaches what the host does\n"
     "  tap=NAME               a tap interface of the host's\n"
@@ -47,9 +54,10 @@ const char run_options_help[] =
     "  --serial WHERE         first serial port (stdio)\n"
     "  --console WHERE        virtio console, hvc0; also unix=PATH, a socket to connect to\n"
     "  --port NAME=WHERE      virtio port, /dev/virtio-ports/NAME; likewise\n"
-    "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio)\n"
+    "  --debug-console WHERE  ports 0xe9 and 0x402 (stdio; with firmware, none)\n"
     "  --print-port PORT      print what the guest writes there on standard output\n"
-    "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4)\n"
+    "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4; with\n"
+    "                         firmware, none)\n"
     "Devices to add, with --device NAME[,PROPERTY=VALUE]...:\n"
     "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
     "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
@@ -95,6 +103,13 @@ static int parse_append(struct run_options *options, const char *value, struct e
 {
 	(void)error;
 	options->boot.command_line = value;
+	return 0;
+}
+
+static int parse_firmware(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->boot.firmware = value;
 	return 0;
 }
 
@@ -161,6 +176,7 @@ static int parse_irqchip(struct run_options *options, const char *value, struct 
 
 static int parse_memory(struct run_options *options, const char *value, struct error *error)
 {
+	options->has_memory = true;
 	if (size_parse(value, &options->memory_bytes) < 0)
 		return error_set(error, EINVAL, "'%s' is not a size: use one as 512M or 4G", value);
 	if (options->memory_bytes < RAM_MIN_BYTES || options->memory_bytes > RAM_MAX_BYTES)
@@ -295,6 +311,7 @@ static int parse_serial_port(struct run_options *options, const char *value, str
 
 static int parse_debug_console(struct run_options *options, const char *value, struct error *error)
 {
+	options->has_debug_console = true;
 	return parse_stream(&options->debug_console, value, error);
 }
 
@@ -377,6 +394,7 @@ static int parse_net(struct run_options *options, const char *value, struct erro
 {
 	int result;
 
+	options->has_net = true;
 	if (strcmp(value, "none") == 0)
 		return 0;
 	if (options->net_count == BOARD_NETS_MAX)
@@ -397,13 +415,6 @@ static int parse_share(struct run_options *options, const char *value, struct er
 	if (result == 0)
 		options->share_count++;
 	return result;
-}
-
-static int parse_missing(struct run_options *options, const char *value, struct error *error)
-{
-	(void)options;
-	(void)value;
-	return error_set(error, EINVAL, "this option is not there yet");
 }
 
 static int parse_sandbox(struct run_options *options, const char *value, struct error *error)
@@ -507,7 +518,7 @@ static const struct option {
 	{"--share", true, parse_share},
 	{"--display", true, parse_none_only},
 	{"--disk", true, parse_disk},
-	{"--firmware", true, parse_missing},
+	{"--firmware", true, parse_firmware},
 	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
 	{"--stats", false, parse_stats},
@@ -533,19 +544,21 @@ static int check(const struct run_options *options, struct error *error)
 {
 	const struct boot_config *boot = &options->boot;
 
-	if (!boot->kernel && !boot->flat && options->disk_count)
+	if (!boot->kernel && !boot->flat && !boot->firmware)
 		return error_set(error, EINVAL,
-				 "booting from a disk is not there yet: give --kernel FILE, too");
-	if (!boot->kernel && !boot->flat)
-		return error_set(error, EINVAL,
-				 "nothing to boot: give --kernel FILE or --flat FILE");
+				 "nothing to boot: give a DISK, --kernel FILE or --flat FILE");
 	if (boot->kernel && boot->flat)
 		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
+	if (boot->firmware && (boot->kernel || boot->flat))
+		return error_set(error, EINVAL, "--firmware boots a disk: leave %s away",
+				 boot->kernel ? "--kernel" : "--flat");
+	if (boot->firmware && options->board != BOARD_PC)
+		return error_set(error, EINVAL, "firmware needs --machine pc");
 	if (options->ends_when_saved && !options->save_path)
 		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
-	if (boot->flat && boot->initrd)
+	if (!boot->kernel && boot->initrd)
 		return error_set(error, EINVAL, "--initrd needs --kernel");
-	if (boot->flat && boot->command_line)
+	if (!boot->kernel && boot->command_line)
 		return error_set(error, EINVAL, "--append needs --kernel");
 	return 0;
 }
@@ -565,6 +578,62 @@ static int share_stdio(struct run_options *options, struct error *error)
 	return 0;
 }
 
+/* A number of things that a default decided, for one line. */
+struct decided {
+	char text[256];
+	unsigned count;
+};
+
+static void __attribute__((format(printf, 2, 3))) tell(struct decided *decided, const char *format, ...)
+{
+	size_t used = strlen(decided->text);
+	va_list list;
+
+	if (decided->count++)
+		used += snprintf(decided->text + used, sizeof(decided->text) - used, ", ");
+	va_start(list, format);
+	vsnprintf(decided->text + used, sizeof(decided->text) - used, format, list);
+	va_end(list);
+}
+
+/* What wasn't said, where it isn't the same for all guests. */
+static int decide(struct run_options *options, struct error *error)
+{
+	struct boot_config *boot = &options->boot;
+	struct decided decided = {.count = 0};
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int result = 0;
+
+	if (!boot->kernel && !boot->flat && !boot->firmware && options->disk_count) {
+		boot->firmware = "bios";
+		tell(&decided, "--firmware bios");
+	}
+	if (!boot->firmware) {
+		if (!options->cpus)
+			options->cpus = 1;
+		if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
+			options->debug_exit_port = DEBUG_EXIT_PORT;
+		return 0;
+	}
+	if (!options->cpus) {
+		options->cpus = online < 1 ? 1 : online > CPUS_UNASKED ? CPUS_UNASKED : online;
+		tell(&decided, "--cpus %u", options->cpus);
+	}
+	if (!options->has_memory)
+		tell(&decided, "--memory %lluG", (unsigned long long)options->memory_bytes >> 30);
+	if (!options->has_net) {
+		result = parse_net(options, "user", error);
+		tell(&decided, "--net user");
+	}
+	if (!options->has_debug_console)
+		options->debug_console.kind = STREAM_NONE;
+	if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
+		options->debug_exit_port = -1;
+	if (decided.count)
+		snprintf(options->hint, sizeof(options->hint), "%s", decided.text);
+	return result;
+}
+
 int run_options_parse(struct run_options *options, int count, char **arguments, struct error *error)
 {
 	const struct option *option;
@@ -575,11 +644,10 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 	*options = (struct run_options){
 		.engine = &kvm_backend_engine,
 		.memory_bytes = 1ull << 30,
-		.cpus = 1,
 		.is_confined = true,
 		.boot.flat_address = FLAT_DEFAULT_ADDRESS,
 		.print_port = -1,
-		.debug_exit_port = 0xf4,
+		.debug_exit_port = DEBUG_EXIT_NOT_SAID,
 	};
 	for (i = 0; i < count; i++) {
 		argument = arguments[i];
@@ -611,6 +679,8 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 			return 0;
 	}
 	result = share_stdio(options, error);
+	if (result == 0)
+		result = decide(options, error);
 	return result < 0 ? result : check(options, error);
 }
 

@@ -23,17 +23,18 @@ struct run_options {
 	enum board_kind board;
 	enum irqchip_kind irqchip;
 	uint64_t memory_bytes;
-	unsigned cpus;
+	unsigned cpus; /* 0: not said */
 	struct cpu_spec cpu;
 	struct boot_config boot;
 	struct stream_option serial, debug_console;
-	bool has_serial; /* said, not assumed */
+	bool has_serial, has_memory, has_debug_console, has_net; /* said, not assumed */
 	struct port_option {
 		char *name; /* owned; NULL: the console */
 		struct stream_option where;
 	} ports[VIRTIO_CONSOLE_PORTS_MAX];
 	unsigned port_count;
 	int print_port, debug_exit_port; /* -1: none */
+#define DEBUG_EXIT_NOT_SAID (-2)
 	const char *save_path, *load_path; /* or NULL */
 	struct device_option devices[DEVICE_OPTIONS_MAX];
 	unsigned device_count;
@@ -47,6 +48,7 @@ struct run_options {
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;
+	char hint[256]; /* what defaults have decided that a person may want to know; empty: nothing */
 };
 
 /*

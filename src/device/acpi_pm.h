@@ -8,8 +8,8 @@
 #include "device/power.h"
 #include "util/event_loop.h"
 
-/* Offsets in its 32 ports, for the FADT. */
-#define ACPI_PM_PORTS	      32
+/* Offsets in its 64 ports, for the FADT. */
+#define ACPI_PM_PORTS	      64
 #define ACPI_PM_EVENT_OFFSET  0x00 /* PM1a_EVT_BLK, 4 bytes */
 #define ACPI_PM_CONTROL_OFFSET 0x04 /* PM1a_CNT_BLK, 2 bytes */
 #define ACPI_PM_TIMER_OFFSET  0x08 /* PM_TMR_BLK, 4 bytes */

@@ -35,6 +35,8 @@
 
 #define MAX_FILES 32
 #define MAX_KEYS  (KEY_FIRST_FILE + MAX_FILES)
+#define KEY_LOCAL 0x8000 /* from here on are the architecture's own */
+#define MAX_LOCAL 4
 #define NAME_BYTES 56
 
 /* Reading zeroes beyond an item's end by DMA is done in pieces of this size. */
@@ -63,15 +65,25 @@ struct fw_cfg {
 	uint16_t selector;
 	size_t offset; /* into the selected item */
 	uint32_t dma_address_high;
-	struct item items[MAX_KEYS]; /* fixed while the guest runs */
+	struct item items[MAX_KEYS], local[MAX_LOCAL]; /* fixed while the guest runs */
 	unsigned file_count;
 };
 
-static const struct item *selected_item(const struct fw_cfg *fw_cfg)
+/* Where the item with this key is; NULL: there is no such key. */
+static struct item *item_at(struct fw_cfg *fw_cfg, uint16_t key)
+{
+	if (key < MAX_KEYS)
+		return &fw_cfg->items[key];
+	return key >= KEY_LOCAL && key - KEY_LOCAL < MAX_LOCAL ? &fw_cfg->local[key - KEY_LOCAL]
+							       : NULL;
+}
+
+static const struct item *selected_item(struct fw_cfg *fw_cfg)
 {
 	static const struct item none;
+	const struct item *item = item_at(fw_cfg, fw_cfg->selector);
 
-	return fw_cfg->selector < MAX_KEYS ? &fw_cfg->items[fw_cfg->selector] : &none;
+	return item ? item : &none;
 }
 
 static void select_item(struct fw_cfg *fw_cfg, uint16_t key)
@@ -180,16 +192,17 @@ const struct pio_ops fw_cfg_pio_ops = {
 
 int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size)
 {
+	struct item *item = item_at(fw_cfg, key);
 	uint8_t *copy;
 
-	if (key >= MAX_KEYS || size > UINT32_MAX)
+	if (!item || size > UINT32_MAX)
 		return -EINVAL;
 	copy = malloc(size ? size : 1);
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, data, size);
-	free(fw_cfg->items[key].data);
-	fw_cfg->items[key] = (struct item){copy, size};
+	free(item->data);
+	*item = (struct item){copy, size};
 	return 0;
 }
 
@@ -260,6 +273,7 @@ static void fw_cfg_load(void *device, struct state_stream *state)
 	transfer(state, &loaded);
 	/* Its items, borrowed to check the offset. */
 	memcpy(loaded.items, fw_cfg->items, sizeof(loaded.items));
+	memcpy(loaded.local, fw_cfg->local, sizeof(loaded.local));
 	state_check(state, "offset", loaded.offset <= selected_item(&loaded)->size);
 	if (!state_complete(state))
 		return;
@@ -277,6 +291,8 @@ static void fw_cfg_destroy(void *device)
 
 	for (i = 0; i < MAX_KEYS; i++)
 		free(fw_cfg->items[i].data);
+	for (i = 0; i < MAX_LOCAL; i++)
+		free(fw_cfg->local[i].data);
 	pthread_mutex_destroy(&fw_cfg->lock);
 	free(fw_cfg);
 }

@@ -13,7 +13,9 @@
 #define FW_CFG_UUID	 0x02
 #define FW_CFG_RAM_BYTES 0x03
 #define FW_CFG_CPUS	 0x05
+#define FW_CFG_BOOT_MENU 0x0e
 #define FW_CFG_MAX_CPUS	 0x0f
+#define FW_CFG_IRQ0_OVERRIDE 0x8002 /* a PC's own: IRQ 0 is wired to the I/O APIC's pin 2 */
 
 struct fw_cfg;
 

@@ -1,19 +1,27 @@
 /*
  * Intel 440FX host bridge (82441FX data sheet), PIIX3 ISA bridge (82371SB) and PIIX4
- * power-management function (82371AB), as far as software looks at them to find its way:
- * identification, what firmware programs, and the routing of the PCI interrupt links to the PICs'
- * inputs. The registers that would move memory (PAM) or ports (PMBA) are fixed: RAM behind them is
- * always open, the ports are where the ACPI tables say.
+ * power-management function (82371AB), as far as firmware programs them and software looks at them to
+ * find its way: identification, shadow RAM (PAM), the routing of the PCI interrupt links to the PICs'
+ * inputs, where the ACPI registers are, and the APM ports as two bytes.
+ *
+ * Not modelled: system management mode. DEVACTB reads as if SMIs had been set up already, so that firmware
+ * leaves them alone; writes to the APM control port cause none.
  */
 #include "device/i440fx.h"
 
 #include <stddef.h>
 #include <string.h>
 
+#include "device/locked_bytes.h"
+
 #define VENDOR_INTEL	 0x8086
 #define DEVICE_82441FX	 0x1237
 #define DEVICE_82371SB	 0x7000
 #define DEVICE_82371AB_PM 0x7113
+
+/* By which firmware knows a virtual machine with a fw_cfg device (QEMU docs/specs/pci-ids.rst). */
+#define SUBSYSTEM_VENDOR 0x1af4
+#define SUBSYSTEM	 0x1100
 
 #define CLASS_HOST_BRIDGE 0x060000
 #define CLASS_ISA_BRIDGE  0x060100
@@ -21,13 +29,19 @@
 
 #define HOST_PAM	  0x59 /* ..0x5f: memory attributes of 0xc0000-0xfffff */
 #define HOST_PAM_COUNT	  7
-#define HOST_PAM_OPEN	  0x33 /* both halves read and write RAM */
+#define HOST_PAM_BITS	  0x33 /* of a register: two segments, the lower one in the low bits */
+#define HOST_PAM0_BITS	  0x30 /* the first register has the last segment alone */
+#define HOST_SMRAM	  0x72
+#define HOST_SMRAM_CLOSED 0x02 /* its base is fixed; nothing is enabled */
 #define ISA_PIRQ_ROUTE	  0x60 /* ..0x63: PIRQA# to PIRQD# */
 #define ISA_PIRQ_DISABLED 0x80
 #define ISA_PIRQ_IRQ	  0x0f
 #define ISA_PIRQ_IRQS	  0xdef8 /* those that it may be: not 0, 1, 2, 8, 13 */
 #define PM_BASE		  0x40
 #define PM_BASE_IO	  0x01
+#define PM_BASE_BITS	  0xffc0
+#define PM_DEVACTB	  0x58
+#define PM_DEVACTB_APMC	  (1u << 25) /* writes to the APM control port cause SMIs */
 #define PM_REGISTERS	  0x80
 #define PM_REGISTERS_ON	  0x01
 
@@ -51,33 +65,138 @@ static void update_routes(struct i440fx *chipset)
 		update_route(chipset, link);
 }
 
-static void isa_bridge_written(struct pci_function *isa, unsigned offset, unsigned size)
+static void update_shadow(struct i440fx *chipset)
 {
-	struct i440fx *chipset = (struct i440fx *)((char *)isa - offsetof(struct i440fx, isa_bridge));
+	uint8_t access[I440FX_SHADOW_SEGMENTS], pam;
+	unsigned i;
 
-	if (offset < ISA_PIRQ_ROUTE + PCI_PINS && offset + size > ISA_PIRQ_ROUTE) {
-		pthread_mutex_lock(&chipset->route_lock);
-		update_routes(chipset);
-		pthread_mutex_unlock(&chipset->route_lock);
+	for (i = 1; i < HOST_PAM_COUNT; i++) {
+		pam = pci_config_get(&chipset->host_bridge, HOST_PAM + i, 1);
+		access[2 * i - 2] = pam & (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
+		access[2 * i - 1] = pam >> 4 & (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
 	}
+	access[I440FX_SHADOW_SEGMENTS - 1] = pci_config_get(&chipset->host_bridge, HOST_PAM, 1) >> 4 &
+					     (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
+	if (chipset->wiring.route_shadow)
+		chipset->wiring.route_shadow(chipset->wiring.context, access);
 }
 
-void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, uint8_t sci_irq)
+static void update_pm(struct i440fx *chipset)
+{
+	uint16_t base = pci_config_get(&chipset->power_management, PM_BASE, 2) & PM_BASE_BITS;
+	bool is_on = pci_config_get(&chipset->power_management, PM_REGISTERS, 1) & PM_REGISTERS_ON;
+
+	if (chipset->wiring.place_pm)
+		chipset->wiring.place_pm(chipset->wiring.context, is_on ? base : 0);
+}
+
+/* The registers have changed, from whichever side. */
+static void update_all(struct i440fx *chipset)
+{
+	pthread_mutex_lock(&chipset->lock);
+	update_routes(chipset);
+	update_shadow(chipset);
+	update_pm(chipset);
+	pthread_mutex_unlock(&chipset->lock);
+}
+
+static bool touches(unsigned offset, unsigned size, unsigned first, unsigned count)
+{
+	return offset < first + count && offset + size > first;
+}
+
+#define CHIPSET_OF(function, member)                                                               \
+	((struct i440fx *)((char *)(function) - offsetof(struct i440fx, member)))
+
+static void host_bridge_written(struct pci_function *host, unsigned offset, unsigned size)
+{
+	struct i440fx *chipset = CHIPSET_OF(host, host_bridge);
+
+	if (!touches(offset, size, HOST_PAM, HOST_PAM_COUNT))
+		return;
+	pthread_mutex_lock(&chipset->lock);
+	update_shadow(chipset);
+	pthread_mutex_unlock(&chipset->lock);
+}
+
+static void isa_bridge_written(struct pci_function *isa, unsigned offset, unsigned size)
+{
+	struct i440fx *chipset = CHIPSET_OF(isa, isa_bridge);
+
+	if (!touches(offset, size, ISA_PIRQ_ROUTE, PCI_PINS))
+		return;
+	pthread_mutex_lock(&chipset->lock);
+	update_routes(chipset);
+	pthread_mutex_unlock(&chipset->lock);
+}
+
+static void power_management_written(struct pci_function *pm, unsigned offset, unsigned size)
+{
+	struct i440fx *chipset = CHIPSET_OF(pm, power_management);
+
+	if (!touches(offset, size, PM_BASE, 2) && !touches(offset, size, PM_REGISTERS, 1))
+		return;
+	pthread_mutex_lock(&chipset->lock);
+	update_pm(chipset);
+	pthread_mutex_unlock(&chipset->lock);
+}
+
+static uint32_t apm_read(void *device, uint16_t offset, unsigned size)
+{
+	struct i440fx *chipset = device;
+
+	return locked_bytes_read(&chipset->lock, chipset->apm + offset, size);
+}
+
+static void apm_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct i440fx *chipset = device;
+
+	locked_bytes_write(&chipset->lock, chipset->apm + offset, size, value);
+}
+
+const struct pio_ops i440fx_apm_pio_ops = {apm_read, apm_write, 1};
+
+static void describe_power_management(struct pci_function *pm, uint8_t sci_irq)
+{
+	const uint16_t base = PM_BASE_IO, base_bits = PM_BASE_BITS;
+	const uint32_t activity = PM_DEVACTB_APMC;
+
+	pci_function_init(pm, VENDOR_INTEL, DEVICE_82371AB_PM, CLASS_OTHER_BRIDGE, 3);
+	pci_function_set_subsystem(pm, SUBSYSTEM_VENDOR, SUBSYSTEM);
+	pm->config[PCI_COMMAND] = PCI_COMMAND_IO;
+	pm->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
+	pm->config[PCI_INTERRUPT_LINE] = sci_irq;
+	/* A pin of its own, wired to the SCI: no link. */
+	pm->config[PCI_INTERRUPT_PIN] = 1;
+	memcpy(pm->config + PM_BASE, &base, sizeof(base));
+	memcpy(pm->writable + PM_BASE, &base_bits, sizeof(base_bits));
+	memcpy(pm->config + PM_DEVACTB, &activity, sizeof(activity));
+	pm->writable[PM_REGISTERS] = PM_REGISTERS_ON;
+	pm->writable[PCI_INTERRUPT_LINE] = 0xff;
+	pm->config_written = power_management_written;
+}
+
+void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, const struct i440fx_wiring *wiring)
 {
 	struct pci_function *host = &chipset->host_bridge, *isa = &chipset->isa_bridge;
-	struct pci_function *pm = &chipset->power_management;
-	uint16_t pm_base = pm_port | PM_BASE_IO;
 
 	memset(chipset, 0, sizeof(*chipset));
-	pthread_mutex_init(&chipset->route_lock, NULL);
+	pthread_mutex_init(&chipset->lock, NULL);
 	chipset->bus = bus;
+	chipset->wiring = *wiring;
 	pci_function_init(host, VENDOR_INTEL, DEVICE_82441FX, CLASS_HOST_BRIDGE, 2);
+	pci_function_set_subsystem(host, SUBSYSTEM_VENDOR, SUBSYSTEM);
 	host->config[PCI_COMMAND] = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	host->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
-	memset(host->config + HOST_PAM, HOST_PAM_OPEN, HOST_PAM_COUNT);
+	host->config[HOST_SMRAM] = HOST_SMRAM_CLOSED;
+	memset(host->writable + HOST_PAM, HOST_PAM_BITS, HOST_PAM_COUNT);
+	host->writable[HOST_PAM] = HOST_PAM0_BITS;
+	host->config_written = host_bridge_written;
 	pci_bus_add(bus, PCI_SLOT_FUNCTION(0, 0), host);
 
 	pci_function_init(isa, VENDOR_INTEL, DEVICE_82371SB, CLASS_ISA_BRIDGE, 0);
+	pci_function_set_subsystem(isa, SUBSYSTEM_VENDOR, SUBSYSTEM);
 	isa->config[PCI_COMMAND] = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	isa->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
 	memset(isa->config + ISA_PIRQ_ROUTE, ISA_PIRQ_DISABLED, PCI_PINS);
@@ -85,47 +204,56 @@ void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, uint16_t pm_port, 
 	isa->config_written = isa_bridge_written;
 	pci_bus_add(bus, PCI_SLOT_FUNCTION(1, 0), isa);
 
-	pci_function_init(pm, VENDOR_INTEL, DEVICE_82371AB_PM, CLASS_OTHER_BRIDGE, 3);
-	pm->config[PCI_COMMAND] = PCI_COMMAND_IO;
-	pm->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
-	pm->config[PCI_INTERRUPT_LINE] = sci_irq;
-	/* A pin of its own, wired to the SCI: no link. */
-	pm->config[PCI_INTERRUPT_PIN] = 1;
-	memcpy(pm->config + PM_BASE, &pm_base, sizeof(pm_base));
-	pm->config[PM_REGISTERS] = PM_REGISTERS_ON;
-	pm->writable[PCI_INTERRUPT_LINE] = 0xff;
-	pci_bus_add(bus, PCI_SLOT_FUNCTION(1, 3), pm);
+	describe_power_management(&chipset->power_management, wiring->sci_irq);
+	pci_bus_add(bus, PCI_SLOT_FUNCTION(1, 3), &chipset->power_management);
 }
 
-void i440fx_set_routes(struct i440fx *chipset, const uint8_t irqs[PCI_PINS])
+void i440fx_set_up(struct i440fx *chipset, const uint8_t irqs[PCI_PINS], uint16_t pm_port)
 {
-	unsigned link;
+	unsigned i;
 
-	for (link = 0; link < PCI_PINS; link++)
-		pci_config_write(chipset->bus, PCI_SLOT_FUNCTION(1, 0), ISA_PIRQ_ROUTE + link, 1,
-				 irqs[link]);
+	for (i = 0; i < PCI_PINS; i++)
+		pci_config_set(&chipset->isa_bridge, ISA_PIRQ_ROUTE + i, 1, irqs[i]);
+	pci_config_set(&chipset->power_management, PM_BASE, 2, pm_port | PM_BASE_IO);
+	pci_config_set(&chipset->power_management, PM_REGISTERS, 1, PM_REGISTERS_ON);
+	for (i = 0; i < HOST_PAM_COUNT; i++)
+		pci_config_set(&chipset->host_bridge, HOST_PAM + i, 1,
+			       i ? HOST_PAM_BITS : HOST_PAM0_BITS);
+	update_all(chipset);
 }
 
 /* The bus has reset the functions. */
 static void i440fx_reset(void *device)
 {
-	update_routes(device);
+	struct i440fx *chipset = device;
+
+	pthread_mutex_lock(&chipset->lock);
+	memset(chipset->apm, 0, sizeof(chipset->apm));
+	pthread_mutex_unlock(&chipset->lock);
+	update_all(chipset);
 }
 
 static void transfer(struct i440fx *chipset, struct pci_function_state saved[FUNCTIONS],
-		     struct state_stream *state)
+		     uint8_t apm[I440FX_APM_PORTS], struct state_stream *state)
 {
 	pci_function_transfer(&chipset->host_bridge, &saved[0], state);
 	pci_function_transfer(&chipset->isa_bridge, &saved[1], state);
 	pci_function_transfer(&chipset->power_management, &saved[2], state);
+	if (state->version >= 2)
+		state_bytes(state, "apm", apm, I440FX_APM_PORTS);
 }
 
 static void i440fx_save(void *device, struct state_stream *state)
 {
+	struct i440fx *chipset = device;
 	struct pci_function_state saved[FUNCTIONS];
+	uint8_t apm[I440FX_APM_PORTS];
 	unsigned i;
 
-	transfer(device, saved, state);
+	pthread_mutex_lock(&chipset->lock);
+	memcpy(apm, chipset->apm, sizeof(apm));
+	pthread_mutex_unlock(&chipset->lock);
+	transfer(chipset, saved, apm, state);
 	for (i = 0; i < FUNCTIONS; i++)
 		pci_function_state_free(&saved[i]);
 }
@@ -134,14 +262,18 @@ static void i440fx_load(void *device, struct state_stream *state)
 {
 	struct i440fx *chipset = device;
 	struct pci_function_state saved[FUNCTIONS];
+	uint8_t apm[I440FX_APM_PORTS] = {0};
 	unsigned i;
 
-	transfer(chipset, saved, state);
+	transfer(chipset, saved, apm, state);
 	if (state_complete(state)) {
 		pci_function_restore(&chipset->host_bridge, &saved[0]);
 		pci_function_restore(&chipset->isa_bridge, &saved[1]);
 		pci_function_restore(&chipset->power_management, &saved[2]);
-		update_routes(chipset);
+		pthread_mutex_lock(&chipset->lock);
+		memcpy(chipset->apm, apm, sizeof(apm));
+		pthread_mutex_unlock(&chipset->lock);
+		update_all(chipset);
 	}
 	for (i = 0; i < FUNCTIONS; i++)
 		pci_function_state_free(&saved[i]);
@@ -154,11 +286,11 @@ static void i440fx_destroy(void *device)
 	pci_function_destroy(&chipset->power_management);
 	pci_function_destroy(&chipset->isa_bridge);
 	pci_function_destroy(&chipset->host_bridge);
-	pthread_mutex_destroy(&chipset->route_lock);
+	pthread_mutex_destroy(&chipset->lock);
 }
 
 const struct device_ops i440fx_device_ops = {
-	.version = 1,
+	.version = 2,
 	.reset = i440fx_reset,
 	.save = i440fx_save,
 	.load = i440fx_load,

@@ -37,11 +37,18 @@ void board_reset(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_reset(&board->devices[i]);
-	if (!board->pci)
+	if (!board->pci || board_has_firmware(board))
 		return;
 	if (board->config.kind == BOARD_PC)
-		i440fx_set_routes(&board->chipset, board->pci_layout.link_gsi);
+		i440fx_set_up(&board->chipset, board->pci_layout.link_gsi, ACPI_PORT);
 	pci_setup(board->pci, &board->pci_layout);
+}
+
+bool board_press_power_button(struct board *board)
+{
+	if (board->acpi_pm)
+		acpi_pm_press_power_button(board->acpi_pm);
+	return board->acpi_pm;
 }
 
 void board_hold(struct board *board)

@@ -18,8 +18,11 @@ struct board;
 
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
-/* All devices to their power-on state, and PCI as firmware leaves it; the vCPUs are parked. */
+/* All devices to their power-on state; without firmware PCI and chipset as that leaves them. The vCPUs are
+ * parked. */
 void board_reset(struct board *board);
+/* The power button is pressed, which asks the guest to power off. False: the board has none. Any thread. */
+bool board_press_power_button(struct board *board);
 /* A new board's devices are held: until they are released they do nothing by themselves. They are
  * saved and loaded while they are held, and the vCPUs parked. */
 void board_hold(struct board *board);
@@ -34,7 +37,7 @@ void board_save(const struct board *board, struct state_stream *state);
 void board_load(struct board *board, struct state_stream *state);
 
 /*
- * Write what firmware leaves for the guest: ACPI and SMBIOS tables. `rsdp_gpa` is where the ACPI
+ * In firmware's place, write what that leaves for the guest: ACPI and SMBIOS tables. `rsdp_gpa` is where the ACPI
  * tables begin.
  */
 int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct error *error);

@@ -58,7 +58,7 @@ struct board_config {
 	struct pio_bus *pio;
 	struct mmio_bus *mmio;
 	struct event_loop *loop;
-	const struct ram *ram;
+	struct ram *ram;
 	unsigned cpus;
 	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
 	struct irq_line irq; /* `gsi` is filled in for each device */
@@ -68,6 +68,10 @@ struct board_config {
 	int print_port;
 	int debug_exit_port; /* -1: none; nor when the options have one */
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
+	/* What a ROM below 4 GiB is to have; NULL: kvik does itself what firmware would. Of the pc. */
+	const uint8_t *firmware;
+	size_t firmware_size;
+	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;
 	struct board_disk *disks; /* those that are put on the board are its own, and NULL here */

@@ -3,16 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "device/acpi_pm.h"
 #include "device/acpi_sleep.h"
 #include "device/debug_exit.h"
-#include "device/fw_cfg.h"
 #include "device/i8042.h"
 #include "device/post_port.h"
 #include "device/print_port.h"
 #include "device/rtc.h"
 #include "device/serial16550.h"
 #include "machine/board_parts.h"
+#include "util/log.h"
 
 #define BOCHS_CONSOLE_PORT     0xe9
 #define BOCHS_CONSOLE_READBACK 0xe9
@@ -80,7 +79,10 @@ static int add_e820_file(const struct board *board, struct fw_cfg *fw_cfg)
 	struct e820_map map;
 	unsigned i;
 
-	e820_build(board->config.ram, &map);
+	if (board_has_firmware(board))
+		e820_build_for_firmware(board->config.ram, &map);
+	else
+		e820_build(board->config.ram, &map);
 	for (i = 0; i < map.count; i++) {
 		file[i].gpa = map.entries[i].gpa;
 		file[i].size_bytes = map.entries[i].size_bytes;
@@ -102,6 +104,7 @@ static int add_fw_cfg(struct board *board, struct error *error)
 	result = board_add(board, "fw_cfg", &fw_cfg_device_ops, fw_cfg, error);
 	if (result < 0)
 		return result;
+	board->fw_cfg = fw_cfg;
 	if (fw_cfg_add(fw_cfg, FW_CFG_RAM_BYTES, &ram_bytes, sizeof(ram_bytes)) < 0 ||
 	    fw_cfg_add(fw_cfg, FW_CFG_CPUS, &cpus, sizeof(cpus)) < 0 ||
 	    fw_cfg_add(fw_cfg, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus)) < 0 ||
@@ -207,8 +210,9 @@ static int add_keyboard(struct board *board, struct error *error)
 }
 
 /* Where BARs may lie, and which GSIs the interrupt links A to D have. */
-static struct pci_layout pci_layout(const struct board_config *config)
+static struct pci_layout pci_layout(const struct board *board)
 {
+	const struct board_config *config = &board->config;
 	static const uint8_t pc_links[PCI_PINS] = {10, 10, 11, 11};
 	static const uint8_t microvm_links[PCI_PINS] = {16, 17, 18, 19};
 	struct pci_layout layout = {
@@ -223,6 +227,14 @@ static struct pci_layout pci_layout(const struct board_config *config)
 	if (limit > first) {
 		layout.high_first = first;
 		layout.high_end = limit - first < PCI_HIGH_BYTES ? limit : first + PCI_HIGH_BYTES;
+	}
+	/* Firmware chooses: what it may take, as far as it looks at no more than the size of RAM. */
+	if (board_has_firmware(board)) {
+		layout.low_first = config->ram->low_end > PCI_FIRMWARE_GPA ? config->ram->low_end
+									   : PCI_FIRMWARE_GPA;
+		layout.low_end = PCI_FIRMWARE_END;
+		if (limit > first)
+			layout.high_end = limit;
 	}
 	memcpy(layout.link_gsi, config->kind == BOARD_PC ? pc_links : microvm_links,
 	       sizeof(layout.link_gsi));
@@ -242,12 +254,12 @@ static int add_pci(struct board *board, struct error *error)
 	};
 	int result;
 
-	board->pci_layout = pci_layout(config);
+	board->pci_layout = pci_layout(board);
 	board->pci = pci_bus_create(&bus, error);
 	if (!board->pci)
 		return -ENOMEM;
 	result = board_add(board, "pci", &pci_bus_device_ops, board->pci, error);
-	if (result < 0)
+	if (result < 0 || board_has_firmware(board))
 		return result;
 	return mmio_bus_add(config->mmio, E820_ECAM_START, PCI_ECAM_BYTES, "PCI configuration",
 			    &pci_bus_ecam_ops, board->pci, error);
@@ -262,12 +274,52 @@ static void wire_links(struct board *board)
 		pci_bus_route(board->pci, link, board->pci_layout.link_gsi[link]);
 }
 
+/* i440fx_wiring.route_shadow. */
+static void route_shadow(void *context, const uint8_t access[I440FX_SHADOW_SEGMENTS])
+{
+	struct board *board = context;
+	struct error error;
+
+	_Static_assert(I440FX_SHADOW_SEGMENTS == RAM_SHADOW_SEGMENTS &&
+			       I440FX_SHADOW_READ == RAM_SHADOW_READ &&
+			       I440FX_SHADOW_WRITE == RAM_SHADOW_WRITE,
+		       "one is the other");
+	if (board->config.vm && ram_shadow_route(&board->config.ram->shadow, board->config.vm, access, &error) < 0)
+		log_error("%s", error.message);
+}
+
+/* i440fx_wiring.place_pm. */
+static void place_pm(void *context, uint16_t port)
+{
+	struct board *board = context;
+	struct error error;
+
+	if (port == board->acpi_port)
+		return;
+	if (board->acpi_port)
+		pio_bus_remove(board->config.pio, board->acpi_port);
+	board->acpi_port = port;
+	if (port && add_ports(board, port, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops,
+			      board->acpi_pm, &error) < 0) {
+		log_guest("%s", error.message);
+		board->acpi_port = 0;
+	}
+}
+
 static int add_chipset(struct board *board, struct error *error)
 {
+	const struct i440fx_wiring wiring = {SCI_GSI, route_shadow, place_pm, board};
 	int result;
 
-	i440fx_init(&board->chipset, board->pci, ACPI_PORT, SCI_GSI);
+	i440fx_init(&board->chipset, board->pci, &wiring);
 	result = board_add(board, "i440fx", &i440fx_device_ops, &board->chipset, error);
+	if (result < 0)
+		return result;
+	result = mmio_bus_add(board->config.mmio, RAM_SHADOW_START, RAM_SHADOW_END - RAM_SHADOW_START,
+			      "shadow RAM", &ram_shadow_mmio_ops, &board->config.ram->shadow, error);
+	if (result == 0)
+		result = add_ports(board, I440FX_APM_PORT, I440FX_APM_PORTS, "APM ports",
+				   &i440fx_apm_pio_ops, &board->chipset, error);
 	if (result < 0)
 		return result;
 	return add_ports(board, PCI_CONFIG_PORT, PCI_CONFIG_PORTS, "PCI configuration",
@@ -291,11 +343,9 @@ static int add_acpi(struct board *board, struct error *error)
 	pm = acpi_pm_create(board->config.loop, &sci, power, error);
 	if (!pm)
 		return -ENOMEM;
-	result = board_add(board, "acpi-pm", &acpi_pm_device_ops, pm, error);
-	if (result < 0)
-		return result;
-	return add_ports(board, ACPI_PORT, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops, pm,
-	                 error);
+	/* Its ports are where the chipset says. */
+	board->acpi_pm = pm;
+	return board_add(board, "acpi-pm", &acpi_pm_device_ops, pm, error);
 }
 
 int board_add_devices(struct board *board, struct error *error)
@@ -319,5 +369,6 @@ int board_add_devices(struct board *board, struct error *error)
 	    (result = board_add_console(board, error)) < 0 ||
 	    (result = board_add_options(board, error)) < 0)
 		return result;
-	return add_debug_ports(board, error);
+	result = add_debug_ports(board, error);
+	return result < 0 || !board_has_firmware(board) ? result : board_add_firmware(board, error);
 }

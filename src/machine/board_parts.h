@@ -5,6 +5,8 @@
 #ifndef KVIK_MACHINE_BOARD_PARTS_H
 #define KVIK_MACHINE_BOARD_PARTS_H
 
+#include "device/acpi_pm.h"
+#include "device/fw_cfg.h"
 #include "device/i440fx.h"
 #include "device/device.h"
 #include "device/virtio/virtio.h"
@@ -21,9 +23,15 @@
 #define RTC_GSI      8
 #define SCI_GSI      9
 
-/* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. */
+/* Memory slots that are not RAM's (ram.h). */
+enum { SLOT_ROM = RAM_SLOTS };
+
+/* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. Firmware knows no
+ * ECAM on a pc: there its window begins at 2 GiB, if RAM does not reach as far, and ends at the I/O APIC. */
 #define PCI_WINDOW_GPA	   RAM_LOW_LIMIT
 #define PCI_WINDOW_END	   E820_ECAM_START
+#define PCI_FIRMWARE_GPA   0x80000000ull
+#define PCI_FIRMWARE_END   0xfec00000ull
 #define PCI_FIRST_IO_PORT  0xc000
 #define PCI_HIGH_ALIGNMENT (1ull << 30)
 #define PCI_HIGH_BYTES	   (256ull << 30)
@@ -38,6 +46,11 @@ struct board {
 	unsigned device_count;
 	/* Devices that are small enough to live here. */
 	uint8_t post_code;
+	struct acpi_pm *acpi_pm; /* the pc's, likewise */
+	struct fw_cfg *fw_cfg;
+	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
+	uint8_t disk_slot[BOARD_DISKS_MAX]; /* of PCI; those of disk_count disks */
+	unsigned disk_count;
 	struct i440fx chipset; /* the pc's */
 	struct pci_bus *pci; /* NULL: has none */
 	struct pci_layout pci_layout;
@@ -68,5 +81,14 @@ struct virtio_host board_virtio_host(const struct board *board, bool is_packed);
 int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
 		      struct error *error);
 bool board_wants_pci(const struct board *board);
+/* Whether it begins with firmware, which finds out what there is by itself. */
+static inline bool board_has_firmware(const struct board *board)
+{
+	return board->config.firmware;
+}
+/* The ROM, and what fw_cfg tells firmware: the last thing that is put on a board. */
+int board_add_firmware(struct board *board, struct error *error);
+/* The ACPI tables, in ACPI_TABLES_MAX bytes that the caller frees. Their size, or -errno. */
+int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error);
 
 #endif

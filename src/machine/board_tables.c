@@ -137,7 +137,8 @@ static void describe(struct aml *aml, const void *context)
 	size_t scope = aml_scope_begin(aml, "\\_SB"), root = 0, bridge = 0;
 
 	if (board->pci) {
-		describe_ecam(aml);
+		if (!board_has_firmware(board))
+			describe_ecam(aml);
 		root = aml_device_begin(aml, "PCI0");
 		describe_pci_root(aml, board);
 		if (board->config.kind == BOARD_MICROVM)
@@ -159,10 +160,9 @@ static void describe(struct aml *aml, const void *context)
 	aml_end(aml, scope);
 }
 
-int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct error *error)
+int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error)
 {
 	bool is_pc = board->config.kind == BOARD_PC;
-	const struct guest_memory *memory = &board->config.ram->memory;
 	struct acpi_config acpi = {
 		.cpus = board->config.cpus,
 		.describe = describe,
@@ -171,27 +171,38 @@ int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct err
 		.pm_port = ACPI_PORT,
 		.sci_irq = SCI_GSI,
 		.sleep_port = ACPI_PORT,
-		.ecam_gpa = board->pci ? E820_ECAM_START : 0,
+		.ecam_gpa = board->pci && !board_has_firmware(board) ? E820_ECAM_START : 0,
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,
 		.reset_value = is_pc ? PCI_RESET_VALUE : ACPI_SLEEP_RESET_VALUE,
 		.boot_architecture = is_pc ? ACPI_BOOT_LEGACY_DEVICES | ACPI_BOOT_8042 |
 						     ACPI_BOOT_NO_VGA
 					   : ACPI_BOOT_LEGACY_DEVICES | ACPI_BOOT_NO_VGA,
 	};
-	uint8_t *bytes = malloc(ACPI_TABLES_MAX);
 	int result;
 
-	if (!bytes)
+	*bytes = malloc(ACPI_TABLES_MAX);
+	if (!*bytes)
 		return error_set_errno(error, ENOMEM, "cannot build the ACPI tables");
-	result = acpi_tables_build(&acpi, bytes, error);
-	if (result > 0) {
-		*rsdp_gpa = ACPI_TABLES_GPA;
-		result = guest_memory_write(memory, ACPI_TABLES_GPA, bytes, result);
-		if (result == 0)
-			result = smbios_write(memory, is_pc ? "pc" : "microvm");
-		if (result < 0)
-			error_set(error, -result, "the guest's RAM is too small for its tables");
-	}
+	result = acpi_tables_build(&acpi, *bytes, error);
+	if (result < 0)
+		free(*bytes);
+	return result;
+}
+
+int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct error *error)
+{
+	const struct guest_memory *memory = &board->config.ram->memory;
+	uint8_t *bytes;
+	int result = board_build_acpi(board, &bytes, error);
+
+	if (result < 0)
+		return result;
+	*rsdp_gpa = ACPI_TABLES_GPA;
+	result = guest_memory_write(memory, ACPI_TABLES_GPA, bytes, result);
+	if (result == 0)
+		result = smbios_write(memory, board->config.kind == BOARD_PC ? "pc" : "microvm");
+	if (result < 0)
+		error_set(error, -result, "the guest's RAM is too small for its tables");
 	free(bytes);
 	return result;
 }

@@ -120,6 +120,8 @@ static int add_disk(struct board *board, struct board_disk *disk, unsigned numbe
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "disk%u", number);
+	if (board->pci && pci_bus_free_slot(board->pci) >= 0)
+		board->disk_slot[board->disk_count++] = pci_bus_free_slot(board->pci);
 	return board_add_virtio(board, name, virtio, CLASS_DISK, PCI_ANY_SLOT, error);
 }
 

@@ -17,3 +17,11 @@ void e820_build(const struct ram *ram, struct e820_map *map)
 	add(map, E820_BACKEND_START, E820_BACKEND_END, E820_RESERVED);
 	add(map, RAM_HIGH_START, ram->high_end, E820_RAM);
 }
+
+void e820_build_for_firmware(const struct ram *ram, struct e820_map *map)
+{
+	map->count = 0;
+	add(map, 0, ram->low_end, E820_RAM);
+	add(map, E820_BACKEND_START, E820_FIRMWARE_ROM, E820_RESERVED);
+	add(map, RAM_HIGH_START, ram->high_end, E820_RAM);
+}

@@ -21,9 +21,10 @@
 #define E820_ECAM_START 0xfeb00000ull
 #define E820_ECAM_END	0xfec00000ull
 
-/* What the backends keep for themselves below 4 GiB. */
-#define E820_BACKEND_START 0xfffbc000ull
+/* What the backends keep for themselves below 4 GiB (an identity map, then a TSS), and firmware. */
+#define E820_BACKEND_START 0xfeffc000ull
 #define E820_BACKEND_END   0x100000000ull
+#define E820_FIRMWARE_ROM  0xff000000ull /* firmware's ROM begins here at the lowest */
 
 struct e820_entry {
 	uint64_t gpa, size_bytes;
@@ -36,5 +37,7 @@ struct e820_map {
 };
 
 void e820_build(const struct ram *ram, struct e820_map *map);
+/* What firmware is told, which makes a map of its own from it: RAM as it is there, and reservations. */
+void e820_build_for_firmware(const struct ram *ram, struct e820_map *map);
 
 #endif

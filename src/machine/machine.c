@@ -10,15 +10,16 @@
 #include <unistd.h>
 
 #include "machine/cpuid.h"
+#include "machine/e820.h"
 #include "machine/inspect.h"
 #include "machine/power_on_state.h"
 #include "machine/snapshot.h"
 #include "machine/vcpu.h"
 #include "util/log.h"
 
-/* Three pages that Intel's virtualization hardware needs, in the device hole below the BIOS. */
-#define TSS_GPA		 0xfffbd000ull
-#define IDENTITY_MAP_GPA 0xfffbc000ull
+/* Four pages that Intel's virtualization hardware needs, in the device hole below any firmware. */
+#define IDENTITY_MAP_GPA E820_BACKEND_START
+#define TSS_GPA		 (E820_BACKEND_START + 0x1000)
 
 /* How often halted vCPUs of a flat guest are asked whether anything can still wake them. */
 #define FIRST_IDLE_CHECK_NS 5000000ull
@@ -163,6 +164,12 @@ void machine_resume(struct machine *machine, enum machine_pause why)
 	wake_io_thread(machine);
 }
 
+void machine_press_power_button(struct machine *machine)
+{
+	if (!board_press_power_button(machine->board))
+		log_warning("this machine has no power button");
+}
+
 /* The streams that a guest writes to. Returns how many. */
 static unsigned list_streams(const struct machine *machine, struct char_stream *list[3])
 {
@@ -302,8 +309,12 @@ static void set_state(struct machine *machine, enum machine_state state)
 	pthread_mutex_unlock(&machine->lock);
 }
 
-/* Firmware's MSRs: cacheable RAM, uncached device hole (SDM vol. 3 §12.11). All CPUs the same. */
-static void set_firmware_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts *cpuid)
+/*
+ * The MSRs that a CPU has at power-on, and then, without any, firmware's: cacheable RAM, uncached device
+ * hole (SDM vol. 3 §12.11). All CPUs the same.
+ */
+static void set_first_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts *cpuid,
+			   bool has_firmware)
 {
 	const uint64_t hole_mask = ((1ull << cpuid->physical_bits) - 1) & ~(DEVICE_HOLE_BYTES - 1);
 	const struct kvm_msr_entry entries[] = {
@@ -317,9 +328,9 @@ static void set_firmware_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_fa
 		struct kvm_msrs header;
 		struct kvm_msr_entry entry;
 	} one;
-	unsigned i;
+	unsigned i, count = has_firmware ? 1 : sizeof(entries) / sizeof(entries[0]);
 
-	for (i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+	for (i = 0; i < count; i++) {
 		memset(&one, 0, sizeof(one));
 		one.header.nmsrs = 1;
 		one.entry = entries[i];
@@ -333,6 +344,8 @@ static void set_firmware_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_fa
 static int machine_reset(struct machine *machine, struct error *error)
 {
 	struct entry entry = {0};
+	size_t firmware_size;
+	bool has_firmware = boot_firmware(machine->boot, &firmware_size);
 	uint64_t rsdp_gpa;
 	unsigned i;
 	int result;
@@ -346,9 +359,12 @@ static int machine_reset(struct machine *machine, struct error *error)
 						error);
 		if (result < 0)
 			return result;
-		set_firmware_msrs(&machine->vcpus[i].kvm, &machine->cpuid);
+		set_first_msrs(&machine->vcpus[i].kvm, &machine->cpuid, has_firmware);
 		machine->is_idle[i] = false;
 	}
+	/* RAM stays as it is, and the boot CPU begins at its reset vector. */
+	if (has_firmware)
+		return 0;
 	result = board_write_tables(machine->board, &rsdp_gpa, error);
 	if (result < 0)
 		return result;
@@ -644,6 +660,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.msi = interrupts_msi_target(&machine->interrupts),
 		.power = {power_requested, machine},
 		.streams = machine->config.streams,
+		.firmware_prints = true,
 		.print_port = machine->config.print_port,
 		.debug_exit_port = machine->config.debug_exit_port,
 		.vm = &machine->vm,
@@ -658,6 +675,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.port_count = machine->config.port_count,
 	};
 
+	board.firmware = boot_firmware(machine->boot, &board.firmware_size);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	machine->board = board_create(&board, error);
 	return machine->board ? 0 : -EINVAL;

@@ -88,6 +88,9 @@ int machine_run(struct machine *machine, int *status, struct error *error);
 /* End the run with `status`, whatever the guest does. Any thread. */
 void machine_quit(struct machine *machine, int status);
 
+/* Press the power button: most guests shut down then. A machine without one says so. Any thread. */
+void machine_press_power_button(struct machine *machine);
+
 /* Save the machine to config.save_fd as soon as its CPUs have stopped, then let it go on. A failure is
  * logged. Any thread. */
 void machine_save(struct machine *machine);

@@ -7,6 +7,9 @@
 
 #include "util/guarded.h"
 
+/* Which of the regions is shadow RAM: it is always there, and has slots of its own. */
+#define RAM_SHADOW_REGION 1
+
 static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t offset)
 {
 	struct guest_memory *memory = &ram->memory;
@@ -45,7 +48,9 @@ int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
 	ram->high_end = RAM_HIGH_START + (size_bytes - low_end);
 	/* The bytes behind the video hole stay unused. */
 	add_region(ram, 0, RAM_VIDEO_HOLE, 0);
-	add_region(ram, RAM_VIDEO_HOLE_END, low_end, RAM_VIDEO_HOLE_END);
+	add_region(ram, RAM_SHADOW_START, RAM_SHADOW_END, RAM_SHADOW_START);
+	add_region(ram, RAM_SHADOW_END, low_end, RAM_SHADOW_END);
+	ram_shadow_init(&ram->shadow, &ram->memory, ram->base + RAM_SHADOW_START);
 	add_region(ram, RAM_HIGH_START, ram->high_end, low_end);
 	return 0;
 
@@ -63,6 +68,8 @@ static int set_slots(const struct ram *ram, const struct kvm_vm *vm, uint32_t fl
 	int result;
 
 	for (i = 0; i < ram->memory.region_count; i++) {
+		if (i == RAM_SHADOW_REGION)
+			continue;
 		region = &ram->memory.regions[i];
 		slot = (struct kvm_userspace_memory_region){
 			.slot = i,
@@ -80,9 +87,13 @@ static int set_slots(const struct ram *ram, const struct kvm_vm *vm, uint32_t fl
 	return 0;
 }
 
-int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error)
+int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error)
 {
-	return set_slots(ram, vm, 0, error);
+	uint8_t access[RAM_SHADOW_SEGMENTS];
+	int result = set_slots(ram, vm, 0, error);
+
+	memset(access, RAM_SHADOW_OPEN, sizeof(access));
+	return result < 0 ? result : ram_shadow_route(&ram->shadow, vm, access, error);
 }
 
 int ram_log_start(struct ram *ram, const struct kvm_vm *vm, struct error *error)
@@ -92,6 +103,8 @@ int ram_log_start(struct ram *ram, const struct kvm_vm *vm, struct error *error)
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot log the guest's writes");
 	result = set_slots(ram, vm, KVM_MEM_LOG_DIRTY_PAGES, error);
+	if (result == 0)
+		result = ram_shadow_log(&ram->shadow, vm, true, error);
 	if (result < 0)
 		guest_memory_log_stop(&ram->memory);
 	return result;
@@ -99,15 +112,19 @@ int ram_log_start(struct ram *ram, const struct kvm_vm *vm, struct error *error)
 
 int ram_log_stop(struct ram *ram, const struct kvm_vm *vm, struct error *error)
 {
+	int result;
+
 	guest_memory_log_stop(&ram->memory);
-	return set_slots(ram, vm, 0, error);
+	result = set_slots(ram, vm, 0, error);
+	return result < 0 ? result : ram_shadow_log(&ram->shadow, vm, false, error);
 }
 
 int ram_log_read(struct ram *ram, const struct kvm_vm *vm, unsigned region, uint64_t *bitmap,
 		 struct error *error)
 {
 	struct kvm_dirty_log log = {.slot = region, .dirty_bitmap = bitmap};
-	int result = kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
+	int result = region == RAM_SHADOW_REGION ? ram_shadow_log_read(&ram->shadow, vm, bitmap)
+						 : kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
 
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot read the log of the guest's writes");
@@ -120,6 +137,7 @@ void ram_destroy(struct ram *ram)
 	if (!ram->base)
 		return;
 	guest_memory_log_free(&ram->memory);
+	ram_shadow_destroy(&ram->shadow);
 	guarded_unmap(ram->base, ram->size_bytes);
 	close(ram->memfd);
 	ram->base = NULL;

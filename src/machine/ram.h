@@ -2,19 +2,23 @@
  * The guest's RAM: one memfd, mapped once, shown to the VM as memory slots.
  *
  * The PC's memory map: conventional memory below 640 KiB, the video hole up to 768 KiB (no RAM:
- * accesses exit as memory-mapped I/O), RAM from there up to at most 3 GiB, the device hole up to
- * 4 GiB, and the rest of the RAM above 4 GiB.
+ * accesses exit as memory-mapped I/O), shadow RAM up to 1 MiB, RAM from there up to at most 3 GiB, the
+ * device hole up to 4 GiB, and the rest of the RAM above 4 GiB.
  */
 #ifndef KVIK_MACHINE_RAM_H
 #define KVIK_MACHINE_RAM_H
 
 #include "device/guest_memory.h"
 #include "kvm/kvm.h"
+#include "machine/ram_shadow.h"
 
 #define RAM_VIDEO_HOLE	   0xa0000ull
-#define RAM_VIDEO_HOLE_END 0xc0000ull
+#define RAM_VIDEO_HOLE_END RAM_SHADOW_START
 #define RAM_LOW_LIMIT	   0xc0000000ull /* the device hole begins here at the latest */
 #define RAM_HIGH_START	   0x100000000ull
+
+/* Which of the VM's memory slots are RAM's: one for each region, and those of shadow RAM. */
+#define RAM_SLOTS (RAM_SHADOW_FIRST_SLOT + RAM_SHADOW_SEGMENTS)
 
 #define RAM_MIN_BYTES (1ull << 20)
 #define RAM_MAX_BYTES (1ull << 40)
@@ -26,12 +30,13 @@ struct ram {
 	uint64_t high_end; /* end of RAM above 4 GiB; RAM_HIGH_START when there is none */
 	int memfd;
 	uint8_t *base;
+	struct ram_shadow shadow;
 };
 
 /* `size_bytes` is a multiple of 4 KiB within the limits above. 0 or -errno. */
 int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error);
 /* Give the VM a slot for every region. */
-int ram_attach(const struct ram *ram, const struct kvm_vm *vm, struct error *error);
+int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */
 
 /*

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define TABLE_OFFSET 0x20 /* after the entry point */
-#define TABLE_MAX    256
 
 #define TYPE_BIOS   0
 #define TYPE_SYSTEM 1
@@ -45,23 +44,39 @@ struct end {
 	uint16_t handle;
 } __attribute__((packed));
 
-struct table {
-	uint8_t bytes[TABLE_MAX];
-	size_t used;
-};
-
-static void append(struct table *table, const void *bytes, size_t size)
+static void append(struct smbios *smbios, const void *bytes, size_t size)
 {
-	if (size > sizeof(table->bytes) - table->used)
+	if (size > sizeof(smbios->tables) - smbios->tables_size)
 		return;
-	memcpy(table->bytes + table->used, bytes, size);
-	table->used += size;
+	memcpy(smbios->tables + smbios->tables_size, bytes, size);
+	smbios->tables_size += size;
 }
 
-int smbios_write(const struct guest_memory *memory, const char *product)
+static void set_entry(struct smbios *smbios, uint64_t table_gpa)
+{
+	struct entry_point entry = {
+		.anchor = {'_', 'S', 'M', '3', '_'},
+		.length = sizeof(entry),
+		.major = 3,
+		.minor = 4,
+		.revision = 1,
+		.table_max = smbios->tables_size,
+		.table_gpa = table_gpa,
+	};
+	const uint8_t *at = (const uint8_t *)&entry;
+	uint8_t sum = 0;
+	unsigned i;
+
+	_Static_assert(sizeof(entry) == SMBIOS_ENTRY_BYTES, "as the header says");
+	for (i = 0; i < sizeof(entry); i++)
+		sum += at[i];
+	entry.checksum = -sum;
+	memcpy(smbios->entry, &entry, sizeof(entry));
+}
+
+void smbios_build(struct smbios *smbios, const char *product)
 {
 	static const char bios_strings[] = "kvik\0" KVIK_VERSION "\0" "01/01/2025\0";
-	struct table table = {.used = 0};
 	struct bios bios = {
 		.type = TYPE_BIOS,
 		.length = sizeof(bios),
@@ -84,35 +99,30 @@ int smbios_write(const struct guest_memory *memory, const char *product)
 		.wake_up = SYSTEM_WAKE_POWER_SWITCH,
 	};
 	struct end end = {TYPE_END, sizeof(end), 2};
-	struct entry_point entry = {
-		.anchor = {'_', 'S', 'M', '3', '_'},
-		.length = sizeof(entry),
-		.major = 3,
-		.minor = 4,
-		.revision = 1,
-		.table_gpa = SMBIOS_GPA + TABLE_OFFSET,
-	};
-	const uint8_t *at = (const uint8_t *)&entry;
-	uint8_t sum = 0;
-	unsigned i;
+
+	smbios->tables_size = 0;
+	/* Each structure is followed by its strings, and those by one more NUL. */
+	append(smbios, &bios, sizeof(bios));
+	append(smbios, bios_strings, sizeof(bios_strings));
+	append(smbios, &system, sizeof(system));
+	append(smbios, "kvik", sizeof("kvik"));
+	append(smbios, product, strlen(product) + 1);
+	append(smbios, KVIK_VERSION "\0", sizeof(KVIK_VERSION "\0"));
+	append(smbios, &end, sizeof(end));
+	append(smbios, "\0", 2);
+	set_entry(smbios, 0);
+}
+
+int smbios_write(const struct guest_memory *memory, const char *product)
+{
+	struct smbios smbios;
 	int result;
 
-	/* Each structure is followed by its strings, and those by one more NUL. */
-	append(&table, &bios, sizeof(bios));
-	append(&table, bios_strings, sizeof(bios_strings));
-	append(&table, &system, sizeof(system));
-	append(&table, "kvik", sizeof("kvik"));
-	append(&table, product, strlen(product) + 1);
-	append(&table, KVIK_VERSION "\0", sizeof(KVIK_VERSION "\0"));
-	append(&table, &end, sizeof(end));
-	append(&table, "\0", 2);
-	entry.table_max = table.used;
-	for (i = 0; i < sizeof(entry); i++)
-		sum += at[i];
-	entry.checksum = -sum;
-	result = guest_memory_write(memory, SMBIOS_GPA, &entry, sizeof(entry));
+	smbios_build(&smbios, product);
+	set_entry(&smbios, SMBIOS_GPA + TABLE_OFFSET);
+	result = guest_memory_write(memory, SMBIOS_GPA, smbios.entry, sizeof(smbios.entry));
 	if (result == 0)
-		result = guest_memory_write(memory, SMBIOS_GPA + TABLE_OFFSET, table.bytes,
-					    table.used);
+		result = guest_memory_write(memory, SMBIOS_GPA + TABLE_OFFSET, smbios.tables,
+					    smbios.tables_size);
 	return result;
 }

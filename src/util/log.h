@@ -36,6 +36,7 @@ void log_guest_flush(void);
 
 #define log_guest(...)   log_guest_at(LOG_INFO, __VA_ARGS__)
 #define log_error(...)   log_print(LOG_ERROR, __VA_ARGS__)
+#define log_hint(...)	 log_print(LOG_ERROR, __VA_ARGS__) /* nothing is wrong; always shown */
 #define log_warning(...) log_print(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)    log_print(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)   log_print(LOG_DEBUG, __VA_ARGS__)

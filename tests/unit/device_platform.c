@@ -1,5 +1,6 @@
 /* The small devices of the boards: keyboard controller, ACPI registers, PCI, fw_cfg, debug exit. */
 #include <endian.h>
+#include <errno.h>
 
 #include "device/acpi_pm.h"
 #include "device/acpi_sleep.h"
@@ -144,8 +145,69 @@ static uint32_t config_read(struct pci_bus *bus, uint32_t address, unsigned size
 	       (size == 4 ? 0xffffffff : (1u << 8 * size) - 1);
 }
 
+/* What hangs on the chipset. */
+struct wires {
+	uint8_t access[I440FX_SHADOW_SEGMENTS];
+	uint16_t pm_port;
+};
+
+static void keep_shadow(void *context, const uint8_t access[I440FX_SHADOW_SEGMENTS])
+{
+	struct wires *wires = context;
+
+	memcpy(wires->access, access, sizeof(wires->access));
+}
+
+static void keep_pm(void *context, uint16_t port)
+{
+	struct wires *wires = context;
+
+	wires->pm_port = port;
+}
+
+/* As firmware goes about it: shadow RAM by PAM, the ACPI registers, and what both are after a reset. */
+static void check_chipset(struct pci_bus *bus, struct i440fx *chipset, const struct wires *wires)
+{
+	static const uint8_t links[PCI_PINS] = {10, 10, 11, 11};
+	unsigned i;
+
+	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+		assert_int_equal(wires->access[i], 0);
+	assert_int_equal(wires->pm_port, 0);
+	pci_config_write(bus, 0, 0x58, 4, 0x13322000 | 0x31 << 8);
+	assert_int_equal(wires->access[12], 3);
+	assert_int_equal(wires->access[0], 2);
+	assert_int_equal(wires->access[1], 3);
+	assert_int_equal(wires->access[2], 3);
+	assert_int_equal(wires->access[3], 1);
+	assert_int_equal(wires->access[4], 0);
+	assert_int_equal(pci_config_read(bus, 0, 0x59, 1), 0x30); /* the low half has no segment */
+	pci_config_write(bus, 0, 0x5f, 1, 0xfd);
+	assert_int_equal(wires->access[10], 1);
+	assert_int_equal(wires->access[11], 3);
+	pci_config_write(bus, 0xb, 0x40, 4, 0xffffb03f);
+	assert_int_equal(wires->pm_port, 0);
+	pci_config_write(bus, 0xb, 0x80, 1, 0xff);
+	assert_int_equal(wires->pm_port, 0xb000);
+	i440fx_apm_pio_ops.write(chipset, 1, 1, 0x5a);
+	assert_int_equal(i440fx_apm_pio_ops.read(chipset, 1, 1), 0x5a);
+	pci_bus_device_ops.reset(bus);
+	i440fx_device_ops.reset(chipset);
+	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+		assert_int_equal(wires->access[i], 0);
+	assert_int_equal(wires->pm_port, 0);
+	assert_int_equal(i440fx_apm_pio_ops.read(chipset, 1, 1), 0);
+	i440fx_set_up(chipset, links, 0x600);
+	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+		assert_int_equal(wires->access[i], 3);
+	assert_int_equal(wires->pm_port, 0x600);
+	assert_int_equal(config_read(bus, 0x862, 1), 11);
+}
+
 static void test_pci(void **state)
 {
+	struct wires wires = {.pm_port = 0x1234};
+	const struct i440fx_wiring wiring = {9, keep_shadow, keep_pm, &wires};
 	struct fixture fixture;
 	struct error error;
 	struct pci_bus_config config = {.pio = NULL};
@@ -156,12 +218,17 @@ static void test_pci(void **state)
 	fixture_init(&fixture);
 	config.power = fixture.power;
 	bus = pci_bus_create(&config, &error);
-	i440fx_init(&chipset, bus, 0x600, 9);
+	i440fx_init(&chipset, bus, &wiring);
+	i440fx_device_ops.reset(&chipset);
+	check_chipset(bus, &chipset, &wires);
 	assert_int_equal(config_read(bus, 0, 4), 0x12378086);
 	assert_int_equal(config_read(bus, 0x800, 4), 0x70008086);
 	assert_int_equal(config_read(bus, 0x80e, 1), 0x80); /* more functions follow */
 	assert_int_equal(config_read(bus, 0xb00, 4), 0x71138086);
 	assert_int_equal(config_read(bus, 0xb40, 2), 0x601);
+	/* By these firmware knows where it is, and that it needs not set up SMIs. */
+	assert_int_equal(config_read(bus, 0x2c, 4), 0x11001af4);
+	assert_int_equal(config_read(bus, 0xb5b, 1), 0x02);
 	assert_int_equal(config_read(bus, 0x1000, 4), 0xffffffff);
 	assert_int_equal(config_read(bus, 0x10000, 4), 0xffffffff); /* another bus */
 	/* Identification can't be written, interrupt routing can; a reset undoes it. */
@@ -222,6 +289,14 @@ static void test_fw_cfg(void **state)
 	fw_cfg_pio_ops.write(fw_cfg, 8, 4, htobe32(gpa));
 	assert_int_equal(ram[3], 1);
 	assert_int_equal(ram[0x100], 0x77);
+	/* Keys of the architecture's own, and none between them and the others. */
+	assert_int_equal(fw_cfg_add(fw_cfg, FW_CFG_IRQ0_OVERRIDE, "\1", 1), 0);
+	assert_int_equal(fw_cfg_add(fw_cfg, 0x7fff, "\1", 1), -EINVAL);
+	assert_int_equal(fw_cfg_add(fw_cfg, 0xffff, "\1", 1), -EINVAL);
+	fw_cfg_pio_ops.write(fw_cfg, 0, 2, 0x8002);
+	assert_int_equal(fw_cfg_pio_ops.read(fw_cfg, 1, 1), 1);
+	fw_cfg_pio_ops.write(fw_cfg, 0, 2, 0xffff);
+	assert_int_equal(fw_cfg_pio_ops.read(fw_cfg, 1, 1), 0);
 	/* A descriptor that isn't in RAM is nobody's. */
 	fw_cfg_pio_ops.write(fw_cfg, 4, 4, 0xffffffff);
 	fw_cfg_pio_ops.write(fw_cfg, 8, 4, 0xffffffff);

@@ -28,6 +28,7 @@
 #include "device/pci_testdev.h"
 #include "device/post_port.h"
 #include "device/print_port.h"
+#include "device/rom.h"
 #include "device/rtc.h"
 #include "device/serial16550.h"
 #include "device/split_irqchip.h"
@@ -293,13 +294,23 @@ static void pci_create(struct world *world)
 	config.mmio = world->mmio = mmio_bus_create();
 	world->pci = pci_bus_create(&config, &error);
 	adopt(world, "pci", &pci_bus_device_ops, world->pci);
-	i440fx_init(&world->chipset, world->pci, 0x600, 9);
+	i440fx_init(&world->chipset, world->pci, &(struct i440fx_wiring){.sci_irq = 9});
 }
 
 static void chipset_create(struct world *world)
 {
 	pci_create(world);
 	adopt(world, "i440fx", &i440fx_device_ops, &world->chipset);
+}
+
+static void chipset_stir(struct world *world)
+{
+	static const uint8_t links[PCI_PINS] = {5, 9, 10, 11};
+
+	i440fx_set_up(&world->chipset, links, 0xb000);
+	pci_config_write(world->pci, 0, 0x5a, 1, 0x21);
+	i440fx_apm_pio_ops.write(&world->chipset, 0, 1, 0x12);
+	i440fx_apm_pio_ops.write(&world->chipset, 1, 1, 0x34);
 }
 
 static void pci_stir(struct world *world)
@@ -320,15 +331,17 @@ static size_t pci_look(struct world *world, uint8_t *seen)
 
 static size_t chipset_look(struct world *world, uint8_t *seen)
 {
+	static const uint32_t functions[] = {0x80000000, 0x80000800, 0x80000b00};
+	size_t size = 0;
 	uint32_t value;
 	unsigned i;
 
-	for (i = 0; i < 64; i++) {
-		pci_bus_pio_ops.write(world->pci, 0, 4, 0x80000800 + i * 4);
+	for (i = 0; i < 3 * 64; i++, size += 4) {
+		pci_bus_pio_ops.write(world->pci, 0, 4, functions[i / 64] + i % 64 * 4);
 		value = pci_bus_pio_ops.read(world->pci, 4, 4);
-		memcpy(seen + i * 4, &value, 4);
+		memcpy(seen + size, &value, 4);
 	}
-	return 256;
+	return size + read_ports(&i440fx_apm_pio_ops, &world->chipset, 0, 2, seen + size);
 }
 
 /* --- test devices --- */
@@ -677,6 +690,29 @@ static size_t irqchip_look(struct world *world, uint8_t *seen)
 	return size;
 }
 
+/* --- ROM --- */
+
+static void rom_open(struct world *world)
+{
+	static const uint8_t bytes[ROM_ALIGNMENT] = {1, 2, 3};
+	struct error error;
+
+	adopt(world, "firmware", &rom_device_ops,
+	      rom_create(NULL, 0, 0xfffff000, bytes, sizeof(bytes), &error));
+}
+
+/* As another kvik's firmware would be. */
+static void rom_stir(struct world *world)
+{
+	memcpy((uint8_t *)rom_bytes(world->device.device), "another", 7);
+}
+
+static size_t rom_look(struct world *world, uint8_t *seen)
+{
+	memcpy(seen, rom_bytes(world->device.device), 16);
+	return 16;
+}
+
 static const struct subject subjects[] = {
     {"serial port", serial_create, serial_stir, serial_look},
     {"clock", clock_create, clock_stir, clock_look},
@@ -686,7 +722,8 @@ static const struct subject subjects[] = {
     {"ACPI sleep", sleep_create, no_stir, no_look},
     {"fw_cfg", firmware_create, firmware_stir, firmware_look},
     {"PCI bus", pci_create, pci_stir, pci_look},
-    {"chipset", chipset_create, pci_stir, chipset_look},
+    {"chipset", chipset_create, chipset_stir, chipset_look},
+    {"ROM", rom_open, rom_stir, rom_look},
     {"pci-exercise", exercise_create, exercise_stir, exercise_look},
     {"virtio-rng", virtio_create, virtio_stir, virtio_look},
     {"virtio-mmio", virtio_mmio_open, virtio_mmio_stir, virtio_mmio_look},

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -165,6 +166,7 @@ static void check_board(enum board_kind kind)
 	config.streams.serial = char_none_create(&error);
 	board = board_create(&config, &error);
 	assert_non_null(board);
+	assert_true(board_press_power_button(board) == (kind == BOARD_PC));
 	assert_int_equal(board_write_tables(board, &rsdp_gpa, &error), 0);
 	assert_int_equal(rsdp_gpa, 0xe0000);
 
@@ -212,6 +214,213 @@ static void test_microvm(void **state)
 	check_board(BOARD_MICROVM);
 }
 
+/* What firmware does with fw_cfg. */
+#define FILES_MAX 16
+
+struct firmware {
+	struct pio_bus *pio;
+	struct {
+		char name[57];
+		uint8_t *bytes; /* owned */
+		uint32_t size;
+	} files[FILES_MAX];
+	unsigned count;
+};
+
+static void read_item(struct pio_bus *pio, uint16_t key, uint8_t *bytes, size_t size)
+{
+	pio_bus_write(pio, 0x510, 2, key);
+	while (size--)
+		*bytes++ = pio_bus_read(pio, 0x511, 1);
+}
+
+static void read_files(struct firmware *firmware)
+{
+	uint8_t count[4], directory[4 + FILES_MAX * 64], *entry;
+	unsigned i;
+
+	read_item(firmware->pio, 0x19, count, 4);
+	firmware->count = count[3];
+	assert_in_range(firmware->count, 1, FILES_MAX);
+	read_item(firmware->pio, 0x19, directory, 4 + firmware->count * 64);
+	for (i = 0; i < firmware->count; i++) {
+		entry = directory + 4 + i * 64;
+		memcpy(firmware->files[i].name, entry + 8, 56);
+		firmware->files[i].size = entry[0] << 24 | entry[1] << 16 | entry[2] << 8 | entry[3];
+		firmware->files[i].bytes = malloc(firmware->files[i].size);
+		assert_non_null(firmware->files[i].bytes);
+		read_item(firmware->pio, entry[4] << 8 | entry[5], firmware->files[i].bytes,
+			  firmware->files[i].size);
+	}
+}
+
+static unsigned find_file(const struct firmware *firmware, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < firmware->count; i++)
+		if (strcmp(firmware->files[i].name, name) == 0)
+			return i;
+	fail_msg("there is no %s", name);
+	return 0;
+}
+
+/* Carry out the script, with each file at an address of its own. */
+static void run_script(struct firmware *firmware)
+{
+	unsigned script = find_file(firmware, "etc/table-loader"), file, target;
+	const uint8_t *at = firmware->files[script].bytes, *end = at + firmware->files[script].size;
+	uint32_t offset, start, length;
+	uint64_t pointer;
+	bool has_summed = false;
+
+	for (; at < end; at += 128) {
+		file = find_file(firmware, (const char *)at + 4);
+		if (at[0] == 2) {
+			assert_false(has_summed);
+			target = find_file(firmware, (const char *)at + 60);
+			memcpy(&offset, at + 116, 4);
+			assert_true(at[120] == 4 || at[120] == 8);
+			assert_true(offset + at[120] <= firmware->files[file].size);
+			pointer = 0;
+			memcpy(&pointer, firmware->files[file].bytes + offset, at[120]);
+			assert_true(pointer < firmware->files[target].size);
+			pointer += 0x10000000u * (target + 1);
+			memcpy(firmware->files[file].bytes + offset, &pointer, at[120]);
+		} else if (at[0] == 3) {
+			has_summed = true;
+			memcpy(&offset, at + 60, 4);
+			memcpy(&start, at + 64, 4);
+			memcpy(&length, at + 68, 4);
+			assert_true(start + length <= firmware->files[file].size);
+			assert_int_equal(firmware->files[file].bytes[offset], 0);
+			firmware->files[file].bytes[offset] =
+				-sum(firmware->files[file].bytes + start, length);
+		} else {
+			assert_int_equal(at[0], 1);
+		}
+	}
+	assert_true(has_summed);
+}
+
+static const uint8_t *table_behind(const struct firmware *firmware, const uint8_t *at, unsigned size)
+{
+	uint64_t pointer = 0;
+	uint32_t length;
+	const uint8_t *table;
+	unsigned file;
+
+	memcpy(&pointer, at, size);
+	file = pointer / 0x10000000u - 1;
+	assert_string_equal(firmware->files[file].name, "etc/acpi/tables");
+	pointer %= 0x10000000u;
+	assert_true(pointer + 36 <= firmware->files[file].size);
+	table = firmware->files[file].bytes + pointer;
+	memcpy(&length, table + 4, 4);
+	assert_true(pointer + length <= firmware->files[file].size);
+	if (memcmp(table, "FACS", 4) != 0)
+		assert_int_equal(sum(table, length), 0);
+	return table;
+}
+
+/* Both lists name the same tables, all of which add up. */
+static void check_linked(const struct firmware *firmware)
+{
+	const uint8_t *rsdp = firmware->files[find_file(firmware, "etc/acpi/rsdp")].bytes;
+	const uint8_t *rsdt = table_behind(firmware, rsdp + 16, 4), *table, *fadt = NULL;
+	const uint8_t *xsdt = table_behind(firmware, rsdp + 24, 8);
+	unsigned i, count = (rsdt[4] - 36) / 4;
+
+	assert_memory_equal(rsdp, "RSD PTR ", 8);
+	assert_int_equal(sum(rsdp, 20), 0);
+	assert_int_equal(sum(rsdp, 36), 0);
+	assert_memory_equal(rsdt, "RSDT", 4);
+	assert_memory_equal(xsdt, "XSDT", 4);
+	assert_int_equal(count, 2);
+	for (i = 0; i < count; i++) {
+		table = table_behind(firmware, rsdt + 36 + 4 * i, 4);
+		assert_ptr_equal(table, table_behind(firmware, xsdt + 36 + 8 * i, 8));
+		assert_memory_not_equal(table, "MCFG", 4);
+		if (memcmp(table, "FACP", 4) == 0)
+			fadt = table;
+	}
+	assert_non_null(fadt);
+	assert_memory_equal(table_behind(firmware, fadt + 36, 4), "FACS", 4);
+	assert_memory_equal(table_behind(firmware, fadt + 40, 4), "DSDT", 4);
+	assert_memory_equal(table_behind(firmware, fadt + 140, 8), "DSDT", 4);
+}
+
+static void test_firmware(void **state)
+{
+	static uint8_t rom[0x20000];
+	struct board_config config = {.kind = BOARD_PC, .cpus = 64, .print_port = -1,
+				      .debug_exit_port = -1, .firmware = rom,
+				      .firmware_size = sizeof(rom), .firmware_prints = true};
+	struct firmware firmware = {.count = 0};
+	struct error error;
+	struct board *board;
+	struct ram ram;
+	uint8_t bytes[4];
+	uint64_t word;
+	uint32_t type;
+	unsigned i, file;
+
+	(void)state;
+	assert_int_equal(ram_create(&ram, 16 << 20, &error), 0);
+	config.ram = &ram;
+	firmware.pio = config.pio = pio_bus_create();
+	config.mmio = mmio_bus_create();
+	config.loop = event_loop_create(&error);
+	config.streams.serial = char_none_create(&error);
+	board = board_create(&config, &error);
+	assert_non_null(board);
+	board_reset(board);
+	/* Nothing is set up: no ACPI registers, no routes; and no configuration space by memory. */
+	assert_int_equal(pio_bus_read(config.pio, 0x604, 2), 0xffff);
+	pio_bus_write(config.pio, 0xcf8, 4, 0x80000860);
+	assert_int_equal(pio_bus_read(config.pio, 0xcfc, 4), 0x80808080);
+	mmio_bus_read(config.mmio, E820_ECAM_START, bytes, 4);
+	assert_int_equal(bytes[0] & bytes[1] & bytes[2] & bytes[3], 0xff);
+	/* The button is there; it is seen once firmware has placed the registers. */
+	assert_true(board_press_power_button(board));
+	pio_bus_write(config.pio, 0xcf8, 4, 0x80000b40);
+	pio_bus_write(config.pio, 0xcfc, 4, 0xb001);
+	pio_bus_write(config.pio, 0xcf8, 4, 0x80000b80);
+	pio_bus_write(config.pio, 0xcfc, 1, 1);
+	assert_int_equal(pio_bus_read(config.pio, 0xb000, 2) & 0x100, 0x100);
+	/* Where something else is, they are not; elsewhere again they are. */
+	pio_bus_write(config.pio, 0xcf8, 4, 0x80000b40);
+	pio_bus_write(config.pio, 0xcfc, 4, 0x3c1);
+	assert_int_equal(pio_bus_read(config.pio, 0xb000, 2), 0xffff);
+	pio_bus_write(config.pio, 0xcfc, 4, 0x601);
+	assert_int_equal(pio_bus_read(config.pio, 0x600, 2) & 0x100, 0x100);
+
+	read_files(&firmware);
+	run_script(&firmware);
+	check_linked(&firmware);
+	file = find_file(&firmware, "etc/smbios/smbios-anchor");
+	assert_int_equal(firmware.files[file].size, 24);
+	assert_int_equal(sum(firmware.files[file].bytes, 24), 0);
+	memcpy(&type, firmware.files[file].bytes + 12, 4);
+	assert_int_equal(type, firmware.files[find_file(&firmware, "etc/smbios/smbios-tables")].size);
+	file = find_file(&firmware, "etc/e820");
+	memcpy(&word, firmware.files[file].bytes + 8, 8);
+	memcpy(&type, firmware.files[file].bytes + 16, 4);
+	assert_true(word == 16 << 20 && type == E820_RAM);
+	file = find_file(&firmware, "etc/sercon-port");
+	assert_int_equal(firmware.files[file].bytes[0] | firmware.files[file].bytes[1] << 8, 0x3f8);
+
+	for (i = 0; i < firmware.count; i++)
+		free(firmware.files[i].bytes);
+	check_saved(board, &config);
+	board_destroy(board);
+	char_destroy(config.streams.serial);
+	event_loop_destroy(config.loop);
+	mmio_bus_destroy(config.mmio);
+	pio_bus_destroy(config.pio);
+	ram_destroy(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_memory_map),
 		cmocka_unit_test(test_pc),
 		cmocka_unit_test(test_microvm),
+		cmocka_unit_test(test_firmware),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,6 +95,7 @@ size_t char_callback_input(struct char_stream *stream, const uint8_t *data, size
 struct char_stdio_commands {
 	void (*quit)(void *context); /* ^A x; I/O thread */
 	void (*save)(void *context); /* ^A s; likewise */
+	void (*power)(void *context); /* ^A p; likewise */
 	void *context;
 };
 /* Input goes to this stream's reader, output into the queue of `standard_output`, which must outlive

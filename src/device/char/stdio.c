@@ -36,6 +36,7 @@ static void show_help(void)
 {
 	log_print(LOG_ERROR, "^A x   quit kvik");
 	log_print(LOG_ERROR, "^A s   save the machine (--save)");
+	log_print(LOG_ERROR, "^A p   press the power button");
 	log_print(LOG_ERROR, "^A b   send a break to the serial console");
 	log_print(LOG_ERROR, "^A ^A  send ^A itself");
 	log_print(LOG_ERROR, "^A h   show this help");
@@ -55,6 +56,7 @@ static void escape_command(struct char_stdio *stdio, uint8_t key)
 	switch (key) {
 	case 'x': stdio->commands.quit(stdio->commands.context); break;
 	case 's': stdio->commands.save(stdio->commands.context); break;
+	case 'p': stdio->commands.power(stdio->commands.context); break;
 	case 'b':
 		if (reader->receive_break)
 			reader->receive_break(reader->context);

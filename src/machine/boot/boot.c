@@ -12,7 +12,11 @@
 #include "machine/boot/pvh.h"
 #include "util/file.h"
 
-enum boot_kind { BOOT_FLAT, BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT };
+/* What fits below 4 GiB, and what a PC's firmware comes in. */
+#define FIRMWARE_BYTES_MAX (8u << 20)
+#define FIRMWARE_UNIT	   (64u << 10)
+
+enum boot_kind { BOOT_FLAT, BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT, BOOT_FIRMWARE };
 
 struct boot {
 	struct boot_config config; /* the strings are the caller's and outlive this */
@@ -64,6 +68,23 @@ static int recognize(struct boot *boot, struct error *error)
 			 "(a bare program goes with --flat)");
 }
 
+static int open_firmware(struct boot *boot, struct error *error)
+{
+	const char *path = boot->config.firmware;
+	int result;
+
+	boot->kind = BOOT_FIRMWARE;
+	snprintf(boot->description, sizeof(boot->description), "firmware");
+	result = file_read(path, "firmware", FIRMWARE_BYTES_MAX, &boot->image, &boot->image_size,
+			   error);
+	if (result == 0 && boot->image_size % FIRMWARE_UNIT)
+		result = error_set(error, EINVAL,
+				   "firmware '%s' has %zu bytes: a PC's has a multiple of 64K, up "
+				   "to 8M",
+				   path, boot->image_size);
+	return result;
+}
+
 struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error)
 {
 	struct boot *boot = calloc(1, sizeof(*boot));
@@ -78,6 +99,11 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 		snprintf(boot->description, sizeof(boot->description), "flat binary");
 		if (file_read(config->flat, "flat binary", ram_bytes, &boot->image,
 			      &boot->image_size, error) < 0)
+			goto fail;
+		return boot;
+	}
+	if (config->firmware) {
+		if (open_firmware(boot, error) < 0)
 			goto fail;
 		return boot;
 	}
@@ -118,6 +144,14 @@ bool boot_is_flat(const struct boot *boot)
 	return boot->kind == BOOT_FLAT;
 }
 
+const uint8_t *boot_firmware(const struct boot *boot, size_t *size)
+{
+	if (boot->kind != BOOT_FIRMWARE)
+		return NULL;
+	*size = boot->image_size;
+	return boot->image;
+}
+
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	      struct entry *entry, struct error *error)
 {
@@ -126,6 +160,8 @@ int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	const char *command_line = config->command_line ? config->command_line : "";
 
 	switch (boot->kind) {
+	case BOOT_FIRMWARE:
+		return error_set(error, EINVAL, "firmware is not loaded into RAM");
 	case BOOT_LINUX:
 		return linux_load(&boot->linux_kernel, boot->image, &initrd, command_line,
 				  config->linux_entry, ram, rsdp_gpa, entry, error);

@@ -16,8 +16,9 @@
 #include "util/error.h"
 
 struct boot_config {
-	const char *kernel;	  /* path; or NULL with: */
+	const char *kernel;	  /* path; or NULL with one of these: */
 	const char *flat;	  /* path of a flat binary */
+	const char *firmware;	  /* path of a ROM's bytes, which boots from disks */
 	const char *initrd;	  /* path or NULL */
 	const char *command_line; /* NULL: empty */
 	enum linux_entry linux_entry;
@@ -37,7 +38,11 @@ const char *boot_description(const struct boot *boot);
 /* Whether the guest is a bare program, over for good when it halts with interrupts off. */
 bool boot_is_flat(const struct boot *boot);
 
-/* Write everything into RAM and say how the boot CPU enters. `rsdp_gpa` is 0 without ACPI. */
+/* What goes into the ROM of a machine that begins with firmware, and its size, a multiple of 64 KiB; NULL
+ * when it begins otherwise. Lives as long as `boot`. */
+const uint8_t *boot_firmware(const struct boot *boot, size_t *size);
+
+/* Not of firmware: write everything into RAM and say how the boot CPU enters. `rsdp_gpa` is 0 without ACPI. */
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	      struct entry *entry, struct error *error);
 

@@ -1,0 +1,113 @@
+/*
+ * A board that begins with firmware: its ROM below 4 GiB, whose end shadow RAM shows below 1 MiB, and what
+ * fw_cfg tells it of the machine, by the keys and file names that SeaBIOS and OVMF look for (QEMU
+ * docs/specs/fw_cfg.rst; SeaBIOS docs/Runtime_config.md).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/rom.h"
+#include "machine/acpi/linker.h"
+#include "machine/board_parts.h"
+#include "machine/smbios.h"
+
+#define ROM_END 0x100000000ull
+
+/* "/pci@i0cf8/scsi@1f/disk@0,0" and its end of line: Open Firmware's device paths. */
+#define BOOT_PATH_BYTES 32
+
+static int add_rom(struct board *board, struct error *error)
+{
+	const struct board_config *config = &board->config;
+	struct rom *rom = rom_create(config->vm, SLOT_ROM, ROM_END - config->firmware_size,
+				     config->firmware, config->firmware_size, error);
+	int result;
+
+	if (!rom)
+		return -ENOMEM;
+	result = board_add(board, "firmware", &rom_device_ops, rom, error);
+	if (result == 0)
+		ram_shadow_set_rom(&config->ram->shadow, rom_bytes(rom), config->firmware_size);
+	return result;
+}
+
+static int add_acpi_files(struct board *board, struct error *error)
+{
+	struct fw_cfg *fw_cfg = board->fw_cfg;
+	struct acpi_linked linked;
+	uint8_t *bytes;
+	int result = board_build_acpi(board, &bytes, error);
+
+	if (result < 0)
+		return result;
+	result = acpi_link(&linked, bytes, result, error);
+	free(bytes);
+	if (result < 0)
+		return result;
+	if (fw_cfg_add_file(fw_cfg, ACPI_LINKER_RSDP_FILE, linked.rsdp, sizeof(linked.rsdp)) < 0 ||
+	    fw_cfg_add_file(fw_cfg, ACPI_LINKER_TABLES_FILE, linked.tables, linked.tables_size) < 0 ||
+	    fw_cfg_add_file(fw_cfg, ACPI_LINKER_SCRIPT_FILE, linked.script, linked.script_size) < 0)
+		result = -ENOMEM;
+	acpi_linked_free(&linked);
+	return result;
+}
+
+static int add_smbios_files(struct fw_cfg *fw_cfg)
+{
+	struct smbios smbios;
+	int result;
+
+	smbios_build(&smbios, "pc");
+	result = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-anchor", smbios.entry,
+				 sizeof(smbios.entry));
+	return result < 0 ? result
+			  : fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-tables", smbios.tables,
+					    smbios.tables_size);
+}
+
+/* Disks in the order of the command line: a line each, and a NUL. */
+static int add_boot_order(struct board *board)
+{
+	char order[BOARD_DISKS_MAX * BOOT_PATH_BYTES + 1] = "";
+	size_t used = 0;
+	unsigned i;
+
+	for (i = 0; i < board->disk_count; i++)
+		used += snprintf(order + used, sizeof(order) - used, "%s/pci@i0cf8/scsi@%x/disk@0,0",
+				 used ? "\n" : "", board->disk_slot[i]);
+	return used ? fw_cfg_add_file(board->fw_cfg, "bootorder", order, used + 1) : 0;
+}
+
+static int add_choices(struct board *board)
+{
+	const uint16_t no_menu = 0, serial = SERIAL1_PORT;
+	const uint32_t for_ever = UINT32_MAX;
+	const uint8_t irq0_override = 1;
+	struct fw_cfg *fw_cfg = board->fw_cfg;
+	int result = fw_cfg_add(fw_cfg, FW_CFG_BOOT_MENU, &no_menu, sizeof(no_menu));
+
+	if (result == 0)
+		result = fw_cfg_add(fw_cfg, FW_CFG_IRQ0_OVERRIDE, &irq0_override,
+				    sizeof(irq0_override));
+	/* Not a reset and another try each minute when nothing can be booted. */
+	if (result == 0)
+		result = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", &for_ever, sizeof(for_ever));
+	if (result == 0 && board->config.firmware_prints)
+		result = fw_cfg_add_file(fw_cfg, "etc/sercon-port", &serial, sizeof(serial));
+	return result < 0 ? result : add_boot_order(board);
+}
+
+int board_add_firmware(struct board *board, struct error *error)
+{
+	int result = add_rom(board, error);
+
+	if (result == 0)
+		result = add_acpi_files(board, error);
+	if (result < 0)
+		return result;
+	if (add_smbios_files(board->fw_cfg) < 0 || add_choices(board) < 0)
+		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
+	return 0;
+}
