@@ -32,7 +32,7 @@ const char run_options_help[] =
     "  --cpu MODEL[,+F][,-F]  their model (host) with more and fewer features; help\n"
     "                         lists them\n"
     "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
-    "  --engine auto|interp|jit how the engine runs code (auto: jit where possible);\n"
+    "  --engine auto|interp|jit|direct how the engine runs code (auto: jit where possible);\n"
     "                         lockstep: both, compared, to find errors (one CPU)\n"
     "  --code-cache SIZE      translated code that is kept (MEMORY/8, 32M to 128M)\n"
     "  --sandbox on|off       whether kvik confines itself (on)\n"
@@ -224,15 +224,15 @@ static int parse_accel(struct run_options *options, const char *value, struct er
 
 static int parse_engine(struct run_options *options, const char *value, struct error *error)
 {
-	static const char *const names[] = {"auto", "interp", "jit", "lockstep", NULL};
+	static const char *const names[] = {"auto", "interp", "jit", "direct", "lockstep", NULL};
 	static const struct kvm_backend *const backends[] = {
 		&kvm_backend_engine, &kvm_backend_interpreter, &kvm_backend_translator,
-		&kvm_backend_lockstep};
+		&kvm_backend_direct, &kvm_backend_lockstep};
 	int engine = choice(value, names);
 
 	if (engine < 0)
-		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp, jit or "
-				 "lockstep",
+		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp, jit, "
+				 "direct or lockstep",
 				 value);
 	options->engine = backends[engine];
 	return 0;

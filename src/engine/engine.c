@@ -9,6 +9,7 @@
 #include <pthread.h>
 
 #include "engine/handle.h"
+#include "engine/run/direct/direct.h"
 #include "engine/run/jit/jit.h"
 #include "engine/system.h"
 #include "engine/vcpu/signals.h"
@@ -126,6 +127,21 @@ static struct handle *handle_of(int fd, enum handle_kind kind)
 		return handle;
 	handle_put(handle);
 	return NULL;
+}
+
+void engine_share_memory(int vm_fd, void *base, uint64_t size, int fd)
+{
+	struct handle *handle = handle_of(vm_fd, HANDLE_VM);
+
+	if (!handle)
+		return;
+	vm_share_memory(handle->object, base, size, fd);
+	handle_put(handle);
+}
+
+stub_function *engine_stub_function(void)
+{
+	return direct_stub_main;
 }
 
 void engine_own_memory(int vm_fd)

@@ -61,6 +61,16 @@ bool engine_chain_signal(int number, const struct sigaction *action, struct siga
  */
 void engine_own_memory(int vm_fd);
 
+/*
+ * Stubs of the VM may map guest memory: the `size` bytes at `base`, in this process, are those of `fd`
+ * from its start on, and stay that as long as the VM is there. Slots in them are run directly, others
+ * are not. The descriptor stays the caller's, and open. Before the first vCPU is created.
+ */
+void engine_share_memory(int vm_fd, void *base, uint64_t size, int fd);
+
+/* What stubs are to do (engine_options.stubs). */
+stub_function *engine_stub_function(void);
+
 /* Call `visit` with each counter of a vCPU: for people, no part of the KVM API. The vCPU should not be
  * running, else the numbers are of different moments. Nothing for other descriptors. */
 void engine_read_statistics(int vcpu_fd,

@@ -5,11 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/stub.h"
+
 /* How vCPUs execute guest code. */
 enum engine_tier {
 	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
 	ENGINE_TIER_INTERPRETER,
 	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
+	/* Ring-3 code unmodified in stubs (docs/engine/direct.md), where there are `stubs`, memory that they
+	 * can map (engine_share_memory), and a host that allows it; the rest as AUTO. */
+	ENGINE_TIER_DIRECT,
 	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
 };
 
@@ -30,6 +35,8 @@ struct engine_options {
 	/* All translated code is written there as text, guest and host instructions side by side: for
 	 * whoever debugs the translator. Stays the caller's, and open. -1: nowhere. */
 	int code_dump_fd;
+	/* Where stubs come from that do engine_stub_function; outlives all VMs. NULL: there are none. */
+	const struct stub_source *stubs;
 };
 
 #define ENGINE_OPTIONS_DEFAULT                                                                     \

@@ -21,6 +21,7 @@ static int open_tier(enum engine_tier tier, const struct kvm_options *options, s
 			chosen.warmth = options->warmth_plus_1 - 1;
 		if (options->code_dump_fd)
 			chosen.code_dump_fd = options->code_dump_fd;
+		chosen.stubs = options->stubs;
 		chosen.keeps_statistics = options->keeps_statistics;
 	}
 	fd = engine_open(&chosen);
@@ -51,12 +52,17 @@ static int open_translator(const struct kvm_options *options, struct error *erro
 	return open_tier(ENGINE_TIER_TRANSLATOR, options, error);
 }
 
+static int open_direct(const struct kvm_options *options, struct error *error)
+{
+	return open_tier(ENGINE_TIER_DIRECT, options, error);
+}
+
 static int open_lockstep(const struct kvm_options *options, struct error *error)
 {
 	return open_tier(ENGINE_TIER_LOCKSTEP, options, error);
 }
 
-#define BACKEND(variable, backend_name, opener)                                                    \
+#define BACKEND(variable, backend_name, opener, ...)                                               \
 	const struct kvm_backend variable = {                                                      \
 		.name = backend_name,                                                              \
 		.open = opener,                                                                    \
@@ -64,11 +70,14 @@ static int open_lockstep(const struct kvm_options *options, struct error *error)
 		.close = engine_close,                                                             \
 		.kick = engine_backend_kick,                                                       \
 		.own_memory = engine_own_memory,                                                   \
+		.share_memory = engine_share_memory,                                               \
 		.ignore_signals = engine_ignore_signals,                                           \
 		.read_statistics = engine_read_statistics,                                         \
+		__VA_ARGS__                                                                        \
 	}
 
 BACKEND(kvm_backend_engine, "engine", open_auto);
 BACKEND(kvm_backend_interpreter, "interp", open_interpreter);
 BACKEND(kvm_backend_translator, "jit", open_translator);
+BACKEND(kvm_backend_direct, "direct", open_direct, .stub_function = engine_stub_function);
 BACKEND(kvm_backend_lockstep, "lockstep", open_lockstep);

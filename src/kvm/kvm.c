@@ -81,6 +81,12 @@ void kvm_vm_own_memory(const struct kvm_vm *vm)
 		vm->system->backend->own_memory(vm->fd);
 }
 
+void kvm_vm_share_memory(const struct kvm_vm *vm, void *base, uint64_t size, int fd)
+{
+	if (vm->system->backend->share_memory)
+		vm->system->backend->share_memory(vm->fd, base, size, fd);
+}
+
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
 		    struct error *error)
 {

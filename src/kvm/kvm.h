@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "util/error.h"
+#include "util/stub.h"
 
 /* The range of kvm_options.code_cache_bytes. */
 #define KVM_CODE_CACHE_MIN (256ull << 10)
@@ -32,6 +33,9 @@ struct kvm_options {
 	unsigned warmth_plus_1;
 	/* Translated code is written there as text (engine_options.code_dump_fd); 0: nowhere. */
 	int code_dump_fd;
+	/* For direct execution: where stubs come from that do the backend's stub_function. It outlives all
+	 * VMs. NULL: there are none. */
+	const struct stub_source *stubs;
 };
 
 /* One implementation of the contract. All functions may be called on any thread. */
@@ -62,6 +66,11 @@ struct kvm_backend {
 	/* See kvm_vm_own_memory. NULL: makes no difference. */
 	void (*own_memory)(int vm_fd);
 
+	/* See kvm_vm_share_memory. NULL: makes no difference. */
+	void (*share_memory)(int vm_fd, void *base, uint64_t size, int fd);
+	/* What kvm_options.stubs are to do. NULL: it has no use for any. */
+	stub_function *(*stub_function)(void);
+
 	/* See kvm_vcpu_ignore_signals. NULL: signals cost nothing. */
 	void (*ignore_signals)(int vcpu_fd);
 
@@ -77,6 +86,7 @@ extern const struct kvm_backend kvm_backend_engine;
 /* The engine told how to execute: interpreter alone, or an error where it cannot translate. */
 extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
+extern const struct kvm_backend kvm_backend_direct; /* ring 3 directly where it can be */
 extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
 
 /* An open system handle. */
@@ -118,6 +128,13 @@ void kvm_vm_close(struct kvm_vm *vm);
  * spares itself most of its LOCK prefixes (docs/engine/translator.md). Before vCPUs are created.
  */
 void kvm_vm_own_memory(const struct kvm_vm *vm);
+
+/*
+ * The `size` bytes at `base` are those of `fd` from its start on, and stay that while the VM is there: who
+ * executes guest code in processes of their own (kvm_options.stubs) can map them. The descriptor stays
+ * the caller's, and open. Before vCPUs are created.
+ */
+void kvm_vm_share_memory(const struct kvm_vm *vm, void *base, uint64_t size, int fd);
 
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
 		    struct error *error);

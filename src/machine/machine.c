@@ -15,6 +15,7 @@
 #include "machine/power_on_state.h"
 #include "machine/snapshot.h"
 #include "machine/vcpu.h"
+#include "sandbox/spawner.h"
 #include "util/log.h"
 
 /* Four pages that Intel's virtualization hardware needs, in the device hole below any firmware. */
@@ -51,6 +52,9 @@ struct machine {
 	struct boot *boot;
 	struct interrupts interrupts;
 	struct sandbox_report sandbox;
+	int spawner; /* of stubs; -1: none. One thread at a time: */
+	pthread_mutex_t spawner_lock;
+	struct stub_source stubs;
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
@@ -593,15 +597,60 @@ static int create_vm(struct machine *machine, struct error *error)
 	result = ram_create(&machine->ram, machine->config.ram_bytes, error);
 	if (result < 0)
 		return result;
+	kvm_vm_share_memory(&machine->vm, machine->ram.base, machine->ram.size_bytes,
+			    machine->ram.memfd);
 	return ram_attach(&machine->ram, &machine->vm, error);
+}
+
+static int spawn_stub(void *context, struct stub *stub)
+{
+	struct machine *machine = context;
+	int result;
+
+	pthread_mutex_lock(&machine->spawner_lock);
+	result = spawner_spawn(machine->spawner, stub);
+	pthread_mutex_unlock(&machine->spawner_lock);
+	return result;
+}
+
+static int kill_stub(void *context, uint32_t id)
+{
+	struct machine *machine = context;
+	int result;
+
+	pthread_mutex_lock(&machine->spawner_lock);
+	result = spawner_kill(machine->spawner, id);
+	pthread_mutex_unlock(&machine->spawner_lock);
+	return result;
+}
+
+/* For a backend that runs guest code in processes of their own; without, it does it otherwise. While this
+ * process has one thread. */
+static void start_spawner(struct machine *machine)
+{
+	struct machine_config *config = &machine->config;
+	struct error error;
+
+	if (!config->backend->stub_function)
+		return;
+	machine->spawner = spawner_start(config->backend->stub_function(), STUB_LOCKS, &error);
+	if (machine->spawner < 0) {
+		log_info("no direct execution: %s", error.message);
+		return;
+	}
+	machine->stubs = (struct stub_source){spawn_stub, kill_stub, machine};
+	config->kvm_options.stubs = &machine->stubs;
+	config->sandbox.uses_helpers = true;
 }
 
 /* The last path that is opened, and then no paths any more. */
 static int open_system(struct machine *machine, struct error *error)
 {
-	const struct machine_config *config = &machine->config;
-	int result = kvm_system_open(&machine->system, config->backend, &config->kvm_options, error);
+	struct machine_config *config = &machine->config;
+	int result;
 
+	start_spawner(machine);
+	result = kvm_system_open(&machine->system, config->backend, &config->kvm_options, error);
 	if (result < 0)
 		return result;
 	machine->has_system = true;
@@ -739,8 +788,9 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	}
 	machine->config = *config;
 	machine->pauses = config->pauses;
-	machine->request_source.fd = -1;
+	machine->request_source.fd = machine->spawner = -1;
 	pthread_mutex_init(&machine->lock, NULL);
+	pthread_mutex_init(&machine->spawner_lock, NULL);
 	pthread_cond_init(&machine->state_changed, NULL);
 	machine->pio = pio_bus_create();
 	machine->mmio = mmio_bus_create();
@@ -785,6 +835,8 @@ void machine_destroy(struct machine *machine)
 		kvm_vm_close(&machine->vm);
 	if (machine->has_system)
 		kvm_system_close(&machine->system);
+	if (machine->spawner >= 0)
+		close(machine->spawner);
 	ram_destroy(&machine->ram);
 	event_timer_destroy(&machine->idle_timer);
 	if (machine->request_source.fd >= 0) {
@@ -795,6 +847,7 @@ void machine_destroy(struct machine *machine)
 	mmio_bus_destroy(machine->mmio);
 	pio_bus_destroy(machine->pio);
 	pthread_cond_destroy(&machine->state_changed);
+	pthread_mutex_destroy(&machine->spawner_lock);
 	pthread_mutex_destroy(&machine->lock);
 	free(machine);
 }

@@ -5,7 +5,9 @@
 #include <linux/if_tun.h>
 #include <linux/kcmp.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,6 +22,15 @@
 	{.number = SYS_ioctl, .name = "ioctl", .group = CALLS_KVM, .when = #request,               \
 	 .conditions = {IS(1, request)}}
 
+#define HELPERS_IF(call, words, ...)                                                               \
+	{.number = SYS_##call, .name = #call, .group = CALLS_HELPERS, .when = words,               \
+	 .conditions = {__VA_ARGS__}}
+
+/* Linux 6.6. */
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+
 const struct call sandbox_calls[] = {
 	/* On the way of every exit to the monitor. */
 	KVM(KVM_RUN),
@@ -33,6 +44,12 @@ const struct call sandbox_calls[] = {
 	/* Helpers, by sockets that are open (broker.h, spawner.h). */
 	{.number = SYS_sendmsg, .name = "sendmsg", .group = CALLS_HELPERS, .when = ""},
 	{.number = SYS_recvmsg, .name = "recvmsg", .group = CALLS_HELPERS, .when = ""},
+
+	/* Stubs that run guest code, by descriptors that came with them (docs/engine/direct.md). */
+	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_RECV", IS(1, SECCOMP_IOCTL_NOTIF_RECV)),
+	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SEND", IS(1, SECCOMP_IOCTL_NOTIF_SEND)),
+	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SET_FLAGS", IS(1, SECCOMP_IOCTL_NOTIF_SET_FLAGS)),
+	HELPERS_IF(pidfd_send_signal, "SIGUSR1", IS(1, SIGUSR1)),
 
 	/* Files that are open already. */
 	CALL(writev),

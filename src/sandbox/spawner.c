@@ -40,6 +40,7 @@ struct slot {
 
 struct spawner {
 	stub_function *function;
+	enum spawner_lock locks;
 	struct sock_fprog lock; /* of a stub */
 	struct slot slots[SPAWNER_STUBS];
 };
@@ -59,25 +60,28 @@ static const struct call stub_calls[] = {
 };
 
 /* What a stub may call it must be able to, too: filters add up. */
-static const struct call calls[] = {
-	CALL(poll),
-	CALL(socketpair),
-	CALL(memfd_create),
-	CALL(ftruncate),
-	CALL_IF(fcntl, "F_ADD_SEALS", IS(1, F_ADD_SEALS)),
-	CALL_IF(clone, "of a stub", IS(0, CLONE_PIDFD | SIGCHLD)),
-	CALL_IF(pidfd_send_signal, "SIGKILL", IS(1, SIGKILL)),
-	CALL(waitid),
-	/* A stub before its own lock. */
-	CALL(getppid),
-	CALL_IF(prctl, "PR_SET_PDEATHSIG", IS(0, PR_SET_PDEATHSIG)),
-	CALL_IF(prctl, "PR_SET_SECCOMP", IS(0, PR_SET_SECCOMP)),
-	CALL(close_range),
-	CALL_IF(mmap, "of the page", IS(2, PROT_READ | PROT_WRITE), IS(3, MAP_SHARED)),
-	/* A stub. */
-	CALL(futex),
-	CALL_IF(mmap, "of what it was sent", IS(3, MAP_GIVEN)),
-	CALL(munmap),
+#define OWN_CALLS                                                                                  \
+	CALL(poll), CALL(socketpair), CALL(memfd_create), CALL(ftruncate),                         \
+		CALL_IF(fcntl, "F_ADD_SEALS", IS(1, F_ADD_SEALS)),                                 \
+		CALL_IF(clone, "of a stub", IS(0, CLONE_PIDFD | SIGCHLD)),                         \
+		CALL_IF(pidfd_send_signal, "SIGKILL", IS(1, SIGKILL)), CALL(waitid),               \
+		/* A stub before its own lock. */                                                  \
+		CALL(getppid), CALL_IF(prctl, "PR_SET_PDEATHSIG", IS(0, PR_SET_PDEATHSIG)),        \
+		CALL_IF(prctl, "PR_SET_SECCOMP", IS(0, PR_SET_SECCOMP)), CALL(close_range),        \
+		CALL_IF(mmap, "of the page", IS(2, PROT_READ | PROT_WRITE), IS(3, MAP_SHARED)),    \
+		/* A stub. */                                                                      \
+		CALL(futex), CALL_IF(mmap, "of what it was sent", IS(3, MAP_GIVEN)), CALL(munmap)
+
+static const struct call calls[] = {OWN_CALLS};
+
+/* With stubs that lock themselves. */
+static const struct call wider_calls[] = {
+	OWN_CALLS,
+	CALL_IF(mmap, "of what it was sent, at once", IS(3, MAP_GIVEN | MAP_POPULATE)),
+	CALL(rseq),
+	CALL(sigaltstack),
+	CALL(seccomp),
+	CALL_IF(prctl, "PR_SET_NO_NEW_PRIVS", IS(0, PR_SET_NO_NEW_PRIVS)),
 };
 
 /* A stub's way from its birth. */
@@ -89,7 +93,8 @@ static void live(const struct spawner *spawner, pid_t parent, int socket, int pa
 	    (socket > 0 && syscall(SYS_close_range, 0, socket - 1, 0) < 0) ||
 	    syscall(SYS_close_range, socket + 1, ~0u, 0) < 0)
 		_exit(1);
-	if (!SANDBOX_IS_RELAXED && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &spawner->lock) < 0)
+	if (spawner->locks == SPAWNER_LOCKS && !SANDBOX_IS_RELAXED &&
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &spawner->lock) < 0)
 		_exit(1);
 	spawner->function(socket, page);
 	_exit(0);
@@ -229,13 +234,14 @@ static int prepare(void *context)
 				     &spawner->lock);
 }
 
-int spawner_start(stub_function *function, struct error *error)
+int spawner_start(stub_function *function, enum spawner_lock lock, struct error *error)
 {
-	struct spawner spawner = {.function = function};
+	struct spawner spawner = {.function = function, .locks = lock};
 	const struct helper_config config = {
 		.name = "kvik-spawner",
-		.calls = calls,
-		.call_count = sizeof(calls) / sizeof(calls[0]),
+		.calls = lock == STUB_LOCKS ? wider_calls : calls,
+		.call_count = lock == STUB_LOCKS ? sizeof(wider_calls) / sizeof(wider_calls[0]) :
+						   sizeof(calls) / sizeof(calls[0]),
 		.prepare = prepare,
 		.serve = serve,
 		.context = &spawner,

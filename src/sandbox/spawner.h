@@ -14,25 +14,21 @@
 #include <stdint.h>
 
 #include "util/error.h"
+#include "util/stub.h"
 
 /* At one time. */
-#define SPAWNER_STUBS	64
-#define STUB_PAGE_BYTES 4096
+#define SPAWNER_STUBS 64
 
-/* A stub as its monitor has it; the descriptors are the monitor's to close. */
-struct stub {
-	uint32_t id;
-	int process; /* a pidfd: readable when the stub has ended */
-	int socket;  /* SOCK_SEQPACKET; the stub has the other end */
-	int page;    /* a memfd of STUB_PAGE_BYTES that it has mapped, zeroed at first */
+/* Who locks a stub. */
+enum spawner_lock {
+	SPAWNER_LOCKS, /* the spawner, before the function is called */
+	STUB_LOCKS,    /* the function itself, narrower than the spawner could: before it, what spawner.c lists
+			* for that is allowed besides; what is not raises SIGSYS, which the stub may handle */
 };
-
-/* What a stub does, locked. It ends when this returns. */
-typedef void stub_function(int socket, void *page);
 
 /* A descriptor for the other functions and, when it is closed, the end of the spawner and its stubs; or
  * -errno and `error`. See helper_start on when. */
-int spawner_start(stub_function *function, struct error *error);
+int spawner_start(stub_function *function, enum spawner_lock lock, struct error *error);
 
 /* A new stub. 0 or -errno; -EAGAIN: there are SPAWNER_STUBS of them. One thread at a time. */
 int spawner_spawn(int spawner, struct stub *stub);

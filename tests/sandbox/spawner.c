@@ -51,7 +51,7 @@ static void obey(int socket, void *page)
 static int start(void)
 {
 	struct error error;
-	int spawner = spawner_start(obey, &error);
+	int spawner = spawner_start(obey, SPAWNER_LOCKS, &error);
 
 	if (spawner < 0) {
 		printf("FAIL %s\n", error.message);

@@ -14,6 +14,8 @@ void run_vm_init(struct run_vm *vm, const struct jit_options *options)
 	code_index_init(&vm->code);
 	vm->options = *options;
 	vm->translations = NULL;
+	vm->stubs = NULL;
+	vm->memory = (struct direct_memory){ .fd = -1 };
 }
 
 void run_vm_destroy(struct run_vm *vm)
@@ -86,13 +88,17 @@ static int add_translator(struct run_vm *vm, struct cpu *cpu)
 /* The fastest first. */
 static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 {
+	bool may_fail = choice == RUN_BEST || choice == RUN_DIRECT;
 	int result = 0;
 
+	/* Where the host does not allow it, there is the translator. */
+	if (choice == RUN_DIRECT && vm->stubs)
+		(void)direct_attach(cpu, vm->stubs, &vm->memory);
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);
 	if (result == 0 && choice == RUN_LOCKSTEP)
 		result = lockstep_attach(cpu);
-	if (result < 0 && choice != RUN_BEST)
+	if (result < 0 && !may_fail)
 		return result;
 	return interp_attach(cpu, INTERP_CACHE_SIZE);
 }

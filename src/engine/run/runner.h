@@ -8,6 +8,7 @@
 #ifndef KVIK_ENGINE_RUN_RUNNER_H
 #define KVIK_ENGINE_RUN_RUNNER_H
 
+#include "engine/run/direct/direct.h"
 #include "engine/run/jit/frame.h"
 #include "engine/run/jit/jit.h"
 #include "engine/run/tier/code_index.h"
@@ -19,12 +20,15 @@ enum run_choice {
 	RUN_BEST,        /* the translator, where the host allows it */
 	RUN_INTERPRETED, /* none */
 	RUN_TRANSLATED,  /* the translator, or an error */
+	RUN_DIRECT,      /* ring 3 directly, where the host allows it; else as RUN_BEST */
 	RUN_LOCKSTEP,    /* the translator, compared with the interpreter block by block: for one CPU */
 };
 
 struct run_vm {
 	struct code_index code;
 	struct jit_options options;
+	const struct stub_source *stubs; /* for direct execution; NULL: there are none */
+	struct direct_memory memory;     /* what stubs can map; before the first CPU */
 	struct jit_cache *translations; /* made with the first CPU that wants them; NULL */
 };
 

@@ -70,6 +70,10 @@ static struct run_vm *get_execution(struct vm *vm)
 		execution->vm.memory_gone = memory_gone;
 		execution->vm.destroy = destroy_execution;
 		run_vm_init(&execution->run, &options);
+		execution->run.stubs = vm->options.stubs;
+		if (vm->shared.base)
+			execution->run.memory = (struct direct_memory){
+				vm->shared.base, vm->shared.size, vm->shared.fd };
 		vm->execution = &execution->vm;
 	}
 	return &execution_of(vm->execution)->run;
@@ -79,6 +83,7 @@ static const enum run_choice choices[] = {
 	[ENGINE_TIER_AUTO] = RUN_BEST,
 	[ENGINE_TIER_INTERPRETER] = RUN_INTERPRETED,
 	[ENGINE_TIER_TRANSLATOR] = RUN_TRANSLATED,
+	[ENGINE_TIER_DIRECT] = RUN_DIRECT,
 	[ENGINE_TIER_LOCKSTEP] = RUN_LOCKSTEP,
 };
 

@@ -16,6 +16,7 @@ static void visit_times(struct vcpu *vcpu, visitor *visit, void *context)
 		[CPU_TRANSLATES] = "ms translating",
 		[CPU_RUNS_TRANSLATION] = "ms in translated code",
 		[CPU_FALLS_BACK] = "ms interpreting inside translated code",
+		[CPU_RUNS_DIRECT] = "ms in direct execution",
 	};
 	uint64_t times_ns[CPU_ACTIVITIES];
 

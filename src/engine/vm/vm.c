@@ -147,6 +147,15 @@ void vm_own_memory(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->shared.base = base;
+	vm->shared.size = size;
+	vm->shared.fd = fd;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region)
 {
 	uint64_t gpa, last;

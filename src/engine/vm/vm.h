@@ -74,6 +74,11 @@ struct vm {
 	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
+	struct {
+		void *base; /* NULL: nothing */
+		uint64_t size;
+		int fd;
+	} shared; /* engine_share_memory */
 	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
 
@@ -96,6 +101,8 @@ void vm_add_member(struct vm *vm, struct vm_member *member);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
+/* See engine_share_memory. */
+void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd);
 /* Requests of memory slots, with every vCPU stopped, and what was made from memory that goes dropped. */
 int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region *region);
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);

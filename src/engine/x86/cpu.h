@@ -258,6 +258,9 @@ struct cpu {
 	void *platform_context;
 	const struct cpu_observer *observer; /* whoever executes it; NULL: nobody does. observer.h */
 	struct tiers *tiers;                 /* theirs: run/tier/tier.h */
+	/* A tier in which nobody looks at the requests sets this: cpu_request calls it, on any thread and
+	 * inside handlers of signals. */
+	void (*_Atomic wake)(struct cpu *cpu);
 	/* Counts when guest memory may have been written unseen: code that was decoded before is compared
 	 * with its bytes before it runs (run/tier/code_index.h). */
 	uint64_t code_epoch;
@@ -292,9 +295,15 @@ struct cpu {
 /* Ask a CPU for something. Any thread. */
 static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 {
+	void (*wake)(struct cpu *);
+
 	atomic_fetch_or(&cpu->requests, requests);
 	/* Pairs with the exchange by which a tier sets it, and then looks at the requests. */
 	atomic_store_explicit(&cpu->request_limit, UINT64_MAX, memory_order_release);
+	/* Pairs with the tier's store, after which it looks at the requests once more. */
+	wake = atomic_load(&cpu->wake);
+	if (wake)
+		wake(cpu);
 }
 
 /*

@@ -71,7 +71,7 @@ struct tier {
 };
 
 /* Where each tier keeps what it has of a CPU. */
-enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_SLOTS };
+enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_DIRECT, TIER_SLOTS };
 
 /* What a CPU spends its time on. */
 enum cpu_activity {
@@ -82,6 +82,7 @@ enum cpu_activity {
 	CPU_TRANSLATES,
 	CPU_RUNS_TRANSLATION,
 	CPU_FALLS_BACK,      /* an instruction of translated code, interpreted */
+	CPU_RUNS_DIRECT,     /* its stub has the processor */
 	CPU_ACTIVITIES,
 };
 

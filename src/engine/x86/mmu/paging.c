@@ -137,7 +137,7 @@ static bool walk_tables(struct cpu *cpu, struct walk *walk, uint64_t gva,
 	}
 
 	*fault = 0;
-	result->user = result->writable = true;
+	result->user = result->writable = result->accessed = true;
 	result->no_execute = false;
 
 	if (is_long) {
@@ -180,6 +180,7 @@ static bool walk_tables(struct cpu *cpu, struct walk *walk, uint64_t gva,
 			return false;
 		}
 		result->user &= (entry & ENTRY_USER) != 0;
+		result->accessed &= (entry & ENTRY_ACCESSED) != 0;
 		result->writable &= (entry & ENTRY_WRITABLE) != 0;
 		result->no_execute |= walk->entry_size == 8 && (entry & ENTRY_XD);
 
@@ -214,6 +215,7 @@ static void identity(struct paging_result *result, uint64_t gva)
 		.user = true,
 		.writable = true,
 		.dirty = true,
+		.accessed = true,
 	};
 }
 
@@ -298,6 +300,7 @@ bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 		}
 	} while (!set_flags(cpu, &walk, access));
 	result->dirty |= access == PAGING_WRITE;
+	result->accessed = true;
 	return true;
 }
 

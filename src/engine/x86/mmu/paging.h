@@ -24,6 +24,7 @@ struct paging_result {
 	bool writable;      /* R/W of all levels */
 	bool no_execute;    /* XD of any level */
 	bool dirty;         /* the leaf's D flag (after the walk) */
+	bool accessed;      /* A of all levels; always after paging_walk */
 	bool global;        /* the leaf's G flag, with CR4.PGE */
 };
 

@@ -299,6 +299,9 @@ void tlb_update(struct cpu *cpu)
 
 void tlb_switch(struct cpu *cpu, bool keep)
 {
+	/* What others hold of the PCID may have outlived its context here. */
+	if (!keep)
+		observe_tlb_change(cpu, TLB_LOST_PCID, present_pcid(cpu));
 	context_select(cpu, present_pcid(cpu), keep);
 }
 

@@ -1,0 +1,99 @@
+/*
+ * The tier's door: creation, end, what it hears of the TLB, counters.
+ */
+#include <errno.h>
+
+#include "engine/run/direct/internal.h"
+#include "engine/x86/host/host.h"
+#include "util/zeroes.h"
+
+static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
+{
+	struct shadow *shadow = &direct_of(cpu)->shadow;
+	struct shadow_space *space;
+
+	switch (change) {
+	case TLB_SWITCHED: break;
+	case TLB_LOST_ALL:
+	case TLB_LOST_NONGLOBAL: shadow_lose_all(shadow); break;
+	case TLB_LOST_PAGE:
+		for (unsigned i = 0; i < SHADOW_SPACES; i++)
+			shadow_lose_page(shadow, &shadow->spaces[i], where);
+		break;
+	case TLB_LOST_PCID:
+		space = shadow_space_find(shadow, (uint16_t)where);
+		if (space)
+			shadow_lose_space(shadow, space);
+		break;
+	case TLB_LOST_PCID_PAGE:
+		space = shadow_space_find(shadow, where & 0xfff);
+		if (space)
+			shadow_lose_page(shadow, space, where & ~(uint64_t)0xfff);
+		break;
+	case TLB_LOST_WRITES:
+		if (where == TLB_ALL_PAGES)
+			shadow_lose_all(shadow);
+		else
+			shadow_lose_writes(shadow, where);
+		break;
+	}
+}
+
+static void detach(struct cpu *cpu)
+{
+	struct direct *direct = direct_of(cpu);
+
+	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+		if (process_exists(&direct->processes[i]))
+			process_destroy(&direct->processes[i], direct->stubs);
+	zeroes_unmap(direct, sizeof(*direct));
+	cpu->tiers->state[TIER_DIRECT] = NULL;
+}
+
+static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
+{
+	const struct direct *direct = direct_of(cpu);
+	const struct direct_counters *counters = &direct->counters;
+
+	visit(context, "direct: entries", counters->entries);
+	visit(context, "direct: stops for system calls", counters->system_calls);
+	visit(context, "direct: stops for pages that are filled", counters->fills);
+	visit(context, "direct: page faults of the guest's", counters->guest_faults);
+	visit(context, "direct: kicks", counters->kicks);
+	visit(context, "direct: instructions emulated", counters->emulated);
+	visit(context, "direct: code given to other tiers", counters->sensitive);
+	visit(context, "direct: pages mapped", counters->pages);
+	visit(context, "direct: mappings", counters->mappings);
+	visit(context, "direct: pages unmapped", counters->unmapped);
+	visit(context, "direct: spaces dropped", counters->dropped);
+	visit(context, "direct: code pages looked through", direct->scans.scans);
+	visit(context, "direct: stubs made", counters->processes);
+	visit(context, "direct: stubs that ended", counters->failures);
+}
+
+static const struct tier tier = {
+	.name = "direct execution",
+	.run = direct_run,
+	.tlb_changed = tlb_changed,
+	.access_changed = direct_access_changed,
+	.detach = detach,
+	.visit_counters = visit_counters,
+};
+
+int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory)
+{
+	struct direct *direct;
+
+	if (!host.has_fsgsbase || host.xcr0 == 0)
+		return -ENOTSUP;
+	direct = zeroes_map(sizeof(*direct));
+	if (!direct)
+		return -ENOMEM;
+	process_prepare();
+	direct->cpu = cpu;
+	direct->stubs = stubs;
+	direct->memory = memory;
+	cpu->tiers->state[TIER_DIRECT] = direct;
+	tier_add(cpu, &tier);
+	return 0;
+}

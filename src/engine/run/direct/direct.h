@@ -1,0 +1,42 @@
+/*
+ * Direct execution: a tier that runs a guest's ring-3 code unmodified, in a process of its own whose
+ * address space is the shadow of the guest's page tables. Design and measurements: docs/engine/direct.md.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_DIRECT_H
+#define KVIK_ENGINE_RUN_DIRECT_DIRECT_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "util/stub.h"
+
+struct cpu;
+
+/* Signals that lead out of guest code: what it can raise, and the monitor's kick. */
+#define DIRECT_KICK    SIGUSR1
+#define DIRECT_SIGNALS                                                                             \
+	{                                                                                          \
+		SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, DIRECT_KICK                      \
+	}
+
+/* The guest memory that stubs can map: `size` bytes at `base` are those of `fd` from its start on. */
+struct direct_memory {
+	uint8_t *base;
+	uint64_t size;
+	int fd; /* -1: there is none */
+};
+
+/*
+ * What stubs do (struct stub_source): a stub_function. It begins as a copy of the monitor, confined by
+ * whoever made it to what docs/engine/direct.md lists.
+ */
+void direct_stub_main(int socket, void *page);
+
+/*
+ * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it. 0, -ENOMEM, or -ENOTSUP
+ * where the host's CPU lacks what it takes.
+ */
+int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
+		  const struct direct_memory *memory);
+
+#endif

@@ -1,0 +1,73 @@
+/* The files of this room among themselves: the tier's state for one CPU. */
+#ifndef KVIK_ENGINE_RUN_DIRECT_INTERNAL_H
+#define KVIK_ENGINE_RUN_DIRECT_INTERNAL_H
+
+#include "engine/run/direct/direct.h"
+#include "engine/run/direct/process.h"
+#include "engine/run/direct/scan.h"
+#include "engine/run/direct/shadow.h"
+#include "engine/run/tier/tier.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/mmu/paging.h"
+
+struct direct_counters {
+	uint64_t entries, system_calls, fills, guest_faults, kicks, emulated, sensitive;
+	uint64_t pages, mappings, unmapped, dropped, processes, failures;
+};
+
+struct direct {
+	struct cpu *cpu;
+	const struct stub_source *stubs;
+	const struct direct_memory *memory;
+	struct shadow shadow;
+	struct scan_cache scans;
+	/* Of each space of the shadow. A space outlives its process, which may be killed. */
+	struct direct_process processes[SHADOW_SPACES];
+	const struct direct_process *_Atomic running; /* whom a kick is for */
+	bool was_kernel;   /* CPL 3 has not been seen since it was left */
+	uint64_t declined; /* the page of the code that was last given to other tiers */
+	unsigned declines; /* how often since the kernel was there */
+	bool is_broken;    /* no stub can be had any more */
+	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
+	uint64_t fault_rip, fault_gva, fault_entry;
+	uint32_t clock;
+	struct direct_counters counters;
+	uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
+};
+
+static inline struct direct *direct_of(const struct cpu *cpu)
+{
+	return tier_state(cpu, TIER_DIRECT);
+}
+
+static inline struct direct_process *process_of(struct direct *direct, const struct shadow_space *space)
+{
+	return &direct->processes[space - direct->shadow.spaces];
+}
+
+/* -- state.c: the CPU's registers to a stub's frame and back. Vector registers free -- */
+
+void state_to_stub(struct direct *direct, struct direct_process *process);
+/* False: what the stub has come to is no state of the guest's 64-bit user code. */
+bool state_from_stub(struct direct *direct, const struct direct_process *process);
+
+/* -- fill.c: from the guest's page tables to mappings. Vector registers free -- */
+
+enum fill {
+	FILL_DONE,      /* the access can be made now */
+	FILL_SENSITIVE, /* what is there is not to be run directly */
+	FILL_REFUSED,   /* no memory, or no plain one, or no room: execute the instruction otherwise */
+};
+
+/* Map gva's page for the access, and neighbours. Raises the guest's #PF. */
+enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t gva,
+		    enum paging_access access);
+/* Have the stub lose what its space has lost. */
+void fill_unmap_lost(struct direct *direct, struct shadow_space *space);
+
+/* -- run.c -- */
+
+enum tier_stop direct_run(struct cpu *cpu);
+void direct_access_changed(struct cpu *cpu);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * What a stub and its monitor agree on: where the stub's own pages are in its address space, and what is
+ * in them.
+ *
+ * The stub's file has STUB_PAGE_BYTES. Its first page is code, the monitor's, which the stub can read and
+ * execute. The rest is data that both can write: what they tell each other, and behind it the stack on
+ * which signals put the state that guest code was stopped in. All of the stub's data is at the guest's
+ * mercy whenever guest code runs; the monitor writes what matters anew before each entry, and believes
+ * nothing that it reads.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_LAYOUT_H
+#define KVIK_ENGINE_RUN_DIRECT_LAYOUT_H
+
+#include <stdint.h>
+#include <sys/syscall.h>
+
+#include "util/stub.h"
+
+/* Linux programs put nothing there of their own accord, whatever their layout; and who does is not run
+ * directly (guest_uses_stub_place). A multiple of 2 MiB. */
+#define DIRECT_STUB_BASE 0x6aaa00000000ull
+#define DIRECT_STUB_END  (DIRECT_STUB_BASE + STUB_PAGE_BYTES)
+#define DIRECT_SPACE_END 0x7ffffffff000ull /* of user addresses, with four levels of page tables */
+
+#define DIRECT_CONTROL 0x1000 /* offset of struct direct_control */
+#define DIRECT_STACK   0x3000 /* ... of the stack for signals, up to the end */
+
+#define DIRECT_COMMANDS 120
+
+/* One system call, of mapping or unmapping, that the stub makes for its monitor. */
+struct direct_command {
+	uint64_t number, arguments[6];
+	uint64_t unused;
+};
+
+/* Offsets are known to entry.S's code in stub_code.c. */
+struct direct_control {
+	uint64_t count;            /* of commands; the stub sets it to 0 */
+	uint64_t fs_base, gs_base; /* of guest code, both ways */
+	uint64_t context, info;    /* where the kernel put ucontext_t and siginfo_t, at the last signal */
+	uint64_t frame;            /* the ucontext_t to go on with */
+	uint64_t failure;          /* what a command has failed with (negative errno) */
+	uint64_t mask;             /* unused */
+	struct direct_command commands[DIRECT_COMMANDS];
+};
+
+_Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "it has two pages");
+
+/* The system call by which a stub stops; nobody answers but the monitor. */
+#define DIRECT_STOP_CALL SYS_getppid
+
+/* What the monitor's half of mapping calls' flags and descriptors must hold in their upper halves, which
+ * the kernel ignores, for the stub's filter to let them pass. Only the monitor knows it. */
+struct direct_secret {
+	uint32_t flags, fd;
+};
+
+/* The monitor's first message, with the descriptors of guest memory and of the stub's file. */
+struct direct_hello {
+	struct direct_secret secret;
+};
+
+/* The stub's code as it stands in its first page, and offsets in it: behind the syscall instructions
+ * that its filter lets pass, and where signals go. */
+extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_block[],
+	direct_code_map[], direct_code_return[], direct_code_end[];
+
+#define DIRECT_CODE_OFFSET(label) ((uint32_t)((label) - direct_code))
+
+#endif

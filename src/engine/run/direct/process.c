@@ -1,0 +1,270 @@
+#include "engine/run/direct/process.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+/* Wake who waits on the same CPU: Linux 6.6. */
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS	 SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+/* What the kernel puts into an image in a frame, at its bytes 464 to 511 (asm/sigcontext.h). */
+struct frame_software {
+	uint32_t magic, extended_size;
+	uint64_t features;
+	uint32_t image_size;
+};
+
+#define SOFTWARE_OFFSET 464
+#define SOFTWARE_MAGIC	0x46505853u
+
+static int send_hello(int socket, const struct direct_hello *hello, const int fds[2])
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(2 * sizeof(int)) } };
+	struct iovec vector = { (void *)hello, sizeof(*hello) };
+	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
+				 .msg_controllen = sizeof(control) };
+	ssize_t sent;
+
+	memcpy(CMSG_DATA(&control.header), fds, 2 * sizeof(int));
+	do
+		sent = sendmsg(socket, &packet, MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+static int receive_listener(struct direct_process *process)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	uint8_t memory;
+	struct iovec vector = { &memory, 1 };
+	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
+				 .msg_controllen = sizeof(control) };
+	ssize_t received;
+
+	do
+		received = recvmsg(process->stub.socket, &packet, MSG_CMSG_CLOEXEC);
+	while (received < 0 && errno == EINTR);
+	if (received < 0)
+		return -errno;
+	/* No guest has been in it so far: it says what it is, or nothing. */
+	if (received != 1 || packet.msg_controllen < CMSG_LEN(sizeof(int)))
+		return -EPIPE;
+	memcpy(&process->listener, CMSG_DATA(&control.header), sizeof(int));
+	process->memory = memory;
+	return 0;
+}
+
+/* Before 6.11 a listener waits on when everybody has gone. */
+static bool must_poll;
+
+void process_prepare(void)
+{
+	struct utsname name;
+	unsigned major, minor;
+
+	must_poll = uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2 ||
+		    major < 6 || (major == 6 && minor < 11);
+}
+
+static int wait_for_stop(struct direct_process *process)
+{
+	struct pollfd ready[2] = { { .fd = process->listener, .events = POLLIN },
+				   { .fd = process->stub.process, .events = POLLIN } };
+	union {
+		struct seccomp_notif notification;
+		uint8_t bytes[256]; /* as large as a later kernel may want it */
+	} buffer;
+
+	if (must_poll) {
+		if (poll(ready, 2, -1) < 0)
+			return -errno;
+		if (ready[1].revents)
+			return -ESRCH;
+	}
+	memset(&buffer, 0, sizeof(buffer));
+	if (ioctl(process->listener, SECCOMP_IOCTL_NOTIF_RECV, &buffer) < 0)
+		/* ENOENT: nobody is left, or a signal took the stop back, and another follows. */
+		return errno == ENOENT && poll(&ready[1], 1, 0) == 0 ? -EINTR : -errno;
+	process->notification = buffer.notification.id;
+	return 0;
+}
+
+/* Take over where the first signal's frame was, which the kernel alone has written. */
+static int learn_frame(struct direct_process *process)
+{
+	const struct direct_control *control = process_control(process);
+	const struct direct_frame *frame;
+	struct frame_software software;
+	uint64_t image;
+
+	if (control->context < DIRECT_STUB_BASE + DIRECT_STACK ||
+	    control->context > DIRECT_STUB_END - sizeof(*frame) ||
+	    control->info < DIRECT_STUB_BASE + DIRECT_STACK || control->info > DIRECT_STUB_END - 128)
+		return -EPROTO;
+	process->context = (uint32_t)(control->context - DIRECT_STUB_BASE);
+	process->info = (uint32_t)(control->info - DIRECT_STUB_BASE);
+	frame = process_frame(process);
+	process->first = *frame;
+	image = frame->fpstate - DIRECT_STUB_BASE;
+	if (image < DIRECT_STACK || image > STUB_PAGE_BYTES - 576)
+		return -EPROTO;
+	process->image = (uint32_t)image;
+	memcpy(&software, process->page + image + SOFTWARE_OFFSET, sizeof(software));
+	if (software.magic != SOFTWARE_MAGIC || software.image_size > FRAME_FP_MAX ||
+	    software.image_size < 576 || image + software.image_size + 4 > STUB_PAGE_BYTES)
+		return -ENOTSUP;
+	process->image_size = software.image_size;
+	memcpy(process->first_software, process->page + image + SOFTWARE_OFFSET,
+	       sizeof(process->first_software));
+	memcpy(&process->magic, process->page + image + software.image_size, 4);
+	return 0;
+}
+
+static int start(struct direct_process *process, int memory)
+{
+	struct direct_hello hello;
+	const int fds[2] = { memory, process->stub.page };
+	int result;
+
+	if (getrandom(&hello, sizeof(hello), 0) != sizeof(hello))
+		return -EIO;
+	process->secret = hello.secret;
+	memcpy(process->page, direct_code, DIRECT_CODE_OFFSET(direct_code_end));
+	result = send_hello(process->stub.socket, &hello, fds);
+	if (result == 0)
+		result = receive_listener(process);
+	if (result < 0)
+		return result;
+	/* Without it the two sides meet all the same. */
+	ioctl(process->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+	do
+		result = wait_for_stop(process);
+	while (result == -EINTR);
+	if (result == 0)
+		result = learn_frame(process);
+	if (result == 0)
+		process_unmap_all(process);
+	return result;
+}
+
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory)
+{
+	void *page;
+	int result;
+
+	*process = (struct direct_process){ .listener = -1 };
+	result = stubs->spawn(stubs->context, &process->stub);
+	if (result < 0)
+		return result;
+	page = mmap(NULL, STUB_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, process->stub.page, 0);
+	if (page == MAP_FAILED)
+		result = -errno;
+	else
+		process->page = page;
+	if (result == 0)
+		result = start(process, memory);
+	if (result < 0)
+		process_destroy(process, stubs);
+	return result;
+}
+
+void process_destroy(struct direct_process *process, const struct stub_source *stubs)
+{
+	if (process->listener >= 0)
+		close(process->listener);
+	stubs->kill(stubs->context, process->stub.id);
+	if (process->page)
+		munmap(process->page, STUB_PAGE_BYTES);
+	close(process->stub.process);
+	close(process->stub.socket);
+	close(process->stub.page);
+	*process = (struct direct_process){ .listener = -1 };
+}
+
+static void add_command(struct direct_process *process, const struct direct_command *command)
+{
+	struct direct_command *place = &process_control(process)->commands[process->count++];
+
+	*place = *command;
+	place->arguments[3] |= (uint64_t)process->secret.flags << 32;
+	place->arguments[4] |= (uint64_t)process->secret.fd << 32;
+}
+
+void process_map(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset, int rights)
+{
+	const struct direct_command command = {
+		.number = SYS_mmap,
+		.arguments = { gva, size, (uint64_t)rights, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
+			       (uint32_t)process->memory, offset },
+	};
+
+	add_command(process, &command);
+}
+
+void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size)
+{
+	const struct direct_command command = { .number = SYS_munmap, .arguments = { gva, size } };
+
+	add_command(process, &command);
+}
+
+void process_unmap_all(struct direct_process *process)
+{
+	process_unmap(process, 0, DIRECT_STUB_BASE);
+	process_unmap(process, DIRECT_STUB_END, DIRECT_SPACE_END - DIRECT_STUB_END);
+}
+
+void process_wipe(struct direct_process *process)
+{
+	memset(process->page + DIRECT_STACK, 0, STUB_PAGE_BYTES - DIRECT_STACK);
+}
+
+int process_resume(struct direct_process *process)
+{
+	struct direct_control *control = process_control(process);
+	struct seccomp_notif_resp answer = { .id = process->notification };
+
+	control->failure = 0;
+	control->frame = DIRECT_STUB_BASE + process->context;
+	control->count = process->count;
+	process->count = 0;
+	/* ENOENT: a kick took the stop back. It comes again, with the commands still there to be done. */
+	if (ioctl(process->listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0)
+		return -errno;
+	return 0;
+}
+
+int process_wait(struct direct_process *process)
+{
+	int result = wait_for_stop(process);
+
+	/* A stub has done all commands before it lets guest code run. */
+	if (result == 0 && process_control(process)->count)
+		return -EPROTO;
+	return result;
+}
+
+void process_kick(const struct direct_process *process)
+{
+	syscall(SYS_pidfd_send_signal, process->stub.process, DIRECT_KICK, NULL, 0);
+}

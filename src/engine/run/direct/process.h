@@ -1,0 +1,90 @@
+/*
+ * A stub from the monitor's side: to make one, to let it run, to wait until it has stopped.
+ *
+ * It stops by a system call that waits for the monitor's answer (seccomp_unotify(2)), so that nothing of
+ * the guest's runs in it from one process_wait to the next process_resume: the kernel says so, whatever
+ * the stub's memory holds. Mappings that are asked for in between are made when it goes on, first.
+ *
+ * All on the vCPU's thread, but for process_kick, with vector registers free.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_PROCESS_H
+#define KVIK_ENGINE_RUN_DIRECT_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/run/direct/direct.h"
+#include "engine/run/direct/layout.h"
+
+/* The kernel's struct ucontext, which a stub's frame begins with (asm/ucontext.h, asm/sigcontext.h; not
+ * to be had beside the C library's). */
+struct direct_frame {
+	uint64_t flags, link, stack[3];
+	uint64_t r8, r9, r10, r11, r12, r13, r14, r15, di, si, bp, bx, dx, ax, cx, sp, ip, eflags;
+	uint16_t cs, gs, fs, ss;
+	uint64_t error, trap, old_mask, cr2, fpstate, reserved[8];
+	uint64_t mask;
+};
+
+#define FRAME_FP_MAX 16384 /* bytes of XSAVE's image in a frame: enough for AMX */
+
+struct direct_process {
+	struct stub stub;
+	uint8_t *page; /* NULL: there is no process */
+	int listener;
+	int memory; /* the descriptor of guest memory, as the stub has it */
+	struct direct_secret secret;
+	uint64_t notification; /* that waits for an answer */
+	/* Where in the page the first signal's frame was, and all later ones are. */
+	uint32_t context, info, image, image_size;
+	struct direct_frame first; /* that frame */
+	uint8_t first_software[48]; /* what the kernel leaves in its XSAVE image */
+	uint32_t magic;             /* behind the image */
+	unsigned count;             /* of commands so far */
+};
+
+/* Find out about the kernel, while everything may be called. */
+void process_prepare(void);
+
+/* A new one, stopped, with nothing in its address space but its own place. 0 or -errno. */
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory);
+void process_destroy(struct direct_process *process, const struct stub_source *stubs);
+
+static inline bool process_exists(const struct direct_process *process)
+{
+	return process->page != NULL;
+}
+
+static inline struct direct_control *process_control(const struct direct_process *process)
+{
+	return (struct direct_control *)(process->page + DIRECT_CONTROL);
+}
+
+static inline struct direct_frame *process_frame(const struct direct_process *process)
+{
+	return (struct direct_frame *)(process->page + process->context);
+}
+
+/* Whether so many commands more will do. */
+static inline bool process_has_room(const struct direct_process *process, unsigned count)
+{
+	return process->count + count <= DIRECT_COMMANDS;
+}
+
+/* Commands, in this order, for the next process_resume. Whole pages, outside the stub's own place. */
+void process_map(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset, int rights);
+void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size);
+void process_unmap_all(struct direct_process *process);
+
+/* Overwrite all that guest code has left in the stub's own pages. Stopped. */
+void process_wipe(struct direct_process *process);
+
+/* Let it go on with the frame that process_frame has. 0 or -errno: it has ended. */
+int process_resume(struct direct_process *process);
+/* 0: it has stopped. -EINTR: a signal came. Another -errno: it has ended, or done what no stub does. */
+int process_wait(struct direct_process *process);
+/* Have it stop soon. Any thread. */
+void process_kick(const struct direct_process *process);
+
+#endif

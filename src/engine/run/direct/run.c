@@ -1,0 +1,319 @@
+/*
+ * The tier: who may run directly, and what to do when it stops.
+ *
+ * Whatever a stub stops for, the CPU is brought into the state at that instruction, and then either the
+ * guest's page tables are asked (a page fault), or the last tier executes the one instruction, which
+ * raises what it raises or is emulated: so the guest sees what the interpreter would have shown it. The
+ * kernel's part of a system call is then another tier's, until CPL is 3 again.
+ */
+#include <errno.h>
+#include <signal.h>
+
+#include "engine/run/direct/internal.h"
+#include "engine/x86/bytes.h"
+#include "engine/x86/exception.h"
+#include "engine/x86/mmu/memory.h"
+#include "engine/x86/mmu/mmio.h"
+#include "engine/x86/system.h"
+
+#define USER_CS 0x33 /* Linux's selectors, which the stub has */
+#define USER_SS 0x2b
+
+#define DECLINES_MAX 4
+
+#define VSYSCALL_BASE 0xffffffffff600000ull
+
+/* Bits of the kernel's page fault error code in a frame. */
+#define ERROR_WRITE 2
+#define ERROR_FETCH 16
+
+/* What the kernel tells of a signal: siginfo_t's start. */
+struct stop {
+	int32_t number, error, code, padding;
+	uint64_t address; /* SIGSYS: where the call was made */
+};
+
+static bool segments_are_plain(const struct cpu *cpu)
+{
+	static const uint16_t selectors[CPU_SEGMENTS] = { [CPU_CS] = USER_CS, [CPU_SS] = USER_SS };
+
+	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
+		if (cpu->segment[i].selector != selectors[i])
+			return false;
+	return cpu_is_canonical(cpu->segment[CPU_FS].base) && cpu_is_canonical(cpu->segment[CPU_GS].base);
+}
+
+/* What user code can see of the CPU is what it sees of the host's. */
+static bool is_eligible(const struct cpu *cpu)
+{
+	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL | RFLAGS_NT;
+
+	return cpu->cpl == 3 && (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 &&
+	       (cpu->rflags & (odd_flags | RFLAGS_IF)) == RFLAGS_IF && !cpu->guest_debug && !cpu->watch &&
+	       !(cpu->dr7 & 0xff) && !cpu->data_breakpoints &&
+	       !(cpu->interrupt_shadow && cpu->shadow_rip == cpu->rip) &&
+	       !(cpu->cr0 & (CR0_TS | CR0_EM)) && !(cpu->cr4 & CR4_TSD) && (cpu->cr4 & CR4_OSXSAVE) &&
+	       cpu->xcr0 == fpu_layout.components && cpu->rip < DIRECT_SPACE_END &&
+	       segments_are_plain(cpu);
+}
+
+/* The guest has mapped something in the 512 GiB that hold the stub's own pages. */
+static bool guest_uses_stub_place(struct cpu *cpu)
+{
+	uint64_t gpa = (cpu->cr3 & 0x000ffffffffff000ull) + (DIRECT_STUB_BASE >> 39 & 511) * 8;
+	struct cpu_page page;
+
+	return !memory_page(cpu, gpa, &page) || !page.hva ||
+	       (bytes_load64(page.hva + (gpa & 0xfff)) & 1);
+}
+
+static uint16_t present_pcid(const struct cpu *cpu)
+{
+	return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+}
+
+/* -- stubs -- */
+
+static void wake(struct cpu *cpu)
+{
+	const struct direct_process *process = atomic_load(&direct_of(cpu)->running);
+
+	if (process)
+		process_kick(process);
+}
+
+static void end_process(struct direct *direct, struct shadow_space *space)
+{
+	process_destroy(process_of(direct, space), direct->stubs);
+	shadow_lose_space(&direct->shadow, space);
+	space->is_lost = false;
+	space->loss_count = 0;
+	direct->counters.failures++;
+}
+
+static bool make_process(struct direct *direct, struct shadow_space *space)
+{
+	struct direct_process *process = process_of(direct, space);
+
+	if (process_exists(process))
+		return true;
+	if (process_create(process, direct->stubs, direct->memory->fd) < 0) {
+		direct->is_broken = true;
+		return false;
+	}
+	shadow_lose_space(&direct->shadow, space);
+	space->is_lost = false;
+	space->loss_count = 0;
+	direct->counters.processes++;
+	return true;
+}
+
+static struct shadow_space *find_space(struct direct *direct)
+{
+	uint16_t pcid = present_pcid(direct->cpu);
+	struct shadow_space *space = shadow_space_find(&direct->shadow, pcid);
+
+	if (!space)
+		space = shadow_space_take(&direct->shadow, pcid);
+	space->last_used = ++direct->clock;
+	return make_process(direct, space) ? space : NULL;
+}
+
+/* Let it run until it stops. False: it has ended. */
+static bool run_process(struct direct *direct, struct direct_process *process)
+{
+	struct cpu *cpu = direct->cpu;
+	int result = process_resume(process);
+
+	atomic_store(&direct->running, process);
+	atomic_store(&cpu->wake, wake);
+	/* Whoever asked before has not seen the two. */
+	if (atomic_load(&cpu->requests))
+		process_kick(process);
+	while (result == 0) {
+		result = process_wait(process);
+		if (result != -EINTR)
+			break;
+		if (atomic_load(&cpu->requests))
+			process_kick(process);
+		result = 0;
+	}
+	atomic_store(&cpu->wake, NULL);
+	atomic_store(&direct->running, NULL);
+	return result == 0;
+}
+
+/* -- stops -- */
+
+/* Execute the instruction at cpu->rip. May unwind. */
+static void emulate(struct direct *direct)
+{
+	struct cpu *cpu = direct->cpu;
+
+	direct->counters.emulated++;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	tier_last(cpu)->run_one(cpu);
+	if (cpu->io.cursor | cpu->io.done)
+		io_reset(cpu);
+}
+
+static void stop_for_fault(struct direct *direct, struct shadow_space *space, uint64_t gva,
+			   uint64_t error)
+{
+	struct cpu *cpu = direct->cpu;
+	enum paging_access access = error & ERROR_FETCH ? PAGING_FETCH :
+				    error & ERROR_WRITE ? PAGING_WRITE : PAGING_READ;
+	bool is_again = direct->fault_rip == cpu->rip && direct->fault_gva == gva &&
+			direct->fault_entry + 1 == direct->counters.entries;
+
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	direct->fault_rip = cpu->rip;
+	direct->fault_gva = gva;
+	direct->fault_entry = direct->counters.entries;
+	/* The page of the instruction itself is looked at before each entry. */
+	if (!is_again && access == PAGING_FETCH && (gva & ~0xfffull) == (cpu->rip & ~0xfffull))
+		return;
+	/* It was filled, and yet there it is again: the stub could not map it. */
+	if (is_again || fill_page(direct, space, gva, access) != FILL_DONE)
+		emulate(direct);
+	else
+		direct->counters.fills++;
+}
+
+static void stop_for_call(struct direct *direct, uint64_t address)
+{
+	struct cpu *cpu = direct->cpu;
+
+	direct->counters.system_calls++;
+	if (address >> 12 == VSYSCALL_BASE >> 12) {
+		/* The host's kernel has emulated a call of its own page, and the return from it. */
+		cpu->gpr[CPU_RSP] -= 8;
+		cpu->rip = address;
+		return;
+	}
+	cpu->rip -= 2;
+	emulate(direct);
+}
+
+static void stop_for_breakpoint(struct direct *direct, uint64_t trap)
+{
+	struct cpu *cpu = direct->cpu;
+	uint64_t gpa;
+	const uint8_t *byte;
+
+	if (trap == EXCEPTION_DB)
+		debug_raise(cpu, DR6_BS);
+	byte = lin_fetch_pointer(cpu, cpu->rip - 1, &gpa);
+	cpu->rip -= byte && *byte == 0xcc ? 1 : 2;
+	emulate(direct);
+}
+
+static void look_at_stop(struct direct *direct, struct shadow_space *space)
+{
+	struct cpu *cpu = direct->cpu;
+	const struct direct_process *process = process_of(direct, space);
+	struct direct_frame frame;
+	struct stop stop;
+
+	bytes_copy(&stop, process->page + process->info, sizeof(stop));
+	bytes_copy(&frame, process_frame(process), sizeof(frame));
+	if (!state_from_stub(direct, process)) {
+		/* It has loaded another code segment: not by any instruction that a scan lets pass. */
+		cpu->insn = NULL;
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	}
+	switch (stop.number) {
+	case DIRECT_KICK: direct->counters.kicks++; break;
+	case SIGSYS: stop_for_call(direct, stop.address); break;
+	case SIGTRAP: stop_for_breakpoint(direct, frame.trap); break;
+	case SIGSEGV:
+		if (frame.trap == EXCEPTION_PF) {
+			stop_for_fault(direct, space, frame.cr2, frame.error);
+			break;
+		}
+		/* fall through */
+	default: emulate(direct); break;
+	}
+}
+
+/* The page of the next instruction can be executed by the stub. */
+static enum fill prepare_code(struct direct *direct, struct shadow_space *space)
+{
+	struct cpu *cpu = direct->cpu;
+	const struct shadow_page *page = shadow_find(space, cpu->rip);
+
+	if (page && (page->rights & SHADOW_EXECUTE))
+		return FILL_DONE;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	return fill_page(direct, space, cpu->rip, PAGING_FETCH);
+}
+
+enum tier_stop direct_run(struct cpu *cpu)
+{
+	struct direct *direct = direct_of(cpu);
+
+	if (cpu->cpl != 3)
+		return TIER_DECLINES;
+	/* Code that is another tier's stays there until it leaves its page, and if it has come back a few
+	 * times, until the kernel has been there. */
+	if (direct->was_kernel)
+		direct->declines = 0;
+	else if (direct->declined == cpu->rip >> 12 || direct->declines > DECLINES_MAX)
+		return TIER_DECLINES;
+	direct->was_kernel = false;
+	direct->declined = UINT64_MAX;
+	if (direct->is_broken || !is_eligible(cpu)) {
+		return TIER_DECLINES;
+	}
+	fpu_leave(cpu);
+	while (!cpu->requests && !cpu->is_leaving) {
+		struct shadow_space *space;
+		enum fill fill;
+
+		if (!is_eligible(cpu) || guest_uses_stub_place(cpu))
+			return TIER_DECLINES;
+		space = find_space(direct);
+		if (!space)
+			return TIER_DECLINES;
+		fpu_leave(cpu);
+		fill_unmap_lost(direct, space);
+		fill = prepare_code(direct, space);
+		if (cpu->requests)
+			break;
+		if (fill != FILL_DONE) {
+			direct->declined = cpu->rip >> 12;
+			direct->declines++;
+			direct->counters.sensitive++;
+			return TIER_DECLINES;
+		}
+		/* What the filling has made others drop. */
+		fill_unmap_lost(direct, space);
+		state_to_stub(direct, process_of(direct, space));
+		direct->counters.entries++;
+		cpu_begins(cpu, CPU_RUNS_DIRECT);
+		if (!run_process(direct, process_of(direct, space))) {
+			/* The state is what it was at the entry. */
+			end_process(direct, space);
+			return TIER_DECLINES;
+		}
+		cpu_begins(cpu, CPU_DISPATCHES);
+		if (process_control(process_of(direct, space))->failure)
+			shadow_lose_space(&direct->shadow, space);
+		look_at_stop(direct, space);
+	}
+	return TIER_INTERRUPTED;
+}
+
+/* CPL is 3 again: have whoever runs hand over. */
+void direct_access_changed(struct cpu *cpu)
+{
+	struct direct *direct = direct_of(cpu);
+
+	if (cpu->cpl != 3)
+		direct->was_kernel = true;
+	else if (direct->was_kernel && !direct->is_broken)
+		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
+}

@@ -1,0 +1,120 @@
+#include "engine/run/direct/scan.h"
+
+#include "engine/x86/bytes.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/decode/decode.h"
+
+#define PAGE_SIZE 4096u
+
+enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2, VERDICT_TSC = 4 };
+
+static uint64_t hash_page(const uint8_t *bytes)
+{
+	uint64_t a = 0x9e3779b97f4a7c15ull, b = 0xc2b2ae3d27d4eb4full;
+
+	for (unsigned i = 0; i < PAGE_SIZE; i += 16) {
+		a = (a ^ bytes_load64(bytes + i)) * 0x9fb21c651e98df25ull;
+		b = (b ^ bytes_load64(bytes + i + 8)) * 0xd6e8feb86659fd93ull;
+		a ^= a >> 29;
+		b ^= b >> 31;
+	}
+	return a ^ (b << 32 | b >> 32);
+}
+
+/*
+ * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. XSAVE
+ * and its kin are left alone: who uses them with a mask of his own gets what he asks for.
+ */
+static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, bool tsc_is_same)
+{
+	unsigned reg = modrm >> 3 & 7;
+
+	switch (opcode) {
+	case 0x00: return true; /* SLDT, STR, VERR, VERW */
+	case 0x01: return modrm < 0xd5 || modrm > 0xd6; /* SGDT and so on, XGETBV, RDTSCP; not XEND, XTEST */
+	case 0x02:
+	case 0x03: return true; /* LAR, LSL */
+	case 0x31: return !tsc_is_same;
+	case 0x34: return true; /* SYSENTER */
+	case 0xa2: return true; /* CPUID */
+	case 0xc7: return has_repeat && modrm >= 0xc0 && reg == 7; /* RDPID */
+	default: return false;
+	}
+}
+
+static bool is_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
+	case 0xf0: case 0xf2: case 0xf3:
+		return true;
+	default:
+		return (byte & 0xf0) == 0x40; /* REX */
+	}
+}
+
+/* Whether the instruction at `at`, cut off at the page's end or not, is one. */
+static bool begins_sensitive(const uint8_t *bytes, unsigned at, bool tsc_is_same)
+{
+	bool has_repeat = false;
+
+	for (; at < PAGE_SIZE && is_prefix(bytes[at]); at++)
+		has_repeat |= bytes[at] == 0xf3;
+	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
+		return false;
+	return is_sensitive(bytes[at + 1], at + 2 < PAGE_SIZE ? bytes[at + 2] : 0, has_repeat,
+			    tsc_is_same);
+}
+
+/* Whether any byte begins one: most pages have none, and need no decoding. */
+static bool has_candidate(const uint8_t *bytes, bool tsc_is_same)
+{
+	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
+		bool has_repeat = false;
+
+		if (bytes[i] != 0x0f)
+			continue;
+		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
+			has_repeat |= bytes[k - 1] == 0xf3;
+		if (is_sensitive(bytes[i + 1], i + 2 < PAGE_SIZE ? bytes[i + 2] : 0, has_repeat,
+				 tsc_is_same))
+			return true;
+	}
+	return false;
+}
+
+static bool scan(struct cpu *cpu, const uint8_t *bytes, bool tsc_is_same)
+{
+	struct insn_glance glance = { 0 };
+
+	if (!has_candidate(bytes, tsc_is_same))
+		return true;
+	/* The first instruction may begin in the page before: decoding finds the others' boundaries within
+	 * a few. */
+	for (unsigned at = 0; at < PAGE_SIZE;) {
+		if (begins_sensitive(bytes, at, tsc_is_same))
+			return false;
+		glance.length = 0;
+		insn_glance(&glance, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules);
+		at += glance.length ? glance.length : 1;
+	}
+	return true;
+}
+
+bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
+		   bool tsc_is_same)
+{
+	uint64_t page = gpa & ~(uint64_t)(PAGE_SIZE - 1), hash = hash_page(bytes);
+	struct scan_entry *entry = &cache->entries[gpa / PAGE_SIZE % SCAN_ENTRIES];
+	uint64_t tsc = tsc_is_same ? VERDICT_TSC : 0;
+	bool is_clean;
+
+	if ((entry->key & ~(uint64_t)3) == (page | tsc) && entry->hash == hash && (entry->key & 3)) {
+		cache->hits++;
+		return entry->key & VERDICT_CLEAN;
+	}
+	is_clean = scan(cpu, bytes, tsc_is_same);
+	cache->scans++;
+	*entry = (struct scan_entry){ page | tsc | (is_clean ? VERDICT_CLEAN : VERDICT_SENSITIVE), hash };
+	return is_clean;
+}

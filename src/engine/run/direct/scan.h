@@ -1,0 +1,35 @@
+/*
+ * Looks through a page of 64-bit code for instructions that would tell ring 3 what is the host's, or do
+ * to the host what the guest's kernel cannot see, without a trap. Such a page is not run directly.
+ *
+ * This is for fidelity alone: a guest that hides such an instruction, in the middle of another or by
+ * writing it by another mapping after the scan, learns something of the host's CPU. What it can reach
+ * is decided elsewhere (docs/security.md).
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_SCAN_H
+#define KVIK_ENGINE_RUN_DIRECT_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpu;
+
+#define SCAN_ENTRIES 16384u
+
+struct scan_entry {
+	uint64_t key;  /* guest-physical page, and in its low bits what was found and allowed */
+	uint64_t hash; /* of its bytes */
+};
+
+/* What was found about pages before. */
+struct scan_cache {
+	struct scan_entry entries[SCAN_ENTRIES];
+	uint64_t scans, hits;
+};
+
+/* Whether the page at `bytes`, which is at gpa, may run as it stands. `tsc_is_same`: RDTSC may. The CPU's
+ * own thread, vector registers free. */
+bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
+		   bool tsc_is_same);
+
+#endif

@@ -1,0 +1,201 @@
+#include "engine/run/direct/shadow.h"
+
+#include <stddef.h>
+
+#define PAGE_MASK   (~(uint64_t)0xfff)
+#define LARGE_PAGES 512u
+
+static uint32_t *bucket_of(struct shadow_space *space, uint64_t gva)
+{
+	uint64_t page = gva >> 12;
+
+	return &space->buckets[(page ^ page >> 13) & (SHADOW_BUCKETS - 1)];
+}
+
+static uint32_t *frame_of(struct shadow *shadow, uint64_t gpa)
+{
+	return &shadow->frames[gpa >> 12 & (SHADOW_FRAMES - 1)];
+}
+
+static struct shadow_page *page_of(struct shadow *shadow, uint32_t reference)
+{
+	return &shadow->spaces[(reference - 1) / SHADOW_PAGES].pages[(reference - 1) % SHADOW_PAGES];
+}
+
+static uint32_t reference_of(const struct shadow *shadow, const struct shadow_space *space,
+			     uint32_t index)
+{
+	return (uint32_t)(space - shadow->spaces) * SHADOW_PAGES + index + 1;
+}
+
+struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva)
+{
+	for (uint32_t at = *bucket_of(space, gva); at; at = space->pages[at - 1].next)
+		if (space->pages[at - 1].gva == (gva & PAGE_MASK))
+			return &space->pages[at - 1];
+	return NULL;
+}
+
+static void frame_add(struct shadow *shadow, struct shadow_page *page, uint32_t reference)
+{
+	uint32_t *head = frame_of(shadow, page->gpa);
+
+	page->previous_of_frame = 0;
+	page->next_of_frame = *head;
+	if (*head)
+		page_of(shadow, *head)->previous_of_frame = reference;
+	*head = reference;
+}
+
+static void frame_remove(struct shadow *shadow, struct shadow_page *page)
+{
+	if (page->previous_of_frame)
+		page_of(shadow, page->previous_of_frame)->next_of_frame = page->next_of_frame;
+	else
+		*frame_of(shadow, page->gpa) = page->next_of_frame;
+	if (page->next_of_frame)
+		page_of(shadow, page->next_of_frame)->previous_of_frame = page->previous_of_frame;
+}
+
+bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva, uint64_t gpa,
+		uint32_t rights)
+{
+	struct shadow_page *page = shadow_find(space, gva);
+	uint32_t index, *bucket = bucket_of(space, gva);
+
+	if (page) {
+		index = (uint32_t)(page - space->pages);
+		frame_remove(shadow, page);
+	} else {
+		if (space->free) {
+			index = space->free - 1;
+			space->free = space->pages[index].next;
+		} else if (space->high < SHADOW_PAGES) {
+			index = space->high++;
+		} else {
+			return false;
+		}
+		page = &space->pages[index];
+		page->gva = gva & PAGE_MASK;
+		page->next = *bucket;
+		*bucket = index + 1;
+		page->is_used = true;
+		space->count++;
+	}
+	page->gpa = gpa & PAGE_MASK;
+	page->rights = rights;
+	space->has_large |= (rights & SHADOW_LARGE) != 0;
+	frame_add(shadow, page, reference_of(shadow, space, index));
+	return true;
+}
+
+static void remember_loss(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
+{
+	if (space->is_lost)
+		return;
+	if (space->loss_count == SHADOW_LOSSES) {
+		shadow_lose_space(shadow, space);
+		return;
+	}
+	space->losses[space->loss_count++] = gva & PAGE_MASK;
+}
+
+static void lose(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
+{
+	uint32_t index = (uint32_t)(page - space->pages);
+	uint32_t *link = bucket_of(space, page->gva);
+
+	while (*link != index + 1)
+		link = &space->pages[*link - 1].next;
+	*link = page->next;
+	frame_remove(shadow, page);
+	page->is_used = false;
+	page->next = space->free;
+	space->free = index + 1;
+	space->count--;
+	remember_loss(shadow, space, page->gva);
+}
+
+void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
+{
+	struct shadow_page *page = shadow_find(space, gva);
+	uint64_t large = gva & ~(((uint64_t)LARGE_PAGES << 12) - 1);
+
+	if (page)
+		lose(shadow, space, page);
+	/* The pages of 4 KiB that a large one came in. */
+	for (unsigned i = 0; space->has_large && i < LARGE_PAGES; i++) {
+		page = shadow_find(space, large + ((uint64_t)i << 12));
+		if (page && (page->rights & SHADOW_LARGE))
+			lose(shadow, space, page);
+	}
+}
+
+void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
+{
+	if (!space->high)
+		return;
+	for (uint32_t i = 0; i < space->high; i++) {
+		struct shadow_page *page = &space->pages[i];
+
+		if (!page->is_used)
+			continue;
+		frame_remove(shadow, page);
+		*bucket_of(space, page->gva) = 0;
+		page->is_used = false;
+	}
+	space->high = space->free = space->count = 0;
+	space->loss_count = 0;
+	space->has_large = false;
+	space->is_lost = true;
+}
+
+void shadow_lose_all(struct shadow *shadow)
+{
+	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+		shadow_lose_space(shadow, &shadow->spaces[i]);
+}
+
+void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
+{
+	uint32_t at = *frame_of(shadow, gpa), next;
+
+	for (; at; at = next) {
+		struct shadow_page *page = page_of(shadow, at);
+
+		next = page->next_of_frame;
+		if (page->gpa != (gpa & PAGE_MASK) || !(page->rights & SHADOW_WRITE))
+			continue;
+		lose(shadow, &shadow->spaces[(at - 1) / SHADOW_PAGES], page);
+		/* Its space may have lost everything by that, and the list is another. */
+		next = *frame_of(shadow, gpa);
+	}
+}
+
+struct shadow_space *shadow_space_find(struct shadow *shadow, uint16_t pcid)
+{
+	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+		if (shadow->spaces[i].is_valid && shadow->spaces[i].pcid == pcid)
+			return &shadow->spaces[i];
+	return NULL;
+}
+
+struct shadow_space *shadow_space_take(struct shadow *shadow, uint16_t pcid)
+{
+	struct shadow_space *oldest = &shadow->spaces[0];
+
+	for (unsigned i = 0; i < SHADOW_SPACES; i++) {
+		struct shadow_space *space = &shadow->spaces[i];
+
+		if (!space->is_valid) {
+			oldest = space;
+			break;
+		}
+		if ((int32_t)(space->last_used - oldest->last_used) < 0)
+			oldest = space;
+	}
+	shadow_lose_space(shadow, oldest);
+	oldest->is_valid = true;
+	oldest->pcid = pcid;
+	return oldest;
+}

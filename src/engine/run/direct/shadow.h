@@ -1,0 +1,75 @@
+/*
+ * What is mapped in the stubs: a record of each page, by its guest-virtual address in each address space
+ * and by the guest-physical page behind it.
+ *
+ * A space is a PCID's, as a context of the TLB is (x86/mmu/tlb.h), and holds what a TLB could: it loses
+ * what the TLB loses, when the CPU says so. What a space loses is not its stub's at the same time: that
+ * happens when the stub is entered next, and before.
+ *
+ * No function here calls anything: they run while the guest's vector state may be in registers. The CPU's
+ * own thread, or while it stands between instructions.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_SHADOW_H
+#define KVIK_ENGINE_RUN_DIRECT_SHADOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SHADOW_SPACES  8 /* side by side; Linux uses six PCIDs */
+#define SHADOW_PAGES   16384u /* in each: below vm.max_map_count, if each is a mapping */
+#define SHADOW_BUCKETS 8192u
+#define SHADOW_FRAMES  32768u /* buckets of guest-physical pages */
+#define SHADOW_LOSSES  48u    /* pages that a space remembers to unmap one by one */
+
+enum shadow_rights {
+	SHADOW_WRITE = 1 << 0,
+	SHADOW_EXECUTE = 1 << 1,
+	SHADOW_LARGE = 1 << 2, /* of a page above 4 KiB */
+};
+
+struct shadow_page {
+	uint64_t gva, gpa; /* of the page's first byte */
+	uint32_t rights;   /* enum shadow_rights; reading is always among them */
+	uint32_t next;     /* in its bucket, or of those that are free: index + 1, 0 ends */
+	/* Others of the same guest-physical page: space * SHADOW_PAGES + index + 1. */
+	uint32_t next_of_frame, previous_of_frame;
+	bool is_used;
+};
+
+struct shadow_space {
+	bool is_valid; /* `pcid` means something */
+	bool is_lost;  /* everything is to be unmapped */
+	bool has_large;
+	uint16_t pcid;
+	uint32_t last_used;
+	uint32_t high, free, count; /* pages [0, high) have been used; the free ones' list; used ones */
+	uint32_t loss_count;
+	uint64_t losses[SHADOW_LOSSES]; /* gvas of pages to be unmapped */
+	uint32_t buckets[SHADOW_BUCKETS];
+	struct shadow_page pages[SHADOW_PAGES];
+};
+
+struct shadow {
+	struct shadow_space spaces[SHADOW_SPACES];
+	uint32_t frames[SHADOW_FRAMES];
+};
+
+/* The page of gva, or NULL. */
+struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva);
+
+/* Record the page; one that is there changes. False: the space is full. */
+bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva, uint64_t gpa,
+		uint32_t rights);
+
+/* Lose a page, or with a large one all that is around it. */
+void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva);
+void shadow_lose_space(struct shadow *shadow, struct shadow_space *space);
+void shadow_lose_all(struct shadow *shadow);
+/* Lose what may be written of the guest-physical page at gpa, in all spaces. */
+void shadow_lose_writes(struct shadow *shadow, uint64_t gpa);
+
+/* The space of a PCID, or NULL; a free one for it, or the one used longest ago, which loses what it has. */
+struct shadow_space *shadow_space_find(struct shadow *shadow, uint16_t pcid);
+struct shadow_space *shadow_space_take(struct shadow *shadow, uint16_t pcid);
+
+#endif

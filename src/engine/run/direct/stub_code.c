@@ -1,0 +1,92 @@
+/*
+ * The code in a stub's first page: all that runs there besides the guest's.
+ *
+ * Guest code can jump to any instruction of it, with registers of its choice. What it gains is decided
+ * by the filter (stub_filter.c) and by this: between a stop and the return to guest code, nothing here
+ * depends on a register or on memory that is not written by the monitor in that stop; commands leave
+ * neither secret behind, in memory nor in registers; and while a secret is in a register all signals are
+ * blocked, so that none can save it.
+ */
+#include <stddef.h>
+
+#include "engine/run/direct/layout.h"
+
+_Static_assert(offsetof(struct direct_control, count) == 0, "known below");
+_Static_assert(offsetof(struct direct_control, fs_base) == 8, "known below");
+_Static_assert(offsetof(struct direct_control, gs_base) == 16, "known below");
+_Static_assert(offsetof(struct direct_control, context) == 24, "known below");
+_Static_assert(offsetof(struct direct_control, info) == 32, "known below");
+_Static_assert(offsetof(struct direct_control, frame) == 40, "known below");
+_Static_assert(offsetof(struct direct_control, failure) == 48, "known below");
+_Static_assert(offsetof(struct direct_control, commands) == 64, "known below");
+_Static_assert(sizeof(struct direct_command) == 64, "known below");
+_Static_assert(DIRECT_STUB_BASE == 0x6aaa00000000 && DIRECT_CONTROL == 0x1000, "known below");
+_Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigprocmask == 14 && SYS_rt_sigreturn == 15,
+	       "known below");
+
+__asm__(".pushsection .rodata\n"
+	".balign 64\n"
+	".globl direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
+	".globl direct_code_map, direct_code_return, direct_code_end\n"
+	".hidden direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
+	".hidden direct_code_map, direct_code_return, direct_code_end\n"
+	"direct_code:\n"
+	/* The first signal: the monitor sees by it what the kernel's frames look like. */
+	"	ud2\n"
+	"direct_code_handler:\n"
+	"	movabsq $0x6aaa00001000, %rbx\n"
+	"	movq %rdx, 24(%rbx)\n"
+	"	movq %rsi, 32(%rbx)\n"
+	"	rdfsbase %rax\n"
+	"	movq %rax, 8(%rbx)\n"
+	"	rdgsbase %rax\n"
+	"	movq %rax, 16(%rbx)\n"
+	"	movl $110, %eax\n"
+	"	syscall\n"
+	"direct_code_stop:\n"
+	"	movabsq $0x6aaa00001000, %rbx\n"
+	"	movq (%rbx), %r12\n"
+	"	testq %r12, %r12\n"
+	"	jz 3f\n"
+	/* Whoever came here by a jump may be open to signals. */
+	"	movl $14, %eax\n"
+	"	xorl %edi, %edi\n" /* SIG_BLOCK */
+	"	leaq 4f(%rip), %rsi\n"
+	"	xorl %edx, %edx\n"
+	"	movl $8, %r10d\n"
+	"	syscall\n"
+	"direct_code_block:\n"
+	"	leaq 64(%rbx), %r13\n"
+	"1:	movq (%r13), %rax\n"
+	"	movq 8(%r13), %rdi\n"
+	"	movq 16(%r13), %rsi\n"
+	"	movq 24(%r13), %rdx\n"
+	"	movq 32(%r13), %r10\n"
+	"	movq 40(%r13), %r8\n"
+	"	movq 48(%r13), %r9\n"
+	"	movq $0, 32(%r13)\n"
+	"	movq $0, 40(%r13)\n"
+	"	syscall\n"
+	"direct_code_map:\n"
+	"	cmpq $-4095, %rax\n"
+	"	jb 2f\n"
+	"	movq %rax, 48(%rbx)\n"
+	"2:	addq $64, %r13\n"
+	"	decq %r12\n"
+	"	jnz 1b\n"
+	"	movq $0, (%rbx)\n"
+	"	xorl %r8d, %r8d\n"
+	"	xorl %r10d, %r10d\n"
+	"3:	movq 8(%rbx), %rax\n"
+	"	wrfsbase %rax\n"
+	"	movq 16(%rbx), %rax\n"
+	"	wrgsbase %rax\n"
+	"	movq 40(%rbx), %rsp\n"
+	"	movl $15, %eax\n"
+	"	syscall\n"
+	"direct_code_return:\n"
+	"	ud2\n"
+	".balign 8\n"
+	"4:	.quad -1\n"
+	"direct_code_end:\n"
+	".popsection\n");

@@ -1,0 +1,116 @@
+/*
+ * The scan of code before it runs directly: instructions that show the host are found at instruction
+ * boundaries, the same bytes inside other instructions are not, and a page that changed is looked at anew.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "engine/run/direct/scan.h"
+#include "x86_platform.h"
+
+static struct x86_test test;
+static struct scan_cache cache;
+static uint8_t page[4096];
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&cache, 0, sizeof(cache));
+	memset(page, 0x90, sizeof(page));
+	return x86_test_create(&test, 64);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	x86_test_destroy(&test);
+	return 0;
+}
+
+static bool is_clean_at(unsigned at, const char *bytes, unsigned size, bool tsc_is_same)
+{
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + at, bytes, size);
+	return scan_is_clean(&cache, &test.cpu, 0x5000, page, tsc_is_same);
+}
+
+#define CLEAN(bytes) assert_true(is_clean_at(100, bytes, sizeof(bytes) - 1, false))
+#define SENSITIVE(bytes) assert_false(is_clean_at(100, bytes, sizeof(bytes) - 1, false))
+
+static void test_instructions(void **state)
+{
+	(void)state;
+	SENSITIVE("\x0f\xa2");             /* cpuid */
+	SENSITIVE("\x0f\x31");             /* rdtsc */
+	SENSITIVE("\x0f\x01\xf9");         /* rdtscp */
+	SENSITIVE("\x0f\x01\xd0");         /* xgetbv */
+	SENSITIVE("\x0f\x01\xef");         /* wrpkru */
+	SENSITIVE("\x0f\x01\x07");         /* sgdt [rdi] */
+	SENSITIVE("\x0f\x00\xc0");         /* sldt eax */
+	SENSITIVE("\xf3\x0f\xc7\xf8");     /* rdpid rax */
+	SENSITIVE("\xf3\x41\x0f\xc7\xf8"); /* rdpid r8 */
+	SENSITIVE("\x48\x0f\x03\xc1");     /* lsl rax, ecx */
+	SENSITIVE("\x0f\x34");             /* sysenter */
+	CLEAN("\x0f\x05");                 /* syscall */
+	CLEAN("\xcd\x80");                 /* int 0x80 */
+	CLEAN("\x0f\xae\xf0");             /* mfence */
+	CLEAN("\x0f\xc7\xf8");             /* rdseed eax */
+	CLEAN("\x0f\x01\xd5");             /* xend */
+	CLEAN("\x0f\x1f\x40");             /* nop */
+}
+
+static void test_boundaries(void **state)
+{
+	(void)state;
+	CLEAN("\xb8\x0f\xa2\x00\x00");             /* mov eax, 0xa20f */
+	CLEAN("\x48\x8b\x84\x24\x0f\xa2\x00\x00"); /* mov rax, [rsp + 0xa20f] */
+	CLEAN("\x0f\xb6\x0f\x31\xc0");             /* movzx ecx, byte [rdi]; xor eax, eax */
+	SENSITIVE("\x48\x8b\x0f\x0f\xa2");         /* mov rcx, [rdi]; cpuid */
+	/* Behind what cannot be decoded. */
+	SENSITIVE("\x06\x06\x0f\xa2");
+	/* At the page's very ends. */
+	assert_false(is_clean_at(0, "\x0f\xa2", 2, false));
+	assert_false(is_clean_at(4094, "\x0f\xa2", 2, false));
+	assert_true(is_clean_at(4095, "\x0f", 1, false));
+}
+
+static void test_tsc(void **state)
+{
+	(void)state;
+	assert_true(is_clean_at(9, "\x0f\x31", 2, true));
+	assert_false(is_clean_at(9, "\x0f\x31", 2, false));
+	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, true));
+}
+
+static void test_changes(void **state)
+{
+	uint64_t scans;
+
+	(void)state;
+	assert_true(is_clean_at(0, "\x90", 1, false));
+	scans = cache.scans;
+	assert_true(is_clean_at(0, "\x90", 1, false));
+	assert_int_equal(cache.scans, scans);
+	assert_false(is_clean_at(2000, "\x0f\xa2", 2, false));
+	assert_true(is_clean_at(2000, "\x0f\xa3", 2, false));
+	assert_int_equal(cache.scans, scans + 2);
+	/* The same bytes elsewhere are another page's. */
+	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, false));
+	assert_int_equal(cache.scans, scans + 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tsc, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

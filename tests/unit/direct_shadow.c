@@ -1,0 +1,212 @@
+/*
+ * The record of what stubs have mapped: what is lost by page, by address space and by guest-physical page,
+ * and that whatever is lost is remembered until it is unmapped.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "engine/run/direct/shadow.h"
+#include "util/zeroes.h"
+
+#define GVA 0x7f0000000000ull
+#define GPA 0x12345000ull
+
+static struct shadow *shadow;
+
+static int setup(void **state)
+{
+	(void)state;
+	shadow = zeroes_map(sizeof(*shadow));
+	return shadow ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	zeroes_unmap(shadow, sizeof(*shadow));
+	return 0;
+}
+
+static void test_pages(void **state)
+{
+	struct shadow_space *space = shadow_space_take(shadow, 5);
+
+	(void)state;
+	assert_ptr_equal(shadow_space_find(shadow, 5), space);
+	assert_null(shadow_space_find(shadow, 6));
+	assert_null(shadow_find(space, GVA));
+	assert_true(shadow_set(shadow, space, GVA + 7, GPA + 9, SHADOW_WRITE));
+	assert_int_equal(shadow_find(space, GVA + 4095)->gpa, GPA);
+	assert_null(shadow_find(space, GVA + 4096));
+	/* A page that is there changes. */
+	assert_true(shadow_set(shadow, space, GVA, GPA + 0x1000, SHADOW_EXECUTE));
+	assert_int_equal(space->count, 1);
+	assert_int_equal(shadow_find(space, GVA)->rights, SHADOW_EXECUTE);
+	shadow_lose_page(shadow, space, GVA + 1);
+	assert_null(shadow_find(space, GVA));
+	assert_int_equal(space->loss_count, 1);
+	assert_int_equal(space->losses[0], GVA);
+	assert_false(space->is_lost);
+	/* What is not there is no loss. */
+	shadow_lose_page(shadow, space, GVA);
+	assert_int_equal(space->loss_count, 1);
+}
+
+static void test_writes(void **state)
+{
+	struct shadow_space *a = shadow_space_take(shadow, 1), *b = shadow_space_take(shadow, 2);
+
+	(void)state;
+	assert_ptr_not_equal(a, b);
+	assert_true(shadow_set(shadow, a, GVA, GPA, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 0));
+	assert_true(shadow_set(shadow, b, GVA + 0x5000, GPA, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, b, GVA + 0x6000, GPA + 0x1000, SHADOW_WRITE));
+	shadow_lose_writes(shadow, GPA + 17);
+	assert_null(shadow_find(a, GVA));
+	assert_non_null(shadow_find(a, GVA + 0x1000));
+	assert_null(shadow_find(b, GVA + 0x5000));
+	assert_non_null(shadow_find(b, GVA + 0x6000));
+	assert_int_equal(a->loss_count, 1);
+	assert_int_equal(b->loss_count, 1);
+	assert_int_equal(b->losses[0], GVA + 0x5000);
+}
+
+/* More losses than a space remembers by name are the loss of everything. */
+static void test_many_losses(void **state)
+{
+	struct shadow_space *space = shadow_space_take(shadow, 0);
+
+	(void)state;
+	for (unsigned i = 0; i < SHADOW_LOSSES + 2; i++)
+		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA, SHADOW_WRITE));
+	shadow_lose_writes(shadow, GPA);
+	assert_true(space->is_lost);
+	assert_int_equal(space->loss_count, 0);
+	assert_int_equal(space->count, 0);
+	for (unsigned i = 0; i < SHADOW_LOSSES + 2; i++)
+		assert_null(shadow_find(space, GVA + i * 0x1000ull));
+	/* It can be filled anew. */
+	assert_true(shadow_set(shadow, space, GVA, GPA, 0));
+	shadow_lose_writes(shadow, GPA);
+	assert_non_null(shadow_find(space, GVA));
+}
+
+/* INVLPG of any address in a large page loses all of it. */
+static void test_large(void **state)
+{
+	struct shadow_space *space = shadow_space_take(shadow, 0);
+
+	(void)state;
+	assert_true(shadow_set(shadow, space, GVA + 0x3000, GPA, SHADOW_LARGE));
+	assert_true(shadow_set(shadow, space, GVA + 0x9000, GPA + 0x6000, SHADOW_LARGE | SHADOW_WRITE));
+	assert_true(shadow_set(shadow, space, GVA + 0x200000, GPA, 0));
+	shadow_lose_page(shadow, space, GVA + 0x1ff000);
+	assert_null(shadow_find(space, GVA + 0x3000));
+	assert_null(shadow_find(space, GVA + 0x9000));
+	assert_non_null(shadow_find(space, GVA + 0x200000));
+	assert_int_equal(space->loss_count, 2);
+}
+
+/* Random sets and losses against a plain table. */
+static void test_random(void **state)
+{
+	enum { PAGES = 700 };
+	static uint64_t gpas[PAGES];
+	static uint32_t rights[PAGES];
+	struct shadow_space *space = shadow_space_take(shadow, 9);
+	uint64_t seed = 88172645463325252ull;
+
+	(void)state;
+	for (unsigned turn = 0; turn < 200000; turn++) {
+		unsigned i;
+
+		seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+		i = (unsigned)(seed >> 8) % PAGES;
+		switch (seed >> 60) {
+		case 0:
+			shadow_lose_writes(shadow, gpas[i]);
+			for (unsigned k = 0; k < PAGES; k++)
+				if (k != i && gpas[k] == gpas[i] && (rights[k] & SHADOW_WRITE))
+					gpas[k] = 0;
+			if (rights[i] & SHADOW_WRITE)
+				gpas[i] = 0;
+			break;
+		case 1:
+		case 2:
+			shadow_lose_page(shadow, space, GVA + i * 0x1000ull);
+			gpas[i] = 0;
+			break;
+		default:
+			gpas[i] = GPA + (seed >> 20 & 63) * 0x1000;
+			rights[i] = (uint32_t)(seed >> 30) & (SHADOW_WRITE | SHADOW_EXECUTE);
+			assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, gpas[i], rights[i]));
+			break;
+		}
+		if (space->is_lost) {
+			for (unsigned k = 0; k < PAGES; k++)
+				gpas[k] = 0;
+			space->is_lost = false;
+		}
+		if (seed >> 52 & 1)
+			space->loss_count = 0;
+		i = (unsigned)(seed >> 33) % PAGES;
+		if (gpas[i]) {
+			assert_non_null(shadow_find(space, GVA + i * 0x1000ull));
+			assert_int_equal(shadow_find(space, GVA + i * 0x1000ull)->gpa, gpas[i]);
+			assert_int_equal(shadow_find(space, GVA + i * 0x1000ull)->rights, rights[i]);
+		} else {
+			assert_null(shadow_find(space, GVA + i * 0x1000ull));
+		}
+	}
+}
+
+/* The oldest space gives way, with all that it has. */
+static void test_spaces(void **state)
+{
+	struct shadow_space *space;
+
+	(void)state;
+	for (uint16_t i = 0; i < SHADOW_SPACES; i++) {
+		space = shadow_space_take(shadow, i);
+		space->last_used = i + 1u;
+		assert_true(shadow_set(shadow, space, GVA, GPA, SHADOW_WRITE));
+	}
+	shadow_space_find(shadow, 0)->last_used = 100;
+	space = shadow_space_take(shadow, 77);
+	assert_null(shadow_space_find(shadow, 1));
+	assert_true(space->is_lost);
+	assert_null(shadow_find(space, GVA));
+	assert_non_null(shadow_find(shadow_space_find(shadow, 0), GVA));
+}
+
+/* More pages than a space can hold. */
+static void test_full(void **state)
+{
+	struct shadow_space *space = shadow_space_take(shadow, 0);
+
+	(void)state;
+	for (unsigned i = 0; i < SHADOW_PAGES; i++)
+		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA + i * 0x1000ull, 0));
+	assert_false(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0));
+	shadow_lose_page(shadow, space, GVA);
+	assert_true(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_losses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
