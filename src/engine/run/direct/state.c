@@ -5,6 +5,7 @@
 #include "engine/run/direct/internal.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/fpu/fpu_image.h"
+#include "engine/x86/fpu/fpu.h"
 #include "engine/x86/system.h"
 
 /* What ring 3 can change without IOPL (Intel SDM vol. 2, POPF), and the kernel takes from a frame: NT and
