@@ -14,17 +14,28 @@
 #include "engine/x86/decode/insn.h"
 #include "engine/x86/host/code_memory.h"
 
-/* One guest instruction that the interpreter may have to execute from inside a block. */
-struct jit_record {
-	struct insn insn;
-	uint32_t resume;       /* where translated code goes on; 0: leave to the dispatcher */
-	uint16_t offset;       /* of the instruction in its page */
+/* A place in a block that calls the slow stub: one guest instruction that the interpreter may have to
+ * execute from inside the block. Positions are from the block's entry. */
+struct jit_site {
+	uint16_t at;             /* where the call would return to */
+	uint16_t resume;         /* where translated code goes on; 0: leave to the dispatcher */
+	uint16_t offset;         /* of the instruction in its page */
 	uint8_t vector_levels : 4; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool is_slow_path : 1;   /* it has a translation, which leads here now and then */
-	bool changes_vector : 1; /* it may unmask floating-point exceptions */
-	bool loads_segment : 1;  /* FS or GS */
 	uint8_t segments;        /* FS and GS, as bits: what it took for flat but for the base */
 };
+
+/* A site that a CPU was at, with its instruction decoded. */
+struct jit_record {
+	const uint8_t *at;       /* where the call would return to; NULL: there is none */
+	struct insn insn;
+	const uint8_t *resume;   /* executable address; NULL as 0 in the site */
+	struct jit_site site;
+	bool changes_vector;     /* it may unmask floating-point exceptions */
+	bool loads_segment;      /* FS or GS */
+};
+
+#define JIT_RECORDS 1024 /* of a CPU: a power of 2 */
 
 struct jit_block;
 struct emitter;
@@ -51,7 +62,7 @@ struct jit_block {
 	/* The page's granules of 64 bytes that were looked at to make it, those of the first
 	 * instructions behind its jumps included. */
 	uint64_t granules;
-	uint16_t link_count;
+	uint16_t link_count, site_count;
 	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
 	/* `code` runs with frame.code_page set. `entry`, before it, expects an address in R13 at which the
@@ -64,7 +75,7 @@ struct jit_block {
 	struct jit_block *next_in_chunk;
 	struct jit_link *incoming;
 	struct jit_script *script; /* watch.h; owned */
-	struct jit_link links[];   /* then the records */
+	struct jit_link links[];   /* then the sites, in order */
 };
 
 /* The blocks of one guest-physical page. */
@@ -123,6 +134,7 @@ struct jit_cache {
 	struct jit_chunk {
 		struct jit_block *blocks;
 		uint32_t code_used, data_used; /* bytes */
+		uint32_t block_count;
 		struct jit *owner;             /* who fills it */
 	} *chunks;
 	unsigned chunk_count, chunk_size;
@@ -157,9 +169,11 @@ struct jit {
 	bool jumps_used[JIT_JUMP_SETS];   /* not all of these are empty */
 	unsigned misled, misled_many;     /* times that links led to other code: jit_links_renew */
 	struct jit_place *places;       /* by the pages' index */
-	/* The handler that was called last from translated code: who empties chunks in an exclusive
-	 * section leaves the one that this is in. */
-	const struct jit_record *record;
+	/* Where translated code called the interpreter last: who empties chunks in an exclusive section
+	 * leaves the one that this is in. */
+	const uint8_t *site;
+	struct jit_record records[JIT_RECORDS]; /* site.c */
+	uint64_t records_evictions; /* cache->evictions when they were right */
 	/* What the frame's vector_blocked was computed from, besides MXCSR and the control word. */
 	struct jit_vector_control {
 		bool is_live;
@@ -227,6 +241,15 @@ void jit_chunk_emitter(const struct jit *jit, struct emitter *e);
 struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
 /* Take it, and `code_size` bytes that were emitted. */
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
+/* With the lock held: the block, dead or not, that has the code at this executable address; NULL: none. */
+struct jit_block *jit_block_at(struct jit_cache *cache, const uint8_t *code);
+
+/* site.c */
+/*
+ * The instruction of the site that would return to `at`, with the page's address in frame.code_page.
+ * NULL, with cpu->rip set to the instruction: its bytes are no longer known.
+ */
+const struct jit_record *jit_record_find(struct jit *jit, const uint8_t *at);
 
 /* page.c; without the lock, by a CPU that runs */
 struct jit_page *jit_page_find(struct jit_cache *cache, uint64_t gpa); /* NULL: has no blocks */
@@ -237,6 +260,8 @@ void jit_page_release(struct jit_cache *cache, struct jit_page *page);
 /* Keep these granules of the snapshot. 0; -EAGAIN: some are kept, and were others; -ENOSPC, -ENOMEM. */
 int jit_page_cover(struct jit_cache *cache, struct jit_page *page, uint64_t granules,
 		   const void *snapshot);
+/* The bytes from `offset` on that are kept without a gap, `size` at most: how many there are. */
+unsigned jit_page_bytes(const struct jit_page *page, unsigned offset, uint8_t *bytes, unsigned size);
 /* Keep these no longer. */
 void jit_page_uncover(struct jit_page *page, uint64_t granules);
 /* Compare what is kept of the page with `bytes`, its host address: the granules that differ. What is

@@ -147,7 +147,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 static void count_fallback(struct jit *jit, const struct jit_record *record)
 {
 	jit->statistics.fallbacks++;
-	if (record->is_slow_path)
+	if (record->site.is_slow_path)
 		jit->slow_paths[record->insn.mnemonic]++;
 	else
 		jit->fallbacks[record->insn.mnemonic]++;
@@ -156,29 +156,35 @@ static void count_fallback(struct jit *jit, const struct jit_record *record)
 /* What a block has checked before the instruction, or the instruction for those behind it. */
 static bool checks_hold(const struct cpu *cpu, const struct jit_record *record)
 {
-	for (unsigned levels = record->vector_levels; levels; levels &= levels - 1)
+	for (unsigned levels = record->site.vector_levels; levels; levels &= levels - 1)
 		if (jit_frame(cpu)->vector_blocked[__builtin_ctz(levels)])
 			return false;
-	for (unsigned segments = record->segments; segments; segments &= segments - 1)
+	for (unsigned segments = record->site.segments; segments; segments &= segments - 1)
 		if (jit_frame(cpu)->segment_blocked[__builtin_ctz(segments) - CPU_FS])
 			return false;
 	return true;
 }
 
-const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
+const uint8_t *jit_execute_fallback(struct cpu *cpu, const uint8_t *at)
 {
 	struct jit_watcher *watcher = jit_of(cpu)->watcher;
 	bool vectors_live = cpu->fpu.live;
-	uint64_t rip = jit_frame(cpu)->code_page + record->offset, next = rip + record->insn.length;
+	const struct jit_record *record;
+	uint64_t rip, next;
 	bool stays;
 
+	jit_of(cpu)->site = at;
+	record = jit_record_find(jit_of(cpu), at);
+	if (!record)
+		return NULL;
+	rip = jit_frame(cpu)->code_page + record->site.offset;
+	next = rip + record->insn.length;
 	state_to_guest(cpu);
 	/* The block takes for stored what an instruction would have that is executed here. */
 	jit_frame(cpu)->x87_page = jit_frame(cpu)->code_page;
 	cpu->rip = rip;
 	cpu->next_rip = next;
 	cpu->insn = &record->insn;
-	jit_of(cpu)->record = record;
 	cpu_begins(cpu, CPU_FALLS_BACK);
 	count_fallback(jit_of(cpu), record);
 	if (watcher)
@@ -204,7 +210,7 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, struct jit_record *record)
 	stays = (cpu->fpu.live || !vectors_live) && checks_hold(cpu, record);
 	cpu_begins(cpu, CPU_RUNS_TRANSLATION);
 	if (stays && record->resume && cpu->rip == next && !cpu->requests)
-		return jit_of(cpu)->cache->code.executable + record->resume;
+		return record->resume;
 	return go_on(cpu);
 }
 
@@ -374,7 +380,7 @@ enum tier_stop jit_run(struct cpu *cpu)
 		uint64_t evictions = jit->cache->evictions;
 		struct jit_block *block;
 
-		jit->record = NULL;
+		jit->site = NULL;
 		if (!translatable(cpu))
 			return TIER_DECLINES;
 		if (!update_view(jit))

@@ -2,6 +2,7 @@
  * From guest instructions to a block of host code, in passes: analyse/ decodes and classifies, plan/
  * decides, emit/ writes the code, and what is kept about it comes to lie in the cache (cache/).
  */
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,9 +77,8 @@ static void emit_side_exits(struct translation *t)
 	}
 }
 
-/* Where translated code goes on after the interpreter has executed an item. */
-static uint32_t resume_address(const struct jit_cache *cache, const struct translation *t,
-			       unsigned index)
+/* Where translated code goes on after the interpreter has executed an item; 0: nowhere. */
+static size_t resume_position(const struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
 
@@ -86,7 +86,7 @@ static uint32_t resume_address(const struct jit_cache *cache, const struct trans
 		return 0;
 	if (t->guest.is_one_pass && item->kind == ITEM_FALLBACK)
 		return 0;
-	return jit_code_at(cache, t->e.code + t->resume_position[index]);
+	return t->resume_position[index];
 }
 
 /* Bits of the items that have slow paths. */
@@ -100,11 +100,10 @@ static uint64_t slow_items(const struct translation *t)
 	return items;
 }
 
-/* One stub, with its record, for each of them. */
-static void emit_slow_paths(const struct jit_cache *cache, struct translation *t, uint64_t items,
-			    struct jit_record *record)
+/* A call of the slow stub for each of them, and what is kept of it. */
+static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_site *site)
 {
-	for (; items; items &= items - 1, record++) {
+	for (; items; items &= items - 1, site++) {
 		unsigned i = __builtin_ctzll(items);
 		const struct jit_item *item = &t->guest.items[i];
 
@@ -113,16 +112,13 @@ static void emit_slow_paths(const struct jit_cache *cache, struct translation *t
 				emit_patch(&t->e, t->slow[k].at);
 		if (t->slow_flags_lost[i])
 			emit_flags_again(t, i, 0, HOST_R13);
-		emit_constant(&t->e, HOST_R13, (uintptr_t)record);
-		emit_jump_to(&t->e, t->stubs->fallback);
-		*record = (struct jit_record){
-			.insn = item->insn,
-			.resume = resume_address(cache, t, i),
+		emit_call_to(&t->e, t->stubs->slow);
+		*site = (struct jit_site){
+			.at = t->e.position,
+			.resume = resume_position(t, i),
 			.offset = item->offset,
 			.vector_levels = item->vector_levels,
 			.is_slow_path = item->kind != ITEM_FALLBACK,
-			.changes_vector = item->insn.traits & INSN_UNMASKS,
-			.loads_segment = item_loads_segment(item),
 			.segments = item->segments,
 		};
 	}
@@ -156,7 +152,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 {
 	uint64_t slow = slow_items(t);
 	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
-		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_record);
+		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_site);
 	struct jit_block *block;
 
 	/* Positions of jumps mean nothing behind an overflow. */
@@ -171,13 +167,15 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.guest_size = t->guest.size,
 		.granules = t->guest.granules,
 		.link_count = t->link_count,
+		.site_count = __builtin_popcountll(slow),
 		.entry = t->e.code,
 		.code = t->e.code + t->item_position[0],
 	};
-	emit_slow_paths(jit->cache, t, slow, (struct jit_record *)&block->links[t->link_count]);
+	emit_slow_paths(t, slow, (struct jit_site *)&block->links[t->link_count]);
 	emit_links(jit->cache, t, block);
 	if (t->e.overflow)
 		return NULL;
+	assert(t->e.position <= UINT16_MAX);
 	jit_lock_take(&jit->cache->lock);
 	jit_chunk_add(jit, block, size, t->e.position);
 	jit_lock_release(&jit->cache->lock);

@@ -60,10 +60,8 @@ bool item_is_fence(const struct jit_item *item)
 	return insn->immediate == (item->form.operation == INSN_AND ? -1 : 0);
 }
 
-bool item_loads_segment(const struct jit_item *item)
+bool insn_loads_segment(const struct insn *insn)
 {
-	const struct insn *insn = &item->insn;
-
 	return insn->traits & INSN_LOADS_FS_GS ||
 	       (insn->traits & INSN_LOADS_SEGMENT && insn->kind[0] == INSN_OPERAND_SEGMENT &&
 		insn->reg[0] >= CPU_FS);

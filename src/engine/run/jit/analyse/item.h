@@ -57,7 +57,7 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user);
 /* Whether control never reaches the instruction after this one inside the block. */
 bool item_ends_block(const struct jit_item *item);
 /* Whether it loads FS or GS. */
-bool item_loads_segment(const struct jit_item *item);
+bool insn_loads_segment(const struct insn *insn);
 bool item_needs_alignment(const struct jit_item *item);
 bool item_locks(const struct jit_item *item, bool is_alone);
 /* Whether its LOCK is there, as far as one can tell, to order memory accesses. */

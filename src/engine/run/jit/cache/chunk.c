@@ -3,10 +3,11 @@
  * when it is full; so room never costs more than one chunk's blocks.
  *
  * A chunk has two parts: host code, mapped twice (code_memory.h), and what is kept about each block
- * (struct jit_block with its links and records). A block that is removed stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
+ * (struct jit_block with its links and sites), with an index of the blocks in the order of their code
+ * that grows down from the end. A block that is removed stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
  * exclusive section, when no CPU is in translated code; where a handler that was called from it
  * waits for the section, that one's chunk is passed over. Whoever keeps addresses of code, blocks,
- * links or records across such a section must forget them when cache->evictions changes.
+ * links or sites across such a section must forget them when cache->evictions changes.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -109,11 +110,11 @@ static void take_next(struct jit *jit)
 /* Whether a CPU is in a handler that was called from the chunk's code. */
 static bool is_inside(const struct jit_cache *cache, const struct jit_chunk *chunk)
 {
-	const uint8_t *start = cache->data + chunk_start(cache, chunk);
+	const uint8_t *start = cache->code.executable + chunk_start(cache, chunk);
 
+	/* A site is where its call returns to, which is the chunk's end for the last. */
 	for (const struct jit *jit = cache->users; jit; jit = jit->next_user)
-		if ((const uint8_t *)jit->record >= start &&
-		    (const uint8_t *)jit->record < start + cache->chunk_size)
+		if (jit->site > start && jit->site <= start + cache->chunk_size)
 			return true;
 	return false;
 }
@@ -168,11 +169,26 @@ void jit_chunk_emitter(const struct jit *jit, struct emitter *e)
 			       .size = cache->chunk_size - jit->chunk->code_used };
 }
 
+/* An entry of the index, in offsets from the chunk's starts. */
+struct index_entry {
+	uint32_t code, data;
+};
+
+/* The entry of block n. */
+static struct index_entry *index_of(const struct jit_cache *cache, const struct jit_chunk *chunk,
+				    unsigned n)
+{
+	uint8_t *end = cache->data + chunk_start(cache, chunk) + cache->chunk_size;
+
+	return (struct index_entry *)end - (n + 1);
+}
+
 struct jit_block *jit_chunk_room(const struct jit *jit, size_t size)
 {
 	const struct jit_cache *cache = jit->cache;
+	size_t taken = jit->chunk->data_used + (jit->chunk->block_count + 1) * sizeof(struct index_entry);
 
-	if (size > cache->chunk_size - jit->chunk->data_used)
+	if (size + 15 > cache->chunk_size - taken)
 		return NULL;
 	return (struct jit_block *)(cache->data + chunk_start(cache, jit->chunk) + jit->chunk->data_used);
 }
@@ -181,8 +197,31 @@ void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t
 {
 	struct jit_chunk *chunk = jit->chunk;
 
+	*index_of(jit->cache, chunk, chunk->block_count++) =
+		(struct index_entry){ chunk->code_used, chunk->data_used };
 	chunk->data_used += (size + 15) & ~(size_t)15;
 	chunk->code_used += (code_size + 15) & ~(size_t)15;
 	block->next_in_chunk = chunk->blocks;
 	chunk->blocks = block;
+}
+
+struct jit_block *jit_block_at(struct jit_cache *cache, const uint8_t *code)
+{
+	size_t offset = jit_code_at(cache, code) - JIT_STUBS_SIZE;
+	const struct jit_chunk *chunk = &cache->chunks[offset / cache->chunk_size];
+	unsigned low = 0, high = chunk->block_count;
+
+	offset %= cache->chunk_size;
+	while (high - low > 1) {
+		unsigned middle = (low + high) / 2;
+
+		if (index_of(cache, chunk, middle)->code <= offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	if (low == high)
+		return NULL;
+	return (struct jit_block *)(cache->data + chunk_start(cache, chunk) +
+				    index_of(cache, chunk, low)->data);
 }

@@ -142,6 +142,22 @@ int jit_page_cover(struct jit_cache *cache, struct jit_page *page, uint64_t gran
 	return 0;
 }
 
+unsigned jit_page_bytes(const struct jit_page *page, unsigned offset, uint8_t *bytes, unsigned size)
+{
+	unsigned done = 0;
+
+	for (; done < size && offset + done < 0x1000; done++) {
+		unsigned granule = (offset + done) / GRANULE_BYTES;
+		uint64_t before = page->covered & ((1ull << granule) - 1);
+		const uint64_t *copy = page->copies + (unsigned)__builtin_popcountll(before) * GRANULE_WORDS;
+
+		if (!(page->covered >> granule & 1))
+			break;
+		bytes[done] = ((const uint8_t *)copy)[(offset + done) % GRANULE_BYTES];
+	}
+	return done;
+}
+
 void jit_page_uncover(struct jit_page *page, uint64_t granules)
 {
 	const uint64_t *from = page->copies;

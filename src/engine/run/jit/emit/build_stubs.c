@@ -44,6 +44,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 {
 	struct emitter e = { .base = memory->writable, .code = memory->executable,
 			     .size = JIT_STUBS_SIZE };
+	const struct host_memory top = { HOST_RSP, HOST_NONE, 0 };
 	uint32_t rights = code_memory_open();
 	size_t leave;
 
@@ -76,11 +77,12 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_load_state(&e, HOST_RSP, FRAME(stack_bottom));
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[2]));
 
-	/* fallback: R13 is the struct jit_record. */
-	stubs->fallback = e.code + e.position;
+	/* slow: where it returns to is what the handler says. Calls and returns stay in pairs. */
+	stubs->slow = e.code + e.position;
 	emit_save_guest(&e);
 	emit_load_state(&e, HOST_RDI, FRAME(self));
-	emit_move(&e, HOST_RSI, HOST_R13);
+	emit_memory_move(&e, true, false, HOST_RSI, &top);
+	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);
 	emit_constant(&e, HOST_RAX, (uintptr_t)fallback);
 	emit8(&e, 0xff); /* call rax */
 	emit8(&e, 0xd0);
@@ -88,9 +90,10 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit8(&e, 0x85);
 	emit8(&e, 0xc0);
 	leave = emit_jump_if(&e, HOST_EQUAL);
-	emit_store_state(&e, HOST_RAX, FRAME(spill[3]));
+	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
+	emit_memory_move(&e, true, true, HOST_RAX, &top);
 	emit_restore_guest(&e);
-	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
+	emit_return_host(&e);
 	emit_patch(&e, leave);
 	emit_leave(&e);
 

@@ -12,18 +12,17 @@
 #define JIT_SLOT_STUBS 8
 #define JIT_ENTRY_PAGE_AT 12 /* in a block's entry: 8 * its page's index (emit_entry) */
 
-struct jit_record;
-
 /*
- * What the fallback stub calls: executes the record's instruction. Returns where translated code goes
- * on, or NULL: leave to the dispatcher.
+ * What the slow stub calls: executes the instruction of the site that would return to `at`. Returns where
+ * translated code goes on, or NULL: leave to the dispatcher.
  */
-typedef const uint8_t *jit_fallback(struct cpu *cpu, struct jit_record *record);
+typedef const uint8_t *jit_fallback(struct cpu *cpu, const uint8_t *at);
 
 /* All executable addresses. */
 struct jit_stubs {
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
-	const uint8_t *exit, *exit_link, *fallback;
+	const uint8_t *exit, *exit_link;
+	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
 	const uint8_t *go_on;        /* to frame.spill[2], with no pairs */
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
