@@ -22,6 +22,7 @@ static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");
 static_assert(ENGINE_CODE_CACHE_MAX <= JIT_CACHE_SIZE_MAX, "too large");
 static_assert(ENGINE_CODE_CACHE_DEFAULT == JIT_CACHE_SIZE, "another default");
 static_assert(ENGINE_WARMTH_DEFAULT == JIT_WARMTH, "another default");
+static_assert(ENGINE_PROMOTION_DEFAULT == JIT_PROMOTION, "another default");
 
 static void start_anew(void)
 {

@@ -23,12 +23,14 @@ enum engine_tier {
 #define ENGINE_CODE_CACHE_MAX     (1ull << 30)
 #define ENGINE_CODE_CACHE_DEFAULT (128ull << 20)
 
-#define ENGINE_WARMTH_DEFAULT 32
+#define ENGINE_WARMTH_DEFAULT    32
+#define ENGINE_PROMOTION_DEFAULT 1024
 
 struct engine_options {
 	enum engine_tier tier;
 	uint64_t code_cache_bytes; /* ENGINE_CODE_CACHE_MIN..MAX */
 	uint8_t warmth; /* a block's runs by the interpreter before it is translated; 0: none */
+	uint16_t promotion; /* then, about, before it is translated again, with effort; 0: at once */
 	/* For engine_read_statistics, sample what vCPUs spend their time on, and have translated code
 	 * count its lookups, which costs it some time. */
 	bool keeps_statistics;
@@ -41,6 +43,7 @@ struct engine_options {
 
 #define ENGINE_OPTIONS_DEFAULT                                                                     \
 	((struct engine_options){ .code_cache_bytes = ENGINE_CODE_CACHE_DEFAULT,                   \
-				  .warmth = ENGINE_WARMTH_DEFAULT, .code_dump_fd = -1 })
+				  .warmth = ENGINE_WARMTH_DEFAULT,                         \
+				  .promotion = ENGINE_PROMOTION_DEFAULT, .code_dump_fd = -1 })
 
 #endif

@@ -19,6 +19,8 @@ static int open_tier(enum engine_tier tier, const struct kvm_options *options, s
 			chosen.code_cache_bytes = options->code_cache_bytes;
 		if (options->warmth_plus_1)
 			chosen.warmth = options->warmth_plus_1 - 1;
+		if (options->promotion_plus_1)
+			chosen.promotion = options->promotion_plus_1 - 1;
 		if (options->code_dump_fd)
 			chosen.code_dump_fd = options->code_dump_fd;
 		chosen.stubs = options->stubs;

@@ -31,6 +31,8 @@ struct kvm_options {
 	bool keeps_statistics;     /* also what costs time to keep, for read_statistics */
 	/* How often a piece of code is interpreted before it is translated, plus 1; 0: the default. */
 	unsigned warmth_plus_1;
+	/* How often that runs before it is translated again, with effort, plus 1; 0: the default. */
+	unsigned promotion_plus_1;
 	/* Translated code is written there as text (engine_options.code_dump_fd); 0: nowhere. */
 	int code_dump_fd;
 	/* For direct execution: where stubs come from that do the backend's stub_function. It outlives all

@@ -384,16 +384,19 @@ static void store(struct isa_outcome *outcome)
 /*
  * What varies between runs of the translator: the vector state is live from the start when MOVAPS
  * XMM0, XMM0 goes before the case; each page's translation is there or not; so are those of code.
- * LOCK is kept or not.
+ * LOCK is kept or not. Blocks are lean, or hot the second time, or made in full at once.
  */
 static void vary(const struct isa_case *test, enum isa_engine engine)
 {
+	static const unsigned promotions[] = {0, 1, 1000, 0};
 	static const uint8_t prelude[] = {0x0f, 0x28, 0xc0, 0xe9}; /* and JMP to the case */
 	uint8_t *code = page_at(CODE) + PRELUDE;
 	uint64_t number = test->in.gpr[ISA_RDI] ^ test->in.rflags;
 	int32_t distance = isa_code_offset(test) - (PRELUDE + PRELUDE_SIZE);
 
 	cpu->is_alone = number / 4 % 2;
+	if (engine == ISA_TRANSLATOR && vm.translations)
+		jit_set_promotion(vm.translations, promotions[number / 8 % 4]);
 	if (engine == ISA_TRANSLATOR && number % 4 == 0)
 		tlb_flush_all(cpu);
 	/* Any of the pages, also for the second time: then blocks and links are there already. */

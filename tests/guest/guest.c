@@ -527,7 +527,7 @@ int main(int argc, char **argv)
 	static struct trace reference, trace;
 	static uint8_t code[RAM_SIZE / 4];
 	const struct kvm_backend *backend;
-	struct kvm_options options = {.warmth_plus_1 = 1};
+	struct kvm_options options = {.warmth_plus_1 = 1, .promotion_plus_1 = 1};
 	struct guest guest = {.inject = -1};
 	FILE *binary, *source;
 	size_t code_size;
@@ -559,14 +559,21 @@ int main(int argc, char **argv)
 	if (result == 0)
 		wrong += check_expected(&trace, source, argv[1]);
 	if (backend == &kvm_backend_translator) {
-		options.warmth_plus_1 = WARMTH + 1;
-		for (unsigned i = 0; result == 0 && i < 2; i++) {
+		static const struct {
+			const char *name;
+			struct kvm_options options;
+		} ways[] = {
+			{"jit, lean", {.warmth_plus_1 = 1, .promotion_plus_1 = UINT16_MAX}},
+			{"jit, when warm", {.warmth_plus_1 = WARMTH + 1, .promotion_plus_1 = WARMTH + 1}},
+			{"jit, counting", {.warmth_plus_1 = WARMTH + 1, .promotion_plus_1 = WARMTH + 1,
+					   .keeps_statistics = true}},
+		};
+
+		for (unsigned i = 0; result == 0 && i < sizeof(ways) / sizeof(ways[0]); i++) {
 			memset(&trace, 0, sizeof(trace));
-			result = run_guest(&guest, backend, &options, code, code_size, &trace);
+			result = run_guest(&guest, backend, &ways[i].options, code, code_size, &trace);
 			if (result == 0)
-				wrong += check_expected(&trace, source,
-							i ? "jit, counting" : "jit, when warm");
-			options.keeps_statistics = true;
+				wrong += check_expected(&trace, source, ways[i].name);
 		}
 	}
 	wrong += guest.lockstep_differences != 0;

@@ -58,6 +58,7 @@ static struct run_vm *get_execution(struct vm *vm)
 	struct jit_options options = {
 		.cache_size = vm->options.code_cache_bytes,
 		.warmth = vm->options.warmth,
+		.promotion = vm->options.promotion,
 		.counts_lookups = vm->options.keeps_statistics,
 		.dump_fd = vm->options.code_dump_fd,
 	};

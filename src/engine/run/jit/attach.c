@@ -168,3 +168,8 @@ void jit_keep_all_flags(struct jit_cache *cache, bool keep)
 {
 	cache->options.keeps_all_flags = keep;
 }
+
+void jit_set_promotion(struct jit_cache *cache, unsigned promotion)
+{
+	cache->options.promotion = promotion;
+}

@@ -16,6 +16,9 @@
 #define JIT_JUMP_ENTRIES (1u << JIT_JUMP_BITS)
 #define JIT_JUMP_SETS    4 /* user code and the rest, 64-bit and 32-bit code apart */
 
+#define JIT_HEAT_BITS 18
+#define JIT_HEATS (1u << JIT_HEAT_BITS) /* lean blocks' counters, by their addresses' hash */
+
 #define JIT_X87_MOVED (1u << 31)
 
 /*
@@ -96,6 +99,7 @@ struct jit_frame {
 		uint64_t gva;
 		const uint8_t *code;
 	} jumps[JIT_JUMP_SETS][JIT_JUMP_ENTRIES];
+	uint16_t heat[JIT_HEATS]; /* of lean blocks: hot when they overflow */
 };
 
 /* A CPU that may have a translator. The GS base leads here. */

@@ -1,4 +1,4 @@
-/* Shared by the translator's files: blocks, links, fallback records. */
+/* Shared by the translator's files: blocks, links, sites. */
 #ifndef KVIK_ENGINE_JIT_INTERNAL_H
 #define KVIK_ENGINE_JIT_INTERNAL_H
 
@@ -22,6 +22,7 @@ struct jit_site {
 	uint16_t offset;         /* of the instruction in its page */
 	uint8_t vector_levels : 4; /* bits of enum jit_vector_level: what it needs to run as it stands */
 	bool is_slow_path : 1;   /* it has a translation, which leads here now and then */
+	bool is_hot : 1;         /* no instruction's: a lean block has run often, and is left in front of it */
 	uint8_t segments;        /* FS and GS, as bits: what it took for flat but for the base */
 };
 
@@ -100,6 +101,7 @@ struct jit_place {
 };
 
 #define JIT_HASH_BITS 16
+#define JIT_HOT_BLOCKS 1024
 #define JIT_PAGE_PART   4   /* what is kept of pages takes up to this part of the cache's size */
 #define JIT_PLACE_BYTES 256 /* bytes of the cache's size for each page with translations, at least */
 #define JIT_PAIRS_SIZE (16 << 10) /* bytes of the thread's stack for pairs: return.c */
@@ -161,7 +163,9 @@ struct jit {
 	struct jit_cache *cache;
 	struct jit *next_user;
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
-	uint8_t heat[1 << JIT_HASH_BITS]; /* executions of blocks that are not translated yet */
+	uint8_t heat[JIT_HEATS]; /* executions of blocks that are not translated yet, by jit_heat_number */
+	uint64_t hot_gpa[JIT_HOT_BLOCKS]; /* blocks to be translated in full: gpa + 1, by hash */
+	const uint8_t *hot;               /* the site of a lean block that was left because it is hot */
 	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
 	struct jit_views views;
 	/* The blocks of the frame's jumps; entries are empty, or lead to memory that is still theirs. */
@@ -216,10 +220,10 @@ void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *contex
 /* translate.c: room for one block under construction, for free(); NULL without memory. */
 struct translation *jit_translation_create(void);
 /*
- * translate.c: translate the block at gpa from jit->snapshot. NULL: it cannot be translated, or its
- * chunk is full (*full).
+ * translate.c: translate the block at gpa from jit->snapshot, with little effort if it is to be lean. NULL:
+ * it cannot be translated, or its chunk is full (*full).
  */
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full);
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full);
 
 /* dump.c: write a finished block to options.dump_fd: guest and host instructions. */
 void jit_dump_block(const struct jit *jit, const struct translation *t);
@@ -306,6 +310,12 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
 static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)
 {
 	return code - cache->code.executable;
+}
+
+/* Which counters of runs are a block's, which others may share. */
+static inline size_t jit_heat_number(uint64_t gpa)
+{
+	return (gpa * 0x9e3779b97f4a7c15u) >> (64 - JIT_HEAT_BITS);
 }
 
 static inline size_t jit_hash(uint64_t value)

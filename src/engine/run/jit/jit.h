@@ -25,7 +25,8 @@
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
-#define JIT_WARMTH 32 /* runs, by default */
+#define JIT_WARMTH    32   /* runs, by default */
+#define JIT_PROMOTION 1024 /* likewise */
 
 struct jit;
 struct jit_cache;
@@ -34,6 +35,7 @@ struct jit_cache;
 struct jit_options {
 	size_t cache_size;    /* JIT_CACHE_SIZE_MIN..MAX */
 	uint8_t warmth;       /* a block's executions by the interpreter before it is translated */
+	uint16_t promotion;   /* its runs, about, before a lean translation is made in full; 0: at once */
 	bool counts_lookups;  /* translated code counts what it looks up (jit_get_count) */
 	/* Flags are kept through every access, as though its fault were sure to show them (tests). */
 	bool keeps_all_flags;
@@ -41,7 +43,8 @@ struct jit_options {
 };
 
 #define JIT_OPTIONS_DEFAULT                                                                        \
-	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH, .dump_fd = -1 })
+	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH,             \
+			      .promotion = JIT_PROMOTION, .dump_fd = -1 })
 
 /*
  * A code cache, a holder of the VM's code index. 0; -ENOTSUP when the host lacks what translated code needs (LAHF in 64-bit mode) or
@@ -63,10 +66,12 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 
 /* Change keeps_all_flags for blocks that are translated from now on. No CPU runs. */
 void jit_keep_all_flags(struct jit_cache *cache, bool keep);
+/* Likewise `promotion`. */
+void jit_set_promotion(struct jit_cache *cache, unsigned promotion);
 
 
 struct jit_statistics {
-	uint64_t blocks, guest_instructions, guest_bytes, host_bytes;
+	uint64_t blocks, lean_blocks, promotions, guest_instructions, guest_bytes, host_bytes;
 	uint64_t entries, fallbacks, links;
 	uint64_t evictions; /* of chunks: chunk.c */
 	uint64_t interpreted_blocks;

@@ -178,6 +178,11 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, const uint8_t *at)
 	if (!record)
 		return NULL;
 	rip = jit_frame(cpu)->code_page + record->site.offset;
+	if (record->site.is_hot) {
+		cpu->rip = rip;
+		jit_of(cpu)->hot = at;
+		return NULL;
+	}
 	next = rip + record->insn.length;
 	state_to_guest(cpu);
 	/* The block takes for stored what an instruction would have that is executed here. */
@@ -253,7 +258,7 @@ static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const ui
 }
 
 /* Translate the block at gpa; NULL when that can't be done now. */
-static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes)
+static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
 {
 	struct jit_cache *cache = jit->cache;
 	struct cpu *cpu = jit->cpu;
@@ -265,10 +270,10 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	cpu_begins(cpu, CPU_TRANSLATES);
 	fpu_leave(cpu); /* the decoder may use vector registers */
 	memcpy(jit->snapshot, bytes - (gpa & 0xfff), sizeof(jit->snapshot));
-	block = jit_translate(jit, gpa, &full);
+	block = jit_translate(jit, gpa, is_lean, &full);
 	if (!block && full) {
 		jit_chunk_next(jit);
-		block = jit_translate(jit, gpa, &full);
+		block = jit_translate(jit, gpa, is_lean, &full);
 	}
 	if (!block)
 		return NULL;
@@ -292,6 +297,19 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	return cpu->requests ? NULL : find_translated(jit, gpa, bytes);
 }
 
+static uint64_t *hot_block(struct jit *jit, uint64_t gpa)
+{
+	return &jit->hot_gpa[jit_hash(gpa) % JIT_HOT_BLOCKS];
+}
+
+/* What is watched is never hot: there, every other block is made in full. */
+static bool is_to_be_lean(struct jit *jit, uint64_t gpa)
+{
+	if (!jit->cache->options.promotion)
+		return false;
+	return jit->watcher ? jit_hash(gpa) & 1 : *hot_block(jit, gpa) != gpa + 1;
+}
+
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
 static struct jit_block *look_up(struct jit *jit)
 {
@@ -306,7 +324,7 @@ static struct jit_block *look_up(struct jit *jit)
 	/* Blocks of a page may be linked with one another: none of a page with a breakpoint is entered. */
 	if (cpu->code_breakpoints && debug_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
 		return NULL;
-	heat = &jit->heat[jit_hash(gpa)];
+	heat = &jit->heat[jit_heat_number(gpa)];
 	/* What is cold here was not translated, unless by another CPU. */
 	if (*heat >= jit->cache->options.warmth || atomic_load(&jit->cache->is_shared)) {
 		block = find_translated(jit, gpa, bytes);
@@ -319,7 +337,7 @@ static struct jit_block *look_up(struct jit *jit)
 		++*heat;
 		return NULL;
 	}
-	return make_block(jit, gpa, bytes);
+	return make_block(jit, gpa, bytes, is_to_be_lean(jit, gpa));
 }
 
 static struct jit_block *find_block(struct jit *jit)
@@ -342,6 +360,26 @@ static void begin_epoch(struct jit *jit)
 	jit->epoch = jit->cpu->code_epoch;
 	jit_views_forget(&jit->views);
 	jit_views_update(&jit->views, &jit->cpu->tlb_sets, jit_frame(jit->cpu));
+}
+
+/* A lean block has run often: it goes, and is translated in full when it is run again. */
+static void promote(struct jit *jit)
+{
+	struct jit_cache *cache = jit->cache;
+	bool began = cpu_exclusive_begin(jit->cpu);
+	struct jit_block *block;
+
+	jit_lock_take(&cache->lock);
+	block = jit_block_at(cache, jit->hot - 1);
+	if (!block->dead) {
+		*hot_block(jit, block->gpa) = block->gpa + 1;
+		jit_block_remove(cache, block);
+		jit->statistics.promotions++;
+	}
+	jit_lock_release(&cache->lock);
+	jit->hot = jit->site = NULL;
+	if (began)
+		cpu_exclusive_end(jit->cpu);
 }
 
 /* Room for pairs (return.c), until there are requests: either these are seen afterwards, or they
@@ -424,7 +462,9 @@ enum tier_stop jit_run(struct cpu *cpu)
 							     (int64_t)link->page_distance * 4096 +
 							     link->offset);
 		/* If it finds its way at once now, it was led to an entry that is not there. */
-		is_misled = !link;
+		is_misled = !link && !jit->hot;
+		if (jit->hot)
+			promote(jit);
 		if (jit->watcher) {
 			jit->watcher->after(jit->watcher, cpu);
 			link = NULL;

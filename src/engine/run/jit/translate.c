@@ -33,6 +33,7 @@ static void emit_items(struct translation *t)
 		}
 		if (i > 0)
 			t->item_position[i] = t->e.position;
+		emit_heat(t, i);
 		emit_item(t, i);
 		t->resume_position[i] = t->e.position;
 	}
@@ -100,12 +101,41 @@ static uint64_t slow_items(const struct translation *t)
 	return items;
 }
 
-/* A call of the slow stub for each of them, and what is kept of it. */
-static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_site *site)
+static struct jit_site site_of(const struct translation *t, unsigned index, size_t at)
 {
-	for (; items; items &= items - 1, site++) {
+	const struct jit_item *item = &t->guest.items[index];
+
+	return (struct jit_site){
+		.at = at,
+		.resume = resume_position(t, index),
+		.offset = item->offset,
+		.vector_levels = item->vector_levels,
+		.is_slow_path = item->kind != ITEM_FALLBACK,
+		.segments = item->segments,
+	};
+}
+
+/* How many sites there will be. */
+static unsigned count_sites(const struct translation *t, uint64_t slow)
+{
+	return t->site_count + (t->heat_jump != 0) + (unsigned)__builtin_popcountll(slow);
+}
+
+/* A call of the slow stub where the block is hot, and one for each of the items; and what is kept of all
+ * sites, in the order of their code. */
+static void emit_sites(struct translation *t, uint64_t items, struct jit_site *site)
+{
+	for (unsigned i = 0; i < t->site_count; i++)
+		*site++ = site_of(t, t->sites[i].item, t->sites[i].at);
+	if (t->heat_jump) {
+		emit_patch(&t->e, t->heat_jump);
+		emit_call_to(&t->e, t->stubs->slow);
+		*site++ = (struct jit_site){
+			.at = t->e.position, .offset = t->guest.items[t->heat_item].offset, .is_hot = true,
+		};
+	}
+	for (; items; items &= items - 1) {
 		unsigned i = __builtin_ctzll(items);
-		const struct jit_item *item = &t->guest.items[i];
 
 		for (unsigned k = 0; k < t->slow_count; k++)
 			if (t->slow[k].item == i)
@@ -113,14 +143,7 @@ static void emit_slow_paths(struct translation *t, uint64_t items, struct jit_si
 		if (t->slow_flags_lost[i])
 			emit_flags_again(t, i, 0, HOST_R13);
 		emit_call_to(&t->e, t->stubs->slow);
-		*site = (struct jit_site){
-			.at = t->e.position,
-			.resume = resume_position(t, i),
-			.offset = item->offset,
-			.vector_levels = item->vector_levels,
-			.is_slow_path = item->kind != ITEM_FALLBACK,
-			.segments = item->segments,
-		};
+		*site++ = site_of(t, i, t->e.position);
 	}
 }
 
@@ -152,7 +175,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 {
 	uint64_t slow = slow_items(t);
 	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
-		      (size_t)__builtin_popcountll(slow) * sizeof(struct jit_site);
+		      count_sites(t, slow) * sizeof(struct jit_site);
 	struct jit_block *block;
 
 	/* Positions of jumps mean nothing behind an overflow. */
@@ -167,11 +190,11 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.guest_size = t->guest.size,
 		.granules = t->guest.granules,
 		.link_count = t->link_count,
-		.site_count = __builtin_popcountll(slow),
+		.site_count = count_sites(t, slow),
 		.entry = t->e.code,
 		.code = t->e.code + t->item_position[0],
 	};
-	emit_slow_paths(t, slow, (struct jit_site *)&block->links[t->link_count]);
+	emit_sites(t, slow, (struct jit_site *)&block->links[t->link_count]);
 	emit_links(jit->cache, t, block);
 	if (t->e.overflow)
 		return NULL;
@@ -203,13 +226,28 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 		.is_alone = cpu->is_alone,
 		.is_one_pass = jit->watcher,
 		.keeps_all_flags = jit->cache->options.keeps_all_flags,
+		.is_lean = t->is_lean,
 		.items = t->items,
 	};
 	if (!guest_code_decode(&t->guest))
 		return false;
-	plan_make(&t->plan, &t->guest);
+	if (t->is_lean)
+		plan_make_lean(&t->plan, &t->guest);
+	else
+		plan_make(&t->plan, &t->guest);
 	guest_code_look(&t->guest, t->guest.start, t->guest.size);
 	return true;
+}
+
+/* A counter of 16 bits overflows when the block has run often enough. */
+static uint16_t heat_step(const struct jit *jit, const struct translation *t)
+{
+	unsigned runs = jit->cache->options.promotion;
+
+	/* Watched blocks end as they were made. */
+	if (!t->is_lean || jit->watcher)
+		return 0;
+	return runs > 1 ? (UINT16_MAX + runs) / runs : UINT16_MAX;
 }
 
 /* The third; false: something has no translation after all. */
@@ -217,6 +255,8 @@ static bool emit(struct jit *jit, struct translation *t)
 {
 	memset(&t->e, 0, offsetof(struct translation, item_position) - offsetof(struct translation, e));
 	t->stubs = &jit->cache->stubs;
+	t->heat_number = jit_heat_number(t->guest.page_gpa | t->guest.start);
+	t->heat_step = heat_step(jit, t);
 	t->is_shared = atomic_load(&jit->cache->is_shared);
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));
@@ -230,12 +270,13 @@ static bool emit(struct jit *jit, struct translation *t)
 	return !t->failed;
 }
 
-static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
+static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full)
 {
 	struct translation *t = jit->translation;
 	uint32_t mode = jit_mode_of(jit->cpu);
 	struct jit_block *block;
 
+	t->is_lean = is_lean;
 	*full = !jit->chunk;
 	if (*full || !analyse(jit, t, gpa, mode) || !emit(jit, t))
 		return NULL;
@@ -248,16 +289,17 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool *full)
 	if (jit->watcher)
 		block->script = jit_script_create(t->items, t->guest.count);
 	jit->statistics.blocks++;
+	jit->statistics.lean_blocks += is_lean;
 	jit->statistics.guest_instructions += t->guest.count;
 	jit->statistics.guest_bytes += t->guest.size;
 	jit->statistics.host_bytes += t->e.position;
 	return block;
 }
 
-struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool *full)
+struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full)
 {
 	uint32_t rights = code_memory_open();
-	struct jit_block *block = translate(jit, gpa, full);
+	struct jit_block *block = translate(jit, gpa, is_lean, full);
 
 	code_memory_close(rights);
 	return block;

@@ -50,7 +50,7 @@ struct reader {
 	unsigned next; /* in it */
 };
 
-/* 0, or as insn_decode. */
+/* 0; -ENOENT where the block ends for want of a guide; or as insn_decode. */
 static int read_item(struct reader *reader, struct guest_code *code, struct jit_item *item)
 {
 	unsigned available = 0x1000 - item->offset;
@@ -61,6 +61,10 @@ static int read_item(struct reader *reader, struct guest_code *code, struct jit_
 				       available, &reader->decoded))
 			reader->decoded.count = 0;
 	}
+	if (item == code->items)
+		code->is_guided = code->is_lean && reader->decoded.count;
+	if (!reader->decoded.count && code->is_guided)
+		return -ENOENT;
 	if (!reader->decoded.count)
 		return insn_decode_form(&item->insn, &item->form, item->bytes, available, code->mode,
 					code->rules);

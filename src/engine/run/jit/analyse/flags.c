@@ -47,14 +47,16 @@ static void look_ahead_from(struct look_ahead *ahead, const struct guest_code *c
 		ahead->decoded.count = 0;
 }
 
-/* The next instruction, at this offset in the page. False: it cannot be decoded, or is undefined. */
+/* The next instruction, at this offset in the page. False: it cannot be decoded, is undefined, or cold. */
 static bool glance_at(struct look_ahead *ahead, const struct guest_code *code, unsigned offset,
 		      struct insn_glance *glance)
 {
 	const struct insn *insn;
 
 	if (ahead->next == ahead->decoded.count)
-		return insn_glance(glance, code->page + offset, 0x1000 - offset, code->mode, code->rules);
+		return !code->is_guided &&
+		       insn_glance(glance, code->page + offset, 0x1000 - offset, code->mode,
+				   code->rules);
 	insn = &ahead->decoded.insns[ahead->next++];
 	*glance = (struct insn_glance){
 		.traits = insn->traits, .flags_read = insn->flags_read,

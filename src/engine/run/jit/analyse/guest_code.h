@@ -20,9 +20,11 @@ struct guest_code {
 	bool is_alone;        /* the CPU is the VM's only one, and devices need no LOCK */
 	bool is_one_pass;     /* nothing is linked or paired: watch.h */
 	bool keeps_all_flags; /* as struct jit_options' */
+	bool is_lean;         /* no further than the last tier has come, if that has been here at all */
 	/* Found: */
 	bool is_32;           /* protected or compatibility mode, flat; else 64-bit mode */
 	bool is_user;         /* code of CPL 3 */
+	bool is_guided;       /* lean, and the last tier has been here: what it has not decoded is cold */
 	unsigned width;       /* bytes of a stack slot and of a near pointer: 8, or 4 */
 	unsigned count;       /* items */
 	unsigned size;        /* bytes */

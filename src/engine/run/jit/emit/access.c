@@ -58,19 +58,11 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	size_t hit;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
-	emit_field(e, HOST_R14, HOST_R13, FRAME(tlb_index_mask), 12);
-	emit_load_state(e, HOST_RCX, STATE(tlb));
-	emit_lea(e, true, HOST_R14, HOST_NONE, HOST_R14, 3, 0);
-	emit_lea(e, true, HOST_R14, HOST_RCX, HOST_R14, 2, 0);
+	emit_tlb_entry_flagless(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
 	emit_not(e, HOST_RCX);
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
-	if (access->aligned) {
-		emit_alignment_bits(e, HOST_R13, access);
-	} else {
-		emit_lea(e, true, HOST_RCX, HOST_R13, HOST_NONE, 0, (int32_t)access->size - 1);
-		emit_any_bits(e, HOST_RCX, HOST_RCX, FRAME(page_mask));
-	}
+	emit_distance_bits(e, HOST_R13, access);
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), access->item, JIT_COUNT_TLB_MISS);
@@ -85,6 +77,8 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 
 static struct host_memory emit_access(struct translation *t, const struct access *access)
 {
+	if (access_has_stub(t, access))
+		return emit_lean_access(t, access);
 	emit_count(t, access->slot >= 0 ? JIT_COUNT_SLOT : JIT_COUNT_TLB);
 	if (access->slot >= 0) {
 		emit_slot_access(t, access);

@@ -149,6 +149,14 @@ void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address)
 	emit_gs_op(e, true, 0x03, entry, HOST_NONE, 0, STATE(tlb));
 }
 
+void emit_tlb_entry_flagless(struct emitter *e, unsigned entry, unsigned address)
+{
+	emit_field(e, entry, address, FRAME(tlb_index_mask), 12);
+	emit_load_state(e, HOST_RCX, STATE(tlb));
+	emit_lea(e, true, entry, HOST_NONE, entry, 3, 0);
+	emit_lea(e, true, entry, HOST_RCX, entry, 2, 0);
+}
+
 size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access)
 {
 	if (access->aligned) {
@@ -164,4 +172,14 @@ void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *a
 	unsigned mask = (unsigned)__builtin_ctz(access->size) - 1;
 
 	emit_any_bits(e, HOST_RCX, reg, FRAME(aligned_mask) + (int32_t)mask * 8);
+}
+
+void emit_distance_bits(struct emitter *e, unsigned reg, const struct access *access)
+{
+	if (access->aligned) {
+		emit_alignment_bits(e, reg, access);
+		return;
+	}
+	emit_lea(e, true, HOST_RCX, reg, HOST_NONE, 0, (int32_t)access->size - 1);
+	emit_any_bits(e, HOST_RCX, HOST_RCX, FRAME(page_mask));
 }

@@ -97,6 +97,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_patch(&e, leave);
 	emit_leave(&e);
 
+	emit_lean_stubs(stubs, &e);
 	emit_slot_stubs(stubs, &e);
 	emit_string_stubs(stubs, &e);
 	emit_return_stubs(stubs, &e);

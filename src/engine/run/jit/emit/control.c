@@ -10,8 +10,10 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 	struct emitter *e = &t->e;
 	uint8_t host = guest < CPU_REGISTERS ? host_register(guest) : HOST_NONE;
 	struct host_memory top;
+	unsigned scratch;
 
 	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->guest.width, true);
+	scratch = top.base == HOST_R13 ? HOST_R14 : t->scratch[0];
 	if (guest < CPU_REGISTERS && host != HOST_NONE) {
 		emit_memory_move(e, !t->guest.is_32, true, host, &top);
 	} else if (guest == CPU_REGISTERS && (t->guest.is_32 || (int64_t)constant == (int32_t)constant)) {
@@ -19,10 +21,10 @@ void emit_push_value(struct translation *t, unsigned index, unsigned guest, uint
 		emit32(e, constant);
 	} else {
 		if (guest < CPU_REGISTERS)
-			emit_load_state(e, t->scratch[0], home(guest));
+			emit_load_state(e, scratch, home(guest));
 		else
-			emit_constant(e, t->scratch[0], constant);
-		emit_memory_move(e, true, true, t->scratch[0], &top);
+			emit_constant(e, scratch, constant);
+		emit_memory_move(e, true, true, scratch, &top);
 	}
 	emit_stack_move(t, -(int32_t)t->guest.width);
 }
@@ -36,7 +38,7 @@ static void emit_push_return(struct translation *t, unsigned index)
 
 	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->guest.width, true);
 	if (top.base == HOST_R13) {
-		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
+		emit_lea(e, true, HOST_R14, HOST_R13, top.index, 0, 0);
 		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
 	}
 	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->insn.length);

@@ -157,6 +157,18 @@ static inline void emit_state_immediate_flags(struct emitter *e, unsigned extens
 	emit32(e, value);
 }
 
+/* add word gs:[offset], value: sets flags */
+static inline void emit_state_add16_flags(struct emitter *e, int32_t offset, uint16_t value)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x66);
+	emit8(e, value < 0x80 ? 0x83 : 0x81);
+	emit_gs_modrm(e, 0, HOST_NONE, 0, offset);
+	emit8(e, value);
+	if (value >= 0x80)
+		emit8(e, value >> 8);
+}
+
 /* test dword gs:[offset], value */
 static inline void emit_test_state_immediate_flags(struct emitter *e, int32_t offset, uint32_t value)
 {
@@ -217,9 +229,13 @@ static inline void emit_modrm(struct emitter *e, unsigned reg, unsigned base, un
 
 	if (base != HOST_NONE && displacement == 0 && (base & 7) != HOST_RBP)
 		mod = 0;
-	emit8(e, mod << 6 | (reg & 7) << 3 | 4);
-	emit8(e, shift << 6 | (index == HOST_NONE ? 4 : index & 7) << 3 |
-			 (base == HOST_NONE ? 5 : base & 7));
+	if (index == HOST_NONE && base != HOST_NONE && (base & 7) != HOST_RSP) {
+		emit8(e, mod << 6 | (reg & 7) << 3 | (base & 7));
+	} else {
+		emit8(e, mod << 6 | (reg & 7) << 3 | 4);
+		emit8(e, shift << 6 | (index == HOST_NONE ? 4 : index & 7) << 3 |
+				 (base == HOST_NONE ? 5 : base & 7));
+	}
 	if (base == HOST_NONE || mod == 2)
 		emit32(e, displacement);
 	else if (mod == 1)

@@ -13,7 +13,6 @@
 
 static void emit_fallback(struct translation *t, unsigned index)
 {
-	/* The record's address is known only when the block is complete. */
 	emit_slow_jump(t, emit_jump(&t->e), index);
 	memset(t->progress.vector_checked, 0, sizeof(t->progress.vector_checked));
 	memset(t->progress.segment_checked, 0, sizeof(t->progress.segment_checked));
@@ -113,8 +112,9 @@ static void emit_copy(struct translation *t, unsigned index)
 		    (guest_home_count(used) || (moves_pointer && !t->progress.has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
-			free_scratch[0] = HOST_R14;
 		}
+		if (rename.memory.base == HOST_R13 && rename.memory.index == HOST_NONE)
+			free_scratch[0] = HOST_R14;
 	}
 	if (moves_pointer)
 		emit_x87_pointer(t, item->offset, free_scratch[0]);
@@ -212,7 +212,7 @@ static void emit_push_memory(struct translation *t, unsigned index)
 	emit_store_state(e, HOST_R13, FRAME(spill[1]));
 	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->guest.width, true);
 	if (top.base == HOST_R13) {
-		emit_lea(e, true, HOST_R14, HOST_R13, HOST_R14, 0, 0);
+		emit_lea(e, true, HOST_R14, HOST_R13, top.index, 0, 0);
 		top = (struct host_memory){ HOST_R14, HOST_NONE, 0 };
 	}
 	emit_load_state(e, HOST_R13, FRAME(spill[1]));

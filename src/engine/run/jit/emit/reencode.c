@@ -22,10 +22,10 @@ static void fields_fill_memory(struct fields *fields, const struct insn_form *fo
 		mod = 0;
 	fields->rm = memory->base;
 	fields->index = memory->index == HOST_NONE ? 0 : memory->index;
-	fields->has_sib = true;
+	fields->has_sib = memory->index != HOST_NONE || (memory->base & 7) == HOST_RSP;
 	fields->displacement = memory->displacement;
 	fields->displacement_size = mod == 2 ? 4 : mod;
-	fields->modrm = mod << 6 | (fields->reg & 7) << 3 | 4;
+	fields->modrm = mod << 6 | (fields->reg & 7) << 3 | (fields->has_sib ? 4 : memory->base & 7);
 	fields->sib = memory->shift << 6 | (memory->index == HOST_NONE ? 4 : memory->index & 7) << 3 |
 		      (memory->base & 7);
 }

@@ -20,6 +20,16 @@ void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 		t->slow_flags_lost[item] |= t->flags_lost;
 }
 
+void emit_site(struct translation *t, unsigned item)
+{
+	if (t->site_count == sizeof(t->sites) / sizeof(t->sites[0])) {
+		t->failed = true;
+		return;
+	}
+	t->sites[t->site_count].at = t->e.position;
+	t->sites[t->site_count++].item = item;
+}
+
 void emit_count(struct translation *t, enum jit_count which)
 {
 	/* Neighbours have different parts. */

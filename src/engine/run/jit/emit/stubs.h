@@ -8,9 +8,11 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/code_memory.h"
 
-#define JIT_STUBS_SIZE 8192 /* bytes, at the start of the code's memory */
+#define JIT_STUBS_SIZE 16384 /* bytes, at the start of the code's memory */
 #define JIT_SLOT_STUBS 8
 #define JIT_ENTRY_PAGE_AT 12 /* in a block's entry: 8 * its page's index (emit_entry) */
+#define JIT_ACCESS_SIZE_MAX 64
+#define JIT_ACCESS_STUBS (7 * 8) /* by size, and three bits: lean.c */
 
 /*
  * What the slow stub calls: executes the instruction of the site that would return to `at`. Returns where
@@ -27,6 +29,7 @@ struct jit_stubs {
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
+	const uint8_t *access[JIT_ACCESS_STUBS];  /* lean.c */
 	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
 };
 

@@ -216,6 +216,7 @@ void emit_push_flags(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
 	struct host_memory top;
+	unsigned value;
 
 	emit8(e, 0x9c); /* pushfq */
 	emit_pop(e, HOST_R13);
@@ -225,7 +226,8 @@ void emit_push_flags(struct translation *t, unsigned index)
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_R14, 0, 0);
 	emit_store_state(e, HOST_R13, FRAME(spill[1]));
 	top = emit_stack_access(t, index, HOST_R15, -8, true);
-	emit_load_state(e, HOST_R13, FRAME(spill[1]));
-	emit_memory_move(e, true, true, HOST_R13, &top);
+	value = top.base == HOST_R13 ? HOST_R14 : HOST_R13;
+	emit_load_state(e, value, FRAME(spill[1]));
+	emit_memory_move(e, true, true, value, &top);
 	emit_stack_move(t, -8);
 }

@@ -91,10 +91,16 @@ struct translation {
 	const struct jit_stubs *stubs;
 	bool is_shared;             /* other CPUs run it, too */
 	bool counts_lookups;        /* as struct jit_options' */
+	bool is_lean;               /* little code, made fast: lean.c */
+	uint16_t heat_step;         /* what each run adds to the block's heat; 0: it is not counted */
+	unsigned heat_number;       /* in frame.heat */
 
 	struct emitter e;           /* the first of what begins as zero */
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned slow_count;
+	unsigned site_count;
+	size_t heat_jump;           /* position of the displacement of the jump when it is hot; 0: none */
+	unsigned heat_item;         /* in front of which it is counted */
 	unsigned slot_miss_count, slot_miss_done;
 	unsigned side_count;
 	unsigned link_count;
@@ -117,6 +123,7 @@ struct translation {
 	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
 	size_t entry_position[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
 	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
+	struct { size_t at; uint16_t item; } sites[JIT_BLOCK_INSNS * 2 + 2];
 	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
 	struct side_exit sides[JIT_BLOCK_INSNS * 3];
 	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 3];
@@ -154,6 +161,9 @@ void emit_flags_inside(struct translation *t, unsigned index);
 
 /* -- slow.c -- */
 
+/* The call that ends here is a site of the item: its stub may go on to the slow stub. The flags are not
+ * lost here. */
+void emit_site(struct translation *t, unsigned item);
 /* The jump at position `at` goes to the item's slow path. */
 void emit_slow_jump(struct translation *t, size_t at, unsigned item);
 /* emit_slow_jump, and what comes that way is counted. R14 is lost there. Both are without effect on
@@ -188,8 +198,12 @@ void emit_linear(struct translation *t, const struct access *access);
 size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access);
 /* RCX = 0 when the distance in `reg` is one in the page, aligned for the access. Flags survive. */
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access);
+/* RCX = 0 when all of the access at that distance is in the page, and aligned. Flags survive. */
+void emit_distance_bits(struct emitter *e, unsigned reg, const struct access *access);
 /* entry = the TLB entry of the address in another register: changes flags. */
 void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address);
+/* The same, and flags survive; RCX does not. */
+void emit_tlb_entry_flagless(struct emitter *e, unsigned entry, unsigned address);
 /* opcode reg, [base + displacement] of a TLB entry. */
 void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
 		   int32_t displacement);
@@ -206,6 +220,16 @@ struct host_memory emit_operand_access(struct translation *t, unsigned index, un
 /* The same for a stack slot at [base + displacement], base a host register that holds a guest's. */
 struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
 				     int32_t displacement, bool is_write);
+
+/* -- lean.c -- */
+
+/* Whether the access is a stub's: of lean code, and nothing special. */
+bool access_has_stub(const struct translation *t, const struct access *access);
+/* Then, what emit_operand_access promises; the operand's base is R13, without an index. */
+struct host_memory emit_lean_access(struct translation *t, const struct access *access);
+/* Count this run, in front of the item, if that is to be done and has not been; flags must be free. */
+void emit_heat(struct translation *t, unsigned index);
+void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e);
 
 /* -- slot.c -- */
 

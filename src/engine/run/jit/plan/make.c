@@ -21,9 +21,21 @@ static bool cut_before_loop(struct plan *plan, struct guest_code *guest)
 	return false;
 }
 
+void plan_make_lean(struct plan *plan, struct guest_code *guest)
+{
+	plan->guest = guest;
+	plan->is_lean = true;
+	plan->loop.end = 0;
+	plan->region_count = 0;
+	memset(plan->saves, 0, (guest->count + 1) * sizeof(plan->saves[0]));
+	flags_liveness(guest);
+	flags_find_sources(plan);
+}
+
 void plan_make(struct plan *plan, struct guest_code *guest)
 {
 	plan->guest = guest;
+	plan->is_lean = false;
 	memset(plan->sources, 0, sizeof(plan->sources));
 	memset(plan->saves, 0, sizeof(plan->saves));
 	flags_liveness(guest);

@@ -20,6 +20,7 @@ struct flag_source {
 
 struct plan {
 	const struct guest_code *guest;
+	bool is_lean; /* neither loops nor regions, and accesses keep flags where they are live */
 	/* Before each item, and at the block's end. */
 	struct flag_source sources[JIT_BLOCK_INSNS + 1];
 	bool saves[JIT_BLOCK_INSNS + 1]; /* flags are saved before the item */
@@ -34,5 +35,7 @@ struct plan {
  * are in a block of their own.
  */
 void plan_make(struct plan *plan, struct guest_code *guest);
+/* The same for lean code. */
+void plan_make_lean(struct plan *plan, struct guest_code *guest);
 
 #endif

@@ -118,9 +118,20 @@ static int rsp_distance(const struct plan *plan, const struct jit_item *item)
 	}
 }
 
-/* Lookups that an item makes before its operation, pairs (return.c) included. */
-static unsigned lookup_count(const struct jit_item *item)
+/* Whether it pushes or pops a pair (return.c), with RSP moved and nothing that keeps flags. */
+static bool moves_rsp_and_leaves(const struct jit_item *item)
 {
+	return item->kind == ITEM_CALL || item->kind == ITEM_CALL_INDIRECT ||
+	       item->kind == ITEM_RETURN;
+}
+
+/* Lookups that an item makes before its operation, pairs included, and that cost more where flags are to
+ * be kept. */
+static unsigned lookup_count(const struct plan *plan, const struct jit_item *item)
+{
+	/* Stubs keep them at no great price. */
+	if (plan->is_lean)
+		return moves_rsp_and_leaves(item) ? 2 : 0;
 	switch (item->kind) {
 	case ITEM_CALL: case ITEM_RETURN: case ITEM_CALL_INDIRECT: case ITEM_PUSH_MEMORY:
 		return 2;
@@ -139,7 +150,7 @@ static unsigned lookups_ahead(const struct plan *plan, unsigned index)
 	unsigned count = 0;
 
 	for (; index < plan->guest->count && !touches_flags(&plan->guest->items[index]); index++)
-		count += lookup_count(&plan->guest->items[index]);
+		count += lookup_count(plan, &plan->guest->items[index]);
 	return count;
 }
 
@@ -169,12 +180,6 @@ static struct flag_source source_behind(const struct plan *plan, unsigned index)
 		return none;
 	source.is_copied = true;
 	return written & source_registers(plan, &source) ? none : source;
-}
-
-static bool moves_rsp_and_leaves(const struct jit_item *item)
-{
-	return item->kind == ITEM_CALL || item->kind == ITEM_CALL_INDIRECT ||
-	       item->kind == ITEM_RETURN;
 }
 
 bool flags_are_recreatable(const struct plan *plan, unsigned index, uint16_t live)
@@ -222,7 +227,7 @@ bool flags_return_inside(const struct plan *plan, unsigned index)
 /* Whether flags that nothing tells are worth saving in front of the item. */
 static bool is_worth_saving(const struct plan *plan, unsigned index)
 {
-	return lookup_count(&plan->guest->items[index]) && lookups_ahead(plan, index) > 1;
+	return lookup_count(plan, &plan->guest->items[index]) && lookups_ahead(plan, index) > 1;
 }
 
 void flags_find_sources(struct plan *plan)
