@@ -7,11 +7,17 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "cli/command.h"
+#include "cli/command_stream.h"
 #include "cli/commands.h"
 #include "cli/firmware_option.h"
 #include "cli/run_options.h"
 #include "device/char/terminal.h"
+#include "guest/protocol.h"
 #include "util/log.h"
+
+#define SAID_BYTES  400
+#define STATUS_QUIT 130 /* as of a command that ^C ends */
 
 /* One run: what the callbacks of signals and keys need. */
 struct run {
@@ -23,6 +29,10 @@ struct run {
 	bool is_quitting;	 /* the user's wish: waits for nobody any more */
 	bool is_draining;	 /* the guest has ended; its last output hasn't left yet */
 	int quit_status;
+	struct char_stream *command; /* what a command reads and writes; NULL: there is none */
+	bool command_has_ended;
+	char said[SAID_BYTES]; /* the last of what a command's kernel said: `said_count` of them */
+	size_t said_count;
 	int save_fd, load_fd; /* -1: none */
 	sigset_t signal_mask; /* before signals were watched */
 };
@@ -61,6 +71,36 @@ static void power_key(void *context)
 		machine_press_power_button(run->machine);
 }
 
+static void command_ended(void *context, int status)
+{
+	struct run *run = context;
+
+	run->command_has_ended = true;
+	if (run->machine)
+		machine_quit(run->machine, status);
+}
+
+static void command_quit(void *context)
+{
+	quit(context, STATUS_QUIT);
+}
+
+/* A command's kernel is heard only if there is nothing else to be heard. */
+static void kernel_said(void *context, const uint8_t *data, size_t size)
+{
+	struct run *run = context;
+	size_t lost;
+
+	if (size > SAID_BYTES) {
+		data += size - SAID_BYTES;
+		size = SAID_BYTES;
+	}
+	lost = run->said_count + size > SAID_BYTES ? run->said_count + size - SAID_BYTES : 0;
+	memmove(run->said, run->said + lost, run->said_count - lost);
+	memcpy(run->said + run->said_count - lost, data, size);
+	run->said_count += size - lost;
+}
+
 static void signal_ready(void *context)
 {
 	struct run *run = context;
@@ -76,6 +116,10 @@ static void signal_ready(void *context)
 		break;
 	case SIGCONT: terminal_enter_raw(); break;
 	case SIGUSR1: save_key(run); break;
+	case SIGWINCH:
+		if (run->command)
+			command_stream_resized(run->command);
+		break;
 	case SIGPWR: power_key(run); break;
 	default:
 		log_info("ended by signal %u", info.ssi_signo);
@@ -97,6 +141,7 @@ static int watch_signals(struct run *run, struct error *error)
 	sigaddset(&set, SIGTSTP);
 	sigaddset(&set, SIGCONT);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGWINCH);
 	sigaddset(&set, SIGPWR);
 	signal(SIGPIPE, SIG_IGN);
 	pthread_sigmask(SIG_BLOCK, &set, &run->signal_mask);
@@ -137,7 +182,9 @@ static int open_files(struct run *run, const struct run_options *options, struct
 	unsigned i;
 
 	if (options->serial.kind != STREAM_STDIO) {
-		run->serial = open_file(run, &options->serial, error);
+		run->serial = options->command && !options->has_serial
+				      ? char_callback_create(kernel_said, run, error)
+				      : open_file(run, &options->serial, error);
 		if (!run->serial)
 			return -EINVAL;
 	}
@@ -161,6 +208,7 @@ static int open_standard_streams(struct run *run, const struct run_options *opti
 {
 	struct char_stdio_commands commands = {
 		.quit = quit_key, .save = save_key, .power = power_key, .context = run};
+	struct command_end end = {.ended = command_ended, .quit = command_quit, .context = run};
 	struct char_stream **user = options->serial.kind == STREAM_STDIO ? &run->serial : NULL;
 	unsigned i;
 
@@ -170,6 +218,11 @@ static int open_standard_streams(struct run *run, const struct run_options *opti
 	run->standard_output = char_stdout_create(error);
 	if (!run->standard_output)
 		return -EINVAL;
+	if (options->command) {
+		run->command =
+			command_stream_create(run->loop, run->standard_output, &end, error);
+		return run->command ? 0 : -EINVAL;
+	}
 	if (!user)
 		return 0;
 	*user = char_stdio_create(run->loop, run->standard_output, &commands, error);
@@ -205,6 +258,8 @@ static void drain(struct run *run)
 		drain_stream(run, streams[i]);
 	for (i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++)
 		drain_stream(run, run->ports[i]);
+	if (run->command)
+		drain_stream(run, command_stream_errors(run->command));
 }
 
 /* The descriptor stays open until the program ends: vCPUs write to it at any time. */
@@ -314,6 +369,9 @@ static void list_ports(struct machine_config *config, const struct run *run,
 			if ((options->ports[i].name != NULL) == pass)
 				config->ports[config->port_count++] = (struct virtio_console_port){
 					run->ports[i], options->ports[i].name};
+	if (run->command)
+		config->ports[config->port_count++] =
+			(struct virtio_console_port){run->command, GUEST_PORT};
 }
 
 /*
@@ -397,6 +455,10 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	log_guest_flush();
 	if (options->wants_statistics)
 		machine_print_statistics(run->machine);
+	if (result == 0 && run->command && !run->command_has_ended && !run->is_quitting)
+		return error_set(error, EIO,
+				 "the machine ended before the command did; its kernel said last:%s%.*s",
+				 run->said_count ? "\n" : " nothing", (int)run->said_count, run->said);
 	return result;
 }
 
@@ -404,6 +466,7 @@ int command_run(int count, char **arguments)
 {
 	struct run_options options;
 	struct run run = {.signals.fd = -1, .save_fd = -1, .load_fd = -1};
+	struct command command = {.archive = -1};
 	struct error error = {0};
 	int result = -EINVAL, status = EXIT_ERROR;
 	unsigned i;
@@ -423,6 +486,8 @@ int command_run(int count, char **arguments)
 	}
 	if (options.verbosity)
 		log_set_level(options.verbosity > 1 ? LOG_DEBUG : LOG_INFO);
+	if (options.command && command_prepare(&command, &options, &error) < 0)
+		goto out;
 	run.loop = event_loop_create(&error);
 	if (!run.loop || open_files(&run, &options, &error) < 0 ||
 	    open_saved(&run, &options, &error) < 0 || watch_signals(&run, &error) < 0 || open_standard_streams(&run, &options, &error) < 0)
@@ -436,12 +501,14 @@ out:
 		status = EXIT_ERROR;
 	}
 	machine_destroy(run.machine);
+	char_destroy(run.command);
 	char_destroy(run.serial);
 	for (i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++)
 		char_destroy(run.ports[i]);
 	char_destroy(run.debug_console);
 	char_destroy(run.standard_output);
 	event_loop_destroy(run.loop);
+	command_free(&command);
 	if (run.save_fd >= 0)
 		close(run.save_fd);
 	if (run.load_fd >= 0)

@@ -14,6 +14,9 @@
 
 const char run_options_help[] =
     "Usage: kvik run (DISK | --kernel FILE | --flat FILE) [OPTION]... [DISK]...\n"
+    "       kvik run [--kernel FILE] [OPTION]... -- COMMAND [ARGUMENT]...\n"
+    "The second runs a command in a machine of its own, where kvik is started, on the\n"
+    "host's files; what it writes is dropped, but for what is below a --share DIR:rw.\n"
     "\n"
     "What to boot, if not the first DISK:\n"
     "  --kernel FILE          Linux bzImage, PVH ELF or multiboot kernel\n"
@@ -544,6 +547,9 @@ static int check(const struct run_options *options, struct error *error)
 {
 	const struct boot_config *boot = &options->boot;
 
+	/* It finds a kernel, and checks itself (command.c). */
+	if (options->command)
+		return 0;
 	if (!boot->kernel && !boot->flat && !boot->firmware)
 		return error_set(error, EINVAL,
 				 "nothing to boot: give a DISK, --kernel FILE or --flat FILE");
@@ -566,7 +572,7 @@ static int check(const struct run_options *options, struct error *error)
 /* Standard input has one reader: the serial port, if it isn't said to be elsewhere, makes room. */
 static int share_stdio(struct run_options *options, struct error *error)
 {
-	unsigned i, users = 0;
+	unsigned i, users = options->command != NULL;
 
 	for (i = 0; i < options->port_count; i++)
 		users += options->ports[i].where.kind == STREAM_STDIO;
@@ -574,7 +580,8 @@ static int share_stdio(struct run_options *options, struct error *error)
 		options->serial.kind = STREAM_NONE;
 	if (users + (options->serial.kind == STREAM_STDIO) > 1)
 		return error_set(error, EINVAL,
-				 "only one of --serial, --console and --port can be on stdio");
+				 "only one of --serial, --console, --port and a command can be on "
+				 "stdio");
 	return 0;
 }
 
@@ -604,7 +611,8 @@ static int decide(struct run_options *options, struct error *error)
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	int result = 0;
 
-	if (!boot->kernel && !boot->flat && !boot->firmware && options->disk_count) {
+	if (!boot->kernel && !boot->flat && !boot->firmware && !options->command &&
+	    options->disk_count) {
 		boot->firmware = "bios";
 		tell(&decided, "--firmware bios");
 	}
@@ -651,6 +659,13 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 	};
 	for (i = 0; i < count; i++) {
 		argument = arguments[i];
+		if (strcmp(argument, "--") == 0) {
+			options->command = &arguments[i + 1];
+			options->command_count = count - i - 1;
+			if (!options->command_count)
+				return error_set(error, EINVAL, "-- needs a command behind it");
+			break;
+		}
 		if (argument[0] != '-') {
 			result = parse_disk(options, argument, error);
 			if (result < 0)

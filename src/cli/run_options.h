@@ -45,6 +45,8 @@ struct run_options {
 	struct share_option shares[BOARD_SHARES_MAX];
 	unsigned share_count;
 	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
+	char **command; /* to run in the guest, itself first; NULL: none */
+	int command_count;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;

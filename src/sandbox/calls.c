@@ -80,6 +80,7 @@ const struct call sandbox_calls[] = {
 	CALL_IF(ioctl, "TCGETS", IS(1, TCGETS)),
 	CALL_IF(ioctl, "TCSETS", IS(1, TCSETS)),
 	CALL_IF(ioctl, "TIOCGPGRP", IS(1, TIOCGPGRP)),
+	CALL_IF(ioctl, "TIOCGWINSZ", IS(1, TIOCGWINSZ)),
 	CALL(getpgrp),
 
 	CALLS_FOR_MEMORY,
