@@ -2,6 +2,7 @@
 #ifndef KVIK_ENGINE_JIT_INTERNAL_H
 #define KVIK_ENGINE_JIT_INTERNAL_H
 
+#include "engine/run/jit/analyse/guest_code.h"
 #include "engine/run/jit/cache/lock.h"
 #include "engine/run/jit/cache/view.h"
 #include "engine/run/jit/emit/stubs.h"
@@ -76,7 +77,13 @@ struct jit_block {
 	struct jit_block *next_in_chunk;
 	struct jit_link *incoming;
 	struct jit_script *script; /* watch.h; owned */
-	struct jit_link links[];   /* then the sites, in order */
+	/*
+	 * A block of an instruction that reaches into the next page has a partner, which stands for it
+	 * in that page's list of blocks, and for nothing else: who removes it there removes both.
+	 */
+	struct jit_block *partner;
+	uint32_t next_page_at; /* where the code has that page's index; the partner: 0 */
+	struct jit_link links[];   /* then the sites, in order, and the partner */
 };
 
 /* The blocks of one guest-physical page. */
@@ -190,7 +197,10 @@ struct jit {
 
 	/* the block under construction */
 	struct translation *translation; /* emit/translation.h; owned */
-	uint64_t snapshot[4096 / 8]; /* of its page: what everything is translated from */
+	/* Of its page, and of the beginning of what is behind that: what everything is translated from. */
+	uint64_t snapshot[(4096 + GUEST_CODE_BEHIND) / 8];
+	enum guest_crossing crossing;
+	uint64_t next_gpa; /* of the page behind it, if that is known */
 };
 
 static inline struct jit *jit_of(const struct cpu *cpu)
@@ -305,6 +315,11 @@ void jit_jumps_forget(struct jit_cache *cache, const uint8_t *from, const uint8_
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
+
+static inline bool jit_block_is_partner(const struct jit_block *block)
+{
+	return block->partner && !block->next_page_at;
+}
 
 /* Where an executable address is from the start of the cache; links and records have it so. */
 static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t *code)

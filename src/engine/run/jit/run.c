@@ -257,6 +257,77 @@ static struct jit_block *find_translated(struct jit *jit, uint64_t gpa, const ui
 	return NULL;
 }
 
+/* The translation for fetches of the page behind the one that the CPU is in; NULL: the TLB has none. */
+static const struct tlb_entry *next_page(const struct cpu *cpu, uint64_t *gpa)
+{
+	const struct tlb_set *set = &cpu->tlb_sets.sets[tlb_privilege(cpu)];
+	uint64_t next = (cpu->rip & ~(uint64_t)0xfff) + 0x1000;
+	unsigned index = next >> 12 & (TLB_ENTRIES - 1);
+
+	*gpa = set->gpa[index] & ~(uint64_t)TLB_PAGE_FLAGS;
+	return set->entries[index].tag_execute == next ? &set->entries[index] : NULL;
+}
+
+/* What may become of an instruction that reaches from the page at gpa into the next one: that one's first
+ * bytes are added to the snapshot where they are known. */
+static enum guest_crossing see_crossing(struct jit *jit, uint64_t gpa)
+{
+	struct cpu *cpu = jit->cpu;
+	const struct tlb_entry *entry;
+
+	if (jit->watcher || jit_mode_of(cpu) & JIT_MODE_EDGE || (!cpu_is_64(cpu) && cpu->rip >> 12 == 0xfffff))
+		return CROSSING_ELSEWHERE;
+	entry = next_page(cpu, &jit->next_gpa);
+	if (!entry)
+		return CROSSING_LATER;
+	if (jit->next_gpa == (gpa & ~(uint64_t)0xfff) || code_is_hot(jit->cache->index, jit->next_gpa))
+		return CROSSING_ELSEWHERE;
+	memcpy((uint8_t *)jit->snapshot + 4096, tlb_host(entry, (cpu->rip & ~(uint64_t)0xfff) + 0x1000),
+	       GUEST_CODE_BEHIND);
+	return CROSSING_KNOWN;
+}
+
+/* Where the block's next page is the one that it was made from, let that be known. False: what is there has
+ * changed, and the block is gone. */
+static bool see_next_page(struct jit *jit, struct jit_block *block)
+{
+	struct jit_page *page = block->partner->page;
+	const struct tlb_set *set = &jit->cpu->tlb_sets.sets[tlb_privilege(jit->cpu)];
+	uint64_t next = (jit->cpu->rip & ~(uint64_t)0xfff) + 0x1000, gpa, changed = 0;
+	const struct tlb_entry *entry = next_page(jit->cpu, &gpa);
+
+	if (!entry || gpa >> 12 != page->number)
+		return true;
+	if (jit->places[page->index].compared != jit->epoch + 1) {
+		jit_lock_take(&jit->cache->lock);
+		changed = jit_page_compare(jit, page, tlb_host(entry, next));
+		jit_lock_release(&jit->cache->lock);
+	}
+	if (changed) {
+		jit_page_drop(jit, gpa, changed);
+		return false;
+	}
+	jit_view_add(&jit->views, page->index, tlb_privilege(jit->cpu) == TLB_USER, next,
+		     set->gpa[entry - set->entries] & TLB_PAGE_GLOBAL);
+	return true;
+}
+
+/* Announce what the new block has looked at in the next page; false: that is not what it was made from, or
+ * cannot be looked at now. */
+static bool mark_next_page(struct jit *jit)
+{
+	const struct tlb_entry *entry;
+	uint64_t gpa;
+
+	code_mark(jit->cpu, jit->next_gpa, GUEST_CODE_BEHIND);
+	if (jit->cpu->requests)
+		return false;
+	entry = next_page(jit->cpu, &gpa);
+	return entry && gpa == jit->next_gpa &&
+	       !memcmp((uint8_t *)jit->snapshot + 4096,
+		       tlb_host(entry, (jit->cpu->rip & ~(uint64_t)0xfff) + 0x1000), GUEST_CODE_BEHIND);
+}
+
 /* Translate the block at gpa; NULL when that can't be done now. */
 static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
 {
@@ -265,11 +336,12 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	struct jit_block *block;
 	uint64_t evictions;
 	int result;
-	bool full;
+	bool full, has_next;
 
 	cpu_begins(cpu, CPU_TRANSLATES);
 	fpu_leave(cpu); /* the decoder may use vector registers */
-	memcpy(jit->snapshot, bytes - (gpa & 0xfff), sizeof(jit->snapshot));
+	memcpy(jit->snapshot, bytes - (gpa & 0xfff), 4096);
+	jit->crossing = see_crossing(jit, gpa);
 	block = jit_translate(jit, gpa, is_lean, &full);
 	if (!block && full) {
 		jit_chunk_next(jit);
@@ -282,6 +354,7 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	if (result < 0)
 		block->dead = true;
 	evictions = cache->evictions;
+	has_next = block->partner;
 	jit_lock_release(&cache->lock);
 	/* Room for what is kept of pages comes back with the blocks of the oldest chunks. */
 	if (result == -ENOSPC)
@@ -289,6 +362,11 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	if (result < 0)
 		return NULL;
 	mark_granules(cpu, gpa & ~(uint64_t)0xfff, block->granules);
+	/* From here on the block may be gone. */
+	if (has_next && !mark_next_page(jit)) {
+		jit_page_drop(jit, jit->next_gpa, 1);
+		return NULL;
+	}
 	jit_lock_take(&cache->lock);
 	if (cache->evictions == evictions)
 		jit_block_marked(cache, block);
@@ -348,6 +426,8 @@ static struct jit_block *find_block(struct jit *jit)
 
 	if (!block || jit->watcher)
 		return block;
+	if (block->partner && !see_next_page(jit, block))
+		return NULL;
 	/* The fetch has left its translation there. */
 	jit_enter_jump(jit, block, cpu->rip,
 		       set->gpa[cpu->rip >> 12 & (TLB_ENTRIES - 1)] & TLB_PAGE_GLOBAL);

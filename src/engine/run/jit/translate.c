@@ -83,7 +83,7 @@ static size_t resume_position(const struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
 
-	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF)
+	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF || item->kind == ITEM_NEXT_PAGE)
 		return 0;
 	if (t->guest.is_one_pass && item->kind == ITEM_FALLBACK)
 		return 0;
@@ -170,12 +170,23 @@ static void emit_links(const struct jit_cache *cache, struct translation *t,
 	}
 }
 
+static void make_partner(const struct jit *jit, const struct translation *t, struct jit_block *block,
+			 struct jit_block *partner)
+{
+	*partner = (struct jit_block){ .gpa = jit->next_gpa, .mode = block->mode, .granules = 1,
+				       .partner = block };
+	block->partner = partner;
+	block->next_page_at = jit_code_at(jit->cache, t->e.code + t->next_page_at);
+}
+
 /* What is kept about the block, and the cold end of its code. NULL: no room. */
 static struct jit_block *finish_block(struct jit *jit, struct translation *t, uint64_t gpa, uint32_t mode)
 {
 	uint64_t slow = slow_items(t);
-	size_t size = sizeof(struct jit_block) + t->link_count * sizeof(struct jit_link) +
-		      count_sites(t, slow) * sizeof(struct jit_site);
+	unsigned sites = count_sites(t, slow);
+	size_t size = sizeof(struct jit_block) * (t->next_page_at ? 2 : 1) +
+		      t->link_count * sizeof(struct jit_link) + sites * sizeof(struct jit_site);
+	struct jit_site *site;
 	struct jit_block *block;
 
 	/* Positions of jumps mean nothing behind an overflow. */
@@ -190,11 +201,14 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.guest_size = t->guest.size,
 		.granules = t->guest.granules,
 		.link_count = t->link_count,
-		.site_count = count_sites(t, slow),
+		.site_count = sites,
 		.entry = t->e.code,
 		.code = t->e.code + t->item_position[0],
 	};
-	emit_sites(t, slow, (struct jit_site *)&block->links[t->link_count]);
+	site = (struct jit_site *)&block->links[t->link_count];
+	emit_sites(t, slow, site);
+	if (t->next_page_at)
+		make_partner(jit, t, block, (struct jit_block *)(site + sites));
 	emit_links(jit->cache, t, block);
 	if (t->e.overflow)
 		return NULL;
@@ -218,6 +232,7 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 	t->guest = (struct guest_code){
 		.cpu = jit->cpu,
 		.page = (const uint8_t *)jit->snapshot,
+		.crossing = jit->crossing,
 		.page_gpa = gpa & ~(uint64_t)0xfff,
 		.page_gva = cpu->rip & ~(uint64_t)0xfff,
 		.start = gpa & 0xfff,

@@ -7,8 +7,8 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/system.h"
 
-/* The instruction that begins with the last `size` bytes of the page ends the block: what follows
- * them is looked at each time. */
+/* The instruction that begins with the last `size` bytes of the page, executed by looking at what
+ * follows them each time. */
 static void crossing_item(struct jit_item *item, unsigned size, bool keeps_all_flags)
 {
 	insn_make_bad(&item->insn, &item->form, tier_execute_elsewhere, size);
@@ -82,30 +82,65 @@ static enum item_kind kind_of(const struct guest_code *code, const struct jit_it
 	return kind;
 }
 
+static struct jit_item *begin_item(struct guest_code *code, unsigned number, unsigned offset)
+{
+	struct jit_item *item = &code->items[number];
+
+	item->offset = offset;
+	item->bytes = code->page + offset;
+	item->vector_levels = item->segments = 0;
+	return item;
+}
+
+static void finish_item(struct guest_code *code, struct jit_item *item)
+{
+	item->kind = kind_of(code, item);
+	if (leads_out_of_canonical(code, item))
+		item->kind = ITEM_FALLBACK;
+	item->locks = item_locks(item, code->is_alone);
+	flags_of(item, code->keeps_all_flags);
+}
+
+/*
+ * An instruction at this offset reaches into the next page. It is a block of its own: what is before it
+ * must not depend on that page. How many items there are then.
+ */
+static unsigned decode_crossing(struct guest_code *code, unsigned count, unsigned offset)
+{
+	unsigned size = 0x1000 - offset;
+	struct jit_item *item;
+
+	if (count && !code->is_one_pass)
+		return count;
+	if (!count && code->crossing == CROSSING_LATER)
+		return 0;
+	item = begin_item(code, count, offset);
+	crossing_item(item, size, code->keeps_all_flags);
+	if (code->crossing != CROSSING_KNOWN)
+		return count + 1;
+	item = begin_item(code, 1, offset);
+	if (insn_decode_form(&item->insn, &item->form, item->bytes, size + GUEST_CODE_BEHIND, code->mode,
+			     code->rules) < 0)
+		return 1;
+	finish_item(code, item);
+	code->items[0].kind = ITEM_NEXT_PAGE;
+	return 2;
+}
+
 static unsigned decode_items(struct guest_code *code)
 {
 	struct reader reader = { .next = 0 };
 	unsigned count = 0, offset = code->start;
 
 	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
-		struct jit_item *item = &code->items[count];
-		int result;
+		struct jit_item *item = begin_item(code, count, offset);
+		int result = read_item(&reader, code, item);
 
-		item->offset = offset;
-		item->bytes = code->page + offset;
-		item->vector_levels = item->segments = 0;
-		result = read_item(&reader, code, item);
-		if (result == -ENODATA) {
-			crossing_item(item, 0x1000 - offset, code->keeps_all_flags);
-			return count + 1;
-		}
+		if (result == -ENODATA)
+			return decode_crossing(code, count, offset);
 		if (result < 0)
 			break;
-		item->kind = kind_of(code, item);
-		if (leads_out_of_canonical(code, item))
-			item->kind = ITEM_FALLBACK;
-		item->locks = item_locks(item, code->is_alone);
-		flags_of(item, code->keeps_all_flags);
+		finish_item(code, item);
 		count++;
 		offset += item->insn.length;
 		if (item_ends_block(item))

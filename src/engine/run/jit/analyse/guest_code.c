@@ -2,7 +2,7 @@
 
 void guest_code_look(struct guest_code *code, unsigned offset, unsigned size)
 {
-	for (unsigned granule = offset / 64; granule <= (offset + size - 1) / 64; granule++)
+	for (unsigned granule = offset / 64; granule <= (offset + size - 1) / 64 && granule < 64; granule++)
 		code->granules |= 1ull << granule;
 }
 

@@ -8,10 +8,20 @@
 #include "engine/run/jit/analyse/item.h"
 #include "engine/x86/decode/insn_rules.h"
 
+/* What is to become of an instruction that reaches into the next page. */
+enum guest_crossing {
+	CROSSING_ELSEWHERE, /* the last tier looks at that page each time */
+	CROSSING_LATER,     /* what is there is not known now: nothing */
+	CROSSING_KNOWN,     /* it is a block of its own, which is good while the same page is there */
+};
+
+#define GUEST_CODE_BEHIND 64 /* bytes of the next page */
+
 struct guest_code {
 	/* Given: */
 	struct cpu *cpu;      /* who knows what it has decoded already; not asked for its state */
-	const uint8_t *page;  /* a copy of its page */
+	const uint8_t *page;  /* a copy of its page; where the next one is known, with its first bytes behind it */
+	enum guest_crossing crossing;
 	uint64_t page_gpa;
 	uint64_t page_gva;    /* where that is mapped this time; nothing but the mode's edge depends on it */
 	unsigned start;       /* its offset in the page */

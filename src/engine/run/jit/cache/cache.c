@@ -58,14 +58,49 @@ void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
 		cpu_exclusive_end(jit->cpu);
 }
 
-/* Only now has the page an index. */
-static void set_entry_page(struct jit_cache *cache, const struct jit_block *block)
+/* Only now has a page an index. */
+static void set_index(struct jit_cache *cache, uint32_t code_at, const struct jit_page *page)
 {
-	uint8_t *entry = cache->code.writable + jit_code_at(cache, block->entry);
 	uint32_t rights = code_memory_open();
 
-	bytes_store32(entry + JIT_ENTRY_PAGE_AT, block->page->index * (uint32_t)sizeof(uint64_t));
+	bytes_store32(cache->code.writable + code_at, page->index * (uint32_t)sizeof(uint64_t));
 	code_memory_close(rights);
+}
+
+/* The block's page, with what the block has looked at there, which is at `bytes`. 0, or an error of
+ * jit_page_cover. */
+static int take_page(struct jit_cache *cache, struct jit_block *block, const void *bytes)
+{
+	struct jit_page *page = jit_page_find(cache, block->gpa);
+
+	if (!page)
+		page = jit_page_create(cache, block->gpa);
+	if (!page)
+		return -ENOSPC;
+	block->page = page;
+	page->users++;
+	return jit_page_cover(cache, page, block->granules, bytes);
+}
+
+static void enter_page(struct jit_block *block)
+{
+	struct jit_page *page = block->page;
+	struct jit_block *next = page->blocks;
+
+	block->next_page = next;
+	block->previous_page = &page->blocks;
+	if (next)
+		next->previous_page = &block->next_page;
+	page->blocks = block;
+}
+
+static void leave_page(struct jit_block *block)
+{
+	struct jit_block *next = block->next_page;
+
+	*block->previous_page = next;
+	if (next)
+		next->previous_page = block->previous_page;
 }
 
 int jit_block_insert(struct jit *jit, struct jit_block *block)
@@ -73,27 +108,22 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 	struct jit_cache *cache = jit->cache;
 	struct jit_block *_Atomic *bucket = block_bucket(cache, block->gpa, block->mode);
 	struct jit_block *next;
-	struct jit_page *page = jit_page_find(cache, block->gpa);
 	int result;
 
 	/* Another CPU may have been quicker. */
 	if (jit_block_find(cache, block->gpa, block->mode))
 		return -EEXIST;
-	if (!page)
-		page = jit_page_create(cache, block->gpa);
-	if (!page)
-		return -ENOSPC;
-	block->page = page;
-	page->users++;
-	result = jit_page_cover(cache, page, block->granules, jit->snapshot);
+	result = take_page(cache, block, jit->snapshot);
+	if (result == 0 && block->partner)
+		result = take_page(cache, block->partner, (const uint8_t *)jit->snapshot + 4096);
 	if (result < 0)
 		return result;
-	set_entry_page(cache, block);
-	block->next_page = next = page->blocks;
-	block->previous_page = &page->blocks;
-	if (next)
-		next->previous_page = &block->next_page;
-	page->blocks = block;
+	set_index(cache, jit_code_at(cache, block->entry) + JIT_ENTRY_PAGE_AT, block->page);
+	enter_page(block);
+	if (block->partner) {
+		set_index(cache, block->next_page_at, block->partner->page);
+		enter_page(block->partner);
+	}
 	block->next_hash = next = *bucket;
 	block->previous_hash = bucket;
 	if (next)
@@ -104,23 +134,28 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 
 void jit_block_marked(struct jit_cache *cache, struct jit_block *block)
 {
-	for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+	for (struct jit *jit = cache->users; jit; jit = jit->next_user) {
 		jit->places[block->page->index].compared = 0;
+		if (block->partner)
+			jit->places[block->partner->page->index].compared = 0;
+	}
 	/* Who sees this compares the page before the block runs. */
 	block->is_marked = true;
 }
 
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block)
 {
-	struct jit_block *next = block->next_hash;
+	struct jit_block *next;
 
+	if (jit_block_is_partner(block))
+		block = block->partner;
+	next = block->next_hash;
 	*block->previous_hash = next;
 	if (next)
 		next->previous_hash = block->previous_hash;
-	next = block->next_page;
-	*block->previous_page = next;
-	if (next)
-		next->previous_page = block->previous_page;
+	leave_page(block);
+	if (block->partner)
+		leave_page(block->partner);
 	jit_block_unlink(cache, block);
 	block->dead = true;
 }

@@ -58,6 +58,8 @@ static void release(struct jit_cache *cache, struct jit_block *block)
 	}
 	if (block->page)
 		jit_page_release(cache, block->page);
+	if (block->partner && block->partner->page)
+		jit_page_release(cache, block->partner->page);
 	free(block->script);
 }
 

@@ -302,6 +302,7 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_CALL_INDIRECT: emit_indirect(t, index); break;
 	case ITEM_STRING: emit_string(t, index); break;
 	case ITEM_FALLBACK: emit_fallback(t, index); break;
+	case ITEM_NEXT_PAGE: emit_next_page(t, index); break;
 	default: emit_system(t, index); break;
 	}
 }

@@ -107,6 +107,7 @@ struct translation {
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
 	unsigned poll_count;
+	size_t next_page_at;        /* where the next page's index is to stand, or 0 */
 	struct return_miss return_miss;
 	struct pair_reset pair_reset;
 	bool failed;                /* something that has no translation after all */
@@ -276,6 +277,8 @@ void emit_way_out(struct translation *t, int64_t target, bool is_call);
 /* What stands before a block for those who come with an address in R13 where it may be: struct
  * jit_block. */
 void emit_entry(struct translation *t);
+/* ITEM_NEXT_PAGE: on to the slow path unless the next page is at its address in the present view. */
+void emit_next_page(struct translation *t, unsigned index);
 /* The cold halves of polls. */
 void emit_poll_exits(struct translation *t);
 

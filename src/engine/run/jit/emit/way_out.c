@@ -50,15 +50,42 @@ static void emit_entry_check_keeping_flags(struct translation *t)
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
-void emit_entry(struct translation *t)
+/* R14 = where a page is in the present view, + 1. Returns where 8 * its index is to stand, which is known
+ * when the block comes into the cache. */
+static size_t emit_view(struct translation *t)
 {
 	struct emitter *e = &t->e;
 
 	emit_load_state(e, HOST_R14, FRAME(pages) + (t->guest.is_user ? 8 : 0));
-	/* mov r14, [r14 + index * 8]: jit_block_insert knows the index. */
-	emit_bytes(e, (const uint8_t[]){ 0x4d, 0x8b, 0xb6 }, 3);
-	assert(e->overflow || e->position == JIT_ENTRY_PAGE_AT);
+	emit_bytes(e, (const uint8_t[]){ 0x4d, 0x8b, 0xb6 }, 3); /* mov r14, [r14 + index * 8] */
 	emit32(e, 0);
+	return e->position - 4;
+}
+
+void emit_next_page(struct translation *t, unsigned index)
+{
+	struct emitter *e = &t->e;
+	size_t hit;
+
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	t->next_page_at = emit_view(t);
+	emit_not(e, HOST_R14); /* -gva - 2 */
+	emit_code_address(e, HOST_R13, true, 0x1000 + 2);
+	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_R13, 0, 0);
+	hit = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_slow_jump(t, emit_jump(e), index);
+	emit_patch8(e, hit);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+}
+
+void emit_entry(struct translation *t)
+{
+	struct emitter *e = &t->e;
+	size_t at = emit_view(t);
+
+	assert(e->overflow || at == JIT_ENTRY_PAGE_AT);
+	(void)at;
 	if (flags_needed(&t->guest.items[0]))
 		emit_entry_check_keeping_flags(t);
 	else
