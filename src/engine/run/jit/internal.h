@@ -315,6 +315,8 @@ void jit_jumps_forget(struct jit_cache *cache, const uint8_t *from, const uint8_
 void jit_enter_jump(struct jit *jit, struct jit_block *block, uint64_t gva, bool is_global);
 /* The block that a jump to gva would find, or NULL. */
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva);
+/* The entry that it would try. */
+const uint8_t *jit_find_entry(const struct jit *jit, unsigned set, uint64_t gva);
 
 static inline bool jit_block_is_partner(const struct jit_block *block)
 {

@@ -129,18 +129,17 @@ static bool update_view(struct jit *jit)
 static const uint8_t *go_on(struct cpu *cpu)
 {
 	struct jit *jit = jit_of(cpu);
-	struct jit_block *block;
+	const uint8_t *entry;
 
 	if (cpu->requests || !translatable(cpu) || jit->watcher || !update_view(jit))
 		return NULL;
-	block = jit_find_jump(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
-	if (!block)
+	entry = jit_find_entry(jit, jit_jump_set(jit_mode_of(cpu)), cpu->rip);
+	if (!entry)
 		return NULL;
 	if (!jit_mode_is_64(cpu->mode))
 		update_segments(cpu);
-	jit_frame(cpu)->code_page = cpu->rip & ~(uint64_t)0xfff;
 	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
-	jit_frame(cpu)->spill[2] = (uintptr_t)block->code;
+	jit_frame(cpu)->spill[2] = (uintptr_t)entry;
 	return jit->cache->stubs.go_on;
 }
 

@@ -51,6 +51,13 @@ struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 	return block;
 }
 
+const uint8_t *jit_find_entry(const struct jit *jit, unsigned set, uint64_t gva)
+{
+	const struct jit_jump *jump = &jit_frame(jit->cpu)->jumps[set][jump_index(gva)];
+
+	return jump->gva == gva ? jump->code : NULL;
+}
+
 static const uint8_t *unlinked_code(const struct jit_cache *cache, const struct jit_link *link)
 {
 	return cache->code.executable + link->unlinked;

@@ -75,6 +75,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	/* go_on: no pairs. */
 	stubs->go_on = e.code + e.position;
 	emit_load_state(&e, HOST_RSP, FRAME(stack_bottom));
+	emit_load_state(&e, HOST_R13, STATE(rip));
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[2]));
 
 	/* slow: where it returns to is what the handler says. Calls and returns stay in pairs. */

@@ -25,7 +25,7 @@ struct jit_stubs {
 	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
-	const uint8_t *go_on;        /* to frame.spill[2], with no pairs */
+	const uint8_t *go_on;        /* to the block's entry in frame.spill[2], for cpu->rip, with no pairs */
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
