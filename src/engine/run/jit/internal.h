@@ -162,6 +162,9 @@ struct jit_cache {
 
 	struct jit_block *_Atomic blocks[1 << JIT_HASH_BITS];
 	struct jit_page *_Atomic pages[1 << JIT_HASH_BITS];
+	/* Executions, by all CPUs, of blocks that are not translated yet, by jit_heat_number. Counted
+	 * without care: one that is lost is no harm. */
+	_Atomic uint8_t heat[JIT_HEATS];
 };
 
 /* A CPU's translator. Its own thread's, but what an exclusive section of another may change. */
@@ -170,7 +173,6 @@ struct jit {
 	struct jit_cache *cache;
 	struct jit *next_user;
 	struct jit_chunk *chunk;          /* that it fills; NULL: none */
-	uint8_t heat[JIT_HEATS]; /* executions of blocks that are not translated yet, by jit_heat_number */
 	uint64_t hot_gpa[JIT_HOT_BLOCKS]; /* blocks to be translated in full: gpa + 1, by hash */
 	const uint8_t *hot;               /* the site of a lean block that was left because it is hot */
 	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */

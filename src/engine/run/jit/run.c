@@ -393,25 +393,27 @@ static struct jit_block *look_up(struct jit *jit)
 	struct cpu *cpu = jit->cpu;
 	uint64_t gpa;
 	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
+	uint8_t warmth = jit->cache->options.warmth, heat;
 	struct jit_block *block;
-	uint8_t *heat;
+	_Atomic uint8_t *runs;
 
 	if (!bytes)
 		return NULL;
 	/* Blocks of a page may be linked with one another: none of a page with a breakpoint is entered. */
 	if (cpu->code_breakpoints && debug_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
 		return NULL;
-	heat = &jit->heat[jit_heat_number(gpa)];
-	/* What is cold here was not translated, unless by another CPU. */
-	if (*heat >= jit->cache->options.warmth || atomic_load(&jit->cache->is_shared)) {
+	runs = &jit->cache->heat[jit_heat_number(gpa)];
+	heat = atomic_load_explicit(runs, memory_order_relaxed);
+	/* What is cold was not translated. */
+	if (heat >= warmth) {
 		block = find_translated(jit, gpa, bytes);
 		if (block || cpu->requests)
 			return block;
 	}
 	if (code_is_hot(jit->cache->index, gpa))
 		return NULL;
-	if (*heat < jit->cache->options.warmth) {
-		++*heat;
+	if (heat < warmth) {
+		atomic_store_explicit(runs, heat + 1, memory_order_relaxed);
 		return NULL;
 	}
 	return make_block(jit, gpa, bytes, is_to_be_lean(jit, gpa));

@@ -53,8 +53,7 @@ static void release(struct jit_cache *cache, struct jit_block *block)
 	if (!block->dead) {
 		jit_block_remove(cache, block);
 		/* It comes back when it is warm again, so that cold code does not fill the ring. */
-		for (struct jit *jit = cache->users; jit; jit = jit->next_user)
-			jit->heat[jit_heat_number(block->gpa)] = 0;
+		cache->heat[jit_heat_number(block->gpa)] = 0;
 	}
 	if (block->page)
 		jit_page_release(cache, block->page);
