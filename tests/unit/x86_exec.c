@@ -643,6 +643,42 @@ static void test_undefined(void **state)
 
 #define TEST(name, bits) cmocka_unit_test_setup_teardown(name, setup_##bits, teardown)
 
+/*
+ * A CPU that spins gives way; it does so sooner where it gave way before and goes on at once, and nowhere
+ * else.
+ */
+PROGRAM(program_spin, ".code64",
+	"1: pause\n"
+	"dec %ecx\n"
+	"jnz 1b\n"
+	"test %edx, %edx\n"
+	"jz 2f\n"
+	"pause\n"
+	"2:");
+
+static uint64_t spun_after_yield(bool elsewhere)
+{
+	struct cpu *cpu = &test.cpu;
+
+	x86_test_reset(&test, 64);
+	cpu->gpr[CPU_RCX] = UINT32_MAX;
+	cpu->gpr[CPU_RDX] = elsewhere;
+	assert_int_equal(RUN(&test, program_spin), -1);
+	assert_true(cpu->requests & CPU_REQUEST_YIELD);
+	cpu->requests = 0;
+	/* One PAUSE more. */
+	cpu->gpr[CPU_RCX] = elsewhere ? 1 : 2;
+	assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
+	return cpu->spin_last - cpu->spin_began;
+}
+
+static void test_spinning(void **state)
+{
+	(void)state;
+	assert_int_not_equal(spun_after_yield(false), 0);
+	assert_int_equal(spun_after_yield(true), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -650,7 +686,7 @@ int main(void)
 		TEST(test_strings, 64), TEST(test_divide, 64), TEST(test_fault, 64),
 		TEST(test_32, 32), TEST(test_16, 16), TEST(test_self_modifying, 64),
 		TEST(test_hot_page, 64), TEST(test_epoch, 64), TEST(test_old_epoch, 64), TEST(test_page_crossing, 64),
-		TEST(test_small_cache, 64), TEST(test_undefined, 64),
+		TEST(test_small_cache, 64), TEST(test_undefined, 64), TEST(test_spinning, 64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -269,6 +269,7 @@ struct cpu {
 	uint32_t outside_seen; /* of *outside_interrupts */
 	bool is_reentry;       /* cpu_run goes on where it was, user space has not run in between */
 	uint64_t spin_began, spin_last; /* host TSC: of the present run of PAUSEs, isa_move.c */
+	uint64_t spin_place; /* RIP of the PAUSE that gave way last, until the next one; 0: none */
 	struct fpu fpu;
 	struct tlb tlb_sets; /* owned */
 

@@ -329,24 +329,31 @@ static void nop(struct cpu *cpu, const struct insn *insn)
 /*
  * What a CPU does that waits for another one. That one's thread may not be running: after some 20
  * microseconds of PAUSEs with little in between, this one gives way, as processors do it for KVM
- * (pause-loop exiting, Intel SDM vol. 3 §25.1.3).
+ * (pause-loop exiting, Intel SDM vol. 3 §25.1.3). If it then goes on waiting at the same place, others
+ * than the one it waits for have run, and it gives way sooner.
  */
 #define SPIN_GAP    5000  /* ticks between two PAUSEs of a loop, at most */
 #define SPIN_WINDOW 50000
+#define SPIN_AGAIN  5000
 
 static void relax(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t now = __builtin_ia32_rdtsc();
 
 	(void)insn;
-	if (now - cpu->spin_last > SPIN_GAP)
-		cpu->spin_began = now;
+	if (now - cpu->spin_last > SPIN_GAP) {
+		bool is_same = cpu->spin_place == cpu->rip;
+
+		cpu->spin_began = is_same ? now - (SPIN_WINDOW - SPIN_AGAIN) : now;
+		cpu->spin_place = 0;
+	}
 	cpu->spin_last = now;
 	if (now - cpu->spin_began < SPIN_WINDOW) {
 		__builtin_ia32_pause();
 		return;
 	}
-	cpu->spin_began = now;
+	cpu->spin_last = 0;
+	cpu->spin_place = cpu->rip;
 	cpu_request(cpu, CPU_REQUEST_YIELD | CPU_REQUEST_STOP_BLOCK);
 }
 
