@@ -217,3 +217,14 @@ const struct kvm_backend *accel_choose(enum accel accel, char *reason, size_t re
 	return probe.is_usable && probe.is_hardware_speed ? &kvm_backend_linux
 							  : &kvm_backend_engine;
 }
+
+/*
+ * An eighth of the guest's memory, with what is kept about the code a quarter: compilers translate the
+ * same code again and again in less than some 100 MiB, and small guests are wanted to stay small.
+ */
+uint64_t accel_code_cache(uint64_t memory_bytes)
+{
+	const uint64_t least = 32ull << 20, most = 128ull << 20, eighth = memory_bytes / 8;
+
+	return eighth < least ? least : eighth > most ? most : eighth & ~((1ull << 20) - 1);
+}

@@ -25,4 +25,7 @@ void accel_probe_kvm(struct accel_probe *probe);
 /* The backend for `accel`, and in `reason` why, as part of a sentence. NULL is never returned. */
 const struct kvm_backend *accel_choose(enum accel accel, char *reason, size_t reason_size);
 
+/* How much translated code is kept by default for a guest with that much memory. */
+uint64_t accel_code_cache(uint64_t memory_bytes);
+
 #endif

@@ -303,7 +303,7 @@ static int watch_input(struct command_stream *stream, struct event_loop *loop)
 		.fd = STDIN_FILENO, .ready = input_ready, .context = stream};
 	stream->is_terminal = isatty(STDIN_FILENO);
 	/* A terminal of which this is a background job would stop the process when read. */
-	if (stream->is_terminal && !terminal_enter_raw())
+	if (stream->is_terminal && !terminal_enter_raw(false))
 		return 0;
 	result = event_loop_add(loop, &stream->input);
 	stream->has_input = result == 0;

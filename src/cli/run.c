@@ -1,10 +1,8 @@
 /* `kvik run`: options to a machine, signals and keys to its end. */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -12,9 +10,12 @@
 #include "cli/commands.h"
 #include "cli/firmware_option.h"
 #include "cli/run_options.h"
+#include "cli/run_signals.h"
+#include "device/char/mux.h"
 #include "device/char/terminal.h"
 #include "guest/protocol.h"
 #include "util/log.h"
+#include "util/socket.h"
 
 #define SAID_BYTES  400
 #define STATUS_QUIT 130 /* as of a command that ^C ends */
@@ -22,8 +23,9 @@
 /* One run: what the callbacks of signals and keys need. */
 struct run {
 	struct event_loop *loop;
-	struct event_source signals;
+	struct run_signals signals;
 	struct char_stream *serial, *debug_console, *standard_output;
+	struct char_mux *terminal; /* between a terminal and who has the keys; NULL: no terminal */
 	struct char_stream *ports[VIRTIO_CONSOLE_PORTS_MAX];
 	struct machine *machine; /* NULL until it is created */
 	bool is_quitting;	 /* the user's wish: waits for nobody any more */
@@ -34,7 +36,6 @@ struct run {
 	char said[SAID_BYTES]; /* the last of what a command's kernel said: `said_count` of them */
 	size_t said_count;
 	int save_fd, load_fd; /* -1: none */
-	sigset_t signal_mask; /* before signals were watched */
 };
 
 static void quit(struct run *run, int status)
@@ -101,77 +102,29 @@ static void kernel_said(void *context, const uint8_t *data, size_t size)
 	run->said_count += size - lost;
 }
 
-static void signal_ready(void *context)
+static void window_resized(void *context)
 {
 	struct run *run = context;
-	struct signalfd_siginfo info;
 
-	if (read(run->signals.fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	switch (info.ssi_signo) {
-	case SIGTSTP:
-		/* Only another process can send it: ^Z is the guest's while the terminal is raw. */
-		terminal_restore();
-		kill(getpid(), SIGSTOP);
-		break;
-	case SIGCONT: terminal_enter_raw(); break;
-	case SIGUSR1: save_key(run); break;
-	case SIGWINCH:
-		if (run->command)
-			command_stream_resized(run->command);
-		break;
-	case SIGPWR: power_key(run); break;
-	default:
-		log_info("ended by signal %u", info.ssi_signo);
-		quit(run, 128 + info.ssi_signo);
-		break;
-	}
+	if (run->command)
+		command_stream_resized(run->command);
 }
 
-static int watch_signals(struct run *run, struct error *error)
+static void ended_by_signal(void *context, int number)
 {
-	sigset_t set;
-	int result;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
-	sigaddset(&set, SIGTSTP);
-	sigaddset(&set, SIGCONT);
-	sigaddset(&set, SIGUSR1);
-	sigaddset(&set, SIGWINCH);
-	sigaddset(&set, SIGPWR);
-	signal(SIGPIPE, SIG_IGN);
-	pthread_sigmask(SIG_BLOCK, &set, &run->signal_mask);
-	run->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (run->signals.fd < 0)
-		return error_set_errno(error, errno, "cannot watch signals");
-	run->signals.ready = signal_ready;
-	run->signals.context = run;
-	result = event_loop_add(run->loop, &run->signals);
-	if (result < 0)
-		return error_set_errno(error, -result, "cannot watch signals");
-	return 0;
-}
-
-/* From here on a signal ends the process at once, whatever it waits for. */
-static void unwatch_signals(struct run *run)
-{
-	if (run->signals.fd < 0)
-		return;
-	event_loop_remove(&run->signals);
-	close(run->signals.fd);
-	run->signals.fd = -1;
-	pthread_sigmask(SIG_SETMASK, &run->signal_mask, NULL);
+	log_info("ended by signal %d", number);
+	quit(context, 128 + number);
 }
 
 static struct char_stream *open_file(struct run *run, const struct stream_option *option,
 				     struct error *error)
 {
-	if (option->kind == STREAM_UNIX)
-		return char_socket_create(run->loop, option->path, error);
+	int fd;
+
+	if (option->kind == STREAM_UNIX) {
+		fd = socket_connect_unix(option->path, error);
+		return fd < 0 ? NULL : char_pair_create(run->loop, fd, fd, error);
+	}
 	return option->kind == STREAM_FILE ? char_file_create(option->path, error)
 					   : char_none_create(error);
 }
@@ -203,11 +156,21 @@ static int open_files(struct run *run, const struct run_options *options, struct
 	return 0;
 }
 
+/* Input and output on the user's terminal, or of a script, all of whose bytes are the guest's. */
+static struct char_stream *open_stdio(struct run *run, struct error *error)
+{
+	struct char_mux_commands commands = {.quit = quit_key, .save = save_key, .power = power_key, .context = run};
+	struct char_stream *stdio = char_stdio_create(run->loop, run->standard_output, false, error);
+
+	if (!stdio || !isatty(STDIN_FILENO))
+		return stdio;
+	run->terminal = char_mux_create(run->loop, stdio, CHAR_MUX_ESCAPE, &commands, error);
+	return run->terminal ? char_mux_add(run->terminal, error) : NULL;
+}
+
 static int open_standard_streams(struct run *run, const struct run_options *options,
 				 struct error *error)
 {
-	struct char_stdio_commands commands = {
-		.quit = quit_key, .save = save_key, .power = power_key, .context = run};
 	struct command_end end = {.ended = command_ended, .quit = command_quit, .context = run};
 	struct char_stream **user = options->serial.kind == STREAM_STDIO ? &run->serial : NULL;
 	unsigned i;
@@ -225,7 +188,7 @@ static int open_standard_streams(struct run *run, const struct run_options *opti
 	}
 	if (!user)
 		return 0;
-	*user = char_stdio_create(run->loop, run->standard_output, &commands, error);
+	*user = open_stdio(run, error);
 	return *user ? 0 : -EINVAL;
 }
 
@@ -374,26 +337,14 @@ static void list_ports(struct machine_config *config, const struct run *run,
 			(struct virtio_console_port){run->command, GUEST_PORT};
 }
 
-/*
- * An eighth of the guest's memory, with what is kept about the code a quarter: compilers translate the
- * same code again and again in less than some 100 MiB, and small guests are wanted to stay small.
- */
-static uint64_t code_cache_bytes(const struct run_options *options)
-{
-	const uint64_t least = 32ull << 20, most = 128ull << 20;
-	uint64_t eighth = options->memory_bytes / 8;
-
-	if (options->code_cache_bytes)
-		return options->code_cache_bytes;
-	return eighth < least ? least : eighth > most ? most : eighth & ~((1ull << 20) - 1);
-}
-
 static int run_guest(struct run *run, const struct run_options *options, int *status,
 		     struct error *error)
 {
 	struct machine_config config = {
 	    .loop = run->loop,
-	    .kvm_options = {.code_cache_bytes = code_cache_bytes(options),
+	    .kvm_options = {.code_cache_bytes = options->code_cache_bytes
+						       ? options->code_cache_bytes
+						       : accel_code_cache(options->memory_bytes),
 	                    .keeps_statistics = options->wants_statistics},
 	    .board = options->board,
 	    .irqchip = options->irqchip,
@@ -451,7 +402,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 			*status = run->quit_status;
 	}
 	terminal_restore();
-	unwatch_signals(run);
+	run_signals_unwatch(&run->signals);
 	log_guest_flush();
 	if (options->wants_statistics)
 		machine_print_statistics(run->machine);
@@ -465,7 +416,13 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 int command_run(int count, char **arguments)
 {
 	struct run_options options;
-	struct run run = {.signals.fd = -1, .save_fd = -1, .load_fd = -1};
+	struct run run = {.signals = {.end = ended_by_signal,
+				      .save = save_key,
+				      .power = power_key,
+				      .resized = window_resized,
+				      .context = &run},
+			  .save_fd = -1,
+			  .load_fd = -1};
 	struct command command = {.archive = -1};
 	struct error error = {0};
 	int result = -EINVAL, status = EXIT_ERROR;
@@ -490,12 +447,14 @@ int command_run(int count, char **arguments)
 		goto out;
 	run.loop = event_loop_create(&error);
 	if (!run.loop || open_files(&run, &options, &error) < 0 ||
-	    open_saved(&run, &options, &error) < 0 || watch_signals(&run, &error) < 0 || open_standard_streams(&run, &options, &error) < 0)
+	    open_saved(&run, &options, &error) < 0 ||
+	    run_signals_watch(&run.signals, run.loop, &error) < 0 ||
+	    open_standard_streams(&run, &options, &error) < 0)
 		goto out;
 	result = run_guest(&run, &options, &status, &error);
 out:
 	terminal_restore();
-	unwatch_signals(&run);
+	run_signals_unwatch(&run.signals);
 	if (result < 0) {
 		log_error("%s", error.message);
 		status = EXIT_ERROR;
@@ -506,6 +465,7 @@ out:
 	for (i = 0; i < VIRTIO_CONSOLE_PORTS_MAX; i++)
 		char_destroy(run.ports[i]);
 	char_destroy(run.debug_console);
+	char_mux_destroy(run.terminal);
 	char_destroy(run.standard_output);
 	event_loop_destroy(run.loop);
 	command_free(&command);

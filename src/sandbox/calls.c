@@ -66,6 +66,8 @@ const struct call sandbox_calls[] = {
 	CALL(epoll_ctl),
 	CALL(epoll_create1),
 	CALL(eventfd2),
+	/* Peers of consoles and monitors, on sockets that listen already. */
+	CALL(accept4),
 	CALL(fstat),
 	CALL_IF(newfstatat, "of a descriptor (AT_EMPTY_PATH)", IS(3, AT_EMPTY_PATH)),
 	CALL_IF(fcntl, "F_GETFD", IS(1, F_GETFD)),

@@ -46,6 +46,10 @@ void log_open(void)
 	int fd;
 
 	waits_for_ever = 0;
+	if (log_fd != STDERR_FILENO) {
+		close(log_fd);
+		log_fd = STDERR_FILENO;
+	}
 	if (fstat(STDERR_FILENO, &status) < 0 ||
 	    !(S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)))
 		return;

@@ -14,7 +14,8 @@ enum log_level {
 	LOG_DEBUG,   /* with -vv */
 };
 
-/* Before threads and before privileges are dropped. Without it lines wait for their reader. */
+/* Before threads and before privileges are dropped; again when standard error has become another file.
+ * Without it lines wait for their reader. */
 void log_open(void);
 
 /* Messages above this level are dropped. Default LOG_WARNING. */

@@ -30,6 +30,16 @@ void char_unwatch(struct char_stream *stream, struct char_watch *watch)
 		char_output_remove_watch(stream->output, watch);
 }
 
+size_t char_output_room(struct char_stream *stream)
+{
+	return stream->output ? char_output_free(stream->output) : SIZE_MAX;
+}
+
+bool char_is_attached(const struct char_stream *stream)
+{
+	return !stream->ops->is_attached || stream->ops->is_attached(stream);
+}
+
 bool char_drain(struct char_stream *stream, void (*drained)(void *context), void *context)
 {
 	return !stream->output || char_output_drain(stream->output, drained, context);

@@ -24,12 +24,16 @@ struct char_reader {
 	size_t (*room)(void *context); /* how many bytes may be handed over now */
 	void (*receive)(void *context, const uint8_t *data, size_t size); /* size <= room */
 	void (*receive_break)(void *context); /* the line's break condition; may be NULL */
+	/* A peer has come, or has gone: of streams that peers connect to, and of a mux's front ends, which
+	 * have a peer while the keys are theirs. May be NULL. */
+	void (*attached)(void *context, bool is_attached);
 	void *context;
 };
 
 struct char_ops {
 	void (*resume_input)(struct char_stream *stream); /* the reader has room again */
 	void (*destroy)(struct char_stream *stream);
+	bool (*is_attached)(const struct char_stream *stream); /* NULL: always */
 };
 
 /* The part that all kinds of streams begin with. */
@@ -55,6 +59,10 @@ bool char_is_overfull(struct char_stream *stream);
 /* Without device locks. After char_unwatch the watch isn't called any more. */
 void char_watch(struct char_stream *stream, struct char_watch *watch);
 void char_unwatch(struct char_stream *stream, struct char_watch *watch);
+/* How many bytes char_write can queue now; what goes beyond is lost. Any thread. */
+size_t char_output_room(struct char_stream *stream);
+/* Whether there is a peer now (char_reader.attached tells of changes). I/O thread. */
+bool char_is_attached(const struct char_stream *stream);
 /*
  * Whether all bytes have left. If not, `drained` is called once they have, on any thread, or when
  * they are given up.
@@ -74,9 +82,32 @@ struct char_stream *char_none_create(struct error *error);
 /* Output to a file that is created or emptied; no input. Waits for a FIFO's reader. */
 struct char_stream *char_file_create(const char *path, struct error *error);
 
-/* The Unix socket of that path, on which another program listens. */
-struct char_stream *char_socket_create(struct event_loop *loop, const char *path,
+/* The file that is open as `fd`, which is the stream's; no input. Of a FIFO this is its writing end. */
+struct char_stream *char_fd_create(int fd, struct error *error);
+
+/* Both ways on descriptors, which are the stream's from now on, also when this fails; they may be the
+ * same. When `input_fd` ends, so does input. */
+struct char_stream *char_pair_create(struct event_loop *loop, int input_fd, int output_fd,
+				     struct error *error);
+
+/*
+ * One peer at a time on a listening socket, which is the stream's from now on, also when this fails. What
+ * is written while there is no peer is dropped. `peer` is the first one, -1: none yet.
+ */
+struct char_stream *char_server_create(struct event_loop *loop, int listening_fd, int peer,
 				       struct error *error);
+
+/*
+ * A new pseudo-terminal in raw mode; its name goes to `name`. What is written while nobody has it open is
+ * dropped.
+ */
+struct char_stream *char_pty_create(struct event_loop *loop, char *name, size_t name_size,
+				    struct error *error);
+
+/* Keeps the last `size` bytes that were written, a power of 2; no input. */
+struct char_stream *char_ring_create(size_t size, struct error *error);
+/* Take up to `size` of the oldest bytes out of it; returns how many. Any thread. */
+size_t char_ring_read(struct char_stream *stream, uint8_t *data, size_t size);
 
 /* Output goes to a function, input comes from char_callback_input: for tests. */
 struct char_stream *char_callback_create(void (*output)(void *context, const uint8_t *data,
@@ -88,21 +119,12 @@ void char_callback_stall(struct char_stream *stream, bool is_stalled);
 size_t char_callback_input(struct char_stream *stream, const uint8_t *data, size_t size);
 
 /*
- * Standard input and output. When standard input is a terminal, it is put into raw mode (see
- * terminal.h) and ^A begins a command to kvik; otherwise all input is the guest's, and its end
- * is just the end of input. There can be one.
+ * Standard input and output; there can be one. A terminal is put into raw mode (terminal.h). Input goes to
+ * this stream's reader, and its end is just the end of input; output goes into the queue of
+ * `standard_output`, which must outlive it.
  */
-struct char_stdio_commands {
-	void (*quit)(void *context); /* ^A x; I/O thread */
-	void (*save)(void *context); /* ^A s; likewise */
-	void (*power)(void *context); /* ^A p; likewise */
-	void *context;
-};
-/* Input goes to this stream's reader, output into the queue of `standard_output`, which must outlive
- * it. */
 struct char_stream *char_stdio_create(struct event_loop *loop, struct char_stream *standard_output,
-				      const struct char_stdio_commands *commands,
-				      struct error *error);
+				      bool keeps_signals, struct error *error);
 /* Standard output alone. One for the process, so that all that is written there keeps its order. */
 struct char_stream *char_stdout_create(struct error *error);
 

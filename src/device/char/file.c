@@ -34,19 +34,23 @@ struct char_stream *char_none_create(struct error *error)
 	return output_stream_create(NULL, error);
 }
 
-struct char_stream *char_file_create(const char *path, struct error *error)
+struct char_stream *char_fd_create(int fd, struct error *error)
 {
-	struct char_output *output;
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	struct char_output *output = char_output_create(fd, true, error);
 
-	if (fd < 0) {
-		error_set_errno(error, errno, "cannot write the console file '%s'", path);
-		return NULL;
-	}
-	output = char_output_create(fd, true, error);
 	if (!output)
 		close(fd);
 	return output ? output_stream_create(output, error) : NULL;
+}
+
+struct char_stream *char_file_create(const char *path, struct error *error)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd >= 0)
+		return char_fd_create(fd, error);
+	error_set_errno(error, errno, "cannot write the console file '%s'", path);
+	return NULL;
 }
 
 struct char_stream *char_stdout_create(struct error *error)

@@ -28,8 +28,9 @@
 #define NS_PER_MS      1000000
 
 struct char_output {
-	int fd; /* -1: none, bytes go to the callback */
+	int fd; /* the thread's, once there is one; -1: none */
 	bool owns_fd;
+	/* For tests, instead of a descriptor and a thread. */
 	void (*write)(void *context, const uint8_t *data, size_t size);
 	void *context;
 	pthread_t thread;
@@ -42,6 +43,10 @@ struct char_output {
 	size_t head, count;
 	bool is_busy; /* is_busy and is_overfull are also read as hints without the lock */
 	bool is_overfull;
+	size_t stale;                   /* of the queue's bytes, the first: for who is gone */
+	bool has_next;                  /* ... is `fd` from now on: */
+	int next_fd;
+	bool was_replaced;              /* peers come and go, which is nothing to tell of */
 	bool is_gone;                   /* nobody takes the bytes any more: drop them */
 	bool is_stalled;                /* a callback's: see char_output_set_stalled */
 	bool is_closing;                /* char_output_destroy waits */
@@ -67,7 +72,7 @@ static bool update_state(struct char_output *output)
 	bool was_busy = output->is_busy;
 	bool is_busy = output->count >= (was_busy ? READY_BYTES : BUSY_BYTES);
 
-	if (output->fd < 0)
+	if (output->write)
 		is_busy = output->is_stalled;
 	__atomic_store_n(&output->is_busy, is_busy, __ATOMIC_RELAXED);
 	__atomic_store_n(&output->is_overfull,
@@ -94,6 +99,7 @@ static void consume_and_unlock(struct char_output *output, size_t size)
 	bool calls_watches;
 
 	output->count -= size;
+	output->stale -= size < output->stale ? size : output->stale;
 	/* From the start again, so that a short queue touches few pages. */
 	output->head = output->count ? (output->head + size) % QUEUE_BYTES : 0;
 	if (!output->count) {
@@ -106,6 +112,18 @@ static void consume_and_unlock(struct char_output *output, size_t size)
 		call_watches(output);
 	if (drained)
 		drained(context);
+}
+
+/* Take over the descriptor that char_output_replace gave. With the lock held, which it gives up. */
+static void take_next_and_unlock(struct char_output *output)
+{
+	int old_fd = output->fd;
+
+	output->fd = output->next_fd;
+	output->has_next = false;
+	consume_and_unlock(output, output->stale);
+	if (old_fd >= 0)
+		close(old_fd);
 }
 
 /* Drop the queue, now and in future. With the lock held, which it gives up. */
@@ -139,8 +157,13 @@ static void *output_thread(void *argument)
 
 	pthread_mutex_lock(&output->lock);
 	for (;;) {
-		while (!output->count && !output->is_closing)
+		while (!output->count && !output->has_next && !output->is_closing)
 			pthread_cond_wait(&output->work, &output->lock);
+		if (output->has_next) {
+			take_next_and_unlock(output);
+			pthread_mutex_lock(&output->lock);
+			continue;
+		}
 		if (!output->count)
 			break;
 		/* Writes of up to PIPE_BUF bytes aren't mixed with others'. Only this thread takes
@@ -156,10 +179,12 @@ static void *output_thread(void *argument)
 			written = write(output->fd, output->queue + output->head, size);
 		if (written < 0 && (errno == EINTR || errno == EAGAIN))
 			written = 0;
-		if (written < 0)
+		if (written < 0 && !output->was_replaced)
 			log_warning("console output is dropped from here on: %s", strerror(errno));
 
 		pthread_mutex_lock(&output->lock);
+		if (output->has_next)
+			continue;
 		if (written < 0 || (output->deadline_ns && output->deadline_ns <= monotonic_ns()))
 			give_up_and_unlock(output);
 		else
@@ -215,6 +240,7 @@ struct char_output *char_output_create(int fd, bool owns_fd, struct error *error
 	if (!output)
 		goto fail;
 	output->fd = fd;
+	output->is_gone = fd < 0;
 	output->queue = calloc(1, QUEUE_BYTES);
 	if (!output->queue)
 		goto fail_destroy;
@@ -274,7 +300,7 @@ void char_output_destroy(struct char_output *output)
 		return;
 	if (output->has_thread)
 		join_thread(output);
-	if (output->owns_fd)
+	if (output->owns_fd && output->fd >= 0)
 		close(output->fd);
 	free(output->queue);
 	pthread_cond_destroy(&output->done);
@@ -288,7 +314,7 @@ void char_output_write(struct char_output *output, const uint8_t *data, size_t s
 {
 	size_t tail, part;
 
-	if (output->fd < 0) {
+	if (output->write) {
 		output->write(output->context, data, size);
 		return;
 	}
@@ -309,6 +335,32 @@ void char_output_write(struct char_output *output, const uint8_t *data, size_t s
 	}
 	update_state(output);
 	pthread_mutex_unlock(&output->lock);
+}
+
+size_t char_output_free(struct char_output *output)
+{
+	size_t room;
+
+	if (output->write)
+		return SIZE_MAX;
+	pthread_mutex_lock(&output->lock);
+	room = QUEUE_BYTES - output->count;
+	pthread_mutex_unlock(&output->lock);
+	return room;
+}
+
+void char_output_replace(struct char_output *output, int fd)
+{
+	pthread_mutex_lock(&output->lock);
+	if (output->has_next && output->next_fd >= 0)
+		close(output->next_fd);
+	output->has_next = output->was_replaced = true;
+	output->next_fd = fd;
+	output->stale = output->count;
+	output->is_gone = fd < 0;
+	pthread_cond_signal(&output->work);
+	pthread_mutex_unlock(&output->lock);
+	pthread_kill(output->thread, POKE_SIGNAL);
 }
 
 bool char_output_is_ready(struct char_output *output)
@@ -357,7 +409,7 @@ bool char_output_drain(struct char_output *output, void (*drained)(void *context
 
 void char_output_cancel(struct char_output *output)
 {
-	if (output->fd < 0)
+	if (output->write)
 		return;
 	pthread_mutex_lock(&output->lock);
 	if (!output->deadline_ns)

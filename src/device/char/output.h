@@ -28,7 +28,7 @@ struct char_watch {
 	struct char_watch *next; /* the output's own */
 };
 
-/* To a descriptor, which is closed at the end if it is owned. NULL, and `error`, on failure. */
+/* To a descriptor, which is closed at the end if it is owned; -1: to nobody yet. NULL, and `error`, on failure. */
 struct char_output *char_output_create(int fd, bool owns_fd, struct error *error);
 /* To a function, which is called at once by the writer: for tests. */
 struct char_output *char_output_create_callback(void (*write)(void *context, const uint8_t *data,
@@ -38,6 +38,12 @@ struct char_output *char_output_create_callback(void (*write)(void *context, con
 void char_output_destroy(struct char_output *output); /* NULL is fine */
 
 void char_output_write(struct char_output *output, const uint8_t *data, size_t size);
+size_t char_output_free(struct char_output *output); /* how much more the queue takes */
+/*
+ * From now on bytes go to `fd`, which is the output's, and of what was queued nothing goes anywhere any
+ * more. -1: to nobody, they are dropped. The old descriptor is closed, soon. For outputs that own theirs.
+ */
+void char_output_replace(struct char_output *output, int fd);
 bool char_output_is_ready(struct char_output *output);
 bool char_output_is_overfull(struct char_output *output);
 void char_output_add_watch(struct char_output *output, struct char_watch *watch);

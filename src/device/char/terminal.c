@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 static struct termios saved;   /* written once, before `is_raw` first becomes set */
+static bool had_signals;       /* main thread: what was asked for last */
 static volatile bool is_saved; /* `saved` is valid and the handlers are installed */
 static volatile bool is_raw;   /* atomic by being a byte; set after, cleared before the change */
 
@@ -39,7 +40,7 @@ static void install_crash_handlers(void)
 	}
 }
 
-bool terminal_enter_raw(void)
+bool terminal_enter_raw(bool keeps_signals)
 {
 	struct termios raw;
 
@@ -55,8 +56,11 @@ bool terminal_enter_raw(void)
 		is_saved = true;
 	}
 	raw = saved;
+	had_signals = keeps_signals;
 	raw.c_iflag &= ~(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
-	raw.c_lflag &= ~(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+	raw.c_lflag &= ~(ECHO | ECHONL | ICANON | IEXTEN);
+	if (!keeps_signals)
+		raw.c_lflag &= ~ISIG;
 	raw.c_cflag &= ~(CSIZE | PARENB);
 	raw.c_cflag |= CS8;
 	/* Output processing stays: kvik's own messages on standard error need their line ends. */
@@ -68,4 +72,9 @@ bool terminal_enter_raw(void)
 		return false;
 	}
 	return true;
+}
+
+bool terminal_enter_raw_again(void)
+{
+	return is_saved && terminal_enter_raw(had_signals);
 }

@@ -12,9 +12,12 @@
 /*
  * Put standard input into raw mode if it is a terminal and this process is in its foreground (a
  * background job must not take it). Remembers the first state it saw and has atexit(3) and
- * handlers for the crash signals bring it back. Returns whether the terminal is raw now.
+ * handlers for the crash signals bring it back. With `keeps_signals`, ^C and the like are still
+ * signals to the process. Returns whether the terminal is raw now.
  */
-bool terminal_enter_raw(void);
+bool terminal_enter_raw(bool keeps_signals);
+/* The same as the last time, after terminal_restore. */
+bool terminal_enter_raw_again(void);
 void terminal_restore(void);
 
 #endif

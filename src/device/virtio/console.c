@@ -347,7 +347,9 @@ static void open_port(struct console *console, unsigned number,
 	if (config->name)
 		strncpy(port->name, config->name, VIRTIO_CONSOLE_NAME_MAX);
 	char_set_reader(port->stream,
-			&(struct char_reader){stream_room, stream_receive, NULL, port});
+			&(struct char_reader){.room = stream_room,
+					      .receive = stream_receive,
+					      .context = port});
 	char_watch(port->stream, &port->ready);
 }
 

@@ -1,0 +1,135 @@
+/* A stream that listens on a socket, and talks with one peer after another. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "device/char/input.h"
+
+struct char_server {
+	struct char_stream stream;
+	struct event_loop *loop;
+	struct event_source listener; /* enabled while there is no peer */
+	struct char_input input;
+	int peer; /* for input, of a descriptor that the output has, too; -1: none */
+};
+
+static void tell(struct char_server *server, bool is_attached)
+{
+	const struct char_reader *reader = &server->stream.reader;
+
+	if (reader->attached)
+		reader->attached(reader->context, is_attached);
+}
+
+static void peer_gone(void *context)
+{
+	struct char_server *server = context;
+
+	char_output_replace(server->stream.output, -1);
+	close(server->peer);
+	server->peer = -1;
+	tell(server, false);
+	event_source_enable(&server->listener, true);
+}
+
+/* Take `fd` as the peer. 0 or -errno: it is closed. */
+static int take_peer(struct char_server *server, int fd)
+{
+	int output_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), result;
+
+	if (output_fd < 0) {
+		result = -errno;
+		close(fd);
+		return result;
+	}
+	result = char_input_open(&server->input, server->loop, fd, &server->stream);
+	if (result < 0) {
+		close(fd);
+		close(output_fd);
+		return result;
+	}
+	server->peer = fd;
+	char_output_replace(server->stream.output, output_fd);
+	event_source_enable(&server->listener, false);
+	tell(server, true);
+	return 0;
+}
+
+static void connection_ready(void *context)
+{
+	struct char_server *server = context;
+	int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	/* Who gave up again, or cannot be served, has seen the end of the connection. */
+	if (fd >= 0)
+		take_peer(server, fd);
+}
+
+static void resume_input(struct char_stream *stream)
+{
+	char_input_resume(&((struct char_server *)stream)->input);
+}
+
+static bool is_attached(const struct char_stream *stream)
+{
+	return ((const struct char_server *)stream)->peer >= 0;
+}
+
+static void destroy(struct char_stream *stream)
+{
+	struct char_server *server = (struct char_server *)stream;
+
+	char_input_close(&server->input);
+	event_loop_remove(&server->listener);
+	close(server->listener.fd);
+	if (server->peer >= 0)
+		close(server->peer);
+	char_output_destroy(stream->output);
+	free(server);
+}
+
+struct char_stream *char_server_create(struct event_loop *loop, int listening_fd, int peer,
+				       struct error *error)
+{
+	static const struct char_ops ops = {
+		.resume_input = resume_input, .destroy = destroy, .is_attached = is_attached};
+	struct char_server *server = calloc(1, sizeof(*server));
+	int result;
+
+	if (!server) {
+		error_set_errno(error, ENOMEM, "cannot create a console");
+		goto fail;
+	}
+	server->stream.ops = &ops;
+	server->loop = loop;
+	server->peer = -1;
+	server->input.ended = peer_gone;
+	server->input.context = server;
+	server->listener = (struct event_source){
+		.fd = listening_fd, .ready = connection_ready, .context = server};
+	server->stream.output = char_output_create(-1, true, error);
+	if (!server->stream.output)
+		goto fail;
+	fcntl(listening_fd, F_SETFL, fcntl(listening_fd, F_GETFL) | O_NONBLOCK);
+	result = event_loop_add(loop, &server->listener);
+	if (result == 0 && peer >= 0) {
+		fcntl(peer, F_SETFL, fcntl(peer, F_GETFL) | O_NONBLOCK);
+		result = take_peer(server, peer);
+	} else if (peer >= 0) {
+		close(peer);
+	}
+	if (result == 0)
+		return &server->stream;
+	error_set_errno(error, -result, "cannot watch a console's socket");
+	destroy(&server->stream);
+	return NULL;
+
+fail:
+	free(server);
+	close(listening_fd);
+	if (peer >= 0)
+		close(peer);
+	return NULL;
+}
