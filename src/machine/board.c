@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "device/acpi_pm.h"
 #include "machine/board_parts.h"
 
 struct board *board_create(const struct board_config *config, struct error *error)

@@ -8,6 +8,7 @@
 #ifndef KVIK_MACHINE_BOARD_H
 #define KVIK_MACHINE_BOARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "machine/board_config.h"

@@ -33,6 +33,7 @@ struct board_streams {
 struct board_disk {
 	struct block *block; /* open; NULL: there is none any more */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
+	unsigned slot_plus_1; /* on PCI; 0: any */
 	bool is_packed;
 };
 
@@ -42,6 +43,7 @@ struct board_disk {
 struct board_net {
 	struct net_link link; /* closed: there is none any more */
 	uint8_t mac[MAC_BYTES];
+	unsigned slot_plus_1; /* on PCI; 0: any */
 	bool is_packed;
 };
 
@@ -82,6 +84,7 @@ struct board_config {
 	unsigned share_count;
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
+	unsigned console_slot_plus_1; /* of that device on PCI; 0: any */
 };
 
 #endif

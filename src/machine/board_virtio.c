@@ -105,11 +105,17 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
 }
 
+static uint64_t wanted_slot(unsigned slot_plus_1)
+{
+	return slot_plus_1 ? slot_plus_1 - 1 : PCI_ANY_SLOT;
+}
+
 static int add_disk(struct board *board, struct board_disk *disk, unsigned number,
 		    struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, disk->is_packed);
 	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
+	uint64_t slot = wanted_slot(disk->slot_plus_1);
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
 
@@ -120,9 +126,11 @@ static int add_disk(struct board *board, struct board_disk *disk, unsigned numbe
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "disk%u", number);
-	if (board->pci && pci_bus_free_slot(board->pci) >= 0)
-		board->disk_slot[board->disk_count++] = pci_bus_free_slot(board->pci);
-	return board_add_virtio(board, name, virtio, CLASS_DISK, PCI_ANY_SLOT, error);
+	if (board->pci && slot == PCI_ANY_SLOT && pci_bus_free_slot(board->pci) >= 0)
+		slot = pci_bus_free_slot(board->pci);
+	if (slot != PCI_ANY_SLOT)
+		board->disk_slot[board->disk_count++] = slot;
+	return board_add_virtio(board, name, virtio, CLASS_DISK, slot, error);
 }
 
 int board_add_disks(struct board *board, struct error *error)
@@ -145,7 +153,7 @@ static int add_net(struct board *board, struct board_net *net, unsigned number, 
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "net%u", number);
-	return board_add_virtio(board, name, virtio, CLASS_NET, PCI_ANY_SLOT, error);
+	return board_add_virtio(board, name, virtio, CLASS_NET, wanted_slot(net->slot_plus_1), error);
 }
 
 int board_add_nets(struct board *board, struct error *error)
@@ -191,6 +199,7 @@ int board_add_console(struct board *board, struct error *error)
 	if (!board->config.port_count)
 		return 0;
 	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count, error);
-	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE, PCI_ANY_SLOT, error)
+	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE,
+					 wanted_slot(board->config.console_slot_plus_1), error)
 		      : -EINVAL;
 }

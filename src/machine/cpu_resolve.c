@@ -101,6 +101,12 @@ static void add_model_features(struct cpu_feature_set *set, const struct cpu_mod
 	add_features(set, model->features);
 }
 
+void cpu_model_features(const struct cpu_model *model, struct cpu_feature_set *features)
+{
+	memset(features, 0, sizeof(*features));
+	add_model_features(features, model);
+}
+
 /* The first of the model and its bases that says anything about its vendor, or its name. */
 static const struct cpu_model *described_by(const struct cpu_model *model, bool wants_name)
 {
@@ -109,7 +115,7 @@ static const struct cpu_model *described_by(const struct cpu_model *model, bool 
 	return model;
 }
 
-static void read_words(struct kvm_cpuid2 *cpuid, struct cpu_feature_set *set)
+void cpu_features_of(struct kvm_cpuid2 *cpuid, struct cpu_feature_set *set)
 {
 	unsigned i, word;
 
@@ -157,8 +163,7 @@ static void choose_features(const struct cpu_spec *spec, const struct cpu_featur
 
 	complete_supported(&possible);
 	if (spec->model) {
-		memset(chosen, 0, sizeof(*chosen));
-		add_model_features(chosen, spec->model);
+		cpu_model_features(spec->model, chosen);
 		/* As QEMU's models under KVM: x2APIC, and neither MONITOR nor SVM. */
 		chosen->words[CPU_1_ECX] |= supported->words[CPU_1_ECX] & LEAF1_ECX_X2APIC;
 		chosen->words[CPU_1_ECX] &= ~LEAF1_ECX_MONITOR;
@@ -404,7 +409,7 @@ void cpu_spec_resolve(const struct cpu_spec *spec, struct kvm_cpuid2 *cpuid,
 	char vendor[CPU_VENDOR_LENGTH + 1];
 	bool has_amd_leaves;
 
-	read_words(cpuid, &supported);
+	cpu_features_of(cpuid, &supported);
 	choose_features(spec, &supported, &features, missing);
 	get_vendor(cpuid, vendor);
 	if (model)

@@ -42,6 +42,11 @@ void cpu_spec_print_help(FILE *file);
 void cpu_spec_resolve(const struct cpu_spec *spec, struct kvm_cpuid2 *cpuid,
                       struct cpu_feature_set *missing);
 
+/* What CPUs of a model have, whatever the backend. */
+void cpu_model_features(const struct cpu_model *model, struct cpu_feature_set *features);
+/* The features that leaves of CPUID show. */
+void cpu_features_of(struct kvm_cpuid2 *cpuid, struct cpu_feature_set *features);
+
 /* The names of a set's features, with blanks between, cut to `size` bytes. */
 void cpu_feature_names(const struct cpu_feature_set *set, char *text, size_t size);
 

@@ -55,6 +55,21 @@ static struct kvm_cpuid2 *get_supported(const struct kvm_system *system, struct 
 	}
 }
 
+int cpuid_supported_features(const struct kvm_system *system, struct cpu_feature_set *features,
+                             struct error *error)
+{
+	const struct cpu_spec max = {.model = NULL};
+	struct cpu_feature_set missing;
+	struct kvm_cpuid2 *cpuid = get_supported(system, error);
+
+	if (!cpuid)
+		return -EIO;
+	cpu_spec_resolve(&max, cpuid, &missing);
+	cpu_features_of(cpuid, features);
+	free(cpuid);
+	return 0;
+}
+
 /* The number of bits that hold ids below `count`. */
 static unsigned id_bits(unsigned count)
 {

@@ -11,6 +11,10 @@ struct cpuid_facts {
 	bool is_amd;            /* AMD or Hygon */
 };
 
+/* The features that CPUs of model "max" have on a backend. 0, or -errno and `error`. */
+int cpuid_supported_features(const struct kvm_system *system, struct cpu_feature_set *features,
+                             struct error *error);
+
 /*
  * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. What the
  * model has and the backend lacks is told on the first vCPU, or is an error, as `spec` says. What was

@@ -11,9 +11,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "device/guest_memory.h"
 #include "kvm/kvm.h"
+#include "util/error.h"
 
 struct machine;
 
@@ -21,14 +23,27 @@ struct machine;
 enum machine_pause {
 	MACHINE_PAUSE_USER = 1 << 0,	 /* whoever commands it */
 	MACHINE_PAUSE_DEBUGGER = 1 << 1, /* a debugger */
+	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
+};
+
+/* What a reset or an end came from. */
+enum machine_cause {
+	MACHINE_BY_USER,
+	MACHINE_GUEST_SHUTDOWN,
+	MACHINE_GUEST_RESET,
+	MACHINE_GUEST_CRASH,
 };
 
 /* Ask for a pause for one reason more, or take that reason away. Any thread; twice is as once. */
 void machine_pause(struct machine *machine, enum machine_pause why);
 void machine_resume(struct machine *machine, enum machine_pause why);
 
+unsigned machine_pauses(const struct machine *machine); /* enum machine_pause; any thread */
+
 /* Reset it as its reset button would. It stays paused if it was. Any thread. */
 void machine_ask_reset(struct machine *machine);
+/* Press the power button: most guests shut down then. 0, or -ENOTSUP and `error`: it has none. I/O thread. */
+int machine_press_power_button(struct machine *machine, struct error *error);
 
 /* What becomes of a machine. All on the I/O thread, and each may be NULL. */
 struct machine_observer {
@@ -37,9 +52,15 @@ struct machine_observer {
 	/* Around a reset, with all vCPUs parked. */
 	void (*resetting)(void *context);
 	void (*was_reset)(void *context);
+	void (*power_button)(void *context); /* it was pressed */
+	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
+	void (*ending)(void *context);
 	void *context;
 	struct machine_observer *next; /* the machine's own */
 };
+
+/* Of the reset or the end that observers are told of. */
+enum machine_cause machine_last_cause(const struct machine *machine);
 
 /* Before machine_run, or on the I/O thread. The observer is the caller's, and removed before it goes. */
 void machine_observe(struct machine *machine, struct machine_observer *observer);
@@ -61,6 +82,8 @@ unsigned machine_cpus(const struct machine *machine);
 const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);
 const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu);
 const struct guest_memory *machine_memory(const struct machine *machine);
+/* The host's number of its thread; 0 before machine_run. Any time. */
+pid_t machine_cpu_thread(const struct machine *machine, unsigned cpu);
 /* Keep one vCPU parked when the machine goes on, or do so no longer. */
 void machine_hold_cpu(struct machine *machine, unsigned cpu, bool is_held);
 

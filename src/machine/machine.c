@@ -62,6 +62,7 @@ struct machine {
 	struct event_timer idle_timer;
 	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
 	bool told_paused;
+	enum machine_cause last_cause;
 	struct machine_debugger debugger; /* `met` NULL: none */
 	struct char_watch line_ready[3]; /* wakes vCPUs that wait in hold_while_overfull */
 	uint64_t resets;
@@ -70,7 +71,7 @@ struct machine {
 	pthread_cond_t state_changed;
 	enum machine_state state; /* also read atomically without the lock, as a hint */
 	unsigned parked;	  /* vCPU threads that wait in machine_may_run */
-	bool has_request;
+	bool has_request, is_by_user;
 	enum power_request request;
 	int request_status;
 	bool is_idle[MACHINE_MAX_CPUS];
@@ -102,19 +103,22 @@ static void park_and_unlock(struct machine *machine)
 	wake_io_thread(machine);
 }
 
-/* Stop the guest for a request. The first one counts, except that the user's overrides. */
-static void post_request(struct machine *machine, enum power_request what, int status, bool is_user)
+/* Stop the guest for a request. The first one counts, except that the user's end overrides. */
+static void post_request(struct machine *machine, enum power_request what, int status, bool is_by_user)
 {
+	bool is_quit = is_by_user && what == POWER_EXIT;
+
 	pthread_mutex_lock(&machine->lock);
 	if (machine->state == MACHINE_ENDED || machine->is_quitting ||
-	    (machine->has_request && !is_user)) {
+	    (machine->has_request && !is_quit)) {
 		pthread_mutex_unlock(&machine->lock);
 		return;
 	}
 	machine->has_request = true;
+	machine->is_by_user = is_by_user;
 	machine->request = what;
 	machine->request_status = status;
-	machine->is_quitting = is_user;
+	machine->is_quitting = is_quit;
 	park_and_unlock(machine);
 }
 
@@ -145,7 +149,7 @@ void machine_save(struct machine *machine)
 
 void machine_ask_reset(struct machine *machine)
 {
-	post_request(machine, POWER_RESET, 0, false);
+	post_request(machine, POWER_RESET, 0, true);
 }
 
 void machine_pause(struct machine *machine, enum machine_pause why)
@@ -166,12 +170,6 @@ void machine_resume(struct machine *machine, enum machine_pause why)
 	machine->pauses &= ~(unsigned)why;
 	pthread_mutex_unlock(&machine->lock);
 	wake_io_thread(machine);
-}
-
-void machine_press_power_button(struct machine *machine)
-{
-	if (!board_press_power_button(machine->board))
-		log_warning("this machine has no power button");
 }
 
 /* The streams that a guest writes to. Returns how many. */
@@ -454,23 +452,43 @@ static void settle(struct machine *machine)
 		TELL(machine, paused);
 }
 
+/* The guest is off, for good or until the user resets the machine. */
+static void power_off(struct machine *machine, enum machine_cause cause, int status)
+{
+	machine->last_cause = cause;
+	TELL(machine, ending);
+	if (!machine->config.stays_when_off || cause == MACHINE_GUEST_CRASH) {
+		finish(machine, status);
+		return;
+	}
+	pthread_mutex_lock(&machine->lock);
+	machine->pauses |= MACHINE_PAUSE_OFF;
+	pthread_mutex_unlock(&machine->lock);
+}
+
 /* Everything to its first state, by the guest's wish or the user's. */
-static void start_anew(struct machine *machine)
+static void start_anew(struct machine *machine, enum machine_cause cause)
 {
 	struct error error;
 
 	if (machine->config.ends_at_reset) {
-		finish(machine, MACHINE_STATUS_OFF);
+		power_off(machine, cause, MACHINE_STATUS_OFF);
 		return;
 	}
-	log_guest("the guest reset the machine");
+	log_guest("the %s reset the machine", cause == MACHINE_BY_USER ? "user" : "guest");
 	machine->resets++;
+	machine->last_cause = cause;
 	TELL(machine, resetting);
 	if (machine_reset(machine, &error) < 0) {
 		log_error("cannot reset the machine: %s", error.message);
 		finish(machine, MACHINE_STATUS_ERROR);
 		return;
 	}
+	/* A machine that was off doesn't start by itself. */
+	pthread_mutex_lock(&machine->lock);
+	if (machine->pauses & MACHINE_PAUSE_OFF)
+		machine->pauses = (machine->pauses & ~MACHINE_PAUSE_OFF) | MACHINE_PAUSE_USER;
+	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, was_reset);
 }
 
@@ -481,13 +499,14 @@ static void request_ready(void *context)
 	enum power_request what;
 	uint64_t wakes;
 	int status;
-	bool is_ready, has_request, wants_save;
+	bool is_ready, has_request, is_by_user, wants_save;
 
 	if (read(machine->request_source.fd, &wakes, sizeof(wakes)) < 0)
 		return;
 	pthread_mutex_lock(&machine->lock);
 	is_ready = machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count;
 	has_request = machine->has_request;
+	is_by_user = machine->is_by_user;
 	wants_save = machine->wants_save;
 	what = machine->request;
 	status = machine->request_status;
@@ -502,10 +521,12 @@ static void request_ready(void *context)
 			finish(machine, MACHINE_STATUS_OFF);
 	} else {
 		switch (what) {
-		case POWER_OFF: finish(machine, MACHINE_STATUS_OFF); break;
+		case POWER_OFF: power_off(machine, MACHINE_GUEST_SHUTDOWN, MACHINE_STATUS_OFF); break;
 		case POWER_EXIT: finish(machine, status); break;
-		case POWER_CRASH: finish(machine, MACHINE_STATUS_CRASHED); break;
-		case POWER_RESET: start_anew(machine); break;
+		case POWER_CRASH: power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED); break;
+		case POWER_RESET:
+			start_anew(machine, is_by_user ? MACHINE_BY_USER : MACHINE_GUEST_RESET);
+			break;
 		}
 	}
 	settle(machine);
@@ -530,6 +551,34 @@ void machine_unobserve(struct machine *machine, struct machine_observer *observe
 void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger)
 {
 	machine->debugger = *debugger;
+}
+
+unsigned machine_pauses(const struct machine *machine)
+{
+	return __atomic_load_n(&machine->pauses, __ATOMIC_RELAXED);
+}
+
+enum machine_cause machine_last_cause(const struct machine *machine)
+{
+	return machine->last_cause;
+}
+
+int machine_press_power_button(struct machine *machine, struct error *error)
+{
+	if (!board_press_power_button(machine->board))
+		return error_set(error, ENOTSUP, "this machine has no power button");
+	TELL(machine, power_button);
+	return 0;
+}
+
+pid_t machine_cpu_thread(const struct machine *machine, unsigned cpu)
+{
+	return __atomic_load_n(&machine->vcpus[cpu].thread_id, __ATOMIC_RELAXED);
+}
+
+const struct machine_config *machine_configuration(const struct machine *machine)
+{
+	return &machine->config;
 }
 
 unsigned machine_cpus(const struct machine *machine)
@@ -684,6 +733,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		vcpu->host = (struct vcpu_host){machine_may_run, machine_debug, machine_report_idle,
 						  machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
+		vcpu->resets_at_triple_fault = machine->config.resets_at_triple_fault;
 		result = cpuid_apply(&vcpu->kvm, &machine->config.cpu, machine->config.cpus,
 		                     &machine->cpuid, &vcpu->cpuid, error);
 		if (result < 0)
@@ -722,6 +772,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.share_count = machine->config.share_count,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
+		.console_slot_plus_1 = machine->config.console_slot_plus_1,
 	};
 
 	board.firmware = boot_firmware(machine->boot, &board.firmware_size);

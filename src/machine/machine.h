@@ -60,10 +60,13 @@ struct machine_config {
 	unsigned share_count;
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS_MAX]; /* their streams outlive it */
 	unsigned port_count;
+	unsigned console_slot_plus_1; /* see board_config.h */
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */
 	bool ends_when_saved; /* so that the guest's disks stay as the saved machine knows them */
 	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
+	bool stays_when_off;	      /* a guest that powers off, or would end it at a reset, does not end the run */
+	bool resets_at_triple_fault;  /* as a PC's chipset does; else it is a crash */
 	unsigned pauses;	      /* enum machine_pause (inspect.h), from the start on */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */
 	struct sandbox_config sandbox;
@@ -88,12 +91,12 @@ int machine_run(struct machine *machine, int *status, struct error *error);
 /* End the run with `status`, whatever the guest does. Any thread. */
 void machine_quit(struct machine *machine, int status);
 
-/* Press the power button: most guests shut down then. A machine without one says so. Any thread. */
-void machine_press_power_button(struct machine *machine);
-
 /* Save the machine to config.save_fd as soon as its CPUs have stopped, then let it go on. A failure is
  * logged. Any thread. */
 void machine_save(struct machine *machine);
+
+/* What the machine was made from. Disks and networks are the board's. */
+const struct machine_config *machine_configuration(const struct machine *machine);
 
 /* Write the counters of all exits to standard error. After machine_run. */
 void machine_print_statistics(const struct machine *machine);

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util/log.h"
 #include "util/thread.h"
@@ -115,6 +116,16 @@ static void crash_internal_error(struct vcpu *vcpu)
 	crash(vcpu, what);
 }
 
+static void triple_fault(struct vcpu *vcpu)
+{
+	if (!vcpu->resets_at_triple_fault) {
+		crash(vcpu, "the guest crashed: triple fault");
+		return;
+	}
+	log_guest("CPU %u: triple fault", vcpu->kvm.id);
+	power_request(&vcpu->power, POWER_RESET, 0);
+}
+
 static void serve_system_event(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
@@ -140,7 +151,7 @@ static void serve_exit(struct vcpu *vcpu)
 	case KVM_EXIT_HLT:
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN: break;
-	case KVM_EXIT_SHUTDOWN: crash(vcpu, "the guest crashed: triple fault"); break;
+	case KVM_EXIT_SHUTDOWN: triple_fault(vcpu); break;
 	case KVM_EXIT_SYSTEM_EVENT: serve_system_event(vcpu); break;
 	case KVM_EXIT_DEBUG: vcpu->host.debug(vcpu->host.context, vcpu); break;
 	case KVM_EXIT_INTERNAL_ERROR: crash_internal_error(vcpu); break;
@@ -190,6 +201,7 @@ static void *vcpu_thread(void *argument)
 	char what[128];
 	int result;
 
+	__atomic_store_n(&vcpu->thread_id, gettid(), __ATOMIC_RELAXED);
 	while (vcpu->host.may_run(vcpu->host.context, vcpu)) {
 		interrupts_before_run(vcpu->interrupts, &vcpu->kvm);
 		result = kvm_vcpu_ioctl(&vcpu->kvm, KVM_RUN, NULL);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "device/bus/mmio.h"
 #include "device/bus/pio.h"
@@ -45,11 +46,13 @@ struct vcpu {
 	struct power power;
 	struct vcpu_host host;
 	bool reports_idle;
+	bool resets_at_triple_fault; /* the machine, as a PC's chipset does */
 	bool is_held; /* parks although the machine runs; the machine's lock, and atomic as a hint */
 	struct power_on_state power_on;
 	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */
 	pthread_t thread;
 	bool has_thread;
+	pid_t thread_id; /* the host's number of it; atomic, 0 before it runs */
 };
 
 int vcpu_start(struct vcpu *vcpu, struct error *error); /* create its thread */
