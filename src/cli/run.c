@@ -14,6 +14,7 @@
 #include "device/char/mux.h"
 #include "device/char/terminal.h"
 #include "guest/protocol.h"
+#include "machine/inspect.h"
 #include "util/log.h"
 #include "util/socket.h"
 
@@ -67,9 +68,10 @@ static void save_key(void *context)
 static void power_key(void *context)
 {
 	struct run *run = context;
+	struct error error;
 
-	if (run->machine)
-		machine_press_power_button(run->machine);
+	if (run->machine && machine_press_power_button(run->machine, &error) < 0)
+		log_warning("%s", error.message);
 }
 
 static void command_ended(void *context, int status)

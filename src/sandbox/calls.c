@@ -51,6 +51,9 @@ const struct call sandbox_calls[] = {
 	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SET_FLAGS", IS(1, SECCOMP_IOCTL_NOTIF_SET_FLAGS)),
 	HELPERS_IF(pidfd_send_signal, "SIGUSR1", IS(1, SIGUSR1)),
 
+	/* Peers of consoles and monitors, on sockets that listen already. */
+	{.number = SYS_accept4, .name = "accept4", .group = CALLS_LISTENING, .when = ""},
+
 	/* Files that are open already. */
 	CALL(writev),
 	CALL(preadv2),
@@ -66,8 +69,6 @@ const struct call sandbox_calls[] = {
 	CALL(epoll_ctl),
 	CALL(epoll_create1),
 	CALL(eventfd2),
-	/* Peers of consoles and monitors, on sockets that listen already. */
-	CALL(accept4),
 	CALL(fstat),
 	CALL_IF(newfstatat, "of a descriptor (AT_EMPTY_PATH)", IS(3, AT_EMPTY_PATH)),
 	CALL_IF(fcntl, "F_GETFD", IS(1, F_GETFD)),

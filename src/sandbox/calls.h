@@ -14,6 +14,7 @@ enum call_group {
 	CALLS_ALWAYS,
 	CALLS_KVM,     /* with the backend kvm */
 	CALLS_HELPERS, /* with a broker or a spawner */
+	CALLS_LISTENING, /* with sockets that listen for peers */
 };
 
 /*

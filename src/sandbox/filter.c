@@ -102,6 +102,7 @@ static bool is_wanted(const struct call *call, const struct sandbox_config *conf
 	switch (call->group) {
 	case CALLS_KVM: return config->uses_kvm;
 	case CALLS_HELPERS: return config->uses_helpers;
+	case CALLS_LISTENING: return config->listens;
 	default: return true;
 	}
 }

@@ -34,6 +34,7 @@ struct sandbox_config {
 	bool root_is_readonly;
 	unsigned descriptors; /* how many at most; 0: as many as a monitor has */
 	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
+	bool listens;	    /* ... and new peers on sockets that listen */
 	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
 };
 

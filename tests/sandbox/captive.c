@@ -484,6 +484,8 @@ int main(int count, char **arguments)
 		list_group(CALLS_KVM);
 		printf("\n");
 		list_group(CALLS_HELPERS);
+		putchar('\n');
+		list_group(CALLS_LISTENING);
 		return 0;
 	}
 	if (SANDBOX_IS_RELAXED) {

@@ -1,0 +1,411 @@
+#include "cli/qemu/chardevs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cli/qemu/keyval.h"
+#include "util/log.h"
+#include "util/socket.h"
+
+#define RING_BYTES     65536
+#define RING_BYTES_MAX (16u << 20)
+
+static const char *const backends[] = {"null", "stdio", "file", "pipe", "pty", "socket", "ringbuf", "memory", "vc"};
+
+struct chardev *chardevs_find(struct chardevs *chardevs, const char *id)
+{
+	unsigned i;
+
+	for (i = 0; i < chardevs->count; i++)
+		if (strcmp(chardevs->list[i].id, id) == 0)
+			return &chardevs->list[i];
+	return NULL;
+}
+
+int chardevs_add(struct chardevs *chardevs, json_t *options, struct error *error)
+{
+	const char *id = keyval_text(options, "id"), *backend = keyval_text(options, "backend");
+	struct chardev *chardev = &chardevs->list[chardevs->count];
+	unsigned i;
+
+	if (!id || !*id)
+		return error_set(error, EINVAL, "id=ID is needed");
+	if (!backend)
+		return error_set(error, EINVAL, "which backend? as -chardev null,id=%.60s", id);
+	for (i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+		if (strcmp(backends[i], backend) == 0)
+			break;
+	if (i == sizeof(backends) / sizeof(backends[0]))
+		return error_set(error, ENOTSUP,
+				 "'%.60s' is no backend here: use null, stdio, file, pipe, pty, socket "
+				 "or ringbuf",
+				 backend);
+	if (chardevs_find(chardevs, id))
+		return error_set(error, EEXIST, "there are two with id=%.60s", id);
+	if (chardevs->count == CHARDEVS_MAX)
+		return error_set(error, ENOSPC, "at most %u of them", CHARDEVS_MAX);
+	*chardev = (struct chardev){.id = strdup(id), .options = json_incref(options)};
+	chardev->is_stdio = strcmp(backend, "stdio") == 0;
+	chardev->is_ring = strcmp(backend, "ringbuf") == 0 || strcmp(backend, "memory") == 0;
+	chardevs->count++;
+	return chardev->id ? 0 : error_set_errno(error, ENOMEM, "%.60s", id);
+}
+
+/* -- the short forms -- */
+
+static bool take_prefix(const char **text, const char *prefix)
+{
+	if (strncmp(*text, prefix, strlen(prefix)) != 0)
+		return false;
+	*text += strlen(prefix);
+	return true;
+}
+
+static const struct property socket_properties[] = {
+	{"address", PROPERTY_TEXT}, {"server", PROPERTY_BOOL},	 {"wait", PROPERTY_BOOL},
+	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"}, {"reconnect", PROPERTY_NUMBER, "0"},
+	{"fd", PROPERTY_TEXT}, {NULL},
+};
+
+/* "PATH,server=on,..." or "HOST:PORT,server=on,..." */
+static json_t *parse_socket(const char *text, bool is_unix, struct error *error)
+{
+	json_t *options = keyval_parse(text, "address", socket_properties, false, error);
+	const char *address = options ? keyval_text(options, "address") : NULL, *colon;
+
+	if (!options || keyval_check(options, socket_properties, error) < 0)
+		goto fail;
+	json_object_set_new(options, "backend", json_string("socket"));
+	if (is_unix && address && *address) {
+		json_object_set_new(options, "path", json_string(address));
+	} else {
+		colon = address ? strrchr(address, ':') : NULL;
+		if (is_unix || !colon) {
+			error_set(error, EINVAL, is_unix ? "a path is needed, as unix:PATH"
+							 : "host and port are needed, as tcp::4444");
+			goto fail;
+		}
+		if (colon != address)
+			json_object_set_new(options, "host", json_stringn(address, colon - address));
+		json_object_set_new(options, "port", json_string(colon + 1));
+	}
+	json_object_del(options, "address");
+	return options;
+
+fail:
+	json_decref(options);
+	return NULL;
+}
+
+static json_t *parse_text(const char *text, bool is_shared, struct error *error)
+{
+	static const char *const plain[] = {"stdio", "null", "pty", "ringbuf", "vc"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		if (strcmp(text, plain[i]) == 0 || (i == 4 && strncmp(text, "vc:", 3) == 0))
+			return json_pack("{s:s,s:b}", "backend", plain[i], "signal", !is_shared);
+	if (take_prefix(&text, "file:") && *text)
+		return json_pack("{s:s,s:s}", "backend", "file", "path", text);
+	if (take_prefix(&text, "pipe:") && *text)
+		return json_pack("{s:s,s:s}", "backend", "pipe", "path", text);
+	if (take_prefix(&text, "unix:"))
+		return parse_socket(text, true, error);
+	if (take_prefix(&text, "tcp:"))
+		return parse_socket(text, false, error);
+	error_set(error, ENOTSUP,
+		  "'%.100s' leads nowhere here: use stdio, none, null, pty, file:F, pipe:F, unix:F, "
+		  "tcp:HOST:PORT, chardev:ID or mon:WHERE",
+		  text);
+	return NULL;
+}
+
+int chardevs_add_text(struct chardevs *chardevs, const char *text, const char *id, int *index,
+		      struct error *error)
+{
+	bool is_shared = take_prefix(&text, "mon:");
+	struct chardev *chardev;
+	json_t *options;
+	int result;
+
+	*index = -1;
+	if (strcmp(text, "none") == 0)
+		return 0;
+	if (take_prefix(&text, "chardev:")) {
+		chardev = chardevs_find(chardevs, text);
+		if (!chardev)
+			return error_set(error, ENOENT, "there is no -chardev with id=%.60s", text);
+		*index = chardev - chardevs->list;
+		return 0;
+	}
+	options = parse_text(text, is_shared, error);
+	if (!options)
+		return -EINVAL;
+	json_object_set_new(options, "id", json_string(id));
+	if (is_shared)
+		json_object_set_new(options, "mux", json_true());
+	result = chardevs_add(chardevs, options, error);
+	json_decref(options);
+	if (result == 0)
+		*index = chardevs->count - 1;
+	return result;
+}
+
+/* -- opening -- */
+
+static struct char_stream *open_stdio(struct chardevs *chardevs, const struct chardev *chardev,
+				      struct error *error)
+{
+	const json_t *signal = json_object_get(chardev->options, "signal");
+	bool is_shared = json_is_true(json_object_get(chardev->options, "mux"));
+
+	if (chardevs->standard_output) {
+		error_set(error, EBUSY, "only one can be on stdio: share it with mux=on");
+		return NULL;
+	}
+	chardevs->standard_output = char_stdout_create(error);
+	if (!chardevs->standard_output)
+		return NULL;
+	return char_stdio_create(chardevs->loop, chardevs->standard_output,
+				 signal ? json_is_true(signal) : !is_shared, error);
+}
+
+static struct char_stream *open_file(struct chardevs *chardevs, const char *path, bool appends,
+				     struct error *error)
+{
+	int fd = fdsets_open(chardevs->fdsets, path, O_WRONLY, error);
+
+	if (fd == -ENOENT)
+		fd = open(path, O_WRONLY | O_CREAT | (appends ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
+	else if (fd < 0)
+		return NULL;
+	if (fd >= 0)
+		return char_fd_create(fd, error);
+	error_set_errno(error, errno, "cannot write '%s'", path);
+	return NULL;
+}
+
+/* PATH.in and PATH.out, two FIFOs, or PATH for both. */
+static struct char_stream *open_pipe(struct chardevs *chardevs, const char *path, struct error *error)
+{
+	char name[4096];
+	int input, output;
+
+	snprintf(name, sizeof(name), "%s.in", path);
+	input = open(name, O_RDWR | O_CLOEXEC);
+	snprintf(name, sizeof(name), "%s.out", path);
+	output = input >= 0 ? open(name, O_RDWR | O_CLOEXEC) : -1;
+	if (output < 0 && input >= 0)
+		close(input);
+	if (output < 0)
+		input = output = open(path, O_RDWR | O_CLOEXEC);
+	if (output >= 0)
+		return char_pair_create(chardevs->loop, input, output, error);
+	error_set_errno(error, errno, "cannot open '%s.in' and '%s.out', nor '%s'", path, path, path);
+	return NULL;
+}
+
+/* A descriptor that came with the process, of a socket. */
+static int take_socket(const char *text, struct error *error)
+{
+	int is_listening;
+	socklen_t size = sizeof(is_listening);
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (!*text || *end || fd < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) < 0)
+		return error_set(error, EBADF, "fd=%.60s is no socket", text);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
+}
+
+static struct char_stream *open_server(struct chardevs *chardevs, struct chardev *chardev, int fd,
+				       struct error *error)
+{
+	const json_t *wait = json_object_get(chardev->options, "wait");
+	int peer = -1;
+
+	chardevs->listens = true;
+	if (!wait || json_is_true(wait)) {
+		log_print(LOG_ERROR, "waiting for a connection on %s", chardev->filename);
+		do
+			peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		while (peer < 0 && errno == EINTR);
+		if (peer < 0) {
+			error_set_errno(error, errno, "no connection");
+			close(fd);
+			return NULL;
+		}
+	}
+	return char_server_create(chardevs->loop, fd, peer, error);
+}
+
+static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev *chardev,
+				       struct error *error)
+{
+	const json_t *options = chardev->options;
+	const char *path = keyval_text(options, "path"), *inherited = keyval_text(options, "fd");
+	const char *host = keyval_text(options, "host"), *port = keyval_text(options, "port");
+	bool is_server = json_is_true(json_object_get(options, "server"));
+	int fd;
+
+	if (inherited)
+		fd = take_socket(inherited, error);
+	else if (path)
+		fd = is_server ? socket_listen_unix(path, error) : socket_connect_unix(path, error);
+	else if (port)
+		fd = is_server ? socket_listen_tcp(host, port, error) : socket_connect_tcp(host, port, error);
+	else
+		fd = error_set(error, EINVAL, "a socket needs path=, port= or fd=");
+	if (fd < 0)
+		return NULL;
+	if (inherited)
+		snprintf(chardev->filename, sizeof(chardev->filename), "unix:fd=%.20s%s", inherited,
+			 is_server ? ",server=on" : "");
+	else if (path)
+		snprintf(chardev->filename, sizeof(chardev->filename), "unix:%.120s%s", path,
+			 is_server ? ",server=on" : "");
+	else
+		snprintf(chardev->filename, sizeof(chardev->filename), "tcp:%.100s:%.20s%s",
+			 host ? host : "", port, is_server ? ",server=on" : "");
+	return is_server ? open_server(chardevs, chardev, fd, error)
+			 : char_pair_create(chardevs->loop, fd, fd, error);
+}
+
+static struct char_stream *open_pty(struct chardevs *chardevs, struct chardev *chardev,
+				    struct error *error)
+{
+	char name[64];
+	struct char_stream *stream = char_pty_create(chardevs->loop, name, sizeof(name), error);
+
+	if (!stream)
+		return NULL;
+	snprintf(chardev->filename, sizeof(chardev->filename), "pty:%s", name);
+	/* On standard output as QEMU does, since there are programs that read it. */
+	printf("char device redirected to %s (label %s)\n", name, chardev->id);
+	fflush(stdout);
+	return stream;
+}
+
+static struct char_stream *open_ring(const json_t *options, struct error *error)
+{
+	uint64_t size = RING_BYTES;
+
+	if (keyval_size(options, "size", 1, &size, error) < 0)
+		return NULL;
+	if (size & (size - 1) || !size || size > RING_BYTES_MAX) {
+		error_set(error, EINVAL, "a ring's size is a power of two, up to %u", RING_BYTES_MAX);
+		return NULL;
+	}
+	return char_ring_create(size, error);
+}
+
+static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *chardev,
+				    struct error *error)
+{
+	const json_t *options = chardev->options;
+	const char *backend = keyval_text(options, "backend"), *path = keyval_text(options, "path");
+	bool appends = json_is_true(json_object_get(options, "append"));
+
+	snprintf(chardev->filename, sizeof(chardev->filename), "%s", backend);
+	if (chardev->is_stdio)
+		return open_stdio(chardevs, chardev, error);
+	if (chardev->is_ring)
+		return open_ring(options, error);
+	if (strcmp(backend, "pty") == 0)
+		return open_pty(chardevs, chardev, error);
+	if (strcmp(backend, "socket") == 0)
+		return open_socket(chardevs, chardev, error);
+	if (strcmp(backend, "null") == 0 || strcmp(backend, "vc") == 0)
+		return char_none_create(error);
+	if (!path || !*path) {
+		error_set(error, EINVAL, "%s needs path=PATH", backend);
+		return NULL;
+	}
+	snprintf(chardev->filename, sizeof(chardev->filename), "%s:%.120s", backend, path);
+	return strcmp(backend, "file") == 0 ? open_file(chardevs, path, appends, error)
+					    : open_pipe(chardevs, path, error);
+}
+
+int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
+{
+	struct chardev *chardev;
+	unsigned i;
+
+	for (i = 0; i < chardevs->count; i++) {
+		chardev = &chardevs->list[i];
+		if (chardev->is_stdio != stdio)
+			continue;
+		chardev->stream = open_one(chardevs, chardev, error);
+		if (chardev->stream && json_is_true(json_object_get(chardev->options, "mux"))) {
+			chardev->mux = char_mux_create(chardevs->loop, chardev->stream,
+						       chardevs->escape, &chardevs->commands, error);
+			if (!chardev->mux)
+				chardev->stream = NULL;
+		}
+		if (!chardev->stream) {
+			error_prefix(error, "chardev %s", chardev->id);
+			return -EIO;
+		}
+	}
+	return 0;
+}
+
+void chardevs_close(struct chardevs *chardevs)
+{
+	struct chardev *chardev;
+
+	while (chardevs->count) {
+		chardev = &chardevs->list[--chardevs->count];
+		if (chardev->mux)
+			char_mux_destroy(chardev->mux);
+		else
+			char_destroy(chardev->stream);
+		json_decref(chardev->options);
+		free(chardev->id);
+	}
+	char_destroy(chardevs->standard_output);
+	chardevs->standard_output = NULL;
+}
+
+struct char_stream *chardev_use(struct chardev *chardev, struct error *error)
+{
+	if (chardev->mux) {
+		chardev->has_user = true;
+		return char_mux_add(chardev->mux, error);
+	}
+	if (chardev->has_user) {
+		error_set(error, EBUSY, "chardev %s has a user already: share it with mux=on", chardev->id);
+		return NULL;
+	}
+	chardev->has_user = true;
+	return chardev->stream;
+}
+
+json_t *chardevs_describe(const struct chardevs *chardevs)
+{
+	json_t *answer = json_array();
+	unsigned i;
+
+	for (i = 0; i < chardevs->count; i++)
+		json_array_append_new(answer, json_pack("{s:s,s:s,s:b}", "label", chardevs->list[i].id,
+							"filename", chardevs->list[i].filename,
+							"frontend-open", chardevs->list[i].has_user));
+	return answer;
+}
+
+json_t *chardevs_describe_backends(void)
+{
+	json_t *answer = json_array();
+	unsigned i;
+
+	for (i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+		json_array_append_new(answer, json_pack("{s:s}", "name", backends[i]));
+	return answer;
+}

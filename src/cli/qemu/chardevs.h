@@ -1,0 +1,55 @@
+/* The character devices of a command line: what -chardev, -serial, -monitor and the like lead to. */
+#ifndef KVIK_CLI_QEMU_CHARDEVS_H
+#define KVIK_CLI_QEMU_CHARDEVS_H
+
+#include <jansson.h>
+
+#include "cli/qemu/fdsets.h"
+#include "device/char/char.h"
+#include "device/char/mux.h"
+#include "util/error.h"
+
+#define CHARDEVS_MAX 32
+
+struct chardev {
+	char *id;
+	json_t *options; /* as -chardev has them; owned */
+	struct char_stream *stream; /* NULL until it is opened, and when its user is the mux */
+	struct char_mux *mux;	    /* NULL: is not shared */
+	char filename[160]; /* as query-chardev tells */
+	bool has_user, is_stdio, is_ring;
+};
+
+struct chardevs {
+	struct event_loop *loop;
+	struct char_mux_commands commands;
+	uint8_t escape;
+	const struct fdsets *fdsets;
+	struct char_stream *standard_output; /* NULL until something needs it */
+	struct chardev list[CHARDEVS_MAX];
+	unsigned count;
+	bool listens; /* some do */
+};
+
+/* What `-chardev` says; `options` stay the caller's. 0, or -errno and `error`. */
+int chardevs_add(struct chardevs *chardevs, json_t *options, struct error *error);
+
+/*
+ * What -serial and its like say: "stdio", "unix:PATH,server=on", "chardev:ID", ... A chardev is added under
+ * `id` unless there is one. *index is its number; -1: "none". 0, or -errno and `error`.
+ */
+int chardevs_add_text(struct chardevs *chardevs, const char *text, const char *id, int *index,
+		      struct error *error);
+
+/* Open those on standard input and output, or all others, some of which wait for peers. */
+int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error);
+void chardevs_close(struct chardevs *chardevs);
+
+struct chardev *chardevs_find(struct chardevs *chardevs, const char *id); /* or NULL */
+/* The stream for one more user of an open one. NULL, and `error`: it has one already. */
+struct char_stream *chardev_use(struct chardev *chardev, struct error *error);
+
+json_t *chardevs_describe(const struct chardevs *chardevs); /* query-chardev's answer */
+json_t *chardevs_describe_backends(void);		    /* query-chardev-backends' */
+
+#endif

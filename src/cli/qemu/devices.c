@@ -1,0 +1,309 @@
+#include "cli/qemu/devices.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct property common_properties[] = {
+	{"driver", PROPERTY_TEXT}, {"id", PROPERTY_TEXT}, {"bus", PROPERTY_TEXT}, {NULL}};
+
+static const struct property pci_properties[] = {
+	{"addr", PROPERTY_TEXT},
+	{"multifunction", PROPERTY_BOOL, "off"},
+	{"romfile", PROPERTY_TEXT, ""},
+	{"rombar", PROPERTY_NUMBER},
+	{"acpi-index", PROPERTY_NUMBER, "0"},
+	{NULL},
+};
+
+static const struct property virtio_properties[] = {
+	{"packed", PROPERTY_BOOL},
+	{"disable-legacy", PROPERTY_TEXT, "on auto"},
+	{"disable-modern", PROPERTY_BOOL, "off"},
+	{"iommu_platform", PROPERTY_BOOL, "off"},
+	{"ats", PROPERTY_BOOL, "off"},
+	{"aer", PROPERTY_BOOL, "off"},
+	{"indirect_desc", PROPERTY_BOOL, "on"},
+	{"event_idx", PROPERTY_BOOL, "on"},
+	{"ioeventfd", PROPERTY_BOOL},
+	{"vectors", PROPERTY_NUMBER},
+	{"page-per-vq", PROPERTY_BOOL},
+	{NULL},
+};
+
+static const struct property disk_properties[] = {
+	{"drive", PROPERTY_TEXT},
+	{"serial", PROPERTY_TEXT},
+	{"bootindex", PROPERTY_NUMBER},
+	{"num-queues", PROPERTY_NUMBER},
+	{"queue-size", PROPERTY_NUMBER},
+	{"iothread", PROPERTY_TEXT},
+	{"logical_block_size", PROPERTY_SIZE, "512"},
+	{"physical_block_size", PROPERTY_SIZE, "512"},
+	{"discard", PROPERTY_BOOL},
+	{"write-cache", PROPERTY_TEXT, "on auto"},
+	{"config-wce", PROPERTY_BOOL},
+	{"share-rw", PROPERTY_BOOL},
+	{"scsi", PROPERTY_BOOL, "off"},
+	{"werror", PROPERTY_TEXT, "auto report enospc"},
+	{"rerror", PROPERTY_TEXT, "auto report"},
+	{NULL},
+};
+
+static const struct property network_properties[] = {
+	{"netdev", PROPERTY_TEXT},
+	{"mac", PROPERTY_TEXT},
+	{"bootindex", PROPERTY_NUMBER},
+	{"mq", PROPERTY_BOOL, "off"},
+	{"rx_queue_size", PROPERTY_NUMBER},
+	{"tx_queue_size", PROPERTY_NUMBER},
+	{"mrg_rxbuf", PROPERTY_BOOL, "on"},
+	{NULL},
+};
+
+static const struct property entropy_properties[] = {
+	{"rng", PROPERTY_TEXT}, {"max-bytes", PROPERTY_SIZE}, {"period", PROPERTY_NUMBER}, {NULL}};
+
+static const struct property balloon_properties[] = {
+	{"free-page-reporting", PROPERTY_BOOL, "on"},
+	{"deflate-on-oom", PROPERTY_BOOL, "off"},
+	{"guest-stats-polling-interval", PROPERTY_NUMBER, "0"},
+	{NULL},
+};
+
+static const struct property serial_bus_properties[] = {
+	{"max_ports", PROPERTY_NUMBER}, {"emergency-write", PROPERTY_BOOL}, {NULL}};
+
+static const struct property port_properties[] = {
+	{"chardev", PROPERTY_TEXT}, {"name", PROPERTY_TEXT}, {"nr", PROPERTY_NUMBER}, {NULL}};
+
+static const struct property isa_serial_properties[] = {
+	{"chardev", PROPERTY_TEXT},
+	{"index", PROPERTY_NUMBER, "0"},
+	{"iobase", PROPERTY_NUMBER, "0x3f8 1016"},
+	{"irq", PROPERTY_NUMBER, "4"},
+	{NULL},
+};
+
+static const struct property debugcon_properties[] = {
+	{"chardev", PROPERTY_TEXT},
+	{"iobase", PROPERTY_NUMBER, "0xe9 233 0x402 1026"},
+	{NULL},
+};
+
+static const struct property debug_exit_properties[] = {
+	{"iobase", PROPERTY_NUMBER}, {"iosize", PROPERTY_NUMBER}, {NULL}};
+
+static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
+static const struct property no_properties[] = {{NULL}};
+
+static const struct device_driver drivers[] = {
+	{"virtio-blk-pci", "virtio-blk", ROLE_DISK, "virtio-blk-pci-base", true, true, disk_properties, "a disk"},
+	{"virtio-blk-pci-non-transitional", NULL, ROLE_DISK, "virtio-blk-pci-base", true, true, disk_properties, "the same"},
+	{"virtio-blk-device", NULL, ROLE_DISK, "virtio-device", false, true, disk_properties, "a disk of a microvm"},
+	{"virtio-net-pci", "virtio-net", ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "a network device"},
+	{"virtio-net-pci-non-transitional", NULL, ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "the same"},
+	{"virtio-net-device", NULL, ROLE_NETWORK, "virtio-device", false, true, network_properties, "a network device of a microvm"},
+	{"virtio-rng-pci", "virtio-rng", ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "random numbers"},
+	{"virtio-rng-pci-non-transitional", NULL, ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "the same"},
+	{"virtio-rng-device", NULL, ROLE_ENTROPY, "virtio-device", false, true, entropy_properties, "random numbers for a microvm"},
+	{"virtio-balloon-pci", "virtio-balloon", ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "memory that the guest gives back"},
+	{"virtio-balloon-pci-non-transitional", NULL, ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "the same"},
+	{"virtio-balloon-device", NULL, ROLE_BALLOON, "virtio-device", false, true, balloon_properties, "the same of a microvm"},
+	{"virtio-serial-pci", "virtio-serial", ROLE_SERIAL_BUS, "virtio-serial-pci-base", true, true, serial_bus_properties, "consoles and ports"},
+	{"virtio-serial-pci-non-transitional", NULL, ROLE_SERIAL_BUS, "virtio-serial-pci-base", true, true, serial_bus_properties, "the same"},
+	{"virtio-serial-device", NULL, ROLE_SERIAL_BUS, "virtio-device", false, true, serial_bus_properties, "the same of a microvm"},
+	{"virtconsole", NULL, ROLE_CONSOLE, "virtserialport", false, false, port_properties, "a console, hvc0 in Linux"},
+	{"virtserialport", NULL, ROLE_PORT, "virtio-serial-port", false, false, port_properties, "a port, /dev/virtio-ports/NAME in Linux"},
+	{"isa-serial", NULL, ROLE_ISA_SERIAL, "isa-device", false, false, isa_serial_properties, "the first serial port"},
+	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
+	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
+	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
+	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
+};
+
+#define DRIVERS (sizeof(drivers) / sizeof(drivers[0]))
+
+/* Types that are only others' parents, and objects that are no devices. */
+static const struct type {
+	const char *name, *parent;
+	bool is_abstract;
+} types[] = {
+	{"object", NULL, true},
+	{"device", "object", true},
+	{"pci-device", "device", true},
+	{"isa-device", "device", true},
+	{"virtio-device", "device", true},
+	{"virtio-pci", "pci-device", true},
+	{"virtio-blk-pci-base", "virtio-pci", true},
+	{"virtio-net-pci-base", "virtio-pci", true},
+	{"virtio-rng-pci-base", "virtio-pci", true},
+	{"virtio-balloon-pci-base", "virtio-pci", true},
+	{"virtio-serial-pci-base", "virtio-pci", true},
+	{"virtio-serial-port", "device", true},
+	{"i440FX-pcihost", "device", false},
+	{"mc146818rtc", "isa-device", false},
+	{"i8042", "isa-device", false},
+	{"fw_cfg_io", "device", false},
+	{"ioapic", "device", false},
+	{"container", "object", false},
+	{"memory-backend", "object", true},
+	{"memory-backend-ram", "memory-backend", false},
+	{"memory-backend-memfd", "memory-backend", false},
+	{"rng-backend", "object", true},
+	{"rng-random", "rng-backend", false},
+	{"rng-builtin", "rng-backend", false},
+	{"iothread", "object", false},
+	{"secret", "object", false},
+	{"accel", "object", true},
+	{"kvm-accel", "accel", false},
+	{"tcg-accel", "accel", false},
+	{"machine", "object", true},
+	{"none-machine", "machine", false},
+	{"pc-i440fx-7.2-machine", "machine", false},
+	{"pc-q35-7.2-machine", "machine", false},
+	{"microvm-machine", "machine", false},
+	{"cpu", "device", true},
+	{"x86_64-cpu", "cpu", true},
+	{"max-x86_64-cpu", "x86_64-cpu", false},
+	{"host-x86_64-cpu", "max-x86_64-cpu", false},
+};
+
+/* Devices that people ask for most, and what there is instead. */
+static const struct {
+	const char *beginning, *way_out;
+} missing[] = {
+	{"e1000", "use virtio-net-pci"},
+	{"rtl8139", "use virtio-net-pci"},
+	{"virtio-scsi", "use virtio-blk-pci"},
+	{"scsi-", "use virtio-blk-pci"},
+	{"ide-", "use virtio-blk-pci"},
+	{"ahci", "use virtio-blk-pci"},
+	{"nvme", "use virtio-blk-pci"},
+	{"VGA", "there is no display yet"},
+	{"virtio-vga", "there is no display yet"},
+	{"virtio-gpu", "there is no display yet"},
+	{"qxl", "there is no display yet"},
+	{"usb-", "there is no USB yet"},
+	{"qemu-xhci", "there is no USB yet"},
+	{"pcie-root-port", "there is one PCI bus yet: leave out bus="},
+	{"pci-bridge", "there is one PCI bus yet: leave out bus="},
+	{"vhost-", "it needs a helper of the host's"},
+	{"virtio-9p", "folders cannot be shared yet"},
+	{"tpm-", "there is no TPM"},
+};
+
+const struct device_driver *device_driver_find(const char *name, struct error *error)
+{
+	unsigned i;
+
+	for (i = 0; i < DRIVERS; i++)
+		if (strcmp(drivers[i].name, name) == 0 ||
+		    (drivers[i].other_name && strcmp(drivers[i].other_name, name) == 0))
+			return &drivers[i];
+	for (i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
+		if (strncmp(name, missing[i].beginning, strlen(missing[i].beginning)) == 0)
+			break;
+	error_set(error, ENODEV, "'%.60s' is not a valid device model name: %s", name,
+		  i < sizeof(missing) / sizeof(missing[0]) ? missing[i].way_out
+							   : "see -device help");
+	return NULL;
+}
+
+/* The tables of a driver's properties. Returns how many. */
+static unsigned list_tables(const struct device_driver *driver, const struct property *list[4])
+{
+	unsigned count = 0;
+
+	list[count++] = driver->properties;
+	list[count++] = common_properties;
+	if (driver->is_pci)
+		list[count++] = pci_properties;
+	if (driver->is_virtio)
+		list[count++] = virtio_properties;
+	return count;
+}
+
+/* All of them in one table. */
+static void join_tables(const struct device_driver *driver, struct property *all, unsigned room)
+{
+	const struct property *list[4], *property;
+	unsigned i, count = list_tables(driver, list), used = 0;
+
+	for (i = 0; i < count; i++)
+		for (property = list[i]; property->name && used < room - 1; property++)
+			all[used++] = *property;
+	all[used] = (struct property){NULL};
+}
+
+int device_check(const struct device_driver *driver, json_t *object, struct error *error)
+{
+	struct property all[64];
+
+	join_tables(driver, all, sizeof(all) / sizeof(all[0]));
+	return keyval_check(object, all, error);
+}
+
+void devices_print_help(FILE *file)
+{
+	unsigned i;
+
+	fputs("Devices:\n", file);
+	for (i = 0; i < DRIVERS; i++) {
+		fprintf(file, "name \"%s\"%s", drivers[i].name,
+			drivers[i].is_pci ? ", bus PCI" : drivers[i].is_virtio ? ", bus virtio-bus" : "");
+		if (drivers[i].other_name)
+			fprintf(file, ", alias \"%s\"", drivers[i].other_name);
+		fprintf(file, ", desc \"%s\"\n", drivers[i].help);
+	}
+}
+
+static const char *type_name(const struct property *property)
+{
+	static const char *const names[] = {
+		[PROPERTY_TEXT] = "str",
+		[PROPERTY_BOOL] = "bool",
+		[PROPERTY_NUMBER] = "uint32",
+		[PROPERTY_SIZE] = "size",
+	};
+
+	return names[property->type];
+}
+
+void device_print_help(FILE *file, const struct device_driver *driver)
+{
+	struct property all[64], *property;
+
+	join_tables(driver, all, sizeof(all) / sizeof(all[0]));
+	fprintf(file, "%s options:\n", driver->name);
+	for (property = all; property->name; property++)
+		if (strcmp(property->name, "driver") != 0)
+			fprintf(file, "  %s=<%s>%s%s%s\n", property->name, type_name(property),
+				property->only ? " - only " : "", property->only ? property->only : "",
+				property->only && !*property->only ? "nothing" : "");
+}
+
+json_t *devices_describe_types(void)
+{
+	json_t *all = json_object(), *list, *type;
+	struct property joined[64], *property;
+	unsigned i;
+
+	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		type = json_pack("{s:b,s:[]}", "abstract", types[i].is_abstract, "properties");
+		if (types[i].parent)
+			json_object_set_new(type, "parent", json_string(types[i].parent));
+		json_object_set_new(all, types[i].name, type);
+	}
+	for (i = 0; i < DRIVERS; i++) {
+		join_tables(&drivers[i], joined, sizeof(joined) / sizeof(joined[0]));
+		list = json_array();
+		for (property = joined; property->name; property++)
+			if (strcmp(property->name, "driver") != 0)
+				json_array_append_new(list, json_pack("{s:s,s:s}", "name", property->name,
+								      "type", type_name(property)));
+		json_object_set_new(all, drivers[i].name,
+				    json_pack("{s:b,s:s,s:o}", "abstract", 0, "parent",
+					      drivers[i].parent, "properties", list));
+	}
+	return all;
+}

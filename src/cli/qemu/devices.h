@@ -1,0 +1,48 @@
+/*
+ * The devices that -device adds: one table says which there are, what they are called, and what may be
+ * said of them. From it come -device's checks and help, and what QMP's qom-list-types and
+ * device-list-properties answer.
+ */
+#ifndef KVIK_CLI_QEMU_DEVICES_H
+#define KVIK_CLI_QEMU_DEVICES_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "cli/qemu/keyval.h"
+
+enum device_role {
+	ROLE_DISK,    /* virtio-blk */
+	ROLE_NETWORK, /* virtio-net */
+	ROLE_ENTROPY,
+	ROLE_BALLOON,
+	ROLE_SERIAL_BUS, /* virtio-serial, for: */
+	ROLE_CONSOLE,
+	ROLE_PORT,
+	ROLE_ISA_SERIAL,
+	ROLE_ISA_DEBUGCON,
+	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
+};
+
+struct device_driver {
+	const char *name, *other_name; /* other_name: or NULL */
+	enum device_role role;
+	const char *parent;    /* its type's parent in QEMU's tree of types */
+	bool is_pci, is_virtio; /* which properties it has besides its own */
+	const struct property *properties;
+	const char *help;
+};
+
+/* By either name; NULL, and `error` with the way out. */
+const struct device_driver *device_driver_find(const char *name, struct error *error);
+
+/* Whether the driver has all keys of the object; "driver" is among them. 0, or -EINVAL and `error`. */
+int device_check(const struct device_driver *driver, json_t *object, struct error *error);
+
+void devices_print_help(FILE *file);
+void device_print_help(FILE *file, const struct device_driver *driver);
+
+/* All types: name to {"parent", "abstract", "properties"}; the caller's. */
+json_t *devices_describe_types(void);
+
+#endif

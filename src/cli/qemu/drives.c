@@ -1,0 +1,395 @@
+#include "cli/qemu/drives.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/qemu/keyval.h"
+
+/* What may be said of a node, by its driver. */
+static const struct property file_properties[] = {
+	{"driver", PROPERTY_TEXT},
+	{"node-name", PROPERTY_TEXT},
+	{"filename", PROPERTY_TEXT},
+	{"aio", PROPERTY_TEXT, "threads native io_uring"},
+	{"locking", PROPERTY_TEXT, "on off auto"},
+	{"read-only", PROPERTY_BOOL},
+	{"auto-read-only", PROPERTY_BOOL},
+	{"discard", PROPERTY_TEXT, "ignore unmap"},
+	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"force-share", PROPERTY_BOOL, "off"},
+	{"cache", PROPERTY_TEXT, NULL, true},
+	{NULL},
+};
+
+static const struct property format_properties[] = {
+	{"driver", PROPERTY_TEXT},
+	{"node-name", PROPERTY_TEXT},
+	{"file", PROPERTY_TEXT, NULL, true},
+	{"backing", PROPERTY_TEXT, NULL, true},
+	{"read-only", PROPERTY_BOOL},
+	{"auto-read-only", PROPERTY_BOOL},
+	{"discard", PROPERTY_TEXT, "ignore unmap"},
+	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"force-share", PROPERTY_BOOL, "off"},
+	{"cache", PROPERTY_TEXT, NULL, true},
+	{"lazy-refcounts", PROPERTY_BOOL},
+	{"l2-cache-size", PROPERTY_SIZE},
+	{"cache-size", PROPERTY_SIZE},
+	{"discard-no-unref", PROPERTY_BOOL, "off"},
+	{NULL},
+};
+
+static const struct property cache_properties[] = {
+	{"direct", PROPERTY_BOOL}, {"no-flush", PROPERTY_BOOL}, {NULL}};
+
+struct drive *drives_find(struct drives *drives, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (strcmp(drives->list[i].name, name) == 0)
+			return &drives->list[i];
+	return NULL;
+}
+
+static int add(struct drives *drives, const json_t *options, const char *name, bool is_node,
+	       struct error *error)
+{
+	struct drive *drive = &drives->list[drives->count];
+
+	if (drives->count == DRIVES_MAX)
+		return error_set(error, ENOSPC, "at most %u disks and nodes", DRIVES_MAX);
+	*drive = (struct drive){.options = options, .is_node = is_node};
+	if (name && strlen(name) >= sizeof(drive->name))
+		return error_set(error, EINVAL, "'%.20s...' is too long a name", name);
+	snprintf(drive->name, sizeof(drive->name), "%s", name ? name : "");
+	if (!name)
+		snprintf(drive->name, sizeof(drive->name), "#drive%u", drives->count);
+	if (drives_find(drives, drive->name))
+		return error_set(error, EEXIST, "there are two disks of the name %s", drive->name);
+	drives->count++;
+	return 0;
+}
+
+const char *drive_interface(const struct drive *drive)
+{
+	return keyval_text(drive->options, "if");
+}
+
+static const char *drive_path(const json_t *options)
+{
+	const char *path = keyval_text(options, "file");
+
+	return path ? path : keyval_text(options, "file.filename");
+}
+
+int drives_add(struct drives *drives, const json_t *options, struct error *error)
+{
+	const char *interface = keyval_text(options, "if"), *media = keyval_text(options, "media");
+	const char *path = drive_path(options), *id = keyval_text(options, "id");
+
+	if (media && strcmp(media, "cdrom") == 0 && (!interface || strcmp(interface, "none") != 0))
+		return error_set(error, ENOTSUP,
+				 "there is no CD-ROM yet: use if=virtio,readonly=on without media=");
+	if (!interface)
+		return error_set(error, ENOTSUP, "there is no IDE yet: say if=virtio, or if=none for -device");
+	if (strcmp(interface, "none") != 0 && strcmp(interface, "virtio") != 0)
+		return error_set(error, ENOTSUP, "if=%.60s is not there yet: use virtio or none", interface);
+	if (!path)
+		return error_set(error, EINVAL, "file=FILE is needed");
+	return add(drives, options, id ? id : keyval_text(options, "node-name"), false, error);
+}
+
+static bool is_file_driver(const char *driver)
+{
+	return strcmp(driver, "file") == 0 || strcmp(driver, "host_device") == 0;
+}
+
+static int check_node(json_t *node, struct error *error)
+{
+	const char *driver = keyval_text(node, "driver");
+	json_t *inner = json_object_get(node, "file"), *cache = json_object_get(node, "cache");
+	bool is_file;
+	int result;
+
+	if (!driver)
+		return error_set(error, EINVAL, "which driver? as driver=qcow2");
+	is_file = is_file_driver(driver);
+	if (!is_file && strcmp(driver, "raw") != 0 && strcmp(driver, "qcow2") != 0)
+		return error_set(error, ENOTSUP,
+				 "the driver '%.60s' is not there: use file, host_device, raw or qcow2",
+				 driver);
+	result = keyval_check(node, is_file ? file_properties : format_properties, error);
+	if (result == 0 && cache)
+		result = keyval_check(cache, cache_properties, error);
+	if (result < 0)
+		return result;
+	if (is_file)
+		return keyval_text(node, "filename") ? 0 : error_set(error, EINVAL, "filename=FILE is needed");
+	if (json_is_object(inner))
+		return check_node(inner, error);
+	return json_is_string(inner) ? 0 : error_set(error, EINVAL, "file=NODE is needed");
+}
+
+int drives_add_node(struct drives *drives, const json_t *options, struct error *error)
+{
+	const char *name = keyval_text(options, "node-name");
+
+	if (!name || !*name)
+		return error_set(error, EINVAL, "node-name=NAME is needed");
+	if (check_node((json_t *)options, error) < 0)
+		return -EINVAL;
+	return add(drives, options, name, true, error);
+}
+
+/* -- from what was said to the image -- */
+
+struct source {
+	const char *path;
+	struct block_options block;
+	bool no_flush, is_direct;
+};
+
+static void take_aio(struct source *source, const char *aio)
+{
+	if (aio && strcmp(aio, "io_uring") == 0)
+		source->block.aio = BLOCK_AIO_IO_URING;
+	else if (aio && strcmp(aio, "threads") == 0)
+		source->block.aio = BLOCK_AIO_THREADS;
+}
+
+/* What each node in the chain may say. */
+static void take_common(struct source *source, const json_t *node)
+{
+	const json_t *cache = json_object_get(node, "cache");
+	const char *discard = keyval_text(node, "discard");
+
+	source->block.readonly |= json_is_true(json_object_get(node, "read-only"));
+	source->is_direct |= json_is_true(json_object_get(cache, "direct"));
+	source->no_flush |= json_is_true(json_object_get(cache, "no-flush"));
+	source->block.discard |= discard && strcmp(discard, "unmap") == 0;
+}
+
+/* The node that a member names or holds; NULL: neither. */
+static const json_t *follow(struct drives *drives, const json_t *member)
+{
+	struct drive *drive = json_is_string(member) ? drives_find(drives, json_string_value(member)) : NULL;
+
+	if (drive)
+		drive->is_used = true;
+	return json_is_object(member) ? member : drive && drive->is_node ? drive->options : NULL;
+}
+
+static int find_file(struct drives *drives, struct source *source, const json_t *node, struct error *error)
+{
+	const json_t *member = json_object_get(node, "file"), *file;
+
+	if (is_file_driver(keyval_text(node, "driver"))) {
+		file = node;
+	} else {
+		file = follow(drives, member);
+		if (!file)
+			return error_set(error, ENOENT, "there is no -blockdev with node-name=%.60s",
+					 json_string_value(member));
+		if (!is_file_driver(keyval_text(file, "driver")))
+			return error_set(error, ENOTSUP, "below a format there can only be a file");
+		take_common(source, file);
+	}
+	source->path = keyval_text(file, "filename");
+	take_aio(source, keyval_text(file, "aio"));
+	source->block.unlocked = keyval_text(file, "locking") &&
+				 strcmp(keyval_text(file, "locking"), "off") == 0;
+	return 0;
+}
+
+static int find_backing(struct drives *drives, struct source *source, const json_t *node,
+			struct error *error)
+{
+	const json_t *member = json_object_get(node, "backing"), *backing;
+	struct source below = {.path = NULL};
+	const char *driver;
+	int result;
+
+	if (!member)
+		return 0;
+	source->block.backing = "";
+	if (json_is_null(member) || (json_is_string(member) && !*json_string_value(member)))
+		return 0;
+	backing = follow(drives, member);
+	if (!backing)
+		return error_set(error, ENOENT, "there is no -blockdev for the backing file");
+	if (json_object_get(backing, "backing") && !json_is_null(json_object_get(backing, "backing")))
+		return error_set(error, ENOTSUP,
+				 "backing= of a backing file is taken from the image: leave it out");
+	result = find_file(drives, &below, backing, error);
+	if (result < 0)
+		return result;
+	driver = keyval_text(backing, "driver");
+	source->block.backing = below.path;
+	source->block.backing_format = is_file_driver(driver) ? "raw" : driver;
+	return 0;
+}
+
+static int find_node(struct drives *drives, struct source *source, const json_t *node, struct error *error)
+{
+	const char *driver = keyval_text(node, "driver");
+	int result;
+
+	take_common(source, node);
+	source->block.format = is_file_driver(driver) ? "raw" : driver;
+	result = find_file(drives, source, node, error);
+	return result < 0 ? result : find_backing(drives, source, node, error);
+}
+
+static int take_cache(struct source *source, const json_t *options, struct error *error)
+{
+	static const struct {
+		const char *name;
+		bool is_direct, no_flush;
+		bool is_through;
+	} modes[] = {
+		{"none", true, false, false},	       {"off", true, false, false},
+		{"writeback", false, false, false},    {"unsafe", false, true, false},
+		{"writethrough", false, false, true},  {"directsync", true, false, true},
+	};
+	const char *mode = keyval_text(options, "cache");
+	bool is_through = false;
+	unsigned i, count = sizeof(modes) / sizeof(modes[0]);
+
+	for (i = 0; mode && i < count; i++) {
+		if (strcmp(modes[i].name, mode) != 0)
+			continue;
+		source->is_direct = modes[i].is_direct;
+		source->no_flush = modes[i].no_flush;
+		is_through = modes[i].is_through;
+		break;
+	}
+	if (mode && i == count)
+		return error_set(error, EINVAL,
+				 "cache=%.60s: use writeback, none, writethrough, directsync or unsafe",
+				 mode);
+	if (json_object_get(options, "cache.writeback"))
+		is_through = json_is_false(json_object_get(options, "cache.writeback"));
+	if (json_object_get(options, "cache.direct"))
+		source->is_direct = json_is_true(json_object_get(options, "cache.direct"));
+	if (json_object_get(options, "cache.no-flush"))
+		source->no_flush = json_is_true(json_object_get(options, "cache.no-flush"));
+	if (is_through)
+		source->block.cache = source->is_direct ? BLOCK_CACHE_DIRECTSYNC : BLOCK_CACHE_WRITETHROUGH;
+	return 0;
+}
+
+static int find_drive(struct source *source, const json_t *options, struct error *error)
+{
+	const char *discard = keyval_text(options, "discard"), *aio = keyval_text(options, "aio");
+	const char *locking = keyval_text(options, "file.locking");
+
+	source->path = drive_path(options);
+	source->block.format = keyval_text(options, "format");
+	source->block.readonly = json_is_true(json_object_get(options, "readonly"));
+	source->block.snapshot = json_is_true(json_object_get(options, "snapshot"));
+	source->block.serial = keyval_text(options, "serial");
+	source->block.discard = discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0);
+	source->block.unlocked = locking && strcmp(locking, "off") == 0;
+	take_aio(source, aio ? aio : keyval_text(options, "file.aio"));
+	return take_cache(source, options, error);
+}
+
+/* An image by its path, or by a descriptor that came with the process. */
+static int open_source(const struct drives *drives, const struct source *source, struct block **block,
+		       struct error *error)
+{
+	int result, fd = fdsets_open(drives->fdsets, source->path, source->block.readonly ? O_RDONLY : O_RDWR,
+				     error);
+
+	if (fd == -ENOENT)
+		return block_open(source->path, &source->block, block, error);
+	if (fd < 0)
+		return fd;
+	result = block_open_fd(fd, source->path, &source->block, block, error);
+	close(fd);
+	return result;
+}
+
+int drive_open(struct drives *drives, struct drive *drive, const json_t *device, struct block **block,
+	       struct error *error)
+{
+	struct source source = {.path = NULL};
+	const char *serial = keyval_text(device, "serial"), *id = keyval_text(device, "id");
+	int result;
+
+	if (drive->is_used)
+		return error_set(error, EBUSY, "%s has a device already", drive->name);
+	drive->is_used = true;
+	result = drive->is_node ? find_node(drives, &source, drive->options, error)
+				: find_drive(&source, drive->options, error);
+	if (result < 0)
+		return result;
+	if (serial)
+		source.block.serial = serial;
+	if (source.block.serial && strlen(source.block.serial) > BLOCK_SERIAL_MAX)
+		return error_set(error, EINVAL, "serial=%.60s: at most %u characters",
+				 source.block.serial, BLOCK_SERIAL_MAX);
+	source.block.snapshot |= drives->snapshot;
+	if (source.no_flush)
+		source.block.cache = BLOCK_CACHE_UNSAFE;
+	else if (source.is_direct && source.block.cache == BLOCK_CACHE_WRITEBACK)
+		source.block.cache = BLOCK_CACHE_NONE;
+	result = open_source(drives, &source, block, error);
+	if (result < 0)
+		return result;
+	drive->block = *block;
+	drive->no_flush = source.no_flush;
+	drive->is_direct = source.is_direct;
+	snprintf(drive->device, sizeof(drive->device), "%s", id ? id : "");
+	return 0;
+}
+
+/* -- what monitors are told -- */
+
+static json_t *describe_inserted(const struct drive *drive)
+{
+	const struct block_info *info = block_info(drive->block);
+
+	return json_pack("{s:s,s:s,s:b,s:s,s:i,s:b,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:{s:s,s:s,s:I},"
+			 "s:{s:b,s:b,s:b}}",
+			 "file", info->path, "node-name", drive->name, "ro", info->is_readonly, "drv",
+			 info->format, "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
+			 "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
+			 "write_threshold", 0, "image", "filename", info->path, "format", info->format,
+			 "virtual-size", (json_int_t)info->size_bytes, "cache", "writeback",
+			 info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);
+}
+
+json_t *drives_describe(const struct drives *drives)
+{
+	json_t *answer = json_array(), *one;
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++) {
+		if (!drives->list[i].block)
+			continue;
+		one = json_pack("{s:s,s:s,s:b,s:b,s:s,s:o}", "device",
+				drives->list[i].is_node ? "" : drives->list[i].name, "type", "unknown",
+				"removable", 0, "locked", 0, "io-status", "ok", "inserted",
+				describe_inserted(&drives->list[i]));
+		if (drives->list[i].device[0])
+			json_object_set_new(one, "qdev", json_string(drives->list[i].device));
+		json_array_append_new(answer, one);
+	}
+	return answer;
+}
+
+json_t *drives_describe_nodes(const struct drives *drives)
+{
+	json_t *answer = json_array();
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].block)
+			json_array_append_new(answer, describe_inserted(&drives->list[i]));
+	return answer;
+}

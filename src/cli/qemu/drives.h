@@ -1,0 +1,48 @@
+/* The disks of a command line: -drive and the nodes of -blockdev, by name, until a device opens one. */
+#ifndef KVIK_CLI_QEMU_DRIVES_H
+#define KVIK_CLI_QEMU_DRIVES_H
+
+#include <jansson.h>
+
+#include "block/block.h"
+#include "cli/qemu/fdsets.h"
+#include "util/error.h"
+
+#define DRIVES_MAX 64
+
+struct drive {
+	const json_t *options; /* of -drive or -blockdev, the line's */
+	char name[64];	       /* id= or node-name=, or one that it was given */
+	bool is_node;	       /* a -blockdev */
+	bool is_used;
+	/* Once it is opened: */
+	char device[64]; /* the id of its device */
+	const struct block *block;
+	bool no_flush, is_direct;
+};
+
+struct drives {
+	const struct fdsets *fdsets;
+	bool snapshot; /* of all */
+	struct drive list[DRIVES_MAX];
+	unsigned count;
+};
+
+/* 0, or -errno and `error`. */
+int drives_add(struct drives *drives, const json_t *options, struct error *error);
+int drives_add_node(struct drives *drives, const json_t *options, struct error *error);
+
+/* Which device a -drive wants: "none", "virtio"; NULL: does not say. */
+const char *drive_interface(const struct drive *drive);
+
+struct drive *drives_find(struct drives *drives, const char *name); /* or NULL */
+
+/* Open the image for the device that the object describes (its serial number, ...). 0, or -errno and `error`. */
+int drive_open(struct drives *drives, struct drive *drive, const json_t *device, struct block **block,
+	       struct error *error);
+
+/* query-block's and query-named-block-nodes' answers; while the disks are open. */
+json_t *drives_describe(const struct drives *drives);
+json_t *drives_describe_nodes(const struct drives *drives);
+
+#endif

@@ -1,0 +1,12 @@
+/* What a monitor is told of a command line (monitor/monitor.h). */
+#ifndef KVIK_CLI_QEMU_FACTS_H
+#define KVIK_CLI_QEMU_FACTS_H
+
+#include "cli/qemu/line_state.h"
+#include "monitor/monitor.h"
+
+/* The chardevs, disks and networks are open. facts_free in either case. 0, or -errno and `error`. */
+int facts_collect(struct monitor_facts *facts, struct line *line, struct error *error);
+void facts_free(struct monitor_facts *facts);
+
+#endif

@@ -1,0 +1,611 @@
+#include "cli/qemu/line.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/accel.h"
+#include "cli/qemu/keyval.h"
+#include "cli/qemu/line_devices.h"
+#include "machine/inspect.h"
+#include "util/log.h"
+
+#define MEMORY_DEFAULT (128ull << 20)
+#define MIB	       (1ull << 20)
+
+const struct machine_type machine_types[] = {
+	{"pc-i440fx-7.2", "pc", "PC with an i440FX host bridge (kvik's pc)", true, BOARD_PC, true},
+	{"pc-q35-7.2", "q35", "the same: there is no ICH9 yet", true, BOARD_PC},
+	{"microvm", NULL, "what a kernel of today needs", true, BOARD_MICROVM},
+	{"none", NULL, "empty machine, for monitors", false},
+};
+const unsigned machine_type_count = sizeof(machine_types) / sizeof(machine_types[0]);
+
+static const json_t *said(const struct line *line, const char *option)
+{
+	return json_object_get(line->said, option);
+}
+
+static bool has(const struct line *line, const char *option)
+{
+	return said(line, option) != NULL;
+}
+
+static const char *text(const struct line *line, const char *option)
+{
+	return json_string_value(said(line, option));
+}
+
+static int examine_type(struct line *line, struct error *error)
+{
+	const char *name = keyval_text(said(line, "machine"), "type");
+	unsigned i;
+
+	for (i = 0; i < machine_type_count; i++)
+		if (name ? strcmp(machine_types[i].name, name) == 0 ||
+				   (machine_types[i].other_name &&
+				    strcmp(machine_types[i].other_name, name) == 0)
+			 : machine_types[i].is_default)
+			break;
+	/* Older versions of the boards are the same to a guest here. */
+	if (i == machine_type_count && strncmp(name, "pc-i440fx-", 10) == 0)
+		i = 0;
+	else if (i == machine_type_count && strncmp(name, "pc-q35-", 7) == 0)
+		i = 1;
+	if (i == machine_type_count)
+		return error_set(error, EINVAL,
+				 "-machine %.60s: unsupported machine type: use pc, q35, microvm or none",
+				 name);
+	line->type = &machine_types[i];
+	line->has_machine = line->type->has_machine;
+	line->config.board = line->type->board;
+	return 0;
+}
+
+/* One accelerator of a list. Whether it is known. */
+static bool take_accel(const char *name, size_t length, bool *wants_kvm, bool *wants_engine)
+{
+	if (length == 3 && strncmp(name, "kvm", 3) == 0)
+		*wants_kvm = true;
+	else if ((length == 3 && strncmp(name, "tcg", 3) == 0) ||
+		 (length == 6 && strncmp(name, "engine", 6) == 0))
+		*wants_engine = true;
+	else
+		return false;
+	return true;
+}
+
+static int take_accels(const char *list, bool *wants_kvm, bool *wants_engine, struct error *error)
+{
+	size_t length;
+
+	for (; list && *list; list += length + (list[length] == ':')) {
+		length = strcspn(list, ":");
+		if (!take_accel(list, length, wants_kvm, wants_engine))
+			return error_set(error, EINVAL, "-accel %.*s: use kvm, tcg or engine",
+					 (int)(length < 40 ? length : 40), list);
+	}
+	return 0;
+}
+
+static int take_irqchip(struct line *line, const json_t *options)
+{
+	const char *kind = keyval_text(options, "kernel-irqchip");
+
+	if (kind)
+		line->config.irqchip = strcmp(kind, "split") == 0 ? IRQCHIP_SPLIT : IRQCHIP_FULL;
+	return 0;
+}
+
+static int take_code_cache(struct line *line, const json_t *options, struct error *error)
+{
+	uint64_t mib = 0;
+
+	if (keyval_number(options, "tb-size", UINT32_MAX, &mib, error) < 0)
+		return -EINVAL;
+	if (mib)
+		line->config.kvm_options.code_cache_bytes =
+			mib * MIB < KVM_CODE_CACHE_MAX ? mib * MIB : KVM_CODE_CACHE_MAX;
+	return 0;
+}
+
+static int examine_accel(struct line *line, struct error *error)
+{
+	bool wants_kvm = has(line, "enable-kvm"), wants_engine = false;
+	const json_t *one;
+	enum accel accel;
+	size_t i;
+
+	take_irqchip(line, said(line, "machine"));
+	if (take_accels(keyval_text(said(line, "machine"), "accel"), &wants_kvm, &wants_engine, error) < 0)
+		return -EINVAL;
+	json_array_foreach((json_t *)said(line, "accel"), i, one) {
+		take_irqchip(line, one);
+		if (take_accels(keyval_text(one, "accel"), &wants_kvm, &wants_engine, error) < 0 ||
+		    take_code_cache(line, one, error) < 0)
+			return -EINVAL;
+	}
+	line->has_kvm = access("/dev/kvm", R_OK | W_OK) == 0;
+	if (!line->has_machine) {
+		line->uses_kvm = wants_kvm && line->has_kvm;
+		line->config.backend = &kvm_backend_engine;
+		return 0;
+	}
+	accel = wants_kvm == wants_engine ? ACCEL_AUTO : wants_kvm ? ACCEL_KVM : ACCEL_ENGINE;
+	if (accel == ACCEL_KVM && !line->has_kvm)
+		return error_set_errno(error, errno, "-accel kvm: /dev/kvm cannot be used: use -accel tcg, which is kvik's engine");
+	line->config.backend = accel_choose(accel, line->accel_reason, sizeof(line->accel_reason));
+	line->uses_kvm = line->config.backend == &kvm_backend_linux;
+	if (wants_kvm && !line->uses_kvm)
+		log_print(LOG_ERROR, "kvik's engine runs the CPUs: %s", line->accel_reason);
+	return 0;
+}
+
+static int examine_memory(struct line *line, struct error *error)
+{
+	const json_t *options = said(line, "m"), *object;
+	const char *maximum = keyval_text(options, "maxmem");
+	const char *backend = keyval_text(said(line, "machine"), "memory-backend");
+	uint64_t *bytes = &line->config.ram_bytes, limit, size;
+	size_t i;
+
+	*bytes = MEMORY_DEFAULT;
+	if (keyval_text(options, "size") && size_from_text(keyval_text(options, "size"), MIB, bytes) < 0)
+		return error_set(error, EINVAL, "-m %.60s: use a size, as 512M or 4G",
+				 keyval_text(options, "size"));
+	if (*bytes < RAM_MIN_BYTES || *bytes > RAM_MAX_BYTES)
+		return error_set(error, EINVAL, "-m: use 1M to %lluG", RAM_MAX_BYTES >> 30);
+	*bytes = (*bytes + 4095) & ~4095ull;
+	if (maximum && (size_from_text(maximum, MIB, &limit) < 0 || limit < *bytes))
+		return error_set(error, EINVAL, "-m maxmem=%.60s: it is below the memory's size", maximum);
+	if (!backend)
+		return 0;
+	json_array_foreach((json_t *)said(line, "object"), i, object) {
+		size = 0;
+		if (!keyval_text(object, "id") || strcmp(keyval_text(object, "id"), backend) != 0)
+			continue;
+		if (keyval_size(object, "size", 1, &size, error) < 0)
+			return -EINVAL;
+		if (!has(line, "m"))
+			*bytes = size;
+		return size == *bytes ? 0
+				      : error_set(error, EINVAL, "-object %.60s has another size than -m", backend);
+	}
+	return error_set(error, ENOENT, "-machine memory-backend=%.60s: there is no such -object", backend);
+}
+
+static int examine_cpus(struct line *line, struct error *error)
+{
+	static const char *const parts[] = {"sockets", "dies", "clusters", "cores", "threads"};
+	const json_t *options = said(line, "smp");
+	uint64_t cpus = 0, product = 1, part, most = 0;
+	unsigned i, missing = 0;
+
+	if (keyval_number(options, "cpus", 4096, &cpus, error) < 0 ||
+	    keyval_number(options, "maxcpus", 4096, &most, error) < 0)
+		goto fail;
+	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		part = 0;
+		if (keyval_number(options, parts[i], 4096, &part, error) < 0)
+			goto fail;
+		if (part)
+			product *= part;
+		else if (i == 0 || i == 3 || i == 4)
+			missing++;
+	}
+	if (!cpus)
+		cpus = most ? most : product;
+	if (!missing && product != (most ? most : cpus)) {
+		error_set(error, EINVAL, "sockets, cores and threads make %llu CPUs, not %llu",
+			  (unsigned long long)product, (unsigned long long)(most ? most : cpus));
+		goto fail;
+	}
+	if (most > cpus) {
+		error_set(error, ENOTSUP, "maxcpus=%llu: CPUs cannot be added later: use %llu",
+			  (unsigned long long)most, (unsigned long long)cpus);
+		goto fail;
+	}
+	if (!cpus || cpus > MACHINE_MAX_CPUS) {
+		error_set(error, EINVAL, "use 1 to %u CPUs", MACHINE_MAX_CPUS);
+		goto fail;
+	}
+	line->config.cpus = cpus;
+	return 0;
+
+fail:
+	error_prefix(error, "-smp");
+	return -EINVAL;
+}
+
+/* Words of a CPU's that say nothing about the CPU here. */
+static bool is_idle_word(const char *word, size_t length)
+{
+	static const char *const words[] = {"migratable=", "l3-cache=", "host-cache-info=", "hv-passthrough",
+					    "hv_passthrough"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (length >= strlen(words[i]) && strncmp(word, words[i], strlen(words[i])) == 0)
+			return true;
+	return false;
+}
+
+static int examine_cpu_model(struct line *line, struct error *error)
+{
+	const char *model = text(line, "cpu");
+	char *cut, *to;
+	size_t length;
+	int result;
+
+	if (!model)
+		return 0;
+	to = cut = calloc(1, strlen(model) + 1);
+	if (!cut)
+		return error_set_errno(error, ENOMEM, "-cpu");
+	for (; *model; model += length + (model[length] == ',')) {
+		length = strcspn(model, ",");
+		if (is_idle_word(model, length))
+			continue;
+		if (to != cut)
+			*to++ = ',';
+		memcpy(to, model, length);
+		to += length;
+	}
+	result = cpu_spec_parse(&line->config.cpu, cut, error);
+	free(cut);
+	if (result < 0)
+		error_prefix(error, "-cpu");
+	return result;
+}
+
+static int examine_boot(struct line *line, struct error *error)
+{
+	struct boot_config *boot = &line->config.boot;
+
+	boot->kernel = text(line, "kernel");
+	boot->initrd = text(line, "initrd");
+	boot->command_line = text(line, "append");
+	if (boot->kernel)
+		return 0;
+	return error_set(error, EINVAL, boot->initrd || boot->command_line
+						? "-append and -initrd are allowed only with -kernel"
+						: "nothing to boot: there is no firmware yet: use -kernel");
+}
+
+static int examine_objects(struct line *line, struct error *error)
+{
+	static const char *const known[] = {"memory-backend-ram", "memory-backend-memfd", "rng-builtin",
+					    "iothread", "secret"};
+	const char *type, *file;
+	const json_t *object;
+	unsigned j;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "object"), i, object) {
+		type = keyval_text(object, "qom-type");
+		if (!type || !keyval_text(object, "id"))
+			return error_set(error, EINVAL, "-object: TYPE,id=ID is needed");
+		for (j = 0; j < sizeof(known) / sizeof(known[0]); j++)
+			if (strcmp(type, known[j]) == 0)
+				break;
+		if (j < sizeof(known) / sizeof(known[0]))
+			continue;
+		file = keyval_text(object, "filename");
+		if (strcmp(type, "rng-random") != 0)
+			return error_set(error, ENOTSUP,
+					 "-object %.60s: use memory-backend-ram, memory-backend-memfd, "
+					 "rng-random, rng-builtin, iothread or secret",
+					 type);
+		if (file && strcmp(file, "/dev/urandom") != 0 && strcmp(file, "/dev/random") != 0)
+			return error_set(error, ENOTSUP,
+					 "-object rng-random,filename=%.60s: use /dev/urandom", file);
+	}
+	return 0;
+}
+
+static int examine_drives(struct line *line, struct error *error)
+{
+	const json_t *one;
+	const char *interface;
+	json_t *device;
+	size_t i;
+
+	line->drives.fdsets = &line->fdsets;
+	line->drives.snapshot = has(line, "snapshot");
+	json_array_foreach((json_t *)said(line, "blockdev"), i, one) {
+		if (drives_add_node(&line->drives, one, error) < 0) {
+			error_prefix(error, "-blockdev %.60s", keyval_text(one, "node-name"));
+			return -EINVAL;
+		}
+	}
+	json_array_foreach((json_t *)said(line, "drive"), i, one) {
+		if (drives_add(&line->drives, one, error) < 0) {
+			error_prefix(error, "-drive");
+			return -EINVAL;
+		}
+		interface = drive_interface(&line->drives.list[line->drives.count - 1]);
+		if (strcmp(interface, "none") == 0)
+			continue;
+		device = json_pack("{s:s,s:s}", "driver", "virtio-blk", "drive",
+				   line->drives.list[line->drives.count - 1].name);
+		json_array_append_new(line->devices, device);
+	}
+	return 0;
+}
+
+/* The device of a -nic or of an old -net. */
+static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
+{
+	const char *model = keyval_text(options, "model"), *mac = keyval_text(options, "mac");
+	json_t *device;
+
+	if (model && strncmp(model, "virtio", 6) != 0)
+		return error_set(error, ENOTSUP, "model=%.60s is not there yet: use model=virtio", model);
+	device = json_pack("{s:s,s:s}", "driver", "virtio-net", "netdev", network);
+	if (mac)
+		json_object_set_new(device, "mac", json_string(mac));
+	return json_array_append_new(line->devices, device);
+}
+
+static int examine_nets(struct line *line, struct error *error)
+{
+	json_t *default_network;
+	bool has_any = has(line, "netdev") || has(line, "nic") || has(line, "net");
+	const json_t *one, *card = NULL;
+	const char *name, *network = NULL, *type;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "netdev"), i, one)
+		if (nets_add(&line->nets, one, &name, error) < 0)
+			goto fail;
+	json_array_foreach((json_t *)said(line, "nic"), i, one) {
+		type = keyval_text(one, "type");
+		if (type && strcmp(type, "none") == 0)
+			continue;
+		if (nets_add(&line->nets, one, &name, error) < 0 ||
+		    add_nic(line, one, name, error) < 0)
+			goto fail;
+	}
+	/* The old way: one card and one network, whatever connects them, or a card of a -netdev's. */
+	json_array_foreach((json_t *)said(line, "net"), i, one) {
+		type = keyval_text(one, "type");
+		if (type && strcmp(type, "nic") == 0) {
+			if (keyval_text(one, "netdev")) {
+				if (add_nic(line, one, keyval_text(one, "netdev"), error) < 0)
+					goto fail;
+			} else {
+				card = one;
+			}
+		} else if (!type || strcmp(type, "none") != 0) {
+			if (nets_add(&line->nets, one, &network, error) < 0)
+				goto fail;
+		}
+	}
+	if (network && card)
+		return add_nic(line, card, network, error);
+	if (has_any || has(line, "nodefaults") || line->type->board == BOARD_MICROVM)
+		return 0;
+	default_network = json_pack("{s:s}", "type", "user");
+	json_object_set_new(line->said, "default network", default_network);
+	if (nets_add(&line->nets, default_network, &name, error) < 0)
+		goto fail;
+	return add_nic(line, default_network, name, error);
+
+fail:
+	error_prefix(error, "network");
+	return -EINVAL;
+}
+
+static int add_monitor(struct line *line, int chardev, bool is_control, bool is_pretty,
+		       struct error *error)
+{
+	if (chardev < 0)
+		return 0;
+	if (line->monitor_count == LINE_MONITORS_MAX)
+		return error_set(error, ENOSPC, "at most %u monitors", LINE_MONITORS_MAX);
+	line->monitors[line->monitor_count].chardev = chardev;
+	line->monitors[line->monitor_count].is_control = is_control;
+	line->monitors[line->monitor_count++].is_pretty = is_pretty;
+	return 0;
+}
+
+static int add_monitors(struct line *line, const char *option, const char *label, bool is_control,
+			struct error *error)
+{
+	const json_t *one;
+	char id[64];
+	size_t i;
+	int chardev;
+
+	json_array_foreach((json_t *)said(line, option), i, one) {
+		snprintf(id, sizeof(id), "compat_%s%u", label, line->monitor_count);
+		if (chardevs_add_text(&line->chardevs, json_string_value(one), id, &chardev, error) < 0 ||
+		    add_monitor(line, chardev, is_control, strcmp(option, "qmp-pretty") == 0, error) < 0) {
+			error_prefix(error, "-%s", option);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int add_mons(struct line *line, struct error *error)
+{
+	const struct chardev *chardev;
+	const char *name, *mode;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "mon"), i, one) {
+		name = keyval_text(one, "chardev");
+		mode = keyval_text(one, "mode");
+		chardev = name ? chardevs_find(&line->chardevs, name) : NULL;
+		if (!chardev)
+			return error_set(error, ENOENT, "-mon: there is no -chardev with id=%.60s",
+					 name ? name : "");
+		if (add_monitor(line, chardev - line->chardevs.list, mode && strcmp(mode, "control") == 0,
+				json_is_true(json_object_get(one, "pretty")), error) < 0)
+			return -ENOSPC;
+	}
+	return 0;
+}
+
+static int add_serial(struct line *line, const char *where, unsigned number, struct error *error)
+{
+	char id[32];
+	int chardev;
+
+	snprintf(id, sizeof(id), "serial%u", number);
+	if (chardevs_add_text(&line->chardevs, where, id, &chardev, error) < 0)
+		return -EINVAL;
+	if (chardev >= 0 && number)
+		return error_set(error, ENOTSUP, "there is one serial port: use -serial none for others");
+	if (number == 0)
+		line->serial = chardev;
+	return 0;
+}
+
+/* Does a device say that it is the serial port? */
+static bool has_serial_device(const struct line *line)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "device"), i, one)
+		if (keyval_text(one, "driver") && strcmp(keyval_text(one, "driver"), "isa-serial") == 0)
+			return true;
+	return false;
+}
+
+static int examine_consoles(struct line *line, struct error *error)
+{
+	bool defaults = !has(line, "nodefaults"), on_terminal = has(line, "nographic");
+	bool own_serial = has(line, "serial") || has_serial_device(line);
+	bool own_monitor = has(line, "monitor") || has(line, "qmp") || has(line, "qmp-pretty") || has(line, "mon");
+	const json_t *one;
+	int chardev;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "chardev"), i, one)
+		if (chardevs_add(&line->chardevs, (json_t *)one, error) < 0)
+			goto fail_chardev;
+	json_array_foreach((json_t *)said(line, "serial"), i, one)
+		if (add_serial(line, json_string_value(one), i, error) < 0)
+			goto fail_serial;
+	json_array_foreach((json_t *)said(line, "parallel"), i, one)
+		if (strcmp(json_string_value(one), "none") != 0 && strcmp(json_string_value(one), "null") != 0)
+			return error_set(error, ENOTSUP, "-parallel: there is no parallel port: use none");
+	/* As QEMU does: the terminal has both, if both are left to it. */
+	if (defaults && on_terminal && !own_serial &&
+	    add_serial(line, own_monitor ? "stdio" : "mon:stdio", 0, error) < 0)
+		goto fail_serial;
+	if (add_monitors(line, "monitor", "monitor", false, error) < 0 ||
+	    add_monitors(line, "qmp", "monitor", true, error) < 0 ||
+	    add_monitors(line, "qmp-pretty", "monitor", true, error) < 0 || add_mons(line, error) < 0)
+		return -EINVAL;
+	if (defaults && on_terminal && !own_monitor && own_serial &&
+	    (chardevs_add_text(&line->chardevs, "stdio", "compat_monitor0", &chardev, error) < 0 ||
+	     add_monitor(line, chardev, false, false, error) < 0))
+		return -EINVAL;
+	if (text(line, "debugcon") && chardevs_add_text(&line->chardevs, text(line, "debugcon"), "debugcon",
+							&line->debug_console, error) < 0)
+		return -EINVAL;
+	/* What is said to be shared with a monitor by "mon:" has one by that. */
+	json_array_foreach((json_t *)said(line, "serial"), i, one)
+		if (strncmp(json_string_value(one), "mon:", 4) == 0 &&
+		    add_monitor(line, line->serial, false, false, error) < 0)
+			return -EINVAL;
+	if (defaults && on_terminal && !own_serial && !own_monitor)
+		return add_monitor(line, line->serial, false, false, error);
+	return 0;
+
+fail_chardev:
+	error_prefix(error, "-chardev");
+	return -EINVAL;
+fail_serial:
+	error_prefix(error, "-serial");
+	return -EINVAL;
+}
+
+static int examine_life(struct line *line, struct error *error)
+{
+	const json_t *action = said(line, "action");
+	const char *reboot = keyval_text(action, "reboot"), *shutdown = keyval_text(action, "shutdown");
+	const json_t *sandbox = json_object_get(said(line, "sandbox"), "enable");
+	const char *display = text(line, "display"), *vga = text(line, "vga");
+
+	if (display && strcmp(display, "none") != 0)
+		return error_set(error, ENOTSUP, "-display %.60s: there is no display: use none", display);
+	if (vga && strcmp(vga, "none") != 0)
+		return error_set(error, ENOTSUP, "-vga %.60s: there is no graphics adapter yet: use none", vga);
+	line->config.pauses = has(line, "S") ? MACHINE_PAUSE_USER : 0;
+	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);
+	line->config.stays_when_off = has(line, "no-shutdown") || (shutdown && strcmp(shutdown, "pause") == 0);
+	line->config.resets_at_triple_fault = true;
+	line->config.is_confined = !sandbox || json_is_true(sandbox);
+	line->config.save_fd = line->config.load_fd = -1;
+	line->config.print_port = line->config.debug_exit_port = -1;
+	line->name = keyval_text(said(line, "name"), "guest");
+	line->uuid = text(line, "uuid");
+	return 0;
+}
+
+static int examine_descriptors(struct line *line, struct error *error)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "add-fd"), i, one) {
+		if (fdsets_add(&line->fdsets, one, error) < 0) {
+			error_prefix(error, "-add-fd");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int examine_escape(struct line *line, struct error *error)
+{
+	const char *escape = text(line, "echr");
+	uint64_t number;
+
+	line->chardevs.escape = CHAR_MUX_ESCAPE;
+	if (!escape)
+		return 0;
+	if (size_from_text(escape, 1, &number) < 0 || number > 255)
+		return error_set(error, EINVAL, "-echr %.60s: use a number up to 255", escape);
+	line->chardevs.escape = number;
+	return 0;
+}
+
+int line_examine(struct line *line, struct error *error)
+{
+	const json_t *one;
+	size_t i;
+
+	line->serial = line->debug_console = -1;
+	line->chardevs.fdsets = &line->fdsets;
+	line->devices = json_array();
+	if (examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
+	    examine_life(line, error) < 0 || examine_descriptors(line, error) < 0 ||
+	    examine_escape(line, error) < 0 || examine_consoles(line, error) < 0)
+		return -EINVAL;
+	if (!line->has_machine)
+		return 0;
+	if (examine_memory(line, error) < 0 || examine_cpus(line, error) < 0 ||
+	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
+	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0)
+		return -EINVAL;
+	json_array_foreach((json_t *)said(line, "device"), i, one)
+		json_array_append(line->devices, (json_t *)one);
+	if (examine_drives(line, error) < 0)
+		return -EINVAL;
+	return line_place_devices(line, error);
+}
+
+void line_free(struct line *line)
+{
+	json_decref(line->devices);
+	json_decref(line->said);
+}

@@ -1,0 +1,401 @@
+#include "cli/qemu/line_devices.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/qemu/devices.h"
+#include "device/virtio/disk.h"
+
+#define PCI_SLOTS	32
+#define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics */
+#define MICROVM_SUFFIX	"-device"
+
+static bool is_microvm(const struct line *line)
+{
+	return line->type->board == BOARD_MICROVM;
+}
+
+/* -global's properties for a driver, where the device does not say them itself. */
+static void take_globals(const struct line *line, const struct device_driver *driver, json_t *device)
+{
+	const json_t *one;
+	const char *name, *key;
+	size_t i;
+
+	json_array_foreach(json_object_get(line->said, "global"), i, one) {
+		name = keyval_text(one, "driver");
+		key = keyval_text(one, "property");
+		if (name && key &&
+		    (strcmp(name, driver->name) == 0 ||
+		     (driver->other_name && strcmp(name, driver->other_name) == 0)) &&
+		    !json_object_get(device, key))
+			json_object_set(device, key, json_object_get(one, "value"));
+	}
+}
+
+static int check_bus(const struct line *line, const struct device_driver *driver, const char *bus,
+		     struct error *error)
+{
+	const char *name;
+	const json_t *one;
+	size_t i, length;
+
+	if (!bus)
+		return 0;
+	if (driver->is_pci && (strcmp(bus, "pci.0") == 0 || strcmp(bus, "pcie.0") == 0))
+		return 0;
+	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
+		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
+	/* A port's: "ID.0" of a virtio-serial device. */
+	json_array_foreach(line->devices, i, one) {
+		name = keyval_text(one, "id");
+		length = name ? strlen(name) : 0;
+		if (length && strncmp(bus, name, length) == 0 && strcmp(bus + length, ".0") == 0)
+			return 0;
+	}
+	return strcmp(bus, "virtio-serial0.0") == 0
+		       ? 0
+		       : error_set(error, ENODEV, "Bus '%.60s' not found: there is pci.0", bus);
+}
+
+/* "SLOT", "SLOT.0", hexadecimal as QEMU reads it; -1 and an error. */
+static int parse_slot(const char *text, struct error *error)
+{
+	char *end;
+	unsigned long slot = strtoul(text, &end, 16);
+
+	if (*end == '.' && strspn(end + 1, "0x") == strlen(end + 1))
+		end += strlen(end);
+	if (*text == 0 || *end || slot >= PCI_SLOTS)
+		return error_set(error, EINVAL,
+				 "addr=%.60s: use a slot from 0x2 to 0x1f; devices have one function", text);
+	return slot;
+}
+
+struct slot_use {
+	bool is_taken[PCI_SLOTS];
+};
+
+/* The slots that devices name, before others get what is left. */
+static int take_named_places(struct line *line, struct slot_use *places, struct error *error)
+{
+	json_t *one;
+	size_t i;
+	int slot;
+
+	json_array_foreach(line->devices, i, one) {
+		json_t *address = json_object_get(one, "addr");
+
+		if (!address || is_microvm(line))
+			continue;
+		slot = json_is_integer(address) ? (int)json_integer_value(address)
+						: parse_slot(json_string_value(address), error);
+		if (slot < 0)
+			return slot;
+		if (slot >= PCI_SLOTS || places->is_taken[slot])
+			return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", slot);
+		places->is_taken[slot] = true;
+		json_object_set_new(one, "slot", json_integer(slot));
+	}
+	return 0;
+}
+
+static int choose_place(struct line *line, struct slot_use *places, json_t *device, struct error *error)
+{
+	unsigned slot = FIRST_FREE_SLOT;
+
+	if (is_microvm(line) || json_object_get(device, "slot"))
+		return 0;
+	while (slot < PCI_SLOTS && places->is_taken[slot])
+		slot++;
+	if (slot == PCI_SLOTS)
+		return error_set(error, ENOSPC, "no PCI slot is free");
+	places->is_taken[slot] = true;
+	return json_object_set_new(device, "slot", json_integer(slot));
+}
+
+/* The form of a driver's name that this board has. */
+static int check_board(const struct line *line, const struct device_driver *driver, struct error *error)
+{
+	size_t length = strlen(driver->name), suffix = strlen(MICROVM_SUFFIX);
+	bool is_for_microvm = length > suffix && strcmp(driver->name + length - suffix, MICROVM_SUFFIX) == 0;
+
+	if (driver->is_virtio && is_microvm(line) && !is_for_microvm)
+		return error_set(error, ENODEV, "a microvm has no PCI: use %.*s" MICROVM_SUFFIX,
+				 (int)strcspn(driver->name + strlen("virtio-"), "-") + (int)strlen("virtio-"),
+				 driver->name);
+	if (is_for_microvm && !is_microvm(line))
+		return error_set(error, ENODEV, "it is for -M microvm: use %.*s-pci", (int)(length - suffix),
+				 driver->name);
+	return 0;
+}
+
+/* "virtio-blk" is the one of either board. */
+static const struct device_driver *find_driver(const struct line *line, const char *name,
+					       struct error *error)
+{
+	const struct device_driver *driver = device_driver_find(name, error);
+	char for_microvm[64];
+
+	if (!driver || !is_microvm(line) || !driver->is_virtio || !driver->other_name ||
+	    strcmp(driver->other_name, name) != 0)
+		return driver;
+	snprintf(for_microvm, sizeof(for_microvm), "%s" MICROVM_SUFFIX, name);
+	return device_driver_find(for_microvm, error);
+}
+
+static int check_one(struct line *line, json_t *device, struct error *error)
+{
+	const char *name = keyval_text(device, "driver");
+	const struct device_driver *driver;
+
+	if (!json_is_object(device) || !name)
+		return error_set(error, EINVAL, "which driver? (see -device help)");
+	driver = find_driver(line, name, error);
+	if (!driver)
+		return -ENODEV;
+	take_globals(line, driver, device);
+	if (check_board(line, driver, error) < 0 || device_check(driver, device, error) < 0 ||
+	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0)
+		return -EINVAL;
+	return json_object_set_new(device, "driver", json_string(driver->name));
+}
+
+int line_place_devices(struct line *line, struct error *error)
+{
+	struct slot_use places = {.is_taken = {true, true}};
+	json_t *device;
+	size_t i;
+	int result;
+
+	if (json_array_size(line->devices) > LINE_DEVICES_MAX)
+		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
+	json_array_foreach(line->devices, i, device) {
+		result = check_one(line, device, error);
+		if (result < 0) {
+			error_prefix(error, "-device %.60s",
+				     keyval_text(device, "driver") ? keyval_text(device, "driver") : "");
+			return result;
+		}
+	}
+	result = take_named_places(line, &places, error);
+	json_array_foreach(line->devices, i, device)
+		if (result == 0 && device_driver_find(keyval_text(device, "driver"), NULL)->is_pci)
+			result = choose_place(line, &places, device, error);
+	if (result < 0)
+		error_prefix(error, "-device");
+	return result;
+}
+
+/* -- opening -- */
+
+static unsigned slot_plus_1(const json_t *device)
+{
+	const json_t *slot = json_object_get(device, "slot");
+
+	return slot ? json_integer_value(slot) + 1 : 0;
+}
+
+static int open_disk(struct line *line, const json_t *device, struct error *error)
+{
+	struct board_disk *disk = &line->config.disks[line->config.disk_count];
+	const char *name = keyval_text(device, "drive");
+	struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
+	uint64_t queues = 0;
+	int result;
+
+	if (!drive)
+		return error_set(error, ENOENT, name ? "drive=%.60s: there is no such -drive or -blockdev"
+						     : "drive=ID is needed", name);
+	if (line->config.disk_count == BOARD_DISKS_MAX)
+		return error_set(error, ENOSPC, "at most %u disks", BOARD_DISKS_MAX);
+	if (keyval_number(device, "num-queues", UINT16_MAX, &queues, error) < 0)
+		return -EINVAL;
+	*disk = (struct board_disk){
+		.queues = queues > VIRTIO_DISK_QUEUES_MAX ? VIRTIO_DISK_QUEUES_MAX : queues,
+		.slot_plus_1 = slot_plus_1(device),
+		.is_packed = json_is_true(json_object_get(device, "packed")),
+	};
+	result = drive_open(&line->drives, drive, device, &disk->block, error);
+	if (result == 0)
+		line->config.disk_count++;
+	return result;
+}
+
+static int open_network(struct line *line, const json_t *device, struct error *error)
+{
+	unsigned number = line->config.net_count;
+	int result;
+
+	if (number == BOARD_NETS_MAX)
+		return error_set(error, ENOSPC, "at most %u network devices", BOARD_NETS_MAX);
+	result = nets_open(&line->nets, device, number, &line->config.nets[number], error);
+	if (result < 0)
+		return result;
+	line->config.nets[number].slot_plus_1 = slot_plus_1(device);
+	line->config.net_count++;
+	return 0;
+}
+
+/* One that `kvik run --device` has, too, by its text. */
+static int add_option(struct line *line, const char *name, const json_t *device, struct error *error)
+{
+	static const char *const numbers[] = {"slot", "iobase", "iosize", "membar"};
+	char text[256];
+	unsigned i, used = snprintf(text, sizeof(text), "%s", name);
+	uint64_t value;
+
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		if (!json_object_get(device, numbers[i]))
+			continue;
+		if (keyval_size(device, numbers[i], 1, &value, error) < 0)
+			return -EINVAL;
+		used += snprintf(text + used, sizeof(text) - used, ",%s=%llu", numbers[i],
+				 (unsigned long long)value);
+	}
+	if (json_is_true(json_object_get(device, "packed")))
+		snprintf(text + used, sizeof(text) - used, ",packed=1");
+	if (line->config.device_count == DEVICE_OPTIONS_MAX)
+		return error_set(error, ENOSPC, "at most %u devices", DEVICE_OPTIONS_MAX);
+	return device_option_parse(&line->config.devices[line->config.device_count++], text, error);
+}
+
+static int check_entropy(const struct line *line, const json_t *device, struct error *error)
+{
+	const char *name = keyval_text(device, "rng");
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(line->said, "object"), i, one)
+		if (name && keyval_text(one, "id") && strcmp(keyval_text(one, "id"), name) == 0)
+			return strncmp(keyval_text(one, "qom-type"), "rng-", 4) == 0
+				       ? 0
+				       : error_set(error, EINVAL, "rng=%.60s is none", name);
+	return name ? error_set(error, ENOENT, "rng=%.60s: there is no such -object", name) : 0;
+}
+
+static int open_device(struct line *line, const json_t *device, struct error *error)
+{
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
+
+	switch (driver->role) {
+	case ROLE_DISK: return open_disk(line, device, error);
+	case ROLE_NETWORK: return open_network(line, device, error);
+	case ROLE_ENTROPY:
+		if (check_entropy(line, device, error) < 0)
+			return -EINVAL;
+		return add_option(line, "virtio-rng", device, error);
+	case ROLE_BALLOON: return add_option(line, "virtio-balloon", device, error);
+	case ROLE_SERIAL_BUS: line->config.console_slot_plus_1 = slot_plus_1(device); return 0;
+	case ROLE_OPTION: return add_option(line, driver->name, device, error);
+	default: return 0; /* line_connect */
+	}
+}
+
+int line_open_devices(struct line *line, struct error *error)
+{
+	struct machine_config *config = &line->config;
+	json_t *device;
+	size_t i;
+	int result = 0;
+
+	json_array_foreach(line->devices, i, device) {
+		result = open_device(line, device, error);
+		if (result < 0) {
+			error_prefix(error, "-device %.60s", keyval_text(device, "driver"));
+			break;
+		}
+	}
+	while (result < 0 && config->disk_count)
+		block_close(config->disks[--config->disk_count].block, NULL);
+	while (result < 0 && config->net_count)
+		net_link_close(&config->nets[--config->net_count].link);
+	return result;
+}
+
+/* -- streams -- */
+
+static struct char_stream *use(struct line *line, const char *id, struct error *error)
+{
+	struct chardev *chardev = id ? chardevs_find(&line->chardevs, id) : NULL;
+
+	if (chardev)
+		return chardev_use(chardev, error);
+	error_set(error, ENOENT, "chardev=%.60s: there is no -chardev with that id", id ? id : "");
+	return NULL;
+}
+
+static int connect_port(struct line *line, const json_t *device, bool is_console, struct error *error)
+{
+	struct virtio_console_port *port = &line->config.ports[line->config.port_count];
+	const char *name = keyval_text(device, "name");
+
+	if (line->config.port_count == VIRTIO_CONSOLE_PORTS_MAX)
+		return error_set(error, ENOSPC, "at most %u consoles and ports", VIRTIO_CONSOLE_PORTS_MAX);
+	if (name && strlen(name) > VIRTIO_CONSOLE_NAME_MAX)
+		return error_set(error, EINVAL, "name=: at most %u characters", VIRTIO_CONSOLE_NAME_MAX);
+	port->stream = use(line, keyval_text(device, "chardev"), error);
+	port->name = is_console ? NULL : name ? name : "";
+	if (!port->stream)
+		return -EINVAL;
+	line->config.port_count++;
+	return 0;
+}
+
+static int connect_device(struct line *line, const json_t *device, bool consoles, struct error *error)
+{
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
+	struct board_streams *streams = &line->config.streams;
+
+	switch (driver->role) {
+	case ROLE_CONSOLE: return consoles ? connect_port(line, device, true, error) : 0;
+	case ROLE_PORT: return consoles ? 0 : connect_port(line, device, false, error);
+	case ROLE_ISA_SERIAL:
+		if (consoles)
+			return 0;
+		if (streams->serial)
+			return error_set(error, ENOTSUP, "there is one serial port");
+		streams->serial = use(line, keyval_text(device, "chardev"), error);
+		return streams->serial ? 0 : -EINVAL;
+	case ROLE_ISA_DEBUGCON:
+		if (consoles)
+			return 0;
+		streams->debug_console = use(line, keyval_text(device, "chardev"), error);
+		return streams->debug_console ? 0 : -EINVAL;
+	default: return 0;
+	}
+}
+
+int line_connect(struct line *line, struct error *error)
+{
+	struct board_streams *streams = &line->config.streams;
+	json_t *device;
+	unsigned pass;
+	size_t i;
+	int result;
+
+	/* The serial port has the keys of a shared console first. */
+	if (line->serial >= 0) {
+		streams->serial = chardev_use(&line->chardevs.list[line->serial], error);
+		if (!streams->serial)
+			return -EINVAL;
+	}
+	if (line->debug_console >= 0) {
+		streams->debug_console = chardev_use(&line->chardevs.list[line->debug_console], error);
+		if (!streams->debug_console)
+			return -EINVAL;
+	}
+	/* The console comes first: it is what a driver has that knows of no ports. */
+	for (pass = 0; pass < 2; pass++) {
+		json_array_foreach(line->devices, i, device) {
+			result = connect_device(line, device, pass == 0, error);
+			if (result < 0) {
+				error_prefix(error, "-device %.60s", keyval_text(device, "driver"));
+				return result;
+			}
+		}
+	}
+	return 0;
+}

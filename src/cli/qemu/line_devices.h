@@ -1,0 +1,16 @@
+/* The devices of a command line: where they are, their files, what they are connected with. */
+#ifndef KVIK_CLI_QEMU_LINE_DEVICES_H
+#define KVIK_CLI_QEMU_LINE_DEVICES_H
+
+#include "cli/qemu/line_state.h"
+
+/* Check line->devices, and give each its place. 0, or -errno and `error`. */
+int line_place_devices(struct line *line, struct error *error);
+
+/* Open disks and networks, into line->config; they are the machine's from machine_create on. The caller is
+ * the process's only thread. 0, or -errno and `error`: none is open. */
+int line_open_devices(struct line *line, struct error *error);
+/* Connect devices with the chardevs, which are open. 0, or -errno and `error`. */
+int line_connect(struct line *line, struct error *error);
+
+#endif

@@ -1,0 +1,50 @@
+/* A command line on its way to a machine (line.h). */
+#ifndef KVIK_CLI_QEMU_LINE_STATE_H
+#define KVIK_CLI_QEMU_LINE_STATE_H
+
+#include <jansson.h>
+
+#include "cli/qemu/chardevs.h"
+#include "cli/qemu/drives.h"
+#include "cli/qemu/fdsets.h"
+#include "cli/qemu/nets.h"
+#include "machine/machine.h"
+
+#define LINE_MONITORS_MAX 8
+#define LINE_DEVICES_MAX  64
+
+struct line {
+	json_t *said; /* what options_parse made; owned */
+	const struct machine_type *type;
+	bool has_machine; /* not -machine none */
+	bool has_kvm, uses_kvm;
+	char accel_reason[256];
+	struct machine_config config;
+
+	struct fdsets fdsets;
+	struct chardevs chardevs;
+	struct drives drives;
+	struct nets nets;
+
+	json_t *devices; /* all, those that other options mean among them; owned */
+	char device_names[LINE_DEVICES_MAX][64];
+	int serial, debug_console; /* chardevs; -1: none */
+	struct {
+		int chardev;
+		bool is_control, is_pretty;
+	} monitors[LINE_MONITORS_MAX];
+	unsigned monitor_count;
+	const char *name, *uuid; /* NULL: none */
+};
+
+struct machine_type {
+	const char *name, *other_name, *help;
+	bool has_machine;
+	enum board_kind board;
+	bool is_default;
+};
+
+extern const struct machine_type machine_types[];
+extern const unsigned machine_type_count;
+
+#endif

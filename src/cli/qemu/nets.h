@@ -1,0 +1,31 @@
+/* The networks of a command line: -netdev, -nic and -net, by name, until a device takes one. */
+#ifndef KVIK_CLI_QEMU_NETS_H
+#define KVIK_CLI_QEMU_NETS_H
+
+#include <jansson.h>
+
+#include "machine/board.h"
+#include "util/error.h"
+
+#define NETS_MAX 16
+
+struct net {
+	const json_t *options; /* the line's */
+	char name[64];
+	bool is_used;
+};
+
+struct nets {
+	struct net list[NETS_MAX];
+	unsigned count;
+};
+
+/* What -netdev says. *name gets the name, which is given where `options` has no id. 0, or -errno and `error`. */
+int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error);
+
+/* Open the network that the device `options` names, for the board's device `number`. The caller is the
+ * process's only thread. 0, or -errno and `error`. */
+int nets_open(struct nets *nets, const json_t *options, unsigned number, struct board_net *net,
+	      struct error *error);
+
+#endif

@@ -1,0 +1,526 @@
+#include "cli/qemu/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ANY_KEYS NULL
+
+enum form {
+	FLAG,	/* no value */
+	TEXT,	/* the last one counts */
+	TEXTS,	/* each counts */
+	MERGED, /* keys and values; all of them together */
+	EACH,	/* keys and values, each time apart */
+	NESTED, /* likewise, with keys in keys */
+	HARMLESS_FLAG, HARMLESS, /* without and with a value: taken, and makes no difference */
+	MISSING_FLAG, MISSING, /* one of QEMU's that is not there; `help` is the way out */
+};
+
+static const struct property machine_properties[] = {
+	{"type", PROPERTY_TEXT},
+	{"accel", PROPERTY_TEXT},
+	{"kernel-irqchip", PROPERTY_TEXT, "on split", false, "kernel_irqchip"},
+	{"memory-backend", PROPERTY_TEXT},
+	{"acpi", PROPERTY_TEXT, "on auto"},
+	{"dump-guest-core", PROPERTY_BOOL},
+	{"graphics", PROPERTY_BOOL},
+	{"hmat", PROPERTY_BOOL, "off"},
+	{"hpet", PROPERTY_BOOL, "off"},
+	{"i8042", PROPERTY_BOOL, "on"},
+	{"isa-serial", PROPERTY_BOOL, "on"},
+	{"mem-merge", PROPERTY_BOOL},
+	{"memory-encryption", PROPERTY_TEXT, ""},
+	{"nvdimm", PROPERTY_BOOL, "off"},
+	{"pcie", PROPERTY_TEXT},
+	{"pic", PROPERTY_TEXT, "on auto"},
+	{"pit", PROPERTY_TEXT, "on auto"},
+	{"rtc", PROPERTY_TEXT, "on auto"},
+	{"sata", PROPERTY_BOOL, "off"},
+	{"smbus", PROPERTY_BOOL, "off"},
+	{"smm", PROPERTY_TEXT, "off auto"},
+	{"usb", PROPERTY_BOOL, "off"},
+	{"vmport", PROPERTY_TEXT, "off auto"},
+	{"x-option-roms", PROPERTY_BOOL, "off", false, "option-roms"},
+	{"auto-kernel-cmdline", PROPERTY_BOOL},
+	{NULL},
+};
+
+static const struct property accel_properties[] = {
+	{"accel", PROPERTY_TEXT},
+	{"thread", PROPERTY_TEXT, "single multi"},
+	{"tb-size", PROPERTY_NUMBER},
+	{"kernel-irqchip", PROPERTY_TEXT, "on split", false, "kernel_irqchip"},
+	{"split-wx", PROPERTY_BOOL},
+	{"dirty-ring-size", PROPERTY_NUMBER},
+	{"one-insn-per-tb", PROPERTY_BOOL, "off"},
+	{NULL},
+};
+
+static const struct property smp_properties[] = {
+	{"cpus", PROPERTY_NUMBER},    {"sockets", PROPERTY_NUMBER}, {"dies", PROPERTY_NUMBER},
+	{"clusters", PROPERTY_NUMBER}, {"cores", PROPERTY_NUMBER},   {"threads", PROPERTY_NUMBER},
+	{"maxcpus", PROPERTY_NUMBER}, {NULL},
+};
+
+static const struct property memory_properties[] = {
+	{"size", PROPERTY_TEXT}, {"slots", PROPERTY_NUMBER}, {"maxmem", PROPERTY_TEXT}, {NULL}};
+
+static const struct property name_properties[] = {
+	{"guest", PROPERTY_TEXT}, {"process", PROPERTY_TEXT}, {"debug-threads", PROPERTY_BOOL}, {NULL}};
+
+static const struct property rtc_properties[] = {
+	{"base", PROPERTY_TEXT, "utc"},
+	{"clock", PROPERTY_TEXT, "host rt"},
+	{"driftfix", PROPERTY_TEXT, "none slew"},
+	{NULL},
+};
+
+static const struct property boot_properties[] = {
+	{"order", PROPERTY_TEXT},   {"once", PROPERTY_TEXT},	   {"menu", PROPERTY_BOOL},
+	{"strict", PROPERTY_BOOL},  {"reboot-timeout", PROPERTY_NUMBER},
+	{"splash-time", PROPERTY_NUMBER}, {NULL},
+};
+
+static const struct property mon_properties[] = {
+	{"chardev", PROPERTY_TEXT},
+	{"id", PROPERTY_TEXT},
+	{"mode", PROPERTY_TEXT, "readline control"},
+	{"pretty", PROPERTY_BOOL},
+	{NULL},
+};
+
+static const struct property chardev_properties[] = {
+	{"backend", PROPERTY_TEXT},
+	{"id", PROPERTY_TEXT},
+	{"path", PROPERTY_TEXT},
+	{"fd", PROPERTY_TEXT},
+	{"host", PROPERTY_TEXT},
+	{"port", PROPERTY_TEXT},
+	{"server", PROPERTY_BOOL},
+	{"wait", PROPERTY_BOOL},
+	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"},
+	{"reconnect", PROPERTY_NUMBER, "0"},
+	{"telnet", PROPERTY_BOOL, "off"},
+	{"websocket", PROPERTY_BOOL, "off"},
+	{"ipv4", PROPERTY_BOOL},
+	{"ipv6", PROPERTY_BOOL},
+	{"mux", PROPERTY_BOOL},
+	{"signal", PROPERTY_BOOL},
+	{"append", PROPERTY_BOOL},
+	{"size", PROPERTY_SIZE},
+	{"cols", PROPERTY_NUMBER},
+	{"rows", PROPERTY_NUMBER},
+	{"width", PROPERTY_NUMBER},
+	{"height", PROPERTY_NUMBER},
+	{NULL},
+};
+
+static const struct property drive_properties[] = {
+	{"file", PROPERTY_TEXT},
+	{"if", PROPERTY_TEXT},
+	{"id", PROPERTY_TEXT},
+	{"format", PROPERTY_TEXT, NULL, false, "driver"},
+	{"media", PROPERTY_TEXT, "disk cdrom"},
+	{"index", PROPERTY_NUMBER},
+	{"bus", PROPERTY_NUMBER},
+	{"unit", PROPERTY_NUMBER},
+	{"readonly", PROPERTY_BOOL, NULL, false, "read-only"},
+	{"auto-read-only", PROPERTY_BOOL},
+	{"snapshot", PROPERTY_BOOL},
+	{"cache", PROPERTY_TEXT},
+	{"cache.direct", PROPERTY_BOOL},
+	{"cache.no-flush", PROPERTY_BOOL},
+	{"cache.writeback", PROPERTY_BOOL},
+	{"aio", PROPERTY_TEXT, "threads native io_uring"},
+	{"discard", PROPERTY_TEXT, "ignore off unmap on"},
+	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"copy-on-read", PROPERTY_BOOL, "off"},
+	{"serial", PROPERTY_TEXT},
+	{"werror", PROPERTY_TEXT, "report enospc"},
+	{"rerror", PROPERTY_TEXT, "report"},
+	{"file.driver", PROPERTY_TEXT, "file host_device"},
+	{"file.filename", PROPERTY_TEXT},
+	{"file.locking", PROPERTY_TEXT, "on off auto"},
+	{"file.aio", PROPERTY_TEXT, "threads native io_uring"},
+	{"node-name", PROPERTY_TEXT},
+	{NULL},
+};
+
+static const struct property netdev_properties[] = {
+	{"type", PROPERTY_TEXT},
+	{"id", PROPERTY_TEXT},
+	{"hostfwd", PROPERTY_TEXT, NULL, true},
+	{"restrict", PROPERTY_BOOL},
+	{"hostname", PROPERTY_TEXT},
+	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
+	{"host", PROPERTY_TEXT, "10.0.2.2"},
+	{"dns", PROPERTY_TEXT, "10.0.2.3"},
+	{"dhcpstart", PROPERTY_TEXT, "10.0.2.15"},
+	{"ipv4", PROPERTY_BOOL, "on"},
+	{"ipv6", PROPERTY_BOOL},
+	{"ifname", PROPERTY_TEXT},
+	{"script", PROPERTY_TEXT, "no"},
+	{"downscript", PROPERTY_TEXT, "no"},
+	{"vhost", PROPERTY_BOOL, "off"},
+	{"queues", PROPERTY_NUMBER, "1"},
+	{NULL},
+};
+
+/* Those of -netdev, and of the device that comes with it. */
+static const struct property nic_properties[] = {
+	{"type", PROPERTY_TEXT},
+	{"id", PROPERTY_TEXT},
+	{"model", PROPERTY_TEXT},
+	{"mac", PROPERTY_TEXT, NULL, false, "macaddr"},
+	{"netdev", PROPERTY_TEXT},
+	{"name", PROPERTY_TEXT},
+	{"hostfwd", PROPERTY_TEXT, NULL, true},
+	{"restrict", PROPERTY_BOOL},
+	{"hostname", PROPERTY_TEXT},
+	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
+	{"ipv6", PROPERTY_BOOL},
+	{"ifname", PROPERTY_TEXT},
+	{"script", PROPERTY_TEXT, "no"},
+	{"downscript", PROPERTY_TEXT, "no"},
+	{"vhost", PROPERTY_BOOL, "off"},
+	{NULL},
+};
+
+static const struct property fd_properties[] = {
+	{"set", PROPERTY_NUMBER}, {"fd", PROPERTY_NUMBER}, {"opaque", PROPERTY_TEXT}, {NULL}};
+
+static const struct property action_properties[] = {
+	{"reboot", PROPERTY_TEXT, "reset shutdown"},
+	{"shutdown", PROPERTY_TEXT, "poweroff pause"},
+	{"panic", PROPERTY_TEXT, "pause shutdown exit-failure none"},
+	{"watchdog", PROPERTY_TEXT},
+	{NULL},
+};
+
+static const struct property sandbox_properties[] = {
+	{"enable", PROPERTY_BOOL},
+	{"obsolete", PROPERTY_TEXT},
+	{"elevateprivileges", PROPERTY_TEXT},
+	{"spawn", PROPERTY_TEXT},
+	{"resourcecontrol", PROPERTY_TEXT},
+	{NULL},
+};
+
+static const struct property msg_properties[] = {
+	{"timestamp", PROPERTY_BOOL}, {"guest-name", PROPERTY_BOOL}, {NULL}};
+
+static const struct property overcommit_properties[] = {
+	{"mem-lock", PROPERTY_BOOL, "off"}, {"cpu-pm", PROPERTY_BOOL, "off"}, {NULL}};
+
+static const struct property audiodev_properties[] = {
+	{"driver", PROPERTY_TEXT, "none"}, {"id", PROPERTY_TEXT}, {"timer-period", PROPERTY_NUMBER}, {NULL}};
+
+static const struct property global_properties[] = {
+	{"driver", PROPERTY_TEXT}, {"property", PROPERTY_TEXT}, {"value", PROPERTY_TEXT}, {NULL}};
+
+static const struct option {
+	const char *name;
+	enum form form;
+	const char *first; /* the key of a first value without one */
+	const struct property *properties;
+	const char *argument, *help; /* as -help shows them */
+	const char *group; /* the name that QMP knows it by, when that is another */
+	const char *key;   /* the option that it is the same as, or NULL */
+} table[] = {
+	{"machine", MERGED, "type", machine_properties, "TYPE[,accel=A:B][,PROPERTY=VALUE]...", "pc, q35, microvm or none; help lists them"},
+	{"M", MERGED, "type", machine_properties, "TYPE...", "the same", .key = "machine"},
+	{"accel", EACH, "accel", accel_properties, "kvm|tcg|engine[,tb-size=MIB]", "what runs the CPUs: /dev/kvm, or kvik's engine (tcg is the same); again: the next to try"},
+	{"enable-kvm", FLAG, NULL, NULL, NULL, "as -accel kvm"},
+	{"cpu", TEXT, NULL, NULL, "MODEL[,FEATURE=on|off]...", "the CPUs' model; help lists them"},
+	{"smp", MERGED, "cpus", smp_properties, "N[,sockets=N][,cores=N][,threads=N]", "how many CPUs", "smp-opts"},
+	{"m", MERGED, "size", memory_properties, "SIZE", "memory, as 512M or 4G; a bare number is MiB (128M)", "memory"},
+	{"kernel", TEXT, NULL, NULL, "FILE", "a Linux, PVH or multiboot kernel"},
+	{"initrd", TEXT, NULL, NULL, "FILE", "its initial RAM disk"},
+	{"append", TEXT, NULL, NULL, "STRING", "its command line"},
+
+	{"drive", EACH, NULL, drive_properties, "file=FILE,if=virtio|none[,format=F][,id=ID]...", "a disk, or one for -device"},
+	{"blockdev", NESTED, NULL, ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
+	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
+	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
+	{"netdev", EACH, "type", netdev_properties, "user|tap,id=ID,...", "a network for -device; or JSON"},
+	{"nic", EACH, "type", nic_properties, "user|tap|none[,model=virtio][,mac=A]...", "a network and its device"},
+	{"net", EACH, "type", nic_properties, "none|nic|user|tap,...", "the old form of it"},
+
+	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket or ringbuf; mux=on shares it"},
+	{"serial", TEXTS, NULL, NULL, "WHERE", "the serial port: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, chardev:ID, mon:WHERE"},
+	{"parallel", TEXTS, NULL, NULL, "none", "there is no parallel port"},
+	{"monitor", TEXTS, NULL, NULL, "WHERE", "a monitor for people"},
+	{"qmp", TEXTS, NULL, NULL, "WHERE", "a monitor for programs"},
+	{"qmp-pretty", TEXTS, NULL, NULL, "WHERE", "the same, for people to read"},
+	{"mon", EACH, "chardev", mon_properties, "ID[,mode=readline|control]", "a monitor on a -chardev"},
+	{"debugcon", TEXT, NULL, NULL, "WHERE", "what the guest writes to port 0xe9"},
+	{"echr", TEXT, NULL, NULL, "N", "the escape key of shared consoles (1, ^A)"},
+	{"nographic", FLAG, NULL, NULL, NULL, "serial port and monitor on the terminal; ^A h helps"},
+	{"display", TEXT, NULL, NULL, "none", "there is no display"},
+	{"vga", TEXT, NULL, NULL, "none", "there is no graphics adapter"},
+
+	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd, rng-random, rng-builtin, iothread, secret; or JSON"},
+	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
+	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID"},
+	{"rtc", MERGED, NULL, rtc_properties, "base=utc", "the clock shows the host's time"},
+	{"boot", MERGED, "order", boot_properties, "...", "taken: there is nothing to choose yet", "boot-opts"},
+	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
+	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
+
+	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
+	{"no-reboot", FLAG, NULL, NULL, NULL, "end when the guest resets the machine"},
+	{"no-shutdown", FLAG, NULL, NULL, NULL, "do not end when the guest powers off, but stop"},
+	{"action", MERGED, NULL, action_properties, "reboot=shutdown,shutdown=pause,...", "likewise"},
+	{"nodefaults", FLAG, NULL, NULL, NULL, "no devices but those that are asked for"},
+	{"daemonize", FLAG, NULL, NULL, NULL, "go on in the background once all is set up"},
+	{"pidfile", TEXT, NULL, NULL, "FILE", "write the process' number there"},
+	{"sandbox", MERGED, "enable", sandbox_properties, "on|off", "confinement (on); see docs/security.md"},
+	{"version", FLAG, NULL, NULL, NULL, "this program's version"},
+	{"h", FLAG, NULL, NULL, NULL, "this text"},
+	{"help", FLAG, NULL, NULL, NULL, "the same"},
+
+	{"no-user-config", HARMLESS_FLAG},
+	{"nodefconfig", HARMLESS_FLAG},
+	{"no-hpet", HARMLESS_FLAG},
+	{"no-fd-bootchk", HARMLESS_FLAG},
+	{"mem-prealloc", HARMLESS_FLAG},
+	{"only-migratable", HARMLESS_FLAG},
+	{"L", HARMLESS},
+	{"k", HARMLESS},
+	{"msg", MERGED, NULL, msg_properties},
+	{"overcommit", MERGED, NULL, overcommit_properties},
+	{"audiodev", EACH, "driver", audiodev_properties},
+	{"trace", HARMLESS},
+	{"d", HARMLESS},
+	{"D", HARMLESS},
+
+	{"no-acpi", MISSING_FLAG, .help = "ACPI is always there; acpi=off in -append has Linux ignore it"},
+	{"bios", MISSING, .help = "there is no firmware yet: use -kernel"},
+	{"pflash", MISSING, .help = "there is no firmware yet: use -kernel"},
+	{"option-rom", MISSING, .help = "there is no firmware yet: use -kernel"},
+	{"hda", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
+	{"hdb", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
+	{"hdc", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
+	{"hdd", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
+	{"cdrom", MISSING, .help = "there is no CD-ROM yet: use -drive file=FILE,if=virtio,readonly=on"},
+	{"fda", MISSING, .help = "there is no floppy disk drive"},
+	{"fdb", MISSING, .help = "there is no floppy disk drive"},
+	{"sd", MISSING, .help = "there is no SD card reader"},
+	{"mtdblock", MISSING, .help = "there is no flash memory"},
+	{"dtb", MISSING, .help = "PCs have no device trees"},
+	{"acpitable", MISSING, .help = "tables cannot be added"},
+	{"smbios", MISSING, .help = "SMBIOS tables cannot be changed yet"},
+	{"fw_cfg", MISSING, .help = "files cannot be added yet"},
+	{"vnc", MISSING, .help = "there is no display: use -display none"},
+	{"spice", MISSING, .help = "there is no display: use -display none"},
+	{"sdl", MISSING_FLAG, .help = "there is no display: use -display none"},
+	{"curses", MISSING_FLAG, .help = "there is no display: use -nographic"},
+	{"full-screen", MISSING_FLAG, .help = "there is no display: use -display none"},
+	{"usb", MISSING_FLAG, .help = "there is no USB yet"},
+	{"usbdevice", MISSING, .help = "there is no USB yet"},
+	{"soundhw", MISSING, .help = "there is no sound"},
+	{"audio", MISSING, .help = "there is no sound"},
+	{"gdb", MISSING, .help = "there is no gdb stub yet"},
+	{"s", MISSING_FLAG, .help = "there is no gdb stub yet"},
+	{"incoming", MISSING, .help = "machines cannot be moved here yet: kvik run --load loads one that was saved"},
+	{"loadvm", MISSING, .help = "there are no snapshots yet: kvik run --load loads a machine that was saved"},
+	{"fsdev", MISSING, .help = "folders cannot be shared yet"},
+	{"virtfs", MISSING, .help = "folders cannot be shared yet"},
+	{"tpmdev", MISSING, .help = "there is no TPM"},
+	{"watchdog", MISSING, .help = "there is no watchdog yet"},
+	{"watchdog-action", MISSING, .help = "there is no watchdog yet: use -action watchdog=..."},
+	{"numa", MISSING, .help = "memory is one node"},
+	{"mem-path", MISSING, .help = "memory is a memfd: leave it out"},
+	{"icount", MISSING, .help = "instructions are not counted: leave it out"},
+	{"plugin", MISSING, .help = "there are no plug-ins"},
+	{"runas", MISSING, .help = "start it as that user"},
+	{"chroot", MISSING, .help = "leave it out: kvik takes an empty root directory by itself"},
+	{"readconfig", MISSING, .help = "say its content as options"},
+	{"writeconfig", MISSING, .help = "keep the command line"},
+	{"set", MISSING, .help = "say it where the object is made, or by -global"},
+	{"semihosting", MISSING_FLAG, .help = "PCs have none"},
+	{"compat", MISSING, .help = "leave it out"},
+	{"xen-domid", MISSING, .help = "there is no Xen here"},
+	{"tb-size", MISSING, .help = "use -accel tcg,tb-size=MIB"},
+	{"singlestep", MISSING_FLAG, .help = "leave it out"},
+};
+
+#define OPTIONS (sizeof(table) / sizeof(table[0]))
+
+static const struct option *find_option(const char *argument)
+{
+	unsigned i;
+
+	argument += argument[1] == '-' ? 2 : 1;
+	for (i = 0; i < OPTIONS; i++)
+		if (strcmp(table[i].name, argument) == 0)
+			return &table[i];
+	return NULL;
+}
+
+static json_t *list_of(json_t *line, const char *name)
+{
+	json_t *list = json_object_get(line, name);
+
+	if (!list) {
+		list = json_array();
+		json_object_set_new(line, name, list);
+	}
+	return list;
+}
+
+static int merge(json_t *line, const char *name, json_t *values)
+{
+	json_t *earlier = json_object_get(line, name);
+
+	if (!earlier)
+		return json_object_set_new(line, name, values);
+	json_object_update(earlier, values);
+	json_decref(values);
+	return 0;
+}
+
+/* "driver.property=value", whose first dot is no key's. */
+static json_t *parse_global(const char *value, struct error *error)
+{
+	const char *dot = strchr(value, '.'), *equals = strchr(value, '=');
+
+	if (!dot || !equals || dot > equals || strncmp(value, "driver=", 7) == 0)
+		return keyval_parse(value, NULL, global_properties, false, error);
+	return json_pack("{s:s%,s:s%,s:s}", "driver", value, (size_t)(dot - value), "property", dot + 1,
+			 (size_t)(equals - dot - 1), "value", equals + 1);
+}
+
+static int take_keys(json_t *line, const struct option *option, const char *value, struct error *error)
+{
+	json_t *values;
+	int result = 0;
+
+	values = option->properties == global_properties
+			 ? parse_global(value, error)
+			 : keyval_parse(value, option->first, option->properties, option->form == NESTED,
+					error);
+	if (!values)
+		return -EINVAL;
+	if (option->properties)
+		result = keyval_check(values, option->properties, error);
+	if (result < 0) {
+		json_decref(values);
+		return result;
+	}
+	if (option->form == MERGED)
+		return merge(line, option->key ? option->key : option->name, values);
+	return json_array_append_new(list_of(line, option->name), values);
+}
+
+static int take(json_t *line, const struct option *option, const char *value, struct error *error)
+{
+	switch (option->form) {
+	case FLAG: return json_object_set_new(line, option->name, json_true());
+	case TEXT:
+	case TEXTS:
+		if (option->form == TEXT ? json_object_set_new(line, option->name, json_string(value)) < 0
+					 : json_array_append_new(list_of(line, option->name),
+								 json_string(value)) < 0)
+			return error_set(error, EINVAL, "its value is no UTF-8");
+		return 0;
+	case MERGED:
+	case EACH:
+	case NESTED: return take_keys(line, option, value, error);
+	case HARMLESS:
+	case HARMLESS_FLAG: return 0;
+	default: return error_set(error, ENOTSUP, "%s", option->help);
+	}
+}
+
+static bool takes_value(const struct option *option)
+{
+	return option->form != FLAG && option->form != HARMLESS_FLAG && option->form != MISSING_FLAG;
+}
+
+json_t *options_parse(int count, char **arguments, struct error *error)
+{
+	json_t *line = json_object();
+	const struct option *option;
+	const char *value;
+	int i, result = 0;
+
+	for (i = 0; i < count && result == 0; i++) {
+		if (arguments[i][0] != '-') {
+			result = error_set(error, EINVAL,
+					   "'%s': there is no IDE yet: use -drive file=%s,if=virtio",
+					   arguments[i], arguments[i]);
+			break;
+		}
+		option = find_option(arguments[i]);
+		if (!option) {
+			result = error_set(error, EINVAL, "%s: invalid option (see -help)", arguments[i]);
+			break;
+		}
+		value = NULL;
+		if (takes_value(option)) {
+			if (i + 1 == count) {
+				result = error_set(error, EINVAL, "%s: requires an argument", arguments[i]);
+				break;
+			}
+			value = arguments[++i];
+		}
+		result = take(line, option, value, error);
+		if (result < 0)
+			error_prefix(error, "-%s%s%.200s", option->name, value ? " " : "",
+				     value ? value : "");
+	}
+	if (result == 0)
+		return line;
+	json_decref(line);
+	return NULL;
+}
+
+void options_print_help(FILE *file)
+{
+	unsigned i;
+
+	fputs("Usage: kvik-system-x86_64 [OPTION]...\n\nRuns a virtual machine by QEMU's options:\n", file);
+	for (i = 0; i < OPTIONS; i++)
+		if (table[i].help && table[i].form < HARMLESS_FLAG)
+			fprintf(file, "  -%s%s%s\n      %s\n", table[i].name, table[i].argument ? " " : "",
+				table[i].argument ? table[i].argument : "", table[i].help);
+	fputs("Taken, without a difference:\n ", file);
+	for (i = 0; i < OPTIONS; i++)
+		if (!table[i].help)
+			fprintf(file, " -%s", table[i].name);
+	fputs("\nNot there:\n ", file);
+	for (i = 0; i < OPTIONS; i++)
+		if (table[i].form >= MISSING_FLAG)
+			fprintf(file, " -%s", table[i].name);
+	fputs("\n", file);
+}
+
+json_t *options_describe(void)
+{
+	static const char *const types[] = {
+		[PROPERTY_TEXT] = "string",
+		[PROPERTY_BOOL] = "boolean",
+		[PROPERTY_NUMBER] = "number",
+		[PROPERTY_SIZE] = "size",
+	};
+	json_t *answer = json_array(), *parameters;
+	const struct property *property;
+	unsigned i;
+
+	for (i = 0; i < OPTIONS; i++) {
+		if ((table[i].form != MERGED && table[i].form != EACH && table[i].form != NESTED) ||
+		    table[i].key)
+			continue;
+		parameters = json_array();
+		for (property = table[i].properties; property && property->name; property++)
+			json_array_append_new(parameters,
+					      json_pack("{s:s,s:s}", "name", property->name, "type",
+							types[property->type]));
+		json_array_append_new(answer,
+				      json_pack("{s:s,s:o}", "option",
+						table[i].group ? table[i].group : table[i].name,
+						"parameters", parameters));
+	}
+	return answer;
+}

@@ -1,0 +1,340 @@
+/* kvik-system-x86_64: a run by QEMU's command line. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/accel.h"
+#include "cli/commands.h"
+#include "cli/qemu/daemon.h"
+#include "cli/qemu/devices.h"
+#include "cli/qemu/facts.h"
+#include "cli/qemu/line.h"
+#include "cli/qemu/line_devices.h"
+#include "cli/qemu/options.h"
+#include "cli/qemu/system.h"
+#include "cli/run_signals.h"
+#include "device/char/terminal.h"
+#include "monitor/monitor.h"
+#include "monitor/version.h"
+#include "util/log.h"
+
+struct system {
+	struct line line;
+	struct event_loop *loop;
+	struct run_signals signals;
+	struct daemon daemon;
+	struct monitor_facts facts;
+	struct monitor *monitor;
+	struct machine *machine;
+	struct char_stream *no_serial; /* when there is no other */
+	struct sandbox_report sandbox; /* without a machine, which has its own */
+	bool is_quitting, is_draining;
+};
+
+/* -- help: what is asked for instead of a run -- */
+
+static void print_version(void)
+{
+	printf("QEMU emulator version %d.%d.%d (kvik " KVIK_VERSION ")\n"
+	       "This is kvik " KVIK_VERSION ", which takes QEMU's command line.\n",
+	       VERSION_QEMU_MAJOR, VERSION_QEMU_MINOR, VERSION_QEMU_MICRO);
+}
+
+static void print_machines(void)
+{
+	unsigned i;
+
+	puts("Supported machines are:");
+	for (i = 0; i < machine_type_count; i++) {
+		const struct machine_type *type = &machine_types[i];
+
+		if (type->other_name)
+			printf("%-20s %s (alias of %s)\n", type->other_name, type->help, type->name);
+		printf("%-20s %s%s\n", type->name, type->help, type->is_default ? " (default)" : "");
+	}
+}
+
+static bool asks(const char *value)
+{
+	return value && (strcmp(value, "help") == 0 || strcmp(value, "?") == 0);
+}
+
+/* "DRIVER,help" */
+static bool print_device(const char *value)
+{
+	char name[64];
+	size_t length = strcspn(value, ",");
+	const struct device_driver *driver;
+
+	if (!asks(value[length] ? value + length + 1 : NULL) || length >= sizeof(name))
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)length, value);
+	driver = device_driver_find(name, NULL);
+	if (driver)
+		device_print_help(stdout, driver);
+	return driver != NULL;
+}
+
+/* Whether an option asks for help, which is then printed. */
+static bool print_help_on(const char *option, const char *value)
+{
+	option += option[0] == '-' && option[1] == '-';
+	if (strcmp(option, "-device") == 0 && value && strchr(value, ','))
+		return print_device(value);
+	if (!asks(value))
+		return false;
+	if (strcmp(option, "-device") == 0)
+		devices_print_help(stdout);
+	else if (strcmp(option, "-machine") == 0 || strcmp(option, "-M") == 0)
+		print_machines();
+	else if (strcmp(option, "-cpu") == 0)
+		cpu_spec_print_help(stdout);
+	else if (strcmp(option, "-accel") == 0)
+		puts("Accelerators supported in QEMU binary:\ntcg\nkvm\nengine");
+	else
+		return false;
+	return true;
+}
+
+/* Whether anything asks for help or the version instead of a run. */
+static bool print_help(int count, char **arguments)
+{
+	const char *option;
+	int i;
+
+	for (i = 0; i < count; i++) {
+		option = arguments[i] + (strncmp(arguments[i], "--", 2) == 0);
+		if (strcmp(option, "-version") == 0) {
+			print_version();
+			return true;
+		}
+		if (strcmp(option, "-h") == 0 || strcmp(option, "-help") == 0) {
+			options_print_help(stdout);
+			return true;
+		}
+		if (i + 1 < count && print_help_on(arguments[i], arguments[i + 1]))
+			return true;
+	}
+	return false;
+}
+
+/* -- the run -- */
+
+static void end(struct system *system, const char *reason)
+{
+	system->is_quitting = true;
+	if (system->monitor)
+		monitor_shutting_down(system->monitor, reason);
+	if (system->machine && !system->is_draining)
+		machine_quit(system->machine, EXIT_OK);
+	else
+		event_loop_stop(system->loop);
+}
+
+static void quit_key(void *context)
+{
+	end(context, "host-ui");
+}
+
+static void ended_by_signal(void *context, int number)
+{
+	log_print(LOG_ERROR, "terminating on signal %d", number);
+	end(context, "host-signal");
+}
+
+/* SIGUSR1 and SIGPWR are nothing here. */
+static void ignore(void *context)
+{
+	(void)context;
+}
+
+/* A monitor's, without a machine. */
+static void quit_without_machine(void *context)
+{
+	event_loop_stop(context);
+}
+
+static int write_pid(const struct line *line, struct error *error)
+{
+	const char *path = json_string_value(json_object_get(line->said, "pidfile"));
+	int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+	int result = 0;
+
+	if (!path)
+		return 0;
+	if (fd < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		result = error_set_errno(error, errno, "-pidfile %s", path);
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static int add_monitors(struct system *system, struct error *error)
+{
+	struct line *line = &system->line;
+	struct char_stream *stream;
+	unsigned i;
+	int result;
+
+	for (i = 0; i < line->monitor_count; i++) {
+		stream = chardev_use(&line->chardevs.list[line->monitors[i].chardev], error);
+		if (!stream)
+			return -EINVAL;
+		result = line->monitors[i].is_control
+				 ? monitor_add_qmp(system->monitor, stream, line->monitors[i].is_pretty, error)
+				 : monitor_add_hmp(system->monitor, stream, error);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+static void output_drained(void *context)
+{
+	event_loop_stop(context);
+}
+
+static void drain_stream(struct system *system, struct char_stream *stream)
+{
+	while (stream && !system->is_quitting && !char_drain(stream, output_drained, system->loop))
+		if (event_loop_run(system->loop) < 0)
+			return;
+}
+
+/* What the guest printed before its end comes out, however slowly it is read, if the user waits. */
+static void drain(struct system *system)
+{
+	const struct board_streams *streams = &system->line.config.streams;
+
+	system->is_draining = true;
+	drain_stream(system, streams->serial);
+	drain_stream(system, streams->debug_console);
+}
+
+/* Without a machine: monitors alone, until one of them ends it. */
+static int run_monitors(struct system *system, struct error *error)
+{
+	const struct sandbox_config config = {.listens = system->line.chardevs.listens};
+	int result = 0;
+
+	if (system->line.config.is_confined)
+		result = sandbox_enter(&config, &system->sandbox, error);
+	if (result < 0)
+		return result;
+	daemon_ready(&system->daemon);
+	if (system->line.config.is_confined)
+		result = sandbox_lock(&config, &system->sandbox, error);
+	if (result < 0)
+		return result;
+	result = event_loop_run(system->loop);
+	return result < 0 ? error_set_errno(error, -result, "the I/O loop failed") : 0;
+}
+
+static int run_machine(struct system *system, int *status, struct error *error)
+{
+	struct machine_config *config = &system->line.config;
+	int result;
+
+	config->loop = system->loop;
+	config->sandbox.listens = system->line.chardevs.listens;
+	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
+	if (!config->kvm_options.code_cache_bytes)
+		config->kvm_options.code_cache_bytes = accel_code_cache(config->ram_bytes);
+	if (!config->streams.serial) {
+		system->no_serial = char_none_create(error);
+		if (!system->no_serial)
+			return -ENOMEM;
+		config->streams.serial = system->no_serial;
+	}
+	log_info("backend %s: %s", config->backend->name, system->line.accel_reason);
+	system->machine = machine_create(config, error);
+	config->disk_count = config->net_count = 0; /* they are its own */
+	if (!system->machine)
+		return -EINVAL;
+	monitor_set_machine(system->monitor, system->machine);
+	daemon_ready(&system->daemon);
+	result = machine_run(system->machine, status, error);
+	if (result == 0 && !system->is_quitting)
+		drain(system);
+	return result;
+}
+
+static int run(struct system *system, int *status, struct error *error)
+{
+	struct line *line = &system->line;
+
+	line->chardevs.loop = system->loop;
+	line->chardevs.commands = (struct char_mux_commands){.quit = quit_key, .context = system};
+	if (line_examine(line, error) < 0 || line_open_devices(line, error) < 0)
+		return -EINVAL;
+	/* Some wait for their peers, and the user may want to end that by a signal. */
+	if (chardevs_open(&line->chardevs, false, error) < 0 ||
+	    run_signals_watch(&system->signals, system->loop, error) < 0 ||
+	    chardevs_open(&line->chardevs, true, error) < 0 || line_connect(line, error) < 0 ||
+	    facts_collect(&system->facts, line, error) < 0)
+		return -EINVAL;
+	if (!line->has_machine) {
+		system->facts.quit = quit_without_machine;
+		system->facts.context = system->loop;
+		system->facts.find_ring = NULL;
+	}
+	system->monitor = monitor_create(&system->facts, error);
+	if (!system->monitor || add_monitors(system, error) < 0 || write_pid(line, error) < 0)
+		return -EINVAL;
+	*status = EXIT_OK;
+	return line->has_machine ? run_machine(system, status, error) : run_monitors(system, error);
+}
+
+/* Disks and networks that no machine has taken. */
+static void close_devices(struct machine_config *config)
+{
+	while (config->disk_count)
+		block_close(config->disks[--config->disk_count].block, NULL);
+	while (config->net_count)
+		net_link_close(&config->nets[--config->net_count].link);
+}
+
+static void destroy(struct system *system)
+{
+	terminal_restore();
+	run_signals_unwatch(&system->signals);
+	log_guest_flush();
+	monitor_destroy(system->monitor);
+	machine_destroy(system->machine);
+	close_devices(&system->line.config);
+	chardevs_close(&system->line.chardevs);
+	char_destroy(system->no_serial);
+	facts_free(&system->facts);
+	event_loop_destroy(system->loop);
+	line_free(&system->line);
+}
+
+int system_main(int count, char **arguments)
+{
+	struct system system = {
+		.signals = {.end = ended_by_signal, .save = ignore, .power = ignore},
+		.daemon = {.ready_fd = -1},
+	};
+	struct error error = {0};
+	int result = -EINVAL, status = EXIT_ERROR;
+
+	system.signals.context = &system;
+	if (print_help(count, arguments))
+		return EXIT_OK;
+	system.line.said = options_parse(count, arguments, &error);
+	if (system.line.said &&
+	    (!json_object_get(system.line.said, "daemonize") || daemon_begin(&system.daemon, &error) == 0)) {
+		system.loop = event_loop_create(&error);
+		if (system.loop)
+			result = run(&system, &status, &error);
+	}
+	if (result < 0) {
+		terminal_restore();
+		log_error("%s", error.message);
+		status = EXIT_ERROR;
+	}
+	destroy(&system);
+	return status;
+}

@@ -1,0 +1,202 @@
+/* QMP's commands about the machine and its life. */
+#include <errno.h>
+
+#include "monitor/hmp_commands.h"
+#include "monitor/monitor.h"
+#include "monitor/version.h"
+#include <qmp_commands.h>
+
+json_t *qmp_qmp_capabilities(struct qmp_call *call)
+{
+	if (json_array_size(json_object_get(call->arguments, "enable"))) {
+		error_set(&call->error, EINVAL, "capability oob is not offered");
+		return NULL;
+	}
+	return qmp_done();
+}
+
+json_t *qmp_query_version(struct qmp_call *call)
+{
+	(void)call;
+	return version_describe();
+}
+
+static const char *status_name(const struct monitor *monitor, unsigned pauses)
+{
+	if (!monitor->machine)
+		return "prelaunch";
+	if (pauses & MACHINE_PAUSE_OFF)
+		return "shutdown";
+	if (pauses & MACHINE_PAUSE_DEBUGGER)
+		return "debug";
+	return !pauses ? "running" : monitor->has_run ? "paused" : "prelaunch";
+}
+
+json_t *qmp_query_status(struct qmp_call *call)
+{
+	const struct machine *machine = call->monitor->machine;
+	unsigned pauses = machine ? machine_pauses(machine) : 0;
+
+	return json_pack("{s:s,s:b,s:b}", "status", status_name(call->monitor, pauses), "singlestep", 0,
+			 "running", machine && !pauses);
+}
+
+/* False, with the call's error, when there is no machine. */
+static bool need_machine(struct qmp_call *call)
+{
+	if (!call->monitor->machine)
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+	return call->monitor->machine != NULL;
+}
+
+json_t *qmp_stop(struct qmp_call *call)
+{
+	if (!need_machine(call))
+		return NULL;
+	/* Who asks is answered when the machine has stopped. */
+	call->is_deferred = !machine_pauses(call->monitor->machine);
+	machine_pause(call->monitor->machine, MACHINE_PAUSE_USER);
+	return qmp_done();
+}
+
+json_t *qmp_cont(struct qmp_call *call)
+{
+	if (!need_machine(call))
+		return NULL;
+	if (machine_pauses(call->monitor->machine) & MACHINE_PAUSE_OFF) {
+		error_set(&call->error, EINVAL, "Resetting the Virtual Machine is required");
+		return NULL;
+	}
+	machine_resume(call->monitor->machine, MACHINE_PAUSE_USER);
+	return qmp_done();
+}
+
+json_t *qmp_system_reset(struct qmp_call *call)
+{
+	if (!need_machine(call))
+		return NULL;
+	machine_ask_reset(call->monitor->machine);
+	return qmp_done();
+}
+
+json_t *qmp_system_powerdown(struct qmp_call *call)
+{
+	if (!need_machine(call) ||
+	    machine_press_power_button(call->monitor->machine, &call->error) < 0)
+		return NULL;
+	return qmp_done();
+}
+
+json_t *qmp_quit(struct qmp_call *call)
+{
+	struct monitor *monitor = call->monitor;
+
+	monitor_shutting_down(monitor, "host-qmp-quit");
+	if (monitor->machine)
+		machine_quit(monitor->machine, MACHINE_STATUS_OFF);
+	else
+		monitor->facts.quit(monitor->facts.context);
+	return qmp_done();
+}
+
+json_t *qmp_human_monitor_command(struct qmp_call *call)
+{
+	const char *line = json_string_value(json_object_get(call->arguments, "command-line"));
+	struct hmp_text text = {NULL};
+	json_t *answer;
+
+	hmp_run(call->monitor, line, &text);
+	answer = json_stringn_nocheck(text.bytes ? text.bytes : "", text.size);
+	hmp_text_free(&text);
+	if (!answer)
+		error_set_errno(&call->error, ENOMEM, "the answer");
+	return answer;
+}
+
+json_t *qmp_query_name(struct qmp_call *call)
+{
+	const char *name = call->monitor->facts.name;
+
+	return name ? json_pack("{s:s}", "name", name) : json_object();
+}
+
+json_t *qmp_query_uuid(struct qmp_call *call)
+{
+	const char *uuid = call->monitor->facts.uuid;
+
+	return json_pack("{s:s}", "UUID", uuid ? uuid : "00000000-0000-0000-0000-000000000000");
+}
+
+json_t *qmp_query_kvm(struct qmp_call *call)
+{
+	return json_pack("{s:b,s:b}", "enabled", call->monitor->facts.uses_kvm, "present",
+			 call->monitor->facts.has_kvm);
+}
+
+json_t *qmp_query_target(struct qmp_call *call)
+{
+	(void)call;
+	return json_pack("{s:s}", "arch", "x86_64");
+}
+
+json_t *qmp_query_machines(struct qmp_call *call)
+{
+	return json_incref(call->monitor->facts.machines);
+}
+
+json_t *qmp_query_memory_size_summary(struct qmp_call *call)
+{
+	if (!need_machine(call))
+		return NULL;
+	return json_pack("{s:I,s:i}", "base-memory",
+			 (json_int_t)machine_configuration(call->monitor->machine)->ram_bytes,
+			 "plugged-memory", 0);
+}
+
+json_t *qmp_query_iothreads(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
+json_t *qmp_query_balloon(struct qmp_call *call)
+{
+	call->error_class = "DeviceNotActive";
+	error_set(&call->error, ENODEV, "No balloon device has been activated");
+	return NULL;
+}
+
+json_t *qmp_query_tpm_models(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
+json_t *qmp_query_tpm_types(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
+json_t *qmp_query_migrate_capabilities(struct qmp_call *call)
+{
+	return json_pack("[{s:s,s:b}]", "capability", "events", "state",
+			 call->monitor->migration_events);
+}
+
+json_t *qmp_migrate_set_capabilities(struct qmp_call *call)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(call->arguments, "capabilities"), i, one)
+		call->monitor->migration_events = json_is_true(json_object_get(one, "state"));
+	return qmp_done();
+}
+
+/* There has been no migration. */
+json_t *qmp_query_migrate(struct qmp_call *call)
+{
+	(void)call;
+	return json_object();
+}

@@ -1,0 +1,252 @@
+/* What people can type, each on top of QMP's commands. */
+#include "monitor/hmp_commands.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "monitor/qmp.h"
+#include "monitor/version.h"
+
+struct line {
+	struct monitor *monitor;
+	struct hmp_text *text;
+	const char *rest; /* behind the command's name */
+};
+
+/* What a QMP command answers, the caller's; NULL: it has failed, which was printed. */
+static json_t *ask(struct line *line, const char *command)
+{
+	struct qmp_call call = {.monitor = line->monitor};
+	json_t *answer = qmp_run(&call, command);
+
+	if (!answer)
+		hmp_print(line->text, "Error: %s\n", call.error.message);
+	return answer;
+}
+
+static void run_stop(struct line *line)
+{
+	json_decref(ask(line, "stop"));
+}
+
+static void run_cont(struct line *line)
+{
+	json_decref(ask(line, "cont"));
+}
+
+static void run_reset(struct line *line)
+{
+	json_decref(ask(line, "system_reset"));
+}
+
+static void run_powerdown(struct line *line)
+{
+	json_decref(ask(line, "system_powerdown"));
+}
+
+static void run_quit(struct line *line)
+{
+	json_decref(ask(line, "quit"));
+}
+
+static const char *string(const json_t *object, const char *key)
+{
+	const char *value = json_string_value(json_object_get(object, key));
+
+	return value ? value : "";
+}
+
+static void info_version(struct line *line)
+{
+	hmp_print(line->text, "%d.%d.%d (kvik " KVIK_VERSION ")\n", VERSION_QEMU_MAJOR,
+		  VERSION_QEMU_MINOR, VERSION_QEMU_MICRO);
+}
+
+static void info_status(struct line *line)
+{
+	json_t *status = ask(line, "query-status");
+	const char *name = string(status, "status");
+	bool runs = json_is_true(json_object_get(status, "running"));
+
+	hmp_print(line->text, "VM status: %s%s%s%s\n", runs ? "running" : "paused",
+		  runs || strcmp(name, "paused") == 0 ? "" : " (",
+		  runs || strcmp(name, "paused") == 0 ? "" : name,
+		  runs || strcmp(name, "paused") == 0 ? "" : ")");
+	json_decref(status);
+}
+
+static void info_cpus(struct line *line)
+{
+	json_t *cpus = ask(line, "query-cpus-fast"), *cpu;
+	size_t i;
+
+	json_array_foreach(cpus, i, cpu)
+		hmp_print(line->text, "%c CPU #%lld: thread_id=%lld\n", i ? ' ' : '*',
+			  json_integer_value(json_object_get(cpu, "cpu-index")),
+			  json_integer_value(json_object_get(cpu, "thread-id")));
+	json_decref(cpus);
+}
+
+static void info_block(struct line *line)
+{
+	json_t *blocks = ask(line, "query-block"), *block, *inserted, *cache;
+	size_t i;
+
+	json_array_foreach(blocks, i, block) {
+		inserted = json_object_get(block, "inserted");
+		cache = json_object_get(inserted, "cache");
+		hmp_print(line->text, "%s%s", i ? "\n" : "", string(block, "device"));
+		if (!inserted) {
+			hmp_print(line->text, ": [not inserted]\n");
+			continue;
+		}
+		if (*string(inserted, "node-name"))
+			hmp_print(line->text, " (%s)", string(inserted, "node-name"));
+		hmp_print(line->text, ": %s (%s%s)\n", string(inserted, "file"), string(inserted, "drv"),
+			  json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+		if (*string(block, "qdev"))
+			hmp_print(line->text, "    Attached to:      %s\n", string(block, "qdev"));
+		hmp_print(line->text, "    Cache mode:       %s%s%s\n",
+			  json_is_true(json_object_get(cache, "writeback")) ? "writeback" : "writethrough",
+			  json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
+			  json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
+	}
+	json_decref(blocks);
+}
+
+static void info_chardev(struct line *line)
+{
+	json_t *list = ask(line, "query-chardev"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		hmp_print(line->text, "%s: filename=%s\n", string(one, "label"), string(one, "filename"));
+	json_decref(list);
+}
+
+static void info_name(struct line *line)
+{
+	if (line->monitor->facts.name)
+		hmp_print(line->text, "%s\n", line->monitor->facts.name);
+}
+
+static void info_uuid(struct line *line)
+{
+	json_t *answer = ask(line, "query-uuid");
+
+	hmp_print(line->text, "%s\n", string(answer, "UUID"));
+	json_decref(answer);
+}
+
+static void info_kvm(struct line *line)
+{
+	hmp_print(line->text, "kvm support: %s\n",
+		  line->monitor->facts.uses_kvm ? "enabled" : "disabled");
+}
+
+static void info_memory(struct line *line)
+{
+	json_t *answer = ask(line, "query-memory-size-summary");
+
+	if (answer)
+		hmp_print(line->text, "base memory: %lld\nplugged memory: 0\n",
+			  json_integer_value(json_object_get(answer, "base-memory")));
+	json_decref(answer);
+}
+
+static const struct command {
+	const char *name, *other_name;
+	void (*run)(struct line *line);
+	const char *help;
+} information[] = {
+	{"block", NULL, info_block, "the disks"},
+	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
+	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
+	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
+	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
+	{"name", NULL, info_name, "the machine's name"},
+	{"status", NULL, info_status, "whether the machine runs"},
+	{"uuid", NULL, info_uuid, "the machine's UUID"},
+	{"version", NULL, info_version, "this program's version"},
+};
+
+static void list_information(struct line *line)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(information) / sizeof(information[0]); i++)
+		hmp_print(line->text, "info %s -- %s\n", information[i].name, information[i].help);
+}
+
+static void run_info(struct line *line)
+{
+	size_t length = strcspn(line->rest, " \t");
+	unsigned i;
+
+	if (!length) {
+		list_information(line);
+		return;
+	}
+	for (i = 0; i < sizeof(information) / sizeof(information[0]); i++) {
+		if (strlen(information[i].name) == length &&
+		    strncmp(information[i].name, line->rest, length) == 0) {
+			information[i].run(line);
+			return;
+		}
+	}
+	hmp_print(line->text, "info: nothing is known of '%.*s': 'info' lists what is\n", (int)length,
+		  line->rest);
+}
+
+static void run_help(struct line *line);
+
+static const struct command commands[] = {
+	{"cont", "c", run_cont, "let the machine run"},
+	{"help", "?", run_help, "this list"},
+	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
+	{"quit", "q", run_quit, "end at once"},
+	{"stop", "s", run_stop, "stop the machine"},
+	{"system_powerdown", NULL, run_powerdown, "press the power button"},
+	{"system_reset", NULL, run_reset, "press the reset button"},
+};
+
+static void run_help(struct line *line)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		hmp_print(line->text, "%s%s%s -- %s\n", commands[i].name,
+			  commands[i].other_name ? "|" : "",
+			  commands[i].other_name ? commands[i].other_name : "", commands[i].help);
+}
+
+static bool is_named(const struct command *command, const char *name, size_t length)
+{
+	return (strlen(command->name) == length && strncmp(command->name, name, length) == 0) ||
+	       (command->other_name && strlen(command->other_name) == length &&
+		strncmp(command->other_name, name, length) == 0);
+}
+
+void hmp_run(struct monitor *monitor, const char *text, struct hmp_text *output)
+{
+	struct line line = {.monitor = monitor, .text = output};
+	size_t length;
+	unsigned i;
+
+	while (isspace((unsigned char)*text))
+		text++;
+	length = strcspn(text, " \t\r\n");
+	if (!length || *text == '#')
+		return;
+	line.rest = text + length;
+	while (isspace((unsigned char)*line.rest))
+		line.rest++;
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (is_named(&commands[i], text, length)) {
+			commands[i].run(&line);
+			return;
+		}
+	}
+	hmp_print(output, "unknown command: '%.*s'\n", (int)length, text);
+}

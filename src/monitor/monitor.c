@@ -1,0 +1,121 @@
+#include "monitor/monitor.h"
+
+#include <stdlib.h>
+
+#include "monitor/hmp.h"
+#include "monitor/qmp.h"
+
+struct monitor *monitor_create(const struct monitor_facts *facts, struct error *error)
+{
+	struct monitor *monitor = calloc(1, sizeof(*monitor));
+
+	if (!monitor) {
+		error_set(error, 0, "no memory for a monitor");
+		return NULL;
+	}
+	monitor->facts = *facts;
+	monitor->schema = schema_create(error);
+	if (monitor->schema)
+		return monitor;
+	free(monitor);
+	return NULL;
+}
+
+void monitor_destroy(struct monitor *monitor)
+{
+	if (!monitor)
+		return;
+	if (monitor->machine)
+		machine_unobserve(monitor->machine, &monitor->observer);
+	qmp_end(monitor);
+	hmp_end(monitor);
+	schema_destroy(monitor->schema);
+	free(monitor);
+}
+
+int monitor_add_qmp(struct monitor *monitor, struct char_stream *stream, bool is_pretty,
+		    struct error *error)
+{
+	return qmp_add_session(monitor, stream, is_pretty, error);
+}
+
+int monitor_add_hmp(struct monitor *monitor, struct char_stream *stream, struct error *error)
+{
+	return hmp_add_session(monitor, stream, error);
+}
+
+static void send_end(struct monitor *monitor, const char *event, bool is_guest, const char *reason)
+{
+	qmp_send_event(monitor, event, json_pack("{s:b,s:s}", "guest", is_guest, "reason", reason));
+}
+
+static const char *cause_name(enum machine_cause cause)
+{
+	switch (cause) {
+	case MACHINE_GUEST_SHUTDOWN: return "guest-shutdown";
+	case MACHINE_GUEST_RESET: return "guest-reset";
+	case MACHINE_GUEST_CRASH: return "guest-panic";
+	default: return "host-qmp-system-reset"; /* users have no other way */
+	}
+}
+
+static void paused(void *context)
+{
+	struct monitor *monitor = context;
+
+	/* One that has not run yet has not stopped. */
+	if (monitor->has_run)
+		qmp_send_event(monitor, "STOP", NULL);
+	qmp_answer_deferred(monitor);
+}
+
+static void resumed(void *context)
+{
+	struct monitor *monitor = context;
+
+	monitor->has_run = true;
+	qmp_send_event(monitor, "RESUME", NULL);
+}
+
+static void was_reset(void *context)
+{
+	struct monitor *monitor = context;
+	enum machine_cause cause = machine_last_cause(monitor->machine);
+
+	monitor->has_run = !machine_pauses(monitor->machine);
+	send_end(monitor, "RESET", cause != MACHINE_BY_USER, cause_name(cause));
+}
+
+static void power_button(void *context)
+{
+	qmp_send_event(context, "POWERDOWN", NULL);
+}
+
+static void ending(void *context)
+{
+	struct monitor *monitor = context;
+	enum machine_cause cause = machine_last_cause(monitor->machine);
+
+	send_end(monitor, "SHUTDOWN", cause != MACHINE_BY_USER, cause_name(cause));
+	qmp_answer_deferred(monitor);
+}
+
+void monitor_set_machine(struct monitor *monitor, struct machine *machine)
+{
+	monitor->machine = machine;
+	monitor->has_run = !machine_pauses(machine);
+	monitor->observer = (struct machine_observer){
+		.paused = paused,
+		.resumed = resumed,
+		.was_reset = was_reset,
+		.power_button = power_button,
+		.ending = ending,
+		.context = monitor,
+	};
+	machine_observe(machine, &monitor->observer);
+}
+
+void monitor_shutting_down(struct monitor *monitor, const char *reason)
+{
+	send_end(monitor, "SHUTDOWN", false, reason);
+}

@@ -1,0 +1,37 @@
+/*
+ * The room of monitors: how people and programs talk to a machine while it runs. QMP is JSON, for
+ * programs, as its schema says (schema.json); HMP is lines of text for people, on top of QMP's commands.
+ * Both are QEMU's, so that what talks to QEMU talks to kvik.
+ *
+ * It stands on machine/machine.h. What only the command line knows (names, what is behind a
+ * device, which options there are) comes as facts, once. Everything here is called and calls on the
+ * I/O thread.
+ */
+#ifndef KVIK_MONITOR_MONITOR_H
+#define KVIK_MONITOR_MONITOR_H
+
+#include <stdbool.h>
+
+#include "device/char/char.h"
+#include "machine/machine.h"
+#include "monitor/facts.h"
+#include "util/error.h"
+
+struct monitor;
+
+/* NULL, and `error`, on failure. */
+struct monitor *monitor_create(const struct monitor_facts *facts, struct error *error);
+void monitor_destroy(struct monitor *monitor); /* NULL is fine; before the streams */
+
+/* A session on a stream, which has no other reader and outlives the monitor. 0, or -errno and `error`. */
+int monitor_add_qmp(struct monitor *monitor, struct char_stream *stream, bool is_pretty,
+		    struct error *error);
+int monitor_add_hmp(struct monitor *monitor, struct char_stream *stream, struct error *error);
+
+/* The machine there is to talk about, before it runs; without one there is none (-machine none). */
+void monitor_set_machine(struct monitor *monitor, struct machine *machine);
+
+/* Somebody of the host's ends the run: `reason` is one of ShutdownCause, as "host-signal". */
+void monitor_shutting_down(struct monitor *monitor, const char *reason);
+
+#endif
