@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/accel.h"
+#include "cli/firmware_option.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
 #include "machine/inspect.h"
@@ -263,15 +264,23 @@ static int examine_cpu_model(struct line *line, struct error *error)
 static int examine_boot(struct line *line, struct error *error)
 {
 	struct boot_config *boot = &line->config.boot;
+	const char *bios = text(line, "bios");
 
 	boot->kernel = text(line, "kernel");
 	boot->initrd = text(line, "initrd");
 	boot->command_line = text(line, "append");
-	if (boot->kernel)
+	if (!boot->kernel && (boot->initrd || boot->command_line))
+		return error_set(error, EINVAL, "-append and -initrd are allowed only with -kernel");
+	if (boot->kernel && !bios)
 		return 0;
-	return error_set(error, EINVAL, boot->initrd || boot->command_line
-						? "-append and -initrd are allowed only with -kernel"
-						: "nothing to boot: there is no firmware yet: use -kernel");
+	if (boot->kernel)
+		return error_set(error, ENOTSUP, "-bios and -kernel exclude each other here: leave -bios out");
+	if (line->type->board != BOARD_PC)
+		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
+	/* Names that QEMU's own files have mean the BIOS that is installed. */
+	if (!bios || strcmp(bios, "bios-256k.bin") == 0 || strcmp(bios, "bios.bin") == 0)
+		bios = "bios";
+	return firmware_option_find(bios, &boot->firmware, error);
 }
 
 static int examine_objects(struct line *line, struct error *error)

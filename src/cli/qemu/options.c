@@ -237,6 +237,7 @@ static const struct option {
 	{"kernel", TEXT, NULL, NULL, "FILE", "a Linux, PVH or multiboot kernel"},
 	{"initrd", TEXT, NULL, NULL, "FILE", "its initial RAM disk"},
 	{"append", TEXT, NULL, NULL, "STRING", "its command line"},
+	{"bios", TEXT, NULL, NULL, "FILE", "who boots the disks without -kernel (SeaBIOS as it is installed)"},
 
 	{"drive", EACH, NULL, drive_properties, "file=FILE,if=virtio|none[,format=F][,id=ID]...", "a disk, or one for -device"},
 	{"blockdev", NESTED, NULL, ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
@@ -295,9 +296,8 @@ static const struct option {
 	{"D", HARMLESS},
 
 	{"no-acpi", MISSING_FLAG, .help = "ACPI is always there; acpi=off in -append has Linux ignore it"},
-	{"bios", MISSING, .help = "there is no firmware yet: use -kernel"},
-	{"pflash", MISSING, .help = "there is no firmware yet: use -kernel"},
-	{"option-rom", MISSING, .help = "there is no firmware yet: use -kernel"},
+	{"pflash", MISSING, .help = "there is no UEFI yet: -bios is SeaBIOS"},
+	{"option-rom", MISSING, .help = "option ROMs are the devices' own"},
 	{"hda", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
 	{"hdb", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
 	{"hdc", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
