@@ -49,8 +49,8 @@ static void test_instructions(void **state)
 	SENSITIVE("\x0f\x01\xf9");         /* rdtscp */
 	SENSITIVE("\x0f\x01\xd0");         /* xgetbv */
 	SENSITIVE("\x0f\x01\xef");         /* wrpkru */
-	SENSITIVE("\x0f\x01\x07");         /* sgdt [rdi] */
-	SENSITIVE("\x0f\x00\xc0");         /* sldt eax */
+	CLEAN("\x0f\x01\x07");             /* sgdt [rdi] */
+	CLEAN("\x0f\x00\xc0");             /* sldt eax */
 	SENSITIVE("\xf3\x0f\xc7\xf8");     /* rdpid rax */
 	SENSITIVE("\xf3\x41\x0f\xc7\xf8"); /* rdpid r8 */
 	SENSITIVE("\x48\x0f\x03\xc1");     /* lsl rax, ecx */
@@ -70,10 +70,13 @@ static void test_boundaries(void **state)
 	CLEAN("\x48\x8b\x84\x24\x0f\xa2\x00\x00"); /* mov rax, [rsp + 0xa20f] */
 	CLEAN("\x0f\xb6\x0f\x31\xc0");             /* movzx ecx, byte [rdi]; xor eax, eax */
 	SENSITIVE("\x48\x8b\x0f\x0f\xa2");         /* mov rcx, [rdi]; cpuid */
-	/* Behind what cannot be decoded. */
-	SENSITIVE("\x06\x06\x0f\xa2");
-	/* At the page's very ends. */
-	assert_false(is_clean_at(0, "\x0f\xa2", 2, false));
+	/* Behind what cannot be decoded, zeroes, and in the page's first bytes it may be data... */
+	CLEAN("\x06\x06\x0f\xa2");
+	CLEAN("\x00\x00\x90\x90\x0f\xa2");
+	SENSITIVE("\x00\x00\x90\x90\x90\x90\x0f\xa2");
+	assert_true(is_clean_at(1, "\x0f\xa2", 2, false));
+	/* ... unless it is what comes next. */
+	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, false));
 	assert_false(is_clean_at(4094, "\x0f\xa2", 2, false));
 	assert_true(is_clean_at(4095, "\x0f", 1, false));
 }

@@ -34,7 +34,8 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	vm_clock_init(&vm->clock);
 	vm->max_vcpu_id = VM_VCPU_ID_MAX;
 	vm->default_tsc_khz = host_tsc_khz();
-	vm->tsc_offset = -vm->clock.base_tsc;
+	/* Begins at 0, but for user programs that run directly and read the host's. */
+	vm->tsc_offset = options->tier == ENGINE_TIER_DIRECT ? 0 : -vm->clock.base_tsc;
 
 	fd = handle_create(HANDLE_VM, "kvm-vm", 0, vm, vm_put);
 	if (fd < 0)

@@ -60,8 +60,14 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: stops for pages that are filled", counters->fills);
 	visit(context, "direct: page faults of the guest's", counters->guest_faults);
 	visit(context, "direct: kicks", counters->kicks);
-	visit(context, "direct: instructions emulated", counters->emulated);
-	visit(context, "direct: code given to other tiers", counters->sensitive);
+	visit(context, "direct: stops for other exceptions", counters->exceptions);
+	visit(context, "direct: instructions emulated for a page that cannot be mapped", counters->refused);
+	visit(context, "direct: instructions emulated for a page that was just mapped", counters->repeated);
+	visit(context, "direct: pages of code that were written", counters->turned_to_write);
+	visit(context, "direct: written pages that became code", counters->turned_to_execute);
+	visit(context, "direct: visits of code that is not run directly", counters->sensitive);
+	visit(context, "direct: pieces interpreted there", counters->pieces);
+	visit(context, "direct: code given to the translator", counters->stays);
 	visit(context, "direct: pages mapped", counters->pages);
 	visit(context, "direct: mappings", counters->mappings);
 	visit(context, "direct: pages unmapped", counters->unmapped);

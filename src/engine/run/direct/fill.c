@@ -163,6 +163,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	struct candidate candidates[AROUND], *wanted;
 	uint64_t first = gva & ~((uint64_t)AROUND * PAGE_SIZE - 1);
 	unsigned index = (unsigned)((gva - first) / PAGE_SIZE);
+	const struct shadow_page *before;
 	struct paging_result result;
 	struct tlb_page_rights rights;
 	struct cpu_page page;
@@ -176,6 +177,11 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	    !page.hva || !is_shared(direct, page.hva))
 		return FILL_REFUSED;
 	rights = paging_rights(cpu, &result, TLB_USER);
+	before = shadow_find(space, gva);
+	if (before && access == PAGING_WRITE)
+		direct->counters.turned_to_write += (before->rights & SHADOW_EXECUTE) != 0;
+	if (before && access == PAGING_FETCH)
+		direct->counters.turned_to_execute += (before->rights & SHADOW_WRITE) != 0;
 	wanted = &candidates[index];
 	*wanted = (struct candidate){ .is_there = true, .gpa = result.gpa & PAGE_MASK,
 				      .offset = (uint64_t)(page.hva - direct->memory->base) };

@@ -11,7 +11,9 @@
 #include "engine/x86/mmu/paging.h"
 
 struct direct_counters {
-	uint64_t entries, system_calls, fills, guest_faults, kicks, emulated, sensitive;
+	uint64_t entries, system_calls, fills, guest_faults, kicks, repeated, refused, exceptions;
+	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
+	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t pages, mappings, unmapped, dropped, processes, failures;
 };
 
@@ -25,8 +27,7 @@ struct direct {
 	struct direct_process processes[SHADOW_SPACES];
 	const struct direct_process *_Atomic running; /* whom a kick is for */
 	bool was_kernel;   /* CPL 3 has not been seen since it was left */
-	uint64_t declined; /* the page of the code that was last given to other tiers */
-	unsigned declines; /* how often since the kernel was there */
+	bool declines;     /* until the kernel has been there */
 	bool is_broken;    /* no stub can be had any more */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;

@@ -19,7 +19,8 @@
 #define USER_CS 0x33 /* Linux's selectors, which the stub has */
 #define USER_SS 0x2b
 
-#define DECLINES_MAX 4
+/* Pieces of code in one page that the last tier executes before others are asked. */
+#define PIECES_MAX 512
 
 #define VSYSCALL_BASE 0xffffffffff600000ull
 
@@ -150,7 +151,6 @@ static void emulate(struct direct *direct)
 {
 	struct cpu *cpu = direct->cpu;
 
-	direct->counters.emulated++;
 	cpu->insn = NULL;
 	cpu->next_rip = cpu->rip;
 	tier_last(cpu)->run_one(cpu);
@@ -172,14 +172,23 @@ static void stop_for_fault(struct direct *direct, struct shadow_space *space, ui
 	direct->fault_rip = cpu->rip;
 	direct->fault_gva = gva;
 	direct->fault_entry = direct->counters.entries;
-	/* The page of the instruction itself is looked at before each entry. */
-	if (!is_again && access == PAGING_FETCH && (gva & ~0xfffull) == (cpu->rip & ~0xfffull))
-		return;
+	/* The page of the instruction itself is looked at before each entry, unless it was in vain. */
+	if (access == PAGING_FETCH && (gva & ~0xfffull) == (cpu->rip & ~0xfffull)) {
+		if (is_again && shadow_find(space, gva))
+			shadow_lose_page(&direct->shadow, space, gva);
+		else
+			return;
+	}
 	/* It was filled, and yet there it is again: the stub could not map it. */
-	if (is_again || fill_page(direct, space, gva, access) != FILL_DONE)
+	if (is_again) {
+		direct->counters.repeated++;
 		emulate(direct);
-	else
+	} else if (fill_page(direct, space, gva, access) != FILL_DONE) {
+		direct->counters.refused++;
+		emulate(direct);
+	} else {
 		direct->counters.fills++;
+	}
 }
 
 static void stop_for_call(struct direct *direct, uint64_t address)
@@ -234,7 +243,10 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 			break;
 		}
 		/* fall through */
-	default: emulate(direct); break;
+	default:
+		direct->counters.exceptions++;
+		emulate(direct);
+		break;
 	}
 }
 
@@ -251,20 +263,38 @@ static enum fill prepare_code(struct direct *direct, struct shadow_space *space)
 	return fill_page(direct, space, cpu->rip, PAGING_FETCH);
 }
 
+/*
+ * Code that is not to be run directly, such as the vDSO's: the last tier runs it until it leaves its
+ * page, as it does after some instructions nearly always. False: it stays. May unwind.
+ */
+static bool run_sensitive(struct cpu *cpu)
+{
+	struct direct *direct = direct_of(cpu);
+	uint64_t page = cpu->rip >> 12;
+
+	direct->counters.sensitive++;
+	for (unsigned i = 0; i < PIECES_MAX; i++) {
+		tier_last(cpu)->run_piece(cpu);
+		direct->counters.pieces++;
+		if (cpu->requests || cpu->is_leaving || cpu->cpl != 3 || cpu->rip >> 12 != page)
+			return true;
+	}
+	direct->counters.stays++;
+	return false;
+}
+
 enum tier_stop direct_run(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
 
 	if (cpu->cpl != 3)
 		return TIER_DECLINES;
-	/* Code that is another tier's stays there until it leaves its page, and if it has come back a few
-	 * times, until the kernel has been there. */
+	/* Code that is another tier's stays there until the kernel has been there. */
 	if (direct->was_kernel)
-		direct->declines = 0;
-	else if (direct->declined == cpu->rip >> 12 || direct->declines > DECLINES_MAX)
-		return TIER_DECLINES;
+		direct->declines = false;
 	direct->was_kernel = false;
-	direct->declined = UINT64_MAX;
+	if (direct->declines)
+		return TIER_DECLINES;
 	if (direct->is_broken || !is_eligible(cpu)) {
 		return TIER_DECLINES;
 	}
@@ -284,9 +314,9 @@ enum tier_stop direct_run(struct cpu *cpu)
 		if (cpu->requests)
 			break;
 		if (fill != FILL_DONE) {
-			direct->declined = cpu->rip >> 12;
-			direct->declines++;
-			direct->counters.sensitive++;
+			if (run_sensitive(cpu))
+				continue;
+			direct->declines = true;
 			return TIER_DECLINES;
 		}
 		/* What the filling has made others drop. */

@@ -22,22 +22,30 @@ static uint64_t hash_page(const uint8_t *bytes)
 }
 
 /*
- * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. XSAVE
- * and its kin are left alone: who uses them with a mask of his own gets what he asks for.
+ * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
+ * alone are XSAVE and its kin (who uses them with a mask of his own gets what he asks for), and SGDT, SLDT
+ * and theirs, which nobody uses and hosts with UMIP answer with nothing of use.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, bool tsc_is_same)
 {
-	unsigned reg = modrm >> 3 & 7;
-
 	switch (opcode) {
-	case 0x00: return true; /* SLDT, STR, VERR, VERW */
-	case 0x01: return modrm < 0xd5 || modrm > 0xd6; /* SGDT and so on, XGETBV, RDTSCP; not XEND, XTEST */
-	case 0x02:
-	case 0x03: return true; /* LAR, LSL */
+	case 0x01:
+		switch (modrm) {
+		case 0xc1: /* VMCALL */
+		case 0xd0: /* XGETBV */
+		case 0xd9: /* VMMCALL */
+		case 0xee: /* RDPKRU */
+		case 0xef: /* WRPKRU */
+		case 0xf9: /* RDTSCP */
+			return true;
+		default:
+			return false;
+		}
+	case 0x03: return true; /* LSL */
 	case 0x31: return !tsc_is_same;
 	case 0x34: return true; /* SYSENTER */
 	case 0xa2: return true; /* CPUID */
-	case 0xc7: return has_repeat && modrm >= 0xc0 && reg == 7; /* RDPID */
+	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
 	default: return false;
 	}
 }
@@ -83,20 +91,44 @@ static bool has_candidate(const uint8_t *bytes, bool tsc_is_same)
 	return false;
 }
 
-static bool scan(struct cpu *cpu, const uint8_t *bytes, bool tsc_is_same)
+/*
+ * How many instructions in a row must look like code before one is believed: the first in a page may begin
+ * in the page before, and between functions of compilers that run inside the guest there is data.
+ */
+#define BELIEVED 4u
+
+/* What data decodes to, and programs do not hold: zeroes, what is undefined, ports. */
+static bool looks_like_data(const uint8_t *bytes, unsigned length)
 {
-	struct insn_glance glance = { 0 };
+	if (!length || (bytes[0] == 0 && (length < 2 || bytes[1] == 0)))
+		return true;
+	return (bytes[0] >= 0x6c && bytes[0] <= 0x6f) || (bytes[0] >= 0xe4 && bytes[0] <= 0xe7) ||
+	       (bytes[0] >= 0xec && bytes[0] <= 0xef) || (bytes[0] >= 0xfa && bytes[0] <= 0xfb);
+}
+
+static bool scan(struct cpu *cpu, const uint8_t *bytes, unsigned entry, bool tsc_is_same)
+{
+	struct insn_glance glance;
+	unsigned in_row = 0;
 
 	if (!has_candidate(bytes, tsc_is_same))
 		return true;
-	/* The first instruction may begin in the page before: decoding finds the others' boundaries within
-	 * a few. */
+	/* Where it is entered now, there is code. */
+	if (begins_sensitive(bytes, entry, tsc_is_same))
+		return false;
 	for (unsigned at = 0; at < PAGE_SIZE;) {
-		if (begins_sensitive(bytes, at, tsc_is_same))
+		unsigned length;
+		bool is_known;
+
+		if (in_row >= BELIEVED && begins_sensitive(bytes, at, tsc_is_same))
 			return false;
-		glance.length = 0;
-		insn_glance(&glance, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules);
-		at += glance.length ? glance.length : 1;
+		is_known = insn_glance(&glance, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules);
+		length = is_known ? glance.length : 0;
+		/* What is sensitive may be hidden from the guest, and be undefined by that. */
+		if (!is_known && begins_sensitive(bytes, at, tsc_is_same))
+			length = 2;
+		in_row = looks_like_data(bytes + at, length) ? 0 : in_row + 1;
+		at += length ? length : 1;
 	}
 	return true;
 }
@@ -113,7 +145,7 @@ bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, cons
 		cache->hits++;
 		return entry->key & VERDICT_CLEAN;
 	}
-	is_clean = scan(cpu, bytes, tsc_is_same);
+	is_clean = scan(cpu, bytes, gpa % PAGE_SIZE, tsc_is_same);
 	cache->scans++;
 	*entry = (struct scan_entry){ page | tsc | (is_clean ? VERDICT_CLEAN : VERDICT_SENSITIVE), hash };
 	return is_clean;

@@ -27,7 +27,7 @@ struct scan_cache {
 	uint64_t scans, hits;
 };
 
-/* Whether the page at `bytes`, which is at gpa, may run as it stands. `tsc_is_same`: RDTSC may. The CPU's
+/* Whether the page at `bytes`, in which code at gpa is, may run as it stands. `tsc_is_same`: RDTSC may. The CPU's
  * own thread, vector registers free. */
 bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
 		   bool tsc_is_same);
