@@ -48,7 +48,7 @@ int jit_cache_create(const struct jit_options *options, struct code_index *index
 		jit_cache_destroy(cache);
 		return result;
 	}
-	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
+	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback, options->counts_lookups);
 	cache->holder.drop = jit_drop;
 	cache->index = index;
 	code_index_add_holder(index, &cache->holder);

@@ -54,6 +54,7 @@ struct jit_frame {
 	uint64_t spill[4];
 	uint64_t loop_spill[2];
 	uint64_t bits_spill[2];
+	uint64_t lean_spill[2];
 	/* The gva of the page that the running block's code is from: blocks hold no address. */
 	uint64_t code_page;
 	uint64_t flags_saved;     /* by translated code that destroys them, as in `flags` */

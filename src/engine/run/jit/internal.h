@@ -65,6 +65,7 @@ struct jit_block {
 	 * instructions behind its jumps included. */
 	uint64_t granules;
 	uint16_t link_count, site_count;
+	uint8_t entry_page_at;   /* where in its entry 8 * its page's index is */
 	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
 	/* `code` runs with frame.code_page set. `entry`, before it, expects an address in R13 at which the

@@ -489,6 +489,11 @@ void jit_enter(struct cpu *cpu)
 	update_system(cpu);
 }
 
+static struct jit_link *link_at(const struct jit_cache *cache, uint64_t offset)
+{
+	return offset ? (struct jit_link *)(cache->data + offset) : NULL;
+}
+
 enum tier_stop jit_run(struct cpu *cpu)
 {
 	struct jit *jit = jit_of(cpu);
@@ -536,7 +541,7 @@ enum tier_stop jit_run(struct cpu *cpu)
 		jit_frame(cpu)->code_page = cpu->rip & ~(uint64_t)0xfff;
 		jit->statistics.entries++;
 		cpu_begins(cpu, CPU_RUNS_TRANSLATION);
-		link = jit->cache->stubs.enter(block->code);
+		link = link_at(jit->cache, jit->cache->stubs.enter(block->code));
 		state_to_guest(cpu);
 		if (link)
 			cpu->rip = cpu_wrap_rip(cpu, jit_frame(cpu)->code_page +

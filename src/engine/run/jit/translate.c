@@ -165,7 +165,7 @@ static void emit_links(const struct jit_cache *cache, struct translation *t,
 			.unlinked = jit_code_at(cache, e->code + e->position),
 			.from = block,
 		};
-		emit_constant(e, HOST_R13, (uintptr_t)link);
+		emit_constant(e, HOST_R13, (uint32_t)((const uint8_t *)link - cache->data));
 		emit_jump_to(e, t->stubs->exit_link);
 	}
 }
@@ -200,6 +200,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.mode = mode,
 		.guest_size = t->guest.size,
 		.granules = t->guest.granules,
+		.entry_page_at = t->is_lean ? JIT_LEAN_ENTRY_PAGE_AT : JIT_ENTRY_PAGE_AT,
 		.link_count = t->link_count,
 		.site_count = sites,
 		.entry = t->e.code,

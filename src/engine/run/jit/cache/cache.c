@@ -118,7 +118,7 @@ int jit_block_insert(struct jit *jit, struct jit_block *block)
 		result = take_page(cache, block->partner, (const uint8_t *)jit->snapshot + 4096);
 	if (result < 0)
 		return result;
-	set_index(cache, jit_code_at(cache, block->entry) + JIT_ENTRY_PAGE_AT, block->page);
+	set_index(cache, jit_code_at(cache, block->entry) + block->entry_page_at, block->page);
 	enter_page(block);
 	if (block->partner) {
 		set_index(cache, block->next_page_at, block->partner->page);

@@ -40,7 +40,7 @@ static void emit_leave(struct emitter *e)
 }
 
 void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
-		     jit_fallback *fallback)
+		     jit_fallback *fallback, bool counts)
 {
 	struct emitter e = { .base = memory->writable, .code = memory->executable,
 			     .size = JIT_STUBS_SIZE };
@@ -48,9 +48,11 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	uint32_t rights = code_memory_open();
 	size_t leave;
 
+	stubs->counts = counts;
 	stubs->return_exit = e.code + e.position;
 	emit_store_state(&e, HOST_R13, STATE(rip));
-	/* exit: cpu->rip is set. exit_link: R13 is the struct jit_link that was left through. */
+	/* exit: cpu->rip is set. exit_link: R13 is the offset of the struct jit_link that was left
+	 * through. */
 	stubs->exit = e.code + e.position;
 	emit_constant(&e, HOST_R13, 0);
 	stubs->exit_link = e.code + e.position;
@@ -60,7 +62,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 
 	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. At its
 	 * bottom is what a pair looks like (return.c), that of a call from address 0. */
-	stubs->enter = (void *(*)(const uint8_t *))(uintptr_t)(e.code + e.position);
+	stubs->enter = (uint64_t (*)(const uint8_t *))(uintptr_t)(e.code + e.position);
 	for (unsigned i = 0; i < sizeof(saved); i++)
 		emit_push(&e, saved[i]);
 	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, -8);

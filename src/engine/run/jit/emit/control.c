@@ -36,6 +36,10 @@ static void emit_push_return(struct translation *t, unsigned index)
 	struct emitter *e = &t->e;
 	struct host_memory top;
 
+	if (is_lean_here(t)) {
+		emit_lean_push_return(t, index);
+		return;
+	}
 	top = emit_stack_access(t, index, HOST_R15, -(int32_t)t->guest.width, true);
 	if (top.base == HOST_R13) {
 		emit_lea(e, true, HOST_R14, HOST_R13, top.index, 0, 0);
@@ -50,7 +54,7 @@ void emit_indirect(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->guest.items[index];
 	struct emitter *e = &t->e;
-	bool is_call = item->kind == ITEM_CALL_INDIRECT;
+	bool is_call = item->kind == ITEM_CALL_INDIRECT, is_lean = is_lean_here(t);
 
 	if (item->insn.kind[0] == INSN_OPERAND_MEMORY) {
 		struct host_memory pointer = emit_operand_access(t, index, t->guest.width, false, false);
@@ -59,17 +63,28 @@ void emit_indirect(struct translation *t, unsigned index)
 	} else {
 		emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
 	}
-	emit_jump_lookup(t, index);
-	if (!is_call) {
-		emit_jump_found(t, index, 0);
-		return;
+	if (is_lean) {
+		emit_lean_lookup(t, index);
+		if (!is_call) {
+			emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
+			return;
+		}
+	} else {
+		emit_jump_lookup(t, index);
+		if (!is_call) {
+			emit_jump_found(t, index, 0);
+			return;
+		}
+		emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
+		emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	}
 	emit_store_state(e, HOST_R13, FRAME(spill[1]));
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(t->jumps));
-	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_push_return(t, index);
 	if (call_is_paired(t, index)) {
-		emit_pair(t, index, item->live_after);
+		if (is_lean)
+			emit_pair_push(t, index);
+		else
+			emit_pair(t, index, item->live_after);
 		emit_load_state(e, HOST_R13, FRAME(spill[1]));
 		emit_call_state(e, FRAME(spill[2]));
 		emit_landing(t, index);
@@ -84,13 +99,17 @@ void emit_call(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->guest.items[index];
 	int64_t target = item_target(item);
+	bool is_lean = is_lean_here(t);
 
 	emit_push_return(t, index);
 	if (!call_is_paired(t, index)) {
 		emit_goto(t, item->offset, target, index, -(int)t->guest.width, item->live_after);
 		return;
 	}
-	emit_pair(t, index, item->live_after);
+	if (is_lean)
+		emit_pair_push(t, index);
+	else
+		emit_pair(t, index, item->live_after);
 	emit_way_out(t, target, true);
 	emit_landing(t, index);
 }

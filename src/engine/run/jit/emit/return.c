@@ -90,6 +90,14 @@ static bool lose_flags(struct translation *t, unsigned index, uint16_t live)
 	return !t->failed;
 }
 
+void emit_pair_push(struct translation *t, unsigned index)
+{
+	if (end_of(&t->guest.items[index]) > 0xfff)
+		emit_push_zero(&t->e);
+	else
+		emit_push(&t->e, HOST_R13);
+}
+
 void emit_pair(struct translation *t, unsigned index, uint16_t live)
 {
 	if (!live)
@@ -102,10 +110,7 @@ void emit_pair(struct translation *t, unsigned index, uint16_t live)
 	t->pair_reset.index = index;
 	t->pair_reset.flags_lost = t->flags_lost;
 	emit_flags(t, index, -(int)t->guest.width, HOST_R14);
-	if (end_of(&t->guest.items[index]) > 0xfff)
-		emit_push_zero(&t->e);
-	else
-		emit_push(&t->e, HOST_R13);
+	emit_pair_push(t, index);
 }
 
 void emit_landing(struct translation *t, unsigned index)
@@ -118,10 +123,14 @@ void emit_landing(struct translation *t, unsigned index)
 		emit_jump_to(e, t->stubs->return_exit);
 		return;
 	}
-	emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
 	/* The callee may have been in another page. */
-	emit_lea(e, true, HOST_R13, HOST_R13, HOST_NONE, 0, -(int32_t)end);
-	emit_store_state(e, HOST_R13, FRAME(code_page));
+	if (t->is_lean) {
+		emit_call_to(e, t->stubs->landing);
+	} else {
+		emit_lea(e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
+		emit_lea(e, true, HOST_R13, HOST_R13, HOST_NONE, 0, -(int32_t)end);
+		emit_store_state(e, HOST_R13, FRAME(code_page));
+	}
 	emit_way_out(t, end, false);
 }
 
@@ -133,7 +142,7 @@ static int return_distance(const struct translation *t, unsigned index)
 	return (int)(t->guest.width + extra);
 }
 
-void emit_return(struct translation *t, unsigned index)
+static void emit_full_return(struct translation *t, unsigned index)
 {
 	struct host_memory top = emit_stack_access(t, index, HOST_R15, 0, false);
 	struct host_memory pair = { HOST_RSP, HOST_NONE, PAIR_ADDRESS };
@@ -157,6 +166,30 @@ void emit_return(struct translation *t, unsigned index)
 	emit_stack_move(t, distance);
 	emit_flags(t, index, distance, HOST_R14);
 	emit_return_host(e);
+}
+
+/* Without parameters to take off the stack. */
+static void emit_plain_lean_return(struct translation *t, unsigned index)
+{
+	struct host_memory top;
+
+	if (return_is_paired(t, index)) {
+		emit_lean_return(t, index);
+		return;
+	}
+	top = emit_stack_access(t, index, HOST_R15, 0, false);
+	emit_memory_move(&t->e, !t->guest.is_32, false, HOST_R13, &top);
+	emit_lean_lookup(t, index);
+	emit_stack_move(t, (int32_t)t->guest.width);
+	emit_jump_state(&t->e, HOST_NONE, 0, FRAME(spill[2]));
+}
+
+void emit_return(struct translation *t, unsigned index)
+{
+	if (is_lean_here(t) && return_distance(t, index) == (int)t->guest.width)
+		emit_plain_lean_return(t, index);
+	else
+		emit_full_return(t, index);
 }
 
 /* Leave where the CPU is wanted elsewhere. */

@@ -10,7 +10,9 @@
 
 #define JIT_STUBS_SIZE 16384 /* bytes, at the start of the code's memory */
 #define JIT_SLOT_STUBS 8
-#define JIT_ENTRY_PAGE_AT 12 /* in a block's entry: 8 * its page's index (emit_entry) */
+/* Where in a block's entry 8 * its page's index is (emit_entry). */
+#define JIT_ENTRY_PAGE_AT      12
+#define JIT_LEAN_ENTRY_PAGE_AT 2
 #define JIT_ACCESS_SIZE_MAX 64
 #define JIT_ACCESS_STUBS (7 * 8) /* by size, and three bits: lean.c */
 
@@ -22,18 +24,33 @@ typedef const uint8_t *jit_fallback(struct cpu *cpu, const uint8_t *at);
 
 /* All executable addresses. */
 struct jit_stubs {
-	void *(*enter)(const uint8_t *code); /* returns the link that was left through, or NULL */
+	/* Returns the offset of the link that was left through in the cache's data, or 0. */
+	uint64_t (*enter)(const uint8_t *code);
+	bool counts; /* lookups, as struct jit_options has it */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
 	const uint8_t *go_on;        /* to the block's entry in frame.spill[2], for cpu->rip, with no pairs */
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
-	const uint8_t *access[JIT_ACCESS_STUBS];  /* lean.c */
+	/* lean.c; the last index of many tells whether they keep the flags. */
+	const uint8_t *access[JIT_ACCESS_STUBS];
+	const uint8_t *poll, *landing;
+	const uint8_t *entry[2][2];       /* by privilege: [1] is the user's */
+	const uint8_t *push_return[2][2]; /* by mode: [1] is 32-bit code's */
+	const uint8_t *return_load[2];    /* likewise */
+	const uint8_t *return_go[JIT_JUMP_SETS];
+	const uint8_t *find_jump[JIT_JUMP_SETS][2];
 	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
 };
 
 void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
-		     jit_fallback *fallback);
+		     jit_fallback *fallback, bool counts);
+
+/* The number of an access's stub; `size` is a power of 2. */
+static inline unsigned access_stub_number(unsigned size, bool is_write, bool aligned, bool keeps_flags)
+{
+	return (unsigned)__builtin_ctz(size) << 3 | is_write | aligned << 1 | keeps_flags << 2;
+}
 
 #endif

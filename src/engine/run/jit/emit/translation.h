@@ -228,6 +228,16 @@ struct host_memory emit_stack_access(struct translation *t, unsigned index, unsi
 bool access_has_stub(const struct translation *t, const struct access *access);
 /* Then, what emit_operand_access promises; the operand's base is R13, without an index. */
 struct host_memory emit_lean_access(struct translation *t, const struct access *access);
+/* Whether code here may be a call of a stub, with a site. */
+bool is_lean_here(const struct translation *t);
+/* Then: leave in front of a jump if the CPU is wanted elsewhere. */
+void emit_lean_poll(struct translation *t, unsigned index);
+/* R13 = the return address, pushed and committed; there is room for a pair. */
+void emit_lean_push_return(struct translation *t, unsigned index);
+/* frame.spill[2] = where the code for the address in R13 is, which stays there. */
+void emit_lean_lookup(struct translation *t, unsigned index);
+/* A return, without parameters. */
+void emit_lean_return(struct translation *t, unsigned index);
 /* Count this run, in front of the item, if that is to be done and has not been; flags must be free. */
 void emit_heat(struct translation *t, unsigned index);
 void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e);
@@ -314,6 +324,8 @@ bool call_is_paired(struct translation *t, unsigned index);
  * need be, make lost flags again and push it. R14 is scratch. What follows must be a host call and
  * emit_landing. */
 void emit_pair(struct translation *t, unsigned index, uint16_t live);
+/* The last part of that. */
+void emit_pair_push(struct translation *t, unsigned index);
 void emit_landing(struct translation *t, unsigned index);
 void emit_return(struct translation *t, unsigned index);
 /* The cold halves of all that. */

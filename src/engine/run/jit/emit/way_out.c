@@ -50,6 +50,17 @@ static void emit_entry_check_keeping_flags(struct translation *t)
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
+/* mov r14d, index * 8; the rest is a stub's. */
+static void emit_lean_entry(struct translation *t)
+{
+	struct emitter *e = &t->e;
+
+	emit_bytes(e, (const uint8_t[]){ 0x41, 0xbe }, 2);
+	assert(e->overflow || e->position == JIT_LEAN_ENTRY_PAGE_AT);
+	emit32(e, 0);
+	emit_call_to(e, t->stubs->entry[t->guest.is_user][flags_needed(&t->guest.items[0]) != 0]);
+}
+
 /* R14 = where a page is in the present view, + 1. Returns where 8 * its index is to stand, which is known
  * when the block comes into the cache. */
 static size_t emit_view(struct translation *t)
@@ -82,8 +93,13 @@ void emit_next_page(struct translation *t, unsigned index)
 void emit_entry(struct translation *t)
 {
 	struct emitter *e = &t->e;
-	size_t at = emit_view(t);
+	size_t at;
 
+	if (t->is_lean) {
+		emit_lean_entry(t);
+		return;
+	}
+	at = emit_view(t);
 	assert(e->overflow || at == JIT_ENTRY_PAGE_AT);
 	(void)at;
 	if (flags_needed(&t->guest.items[0]))
@@ -127,6 +143,11 @@ static void emit_poll(struct translation *t, unsigned from, int64_t target, unsi
 		t->flags_lost = false;
 	if (target > (int64_t)from && !(target & ~(int64_t)0xfff))
 		return;
+	if (is_lean_here(t) && index < t->guest.count && rsp_moved == 0 &&
+	    t->guest.items[index].offset == from) {
+		emit_lean_poll(t, index);
+		return;
+	}
 	if (flags_stay_for(t, index, live))
 		emit_poll_keeping_flags(t, target);
 	else

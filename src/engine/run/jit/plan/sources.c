@@ -118,7 +118,6 @@ static int rsp_distance(const struct plan *plan, const struct jit_item *item)
 	}
 }
 
-/* Whether it pushes or pops a pair (return.c), with RSP moved and nothing that keeps flags. */
 static bool moves_rsp_and_leaves(const struct jit_item *item)
 {
 	return item->kind == ITEM_CALL || item->kind == ITEM_CALL_INDIRECT ||
@@ -129,9 +128,9 @@ static bool moves_rsp_and_leaves(const struct jit_item *item)
  * be kept. */
 static unsigned lookup_count(const struct plan *plan, const struct jit_item *item)
 {
-	/* Stubs keep them at no great price. */
+	/* Stubs keep them at no great price, but for a return that takes parameters off the stack. */
 	if (plan->is_lean)
-		return moves_rsp_and_leaves(item) ? 2 : 0;
+		return item->kind == ITEM_RETURN && item->insn.kind[0] == INSN_OPERAND_IMMEDIATE ? 2 : 0;
 	switch (item->kind) {
 	case ITEM_CALL: case ITEM_RETURN: case ITEM_CALL_INDIRECT: case ITEM_PUSH_MEMORY:
 		return 2;
