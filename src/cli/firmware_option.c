@@ -1,35 +1,79 @@
 #include "cli/firmware_option.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* SeaBIOS, as Debian, Fedora, Arch and QEMU itself install it. */
-static const char *const bios_paths[] = {
-	"/usr/share/seabios/bios-256k.bin",
-	"/usr/share/seavgabios/bios-256k.bin",
-	"/usr/share/qemu/bios-256k.bin",
-	"/usr/local/share/qemu/bios-256k.bin",
+/* SeaBIOS and OVMF, as Debian, Fedora, Arch and QEMU itself install them. OVMF without secure boot, which
+ * needs system management mode. */
+static const struct firmware_files bios_files[] = {
+	{.code = "/usr/share/seabios/bios-256k.bin"},
+	{.code = "/usr/share/qemu/bios-256k.bin"},
+	{.code = "/usr/local/share/qemu/bios-256k.bin"},
+};
+static const struct firmware_files uefi_files[] = {
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", NULL},
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", NULL},
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd", NULL},
+	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", NULL},
 };
 
-int firmware_option_find(const char *value, const char **path, struct error *error)
+int firmware_option_parse(struct firmware_option *option, const char *text, struct error *error)
+{
+	char *comma;
+
+	firmware_option_free(option);
+	option->text = strdup(text);
+	if (!option->text)
+		return error_set_errno(error, ENOMEM, "'%s'", text);
+	option->what = option->text;
+	comma = strstr(option->text, ",vars=");
+	if (comma) {
+		*comma = 0;
+		option->vars = comma + strlen(",vars=");
+	}
+	if (!*option->what || (option->vars && !*option->vars))
+		return error_set(error, EINVAL, "'%s': use bios, uefi or a FILE, and ,vars=FILE", text);
+	if (option->vars && strcmp(option->what, "bios") == 0)
+		return error_set(error, EINVAL, "a BIOS has no variables: use uefi");
+	return 0;
+}
+
+void firmware_option_free(struct firmware_option *option)
+{
+	free(option->text);
+	*option = (struct firmware_option){.text = NULL};
+}
+
+static int find(const struct firmware_files *list, unsigned count, const char *what,
+		struct firmware_files *files, struct error *error)
 {
 	unsigned i;
 
-	if (strcmp(value, "uefi") == 0)
-		return error_set(error, EINVAL, "'uefi' is not there yet: use bios or a FILE");
-	if (strcmp(value, "bios") != 0) {
-		*path = value;
-		return 0;
-	}
-	for (i = 0; i < sizeof(bios_paths) / sizeof(bios_paths[0]); i++) {
-		if (access(bios_paths[i], R_OK) == 0) {
-			*path = bios_paths[i];
+	for (i = 0; i < count; i++) {
+		if (access(list[i].code, R_OK) == 0) {
+			*files = list[i];
 			return 0;
 		}
 	}
 	return error_set(error, ENOENT,
-			 "no BIOS is installed (%s): install SeaBIOS (Debian: seabios), or name a "
-			 "FILE with --firmware",
-			 bios_paths[0]);
+			 "%s is not installed (%s): install it, or name a FILE with --firmware", what,
+			 list[0].code);
+}
+
+int firmware_option_find(const struct firmware_option *option, struct firmware_files *files,
+			 struct error *error)
+{
+	int result = 0;
+
+	*files = (struct firmware_files){.code = option->what};
+	if (strcmp(option->what, "bios") == 0)
+		result = find(bios_files, sizeof(bios_files) / sizeof(bios_files[0]),
+			      "SeaBIOS (Debian's seabios)", files, error);
+	else if (strcmp(option->what, "uefi") == 0)
+		result = find(uefi_files, sizeof(uefi_files) / sizeof(uefi_files[0]),
+			      "OVMF (Debian's ovmf)", files, error);
+	files->vars_kept = option->vars;
+	return result;
 }

@@ -8,7 +8,6 @@
 #include "cli/command.h"
 #include "cli/command_stream.h"
 #include "cli/commands.h"
-#include "cli/firmware_option.h"
 #include "cli/run_options.h"
 #include "cli/run_signals.h"
 #include "device/char/mux.h"
@@ -367,8 +366,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	char reason[256];
 	int result;
 
-	if (options->boot.firmware &&
-	    firmware_option_find(options->boot.firmware, &config.boot.firmware, error) < 0)
+	if (options->firmware.text &&
+	    firmware_option_find(&options->firmware, &config.boot.firmware, error) < 0)
 		return -EINVAL;
 	memcpy(config.devices, options->devices, sizeof(config.devices));
 	list_ports(&config, run, options);

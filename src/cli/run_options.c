@@ -23,7 +23,8 @@ const char run_options_help[] =
     "  --initrd FILE          initial RAM disk\n"
     "  --append STRING        kernel command line\n"
     "  --linux-entry BITS     enter a bzImage in 16, 32 or 64-bit mode (auto)\n"
-    "  --firmware bios|FILE   who boots the disks: SeaBIOS as it is installed, or FILE (bios)\n"
+    "  --firmware bios|uefi|FILE[,vars=FILE]  who boots the disks: SeaBIOS or OVMF as they\n"
+    "                         are installed, or FILE (bios); where UEFI's variables are kept\n"
     "  --flat FILE            bare program; ends when it halts with interrupts off\n"
     "  --flat-address ADDRESS where it is put and starts (0x1000)\n"
     "  --flat-mode MODE       real (default), protected or long\n"
@@ -111,9 +112,7 @@ static int parse_append(struct run_options *options, const char *value, struct e
 
 static int parse_firmware(struct run_options *options, const char *value, struct error *error)
 {
-	(void)error;
-	options->boot.firmware = value;
-	return 0;
+	return firmware_option_parse(&options->firmware, value, error);
 }
 
 static int parse_flat(struct run_options *options, const char *value, struct error *error)
@@ -550,15 +549,15 @@ static int check(const struct run_options *options, struct error *error)
 	/* It finds a kernel, and checks itself (command.c). */
 	if (options->command)
 		return 0;
-	if (!boot->kernel && !boot->flat && !boot->firmware)
+	if (!boot->kernel && !boot->flat && !options->firmware.text)
 		return error_set(error, EINVAL,
 				 "nothing to boot: give a DISK, --kernel FILE or --flat FILE");
 	if (boot->kernel && boot->flat)
 		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
-	if (boot->firmware && (boot->kernel || boot->flat))
+	if (options->firmware.text && (boot->kernel || boot->flat))
 		return error_set(error, EINVAL, "--firmware boots a disk: leave %s away",
 				 boot->kernel ? "--kernel" : "--flat");
-	if (boot->firmware && options->board != BOARD_PC)
+	if (options->firmware.text && options->board != BOARD_PC)
 		return error_set(error, EINVAL, "firmware needs --machine pc");
 	if (options->ends_when_saved && !options->save_path)
 		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
@@ -611,12 +610,12 @@ static int decide(struct run_options *options, struct error *error)
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	int result = 0;
 
-	if (!boot->kernel && !boot->flat && !boot->firmware && !options->command &&
+	if (!boot->kernel && !boot->flat && !options->firmware.text && !options->command &&
 	    options->disk_count) {
-		boot->firmware = "bios";
+		result = firmware_option_parse(&options->firmware, "bios", error);
 		tell(&decided, "--firmware bios");
 	}
-	if (!boot->firmware) {
+	if (!options->firmware.text) {
 		if (!options->cpus)
 			options->cpus = 1;
 		if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
@@ -629,7 +628,7 @@ static int decide(struct run_options *options, struct error *error)
 	}
 	if (!options->has_memory)
 		tell(&decided, "--memory %lluG", (unsigned long long)options->memory_bytes >> 30);
-	if (!options->has_net) {
+	if (result == 0 && !options->has_net) {
 		result = parse_net(options, "user", error);
 		tell(&decided, "--net user");
 	}
@@ -705,6 +704,7 @@ void run_options_free(struct run_options *options)
 		disk_option_free(&options->disks[--options->disk_count]);
 	while (options->port_count)
 		free(options->ports[--options->port_count].name);
+	firmware_option_free(&options->firmware);
 	while (options->net_count)
 		net_option_free(&options->nets[--options->net_count]);
 	while (options->share_count)

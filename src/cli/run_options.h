@@ -6,6 +6,7 @@
 
 #include "cli/accel.h"
 #include "cli/disk_option.h"
+#include "cli/firmware_option.h"
 #include "cli/net_option.h"
 #include "cli/share_option.h"
 #include "machine/machine.h"
@@ -26,6 +27,7 @@ struct run_options {
 	unsigned cpus; /* 0: not said */
 	struct cpu_spec cpu;
 	struct boot_config boot;
+	struct firmware_option firmware; /* who boots the disks */
 	struct stream_option serial, debug_console;
 	bool has_serial, has_memory, has_debug_console, has_net; /* said, not assumed */
 	struct port_option {

@@ -15,6 +15,7 @@
 #include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
 #include "kvm/kvm.h"
+#include "machine/boot/firmware.h"
 #include "machine/device_options.h"
 #include "machine/ram.h"
 #include "net/link.h"
@@ -70,9 +71,8 @@ struct board_config {
 	int print_port;
 	int debug_exit_port; /* -1: none; nor when the options have one */
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
-	/* What a ROM below 4 GiB is to have; NULL: kvik does itself what firmware would. Of the pc. */
-	const uint8_t *firmware;
-	size_t firmware_size;
+	/* What it begins with; NULL: kvik does itself what firmware would. Of the pc. Outlives the board. */
+	const struct firmware *firmware;
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;

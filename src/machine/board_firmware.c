@@ -1,6 +1,6 @@
 /*
- * A board that begins with firmware: its ROM below 4 GiB, whose end shadow RAM shows below 1 MiB, and what
- * fw_cfg tells it of the machine, by the keys and file names that SeaBIOS and OVMF look for (QEMU
+ * A board that begins with firmware: its ROM below 4 GiB, whose end shadow RAM shows below 1 MiB, the flash
+ * memory below that for what firmware keeps, and what fw_cfg tells it of the machine, by the keys and file names that SeaBIOS and OVMF look for (QEMU
  * docs/specs/fw_cfg.rst; SeaBIOS docs/Runtime_config.md).
  */
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/pflash.h"
 #include "device/rom.h"
 #include "machine/acpi/linker.h"
 #include "machine/board_parts.h"
@@ -21,16 +22,41 @@
 static int add_rom(struct board *board, struct error *error)
 {
 	const struct board_config *config = &board->config;
-	struct rom *rom = rom_create(config->vm, SLOT_ROM, ROM_END - config->firmware_size,
-				     config->firmware, config->firmware_size, error);
+	const struct firmware *firmware = config->firmware;
+	struct rom *rom = rom_create(config->vm, SLOT_ROM, ROM_END - firmware->code_size,
+				     firmware->code, firmware->code_size, error);
 	int result;
 
 	if (!rom)
 		return -ENOMEM;
 	result = board_add(board, "firmware", &rom_device_ops, rom, error);
 	if (result == 0)
-		ram_shadow_set_rom(&config->ram->shadow, rom_bytes(rom), config->firmware_size);
+		ram_shadow_set_rom(&config->ram->shadow, rom_bytes(rom), firmware->code_size);
 	return result;
+}
+
+/* Right below the ROM. */
+static int add_flash(struct board *board, struct error *error)
+{
+	const struct firmware *firmware = board->config.firmware;
+	const struct pflash_config config = {
+		.vm = board->config.vm,
+		.slot = SLOT_FLASH,
+		.gpa = ROM_END - firmware->code_size - firmware->vars_size,
+		.fd = firmware->vars_fd,
+	};
+	struct pflash *flash;
+	int result;
+
+	if (!firmware->vars)
+		return 0;
+	flash = pflash_create(&config, firmware->vars, firmware->vars_size, error);
+	if (!flash)
+		return -ENOMEM;
+	result = board_add(board, "variables", &pflash_device_ops, flash, error);
+	return result < 0 ? result
+			  : mmio_bus_add(board->config.mmio, config.gpa, firmware->vars_size,
+					 "flash memory", &pflash_mmio_ops, flash, error);
 }
 
 static int add_acpi_files(struct board *board, struct error *error)
@@ -103,6 +129,8 @@ int board_add_firmware(struct board *board, struct error *error)
 {
 	int result = add_rom(board, error);
 
+	if (result == 0)
+		result = add_flash(board, error);
 	if (result == 0)
 		result = add_acpi_files(board, error);
 	if (result < 0)

@@ -24,7 +24,7 @@
 #define SCI_GSI      9
 
 /* Memory slots that are not RAM's (ram.h). */
-enum { SLOT_ROM = RAM_SLOTS };
+enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH };
 
 /* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. Firmware knows no
  * ECAM on a pc: there its window begins at 2 GiB, if RAM does not reach as far, and ends at the I/O APIC. */

@@ -401,6 +401,15 @@ static void hide_kvm(struct kvm_cpuid2 *cpuid)
 	cpuid->nent = kept;
 }
 
+/* Leaf 0x80000008: physical bits, and in bits 23:16 those of a guest, which 0 says are as many. */
+static void limit_address(struct kvm_cpuid2 *cpuid, unsigned physical_bits)
+{
+	struct kvm_cpuid_entry2 *entry = find(cpuid, 0x80000008, 0);
+
+	if (entry && physical_bits && physical_bits < (entry->eax & 0xff))
+		entry->eax = (entry->eax & ~0xff00ffu) | physical_bits;
+}
+
 void cpu_spec_resolve(const struct cpu_spec *spec, struct kvm_cpuid2 *cpuid,
                       struct cpu_feature_set *missing)
 {
@@ -445,6 +454,7 @@ void cpu_spec_resolve(const struct cpu_spec *spec, struct kvm_cpuid2 *cpuid,
 	if (find(cpuid, 0x80000000, 0))
 		raise_levels(cpuid, &features);
 	limit_xsave(cpuid, &features);
+	limit_address(cpuid, spec->physical_bits);
 	if (spec->hides_kvm)
 		hide_kvm(cpuid);
 }

@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What long mode and page tables allow (Intel SDM vol. 3 §4.1.4). */
+#define PHYSICAL_BITS_MIN 32
+#define PHYSICAL_BITS_MAX 52
+
 #define NAME_MAX_LENGTH 32
 
 /* The number of single-character changes between two names, at most NAME_MAX_LENGTH. */
@@ -149,6 +153,19 @@ static int parse_model_id(struct cpu_spec *spec, const char *value, size_t lengt
 	return 0;
 }
 
+static int parse_physical_bits(struct cpu_spec *spec, const char *value, size_t length,
+                               struct error *error)
+{
+	unsigned bits_plus_1 = 0;
+	int result = parse_number("phys-bits", value, length, PHYSICAL_BITS_MAX, &bits_plus_1, error);
+
+	if (result == 0 && bits_plus_1 - 1 < PHYSICAL_BITS_MIN)
+		return error_set(error, EINVAL, "phys-bits=%.*s: use %u to %u", (int)length, value,
+		                 PHYSICAL_BITS_MIN, PHYSICAL_BITS_MAX);
+	spec->physical_bits = bits_plus_1 - 1;
+	return result;
+}
+
 static int parse_property(struct cpu_spec *spec, const char *name, size_t length, const char *value,
                           size_t value_length, struct error *error)
 {
@@ -166,6 +183,8 @@ static int parse_property(struct cpu_spec *spec, const char *name, size_t length
 		                    error);
 	if (value && is_word(name, length, "model-id"))
 		return parse_model_id(spec, value, value_length, error);
+	if (value && is_word(name, length, "phys-bits"))
+		return parse_physical_bits(spec, value, value_length, error);
 	if (is_on < 0)
 		return error_set(error, EINVAL, "'%.*s' is neither on nor off in %.*s=%.*s",
 		                 (int)value_length, value, (int)length, name, (int)value_length,
@@ -234,7 +253,7 @@ void cpu_spec_print_help(FILE *file)
 	fputs("\nFeatures:\n", file);
 	for (i = 0, column = 0; i < cpu_feature_count; i++)
 		print_name(file, cpu_features[i].name, &column);
-	fputs("\nand vendor=, family=, model=, stepping=, model-id=, kvm=off, check=off, enforce\n",
+	fputs("\nand vendor=, family=, model=, stepping=, model-id=, phys-bits=,\nkvm=off, check=off, enforce\n",
 	      file);
 }
 

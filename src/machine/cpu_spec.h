@@ -21,6 +21,7 @@ struct cpu_spec {
 	char vendor[CPU_VENDOR_LENGTH + 1];                    /* empty: the model's */
 	char model_id[CPU_MODEL_ID_LENGTH + 1];                /* empty: the model's */
 	unsigned family_plus_1, model_plus_1, stepping_plus_1; /* 0: the model's */
+	unsigned physical_bits; /* of addresses, at most the host's; 0: as many */
 	bool hides_kvm;                                        /* no leaves 0x40000000 */
 	bool is_enforced;                                      /* a missing feature is an error */
 	bool is_silent;                                        /* ... is not even a warning */

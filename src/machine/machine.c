@@ -38,6 +38,11 @@
 #define MTRR_VALID	     0x800
 #define DEVICE_HOLE_BYTES    (RAM_HIGH_START - RAM_LOW_LIMIT)
 
+/* UEFI makes page tables for all that can be addressed, by 2 MiB: for 46 bits 256 MiB of them. Software
+ * expects no less than 40 bits of a virtual machine, which is what QEMU's have. */
+#define FIRMWARE_PHYSICAL_BITS 40
+#define FIRMWARE_RAM_MAX       (512ull << 30)
+
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
 
 struct machine {
@@ -346,8 +351,7 @@ static void set_first_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts
 static int machine_reset(struct machine *machine, struct error *error)
 {
 	struct entry entry = {0};
-	size_t firmware_size;
-	bool has_firmware = boot_firmware(machine->boot, &firmware_size);
+	bool has_firmware = boot_firmware(machine->boot);
 	uint64_t rsdp_gpa;
 	unsigned i;
 	int result;
@@ -708,9 +712,14 @@ static int open_system(struct machine *machine, struct error *error)
 
 static int create_vcpus(struct machine *machine, struct error *error)
 {
+	struct cpu_spec cpu = machine->config.cpu;
 	struct vcpu *vcpu;
 	unsigned i, limit;
 	int result;
+
+	if (boot_firmware(machine->boot) && !cpu.physical_bits &&
+	    machine->config.ram_bytes <= FIRMWARE_RAM_MAX)
+		cpu.physical_bits = FIRMWARE_PHYSICAL_BITS;
 
 	limit = kvm_check_extension(&machine->system, KVM_CAP_MAX_VCPUS);
 	if (limit && machine->config.cpus > limit)
@@ -734,7 +743,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 						  machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
 		vcpu->resets_at_triple_fault = machine->config.resets_at_triple_fault;
-		result = cpuid_apply(&vcpu->kvm, &machine->config.cpu, machine->config.cpus,
+		result = cpuid_apply(&vcpu->kvm, &cpu, machine->config.cpus,
 		                     &machine->cpuid, &vcpu->cpuid, error);
 		if (result < 0)
 			return result;
@@ -775,7 +784,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.console_slot_plus_1 = machine->config.console_slot_plus_1,
 	};
 
-	board.firmware = boot_firmware(machine->boot, &board.firmware_size);
+	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	machine->board = board_create(&board, error);
 	return machine->board ? 0 : -EINVAL;

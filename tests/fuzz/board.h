@@ -37,10 +37,17 @@ static inline void swallow_output(void *context, const uint8_t *data, size_t siz
 	(void)size;
 }
 
+/* Where the flash memory of a board with firmware is. */
+#define FUZZ_ROM_BYTES	 0x10000
+#define FUZZ_FLASH_BYTES 0x2000
+#define FUZZ_FLASH_GPA	 (0x100000000ull - FUZZ_ROM_BYTES - FUZZ_FLASH_BYTES)
+
 /* `msi` may be all zeroes. */
-static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind kind,
+static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind kind, bool has_firmware,
 				     struct event_loop *loop, const struct msi_target *msi)
 {
+	static uint8_t code[FUZZ_ROM_BYTES], vars[FUZZ_FLASH_BYTES];
+	static const struct firmware firmware = {code, vars, sizeof(code), sizeof(vars), -1};
 	static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G",
 					      "pci-exercise"};
 	struct board_config *config = &made->config;
@@ -58,6 +65,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.print_port = 0xf1,
 		.debug_exit_port = 0xf4,
 		.physical_bits = 40,
+		.firmware = has_firmware ? &firmware : NULL,
+		.firmware_prints = true,
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);

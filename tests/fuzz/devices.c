@@ -1,7 +1,7 @@
 /*
  * Fuzz target: the devices of a board, as a hostile guest drives them.
  *
- * Input: a byte that chooses the board, then accesses: reads and writes of every size at I/O ports
+ * Input: a byte that chooses the board, and whether it begins with firmware, then accesses: reads and writes of every size at I/O ports
  * and device addresses (chosen so that most hit a device), input from the host's side, resets. The
  * devices run without a CPU; what they raise and request is swallowed.
  */
@@ -85,7 +85,7 @@ static uint16_t take_port(struct fuzz_input *input)
 
 static uint64_t take_gpa(struct fuzz_input *input)
 {
-	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xc0000000, 0xa0000, 0xc0010000, 0xe0000000,
+	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xc0000000, 0xc0000, FUZZ_FLASH_GPA, 0xe0000000,
 					 0xfeb00000, 0x100000000};
 	uint16_t offset = fuzz_u16(input);
 
@@ -134,13 +134,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					      .route = route_place, .connect = connect_place,
 					      .disconnect = disconnect_place};
 	struct fuzz_input input = {data, size};
-	enum board_kind kind = fuzz_u8(&input) & 1 ? BOARD_MICROVM : BOARD_PC;
+	uint8_t choice = fuzz_u8(&input);
+	enum board_kind kind = choice & 1 ? BOARD_MICROVM : BOARD_PC;
 	struct error error;
 	struct event_loop *loop = event_loop_create(&error);
 	struct fuzz_board made;
 
 	fuzz_check(loop);
-	fuzz_board_create(&made, kind, loop, &msi);
+	fuzz_board_create(&made, kind, kind == BOARD_PC && (choice & 2), loop, &msi);
+	/* A machine begins with a reset. */
+	board_reset(made.board);
 	drive(made.board, &made.config, &input);
 	fuzz_board_destroy(&made);
 	event_loop_destroy(loop);

@@ -128,7 +128,8 @@ static void run_board(enum target target, struct event_loop *loop, struct fuzz_i
 	struct fuzz_board made;
 	struct subject subject = {0};
 
-	fuzz_board_create(&made, target == TARGET_PC ? BOARD_PC : BOARD_MICROVM, loop, &msi);
+	fuzz_board_create(&made, target == TARGET_PC ? BOARD_PC : BOARD_MICROVM, false, loop,
+			  &msi);
 	subject.board = made.board;
 	load_mixed(&subject, input);
 	check_again(&subject);

@@ -26,6 +26,7 @@
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
+#include "device/pflash.h"
 #include "device/post_port.h"
 #include "device/print_port.h"
 #include "device/rom.h"
@@ -713,6 +714,44 @@ static size_t rom_look(struct world *world, uint8_t *seen)
 	return 16;
 }
 
+/* --- flash memory --- */
+
+static void flash_open(struct world *world)
+{
+	static const uint8_t bytes[2 * PFLASH_BLOCK_BYTES] = {1, 2, 3};
+	const struct pflash_config config = {.gpa = 0xffc00000, .fd = -1};
+	struct error error;
+
+	adopt(world, "variables", &pflash_device_ops,
+	      pflash_create(&config, bytes, sizeof(bytes), &error));
+}
+
+/* A block is erased, and a byte is to be programmed next. */
+static void flash_stir(struct world *world)
+{
+	void *device = world->device.device;
+
+	pflash_mmio_ops.write(device, PFLASH_BLOCK_BYTES, 1, 0x20);
+	pflash_mmio_ops.write(device, PFLASH_BLOCK_BYTES, 1, 0xd0);
+	pflash_mmio_ops.write(device, 0, 1, 0x50);
+	pflash_mmio_ops.write(device, 1, 1, 0x10);
+}
+
+static size_t flash_look(struct world *world, uint8_t *seen)
+{
+	void *device = world->device.device;
+	unsigned i;
+
+	seen[0] = pflash_mmio_ops.read(device, 1, 1);
+	pflash_mmio_ops.write(device, 1, 1, 0);
+	seen[1] = pflash_mmio_ops.read(device, 1, 1);
+	pflash_mmio_ops.write(device, 1, 1, 0xff);
+	for (i = 0; i < 16; i++)
+		seen[2 + i] = pflash_mmio_ops.read(device, PFLASH_BLOCK_BYTES - 8 + i, 1);
+	seen[18] = pflash_mmio_ops.read(device, 1, 1);
+	return 19;
+}
+
 static const struct subject subjects[] = {
     {"serial port", serial_create, serial_stir, serial_look},
     {"clock", clock_create, clock_stir, clock_look},
@@ -724,6 +763,7 @@ static const struct subject subjects[] = {
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, chipset_stir, chipset_look},
     {"ROM", rom_open, rom_stir, rom_look},
+    {"flash memory", flash_open, flash_stir, flash_look},
     {"pci-exercise", exercise_create, exercise_stir, exercise_look},
     {"virtio-rng", virtio_create, virtio_stir, virtio_look},
     {"virtio-mmio", virtio_mmio_open, virtio_mmio_stir, virtio_mmio_look},

@@ -217,7 +217,7 @@ static void test_microvm(void **state)
 /* What firmware does with fw_cfg. */
 #define FILES_MAX 16
 
-struct firmware {
+struct firmware_view {
 	struct pio_bus *pio;
 	struct {
 		char name[57];
@@ -234,7 +234,7 @@ static void read_item(struct pio_bus *pio, uint16_t key, uint8_t *bytes, size_t 
 		*bytes++ = pio_bus_read(pio, 0x511, 1);
 }
 
-static void read_files(struct firmware *firmware)
+static void read_files(struct firmware_view *firmware)
 {
 	uint8_t count[4], directory[4 + FILES_MAX * 64], *entry;
 	unsigned i;
@@ -254,7 +254,7 @@ static void read_files(struct firmware *firmware)
 	}
 }
 
-static unsigned find_file(const struct firmware *firmware, const char *name)
+static unsigned find_file(const struct firmware_view *firmware, const char *name)
 {
 	unsigned i;
 
@@ -266,7 +266,7 @@ static unsigned find_file(const struct firmware *firmware, const char *name)
 }
 
 /* Carry out the script, with each file at an address of its own. */
-static void run_script(struct firmware *firmware)
+static void run_script(struct firmware_view *firmware)
 {
 	unsigned script = find_file(firmware, "etc/table-loader"), file, target;
 	const uint8_t *at = firmware->files[script].bytes, *end = at + firmware->files[script].size;
@@ -303,7 +303,7 @@ static void run_script(struct firmware *firmware)
 	assert_true(has_summed);
 }
 
-static const uint8_t *table_behind(const struct firmware *firmware, const uint8_t *at, unsigned size)
+static const uint8_t *table_behind(const struct firmware_view *firmware, const uint8_t *at, unsigned size)
 {
 	uint64_t pointer = 0;
 	uint32_t length;
@@ -324,7 +324,7 @@ static const uint8_t *table_behind(const struct firmware *firmware, const uint8_
 }
 
 /* Both lists name the same tables, all of which add up. */
-static void check_linked(const struct firmware *firmware)
+static void check_linked(const struct firmware_view *firmware)
 {
 	const uint8_t *rsdp = firmware->files[find_file(firmware, "etc/acpi/rsdp")].bytes;
 	const uint8_t *rsdt = table_behind(firmware, rsdp + 16, 4), *table, *fadt = NULL;
@@ -353,10 +353,11 @@ static void check_linked(const struct firmware *firmware)
 static void test_firmware(void **state)
 {
 	static uint8_t rom[0x20000];
+	const struct firmware code = {.code = rom, .code_size = sizeof(rom), .vars_fd = -1};
 	struct board_config config = {.kind = BOARD_PC, .cpus = 64, .print_port = -1,
-				      .debug_exit_port = -1, .firmware = rom,
-				      .firmware_size = sizeof(rom), .firmware_prints = true};
-	struct firmware firmware = {.count = 0};
+				      .debug_exit_port = -1, .firmware = &code,
+				      .firmware_prints = true};
+	struct firmware_view firmware = {.count = 0};
 	struct error error;
 	struct board *board;
 	struct ram ram;

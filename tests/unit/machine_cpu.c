@@ -158,6 +158,7 @@ static void test_changes(void **state)
 {
 	struct cpu_feature_set missing;
 	struct kvm_cpuid2 *cpuid;
+	unsigned bits;
 
 	(void)state;
 	cpuid = resolve("Nehalem,+aes,-sse4.2,popcnt=off,avx=on,+avx2,+xsave,family=15,model=0x21,"
@@ -182,6 +183,17 @@ static void test_changes(void **state)
 	assert_int_equal(leaf(cpuid, 7, 0)->ebx, ~(1u << 16 | 1u));
 	assert_int_equal(leaf(cpuid, 0xd, 0)->eax, 7);
 	assert_int_equal(leaf(cpuid, 0x40000000, 0)->eax, 0x40000001);
+	free(cpuid);
+
+	/* Fewer bits of addresses than the backend has, but no more. */
+	cpuid = resolve("host", &missing);
+	bits = leaf(cpuid, 0x80000008, 0)->eax & 0xff;
+	free(cpuid);
+	cpuid = resolve("host,phys-bits=36", &missing);
+	assert_int_equal(leaf(cpuid, 0x80000008, 0)->eax & 0xff00ff, bits < 36 ? bits : 36);
+	free(cpuid);
+	cpuid = resolve("host,phys-bits=52", &missing);
+	assert_int_equal(leaf(cpuid, 0x80000008, 0)->eax & 0xff, bits < 52 ? bits : 52);
 	free(cpuid);
 
 	/* KVM's own are the backend's whatever the model, unless they are named; and no leaf's highest. */
@@ -234,6 +246,8 @@ static void test_mistakes(void **state)
 		{"host,stepping=", "0 to 15"},
 		{"host,model=-1", "0 to 255"},
 		{"host,model-id=", "1 to 48"},
+		{"host,phys-bits=31", "32 to 52"},
+		{"host,phys-bits=53", "52"},
 		{"host,nonsense", "no CPU feature"},
 	};
 

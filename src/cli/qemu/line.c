@@ -265,6 +265,7 @@ static int examine_boot(struct line *line, struct error *error)
 {
 	struct boot_config *boot = &line->config.boot;
 	const char *bios = text(line, "bios");
+	struct firmware_option firmware = {.what = "bios"};
 
 	boot->kernel = text(line, "kernel");
 	boot->initrd = text(line, "initrd");
@@ -278,9 +279,9 @@ static int examine_boot(struct line *line, struct error *error)
 	if (line->type->board != BOARD_PC)
 		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
 	/* Names that QEMU's own files have mean the BIOS that is installed. */
-	if (!bios || strcmp(bios, "bios-256k.bin") == 0 || strcmp(bios, "bios.bin") == 0)
-		bios = "bios";
-	return firmware_option_find(bios, &boot->firmware, error);
+	if (bios && strcmp(bios, "bios-256k.bin") != 0 && strcmp(bios, "bios.bin") != 0)
+		firmware.what = bios;
+	return firmware_option_find(&firmware, &boot->firmware, error);
 }
 
 static int examine_objects(struct line *line, struct error *error)

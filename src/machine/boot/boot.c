@@ -12,15 +12,12 @@
 #include "machine/boot/pvh.h"
 #include "util/file.h"
 
-/* What fits below 4 GiB, and what a PC's firmware comes in. */
-#define FIRMWARE_BYTES_MAX (8u << 20)
-#define FIRMWARE_UNIT	   (64u << 10)
-
 enum boot_kind { BOOT_FLAT, BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT, BOOT_FIRMWARE };
 
 struct boot {
 	struct boot_config config; /* the strings are the caller's and outlive this */
 	enum boot_kind kind;
+	struct firmware *firmware; /* owned */
 	uint8_t *image, *initrd;
 	size_t image_size, initrd_size;
 	union {
@@ -68,23 +65,6 @@ static int recognize(struct boot *boot, struct error *error)
 			 "(a bare program goes with --flat)");
 }
 
-static int open_firmware(struct boot *boot, struct error *error)
-{
-	const char *path = boot->config.firmware;
-	int result;
-
-	boot->kind = BOOT_FIRMWARE;
-	snprintf(boot->description, sizeof(boot->description), "firmware");
-	result = file_read(path, "firmware", FIRMWARE_BYTES_MAX, &boot->image, &boot->image_size,
-			   error);
-	if (result == 0 && boot->image_size % FIRMWARE_UNIT)
-		result = error_set(error, EINVAL,
-				   "firmware '%s' has %zu bytes: a PC's has a multiple of 64K, up "
-				   "to 8M",
-				   path, boot->image_size);
-	return result;
-}
-
 struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error)
 {
 	struct boot *boot = calloc(1, sizeof(*boot));
@@ -102,8 +82,11 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 			goto fail;
 		return boot;
 	}
-	if (config->firmware) {
-		if (open_firmware(boot, error) < 0)
+	if (config->firmware.code) {
+		boot->kind = BOOT_FIRMWARE;
+		snprintf(boot->description, sizeof(boot->description), "firmware");
+		boot->firmware = firmware_open(&config->firmware, error);
+		if (!boot->firmware)
 			goto fail;
 		return boot;
 	}
@@ -131,6 +114,7 @@ void boot_close(struct boot *boot)
 		return;
 	free(boot->image);
 	free(boot->initrd);
+	firmware_close(boot->firmware);
 	free(boot);
 }
 
@@ -144,12 +128,9 @@ bool boot_is_flat(const struct boot *boot)
 	return boot->kind == BOOT_FLAT;
 }
 
-const uint8_t *boot_firmware(const struct boot *boot, size_t *size)
+const struct firmware *boot_firmware(const struct boot *boot)
 {
-	if (boot->kind != BOOT_FIRMWARE)
-		return NULL;
-	*size = boot->image_size;
-	return boot->image;
+	return boot->firmware;
 }
 
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,

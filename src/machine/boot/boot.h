@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "machine/boot/firmware.h"
 #include "machine/boot/flat.h"
 #include "machine/boot/linux.h"
 #include "machine/entry.h"
@@ -18,7 +19,7 @@
 struct boot_config {
 	const char *kernel;	  /* path; or NULL with one of these: */
 	const char *flat;	  /* path of a flat binary */
-	const char *firmware;	  /* path of a ROM's bytes, which boots from disks */
+	struct firmware_files firmware; /* `code`: what boots from disks */
 	const char *initrd;	  /* path or NULL */
 	const char *command_line; /* NULL: empty */
 	enum linux_entry linux_entry;
@@ -38,9 +39,8 @@ const char *boot_description(const struct boot *boot);
 /* Whether the guest is a bare program, over for good when it halts with interrupts off. */
 bool boot_is_flat(const struct boot *boot);
 
-/* What goes into the ROM of a machine that begins with firmware, and its size, a multiple of 64 KiB; NULL
- * when it begins otherwise. Lives as long as `boot`. */
-const uint8_t *boot_firmware(const struct boot *boot, size_t *size);
+/* What the machine begins with; NULL when that is no firmware. Lives as long as `boot`. */
+const struct firmware *boot_firmware(const struct boot *boot);
 
 /* Not of firmware: write everything into RAM and say how the boot CPU enters. `rsdp_gpa` is 0 without ACPI. */
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
