@@ -118,15 +118,17 @@ static int set_owner(struct fuse_call *call, const struct fuse_setattr_in *in)
 		group = owner_to_host(in->gid, status.stx_gid, owners->group);
 	if (user == ~0u && group == ~0u)
 		return 0;
-	if (call->node->openings)
-		return fchown(call->node->openings->fd, user, group) < 0 ? -errno : 0;
-	result = node_place(&call->fuse->folder, call->node, &directory, &name);
-	if (result < 0)
-		return result;
-	return fchownat(directory, name, user, group,
-			AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH)) < 0
-		       ? -errno
-		       : 0;
+	if (call->node->openings) {
+		result = fchown(call->node->openings->fd, user, group);
+	} else {
+		result = node_place(&call->fuse->folder, call->node, &directory, &name);
+		if (result < 0)
+			return result;
+		result = fchownat(directory, name, user, group,
+				  AT_SYMLINK_NOFOLLOW | (*name ? 0 : AT_EMPTY_PATH));
+	}
+	/* A number that the server's user namespace does not know is as forbidden as others. */
+	return result == 0 ? 0 : errno == EINVAL ? -EPERM : -errno;
 }
 
 static int set_size(struct fuse_call *call, const struct fuse_setattr_in *in)

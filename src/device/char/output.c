@@ -34,7 +34,7 @@ struct char_output {
 	void (*write)(void *context, const uint8_t *data, size_t size);
 	void *context;
 	pthread_t thread;
-	bool has_thread;
+	bool has_thread; /* from the first byte on; with the lock held */
 
 	pthread_mutex_t lock; /* guards what follows; nothing waits or calls out under it */
 	pthread_cond_t work;  /* for the thread: bytes, or the end */
@@ -244,9 +244,6 @@ struct char_output *char_output_create(int fd, bool owns_fd, struct error *error
 	output->queue = calloc(1, QUEUE_BYTES);
 	if (!output->queue)
 		goto fail_destroy;
-	code = start_thread(output);
-	if (code)
-		goto fail_destroy;
 	output->owns_fd = owns_fd;
 	return output;
 
@@ -323,6 +320,11 @@ void char_output_write(struct char_output *output, const uint8_t *data, size_t s
 		size = 0;
 	if (size > QUEUE_BYTES - output->count)
 		size = QUEUE_BYTES - output->count;
+	/* Not before there is something to write: a process with threads cannot confine itself. */
+	if (size && !output->has_thread && start_thread(output)) {
+		output->is_gone = true;
+		size = 0;
+	}
 	if (size && !output->count)
 		pthread_cond_signal(&output->work);
 	while (size) {
@@ -414,8 +416,9 @@ void char_output_cancel(struct char_output *output)
 	pthread_mutex_lock(&output->lock);
 	if (!output->deadline_ns)
 		output->deadline_ns = monotonic_ns() + CANCEL_GRACE_NS;
+	if (output->has_thread)
+		pthread_kill(output->thread, POKE_SIGNAL);
 	pthread_mutex_unlock(&output->lock);
-	pthread_kill(output->thread, POKE_SIGNAL);
 }
 
 void char_output_set_stalled(struct char_output *output, bool is_stalled)

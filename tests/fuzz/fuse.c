@@ -1,0 +1,193 @@
+/*
+ * Fuzz target: the FUSE server of shared folders, asked by a guest that asks whatever it likes.
+ *
+ * The input's first byte chooses a folder that is read-only (bit 0), one with few descriptors (bit 1), and one whose
+ * guest must ask each time (bit 2). Then steps: an opcode (a byte; from 0xf8 on two bytes that are it), the node
+ * (a number, as below), the room for the reply (a byte; times 64), how many numbers there are in the request's
+ * struct (a byte, up to 15), those, and names (a byte says how many, up to 3; each is a byte: one of a list, or
+ * that many bytes of the input). A number is a byte, or from 0xf8 on eight bytes behind it.
+ *
+ * It runs as root, for whom no directory that a guest has forbidden itself stays in the way. What must hold: a reply fits in its room and says its size; nothing outside the folder is read, made or changed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/fuse.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "share/fuse.h"
+
+#define STEPS_MAX 200
+#define FILE_MAX  (1 << 20)
+
+static const char *const names[] = {"file", "sub",  "out", "fifo", "deep", "a",  "b",
+				    "c",    "..",   ".",   "",	   "a/b",  "/x", "user.a",
+				    "user.b", "system.a"};
+#define NAMES (sizeof(names) / sizeof(names[0]))
+
+static char place[64]; /* the folder's parent */
+static int start;      /* the directory that the process began in */
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	fuzz_check(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *where)
+{
+	(void)status;
+	(void)kind;
+	(void)where;
+	return remove(path);
+}
+
+static void end_place(void)
+{
+	fuzz_check(chdir("/") == 0);
+	nftw(place, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* In the working directory, once for the process. */
+static void begin_place(void)
+{
+	const struct rlimit limit = {FILE_MAX, FILE_MAX};
+
+	if (place[0])
+		return;
+	start = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fuzz_check(start >= 0);
+	strcpy(place, "/tmp/kvik-fuzz-XXXXXX");
+	fuzz_check(mkdtemp(place) != NULL);
+	atexit(end_place);
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static void make_folder(void)
+{
+	fuzz_check(chdir(place) == 0);
+	put("outside", "secret");
+	fuzz_check(mkdir("in", 0755) == 0 && chdir("in") == 0 && mkdir("sub", 0755) == 0);
+	put("file", "hello");
+	put("sub/deep", "deep");
+	fuzz_check(symlink("../outside", "out") == 0 && mkfifo("fifo", 0644) == 0);
+}
+
+static void check_outside(void)
+{
+	char text[16];
+	struct stat status;
+	int fd;
+
+	fuzz_check(chdir(place) == 0);
+	fd = open("outside", O_RDONLY | O_CLOEXEC);
+	fuzz_check(fd >= 0 && read(fd, text, sizeof(text)) == 6 && memcmp(text, "secret", 6) == 0);
+	fuzz_check(fstat(fd, &status) == 0 && (status.st_mode & 07777) == 0644 && status.st_nlink == 1);
+	close(fd);
+	fuzz_check(stat(place, &status) == 0 && status.st_nlink <= 3);
+	chmod("in", 0755);
+	nftw("in", remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	fuzz_check(rmdir("in") < 0 && errno == ENOENT);
+	fuzz_check(fchdir(start) == 0);
+}
+
+static uint64_t number(struct fuzz_input *input)
+{
+	uint8_t first = fuzz_u8(input);
+
+	return first < 0xf8 ? first : fuzz_u64(input);
+}
+
+static size_t add_names(struct fuzz_input *input, uint8_t *at)
+{
+	unsigned count = fuzz_u8(input) % 4, length, i, j;
+	uint8_t *to = at;
+
+	for (i = 0; i < count; i++) {
+		length = fuzz_u8(input);
+		if (length < NAMES) {
+			strcpy((char *)to, names[length]);
+			to += strlen(names[length]) + 1;
+			continue;
+		}
+		for (j = 0; j < length; j++)
+			*to++ = fuzz_u8(input);
+	}
+	return to - at;
+}
+
+static void ask(struct fuse *fuse, struct fuzz_input *input)
+{
+	static uint8_t reply[255 * 64];
+	uint8_t request[sizeof(struct fuse_in_header) + 16 * 8 + 4 * 256];
+	struct fuse_in_header header = {.unique = 1, .opcode = fuzz_u8(input)};
+	struct fuse_out_header out;
+	size_t size = sizeof(header), room, got;
+	unsigned count;
+	uint64_t value;
+
+	if (header.opcode >= 0xf8)
+		header.opcode = fuzz_u16(input);
+	header.nodeid = number(input);
+	room = fuzz_u8(input) * 64;
+	for (count = fuzz_u8(input) % 16; count; count--) {
+		value = number(input);
+		memcpy(request + size, &value, sizeof(value));
+		size += sizeof(value);
+	}
+	size += add_names(input, request + size);
+	header.len = size;
+	memcpy(request, &header, sizeof(header));
+	got = fuse_answer(fuse, request, size, reply, room);
+	fuzz_check(got <= room);
+	if (!got)
+		return;
+	fuzz_check(got >= sizeof(out));
+	memcpy(&out, reply, sizeof(out));
+	fuzz_check(out.len == got && out.unique == 1 && out.error <= 0 && out.error > -4096);
+	fuzz_check(!out.error || got == sizeof(out));
+}
+
+static void begin_session(struct fuse *fuse)
+{
+	struct {
+		struct fuse_in_header header;
+		struct fuse_init_in in;
+	} request = {{.len = sizeof(request), .opcode = FUSE_INIT},
+		     {.major = FUSE_KERNEL_VERSION, .minor = 36, .flags = ~0u}};
+	uint8_t reply[256];
+
+	fuzz_check(fuse_answer(fuse, (const uint8_t *)&request, sizeof(request), reply, sizeof(reply)) >
+		   sizeof(struct fuse_out_header));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input input = {data, size};
+	uint8_t kind = fuzz_u8(&input);
+	struct fuse fuse;
+	unsigned steps;
+	int root;
+
+	umask(0);
+	begin_place();
+	make_folder();
+	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fuzz_check(fuse_create(&fuse, root, kind & 1, kind & 4 ? 0 : 1, kind & 2 ? 4 : 64) == 0);
+	begin_session(&fuse);
+	for (steps = 0; input.size && steps < STEPS_MAX; steps++)
+		ask(&fuse, &input);
+	fuse_destroy(&fuse);
+	check_outside();
+	return 0;
+}
