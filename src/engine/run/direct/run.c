@@ -22,6 +22,8 @@
 /* Pieces of code in one page that the last tier executes before others are asked. */
 #define PIECES_MAX 512
 
+#define PROBE_CALL 335
+
 #define VSYSCALL_BASE 0xffffffffff600000ull
 
 /* Bits of the kernel's page fault error code in a frame. */
@@ -236,6 +238,17 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 	switch (stop.number) {
 	case DIRECT_KICK: direct->counters.kicks++; break;
 	case SIGSYS: stop_for_call(direct, stop.address); break;
+	case SIGILL:
+		/* Of the kernel's own: two calls for its probes, which no filter sees (uretprobe(2)). The
+		 * guest's kernel knows neither. */
+		if (stop.code == SI_KERNEL) {
+			cpu->gpr[CPU_RAX] = PROBE_CALL;
+			stop_for_call(direct, 0);
+			break;
+		}
+		direct->counters.exceptions++;
+		emulate(direct);
+		break;
 	case SIGTRAP: stop_for_breakpoint(direct, frame.trap); break;
 	case SIGSEGV:
 		if (frame.trap == EXCEPTION_PF) {
