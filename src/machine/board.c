@@ -52,6 +52,11 @@ bool board_press_power_button(struct board *board)
 	return board->acpi_pm;
 }
 
+struct virtio_device *board_balloon(const struct board *board)
+{
+	return board->balloon;
+}
+
 void board_hold(struct board *board)
 {
 	unsigned i;

@@ -16,6 +16,7 @@
 #include "util/state.h"
 
 struct board;
+struct virtio_device;
 
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
@@ -24,6 +25,8 @@ void board_destroy(struct board *board);
 void board_reset(struct board *board);
 /* The power button is pressed, which asks the guest to power off. False: the board has none. Any thread. */
 bool board_press_power_button(struct board *board);
+/* The balloon, or NULL; the board's. */
+struct virtio_device *board_balloon(const struct board *board);
 /* A new board's devices are held: until they are released they do nothing by themselves. They are
  * saved and loaded while they are held, and the vCPUs parked. */
 void board_hold(struct board *board);

@@ -110,6 +110,8 @@ static int add_virtio(struct board *board, const struct device_option *option,
 			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET], error);
 	if (!virtio)
 		return -EINVAL;
+	if (option->kind == DEVICE_VIRTIO_BALLOON)
+		board->balloon = virtio;
 	name_option(board, option, name);
 	return board_add_virtio(board, name, virtio, CLASS_OTHER, option->values[PCI_SLOT], error);
 }

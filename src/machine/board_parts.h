@@ -54,6 +54,7 @@ struct board {
 	struct i440fx chipset; /* the pc's */
 	struct pci_bus *pci; /* NULL: has none */
 	struct pci_layout pci_layout;
+	struct virtio_device *balloon; /* the last; NULL: there is none */
 	unsigned virtio_count; /* by MMIO */
 	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
 };

@@ -45,6 +45,11 @@ void machine_ask_reset(struct machine *machine);
 /* Press the power button: most guests shut down then. 0, or -ENOTSUP and `error`: it has none. I/O thread. */
 int machine_press_power_button(struct machine *machine, struct error *error);
 
+/* How much memory the guest is asked to keep, and how much it has now: all but what its balloon has given
+ * back. 0, or -ENODEV: it has no balloon. I/O thread. */
+int machine_set_balloon(struct machine *machine, uint64_t bytes);
+int machine_read_balloon(struct machine *machine, uint64_t *bytes);
+
 /* What becomes of a machine. All on the I/O thread, and each may be NULL. */
 struct machine_observer {
 	void (*paused)(void *context);  /* all vCPUs are parked */

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "device/virtio/balloon.h"
 #include "machine/cpuid.h"
 #include "machine/e820.h"
 #include "machine/inspect.h"
@@ -572,6 +573,30 @@ int machine_press_power_button(struct machine *machine, struct error *error)
 	if (!board_press_power_button(machine->board))
 		return error_set(error, ENOTSUP, "this machine has no power button");
 	TELL(machine, power_button);
+	return 0;
+}
+
+int machine_set_balloon(struct machine *machine, uint64_t bytes)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+	uint64_t all = machine->config.ram_bytes;
+
+	if (!balloon)
+		return -ENODEV;
+	virtio_balloon_set_target(balloon, bytes < all ? all - bytes : 0);
+	return 0;
+}
+
+int machine_read_balloon(struct machine *machine, uint64_t *bytes)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+	uint64_t given_back;
+
+	if (!balloon)
+		return -ENODEV;
+	given_back = virtio_balloon_given_back(balloon);
+	/* The driver may say anything. */
+	*bytes = given_back < machine->config.ram_bytes ? machine->config.ram_bytes - given_back : 0;
 	return 0;
 }
 

@@ -159,11 +159,33 @@ json_t *qmp_query_iothreads(struct qmp_call *call)
 	return json_array();
 }
 
-json_t *qmp_query_balloon(struct qmp_call *call)
+static json_t *no_balloon(struct qmp_call *call)
 {
 	call->error_class = "DeviceNotActive";
 	error_set(&call->error, ENODEV, "No balloon device has been activated");
 	return NULL;
+}
+
+json_t *qmp_query_balloon(struct qmp_call *call)
+{
+	uint64_t bytes;
+
+	if (!call->monitor->machine || machine_read_balloon(call->monitor->machine, &bytes) < 0)
+		return no_balloon(call);
+	return json_pack("{s:I}", "actual", (json_int_t)bytes);
+}
+
+json_t *qmp_balloon(struct qmp_call *call)
+{
+	json_int_t bytes = json_integer_value(json_object_get(call->arguments, "value"));
+
+	if (bytes <= 0) {
+		error_set(&call->error, EINVAL, "Parameter 'value' expects a size");
+		return NULL;
+	}
+	if (!call->monitor->machine || machine_set_balloon(call->monitor->machine, bytes) < 0)
+		return no_balloon(call);
+	return qmp_done();
 }
 
 json_t *qmp_query_tpm_models(struct qmp_call *call)

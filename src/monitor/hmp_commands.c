@@ -155,11 +155,22 @@ static void info_memory(struct line *line)
 	json_decref(answer);
 }
 
+static void info_balloon(struct line *line)
+{
+	json_t *answer = ask(line, "query-balloon");
+
+	if (answer)
+		hmp_print(line->text, "balloon: actual=%lld\n",
+			  json_integer_value(json_object_get(answer, "actual")) >> 20);
+	json_decref(answer);
+}
+
 static const struct command {
 	const char *name, *other_name;
 	void (*run)(struct line *line);
 	const char *help;
 } information[] = {
+	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
 	{"block", NULL, info_block, "the disks"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},

@@ -25,8 +25,8 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORT, QUEUES };
 
 struct balloon {
 	struct virtio_device virtio;
-	uint32_t target_pages; /* fixed */
 	/* With the lock held: */
+	uint32_t target_pages;
 	uint32_t actual_pages, loaded_actual; /* as the driver says */
 };
 
@@ -118,6 +118,24 @@ static void loaded(struct virtio_device *virtio)
 	struct balloon *balloon = balloon_of(virtio);
 
 	balloon->actual_pages = balloon->loaded_actual;
+}
+
+void virtio_balloon_set_target(struct virtio_device *virtio, uint64_t bytes)
+{
+	pthread_mutex_lock(&virtio->lock);
+	balloon_of(virtio)->target_pages = bytes / PAGE_BYTES;
+	virtio_config_changed(virtio);
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+uint64_t virtio_balloon_given_back(struct virtio_device *virtio)
+{
+	uint64_t pages;
+
+	pthread_mutex_lock(&virtio->lock);
+	pages = balloon_of(virtio)->actual_pages;
+	pthread_mutex_unlock(&virtio->lock);
+	return pages * PAGE_BYTES;
 }
 
 static const struct virtio_kind kind = {

@@ -8,4 +8,9 @@
 struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint64_t target_bytes,
 					    struct error *error);
 
+/* Ask the guest to have given that much back; in pages, rounded down. Without the device's lock. */
+void virtio_balloon_set_target(struct virtio_device *virtio, uint64_t bytes);
+/* What it says that it has given back. */
+uint64_t virtio_balloon_given_back(struct virtio_device *virtio);
+
 #endif
