@@ -33,6 +33,10 @@ void sandbox_drop_capabilities(struct sandbox_report *report);
 int sandbox_forbid_new_privileges(struct sandbox_report *report, struct error *error);
 void sandbox_forbid_dumps(struct sandbox_report *report);
 
+/* landlock.c: from now on this process opens nothing but what is below `path`, and where it is read-only changes none
+ * of that. After no_new_privs. 0 or -errno: the host has none, or an early one. */
+int sandbox_limit_paths(const char *path, bool is_readonly);
+
 /* filter.c: FILTER. */
 int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_report *report,
 			   struct error *error);

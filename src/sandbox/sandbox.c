@@ -17,6 +17,16 @@ static void leave_out(struct sandbox_report *report)
 		sandbox_note(report, layer, false, "left out: this build has a sanitizer");
 }
 
+/* One folder alone: by what the kernel looks up, too. */
+static void limit_to_root(const struct sandbox_config *config, struct sandbox_report *report)
+{
+	bool is_root = report->layers[SANDBOX_EMPTY_ROOT].holds;
+	int result = sandbox_limit_paths(is_root ? "/" : config->root, config->root_is_readonly);
+
+	if (!is_root && result == 0)
+		sandbox_note(report, SANDBOX_EMPTY_ROOT, true, "a folder, by landlock alone");
+}
+
 int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *report,
 		  struct error *error)
 {
@@ -35,6 +45,8 @@ int sandbox_enter(const struct sandbox_config *config, struct sandbox_report *re
 	result = sandbox_forbid_new_privileges(report, error);
 	if (result < 0)
 		return result;
+	if (config->root)
+		limit_to_root(config, report);
 	sandbox_forbid_dumps(report);
 	return 0;
 }
