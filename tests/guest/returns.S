@@ -8,7 +8,7 @@
  *   hlt rax=112b438
  *   hlt rdx=19000a
  *   hlt rdx=124f80
- *   hlt rdx=300a
+ *   hlt rdx=1900300a
  *   hlt rdx=78c8
  *   hlt rdx=78c8
  *   hlt rdx=dc
@@ -338,6 +338,8 @@ mixed:
 	/* a retpoline */
 	movl $leaf, %eax
 	call thunk
+	/* a return through a thunk that calls what drops its return address, as AMD's CPUs want it */
+	call safe
 	/* a return that takes arguments away */
 	pushq $1
 	pushq $2
@@ -377,6 +379,14 @@ thunk:
 	ret
 leaf:
 	addl $128, %edx
+	ret
+safe:
+	addl $0x1000000, %edx
+	jmp safe_thunk
+safe_thunk:
+	call 1f
+	ud2
+1:	leaq 8(%rsp), %rsp
 	ret
 take:
 	addl 8(%rsp), %edx

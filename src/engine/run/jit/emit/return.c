@@ -50,8 +50,20 @@ static bool is_retpoline(const uint8_t *bytes)
 	return is_stack_top_store(bytes) && bytes[4] == 0xc3;
 }
 
-/* Calls that the callee is known not to come back from: to the next instruction, for its address, and
- * retpolines' own. */
+/* UD2 behind the call: whoever is called is not to come back. The thunks that Linux returns through on
+ * AMD's CPUs (SRSO, AMD-SB-7005) are so: what they call drops its return address and returns to theirs. */
+static bool is_before_ud2(struct translation *t, unsigned end)
+{
+	const uint8_t *bytes = t->guest.page + end;
+
+	if (end > 0x1000 - 2 || bytes[0] != 0x0f || bytes[1] != 0x0b)
+		return false;
+	guest_code_look(&t->guest, end, 2);
+	return true;
+}
+
+/* Calls that the callee is known not to come back from: to the next instruction, for its address,
+ * retpolines' own, and those before UD2. */
 bool call_is_paired(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
@@ -64,7 +76,7 @@ bool call_is_paired(struct translation *t, unsigned index)
 	if (item->kind != ITEM_CALL)
 		return true;
 	target = item_target(item);
-	if (target == end_of(item))
+	if (target == end_of(item) || is_before_ud2(t, end_of(item)))
 		return false;
 	if (t->guest.is_32 || target < 0 || target > 0x1000 - RETPOLINE_LENGTH || !is_retpoline(page + target))
 		return true;
