@@ -14,6 +14,7 @@
 #include "device/char/terminal.h"
 #include "guest/protocol.h"
 #include "machine/inspect.h"
+#include "monitor/gdb/gdb.h"
 #include "util/log.h"
 #include "util/socket.h"
 
@@ -36,6 +37,7 @@ struct run {
 	char said[SAID_BYTES]; /* the last of what a command's kernel said: `said_count` of them */
 	size_t said_count;
 	int save_fd, load_fd; /* -1: none */
+	struct gdb_stub *gdb; /* or NULL */
 };
 
 static void quit(struct run *run, int status)
@@ -362,6 +364,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .ends_when_saved = options->ends_when_saved,
 	    .ends_at_reset = options->ends_at_reset,
 	    .is_confined = options->is_confined,
+	    .pauses = options->waits_for_gdb ? MACHINE_PAUSE_DEBUGGER : 0,
 	};
 	char reason[256];
 	int result;
@@ -376,6 +379,13 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		config.backend = options->engine;
 	config.sandbox.uses_kvm = config.backend == &kvm_backend_linux;
 	log_info("backend %s: %s", config.backend->name, reason);
+	if (options->gdb) {
+		run->gdb = gdb_stub_create(options->gdb, run->loop, error);
+		if (!run->gdb) {
+			error_prefix(error, "--gdb");
+			return -EINVAL;
+		}
+	}
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)
 		return -EINVAL;
@@ -390,8 +400,10 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		close_nets(&config);
 		return -EINVAL;
 	}
+	config.sandbox.listens |= options->gdb != NULL;
 	run->machine = machine_create(&config, error);
-	if (!run->machine)
+	if (!run->machine ||
+	    (run->gdb && gdb_stub_attach(run->gdb, run->machine, error) < 0))
 		return -EINVAL;
 	if (options->hint[0])
 		log_hint("chosen by default: %s", options->hint);
@@ -460,6 +472,7 @@ out:
 		log_error("%s", error.message);
 		status = EXIT_ERROR;
 	}
+	gdb_stub_destroy(run.gdb);
 	machine_destroy(run.machine);
 	char_destroy(run.command);
 	char_destroy(run.serial);

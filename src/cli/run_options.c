@@ -73,6 +73,8 @@ const char run_options_help[] =
     "  --end-when-saved       end with status 0 then, and leave the disks as they are\n"
     "  --load FILE            begin as saved there; all other options as they were\n"
     "Watching:\n"
+    "  --gdb tcp:PORT|unix:PATH   gdb may connect there, of this host\n"
+    "  --gdb-wait             begin when it has\n"
     "  --stats                counters at the end\n"
     "  --dump-code FILE       write what the translator makes, guest and host code\n"
     "  -v, -vv                say what is done; more\n"
@@ -455,6 +457,21 @@ static int parse_stats(struct run_options *options, const char *value, struct er
 	return 0;
 }
 
+static int parse_gdb(struct run_options *options, const char *value, struct error *error)
+{
+	(void)error;
+	options->gdb = value;
+	return 0;
+}
+
+static int parse_gdb_wait(struct run_options *options, const char *value, struct error *error)
+{
+	(void)value;
+	(void)error;
+	options->waits_for_gdb = true;
+	return 0;
+}
+
 static int parse_dump_code(struct run_options *options, const char *value, struct error *error)
 {
 	(void)error;
@@ -524,6 +541,8 @@ static const struct option {
 	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
 	{"--stats", false, parse_stats},
+	{"--gdb", true, parse_gdb},
+	{"--gdb-wait", false, parse_gdb_wait},
 	{"--dump-code", true, parse_dump_code},
 	{"-v", false, parse_verbose},
 	{"-vv", false, parse_very_verbose},
@@ -559,6 +578,8 @@ static int check(const struct run_options *options, struct error *error)
 				 boot->kernel ? "--kernel" : "--flat");
 	if (options->firmware.text && options->board != BOARD_PC)
 		return error_set(error, EINVAL, "firmware needs --machine pc");
+	if (options->waits_for_gdb && !options->gdb)
+		return error_set(error, EINVAL, "--gdb-wait needs --gdb WHERE");
 	if (options->ends_when_saved && !options->save_path)
 		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
 	if (!boot->kernel && boot->initrd)

@@ -49,6 +49,8 @@ struct run_options {
 	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
 	char **command; /* to run in the guest, itself first; NULL: none */
 	int command_count;
+	const char *gdb; /* where a debugger may connect, or NULL */
+	bool waits_for_gdb;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
 	int verbosity;

@@ -60,6 +60,7 @@ struct machine_observer {
 	void (*power_button)(void *context); /* it was pressed */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
 	void (*ending)(void *context);
+	void (*ended)(void *context, int status); /* with this enum machine_status, or the guest's own */
 	void *context;
 	struct machine_observer *next; /* the machine's own */
 };
@@ -72,11 +73,15 @@ void machine_observe(struct machine *machine, struct machine_observer *observer)
 void machine_unobserve(struct machine *machine, struct machine_observer *observer);
 
 /*
- * Who set up KVM_SET_GUEST_DEBUG hears of what came of it: `met` is called on the vCPU's thread, outside
- * the guest, without locks, and may call machine_pause. One for a machine; set as an observer is.
+ * Who set up KVM_SET_GUEST_DEBUG hears of what came of it. One for a machine; set as an observer is, and
+ * NULL is none.
  */
 struct machine_debugger {
+	/* On the vCPU's thread, outside the guest, without locks; may call machine_pause. */
 	void (*met)(void *context, unsigned cpu, const struct kvm_debug_exit_arch *what);
+	/* A vCPU cannot go on, and all are parked, on the I/O thread. True: the debugger has paused the
+	 * machine; otherwise it ends. */
+	bool (*crashed)(void *context, unsigned cpu);
 	void *context;
 };
 void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger);

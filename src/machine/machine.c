@@ -415,8 +415,15 @@ static bool save_now(struct machine *machine)
 
 static void finish(struct machine *machine, int status)
 {
+	struct machine_observer *observer, *next;
+
 	machine->request_status = status;
 	set_state(machine, MACHINE_ENDED);
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->ended)
+			observer->ended(observer->context, status);
+	}
 	event_loop_stop(machine->config.loop);
 }
 
@@ -497,6 +504,22 @@ static void start_anew(struct machine *machine, enum machine_cause cause)
 	TELL(machine, was_reset);
 }
 
+/* Whether a debugger wants to look at what is left of the guest. */
+static bool keep_crashed(struct machine *machine)
+{
+	bool is_kept = false;
+	unsigned i;
+
+	for (i = 0; i < machine->vcpu_count; i++) {
+		if (!machine->vcpus[i].has_crashed)
+			continue;
+		machine->vcpus[i].has_crashed = false;
+		if (machine->debugger.crashed)
+			is_kept |= machine->debugger.crashed(machine->debugger.context, i);
+	}
+	return is_kept;
+}
+
 /* I/O thread: carry out a request once every vCPU has parked. */
 static void request_ready(void *context)
 {
@@ -528,7 +551,10 @@ static void request_ready(void *context)
 		switch (what) {
 		case POWER_OFF: power_off(machine, MACHINE_GUEST_SHUTDOWN, MACHINE_STATUS_OFF); break;
 		case POWER_EXIT: finish(machine, status); break;
-		case POWER_CRASH: power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED); break;
+		case POWER_CRASH:
+			if (!keep_crashed(machine))
+				power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED);
+			break;
 		case POWER_RESET:
 			start_anew(machine, is_by_user ? MACHINE_BY_USER : MACHINE_GUEST_RESET);
 			break;
@@ -555,7 +581,7 @@ void machine_unobserve(struct machine *machine, struct machine_observer *observe
 
 void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger)
 {
-	machine->debugger = *debugger;
+	machine->debugger = debugger ? *debugger : (struct machine_debugger){0};
 }
 
 unsigned machine_pauses(const struct machine *machine)

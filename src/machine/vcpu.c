@@ -88,6 +88,7 @@ static void crash(struct vcpu *vcpu, const char *what)
 		log_error("CPU %u: %s at %04x:0x%llx in %s", vcpu->kvm.id, what, sregs.cs.selector,
 			  regs.rip, mode_name(&sregs));
 	print_registers(&regs, &sregs);
+	vcpu->has_crashed = true;
 	power_request(&vcpu->power, POWER_CRASH, 0);
 }
 

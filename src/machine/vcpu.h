@@ -47,6 +47,7 @@ struct vcpu {
 	struct vcpu_host host;
 	bool reports_idle;
 	bool resets_at_triple_fault; /* the machine, as a PC's chipset does */
+	bool has_crashed; /* has asked for POWER_CRASH; its thread, until it is parked */
 	bool is_held; /* parks although the machine runs; the machine's lock, and atomic as a hint */
 	struct power_on_state power_on;
 	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */

@@ -163,6 +163,7 @@ const struct call sandbox_calls[] = {
 	KVM(KVM_GET_PIT2),
 	KVM(KVM_SET_PIT2),
 	KVM(KVM_SET_GUEST_DEBUG),
+	KVM(KVM_TRANSLATE),
 	KVM(KVM_CHECK_EXTENSION),
 };
 

@@ -185,9 +185,14 @@ static int take_slot(struct event_loop *loop)
 	return i;
 }
 
+static uint32_t wanted_events(const struct event_source *source)
+{
+	return source->for_output ? EPOLLOUT : EPOLLIN;
+}
+
 int event_loop_add(struct event_loop *loop, struct event_source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = wanted_events(source)};
 	int slot, result = 0;
 
 	pthread_mutex_lock(&loop->lock);
@@ -235,7 +240,7 @@ void event_loop_remove(struct event_source *source)
 void event_source_enable(struct event_source *source, bool enabled)
 {
 	struct event_loop *loop = source->loop;
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = wanted_events(source)};
 
 	if (!loop)
 		return;
@@ -272,6 +277,7 @@ int event_timer_init(struct event_timer *timer, struct event_loop *loop,
 
 	timer->expired = expired;
 	timer->context = context;
+	timer->source.for_output = false;
 	timer->source.ready = timer_ready;
 	timer->source.context = timer;
 	timer->source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

@@ -16,9 +16,11 @@
 
 struct event_loop;
 
-/* A descriptor that the loop watches for input. Owned and embedded by the user. */
+/* A descriptor that the loop watches for input, or for room for output. Owned and embedded by the user. For
+ * both, a socket has two: dup(2). */
 struct event_source {
 	int fd;
+	bool for_output;
 	void (*ready)(void *context);
 	void *context;
 	/* The loop's own: */
@@ -43,7 +45,7 @@ int event_loop_run(struct event_loop *loop);
 /* Make event_loop_run return. Any thread. */
 void event_loop_stop(struct event_loop *loop);
 
-/* Watch `source->fd` for input, hang-up included; `source` is enabled. 0 or -errno. */
+/* Watch `source->fd`, for hang-up as well; `source` is enabled. 0 or -errno. */
 int event_loop_add(struct event_loop *loop, struct event_source *source);
 void event_loop_remove(struct event_source *source);
 /* Watch or ignore it. Any thread. */
