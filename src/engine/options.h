@@ -23,8 +23,8 @@ enum engine_tier {
 #define ENGINE_CODE_CACHE_MAX     (1ull << 30)
 #define ENGINE_CODE_CACHE_DEFAULT (128ull << 20)
 
-#define ENGINE_WARMTH_DEFAULT    32
-#define ENGINE_PROMOTION_DEFAULT 1024
+#define ENGINE_WARMTH_DEFAULT    8
+#define ENGINE_PROMOTION_DEFAULT 8192
 
 struct engine_options {
 	enum engine_tier tier;

@@ -27,6 +27,12 @@ static bool host_suffices(void)
 	return !has_shadow_stack() && host_has(HOST_LAHF);
 }
 
+/* A counter of 16 bits overflows when a block has run often enough. */
+static uint16_t heat_step(unsigned promotion)
+{
+	return promotion > 1 ? (UINT16_MAX + promotion) / promotion : UINT16_MAX;
+}
+
 int jit_cache_create(const struct jit_options *options, struct code_index *index,
 		     struct jit_cache **created)
 {
@@ -48,7 +54,9 @@ int jit_cache_create(const struct jit_options *options, struct code_index *index
 		jit_cache_destroy(cache);
 		return result;
 	}
-	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback, options->counts_lookups);
+	cache->stubs.counts = options->counts_lookups;
+	cache->stubs.heat_step = heat_step(options->promotion);
+	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
 	cache->holder.drop = jit_drop;
 	cache->index = index;
 	code_index_add_holder(index, &cache->holder);
@@ -172,4 +180,5 @@ void jit_keep_all_flags(struct jit_cache *cache, bool keep)
 void jit_set_promotion(struct jit_cache *cache, unsigned promotion)
 {
 	cache->options.promotion = promotion;
+	cache->stubs.heat_step = heat_step(promotion);
 }

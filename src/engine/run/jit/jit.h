@@ -25,8 +25,8 @@
 #define JIT_CACHE_SIZE_MIN (256u << 10)
 #define JIT_CACHE_SIZE_MAX (1u << 30)  /* jumps reach 2 GiB */
 
-#define JIT_WARMTH    32   /* runs, by default */
-#define JIT_PROMOTION 1024 /* likewise */
+#define JIT_WARMTH    8    /* runs, by default */
+#define JIT_PROMOTION 8192 /* likewise */
 
 struct jit;
 struct jit_cache;
@@ -66,7 +66,7 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache);
 
 /* Change keeps_all_flags for blocks that are translated from now on. No CPU runs. */
 void jit_keep_all_flags(struct jit_cache *cache, bool keep);
-/* Likewise `promotion`. */
+/* Likewise `promotion`, but for blocks in which flags are live everywhere. */
 void jit_set_promotion(struct jit_cache *cache, unsigned promotion);
 
 

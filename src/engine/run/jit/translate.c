@@ -115,6 +115,11 @@ static struct jit_site site_of(const struct translation *t, unsigned index, size
 	};
 }
 
+static struct jit_site hot_site(const struct translation *t, unsigned index, size_t at)
+{
+	return (struct jit_site){ .at = at, .offset = t->guest.items[index].offset, .is_hot = true };
+}
+
 /* How many sites there will be. */
 static unsigned count_sites(const struct translation *t, uint64_t slow)
 {
@@ -126,13 +131,13 @@ static unsigned count_sites(const struct translation *t, uint64_t slow)
 static void emit_sites(struct translation *t, uint64_t items, struct jit_site *site)
 {
 	for (unsigned i = 0; i < t->site_count; i++)
-		*site++ = site_of(t, t->sites[i].item, t->sites[i].at);
+		*site++ = t->sites[i].item == SITE_HOT
+				  ? hot_site(t, 0, t->sites[i].at)
+				  : site_of(t, t->sites[i].item, t->sites[i].at);
 	if (t->heat_jump) {
 		emit_patch(&t->e, t->heat_jump);
 		emit_call_to(&t->e, t->stubs->slow);
-		*site++ = (struct jit_site){
-			.at = t->e.position, .offset = t->guest.items[t->heat_item].offset, .is_hot = true,
-		};
+		*site++ = hot_site(t, t->heat_item, t->e.position);
 	}
 	for (; items; items &= items - 1) {
 		unsigned i = __builtin_ctzll(items);
@@ -255,24 +260,14 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 	return true;
 }
 
-/* A counter of 16 bits overflows when the block has run often enough. */
-static uint16_t heat_step(const struct jit *jit, const struct translation *t)
-{
-	unsigned runs = jit->cache->options.promotion;
-
-	/* Watched blocks end as they were made. */
-	if (!t->is_lean || jit->watcher)
-		return 0;
-	return runs > 1 ? (UINT16_MAX + runs) / runs : UINT16_MAX;
-}
-
 /* The third; false: something has no translation after all. */
 static bool emit(struct jit *jit, struct translation *t)
 {
 	memset(&t->e, 0, offsetof(struct translation, item_position) - offsetof(struct translation, e));
 	t->stubs = &jit->cache->stubs;
 	t->heat_number = jit_heat_number(t->guest.page_gpa | t->guest.start);
-	t->heat_step = heat_step(jit, t);
+	/* Watched blocks end as they were made. */
+	t->counts_runs = t->is_lean && !jit->watcher;
 	t->is_shared = atomic_load(&jit->cache->is_shared);
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));

@@ -40,7 +40,7 @@ static void emit_leave(struct emitter *e)
 }
 
 void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
-		     jit_fallback *fallback, bool counts)
+		     jit_fallback *fallback)
 {
 	struct emitter e = { .base = memory->writable, .code = memory->executable,
 			     .size = JIT_STUBS_SIZE };
@@ -48,7 +48,6 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	uint32_t rights = code_memory_open();
 	size_t leave;
 
-	stubs->counts = counts;
 	stubs->return_exit = e.code + e.position;
 	emit_store_state(&e, HOST_R13, STATE(rip));
 	/* exit: cpu->rip is set. exit_link: R13 is the offset of the struct jit_link that was left

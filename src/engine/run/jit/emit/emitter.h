@@ -242,6 +242,26 @@ static inline void emit_modrm(struct emitter *e, unsigned reg, unsigned base, un
 		emit8(e, displacement);
 }
 
+/* movzx reg32, word gs:[base] */
+static inline void emit_load16(struct emitter *e, unsigned reg, unsigned base)
+{
+	emit8(e, 0x65);
+	emit_rex(e, false, reg, 0, base);
+	emit8(e, 0x0f);
+	emit8(e, 0xb7);
+	emit_modrm(e, reg, base, HOST_NONE, 0, 0);
+}
+
+/* mov gs:[base], reg16 */
+static inline void emit_store16(struct emitter *e, unsigned reg, unsigned base)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x66);
+	emit_rex(e, false, reg, 0, base);
+	emit8(e, 0x89);
+	emit_modrm(e, reg, base, HOST_NONE, 0, 0);
+}
+
 /* reg = [base + index << shift + displacement] as an address. */
 static inline void emit_lea(struct emitter *e, bool w, unsigned reg, unsigned base, unsigned index,
 			    unsigned shift, int32_t displacement)

@@ -41,16 +41,30 @@ struct host_memory emit_lean_access(struct translation *t, const struct access *
 	return (struct host_memory){ HOST_R13, HOST_NONE, 0 };
 }
 
+static bool all_keep_flags(const struct translation *t)
+{
+	for (unsigned i = 0; i < t->guest.count; i++)
+		if (!keeps_flags(t, i))
+			return false;
+	return true;
+}
+
 void emit_heat(struct translation *t, unsigned index)
 {
 	int32_t heat = FRAME(heat) + (int32_t)(t->heat_number * sizeof(uint16_t));
 	struct emitter *e = &t->e;
 
-	if (!t->heat_step || t->heat_jump || keeps_flags(t, index))
+	if (!t->counts_runs || t->heat_jump)
 		return;
-	emit_state_add16_flags(e, heat, t->heat_step);
-	t->heat_jump = emit_jump_if(e, HOST_BELOW); /* carry */
-	t->heat_item = index;
+	if (!keeps_flags(t, index)) {
+		emit_state_add16_flags(e, heat, t->stubs->heat_step);
+		t->heat_jump = emit_jump_if(e, HOST_BELOW); /* carry */
+		t->heat_item = index;
+	} else if (index == 0 && all_keep_flags(t)) {
+		emit_constant(e, HOST_R13, (uint32_t)heat);
+		emit_stub_call(t, t->stubs->heat, SITE_HOT);
+		t->counts_runs = false;
+	}
 }
 
 void emit_lean_poll(struct translation *t, unsigned index)

@@ -121,6 +121,26 @@ static void emit_poll_stub(struct jit_stubs *stubs, struct emitter *e)
 	emit_jump_to(e, stubs->slow);
 }
 
+/* R13 is the offset of the block's heat: count this run. */
+static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
+{
+	size_t cold;
+
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_load16(e, HOST_RCX, HOST_R13);
+	emit_lea(e, false, HOST_RCX, HOST_RCX, HOST_NONE, 0, stubs->heat_step);
+	emit_store16(e, HOST_RCX, HOST_R13);
+	emit_load16(e, HOST_R14, HOST_R13);
+	emit_not(e, HOST_R14);
+	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R14, 0, 1); /* 0 unless it overflowed */
+	cold = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_jump_to(e, stubs->slow);
+	emit_patch8(e, cold);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_return_host(e);
+}
+
 /*
  * R14 is 8 * the index of the code's page, R13 the address that somebody takes the block to be at. If it is
  * there in the present view, its page becomes the code's; else leave.
@@ -325,6 +345,8 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 	emit_access_stubs(stubs, e);
 	stubs->poll = begin(e);
 	emit_poll_stub(stubs, e);
+	stubs->heat = begin(e);
+	emit_heat_stub(stubs, e);
 	stubs->landing = begin(e);
 	emit_landing_stub(e);
 	for (unsigned is_32 = 0; is_32 < 2; is_32++) {

@@ -27,6 +27,7 @@ struct jit_stubs {
 	/* Returns the offset of the link that was left through in the cache's data, or 0. */
 	uint64_t (*enter)(const uint8_t *code);
 	bool counts; /* lookups, as struct jit_options has it */
+	uint16_t heat_step;  /* what each run of a lean block adds to its heat; 0: they are not counted */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
 	const uint8_t *go_on;        /* to the block's entry in frame.spill[2], for cpu->rip, with no pairs */
@@ -35,7 +36,7 @@ struct jit_stubs {
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 	/* lean.c; the last index of many tells whether they keep the flags. */
 	const uint8_t *access[JIT_ACCESS_STUBS];
-	const uint8_t *poll, *landing;
+	const uint8_t *poll, *landing, *heat;
 	const uint8_t *entry[2][2];       /* by privilege: [1] is the user's */
 	const uint8_t *push_return[2][2]; /* by mode: [1] is 32-bit code's */
 	const uint8_t *return_load[2];    /* likewise */
@@ -44,8 +45,9 @@ struct jit_stubs {
 	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
 };
 
+/* `counts` and `heat_step` are given. */
 void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
-		     jit_fallback *fallback, bool counts);
+		     jit_fallback *fallback);
 
 /* The number of an access's stub; `size` is a power of 2. */
 static inline unsigned access_stub_number(unsigned size, bool is_write, bool aligned, bool keeps_flags)

@@ -15,6 +15,8 @@ struct slow_jump {
 	uint16_t item; /* or enum slow_kind + a number */
 };
 
+#define SITE_HOT JIT_BLOCK_INSNS /* in place of a site's item */
+
 enum slow_kind {
 	SLOW_REGION = JIT_BLOCK_INSNS, /* to a region's second translation */
 	SLOW_LOOP = SLOW_REGION + REGIONS_MAX, /* from a lookup of the loop's preheader */
@@ -92,7 +94,7 @@ struct translation {
 	bool is_shared;             /* other CPUs run it, too */
 	bool counts_lookups;        /* as struct jit_options' */
 	bool is_lean;               /* little code, made fast: lean.c */
-	uint16_t heat_step;         /* what each run adds to the block's heat; 0: it is not counted */
+	bool counts_runs;           /* in the block's heat: lean.c */
 	unsigned heat_number;       /* in frame.heat */
 
 	struct emitter e;           /* the first of what begins as zero */
