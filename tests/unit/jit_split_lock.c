@@ -13,7 +13,7 @@
 
 static struct x86_test test;
 static struct cpu_platform platform;
-static unsigned sections;
+static unsigned sections, ended;
 
 static void exclusive_begin(void *context)
 {
@@ -24,15 +24,13 @@ static void exclusive_begin(void *context)
 static void exclusive_end(void *context)
 {
 	(void)context;
+	ended++;
 }
 
 static int setup_with(enum run_choice choice)
 {
-	struct jit_options options = JIT_OPTIONS_DEFAULT;
-	int result;
+	int result = x86_test_create_eager(&test, choice);
 
-	options.warmth = 0;
-	result = x86_test_create_with(&test, 64, choice, &options);
 	if (result < 0)
 		return result;
 	platform = x86_test_platform;
@@ -144,11 +142,42 @@ static void test_forms_translated(void **state)
 	test_forms(state);
 }
 
+/* A section ends, too, when its instruction does not get to its end: a device has to answer first. */
+static void test_device(void **state)
+{
+	static const struct form add = {"lock add", {0xf0, 0x48, 0x01, 0x0e}, 4, 8, 0};
+	static uint8_t run[4096] __attribute__((aligned(4096)));
+	struct cpu *cpu = &test.cpu;
+
+	(void)state;
+	cpu->run = (struct kvm_run *)run;
+	for (unsigned i = 0; i < 3; i++) {
+		prepare(&add, 0, i & 1);
+		cpu->gpr[CPU_RSI] = 2 * X86_TEST_MEMORY;
+		sections = ended = 0;
+		assert_int_equal(x86_test_run(&test), -1);
+		assert_int_equal(cpu->run->exit_reason, KVM_EXIT_MMIO);
+		assert_true(sections > 0);
+		assert_int_equal(ended, sections);
+		assert_false(cpu->exclusive);
+		cpu->io = (struct cpu_io){.done = 0};
+	}
+}
+
+static void test_device_translated(void **state)
+{
+	if (!test.vm.translations)
+		skip();
+	test_device(state);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_forms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forms_translated, setup_translator, teardown),
+		cmocka_unit_test_setup_teardown(test_device, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_device_translated, setup_translator, teardown),
 	};
 
 	return cmocka_run_group_tests_name("jit_split_lock", tests, NULL, NULL);

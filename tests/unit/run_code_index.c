@@ -38,10 +38,7 @@ static struct listener listener;
 
 static int setup_with(enum run_choice choice)
 {
-	struct jit_options options = JIT_OPTIONS_DEFAULT;
-
-	options.warmth = 0;
-	if (x86_test_create_with(&test, 64, choice, &options))
+	if (x86_test_create_eager(&test, choice))
 		return -1;
 	listener = (struct listener){ .holder.drop = hear };
 	code_index_add_holder(&test.vm.code, &listener.holder);

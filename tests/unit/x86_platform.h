@@ -135,6 +135,15 @@ static inline int x86_test_create_with(struct x86_test *test, unsigned bits, enu
 	return 0;
 }
 
+/* In 64-bit mode, all code translated when it first runs if `choice` has the translator. */
+static inline int x86_test_create_eager(struct x86_test *test, enum run_choice choice)
+{
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+
+	options.warmth = 0;
+	return x86_test_create_with(test, 64, choice, &options);
+}
+
 static inline int x86_test_create(struct x86_test *test, unsigned bits)
 {
 	return x86_test_create_with(test, bits, RUN_INTERPRETED, &JIT_OPTIONS_DEFAULT);

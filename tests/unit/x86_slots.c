@@ -104,12 +104,9 @@ static const struct cpu_platform platform = {
 
 static int setup_with(enum run_choice choice)
 {
-	struct jit_options options = JIT_OPTIONS_DEFAULT;
-
 	for (unsigned i = 0; i < 2; i++)
 		hosts[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	options.warmth = 0;
-	if (x86_test_create_with(&test, 64, choice, &options))
+	if (x86_test_create_eager(&test, choice))
 		return -1;
 	test.cpu.platform = &platform;
 	return 0;

@@ -262,21 +262,15 @@ static enum cpu_exit run_catching(struct cpu *cpu, struct catch *catch)
 		}
 		break;
 	case UNWIND_EVENT:
-		if (cpu->exclusive)
-			cpu_exclusive_end(cpu);
 		event_abandon(cpu);
 		cpu->io.is_reset_after = cpu->exits_softly = false;
 		cpu->debug_pending = 0;
 		event_io_forget(cpu);
 		break;
 	case UNWIND_EXIT:
-		if (cpu->exclusive)
-			cpu_exclusive_end(cpu);
 		cpu->io.is_delivery = cpu->delivering != EVENT_NONE;
 		return leave(cpu, CPU_EXIT_USER);
 	case UNWIND_SHUTDOWN:
-		if (cpu->exclusive)
-			cpu_exclusive_end(cpu);
 		cpu->exception.pending = cpu->interrupt.pending = false;
 		event_io_forget(cpu);
 		if (cpu->run)

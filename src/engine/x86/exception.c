@@ -11,6 +11,8 @@
 
 void cpu_unwind(struct cpu *cpu, enum unwind why)
 {
+	if (cpu->exclusive)
+		cpu_exclusive_end(cpu);
 	cpu->catcher->caught(cpu->catcher, why);
 }
 

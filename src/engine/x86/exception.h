@@ -41,6 +41,7 @@ struct cpu_catcher {
 	void (*caught)(struct cpu_catcher *catcher, enum unwind why) __attribute__((noreturn));
 };
 
+/* Ends the CPU's exclusive section, if it is in one. */
 _Noreturn void cpu_unwind(struct cpu *cpu, enum unwind why);
 
 /* Classes of SDM vol. 3 table 6-5; EVENT_NONE: nothing is being delivered (cpu->delivering). */

@@ -167,8 +167,6 @@ static bool interpret_and_undo(struct cpu *cpu, struct lockstep *lockstep,
 	}
 	cpu->watch = NULL;
 	catch_end(&catch, cpu);
-	if (cpu->exclusive)
-		cpu_exclusive_end(cpu);
 	fpu_leave(cpu);
 	undo(lockstep);
 	load_state(cpu, &start);
