@@ -164,6 +164,7 @@ const struct call sandbox_calls[] = {
 	KVM(KVM_SET_PIT2),
 	KVM(KVM_SET_GUEST_DEBUG),
 	KVM(KVM_TRANSLATE),
+	KVM(KVM_KVMCLOCK_CTRL),
 	KVM(KVM_CHECK_EXTENSION),
 };
 

@@ -193,6 +193,8 @@ static void resume(struct gdb_target *target, const struct gdb_order *orders)
 		if (kvm_vcpu_ioctl(target->vcpus[i], KVM_SET_GUEST_DEBUG, &debug) < 0)
 			log_warning("gdb: CPU %u cannot be debugged", i);
 		machine_hold_cpu(stub->machine, i, orders[i].what == GDB_STAY);
+		/* So that its watchdogs forgive the time that it stood still, if it has kvm-clock. */
+		kvm_vcpu_ioctl(target->vcpus[i], KVM_KVMCLOCK_CTRL, NULL);
 	}
 	machine_resume(stub->machine, MACHINE_PAUSE_DEBUGGER);
 }
