@@ -15,6 +15,7 @@ void run_vm_init(struct run_vm *vm, const struct jit_options *options)
 	vm->options = *options;
 	vm->translations = NULL;
 	vm->stubs = NULL;
+	vm->tsc_khz = 0;
 	vm->memory = (struct direct_memory){ .fd = -1 };
 }
 
@@ -93,7 +94,7 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 
 	/* Where the host does not allow it, there is the translator. */
 	if (choice == RUN_DIRECT && vm->stubs)
-		(void)direct_attach(cpu, vm->stubs, &vm->memory);
+		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz);
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);
 	if (result == 0 && choice == RUN_LOCKSTEP)

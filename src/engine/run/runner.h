@@ -28,6 +28,7 @@ struct run_vm {
 	struct code_index code;
 	struct jit_options options;
 	const struct stub_source *stubs; /* for direct execution; NULL: there are none */
+	uint32_t tsc_khz;                /* the host's; for direct execution */
 	struct direct_memory memory;     /* what stubs can map; before the first CPU */
 	struct jit_cache *translations; /* made with the first CPU that wants them; NULL */
 };

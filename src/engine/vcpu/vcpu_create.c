@@ -72,6 +72,7 @@ static struct run_vm *get_execution(struct vm *vm)
 		execution->vm.destroy = destroy_execution;
 		run_vm_init(&execution->run, &options);
 		execution->run.stubs = vm->options.stubs;
+		execution->run.tsc_khz = host_tsc_khz();
 		if (vm->shared.base)
 			execution->run.memory = (struct direct_memory){
 				vm->shared.base, vm->shared.size, vm->shared.fd };

@@ -7,6 +7,9 @@
 #include "engine/x86/host/host.h"
 #include "util/zeroes.h"
 
+/* Microseconds: with the border, and as much again. */
+#define SHORT_STAY_US 8
+
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 {
 	struct shadow *shadow = &direct_of(cpu)->shadow;
@@ -56,6 +59,8 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	const struct direct_counters *counters = &direct->counters;
 
 	visit(context, "direct: entries", counters->entries);
+	visit(context, "direct: stays in ring 3 that were translated, being short",
+	      counters->translated_stays);
 	visit(context, "direct: stops for system calls", counters->system_calls);
 	visit(context, "direct: stops for pages that are filled", counters->fills);
 	visit(context, "direct: page faults of the guest's", counters->guest_faults);
@@ -67,6 +72,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: written pages that became code", counters->turned_to_execute);
 	visit(context, "direct: visits of code that is not run directly", counters->sensitive);
 	visit(context, "direct: pieces interpreted there", counters->pieces);
+	visit(context, "direct: times that programs were translated for visiting it often", counters->holds);
 	visit(context, "direct: code given to the translator", counters->stays);
 	visit(context, "direct: pages mapped", counters->pages);
 	visit(context, "direct: mappings", counters->mappings);
@@ -86,7 +92,8 @@ static const struct tier tier = {
 	.visit_counters = visit_counters,
 };
 
-int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory)
+int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory,
+		  uint32_t tsc_khz)
 {
 	struct direct *direct;
 
@@ -97,6 +104,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 		return -ENOMEM;
 	process_prepare();
 	direct->cpu = cpu;
+	direct->short_ticks = (uint64_t)tsc_khz * SHORT_STAY_US / 1000;
 	direct->stubs = stubs;
 	direct->memory = memory;
 	cpu->tiers->state[TIER_DIRECT] = direct;

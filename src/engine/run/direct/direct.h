@@ -33,10 +33,10 @@ struct direct_memory {
 void direct_stub_main(int socket, void *page);
 
 /*
- * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it. 0, -ENOMEM, or -ENOTSUP
+ * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's. 0, -ENOMEM, or -ENOTSUP
  * where the host's CPU lacks what it takes.
  */
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
-		  const struct direct_memory *memory);
+		  const struct direct_memory *memory, uint32_t tsc_khz);
 
 #endif

@@ -3,6 +3,7 @@
 #define KVIK_ENGINE_RUN_DIRECT_INTERNAL_H
 
 #include "engine/run/direct/direct.h"
+#include "engine/run/direct/policy.h"
 #include "engine/run/direct/process.h"
 #include "engine/run/direct/scan.h"
 #include "engine/run/direct/shadow.h"
@@ -14,6 +15,7 @@ struct direct_counters {
 	uint64_t entries, system_calls, fills, guest_faults, kicks, repeated, refused, exceptions;
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
+	uint64_t translated_stays, holds;
 	uint64_t pages, mappings, unmapped, dropped, processes, failures;
 };
 
@@ -25,8 +27,12 @@ struct direct {
 	struct scan_cache scans;
 	/* Of each space of the shadow. A space outlives its process, which may be killed. */
 	struct direct_process processes[SHADOW_SPACES];
+	struct policy policies[SHADOW_SPACES]; /* of what uses them now */
+	struct policy *policy; /* of the present stay in ring 3; NULL: there is none */
+	uint64_t stay_began;   /* host TSC */
+	uint64_t short_ticks;  /* of the host's TSC: a short stay */
 	const struct direct_process *_Atomic running; /* whom a kick is for */
-	bool was_kernel;   /* CPL 3 has not been seen since it was left */
+	bool was_kernel;   /* ring 3 is left */
 	bool declines;     /* until the kernel has been there */
 	bool is_broken;    /* no stub can be had any more */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */

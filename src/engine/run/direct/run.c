@@ -176,10 +176,11 @@ static void stop_for_fault(struct direct *direct, struct shadow_space *space, ui
 	direct->fault_entry = direct->counters.entries;
 	/* The page of the instruction itself is looked at before each entry, unless it was in vain. */
 	if (access == PAGING_FETCH && (gva & ~0xfffull) == (cpu->rip & ~0xfffull)) {
-		if (is_again && shadow_find(space, gva))
-			shadow_lose_page(&direct->shadow, space, gva);
-		else
+		const struct shadow_page *page = shadow_find(space, gva);
+
+		if (!is_again || !page || !(page->rights & SHADOW_EXECUTE))
 			return;
+		shadow_lose_page(&direct->shadow, space, gva);
 	}
 	/* It was filled, and yet there it is again: the stub could not map it. */
 	if (is_again) {
@@ -286,6 +287,10 @@ static bool run_sensitive(struct cpu *cpu)
 	uint64_t page = cpu->rip >> 12;
 
 	direct->counters.sensitive++;
+	if (direct->policy && !policy_visit(direct->policy, __builtin_ia32_rdtsc(), direct->short_ticks)) {
+		direct->counters.holds++;
+		return false;
+	}
 	for (unsigned i = 0; i < PIECES_MAX; i++) {
 		tier_last(cpu)->run_piece(cpu);
 		direct->counters.pieces++;
@@ -303,9 +308,6 @@ enum tier_stop direct_run(struct cpu *cpu)
 	if (cpu->cpl != 3)
 		return TIER_DECLINES;
 	/* Code that is another tier's stays there until the kernel has been there. */
-	if (direct->was_kernel)
-		direct->declines = false;
-	direct->was_kernel = false;
 	if (direct->declines)
 		return TIER_DECLINES;
 	if (direct->is_broken || !is_eligible(cpu)) {
@@ -350,13 +352,45 @@ enum tier_stop direct_run(struct cpu *cpu)
 	return TIER_INTERRUPTED;
 }
 
+/* A stay in ring 3 begins. Whether it is to be a direct one. */
+static bool begin_stay(struct direct *direct)
+{
+	const struct cpu *cpu = direct->cpu;
+	struct shadow_space *space = shadow_space_find(&direct->shadow, present_pcid(cpu));
+
+	direct->policy = space ? &direct->policies[space - direct->shadow.spaces] : NULL;
+	/* Another program has the PCID. */
+	if (direct->policy && direct->policy->owner != cpu->cr3 >> 12)
+		*direct->policy = (struct policy){ .owner = cpu->cr3 >> 12 };
+	direct->stay_began = __builtin_ia32_rdtsc();
+	return !direct->policy || policy_is_direct(direct->policy, direct->stay_began);
+}
+
+static void end_stay(struct direct *direct)
+{
+	if (direct->policy && direct->stay_began >= direct->policy->held_until)
+		policy_note(direct->policy, __builtin_ia32_rdtsc() - direct->stay_began,
+			    direct->short_ticks, direct->cpu->delivering == EVENT_NONE);
+	direct->policy = NULL;
+}
+
 /* CPL is 3 again: have whoever runs hand over. */
 void direct_access_changed(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
 
-	if (cpu->cpl != 3)
+	if (cpu->cpl != 3) {
+		if (!direct->was_kernel)
+			end_stay(direct);
 		direct->was_kernel = true;
-	else if (direct->was_kernel && !direct->is_broken)
+		return;
+	}
+	if (!direct->was_kernel || direct->is_broken)
+		return;
+	direct->was_kernel = false;
+	direct->declines = !begin_stay(direct);
+	if (direct->declines)
+		direct->counters.translated_stays++;
+	else
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
