@@ -36,7 +36,7 @@ struct run {
 	bool command_has_ended;
 	char said[SAID_BYTES]; /* the last of what a command's kernel said: `said_count` of them */
 	size_t said_count;
-	int save_fd, load_fd; /* -1: none */
+	int save_fd, load_fd, picture_fd; /* -1: none */
 	struct gdb_stub *gdb; /* or NULL */
 };
 
@@ -72,6 +72,18 @@ static void power_key(void *context)
 	struct error error;
 
 	if (run->machine && machine_press_power_button(run->machine, &error) < 0)
+		log_warning("%s", error.message);
+}
+
+/* ^A d and SIGUSR2. */
+static void picture_key(void *context)
+{
+	struct run *run = context;
+	struct error error;
+
+	if (run->picture_fd < 0)
+		log_warning("nowhere to put a picture: there is no --display file=PATH");
+	else if (run->machine && machine_screendump(run->machine, run->picture_fd, &error) < 0)
 		log_warning("%s", error.message);
 }
 
@@ -162,7 +174,8 @@ static int open_files(struct run *run, const struct run_options *options, struct
 /* Input and output on the user's terminal, or of a script, all of whose bytes are the guest's. */
 static struct char_stream *open_stdio(struct run *run, struct error *error)
 {
-	struct char_mux_commands commands = {.quit = quit_key, .save = save_key, .power = power_key, .context = run};
+	struct char_mux_commands commands = {.quit = quit_key, .save = save_key, .power = power_key,
+					  .picture = picture_key, .context = run};
 	struct char_stream *stdio = char_stdio_create(run->loop, run->standard_output, false, error);
 
 	if (!stdio || !isatty(STDIN_FILENO))
@@ -239,7 +252,7 @@ static int open_code_dump(struct kvm_options *options, const char *path, struct 
 	return 0;
 }
 
-/* What --save and --load name, while paths can still be opened. */
+/* What --save, --load and --display name, while paths can still be opened. */
 static int open_saved(struct run *run, const struct run_options *options, struct error *error)
 {
 	if (options->load_path) {
@@ -253,6 +266,12 @@ static int open_saved(struct run *run, const struct run_options *options, struct
 		if (run->save_fd < 0)
 			return error_set_errno(error, errno, "--save: cannot write '%s'",
 					       options->save_path);
+	}
+	if (options->picture_path) {
+		run->picture_fd = open(options->picture_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+		if (run->picture_fd < 0)
+			return error_set_errno(error, errno, "--display: cannot write '%s'",
+					       options->picture_path);
 	}
 	return 0;
 }
@@ -356,6 +375,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .cpu = options->cpu,
 	    .boot = options->boot,
 	    .streams = {run->serial, debug_console(run, options), run->standard_output},
+	    .has_vga = options->picture_path,
 	    .print_port = options->print_port,
 	    .debug_exit_port = options->debug_exit_port,
 	    .device_count = options->device_count,
@@ -372,6 +392,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (options->firmware.text &&
 	    firmware_option_find(&options->firmware, &config.boot.firmware, error) < 0)
 		return -EINVAL;
+	if (!options->picture_path)
+		config.boot.firmware.vga_rom = NULL;
 	memcpy(config.devices, options->devices, sizeof(config.devices));
 	list_ports(&config, run, options);
 	config.backend = accel_choose(options->accel, reason, sizeof(reason));
@@ -432,10 +454,12 @@ int command_run(int count, char **arguments)
 	struct run run = {.signals = {.end = ended_by_signal,
 				      .save = save_key,
 				      .power = power_key,
+				      .picture = picture_key,
 				      .resized = window_resized,
 				      .context = &run},
 			  .save_fd = -1,
-			  .load_fd = -1};
+			  .load_fd = -1,
+			  .picture_fd = -1};
 	struct command command = {.archive = -1};
 	struct error error = {0};
 	int result = -EINVAL, status = EXIT_ERROR;
@@ -487,6 +511,8 @@ out:
 		close(run.save_fd);
 	if (run.load_fd >= 0)
 		close(run.load_fd);
+	if (run.picture_fd >= 0)
+		close(run.picture_fd);
 out_options:
 	run_options_free(&options);
 	return status;

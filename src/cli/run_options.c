@@ -62,6 +62,7 @@ const char run_options_help[] =
     "  --print-port PORT      print what the guest writes there on standard output\n"
     "  --debug-exit PORT|none a write of N there ends with status N*2+1 (0xf4; with\n"
     "                         firmware, none)\n"
+    "  --display file=PATH    a VGA, whose picture ^A d and SIGUSR2 put there as PPM (none)\n"
     "Devices to add, with --device NAME[,PROPERTY=VALUE]...:\n"
     "  isa-debug-exit[,iobase=PORT][,iosize=N]  instead of --debug-exit (0x501, 2)\n"
     "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
@@ -365,11 +366,14 @@ static int parse_device(struct run_options *options, const char *value, struct e
 	return device_option_parse(&options->devices[options->device_count++], value, error);
 }
 
-static int parse_none_only(struct run_options *options, const char *value, struct error *error)
+static int parse_display(struct run_options *options, const char *value, struct error *error)
 {
-	(void)options;
-	if (strcmp(value, "none") != 0)
-		return error_set(error, EINVAL, "'%s' is not there yet: only none is", value);
+	if (strcmp(value, "none") == 0)
+		options->picture_path = NULL;
+	else if (strncmp(value, "file=", 5) == 0 && value[5])
+		options->picture_path = value + 5;
+	else
+		return error_set(error, EINVAL, "'%s' is no display: use none or file=PATH", value);
 	return 0;
 }
 
@@ -535,7 +539,7 @@ static const struct option {
 	{"--load", true, parse_load},
 	{"--net", true, parse_net},
 	{"--share", true, parse_share},
-	{"--display", true, parse_none_only},
+	{"--display", true, parse_display},
 	{"--disk", true, parse_disk},
 	{"--firmware", true, parse_firmware},
 	{"--sandbox", true, parse_sandbox},
@@ -580,6 +584,8 @@ static int check(const struct run_options *options, struct error *error)
 		return error_set(error, EINVAL, "firmware needs --machine pc");
 	if (options->waits_for_gdb && !options->gdb)
 		return error_set(error, EINVAL, "--gdb-wait needs --gdb WHERE");
+	if (options->picture_path && options->board != BOARD_PC)
+		return error_set(error, EINVAL, "--display needs --machine pc");
 	if (options->ends_when_saved && !options->save_path)
 		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
 	if (!boot->kernel && boot->initrd)

@@ -38,6 +38,7 @@ struct run_options {
 	int print_port, debug_exit_port; /* -1: none */
 #define DEBUG_EXIT_NOT_SAID (-2)
 	const char *save_path, *load_path; /* or NULL */
+	const char *picture_path; /* where pictures of the display go; NULL: there is none */
 	struct device_option devices[DEVICE_OPTIONS_MAX];
 	unsigned device_count;
 	struct disk_option disks[BOARD_DISKS_MAX];

@@ -22,6 +22,7 @@ static void signal_ready(void *context)
 	case SIGCONT: terminal_enter_raw_again(); break;
 	case SIGUSR1: signals->save(signals->context); break;
 	case SIGPWR: signals->power(signals->context); break;
+	case SIGUSR2: signals->picture(signals->context); break;
 	case SIGWINCH:
 		if (signals->resized)
 			signals->resized(signals->context);
@@ -32,7 +33,8 @@ static void signal_ready(void *context)
 
 int run_signals_watch(struct run_signals *signals, struct event_loop *loop, struct error *error)
 {
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGUSR1, SIGPWR, SIGWINCH};
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGUSR1, SIGUSR2, SIGPWR,
+				      SIGWINCH};
 	sigset_t set;
 	unsigned i;
 	int result;

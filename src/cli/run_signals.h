@@ -13,6 +13,7 @@ struct run_signals {
 	void (*end)(void *context, int number);
 	void (*save)(void *context);  /* SIGUSR1 */
 	void (*power)(void *context); /* SIGPWR */
+	void (*picture)(void *context); /* SIGUSR2 */
 	void (*resized)(void *context); /* SIGWINCH; NULL: makes no difference */
 	void *context;
 	sigset_t mask; /* before they were watched */

@@ -57,6 +57,11 @@ struct virtio_device *board_balloon(const struct board *board)
 	return board->balloon;
 }
 
+int board_take_picture(struct board *board, struct picture *picture)
+{
+	return board->vga ? vga_take_picture(board->vga, picture) : -ENODEV;
+}
+
 void board_hold(struct board *board)
 {
 	unsigned i;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "device/display/picture.h"
 #include "machine/board_config.h"
 #include "util/error.h"
 #include "util/state.h"
@@ -25,6 +26,8 @@ void board_destroy(struct board *board);
 void board_reset(struct board *board);
 /* The power button is pressed, which asks the guest to power off. False: the board has none. Any thread. */
 bool board_press_power_button(struct board *board);
+/* What the display shows; the caller frees. 0, -ENODEV: there is none, or -ENOMEM. Any thread. */
+int board_take_picture(struct board *board, struct picture *picture);
 /* The balloon, or NULL; the board's. */
 struct virtio_device *board_balloon(const struct board *board);
 /* A new board's devices are held: until they are released they do nothing by themselves. They are

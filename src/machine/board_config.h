@@ -73,6 +73,7 @@ struct board_config {
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
 	/* What it begins with; NULL: kvik does itself what firmware would. Of the pc. Outlives the board. */
 	const struct firmware *firmware;
+	bool has_vga; /* of the pc */
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;

@@ -348,6 +348,30 @@ static int add_acpi(struct board *board, struct error *error)
 	return board_add(board, "acpi-pm", &acpi_pm_device_ops, pm, error);
 }
 
+/* The first of the slots that are free, so that disks come behind it. */
+static int add_vga(struct board *board, struct error *error)
+{
+	const struct board_config *config = &board->config;
+	int slot = board_choose_slot(board, "vga", PCI_ANY_SLOT, error), result;
+
+	if (slot < 0)
+		return slot;
+	board->vga = vga_create(board->pci, PCI_SLOT_FUNCTION(slot, 0), config->vm, SLOT_VGA, error);
+	if (!board->vga)
+		return -ENOMEM;
+	result = board_add(board, "vga", &vga_device_ops, board->vga, error);
+	if (result == 0)
+		result = add_ports(board, VGA_FIRST_PORT, VGA_PORTS, "VGA", &vga_pio_ops, board->vga,
+				   error);
+	if (result == 0)
+		result = add_ports(board, VGA_DISPI_FIRST_PORT, VGA_DISPI_PORTS, "VBE extensions",
+				   &vga_dispi_pio_ops, board->vga, error);
+	if (result < 0)
+		return result;
+	return mmio_bus_add(config->mmio, VGA_WINDOW_GPA, VGA_WINDOW_BYTES, "VGA window",
+			    &vga_window_ops, board->vga, error);
+}
+
 int board_add_devices(struct board *board, struct error *error)
 {
 	int result;
@@ -363,6 +387,8 @@ int board_add_devices(struct board *board, struct error *error)
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);
+	if (board->config.has_vga && (result = add_vga(board, error)) < 0)
+		return result;
 	if ((result = board_add_disks(board, error)) < 0 ||
 	    (result = board_add_nets(board, error)) < 0 ||
 	    (result = board_add_shares(board, error)) < 0 ||

@@ -14,7 +14,8 @@
 #include "machine/board_parts.h"
 #include "machine/smbios.h"
 
-#define ROM_END 0x100000000ull
+#define ROM_END	     0x100000000ull
+#define VGA_ROM_FILE "pci1234,1111.rom" /* by vendor and device, as SeaBIOS looks for it */
 
 /* "/pci@i0cf8/scsi@1f/disk@0,0" and its end of line: Open Firmware's device paths. */
 #define BOOT_PATH_BYTES 32
@@ -122,6 +123,10 @@ static int add_choices(struct board *board)
 		result = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", &for_ever, sizeof(for_ever));
 	if (result == 0 && board->config.firmware_prints)
 		result = fw_cfg_add_file(fw_cfg, "etc/sercon-port", &serial, sizeof(serial));
+	/* A BIOS takes it for the display's expansion ROM. */
+	if (result == 0 && board->vga && board->config.firmware->vga_rom)
+		result = fw_cfg_add_file(fw_cfg, VGA_ROM_FILE, board->config.firmware->vga_rom,
+					 board->config.firmware->vga_rom_size);
 	return result < 0 ? result : add_boot_order(board);
 }
 

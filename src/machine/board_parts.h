@@ -6,6 +6,7 @@
 #define KVIK_MACHINE_BOARD_PARTS_H
 
 #include "device/acpi_pm.h"
+#include "device/display/vga.h"
 #include "device/fw_cfg.h"
 #include "device/i440fx.h"
 #include "device/device.h"
@@ -24,7 +25,7 @@
 #define SCI_GSI      9
 
 /* Memory slots that are not RAM's (ram.h). */
-enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH };
+enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH, SLOT_VGA };
 
 /* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. Firmware knows no
  * ECAM on a pc: there its window begins at 2 GiB, if RAM does not reach as far, and ends at the I/O APIC. */
@@ -48,6 +49,7 @@ struct board {
 	uint8_t post_code;
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
 	struct fw_cfg *fw_cfg;
+	struct vga *vga; /* NULL: no display */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	uint8_t disk_slot[BOARD_DISKS_MAX]; /* of PCI; those of disk_count disks */
 	unsigned disk_count;

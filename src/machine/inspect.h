@@ -45,6 +45,10 @@ void machine_ask_reset(struct machine *machine);
 /* Press the power button: most guests shut down then. 0, or -ENOTSUP and `error`: it has none. I/O thread. */
 int machine_press_power_button(struct machine *machine, struct error *error);
 
+/* Write what the display shows to a file, as a binary PPM (device/display/picture.h). 0, or -ENODEV and `error`:
+ * it has none; or another -errno. Any thread. */
+int machine_screendump(struct machine *machine, int fd, struct error *error);
+
 /* How much memory the guest is asked to keep, and how much it has now: all but what its balloon has given
  * back. 0, or -ENODEV: it has no balloon. I/O thread. */
 int machine_set_balloon(struct machine *machine, uint64_t bytes);

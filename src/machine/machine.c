@@ -602,6 +602,20 @@ int machine_press_power_button(struct machine *machine, struct error *error)
 	return 0;
 }
 
+int machine_screendump(struct machine *machine, int fd, struct error *error)
+{
+	struct picture picture;
+	int result = board_take_picture(machine->board, &picture);
+
+	if (result == -ENODEV)
+		return error_set(error, ENODEV, "this machine has no display");
+	if (result == 0) {
+		result = picture_write(&picture, fd);
+		picture_free(&picture);
+	}
+	return result < 0 ? error_set_errno(error, -result, "cannot write the screen's picture") : 0;
+}
+
 int machine_set_balloon(struct machine *machine, uint64_t bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);
@@ -820,6 +834,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.power = {power_requested, machine},
 		.streams = machine->config.streams,
 		.firmware_prints = true,
+		.has_vga = machine->config.has_vga,
 		.print_port = machine->config.print_port,
 		.debug_exit_port = machine->config.debug_exit_port,
 		.vm = &machine->vm,

@@ -47,6 +47,7 @@ struct machine_config {
 	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */
+	bool has_vga;		      /* a display, which the picture is taken of (inspect.h); of the pc */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */
 	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */

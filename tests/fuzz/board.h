@@ -67,6 +67,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.physical_bits = 40,
 		.firmware = has_firmware ? &firmware : NULL,
 		.firmware_prints = true,
+		.has_vga = has_firmware,
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);

@@ -21,7 +21,7 @@ static const uint16_t ports[] = {
 	0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80,
 	0x92, 0xe9, 0x402, 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcf9, 0x510, 0x511, 0x514, 0x518, 0xf4, 0x20,
 	0x21, 0xa0, 0xa1, 0x40, 0x43, 0x600, 0x601, 0x602, 0x604, 0x608, 0x620, 0x4d0, 0x4d1, 0xb2,
-	0xe0, 0xe4, 0xe8, 0x200a, 0xc000, 0xc080, 0xc085, 0xc100, 0xc108, 0xc10c, 0xc118, 0xc11c,
+	0x1ce, 0x1cf, 0x3c0, 0x3c4, 0x3ce, 0x3d4, 0x3c9, 0xe0, 0xe4, 0xe8, 0x200a, 0xc000, 0xc080, 0xc085, 0xc100, 0xc108, 0xc10c, 0xc118, 0xc11c,
 };
 
 /* Where messages by eventfd go: told in turns, and never about a place that isn't one's own. */
@@ -85,7 +85,7 @@ static uint16_t take_port(struct fuzz_input *input)
 
 static uint64_t take_gpa(struct fuzz_input *input)
 {
-	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xc0000000, 0xc0000, FUZZ_FLASH_GPA, 0xe0000000,
+	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xc0000000, 0xbf000, FUZZ_FLASH_GPA, 0xe0000000,
 					 0xfeb00000, 0x100000000};
 	uint16_t offset = fuzz_u16(input);
 
@@ -95,6 +95,7 @@ static uint64_t take_gpa(struct fuzz_input *input)
 static void drive(struct board *board, const struct board_config *config, struct fuzz_input *input)
 {
 	static const uint8_t sizes[] = {1, 2, 4, 8};
+	struct picture picture;
 	uint8_t data[8], what;
 	unsigned size;
 
@@ -123,7 +124,12 @@ static void drive(struct board *board, const struct board_config *config, struct
 			fuzz_take(input, data, sizeof(data));
 			char_callback_input(config->streams.serial, data, size);
 			break;
-		case STEP_RESET: board_reset(board); break;
+		case STEP_RESET:
+			/* Whatever the registers say, there is a picture. */
+			if (board_take_picture(board, &picture) == 0)
+				picture_free(&picture);
+			board_reset(board);
+			break;
 		}
 	}
 }

@@ -26,6 +26,7 @@
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
+#include "device/display/vga.h"
 #include "device/pflash.h"
 #include "device/post_port.h"
 #include "device/print_port.h"
@@ -714,6 +715,53 @@ static size_t rom_look(struct world *world, uint8_t *seen)
 	return 16;
 }
 
+/* --- display --- */
+
+static void vga_open(struct world *world)
+{
+	struct error error;
+
+	pci_create(world);
+	adopt(world, "vga", &vga_device_ops,
+	      vga_create(world->pci, PCI_SLOT_FUNCTION(5, 0), NULL, 0, &error));
+}
+
+static void vga_stir(struct world *world)
+{
+	static const uint8_t writes[][2] = {{0x12, 0x01}, {0x14, 4}, {0x15, 0x06}, {0x1e, 6}, {0x1f, 5},
+					    {0x24, 0x0c}, {0x25, 7},  {0x18, 3}, {0x19, 1}, {0x19, 2},
+					    {0x19, 3}, {0x19, 4}, {0x10, 0x20}};
+	void *device = world->device.device;
+	unsigned i;
+
+	set_config(world, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	set_config(world, PCI_BAR(0), 4, 0xd0000000);
+	for (i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+		vga_pio_ops.write(device, writes[i][0], 1, writes[i][1]);
+	vga_window_ops.write(device, 0, 4, 0x12345678);
+	vga_window_ops.read(device, 0, 1);
+	vga_dispi_pio_ops.write(device, 0, 2, 1);
+	vga_dispi_pio_ops.write(device, 1, 2, 1024);
+}
+
+static size_t vga_look(struct world *world, uint8_t *seen)
+{
+	void *device = world->device.device;
+	uint32_t value;
+	unsigned i;
+
+	for (i = 0; i < 64; i++) {
+		value = pci_config_read(world->pci, PCI_SLOT_FUNCTION(5, 0), i * 4, 4);
+		memcpy(seen + i * 4, &value, 4);
+	}
+	value = vga_dispi_pio_ops.read(device, 1, 2);
+	memcpy(seen + 256, &value, 4);
+	read_ports(&vga_pio_ops, device, 0x10, 16, seen + 260);
+	for (i = 0; i < 8; i++)
+		seen[276 + i] = vga_window_ops.read(device, i, 1);
+	return 284;
+}
+
 /* --- flash memory --- */
 
 static void flash_open(struct world *world)
@@ -763,6 +811,7 @@ static const struct subject subjects[] = {
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, chipset_stir, chipset_look},
     {"ROM", rom_open, rom_stir, rom_look},
+    {"display", vga_open, vga_stir, vga_look},
     {"flash memory", flash_open, flash_stir, flash_look},
     {"pci-exercise", exercise_create, exercise_stir, exercise_look},
     {"virtio-rng", virtio_create, virtio_stir, virtio_look},

@@ -281,7 +281,11 @@ static int examine_boot(struct line *line, struct error *error)
 	/* Names that QEMU's own files have mean the BIOS that is installed. */
 	if (bios && strcmp(bios, "bios-256k.bin") != 0 && strcmp(bios, "bios.bin") != 0)
 		firmware.what = bios;
-	return firmware_option_find(&firmware, &boot->firmware, error);
+	if (firmware_option_find(&firmware, &boot->firmware, error) < 0)
+		return -EINVAL;
+	/* Without a display. */
+	boot->firmware.vga_rom = NULL;
+	return 0;
 }
 
 static int examine_objects(struct line *line, struct error *error)

@@ -144,7 +144,7 @@ static void ended_by_signal(void *context, int number)
 	end(context, "host-signal");
 }
 
-/* SIGUSR1 and SIGPWR are nothing here. */
+/* SIGUSR1, SIGUSR2 and SIGPWR are nothing here. */
 static void ignore(void *context)
 {
 	(void)context;
@@ -314,7 +314,7 @@ static void destroy(struct system *system)
 int system_main(int count, char **arguments)
 {
 	struct system system = {
-		.signals = {.end = ended_by_signal, .save = ignore, .power = ignore},
+		.signals = {.end = ended_by_signal, .save = ignore, .power = ignore, .picture = ignore},
 		.daemon = {.ready_fd = -1},
 	};
 	struct error error = {0};

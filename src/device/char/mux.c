@@ -36,6 +36,8 @@ static void show_help(const struct char_mux *mux)
 		log_print(LOG_ERROR, "%s s   save the machine (--save)", key);
 	if (mux->commands.power)
 		log_print(LOG_ERROR, "%s p   press the power button", key);
+	if (mux->commands.picture)
+		log_print(LOG_ERROR, "%s d   take a picture of the display (--display)", key);
 	log_print(LOG_ERROR, "%s b   send a break to the serial console", key);
 	if (mux->front_count > 1)
 		log_print(LOG_ERROR, "%s c   go from the console to the monitor, and back", key);
@@ -108,6 +110,8 @@ static void escape_command(struct char_mux *mux, uint8_t key)
 		mux->commands.save(mux->commands.context);
 	else if (key == 'p' && mux->commands.power)
 		mux->commands.power(mux->commands.context);
+	else if (key == 'd' && mux->commands.picture)
+		mux->commands.picture(mux->commands.context);
 	else if (key == 'c')
 		move_focus(mux);
 	else if (key != 'b')

@@ -1,7 +1,7 @@
 /*
  * A multiplexer: several front ends (a serial port, a monitor) on one stream. Output of all of them goes
  * there; input goes to the one that has the keys. An escape key, ^A as in QEMU and many serial
- * programs, begins a command: x quits, s saves, p presses the power button, b sends a break, c gives the keys to the next front
+ * programs, begins a command: x quits, s saves, p presses the power button, d takes a picture, b sends a break, c gives the keys to the next front
  * end, the escape key again sends itself.
  *
  * What is typed waits in a queue for each front end, so that a paste survives a guest that reads slowly,
@@ -22,6 +22,7 @@ struct char_mux_commands {
 	void (*quit)(void *context);
 	void (*save)(void *context);
 	void (*power)(void *context);
+	void (*picture)(void *context);
 	void *context;
 };
 

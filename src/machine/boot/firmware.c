@@ -10,6 +10,8 @@
 
 #include "util/file.h"
 
+#define VGA_ROM_BYTES_MAX (128u << 10)
+
 static int read_piece(const char *path, const char *what, uint8_t **bytes, size_t *size,
 		      struct error *error)
 {
@@ -84,6 +86,9 @@ struct firmware *firmware_open(const struct firmware_files *files, struct error 
 	else if (result == 0 && files->vars)
 		result = read_piece(files->vars, "the firmware's variables", &firmware->vars,
 				    &firmware->vars_size, error);
+	if (result == 0 && files->vga_rom)
+		result = file_read(files->vga_rom, "the display's BIOS", VGA_ROM_BYTES_MAX,
+				   &firmware->vga_rom, &firmware->vga_rom_size, error);
 	if (result == 0 && firmware->code_size + firmware->vars_size > FIRMWARE_BYTES_MAX)
 		result = error_set(error, EINVAL, "firmware '%s' and its variables have more than 8M",
 				   files->code);
@@ -102,5 +107,6 @@ void firmware_close(struct firmware *firmware)
 		close(firmware->vars_fd);
 	free(firmware->code);
 	free(firmware->vars);
+	free(firmware->vga_rom);
 	free(firmware);
 }

@@ -20,12 +20,15 @@ struct firmware_files {
 	/* Path of a file that keeps what is in it. A new or empty one begins as `vars`. NULL: it is lost at
 	 * the end. */
 	const char *vars_kept;
+	const char *vga_rom; /* path of a display's BIOS, for a BIOS; NULL: none */
 };
 
 struct firmware {
 	uint8_t *code, *vars; /* vars NULL: no flash memory */
 	size_t code_size, vars_size;
 	int vars_fd; /* -1: kept nowhere */
+	uint8_t *vga_rom; /* NULL: none */
+	size_t vga_rom_size;
 };
 
 /* Read the files, and open and lock what is to be written. NULL, and `error`, on failure. */

@@ -1,0 +1,37 @@
+/*
+ * A VGA with the Bochs VBE extensions, as QEMU's "std" one: text and graphics that old software sets up by
+ * registers, and linear modes for the others. Nobody sees the screen: it is looked at by vga_take_picture.
+ */
+#ifndef KVIK_DEVICE_DISPLAY_VGA_H
+#define KVIK_DEVICE_DISPLAY_VGA_H
+
+#include "device/bus/mmio.h"
+#include "device/bus/pci.h"
+#include "device/bus/pio.h"
+#include "device/device.h"
+#include "device/display/picture.h"
+#include "kvm/kvm.h"
+
+#define VGA_FIRST_PORT	     0x3b0
+#define VGA_PORTS	     0x30
+#define VGA_DISPI_FIRST_PORT 0x1ce /* index at 0x1ce, data at 0x1cf, both 16 bits wide */
+#define VGA_DISPI_PORTS	     3
+#define VGA_WINDOW_GPA	     0xa0000
+#define VGA_WINDOW_BYTES     0x20000
+
+struct vga;
+
+/* On the bus, at PCI_SLOT_FUNCTION(...). Its memory is shown by memory slot `slot` of `vm` where the guest
+ * has put it; `vm` NULL: by accesses alone. */
+struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, const struct kvm_vm *vm,
+		       unsigned slot, struct error *error);
+
+/* What the screen shows now; the caller frees with picture_free. 0 or -ENOMEM. Any thread. */
+int vga_take_picture(struct vga *vga, struct picture *picture);
+
+/* device: struct vga */
+extern const struct device_ops vga_device_ops;
+extern const struct pio_ops vga_pio_ops, vga_dispi_pio_ops;
+extern const struct mmio_ops vga_window_ops;
+
+#endif
