@@ -8,11 +8,15 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from guest_files import cache_directory, write_archive  # noqa: E402
+
 PROGRAMS = ("gcc libc6-dev make python3 nodejs openjdk-17-jdk-headless perl sqlite3 git zstd xz-utils "
             "openssl libstb-dev procps mount").split()
 # What the row `dpkg` installs; their dependencies are above or among them.
@@ -25,13 +29,6 @@ SUPERFLUOUS = ("usr/share/doc usr/share/man usr/share/locale usr/share/info usr/
                "usr/lib/jvm/java-17-openjdk-amd64/man usr/lib/udev/hwdb.d").split()
 SUPERFLUOUS_FILES = ["lto1", "lto-dump", "lib*san*", "libgprofng*", "libm-2*.a", "libmvec.a", "libc.a",
                      "src.zip", "hwdb.bin"]
-
-
-def cache_directory() -> Path:
-    path = Path(os.environ.get("KVIK_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kvik"))
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def run(command, **options) -> None:
@@ -86,8 +83,7 @@ def archive(packages, sources, change) -> Path:
         change(copy)
         partial = Path(scratch) / "cpio"
         with open(partial, "wb") as out:
-            subprocess.run("find . | LC_ALL=C sort | cpio --quiet -o -H newc", shell=True, cwd=copy,
-                           stdout=out, check=True)
+            write_archive(copy, out)
         partial.rename(target)
     return target
 
