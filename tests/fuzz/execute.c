@@ -69,9 +69,10 @@ static void set_up_once(void)
 	if (host.ram)
 		return;
 	options.warmth = 8;
+	options.promotion = 32;
 	host.system = engine_open(&options);
 	fuzz_check(host.system >= 0);
-	options.warmth = 0;
+	options.warmth = options.promotion = 0;
 	host.eager_system = engine_open(&options);
 	fuzz_check(host.eager_system >= 0);
 	options.tier = ENGINE_TIER_INTERPRETER;

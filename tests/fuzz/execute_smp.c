@@ -85,6 +85,7 @@ static void set_up_once(void)
 	options.tier = ENGINE_TIER_AUTO;
 	options.code_cache_bytes = ENGINE_CODE_CACHE_MIN;
 	options.warmth = 0;
+	options.promotion = 16;
 	host.systems[1] = engine_open(&options);
 	fuzz_check(host.systems[0] >= 0 && host.systems[1] >= 0);
 	host.run_size = engine_ioctl(host.systems[0], KVM_GET_VCPU_MMAP_SIZE, NULL);

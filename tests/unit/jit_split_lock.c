@@ -27,9 +27,9 @@ static void exclusive_end(void *context)
 	ended++;
 }
 
-static int setup_with(enum run_choice choice)
+static int setup_with(enum run_choice choice, unsigned promotion)
 {
-	int result = x86_test_create_eager(&test, choice);
+	int result = x86_test_create_eager(&test, choice, promotion);
 
 	if (result < 0)
 		return result;
@@ -43,14 +43,20 @@ static int setup_with(enum run_choice choice)
 static int setup(void **state)
 {
 	(void)state;
-	return setup_with(RUN_INTERPRETED);
+	return setup_with(RUN_INTERPRETED, 0);
 }
 
 /* Where there is no translator the test skips itself. */
 static int setup_translator(void **state)
 {
 	(void)state;
-	return setup_with(RUN_BEST);
+	return setup_with(RUN_BEST, 0);
+}
+
+static int setup_lean(void **state)
+{
+	(void)state;
+	return setup_with(RUN_BEST, JIT_PROMOTION);
 }
 
 static int teardown(void **state)
@@ -178,6 +184,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forms_translated, setup_translator, teardown),
 		cmocka_unit_test_setup_teardown(test_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_device_translated, setup_translator, teardown),
+		cmocka_unit_test_setup_teardown(test_forms_translated, setup_lean, teardown),
 	};
 
 	return cmocka_run_group_tests_name("jit_split_lock", tests, NULL, NULL);

@@ -38,7 +38,7 @@ static struct listener listener;
 
 static int setup_with(enum run_choice choice)
 {
-	if (x86_test_create_eager(&test, choice))
+	if (x86_test_create_eager(&test, choice, 0))
 		return -1;
 	listener = (struct listener){ .holder.drop = hear };
 	code_index_add_holder(&test.vm.code, &listener.holder);

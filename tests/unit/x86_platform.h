@@ -135,12 +135,15 @@ static inline int x86_test_create_with(struct x86_test *test, unsigned bits, enu
 	return 0;
 }
 
-/* In 64-bit mode, all code translated when it first runs if `choice` has the translator. */
-static inline int x86_test_create_eager(struct x86_test *test, enum run_choice choice)
+/* In 64-bit mode, all code translated when it first runs if `choice` has the translator: lean, or with a
+ * `promotion` of 0 in full. */
+static inline int x86_test_create_eager(struct x86_test *test, enum run_choice choice,
+					unsigned promotion)
 {
 	struct jit_options options = JIT_OPTIONS_DEFAULT;
 
 	options.warmth = 0;
+	options.promotion = promotion;
 	return x86_test_create_with(test, 64, choice, &options);
 }
 

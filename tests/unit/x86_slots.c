@@ -102,11 +102,11 @@ static const struct cpu_platform platform = {
 	.exclusive_end = exclusive_end,
 };
 
-static int setup_with(enum run_choice choice)
+static int setup_with(enum run_choice choice, unsigned promotion)
 {
 	for (unsigned i = 0; i < 2; i++)
 		hosts[i] = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (x86_test_create_eager(&test, choice))
+	if (x86_test_create_eager(&test, choice, promotion))
 		return -1;
 	test.cpu.platform = &platform;
 	return 0;
@@ -115,13 +115,19 @@ static int setup_with(enum run_choice choice)
 static int setup(void **state)
 {
 	(void)state;
-	return setup_with(RUN_INTERPRETED);
+	return setup_with(RUN_INTERPRETED, 0);
 }
 
 static int setup_translator(void **state)
 {
 	(void)state;
-	return setup_with(RUN_TRANSLATED);
+	return setup_with(RUN_TRANSLATED, 0);
+}
+
+static int setup_lean(void **state)
+{
+	(void)state;
+	return setup_with(RUN_TRANSLATED, JIT_PROMOTION);
 }
 
 static int teardown(void **state)
@@ -392,7 +398,8 @@ static void test_frame(void **state)
 
 #define TEST(name)                                                                                 \
 	cmocka_unit_test_setup_teardown(name, setup, teardown),                                    \
-	cmocka_unit_test_setup_teardown(name, setup_translator, teardown)
+	cmocka_unit_test_setup_teardown(name, setup_translator, teardown),                         \
+	cmocka_unit_test_setup_teardown(name, setup_lean, teardown)
 
 int main(void)
 {

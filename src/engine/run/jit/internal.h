@@ -37,7 +37,7 @@ struct jit_record {
 	bool loads_segment;      /* FS or GS */
 };
 
-#define JIT_RECORDS 1024 /* of a CPU: a power of 2 */
+#define JIT_RECORDS 8192 /* of a CPU: a power of 2 */
 
 struct jit_block;
 struct emitter;
@@ -108,7 +108,8 @@ struct jit_place {
 	_Atomic uint64_t compared;
 };
 
-#define JIT_HASH_BITS 16
+#define JIT_HASH_BITS  16
+#define JIT_BLOCK_BITS 18 /* of the blocks' hash: some hundred thousand are lean */
 #define JIT_HOT_BLOCKS 1024
 #define JIT_PAGE_PART   4   /* what is kept of pages takes up to this part of the cache's size */
 #define JIT_PLACE_BYTES 256 /* bytes of the cache's size for each page with translations, at least */
@@ -161,7 +162,7 @@ struct jit_cache {
 	struct jit_numbers places;
 	struct jit *users;           /* the CPUs' translators */
 
-	struct jit_block *_Atomic blocks[1 << JIT_HASH_BITS];
+	struct jit_block *_Atomic blocks[1 << JIT_BLOCK_BITS];
 	struct jit_page *_Atomic pages[1 << JIT_HASH_BITS];
 	/* Executions, by all CPUs, of blocks that are not translated yet, by jit_heat_number. Counted
 	 * without care: one that is lost is no harm. */
@@ -332,15 +333,20 @@ static inline uint32_t jit_code_at(const struct jit_cache *cache, const uint8_t 
 	return code - cache->code.executable;
 }
 
-/* Which counters of runs are a block's, which others may share. */
-static inline size_t jit_heat_number(uint64_t gpa)
+static inline size_t jit_hash_bits(uint64_t value, unsigned bits)
 {
-	return (gpa * 0x9e3779b97f4a7c15u) >> (64 - JIT_HEAT_BITS);
+	return (value * 0x9e3779b97f4a7c15u) >> (64 - bits);
 }
 
 static inline size_t jit_hash(uint64_t value)
 {
-	return (value * 0x9e3779b97f4a7c15u) >> (64 - JIT_HASH_BITS);
+	return jit_hash_bits(value, JIT_HASH_BITS);
+}
+
+/* Which counters of runs are a block's, which others may share. */
+static inline size_t jit_heat_number(uint64_t gpa)
+{
+	return jit_hash_bits(gpa, JIT_HEAT_BITS);
 }
 
 #endif

@@ -120,8 +120,10 @@ void flags_liveness(struct guest_code *code)
 	for (unsigned i = code->count; i-- > 0;) {
 		struct jit_item *item = &code->items[i];
 
+		/* What sets a condition stands next to it, mostly: in lean code it is not worth a look. */
 		if (item->kind == ITEM_JUMP_IF)
-			live |= flags_live_at_target(code, item_target(item));
+			live |= code->is_lean ? FLAGS_ARITHMETIC
+					      : flags_live_at_target(code, item_target(item));
 		else if (item->kind == ITEM_JUMP || item->kind == ITEM_CALL)
 			live = flags_live_at_target(code, item_target(item));
 		item->live_after = live;

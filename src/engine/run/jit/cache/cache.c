@@ -12,7 +12,7 @@
 
 static struct jit_block *_Atomic *block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
-	return &cache->blocks[jit_hash(gpa ^ (uint64_t)mode << 32)];
+	return &cache->blocks[jit_hash_bits(gpa ^ (uint64_t)mode << 32, JIT_BLOCK_BITS)];
 }
 
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
