@@ -97,7 +97,7 @@ int drives_add(struct drives *drives, const json_t *options, struct error *error
 	if (!interface)
 		return error_set(error, ENOTSUP, "there is no IDE yet: say if=virtio, or if=none for -device");
 	if (strcmp(interface, "none") != 0 && strcmp(interface, "virtio") != 0)
-		return error_set(error, ENOTSUP, "if=%.60s is not there yet: use virtio or none", interface);
+		return error_set(error, ENOTSUP, "if=%.60s is not there yet: use virtio, none or pflash", interface);
 	if (!path)
 		return error_set(error, EINVAL, "file=FILE is needed");
 	return add(drives, options, id ? id : keyval_text(options, "node-name"), false, error);

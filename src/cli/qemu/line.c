@@ -261,6 +261,45 @@ static int examine_cpu_model(struct line *line, struct error *error)
 	return result;
 }
 
+/* The next piece of flash memory: UEFI's code, then its variables. */
+static int take_flash(struct line *line, const char *path, bool is_kept, struct error *error)
+{
+	struct firmware_files *firmware = &line->config.boot.firmware;
+
+	if (!path)
+		return error_set(error, EINVAL, "flash memory needs a file");
+	if (!firmware->code)
+		firmware->code = path;
+	else if (firmware->vars || firmware->vars_kept)
+		return error_set(error, ENOSPC, "there are two pieces of flash memory: code and variables");
+	else if (is_kept)
+		firmware->vars_kept = path;
+	else
+		firmware->vars = path;
+	return 0;
+}
+
+static int examine_flash(struct line *line, struct error *error)
+{
+	const json_t *one;
+	const char *interface;
+	bool is_kept;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "drive"), i, one) {
+		interface = keyval_text(one, "if");
+		is_kept = !has(line, "snapshot") && !json_is_true(json_object_get(one, "readonly")) &&
+			  !json_is_true(json_object_get(one, "snapshot"));
+		if (interface && strcmp(interface, "pflash") == 0 &&
+		    take_flash(line, keyval_text(one, "file"), is_kept, error) < 0)
+			return -EINVAL;
+	}
+	json_array_foreach((json_t *)said(line, "pflash"), i, one)
+		if (take_flash(line, json_string_value(one), !has(line, "snapshot"), error) < 0)
+			return -EINVAL;
+	return 0;
+}
+
 static int examine_boot(struct line *line, struct error *error)
 {
 	struct boot_config *boot = &line->config.boot;
@@ -270,14 +309,21 @@ static int examine_boot(struct line *line, struct error *error)
 	boot->kernel = text(line, "kernel");
 	boot->initrd = text(line, "initrd");
 	boot->command_line = text(line, "append");
+	if (examine_flash(line, error) < 0)
+		return -EINVAL;
 	if (!boot->kernel && (boot->initrd || boot->command_line))
 		return error_set(error, EINVAL, "-append and -initrd are allowed only with -kernel");
-	if (boot->kernel && !bios)
+	if (boot->kernel && !bios && !boot->firmware.code)
 		return 0;
 	if (boot->kernel)
-		return error_set(error, ENOTSUP, "-bios and -kernel exclude each other here: leave -bios out");
+		return error_set(error, ENOTSUP, "firmware and -kernel exclude each other here: leave %s out",
+				 bios ? "-bios" : "if=pflash");
 	if (line->type->board != BOARD_PC)
 		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
+	if (boot->firmware.code && bios)
+		return error_set(error, EINVAL, "-bios and if=pflash exclude each other");
+	if (boot->firmware.code)
+		return 0;
 	/* Names that QEMU's own files have mean the BIOS that is installed. */
 	if (bios && strcmp(bios, "bios-256k.bin") != 0 && strcmp(bios, "bios.bin") != 0)
 		firmware.what = bios;
@@ -335,6 +381,9 @@ static int examine_drives(struct line *line, struct error *error)
 		}
 	}
 	json_array_foreach((json_t *)said(line, "drive"), i, one) {
+		interface = keyval_text(one, "if");
+		if (interface && strcmp(interface, "pflash") == 0)
+			continue;
 		if (drives_add(&line->drives, one, error) < 0) {
 			error_prefix(error, "-drive");
 			return -EINVAL;
@@ -553,7 +602,10 @@ static int examine_life(struct line *line, struct error *error)
 		return error_set(error, ENOTSUP, "-display %.60s: there is no display: use none", display);
 	if (vga && strcmp(vga, "none") != 0)
 		return error_set(error, ENOTSUP, "-vga %.60s: there is no graphics adapter yet: use none", vga);
-	line->config.pauses = has(line, "S") ? MACHINE_PAUSE_USER : 0;
+	line->gdb = has(line, "s") ? "tcp::1234" : text(line, "gdb");
+	/* Who debugs a machine from its first instruction lets it go on. */
+	if (has(line, "S"))
+		line->config.pauses = line->gdb ? MACHINE_PAUSE_DEBUGGER : MACHINE_PAUSE_USER;
 	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);
 	line->config.stays_when_off = has(line, "no-shutdown") || (shutdown && strcmp(shutdown, "pause") == 0);
 	line->config.resets_at_triple_fault = true;

@@ -35,6 +35,7 @@ struct line {
 	} monitors[LINE_MONITORS_MAX];
 	unsigned monitor_count;
 	const char *name, *uuid; /* NULL: none */
+	const char *gdb; /* where a debugger may connect; NULL: nowhere */
 };
 
 struct machine_type {

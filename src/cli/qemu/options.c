@@ -238,8 +238,9 @@ static const struct option {
 	{"initrd", TEXT, NULL, NULL, "FILE", "its initial RAM disk"},
 	{"append", TEXT, NULL, NULL, "STRING", "its command line"},
 	{"bios", TEXT, NULL, NULL, "FILE", "who boots the disks without -kernel (SeaBIOS as it is installed)"},
+	{"pflash", TEXTS, NULL, NULL, "FILE", "UEFI's code, and again: its variables, as -drive if=pflash"},
 
-	{"drive", EACH, NULL, drive_properties, "file=FILE,if=virtio|none[,format=F][,id=ID]...", "a disk, or one for -device"},
+	{"drive", EACH, NULL, drive_properties, "file=FILE,if=virtio|none|pflash[,format=F][,id=ID]...", "a disk, or one for -device"},
 	{"blockdev", NESTED, NULL, ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
 	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
 	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
@@ -268,6 +269,8 @@ static const struct option {
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 
+	{"gdb", TEXT, NULL, NULL, "tcp:[HOST]:PORT|unix:PATH", "gdb may connect there; with -S it starts the CPUs"},
+	{"s", FLAG, NULL, NULL, NULL, "as -gdb tcp::1234"},
 	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
 	{"no-reboot", FLAG, NULL, NULL, NULL, "end when the guest resets the machine"},
 	{"no-shutdown", FLAG, NULL, NULL, NULL, "do not end when the guest powers off, but stop"},
@@ -296,7 +299,6 @@ static const struct option {
 	{"D", HARMLESS},
 
 	{"no-acpi", MISSING_FLAG, .help = "ACPI is always there; acpi=off in -append has Linux ignore it"},
-	{"pflash", MISSING, .help = "there is no UEFI yet: -bios is SeaBIOS"},
 	{"option-rom", MISSING, .help = "option ROMs are the devices' own"},
 	{"hda", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
 	{"hdb", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
@@ -320,8 +322,6 @@ static const struct option {
 	{"usbdevice", MISSING, .help = "there is no USB yet"},
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
-	{"gdb", MISSING, .help = "there is no gdb stub yet"},
-	{"s", MISSING_FLAG, .help = "there is no gdb stub yet"},
 	{"incoming", MISSING, .help = "machines cannot be moved here yet: kvik run --load loads one that was saved"},
 	{"loadvm", MISSING, .help = "there are no snapshots yet: kvik run --load loads a machine that was saved"},
 	{"fsdev", MISSING, .help = "folders cannot be shared yet"},

@@ -16,6 +16,7 @@
 #include "cli/qemu/system.h"
 #include "cli/run_signals.h"
 #include "device/char/terminal.h"
+#include "monitor/gdb/gdb.h"
 #include "monitor/monitor.h"
 #include "monitor/version.h"
 #include "util/log.h"
@@ -28,6 +29,7 @@ struct system {
 	struct monitor_facts facts;
 	struct monitor *monitor;
 	struct machine *machine;
+	struct gdb_stub *gdb; /* NULL: none */
 	struct char_stream *no_serial; /* when there is no other */
 	struct sandbox_report sandbox; /* without a machine, which has its own */
 	bool is_quitting, is_draining;
@@ -248,10 +250,19 @@ static int run_machine(struct system *system, int *status, struct error *error)
 			return -ENOMEM;
 		config->streams.serial = system->no_serial;
 	}
+	if (system->line.gdb) {
+		system->gdb = gdb_stub_create(system->line.gdb, system->loop, error);
+		if (!system->gdb) {
+			error_prefix(error, "-gdb");
+			return -EINVAL;
+		}
+		config->sandbox.listens = true;
+	}
 	log_info("backend %s: %s", config->backend->name, system->line.accel_reason);
 	system->machine = machine_create(config, error);
 	config->disk_count = config->net_count = 0; /* they are its own */
-	if (!system->machine)
+	if (!system->machine ||
+	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;
 	monitor_set_machine(system->monitor, system->machine);
 	daemon_ready(&system->daemon);
@@ -302,6 +313,7 @@ static void destroy(struct system *system)
 	run_signals_unwatch(&system->signals);
 	log_guest_flush();
 	monitor_destroy(system->monitor);
+	gdb_stub_destroy(system->gdb);
 	machine_destroy(system->machine);
 	close_devices(&system->line.config);
 	chardevs_close(&system->line.chardevs);
