@@ -14,6 +14,7 @@
 #include "cli/accel.h"
 #include "cli/commands.h"
 #include "sandbox/sandbox.h"
+#include "sandbox/spawner.h"
 #include "util/log.h"
 
 static const char usage[] =
@@ -55,6 +56,8 @@ struct report {
 	char kvm_access[128]; /* empty when it can be opened */
 	bool engine_works;
 	char engine_reason[256];
+	bool runs_directly;
+	char direct_reason[256]; /* why it does not */
 	const char *choice;
 	struct sandbox_report sandbox;
 };
@@ -87,6 +90,40 @@ static void read_memory(struct report *report)
 	report->free_bytes = ((uint64_t)info.freeram + info.bufferram) * info.mem_unit;
 }
 
+static int spawn_stub(void *context, struct stub *stub)
+{
+	return spawner_spawn(*(int *)context, stub);
+}
+
+static int kill_stub(void *context, uint32_t id)
+{
+	return spawner_kill(*(int *)context, id);
+}
+
+/* While this process has one thread: the spawner is forked. */
+static void probe_direct(struct report *report)
+{
+	int spawner, result;
+	const struct stub_source stubs = {spawn_stub, kill_stub, &spawner};
+	struct error error;
+
+	spawner = spawner_start(kvm_backend_direct.stub_function(), STUB_LOCKS, &error);
+	if (spawner < 0) {
+		snprintf(report->direct_reason, sizeof(report->direct_reason), "%.255s",
+			 error.message);
+		return;
+	}
+	result = kvm_backend_direct.probe_stubs(&stubs);
+	report->runs_directly = result == 0;
+	if (result == -ENOTSUP)
+		snprintf(report->direct_reason, sizeof(report->direct_reason),
+			 "this CPU or kernel lacks FSGSBASE or XSAVE");
+	else if (result < 0)
+		snprintf(report->direct_reason, sizeof(report->direct_reason),
+			 "no process that runs guest code can be made: %s", strerror(-result));
+	close(spawner);
+}
+
 static void examine(struct report *report)
 {
 	const struct sandbox_config confinement = {.uses_kvm = true};
@@ -94,6 +131,7 @@ static void examine(struct report *report)
 	struct error error;
 
 	memset(report, 0, sizeof(*report));
+	probe_direct(report);
 	uname(&report->system);
 	read_cpu(report);
 	read_memory(report);
@@ -141,6 +179,8 @@ static void print_table(const struct report *report)
 		puts("-");
 	printf("engine      %s%s\n", report->engine_works ? "works" : "not usable: ",
 	       report->engine_reason);
+	printf("direct      %s%s\n", report->runs_directly ? "works (--engine direct)" : "not usable: ",
+	       report->direct_reason);
 	for (i = 0; i < SANDBOX_LAYERS; i++)
 		printf("%-12s%s: %s%s\n", i ? "" : "sandbox", sandbox_layer_name(i),
 		       report->sandbox.layers[i].holds ? "" : "no: ",
@@ -180,8 +220,9 @@ static json_t *report_json(const struct report *report)
 			     "million_instructions_per_second",
 			     kvm->million_instructions_per_second, "access_error",
 			     report->kvm_access);
-	engine = json_pack("{s:b, s:s}", "usable", report->engine_works, "reason",
-			   report->engine_reason);
+	engine = json_pack("{s:b, s:s, s:b, s:s}", "usable", report->engine_works, "reason",
+			   report->engine_reason, "direct", report->runs_directly, "direct_reason",
+			   report->direct_reason);
 	choice = json_pack("{s:s, s:s}", "backend", report->choice, "reason", kvm->reason);
 	/* Takes all of them over; NULL when one is. */
 	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version", KVIK_VERSION, "host",

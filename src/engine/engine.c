@@ -145,6 +145,11 @@ stub_function *engine_stub_function(void)
 	return direct_stub_main;
 }
 
+int engine_probe_stubs(const struct stub_source *stubs)
+{
+	return direct_probe(stubs);
+}
+
 void engine_own_memory(int vm_fd)
 {
 	struct handle *handle = handle_of(vm_fd, HANDLE_VM);

@@ -71,6 +71,9 @@ void engine_share_memory(int vm_fd, void *base, uint64_t size, int fd);
 /* What stubs are to do (engine_options.stubs). */
 stub_function *engine_stub_function(void);
 
+/* Whether this host can run guest code in such stubs: 0 or -errno. */
+int engine_probe_stubs(const struct stub_source *stubs);
+
 /* Call `visit` with each counter of a vCPU: for people, no part of the KVM API. The vCPU should not be
  * running, else the numbers are of different moments. Nothing for other descriptors. */
 void engine_read_statistics(int vcpu_fd,

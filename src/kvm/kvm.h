@@ -72,6 +72,8 @@ struct kvm_backend {
 	void (*share_memory)(int vm_fd, void *base, uint64_t size, int fd);
 	/* What kvm_options.stubs are to do. NULL: it has no use for any. */
 	stub_function *(*stub_function)(void);
+	/* Whether this host can run guest code in them: 0 or -errno. With stub_function. */
+	int (*probe_stubs)(const struct stub_source *stubs);
 
 	/* See kvm_vcpu_ignore_signals. NULL: signals cost nothing. */
 	void (*ignore_signals)(int vcpu_fd);

@@ -33,6 +33,12 @@ struct direct_memory {
 void direct_stub_main(int socket, void *page);
 
 /*
+ * Whether this host allows it: a stub is made and taken away again. 0; -ENOTSUP: the host's CPU or kernel
+ * lacks what it takes; or why there is no stub. Opens a memfd.
+ */
+int direct_probe(const struct stub_source *stubs);
+
+/*
  * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's. 0, -ENOMEM, or -ENOTSUP
  * where the host's CPU lacks what it takes.
  */

@@ -4,7 +4,7 @@
 #define PATIENCE_MOST  4096u
 /* Short stays, that one counts as: one that a system call ended, another. */
 #define CALL_MOST  8u
-#define OTHER_MOST 600u
+#define OTHER_MOST 200u
 #define VISITS     512u
 /* How long translated, in short stays. */
 #define HOLD_LEAST 5000u

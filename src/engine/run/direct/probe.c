@@ -1,0 +1,25 @@
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/run/direct/direct.h"
+#include "engine/run/direct/process.h"
+#include "engine/x86/host/host.h"
+
+int direct_probe(const struct stub_source *stubs)
+{
+	struct direct_process process;
+	int memory, result;
+
+	if (!host.has_fsgsbase || host.xcr0 == 0)
+		return -ENOTSUP;
+	memory = memfd_create("kvik-probe", MFD_CLOEXEC);
+	if (memory < 0)
+		return -errno;
+	process_prepare();
+	result = process_create(&process, stubs, memory);
+	if (result == 0)
+		process_destroy(&process, stubs);
+	close(memory);
+	return result;
+}
