@@ -35,6 +35,7 @@ struct virtio_host board_virtio_host(const struct board *board, bool is_packed)
 	return (struct virtio_host){
 		.memory = &board->config.ram->memory,
 		.loop = board->config.loop,
+		.has_threads = true,
 		.ring_features = VIRTIO_RING_FEATURES | (is_packed ? VIRTIO_PACKED : 0),
 	};
 }

@@ -21,6 +21,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/loop_thread.h"
+
 #define QUEUE_SIZE	   256
 #define CONTROL_QUEUE_SIZE 64
 #define HEADER_BYTES	   sizeof(struct virtio_net_hdr_v1)
@@ -32,6 +34,7 @@ enum { QUEUE_RECEIVE, QUEUE_TRANSMIT, QUEUE_CONTROL, QUEUES };
 struct network {
 	struct virtio_device virtio;
 	struct net_link link;	    /* owned */
+	struct loop_thread thread;  /* its own, where the host lets it have one */
 	struct event_source source; /* the link, enabled while the driver has buffers */
 	/* With the lock held: */
 	uint8_t mac[MAC_BYTES], loaded_mac[MAC_BYTES];
@@ -350,10 +353,14 @@ static void loaded(struct virtio_device *virtio)
 static void destroy(struct virtio_device *virtio)
 {
 	struct network *network = network_of(virtio);
+	struct loop_thread thread;
 
+	loop_thread_stop(&network->thread);
+	thread = network->thread;
 	event_loop_remove(&network->source);
 	net_link_close(&network->link);
 	virtio_destroy(virtio);
+	loop_thread_destroy(&thread);
 }
 
 static const struct virtio_kind kind = {
@@ -383,34 +390,53 @@ static uint64_t features_of(const struct net_link *link)
 	return features;
 }
 
+/* Frames come and go on this loop; on a thread of its own if it has one. 0 or -errno. */
+static int watch_link(struct network *network, struct event_loop *loop, struct error *error)
+{
+	int result;
+
+	if (!loop)
+		return 0;
+	network->source = (struct event_source){.fd = network->link.fd, .ready = link_ready,
+						.context = network};
+	result = event_loop_add(loop, &network->source);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot watch the network's link");
+	return network->thread.loop ? loop_thread_start(&network->thread, error) : 0;
+}
+
 struct virtio_device *virtio_network_create(const struct virtio_host *host,
 					    const struct net_link *link,
 					    const uint8_t mac[MAC_BYTES], struct error *error)
 {
 	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, CONTROL_QUEUE_SIZE};
-	struct virtio_device *virtio =
-		virtio_device_create(sizeof(struct network), &kind, host, features_of(link),
-				     offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
+	struct virtio_host own_host = *host;
+	struct loop_thread thread = {0};
 	struct net_link own = *link;
+	struct virtio_device *virtio;
 	struct network *network;
-	int result;
 
+	if (host->has_threads) {
+		if (loop_thread_create(&thread, "kvik net", error) < 0)
+			goto fail;
+		own_host.loop = thread.loop;
+	}
+	virtio = virtio_device_create(sizeof(struct network), &kind, &own_host, features_of(link),
+				      offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
 	if (!virtio)
 		goto fail;
 	network = network_of(virtio);
+	network->thread = thread;
 	network->link = own;
 	memcpy(network->first_mac, mac, MAC_BYTES);
 	memcpy(network->mac, mac, MAC_BYTES);
-	network->source = (struct event_source){.fd = own.fd, .ready = link_ready,
-						.context = network};
-	if (!host->loop)
+	if (watch_link(network, own_host.loop, error) == 0)
 		return virtio;
-	result = event_loop_add(host->loop, &network->source);
-	if (result == 0)
-		return virtio;
-	error_set_errno(error, -result, "cannot watch the network's link");
-	virtio_destroy(virtio);
+	destroy(virtio);
+	return NULL;
+
 fail:
+	loop_thread_destroy(&thread);
 	net_link_close(&own);
 	return NULL;
 }

@@ -99,6 +99,7 @@ struct virtio_host {
 	 * as event_loop.h has it. */
 	struct event_loop *loop;
 	uint64_t ring_features; /* of the optional: EVENT_IDX, RING_PACKED, ... */
+	bool has_threads; /* devices with much to do may have loops and threads of their own */
 };
 
 #define VIRTIO_RING_FEATURES                                                                       \
