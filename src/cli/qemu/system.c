@@ -223,6 +223,8 @@ static int run_monitors(struct system *system, struct error *error)
 
 	if (system->line.config.is_confined)
 		result = sandbox_enter(&config, &system->sandbox, error);
+	if (result == 0)
+		result = add_monitors(system, error);
 	if (result < 0)
 		return result;
 	daemon_ready(&system->daemon);
@@ -265,6 +267,9 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;
 	monitor_set_machine(system->monitor, system->machine);
+	/* Their greetings make threads, which a process that confines itself has none of. */
+	if (add_monitors(system, error) < 0)
+		return -EINVAL;
 	daemon_ready(&system->daemon);
 	result = machine_run(system->machine, status, error);
 	if (result == 0 && !system->is_quitting)
@@ -292,7 +297,7 @@ static int run(struct system *system, int *status, struct error *error)
 		system->facts.find_ring = NULL;
 	}
 	system->monitor = monitor_create(&system->facts, error);
-	if (!system->monitor || add_monitors(system, error) < 0 || write_pid(line, error) < 0)
+	if (!system->monitor || write_pid(line, error) < 0)
 		return -EINVAL;
 	*status = EXIT_OK;
 	return line->has_machine ? run_machine(system, status, error) : run_monitors(system, error);

@@ -353,16 +353,25 @@ size_t char_output_free(struct char_output *output)
 
 void char_output_replace(struct char_output *output, int fd)
 {
+	int unused_fd;
+
 	pthread_mutex_lock(&output->lock);
-	if (output->has_next && output->next_fd >= 0)
-		close(output->next_fd);
-	output->has_next = output->was_replaced = true;
-	output->next_fd = fd;
-	output->stale = output->count;
+	output->was_replaced = true;
 	output->is_gone = fd < 0;
-	pthread_cond_signal(&output->work);
+	if (output->has_thread) {
+		unused_fd = output->has_next ? output->next_fd : -1;
+		output->has_next = true;
+		output->next_fd = fd;
+		output->stale = output->count;
+		pthread_cond_signal(&output->work);
+		pthread_kill(output->thread, POKE_SIGNAL);
+	} else {
+		unused_fd = output->fd;
+		output->fd = fd;
+	}
 	pthread_mutex_unlock(&output->lock);
-	pthread_kill(output->thread, POKE_SIGNAL);
+	if (unused_fd >= 0)
+		close(unused_fd);
 }
 
 bool char_output_is_ready(struct char_output *output)
