@@ -57,13 +57,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	struct emitter *e = &t->e;
 	size_t hit;
 
-	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
-	emit_tlb_entry_flagless(e, HOST_R14, HOST_R13);
-	emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
-	emit_not(e, HOST_RCX);
-	emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
-	emit_distance_bits(e, HOST_R13, access);
-	hit = emit_jrcxz(e);
+	hit = emit_tag_check_flagless(e, HOST_R13, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), access->item, JIT_COUNT_TLB_MISS);
 	emit_patch8(e, hit);

@@ -149,7 +149,8 @@ void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address)
 	emit_gs_op(e, true, 0x03, entry, HOST_NONE, 0, STATE(tlb));
 }
 
-void emit_tlb_entry_flagless(struct emitter *e, unsigned entry, unsigned address)
+/* entry = the TLB entry of the address in another register; RCX is lost. */
+static void emit_tlb_entry_flagless(struct emitter *e, unsigned entry, unsigned address)
 {
 	emit_field(e, entry, address, FRAME(tlb_index_mask), 12);
 	emit_load_state(e, HOST_RCX, STATE(tlb));
@@ -174,7 +175,8 @@ void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *a
 	emit_any_bits(e, HOST_RCX, reg, FRAME(aligned_mask) + (int32_t)mask * 8);
 }
 
-void emit_distance_bits(struct emitter *e, unsigned reg, const struct access *access)
+/* RCX = 0 when all of the access at that distance is in the page, and aligned. */
+static void emit_distance_bits(struct emitter *e, unsigned reg, const struct access *access)
 {
 	if (access->aligned) {
 		emit_alignment_bits(e, reg, access);
@@ -182,4 +184,15 @@ void emit_distance_bits(struct emitter *e, unsigned reg, const struct access *ac
 	}
 	emit_lea(e, true, HOST_RCX, reg, HOST_NONE, 0, (int32_t)access->size - 1);
 	emit_any_bits(e, HOST_RCX, HOST_RCX, FRAME(page_mask));
+}
+
+size_t emit_tag_check_flagless(struct emitter *e, unsigned distance, int32_t tag, const struct access *access)
+{
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_tlb_entry_flagless(e, HOST_R14, HOST_R13);
+	emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
+	emit_not(e, HOST_RCX);
+	emit_lea(e, true, distance, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
+	emit_distance_bits(e, distance, access);
+	return emit_jrcxz(e);
 }

@@ -46,13 +46,7 @@ static void emit_lookup_flagless(struct emitter *e, const struct access *access,
 	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	size_t hit;
 
-	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
-	emit_tlb_entry_flagless(e, HOST_R14, HOST_R13);
-	emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
-	emit_not(e, HOST_RCX);
-	emit_lea(e, true, HOST_RCX, HOST_R13, HOST_RCX, 0, 1); /* address - tag */
-	emit_distance_bits(e, HOST_RCX, access);
-	hit = emit_jrcxz(e);
+	hit = emit_tag_check_flagless(e, HOST_RCX, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	add_miss(misses, emit_jump(e));
 	emit_patch8(e, hit);
