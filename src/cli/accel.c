@@ -224,7 +224,7 @@ const struct kvm_backend *accel_choose(enum accel accel, char *reason, size_t re
  */
 uint64_t accel_code_cache(uint64_t memory_bytes)
 {
-	const uint64_t least = 32ull << 20, most = 128ull << 20, eighth = memory_bytes / 8;
+	const uint64_t least = 32ull << 20, most = KVM_CODE_CACHE_DEFAULT, eighth = memory_bytes / 8;
 
 	return eighth < least ? least : eighth > most ? most : eighth & ~((1ull << 20) - 1);
 }

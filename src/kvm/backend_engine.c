@@ -7,6 +7,7 @@
 
 static_assert(KVM_CODE_CACHE_MIN == ENGINE_CODE_CACHE_MIN, "the engine's range");
 static_assert(KVM_CODE_CACHE_MAX == ENGINE_CODE_CACHE_MAX, "the engine's range");
+static_assert(KVM_CODE_CACHE_DEFAULT == ENGINE_CODE_CACHE_DEFAULT, "the engine's default");
 
 static int open_tier(enum engine_tier tier, const struct kvm_options *options, struct error *error)
 {

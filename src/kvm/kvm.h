@@ -21,9 +21,10 @@
 #include "util/error.h"
 #include "util/stub.h"
 
-/* The range of kvm_options.code_cache_bytes. */
-#define KVM_CODE_CACHE_MIN (256ull << 10)
-#define KVM_CODE_CACHE_MAX (1ull << 30)
+/* The range of kvm_options.code_cache_bytes, and what 0 is. */
+#define KVM_CODE_CACHE_MIN     (256ull << 10)
+#define KVM_CODE_CACHE_MAX     (1ull << 30)
+#define KVM_CODE_CACHE_DEFAULT (128ull << 20)
 
 /* How the engine serves the VMs of a system handle. Linux's KVM has no such choices. */
 struct kvm_options {
