@@ -30,6 +30,7 @@ struct command_stream {
 	bool is_terminal;
 	unsigned quit_keys;
 	bool has_end, has_size; /* to be told */
+	bool is_closed[3], told_closed[3]; /* by number: nobody reads it; atomic, and the loop's thread's */
 	bool is_starved;	/* atomic: waits for room */
 	/* The frame that comes. */
 	struct guest_frame frame;
@@ -90,13 +91,16 @@ static bool send_frame(struct command_stream *stream, enum guest_frame_kind kind
 static void send_waiting(struct command_stream *stream)
 {
 	struct winsize size;
-	uint16_t numbers[2];
+	uint16_t numbers[2], fd;
 
 	if (stream->has_size && window_size(&size)) {
 		numbers[0] = size.ws_row;
 		numbers[1] = size.ws_col;
 		stream->has_size = !send_frame(stream, FRAME_SIZE, numbers, sizeof(numbers));
 	}
+	for (fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+		if (__atomic_load_n(&stream->is_closed[fd], __ATOMIC_RELAXED) && !stream->told_closed[fd])
+			stream->told_closed[fd] = send_frame(stream, FRAME_CLOSED, &fd, sizeof(fd));
 	if (stream->has_end && !stream->has_size)
 		stream->has_end = !send_frame(stream, FRAME_INPUT, NULL, 0);
 	if (stream->has_input)
@@ -182,6 +186,18 @@ void command_stream_resized(struct char_stream *stream)
 
 /* --- from the guest --- */
 
+/* With locks of the device's held, under which nothing can be sent to it: the loop does. */
+static void look_for_end(struct command_stream *stream, unsigned fd, struct char_output *output)
+{
+	uint64_t one = 1;
+
+	if (stream->is_closed[fd] || !char_output_is_gone(output))
+		return;
+	__atomic_store_n(&stream->is_closed[fd], true, __ATOMIC_RELAXED);
+	if (write(stream->resume.fd, &one, sizeof(one)) < 0)
+		return; /* its counter is full: the loop comes anyhow */
+}
+
 /* The guest waits while one of the outputs has too much already. */
 static void hold_back(struct command_stream *stream)
 {
@@ -257,6 +273,8 @@ static void guest_wrote(void *context, const uint8_t *data, size_t size)
 		    stream->frame_bytes == header + stream->frame.size)
 			frame_complete(stream);
 	}
+	look_for_end(stream, STDOUT_FILENO, stream->standard_output->output);
+	look_for_end(stream, STDERR_FILENO, stream->errors.output);
 	hold_back(stream);
 }
 
@@ -339,6 +357,8 @@ struct char_stream *command_stream_create(struct event_loop *loop,
 		return NULL;
 	}
 	char_watch(&stream->errors, &stream->errors_ready);
+	char_output_expect_gone(standard_output->output);
+	char_output_expect_gone(stream->errors.output);
 	result = watch_input(stream, loop);
 	if (result < 0) {
 		destroy(&stream->stream);

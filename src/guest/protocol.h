@@ -41,6 +41,7 @@ enum guest_frame_kind {
 	/* To the guest: */
 	FRAME_INPUT = 1, /* of size 0: its end */
 	FRAME_SIZE,	 /* two uint16_t: rows and columns */
+	FRAME_CLOSED,	 /* a uint16_t: nobody reads what the command writes to that descriptor any more */
 	/* From the guest: */
 	FRAME_OUTPUT = 16, /* of descriptor 1; of the terminal, if that is one */
 	FRAME_ERROR,	   /* of descriptor 2 */

@@ -292,6 +292,15 @@ static void take_frame(struct relay *relay)
 		if (relay->frame.size == sizeof(size) && relay->terminal >= 0)
 			set_size(relay->terminal, size[0], size[1]);
 		break;
+	case FRAME_CLOSED:
+		memcpy(size, relay->pending, sizeof(size[0]));
+		/* Who writes to it is told by the kernel, as it would be there. */
+		if (relay->frame.size == sizeof(size[0]) && (size[0] == OUTPUT || size[0] == ERROR) &&
+		    relay->ends[size[0]] >= 0) {
+			close(relay->ends[size[0]]);
+			relay->ends[size[0]] = -1;
+		}
+		break;
 	default: break;
 	}
 	relay->frame_bytes = 0;
@@ -320,21 +329,19 @@ static void read_port(struct relay *relay)
 	}
 }
 
-/* Whether there may be more. */
-static bool carry(struct relay *relay, int *from, enum guest_frame_kind kind)
+static void carry(struct relay *relay, int *from, enum guest_frame_kind kind)
 {
 	char bytes[GUEST_FRAME_MAX];
 	ssize_t size = read(*from, bytes, sizeof(bytes));
 
 	if (size > 0) {
 		send_frame(relay->port, kind, bytes, size);
-		return true;
+		return;
 	}
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
+		return;
 	close(*from);
 	*from = -1;
-	return false;
 }
 
 static void reap(struct relay *relay)
@@ -353,14 +360,15 @@ static void reap(struct relay *relay)
 	}
 }
 
-static void carry_all(struct relay *relay)
+/* Some of each: what comes from kvik, ^C say, has its turn, too. */
+static void carry_some(struct relay *relay)
 {
-	while (relay->terminal >= 0 && carry(relay, &relay->terminal, FRAME_OUTPUT))
-		;
-	while (relay->ends[OUTPUT] >= 0 && carry(relay, &relay->ends[OUTPUT], FRAME_OUTPUT))
-		;
-	while (relay->ends[ERROR] >= 0 && carry(relay, &relay->ends[ERROR], FRAME_ERROR))
-		;
+	if (relay->terminal >= 0)
+		carry(relay, &relay->terminal, FRAME_OUTPUT);
+	if (relay->ends[OUTPUT] >= 0)
+		carry(relay, &relay->ends[OUTPUT], FRAME_OUTPUT);
+	if (relay->ends[ERROR] >= 0)
+		carry(relay, &relay->ends[ERROR], FRAME_ERROR);
 }
 
 static int wait_for_more(struct relay *relay, int timeout_ms)
@@ -399,18 +407,17 @@ void run_command(const struct plan *plan, int port)
 		wait_for_more(&relay, -1);
 		push_input(&relay);
 		read_port(&relay);
-		carry_all(&relay);
+		carry_some(&relay);
 		reap(&relay);
 	}
 	/* What it has left behind ends, too, and with it what there is to be read. */
 	kill(-1, SIGKILL);
 	if (relay.slave >= 0)
 		close(relay.slave);
-	carry_all(&relay);
 	while ((relay.terminal >= 0 || relay.ends[OUTPUT] >= 0 || relay.ends[ERROR] >= 0) &&
 	       wait_for_more(&relay, LAST_WAIT_MS) > 0) {
 		reap(&relay);
-		carry_all(&relay);
+		carry_some(&relay);
 	}
 	end(port, relay.status);
 }

@@ -47,7 +47,8 @@ struct char_output {
 	bool has_next;                  /* ... is `fd` from now on: */
 	int next_fd;
 	bool was_replaced;              /* peers come and go, which is nothing to tell of */
-	bool is_gone;                   /* nobody takes the bytes any more: drop them */
+	bool is_gone;                   /* nobody takes the bytes any more: drop them. Also read as a hint */
+	bool expects_gone;              /* fixed: that is nothing to tell of */
 	bool is_stalled;                /* a callback's: see char_output_set_stalled */
 	bool is_closing;                /* char_output_destroy waits */
 	bool is_done;                   /* the thread is about to end */
@@ -129,7 +130,7 @@ static void take_next_and_unlock(struct char_output *output)
 /* Drop the queue, now and in future. With the lock held, which it gives up. */
 static void give_up_and_unlock(struct char_output *output)
 {
-	output->is_gone = true;
+	__atomic_store_n(&output->is_gone, true, __ATOMIC_RELAXED);
 	consume_and_unlock(output, output->count);
 }
 
@@ -179,7 +180,8 @@ static void *output_thread(void *argument)
 			written = write(output->fd, output->queue + output->head, size);
 		if (written < 0 && (errno == EINTR || errno == EAGAIN))
 			written = 0;
-		if (written < 0 && !output->was_replaced)
+		if (written < 0 && !output->was_replaced &&
+		    !(output->expects_gone && errno == EPIPE))
 			log_warning("console output is dropped from here on: %s", strerror(errno));
 
 		pthread_mutex_lock(&output->lock);
@@ -382,6 +384,16 @@ bool char_output_is_ready(struct char_output *output)
 bool char_output_is_overfull(struct char_output *output)
 {
 	return __atomic_load_n(&output->is_overfull, __ATOMIC_RELAXED);
+}
+
+bool char_output_is_gone(struct char_output *output)
+{
+	return __atomic_load_n(&output->is_gone, __ATOMIC_RELAXED);
+}
+
+void char_output_expect_gone(struct char_output *output)
+{
+	output->expects_gone = true;
 }
 
 void char_output_add_watch(struct char_output *output, struct char_watch *watch)

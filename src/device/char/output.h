@@ -46,6 +46,10 @@ size_t char_output_free(struct char_output *output); /* how much more the queue 
 void char_output_replace(struct char_output *output, int fd);
 bool char_output_is_ready(struct char_output *output);
 bool char_output_is_overfull(struct char_output *output);
+/* Whether nobody takes the bytes any more: a pipe whose reader has gone, a full disk. As a hint; any thread. */
+bool char_output_is_gone(struct char_output *output);
+/* Say nothing of a pipe whose reader has gone: whoever writes asks, and knows what to do. Before the first byte. */
+void char_output_expect_gone(struct char_output *output);
 void char_output_add_watch(struct char_output *output, struct char_watch *watch);
 void char_output_remove_watch(struct char_output *output, struct char_watch *watch);
 bool char_output_drain(struct char_output *output, void (*drained)(void *context), void *context);
