@@ -294,6 +294,9 @@ static void place_pm(void *context, uint16_t port)
 	struct board *board = context;
 	struct error error;
 
+	/* The tables were made before firmware chose (OVMF: 0xb000): where they say, they always are. */
+	if (board_has_firmware(board) && port == ACPI_PORT)
+		port = 0;
 	if (port == board->acpi_port)
 		return;
 	if (board->acpi_port)
@@ -311,6 +314,10 @@ static int add_chipset(struct board *board, struct error *error)
 	const struct i440fx_wiring wiring = {SCI_GSI, route_shadow, place_pm, board};
 	int result;
 
+	if (board_has_firmware(board) &&
+	    (result = add_ports(board, ACPI_PORT, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops,
+				board->acpi_pm, error)) < 0)
+		return result;
 	i440fx_init(&board->chipset, board->pci, &wiring);
 	result = board_add(board, "i440fx", &i440fx_device_ops, &board->chipset, error);
 	if (result < 0)

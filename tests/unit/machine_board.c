@@ -376,8 +376,10 @@ static void test_firmware(void **state)
 	board = board_create(&config, &error);
 	assert_non_null(board);
 	board_reset(board);
-	/* Nothing is set up: no ACPI registers, no routes; and no configuration space by memory. */
-	assert_int_equal(pio_bus_read(config.pio, 0x604, 2), 0xffff);
+	/* Nothing is set up but the ACPI registers that the tables name: no routes, no configuration space by
+	 * memory. */
+	assert_int_equal(pio_bus_read(config.pio, 0x604, 2), 1);
+	assert_int_equal(pio_bus_read(config.pio, 0xb004, 2), 0xffff);
 	pio_bus_write(config.pio, 0xcf8, 4, 0x80000860);
 	assert_int_equal(pio_bus_read(config.pio, 0xcfc, 4), 0x80808080);
 	mmio_bus_read(config.mmio, E820_ECAM_START, bytes, 4);
@@ -389,6 +391,7 @@ static void test_firmware(void **state)
 	pio_bus_write(config.pio, 0xcf8, 4, 0x80000b80);
 	pio_bus_write(config.pio, 0xcfc, 1, 1);
 	assert_int_equal(pio_bus_read(config.pio, 0xb000, 2) & 0x100, 0x100);
+	assert_int_equal(pio_bus_read(config.pio, 0x600, 2) & 0x100, 0x100);
 	/* Where something else is, they are not; elsewhere again they are. */
 	pio_bus_write(config.pio, 0xcf8, 4, 0x80000b40);
 	pio_bus_write(config.pio, 0xcfc, 4, 0x3c1);
