@@ -44,11 +44,13 @@ static bool is_at(const struct jit *jit, const struct jit_block *block, uint64_t
 struct jit_block *jit_find_jump(struct jit *jit, unsigned set, uint64_t gva)
 {
 	unsigned index = jump_index(gva);
-	struct jit_block *block = jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
+	struct jit_block *block;
 
-	if (jit_frame(jit->cpu)->jumps[set][index].gva != gva || !is_at(jit, block, gva))
+	/* The rest is seldom in the host's caches where this is not. */
+	if (jit_frame(jit->cpu)->jumps[set][index].gva != gva)
 		return NULL;
-	return block;
+	block = jit->jump_blocks[set * JIT_JUMP_ENTRIES + index];
+	return is_at(jit, block, gva) ? block : NULL;
 }
 
 const uint8_t *jit_find_entry(const struct jit *jit, unsigned set, uint64_t gva)
