@@ -102,12 +102,27 @@ static void set_init(struct tlb_set *set)
 	entry_clear(set, TLB_ENTRIES - 1);
 }
 
+/* The first word of the bitmaps that may have bits, from this one on; WORDS: none. */
+static unsigned used_word(const struct tlb_set *set, unsigned from)
+{
+	while (from < WORDS) {
+		uint64_t words = set->used_words[from / 64] >> from % 64;
+
+		if (words)
+			return from + (unsigned)__builtin_ctzll(words);
+		from = (from / 64 + 1) * 64;
+	}
+	return WORDS;
+}
+
 static void set_clear_used(struct tlb_set *set, uint64_t *used)
 {
-	for (unsigned word = 0; word < WORDS; word++) {
+	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = used[word];
 
 		used[word] = 0;
+		if (!(set->used_global[word] | set->used_local[word]))
+			set->used_words[word / 64] &= ~(1ull << word % 64);
 		for (; bits; bits &= bits - 1)
 			entry_clear(set, word * 64 + __builtin_ctzll(bits));
 	}
@@ -145,7 +160,7 @@ static uint64_t entry_page(const struct tlb_set *set, unsigned index)
 /* Drop the entries of large (huge) pages in gva's region of 4 MiB (1 GiB). */
 static void set_drop_large(struct tlb_set *set, uint64_t gva, unsigned shift, unsigned flag)
 {
-	for (unsigned word = 0; word < WORDS; word++) {
+	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = set->used_global[word] | set->used_local[word];
 
 		for (; bits; bits &= bits - 1) {
@@ -170,7 +185,7 @@ static void note_large(struct tlb_set *set, uint64_t gva, unsigned flags)
 static void renew_large(struct tlb_set *set)
 {
 	filter_clear(&set->large);
-	for (unsigned word = 0; word < WORDS; word++) {
+	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = set->used_global[word] | set->used_local[word];
 
 		for (; bits; bits &= bits - 1) {
@@ -410,7 +425,7 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 {
-	for (unsigned word = 0; word < WORDS; word++) {
+	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = set->used_global[word] | set->used_local[word];
 
 		for (; bits; bits &= bits - 1) {
@@ -452,6 +467,7 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);
 
+	set->used_words[index / 64 / 64] |= 1ull << index / 64 % 64;
 	if (flags & TLB_PAGE_GLOBAL) {
 		set->used_global[index / 64] |= bit;
 		set->used_local[index / 64] &= ~bit;

@@ -66,6 +66,8 @@ struct tlb_set {
 
 	/* Which entries hold a translation, global and other ones apart. */
 	uint64_t used_global[TLB_ENTRIES / 64], used_local[TLB_ENTRIES / 64];
+	/* Which words of these may have bits: flushes cost what is in use. */
+	uint64_t used_words[TLB_ENTRIES / 64 / 64];
 	/* The regions of 4 MiB (1 GiB) that have entries of large (huge) pages: what INVLPG must
 	 * search for. */
 	struct tlb_filter large;
