@@ -1,0 +1,74 @@
+/* What others may see of a machine, and change while it runs: inspect.h. */
+#include <errno.h>
+
+#include "device/virtio/balloon.h"
+#include "machine/inspect.h"
+#include "machine/machine_parts.h"
+
+int machine_screendump(struct machine *machine, int fd, struct error *error)
+{
+	struct picture picture;
+	int result = board_take_picture(machine->board, &picture);
+
+	if (result == -ENODEV)
+		return error_set(error, ENODEV, "this machine has no display");
+	if (result == 0) {
+		result = picture_write(&picture, fd);
+		picture_free(&picture);
+	}
+	return result < 0 ? error_set_errno(error, -result, "cannot write the screen's picture") : 0;
+}
+
+int machine_set_balloon(struct machine *machine, uint64_t bytes)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+	uint64_t all = machine->config.ram_bytes;
+
+	if (!balloon)
+		return -ENODEV;
+	virtio_balloon_set_target(balloon, bytes < all ? all - bytes : 0);
+	return 0;
+}
+
+int machine_read_balloon(struct machine *machine, uint64_t *bytes)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+	uint64_t given_back;
+
+	if (!balloon)
+		return -ENODEV;
+	given_back = virtio_balloon_given_back(balloon);
+	/* The driver may say anything. */
+	*bytes = given_back < machine->config.ram_bytes ? machine->config.ram_bytes - given_back : 0;
+	return 0;
+}
+
+pid_t machine_cpu_thread(const struct machine *machine, unsigned cpu)
+{
+	return __atomic_load_n(&machine->vcpus[cpu].thread_id, __ATOMIC_RELAXED);
+}
+
+const struct machine_config *machine_configuration(const struct machine *machine)
+{
+	return &machine->config;
+}
+
+unsigned machine_cpus(const struct machine *machine)
+{
+	return machine->vcpu_count;
+}
+
+const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu)
+{
+	return &machine->vcpus[cpu].kvm;
+}
+
+const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu)
+{
+	return machine->vcpus[cpu].cpuid;
+}
+
+const struct guest_memory *machine_memory(const struct machine *machine)
+{
+	return &machine->ram.memory;
+}

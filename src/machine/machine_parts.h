@@ -1,0 +1,100 @@
+/*
+ * What the files of a machine share: machine.c makes, runs and ends it, machine_state.c carries out what it is
+ * asked for, and the others are parts of these. For this room alone.
+ */
+#ifndef KVIK_MACHINE_MACHINE_PARTS_H
+#define KVIK_MACHINE_MACHINE_PARTS_H
+
+#include <pthread.h>
+
+#include "machine/cpuid.h"
+#include "machine/inspect.h"
+#include "machine/machine.h"
+#include "machine/vcpu.h"
+
+enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
+
+struct machine {
+	struct machine_config config;
+	struct kvm_system system;
+	struct kvm_vm vm;
+	bool has_system, has_vm;
+	struct ram ram;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
+	struct board *board;
+	struct boot *boot;
+	struct interrupts interrupts;
+	struct sandbox_report sandbox;
+	int spawner; /* of stubs; -1: none. One thread at a time: */
+	pthread_mutex_t spawner_lock;
+	struct stub_source stubs;
+	struct vcpu *vcpus; /* config.cpus of them; created in order */
+	unsigned vcpu_count;
+	struct cpuid_facts cpuid;
+	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
+	struct event_timer idle_timer;
+	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
+	bool told_paused;
+	enum machine_cause last_cause;
+	struct machine_debugger debugger; /* `met` NULL: none */
+	struct char_watch line_ready[3]; /* wakes vCPUs that wait in hold_while_overfull */
+	uint64_t resets;
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t state_changed;
+	enum machine_state state; /* also read atomically without the lock, as a hint */
+	unsigned parked;	  /* vCPU threads that wait in machine_may_run */
+	bool has_request, is_by_user;
+	enum power_request request;
+	int request_status;
+	bool is_idle[MACHINE_MAX_CPUS];
+	bool is_quitting; /* the user's wish: wins over the guest's requests */
+	bool wants_save;
+	unsigned pauses; /* enum machine_pause */
+	bool has_gone_on; /* nobody wanted a pause for a moment, although `settle` didn't see it */
+};
+
+/* -- machine_state.c -- */
+
+/* A change that does not go by a wish: the beginning, the end. Any thread. */
+void machine_set_state(struct machine *machine, enum machine_state state);
+/* I/O thread. Nothing is to be carried out: run, unless somebody wants the machine to stand still. */
+void machine_settle(struct machine *machine);
+/* I/O thread: request_source.ready. */
+void machine_request_ready(void *context);
+/* power.request: the guest's wish. Any thread. */
+void machine_power_requested(void *context, enum power_request what, int status);
+/* struct vcpu_host's functions, on the vCPU's thread. */
+bool machine_may_run(void *context, struct vcpu *vcpu);
+void machine_report_idle(void *context, unsigned id, bool is_idle);
+void machine_debug(void *context, struct vcpu *vcpu);
+
+/* -- machine_outputs.c -- */
+
+/* Wake vCPUs that wait in machine_hold_while_overfull; and no more. */
+void machine_watch_lines(struct machine *machine);
+void machine_unwatch_lines(struct machine *machine);
+/* On the vCPU's thread, no locks held: wait while what it has just written to is far behind. */
+void machine_hold_while_overfull(struct machine *machine, const struct vcpu *vcpu);
+
+/* -- machine_reset.c -- */
+
+/* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. 0, or -errno and
+ * `error`. */
+int machine_reset(struct machine *machine, struct error *error);
+
+/* -- machine_saved.c -- */
+
+/* To config.save_fd; the vCPUs are parked. Whether it worked; what did not is logged. */
+bool machine_save_now(struct machine *machine);
+/* From config.load_fd, if there is one. 0, or -errno and `error`. */
+int machine_load_state(struct machine *machine, struct error *error);
+
+/* -- machine_stubs.c -- */
+
+/* Start the helper that makes stubs, for a backend that runs guest code in processes of their own; without, it
+ * does it otherwise. While this process has one thread. */
+void machine_start_spawner(struct machine *machine);
+
+#endif

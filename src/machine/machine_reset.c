@@ -1,0 +1,83 @@
+/* The state that a machine begins with, at power-on and at each reset. */
+#include <string.h>
+
+#include "machine/e820.h"
+#include "machine/machine_parts.h"
+#include "machine/power_on_state.h"
+#include "util/log.h"
+
+#define MSR_MISC_ENABLE	     0x1a0
+#define MISC_ENABLE_FAST_STR 0x1
+#define MSR_HWCR	     0xc0010015 /* AMD PPR: the TSC counts at the P0 frequency */
+#define HWCR_TSC_FREQ_SEL (1u << 24)
+#define MSR_MTRR_DEF_TYPE    0x2ff
+#define MTRR_ENABLED	     0x800
+#define MTRR_WRITE_BACK	     6
+#define MSR_MTRR_PHYS_BASE0  0x200
+#define MSR_MTRR_PHYS_MASK0  0x201
+#define MTRR_VALID	     0x800
+#define DEVICE_HOLE_BYTES    (RAM_HIGH_START - RAM_LOW_LIMIT)
+
+/*
+ * The MSRs that a CPU has at power-on, and then, without any, firmware's: cacheable RAM, uncached device
+ * hole (SDM vol. 3 §12.11). All CPUs the same.
+ */
+static void set_first_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts *cpuid,
+			   bool has_firmware)
+{
+	const uint64_t hole_mask = ((1ull << cpuid->physical_bits) - 1) & ~(DEVICE_HOLE_BYTES - 1);
+	const struct kvm_msr_entry entries[] = {
+		{.index = cpuid->is_amd ? MSR_HWCR : MSR_MISC_ENABLE,
+		 .data = cpuid->is_amd ? HWCR_TSC_FREQ_SEL : MISC_ENABLE_FAST_STR},
+		{.index = MSR_MTRR_PHYS_BASE0, .data = RAM_LOW_LIMIT},
+		{.index = MSR_MTRR_PHYS_MASK0, .data = hole_mask | MTRR_VALID},
+		{.index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLED | MTRR_WRITE_BACK},
+	};
+	struct {
+		struct kvm_msrs header;
+		struct kvm_msr_entry entry;
+	} one;
+	unsigned i, count = has_firmware ? 1 : sizeof(entries) / sizeof(entries[0]);
+
+	for (i = 0; i < count; i++) {
+		memset(&one, 0, sizeof(one));
+		one.header.nmsrs = 1;
+		one.entry = entries[i];
+		if (kvm_vcpu_ioctl(vcpu, KVM_SET_MSRS, &one) != 1)
+			log_guest_at(LOG_DEBUG, "CPU %u: MSR 0x%x cannot be set", vcpu->id,
+				     one.entry.index);
+	}
+}
+
+/* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. */
+int machine_reset(struct machine *machine, struct error *error)
+{
+	struct entry entry = {0};
+	bool has_firmware = boot_firmware(machine->boot);
+	uint64_t rsdp_gpa;
+	unsigned i;
+	int result;
+
+	board_reset(machine->board);
+	result = interrupts_reset(&machine->interrupts, error);
+	if (result < 0)
+		return result;
+	for (i = 0; i < machine->vcpu_count; i++) {
+		result = power_on_state_restore(&machine->vcpus[i].power_on, &machine->vcpus[i].kvm,
+						error);
+		if (result < 0)
+			return result;
+		set_first_msrs(&machine->vcpus[i].kvm, &machine->cpuid, has_firmware);
+		machine->is_idle[i] = false;
+	}
+	/* RAM stays as it is, and the boot CPU begins at its reset vector. */
+	if (has_firmware)
+		return 0;
+	result = board_write_tables(machine->board, &rsdp_gpa, error);
+	if (result < 0)
+		return result;
+	result = boot_load(machine->boot, &machine->ram, rsdp_gpa, &entry, error);
+	if (result < 0)
+		return result;
+	return entry_apply(&entry, &machine->ram.memory, &machine->vcpus[0].kvm, error);
+}
