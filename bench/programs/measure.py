@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 NATIVE = "native"
 # What may be compared, in the order of the table. User-mode Linux has one CPU, and is at its best when
 # its two sides share one of the host's.
-MACHINES = {"native": NATIVE, "kvik": "kvik jit", "interp": "kvik interp", "tcg": "QEMU TCG", "uml": "UML",
-            "uml-free": "UML, free"}
+MACHINES = {"native": NATIVE, "kvik": "kvik jit", "direct": "kvik direct", "interp": "kvik interp",
+            "tcg": "QEMU TCG", "uml": "UML", "uml-free": "UML, free"}
 MEMORY_MIB = 3072
 SYSTEMD = "systemd"  # a row of its own: a boot, of VMMs alone
 # How far the guest's clock and the host's may be apart: a line takes its time to the host, too.
