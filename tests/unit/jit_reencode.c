@@ -127,7 +127,7 @@ static bool is_copied_class(unsigned class)
 static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stack,
 				     uint32_t cpu_mode)
 {
-	struct reencode rename;
+	struct reencode rename = { .without_lock = false };
 	ZydisDecodedOperand was_operands[ZYDIS_MAX_OPERAND_COUNT], operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction was, is;
 	ZydisDecoder decoder, host;

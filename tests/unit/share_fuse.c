@@ -25,8 +25,8 @@ static struct {
 	struct fuse fuse;
 	char path[64]; /* of the folder; beside it, "outside" */
 	int fd;
-	uint8_t request[FUSE_REQUEST_MAX];
-	uint8_t reply[FUSE_REQUEST_MAX];
+	_Alignas(8) uint8_t request[FUSE_REQUEST_MAX];
+	_Alignas(8) uint8_t reply[FUSE_REQUEST_MAX];
 	size_t size;
 	int error;
 	const void *body;
