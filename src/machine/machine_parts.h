@@ -1,5 +1,5 @@
 /*
- * What the files of a machine share: machine.c makes, runs and ends it, machine_state.c carries out what it is
+ * What the files of a machine share: machine_life.c makes, runs and ends it, machine_state.c carries out what it is
  * asked for, and the others are parts of these. For this room alone.
  */
 #ifndef KVIK_MACHINE_MACHINE_PARTS_H

@@ -34,7 +34,7 @@ int fuse_create(struct fuse *fuse, int root, bool is_readonly, uint64_t keep_s,
 void fuse_destroy(struct fuse *fuse);
 
 /*
- * Answer a request. `reply` has room for `room` bytes. How many the reply has; 0: there is none. Who may change
+ * Answer a request. `reply` has room for `room` bytes; both are aligned to 8. How many the reply has; 0: there is none. Who may change
  * `request` meanwhile changes what is written to a file, and nothing else.
  */
 size_t fuse_answer(struct fuse *fuse, const uint8_t *request, size_t size, uint8_t *reply,
