@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "machine/saved_cpu.h"
+#include "util/file.h"
 #include "util/log.h"
 
 #define STATE_BYTES_MAX (1ull << 30) /* more than any machine has beside its RAM */
@@ -209,23 +210,6 @@ static void load_state(const struct snapshot_parts *parts, struct state_stream *
 
 /* --- RAM --- */
 
-static int write_all(int fd, const void *bytes, size_t size)
-{
-	const uint8_t *at = bytes;
-	ssize_t written;
-
-	while (size) {
-		written = write(fd, at, size);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return written < 0 ? -errno : -EIO;
-		at += written;
-		size -= written;
-	}
-	return 0;
-}
-
 /* 0; -EPIPE when the file ends before. */
 static int read_all(int fd, void *bytes, size_t size)
 {
@@ -268,9 +252,9 @@ static int write_range(int fd, const struct guest_region *region, uint64_t offse
 			break;
 		run = (struct run_header){region->gpa + first, offset - first};
 		*sum = checksum(*sum, region->hva + first, offset - first);
-		result = write_all(fd, &run, sizeof(run));
+		result = file_write_all(fd, &run, sizeof(run));
 		if (result == 0)
-			result = write_all(fd, region->hva + first, offset - first);
+			result = file_write_all(fd, region->hva + first, offset - first);
 	}
 	return result;
 }
@@ -300,7 +284,7 @@ static int write_ram(int fd, const struct ram *ram)
 		}
 	}
 	end.gpa = sum;
-	return result < 0 ? result : write_all(fd, &end, sizeof(end));
+	return result < 0 ? result : file_write_all(fd, &end, sizeof(end));
 }
 
 static int read_ram(int fd, struct ram *ram, struct error *error)
@@ -353,15 +337,15 @@ static int write_file(const struct snapshot_parts *parts, int fd, const void *st
 	int result = lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
 
 	if (result == 0)
-		result = write_all(fd, &header, sizeof(header));
+		result = file_write_all(fd, &header, sizeof(header));
 	if (result == 0)
-		result = write_all(fd, state, size);
+		result = file_write_all(fd, state, size);
 	if (result == 0)
 		result = write_ram(fd, parts->ram);
 	if (result == 0 && lseek(fd, 0, SEEK_SET) < 0)
 		result = -errno;
 	if (result == 0)
-		result = write_all(fd, SNAPSHOT_MAGIC, sizeof(header.magic));
+		result = file_write_all(fd, SNAPSHOT_MAGIC, sizeof(header.magic));
 	return result;
 }
 

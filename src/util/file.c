@@ -86,3 +86,20 @@ out:
 	close(fd);
 	return result;
 }
+
+int file_write_all(int fd, const void *bytes, size_t size)
+{
+	const uint8_t *at = bytes;
+	ssize_t written;
+
+	while (size) {
+		written = write(fd, at, size);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return written < 0 ? -errno : -EIO;
+		at += written;
+		size -= written;
+	}
+	return 0;
+}

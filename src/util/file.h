@@ -1,4 +1,4 @@
-/* Reading whole files that a user named: kernels, initial RAM disks, flat binaries. */
+/* Files as a whole: what a user named (kernels, initial RAM disks, flat binaries), and what is written. */
 #ifndef KVIK_UTIL_FILE_H
 #define KVIK_UTIL_FILE_H
 
@@ -14,5 +14,8 @@
  */
 int file_read(const char *path, const char *what, size_t limit, uint8_t **data, size_t *size,
 	      struct error *error);
+
+/* Write all of it, however little is taken at once. 0, or -errno. */
+int file_write_all(int fd, const void *bytes, size_t size);
 
 #endif

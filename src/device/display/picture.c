@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "util/file.h"
+
 int picture_create(struct picture *picture, unsigned width, unsigned height)
 {
 	*picture = (struct picture){width, height, calloc(height ? height : 1, 3 * (width + 1ul))};
@@ -17,23 +19,6 @@ void picture_free(struct picture *picture)
 	picture->pixels = NULL;
 }
 
-static int write_all(int fd, const void *bytes, size_t size)
-{
-	const uint8_t *at = bytes;
-	ssize_t written;
-
-	while (size) {
-		written = write(fd, at, size);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return written < 0 ? -errno : -EIO;
-		at += written;
-		size -= written;
-	}
-	return 0;
-}
-
 int picture_write(const struct picture *picture, int fd)
 {
 	char header[48];
@@ -44,8 +29,8 @@ int picture_write(const struct picture *picture, int fd)
 	/* Pipes have no first byte and no end. */
 	if (lseek(fd, 0, SEEK_SET) == 0 && ftruncate(fd, 0) < 0 && errno != EINVAL)
 		return -errno;
-	result = write_all(fd, header, length);
+	result = file_write_all(fd, header, length);
 	return result < 0 ? result
-			  : write_all(fd, picture->pixels,
+			  : file_write_all(fd, picture->pixels,
 				      3ul * picture->width * picture->height);
 }
