@@ -4,28 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/comma_item.h"
 #include "cli/size.h"
 #include "device/virtio/disk.h"
-
-/* Cut the next item off `text`: up to a comma that isn't doubled, and doubled ones made single. */
-static char *take_item(char **text)
-{
-	char *item = *text, *from = item, *to = item;
-
-	if (!item)
-		return NULL;
-	for (; *from; from++) {
-		if (*from == ',') {
-			if (from[1] != ',')
-				break;
-			from++;
-		}
-		*to++ = *from;
-	}
-	*text = *from ? from + 1 : NULL;
-	*to = 0;
-	return item;
-}
 
 static int parse_flag(bool *flag, const char *name, const char *value, struct error *error)
 {
@@ -128,10 +109,10 @@ int disk_option_parse(struct disk_option *option, const char *text, struct error
 	if (!option->text)
 		return error_set_errno(error, ENOMEM, "'%s'", text);
 	rest = option->text;
-	option->path = take_item(&rest);
+	option->path = comma_item_take(&rest);
 	if (!*option->path)
 		result = error_set(error, EINVAL, "'%s' names no file", text);
-	while (result == 0 && (item = take_item(&rest)))
+	while (result == 0 && (item = comma_item_take(&rest)))
 		result = parse_property(option, item, error);
 	if (result < 0)
 		disk_option_free(option);

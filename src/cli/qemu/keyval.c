@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/comma_item.h"
+
 #define KEY_PARTS_MAX 8
 
 static const struct property *find(const struct property *properties, const char *name)
@@ -14,24 +16,6 @@ static const struct property *find(const struct property *properties, const char
 		    (properties->other_name && strcmp(properties->other_name, name) == 0))
 			return properties;
 	return NULL;
-}
-
-/* Cut the next item off `text`: up to a comma that isn't doubled, and doubled ones made single. */
-static char *take_item(char **text)
-{
-	char *item = *text, *from = item, *to = item;
-
-	for (; *from; from++) {
-		if (*from == ',') {
-			if (from[1] != ',')
-				break;
-			from++;
-		}
-		*to++ = *from;
-	}
-	*text = *from ? from + 1 : NULL;
-	*to = 0;
-	return item;
 }
 
 /* The object that `key` is in, and in *key its last part. NULL: it cannot be. */
@@ -135,7 +119,7 @@ json_t *keyval_parse(const char *text, const char *first, const struct property 
 		goto fail;
 	}
 	while (rest && *rest) {
-		if (put_item(object, take_item(&rest), first, properties, is_nested, error) < 0)
+		if (put_item(object, comma_item_take(&rest), first, properties, is_nested, error) < 0)
 			goto fail;
 		first = NULL;
 	}
