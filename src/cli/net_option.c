@@ -2,10 +2,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/mac.h"
 #include "cli/size.h"
 
 #define LOOPBACK 0x7f000001u
@@ -46,30 +46,16 @@ static int parse_forward(struct net_option *option, char *value, struct error *e
 	return 0;
 }
 
-static int parse_mac(struct net_option *option, const char *value, struct error *error)
-{
-	unsigned bytes[MAC_BYTES], i;
-	char end;
-
-	if (sscanf(value, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-		   &bytes[4], &bytes[5], &end) != MAC_BYTES ||
-	    (bytes[0] & 1))
-		return error_set(error, EINVAL,
-				 "mac=%s: use an address of one device, as 52:54:00:12:34:56", value);
-	for (i = 0; i < MAC_BYTES; i++)
-		option->mac[i] = bytes[i];
-	option->has_mac = true;
-	return 0;
-}
-
 static int parse_property(struct net_option *option, char *item, struct error *error)
 {
 	char *value = strchr(item, '=');
 
 	if (value)
 		*value++ = 0;
-	if (strcmp(item, "mac") == 0 && value)
-		return parse_mac(option, value, error);
+	if (strcmp(item, "mac") == 0 && value) {
+		option->has_mac = true;
+		return mac_parse(value, option->mac, error);
+	}
 	if (strcmp(item, "packed") == 0 && !value) {
 		option->is_packed = true;
 		return 0;

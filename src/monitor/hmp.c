@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "monitor/hmp_commands.h"
+#include "monitor/listener.h"
 
 #define LINE_MAX_BYTES 4096
 #define PROMPT	       "(qemu) " /* what programs that drive this monitor wait for */
@@ -17,8 +18,7 @@
 struct hmp_session {
 	struct hmp_session *next;
 	struct monitor *monitor;
-	struct char_stream *stream;
-	struct char_watch output_ready;
+	struct listener listener;
 	bool was_greeted;
 	bool is_after_return; /* a line feed that follows belongs to it */
 	enum { PLAIN, ESCAPE, SEQUENCE } keys; /* inside of what a function key sends */
@@ -32,14 +32,14 @@ static void put(struct hmp_session *session, const char *text, size_t size)
 	const char *end;
 	size_t part;
 
-	if (char_output_room(session->stream) < 2 * size)
+	if (char_output_room(session->listener.stream) < 2 * size)
 		return; /* nobody reads */
 	while (size) {
 		end = memchr(text, '\n', size);
 		part = end ? (size_t)(end - text) : size;
-		char_write(session->stream, (const uint8_t *)text, part);
+		char_write(session->listener.stream, (const uint8_t *)text, part);
 		if (end)
-			char_write(session->stream, (const uint8_t *)"\r\n", 2);
+			char_write(session->listener.stream, (const uint8_t *)"\r\n", 2);
 		part += end != NULL;
 		text += part;
 		size -= part;
@@ -127,7 +127,7 @@ static size_t room(void *context)
 {
 	const struct hmp_session *session = context;
 
-	return char_is_ready(session->stream) ? 256 : 0;
+	return char_is_ready(session->listener.stream) ? 256 : 0;
 }
 
 static void receive(void *context, const uint8_t *data, size_t size)
@@ -136,14 +136,6 @@ static void receive(void *context, const uint8_t *data, size_t size)
 
 	for (i = 0; i < size; i++)
 		take_key(context, data[i]);
-}
-
-/* On the output's thread. */
-static void output_ready(void *context)
-{
-	struct hmp_session *session = context;
-
-	char_resume_input(session->stream);
 }
 
 static void greet(struct hmp_session *session)
@@ -168,21 +160,19 @@ static void attached(void *context, bool is_attached)
 int hmp_add_session(struct monitor *monitor, struct char_stream *stream, struct error *error)
 {
 	struct hmp_session *session = calloc(1, sizeof(*session));
+	const struct char_reader reader = {
+		.room = room,
+		.receive = receive,
+		.attached = attached,
+		.context = session,
+	};
 
 	if (!session)
 		return error_set_errno(error, ENOMEM, "cannot serve a monitor");
 	session->monitor = monitor;
-	session->stream = stream;
 	session->next = monitor->hmp;
 	monitor->hmp = session;
-	session->output_ready = (struct char_watch){output_ready, session, NULL};
-	char_watch(stream, &session->output_ready);
-	if (char_is_attached(stream))
-		greet(session);
-	char_set_reader(stream, &(struct char_reader){.room = room,
-						      .receive = receive,
-						      .attached = attached,
-						      .context = session});
+	listener_begin(&session->listener, stream, &reader);
 	return 0;
 }
 
@@ -192,8 +182,7 @@ void hmp_end(struct monitor *monitor)
 
 	while ((session = monitor->hmp)) {
 		monitor->hmp = session->next;
-		char_unwatch(session->stream, &session->output_ready);
-		char_set_reader(session->stream, &(struct char_reader){.room = NULL});
+		listener_end(&session->listener);
 		free(session);
 	}
 }

@@ -7,14 +7,14 @@
 #include <sys/time.h>
 
 #include "monitor/frame.h"
+#include "monitor/listener.h"
 #include "monitor/version.h"
 #include "util/log.h"
 
 struct qmp_session {
 	struct qmp_session *next;
 	struct monitor *monitor;
-	struct char_stream *stream;
-	struct char_watch output_ready;
+	struct listener listener;
 	struct frame frame;
 	bool is_pretty;
 	bool is_ready;	/* capabilities were negotiated */
@@ -28,16 +28,16 @@ static void send(struct qmp_session *session, json_t *value)
 	size_t size = text ? strlen(text) : 0;
 
 	json_decref(value);
-	if (!text || session->is_broken || !char_is_attached(session->stream)) {
+	if (!text || session->is_broken || !char_is_attached(session->listener.stream)) {
 		free(text);
 		return;
 	}
-	if (char_output_room(session->stream) < size + 2) {
+	if (char_output_room(session->listener.stream) < size + 2) {
 		log_warning("a QMP client does not read: it is not served any more");
 		session->is_broken = true;
 	} else {
-		char_write(session->stream, (const uint8_t *)text, size);
-		char_write(session->stream, (const uint8_t *)"\r\n", 2);
+		char_write(session->listener.stream, (const uint8_t *)text, size);
+		char_write(session->listener.stream, (const uint8_t *)"\r\n", 2);
 	}
 	free(text);
 }
@@ -163,7 +163,7 @@ static size_t room(void *context)
 	const struct qmp_session *session = context;
 
 	/* Who doesn't read answers isn't listened to. */
-	return session->deferred || session->is_broken || !char_is_ready(session->stream) ? 0 : 4096;
+	return session->deferred || session->is_broken || !char_is_ready(session->listener.stream) ? 0 : 4096;
 }
 
 static void receive(void *context, const uint8_t *data, size_t size)
@@ -185,14 +185,6 @@ static void receive(void *context, const uint8_t *data, size_t size)
 	}
 }
 
-/* On the output's thread. */
-static void output_ready(void *context)
-{
-	struct qmp_session *session = context;
-
-	char_resume_input(session->stream);
-}
-
 static void begin(struct qmp_session *session)
 {
 	frame_reset(&session->frame);
@@ -212,22 +204,20 @@ int qmp_add_session(struct monitor *monitor, struct char_stream *stream, bool is
 		    struct error *error)
 {
 	struct qmp_session *session = calloc(1, sizeof(*session));
+	const struct char_reader reader = {
+		.room = room,
+		.receive = receive,
+		.attached = attached,
+		.context = session,
+	};
 
 	if (!session)
 		return error_set_errno(error, ENOMEM, "cannot serve QMP");
 	session->monitor = monitor;
-	session->stream = stream;
 	session->is_pretty = is_pretty;
 	session->next = monitor->qmp;
 	monitor->qmp = session;
-	session->output_ready = (struct char_watch){output_ready, session, NULL};
-	char_watch(stream, &session->output_ready);
-	if (char_is_attached(stream))
-		greet(session);
-	char_set_reader(stream, &(struct char_reader){.room = room,
-						      .receive = receive,
-						      .attached = attached,
-						      .context = session});
+	listener_begin(&session->listener, stream, &reader);
 	return 0;
 }
 
@@ -237,8 +227,7 @@ void qmp_end(struct monitor *monitor)
 
 	while ((session = monitor->qmp)) {
 		monitor->qmp = session->next;
-		char_unwatch(session->stream, &session->output_ready);
-		char_set_reader(session->stream, &(struct char_reader){.room = NULL});
+		listener_end(&session->listener);
 		json_decref(session->deferred);
 		frame_free(&session->frame);
 		free(session);
@@ -256,7 +245,7 @@ void qmp_answer_deferred(struct monitor *monitor)
 		if (request)
 			send_answer(session, request, qmp_done());
 		json_decref(request);
-		char_resume_input(session->stream);
+		char_resume_input(session->listener.stream);
 	}
 }
 

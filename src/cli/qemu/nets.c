@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/mac.h"
 #include "cli/qemu/keyval.h"
 
 #define GUEST_ADDRESS "10.0.2.15"
@@ -99,21 +100,6 @@ static int parse_forwards(const json_t *given, struct net_user_config *user, str
 	return 0;
 }
 
-static int parse_mac(const char *text, uint8_t mac[MAC_BYTES], struct error *error)
-{
-	unsigned bytes[MAC_BYTES], i;
-	char end;
-
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
-		   &bytes[5], &end) != MAC_BYTES ||
-	    (bytes[0] & 1))
-		return error_set(error, EINVAL,
-				 "mac=%.60s: use an address of one device, as 52:54:00:12:34:56", text);
-	for (i = 0; i < MAC_BYTES; i++)
-		mac[i] = bytes[i];
-	return 0;
-}
-
 static int open_link(const json_t *options, struct net_link *link, struct error *error)
 {
 	struct net_user_config user = {.hostname = keyval_text(options, "hostname")};
@@ -142,7 +128,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed"))};
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
-	if (mac && parse_mac(mac, board->mac, error) < 0)
+	if (mac && mac_parse(mac, board->mac, error) < 0)
 		return -EINVAL;
 	return open_link(net->options, &board->link, error);
 }

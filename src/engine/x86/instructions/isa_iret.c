@@ -45,60 +45,64 @@ static uint64_t flags_mask(const struct cpu *cpu, unsigned size)
 	return mask;
 }
 
-static void iret_real(struct cpu *cpu, unsigned size)
-{
-	uint64_t mask = FLAGS_BASIC | RFLAGS_IF | RFLAGS_IOPL;
+/* Where an IRET of real or virtual-8086 mode goes, once its frame is committed. */
+struct way_back {
 	struct frame frame;
 	uint64_t offset, flags;
 	uint16_t selector;
+};
 
-	frame_current(&frame, cpu);
-	offset = frame_pop(&frame, size);
-	selector = frame_pop(&frame, size);
-	flags = frame_pop(&frame, size);
-	if (offset > cpu->segment[CPU_CS].limit)
+static void pop_way_back(struct cpu *cpu, unsigned size, struct way_back *back)
+{
+	frame_current(&back->frame, cpu);
+	back->offset = frame_pop(&back->frame, size);
+	back->selector = frame_pop(&back->frame, size);
+	back->flags = frame_pop(&back->frame, size);
+	if (back->offset > cpu->segment[CPU_CS].limit)
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+}
+
+static void iret_real(struct cpu *cpu, unsigned size)
+{
+	uint64_t mask = FLAGS_BASIC | RFLAGS_IF | RFLAGS_IOPL;
+	struct way_back back;
+
+	pop_way_back(cpu, size, &back);
 	if (size > 2)
 		mask |= FLAGS_WIDE;
-	frame_commit(&frame);
-	segment_load_real(&cpu->segment[CPU_CS], selector);
-	cpu->next_rip = offset;
+	frame_commit(&back.frame);
+	segment_load_real(&cpu->segment[CPU_CS], back.selector);
+	cpu->next_rip = back.offset;
 	cpu_update_mode(cpu);
-	load_flags(cpu, flags, mask);
+	load_flags(cpu, back.flags, mask);
 }
 
 static void iret_vm86(struct cpu *cpu, unsigned size)
 {
 	bool is_virtual = cpu_iopl(cpu) < 3;
 	uint64_t mask = FLAGS_BASIC;
-	struct frame frame;
-	uint64_t offset, flags;
-	uint16_t selector;
+	struct way_back back;
 
 	if (is_virtual && (!(cpu->cr4 & CR4_VME) || size != 2))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
-	frame_current(&frame, cpu);
-	offset = frame_pop(&frame, size);
-	selector = frame_pop(&frame, size);
-	flags = frame_pop(&frame, size);
-	if (offset > cpu->segment[CPU_CS].limit)
-		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	pop_way_back(cpu, size, &back);
 	if (is_virtual) {
-		if ((flags & RFLAGS_TF) || ((flags & RFLAGS_IF) && (cpu->rflags & RFLAGS_VIP)))
+		if ((back.flags & RFLAGS_TF) ||
+		    ((back.flags & RFLAGS_IF) && (cpu->rflags & RFLAGS_VIP)))
 			cpu_raise_error(cpu, EXCEPTION_GP, 0);
 		mask |= RFLAGS_VIF;
-		if (flags & RFLAGS_IF)
-			flags |= RFLAGS_VIF;
+		if (back.flags & RFLAGS_IF)
+			back.flags |= RFLAGS_VIF;
 	} else {
 		mask |= RFLAGS_IF;
 		if (size > 2)
 			mask |= FLAGS_WIDE;
 	}
-	frame_commit(&frame);
-	segment_load_vm86(&cpu->segment[CPU_CS], selector);
-	cpu->next_rip = offset;
+	frame_commit(&back.frame);
+	segment_load_vm86(&cpu->segment[CPU_CS], back.selector);
+	cpu->next_rip = back.offset;
 	cpu_update_mode(cpu);
-	load_flags(cpu, flags, mask);
+	load_flags(cpu, back.flags, mask);
 }
 
 /* From ring 0 into virtual-8086 mode: the frame that an interrupt out of it left. */
