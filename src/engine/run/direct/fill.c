@@ -171,6 +171,11 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 
 	if (!paging_walk(cpu, gva, access, TLB_USER, &result, &error_code)) {
 		direct->counters.guest_faults++;
+		direct->raised.is_open = true;
+		direct->raised.rip = cpu->rip;
+		direct->raised.gva = gva;
+		direct->raised.cr3 = cpu->cr3;
+		direct->raised.access = access;
 		cpu_raise_page_fault(cpu, gva, error_code);
 	}
 	if (!may_place(gva) || result.page_size > 4 << 20 || !memory_page(cpu, result.gpa, &page) ||
@@ -221,4 +226,26 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		return FILL_REFUSED;
 	}
 	return FILL_DONE;
+}
+
+void fill_ahead(struct direct *direct, struct shadow_space *space)
+{
+	struct cpu *cpu = direct->cpu;
+	enum paging_access access = direct->raised.access;
+	struct paging_result result;
+	struct tlb_page_rights rights;
+
+	if (!direct->raised.is_open)
+		return;
+	direct->raised.is_open = false;
+	/* Fetches are looked at before each entry. A signal's handler, and another program, do not come
+	 * to the same access at once. */
+	if (access == PAGING_FETCH || direct->raised.rip != cpu->rip || direct->raised.cr3 != cpu->cr3 ||
+	    !paging_translate(cpu, direct->raised.gva, &result) || !result.accessed)
+		return;
+	rights = paging_rights(cpu, &result, TLB_USER);
+	if (access == PAGING_WRITE ? !rights.writable || !result.dirty : !rights.readable)
+		return;
+	if (fill_page(direct, space, direct->raised.gva, access) == FILL_DONE)
+		direct->counters.ahead++;
 }

@@ -12,7 +12,7 @@
 #include "engine/x86/mmu/paging.h"
 
 struct direct_counters {
-	uint64_t entries, system_calls, fills, guest_faults, kicks, repeated, refused, exceptions;
+	uint64_t entries, system_calls, fills, ahead, guest_faults, kicks, repeated, refused, exceptions;
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t translated_stays, holds;
@@ -37,6 +37,13 @@ struct direct {
 	bool is_broken;    /* no stub can be had any more */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;
+	/* The last page fault that the guest's kernel was told: what it has mapped by the time that the
+	 * same instruction is executed again is filled before. */
+	struct {
+		bool is_open;
+		uint64_t rip, gva, cr3;
+		enum paging_access access;
+	} raised;
 	uint32_t clock;
 	struct direct_counters counters;
 	uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
@@ -69,6 +76,9 @@ enum fill {
 /* Map gva's page for the access, and neighbours. Raises the guest's #PF. */
 enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t gva,
 		    enum paging_access access);
+/* The page that the guest's last page fault was about, if its tables have all now that the same access
+ * needs. */
+void fill_ahead(struct direct *direct, struct shadow_space *space);
 /* Have the stub lose what its space has lost. */
 void fill_unmap_lost(struct direct *direct, struct shadow_space *space);
 

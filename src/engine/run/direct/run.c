@@ -160,6 +160,13 @@ static void emulate(struct direct *direct)
 		io_reset(cpu);
 }
 
+static void note_fill(struct direct *direct, uint64_t gva)
+{
+	direct->fault_rip = direct->cpu->rip;
+	direct->fault_gva = gva;
+	direct->fault_entry = direct->counters.entries;
+}
+
 static void stop_for_fault(struct direct *direct, struct shadow_space *space, uint64_t gva,
 			   uint64_t error)
 {
@@ -171,13 +178,11 @@ static void stop_for_fault(struct direct *direct, struct shadow_space *space, ui
 
 	cpu->insn = NULL;
 	cpu->next_rip = cpu->rip;
-	direct->fault_rip = cpu->rip;
-	direct->fault_gva = gva;
-	direct->fault_entry = direct->counters.entries;
 	/* The page of the instruction itself is looked at before each entry, unless it was in vain. */
 	if (access == PAGING_FETCH && (gva & ~0xfffull) == (cpu->rip & ~0xfffull)) {
 		const struct shadow_page *page = shadow_find(space, gva);
 
+		note_fill(direct, gva);
 		if (!is_again || !page || !(page->rights & SHADOW_EXECUTE))
 			return;
 		shadow_lose_page(&direct->shadow, space, gva);
@@ -190,6 +195,7 @@ static void stop_for_fault(struct direct *direct, struct shadow_space *space, ui
 		direct->counters.refused++;
 		emulate(direct);
 	} else {
+		note_fill(direct, gva);
 		direct->counters.fills++;
 	}
 }
@@ -334,6 +340,9 @@ enum tier_stop direct_run(struct cpu *cpu)
 			direct->declines = true;
 			return TIER_DECLINES;
 		}
+		fill_ahead(direct, space);
+		if (cpu->requests)
+			break;
 		/* What the filling has made others drop. */
 		fill_unmap_lost(direct, space);
 		state_to_stub(direct, process_of(direct, space));
