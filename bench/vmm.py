@@ -21,7 +21,7 @@ def guest_image(*arguments) -> str:
 
 def machine(kind: str, kvik: str, kernel: str, initrd: str = "", append: str = "", memory_mib: int = 1024,
             cpus: int = 1, extra=()) -> list:
-    """The command that starts "kvik interp", "kvik jit", "QEMU TCG" or "QEMU on kvik"."""
+    """The command that starts "kvik interp", "kvik auto", "QEMU TCG" or "QEMU on kvik"."""
     size = [str(memory_mib) + "M"]
     if kind in ("QEMU TCG", "QEMU on kvik"):
         linux = ["-initrd", initrd, "-append", append] if initrd else []
@@ -79,18 +79,42 @@ def timed_lines(command, last: str, silence_s: float = SILENCE_S, at_end=lambda 
             process.stdout.close()
 
 
+def processes_of(pid: int) -> list:
+    """The process and all that descend from it."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat[stat.rindex(")") + 2:].split()[1]), []).append(int(entry))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
 def own_memory(pid: int, guest_mib: int = 1024, loaded_bytes: int = 1 << 62) -> float:
     """MiB that a VMM has in use besides the guest's RAM, which is kvik's memfd or QEMU's one large
     mapping that is not for code; and besides a mapping of `loaded_bytes` or more: both keep an
-    initramfs for the next reset. A page that is mapped twice counts once (Pss)."""
+    initramfs for the next reset. A page that is mapped twice counts once (Pss). With its helpers, and the
+    page tables of all."""
     total = 0
-    is_left_out = False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ", line)
-        if mapping:
-            size = int(mapping.group(2), 16) - int(mapping.group(1), 16)
-            is_left_out = ("kvik-ram" in line or size >= loaded_bytes
-                           or (size >= guest_mib * MIB and mapping.group(3)[:3] == "rw-"))
-        elif line.startswith("Pss:") and not is_left_out:
-            total += int(line.split()[1])
+    for process in processes_of(pid):
+        is_left_out = False
+        try:
+            mappings = Path(f"/proc/{process}/smaps").read_text()
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:
+            continue
+        for line in mappings.splitlines():
+            mapping = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ", line)
+            if mapping:
+                size = int(mapping.group(2), 16) - int(mapping.group(1), 16)
+                is_left_out = ("kvik-ram" in line or size >= loaded_bytes
+                               or (size >= guest_mib * MIB and mapping.group(3)[:3] == "rw-"))
+            elif line.startswith("Pss:") and not is_left_out:
+                total += int(line.split()[1])
+        total += sum(int(size) for size in re.findall(r"^VmPTE:\s+(\d+)", status, re.MULTILINE))
     return total / 1024

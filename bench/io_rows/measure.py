@@ -21,7 +21,7 @@ from vmm import guest_image, machine, timed_lines
 
 HERE = Path(__file__).resolve().parent
 NATIVE = "native"
-MACHINES = {"native": NATIVE, "kvik": "kvik jit", "tcg": "QEMU TCG", "qemu": "QEMU on kvik"}
+MACHINES = {"native": NATIVE, "kvik": "kvik auto", "tcg": "QEMU TCG", "qemu": "QEMU on kvik"}
 ROWS = ["read", "write", "random-read", "random-write", "one-by-one", "synced", "send", "receive"]
 PACKAGES = "fio iperf3 iproute2 kmod mount procps".split()
 MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover "

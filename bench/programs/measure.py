@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 NATIVE = "native"
 # What may be compared, in the order of the table. User-mode Linux has one CPU, and is at its best when
 # its two sides share one of the host's.
-MACHINES = {"native": NATIVE, "kvik": "kvik jit", "direct": "kvik direct", "interp": "kvik interp",
+MACHINES = {"native": NATIVE, "kvik": "kvik auto", "jit": "kvik jit", "direct": "kvik direct", "interp": "kvik interp",
             "tcg": "QEMU TCG", "uml": "UML", "uml-free": "UML, free"}
 MEMORY_MIB = 3072
 SYSTEMD = "systemd"  # a row of its own: a boot, of VMMs alone
@@ -191,7 +191,7 @@ class Session:
         others = self.kinds[1:]
         print(f"\nPrograms, {self.cpus} CPU{'s' if self.cpus > 1 else ''}, times as long as {base}, median of "
               f"{self.options.runs}\n{'':16}{base + ' ms':>12}" + "".join(f"{kind:>13}" for kind in others)
-              + ("   TCG/kvik" if "QEMU TCG" in others and "kvik jit" in others else ""))
+              + ("   TCG/kvik" if "QEMU TCG" in others and "kvik auto" in others else ""))
         columns = {kind: {} for kind in others}
         for name in self.rows:
             seconds = self.median(base, name)
@@ -226,15 +226,15 @@ class Session:
         print("slowest row: " + ", ".join(f"{kind} {name} {columns[kind][name]:.1f}"
                                           for kind, name in slowest.items()))
         for kind in columns:
-            if kind.startswith("UML") and "kvik jit" in columns:
-                behind = [name for name, ratio in columns["kvik jit"].items() if ratio > columns[kind].get(name, ratio)]
+            if kind.startswith("UML") and "kvik auto" in columns:
+                behind = [name for name, ratio in columns["kvik auto"].items() if ratio > columns[kind].get(name, ratio)]
                 print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
 
     @staticmethod
     def against_tcg(columns, name: str) -> str:
-        if any(name not in columns.get(kind, {}) for kind in ("QEMU TCG", "kvik jit")):
+        if any(name not in columns.get(kind, {}) for kind in ("QEMU TCG", "kvik auto")):
             return ""
-        return f"{columns['QEMU TCG'][name] / columns['kvik jit'][name]:11.2f}"
+        return f"{columns['QEMU TCG'][name] / columns['kvik auto'][name]:11.2f}"
 
 
 def print_gain(one: Session, more: Session) -> None:

@@ -71,7 +71,7 @@ def run_once(options, rows, cpus: int, perf: Perf):
             statistics_of(line, counts)
             yield now, line
 
-    with measure.command_of("kvik jit", options.kvik, rows, cpus, "off",
+    with measure.command_of("kvik auto", options.kvik, rows, cpus, "off",
                             ["--stats", *options.kvik_option]) as command:
         measure.follow(lines(command), results, lambda name: perf.begin(), lambda name: perf.end())
     return results, counts

@@ -179,7 +179,7 @@ static void print_table(const struct report *report)
 		puts("-");
 	printf("engine      %s%s\n", report->engine_works ? "works" : "not usable: ",
 	       report->engine_reason);
-	printf("direct      %s%s\n", report->runs_directly ? "works (--engine direct)" : "not usable: ",
+	printf("direct      %s%s\n", report->runs_directly ? "works" : "not usable: ",
 	       report->direct_reason);
 	for (i = 0; i < SANDBOX_LAYERS; i++)
 		printf("%-12s%s: %s%s\n", i ? "" : "sandbox", sandbox_layer_name(i),

@@ -9,11 +9,13 @@
 
 /* How vCPUs execute guest code. */
 enum engine_tier {
-	ENGINE_TIER_AUTO,        /* translate what is warm, where the host allows it */
+	/* What takes least time: translate what is warm, where the host allows it; and as DIRECT, where
+	 * there are stubs and that pays. */
+	ENGINE_TIER_AUTO,
 	ENGINE_TIER_INTERPRETER,
-	ENGINE_TIER_TRANSLATOR,  /* as AUTO, but KVM_CREATE_VCPU fails (ENOTSUP) where it can't */
-	/* Ring-3 code unmodified in stubs (docs/engine/direct.md), where there are `stubs`, memory that they
-	 * can map (engine_share_memory), and a host that allows it; the rest as AUTO. */
+	ENGINE_TIER_TRANSLATOR,  /* translate; KVM_CREATE_VCPU fails (ENOTSUP) where that can't be */
+	/* Ring-3 code unmodified in stubs (docs/engine/direct.md), whatever it costs, where there are `stubs`,
+	 * memory that they can map (engine_share_memory), and a host that allows it; the rest as AUTO. */
 	ENGINE_TIER_DIRECT,
 	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
 };

@@ -79,7 +79,8 @@ static int open_lockstep(const struct kvm_options *options, struct error *error)
 		__VA_ARGS__                                                                        \
 	}
 
-BACKEND(kvm_backend_engine, "engine", open_auto);
+BACKEND(kvm_backend_engine, "engine", open_auto, .stub_function = engine_stub_function,
+	.probe_stubs = engine_probe_stubs);
 BACKEND(kvm_backend_interpreter, "interp", open_interpreter);
 BACKEND(kvm_backend_translator, "jit", open_translator);
 BACKEND(kvm_backend_direct, "direct", open_direct, .stub_function = engine_stub_function,

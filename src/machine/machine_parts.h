@@ -29,6 +29,7 @@ struct machine {
 	int spawner; /* of stubs; -1: none. One thread at a time: */
 	pthread_mutex_t spawner_lock;
 	struct stub_source stubs;
+	struct error no_stubs; /* why there are none, or "" */
 	struct vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;

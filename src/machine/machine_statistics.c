@@ -35,6 +35,8 @@ void machine_print_statistics(const struct machine *machine)
 	unsigned i, reason;
 
 	fprintf(stderr, "kvik: statistics: resets %llu\n", (unsigned long long)machine->resets);
+	if (machine->no_stubs.message[0])
+		fprintf(stderr, "kvik: no direct execution: %s\n", machine->no_stubs.message);
 	for (i = 0; i < machine->vcpu_count; i++) {
 		statistics = &machine->vcpus[i].statistics;
 		fprintf(stderr,

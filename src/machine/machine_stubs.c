@@ -30,13 +30,13 @@ static int kill_stub(void *context, uint32_t id)
 void machine_start_spawner(struct machine *machine)
 {
 	struct machine_config *config = &machine->config;
-	struct error error;
 
 	if (!config->backend->stub_function)
 		return;
-	machine->spawner = spawner_start(config->backend->stub_function(), STUB_LOCKS, &error);
+	machine->spawner = spawner_start(config->backend->stub_function(), STUB_LOCKS,
+					  &machine->no_stubs);
 	if (machine->spawner < 0) {
-		log_info("no direct execution: %s", error.message);
+		log_info("no direct execution: %s", machine->no_stubs.message);
 		return;
 	}
 	machine->stubs = (struct stub_source){spawn_stub, kill_stub, machine};

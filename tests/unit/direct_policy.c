@@ -1,6 +1,7 @@
 /*
- * When programs run directly: long stays always do, short ones where that took less time; what the host's
- * other programs take does not count, and code that is not run directly is not visited again and again.
+ * When programs run directly: not while they are new, then where that takes less time. What the host's other
+ * programs take does not count; crossings that nothing can be compared with, and code that is not run directly,
+ * do not go on and on.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,7 @@
 
 #include "engine/run/direct/policy.h"
 
-#define SHORT 1000u /* ticks */
+#define CROSSING 1000u /* ticks */
 
 static struct policy policy;
 static uint64_t now;
@@ -23,43 +24,73 @@ static int setup(void **state)
 	return 0;
 }
 
-/* Stays that take so long directly and so long translated; how many of them were direct. */
+/* One stay: whether it was direct. */
+static bool stay_once(uint64_t direct, uint64_t translated, enum policy_end end)
+{
+	bool is_direct = policy_is_direct(&policy, now), is_held = now < policy.held_until;
+
+	now += is_direct ? direct : translated;
+	if (is_direct)
+		policy_cross(&policy, now, direct, CROSSING);
+	if (!is_held)
+		policy_note(&policy, is_direct ? direct : translated, is_direct, CROSSING, end);
+	return is_direct;
+}
+
+/* Stays that take so long directly and so long translated, each with one crossing; how many were direct. */
 static unsigned stay(unsigned count, uint64_t direct, uint64_t translated)
 {
 	unsigned directly = 0;
 
-	for (unsigned i = 0; i < count; i++) {
-		bool is_direct = policy_is_direct(&policy, now);
-
-		directly += is_direct;
-		now += is_direct ? direct : translated;
-		policy_note(&policy, is_direct ? direct : translated, SHORT, true);
-	}
+	for (unsigned i = 0; i < count; i++)
+		directly += stay_once(direct, translated, POLICY_EVENT);
 	return directly;
+}
+
+/* No longer new. */
+static int setup_old(void **state)
+{
+	setup(state);
+	while (!policy_is_direct(&policy, now))
+		stay(1, 0, 100 * CROSSING);
+	return 0;
+}
+
+/* Direct from some hundred crossings' time on, whatever its stays are like. */
+static void test_new(void **state)
+{
+	assert_in_range(stay(10000, 20 * CROSSING, 10 * CROSSING), 9900, 9950);
+	setup(state);
+	assert_int_equal(stay(30, CROSSING, 10 * CROSSING), 0);
+	/* One that computes is seen by the first interrupts. */
+	setup(state);
+	for (unsigned i = 0; i < 2; i++)
+		stay_once(1000 * CROSSING, 1000 * CROSSING, POLICY_OTHER);
+	assert_true(policy_is_direct(&policy, now));
 }
 
 static void test_long_stays(void **state)
 {
 	(void)state;
-	assert_int_equal(stay(100000, 2 * SHORT, SHORT), 100000);
+	assert_int_equal(stay(100000, 4 * CROSSING, CROSSING), 100000);
 }
 
 /* One system call after the other: a hundredth is direct, in the end. */
 static void test_short_stays(void **state)
 {
 	(void)state;
-	assert_in_range(stay(2000, SHORT / 2, SHORT / 20), POLICY_WINDOW, 2 * POLICY_WINDOW);
-	assert_in_range(stay(1000000, SHORT / 2, SHORT / 20), 0, 10000);
+	assert_in_range(stay(3000, CROSSING, CROSSING / 10), POLICY_WINDOW, 6 * POLICY_WINDOW);
+	assert_in_range(stay(1000000, CROSSING, CROSSING / 10), 0, 10000);
 	/* The program becomes another: long stays, or such as take longer translated. */
-	assert_in_range(stay(10000, SHORT / 2, 4 * SHORT), 9000, 10000);
+	assert_in_range(stay(10000, CROSSING, 8 * CROSSING), 9000, 10000);
 }
 
 /* Short stays that would take longer translated: few are tried. */
 static void test_lost_trials(void **state)
 {
 	(void)state;
-	assert_in_range(stay(1000000, SHORT / 2, SHORT), 985000, 1000000);
-	assert_in_range(stay(1000000, SHORT / 2, 20 * SHORT), 999000, 1000000);
+	assert_in_range(stay(1000000, CROSSING, 2 * CROSSING), 985000, 1000000);
+	assert_in_range(stay(1000000, CROSSING, 40 * CROSSING), 999000, 1000000);
 }
 
 /* A stay in a hundred is interrupted by another program of the host's for a long time. */
@@ -69,38 +100,55 @@ static void test_interrupted(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 100000; i++) {
-		bool is_direct = policy_is_direct(&policy, now);
-		uint64_t ticks = (is_direct ? SHORT / 2 : SHORT / 20) + (i % 100 ? 0 : 1000 * SHORT);
+		uint64_t more = i % 100 ? 0 : 1000 * CROSSING;
 
-		directly += is_direct;
-		now += ticks;
-		policy_note(&policy, ticks, SHORT, true);
+		directly += stay_once(CROSSING + more, CROSSING / 10 + more, POLICY_EVENT);
 	}
 	assert_in_range(directly, 0, 20000);
-}
-
-/* A program that starts: nearly all its stays are short, and end by faults. */
-static void test_faults(void **state)
-{
-	(void)state;
-	for (unsigned i = 0; i < 100000; i++, now += SHORT / 2) {
-		assert_true(policy_is_direct(&policy, now));
-		policy_note(&policy, SHORT / 2, SHORT, i % 4 == 0);
-	}
 }
 
 /* It has been translated for its system calls, and now computes: interrupts tell. */
 static void test_computing(void **state)
 {
 	(void)state;
-	stay(10000, SHORT / 2, SHORT / 20);
+	stay(10000, CROSSING, CROSSING / 10);
 	assert_false(policy_is_direct(&policy, now));
 	/* One may have been another program's of the host. */
-	policy_note(&policy, 1000 * SHORT, SHORT, false);
+	stay_once(2000 * CROSSING, 2000 * CROSSING, POLICY_OTHER);
 	assert_false(policy_is_direct(&policy, now));
-	policy_note(&policy, 1000 * SHORT, SHORT, false);
-	policy_note(&policy, 1000 * SHORT, SHORT, false);
+	stay_once(2000 * CROSSING, 2000 * CROSSING, POLICY_OTHER);
+	stay_once(2000 * CROSSING, 2000 * CROSSING, POLICY_OTHER);
 	assert_true(policy_is_direct(&policy, now));
+}
+
+/* One stay in which there is nothing but crossings: of a second, a tenth is direct. */
+static void test_crossings_alone(void **state)
+{
+	uint64_t directly = 0, end = now + 250000ull * CROSSING;
+
+	(void)state;
+	while (now < end) {
+		if (!policy_is_direct(&policy, now)) {
+			now += CROSSING;
+			continue;
+		}
+		/* Until the kernel is entered, as it is by interrupts. */
+		for (uint64_t took = 0; took < 1000 * CROSSING; took += CROSSING + CROSSING / 8) {
+			now += CROSSING + CROSSING / 8;
+			directly += CROSSING + CROSSING / 8;
+			if (!policy_cross(&policy, now, took, CROSSING))
+				break;
+		}
+		if (policy_is_direct(&policy, now))
+			policy_note(&policy, 1000 * CROSSING, 1000, CROSSING, POLICY_OTHER);
+	}
+	assert_in_range(directly, 1000, 25000ull * CROSSING);
+	/* With work between them they are no reason. */
+	setup_old(state);
+	for (unsigned i = 0; i < 100000; i++) {
+		now += 4 * CROSSING;
+		assert_true(policy_cross(&policy, now, (uint64_t)i * 4 * CROSSING, CROSSING));
+	}
 }
 
 static void test_visits(void **state)
@@ -109,16 +157,16 @@ static void test_visits(void **state)
 
 	(void)state;
 	/* Rare ones: always. */
-	for (unsigned i = 0; i < 10000; i++, now += 10 * SHORT)
-		assert_true(policy_visit(&policy, now, SHORT));
-	/* One a short stay: few, and all else translated meanwhile. */
-	for (uint64_t end = now + 10000000ull * SHORT; now < end; now += SHORT / 2) {
+	for (unsigned i = 0; i < 10000; i++, now += 20 * CROSSING)
+		assert_true(policy_visit(&policy, now, CROSSING));
+	/* One a crossing: few, and all else translated meanwhile. */
+	for (uint64_t end = now + 20000000ull * CROSSING; now < end; now += CROSSING) {
 		if (!policy_is_direct(&policy, now)) {
 			translated++;
 			continue;
 		}
 		visits++;
-		policy_visit(&policy, now, SHORT);
+		policy_visit(&policy, now, CROSSING);
 	}
 	assert_in_range(visits, 512, translated / 10);
 }
@@ -126,13 +174,14 @@ static void test_visits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(test_long_stays, setup),
-		cmocka_unit_test_setup(test_short_stays, setup),
-		cmocka_unit_test_setup(test_lost_trials, setup),
-		cmocka_unit_test_setup(test_interrupted, setup),
-		cmocka_unit_test_setup(test_faults, setup),
-		cmocka_unit_test_setup(test_computing, setup),
-		cmocka_unit_test_setup(test_visits, setup),
+		cmocka_unit_test_setup(test_new, setup),
+		cmocka_unit_test_setup(test_long_stays, setup_old),
+		cmocka_unit_test_setup(test_short_stays, setup_old),
+		cmocka_unit_test_setup(test_lost_trials, setup_old),
+		cmocka_unit_test_setup(test_interrupted, setup_old),
+		cmocka_unit_test_setup(test_computing, setup_old),
+		cmocka_unit_test_setup(test_crossings_alone, setup_old),
+		cmocka_unit_test_setup(test_visits, setup_old),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,8 +93,8 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 	int result = 0;
 
 	/* Where the host does not allow it, there is the translator. */
-	if (choice == RUN_DIRECT && vm->stubs)
-		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz);
+	if (may_fail && vm->stubs && vm->memory.fd >= 0)
+		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz, choice == RUN_DIRECT);
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);
 	if (result == 0 && choice == RUN_LOCKSTEP)

@@ -17,10 +17,10 @@
 
 /* Which tiers a CPU gets besides the interpreter. */
 enum run_choice {
-	RUN_BEST,        /* the translator, where the host allows it */
+	RUN_BEST,        /* the translator, and ring 3 directly where that pays; as the host allows it */
 	RUN_INTERPRETED, /* none */
 	RUN_TRANSLATED,  /* the translator, or an error */
-	RUN_DIRECT,      /* ring 3 directly, where the host allows it; else as RUN_BEST */
+	RUN_DIRECT,      /* ring 3 always directly, where the host allows it; else as RUN_BEST */
 	RUN_LOCKSTEP,    /* the translator, compared with the interpreter block by block: for one CPU */
 };
 

@@ -14,6 +14,7 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	      unsigned long type)
 {
 	struct vm *vm;
+	bool runs_directly;
 	int fd;
 
 	if (type != 0)
@@ -35,7 +36,9 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	vm->max_vcpu_id = VM_VCPU_ID_MAX;
 	vm->default_tsc_khz = host_tsc_khz();
 	/* Begins at 0, but for user programs that run directly and read the host's. */
-	vm->tsc_offset = options->tier == ENGINE_TIER_DIRECT ? 0 : -vm->clock.base_tsc;
+	runs_directly = options->tier == ENGINE_TIER_DIRECT ||
+			(options->tier == ENGINE_TIER_AUTO && options->stubs);
+	vm->tsc_offset = runs_directly ? 0 : -vm->clock.base_tsc;
 
 	fd = handle_create(HANDLE_VM, "kvm-vm", 0, vm, vm_put);
 	if (fd < 0)

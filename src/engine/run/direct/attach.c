@@ -7,8 +7,8 @@
 #include "engine/x86/host/host.h"
 #include "util/zeroes.h"
 
-/* Microseconds: with the border, and as much again. */
-#define SHORT_STAY_US 8
+/* Microseconds. */
+#define CROSSING_US 4
 
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 {
@@ -16,7 +16,7 @@ static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 	struct shadow_space *space;
 
 	switch (change) {
-	case TLB_SWITCHED: break;
+	case TLB_SWITCHED: book_switched(&direct_of(cpu)->book); break;
 	case TLB_LOST_ALL:
 	case TLB_LOST_NONGLOBAL: shadow_lose_all(shadow); break;
 	case TLB_LOST_PAGE:
@@ -81,6 +81,8 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: code pages looked through", direct->scans.scans);
 	visit(context, "direct: stubs made", counters->processes);
 	visit(context, "direct: stubs that ended", counters->failures);
+	if (direct->why_broken)
+		visit(context, "direct: given up, since no stub can be made: error", direct->why_broken);
 }
 
 static const struct tier tier = {
@@ -93,7 +95,7 @@ static const struct tier tier = {
 };
 
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory,
-		  uint32_t tsc_khz)
+		  uint32_t tsc_khz, bool is_always)
 {
 	struct direct *direct;
 
@@ -104,7 +106,8 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 		return -ENOMEM;
 	process_prepare();
 	direct->cpu = cpu;
-	direct->short_ticks = (uint64_t)tsc_khz * SHORT_STAY_US / 1000;
+	direct->crossing = (uint64_t)tsc_khz * CROSSING_US / 1000;
+	direct->is_always = is_always;
 	direct->stubs = stubs;
 	direct->memory = memory;
 	cpu->tiers->state[TIER_DIRECT] = direct;

@@ -6,6 +6,7 @@
 #define KVIK_ENGINE_RUN_DIRECT_DIRECT_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "util/stub.h"
@@ -39,10 +40,11 @@ void direct_stub_main(int socket, void *page);
 int direct_probe(const struct stub_source *stubs);
 
 /*
- * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's. 0, -ENOMEM, or -ENOTSUP
- * where the host's CPU lacks what it takes.
+ * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's.
+ * `is_always`: it takes whatever it can, and not only what pays (policy.h). 0, -ENOMEM, or -ENOTSUP where the host's CPU
+ * lacks what it takes.
  */
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
-		  const struct direct_memory *memory, uint32_t tsc_khz);
+		  const struct direct_memory *memory, uint32_t tsc_khz, bool is_always);
 
 #endif

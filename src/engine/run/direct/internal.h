@@ -3,6 +3,7 @@
 #define KVIK_ENGINE_RUN_DIRECT_INTERNAL_H
 
 #include "engine/run/direct/direct.h"
+#include "engine/run/direct/book.h"
 #include "engine/run/direct/policy.h"
 #include "engine/run/direct/process.h"
 #include "engine/run/direct/scan.h"
@@ -27,14 +28,17 @@ struct direct {
 	struct scan_cache scans;
 	/* Of each space of the shadow. A space outlives its process, which may be killed. */
 	struct direct_process processes[SHADOW_SPACES];
-	struct policy policies[SHADOW_SPACES]; /* of what uses them now */
-	struct policy *policy; /* of the present stay in ring 3; NULL: there is none */
-	uint64_t stay_began;   /* host TSC */
-	uint64_t short_ticks;  /* of the host's TSC: a short stay */
+	struct book book;
+	struct book_entry *present; /* of the present stay in ring 3; NULL: there is none */
+	uint64_t stay_began;        /* host TSC */
+	uint64_t entries_before;    /* when it began */
+	uint64_t crossing;          /* ticks of the host's TSC that one takes */
+	bool is_always;             /* whatever it costs */
 	const struct direct_process *_Atomic running; /* whom a kick is for */
 	bool was_kernel;   /* ring 3 is left */
 	bool declines;     /* until the kernel has been there */
 	bool is_broken;    /* no stub can be had any more */
+	unsigned why_broken; /* errno */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;
 	/* The last page fault that the guest's kernel was told: what it has mapped by the time that the

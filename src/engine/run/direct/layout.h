@@ -40,7 +40,7 @@ struct direct_control {
 	uint64_t context, info;    /* where the kernel put ucontext_t and siginfo_t, at the last signal */
 	uint64_t frame;            /* the ucontext_t to go on with */
 	uint64_t failure;          /* what a command has failed with (negative errno) */
-	uint64_t mask;             /* unused */
+	uint64_t flags;            /* RFLAGS to return to guest code with, where the frame's are not taken */
 	struct direct_command commands[DIRECT_COMMANDS];
 };
 

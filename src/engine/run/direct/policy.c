@@ -1,20 +1,26 @@
 #include "engine/run/direct/policy.h"
 
+/* Crossings: how long an address space is new. */
+#define NEW_MOST 750u
+#define FIRST_WINDOWS 4u
 #define PATIENCE_LEAST 16u
 #define PATIENCE_MOST  4096u
-/* Short stays, that one counts as: one that a system call ended, another. */
-#define CALL_MOST  8u
-#define OTHER_MOST 200u
-#define VISITS     512u
-/* How long translated, in short stays. */
-#define HOLD_LEAST 5000u
-#define HOLD_MOST  25000u
+/* Crossings, that one stay counts as: the host's other programs may have had the processor. */
+#define STAY_MOST 64u
+/* What is not compared, of what is to be compared with it, at most; then of what is. */
+#define WARMS_MOST 3u
+/* Crossings and visits that are looked at together. */
+#define CROSSINGS 2048u
+#define VISITS    512u
+/* How long translated, in crossings. */
+#define HOLD_LEAST 10000u
+#define HOLD_MOST  50000u
 
 static void begin(struct policy *policy, enum policy_mode mode)
 {
 	policy->mode = mode;
-	policy->stays = policy->others = 0;
-	policy->ticks = 0;
+	policy->events = 0;
+	policy->ticks = policy->crossings = 0;
 }
 
 /* It stays as it was: ask later than the last time. */
@@ -33,18 +39,20 @@ static void change(struct policy *policy, enum policy_mode mode)
 	begin(policy, mode);
 }
 
-static void end_window(struct policy *policy, uint64_t short_ticks)
+static void end_window(struct policy *policy, uint64_t crossing)
 {
+	bool is_due;
+
+	/* Events say more. */
+	policy->guarded = 0;
+	if (policy->rest && (policy->mode == POLICY_DIRECT || policy->mode == POLICY_TRANSLATED))
+		policy->rest--;
 	switch (policy->mode) {
+	case POLICY_NEW: begin(policy, POLICY_NEW); break;
 	case POLICY_DIRECT:
 		policy->direct = policy->ticks;
-		if (policy->rest)
-			policy->rest--;
-		/* The window's own work is what the next is compared with. */
-		begin(policy, !policy->rest && policy->others < POLICY_WINDOW / 8 &&
-						      policy->direct < short_ticks * POLICY_WINDOW ?
-				      POLICY_WARMS :
-				      POLICY_DIRECT);
+		is_due = !policy->rest && policy->crossings * crossing * 2 > policy->ticks;
+		begin(policy, is_due ? POLICY_WARMS : POLICY_DIRECT);
 		break;
 	case POLICY_WARMS: begin(policy, POLICY_TRIES); break;
 	case POLICY_TRIES:
@@ -59,10 +67,9 @@ static void end_window(struct policy *policy, uint64_t short_ticks)
 		if (policy->ticks > policy->translated * 2)
 			policy->rest = policy->patience = 0;
 		policy->translated = policy->ticks;
-		if (policy->rest)
-			policy->rest--;
-		begin(policy, policy->rest ? POLICY_TRANSLATED : POLICY_ASKS);
+		begin(policy, policy->rest ? POLICY_TRANSLATED : POLICY_FILLS);
 		break;
+	case POLICY_FILLS: begin(policy, POLICY_ASKS); break;
 	case POLICY_ASKS:
 		policy->direct = policy->ticks;
 		if (policy->direct < policy->translated)
@@ -73,49 +80,103 @@ static void end_window(struct policy *policy, uint64_t short_ticks)
 	}
 }
 
-bool policy_visit(struct policy *policy, uint64_t now, uint64_t short_ticks)
+/* What needs no end of a window to be answered. */
+static void look_early(struct policy *policy, uint64_t crossing)
+{
+	switch (policy->mode) {
+	case POLICY_NEW:
+		if (policy->lived < NEW_MOST * crossing)
+			break;
+		/* Its first pages cost more than others will. */
+		policy->rest = FIRST_WINDOWS;
+		begin(policy, POLICY_DIRECT);
+		break;
+	case POLICY_WARMS:
+		if (policy->ticks > policy->direct * WARMS_MOST)
+			confirm(policy, POLICY_DIRECT);
+		break;
+	case POLICY_TRIES:
+		if (policy->ticks > policy->direct)
+			confirm(policy, POLICY_DIRECT);
+		break;
+	case POLICY_TRANSLATED:
+		/* It computes. */
+		if (policy->ticks > 4 * crossing * POLICY_WINDOW && policy->ticks > 2 * policy->translated)
+			change(policy, POLICY_DIRECT);
+		break;
+	case POLICY_FILLS:
+		if (policy->ticks > policy->translated * WARMS_MOST)
+			confirm(policy, POLICY_TRANSLATED);
+		break;
+	case POLICY_ASKS:
+		if (policy->ticks > policy->translated)
+			confirm(policy, POLICY_TRANSLATED);
+		break;
+	case POLICY_DIRECT: break;
+	}
+}
+
+/* Directly it would not pay at present. */
+static void hold(struct policy *policy, uint64_t now, uint64_t began, uint64_t crossing)
+{
+	/* Nearly at once after the last time? */
+	policy->hold = began - policy->held_until < HOLD_LEAST * crossing ? policy->hold * 2 : 0;
+	if (policy->hold < HOLD_LEAST * crossing)
+		policy->hold = HOLD_LEAST * crossing;
+	if (policy->hold > HOLD_MOST * crossing)
+		policy->hold = HOLD_MOST * crossing;
+	policy->held_until = now + policy->hold;
+}
+
+bool policy_cross(struct policy *policy, uint64_t now, uint64_t stay, uint64_t crossing)
+{
+	uint64_t lived = policy->lived + stay, took;
+
+	if (policy->guarded == 0) {
+		policy->guard_began = lived;
+		policy->held_began = now;
+	}
+	if (++policy->guarded < CROSSINGS)
+		return true;
+	policy->guarded = 0;
+	took = lived - policy->guard_began;
+	/* Two thirds of the time. */
+	if (took * 2 > 3 * CROSSINGS * crossing)
+		return true;
+	hold(policy, now, policy->held_began, crossing);
+	return false;
+}
+
+bool policy_visit(struct policy *policy, uint64_t now, uint64_t crossing)
 {
 	if (policy->visits == 0)
 		policy->visits_began = now;
 	if (++policy->visits < VISITS)
 		return true;
 	policy->visits = 0;
-	if (now - policy->visits_began > 2 * VISITS * short_ticks) {
+	if (now - policy->visits_began > 4 * VISITS * crossing) {
 		policy->hold = 0;
 		return true;
 	}
-	/* Nearly at once after the last time? */
-	policy->hold = policy->visits_began - policy->held_until < HOLD_LEAST * short_ticks ? policy->hold * 2 : 0;
-	if (policy->hold < HOLD_LEAST * short_ticks)
-		policy->hold = HOLD_LEAST * short_ticks;
-	if (policy->hold > HOLD_MOST * short_ticks)
-		policy->hold = HOLD_MOST * short_ticks;
-	policy->held_until = now + policy->hold;
+	hold(policy, now, policy->visits_began, crossing);
 	return false;
 }
 
-void policy_note(struct policy *policy, uint64_t ticks, uint64_t short_ticks, bool is_call)
+void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint64_t crossing,
+		 enum policy_end end)
 {
-	/* The host's other programs may have had the processor. */
-	uint64_t most = (is_call ? CALL_MOST : OTHER_MOST) * short_ticks;
+	uint64_t most = STAY_MOST * crossing;
 
-	if (ticks > most)
+	policy->lived += ticks;
+	if (end == POLICY_OTHER && ticks > most * 8)
+		ticks = most * 8;
+	else if (end == POLICY_EVENT && ticks > most)
 		ticks = most;
-	if (!is_call) {
-		policy->others++;
-		if (policy_is_direct(policy, UINT64_MAX))
-			return;
-	}
-	policy->stays += is_call;
+	policy->events += end == POLICY_EVENT;
 	policy->ticks += ticks;
-	if (policy->stays == POLICY_WINDOW) {
-		end_window(policy, short_ticks);
-		return;
-	}
-	/* What takes four times as long as directly is no question any more, nor what is not short. */
-	if ((policy->mode == POLICY_WARMS || policy->mode == POLICY_TRIES) &&
-	    policy->ticks > policy->direct * 4)
-		confirm(policy, POLICY_DIRECT);
-	else if (policy->mode == POLICY_TRANSLATED && policy->ticks > 2 * short_ticks * POLICY_WINDOW)
-		change(policy, POLICY_DIRECT);
+	policy->crossings += crossings;
+	if (policy->events == POLICY_WINDOW)
+		end_window(policy, crossing);
+	else
+		look_early(policy, crossing);
 }

@@ -1,12 +1,16 @@
 /*
  * Whether an address space's code runs directly or translated, by what its stays in ring 3 cost.
  *
- * A stay begins when CPL becomes 3 and ends when it is left; what the border costs is part of it. Code
- * that stays for long runs directly. Where stays are short, the same number of them is tried translated, and
- * what took less time goes on; that is asked again, less and less often while the answer is the same. So
- * a program that makes one system call after the other pays the border for a millisecond, and not for good.
- * Code that is not run directly (scan.h) has a border of its own, which no stay shows: who visits it often
- * is translated for a while.
+ * A stay begins when CPL becomes 3 and ends when it is left; what the border costs is part of it. What
+ * is measured with is a crossing: the time from guest code to the monitor and back. All that happens at
+ * the border costs one at least, a page that is filled as well as a system call; the translator has none.
+ *
+ * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
+ * its stub) would be dearer than translating it. What lives on runs directly. Where half of the
+ * time goes to crossings, the same number of system calls and page faults is tried translated, and what took less
+ * time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
+ * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
+ * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often.
  */
 #ifndef KVIK_ENGINE_RUN_DIRECT_POLICY_H
 #define KVIK_ENGINE_RUN_DIRECT_POLICY_H
@@ -14,43 +18,52 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define POLICY_WINDOW 256u /* stays that are compared */
+#define POLICY_WINDOW 256u /* events that are compared: system calls and the guest's page faults */
 
 enum policy_mode {
+	POLICY_NEW,        /* translated: it may end soon */
 	POLICY_DIRECT,
 	POLICY_WARMS,      /* translated, and not counted: translations are made */
 	POLICY_TRIES,      /* translated, counted */
 	POLICY_TRANSLATED,
-	POLICY_ASKS,       /* directly for once */
+	POLICY_FILLS,      /* directly for once, and not counted: pages come in */
+	POLICY_ASKS,       /* directly, counted */
 };
 
-/* Of one address space; zeroes to begin with. */
+/* Why a stay has ended. */
+enum policy_end {
+	POLICY_EVENT, /* what the program does would bring it about in any tier */
+	POLICY_OTHER, /* an interrupt */
+};
+
+/* Of one address space; zeroes to begin with. Times are ticks of the host's TSC. */
 struct policy {
-	uint64_t owner;          /* the page tables that all this is about */
 	enum policy_mode mode;
-	uint32_t stays;          /* that system calls ended, in the present window */
-	uint32_t others;
-	uint64_t ticks;          /* of the host's TSC that they took */
-	uint64_t direct, translated; /* what a window took, the last time */
-	/* Visits of code that is not run directly: many at short distances, and all is translated until
-	 * this time (host TSC), the longer the oftener that was so. */
-	uint64_t held_until, visits_began, hold;
-	uint32_t visits;
+	uint32_t events;             /* in the present window */
+	uint64_t ticks, crossings;   /* that the window took */
+	uint64_t direct, translated; /* what one took, the last time */
 	uint32_t rest, patience; /* windows until it is asked again, and how many that were the last time */
+	uint64_t lived;              /* all its stays together */
+	/* Crossings, and visits of code that is not run directly: many at short distances, and all is
+	 * translated until `held_until`, the longer the oftener that was so. */
+	uint64_t held_until, held_began, hold;
+	uint32_t guarded, visits;
+	uint64_t guard_began, visits_began;
 };
 
-/*
- * A stay of so many ticks has ended, by a system call or otherwise (`is_call`). `short_ticks`: stays below
- * this are short. Faults are no reason to translate: where there are many, code is new.
- */
-void policy_note(struct policy *policy, uint64_t ticks, uint64_t short_ticks, bool is_call);
+/* A stay of so many ticks, with so many crossings, has ended. `crossing`: what one costs. */
+void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint64_t crossing,
+		 enum policy_end end);
 
-/* A visit of code that is not run directly. False: give up until policy_is_direct. */
-bool policy_visit(struct policy *policy, uint64_t now, uint64_t short_ticks);
+/* A crossing `stay` ticks after the present stay's begin; a visit of code that is not run directly. False: give
+ * up until policy_is_direct. */
+bool policy_cross(struct policy *policy, uint64_t now, uint64_t stay, uint64_t crossing);
+bool policy_visit(struct policy *policy, uint64_t now, uint64_t crossing);
 
 static inline bool policy_is_direct(const struct policy *policy, uint64_t now)
 {
-	return now >= policy->held_until && (policy->mode == POLICY_DIRECT || policy->mode == POLICY_ASKS);
+	return now >= policy->held_until &&
+	       (policy->mode == POLICY_DIRECT || policy->mode >= POLICY_FILLS);
 }
 
 #endif

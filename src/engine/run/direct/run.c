@@ -49,7 +49,7 @@ static bool segments_are_plain(const struct cpu *cpu)
 /* What user code can see of the CPU is what it sees of the host's. */
 static bool is_eligible(const struct cpu *cpu)
 {
-	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL | RFLAGS_NT;
+	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL;
 
 	return cpu->cpl == 3 && (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 &&
 	       (cpu->rflags & (odd_flags | RFLAGS_IF)) == RFLAGS_IF && !cpu->guest_debug && !cpu->watch &&
@@ -97,11 +97,14 @@ static void end_process(struct direct *direct, struct shadow_space *space)
 static bool make_process(struct direct *direct, struct shadow_space *space)
 {
 	struct direct_process *process = process_of(direct, space);
+	int result;
 
 	if (process_exists(process))
 		return true;
-	if (process_create(process, direct->stubs, direct->memory->fd) < 0) {
+	result = process_create(process, direct->stubs, direct->memory->fd);
+	if (result < 0) {
 		direct->is_broken = true;
+		direct->why_broken = (unsigned)-result;
 		return false;
 	}
 	shadow_lose_space(&direct->shadow, space);
@@ -293,7 +296,8 @@ static bool run_sensitive(struct cpu *cpu)
 	uint64_t page = cpu->rip >> 12;
 
 	direct->counters.sensitive++;
-	if (direct->policy && !policy_visit(direct->policy, __builtin_ia32_rdtsc(), direct->short_ticks)) {
+	if (direct->present && !direct->is_always &&
+	    !policy_visit(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing)) {
 		direct->counters.holds++;
 		return false;
 	}
@@ -304,6 +308,20 @@ static bool run_sensitive(struct cpu *cpu)
 			return true;
 	}
 	direct->counters.stays++;
+	return false;
+}
+
+/* One more crossing. False: no more of them until the kernel was entered. */
+static bool may_cross(struct direct *direct)
+{
+	uint64_t now;
+
+	if (!direct->present || direct->is_always)
+		return true;
+	now = __builtin_ia32_rdtsc();
+	if (policy_cross(&direct->present->policy, now, now - direct->stay_began, direct->crossing))
+		return true;
+	direct->counters.holds++;
 	return false;
 }
 
@@ -345,6 +363,10 @@ enum tier_stop direct_run(struct cpu *cpu)
 			break;
 		/* What the filling has made others drop. */
 		fill_unmap_lost(direct, space);
+		if (!may_cross(direct)) {
+			direct->declines = true;
+			return TIER_DECLINES;
+		}
 		state_to_stub(direct, process_of(direct, space));
 		direct->counters.entries++;
 		cpu_begins(cpu, CPU_RUNS_DIRECT);
@@ -364,23 +386,22 @@ enum tier_stop direct_run(struct cpu *cpu)
 /* A stay in ring 3 begins. Whether it is to be a direct one. */
 static bool begin_stay(struct direct *direct)
 {
-	const struct cpu *cpu = direct->cpu;
-	struct shadow_space *space = shadow_space_find(&direct->shadow, present_pcid(cpu));
-
-	direct->policy = space ? &direct->policies[space - direct->shadow.spaces] : NULL;
-	/* Another program has the PCID. */
-	if (direct->policy && direct->policy->owner != cpu->cr3 >> 12)
-		*direct->policy = (struct policy){ .owner = cpu->cr3 >> 12 };
+	direct->present = book_find(&direct->book, direct->cpu);
+	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
-	return !direct->policy || policy_is_direct(direct->policy, direct->stay_began);
+	return direct->is_always || policy_is_direct(&direct->present->policy, direct->stay_began);
 }
 
 static void end_stay(struct direct *direct)
 {
-	if (direct->policy && direct->stay_began >= direct->policy->held_until)
-		policy_note(direct->policy, __builtin_ia32_rdtsc() - direct->stay_began,
-			    direct->short_ticks, direct->cpu->delivering == EVENT_NONE);
-	direct->policy = NULL;
+	struct book_entry *entry = direct->present;
+	bool is_event = direct->cpu->delivering == EVENT_NONE || direct->cpu->delivering == EVENT_PAGE_FAULT;
+
+	if (entry && direct->stay_began >= entry->policy.held_until)
+		policy_note(&entry->policy, __builtin_ia32_rdtsc() - direct->stay_began,
+			    direct->counters.entries - direct->entries_before, direct->crossing,
+			    is_event ? POLICY_EVENT : POLICY_OTHER);
+	direct->present = NULL;
 }
 
 /* CPL is 3 again: have whoever runs hand over. */

@@ -8,9 +8,10 @@
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/system.h"
 
-/* What ring 3 can change without IOPL (Intel SDM vol. 2, POPF), and the kernel takes from a frame: NT and
- * ID stay what they were. */
-#define USER_FLAGS (FLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_AC)
+/* What ring 3 can change without IOPL (Intel SDM vol. 2, POPF): what the kernel takes from a frame, and what
+ * the stub's code loads itself. */
+#define FRAME_FLAGS (FLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_DF | RFLAGS_AC)
+#define OTHER_FLAGS (RFLAGS_ID | RFLAGS_NT)
 
 #define SOFTWARE_OFFSET 464
 
@@ -62,11 +63,12 @@ void state_to_stub(struct direct *direct, struct direct_process *process)
 	frame.cx = cpu->gpr[CPU_RCX];
 	frame.sp = cpu->gpr[CPU_RSP];
 	frame.ip = cpu->rip;
-	frame.eflags = cpu->rflags & (USER_FLAGS | RFLAGS_IF | RFLAGS_ONE);
+	frame.eflags = cpu->rflags & (FRAME_FLAGS | RFLAGS_IF | RFLAGS_ONE);
 	frame.mask = signals_blocked();
 	bytes_copy(process_frame(process), &frame, sizeof(frame));
 	control->fs_base = cpu->segment[CPU_FS].base;
 	control->gs_base = cpu->segment[CPU_GS].base;
+	control->flags = (cpu->rflags & OTHER_FLAGS) | RFLAGS_IF | RFLAGS_ONE;
 	image_to_stub(direct, process);
 }
 
@@ -116,7 +118,7 @@ bool state_from_stub(struct direct *direct, const struct direct_process *process
 	cpu->gpr[CPU_RCX] = frame.cx;
 	cpu->gpr[CPU_RSP] = frame.sp;
 	cpu->rip = frame.ip;
-	cpu_write_rflags(cpu, frame.eflags, USER_FLAGS | RFLAGS_RF);
+	cpu_write_rflags(cpu, frame.eflags, FRAME_FLAGS | OTHER_FLAGS | RFLAGS_RF);
 	cpu->rflags &= ~RFLAGS_RF;
 	base_from_stub(cpu, CPU_FS, control->fs_base);
 	base_from_stub(cpu, CPU_GS, control->gs_base);

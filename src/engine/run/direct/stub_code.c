@@ -18,6 +18,7 @@ _Static_assert(offsetof(struct direct_control, context) == 24, "known below");
 _Static_assert(offsetof(struct direct_control, info) == 32, "known below");
 _Static_assert(offsetof(struct direct_control, frame) == 40, "known below");
 _Static_assert(offsetof(struct direct_control, failure) == 48, "known below");
+_Static_assert(offsetof(struct direct_control, flags) == 56, "known below");
 _Static_assert(offsetof(struct direct_control, commands) == 64, "known below");
 _Static_assert(sizeof(struct direct_command) == 64, "known below");
 _Static_assert(DIRECT_STUB_BASE == 0x6aaa00000000 && DIRECT_CONTROL == 0x1000, "known below");
@@ -81,7 +82,11 @@ __asm__(".pushsection .rodata\n"
 	"	wrfsbase %rax\n"
 	"	movq 16(%rbx), %rax\n"
 	"	wrgsbase %rax\n"
+	/* rt_sigreturn(2) leaves ID and NT as they are. What is pushed over is the frame's return address, which nobody
+	 * uses. */
 	"	movq 40(%rbx), %rsp\n"
+	"	pushq 56(%rbx)\n"
+	"	popfq\n"
 	"	movl $15, %eax\n"
 	"	syscall\n"
 	"direct_code_return:\n"

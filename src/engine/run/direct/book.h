@@ -1,0 +1,41 @@
+/*
+ * The address spaces that a CPU has run lately, and what is known of each (policy.h).
+ *
+ * A guest's page tables do not say which address space they belong to, and another gets the same memory for
+ * its own soon. Two things tell: the table's entry for the stack, which is seldom the same again; and the
+ * registers with which Linux begins a program, which are all 0 but for its stack pointer. Whoever is taken for another
+ * runs in the less favourable tier for some milliseconds, and correctly.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_BOOK_H
+#define KVIK_ENGINE_RUN_DIRECT_BOOK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/run/direct/policy.h"
+
+struct cpu;
+
+#define BOOK_ENTRIES 256u /* a power of two */
+
+struct book_entry {
+	uint64_t owner; /* the page tables: CR3 without the PCID */
+	uint64_t root;  /* their first entry on the way to the stack */
+	struct policy policy;
+};
+
+struct book {
+	struct book_entry entries[BOOK_ENTRIES];
+	struct book_entry *last; /* the one that was found last, if CR3 has not been loaded since */
+};
+
+/* CPL is 3 again: whose stay begins. Any state of the vector registers. */
+struct book_entry *book_find(struct book *book, struct cpu *cpu);
+
+/* CR3 was loaded. */
+static inline void book_switched(struct book *book)
+{
+	book->last = 0;
+}
+
+#endif
