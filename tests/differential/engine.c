@@ -155,7 +155,7 @@ static void make_tables(void)
 	put(GDT, ISA_CS32 / 8, 0x00cffb000000ffff);
 	put(GDT, ISA_DS / 8, 0x00cff3000000ffff);
 	put(GDT, ISA_CS64 / 8, 0x00affb000000ffff);
-	put(LDT, ISA_CS16 / 8, 0x2100fb000000ffff);
+	put(LDT, ISA_CS16 / 8, ISA_CODE >> 24 << 56 | 0x00fb000000ffff);
 	put(LDT, ISA_DS16 / 8, 0x2000f3000000ffff);
 	for (unsigned vector = 0; vector < 256; vector++) {
 		uint64_t handler = KERNEL + HANDLERS * ISA_PAGE + vector;

@@ -23,7 +23,7 @@
 
 #define ISA_READONLY   0x1ffff000ull
 #define ISA_DATA       0x20000000ull
-#define ISA_CODE       0x21000000ull /* its pages meet those of ISA_DATA in the engine's TLB */
+#define ISA_CODE       0x24000000ull /* 64 MiB on: its pages meet those of ISA_DATA in the engine's TLB */
 #define ISA_PAGE       4096u
 #define ISA_DATA_SIZE  (2 * ISA_PAGE)
 #define ISA_CODE_SIZE  (2 * ISA_PAGE)

@@ -336,6 +336,20 @@ static void note_executable(struct tlb *tlb, uint64_t gva, unsigned flags)
 					    PAGE_SHIFT);
 }
 
+static void note_all_executable(struct tlb *tlb, const struct tlb_set *set)
+{
+	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
+		uint64_t bits = set->used_global[word] | set->used_local[word];
+
+		for (; bits; bits &= bits - 1) {
+			unsigned index = word * 64 + __builtin_ctzll(bits);
+
+			if (set->entries[index].tag_execute != tlb_tag_none(index))
+				note_executable(tlb, set->entries[index].tag_execute, set->gpa[index]);
+		}
+	}
+}
+
 /*
  * Nobody may go on with what he knows: all ask the TLB again. So a filter that has become too full
  * to be of use can be made anew from what the TLB holds.
@@ -347,14 +361,8 @@ static void all_code_may_move(struct tlb *tlb)
 	if (tlb->executable.count < FILTER_MANY)
 		return;
 	filter_clear(&tlb->executable);
-	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++) {
-		const struct tlb_set *set = &tlb->contexts[i];
-
-		for (unsigned index = 0; index < TLB_ENTRIES; index++)
-			if (set->entries[index].tag_execute != tlb_tag_none(index))
-				note_executable(tlb, set->entries[index].tag_execute,
-						set->gpa[index]);
-	}
+	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
+		note_all_executable(tlb, &tlb->contexts[i]);
 }
 
 void tlb_flush_all(struct cpu *cpu)
