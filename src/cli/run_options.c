@@ -29,7 +29,7 @@ const char run_options_help[] =
     "  --flat-address ADDRESS where it is put and starts (0x1000)\n"
     "  --flat-mode MODE       real (default), protected or long\n"
     "Machine:\n"
-    "  --machine pc|microvm   board (pc)\n"
+    "  --machine pc|q35|microvm  board (pc)\n"
     "  --irqchip full|split   PIC, I/O APIC, PIT by the CPUs or in the monitor\n"
     "  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
     "  --cpus N               virtual CPUs (1; with firmware, the host's up to 4)\n"
@@ -160,11 +160,11 @@ static int parse_linux_entry(struct run_options *options, const char *value, str
 
 static int parse_machine(struct run_options *options, const char *value, struct error *error)
 {
-	static const char *const names[] = {"pc", "microvm", NULL};
+	static const char *const names[] = {"pc", "microvm", "q35", NULL};
 	int board = choice(value, names);
 
 	if (board < 0)
-		return error_set(error, EINVAL, "'%s' is not a machine: use pc or microvm", value);
+		return error_set(error, EINVAL, "'%s' is not a machine: use pc, q35 or microvm", value);
 	options->board = (enum board_kind)board;
 	return 0;
 }
@@ -581,12 +581,12 @@ static int check(const struct run_options *options, struct error *error)
 	if (options->firmware.text && (boot->kernel || boot->flat))
 		return error_set(error, EINVAL, "--firmware boots a disk: leave %s away",
 				 boot->kernel ? "--kernel" : "--flat");
-	if (options->firmware.text && options->board != BOARD_PC)
-		return error_set(error, EINVAL, "firmware needs --machine pc");
+	if (options->firmware.text && !board_kind_is_pc(options->board))
+		return error_set(error, EINVAL, "firmware needs --machine pc or q35");
 	if (options->waits_for_gdb && !options->gdb)
 		return error_set(error, EINVAL, "--gdb-wait needs --gdb WHERE");
-	if (options->picture_path && options->board != BOARD_PC)
-		return error_set(error, EINVAL, "--display needs --machine pc");
+	if (options->picture_path && !board_kind_is_pc(options->board))
+		return error_set(error, EINVAL, "--display needs --machine pc or q35");
 	if (options->ends_when_saved && !options->save_path)
 		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
 	if (!boot->kernel && boot->initrd)

@@ -174,6 +174,63 @@ const struct pio_ops acpi_pm_pio_ops = {
 	.widest_access = 4,
 };
 
+/*
+ * The same registers at an ICH9's offsets. Its SMI_EN tells that firmware has set up system management mode
+ * already, which there is not, so that firmware leaves it alone.
+ */
+#define ICH9_GPE_ENABLE (ACPI_PM_ICH9_GPE_OFFSET + ACPI_PM_ICH9_GPE_BYTES / 2)
+#define ICH9_SMI_ENABLE 0x30
+#define ICH9_SMI_VALUE	0x0021 /* SMIs, and those by the APM control port */
+#define NO_WORD		ACPI_PM_PORTS
+
+static unsigned ich9_word(unsigned offset)
+{
+	if (offset < ACPI_PM_GPE_OFFSET)
+		return offset;
+	if (offset == ACPI_PM_ICH9_GPE_OFFSET)
+		return ACPI_PM_GPE_OFFSET;
+	return offset == ICH9_GPE_ENABLE ? ACPI_PM_GPE_OFFSET + 2 : NO_WORD;
+}
+
+static uint16_t ich9_read_word(struct acpi_pm *pm, unsigned offset)
+{
+	return offset == ICH9_SMI_ENABLE ? ICH9_SMI_VALUE : read_word(pm, ich9_word(offset));
+}
+
+static uint32_t ich9_read(void *device, uint16_t offset, unsigned size)
+{
+	struct acpi_pm *pm = device;
+	uint32_t value;
+
+	if (offset >= ACPI_PM_TIMER_OFFSET && offset < ACPI_PM_TIMER_OFFSET + 4)
+		return acpi_pm_read(device, offset, size);
+	pthread_mutex_lock(&pm->lock);
+	value = ich9_read_word(pm, offset & ~1u) >> (8 * (offset & 1));
+	if (size == 4)
+		value |= (uint32_t)ich9_read_word(pm, (offset & ~1u) + 2) << 16;
+	pthread_mutex_unlock(&pm->lock);
+	return value;
+}
+
+static void ich9_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct acpi_pm *pm = device;
+	unsigned shift = 8 * (offset & 1);
+
+	pthread_mutex_lock(&pm->lock);
+	write_word(pm, ich9_word(offset & ~1u), value << shift, size == 1 ? 0xffu << shift : 0xffff);
+	if (size == 4)
+		write_word(pm, ich9_word((offset & ~1u) + 2), value >> 16, 0xffff);
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+const struct pio_ops acpi_pm_ich9_pio_ops = {
+	.read = ich9_read,
+	.write = ich9_write,
+	.widest_access = 4,
+};
+
 void acpi_pm_press_power_button(struct acpi_pm *pm)
 {
 	pthread_mutex_lock(&pm->lock);

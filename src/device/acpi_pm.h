@@ -15,6 +15,11 @@
 #define ACPI_PM_TIMER_OFFSET  0x08 /* PM_TMR_BLK, 4 bytes */
 #define ACPI_PM_GPE_OFFSET    0x0c /* GPE0_BLK, 4 bytes: 16 events */
 
+/* Where an ICH9 has it instead, in its 128 ports (ICH9 data sheet §13.8.3); the rest is the same. */
+#define ACPI_PM_ICH9_PORTS	128
+#define ACPI_PM_ICH9_GPE_OFFSET 0x20 /* 16 bytes, of which the first 16 events are there */
+#define ACPI_PM_ICH9_GPE_BYTES	16
+
 #define ACPI_PM_SLEEP_TYPE_S5 5 /* SLP_TYP that powers off, for \_S5 */
 
 struct acpi_pm;
@@ -28,5 +33,6 @@ void acpi_pm_press_power_button(struct acpi_pm *pm);
 /* device: struct acpi_pm */
 extern const struct device_ops acpi_pm_device_ops;
 extern const struct pio_ops acpi_pm_pio_ops;
+extern const struct pio_ops acpi_pm_ich9_pio_ops;
 
 #endif

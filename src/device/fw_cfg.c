@@ -60,7 +60,7 @@ struct dma_descriptor {
 };
 
 struct fw_cfg {
-	pthread_mutex_t lock; /* guards selector, offset and dma_address_high */
+	pthread_mutex_t lock; /* guards selector, offset, dma_address_high, and the bytes of items */
 	const struct guest_memory *memory;
 	uint16_t selector;
 	size_t offset; /* into the selected item */
@@ -232,6 +232,25 @@ int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, s
 	fw_cfg->file_count++;
 	count_be = htobe32(fw_cfg->file_count);
 	memcpy(directory->data, &count_be, sizeof(count_be));
+	return 0;
+}
+
+int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size)
+{
+	const struct item *directory = &fw_cfg->items[KEY_DIRECTORY], *item;
+	const struct directory_entry *entries;
+	unsigned i;
+
+	entries = (const struct directory_entry *)(directory->data + sizeof(uint32_t));
+	for (i = 0; i < fw_cfg->file_count; i++)
+		if (strcmp(entries[i].name, name) == 0)
+			break;
+	item = &fw_cfg->items[KEY_FIRST_FILE + i];
+	if (i == fw_cfg->file_count || item->size != size)
+		return -EINVAL;
+	pthread_mutex_lock(&fw_cfg->lock);
+	memcpy(item->data, data, size);
+	pthread_mutex_unlock(&fw_cfg->lock);
 	return 0;
 }
 

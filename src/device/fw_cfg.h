@@ -25,6 +25,8 @@ struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *er
 int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size);
 /* Add a file ("etc/e820", at most 55 characters); the bytes are copied. Before the guest runs. */
 int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
+/* Put other bytes into a file, as many as it has. 0 or -EINVAL. Any thread. */
+int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 
 /* device: struct fw_cfg */
 extern const struct device_ops fw_cfg_device_ops;

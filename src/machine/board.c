@@ -40,8 +40,8 @@ void board_reset(struct board *board)
 		device_reset(&board->devices[i]);
 	if (!board->pci || board_has_firmware(board))
 		return;
-	if (board->config.kind == BOARD_PC)
-		i440fx_set_up(&board->chipset, board->pci_layout.link_gsi, ACPI_PORT);
+	if (board_is_pc(board))
+		board_set_up_chipset(board);
 	pci_setup(board->pci, &board->pci_layout);
 }
 

@@ -2,7 +2,8 @@
  * A board: which devices a machine has, at which ports, on which interrupt lines.
  *
  * `pc` looks like the PC that software of any age expects (PCI host bridge, keyboard controller,
- * ACPI with an SCI); `microvm` has only what a kernel of today needs to run on a serial line, and a PCI
+ * ACPI with an SCI), with an i440FX's host bridge; `q35` is the same with a Q35's and an ICH9, which has PCI
+ * Express: configuration space by memory, ports for devices that come and go. `microvm` has only what a kernel of today needs to run on a serial line, and a PCI
  * bus when a device wants one: configured by memory alone, with the I/O APIC's pins from 16 on.
  */
 #ifndef KVIK_MACHINE_BOARD_H

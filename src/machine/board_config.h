@@ -2,6 +2,7 @@
 #ifndef KVIK_MACHINE_BOARD_CONFIG_H
 #define KVIK_MACHINE_BOARD_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "block/block.h"
@@ -20,7 +21,13 @@
 #include "machine/ram.h"
 #include "net/link.h"
 
-enum board_kind { BOARD_PC, BOARD_MICROVM };
+enum board_kind { BOARD_PC, BOARD_MICROVM, BOARD_Q35 };
+
+/* Whether it is one of the PCs, which firmware knows. */
+static inline bool board_kind_is_pc(enum board_kind kind)
+{
+	return kind != BOARD_MICROVM;
+}
 
 struct board_streams {
 	struct char_stream *serial; /* the first serial port */

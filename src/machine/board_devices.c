@@ -213,13 +213,13 @@ static int add_keyboard(struct board *board, struct error *error)
 static struct pci_layout pci_layout(const struct board *board)
 {
 	const struct board_config *config = &board->config;
-	static const uint8_t pc_links[PCI_PINS] = {10, 10, 11, 11};
-	static const uint8_t microvm_links[PCI_PINS] = {16, 17, 18, 19};
+	static const uint8_t pc_links[PCI_LINKS_MAX] = {10, 10, 11, 11, 10, 10, 11, 11};
+	static const uint8_t microvm_links[PCI_LINKS_MAX] = {16, 17, 18, 19};
 	struct pci_layout layout = {
 		.io_first = PCI_FIRST_IO_PORT,
 		.io_end = 0x10000,
 		.low_first = PCI_WINDOW_GPA,
-		.low_end = PCI_WINDOW_END,
+		.low_end = board_is_q35(board) ? PCI_FIRMWARE_END : config->ram->layout->ecam_gpa,
 	};
 	uint64_t first = (config->ram->high_end + PCI_HIGH_ALIGNMENT - 1) & -PCI_HIGH_ALIGNMENT;
 	uint64_t limit = config->physical_bits ? 1ull << config->physical_bits : 0;
@@ -236,7 +236,7 @@ static struct pci_layout pci_layout(const struct board *board)
 		if (limit > first)
 			layout.high_end = limit;
 	}
-	memcpy(layout.link_gsi, config->kind == BOARD_PC ? pc_links : microvm_links,
+	memcpy(layout.link_gsi, board_is_pc(board) ? pc_links : microvm_links,
 	       sizeof(layout.link_gsi));
 	return layout;
 }
@@ -251,6 +251,7 @@ static int add_pci(struct board *board, struct error *error)
 		.memory = &config->ram->memory,
 		.irq = config->irq,
 		.msi = config->msi,
+		.link_of = board_is_q35(board) ? q35_link_of : NULL,
 	};
 	int result;
 
@@ -259,9 +260,10 @@ static int add_pci(struct board *board, struct error *error)
 	if (!board->pci)
 		return -ENOMEM;
 	result = board_add(board, "pci", &pci_bus_device_ops, board->pci, error);
-	if (result < 0 || board_has_firmware(board))
+	/* A q35's chipset says where. */
+	if (result < 0 || board_has_firmware(board) || board_is_q35(board))
 		return result;
-	return mmio_bus_add(config->mmio, E820_ECAM_START, PCI_ECAM_BYTES, "PCI configuration",
+	return mmio_bus_add(config->mmio, config->ram->layout->ecam_gpa, PCI_ECAM_BYTES, "PCI configuration",
 			    &pci_bus_ecam_ops, board->pci, error);
 }
 
@@ -272,65 +274,6 @@ static void wire_links(struct board *board)
 
 	for (link = 0; link < PCI_PINS; link++)
 		pci_bus_route(board->pci, link, board->pci_layout.link_gsi[link]);
-}
-
-/* i440fx_wiring.route_shadow. */
-static void route_shadow(void *context, const uint8_t access[I440FX_SHADOW_SEGMENTS])
-{
-	struct board *board = context;
-	struct error error;
-
-	_Static_assert(I440FX_SHADOW_SEGMENTS == RAM_SHADOW_SEGMENTS &&
-			       I440FX_SHADOW_READ == RAM_SHADOW_READ &&
-			       I440FX_SHADOW_WRITE == RAM_SHADOW_WRITE,
-		       "one is the other");
-	if (board->config.vm && ram_shadow_route(&board->config.ram->shadow, board->config.vm, access, &error) < 0)
-		log_error("%s", error.message);
-}
-
-/* i440fx_wiring.place_pm. */
-static void place_pm(void *context, uint16_t port)
-{
-	struct board *board = context;
-	struct error error;
-
-	/* The tables were made before firmware chose (OVMF: 0xb000): where they say, they always are. */
-	if (board_has_firmware(board) && port == ACPI_PORT)
-		port = 0;
-	if (port == board->acpi_port)
-		return;
-	if (board->acpi_port)
-		pio_bus_remove(board->config.pio, board->acpi_port);
-	board->acpi_port = port;
-	if (port && add_ports(board, port, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops,
-			      board->acpi_pm, &error) < 0) {
-		log_guest("%s", error.message);
-		board->acpi_port = 0;
-	}
-}
-
-static int add_chipset(struct board *board, struct error *error)
-{
-	const struct i440fx_wiring wiring = {SCI_GSI, route_shadow, place_pm, board};
-	int result;
-
-	if (board_has_firmware(board) &&
-	    (result = add_ports(board, ACPI_PORT, ACPI_PM_PORTS, "ACPI registers", &acpi_pm_pio_ops,
-				board->acpi_pm, error)) < 0)
-		return result;
-	i440fx_init(&board->chipset, board->pci, &wiring);
-	result = board_add(board, "i440fx", &i440fx_device_ops, &board->chipset, error);
-	if (result < 0)
-		return result;
-	result = mmio_bus_add(board->config.mmio, RAM_SHADOW_START, RAM_SHADOW_END - RAM_SHADOW_START,
-			      "shadow RAM", &ram_shadow_mmio_ops, &board->config.ram->shadow, error);
-	if (result == 0)
-		result = add_ports(board, I440FX_APM_PORT, I440FX_APM_PORTS, "APM ports",
-				   &i440fx_apm_pio_ops, &board->chipset, error);
-	if (result < 0)
-		return result;
-	return add_ports(board, PCI_CONFIG_PORT, PCI_CONFIG_PORTS, "PCI configuration",
-			 &pci_bus_pio_ops, board->pci, error);
 }
 
 static int add_acpi(struct board *board, struct error *error)
@@ -389,8 +332,8 @@ int board_add_devices(struct board *board, struct error *error)
 		return result;
 	if (board_wants_pci(board) && (result = add_pci(board, error)) < 0)
 		return result;
-	if (board->config.kind == BOARD_PC && ((result = add_keyboard(board, error)) < 0 ||
-					       (result = add_chipset(board, error)) < 0))
+	if (board_is_pc(board) && ((result = add_keyboard(board, error)) < 0 ||
+					       (result = board_add_chipset(board, error)) < 0))
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);

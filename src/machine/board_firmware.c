@@ -13,6 +13,7 @@
 #include "machine/acpi/linker.h"
 #include "machine/board_parts.h"
 #include "machine/smbios.h"
+#include "util/log.h"
 
 #define ROM_END	     0x100000000ull
 #define VGA_ROM_FILE "pci1234,1111.rom" /* by vendor and device, as SeaBIOS looks for it */
@@ -60,17 +61,24 @@ static int add_flash(struct board *board, struct error *error)
 					 "flash memory", &pflash_mmio_ops, flash, error);
 }
 
-static int add_acpi_files(struct board *board, struct error *error)
+static int link_acpi(const struct board *board, struct acpi_linked *linked, struct error *error)
 {
-	struct fw_cfg *fw_cfg = board->fw_cfg;
-	struct acpi_linked linked;
 	uint8_t *bytes;
 	int result = board_build_acpi(board, &bytes, error);
 
 	if (result < 0)
 		return result;
-	result = acpi_link(&linked, bytes, result, error);
+	result = acpi_link(linked, bytes, result, error);
 	free(bytes);
+	return result;
+}
+
+static int add_acpi_files(struct board *board, struct error *error)
+{
+	struct fw_cfg *fw_cfg = board->fw_cfg;
+	struct acpi_linked linked;
+	int result = link_acpi(board, &linked, error);
+
 	if (result < 0)
 		return result;
 	if (fw_cfg_add_file(fw_cfg, ACPI_LINKER_RSDP_FILE, linked.rsdp, sizeof(linked.rsdp)) < 0 ||
@@ -81,12 +89,30 @@ static int add_acpi_files(struct board *board, struct error *error)
 	return result;
 }
 
-static int add_smbios_files(struct fw_cfg *fw_cfg)
+void board_renew_acpi_files(struct board *board)
+{
+	struct acpi_linked linked;
+	struct error error;
+	int result = link_acpi(board, &linked, &error);
+
+	/* What depends on registers lies in fields of fixed sizes, and the script does not depend on them. */
+	if (result == 0) {
+		result = fw_cfg_renew_file(board->fw_cfg, ACPI_LINKER_TABLES_FILE, linked.tables,
+					   linked.tables_size);
+		if (result < 0)
+			error_set(&error, -result, "the ACPI tables have changed their size");
+		acpi_linked_free(&linked);
+	}
+	if (result < 0)
+		log_error("%s", error.message);
+}
+
+static int add_smbios_files(struct fw_cfg *fw_cfg, const char *product)
 {
 	struct smbios smbios;
 	int result;
 
-	smbios_build(&smbios, "pc");
+	smbios_build(&smbios, product);
 	result = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-anchor", smbios.entry,
 				 sizeof(smbios.entry));
 	return result < 0 ? result
@@ -140,7 +166,7 @@ int board_add_firmware(struct board *board, struct error *error)
 		result = add_acpi_files(board, error);
 	if (result < 0)
 		return result;
-	if (add_smbios_files(board->fw_cfg) < 0 || add_choices(board) < 0)
+	if (add_smbios_files(board->fw_cfg, board_product(board)) < 0 || add_choices(board) < 0)
 		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
 	return 0;
 }

@@ -133,7 +133,7 @@ bool board_wants_pci(const struct board *board)
 	for (i = 0; i < board->config.option_count; i++)
 		if (board->config.options[i].is_pci)
 			return true;
-	return board->config.kind == BOARD_PC;
+	return board_is_pc(board);
 }
 
 int board_add_options(struct board *board, struct error *error)

@@ -9,8 +9,10 @@
 #include "device/display/vga.h"
 #include "device/fw_cfg.h"
 #include "device/i440fx.h"
+#include "device/q35.h"
 #include "device/device.h"
 #include "device/virtio/virtio.h"
+#include "machine/acpi/aml.h"
 #include "machine/board_config.h"
 #include "machine/e820.h"
 #include "machine/pci_setup.h"
@@ -28,9 +30,9 @@
 enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH, SLOT_VGA };
 
 /* PCI's memory below 4 GiB begins where RAM ends at the latest, and ends at the ECAM. Firmware knows no
- * ECAM on a pc: there its window begins at 2 GiB, if RAM does not reach as far, and ends at the I/O APIC. */
+ * ECAM on a pc: there its window begins at 2 GiB, if RAM does not reach as far, and ends at the I/O APIC. On a
+ * q35 the ECAM lies amidst the window. */
 #define PCI_WINDOW_GPA	   RAM_LOW_LIMIT
-#define PCI_WINDOW_END	   E820_ECAM_START
 #define PCI_FIRMWARE_GPA   0x80000000ull
 #define PCI_FIRMWARE_END   0xfec00000ull
 #define PCI_FIRST_IO_PORT  0xc000
@@ -54,6 +56,9 @@ struct board {
 	uint8_t disk_slot[BOARD_DISKS_MAX]; /* of PCI; those of disk_count disks */
 	unsigned disk_count;
 	struct i440fx chipset; /* the pc's */
+	struct q35 q35;
+	uint64_t ecam_gpa, ecam_bytes; /* of a q35: as its chipset has it now; 0 bytes: nowhere */
+	uint64_t root_complex_gpa; /* likewise */
 	struct pci_bus *pci; /* NULL: has none */
 	struct pci_layout pci_layout;
 	struct virtio_device *balloon; /* the last; NULL: there is none */
@@ -70,6 +75,9 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 
 /* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
+/* What makes it the kind of PC that it is; and the same as firmware leaves it. */
+int board_add_chipset(struct board *board, struct error *error);
+void board_set_up_chipset(struct board *board);
 int board_add_disks(struct board *board, struct error *error);
 int board_add_console(struct board *board, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
@@ -89,8 +97,28 @@ static inline bool board_has_firmware(const struct board *board)
 {
 	return board->config.firmware;
 }
+static inline bool board_is_pc(const struct board *board)
+{
+	return board_kind_is_pc(board->config.kind);
+}
+/* What SMBIOS calls it. */
+static inline const char *board_product(const struct board *board)
+{
+	return board->config.kind == BOARD_PC ? "pc" : board->config.kind == BOARD_Q35 ? "q35" : "microvm";
+}
+static inline bool board_is_q35(const struct board *board)
+{
+	return board->config.kind == BOARD_Q35;
+}
 /* The ROM, and what fw_cfg tells firmware: the last thing that is put on a board. */
 int board_add_firmware(struct board *board, struct error *error);
+/* The ACPI tables that fw_cfg has, again: the chipset's registers have changed. */
+void board_renew_acpi_files(struct board *board);
+/* PCI's part of the tables; and where configuration space by memory is told to be: 0: nowhere. */
+uint64_t board_ecam(const struct board *board, uint64_t *bytes);
+void board_describe_ecam(struct aml *aml, const struct board *board);
+void board_describe_interrupt_mode(struct aml *aml); /* a q35's, outside of all scopes */
+void board_describe_pci(struct aml *aml, const struct board *board);
 /* The ACPI tables, in ACPI_TABLES_MAX bytes that the caller frees. Their size, or -errno. */
 int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error);
 

@@ -13,7 +13,7 @@ void e820_build(const struct ram *ram, struct e820_map *map)
 	add(map, E820_CONVENTIONAL_END, RAM_VIDEO_HOLE, E820_RESERVED);
 	add(map, E820_FIRMWARE_START, E820_FIRMWARE_END, E820_RESERVED);
 	add(map, E820_FIRMWARE_END, ram->low_end, E820_RAM);
-	add(map, E820_ECAM_START, E820_ECAM_END, E820_RESERVED);
+	add(map, ram->layout->ecam_gpa, ram->layout->ecam_end, E820_RESERVED);
 	add(map, E820_BACKEND_START, E820_BACKEND_END, E820_RESERVED);
 	add(map, RAM_HIGH_START, ram->high_end, E820_RAM);
 }

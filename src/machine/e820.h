@@ -17,10 +17,6 @@
 #define E820_FIRMWARE_START   0xe0000ull
 #define E820_FIRMWARE_END     0x100000ull
 
-/* A PCI bus's configuration space by memory (device/bus/pci.h). */
-#define E820_ECAM_START 0xfeb00000ull
-#define E820_ECAM_END	0xfec00000ull
-
 /* What the backends keep for themselves below 4 GiB (an identity map, then a TSS), and firmware. */
 #define E820_BACKEND_START 0xfeffc000ull
 #define E820_BACKEND_END   0x100000000ull

@@ -117,7 +117,7 @@ static void tell_line(struct pci_bus *bus, const struct pci_layout *layout, unsi
 	/* What has a line already is wired by the chipset. */
 	if (pin && !pci_config_read(bus, slot_function, PCI_INTERRUPT_LINE, 1))
 		pci_config_write(bus, slot_function, PCI_INTERRUPT_LINE, 1,
-				 layout->link_gsi[pci_link_of(slot_function >> 3, pin - 1)]);
+				 layout->link_gsi[pci_bus_link_of(bus, slot_function >> 3, pin - 1)]);
 }
 
 void pci_setup(struct pci_bus *bus, const struct pci_layout *layout)

@@ -12,7 +12,7 @@ struct pci_layout {
 	uint64_t io_first, io_end;
 	uint64_t low_first, low_end;   /* memory below 4 GiB */
 	uint64_t high_first, high_end; /* memory above, for what is 64 bits wide and doesn't fit below */
-	uint8_t link_gsi[PCI_PINS];    /* what the interrupt line registers tell */
+	uint8_t link_gsi[PCI_LINKS_MAX];   /* what the interrupt line registers tell */
 };
 
 /* A BAR for which there is no room is left off, and a warning says so. */

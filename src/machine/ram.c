@@ -19,12 +19,34 @@ static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t off
 			(struct guest_region){gpa, end - gpa, ram->base + offset};
 }
 
+const struct ram_layout ram_layout_pc = {
+	.low_most = RAM_LOW_LIMIT,
+	.low_limit = RAM_LOW_LIMIT,
+	.ecam_gpa = 0xfeb00000,
+	.ecam_end = 0xfec00000,
+};
+
+/* Where SeaBIOS has the configuration space; OVMF has it higher, in the device hole. */
+const struct ram_layout ram_layout_q35 = {
+	.low_most = 0xb0000000,
+	.low_limit = 0x80000000,
+	.ecam_gpa = 0xb0000000,
+	.ecam_end = 0xc0000000,
+};
+
 int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
 {
-	uint64_t low_end = size_bytes < RAM_LOW_LIMIT ? size_bytes : RAM_LOW_LIMIT;
+	return ram_create_for(ram, &ram_layout_pc, size_bytes, error);
+}
+
+int ram_create_for(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
+		   struct error *error)
+{
+	uint64_t low_end = size_bytes < layout->low_most ? size_bytes : layout->low_limit;
 	int result;
 
 	memset(ram, 0, sizeof(*ram));
+	ram->layout = layout;
 	ram->size_bytes = size_bytes;
 	ram->memfd = memfd_create("kvik-ram", MFD_CLOEXEC);
 	if (ram->memfd < 0)

@@ -3,7 +3,8 @@
  *
  * The PC's memory map: conventional memory below 640 KiB, the video hole up to 768 KiB (no RAM:
  * accesses exit as memory-mapped I/O), shadow RAM up to 1 MiB, RAM from there up to at most 3 GiB, the
- * device hole up to 4 GiB, and the rest of the RAM above 4 GiB.
+ * device hole up to 4 GiB, and the rest of the RAM above 4 GiB. On boards with configuration space by
+ * memory where firmware wants it RAM ends below that.
  */
 #ifndef KVIK_MACHINE_RAM_H
 #define KVIK_MACHINE_RAM_H
@@ -23,8 +24,17 @@
 #define RAM_MIN_BYTES (1ull << 20)
 #define RAM_MAX_BYTES (1ull << 40)
 
+/* Where a board's RAM ends below 4 GiB: at `low_most` if there is more than that, and then at `low_limit`; and
+ * where PCI's configuration space lies. */
+struct ram_layout {
+	uint64_t low_most, low_limit;
+	uint64_t ecam_gpa, ecam_end;
+};
+extern const struct ram_layout ram_layout_pc, ram_layout_q35;
+
 struct ram {
 	struct guest_memory memory;
+	const struct ram_layout *layout;
 	uint64_t size_bytes;
 	uint64_t low_end;  /* end of RAM below 4 GiB */
 	uint64_t high_end; /* end of RAM above 4 GiB; RAM_HIGH_START when there is none */
@@ -35,6 +45,9 @@ struct ram {
 
 /* `size_bytes` is a multiple of 4 KiB within the limits above. 0 or -errno. */
 int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error);
+/* On another board than a pc or a microvm. */
+int ram_create_for(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
+		   struct error *error);
 /* Give the VM a slot for every region. */
 int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */

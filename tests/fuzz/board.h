@@ -72,7 +72,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);
 	config->option_count = i;
-	fuzz_check(ram_create(&made->ram, FUZZ_BOARD_RAM_BYTES, &error) == 0);
+	fuzz_check(ram_create_for(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
+				  FUZZ_BOARD_RAM_BYTES, &error) == 0);
 	config->pio = pio_bus_create();
 	config->mmio = mmio_bus_create();
 	config->streams.serial = char_callback_create(swallow_output, NULL, &error);

@@ -85,7 +85,7 @@ static uint16_t take_port(struct fuzz_input *input)
 
 static uint64_t take_gpa(struct fuzz_input *input)
 {
-	static const uint64_t pages[] = {0xfed00000, 0xfec00000, 0xc0000000, 0xbf000, FUZZ_FLASH_GPA, 0xe0000000,
+	static const uint64_t pages[] = {0xb0000000, 0xfec00000, 0xc0000000, 0xbf000, FUZZ_FLASH_GPA, 0xe0000000,
 					 0xfeb00000, 0x100000000};
 	uint16_t offset = fuzz_u16(input);
 
@@ -141,13 +141,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					      .disconnect = disconnect_place};
 	struct fuzz_input input = {data, size};
 	uint8_t choice = fuzz_u8(&input);
-	enum board_kind kind = choice & 1 ? BOARD_MICROVM : BOARD_PC;
+	enum board_kind kind = choice & 1 ? BOARD_MICROVM : choice & 4 ? BOARD_Q35 : BOARD_PC;
 	struct error error;
 	struct event_loop *loop = event_loop_create(&error);
 	struct fuzz_board made;
 
 	fuzz_check(loop);
-	fuzz_board_create(&made, kind, kind == BOARD_PC && (choice & 2), loop, &msi);
+	fuzz_board_create(&made, kind, board_kind_is_pc(kind) && (choice & 2), loop, &msi);
 	/* A machine begins with a reset. */
 	board_reset(made.board);
 	drive(made.board, &made.config, &input);

@@ -12,7 +12,7 @@
 #include "board.h"
 #include "device/split_irqchip.h"
 
-enum target { TARGET_PC, TARGET_MICROVM, TARGET_IRQCHIP, TARGETS };
+enum target { TARGET_PC, TARGET_MICROVM, TARGET_IRQCHIP, TARGET_Q35, TARGETS };
 
 static void swallow_kick(void *context)
 {
@@ -128,7 +128,7 @@ static void run_board(enum target target, struct event_loop *loop, struct fuzz_i
 	struct fuzz_board made;
 	struct subject subject = {0};
 
-	fuzz_board_create(&made, target == TARGET_PC ? BOARD_PC : BOARD_MICROVM, false, loop,
+	fuzz_board_create(&made, target == TARGET_PC ? BOARD_PC : target == TARGET_Q35 ? BOARD_Q35 : BOARD_MICROVM, false, loop,
 			  &msi);
 	subject.board = made.board;
 	load_mixed(&subject, input);

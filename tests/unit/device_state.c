@@ -29,6 +29,7 @@
 #include "device/display/vga.h"
 #include "device/pflash.h"
 #include "device/post_port.h"
+#include "device/q35.h"
 #include "device/print_port.h"
 #include "device/rom.h"
 #include "device/rtc.h"
@@ -52,6 +53,7 @@ struct world {
 	struct mmio_bus *mmio;
 	struct pci_bus *pci;
 	struct i440fx chipset;
+	struct q35 q35;
 	struct gsi_routes *routes;
 	uint8_t post_code;
 	struct device device;
@@ -303,6 +305,50 @@ static void chipset_create(struct world *world)
 {
 	pci_create(world);
 	adopt(world, "i440fx", &i440fx_device_ops, &world->chipset);
+}
+
+static void q35_create(struct world *world)
+{
+	struct pci_bus_config config = {.power = world->fixture.power, .irq = world->fixture.irq,
+					.link_of = q35_link_of};
+	struct error error;
+
+	config.pio = world->pio = pio_bus_create();
+	config.mmio = world->mmio = mmio_bus_create();
+	world->pci = pci_bus_create(&config, &error);
+	adopt(world, "pci", &pci_bus_device_ops, world->pci);
+	q35_init(&world->q35, world->pci, &(struct q35_wiring){.place_pm = NULL});
+	adopt(world, "q35", &q35_device_ops, &world->q35);
+}
+
+static void q35_stir(struct world *world)
+{
+	static const uint8_t links[Q35_LINKS] = {5, 9, 10, 11, 5, 9, 10, 11};
+
+	q35_set_up(&world->q35, links, 0xb000, 0xe0000000);
+	pci_config_write(world->pci, 0, 0x92, 1, 0x21);
+	q35_apm_pio_ops.write(&world->q35, 0, 1, 0x12);
+	q35_root_complex_ops.write(&world->q35, 0x3410, 4, 0x60);
+	pci_config_write(world->pci, PCI_SLOT_FUNCTION(31, 3), 0x20, 4, 0xc000);
+	pci_config_write(world->pci, PCI_SLOT_FUNCTION(31, 3), PCI_COMMAND, 2, PCI_COMMAND_IO);
+	pio_bus_write(world->pio, 0xc004, 1, 0xa1);
+	pio_bus_write(world->pio, 0xc002, 1, 0x48);
+}
+
+static size_t q35_look(struct world *world, uint8_t *seen)
+{
+	static const unsigned functions[] = {0, PCI_SLOT_FUNCTION(31, 0), PCI_SLOT_FUNCTION(31, 3)};
+	size_t size = 0;
+	unsigned i;
+
+	for (i = 0; i < 3 * 256; i++)
+		seen[size++] = pci_config_read(world->pci, functions[i / 256], i % 256, 1);
+	for (i = 0; i < 4; i++)
+		seen[size++] = q35_root_complex_ops.read(&world->q35, 0x3410 + i, 1);
+	/* The status last: reading changes it. */
+	for (i = 32; i-- > 0;)
+		seen[size++] = pio_bus_read(world->pio, 0xc000 + i, 1);
+	return size + read_ports(&q35_apm_pio_ops, &world->q35, 0, 2, seen + size);
 }
 
 static void chipset_stir(struct world *world)
@@ -810,6 +856,7 @@ static const struct subject subjects[] = {
     {"fw_cfg", firmware_create, firmware_stir, firmware_look},
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, chipset_stir, chipset_look},
+    {"chipset of a q35", q35_create, q35_stir, q35_look},
     {"ROM", rom_open, rom_stir, rom_look},
     {"display", vga_open, vga_stir, vga_look},
     {"flash memory", flash_open, flash_stir, flash_look},

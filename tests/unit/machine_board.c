@@ -158,7 +158,8 @@ static void check_board(enum board_kind kind)
 	uint64_t rsdp_gpa, dsdt_gpa, ecam_gpa;
 	uint32_t length, flags;
 
-	assert_int_equal(ram_create(&ram, 16 << 20, &error), 0);
+	assert_int_equal(ram_create_for(&ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
+					16 << 20, &error), 0);
 	config.ram = &ram;
 	config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();
@@ -166,7 +167,7 @@ static void check_board(enum board_kind kind)
 	config.streams.serial = char_none_create(&error);
 	board = board_create(&config, &error);
 	assert_non_null(board);
-	assert_true(board_press_power_button(board) == (kind == BOARD_PC));
+	assert_true(board_press_power_button(board) == (kind != BOARD_MICROVM));
 	assert_int_equal(board_write_tables(board, &rsdp_gpa, &error), 0);
 	assert_int_equal(rsdp_gpa, 0xe0000);
 
@@ -184,7 +185,24 @@ static void check_board(enum board_kind kind)
 		memcpy(&ecam_gpa, mcfg + 44, 8);
 		mmio_bus_read(config.mmio, ecam_gpa + 0x8000, (uint8_t *)&length, 4);
 		assert_int_equal(length, 0x70008086);
-		assert_true(ecam_gpa == E820_ECAM_START);
+		assert_true(ecam_gpa == ram.layout->ecam_gpa);
+	}
+	if (kind == BOARD_Q35) {
+		/* All buses, once firmware, or who takes its place, has put it there. */
+		mcfg = find_table(&ram, "MCFG");
+		memcpy(&ecam_gpa, mcfg + 44, 8);
+		assert_int_equal(mcfg[55], 255);
+		mmio_bus_read(config.mmio, ecam_gpa + 0xf8000, (uint8_t *)&length, 4);
+		assert_int_equal(length, 0xffffffff);
+		board_reset(board);
+		mmio_bus_read(config.mmio, ecam_gpa + 0xf8000, (uint8_t *)&length, 4);
+		assert_int_equal(length, 0x29188086);
+		/* Where the FADT has general-purpose events: 16 bytes. */
+		memcpy(&length, fadt + 80, 4);
+		assert_int_equal(length, 0x620);
+		assert_int_equal(fadt[92], 16);
+		pio_bus_write(config.pio, length + 8, 2, 0x1234);
+		assert_int_equal(pio_bus_read(config.pio, length + 8, 2), 0x1234);
 	}
 	madt = find_table(&ram, "APIC");
 	memcpy(&length, madt + 4, 4);
@@ -206,6 +224,12 @@ static void test_pc(void **state)
 {
 	(void)state;
 	check_board(BOARD_PC);
+}
+
+static void test_q35(void **state)
+{
+	(void)state;
+	check_board(BOARD_Q35);
 }
 
 static void test_microvm(void **state)
@@ -324,7 +348,7 @@ static const uint8_t *table_behind(const struct firmware_view *firmware, const u
 }
 
 /* Both lists name the same tables, all of which add up. */
-static void check_linked(const struct firmware_view *firmware)
+static void check_linked(const struct firmware_view *firmware, bool has_ecam)
 {
 	const uint8_t *rsdp = firmware->files[find_file(firmware, "etc/acpi/rsdp")].bytes;
 	const uint8_t *rsdt = table_behind(firmware, rsdp + 16, 4), *table, *fadt = NULL;
@@ -336,11 +360,12 @@ static void check_linked(const struct firmware_view *firmware)
 	assert_int_equal(sum(rsdp, 36), 0);
 	assert_memory_equal(rsdt, "RSDT", 4);
 	assert_memory_equal(xsdt, "XSDT", 4);
-	assert_int_equal(count, 2);
+	assert_int_equal(count, has_ecam ? 3 : 2);
 	for (i = 0; i < count; i++) {
 		table = table_behind(firmware, rsdt + 36 + 4 * i, 4);
 		assert_ptr_equal(table, table_behind(firmware, xsdt + 36 + 8 * i, 8));
-		assert_memory_not_equal(table, "MCFG", 4);
+		if (!has_ecam)
+			assert_memory_not_equal(table, "MCFG", 4);
 		if (memcmp(table, "FACP", 4) == 0)
 			fadt = table;
 	}
@@ -382,7 +407,7 @@ static void test_firmware(void **state)
 	assert_int_equal(pio_bus_read(config.pio, 0xb004, 2), 0xffff);
 	pio_bus_write(config.pio, 0xcf8, 4, 0x80000860);
 	assert_int_equal(pio_bus_read(config.pio, 0xcfc, 4), 0x80808080);
-	mmio_bus_read(config.mmio, E820_ECAM_START, bytes, 4);
+	mmio_bus_read(config.mmio, ram.layout->ecam_gpa, bytes, 4);
 	assert_int_equal(bytes[0] & bytes[1] & bytes[2] & bytes[3], 0xff);
 	/* The button is there; it is seen once firmware has placed the registers. */
 	assert_true(board_press_power_button(board));
@@ -401,7 +426,7 @@ static void test_firmware(void **state)
 
 	read_files(&firmware);
 	run_script(&firmware);
-	check_linked(&firmware);
+	check_linked(&firmware, false);
 	file = find_file(&firmware, "etc/smbios/smbios-anchor");
 	assert_int_equal(firmware.files[file].size, 24);
 	assert_int_equal(sum(firmware.files[file].bytes, 24), 0);
@@ -425,6 +450,59 @@ static void test_firmware(void **state)
 	ram_destroy(&ram);
 }
 
+/* Firmware puts configuration space where it likes, and reads the tables afterwards. */
+static void test_q35_firmware(void **state)
+{
+	static uint8_t rom[0x20000];
+	static const uint64_t places[] = {0xe0000000, 0xb0000000};
+	const struct firmware code = {.code = rom, .code_size = sizeof(rom), .vars_fd = -1};
+	struct board_config config = {.kind = BOARD_Q35, .cpus = 4, .print_port = -1,
+				      .debug_exit_port = -1, .firmware = &code};
+	struct firmware_view firmware = {.count = 0};
+	struct error error;
+	struct board *board;
+	struct ram ram;
+	const uint8_t *tables, *at;
+	uint64_t told;
+	uint32_t value, i, size;
+
+	(void)state;
+	assert_int_equal(ram_create_for(&ram, &ram_layout_q35, 16 << 20, &error), 0);
+	config.ram = &ram;
+	firmware.pio = config.pio = pio_bus_create();
+	config.mmio = mmio_bus_create();
+	config.loop = event_loop_create(&error);
+	config.streams.serial = char_none_create(&error);
+	board = board_create(&config, &error);
+	assert_non_null(board);
+	board_reset(board);
+	/* As OVMF asks for system management mode. */
+	assert_int_equal(pio_bus_read(config.pio, 0x630, 4), 0x21);
+	for (i = 0; i < 2; i++) {
+		pio_bus_write(config.pio, 0xcf8, 4, 0x80000060);
+		pio_bus_write(config.pio, 0xcfc, 4, places[i] | 1);
+		mmio_bus_read(config.mmio, places[i], (uint8_t *)&value, 4);
+		assert_int_equal(value, 0x29c08086);
+		read_files(&firmware);
+		tables = firmware.files[find_file(&firmware, "etc/acpi/tables")].bytes;
+		size = firmware.files[find_file(&firmware, "etc/acpi/tables")].size;
+		at = memmem(tables, size, "MCFG", 4);
+		assert_non_null(at);
+		memcpy(&told, at + 44, 8);
+		assert_true(told == places[i]);
+		run_script(&firmware);
+		check_linked(&firmware, true);
+		while (firmware.count)
+			free(firmware.files[--firmware.count].bytes);
+	}
+	board_destroy(board);
+	char_destroy(config.streams.serial);
+	event_loop_destroy(config.loop);
+	mmio_bus_destroy(config.mmio);
+	pio_bus_destroy(config.pio);
+	ram_destroy(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +510,8 @@ int main(void)
 		cmocka_unit_test(test_memory_map),
 		cmocka_unit_test(test_pc),
 		cmocka_unit_test(test_microvm),
+		cmocka_unit_test(test_q35),
+		cmocka_unit_test(test_q35_firmware),
 		cmocka_unit_test(test_firmware),
 	};
 

@@ -26,7 +26,7 @@ static json_t *describe_machines(void)
 		if (type->has_machine) {
 			json_object_set_new(one, "default-cpu-type", json_string("max-x86_64-cpu"));
 			json_object_set_new(one, "default-ram-id",
-					    json_string(type->board == BOARD_PC ? "pc.ram" : "microvm.ram"));
+					    json_string(board_kind_is_pc(type->board) ? "pc.ram" : "microvm.ram"));
 		}
 		json_array_append_new(answer, one);
 	}

@@ -18,7 +18,7 @@
 
 const struct machine_type machine_types[] = {
 	{"pc-i440fx-7.2", "pc", "PC with an i440FX host bridge (kvik's pc)", true, BOARD_PC, true},
-	{"pc-q35-7.2", "q35", "the same: there is no ICH9 yet", true, BOARD_PC},
+	{"pc-q35-7.2", "q35", "PCI Express PC with a Q35 host bridge and ICH9 (kvik's q35)", true, BOARD_Q35},
 	{"microvm", NULL, "what a kernel of today needs", true, BOARD_MICROVM},
 	{"none", NULL, "empty machine, for monitors", false},
 };
@@ -318,7 +318,7 @@ static int examine_boot(struct line *line, struct error *error)
 	if (boot->kernel)
 		return error_set(error, ENOTSUP, "firmware and -kernel exclude each other here: leave %s out",
 				 bios ? "-bios" : "if=pflash");
-	if (line->type->board != BOARD_PC)
+	if (!board_kind_is_pc(line->type->board))
 		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
 	if (boot->firmware.code && bios)
 		return error_set(error, EINVAL, "-bios and if=pflash exclude each other");

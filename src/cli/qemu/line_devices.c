@@ -9,7 +9,9 @@
 #include "device/virtio/disk.h"
 
 #define PCI_SLOTS	32
-#define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics */
+#define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics; and its q35: */
+#define Q35_FIRST_FREE_SLOT 2
+#define Q35_LAST_SLOT	    31 /* the chipset's */
 #define MICROVM_SUFFIX	"-device"
 
 static bool is_microvm(const struct line *line)
@@ -104,7 +106,7 @@ static int take_named_places(struct line *line, struct slot_use *places, struct 
 
 static int choose_place(struct line *line, struct slot_use *places, json_t *device, struct error *error)
 {
-	unsigned slot = FIRST_FREE_SLOT;
+	unsigned slot = line->type->board == BOARD_Q35 ? Q35_FIRST_FREE_SLOT : FIRST_FREE_SLOT;
 
 	if (is_microvm(line) || json_object_get(device, "slot"))
 		return 0;
@@ -165,11 +167,12 @@ static int check_one(struct line *line, json_t *device, struct error *error)
 
 int line_place_devices(struct line *line, struct error *error)
 {
-	struct slot_use places = {.is_taken = {true, true}};
+	struct slot_use places = {.is_taken = {true}};
 	json_t *device;
 	size_t i;
 	int result;
 
+	places.is_taken[line->type->board == BOARD_Q35 ? Q35_LAST_SLOT : 1] = true;
 	if (json_array_size(line->devices) > LINE_DEVICES_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
 	json_array_foreach(line->devices, i, device) {

@@ -12,6 +12,10 @@
  * - it sends interrupts the way that the guest has chosen, holds back what is masked, and remembers
  *   it as pending.
  *
+ * A function may be a bridge (pci_bridge.h), with a bus of its own behind it: configuration accesses find
+ * it by the bridge's numbers, windows open where all bridges above forward them, and its pins come out
+ * of the bridge's own.
+ *
  * Locks. Each function has one, for its configuration space and vectors; nothing of the device is
  * called with it held, so a device calls the functions below with its own lock held. Windows are
  * moved under a lock of the bus that no access to a BAR may need: a device never writes its own
@@ -35,7 +39,8 @@
 
 #define PCI_CONFIG_PORT	 0xcf8 /* address at 0xcf8, reset control at 0xcf9, data at 0xcfc */
 #define PCI_CONFIG_PORTS 8
-#define PCI_ECAM_BYTES	 (1u << 20) /* bus 0: 256 functions of 4 KiB each */
+#define PCI_ECAM_BUS_BYTES (1u << 20) /* 256 functions of 4 KiB each */
+#define PCI_ECAM_BYTES	   PCI_ECAM_BUS_BYTES /* of bus 0 */
 
 #define PCI_SLOT_FUNCTION(slot, function) ((slot) << 3 | (function))
 #define PCI_SLOTS	 32
@@ -43,6 +48,7 @@
 #define PCI_CONFIG_BYTES 256
 #define PCI_BARS	 6
 #define PCI_PINS	 4
+#define PCI_LINKS_MAX	 8
 #define PCI_MSIX_MAX	 2048
 
 struct pci_bus;
@@ -89,10 +95,11 @@ struct pci_function {
 	/* Fixed once it is on a bus: */
 	uint8_t writable[PCI_CONFIG_BYTES]; /* bits that software may change */
 	uint8_t volatile_bits[PCI_CONFIG_BYTES]; /* bits that the function itself changes */
+	uint8_t cleared_by_ones[PCI_CONFIG_BYTES]; /* of these: bits that software clears by writing ones */
 	uint8_t initial[PCI_CONFIG_BYTES];  /* config at reset; taken by pci_bus_add */
 	struct pci_bar bars[PCI_BARS];
 	uint8_t capability_end; /* the first free byte for a capability */
-	uint8_t msi, msix;	/* offsets of their capabilities; 0: none */
+	uint8_t msi, msix, express; /* offsets of their capabilities; 0: none */
 	unsigned msix_vectors, msix_bar;
 	uint32_t msix_table_offset, msix_pba_offset; /* in that BAR */
 	/* After software wrote [offset, offset + size); NULL: nothing to do. The accessing thread,
@@ -102,6 +109,7 @@ struct pci_function {
 	void (*config_reading)(struct pci_function *function, unsigned offset, unsigned size);
 	struct pci_bus *bus;
 	unsigned slot_function;
+	struct pci_bus *secondary; /* behind this bridge; NULL: it is none. Not owned */
 };
 
 /* Description, before pci_bus_add. `class_code` is 24 bits. */
@@ -123,6 +131,9 @@ void pci_function_destroy(struct pci_function *function); /* takes its windows a
 /* A little-endian register of 1, 2 or 4 bytes, for devices: without masks. Any thread. */
 uint32_t pci_config_get(struct pci_function *function, unsigned offset, unsigned size);
 void pci_config_set(struct pci_function *function, unsigned offset, unsigned size, uint32_t value);
+/* Clear some bits and set others at once. The register as it is now. */
+uint32_t pci_config_change(struct pci_function *function, unsigned offset, unsigned size,
+			   uint32_t cleared, uint32_t set);
 
 /* Interrupts. Any thread, device locks held. Without a lock, and by other processes: pci_irqfd.h. */
 void pci_set_intx(struct pci_function *function, bool level);
@@ -161,22 +172,34 @@ struct pci_bus_config {
 	const struct guest_memory *memory;
 	struct irq_line irq; /* `gsi` is filled in */
 	struct msi_target msi;
+	/* Which of the interrupt links pin 0 to 3 (INTA# is 0) of a slot of bus 0 drives, below PCI_LINKS_MAX.
+	 * NULL: pci_link_of, with PCI_PINS of them. */
+	unsigned (*link_of)(unsigned slot, unsigned pin);
 };
 
 struct pci_bus *pci_bus_create(const struct pci_bus_config *config, struct error *error);
 
-/* Put a function at PCI_SLOT_FUNCTION(...) of bus 0, where there is none. Before the machine runs. */
+/* Put a function at PCI_SLOT_FUNCTION(...) of a bus, where there is none. I/O thread. Behind a PCI Express
+ * port it becomes an endpoint of that. */
 void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_function *function);
 struct pci_function *pci_bus_at(const struct pci_bus *bus, unsigned slot_function); /* or NULL */
 /* A slot with nothing in it, but 0, which is a host bridge's; -1 when all are taken. */
 int pci_bus_free_slot(const struct pci_bus *bus);
 
+/* Take a function off its bus, while it goes on to exist: no access is in it any more, and its pin is low.
+ * I/O thread, without locks; also fine for one that is on none. */
+void pci_bus_remove(struct pci_function *function);
+
 /*
- * Wire one of the bus's four interrupt links to a GSI or to none (PCI_NO_GSI). Pin p of slot s (INTA#
- * is 0) drives link (s + p - 1) mod 4, as on the PIIX boards. Any thread.
+ * Wire one of bus 0's interrupt links to a GSI or to none (PCI_NO_GSI). Any thread. A link may have an input
+ * that it always drives besides, an I/O APIC's: that is wired before the machine runs.
  */
 void pci_bus_route(struct pci_bus *bus, unsigned link, uint8_t gsi);
+void pci_bus_wire(struct pci_bus *bus, unsigned link, uint8_t gsi);
+/* Pin p of slot s drives link (s + p - 1) mod 4 on the PIIX boards. */
 unsigned pci_link_of(unsigned slot, unsigned pin);
+/* As the bus of the slot has it, whichever that is. */
+unsigned pci_bus_link_of(const struct pci_bus *bus, unsigned slot, unsigned pin);
 
 /* Configuration accesses as software makes them: 1, 2 or 4 bytes inside a doubleword. Any thread,
  * without locks. */
@@ -188,6 +211,9 @@ void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offs
 /* device: struct pci_bus. Destroyed after all its functions. */
 extern const struct device_ops pci_bus_device_ops;
 extern const struct pio_ops pci_bus_pio_ops;	/* PCI_CONFIG_PORTS */
-extern const struct mmio_ops pci_bus_ecam_ops; /* PCI_ECAM_BYTES */
+/* PCI_ECAM_BUS_BYTES for bus 0, and as much for each further one that it reaches. */
+extern const struct mmio_ops pci_bus_ecam_ops;
+/* Whether this thread is in an access to it: whose range must not be removed then. */
+bool pci_bus_is_in_ecam(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/bus/pci_bridge.h"
 #include "device/bus/pci_parts.h"
 
 #define OFFSET_RESET_CONTROL 1 /* port 0xcf9, byte accesses only */
@@ -18,15 +19,13 @@
 
 #define ECAM_SHIFT	 12 /* bytes of configuration space a function */
 
-/* A function that isn't there, and what a conventional one has not, reads as ones. */
-uint32_t pci_config_read(struct pci_bus *bus, unsigned slot_function, unsigned offset,
-			 unsigned size)
+static uint32_t read_function(struct pci_function *function, unsigned offset, unsigned size)
 {
-	struct pci_function *function = bus->functions[slot_function];
-	uint32_t value;
+	uint32_t value, ones = size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
 
+	/* What a conventional one has not reads as ones, and of PCI Express nobody has anything there. */
 	if (!function || offset + size > PCI_CONFIG_BYTES)
-		return size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
+		return function && function->express ? 0 : ones;
 	if (function->config_reading)
 		function->config_reading(function, offset, size);
 	pthread_mutex_lock(&function->lock);
@@ -37,20 +36,20 @@ uint32_t pci_config_read(struct pci_bus *bus, unsigned slot_function, unsigned o
 	return value;
 }
 
-void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offset, unsigned size,
-		      uint32_t value)
+static void write_function(struct pci_function *function, unsigned offset, unsigned size,
+			   uint32_t value)
 {
-	struct pci_function *function = bus->functions[slot_function];
 	unsigned i;
-	uint8_t mask;
+	uint8_t mask, byte;
 
 	if (!function || offset + size > PCI_CONFIG_BYTES)
 		return;
 	pthread_mutex_lock(&function->lock);
 	for (i = 0; i < size; i++) {
 		mask = function->writable[offset + i];
-		function->config[offset + i] =
-			(function->config[offset + i] & ~mask) | ((value >> (8 * i)) & mask);
+		byte = value >> (8 * i);
+		function->config[offset + i] = (function->config[offset + i] & ~mask) | (byte & mask);
+		function->config[offset + i] &= ~(byte & function->cleared_by_ones[offset + i]);
 	}
 	pci_update_pin(function);
 	pci_update_messages(function);
@@ -58,11 +57,60 @@ void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offs
 	if (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
 	    pci_overlaps(offset, size, PCI_BAR(0), 4 * PCI_BARS))
 		pci_windows_update(function);
+	if (function->secondary && (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
+				    pci_overlaps(offset, size, PCI_BRIDGE_IO_BASE,
+						 PCI_BRIDGE_WINDOWS_END - PCI_BRIDGE_IO_BASE)))
+		pci_windows_update_behind(function->secondary);
 	if (function->config_written)
 		function->config_written(function, offset, size);
 }
 
-/* The function of bus 0 that the address register names; -1: none. And the register. */
+/* The tree stays as it is while a function is accessed. */
+uint32_t pci_config_read(struct pci_bus *bus, unsigned slot_function, unsigned offset,
+			 unsigned size)
+{
+	uint32_t value;
+
+	pthread_rwlock_rdlock(&bus->root->tree_lock);
+	value = read_function(bus->functions[slot_function], offset, size);
+	pthread_rwlock_unlock(&bus->root->tree_lock);
+	return value;
+}
+
+void pci_config_write(struct pci_bus *bus, unsigned slot_function, unsigned offset, unsigned size,
+		      uint32_t value)
+{
+	pthread_rwlock_rdlock(&bus->root->tree_lock);
+	write_function(bus->functions[slot_function], offset, size, value);
+	pthread_rwlock_unlock(&bus->root->tree_lock);
+}
+
+/* The same by bus number: `address` is bus, slot and function. */
+static uint32_t read_address(struct pci_bus *root, unsigned address, unsigned offset, unsigned size)
+{
+	struct pci_bus *bus;
+	uint32_t value;
+
+	pthread_rwlock_rdlock(&root->tree_lock);
+	bus = pci_bus_numbered(root, address >> 8);
+	value = read_function(bus ? bus->functions[address & 0xff] : NULL, offset, size);
+	pthread_rwlock_unlock(&root->tree_lock);
+	return value;
+}
+
+static void write_address(struct pci_bus *root, unsigned address, unsigned offset, unsigned size,
+			  uint32_t value)
+{
+	struct pci_bus *bus;
+
+	pthread_rwlock_rdlock(&root->tree_lock);
+	bus = pci_bus_numbered(root, address >> 8);
+	if (bus)
+		write_function(bus->functions[address & 0xff], offset, size, value);
+	pthread_rwlock_unlock(&root->tree_lock);
+}
+
+/* Bus, slot and function that the address register names; -1: none. And the register. */
 static int addressed(struct pci_bus *bus, unsigned *offset)
 {
 	uint32_t address;
@@ -71,9 +119,7 @@ static int addressed(struct pci_bus *bus, unsigned *offset)
 	address = bus->address;
 	pthread_mutex_unlock(&bus->port_lock);
 	*offset = address & 0xfc;
-	if (!(address & ADDRESS_ENABLE) || (address >> 16 & 0xff) != 0)
-		return -1;
-	return address >> 8 & 0xff;
+	return address & ADDRESS_ENABLE ? (int)(address >> 8 & 0xffff) : -1;
 }
 
 static uint32_t port_read(void *device, uint16_t offset, unsigned size)
@@ -81,12 +127,12 @@ static uint32_t port_read(void *device, uint16_t offset, unsigned size)
 	struct pci_bus *bus = device;
 	uint32_t value = UINT32_MAX;
 	unsigned at;
-	int slot_function;
+	int address;
 
 	if (offset >= OFFSET_DATA) {
-		slot_function = addressed(bus, &at);
-		if (slot_function >= 0)
-			value = pci_config_read(bus, slot_function, at + offset - OFFSET_DATA, size);
+		address = addressed(bus, &at);
+		if (address >= 0)
+			value = read_address(bus, address, at + offset - OFFSET_DATA, size);
 		return value;
 	}
 	pthread_mutex_lock(&bus->port_lock);
@@ -111,12 +157,12 @@ static void port_write(void *device, uint16_t offset, unsigned size, uint32_t va
 {
 	struct pci_bus *bus = device;
 	unsigned at;
-	int slot_function;
+	int address;
 
 	if (offset >= OFFSET_DATA) {
-		slot_function = addressed(bus, &at);
-		if (slot_function >= 0)
-			pci_config_write(bus, slot_function, at + offset - OFFSET_DATA, size, value);
+		address = addressed(bus, &at);
+		if (address >= 0)
+			write_address(bus, address, at + offset - OFFSET_DATA, size, value);
 		return;
 	}
 	pthread_mutex_lock(&bus->port_lock);
@@ -144,17 +190,26 @@ static unsigned piece_of(uint64_t offset, unsigned size)
 	return room == 3 ? 1 : room;
 }
 
+static _Thread_local unsigned ecam_depth;
+
+bool pci_bus_is_in_ecam(void)
+{
+	return ecam_depth;
+}
+
 static uint64_t ecam_read(void *device, uint64_t offset, unsigned size)
 {
 	uint64_t value = 0;
 	unsigned done, piece;
 
+	ecam_depth++;
 	for (done = 0; done < size; done += piece) {
 		piece = piece_of(offset + done, size - done);
-		value |= (uint64_t)pci_config_read(device, (offset + done) >> ECAM_SHIFT,
-						   (offset + done) & ((1 << ECAM_SHIFT) - 1), piece)
+		value |= (uint64_t)read_address(device, (offset + done) >> ECAM_SHIFT,
+						(offset + done) & ((1 << ECAM_SHIFT) - 1), piece)
 			 << (8 * done);
 	}
+	ecam_depth--;
 	return value;
 }
 
@@ -162,12 +217,14 @@ static void ecam_write(void *device, uint64_t offset, unsigned size, uint64_t va
 {
 	unsigned done, piece;
 
+	ecam_depth++;
 	for (done = 0; done < size; done += piece) {
 		piece = piece_of(offset + done, size - done);
-		pci_config_write(device, (offset + done) >> ECAM_SHIFT,
-				 (offset + done) & ((1 << ECAM_SHIFT) - 1), piece,
-				 value >> (8 * done));
+		write_address(device, (offset + done) >> ECAM_SHIFT,
+			      (offset + done) & ((1 << ECAM_SHIFT) - 1), piece,
+			      value >> (8 * done));
 	}
+	ecam_depth--;
 }
 
 const struct mmio_ops pci_bus_ecam_ops = {.read = ecam_read, .write = ecam_write};
@@ -180,20 +237,35 @@ void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_functio
 	function->bus = bus;
 	function->slot_function = slot_function;
 	pci_windows_describe(function);
+	if (bus->bridge && bus->bridge->express)
+		pci_add_express(function, PCI_EXPRESS_ENDPOINT, 0);
 	if ((slot_function & 7) && first) {
 		first->config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
 		first->initial[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
 	}
 	memcpy(function->initial, function->config, sizeof(function->initial));
+	pthread_rwlock_wrlock(&bus->root->tree_lock);
 	bus->functions[slot_function] = function;
+	pthread_rwlock_unlock(&bus->root->tree_lock);
+}
+
+void pci_bus_remove(struct pci_function *function)
+{
+	struct pci_bus *bus = function->bus;
+
+	if (!bus || bus->functions[function->slot_function] != function)
+		return;
+	/* Where nobody finds it nobody opens its windows again. */
+	pthread_rwlock_wrlock(&bus->root->tree_lock);
+	bus->functions[function->slot_function] = NULL;
+	pthread_rwlock_unlock(&bus->root->tree_lock);
+	pci_windows_remove(function);
+	pci_set_intx(function, false);
 }
 
 void pci_function_destroy(struct pci_function *function)
 {
-	if (function->bus) {
-		pci_windows_remove(function);
-		function->bus->functions[function->slot_function] = NULL;
-	}
+	pci_bus_remove(function);
 	free(function->msix_table);
 	function->msix_table = NULL;
 	pthread_mutex_destroy(&function->lock);
@@ -217,18 +289,26 @@ int pci_bus_free_slot(const struct pci_bus *bus)
 	return -1;
 }
 
+static void reset_functions(struct pci_bus *bus)
+{
+	unsigned i;
+
+	for (i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->functions[i])
+			pci_function_reset(bus->functions[i]);
+}
+
 static void pci_bus_reset(void *device)
 {
-	struct pci_bus *bus = device;
-	unsigned i;
+	struct pci_bus *bus = device, *below;
 
 	pthread_mutex_lock(&bus->port_lock);
 	bus->address = 0;
 	bus->reset_control = 0;
 	pthread_mutex_unlock(&bus->port_lock);
-	for (i = 0; i < PCI_FUNCTIONS; i++)
-		if (bus->functions[i])
-			pci_function_reset(bus->functions[i]);
+	reset_functions(bus);
+	for (below = bus->next; below; below = below->next)
+		reset_functions(below);
 }
 
 static void transfer(struct state_stream *state, struct pci_bus *bus)
@@ -268,6 +348,7 @@ static void pci_bus_destroy(void *device)
 	pthread_mutex_destroy(&bus->link_lock);
 	pthread_mutex_destroy(&bus->port_lock);
 	pthread_mutex_destroy(&bus->window_lock);
+	pthread_rwlock_destroy(&bus->tree_lock);
 	free(bus);
 }
 
@@ -287,10 +368,13 @@ struct pci_bus *pci_bus_create(const struct pci_bus_config *config, struct error
 		error_set_errno(error, ENOMEM, "cannot create the PCI bus");
 		return NULL;
 	}
+	bus->root = bus;
+	pthread_rwlock_init(&bus->tree_lock, NULL);
 	pthread_mutex_init(&bus->window_lock, NULL);
 	pthread_mutex_init(&bus->port_lock, NULL);
 	pthread_mutex_init(&bus->link_lock, NULL);
 	memset(bus->link_gsi, PCI_NO_GSI, sizeof(bus->link_gsi));
+	memset(bus->wired_gsi, PCI_NO_GSI, sizeof(bus->wired_gsi));
 	bus->config = *config;
 	return bus;
 }

@@ -63,6 +63,18 @@ void pci_config_set(struct pci_function *function, unsigned offset, unsigned siz
 	pthread_mutex_unlock(&function->lock);
 }
 
+uint32_t pci_config_change(struct pci_function *function, unsigned offset, unsigned size,
+			   uint32_t cleared, uint32_t set)
+{
+	uint32_t value;
+
+	pthread_mutex_lock(&function->lock);
+	value = (pci_get(function, offset, size) & ~cleared) | set;
+	pci_put(function->config, offset, size, value);
+	pthread_mutex_unlock(&function->lock);
+	return value;
+}
+
 int pci_dma_read(struct pci_function *function, uint64_t gpa, void *data, size_t size)
 {
 	if (!(pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))

@@ -11,6 +11,16 @@ unsigned pci_link_of(unsigned slot, unsigned pin)
 	return (slot + pin + PCI_PINS - 1) % PCI_PINS;
 }
 
+unsigned pci_bus_link_of(const struct pci_bus *bus, unsigned slot, unsigned pin)
+{
+	/* A bridge rotates the pins behind it by their slots (PCI-to-PCI Bridge 1.2 §9.1). */
+	for (; bus->bridge; bus = bus->bridge->bus) {
+		pin = (slot + pin) % PCI_PINS;
+		slot = bus->bridge->slot_function >> 3;
+	}
+	return bus->config.link_of ? bus->config.link_of(slot, pin) : pci_link_of(slot, pin);
+}
+
 /* Drive a GSI: links may share it. With the links' lock held. */
 static void drive_gsi(struct pci_bus *bus, uint8_t gsi)
 {
@@ -20,8 +30,9 @@ static void drive_gsi(struct pci_bus *bus, uint8_t gsi)
 
 	if (gsi == PCI_NO_GSI)
 		return;
-	for (link = 0; link < PCI_PINS; link++)
-		level = level || (bus->link_gsi[link] == gsi && bus->link_users[link]);
+	for (link = 0; link < PCI_LINKS_MAX; link++)
+		level = level || ((bus->link_gsi[link] == gsi || bus->wired_gsi[link] == gsi) &&
+				  bus->link_users[link]);
 	line.gsi = gsi;
 	irq_line_set(&line, level);
 }
@@ -40,11 +51,16 @@ void pci_bus_route(struct pci_bus *bus, unsigned link, uint8_t gsi)
 	pthread_mutex_unlock(&bus->link_lock);
 }
 
+void pci_bus_wire(struct pci_bus *bus, unsigned link, uint8_t gsi)
+{
+	bus->wired_gsi[link] = gsi;
+}
+
 static void drive_link(struct pci_function *function, bool level)
 {
-	struct pci_bus *bus = function->bus;
-	unsigned link = pci_link_of(function->slot_function >> 3,
-				    function->config[PCI_INTERRUPT_PIN] - 1u);
+	struct pci_bus *bus = function->bus->root;
+	unsigned link = pci_bus_link_of(function->bus, function->slot_function >> 3,
+					function->config[PCI_INTERRUPT_PIN] - 1u);
 
 	pthread_mutex_lock(&bus->link_lock);
 	if (level)
@@ -52,6 +68,7 @@ static void drive_link(struct pci_function *function, bool level)
 	else
 		bus->link_users[link]--;
 	drive_gsi(bus, bus->link_gsi[link]);
+	drive_gsi(bus, bus->wired_gsi[link]);
 	pthread_mutex_unlock(&bus->link_lock);
 }
 

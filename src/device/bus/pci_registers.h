@@ -13,6 +13,20 @@
 #define PCI_SUBSYSTEM_VENDOR 0x2c
 #define PCI_SUBSYSTEM	     0x2e
 #define PCI_CAPABILITIES     0x34
+/* Of a bridge (PCI-to-PCI Bridge 1.2 §3.2). */
+#define PCI_BRIDGE_PRIMARY	  0x18
+#define PCI_BRIDGE_SECONDARY	  0x19
+#define PCI_BRIDGE_SUBORDINATE	  0x1a
+#define PCI_BRIDGE_IO_BASE	  0x1c
+#define PCI_BRIDGE_IO_LIMIT	  0x1d
+#define PCI_BRIDGE_MEMORY_BASE	  0x20
+#define PCI_BRIDGE_MEMORY_LIMIT	  0x22
+#define PCI_BRIDGE_PREFETCH_BASE  0x24
+#define PCI_BRIDGE_PREFETCH_LIMIT 0x26
+#define PCI_BRIDGE_PREFETCH_BASE_HIGH  0x28
+#define PCI_BRIDGE_PREFETCH_LIMIT_HIGH 0x2c
+#define PCI_BRIDGE_WINDOWS_END	  0x30
+#define PCI_BRIDGE_CONTROL	  0x3e
 #define PCI_INTERRUPT_LINE   0x3c
 #define PCI_INTERRUPT_PIN    0x3d
 
@@ -28,6 +42,9 @@
 #define PCI_STATUS_DEVSEL_MEDIUM 0x0200
 
 #define PCI_HEADER_MULTI_FUNCTION 0x80
+#define PCI_HEADER_TYPE_MASK	  0x7f
+#define PCI_HEADER_BRIDGE	  0x01
+#define PCI_BRIDGE_BARS		  2
 
 #define PCI_BAR_SPACE_IO	0x1
 #define PCI_BAR_MEMORY_64	0x4
@@ -37,6 +54,7 @@
 
 #define PCI_CAPABILITY_MSI	0x05
 #define PCI_CAPABILITY_VENDOR	0x09
+#define PCI_CAPABILITY_EXPRESS	0x10
 #define PCI_CAPABILITY_MSIX	0x11
 
 /* MSI, with 64-bit addresses and a mask for each vector (§6.8.1). Offsets in the capability. */

@@ -97,6 +97,8 @@ void pci_function_restore(struct pci_function *function, const struct pci_functi
 	pci_irqfds_update(function);
 	pthread_mutex_unlock(&function->lock);
 	pci_windows_update(function);
+	if (function->secondary)
+		pci_windows_update_behind(function->secondary);
 }
 
 void pci_function_state_free(struct pci_function_state *saved)

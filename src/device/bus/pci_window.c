@@ -82,7 +82,8 @@ static bool wanted_address(struct pci_function *function, unsigned index, uint64
 		limit = UINT64_MAX;
 	*address = at;
 	return (command & (is_memory(bar) ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO)) && at &&
-	       at < limit && bar->size_bytes <= limit - at;
+	       at < limit && bar->size_bytes <= limit - at &&
+	       pci_bus_is_reached(function->bus, is_memory(bar), at, bar->size_bytes);
 }
 
 /* Memory of a BAR with the MSI-X table in it, or with nothing behind it. */
@@ -166,14 +167,22 @@ static void open_windows(struct pci_function *function)
 			open_window(function, i, address);
 }
 
-void pci_windows_update(struct pci_function *function)
+static void open_windows_on(struct pci_bus *bus)
 {
-	struct pci_bus *bus = function->bus;
+	unsigned i;
+
+	for (i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->functions[i])
+			open_windows(bus->functions[i]);
+}
+
+/* Close what should be closed. Whether anything was. */
+static bool close_windows(struct pci_function *function)
+{
 	bool has_closed = false;
 	uint64_t address;
 	unsigned i;
 
-	pthread_mutex_lock(&bus->window_lock);
 	for (i = 0; i < PCI_BARS; i++) {
 		if (!function->bars[i].is_mapped)
 			continue;
@@ -182,21 +191,64 @@ void pci_windows_update(struct pci_function *function)
 		close_window(function, i);
 		has_closed = true;
 	}
-	open_windows(function);
-	/* Another one may have waited for the room. */
-	for (i = 0; i < PCI_FUNCTIONS && has_closed; i++)
-		if (bus->functions[i] && bus->functions[i] != function)
-			open_windows(bus->functions[i]);
-	pthread_mutex_unlock(&bus->window_lock);
+	return has_closed;
+}
+
+static bool close_windows_behind(struct pci_bus *bus)
+{
+	bool has_closed = false;
+	unsigned i;
+
+	for (i = 0; i < PCI_FUNCTIONS; i++) {
+		if (!bus->functions[i])
+			continue;
+		has_closed = close_windows(bus->functions[i]) || has_closed;
+		if (bus->functions[i]->secondary)
+			has_closed = close_windows_behind(bus->functions[i]->secondary) || has_closed;
+	}
+	return has_closed;
+}
+
+static void open_windows_behind(struct pci_bus *bus)
+{
+	unsigned i;
+
+	open_windows_on(bus);
+	for (i = 0; i < PCI_FUNCTIONS; i++)
+		if (bus->functions[i] && bus->functions[i]->secondary)
+			open_windows_behind(bus->functions[i]->secondary);
+}
+
+void pci_windows_update(struct pci_function *function)
+{
+	struct pci_bus *root = function->bus->root;
+
+	pthread_mutex_lock(&root->window_lock);
+	/* Where one has gone, another one may have waited for the room. */
+	if (close_windows(function))
+		open_windows_behind(root);
+	else
+		open_windows(function);
+	pthread_mutex_unlock(&root->window_lock);
+}
+
+void pci_windows_update_behind(struct pci_bus *bus)
+{
+	struct pci_bus *root = bus->root;
+
+	pthread_mutex_lock(&root->window_lock);
+	open_windows_behind(close_windows_behind(bus) ? root : bus);
+	pthread_mutex_unlock(&root->window_lock);
 }
 
 void pci_windows_remove(struct pci_function *function)
 {
+	struct pci_bus *root = function->bus->root;
 	unsigned i;
 
-	pthread_mutex_lock(&function->bus->window_lock);
+	pthread_mutex_lock(&root->window_lock);
 	for (i = 0; i < PCI_BARS; i++)
 		if (function->bars[i].is_mapped)
 			close_window(function, i);
-	pthread_mutex_unlock(&function->bus->window_lock);
+	pthread_mutex_unlock(&root->window_lock);
 }

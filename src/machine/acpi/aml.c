@@ -13,6 +13,9 @@
 #define OP_SCOPE    0x10
 #define OP_BUFFER   0x11
 #define OP_PACKAGE  0x12
+#define OP_METHOD   0x14
+#define OP_IF	    0xa0
+#define OP_ELSE	    0xa1
 #define OP_EXTENDED 0x5b
 #define OP_DEVICE   0x82 /* after OP_EXTENDED */
 #define PREFIX_DUAL  0x2e
@@ -149,6 +152,34 @@ size_t aml_package_begin(struct aml *aml, uint8_t elements)
 	return mark;
 }
 
+size_t aml_method_begin(struct aml *aml, const char *name, unsigned arguments)
+{
+	size_t mark;
+
+	aml_byte(aml, OP_METHOD);
+	mark = aml->used;
+	aml_name(aml, name);
+	aml_byte(aml, arguments); /* not serialized */
+	return mark;
+}
+
+size_t aml_if_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_IF);
+	return aml->used;
+}
+
+size_t aml_else_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_ELSE);
+	return aml->used;
+}
+
+void aml_operator(struct aml *aml, uint8_t code)
+{
+	aml_byte(aml, code);
+}
+
 /* Put the PkgLength, which counts itself, before what follows `mark` (§20.2.4). */
 void aml_end(struct aml *aml, size_t mark)
 {
@@ -174,6 +205,17 @@ void aml_end(struct aml *aml, size_t mark)
 	memmove(aml->bytes + mark + bytes, aml->bytes + mark, content);
 	memcpy(aml->bytes + mark, encoded, bytes);
 	aml->used += bytes;
+}
+
+void aml_buffer(struct aml *aml, const void *bytes, size_t size)
+{
+	size_t mark;
+
+	aml_byte(aml, OP_BUFFER);
+	mark = aml->used;
+	aml_integer(aml, size);
+	aml_bytes(aml, bytes, size);
+	aml_end(aml, mark);
 }
 
 void aml_name_declare(struct aml *aml, const char *name)

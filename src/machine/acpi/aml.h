@@ -30,6 +30,21 @@ void aml_eisa_id(struct aml *aml, const char *id);
 size_t aml_scope_begin(struct aml *aml, const char *name);
 size_t aml_device_begin(struct aml *aml, const char *name);
 size_t aml_package_begin(struct aml *aml, uint8_t elements);
+/* Methods (§20.2.5), of terms that are written one after the other: an operator, its operands, its target. */
+size_t aml_method_begin(struct aml *aml, const char *name, unsigned arguments);
+size_t aml_if_begin(struct aml *aml); /* the predicate follows, and what to do */
+size_t aml_else_begin(struct aml *aml); /* right behind an If's end */
+void aml_operator(struct aml *aml, uint8_t code); /* one of: */
+#define AML_LOCAL0	       0x60
+#define AML_ARG0	       0x68
+#define AML_STORE	       0x70 /* value, target */
+#define AML_AND		       0x7b /* two values, target */
+#define AML_OR		       0x7d
+#define AML_CREATE_DWORD_FIELD 0x8a /* buffer, offset, name */
+#define AML_NOT		       0x92
+#define AML_EQUAL	       0x93
+#define AML_RETURN	       0xa4
+void aml_buffer(struct aml *aml, const void *bytes, size_t size);
 void aml_end(struct aml *aml, size_t mark);
 
 /* Name (name, value): the object must follow. And the usual ones whole. */

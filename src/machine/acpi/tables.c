@@ -220,16 +220,16 @@ static void fill_fixed_hardware(const struct acpi_config *config, struct fadt *f
 	fadt->pm1a_event = config->pm_port + ACPI_PM_EVENT_OFFSET;
 	fadt->pm1a_control = config->pm_port + ACPI_PM_CONTROL_OFFSET;
 	fadt->pm_timer = config->pm_port + ACPI_PM_TIMER_OFFSET;
-	fadt->gpe0 = config->pm_port + ACPI_PM_GPE_OFFSET;
+	fadt->gpe0 = config->pm_port + (config->is_ich9 ? ACPI_PM_ICH9_GPE_OFFSET : ACPI_PM_GPE_OFFSET);
 	fadt->pm1_event_bytes = 4;
 	fadt->pm1_control_bytes = 2;
 	fadt->pm_timer_bytes = 4;
-	fadt->gpe0_bytes = 4;
+	fadt->gpe0_bytes = config->is_ich9 ? ACPI_PM_ICH9_GPE_BYTES : 4;
 	fadt->x_pm1a_event = io_register(fadt->pm1a_event, 4);
 	fadt->x_pm1a_event.access = 2; /* status and enable are words */
 	fadt->x_pm1a_control = io_register(fadt->pm1a_control, 2);
 	fadt->x_pm_timer = io_register(fadt->pm_timer, 4);
-	fadt->x_gpe0 = io_register(fadt->gpe0, 4);
+	fadt->x_gpe0 = io_register(fadt->gpe0, fadt->gpe0_bytes);
 	fadt->x_gpe0.access = 1;
 	fadt->sci_irq = config->sci_irq;
 }
@@ -299,7 +299,7 @@ static uint64_t build_mcfg(const struct acpi_config *config, struct aml *out)
 {
 	static const uint8_t reserved[8];
 	size_t at = begin_table(out, "MCFG", 1);
-	struct mcfg_entry entry = {.gpa = config->ecam_gpa};
+	struct mcfg_entry entry = {.gpa = config->ecam_gpa, .last_bus = config->last_bus};
 
 	aml_bytes(out, reserved, sizeof(reserved));
 	aml_bytes(out, &entry, sizeof(entry));

@@ -21,12 +21,14 @@ struct acpi_config {
 	/* Fixed hardware and its registers; or a hardware-reduced machine, with only these. */
 	bool is_hardware_reduced;
 	uint16_t pm_port;	/* device/acpi_pm.h; not when hardware-reduced */
+	bool is_ich9; /* whose general-purpose events are elsewhere */
 	uint8_t sci_irq;
 	uint16_t sleep_port;	/* device/acpi_sleep.h; when hardware-reduced */
 	uint16_t reset_port;
 	uint8_t reset_value;
 	uint16_t boot_architecture; /* IAPC_BOOT_ARCH */
-	uint64_t ecam_gpa; /* PCI configuration space of bus 0; 0: there is none */
+	uint64_t ecam_gpa; /* PCI configuration space by memory; 0: there is none */
+	uint8_t last_bus;  /* that it has */
 };
 
 #define ACPI_BOOT_LEGACY_DEVICES 0x01
