@@ -417,12 +417,16 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		close_nets(&config);
 		return -EINVAL;
 	}
-	if (open_disks(&config, options, error) < 0) {
+	if ((options->vsock.path && vsock_option_open(&options->vsock, &config.vsock, error) < 0) ||
+	    open_disks(&config, options, error) < 0) {
+		if (config.vsock.guest_cid)
+			vsock_host_close(&config.vsock.host);
 		close_shares(&config);
 		close_nets(&config);
 		return -EINVAL;
 	}
-	config.sandbox.listens |= options->gdb != NULL;
+	config.sandbox.listens |= options->gdb || options->vsock.path;
+	config.sandbox.uses_helpers |= options->vsock.path != NULL;
 	run->machine = machine_create(&config, error);
 	if (!run->machine ||
 	    (run->gdb && gdb_stub_attach(run->gdb, run->machine, error) < 0))

@@ -55,6 +55,9 @@ const char run_options_help[] =
     "Folders, with --share DIR[:ro|:rw][,tag=NAME][,cache=auto|always|none]:\n"
     "                         a folder of the host's, for `mount -t virtiofs NAME DIR` in\n"
     "                         the guest (ro, share0 and so on, auto)\n"
+    "Sockets between the guest's programs and the host's (AF_VSOCK), with --vsock PATH[,cid=N]:\n"
+    "                         \"CONNECT PORT\" to the socket PATH reaches the guest's port; its\n"
+    "                         connections to port N of the host reach the socket PATH_N (3)\n"
     "Consoles, each of stdio, file=PATH or none:\n"
     "  --serial WHERE         first serial port (stdio)\n"
     "  --console WHERE        virtio console, hvc0; also unix=PATH, a socket to connect to\n"
@@ -426,6 +429,11 @@ static int parse_share(struct run_options *options, const char *value, struct er
 	return result;
 }
 
+static int parse_vsock(struct run_options *options, const char *value, struct error *error)
+{
+	return vsock_option_parse(&options->vsock, value, error);
+}
+
 static int parse_sandbox(struct run_options *options, const char *value, struct error *error)
 {
 	static const char *const names[] = {"off", "on", NULL};
@@ -540,6 +548,7 @@ static const struct option {
 	{"--load", true, parse_load},
 	{"--net", true, parse_net},
 	{"--share", true, parse_share},
+	{"--vsock", true, parse_vsock},
 	{"--display", true, parse_display},
 	{"--disk", true, parse_disk},
 	{"--firmware", true, parse_firmware},
@@ -737,4 +746,5 @@ void run_options_free(struct run_options *options)
 		net_option_free(&options->nets[--options->net_count]);
 	while (options->share_count)
 		share_option_free(&options->shares[--options->share_count]);
+	vsock_option_free(&options->vsock);
 }

@@ -9,6 +9,7 @@
 #include "cli/firmware_option.h"
 #include "cli/net_option.h"
 #include "cli/share_option.h"
+#include "cli/vsock_option.h"
 #include "machine/machine.h"
 
 /* Where a character stream goes. */
@@ -47,6 +48,7 @@ struct run_options {
 	unsigned net_count;
 	struct share_option shares[BOARD_SHARES_MAX];
 	unsigned share_count;
+	struct vsock_option vsock;
 	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
 	char **command; /* to run in the guest, itself first; NULL: none */
 	int command_count;

@@ -15,6 +15,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
+#include "device/virtio/vsock.h"
 #include "kvm/kvm.h"
 #include "machine/boot/firmware.h"
 #include "machine/device_options.h"
@@ -63,6 +64,13 @@ struct board_share {
 	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
 };
 
+/* The board's sockets of programs (AF_VSOCK). */
+struct board_vsock {
+	struct vsock_host host;
+	uint32_t guest_cid; /* 0: there are none, or none any more */
+	unsigned slot_plus_1; /* on PCI; 0: any */
+};
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;
@@ -90,6 +98,7 @@ struct board_config {
 	unsigned net_count;
 	struct board_share *shares; /* likewise */
 	unsigned share_count;
+	struct board_vsock *vsock; /* likewise; NULL: there are none */
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 	unsigned console_slot_plus_1; /* of that device on PCI; 0: any */

@@ -82,6 +82,7 @@ int board_add_disks(struct board *board, struct error *error);
 int board_add_console(struct board *board, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
 int board_add_shares(struct board *board, struct error *error);
+int board_add_vsock(struct board *board, struct error *error);
 int board_add_options(struct board *board, struct error *error);
 bool board_has_option(const struct board *board, enum device_kind kind);
 /* A virtio device where this board has them: at `slot` or any of PCI (pc), or by MMIO (microvm). It is the

@@ -8,6 +8,7 @@
 #include "device/virtio/network.h"
 #include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
+#include "device/virtio/vsock.h"
 #include "machine/board_parts.h"
 
 #define CLASS_NET  0x020000 /* Ethernet */
@@ -190,6 +191,21 @@ int board_add_shares(struct board *board, struct error *error)
 	for (i = 0; i < board->config.share_count && result == 0; i++)
 		result = add_share(board, &board->config.shares[i], i, error);
 	return result;
+}
+
+int board_add_vsock(struct board *board, struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, false);
+	struct board_vsock *vsock = board->config.vsock;
+	struct virtio_device *virtio;
+
+	if (!vsock || !vsock->guest_cid)
+		return 0;
+	virtio = virtio_vsock_create(&host, &vsock->host, vsock->guest_cid, error);
+	vsock->guest_cid = 0;
+	return virtio ? board_add_virtio(board, "vsock0", virtio, CLASS_CONSOLE,
+					 wanted_slot(vsock->slot_plus_1), error)
+		      : -EINVAL;
 }
 
 int board_add_console(struct board *board, struct error *error)

@@ -59,6 +59,7 @@ struct machine_config {
 	unsigned net_count;
 	struct board_share shares[BOARD_SHARES_MAX];
 	unsigned share_count;
+	struct board_vsock vsock;
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS_MAX]; /* their streams outlive it */
 	unsigned port_count;
 	unsigned console_slot_plus_1; /* see board_config.h */

@@ -162,6 +162,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.net_count = machine->config.net_count,
 		.shares = machine->config.shares,
 		.share_count = machine->config.share_count,
+		.vsock = &machine->config.vsock,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
 		.console_slot_plus_1 = machine->config.console_slot_plus_1,
@@ -191,7 +192,7 @@ static int create_requests(struct machine *machine, struct error *error)
 	return 0;
 }
 
-/* Disks, links and shares that no device has taken. */
+/* Disks, links, shares and sockets that no device has taken. */
 static void close_unused(struct machine_config *config)
 {
 	unsigned i;
@@ -202,6 +203,8 @@ static void close_unused(struct machine_config *config)
 		net_link_close(&config->nets[i].link);
 	for (i = 0; i < config->share_count; i++)
 		share_close(&config->shares[i].share);
+	if (config->vsock.guest_cid)
+		vsock_host_close(&config->vsock.host);
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)

@@ -51,8 +51,9 @@ const struct call sandbox_calls[] = {
 	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SET_FLAGS", IS(1, SECCOMP_IOCTL_NOTIF_SET_FLAGS)),
 	HELPERS_IF(pidfd_send_signal, "SIGUSR1", IS(1, SIGUSR1)),
 
-	/* Peers of consoles and monitors, on sockets that listen already. */
+	/* Peers of consoles, monitors and guests, on sockets that listen already. */
 	{.number = SYS_accept4, .name = "accept4", .group = CALLS_LISTENING, .when = ""},
+	{.number = SYS_shutdown, .name = "shutdown", .group = CALLS_LISTENING, .when = ""},
 
 	/* Files that are open already. */
 	CALL(writev),

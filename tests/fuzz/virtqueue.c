@@ -1,14 +1,17 @@
 /*
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
- * Input: a byte that chooses the device (random numbers, balloon, network, disk, console) and the features that are agreed on,
+ * Input: a byte that chooses the device (random numbers, balloon, network, disk, console,
+ * sockets) and the features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
- * rings; notifications; registers; frames from the network's other side; resets, holding and releasing,
+ * rings; notifications; registers; frames from the network's other side; packets that nearly belong to a
+ * connection; resets, holding and releasing,
  * saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
  * hold: no access outside of RAM (AddressSanitizer), an end to every step, and a device that has work
  * under way in no reset.
  */
 #include <linux/virtio_net.h>
+#include <linux/virtio_vsock.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,13 +21,17 @@
 #include "device/virtio/disk.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/network.h"
+#include "device/virtio/vsock.h"
 #include "fuzz.h"
+#include "sandbox/helper.h"
 
 #define RAM_GPA	  0x10000
 #define RAM_BYTES 0x8000
 #define SIZE	  8
 #define DISK_BYTES 0x4000
 #define STEPS_MAX 400
+#define SOCKETS   6 /* that the guest can be connected to */
+#define CID	  3
 
 enum step { POKE, DESCRIPTOR, OFFER, NOTIFY, START, REGISTER, CONFIG, FRAME, RESET, HOLD, SAVE, STEPS };
 
@@ -36,7 +43,9 @@ struct world {
 	uint64_t features;
 	uint16_t available[VIRTIO_QUEUES_MAX];
 	uint8_t at[VIRTIO_QUEUES_MAX];
-	int peer; /* of a network; -1: none */
+	int peer; /* of a network, or who connects for sockets; -1: none */
+	bool has_sockets;
+	int sockets[SOCKETS];
 };
 
 static void swallow(void *context, const uint8_t *data, size_t size)
@@ -59,6 +68,29 @@ static struct virtio_device *create_console(struct world *world, const struct vi
 	return virtio_console_create(host, ports, 2, &error);
 }
 
+/* What the helper would say to the first requests is there already. */
+static struct virtio_device *create_vsock(struct world *world, const struct virtio_host *host)
+{
+	struct vsock_host vsock = {.listener = -1};
+	static const char bytes[3000];
+	struct error error;
+	int ends[2], result = 0, i;
+
+	fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+	vsock.connector = ends[0];
+	world->peer = ends[1];
+	world->has_sockets = true;
+	for (i = 0; i < SOCKETS; i++) {
+		fuzz_check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
+		fuzz_check(write(ends[1], bytes, 1000 * (i % 4)) >= 0);
+		fuzz_check(helper_send(world->peer, &result, sizeof(result), &ends[0], 1) == 0);
+		close(ends[0]);
+		world->sockets[i] = ends[1];
+	}
+	shutdown(world->peer, SHUT_WR);
+	return virtio_vsock_create(host, &vsock, CID, &error);
+}
+
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
 	static const uint8_t mac[MAC_BYTES] = {0x52};
@@ -72,6 +104,8 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 	int ends[2], fd;
 
 	world->peer = -1;
+	if ((kind & 0x48) == 0x48)
+		return create_vsock(world, &host);
 	if (kind & 0x08)
 		return create_console(world, &host);
 	if (kind % 4 == 0)
@@ -184,11 +218,51 @@ static void access_config(struct world *world, struct fuzz_input *input)
 	virtio_read_config(world->virtio, offset, size, bytes);
 }
 
+/* The guest says something of one of few connections, in a chain of one descriptor. */
+static void send_packet(struct world *world, struct fuzz_input *input)
+{
+	uint16_t flags = fuzz_u8(input), size = fuzz_u16(input) % 0x1000;
+	uint8_t *table = world->ram + queue_gpa(1) - RAM_GPA;
+	uint16_t *ring = (uint16_t *)(void *)(table + 0x400);
+	struct virtio_vsock_hdr header = {
+		.src_cid = CID,
+		.dst_cid = 2,
+		.src_port = flags & 1,
+		.dst_port = flags >> 1 & 1,
+		.len = flags & 0x80 ? size : 0,
+		.type = VIRTIO_VSOCK_TYPE_STREAM,
+		.op = fuzz_u8(input) % 9,
+		.flags = flags >> 2,
+		.buf_alloc = fuzz_u16(input),
+		.fwd_cnt = fuzz_u8(input),
+	};
+	const uint64_t gpa = RAM_GPA + 0x5000;
+	const uint32_t length = sizeof(header) + size;
+
+	memcpy(world->ram + 0x5000, &header, sizeof(header));
+	memset(table, 0, 16);
+	memcpy(table, &gpa, 8);
+	memcpy(table + 8, &length, 4);
+	if (world->features & VIRTIO_PACKED) {
+		table[15] = flags & 0x40 ? 0x80 : 0;
+		table[14] = flags & 0x40 ? 0 : 0x80;
+	}
+	ring[2 + world->available[1] % SIZE] = 0;
+	ring[1] = ++world->available[1];
+	recv(world->peer, table + 0x300, 16, MSG_DONTWAIT); /* what it asked for before */
+	virtio_notify(world->virtio, 1);
+}
+
 static void send_frame(struct world *world, struct fuzz_input *input)
 {
 	static const uint8_t frame[4000];
-	uint16_t size = fuzz_u16(input) % sizeof(frame);
+	uint16_t size;
 
+	if (world->has_sockets) {
+		send_packet(world, input);
+		return;
+	}
+	size = fuzz_u16(input) % sizeof(frame);
 	if (world->streams[0])
 		char_callback_input(world->streams[size & 1], frame, size);
 	if (world->peer >= 0 && send(world->peer, frame, size + 1, MSG_DONTWAIT) < 0)
@@ -260,6 +334,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = {data, size};
 	struct world world = {.features = UINT64_MAX};
 	uint8_t kind = fuzz_u8(&input);
+	int i;
 
 	/* Its own allocation, so that what lies beside it is noticed. */
 	world.ram = aligned_alloc(4096, RAM_BYTES);
@@ -281,6 +356,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world.virtio->kind->destroy(world.virtio);
 	if (world.peer >= 0)
 		close(world.peer);
+	for (i = 0; i < (world.has_sockets ? SOCKETS : 0); i++)
+		close(world.sockets[i]);
 	char_destroy(world.streams[0]);
 	char_destroy(world.streams[1]);
 	free(world.ram);

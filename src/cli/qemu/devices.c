@@ -70,6 +70,10 @@ static const struct property balloon_properties[] = {
 	{NULL},
 };
 
+/* The socket on the host's side is kvik's: QEMU asks the host's kernel module. */
+static const struct property vsock_properties[] = {
+	{"guest-cid", PROPERTY_NUMBER}, {"socket", PROPERTY_TEXT}, {NULL}};
+
 static const struct property serial_bus_properties[] = {
 	{"max_ports", PROPERTY_NUMBER}, {"emergency-write", PROPERTY_BOOL}, {NULL}};
 
@@ -109,6 +113,9 @@ static const struct device_driver drivers[] = {
 	{"virtio-balloon-pci", "virtio-balloon", ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "memory that the guest gives back"},
 	{"virtio-balloon-pci-non-transitional", NULL, ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "the same"},
 	{"virtio-balloon-device", NULL, ROLE_BALLOON, "virtio-device", false, true, balloon_properties, "the same of a microvm"},
+	{"vhost-vsock-pci", NULL, ROLE_VSOCK, "vhost-vsock-pci-base", true, true, vsock_properties, "sockets between guest and host"},
+	{"vhost-vsock-pci-non-transitional", NULL, ROLE_VSOCK, "vhost-vsock-pci-base", true, true, vsock_properties, "the same"},
+	{"vhost-vsock-device", NULL, ROLE_VSOCK, "virtio-device", false, true, vsock_properties, "the same of a microvm"},
 	{"virtio-serial-pci", "virtio-serial", ROLE_SERIAL_BUS, "virtio-serial-pci-base", true, true, serial_bus_properties, "consoles and ports"},
 	{"virtio-serial-pci-non-transitional", NULL, ROLE_SERIAL_BUS, "virtio-serial-pci-base", true, true, serial_bus_properties, "the same"},
 	{"virtio-serial-device", NULL, ROLE_SERIAL_BUS, "virtio-device", false, true, serial_bus_properties, "the same of a microvm"},
@@ -139,6 +146,7 @@ static const struct type {
 	{"virtio-rng-pci-base", "virtio-pci", true},
 	{"virtio-balloon-pci-base", "virtio-pci", true},
 	{"virtio-serial-pci-base", "virtio-pci", true},
+	{"vhost-vsock-pci-base", "virtio-pci", true},
 	{"virtio-serial-port", "device", true},
 	{"i440FX-pcihost", "device", false},
 	{"mc146818rtc", "isa-device", false},

@@ -16,6 +16,7 @@ enum device_role {
 	ROLE_NETWORK, /* virtio-net */
 	ROLE_ENTROPY,
 	ROLE_BALLOON,
+	ROLE_VSOCK,
 	ROLE_SERIAL_BUS, /* virtio-serial, for: */
 	ROLE_CONSOLE,
 	ROLE_PORT,

@@ -279,6 +279,30 @@ static int check_entropy(const struct line *line, const json_t *device, struct e
 	return name ? error_set(error, ENOENT, "rng=%.60s: there is no such -object", name) : 0;
 }
 
+static int open_vsock(struct line *line, const json_t *device, struct error *error)
+{
+	struct board_vsock *vsock = &line->config.vsock;
+	const char *path = keyval_text(device, "socket");
+	uint64_t cid = 0;
+	int result;
+
+	if (vsock->guest_cid)
+		return error_set(error, EEXIST, "a guest has one of these");
+	if (keyval_number(device, "guest-cid", VSOCK_CID_MAX, &cid, error) < 0)
+		return -EINVAL;
+	if (cid < VSOCK_CID_MIN)
+		return error_set(error, EINVAL, "guest-cid=N is needed, from %u on", VSOCK_CID_MIN);
+	if (!path)
+		return error_set(error, EINVAL, "add socket=PATH: the host's kernel has no part in it here, "
+						"and its programs connect there");
+	result = vsock_host_open(&vsock->host, path, error);
+	if (result < 0)
+		return result;
+	vsock->guest_cid = cid;
+	vsock->slot_plus_1 = slot_plus_1(device);
+	return 0;
+}
+
 static int open_device(struct line *line, const json_t *device, struct error *error)
 {
 	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
@@ -291,6 +315,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 			return -EINVAL;
 		return add_option(line, "virtio-rng", device, error);
 	case ROLE_BALLOON: return add_option(line, "virtio-balloon", device, error);
+	case ROLE_VSOCK: return open_vsock(line, device, error);
 	case ROLE_SERIAL_BUS: line->config.console_slot_plus_1 = slot_plus_1(device); return 0;
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
@@ -315,6 +340,10 @@ int line_open_devices(struct line *line, struct error *error)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)
 		net_link_close(&config->nets[--config->net_count].link);
+	if (result < 0 && config->vsock.guest_cid) {
+		vsock_host_close(&config->vsock.host);
+		config->vsock.guest_cid = 0;
+	}
 	return result;
 }
 

@@ -242,7 +242,8 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	int result;
 
 	config->loop = system->loop;
-	config->sandbox.listens = system->line.chardevs.listens;
+	config->sandbox.listens = system->line.chardevs.listens || config->vsock.guest_cid;
+	config->sandbox.uses_helpers |= config->vsock.guest_cid != 0;
 	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
 	if (!config->kvm_options.code_cache_bytes)
 		config->kvm_options.code_cache_bytes = accel_code_cache(config->ram_bytes);
@@ -262,7 +263,7 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	}
 	log_info("backend %s: %s", config->backend->name, system->line.accel_reason);
 	system->machine = machine_create(config, error);
-	config->disk_count = config->net_count = 0; /* they are its own */
+	config->disk_count = config->net_count = config->vsock.guest_cid = 0; /* they are its own */
 	if (!system->machine ||
 	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;

@@ -1,0 +1,158 @@
+#include "net/vsock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sandbox/helper.h"
+#include "util/socket.h"
+
+#define BACKLOG 128
+
+/* What the helper has: the directory, which becomes its working directory, and a name in it. */
+struct connector {
+	int directory;
+	struct sockaddr_un address; /* the name */
+	size_t name_bytes;
+};
+
+static const struct call calls[] = {
+	CALL_IF(socket, "AF_UNIX", IS(0, AF_UNIX)),
+	CALL(connect),
+};
+
+static int enter_directory(void *context)
+{
+	const struct connector *connector = context;
+
+	return fchdir(connector->directory) < 0 ? -errno : 0;
+}
+
+/* A socket connected to the name with that port behind it, or -errno. */
+static int connect_port(const struct connector *connector, uint32_t port)
+{
+	struct sockaddr_un address = connector->address;
+	size_t room = sizeof(address.sun_path) - connector->name_bytes;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), result;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(address.sun_path + connector->name_bytes, room, "_%u", port);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		return fd;
+	result = -errno;
+	close(fd);
+	return result;
+}
+
+static void serve(int socket, void *context)
+{
+	unsigned none;
+	uint32_t port;
+	int fd, result;
+
+	for (;;) {
+		none = 0;
+		if (helper_receive(socket, &port, sizeof(port), NULL, &none) < 0)
+			return;
+		fd = connect_port(context, port);
+		result = fd < 0 ? fd : 0;
+		result = helper_send(socket, &result, sizeof(result), &fd, fd >= 0);
+		if (fd >= 0)
+			close(fd);
+		if (result < 0)
+			return;
+	}
+}
+
+static int start_connector(const char *path, struct error *error)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	struct connector connector = {.address = {.sun_family = AF_UNIX}, .name_bytes = strlen(name)};
+	struct helper_config helper = {
+		.name = "kvik vsock",
+		.calls = calls,
+		.call_count = sizeof(calls) / sizeof(calls[0]),
+		.kept = &connector.directory,
+		.kept_count = 1,
+		.prepare = enter_directory,
+		.serve = serve,
+		.context = &connector,
+	};
+	char *folder;
+	int result;
+
+	/* "_4294967295" and a NUL behind it. */
+	if (connector.name_bytes + 12 > sizeof(connector.address.sun_path))
+		return error_set(error, EINVAL, "'%s' is too long for sockets of ports beside it", path);
+	memcpy(connector.address.sun_path, name, connector.name_bytes);
+	folder = slash ? strndup(path, slash == path ? 1 : slash - path) : strdup(".");
+	if (!folder)
+		return error_set_errno(error, ENOMEM, "'%s'", path);
+	connector.directory = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (connector.directory < 0) {
+		result = error_set_errno(error, errno, "cannot open '%s'", folder);
+	} else {
+		result = helper_start(&helper, error);
+		close(connector.directory);
+	}
+	free(folder);
+	return result;
+}
+
+int vsock_host_open(struct vsock_host *host, const char *path, struct error *error)
+{
+	int result;
+
+	*host = (struct vsock_host){.listener = -1, .connector = -1};
+	result = socket_listen_unix(path, error);
+	if (result < 0)
+		return result;
+	host->listener = result;
+	listen(host->listener, BACKLOG);
+	fcntl(host->listener, F_SETFL, fcntl(host->listener, F_GETFL) | O_NONBLOCK);
+	result = start_connector(path, error);
+	if (result < 0) {
+		vsock_host_close(host);
+		return result;
+	}
+	host->connector = result;
+	return 0;
+}
+
+void vsock_host_close(struct vsock_host *host)
+{
+	if (host->listener >= 0)
+		close(host->listener);
+	if (host->connector >= 0)
+		close(host->connector);
+	*host = (struct vsock_host){.listener = -1, .connector = -1};
+}
+
+int vsock_host_accept(const struct vsock_host *host)
+{
+	int fd = accept4(host->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int vsock_host_connect(const struct vsock_host *host, uint32_t port)
+{
+	unsigned count = 1;
+	int fd = -1, result = helper_send(host->connector, &port, sizeof(port), NULL, 0), said;
+
+	if (result == 0)
+		result = helper_receive(host->connector, &said, sizeof(said), &fd, &count);
+	if (result < 0)
+		return result;
+	if (said == 0 && count == 1)
+		return fd;
+	if (count)
+		close(fd);
+	return said < 0 ? said : -EPROTO;
+}
