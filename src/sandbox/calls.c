@@ -50,6 +50,7 @@ const struct call sandbox_calls[] = {
 	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SEND", IS(1, SECCOMP_IOCTL_NOTIF_SEND)),
 	HELPERS_IF(ioctl, "SECCOMP_IOCTL_NOTIF_SET_FLAGS", IS(1, SECCOMP_IOCTL_NOTIF_SET_FLAGS)),
 	HELPERS_IF(pidfd_send_signal, "SIGUSR1", IS(1, SIGUSR1)),
+	HELPERS_IF(arch_prctl, "ARCH_SET_CPUID", IS(0, ARCH_SET_CPUID)),
 
 	/* Peers of consoles, monitors and guests, on sockets that listen already. */
 	{.number = SYS_accept4, .name = "accept4", .group = CALLS_LISTENING, .when = ""},

@@ -1,5 +1,6 @@
 #include "sandbox/spawner.h"
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -81,6 +82,7 @@ static const struct call wider_calls[] = {
 	CALL(rseq),
 	CALL(sigaltstack),
 	CALL(seccomp),
+	CALL_IF(arch_prctl, "ARCH_SET_CPUID", IS(0, ARCH_SET_CPUID)),
 	CALL_IF(prctl, "PR_SET_NO_NEW_PRIVS", IS(0, PR_SET_NO_NEW_PRIVS)),
 };
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -215,6 +216,32 @@ static void test_calls(void **state)
 	}
 }
 
+/* What CPUID says of the host is not seen, where the host's kernel can have it fault; and the stub cannot
+ * undo that, by any of its own system calls either. */
+static void test_cpuid(void **state)
+{
+	static const uint8_t *const labels[] = { direct_code_stop, direct_code_block, direct_code_map,
+						 direct_code_return };
+	struct direct_frame *frame = process_frame(&process);
+
+	(void)state;
+	if (!process.cpuid_faults)
+		skip();
+	for (unsigned i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
+		frame->ax = SYS_arch_prctl;
+		frame->di = ARCH_SET_CPUID;
+		frame->si = 1;
+		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(labels[i]) - 2);
+		assert_int_equal(wait_stop(), 0);
+		assert_int_equal(stop_signal(), SIGSYS);
+		frame->ax = 0;
+		assert_int_equal(RUN("\x0f\xa2"), SIGSEGV);
+		assert_int_equal(frame->trap, 13);
+		assert_int_equal(frame->ip, CODE);
+		assert_int_equal(frame->ax, 0);
+	}
+}
+
 /* Nothing of the process that it was made from is there, nor a vDSO; only what was mapped. */
 static void test_space(void **state)
 {
@@ -389,6 +416,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_stops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cpuid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_jumps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secret, setup, teardown),

@@ -31,15 +31,15 @@ static int teardown(void **state)
 	return 0;
 }
 
-static bool is_clean_at(unsigned at, const char *bytes, unsigned size, bool tsc_is_same)
+static bool is_clean_at(unsigned at, const char *bytes, unsigned size, unsigned allowed)
 {
 	memset(page, 0x90, sizeof(page));
 	memcpy(page + at, bytes, size);
-	return scan_is_clean(&cache, &test.cpu, 0x5000, page, tsc_is_same);
+	return scan_is_clean(&cache, &test.cpu, 0x5000, page, allowed);
 }
 
-#define CLEAN(bytes) assert_true(is_clean_at(100, bytes, sizeof(bytes) - 1, false))
-#define SENSITIVE(bytes) assert_false(is_clean_at(100, bytes, sizeof(bytes) - 1, false))
+#define CLEAN(bytes) assert_true(is_clean_at(100, bytes, sizeof(bytes) - 1, 0))
+#define SENSITIVE(bytes) assert_false(is_clean_at(100, bytes, sizeof(bytes) - 1, 0))
 
 static void test_instructions(void **state)
 {
@@ -74,19 +74,22 @@ static void test_boundaries(void **state)
 	CLEAN("\x06\x06\x0f\xa2");
 	CLEAN("\x00\x00\x90\x90\x0f\xa2");
 	SENSITIVE("\x00\x00\x90\x90\x90\x90\x0f\xa2");
-	assert_true(is_clean_at(1, "\x0f\xa2", 2, false));
+	assert_true(is_clean_at(1, "\x0f\xa2", 2, 0));
 	/* ... unless it is what comes next. */
-	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, false));
-	assert_false(is_clean_at(4094, "\x0f\xa2", 2, false));
-	assert_true(is_clean_at(4095, "\x0f", 1, false));
+	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, 0));
+	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
+	assert_true(is_clean_at(4095, "\x0f", 1, 0));
 }
 
-static void test_tsc(void **state)
+static void test_allowed(void **state)
 {
 	(void)state;
-	assert_true(is_clean_at(9, "\x0f\x31", 2, true));
-	assert_false(is_clean_at(9, "\x0f\x31", 2, false));
-	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, true));
+	assert_true(is_clean_at(9, "\x0f\x31", 2, SCAN_RDTSC));
+	assert_false(is_clean_at(9, "\x0f\x31", 2, SCAN_CPUID));
+	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, SCAN_RDTSC | SCAN_CPUID));
+	assert_true(is_clean_at(9, "\x0f\xa2", 2, SCAN_CPUID));
+	assert_false(is_clean_at(9, "\x0f\xa2", 2, SCAN_RDTSC));
+	assert_false(is_clean_at(9, "\x0f\xa2\x0f\x01\xd0", 5, SCAN_CPUID)); /* ...; xgetbv */
 }
 
 static void test_changes(void **state)
@@ -94,16 +97,33 @@ static void test_changes(void **state)
 	uint64_t scans;
 
 	(void)state;
-	assert_true(is_clean_at(0, "\x90", 1, false));
+	assert_true(is_clean_at(0, "\x90", 1, 0));
 	scans = cache.scans;
-	assert_true(is_clean_at(0, "\x90", 1, false));
+	assert_true(is_clean_at(0, "\x90", 1, 0));
 	assert_int_equal(cache.scans, scans);
-	assert_false(is_clean_at(2000, "\x0f\xa2", 2, false));
-	assert_true(is_clean_at(2000, "\x0f\xa3", 2, false));
+	assert_false(is_clean_at(2000, "\x0f\xa2", 2, 0));
+	assert_true(is_clean_at(2000, "\x0f\xa3", 2, 0));
 	assert_int_equal(cache.scans, scans + 2);
 	/* The same bytes elsewhere are another page's. */
-	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, false));
+	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, 0));
 	assert_int_equal(cache.scans, scans + 3);
+}
+
+/* The short look: at a page of which nothing is known, that was not clean, or is another now. */
+static void test_sample(void **state)
+{
+	(void)state;
+	memset(page, 0x90, sizeof(page));
+	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
+	assert_true(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0));
+	assert_true(scan_seems_same(&cache, 0x9abc, page, 0));
+	assert_false(scan_seems_same(&cache, 0x9000, page, SCAN_RDTSC));
+	assert_false(scan_seems_same(&cache, 0x9000 + SCAN_ENTRIES * 4096ull, page, 0));
+	memset(page, 0x91, sizeof(page));
+	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
+	memcpy(page + 2048, "\x0f\xa2", 2);
+	assert_false(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0));
+	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
 }
 
 int main(void)
@@ -111,7 +131,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_tsc, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 	};
 

@@ -8,11 +8,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
+
 #include "engine/run/direct/shadow.h"
 #include "util/zeroes.h"
 
 #define GVA 0x7f0000000000ull
 #define GPA 0x12345000ull
+#define ROOT(number) ((number) * 0x1000ull)
 
 static struct shadow *shadow;
 
@@ -32,17 +35,17 @@ static int teardown(void **state)
 
 static void test_pages(void **state)
 {
-	struct shadow_space *space = shadow_space_take(shadow, 5);
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(5), 5);
 
 	(void)state;
-	assert_ptr_equal(shadow_space_find(shadow, 5), space);
-	assert_null(shadow_space_find(shadow, 6));
+	assert_ptr_equal(shadow_space_find(shadow, ROOT(5)), space);
+	assert_null(shadow_space_find(shadow, ROOT(6)));
 	assert_null(shadow_find(space, GVA));
-	assert_true(shadow_set(shadow, space, GVA + 7, GPA + 9, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, space, GVA + 7, GPA + 9, 0, SHADOW_WRITE));
 	assert_int_equal(shadow_find(space, GVA + 4095)->gpa, GPA);
 	assert_null(shadow_find(space, GVA + 4096));
 	/* A page that is there changes. */
-	assert_true(shadow_set(shadow, space, GVA, GPA + 0x1000, SHADOW_EXECUTE));
+	assert_true(shadow_set(shadow, space, GVA, GPA + 0x1000, 0, SHADOW_EXECUTE));
 	assert_int_equal(space->count, 1);
 	assert_int_equal(shadow_find(space, GVA)->rights, SHADOW_EXECUTE);
 	shadow_lose_page(shadow, space, GVA + 1);
@@ -57,14 +60,15 @@ static void test_pages(void **state)
 
 static void test_writes(void **state)
 {
-	struct shadow_space *a = shadow_space_take(shadow, 1), *b = shadow_space_take(shadow, 2);
+	struct shadow_space *a = shadow_space_take(shadow, ROOT(1), 1);
+	struct shadow_space *b = shadow_space_take(shadow, ROOT(2), 2);
 
 	(void)state;
 	assert_ptr_not_equal(a, b);
-	assert_true(shadow_set(shadow, a, GVA, GPA, SHADOW_WRITE));
-	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 0));
-	assert_true(shadow_set(shadow, b, GVA + 0x5000, GPA, SHADOW_WRITE));
-	assert_true(shadow_set(shadow, b, GVA + 0x6000, GPA + 0x1000, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, a, GVA, GPA, 0, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 0, 0));
+	assert_true(shadow_set(shadow, b, GVA + 0x5000, GPA, 0, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, b, GVA + 0x6000, GPA + 0x1000, 0, SHADOW_WRITE));
 	shadow_lose_writes(shadow, GPA + 17);
 	assert_null(shadow_find(a, GVA));
 	assert_non_null(shadow_find(a, GVA + 0x1000));
@@ -75,35 +79,69 @@ static void test_writes(void **state)
 	assert_int_equal(b->losses[0], GVA + 0x5000);
 }
 
-/* More losses than a space remembers by name are the loss of everything. */
+/* More losses than a space remembers by name put it in doubt; what it cannot remember to unmap stays. */
 static void test_many_losses(void **state)
 {
-	struct shadow_space *space = shadow_space_take(shadow, 0);
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(0), 0);
+	unsigned left = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < SHADOW_LOSSES + 2; i++)
-		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA, SHADOW_WRITE));
+		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA, 0, SHADOW_WRITE));
 	shadow_lose_writes(shadow, GPA);
+	assert_true(space->is_in_doubt);
+	assert_false(space->is_lost);
+	assert_int_equal(space->loss_count, SHADOW_LOSSES);
+	for (unsigned i = 0; i < SHADOW_LOSSES + 2; i++)
+		left += shadow_find(space, GVA + i * 0x1000ull) != NULL;
+	assert_int_equal(left, 2);
+	assert_int_equal(space->count, 2);
+	/* It can lose everything, and be filled anew. */
+	shadow_lose_space(shadow, space);
 	assert_true(space->is_lost);
+	assert_false(space->is_in_doubt);
 	assert_int_equal(space->loss_count, 0);
 	assert_int_equal(space->count, 0);
-	for (unsigned i = 0; i < SHADOW_LOSSES + 2; i++)
-		assert_null(shadow_find(space, GVA + i * 0x1000ull));
-	/* It can be filled anew. */
-	assert_true(shadow_set(shadow, space, GVA, GPA, 0));
+	assert_true(shadow_set(shadow, space, GVA, GPA, 0, 0));
 	shadow_lose_writes(shadow, GPA);
 	assert_non_null(shadow_find(space, GVA));
+}
+
+/* A PCID's loss concerns the spaces that were used with it last. */
+static void test_doubt(void **state)
+{
+	struct shadow_space *a = shadow_space_take(shadow, ROOT(1), 1);
+	struct shadow_space *b = shadow_space_take(shadow, ROOT(2), 2);
+
+	(void)state;
+	assert_true(shadow_set(shadow, a, GVA, GPA, 0, 0));
+	shadow_doubt_pcid(shadow, 1);
+	assert_true(a->is_in_doubt);
+	assert_false(b->is_in_doubt);
+	assert_non_null(shadow_find(a, GVA));
+	a->is_in_doubt = false;
+	b->pcid = 1;
+	shadow_doubt_pcid(shadow, 2);
+	assert_false(a->is_in_doubt || b->is_in_doubt);
+	shadow_doubt_all(shadow);
+	assert_true(a->is_in_doubt && b->is_in_doubt);
+	/* A page that is forgotten leaves the rest, and no loss. */
+	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 1, SHADOW_WRITE));
+	shadow_forget_page(shadow, a, shadow_find(a, GVA));
+	assert_null(shadow_find(a, GVA));
+	assert_int_equal(shadow_find(a, GVA + 0x1000)->offset, 1);
+	assert_int_equal(a->loss_count, 0);
 }
 
 /* INVLPG of any address in a large page loses all of it. */
 static void test_large(void **state)
 {
-	struct shadow_space *space = shadow_space_take(shadow, 0);
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(0), 0);
 
 	(void)state;
-	assert_true(shadow_set(shadow, space, GVA + 0x3000, GPA, SHADOW_LARGE));
-	assert_true(shadow_set(shadow, space, GVA + 0x9000, GPA + 0x6000, SHADOW_LARGE | SHADOW_WRITE));
-	assert_true(shadow_set(shadow, space, GVA + 0x200000, GPA, 0));
+	assert_true(shadow_set(shadow, space, GVA + 0x3000, GPA, 0, SHADOW_LARGE));
+	assert_true(shadow_set(shadow, space, GVA + 0x9000, GPA + 0x6000, 0, SHADOW_LARGE | SHADOW_WRITE));
+	assert_true(shadow_set(shadow, space, GVA + 0x200000, GPA, 0, 0));
 	shadow_lose_page(shadow, space, GVA + 0x1ff000);
 	assert_null(shadow_find(space, GVA + 0x3000));
 	assert_null(shadow_find(space, GVA + 0x9000));
@@ -117,7 +155,7 @@ static void test_random(void **state)
 	enum { PAGES = 700 };
 	static uint64_t gpas[PAGES];
 	static uint32_t rights[PAGES];
-	struct shadow_space *space = shadow_space_take(shadow, 9);
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(9), 9);
 	uint64_t seed = 88172645463325252ull;
 
 	(void)state;
@@ -143,16 +181,17 @@ static void test_random(void **state)
 		default:
 			gpas[i] = GPA + (seed >> 20 & 63) * 0x1000;
 			rights[i] = (uint32_t)(seed >> 30) & (SHADOW_WRITE | SHADOW_EXECUTE);
-			assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, gpas[i], rights[i]));
+			assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, gpas[i], 0, rights[i]));
 			break;
 		}
-		if (space->is_lost) {
-			for (unsigned k = 0; k < PAGES; k++)
-				gpas[k] = 0;
-			space->is_lost = false;
-		}
-		if (seed >> 52 & 1)
+		if (seed >> 52 & 1 || space->is_in_doubt) {
+			/* What stays in doubt is not known to the table. */
+			if (space->is_in_doubt) {
+				shadow_lose_space(shadow, space);
+				memset(gpas, 0, sizeof(gpas));
+			}
 			space->loss_count = 0;
+		}
 		i = (unsigned)(seed >> 33) % PAGES;
 		if (gpas[i]) {
 			assert_non_null(shadow_find(space, GVA + i * 0x1000ull));
@@ -171,29 +210,29 @@ static void test_spaces(void **state)
 
 	(void)state;
 	for (uint16_t i = 0; i < SHADOW_SPACES; i++) {
-		space = shadow_space_take(shadow, i);
+		space = shadow_space_take(shadow, ROOT(i), i);
 		space->last_used = i + 1u;
-		assert_true(shadow_set(shadow, space, GVA, GPA, SHADOW_WRITE));
+		assert_true(shadow_set(shadow, space, GVA, GPA, 0, SHADOW_WRITE));
 	}
-	shadow_space_find(shadow, 0)->last_used = 100;
-	space = shadow_space_take(shadow, 77);
-	assert_null(shadow_space_find(shadow, 1));
+	shadow_space_find(shadow, ROOT(0))->last_used = 100;
+	space = shadow_space_take(shadow, ROOT(77), 77);
+	assert_null(shadow_space_find(shadow, ROOT(1)));
 	assert_true(space->is_lost);
 	assert_null(shadow_find(space, GVA));
-	assert_non_null(shadow_find(shadow_space_find(shadow, 0), GVA));
+	assert_non_null(shadow_find(shadow_space_find(shadow, ROOT(0)), GVA));
 }
 
 /* More pages than a space can hold. */
 static void test_full(void **state)
 {
-	struct shadow_space *space = shadow_space_take(shadow, 0);
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(0), 0);
 
 	(void)state;
 	for (unsigned i = 0; i < SHADOW_PAGES; i++)
-		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA + i * 0x1000ull, 0));
-	assert_false(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0));
+		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA + i * 0x1000ull, 0, 0));
+	assert_false(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0, 0));
 	shadow_lose_page(shadow, space, GVA);
-	assert_true(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0));
+	assert_true(shadow_set(shadow, space, GVA + SHADOW_PAGES * 0x1000ull, GPA, 0, 0));
 }
 
 int main(void)
@@ -202,6 +241,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_losses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),

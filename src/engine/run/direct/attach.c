@@ -13,29 +13,24 @@
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 {
 	struct shadow *shadow = &direct_of(cpu)->shadow;
-	struct shadow_space *space;
 
 	switch (change) {
 	case TLB_SWITCHED: book_switched(&direct_of(cpu)->book); break;
 	case TLB_LOST_ALL:
-	case TLB_LOST_NONGLOBAL: shadow_lose_all(shadow); break;
+	case TLB_LOST_NONGLOBAL: shadow_doubt_all(shadow); break;
 	case TLB_LOST_PAGE:
 		for (unsigned i = 0; i < SHADOW_SPACES; i++)
 			shadow_lose_page(shadow, &shadow->spaces[i], where);
 		break;
-	case TLB_LOST_PCID:
-		space = shadow_space_find(shadow, (uint16_t)where);
-		if (space)
-			shadow_lose_space(shadow, space);
-		break;
+	case TLB_LOST_PCID: shadow_doubt_pcid(shadow, (uint16_t)where); break;
 	case TLB_LOST_PCID_PAGE:
-		space = shadow_space_find(shadow, where & 0xfff);
-		if (space)
-			shadow_lose_page(shadow, space, where & ~(uint64_t)0xfff);
+		for (unsigned i = 0; i < SHADOW_SPACES; i++)
+			if (shadow->spaces[i].pcid == (where & 0xfff))
+				shadow_lose_page(shadow, &shadow->spaces[i], where & ~(uint64_t)0xfff);
 		break;
 	case TLB_LOST_WRITES:
 		if (where == TLB_ALL_PAGES)
-			shadow_lose_all(shadow);
+			shadow_doubt_all(shadow);
 		else
 			shadow_lose_writes(shadow, where);
 		break;
@@ -65,6 +60,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: stops for pages that are filled", counters->fills);
 	visit(context, "direct: page faults of the guest's", counters->guest_faults);
 	visit(context, "direct: kicks", counters->kicks);
+	visit(context, "direct: stops for CPUID", counters->cpuids);
 	visit(context, "direct: stops for other exceptions", counters->exceptions);
 	visit(context, "direct: instructions emulated for a page that cannot be mapped", counters->refused);
 	visit(context, "direct: instructions emulated for a page that was just mapped", counters->repeated);
@@ -77,6 +73,9 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: pages mapped", counters->pages);
 	visit(context, "direct: mappings", counters->mappings);
 	visit(context, "direct: pages unmapped", counters->unmapped);
+	visit(context, "direct: spaces compared with page tables", counters->doubts);
+	visit(context, "direct: pages compared with page tables", counters->compared);
+	visit(context, "direct: pages that were others then", counters->gone);
 	visit(context, "direct: spaces dropped", counters->dropped);
 	visit(context, "direct: code pages looked through", direct->scans.scans);
 	visit(context, "direct: stubs made", counters->processes);
@@ -108,6 +107,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->cpu = cpu;
 	direct->crossing = (uint64_t)tsc_khz * CROSSING_US / 1000;
 	direct->is_always = is_always;
+	direct->doubt_ticks = (uint64_t)tsc_khz * 1000;
 	direct->stubs = stubs;
 	direct->memory = memory;
 	cpu->tiers->state[TIER_DIRECT] = direct;

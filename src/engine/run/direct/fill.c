@@ -4,7 +4,8 @@
  * The rules are the TLB's (x86/mmu/memory.c): a page comes in by a walk that has set its accessed bit;
  * it can be written when its dirty bit is set, the host's page may be written unlogged, and nobody keeps
  * code of it. Neighbours come along when the tables already say all that, so that nothing is set which
- * the guest's access alone would not set.
+ * the guest's access alone would not set. What is in doubt is held against the same rules, and stays while
+ * they give as much.
  *
  * A page can be written or executed here, not both: code is looked through before it runs, and written
  * to only after it has lost that right. Stores to a page of which another tier keeps code make all of
@@ -49,9 +50,14 @@ static bool tsc_is_same(const struct cpu *cpu)
 	return cpu->tsc_is_host && cpu->tsc_offset == 0 && cpu->tsc_adjust == 0;
 }
 
+static unsigned allowed(const struct direct *direct)
+{
+	return (tsc_is_same(direct->cpu) ? SCAN_RDTSC : 0) | (direct->cpuid_faults ? SCAN_CPUID : 0);
+}
+
 static bool is_clean(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
 {
-	return scan_is_clean(&direct->scans, direct->cpu, gpa, bytes, tsc_is_same(direct->cpu));
+	return scan_is_clean(&direct->scans, direct->cpu, gpa, bytes, allowed(direct));
 }
 
 /* All code of the page goes: true when it may be written now. */
@@ -65,40 +71,69 @@ static bool drop_code(struct cpu *cpu, uint64_t gpa)
 	return memory_code_word(cpu, gpa) == 0;
 }
 
-static int host_rights(uint32_t rights)
+static bool may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page)
 {
-	return PROT_READ | (rights & SHADOW_WRITE ? PROT_WRITE : 0) |
-	       (rights & SHADOW_EXECUTE ? PROT_EXEC : 0);
+	return paging_rights(cpu, result, TLB_USER).writable && result->dirty && page->writable &&
+	       !page->dirty_logging && !memory_code_word(cpu, result->gpa);
 }
 
-/* The page at gva as a neighbour: only what needs no change in the guest's tables. */
-static struct candidate look(struct direct *direct, struct shadow_space *space, uint64_t gva,
-			     bool wants_execute)
+/*
+ * What a mapping may allow, without a change in the guest's tables. Code that the guest cannot write may be
+ * executed whatever it was touched for, so that it is not touched twice; else it is one or the other.
+ */
+static uint32_t free_rights(struct direct *direct, const struct paging_result *result,
+			    const struct cpu_page *page, bool wants_execute)
 {
 	struct cpu *cpu = direct->cpu;
+	struct tlb_page_rights rights = paging_rights(cpu, result, TLB_USER);
+	uint32_t large = result->page_size > PAGE_SIZE ? SHADOW_LARGE : 0;
+
+	if (rights.executable && (wants_execute || !rights.writable))
+		return large | (is_clean(direct, result->gpa, page->hva) ? SHADOW_EXECUTE : 0);
+	return large | (may_write(cpu, result, page) ? SHADOW_WRITE : 0);
+}
+
+/* Where gva's page is, if ring 3 has accessed it before. */
+static bool find_page(struct direct *direct, uint64_t gva, struct paging_result *result,
+		      struct cpu_page *page)
+{
+	struct cpu *cpu = direct->cpu;
+
+	return may_place(gva) && paging_translate(cpu, gva, result) && result->accessed &&
+	       result->user && result->page_size <= 4 << 20 && memory_page(cpu, result->gpa, page) &&
+	       page->hva && is_shared(direct, page->hva);
+}
+
+/* What may be mapped at gva without a change in the guest's tables. */
+static struct candidate look(struct direct *direct, uint64_t gva, bool wants_execute)
+{
 	struct candidate candidate = { 0 };
 	struct paging_result result;
-	struct tlb_page_rights rights;
 	struct cpu_page page;
 
-	if (!may_place(gva) || shadow_find(space, gva) ||
-	    !paging_translate(cpu, gva, &result) || !result.accessed || result.page_size > 4 << 20)
-		return candidate;
-	rights = paging_rights(cpu, &result, TLB_USER);
-	if (!rights.readable || !memory_page(cpu, result.gpa, &page) || !page.hva ||
-	    !is_shared(direct, page.hva))
+	if (!find_page(direct, gva, &result, &page))
 		return candidate;
 	candidate.is_there = true;
 	candidate.gpa = result.gpa & PAGE_MASK;
 	candidate.offset = (uint64_t)(page.hva - direct->memory->base);
-	if (result.page_size > PAGE_SIZE)
-		candidate.rights |= SHADOW_LARGE;
-	if (wants_execute && rights.executable)
-		candidate.rights |= is_clean(direct, result.gpa, page.hva) ? SHADOW_EXECUTE : 0;
-	else if (rights.writable && result.dirty && page.writable && !page.dirty_logging &&
-		 !memory_code_word(cpu, result.gpa))
-		candidate.rights |= SHADOW_WRITE;
+	candidate.rights = free_rights(direct, &result, &page, wants_execute);
 	return candidate;
+}
+
+/* Whether to map that besides what was asked for: it brings more than there is. */
+static bool brings_more(struct shadow_space *space, uint64_t gva, const struct candidate *candidate)
+{
+	const struct shadow_page *page = shadow_find(space, gva);
+
+	return candidate->is_there &&
+	       (!page || (page->gpa == candidate->gpa && page->rights != candidate->rights &&
+			  !(page->rights & ~candidate->rights)));
+}
+
+static int host_rights(uint32_t rights)
+{
+	return PROT_READ | (rights & SHADOW_WRITE ? PROT_WRITE : 0) |
+	       (rights & SHADOW_EXECUTE ? PROT_EXEC : 0);
 }
 
 /* Map `candidates`, which are the pages from `first` on: runs of one kind as one. The run that holds
@@ -124,7 +159,8 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 			return wanted < i;
 		for (unsigned k = i; k < end; k++)
 			if (!shadow_set(&direct->shadow, space, first + (uint64_t)k * PAGE_SIZE,
-					candidates[k].gpa, candidates[k].rights))
+					candidates[k].gpa, (uint32_t)(candidates[k].offset / PAGE_SIZE),
+					candidates[k].rights))
 				return false;
 		process_map(process, first + (uint64_t)i * PAGE_SIZE, (uint64_t)(end - i) * PAGE_SIZE,
 			    run->offset, host_rights(run->rights));
@@ -135,24 +171,143 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 	return true;
 }
 
-void fill_unmap_lost(struct direct *direct, struct shadow_space *space)
+/* -- doubt -- */
+
+/* What the page tables make of a page that is mapped. */
+enum still { STILL_SAME, STILL_READABLE, STILL_GONE };
+
+static enum still compare(struct direct *direct, const struct shadow_page *shadowed)
+{
+	struct cpu *cpu = direct->cpu;
+	struct paging_result result;
+	struct cpu_page page;
+
+	if (!find_page(direct, shadowed->gva, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
+	    (uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset ||
+	    (result.page_size > PAGE_SIZE) != ((shadowed->rights & SHADOW_LARGE) != 0))
+		return STILL_GONE;
+	if (shadowed->rights & SHADOW_EXECUTE)
+		return paging_rights(cpu, &result, TLB_USER).executable &&
+				       scan_seems_same(&direct->scans, shadowed->gpa, page.hva, allowed(direct)) ?
+			       STILL_SAME :
+			       STILL_GONE;
+	return (shadowed->rights & SHADOW_WRITE) && !may_write(cpu, &result, &page) ? STILL_READABLE :
+										       STILL_SAME;
+}
+
+/* A run of pages, to which the stub's mappings are to be adjusted. */
+struct adjustment {
+	enum still still;
+	uint64_t first, end;
+	uint32_t offset; /* of `first` */
+};
+
+/* False: no room. */
+static bool adjust(struct direct_process *process, const struct adjustment *run)
+{
+	if (run->still == STILL_SAME)
+		return true;
+	if (process->count >= DIRECT_COMMANDS / 2)
+		return false;
+	if (run->still == STILL_GONE)
+		process_unmap(process, run->first, run->end - run->first);
+	else
+		process_map(process, run->first, run->end - run->first,
+			    (uint64_t)run->offset * PAGE_SIZE, PROT_READ);
+	return true;
+}
+
+/* Compare all pages with the page tables. False: too much is not what it was. */
+static bool compare_all(struct direct *direct, struct shadow_space *space)
+{
+	struct direct_process *process = process_of(direct, space);
+	struct adjustment run = { .still = STILL_SAME };
+	uint32_t gone = 0, before = space->count;
+
+	for (uint32_t i = 0; i < space->high; i++) {
+		struct shadow_page *page = &space->pages[i];
+		enum still still;
+
+		if (!page->is_used)
+			continue;
+		still = compare(direct, page);
+		direct->counters.compared++;
+		if (still != run.still || run.end != page->gva ||
+		    (still == STILL_READABLE &&
+		     run.offset + (run.end - run.first) / PAGE_SIZE != page->offset)) {
+			if (!adjust(process, &run))
+				return false;
+			run = (struct adjustment){ still, page->gva, page->gva, page->offset };
+		}
+		run.end = page->gva + PAGE_SIZE;
+		if (still == STILL_GONE) {
+			shadow_forget_page(&direct->shadow, space, page);
+			/* Another program's. */
+			if (++gone > before / 2 + 8)
+				return false;
+		} else if (still == STILL_READABLE) {
+			page->rights &= ~(uint32_t)SHADOW_WRITE;
+		}
+	}
+	direct->counters.gone += gone;
+	return adjust(process, &run);
+}
+
+void fill_settle(struct direct *direct, struct shadow_space *space)
 {
 	struct direct_process *process = process_of(direct, space);
 
-	if (!process_has_room(process, space->loss_count + 2))
-		shadow_lose_space(&direct->shadow, space);
-	if (space->is_lost) {
-		/* What was to be mapped is lost, too. */
-		process->count = 0;
-		process_unmap_all(process);
+	if (space->is_in_doubt && !space->is_lost) {
+		direct->counters.doubts++;
+		space->is_in_doubt = false;
+		if (!compare_all(direct, space))
+			shadow_lose_space(&direct->shadow, space);
+		/* It may be another program's, even if it has pages in common with that. */
 		process_wipe(process);
-		direct->counters.dropped++;
-	} else {
-		for (unsigned i = 0; i < space->loss_count; i++)
-			process_unmap(process, space->losses[i], PAGE_SIZE);
-		direct->counters.unmapped += space->loss_count;
+		space->checked = __builtin_ia32_rdtsc();
 	}
-	space->is_lost = false;
+	if (!space->is_lost)
+		return;
+	/* What was to be mapped is lost, too. */
+	process->count = 0;
+	process_unmap_all(process);
+	process_wipe(process);
+	direct->counters.dropped++;
+	space->is_lost = space->is_in_doubt = false;
+	space->loss_count = 0;
+	space->checked = __builtin_ia32_rdtsc();
+}
+
+void fill_unmap_losses(struct direct *direct, struct shadow_space *space)
+{
+	struct direct_process *process = process_of(direct, space);
+	unsigned count = space->loss_count;
+	uint64_t *losses = space->losses;
+
+	if (!process_has_room(process, count + 2)) {
+		shadow_lose_space(&direct->shadow, space);
+		fill_settle(direct, space);
+		return;
+	}
+	for (unsigned i = 1; i < count; i++) {
+		uint64_t gva = losses[i];
+		unsigned k = i;
+
+		for (; k > 0 && losses[k - 1] > gva; k--)
+			losses[k] = losses[k - 1];
+		losses[k] = gva;
+	}
+	for (unsigned i = 0, end; i < count; i = end) {
+		end = i + 1;
+		/* What was mapped anew is not what was there. */
+		if (shadow_find(space, losses[i]))
+			continue;
+		while (end < count && losses[end] - losses[end - 1] <= PAGE_SIZE &&
+		       !shadow_find(space, losses[end]))
+			end++;
+		process_unmap(process, losses[i], losses[end - 1] + PAGE_SIZE - losses[i]);
+		direct->counters.unmapped += end - i;
+	}
 	space->loss_count = 0;
 }
 
@@ -165,7 +320,6 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	unsigned index = (unsigned)((gva - first) / PAGE_SIZE);
 	const struct shadow_page *before;
 	struct paging_result result;
-	struct tlb_page_rights rights;
 	struct cpu_page page;
 	uint32_t error_code;
 
@@ -181,7 +335,6 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	if (!may_place(gva) || result.page_size > 4 << 20 || !memory_page(cpu, result.gpa, &page) ||
 	    !page.hva || !is_shared(direct, page.hva))
 		return FILL_REFUSED;
-	rights = paging_rights(cpu, &result, TLB_USER);
 	before = shadow_find(space, gva);
 	if (before && access == PAGING_WRITE)
 		direct->counters.turned_to_write += (before->rights & SHADOW_EXECUTE) != 0;
@@ -210,42 +363,48 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		wanted->rights |= SHADOW_WRITE;
 		break;
 	default:
-		if (rights.writable && result.dirty && page.writable && !page.dirty_logging &&
-		    !memory_code_word(cpu, result.gpa))
-			wanted->rights |= SHADOW_WRITE;
+		wanted->rights = free_rights(direct, &result, &page, false);
 		break;
 	}
-	for (unsigned i = 0; i < AROUND; i++)
-		if (i != index)
-			candidates[i] = look(direct, space, first + (uint64_t)i * PAGE_SIZE,
-					     access == PAGING_FETCH);
-	fill_unmap_lost(direct, space);
+	for (unsigned i = 0; i < AROUND; i++) {
+		if (i == index)
+			continue;
+		candidates[i] = look(direct, first + (uint64_t)i * PAGE_SIZE, access == PAGING_FETCH);
+		candidates[i].is_there = brings_more(space, first + (uint64_t)i * PAGE_SIZE, &candidates[i]);
+	}
 	if (!map_runs(direct, space, first, candidates, index)) {
 		shadow_lose_space(&direct->shadow, space);
-		fill_unmap_lost(direct, space);
 		return FILL_REFUSED;
 	}
 	return FILL_DONE;
 }
 
-void fill_ahead(struct direct *direct, struct shadow_space *space)
+bool fill_quietly(struct direct *direct, struct shadow_space *space, uint64_t gva,
+		  enum paging_access access)
 {
 	struct cpu *cpu = direct->cpu;
-	enum paging_access access = direct->raised.access;
 	struct paging_result result;
 	struct tlb_page_rights rights;
 
-	if (!direct->raised.is_open)
-		return;
-	direct->raised.is_open = false;
-	/* Fetches are looked at before each entry. A signal's handler, and another program, do not come
-	 * to the same access at once. */
-	if (access == PAGING_FETCH || direct->raised.rip != cpu->rip || direct->raised.cr3 != cpu->cr3 ||
-	    !paging_translate(cpu, direct->raised.gva, &result) || !result.accessed)
-		return;
+	if (!cpu_is_canonical(gva) || !paging_translate(cpu, gva, &result) || !result.accessed)
+		return false;
 	rights = paging_rights(cpu, &result, TLB_USER);
 	if (access == PAGING_WRITE ? !rights.writable || !result.dirty : !rights.readable)
-		return;
-	if (fill_page(direct, space, direct->raised.gva, access) == FILL_DONE)
-		direct->counters.ahead++;
+		return false;
+	return fill_page(direct, space, gva, access) == FILL_DONE;
+}
+
+void fill_ahead(struct direct *direct, struct shadow_space *space)
+{
+	const struct cpu *cpu = direct->cpu;
+
+	/* Fetches are looked at before each entry. A signal's handler, and another program, do not come
+	 * to the same access at once. */
+	if (direct->raised.is_open && direct->raised.access != PAGING_FETCH &&
+	    direct->raised.rip == cpu->rip && direct->raised.cr3 == cpu->cr3)
+		direct->counters.ahead +=
+			fill_quietly(direct, space, direct->raised.gva, direct->raised.access);
+	direct->raised.is_open = false;
+	if (!shadow_find(space, cpu->gpr[CPU_RSP]))
+		direct->counters.ahead += fill_quietly(direct, space, cpu->gpr[CPU_RSP], PAGING_READ);
 }

@@ -13,10 +13,11 @@
 #include "engine/x86/mmu/paging.h"
 
 struct direct_counters {
-	uint64_t entries, system_calls, fills, ahead, guest_faults, kicks, repeated, refused, exceptions;
+	uint64_t entries, system_calls, fills, ahead, guest_faults, kicks, repeated, refused, exceptions, cpuids;
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t translated_stays, holds;
+	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
 	uint64_t pages, mappings, unmapped, dropped, processes, failures;
 };
 
@@ -34,13 +35,16 @@ struct direct {
 	uint64_t entries_before;    /* when it began */
 	uint64_t crossing;          /* ticks of the host's TSC that one takes */
 	bool is_always;             /* whatever it costs */
+	uint64_t doubt_ticks;       /* ... after which a space is compared in any case: a second */
 	const struct direct_process *_Atomic running; /* whom a kick is for */
+	bool cpuid_faults; /* in stubs */
 	bool was_kernel;   /* ring 3 is left */
 	bool declines;     /* until the kernel has been there */
 	bool is_broken;    /* no stub can be had any more */
 	unsigned why_broken; /* errno */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;
+	uint64_t cpuid_entry; /* the entry that a CPUID ended last */
 	/* The last page fault that the guest's kernel was told: what it has mapped by the time that the
 	 * same instruction is executed again is filled before. */
 	struct {
@@ -80,11 +84,15 @@ enum fill {
 /* Map gva's page for the access, and neighbours. Raises the guest's #PF. */
 enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t gva,
 		    enum paging_access access);
-/* The page that the guest's last page fault was about, if its tables have all now that the same access
- * needs. */
+/* Map gva's page if the guest's tables have all that the access needs. Whether it was. */
+bool fill_quietly(struct direct *direct, struct shadow_space *space, uint64_t gva,
+		  enum paging_access access);
+/* Map what code is about to touch: where the guest's last page fault was, and the stack. */
 void fill_ahead(struct direct *direct, struct shadow_space *space);
-/* Have the stub lose what its space has lost. */
-void fill_unmap_lost(struct direct *direct, struct shadow_space *space);
+/* Before anything is mapped: what is in doubt is compared, what is lost altogether is unmapped. */
+void fill_settle(struct direct *direct, struct shadow_space *space);
+/* After that: unmap the pages that were lost and are not there again. */
+void fill_unmap_losses(struct direct *direct, struct shadow_space *space);
 
 /* -- run.c -- */
 

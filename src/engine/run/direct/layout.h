@@ -60,6 +60,12 @@ struct direct_hello {
 	struct direct_secret secret;
 };
 
+/* ... and what it answers, with its listener. */
+struct direct_greeting {
+	uint8_t memory;       /* the number that guest memory's descriptor has there */
+	uint8_t cpuid_faults; /* CPUID raises SIGSEGV */
+};
+
 /* The stub's code as it stands in its first page, and offsets in it: behind the syscall instructions
  * that its filter lets pass, and where signals go. */
 extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_block[],

@@ -1,6 +1,7 @@
 #include "engine/run/direct/process.h"
 
 #include <errno.h>
+#include <asm/prctl.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -55,8 +56,8 @@ static int receive_listener(struct direct_process *process)
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control;
-	uint8_t memory;
-	struct iovec vector = { &memory, 1 };
+	struct direct_greeting greeting;
+	struct iovec vector = { &greeting, sizeof(greeting) };
 	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
 	ssize_t received;
@@ -67,10 +68,11 @@ static int receive_listener(struct direct_process *process)
 	if (received < 0)
 		return -errno;
 	/* No guest has been in it so far: it says what it is, or nothing. */
-	if (received != 1 || packet.msg_controllen < CMSG_LEN(sizeof(int)))
+	if (received != sizeof(greeting) || packet.msg_controllen < CMSG_LEN(sizeof(int)))
 		return -EPIPE;
 	memcpy(&process->listener, CMSG_DATA(&control.header), sizeof(int));
-	process->memory = memory;
+	process->memory = greeting.memory;
+	process->cpuid_faults = greeting.cpuid_faults;
 	return 0;
 }
 
@@ -84,6 +86,15 @@ void process_prepare(void)
 
 	must_poll = uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2 ||
 		    major < 6 || (major == 6 && minor < 11);
+}
+
+void process_adopt_thread(void)
+{
+	static _Thread_local bool is_adopted;
+
+	if (!is_adopted)
+		syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0);
+	is_adopted = true;
 }
 
 static int wait_for_stop(struct direct_process *process)

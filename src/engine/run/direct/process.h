@@ -34,6 +34,7 @@ struct direct_process {
 	uint8_t *page; /* NULL: there is no process */
 	int listener;
 	int memory; /* the descriptor of guest memory, as the stub has it */
+	bool cpuid_faults; /* there */
 	struct direct_secret secret;
 	uint64_t notification; /* that waits for an answer */
 	/* Where in the page the first signal's frame was, and all later ones are. */
@@ -46,6 +47,10 @@ struct direct_process {
 
 /* Find out about the kernel, while everything may be called. */
 void process_prepare(void);
+
+/* Have CPUID fault on this thread, as it does in stubs: the host's kernel would write an MSR at each switch
+ * between the two, which costs microseconds where the host is itself a virtual machine. Once a thread. */
+void process_adopt_thread(void);
 
 /* A new one, stopped, with nothing in its address space but its own place. 0 or -errno. */
 int process_create(struct direct_process *process, const struct stub_source *stubs, int memory);

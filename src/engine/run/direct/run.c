@@ -22,6 +22,11 @@
 /* Pieces of code in one page that the last tier executes before others are asked. */
 #define PIECES_MAX 512
 
+/* ... when they have left the page. */
+#define LINGER 8
+/* ... behind a CPUID that follows another: programs begin with some tens of them. */
+#define PIECES_BEHIND_CPUID 32
+
 #define PROBE_CALL 335
 
 #define VSYSCALL_BASE 0xffffffffff600000ull
@@ -60,10 +65,15 @@ static bool is_eligible(const struct cpu *cpu)
 	       segments_are_plain(cpu);
 }
 
+static uint64_t present_root(const struct cpu *cpu)
+{
+	return cpu->cr3 & 0x000ffffffffff000ull;
+}
+
 /* The guest has mapped something in the 512 GiB that hold the stub's own pages. */
 static bool guest_uses_stub_place(struct cpu *cpu)
 {
-	uint64_t gpa = (cpu->cr3 & 0x000ffffffffff000ull) + (DIRECT_STUB_BASE >> 39 & 511) * 8;
+	uint64_t gpa = present_root(cpu) + (DIRECT_STUB_BASE >> 39 & 511) * 8;
 	struct cpu_page page;
 
 	return !memory_page(cpu, gpa, &page) || !page.hva ||
@@ -89,7 +99,7 @@ static void end_process(struct direct *direct, struct shadow_space *space)
 {
 	process_destroy(process_of(direct, space), direct->stubs);
 	shadow_lose_space(&direct->shadow, space);
-	space->is_lost = false;
+	space->is_lost = space->is_in_doubt = false;
 	space->loss_count = 0;
 	direct->counters.failures++;
 }
@@ -107,8 +117,9 @@ static bool make_process(struct direct *direct, struct shadow_space *space)
 		direct->why_broken = (unsigned)-result;
 		return false;
 	}
+	direct->cpuid_faults = process->cpuid_faults;
 	shadow_lose_space(&direct->shadow, space);
-	space->is_lost = false;
+	space->is_lost = space->is_in_doubt = false;
 	space->loss_count = 0;
 	direct->counters.processes++;
 	return true;
@@ -117,10 +128,17 @@ static bool make_process(struct direct *direct, struct shadow_space *space)
 static struct shadow_space *find_space(struct direct *direct)
 {
 	uint16_t pcid = present_pcid(direct->cpu);
-	struct shadow_space *space = shadow_space_find(&direct->shadow, pcid);
+	uint64_t root = present_root(direct->cpu);
+	struct shadow_space *space = shadow_space_find(&direct->shadow, root);
 
 	if (!space)
-		space = shadow_space_take(&direct->shadow, pcid);
+		space = shadow_space_take(&direct->shadow, root, pcid);
+	/* Nobody has told it what that PCID has lost before. And Linux clears accessed bits without a
+	 * flush: it relies on a TLB that forgets in time. */
+	if (space->pcid != pcid || direct->stay_began - space->checked > direct->doubt_ticks) {
+		space->pcid = pcid;
+		space->is_in_doubt = true;
+	}
 	space->last_used = ++direct->clock;
 	return make_process(direct, space) ? space : NULL;
 }
@@ -147,6 +165,24 @@ static bool run_process(struct direct *direct, struct direct_process *process)
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
 	return result == 0;
+}
+
+/* Have the last tier execute up to so many pieces; fewer when it has been outside the page where this
+ * begins for `linger` of them. Whether it ended before all were done. May unwind. */
+static bool interpret(struct cpu *cpu, unsigned pieces, unsigned linger)
+{
+	struct direct *direct = direct_of(cpu);
+	uint64_t page = cpu->rip >> 12;
+	unsigned outside = 0;
+
+	for (unsigned i = 0; i < pieces; i++) {
+		tier_last(cpu)->run_piece(cpu);
+		direct->counters.pieces++;
+		outside = cpu->rip >> 12 == page ? 0 : outside + 1;
+		if (cpu->requests || cpu->is_leaving || cpu->cpl != 3 || outside >= linger)
+			return true;
+	}
+	return false;
 }
 
 /* -- stops -- */
@@ -231,6 +267,25 @@ static void stop_for_breakpoint(struct direct *direct, uint64_t trap)
 	emulate(direct);
 }
 
+static void stop_for_protection(struct direct *direct)
+{
+	struct cpu *cpu = direct->cpu;
+	uint64_t gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
+	bool is_cpuid = bytes && (gpa & 0xfff) < 0xfff && bytes[0] == 0x0f && bytes[1] == 0xa2;
+
+	if (!is_cpuid) {
+		direct->counters.exceptions++;
+		emulate(direct);
+		return;
+	}
+	direct->counters.cpuids++;
+	emulate(direct);
+	if (direct->cpuid_entry + 1 >= direct->counters.entries)
+		interpret(cpu, PIECES_BEHIND_CPUID, PIECES_BEHIND_CPUID);
+	direct->cpuid_entry = direct->counters.entries;
+}
+
 static void look_at_stop(struct direct *direct, struct shadow_space *space)
 {
 	struct cpu *cpu = direct->cpu;
@@ -265,6 +320,10 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 			stop_for_fault(direct, space, frame.cr2, frame.error);
 			break;
 		}
+		if (frame.trap == EXCEPTION_GP) {
+			stop_for_protection(direct);
+			break;
+		}
 		/* fall through */
 	default:
 		direct->counters.exceptions++;
@@ -293,7 +352,6 @@ static enum fill prepare_code(struct direct *direct, struct shadow_space *space)
 static bool run_sensitive(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
-	uint64_t page = cpu->rip >> 12;
 
 	direct->counters.sensitive++;
 	if (direct->present && !direct->is_always &&
@@ -301,12 +359,8 @@ static bool run_sensitive(struct cpu *cpu)
 		direct->counters.holds++;
 		return false;
 	}
-	for (unsigned i = 0; i < PIECES_MAX; i++) {
-		tier_last(cpu)->run_piece(cpu);
-		direct->counters.pieces++;
-		if (cpu->requests || cpu->is_leaving || cpu->cpl != 3 || cpu->rip >> 12 != page)
-			return true;
-	}
+	if (interpret(cpu, PIECES_MAX, LINGER))
+		return true;
 	direct->counters.stays++;
 	return false;
 }
@@ -337,6 +391,8 @@ enum tier_stop direct_run(struct cpu *cpu)
 	if (direct->is_broken || !is_eligible(cpu)) {
 		return TIER_DECLINES;
 	}
+	if (direct->cpuid_faults)
+		process_adopt_thread();
 	fpu_leave(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
 		struct shadow_space *space;
@@ -348,7 +404,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 		if (!space)
 			return TIER_DECLINES;
 		fpu_leave(cpu);
-		fill_unmap_lost(direct, space);
+		fill_settle(direct, space);
 		fill = prepare_code(direct, space);
 		if (cpu->requests)
 			break;
@@ -362,7 +418,8 @@ enum tier_stop direct_run(struct cpu *cpu)
 		if (cpu->requests)
 			break;
 		/* What the filling has made others drop. */
-		fill_unmap_lost(direct, space);
+		fill_settle(direct, space);
+		fill_unmap_losses(direct, space);
 		if (!may_cross(direct)) {
 			direct->declines = true;
 			return TIER_DECLINES;

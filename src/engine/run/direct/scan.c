@@ -1,24 +1,47 @@
 #include "engine/run/direct/scan.h"
 
+#include <stddef.h>
+
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/decode.h"
 
 #define PAGE_SIZE 4096u
 
-enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2, VERDICT_TSC = 4 };
+/* In a key's low bits, below what was allowed. */
+enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2 };
 
+#define ALLOWED_SHIFT 2
+#define SAMPLE_BYTES  512u /* apart */
+
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+	hash = (hash ^ value) * 0x9fb21c651e98df25ull;
+	return hash << 29 | hash >> 35;
+}
+
+/* Four chains: a multiplication takes three cycles, and one can begin in each. */
 static uint64_t hash_page(const uint8_t *bytes)
 {
-	uint64_t a = 0x9e3779b97f4a7c15ull, b = 0xc2b2ae3d27d4eb4full;
+	uint64_t a = 0x9e3779b97f4a7c15ull, b = 0xc2b2ae3d27d4eb4full, c = 0xd6e8feb86659fd93ull,
+		 d = 0xa0761d6478bd642full;
 
-	for (unsigned i = 0; i < PAGE_SIZE; i += 16) {
-		a = (a ^ bytes_load64(bytes + i)) * 0x9fb21c651e98df25ull;
-		b = (b ^ bytes_load64(bytes + i + 8)) * 0xd6e8feb86659fd93ull;
-		a ^= a >> 29;
-		b ^= b >> 31;
+	for (unsigned i = 0; i < PAGE_SIZE; i += 32) {
+		a = mix(a, bytes_load64(bytes + i));
+		b = mix(b, bytes_load64(bytes + i + 8));
+		c = mix(c, bytes_load64(bytes + i + 16));
+		d = mix(d, bytes_load64(bytes + i + 24));
 	}
-	return a ^ (b << 32 | b >> 32);
+	return mix(mix(mix(a, b), c), d);
+}
+
+static uint64_t hash_sample(const uint8_t *bytes)
+{
+	uint64_t hash = 0;
+
+	for (unsigned i = 64; i < PAGE_SIZE; i += SAMPLE_BYTES)
+		hash = mix(hash, bytes_load64(bytes + i));
+	return hash;
 }
 
 /*
@@ -26,7 +49,7 @@ static uint64_t hash_page(const uint8_t *bytes)
  * alone are XSAVE and its kin (who uses them with a mask of his own gets what he asks for), and SGDT, SLDT
  * and theirs, which nobody uses and hosts with UMIP answer with nothing of use.
  */
-static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, bool tsc_is_same)
+static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
 	switch (opcode) {
 	case 0x01:
@@ -42,9 +65,9 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, bool ts
 			return false;
 		}
 	case 0x03: return true; /* LSL */
-	case 0x31: return !tsc_is_same;
+	case 0x31: return !(allowed & SCAN_RDTSC);
 	case 0x34: return true; /* SYSENTER */
-	case 0xa2: return true; /* CPUID */
+	case 0xa2: return !(allowed & SCAN_CPUID);
 	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
 	default: return false;
 	}
@@ -62,7 +85,7 @@ static bool is_prefix(uint8_t byte)
 }
 
 /* Whether the instruction at `at`, cut off at the page's end or not, is one. */
-static bool begins_sensitive(const uint8_t *bytes, unsigned at, bool tsc_is_same)
+static bool begins_sensitive(const uint8_t *bytes, unsigned at, unsigned allowed)
 {
 	bool has_repeat = false;
 
@@ -71,11 +94,11 @@ static bool begins_sensitive(const uint8_t *bytes, unsigned at, bool tsc_is_same
 	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
 		return false;
 	return is_sensitive(bytes[at + 1], at + 2 < PAGE_SIZE ? bytes[at + 2] : 0, has_repeat,
-			    tsc_is_same);
+			    allowed);
 }
 
 /* Whether any byte begins one: most pages have none, and need no decoding. */
-static bool has_candidate(const uint8_t *bytes, bool tsc_is_same)
+static bool has_candidate(const uint8_t *bytes, unsigned allowed)
 {
 	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
 		bool has_repeat = false;
@@ -85,7 +108,7 @@ static bool has_candidate(const uint8_t *bytes, bool tsc_is_same)
 		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
 			has_repeat |= bytes[k - 1] == 0xf3;
 		if (is_sensitive(bytes[i + 1], i + 2 < PAGE_SIZE ? bytes[i + 2] : 0, has_repeat,
-				 tsc_is_same))
+				 allowed))
 			return true;
 	}
 	return false;
@@ -106,26 +129,26 @@ static bool looks_like_data(const uint8_t *bytes, unsigned length)
 	       (bytes[0] >= 0xec && bytes[0] <= 0xef) || (bytes[0] >= 0xfa && bytes[0] <= 0xfb);
 }
 
-static bool scan(struct cpu *cpu, const uint8_t *bytes, unsigned entry, bool tsc_is_same)
+static bool scan(struct cpu *cpu, const uint8_t *bytes, unsigned entry, unsigned allowed)
 {
 	struct insn_glance glance;
 	unsigned in_row = 0;
 
-	if (!has_candidate(bytes, tsc_is_same))
+	if (!has_candidate(bytes, allowed))
 		return true;
 	/* Where it is entered now, there is code. */
-	if (begins_sensitive(bytes, entry, tsc_is_same))
+	if (begins_sensitive(bytes, entry, allowed))
 		return false;
 	for (unsigned at = 0; at < PAGE_SIZE;) {
 		unsigned length;
 		bool is_known;
 
-		if (in_row >= BELIEVED && begins_sensitive(bytes, at, tsc_is_same))
+		if (in_row >= BELIEVED && begins_sensitive(bytes, at, allowed))
 			return false;
 		is_known = insn_glance(&glance, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules);
 		length = is_known ? glance.length : 0;
 		/* What is sensitive may be hidden from the guest, and be undefined by that. */
-		if (!is_known && begins_sensitive(bytes, at, tsc_is_same))
+		if (!is_known && begins_sensitive(bytes, at, allowed))
 			length = 2;
 		in_row = looks_like_data(bytes + at, length) ? 0 : in_row + 1;
 		at += length ? length : 1;
@@ -133,20 +156,38 @@ static bool scan(struct cpu *cpu, const uint8_t *bytes, unsigned entry, bool tsc
 	return true;
 }
 
+static const struct scan_entry *find(const struct scan_cache *cache, uint64_t gpa, unsigned allowed)
+{
+	const struct scan_entry *entry = &cache->entries[gpa / PAGE_SIZE % SCAN_ENTRIES];
+	uint64_t key = (gpa & ~(uint64_t)(PAGE_SIZE - 1)) | allowed << ALLOWED_SHIFT;
+
+	return (entry->key & ~(uint64_t)3) == key && (entry->key & 3) ? entry : NULL;
+}
+
 bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
-		   bool tsc_is_same)
+		   unsigned allowed)
 {
 	uint64_t page = gpa & ~(uint64_t)(PAGE_SIZE - 1), hash = hash_page(bytes);
-	struct scan_entry *entry = &cache->entries[gpa / PAGE_SIZE % SCAN_ENTRIES];
-	uint64_t tsc = tsc_is_same ? VERDICT_TSC : 0;
+	const struct scan_entry *entry = find(cache, gpa, allowed);
 	bool is_clean;
 
-	if ((entry->key & ~(uint64_t)3) == (page | tsc) && entry->hash == hash && (entry->key & 3)) {
+	if (entry && entry->hash == hash) {
 		cache->hits++;
 		return entry->key & VERDICT_CLEAN;
 	}
-	is_clean = scan(cpu, bytes, gpa % PAGE_SIZE, tsc_is_same);
+	is_clean = scan(cpu, bytes, gpa % PAGE_SIZE, allowed);
 	cache->scans++;
-	*entry = (struct scan_entry){ page | tsc | (is_clean ? VERDICT_CLEAN : VERDICT_SENSITIVE), hash };
+	cache->entries[gpa / PAGE_SIZE % SCAN_ENTRIES] = (struct scan_entry){
+		.key = page | allowed << ALLOWED_SHIFT | (is_clean ? VERDICT_CLEAN : VERDICT_SENSITIVE),
+		.hash = hash,
+		.sample = hash_sample(bytes),
+	};
 	return is_clean;
+}
+
+bool scan_seems_same(const struct scan_cache *cache, uint64_t gpa, const uint8_t *bytes, unsigned allowed)
+{
+	const struct scan_entry *entry = find(cache, gpa, allowed);
+
+	return entry && (entry->key & VERDICT_CLEAN) && entry->sample == hash_sample(bytes);
 }

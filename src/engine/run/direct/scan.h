@@ -16,9 +16,16 @@ struct cpu;
 
 #define SCAN_ENTRIES 16384u
 
+/* What ring 3 may execute all the same. */
+enum scan_allowed {
+	SCAN_RDTSC = 1 << 0,
+	SCAN_CPUID = 1 << 1, /* it faults */
+};
+
 struct scan_entry {
-	uint64_t key;  /* guest-physical page, and in its low bits what was found and allowed */
-	uint64_t hash; /* of its bytes */
+	uint64_t key;    /* guest-physical page, and in its low bits what was found and allowed */
+	uint64_t hash;   /* of its bytes */
+	uint64_t sample; /* of some */
 };
 
 /* What was found about pages before. */
@@ -27,9 +34,13 @@ struct scan_cache {
 	uint64_t scans, hits;
 };
 
-/* Whether the page at `bytes`, in which code at gpa is, may run as it stands. `tsc_is_same`: RDTSC may. The CPU's
- * own thread, vector registers free. */
+/* Whether the page at `bytes`, in which code at gpa is, may run as it stands; `allowed` is of enum
+ * scan_allowed. The CPU's own thread, vector registers free. */
 bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
-		   bool tsc_is_same);
+		   unsigned allowed);
+
+/* Whether a page that was found clean at this gpa seems to be still what it was: a look at some of its
+ * bytes, for a page that nothing says has changed. */
+bool scan_seems_same(const struct scan_cache *cache, uint64_t gpa, const uint8_t *bytes, unsigned allowed);
 
 #endif

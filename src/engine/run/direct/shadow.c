@@ -58,7 +58,7 @@ static void frame_remove(struct shadow *shadow, struct shadow_page *page)
 }
 
 bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva, uint64_t gpa,
-		uint32_t rights)
+		uint32_t offset, uint32_t rights)
 {
 	struct shadow_page *page = shadow_find(space, gva);
 	uint32_t index, *bucket = bucket_of(space, gva);
@@ -83,24 +83,14 @@ bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva,
 		space->count++;
 	}
 	page->gpa = gpa & PAGE_MASK;
+	page->offset = offset;
 	page->rights = rights;
 	space->has_large |= (rights & SHADOW_LARGE) != 0;
 	frame_add(shadow, page, reference_of(shadow, space, index));
 	return true;
 }
 
-static void remember_loss(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
-{
-	if (space->is_lost)
-		return;
-	if (space->loss_count == SHADOW_LOSSES) {
-		shadow_lose_space(shadow, space);
-		return;
-	}
-	space->losses[space->loss_count++] = gva & PAGE_MASK;
-}
-
-static void lose(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
+void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
 {
 	uint32_t index = (uint32_t)(page - space->pages);
 	uint32_t *link = bucket_of(space, page->gva);
@@ -113,7 +103,16 @@ static void lose(struct shadow *shadow, struct shadow_space *space, struct shado
 	page->next = space->free;
 	space->free = index + 1;
 	space->count--;
-	remember_loss(shadow, space, page->gva);
+}
+
+static void lose(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
+{
+	if (space->loss_count == SHADOW_LOSSES) {
+		space->is_in_doubt = true;
+		return;
+	}
+	space->losses[space->loss_count++] = page->gva;
+	shadow_forget_page(shadow, space, page);
 }
 
 void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
@@ -146,14 +145,21 @@ void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
 	}
 	space->high = space->free = space->count = 0;
 	space->loss_count = 0;
-	space->has_large = false;
+	space->has_large = space->is_in_doubt = false;
 	space->is_lost = true;
 }
 
-void shadow_lose_all(struct shadow *shadow)
+void shadow_doubt_all(struct shadow *shadow)
 {
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
-		shadow_lose_space(shadow, &shadow->spaces[i]);
+		shadow->spaces[i].is_in_doubt = true;
+}
+
+void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid)
+{
+	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+		if (shadow->spaces[i].pcid == pcid)
+			shadow->spaces[i].is_in_doubt = true;
 }
 
 void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
@@ -164,23 +170,20 @@ void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
 		struct shadow_page *page = page_of(shadow, at);
 
 		next = page->next_of_frame;
-		if (page->gpa != (gpa & PAGE_MASK) || !(page->rights & SHADOW_WRITE))
-			continue;
-		lose(shadow, &shadow->spaces[(at - 1) / SHADOW_PAGES], page);
-		/* Its space may have lost everything by that, and the list is another. */
-		next = *frame_of(shadow, gpa);
+		if (page->gpa == (gpa & PAGE_MASK) && (page->rights & SHADOW_WRITE))
+			lose(shadow, &shadow->spaces[(at - 1) / SHADOW_PAGES], page);
 	}
 }
 
-struct shadow_space *shadow_space_find(struct shadow *shadow, uint16_t pcid)
+struct shadow_space *shadow_space_find(struct shadow *shadow, uint64_t root)
 {
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
-		if (shadow->spaces[i].is_valid && shadow->spaces[i].pcid == pcid)
+		if (shadow->spaces[i].is_valid && shadow->spaces[i].root == root)
 			return &shadow->spaces[i];
 	return NULL;
 }
 
-struct shadow_space *shadow_space_take(struct shadow *shadow, uint16_t pcid)
+struct shadow_space *shadow_space_take(struct shadow *shadow, uint64_t root, uint16_t pcid)
 {
 	struct shadow_space *oldest = &shadow->spaces[0];
 
@@ -196,6 +199,7 @@ struct shadow_space *shadow_space_take(struct shadow *shadow, uint16_t pcid)
 	}
 	shadow_lose_space(shadow, oldest);
 	oldest->is_valid = true;
+	oldest->root = root;
 	oldest->pcid = pcid;
 	return oldest;
 }

@@ -2,9 +2,11 @@
  * What is mapped in the stubs: a record of each page, by its guest-virtual address in each address space
  * and by the guest-physical page behind it.
  *
- * A space is a PCID's, as a context of the TLB is (x86/mmu/tlb.h), and holds what a TLB could: it loses
- * what the TLB loses, when the CPU says so. What a space loses is not its stub's at the same time: that
- * happens when the stub is entered next, and before.
+ * A space belongs to page tables, by the address of the topmost, and to the PCID that they were used with
+ * last. It loses what the TLB loses, when the CPU says so: single pages at once; but where a TLB loses
+ * a whole PCID, the space is in doubt, and its pages are compared with the page tables before it is used
+ * again (fill.h). What a space loses is not its stub's at the same time: that happens when the stub is
+ * entered next, and before.
  *
  * No function here calls anything: they run while the guest's vector state may be in registers. The CPU's
  * own thread, or while it stands between instructions.
@@ -15,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SHADOW_SPACES  8 /* side by side; Linux uses six PCIDs */
+#define SHADOW_SPACES  8 /* side by side */
 #define SHADOW_PAGES   16384u /* in each: below vm.max_map_count, if each is a mapping */
 #define SHADOW_BUCKETS 8192u
 #define SHADOW_FRAMES  32768u /* buckets of guest-physical pages */
@@ -29,6 +31,7 @@ enum shadow_rights {
 
 struct shadow_page {
 	uint64_t gva, gpa; /* of the page's first byte */
+	uint32_t offset;   /* in the file of guest memory, in pages */
 	uint32_t rights;   /* enum shadow_rights; reading is always among them */
 	uint32_t next;     /* in its bucket, or of those that are free: index + 1, 0 ends */
 	/* Others of the same guest-physical page: space * SHADOW_PAGES + index + 1. */
@@ -37,11 +40,14 @@ struct shadow_page {
 };
 
 struct shadow_space {
-	bool is_valid; /* `pcid` means something */
-	bool is_lost;  /* everything is to be unmapped */
+	bool is_valid;    /* `root` and `pcid` mean something */
+	bool is_lost;     /* everything is to be unmapped */
+	bool is_in_doubt; /* everything is to be compared */
 	bool has_large;
 	uint16_t pcid;
 	uint32_t last_used;
+	uint64_t root;    /* CR3's bits 51:12 */
+	uint64_t checked; /* host TSC: when it was compared last */
 	uint32_t high, free, count; /* pages [0, high) have been used; the free ones' list; used ones */
 	uint32_t loss_count;
 	uint64_t losses[SHADOW_LOSSES]; /* gvas of pages to be unmapped */
@@ -59,17 +65,23 @@ struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva);
 
 /* Record the page; one that is there changes. False: the space is full. */
 bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva, uint64_t gpa,
-		uint32_t rights);
+		uint32_t offset, uint32_t rights);
 
-/* Lose a page, or with a large one all that is around it. */
+/* Lose a page, or with a large one all that is around it. What a space cannot remember to unmap stays, and
+ * the space is in doubt. */
 void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva);
 void shadow_lose_space(struct shadow *shadow, struct shadow_space *space);
-void shadow_lose_all(struct shadow *shadow);
+/* Forget a page that is there; to unmap it is the caller's. */
+void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page);
+/* The page tables of these may be others. */
+void shadow_doubt_all(struct shadow *shadow);
+void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid);
 /* Lose what may be written of the guest-physical page at gpa, in all spaces. */
 void shadow_lose_writes(struct shadow *shadow, uint64_t gpa);
 
-/* The space of a PCID, or NULL; a free one for it, or the one used longest ago, which loses what it has. */
-struct shadow_space *shadow_space_find(struct shadow *shadow, uint16_t pcid);
-struct shadow_space *shadow_space_take(struct shadow *shadow, uint16_t pcid);
+/* The space of these page tables, or NULL; a free one for them, or the one used longest ago, which loses
+ * what it has. */
+struct shadow_space *shadow_space_find(struct shadow *shadow, uint64_t root);
+struct shadow_space *shadow_space_take(struct shadow *shadow, uint64_t root, uint16_t pcid);
 
 #endif

@@ -3,6 +3,7 @@
  * own pages to their place, has all signals that guest code can raise lead there, locks itself and stops.
  * The monitor then has it unmap everything else, the copy of the monitor that it began as included.
  */
+#include <asm/prctl.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include "engine/run/direct/direct.h"
 #include "engine/run/direct/layout.h"
 #include "engine/run/direct/stub_filter.h"
+#include "engine/x86/host/host.h"
 
 /* What the kernel takes, without the C library's own return. */
 struct kernel_sigaction {
@@ -42,20 +44,19 @@ static bool receive(int socket, struct direct_hello *hello, int fds[2])
 	return true;
 }
 
-/* ... and the number that the memory's descriptor has here. */
-static bool send_listener(int socket, int fd, uint8_t memory)
+static bool send_listener(int socket, int fd, const struct direct_greeting *greeting)
 {
 	union {
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(int))];
 	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
 				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
-	struct iovec vector = { &memory, 1 };
+	struct iovec vector = { (void *)greeting, sizeof(*greeting) };
 	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
 
 	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	return sendmsg(socket, &packet, MSG_NOSIGNAL) == 1;
+	return sendmsg(socket, &packet, MSG_NOSIGNAL) == sizeof(*greeting);
 }
 
 /* The kernel would go on to write into what is the guest's memory by then. */
@@ -106,6 +107,7 @@ static bool take_signals(void)
 void direct_stub_main(int socket, void *page)
 {
 	struct direct_hello hello;
+	struct direct_greeting greeting;
 	int fds[2], listener;
 
 	(void)page;
@@ -113,8 +115,10 @@ void direct_stub_main(int socket, void *page)
 		return;
 	close(fds[1]);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	greeting.memory = (uint8_t)fds[0];
+	greeting.cpuid_faults = host.may_fault_cpuid && syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0;
 	listener = stub_filter_listen();
-	if (listener < 0 || !send_listener(socket, listener, (uint8_t)fds[0]))
+	if (listener < 0 || !send_listener(socket, listener, &greeting))
 		return;
 	close(listener);
 	close(socket);

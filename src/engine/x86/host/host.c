@@ -43,7 +43,8 @@ static const struct {
 #define BIT(n) (1u << (n))
 
 /* What goes with a word: what cannot be there without the feature goes, too. */
-enum hidden_also { ALSO_NOTHING, ALSO_FSGSBASE = 1, ALSO_FAST_PEXT = 2, ALSO_TSC = 4 };
+enum hidden_also { ALSO_NOTHING, ALSO_FSGSBASE = 1, ALSO_FAST_PEXT = 2, ALSO_TSC = 4,
+		   ALSO_CPUID_FAULTING = 8 };
 
 static const struct word {
 	const char *name;
@@ -93,6 +94,7 @@ static const struct word {
 	{"rdrand", HOST_1_ECX, BIT(30)},
 	{"rdseed", HOST_7_EBX, BIT(18)},
 	{"fsgsbase", HOST_7_EBX, BIT(0), .also = ALSO_FSGSBASE},
+	{"cpuid-faulting", HOST_7_EBX, 0, .also = ALSO_CPUID_FAULTING},
 	{"rdtscp", HOST_EXT1_EDX, BIT(27)},
 	{"rdpid", HOST_7_ECX, BIT(22)},
 	{"pcid", HOST_1_ECX, BIT(17)},
@@ -217,6 +219,7 @@ __attribute__((constructor(101))) static void discover(void)
 	read_xcr0();
 	read_words();
 	host.has_fsgsbase = !(also & ALSO_FSGSBASE) && (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE);
+	host.may_fault_cpuid = !(also & ALSO_CPUID_FAULTING);
 	host.has_fast_pext = !(also & ALSO_FAST_PEXT) && host_has(HOST_BMI2) && !is_slow_at_pext();
 	host.has_steady_tsc = !(also & ALSO_TSC) &&
 			      (host_has(HOST_INVARIANT_TSC) || kernel_trusts_tsc());

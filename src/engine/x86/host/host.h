@@ -39,6 +39,7 @@ extern struct host {
 	uint64_t xcr0;          /* what the kernel has enabled; 0: there is no XSAVE */
 	bool is_amd;            /* or Hygon, whose cores are AMD's */
 	bool has_fsgsbase;      /* the kernel lets user space use WRGSBASE */
+	bool may_fault_cpuid;   /* the kernel may be asked to have CPUID fault (arch_prctl(2)) */
 	bool has_fast_pext;     /* PEXT and PDEP are instructions, not loops in microcode */
 	bool is_masked;         /* KVIK_HOST_WITHOUT hides something */
 	bool has_steady_tsc;    /* it counts at one rate, and the same on all CPUs */
