@@ -1,12 +1,20 @@
 #include "cli/disk_option.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/comma_item.h"
 #include "cli/size.h"
 #include "device/virtio/disk.h"
+
+#define BOOT_TURN_MAX 255
+
+/* The first volume descriptor of ISO 9660 (§8), behind 16 sectors of anything; UDF's bridge has it, too. */
+#define ISO_MAGIC    "CD001"
+#define ISO_MAGIC_AT (16 * 2048 + 1)
 
 static int parse_flag(bool *flag, const char *name, const char *value, struct error *error)
 {
@@ -43,6 +51,33 @@ static int parse_queues(struct disk_option *option, const char *value, struct er
 	return 0;
 }
 
+static int parse_bus(struct disk_option *option, const char *value, struct error *error)
+{
+	static const char *const names[] = {
+		[BOARD_BUS_VIRTIO] = "virtio",
+		[BOARD_BUS_IDE] = "ide",
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(value, names[i]) == 0) {
+			option->bus = i;
+			option->has_bus = true;
+			return 0;
+		}
+	return error_set(error, EINVAL, "bus=%s: use virtio or ide", value);
+}
+
+static int parse_boot(struct disk_option *option, const char *value, struct error *error)
+{
+	uint64_t number;
+
+	if (number_parse(value, BOOT_TURN_MAX, &number) < 0)
+		return error_set(error, EINVAL, "boot=%s: use 0 (the first) to %u", value, BOOT_TURN_MAX);
+	option->boot_plus_1 = number + 1;
+	return 0;
+}
+
 /* Those that must have a value. */
 static int parse_value(struct disk_option *option, const char *name, const char *value,
 		       struct error *error)
@@ -62,6 +97,10 @@ static int parse_value(struct disk_option *option, const char *name, const char 
 					 value);
 	} else if (strcmp(name, "aio") == 0) {
 		return parse_aio(option, value, error);
+	} else if (strcmp(name, "bus") == 0) {
+		return parse_bus(option, value, error);
+	} else if (strcmp(name, "boot") == 0) {
+		return parse_boot(option, value, error);
 	} else {
 		return parse_queues(option, value, error);
 	}
@@ -70,7 +109,8 @@ static int parse_value(struct disk_option *option, const char *name, const char 
 
 static int parse_property(struct disk_option *option, char *item, struct error *error)
 {
-	static const char *const valued[] = {"format", "serial", "cache", "aio", "queues"};
+	static const char *const valued[] = {"format", "serial", "cache",
+					     "aio",    "queues", "bus",   "boot"};
 	const struct {
 		const char *name;
 		bool *flag;
@@ -80,6 +120,7 @@ static int parse_property(struct disk_option *option, char *item, struct error *
 		{"discard", &option->block.discard},
 		{"unlocked", &option->block.unlocked},
 		{"packed", &option->is_packed},
+		{"cdrom", &option->is_cdrom},
 	};
 	char *value = strchr(item, '=');
 	unsigned i;
@@ -96,7 +137,7 @@ static int parse_property(struct disk_option *option, char *item, struct error *
 				       : error_set(error, EINVAL, "%s needs a value", item);
 	return error_set(error, EINVAL,
 			 "a disk has no '%s': use format, readonly, snapshot, serial, cache, "
-			 "discard, aio, queues, packed or unlocked",
+			 "discard, aio, queues, packed, bus, boot, cdrom or unlocked",
 			 item);
 }
 
@@ -125,8 +166,33 @@ void disk_option_free(struct disk_option *option)
 	option->text = NULL;
 }
 
+bool disk_option_is_cdrom_image(const struct disk_option *option)
+{
+	char magic[sizeof(ISO_MAGIC) - 1];
+	int fd = open(option->path, O_RDONLY | O_CLOEXEC);
+	bool is_image;
+
+	if (fd < 0)
+		return false; /* which is told where it is opened to be used */
+	is_image = pread(fd, magic, sizeof(magic), ISO_MAGIC_AT) == sizeof(magic) &&
+		   memcmp(magic, ISO_MAGIC, sizeof(magic)) == 0;
+	close(fd);
+	return is_image;
+}
+
 int disk_option_open(const struct disk_option *option, struct board_disk *disk, struct error *error)
 {
-	*disk = (struct board_disk){.queues = option->queues, .is_packed = option->is_packed};
-	return block_open(option->path, &option->block, &disk->block, error);
+	struct block_options block = option->block;
+
+	*disk = (struct board_disk){
+		.queues = option->queues,
+		.is_packed = option->is_packed,
+		.is_cdrom = option->is_cdrom,
+		.bus = option->is_cdrom && !option->has_bus ? BOARD_BUS_IDE : option->bus,
+		.boot_plus_1 = option->boot_plus_1,
+	};
+	if (option->is_cdrom && disk->bus == BOARD_BUS_VIRTIO)
+		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio: use bus=ide", option->path);
+	block.readonly |= option->is_cdrom;
+	return block_open(option->path, &block, &disk->block, error);
 }

@@ -11,6 +11,9 @@ struct disk_option {
 	struct block_options block;
 	unsigned queues; /* 0: not said */
 	bool is_packed;
+	bool is_cdrom, has_bus;
+	enum board_bus bus;
+	unsigned boot_plus_1; /* 0: not said */
 };
 
 /*
@@ -18,6 +21,8 @@ struct disk_option {
  * wrong and what would be right.
  */
 int disk_option_parse(struct disk_option *option, const char *text, struct error *error);
+/* Whether the file is an image of a CD or DVD, by its content. */
+bool disk_option_is_cdrom_image(const struct disk_option *option);
 void disk_option_free(struct disk_option *option);
 
 /* Open the image, with all files that it consists of. 0 and the disk, or -errno and `error`. */

@@ -46,7 +46,10 @@ const char run_options_help[] =
     "  --disk FILE[,PROPERTY[=VALUE]]...  a disk image, or FILE alone as an argument;\n"
     "                         format=F, readonly, snapshot (writes are dropped),\n"
     "                         serial=S, cache=writeback|none|writethrough|directsync|\n"
-    "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed\n"
+    "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed,\n"
+    "                         bus=virtio|ide, boot=N (its turn, from 0)\n"
+    "  --cdrom FILE[,PROPERTY[=VALUE]]...  a CD or DVD in a drive, or FILE alone as an argument\n"
+    "                         that is an image of one; likewise\n"
     "Network, with --net WHERE[,mac=ADDRESS][,packed], again for each device (none; with\n"
     "firmware, user):\n"
     "  user[,forward=tcp|udp:[ADDRESS:]PORT:GUESTPORT]...[,restrict][,hostname=NAME]\n"
@@ -402,6 +405,26 @@ static int parse_disk(struct run_options *options, const char *value, struct err
 	return result;
 }
 
+static int parse_cdrom(struct run_options *options, const char *value, struct error *error)
+{
+	int result = parse_disk(options, value, error);
+
+	if (result == 0)
+		options->disks[options->disk_count - 1].is_cdrom = true;
+	return result;
+}
+
+/* A file alone: what it is shows in it. */
+static int parse_image(struct run_options *options, const char *value, struct error *error)
+{
+	struct disk_option *disk = &options->disks[options->disk_count];
+	int result = parse_disk(options, value, error);
+
+	if (result == 0 && !disk->has_bus && disk_option_is_cdrom_image(disk))
+		disk->is_cdrom = true;
+	return result;
+}
+
 static int parse_net(struct run_options *options, const char *value, struct error *error)
 {
 	int result;
@@ -551,6 +574,7 @@ static const struct option {
 	{"--vsock", true, parse_vsock},
 	{"--display", true, parse_display},
 	{"--disk", true, parse_disk},
+	{"--cdrom", true, parse_cdrom},
 	{"--firmware", true, parse_firmware},
 	{"--sandbox", true, parse_sandbox},
 	{"--no-reboot", false, parse_no_reboot},
@@ -703,7 +727,7 @@ int run_options_parse(struct run_options *options, int count, char **arguments, 
 			break;
 		}
 		if (argument[0] != '-') {
-			result = parse_disk(options, argument, error);
+			result = parse_image(options, argument, error);
 			if (result < 0)
 				return result;
 			continue;

@@ -38,9 +38,17 @@ struct board_streams {
 
 #define BOARD_DISKS_MAX 16
 
-/* A disk for the board. */
+/* What a disk hangs on. */
+enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE };
+
+/* A disk, or a CD-ROM drive, for the board. */
 struct board_disk {
-	struct block *block; /* open; NULL: there is none any more */
+	struct block *block; /* open; NULL: there is none any more, or a drive's tray is empty */
+	enum board_bus bus;
+	bool is_cdrom;	      /* not by virtio-blk */
+	unsigned place_plus_1; /* on its controller (IDE: 1 to 4); 0: any */
+	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
+	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
 	unsigned slot_plus_1; /* on PCI; 0: any */
 	bool is_packed;

@@ -18,9 +18,6 @@
 #define ROM_END	     0x100000000ull
 #define VGA_ROM_FILE "pci1234,1111.rom" /* by vendor and device, as SeaBIOS looks for it */
 
-/* "/pci@i0cf8/scsi@1f/disk@0,0" and its end of line: Open Firmware's device paths. */
-#define BOOT_PATH_BYTES 32
-
 static int add_rom(struct board *board, struct error *error)
 {
 	const struct board_config *config = &board->config;
@@ -120,16 +117,24 @@ static int add_smbios_files(struct fw_cfg *fw_cfg, const char *product)
 					    smbios.tables_size);
 }
 
-/* Disks in the order of the command line: a line each, and a NUL. */
+static int compare_turns(const void *a, const void *b)
+{
+	const struct board_boot *first = a, *second = b;
+
+	return first->turn < second->turn ? -1 : first->turn > second->turn;
+}
+
+/* Disks in their turns: a line each, and a NUL. */
 static int add_boot_order(struct board *board)
 {
-	char order[BOARD_DISKS_MAX * BOOT_PATH_BYTES + 1] = "";
+	char order[BOARD_DISKS_MAX * BOARD_BOOT_PATH + 1] = "";
 	size_t used = 0;
 	unsigned i;
 
-	for (i = 0; i < board->disk_count; i++)
-		used += snprintf(order + used, sizeof(order) - used, "%s/pci@i0cf8/scsi@%x/disk@0,0",
-				 used ? "\n" : "", board->disk_slot[i]);
+	qsort(board->boots, board->boot_count, sizeof(board->boots[0]), compare_turns);
+	for (i = 0; i < board->boot_count; i++)
+		used += snprintf(order + used, sizeof(order) - used, "%s%s", used ? "\n" : "",
+				 board->boots[i].path);
 	return used ? fw_cfg_add_file(board->fw_cfg, "bootorder", order, used + 1) : 0;
 }
 

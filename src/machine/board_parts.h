@@ -43,6 +43,9 @@ enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH, SLOT_VGA };
 #define VIRTIO_MMIO_GPA	 0xfec10000ull
 #define VIRTIO_MMIO_MAX	 17
 
+/* "/pci@i0cf8/pci8086,2922@1f,2/drive@5/disk@0": Open Firmware's device paths. */
+#define BOARD_BOOT_PATH 64
+
 struct board {
 	struct board_config config;
 	struct device *devices; /* in the order of their creation */
@@ -53,8 +56,11 @@ struct board {
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
-	uint8_t disk_slot[BOARD_DISKS_MAX]; /* of PCI; those of disk_count disks */
-	unsigned disk_count;
+	struct board_boot {
+		unsigned turn; /* lower ones first */
+		char path[BOARD_BOOT_PATH]; /* as firmware calls it */
+	} boots[BOARD_DISKS_MAX];
+	unsigned boot_count;
 	struct i440fx chipset; /* the pc's */
 	struct q35 q35;
 	uint64_t ecam_gpa, ecam_bytes; /* of a q35: as its chipset has it now; 0 bytes: nowhere */
@@ -79,6 +85,12 @@ int board_add_devices(struct board *board, struct error *error);
 int board_add_chipset(struct board *board, struct error *error);
 void board_set_up_chipset(struct board *board);
 int board_add_disks(struct board *board, struct error *error);
+/* A disk by virtio, `number` among all. */
+int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
+			  struct error *error);
+/* A disk that firmware may boot, by its path below the PCI root. */
+void board_add_boot(struct board *board, const struct board_disk *disk, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 int board_add_console(struct board *board, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
 int board_add_shares(struct board *board, struct error *error);

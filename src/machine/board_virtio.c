@@ -112,8 +112,8 @@ static uint64_t wanted_slot(unsigned slot_plus_1)
 	return slot_plus_1 ? slot_plus_1 - 1 : PCI_ANY_SLOT;
 }
 
-static int add_disk(struct board *board, struct board_disk *disk, unsigned number,
-		    struct error *error)
+int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
+			  struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, disk->is_packed);
 	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
@@ -131,18 +131,8 @@ static int add_disk(struct board *board, struct board_disk *disk, unsigned numbe
 	if (board->pci && slot == PCI_ANY_SLOT && pci_bus_free_slot(board->pci) >= 0)
 		slot = pci_bus_free_slot(board->pci);
 	if (slot != PCI_ANY_SLOT)
-		board->disk_slot[board->disk_count++] = slot;
+		board_add_boot(board, disk, "scsi@%x/disk@0,0", (unsigned)slot);
 	return board_add_virtio(board, name, virtio, CLASS_DISK, slot, error);
-}
-
-int board_add_disks(struct board *board, struct error *error)
-{
-	unsigned i;
-	int result = 0;
-
-	for (i = 0; i < board->config.disk_count && result == 0; i++)
-		result = add_disk(board, &board->config.disks[i], i, error);
-	return result;
 }
 
 static int add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)

@@ -4,6 +4,8 @@
 #define KVIK_TESTS_FUZZ_BOARD_H
 
 #include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "fuzz.h"
 #include "machine/board.h"
@@ -12,6 +14,7 @@
 
 struct fuzz_board {
 	struct ram ram;
+	struct board_disk disks[BOARD_DISKS_MAX];
 	struct board_config config;
 	struct board *board;
 };
@@ -41,6 +44,35 @@ static inline void swallow_output(void *context, const uint8_t *data, size_t siz
 #define FUZZ_ROM_BYTES	 0x10000
 #define FUZZ_FLASH_BYTES 0x2000
 #define FUZZ_FLASH_GPA	 (0x100000000ull - FUZZ_ROM_BYTES - FUZZ_FLASH_BYTES)
+
+#define FUZZ_DISK_BYTES (256u << 10)
+
+/* Disks, and a drive with a medium, by IDE. They have images of their own for each board. */
+static inline void fuzz_add_disks(struct board_config *config, struct board_disk *disks)
+{
+	const struct block_options options = {.format = "raw", .discard = true, .unlocked = true,
+					      .aio = BLOCK_AIO_THREADS};
+	const struct board_disk kinds[] = {
+		{.bus = BOARD_BUS_IDE},
+		{.bus = BOARD_BUS_IDE, .is_cdrom = true, .place_plus_1 = 3},
+		{.bus = BOARD_BUS_IDE, .is_cdrom = true, .place_plus_1 = 4},
+	};
+	struct error error;
+	unsigned i;
+	int fd;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		disks[i] = kinds[i];
+		if (i == 2)
+			continue; /* nothing is in that one */
+		fd = memfd_create("fuzz", MFD_CLOEXEC);
+		fuzz_check(fd >= 0 && ftruncate(fd, FUZZ_DISK_BYTES) == 0);
+		fuzz_check(block_open_fd(fd, "fuzz", &options, &disks[i].block, &error) == 0);
+		close(fd);
+	}
+	config->disks = disks;
+	config->disk_count = i;
+}
 
 /* `msi` may be all zeroes. */
 static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind kind, bool has_firmware,
@@ -74,6 +106,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	config->option_count = i;
 	fuzz_check(ram_create_for(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
 				  FUZZ_BOARD_RAM_BYTES, &error) == 0);
+	if (kind == BOARD_PC)
+		fuzz_add_disks(config, made->disks);
 	config->pio = pio_bus_create();
 	config->mmio = mmio_bus_create();
 	config->streams.serial = char_callback_create(swallow_output, NULL, &error);

@@ -144,6 +144,9 @@ void pci_notify(struct pci_function *function, unsigned vector);
 /* The function as bus master: guest memory, -EACCES while software has not allowed it. Any thread. */
 int pci_dma_read(struct pci_function *function, uint64_t gpa, void *data, size_t size);
 int pci_dma_write(struct pci_function *function, uint64_t gpa, const void *data, size_t size);
+/* Guest memory itself, for those who have asked before whether they may, and for lists of it. */
+const struct guest_memory *pci_memory(const struct pci_function *function);
+bool pci_is_master(struct pci_function *function);
 
 /* Back to its first state. Done for all functions when the bus is reset. */
 void pci_function_reset(struct pci_function *function);

@@ -75,16 +75,26 @@ uint32_t pci_config_change(struct pci_function *function, unsigned offset, unsig
 	return value;
 }
 
+bool pci_is_master(struct pci_function *function)
+{
+	return pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER;
+}
+
+const struct guest_memory *pci_memory(const struct pci_function *function)
+{
+	return function->bus->config.memory;
+}
+
 int pci_dma_read(struct pci_function *function, uint64_t gpa, void *data, size_t size)
 {
-	if (!(pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
+	if (!pci_is_master(function))
 		return -EACCES;
 	return guest_memory_read(function->bus->config.memory, gpa, data, size);
 }
 
 int pci_dma_write(struct pci_function *function, uint64_t gpa, const void *data, size_t size)
 {
-	if (!(pci_config_get(function, PCI_COMMAND, 2) & PCI_COMMAND_MASTER))
+	if (!pci_is_master(function))
 		return -EACCES;
 	return guest_memory_write(function->bus->config.memory, gpa, data, size);
 }

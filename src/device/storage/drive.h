@@ -1,0 +1,60 @@
+/*
+ * What a drive is, whatever it is wired to: an image, or a tray that is empty; what it is called. Guarded by
+ * the lock of the controller that it hangs on.
+ *
+ * The names are those that QEMU's drives have: scripts and udev rules in guests look for them.
+ */
+#ifndef KVIK_DEVICE_STORAGE_DRIVE_H
+#define KVIK_DEVICE_STORAGE_DRIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block/block.h"
+#include "util/state.h"
+
+#define DRIVE_REVISION "2.5+"
+
+struct drive {
+	bool is_present, is_cdrom;
+	struct block *block; /* owned; NULL: no medium */
+	char serial[BLOCK_SERIAL_MAX + 1];
+	/* Of a drive with a tray: */
+	bool is_open, is_locked;
+	bool has_changed; /* another medium, or none: the guest has not been told yet */
+};
+
+/* What a board gives a controller for each of its places. All zero: nothing is there. */
+struct drive_config {
+	bool is_present, is_cdrom;
+	struct block *block; /* NULL: a tray without a medium */
+	unsigned number;     /* for a serial number where the image has none: QM00001 */
+};
+
+/* Take the image over, and start it. On failure the drive has none. 0 or -errno. */
+int drive_init(struct drive *drive, const struct drive_config *config, struct error *error);
+/* End it; nothing is under way. Fine on one that is all zero. */
+void drive_close(struct drive *drive);
+void drive_reset(struct drive *drive);
+
+/* The medium that can be read now, or NULL. */
+static inline struct block *drive_medium(const struct drive *drive)
+{
+	return drive->is_open ? NULL : drive->block;
+}
+
+/* Bytes of the medium; 0: none. */
+uint64_t drive_size(const struct drive *drive);
+bool drive_is_readonly(const struct drive *drive);
+
+/* Fields of a drive's own; a drive with another image is none that a guest could stand. */
+struct drive_state {
+	bool is_open, is_locked, has_changed;
+};
+void drive_transfer(const struct drive *drive, struct drive_state *loaded, struct state_stream *state);
+void drive_restore(struct drive *drive, const struct drive_state *loaded);
+
+/* Text in a field of fixed width, with spaces behind it. */
+void drive_put_text(uint8_t *field, unsigned width, const char *text);
+
+#endif

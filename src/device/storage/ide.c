@@ -1,0 +1,1077 @@
+/*
+ * What a register access does to a channel, and how a command goes through it:
+ *
+ *   command -> medium (busy) -> block of data by PIO <-> guest -> ... -> end, interrupt
+ *           -> DMA: waits for the bus master's start -> medium (busy) -> end, interrupt
+ *           -> packet from the guest by PIO -> as above
+ *
+ * Nothing waits: what the medium does goes on by its completion, on the disk's I/O thread. A reset while it
+ * works takes effect when it has ended, until then the channel is busy.
+ *
+ * Not modelled: the timing registers' effect, SMM traps, moving the ports by PCI's native mode, overlap.
+ */
+#include "device/storage/ide.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/storage/ata.h"
+#include "device/storage/transfer.h"
+
+#define VENDOR_INTEL   0x8086
+#define DEVICE_82371SB 0x7010
+#define CLASS_IDE      0x010180 /* a bus master; ports as they always were */
+#define SUBSYSTEM_VENDOR 0x1af4
+#define SUBSYSTEM	 0x1100
+
+#define CONFIG_TIMING	     0x40 /* two registers of 16 bits, then the slaves' */
+#define CONFIG_TIMING_BYTES  5
+#define TIMING_DECODE	     0x8000
+
+/* The task file's ports. */
+enum { PORT_DATA, PORT_ERROR, PORT_COUNT, PORT_LOW, PORT_MID, PORT_HIGH, PORT_DEVICE, PORT_COMMAND };
+
+#define CONTROL_NO_INTERRUPT 0x02
+#define CONTROL_RESET	     0x04
+#define CONTROL_SECOND_BYTE  0x80 /* reads show what was written before (48-bit commands) */
+
+/* Bus master (§2.7 of the data sheet), 8 ports a channel. */
+#define MASTER_COMMAND 0
+#define MASTER_STATUS  2
+#define MASTER_TABLE   4
+#define MASTER_PORTS   8
+#define MASTER_START	   0x01
+#define MASTER_TO_MEMORY   0x08
+#define MASTER_ACTIVE	   0x01
+#define MASTER_ERROR	   0x02
+#define MASTER_INTERRUPT   0x04
+#define MASTER_CAN_DMA	   0x60 /* kept for software */
+
+#define DESCRIPTORS_MAX	8192 /* of 8 bytes: a table lies in one block of 64 KiB */
+#define DESCRIPTOR_LAST 0x80000000u
+
+#define BUFFER_BYTES 0x10000
+#define PACKET_BYTES 12
+
+enum phase {
+	PHASE_IDLE,
+	PHASE_BUSY,	/* the medium works; never saved */
+	PHASE_TO_GUEST, /* the guest reads [at, end) of the buffer */
+	PHASE_FROM_GUEST,
+	PHASE_PACKET, /* the guest writes a command packet */
+	PHASE_DMA,    /* waits for the bus master */
+	PHASES,
+};
+
+struct ide_channel {
+	struct ide *ide;
+	struct irq_line irq;
+	struct ata_drive drives[IDE_CHANNEL_DRIVES];
+	uint8_t control;
+	bool selects_1;	    /* which drive */
+	bool wants_interrupt; /* pending in the drive: the line is up unless control says no */
+	enum phase phase;
+	bool is_packet;	    /* the command is a packet's */
+	bool wants_reset;   /* when the medium has ended its work */
+	struct ata_task task;
+	struct scsi_task packet;
+	uint64_t left;	    /* bytes of the command that are not in, or through, the buffer yet */
+	uint64_t medium_at; /* where they are */
+	uint32_t at, end, filled;
+	uint8_t *buffer;    /* owned */
+	uint8_t master_command, master_status;
+	uint32_t master_table;
+	struct transfer transfer; /* the medium's work */
+	unsigned range;		  /* of a TRIM: the next */
+};
+
+struct ide {
+	pthread_mutex_t lock; /* guards the channels */
+	pthread_cond_t idle;
+	unsigned under_way;
+	struct pci_function function;
+	struct ide_channel channels[IDE_CHANNELS];
+};
+
+static struct ata_drive *selected(struct ide_channel *channel)
+{
+	return &channel->drives[channel->selects_1];
+}
+
+/* --- the interrupt line --- */
+
+static void update_irq(struct ide_channel *channel)
+{
+	irq_line_set(&channel->irq,
+		     channel->wants_interrupt && !(channel->control & CONTROL_NO_INTERRUPT));
+}
+
+static void raise(struct ide_channel *channel)
+{
+	channel->wants_interrupt = true;
+	channel->master_status |= MASTER_INTERRUPT;
+	update_irq(channel);
+}
+
+static void lower(struct ide_channel *channel)
+{
+	channel->wants_interrupt = false;
+	update_irq(channel);
+}
+
+/* --- resets --- */
+
+static void reset_channel(struct ide_channel *channel, bool is_hard)
+{
+	unsigned i;
+
+	for (i = 0; i < IDE_CHANNEL_DRIVES; i++)
+		ata_drive_reset(&channel->drives[i], is_hard);
+	channel->selects_1 = false;
+	channel->phase = PHASE_IDLE;
+	channel->wants_reset = channel->is_packet = false;
+	channel->at = channel->end = channel->filled = 0;
+	channel->left = 0;
+	channel->master_command &= ~MASTER_START;
+	channel->master_status &= ~MASTER_ACTIVE;
+	lower(channel);
+}
+
+/* --- ends of commands --- */
+
+static void end_command(struct ide_channel *channel, bool interrupts)
+{
+	channel->phase = PHASE_IDLE;
+	channel->is_packet = false;
+	channel->at = channel->end = channel->filled = 0;
+	channel->master_status &= ~MASTER_ACTIVE;
+	if (interrupts)
+		raise(channel);
+}
+
+static void end_packet(struct ide_channel *channel)
+{
+	ata_packet_done(selected(channel), &channel->packet);
+	end_command(channel, true);
+}
+
+static void abort_command(struct ide_channel *channel)
+{
+	ata_abort(selected(channel), ATA_ABORTED);
+	end_command(channel, true);
+}
+
+/* --- work on the medium --- */
+
+static void go_on(struct ide_channel *channel, int result);
+
+static void transfer_complete(struct transfer *transfer, int result)
+{
+	struct ide_channel *channel = transfer->context;
+	struct ide *ide = channel->ide;
+
+	/* Without the lock: nobody else has the list. */
+	if (transfer->operation == BLOCK_READ)
+		gather_written(&transfer->gather, pci_memory(&ide->function), transfer->size);
+	gather_free(&transfer->gather);
+	pthread_mutex_lock(&ide->lock);
+	channel->phase = PHASE_IDLE;
+	if (!channel->wants_reset)
+		go_on(channel, result);
+	else if (!(channel->control & CONTROL_RESET))
+		reset_channel(channel, false);
+	if (--ide->under_way == 0)
+		pthread_cond_broadcast(&ide->idle);
+	pthread_mutex_unlock(&ide->lock);
+}
+
+/* transfer.operation, offset, size, flags and gather are filled in. */
+static void start_medium(struct ide_channel *channel)
+{
+	struct ata_drive *drive = selected(channel);
+
+	/* Somebody has taken the medium out between two blocks. */
+	if (!drive->drive.block) {
+		gather_free(&channel->transfer.gather);
+		abort_command(channel);
+		return;
+	}
+	channel->phase = PHASE_BUSY;
+	drive->registers.status = ATA_BUSY | ATA_READY;
+	channel->transfer.complete = transfer_complete;
+	channel->transfer.context = channel;
+	channel->ide->under_way++;
+	transfer_start(&channel->transfer, drive->drive.block);
+}
+
+static void prepare(struct ide_channel *channel, enum block_operation operation, uint64_t offset,
+		    uint64_t size)
+{
+	bool is_durable = operation == BLOCK_WRITE && channel->task.is_durable;
+
+	channel->transfer = (struct transfer){.operation = operation,
+					      .flags = is_durable ? BLOCK_FUA : 0,
+					      .offset = offset,
+					      .size = size};
+}
+
+/* --- PIO --- */
+
+/* Show the guest the next block of what is in the buffer. */
+static void offer_block(struct ide_channel *channel)
+{
+	struct ata_drive *drive = selected(channel);
+	uint32_t size = channel->filled - channel->at, limit;
+
+	limit = channel->task.block_bytes;
+	if (channel->is_packet) {
+		if (size > limit)
+			size = limit & ~1u;
+		drive->registers.count = ATA_REASON_TO_HOST;
+		drive->registers.mid = size;
+		drive->registers.high = size >> 8;
+	} else if (size > limit) {
+		size = limit;
+	}
+	channel->end = channel->at + size;
+	channel->phase = PHASE_TO_GUEST;
+	drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
+	raise(channel);
+}
+
+static int buffer_for_medium(struct ide_channel *channel, uint32_t size)
+{
+	const struct iovec vector = {channel->buffer, size};
+
+	return gather_add_vector(&channel->transfer.gather, &vector, 1);
+}
+
+/* As much as the buffer takes. */
+static void read_medium(struct ide_channel *channel)
+{
+	uint32_t size = channel->left < BUFFER_BYTES ? channel->left : BUFFER_BYTES;
+
+	prepare(channel, BLOCK_READ, channel->medium_at, size);
+	if (buffer_for_medium(channel, size) < 0)
+		abort_command(channel);
+	else
+		start_medium(channel);
+}
+
+/* The guest has taken a block. */
+static void block_taken(struct ide_channel *channel)
+{
+	if (channel->at < channel->filled) {
+		offer_block(channel);
+	} else if (channel->left) {
+		read_medium(channel);
+	} else if (channel->is_packet) {
+		end_packet(channel);
+	} else {
+		ata_succeed(selected(channel));
+		end_command(channel, false);
+	}
+}
+
+/* Have the guest fill the next block. */
+static void want_block(struct ide_channel *channel, bool interrupts)
+{
+	struct ata_drive *drive = selected(channel);
+	uint32_t size = channel->task.block_bytes;
+
+	if (size > channel->left)
+		size = channel->left;
+	channel->at = 0;
+	channel->end = channel->filled = size;
+	channel->phase = PHASE_FROM_GUEST;
+	if (channel->is_packet) {
+		drive->registers.count = 0;
+		drive->registers.mid = size;
+		drive->registers.high = size >> 8;
+	}
+	drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
+	if (interrupts)
+		raise(channel);
+}
+
+static void begin_packet(struct ide_channel *channel);
+static void parameters_come(struct ide_channel *channel, size_t size);
+
+/* The guest has filled a block. */
+static void block_filled(struct ide_channel *channel)
+{
+	if (channel->phase == PHASE_PACKET) {
+		begin_packet(channel);
+	} else if (channel->is_packet) {
+		memcpy(channel->packet.data, channel->buffer, channel->filled);
+		parameters_come(channel, channel->filled);
+	} else {
+		prepare(channel, BLOCK_WRITE, channel->medium_at, channel->filled);
+		if (buffer_for_medium(channel, channel->filled) < 0)
+			abort_command(channel);
+		else
+			start_medium(channel);
+	}
+}
+
+/* --- DMA --- */
+
+/* The bus master's table as a list. 0 or -errno. */
+static int read_table(struct ide_channel *channel, uint64_t wanted, struct gather *gather)
+{
+	const struct guest_memory *memory = pci_memory(&channel->ide->function);
+	uint32_t entry[2], table = channel->master_table, size;
+	unsigned i;
+	int result;
+
+	for (i = 0; i < DESCRIPTORS_MAX && gather->size_bytes < wanted; i++) {
+		result = pci_dma_read(&channel->ide->function, (uint64_t)table + 8 * i, entry,
+				      sizeof(entry));
+		if (result < 0)
+			return result;
+		size = entry[1] & 0xfffe;
+		if (!size)
+			size = 0x10000;
+		if (size > wanted - gather->size_bytes)
+			size = wanted - gather->size_bytes;
+		result = gather_add(gather, memory, entry[0] & ~1u, size);
+		if (result < 0)
+			return result;
+		if (entry[1] & DESCRIPTOR_LAST)
+			break;
+	}
+	return 0;
+}
+
+static void dma_fails(struct ide_channel *channel)
+{
+	channel->master_status |= MASTER_ERROR;
+	abort_command(channel);
+}
+
+/* The bytes that a packet's command has for the guest, all of them here. */
+static void dma_answer(struct ide_channel *channel, struct gather *gather)
+{
+	gather_write(gather, pci_memory(&channel->ide->function), 0, channel->packet.data,
+		     channel->packet.size);
+	gather_free(gather);
+	end_packet(channel);
+}
+
+static void trim_next(struct ide_channel *channel);
+
+/* Both sides are ready: command and bus master. */
+static void run_dma(struct ide_channel *channel)
+{
+	struct ata_task *task = &channel->task;
+	struct gather gather = {.count = 0};
+	bool to_memory = channel->master_command & MASTER_TO_MEMORY, is_read;
+	uint64_t size = channel->left;
+
+	is_read = channel->is_packet || task->work == ATA_READ;
+	channel->master_status |= MASTER_ACTIVE;
+	if (is_read != to_memory || read_table(channel, size, &gather) < 0 ||
+	    (gather.size_bytes < size && !channel->is_packet)) {
+		gather_free(&gather);
+		dma_fails(channel);
+		return;
+	}
+	if (channel->is_packet && channel->packet.work == SCSI_DATA_IN) {
+		dma_answer(channel, &gather);
+	} else if (!channel->is_packet && task->work == ATA_TRIM) {
+		gather_read(&gather, 0, channel->buffer, size);
+		gather_free(&gather);
+		channel->filled = size;
+		channel->range = 0;
+		trim_next(channel);
+	} else {
+		prepare(channel, is_read ? BLOCK_READ : BLOCK_WRITE, channel->medium_at,
+			size < gather.size_bytes ? size : gather.size_bytes);
+		channel->transfer.gather = gather;
+		channel->left = 0;
+		start_medium(channel);
+	}
+}
+
+/* Ranges one after the other, then the end. */
+static void trim_next(struct ide_channel *channel)
+{
+	uint64_t offset, size;
+
+	while (channel->range < channel->filled / 8) {
+		if (!ata_trim_range(selected(channel), channel->buffer + 8 * channel->range++, &offset,
+				    &size))
+			continue;
+		prepare(channel, BLOCK_DISCARD, offset, size);
+		start_medium(channel);
+		return;
+	}
+	ata_succeed(selected(channel));
+	end_command(channel, true);
+}
+
+static void await_dma(struct ide_channel *channel)
+{
+	channel->phase = PHASE_DMA;
+	selected(channel)->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
+	if (channel->is_packet)
+		selected(channel)->registers.count = ATA_REASON_TO_HOST;
+	if (channel->master_command & MASTER_START)
+		run_dma(channel);
+}
+
+/* --- packets --- */
+
+/* What a packet asks for is known. */
+static void serve_packet(struct ide_channel *channel)
+{
+	struct scsi_task *packet = &channel->packet;
+	struct ata_registers *registers = &selected(channel)->registers;
+	uint32_t limit = registers->mid | registers->high << 8;
+
+	channel->left = packet->work == SCSI_DONE ? 0 : packet->size;
+	channel->medium_at = packet->offset;
+	/* Bytes a block, as the command said; all ones mean as many as are even. */
+	channel->task.block_bytes = !limit || limit == 0xffff ? 0xfffe : limit < 2 ? 2 : limit;
+	channel->at = channel->end = channel->filled = 0;
+	if (packet->work == SCSI_PARAMETERS) {
+		if (channel->task.is_dma || packet->size > channel->task.block_bytes)
+			abort_command(channel);
+		else
+			want_block(channel, true);
+	} else if (!channel->left) {
+		end_packet(channel);
+	} else if (channel->task.is_dma) {
+		await_dma(channel);
+	} else if (packet->work == SCSI_READ) {
+		read_medium(channel);
+	} else {
+		memcpy(channel->buffer, packet->data, channel->left);
+		channel->filled = channel->left;
+		channel->left = 0;
+		offer_block(channel);
+	}
+}
+
+static void begin_packet(struct ide_channel *channel)
+{
+	struct scsi_task *packet = &channel->packet;
+
+	memset(packet->cdb, 0, sizeof(packet->cdb));
+	memcpy(packet->cdb, channel->buffer, PACKET_BYTES);
+	scsi_begin(&selected(channel)->unit, packet);
+	serve_packet(channel);
+}
+
+static void parameters_come(struct ide_channel *channel, size_t size)
+{
+	scsi_parameters(&selected(channel)->unit, &channel->packet, size);
+	end_packet(channel);
+}
+
+/* --- commands --- */
+
+static void begin_command(struct ide_channel *channel, uint8_t command)
+{
+	struct ata_drive *drive = selected(channel);
+	struct ata_task *task = &channel->task;
+
+	drive->registers.command = command;
+	channel->is_packet = false;
+	lower(channel);
+	ata_begin(drive, task);
+	channel->left = task->size;
+	channel->medium_at = task->offset;
+	channel->at = channel->end = channel->filled = 0;
+	switch (task->work) {
+	case ATA_DONE:
+		/* A device that was reset does not interrupt (ATA8-ACS §7.9). */
+		end_command(channel, command != ATA_RESET_DEVICE);
+		break;
+	case ATA_DATA_IN:
+		memcpy(channel->buffer, task->data, task->size);
+		channel->filled = task->size;
+		channel->left = 0;
+		offer_block(channel);
+		break;
+	case ATA_SEND_PACKET:
+		channel->is_packet = true;
+		channel->phase = PHASE_PACKET;
+		channel->end = channel->filled = PACKET_BYTES;
+		drive->registers.count = ATA_REASON_COMMAND;
+		drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
+		break;
+	case ATA_FLUSH:
+		prepare(channel, BLOCK_FLUSH, 0, 0);
+		start_medium(channel);
+		break;
+	case ATA_READ:
+	case ATA_WRITE:
+	case ATA_TRIM:
+		if (task->is_dma)
+			await_dma(channel);
+		else if (task->work == ATA_READ)
+			read_medium(channel);
+		else
+			want_block(channel, false);
+		break;
+	default: abort_command(channel); break;
+	}
+}
+
+/* The medium has done its part. */
+static void go_on(struct ide_channel *channel, int result)
+{
+	struct ata_task *task = &channel->task;
+	uint32_t size = channel->transfer.size;
+
+	if (channel->is_packet && (result < 0 || task->is_dma)) {
+		scsi_worked(&selected(channel)->unit, &channel->packet, result);
+		end_packet(channel);
+	} else if (result < 0 && task->work != ATA_TRIM) {
+		ata_worked(selected(channel), task, result);
+		end_command(channel, true);
+	} else if (task->work == ATA_TRIM && !channel->is_packet) {
+		trim_next(channel);
+	} else if (task->is_dma || channel->transfer.operation == BLOCK_FLUSH) {
+		ata_worked(selected(channel), task, result);
+		end_command(channel, true);
+	} else {
+		channel->left -= size;
+		channel->medium_at += size;
+		if (channel->transfer.operation == BLOCK_READ) {
+			channel->at = 0;
+			channel->filled = size;
+			offer_block(channel);
+		} else if (channel->left) {
+			want_block(channel, true);
+		} else {
+			ata_succeed(selected(channel));
+			end_command(channel, true);
+		}
+	}
+}
+
+/* --- registers --- */
+
+static void write_pair(uint8_t *first, uint8_t *second, uint8_t value)
+{
+	*second = *first;
+	*first = value;
+}
+
+/* The registers of both drives are written at once. */
+static void write_task_file(struct ata_registers *registers, unsigned port, uint8_t value)
+{
+	switch (port) {
+	case PORT_ERROR: write_pair(&registers->feature, &registers->feature_2, value); break;
+	case PORT_COUNT: write_pair(&registers->count, &registers->count_2, value); break;
+	case PORT_LOW: write_pair(&registers->low, &registers->low_2, value); break;
+	case PORT_MID: write_pair(&registers->mid, &registers->mid_2, value); break;
+	case PORT_HIGH: write_pair(&registers->high, &registers->high_2, value); break;
+	case PORT_DEVICE: registers->device = value; break;
+	default: break;
+	}
+}
+
+static void write_command(struct ide_channel *channel, uint8_t value)
+{
+	struct ata_drive *drive = selected(channel);
+
+	if (!drive->drive.is_present || channel->phase == PHASE_BUSY ||
+	    (channel->control & CONTROL_RESET))
+		return;
+	if (channel->phase != PHASE_IDLE && value != ATA_RESET_DEVICE)
+		return;
+	channel->phase = PHASE_IDLE;
+	begin_command(channel, value);
+}
+
+static void write_data(struct ide_channel *channel, unsigned size, uint32_t value)
+{
+	if (channel->phase != PHASE_FROM_GUEST && channel->phase != PHASE_PACKET)
+		return;
+	/* The last byte of an odd count comes in a word. */
+	if (size > channel->end - channel->at)
+		size = channel->end - channel->at;
+	memcpy(channel->buffer + channel->at, &value, size);
+	channel->at += size;
+	if (channel->at == channel->end)
+		block_filled(channel);
+}
+
+static uint32_t read_data(struct ide_channel *channel, unsigned size)
+{
+	uint32_t value = 0;
+
+	if (channel->phase != PHASE_TO_GUEST)
+		return 0;
+	if (size > channel->end - channel->at)
+		size = channel->end - channel->at;
+	memcpy(&value, channel->buffer + channel->at, size);
+	channel->at += size;
+	if (channel->at == channel->end)
+		block_taken(channel);
+	return value;
+}
+
+static uint8_t read_status(struct ide_channel *channel)
+{
+	const struct ata_drive *drive = selected(channel);
+
+	if (!drive->drive.is_present)
+		return 0;
+	/* Busy for as long as a reset waits. */
+	return channel->wants_reset || (channel->control & CONTROL_RESET) ? ATA_BUSY
+									   : drive->registers.status;
+}
+
+static uint8_t read_task_file(struct ide_channel *channel, unsigned port)
+{
+	const struct ata_drive *drive = selected(channel);
+	const struct ata_registers *registers = &drive->registers;
+	bool second = channel->control & CONTROL_SECOND_BYTE;
+
+	if (!drive->drive.is_present)
+		return 0;
+	switch (port) {
+	case PORT_ERROR: return registers->error;
+	case PORT_COUNT: return second ? registers->count_2 : registers->count;
+	case PORT_LOW: return second ? registers->low_2 : registers->low;
+	case PORT_MID: return second ? registers->mid_2 : registers->mid;
+	case PORT_HIGH: return second ? registers->high_2 : registers->high;
+	case PORT_DEVICE:
+		return (registers->device & ~ATA_DEVICE_1) | 0xa0 |
+		       (channel->selects_1 ? ATA_DEVICE_1 : 0);
+	default: return read_status(channel);
+	}
+}
+
+static uint32_t port_read(void *device, uint16_t offset, unsigned size)
+{
+	struct ide_channel *channel = device;
+	uint32_t value;
+
+	pthread_mutex_lock(&channel->ide->lock);
+	if (offset == PORT_DATA) {
+		value = read_data(channel, size);
+	} else {
+		value = read_task_file(channel, offset);
+		if (offset == PORT_COMMAND && selected(channel)->drive.is_present)
+			lower(channel);
+	}
+	pthread_mutex_unlock(&channel->ide->lock);
+	return value;
+}
+
+static void port_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct ide_channel *channel = device;
+	unsigned i;
+
+	pthread_mutex_lock(&channel->ide->lock);
+	if (offset == PORT_DATA) {
+		write_data(channel, size, value);
+	} else if (offset == PORT_COMMAND) {
+		write_command(channel, value);
+	} else if (channel->phase != PHASE_BUSY) {
+		if (offset == PORT_DEVICE && channel->phase == PHASE_IDLE)
+			channel->selects_1 = value & ATA_DEVICE_1;
+		channel->control &= ~CONTROL_SECOND_BYTE;
+		for (i = 0; i < IDE_CHANNEL_DRIVES; i++)
+			write_task_file(&channel->drives[i].registers, offset, value);
+	}
+	pthread_mutex_unlock(&channel->ide->lock);
+}
+
+static uint32_t control_read(void *device, uint16_t offset, unsigned size)
+{
+	struct ide_channel *channel = device;
+	uint8_t status;
+
+	(void)offset;
+	(void)size;
+	pthread_mutex_lock(&channel->ide->lock);
+	status = read_status(channel);
+	pthread_mutex_unlock(&channel->ide->lock);
+	return status;
+}
+
+static void control_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct ide_channel *channel = device;
+	bool was_resetting;
+
+	(void)offset;
+	(void)size;
+	pthread_mutex_lock(&channel->ide->lock);
+	was_resetting = channel->control & CONTROL_RESET;
+	channel->control = value & (CONTROL_NO_INTERRUPT | CONTROL_RESET | CONTROL_SECOND_BYTE);
+	if (channel->phase == PHASE_BUSY)
+		channel->wants_reset |= (value & CONTROL_RESET) != 0;
+	else if (was_resetting && !(value & CONTROL_RESET))
+		reset_channel(channel, false);
+	update_irq(channel);
+	pthread_mutex_unlock(&channel->ide->lock);
+}
+
+/* The data port alone is wider than a byte: of the others an access has the first. */
+const struct pio_ops ide_port_ops = {port_read, port_write, 4};
+const struct pio_ops ide_control_ops = {control_read, control_write, 1};
+
+/* --- the bus master's ports --- */
+
+static uint8_t master_get(const struct ide_channel *channel, unsigned offset)
+{
+	switch (offset) {
+	case MASTER_COMMAND: return channel->master_command;
+	case MASTER_STATUS: return channel->master_status;
+	case MASTER_TABLE ... MASTER_TABLE + 3:
+		return channel->master_table >> (8 * (offset - MASTER_TABLE));
+	default: return 0;
+	}
+}
+
+static void master_command(struct ide_channel *channel, uint8_t value)
+{
+	bool starts = (value & MASTER_START) && !(channel->master_command & MASTER_START);
+
+	channel->master_command = value & (MASTER_START | MASTER_TO_MEMORY);
+	if (!(value & MASTER_START)) {
+		channel->master_status &= ~MASTER_ACTIVE;
+	} else if (starts) {
+		channel->master_status |= MASTER_ACTIVE;
+		if (channel->phase == PHASE_DMA)
+			run_dma(channel);
+	}
+}
+
+static void master_set(struct ide_channel *channel, unsigned offset, uint8_t value)
+{
+	unsigned shift = 8 * (offset - MASTER_TABLE);
+
+	switch (offset) {
+	case MASTER_COMMAND: master_command(channel, value); break;
+	case MASTER_STATUS:
+		channel->master_status &= ~(value & (MASTER_INTERRUPT | MASTER_ERROR));
+		channel->master_status = (channel->master_status & ~MASTER_CAN_DMA) |
+					 (value & MASTER_CAN_DMA);
+		break;
+	case MASTER_TABLE ... MASTER_TABLE + 3:
+		channel->master_table &= ~(0xffu << shift);
+		channel->master_table |= (uint32_t)value << shift;
+		channel->master_table &= ~3u;
+		break;
+	default: break;
+	}
+}
+
+static uint32_t master_read(void *device, uint16_t offset, unsigned size)
+{
+	struct ide *ide = device;
+	uint32_t value = 0;
+	unsigned i;
+
+	pthread_mutex_lock(&ide->lock);
+	for (i = 0; i < size; i++)
+		value |= (uint32_t)master_get(&ide->channels[(offset + i) / MASTER_PORTS % IDE_CHANNELS],
+					      (offset + i) % MASTER_PORTS)
+			 << (8 * i);
+	pthread_mutex_unlock(&ide->lock);
+	return value;
+}
+
+static void master_write(void *device, uint16_t offset, unsigned size, uint32_t value)
+{
+	struct ide *ide = device;
+	unsigned i;
+
+	pthread_mutex_lock(&ide->lock);
+	for (i = 0; i < size; i++)
+		master_set(&ide->channels[(offset + i) / MASTER_PORTS % IDE_CHANNELS],
+			   (offset + i) % MASTER_PORTS, value >> (8 * i));
+	pthread_mutex_unlock(&ide->lock);
+}
+
+static const struct pio_ops master_ops = {master_read, master_write, 4};
+
+/* --- life --- */
+
+static void wait_until_idle(struct ide *ide)
+{
+	while (ide->under_way)
+		pthread_cond_wait(&ide->idle, &ide->lock);
+}
+
+static void ide_reset(void *device)
+{
+	struct ide *ide = device;
+	unsigned i;
+
+	pthread_mutex_lock(&ide->lock);
+	for (i = 0; i < IDE_CHANNELS; i++)
+		ide->channels[i].wants_reset = true;
+	wait_until_idle(ide);
+	for (i = 0; i < IDE_CHANNELS; i++) {
+		ide->channels[i].control = 0;
+		ide->channels[i].master_command = ide->channels[i].master_status = 0;
+		ide->channels[i].master_table = 0;
+		reset_channel(&ide->channels[i], true);
+	}
+	pthread_mutex_unlock(&ide->lock);
+}
+
+/* Commands end, and none begins: the vCPUs are parked. */
+static void ide_hold(void *device)
+{
+	struct ide *ide = device;
+
+	pthread_mutex_lock(&ide->lock);
+	wait_until_idle(ide);
+	pthread_mutex_unlock(&ide->lock);
+}
+
+struct channel_state {
+	struct ata_drive_state drives[IDE_CHANNEL_DRIVES];
+	struct ide_channel copy; /* but for its pointers */
+	uint8_t buffer[BUFFER_BYTES];
+};
+
+static void transfer_task(struct ide_channel *copy, struct state_stream *state)
+{
+	struct ata_task *task = &copy->task;
+	struct scsi_task *packet = &copy->packet;
+	uint8_t work = task->work, packet_work = packet->work;
+
+	state_u8(state, "work", &work);
+	state_check(state, "work", work <= ATA_SEND_PACKET);
+	task->work = work;
+	state_bool(state, "is dma", &task->is_dma);
+	state_bool(state, "is durable", &task->is_durable);
+	state_u32(state, "block bytes", &task->block_bytes);
+	state_check(state, "block bytes", task->block_bytes <= BUFFER_BYTES);
+	state_bytes(state, "packet", packet->cdb, sizeof(packet->cdb));
+	state_u8(state, "packet work", &packet_work);
+	state_check(state, "packet work", packet_work <= SCSI_READ);
+	packet->work = packet_work;
+	state_u8(state, "packet status", &packet->status);
+	state_u8(state, "packet sense", &packet->sense.key);
+	state_u64(state, "packet size", &packet->size);
+	state_check(state, "packet size", packet->work == SCSI_READ || packet->size <= SCSI_DATA_MAX);
+	state_bytes(state, "packet data", packet->data, sizeof(packet->data));
+}
+
+/* What a phase may be in: a state that no guest could have brought about is refused. */
+static bool is_possible(const struct ide_channel *channel)
+{
+	const struct ata_task *task = &channel->task;
+
+	switch (channel->phase) {
+	case PHASE_IDLE: return true;
+	case PHASE_TO_GUEST: return channel->at < channel->end && task->block_bytes >= 2;
+	case PHASE_FROM_GUEST:
+		return channel->at < channel->end && channel->end == channel->filled &&
+		       task->block_bytes >= 2 &&
+		       channel->filled <= (channel->is_packet ? SCSI_DATA_MAX : channel->left);
+	case PHASE_PACKET: return channel->is_packet && channel->end == PACKET_BYTES && channel->at < PACKET_BYTES;
+	case PHASE_DMA:
+		return channel->is_packet
+			       ? channel->packet.work == SCSI_READ ||
+					 channel->packet.work == SCSI_DATA_IN
+			       : task->work == ATA_READ || task->work == ATA_WRITE ||
+					 (task->work == ATA_TRIM && channel->left <= BUFFER_BYTES);
+	default: return false;
+	}
+}
+
+static void transfer_channel(struct ide_channel *channel, struct channel_state *loaded,
+			     struct state_stream *state)
+{
+	struct ide_channel *copy = &loaded->copy;
+	uint8_t phase = channel->phase;
+	unsigned i;
+
+	if (!state->is_loading) {
+		*copy = *channel;
+		memcpy(loaded->buffer, channel->buffer, BUFFER_BYTES);
+	}
+	for (i = 0; i < IDE_CHANNEL_DRIVES; i++)
+		ata_drive_transfer(&channel->drives[i], &loaded->drives[i], state);
+	state_u8(state, "control", &copy->control);
+	state_bool(state, "selects 1", &copy->selects_1);
+	state_bool(state, "interrupt", &copy->wants_interrupt);
+	state_u8(state, "phase", &phase);
+	copy->phase = phase;
+	state_bool(state, "is packet", &copy->is_packet);
+	transfer_task(copy, state);
+	state_u64(state, "left", &copy->left);
+	state_u64(state, "medium at", &copy->medium_at);
+	state_u32(state, "at", &copy->at);
+	state_u32(state, "end", &copy->end);
+	state_u32(state, "filled", &copy->filled);
+	state_check(state, "at", copy->at <= copy->end && copy->end <= copy->filled &&
+					 copy->filled <= BUFFER_BYTES);
+	state_check(state, "phase", is_possible(copy));
+	/* A drive that is not there has no command, one of the other kind none of this kind. */
+	state_check(state, "phase",
+		    copy->phase == PHASE_IDLE ||
+			    (channel->drives[copy->selects_1].drive.is_present &&
+			     (channel->drives[copy->selects_1].drive.block || copy->is_packet) &&
+			     (!copy->is_packet || channel->drives[copy->selects_1].drive.is_cdrom)));
+	state_bytes(state, "buffer", loaded->buffer, copy->filled <= BUFFER_BYTES ? copy->filled : 0);
+	state_u8(state, "master command", &copy->master_command);
+	state_u8(state, "master status", &copy->master_status);
+	state_u32(state, "master table", &copy->master_table);
+}
+
+static void restore_channel(struct ide_channel *channel, const struct channel_state *loaded)
+{
+	const struct ide_channel *copy = &loaded->copy;
+	unsigned i;
+
+	for (i = 0; i < IDE_CHANNEL_DRIVES; i++)
+		ata_drive_restore(&channel->drives[i], &loaded->drives[i]);
+	channel->control = copy->control;
+	channel->selects_1 = copy->selects_1;
+	channel->wants_interrupt = copy->wants_interrupt;
+	channel->phase = copy->phase;
+	channel->is_packet = copy->is_packet;
+	channel->wants_reset = false;
+	channel->task = copy->task;
+	channel->packet = copy->packet;
+	channel->left = copy->left;
+	channel->medium_at = copy->medium_at;
+	channel->at = copy->at;
+	channel->end = copy->end;
+	channel->filled = copy->filled;
+	memcpy(channel->buffer, loaded->buffer, BUFFER_BYTES);
+	channel->master_command = copy->master_command;
+	channel->master_status = copy->master_status;
+	channel->master_table = copy->master_table;
+	update_irq(channel);
+}
+
+static void transfer_all(struct ide *ide, struct pci_function_state *saved,
+			 struct channel_state *loaded, struct state_stream *state)
+{
+	unsigned i;
+
+	pci_function_transfer(&ide->function, saved, state);
+	pthread_mutex_lock(&ide->lock);
+	for (i = 0; i < IDE_CHANNELS; i++)
+		transfer_channel(&ide->channels[i], &loaded[i], state);
+	pthread_mutex_unlock(&ide->lock);
+}
+
+static void save_or_load(struct ide *ide, struct state_stream *state)
+{
+	struct channel_state *loaded = calloc(IDE_CHANNELS, sizeof(*loaded));
+	struct pci_function_state saved;
+	unsigned i;
+
+	if (!loaded) {
+		state_fail(state, "%s", strerror(ENOMEM));
+		return;
+	}
+	transfer_all(ide, &saved, loaded, state);
+	if (state->is_loading && state_complete(state)) {
+		pci_function_restore(&ide->function, &saved);
+		pthread_mutex_lock(&ide->lock);
+		for (i = 0; i < IDE_CHANNELS; i++)
+			restore_channel(&ide->channels[i], &loaded[i]);
+		pthread_mutex_unlock(&ide->lock);
+	}
+	pci_function_state_free(&saved);
+	free(loaded);
+}
+
+static void ide_save(void *device, struct state_stream *state)
+{
+	save_or_load(device, state);
+}
+
+static void ide_destroy(void *device)
+{
+	struct ide *ide = device;
+	unsigned i, j;
+
+	ide_hold(ide);
+	for (i = 0; i < IDE_CHANNELS; i++) {
+		for (j = 0; j < IDE_CHANNEL_DRIVES; j++)
+			drive_close(&ide->channels[i].drives[j].drive);
+		free(ide->channels[i].buffer);
+	}
+	pci_function_destroy(&ide->function);
+	pthread_cond_destroy(&ide->idle);
+	pthread_mutex_destroy(&ide->lock);
+	free(ide);
+}
+
+const struct device_ops ide_device_ops = {
+	.version = 1,
+	.reset = ide_reset,
+	.save = ide_save,
+	.load = ide_save,
+	.hold = ide_hold,
+	.destroy = ide_destroy,
+};
+
+static void describe(struct ide *ide)
+{
+	const uint16_t decode = TIMING_DECODE;
+	struct pci_function *function = &ide->function;
+
+	pci_function_init(function, VENDOR_INTEL, DEVICE_82371SB, CLASS_IDE, 0);
+	pci_function_set_subsystem(function, SUBSYSTEM_VENDOR, SUBSYSTEM);
+	function->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
+	memcpy(function->config + CONFIG_TIMING, &decode, sizeof(decode));
+	memcpy(function->config + CONFIG_TIMING + 2, &decode, sizeof(decode));
+	memset(function->writable + CONFIG_TIMING, 0xff, CONFIG_TIMING_BYTES);
+	function->bars[4] = (struct pci_bar){.kind = PCI_BAR_IO,
+					     .size_bytes = IDE_CHANNELS * MASTER_PORTS,
+					     .name = "IDE bus master",
+					     .pio = &master_ops,
+					     .device = ide};
+}
+
+struct ide *ide_create(struct pci_bus *bus, unsigned slot_function, const struct irq_line *irq,
+		       const struct drive_config drives[IDE_DRIVES], struct error *error)
+{
+	struct ide *ide = calloc(1, sizeof(*ide));
+	struct ide_channel *channel;
+	unsigned i, taken = 0;
+	int result = ide ? 0 : error_set_errno(error, ENOMEM, "cannot create an IDE controller");
+
+	if (result == 0) {
+		pthread_mutex_init(&ide->lock, NULL);
+		pthread_cond_init(&ide->idle, NULL);
+		describe(ide);
+	}
+	for (i = 0; i < IDE_CHANNELS && result == 0; i++) {
+		channel = &ide->channels[i];
+		channel->ide = ide;
+		channel->irq = *irq;
+		channel->irq.gsi = IDE_IRQ(i);
+		channel->buffer = calloc(1, BUFFER_BYTES);
+		if (!channel->buffer)
+			result = error_set_errno(error, ENOMEM, "cannot create an IDE controller");
+	}
+	for (; taken < IDE_DRIVES && result == 0; taken++)
+		result = ata_drive_init(&ide->channels[taken / 2].drives[taken % 2], &drives[taken], false,
+					error);
+	if (result == 0) {
+		pci_bus_add(bus, slot_function, &ide->function);
+		return ide;
+	}
+	for (; taken < IDE_DRIVES; taken++)
+		block_close(drives[taken].block, NULL);
+	if (ide)
+		ide_destroy(ide);
+	return NULL;
+}
+
+struct ide_channel *ide_channel(struct ide *ide, unsigned channel)
+{
+	return &ide->channels[channel];
+}

@@ -1,0 +1,141 @@
+/* What tests of storage controllers share: a PCI bus with 1 MiB of guest memory, disks in memory files, waiting. */
+#ifndef KVIK_TESTS_UNIT_STORAGE_FIXTURE_H
+#define KVIK_TESTS_UNIT_STORAGE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "device/bus/pci.h"
+#include "device/storage/drive.h"
+
+#define MEMORY_BYTES (1u << 20)
+
+struct storage {
+	struct guest_memory memory;
+	struct pci_bus *bus;
+	struct pio_bus *pio;
+	struct mmio_bus *mmio;
+	struct irq_line irq;
+	unsigned rises; /* of any line */
+	bool levels[24];
+	unsigned messages;
+};
+
+static inline void storage_line(void *context, unsigned gsi, bool level)
+{
+	struct storage *storage = context;
+
+	if (level && !storage->levels[gsi])
+		__atomic_add_fetch(&storage->rises, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&storage->levels[gsi], level, __ATOMIC_SEQ_CST);
+}
+
+static inline void storage_send(void *context, uint64_t address, uint32_t data)
+{
+	struct storage *storage = context;
+
+	(void)address;
+	(void)data;
+	__atomic_add_fetch(&storage->messages, 1, __ATOMIC_SEQ_CST);
+}
+
+static inline void storage_init(struct storage *storage)
+{
+	struct pci_bus_config config = {.pio = NULL};
+	struct error error;
+
+	*storage = (struct storage){.pio = pio_bus_create(), .mmio = mmio_bus_create()};
+	storage->memory.regions[0] = (struct guest_region){
+		.size_bytes = MEMORY_BYTES,
+		.hva = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
+	storage->memory.region_count = 1;
+	storage->irq = (struct irq_line){storage_line, storage, 0};
+	config.pio = storage->pio;
+	config.mmio = storage->mmio;
+	config.memory = &storage->memory;
+	config.irq = storage->irq;
+	config.msi = (struct msi_target){.send = storage_send, .context = storage};
+	storage->bus = pci_bus_create(&config, &error);
+	assert_non_null(storage->bus);
+}
+
+static inline void storage_end(struct storage *storage)
+{
+	pci_bus_device_ops.destroy(storage->bus);
+	mmio_bus_destroy(storage->mmio);
+	pio_bus_destroy(storage->pio);
+	munmap(storage->memory.regions[0].hva, MEMORY_BYTES);
+}
+
+static inline void *storage_at(struct storage *storage, uint64_t gpa)
+{
+	return storage->memory.regions[0].hva + gpa;
+}
+
+/* An image whose each `block` bytes begin with their number; `fd` is the caller's. */
+static inline struct block *storage_image(unsigned blocks, unsigned block_bytes, bool is_readonly, int *fd)
+{
+	struct block_options options = {.format = "raw", .readonly = is_readonly, .discard = true,
+					.serial = "serial7", .unlocked = true, .aio = BLOCK_AIO_THREADS};
+	struct block *block;
+	struct error error;
+	unsigned i;
+
+	*fd = memfd_create("disk", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(*fd, (off_t)blocks * block_bytes), 0);
+	for (i = 0; i < blocks; i++)
+		assert_int_equal(pwrite(*fd, &i, sizeof(i), (off_t)i * block_bytes), sizeof(i));
+	assert_int_equal(block_open_fd(*fd, "test", &options, &block, &error), 0);
+	return block;
+}
+
+/* Until `holds` does, which must be soon. */
+#define wait_for(holds)                                                                            \
+	do {                                                                                       \
+		unsigned turns_;                                                                   \
+		for (turns_ = 0; !(holds) && turns_ < 100000; turns_++)                            \
+			usleep(100);                                                               \
+		assert_true(holds);                                                                \
+	} while (0)
+
+/* Save and load into another device of the same kind: what is saved from that is the same. */
+static inline void storage_check_state(const struct device_ops *ops, void *from, void *to)
+{
+	const void *first_bytes, *second_bytes;
+	struct state_stream first, second, loading;
+	size_t first_size, second_size;
+	struct error error;
+
+	state_save_begin(&first);
+	state_section_begin(&first, "device", ops->version);
+	ops->save(from, &first);
+	state_section_end(&first);
+	assert_int_equal(state_saved(&first, &first_bytes, &first_size, &error), 0);
+	state_load_begin(&loading, first_bytes, first_size);
+	state_section_begin(&loading, "device", ops->version);
+	ops->load(to, &loading);
+	state_section_end(&loading);
+	if (state_loaded(&loading, &error) < 0)
+		fail_msg("%s", error.message);
+	state_save_begin(&second);
+	state_section_begin(&second, "device", ops->version);
+	ops->save(to, &second);
+	state_section_end(&second);
+	assert_int_equal(state_saved(&second, &second_bytes, &second_size, &error), 0);
+	assert_int_equal(first_size, second_size);
+	assert_memory_equal(first_bytes, second_bytes, first_size);
+	state_end(&first);
+	state_end(&loading);
+	state_end(&second);
+}
+
+#endif
