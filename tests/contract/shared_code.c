@@ -1,7 +1,7 @@
 /*
  * Two vCPUs whose translations are each other's: they map different memory at the same address, and
- * the same memory at different ones; and one makes room for code while the other is in the middle
- * of it.
+ * the same memory at different ones; one makes room for code while the other is in the middle
+ * of it; and one has its code made anew, and then changes it, while the other knows the old way there.
  */
 #include <linux/kvm.h>
 #include <string.h>
@@ -154,6 +154,60 @@ static void test_spread(struct machine *machine, struct kvm_vcpu *vcpus[CPUS], u
 	check_equal(count, (uint32_t)(CPUS * rounds * splits));
 }
 
+/*
+ * Both call the same code by a pointer. One calls it until it is worth a better translation while the other
+ * waits, who then comes by what it knows from before; and changes it, which the other must see all the same.
+ */
+static void test_retired(struct machine *machine, struct kvm_vcpu *vcpus[CPUS])
+{
+	static const char callee[] = "\x48\x83\xc0\x01" "\xc3"; /* add $1,%rax; ret */
+	/* A round is call *%rbx; dec %ecx; jnz. What is said and waited for is at 5000h. */
+	static const char late[] =
+		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xc7\x04\x25\x00\x50\x00\x00\x01\x00\x00\x00" /* say 1 */
+		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x02\x75\xf4" /* wait for 2 */
+		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xc7\x04\x25\x00\x50\x00\x00\x03\x00\x00\x00" /* say 3 */
+		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x04\x75\xf4" /* wait for 4 */
+		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xe6\x10"; /* out %al,$0x10 */
+	static const char hot[] =
+		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x01\x75\xf4" /* wait for 1 */
+		"\xb9\x20\x4e\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xc7\x04\x25\x00\x50\x00\x00\x02\x00\x00\x00" /* say 2 */
+		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x03\x75\xf4" /* wait for 3 */
+		"\xc6\x04\x25\x03\x80\x00\x00\x10" /* add $16, from now on */
+		"\xc7\x04\x25\x00\x50\x00\x00\x04\x00\x00\x00" /* say 4 */
+		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xe6\x10"; /* out %al,$0x10 */
+	static const uint64_t sums[CPUS] = { 20000 + 100 * 16, 200 + 100 * 16 };
+	struct vcpu_thread threads[CPUS];
+
+	memcpy(machine->ram + COMMON_GPA, callee, sizeof(callee) - 1);
+	memcpy(machine->ram + SPREAD_GPA, hot, sizeof(hot) - 1);
+	memcpy(machine->ram + SPREAD_GPA + 0x1000, late, sizeof(late) - 1);
+	memset(machine->ram + 0x5000, 0, 4);
+	for (unsigned i = 0; i < CPUS; i++) {
+		struct kvm_regs regs;
+
+		machine_enter_long(machine, vcpus[i], SPREAD_GPA + i * 0x1000);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
+		regs.rax = 0;
+		regs.rbx = COMMON_GPA;
+		regs.rsp = SPREAD_STACK + i * 0x800;
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_REGS, &regs), 0);
+	}
+	for (unsigned i = 0; i < CPUS; i++)
+		vcpu_thread_start(&threads[i], vcpus[i]);
+	for (unsigned i = 0; i < CPUS; i++) {
+		struct kvm_regs regs;
+
+		vcpu_thread_finish(&threads[i], KVM_EXIT_IO);
+		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
+		check_equal(regs.rax, sums[i]);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct kvm_options options = { .code_cache_bytes = KVM_CODE_CACHE_MIN };
@@ -169,6 +223,7 @@ int main(int argc, char **argv)
 	/* A KVM without hardware emulates no split locks. */
 	if (contract_is_engine(&system))
 		test_spread(&machine, vcpus, 80);
+	test_retired(&machine, vcpus);
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);
 	return contract_close(&system);

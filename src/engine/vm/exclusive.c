@@ -5,10 +5,17 @@
  * every `in_guest` (both sequentially consistent), so at least one of the two sees the other. A
  * vCPU found inside is counted in `pending` and asked to pause; whoever takes the count down to 1
  * wakes the section's thread.
+ *
+ * Sections last some microseconds, and a vCPU that executes stops as quickly. To fall asleep and be woken
+ * takes longer than that, and much longer on a host whose processors fall asleep as well. So whoever waits
+ * looks again for as long as that before it sleeps.
  */
 #include "engine/vm/exclusive.h"
 
 #include <stddef.h>
+#include <unistd.h>
+
+#define WAIT_SPINS 200 /* of PAUSE, 40 to 140 cycles each */
 
 void exclusive_init(struct exclusive *exclusive)
 {
@@ -17,6 +24,8 @@ void exclusive_init(struct exclusive *exclusive)
 	pthread_cond_init(&exclusive->stopped, NULL);
 	exclusive->pending = 0;
 	exclusive->members = NULL;
+	/* Where there is but one processor nobody else gets anywhere meanwhile. */
+	exclusive->spins = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? WAIT_SPINS : 0;
 }
 
 void exclusive_destroy(struct exclusive *exclusive)
@@ -36,8 +45,20 @@ static void count_out(struct exclusive *exclusive, struct exclusive_member *memb
 		pthread_cond_signal(&exclusive->stopped);
 }
 
+/* Wait a short while for `pending` to be no more than that. Called without the lock. */
+static void spin(struct exclusive *exclusive, unsigned pending)
+{
+	for (unsigned i = exclusive->spins; i && atomic_load(&exclusive->pending) > pending; i--)
+		__builtin_ia32_pause();
+}
+
 static void wait_until_idle(struct exclusive *exclusive)
 {
+	if (exclusive->pending) {
+		pthread_mutex_unlock(&exclusive->lock);
+		spin(exclusive, 0);
+		pthread_mutex_lock(&exclusive->lock);
+	}
 	while (exclusive->pending)
 		pthread_cond_wait(&exclusive->resumed, &exclusive->lock);
 }
@@ -87,6 +108,11 @@ void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self)
 		member->is_counted = true;
 		exclusive->pending++;
 		member->pause(member);
+	}
+	if (exclusive->pending > 1) {
+		pthread_mutex_unlock(&exclusive->lock);
+		spin(exclusive, 1);
+		pthread_mutex_lock(&exclusive->lock);
 	}
 	while (exclusive->pending > 1)
 		pthread_cond_wait(&exclusive->stopped, &exclusive->lock);

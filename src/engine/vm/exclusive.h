@@ -30,6 +30,7 @@ struct exclusive {
 	 * lock; read without by vCPUs that enter the guest, ordered against their `in_guest`. */
 	_Atomic unsigned pending;
 	_Atomic(struct exclusive_member *) members; /* the last one that was added */
+	unsigned spins; /* constant: how often to look before falling asleep */
 };
 
 void exclusive_init(struct exclusive *exclusive);

@@ -68,6 +68,8 @@ struct jit_block {
 	uint8_t entry_page_at;   /* where in its entry 8 * its page's index is */
 	_Atomic bool is_marked;  /* stores to its code are noticed; until then it is not to be found */
 	bool dead;               /* unlinked from everything; its chunk's turn frees it */
+	/* There is to be a better one, and this one is no longer to be found: jit_block_retire. */
+	_Atomic bool is_retired;
 	/* `code` runs with frame.code_page set. `entry`, before it, expects an address in R13 at which the
 	 * block may be: if the present view has its page there, sets frame.code_page, else leaves to the
 	 * dispatcher. Of a block that was removed, it always leaves. */
@@ -129,7 +131,8 @@ struct jit_numbers {
  * address into a list. What is taken away (blocks, and the memory of chunks) is taken under the lock
  * and inside an exclusive section: then no other CPU runs any or looks for one, though it may be in
  * a handler that was called from it. Exclusive sections begin before the lock is taken, never while
- * it is held.
+ * it is held. A block that makes room for a better one is taken from the list of those that are looked
+ * for without such a section (jit_block_retire), as its memory stays.
  *
  * Each CPU's own tables (jumps, views, places) change on its thread, without the lock, or inside
  * an exclusive section; but what they have of a new page is set for every CPU, under the lock, before
@@ -299,6 +302,12 @@ void jit_block_marked(struct jit_cache *cache, struct jit_block *block);
 void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules);
 /* Unlink the block from everything, in an exclusive section. */
 void jit_block_remove(struct jit_cache *cache, struct jit_block *block);
+/*
+ * Another block is to take this one's place, which is right, and which CPUs may execute at this moment: no
+ * exclusive section. It is no longer found nor linked to, and removed when its code changes or its chunk's
+ * turn comes. Until then CPUs come to it by their own tables of jumps.
+ */
+void jit_block_retire(struct jit_cache *cache, struct jit_block *block);
 /* All other CPUs leave the code that they are in. In an exclusive section. */
 void jit_stop_blocks(struct jit_cache *cache);
 /* struct code_holder's; without the lock */
@@ -311,6 +320,8 @@ bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 /* A jump to gva, where `to` is and is known to be, led to another block. When that has come to cost
  * something, links that do so are broken. */
 void jit_links_renew(struct jit *jit, const struct jit_block *to, uint64_t gva);
+/* With the lock held: undo the links that lead to a block. */
+void jit_links_avoid(struct jit_cache *cache, struct jit_block *block);
 /* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
 /* Likewise: [from, to) of the code is about to be used again. */

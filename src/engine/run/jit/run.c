@@ -443,24 +443,22 @@ static void begin_epoch(struct jit *jit)
 	jit_views_update(&jit->views, &jit->cpu->tlb_sets, jit_frame(jit->cpu));
 }
 
-/* A lean block has run often: it goes, and is translated in full when it is run again. */
+/* A lean block has run often: it retires, and is translated in full when it is run again. Another CPU may
+ * have seen to that, and this one have come here by its own table of jumps. */
 static void promote(struct jit *jit)
 {
 	struct jit_cache *cache = jit->cache;
-	bool began = cpu_exclusive_begin(jit->cpu);
 	struct jit_block *block;
 
 	jit_lock_take(&cache->lock);
 	block = jit_block_at(cache, jit->hot - 1);
-	if (!block->dead) {
+	if (!block->dead && !block->is_retired) {
 		*hot_block(jit, block->gpa) = block->gpa + 1;
-		jit_block_remove(cache, block);
+		jit_block_retire(cache, block);
 		jit->statistics.promotions++;
 	}
 	jit_lock_release(&cache->lock);
 	jit->hot = jit->site = NULL;
-	if (began)
-		cpu_exclusive_end(jit->cpu);
 }
 
 /* Room for pairs (return.c), until there are requests: either these are seen afterwards, or they

@@ -143,16 +143,29 @@ void jit_block_marked(struct jit_cache *cache, struct jit_block *block)
 	block->is_marked = true;
 }
 
-void jit_block_remove(struct jit_cache *cache, struct jit_block *block)
+/* Who looks at the block at this moment still gets on to the next one. */
+static void leave_hash(struct jit_block *block)
 {
-	struct jit_block *next;
+	struct jit_block *next = block->next_hash;
 
-	if (jit_block_is_partner(block))
-		block = block->partner;
-	next = block->next_hash;
 	*block->previous_hash = next;
 	if (next)
 		next->previous_hash = block->previous_hash;
+}
+
+void jit_block_retire(struct jit_cache *cache, struct jit_block *block)
+{
+	leave_hash(block);
+	jit_links_avoid(cache, block);
+	block->is_retired = true;
+}
+
+void jit_block_remove(struct jit_cache *cache, struct jit_block *block)
+{
+	if (jit_block_is_partner(block))
+		block = block->partner;
+	if (!block->is_retired)
+		leave_hash(block);
 	leave_page(block);
 	if (block->partner)
 		leave_page(block->partner);

@@ -37,7 +37,7 @@ static bool is_user(const struct jit_block *block)
 
 static bool is_at(const struct jit *jit, const struct jit_block *block, uint64_t gva)
 {
-	return !block->dead && jit_view_has(&jit->views, block->page->index, is_user(block),
+	return !block->dead && !block->is_retired && jit_view_has(&jit->views, block->page->index, is_user(block),
 					    gva - (block->gpa & 0xfff));
 }
 
@@ -129,7 +129,7 @@ bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to)
 	if (!can_link(link, to))
 		return false;
 	jit_lock_take(&jit->cache->lock);
-	is_new = !link->to; /* another CPU may have been quicker */
+	is_new = !link->to && !to->is_retired; /* another CPU may have been quicker */
 	if (is_new)
 		link_make(jit->cache, link, to);
 	jit_lock_release(&jit->cache->lock);
@@ -186,10 +186,15 @@ static void close_entry(struct jit_cache *cache, const struct jit_block *block)
 	code_memory_close(rights);
 }
 
-void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
+void jit_links_avoid(struct jit_cache *cache, struct jit_block *block)
 {
 	while (block->incoming)
 		link_break(cache, block->incoming);
+}
+
+void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
+{
+	jit_links_avoid(cache, block);
 	for (unsigned i = 0; i < block->link_count; i++)
 		link_break(cache, &block->links[i]);
 	close_entry(cache, block);
