@@ -411,6 +411,9 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (options->code_dump &&
 	    open_code_dump(&config.kvm_options, options->code_dump, error) < 0)
 		return -EINVAL;
+	if (options->code_cache_file.path &&
+	    code_cache_file_open(&options->code_cache_file, config.backend, &config.kvm_options, error) < 0)
+		return -EINVAL;
 	if (open_nets(&config, options, error) < 0)
 		return -EINVAL;
 	if (open_shares(&config, options, error) < 0) {

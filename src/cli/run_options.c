@@ -40,6 +40,9 @@ const char run_options_help[] =
     "                         time); lockstep: interp and jit, compared, to find errors\n"
     "                         (one CPU)\n"
     "  --code-cache SIZE      translated code that is kept (MEMORY/8, 32M to 128M)\n"
+    "  --code-cache-file FILE where it is kept for the next machine; default: a file in\n"
+    "                         the user's cache directory (nowhere)\n"
+    "  --code-cache-file-size SIZE  at most (128M)\n"
     "  --sandbox on|off       whether kvik confines itself (on)\n"
     "  --no-reboot            end with status 0 when the guest resets the machine\n"
     "Disks:\n"
@@ -208,6 +211,26 @@ static int parse_code_cache(struct run_options *options, const char *value, stru
 	if (*bytes < KVM_CODE_CACHE_MIN || *bytes > KVM_CODE_CACHE_MAX)
 		return error_set(error, EINVAL, "'%s' is out of range: use %lluK to %lluG", value,
 				 KVM_CODE_CACHE_MIN >> 10, KVM_CODE_CACHE_MAX >> 30);
+	return 0;
+}
+
+static int parse_code_cache_file(struct run_options *options, const char *value, struct error *error)
+{
+	if (!*value)
+		return error_set(error, EINVAL, "there is no name: use a file's, or default");
+	options->code_cache_file.path = value;
+	return 0;
+}
+
+static int parse_code_cache_file_size(struct run_options *options, const char *value, struct error *error)
+{
+	uint64_t *bytes = &options->code_cache_file.size;
+
+	if (size_parse(value, bytes) < 0)
+		return error_set(error, EINVAL, "'%s' is not a size: use one as 64M", value);
+	if (*bytes < CODE_CACHE_FILE_MIN || *bytes > CODE_CACHE_FILE_MAX)
+		return error_set(error, EINVAL, "'%s' is out of range: use %lluM to %lluM", value,
+				 CODE_CACHE_FILE_MIN >> 20, CODE_CACHE_FILE_MAX >> 20);
 	return 0;
 }
 
@@ -559,6 +582,8 @@ static const struct option {
 	{"--accel", true, parse_accel},
 	{"--engine", true, parse_engine},
 	{"--code-cache", true, parse_code_cache},
+	{"--code-cache-file", true, parse_code_cache_file},
+	{"--code-cache-file-size", true, parse_code_cache_file_size},
 	{"--serial", true, parse_serial},
 	{"--console", true, parse_console},
 	{"--port", true, parse_serial_port},

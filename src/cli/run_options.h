@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "cli/accel.h"
+#include "cli/code_cache_file.h"
 #include "cli/disk_option.h"
 #include "cli/firmware_option.h"
 #include "cli/net_option.h"
@@ -56,6 +57,7 @@ struct run_options {
 	bool waits_for_gdb;
 	const char *code_dump; /* path, or NULL */
 	uint64_t code_cache_bytes; /* 0: the default */
+	struct code_cache_file_option code_cache_file;
 	int verbosity;
 	char hint[256]; /* what defaults have decided that a person may want to know; empty: nothing */
 };

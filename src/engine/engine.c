@@ -11,6 +11,7 @@
 #include "engine/handle.h"
 #include "engine/run/direct/direct.h"
 #include "engine/run/jit/jit.h"
+#include "engine/run/keeper.h"
 #include "engine/system.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
@@ -148,6 +149,16 @@ stub_function *engine_stub_function(void)
 int engine_probe_stubs(const struct stub_source *stubs)
 {
 	return direct_probe(stubs);
+}
+
+int engine_keeper_create(uint64_t limit, struct keeper **created)
+{
+	return keeper_create(limit, created);
+}
+
+void engine_keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given)
+{
+	keeper_serve(keeper, requests, directory, name, given);
 }
 
 void engine_own_memory(int vm_fd)

@@ -74,6 +74,14 @@ stub_function *engine_stub_function(void);
 /* Whether this host can run guest code in such stubs: 0 or -errno. */
 int engine_probe_stubs(const struct stub_source *stubs);
 
+/*
+ * The keeper of a code cache file (docs/engine/code-cache.md), which belongs into a process of its own. What
+ * engine/run/keeper.h says of its functions goes for these.
+ */
+struct keeper;
+int engine_keeper_create(uint64_t limit, struct keeper **created);
+void engine_keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given);
+
 /* Call `visit` with each counter of a vCPU: for people, no part of the KVM API. The vCPU should not be
  * running, else the numbers are of different moments. Nothing for other descriptors. */
 void engine_read_statistics(int vcpu_fd,

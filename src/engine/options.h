@@ -39,6 +39,9 @@ struct engine_options {
 	/* All translated code is written there as text, guest and host instructions side by side: for
 	 * whoever debugs the translator. Stays the caller's, and open. -1: nowhere. */
 	int code_dump_fd;
+	/* Translations that are kept: a file of them, and a pipe that does not block, to who keeps them
+	 * (engine_keeper_serve). Both stay the caller's, and the pipe open. -1: none. */
+	int kept_code_fd, kept_requests_fd;
 	/* Where stubs come from that do engine_stub_function; outlives all VMs. NULL: there are none. */
 	const struct stub_source *stubs;
 };
@@ -46,6 +49,7 @@ struct engine_options {
 #define ENGINE_OPTIONS_DEFAULT                                                                     \
 	((struct engine_options){ .code_cache_bytes = ENGINE_CODE_CACHE_DEFAULT,                   \
 				  .warmth = ENGINE_WARMTH_DEFAULT,                         \
-				  .promotion = ENGINE_PROMOTION_DEFAULT, .code_dump_fd = -1 })
+				  .promotion = ENGINE_PROMOTION_DEFAULT, .code_dump_fd = -1,           \
+				  .kept_code_fd = -1, .kept_requests_fd = -1 })
 
 #endif

@@ -24,6 +24,10 @@ static int open_tier(enum engine_tier tier, const struct kvm_options *options, s
 			chosen.promotion = options->promotion_plus_1 - 1;
 		if (options->code_dump_fd)
 			chosen.code_dump_fd = options->code_dump_fd;
+		if (options->kept_code_fd)
+			chosen.kept_code_fd = options->kept_code_fd;
+		if (options->kept_requests_fd)
+			chosen.kept_requests_fd = options->kept_requests_fd;
 		chosen.stubs = options->stubs;
 		chosen.keeps_statistics = options->keeps_statistics;
 	}
@@ -74,6 +78,8 @@ static int open_lockstep(const struct kvm_options *options, struct error *error)
 		.kick = engine_backend_kick,                                                       \
 		.own_memory = engine_own_memory,                                                   \
 		.share_memory = engine_share_memory,                                               \
+		.keeper_create = engine_keeper_create,                                             \
+		.keeper_serve = engine_keeper_serve,                                               \
 		.ignore_signals = engine_ignore_signals,                                           \
 		.read_statistics = engine_read_statistics,                                         \
 		__VA_ARGS__                                                                        \

@@ -36,10 +36,15 @@ struct kvm_options {
 	unsigned promotion_plus_1;
 	/* Translated code is written there as text (engine_options.code_dump_fd); 0: nowhere. */
 	int code_dump_fd;
+	/* Translations that are kept from VM to VM: a file of them, and a pipe to who keeps them (the backend's
+	 * keeper); 0: none. */
+	int kept_code_fd, kept_requests_fd;
 	/* For direct execution: where stubs come from that do the backend's stub_function. It outlives all
 	 * VMs. NULL: there are none. */
 	const struct stub_source *stubs;
 };
+
+struct keeper;
 
 /* One implementation of the contract. All functions may be called on any thread. */
 struct kvm_backend {
@@ -75,6 +80,10 @@ struct kvm_backend {
 	stub_function *(*stub_function)(void);
 	/* Whether this host can run guest code in them: 0 or -errno. With stub_function. */
 	int (*probe_stubs)(const struct stub_source *stubs);
+
+	/* Who keeps translations in a file, in a process of its own: engine/run/keeper.h. NULL: there are none. */
+	int (*keeper_create)(uint64_t limit, struct keeper **created);
+	void (*keeper_serve)(struct keeper *keeper, int requests, int directory, const char *name, int given);
 
 	/* See kvm_vcpu_ignore_signals. NULL: signals cost nothing. */
 	void (*ignore_signals)(int vcpu_fd);

@@ -61,6 +61,8 @@ static struct run_vm *get_execution(struct vm *vm)
 		.promotion = vm->options.promotion,
 		.counts_lookups = vm->options.keeps_statistics,
 		.dump_fd = vm->options.code_dump_fd,
+		.kept_fd = vm->options.kept_code_fd,
+		.kept_requests_fd = vm->options.kept_requests_fd,
 	};
 
 	if (!vm->execution) {

@@ -36,6 +36,7 @@ static uint16_t heat_step(unsigned promotion)
 int jit_cache_create(const struct jit_options *options, struct code_index *index,
 		     struct jit_cache **created)
 {
+	struct kept_maker maker;
 	struct jit_cache *cache;
 	int result;
 
@@ -57,6 +58,8 @@ int jit_cache_create(const struct jit_options *options, struct code_index *index
 	cache->stubs.counts = options->counts_lookups;
 	cache->stubs.heat_step = heat_step(options->promotion);
 	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
+	if (options->kept_fd >= 0 && kept_maker_describe(&maker))
+		kept_file_map(&cache->kept, options->kept_fd, &maker);
 	cache->holder.drop = jit_drop;
 	cache->index = index;
 	code_index_add_holder(index, &cache->holder);
@@ -71,6 +74,7 @@ void jit_cache_destroy(struct jit_cache *cache)
 	if (cache->index)
 		code_index_remove_holder(cache->index, &cache->holder);
 	jit_chunks_destroy(cache);
+	kept_file_unmap(&cache->kept);
 	jit_numbers_destroy(&cache->places);
 	zeroes_unmap(cache, sizeof(*cache));
 }
@@ -93,6 +97,7 @@ static void detach(struct cpu *cpu)
 
 	if (jit->watcher)
 		jit->watcher->end(jit->watcher);
+	jit_ask_flush(jit);
 	jit_lock_take(&jit->cache->lock);
 	leave_users(jit);
 	jit_views_destroy(&jit->views);
@@ -149,6 +154,8 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	}
 	jit->cpu = cpu;
 	jit->cache = cache;
+	jit->bounds.known = UINT64_MAX;
+	jit->bounds.limit = JIT_BLOCK_INSNS;
 	cpu->tiers->state[TIER_TRANSLATOR] = jit;
 	jit_lock_take(&cache->lock);
 	jit_jumps_init(jit);

@@ -114,6 +114,8 @@ void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *contex
 	const struct jit_statistics *statistics = &jit->statistics;
 
 	visit(context, "blocks translated", statistics->blocks);
+	if (jit_is_keeping(jit))
+		visit(context, "blocks taken from those that are kept", statistics->kept_blocks);
 	visit(context, "of these, lean", statistics->lean_blocks);
 	visit(context, "of these, hot later", statistics->promotions);
 	visit(context, "guest instructions translated", statistics->guest_instructions);

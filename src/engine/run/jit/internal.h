@@ -7,6 +7,8 @@
 #include "engine/run/jit/cache/view.h"
 #include "engine/run/jit/emit/stubs.h"
 #include "engine/run/jit/jit.h"
+#include "engine/run/jit/kept/asked.h"
+#include "engine/run/jit/kept/file.h"
 #include "engine/run/jit/frame.h"
 #include "engine/run/jit/mode.h"
 #include "engine/run/jit/watch.h"
@@ -41,6 +43,7 @@ struct jit_record {
 
 struct jit_block;
 struct emitter;
+struct emit_externals;
 
 /*
  * A direct jump out of a block, linked for as long as both blocks live. Within a page it goes to the
@@ -142,6 +145,7 @@ struct jit_cache {
 	struct code_holder holder; /* first: cache.c */
 	struct code_index *index;  /* the VM's */
 	struct jit_options options;
+	struct kept_file kept; /* translations that were made by others */
 	struct code_memory code;
 	uint8_t *data; /* struct jit_block and what belongs to it */
 	size_t size;   /* of both */
@@ -202,8 +206,16 @@ struct jit {
 	uint64_t fallbacks[ZYDIS_MNEMONIC_MAX_VALUE + 1], slow_paths[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 	struct jit_watcher *watcher; /* NULL: nobody watches; its `end` frees it */
 
+	struct jit_asked asked; /* kept/asked.h */
+
 	/* the block under construction */
 	struct translation *translation; /* emit/translation.h; owned */
+	/* What is not asked for of it: all that there is. */
+	struct jit_bounds {
+		uint64_t known; /* as struct guest_code has it */
+		unsigned limit; /* likewise */
+		struct emit_externals *externals; /* its code's; NULL: nobody wants to know */
+	} bounds;
 	/* Of its page, and of the beginning of what is behind that: what everything is translated from. */
 	uint64_t snapshot[(4096 + GUEST_CODE_BEHIND) / 8];
 	enum guest_crossing crossing;
@@ -241,6 +253,31 @@ struct translation *jit_translation_create(void);
  * it cannot be translated, or its chunk is full (*full).
  */
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full);
+
+/* kept/take.c */
+/*
+ * The block at gpa, whose host address is `bytes`, from those that are kept, if the page holds the bytes that
+ * one was made from; copied to jit->snapshot then. NULL: there is none, or its chunk is full (*full).
+ */
+struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean, bool *full);
+
+/* kept/ask.c */
+/* Ask for the block that was just translated to be kept. */
+void jit_ask(struct jit *jit, const struct jit_block *block, bool is_lean);
+/* Say that the record at `at` of the file was good. */
+void jit_ask_used(struct jit *jit, uint32_t at);
+/* Send what was asked for. */
+void jit_ask_flush(struct jit *jit);
+/* Whether the VM is one whose translations are kept. */
+static inline bool jit_is_keeping(const struct jit *jit)
+{
+	const struct jit_options *options = &jit->cache->options;
+
+	return (jit->cache->kept.bytes || options->kept_requests_fd >= 0) && !jit->watcher &&
+	       !options->keeps_all_flags;
+}
+/* The environment of this CPU's translations, as it is now. */
+void jit_environment(const struct jit *jit, struct kept_environment *environment);
 
 /* dump.c: write a finished block to options.dump_fd: guest and host instructions. */
 void jit_dump_block(const struct jit *jit, const struct translation *t);

@@ -40,11 +40,15 @@ struct jit_options {
 	/* Flags are kept through every access, as though its fault were sure to show them (tests). */
 	bool keeps_all_flags;
 	int dump_fd;          /* every block is written there as text, slowly; -1: nowhere */
+	/* A file of translations that are kept, and a pipe to who keeps them (engine/run/keeper.h); -1: none.
+	 * Both stay the caller's; the first is read when the cache is created. */
+	int kept_fd, kept_requests_fd;
 };
 
 #define JIT_OPTIONS_DEFAULT                                                                        \
 	((struct jit_options){ .cache_size = JIT_CACHE_SIZE, .warmth = JIT_WARMTH,             \
-			      .promotion = JIT_PROMOTION, .dump_fd = -1 })
+			      .promotion = JIT_PROMOTION, .dump_fd = -1, .kept_fd = -1,       \
+			      .kept_requests_fd = -1 })
 
 /*
  * A code cache, a holder of the VM's code index. 0; -ENOTSUP when the host lacks what translated code needs (LAHF in 64-bit mode) or
@@ -69,8 +73,20 @@ void jit_keep_all_flags(struct jit_cache *cache, bool keep);
 /* Likewise `promotion`, but for blocks in which flags are live everywhere. */
 void jit_set_promotion(struct jit_cache *cache, unsigned promotion);
 
+struct kept_environment;
+struct kept_request;
+
+/*
+ * For who keeps translations: make the one that a request asks for, whose granules are `bytes`, in a VM of that
+ * environment. The CPU is one that never runs, and its cache's only one. The size of the record, which is put
+ * at `record`, or 0: there is none to be had, or it does not fit.
+ */
+size_t jit_make_record(struct cpu *cpu, const struct kept_environment *environment,
+		       const struct kept_request *request, const uint8_t *bytes, void *record, size_t room);
+
 
 struct jit_statistics {
+	uint64_t kept_blocks; /* that were taken from what is kept, instead of translated */
 	uint64_t blocks, lean_blocks, promotions, guest_instructions, guest_bytes, host_bytes;
 	uint64_t entries, fallbacks, links;
 	uint64_t evictions; /* of chunks: chunk.c */

@@ -9,6 +9,14 @@ static inline bool jit_mode_is_64(uint32_t mode)
 	return (mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64;
 }
 
+/* 64-bit mode, or 32-bit code in flat segments: all others are the interpreter's. */
+static inline bool jit_mode_is_translated(uint32_t mode)
+{
+	uint32_t flat32 = CPU_MODE_CODE32 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_FLAT;
+
+	return jit_mode_is_64(mode) || (mode & (CPU_MODE_CODE_MASK | flat32)) == flat32;
+}
+
 #define JIT_MODE_USER       (1u << 8)
 #define JIT_MODE_EDGE_SHIFT 9
 #define JIT_MODE_EDGE       (~0u << JIT_MODE_EDGE_SHIFT)

@@ -97,18 +97,10 @@ static void update_system(struct cpu *cpu)
 	jit_frame(cpu)->ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
 }
 
-/* 64-bit mode, or 32-bit code in flat segments. */
-static bool is_translated_mode(uint32_t mode)
-{
-	uint32_t flat32 = CPU_MODE_CODE32 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_FLAT;
-
-	return jit_mode_is_64(mode) || (mode & (CPU_MODE_CODE_MASK | flat32)) == flat32;
-}
-
 /* What translated code takes for granted besides the block's key, which tells CPL 3 from CPL 0. */
 static bool translatable(const struct cpu *cpu)
 {
-	return is_translated_mode(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
+	return jit_mode_is_translated(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
 	       !(cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !(cpu->rflags & RFLAGS_TF);
 }
 
@@ -327,18 +319,24 @@ static bool mark_next_page(struct jit *jit)
 		       tlb_host(entry, (jit->cpu->rip & ~(uint64_t)0xfff) + 0x1000), GUEST_CODE_BEHIND);
 }
 
-/* Translate the block at gpa; NULL when that can't be done now. */
-static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
+/* The block at gpa, if it is kept. */
+static struct jit_block *take_kept(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
 {
-	struct jit_cache *cache = jit->cache;
-	struct cpu *cpu = jit->cpu;
-	struct jit_block *block;
-	uint64_t evictions;
-	int result;
-	bool full, has_next;
+	bool full;
+	struct jit_block *block = jit_take_kept(jit, gpa, bytes, is_lean, &full);
 
-	cpu_begins(cpu, CPU_TRANSLATES);
-	fpu_leave(cpu); /* the decoder may use vector registers */
+	if (block || !full)
+		return block;
+	jit_chunk_next(jit);
+	return jit_take_kept(jit, gpa, bytes, is_lean, &full);
+}
+
+static struct jit_block *translate(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
+{
+	struct jit_block *block;
+	bool full;
+
+	fpu_leave(jit->cpu); /* the decoder may use vector registers */
 	memcpy(jit->snapshot, bytes - (gpa & 0xfff), 4096);
 	jit->crossing = see_crossing(jit, gpa);
 	block = jit_translate(jit, gpa, is_lean, &full);
@@ -346,6 +344,27 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 		jit_chunk_next(jit);
 		block = jit_translate(jit, gpa, is_lean, &full);
 	}
+	if (block && jit_is_keeping(jit))
+		jit_ask(jit, block, is_lean);
+	return block;
+}
+
+/* Translate the block at gpa, or take what is kept of it, and only that if it is `cold`; NULL when that can't be
+ * done now. */
+static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean,
+				    bool is_cold)
+{
+	struct jit_cache *cache = jit->cache;
+	struct cpu *cpu = jit->cpu;
+	struct jit_block *block;
+	uint64_t evictions;
+	int result;
+	bool has_next;
+
+	cpu_begins(cpu, CPU_TRANSLATES);
+	block = take_kept(jit, gpa, bytes, is_lean);
+	if (!block && !is_cold)
+		block = translate(jit, gpa, bytes, is_lean);
 	if (!block)
 		return NULL;
 	jit_lock_take(&cache->lock);
@@ -390,10 +409,11 @@ static bool is_to_be_lean(struct jit *jit, uint64_t gpa)
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
 static struct jit_block *look_up(struct jit *jit)
 {
+	struct jit_cache *cache = jit->cache;
 	struct cpu *cpu = jit->cpu;
 	uint64_t gpa;
 	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
-	uint8_t warmth = jit->cache->options.warmth, heat;
+	uint8_t warmth = cache->options.warmth, heat;
 	struct jit_block *block;
 	_Atomic uint8_t *runs;
 
@@ -402,7 +422,7 @@ static struct jit_block *look_up(struct jit *jit)
 	/* Blocks of a page may be linked with one another: none of a page with a breakpoint is entered. */
 	if (cpu->code_breakpoints && debug_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
 		return NULL;
-	runs = &jit->cache->heat[jit_heat_number(gpa)];
+	runs = &cache->heat[jit_heat_number(gpa)];
 	heat = atomic_load_explicit(runs, memory_order_relaxed);
 	/* What is cold was not translated. */
 	if (heat >= warmth) {
@@ -410,13 +430,17 @@ static struct jit_block *look_up(struct jit *jit)
 		if (block || cpu->requests)
 			return block;
 	}
-	if (code_is_hot(jit->cache->index, gpa))
+	if (code_is_hot(cache->index, gpa))
 		return NULL;
 	if (heat < warmth) {
-		atomic_store_explicit(runs, heat + 1, memory_order_relaxed);
-		return NULL;
+		if (!heat && cache->kept.bytes)
+			block = make_block(jit, gpa, bytes, is_to_be_lean(jit, gpa), true);
+		else
+			block = NULL;
+		atomic_store_explicit(runs, block ? warmth : heat + 1, memory_order_relaxed);
+		return block;
 	}
-	return make_block(jit, gpa, bytes, is_to_be_lean(jit, gpa));
+	return make_block(jit, gpa, bytes, is_to_be_lean(jit, gpa), false);
 }
 
 static struct jit_block *find_block(struct jit *jit)

@@ -248,6 +248,8 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 		.is_one_pass = jit->watcher,
 		.keeps_all_flags = jit->cache->options.keeps_all_flags,
 		.is_lean = t->is_lean,
+		.known = jit->bounds.known,
+		.limit = jit->bounds.limit,
 		.items = t->items,
 	};
 	if (!guest_code_decode(&t->guest))
@@ -272,6 +274,9 @@ static bool emit(struct jit *jit, struct translation *t)
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));
 	jit_chunk_emitter(jit, &t->e);
+	t->e.externals = jit->bounds.externals;
+	if (t->e.externals)
+		t->e.externals->count = 0;
 	emit_entry(t);
 	emit_items(t);
 	emit_side_exits(t);

@@ -132,13 +132,13 @@ static unsigned decode_items(struct guest_code *code)
 	struct reader reader = { .next = 0 };
 	unsigned count = 0, offset = code->start;
 
-	while (count < JIT_BLOCK_INSNS && offset < 0x1000) {
+	while (count < code->limit && offset < 0x1000) {
 		struct jit_item *item = begin_item(code, count, offset);
 		int result = read_item(&reader, code, item);
 
 		if (result == -ENODATA)
 			return decode_crossing(code, count, offset);
-		if (result < 0)
+		if (result < 0 || !guest_code_knows(code, offset, item->insn.length))
 			break;
 		finish_item(code, item);
 		count++;

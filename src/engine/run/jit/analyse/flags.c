@@ -78,7 +78,8 @@ static uint16_t flags_live_at(struct guest_code *code, unsigned offset)
 	for (unsigned i = 0; i < 6 && offset < 0x1000; i++) {
 		struct insn_glance glance;
 
-		if (!glance_at(&ahead, code, offset, &glance))
+		if (!glance_at(&ahead, code, offset, &glance) ||
+		    !guest_code_knows(code, offset, glance.length))
 			break;
 		guest_code_look(code, offset, glance.length);
 		if (!(glance.traits & INSN_PLAIN) || glance.flags_read & undecided)

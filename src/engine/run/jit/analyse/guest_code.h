@@ -16,6 +16,12 @@ enum guest_crossing {
 };
 
 #define GUEST_CODE_BEHIND 64 /* bytes of the next page */
+#define GUEST_CODE_LOOKS  6
+
+/* Bytes of the page that were looked at. */
+struct guest_look {
+	uint16_t offset, size;
+};
 
 struct guest_code {
 	/* Given: */
@@ -31,6 +37,8 @@ struct guest_code {
 	bool is_one_pass;     /* nothing is linked or paired: watch.h */
 	bool keeps_all_flags; /* as struct jit_options' */
 	bool is_lean;         /* no further than the last tier has come, if that has been here at all */
+	uint64_t known;       /* granules of the page whose bytes are known: others are not looked at */
+	unsigned limit;       /* items, JIT_BLOCK_INSNS at most */
 	/* Found: */
 	bool is_32;           /* protected or compatibility mode, flat; else 64-bit mode */
 	bool is_user;         /* code of CPL 3 */
@@ -39,6 +47,8 @@ struct guest_code {
 	unsigned count;       /* items */
 	unsigned size;        /* bytes */
 	uint64_t granules;    /* of 64 bytes, of the page: what the block depends on */
+	struct guest_look looks[GUEST_CODE_LOOKS]; /* the same to the byte, but for the next page */
+	unsigned look_count;  /* more than GUEST_CODE_LOOKS: not all are there */
 	/* Room for two blocks; the second half is for models of accesses (emit/). Behind `count` they
 	 * are anything. */
 	struct jit_item *items;
@@ -48,6 +58,8 @@ struct guest_code {
 bool guest_code_decode(struct guest_code *code);
 /* Leave off the items from `count` on. */
 void guest_code_cut(struct guest_code *code, unsigned count);
+/* Whether `size` bytes at this offset are known. */
+bool guest_code_knows(const struct guest_code *code, unsigned offset, unsigned size);
 /* The block depends on `size` bytes at this offset in the page. */
 void guest_code_look(struct guest_code *code, unsigned offset, unsigned size);
 /* flags.c: live_after of all items. */

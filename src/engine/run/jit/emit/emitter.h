@@ -27,12 +27,19 @@ static inline enum host_condition condition_not(enum host_condition condition)
 	return condition ^ 1;
 }
 
+/* Where a block's code names stubs, by displacements of 32 bits: what of it depends on its place. */
+struct emit_externals {
+	unsigned count; /* more than there is room for: not all are here */
+	struct { uint16_t at; const uint8_t *target; } list[512];
+};
+
 /* A stretch of the code cache under construction, seen through its writable mapping. */
 struct emitter {
 	uint8_t *base;  /* writable address of byte 0 */
 	uint8_t *code;  /* executable address of byte 0 */
 	size_t position, size; /* bytes */
 	bool overflow;  /* something did not fit: the block must be abandoned */
+	struct emit_externals *externals; /* NULL: nobody asks */
 };
 
 static inline void emit8(struct emitter *e, uint8_t byte)
@@ -157,6 +164,8 @@ static inline void emit_state_immediate_flags(struct emitter *e, unsigned extens
 	emit32(e, value);
 }
 
+#define EMIT_ADD16_OFFSET_AT 5 /* bytes before the offset */
+
 /* add word gs:[offset], value: sets flags */
 static inline void emit_state_add16_flags(struct emitter *e, int32_t offset, uint16_t value)
 {
@@ -186,6 +195,8 @@ static inline void emit_test_state(struct emitter *e, int32_t offset)
 	emit_gs_modrm(e, 7, HOST_NONE, 0, offset);
 	emit8(e, 0);
 }
+
+#define EMIT_CONSTANT_R13_AT 2 /* bytes before one of 32 bits in R13 */
 
 /* reg = value, shortest form. */
 static inline void emit_constant(struct emitter *e, unsigned reg, uint64_t value)
@@ -464,11 +475,25 @@ static inline void emit_patch(struct emitter *e, size_t at)
 	emit_patch_to(e, at, e->position);
 }
 
+/* The displacement of a jump or call to an executable address within 2 GiB. */
+static inline void emit_external(struct emitter *e, const uint8_t *target)
+{
+	struct emit_externals *externals = e->externals;
+
+	if (externals && externals->count < sizeof(externals->list) / sizeof(externals->list[0])) {
+		externals->list[externals->count].at = (uint16_t)e->position;
+		externals->list[externals->count].target = target;
+	}
+	if (externals)
+		externals->count++;
+	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+}
+
 /* jmp to an executable address within 2 GiB. */
 static inline void emit_jump_to(struct emitter *e, const uint8_t *target)
 {
 	emit8(e, 0xe9);
-	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+	emit_external(e, target);
 }
 
 /* jmp gs:[index << shift + offset] */
@@ -485,7 +510,7 @@ static inline void emit_jump_if_to(struct emitter *e, enum host_condition condit
 {
 	emit8(e, 0x0f);
 	emit8(e, 0x80 | condition);
-	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+	emit_external(e, target);
 }
 
 /* call gs:[offset] */
@@ -500,7 +525,7 @@ static inline void emit_call_state(struct emitter *e, int32_t offset)
 static inline void emit_call_to(struct emitter *e, const uint8_t *target)
 {
 	emit8(e, 0xe8);
-	emit32(e, (uint32_t)(target - (e->code + e->position + 4)));
+	emit_external(e, target);
 }
 
 /* The arithmetic flags: AH = SF ZF AF PF CF, AL = OF. */

@@ -57,10 +57,12 @@ void emit_heat(struct translation *t, unsigned index)
 	if (!t->counts_runs || t->heat_jump)
 		return;
 	if (!keeps_flags(t, index)) {
+		t->heat_at = e->position + EMIT_ADD16_OFFSET_AT;
 		emit_state_add16_flags(e, heat, t->stubs->heat_step);
 		t->heat_jump = emit_jump_if(e, HOST_BELOW); /* carry */
 		t->heat_item = index;
 	} else if (index == 0 && all_keep_flags(t)) {
+		t->heat_at = e->position + EMIT_CONSTANT_R13_AT;
 		emit_constant(e, HOST_R13, (uint32_t)heat);
 		emit_stub_call(t, t->stubs->heat, SITE_HOT);
 		t->counts_runs = false;

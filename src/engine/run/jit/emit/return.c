@@ -56,7 +56,7 @@ static bool is_before_ud2(struct translation *t, unsigned end)
 {
 	const uint8_t *bytes = t->guest.page + end;
 
-	if (end > 0x1000 - 2 || bytes[0] != 0x0f || bytes[1] != 0x0b)
+	if (end > 0x1000 - 2 || bytes[0] != 0x0f || bytes[1] != 0x0b || !guest_code_knows(&t->guest, end, 2))
 		return false;
 	guest_code_look(&t->guest, end, 2);
 	return true;
@@ -78,7 +78,8 @@ bool call_is_paired(struct translation *t, unsigned index)
 	target = item_target(item);
 	if (target == end_of(item) || is_before_ud2(t, end_of(item)))
 		return false;
-	if (t->guest.is_32 || target < 0 || target > 0x1000 - RETPOLINE_LENGTH || !is_retpoline(page + target))
+	if (t->guest.is_32 || target < 0 || target > 0x1000 - RETPOLINE_LENGTH || !is_retpoline(page + target) ||
+	    !guest_code_knows(&t->guest, target, RETPOLINE_LENGTH))
 		return true;
 	guest_code_look(&t->guest, target, RETPOLINE_LENGTH);
 	return false;

@@ -103,6 +103,7 @@ struct translation {
 	unsigned site_count;
 	size_t heat_jump;           /* position of the displacement of the jump when it is hot; 0: none */
 	unsigned heat_item;         /* in front of which it is counted */
+	size_t heat_at;             /* position of the offset of its heat in the frame; 0: there is none */
 	unsigned slot_miss_count, slot_miss_done;
 	unsigned side_count;
 	unsigned link_count;

@@ -1,0 +1,103 @@
+/*
+ * What a VM tells of its translations to who keeps them: what was translated, and what of the file was of
+ * use. It is never waited for: what does not fit into the pipe is lost, and asked for another time.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/run/jit/emit/translation.h"
+#include "engine/run/jit/internal.h"
+#include "engine/x86/bytes.h"
+
+#define GRANULES_MAX 32 /* of a block that is asked for: larger ones are rare */
+
+void jit_environment(const struct jit *jit, struct kept_environment *environment)
+{
+	const struct insn_rules *rules = &jit->cpu->rules;
+
+	bytes_zero(environment, sizeof(*environment));
+	environment->has_features = rules->features != NULL;
+	if (rules->features)
+		bytes_copy(environment->features, rules->features, sizeof(environment->features));
+	environment->has_lzcnt = rules->has_lzcnt;
+	environment->has_tzcnt = rules->has_tzcnt;
+	environment->is_amd = rules->is_amd;
+	environment->is_alone = jit->cpu->is_alone;
+	environment->is_shared = jit->cache->is_shared;
+	environment->counts_lookups = jit->cache->options.counts_lookups;
+	environment->heat_step = jit->cache->stubs.heat_step;
+}
+
+void jit_ask_flush(struct jit *jit)
+{
+	struct jit_asked *asked = &jit->asked;
+	struct kept_batch *batch = (struct kept_batch *)asked->batch;
+
+	if (asked->used <= sizeof(*batch))
+		return;
+	*batch = (struct kept_batch){ .size = asked->used, .environment = asked->environment };
+	asked->used = 0;
+	(void)!write(jit->cache->options.kept_requests_fd, asked->batch, batch->size);
+}
+
+/* Room for a request of `size` bytes, which is a multiple of 8. */
+static void *room(struct jit *jit, unsigned size)
+{
+	struct jit_asked *asked = &jit->asked;
+	struct kept_environment now;
+	void *at;
+
+	jit_environment(jit, &now);
+	if (asked->used + size > KEPT_BATCH || memcmp(&now, &asked->environment, sizeof(now)))
+		jit_ask_flush(jit);
+	if (!asked->used)
+		asked->used = sizeof(struct kept_batch);
+	asked->environment = now;
+	at = asked->batch + asked->used;
+	asked->used += size;
+	return at;
+}
+
+void jit_ask_used(struct jit *jit, uint32_t at)
+{
+	struct kept_request *request;
+
+	if (jit->cache->options.kept_requests_fd < 0)
+		return;
+	request = room(jit, sizeof(*request));
+	*request = (struct kept_request){ .size = sizeof(*request), .kind = KEPT_USED, .granules = at };
+}
+
+/* The granules that the hash is of, besides those that the block was made from. */
+static uint64_t key_granules(unsigned start)
+{
+	unsigned last = start + KEPT_KEY_BYTES - 1;
+
+	return 1ull << start / 64 | 1ull << (last > 0xfff ? 0xfff : last) / 64;
+}
+
+void jit_ask(struct jit *jit, const struct jit_block *block, bool is_lean)
+{
+	const struct translation *t = jit->translation;
+	uint64_t granules = block->granules | key_granules(t->guest.start);
+	unsigned count = (unsigned)__builtin_popcountll(granules);
+	struct kept_request *request;
+	uint8_t *to;
+
+	if (jit->cache->options.kept_requests_fd < 0 || block->partner || block->mode & JIT_MODE_EDGE ||
+	    count > GRANULES_MAX || t->guest.look_count > GUEST_CODE_LOOKS)
+		return;
+	request = room(jit, (unsigned)sizeof(*request) + count * 64);
+	*request = (struct kept_request){
+		.size = (uint32_t)sizeof(*request) + count * 64,
+		.kind = KEPT_MAKE,
+		.start = t->guest.start,
+		.mode = block->mode,
+		.count = t->guest.count,
+		.is_lean = is_lean,
+		.granules = granules,
+	};
+	to = (uint8_t *)(request + 1);
+	for (; granules; granules &= granules - 1, to += 64)
+		memcpy(to, jit->snapshot + (unsigned)__builtin_ctzll(granules) * 8, 64);
+}

@@ -1,0 +1,254 @@
+#include "engine/run/keeper.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "engine/run/jit/kept/file.h"
+#include "engine/run/jit/kept/shelf.h"
+#include "engine/run/runner.h"
+#include "util/file.h"
+
+#define CODE_BYTES   (1u << 20) /* what it translates into */
+#define RECORD_BYTES (256u << 10)
+#define SAVE_AGAIN_MS 20000      /* while the VM runs */
+#define SAVE_LEAST    256        /* new records that are worth a file then */
+#define NAME_BYTES   256
+
+struct keeper {
+	uint64_t limit;
+	struct kept_maker maker;
+	struct run_vm vm;
+	struct runner *runner;
+	struct kept_file given; /* what the VM has */
+	/* What was asked for: new records, and used ones of `given`. */
+	struct kept_shelf shelf;
+	unsigned unsaved;
+	uint64_t record[RECORD_BYTES / 8];
+	_Alignas(8) uint8_t batch[KEPT_BATCH];
+};
+
+/* -- the CPU that never runs -- */
+
+static bool no_page(void *context, uint64_t gpa, struct cpu_page *page)
+{
+	(void)context, (void)gpa, (void)page;
+	return false;
+}
+
+static const struct cpu_platform platform = { .page_lookup = no_page };
+
+static int create_runner(struct keeper *keeper)
+{
+	struct jit_options options = JIT_OPTIONS_DEFAULT;
+	int result;
+
+	options.cache_size = CODE_BYTES;
+	run_vm_init(&keeper->vm, &options);
+	keeper->runner = aligned_alloc(64, (sizeof(*keeper->runner) + 63) & ~(size_t)63);
+	if (!keeper->runner)
+		return -ENOMEM;
+	memset(keeper->runner, 0, sizeof(*keeper->runner));
+	result = runner_create(keeper->runner, &keeper->vm, RUN_TRANSLATED, 0, NULL, &platform, NULL);
+	if (result == 0)
+		return 0;
+	free(keeper->runner);
+	keeper->runner = NULL;
+	return result;
+}
+
+int keeper_create(uint64_t limit, struct keeper **created)
+{
+	struct keeper *keeper = calloc(1, sizeof(*keeper));
+	int result;
+
+	if (!keeper)
+		return -ENOMEM;
+	keeper->limit = limit < KEPT_SIZE_MAX ? limit : KEPT_SIZE_MAX;
+	result = kept_maker_describe(&keeper->maker) ? create_runner(keeper) : -ENOTSUP;
+	if (result < 0) {
+		keeper_destroy(keeper);
+		return result;
+	}
+	kept_shelf_init(&keeper->shelf, keeper->limit);
+	*created = keeper;
+	return 0;
+}
+
+void keeper_destroy(struct keeper *keeper)
+{
+	if (keeper->runner) {
+		runner_destroy(keeper->runner);
+		free(keeper->runner);
+	}
+	if (keeper->vm.options.cache_size)
+		run_vm_destroy(&keeper->vm);
+	kept_file_unmap(&keeper->given);
+	kept_shelf_free(&keeper->shelf);
+	free(keeper);
+}
+
+/* -- requests -- */
+
+static void make(struct keeper *keeper, const struct kept_environment *environment,
+		 const struct kept_request *request)
+{
+	uint8_t *record = (uint8_t *)keeper->record;
+	struct kept_parts parts;
+	size_t size = jit_make_record(&keeper->runner->cpu.cpu, environment, request,
+				      (const uint8_t *)(request + 1), record, sizeof(keeper->record));
+
+	if (!size)
+		return;
+	((struct kept_record *)record)->check =
+		kept_check(record + offsetof(struct kept_record, hash), size - offsetof(struct kept_record, hash));
+	if (kept_record_look(record, size, &parts))
+		keeper->unsaved += kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW);
+}
+
+static void use(struct keeper *keeper, const struct kept_request *request)
+{
+	struct kept_parts parts;
+
+	if (!keeper->given.bytes || request->granules > UINT32_MAX ||
+	    !kept_record_at(&keeper->given, (uint32_t)request->granules, &parts))
+		return;
+	if (parts.record->environment < kept_header(&keeper->given)->environment_count)
+		kept_shelf_add(&keeper->shelf,
+			       &kept_header(&keeper->given)->environments[parts.record->environment], &parts,
+			       KEPT_NEW);
+}
+
+/* False: the batch makes no sense. */
+static bool take_batch(struct keeper *keeper, const struct kept_batch *batch)
+{
+	const uint8_t *bytes = (const uint8_t *)batch;
+	size_t at = sizeof(*batch);
+
+	while (at < batch->size) {
+		const struct kept_request *request = (const struct kept_request *)(bytes + at);
+		size_t left = batch->size - at, behind;
+
+		if (left < sizeof(*request) || request->size < sizeof(*request) || request->size > left ||
+		    request->size % 8)
+			return false;
+		behind = request->size - sizeof(*request);
+		if (request->kind == KEPT_MAKE && behind == (size_t)__builtin_popcountll(request->granules) * 64)
+			make(keeper, &batch->environment, request);
+		else if (request->kind == KEPT_USED && !behind)
+			use(keeper, request);
+		else
+			return false;
+		at += request->size;
+	}
+	return true;
+}
+
+static bool read_all(int fd, void *to, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t count = read(fd, (uint8_t *)to + done, size - done);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			return false;
+		done += (size_t)count;
+	}
+	return true;
+}
+
+static bool serve_batch(struct keeper *keeper, int requests)
+{
+	struct kept_batch *batch = (struct kept_batch *)keeper->batch;
+
+	if (!read_all(requests, batch, sizeof(*batch)) || batch->size < sizeof(*batch) ||
+	    batch->size > KEPT_BATCH || batch->size % 8)
+		return false;
+	return read_all(requests, batch + 1, batch->size - sizeof(*batch)) && take_batch(keeper, batch);
+}
+
+/* -- the file -- */
+
+/* What the file has now, which may be another VM's keeper's. */
+static void add_present(struct keeper *keeper, struct kept_shelf *all, struct kept_file *present, int directory,
+			const char *name)
+{
+	int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (kept_file_map(present, fd, &keeper->maker))
+		kept_shelf_add_file(all, present);
+	close(fd);
+}
+
+static void replace(int directory, const char *name, const void *bytes, size_t size)
+{
+	char temporary[NAME_BYTES + 8];
+	bool is_whole;
+	int fd;
+
+	snprintf(temporary, sizeof(temporary), "%s.new", name);
+	unlinkat(directory, temporary, 0);
+	fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	is_whole = file_write_all(fd, bytes, size) == 0;
+	close(fd);
+	if (!is_whole || renameat(directory, temporary, directory, name) < 0)
+		unlinkat(directory, temporary, 0);
+}
+
+/* One keeper at a time: the lock goes with its descriptor, however that ends. */
+static void save(struct keeper *keeper, int directory, const char *name)
+{
+	struct kept_file present = { NULL, 0, false };
+	struct kept_shelf all;
+	uint8_t *bytes;
+	size_t size;
+
+	if (!keeper->unsaved || flock(directory, LOCK_EX) < 0)
+		return;
+	kept_shelf_init(&all, keeper->limit);
+	kept_shelf_add_shelf(&all, &keeper->shelf);
+	add_present(keeper, &all, &present, directory, name);
+	bytes = kept_shelf_write(&all, &keeper->maker, present.bytes ? kept_header(&present)->run + 1 : 1, &size);
+	if (bytes)
+		replace(directory, name, bytes, size);
+	free(bytes);
+	kept_shelf_free(&all);
+	kept_file_unmap(&present);
+	flock(directory, LOCK_UN);
+	keeper->unsaved = 0;
+}
+
+void keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given)
+{
+	struct pollfd ready = { .fd = requests, .events = POLLIN };
+
+	if (strlen(name) >= NAME_BYTES)
+		return;
+	if (given >= 0)
+		kept_file_map(&keeper->given, given, &keeper->maker);
+	for (;;) {
+		int count = poll(&ready, 1, SAVE_AGAIN_MS);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count == 0 && keeper->unsaved >= SAVE_LEAST)
+			save(keeper, directory, name);
+		if (count == 0)
+			continue;
+		if (count < 0 || !serve_batch(keeper, requests))
+			break;
+	}
+	save(keeper, directory, name);
+}
