@@ -3,7 +3,7 @@
  *
  * usage: guest BACKEND BINARY SOURCE
  *
- * BACKEND is `interp`, `jit`, `lockstep` (the engine's ways to execute) or `kvm`. Unless it is
+ * BACKEND is `interp`, `jit`, `lockstep`, `direct` (the engine's ways to execute) or `kvm`. Unless it is
  * `interp`, the guest runs on the interpreter as well, and every register must be equal at each
  * checkpoint; with `jit` it runs three times, translating everything at once, what is warm, and the
  * latter with lookups counted. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in
@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "../host.h"
+#include "../stubs.h"
 #include "kvm/kvm.h"
 
 #define RAM_SIZE      (4u << 20)
@@ -74,6 +75,8 @@ struct guest {
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
 	uint64_t lockstep_differences; /* in all runs */
+	uint64_t direct_entries;       /* into stubs, likewise */
+	int memory;                    /* a file, of RAM and ROM */
 };
 
 static int fail(const char *what, int result)
@@ -102,10 +105,13 @@ static int create(struct guest *guest, const struct kvm_backend *backend,
 	kvm_vm_own_memory(&guest->vm);
 	if (backend == &kvm_backend_linux)
 		kvm_vm_ioctl(&guest->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000);
-	guest->ram = mmap(NULL, RAM_SIZE + 4096, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guest->memory = memfd_create("guest", MFD_CLOEXEC);
+	if (guest->memory < 0 || ftruncate(guest->memory, RAM_SIZE + 4096) < 0)
+		return fail("memfd_create", -errno);
+	guest->ram = mmap(NULL, RAM_SIZE + 4096, PROT_READ | PROT_WRITE, MAP_SHARED, guest->memory, 0);
 	if (guest->ram == MAP_FAILED)
 		return fail("mmap", -errno);
+	kvm_vm_share_memory(&guest->vm, guest->ram, RAM_SIZE + 4096, guest->memory);
 	guest->rom = guest->ram + RAM_SIZE;
 	memset(guest->rom, 0xcc, 4096);
 	region.userspace_addr = (uintptr_t)guest->ram;
@@ -139,6 +145,7 @@ static void destroy(struct guest *guest)
 	kvm_vm_close(&guest->vm);
 	kvm_system_close(&guest->system);
 	munmap(guest->ram, RAM_SIZE + 4096);
+	close(guest->memory);
 }
 
 /* Another vendor's CPU, or one with few features. */
@@ -306,6 +313,8 @@ static void note_difference(void *context, const char *name, uint64_t value)
 
 	if (strcmp(name, "lockstep differences") == 0)
 		guest->lockstep_differences += value;
+	else if (strcmp(name, "direct: entries") == 0)
+		guest->direct_entries += value;
 }
 
 static int run_guest(struct guest *guest, const struct kvm_backend *backend,
@@ -513,7 +522,8 @@ static void read_needs(struct guest *guest, FILE *source)
 static const struct kvm_backend *backend_named(const char *name)
 {
 	static const struct kvm_backend *const backends[] = {
-		&kvm_backend_interpreter, &kvm_backend_translator, &kvm_backend_lockstep};
+		&kvm_backend_interpreter, &kvm_backend_translator, &kvm_backend_lockstep,
+		&kvm_backend_direct};
 
 	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		if (strcmp(backends[i]->name, name) == 0)
@@ -529,13 +539,15 @@ int main(int argc, char **argv)
 	const struct kvm_backend *backend;
 	struct kvm_options options = {.warmth_plus_1 = 1, .promotion_plus_1 = 1};
 	struct guest guest = {.inject = -1};
+	stub_function *function = NULL;
+	const struct stub_source stubs = {test_stub_spawn, test_stub_kill, &function};
 	FILE *binary, *source;
 	size_t code_size;
 	unsigned wrong;
 	int result;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: %s interp|jit|kvm BINARY SOURCE\n", argv[0]);
+		fprintf(stderr, "usage: %s interp|jit|lockstep|direct|kvm BINARY SOURCE\n", argv[0]);
 		return 2;
 	}
 	backend = backend_named(argv[1]);
@@ -551,6 +563,15 @@ int main(int argc, char **argv)
 	    (guest.wants_amd || guest.wants_intel || guest.wants_old)) {
 		printf("/dev/kvm has the host's CPU execute what CPUID hides\n");
 		return SKIP;
+	}
+	if (backend == &kvm_backend_direct) {
+		function = backend->stub_function();
+		options.stubs = &stubs;
+		result = backend->probe_stubs(&stubs);
+		if (result < 0) {
+			printf("this host has no direct execution: %s\n", strerror(-result));
+			return SKIP;
+		}
 	}
 	wrong = 0;
 	/* Less than calls that never return would take, were the engine to keep track of them all. */
@@ -577,6 +598,10 @@ int main(int argc, char **argv)
 		}
 	}
 	wrong += guest.lockstep_differences != 0;
+	if (backend == &kvm_backend_direct && !guest.direct_entries) {
+		printf("nothing of it ran directly\n");
+		wrong++;
+	}
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
 		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
 		result = -SKIP;

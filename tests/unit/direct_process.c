@@ -23,56 +23,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../stubs.h"
 #include "engine/run/direct/process.h"
 
 #define CODE   0x400000ull
 #define DATA   0x500000ull
 #define SECOND 0x600000ull /* where attacks want the third page */
 
-#ifndef CLONE_PIDFD
-#define CLONE_PIDFD 0x1000
-#endif
-
 static int memory;
 static uint8_t *ram; /* three pages: code, data, one that was never given */
 static struct direct_process process;
 
-/* Stubs as the spawner makes them, but for its own filter. */
-static int spawn(void *context, struct stub *stub)
-{
-	int ends[2], process_fd = -1;
-	pid_t child;
-
-	(void)context;
-	stub->page = memfd_create("stub", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(stub->page, STUB_PAGE_BYTES), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-	child = (pid_t)syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &process_fd, NULL, 0);
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(ends[1], 100);
-		syscall(SYS_close_range, 3, 99, 0);
-		syscall(SYS_close_range, 101, ~0u, 0);
-		direct_stub_main(100, NULL);
-		_exit(9);
-	}
-	assert_true(child > 0);
-	close(ends[1]);
-	stub->socket = ends[0];
-	stub->process = process_fd;
-	stub->id = (uint32_t)child;
-	return 0;
-}
-
-static int end(void *context, uint32_t id)
-{
-	(void)context;
-	kill((pid_t)id, SIGKILL);
-	waitpid((pid_t)id, NULL, 0);
-	return 0;
-}
-
-static const struct stub_source stubs = { .spawn = spawn, .kill = end };
+static stub_function *main_function = direct_stub_main;
+static const struct stub_source test_stubs = { test_stub_spawn, test_stub_kill, &main_function };
 
 static uint64_t signals_open(void)
 {
@@ -137,7 +100,7 @@ static int setup(void **state)
 	assert_true(ram != MAP_FAILED);
 	strcpy((char *)ram + 8192, "not the guest's");
 	process_prepare();
-	assert_int_equal(process_create(&process, &stubs, memory), 0);
+	assert_int_equal(process_create(&process, &test_stubs, memory), 0);
 	process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 	process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 	process_frame(&process)->sp = DATA + 4000;
@@ -147,7 +110,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	process_destroy(&process, &stubs);
+	process_destroy(&process, &test_stubs);
 	munmap(ram, 3 * 4096);
 	close(memory);
 	return 0;
@@ -351,8 +314,8 @@ static void test_secret(void **state)
 		/* A stub that was interrupted between its commands is given up: process_wait says so. */
 		if (wait_stop() < 0) {
 			ends++;
-			process_destroy(&process, &stubs);
-			assert_int_equal(process_create(&process, &stubs, memory), 0);
+			process_destroy(&process, &test_stubs);
+			assert_int_equal(process_create(&process, &test_stubs, memory), 0);
 			process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 			process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 			frame = process_frame(&process);

@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "engine/run/direct/scan.h"
+#include "engine/x86/fpu/fpu_state.h"
+#include "engine/x86/host/host.h"
 #include "x86_platform.h"
 
 static struct x86_test test;
@@ -126,10 +128,31 @@ static void test_sample(void **state)
 	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
 }
 
+/* XSAVE of everything, where the host has what the guest has not; and of what the guest has. */
+static void test_components(void **state)
+{
+	static const char all[] = "\xb8\xff\xff\xff\xff\xba\xff\xff\xff\xff\x0f\xae\x27";
+	static const char some[] = "\xb8\xff\xff\xff\xff\xb8\x07\0\0\0\x31\xd2\x48\x0f\xc7\x64\x24\x40";
+	uint64_t xcr0 = host.xcr0;
+
+	(void)state;
+	host.xcr0 = fpu_layout.components;
+	CLEAN(all);
+	memset(&cache, 0, sizeof(cache));
+	host.xcr0 |= 1u << 18;
+	SENSITIVE(all);
+	CLEAN(some);
+	SENSITIVE("\x0f\xae\x27"); /* with a mask from elsewhere */
+	CLEAN("\x0f\xae\x2f");     /* xrstor [rdi] */
+	CLEAN("\x0f\xae\xe8");     /* lfence */
+	host.xcr0 = xcr0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_components, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),

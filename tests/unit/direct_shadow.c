@@ -79,6 +79,39 @@ static void test_writes(void **state)
 	assert_int_equal(b->losses[0], GVA + 0x5000);
 }
 
+/* What may be executed goes, in all spaces, and nothing else of the range. */
+static void test_code(void **state)
+{
+	struct shadow_space *a = shadow_space_take(shadow, ROOT(1), 1);
+	struct shadow_space *b = shadow_space_take(shadow, ROOT(2), 2);
+
+	(void)state;
+	assert_true(shadow_set(shadow, a, GVA, GPA, 0, SHADOW_EXECUTE));
+	assert_true(shadow_set(shadow, b, GVA + 0x5000, GPA, 0, SHADOW_EXECUTE));
+	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 0, 0));
+	assert_true(shadow_set(shadow, b, GVA + 0x6000, GPA + 0x1000, 0, SHADOW_WRITE));
+	assert_true(shadow_set(shadow, b, GVA + 0x7000, GPA + 0x2000, 0, SHADOW_EXECUTE));
+	assert_false(shadow_lose_code(shadow, GPA + 0x1000, GPA + 0x1fff));
+	assert_true(shadow_lose_code(shadow, GPA + 64, GPA + 127));
+	assert_null(shadow_find(a, GVA));
+	assert_null(shadow_find(b, GVA + 0x5000));
+	assert_non_null(shadow_find(a, GVA + 0x1000));
+	assert_non_null(shadow_find(b, GVA + 0x7000));
+	assert_true(shadow_lose_code(shadow, GPA, GPA + 0x2000));
+	assert_null(shadow_find(b, GVA + 0x7000));
+	assert_non_null(shadow_find(b, GVA + 0x6000));
+	assert_true(shadow_set(shadow, a, GVA, GPA, 0, SHADOW_EXECUTE));
+	assert_true(shadow_lose_code(shadow, 0, UINT64_MAX));
+	assert_null(shadow_find(a, GVA));
+	/* More than can be remembered: none of it stays. */
+	a = shadow_space_take(shadow, ROOT(3), 3);
+	for (unsigned i = 0; i < SHADOW_LOSSES + 9; i++)
+		assert_true(shadow_set(shadow, a, GVA + i * 0x1000ull, GPA, 0, SHADOW_EXECUTE));
+	assert_true(shadow_lose_code(shadow, GPA, GPA + 63));
+	assert_int_equal(a->count, 0);
+	assert_true(a->is_lost);
+}
+
 /* More losses than a space remembers by name put it in doubt; what it cannot remember to unmap stays. */
 static void test_many_losses(void **state)
 {
@@ -241,6 +274,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_losses, setup, teardown),
+	cmocka_unit_test_setup_teardown(test_code, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),

@@ -2,6 +2,7 @@
  * The tier's door: creation, end, what it hears of the TLB, counters.
  */
 #include <errno.h>
+#include <stddef.h>
 
 #include "engine/run/direct/internal.h"
 #include "engine/x86/host/host.h"
@@ -37,10 +38,20 @@ static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 	}
 }
 
+/* Code that was looked through has changed: struct code_holder. */
+static bool drop_code(struct code_holder *holder, uint64_t gpa, uint64_t last)
+{
+	struct direct *direct =
+		(struct direct *)((char *)holder - offsetof(struct direct, holder));
+
+	return shadow_lose_code(&direct->shadow, gpa, last);
+}
+
 static void detach(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
 
+	code_index_remove_holder(cpu->tiers->code, &direct->holder);
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
 		if (process_exists(&direct->processes[i]))
 			process_destroy(&direct->processes[i], direct->stubs);
@@ -110,6 +121,8 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->doubt_ticks = (uint64_t)tsc_khz * 1000;
 	direct->stubs = stubs;
 	direct->memory = memory;
+	direct->holder.drop = drop_code;
+	code_index_add_holder(cpu->tiers->code, &direct->holder);
 	cpu->tiers->state[TIER_DIRECT] = direct;
 	tier_add(cpu, &tier);
 	return 0;

@@ -71,6 +71,17 @@ static bool drop_code(struct cpu *cpu, uint64_t gpa)
 	return memory_code_word(cpu, gpa) == 0;
 }
 
+/*
+ * Whoever writes to the page from now on, by whatever mapping and on whatever CPU, takes the right to execute
+ * it. But for pages that change all the time: those are looked through when they are filled. Others may run
+ * meanwhile, and slots be others then: there is a request.
+ */
+static void mark_code(struct cpu *cpu, uint64_t gpa)
+{
+	if (!code_is_hot(cpu->tiers->code, gpa))
+		code_mark(cpu, gpa & PAGE_MASK, PAGE_SIZE);
+}
+
 static bool may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page)
 {
 	return paging_rights(cpu, result, TLB_USER).writable && result->dirty && page->writable &&
@@ -88,8 +99,12 @@ static uint32_t free_rights(struct direct *direct, const struct paging_result *r
 	struct tlb_page_rights rights = paging_rights(cpu, result, TLB_USER);
 	uint32_t large = result->page_size > PAGE_SIZE ? SHADOW_LARGE : 0;
 
-	if (rights.executable && (wants_execute || !rights.writable))
+	if (rights.executable && (wants_execute || !rights.writable)) {
+		mark_code(cpu, result->gpa);
+		if (cpu->requests)
+			return large;
 		return large | (is_clean(direct, result->gpa, page->hva) ? SHADOW_EXECUTE : 0);
+	}
 	return large | (may_write(cpu, result, page) ? SHADOW_WRITE : 0);
 }
 
@@ -117,6 +132,7 @@ static struct candidate look(struct direct *direct, uint64_t gva, bool wants_exe
 	candidate.gpa = result.gpa & PAGE_MASK;
 	candidate.offset = (uint64_t)(page.hva - direct->memory->base);
 	candidate.rights = free_rights(direct, &result, &page, wants_execute);
+	candidate.is_there = !direct->cpu->requests;
 	return candidate;
 }
 
@@ -347,6 +363,9 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		wanted->rights |= SHADOW_LARGE;
 	switch (access) {
 	case PAGING_FETCH:
+		mark_code(cpu, result.gpa);
+		if (cpu->requests)
+			return FILL_DONE; /* the access comes again */
 		if (!is_clean(direct, result.gpa, page.hva))
 			return FILL_SENSITIVE;
 		wanted->rights |= SHADOW_EXECUTE;
@@ -357,13 +376,15 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		if (memory_code_word(cpu, result.gpa) && !drop_code(cpu, result.gpa))
 			return FILL_REFUSED;
 		if (cpu->requests)
-			return FILL_DONE; /* slots may be others now: the access comes again */
+			return FILL_DONE;
 		if (page.dirty_logging)
 			memory_page_dirty(cpu, result.gpa);
 		wanted->rights |= SHADOW_WRITE;
 		break;
 	default:
 		wanted->rights = free_rights(direct, &result, &page, false);
+		if (cpu->requests)
+			return FILL_DONE;
 		break;
 	}
 	for (unsigned i = 0; i < AROUND; i++) {

@@ -8,6 +8,7 @@
 #include "engine/run/direct/process.h"
 #include "engine/run/direct/scan.h"
 #include "engine/run/direct/shadow.h"
+#include "engine/run/tier/code_index.h"
 #include "engine/run/tier/tier.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/mmu/paging.h"
@@ -26,6 +27,7 @@ struct direct {
 	const struct stub_source *stubs;
 	const struct direct_memory *memory;
 	struct shadow shadow;
+	struct code_holder holder; /* what may be executed in the shadow is code that it keeps */
 	struct scan_cache scans;
 	/* Of each space of the shadow. A space outlives its process, which may be killed. */
 	struct direct_process processes[SHADOW_SPACES];

@@ -5,8 +5,11 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/decode.h"
+#include "engine/x86/fpu/fpu_state.h"
+#include "engine/x86/host/host.h"
 
 #define PAGE_SIZE 4096u
+#define MASK_DISTANCE 64u /* bytes before XSAVE, in which its mask is loaded */
 
 /* In a key's low bits, below what was allowed. */
 enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2 };
@@ -46,8 +49,7 @@ static uint64_t hash_sample(const uint8_t *bytes)
 
 /*
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
- * alone are XSAVE and its kin (who uses them with a mask of his own gets what he asks for), and SGDT, SLDT
- * and theirs, which nobody uses and hosts with UMIP answer with nothing of use.
+ * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
@@ -73,6 +75,23 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 	}
 }
 
+/*
+ * XSAVE and XSAVEC (0F AE /4, 0F C7 /4) where the host has components that the guest has not: with a mask of all ones
+ * they would be written behind what the guest's CPUID says. Code of C libraries loads its mask into EAX shortly
+ * before, and is as good as it says.
+ */
+static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, uint8_t modrm)
+{
+	uint64_t hidden = host.xcr0 & ~fpu_layout.components;
+
+	if (!hidden || (opcode != 0xae && opcode != 0xc7) || (modrm >> 3 & 7) != 4 || modrm >= 0xc0)
+		return false;
+	for (unsigned back = 5; back <= MASK_DISTANCE && back <= at; back++)
+		if (bytes[at - back] == 0xb8)
+			return (bytes_load32(bytes + at - back + 1) & hidden) != 0;
+	return true;
+}
+
 static bool is_prefix(uint8_t byte)
 {
 	switch (byte) {
@@ -88,13 +107,15 @@ static bool is_prefix(uint8_t byte)
 static bool begins_sensitive(const uint8_t *bytes, unsigned at, unsigned allowed)
 {
 	bool has_repeat = false;
+	uint8_t modrm;
 
 	for (; at < PAGE_SIZE && is_prefix(bytes[at]); at++)
 		has_repeat |= bytes[at] == 0xf3;
 	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
 		return false;
-	return is_sensitive(bytes[at + 1], at + 2 < PAGE_SIZE ? bytes[at + 2] : 0, has_repeat,
-			    allowed);
+	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0;
+	return is_sensitive(bytes[at + 1], modrm, has_repeat, allowed) ||
+	       saves_too_much(bytes, at, bytes[at + 1], modrm);
 }
 
 /* Whether any byte begins one: most pages have none, and need no decoding. */
@@ -102,13 +123,15 @@ static bool has_candidate(const uint8_t *bytes, unsigned allowed)
 {
 	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
 		bool has_repeat = false;
+		uint8_t modrm;
 
 		if (bytes[i] != 0x0f)
 			continue;
 		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
 			has_repeat |= bytes[k - 1] == 0xf3;
-		if (is_sensitive(bytes[i + 1], i + 2 < PAGE_SIZE ? bytes[i + 2] : 0, has_repeat,
-				 allowed))
+		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0;
+		if (is_sensitive(bytes[i + 1], modrm, has_repeat, allowed) ||
+		    saves_too_much(bytes, i, bytes[i + 1], modrm))
 			return true;
 	}
 	return false;

@@ -149,6 +149,12 @@ void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
 	space->is_lost = true;
 }
 
+static void lose_all(struct shadow *shadow)
+{
+	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+		shadow_lose_space(shadow, &shadow->spaces[i]);
+}
+
 void shadow_doubt_all(struct shadow *shadow)
 {
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
@@ -173,6 +179,45 @@ void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
 		if (page->gpa == (gpa & PAGE_MASK) && (page->rights & SHADOW_WRITE))
 			lose(shadow, &shadow->spaces[(at - 1) / SHADOW_PAGES], page);
 	}
+}
+
+/* Whether the page may be executed anywhere. */
+static bool lose_code_of(struct shadow *shadow, uint64_t gpa)
+{
+	uint32_t at = *frame_of(shadow, gpa);
+	bool any = false;
+
+	while (at) {
+		struct shadow_page *page = page_of(shadow, at);
+		struct shadow_space *space = &shadow->spaces[(at - 1) / SHADOW_PAGES];
+
+		at = page->next_of_frame;
+		if (page->gpa != (gpa & PAGE_MASK) || !(page->rights & SHADOW_EXECUTE))
+			continue;
+		any = true;
+		lose(shadow, space, page);
+		/* Doubt compares some of its bytes only. */
+		if (page->is_used)
+			shadow_lose_space(shadow, space);
+		/* By which the list may have become another. */
+		at = *frame_of(shadow, gpa);
+	}
+	return any;
+}
+
+bool shadow_lose_code(struct shadow *shadow, uint64_t gpa, uint64_t last)
+{
+	uint64_t first = gpa >> 12, pages = (last >> 12) - first;
+	bool any = false;
+
+	/* A slot that goes away. */
+	if (pages >= SHADOW_FRAMES) {
+		lose_all(shadow);
+		return true;
+	}
+	for (uint64_t i = 0; i <= pages; i++)
+		any |= lose_code_of(shadow, (first + i) << 12);
+	return any;
 }
 
 struct shadow_space *shadow_space_find(struct shadow *shadow, uint64_t root)

@@ -76,6 +76,8 @@ void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struc
 /* The page tables of these may be others. */
 void shadow_doubt_all(struct shadow *shadow);
 void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid);
+/* Lose what may be executed of [gpa, last], in all spaces; whether there was any. */
+bool shadow_lose_code(struct shadow *shadow, uint64_t gpa, uint64_t last);
 /* Lose what may be written of the guest-physical page at gpa, in all spaces. */
 void shadow_lose_writes(struct shadow *shadow, uint64_t gpa);
 
