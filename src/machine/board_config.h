@@ -36,6 +36,22 @@ struct board_streams {
 	struct char_stream *print; /* the print port */
 };
 
+/* Where a device sits on PCI: BOARD_ANYWHERE, or what BOARD_PLACE makes of a root port's number, from 1 on in the
+ * order of the list, or 0 for bus 0 itself, and of PCI_SLOT_FUNCTION there. */
+#define BOARD_ANYWHERE		       0
+#define BOARD_PLACE(port, slot_function) (1u + ((port) << 8 | (slot_function)))
+#define BOARD_PLACE_PORT(place)		 (((place) - 1u) >> 8)
+#define BOARD_PLACE_FUNCTION(place)	 (((place) - 1u) & 0xff)
+
+#define BOARD_ROOT_PORTS_MAX 32
+
+/* A root port of a q35. */
+struct board_root_port {
+	unsigned place; /* on bus 0 */
+	uint8_t port;
+	uint16_t slot_number;
+};
+
 #define BOARD_DISKS_MAX 16
 
 /* What a disk hangs on. */
@@ -50,7 +66,7 @@ struct board_disk {
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
 	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
-	unsigned slot_plus_1; /* on PCI; 0: any */
+	unsigned pci_place;
 	bool is_packed;
 };
 
@@ -60,7 +76,7 @@ struct board_disk {
 struct board_net {
 	struct net_link link; /* closed: there is none any more */
 	uint8_t mac[MAC_BYTES];
-	unsigned slot_plus_1; /* on PCI; 0: any */
+	unsigned place; /* on PCI */
 	bool is_packed;
 };
 
@@ -76,7 +92,7 @@ struct board_share {
 struct board_vsock {
 	struct vsock_host host;
 	uint32_t guest_cid; /* 0: there are none, or none any more */
-	unsigned slot_plus_1; /* on PCI; 0: any */
+	unsigned place; /* on PCI */
 };
 
 struct board_config {
@@ -109,7 +125,9 @@ struct board_config {
 	struct board_vsock *vsock; /* likewise; NULL: there are none */
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
-	unsigned console_slot_plus_1; /* of that device on PCI; 0: any */
+	unsigned console_place; /* of that device on PCI */
+	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX]; /* of a q35 */
+	unsigned root_port_count;
 };
 
 #endif

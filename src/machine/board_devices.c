@@ -302,11 +302,12 @@ static int add_acpi(struct board *board, struct error *error)
 static int add_vga(struct board *board, struct error *error)
 {
 	const struct board_config *config = &board->config;
-	int slot = board_choose_slot(board, "vga", PCI_ANY_SLOT, error), result;
+	struct board_seat seat;
+	int result = board_find_seat(board, "vga", BOARD_ANYWHERE, &seat, error);
 
-	if (slot < 0)
-		return slot;
-	board->vga = vga_create(board->pci, PCI_SLOT_FUNCTION(slot, 0), config->vm, SLOT_VGA, error);
+	if (result < 0)
+		return result;
+	board->vga = vga_create(seat.bus, seat.slot_function, config->vm, SLOT_VGA, error);
 	if (!board->vga)
 		return -ENOMEM;
 	result = board_add(board, "vga", &vga_device_ops, board->vga, error);
@@ -339,7 +340,8 @@ int board_add_devices(struct board *board, struct error *error)
 		wire_links(board);
 	if (board->config.has_vga && (result = add_vga(board, error)) < 0)
 		return result;
-	if ((result = board_add_disks(board, error)) < 0 ||
+	if ((result = board_add_root_ports(board, error)) < 0 ||
+	    (result = board_add_disks(board, error)) < 0 ||
 	    (result = board_add_nets(board, error)) < 0 ||
 	    (result = board_add_shares(board, error)) < 0 ||
 	    (result = board_add_vsock(board, error)) < 0 ||

@@ -78,23 +78,33 @@ static int add_pc_testdev(struct board *board, const struct device_option *optio
 			    option->name, &pc_testdev_mmio_ops, testdev, error);
 }
 
+static unsigned place_of(const struct device_option *option)
+{
+	uint64_t slot = option->values[PCI_SLOT];
+
+	if (option->place)
+		return option->place;
+	return slot == PCI_ANY_SLOT ? BOARD_ANYWHERE : BOARD_PLACE(0, PCI_SLOT_FUNCTION(slot, 0));
+}
+
 static int add_pci_device(struct board *board, const struct device_option *option,
 			  struct error *error)
 {
-	int slot = board_choose_slot(board, option->name, option->values[PCI_SLOT], error);
 	struct pci_testdev *testdev;
 	struct pci_exercise *exercise;
+	struct board_seat seat;
+	int result = board_find_seat(board, option->name, place_of(option), &seat, error);
 
-	if (slot < 0)
-		return slot;
+	if (result < 0)
+		return result;
 	if (option->kind == DEVICE_PCI_TESTDEV) {
-		testdev = pci_testdev_create(board->pci, PCI_SLOT_FUNCTION(slot, 0),
+		testdev = pci_testdev_create(seat.bus, seat.slot_function,
 					     board->config.vm, option->values[PCI_TESTDEV_MEMBAR],
 					     error);
 		return testdev ? add(board, option, &pci_testdev_device_ops, testdev, error)
 			       : -ENOMEM;
 	}
-	exercise = pci_exercise_create(board->pci, PCI_SLOT_FUNCTION(slot, 0), error);
+	exercise = pci_exercise_create(seat.bus, seat.slot_function, error);
 	return exercise ? add(board, option, &pci_exercise_device_ops, exercise, error) : -ENOMEM;
 }
 
@@ -113,7 +123,7 @@ static int add_virtio(struct board *board, const struct device_option *option,
 	if (option->kind == DEVICE_VIRTIO_BALLOON)
 		board->balloon = virtio;
 	name_option(board, option, name);
-	return board_add_virtio(board, name, virtio, CLASS_OTHER, option->values[PCI_SLOT], error);
+	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), error);
 }
 
 bool board_has_option(const struct board *board, enum device_kind kind)

@@ -10,6 +10,7 @@
 #include "device/fw_cfg.h"
 #include "device/i440fx.h"
 #include "device/q35.h"
+#include "device/pcie_root_port.h"
 #include "device/device.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/aml.h"
@@ -67,6 +68,8 @@ struct board {
 	uint64_t root_complex_gpa; /* likewise */
 	struct pci_bus *pci; /* NULL: has none */
 	struct pci_layout pci_layout;
+	struct pcie_root_port *root_ports[BOARD_ROOT_PORTS_MAX]; /* those of config.root_ports */
+	unsigned root_port_count;
 	struct virtio_device *balloon; /* the last; NULL: there is none */
 	unsigned virtio_count; /* by MMIO */
 	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
@@ -97,13 +100,23 @@ int board_add_shares(struct board *board, struct error *error);
 int board_add_vsock(struct board *board, struct error *error);
 int board_add_options(struct board *board, struct error *error);
 bool board_has_option(const struct board *board, enum device_kind kind);
-/* A virtio device where this board has them: at `slot` or any of PCI (pc), or by MMIO (microvm). It is the
+/* A virtio device where this board has them: at a place on PCI, or by MMIO (microvm). It is the
  * board's from now on, also when this fails. `name` is its own on the board. */
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
-		     uint32_t class_code, uint64_t slot, struct error *error);
+		     uint32_t class_code, unsigned place, struct error *error);
 struct virtio_host board_virtio_host(const struct board *board, bool is_packed);
-int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
-		      struct error *error);
+/* A place on PCI that is free: the one that is asked for, or a slot of bus 0. */
+struct board_seat {
+	struct pci_bus *bus;
+	unsigned slot_function;
+};
+int board_find_seat(const struct board *board, const char *name, unsigned place,
+		    struct board_seat *seat, struct error *error);
+/* What firmware calls a `node` ("scsi") at a place: "pci-bridge@2,1/scsi@0", in Open Firmware's manner. */
+const char *board_pci_path(const struct board *board, unsigned place, const char *node,
+			   char path[BOARD_BOOT_PATH]);
+/* A q35's root ports. */
+int board_add_root_ports(struct board *board, struct error *error);
 bool board_wants_pci(const struct board *board);
 /* Whether it begins with firmware, which finds out what there is by itself. */
 static inline bool board_has_firmware(const struct board *board)

@@ -16,21 +16,6 @@
 #define CLASS_STORAGE 0x018000 /* mass storage, other */
 #define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
-int board_choose_slot(const struct board *board, const char *name, uint64_t slot,
-		      struct error *error)
-{
-	int free_slot = pci_bus_free_slot(board->pci);
-
-	if (slot == PCI_ANY_SLOT) {
-		if (free_slot < 0)
-			return error_set(error, ENOSPC, "%s: no PCI slot is free", name);
-		return free_slot;
-	}
-	if (pci_bus_at(board->pci, PCI_SLOT_FUNCTION(slot, 0)))
-		return error_set(error, EEXIST, "%s: PCI slot %u is taken", name, (unsigned)slot);
-	return slot;
-}
-
 struct virtio_host board_virtio_host(const struct board *board, bool is_packed)
 {
 	return (struct virtio_host){
@@ -56,7 +41,7 @@ static int choose_gsi(const struct board *board, const char *name, struct error 
 }
 
 static int add_mmio(struct board *board, const char *name, struct virtio_device *virtio,
-		    uint64_t slot, struct error *error)
+		    unsigned place, struct error *error)
 {
 	struct virtio_mmio_config config = {
 		.irq = board->config.irq,
@@ -66,7 +51,7 @@ static int add_mmio(struct board *board, const char *name, struct virtio_device 
 	struct virtio_mmio *mmio;
 	int gsi = choose_gsi(board, name, error), result;
 
-	if (gsi >= 0 && slot != PCI_ANY_SLOT)
+	if (gsi >= 0 && place != BOARD_ANYWHERE)
 		gsi = error_set(error, EINVAL, "%s: a microvm has no PCI slots for it", name);
 	if (gsi < 0) {
 		virtio->kind->destroy(virtio);
@@ -85,31 +70,27 @@ static int add_mmio(struct board *board, const char *name, struct virtio_device 
 }
 
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
-		     uint32_t class_code, uint64_t slot, struct error *error)
+		     uint32_t class_code, unsigned place, struct error *error)
 {
 	struct virtio_pci_config config = {
-		.bus = board->pci,
 		.class_code = class_code,
 		.vm = board->config.vm,
 	};
 	struct virtio_pci *pci;
-	int chosen;
+	struct board_seat seat;
+	int result;
 
 	if (board->config.kind == BOARD_MICROVM)
-		return add_mmio(board, name, virtio, slot, error);
-	chosen = board_choose_slot(board, name, slot, error);
-	if (chosen < 0) {
+		return add_mmio(board, name, virtio, place, error);
+	result = board_find_seat(board, name, place, &seat, error);
+	if (result < 0) {
 		virtio->kind->destroy(virtio);
-		return chosen;
+		return result;
 	}
-	config.slot_function = PCI_SLOT_FUNCTION(chosen, 0);
+	config.bus = seat.bus;
+	config.slot_function = seat.slot_function;
 	pci = virtio_pci_create(&config, virtio, error);
 	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
-}
-
-static uint64_t wanted_slot(unsigned slot_plus_1)
-{
-	return slot_plus_1 ? slot_plus_1 - 1 : PCI_ANY_SLOT;
 }
 
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
@@ -117,9 +98,9 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 {
 	struct virtio_host host = board_virtio_host(board, disk->is_packed);
 	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
-	uint64_t slot = wanted_slot(disk->slot_plus_1);
+	unsigned place = disk->pci_place;
 	struct virtio_device *virtio;
-	char name[STATE_NAME_MAX + 1];
+	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
 
 	if (queues > VIRTIO_DISK_QUEUES_MAX)
 		queues = VIRTIO_DISK_QUEUES_MAX;
@@ -128,11 +109,11 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "disk%u", number);
-	if (board->pci && slot == PCI_ANY_SLOT && pci_bus_free_slot(board->pci) >= 0)
-		slot = pci_bus_free_slot(board->pci);
-	if (slot != PCI_ANY_SLOT)
-		board_add_boot(board, disk, "scsi@%x/disk@0,0", (unsigned)slot);
-	return board_add_virtio(board, name, virtio, CLASS_DISK, slot, error);
+	if (board->pci && place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
+		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
+	if (place != BOARD_ANYWHERE)
+		board_add_boot(board, disk, "%s/disk@0,0", board_pci_path(board, place, "scsi", path));
+	return board_add_virtio(board, name, virtio, CLASS_DISK, place, error);
 }
 
 static int add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
@@ -145,7 +126,7 @@ static int add_net(struct board *board, struct board_net *net, unsigned number, 
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "net%u", number);
-	return board_add_virtio(board, name, virtio, CLASS_NET, wanted_slot(net->slot_plus_1), error);
+	return board_add_virtio(board, name, virtio, CLASS_NET, net->place, error);
 }
 
 int board_add_nets(struct board *board, struct error *error)
@@ -170,7 +151,7 @@ static int add_share(struct board *board, struct board_share *share, unsigned nu
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "share%u", number);
-	return board_add_virtio(board, name, virtio, CLASS_STORAGE, PCI_ANY_SLOT, error);
+	return board_add_virtio(board, name, virtio, CLASS_STORAGE, BOARD_ANYWHERE, error);
 }
 
 int board_add_shares(struct board *board, struct error *error)
@@ -194,7 +175,7 @@ int board_add_vsock(struct board *board, struct error *error)
 	virtio = virtio_vsock_create(&host, &vsock->host, vsock->guest_cid, error);
 	vsock->guest_cid = 0;
 	return virtio ? board_add_virtio(board, "vsock0", virtio, CLASS_CONSOLE,
-					 wanted_slot(vsock->slot_plus_1), error)
+					 vsock->place, error)
 		      : -EINVAL;
 }
 
@@ -207,6 +188,6 @@ int board_add_console(struct board *board, struct error *error)
 		return 0;
 	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count, error);
 	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE,
-					 wanted_slot(board->config.console_slot_plus_1), error)
+					 board->config.console_place, error)
 		      : -EINVAL;
 }

@@ -33,6 +33,7 @@ struct device_option {
 	const char *name;
 	bool is_pci, is_virtio;
 	uint64_t values[DEVICE_PROPERTIES];
+	unsigned place; /* of a PCI device (board_config.h), in the place of its property; 0: that counts */
 };
 
 /* 0, or -EINVAL with what is wrong and what would be right. */

@@ -62,7 +62,9 @@ struct machine_config {
 	struct board_vsock vsock;
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS_MAX]; /* their streams outlive it */
 	unsigned port_count;
-	unsigned console_slot_plus_1; /* see board_config.h */
+	unsigned console_place; /* see board_config.h */
+	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX];
+	unsigned root_port_count;
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */
 	bool ends_when_saved; /* so that the guest's disks stay as the saved machine knows them */
 	int load_fd; /* begin with the state that is saved there; -1: boot. The caller's */

@@ -165,11 +165,13 @@ static int create_board(struct machine *machine, struct error *error)
 		.vsock = &machine->config.vsock,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
-		.console_slot_plus_1 = machine->config.console_slot_plus_1,
+		.console_place = machine->config.console_place,
+		.root_port_count = machine->config.root_port_count,
 	};
 
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
+	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));
 	machine->board = board_create(&board, error);
 	return machine->board ? 0 : -EINVAL;
 }

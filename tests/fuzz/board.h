@@ -100,10 +100,16 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.firmware = has_firmware ? &firmware : NULL,
 		.firmware_prints = true,
 		.has_vga = has_firmware,
+		.root_port_count = kind == BOARD_Q35 ? 2 : 0,
+		.root_ports = {{BOARD_PLACE(0, PCI_SLOT_FUNCTION(0, 1)), 1, 1},
+			       {BOARD_PLACE(0, PCI_SLOT_FUNCTION(2, 0)), 2, 2}},
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);
 	config->option_count = i;
+	/* Behind the port that the window of configuration space reaches. */
+	if (kind == BOARD_Q35)
+		config->options[1].place = BOARD_PLACE(1, 0);
 	fuzz_check(ram_create_for(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
 				  FUZZ_BOARD_RAM_BYTES, &error) == 0);
 	if (kind == BOARD_PC)

@@ -29,6 +29,7 @@
 #include "device/display/vga.h"
 #include "device/pflash.h"
 #include "device/post_port.h"
+#include "device/pcie_root_port.h"
 #include "device/q35.h"
 #include "device/print_port.h"
 #include "device/rom.h"
@@ -349,6 +350,36 @@ static size_t q35_look(struct world *world, uint8_t *seen)
 	for (i = 32; i-- > 0;)
 		seen[size++] = pio_bus_read(world->pio, 0xc000 + i, 1);
 	return size + read_ports(&q35_apm_pio_ops, &world->q35, 0, 2, seen + size);
+}
+
+static void root_port_open(struct world *world)
+{
+	struct pcie_root_port_config config = {.slot_function = PCI_SLOT_FUNCTION(2, 0), .slot_number = 3};
+	struct error error;
+
+	pci_create(world);
+	config.bus = world->pci;
+	adopt(world, "root-port0", &pcie_root_port_device_ops, pcie_root_port_create(&config, &error));
+}
+
+static void root_port_stir(struct world *world)
+{
+	const unsigned at = PCI_SLOT_FUNCTION(2, 0);
+
+	pci_config_write(world->pci, at, PCI_BRIDGE_PRIMARY, 4, 0x00050500);
+	pci_config_write(world->pci, at, PCI_BRIDGE_MEMORY_BASE, 4, 0xc010c010);
+	pci_config_write(world->pci, at, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pcie_root_port_press_button(world->device.device);
+	pci_config_write(world->pci, at, 0x40 + 0x18, 2, 0x02ff); /* slot control */
+}
+
+static size_t root_port_look(struct world *world, uint8_t *seen)
+{
+	unsigned i;
+
+	for (i = 0; i < 256; i++)
+		seen[i] = pci_config_read(world->pci, PCI_SLOT_FUNCTION(2, 0), i, 1);
+	return i;
 }
 
 static void chipset_stir(struct world *world)
@@ -857,6 +888,7 @@ static const struct subject subjects[] = {
     {"PCI bus", pci_create, pci_stir, pci_look},
     {"chipset", chipset_create, chipset_stir, chipset_look},
     {"chipset of a q35", q35_create, q35_stir, q35_look},
+    {"root port", root_port_open, root_port_stir, root_port_look},
     {"ROM", rom_open, rom_stir, rom_look},
     {"display", vga_open, vga_stir, vga_look},
     {"flash memory", flash_open, flash_stir, flash_look},

@@ -8,7 +8,7 @@ static const struct property common_properties[] = {
 
 static const struct property pci_properties[] = {
 	{"addr", PROPERTY_TEXT},
-	{"multifunction", PROPERTY_BOOL, "off"},
+	{"multifunction", PROPERTY_BOOL},
 	{"romfile", PROPERTY_TEXT, ""},
 	{"rombar", PROPERTY_NUMBER},
 	{"acpi-index", PROPERTY_NUMBER, "0"},
@@ -97,6 +97,14 @@ static const struct property debugcon_properties[] = {
 static const struct property debug_exit_properties[] = {
 	{"iobase", PROPERTY_NUMBER}, {"iosize", PROPERTY_NUMBER}, {NULL}};
 
+static const struct property root_port_properties[] = {
+	{"port", PROPERTY_NUMBER},
+	{"chassis", PROPERTY_NUMBER},
+	{"slot", PROPERTY_NUMBER},
+	{"hotplug", PROPERTY_BOOL, "on"},
+	{NULL},
+};
+
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
@@ -125,6 +133,7 @@ static const struct device_driver drivers[] = {
 	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
 	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
+	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 
@@ -148,7 +157,15 @@ static const struct type {
 	{"virtio-serial-pci-base", "virtio-pci", true},
 	{"vhost-vsock-pci-base", "virtio-pci", true},
 	{"virtio-serial-port", "device", true},
+	{"pci-bridge-base", "pci-device", true},
+	{"pcie-port", "pci-bridge-base", true},
+	{"pcie-slot", "pcie-port", true},
+	{"pcie-root-port-base", "pcie-slot", true},
 	{"i440FX-pcihost", "device", false},
+	{"q35-pcihost", "device", false},
+	{"mch", "pci-device", false},
+	{"ICH9-LPC", "pci-device", false},
+	{"ICH9-SMB", "pci-device", false},
 	{"mc146818rtc", "isa-device", false},
 	{"i8042", "isa-device", false},
 	{"fw_cfg_io", "device", false},
@@ -195,8 +212,9 @@ static const struct {
 	{"qxl", "there is no display yet"},
 	{"usb-", "there is no USB yet"},
 	{"qemu-xhci", "there is no USB yet"},
-	{"pcie-root-port", "there is one PCI bus yet: leave out bus="},
-	{"pci-bridge", "there is one PCI bus yet: leave out bus="},
+	{"pci-bridge", "use pcie-root-port on -M q35"},
+	{"pcie-", "use pcie-root-port on -M q35"},
+	{"ioh3420", "use pcie-root-port"},
 	{"vhost-", "it needs a helper of the host's"},
 	{"virtio-9p", "folders cannot be shared yet"},
 	{"tpm-", "there is no TPM"},

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
 
-#define PCI_SLOTS	32
 #define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics; and its q35: */
 #define Q35_FIRST_FREE_SLOT 2
 #define Q35_LAST_SLOT	    31 /* the chipset's */
@@ -37,6 +37,25 @@ static void take_globals(const struct line *line, const struct device_driver *dr
 	}
 }
 
+/* Of the root port with that id among the line's, from 1 on; 0: the bus is no port. */
+static unsigned port_number(const struct line *line, const char *bus)
+{
+	const struct device_driver *driver;
+	const json_t *one;
+	unsigned number = 0;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one) {
+		driver = device_driver_find(keyval_text(one, "driver"), NULL);
+		if (!driver || driver->role != ROLE_ROOT_PORT)
+			continue;
+		number++;
+		if (bus && keyval_text(one, "id") && strcmp(keyval_text(one, "id"), bus) == 0)
+			return number;
+	}
+	return 0;
+}
+
 static int check_bus(const struct line *line, const struct device_driver *driver, const char *bus,
 		     struct error *error)
 {
@@ -48,6 +67,10 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		return 0;
 	if (driver->is_pci && (strcmp(bus, "pci.0") == 0 || strcmp(bus, "pcie.0") == 0))
 		return 0;
+	if (driver->is_pci && driver->role != ROLE_ROOT_PORT && port_number(line, bus))
+		return 0;
+	if (driver->role == ROLE_ROOT_PORT)
+		return error_set(error, ENODEV, "Bus '%.60s' not found: root ports are on pcie.0", bus);
 	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
 		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
 	/* A port's: "ID.0" of a virtio-serial device. */
@@ -62,60 +85,94 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		       : error_set(error, ENODEV, "Bus '%.60s' not found: there is pci.0", bus);
 }
 
-/* "SLOT", "SLOT.0", hexadecimal as QEMU reads it; -1 and an error. */
-static int parse_slot(const char *text, struct error *error)
+/* "SLOT", "SLOT.FUNCTION", hexadecimal as QEMU reads it; -1 and an error. */
+static int parse_address(const char *text, struct error *error)
 {
+	unsigned long slot, function = 0;
 	char *end;
-	unsigned long slot = strtoul(text, &end, 16);
 
-	if (*end == '.' && strspn(end + 1, "0x") == strlen(end + 1))
-		end += strlen(end);
-	if (*text == 0 || *end || slot >= PCI_SLOTS)
+	slot = strtoul(text, &end, 16);
+	if (*end == '.' && end[1])
+		function = strtoul(end + 1, &end, 16);
+	if (*text == 0 || *end || slot >= PCI_SLOTS || function >= 8)
 		return error_set(error, EINVAL,
-				 "addr=%.60s: use a slot from 0x2 to 0x1f; devices have one function", text);
-	return slot;
+				 "addr=%.60s: use a slot from 0x0 to 0x1f, and .0 to .7 for a function", text);
+	return PCI_SLOT_FUNCTION(slot, function);
 }
 
-struct slot_use {
-	bool is_taken[PCI_SLOTS];
+/* Of pcie.0, and behind each root port: slots and functions. */
+struct place_use {
+	bool is_taken[1 + BOARD_ROOT_PORTS_MAX][PCI_FUNCTIONS];
 };
 
-/* The slots that devices name, before others get what is left. */
-static int take_named_places(struct line *line, struct slot_use *places, struct error *error)
+static int take_place(struct place_use *places, json_t *device, unsigned port,
+		      unsigned slot_function, struct error *error)
+{
+	if (port && slot_function >= PCI_SLOT_FUNCTION(1, 0))
+		return error_set(error, EINVAL, "addr=0x%x: a root port has slot 0 only", slot_function >> 3);
+	if (places->is_taken[port][slot_function])
+		return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", slot_function >> 3);
+	places->is_taken[port][slot_function] = true;
+	return json_object_set_new(device, "place", json_integer(BOARD_PLACE(port, slot_function)));
+}
+
+/* The places that devices name, before others get what is left. */
+static int take_named_places(struct line *line, struct place_use *places, struct error *error)
 {
 	json_t *one;
 	size_t i;
-	int slot;
+	int at, result;
+	unsigned port;
 
 	json_array_foreach(line->devices, i, one) {
 		json_t *address = json_object_get(one, "addr");
 
-		if (!address || is_microvm(line))
+		port = port_number(line, keyval_text(one, "bus"));
+		if ((!address && !port) || is_microvm(line))
 			continue;
-		slot = json_is_integer(address) ? (int)json_integer_value(address)
-						: parse_slot(json_string_value(address), error);
-		if (slot < 0)
-			return slot;
-		if (slot >= PCI_SLOTS || places->is_taken[slot])
-			return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", slot);
-		places->is_taken[slot] = true;
-		json_object_set_new(one, "slot", json_integer(slot));
+		/* A number is slot and function at once. */
+		at = !address			? 0
+		     : json_is_integer(address) ? (int)json_integer_value(address)
+						: parse_address(json_string_value(address), error);
+		if (at < 0 || at >= PCI_FUNCTIONS)
+			return at < 0 ? at : error_set(error, EINVAL, "addr=%d: use 0 to 255", at);
+		result = take_place(places, one, port, at, error);
+		if (result < 0)
+			return result;
 	}
 	return 0;
 }
 
-static int choose_place(struct line *line, struct slot_use *places, json_t *device, struct error *error)
+static bool slot_is_free(const struct place_use *places, unsigned slot)
+{
+	unsigned i;
+
+	for (i = 0; i < 8; i++)
+		if (places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)])
+			return false;
+	return true;
+}
+
+static int choose_place(struct line *line, struct place_use *places, json_t *device, struct error *error)
 {
 	unsigned slot = line->type->board == BOARD_Q35 ? Q35_FIRST_FREE_SLOT : FIRST_FREE_SLOT;
 
-	if (is_microvm(line) || json_object_get(device, "slot"))
+	if (is_microvm(line) || json_object_get(device, "place"))
 		return 0;
-	while (slot < PCI_SLOTS && places->is_taken[slot])
+	while (slot < PCI_SLOTS && !slot_is_free(places, slot))
 		slot++;
 	if (slot == PCI_SLOTS)
 		return error_set(error, ENOSPC, "no PCI slot is free");
-	places->is_taken[slot] = true;
-	return json_object_set_new(device, "slot", json_integer(slot));
+	return take_place(places, device, 0, PCI_SLOT_FUNCTION(slot, 0), error);
+}
+
+/* The chipset's own. */
+static void take_chipset(const struct line *line, struct place_use *places)
+{
+	unsigned i, slot = line->type->board == BOARD_Q35 ? Q35_LAST_SLOT : 1;
+
+	for (i = 0; i < 8; i++)
+		places->is_taken[0][i] = places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)] = true;
 }
 
 /* The form of a driver's name that this board has. */
@@ -128,6 +185,8 @@ static int check_board(const struct line *line, const struct device_driver *driv
 		return error_set(error, ENODEV, "a microvm has no PCI: use %.*s" MICROVM_SUFFIX,
 				 (int)strcspn(driver->name + strlen("virtio-"), "-") + (int)strlen("virtio-"),
 				 driver->name);
+	if (driver->role == ROLE_ROOT_PORT && line->type->board != BOARD_Q35)
+		return error_set(error, ENODEV, "PCI Express is on -M q35 alone");
 	if (is_for_microvm && !is_microvm(line))
 		return error_set(error, ENODEV, "it is for -M microvm: use %.*s-pci", (int)(length - suffix),
 				 driver->name);
@@ -167,12 +226,12 @@ static int check_one(struct line *line, json_t *device, struct error *error)
 
 int line_place_devices(struct line *line, struct error *error)
 {
-	struct slot_use places = {.is_taken = {true}};
+	struct place_use places = {0};
 	json_t *device;
 	size_t i;
 	int result;
 
-	places.is_taken[line->type->board == BOARD_Q35 ? Q35_LAST_SLOT : 1] = true;
+	take_chipset(line, &places);
 	if (json_array_size(line->devices) > LINE_DEVICES_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
 	json_array_foreach(line->devices, i, device) {
@@ -194,11 +253,24 @@ int line_place_devices(struct line *line, struct error *error)
 
 /* -- opening -- */
 
-static unsigned slot_plus_1(const json_t *device)
+static unsigned place_of(const json_t *device)
 {
-	const json_t *slot = json_object_get(device, "slot");
+	return json_integer_value(json_object_get(device, "place"));
+}
 
-	return slot ? json_integer_value(slot) + 1 : 0;
+static int add_root_port(struct line *line, const json_t *device, struct error *error)
+{
+	struct board_root_port *port = &line->config.root_ports[line->config.root_port_count];
+	uint64_t number = 0, slot = 0;
+
+	if (line->config.root_port_count == BOARD_ROOT_PORTS_MAX)
+		return error_set(error, ENOSPC, "at most %u root ports", BOARD_ROOT_PORTS_MAX);
+	if (keyval_number(device, "port", UINT8_MAX, &number, error) < 0 ||
+	    keyval_number(device, "slot", PCIE_SLOT_NUMBER_MAX, &slot, error) < 0)
+		return -EINVAL;
+	*port = (struct board_root_port){place_of(device), number, slot};
+	line->config.root_port_count++;
+	return 0;
 }
 
 static int open_disk(struct line *line, const json_t *device, struct error *error)
@@ -218,7 +290,7 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		return -EINVAL;
 	*disk = (struct board_disk){
 		.queues = queues > VIRTIO_DISK_QUEUES_MAX ? VIRTIO_DISK_QUEUES_MAX : queues,
-		.slot_plus_1 = slot_plus_1(device),
+		.pci_place = place_of(device),
 		.is_packed = json_is_true(json_object_get(device, "packed")),
 	};
 	result = drive_open(&line->drives, drive, device, &disk->block, error);
@@ -237,7 +309,7 @@ static int open_network(struct line *line, const json_t *device, struct error *e
 	result = nets_open(&line->nets, device, number, &line->config.nets[number], error);
 	if (result < 0)
 		return result;
-	line->config.nets[number].slot_plus_1 = slot_plus_1(device);
+	line->config.nets[number].place = place_of(device);
 	line->config.net_count++;
 	return 0;
 }
@@ -245,10 +317,12 @@ static int open_network(struct line *line, const json_t *device, struct error *e
 /* One that `kvik run --device` has, too, by its text. */
 static int add_option(struct line *line, const char *name, const json_t *device, struct error *error)
 {
-	static const char *const numbers[] = {"slot", "iobase", "iosize", "membar"};
+	static const char *const numbers[] = {"iobase", "iosize", "membar"};
 	char text[256];
 	unsigned i, used = snprintf(text, sizeof(text), "%s", name);
 	uint64_t value;
+	struct device_option *option;
+	int result;
 
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (!json_object_get(device, numbers[i]))
@@ -262,7 +336,10 @@ static int add_option(struct line *line, const char *name, const json_t *device,
 		snprintf(text + used, sizeof(text) - used, ",packed=1");
 	if (line->config.device_count == DEVICE_OPTIONS_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", DEVICE_OPTIONS_MAX);
-	return device_option_parse(&line->config.devices[line->config.device_count++], text, error);
+	option = &line->config.devices[line->config.device_count++];
+	result = device_option_parse(option, text, error);
+	option->place = place_of(device);
+	return result;
 }
 
 static int check_entropy(const struct line *line, const json_t *device, struct error *error)
@@ -299,7 +376,7 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 	if (result < 0)
 		return result;
 	vsock->guest_cid = cid;
-	vsock->slot_plus_1 = slot_plus_1(device);
+	vsock->place = place_of(device);
 	return 0;
 }
 
@@ -316,7 +393,8 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 		return add_option(line, "virtio-rng", device, error);
 	case ROLE_BALLOON: return add_option(line, "virtio-balloon", device, error);
 	case ROLE_VSOCK: return open_vsock(line, device, error);
-	case ROLE_SERIAL_BUS: line->config.console_slot_plus_1 = slot_plus_1(device); return 0;
+	case ROLE_SERIAL_BUS: line->config.console_place = place_of(device); return 0;
+	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}
