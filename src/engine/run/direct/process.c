@@ -78,6 +78,8 @@ static int receive_listener(struct direct_process *process)
 
 /* Before 6.11 a listener waits on when everybody has gone. */
 static bool must_poll;
+/* Whether a kick can be: containers' filters and kernels before 5.1 have no pidfd_send_signal(2). */
+static bool can_kick;
 
 void process_prepare(void)
 {
@@ -86,6 +88,7 @@ void process_prepare(void)
 
 	must_poll = uname(&name) < 0 || sscanf(name.release, "%u.%u", &major, &minor) != 2 ||
 		    major < 6 || (major == 6 && minor < 11);
+	can_kick = syscall(SYS_pidfd_send_signal, -1, 0, NULL, 0) < 0 && errno == EBADF;
 }
 
 void process_adopt_thread(void)
@@ -184,6 +187,8 @@ int process_create(struct direct_process *process, const struct stub_source *stu
 	int result;
 
 	*process = (struct direct_process){ .listener = -1 };
+	if (!can_kick)
+		return -ENOSYS;
 	result = stubs->spawn(stubs->context, &process->stub);
 	if (result < 0)
 		return result;
