@@ -1,5 +1,5 @@
 /*
- * Translated code remembers the pages of its accesses off RSP, RBP and RIP. What changes a page or the
+ * Translated code remembers the pages of its accesses off RSP and below RBP. What changes a page or the
  * right to it must be seen by the next such access: INVLPG, CR3, PCIDs, INVPCID, rights, code,
  * data breakpoints, alignment checks, SMAP. And accesses at the borders of a remembered page.
  *
@@ -64,17 +64,17 @@
 1:	map V, A + 7
 	invlpg V
 	movl $V, %esp
-	movl $V, %ebp
+	movl $V + 0x900, %ebp
 	addl (%rsp), %esi
 	stc
-	movl 0x800(%rbp), %eax
+	movl -0x100(%rbp), %eax
 	adcl $-1, %eax
 	addl %eax, %r8d
 	map V, B + 7
 	invlpg V
 	addl (%rsp), %edi
 	stc
-	movl 0x800(%rbp), %eax
+	movl -0x100(%rbp), %eax
 	adcl $-1, %eax
 	addl %eax, %r9d
 	again 1b
@@ -169,15 +169,15 @@
 	movl $16, %r15d
 	movl $0xb8, CODE           /* mov $0, %eax; ret */
 	movl $0xc300, CODE + 4
-	movl $CODE + 0x100, %ebp
-6:	movl %r15d, 0x100(%rbp)
+	movl $CODE + 0x300, %ebp
+6:	movl %r15d, -0x100(%rbp)
 	movl $STACK, %esp
-	movl $4, -0xff(%rbp)
-	movl $0x9090c300, -0xfc(%rbp)
+	movl $4, -0x2ff(%rbp)
+	movl $0x9090c300, -0x2fc(%rbp)
 	call CODE
 	addl %eax, %esi
-	movl $8, -0xff(%rbp)
-	movl $0x9090c300, -0xfc(%rbp)
+	movl $8, -0x2ff(%rbp)
+	movl $0x9090c300, -0x2fc(%rbp)
 	call CODE
 	addl %eax, %edi
 	again 6b

@@ -30,7 +30,7 @@ struct jit_slot {
 	uint64_t delta; /* host address minus guest address */
 };
 
-#define JIT_SLOTS     16
+#define JIT_SLOTS     2
 #define JIT_SLOT_SETS 2 /* user code's, and the others' */
 
 /* What translated code counts while statistics are kept. */

@@ -1,6 +1,6 @@
 /*
- * Page slots, in front of the TLB: what the accesses of one kind (off RSP, off RBP, to the code's own
- * data) touched last (struct jit_slot).
+ * Page slots, in front of the TLB: what the accesses of one kind (off RSP, below RBP) touched last
+ * (struct jit_slot).
  *
  * Such accesses stay on a page for long. Their check needs no index, and the operand's address does
  * not wait for it: lea, xor, cmp, ja, mov. The other half of a check is behind the block, and calls
@@ -14,9 +14,7 @@
 #include "engine/run/jit/emit/translation.h"
 #include "engine/x86/mmu/memory.h"
 
-#define RIP_SLOTS 8
-
-enum { SLOT_RSP, SLOT_RBP, SLOT_RIP, SLOT_COUNT = SLOT_RIP + RIP_SLOTS };
+enum { SLOT_RSP, SLOT_RBP, SLOT_COUNT };
 
 _Static_assert(SLOT_COUNT <= JIT_SLOTS, "jit_frame has too few slots");
 
@@ -32,14 +30,13 @@ int slot_of_stack(unsigned base)
 int slot_of_operand(const struct jit_item *item)
 {
 	const struct insn *insn = &item->insn;
-	uint64_t static_page = (uint64_t)(item->offset + insn->length + insn->displacement) >> 12;
 
 	if (insn->segment == CPU_FS || insn->segment == CPU_GS || item_is_bit_string(item))
 		return -1;
 	switch (insn->base) {
 	case CPU_RSP: return SLOT_RSP;
-	case CPU_RBP: return SLOT_RBP;
-	case INSN_BASE_RIP: return SLOT_RIP + (int)(static_page % RIP_SLOTS);
+	/* Locals lie below a frame pointer; what RBP points at otherwise is read from its start on. */
+	case CPU_RBP: return insn->displacement < 0 ? SLOT_RBP : -1;
 	default: return -1;
 	}
 }
