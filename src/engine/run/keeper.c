@@ -108,7 +108,7 @@ static void make(struct keeper *keeper, const struct kept_environment *environme
 	((struct kept_record *)record)->check =
 		kept_check(record + offsetof(struct kept_record, hash), size - offsetof(struct kept_record, hash));
 	if (kept_record_look(record, size, &parts))
-		keeper->unsaved += kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW);
+		keeper->unsaved += kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW, true);
 }
 
 static void use(struct keeper *keeper, const struct kept_request *request)
@@ -121,7 +121,7 @@ static void use(struct keeper *keeper, const struct kept_request *request)
 	if (parts.record->environment < kept_header(&keeper->given)->environment_count)
 		kept_shelf_add(&keeper->shelf,
 			       &kept_header(&keeper->given)->environments[parts.record->environment], &parts,
-			       KEPT_NEW);
+			       KEPT_NEW, false);
 }
 
 /* False: the batch makes no sense. */
@@ -190,7 +190,8 @@ static void add_present(struct keeper *keeper, struct kept_shelf *all, struct ke
 	close(fd);
 }
 
-static void replace(int directory, const char *name, const void *bytes, size_t size)
+static void replace(int directory, const char *name, const struct kept_shelf *all, const struct kept_maker *maker,
+		    uint32_t run)
 {
 	char temporary[NAME_BYTES + 8];
 	bool is_whole;
@@ -201,7 +202,7 @@ static void replace(int directory, const char *name, const void *bytes, size_t s
 	fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return;
-	is_whole = file_write_all(fd, bytes, size) == 0;
+	is_whole = kept_shelf_write(all, maker, run, fd) == 0;
 	close(fd);
 	if (!is_whole || renameat(directory, temporary, directory, name) < 0)
 		unlinkat(directory, temporary, 0);
@@ -212,18 +213,13 @@ static void save(struct keeper *keeper, int directory, const char *name)
 {
 	struct kept_file present = { NULL, 0, false };
 	struct kept_shelf all;
-	uint8_t *bytes;
-	size_t size;
 
 	if (!keeper->unsaved || flock(directory, LOCK_EX) < 0)
 		return;
 	kept_shelf_init(&all, keeper->limit);
 	kept_shelf_add_shelf(&all, &keeper->shelf);
 	add_present(keeper, &all, &present, directory, name);
-	bytes = kept_shelf_write(&all, &keeper->maker, present.bytes ? kept_header(&present)->run + 1 : 1, &size);
-	if (bytes)
-		replace(directory, name, bytes, size);
-	free(bytes);
+	replace(directory, name, &all, &keeper->maker, present.bytes ? kept_header(&present)->run + 1 : 1);
 	kept_shelf_free(&all);
 	kept_file_unmap(&present);
 	flock(directory, LOCK_UN);

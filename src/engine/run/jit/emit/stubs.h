@@ -8,7 +8,7 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/code_memory.h"
 
-#define JIT_STUBS_SIZE 16384 /* bytes, at the start of the code's memory */
+#define JIT_STUBS_SIZE 32768 /* bytes, at the start of the code's memory */
 #define JIT_SLOT_STUBS 8
 /* Where in a block's entry 8 * its page's index is (emit_entry). */
 #define JIT_ENTRY_PAGE_AT      12

@@ -44,15 +44,16 @@ void jit_ask_flush(struct jit *jit)
 static void *room(struct jit *jit, unsigned size)
 {
 	struct jit_asked *asked = &jit->asked;
-	struct kept_environment now;
+	bool is_same = asked->environment.is_alone == jit->cpu->is_alone &&
+		       asked->environment.is_shared == jit->cache->is_shared;
 	void *at;
 
-	jit_environment(jit, &now);
-	if (asked->used + size > KEPT_BATCH || memcmp(&now, &asked->environment, sizeof(now)))
+	if (asked->used + size > KEPT_BATCH || !is_same)
 		jit_ask_flush(jit);
-	if (!asked->used)
+	if (!asked->used) {
+		jit_environment(jit, &asked->environment);
 		asked->used = sizeof(struct kept_batch);
-	asked->environment = now;
+	}
 	at = asked->batch + asked->used;
 	asked->used += size;
 	return at;

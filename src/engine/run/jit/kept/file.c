@@ -91,18 +91,28 @@ uint64_t kept_check(const void *bytes, size_t size)
 	return sum;
 }
 
-uint32_t kept_hash(const uint8_t *page, unsigned start, uint32_t mode, bool is_lean)
+/* Eight bytes of the page, as far as they are in it. */
+static uint64_t page_word(const uint8_t *page, unsigned at)
 {
-	uint64_t sum = ((uint64_t)mode << 16 | start << 1 | is_lean) * 0x9e3779b97f4a7c15u;
-	unsigned end = start + KEPT_KEY_BYTES;
+	uint64_t word = 0;
 
-	for (unsigned at = start; at < end; at++) {
-		sum = (sum ^ (at < 0x1000 ? page[at] : 0)) * 0x100000001b3u;
-		sum ^= sum >> 29;
-	}
-	sum *= 0x9fb21c651e98df25u;
+	if (at + 8 <= 0x1000)
+		return bytes_load64(page + at);
+	for (unsigned i = 0; at + i < 0x1000; i++)
+		word |= (uint64_t)page[at + i] << 8 * i;
+	return word;
+}
+
+uint32_t kept_hash(const uint8_t *page, unsigned start, uint32_t mode)
+{
+	uint64_t sum = ((uint64_t)mode << 16 | start) * 0x9e3779b97f4a7c15u;
+
+	sum = (sum ^ sum >> 32 ^ page_word(page, start)) * 0x9fb21c651e98df25u;
+	sum = (sum ^ sum >> 32 ^ page_word(page, start + 8)) * 0x9fb21c651e98df25u;
 	return (uint32_t)(sum >> 32);
 }
+
+_Static_assert(KEPT_KEY_BYTES == 16, "the hash is of two words");
 
 /* -- the file -- */
 

@@ -52,7 +52,7 @@ bool kept_record_look(const void *bytes, size_t size, struct kept_parts *parts);
 bool kept_record_matches(const struct kept_parts *parts, const uint8_t *page);
 
 /* No vector registers. */
-uint32_t kept_hash(const uint8_t *page, unsigned start, uint32_t mode, bool is_lean);
+uint32_t kept_hash(const uint8_t *page, unsigned start, uint32_t mode);
 /* The buckets with this hash: the first from `*next` on, which moves on; 0: there are no more. Begin with 0. */
 uint32_t kept_find(const struct kept_file *file, uint32_t hash, uint32_t *next);
 uint64_t kept_check(const void *bytes, size_t size);

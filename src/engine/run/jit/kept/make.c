@@ -168,7 +168,7 @@ static size_t make(struct maker *maker, const struct jit *jit, const struct kept
 	    t->guest.granules & ~request->granules)
 		return 0;
 	*record = (struct kept_record){
-		.hash = kept_hash((const uint8_t *)jit->snapshot, request->start, request->mode, request->is_lean),
+		.hash = kept_hash((const uint8_t *)jit->snapshot, request->start, request->mode),
 		.mode = request->mode,
 		.start = request->start,
 		.guest_size = block->guest_size,

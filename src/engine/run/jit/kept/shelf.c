@@ -1,7 +1,10 @@
 #include "engine/run/jit/kept/shelf.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "util/file.h"
 
 void kept_shelf_init(struct kept_shelf *shelf, uint64_t limit)
 {
@@ -11,8 +14,9 @@ void kept_shelf_init(struct kept_shelf *shelf, uint64_t limit)
 void kept_shelf_free(struct kept_shelf *shelf)
 {
 	for (unsigned i = 0; i < shelf->count; i++)
-		free(shelf->records[i]);
-	free(shelf->records);
+		if (shelf->entries[i].is_owned)
+			free((void *)shelf->entries[i].record);
+	free(shelf->entries);
 	free(shelf->table);
 	kept_shelf_init(shelf, shelf->limit);
 }
@@ -74,7 +78,7 @@ static bool grow_table(struct kept_shelf *shelf)
 	if (!table)
 		return false;
 	for (unsigned i = 0; i < shelf->count; i++) {
-		unsigned at = shelf->records[i]->hash;
+		unsigned at = shelf->entries[i].record->hash;
 
 		while (table[at & (size - 1)])
 			at++;
@@ -86,52 +90,57 @@ static bool grow_table(struct kept_shelf *shelf)
 	return true;
 }
 
-static bool grow_records(struct kept_shelf *shelf)
+static bool grow_entries(struct kept_shelf *shelf)
 {
 	unsigned room = shelf->room ? shelf->room * 2 : 1024;
-	struct kept_record **records = realloc(shelf->records, room * sizeof(*records));
+	struct kept_entry *entries = realloc(shelf->entries, room * sizeof(*entries));
 
-	if (!records)
+	if (!entries)
 		return false;
-	shelf->records = records;
+	shelf->entries = entries;
 	shelf->room = room;
 	return true;
 }
 
+static const struct kept_record *copy_record(const struct kept_record *record)
+{
+	struct kept_record *copy = malloc(record->size);
+
+	if (copy)
+		memcpy(copy, record, record->size);
+	return copy;
+}
+
 bool kept_shelf_add(struct kept_shelf *shelf, const struct kept_environment *environment,
-		    const struct kept_parts *parts, uint32_t run)
+		    const struct kept_parts *parts, uint32_t run, bool is_copied)
 {
 	const struct kept_record *record = parts->record;
-	struct kept_record *copy;
+	unsigned at = record->hash;
 	int number;
-	unsigned at;
 
 	if (shelf->bytes + record->size + header_bytes(shelf->count + 1) > shelf->limit ||
-	    (shelf->count == shelf->room && !grow_records(shelf)) ||
+	    (shelf->count == shelf->room && !grow_entries(shelf)) ||
 	    (shelf->count * 2 >= shelf->table_size && !grow_table(shelf)))
 		return false;
 	number = take_environment(shelf, environment);
 	if (number < 0)
 		return false;
-	for (at = record->hash; shelf->table[at & (shelf->table_size - 1)]; at++) {
-		struct kept_record *other = shelf->records[shelf->table[at & (shelf->table_size - 1)] - 1];
+	for (; shelf->table[at & (shelf->table_size - 1)]; at++) {
+		struct kept_entry *other = &shelf->entries[shelf->table[at & (shelf->table_size - 1)] - 1];
 
-		if (other->environment != number || !is_same(other, parts))
+		if (other->environment != number || !is_same(other->record, parts))
 			continue;
 		if (run > other->run)
 			other->run = run;
 		return false;
 	}
-	copy = malloc(record->size);
-	if (!copy)
+	if (is_copied)
+		record = copy_record(record);
+	if (!record)
 		return false;
-	memcpy(copy, record, record->size);
-	copy->run = run;
-	copy->environment = (uint8_t)number;
-	copy->check = kept_check(&copy->hash, copy->size - offsetof(struct kept_record, hash));
-	shelf->table[at & (shelf->table_size - 1)] = shelf->count + 1;
-	shelf->records[shelf->count++] = copy;
-	shelf->bytes += copy->size;
+	shelf->entries[shelf->count] = (struct kept_entry){ record, run, (uint8_t)number, is_copied };
+	shelf->table[at & (shelf->table_size - 1)] = ++shelf->count;
+	shelf->bytes += record->size;
 	return true;
 }
 
@@ -140,10 +149,10 @@ void kept_shelf_add_shelf(struct kept_shelf *shelf, const struct kept_shelf *oth
 	struct kept_parts parts;
 
 	for (unsigned i = 0; i < other->count; i++) {
-		const struct kept_record *record = other->records[i];
+		const struct kept_entry *entry = &other->entries[i];
 
-		if (kept_record_look(record, record->size, &parts))
-			kept_shelf_add(shelf, &other->environments[record->environment], &parts, record->run);
+		if (kept_record_look(entry->record, entry->record->size, &parts))
+			kept_shelf_add(shelf, &other->environments[entry->environment], &parts, entry->run, false);
 	}
 }
 
@@ -194,7 +203,8 @@ void kept_shelf_add_file(struct kept_shelf *shelf, const struct kept_file *file)
 	sort(list, count);
 	for (unsigned i = 0; i < count; i++)
 		if (kept_record_look(list[i], list[i]->size, &parts))
-			kept_shelf_add(shelf, &header->environments[list[i]->environment], &parts, list[i]->run);
+			kept_shelf_add(shelf, &header->environments[list[i]->environment], &parts, list[i]->run,
+				       false);
 	free(list);
 }
 
@@ -207,21 +217,17 @@ static void enter(struct kept_bucket *buckets, unsigned count, uint32_t hash, si
 	buckets[at & (count - 1)] = (struct kept_bucket){ hash, (uint32_t)(offset / 8) };
 }
 
-uint8_t *kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run,
-			  size_t *size)
+/* The header, and the table of where records will be. NULL without memory. */
+static struct kept_header *make_header(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run)
 {
 	size_t at = header_bytes(shelf->count);
-	uint8_t *bytes;
-	struct kept_header *header;
+	struct kept_header *header = calloc(1, at);
 
-	*size = at + shelf->bytes;
-	bytes = calloc(1, *size);
-	if (!bytes)
+	if (!header)
 		return NULL;
-	header = (struct kept_header *)bytes;
 	*header = (struct kept_header){
 		.maker = *maker,
-		.size = *size,
+		.size = at + shelf->bytes,
 		.run = run,
 		.record_count = shelf->count,
 		.bucket_count = bucket_count(shelf->count),
@@ -231,13 +237,64 @@ uint8_t *kept_shelf_write(const struct kept_shelf *shelf, const struct kept_make
 	memcpy(header->environments, shelf->environments, sizeof(header->environments));
 	header->check = kept_check(header, offsetof(struct kept_header, check));
 	for (unsigned i = 0; i < shelf->count; i++) {
-		struct kept_record *record = (struct kept_record *)(bytes + at);
+		const struct kept_record *record = shelf->entries[i].record;
 
-		memcpy(record, shelf->records[i], shelf->records[i]->size);
-		if (record->run == KEPT_NEW)
-			record->run = run;
 		enter((struct kept_bucket *)(header + 1), header->bucket_count, record->hash, at);
 		at += record->size;
 	}
-	return bytes;
+	return header;
+}
+
+/* Bytes on their way to a file. */
+struct writer {
+	int fd, result;
+	size_t used;
+	uint64_t bytes[(256u << 10) / 8];
+};
+
+static void flush(struct writer *writer)
+{
+	if (writer->result == 0)
+		writer->result = file_write_all(writer->fd, writer->bytes, writer->used);
+	writer->used = 0;
+}
+
+static void write_entry(struct writer *writer, const struct kept_entry *entry, uint32_t run)
+{
+	struct kept_record *record;
+
+	if (entry->record->size > sizeof(writer->bytes) - writer->used)
+		flush(writer);
+	if (entry->record->size > sizeof(writer->bytes)) {
+		writer->result = -EFBIG;
+		return;
+	}
+	record = (struct kept_record *)((uint8_t *)writer->bytes + writer->used);
+	memcpy(record, entry->record, entry->record->size);
+	writer->used += record->size;
+	record->run = entry->run == KEPT_NEW ? run : entry->run;
+	if (record->environment == entry->environment)
+		return;
+	record->environment = entry->environment;
+	record->check = kept_check(&record->hash, record->size - offsetof(struct kept_record, hash));
+}
+
+int kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run, int fd)
+{
+	struct kept_header *header = make_header(shelf, maker, run);
+	struct writer *writer = malloc(sizeof(*writer));
+	int result = -ENOMEM;
+
+	if (header && writer) {
+		writer->fd = fd;
+		writer->used = 0;
+		writer->result = file_write_all(fd, header, header_bytes(shelf->count));
+		for (unsigned i = 0; i < shelf->count; i++)
+			write_entry(writer, &shelf->entries[i], run);
+		flush(writer);
+		result = writer->result;
+	}
+	free(writer);
+	free(header);
+	return result;
 }

@@ -14,7 +14,12 @@ struct kept_shelf {
 	uint64_t bytes; /* of the records */
 	struct kept_environment environments[KEPT_ENVIRONMENTS];
 	unsigned environment_count;
-	struct kept_record **records; /* with all that follows each; owned */
+	struct kept_entry {
+		const struct kept_record *record; /* with all that follows it */
+		uint32_t run;         /* these two in place of the record's */
+		uint8_t environment;
+		bool is_owned;        /* by the shelf; else it stays where it is as long as the shelf */
+	} *entries; /* owned */
 	unsigned count, room;
 	uint32_t *table; /* by hash: number of the record + 1; owned */
 	unsigned table_size; /* a power of 2 */
@@ -23,15 +28,14 @@ struct kept_shelf {
 void kept_shelf_init(struct kept_shelf *shelf, uint64_t limit);
 void kept_shelf_free(struct kept_shelf *shelf);
 
-/* Put a copy there, used in that run. Whether it was not there, and there was room for it. */
+/* Put a record there, or a copy of it, used in that run. Whether it was not there, and there was room for it. */
 bool kept_shelf_add(struct kept_shelf *shelf, const struct kept_environment *environment,
-		    const struct kept_parts *parts, uint32_t run);
-/* All of another; all of a file, what was used last first. */
+		    const struct kept_parts *parts, uint32_t run, bool is_copied);
+/* All of another, of a file, what was used last first. These stay as long as the shelf. */
 void kept_shelf_add_shelf(struct kept_shelf *shelf, const struct kept_shelf *other);
 void kept_shelf_add_file(struct kept_shelf *shelf, const struct kept_file *file);
 
-/* A file of them, for free(); NULL without memory. */
-uint8_t *kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run,
-			  size_t *size);
+/* Write a file of them. 0 or -errno. */
+int kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run, int fd);
 
 #endif

@@ -8,6 +8,8 @@
 #include "engine/run/jit/internal.h"
 #include "engine/x86/bytes.h"
 
+#define REFRESH_RUNS 4 /* of the file, after which it is worth a word that a record is still good */
+
 /* The pointers of struct jit_stubs that are stubs. */
 #define FIRST_STUB (offsetof(struct jit_stubs, exit) / sizeof(const uint8_t *))
 #define STUBS      (sizeof(struct jit_stubs) / sizeof(const uint8_t *))
@@ -33,27 +35,33 @@ static int environment_number(struct jit *jit)
 	return asked->number;
 }
 
-/* A record for the block at this offset of the page, whose bytes are all those that it was made from. */
-static bool find(struct jit *jit, const uint8_t *page, unsigned start, uint32_t mode, bool is_lean,
+/* A record for the block at this offset of the page, whose bytes are all those that it was made from: one that
+ * was made in full, which has run often once, or if it `may` be, a lean one. */
+static bool find(struct jit *jit, const uint8_t *page, unsigned start, uint32_t mode, bool may_be_lean,
 		 struct kept_parts *parts)
 {
-	uint32_t hash = kept_hash(page, start, mode, is_lean), next = 0, at;
+	uint32_t hash = kept_hash(page, start, mode), next = 0, at;
 	int environment = environment_number(jit);
+	struct kept_parts seen;
+	bool is_found = false;
 
 	if (environment < 0)
 		return false;
 	while ((at = kept_find(&jit->cache->kept, hash, &next))) {
 		const struct kept_record *record;
 
-		if (!kept_record_at(&jit->cache->kept, at, parts))
+		if (!kept_record_at(&jit->cache->kept, at, &seen))
 			continue;
-		record = parts->record;
-		if (record->mode != mode || record->start != start || record->is_lean != is_lean ||
-		    record->environment != environment || !kept_record_matches(parts, page))
+		record = seen.record;
+		if (record->mode != mode || record->start != start || record->environment != environment ||
+		    (record->is_lean && (!may_be_lean || is_found)) || !kept_record_matches(&seen, page))
 			continue;
-		return true;
+		*parts = seen;
+		is_found = true;
+		if (!record->is_lean)
+			break;
 	}
-	return false;
+	return is_found;
 }
 
 static void store32(struct emitter *e, unsigned at, uint32_t value)
@@ -160,14 +168,6 @@ static struct jit_block *copy(struct jit *jit, uint64_t gpa, const struct kept_p
 	return block;
 }
 
-/* What was made in full ran often once. */
-static bool find_best(struct jit *jit, const uint8_t *page, unsigned start, uint32_t mode, bool is_lean,
-		      struct kept_parts *parts)
-{
-	return find(jit, page, start, mode, false, parts) ||
-	       (is_lean && find(jit, page, start, mode, true, parts));
-}
-
 struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean, bool *full)
 {
 	const uint8_t *page = bytes - (gpa & 0xfff);
@@ -177,7 +177,7 @@ struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *by
 
 	*full = false;
 	if (!jit->cache->kept.bytes || !jit_is_keeping(jit) ||
-	    !find_best(jit, page, gpa & 0xfff, mode, is_lean, &parts) || !sites_are_inside(&parts))
+	    !find(jit, page, gpa & 0xfff, mode, is_lean, &parts) || !sites_are_inside(&parts))
 		return NULL;
 	fpu_leave(jit->cpu);
 	/* What is in the guest's memory may change meanwhile. */
@@ -187,7 +187,7 @@ struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *by
 	rights = code_memory_open();
 	block = copy(jit, gpa, &parts, full);
 	code_memory_close(rights);
-	if (block)
+	if (block && parts.record->run + REFRESH_RUNS <= kept_header(&jit->cache->kept)->run)
 		jit_ask_used(jit, (uint32_t)(((const uint8_t *)parts.record - jit->cache->kept.bytes) / 8));
 	return block;
 }
