@@ -56,7 +56,7 @@ static void test_instructions(void **state)
 	SENSITIVE("\xf3\x0f\xc7\xf8");     /* rdpid rax */
 	SENSITIVE("\xf3\x41\x0f\xc7\xf8"); /* rdpid r8 */
 	SENSITIVE("\x48\x0f\x03\xc1");     /* lsl rax, ecx */
-	SENSITIVE("\x0f\x34");             /* sysenter */
+	CLEAN("\x0f\x34");                 /* sysenter */
 	CLEAN("\x0f\x05");                 /* syscall */
 	CLEAN("\xcd\x80");                 /* int 0x80 */
 	CLEAN("\x0f\xae\xf0");             /* mfence */
@@ -91,6 +91,7 @@ static void test_allowed(void **state)
 	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, SCAN_RDTSC | SCAN_CPUID));
 	assert_true(is_clean_at(9, "\x0f\xa2", 2, SCAN_CPUID));
 	assert_false(is_clean_at(9, "\x0f\xa2", 2, SCAN_RDTSC));
+	assert_true(is_clean_at(9, "\x0f\x01\xee\x0f\x01\xef", 6, SCAN_PKRU));
 	assert_false(is_clean_at(9, "\x0f\xa2\x0f\x01\xd0", 5, SCAN_CPUID)); /* ...; xgetbv */
 }
 

@@ -16,6 +16,7 @@
 #include "engine/run/direct/internal.h"
 #include "engine/run/tier/code_index.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
 
@@ -52,7 +53,8 @@ static bool tsc_is_same(const struct cpu *cpu)
 
 static unsigned allowed(const struct direct *direct)
 {
-	return (tsc_is_same(direct->cpu) ? SCAN_RDTSC : 0) | (direct->cpuid_faults ? SCAN_CPUID : 0);
+	return (tsc_is_same(direct->cpu) ? SCAN_RDTSC : 0) | (direct->cpuid_faults ? SCAN_CPUID : 0) |
+	       (host_has(HOST_OSPKE) ? 0 : SCAN_PKRU);
 }
 
 static bool is_clean(struct direct *direct, uint64_t gpa, const uint8_t *bytes)

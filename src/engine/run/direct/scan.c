@@ -49,7 +49,9 @@ static uint64_t hash_sample(const uint8_t *bytes)
 
 /*
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
- * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use.
+ * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use; and
+ * SYSENTER, which no 64-bit program uses, and data between functions looks like: the stub comes back with a
+ * code segment that is none of its, which is #GP.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
@@ -59,16 +61,16 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 		case 0xc1: /* VMCALL */
 		case 0xd0: /* XGETBV */
 		case 0xd9: /* VMMCALL */
-		case 0xee: /* RDPKRU */
-		case 0xef: /* WRPKRU */
 		case 0xf9: /* RDTSCP */
 			return true;
+		case 0xee: /* RDPKRU */
+		case 0xef: /* WRPKRU */
+			return !(allowed & SCAN_PKRU);
 		default:
 			return false;
 		}
 	case 0x03: return true; /* LSL */
 	case 0x31: return !(allowed & SCAN_RDTSC);
-	case 0x34: return true; /* SYSENTER */
 	case 0xa2: return !(allowed & SCAN_CPUID);
 	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
 	default: return false;

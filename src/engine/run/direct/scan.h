@@ -20,6 +20,7 @@ struct cpu;
 enum scan_allowed {
 	SCAN_RDTSC = 1 << 0,
 	SCAN_CPUID = 1 << 1, /* it faults */
+	SCAN_PKRU = 1 << 2,  /* RDPKRU and WRPKRU are undefined */
 };
 
 struct scan_entry {
