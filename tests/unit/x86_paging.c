@@ -276,6 +276,44 @@ static void page_sizes_of_long_mode(void **state)
 	assert_int_equal(get(PT) & A, 0);
 }
 
+/* Whatever the entries are, a look at many addresses says what a look at each says. */
+static void many_looks_are_as_one(void **state)
+{
+	uint64_t seed = 88172645463325252ull;
+
+	(void)state;
+	put(PDPT + 8, 0x80000000 | P | PS | A | U);
+	put(PD + 3 * 8, 0x40000000 | P | PS | D | U);
+	for (unsigned turn = 0; turn < 2000; turn++) {
+		struct paging_near near = { 0 };
+
+		put(TOP, PDPT | P | U | (turn & 1 ? W : 0) | (turn & 2 ? A : 0));
+		put(PD + 2 * 8, PT | P | W | (turn & 4 ? U : 0) | (turn & 8 ? A : 0) | (turn & 16 ? XD : 0));
+		cpu->efer = EFER_LME | EFER_LMA | (turn & 32 ? 0 : EFER_NX);
+		for (unsigned i = 0; i < 64; i++) {
+			struct paging_result one, many;
+			uint64_t gva;
+			bool is_there;
+
+			seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+			/* Mostly entries as they are; now and then any bits. */
+			put(PT + (seed >> 8 & 511) * 8, seed >> 20 & 7 ? (seed & 0xff0000fff) | P : seed | seed << 40);
+			gva = (seed >> 40 & 15 ? LINEAR : seed >> 44 & 1 ? 0x600000 : 0x40000000) + (seed >> 3 & 0x1fffff);
+			memset(&one, 0, sizeof(one));
+			memset(&many, 0, sizeof(many));
+			is_there = paging_translate(cpu, gva, &one);
+			assert_int_equal(paging_translate_near(cpu, gva, &near, &many), is_there);
+			if (!is_there)
+				continue;
+			assert_int_equal(many.gpa, one.gpa);
+			assert_int_equal(many.page_size, one.page_size);
+			assert_int_equal(many.user << 4 | many.writable << 3 | many.no_execute << 2 | many.dirty << 1 | many.accessed,
+					 one.user << 4 | one.writable << 3 | one.no_execute << 2 | one.dirty << 1 | one.accessed);
+			assert_int_equal(many.global, one.global);
+		}
+	}
+}
+
 static void rights_and_error_codes(void **state)
 {
 	(void)state;
@@ -729,6 +767,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(page_sizes_of_long_mode),
+		TEST(many_looks_are_as_one),
 		TEST(rights_and_error_codes),
 		TEST(smep_and_smap),
 		TEST(reserved_bits),

@@ -111,24 +111,25 @@ static uint32_t free_rights(struct direct *direct, const struct paging_result *r
 }
 
 /* Where gva's page is, if ring 3 has accessed it before. */
-static bool find_page(struct direct *direct, uint64_t gva, struct paging_result *result,
-		      struct cpu_page *page)
+static bool find_page(struct direct *direct, uint64_t gva, struct paging_near *near,
+		      struct paging_result *result, struct cpu_page *page)
 {
 	struct cpu *cpu = direct->cpu;
 
-	return may_place(gva) && paging_translate(cpu, gva, result) && result->accessed &&
+	return may_place(gva) && paging_translate_near(cpu, gva, near, result) && result->accessed &&
 	       result->user && result->page_size <= 4 << 20 && memory_page(cpu, result->gpa, page) &&
 	       page->hva && is_shared(direct, page->hva);
 }
 
 /* What may be mapped at gva without a change in the guest's tables. */
-static struct candidate look(struct direct *direct, uint64_t gva, bool wants_execute)
+static struct candidate look(struct direct *direct, uint64_t gva, struct paging_near *near,
+			     bool wants_execute)
 {
 	struct candidate candidate = { 0 };
 	struct paging_result result;
 	struct cpu_page page;
 
-	if (!find_page(direct, gva, &result, &page))
+	if (!find_page(direct, gva, near, &result, &page))
 		return candidate;
 	candidate.is_there = true;
 	candidate.gpa = result.gpa & PAGE_MASK;
@@ -194,13 +195,13 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 /* What the page tables make of a page that is mapped. */
 enum still { STILL_SAME, STILL_READABLE, STILL_GONE };
 
-static enum still compare(struct direct *direct, const struct shadow_page *shadowed)
+static enum still compare(struct direct *direct, const struct shadow_page *shadowed, struct paging_near *near)
 {
 	struct cpu *cpu = direct->cpu;
 	struct paging_result result;
 	struct cpu_page page;
 
-	if (!find_page(direct, shadowed->gva, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
+	if (!find_page(direct, shadowed->gva, near, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
 	    (uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset ||
 	    (result.page_size > PAGE_SIZE) != ((shadowed->rights & SHADOW_LARGE) != 0))
 		return STILL_GONE;
@@ -240,6 +241,7 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 {
 	struct direct_process *process = process_of(direct, space);
 	struct adjustment run = { .still = STILL_SAME };
+	struct paging_near near = { 0 };
 	uint32_t gone = 0, before = space->count;
 
 	for (uint32_t i = 0; i < space->high; i++) {
@@ -248,7 +250,7 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 
 		if (!page->is_used)
 			continue;
-		still = compare(direct, page);
+		still = compare(direct, page, &near);
 		direct->counters.compared++;
 		if (still != run.still || run.end != page->gva ||
 		    (still == STILL_READABLE &&
@@ -338,6 +340,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	unsigned index = (unsigned)((gva - first) / PAGE_SIZE);
 	const struct shadow_page *before;
 	struct paging_result result;
+	struct paging_near near = { 0 };
 	struct cpu_page page;
 	uint32_t error_code;
 
@@ -392,7 +395,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	for (unsigned i = 0; i < AROUND; i++) {
 		if (i == index)
 			continue;
-		candidates[i] = look(direct, first + (uint64_t)i * PAGE_SIZE, access == PAGING_FETCH);
+		candidates[i] = look(direct, first + (uint64_t)i * PAGE_SIZE, &near, access == PAGING_FETCH);
 		candidates[i].is_there = brings_more(space, first + (uint64_t)i * PAGE_SIZE, &candidates[i]);
 	}
 	if (!map_runs(direct, space, first, candidates, index)) {

@@ -15,7 +15,7 @@
 enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2 };
 
 #define ALLOWED_SHIFT 2
-#define SAMPLE_BYTES  512u /* apart */
+#define SAMPLE_BYTES  1536u /* apart */
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -42,7 +42,7 @@ static uint64_t hash_sample(const uint8_t *bytes)
 {
 	uint64_t hash = 0;
 
-	for (unsigned i = 64; i < PAGE_SIZE; i += SAMPLE_BYTES)
+	for (unsigned i = 320; i < PAGE_SIZE; i += SAMPLE_BYTES)
 		hash = mix(hash, bytes_load64(bytes + i));
 	return hash;
 }

@@ -318,6 +318,64 @@ bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *resul
 	return walk_tables(cpu, &walk, gva, result, &fault);
 }
 
+#define NEAR_SHIFT 21
+
+/* Keep the last table of a walk by four levels. */
+static void keep_near(struct paging_near *near, const struct walk *walk, uint64_t gva)
+{
+	const struct step *leaf = &walk->steps[MAX_LEVELS - 1];
+
+	near->table = NULL;
+	if (walk->count != MAX_LEVELS || !leaf->hva)
+		return;
+	near->table = (const uint8_t *)((uintptr_t)leaf->hva & ~(uintptr_t)0xfff);
+	near->region = gva >> NEAR_SHIFT;
+	near->above = (struct paging_result){ .user = true, .writable = true, .accessed = true };
+	for (unsigned i = 0; i < MAX_LEVELS - 1; i++) {
+		uint64_t entry = walk->steps[i].entry;
+
+		near->above.user &= (entry & ENTRY_USER) != 0;
+		near->above.writable &= (entry & ENTRY_WRITABLE) != 0;
+		near->above.accessed &= (entry & ENTRY_ACCESSED) != 0;
+		near->above.no_execute |= (entry & ENTRY_XD) != 0;
+	}
+}
+
+bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *near,
+			   struct paging_result *result)
+{
+	struct walk walk;
+	uint32_t fault;
+	uint64_t entry;
+
+	if (!(cpu->efer & EFER_LMA) || !(cpu->cr0 & CR0_PG))
+		return paging_translate(cpu, gva, result);
+	if (!near->table || near->region != gva >> NEAR_SHIFT) {
+		near->table = NULL;
+		if (!cpu_is_canonical(gva) || !walk_tables(cpu, &walk, gva, result, &fault))
+			return false;
+		keep_near(near, &walk, gva);
+		return true;
+	}
+	entry = entry_load(near->table + (gva >> 12 & 511) * 8, 8);
+	/* What is reserved is for a walk to find out. */
+	if (!(entry & ENTRY_PRESENT))
+		return false;
+	if (entry & (BITS(51, 0) & ~BITS(cpu->physical_bits - 1, 0)) ||
+	    (entry & ENTRY_XD && !(cpu->efer & EFER_NX)))
+		return paging_translate(cpu, gva, result);
+	*result = near->above;
+	result->user &= (entry & ENTRY_USER) != 0;
+	result->writable &= (entry & ENTRY_WRITABLE) != 0;
+	result->accessed &= (entry & ENTRY_ACCESSED) != 0;
+	result->no_execute |= (entry & ENTRY_XD) != 0;
+	result->dirty = entry & ENTRY_DIRTY;
+	result->global = (entry & ENTRY_GLOBAL) && (cpu->cr4 & CR4_PGE);
+	result->gpa = (entry & ADDRESS_MASK) | (gva & 0xfff);
+	result->page_size = 4096;
+	return true;
+}
+
 bool paging_load_pdptrs(struct cpu *cpu, uint64_t cr3, uint64_t pdptr[4])
 {
 	/* §4.4.1: bits 2:1, 8:5 and those above MAXPHYADDR are reserved in present entries. */

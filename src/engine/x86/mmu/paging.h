@@ -44,6 +44,21 @@ struct tlb_page_rights paging_rights(const struct cpu *cpu, const struct paging_
  * debuggers). False when gva is not mapped. */
 bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *result);
 
+/* The table of 4 KiB pages that a translation went through last; zeroes to begin with. */
+struct paging_near {
+	const uint8_t *table; /* NULL: there is none */
+	uint64_t region;      /* gva >> 21 */
+	struct paging_result above; /* what the levels above it allow */
+};
+
+/*
+ * The same for many addresses that are near one another: a table that was found for the one before is not
+ * looked for again. As a CPU's cache of upper levels (SDM vol. 3 §4.10.3), `near` is void once the TLB has
+ * lost something, and once memory slots change: it is for one look at many pages.
+ */
+bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *near,
+			   struct paging_result *result);
+
 /*
  * Read the four PAE page-directory-pointer entries of `cr3` and check their reserved bits (SDM
  * vol. 3 §4.4.1). False: #GP(0) for the instruction that loads CR3, CR0 or CR4; `pdptr` is then
