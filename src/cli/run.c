@@ -83,7 +83,7 @@ static void picture_key(void *context)
 
 	if (run->picture_fd < 0)
 		log_warning("nowhere to put a picture: there is no --display file=PATH");
-	else if (run->machine && machine_screendump(run->machine, run->picture_fd, &error) < 0)
+	else if (run->machine && machine_screendump(run->machine, PICTURE_PPM, run->picture_fd, &error) < 0)
 		log_warning("%s", error.message);
 }
 

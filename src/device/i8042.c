@@ -1,11 +1,10 @@
 /*
  * Intel 8042 as the PC/AT's keyboard controller (IBM PS/2 Hardware Interface Technical Reference,
- * "Keyboard and Auxiliary Device Controller"), with an MF2 keyboard on which nobody types.
+ * "Keyboard and Auxiliary Device Controller"), with a keyboard and a mouse (device/input).
  *
- * Modelled: the controller's commands, its output port (reset, A20), the keyboard's command set,
- * port 0x92. Not modelled: an auxiliary device (mouse): loop-back for it answers as a controller
- * without one, so that a guest doesn't wait for it. A20 is remembered but always open, as on every
- * machine of the last decades.
+ * Modelled: the controller's commands, its output port (reset, A20), translation to scan code set 1, port
+ * 0x92. The output buffer is one byte; what devices send behind it waits with them. A20 is remembered but
+ * always open, as on every machine of the last decades.
  */
 #include "device/i8042.h"
 
@@ -15,12 +14,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/input/ps2_keyboard.h"
+#include "device/input/ps2_mouse.h"
+
 #define STATUS_OUTPUT_FULL 0x01
 #define STATUS_SYSTEM	   0x04 /* self-test passed */
 #define STATUS_COMMAND	   0x08 /* the last write was to 0x64 */
 #define STATUS_UNLOCKED	   0x10
+#define STATUS_AUX	   0x20 /* the byte in the output buffer is from the mouse */
 
 #define CONFIG_KEYBOARD_IRQ	 0x01
+#define CONFIG_AUX_IRQ		 0x02
 #define CONFIG_SYSTEM		 0x04
 #define CONFIG_KEYBOARD_DISABLED 0x10
 #define CONFIG_AUX_DISABLED	 0x20
@@ -50,39 +54,108 @@
 #define SYSTEM_PORT_RESET 0x01
 #define SYSTEM_PORT_A20	  0x02
 
-#define KEYBOARD_ACK	   0xfa
-#define KEYBOARD_RESEND	   0xfe
-#define KEYBOARD_TEST_OK   0xaa
 #define SELF_TEST_OK	   0x55
-#define NO_AUX_DEVICE	   0x01 /* of the interface test: clock line stuck low */
 
-#define QUEUE_BYTES 16
+#define REPLIES_MAX 16
 
 struct i8042 {
 	pthread_mutex_t lock; /* guards everything below */
-	struct irq_line irq;
+	struct irq_line irq, aux_irq;
 	struct power power;
 	uint8_t ram[32];       /* [0] is the configuration byte */
 	uint8_t output_port;
 	bool wrote_command;    /* STATUS_COMMAND */
 	uint8_t awaits;	       /* the command that the next byte to 0x60 belongs to; 0: keyboard */
-	uint8_t keyboard_awaits; /* the keyboard's command that awaits its argument; 0: none */
-	uint8_t scan_code_set;
-	uint8_t queue[QUEUE_BYTES]; /* to the host: [head] is in the output buffer */
-	unsigned head, count;
+	/* The output buffer, which shows its last byte when it is empty. */
+	uint8_t output;
+	bool is_full, is_from_aux;
+	bool breaks; /* the keyboard has sent the prefix of a key that is let go, which is not passed on */
+	/* The controller's own answers, which go before the devices' bytes. */
+	uint8_t replies[REPLIES_MAX], reply_count;
+	uint16_t aux_replies; /* a bit for each: as if the mouse had sent it */
+	struct ps2_keyboard keyboard;
+	struct ps2_mouse mouse;
 };
 
+/* The line falls between two bytes, so that an edge marks each. */
 static void update_irq(struct i8042 *controller)
 {
-	bool full = controller->count && (controller->ram[0] & CONFIG_KEYBOARD_IRQ);
+	bool is_on = controller->is_full;
+	bool is_aux = controller->is_from_aux;
 
-	irq_line_set(&controller->irq, full);
+	irq_line_set(&controller->irq,
+		     is_on && !is_aux && (controller->ram[0] & CONFIG_KEYBOARD_IRQ));
+	irq_line_set(&controller->aux_irq, is_on && is_aux && (controller->ram[0] & CONFIG_AUX_IRQ));
+}
+
+static void reply_as(struct i8042 *controller, uint8_t byte, bool is_from_aux)
+{
+	unsigned at = controller->reply_count;
+
+	if (at == REPLIES_MAX)
+		return;
+	controller->replies[at] = byte;
+	controller->aux_replies &= ~(1u << at);
+	controller->aux_replies |= is_from_aux << at;
+	controller->reply_count++;
 }
 
 static void reply(struct i8042 *controller, uint8_t byte)
 {
-	if (controller->count < QUEUE_BYTES)
-		controller->queue[(controller->head + controller->count++) % QUEUE_BYTES] = byte;
+	reply_as(controller, byte, false);
+}
+
+static bool take_reply(struct i8042 *controller)
+{
+	if (!controller->reply_count)
+		return false;
+	controller->output = controller->replies[0];
+	controller->is_from_aux = controller->aux_replies & 1;
+	memmove(controller->replies, controller->replies + 1, REPLIES_MAX - 1);
+	controller->aux_replies >>= 1;
+	controller->reply_count--;
+	return true;
+}
+
+/* A byte of the keyboard's, in scan code set 1 if that is wanted: 0xf0 and a code become the code with its
+ * highest bit. */
+static bool take_key(struct i8042 *controller)
+{
+	uint8_t byte;
+
+	while (ps2_keyboard_take(&controller->keyboard, &byte)) {
+		if (controller->ram[0] & CONFIG_TRANSLATE) {
+			if (byte == 0xf0) {
+				controller->breaks = true;
+				continue;
+			}
+			if (byte < 0x80)
+				byte = key_set2_to_set1[byte];
+			else if (byte == 0x83 || byte == 0x84) /* F7 and SysRq */
+				byte = byte == 0x83 ? 0x41 : 0x54;
+			byte |= controller->breaks ? 0x80 : 0;
+			controller->breaks = false;
+		}
+		controller->output = byte;
+		controller->is_from_aux = false;
+		return true;
+	}
+	return false;
+}
+
+/* The next byte to the output buffer, if that is empty. A device whose clock is held cannot send. */
+static void fill_output(struct i8042 *controller)
+{
+	if (!controller->is_full)
+		controller->is_full = take_reply(controller);
+	if (!controller->is_full && !(controller->ram[0] & CONFIG_KEYBOARD_DISABLED))
+		controller->is_full = take_key(controller);
+	if (!controller->is_full && !(controller->ram[0] & CONFIG_AUX_DISABLED)) {
+		controller->is_full = ps2_mouse_take(&controller->mouse, &controller->output);
+		if (controller->is_full)
+			controller->is_from_aux = true;
+	}
+	update_irq(controller);
 }
 
 static void reset_registers(struct i8042 *controller)
@@ -91,10 +164,12 @@ static void reset_registers(struct i8042 *controller)
 	controller->ram[0] = CONFIG_SYSTEM | CONFIG_KEYBOARD_IRQ | CONFIG_TRANSLATE |
 			     CONFIG_AUX_DISABLED;
 	controller->output_port = OUTPUT_PORT_IDLE;
-	controller->awaits = controller->keyboard_awaits = 0;
-	controller->scan_code_set = 2;
-	controller->wrote_command = false;
-	controller->head = controller->count = 0;
+	controller->awaits = controller->output = controller->reply_count = 0;
+	controller->aux_replies = 0;
+	controller->wrote_command = controller->is_full = controller->is_from_aux = false;
+	controller->breaks = false;
+	ps2_keyboard_reset(&controller->keyboard);
+	ps2_mouse_reset(&controller->mouse);
 }
 
 static void i8042_reset(void *device)
@@ -114,54 +189,6 @@ static void write_output_port(struct i8042 *controller, uint8_t value)
 		power_request(&controller->power, POWER_RESET, 0);
 }
 
-static void keyboard_argument(struct i8042 *controller, uint8_t value)
-{
-	uint8_t command = controller->keyboard_awaits;
-
-	controller->keyboard_awaits = 0;
-	reply(controller, KEYBOARD_ACK);
-	if (command != 0xf0)
-		return; /* LEDs and typematic rate: nobody looks */
-	if (value == 0)
-		reply(controller, controller->scan_code_set);
-	else if (value <= 3)
-		controller->scan_code_set = value;
-}
-
-static void keyboard_command(struct i8042 *controller, uint8_t value)
-{
-	if (controller->keyboard_awaits) {
-		keyboard_argument(controller, value);
-		return;
-	}
-	switch (value) {
-	case 0xed: /* LEDs */
-	case 0xf0: /* scan code set */
-	case 0xf3: /* typematic rate */
-		controller->keyboard_awaits = value;
-		reply(controller, KEYBOARD_ACK);
-		break;
-	case 0xee: reply(controller, 0xee); break; /* echo */
-	case 0xf2:				   /* identify; translated when that is on */
-		reply(controller, KEYBOARD_ACK);
-		reply(controller, 0xab);
-		reply(controller, controller->ram[0] & CONFIG_TRANSLATE ? 0x41 : 0x83);
-		break;
-	case 0xf4: /* enable */
-	case 0xf5: /* disable */
-	case 0xf6: /* defaults */
-	case 0xf7 ... 0xfa:
-		reply(controller, KEYBOARD_ACK);
-		break;
-	case 0xff: /* reset */
-		controller->scan_code_set = 2;
-		reply(controller, KEYBOARD_ACK);
-		reply(controller, KEYBOARD_TEST_OK);
-		break;
-	default: reply(controller, KEYBOARD_RESEND); break;
-	}
-}
-
 static void controller_command(struct i8042 *controller, uint8_t command)
 {
 	controller->awaits = 0;
@@ -176,9 +203,10 @@ static void controller_command(struct i8042 *controller, uint8_t command)
 	case COMMAND_WRITE_AUX: controller->awaits = command; break;
 	case COMMAND_DISABLE_AUX: controller->ram[0] |= CONFIG_AUX_DISABLED; break;
 	case COMMAND_ENABLE_AUX: controller->ram[0] &= ~CONFIG_AUX_DISABLED; break;
-	case COMMAND_TEST_AUX: reply(controller, NO_AUX_DEVICE); break;
+	case COMMAND_TEST_AUX: reply(controller, 0); break;
 	case COMMAND_SELF_TEST:
-		controller->head = controller->count = 0;
+		controller->reply_count = 0;
+		controller->is_full = false;
 		controller->ram[0] |= CONFIG_SYSTEM;
 		reply(controller, SELF_TEST_OK);
 		break;
@@ -208,13 +236,15 @@ static void data_written(struct i8042 *controller, uint8_t value)
 	case COMMAND_WRITE_OUTPUT_PORT: write_output_port(controller, value); break;
 	case COMMAND_WRITE_KEYBOARD_BUFFER: reply(controller, value); break;
 	case COMMAND_WRITE_AUX_BUFFER:
-		/* Without the status bit that says "from the auxiliary device". */
-		reply(controller, value);
+		reply_as(controller, value, true);
 		break;
-	case COMMAND_WRITE_AUX: reply(controller, KEYBOARD_RESEND); break;
+	case COMMAND_WRITE_AUX:
+		controller->ram[0] &= ~CONFIG_AUX_DISABLED;
+		ps2_mouse_command(&controller->mouse, value);
+		break;
 	default:
 		controller->ram[0] &= ~CONFIG_KEYBOARD_DISABLED;
-		keyboard_command(controller, value);
+		ps2_keyboard_command(&controller->keyboard, value);
 		break;
 	}
 }
@@ -227,14 +257,10 @@ static uint32_t data_read(void *device, uint16_t offset, unsigned size)
 	(void)offset;
 	(void)size;
 	pthread_mutex_lock(&controller->lock);
-	/* When it is empty, the buffer still shows its last byte. */
-	value = controller->queue[controller->head];
-	if (controller->count && --controller->count) {
-		controller->head = (controller->head + 1) % QUEUE_BYTES;
-		/* The line falls between two bytes, so that an edge marks each. */
-		irq_line_set(&controller->irq, false);
-	}
+	value = controller->output;
+	controller->is_full = false;
 	update_irq(controller);
+	fill_output(controller);
 	pthread_mutex_unlock(&controller->lock);
 	return value;
 }
@@ -248,7 +274,7 @@ static void data_write(void *device, uint16_t offset, unsigned size, uint32_t va
 	pthread_mutex_lock(&controller->lock);
 	controller->wrote_command = false;
 	data_written(controller, value);
-	update_irq(controller);
+	fill_output(controller);
 	pthread_mutex_unlock(&controller->lock);
 }
 
@@ -260,8 +286,8 @@ static uint32_t status_read(void *device, uint16_t offset, unsigned size)
 	(void)offset;
 	(void)size;
 	pthread_mutex_lock(&controller->lock);
-	if (controller->count)
-		value |= STATUS_OUTPUT_FULL;
+	if (controller->is_full)
+		value |= STATUS_OUTPUT_FULL | (controller->is_from_aux ? STATUS_AUX : 0);
 	if (controller->ram[0] & CONFIG_SYSTEM)
 		value |= STATUS_SYSTEM;
 	if (controller->wrote_command)
@@ -279,7 +305,7 @@ static void command_write(void *device, uint16_t offset, unsigned size, uint32_t
 	pthread_mutex_lock(&controller->lock);
 	controller->wrote_command = true;
 	controller_command(controller, value);
-	update_irq(controller);
+	fill_output(controller);
 	pthread_mutex_unlock(&controller->lock);
 }
 
@@ -323,28 +349,21 @@ static bool takes_argument(uint8_t command)
 
 static void transfer(struct state_stream *state, struct i8042 *controller)
 {
-	uint8_t head = controller->head, count = controller->count;
-
 	state_bytes(state, "ram", controller->ram, sizeof(controller->ram));
 	state_u8(state, "output_port", &controller->output_port);
 	state_bool(state, "wrote_command", &controller->wrote_command);
 	state_u8(state, "awaits", &controller->awaits);
 	state_check(state, "awaits", !controller->awaits || takes_argument(controller->awaits));
-	state_u8(state, "keyboard_awaits", &controller->keyboard_awaits);
-	state_check(state, "keyboard_awaits",
-		    !controller->keyboard_awaits || controller->keyboard_awaits == 0xed ||
-			    controller->keyboard_awaits == 0xf0 ||
-			    controller->keyboard_awaits == 0xf3);
-	state_u8(state, "scan_code_set", &controller->scan_code_set);
-	state_check(state, "scan_code_set",
-		    controller->scan_code_set >= 1 && controller->scan_code_set <= 3);
-	state_bytes(state, "queue", controller->queue, sizeof(controller->queue));
-	state_u8(state, "head", &head);
-	state_check(state, "head", head < QUEUE_BYTES);
-	state_u8(state, "count", &count);
-	state_check(state, "count", count <= QUEUE_BYTES);
-	controller->head = head;
-	controller->count = count;
+	state_u8(state, "output", &controller->output);
+	state_bool(state, "is_full", &controller->is_full);
+	state_bool(state, "is_from_aux", &controller->is_from_aux);
+	state_bool(state, "breaks", &controller->breaks);
+	state_bytes(state, "replies", controller->replies, sizeof(controller->replies));
+	state_u8(state, "reply_count", &controller->reply_count);
+	state_check(state, "reply_count", controller->reply_count <= REPLIES_MAX);
+	state_u16(state, "aux_replies", &controller->aux_replies);
+	ps2_keyboard_transfer(&controller->keyboard, state);
+	ps2_mouse_transfer(&controller->mouse, state);
 }
 
 static void i8042_save(void *device, struct state_stream *state)
@@ -358,22 +377,55 @@ static void i8042_save(void *device, struct state_stream *state)
 
 static void i8042_load(void *device, struct state_stream *state)
 {
-	struct i8042 *controller = device, loaded = {.head = 0};
+	struct i8042 *controller = device, *loaded = calloc(1, sizeof(*loaded));
 
-	transfer(state, &loaded);
-	if (!state_complete(state))
+	if (!loaded) {
+		state_fail(state, "%s", strerror(ENOMEM));
 		return;
+	}
+	transfer(state, loaded);
+	if (state_complete(state)) {
+		pthread_mutex_lock(&controller->lock);
+		memcpy(controller->ram, loaded->ram, sizeof(controller->ram));
+		controller->output_port = loaded->output_port;
+		controller->wrote_command = loaded->wrote_command;
+		controller->awaits = loaded->awaits;
+		controller->output = loaded->output;
+		controller->is_full = loaded->is_full;
+		controller->is_from_aux = loaded->is_from_aux;
+		controller->breaks = loaded->breaks;
+		memcpy(controller->replies, loaded->replies, sizeof(controller->replies));
+		controller->reply_count = loaded->reply_count;
+		controller->aux_replies = loaded->aux_replies;
+		controller->keyboard = loaded->keyboard;
+		controller->mouse = loaded->mouse;
+		update_irq(controller);
+		pthread_mutex_unlock(&controller->lock);
+	}
+	free(loaded);
+}
+
+void i8042_key(struct i8042 *controller, const struct key *key, bool is_down)
+{
 	pthread_mutex_lock(&controller->lock);
-	memcpy(controller->ram, loaded.ram, sizeof(controller->ram));
-	controller->output_port = loaded.output_port;
-	controller->wrote_command = loaded.wrote_command;
-	controller->awaits = loaded.awaits;
-	controller->keyboard_awaits = loaded.keyboard_awaits;
-	controller->scan_code_set = loaded.scan_code_set;
-	memcpy(controller->queue, loaded.queue, sizeof(controller->queue));
-	controller->head = loaded.head;
-	controller->count = loaded.count;
-	update_irq(controller);
+	ps2_keyboard_key(&controller->keyboard, key, is_down);
+	fill_output(controller);
+	pthread_mutex_unlock(&controller->lock);
+}
+
+void i8042_move(struct i8042 *controller, int x, int y, int wheel)
+{
+	pthread_mutex_lock(&controller->lock);
+	ps2_mouse_move(&controller->mouse, x, y, wheel);
+	fill_output(controller);
+	pthread_mutex_unlock(&controller->lock);
+}
+
+void i8042_press(struct i8042 *controller, enum mouse_button button, bool is_down)
+{
+	pthread_mutex_lock(&controller->lock);
+	ps2_mouse_press(&controller->mouse, button, is_down);
+	fill_output(controller);
 	pthread_mutex_unlock(&controller->lock);
 }
 
@@ -386,15 +438,15 @@ static void i8042_destroy(void *device)
 }
 
 const struct device_ops i8042_device_ops = {
-	.version = 1,
+	.version = 2,
 	.reset = i8042_reset,
 	.save = i8042_save,
 	.load = i8042_load,
 	.destroy = i8042_destroy,
 };
 
-struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct power *power,
-			   struct error *error)
+struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct irq_line *mouse_irq,
+			   const struct power *power, struct error *error)
 {
 	struct i8042 *controller = calloc(1, sizeof(*controller));
 
@@ -404,6 +456,7 @@ struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct pow
 	}
 	pthread_mutex_init(&controller->lock, NULL);
 	controller->irq = *keyboard_irq;
+	controller->aux_irq = *mouse_irq;
 	controller->power = *power;
 	reset_registers(controller);
 	return controller;

@@ -1,9 +1,11 @@
-/* The PC/AT's keyboard controller, with the reset and A20 lines that it came to drive. */
+/* The PC/AT's keyboard controller with its keyboard and mouse, and the reset and A20 lines that it came to drive. */
 #ifndef KVIK_DEVICE_I8042_H
 #define KVIK_DEVICE_I8042_H
 
 #include "device/bus/pio.h"
 #include "device/device.h"
+#include "device/input/keys.h"
+#include "device/input/ps2_mouse.h"
 #include "device/irq_line.h"
 #include "device/power.h"
 
@@ -13,8 +15,15 @@
 
 struct i8042;
 
-struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct power *power,
-			   struct error *error);
+struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct irq_line *mouse_irq,
+			   const struct power *power, struct error *error);
+
+/* Somebody presses a key or lets it go; moves the mouse (y grows upwards) and its wheel (towards the user), by
+ * counts; presses a button of it. What the guest does not listen to, or is far behind with, is lost, as on any
+ * PC. Any thread. */
+void i8042_key(struct i8042 *controller, const struct key *key, bool is_down);
+void i8042_move(struct i8042 *controller, int x, int y, int wheel);
+void i8042_press(struct i8042 *controller, enum mouse_button button, bool is_down);
 
 /* device: struct i8042. One port each. */
 extern const struct device_ops i8042_device_ops;

@@ -57,6 +57,11 @@ struct virtio_device *board_balloon(const struct board *board)
 	return board->balloon;
 }
 
+struct i8042 *board_keyboard(const struct board *board)
+{
+	return board->keyboard;
+}
+
 int board_take_picture(struct board *board, struct picture *picture)
 {
 	return board->vga ? vga_take_picture(board->vga, picture) : -ENODEV;

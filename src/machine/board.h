@@ -18,6 +18,7 @@
 #include "util/state.h"
 
 struct board;
+struct i8042;
 struct virtio_device;
 
 struct board *board_create(const struct board_config *config, struct error *error);
@@ -29,6 +30,8 @@ void board_reset(struct board *board);
 bool board_press_power_button(struct board *board);
 /* What the display shows; the caller frees. 0, -ENODEV: there is none, or -ENOMEM. Any thread. */
 int board_take_picture(struct board *board, struct picture *picture);
+/* Its keyboard and mouse, or NULL; the board's. */
+struct i8042 *board_keyboard(const struct board *board);
 /* The balloon, or NULL; the board's. */
 struct virtio_device *board_balloon(const struct board *board);
 /* A new board's devices are held: until they are released they do nothing by themselves. They are

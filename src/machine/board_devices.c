@@ -189,13 +189,14 @@ static int add_debug_ports(struct board *board, struct error *error)
 
 static int add_keyboard(struct board *board, struct error *error)
 {
-	struct irq_line irq = irq_for(board, KEYBOARD_GSI);
+	struct irq_line irq = irq_for(board, KEYBOARD_GSI), mouse_irq = irq_for(board, MOUSE_GSI);
 	struct i8042 *keyboard;
 	int result;
 
-	keyboard = i8042_create(&irq, &board->config.power, error);
+	keyboard = i8042_create(&irq, &mouse_irq, &board->config.power, error);
 	if (!keyboard)
 		return -ENOMEM;
+	board->keyboard = keyboard;
 	result = board_add(board, "keyboard", &i8042_device_ops, keyboard, error);
 	if (result == 0)
 		result = add_ports(board, I8042_DATA_PORT, 1, "keyboard controller",

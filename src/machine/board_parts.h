@@ -11,6 +11,7 @@
 #include "device/i440fx.h"
 #include "device/q35.h"
 #include "device/pcie_root_port.h"
+#include "device/i8042.h"
 #include "device/device.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/aml.h"
@@ -26,6 +27,7 @@
 #define SERIAL1_GSI  4
 #define RTC_GSI      8
 #define SCI_GSI      9
+#define MOUSE_GSI    12
 
 /* Memory slots that are not RAM's (ram.h). */
 enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH, SLOT_VGA };
@@ -56,6 +58,7 @@ struct board {
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
+	struct i8042 *keyboard; /* and mouse; NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
 		unsigned turn; /* lower ones first */

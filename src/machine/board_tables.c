@@ -35,6 +35,18 @@ static void describe_device(struct aml *aml, const char *name, const char *eisa_
 	aml_end(aml, mark);
 }
 
+/* Its ports are the keyboard's. */
+static void describe_mouse(struct aml *aml)
+{
+	struct aml_resources resources = {.used = 0};
+	size_t mark = aml_device_begin(aml, "MOU");
+
+	aml_name_eisa_id(aml, "_HID", "PNP0F13");
+	aml_resource_irq(&resources, MOUSE_GSI);
+	aml_current_resources(aml, &resources);
+	aml_end(aml, mark);
+}
+
 static void describe_fw_cfg(struct aml *aml)
 {
 	struct aml_resources resources = {.used = 0};
@@ -91,6 +103,7 @@ static void describe(struct aml *aml, const void *context)
 		/* Slot 31 or 1, function 0. */
 		aml_name_integer(aml, "_ADR", (board_is_q35(board) ? Q35_ICH9_SLOT : 1) << 16);
 		describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);
+		describe_mouse(aml);
 	}
 	describe_device(aml, "COM1", "PNP0501", 1, SERIAL1_PORT, SERIAL16550_PORTS, SERIAL1_GSI);
 	describe_device(aml, "RTC", "PNP0B00", 0, RTC_FIRST_PORT, RTC_PORTS, RTC_GSI);

@@ -13,7 +13,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "device/display/picture.h"
 #include "device/guest_memory.h"
+#include "device/input/keys.h"
+#include "device/input/ps2_mouse.h"
 #include "kvm/kvm.h"
 #include "util/error.h"
 
@@ -45,9 +48,15 @@ void machine_ask_reset(struct machine *machine);
 /* Press the power button: most guests shut down then. 0, or -ENOTSUP and `error`: it has none. I/O thread. */
 int machine_press_power_button(struct machine *machine, struct error *error);
 
-/* Write what the display shows to a file, as a binary PPM (device/display/picture.h). 0, or -ENODEV and `error`:
- * it has none; or another -errno. Any thread. */
-int machine_screendump(struct machine *machine, int fd, struct error *error);
+/* Write what the display shows to a file. 0, or -ENODEV and `error`: it has none; or another -errno. Any
+ * thread. */
+int machine_screendump(struct machine *machine, enum picture_format format, int fd,
+		       struct error *error);
+
+/* What somebody does with keyboard and mouse (device/i8042.h). False: it has none. Any thread. */
+bool machine_press_key(struct machine *machine, const struct key *key, bool is_down);
+bool machine_move_mouse(struct machine *machine, int x, int y, int wheel);
+bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool is_down);
 
 /* How much memory the guest is asked to keep, and how much it has now: all but what its balloon has given
  * back. 0, or -ENODEV: it has no balloon. I/O thread. */

@@ -1,11 +1,12 @@
 /* What others may see of a machine, and change while it runs: inspect.h. */
 #include <errno.h>
 
+#include "device/i8042.h"
 #include "device/virtio/balloon.h"
 #include "machine/inspect.h"
 #include "machine/machine_parts.h"
 
-int machine_screendump(struct machine *machine, int fd, struct error *error)
+int machine_screendump(struct machine *machine, enum picture_format format, int fd, struct error *error)
 {
 	struct picture picture;
 	int result = board_take_picture(machine->board, &picture);
@@ -13,10 +14,37 @@ int machine_screendump(struct machine *machine, int fd, struct error *error)
 	if (result == -ENODEV)
 		return error_set(error, ENODEV, "this machine has no display");
 	if (result == 0) {
-		result = picture_write(&picture, fd);
+		result = picture_write(&picture, format, fd);
 		picture_free(&picture);
 	}
 	return result < 0 ? error_set_errno(error, -result, "cannot write the screen's picture") : 0;
+}
+
+bool machine_press_key(struct machine *machine, const struct key *key, bool is_down)
+{
+	struct i8042 *keyboard = board_keyboard(machine->board);
+
+	if (keyboard)
+		i8042_key(keyboard, key, is_down);
+	return keyboard != NULL;
+}
+
+bool machine_move_mouse(struct machine *machine, int x, int y, int wheel)
+{
+	struct i8042 *keyboard = board_keyboard(machine->board);
+
+	if (keyboard)
+		i8042_move(keyboard, x, y, wheel);
+	return keyboard != NULL;
+}
+
+bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool is_down)
+{
+	struct i8042 *keyboard = board_keyboard(machine->board);
+
+	if (keyboard)
+		i8042_press(keyboard, button, is_down);
+	return keyboard != NULL;
 }
 
 int machine_set_balloon(struct machine *machine, uint64_t bytes)

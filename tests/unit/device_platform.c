@@ -13,13 +13,14 @@
 
 static void test_i8042_probe(void **state)
 {
-	struct fixture fixture;
+	struct fixture fixture, aux;
 	struct error error;
 	struct i8042 *controller;
 
 	(void)state;
 	fixture_init(&fixture);
-	controller = i8042_create(&fixture.irq, &fixture.power, &error);
+	fixture_init(&aux);
+	controller = i8042_create(&fixture.irq, &aux.irq, &fixture.power, &error);
 	i8042_command_pio_ops.write(controller, 0, 1, 0xaa);
 	assert_int_equal(i8042_command_pio_ops.read(controller, 0, 1) & 0x0d, 0x0d);
 	assert_int_equal(i8042_data_pio_ops.read(controller, 0, 1), 0x55);
@@ -44,13 +45,14 @@ static void test_i8042_probe(void **state)
 
 static void test_i8042_reset_lines(void **state)
 {
-	struct fixture fixture;
+	struct fixture fixture, aux;
 	struct error error;
 	struct i8042 *controller;
 
 	(void)state;
 	fixture_init(&fixture);
-	controller = i8042_create(&fixture.irq, &fixture.power, &error);
+	fixture_init(&aux);
+	controller = i8042_create(&fixture.irq, &aux.irq, &fixture.power, &error);
 	i8042_command_pio_ops.write(controller, 0, 1, 0xff); /* pulses nothing */
 	assert_int_equal(fixture.requests, 0);
 	i8042_command_pio_ops.write(controller, 0, 1, 0xfe);

@@ -46,7 +46,7 @@
 
 /* One device alone in its world. */
 struct world {
-	struct fixture fixture;
+	struct fixture fixture, aux; /* aux: of a device with two interrupts */
 	struct event_loop *loop;
 	struct char_stream *stream;
 	struct guest_memory memory;
@@ -191,7 +191,7 @@ static void keyboard_create(struct world *world)
 	struct error error;
 
 	adopt(world, "keyboard", &i8042_device_ops,
-	      i8042_create(&world->fixture.irq, &world->fixture.power, &error));
+	      i8042_create(&world->fixture.irq, &world->aux.irq, &world->fixture.power, &error));
 }
 
 static void keyboard_stir(struct world *world)
@@ -200,6 +200,14 @@ static void keyboard_stir(struct world *world)
 
 	i8042_data_pio_ops.write(device, 0, 1, 0xf2);
 	i8042_data_pio_ops.read(device, 0, 1);
+	i8042_command_pio_ops.write(device, 0, 1, 0x60);
+	i8042_data_pio_ops.write(device, 0, 1, 0x47); /* both interrupts, translation */
+	i8042_command_pio_ops.write(device, 0, 1, 0xd4);
+	i8042_data_pio_ops.write(device, 0, 1, 0xf4); /* the mouse reports */
+	i8042_move(device, 1000, -3, 0);
+	i8042_press(device, MOUSE_RIGHT, true);
+	i8042_key(device, key_by_name("q", 1), true);
+	i8042_key(device, key_by_name("ctrl_r", 6), false);
 	i8042_data_pio_ops.write(device, 0, 1, 0xf0);    /* awaits a scan code set */
 	i8042_command_pio_ops.write(device, 0, 1, 0x65); /* awaits a RAM byte */
 	i8042_system_pio_ops.write(device, 0, 1, 0);
@@ -216,7 +224,8 @@ static size_t keyboard_look(struct world *world, uint8_t *seen)
 	seen[size++] = i8042_system_pio_ops.read(device, 0, 1);
 	i8042_data_pio_ops.write(device, 0, 1, 0x99); /* to RAM */
 	i8042_data_pio_ops.write(device, 0, 1, 0x01); /* the set */
-	for (i = 0; i < 6; i++) {
+	seen[size++] = world->aux.irq_level;
+	for (i = 0; i < 40; i++) {
 		seen[size++] = i8042_data_pio_ops.read(device, 0, 1);
 		seen[size++] = i8042_command_pio_ops.read(device, 0, 1);
 	}
@@ -909,6 +918,7 @@ static struct world *world_open(const struct subject *subject)
 	struct error error;
 
 	fixture_init(&world->fixture);
+	fixture_init(&world->aux);
 	world->loop = event_loop_create(&error);
 	subject->create(world);
 	return world;
@@ -1097,8 +1107,9 @@ static void test_bad_values(void **state)
 	/* The FIFO is the only run of bytes in a serial port: its head and count follow. */
 	expect_refused(0, "\x40\x10\0\0\0", 5, 5 + 16 + 1, 16, "fifo_head");
 	expect_refused(0, "\x40\x10\0\0\0", 5, 5 + 16 + 3, 2, "fifo_count"); /* FIFOs are off */
-	expect_refused(3, "\x40\x10\0\0\0", 5, 5 + 16 + 1, 16, "head");
-	expect_refused(3, "\x40\x10\0\0\0", 5, 5 + 16 + 3, 17, "count");
+	expect_refused(3, "\x40\x10\0\0\0", 5, 5 + 16 + 1, 17, "reply_count");
+	expect_refused(3, "\x40\x40\0\0\0", 5, 5 + 64 + 1, 64, "head");
+	expect_refused(3, "\x40\x40\0\0\0", 5, 5 + 64 + 3, 65, "count");
 	expect_refused(1, "\x40\x80\0\0\0", 5, 5 + 128 + 1, 128, "index");
 	/* Beyond the item that is selected: "QEMU" has four bytes. */
 	expect_refused(6, "\x02\0\0\x08", 4, 4, 5, "offset");

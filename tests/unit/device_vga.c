@@ -330,12 +330,12 @@ static void test_file(void **state)
 	/* A longer picture was there before. */
 	assert_int_equal(ftruncate(fd, 10 << 20), 0);
 	look(setting);
-	assert_int_equal(picture_write(&setting->picture, fd), 0);
+	assert_int_equal(picture_write(&setting->picture, PICTURE_PPM, fd), 0);
 	assert_int_equal(lseek(fd, 0, SEEK_END), 15 + 640 * 480 * 3);
 	assert_int_equal(pread(fd, header, 15, 0), 15);
 	assert_string_equal(header, "P6\n640 480\n255\n");
 	close(fd);
-	assert_true(picture_write(&setting->picture, -1) < 0);
+	assert_true(picture_write(&setting->picture, PICTURE_PPM, -1) < 0);
 }
 
 int main(void)

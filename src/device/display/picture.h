@@ -13,8 +13,10 @@ struct picture {
 int picture_create(struct picture *picture, unsigned width, unsigned height);
 void picture_free(struct picture *picture);
 
-/* Write it to a file from its first byte on, as a binary PPM (netpbm's ppm(5)), and cut the file there if it
- * can be cut. 0 or -errno. */
-int picture_write(const struct picture *picture, int fd);
+/* Binary PPM (netpbm's ppm(5)), or PNG (W3C, "Portable Network Graphics", 2nd edition). */
+enum picture_format { PICTURE_PPM, PICTURE_PNG };
+
+/* Write it to a file from its first byte on, and cut the file there if it can be cut. 0 or -errno. */
+int picture_write(const struct picture *picture, enum picture_format format, int fd);
 
 #endif
