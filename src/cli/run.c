@@ -375,7 +375,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	    .cpu = options->cpu,
 	    .boot = options->boot,
 	    .streams = {run->serial, debug_console(run, options), run->standard_output},
-	    .has_vga = options->picture_path,
+	    .display = options->picture_path ? BOARD_VGA : BOARD_NO_DISPLAY,
 	    .print_port = options->print_port,
 	    .debug_exit_port = options->debug_exit_port,
 	    .device_count = options->device_count,

@@ -30,6 +30,9 @@ static inline bool board_kind_is_pc(enum board_kind kind)
 	return kind != BOARD_MICROVM;
 }
 
+/* Both are vga.h's; the plain one has no registers of a VGA's, and old software does not see it. */
+enum board_display { BOARD_NO_DISPLAY, BOARD_VGA, BOARD_PLAIN_DISPLAY };
+
 struct board_streams {
 	struct char_stream *serial; /* the first serial port */
 	struct char_stream *debug_console; /* ports 0xe9 and 0x402; NULL: no such ports */
@@ -112,7 +115,8 @@ struct board_config {
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
 	/* What it begins with; NULL: kvik does itself what firmware would. Of the pc. Outlives the board. */
 	const struct firmware *firmware;
-	bool has_vga; /* of the pc */
+	enum board_display display; /* of boards with PCI */
+	unsigned display_place; /* on PCI */
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;

@@ -155,7 +155,8 @@ static int add_choices(struct board *board)
 	if (result == 0 && board->config.firmware_prints)
 		result = fw_cfg_add_file(fw_cfg, "etc/sercon-port", &serial, sizeof(serial));
 	/* A BIOS takes it for the display's expansion ROM. */
-	if (result == 0 && board->vga && board->config.firmware->vga_rom)
+	if (result == 0 && board->config.display == BOARD_VGA &&
+	    board->config.firmware->vga_rom)
 		result = fw_cfg_add_file(fw_cfg, VGA_ROM_FILE, board->config.firmware->vga_rom,
 					 board->config.firmware->vga_rom_size);
 	return result < 0 ? result : add_boot_order(board);

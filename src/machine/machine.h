@@ -47,7 +47,9 @@ struct machine_config {
 	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */
-	bool has_vga;		      /* a display, which the picture is taken of (inspect.h); of the pc */
+	enum board_display display;   /* which pictures are taken of (inspect.h); of the pc */
+	unsigned display_place; /* on PCI */
+	bool firmware_is_silent;      /* its console is the display alone, and not the serial port, too */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */
 	struct device_option devices[DEVICE_OPTIONS_MAX]; /* that are added to the board */

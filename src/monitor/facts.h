@@ -20,6 +20,10 @@ struct monitor_facts {
 	json_t *objects;
 	/* The ring of that name to read from, or NULL. */
 	struct char_stream *(*find_ring)(void *context, const char *name);
+	/* Open a file that somebody names in a command, to read it or to write it anew. A descriptor,
+	 * close-on-exec, or -errno and `error`. */
+	int (*open_file)(void *context, const char *path, bool for_writing, struct error *error);
+	void *file_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);
 	void *context;

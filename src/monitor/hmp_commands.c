@@ -3,6 +3,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "monitor/qmp.h"
@@ -210,13 +212,138 @@ static void run_info(struct line *line)
 		  line->rest);
 }
 
+/* The next word, cut off; NULL: there is none. */
+static char *next_word(char **at)
+{
+	char *word = *at + strspn(*at, " \t");
+	size_t length = strcspn(word, " \t\r\n");
+
+	if (!length)
+		return NULL;
+	*at = word + length + (word[length] != 0);
+	word[length] = 0;
+	return word;
+}
+
+/* As `ask`, with arguments, which are checked as a program's are and given back. */
+static void tell(struct line *line, const char *command, json_t *arguments)
+{
+	struct qmp_call call = {.monitor = line->monitor, .arguments = arguments};
+	json_t *answer = NULL;
+
+	if (schema_check(line->monitor->schema, command, arguments, &call.error) == 0)
+		answer = qmp_run(&call, command);
+	if (!answer)
+		hmp_print(line->text, "Error: %s\n", call.error.message);
+	json_decref(answer);
+	json_decref(arguments);
+}
+
+/* One key of "ctrl-alt-f1", or NULL. */
+static json_t *parse_key(const char *word, size_t length)
+{
+	const struct key *key = key_by_name(word, length);
+	unsigned long number;
+	char *end;
+
+	if (length == 1 && *word == '<')
+		key = key_by_name("less", 4);
+	if (key)
+		return json_pack("{s:s,s:s%}", "type", "qcode", "data", word, length);
+	number = strtoul(word, &end, 0);
+	if (strncmp(word, "0x", 2) != 0 || end != word + length || number > 0xff)
+		return NULL;
+	return json_pack("{s:s,s:i}", "type", "number", "data", (int)number);
+}
+
+static void run_sendkey(struct line *line)
+{
+	char *at = strdup(line->rest), *rest = at, *word = at ? next_word(&rest) : NULL, *hold;
+	json_t *wanted = json_array(), *key, *arguments;
+	size_t length;
+
+	for (; word && *word; word += length + (word[length] == '-')) {
+		length = strcspn(word, "-");
+		key = parse_key(word, length);
+		if (!key) {
+			hmp_print(line->text, "invalid parameter: %.*s\n", (int)length, word);
+			goto out;
+		}
+		json_array_append_new(wanted, key);
+	}
+	if (!json_array_size(wanted)) {
+		hmp_print(line->text, "sendkey: which keys? as ctrl-alt-f1\n");
+		goto out;
+	}
+	arguments = json_pack("{s:O}", "keys", wanted);
+	hold = next_word(&rest);
+	if (hold)
+		json_object_set_new(arguments, "hold-time", json_integer(atol(hold)));
+	tell(line, "send-key", arguments);
+out:
+	json_decref(wanted);
+	free(at);
+}
+
+static void run_screendump(struct line *line)
+{
+	char *at = strdup(line->rest), *rest = at, *word;
+	json_t *arguments = json_object();
+	const char *name = NULL;
+
+	while (at && (word = next_word(&rest))) {
+		if (strcmp(word, "-f") == 0 && (word = next_word(&rest)))
+			name = "format";
+		else
+			name = json_object_get(arguments, "filename") ? "device" : "filename";
+		json_object_set_new(arguments, name, json_string(word ? word : ""));
+	}
+	free(at);
+	tell(line, "screendump", arguments);
+}
+
+/* mouse_move X Y [WHEEL] */
+static void run_mouse_move(struct line *line)
+{
+	int x = 0, y = 0, wheel = 0;
+
+	if (sscanf(line->rest, "%d %d %d", &x, &y, &wheel) < 2) {
+		hmp_print(line->text, "mouse_move: how far? as 10 -5\n");
+		return;
+	}
+	tell(line, "input-send-event",
+	     json_pack("{s:[{s:s,s:{s:s,s:i}},{s:s,s:{s:s,s:i}}]}", "events", "type", "rel", "data", "axis",
+		       "x", "value", x, "type", "rel", "data", "axis", "y", "value", y));
+	if (wheel)
+		tell(line, "input-send-event",
+		     json_pack("{s:[{s:s,s:{s:s,s:b}}]}", "events", "type", "btn", "data", "button",
+			       wheel > 0 ? "wheel-up" : "wheel-down", "down", 1));
+}
+
+/* mouse_button STATE: a bit for each of left, right and middle. */
+static void run_mouse_button(struct line *line)
+{
+	static const char *const names[] = {"left", "right", "middle"};
+	unsigned i, state = strtoul(line->rest, NULL, 0);
+	json_t *events = json_array();
+
+	for (i = 0; i < 3; i++)
+		json_array_append_new(events, json_pack("{s:s,s:{s:s,s:b}}", "type", "btn", "data", "button",
+							names[i], "down", state >> i & 1));
+	tell(line, "input-send-event", json_pack("{s:o}", "events", events));
+}
+
 static void run_help(struct line *line);
 
 static const struct command commands[] = {
 	{"cont", "c", run_cont, "let the machine run"},
 	{"help", "?", run_help, "this list"},
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
+	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
+	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},
 	{"quit", "q", run_quit, "end at once"},
+	{"screendump", NULL, run_screendump, "FILE [-f png]: a picture of the display (PPM)"},
+	{"sendkey", NULL, run_sendkey, "KEYS [MS]: press keys, as ctrl-alt-f1"},
 	{"stop", "s", run_stop, "stop the machine"},
 	{"system_powerdown", NULL, run_powerdown, "press the power button"},
 	{"system_reset", NULL, run_reset, "press the reset button"},

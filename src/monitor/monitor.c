@@ -27,6 +27,7 @@ void monitor_destroy(struct monitor *monitor)
 		return;
 	if (monitor->machine)
 		machine_unobserve(monitor->machine, &monitor->observer);
+	typist_end(&monitor->typist);
 	qmp_end(monitor);
 	hmp_end(monitor);
 	schema_destroy(monitor->schema);
@@ -100,8 +101,12 @@ static void ending(void *context)
 	qmp_answer_deferred(monitor);
 }
 
-void monitor_set_machine(struct monitor *monitor, struct machine *machine)
+int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct error *error)
 {
+	int result = typist_begin(&monitor->typist, machine);
+
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot set up a monitor");
 	monitor->machine = machine;
 	monitor->has_run = !machine_pauses(machine);
 	monitor->observer = (struct machine_observer){
@@ -113,6 +118,7 @@ void monitor_set_machine(struct monitor *monitor, struct machine *machine)
 		.context = monitor,
 	};
 	machine_observe(machine, &monitor->observer);
+	return 0;
 }
 
 void monitor_shutting_down(struct monitor *monitor, const char *reason)

@@ -28,8 +28,9 @@ int monitor_add_qmp(struct monitor *monitor, struct char_stream *stream, bool is
 		    struct error *error);
 int monitor_add_hmp(struct monitor *monitor, struct char_stream *stream, struct error *error);
 
-/* The machine there is to talk about, before it runs; without one there is none (-machine none). */
-void monitor_set_machine(struct monitor *monitor, struct machine *machine);
+/* The machine there is to talk about, before it runs; without one there is none (-machine none). 0, or -errno
+ * and `error`. */
+int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct error *error);
 
 /* Somebody of the host's ends the run: `reason` is one of ShutdownCause, as "host-signal". */
 void monitor_shutting_down(struct monitor *monitor, const char *reason);

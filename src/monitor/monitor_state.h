@@ -6,6 +6,7 @@
 #include "machine/machine.h"
 #include "monitor/facts.h"
 #include "monitor/schema.h"
+#include "monitor/typist.h"
 
 struct qmp_session;
 struct hmp_session;
@@ -19,6 +20,7 @@ struct monitor {
 	struct qmp_session *qmp; /* lists of sessions */
 	struct hmp_session *hmp;
 	bool migration_events;
+	struct typist typist;
 };
 
 #endif

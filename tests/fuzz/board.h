@@ -99,10 +99,10 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.physical_bits = 40,
 		.firmware = has_firmware ? &firmware : NULL,
 		.firmware_prints = true,
-		.has_vga = has_firmware,
 		.root_port_count = kind == BOARD_Q35 ? 2 : 0,
 		.root_ports = {{BOARD_PLACE(0, PCI_SLOT_FUNCTION(0, 1)), 1, 1},
 			       {BOARD_PLACE(0, PCI_SLOT_FUNCTION(2, 0)), 2, 2}},
+		.display = has_firmware ? BOARD_VGA : BOARD_NO_DISPLAY,
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);

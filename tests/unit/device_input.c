@@ -81,14 +81,14 @@ static void test_sets_agree(void **state)
 	unsigned i, made;
 
 	(void)state;
-	for (i = 0; i < key_count; i++) {
-		if (keys[i].set1 == KEY_PAUSE)
+	for (i = 0; i < pc_key_count; i++) {
+		if (pc_keys[i].set1 == KEY_PAUSE)
 			continue;
-		made = keys[i].set2 & 0xff;
+		made = pc_keys[i].set2 & 0xff;
 		made = made == 0x83 ? 0x41 : made == 0x84 ? 0x54 : key_set2_to_set1[made];
-		assert_int_equal((keys[i].set2 & 0xff00) | made, keys[i].set1);
-		assert_ptr_equal(key_by_set1(keys[i].set1), &keys[i]);
-		assert_ptr_equal(key_by_name(keys[i].name, strlen(keys[i].name)), &keys[i]);
+		assert_int_equal((pc_keys[i].set2 & 0xff00) | made, pc_keys[i].set1);
+		assert_ptr_equal(key_by_set1(pc_keys[i].set1), &pc_keys[i]);
+		assert_ptr_equal(key_by_name(pc_keys[i].name, strlen(pc_keys[i].name)), &pc_keys[i]);
 	}
 	assert_null(key_by_name("nothing", 7));
 	assert_null(key_by_name("es", 2));

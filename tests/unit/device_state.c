@@ -809,7 +809,7 @@ static void vga_open(struct world *world)
 
 	pci_create(world);
 	adopt(world, "vga", &vga_device_ops,
-	      vga_create(world->pci, PCI_SLOT_FUNCTION(5, 0), NULL, 0, &error));
+	      vga_create(world->pci, PCI_SLOT_FUNCTION(5, 0), false, NULL, 0, &error));
 }
 
 static void vga_stir(struct world *world)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cmocka.h>
 
@@ -33,7 +34,7 @@ static int setup(void **state)
 	config.pio = setting.pio;
 	config.mmio = setting.mmio;
 	setting.bus = pci_bus_create(&config, &error);
-	setting.vga = vga_create(setting.bus, 2 << 3, NULL, 0, &error);
+	setting.vga = vga_create(setting.bus, 2 << 3, false, NULL, 0, &error);
 	assert_non_null(setting.vga);
 	assert_int_equal(pio_bus_add(setting.pio, VGA_FIRST_PORT, VGA_PORTS, "VGA", &vga_pio_ops,
 				     setting.vga, &error), 0);
@@ -338,6 +339,49 @@ static void test_file(void **state)
 	assert_true(picture_write(&setting->picture, PICTURE_PPM, -1) < 0);
 }
 
+static uint32_t number(const uint8_t *bytes)
+{
+	return bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
+}
+
+/* Read back by the format's own rules: chunks, their checksums, the rows in one zlib stream. */
+static void test_png(void **state)
+{
+	struct setting *setting = *state;
+	static const uint8_t magic[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
+	static uint8_t file[1 << 20], rows[(640 * 3 + 1) * 480];
+	const uint8_t *at = file + 8, *compressed = NULL;
+	uLongf size = sizeof(rows), packed = 0;
+	int fd = memfd_create("picture", 0);
+	unsigned y;
+
+	look(setting);
+	setting->picture.pixels[640 * 3 * 7 + 5] = 0x42;
+	assert_int_equal(picture_write(&setting->picture, PICTURE_PNG, fd), 0);
+	assert_true(pread(fd, file, sizeof(file), 0) > 100);
+	assert_memory_equal(file, magic, 8);
+	assert_int_equal(number(at + 8), 640);
+	assert_int_equal(number(at + 12), 480);
+	for (;; at += number(at) + 12) {
+		assert_int_equal(number(at + 8 + number(at)), crc32(0, at + 4, number(at) + 4));
+		if (memcmp(at + 4, "IDAT", 4) == 0) {
+			compressed = at + 8;
+			packed = number(at);
+		}
+		if (memcmp(at + 4, "IEND", 4) == 0)
+			break;
+	}
+	assert_int_equal(lseek(fd, 0, SEEK_END), at + 12 - file);
+	assert_int_equal(uncompress(rows, &size, compressed, packed), Z_OK);
+	assert_int_equal(size, sizeof(rows));
+	for (y = 0; y < 480; y++) {
+		assert_int_equal(rows[y * 1921], 0);
+		assert_memory_equal(rows + y * 1921 + 1, setting->picture.pixels + y * 1920, 1920);
+	}
+	close(fd);
+	assert_true(picture_write(&setting->picture, PICTURE_PNG, -1) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -345,6 +389,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_planes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_linear, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_png, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

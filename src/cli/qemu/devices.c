@@ -105,6 +105,15 @@ static const struct property root_port_properties[] = {
 	{NULL},
 };
 
+static const struct property display_properties[] = {
+	{"vgamem_mb", PROPERTY_NUMBER, "16"},
+	{"vgamem", PROPERTY_SIZE, "16M 16777216"},
+	{"edid", PROPERTY_BOOL},
+	{"xres", PROPERTY_NUMBER},
+	{"yres", PROPERTY_NUMBER},
+	{NULL},
+};
+
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
@@ -131,6 +140,8 @@ static const struct device_driver drivers[] = {
 	{"virtserialport", NULL, ROLE_PORT, "virtio-serial-port", false, false, port_properties, "a port, /dev/virtio-ports/NAME in Linux"},
 	{"isa-serial", NULL, ROLE_ISA_SERIAL, "isa-device", false, false, isa_serial_properties, "the first serial port"},
 	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
+	{"VGA", NULL, ROLE_DISPLAY, "pci-vga", true, false, display_properties, "a display, as -vga std has it"},
+	{"bochs-display", NULL, ROLE_DISPLAY, "pci-device", true, false, display_properties, "a display that is no VGA"},
 	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
 	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
@@ -148,6 +159,7 @@ static const struct type {
 	{"device", "object", true},
 	{"pci-device", "device", true},
 	{"isa-device", "device", true},
+	{"pci-vga", "pci-device", true},
 	{"virtio-device", "device", true},
 	{"virtio-pci", "pci-device", true},
 	{"virtio-blk-pci-base", "virtio-pci", true},
@@ -206,10 +218,13 @@ static const struct {
 	{"ide-", "use virtio-blk-pci"},
 	{"ahci", "use virtio-blk-pci"},
 	{"nvme", "use virtio-blk-pci"},
-	{"VGA", "there is no display yet"},
-	{"virtio-vga", "there is no display yet"},
-	{"virtio-gpu", "there is no display yet"},
-	{"qxl", "there is no display yet"},
+	{"virtio-vga", "use VGA"},
+	{"virtio-gpu", "use bochs-display"},
+	{"qxl", "use VGA"},
+	{"cirrus-vga", "use VGA"},
+	{"vmware-svga", "use VGA"},
+	{"ramfb", "use bochs-display"},
+	{"secondary-vga", "there is one display"},
 	{"usb-", "there is no USB yet"},
 	{"qemu-xhci", "there is no USB yet"},
 	{"pci-bridge", "use pcie-root-port on -M q35"},

@@ -23,6 +23,7 @@ enum device_role {
 	ROLE_ISA_SERIAL,
 	ROLE_ISA_DEBUGCON,
 	ROLE_ROOT_PORT, /* pcie-root-port */
+	ROLE_DISPLAY,
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 

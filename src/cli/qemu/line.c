@@ -8,6 +8,7 @@
 
 #include "cli/accel.h"
 #include "cli/firmware_option.h"
+#include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
 #include "machine/inspect.h"
@@ -305,6 +306,8 @@ static int examine_boot(struct line *line, struct error *error)
 	struct boot_config *boot = &line->config.boot;
 	const char *bios = text(line, "bios");
 	struct firmware_option firmware = {.what = "bios"};
+	const struct firmware_option installed = {.what = "bios"};
+	struct firmware_files other;
 
 	boot->kernel = text(line, "kernel");
 	boot->initrd = text(line, "initrd");
@@ -329,9 +332,37 @@ static int examine_boot(struct line *line, struct error *error)
 		firmware.what = bios;
 	if (firmware_option_find(&firmware, &boot->firmware, error) < 0)
 		return -EINVAL;
-	/* Without a display. */
-	boot->firmware.vga_rom = NULL;
+	/* Whatever BIOS it is, the display's is the one that is installed. */
+	if (!boot->firmware.vga_rom && firmware_option_find(&installed, &other, NULL) == 0)
+		boot->firmware.vga_rom = other.vga_rom;
 	return 0;
+}
+
+/* The display that -vga means, or that there is by itself, unless it is a -device. */
+static int examine_display(struct line *line, struct error *error)
+{
+	const char *display = text(line, "display"), *vga = text(line, "vga");
+	const struct device_driver *driver;
+	bool wants_vga = !has(line, "nodefaults") && line->config.boot.firmware.code &&
+			 line->type->board != BOARD_MICROVM;
+	const json_t *one;
+	size_t i;
+
+	if (display && strcmp(display, "none") != 0)
+		return error_set(error, ENOTSUP, "-display %.60s: nothing can show it: use none, and screendump",
+				 display);
+	json_array_foreach(line->devices, i, one) {
+		driver = device_driver_find(keyval_text(one, "driver") ? keyval_text(one, "driver") : "", NULL);
+		wants_vga = wants_vga && !(driver && driver->role == ROLE_DISPLAY);
+	}
+	if (vga && strcmp(vga, "std") != 0 && strcmp(vga, "none") != 0)
+		return error_set(error, ENOTSUP, "-vga %.60s: use std or none", vga);
+	if (vga && strcmp(vga, "std") == 0 && line->type->board == BOARD_MICROVM)
+		return error_set(error, ENOTSUP, "-vga std: a microvm has no display");
+	if (vga)
+		wants_vga = strcmp(vga, "std") == 0;
+	line->config.firmware_is_silent = !has(line, "nographic");
+	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 
 static int examine_objects(struct line *line, struct error *error)
@@ -591,17 +622,12 @@ fail_serial:
 	return -EINVAL;
 }
 
-static int examine_life(struct line *line, struct error *error)
+static void examine_life(struct line *line)
 {
 	const json_t *action = said(line, "action");
 	const char *reboot = keyval_text(action, "reboot"), *shutdown = keyval_text(action, "shutdown");
 	const json_t *sandbox = json_object_get(said(line, "sandbox"), "enable");
-	const char *display = text(line, "display"), *vga = text(line, "vga");
 
-	if (display && strcmp(display, "none") != 0)
-		return error_set(error, ENOTSUP, "-display %.60s: there is no display: use none", display);
-	if (vga && strcmp(vga, "none") != 0)
-		return error_set(error, ENOTSUP, "-vga %.60s: there is no graphics adapter yet: use none", vga);
 	line->gdb = has(line, "s") ? "tcp::1234" : text(line, "gdb");
 	/* Who debugs a machine from its first instruction lets it go on. */
 	if (has(line, "S"))
@@ -614,7 +640,6 @@ static int examine_life(struct line *line, struct error *error)
 	line->config.print_port = line->config.debug_exit_port = -1;
 	line->name = keyval_text(said(line, "name"), "guest");
 	line->uuid = text(line, "uuid");
-	return 0;
 }
 
 static int examine_descriptors(struct line *line, struct error *error)
@@ -653,8 +678,9 @@ int line_examine(struct line *line, struct error *error)
 	line->serial = line->debug_console = -1;
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
+	examine_life(line);
 	if (examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
-	    examine_life(line, error) < 0 || examine_descriptors(line, error) < 0 ||
+	    examine_descriptors(line, error) < 0 ||
 	    examine_escape(line, error) < 0 || examine_consoles(line, error) < 0)
 		return -EINVAL;
 	if (!line->has_machine)
@@ -665,7 +691,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)
 		json_array_append(line->devices, (json_t *)one);
-	if (examine_drives(line, error) < 0)
+	if (examine_drives(line, error) < 0 || examine_display(line, error) < 0)
 		return -EINVAL;
 	return line_place_devices(line, error);
 }

@@ -155,8 +155,10 @@ static bool slot_is_free(const struct place_use *places, unsigned slot)
 
 static int choose_place(struct line *line, struct place_use *places, json_t *device, struct error *error)
 {
+	bool is_display = device_driver_find(keyval_text(device, "driver"), NULL)->role == ROLE_DISPLAY;
 	unsigned slot = line->type->board == BOARD_Q35 ? Q35_FIRST_FREE_SLOT : FIRST_FREE_SLOT;
 
+	slot -= is_display; /* right before the others */
 	if (is_microvm(line) || json_object_get(device, "place"))
 		return 0;
 	while (slot < PCI_SLOTS && !slot_is_free(places, slot))
@@ -380,6 +382,17 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 	return 0;
 }
 
+static int open_display(struct line *line, const json_t *device, struct error *error)
+{
+	if (line->config.display)
+		return error_set(error, ENOTSUP, "there is one display: leave it out, or say -vga none");
+	if (is_microvm(line))
+		return error_set(error, ENOTSUP, "a microvm has no display");
+	line->config.display = strcmp(keyval_text(device, "driver"), "VGA") == 0 ? BOARD_VGA : BOARD_PLAIN_DISPLAY;
+	line->config.display_place = place_of(device);
+	return 0;
+}
+
 static int open_device(struct line *line, const json_t *device, struct error *error)
 {
 	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
@@ -395,6 +408,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_VSOCK: return open_vsock(line, device, error);
 	case ROLE_SERIAL_BUS: line->config.console_place = place_of(device); return 0;
 	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
+	case ROLE_DISPLAY: return open_display(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}
@@ -413,6 +427,11 @@ int line_open_devices(struct line *line, struct error *error)
 			error_prefix(error, "-device %.60s", keyval_text(device, "driver"));
 			break;
 		}
+	}
+	/* Nobody but a VGA has a use for its BIOS, and without one firmware prints to the serial port. */
+	if (config->display != BOARD_VGA) {
+		config->boot.firmware.vga_rom = NULL;
+		config->firmware_is_silent = false;
 	}
 	while (result < 0 && config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);

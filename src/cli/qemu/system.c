@@ -158,6 +158,20 @@ static void quit_without_machine(void *context)
 	event_loop_stop(context);
 }
 
+/* Of a process that is not confined. */
+static int open_file(void *context, const char *path, bool for_writing, struct error *error)
+{
+	const struct system *system = context;
+	int fd;
+
+	if (system->line.has_machine && system->line.config.is_confined)
+		return error_set(error, EACCES,
+				 "'%.200s' cannot be opened: kvik is confined (-sandbox off lets it)", path);
+	fd = open(path, for_writing ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY : O_RDONLY | O_CLOEXEC,
+		  0666);
+	return fd < 0 ? error_set_errno(error, errno, "'%.200s' cannot be opened", path) : fd;
+}
+
 static int write_pid(const struct line *line, struct error *error)
 {
 	const char *path = json_string_value(json_object_get(line->said, "pidfile"));
@@ -267,7 +281,8 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	if (!system->machine ||
 	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;
-	monitor_set_machine(system->monitor, system->machine);
+	if (monitor_set_machine(system->monitor, system->machine, error) < 0)
+		return -EINVAL;
 	/* Their greetings make threads, which a process that confines itself has none of. */
 	if (add_monitors(system, error) < 0)
 		return -EINVAL;
@@ -297,6 +312,8 @@ static int run(struct system *system, int *status, struct error *error)
 		system->facts.context = system->loop;
 		system->facts.find_ring = NULL;
 	}
+	system->facts.open_file = open_file;
+	system->facts.file_context = system;
 	system->monitor = monitor_create(&system->facts, error);
 	if (!system->monitor || write_pid(line, error) < 0)
 		return -EINVAL;

@@ -45,8 +45,11 @@ static void put_32(uint8_t *bytes, uint32_t value)
 static int write_chunk(int fd, const char *type, const uint8_t *data, uint32_t size)
 {
 	uint8_t number[4];
-	uint32_t crc = crc32(crc32(0, (const uint8_t *)type, 4), data, size);
+	uint32_t crc = crc32(0, (const uint8_t *)type, 4);
 	int result;
+
+	if (size) /* no data begins another sum */
+		crc = crc32(crc, data, size);
 
 	put_32(number, size);
 	result = file_write_all(fd, number, 4);

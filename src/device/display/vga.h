@@ -22,9 +22,10 @@
 struct vga;
 
 /* On the bus, at PCI_SLOT_FUNCTION(...). Its memory is shown by memory slot `slot` of `vm` where the guest
- * has put it; `vm` NULL: by accesses alone. */
-struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, const struct kvm_vm *vm,
-		       unsigned slot, struct error *error);
+ * has put it; `vm` NULL: by accesses alone. A plain one is a display that is no VGA, QEMU's bochs-display:
+ * the same by PCI alone, and not for ports and windows. */
+struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, bool is_plain,
+		       const struct kvm_vm *vm, unsigned slot, struct error *error);
 
 /* What the screen shows now; the caller frees with picture_free. 0 or -ENOMEM. Any thread. */
 int vga_take_picture(struct vga *vga, struct picture *picture);

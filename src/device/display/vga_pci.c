@@ -12,6 +12,7 @@
 #define VENDOR		 0x1234
 #define DEVICE_ID	 0x1111
 #define CLASS		 0x030000 /* VGA-compatible */
+#define PLAIN_CLASS	 0x038000 /* another display */
 #define REVISION	 2	  /* with the registers of BAR 2 */
 #define SUBSYSTEM_VENDOR 0x1af4
 #define SUBSYSTEM	 0x1100
@@ -315,8 +316,8 @@ const struct device_ops vga_device_ops = {
 	.destroy = vga_destroy,
 };
 
-struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, const struct kvm_vm *vm,
-		       unsigned slot, struct error *error)
+struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, bool is_plain,
+		       const struct kvm_vm *vm, unsigned slot, struct error *error)
 {
 	struct vga *vga = calloc(1, sizeof(*vga));
 
@@ -333,7 +334,8 @@ struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, const struct
 	vga->vm = vm;
 	vga->slot = slot;
 	vga_state_reset(&vga->state);
-	pci_function_init(&vga->function, VENDOR, DEVICE_ID, CLASS, REVISION);
+	pci_function_init(&vga->function, VENDOR, DEVICE_ID, is_plain ? PLAIN_CLASS : CLASS,
+			  REVISION);
 	pci_function_set_subsystem(&vga->function, SUBSYSTEM_VENDOR, SUBSYSTEM);
 	vga->function.bars[BAR_MEMORY] = (struct pci_bar){
 		.kind = PCI_BAR_MEMORY32,
@@ -354,6 +356,7 @@ struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, const struct
 	};
 	pci_bus_add(bus, slot_function, &vga->function);
 	/* Its ports are no BAR's; firmware looks whether they are on. */
-	vga->function.writable[PCI_COMMAND] |= PCI_COMMAND_IO;
+	if (!is_plain)
+		vga->function.writable[PCI_COMMAND] |= PCI_COMMAND_IO;
 	return vga;
 }

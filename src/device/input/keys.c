@@ -4,7 +4,7 @@
 
 #define X KEY_EXTENDED
 
-const struct key keys[] = {
+const struct key pc_keys[] = {
 	{"esc", NULL, 0x01, 0x76},
 	{"1", NULL, 0x02, 0x16},
 	{"2", NULL, 0x03, 0x1e},
@@ -137,7 +137,7 @@ const struct key keys[] = {
 	{"mail", NULL, X | 0x6c, X | 0x48},
 	{"pause", NULL, KEY_PAUSE, KEY_PAUSE},
 };
-const unsigned key_count = sizeof(keys) / sizeof(keys[0]);
+const unsigned pc_key_count = sizeof(pc_keys) / sizeof(pc_keys[0]);
 
 const uint8_t key_set2_to_set1[128] = {
 	0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
@@ -159,9 +159,9 @@ const struct key *key_by_name(const char *name, size_t length)
 {
 	unsigned i;
 
-	for (i = 0; i < key_count; i++)
-		if (is_name(keys[i].name, name, length) || is_name(keys[i].other_name, name, length))
-			return &keys[i];
+	for (i = 0; i < pc_key_count; i++)
+		if (is_name(pc_keys[i].name, name, length) || is_name(pc_keys[i].other_name, name, length))
+			return &pc_keys[i];
 	return NULL;
 }
 
@@ -169,8 +169,8 @@ const struct key *key_by_set1(unsigned set1)
 {
 	unsigned i;
 
-	for (i = 0; i < key_count; i++)
-		if (keys[i].set1 == set1)
-			return &keys[i];
+	for (i = 0; i < pc_key_count; i++)
+		if (pc_keys[i].set1 == set1)
+			return &pc_keys[i];
 	return NULL;
 }

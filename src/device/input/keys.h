@@ -24,8 +24,8 @@ const struct key *key_by_name(const char *name, size_t length);
 const struct key *key_by_set1(unsigned set1);
 
 /* All of them, to be listed. */
-extern const struct key keys[];
-extern const unsigned key_count;
+extern const struct key pc_keys[];
+extern const unsigned pc_key_count;
 
 /* What the 8042 makes of a byte below 0x80 that a keyboard in set 2 sends: set 1. */
 extern const uint8_t key_set2_to_set1[128];
