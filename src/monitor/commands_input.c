@@ -51,7 +51,7 @@ json_t *qmp_screendump(struct qmp_call *call)
 		error_set(&call->error, ENODEV, "There is no console to take a screendump from");
 		return NULL;
 	}
-	fd = facts->open_file(facts->file_context, path, true, &call->error);
+	fd = facts->open_file(facts->file_context, MONITOR_FILE_WRITE, path, &call->error);
 	if (fd < 0)
 		return NULL;
 	result = machine_screendump(call->monitor->machine,

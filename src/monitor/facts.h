@@ -8,6 +8,15 @@
 #include "device/char/char.h"
 #include "machine/cpu_features.h"
 
+/* What a command names that is opened for it. */
+enum monitor_file {
+	MONITOR_FILE_READ,   /* by its path */
+	MONITOR_FILE_WRITE,  /* ... anew */
+	MONITOR_URI_OUT,     /* where a machine is sent: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT */
+	MONITOR_URI_IN,	     /* where one comes from, likewise; sockets listen */
+	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */
+};
+
 /* JSON values are borrowed from whoever made the facts; they are answers as schema.json says. */
 struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
@@ -20,9 +29,8 @@ struct monitor_facts {
 	json_t *objects;
 	/* The ring of that name to read from, or NULL. */
 	struct char_stream *(*find_ring)(void *context, const char *name);
-	/* Open a file that somebody names in a command, to read it or to write it anew. A descriptor,
-	 * close-on-exec, or -errno and `error`. */
-	int (*open_file)(void *context, const char *path, bool for_writing, struct error *error);
+	/* Open what somebody names in a command. A descriptor, close-on-exec, or -errno and `error`. */
+	int (*open_file)(void *context, enum monitor_file kind, const char *name, struct error *error);
 	void *file_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);

@@ -225,6 +225,16 @@ static int take_socket(const char *text, struct error *error)
 	return fd;
 }
 
+/* Whether somebody else keeps its socket: of monitors that share it with nobody. */
+static bool has_door(struct chardevs *chardevs, const struct chardev *chardev)
+{
+	bool has = chardevs->door && chardev->is_monitor &&
+		   !json_is_true(json_object_get(chardev->options, "mux"));
+
+	chardevs->has_door |= has;
+	return has;
+}
+
 static struct char_stream *open_server(struct chardevs *chardevs, struct chardev *chardev, int fd,
 				       struct error *error)
 {
@@ -243,6 +253,9 @@ static struct char_stream *open_server(struct chardevs *chardevs, struct chardev
 			return NULL;
 		}
 	}
+	if (has_door(chardevs, chardev) &&
+	    door_add(chardevs->door, chardev->is_control, &fd, &peer, error) < 0)
+		return NULL;
 	return char_server_create(chardevs->loop, fd, peer, error);
 }
 
@@ -253,7 +266,7 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 	const char *path = keyval_text(options, "path"), *inherited = keyval_text(options, "fd");
 	const char *host = keyval_text(options, "host"), *port = keyval_text(options, "port");
 	bool is_server = json_is_true(json_object_get(options, "server"));
-	int fd;
+	int fd, none = -1;
 
 	if (inherited)
 		fd = take_socket(inherited, error);
@@ -274,6 +287,9 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 	else
 		snprintf(chardev->filename, sizeof(chardev->filename), "tcp:%.100s:%.20s%s",
 			 host ? host : "", port, is_server ? ",server=on" : "");
+	if (!is_server && has_door(chardevs, chardev) &&
+	    door_add(chardevs->door, chardev->is_control, &none, &fd, error) < 0)
+		return NULL;
 	return is_server ? open_server(chardevs, chardev, fd, error)
 			 : char_pair_create(chardevs->loop, fd, fd, error);
 }

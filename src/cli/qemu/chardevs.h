@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "cli/qemu/door.h"
 #include "cli/qemu/fdsets.h"
 #include "device/char/char.h"
 #include "device/char/mux.h"
@@ -18,6 +19,7 @@ struct chardev {
 	struct char_mux *mux;	    /* NULL: is not shared */
 	char filename[160]; /* as query-chardev tells */
 	bool has_user, is_stdio, is_ring;
+	bool is_monitor, is_control; /* a monitor's alone, of programs */
 };
 
 struct chardevs {
@@ -29,6 +31,8 @@ struct chardevs {
 	struct chardev list[CHARDEVS_MAX];
 	unsigned count;
 	bool listens; /* some do */
+	struct door *door; /* for monitors of their own; NULL: none */
+	bool has_door;	   /* some are behind it */
 };
 
 /* What `-chardev` says; `options` stay the caller's. 0, or -errno and `error`. */

@@ -500,6 +500,8 @@ static int add_monitor(struct line *line, int chardev, bool is_control, bool is_
 	if (line->monitor_count == LINE_MONITORS_MAX)
 		return error_set(error, ENOSPC, "at most %u monitors", LINE_MONITORS_MAX);
 	line->monitors[line->monitor_count].chardev = chardev;
+	line->chardevs.list[chardev].is_monitor = true;
+	line->chardevs.list[chardev].is_control = is_control;
 	line->monitors[line->monitor_count].is_control = is_control;
 	line->monitors[line->monitor_count++].is_pretty = is_pretty;
 	return 0;

@@ -9,9 +9,11 @@
 #include "cli/commands.h"
 #include "cli/qemu/daemon.h"
 #include "cli/qemu/devices.h"
+#include "cli/qemu/door.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/named_file.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/system.h"
 #include "cli/run_signals.h"
@@ -30,6 +32,7 @@ struct system {
 	struct monitor *monitor;
 	struct machine *machine;
 	struct gdb_stub *gdb; /* NULL: none */
+	struct door *door;    /* NULL: it is not confined */
 	struct char_stream *no_serial; /* when there is no other */
 	struct sandbox_report sandbox; /* without a machine, which has its own */
 	bool is_quitting, is_draining;
@@ -158,18 +161,12 @@ static void quit_without_machine(void *context)
 	event_loop_stop(context);
 }
 
-/* Of a process that is not confined. */
-static int open_file(void *context, const char *path, bool for_writing, struct error *error)
+static int open_file(void *context, enum monitor_file kind, const char *name, struct error *error)
 {
 	const struct system *system = context;
-	int fd;
 
-	if (system->line.has_machine && system->line.config.is_confined)
-		return error_set(error, EACCES,
-				 "'%.200s' cannot be opened: kvik is confined (-sandbox off lets it)", path);
-	fd = open(path, for_writing ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY : O_RDONLY | O_CLOEXEC,
-		  0666);
-	return fd < 0 ? error_set_errno(error, errno, "'%.200s' cannot be opened", path) : fd;
+	return system->door ? door_open(system->door, kind, name, error)
+			    : named_file_open(kind, name, error);
 }
 
 static int write_pid(const struct line *line, struct error *error)
@@ -232,7 +229,8 @@ static void drain(struct system *system)
 /* Without a machine: monitors alone, until one of them ends it. */
 static int run_monitors(struct system *system, struct error *error)
 {
-	const struct sandbox_config config = {.listens = system->line.chardevs.listens};
+	const struct sandbox_config config = {.listens = system->line.chardevs.listens,
+					      .uses_helpers = system->line.chardevs.has_door};
 	int result = 0;
 
 	if (system->line.config.is_confined)
@@ -257,7 +255,7 @@ static int run_machine(struct system *system, int *status, struct error *error)
 
 	config->loop = system->loop;
 	config->sandbox.listens = system->line.chardevs.listens || config->vsock.guest_cid;
-	config->sandbox.uses_helpers |= config->vsock.guest_cid != 0;
+	config->sandbox.uses_helpers |= config->vsock.guest_cid || system->line.chardevs.has_door;
 	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
 	if (!config->kvm_options.code_cache_bytes)
 		config->kvm_options.code_cache_bytes = accel_code_cache(config->ram_bytes);
@@ -301,6 +299,8 @@ static int run(struct system *system, int *status, struct error *error)
 	line->chardevs.commands = (struct char_mux_commands){.quit = quit_key, .context = system};
 	if (line_examine(line, error) < 0 || line_open_devices(line, error) < 0)
 		return -EINVAL;
+	if (line->config.is_confined && !(line->chardevs.door = system->door = door_create(error)))
+		return -EINVAL;
 	/* Some wait for their peers, and the user may want to end that by a signal. */
 	if (chardevs_open(&line->chardevs, false, error) < 0 ||
 	    run_signals_watch(&system->signals, system->loop, error) < 0 ||
@@ -312,6 +312,8 @@ static int run(struct system *system, int *status, struct error *error)
 		system->facts.context = system->loop;
 		system->facts.find_ring = NULL;
 	}
+	if (door_is_wanted(system->door) && door_start(system->door, error) < 0)
+		return -EINVAL;
 	system->facts.open_file = open_file;
 	system->facts.file_context = system;
 	system->monitor = monitor_create(&system->facts, error);
@@ -340,6 +342,7 @@ static void destroy(struct system *system)
 	machine_destroy(system->machine);
 	close_devices(&system->line.config);
 	chardevs_close(&system->line.chardevs);
+	door_destroy(system->door);
 	char_destroy(system->no_serial);
 	facts_free(&system->facts);
 	event_loop_destroy(system->loop);

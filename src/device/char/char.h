@@ -92,7 +92,8 @@ struct char_stream *char_pair_create(struct event_loop *loop, int input_fd, int 
 
 /*
  * One peer at a time on a listening socket, which is the stream's from now on, also when this fails. What
- * is written while there is no peer is dropped. `peer` is the first one, -1: none yet.
+ * is written while there is no peer is dropped. `peer` is the first one, -1: none yet. A socket that does not
+ * listen is one on which somebody passes peers, each with a message of one byte.
  */
 struct char_stream *char_server_create(struct event_loop *loop, int listening_fd, int peer,
 				       struct error *error);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@ struct char_server {
 	struct event_loop *loop;
 	struct event_source listener; /* enabled while there is no peer */
 	struct char_input input;
+	bool is_passed; /* the listener does not listen: peers are passed on it */
 	int peer; /* for input, of a descriptor that the output has, too; -1: none */
 };
 
@@ -57,10 +59,38 @@ static int take_peer(struct char_server *server, int fd)
 	return 0;
 }
 
+/* As accept(2). */
+static int receive_peer(struct char_server *server)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	char word;
+	struct iovec vector = {&word, sizeof(word)};
+	struct msghdr message = {.msg_iov = &vector,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control)};
+	ssize_t got = recvmsg(server->listener.fd, &message, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	int fd = -1;
+
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+	    header->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, O_NONBLOCK);
+	else if (got == 0) /* nobody passes any more */
+		event_source_enable(&server->listener, false);
+	return fd;
+}
+
 static void connection_ready(void *context)
 {
 	struct char_server *server = context;
-	int fd = accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = server->is_passed ? receive_peer(server)
+				   : accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	/* Who gave up again, or cannot be served, has seen the end of the connection. */
 	if (fd >= 0)
@@ -96,7 +126,8 @@ struct char_stream *char_server_create(struct event_loop *loop, int listening_fd
 	static const struct char_ops ops = {
 		.resume_input = resume_input, .destroy = destroy, .is_attached = is_attached};
 	struct char_server *server = calloc(1, sizeof(*server));
-	int result;
+	socklen_t size = sizeof(int);
+	int result, listens = 1;
 
 	if (!server) {
 		error_set_errno(error, ENOMEM, "cannot create a console");
@@ -104,6 +135,8 @@ struct char_stream *char_server_create(struct event_loop *loop, int listening_fd
 	}
 	server->stream.ops = &ops;
 	server->loop = loop;
+	getsockopt(listening_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
+	server->is_passed = !listens;
 	server->peer = -1;
 	server->input.ended = peer_gone;
 	server->input.context = server;

@@ -1,0 +1,74 @@
+#include "cli/qemu/door_request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Commands, the argument that names something, and what. Migrations from or to a descriptor name none. */
+static const struct {
+	const char *command, *argument;
+	enum monitor_file kind;
+} commands[] = {
+	{"screendump", "filename", MONITOR_FILE_WRITE},
+	{"migrate", "uri", MONITOR_URI_OUT},
+	{"migrate-incoming", "uri", MONITOR_URI_IN},
+	{"getfd", "fdname", MONITOR_FILE_PASSED},
+};
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static bool fill(struct door_request *request, enum monitor_file kind, const char *name)
+{
+	if (!name || strlen(name) >= sizeof(request->name) || strncmp(name, "fd:", 3) == 0)
+		return false;
+	*request = (struct door_request){.kind = kind};
+	strcpy(request->name, name);
+	return true;
+}
+
+bool door_request_of_line(const char *line, struct door_request *request)
+{
+	char *copy = strdup(line), *rest = copy, *word = copy ? strtok_r(copy, " \t\r\n", &rest) : NULL;
+	bool is_found = false;
+	unsigned i;
+
+	for (i = 0; word && i < COMMANDS; i++)
+		if (strcmp(word, commands[i].command) == 0 ||
+		    (commands[i].kind == MONITOR_URI_IN && strcmp(word, "migrate_incoming") == 0))
+			break;
+	/* A command of exec: is the rest of the line. */
+	while (word && i < COMMANDS && (word = strtok_r(NULL, " \t\r\n", &rest))) {
+		if (strcmp(word, "-f") == 0) {
+			strtok_r(NULL, " \t\r\n", &rest);
+		} else if (strncmp(word, "exec:", 5) == 0) {
+			is_found = fill(request, commands[i].kind,
+					strstr(line, "exec:"));
+			if (is_found)
+				request->name[strcspn(request->name, "\r\n")] = 0;
+			break;
+		} else if (*word != '-') {
+			is_found = fill(request, commands[i].kind, word);
+			break;
+		}
+	}
+	free(copy);
+	return is_found;
+}
+
+bool door_request_of_command(const json_t *command, struct door_request *request)
+{
+	const char *name = json_string_value(json_object_get(command, "execute")), *value;
+	const json_t *arguments = json_object_get(command, "arguments");
+	unsigned i;
+
+	if (!name)
+		return false;
+	if (strcmp(name, "human-monitor-command") == 0) {
+		value = json_string_value(json_object_get(arguments, "command-line"));
+		return value && door_request_of_line(value, request);
+	}
+	for (i = 0; i < COMMANDS; i++)
+		if (strcmp(name, commands[i].command) == 0)
+			return fill(request, commands[i].kind,
+				    json_string_value(json_object_get(arguments, commands[i].argument)));
+	return false;
+}

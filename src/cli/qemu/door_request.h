@@ -1,0 +1,19 @@
+/* What a monitor's command names that has to be opened for it. */
+#ifndef KVIK_CLI_QEMU_DOOR_REQUEST_H
+#define KVIK_CLI_QEMU_DOOR_REQUEST_H
+
+#include <jansson.h>
+#include <limits.h>
+
+#include "monitor/facts.h"
+
+struct door_request {
+	enum monitor_file kind;
+	char name[PATH_MAX];
+};
+
+/* False: it names nothing. */
+bool door_request_of_command(const json_t *command, struct door_request *request); /* QMP's */
+bool door_request_of_line(const char *line, struct door_request *request);	    /* a human's */
+
+#endif

@@ -1,0 +1,95 @@
+#include "cli/qemu/named_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "util/socket.h"
+
+static int open_path(const char *path, bool for_writing, struct error *error)
+{
+	int fd = open(path, for_writing ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY
+					: O_RDONLY | O_CLOEXEC | O_NOCTTY,
+		      0666);
+
+	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
+}
+
+/* In the child: its own child runs the command, so that this one can be waited for at once. */
+static void __attribute__((noreturn)) run_command(const char *command, int fd, int target)
+{
+	sigset_t none;
+
+	if (fork() != 0)
+		_exit(0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
+	dup2(fd, target);
+	execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+	_exit(127);
+}
+
+static int open_command(const char *command, bool for_writing, struct error *error)
+{
+	int ends[2], mine = for_writing ? 1 : 0, code;
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return error_set_errno(error, errno, "exec:");
+	child = fork();
+	if (child == 0)
+		run_command(command, ends[!mine], for_writing ? STDIN_FILENO : STDOUT_FILENO);
+	code = errno;
+	close(ends[!mine]);
+	if (child < 0) {
+		close(ends[mine]);
+		return error_set_errno(error, code, "exec:");
+	}
+	while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		;
+	return ends[mine];
+}
+
+static int open_tcp(const char *address, bool is_out, struct error *error)
+{
+	const char *colon = strrchr(address, ':');
+	char host[256];
+
+	if (!colon || (size_t)(colon - address) >= sizeof(host))
+		return error_set(error, EINVAL, "tcp:%.100s: use tcp:HOST:PORT", address);
+	memcpy(host, address, colon - address);
+	host[colon - address] = 0;
+	return is_out ? socket_connect_tcp(*host ? host : NULL, colon + 1, error)
+		      : socket_listen_tcp(*host ? host : NULL, colon + 1, error);
+}
+
+static int open_uri(const char *uri, bool is_out, struct error *error)
+{
+	if (strncmp(uri, "file:", 5) == 0)
+		return open_path(uri + 5, is_out, error);
+	if (strncmp(uri, "exec:", 5) == 0)
+		return open_command(uri + 5, is_out, error);
+	if (strncmp(uri, "unix:", 5) == 0)
+		return is_out ? socket_connect_unix(uri + 5, error) : socket_listen_unix(uri + 5, error);
+	if (strncmp(uri, "tcp:", 4) == 0)
+		return open_tcp(uri + 4, is_out, error);
+	return error_set(error, EINVAL, "'%.100s': use file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME",
+			 uri);
+}
+
+int named_file_open(enum monitor_file kind, const char *name, struct error *error)
+{
+	switch (kind) {
+	case MONITOR_FILE_READ: return open_path(name, false, error);
+	case MONITOR_FILE_WRITE: return open_path(name, true, error);
+	case MONITOR_URI_OUT: return open_uri(name, true, error);
+	case MONITOR_URI_IN: return open_uri(name, false, error);
+	default: return error_set(error, EBADF, "'%.100s': no descriptor came with the command", name);
+	}
+}
