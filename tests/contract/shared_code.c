@@ -9,6 +9,7 @@
 #include "contract.h"
 
 #define COMMON_GPA  0x8000 /* both vCPUs' code, which jumps to the next page */
+#define CALLED_GPA  0xb000 /* code that has never been hot */
 #define CPUS        2
 #define VIEW_TABLES 0x20000 /* four tables for each vCPU */
 #define SPREAD_GPA  0x14000 /* code that does not fit into the smallest cache */
@@ -163,27 +164,28 @@ static void test_retired(struct machine *machine, struct kvm_vcpu *vcpus[CPUS])
 	static const char callee[] = "\x48\x83\xc0\x01" "\xc3"; /* add $1,%rax; ret */
 	/* A round is call *%rbx; dec %ecx; jnz. What is said and waited for is at 5000h. */
 	static const char late[] =
-		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
-		"\xc7\x04\x25\x00\x50\x00\x00\x01\x00\x00\x00" /* say 1 */
-		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x02\x75\xf4" /* wait for 2 */
-		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
-		"\xc7\x04\x25\x00\x50\x00\x00\x03\x00\x00\x00" /* say 3 */
-		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x04\x75\xf4" /* wait for 4 */
-		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\x31\xd2" /* xor %edx,%edx */
+		"\xb9\x64\x00\x00\x00\xeb\x00" /* of a block of its own, which stays cold */
+		"\xff\xd3\xff\xc9\x75\xfa" /* 100 rounds */
+		"\xff\xc2\x89\x14\x25\x00\x50\x00\x00" /* say %edx + 1 */
+		"\xff\xc2\xf3\x90\x39\x14\x25\x00\x50\x00\x00\x75\xf5" /* wait for %edx + 2 */
+		"\x83\xfa\x06\x75\xd8" /* unless that is 6, again */
 		"\xe6\x10"; /* out %al,$0x10 */
 	static const char hot[] =
 		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x01\x75\xf4" /* wait for 1 */
-		"\xb9\x20\x4e\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xb9\x20\x4e\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* 20,000 rounds */
 		"\xc7\x04\x25\x00\x50\x00\x00\x02\x00\x00\x00" /* say 2 */
 		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x03\x75\xf4" /* wait for 3 */
-		"\xc6\x04\x25\x03\x80\x00\x00\x10" /* add $16, from now on */
+		"\xc6\x04\x25\x03\xb0\x00\x00\x10" /* add $16, from now on */
 		"\xc7\x04\x25\x00\x50\x00\x00\x04\x00\x00\x00" /* say 4 */
-		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* rounds of calls */
+		"\xb9\x64\x00\x00\x00\xff\xd3\xff\xc9\x75\xfa" /* 100 rounds */
+		"\xf3\x90\x83\x3c\x25\x00\x50\x00\x00\x05\x75\xf4" /* wait for 5 */
+		"\xc7\x04\x25\x00\x50\x00\x00\x06\x00\x00\x00" /* say 6 */
 		"\xe6\x10"; /* out %al,$0x10 */
 	static const uint64_t sums[CPUS] = { 20000 + 100 * 16, 200 + 100 * 16 };
 	struct vcpu_thread threads[CPUS];
 
-	memcpy(machine->ram + COMMON_GPA, callee, sizeof(callee) - 1);
+	memcpy(machine->ram + CALLED_GPA, callee, sizeof(callee) - 1);
 	memcpy(machine->ram + SPREAD_GPA, hot, sizeof(hot) - 1);
 	memcpy(machine->ram + SPREAD_GPA + 0x1000, late, sizeof(late) - 1);
 	memset(machine->ram + 0x5000, 0, 4);
@@ -193,7 +195,7 @@ static void test_retired(struct machine *machine, struct kvm_vcpu *vcpus[CPUS])
 		machine_enter_long(machine, vcpus[i], SPREAD_GPA + i * 0x1000);
 		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_GET_REGS, &regs), 0);
 		regs.rax = 0;
-		regs.rbx = COMMON_GPA;
+		regs.rbx = CALLED_GPA;
 		regs.rsp = SPREAD_STACK + i * 0x800;
 		check_equal(kvm_vcpu_ioctl(vcpus[i], KVM_SET_REGS, &regs), 0);
 	}
