@@ -39,6 +39,7 @@
 #define CONTROL_ATTENTION_OFF	0x00c0
 #define CONTROL_LIGHT		0x0300
 #define CONTROL_LIGHT_ON	0x0100
+#define CONTROL_LIGHT_BLINKS	0x0200
 #define CONTROL_LIGHT_OFF	0x0300
 #define CONTROL_POWER_OFF	0x0400
 #define CONTROL_LINK_ENABLE	0x1000
@@ -143,6 +144,11 @@ bool pcie_root_port_press_button(struct pcie_root_port *port)
 	update_interrupt(port);
 	pthread_mutex_unlock(&port->lock);
 	return (control & CONTROL_INTERRUPT) && (control & CONTROL_BUTTON_ENABLE);
+}
+
+bool pcie_root_port_is_busy(struct pcie_root_port *port)
+{
+	return (get(port, PCI_EXPRESS_SLOT_CONTROL) & CONTROL_LIGHT) == CONTROL_LIGHT_BLINKS;
 }
 
 bool pcie_root_port_is_off(struct pcie_root_port *port)

@@ -31,6 +31,8 @@ void pcie_root_port_changed(struct pcie_root_port *port);
 /* The slot's attention button: the guest is asked to switch it off, or on. False: it would not hear of it, as it
  * has no driver for the slot. I/O thread. */
 bool pcie_root_port_press_button(struct pcie_root_port *port);
+/* The guest is about to switch the slot on or off: its light blinks. Any thread. */
+bool pcie_root_port_is_busy(struct pcie_root_port *port);
 /* Whether the slot is off: by its power controller, with its indicator off, too. Any thread. */
 bool pcie_root_port_is_off(struct pcie_root_port *port);
 

@@ -15,10 +15,12 @@ struct board *board_create(const struct board_config *config, struct error *erro
 		return NULL;
 	}
 	board->config = *config;
+	board->off_source = (struct event_source){.fd = -1, .ready = board_ports_are_off, .context = board};
 	if (board_add_devices(board, error) < 0) {
 		board_destroy(board);
 		return NULL;
 	}
+	board->is_complete = true;
 	return board;
 }
 
@@ -26,6 +28,7 @@ void board_destroy(struct board *board)
 {
 	if (!board)
 		return;
+	board_unwatch_ports(board);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
 	free(board->devices);
@@ -73,6 +76,7 @@ void board_hold(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_hold(&board->devices[i]);
+	board->is_released = false;
 }
 
 void board_release(struct board *board)
@@ -81,6 +85,7 @@ void board_release(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_release(&board->devices[i]);
+	board->is_released = true;
 }
 
 void board_save(const struct board *board, struct state_stream *state)

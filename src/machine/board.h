@@ -23,6 +23,22 @@ struct virtio_device;
 
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
+/*
+ * Devices that come and go behind a q35's root ports. I/O thread, at any time.
+ *
+ * Plug one in, of which one member is set and says a place behind a port. What it has is the board's from now on,
+ * also when this fails. 0, or -errno and `error`.
+ */
+struct board_plug {
+	struct board_disk *disk;
+	struct board_net *net;
+	const struct device_option *option;
+};
+int board_plug(struct board *board, const struct board_plug *plug, struct error *error);
+/* Ask the guest to let go of what is behind a port (from 1 on); when it has, config.unplugged is called, which may
+ * be at once. 0, or -ENODEV, -EBUSY and `error`. */
+int board_unplug(struct board *board, unsigned port, struct error *error);
+
 /* All devices to their power-on state; without firmware PCI and chipset as that leaves them. The vCPUs are
  * parked. */
 void board_reset(struct board *board);

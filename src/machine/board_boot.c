@@ -14,6 +14,9 @@ void board_add_boot(struct board *board, const struct board_disk *disk, const ch
 	va_list list;
 	int used;
 
+	/* Firmware has been told. */
+	if (board->is_complete)
+		return;
 	boot->turn = disk->boot_plus_1 ? disk->boot_plus_1 - 1
 				       : (disk->is_cdrom ? TURN_CDROMS : TURN_DISKS) + board->boot_count;
 	used = snprintf(boot->path, sizeof(boot->path), "/pci@i0cf8/");

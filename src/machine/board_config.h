@@ -132,6 +132,9 @@ struct board_config {
 	unsigned console_place; /* of that device on PCI */
 	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX]; /* of a q35 */
 	unsigned root_port_count;
+	/* What was behind a root port (from 1 on) has gone. I/O thread. NULL: nobody wants to know. */
+	void (*unplugged)(void *context, unsigned port);
+	void *unplug_context;
 };
 
 #endif

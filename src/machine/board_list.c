@@ -2,8 +2,19 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "machine/board_parts.h"
+
+const struct device *board_find(const struct board *board, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		if (strcmp(board->devices[i].name, name) == 0)
+			return &board->devices[i];
+	return NULL;
+}
 
 int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
               struct error *error)
@@ -19,4 +30,10 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 	board->devices = larger;
 	board->devices[board->device_count++] = added;
 	return 0;
+}
+
+void board_note_port(struct board *board, unsigned place)
+{
+	if (place != BOARD_ANYWHERE)
+		board->devices[board->device_count - 1].port = BOARD_PLACE_PORT(place);
 }

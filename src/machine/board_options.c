@@ -16,14 +16,11 @@
 static void name_option(const struct board *board, const struct device_option *option,
 			char name[STATE_NAME_MAX + 1])
 {
-	unsigned i, earlier = 0;
+	unsigned number = 0;
 
-	for (i = 0; &board->config.options[i] != option; i++)
-		earlier += board->config.options[i].kind == option->kind;
-	if (earlier)
-		snprintf(name, STATE_NAME_MAX + 1, "%s.%u", option->name, earlier);
-	else
-		snprintf(name, STATE_NAME_MAX + 1, "%s", option->name);
+	snprintf(name, STATE_NAME_MAX + 1, "%s", option->name);
+	while (board_find(board, name))
+		snprintf(name, STATE_NAME_MAX + 1, "%s.%u", option->name, ++number);
 }
 
 static int add(struct board *board, const struct device_option *option,
@@ -101,8 +98,10 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 		testdev = pci_testdev_create(seat.bus, seat.slot_function,
 					     board->config.vm, option->values[PCI_TESTDEV_MEMBAR],
 					     error);
-		return testdev ? add(board, option, &pci_testdev_device_ops, testdev, error)
-			       : -ENOMEM;
+		result = testdev ? add(board, option, &pci_testdev_device_ops, testdev, error) : -ENOMEM;
+		if (result == 0)
+			board_note_port(board, place_of(option));
+		return result;
 	}
 	exercise = pci_exercise_create(seat.bus, seat.slot_function, error);
 	return exercise ? add(board, option, &pci_exercise_device_ops, exercise, error) : -ENOMEM;
@@ -120,8 +119,10 @@ static int add_virtio(struct board *board, const struct device_option *option,
 			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET], error);
 	if (!virtio)
 		return -EINVAL;
-	if (option->kind == DEVICE_VIRTIO_BALLOON)
+	if (option->kind == DEVICE_VIRTIO_BALLOON) {
 		board->balloon = virtio;
+		board->balloon_port = option->place ? BOARD_PLACE_PORT(option->place) : 0;
+	}
 	name_option(board, option, name);
 	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), error);
 }
@@ -146,22 +147,25 @@ bool board_wants_pci(const struct board *board)
 	return board_is_pc(board);
 }
 
+int board_add_option(struct board *board, const struct device_option *option, struct error *error)
+{
+	switch (option->kind) {
+	case DEVICE_DEBUG_EXIT: return add_debug_exit(board, option, error);
+	case DEVICE_PC_TESTDEV: return add_pc_testdev(board, option, error);
+	case DEVICE_PCI_TESTDEV:
+	case DEVICE_PCI_EXERCISE: return add_pci_device(board, option, error);
+	case DEVICE_VIRTIO_BALLOON:
+	case DEVICE_VIRTIO_RNG: return add_virtio(board, option, error);
+	}
+	return -EINVAL;
+}
+
 int board_add_options(struct board *board, struct error *error)
 {
-	const struct device_option *option;
 	unsigned i;
 	int result = 0;
 
-	for (i = 0; i < board->config.option_count && result == 0; i++) {
-		option = &board->config.options[i];
-		switch (option->kind) {
-		case DEVICE_DEBUG_EXIT: result = add_debug_exit(board, option, error); break;
-		case DEVICE_PC_TESTDEV: result = add_pc_testdev(board, option, error); break;
-		case DEVICE_PCI_TESTDEV:
-		case DEVICE_PCI_EXERCISE: result = add_pci_device(board, option, error); break;
-		case DEVICE_VIRTIO_BALLOON:
-		case DEVICE_VIRTIO_RNG: result = add_virtio(board, option, error); break;
-		}
-	}
+	for (i = 0; i < board->config.option_count && result == 0; i++)
+		result = board_add_option(board, &board->config.options[i], error);
 	return result;
 }

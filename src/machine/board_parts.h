@@ -73,6 +73,11 @@ struct board {
 	struct pci_layout pci_layout;
 	struct pcie_root_port *root_ports[BOARD_ROOT_PORTS_MAX]; /* those of config.root_ports */
 	unsigned root_port_count;
+	struct event_source off_source; /* an eventfd: some port was switched off */
+	_Atomic uint32_t switched_off;	/* which, a bit each */
+	bool is_complete; /* what comes now comes while the machine is there */
+	bool is_released, has_off_source;
+	unsigned balloon_port;
 	struct virtio_device *balloon; /* the last; NULL: there is none */
 	unsigned virtio_count; /* by MMIO */
 	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
@@ -84,6 +89,8 @@ struct board {
  */
 int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
               struct error *error);
+
+const struct device *board_find(const struct board *board, const char *name); /* or NULL */
 
 /* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
@@ -98,6 +105,8 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 void board_add_boot(struct board *board, const struct board_disk *disk, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int board_add_console(struct board *board, struct error *error);
+int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error);
+int board_add_option(struct board *board, const struct device_option *option, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
 int board_add_shares(struct board *board, struct error *error);
 int board_add_vsock(struct board *board, struct error *error);
@@ -118,8 +127,12 @@ int board_find_seat(const struct board *board, const char *name, unsigned place,
 /* What firmware calls a `node` ("scsi") at a place: "pci-bridge@2,1/scsi@0", in Open Firmware's manner. */
 const char *board_pci_path(const struct board *board, unsigned place, const char *node,
 			   char path[BOARD_BOOT_PATH]);
+/* What was put on the board last is behind the port of this place. */
+void board_note_port(struct board *board, unsigned place);
 /* A q35's root ports. */
 int board_add_root_ports(struct board *board, struct error *error);
+void board_unwatch_ports(struct board *board); /* before the devices go */
+void board_ports_are_off(void *context); /* off_source.ready */
 bool board_wants_pci(const struct board *board);
 /* Whether it begins with firmware, which finds out what there is by itself. */
 static inline bool board_has_firmware(const struct board *board)

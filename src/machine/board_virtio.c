@@ -90,7 +90,10 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 	config.bus = seat.bus;
 	config.slot_function = seat.slot_function;
 	pci = virtio_pci_create(&config, virtio, error);
-	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+	result = pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+	if (result == 0)
+		board_note_port(board, place);
+	return result;
 }
 
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
@@ -116,7 +119,7 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	return board_add_virtio(board, name, virtio, CLASS_DISK, place, error);
 }
 
-static int add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
+int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
 	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
@@ -135,7 +138,7 @@ int board_add_nets(struct board *board, struct error *error)
 	int result = 0;
 
 	for (i = 0; i < board->config.net_count && result == 0; i++)
-		result = add_net(board, &board->config.nets[i], i, error);
+		result = board_add_net(board, &board->config.nets[i], i, error);
 	return result;
 }
 

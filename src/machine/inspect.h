@@ -63,6 +63,12 @@ bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool
 int machine_set_balloon(struct machine *machine, uint64_t bytes);
 int machine_read_balloon(struct machine *machine, uint64_t *bytes);
 
+/* Plug a device in, or ask the guest to let go of one: board_plug and board_unplug (board.h). Observers are told when
+ * it has gone. I/O thread. */
+struct board_plug;
+int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error);
+int machine_unplug(struct machine *machine, unsigned port, struct error *error);
+
 /* What becomes of a machine. All on the I/O thread, and each may be NULL. */
 struct machine_observer {
 	void (*paused)(void *context);  /* all vCPUs are parked */
@@ -71,6 +77,7 @@ struct machine_observer {
 	void (*resetting)(void *context);
 	void (*was_reset)(void *context);
 	void (*power_button)(void *context); /* it was pressed */
+	void (*unplugged)(void *context, unsigned port); /* what was behind a root port, from 1 on, has gone */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
 	void (*ending)(void *context);
 	void (*ended)(void *context, int status); /* with this enum machine_status, or the guest's own */

@@ -47,6 +47,16 @@ bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool
 	return keyboard != NULL;
 }
 
+int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
+{
+	return board_plug(machine->board, plug, error);
+}
+
+int machine_unplug(struct machine *machine, unsigned port, struct error *error)
+{
+	return board_unplug(machine->board, port, error);
+}
+
 int machine_set_balloon(struct machine *machine, uint64_t bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);

@@ -136,6 +136,19 @@ static int create_vcpus(struct machine *machine, struct error *error)
 	return 0;
 }
 
+/* board_config.unplugged. */
+static void unplugged(void *context, unsigned port)
+{
+	struct machine *machine = context;
+	struct machine_observer *observer, *next;
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->unplugged)
+			observer->unplugged(observer->context, port);
+	}
+}
+
 static int create_board(struct machine *machine, struct error *error)
 {
 	struct board_config board = {
@@ -170,6 +183,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.root_port_count = machine->config.root_port_count,
 	};
 
+	board.unplugged = unplugged;
+	board.unplug_context = machine;
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));

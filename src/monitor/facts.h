@@ -17,6 +17,18 @@ enum monitor_file {
 	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */
 };
 
+/* What may come and go while there is a machine: QMP's command of that name. */
+enum monitor_change {
+	MONITOR_DEVICE_ADD,
+	MONITOR_DEVICE_DEL,
+	MONITOR_BLOCKDEV_ADD,
+	MONITOR_BLOCKDEV_DEL,
+	MONITOR_NETDEV_ADD,
+	MONITOR_NETDEV_DEL,
+	MONITOR_OBJECT_ADD,
+	MONITOR_OBJECT_DEL,
+};
+
 /* JSON values are borrowed from whoever made the facts; they are answers as schema.json says. */
 struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
@@ -32,6 +44,12 @@ struct monitor_facts {
 	/* Open what somebody names in a command. A descriptor, close-on-exec, or -errno and `error`. */
 	int (*open_file)(void *context, enum monitor_file kind, const char *name, struct error *error);
 	void *file_context;
+	/* Change what there is, as QMP's arguments say. 0, or -errno and `error`. NULL: nothing can be changed. A
+	 * device that shall go goes later: monitor_device_deleted. */
+	int (*change)(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+	/* "DRIVER,KEY=VALUE,..." as arguments; the caller's, or NULL and `error`. */
+	json_t *(*parse_device)(const char *text, struct error *error);
+	void *change_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);
 	void *context;

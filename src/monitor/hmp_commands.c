@@ -333,10 +333,30 @@ static void run_mouse_button(struct line *line)
 	tell(line, "input-send-event", json_pack("{s:o}", "events", events));
 }
 
+static void run_device_add(struct line *line)
+{
+	const struct monitor_facts *facts = &line->monitor->facts;
+	struct error error = {.message = "there is no machine"};
+	json_t *arguments = facts->parse_device ? facts->parse_device(line->rest, &error) : NULL;
+
+	if (arguments)
+		tell(line, "device_add", arguments);
+	else
+		hmp_print(line->text, "Error: %s\n", error.message);
+}
+
+static void run_device_del(struct line *line)
+{
+	tell(line, "device_del",
+		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
+}
+
 static void run_help(struct line *line);
 
 static const struct command commands[] = {
 	{"cont", "c", run_cont, "let the machine run"},
+	{"device_add", NULL, run_device_add, "plug a device in: DRIVER,bus=PORT,..."},
+	{"device_del", NULL, run_device_del, "ask the guest to let go of a device"},
 	{"help", "?", run_help, "this list"},
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},

@@ -125,3 +125,14 @@ void monitor_shutting_down(struct monitor *monitor, const char *reason)
 {
 	send_end(monitor, "SHUTDOWN", false, reason);
 }
+
+void monitor_device_deleted(struct monitor *monitor, const char *id)
+{
+	json_t *data = json_object();
+
+	if (id)
+		json_object_set_new(data, "device", json_string(id));
+	json_object_set_new(data, "path", id ? json_sprintf("/machine/peripheral/%s", id)
+					     : json_string("/machine/peripheral-anon"));
+	qmp_send_event(monitor, "DEVICE_DELETED", data);
+}

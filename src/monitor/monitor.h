@@ -32,6 +32,9 @@ int monitor_add_hmp(struct monitor *monitor, struct char_stream *stream, struct 
  * and `error`. */
 int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct error *error);
 
+/* A device has gone that device_del asked for, or that the guest has switched off; `id` NULL: it had none. */
+void monitor_device_deleted(struct monitor *monitor, const char *id);
+
 /* Somebody of the host's ends the run: `reason` is one of ShutdownCause, as "host-signal". */
 void monitor_shutting_down(struct monitor *monitor, const char *reason);
 

@@ -87,6 +87,16 @@ static int check_members(const struct schema *schema, const json_t *info, const 
 	return 0;
 }
 
+static bool is_open(const json_t *info)
+{
+	unsigned i;
+
+	for (i = 0; qmp_open_types[i]; i++)
+		if (strcmp(qmp_open_types[i], text(info, "name")) == 0)
+			return true;
+	return false;
+}
+
 static int check_object(const struct schema *schema, const json_t *info, const json_t *value,
 			struct error *error)
 {
@@ -105,7 +115,7 @@ static int check_object(const struct schema *schema, const json_t *info, const j
 					       json_object_get(schema->by_name, text(variant, "type")),
 					       value, known, error);
 	json_object_foreach((json_t *)value, name, given)
-		if (result == 0 && !json_object_get(known, name))
+		if (result == 0 && !json_object_get(known, name) && !is_open(info))
 			result = error_set(error, EINVAL, "Parameter '%.100s' is unexpected", name);
 	json_decref(known);
 	return result;

@@ -18,6 +18,7 @@ struct qmp_command {
 extern const char qmp_schema_text[];
 extern const struct qmp_command qmp_commands[];
 extern const unsigned qmp_command_count;
+extern const char *const qmp_open_types[]; /* of arguments with members that they do not name; ends with NULL */
 extern const char *const qmp_events[];
 extern const unsigned qmp_event_count;
 

@@ -348,6 +348,54 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	return 0;
 }
 
+/* Of the nodes below, too. */
+static void let_go(struct drives *drives, const json_t *options)
+{
+	static const char *const members[] = {"file", "backing"};
+	struct drive *below;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		const char *name = keyval_text(options, members[i]);
+
+		below = name ? drives_find(drives, name) : NULL;
+		if (below && below->is_node) {
+			below->is_used = false;
+			let_go(drives, below->options);
+		}
+	}
+}
+
+void drive_release(struct drives *drives, struct drive *drive)
+{
+	drive->is_used = false;
+	drive->block = NULL;
+	drive->device[0] = 0;
+	if (drive->is_node)
+		let_go(drives, drive->options);
+}
+
+void drives_release(struct drives *drives, const char *device)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].block && strcmp(drives->list[i].device, device) == 0)
+			drive_release(drives, &drives->list[i]);
+}
+
+int drives_remove(struct drives *drives, const char *name, struct error *error)
+{
+	struct drive *drive = drives_find(drives, name);
+
+	if (!drive)
+		return error_set(error, ENOENT, "Failed to find node with node-name='%.60s'", name);
+	if (drive->is_used)
+		return error_set(error, EBUSY, "Node '%.60s' is busy: node is used", name);
+	memmove(drive, drive + 1, (&drives->list[--drives->count] - drive) * sizeof(*drive));
+	return 0;
+}
+
 /* -- what monitors are told -- */
 
 static json_t *describe_inserted(const struct drive *drive)

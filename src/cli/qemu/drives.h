@@ -41,6 +41,12 @@ struct drive *drives_find(struct drives *drives, const char *name); /* or NULL *
 int drive_open(struct drives *drives, struct drive *drive, const json_t *device, struct block **block,
 	       struct error *error);
 
+/* The device with that id has gone, and its image is closed; or it never came. */
+void drives_release(struct drives *drives, const char *device);
+void drive_release(struct drives *drives, struct drive *drive);
+/* Forget one that nobody uses. 0, or -ENOENT, -EBUSY and `error`. */
+int drives_remove(struct drives *drives, const char *name, struct error *error);
+
 /* query-block's and query-named-block-nodes' answers; while the disks are open. */
 json_t *drives_describe(const struct drives *drives);
 json_t *drives_describe_nodes(const struct drives *drives);

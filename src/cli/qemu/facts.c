@@ -180,6 +180,25 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 	return 0;
 }
 
+/* The arrays stay the same ones, as who has the facts has them. */
+static void renew_array(json_t *array, json_t *now)
+{
+	json_array_clear(array);
+	json_array_extend(array, now);
+	json_decref(now);
+}
+
+void facts_renew(struct monitor_facts *facts, const struct line *line)
+{
+	json_t *objects = describe_objects(line, &facts->cpu_features);
+
+	renew_array(facts->blocks, drives_describe(&line->drives));
+	renew_array(facts->block_nodes, drives_describe_nodes(&line->drives));
+	json_object_clear(facts->objects);
+	json_object_update(facts->objects, objects);
+	json_decref(objects);
+}
+
 void facts_free(struct monitor_facts *facts)
 {
 	json_decref(facts->command_line_options);

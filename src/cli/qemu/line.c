@@ -365,35 +365,40 @@ static int examine_display(struct line *line, struct error *error)
 	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 
-static int examine_objects(struct line *line, struct error *error)
+int line_check_object(const json_t *object, struct error *error)
 {
 	static const char *const known[] = {"memory-backend-ram", "memory-backend-memfd", "rng-builtin",
 					    "iothread", "secret"};
 	const char *type, *file;
-	const json_t *object;
 	unsigned j;
-	size_t i;
 
-	json_array_foreach((json_t *)said(line, "object"), i, object) {
-		type = keyval_text(object, "qom-type");
-		if (!type || !keyval_text(object, "id"))
-			return error_set(error, EINVAL, "-object: TYPE,id=ID is needed");
-		for (j = 0; j < sizeof(known) / sizeof(known[0]); j++)
-			if (strcmp(type, known[j]) == 0)
-				break;
-		if (j < sizeof(known) / sizeof(known[0]))
-			continue;
-		file = keyval_text(object, "filename");
-		if (strcmp(type, "rng-random") != 0)
-			return error_set(error, ENOTSUP,
-					 "-object %.60s: use memory-backend-ram, memory-backend-memfd, "
-					 "rng-random, rng-builtin, iothread or secret",
-					 type);
-		if (file && strcmp(file, "/dev/urandom") != 0 && strcmp(file, "/dev/random") != 0)
-			return error_set(error, ENOTSUP,
-					 "-object rng-random,filename=%.60s: use /dev/urandom", file);
-	}
+	type = keyval_text(object, "qom-type");
+	if (!type || !keyval_text(object, "id"))
+		return error_set(error, EINVAL, "-object: TYPE,id=ID is needed");
+	for (j = 0; j < sizeof(known) / sizeof(known[0]); j++)
+		if (strcmp(type, known[j]) == 0)
+			return 0;
+	file = keyval_text(object, "filename");
+	if (strcmp(type, "rng-random") != 0)
+		return error_set(error, ENOTSUP,
+				 "-object %.60s: use memory-backend-ram, memory-backend-memfd, "
+				 "rng-random, rng-builtin, iothread or secret",
+				 type);
+	if (file && strcmp(file, "/dev/urandom") != 0 && strcmp(file, "/dev/random") != 0)
+		return error_set(error, ENOTSUP, "-object rng-random,filename=%.60s: use /dev/urandom", file);
 	return 0;
+}
+
+static int examine_objects(struct line *line, struct error *error)
+{
+	const json_t *object;
+	size_t i;
+	int result = 0;
+
+	json_array_foreach((json_t *)said(line, "object"), i, object)
+		if (result == 0)
+			result = line_check_object(object, error);
+	return result;
 }
 
 static int examine_drives(struct line *line, struct error *error)

@@ -8,6 +8,7 @@
 #include "cli/qemu/devices.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
+#include "machine/board.h"
 
 #define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics; and its q35: */
 #define Q35_FIRST_FREE_SLOT 2
@@ -442,6 +443,123 @@ int line_open_devices(struct line *line, struct error *error)
 		config->vsock.guest_cid = 0;
 	}
 	return result;
+}
+
+/* -- devices that come and go -- */
+
+unsigned line_device_port(const json_t *device)
+{
+	unsigned place = place_of(device);
+
+	return place ? BOARD_PLACE_PORT(place) : 0;
+}
+
+static json_t *find_device(const struct line *line, const char *id)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one)
+		if (keyval_text(one, "id") && strcmp(keyval_text(one, "id"), id) == 0)
+			return one;
+	return NULL;
+}
+
+static int check_plugged(struct line *line, json_t *device, struct error *error)
+{
+	const struct device_driver *driver;
+	const char *id = keyval_text(device, "id"), *bus = keyval_text(device, "bus");
+	int result = check_one(line, device, error);
+
+	if (result < 0)
+		return result;
+	driver = device_driver_find(keyval_text(device, "driver"), error);
+	if (id && find_device(line, id))
+		return error_set(error, EEXIST, "Duplicate device ID '%.60s'", id);
+	if (json_array_size(line->devices) == LINE_DEVICES_MAX)
+		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
+	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
+	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
+		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
+	if (!port_number(line, bus))
+		return error_set(error, ENOTSUP,
+				 "Bus '%.60s' does not support hotplugging: say bus= of a pcie-root-port",
+				 bus ? bus : "pcie.0");
+	return 0;
+}
+
+/* As the network devices before it have theirs, where it does not say one. */
+static void give_mac(const struct line *line, json_t *device)
+{
+	const struct device_driver *driver;
+	unsigned count = 0;
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one) {
+		driver = device_driver_find(keyval_text(one, "driver"), NULL);
+		count += driver && driver->role == ROLE_NETWORK;
+	}
+	if (!json_object_get(device, "mac"))
+		json_object_set_new(device, "mac", json_sprintf("52:54:00:12:34:%02x", (0x56 + count) & 0xff));
+}
+
+static int place_plugged(struct line *line, json_t *device, struct error *error)
+{
+	const json_t *address = json_object_get(device, "addr");
+	unsigned port = port_number(line, keyval_text(device, "bus")), place;
+	int at = !address		    ? 0
+		 : json_is_integer(address) ? (int)json_integer_value(address)
+					    : parse_address(json_string_value(address), error);
+	json_t *one;
+	size_t i;
+
+	if (at < 0)
+		return at;
+	/* A device comes alone: functions could not come one after the other (PCI Express 3.0 §6.7). */
+	if (at != 0)
+		return error_set(error, EINVAL, "addr=0x%x: what is plugged in is function 0 of slot 0", at);
+	place = BOARD_PLACE(port, 0);
+	json_array_foreach(line->devices, i, one)
+		if (line_device_port(one) == port)
+			return error_set(error, EBUSY, "the slot of %.60s is taken", keyval_text(device, "bus"));
+	return json_object_set_new(device, "place", json_integer(place));
+}
+
+int line_plug_device(struct line *line, json_t *device, struct board_plug *plug, struct error *error)
+{
+	struct machine_config *config = &line->config;
+	int result = check_plugged(line, device, error);
+
+	if (result == 0)
+		result = place_plugged(line, device, error);
+	if (result < 0)
+		return result;
+	if (device_driver_find(keyval_text(device, "driver"), error)->role == ROLE_NETWORK)
+		give_mac(line, device);
+	/* What was there is the machine's. */
+	config->disk_count = config->net_count = config->device_count = 0;
+	result = open_device(line, device, error);
+	if (result < 0)
+		return result;
+	*plug = (struct board_plug){
+		.disk = config->disk_count ? &config->disks[0] : NULL,
+		.net = config->net_count ? &config->nets[0] : NULL,
+		.option = config->device_count ? &config->devices[0] : NULL,
+	};
+	config->disk_count = config->net_count = config->device_count = 0;
+	return json_array_append(line->devices, device);
+}
+
+void line_unplug_device(struct line *line, json_t *device)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(line->devices); i++)
+		if (json_array_get(line->devices, i) == device) {
+			json_array_remove(line->devices, i);
+			return;
+		}
 }
 
 /* -- streams -- */

@@ -132,3 +132,23 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		return -EINVAL;
 	return open_link(net->options, &board->link, error);
 }
+
+void nets_release(struct nets *nets, const char *name)
+{
+	struct net *net = find(nets, name);
+
+	if (net)
+		net->is_used = false;
+}
+
+int nets_remove(struct nets *nets, const char *name, struct error *error)
+{
+	struct net *net = find(nets, name);
+
+	if (!net)
+		return error_set(error, ENOENT, "Device '%.60s' not found", name);
+	if (net->is_used)
+		return error_set(error, EBUSY, "'%.60s' has a device", name);
+	memmove(net, net + 1, (&nets->list[--nets->count] - net) * sizeof(*net));
+	return 0;
+}

@@ -23,6 +23,11 @@ struct nets {
 /* What -netdev says. *name gets the name, which is given where `options` has no id. 0, or -errno and `error`. */
 int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error);
 
+/* Its device has gone, and its link is closed. */
+void nets_release(struct nets *nets, const char *name);
+/* Forget one that no device uses. 0, or -ENOENT, -EBUSY and `error`. */
+int nets_remove(struct nets *nets, const char *name, struct error *error);
+
 /* Open the network that the device `options` names, for the board's device `number`. The caller is the
  * process's only thread. 0, or -errno and `error`. */
 int nets_open(struct nets *nets, const json_t *options, unsigned number, struct board_net *net,

@@ -11,6 +11,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/door.h"
 #include "cli/qemu/facts.h"
+#include "cli/qemu/hotplug.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/named_file.h"
@@ -29,6 +30,7 @@ struct system {
 	struct run_signals signals;
 	struct daemon daemon;
 	struct monitor_facts facts;
+	struct hotplug hotplug;
 	struct monitor *monitor;
 	struct machine *machine;
 	struct gdb_stub *gdb; /* NULL: none */
@@ -281,6 +283,8 @@ static int run_machine(struct system *system, int *status, struct error *error)
 		return -EINVAL;
 	if (monitor_set_machine(system->monitor, system->machine, error) < 0)
 		return -EINVAL;
+	system->hotplug.monitor = system->monitor;
+	hotplug_set_machine(&system->hotplug, system->machine);
 	/* Their greetings make threads, which a process that confines itself has none of. */
 	if (add_monitors(system, error) < 0)
 		return -EINVAL;
@@ -316,6 +320,10 @@ static int run(struct system *system, int *status, struct error *error)
 		return -EINVAL;
 	system->facts.open_file = open_file;
 	system->facts.file_context = system;
+	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts};
+	system->facts.change = hotplug_change;
+	system->facts.parse_device = hotplug_parse_device;
+	system->facts.change_context = &system->hotplug;
 	system->monitor = monitor_create(&system->facts, error);
 	if (!system->monitor || write_pid(line, error) < 0)
 		return -EINVAL;

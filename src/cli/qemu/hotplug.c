@@ -1,0 +1,247 @@
+#include "cli/qemu/hotplug.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli/qemu/devices.h"
+#include "cli/qemu/facts.h"
+#include "cli/qemu/keyval.h"
+#include "cli/qemu/line.h"
+#include "cli/qemu/line_devices.h"
+#include "machine/board.h"
+
+static json_t *find(json_t *list, const char *key, const char *name)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		if (keyval_text(one, key) && strcmp(keyval_text(one, key), name) == 0)
+			return one;
+	return NULL;
+}
+
+/* A list of the line's, made when it is needed. What disks, networks and objects are made of lives there. */
+static json_t *kept(struct line *line, const char *what)
+{
+	json_t *list = json_object_get(line->said, what);
+
+	if (!list) {
+		list = json_array();
+		json_object_set_new(line->said, what, list);
+	}
+	return list;
+}
+
+static void forget(json_t *list, const json_t *gone)
+{
+	size_t i;
+
+	for (i = 0; i < json_array_size(list); i++)
+		if (json_array_get(list, i) == gone) {
+			json_array_remove(list, i);
+			return;
+		}
+}
+
+/* -- devices -- */
+
+/* What a device had is free for another. */
+static void release(struct hotplug *hotplug, const json_t *device)
+{
+	struct line *line = hotplug->line;
+	const char *drive = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
+	struct drive *used = drive ? drives_find(&line->drives, drive) : NULL;
+
+	if (used)
+		drive_release(&line->drives, used);
+	if (net)
+		nets_release(&line->nets, net);
+}
+
+/* Whether the device's drive or network has another device already: then it is not its own to release. */
+static bool is_taken(const struct hotplug *hotplug, const json_t *device)
+{
+	const char *name = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
+	const struct drive *drive = name ? drives_find(&hotplug->line->drives, name) : NULL;
+
+	return (drive && drive->is_used) || (net && find(hotplug->line->devices, "netdev", net));
+}
+
+static int add_device(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	struct line *line = hotplug->line;
+	json_t *device = json_deep_copy(arguments);
+	bool taken = is_taken(hotplug, arguments);
+	struct board_plug plug;
+	int result;
+
+	if (!device)
+		return error_set_errno(error, ENOMEM, "a device");
+	result = line_plug_device(line, device, &plug, error);
+	if (result == 0) {
+		result = machine_plug(hotplug->machine, &plug, error);
+		if (result < 0)
+			line_unplug_device(line, device);
+	}
+	if (result < 0 && !taken)
+		release(hotplug, device);
+	json_decref(device);
+	facts_renew(hotplug->facts, line);
+	return result;
+}
+
+static int delete_device(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	const char *id = keyval_text(arguments, "id"), *name = id;
+	static const char peripheral[] = "/machine/peripheral/";
+	const json_t *device;
+
+	if (strncmp(id, peripheral, strlen(peripheral)) == 0)
+		name += strlen(peripheral);
+	device = find(hotplug->line->devices, "id", name);
+	if (!device)
+		return error_set(error, ENODEV, "Device '%.60s' not found", id);
+	if (!line_device_port(device)) {
+		error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging: it is behind no root port",
+			  id);
+		return -ENOTSUP;
+	}
+	return machine_unplug(hotplug->machine, line_device_port(device), error);
+}
+
+/* machine_observer.unplugged. */
+static void unplugged(void *context, unsigned port)
+{
+	struct hotplug *hotplug = context;
+	struct line *line = hotplug->line;
+	json_t *device;
+	size_t i;
+
+	for (i = json_array_size(line->devices); i-- > 0;) {
+		device = json_array_get(line->devices, i);
+		if (line_device_port(device) != port)
+			continue;
+		json_incref(device);
+		line_unplug_device(line, device);
+		release(hotplug, device);
+		facts_renew(hotplug->facts, line);
+		monitor_device_deleted(hotplug->monitor, keyval_text(device, "id"));
+		json_decref(device);
+	}
+}
+
+/* -- what they stand on -- */
+
+static int add_node(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	json_t *options = json_deep_copy(arguments);
+	int result = options ? drives_add_node(&hotplug->line->drives, options, error)
+			     : error_set_errno(error, ENOMEM, "a node");
+
+	if (result == 0)
+		json_array_append(kept(hotplug->line, "plugged nodes"), options);
+	json_decref(options);
+	return result;
+}
+
+static int delete_node(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	json_t *list = kept(hotplug->line, "plugged nodes");
+	const char *name = keyval_text(arguments, "node-name");
+	int result = drives_remove(&hotplug->line->drives, name, error);
+
+	if (result == 0)
+		forget(list, find(list, "node-name", name));
+	return result;
+}
+
+/* A network in user space is a process of its own, which one with threads cannot make. */
+static int add_net(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	const char *type = keyval_text(arguments, "type"), *name;
+	json_t *options;
+	int result;
+
+	if (strcmp(type, "tap") != 0)
+		return error_set(error, ENOTSUP, "'%.60s' is no network that can be added while the machine is there: "
+						 "name it with -netdev, or use tap", type);
+	options = json_deep_copy(arguments);
+	result = options ? nets_add(&hotplug->line->nets, options, &name, error)
+			 : error_set_errno(error, ENOMEM, "a network");
+	if (result == 0)
+		json_array_append(kept(hotplug->line, "plugged networks"), options);
+	json_decref(options);
+	return result;
+}
+
+static int delete_net(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	json_t *list = kept(hotplug->line, "plugged networks");
+	const char *name = keyval_text(arguments, "id");
+	int result = nets_remove(&hotplug->line->nets, name, error);
+
+	if (result == 0)
+		forget(list, find(list, "id", name));
+	return result;
+}
+
+static int add_object(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	json_t *list = kept(hotplug->line, "object");
+	const char *type = keyval_text(arguments, "qom-type"), *id = keyval_text(arguments, "id");
+	int result = line_check_object(arguments, error);
+
+	if (result < 0)
+		return result;
+	if (strncmp(type, "memory-backend-", 15) == 0)
+		return error_set(error, ENOTSUP, "memory cannot be plugged in");
+	if (find(list, "id", id))
+		return error_set(error, EEXIST, "attempt to add duplicate property '%.60s' to object (type 'container')",
+				 id);
+	json_array_append_new(list, json_deep_copy(arguments));
+	return 0;
+}
+
+static int delete_object(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	json_t *list = kept(hotplug->line, "object"), *object;
+	const char *id = keyval_text(arguments, "id");
+
+	object = find(list, "id", id);
+	if (!object)
+		return error_set(error, ENOENT, "object '%.60s' not found", id);
+	if (find(hotplug->line->devices, "rng", id) || find(hotplug->line->devices, "iothread", id) ||
+	    strncmp(keyval_text(object, "qom-type"), "memory-backend-", 15) == 0)
+		return error_set(error, EBUSY, "object '%.60s' is in use, can not be deleted", id);
+	forget(list, object);
+	return 0;
+}
+
+int hotplug_change(void *context, enum monitor_change what, const json_t *arguments, struct error *error)
+{
+	static int (*const changes[])(struct hotplug *, const json_t *, struct error *) = {
+		[MONITOR_DEVICE_ADD] = add_device,    [MONITOR_DEVICE_DEL] = delete_device,
+		[MONITOR_BLOCKDEV_ADD] = add_node,    [MONITOR_BLOCKDEV_DEL] = delete_node,
+		[MONITOR_NETDEV_ADD] = add_net,	      [MONITOR_NETDEV_DEL] = delete_net,
+		[MONITOR_OBJECT_ADD] = add_object,    [MONITOR_OBJECT_DEL] = delete_object,
+	};
+	struct hotplug *hotplug = context;
+	int result = changes[what](hotplug, arguments, error);
+
+	if (result == 0)
+		facts_renew(hotplug->facts, hotplug->line);
+	return result;
+}
+
+json_t *hotplug_parse_device(const char *text, struct error *error)
+{
+	return keyval_parse(text, "driver", NULL, false, error);
+}
+
+void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
+{
+	hotplug->machine = machine;
+	hotplug->observer = (struct machine_observer){.unplugged = unplugged, .context = hotplug};
+	machine_observe(machine, &hotplug->observer);
+}

@@ -1,0 +1,25 @@
+/* What monitors change while the machine is there: devices behind root ports, and the disks, networks and objects that
+ * they stand on. All on the I/O thread. */
+#ifndef KVIK_CLI_QEMU_HOTPLUG_H
+#define KVIK_CLI_QEMU_HOTPLUG_H
+
+#include "cli/qemu/line_state.h"
+#include "machine/inspect.h"
+#include "monitor/monitor.h"
+
+struct hotplug {
+	struct line *line;
+	struct monitor_facts *facts;
+	struct monitor *monitor;
+	struct machine *machine;
+	struct machine_observer observer;
+};
+
+/* monitor_facts.change, with a struct hotplug, and monitor_facts.parse_device. */
+int hotplug_change(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+json_t *hotplug_parse_device(const char *text, struct error *error);
+
+/* The machine there is; before it runs. */
+void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine);
+
+#endif

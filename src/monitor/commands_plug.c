@@ -1,0 +1,63 @@
+/* QMP's commands that add and remove devices and what they stand on: whoever knows the command line does it. */
+#include <errno.h>
+
+#include <qmp_commands.h>
+
+static json_t *change(struct qmp_call *call, enum monitor_change what)
+{
+	const struct monitor_facts *facts = &call->monitor->facts;
+
+	if (!facts->change || !call->monitor->machine) {
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+		return NULL;
+	}
+	switch (facts->change(facts->change_context, what, call->arguments, &call->error)) {
+	case 0: return qmp_done();
+	case -ENODEV:
+		/* A device that is not there is another class than one that cannot be made. */
+		if (what == MONITOR_DEVICE_DEL)
+			call->error_class = "DeviceNotFound";
+		return NULL;
+	default: return NULL;
+	}
+}
+
+json_t *qmp_device_add(struct qmp_call *call)
+{
+	return change(call, MONITOR_DEVICE_ADD);
+}
+
+json_t *qmp_device_del(struct qmp_call *call)
+{
+	return change(call, MONITOR_DEVICE_DEL);
+}
+
+json_t *qmp_blockdev_add(struct qmp_call *call)
+{
+	return change(call, MONITOR_BLOCKDEV_ADD);
+}
+
+json_t *qmp_blockdev_del(struct qmp_call *call)
+{
+	return change(call, MONITOR_BLOCKDEV_DEL);
+}
+
+json_t *qmp_netdev_add(struct qmp_call *call)
+{
+	return change(call, MONITOR_NETDEV_ADD);
+}
+
+json_t *qmp_netdev_del(struct qmp_call *call)
+{
+	return change(call, MONITOR_NETDEV_DEL);
+}
+
+json_t *qmp_object_add(struct qmp_call *call)
+{
+	return change(call, MONITOR_OBJECT_ADD);
+}
+
+json_t *qmp_object_del(struct qmp_call *call)
+{
+	return change(call, MONITOR_OBJECT_DEL);
+}
