@@ -37,7 +37,7 @@ static bool is_clean_at(unsigned at, const char *bytes, unsigned size, unsigned 
 {
 	memset(page, 0x90, sizeof(page));
 	memcpy(page + at, bytes, size);
-	return scan_is_clean(&cache, &test.cpu, 0x5000, page, allowed);
+	return scan_is_clean(&cache, &test.cpu, 0x5000, page, allowed, false);
 }
 
 #define CLEAN(bytes) assert_true(is_clean_at(100, bytes, sizeof(bytes) - 1, 0))
@@ -78,7 +78,7 @@ static void test_boundaries(void **state)
 	SENSITIVE("\x00\x00\x90\x90\x90\x90\x0f\xa2");
 	assert_true(is_clean_at(1, "\x0f\xa2", 2, 0));
 	/* ... unless it is what comes next. */
-	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, 0));
+	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, 0, false));
 	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
 	assert_true(is_clean_at(4095, "\x0f", 1, 0));
 }
@@ -108,7 +108,7 @@ static void test_changes(void **state)
 	assert_true(is_clean_at(2000, "\x0f\xa3", 2, 0));
 	assert_int_equal(cache.scans, scans + 2);
 	/* The same bytes elsewhere are another page's. */
-	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, 0));
+	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, 0, false));
 	assert_int_equal(cache.scans, scans + 3);
 }
 
@@ -117,16 +117,16 @@ static void test_sample(void **state)
 {
 	(void)state;
 	memset(page, 0x90, sizeof(page));
-	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
-	assert_true(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0));
-	assert_true(scan_seems_same(&cache, 0x9abc, page, 0));
-	assert_false(scan_seems_same(&cache, 0x9000, page, SCAN_RDTSC));
-	assert_false(scan_seems_same(&cache, 0x9000 + SCAN_ENTRIES * 4096ull, page, 0));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
+	assert_true(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0, false));
+	assert_true(scan_seems_same(&cache, &test.cpu, 0x9abc, page, 0));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, SCAN_RDTSC));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000 + SCAN_ENTRIES * 4096ull, page, 0));
 	memset(page, 0x91, sizeof(page));
-	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
 	memcpy(page + 2048, "\x0f\xa2", 2);
-	assert_false(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0));
-	assert_false(scan_seems_same(&cache, 0x9000, page, 0));
+	assert_false(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0, false));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
 }
 
 /* XSAVE of everything, where the host has what the guest has not; and of what the guest has. */
@@ -149,6 +149,30 @@ static void test_components(void **state)
 	host.xcr0 = xcr0;
 }
 
+/* A page that is marked is not read again until it was written to, or a device may have. */
+static void test_marked(void **state)
+{
+	(void)state;
+	memset(page, 0x90, sizeof(page));
+	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	memcpy(page + 64, "\x0f\xa2", 2);
+	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_true(scan_seems_same(&cache, &test.cpu, 0xb000, page, 0));
+	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, false));
+	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	memset(page, 0x90, sizeof(page));
+	scan_forget(&cache, 0xa000, 0xafff);
+	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	scan_forget(&cache, 0xafff, 0xb03f);
+	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	page[64] = 0x0f, page[65] = 0xa2;
+	test.cpu.code_epoch++;
+	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	memset(page, 0x90, sizeof(page));
+	scan_forget(&cache, 0, UINT64_MAX);
+	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +180,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 	};

@@ -44,6 +44,7 @@ static bool drop_code(struct code_holder *holder, uint64_t gpa, uint64_t last)
 	struct direct *direct =
 		(struct direct *)((char *)holder - offsetof(struct direct, holder));
 
+	scan_forget(&direct->scans, gpa, last);
 	return shadow_lose_code(&direct->shadow, gpa, last);
 }
 

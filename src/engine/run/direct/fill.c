@@ -59,7 +59,8 @@ static unsigned allowed(const struct direct *direct)
 
 static bool is_clean(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
 {
-	return scan_is_clean(&direct->scans, direct->cpu, gpa, bytes, allowed(direct));
+	return scan_is_clean(&direct->scans, direct->cpu, gpa, bytes, allowed(direct),
+			     memory_code_word(direct->cpu, gpa) == UINT64_MAX);
 }
 
 /* All code of the page goes: true when it may be written now. */
@@ -207,7 +208,7 @@ static enum still compare(struct direct *direct, const struct shadow_page *shado
 		return STILL_GONE;
 	if (shadowed->rights & SHADOW_EXECUTE)
 		return paging_rights(cpu, &result, TLB_USER).executable &&
-				       scan_seems_same(&direct->scans, shadowed->gpa, page.hva, allowed(direct)) ?
+				       scan_seems_same(&direct->scans, cpu, shadowed->gpa, page.hva, allowed(direct)) ?
 			       STILL_SAME :
 			       STILL_GONE;
 	return (shadowed->rights & SHADOW_WRITE) && !may_write(cpu, &result, &page) ? STILL_READABLE :

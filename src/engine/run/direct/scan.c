@@ -9,7 +9,7 @@
 #include "engine/x86/host/host.h"
 
 #define PAGE_SIZE 4096u
-#define MASK_DISTANCE 64u /* bytes before XSAVE, in which its mask is loaded */
+#define MASK_DISTANCE 96u /* bytes before XSAVE, in which its mask is loaded */
 
 /* In a key's low bits, below what was allowed. */
 enum verdict { VERDICT_CLEAN = 1, VERDICT_SENSITIVE = 2 };
@@ -181,23 +181,27 @@ static bool scan(struct cpu *cpu, const uint8_t *bytes, unsigned entry, unsigned
 	return true;
 }
 
-static const struct scan_entry *find(const struct scan_cache *cache, uint64_t gpa, unsigned allowed)
+static struct scan_entry *find(const struct scan_cache *cache, uint64_t gpa, unsigned allowed)
 {
 	const struct scan_entry *entry = &cache->entries[gpa / PAGE_SIZE % SCAN_ENTRIES];
 	uint64_t key = (gpa & ~(uint64_t)(PAGE_SIZE - 1)) | allowed << ALLOWED_SHIFT;
 
-	return (entry->key & ~(uint64_t)3) == key && (entry->key & 3) ? entry : NULL;
+	return (entry->key & ~(uint64_t)3) == key && (entry->key & 3) ? (struct scan_entry *)entry : NULL;
 }
 
 bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
-		   unsigned allowed)
+		   unsigned allowed, bool is_marked)
 {
-	uint64_t page = gpa & ~(uint64_t)(PAGE_SIZE - 1), hash = hash_page(bytes);
-	const struct scan_entry *entry = find(cache, gpa, allowed);
+	uint64_t page = gpa & ~(uint64_t)(PAGE_SIZE - 1), hash, now = 1 + cpu->code_epoch;
+	struct scan_entry *entry = find(cache, gpa, allowed);
 	bool is_clean;
 
+	if (entry && is_marked && entry->compared == now)
+		return entry->key & VERDICT_CLEAN;
+	hash = hash_page(bytes);
 	if (entry && entry->hash == hash) {
 		cache->hits++;
+		entry->compared = is_marked ? now : 0;
 		return entry->key & VERDICT_CLEAN;
 	}
 	is_clean = scan(cpu, bytes, gpa % PAGE_SIZE, allowed);
@@ -206,13 +210,26 @@ bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, cons
 		.key = page | allowed << ALLOWED_SHIFT | (is_clean ? VERDICT_CLEAN : VERDICT_SENSITIVE),
 		.hash = hash,
 		.sample = hash_sample(bytes),
+		.compared = is_marked ? now : 0,
 	};
 	return is_clean;
 }
 
-bool scan_seems_same(const struct scan_cache *cache, uint64_t gpa, const uint8_t *bytes, unsigned allowed)
+void scan_forget(struct scan_cache *cache, uint64_t gpa, uint64_t last)
+{
+	uint64_t count = last / PAGE_SIZE - gpa / PAGE_SIZE + 1;
+
+	if (count > SCAN_ENTRIES)
+		count = SCAN_ENTRIES;
+	for (uint64_t i = 0; i < count; i++)
+		cache->entries[(gpa / PAGE_SIZE + i) % SCAN_ENTRIES].compared = 0;
+}
+
+bool scan_seems_same(const struct scan_cache *cache, const struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
+		     unsigned allowed)
 {
 	const struct scan_entry *entry = find(cache, gpa, allowed);
 
-	return entry && (entry->key & VERDICT_CLEAN) && entry->sample == hash_sample(bytes);
+	return entry && (entry->key & VERDICT_CLEAN) &&
+	       (entry->compared == 1 + cpu->code_epoch || entry->sample == hash_sample(bytes));
 }

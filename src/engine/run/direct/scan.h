@@ -27,6 +27,8 @@ struct scan_entry {
 	uint64_t key;    /* guest-physical page, and in its low bits what was found and allowed */
 	uint64_t hash;   /* of its bytes */
 	uint64_t sample; /* of some */
+	/* 1 + cpu->code_epoch when the bytes were compared, if writes to the page are seen (scan_forget); else 0. */
+	uint64_t compared;
 };
 
 /* What was found about pages before. */
@@ -36,12 +38,17 @@ struct scan_cache {
 };
 
 /* Whether the page at `bytes`, in which code at gpa is, may run as it stands; `allowed` is of enum
- * scan_allowed. The CPU's own thread, vector registers free. */
+ * scan_allowed. `is_marked`: all of it is marked in the code index, so that scan_forget is called when it is written
+ * to. The CPU's own thread, vector registers free. */
 bool scan_is_clean(struct scan_cache *cache, struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
-		   unsigned allowed);
+		   unsigned allowed, bool is_marked);
+
+/* Bytes in [gpa, last] were written. The CPU's own thread, or inside an exclusive section. */
+void scan_forget(struct scan_cache *cache, uint64_t gpa, uint64_t last);
 
 /* Whether a page that was found clean at this gpa seems to be still what it was: a look at some of its
  * bytes, for a page that nothing says has changed. */
-bool scan_seems_same(const struct scan_cache *cache, uint64_t gpa, const uint8_t *bytes, unsigned allowed);
+bool scan_seems_same(const struct scan_cache *cache, const struct cpu *cpu, uint64_t gpa, const uint8_t *bytes,
+		     unsigned allowed);
 
 #endif
