@@ -78,6 +78,7 @@ const char run_options_help[] =
     "  pc-testdev, pci-testdev[,slot=N][,membar=SIZE]  of kvm-unit-tests\n"
     "  virtio-rng[,slot=N][,packed=0|1]  random numbers\n"
     "  virtio-balloon[,target=SIZE]  memory that the guest gives back\n"
+    "  i6300esb[,slot=N]      a watchdog that resets the machine\n"
     "  pci-exercise[,slot=N]  a PCI function with one of each thing\n"
     "Saving:\n"
     "  --save FILE            where SIGUSR1 and ^A s save the machine, which goes on\n"

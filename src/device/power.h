@@ -10,6 +10,7 @@ enum power_request {
 	POWER_RESET, /* boot again */
 	POWER_EXIT,  /* end the run with a status of the guest's own */
 	POWER_CRASH, /* the guest cannot go on */
+	POWER_WATCHDOG, /* it has not answered its watchdog in time */
 };
 
 struct power {

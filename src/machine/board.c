@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "device/acpi_pm.h"
+#include "device/i6300esb.h"
 #include "machine/board_parts.h"
 
 struct board *board_create(const struct board_config *config, struct error *error)
@@ -53,6 +54,12 @@ bool board_press_power_button(struct board *board)
 	if (board->acpi_pm)
 		acpi_pm_press_power_button(board->acpi_pm);
 	return board->acpi_pm;
+}
+
+void board_stand_still(struct board *board, bool stands_still)
+{
+	if (board->watchdog)
+		i6300esb_stand_still(board->watchdog, stands_still);
 }
 
 struct virtio_device *board_balloon(const struct board *board)

@@ -48,6 +48,9 @@ bool board_press_power_button(struct board *board);
 int board_take_picture(struct board *board, struct picture *picture);
 /* Its keyboard and mouse, or NULL; the board's. */
 struct i8042 *board_keyboard(const struct board *board);
+/* The guest stands still, and what counts its time, too; or it goes on. I/O thread; twice is as once. */
+void board_stand_still(struct board *board, bool stands_still);
+
 /* The balloon, or NULL; the board's. */
 struct virtio_device *board_balloon(const struct board *board);
 /* A new board's devices are held: until they are released they do nothing by themselves. They are

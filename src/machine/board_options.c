@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "device/debug_exit.h"
+#include "device/i6300esb.h"
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
@@ -84,27 +85,44 @@ static unsigned place_of(const struct device_option *option)
 	return slot == PCI_ANY_SLOT ? BOARD_ANYWHERE : BOARD_PLACE(0, PCI_SLOT_FUNCTION(slot, 0));
 }
 
+/* Where an option's place is behind a root port: its number, else 0. */
+static unsigned port_of(const struct device_option *option)
+{
+	return option->place ? BOARD_PLACE_PORT(option->place) : 0;
+}
+
 static int add_pci_device(struct board *board, const struct device_option *option,
 			  struct error *error)
 {
-	struct pci_testdev *testdev;
-	struct pci_exercise *exercise;
+	const struct device_ops *ops;
 	struct board_seat seat;
+	void *device;
 	int result = board_find_seat(board, option->name, place_of(option), &seat, error);
 
 	if (result < 0)
 		return result;
-	if (option->kind == DEVICE_PCI_TESTDEV) {
-		testdev = pci_testdev_create(seat.bus, seat.slot_function,
-					     board->config.vm, option->values[PCI_TESTDEV_MEMBAR],
-					     error);
-		result = testdev ? add(board, option, &pci_testdev_device_ops, testdev, error) : -ENOMEM;
-		if (result == 0)
-			board_note_port(board, place_of(option));
-		return result;
+	switch (option->kind) {
+	case DEVICE_PCI_TESTDEV:
+		ops = &pci_testdev_device_ops;
+		device = pci_testdev_create(seat.bus, seat.slot_function, board->config.vm,
+					    option->values[PCI_TESTDEV_MEMBAR], error);
+		break;
+	case DEVICE_I6300ESB:
+		ops = &i6300esb_device_ops;
+		device = i6300esb_create(seat.bus, seat.slot_function, board->config.loop,
+					 &board->config.power, error);
+		board->watchdog = device;
+		board->watchdog_port = port_of(option);
+		break;
+	default:
+		ops = &pci_exercise_device_ops;
+		device = pci_exercise_create(seat.bus, seat.slot_function, error);
+		break;
 	}
-	exercise = pci_exercise_create(seat.bus, seat.slot_function, error);
-	return exercise ? add(board, option, &pci_exercise_device_ops, exercise, error) : -ENOMEM;
+	result = device ? add(board, option, ops, device, error) : -ENOMEM;
+	if (result == 0)
+		board_note_port(board, place_of(option));
+	return result;
 }
 
 static int add_virtio(struct board *board, const struct device_option *option,
@@ -121,7 +139,7 @@ static int add_virtio(struct board *board, const struct device_option *option,
 		return -EINVAL;
 	if (option->kind == DEVICE_VIRTIO_BALLOON) {
 		board->balloon = virtio;
-		board->balloon_port = option->place ? BOARD_PLACE_PORT(option->place) : 0;
+		board->balloon_port = port_of(option);
 	}
 	name_option(board, option, name);
 	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), error);
@@ -153,6 +171,7 @@ int board_add_option(struct board *board, const struct device_option *option, st
 	case DEVICE_DEBUG_EXIT: return add_debug_exit(board, option, error);
 	case DEVICE_PC_TESTDEV: return add_pc_testdev(board, option, error);
 	case DEVICE_PCI_TESTDEV:
+	case DEVICE_I6300ESB:
 	case DEVICE_PCI_EXERCISE: return add_pci_device(board, option, error);
 	case DEVICE_VIRTIO_BALLOON:
 	case DEVICE_VIRTIO_RNG: return add_virtio(board, option, error);

@@ -78,7 +78,9 @@ struct board {
 	bool is_complete; /* what comes now comes while the machine is there */
 	bool is_released, has_off_source;
 	unsigned balloon_port;
+	unsigned watchdog_port;
 	struct virtio_device *balloon; /* the last; NULL: there is none */
+	struct i6300esb *watchdog;     /* likewise */
 	unsigned virtio_count; /* by MMIO */
 	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
 };

@@ -33,6 +33,8 @@ static void take_out(struct board *board, unsigned number)
 			continue;
 		if (board->balloon_port == number)
 			board->balloon = NULL;
+		if (board->watchdog_port == number)
+			board->watchdog = NULL;
 		remove_device(board, i);
 	}
 	pcie_root_port_changed(port);

@@ -25,6 +25,7 @@ static const struct kind {
 				{{"slot", PCI_ANY_SLOT, 0, 31},
 				 {"membar", 0, 16, 1ull << 46, true}}},
 	[DEVICE_PCI_EXERCISE] = {"pci-exercise", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
+	[DEVICE_I6300ESB] = {"i6300esb", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
 	[DEVICE_VIRTIO_RNG] = {"virtio-rng", false, true, {VIRTIO_PROPERTIES}},
 	[DEVICE_VIRTIO_BALLOON] = {"virtio-balloon", false, true,
 				   {VIRTIO_PROPERTIES, {"target", 0, 0, 1ull << 43}}},
@@ -101,7 +102,7 @@ int device_option_parse(struct device_option *option, const char *text, struct e
 	if (i == KINDS)
 		return error_set(error, EINVAL,
 				 "'%.*s' is not a device: use isa-debug-exit, pc-testdev, "
-				 "pci-testdev, pci-exercise, virtio-rng or virtio-balloon",
+				 "pci-testdev, pci-exercise, i6300esb, virtio-rng or virtio-balloon",
 				 (int)length, text);
 	*option = (struct device_option){i, kinds[i].name, kinds[i].is_pci,
 					  kinds[i].is_virtio, {0}, 0};

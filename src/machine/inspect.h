@@ -37,6 +37,21 @@ enum machine_cause {
 	MACHINE_GUEST_CRASH,
 };
 
+/* What becomes of a guest that lets its watchdog run out. */
+enum machine_watchdog {
+	MACHINE_WATCHDOG_RESET,	   /* it begins anew */
+	MACHINE_WATCHDOG_SHUTDOWN, /* the power button is pressed */
+	MACHINE_WATCHDOG_POWEROFF, /* it is off */
+	MACHINE_WATCHDOG_PAUSE,	   /* it stands still, for the user */
+	MACHINE_WATCHDOG_NMI,	   /* its CPUs get an NMI */
+	MACHINE_WATCHDOG_DEBUG,	   /* nothing but that observers are told */
+	MACHINE_WATCHDOG_NONE,	   /* likewise */
+};
+/* In QEMU's words. */
+const char *machine_watchdog_name(enum machine_watchdog action);
+/* 0, or -EINVAL: there is no such word. */
+int machine_watchdog_parse(const char *name, enum machine_watchdog *action);
+
 /* Ask for a pause for one reason more, or take that reason away. Any thread; twice is as once. */
 void machine_pause(struct machine *machine, enum machine_pause why);
 void machine_resume(struct machine *machine, enum machine_pause why);
@@ -78,12 +93,17 @@ struct machine_observer {
 	void (*was_reset)(void *context);
 	void (*power_button)(void *context); /* it was pressed */
 	void (*unplugged)(void *context, unsigned port); /* what was behind a root port, from 1 on, has gone */
+	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
 	void (*ending)(void *context);
 	void (*ended)(void *context, int status); /* with this enum machine_status, or the guest's own */
 	void *context;
 	struct machine_observer *next; /* the machine's own */
 };
+
+/* From now on; I/O thread. */
+void machine_set_watchdog_action(struct machine *machine, enum machine_watchdog action);
+enum machine_watchdog machine_watchdog_action(const struct machine *machine);
 
 /* Of the reset or the end that observers are told of. */
 enum machine_cause machine_last_cause(const struct machine *machine);

@@ -22,6 +22,7 @@
 #include "machine/board.h"
 #include "machine/boot/boot.h"
 #include "machine/cpu_spec.h"
+#include "machine/inspect.h"
 #include "machine/interrupts.h"
 #include "sandbox/sandbox.h"
 #include "util/error.h"
@@ -73,6 +74,7 @@ struct machine_config {
 	bool ends_at_reset;	      /* a reset ends the run with status 0 */
 	bool stays_when_off;	      /* a guest that powers off, or would end it at a reset, does not end the run */
 	bool resets_at_triple_fault;  /* as a PC's chipset does; else it is a crash */
+	enum machine_watchdog watchdog;
 	unsigned pauses;	      /* enum machine_pause (inspect.h), from the start on */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */
 	struct sandbox_config sandbox;

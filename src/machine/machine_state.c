@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "machine/inspect.h"
@@ -212,6 +213,7 @@ void machine_settle(struct machine *machine)
 	has_gone_on = machine->has_gone_on || !machine->told_paused;
 	machine->has_gone_on = false;
 	pthread_mutex_unlock(&machine->lock);
+	board_stand_still(machine->board, machine->told_paused);
 	if (was_told && has_gone_on)
 		TELL(machine, resumed);
 	if (machine->told_paused && (!was_told || has_gone_on))
@@ -256,6 +258,75 @@ static void start_anew(struct machine *machine, enum machine_cause cause)
 		machine->pauses = (machine->pauses & ~MACHINE_PAUSE_OFF) | MACHINE_PAUSE_USER;
 	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, was_reset);
+}
+
+static const char *const watchdog_names[] = {
+	[MACHINE_WATCHDOG_RESET] = "reset",	  [MACHINE_WATCHDOG_SHUTDOWN] = "shutdown",
+	[MACHINE_WATCHDOG_POWEROFF] = "poweroff", [MACHINE_WATCHDOG_PAUSE] = "pause",
+	[MACHINE_WATCHDOG_NMI] = "inject-nmi",	  [MACHINE_WATCHDOG_DEBUG] = "debug",
+	[MACHINE_WATCHDOG_NONE] = "none",
+};
+
+const char *machine_watchdog_name(enum machine_watchdog action)
+{
+	return watchdog_names[action];
+}
+
+int machine_watchdog_parse(const char *name, enum machine_watchdog *action)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(watchdog_names) / sizeof(watchdog_names[0]); i++) {
+		if (strcmp(name, watchdog_names[i]) == 0) {
+			*action = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+void machine_set_watchdog_action(struct machine *machine, enum machine_watchdog action)
+{
+	machine->config.watchdog = action;
+}
+
+enum machine_watchdog machine_watchdog_action(const struct machine *machine)
+{
+	return machine->config.watchdog;
+}
+
+static void send_nmis(struct machine *machine)
+{
+	unsigned i;
+
+	for (i = 0; i < machine->vcpu_count; i++)
+		kvm_vcpu_ioctl(&machine->vcpus[i].kvm, KVM_NMI, NULL);
+}
+
+static void watchdog_ran_out(struct machine *machine)
+{
+	struct error error;
+
+	log_guest("the guest has not answered its watchdog");
+	TELL(machine, watchdog);
+	switch (machine->config.watchdog) {
+	case MACHINE_WATCHDOG_RESET: start_anew(machine, MACHINE_GUEST_RESET); break;
+	case MACHINE_WATCHDOG_SHUTDOWN:
+		if (machine_press_power_button(machine, &error) < 0)
+			log_warning("%s", error.message);
+		break;
+	case MACHINE_WATCHDOG_POWEROFF:
+		power_off(machine, MACHINE_GUEST_SHUTDOWN, MACHINE_STATUS_OFF);
+		break;
+	case MACHINE_WATCHDOG_PAUSE:
+		pthread_mutex_lock(&machine->lock);
+		machine->pauses |= MACHINE_PAUSE_USER;
+		pthread_mutex_unlock(&machine->lock);
+		break;
+	case MACHINE_WATCHDOG_NMI: send_nmis(machine); break;
+	case MACHINE_WATCHDOG_DEBUG:
+	case MACHINE_WATCHDOG_NONE: break;
+	}
 }
 
 /* Whether a debugger wants to look at what is left of the guest. */
@@ -309,6 +380,7 @@ void machine_request_ready(void *context)
 			if (!keep_crashed(machine))
 				power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED);
 			break;
+		case POWER_WATCHDOG: watchdog_ran_out(machine); break;
 		case POWER_RESET:
 			start_anew(machine, is_by_user ? MACHINE_BY_USER : MACHINE_GUEST_RESET);
 			break;

@@ -222,3 +222,18 @@ json_t *qmp_query_migrate(struct qmp_call *call)
 	(void)call;
 	return json_object();
 }
+
+json_t *qmp_watchdog_set_action(struct qmp_call *call)
+{
+	enum machine_watchdog action;
+
+	if (!need_machine(call))
+		return NULL;
+	/* The schema has checked the word. */
+	if (machine_watchdog_parse(json_string_value(json_object_get(call->arguments, "action")), &action) < 0) {
+		error_set(&call->error, EINVAL, "there is no such action");
+		return NULL;
+	}
+	machine_set_watchdog_action(call->monitor->machine, action);
+	return qmp_done();
+}

@@ -92,6 +92,14 @@ static void power_button(void *context)
 	qmp_send_event(context, "POWERDOWN", NULL);
 }
 
+static void watchdog(void *context)
+{
+	struct monitor *monitor = context;
+	enum machine_watchdog action = machine_watchdog_action(monitor->machine);
+
+	qmp_send_event(monitor, "WATCHDOG", json_pack("{s:s}", "action", machine_watchdog_name(action)));
+}
+
 static void ending(void *context)
 {
 	struct monitor *monitor = context;
@@ -114,6 +122,7 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.resumed = resumed,
 		.was_reset = was_reset,
 		.power_button = power_button,
+		.watchdog = watchdog,
 		.ending = ending,
 		.context = monitor,
 	};

@@ -30,7 +30,7 @@ static inline void swallow_request(void *context, enum power_request what, int s
 {
 	(void)context;
 	(void)status;
-	fuzz_check(what <= POWER_CRASH);
+	fuzz_check(what <= POWER_WATCHDOG);
 }
 
 static inline void swallow_output(void *context, const uint8_t *data, size_t size)
@@ -81,7 +81,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	static uint8_t code[FUZZ_ROM_BYTES], vars[FUZZ_FLASH_BYTES];
 	static const struct firmware firmware = {code, vars, sizeof(code), sizeof(vars), -1};
 	static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G",
-					      "pci-exercise"};
+					      "pci-exercise", "i6300esb"};
 	struct board_config *config = &made->config;
 	struct error error = {.message = ""};
 	unsigned i;

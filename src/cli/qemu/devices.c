@@ -145,6 +145,7 @@ static const struct device_driver drivers[] = {
 	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
 	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
+	{"i6300esb", NULL, ROLE_OPTION, "pci-device", true, false, no_properties, "a watchdog"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 

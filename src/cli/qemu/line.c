@@ -629,6 +629,19 @@ fail_serial:
 	return -EINVAL;
 }
 
+static int examine_watchdog(struct line *line, struct error *error)
+{
+	const char *action = keyval_text(said(line, "action"), "watchdog");
+
+	if (!action)
+		action = text(line, "watchdog-action");
+	if (action && machine_watchdog_parse(action, &line->config.watchdog) < 0)
+		return error_set(error, EINVAL,
+				 "-watchdog-action %.60s: use reset, shutdown, poweroff, pause, inject-nmi, debug or none",
+				 action);
+	return 0;
+}
+
 static void examine_life(struct line *line)
 {
 	const json_t *action = said(line, "action");
@@ -686,7 +699,7 @@ int line_examine(struct line *line, struct error *error)
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);
-	if (examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
+	if (examine_watchdog(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
 	    examine_descriptors(line, error) < 0 ||
 	    examine_escape(line, error) < 0 || examine_consoles(line, error) < 0)
 		return -EINVAL;

@@ -193,7 +193,7 @@ static const struct property action_properties[] = {
 	{"reboot", PROPERTY_TEXT, "reset shutdown"},
 	{"shutdown", PROPERTY_TEXT, "poweroff pause"},
 	{"panic", PROPERTY_TEXT, "pause shutdown exit-failure none"},
-	{"watchdog", PROPERTY_TEXT},
+	{"watchdog", PROPERTY_TEXT, "reset shutdown poweroff pause debug none inject-nmi"},
 	{NULL},
 };
 
@@ -274,6 +274,7 @@ static const struct option {
 	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
 	{"no-reboot", FLAG, NULL, NULL, NULL, "end when the guest resets the machine"},
 	{"no-shutdown", FLAG, NULL, NULL, NULL, "do not end when the guest powers off, but stop"},
+	{"watchdog-action", TEXT, NULL, NULL, "ACTION", "as -action watchdog=ACTION"},
 	{"action", MERGED, NULL, action_properties, "reboot=shutdown,shutdown=pause,...", "likewise"},
 	{"nodefaults", FLAG, NULL, NULL, NULL, "no devices but those that are asked for"},
 	{"daemonize", FLAG, NULL, NULL, NULL, "go on in the background once all is set up"},
@@ -327,8 +328,7 @@ static const struct option {
 	{"fsdev", MISSING, .help = "folders cannot be shared yet"},
 	{"virtfs", MISSING, .help = "folders cannot be shared yet"},
 	{"tpmdev", MISSING, .help = "there is no TPM"},
-	{"watchdog", MISSING, .help = "there is no watchdog yet"},
-	{"watchdog-action", MISSING, .help = "there is no watchdog yet: use -action watchdog=..."},
+	{"watchdog", MISSING, .help = "use -device i6300esb"},
 	{"numa", MISSING, .help = "memory is one node"},
 	{"mem-path", MISSING, .help = "memory is a memfd: leave it out"},
 	{"icount", MISSING, .help = "instructions are not counted: leave it out"},
