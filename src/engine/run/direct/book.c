@@ -6,6 +6,8 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/mmu/memory.h"
 
+/* Crossings: a life that is worth a stub, in whatever tier it passes. */
+#define LONG_LIFE  500u
 #define TABLE_MASK 0x000ffffffffff000ull
 
 static struct book_entry *entry_of(struct book *book, uint64_t owner)
@@ -36,21 +38,53 @@ static bool is_first_instruction(const struct cpu *cpu)
 	return true;
 }
 
-struct book_entry *book_find(struct book *book, struct cpu *cpu)
+/* What was there before has ended. */
+static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, bool is_program,
+		  uint64_t crossing)
 {
-	bool is_new = is_first_instruction(cpu);
+	if (entry->program && !entry->was_long)
+		program_lived(entry->program, entry->policy.lived >= LONG_LIFE * crossing);
+	entry->program = is_program ? program_find(&book->programs, cpu) : &book->programs.all[0];
+	entry->policy = (struct policy){ 0 };
+	entry->was_long = false;
+	entry->first_rip = cpu->rip;
+	entry->first_rsp = cpu->gpr[CPU_RSP];
+	if (program_lives_long(entry->program))
+		policy_begin_direct(&entry->policy);
+}
+
+struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing)
+{
+	bool is_program = is_first_instruction(cpu);
 	struct book_entry *entry = book->last;
+	bool is_other = false;
 
 	if (!entry) {
 		uint64_t owner = cpu->cr3 & TABLE_MASK, root = root_of(cpu, owner);
 
 		entry = entry_of(book, owner);
-		is_new |= entry->owner != owner || entry->root != root;
+		is_other = entry->owner != owner || entry->root != root;
 		entry->owner = owner;
 		entry->root = root;
 		book->last = entry;
 	}
-	if (is_new)
-		entry->policy = (struct policy){ 0 };
+	/* It faults first of all, and comes again. */
+	if (is_program && !is_other && entry->first_rip == cpu->rip && entry->first_rsp == cpu->gpr[CPU_RSP])
+		is_program = false;
+	if (is_program || is_other || !entry->program)
+		begin(book, entry, cpu, is_program, crossing);
 	return entry;
+}
+
+void book_note(struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
+	       uint64_t crossing)
+{
+	struct program *program = entry->program;
+
+	program->crossings += crossings;
+	*(was_direct ? &program->direct : &program->translated) += ticks;
+	if (!entry->was_long && entry->policy.lived >= LONG_LIFE * crossing) {
+		entry->was_long = true;
+		program_lived(program, true);
+	}
 }

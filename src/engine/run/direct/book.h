@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "engine/run/direct/policy.h"
+#include "engine/run/direct/program.h"
 
 struct cpu;
 
@@ -22,15 +23,22 @@ struct book_entry {
 	uint64_t owner; /* the page tables: CR3 without the PCID */
 	uint64_t root;  /* their first entry on the way to the stack */
 	struct policy policy;
+	struct program *program;
+	uint64_t first_rip, first_rsp; /* of its first instruction */
+	bool was_long; /* its program has been told that it lives long */
 };
 
 struct book {
 	struct book_entry entries[BOOK_ENTRIES];
+	struct programs programs;
 	struct book_entry *last; /* the one that was found last, if CR3 has not been loaded since */
 };
 
-/* CPL is 3 again: whose stay begins. Any state of the vector registers. */
-struct book_entry *book_find(struct book *book, struct cpu *cpu);
+/* CPL is 3 again: whose stay begins. `crossing`: ticks. Any state of the vector registers. */
+struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing);
+/* A stay of so many ticks has ended: directly, with so many crossings, or translated. */
+void book_note(struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
+	       uint64_t crossing);
 
 /* CR3 was loaded. */
 static inline void book_switched(struct book *book)

@@ -23,6 +23,13 @@ static void begin(struct policy *policy, enum policy_mode mode)
 	policy->ticks = policy->crossings = 0;
 }
 
+void policy_begin_direct(struct policy *policy)
+{
+	/* Its first pages cost more than others will. */
+	policy->rest = FIRST_WINDOWS;
+	begin(policy, POLICY_DIRECT);
+}
+
 /* It stays as it was: ask later than the last time. */
 static void confirm(struct policy *policy, enum policy_mode mode)
 {
@@ -87,9 +94,7 @@ static void look_early(struct policy *policy, uint64_t crossing)
 	case POLICY_NEW:
 		if (policy->lived < NEW_MOST * crossing)
 			break;
-		/* Its first pages cost more than others will. */
-		policy->rest = FIRST_WINDOWS;
-		begin(policy, POLICY_DIRECT);
+		policy_begin_direct(policy);
 		break;
 	case POLICY_WARMS:
 		if (policy->ticks > policy->direct * WARMS_MOST)

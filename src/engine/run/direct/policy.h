@@ -51,6 +51,9 @@ struct policy {
 	uint64_t guard_began, visits_began;
 };
 
+/* Not new: others of its kind live long. */
+void policy_begin_direct(struct policy *policy);
+
 /* A stay of so many ticks, with so many crossings, has ended. `crossing`: what one costs. */
 void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint64_t crossing,
 		 enum policy_end end);

@@ -443,7 +443,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 /* A stay in ring 3 begins. Whether it is to be a direct one. */
 static bool begin_stay(struct direct *direct)
 {
-	direct->present = book_find(&direct->book, direct->cpu);
+	direct->present = book_find(&direct->book, direct->cpu, direct->crossing);
 	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
 	return direct->is_always || policy_is_direct(&direct->present->policy, direct->stay_began);
@@ -453,11 +453,15 @@ static void end_stay(struct direct *direct)
 {
 	struct book_entry *entry = direct->present;
 	bool is_event = direct->cpu->delivering == EVENT_NONE || direct->cpu->delivering == EVENT_PAGE_FAULT;
+	uint64_t ticks = __builtin_ia32_rdtsc() - direct->stay_began;
+	uint64_t crossings = direct->counters.entries - direct->entries_before;
 
-	if (entry && direct->stay_began >= entry->policy.held_until)
-		policy_note(&entry->policy, __builtin_ia32_rdtsc() - direct->stay_began,
-			    direct->counters.entries - direct->entries_before, direct->crossing,
+	if (!entry)
+		return;
+	if (direct->stay_began >= entry->policy.held_until)
+		policy_note(&entry->policy, ticks, crossings, direct->crossing,
 			    is_event ? POLICY_EVENT : POLICY_OTHER);
+	book_note(entry, ticks, crossings, crossings > 0, direct->crossing);
 	direct->present = NULL;
 }
 

@@ -1,0 +1,185 @@
+/*
+ * Which address space runs: page tables that come back are known, those of another are not; a program is known
+ * by its path, and runs directly at once when it lived long before. The stack with that path is the guest's.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "engine/run/direct/book.h"
+#include "x86_platform.h"
+
+#define CROSSING 1000u /* ticks */
+#define STACK_AT (X86_TEST_DATA + 0x10000)
+
+static struct x86_test test;
+static struct book book;
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&book, 0, sizeof(book));
+	return x86_test_create(&test, 64);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	x86_test_destroy(&test);
+	return 0;
+}
+
+/* What Linux puts there: two arguments, an environment, and the path behind other entries. */
+static void begin_program(const char *path)
+{
+	uint64_t words[] = { 2, 0x1111, 0x2222, 0, 0x3333, 0, 6, 4096, 31, STACK_AT + 0x400, 0, 0 };
+
+	memcpy(test.memory + STACK_AT, words, sizeof(words));
+	strcpy((char *)test.memory + STACK_AT + 0x400, path);
+	memset(test.cpu.gpr, 0, sizeof(test.cpu.gpr));
+	test.cpu.gpr[CPU_RSP] = STACK_AT;
+	test.cpu.rip += 0x1000;
+}
+
+static struct book_entry *find(void)
+{
+	book_switched(&book);
+	return book_find(&book, &test.cpu, CROSSING);
+}
+
+/* A stay of so many crossings' time. */
+static void live(struct book_entry *entry, unsigned crossings)
+{
+	policy_note(&entry->policy, (uint64_t)crossings * CROSSING, 0, CROSSING, POLICY_EVENT);
+	book_note(entry, (uint64_t)crossings * CROSSING, 1, true, CROSSING);
+	test.cpu.gpr[CPU_RCX] = 1;
+}
+
+static void test_spaces(void **state)
+{
+	struct book_entry *entry;
+	uint64_t *root = (uint64_t *)(test.memory + (test.cpu.cr3 & ~0xfffull));
+
+	(void)state;
+	test.cpu.gpr[CPU_RCX] = 1;
+	entry = find();
+	live(entry, 100);
+	assert_ptr_equal(find(), entry);
+	assert_int_equal(entry->policy.lived, 100 * CROSSING);
+	/* Another PCID, the same tables. */
+	test.cpu.cr3 |= 3;
+	assert_ptr_equal(find(), entry);
+	assert_int_equal(entry->policy.lived, 100 * CROSSING);
+	/* Other tables in the same memory. */
+	root[0] ^= 0x8000000;
+	assert_ptr_equal(find(), entry);
+	assert_int_equal(entry->policy.lived, 0);
+}
+
+static void test_programs(void **state)
+{
+	struct book_entry *entry;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		begin_program("/usr/bin/short");
+		entry = find();
+		assert_string_equal(entry->program->name, "/usr/bin/short");
+		assert_false(policy_is_direct(&entry->policy, 1));
+		live(entry, 100);
+	}
+	assert_int_equal(entry->program->starts, 3);
+	assert_int_equal(entry->program->crossings, 3);
+	assert_int_equal(entry->program->direct, 300 * CROSSING);
+	begin_program("/usr/bin/long");
+	entry = find();
+	assert_string_equal(entry->program->name, "/usr/bin/long");
+	assert_false(policy_is_direct(&entry->policy, 1));
+	/* The first instruction comes again after its page fault. */
+	assert_ptr_equal(find(), entry);
+	assert_int_equal(entry->program->starts, 1);
+	live(entry, 2000);
+	/* The second time it is known; after some short lives it is forgotten. */
+	for (unsigned i = 0; i < 2; i++) {
+		begin_program("/usr/bin/long");
+		entry = find();
+		assert_int_equal(policy_is_direct(&entry->policy, 1), i == 0);
+		live(entry, 10);
+	}
+}
+
+/* Stacks that are none: nothing is known, and nothing is read that is not there. */
+static void test_wrong_stacks(void **state)
+{
+	uint64_t words[64];
+	char path[600];
+
+	(void)state;
+	begin_program("/usr/bin/x");
+	test.cpu.gpr[CPU_RSP] = 0x7fff00000000;
+	assert_ptr_equal(find()->program, &book.programs.all[0]);
+	begin_program("/usr/bin/x");
+	test.cpu.gpr[CPU_RSP] += 4;
+	assert_ptr_equal(find()->program, &book.programs.all[0]);
+	begin_program("/usr/bin/x");
+	memset(words, 0xff, sizeof(words));
+	memcpy(test.memory + STACK_AT, words, sizeof(words));
+	assert_ptr_equal(find()->program, &book.programs.all[0]);
+	/* No end: of arguments, of a path. */
+	begin_program("/usr/bin/x");
+	memset(test.memory + STACK_AT + 8, 0x11, 0x8000);
+	assert_ptr_equal(find()->program, &book.programs.all[0]);
+	memset(path, 'y', sizeof(path) - 1);
+	path[sizeof(path) - 1] = 0;
+	path[0] = '\n';
+	begin_program(path);
+	assert_int_equal(strlen(find()->program->name), PROGRAM_NAME - 1);
+	begin_program("\x1b[2J");
+	assert_string_equal(find()->program->name, "?[2J");
+	/* The path is nowhere. */
+	begin_program("/usr/bin/x");
+	*(uint64_t *)(test.memory + STACK_AT + 9 * 8) = 0x7fff00000000;
+	assert_string_equal(find()->program->name, "");
+}
+
+static void count_line(void *context, const char *name, uint64_t value)
+{
+	unsigned *seen = context;
+
+	seen[0] += strcmp(name, "program /bin/b: ms directly, with crossings") == 0 && value == 5;
+	seen[1]++;
+}
+
+static void test_shown(void **state)
+{
+	unsigned seen[2] = { 0 };
+	char path[32];
+
+	(void)state;
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(path, sizeof(path), "/bin/%u", i);
+		begin_program(path);
+		live(find(), 1 + i % 7);
+	}
+	begin_program("/bin/b");
+	live(find(), 5000);
+	programs_visit(&book.programs, CROSSING * 1000, count_line, seen);
+	assert_int_equal(seen[0], 1);
+	assert_int_equal(seen[1], 4 * 12);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_programs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wrong_stacks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shown, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
