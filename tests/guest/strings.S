@@ -1,5 +1,5 @@
 /*
- * REP MOVS and REP STOS where pages end, to pages that do not follow one another in memory, of no
+ * REP MOVS, REP STOS and repeated SCAS where pages end, to pages that do not follow one another in memory, of no
  * elements, downwards, onto themselves, into what may only be read, into a device, over code; with
  * flags live across them.
  *
@@ -15,6 +15,24 @@
  *   out 0xf1 4: f1ebc74f
  *   out 0xf1 4: edfb4a5a
  *   out 0xf1 4: 45c4cfcc
+ *   out 0xf1 4: c2c1ed9f
+ *   out 0xf1 4: e0832da7
+ *   out 0xf1 4: 8b5c3eca
+ *   out 0xf1 4: e54639c9
+ *   out 0xf1 4: e4d5d6e8
+ *   out 0xf1 4: f9e98c36
+ *   out 0xf1 4: c1896bc9
+ *   out 0xf1 4: 87a7774a
+ *   out 0xf1 4: 4485cb14
+ *   out 0xf1 4: a4f8e225
+ *   out 0xf1 4: 10d9b225
+ *   out 0xf1 4: cc69f24c
+ *   out 0xf1 4: 42c6f20a
+ *   out 0xf1 4: f5e28290
+ *   out 0xf1 4: 3465ad6e
+ *   out 0xf1 4: 55eee850
+ *   out 0xf1 4: 1ee5d75e
+ *   out 0xf1 4: 2388f1f6
  *   out 0xf1 4: 4e011b60
  *   out 0xf1 4: fdee0d33
  *   out 0xf1 4: ccb7061c
@@ -79,6 +97,26 @@
 	sum_up
 	print %ebx
 	.endm
+	/* Scans with counts from TURNS down to 0, that find what is 24 bytes ahead, or do not. */
+	.macro test_scan instruction, value=24, from=0xfd0
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+1:	leal FROM + \from(%rbp), %edi
+	movq \value(%rdi), %rax
+	movl %ebp, %ecx
+	cmpl $20, %ecx
+	\instruction
+	pushfq
+	popq %rdx
+	andl $0x8d5, %edx
+	imull $31, %ebx, %ebx
+	addl %edx, %ebx
+	leal (%rdi,%rcx,8), %edx
+	addl %edx, %ebx
+	decl %ebp
+	jns 1b
+	print %ebx
+	.endm
 	enter_long
 	gate64 14, on_page_fault
 	map FROM, 0x90000
@@ -110,6 +148,16 @@
 	test_string movsb, 0x100, 0x200
 	test_string movsq, 0x100, 0x200
 	test_string stosl, 0x100, 0x200
+	.irp size, b, w, l, q
+	test_scan "repne scas\size"
+	test_scan "repne scas\size", 0x50, 0x100
+	test_scan "repe scas\size", 0
+	test_scan "scas\size", 0
+	.endr
+	std
+	test_scan "repne scasw", -16, 0x800
+	test_scan "repe scasq", 0, 0x800
+	cld
 	map TO, 0x90000
 	map (TO + 0x1000), 0x93000
 	movq %cr3, %rax

@@ -322,7 +322,7 @@ static insn_handler *bind_string(struct insn *insn, const struct decoded *decode
 static const struct isa_row rows[] = {
 	ROW_STRING(MOVS, 0, INSN_STRING_COPY), ROW_STRING(STOS, 1, INSN_STRING_FILL),
 	ROW_STRING(LODS, 2, INSN_HANDLED), ROW_STRING(CMPS, 3, INSN_HANDLED),
-	ROW_STRING(SCAS, 4, INSN_HANDLED),
+	ROW_STRING(SCAS, 4, INSN_STRING_SCAN),
 };
 
 const struct isa_table isa_string = {rows, sizeof(rows) / sizeof(rows[0])};

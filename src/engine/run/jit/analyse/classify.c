@@ -149,8 +149,17 @@ static enum item_kind classify_branch(const struct jit_item *item, enum item_kin
 /* Whether a string instruction is in a form that has a stub: of 64-bit code, with REP. */
 static bool is_simple_string(const struct jit_item *item)
 {
-	return item->insn.address_size == 8 && item->insn.prefixes == INSN_REP &&
-	       (item->form.class == INSN_STRING_FILL || item->insn.segment < CPU_FS);
+	const struct insn *insn = &item->insn;
+
+	if (insn->address_size != 8)
+		return false;
+	switch ((enum insn_class)item->form.class) {
+	case INSN_STRING_COPY: return insn->prefixes == INSN_REP && insn->segment < CPU_FS;
+	case INSN_STRING_FILL: return insn->prefixes == INSN_REP;
+	/* Its ES cannot be overridden. */
+	case INSN_STRING_SCAN: return insn->prefixes == INSN_REP || insn->prefixes == INSN_REPNE;
+	default: return false;
+	}
 }
 
 static enum item_kind kind_if(bool condition, enum item_kind kind)
@@ -202,7 +211,8 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user)
 	case INSN_RETURN:
 		return kind_if(!(insn->traits & INSN_FAR) && insn->stack_width == width, ITEM_RETURN);
 	case INSN_STRING_COPY:
-	case INSN_STRING_FILL: return kind_if(is_simple_string(item), ITEM_STRING);
+	case INSN_STRING_FILL:
+	case INSN_STRING_SCAN: return kind_if(is_simple_string(item), ITEM_STRING);
 	case INSN_CLI: return ITEM_CLI;
 	case INSN_STI: return ITEM_STI;
 	case INSN_CLD: return ITEM_CLD;

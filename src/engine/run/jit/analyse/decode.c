@@ -63,8 +63,10 @@ static int read_item(struct reader *reader, struct guest_code *code, struct jit_
 	}
 	if (item == code->items)
 		code->is_guided = code->is_lean && reader->decoded.count;
-	if (!reader->decoded.count && code->is_guided)
+	if (!reader->decoded.count && code->is_guided) {
+		code->ends_unguided = true;
 		return -ENOENT;
+	}
 	if (!reader->decoded.count)
 		return insn_decode_form(&item->insn, &item->form, item->bytes, available, code->mode,
 					code->rules);

@@ -22,7 +22,9 @@ static void effects(struct jit_item *item)
 	}
 	item->flags_read = item->insn.flags_read;
 	/* A count of 0 leaves the flags alone; an immediate 0 is too rare to look for. */
-	item->flags_killed = item->insn.traits & INSN_SHIFTS ? 0 : item->insn.flags_written;
+	item->flags_killed = item->insn.traits & INSN_SHIFTS || item->kind == ITEM_STRING
+				     ? 0
+				     : item->insn.flags_written;
 }
 
 void flags_of(struct jit_item *item, bool keeps_all)
@@ -116,7 +118,8 @@ void flags_liveness(struct guest_code *code)
 	struct jit_item *last = &code->items[code->count - 1];
 	uint16_t live = FLAGS_ARITHMETIC;
 
-	if (!item_ends_block(last) && last->kind != ITEM_FALLBACK)
+	/* Where there is no guide there is nothing to look at either. */
+	if (!item_ends_block(last) && last->kind != ITEM_FALLBACK && !code->ends_unguided)
 		live = flags_live_at_target(code, last->offset + last->insn.length);
 	for (unsigned i = code->count; i-- > 0;) {
 		struct jit_item *item = &code->items[i];

@@ -43,6 +43,7 @@ struct guest_code {
 	bool is_32;           /* protected or compatibility mode, flat; else 64-bit mode */
 	bool is_user;         /* code of CPL 3 */
 	bool is_guided;       /* lean, and the last tier has been here: what it has not decoded is cold */
+	bool ends_unguided;   /* ends because what is behind it is cold */
 	unsigned width;       /* bytes of a stack slot and of a near pointer: 8, or 4 */
 	unsigned count;       /* items */
 	unsigned size;        /* bytes */

@@ -1,7 +1,8 @@
 /*
- * REP MOVS and REP STOS of 64-bit code. Kernels copy and clear with them, mostly a few bytes or a page:
- * a stub finds both ends in the TLB and lets the host's own instruction run on them when each lies in
- * one page and DF is clear. All else is the interpreter's, before anything has happened.
+ * REP MOVS, REP STOS and repeated SCAS of 64-bit code. Kernels copy and clear with them, mostly a few bytes
+ * or a page, and Java looks types up: a stub finds both ends in the TLB and lets the host's own instruction
+ * run on them when each lies in one page and DF is clear. All else is the interpreter's, before anything has
+ * happened.
  *
  * Interrupts wait for up to a page of bytes, as they do in the interpreter (isa_string.c).
  */
@@ -14,13 +15,20 @@
 #define SHORT_JUMP_LENGTH 2
 #define NEAR_JUMP_LENGTH  5
 
+static enum jit_string string_of(const struct jit_item *item)
+{
+	if (item->form.class == INSN_STRING_SCAN)
+		return item->insn.prefixes & INSN_REPNE ? JIT_STRING_SCAN_UNTIL : JIT_STRING_SCAN_WHILE;
+	return item->form.class == INSN_STRING_COPY ? JIT_STRING_COPY : JIT_STRING_FILL;
+}
+
 void emit_string(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
 	unsigned shift = (unsigned)__builtin_ctz(item->insn.operand_size);
 	struct emitter *e = &t->e;
 
-	emit_call_to(e, t->stubs->string[item->form.class == INSN_STRING_COPY][shift]);
+	emit_call_to(e, t->stubs->string[string_of(item)][shift]);
 	/* The stub returns here, or behind this jump when it is the interpreter's turn. */
 	emit8(e, 0xeb);
 	emit8(e, NEAR_JUMP_LENGTH);
@@ -71,10 +79,25 @@ static void emit_take_back(struct emitter *e, unsigned reg, unsigned delta)
 	emit_lea(e, true, reg, reg, delta, 0, 1);
 }
 
-/* REP STOS or MOVS of elements of 1 << shift bytes. Only what the instruction changes changes, but
- * for R13 and R14. */
-static void emit_stub(struct emitter *e, bool is_copy, unsigned shift)
+/* The instruction itself, on elements of 1 << shift bytes. */
+static void emit_host_string(struct emitter *e, enum jit_string kind, unsigned shift)
 {
+	static const uint8_t prefixes[JIT_STRINGS] = { 0xf3, 0xf3, 0xf3, 0xf2 };
+	static const uint8_t opcodes[JIT_STRINGS] = { 0xaa, 0xa4, 0xae, 0xae };
+
+	if (shift == 1)
+		emit8(e, 0x66);
+	emit8(e, prefixes[kind]);
+	emit_rex(e, shift == 3, 0, 0, 0);
+	emit8(e, opcodes[kind] | (shift != 0));
+}
+
+/* A repeated instruction on elements of 1 << shift bytes. Only what the instruction changes changes, but
+ * for R13 and R14. */
+static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
+{
+	bool is_scan = kind == JIT_STRING_SCAN_WHILE || kind == JIT_STRING_SCAN_UNTIL;
+	bool is_copy = kind == JIT_STRING_COPY;
 	struct host_memory return_address = { HOST_RSP, HOST_NONE, 24, 0 };
 	struct misses misses = { .count = 0 };
 	size_t possible;
@@ -94,18 +117,15 @@ static void emit_stub(struct emitter *e, bool is_copy, unsigned shift)
 	emit8(e, 0xc3); /* ret: there is nothing to do */
 
 	emit_patch(e, possible);
-	emit_end(e, HOST_RDI, HOST_R14, shift, TLB_ENTRY(tag_write), &misses);
+	emit_end(e, HOST_RDI, HOST_R14, shift, is_scan ? TLB_ENTRY(tag_read) : TLB_ENTRY(tag_write),
+		 &misses);
 	if (is_copy)
 		emit_end(e, HOST_RSI, HOST_R13, shift, TLB_ENTRY(tag_read), &misses);
 	emit_restore(e);
 	emit_lea(e, true, HOST_RDI, HOST_RDI, HOST_R14, 0, 0);
 	if (is_copy)
 		emit_lea(e, true, HOST_RSI, HOST_RSI, HOST_R13, 0, 0);
-	if (shift == 1)
-		emit8(e, 0x66);
-	emit8(e, 0xf3);
-	emit_rex(e, shift == 3, 0, 0, 0);
-	emit8(e, (is_copy ? 0xa4 : 0xaa) | (shift != 0));
+	emit_host_string(e, kind, shift);
 	emit_take_back(e, HOST_RDI, HOST_R14);
 	if (is_copy)
 		emit_take_back(e, HOST_RSI, HOST_R13);
@@ -122,9 +142,9 @@ static void emit_stub(struct emitter *e, bool is_copy, unsigned shift)
 
 void emit_string_stubs(struct jit_stubs *stubs, struct emitter *e)
 {
-	for (unsigned is_copy = 0; is_copy < 2; is_copy++)
+	for (enum jit_string kind = 0; kind < JIT_STRINGS; kind++)
 		for (unsigned shift = 0; shift < 4; shift++) {
-			stubs->string[is_copy][shift] = e->code + e->position;
-			emit_stub(e, is_copy, shift);
+			stubs->string[kind][shift] = e->code + e->position;
+			emit_stub(e, kind, shift);
 		}
 }

@@ -22,6 +22,9 @@
  */
 typedef const uint8_t *jit_fallback(struct cpu *cpu, const uint8_t *at);
 
+/* What has a stub of the string instructions. */
+enum jit_string { JIT_STRING_FILL, JIT_STRING_COPY, JIT_STRING_SCAN_WHILE, JIT_STRING_SCAN_UNTIL, JIT_STRINGS };
+
 /* All executable addresses. */
 struct jit_stubs {
 	/* Returns the offset of the link that was left through in the cache's data, or 0. */
@@ -42,7 +45,7 @@ struct jit_stubs {
 	const uint8_t *return_load[2];    /* likewise */
 	const uint8_t *return_go[JIT_JUMP_SETS];
 	const uint8_t *find_jump[JIT_JUMP_SETS][2];
-	const uint8_t *string[2][4]; /* string.c: STOS and MOVS, by size */
+	const uint8_t *string[JIT_STRINGS][4]; /* string.c: by size */
 };
 
 /* `counts` and `heat_step` are given. */
