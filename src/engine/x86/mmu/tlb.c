@@ -95,6 +95,13 @@ static void set_drop(struct tlb_set *set, unsigned index)
 	set->used_local[index / 64] &= ~(1ull << index % 64);
 }
 
+/* The page may be written, or could but for the code that it holds: target_code_page may let it. */
+static bool is_writable(const struct tlb_set *set, unsigned index)
+{
+	return set->entries[index].tag_write != tlb_tag_none(index) ||
+	       (set->gpa[index] & TLB_PAGE_CODE);
+}
+
 /* Of zeroes: where tlb_tag_none is 0, an entry is empty already. */
 static void set_init(struct tlb_set *set)
 {
@@ -379,6 +386,7 @@ void tlb_flush_all(struct cpu *cpu)
 	tlb->context[tlb->current].pcid = present_pcid(cpu);
 	/* Only now does the TLB hold nothing executable. */
 	filter_clear(&tlb->executable);
+	filter_clear(&tlb->writable);
 	all_code_may_move(tlb);
 }
 
@@ -431,6 +439,27 @@ void tlb_flush_pcid_page(struct cpu *cpu, uint16_t pcid, uint64_t gva)
 		all_code_may_move(&cpu->tlb_sets);
 }
 
+/* Forget the pages whose entries have gone. */
+static void renew_writable(struct tlb *tlb)
+{
+	filter_clear(&tlb->writable);
+	tlb->writable_fills = 0;
+	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++) {
+		const struct tlb_set *set = &tlb->contexts[i];
+
+		for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
+			uint64_t bits = set->used_global[word] | set->used_local[word];
+
+			for (; bits; bits &= bits - 1) {
+				unsigned index = word * 64 + __builtin_ctzll(bits);
+
+				if (is_writable(set, index))
+					filter_add(&tlb->writable, set->gpa[index], PAGE_SHIFT);
+			}
+		}
+	}
+}
+
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 {
 	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
@@ -453,6 +482,11 @@ void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
 	struct tlb *tlb = &cpu->tlb_sets;
 
 	observe_tlb_change(cpu, TLB_LOST_WRITES, gpa);
+	/* Code mostly comes to pages that nobody writes any more. */
+	if (gpa != TLB_ALL_PAGES && tlb->writable_fills >= FILTER_MANY)
+		renew_writable(tlb);
+	if (gpa != TLB_ALL_PAGES && !filter_has(&tlb->writable, gpa, PAGE_SHIFT))
+		return;
 	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
 		set_flush_writes(&tlb->contexts[i], gpa);
 }
@@ -474,6 +508,10 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);
+	if (rights.writable) {
+		filter_add(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
+		cpu->tlb_sets.writable_fills++;
+	}
 
 	set->used_words[index / 64 / 64] |= 1ull << index / 64 % 64;
 	if (flags & TLB_PAGE_GLOBAL) {

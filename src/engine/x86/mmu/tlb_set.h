@@ -100,6 +100,10 @@ struct tlb {
 	/* The pages and regions of large pages that somebody may still know as code: those that
 	 * were executable since all_code_may_move last emptied it. INVLPG of others changes no code. */
 	struct tlb_filter executable;
+	/* The guest-physical pages that entries may have the right to write: those that had it since
+	 * the filter was last made anew. */
+	struct tlb_filter writable;
+	unsigned writable_fills; /* since then */
 	struct tlb_set *empty;    /* a set that never holds anything; within `contexts` */
 	struct {
 		uint16_t pcid;
