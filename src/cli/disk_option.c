@@ -8,6 +8,7 @@
 
 #include "cli/comma_item.h"
 #include "cli/size.h"
+#include "device/storage/ahci.h"
 #include "device/virtio/disk.h"
 
 #define BOOT_TURN_MAX 255
@@ -56,6 +57,8 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 	static const char *const names[] = {
 		[BOARD_BUS_VIRTIO] = "virtio",
 		[BOARD_BUS_IDE] = "ide",
+		[BOARD_BUS_AHCI] = "ahci",
+		[BOARD_BUS_SCSI] = "scsi",
 	};
 	unsigned i;
 
@@ -65,7 +68,7 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 			option->has_bus = true;
 			return 0;
 		}
-	return error_set(error, EINVAL, "bus=%s: use virtio or ide", value);
+	return error_set(error, EINVAL, "bus=%s: use virtio, ide, ahci or scsi", value);
 }
 
 static int parse_boot(struct disk_option *option, const char *value, struct error *error)
@@ -192,7 +195,44 @@ int disk_option_open(const struct disk_option *option, struct board_disk *disk, 
 		.boot_plus_1 = option->boot_plus_1,
 	};
 	if (option->is_cdrom && disk->bus == BOARD_BUS_VIRTIO)
-		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio: use bus=ide", option->path);
+		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk: use bus=ide, ahci or scsi", option->path);
 	block.readonly |= option->is_cdrom;
 	return block_open(option->path, &block, &disk->block, error);
+}
+
+/* One that has a place left for a disk of that bus. */
+static unsigned find_controller(struct machine_config *config, enum board_bus bus, unsigned disks)
+{
+	unsigned i, wanted = bus == BOARD_BUS_AHCI ? disks / AHCI_PORTS : 0;
+
+	for (i = 0; i < config->controller_count; i++)
+		if (config->controllers[i].bus == bus && wanted-- == 0)
+			return i;
+	if (i < BOARD_CONTROLLERS_MAX)
+		config->controllers[config->controller_count++] = (struct board_controller){
+			.bus = bus,
+			/* A q35 has its first one on board. */
+			.place = config->board == BOARD_Q35 && bus == BOARD_BUS_AHCI && !disks
+					 ? BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1f, 2))
+					 : BOARD_ANYWHERE,
+		};
+	return i;
+}
+
+int disk_options_add_controllers(struct machine_config *config, struct error *error)
+{
+	unsigned i, counts[BOARD_BUSES] = {0};
+	struct board_disk *disk;
+
+	for (i = 0; i < config->disk_count; i++) {
+		disk = &config->disks[i];
+		if (disk->bus == BOARD_BUS_IDE && config->board == BOARD_Q35)
+			disk->bus = BOARD_BUS_AHCI;
+		if (disk->bus != BOARD_BUS_AHCI && disk->bus != BOARD_BUS_SCSI)
+			continue;
+		disk->controller = find_controller(config, disk->bus, counts[disk->bus]++);
+		if (disk->controller == BOARD_CONTROLLERS_MAX)
+			return error_set(error, ENOSPC, "at most %u controllers", BOARD_CONTROLLERS_MAX);
+	}
+	return 0;
 }

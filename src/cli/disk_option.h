@@ -3,7 +3,7 @@
 #define KVIK_CLI_DISK_OPTION_H
 
 #include "block/block.h"
-#include "machine/board.h"
+#include "machine/machine.h"
 
 struct disk_option {
 	char *text; /* owned: what the strings below point into */
@@ -28,5 +28,7 @@ void disk_option_free(struct disk_option *option);
 /* Open the image, with all files that it consists of. 0 and the disk, or -errno and `error`. */
 int disk_option_open(const struct disk_option *option, struct board_disk *disk,
 		     struct error *error);
+/* As many controllers as the disks' buses want: AHCI's have six places, virtio-scsi's many. 0, or -errno. */
+int disk_options_add_controllers(struct machine_config *config, struct error *error);
 
 #endif

@@ -288,6 +288,8 @@ static int open_disks(struct machine_config *config, const struct run_options *o
 		if (result == 0)
 			config->disk_count++;
 	}
+	if (result == 0)
+		result = disk_options_add_controllers(config, error);
 	while (result < 0 && config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	return result;

@@ -58,14 +58,24 @@ struct board_root_port {
 #define BOARD_DISKS_MAX 16
 
 /* What a disk hangs on. */
-enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE };
+enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE, BOARD_BUS_AHCI, BOARD_BUS_SCSI, BOARD_BUSES };
+
+#define BOARD_CONTROLLERS_MAX 8
+
+/* A controller of AHCI's, or a virtio-scsi adapter. The PC's IDE is there when a disk is on it. */
+struct board_controller {
+	enum board_bus bus;
+	unsigned place;  /* on PCI */
+	unsigned queues; /* of virtio-scsi; 0: as many as there are CPUs */
+};
 
 /* A disk, or a CD-ROM drive, for the board. */
 struct board_disk {
 	struct block *block; /* open; NULL: there is none any more, or a drive's tray is empty */
 	enum board_bus bus;
 	bool is_cdrom;	      /* not by virtio-blk */
-	unsigned place_plus_1; /* on its controller (IDE: 1 to 4); 0: any */
+	unsigned controller;   /* of AHCI or SCSI: its index among all */
+	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target); 0: any */
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
 	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
@@ -122,6 +132,8 @@ struct board_config {
 	unsigned option_count;
 	struct board_disk *disks; /* those that are put on the board are its own, and NULL here */
 	unsigned disk_count;
+	const struct board_controller *controllers;
+	unsigned controller_count;
 	struct board_net *nets; /* likewise */
 	unsigned net_count;
 	struct board_share *shares; /* likewise */

@@ -1,62 +1,104 @@
 /* How disks and CD-ROM drives come onto a board, by whatever they are wired to. */
 #include <errno.h>
+#include <stdio.h>
 
+#include "device/storage/ahci.h"
 #include "device/storage/ide.h"
+#include "device/virtio/scsi.h"
 #include "machine/board_parts.h"
 
 #define IDE_SLOT     1
 #define IDE_FUNCTION 1
+#define CLASS_SCSI   0x010000
 
-/* The disks of a bus at their places: those that say which first, as `place_count` allows. */
-static int place_disks(struct board *board, enum board_bus bus, struct drive_config *places,
-		       unsigned place_count, const char *name, struct error *error)
+static bool is_on(const struct board_disk *disk, enum board_bus bus, unsigned controller)
+{
+	return disk->bus == bus && (bus == BOARD_BUS_IDE || disk->controller == controller);
+}
+
+/* Where a disk goes: where it says, if that is free, or the first place that is; `place_count`: nowhere. */
+static unsigned choose_place(const struct board_disk *disk, const struct drive_config *places,
+			     unsigned place_count)
+{
+	unsigned place;
+
+	if (disk->place_plus_1) {
+		place = disk->place_plus_1 - 1;
+		return place < place_count && !places[place].is_present ? place : place_count;
+	}
+	for (place = 0; place < place_count && places[place].is_present; place++)
+		continue;
+	return place;
+}
+
+/* The disks of a controller at their places: those that say which first. How many, or -errno. */
+static int place_disks(struct board *board, enum board_bus bus, unsigned controller,
+		       struct drive_config *places, unsigned place_count, struct error *error)
 {
 	struct board_disk *disk;
 	unsigned i, place, pass;
+	int count = 0;
 
 	for (pass = 0; pass < 2; pass++) {
 		for (i = 0; i < board->config.disk_count; i++) {
 			disk = &board->config.disks[i];
-			if (disk->bus != bus || (disk->place_plus_1 != 0) != (pass == 0))
+			if (!is_on(disk, bus, controller) || (disk->place_plus_1 != 0) != (pass == 0))
 				continue;
-			for (place = 0; !pass || place < place_count; place++)
-				if (pass ? !places[place].is_present : place == disk->place_plus_1 - 1)
-					break;
-			if (place >= place_count || places[place].is_present)
+			place = choose_place(disk, places, place_count);
+			if (place == place_count)
 				return error_set(error, ENOSPC,
-						 pass ? "%s has room for %u drives"
-						      : "%s has one drive at each of %u places",
-						 name, place_count);
+						 "a disk's place is taken, or none is left: its controller "
+						 "has %u", place_count);
 			places[place] = (struct drive_config){
 				.is_present = true,
 				.is_cdrom = disk->is_cdrom,
 				.block = disk->block,
 				.number = i + 1,
 			};
-			disk->place_plus_1 = place + 1;
 		}
 	}
-	return 0;
+	/* What they got they keep: it is how firmware calls them. */
+	for (i = 0; i < board->config.disk_count; i++) {
+		disk = &board->config.disks[i];
+		if (!is_on(disk, bus, controller))
+			continue;
+		for (place = 0; places[place].number != i + 1; place++)
+			continue;
+		disk->place_plus_1 = place + 1;
+		count++;
+	}
+	return count;
 }
 
 /* The images are the controller's from now on. */
-static void give_away(struct board *board, enum board_bus bus)
+static void give_away(struct board *board, enum board_bus bus, unsigned controller)
 {
 	unsigned i;
 
 	for (i = 0; i < board->config.disk_count; i++)
-		if (board->config.disks[i].bus == bus)
+		if (is_on(&board->config.disks[i], bus, controller))
 			board->config.disks[i].block = NULL;
 }
 
-static bool has_disks(const struct board *board, enum board_bus bus)
+/* Those that can be booted, by the path of their controller and what comes behind it for each. */
+static void add_boots(struct board *board, enum board_bus bus, unsigned controller, const char *path)
 {
-	unsigned i;
+	const struct board_disk *disk;
+	unsigned i, place;
 
-	for (i = 0; i < board->config.disk_count; i++)
-		if (board->config.disks[i].bus == bus)
-			return true;
-	return false;
+	for (i = 0; i < board->config.disk_count; i++) {
+		disk = &board->config.disks[i];
+		place = disk->place_plus_1 - 1;
+		if (!is_on(disk, bus, controller) || !disk->block)
+			continue;
+		if (bus == BOARD_BUS_IDE)
+			board_add_boot(board, disk, "%s/drive@%u/disk@%u", path, place / IDE_CHANNEL_DRIVES,
+				       place % IDE_CHANNEL_DRIVES);
+		else if (bus == BOARD_BUS_AHCI)
+			board_add_boot(board, disk, "%s/drive@%x/disk@0", path, place);
+		else
+			board_add_boot(board, disk, "%s/channel@0/disk@%x,0", path, place);
+	}
 }
 
 static int add_ide_channel(struct board *board, struct ide_channel *channel, unsigned number,
@@ -73,26 +115,16 @@ static int add_ide_channel(struct board *board, struct ide_channel *channel, uns
 static int add_ide(struct board *board, struct error *error)
 {
 	struct drive_config drives[IDE_DRIVES] = {{false}};
-	const struct board_disk *disk;
 	struct ide *ide;
-	unsigned i, place;
-	int result;
+	unsigned i;
+	int result = place_disks(board, BOARD_BUS_IDE, 0, drives, IDE_DRIVES, error);
 
-	if (!has_disks(board, BOARD_BUS_IDE))
-		return 0;
+	if (result <= 0)
+		return result;
 	if (board->config.kind != BOARD_PC)
 		return error_set(error, ENODEV, "a %s has no IDE: use --machine pc", board_product(board));
-	result = place_disks(board, BOARD_BUS_IDE, drives, IDE_DRIVES, "IDE", error);
-	if (result < 0)
-		return result;
-	for (i = 0; i < board->config.disk_count; i++) {
-		disk = &board->config.disks[i];
-		place = disk->place_plus_1 - 1;
-		if (disk->bus == BOARD_BUS_IDE && disk->block)
-			board_add_boot(board, disk, "ide@%x,%x/drive@%u/disk@%u", IDE_SLOT, IDE_FUNCTION,
-				       place / IDE_CHANNEL_DRIVES, place % IDE_CHANNEL_DRIVES);
-	}
-	give_away(board, BOARD_BUS_IDE);
+	add_boots(board, BOARD_BUS_IDE, 0, "ide@1,1");
+	give_away(board, BOARD_BUS_IDE, 0);
 	ide = ide_create(board->pci, PCI_SLOT_FUNCTION(IDE_SLOT, IDE_FUNCTION), &board->config.irq, drives,
 			 error);
 	if (!ide)
@@ -103,11 +135,69 @@ static int add_ide(struct board *board, struct error *error)
 	return result;
 }
 
+static int add_ahci(struct board *board, unsigned index, const char *name, unsigned place,
+		    struct error *error)
+{
+	struct drive_config drives[AHCI_PORTS] = {{false}};
+	char path[BOARD_BOOT_PATH];
+	struct board_seat seat;
+	struct ahci *ahci;
+	int result = board_find_seat(board, name, place, &seat, error);
+
+	if (result == 0)
+		result = place_disks(board, BOARD_BUS_AHCI, index, drives, AHCI_PORTS, error);
+	if (result < 0)
+		return result;
+	add_boots(board, BOARD_BUS_AHCI, index, board_pci_path(board, place, "pci8086,2922", path));
+	give_away(board, BOARD_BUS_AHCI, index);
+	ahci = ahci_create(seat.bus, seat.slot_function, drives, error);
+	return ahci ? board_add(board, name, &ahci_device_ops, ahci, error) : -EINVAL;
+}
+
+static int add_scsi(struct board *board, unsigned index, const char *name, unsigned place,
+		    struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, false);
+	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {{false}};
+	unsigned queues = board->config.controllers[index].queues;
+	char path[BOARD_BOOT_PATH];
+	struct virtio_device *virtio;
+	int result = place_disks(board, BOARD_BUS_SCSI, index, drives, VIRTIO_SCSI_TARGETS, error);
+
+	if (result < 0)
+		return result;
+	if (!queues)
+		queues = board->config.cpus;
+	add_boots(board, BOARD_BUS_SCSI, index, board_pci_path(board, place, "scsi", path));
+	give_away(board, BOARD_BUS_SCSI, index);
+	virtio = virtio_scsi_create(&host, drives,
+				    queues > VIRTIO_SCSI_QUEUES_MAX ? VIRTIO_SCSI_QUEUES_MAX : queues, error);
+	return virtio ? board_add_virtio(board, name, virtio, CLASS_SCSI, place, error) : -EINVAL;
+}
+
+static int add_controller(struct board *board, unsigned index, struct error *error)
+{
+	const struct board_controller *controller = &board->config.controllers[index];
+	char name[STATE_NAME_MAX + 1];
+	unsigned place = controller->place;
+
+	snprintf(name, sizeof(name), "%s%u", controller->bus == BOARD_BUS_AHCI ? "ahci" : "scsi", index);
+	if (!board->pci)
+		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
+	/* Which one is known before it is there: firmware is told of its path. */
+	if (place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
+		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
+	return controller->bus == BOARD_BUS_AHCI ? add_ahci(board, index, name, place, error)
+						 : add_scsi(board, index, name, place, error);
+}
+
 int board_add_disks(struct board *board, struct error *error)
 {
 	unsigned i;
 	int result = add_ide(board, error);
 
+	for (i = 0; i < board->config.controller_count && result == 0; i++)
+		result = add_controller(board, i, error);
 	for (i = 0; i < board->config.disk_count && result == 0; i++)
 		if (board->config.disks[i].bus == BOARD_BUS_VIRTIO)
 			result = board_add_virtio_disk(board, &board->config.disks[i], i, error);

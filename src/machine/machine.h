@@ -58,6 +58,8 @@ struct machine_config {
 	/* The machine's own from machine_create on, also when that fails. */
 	struct board_disk disks[BOARD_DISKS_MAX];
 	unsigned disk_count;
+	struct board_controller controllers[BOARD_CONTROLLERS_MAX];
+	unsigned controller_count;
 	struct board_net nets[BOARD_NETS_MAX];
 	unsigned net_count;
 	struct board_share shares[BOARD_SHARES_MAX];

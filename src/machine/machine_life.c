@@ -172,6 +172,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.option_count = machine->config.device_count,
 		.disks = machine->config.disks,
 		.disk_count = machine->config.disk_count,
+		.controllers = machine->config.controllers,
+		.controller_count = machine->config.controller_count,
 		.nets = machine->config.nets,
 		.net_count = machine->config.net_count,
 		.shares = machine->config.shares,

@@ -56,7 +56,12 @@ static inline void fuzz_add_disks(struct board_config *config, struct board_disk
 		{.bus = BOARD_BUS_IDE},
 		{.bus = BOARD_BUS_IDE, .is_cdrom = true, .place_plus_1 = 3},
 		{.bus = BOARD_BUS_IDE, .is_cdrom = true, .place_plus_1 = 4},
+		{.bus = BOARD_BUS_AHCI, .controller = 0},
+		{.bus = BOARD_BUS_AHCI, .controller = 0, .is_cdrom = true},
+		{.bus = BOARD_BUS_SCSI, .controller = 1},
 	};
+	static const struct board_controller controllers[] = {{.bus = BOARD_BUS_AHCI},
+							      {.bus = BOARD_BUS_SCSI, .queues = 1}};
 	struct error error;
 	unsigned i;
 	int fd;
@@ -71,6 +76,8 @@ static inline void fuzz_add_disks(struct board_config *config, struct board_disk
 		close(fd);
 	}
 	config->disks = disks;
+	config->controllers = controllers;
+	config->controller_count = sizeof(controllers) / sizeof(controllers[0]);
 	config->disk_count = i;
 }
 

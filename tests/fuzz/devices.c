@@ -152,6 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_board_create(&made, kind, board_kind_is_pc(kind) && (choice & 2), loop, &msi);
 	/* A machine begins with a reset. */
 	board_reset(made.board);
+	board_release(made.board);
 	drive(made.board, &made.config, &input);
 	fuzz_board_destroy(&made);
 	event_loop_destroy(loop);

@@ -49,6 +49,27 @@ static const struct property disk_properties[] = {
 	{NULL},
 };
 
+/* Of disks and CD-ROM drives that are not virtio-blk's. */
+#define DRIVE_PROPERTIES                                                                           \
+	{"drive", PROPERTY_TEXT}, {"serial", PROPERTY_TEXT}, {"bootindex", PROPERTY_NUMBER},       \
+	{"logical_block_size", PROPERTY_SIZE, "512 2048"},                                         \
+	{"physical_block_size", PROPERTY_SIZE, "512 2048"},                                        \
+	{"discard_granularity", PROPERTY_SIZE}, {"rotation_rate", PROPERTY_NUMBER, "1"},           \
+	{"write-cache", PROPERTY_TEXT, "on auto"}, {"share-rw", PROPERTY_BOOL},                    \
+	{"werror", PROPERTY_TEXT, "auto report enospc"}, {"rerror", PROPERTY_TEXT, "auto report"}
+
+static const struct property ide_properties[] = {
+	DRIVE_PROPERTIES, {"unit", PROPERTY_NUMBER}, {NULL}};
+
+static const struct property scsi_properties[] = {
+	DRIVE_PROPERTIES, {"scsi-id", PROPERTY_NUMBER}, {"lun", PROPERTY_NUMBER},
+	{"channel", PROPERTY_NUMBER}, {"device_id", PROPERTY_TEXT}, {NULL}};
+
+static const struct property adapter_properties[] = {
+	{"num_queues", PROPERTY_NUMBER}, {"iothread", PROPERTY_TEXT},
+	{"virtqueue_size", PROPERTY_NUMBER}, {"max_sectors", PROPERTY_NUMBER},
+	{"cmd_per_lun", PROPERTY_NUMBER}, {"hotplug", PROPERTY_BOOL}, {NULL}};
+
 static const struct property network_properties[] = {
 	{"netdev", PROPERTY_TEXT},
 	{"mac", PROPERTY_TEXT},
@@ -121,6 +142,14 @@ static const struct device_driver drivers[] = {
 	{"virtio-blk-pci", "virtio-blk", ROLE_DISK, "virtio-blk-pci-base", true, true, disk_properties, "a disk"},
 	{"virtio-blk-pci-non-transitional", NULL, ROLE_DISK, "virtio-blk-pci-base", true, true, disk_properties, "the same"},
 	{"virtio-blk-device", NULL, ROLE_DISK, "virtio-device", false, true, disk_properties, "a disk of a microvm"},
+	{"ide-hd", NULL, ROLE_IDE_DISK, "ide-device", false, false, ide_properties, "a disk by IDE or AHCI"},
+	{"ide-cd", NULL, ROLE_IDE_DISK, "ide-device", false, false, ide_properties, "a CD-ROM drive by IDE or AHCI"},
+	{"ahci", NULL, ROLE_AHCI, "pci-device", true, false, no_properties, "an AHCI controller (ICH9's)"},
+	{"ich9-ahci", NULL, ROLE_AHCI, "pci-device", true, false, no_properties, "the same"},
+	{"virtio-scsi-pci", "virtio-scsi", ROLE_SCSI_ADAPTER, "virtio-scsi-pci-base", true, true, adapter_properties, "a SCSI adapter"},
+	{"virtio-scsi-pci-non-transitional", NULL, ROLE_SCSI_ADAPTER, "virtio-scsi-pci-base", true, true, adapter_properties, "the same"},
+	{"scsi-hd", NULL, ROLE_SCSI_DISK, "scsi-device", false, false, scsi_properties, "a disk of a virtio-scsi adapter"},
+	{"scsi-cd", NULL, ROLE_SCSI_DISK, "scsi-device", false, false, scsi_properties, "a CD-ROM drive of one"},
 	{"virtio-net-pci", "virtio-net", ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "a network device"},
 	{"virtio-net-pci-non-transitional", NULL, ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "the same"},
 	{"virtio-net-device", NULL, ROLE_NETWORK, "virtio-device", false, true, network_properties, "a network device of a microvm"},
@@ -164,6 +193,9 @@ static const struct type {
 	{"virtio-device", "device", true},
 	{"virtio-pci", "pci-device", true},
 	{"virtio-blk-pci-base", "virtio-pci", true},
+	{"virtio-scsi-pci-base", "virtio-pci", true},
+	{"ide-device", "device", true},
+	{"scsi-device", "device", true},
 	{"virtio-net-pci-base", "virtio-pci", true},
 	{"virtio-rng-pci-base", "virtio-pci", true},
 	{"virtio-balloon-pci-base", "virtio-pci", true},
@@ -214,10 +246,11 @@ static const struct {
 } missing[] = {
 	{"e1000", "use virtio-net-pci"},
 	{"rtl8139", "use virtio-net-pci"},
-	{"virtio-scsi", "use virtio-blk-pci"},
-	{"scsi-", "use virtio-blk-pci"},
-	{"ide-", "use virtio-blk-pci"},
-	{"ahci", "use virtio-blk-pci"},
+	{"scsi-", "use scsi-hd or scsi-cd"},
+	{"ide-drive", "use ide-hd or ide-cd"},
+	{"lsi", "use virtio-scsi-pci"},
+	{"megasas", "use virtio-scsi-pci"},
+	{"piix3-ide", "a pc has it: leave it out"},
 	{"nvme", "use virtio-blk-pci"},
 	{"virtio-vga", "use VGA"},
 	{"virtio-gpu", "use bochs-display"},

@@ -13,6 +13,10 @@
 
 enum device_role {
 	ROLE_DISK,    /* virtio-blk */
+	ROLE_AHCI,
+	ROLE_IDE_DISK, /* of IDE or AHCI */
+	ROLE_SCSI_ADAPTER, /* virtio-scsi */
+	ROLE_SCSI_DISK,
 	ROLE_NETWORK, /* virtio-net */
 	ROLE_ENTROPY,
 	ROLE_BALLOON,

@@ -90,15 +90,15 @@ int drives_add(struct drives *drives, const json_t *options, struct error *error
 {
 	const char *interface = keyval_text(options, "if"), *media = keyval_text(options, "media");
 	const char *path = drive_path(options), *id = keyval_text(options, "id");
+	bool is_cdrom = media && strcmp(media, "cdrom") == 0;
 
-	if (media && strcmp(media, "cdrom") == 0 && (!interface || strcmp(interface, "none") != 0))
+	if (strcmp(interface, "none") != 0 && strcmp(interface, "virtio") != 0 &&
+	    strcmp(interface, "ide") != 0 && strcmp(interface, "scsi") != 0)
 		return error_set(error, ENOTSUP,
-				 "there is no CD-ROM yet: use if=virtio,readonly=on without media=");
-	if (!interface)
-		return error_set(error, ENOTSUP, "there is no IDE yet: say if=virtio, or if=none for -device");
-	if (strcmp(interface, "none") != 0 && strcmp(interface, "virtio") != 0)
-		return error_set(error, ENOTSUP, "if=%.60s is not there yet: use virtio, none or pflash", interface);
-	if (!path)
+				 "if=%.60s is not there: use ide, scsi, virtio, none or pflash", interface);
+	if (is_cdrom && strcmp(interface, "virtio") == 0)
+		return error_set(error, ENOTSUP, "a CD-ROM is not on virtio-blk: use if=ide or if=scsi");
+	if (!path && !is_cdrom && strcmp(interface, "none") != 0)
 		return error_set(error, EINVAL, "file=FILE is needed");
 	return add(drives, options, id ? id : keyval_text(options, "node-name"), false, error);
 }
@@ -314,8 +314,13 @@ static int open_source(const struct drives *drives, const struct source *source,
 	return result;
 }
 
-int drive_open(struct drives *drives, struct drive *drive, const json_t *device, struct block **block,
-	       struct error *error)
+bool drive_has_medium(const struct drive *drive)
+{
+	return drive->is_node || drive_path(drive->options);
+}
+
+int drive_open(struct drives *drives, struct drive *drive, const json_t *device, bool is_cdrom,
+	       struct block **block, struct error *error)
 {
 	struct source source = {.path = NULL};
 	const char *serial = keyval_text(device, "serial"), *id = keyval_text(device, "id");
@@ -324,6 +329,8 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	if (drive->is_used)
 		return error_set(error, EBUSY, "%s has a device already", drive->name);
 	drive->is_used = true;
+	if (!drive_has_medium(drive))
+		return error_set(error, EINVAL, "file=FILE is needed");
 	result = drive->is_node ? find_node(drives, &source, drive->options, error)
 				: find_drive(&source, drive->options, error);
 	if (result < 0)
@@ -333,7 +340,8 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	if (source.block.serial && strlen(source.block.serial) > BLOCK_SERIAL_MAX)
 		return error_set(error, EINVAL, "serial=%.60s: at most %u characters",
 				 source.block.serial, BLOCK_SERIAL_MAX);
-	source.block.snapshot |= drives->snapshot;
+	source.block.snapshot |= drives->snapshot && !is_cdrom;
+	source.block.readonly |= is_cdrom;
 	if (source.no_flush)
 		source.block.cache = BLOCK_CACHE_UNSAFE;
 	else if (source.is_direct && source.block.cache == BLOCK_CACHE_WRITEBACK)
@@ -342,6 +350,7 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	if (result < 0)
 		return result;
 	drive->block = *block;
+	drive->is_cdrom = is_cdrom;
 	drive->no_flush = source.no_flush;
 	drive->is_direct = source.is_direct;
 	snprintf(drive->device, sizeof(drive->device), "%s", id ? id : "");
@@ -422,8 +431,10 @@ json_t *drives_describe(const struct drives *drives)
 			continue;
 		one = json_pack("{s:s,s:s,s:b,s:b,s:s,s:o}", "device",
 				drives->list[i].is_node ? "" : drives->list[i].name, "type", "unknown",
-				"removable", 0, "locked", 0, "io-status", "ok", "inserted",
+				"removable", drives->list[i].is_cdrom, "locked", 0, "io-status", "ok", "inserted",
 				describe_inserted(&drives->list[i]));
+		if (drives->list[i].is_cdrom)
+			json_object_set_new(one, "tray_open", json_false());
 		if (drives->list[i].device[0])
 			json_object_set_new(one, "qdev", json_string(drives->list[i].device));
 		json_array_append_new(answer, one);

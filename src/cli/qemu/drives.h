@@ -18,7 +18,7 @@ struct drive {
 	/* Once it is opened: */
 	char device[64]; /* the id of its device */
 	const struct block *block;
-	bool no_flush, is_direct;
+	bool no_flush, is_direct, is_cdrom;
 };
 
 struct drives {
@@ -37,9 +37,12 @@ const char *drive_interface(const struct drive *drive);
 
 struct drive *drives_find(struct drives *drives, const char *name); /* or NULL */
 
-/* Open the image for the device that the object describes (its serial number, ...). 0, or -errno and `error`. */
-int drive_open(struct drives *drives, struct drive *drive, const json_t *device, struct block **block,
-	       struct error *error);
+/* Whether there is anything in it, which of a CD-ROM drive need not be. */
+bool drive_has_medium(const struct drive *drive);
+/* Open the image for the device that the object describes (its serial number, ...); a CD-ROM is only read. 0,
+ * or -errno and `error`. */
+int drive_open(struct drives *drives, struct drive *drive, const json_t *device, bool is_cdrom,
+	       struct block **block, struct error *error);
 
 /* The device with that id has gone, and its image is closed; or it never came. */
 void drives_release(struct drives *drives, const char *device);

@@ -11,6 +11,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/storage.h"
 #include "machine/inspect.h"
 #include "util/log.h"
 
@@ -416,6 +417,8 @@ static int examine_drives(struct line *line, struct error *error)
 			return -EINVAL;
 		}
 	}
+	if (storage_take_short_options(line, error) < 0)
+		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "drive"), i, one) {
 		interface = keyval_text(one, "if");
 		if (interface && strcmp(interface, "pflash") == 0)
@@ -424,12 +427,12 @@ static int examine_drives(struct line *line, struct error *error)
 			error_prefix(error, "-drive");
 			return -EINVAL;
 		}
-		interface = drive_interface(&line->drives.list[line->drives.count - 1]);
-		if (strcmp(interface, "none") == 0)
-			continue;
-		device = json_pack("{s:s,s:s}", "driver", "virtio-blk", "drive",
-				   line->drives.list[line->drives.count - 1].name);
-		json_array_append_new(line->devices, device);
+		if (storage_device_of(line, &line->drives.list[line->drives.count - 1], &device, error) < 0) {
+			error_prefix(error, "-drive");
+			return -EINVAL;
+		}
+		if (device)
+			json_array_append_new(line->devices, device);
 	}
 	return 0;
 }

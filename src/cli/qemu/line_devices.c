@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/storage.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
 #include "machine/board.h"
@@ -72,6 +73,8 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		return 0;
 	if (driver->role == ROLE_ROOT_PORT)
 		return error_set(error, ENODEV, "Bus '%.60s' not found: root ports are on pcie.0", bus);
+	if (driver->role == ROLE_IDE_DISK || driver->role == ROLE_SCSI_DISK)
+		return storage_check_bus(line, driver->role, bus, error);
 	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
 		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
 	/* A port's: "ID.0" of a virtio-serial device. */
@@ -296,7 +299,9 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		.pci_place = place_of(device),
 		.is_packed = json_is_true(json_object_get(device, "packed")),
 	};
-	result = drive_open(&line->drives, drive, device, &disk->block, error);
+	result = storage_boot_turn(line, device, false, &disk->boot_plus_1, error);
+	if (result == 0)
+		result = drive_open(&line->drives, drive, device, false, &disk->block, error);
 	if (result == 0)
 		line->config.disk_count++;
 	return result;
@@ -400,6 +405,8 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 
 	switch (driver->role) {
 	case ROLE_DISK: return open_disk(line, device, error);
+	case ROLE_IDE_DISK:
+	case ROLE_SCSI_DISK: return storage_open(line, driver, device, error);
 	case ROLE_NETWORK: return open_network(line, device, error);
 	case ROLE_ENTROPY:
 		if (check_entropy(line, device, error) < 0)
@@ -420,8 +427,10 @@ int line_open_devices(struct line *line, struct error *error)
 	struct machine_config *config = &line->config;
 	json_t *device;
 	size_t i;
-	int result = 0;
+	int result = storage_add_controllers(line, error);
 
+	if (result < 0)
+		return result;
 	json_array_foreach(line->devices, i, device) {
 		result = open_device(line, device, error);
 		if (result < 0) {

@@ -28,6 +28,8 @@ struct line {
 
 	json_t *devices; /* all, those that other options mean among them; owned */
 	char device_names[LINE_DEVICES_MAX][64];
+	char controller_names[BOARD_CONTROLLERS_MAX][64]; /* of those in `config` */
+	unsigned ide_units[2]; /* how many have come without unit= */
 	int serial, debug_console; /* chardevs; -1: none */
 	struct {
 		int chardev;

@@ -240,7 +240,12 @@ static const struct option {
 	{"bios", TEXT, NULL, NULL, "FILE", "who boots the disks without -kernel (SeaBIOS as it is installed)"},
 	{"pflash", TEXTS, NULL, NULL, "FILE", "UEFI's code, and again: its variables, as -drive if=pflash"},
 
-	{"drive", EACH, NULL, drive_properties, "file=FILE,if=virtio|none|pflash[,format=F][,id=ID]...", "a disk, or one for -device"},
+	{"drive", EACH, NULL, drive_properties, "file=FILE[,if=ide|scsi|virtio|none|pflash][,media=cdrom][,format=F][,id=ID]...", "a disk, or one for -device"},
+	{"hda", TEXT, NULL, NULL, "FILE", "a disk by IDE (by AHCI on q35), and so on: as -drive file=FILE,index=0"},
+	{"hdb", TEXT, NULL, NULL, "FILE", "likewise"},
+	{"hdc", TEXT, NULL, NULL, "FILE", "likewise"},
+	{"hdd", TEXT, NULL, NULL, "FILE", "likewise"},
+	{"cdrom", TEXT, NULL, NULL, "FILE", "a CD or DVD: as -drive file=FILE,index=2,media=cdrom"},
 	{"blockdev", NESTED, NULL, ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
 	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
 	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
@@ -265,7 +270,7 @@ static const struct option {
 	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
 	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID"},
 	{"rtc", MERGED, NULL, rtc_properties, "base=utc", "the clock shows the host's time"},
-	{"boot", MERGED, "order", boot_properties, "...", "taken: there is nothing to choose yet", "boot-opts"},
+	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs)", "boot-opts"},
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 
@@ -301,11 +306,6 @@ static const struct option {
 
 	{"no-acpi", MISSING_FLAG, .help = "ACPI is always there; acpi=off in -append has Linux ignore it"},
 	{"option-rom", MISSING, .help = "option ROMs are the devices' own"},
-	{"hda", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
-	{"hdb", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
-	{"hdc", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
-	{"hdd", MISSING, .help = "there is no IDE yet: use -drive file=FILE,if=virtio"},
-	{"cdrom", MISSING, .help = "there is no CD-ROM yet: use -drive file=FILE,if=virtio,readonly=on"},
 	{"fda", MISSING, .help = "there is no floppy disk drive"},
 	{"fdb", MISSING, .help = "there is no floppy disk drive"},
 	{"sd", MISSING, .help = "there is no SD card reader"},
@@ -447,10 +447,11 @@ json_t *options_parse(int count, char **arguments, struct error *error)
 
 	for (i = 0; i < count && result == 0; i++) {
 		if (arguments[i][0] != '-') {
-			result = error_set(error, EINVAL,
-					   "'%s': there is no IDE yet: use -drive file=%s,if=virtio",
-					   arguments[i], arguments[i]);
-			break;
+			/* The first disk. */
+			result = json_object_set_new(line, "hda", json_string(arguments[i])) < 0
+					 ? error_set(error, EINVAL, "'%s' is no text", arguments[i])
+					 : 0;
+			continue;
 		}
 		option = find_option(arguments[i]);
 		if (!option) {

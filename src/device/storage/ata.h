@@ -69,7 +69,7 @@ struct ata_task {
 
 /* Owned and embedded by its controller. */
 struct ata_drive {
-	struct drive drive;
+	struct storage_drive drive;
 	struct scsi_unit unit; /* of a CD-ROM */
 	struct ata_registers registers;
 	uint8_t multiple; /* sectors between interrupts of READ and WRITE MULTIPLE; 0: not set */

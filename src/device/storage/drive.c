@@ -5,12 +5,12 @@
 
 #include "util/log.h"
 
-int drive_init(struct drive *drive, const struct drive_config *config, struct error *error)
+int drive_init(struct storage_drive *drive, const struct drive_config *config, struct error *error)
 {
 	const char *serial = config->block ? block_info(config->block)->serial : "";
 	int result;
 
-	*drive = (struct drive){.is_present = config->is_present, .is_cdrom = config->is_cdrom};
+	*drive = (struct storage_drive){.is_present = config->is_present, .is_cdrom = config->is_cdrom};
 	if (!config->is_present)
 		return 0;
 	if (*serial)
@@ -28,7 +28,7 @@ int drive_init(struct drive *drive, const struct drive_config *config, struct er
 	return 0;
 }
 
-void drive_close(struct drive *drive)
+void drive_close(struct storage_drive *drive)
 {
 	struct error error;
 
@@ -37,24 +37,24 @@ void drive_close(struct drive *drive)
 	drive->block = NULL;
 }
 
-void drive_reset(struct drive *drive)
+void drive_reset(struct storage_drive *drive)
 {
 	drive->is_open = drive->is_locked = drive->has_changed = false;
 }
 
-uint64_t drive_size(const struct drive *drive)
+uint64_t drive_size(const struct storage_drive *drive)
 {
 	struct block *medium = drive_medium(drive);
 
 	return medium ? block_info(medium)->size_bytes : 0;
 }
 
-bool drive_is_readonly(const struct drive *drive)
+bool drive_is_readonly(const struct storage_drive *drive)
 {
 	return drive->is_cdrom || (drive->block && block_info(drive->block)->is_readonly);
 }
 
-void drive_transfer(const struct drive *drive, struct drive_state *loaded, struct state_stream *state)
+void drive_transfer(const struct storage_drive *drive, struct drive_state *loaded, struct state_stream *state)
 {
 	uint64_t size = drive->block ? block_info(drive->block)->size_bytes : 0, capacity = size;
 
@@ -68,7 +68,7 @@ void drive_transfer(const struct drive *drive, struct drive_state *loaded, struc
 	state_bool(state, "changed", &loaded->has_changed);
 }
 
-void drive_restore(struct drive *drive, const struct drive_state *loaded)
+void drive_restore(struct storage_drive *drive, const struct drive_state *loaded)
 {
 	drive->is_open = loaded->is_open;
 	drive->is_locked = loaded->is_locked;

@@ -15,7 +15,7 @@
 
 #define DRIVE_REVISION "2.5+"
 
-struct drive {
+struct storage_drive {
 	bool is_present, is_cdrom;
 	struct block *block; /* owned; NULL: no medium */
 	char serial[BLOCK_SERIAL_MAX + 1];
@@ -32,27 +32,27 @@ struct drive_config {
 };
 
 /* Take the image over, and start it. On failure the drive has none. 0 or -errno. */
-int drive_init(struct drive *drive, const struct drive_config *config, struct error *error);
+int drive_init(struct storage_drive *drive, const struct drive_config *config, struct error *error);
 /* End it; nothing is under way. Fine on one that is all zero. */
-void drive_close(struct drive *drive);
-void drive_reset(struct drive *drive);
+void drive_close(struct storage_drive *drive);
+void drive_reset(struct storage_drive *drive);
 
 /* The medium that can be read now, or NULL. */
-static inline struct block *drive_medium(const struct drive *drive)
+static inline struct block *drive_medium(const struct storage_drive *drive)
 {
 	return drive->is_open ? NULL : drive->block;
 }
 
 /* Bytes of the medium; 0: none. */
-uint64_t drive_size(const struct drive *drive);
-bool drive_is_readonly(const struct drive *drive);
+uint64_t drive_size(const struct storage_drive *drive);
+bool drive_is_readonly(const struct storage_drive *drive);
 
 /* Fields of a drive's own; a drive with another image is none that a guest could stand. */
 struct drive_state {
 	bool is_open, is_locked, has_changed;
 };
-void drive_transfer(const struct drive *drive, struct drive_state *loaded, struct state_stream *state);
-void drive_restore(struct drive *drive, const struct drive_state *loaded);
+void drive_transfer(const struct storage_drive *drive, struct drive_state *loaded, struct state_stream *state);
+void drive_restore(struct storage_drive *drive, const struct drive_state *loaded);
 
 /* Text in a field of fixed width, with spaces behind it. */
 void drive_put_text(uint8_t *field, unsigned width, const char *text);

@@ -48,7 +48,7 @@ struct scsi_task {
 
 /* A logical unit: a drive that understands SCSI. Owned and embedded by its controller. */
 struct scsi_unit {
-	struct drive *drive;
+	struct storage_drive *drive;
 	bool is_atapi;		      /* by ATA's packets: INQUIRY says so */
 	struct scsi_sense last;	      /* for REQUEST SENSE; key 0: nothing */
 	struct scsi_sense attention; /* for the next command that may tell of it; key 0: nothing */

@@ -207,7 +207,7 @@ static void get_event(struct scsi_unit *unit, struct scsi_task *task)
 /* START STOP UNIT (§6.42). */
 static void start_stop(struct scsi_unit *unit, struct scsi_task *task)
 {
-	struct drive *drive = unit->drive;
+	struct storage_drive *drive = unit->drive;
 	bool loads_or_ejects = task->cdb[4] & 2, starts = task->cdb[4] & 1;
 
 	if ((task->cdb[4] & 0xf0) || !loads_or_ejects)

@@ -16,7 +16,7 @@
 #define LIMITS_SIZE 0x3c
 #define UNMAP_MAX   (1u << 22) /* blocks at once: 2 GiB */
 
-static size_t put_serial(uint8_t *page, const struct drive *drive)
+static size_t put_serial(uint8_t *page, const struct storage_drive *drive)
 {
 	size_t length = strlen(drive->serial);
 
@@ -25,7 +25,7 @@ static size_t put_serial(uint8_t *page, const struct drive *drive)
 }
 
 /* A designator of ASCII text: vendor and serial number (§7.8.6.3). */
-static size_t put_identifier(uint8_t *page, const struct drive *drive)
+static size_t put_identifier(uint8_t *page, const struct storage_drive *drive)
 {
 	size_t length;
 
@@ -47,7 +47,7 @@ static size_t put_limits(uint8_t *page)
 static void answer_page(const struct scsi_unit *unit, struct scsi_task *task)
 {
 	uint8_t *page = task->data + 4;
-	const struct drive *drive = unit->drive;
+	const struct storage_drive *drive = unit->drive;
 	bool can_discard = drive->block && block_info(drive->block)->can_discard;
 	size_t size = 0;
 
@@ -86,7 +86,7 @@ static void answer_page(const struct scsi_unit *unit, struct scsi_task *task)
 
 void scsi_inquiry(const struct scsi_unit *unit, struct scsi_task *task)
 {
-	const struct drive *drive = unit->drive;
+	const struct storage_drive *drive = unit->drive;
 	uint8_t *data = task->data;
 
 	if (task->cdb[1] & 0x01) {

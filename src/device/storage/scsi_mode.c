@@ -24,7 +24,7 @@ static size_t put_page(uint8_t *at, uint8_t code, uint8_t size)
 	return size;
 }
 
-static size_t put_geometry(const struct drive *drive, uint8_t *at, bool is_changeable)
+static size_t put_geometry(const struct storage_drive *drive, uint8_t *at, bool is_changeable)
 {
 	const struct block_geometry *geometry = &block_info(drive->block)->geometry;
 	size_t size = put_page(at, PAGE_GEOMETRY, 24);
@@ -41,7 +41,7 @@ static size_t put_geometry(const struct drive *drive, uint8_t *at, bool is_chang
 	return size;
 }
 
-static size_t put_capabilities(const struct drive *drive, uint8_t *at, bool is_changeable)
+static size_t put_capabilities(const struct storage_drive *drive, uint8_t *at, bool is_changeable)
 {
 	size_t size = put_page(at, PAGE_CAPABILITIES, 22);
 
@@ -64,7 +64,7 @@ static bool wants(uint8_t page, uint8_t code)
 
 static size_t put_pages(const struct scsi_unit *unit, uint8_t page, bool is_changeable, uint8_t *at)
 {
-	const struct drive *drive = unit->drive;
+	const struct storage_drive *drive = unit->drive;
 	size_t size = 0;
 
 	if (wants(page, PAGE_RECOVERY)) {

@@ -4,15 +4,16 @@ static void transfer_complete(struct transfer *transfer, int result)
 {
 	struct scsi_run *run = transfer->context;
 	bool is_read = run->task.work == SCSI_READ;
+	pthread_mutex_t *lock = run->lock; /* the run is its owner's again, who may free it */
 
 	if (is_read)
 		gather_written(run->in, run->memory, transfer->size);
-	pthread_mutex_lock(run->lock);
+	pthread_mutex_lock(lock);
 	if (result == 0 && (is_read || run->task.work == SCSI_WRITE))
 		run->moved = transfer->size;
 	scsi_worked(run->unit, &run->task, result);
 	run->complete(run);
-	pthread_mutex_unlock(run->lock);
+	pthread_mutex_unlock(lock);
 }
 
 static void start_transfer(struct scsi_run *run)

@@ -1,0 +1,324 @@
+#include "cli/qemu/storage.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/storage/ahci.h"
+#include "device/storage/ide.h"
+#include "device/virtio/scsi.h"
+
+#define Q35_AHCI_PLACE BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1f, 2))
+/* Turns by -boot order= come behind those of bootindex=. */
+#define ORDER_TURN 0x1000
+#define ORDER_STEP 0x100
+
+/* -- -hda, -drive -- */
+
+int storage_take_short_options(struct line *line, struct error *error)
+{
+	static const struct {
+		const char *name, *media;
+		unsigned index;
+	} options[] = {
+		{"hda", "disk", 0}, {"hdb", "disk", 1}, {"hdc", "disk", 2}, {"hdd", "disk", 3},
+		{"cdrom", "cdrom", 2},
+	};
+	json_t *drives = json_object_get(line->said, "drive"), *one;
+	const char *path;
+	unsigned i;
+	size_t at;
+
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		path = json_string_value(json_object_get(line->said, options[i].name));
+		if (!path)
+			continue;
+		if (!drives) {
+			drives = json_array();
+			json_object_set_new(line->said, "drive", drives);
+		}
+		json_array_append_new(drives, json_pack("{s:s,s:s,s:i}", "file", path, "media",
+							options[i].media, "index", options[i].index));
+	}
+	json_array_foreach(drives, at, one) {
+		if (keyval_text(one, "if"))
+			continue;
+		if (line->type->board == BOARD_MICROVM)
+			return error_set(error, ENOTSUP, "-drive: a microvm has no IDE: say if=virtio, or "
+							 "if=none for -device");
+		json_object_set_new(one, "if", json_string("ide"));
+	}
+	return 0;
+}
+
+static bool is_cdrom(const struct drive *drive)
+{
+	const char *media = keyval_text(drive->options, "media");
+
+	return media && strcmp(media, "cdrom") == 0;
+}
+
+/* The places that -drives by IDE have: said, or the first that is free. */
+static int choose_index(struct line *line, const struct drive *drive, unsigned places, uint64_t *index,
+			struct error *error)
+{
+	unsigned units = line->type->board == BOARD_PC ? IDE_CHANNEL_DRIVES : 1;
+	uint64_t bus = 0, unit = 0, given = UINT64_MAX;
+	const json_t *one;
+	uint64_t taken = 0;
+	size_t i;
+
+	if (keyval_number(drive->options, "index", places - 1, &given, error) < 0 ||
+	    keyval_number(drive->options, "bus", places / units - 1, &bus, error) < 0 ||
+	    keyval_number(drive->options, "unit", units - 1, &unit, error) < 0)
+		return -EINVAL;
+	if (given != UINT64_MAX) {
+		*index = given;
+		return 0;
+	}
+	if (json_object_get(drive->options, "bus") || json_object_get(drive->options, "unit")) {
+		*index = bus * units + unit;
+		return 0;
+	}
+	json_array_foreach(json_object_get(line->said, "drive"), i, one)
+		if (keyval_text(one, "if") && strcmp(keyval_text(one, "if"), "ide") == 0 &&
+		    keyval_number(one, "index", places - 1, &given, error) == 0 && given != UINT64_MAX) {
+			taken |= 1ull << given;
+			given = UINT64_MAX;
+		}
+	*index = __builtin_ctzll(~taken);
+	/* So that the next one knows. */
+	return json_object_set_new((json_t *)drive->options, "index", json_integer(*index));
+}
+
+int storage_device_of(struct line *line, const struct drive *drive, json_t **device, struct error *error)
+{
+	const char *interface = drive_interface(drive);
+	bool is_q35 = line->type->board == BOARD_Q35;
+	uint64_t index;
+	char bus[16];
+
+	*device = NULL;
+	if (strcmp(interface, "virtio") == 0) {
+		*device = json_pack("{s:s,s:s}", "driver", "virtio-blk", "drive", drive->name);
+	} else if (strcmp(interface, "scsi") == 0) {
+		*device = json_pack("{s:s,s:s}", "driver", is_cdrom(drive) ? "scsi-cd" : "scsi-hd", "drive",
+				    drive->name);
+	} else if (strcmp(interface, "ide") == 0) {
+		if (choose_index(line, drive, is_q35 ? AHCI_PORTS : IDE_DRIVES, &index, error) < 0)
+			return -EINVAL;
+		snprintf(bus, sizeof(bus), "ide.%u",
+			 (unsigned)(is_q35 ? index : index / IDE_CHANNEL_DRIVES));
+		*device = json_pack("{s:s,s:s,s:s,s:i}", "driver", is_cdrom(drive) ? "ide-cd" : "ide-hd",
+				    "drive", drive->name, "bus", bus, "unit",
+				    (int)(is_q35 ? 0 : index % IDE_CHANNEL_DRIVES));
+	}
+	return 0;
+}
+
+/* -- controllers -- */
+
+static int add_controller(struct line *line, enum board_bus bus, unsigned place, uint64_t queues,
+			  const char *id, struct error *error)
+{
+	unsigned number = line->config.controller_count;
+
+	if (number == BOARD_CONTROLLERS_MAX)
+		return error_set(error, ENOSPC, "at most %u controllers", BOARD_CONTROLLERS_MAX);
+	line->config.controllers[number] =
+		(struct board_controller){.bus = bus, .place = place, .queues = queues};
+	snprintf(line->controller_names[number], sizeof(line->controller_names[number]), "%s", id ? id : "");
+	line->config.controller_count++;
+	return number;
+}
+
+int storage_add_controllers(struct line *line, struct error *error)
+{
+	const struct device_driver *driver;
+	const json_t *device;
+	uint64_t queues;
+	size_t i;
+	int result;
+
+	json_array_foreach(line->devices, i, device) {
+		driver = device_driver_find(keyval_text(device, "driver"), error);
+		if (driver->role != ROLE_AHCI && driver->role != ROLE_SCSI_ADAPTER)
+			continue;
+		queues = 0;
+		if (keyval_number(device, "num_queues", UINT16_MAX, &queues, error) < 0)
+			return -EINVAL;
+		result = add_controller(line,
+					driver->role == ROLE_AHCI ? BOARD_BUS_AHCI : BOARD_BUS_SCSI,
+					json_integer_value(json_object_get(device, "place")), queues,
+					keyval_text(device, "id"), error);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+/* The controller of that kind, with that name or the first; -1: none. */
+static int find_controller(const struct line *line, enum board_bus bus, const char *name, size_t length)
+{
+	unsigned i;
+
+	for (i = 0; i < line->config.controller_count; i++)
+		if (line->config.controllers[i].bus == bus &&
+		    (!name || (strlen(line->controller_names[i]) == length &&
+			       strncmp(line->controller_names[i], name, length) == 0)))
+			return i;
+	return -1;
+}
+
+/* "NAME.NUMBER"; NULL: no such form. */
+static const char *split_bus(const char *bus, unsigned long *number)
+{
+	const char *dot = strrchr(bus, '.');
+	char *end;
+
+	if (!dot || !dot[1])
+		return NULL;
+	*number = strtoul(dot + 1, &end, 10);
+	return *end ? NULL : dot;
+}
+
+static bool names_device(const struct line *line, enum device_role role, const char *name, size_t length)
+{
+	const struct device_driver *driver;
+	const json_t *device;
+	const char *id;
+	size_t i;
+
+	json_array_foreach(line->devices, i, device) {
+		driver = device_driver_find(keyval_text(device, "driver"), NULL);
+		id = keyval_text(device, "id");
+		if (driver && driver->role == role && id && strlen(id) == length &&
+		    strncmp(id, name, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+int storage_check_bus(const struct line *line, enum device_role role, const char *bus, struct error *error)
+{
+	unsigned long number = 0;
+	const char *dot = split_bus(bus, &number);
+	size_t length = dot ? dot - bus : 0;
+	bool is_known = false;
+
+	if (dot && role == ROLE_IDE_DISK)
+		is_known = (length == 3 && strncmp(bus, "ide", 3) == 0 &&
+			    number < (line->type->board == BOARD_PC ? IDE_CHANNELS : AHCI_PORTS)) ||
+			   (number < AHCI_PORTS && names_device(line, ROLE_AHCI, bus, length));
+	else if (dot && role == ROLE_SCSI_DISK)
+		is_known = number == 0 && ((length == 4 && strncmp(bus, "scsi", 4) == 0) ||
+					   names_device(line, ROLE_SCSI_ADAPTER, bus, length));
+	return is_known ? 0
+			: error_set(error, ENODEV, "Bus '%.60s' not found: use %s", bus,
+				    role == ROLE_IDE_DISK ? "ide.0, ide.1 or ID.PORT of an ahci device"
+							  : "ID.0 of a virtio-scsi-pci device");
+}
+
+/* -- drives -- */
+
+static int place_ide(struct line *line, const json_t *device, struct board_disk *disk, struct error *error)
+{
+	const char *bus = keyval_text(device, "bus"), *dot = NULL;
+	bool is_pc = line->type->board == BOARD_PC;
+	unsigned long number = 0;
+	uint64_t unit = UINT64_MAX;
+	int controller;
+
+	if (keyval_number(device, "unit", IDE_CHANNEL_DRIVES - 1, &unit, error) < 0)
+		return -EINVAL;
+	if (bus)
+		dot = split_bus(bus, &number);
+	if (is_pc && (!bus || strncmp(bus, "ide.", 4) == 0)) {
+		disk->bus = BOARD_BUS_IDE;
+		if (bus && unit == UINT64_MAX)
+			unit = line->ide_units[number & 1]++ & 1;
+		if (bus)
+			disk->place_plus_1 = number * IDE_CHANNEL_DRIVES + unit + 1;
+		return 0;
+	}
+	disk->bus = BOARD_BUS_AHCI;
+	controller = find_controller(line, BOARD_BUS_AHCI, dot ? bus : NULL, dot ? dot - bus : 0);
+	/* A q35 has one on board, whose ports are ide.0 to ide.5. */
+	if (controller < 0 || (!bus && !is_pc))
+		controller = find_controller(line, BOARD_BUS_AHCI, "ide", 3);
+	if (controller < 0)
+		controller = add_controller(line, BOARD_BUS_AHCI, Q35_AHCI_PLACE, 0, "ide", error);
+	if (controller < 0)
+		return controller;
+	disk->controller = controller;
+	disk->place_plus_1 = dot ? number + 1 : 0;
+	return 0;
+}
+
+static int place_scsi(struct line *line, const json_t *device, struct board_disk *disk, struct error *error)
+{
+	const char *bus = keyval_text(device, "bus"), *dot = bus ? strrchr(bus, '.') : NULL;
+	uint64_t target = UINT64_MAX, zero = 0;
+	int controller = dot ? find_controller(line, BOARD_BUS_SCSI, bus, dot - bus) : -1;
+
+	if (keyval_number(device, "scsi-id", VIRTIO_SCSI_TARGETS - 1, &target, error) < 0 ||
+	    keyval_number(device, "lun", 0, &zero, error) < 0 ||
+	    keyval_number(device, "channel", 0, &zero, error) < 0)
+		return -EINVAL;
+	if (controller < 0)
+		controller = find_controller(line, BOARD_BUS_SCSI, NULL, 0);
+	if (controller < 0)
+		controller = add_controller(line, BOARD_BUS_SCSI, BOARD_ANYWHERE, 0, "scsi", error);
+	if (controller < 0)
+		return controller;
+	disk->bus = BOARD_BUS_SCSI;
+	disk->controller = controller;
+	disk->place_plus_1 = target == UINT64_MAX ? 0 : target + 1;
+	return 0;
+}
+
+int storage_boot_turn(const struct line *line, const json_t *device, bool is_cd, unsigned *boot_plus_1,
+		      struct error *error)
+{
+	const json_t *boot = json_object_get(line->said, "boot");
+	const char *order = keyval_text(boot, "once"), *letter;
+	uint64_t index = UINT64_MAX;
+
+	if (keyval_number(device, "bootindex", ORDER_TURN - 1, &index, error) < 0)
+		return -EINVAL;
+	if (!order)
+		order = keyval_text(boot, "order");
+	letter = order ? strchr(order, is_cd ? 'd' : 'c') : NULL;
+	*boot_plus_1 = index != UINT64_MAX ? (unsigned)index + 1
+		       : letter		   ? ORDER_TURN + (unsigned)(letter - order) * ORDER_STEP +
+						     line->config.disk_count + 1
+					   : 0;
+	return 0;
+}
+
+int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
+		 struct error *error)
+{
+	struct board_disk *disk = &line->config.disks[line->config.disk_count];
+	const char *name = keyval_text(device, "drive");
+	struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
+	bool is_cd = strstr(driver->name, "-cd") != NULL;
+	int result;
+
+	if (line->config.disk_count == BOARD_DISKS_MAX)
+		return error_set(error, ENOSPC, "at most %u disks", BOARD_DISKS_MAX);
+	if (!drive && (name || !is_cd))
+		return error_set(error, ENOENT, name ? "drive=%.60s: there is no such -drive or -blockdev"
+						     : "drive=ID is needed", name);
+	*disk = (struct board_disk){.is_cdrom = is_cd};
+	result = driver->role == ROLE_SCSI_DISK ? place_scsi(line, device, disk, error)
+						: place_ide(line, device, disk, error);
+	if (result == 0)
+		result = storage_boot_turn(line, device, is_cd, &disk->boot_plus_1, error);
+	if (result == 0 && drive && (!is_cd || drive_has_medium(drive)))
+		result = drive_open(&line->drives, drive, device, is_cd, &disk->block, error);
+	if (result == 0)
+		line->config.disk_count++;
+	return result;
+}

@@ -1,0 +1,25 @@
+/* Disks and CD-ROM drives of a command line that are not virtio-blk's: IDE, AHCI, virtio-scsi. */
+#ifndef KVIK_CLI_QEMU_STORAGE_H
+#define KVIK_CLI_QEMU_STORAGE_H
+
+#include "cli/qemu/devices.h"
+#include "cli/qemu/line_state.h"
+
+/* -hda to -hdd and -cdrom become -drives; each -drive gets the interface that is the machine's own. 0 or -errno. */
+int storage_take_short_options(struct line *line, struct error *error);
+/* The device that a -drive's interface means; NULL: none. The caller's. 0 or -errno. */
+int storage_device_of(struct line *line, const struct drive *drive, json_t **device, struct error *error);
+
+/* All controllers that devices hang on, before these. 0 or -errno. */
+int storage_add_controllers(struct line *line, struct error *error);
+/* Whether a device of this role may hang on that bus. 0 or -errno. */
+int storage_check_bus(const struct line *line, enum device_role role, const char *bus, struct error *error);
+/* Open the image of a drive, and put it where its bus= and its places say. 0 or -errno. */
+int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
+		 struct error *error);
+
+/* Its turn when firmware boots: bootindex=, or what -boot order= says of its kind; 0: neither. 0 or -errno. */
+int storage_boot_turn(const struct line *line, const json_t *device, bool is_cdrom, unsigned *boot_plus_1,
+		      struct error *error);
+
+#endif
