@@ -56,6 +56,7 @@ static void test_instructions(void **state)
 	SENSITIVE("\xf3\x0f\xc7\xf8");     /* rdpid rax */
 	SENSITIVE("\xf3\x41\x0f\xc7\xf8"); /* rdpid r8 */
 	SENSITIVE("\x48\x0f\x03\xc1");     /* lsl rax, ecx */
+	CLEAN("\x0f\x03\x0f");             /* lsl ecx, [rdi] */
 	CLEAN("\x0f\x34");                 /* sysenter */
 	CLEAN("\x0f\x05");                 /* syscall */
 	CLEAN("\xcd\x80");                 /* int 0x80 */
@@ -81,6 +82,8 @@ static void test_boundaries(void **state)
 	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, 0, false));
 	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
 	assert_true(is_clean_at(4095, "\x0f", 1, 0));
+	/* Cut off: LSL of whatever. */
+	assert_false(is_clean_at(4094, "\x0f\x03", 2, 0));
 }
 
 static void test_allowed(void **state)

@@ -51,7 +51,8 @@ static uint64_t hash_sample(const uint8_t *bytes)
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
  * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use; and
  * SYSENTER, which no 64-bit program uses, and data between functions looks like: the stub comes back with a
- * code segment that is none of its, which is #GP.
+ * code segment that is none of its, which is #GP. LSL is how programs and the vDSO ask for their CPU's number, with
+ * a selector in a register; with one in memory it is data, too.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
@@ -69,7 +70,7 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 		default:
 			return false;
 		}
-	case 0x03: return true; /* LSL */
+	case 0x03: return modrm >= 0xc0; /* LSL of a register */
 	case 0x31: return !(allowed & SCAN_RDTSC);
 	case 0xa2: return !(allowed & SCAN_CPUID);
 	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
@@ -115,7 +116,7 @@ static bool begins_sensitive(const uint8_t *bytes, unsigned at, unsigned allowed
 		has_repeat |= bytes[at] == 0xf3;
 	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
 		return false;
-	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0;
+	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0xff;
 	return is_sensitive(bytes[at + 1], modrm, has_repeat, allowed) ||
 	       saves_too_much(bytes, at, bytes[at + 1], modrm);
 }
@@ -131,7 +132,7 @@ static bool has_candidate(const uint8_t *bytes, unsigned allowed)
 			continue;
 		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
 			has_repeat |= bytes[k - 1] == 0xf3;
-		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0;
+		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0xff;
 		if (is_sensitive(bytes[i + 1], modrm, has_repeat, allowed) ||
 		    saves_too_much(bytes, i, bytes[i + 1], modrm))
 			return true;
