@@ -40,29 +40,12 @@ static const struct call calls[] = {
 	CALLS_FOR_MEMORY,
 };
 
-/* The directory as this process's own root directory, where it is that: there is no way up from it. */
-static void take_root(struct server *server)
-{
-	int root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat ours, theirs;
-
-	if (root < 0)
-		return;
-	if (fstat(root, &ours) < 0 || fstat(server->directory, &theirs) < 0 || ours.st_dev != theirs.st_dev ||
-	    ours.st_ino != theirs.st_ino) {
-		close(root);
-		return;
-	}
-	close(server->directory);
-	server->directory = root;
-}
-
 /* It writes the file when the machine has gone, and keeps nobody waiting who reads kvik's errors. */
 static int prepare(void *context)
 {
 	struct server *server = context;
 
-	take_root(server);
+	server->directory = helper_take_root(server->directory, O_RDONLY);
 	if (prctl(PR_SET_PDEATHSIG, 0) < 0 || dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
 		return -errno;
 	return server->backend->keeper_create(server->size, &server->keeper);
@@ -230,5 +213,12 @@ int code_cache_file_open(const struct code_cache_file_option *option, const stru
 		result = open_at(path, option->size ? option->size : CODE_CACHE_FILE_DEFAULT, backend, options, error);
 	if (result < 0)
 		error_prefix(error, "--code-cache-file");
-	return result;
+	if (result != -ENOTSUP)
+		return result;
+	/* The machine runs without: so does it where nothing is translated. */
+	log_warning("%s", error->message);
+	if (options->kept_code_fd)
+		close(options->kept_code_fd);
+	options->kept_code_fd = options->kept_requests_fd = 0;
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -149,6 +150,21 @@ int helper_start(const struct helper_config *config, struct error *error)
 		return ends[0];
 	close(ends[0]);
 	return error_set_errno(error, -result, "cannot start a %s", config->name);
+}
+
+int helper_take_root(int directory, int flags)
+{
+	int root = open("/", flags | O_DIRECTORY | O_CLOEXEC);
+	struct stat ours, theirs;
+
+	if (root >= 0 && fstat(root, &ours) == 0 && fstat(directory, &theirs) == 0 &&
+	    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) {
+		close(directory);
+		return root;
+	}
+	if (root >= 0)
+		close(root);
+	return directory;
 }
 
 int helper_send(int socket, const void *message, size_t size, const int *fds, unsigned count)

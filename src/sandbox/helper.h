@@ -44,6 +44,13 @@ struct helper_config {
  * process's only thread, not confined yet, and closes the descriptor to be rid of the helper. */
 int helper_start(const struct helper_config *config, struct error *error);
 
+/*
+ * In `prepare`: the directory that config.root names, and that is open as `directory`, opened again by `flags` as the
+ * helper's own root directory, where it is that, and `directory` is closed. Else `directory`: by the way of its parents
+ * whoever owns the helper then gets out.
+ */
+int helper_take_root(int directory, int flags);
+
 /* One message with descriptors. 0 or -errno; -EPIPE: the other side has gone. */
 int helper_send(int socket, const void *message, size_t size, const int *fds, unsigned count);
 

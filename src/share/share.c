@@ -90,23 +90,6 @@ static const struct call calls[] = {
 	CALL(madvise),
 };
 
-/* The folder as this process's own root directory, where it is that. Else as it was opened: by the way of its
- * parents whoever owns the process then gets out. */
-static int open_root(struct server *server)
-{
-	int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct stat ours, theirs;
-
-	if (root >= 0 && fstat(root, &ours) == 0 && fstat(server->folder, &theirs) == 0 &&
-	    ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) {
-		close(server->folder);
-		return root;
-	}
-	if (root >= 0)
-		close(root);
-	return server->folder;
-}
-
 static int prepare(void *context)
 {
 	struct server *server = context;
@@ -120,7 +103,7 @@ static int prepare(void *context)
 		if (limit.rlim_max / 2 > fds)
 			fds = limit.rlim_max / 2;
 	}
-	return fuse_create(&server->fuse, open_root(server), server->config->is_readonly,
+	return fuse_create(&server->fuse, helper_take_root(server->folder, O_PATH), server->config->is_readonly,
 			   server->config->keep_s, fds);
 }
 
