@@ -618,6 +618,30 @@ static void writes_are_logged(void **state)
 	assert_int_equal(machine.pages_dirty, 4);
 }
 
+/* The pages that may be written are remembered roughly, and anew when there have been too many. */
+static void first_code_takes_writes_away(void **state)
+{
+	enum { PAGES = 60000, EACH = 500, BEFORE = 2100, BASE = 1 << 28 };
+	const struct tlb_page_rights all = { true, true, true };
+	const struct tlb_set *set = &cpu->tlb_sets.sets[TLB_SUPERVISOR];
+
+	(void)state;
+	for (uint64_t i = 0; i < PAGES; i++) {
+		uint64_t gva = BASE + (i << 12), gpa = (i * 7 % PAGES) << 12, last = gva - ((uint64_t)BEFORE << 12);
+		unsigned index = gva >> 12 & (TLB_ENTRIES - 1), before = last >> 12 & (TLB_ENTRIES - 1);
+
+		tlb_fill(cpu, TLB_SUPERVISOR, gva, gpa, machine.memory, all, i % 3 ? 0 : TLB_PAGE_CODE);
+		if (i % EACH != EACH - 1 || i < BEFORE)
+			continue;
+		tlb_flush_writes(cpu, ((i - BEFORE) * 7 % PAGES) << 12);
+		assert_int_equal(set->entries[before].tag_read, last);
+		assert_int_not_equal(set->entries[before].tag_write, last);
+		assert_int_equal(set->gpa[before] & TLB_PAGE_CODE, 0);
+		assert_int_equal(set->entries[index].tag_write == gva, i % 3 != 0);
+	}
+	tlb_flush_all(cpu);
+}
+
 static void writes_to_code_are_reported(void **state)
 {
 	(void)state;
@@ -781,6 +805,7 @@ int main(void)
 		TEST(invlpg_moves_code_where_there_is_some),
 		TEST(pcids_keep_their_translations),
 		TEST(writes_are_logged),
+		TEST(first_code_takes_writes_away),
 		TEST(writes_to_code_are_reported),
 		TEST(mmio_restarts),
 		TEST(ports_restart),
