@@ -12,6 +12,7 @@
 enum monitor_file {
 	MONITOR_FILE_READ,   /* by its path */
 	MONITOR_FILE_WRITE,  /* ... anew */
+	MONITOR_FILE_CHANGE, /* ... to read it and change it, or to read it where it may not be changed */
 	MONITOR_URI_OUT,     /* where a machine is sent: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT */
 	MONITOR_URI_IN,	     /* where one comes from, likewise; sockets listen */
 	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */

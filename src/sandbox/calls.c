@@ -77,6 +77,9 @@ const struct call sandbox_calls[] = {
 	CALL_IF(fcntl, "F_GETFL", IS(1, F_GETFL)),
 	CALL_IF(fcntl, "F_SETFL", IS(1, F_SETFL)),
 	CALL_IF(fcntl, "F_DUPFD_CLOEXEC", IS(1, F_DUPFD_CLOEXEC)),
+	/* An image that comes while the machine is there, by a descriptor, has its locks. */
+	CALL_IF(fcntl, "F_OFD_SETLK", IS(1, F_OFD_SETLK)),
+	CALL_IF(fcntl, "F_OFD_GETLK", IS(1, F_OFD_GETLK)),
 	/* What a guest whose driver starts again takes of its tap interface. */
 	CALL_IF(ioctl, "TUNSETOFFLOAD", IS(1, TUNSETOFFLOAD)),
 	CALL_IF(kcmp, "of its own descriptors", IS_SELF(0), IS_SELF(1)),

@@ -320,6 +320,18 @@ int device_check(const struct device_driver *driver, json_t *object, struct erro
 	return keyval_check(object, all, error);
 }
 
+bool device_property_is_number(const struct device_driver *driver, const char *key)
+{
+	const struct property *list[4], *property;
+	unsigned i, count = list_tables(driver, list);
+
+	for (i = 0; i < count; i++)
+		for (property = list[i]; property->name; property++)
+			if (strcmp(property->name, key) == 0)
+				return property->type == PROPERTY_NUMBER || property->type == PROPERTY_SIZE;
+	return false;
+}
+
 void devices_print_help(FILE *file)
 {
 	unsigned i;

@@ -46,6 +46,9 @@ const struct device_driver *device_driver_find(const char *name, struct error *e
 /* Whether the driver has all keys of the object; "driver" is among them. 0, or -EINVAL and `error`. */
 int device_check(const struct device_driver *driver, json_t *object, struct error *error);
 
+/* Whether a key is a number by the driver's table, in whatever form it was said. */
+bool device_property_is_number(const struct device_driver *driver, const char *key);
+
 void devices_print_help(FILE *file);
 void device_print_help(FILE *file, const struct device_driver *driver);
 

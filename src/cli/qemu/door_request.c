@@ -14,6 +14,9 @@ static const struct {
 	{"migrate-incoming", "uri", MONITOR_URI_IN},
 	{"getfd", "fdname", MONITOR_FILE_PASSED},
 };
+/* Descriptors that came with the command line. */
+#define FDSET "/dev/fdset/"
+
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static bool fill(struct door_request *request, enum monitor_file kind, const char *name)
@@ -54,6 +57,21 @@ bool door_request_of_line(const char *line, struct door_request *request)
 	return is_found;
 }
 
+bool door_request_of_node(const json_t *node, struct door_request *request)
+{
+	const json_t *file = json_object_get(node, "file");
+	const char *name;
+	bool is_readonly = json_is_true(json_object_get(node, "read-only"));
+
+	if (json_is_object(file))
+		is_readonly = is_readonly || json_is_true(json_object_get(file, "read-only"));
+	else
+		file = node;
+	name = json_string_value(json_object_get(file, "filename"));
+	return name && strncmp(name, FDSET, strlen(FDSET)) != 0 &&
+	       fill(request, is_readonly ? MONITOR_FILE_READ : MONITOR_FILE_CHANGE, name);
+}
+
 bool door_request_of_command(const json_t *command, struct door_request *request)
 {
 	const char *name = json_string_value(json_object_get(command, "execute")), *value;
@@ -66,6 +84,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 		value = json_string_value(json_object_get(arguments, "command-line"));
 		return value && door_request_of_line(value, request);
 	}
+	if (strcmp(name, "blockdev-add") == 0)
+		return door_request_of_node(arguments, request);
 	for (i = 0; i < COMMANDS; i++)
 		if (strcmp(name, commands[i].command) == 0)
 			return fill(request, commands[i].kind,

@@ -14,6 +14,7 @@ struct door_request {
 
 /* False: it names nothing. */
 bool door_request_of_command(const json_t *command, struct door_request *request); /* QMP's */
+bool door_request_of_node(const json_t *node, struct door_request *request); /* blockdev-add's arguments */
 bool door_request_of_line(const char *line, struct door_request *request);	    /* a human's */
 
 #endif

@@ -151,6 +151,7 @@ struct source {
 	const char *path;
 	struct block_options block;
 	bool no_flush, is_direct;
+	int fd_plus_1; /* of the file at `path`; the drive's */
 };
 
 static void take_aio(struct source *source, const char *aio)
@@ -183,6 +184,17 @@ static const json_t *follow(struct drives *drives, const json_t *member)
 	return json_is_object(member) ? member : drive && drive->is_node ? drive->options : NULL;
 }
 
+/* The descriptor of a file node, which is a drive's or in one. */
+static int fd_of(const struct drives *drives, const json_t *file)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].options == file || json_object_get(drives->list[i].options, "file") == file)
+			return drives->list[i].fd_plus_1;
+	return 0;
+}
+
 static int find_file(struct drives *drives, struct source *source, const json_t *node, struct error *error)
 {
 	const json_t *member = json_object_get(node, "file"), *file;
@@ -199,6 +211,7 @@ static int find_file(struct drives *drives, struct source *source, const json_t 
 		take_common(source, file);
 	}
 	source->path = keyval_text(file, "filename");
+	source->fd_plus_1 = fd_of(drives, file);
 	take_aio(source, keyval_text(file, "aio"));
 	source->block.unlocked = keyval_text(file, "locking") &&
 				 strcmp(keyval_text(file, "locking"), "off") == 0;
@@ -302,7 +315,16 @@ static int find_drive(struct source *source, const json_t *options, struct error
 static int open_source(const struct drives *drives, const struct source *source, struct block **block,
 		       struct error *error)
 {
-	int result, fd = fdsets_open(drives->fdsets, source->path, source->block.readonly ? O_RDONLY : O_RDWR,
+	struct block_options options;
+	int result, fd;
+
+	if (source->fd_plus_1) {
+		/* A confined process makes no rings. */
+		options = source->block;
+		options.aio = BLOCK_AIO_THREADS;
+		return block_open_fd(source->fd_plus_1 - 1, source->path, &options, block, error);
+	}
+	fd = fdsets_open(drives->fdsets, source->path, source->block.readonly ? O_RDONLY : O_RDWR,
 				     error);
 
 	if (fd == -ENOENT)
@@ -401,8 +423,20 @@ int drives_remove(struct drives *drives, const char *name, struct error *error)
 		return error_set(error, ENOENT, "Failed to find node with node-name='%.60s'", name);
 	if (drive->is_used)
 		return error_set(error, EBUSY, "Node '%.60s' is busy: node is used", name);
+	if (drive->fd_plus_1)
+		close(drive->fd_plus_1 - 1);
 	memmove(drive, drive + 1, (&drives->list[--drives->count] - drive) * sizeof(*drive));
 	return 0;
+}
+
+void drives_close(struct drives *drives)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].fd_plus_1)
+			close(drives->list[i].fd_plus_1 - 1);
+	drives->count = 0;
 }
 
 /* -- what monitors are told -- */

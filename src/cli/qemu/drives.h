@@ -15,6 +15,7 @@ struct drive {
 	char name[64];	       /* id= or node-name=, or one that it was given */
 	bool is_node;	       /* a -blockdev */
 	bool is_used;
+	int fd_plus_1; /* of its file, which was opened for it: the drive's own; 0: none was */
 	/* Once it is opened: */
 	char device[64]; /* the id of its device */
 	const struct block *block;
@@ -49,6 +50,8 @@ void drives_release(struct drives *drives, const char *device);
 void drive_release(struct drives *drives, struct drive *drive);
 /* Forget one that nobody uses. 0, or -ENOENT, -EBUSY and `error`. */
 int drives_remove(struct drives *drives, const char *name, struct error *error);
+
+void drives_close(struct drives *drives); /* what was opened for them */
 
 /* query-block's and query-named-block-nodes' answers; while the disks are open. */
 json_t *drives_describe(const struct drives *drives);

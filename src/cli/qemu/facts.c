@@ -50,6 +50,19 @@ static void add_object(json_t *objects, const char *path, const char *type)
 	add_property(objects, path, "type", "string", json_string(type));
 }
 
+/* A property of a device as its type has it. */
+static json_t *property_value(const json_t *device, const char *key, const json_t *value)
+{
+	const char *name = keyval_text(device, "driver");
+	const struct device_driver *driver = name ? device_driver_find(name, NULL) : NULL;
+	uint64_t number;
+
+	if (json_is_string(value) && driver && device_property_is_number(driver, key) &&
+	    keyval_size(device, key, 1, &number, NULL) == 0)
+		return json_integer(number);
+	return json_incref((json_t *)value);
+}
+
 static void add_named(json_t *objects, const char *folder, const char *name, const char *type,
 		      const json_t *properties)
 {
@@ -57,13 +70,17 @@ static void add_named(json_t *objects, const char *folder, const char *name, con
 	const char *key;
 
 	add_object(objects, json_string_value(path), type);
-	json_object_foreach((json_t *)properties, key, value)
-		if (!json_is_object(value) && !json_is_array(value))
-			add_property(objects, json_string_value(path), key,
-				     json_is_boolean(value)   ? "bool"
-				     : json_is_integer(value) ? "int"
-							      : "string",
-				     json_incref(value));
+	json_object_foreach((json_t *)properties, key, value) {
+		/* Where it was put is told by "addr". */
+		if (json_is_object(value) || json_is_array(value) || strcmp(key, "place") == 0)
+			continue;
+		value = property_value(properties, key, value);
+		add_property(objects, json_string_value(path), key,
+			     json_is_boolean(value)   ? "bool"
+			     : json_is_integer(value) ? "int"
+						      : "string",
+			     value);
+	}
 	json_decref(path);
 }
 

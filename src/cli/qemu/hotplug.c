@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line.h"
@@ -133,14 +134,37 @@ static void unplugged(void *context, unsigned port)
 
 /* -- what they stand on -- */
 
+/* Its file, if it names one: who may open it does (facts.open_file). */
+static int open_node(struct hotplug *hotplug, const json_t *options, struct error *error)
+{
+	struct drive *drive = drives_find(&hotplug->line->drives, keyval_text(options, "node-name"));
+	const struct monitor_facts *facts = hotplug->facts;
+	struct door_request request;
+	int fd;
+
+	if (!door_request_of_node(options, &request))
+		return 0;
+	fd = facts->open_file(facts->file_context, request.kind, request.name, error);
+	if (fd < 0)
+		return fd;
+	drive->fd_plus_1 = fd + 1;
+	return 0;
+}
+
 static int add_node(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	json_t *options = json_deep_copy(arguments);
+	struct error unseen;
 	int result = options ? drives_add_node(&hotplug->line->drives, options, error)
 			     : error_set_errno(error, ENOMEM, "a node");
 
-	if (result == 0)
-		json_array_append(kept(hotplug->line, "plugged nodes"), options);
+	if (result == 0) {
+		result = open_node(hotplug, options, error);
+		if (result < 0)
+			drives_remove(&hotplug->line->drives, keyval_text(options, "node-name"), &unseen);
+		else
+			json_array_append(kept(hotplug->line, "plugged nodes"), options);
+	}
 	json_decref(options);
 	return result;
 }

@@ -19,6 +19,15 @@ static int open_path(const char *path, bool for_writing, struct error *error)
 	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
 }
 
+static int open_image(const char *path, struct error *error)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
+		return open_path(path, false, error);
+	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
+}
+
 /* In the child: its own child runs the command, so that this one can be waited for at once. */
 static void __attribute__((noreturn)) run_command(const char *command, int fd, int target)
 {
@@ -88,6 +97,7 @@ int named_file_open(enum monitor_file kind, const char *name, struct error *erro
 	switch (kind) {
 	case MONITOR_FILE_READ: return open_path(name, false, error);
 	case MONITOR_FILE_WRITE: return open_path(name, true, error);
+	case MONITOR_FILE_CHANGE: return open_image(name, error);
 	case MONITOR_URI_OUT: return open_uri(name, true, error);
 	case MONITOR_URI_IN: return open_uri(name, false, error);
 	default: return error_set(error, EBADF, "'%.100s': no descriptor came with the command", name);
