@@ -55,7 +55,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 {
 	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct emitter *e = &t->e;
-	size_t hit;
+	struct short_jump hit;
 
 	hit = emit_tag_check_flagless(e, HOST_R13, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));

@@ -186,7 +186,7 @@ static void emit_distance_bits(struct emitter *e, unsigned reg, const struct acc
 	emit_any_bits(e, HOST_RCX, HOST_RCX, FRAME(page_mask));
 }
 
-size_t emit_tag_check_flagless(struct emitter *e, unsigned distance, int32_t tag, const struct access *access)
+struct short_jump emit_tag_check_flagless(struct emitter *e, unsigned distance, int32_t tag, const struct access *access)
 {
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_tlb_entry_flagless(e, HOST_R14, HOST_R13);

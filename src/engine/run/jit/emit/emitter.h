@@ -440,19 +440,28 @@ static inline size_t emit_call_forward(struct emitter *e)
 	return e->position - 4;
 }
 
-/* JRCXZ over the next bytes; returns the position of its 8-bit displacement. */
-static inline size_t emit_jrcxz(struct emitter *e)
+/* A jump over the next bytes whose displacement, of 8 bits, is still to come: emit_patch8. Those of 32 bits
+ * are told apart by the compiler. */
+struct short_jump {
+	size_t at; /* position of the displacement */
+};
+
+/* JRCXZ over the next bytes. */
+static inline struct short_jump emit_jrcxz(struct emitter *e)
 {
 	emit8(e, 0xe3);
 	emit8(e, 0);
-	return e->position - 1;
+	return (struct short_jump){ e->position - 1 };
 }
 
-static inline void emit_patch8(struct emitter *e, size_t at)
+/* It goes here. */
+static inline void emit_patch8(struct emitter *e, struct short_jump jump)
 {
-	assert(e->overflow || e->position - at - 1 <= INT8_MAX);
+	size_t distance = e->position - jump.at - 1;
+
+	assert(e->overflow || distance <= INT8_MAX);
 	if (!e->overflow)
-		e->base[at] = e->position - at - 1;
+		e->base[jump.at] = (uint8_t)distance;
 }
 
 /* Four bytes that were emitted before. */

@@ -44,7 +44,7 @@ static void emit_lookup_flagless(struct emitter *e, const struct access *access,
 				 struct misses *misses)
 {
 	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
-	size_t hit;
+	struct short_jump hit;
 
 	hit = emit_tag_check_flagless(e, HOST_RCX, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
@@ -101,7 +101,8 @@ static void emit_access_stub(struct jit_stubs *stubs, struct emitter *e, const s
 /* Whether the CPU is wanted elsewhere. */
 static void emit_poll_stub(struct jit_stubs *stubs, struct emitter *e)
 {
-	size_t wanted, zero;
+	struct short_jump zero;
+	size_t wanted;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
@@ -118,7 +119,7 @@ static void emit_poll_stub(struct jit_stubs *stubs, struct emitter *e)
 /* R13 is the offset of the block's heat: count this run. */
 static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
 {
-	size_t cold;
+	struct short_jump cold;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load16(e, HOST_RCX, HOST_R13);
@@ -275,7 +276,8 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	const struct host_memory pair = { HOST_RSP, HOST_NONE, 8 };
 	int32_t jumps = jump_table(set), width = set / 2 ? 4 : 8;
 	struct misses misses = { .count = 0 };
-	size_t hit, other, wanted;
+	struct short_jump hit;
+	size_t other, wanted;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_memory_move(e, true, false, HOST_RCX, &pair);

@@ -24,7 +24,7 @@ void emit_jump_probe(struct emitter *e, int32_t jumps)
 static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
-	size_t go_on, hit;
+	struct short_jump go_on, hit;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));

@@ -252,7 +252,7 @@ void emit_return_misses(struct translation *t)
 /* frame.spill[2] = where the code for the address in R13 is. R14 is lost; all else stays. */
 static void emit_lookup_stub(struct emitter *e, int32_t jumps)
 {
-	size_t hit;
+	struct short_jump hit;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_probe(e, jumps);

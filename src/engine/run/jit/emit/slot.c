@@ -60,7 +60,8 @@ static size_t emit_check(struct emitter *e, const struct access *access, int32_t
 /* RCX = 0 when all of the access is in the slot's page, and aligned. */
 static size_t emit_check_flagless(struct emitter *e, const struct access *access, int32_t slot)
 {
-	size_t hit, miss;
+	struct short_jump hit;
+	size_t miss;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state(e, HOST_RCX, slot + TAG);

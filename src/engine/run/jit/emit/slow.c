@@ -62,7 +62,7 @@ void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enu
 void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)
 {
 	struct emitter *e = &t->e;
-	size_t zero = emit_jrcxz(e);
+	struct short_jump zero = emit_jrcxz(e);
 
 	emit_move(e, HOST_RCX, HOST_R13);
 	emit_slow_jump(t, emit_jump(e), slow);

@@ -39,7 +39,8 @@ static void emit_sti(struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
 	struct emitter *e = &t->e;
-	size_t was_clear, was_set;
+	struct short_jump was_clear;
+	size_t was_set;
 
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state_byte(e, HOST_RCX, STATE(interrupt_waiting));
@@ -118,7 +119,7 @@ static void emit_write_base(struct translation *t, unsigned index)
 	const struct jit_item *item = &t->guest.items[index];
 	bool wide = item->insn.operand_size == 8;
 	struct emitter *e = &t->e;
-	size_t allowed;
+	struct short_jump allowed;
 
 	emit_load_guest(t, HOST_R13, item->insn.reg[0] / 8);
 	if (!wide)

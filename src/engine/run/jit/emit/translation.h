@@ -204,10 +204,11 @@ size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *a
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access);
 /* entry = the TLB entry of the address in another register: changes flags. */
 void emit_tlb_entry(struct emitter *e, unsigned entry, unsigned address);
-/* With an address in R13: R14 = its TLB entry, and a jump, whose displacement's position is returned, where
+/* With an address in R13: R14 = its TLB entry, and a jump, which is returned, where
  * that has it with the right whose tag it is, all of the access in the page, and aligned if it must be.
  * `distance` (RCX will do) becomes its distance from the tag, RCX is in frame.spill[0], flags survive. */
-size_t emit_tag_check_flagless(struct emitter *e, unsigned distance, int32_t tag, const struct access *access);
+struct short_jump emit_tag_check_flagless(struct emitter *e, unsigned distance, int32_t tag,
+					  const struct access *access);
 /* opcode reg, [base + displacement] of a TLB entry. */
 void emit_entry_op(struct emitter *e, uint8_t opcode, unsigned reg, unsigned base,
 		   int32_t displacement);

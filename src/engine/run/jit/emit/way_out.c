@@ -14,7 +14,7 @@ static void emit_poll_exit(struct translation *t, int64_t target)
 static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 {
 	struct emitter *e = &t->e;
-	size_t go_on;
+	struct short_jump go_on;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
@@ -38,7 +38,7 @@ static void emit_entry_check(struct translation *t)
 static void emit_entry_check_keeping_flags(struct translation *t)
 {
 	struct emitter *e = &t->e;
-	size_t hit;
+	struct short_jump hit;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_not(e, HOST_R14); /* -gva - 2 */
@@ -76,7 +76,7 @@ static size_t emit_view(struct translation *t)
 void emit_next_page(struct translation *t, unsigned index)
 {
 	struct emitter *e = &t->e;
-	size_t hit;
+	struct short_jump hit;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	t->next_page_at = emit_view(t);
