@@ -59,6 +59,7 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 		[BOARD_BUS_IDE] = "ide",
 		[BOARD_BUS_AHCI] = "ahci",
 		[BOARD_BUS_SCSI] = "scsi",
+		[BOARD_BUS_NVME] = "nvme",
 	};
 	unsigned i;
 
@@ -68,7 +69,7 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 			option->has_bus = true;
 			return 0;
 		}
-	return error_set(error, EINVAL, "bus=%s: use virtio, ide, ahci or scsi", value);
+	return error_set(error, EINVAL, "bus=%s: use virtio, ide, ahci, scsi or nvme", value);
 }
 
 static int parse_boot(struct disk_option *option, const char *value, struct error *error)
@@ -194,8 +195,8 @@ int disk_option_open(const struct disk_option *option, struct board_disk *disk, 
 		.bus = option->is_cdrom && !option->has_bus ? BOARD_BUS_IDE : option->bus,
 		.boot_plus_1 = option->boot_plus_1,
 	};
-	if (option->is_cdrom && disk->bus == BOARD_BUS_VIRTIO)
-		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk: use bus=ide, ahci or scsi", option->path);
+	if (option->is_cdrom && (disk->bus == BOARD_BUS_VIRTIO || disk->bus == BOARD_BUS_NVME))
+		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk or NVMe: use bus=ide, ahci or scsi", option->path);
 	block.readonly |= option->is_cdrom;
 	return block_open(option->path, &block, &disk->block, error);
 }

@@ -58,7 +58,7 @@ struct board_root_port {
 #define BOARD_DISKS_MAX 16
 
 /* What a disk hangs on. */
-enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE, BOARD_BUS_AHCI, BOARD_BUS_SCSI, BOARD_BUSES };
+enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE, BOARD_BUS_AHCI, BOARD_BUS_SCSI, BOARD_BUS_NVME, BOARD_BUSES };
 
 #define BOARD_CONTROLLERS_MAX 8
 
@@ -77,9 +77,9 @@ struct board_disk {
 	unsigned controller;   /* of AHCI or SCSI: its index among all */
 	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target); 0: any */
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
+	unsigned pci_place; /* of virtio-blk and NVMe, each its own device */
 	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
-	unsigned pci_place;
 	bool is_packed;
 };
 

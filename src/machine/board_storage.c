@@ -4,6 +4,7 @@
 
 #include "device/storage/ahci.h"
 #include "device/storage/ide.h"
+#include "device/storage/nvme.h"
 #include "device/virtio/scsi.h"
 #include "machine/board_parts.h"
 
@@ -175,6 +176,14 @@ static int add_scsi(struct board *board, unsigned index, const char *name, unsig
 	return virtio ? board_add_virtio(board, name, virtio, CLASS_SCSI, place, error) : -EINVAL;
 }
 
+/* Any place is one that is known before it is taken: firmware is told of its path. */
+static unsigned choose_place_on_pci(const struct board *board, unsigned place)
+{
+	if (place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
+		return BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
+	return place;
+}
+
 static int add_controller(struct board *board, unsigned index, struct error *error)
 {
 	const struct board_controller *controller = &board->config.controllers[index];
@@ -184,11 +193,31 @@ static int add_controller(struct board *board, unsigned index, struct error *err
 	snprintf(name, sizeof(name), "%s%u", controller->bus == BOARD_BUS_AHCI ? "ahci" : "scsi", index);
 	if (!board->pci)
 		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
-	/* Which one is known before it is there: firmware is told of its path. */
-	if (place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
-		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
+	place = choose_place_on_pci(board, place);
 	return controller->bus == BOARD_BUS_AHCI ? add_ahci(board, index, name, place, error)
 						 : add_scsi(board, index, name, place, error);
+}
+
+static int add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error)
+{
+	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
+	struct block *block = disk->block;
+	struct board_seat seat;
+	unsigned place;
+	struct nvme *nvme;
+	int result;
+
+	snprintf(name, sizeof(name), "nvme%u", number);
+	if (!board->pci)
+		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
+	place = choose_place_on_pci(board, disk->pci_place);
+	result = board_find_seat(board, name, place, &seat, error);
+	if (result < 0)
+		return result;
+	board_add_boot(board, disk, "%s/namespace@1,0", board_pci_path(board, place, "pci1b36,0010", path));
+	disk->block = NULL;
+	nvme = nvme_create(seat.bus, seat.slot_function, block, number + 1, error);
+	return nvme ? board_add(board, name, &nvme_device_ops, nvme, error) : -EINVAL;
 }
 
 int board_add_disks(struct board *board, struct error *error)
@@ -201,5 +230,7 @@ int board_add_disks(struct board *board, struct error *error)
 	for (i = 0; i < board->config.disk_count && result == 0; i++)
 		if (board->config.disks[i].bus == BOARD_BUS_VIRTIO)
 			result = board_add_virtio_disk(board, &board->config.disks[i], i, error);
+		else if (board->config.disks[i].bus == BOARD_BUS_NVME)
+			result = add_nvme(board, &board->config.disks[i], i, error);
 	return result;
 }

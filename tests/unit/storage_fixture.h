@@ -52,6 +52,7 @@ static inline void storage_init(struct storage *storage)
 {
 	struct pci_bus_config config = {.pio = NULL};
 	struct error error;
+	unsigned link;
 
 	*storage = (struct storage){.pio = pio_bus_create(), .mmio = mmio_bus_create()};
 	storage->memory.regions[0] = (struct guest_region){
@@ -66,6 +67,8 @@ static inline void storage_init(struct storage *storage)
 	config.msi = (struct msi_target){.send = storage_send, .context = storage};
 	storage->bus = pci_bus_create(&config, &error);
 	assert_non_null(storage->bus);
+	for (link = 0; link < PCI_PINS; link++)
+		pci_bus_route(storage->bus, link, 10);
 }
 
 static inline void storage_end(struct storage *storage)

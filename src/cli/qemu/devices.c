@@ -65,6 +65,10 @@ static const struct property scsi_properties[] = {
 	DRIVE_PROPERTIES, {"scsi-id", PROPERTY_NUMBER}, {"lun", PROPERTY_NUMBER},
 	{"channel", PROPERTY_NUMBER}, {"device_id", PROPERTY_TEXT}, {NULL}};
 
+static const struct property nvme_properties[] = {
+	DRIVE_PROPERTIES, {"num_queues", PROPERTY_NUMBER}, {"max_ioqpairs", PROPERTY_NUMBER},
+	{"msix_qsize", PROPERTY_NUMBER}, {"mdts", PROPERTY_NUMBER}, {NULL}};
+
 static const struct property adapter_properties[] = {
 	{"num_queues", PROPERTY_NUMBER}, {"iothread", PROPERTY_TEXT},
 	{"virtqueue_size", PROPERTY_NUMBER}, {"max_sectors", PROPERTY_NUMBER},
@@ -146,6 +150,7 @@ static const struct device_driver drivers[] = {
 	{"ide-cd", NULL, ROLE_IDE_DISK, "ide-device", false, false, ide_properties, "a CD-ROM drive by IDE or AHCI"},
 	{"ahci", NULL, ROLE_AHCI, "pci-device", true, false, no_properties, "an AHCI controller (ICH9's)"},
 	{"ich9-ahci", NULL, ROLE_AHCI, "pci-device", true, false, no_properties, "the same"},
+	{"nvme", NULL, ROLE_NVME, "pci-device", true, false, nvme_properties, "an NVMe disk"},
 	{"virtio-scsi-pci", "virtio-scsi", ROLE_SCSI_ADAPTER, "virtio-scsi-pci-base", true, true, adapter_properties, "a SCSI adapter"},
 	{"virtio-scsi-pci-non-transitional", NULL, ROLE_SCSI_ADAPTER, "virtio-scsi-pci-base", true, true, adapter_properties, "the same"},
 	{"scsi-hd", NULL, ROLE_SCSI_DISK, "scsi-device", false, false, scsi_properties, "a disk of a virtio-scsi adapter"},
@@ -251,7 +256,7 @@ static const struct {
 	{"lsi", "use virtio-scsi-pci"},
 	{"megasas", "use virtio-scsi-pci"},
 	{"piix3-ide", "a pc has it: leave it out"},
-	{"nvme", "use virtio-blk-pci"},
+	{"nvme-", "use nvme with drive="},
 	{"virtio-vga", "use VGA"},
 	{"virtio-gpu", "use bochs-display"},
 	{"qxl", "use VGA"},

@@ -14,6 +14,7 @@
 enum device_role {
 	ROLE_DISK,    /* virtio-blk */
 	ROLE_AHCI,
+	ROLE_NVME, /* with its disk */
 	ROLE_IDE_DISK, /* of IDE or AHCI */
 	ROLE_SCSI_ADAPTER, /* virtio-scsi */
 	ROLE_SCSI_DISK,

@@ -405,6 +405,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 
 	switch (driver->role) {
 	case ROLE_DISK: return open_disk(line, device, error);
+	case ROLE_NVME:
 	case ROLE_IDE_DISK:
 	case ROLE_SCSI_DISK: return storage_open(line, driver, device, error);
 	case ROLE_NETWORK: return open_network(line, device, error);

@@ -312,8 +312,14 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 		return error_set(error, ENOENT, name ? "drive=%.60s: there is no such -drive or -blockdev"
 						     : "drive=ID is needed", name);
 	*disk = (struct board_disk){.is_cdrom = is_cd};
-	result = driver->role == ROLE_SCSI_DISK ? place_scsi(line, device, disk, error)
-						: place_ide(line, device, disk, error);
+	if (driver->role == ROLE_NVME) {
+		disk->bus = BOARD_BUS_NVME;
+		disk->pci_place = json_integer_value(json_object_get(device, "place"));
+		result = 0;
+	} else {
+		result = driver->role == ROLE_SCSI_DISK ? place_scsi(line, device, disk, error)
+							: place_ide(line, device, disk, error);
+	}
 	if (result == 0)
 		result = storage_boot_turn(line, device, is_cd, &disk->boot_plus_1, error);
 	if (result == 0 && drive && (!is_cd || drive_has_medium(drive)))
