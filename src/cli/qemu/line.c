@@ -722,6 +722,7 @@ int line_examine(struct line *line, struct error *error)
 void line_free(struct line *line)
 {
 	drives_close(&line->drives);
+	nets_close(&line->nets);
 	json_decref(line->devices);
 	json_decref(line->said);
 }

@@ -444,6 +444,8 @@ int line_open_devices(struct line *line, struct error *error)
 		config->boot.firmware.vga_rom = NULL;
 		config->firmware_is_silent = false;
 	}
+	if (result == 0)
+		result = nets_start(&line->nets, config->root_port_count, error);
 	while (result < 0 && config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)

@@ -130,7 +130,39 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	board->mac[MAC_BYTES - 1] += number;
 	if (mac && mac_parse(mac, board->mac, error) < 0)
 		return -EINVAL;
+	if (net->is_open) {
+		board->link = net->link;
+		net->is_open = false;
+		return 0;
+	}
+	if (nets->has_started && strcmp(keyval_text(net->options, "type"), "user") == 0)
+		return error_set(error, ENOTSUP, "netdev=%s had a device: a network in user space is made before the "
+						 "start, for one", net->name);
 	return open_link(net->options, &board->link, error);
+}
+
+int nets_start(struct nets *nets, bool has_room, struct error *error)
+{
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < nets->count && has_room && result == 0; i++) {
+		if (nets->list[i].is_used)
+			continue;
+		result = open_link(nets->list[i].options, &nets->list[i].link, error);
+		nets->list[i].is_open = result == 0;
+	}
+	nets->has_started = true;
+	return result;
+}
+
+void nets_close(struct nets *nets)
+{
+	unsigned i;
+
+	for (i = 0; i < nets->count; i++)
+		if (nets->list[i].is_open)
+			net_link_close(&nets->list[i].link);
 }
 
 void nets_release(struct nets *nets, const char *name)
@@ -149,6 +181,8 @@ int nets_remove(struct nets *nets, const char *name, struct error *error)
 		return error_set(error, ENOENT, "Device '%.60s' not found", name);
 	if (net->is_used)
 		return error_set(error, EBUSY, "'%.60s' has a device", name);
+	if (net->is_open)
+		net_link_close(&net->link);
 	memmove(net, net + 1, (&nets->list[--nets->count] - net) * sizeof(*net));
 	return 0;
 }

@@ -13,15 +13,23 @@ struct net {
 	const json_t *options; /* the line's */
 	char name[64];
 	bool is_used;
+	bool is_open; /* for a device that comes later: */
+	struct net_link link;
 };
 
 struct nets {
 	struct net list[NETS_MAX];
 	unsigned count;
+	bool has_started; /* no process can be made any more */
 };
 
 /* What -netdev says. *name gets the name, which is given where `options` has no id. 0, or -errno and `error`. */
 int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error);
+
+/* Open those that no device has, for devices that come later, if there is room for any; from then on none in user
+ * space is made. 0, or -errno and `error`. */
+int nets_start(struct nets *nets, bool has_room, struct error *error);
+void nets_close(struct nets *nets); /* those that no device has taken */
 
 /* Its device has gone, and its link is closed. */
 void nets_release(struct nets *nets, const char *name);
