@@ -20,6 +20,7 @@
 #include "machine/boot/firmware.h"
 #include "machine/device_options.h"
 #include "machine/ram.h"
+#include "machine/smbios.h"
 #include "net/link.h"
 
 enum board_kind { BOARD_PC, BOARD_MICROVM, BOARD_Q35 };
@@ -108,6 +109,15 @@ struct board_vsock {
 	unsigned place; /* on PCI */
 };
 
+#define BOARD_FILES_MAX 16
+
+/* A file that the guest finds in fw_cfg. */
+struct board_file {
+	const char *name;
+	const uint8_t *data;
+	size_t size;
+};
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;
@@ -127,6 +137,9 @@ struct board_config {
 	const struct firmware *firmware;
 	enum board_display display; /* of boards with PCI */
 	unsigned display_place; /* on PCI */
+	const struct smbios_config *smbios; /* what the user says; NULL: nothing */
+	const struct board_file *files; /* for fw_cfg, which has copies */
+	unsigned file_count;
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;

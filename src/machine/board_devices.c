@@ -94,8 +94,10 @@ static int add_e820_file(const struct board *board, struct fw_cfg *fw_cfg)
 static int add_fw_cfg(struct board *board, struct error *error)
 {
 	uint64_t ram_bytes = board->config.ram->size_bytes;
-	uint16_t cpus = board->config.cpus;
+	const struct board_config *config = &board->config;
+	uint16_t cpus = config->cpus;
 	struct fw_cfg *fw_cfg;
+	unsigned i;
 	int result;
 
 	fw_cfg = fw_cfg_create(&board->config.ram->memory, error);
@@ -110,6 +112,13 @@ static int add_fw_cfg(struct board *board, struct error *error)
 	    fw_cfg_add(fw_cfg, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus)) < 0 ||
 	    add_e820_file(board, fw_cfg) < 0)
 		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
+	if (config->smbios && config->smbios->has_uuid &&
+	    fw_cfg_add(fw_cfg, FW_CFG_UUID, config->smbios->uuid, sizeof(config->smbios->uuid)) < 0)
+		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
+	for (i = 0; i < config->file_count; i++)
+		if (fw_cfg_add_file(fw_cfg, config->files[i].name, config->files[i].data,
+				    config->files[i].size) < 0)
+			return error_set(error, EINVAL, "the file %.60s has no room in fw_cfg", config->files[i].name);
 	return add_ports(board, FW_CFG_FIRST_PORT, FW_CFG_PORTS, "fw_cfg", &fw_cfg_pio_ops, fw_cfg,
 	                 error);
 }

@@ -104,17 +104,20 @@ void board_renew_acpi_files(struct board *board)
 		log_error("%s", error.message);
 }
 
-static int add_smbios_files(struct fw_cfg *fw_cfg, const char *product)
+static int add_smbios_files(struct board *board, struct error *error)
 {
-	struct smbios smbios;
-	int result;
+	const struct smbios_facts facts = board_smbios_facts(board);
+	struct smbios *smbios = malloc(sizeof(*smbios));
+	int result = smbios ? smbios_build(smbios, &facts, board->config.smbios, error)
+			    : error_set_errno(error, ENOMEM, "SMBIOS tables");
 
-	smbios_build(&smbios, product);
-	result = fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-anchor", smbios.entry,
-				 sizeof(smbios.entry));
-	return result < 0 ? result
-			  : fw_cfg_add_file(fw_cfg, "etc/smbios/smbios-tables", smbios.tables,
-					    smbios.tables_size);
+	if (result == 0 && (fw_cfg_add_file(board->fw_cfg, "etc/smbios/smbios-anchor", smbios->entry,
+					    sizeof(smbios->entry)) < 0 ||
+			    fw_cfg_add_file(board->fw_cfg, "etc/smbios/smbios-tables", smbios->tables,
+					    smbios->tables_size) < 0))
+		result = error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
+	free(smbios);
+	return result;
 }
 
 static int compare_turns(const void *a, const void *b)
@@ -172,7 +175,10 @@ int board_add_firmware(struct board *board, struct error *error)
 		result = add_acpi_files(board, error);
 	if (result < 0)
 		return result;
-	if (add_smbios_files(board->fw_cfg, board_product(board)) < 0 || add_choices(board) < 0)
+	result = add_smbios_files(board, error);
+	if (result < 0)
+		return result;
+	if (add_choices(board) < 0)
 		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
 	return 0;
 }

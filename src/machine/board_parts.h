@@ -146,6 +146,8 @@ static inline bool board_is_pc(const struct board *board)
 	return board_kind_is_pc(board->config.kind);
 }
 /* What SMBIOS calls it. */
+/* What the SMBIOS tables are made of. */
+struct smbios_facts board_smbios_facts(const struct board *board);
 static inline const char *board_product(const struct board *board)
 {
 	return board->config.kind == BOARD_PC ? "pc" : board->config.kind == BOARD_Q35 ? "q35" : "microvm";

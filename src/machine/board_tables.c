@@ -151,16 +151,15 @@ int board_write_tables(const struct board *board, uint64_t *rsdp_gpa, struct err
 {
 	const struct guest_memory *memory = &board->config.ram->memory;
 	uint8_t *bytes;
+	const struct smbios_facts facts = board_smbios_facts(board);
 	int result = board_build_acpi(board, &bytes, error);
 
 	if (result < 0)
 		return result;
 	*rsdp_gpa = ACPI_TABLES_GPA;
 	result = guest_memory_write(memory, ACPI_TABLES_GPA, bytes, result);
-	if (result == 0)
-		result = smbios_write(memory, board_product(board));
-	if (result < 0)
-		error_set(error, -result, "the guest's RAM is too small for its tables");
 	free(bytes);
-	return result;
+	if (result < 0)
+		return error_set(error, -result, "the guest's RAM is too small for its tables");
+	return smbios_write(memory, &facts, board->config.smbios, error);
 }

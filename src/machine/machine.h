@@ -50,6 +50,9 @@ struct machine_config {
 	struct board_streams streams; /* must outlive the machine */
 	enum board_display display;   /* which pictures are taken of (inspect.h); of the pc */
 	unsigned display_place; /* on PCI */
+	struct smbios_config smbios;
+	struct board_file files[BOARD_FILES_MAX]; /* in fw_cfg; the caller's until machine_create is back */
+	unsigned file_count;
 	bool firmware_is_silent;      /* its console is the display alone, and not the serial port, too */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */

@@ -163,6 +163,9 @@ static int create_board(struct machine *machine, struct error *error)
 		.msi = interrupts_msi_target(&machine->interrupts),
 		.power = {machine_power_requested, machine},
 		.streams = machine->config.streams,
+		.smbios = &machine->config.smbios,
+		.files = machine->config.files,
+		.file_count = machine->config.file_count,
 		.firmware_prints = !machine->config.firmware_is_silent,
 		.display = machine->config.display,
 		.display_place = machine->config.display_place,
@@ -328,7 +331,8 @@ int machine_run(struct machine *machine, int *status, struct error *error)
 		result = lock_sandbox(machine, error);
 	if (result == 0) {
 		machine_settle(machine);
-		board_release(machine->board);
+		if (!(machine->config.pauses & MACHINE_PAUSE_INCOMING))
+			board_release(machine->board);
 		if (boot_is_flat(machine->boot))
 			event_timer_set(&machine->idle_timer, monotonic_ns() + FIRST_IDLE_CHECK_NS,
 					IDLE_CHECK_NS);

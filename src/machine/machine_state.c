@@ -410,6 +410,11 @@ void machine_set_debugger(struct machine *machine, const struct machine_debugger
 	machine->debugger = debugger ? *debugger : (struct machine_debugger){0};
 }
 
+bool machine_has_paused(const struct machine *machine)
+{
+	return machine->told_paused;
+}
+
 unsigned machine_pauses(const struct machine *machine)
 {
 	return __atomic_load_n(&machine->pauses, __ATOMIC_RELAXED);

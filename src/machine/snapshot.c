@@ -335,13 +335,21 @@ static int write_file(const struct snapshot_parts *parts, int fd, const void *st
 		.state_checksum = checksum(CHECKSUM_START, state, size),
 	};
 	int result = lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+	/* Who reads a stream sees by its end whether it is complete. */
+	bool is_stream = result == -ESPIPE;
 
+	if (is_stream) {
+		memcpy(header.magic, SNAPSHOT_MAGIC, sizeof(header.magic));
+		result = 0;
+	}
 	if (result == 0)
 		result = file_write_all(fd, &header, sizeof(header));
 	if (result == 0)
 		result = file_write_all(fd, state, size);
 	if (result == 0)
 		result = write_ram(fd, parts->ram);
+	if (is_stream)
+		return result;
 	if (result == 0 && lseek(fd, 0, SEEK_SET) < 0)
 		result = -errno;
 	if (result == 0)

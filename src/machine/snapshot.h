@@ -33,8 +33,8 @@ struct snapshot_parts {
 	struct interrupts *interrupts;
 };
 
-/* Write the file `fd` anew, from its start. Its magic is written last: one that isn't complete is none.
- * 0 or -errno. */
+/* Write the file `fd` anew, from its start. Its magic is written last: one that isn't complete is none. Or write to
+ * a pipe or a socket. 0 or -errno. */
 int snapshot_save(const struct snapshot_parts *parts, int fd, struct error *error);
 
 /*

@@ -27,6 +27,10 @@ static const char *status_name(const struct monitor *monitor, unsigned pauses)
 		return "prelaunch";
 	if (pauses & MACHINE_PAUSE_OFF)
 		return "shutdown";
+	if (pauses & MACHINE_PAUSE_INCOMING)
+		return "inmigrate";
+	if (pauses & MACHINE_PAUSE_SENT)
+		return monitor->migration.status == MIGRATION_COMPLETED ? "postmigrate" : "finish-migrate";
 	if (pauses & MACHINE_PAUSE_DEBUGGER)
 		return "debug";
 	return !pauses ? "running" : monitor->has_run ? "paused" : "prelaunch";
@@ -66,6 +70,10 @@ json_t *qmp_cont(struct qmp_call *call)
 	if (machine_pauses(call->monitor->machine) & MACHINE_PAUSE_OFF) {
 		error_set(&call->error, EINVAL, "Resetting the Virtual Machine is required");
 		return NULL;
+	}
+	if (call->monitor->migration.status == MIGRATION_COMPLETED) {
+		machine_keep(call->monitor->machine);
+		machine_resume(call->monitor->machine, MACHINE_PAUSE_SENT);
 	}
 	machine_resume(call->monitor->machine, MACHINE_PAUSE_USER);
 	return qmp_done();
@@ -214,13 +222,6 @@ json_t *qmp_migrate_set_capabilities(struct qmp_call *call)
 	json_array_foreach(json_object_get(call->arguments, "capabilities"), i, one)
 		call->monitor->migration_events = json_is_true(json_object_get(one, "state"));
 	return qmp_done();
-}
-
-/* There has been no migration. */
-json_t *qmp_query_migrate(struct qmp_call *call)
-{
-	(void)call;
-	return json_object();
 }
 
 json_t *qmp_watchdog_set_action(struct qmp_call *call)

@@ -167,6 +167,17 @@ static void info_balloon(struct line *line)
 	json_decref(answer);
 }
 
+static void info_migrate(struct line *line)
+{
+	json_t *answer = ask(line, "query-migrate");
+
+	if (*string(answer, "status"))
+		hmp_print(line->text, "Migration status: %s%s%s\ntotal time: %lld ms\n", string(answer, "status"),
+			  *string(answer, "error-desc") ? ": " : "", string(answer, "error-desc"),
+			  json_integer_value(json_object_get(answer, "total-time")));
+	json_decref(answer);
+}
+
 static const struct command {
 	const char *name, *other_name;
 	void (*run)(struct line *line);
@@ -178,6 +189,7 @@ static const struct command {
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
 	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
+	{"migrate", NULL, info_migrate, "what has become of a migration"},
 	{"name", NULL, info_name, "the machine's name"},
 	{"status", NULL, info_status, "whether the machine runs"},
 	{"uuid", NULL, info_uuid, "the machine's UUID"},
@@ -351,6 +363,23 @@ static void run_device_del(struct line *line)
 		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
 }
 
+/* "-d" and the like make no difference: it does not wait for the end anyway. */
+static void run_migrate(struct line *line)
+{
+	const char *uri = line->rest;
+
+	while (*uri == '-') {
+		uri += strcspn(uri, " \t");
+		uri += strspn(uri, " \t");
+	}
+	tell(line, "migrate", json_pack("{s:s%}", "uri", uri, strcspn(uri, "\r\n")));
+}
+
+static void run_migrate_incoming(struct line *line)
+{
+	tell(line, "migrate-incoming", json_pack("{s:s%}", "uri", line->rest, strcspn(line->rest, "\r\n")));
+}
+
 static void run_help(struct line *line);
 
 static const struct command commands[] = {
@@ -359,6 +388,8 @@ static const struct command commands[] = {
 	{"device_del", NULL, run_device_del, "ask the guest to let go of a device"},
 	{"help", "?", run_help, "this list"},
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
+	{"migrate", NULL, run_migrate, "[-d] URI: send the machine to file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME"},
+	{"migrate_incoming", NULL, run_migrate_incoming, "URI: receive it, after -incoming defer"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
 	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},
 	{"quit", "q", run_quit, "end at once"},

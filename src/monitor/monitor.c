@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "monitor/hmp.h"
+#include "monitor/migration.h"
 #include "monitor/qmp.h"
 
 struct monitor *monitor_create(const struct monitor_facts *facts, struct error *error)
@@ -14,6 +15,7 @@ struct monitor *monitor_create(const struct monitor_facts *facts, struct error *
 		return NULL;
 	}
 	monitor->facts = *facts;
+	monitor->migration.fd = -1;
 	monitor->schema = schema_create(error);
 	if (monitor->schema)
 		return monitor;
@@ -28,6 +30,7 @@ void monitor_destroy(struct monitor *monitor)
 	if (monitor->machine)
 		machine_unobserve(monitor->machine, &monitor->observer);
 	typist_end(&monitor->typist);
+	migration_end(monitor);
 	qmp_end(monitor);
 	hmp_end(monitor);
 	schema_destroy(monitor->schema);
@@ -68,6 +71,7 @@ static void paused(void *context)
 	if (monitor->has_run)
 		qmp_send_event(monitor, "STOP", NULL);
 	qmp_answer_deferred(monitor);
+	migration_paused(monitor);
 }
 
 static void resumed(void *context)
@@ -128,6 +132,11 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 	};
 	machine_observe(machine, &monitor->observer);
 	return 0;
+}
+
+int monitor_receive(struct monitor *monitor, int fd, bool listens, struct error *error)
+{
+	return migration_receive(monitor, fd, listens, error);
 }
 
 void monitor_shutting_down(struct monitor *monitor, const char *reason)

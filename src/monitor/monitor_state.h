@@ -8,6 +8,10 @@
 #include "monitor/schema.h"
 #include "monitor/typist.h"
 
+enum migration_status { MIGRATION_NONE, MIGRATION_SETUP, MIGRATION_ACTIVE, MIGRATION_COMPLETED, MIGRATION_FAILED };
+
+#define MONITOR_DESCRIPTORS 16
+
 struct qmp_session;
 struct hmp_session;
 
@@ -20,6 +24,19 @@ struct monitor {
 	struct qmp_session *qmp; /* lists of sessions */
 	struct hmp_session *hmp;
 	bool migration_events;
+	struct {
+		enum migration_status status;
+		int fd;			  /* where it goes to or comes from; -1 */
+		bool listens;		  /* it comes from a peer that connects to that */
+		struct event_source source; /* of one that is received */
+		uint64_t began_ns, took_ns;
+		struct error problem; /* of one that failed */
+	} migration;
+	struct {
+		char *name; /* owned */
+		int fd;
+	} descriptors[MONITOR_DESCRIPTORS]; /* getfd's */
+	unsigned descriptor_count;
 	struct typist typist;
 };
 

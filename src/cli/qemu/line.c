@@ -11,6 +11,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/line_firmware.h"
 #include "cli/qemu/storage.h"
 #include "machine/inspect.h"
 #include "util/log.h"
@@ -655,6 +656,9 @@ static void examine_life(struct line *line)
 	/* Who debugs a machine from its first instruction lets it go on. */
 	if (has(line, "S"))
 		line->config.pauses = line->gdb ? MACHINE_PAUSE_DEBUGGER : MACHINE_PAUSE_USER;
+	line->incoming = text(line, "incoming");
+	if (line->incoming)
+		line->config.pauses |= MACHINE_PAUSE_INCOMING;
 	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);
 	line->config.stays_when_off = has(line, "no-shutdown") || (shutdown && strcmp(shutdown, "pause") == 0);
 	line->config.resets_at_triple_fault = true;
@@ -708,7 +712,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	if (!line->has_machine)
 		return 0;
-	if (examine_memory(line, error) < 0 || examine_cpus(line, error) < 0 ||
+	if (line_examine_firmware_facts(line, error) < 0 || examine_memory(line, error) < 0 || examine_cpus(line, error) < 0 ||
 	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
 	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0)
 		return -EINVAL;
@@ -723,6 +727,7 @@ void line_free(struct line *line)
 {
 	drives_close(&line->drives);
 	nets_close(&line->nets);
+	line_forget_firmware_facts(line);
 	json_decref(line->devices);
 	json_decref(line->said);
 }

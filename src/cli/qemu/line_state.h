@@ -37,6 +37,9 @@ struct line {
 	} monitors[LINE_MONITORS_MAX];
 	unsigned monitor_count;
 	const char *name, *uuid; /* NULL: none */
+	json_t *smbios_texts;	 /* that were read from files; owned */
+	uint8_t *file_bytes[BOARD_FILES_MAX]; /* of config.files; owned */
+	const char *incoming; /* NULL: it begins by itself */
 	const char *gdb; /* where a debugger may connect; NULL: nowhere */
 };
 

@@ -186,6 +186,37 @@ static const struct property nic_properties[] = {
 	{NULL},
 };
 
+static const struct property smbios_properties[] = {
+	{"type", PROPERTY_NUMBER},
+	{"file", PROPERTY_TEXT, ""},
+	{"vendor", PROPERTY_TEXT},
+	{"version", PROPERTY_TEXT},
+	{"date", PROPERTY_TEXT},
+	{"release", PROPERTY_TEXT},
+	{"uefi", PROPERTY_TEXT, "on off"},
+	{"manufacturer", PROPERTY_TEXT},
+	{"product", PROPERTY_TEXT},
+	{"serial", PROPERTY_TEXT},
+	{"uuid", PROPERTY_TEXT},
+	{"sku", PROPERTY_TEXT},
+	{"family", PROPERTY_TEXT},
+	{"asset", PROPERTY_TEXT},
+	{"location", PROPERTY_TEXT},
+	{"sock_pfx", PROPERTY_TEXT},
+	{"part", PROPERTY_TEXT},
+	{"max-speed", PROPERTY_NUMBER},
+	{"current-speed", PROPERTY_NUMBER},
+	{"loc_pfx", PROPERTY_TEXT},
+	{"bank", PROPERTY_TEXT},
+	{"speed", PROPERTY_NUMBER},
+	{"value", PROPERTY_TEXT, NULL, true},
+	{"path", PROPERTY_TEXT, NULL, true},
+	{NULL},
+};
+
+static const struct property fw_cfg_properties[] = {
+	{"name", PROPERTY_TEXT}, {"file", PROPERTY_TEXT}, {"string", PROPERTY_TEXT}, {NULL}};
+
 static const struct property fd_properties[] = {
 	{"set", PROPERTY_NUMBER}, {"fd", PROPERTY_NUMBER}, {"opaque", PROPERTY_TEXT}, {NULL}};
 
@@ -268,12 +299,15 @@ static const struct option {
 
 	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd, rng-random, rng-builtin, iothread, secret; or JSON"},
 	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
-	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID"},
+	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID, in SMBIOS, too"},
+	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},
+	{"fw_cfg", EACH, "name", fw_cfg_properties, "NAME,file=FILE|string=TEXT", "a file for the guest, /sys/firmware/qemu_fw_cfg in Linux"},
 	{"rtc", MERGED, NULL, rtc_properties, "base=utc", "the clock shows the host's time"},
 	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs)", "boot-opts"},
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 
+	{"incoming", TEXT, NULL, NULL, "file:PATH|exec:COMMAND|unix:PATH|tcp:[HOST]:PORT|fd:N|defer", "wait for a machine that is migrated here"},
 	{"gdb", TEXT, NULL, NULL, "tcp:[HOST]:PORT|unix:PATH", "gdb may connect there; with -S it starts the CPUs"},
 	{"s", FLAG, NULL, NULL, NULL, "as -gdb tcp::1234"},
 	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
@@ -312,8 +346,6 @@ static const struct option {
 	{"mtdblock", MISSING, .help = "there is no flash memory"},
 	{"dtb", MISSING, .help = "PCs have no device trees"},
 	{"acpitable", MISSING, .help = "tables cannot be added"},
-	{"smbios", MISSING, .help = "SMBIOS tables cannot be changed yet"},
-	{"fw_cfg", MISSING, .help = "files cannot be added yet"},
 	{"vnc", MISSING, .help = "nothing shows the display: use -display none"},
 	{"spice", MISSING, .help = "nothing shows the display: use -display none"},
 	{"sdl", MISSING_FLAG, .help = "nothing shows the display: use -display none"},
@@ -323,7 +355,6 @@ static const struct option {
 	{"usbdevice", MISSING, .help = "there is no USB yet"},
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
-	{"incoming", MISSING, .help = "machines cannot be moved here yet: kvik run --load loads one that was saved"},
 	{"loadvm", MISSING, .help = "there are no snapshots yet: kvik run --load loads a machine that was saved"},
 	{"fsdev", MISSING, .help = "folders cannot be shared yet"},
 	{"virtfs", MISSING, .help = "folders cannot be shared yet"},

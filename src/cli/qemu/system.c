@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cli/accel.h"
@@ -250,8 +252,24 @@ static int run_monitors(struct system *system, struct error *error)
 	return result < 0 ? error_set_errno(error, -result, "the I/O loop failed") : 0;
 }
 
+static int open_incoming(const char *uri, struct error *error)
+{
+	char *end;
+	long fd;
+
+	if (strncmp(uri, "fd:", 3) != 0)
+		return named_file_open(MONITOR_URI_IN, uri, error);
+	fd = strtol(uri + 3, &end, 10);
+	if (!uri[3] || *end || fd < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set(error, EBADF, "%.40s is no open descriptor", uri);
+	return fd;
+}
+
 static int run_machine(struct system *system, int *status, struct error *error)
 {
+	const struct line *line = &system->line;
+	int incoming = -1, incoming_listens = 0;
+	socklen_t size = sizeof(incoming_listens);
 	struct machine_config *config = &system->line.config;
 	int result;
 
@@ -275,6 +293,17 @@ static int run_machine(struct system *system, int *status, struct error *error)
 		}
 		config->sandbox.listens = true;
 	}
+	if (line->incoming && strcmp(line->incoming, "defer") != 0) {
+		incoming = open_incoming(line->incoming, error);
+		if (incoming < 0) {
+			error_prefix(error, "-incoming");
+			return -EINVAL;
+		}
+		/* What is no socket does not listen. */
+		if (getsockopt(incoming, SOL_SOCKET, SO_ACCEPTCONN, &incoming_listens, &size) < 0)
+			incoming_listens = 0;
+	}
+	config->sandbox.listens |= line->incoming != NULL;
 	log_info("backend %s: %s", config->backend->name, system->line.accel_reason);
 	system->machine = machine_create(config, error);
 	config->disk_count = config->net_count = config->vsock.guest_cid = 0; /* they are its own */
@@ -285,6 +314,8 @@ static int run_machine(struct system *system, int *status, struct error *error)
 		return -EINVAL;
 	system->hotplug.monitor = system->monitor;
 	hotplug_set_machine(&system->hotplug, system->machine);
+	if (incoming >= 0 && monitor_receive(system->monitor, incoming, incoming_listens, error) < 0)
+		return -EINVAL;
 	/* Their greetings make threads, which a process that confines itself has none of. */
 	if (add_monitors(system, error) < 0)
 		return -EINVAL;

@@ -1,0 +1,129 @@
+/* QMP's commands about migration, and the descriptors that it may use. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "monitor/migration.h"
+#include <qmp_commands.h>
+
+/* What a URI leads to. -1: the call's error says why there is nothing. */
+static int open_uri(struct qmp_call *call, enum monitor_file kind)
+{
+	const struct monitor_facts *facts = &call->monitor->facts;
+	const char *uri = json_string_value(json_object_get(call->arguments, "uri"));
+	int fd;
+
+	if (strncmp(uri, "fd:", 3) != 0) {
+		fd = facts->open_file(facts->file_context, kind, uri, &call->error);
+		return fd < 0 ? -1 : fd;
+	}
+	fd = migration_take_descriptor(call->monitor, uri + 3);
+	if (fd < 0)
+		error_set(&call->error, ENOENT, "File descriptor named '%.60s' has not been found", uri + 3);
+	return fd;
+}
+
+json_t *qmp_migrate(struct qmp_call *call)
+{
+	struct machine *machine = call->monitor->machine;
+	int fd;
+
+	if (!machine) {
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+		return NULL;
+	}
+	if (json_is_true(json_object_get(call->arguments, "blk")) ||
+	    json_is_true(json_object_get(call->arguments, "inc"))) {
+		error_set(&call->error, ENOTSUP, "disks are not copied: leave out 'blk' and 'inc'");
+		return NULL;
+	}
+	if (machine_pauses(machine) & (MACHINE_PAUSE_INCOMING | MACHINE_PAUSE_SENT | MACHINE_PAUSE_OFF)) {
+		error_set(&call->error, EBUSY, "Guest is waiting for an incoming migration, was migrated, or is off");
+		return NULL;
+	}
+	fd = open_uri(call, MONITOR_URI_OUT);
+	if (fd < 0)
+		return NULL;
+	migration_send(call->monitor, fd);
+	return qmp_done();
+}
+
+json_t *qmp_migrate_incoming(struct qmp_call *call)
+{
+	const char *uri = json_string_value(json_object_get(call->arguments, "uri"));
+	struct machine *machine = call->monitor->machine;
+	int fd;
+
+	if (!machine || !(machine_pauses(machine) & MACHINE_PAUSE_INCOMING)) {
+		error_set(&call->error, EINVAL, "'-incoming' was not specified on the command line");
+		return NULL;
+	}
+	if (call->monitor->migration.fd >= 0) {
+		error_set(&call->error, EBUSY, "The incoming migration has already been started");
+		return NULL;
+	}
+	fd = open_uri(call, MONITOR_URI_IN);
+	if (fd < 0 || migration_receive(call->monitor, fd, strncmp(uri, "unix:", 5) == 0 || strncmp(uri, "tcp:", 4) == 0,
+					&call->error) < 0)
+		return NULL;
+	return qmp_done();
+}
+
+json_t *qmp_query_migrate(struct qmp_call *call)
+{
+	const struct monitor *monitor = call->monitor;
+	json_int_t took_ms = monitor->migration.took_ns / 1000000;
+	json_t *answer;
+
+	if (monitor->migration.status == MIGRATION_NONE)
+		return json_object();
+	answer = json_pack("{s:s}", "status", migration_status_names[monitor->migration.status]);
+	if (monitor->migration.status == MIGRATION_COMPLETED) {
+		/* It stands still all the while. */
+		json_object_set_new(answer, "total-time", json_integer(took_ms));
+		json_object_set_new(answer, "downtime", json_integer(took_ms));
+	}
+	if (monitor->migration.status == MIGRATION_FAILED)
+		json_object_set_new(answer, "error-desc", json_string(monitor->migration.problem.message));
+	return answer;
+}
+
+json_t *qmp_getfd(struct qmp_call *call)
+{
+	struct monitor *monitor = call->monitor;
+	const char *name = json_string_value(json_object_get(call->arguments, "fdname"));
+	int fd, old;
+
+	if (monitor->descriptor_count == MONITOR_DESCRIPTORS) {
+		error_set(&call->error, ENOSPC, "at most %u descriptors", MONITOR_DESCRIPTORS);
+		return NULL;
+	}
+	fd = monitor->facts.open_file(monitor->facts.file_context, MONITOR_FILE_PASSED, name, &call->error);
+	if (fd < 0)
+		return NULL;
+	old = migration_take_descriptor(monitor, name);
+	if (old >= 0)
+		close(old);
+	monitor->descriptors[monitor->descriptor_count].name = strdup(name);
+	monitor->descriptors[monitor->descriptor_count].fd = fd;
+	if (monitor->descriptors[monitor->descriptor_count].name) {
+		monitor->descriptor_count++;
+		return qmp_done();
+	}
+	close(fd);
+	error_set_errno(&call->error, ENOMEM, "getfd");
+	return NULL;
+}
+
+json_t *qmp_closefd(struct qmp_call *call)
+{
+	const char *name = json_string_value(json_object_get(call->arguments, "fdname"));
+	int fd = migration_take_descriptor(call->monitor, name);
+
+	if (fd < 0) {
+		error_set(&call->error, ENOENT, "File descriptor named '%.60s' not found", name);
+		return NULL;
+	}
+	close(fd);
+	return qmp_done();
+}
