@@ -72,15 +72,6 @@ struct i8042 *board_keyboard(const struct board *board)
 	return board->keyboard;
 }
 
-struct smbios_facts board_smbios_facts(const struct board *board)
-{
-	return (struct smbios_facts){
-		.product = board_product(board),
-		.cpus = board->config.cpus,
-		.ram_bytes = board->config.ram->size_bytes,
-	};
-}
-
 int board_take_picture(struct board *board, struct picture *picture)
 {
 	return board->vga ? vga_take_picture(board->vga, picture) : -ENODEV;

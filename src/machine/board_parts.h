@@ -146,11 +146,19 @@ static inline bool board_is_pc(const struct board *board)
 	return board_kind_is_pc(board->config.kind);
 }
 /* What SMBIOS calls it. */
-/* What the SMBIOS tables are made of. */
-struct smbios_facts board_smbios_facts(const struct board *board);
 static inline const char *board_product(const struct board *board)
 {
 	return board->config.kind == BOARD_PC ? "pc" : board->config.kind == BOARD_Q35 ? "q35" : "microvm";
+}
+
+/* What the SMBIOS tables are made of. */
+static inline struct smbios_facts board_smbios_facts(const struct board *board)
+{
+	return (struct smbios_facts){
+		.product = board_product(board),
+		.cpus = board->config.cpus,
+		.ram_bytes = board->config.ram->size_bytes,
+	};
 }
 static inline bool board_is_q35(const struct board *board)
 {
