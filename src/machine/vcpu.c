@@ -203,6 +203,7 @@ static void *vcpu_thread(void *argument)
 	int result;
 
 	__atomic_store_n(&vcpu->thread_id, gettid(), __ATOMIC_RELAXED);
+	sem_post(&vcpu->has_started);
 	while (vcpu->host.may_run(vcpu->host.context, vcpu)) {
 		interrupts_before_run(vcpu->interrupts, &vcpu->kvm);
 		result = kvm_vcpu_ioctl(&vcpu->kvm, KVM_RUN, NULL);
@@ -235,11 +236,15 @@ int vcpu_start(struct vcpu *vcpu, struct error *error)
 	thread_keep_faults(&blocked);
 	for (number = SIGRTMIN; number <= SIGRTMAX; number++)
 		sigdelset(&blocked, number);
+	sem_init(&vcpu->has_started, 0, 0);
 	result = thread_start(&vcpu->thread, &blocked, vcpu_thread, vcpu);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot start the thread of CPU %u",
 				       vcpu->kvm.id);
 	vcpu->has_thread = true;
+	/* Monitors may ask for its number from now on. */
+	while (sem_wait(&vcpu->has_started) < 0 && errno == EINTR)
+		;
 	return 0;
 }
 
@@ -254,5 +259,6 @@ void vcpu_join(struct vcpu *vcpu)
 	if (!vcpu->has_thread)
 		return;
 	pthread_join(vcpu->thread, NULL);
+	sem_destroy(&vcpu->has_started);
 	vcpu->has_thread = false;
 }

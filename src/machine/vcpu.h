@@ -3,6 +3,7 @@
 #define KVIK_MACHINE_VCPU_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -53,7 +54,8 @@ struct vcpu {
 	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */
 	pthread_t thread;
 	bool has_thread;
-	pid_t thread_id; /* the host's number of it; atomic, 0 before it runs */
+	pid_t thread_id; /* the host's number of it; atomic, 0 before vcpu_start */
+	sem_t has_started;
 };
 
 int vcpu_start(struct vcpu *vcpu, struct error *error); /* create its thread */
