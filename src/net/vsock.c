@@ -54,18 +54,11 @@ static void serve(int socket, void *context)
 {
 	unsigned none;
 	uint32_t port;
-	int fd, result;
 
 	for (;;) {
 		none = 0;
-		if (helper_receive(socket, &port, sizeof(port), NULL, &none) < 0)
-			return;
-		fd = connect_port(context, port);
-		result = fd < 0 ? fd : 0;
-		result = helper_send(socket, &result, sizeof(result), &fd, fd >= 0);
-		if (fd >= 0)
-			close(fd);
-		if (result < 0)
+		if (helper_receive(socket, &port, sizeof(port), NULL, &none) < 0 ||
+		    helper_give(socket, connect_port(context, port)) < 0)
 			return;
 	}
 }
@@ -143,16 +136,5 @@ int vsock_host_accept(const struct vsock_host *host)
 
 int vsock_host_connect(const struct vsock_host *host, uint32_t port)
 {
-	unsigned count = 1;
-	int fd = -1, result = helper_send(host->connector, &port, sizeof(port), NULL, 0), said;
-
-	if (result == 0)
-		result = helper_receive(host->connector, &said, sizeof(said), &fd, &count);
-	if (result < 0)
-		return result;
-	if (said == 0 && count == 1)
-		return fd;
-	if (count)
-		close(fd);
-	return said < 0 ? said : -EPROTO;
+	return helper_take(host->connector, &port, sizeof(port));
 }

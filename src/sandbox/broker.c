@@ -96,7 +96,7 @@ static void serve(int socket, void *context)
 	const struct broker *broker = context;
 	struct broker_request request;
 	unsigned none;
-	int fd, result;
+	int fd;
 
 	for (;;) {
 		none = 0;
@@ -106,11 +106,7 @@ static void serve(int socket, void *context)
 		fd = request.grant < broker->count
 			     ? open_granted(&broker->grants[request.grant], &request)
 			     : -EACCES;
-		result = fd < 0 ? fd : 0;
-		result = helper_send(socket, &result, sizeof(result), &fd, fd >= 0);
-		if (fd >= 0)
-			close(fd);
-		if (result < 0)
+		if (helper_give(socket, fd) < 0)
 			return;
 	}
 }
@@ -185,20 +181,9 @@ int broker_start(const struct broker_grant *grants, unsigned count, struct error
 int broker_open(int broker, unsigned grant, const char *path, unsigned access)
 {
 	struct broker_request request = {.grant = grant, .access = access};
-	unsigned count = 1;
-	int said = 0, fd = -1, result;
 
 	if (strlen(path) >= sizeof(request.path))
 		return -ENAMETOOLONG;
 	memcpy(request.path, path, strlen(path));
-	result = helper_send(broker, &request, sizeof(request), NULL, 0);
-	if (result == 0)
-		result = helper_receive(broker, &said, sizeof(said), &fd, &count);
-	if (result < 0)
-		return result;
-	if (said == 0 && count == 1)
-		return fd;
-	if (count)
-		close(fd);
-	return said < 0 ? said : -EPROTO;
+	return helper_take(broker, &request, sizeof(request));
 }

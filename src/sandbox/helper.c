@@ -251,3 +251,29 @@ int helper_receive(int socket, void *message, size_t size, int *fds, unsigned *c
 	*count = result < 0 ? 0 : came_count;
 	return result;
 }
+
+int helper_give(int socket, int fd)
+{
+	int said = fd < 0 ? fd : 0;
+	int result = helper_send(socket, &said, sizeof(said), &fd, fd >= 0);
+
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+int helper_take(int socket, const void *request, size_t size)
+{
+	unsigned count = 1;
+	int said = 0, fd = -1, result = helper_send(socket, request, size, NULL, 0);
+
+	if (result == 0)
+		result = helper_receive(socket, &said, sizeof(said), &fd, &count);
+	if (result < 0)
+		return result;
+	if (said == 0 && count == 1)
+		return fd;
+	if (count)
+		close(fd);
+	return said < 0 ? said : -EPROTO;
+}

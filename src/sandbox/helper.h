@@ -62,4 +62,10 @@ int helper_send(int socket, const void *message, size_t size, const int *fds, un
  */
 int helper_receive(int socket, void *message, size_t size, int *fds, unsigned *count);
 
+/* Of helpers that are asked for one descriptor each time. Answer with `fd`, which is closed, or with the -errno
+ * that it is. 0 or -errno. */
+int helper_give(int socket, int fd);
+/* Ask such a helper: a descriptor, close-on-exec, or what the helper said; -EPIPE: it has gone. */
+int helper_take(int socket, const void *request, size_t size);
+
 #endif
