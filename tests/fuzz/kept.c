@@ -90,12 +90,26 @@ static void read_file(const uint8_t *data, size_t size)
 	free(bytes);
 }
 
+/* One for all inputs: it makes a translator. */
+static struct keeper *keeper;
+
+static void end_keeper(void)
+{
+	keeper_destroy(keeper);
+}
+
+static bool has_keeper(void)
+{
+	if (!keeper && keeper_create(1u << 20, &keeper) == 0)
+		atexit(end_keeper);
+	return keeper;
+}
+
 static void ask(const uint8_t *data, size_t size)
 {
-	static struct keeper *keeper;
 	int ends[2];
 
-	if (!keeper && keeper_create(1u << 20, &keeper) < 0)
+	if (!has_keeper())
 		return;
 	fuzz_check(pipe2(ends, O_CLOEXEC) == 0);
 	fcntl(ends[1], F_SETPIPE_SZ, PIPE_BYTES);

@@ -341,7 +341,7 @@ static void test_file(void **state)
 
 static uint32_t number(const uint8_t *bytes)
 {
-	return bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
+	return (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
 }
 
 /* Read back by the format's own rules: chunks, their checksums, the rows in one zlib stream. */
