@@ -60,10 +60,10 @@ class Qmp(Connection):
                 time.sleep(0.01)
         super().__init__(stream)
         self.events = []
-        self.greeting = self.read()
+        self.greeting = self.read("greeting")
 
-    def read(self):
-        return json.loads(self.expect("\n", "an answer"))
+    def read(self, what="an answer"):
+        return json.loads(self.expect("\n", what))
 
     def send(self, text):
         self.stream.sendall(text.encode())
@@ -78,7 +78,7 @@ class Qmp(Connection):
         if arguments:
             request["arguments"] = arguments
         self.send(json.dumps(request))
-        while "event" in (answer := self.read()):
+        while "event" in (answer := self.read(f"answer to {command}")):
             self.events.append(answer)
         if "error" in answer:
             raise Failed(f"{command}: {answer['error']}")
@@ -99,7 +99,7 @@ class Qmp(Connection):
                 if event["event"] == name:
                     self.events.remove(event)
                     return event
-            message = self.read()
+            message = self.read(f"event {name}")
             if "event" not in message:
                 raise Failed(f"{message} instead of an event")
             self.events.append(message)
