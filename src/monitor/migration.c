@@ -92,25 +92,54 @@ static void receive(struct monitor *monitor, int fd)
 	machine_resume(monitor->machine, MACHINE_PAUSE_INCOMING);
 }
 
+static void incoming_ready(void *context);
+
+/* Wait for what comes there, or until somebody connects. 0 or -errno: nothing is waited for. */
+static int watch_incoming(struct monitor *monitor)
+{
+	struct event_source *source = &monitor->migration.source;
+	int result;
+
+	*source = (struct event_source){.fd = monitor->migration.fd, .ready = incoming_ready, .context = monitor};
+	result = event_loop_add(machine_configuration(monitor->machine)->loop, source);
+	if (result < 0)
+		source->loop = NULL;
+	return result;
+}
+
+/* Somebody connects, and may say nothing for long: monitors are answered until he does. */
+static void accept_peer(struct monitor *monitor)
+{
+	int peer = accept4(monitor->migration.fd, NULL, NULL, SOCK_CLOEXEC), result;
+
+	if (peer < 0)
+		return;
+	close_fd(monitor);
+	monitor->migration.fd = peer;
+	monitor->migration.listens = false;
+	result = watch_incoming(monitor);
+	if (result < 0) {
+		log_error("-incoming: %s", strerror(-result));
+		close_fd(monitor);
+		machine_quit(monitor->machine, MACHINE_STATUS_ERROR);
+	}
+}
+
 static void incoming_ready(void *context)
 {
 	struct monitor *monitor = context;
-	int fd = monitor->migration.fd, peer = -1;
 
 	/* All vCPUs stand still before anything is put into them. */
 	if (!machine_has_paused(monitor->machine))
 		return;
 	if (monitor->migration.listens) {
-		peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-		if (peer < 0)
-			return;
+		accept_peer(monitor);
+		return;
 	}
 	monitor->migration.began_ns = monotonic_ns();
 	event_loop_remove(&monitor->migration.source);
 	monitor->migration.source.loop = NULL;
-	receive(monitor, peer >= 0 ? peer : fd);
-	if (peer >= 0)
-		close(peer);
+	receive(monitor, monitor->migration.fd);
 	close_fd(monitor);
 }
 
@@ -120,13 +149,11 @@ int migration_receive(struct monitor *monitor, int fd, bool listens, struct erro
 
 	monitor->migration.fd = fd;
 	monitor->migration.listens = listens;
-	monitor->migration.source = (struct event_source){.fd = fd, .ready = incoming_ready, .context = monitor};
-	result = event_loop_add(machine_configuration(monitor->machine)->loop, &monitor->migration.source);
+	result = watch_incoming(monitor);
 	if (result == 0) {
 		set_status(monitor, MIGRATION_SETUP);
 		return 0;
 	}
-	monitor->migration.source.loop = NULL;
 	close_fd(monitor);
 	return error_set_errno(error, -result, "cannot wait for the machine");
 }
