@@ -32,7 +32,9 @@ static json_t *descend(json_t *object, char **key)
 		inner = json_object_get(object, *key);
 		if (!inner) {
 			inner = json_object();
-			json_object_set_new(object, *key, inner);
+			/* Not of a key that is no UTF-8: it is freed then. */
+			if (json_object_set_new(object, *key, inner) < 0)
+				return NULL;
 		}
 		if (!json_is_object(inner))
 			return NULL;
@@ -54,7 +56,7 @@ static int put(json_t *object, char *key, const char *value, const struct proper
 		object = descend(object, &key);
 		if (!object) {
 			json_decref(text);
-			return error_set(error, EINVAL, "'%.100s' is both a value and has parts", key);
+			return error_set(error, EINVAL, "'%.100s' is both a value and has parts, or is no UTF-8", key);
 		}
 		name = key;
 	}
