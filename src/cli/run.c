@@ -424,8 +424,7 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	}
 	if ((options->vsock.path && vsock_option_open(&options->vsock, &config.vsock, error) < 0) ||
 	    open_disks(&config, options, error) < 0) {
-		if (config.vsock.guest_cid)
-			vsock_host_close(&config.vsock.host);
+		board_vsock_close(&config.vsock);
 		close_shares(&config);
 		close_nets(&config);
 		return -EINVAL;

@@ -118,6 +118,14 @@ struct board_file {
 	size_t size;
 };
 
+/* Those that no device has taken; also fine when there are none. */
+static inline void board_vsock_close(struct board_vsock *vsock)
+{
+	if (vsock->guest_cid)
+		vsock_host_close(&vsock->host);
+	vsock->guest_cid = 0;
+}
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;

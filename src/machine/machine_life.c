@@ -226,8 +226,7 @@ static void close_unused(struct machine_config *config)
 		net_link_close(&config->nets[i].link);
 	for (i = 0; i < config->share_count; i++)
 		share_close(&config->shares[i].share);
-	if (config->vsock.guest_cid)
-		vsock_host_close(&config->vsock.host);
+	board_vsock_close(&config->vsock);
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)

@@ -450,10 +450,8 @@ int line_open_devices(struct line *line, struct error *error)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)
 		net_link_close(&config->nets[--config->net_count].link);
-	if (result < 0 && config->vsock.guest_cid) {
-		vsock_host_close(&config->vsock.host);
-		config->vsock.guest_cid = 0;
-	}
+	if (result < 0)
+		board_vsock_close(&config->vsock);
 	return result;
 }
 
