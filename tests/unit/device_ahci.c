@@ -8,8 +8,9 @@
 #define PORT(p)	  (0x100 + 0x80 * (p))
 #define LIST(p)	  (0x10000 + 0x1000 * (p))
 #define FIS(p)	  (0x20000 + 0x1000 * (p))
+/* A table for each of the 32 slots, and behind them a page of data for each. */
 #define TABLE	  0x30000
-#define DATA	  0x40000
+#define DATA	  (TABLE + 32 * 0x1000)
 #define DISK	  0
 #define CD	  2
 #define IS 0x10
