@@ -42,15 +42,24 @@ static bool is_first_instruction(const struct cpu *cpu)
 static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, bool is_program,
 		  uint64_t crossing)
 {
-	if (entry->program && !entry->was_long)
-		program_lived(entry->program, entry->policy.lived >= LONG_LIFE * crossing);
+	struct program *before = entry->program;
+
+	if (before && before->hash && before->hash == entry->hash) {
+		if (!entry->was_long)
+			program_lived(before, entry->policy.lived >= LONG_LIFE * crossing);
+		habit_end(&before->habit, entry->life, &entry->policy, entry->direct, entry->translated);
+	}
 	entry->program = is_program ? program_find(&book->programs, cpu) : &book->programs.all[0];
 	entry->policy = (struct policy){ 0 };
 	entry->was_long = false;
+	entry->hash = entry->program->hash;
+	entry->life = HABIT_FREE;
+	entry->direct = entry->translated = 0;
 	entry->first_rip = cpu->rip;
 	entry->first_rsp = cpu->gpr[CPU_RSP];
-	if (program_lives_long(entry->program))
-		policy_begin_direct(&entry->policy);
+	if (entry->program->hash)
+		entry->life = habit_begin(&entry->program->habit, program_lives_long(entry->program),
+					  &entry->policy);
 }
 
 struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing)
@@ -83,6 +92,7 @@ void book_note(struct book_entry *entry, uint64_t ticks, uint64_t crossings, boo
 
 	program->crossings += crossings;
 	*(was_direct ? &program->direct : &program->translated) += ticks;
+	*(was_direct ? &entry->direct : &entry->translated) += ticks;
 	if (!entry->was_long && entry->policy.lived >= LONG_LIFE * crossing) {
 		entry->was_long = true;
 		program_lived(program, true);

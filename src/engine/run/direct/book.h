@@ -25,6 +25,9 @@ struct book_entry {
 	struct policy policy;
 	struct program *program;
 	uint64_t first_rip, first_rsp; /* of its first instruction */
+	uint64_t hash; /* of the program, whose place another may have taken */
+	enum habit_life life;
+	uint64_t direct, translated; /* ticks in ring 3, with what the border cost */
 	bool was_long; /* its program has been told that it lives long */
 };
 

@@ -30,6 +30,16 @@ void policy_begin_direct(struct policy *policy)
 	begin(policy, POLICY_DIRECT);
 }
 
+void policy_continue(struct policy *policy, const struct policy *before)
+{
+	*policy = (struct policy){ .direct = before->direct,
+				   .translated = before->translated,
+				   .rest = before->rest,
+				   .patience = before->patience,
+				   .first = FIRST_WINDOWS };
+	begin(policy, before->mode);
+}
+
 /* It stays as it was: ask later than the last time. */
 static void confirm(struct policy *policy, enum policy_mode mode)
 {
@@ -44,6 +54,23 @@ static void change(struct policy *policy, enum policy_mode mode)
 {
 	policy->rest = policy->patience = PATIENCE_LEAST;
 	begin(policy, mode);
+}
+
+/* So many events took less time translated than their crossings alone would take. */
+static bool is_hopeless(uint64_t ticks, uint64_t events, uint64_t crossing)
+{
+	return ticks < events * crossing;
+}
+
+/* It lives on: where? */
+static void grow_up(struct policy *policy, uint64_t crossing)
+{
+	if (!is_hopeless(policy->lived, policy->lived_events, crossing)) {
+		policy_begin_direct(policy);
+		return;
+	}
+	policy->translated = policy->lived * POLICY_WINDOW / policy->lived_events;
+	change(policy, POLICY_TRANSLATED);
 }
 
 static void end_window(struct policy *policy, uint64_t crossing)
@@ -70,11 +97,20 @@ static void end_window(struct policy *policy, uint64_t crossing)
 			confirm(policy, POLICY_DIRECT);
 		break;
 	case POLICY_TRANSLATED:
+		if (policy->first) {
+			policy->first--;
+			begin(policy, POLICY_TRANSLATED);
+			break;
+		}
 		/* It does something else now. */
-		if (policy->ticks > policy->translated * 2)
-			policy->rest = policy->patience = 0;
+		if (policy->ticks > policy->translated * 2) {
+			policy->rest = 0;
+			policy->patience = PATIENCE_LEAST / 2;
+		}
 		policy->translated = policy->ticks;
-		begin(policy, policy->rest ? POLICY_TRANSLATED : POLICY_FILLS);
+		begin(policy, policy->rest || is_hopeless(policy->ticks, POLICY_WINDOW, crossing) ?
+				      POLICY_TRANSLATED :
+				      POLICY_FILLS);
 		break;
 	case POLICY_FILLS: begin(policy, POLICY_ASKS); break;
 	case POLICY_ASKS:
@@ -92,9 +128,9 @@ static void look_early(struct policy *policy, uint64_t crossing)
 {
 	switch (policy->mode) {
 	case POLICY_NEW:
-		if (policy->lived < NEW_MOST * crossing)
+		if (policy->lived < NEW_MOST * crossing + policy->allowance * policy->lived_events)
 			break;
-		policy_begin_direct(policy);
+		grow_up(policy, crossing);
 		break;
 	case POLICY_WARMS:
 		if (policy->ticks > policy->direct * WARMS_MOST)
@@ -106,7 +142,8 @@ static void look_early(struct policy *policy, uint64_t crossing)
 		break;
 	case POLICY_TRANSLATED:
 		/* It computes. */
-		if (policy->ticks > 4 * crossing * POLICY_WINDOW && policy->ticks > 2 * policy->translated)
+		if (policy->ticks > (policy->first ? 16 : 4) * crossing * POLICY_WINDOW &&
+		    policy->ticks > 2 * policy->translated)
 			change(policy, POLICY_DIRECT);
 		break;
 	case POLICY_FILLS:
@@ -178,6 +215,7 @@ void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint
 	else if (end == POLICY_EVENT && ticks > most)
 		ticks = most;
 	policy->events += end == POLICY_EVENT;
+	policy->lived_events += end == POLICY_EVENT;
 	policy->ticks += ticks;
 	policy->crossings += crossings;
 	if (policy->events == POLICY_WINDOW)

@@ -6,7 +6,8 @@
  * the border costs one at least, a page that is filled as well as a system call; the translator has none.
  *
  * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
- * its stub) would be dearer than translating it. What lives on runs directly. Where half of the
+ * its stub) would be dearer than translating it. What lives on runs directly, unless its events took less than their
+ * crossings alone would. Where half of the
  * time goes to crossings, the same number of system calls and page faults is tried translated, and what took less
  * time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
  * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
@@ -43,7 +44,9 @@ struct policy {
 	uint64_t ticks, crossings;   /* that the window took */
 	uint64_t direct, translated; /* what one took, the last time */
 	uint32_t rest, patience; /* windows until it is asked again, and how many that were the last time */
-	uint64_t lived;              /* all its stays together */
+	uint32_t first;          /* windows at its begin, which cost more than others will */
+	uint64_t lived, lived_events; /* all its stays together */
+	uint64_t allowance; /* while it is new: ticks for an event, above those of any new one */
 	/* Crossings, and visits of code that is not run directly: many at short distances, and all is
 	 * translated until `held_until`, the longer the oftener that was so. */
 	uint64_t held_until, held_began, hold;
@@ -53,6 +56,9 @@ struct policy {
 
 /* Not new: others of its kind live long. */
 void policy_begin_direct(struct policy *policy);
+
+/* As the answer of another one was, in whose place it comes. */
+void policy_continue(struct policy *policy, const struct policy *before);
 
 /* A stay of so many ticks, with so many crossings, has ended. `crossing`: what one costs. */
 void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint64_t crossing,

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/run/direct/habit.h"
 #include "engine/run/tier/tier.h"
 
 #define PROGRAMS     128u
@@ -18,6 +19,7 @@
 struct program {
 	uint64_t hash; /* of its path; 0: not known, or free */
 	char name[PROGRAM_NAME]; /* printable */
+	struct habit habit;
 	int score;     /* lives that were long, less those that were short; bounded */
 	uint64_t starts, crossings;
 	uint64_t direct, translated; /* ticks in ring 3, with what the border cost */

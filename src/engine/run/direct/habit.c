@@ -1,0 +1,100 @@
+#include "engine/run/direct/habit.h"
+
+/* Events that say something. */
+#define EVENTS_LEAST 16u
+/* Lives. */
+#define FIRST_LIVES    2u
+#define WARM_LIVES     3u
+#define PATIENCE_LEAST 16u
+#define PATIENCE_MOST  1024u
+
+static bool is_better_translated(const struct habit *habit)
+{
+	return habit->translated && habit->translated < habit->direct;
+}
+
+static enum habit_life begin_translated(struct habit *habit, struct policy *policy, enum habit_life life)
+{
+	/* Something else than before, or a hopeless trial: then directly after all. */
+	policy->allowance = 2 * habit->direct;
+	return life;
+}
+
+static enum habit_life begin_direct(struct policy *policy)
+{
+	policy_begin_direct(policy);
+	return HABIT_DIRECT;
+}
+
+enum habit_life habit_begin(struct habit *habit, bool lives_long, struct policy *policy)
+{
+	if (habit->settled.patience) {
+		policy_continue(policy, &habit->settled);
+		return HABIT_FREE;
+	}
+	if (!habit->direct)
+		return lives_long ? begin_direct(policy) : HABIT_FREE;
+	if (!habit->trial && --habit->rest == 0)
+		habit->trial = is_better_translated(habit) ? 1 : WARM_LIVES + 1;
+	if (is_better_translated(habit))
+		return habit->trial ? begin_direct(policy) : begin_translated(habit, policy, HABIT_TRANSLATED);
+	if (habit->trial)
+		return begin_translated(habit, policy, habit->trial > 1 ? HABIT_WARMS : HABIT_TRANSLATED);
+	return begin_direct(policy);
+}
+
+static void take(uint64_t *mean, uint64_t value)
+{
+	*mean = *mean ? (*mean + value) / 2 : value;
+}
+
+static void end_trial(struct habit *habit, bool was_better_translated)
+{
+	if (!habit->trial)
+		return;
+	habit->trial = 0;
+	habit->patience *= 2;
+	if (is_better_translated(habit) != was_better_translated || !habit->patience)
+		habit->patience = PATIENCE_LEAST;
+	if (habit->patience > PATIENCE_MOST)
+		habit->patience = PATIENCE_MOST;
+	habit->rest = habit->patience;
+}
+
+void habit_end(struct habit *habit, enum habit_life life, const struct policy *policy, uint64_t direct,
+	       uint64_t translated)
+{
+	bool was_better_translated = is_better_translated(habit);
+	uint64_t value;
+
+	if (policy->patience && (policy->mode == POLICY_DIRECT || policy->mode == POLICY_TRANSLATED)) {
+		habit->settled = *policy;
+		return;
+	}
+	if (life == HABIT_FREE || policy->lived_events < EVENTS_LEAST)
+		return;
+	value = policy->lived / policy->lived_events;
+	if (life == HABIT_DIRECT) {
+		/* Some stays may have been translated for a reason of their own. */
+		if (direct / 8 < translated)
+			return;
+		if (!habit->direct)
+			habit->rest = FIRST_LIVES;
+		take(&habit->direct, value);
+		if (was_better_translated)
+			end_trial(habit, true);
+		return;
+	}
+	if (direct) {
+		/* It was given up. */
+		habit->translated = habit->direct * 2;
+	} else if (life == HABIT_WARMS) {
+		if (habit->trial > 1)
+			habit->trial--;
+		return;
+	} else {
+		take(&habit->translated, value);
+	}
+	if (!was_better_translated)
+		end_trial(habit, false);
+}
