@@ -16,6 +16,7 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/decode/isa_set.h"
+#include "engine/x86/decode/memo.h"
 
 #define MODE_64                                                                                    \
 	(CPU_MODE_CODE64 | CPU_MODE_STACK32 | CPU_MODE_PROTECTED | CPU_MODE_LONG | CPU_MODE_FLAT)
@@ -400,6 +401,64 @@ static void test_facts(void **state)
 	assert_true(met > 1000);
 }
 
+/* As above, but mostly like another one before it, and what follows that at random. */
+static void next_bytes(uint8_t bytes[16], unsigned n)
+{
+	uint8_t fresh[15];
+
+	random_bytes(fresh);
+	if (n % 4 == 0)
+		memcpy(bytes, fresh, sizeof(fresh));
+	else
+		memcpy(bytes + n % 5, fresh, sizeof(fresh) - n % 5);
+}
+
+/* What is kept of instructions says the same as the decoder, whatever their values are. */
+static void test_memo(void **state)
+{
+	struct insn_rules with_memo = insn_host_rules;
+	uint8_t bytes[16] = {0};
+	unsigned found = 0;
+
+	(void)state;
+	with_memo.memo = insn_memo_create();
+	assert_non_null(with_memo.memo);
+	for (unsigned n = 0; n < 3000000; n++) {
+		uint32_t mode = n % 64 ? MODE_64 : MODE_32;
+		struct insn_glance glance, glance_kept;
+		struct insn_form form, form_kept;
+		struct insn insn, kept;
+		int result;
+
+		next_bytes(bytes, n);
+		found += insn_memo_see(with_memo.memo, bytes, sizeof(bytes), mode) != NULL;
+		memset(&form, 0, sizeof(form));
+		memset(&form_kept, 0, sizeof(form_kept));
+		result = insn_decode_form(&insn, &form, bytes, sizeof(bytes), mode, &insn_host_rules);
+		assert_int_equal(insn_decode_form(&kept, &form_kept, bytes, sizeof(bytes), mode, &with_memo),
+				 result);
+		if (result < 0)
+			continue;
+		/* Each takes a thunk for itself, or none where there is no room. */
+		if (insn.thunk)
+			continue;
+		assert_memory_equal(&kept, &insn, sizeof(insn));
+		assert_memory_equal(&form_kept, &form, sizeof(form));
+		if (insn_glance(&glance, bytes, sizeof(bytes), mode, &insn_host_rules)) {
+			assert_true(insn_glance(&glance_kept, bytes, sizeof(bytes), mode, &with_memo));
+			assert_int_equal(glance_kept.traits, glance.traits);
+			assert_int_equal(glance_kept.length, glance.length);
+			assert_int_equal(glance_kept.flags_read, glance.flags_read);
+			assert_int_equal(glance_kept.flags_written, glance.flags_written);
+		}
+	}
+	/* The test is of something. */
+	assert_true(found > 100000);
+	insn_memo_forget(with_memo.memo);
+	assert_null(insn_memo_see(with_memo.memo, bytes, sizeof(bytes), MODE_64));
+	insn_memo_destroy(with_memo.memo);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +469,7 @@ int main(void)
 	    cmocka_unit_test_setup(test_no_cpuid, setup),
 	    cmocka_unit_test(test_rows),
 	    cmocka_unit_test(test_facts),
+	    cmocka_unit_test(test_memo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

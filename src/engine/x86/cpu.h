@@ -278,6 +278,7 @@ struct cpu {
 	unsigned cpuid_count;
 	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: features.h */
 	struct insn_rules rules;              /* which of its instructions are there */
+	struct insn_memo *memo;               /* owned; decode/memo.h */
 	bool is_amd;                          /* vendor AMD or Hygon: SYSCALL, SYSENTER, ... differ */
 	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/x86/decode/memo.h"
 #include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
@@ -37,6 +38,7 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	result = msr_create(cpu);
 	if (result)
 		goto fail_msr;
+	cpu->memo = insn_memo_create();
 	cpu_set_cpuid(cpu, NULL, 0);
 	cpu_reset(cpu, false);
 	return 0;
@@ -53,6 +55,8 @@ void cpu_destroy(struct cpu *cpu)
 {
 	free(cpu->cpuid);
 	cpu->cpuid = NULL;
+	insn_memo_destroy(cpu->memo);
+	cpu->memo = cpu->rules.memo = NULL;
 	msr_destroy(cpu);
 	fpu_destroy(cpu);
 	tlb_destroy(cpu);

@@ -17,6 +17,7 @@
 #include "engine/x86/exception.h"
 #include "engine/x86/decode/form.h"
 #include "engine/x86/decode/isa_set.h"
+#include "engine/x86/decode/memo.h"
 #include "engine/x86/decode/register.h"
 
 enum decoder_kind { DECODER_64, DECODER_32, DECODER_16, DECODER_REAL, DECODERS };
@@ -348,8 +349,11 @@ int insn_decode_form(struct insn *insn, struct insn_form *form, const uint8_t *b
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 	ZydisDecodedInstruction in;
 	insn_handler *flagless = NULL;
+	struct decoded decoded = { &in, operands, bytes, mode, rules, &flagless };
 	ZyanStatus status;
 
+	if (insn_memo_find(rules->memo, bytes, size, mode, insn, form))
+		return 0;
 	if (size > INSN_LENGTH_MAX)
 		size = INSN_LENGTH_MAX;
 	status = ZydisDecoderDecodeFull(insn_decoder(mode, rules), bytes, size, &in, operands);
@@ -362,8 +366,10 @@ int insn_decode_form(struct insn *insn, struct insn_form *form, const uint8_t *b
 		insn_make_bad(insn, form, insn_undefined, size);
 		return 0;
 	}
-	describe(insn, form, &(struct decoded){&in, operands, bytes, mode, rules, &flagless});
+	describe(insn, form, &decoded);
 	form->other = flagless;
+	if (insn->execute != insn_undefined)
+		insn_memo_keep(rules->memo, insn, form, &decoded);
 	return 0;
 }
 
@@ -378,10 +384,20 @@ int insn_decode(struct insn *insn, const uint8_t *bytes, size_t size, uint32_t m
 bool insn_glance(struct insn_glance *glance, const uint8_t *bytes, size_t size, uint32_t mode,
                  const struct insn_rules *rules)
 {
+	const struct insn *known = insn_memo_see(rules->memo, bytes, size, mode);
 	const ZydisAccessedFlags *flags;
 	ZydisDecodedInstruction in;
 	const struct isa_row *row;
 
+	if (known) {
+		*glance = (struct insn_glance){
+			.traits = known->traits & (INSN_BRANCHES | INSN_PLAIN),
+			.flags_read = known->flags_read,
+			.flags_written = known->flags_written,
+			.length = known->length,
+		};
+		return true;
+	}
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(insn_decoder(mode, rules), NULL, bytes, size,
 							&in)))
 		return false;

@@ -10,10 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct insn_memo;
+
 struct insn_rules {
 	const uint32_t *features;  /* by enum cpu_feature_word; NULL: what the host has is there */
 	bool has_lzcnt, has_tzcnt; /* else they are BSR and BSF */
 	bool is_amd;               /* 66 shortens near branches of 64-bit mode */
+	struct insn_memo *memo;    /* of what was decoded by these; NULL: there is none. Borrowed */
 };
 
 /* Those of a CPU that was given no CPUID, and of the host's own code. Set before main. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/x86/decode/memo.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/system/msr.h"
 #include "engine/x86/system.h"
@@ -225,6 +226,8 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
 		cpu->rules = insn_host_rules;
 	}
+	insn_memo_forget(cpu->memo);
+	cpu->rules.memo = cpu->memo;
 	msr_vendor_changed(cpu);
 	fpu_set_guest_layout(cpu, entries, count);
 	free(cpu->cpuid);
