@@ -46,15 +46,15 @@ void jit_dump_block(const struct jit *jit, const struct translation *t)
 		jit->cpu->rip, t->guest.count, e->position);
 	for (unsigned i = 0; i < t->guest.count; i++) {
 		const struct jit_item *item = &t->items[i];
-		size_t from = t->item_position[i];
+		size_t from = t->item_place[i].at;
 
 		disassemble(dump_fd, &formatter, guest, item->bytes, item->insn.length,
 			    page + item->offset, "");
-		disassemble(dump_fd, &formatter, host, e->code + from, t->item_position[i + 1] - from,
+		disassemble(dump_fd, &formatter, host, e->code + from, t->item_place[i + 1].at - from,
 			    (uintptr_t)e->code + from, "    ");
 	}
 	dprintf(dump_fd, "  side exits, slow paths, links\n");
-	disassemble(dump_fd, &formatter, host, e->code + t->item_position[t->guest.count],
-		    e->position - t->item_position[t->guest.count],
-		    (uintptr_t)e->code + t->item_position[t->guest.count], "    ");
+	disassemble(dump_fd, &formatter, host, e->code + t->item_place[t->guest.count].at,
+		    e->position - t->item_place[t->guest.count].at,
+		    (uintptr_t)e->code + t->item_place[t->guest.count].at, "    ");
 }

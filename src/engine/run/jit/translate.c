@@ -21,24 +21,24 @@ static void emit_items(struct translation *t)
 	t->scratch[0] = HOST_R13;
 	t->scratch[1] = HOST_R14;
 	t->map = host_registers;
-	t->item_position[0] = t->e.position;
+	t->item_place[0] = emit_here(&t->e);
 	if (t->plan.loop.end)
 		emit_loop(t);
 	for (unsigned i = 0; i < t->guest.count; i++) {
-		t->entry_position[i] = t->e.position;
+		t->entry_place[i] = emit_here(&t->e);
 		if (next < t->plan.region_count && t->plan.regions[next].start == i) {
 			i = t->plan.regions[next].end - 1;
 			emit_region(t, next++);
 			continue;
 		}
 		if (i > 0)
-			t->item_position[i] = t->e.position;
+			t->item_place[i] = emit_here(&t->e);
 		emit_heat(t, i);
 		emit_item(t, i);
-		t->resume_position[i] = t->e.position;
+		t->resume_place[i] = emit_here(&t->e);
 	}
-	t->entry_position[t->guest.count] = t->e.position;
-	t->item_position[t->guest.count] = t->e.position;
+	t->entry_place[t->guest.count] = emit_here(&t->e);
+	t->item_place[t->guest.count] = emit_here(&t->e);
 	if (!item_ends_block(last))
 		emit_goto(t, last->offset, last->offset + last->insn.length, t->guest.count, 0,
 			  last->live_after);
@@ -53,7 +53,7 @@ static void emit_items(struct translation *t)
 /* The conditional jumps that go forward: what they need is behind the block. */
 static void emit_side_exits(struct translation *t)
 {
-	size_t position[JIT_BLOCK_INSNS] = { 0 };
+	struct code_place second[JIT_BLOCK_INSNS] = { 0 };
 
 	for (unsigned i = 0; i < t->side_count; i++) {
 		const struct side_exit *side = &t->sides[i];
@@ -61,18 +61,18 @@ static void emit_side_exits(struct translation *t)
 
 		/* Within the page it is linked itself. Those out of loops may go back, and poll. */
 		if (!(side->target & ~(int64_t)0xfff) && side->target > item->offset &&
-		    (!t->is_shared || side->at % 4 == 0)) {
+		    (!t->is_shared || side->jump.at % 4 == 0)) {
 			t->link_jumps[t->link_count].target = side->target;
-			t->link_jumps[t->link_count++].at = side->at;
+			t->link_jumps[t->link_count++].jump = side->jump;
 			continue;
 		}
 		/* The item has a second translation. */
-		if (position[side->item]) {
-			emit_patch_to(&t->e, side->at, position[side->item]);
+		if (second[side->item].at) {
+			emit_bind_to(&t->e, side->jump, second[side->item]);
 			continue;
 		}
-		position[side->item] = t->e.position;
-		emit_patch(&t->e, side->at);
+		second[side->item] = emit_here(&t->e);
+		emit_bind(&t->e, side->jump);
 		t->flags_lost = false;
 		emit_goto(t, item->offset, side->target, side->item, 0, item->live_after);
 	}
@@ -87,7 +87,7 @@ static size_t resume_position(const struct translation *t, unsigned index)
 		return 0;
 	if (t->guest.is_one_pass && item->kind == ITEM_FALLBACK)
 		return 0;
-	return t->resume_position[index];
+	return t->resume_place[index].at;
 }
 
 /* Bits of the items that have slow paths. */
@@ -101,12 +101,12 @@ static uint64_t slow_items(const struct translation *t)
 	return items;
 }
 
-static struct jit_site site_of(const struct translation *t, unsigned index, size_t at)
+static struct jit_site site_of(const struct translation *t, unsigned index, struct code_place place)
 {
 	const struct jit_item *item = &t->guest.items[index];
 
 	return (struct jit_site){
-		.at = at,
+		.at = place.at,
 		.resume = resume_position(t, index),
 		.offset = item->offset,
 		.vector_levels = item->vector_levels,
@@ -115,15 +115,15 @@ static struct jit_site site_of(const struct translation *t, unsigned index, size
 	};
 }
 
-static struct jit_site hot_site(const struct translation *t, unsigned index, size_t at)
+static struct jit_site hot_site(const struct translation *t, unsigned index, struct code_place place)
 {
-	return (struct jit_site){ .at = at, .offset = t->guest.items[index].offset, .is_hot = true };
+	return (struct jit_site){ .at = place.at, .offset = t->guest.items[index].offset, .is_hot = true };
 }
 
 /* How many sites there will be. */
 static unsigned count_sites(const struct translation *t, uint64_t slow)
 {
-	return t->site_count + (t->heat_jump != 0) + (unsigned)__builtin_popcountll(slow);
+	return t->site_count + (t->heat_jump.at != 0) + (unsigned)__builtin_popcountll(slow);
 }
 
 /* A call of the slow stub where the block is hot, and one for each of the items; and what is kept of all
@@ -132,23 +132,23 @@ static void emit_sites(struct translation *t, uint64_t items, struct jit_site *s
 {
 	for (unsigned i = 0; i < t->site_count; i++)
 		*site++ = t->sites[i].item == SITE_HOT
-				  ? hot_site(t, 0, t->sites[i].at)
-				  : site_of(t, t->sites[i].item, t->sites[i].at);
-	if (t->heat_jump) {
-		emit_patch(&t->e, t->heat_jump);
+				  ? hot_site(t, 0, t->sites[i].place)
+				  : site_of(t, t->sites[i].item, t->sites[i].place);
+	if (t->heat_jump.at) {
+		emit_bind(&t->e, t->heat_jump);
 		emit_call_to(&t->e, t->stubs->slow);
-		*site++ = hot_site(t, t->heat_item, t->e.position);
+		*site++ = hot_site(t, t->heat_item, emit_here(&t->e));
 	}
 	for (; items; items &= items - 1) {
 		unsigned i = __builtin_ctzll(items);
 
 		for (unsigned k = 0; k < t->slow_count; k++)
 			if (t->slow[k].item == i)
-				emit_patch(&t->e, t->slow[k].at);
+				emit_bind(&t->e, t->slow[k].jump);
 		if (t->slow_flags_lost[i])
 			emit_flags_again(t, i, 0, HOST_R13);
 		emit_call_to(&t->e, t->stubs->slow);
-		*site++ = site_of(t, i, t->e.position);
+		*site++ = site_of(t, i, emit_here(&t->e));
 	}
 }
 
@@ -160,13 +160,13 @@ static void emit_links(const struct jit_cache *cache, struct translation *t,
 
 	for (unsigned i = 0; i < t->link_count; i++) {
 		struct jit_link *link = &block->links[i];
-		size_t at = t->link_jumps[i].at;
+		struct near_jump jump = t->link_jumps[i].jump;
 
-		emit_patch(e, at);
+		emit_bind(e, jump);
 		*link = (struct jit_link){
 			.page_distance = t->link_jumps[i].target >> 12,
 			.offset = t->link_jumps[i].target & 0xfff,
-			.patch = jit_code_at(cache, e->code + at),
+			.patch = jit_code_at(cache, e->code + jump.at),
 			.unlinked = jit_code_at(cache, e->code + e->position),
 			.from = block,
 		};
@@ -181,7 +181,7 @@ static void make_partner(const struct jit *jit, const struct translation *t, str
 	*partner = (struct jit_block){ .gpa = jit->next_gpa, .mode = block->mode, .granules = 1,
 				       .partner = block };
 	block->partner = partner;
-	block->next_page_at = jit_code_at(jit->cache, t->e.code + t->next_page_at);
+	block->next_page_at = jit_code_at(jit->cache, t->e.code + t->next_page_at.at);
 }
 
 /* What is kept about the block, and the cold end of its code. NULL: no room. */
@@ -189,7 +189,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 {
 	uint64_t slow = slow_items(t);
 	unsigned sites = count_sites(t, slow);
-	size_t size = sizeof(struct jit_block) * (t->next_page_at ? 2 : 1) +
+	size_t size = sizeof(struct jit_block) * (t->next_page_at.at ? 2 : 1) +
 		      t->link_count * sizeof(struct jit_link) + sites * sizeof(struct jit_site);
 	struct jit_site *site;
 	struct jit_block *block;
@@ -209,16 +209,16 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.link_count = t->link_count,
 		.site_count = sites,
 		.entry = t->e.code,
-		.code = t->e.code + t->item_position[0],
+		.code = t->e.code + t->item_place[0].at,
 	};
 	site = (struct jit_site *)&block->links[t->link_count];
 	emit_sites(t, slow, site);
-	if (t->next_page_at)
+	if (t->next_page_at.at)
 		make_partner(jit, t, block, (struct jit_block *)(site + sites));
 	emit_links(jit->cache, t, block);
 	if (t->e.overflow)
 		return NULL;
-	assert(t->e.position <= UINT16_MAX);
+	assert(t->e.position <= UINT16_MAX && !t->e.unbound);
 	jit_lock_take(&jit->cache->lock);
 	jit_chunk_add(jit, block, size, t->e.position);
 	jit_lock_release(&jit->cache->lock);
@@ -265,7 +265,7 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 /* The third; false: something has no translation after all. */
 static bool emit(struct jit *jit, struct translation *t)
 {
-	memset(&t->e, 0, offsetof(struct translation, item_position) - offsetof(struct translation, e));
+	memset(&t->e, 0, offsetof(struct translation, item_place) - offsetof(struct translation, e));
 	t->stubs = &jit->cache->stubs;
 	t->heat_number = jit_heat_number(t->guest.page_gpa | t->guest.start);
 	/* Watched blocks end as they were made. */

@@ -60,7 +60,7 @@ static void emit_lookup_flagless(struct translation *t, const struct access *acc
 	hit = emit_tag_check_flagless(e, HOST_R13, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), access->item, JIT_COUNT_TLB_MISS);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	if (keeps_linear(t, access)) {
 		emit_entry_op(e, 0x8b, HOST_RCX, HOST_R14, tag);
 		emit_lea(e, true, HOST_R13, HOST_R13, HOST_RCX, 0, 0);

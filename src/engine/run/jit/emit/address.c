@@ -158,7 +158,7 @@ static void emit_tlb_entry_flagless(struct emitter *e, unsigned entry, unsigned 
 	emit_lea(e, true, entry, HOST_RCX, entry, 2, 0);
 }
 
-size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access)
+struct near_jump emit_offset_check(struct emitter *e, unsigned reg, const struct access *access)
 {
 	if (access->aligned) {
 		emit_test_immediate_flags(e, reg, ~(0xfff & ~((int32_t)access->size - 1)));

@@ -46,7 +46,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 			     .size = JIT_STUBS_SIZE };
 	const struct host_memory top = { HOST_RSP, HOST_NONE, 0 };
 	uint32_t rights = code_memory_open();
-	size_t leave;
+	struct near_jump leave;
 
 	stubs->return_exit = e.code + e.position;
 	emit_store_state(&e, HOST_R13, STATE(rip));
@@ -96,7 +96,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_memory_move(&e, true, true, HOST_RAX, &top);
 	emit_restore_guest(&e);
 	emit_return_host(&e);
-	emit_patch(&e, leave);
+	emit_bind(&e, leave);
 	emit_leave(&e);
 
 	emit_lean_stubs(stubs, &e);
@@ -104,5 +104,5 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_string_stubs(stubs, &e);
 	emit_return_stubs(stubs, &e);
 	code_memory_close(rights);
-	assert(!e.overflow);
+	assert(!e.overflow && !e.unbound);
 }

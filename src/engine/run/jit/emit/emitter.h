@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "engine/run/jit/analyse/registers.h"
 
@@ -39,6 +40,7 @@ struct emitter {
 	uint8_t *code;  /* executable address of byte 0 */
 	size_t position, size; /* bytes */
 	bool overflow;  /* something did not fit: the block must be abandoned */
+	unsigned unbound; /* jumps forward whose displacement is still to come */
 	struct emit_externals *externals; /* NULL: nobody asks */
 };
 
@@ -416,73 +418,118 @@ static inline void emit_align(struct emitter *e, unsigned alignment)
 	}
 }
 
-/* Jumps return the position of their 32-bit displacement, for emit_patch. */
-static inline size_t emit_jump(struct emitter *e)
+/* A place in the code, in front of an instruction: jumps may go there. */
+struct code_place {
+	size_t at; /* bytes from the start */
+};
+
+static inline struct code_place emit_here(const struct emitter *e)
 {
-	emit8(e, 0xe9);
-	emit32(e, 0);
-	return e->position - 4;
+	return (struct code_place){ e->position };
 }
 
-static inline size_t emit_jump_if(struct emitter *e, enum host_condition condition)
+/*
+ * Jumps forward, whose displacement is still to come: of 32 bits, a near jump or call, and of 8, a short
+ * jump. Each is bound to its target once. Until then it has a displacement that no jump in a block can
+ * have, and the emitter counts it: so neither a second binding nor a jump that was forgotten goes unseen.
+ * Behind an overflow nothing of this is looked at.
+ */
+struct near_jump {
+	size_t at; /* position of the displacement; 0: there is no jump */
+};
+
+struct short_jump {
+	size_t at; /* likewise */
+};
+
+#define EMIT_NEAR_UNBOUND  0x80000000u
+#define EMIT_SHORT_UNBOUND 0x80u
+
+static inline struct near_jump emit_near_unbound(struct emitter *e)
+{
+	emit32(e, EMIT_NEAR_UNBOUND);
+	e->unbound++;
+	return (struct near_jump){ e->position - 4 };
+}
+
+/* jmp */
+static inline struct near_jump emit_jump(struct emitter *e)
+{
+	emit8(e, 0xe9);
+	return emit_near_unbound(e);
+}
+
+/* jcc */
+static inline struct near_jump emit_jump_if(struct emitter *e, enum host_condition condition)
 {
 	emit8(e, 0x0f);
 	emit8(e, 0x80 | condition);
-	emit32(e, 0);
-	return e->position - 4;
+	return emit_near_unbound(e);
 }
 
-/* call to where its displacement will say. */
-static inline size_t emit_call_forward(struct emitter *e)
+/* call */
+static inline struct near_jump emit_call_forward(struct emitter *e)
 {
 	emit8(e, 0xe8);
-	emit32(e, 0);
-	return e->position - 4;
+	return emit_near_unbound(e);
 }
-
-/* A jump over the next bytes whose displacement, of 8 bits, is still to come: emit_patch8. Those of 32 bits
- * are told apart by the compiler. */
-struct short_jump {
-	size_t at; /* position of the displacement */
-};
 
 /* JRCXZ over the next bytes. */
 static inline struct short_jump emit_jrcxz(struct emitter *e)
 {
 	emit8(e, 0xe3);
-	emit8(e, 0);
+	emit8(e, EMIT_SHORT_UNBOUND);
+	e->unbound++;
 	return (struct short_jump){ e->position - 1 };
 }
 
 /* It goes here. */
-static inline void emit_patch8(struct emitter *e, struct short_jump jump)
+static inline void emit_bind_short(struct emitter *e, struct short_jump jump)
 {
 	size_t distance = e->position - jump.at - 1;
 
-	assert(e->overflow || distance <= INT8_MAX);
-	if (!e->overflow)
-		e->base[jump.at] = (uint8_t)distance;
-}
-
-/* Four bytes that were emitted before. */
-static inline void emit_patch32(struct emitter *e, size_t at, uint32_t value)
-{
 	if (e->overflow)
 		return;
-	for (unsigned i = 0; i < 4; i++)
-		e->base[at + i] = value >> (8 * i);
+	assert(e->base[jump.at] == EMIT_SHORT_UNBOUND && distance <= INT8_MAX);
+	e->base[jump.at] = (uint8_t)distance;
+	e->unbound--;
 }
 
-/* Make the jump whose displacement stands at `at` go to `target` (a position). */
-static inline void emit_patch_to(struct emitter *e, size_t at, size_t target)
+/* It goes there, which may be behind it or, where code has a second copy, in front. */
+static inline void emit_bind_to(struct emitter *e, struct near_jump jump, struct code_place target)
 {
-	emit_patch32(e, at, (uint32_t)(target - at - 4));
+	uint32_t displacement = (uint32_t)(target.at - jump.at - 4), old;
+
+	if (e->overflow)
+		return;
+	memcpy(&old, e->base + jump.at, sizeof(old));
+	assert(old == EMIT_NEAR_UNBOUND && displacement != EMIT_NEAR_UNBOUND);
+	memcpy(e->base + jump.at, &displacement, sizeof(displacement));
+	e->unbound--;
 }
 
-static inline void emit_patch(struct emitter *e, size_t at)
+/* It goes here. */
+static inline void emit_bind(struct emitter *e, struct near_jump jump)
 {
-	emit_patch_to(e, at, e->position);
+	emit_bind_to(e, jump, emit_here(e));
 }
+
+/* jmp to what was emitted before */
+static inline void emit_jump_back(struct emitter *e, struct code_place target)
+{
+	emit_bind_to(e, emit_jump(e), target);
+}
+
+/* jcc to what was emitted before */
+static inline void emit_jump_back_if(struct emitter *e, enum host_condition condition, struct code_place target)
+{
+	emit_bind_to(e, emit_jump_if(e, condition), target);
+}
+
+/* A constant of 32 bits in the code, which whoever takes the code into the cache fills in. */
+struct constant_place {
+	size_t at; /* its position; 0: there is none */
+};
 
 /* The displacement of a jump or call to an executable address within 2 GiB. */
 static inline void emit_external(struct emitter *e, const uint8_t *target)

@@ -246,10 +246,10 @@ static void emit_leave_item(struct translation *t, unsigned index)
 	emit_move(&t->e, HOST_RBP, t->scratch[0]);
 }
 
-void emit_side_jump(struct translation *t, size_t at, unsigned index)
+void emit_side_jump(struct translation *t, struct near_jump jump, unsigned index)
 {
 	t->sides[t->side_count++] = (struct side_exit){
-		at, index, item_target(&t->guest.items[index])
+		jump, index, item_target(&t->guest.items[index])
 	};
 }
 
@@ -258,7 +258,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	const struct jit_item *item = &t->guest.items[index];
 	enum host_condition condition = item_condition(item);
 	int64_t target = item_target(item);
-	size_t past;
+	struct near_jump past;
 
 	if (target > item->offset) {
 		emit_align_link(t, 2);
@@ -269,7 +269,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	past = emit_jump_if(&t->e, condition_not(condition));
 	emit_goto(t, item->offset, target, index, 0, item->live_after);
 	t->flags_lost = false;
-	emit_patch(&t->e, past);
+	emit_bind(&t->e, past);
 }
 
 void emit_item(struct translation *t, unsigned index)

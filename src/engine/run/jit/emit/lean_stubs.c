@@ -7,13 +7,13 @@
 
 /* The jumps of a stub to where it goes on to the slow stub. */
 struct misses {
-	size_t at[4];
+	struct near_jump jumps[4];
 	unsigned count;
 };
 
-static void add_miss(struct misses *misses, size_t at)
+static void add_miss(struct misses *misses, struct near_jump jump)
 {
-	misses->at[misses->count++] = at;
+	misses->jumps[misses->count++] = jump;
 }
 
 static void emit_stub_count(const struct jit_stubs *stubs, struct emitter *e, enum jit_count which)
@@ -49,7 +49,7 @@ static void emit_lookup_flagless(struct emitter *e, const struct access *access,
 	hit = emit_tag_check_flagless(e, HOST_RCX, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	add_miss(misses, emit_jump(e));
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_R14, 0, 0);
@@ -80,7 +80,7 @@ static void emit_misses(const struct jit_stubs *stubs, struct emitter *e, const 
 			enum jit_count which)
 {
 	for (unsigned i = 0; i < misses->count; i++)
-		emit_patch(e, misses->at[i]);
+		emit_bind(e, misses->jumps[i]);
 	emit_stub_count(stubs, e, which);
 	emit_jump_to(e, stubs->slow);
 }
@@ -102,17 +102,17 @@ static void emit_access_stub(struct jit_stubs *stubs, struct emitter *e, const s
 static void emit_poll_stub(struct jit_stubs *stubs, struct emitter *e)
 {
 	struct short_jump zero;
-	size_t wanted;
+	struct near_jump wanted;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state32(e, HOST_RCX, STATE(requests));
 	zero = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	wanted = emit_jump(e);
-	emit_patch8(e, zero);
+	emit_bind_short(e, zero);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_return_host(e);
-	emit_patch(e, wanted);
+	emit_bind(e, wanted);
 	emit_jump_to(e, stubs->slow);
 }
 
@@ -131,7 +131,7 @@ static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
 	cold = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_to(e, stubs->slow);
-	emit_patch8(e, cold);
+	emit_bind_short(e, cold);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_return_host(e);
 }
@@ -163,7 +163,7 @@ static void emit_entry_stub(struct jit_stubs *stubs, struct emitter *e, bool is_
 	emit_flags_back(e, keeps_flags);
 	emit_return_host(e);
 	for (unsigned i = 0; i < misses.count; i++)
-		emit_patch(e, misses.at[i]);
+		emit_bind(e, misses.jumps[i]);
 	emit_flags_back(e, keeps_flags);
 	emit_jump_to(e, stubs->return_exit);
 }
@@ -179,13 +179,14 @@ static void emit_push_return_stub(struct jit_stubs *stubs, struct emitter *e, bo
 	const struct access access = { .size = (unsigned)width, .is_write = true };
 	const struct host_memory top = { HOST_R13, HOST_NONE, 0 };
 	struct misses misses = { .count = 0 }, wanted = { .count = 0 };
-	size_t full, back;
+	struct near_jump full;
+	struct code_place back;
 
 	emit_flags_away(e, keeps_flags);
 	emit_gs_op(e, !is_32, 0x03, HOST_R13, HOST_NONE, 0, FRAME(code_page)); /* add */
 	emit_gs_op(e, true, 0x3b, HOST_RSP, HOST_NONE, 0, STATE(request_limit));
 	full = emit_jump_if(e, HOST_NOT_ABOVE);
-	back = e->position;
+	back = emit_here(e);
 	emit_store_state(e, HOST_R13, FRAME(lean_spill[1]));
 	emit_lea(e, !is_32, HOST_R13, HOST_R15, HOST_NONE, 0, -width);
 	emit_lookup(e, &access, &misses);
@@ -197,16 +198,16 @@ static void emit_push_return_stub(struct jit_stubs *stubs, struct emitter *e, bo
 	emit_return_host(e);
 
 	/* No room: no pairs. */
-	emit_patch(e, full);
+	emit_bind(e, full);
 	add_miss(&wanted, emit_if_requests(e));
 	emit_pop(e, HOST_R14);
 	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_push(e, HOST_R14);
-	emit_patch_to(e, emit_jump(e), back);
+	emit_jump_back(e, back);
 
-	emit_patch(e, misses.at[0]);
+	emit_bind(e, misses.jumps[0]);
 	emit_stub_count(stubs, e, JIT_COUNT_TLB_MISS);
-	emit_patch(e, wanted.at[0]);
+	emit_bind(e, wanted.jumps[0]);
 	emit_flags_back(e, keeps_flags);
 	emit_jump_to(e, stubs->slow);
 }
@@ -238,7 +239,7 @@ static void emit_find_jump_stub(struct jit_stubs *stubs, struct emitter *e, int3
 				bool keeps_flags)
 {
 	struct misses misses = { .count = 0 };
-	size_t wanted;
+	struct near_jump wanted;
 
 	emit_flags_away(e, keeps_flags);
 	wanted = emit_if_requests(e);
@@ -247,9 +248,9 @@ static void emit_find_jump_stub(struct jit_stubs *stubs, struct emitter *e, int3
 	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_flags_back(e, keeps_flags);
 	emit_return_host(e);
-	emit_patch(e, misses.at[0]);
+	emit_bind(e, misses.jumps[0]);
 	emit_stub_count(stubs, e, JIT_COUNT_JUMP_MISS);
-	emit_patch(e, wanted);
+	emit_bind(e, wanted);
 	emit_flags_back(e, keeps_flags);
 	emit_jump_to(e, stubs->slow);
 }
@@ -277,7 +278,7 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	int32_t jumps = jump_table(set), width = set / 2 ? 4 : 8;
 	struct misses misses = { .count = 0 };
 	struct short_jump hit;
-	size_t other, wanted;
+	struct near_jump other, wanted;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_memory_move(e, true, false, HOST_RCX, &pair);
@@ -285,12 +286,12 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - pair's */
 	hit = emit_jrcxz(e);
 	other = emit_jump(e);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_lea(e, width == 8, HOST_R15, HOST_R15, HOST_NONE, 0, width);
 	emit_return_host(e);
 
-	emit_patch(e, other);
+	emit_bind(e, other);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_stub_count(stubs, e, JIT_COUNT_RETURN_MISS);
@@ -303,9 +304,9 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	emit_lea(e, width == 8, HOST_R15, HOST_R15, HOST_NONE, 0, width);
 	emit_flags_back(e, true);
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
-	emit_patch(e, misses.at[0]);
+	emit_bind(e, misses.jumps[0]);
 	emit_stub_count(stubs, e, JIT_COUNT_JUMP_MISS);
-	emit_patch(e, wanted);
+	emit_bind(e, wanted);
 	emit_flags_back(e, true);
 	emit_load_state(e, HOST_R14, FRAME(lean_spill[1]));
 	emit_push(e, HOST_R14);

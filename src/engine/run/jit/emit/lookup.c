@@ -3,7 +3,7 @@
  */
 #include "engine/run/jit/emit/translation.h"
 
-size_t emit_if_requests(struct emitter *e)
+struct near_jump emit_if_requests(struct emitter *e)
 {
 	emit_test_state(e, STATE(requests));
 	return emit_jump_if(e, HOST_NOT_EQUAL);
@@ -31,13 +31,13 @@ static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index
 	go_on = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
-	emit_patch8(e, go_on);
+	emit_bind_short(e, go_on);
 	emit_count(t, JIT_COUNT_JUMP);
 	emit_jump_probe(e, t->jumps);
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump_counted(t, emit_jump(e), index, JIT_COUNT_JUMP_MISS);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 

@@ -149,7 +149,7 @@ static bool invariant_part(const struct translation *t, const struct loop_key *k
 
 /* The failed checks of a preheader. */
 struct failures {
-	size_t at[LOOP_KEYS_MAX * 2];
+	struct near_jump jumps[LOOP_KEYS_MAX * 2];
 	unsigned count;
 };
 
@@ -174,11 +174,11 @@ static void emit_first_key(struct translation *t, unsigned number, unsigned iter
 	emit_address(t, model, HOST_R13, false);
 	if (key->range.alignment > 1) {
 		emit_test_immediate_flags(e, HOST_R13, key->range.alignment - 1);
-		failures->at[failures->count++] = emit_jump_if(e, HOST_NOT_EQUAL);
+		failures->jumps[failures->count++] = emit_jump_if(e, HOST_NOT_EQUAL);
 	}
 	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
-	failures->at[failures->count++] = emit_offset_check(e, HOST_R13, &access);
+	failures->jumps[failures->count++] = emit_offset_check(e, HOST_R13, &access);
 	if (invariant_part(t, key, &part, &shift)) {
 		emit_entry_op(e, 0x8b, host, HOST_R14, TLB_ENTRY(delta));
 		if (part != HOST_NONE || key->range.low)
@@ -297,7 +297,8 @@ void emit_loop(struct translation *t)
 	unsigned first = first_iterations(loop), most = iterations_max(t);
 	struct failures failures = { .count = 0 };
 	struct emitter *e = &t->e;
-	size_t top, second, middle = 0;
+	struct code_place top, middle = { 0 };
+	struct near_jump second;
 
 	t->map = loop->map;
 	emit_borrowing(t);
@@ -308,15 +309,15 @@ void emit_loop(struct translation *t)
 	emit_align(e, 32);
 	t->places = loop->places;
 	t->slow_offset = SLOW_LEAVE;
-	top = e->position;
+	top = emit_here(e);
 	emit_body(t);
 	if (is_double) {
-		middle = e->position;
+		middle = emit_here(e);
 		emit_body(t);
 	}
 	if (!t->guest.is_one_pass) {
 		emit_count_down_flags(e, loop->counter);
-		emit_patch_to(e, emit_jump_if(e, HOST_NOT_EQUAL), top);
+		emit_jump_back_if(e, HOST_NOT_EQUAL, top);
 		emit_test_state(e, STATE(requests));
 		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), back);
 	} else {
@@ -326,18 +327,18 @@ void emit_loop(struct translation *t)
 	t->slow_offset = 0;
 	second = emit_jump(e);
 	for (unsigned i = 0; i < failures.count; i++)
-		emit_patch(e, failures.at[i]);
+		emit_bind(e, failures.jumps[i]);
 	emit_count(t, JIT_COUNT_TLB_MISS);
-	emit_patch(e, second);
+	emit_bind(e, second);
 	emit_constant(e, loop->counter, most);
 	emit_keys(t, 0, NULL);
 	if (is_double) {
 		/* An odd one goes first, alone. */
 		emit_lea(e, false, loop->counter, loop->counter, HOST_NONE, 0, 1);
 		emit_shift_right_flags(e, false, loop->counter, 1);
-		emit_patch_to(e, emit_jump_if(e, HOST_NOT_BELOW), middle); /* not carry */
+		emit_jump_back_if(e, HOST_NOT_BELOW, middle); /* not carry */
 	}
-	emit_patch_to(e, emit_jump(e), top);
+	emit_jump_back(e, top);
 	/* While registers are where they are, for once. */
 	t->slow_offset = SLOW_LEAVE;
 	emit_slot_misses(t);
@@ -368,7 +369,7 @@ static bool patch_slow(struct translation *t, unsigned from, unsigned to)
 	for (unsigned i = 0; i < t->slow_count; i++) {
 		if (t->slow[i].item < from || t->slow[i].item >= to)
 			continue;
-		emit_patch(&t->e, t->slow[i].at);
+		emit_bind(&t->e, t->slow[i].jump);
 		any = true;
 	}
 	return any;
@@ -387,7 +388,7 @@ void emit_loop_exits(struct translation *t)
 				any |= patch_slow(t, SLOW_INSIDE + n, SLOW_INSIDE + n + 1);
 		if (any) {
 			emit_restore(t);
-			emit_patch_to(&t->e, emit_jump(&t->e), t->entry_position[i]);
+			emit_jump_back(&t->e, t->entry_place[i]);
 		}
 		if (patch_slow(t, SLOW_TAKEN + i, SLOW_TAKEN + i + 1)) {
 			emit_restore(t);

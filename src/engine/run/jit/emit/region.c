@@ -44,7 +44,7 @@ void emit_region(struct translation *t, unsigned number)
 	unsigned slow = SLOW_REGION + number;
 
 	state->before = t->progress;
-	t->item_position[region->start] = t->e.position;
+	t->item_place[region->start] = emit_here(&t->e);
 	emit_flags_save(t, region->start);
 	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
 		if (region->vector_levels >> level & 1)
@@ -55,7 +55,7 @@ void emit_region(struct translation *t, unsigned number)
 	t->scratch[0] = HOST_R14;
 	for (unsigned i = region->start; i < region->end; i++) {
 		if (i > region->start)
-			t->item_position[i] = t->e.position;
+			t->item_place[i] = emit_here(&t->e);
 		emit_item(t, i);
 	}
 	state->flags_lost_behind = t->flags_lost;
@@ -70,14 +70,14 @@ void emit_region_cold(struct translation *t, unsigned number)
 
 	for (unsigned i = 0; i < t->slow_count; i++)
 		if (t->slow[i].item == SLOW_REGION + number)
-			emit_patch(&t->e, t->slow[i].at);
+			emit_bind(&t->e, t->slow[i].jump);
 	t->progress = state->before;
 	t->flags_lost = state->flags_lost;
 	for (unsigned i = region->start; i < region->end; i++) {
 		emit_item(t, i);
-		t->resume_position[i] = t->e.position;
+		t->resume_place[i] = emit_here(&t->e);
 	}
 	if (!state->flags_lost_behind)
 		emit_flags(t, region->end, 0, HOST_R13);
-	emit_patch_to(&t->e, emit_jump(&t->e), t->item_position[region->end]);
+	emit_jump_back(&t->e, t->item_place[region->end]);
 }

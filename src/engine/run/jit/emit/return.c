@@ -118,8 +118,8 @@ void emit_pair(struct translation *t, unsigned index, uint16_t live)
 	if (!lose_flags(t, index, live))
 		return;
 	emit_gs_op(&t->e, true, 0x3b, HOST_RSP, HOST_NONE, 0, STATE(request_limit));
-	t->pair_reset.at = emit_jump_if(&t->e, HOST_NOT_ABOVE);
-	t->pair_reset.back = t->e.position;
+	t->pair_reset.jump = emit_jump_if(&t->e, HOST_NOT_ABOVE);
+	t->pair_reset.back = emit_here(&t->e);
 	t->pair_reset.index = index;
 	t->pair_reset.flags_lost = t->flags_lost;
 	emit_flags(t, index, -(int)t->guest.width, HOST_R14);
@@ -174,7 +174,7 @@ static void emit_full_return(struct translation *t, unsigned index)
 	emit_count(t, JIT_COUNT_RETURN);
 	emit_memory_op(e, true, 0x3b, HOST_R13, &pair);
 	t->return_miss.index = index;
-	t->return_miss.at = emit_jump_if(e, HOST_NOT_EQUAL);
+	t->return_miss.jump = emit_jump_if(e, HOST_NOT_EQUAL);
 	t->return_miss.flags_lost = t->flags_lost;
 	emit_stack_move(t, distance);
 	emit_flags(t, index, distance, HOST_R14);
@@ -209,7 +209,7 @@ void emit_return(struct translation *t, unsigned index)
 static void emit_poll_call(struct translation *t, const struct pair_reset *reset)
 {
 	t->polls[t->poll_count++] = (struct poll_exit){
-		.at = emit_if_requests(&t->e), .target = item_target(&t->guest.items[reset->index]),
+		.jump = emit_if_requests(&t->e), .target = item_target(&t->guest.items[reset->index]),
 		.source = reset->index, .flags_lost = reset->flags_lost, .rsp_moved = -(int)t->guest.width,
 	};
 }
@@ -220,20 +220,20 @@ void emit_return_misses(struct translation *t)
 	const struct pair_reset *reset = &t->pair_reset;
 	struct emitter *e = &t->e;
 	int distance;
-	size_t found;
+	struct near_jump found;
 
-	if (reset->at) {
-		emit_patch(e, reset->at);
+	if (reset->jump.at) {
+		emit_bind(e, reset->jump);
 		/* Indirect calls have looked before. */
 		if (t->guest.items[reset->index].kind == ITEM_CALL)
 			emit_poll_call(t, reset);
 		emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
-		emit_patch_to(e, emit_jump(e), reset->back);
+		emit_jump_back(e, reset->back);
 	}
-	if (!miss->at)
+	if (!miss->jump.at)
 		return;
 	distance = return_distance(t, miss->index);
-	emit_patch(e, miss->at);
+	emit_bind(e, miss->jump);
 	t->flags_lost = miss->flags_lost;
 	emit_slow_jump(t, emit_if_requests(e), miss->index);
 	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
@@ -243,7 +243,7 @@ void emit_return_misses(struct translation *t)
 	/* The stub returns here, or behind this jump when the table does not have the address. */
 	found = emit_jump(e);
 	emit_slow_jump_counted(t, emit_jump(e), miss->index, JIT_COUNT_JUMP_MISS);
-	emit_patch(e, found);
+	emit_bind(e, found);
 	emit_stack_move(t, distance);
 	emit_flags(t, miss->index, distance, HOST_R14);
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
@@ -262,7 +262,7 @@ static void emit_lookup_stub(struct emitter *e, int32_t jumps)
 	emit_push(e, HOST_R14);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_return_host(e);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(jumps));
 	emit_store_state(e, HOST_R14, FRAME(spill[2]));

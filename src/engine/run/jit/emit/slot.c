@@ -51,17 +51,18 @@ static int32_t slot_offset(const struct translation *t, const struct access *acc
 #define TAG   ((int32_t)offsetof(struct jit_slot, tag))
 #define DELTA ((int32_t)offsetof(struct jit_slot, delta))
 
-static size_t emit_check(struct emitter *e, const struct access *access, int32_t slot)
+static struct near_jump emit_check(struct emitter *e, const struct access *access, int32_t slot)
 {
 	emit_gs_op(e, true, 0x33, HOST_R14, HOST_NONE, 0, slot + TAG);
 	return emit_offset_check(e, HOST_R14, access);
 }
 
 /* RCX = 0 when all of the access is in the slot's page, and aligned. */
-static size_t emit_check_flagless(struct emitter *e, const struct access *access, int32_t slot)
+static struct near_jump emit_check_flagless(struct emitter *e, const struct access *access,
+					    int32_t slot)
 {
 	struct short_jump hit;
-	size_t miss;
+	struct near_jump miss;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load_state(e, HOST_RCX, slot + TAG);
@@ -81,7 +82,7 @@ static size_t emit_check_flagless(struct emitter *e, const struct access *access
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	miss = emit_jump(e);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	return miss;
 }
@@ -108,10 +109,10 @@ void emit_slot_access(struct translation *t, const struct access *access)
 	}
 	miss->keeps_flags = flags_stay(t, access->item);
 	miss->flags_lost = t->flags_lost;
-	miss->at = miss->keeps_flags ? emit_check_flagless(e, access, slot)
-				     : emit_check(e, access, slot);
+	miss->jump = miss->keeps_flags ? emit_check_flagless(e, access, slot)
+				       : emit_check(e, access, slot);
 	emit_load_state(e, HOST_R14, slot + DELTA);
-	miss->back = e->position;
+	miss->back = emit_here(e);
 }
 
 static unsigned stub_number(bool is_write, bool aligned, bool keep_flags)
@@ -128,14 +129,14 @@ void emit_slot_misses(struct translation *t)
 		const struct access *access = &miss->access;
 		uint32_t low = access->aligned ? access->size - 1 : 0x1000 - access->size;
 
-		emit_patch(e, miss->at);
+		emit_bind(e, miss->jump);
 		emit_count(t, JIT_COUNT_SLOT_MISS);
 		emit_linear(t, access);
 		emit_constant(e, HOST_R14, (uint32_t)slot_offset(t, access) << 12 | low);
 		emit_call_to(e, t->stubs->slot_fill[stub_number(access->is_write, access->aligned,
 							      miss->keeps_flags)]);
 		/* The stub returns here, or behind this jump when the TLB does not have the page. */
-		emit_patch_to(e, emit_jump(e), miss->back);
+		emit_jump_back(e, miss->back);
 		t->flags_lost = miss->flags_lost;
 		emit_count(t, JIT_COUNT_TLB_MISS);
 		emit_slow_jump(t, emit_jump(e), access->item);
@@ -152,7 +153,7 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 {
 	int32_t tag = is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct host_memory return_address = { HOST_RSP, HOST_NONE, keep_flags ? 32 : 24 };
-	size_t miss, closed, done;
+	struct near_jump miss, closed, done;
 
 	emit_push(e, HOST_RAX);
 	if (keep_flags) {
@@ -183,14 +184,14 @@ static void emit_fill(struct emitter *e, bool is_write, bool aligned, bool keep_
 	emit_entry_op(e, 0x8b, HOST_RDX, HOST_RCX, TLB_ENTRY(delta));
 	emit_gs_op(e, true, 0x89, HOST_RDX, HOST_R14, 0, DELTA);
 	emit_store_state_constant(e, 1, FRAME(slots_used));
-	emit_patch(e, closed);
+	emit_bind(e, closed);
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_RCX, TLB_ENTRY(delta));
 	done = emit_jump(e);
-	emit_patch(e, miss);
+	emit_bind(e, miss);
 	/* add qword [return address], the length of the jump */
 	emit_memory_op(e, true, 0x83, 0, &return_address);
 	emit8(e, JUMP_LENGTH);
-	emit_patch(e, done);
+	emit_bind(e, done);
 	emit_pop(e, HOST_RDX);
 	emit_pop(e, HOST_RCX);
 	if (keep_flags) {

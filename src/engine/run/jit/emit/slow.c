@@ -7,7 +7,7 @@
  */
 #include "engine/run/jit/emit/translation.h"
 
-void emit_slow_jump(struct translation *t, size_t at, unsigned item)
+void emit_slow_jump(struct translation *t, struct near_jump jump, unsigned item)
 {
 	if (t->slow_count == sizeof(t->slow) / sizeof(t->slow[0])) {
 		t->failed = true;
@@ -15,7 +15,7 @@ void emit_slow_jump(struct translation *t, size_t at, unsigned item)
 	}
 	if (item < JIT_BLOCK_INSNS)
 		item += t->slow_offset;
-	t->slow[t->slow_count++] = (struct slow_jump){ at, item };
+	t->slow[t->slow_count++] = (struct slow_jump){ jump, item };
 	if (item < JIT_BLOCK_INSNS)
 		t->slow_flags_lost[item] |= t->flags_lost;
 }
@@ -26,7 +26,7 @@ void emit_site(struct translation *t, unsigned item)
 		t->failed = true;
 		return;
 	}
-	t->sites[t->site_count].at = t->e.position;
+	t->sites[t->site_count].place = emit_here(&t->e);
 	t->sites[t->site_count++].item = item;
 }
 
@@ -43,20 +43,21 @@ void emit_count(struct translation *t, enum jit_count which)
 	emit_store_state(&t->e, HOST_R14, counter);
 }
 
-void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which)
+void emit_slow_jump_counted(struct translation *t, struct near_jump jump, unsigned item,
+			    enum jit_count which)
 {
 	struct emitter *e = &t->e;
-	size_t past;
+	struct near_jump past;
 
 	if (!t->counts_lookups) {
-		emit_slow_jump(t, at, item);
+		emit_slow_jump(t, jump, item);
 		return;
 	}
 	past = emit_jump(e);
-	emit_patch(e, at);
+	emit_bind(e, jump);
 	emit_count(t, which);
 	emit_slow_jump(t, emit_jump(e), item);
-	emit_patch(e, past);
+	emit_bind(e, past);
 }
 
 void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)
@@ -66,7 +67,7 @@ void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)
 
 	emit_move(e, HOST_RCX, HOST_R13);
 	emit_slow_jump(t, emit_jump(e), slow);
-	emit_patch8(e, zero);
+	emit_bind_short(e, zero);
 	emit_move(e, HOST_RCX, HOST_R13);
 }
 

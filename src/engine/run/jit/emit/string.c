@@ -37,13 +37,13 @@ void emit_string(struct translation *t, unsigned index)
 
 /* The jumps to a stub's other ends. */
 struct misses {
-	size_t at[8];
+	struct near_jump jumps[8];
 	unsigned count;
 };
 
 static void emit_miss_if(struct emitter *e, enum host_condition condition, struct misses *misses)
 {
-	misses->at[misses->count++] = emit_jump_if(e, condition);
+	misses->jumps[misses->count++] = emit_jump_if(e, condition);
 }
 
 /* delta = host minus guest address of the RCX elements at `pointer`, which are in one page; RDX is
@@ -100,7 +100,7 @@ static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
 	bool is_copy = kind == JIT_STRING_COPY;
 	struct host_memory return_address = { HOST_RSP, HOST_NONE, 24, 0 };
 	struct misses misses = { .count = 0 };
-	size_t possible;
+	struct near_jump possible;
 
 	emit_push(e, HOST_RAX);
 	emit_flags_to_rax(e);
@@ -116,7 +116,7 @@ static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
 	emit_restore(e);
 	emit8(e, 0xc3); /* ret: there is nothing to do */
 
-	emit_patch(e, possible);
+	emit_bind(e, possible);
 	emit_end(e, HOST_RDI, HOST_R14, shift, is_scan ? TLB_ENTRY(tag_read) : TLB_ENTRY(tag_write),
 		 &misses);
 	if (is_copy)
@@ -132,7 +132,7 @@ static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
 	emit8(e, 0xc3); /* ret */
 
 	for (unsigned i = 0; i < misses.count; i++)
-		emit_patch(e, misses.at[i]);
+		emit_bind(e, misses.jumps[i]);
 	/* add qword [return address], the length of the jump */
 	emit_memory_op(e, true, 0x83, 0, &return_address);
 	emit8(e, SHORT_JUMP_LENGTH);

@@ -40,7 +40,7 @@ static void emit_sti(struct translation *t, unsigned index)
 	const struct jit_item *item = &t->guest.items[index];
 	struct emitter *e = &t->e;
 	struct short_jump was_clear;
-	size_t was_set;
+	struct near_jump was_set;
 
 	emit_move(e, HOST_R13, HOST_RCX);
 	emit_load_state_byte(e, HOST_RCX, STATE(interrupt_waiting));
@@ -50,14 +50,14 @@ static void emit_sti(struct translation *t, unsigned index)
 	was_clear = emit_jrcxz(e);
 	emit_move(e, HOST_RCX, HOST_R13);
 	was_set = emit_jump(e);
-	emit_patch8(e, was_clear);
+	emit_bind_short(e, was_clear);
 	emit_move(e, HOST_RCX, HOST_R13);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, RFLAGS_IF);
 	emit_store_state(e, HOST_R14, STATE(rflags));
 	emit_store_state_byte(e, KVM_X86_SHADOW_INT_STI, STATE(interrupt_shadow));
 	emit_code_address(e, HOST_R13, !t->guest.is_32, item->offset + item->insn.length);
 	emit_store_state(e, HOST_R13, STATE(shadow_rip));
-	emit_patch(e, was_set);
+	emit_bind(e, was_set);
 }
 
 /* STAC and CLAC take the TLB set of the other rights along (tlb_update). */
@@ -135,7 +135,7 @@ static void emit_write_base(struct translation *t, unsigned index)
 	allowed = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
-	emit_patch8(e, allowed);
+	emit_bind_short(e, allowed);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_store_state(e, HOST_R13, SEGMENT_STATE(base_segment(item), base));
 }

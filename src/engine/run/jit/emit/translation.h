@@ -11,7 +11,7 @@
 
 /* A place in the block that jumps to an item's slow path, or out of a region or loop. */
 struct slow_jump {
-	size_t at;     /* position of the displacement */
+	struct near_jump jump;
 	uint16_t item; /* or enum slow_kind + a number */
 };
 
@@ -29,7 +29,7 @@ _Static_assert(SLOW_INSIDE + LOOP_REGIONS_MAX <= SLOW_LEAVE, "slow kinds overlap
 
 /* The cold half of a poll. */
 struct poll_exit {
-	size_t at;       /* position of the conditional jump's displacement */
+	struct near_jump jump;
 	int64_t target;
 	uint8_t source;  /* index of the flags' source */
 	bool flags_lost;
@@ -37,20 +37,21 @@ struct poll_exit {
 };
 
 struct side_exit {
-	size_t at;      /* position of the conditional jump's displacement */
+	struct near_jump jump;
 	uint16_t item;
 	int64_t target;
 };
 
 /* The cold half of a paired return, and of a call's look at the room for pairs. */
 struct return_miss {
-	size_t at;       /* position of the jump's displacement; 0: there is none */
+	struct near_jump jump; /* if there is one */
 	unsigned index;
 	bool flags_lost;
 };
 
 struct pair_reset {
-	size_t at, back;
+	struct near_jump jump; /* if there is one */
+	struct code_place back;
 	unsigned index;
 	bool flags_lost;
 };
@@ -82,7 +83,8 @@ struct access {
 /* A check of a page slot, for its other half. */
 struct slot_miss {
 	struct access access;
-	size_t at, back; /* positions of the jump's displacement, and behind the check */
+	struct near_jump jump;
+	struct code_place back; /* behind the check */
 	bool keeps_flags;
 	bool flags_lost; /* translation.flags_lost behind it */
 };
@@ -101,16 +103,16 @@ struct translation {
 	int32_t jumps;              /* offset of the jump table in struct cpu */
 	unsigned slow_count;
 	unsigned site_count;
-	size_t heat_jump;           /* position of the displacement of the jump when it is hot; 0: none */
+	struct near_jump heat_jump; /* when it is hot, if there is one */
 	unsigned heat_item;         /* in front of which it is counted */
-	size_t heat_at;             /* position of the offset of its heat in the frame; 0: there is none */
+	struct constant_place heat_at; /* the offset of its heat in the frame, if it is there */
 	unsigned slot_miss_count, slot_miss_done;
 	unsigned side_count;
 	unsigned link_count;
 	bool flags_lost;            /* here live flags are not the host's, but can be made again */
 	bool slow_flags_lost[JIT_BLOCK_INSNS]; /* likewise in the slow path of each item */
 	unsigned poll_count;
-	size_t next_page_at;        /* where the next page's index is to stand, or 0 */
+	struct constant_place next_page_at; /* the next page's index, if it is there */
 	struct return_miss return_miss;
 	struct pair_reset pair_reset;
 	bool failed;                /* something that has no translation after all */
@@ -123,14 +125,14 @@ struct translation {
 	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
 
 	/* -- lists, only as far as the counts above say; all else begins as zero -- */
-	size_t item_position[JIT_BLOCK_INSNS + 1];
-	size_t resume_position[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
-	size_t entry_position[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
+	struct code_place item_place[JIT_BLOCK_INSNS + 1];
+	struct code_place resume_place[JIT_BLOCK_INSNS]; /* behind each item, where all state is the guest's */
+	struct code_place entry_place[JIT_BLOCK_INSNS + 1]; /* before each item, likewise */
 	struct slow_jump slow[JIT_BLOCK_INSNS * 8];
-	struct { size_t at; uint16_t item; } sites[JIT_BLOCK_INSNS * 2 + 2];
+	struct { struct code_place place; uint16_t item; } sites[JIT_BLOCK_INSNS * 2 + 2];
 	struct slot_miss slot_misses[JIT_BLOCK_INSNS * 4];
 	struct side_exit sides[JIT_BLOCK_INSNS * 3];
-	struct { size_t at; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 3];
+	struct { struct near_jump jump; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 3];
 	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 3];
 	struct region_state region_states[REGIONS_MAX];
 	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* guest.items */
@@ -168,11 +170,12 @@ void emit_flags_inside(struct translation *t, unsigned index);
 /* The call that ends here is a site of the item: its stub may go on to the slow stub. The flags are not
  * lost here. */
 void emit_site(struct translation *t, unsigned item);
-/* The jump at position `at` goes to the item's slow path. */
-void emit_slow_jump(struct translation *t, size_t at, unsigned item);
+/* The jump goes to the item's slow path. */
+void emit_slow_jump(struct translation *t, struct near_jump jump, unsigned item);
 /* emit_slow_jump, and what comes that way is counted. R14 is lost there. Both are without effect on
  * the count unless counts_lookups is set. */
-void emit_slow_jump_counted(struct translation *t, size_t at, unsigned item, enum jit_count which);
+void emit_slow_jump_counted(struct translation *t, struct near_jump jump, unsigned item,
+			    enum jit_count which);
 /* Count this time. Flags survive, R14 is lost. */
 void emit_count(struct translation *t, enum jit_count which);
 /* The slow path unless RCX is 0. Takes the guest's RCX back from R13. Flags survive. */
@@ -198,8 +201,8 @@ void emit_linear(struct translation *t, const struct access *access);
 #define TLB_ENTRY(field)                                                                           \
 	((int32_t)(offsetof(struct tlb_set, entries) + offsetof(struct tlb_entry, field)))
 /* With the address XOR a page's in `reg`: jump unless all of the access lies in that page, and is
- * aligned if it must be. Returns the jump's displacement; changes flags. */
-size_t emit_offset_check(struct emitter *e, unsigned reg, const struct access *access);
+ * aligned if it must be. Returns the jump; changes flags. */
+struct near_jump emit_offset_check(struct emitter *e, unsigned reg, const struct access *access);
 /* RCX = 0 when the distance in `reg` is one in the page, aligned for the access. Flags survive. */
 void emit_alignment_bits(struct emitter *e, unsigned reg, const struct access *access);
 /* entry = the TLB entry of the address in another register: changes flags. */
@@ -262,8 +265,8 @@ void emit_slot_stubs(struct jit_stubs *stubs, struct emitter *e);
 /* Take the slow path unless vector instructions of this level may run. R13 is scratch. */
 void emit_vector_check(struct translation *t, unsigned slow, unsigned level);
 void emit_item(struct translation *t, unsigned index);
-/* The jump at position `at` goes where the conditional jump `index` goes. */
-void emit_side_jump(struct translation *t, size_t at, unsigned index);
+/* The jump goes where the conditional jump `index` goes. */
+void emit_side_jump(struct translation *t, struct near_jump jump, unsigned index);
 
 /* -- system.c: instructions of the kernel that change a few fields of struct cpu -- */
 
@@ -310,8 +313,8 @@ void emit_jump_found(struct translation *t, unsigned index, int rsp_moved);
 void emit_jump_probe(struct emitter *e, int32_t jumps);
 /* The entry's code, by its byte offset / 2. */
 #define JUMP_CODE(jumps) ((jumps) + (int32_t)offsetof(struct jit_jump, code))
-/* cmp dword gs:[requests], 0; jne. Returns the position of the jump's displacement. */
-size_t emit_if_requests(struct emitter *e);
+/* cmp dword gs:[requests], 0; jne. Returns the jump. */
+struct near_jump emit_if_requests(struct emitter *e);
 
 /* -- control.c -- */
 

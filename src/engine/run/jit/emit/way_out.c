@@ -21,7 +21,7 @@ static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 	go_on = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_poll_exit(t, target);
-	emit_patch8(e, go_on);
+	emit_bind_short(e, go_on);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
@@ -46,7 +46,7 @@ static void emit_entry_check_keeping_flags(struct translation *t)
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_to(e, t->stubs->return_exit);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
@@ -63,14 +63,14 @@ static void emit_lean_entry(struct translation *t)
 
 /* R14 = where a page is in the present view, + 1. Returns where 8 * its index is to stand, which is known
  * when the block comes into the cache. */
-static size_t emit_view(struct translation *t)
+static struct constant_place emit_view(struct translation *t)
 {
 	struct emitter *e = &t->e;
 
 	emit_load_state(e, HOST_R14, FRAME(pages) + (t->guest.is_user ? 8 : 0));
 	emit_bytes(e, (const uint8_t[]){ 0x4d, 0x8b, 0xb6 }, 3); /* mov r14, [r14 + index * 8] */
 	emit32(e, 0);
-	return e->position - 4;
+	return (struct constant_place){ e->position - 4 };
 }
 
 void emit_next_page(struct translation *t, unsigned index)
@@ -86,22 +86,22 @@ void emit_next_page(struct translation *t, unsigned index)
 	hit = emit_jrcxz(e);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_slow_jump(t, emit_jump(e), index);
-	emit_patch8(e, hit);
+	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
 void emit_entry(struct translation *t)
 {
 	struct emitter *e = &t->e;
-	size_t at;
+	struct constant_place page;
 
 	if (t->is_lean) {
 		emit_lean_entry(t);
 		return;
 	}
-	at = emit_view(t);
-	assert(e->overflow || at == JIT_ENTRY_PAGE_AT);
-	(void)at;
+	page = emit_view(t);
+	assert(e->overflow || page.at == JIT_ENTRY_PAGE_AT);
+	(void)page;
 	if (flags_needed(&t->guest.items[0]))
 		emit_entry_check_keeping_flags(t);
 	else
@@ -117,7 +117,7 @@ void emit_poll_exits(struct translation *t)
 	for (unsigned i = 0; i < t->poll_count; i++) {
 		const struct poll_exit *poll = &t->polls[i];
 
-		emit_patch(&t->e, poll->at);
+		emit_bind(&t->e, poll->jump);
 		if (poll->flags_lost)
 			emit_flags_again(t, poll->source, poll->rsp_moved, HOST_R13);
 		emit_poll_exit(t, poll->target);
@@ -152,7 +152,7 @@ static void emit_poll(struct translation *t, unsigned from, int64_t target, unsi
 		emit_poll_keeping_flags(t, target);
 	else
 		t->polls[t->poll_count++] = (struct poll_exit){
-			.at = emit_if_requests(&t->e), .target = target, .source = index,
+			.jump = emit_if_requests(&t->e), .target = target, .source = index,
 			.flags_lost = t->flags_lost, .rsp_moved = rsp_moved,
 		};
 }
@@ -161,23 +161,23 @@ void emit_way_out(struct translation *t, int64_t target, bool is_call)
 {
 	int64_t page_distance = target & ~(int64_t)0xfff;
 	struct emitter *e = &t->e;
-	size_t at;
+	struct near_jump jump;
 
 	if (page_distance) {
 		emit_code_address(e, HOST_R13, !t->guest.is_32, target);
 		emit_align_link(t, 1);
-		at = is_call ? emit_call_forward(e) : emit_jump(e);
+		jump = is_call ? emit_call_forward(e) : emit_jump(e);
 	} else {
 		if (target != (int64_t)t->guest.start || t->guest.is_one_pass)
 			emit_align_link(t, 1);
-		at = is_call ? emit_call_forward(e) : emit_jump(e);
+		jump = is_call ? emit_call_forward(e) : emit_jump(e);
 		if (target == (int64_t)t->guest.start && !t->guest.is_one_pass) {
-			emit_patch_to(e, at, t->item_position[0]);
+			emit_bind_to(e, jump, t->item_place[0]);
 			return;
 		}
 	}
 	t->link_jumps[t->link_count].target = target;
-	t->link_jumps[t->link_count++].at = at;
+	t->link_jumps[t->link_count++].jump = jump;
 }
 
 void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,

@@ -174,7 +174,7 @@ static size_t make(struct maker *maker, const struct jit *jit, const struct kept
 		.guest_size = block->guest_size,
 		.code_size = t->e.position,
 		.code_at = (uint16_t)(block->code - block->entry),
-		.heat_at = (uint16_t)t->heat_at,
+		.heat_at = (uint16_t)t->heat_at.at,
 		.link_count = block->link_count,
 		.site_count = block->site_count,
 		.relocation_count = (uint16_t)externals->count,
