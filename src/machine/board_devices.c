@@ -7,9 +7,9 @@
 #include "device/debug_exit.h"
 #include "device/i8042.h"
 #include "device/post_port.h"
-#include "device/print_port.h"
+#include "device/char/print_port.h"
 #include "device/rtc.h"
-#include "device/serial16550.h"
+#include "device/char/serial16550.h"
 #include "machine/board_parts.h"
 #include "util/log.h"
 

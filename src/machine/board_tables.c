@@ -7,7 +7,7 @@
 #include "device/fw_cfg.h"
 #include "device/i8042.h"
 #include "device/rtc.h"
-#include "device/serial16550.h"
+#include "device/char/serial16550.h"
 #include "device/virtio/virtio_mmio.h"
 #include "machine/acpi/tables.h"
 #include "machine/board.h"

@@ -1,5 +1,5 @@
 /* The 16550A: registers, both FIFOs, interrupts in their priority, loopback, break, overrun. */
-#include "device/serial16550.h"
+#include "device/char/serial16550.h"
 #include "device_fixture.h"
 
 struct line {

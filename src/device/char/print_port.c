@@ -6,7 +6,7 @@
  * It has no state: no lock, nothing to reset. The stream keeps bytes whole, and the guest has no way
  * to learn that it is slow.
  */
-#include "device/print_port.h"
+#include "device/char/print_port.h"
 
 #include <errno.h>
 #include <stdlib.h>

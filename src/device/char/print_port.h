@@ -1,6 +1,6 @@
 /* A port that prints: what a guest writes to it, byte by byte, goes to a stream. */
-#ifndef KVIK_DEVICE_PRINT_PORT_H
-#define KVIK_DEVICE_PRINT_PORT_H
+#ifndef KVIK_DEVICE_CHAR_PRINT_PORT_H
+#define KVIK_DEVICE_CHAR_PRINT_PORT_H
 
 #include "device/bus/pio.h"
 #include "device/char/char.h"

@@ -8,7 +8,7 @@
  * modem that holds it back. Characters that are written even so are kept. The receiver's character
  * time-out has always passed already.
  */
-#include "device/serial16550.h"
+#include "device/char/serial16550.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* The PC16550D serial port (UART): eight I/O ports, one interrupt line, one character stream. */
-#ifndef KVIK_DEVICE_SERIAL16550_H
-#define KVIK_DEVICE_SERIAL16550_H
+#ifndef KVIK_DEVICE_CHAR_SERIAL16550_H
+#define KVIK_DEVICE_CHAR_SERIAL16550_H
 
 #include "device/bus/pio.h"
 #include "device/char/char.h"
