@@ -44,10 +44,14 @@ static void test_pages(void **state)
 	assert_true(shadow_set(shadow, space, GVA + 7, GPA + 9, 0, SHADOW_WRITE));
 	assert_int_equal(shadow_find(space, GVA + 4095)->gpa, GPA);
 	assert_null(shadow_find(space, GVA + 4096));
+	assert_true(shadow_may_write(shadow, GPA));
+	assert_false(shadow_may_write(shadow, GPA + 0x1000));
 	/* A page that is there changes. */
 	assert_true(shadow_set(shadow, space, GVA, GPA + 0x1000, 0, SHADOW_EXECUTE));
 	assert_int_equal(space->count, 1);
 	assert_int_equal(shadow_find(space, GVA)->rights, SHADOW_EXECUTE);
+	assert_false(shadow_may_write(shadow, GPA));
+	assert_false(shadow_may_write(shadow, GPA + 0x1000));
 	shadow_lose_page(shadow, space, GVA + 1);
 	assert_null(shadow_find(space, GVA));
 	assert_int_equal(space->loss_count, 1);
@@ -129,8 +133,10 @@ static void test_many_losses(void **state)
 		left += shadow_find(space, GVA + i * 0x1000ull) != NULL;
 	assert_int_equal(left, 2);
 	assert_int_equal(space->count, 2);
+	assert_true(shadow_may_write(shadow, GPA));
 	/* It can lose everything, and be filled anew. */
 	shadow_lose_space(shadow, space);
+	assert_false(shadow_may_write(shadow, GPA));
 	assert_true(space->is_lost);
 	assert_false(space->is_in_doubt);
 	assert_int_equal(space->loss_count, 0);

@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <sched.h>
+
 #include "engine/run/interp/interp.h"
 #include "x86_platform.h"
 
@@ -81,6 +84,136 @@ static void test_marks(void **state)
 	for (uint64_t i = 1; i <= 3 * CODE_RUN_HASHES; i++)
 		assert_int_equal(code_word(index, 0x5000 + (i << CODE_RUN_SHIFT)), 1);
 	assert_true(code_word(index, 0x5000) == (6 | 1ull << 63));
+}
+
+/* -- a page's first code, and another CPU -- */
+
+static struct cpu other;
+static struct tiers other_tiers;
+static unsigned sections;
+static bool tier_writes;
+
+static void begin_section(void *context)
+{
+	(void)context;
+	sections++;
+}
+
+static void end_section(void *context)
+{
+	(void)context;
+}
+
+static bool other_may_write(const struct cpu *cpu, uint64_t gpa)
+{
+	return cpu == &other && tier_writes && gpa >> 12 == 0xa;
+}
+
+static int setup_other(void **state)
+{
+	static const struct cpu_platform platform = {
+		.page_lookup = x86_test_page, .exclusive_begin = begin_section, .exclusive_end = end_section,
+	};
+	static const struct tier tier = { .name = "other", .may_write = other_may_write };
+
+	if (setup(state) || cpu_create(&other, 1, NULL, &platform, &test))
+		return -1;
+	other_tiers = (struct tiers){ .cpu = &other, .order = { &tier }, .count = 1, .code = &test.vm.code };
+	code_index_add_cpu(&test.vm.code, &other_tiers);
+	test.cpu.platform = &platform;
+	sections = 0;
+	tier_writes = false;
+	return 0;
+}
+
+static int teardown_other(void **state)
+{
+	code_index_remove_cpu(&test.vm.code, &other_tiers);
+	cpu_destroy(&other);
+	return teardown(state);
+}
+
+/* Others are stopped only where one of them has noted that it may write. */
+static void test_first_code(void **state)
+{
+	(void)state;
+	code_mark(&test.cpu, 0x5000, 64);
+	tlb_note_writable(&test.cpu, 0x6000); /* its own */
+	code_mark(&test.cpu, 0x6000, 64);
+	assert_int_equal(sections, 0);
+	tlb_note_writable(&other, 0x7000);
+	code_mark(&test.cpu, 0x7000, 64);
+	assert_int_equal(sections, 1);
+	assert_int_equal(code_word(&test.vm.code, 0x7000), 1);
+	code_mark(&test.cpu, 0x7040, 64); /* not the first */
+	code_mark(&test.cpu, 0x8000, 64);
+	assert_int_equal(sections, 1);
+	tier_writes = true;
+	code_mark(&test.cpu, 0xa000, 64);
+	assert_int_equal(sections, 2);
+	/* A flush of all forgets what was noted. */
+	tlb_note_writable(&other, 0x9000);
+	tlb_flush_all(&other);
+	code_mark(&test.cpu, 0x9000, 64);
+	assert_int_equal(sections, 2);
+}
+
+#define RACE_PAGES 20000u
+#define RACE_BASE  (1ull << 30)
+
+static _Atomic unsigned race_turn[2];
+static bool race_saw[RACE_PAGES], race_stopped[RACE_PAGES];
+
+static void meet(unsigned self, unsigned turn)
+{
+	atomic_store(&race_turn[self], turn + 1);
+	for (unsigned i = 0; atomic_load(&race_turn[!self]) < turn + 1; i++)
+		if (i >= 1000)
+			sched_yield();
+}
+
+static void *write_pages(void *unused)
+{
+	(void)unused;
+	for (unsigned i = 0; i < RACE_PAGES; i++) {
+		meet(1, 2 * i);
+		tlb_note_writable(&other, RACE_BASE + i * PAGE);
+		race_saw[i] = code_word(&test.vm.code, RACE_BASE + i * PAGE) != 0;
+		meet(1, 2 * i + 1);
+		tlb_flush_all(&other);
+	}
+	return NULL;
+}
+
+/* At the same time: either the one that is about to write sees the code, or it is stopped. */
+static void test_first_code_races(void **state)
+{
+	unsigned seen = 0, stopped = 0;
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&race_turn[0], 0);
+	atomic_store(&race_turn[1], 0);
+	/* Its run of the index is there before, so that the two are as close as they can be. */
+	for (unsigned i = 0; i < RACE_PAGES; i += CODE_RUN_PAGES)
+		code_mark(&test.cpu, RACE_BASE + (RACE_PAGES + i) * PAGE, 1);
+	sections = 0;
+	assert_int_equal(pthread_create(&thread, NULL, write_pages, NULL), 0);
+	for (unsigned i = 0; i < RACE_PAGES; i++) {
+		unsigned before = sections;
+
+		meet(0, 2 * i);
+		code_mark(&test.cpu, RACE_BASE + i * PAGE, 64);
+		meet(0, 2 * i + 1);
+		race_stopped[i] = sections != before;
+	}
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < RACE_PAGES; i++) {
+		assert_true(race_saw[i] || race_stopped[i]);
+		seen += race_saw[i];
+		stopped += race_stopped[i];
+	}
+	print_message("%u of %u saw the code, %u were stopped\n", seen, RACE_PAGES, stopped);
 }
 
 /* What is written is told in whole granules, a page at a time, and is marked no more. */
@@ -192,6 +325,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_marks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_first_code, setup_other, teardown_other),
+		cmocka_unit_test_setup_teardown(test_first_code_races, setup_other, teardown_other),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_range, setup, teardown),

@@ -633,7 +633,9 @@ static void first_code_takes_writes_away(void **state)
 		tlb_fill(cpu, TLB_SUPERVISOR, gva, gpa, machine.memory, all, i % 3 ? 0 : TLB_PAGE_CODE);
 		if (i % EACH != EACH - 1 || i < BEFORE)
 			continue;
+		assert_true(tlb_may_write(cpu, ((i - BEFORE) * 7 % PAGES) << 12));
 		tlb_flush_writes(cpu, ((i - BEFORE) * 7 % PAGES) << 12);
+		tlb_renew_writable(cpu);
 		assert_int_equal(set->entries[before].tag_read, last);
 		assert_int_not_equal(set->entries[before].tag_write, last);
 		assert_int_equal(set->gpa[before] & TLB_PAGE_CODE, 0);

@@ -364,10 +364,20 @@ static void check_fresh(void)
 	assert_true(victim_has(16, "\x88\x77\x66\x55", 4));
 }
 
+/* First code waits where another CPU may write to its page. */
 static void test_fresh_code(void **state)
 {
+	static struct cpu other;
+	struct tiers tiers = { .cpu = &other, .code = &test.vm.code };
+
 	(void)state;
+	assert_int_equal(cpu_create(&other, 1, NULL, &x86_test_platform, &test), 0);
+	tlb_note_writable(&other, X86_TEST_CODE);
+	tlb_note_writable(&other, FRESH_GPA);
+	code_index_add_cpu(&test.vm.code, &tiers);
 	RUN_EACH(fresh, 4, check_fresh);
+	code_index_remove_cpu(&test.vm.code, &tiers);
+	cpu_destroy(&other);
 }
 
 /* Stores off one base, which translated code proves together, around an instruction that waits. */

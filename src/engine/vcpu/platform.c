@@ -148,7 +148,11 @@ static void platform_exclusive_begin(void *context)
 {
 	struct vcpu *vcpu = context;
 
+	uint64_t began = host_tsc();
+
 	exclusive_begin(&vcpu->vm->exclusive, &vcpu->member.exclusive);
+	vcpu->sections++;
+	vcpu->sections_ticks += host_tsc() - began;
 }
 
 /*
@@ -165,9 +169,12 @@ static void platform_exclusive_end(void *context)
 
 static void platform_pause(void *context)
 {
-	vcpu_leave_guest(context);
-	vcpu_enter_guest(context);
-	signals_watch(context);
+	struct vcpu *vcpu = context;
+
+	vcpu->stops++;
+	vcpu_leave_guest(vcpu);
+	vcpu_enter_guest(vcpu);
+	signals_watch(vcpu);
 }
 
 static void platform_yield(void *context)

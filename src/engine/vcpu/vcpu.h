@@ -82,6 +82,11 @@ struct vcpu {
 	struct vcpu *sampled_next;     /* sampler.c's list; its lock */
 	uint64_t times_ns[CPU_ACTIVITIES]; /* likewise */
 
+	/* -- for --stats: its thread's -- */
+	uint64_t sections, sections_ticks; /* exclusive ones that it began; host TSC until the others stood still */
+	uint64_t stops;  /* for those of others */
+	uint64_t sleeps; /* in HLT or before it was started */
+
 	/* -- vcpu_counters.c -- */
 	uint64_t counters[VCPU_COUNTERS];
 	struct statistics statistics;

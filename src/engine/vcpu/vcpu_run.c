@@ -79,6 +79,7 @@ static int wait_for_event(struct vcpu *vcpu)
 			result = -EINTR;
 			break;
 		}
+		vcpu->sleeps++;
 		result = signals_sleep(vcpu);
 		if (result < 0)
 			break;

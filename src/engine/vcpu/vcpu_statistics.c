@@ -3,6 +3,7 @@
  */
 #include "engine/vcpu/sampler.h"
 #include "engine/vcpu/vcpu.h"
+#include "engine/vm/clock.h"
 
 typedef void visitor(void *context, const char *name, uint64_t value);
 
@@ -31,6 +32,11 @@ void vcpu_read_statistics(struct vcpu *vcpu, visitor *visit, void *context)
 	const struct cpu *cpu = &vcpu->cpu;
 
 	visit_times(vcpu, visit, context);
+	visit(context, "exclusive sections", vcpu->sections);
+	visit(context, "us until other CPUs stood still for them",
+	      host_tsc_khz() ? vcpu->sections_ticks * 1000 / host_tsc_khz() : 0);
+	visit(context, "stops for exclusive sections of others", vcpu->stops);
+	visit(context, "sleeps", vcpu->sleeps);
 	visit(context, "TLB misses", cpu->tlb_misses);
 	visit(context, "exceptions", cpu->exceptions_delivered);
 	visit(context, "interrupts", cpu->interrupts_delivered);

@@ -48,6 +48,11 @@ static bool drop_code(struct code_holder *holder, uint64_t gpa, uint64_t last)
 	return shadow_lose_code(&direct->shadow, gpa, last);
 }
 
+static bool may_write(const struct cpu *cpu, uint64_t gpa)
+{
+	return shadow_may_write(&direct_of(cpu)->shadow, gpa);
+}
+
 static void detach(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
@@ -102,6 +107,7 @@ static const struct tier tier = {
 	.run = direct_run,
 	.tlb_changed = tlb_changed,
 	.access_changed = direct_access_changed,
+	.may_write = may_write,
 	.detach = detach,
 	.visit_counters = visit_counters,
 };

@@ -156,6 +156,23 @@ static int host_rights(uint32_t rights)
 	       (rights & SHADOW_EXECUTE ? PROT_EXEC : 0);
 }
 
+/*
+ * That `count` pages from gva on may be written is on record now. Code that others have announced there since that
+ * was asked may have found no such record: then the page is lost at once.
+ */
+static void see_code(struct direct *direct, struct shadow_space *space, uint64_t gva, unsigned count)
+{
+	/* Pairs with code_mark's, as the one in tlb_note_writable. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t page = gva + (uint64_t)i * PAGE_SIZE;
+		const struct shadow_page *shadowed = shadow_find(space, page);
+
+		if (shadowed && memory_code_word(direct->cpu, shadowed->gpa))
+			shadow_lose_page(&direct->shadow, space, page);
+	}
+}
+
 /* Map `candidates`, which are the pages from `first` on: runs of one kind as one. The run that holds
  * `wanted` in any case. */
 static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t first,
@@ -186,6 +203,8 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 			    run->offset, host_rights(run->rights));
 		direct->counters.pages += end - i;
 		direct->counters.mappings++;
+		if (run->rights & SHADOW_WRITE)
+			see_code(direct, space, first + (uint64_t)i * PAGE_SIZE, end - i);
 		runs++;
 	}
 	return true;
@@ -267,7 +286,7 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 			if (++gone > before / 2 + 8)
 				return false;
 		} else if (still == STILL_READABLE) {
-			page->rights &= ~(uint32_t)SHADOW_WRITE;
+			shadow_forbid_write(&direct->shadow, page);
 		}
 	}
 	direct->counters.gone += gone;

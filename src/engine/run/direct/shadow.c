@@ -36,10 +36,37 @@ struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva)
 	return NULL;
 }
 
+static _Atomic uint32_t *writers_of(struct shadow *shadow, uint64_t gpa)
+{
+	return &shadow->writers[gpa >> 12 & (SHADOW_WRITERS - 1)];
+}
+
+static void count_writer(struct shadow *shadow, const struct shadow_page *page, uint32_t by)
+{
+	_Atomic uint32_t *writers = writers_of(shadow, page->gpa);
+
+	/* There is but one thread at a time that writes. */
+	if (page->rights & SHADOW_WRITE)
+		atomic_store_explicit(writers, atomic_load_explicit(writers, memory_order_relaxed) + by,
+				      memory_order_release);
+}
+
+bool shadow_may_write(const struct shadow *shadow, uint64_t gpa)
+{
+	return atomic_load_explicit(&shadow->writers[gpa >> 12 & (SHADOW_WRITERS - 1)], memory_order_acquire);
+}
+
+void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page)
+{
+	count_writer(shadow, page, UINT32_MAX);
+	page->rights &= ~(uint32_t)SHADOW_WRITE;
+}
+
 static void frame_add(struct shadow *shadow, struct shadow_page *page, uint32_t reference)
 {
 	uint32_t *head = frame_of(shadow, page->gpa);
 
+	count_writer(shadow, page, 1);
 	page->previous_of_frame = 0;
 	page->next_of_frame = *head;
 	if (*head)
@@ -49,6 +76,7 @@ static void frame_add(struct shadow *shadow, struct shadow_page *page, uint32_t 
 
 static void frame_remove(struct shadow *shadow, struct shadow_page *page)
 {
+	count_writer(shadow, page, UINT32_MAX);
 	if (page->previous_of_frame)
 		page_of(shadow, page->previous_of_frame)->next_of_frame = page->next_of_frame;
 	else

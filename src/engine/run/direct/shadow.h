@@ -14,6 +14,7 @@
 #ifndef KVIK_ENGINE_RUN_DIRECT_SHADOW_H
 #define KVIK_ENGINE_RUN_DIRECT_SHADOW_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@
 #define SHADOW_PAGES   16384u /* in each: below vm.max_map_count, if each is a mapping */
 #define SHADOW_BUCKETS 8192u
 #define SHADOW_FRAMES  32768u /* buckets of guest-physical pages */
+#define SHADOW_WRITERS 65536u /* counts of guest-physical pages that may be written */
 #define SHADOW_LOSSES  48u    /* pages that a space remembers to unmap one by one */
 
 enum shadow_rights {
@@ -58,6 +60,9 @@ struct shadow_space {
 struct shadow {
 	struct shadow_space spaces[SHADOW_SPACES];
 	uint32_t frames[SHADOW_FRAMES];
+	/* How many pages with SHADOW_WRITE there are of a guest-physical page and of those that share its place: by its
+	 * number. Written by the CPU's thread, or while it stands still; others may look. */
+	_Atomic uint32_t writers[SHADOW_WRITERS];
 };
 
 /* The page of gva, or NULL. */
@@ -71,6 +76,11 @@ bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva,
  * the space is in doubt. */
 void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva);
 void shadow_lose_space(struct shadow *shadow, struct shadow_space *space);
+/* Take its right to write away; to do so in the stub is the caller's. */
+void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page);
+/* Whether any space may write to the guest-physical page at gpa. False is certain: see x86/mmu/tlb.h on what this
+ * is ordered against. Any thread. */
+bool shadow_may_write(const struct shadow *shadow, uint64_t gpa);
 /* Forget a page that is there; to unmap it is the caller's. */
 void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page);
 /* The page tables of these may be others. */

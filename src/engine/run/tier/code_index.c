@@ -97,17 +97,84 @@ static _Atomic uint64_t *word_make(struct code_index *index, uint64_t gpa)
 	return run ? &run->words[(gpa >> 12) % CODE_RUN_PAGES] : NULL;
 }
 
-/* The page gets its first code: no CPU stores there on its quick way any more. */
+/* The page gets its first code: no CPU stores there on its quick way any more. In an exclusive section. */
 static void protect(struct code_index *index, uint64_t gpa)
 {
 	pthread_mutex_lock(&index->lock);
-	for (struct tiers *tiers = index->cpus; tiers; tiers = tiers->next)
+	for (struct tiers *tiers = index->cpus; tiers; tiers = tiers->next) {
 		tlb_flush_writes(tiers->cpu, gpa);
+		tlb_renew_writable(tiers->cpu);
+	}
 	pthread_mutex_unlock(&index->lock);
 }
 
+static bool may_write(const struct tiers *tiers, uint64_t gpa)
+{
+	if (tlb_may_write(tiers->cpu, gpa))
+		return true;
+	for (unsigned i = 0; i < tiers->count; i++)
+		if (tiers->order[i]->may_write && tiers->order[i]->may_write(tiers->cpu, gpa))
+			return true;
+	return false;
+}
+
+/* The same without a section, as it can be if no other CPU has a quick way there. */
+static bool protect_alone(struct cpu *cpu, uint64_t gpa)
+{
+	struct code_index *index = cpu->tiers->code;
+	bool others_write = false;
+
+	pthread_mutex_lock(&index->lock);
+	for (struct tiers *tiers = index->cpus; tiers && !others_write; tiers = tiers->next)
+		others_write = tiers != cpu->tiers && may_write(tiers, gpa);
+	pthread_mutex_unlock(&index->lock);
+	if (others_write)
+		return false;
+	tlb_flush_writes(cpu, gpa);
+	return true;
+}
+
+/* As long as it takes, other CPUs that mark the page may not rely on its word. */
+static _Atomic uint8_t *unsettled_of(struct code_index *index, uint64_t gpa)
+{
+	struct code_run *run = code_run_find(index, gpa);
+
+	return run ? &run->is_unsettled[(gpa >> 12) % CODE_RUN_PAGES] : NULL;
+}
+
+/* True: the page is protected. */
+static bool mark_first_alone(struct cpu *cpu, uint64_t gpa, _Atomic uint64_t *word, uint64_t mask)
+{
+	_Atomic uint8_t *is_unsettled = unsettled_of(cpu->tiers->code, gpa);
+
+	atomic_store(is_unsettled, 1);
+	/* Locked: it comes before the look at what other CPUs have noted (tlb_note_writable). */
+	atomic_fetch_or(word, mask);
+	if (!protect_alone(cpu, gpa))
+		return false;
+	atomic_store(is_unsettled, 0);
+	return true;
+}
+
+static void mark_first_exclusively(struct cpu *cpu, uint64_t gpa, uint64_t mask)
+{
+	struct code_index *index = cpu->tiers->code;
+	bool began = cpu_exclusive_begin(cpu);
+	_Atomic uint64_t *word = word_make(index, gpa); /* the run may be another by now */
+
+	if (word) {
+		atomic_fetch_or(word, mask);
+		protect(index, gpa);
+		atomic_store(unsettled_of(index, gpa), 0);
+	}
+	if (began)
+		cpu_exclusive_end(cpu);
+}
+
 /*
- * With a page's first code, stores to it must leave their quick way: an exclusive section. Later on
+ * With a page's first code, stores to it must leave their quick way. CPUs note which pages they have one to
+ * (tlb.h): where none has, which is what comes of reading programs from memory that was written long ago, there
+ * is nothing to do; else it takes an exclusive section. Later on
  * they look at the word after they have stored (memory.c), and words fall to zero in exclusive
  * sections only: the locked OR, and their fence, see to it that one side notices the other.
  */
@@ -116,24 +183,19 @@ void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
 	struct code_index *index = cpu->tiers->code;
 	uint64_t mask = code_granules(gpa, size), present;
 	_Atomic uint64_t *word;
-	bool began;
 
 	fpu_leave(cpu);
 	word = word_make(index, gpa);
 	if (!word)
 		return;
-	present = atomic_load_explicit(word, memory_order_relaxed);
-	if (present) {
+	present = atomic_load(word);
+	if (present && !atomic_load(unsettled_of(index, gpa))) {
 		if ((present & mask) != mask)
 			atomic_fetch_or(word, mask);
 		return;
 	}
-	began = cpu_exclusive_begin(cpu);
-	word = word_make(index, gpa);
-	if (word && atomic_fetch_or(word, mask) == 0)
-		protect(index, gpa);
-	if (began)
-		cpu_exclusive_end(cpu);
+	if (present || !mark_first_alone(cpu, gpa, word, mask))
+		mark_first_exclusively(cpu, gpa, mask);
 }
 
 static bool drop(struct code_index *index, uint64_t gpa, uint64_t last)

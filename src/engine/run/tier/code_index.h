@@ -6,9 +6,9 @@
  * keeps code is a *holder*: a CPU's decoded blocks, a VM's translations. How a holder's code stays equal
  * to the bytes that it came from:
  *
- * - Stores by guest CPUs. A page's first code is announced inside an exclusive section (code_mark),
- *   where every CPU drops its write translations of the page, so that stores to it take x86/mmu's slow
- *   path from then on. A store that meets a marked granule has code_changed called: every holder drops
+ * - Stores by guest CPUs. When a page's first code is announced (code_mark) every CPU drops its write
+ *   translations of the page, inside an exclusive section if others than the announcing one have any, so that
+ *   stores to it take x86/mmu's slow path from then on. A store that meets a marked granule has code_changed called: every holder drops
  *   what it has of the store's granules, and their bits are cleared.
  * - Memory that goes away, because a slot is deleted or moved: code_gone, for that range and no other.
  * - Anything else (devices in other processes, user space). Each holder keeps a copy of its code's
@@ -50,6 +50,7 @@ struct code_run {
 	struct code_run *_Atomic next;
 	_Atomic uint64_t words[CODE_RUN_PAGES];
 	_Atomic uint8_t heat[CODE_RUN_PAGES];
+	_Atomic uint8_t is_unsettled[CODE_RUN_PAGES]; /* first code is being announced: stores may not see the word yet */
 };
 
 /*

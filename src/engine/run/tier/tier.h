@@ -56,6 +56,9 @@ struct tier {
 	void (*tlb_changed)(struct cpu *cpu, enum tlb_change change, uint64_t where);
 	void (*access_changed)(struct cpu *cpu);
 	void (*fetch_mapped)(struct cpu *cpu, uint64_t gpa);
+	/* Whether guest code may write gpa's page by other ways than the TLB's, without asking whether it holds code.
+	 * It is noted, and asked, as tlb.h has it. On any CPU's thread that is inside the guest. */
+	bool (*may_write)(const struct cpu *cpu, uint64_t gpa);
 
 	/* -- the rest -- */
 

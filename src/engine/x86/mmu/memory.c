@@ -96,6 +96,11 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		else
 			can_write = false;
 	}
+	if (access == PAGING_FETCH && cpu->observer)
+		cpu->observer->fetch_mapped(cpu, result.gpa);
+	/* Also where there will be no entry: the present store goes by what is asked here. */
+	if (can_write)
+		tlb_note_writable(cpu, result.gpa);
 	if (can_write && memory_code_word(cpu, result.gpa))
 		flags |= TLB_PAGE_CODE;
 	target.has_code = flags & TLB_PAGE_CODE;
@@ -109,8 +114,6 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 		flags |= TLB_PAGE_HUGE;
 	else if (result.page_size > 4096)
 		flags |= TLB_PAGE_LARGE;
-	if (access == PAGING_FETCH && cpu->observer)
-		cpu->observer->fetch_mapped(cpu, result.gpa);
 	tlb_fill(cpu, privilege, gva, result.gpa, page.hva, rights, flags);
 	target.hva = page.hva + (gva & PAGE_OFFSET);
 	return target;

@@ -27,6 +27,8 @@
 
 /* Bits of a filter at which it is worth making it anew from what the TLB holds. */
 #define FILTER_MANY (1u << (TLB_FILTER_BITS - 1))
+/* Fills: at which it is for the pages that may be written, whose mistakes stop all CPUs. */
+#define WRITABLE_MANY (1u << (TLB_FILTER_BITS - 3))
 
 /* The region of 1 << shift bytes at gva; its two bits are in the upper half. */
 static uint64_t filter_hash(uint64_t gva, unsigned shift)
@@ -37,14 +39,18 @@ static uint64_t filter_hash(uint64_t gva, unsigned shift)
 static bool filter_bit(const struct tlb_filter *filter, uint64_t hash)
 {
 	hash >>= 64 - TLB_FILTER_BITS;
-	return filter->words[hash >> 6] >> (hash & 63) & 1;
+	return __atomic_load_n(&filter->words[hash >> 6], __ATOMIC_RELAXED) >> (hash & 63) & 1;
 }
 
 static void filter_set(struct tlb_filter *filter, uint64_t hash)
 {
+	uint64_t *word;
+
 	filter->count += !filter_bit(filter, hash);
 	hash >>= 64 - TLB_FILTER_BITS;
-	filter->words[hash >> 6] |= 1ull << (hash & 63);
+	word = &filter->words[hash >> 6];
+	/* One CPU writes, others may look. */
+	__atomic_store_n(word, *word | 1ull << (hash & 63), __ATOMIC_RELAXED);
 }
 
 static bool filter_has(const struct tlb_filter *filter, uint64_t gva, unsigned shift)
@@ -384,9 +390,11 @@ void tlb_flush_all(struct cpu *cpu)
 		tlb->context[i].valid = i == tlb->current;
 	}
 	tlb->context[tlb->current].pcid = present_pcid(cpu);
-	/* Only now does the TLB hold nothing executable. */
+	/* Only now does the TLB hold nothing executable, nor writable: others may look (tlb_may_write). */
+	atomic_thread_fence(memory_order_release);
 	filter_clear(&tlb->executable);
 	filter_clear(&tlb->writable);
+	tlb->writable_fills = 0;
 	all_code_may_move(tlb);
 }
 
@@ -477,14 +485,35 @@ static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 	}
 }
 
+void tlb_note_writable(struct cpu *cpu, uint64_t gpa)
+{
+	struct tlb *tlb = &cpu->tlb_sets;
+
+	tlb->writable_fills++;
+	if (filter_has(&tlb->writable, gpa, PAGE_SHIFT))
+		return;
+	filter_add(&tlb->writable, gpa, PAGE_SHIFT);
+	/* Pairs with the one in code_mark's: either the code is seen here, or this there. */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool tlb_may_write(const struct cpu *cpu, uint64_t gpa)
+{
+	return filter_has(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
+}
+
+void tlb_renew_writable(struct cpu *cpu)
+{
+	if (cpu->tlb_sets.writable_fills >= WRITABLE_MANY)
+		renew_writable(&cpu->tlb_sets);
+}
+
 void tlb_flush_writes(struct cpu *cpu, uint64_t gpa)
 {
 	struct tlb *tlb = &cpu->tlb_sets;
 
 	observe_tlb_change(cpu, TLB_LOST_WRITES, gpa);
 	/* Code mostly comes to pages that nobody writes any more. */
-	if (gpa != TLB_ALL_PAGES && tlb->writable_fills >= FILTER_MANY)
-		renew_writable(tlb);
 	if (gpa != TLB_ALL_PAGES && !filter_has(&tlb->writable, gpa, PAGE_SHIFT))
 		return;
 	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++)
@@ -508,10 +537,8 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);
-	if (rights.writable) {
+	if (rights.writable)
 		filter_add(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
-		cpu->tlb_sets.writable_fills++;
-	}
 
 	set->used_words[index / 64 / 64] |= 1ull << index / 64 % 64;
 	if (flags & TLB_PAGE_GLOBAL) {

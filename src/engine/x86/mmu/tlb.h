@@ -50,12 +50,25 @@ bool tlb_obey_flush(struct cpu *cpu);
  */
 void tlb_flush_writes(struct cpu *cpu, uint64_t gpa);
 
+/*
+ * Who may write a page without asking whether it holds code: each CPU notes its pages *before* it asks that for the
+ * last time (memory_code_word) and makes an entry, or anything else that stores go by. Another CPU that has
+ * announced code, and then finds no note, knows that stores of this one will see the code. A note stays, through
+ * flushes and evictions, until tlb_renew_writable or tlb_flush_all.
+ */
+void tlb_note_writable(struct cpu *cpu, uint64_t gpa);
+/* Whether the CPU may write the page that way; often true in vain. Any thread that is inside the guest as well. */
+bool tlb_may_write(const struct cpu *cpu, uint64_t gpa);
+/* When there are many notes: forget those of pages without entries. Inside an exclusive section: nothing that an
+ * instruction or a piece of translated code has looked up ahead may go by them. */
+void tlb_renew_writable(struct cpu *cpu);
+
 /* What tlb_fill enters; the rights of the set's privilege. */
 struct tlb_page_rights {
 	bool readable, writable, executable;
 };
 
-/* Enter the page of gva into the set of `privilege`; `flags` are enum tlb_page. */
+/* Enter the page of gva into the set of `privilege`; `flags` are enum tlb_page. What is writable has been noted. */
 void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa,
 	      uint8_t *hva, struct tlb_page_rights rights, unsigned flags);
 

@@ -101,7 +101,7 @@ struct tlb {
 	 * were executable since all_code_may_move last emptied it. INVLPG of others changes no code. */
 	struct tlb_filter executable;
 	/* The guest-physical pages that entries may have the right to write: those that had it since
-	 * the filter was last made anew. */
+	 * the filter was last made anew. Other CPUs look at it (tlb.h). */
 	struct tlb_filter writable;
 	unsigned writable_fills; /* since then */
 	struct tlb_set *empty;    /* a set that never holds anything; within `contexts` */
