@@ -175,6 +175,41 @@ int block_flush(struct block *block);
 void block_drain(struct block *block);
 
 /*
+ * Snapshots inside of the image, each with the state of a machine if that is to have one. For one thread at a
+ * time, not the I/O thread, which waits for the medium; nothing is under way and nobody submits meanwhile. At
+ * each moment the image is sound, and has all snapshots that it had.
+ */
+struct block_snapshot {
+	const char *id, *name; /* the image's; until the next change of its snapshots */
+	uint64_t state_bytes, disk_bytes; /* state_bytes 0: it has no machine */
+	uint64_t seconds; /* since the epoch */
+	uint32_t nanoseconds;
+	uint64_t clock_ns; /* of the machine */
+};
+/* 0, or -ENOTSUP and `error`: the image can hold none. */
+int block_can_snapshot(const struct block *block, struct error *error);
+/* 0 of an image that can hold none. */
+unsigned block_snapshot_count(const struct block *block);
+void block_snapshot_describe(const struct block *block, unsigned index, struct block_snapshot *snapshot);
+/*
+ * Write the state for the next snapshot: whole pieces one after the other, from `at` 0 on, of a multiple of
+ * block_state_unit bytes but for the last. 0 or -errno.
+ */
+uint32_t block_state_unit(const struct block *block);
+int block_state_write(struct block *block, uint64_t at, const void *data, uint64_t size);
+/* Forget what was written, as no snapshot is made of it. */
+void block_state_drop(struct block *block);
+/* What `snapshot` says but for id and disk_bytes. An older one of that name stays. 0, or -errno and `error`. */
+int block_snapshot_create(struct block *block, const struct block_snapshot *snapshot, struct error *error);
+/* Read a snapshot's state: nothing else is done with the disk until block_state_close. 0, or -errno and `error`. */
+int block_state_open(struct block *block, const char *id, struct error *error);
+int block_state_read(struct block *block, uint64_t at, void *data, uint64_t size);
+void block_state_close(struct block *block);
+/* Have the disk be what it was. 0, or -errno and `error`. */
+int block_snapshot_apply(struct block *block, const char *id, struct error *error);
+int block_snapshot_delete(struct block *block, const char *id, struct error *error);
+
+/*
  * The I/O thread's loop: a device adds the eventfds by which its guest notifies it, and then
  * handles queue and requests on this thread, without another thread in between. Sources are added
  * and removed before block_start or by block_call. The loop belongs to the disk.

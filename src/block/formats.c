@@ -162,11 +162,11 @@ void image_describe(struct node *image, struct image_description *description)
 	description->bitmap_count = qcow2->bitmap_count;
 }
 
-void image_snapshot_describe(struct node *image, unsigned index, struct image_snapshot *snapshot)
+void image_snapshot_describe(struct node *image, unsigned index, struct block_snapshot *snapshot)
 {
 	const struct snapshot *it = &as_qcow2(image)->snapshots[index];
 
-	*snapshot = (struct image_snapshot){
+	*snapshot = (struct block_snapshot){
 		.id = it->id,
 		.name = it->name,
 		.state_bytes = it->state_bytes,
@@ -259,7 +259,8 @@ int image_snapshot_create(struct node *image, const char *name, struct error *er
 {
 	int result = need_qcow2(image, error);
 
-	return result < 0 ? result : qcow2_snapshot_create(as_qcow2(image), name, error);
+	return result < 0 ? result
+			  : qcow2_snapshot_create(as_qcow2(image), &(struct block_snapshot){.name = name}, error);
 }
 
 int image_snapshot_apply(struct node *image, const char *name, struct error *error)

@@ -62,14 +62,6 @@ struct image_extent {
 int image_extent(struct node *image, uint64_t offset, uint64_t size, unsigned levels,
 		 struct image_extent *extent);
 
-struct image_snapshot {
-	const char *id, *name;
-	uint64_t state_bytes, disk_bytes;
-	uint64_t seconds; /* since the epoch */
-	uint32_t nanoseconds;
-	uint64_t clock_ns;
-};
-
 struct image_bitmap {
 	const char *name;
 	uint64_t granularity;
@@ -92,7 +84,7 @@ struct image_description {
 	unsigned snapshot_count, bitmap_count;
 };
 void image_describe(struct node *image, struct image_description *description);
-void image_snapshot_describe(struct node *image, unsigned index, struct image_snapshot *snapshot);
+void image_snapshot_describe(struct node *image, unsigned index, struct block_snapshot *snapshot);
 void image_bitmap_describe(struct node *image, unsigned index, struct image_bitmap *bitmap);
 
 enum image_preallocation {

@@ -70,7 +70,7 @@ static json_t *snapshots_json(struct node *image, unsigned count)
 	unsigned i;
 
 	for (i = 0; i < count; i++) {
-		struct image_snapshot snapshot;
+		struct block_snapshot snapshot;
 
 		image_snapshot_describe(image, i, &snapshot);
 		json_array_append_new(
@@ -118,7 +118,7 @@ static json_t *info_json(struct node *image)
 void image_print_snapshots(struct node *image)
 {
 	struct image_description description;
-	struct image_snapshot snapshot;
+	struct block_snapshot snapshot;
 	unsigned i;
 
 	image_describe(image, &description);

@@ -28,6 +28,7 @@ enum machine_pause {
 	MACHINE_PAUSE_DEBUGGER = 1 << 1, /* a debugger */
 	MACHINE_PAUSE_INCOMING = 1 << 3, /* from the start on: it is to be received (machine_receive) */
 	MACHINE_PAUSE_SENT = 1 << 4,	 /* it is being sent elsewhere, or was */
+	MACHINE_PAUSE_SNAPSHOT = 1 << 5, /* a snapshot is made, loaded or deleted */
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
 };
 
@@ -144,6 +145,35 @@ void machine_keep(struct machine *machine);
 /* Take over what machine_send wrote, in a machine that has not run yet (MACHINE_PAUSE_INCOMING). 0, or -errno and
  * `error`: then it must never run. I/O thread, which waits for the sender. */
 int machine_receive(struct machine *machine, int fd, struct error *error);
+
+/*
+ * Snapshots inside of its disks, which all writable ones must be able to have; or those that are chosen, of which
+ * one has the machine's state. All on the I/O thread, which waits: the machine stands still meanwhile, and observers
+ * are told. 0, or -errno and `error`. A machine that could not be loaded as a whole is off.
+ */
+#define MACHINE_SNAPSHOT_NAME_MAX 255 /* bytes */
+struct block;
+struct machine_snapshot_choice {
+	const struct block *state; /* one of: */
+	const struct block *disks[16];
+	unsigned count;
+};
+/* `choice` NULL: all. An older one of that name goes once the new one is there. */
+int machine_snapshot_save(struct machine *machine, const struct machine_snapshot_choice *choice, const char *name,
+			  struct error *error);
+int machine_snapshot_load(struct machine *machine, const struct machine_snapshot_choice *choice, const char *name,
+			  struct error *error);
+int machine_snapshot_delete(struct machine *machine, const struct machine_snapshot_choice *choice, const char *name,
+			    struct error *error);
+/* Before machine_run, in place of a boot. */
+int machine_snapshot_load_first(struct machine *machine, const char *name, struct error *error);
+struct machine_snapshot {
+	const char *id, *name; /* until the next change */
+	uint64_t state_bytes, seconds, clock_ns;
+	bool is_complete; /* it can be loaded: all disks have it */
+};
+/* Number `index`: 1, 0 when there is none, or -errno: the machine can have none. */
+int machine_snapshot_list(struct machine *machine, unsigned index, struct machine_snapshot *snapshot);
 
 unsigned machine_cpus(const struct machine *machine);
 const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);

@@ -47,9 +47,33 @@ bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool
 	return keyboard != NULL;
 }
 
+void machine_note_disk(struct machine *machine, struct block *block, unsigned port)
+{
+	if (!block || machine->disk_count == BOARD_DISKS_MAX)
+		return;
+	machine->disks[machine->disk_count].block = block;
+	machine->disks[machine->disk_count++].port = port;
+}
+
+void machine_forget_disks(struct machine *machine, unsigned port)
+{
+	unsigned i, kept = 0;
+
+	for (i = 0; i < machine->disk_count; i++)
+		if (machine->disks[i].port != port)
+			machine->disks[kept++] = machine->disks[i];
+	machine->disk_count = kept;
+}
+
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
-	return board_plug(machine->board, plug, error);
+	struct block *block = plug->disk ? plug->disk->block : NULL;
+	unsigned port = plug->disk ? BOARD_PLACE_PORT(plug->disk->pci_place) : 0;
+	int result = board_plug(machine->board, plug, error);
+
+	if (result == 0)
+		machine_note_disk(machine, block, port);
+	return result;
 }
 
 int machine_unplug(struct machine *machine, unsigned port, struct error *error)

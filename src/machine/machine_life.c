@@ -142,6 +142,7 @@ static void unplugged(void *context, unsigned port)
 	struct machine *machine = context;
 	struct machine_observer *observer, *next;
 
+	machine_forget_disks(machine, port);
 	for (observer = machine->observers; observer; observer = next) {
 		next = observer->next;
 		if (observer->unplugged)
@@ -187,7 +188,10 @@ static int create_board(struct machine *machine, struct error *error)
 		.console_place = machine->config.console_place,
 		.root_port_count = machine->config.root_port_count,
 	};
+	unsigned i;
 
+	for (i = 0; i < machine->config.disk_count; i++)
+		machine_note_disk(machine, machine->config.disks[i].block, 0);
 	board.unplugged = unplugged;
 	board.unplug_context = machine;
 	board.firmware = boot_firmware(machine->boot);

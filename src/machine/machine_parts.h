@@ -10,6 +10,7 @@
 #include "machine/cpuid.h"
 #include "machine/inspect.h"
 #include "machine/machine.h"
+#include "machine/snapshot.h"
 #include "machine/vcpu.h"
 
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
@@ -23,6 +24,11 @@ struct machine {
 	struct pio_bus *pio;
 	struct mmio_bus *mmio;
 	struct board *board;
+	struct {
+		struct block *block; /* the board's */
+		unsigned port; /* that it is behind; 0: none */
+	} disks[BOARD_DISKS_MAX]; /* in the order in which they came */
+	unsigned disk_count;
 	struct boot *boot;
 	struct interrupts interrupts;
 	struct sandbox_report sandbox;
@@ -67,6 +73,9 @@ void machine_settle(struct machine *machine);
 void machine_request_ready(void *context);
 /* power.request: the guest's wish. Any thread. */
 void machine_power_requested(void *context, enum power_request what, int status);
+/* I/O thread: ask for a pause, and wait until all vCPUs have parked and observers were told. 0, or -EBUSY and `error`:
+ * nobody waits any more. */
+int machine_stop(struct machine *machine, enum machine_pause why, struct error *error);
 /* struct vcpu_host's functions, on the vCPU's thread. */
 bool machine_may_run(void *context, struct vcpu *vcpu);
 void machine_report_idle(void *context, unsigned id, bool is_idle);
@@ -86,10 +95,17 @@ void machine_hold_while_overfull(struct machine *machine, const struct vcpu *vcp
  * `error`. */
 int machine_reset(struct machine *machine, struct error *error);
 
+/* -- machine_inspect.c -- */
+
+/* A disk that the board has got, behind a port or (0) not; NULL is none. And what was there has gone. */
+void machine_note_disk(struct machine *machine, struct block *block, unsigned port);
+void machine_forget_disks(struct machine *machine, unsigned port);
+
 /* -- machine_saved.c -- */
 
 /* To config.save_fd; the vCPUs are parked. Whether it worked; what did not is logged. */
 bool machine_save_now(struct machine *machine);
+struct snapshot_parts machine_snapshot_parts(struct machine *machine);
 /* From config.load_fd, if there is one. 0, or -errno and `error`. */
 int machine_load_state(struct machine *machine, struct error *error);
 

@@ -3,7 +3,7 @@
 #include "machine/snapshot.h"
 #include "util/log.h"
 
-static struct snapshot_parts snapshot_parts(struct machine *machine)
+struct snapshot_parts machine_snapshot_parts(struct machine *machine)
 {
 	return (struct snapshot_parts){
 		.vm = &machine->vm,
@@ -20,7 +20,7 @@ static struct snapshot_parts snapshot_parts(struct machine *machine)
 /* The vCPUs are parked. Whether it worked. */
 bool machine_save_now(struct machine *machine)
 {
-	struct snapshot_parts parts = snapshot_parts(machine);
+	struct snapshot_parts parts = machine_snapshot_parts(machine);
 	struct error error;
 	int result;
 
@@ -37,7 +37,7 @@ bool machine_save_now(struct machine *machine)
 
 int machine_send(struct machine *machine, int fd, struct error *error)
 {
-	struct snapshot_parts parts = snapshot_parts(machine);
+	struct snapshot_parts parts = machine_snapshot_parts(machine);
 	int result;
 
 	board_hold(machine->board);
@@ -58,7 +58,7 @@ void machine_keep(struct machine *machine)
 
 int machine_receive(struct machine *machine, int fd, struct error *error)
 {
-	struct snapshot_parts parts = snapshot_parts(machine);
+	struct snapshot_parts parts = machine_snapshot_parts(machine);
 	int result = snapshot_load(&parts, fd, error);
 
 	if (result == 0)
@@ -69,7 +69,7 @@ int machine_receive(struct machine *machine, int fd, struct error *error)
 /* A machine that was saved goes on from there. */
 int machine_load_state(struct machine *machine, struct error *error)
 {
-	struct snapshot_parts parts = snapshot_parts(machine);
+	struct snapshot_parts parts = machine_snapshot_parts(machine);
 	int result;
 
 	if (machine->config.load_fd < 0)

@@ -5,11 +5,14 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "machine/inspect.h"
 #include "machine/machine_parts.h"
 #include "util/log.h"
+
+#define STOP_PATIENCE_S 60 /* vCPUs park within moments; more is a fault of ours */
 
 static void wake_io_thread(struct machine *machine)
 {
@@ -115,8 +118,10 @@ bool machine_may_run(void *context, struct vcpu *vcpu)
 	vcpu_complete_access(vcpu);
 	pthread_mutex_lock(&machine->lock);
 	machine->parked++;
-	if (machine->parked == machine->vcpu_count)
+	if (machine->parked == machine->vcpu_count) {
 		wake_io_thread(machine);
+		pthread_cond_broadcast(&machine->state_changed); /* machine_stop */
+	}
 	while (machine->state == MACHINE_PAUSED ||
 	       (machine->state == MACHINE_RUNNING && vcpu->is_held))
 		pthread_cond_wait(&machine->state_changed, &machine->lock);
@@ -218,6 +223,26 @@ void machine_settle(struct machine *machine)
 		TELL(machine, resumed);
 	if (machine->told_paused && (!was_told || has_gone_on))
 		TELL(machine, paused);
+}
+
+int machine_stop(struct machine *machine, enum machine_pause why, struct error *error)
+{
+	struct timespec until;
+	int result = 0;
+
+	machine_pause(machine, why);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_PATIENCE_S;
+	pthread_mutex_lock(&machine->lock);
+	while (machine->state == MACHINE_PAUSED && machine->parked < machine->vcpu_count && result == 0)
+		result = pthread_cond_timedwait(&machine->state_changed, &machine->lock, &until);
+	pthread_mutex_unlock(&machine->lock);
+	machine_settle(machine);
+	if (machine->told_paused)
+		return 0;
+	/* What the guest has asked for comes first: it begins anew, or ends. */
+	machine_resume(machine, why);
+	return error_set(error, EBUSY, "the machine does not stand still");
 }
 
 /* The guest is off, for good or until the user resets the machine. */

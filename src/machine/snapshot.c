@@ -1,20 +1,18 @@
 #include "machine/snapshot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "machine/saved_cpu.h"
+#include "machine/saved_ram.h"
 #include "util/file.h"
 #include "util/log.h"
 
-#define STATE_BYTES_MAX (1ull << 30) /* more than any machine has beside its RAM */
-#define RUN_BYTES_MAX	(4ull << 20)
-#define PAGE_BYTES	4096ull
+#define STATE_BYTES_MAX	  (1ull << 30) /* more than any machine has beside its RAM */
+#define STATE_PIECE_BYTES (1u << 20)
 #define CPU_NAME_BYTES	16
 
 struct header {
@@ -22,27 +20,6 @@ struct header {
 	uint32_t version, reserved;
 	uint64_t state_bytes, state_checksum;
 };
-
-struct run_header {
-	uint64_t gpa, size_bytes;
-};
-
-/* FNV-1a over 64-bit words: against accidents, not against people. */
-#define CHECKSUM_START 0xcbf29ce484222325ull
-static uint64_t checksum(uint64_t sum, const void *bytes, size_t size)
-{
-	const uint8_t *at = bytes;
-	uint64_t word;
-
-	for (; size >= 8; at += 8, size -= 8) {
-		memcpy(&word, at, 8);
-		sum = (sum ^ word) * 0x100000001b3ull;
-		sum ^= sum >> 29;
-	}
-	while (size--)
-		sum = (sum ^ *at++) * 0x100000001b3ull;
-	return sum;
-}
 
 /* --- the state --- */
 
@@ -208,16 +185,208 @@ static void load_state(const struct snapshot_parts *parts, struct state_stream *
 	free(deadlines);
 }
 
-/* --- RAM --- */
+/* --- the file --- */
 
-/* 0; -EPIPE when the file ends before. */
-static int read_all(int fd, void *bytes, size_t size)
+int snapshot_state(const struct snapshot_parts *parts, struct state_stream *state, struct error *error)
+{
+	const void *bytes;
+	size_t size;
+
+	state_save_begin(state);
+	save_state(parts, state);
+	return state_saved(state, &bytes, &size, error);
+}
+
+int snapshot_begin_live(const struct saved_stream *stream)
+{
+	struct header header = {.magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION_LIVE};
+
+	return stream->write(stream->context, &header, sizeof(header));
+}
+
+int snapshot_end_live(const struct saved_stream *stream, const struct state_stream *state)
+{
+	struct header header = {.magic = SNAPSHOT_MAGIC,
+				.version = SNAPSHOT_VERSION_LIVE,
+				.state_bytes = state->at,
+				.state_checksum = saved_checksum(SAVED_CHECKSUM_START, state->saved, state->at)};
+	int result = stream->write(stream->context, &header, sizeof(header));
+
+	return result < 0 ? result : stream->write(stream->context, state->saved, state->at);
+}
+
+/* With or without its magic. */
+static int write_parts(const struct snapshot_parts *parts, const struct saved_stream *stream,
+		       const struct state_stream *state, bool has_magic)
+{
+	struct header header = {
+		.version = SNAPSHOT_VERSION,
+		.state_bytes = state->at,
+		.state_checksum = saved_checksum(SAVED_CHECKSUM_START, state->saved, state->at),
+	};
+	int result;
+
+	if (has_magic)
+		memcpy(header.magic, SNAPSHOT_MAGIC, sizeof(header.magic));
+	result = stream->write(stream->context, &header, sizeof(header));
+	if (result == 0)
+		result = stream->write(stream->context, state->saved, state->at);
+	return result < 0 ? result : saved_ram_write(stream, parts->ram);
+}
+
+static int write_fd(void *context, const void *bytes, size_t size)
+{
+	return file_write_all(*(const int *)context, bytes, size);
+}
+
+static int write_file(const struct snapshot_parts *parts, int fd, const struct state_stream *state)
+{
+	const struct saved_stream stream = {.write = write_fd, .context = &fd};
+	int result = lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
+
+	/* Who reads a stream sees by its end whether it is complete. */
+	if (result == -ESPIPE)
+		return write_parts(parts, &stream, state, true);
+	if (result == 0)
+		result = write_parts(parts, &stream, state, false);
+	if (result == 0 && lseek(fd, 0, SEEK_SET) < 0)
+		result = -errno;
+	if (result == 0)
+		result = file_write_all(fd, SNAPSHOT_MAGIC, SNAPSHOT_MAGIC_BYTES);
+	return result;
+}
+
+int snapshot_save(const struct snapshot_parts *parts, int fd, struct error *error)
+{
+	struct state_stream state;
+	int result = snapshot_state(parts, &state, error);
+
+	if (result == 0) {
+		result = write_file(parts, fd, &state);
+		if (result < 0)
+			error_set_errno(error, -result, "cannot save the machine");
+	}
+	state_end(&state);
+	return result;
+}
+
+int snapshot_save_to(const struct snapshot_parts *parts, const struct saved_stream *stream, struct error *error)
+{
+	struct state_stream state;
+	int result = snapshot_state(parts, &state, error);
+
+	if (result == 0) {
+		result = write_parts(parts, stream, &state, true);
+		if (result < 0)
+			error_set_errno(error, -result, "cannot save the machine");
+	}
+	state_end(&state);
+	return result;
+}
+
+static int read_header(const struct saved_stream *stream, struct header *header, struct error *error)
+{
+	int result = stream->read(stream->context, header, sizeof(*header));
+
+	if (result == -ECANCELED)
+		return error_set_errno(error, ECANCELED, "it was not read");
+	if (result < 0 || memcmp(header->magic, SNAPSHOT_MAGIC, sizeof(header->magic)) != 0)
+		return error_set(error, EINVAL, "it is no saved machine");
+	if (header->version != SNAPSHOT_VERSION && header->version != SNAPSHOT_VERSION_LIVE)
+		return error_set(error, EINVAL, "its format has version %u, this kvik knows %u and %u",
+				 header->version, SNAPSHOT_VERSION, SNAPSHOT_VERSION_LIVE);
+	if (header->state_bytes > STATE_BYTES_MAX)
+		return error_set(error, EINVAL, "it ends too early");
+	return 0;
+}
+
+/* A piece at a time: memory is there for what came, and not for what a header promises. */
+static int read_state(const struct saved_stream *stream, const struct header *header, struct saved_machine *machine,
+		      struct error *error)
+{
+	size_t size = header->state_bytes, at = 0, piece;
+	uint8_t *more;
+
+	while (at < size) {
+		piece = size - at < STATE_PIECE_BYTES ? size - at : STATE_PIECE_BYTES;
+		more = realloc(machine->state, at + piece);
+		if (!more)
+			return error_set_errno(error, ENOMEM, "cannot load it");
+		machine->state = more;
+		if (stream->read(stream->context, more + at, piece) < 0)
+			return error_set(error, EINVAL, "it ends too early");
+		at += piece;
+	}
+	machine->state_bytes = size;
+	if (saved_checksum(SAVED_CHECKSUM_START, machine->state, size) != header->state_checksum)
+		return error_set(error, EINVAL, "it is damaged: the checksum of its state is wrong");
+	return 0;
+}
+
+int snapshot_read(const struct saved_stream *stream, struct ram *ram, struct saved_machine *machine,
+		  struct error *error)
+{
+	struct header header;
+	bool is_live;
+	int result = read_header(stream, &header, error);
+
+	*machine = (struct saved_machine){NULL, 0};
+	if (result < 0)
+		goto out;
+	is_live = header.version == SNAPSHOT_VERSION_LIVE;
+	if (!is_live)
+		result = read_state(stream, &header, machine, error);
+	if (result == 0)
+		result = saved_ram_read(stream, ram, error);
+	if (result == 0 && is_live)
+		result = read_header(stream, &header, error);
+	if (result == 0 && is_live)
+		result = read_state(stream, &header, machine, error);
+out:
+	if (result < 0) {
+		error_prefix(error, "cannot load the saved machine");
+		saved_machine_free(machine);
+	}
+	return result;
+}
+
+void saved_machine_free(struct saved_machine *machine)
+{
+	free(machine->state);
+	machine->state = NULL;
+}
+
+int snapshot_take_over(const struct snapshot_parts *parts, const struct saved_machine *machine, struct error *error)
+{
+	struct state_stream state;
+	int result;
+
+	state_load_begin(&state, machine->state, machine->state_bytes);
+	load_state(parts, &state);
+	result = state_loaded(&state, error);
+	if (result < 0)
+		error_prefix(error, "cannot load the saved machine");
+	return result;
+}
+
+int snapshot_load_from(const struct snapshot_parts *parts, const struct saved_stream *stream, struct error *error)
+{
+	struct saved_machine machine;
+	int result = snapshot_read(stream, parts->ram, &machine, error);
+
+	if (result == 0)
+		result = snapshot_take_over(parts, &machine, error);
+	saved_machine_free(&machine);
+	return result;
+}
+
+static int read_fd(void *context, void *bytes, size_t size)
 {
 	uint8_t *at = bytes;
 	ssize_t got;
 
 	while (size) {
-		got = read(fd, at, size);
+		got = read(*(const int *)context, at, size);
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
@@ -228,207 +397,9 @@ static int read_all(int fd, void *bytes, size_t size)
 	return 0;
 }
 
-static bool is_zero(const uint8_t *bytes, size_t size)
-{
-	return bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
-
-/* Write [offset, end) of a region, which the memory file has, without pages of zeroes. */
-static int write_range(int fd, const struct guest_region *region, uint64_t offset, uint64_t end,
-		       uint64_t *sum)
-{
-	struct run_header run;
-	uint64_t first;
-	int result = 0;
-
-	while (offset < end && result == 0) {
-		while (offset < end && is_zero(region->hva + offset, PAGE_BYTES))
-			offset += PAGE_BYTES;
-		first = offset;
-		while (offset < end && offset - first < RUN_BYTES_MAX &&
-		       !is_zero(region->hva + offset, PAGE_BYTES))
-			offset += PAGE_BYTES;
-		if (offset == first)
-			break;
-		run = (struct run_header){region->gpa + first, offset - first};
-		*sum = checksum(*sum, region->hva + first, offset - first);
-		result = file_write_all(fd, &run, sizeof(run));
-		if (result == 0)
-			result = file_write_all(fd, region->hva + first, offset - first);
-	}
-	return result;
-}
-
-/* Only what the file behind RAM has: looking at the rest would make it. */
-static int write_ram(int fd, const struct ram *ram)
-{
-	const struct guest_region *region;
-	struct run_header end = {.size_bytes = 0};
-	uint64_t sum = CHECKSUM_START, base, last;
-	off_t data, hole;
-	unsigned i;
-	int result = 0;
-
-	for (i = 0; i < ram->memory.region_count && result == 0; i++) {
-		region = &ram->memory.regions[i];
-		base = region->hva - ram->base;
-		last = base + region->size_bytes;
-		for (data = base; result == 0; data = hole) {
-			data = lseek(ram->memfd, data, SEEK_DATA);
-			if (data < 0 || (uint64_t)data >= last)
-				break;
-			hole = lseek(ram->memfd, data, SEEK_HOLE);
-			if (hole < 0 || (uint64_t)hole > last)
-				hole = last;
-			result = write_range(fd, region, data - base, hole - base, &sum);
-		}
-	}
-	end.gpa = sum;
-	return result < 0 ? result : file_write_all(fd, &end, sizeof(end));
-}
-
-static int read_ram(int fd, struct ram *ram, struct error *error)
-{
-	uint64_t sum = CHECKSUM_START;
-	struct run_header run;
-	uint8_t *hva;
-	int result;
-
-	/* What the loader put there goes. */
-	if (fallocate(ram->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ram->size_bytes) < 0)
-		return error_set_errno(error, errno, "cannot empty the RAM");
-	for (;;) {
-		result = read_all(fd, &run, sizeof(run));
-		if (result < 0 || run.size_bytes == 0)
-			break;
-		hva = NULL;
-		if (run.size_bytes <= RUN_BYTES_MAX && run.gpa % PAGE_BYTES == 0 &&
-		    run.size_bytes % PAGE_BYTES == 0)
-			hva = guest_memory_for_writing(&ram->memory, run.gpa, run.size_bytes);
-		if (!hva)
-			return error_set(error, EINVAL,
-					 "it has %llu bytes of RAM at 0x%llx, where there is none",
-					 (unsigned long long)run.size_bytes,
-					 (unsigned long long)run.gpa);
-		result = read_all(fd, hva, run.size_bytes);
-		if (result < 0)
-			break;
-		guest_memory_written(&ram->memory, run.gpa, run.size_bytes);
-		sum = checksum(sum, hva, run.size_bytes);
-	}
-	if (result == -EPIPE)
-		return error_set(error, EINVAL, "it ends too early");
-	if (result < 0)
-		return error_set_errno(error, -result, "it cannot be read");
-	if (run.gpa != sum)
-		return error_set(error, EINVAL, "its RAM is damaged: the checksum is wrong");
-	return 0;
-}
-
-/* --- the file --- */
-
-static int write_file(const struct snapshot_parts *parts, int fd, const void *state, size_t size)
-{
-	struct header header = {
-		.version = SNAPSHOT_VERSION,
-		.state_bytes = size,
-		.state_checksum = checksum(CHECKSUM_START, state, size),
-	};
-	int result = lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
-	/* Who reads a stream sees by its end whether it is complete. */
-	bool is_stream = result == -ESPIPE;
-
-	if (is_stream) {
-		memcpy(header.magic, SNAPSHOT_MAGIC, sizeof(header.magic));
-		result = 0;
-	}
-	if (result == 0)
-		result = file_write_all(fd, &header, sizeof(header));
-	if (result == 0)
-		result = file_write_all(fd, state, size);
-	if (result == 0)
-		result = write_ram(fd, parts->ram);
-	if (is_stream)
-		return result;
-	if (result == 0 && lseek(fd, 0, SEEK_SET) < 0)
-		result = -errno;
-	if (result == 0)
-		result = file_write_all(fd, SNAPSHOT_MAGIC, sizeof(header.magic));
-	return result;
-}
-
-int snapshot_save(const struct snapshot_parts *parts, int fd, struct error *error)
-{
-	struct state_stream state;
-	const void *bytes;
-	size_t size;
-	int result;
-
-	state_save_begin(&state);
-	save_state(parts, &state);
-	result = state_saved(&state, &bytes, &size, error);
-	if (result == 0) {
-		result = write_file(parts, fd, bytes, size);
-		if (result < 0)
-			error_set_errno(error, -result, "cannot save the machine");
-	}
-	state_end(&state);
-	return result;
-}
-
-/* The state of a file whose header is good; the caller frees. */
-static void *read_state(int fd, size_t *size, struct error *error)
-{
-	struct header header;
-	struct stat status;
-	void *bytes;
-	int result = read_all(fd, &header, sizeof(header));
-
-	if (result < 0 || memcmp(header.magic, SNAPSHOT_MAGIC, sizeof(header.magic)) != 0) {
-		error_set(error, EINVAL, "it is no saved machine");
-		return NULL;
-	}
-	if (header.version != SNAPSHOT_VERSION) {
-		error_set(error, EINVAL, "its format has version %u, this kvik knows %u",
-			  header.version, SNAPSHOT_VERSION);
-		return NULL;
-	}
-	if (fstat(fd, &status) < 0 || header.state_bytes > STATE_BYTES_MAX ||
-	    (S_ISREG(status.st_mode) && header.state_bytes > (uint64_t)status.st_size)) {
-		error_set(error, EINVAL, "it ends too early");
-		return NULL;
-	}
-	bytes = malloc(header.state_bytes + 1);
-	if (!bytes) {
-		error_set_errno(error, ENOMEM, "cannot load it");
-		return NULL;
-	}
-	if (read_all(fd, bytes, header.state_bytes) < 0) {
-		error_set(error, EINVAL, "it ends too early");
-	} else if (checksum(CHECKSUM_START, bytes, header.state_bytes) != header.state_checksum) {
-		error_set(error, EINVAL, "it is damaged: the checksum of its state is wrong");
-	} else {
-		*size = header.state_bytes;
-		return bytes;
-	}
-	free(bytes);
-	return NULL;
-}
-
 int snapshot_load(const struct snapshot_parts *parts, int fd, struct error *error)
 {
-	struct state_stream state;
-	size_t size;
-	void *bytes = read_state(fd, &size, error);
-	int result = bytes ? read_ram(fd, parts->ram, error) : -EINVAL;
+	const struct saved_stream stream = {.read = read_fd, .context = &fd};
 
-	if (result == 0) {
-		state_load_begin(&state, bytes, size);
-		load_state(parts, &state);
-		result = state_loaded(&state, error);
-	}
-	if (result < 0)
-		error_prefix(error, "cannot load the saved machine");
-	free(bytes);
-	return result;
+	return snapshot_load_from(parts, &stream, error);
 }

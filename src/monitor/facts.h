@@ -30,6 +30,8 @@ enum monitor_change {
 	MONITOR_OBJECT_DEL,
 };
 
+struct block;
+
 /* JSON values are borrowed from whoever made the facts; they are answers as schema.json says. */
 struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
@@ -42,6 +44,9 @@ struct monitor_facts {
 	json_t *objects;
 	/* The ring of that name to read from, or NULL. */
 	struct char_stream *(*find_ring)(void *context, const char *name);
+	/* The disk that a node or a drive of that name is, while a device has it; or NULL. */
+	const struct block *(*find_disk)(void *context, const char *name);
+	void *disk_context;
 	/* Open what somebody names in a command. A descriptor, close-on-exec, or -errno and `error`. */
 	int (*open_file)(void *context, enum monitor_file kind, const char *name, struct error *error);
 	void *file_context;

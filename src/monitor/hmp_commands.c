@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "monitor/hmp_snapshots.h"
 #include "monitor/qmp.h"
 #include "monitor/version.h"
 
@@ -178,6 +179,11 @@ static void info_migrate(struct line *line)
 	json_decref(answer);
 }
 
+static void info_snapshots(struct line *line)
+{
+	hmp_info_snapshots(line->monitor, line->text);
+}
+
 static const struct command {
 	const char *name, *other_name;
 	void (*run)(struct line *line);
@@ -191,6 +197,7 @@ static const struct command {
 	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
 	{"migrate", NULL, info_migrate, "what has become of a migration"},
 	{"name", NULL, info_name, "the machine's name"},
+	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
 	{"status", NULL, info_status, "whether the machine runs"},
 	{"uuid", NULL, info_uuid, "the machine's UUID"},
 	{"version", NULL, info_version, "this program's version"},
@@ -380,19 +387,37 @@ static void run_migrate_incoming(struct line *line)
 	tell(line, "migrate-incoming", json_pack("{s:s%}", "uri", line->rest, strcspn(line->rest, "\r\n")));
 }
 
+static void run_savevm(struct line *line)
+{
+	hmp_savevm(line->monitor, line->rest, line->text);
+}
+
+static void run_loadvm(struct line *line)
+{
+	hmp_loadvm(line->monitor, line->rest, line->text);
+}
+
+static void run_delvm(struct line *line)
+{
+	hmp_delvm(line->monitor, line->rest, line->text);
+}
+
 static void run_help(struct line *line);
 
 static const struct command commands[] = {
 	{"cont", "c", run_cont, "let the machine run"},
+	{"delvm", NULL, run_delvm, "NAME: delete a snapshot"},
 	{"device_add", NULL, run_device_add, "plug a device in: DRIVER,bus=PORT,..."},
 	{"device_del", NULL, run_device_del, "ask the guest to let go of a device"},
 	{"help", "?", run_help, "this list"},
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
+	{"loadvm", NULL, run_loadvm, "NAME: the machine and its disks as they were"},
 	{"migrate", NULL, run_migrate, "[-d] URI: send the machine to file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME"},
 	{"migrate_incoming", NULL, run_migrate_incoming, "URI: receive it, after -incoming defer"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
 	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},
 	{"quit", "q", run_quit, "end at once"},
+	{"savevm", NULL, run_savevm, "[NAME]: a snapshot of the machine in its disks, which are qcow2"},
 	{"screendump", NULL, run_screendump, "FILE [-f png]: a picture of the display (PPM)"},
 	{"sendkey", NULL, run_sendkey, "KEYS [MS]: press keys, as ctrl-alt-f1"},
 	{"stop", "s", run_stop, "stop the machine"},

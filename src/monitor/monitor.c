@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "monitor/hmp.h"
+#include "monitor/jobs.h"
 #include "monitor/migration.h"
 #include "monitor/qmp.h"
 
@@ -31,6 +32,7 @@ void monitor_destroy(struct monitor *monitor)
 		machine_unobserve(monitor->machine, &monitor->observer);
 	typist_end(&monitor->typist);
 	migration_end(monitor);
+	jobs_end(monitor);
 	qmp_end(monitor);
 	hmp_end(monitor);
 	schema_destroy(monitor->schema);
@@ -117,6 +119,9 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 {
 	int result = typist_begin(&monitor->typist, machine);
 
+	if (result == 0)
+		result = event_timer_init(&monitor->job_timer, machine_configuration(machine)->loop, jobs_carry_out,
+					  monitor);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot set up a monitor");
 	monitor->machine = machine;

@@ -11,9 +11,13 @@
 enum migration_status { MIGRATION_NONE, MIGRATION_SETUP, MIGRATION_ACTIVE, MIGRATION_COMPLETED, MIGRATION_FAILED };
 
 #define MONITOR_DESCRIPTORS 16
+#define JOBS_MAX	    64
+
+enum job_type { JOB_SNAPSHOT_SAVE, JOB_SNAPSHOT_LOAD, JOB_SNAPSHOT_DELETE };
 
 struct qmp_session;
 struct hmp_session;
+struct job;
 
 struct monitor {
 	struct monitor_facts facts;
@@ -37,6 +41,8 @@ struct monitor {
 		int fd;
 	} descriptors[MONITOR_DESCRIPTORS]; /* getfd's */
 	unsigned descriptor_count;
+	struct job *jobs;	      /* in the order in which they came */
+	struct event_timer job_timer; /* carries out the next one */
 	struct typist typist;
 };
 

@@ -61,7 +61,7 @@ static void zero_and_read(struct node *image, uint64_t offset, uint64_t size, bo
 static void look(struct node *image)
 {
 	struct image_description description;
-	struct image_snapshot snapshot;
+	struct block_snapshot snapshot;
 	struct image_bitmap bitmap;
 	struct image_extent extent;
 	uint64_t at = 0;

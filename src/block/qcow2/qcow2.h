@@ -7,7 +7,7 @@
  *   mapping.c   from guest offsets to host clusters: L1 and L2 tables
  *   flush.c     in which order changes reach the medium
  *   read.c write.c pack.c unpack.c   requests, also of compressed clusters
- *   bitmaps.c snapshots.c resize.c check.c create.c open.c
+ *   bitmaps.c snapshots.c state.c resize.c check.c create.c open.c
  *
  * Order on the medium. Changes of tables stay in memory until a flush, which writes what is pointed to
  * before what points to it, with a barrier (fdatasync) in between: data and refcounts, then L2 tables,
@@ -146,6 +146,9 @@ struct qcow2 {
 	struct snapshot *snapshots;
 	unsigned snapshot_count;
 	uint64_t snapshots_offset, snapshots_bytes;
+	uint64_t *own_l1; /* while a snapshot's state is read: what is else in l1; NULL: it is not */
+	uint32_t own_l1_size;
+	uint64_t state_bytes; /* of the snapshot whose state is read */
 
 	struct bitmap *bitmaps;
 	bool bitmaps_in_use; /* atomic; told on the medium, so writes may be tracked in memory */

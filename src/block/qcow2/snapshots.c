@@ -217,7 +217,7 @@ static int find_snapshot(const struct qcow2 *image, const char *name)
 	return -1;
 }
 
-static int check_possible(struct qcow2 *image, struct error *error)
+int qcow2_snapshot_possible(struct qcow2 *image, struct error *error)
 {
 	if (image->data != &image->node.file)
 		return error_set(error, ENOTSUP, "%s has a data file, which cannot have snapshots",
@@ -295,26 +295,35 @@ static int create(struct qcow2 *image, struct snapshot *snapshot)
 		return -ENOMEM;
 	image->snapshots = more;
 	more[image->snapshot_count] = *snapshot;
-	return write_list(image, more, image->snapshot_count + 1);
+	result = write_list(image, more, image->snapshot_count + 1);
+	/* The disk goes on without the machine's state, which is the snapshot's. */
+	return result == 0 ? qcow2_state_drop(image) : result;
 }
 
-int qcow2_snapshot_create(struct qcow2 *image, const char *name, struct error *error)
+int qcow2_snapshot_create(struct qcow2 *image, const struct block_snapshot *what, struct error *error)
 {
-	struct snapshot snapshot = {.l1_size = image->l1_size, .disk_size = image->node.size};
+	struct snapshot snapshot = {.l1_size = image->l1_size,
+				    .disk_size = image->node.size,
+				    .seconds = what->seconds,
+				    .nanoseconds = what->nanoseconds,
+				    .clock_ns = what->clock_ns,
+				    .state_bytes = what->state_bytes};
 	unsigned count = image->snapshot_count;
 	struct timespec now;
-	int result = check_possible(image, error);
+	int result = qcow2_snapshot_possible(image, error);
 
 	if (result < 0)
 		return result;
-	if (strlen(name) > UINT16_MAX || image->snapshot_count == SNAPSHOTS_MAX)
+	if (strlen(what->name) > UINT16_MAX || image->snapshot_count == SNAPSHOTS_MAX)
 		return error_set(error, EINVAL, "%s: too many snapshots, or too long a name",
 				 image->node.file.path);
-	clock_gettime(CLOCK_REALTIME, &now);
-	snapshot.seconds = now.tv_sec;
-	snapshot.nanoseconds = now.tv_nsec;
+	if (!what->seconds) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		snapshot.seconds = now.tv_sec;
+		snapshot.nanoseconds = now.tv_nsec;
+	}
 	snapshot.id = new_id(image);
-	snapshot.name = strdup(name);
+	snapshot.name = strdup(what->name);
 	result = snapshot.id && snapshot.name ? begin(image) : -ENOMEM;
 	if (result == 0)
 		result = create(image, &snapshot);
@@ -368,6 +377,8 @@ static int apply(struct qcow2 *image, const struct snapshot *snapshot)
 	if (result == 0)
 		result = whole_flush(image);
 	if (result == 0)
+		result = qcow2_state_drop(image);
+	if (result == 0)
 		result = whole_update_flags(image);
 	free(old);
 	free(saved);
@@ -376,7 +387,7 @@ static int apply(struct qcow2 *image, const struct snapshot *snapshot)
 
 int qcow2_snapshot_apply(struct qcow2 *image, const char *name, struct error *error)
 {
-	int index = find_snapshot(image, name), result = check_possible(image, error);
+	int index = find_snapshot(image, name), result = qcow2_snapshot_possible(image, error);
 
 	if (result < 0)
 		return result;
@@ -454,7 +465,7 @@ static int delete(struct qcow2 *image, unsigned index)
 
 int qcow2_snapshot_delete(struct qcow2 *image, const char *name, struct error *error)
 {
-	int index = find_snapshot(image, name), result = check_possible(image, error);
+	int index = find_snapshot(image, name), result = qcow2_snapshot_possible(image, error);
 
 	if (result < 0)
 		return result;

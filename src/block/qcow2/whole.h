@@ -31,7 +31,19 @@ int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation pr
 /* Give places to all clusters of a range that have none; `fills`: written with zeroes. */
 int qcow2_preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool fills);
 int qcow2_create(const char *path, const struct image_creation *creation, struct error *error);
-int qcow2_snapshot_create(struct qcow2 *image, const char *name, struct error *error);
+/* As block_snapshot_create; without `seconds` it is of now. */
+int qcow2_snapshot_create(struct qcow2 *image, const struct block_snapshot *what, struct error *error);
+/* Whether the image can have any. 0, or -errno and `error`. */
+int qcow2_snapshot_possible(struct qcow2 *image, struct error *error);
+
+/* The state of a machine, beyond the disk's end: block_state_* (block.h). */
+int qcow2_state_write(struct qcow2 *image, uint64_t at, const void *data, uint64_t size);
+int qcow2_state_drop(struct qcow2 *image);
+int qcow2_state_open(struct qcow2 *image, const char *id, struct error *error);
+int qcow2_state_read(struct qcow2 *image, uint64_t at, void *data, uint64_t size);
+void qcow2_state_close(struct qcow2 *image);
+
+
 int qcow2_snapshot_apply(struct qcow2 *image, const char *name, struct error *error);
 /* Have an image that is open for reading only show a snapshot instead. */
 int qcow2_snapshot_view(struct qcow2 *image, const char *name, struct error *error);

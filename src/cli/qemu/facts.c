@@ -146,6 +146,13 @@ static struct char_stream *find_ring(void *context, const char *name)
 	return chardev && chardev->is_ring && !chardev->mux ? chardev->stream : NULL;
 }
 
+static const struct block *find_disk(void *context, const char *name)
+{
+	const struct drive *drive = drives_find(context, name);
+
+	return drive && drive->is_used ? drive->block : NULL;
+}
+
 static int collect_features(struct monitor_facts *facts, const struct line *line, struct error *error)
 {
 	struct kvm_system system;
@@ -181,6 +188,8 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		.has_kvm = line->has_kvm,
 		.uses_kvm = line->uses_kvm,
 		.find_ring = find_ring,
+		.find_disk = find_disk,
+		.disk_context = &line->drives,
 		.context = &line->chardevs,
 	};
 	if (collect_features(facts, line, error) < 0)

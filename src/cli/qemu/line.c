@@ -657,6 +657,7 @@ static void examine_life(struct line *line)
 	if (has(line, "S"))
 		line->config.pauses = line->gdb ? MACHINE_PAUSE_DEBUGGER : MACHINE_PAUSE_USER;
 	line->incoming = text(line, "incoming");
+	line->loadvm = text(line, "loadvm");
 	if (line->incoming)
 		line->config.pauses |= MACHINE_PAUSE_INCOMING;
 	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);

@@ -40,6 +40,7 @@ struct line {
 	json_t *smbios_texts;	 /* that were read from files; owned */
 	uint8_t *file_bytes[BOARD_FILES_MAX]; /* of config.files; owned */
 	const char *incoming; /* NULL: it begins by itself */
+	const char *loadvm; /* NULL: it boots */
 	const char *gdb; /* where a debugger may connect; NULL: nowhere */
 };
 

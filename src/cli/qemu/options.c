@@ -308,6 +308,7 @@ static const struct option {
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 
 	{"incoming", TEXT, NULL, NULL, "file:PATH|exec:COMMAND|unix:PATH|tcp:[HOST]:PORT|fd:N|defer", "wait for a machine that is migrated here"},
+	{"loadvm", TEXT, NULL, NULL, "NAME", "begin with a snapshot of the machine that is in its disks (savevm)"},
 	{"gdb", TEXT, NULL, NULL, "tcp:[HOST]:PORT|unix:PATH", "gdb may connect there; with -S it starts the CPUs"},
 	{"s", FLAG, NULL, NULL, NULL, "as -gdb tcp::1234"},
 	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
@@ -355,7 +356,6 @@ static const struct option {
 	{"usbdevice", MISSING, .help = "there is no USB yet"},
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
-	{"loadvm", MISSING, .help = "there are no snapshots yet: kvik run --load loads a machine that was saved"},
 	{"fsdev", MISSING, .help = "folders cannot be shared yet"},
 	{"virtfs", MISSING, .help = "folders cannot be shared yet"},
 	{"tpmdev", MISSING, .help = "there is no TPM"},

@@ -310,6 +310,11 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	if (!system->machine ||
 	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;
+	if (line->loadvm && !line->incoming &&
+	    machine_snapshot_load_first(system->machine, line->loadvm, error) < 0) {
+		error_prefix(error, "-loadvm %.60s", line->loadvm);
+		return -EINVAL;
+	}
 	if (monitor_set_machine(system->monitor, system->machine, error) < 0)
 		return -EINVAL;
 	system->hotplug.monitor = system->monitor;

@@ -1,0 +1,220 @@
+/*
+ * QMP's jobs. They are carried out one after the other, each once its command has been answered; monitors wait
+ * while one is. As in QEMU a job that is over stays until it is dismissed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "monitor/jobs.h"
+#include <qmp_commands.h>
+
+static const char *const type_names[] = {
+	[JOB_SNAPSHOT_SAVE] = "snapshot-save",
+	[JOB_SNAPSHOT_LOAD] = "snapshot-load",
+	[JOB_SNAPSHOT_DELETE] = "snapshot-delete",
+};
+
+struct job {
+	enum job_type type;
+	const char *status;
+	char *id, *tag; /* owned */
+	struct machine_snapshot_choice choice;
+	bool is_over;
+	struct error problem; /* "": none */
+	struct job *next;
+};
+
+static void set_status(struct monitor *monitor, struct job *job, const char *status)
+{
+	job->status = status;
+	qmp_send_event(monitor, "JOB_STATUS_CHANGE", json_pack("{s:s,s:s}", "status", status, "id", job->id));
+}
+
+static void free_job(struct job *job)
+{
+	free(job->id);
+	free(job->tag);
+	free(job);
+}
+
+static struct job *find_job(struct monitor *monitor, const char *id)
+{
+	struct job *job = monitor->jobs;
+
+	while (job && strcmp(job->id, id) != 0)
+		job = job->next;
+	return job;
+}
+
+static void carry_out(struct monitor *monitor, struct job *job)
+{
+	int result = -EINVAL;
+
+	switch (job->type) {
+	case JOB_SNAPSHOT_SAVE:
+		result = machine_snapshot_save(monitor->machine, &job->choice, job->tag, &job->problem);
+		break;
+	case JOB_SNAPSHOT_LOAD:
+		result = machine_snapshot_load(monitor->machine, &job->choice, job->tag, &job->problem);
+		break;
+	case JOB_SNAPSHOT_DELETE:
+		result = machine_snapshot_delete(monitor->machine, &job->choice, job->tag, &job->problem);
+		break;
+	}
+	job->is_over = true;
+	if (result == 0) {
+		job->problem.message[0] = 0;
+		set_status(monitor, job, "waiting");
+		set_status(monitor, job, "pending");
+	} else {
+		set_status(monitor, job, "aborting");
+	}
+	set_status(monitor, job, "concluded");
+}
+
+void jobs_carry_out(void *context)
+{
+	struct monitor *monitor = context;
+	struct job *job = monitor->jobs;
+
+	while (job && job->is_over)
+		job = job->next;
+	if (!job)
+		return;
+	carry_out(monitor, job);
+	event_timer_set(&monitor->job_timer, monotonic_ns(), 0);
+}
+
+/* The disks that the arguments name. 0, or -errno and the call's error. */
+static int choose(struct qmp_call *call, struct machine_snapshot_choice *choice)
+{
+	const struct monitor_facts *facts = &call->monitor->facts;
+	const size_t most = sizeof(choice->disks) / sizeof(choice->disks[0]);
+	const char *state = json_string_value(json_object_get(call->arguments, "vmstate"));
+	json_t *devices = json_object_get(call->arguments, "devices"), *name;
+	size_t i;
+
+	*choice = (struct machine_snapshot_choice){.count = 0};
+	if (json_array_size(devices) > most)
+		return error_set(&call->error, ENOSPC, "at most %zu devices", most);
+	json_array_foreach(devices, i, name) {
+		const char *text = json_string_value(name);
+		const struct block *disk = facts->find_disk ? facts->find_disk(facts->disk_context, text) : NULL;
+
+		if (!disk)
+			return error_set(&call->error, ENOENT, "No block device node '%.60s'", text);
+		choice->disks[choice->count++] = disk;
+		if (state ? strcmp(text, state) == 0 : i == 0)
+			choice->state = disk;
+	}
+	if (!choice->state)
+		return error_set(&call->error, ENOENT, "vmstate block device '%.60s' does not exist",
+				 state ? state : "");
+	return 0;
+}
+
+static json_t *start(struct qmp_call *call, enum job_type type)
+{
+	struct monitor *monitor = call->monitor;
+	const char *id = json_string_value(json_object_get(call->arguments, "job-id"));
+	struct job *job, **last = &monitor->jobs;
+	unsigned count = 0;
+
+	if (!monitor->machine) {
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+		return NULL;
+	}
+	if (find_job(monitor, id)) {
+		error_set(&call->error, EEXIST, "Job ID '%.60s' already in use", id);
+		return NULL;
+	}
+	for (; *last; last = &(*last)->next)
+		count++;
+	if (count == JOBS_MAX) {
+		error_set(&call->error, ENOSPC, "at most %u jobs: some have to be dismissed", JOBS_MAX);
+		return NULL;
+	}
+	job = calloc(1, sizeof(*job));
+	if (!job || !(job->id = strdup(id)) ||
+	    !(job->tag = strdup(json_string_value(json_object_get(call->arguments, "tag"))))) {
+		if (job)
+			free_job(job);
+		error_set_errno(&call->error, ENOMEM, "a job");
+		return NULL;
+	}
+	job->type = type;
+	if (choose(call, &job->choice) < 0) {
+		free_job(job);
+		return NULL;
+	}
+	*last = job;
+	set_status(monitor, job, "created");
+	set_status(monitor, job, "running");
+	event_timer_set(&monitor->job_timer, monotonic_ns(), 0);
+	return qmp_done();
+}
+
+json_t *qmp_snapshot_save(struct qmp_call *call)
+{
+	return start(call, JOB_SNAPSHOT_SAVE);
+}
+
+json_t *qmp_snapshot_load(struct qmp_call *call)
+{
+	return start(call, JOB_SNAPSHOT_LOAD);
+}
+
+json_t *qmp_snapshot_delete(struct qmp_call *call)
+{
+	return start(call, JOB_SNAPSHOT_DELETE);
+}
+
+json_t *qmp_query_jobs(struct qmp_call *call)
+{
+	json_t *answer = json_array(), *one;
+	const struct job *job;
+
+	for (job = call->monitor->jobs; job; job = job->next) {
+		one = json_pack("{s:s,s:s,s:s,s:i,s:i}", "id", job->id, "type", type_names[job->type], "status",
+				job->status, "current-progress", (int)job->is_over, "total-progress", 1);
+		if (job->problem.message[0])
+			json_object_set_new(one, "error", json_string(job->problem.message));
+		json_array_append_new(answer, one);
+	}
+	return answer;
+}
+
+json_t *qmp_job_dismiss(struct qmp_call *call)
+{
+	struct monitor *monitor = call->monitor;
+	const char *id = json_string_value(json_object_get(call->arguments, "id"));
+	struct job *job = find_job(monitor, id), **at;
+
+	if (!job) {
+		error_set(&call->error, ENOENT, "Job not found");
+		return NULL;
+	}
+	if (!job->is_over) {
+		error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb 'dismiss'", id,
+			  job->status);
+		return NULL;
+	}
+	set_status(monitor, job, "null");
+	for (at = &monitor->jobs; *at != job; at = &(*at)->next)
+		;
+	*at = job->next;
+	free_job(job);
+	return qmp_done();
+}
+
+void jobs_end(struct monitor *monitor)
+{
+	struct job *job;
+
+	event_timer_destroy(&monitor->job_timer);
+	while ((job = monitor->jobs)) {
+		monitor->jobs = job->next;
+		free_job(job);
+	}
+}
