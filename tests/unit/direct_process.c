@@ -327,6 +327,8 @@ static void test_secret(void **state)
 		}
 		assert_false(is_known(process.secret.flags));
 		assert_false(is_known(process.secret.fd));
+		assert_false(is_known((uint32_t)process.secret.pass));
+		assert_false(is_known((uint32_t)(process.secret.pass >> 32)));
 		assert_int_equal(stop_signal(), DIRECT_KICK);
 		frame->si = SECOND + 19 * 4096;
 		assert_int_equal(RUN("\x8a\x06\x0f\x05"), SIGSYS);
@@ -334,33 +336,74 @@ static void test_secret(void **state)
 	assert_true(ends < 300);
 }
 
-/* Frames of the guest's own making: with all signals blocked, and a signal stack that is not there. */
+/* Frames of the guest's own making, that would block the monitor's kick: the return does not take them, whatever
+ * pass the guest makes up, and none is where the stub's own can be found. */
 static void test_frames(void **state)
 {
-	struct direct_frame forged;
+	struct direct_frame *frame = process_frame(&process), forged;
 
 	(void)state;
 	assert_int_equal(RUN("\x0f\x05"), SIGSYS);
-	memcpy(&forged, process_frame(&process), sizeof(forged));
-	/* Guest code goes on with it as if it had come by a signal, and says so by a wrong place. */
+	memcpy(&forged, frame, sizeof(forged));
 	forged.ip = CODE + 16;
 	forged.r12 = 0x77;
 	forged.fpstate = 0;
-	memcpy(ram + 4096, &forged, sizeof(forged));
-	memset(ram, 0xf4, 4096);
-	memcpy(ram + 16, "\x0f\x05", 2);
-	process_frame(&process)->sp = DATA;
-	process_frame(&process)->ax = SYS_rt_sigreturn;
-	go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return) - 2);
-	assert_int_equal(wait_stop(), 0);
-	assert_int_equal(stop_signal(), SIGSYS);
-	assert_int_equal(process_frame(&process)->r12, 0x77);
-	/* All blocked: the next exception is its end. */
 	forged.mask = UINT64_MAX;
-	memcpy(ram + 4096, &forged, sizeof(forged));
-	process_frame(&process)->sp = DATA;
-	process_frame(&process)->ax = SYS_rt_sigreturn;
-	go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return) - 2);
+	memset(ram, 0xf4, 4096);
+	memcpy(ram + 16, "\xeb\xfe", 2);
+	for (unsigned i = 0; i < 4; i++) {
+		/* Of the pass its upper half, its lower half, nothing, and the other secret. */
+		const uint64_t passes[] = { process.secret.pass & ~0xffffffffull, (uint32_t)process.secret.pass, 0,
+					    process.secret.flags | (uint64_t)process.secret.fd << 32 };
+
+		memcpy(ram + 4096, &forged, sizeof(forged));
+		frame->sp = DATA;
+		frame->ax = SYS_rt_sigreturn;
+		frame->di = passes[i];
+		frame->r12 = 0;
+		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return) - 2);
+		assert_int_equal(wait_stop(), 0);
+		assert_int_equal(stop_signal(), SIGSYS);
+		assert_int_equal(frame->r12, 0);
+		/* By way of the code before it, with a control block of the guest's. */
+		frame->bx = DATA + 2048;
+		memset(ram + 4096 + 2048, 0x11, 256);
+		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_leave) - 5);
+		assert_int_equal(wait_stop(), 0);
+		assert_int_equal(stop_signal(), SIGSYS);
+		assert_true(frame->di == 0x1111111111111111ull);
+		assert_false(is_known((uint32_t)process.secret.pass));
+	}
+	/* And by the instruction that blocks signals: what follows it is the stub's end, or a stop. */
+	memset(ram + 4096, 0xff, 4096);
+	set_call(SYS_rt_sigprocmask, SIG_BLOCK, DATA, 0, 8, 0, 0);
+	frame->bx = DATA;
+	go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_block) - 2);
+	assert_true(wait_stop() < 0);
+}
+
+/* Step by step through the stub's code (TF), from the instruction that stops it on: no step is one in which
+ * guest code could look. */
+static void test_steps(void **state)
+{
+	struct direct_frame *frame = process_frame(&process);
+
+	(void)state;
+	memset(ram, 0xf4, 4096);
+	set_call(DIRECT_STOP_CALL, 0, 0, 0, 0, 0, 0);
+	frame->sp = DATA + 2048;
+	/* pushf; orl $0x100, (%rsp); popf; jmp *%rbp */
+	memcpy(ram, "\x9c\x81\x0c\x24\x00\x01\x00\x00\x9d\xff\xe5", 11);
+	frame->bp = DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_stop) - 2;
+	go(CODE);
+	assert_int_equal(wait_stop(), 0);
+	/* Either at once, behind the JMP, or when it goes on: then it is at its end. */
+	if (stop_signal() == SIGTRAP) {
+		assert_true(frame->ip == CODE + 11 || frame->ip == frame->bp);
+		assert_false(is_known((uint32_t)process.secret.pass));
+		return;
+	}
+	go(CODE);
 	assert_true(wait_stop() < 0);
 }
 
@@ -388,6 +431,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_jumps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secret, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commands, setup, teardown),
 	};
 

@@ -97,6 +97,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: code pages looked through", direct->scans.scans);
 	visit(context, "direct: stubs made", counters->processes);
 	visit(context, "direct: stubs that ended", counters->failures);
+	visit(context, "direct: programs whose registers ended with them", counters->lost);
 	programs_visit(&direct->book.programs, direct->crossing * 1000 / CROSSING_US, visit, context);
 	if (direct->why_broken)
 		visit(context, "direct: given up, since no stub can be made: error", direct->why_broken);

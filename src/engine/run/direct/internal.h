@@ -19,7 +19,7 @@ struct direct_counters {
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t translated_stays, holds;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
-	uint64_t pages, mappings, unmapped, dropped, processes, failures;
+	uint64_t pages, mappings, unmapped, dropped, processes, failures, lost;
 };
 
 struct direct {
@@ -44,6 +44,7 @@ struct direct {
 	bool declines;     /* until the kernel has been there */
 	bool is_broken;    /* no stub can be had any more */
 	unsigned why_broken; /* errno */
+	unsigned attempts;   /* to make a stub, in vain, since the last one was made */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;
 	uint64_t cpuid_entry; /* the entry that a CPUID ended last */

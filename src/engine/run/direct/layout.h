@@ -41,6 +41,8 @@ struct direct_control {
 	uint64_t frame;            /* the ucontext_t to go on with */
 	uint64_t failure;          /* what a command has failed with (negative errno) */
 	uint64_t flags;            /* RFLAGS to return to guest code with, where the frame's are not taken */
+	uint64_t pass;             /* what the return asks for; the stub sets it to 0 */
+	uint64_t unused[7];
 	struct direct_command commands[DIRECT_COMMANDS];
 };
 
@@ -50,9 +52,11 @@ _Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "
 #define DIRECT_STOP_CALL SYS_getppid
 
 /* What the monitor's half of mapping calls' flags and descriptors must hold in their upper halves, which
- * the kernel ignores, for the stub's filter to let them pass. Only the monitor knows it. */
+ * the kernel ignores, and rt_sigreturn's first argument, which it ignores as well, for the stub's filter to let
+ * them pass. Only the monitor knows it. */
 struct direct_secret {
 	uint32_t flags, fd;
+	uint64_t pass;
 };
 
 /* The monitor's first message, with the descriptors of guest memory and of the stub's file. */
@@ -69,7 +73,7 @@ struct direct_greeting {
 /* The stub's code as it stands in its first page, and offsets in it: behind the syscall instructions
  * that its filter lets pass, and where signals go. */
 extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_block[],
-	direct_code_map[], direct_code_return[], direct_code_end[];
+	direct_code_map[], direct_code_leave[], direct_code_return[], direct_code_end[];
 
 #define DIRECT_CODE_OFFSET(label) ((uint32_t)((label) - direct_code))
 

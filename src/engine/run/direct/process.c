@@ -262,6 +262,8 @@ int process_resume(struct direct_process *process)
 
 	control->failure = 0;
 	control->frame = DIRECT_STUB_BASE + process->context;
+	control->context = control->frame;
+	control->pass = process->secret.pass;
 	control->count = process->count;
 	process->count = 0;
 	/* ENOENT: a kick took the stop back. It comes again, with the commands still there to be done. */
@@ -272,12 +274,23 @@ int process_resume(struct direct_process *process)
 
 int process_wait(struct direct_process *process)
 {
+	const struct direct_control *control = process_control(process);
 	int result = wait_for_stop(process);
+	uint64_t ip;
 
-	/* A stub has done all commands before it lets guest code run. */
-	if (result == 0 && process_control(process)->count)
+	if (result < 0)
+		return result;
+	/*
+	 * A stub has done all commands, and has used its pass, before it lets guest code run. A signal that came when
+	 * the pass was in a register has saved it, where guest code would find it: such a frame is where frames are, or
+	 * elsewhere by the guest's doing.
+	 */
+	ip = process_frame(process)->ip;
+	if (control->count || control->pass || control->context != DIRECT_STUB_BASE + process->context ||
+	    (ip >= DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_leave) &&
+	     ip < DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return)))
 		return -EPROTO;
-	return result;
+	return 0;
 }
 
 void process_kick(const struct direct_process *process)

@@ -29,6 +29,9 @@
 
 #define PROBE_CALL 335
 
+/* Stubs that cannot be made, in a row: it may be their host that is short of something, or who kills them. */
+#define ATTEMPTS_MAX 8
+
 #define VSYSCALL_BASE 0xffffffffff600000ull
 
 /* Bits of the kernel's page fault error code in a frame. */
@@ -113,10 +116,13 @@ static bool make_process(struct direct *direct, struct shadow_space *space)
 		return true;
 	result = process_create(process, direct->stubs, direct->memory->fd);
 	if (result < 0) {
+		if (++direct->attempts < ATTEMPTS_MAX)
+			return false;
 		direct->is_broken = true;
 		direct->why_broken = (unsigned)-result;
 		return false;
 	}
+	direct->attempts = 0;
 	direct->cpuid_faults = process->cpuid_faults;
 	shadow_lose_space(&direct->shadow, space);
 	space->is_lost = space->is_in_doubt = false;
@@ -143,12 +149,21 @@ static struct shadow_space *find_space(struct direct *direct)
 	return make_process(direct, space) ? space : NULL;
 }
 
-/* Let it run until it stops. False: it has ended. */
-static bool run_process(struct direct *direct, struct direct_process *process)
+/* How a stub's turn ended. */
+enum turn {
+	TURN_STOPPED,
+	TURN_NOT_BEGUN, /* it had ended before; the CPU's state is what it was */
+	TURN_LOST,      /* it ended amid guest code, whose registers nobody has */
+};
+
+/* Let it run until it stops, or ends. */
+static enum turn run_process(struct direct *direct, struct direct_process *process)
 {
 	struct cpu *cpu = direct->cpu;
 	int result = process_resume(process);
 
+	if (result < 0)
+		return TURN_NOT_BEGUN;
 	atomic_store(&direct->running, process);
 	atomic_store(&cpu->wake, wake);
 	/* Whoever asked before has not seen the two. */
@@ -164,7 +179,7 @@ static bool run_process(struct direct *direct, struct direct_process *process)
 	}
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
-	return result == 0;
+	return result == 0 ? TURN_STOPPED : TURN_LOST;
 }
 
 /* Have the last tier execute up to so many pieces; fewer when it has been outside the page where this
@@ -379,6 +394,20 @@ static bool may_cross(struct direct *direct)
 	return false;
 }
 
+/*
+ * Guest code's registers are gone with its stub, which somebody has killed, be it itself. What it did to memory
+ * stands, so that it cannot go on from where it was let go: its kernel is told what ends programs. Unwinds.
+ */
+static void lose_program(struct direct *direct)
+{
+	struct cpu *cpu = direct->cpu;
+
+	direct->counters.lost++;
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	cpu_raise_error(cpu, EXCEPTION_GP, 0);
+}
+
 enum tier_stop direct_run(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
@@ -397,6 +426,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 	while (!cpu->requests && !cpu->is_leaving) {
 		struct shadow_space *space;
 		enum fill fill;
+		enum turn turn;
 
 		if (!is_eligible(cpu) || guest_uses_stub_place(cpu))
 			return TIER_DECLINES;
@@ -427,12 +457,14 @@ enum tier_stop direct_run(struct cpu *cpu)
 		state_to_stub(direct, process_of(direct, space));
 		direct->counters.entries++;
 		cpu_begins(cpu, CPU_RUNS_DIRECT);
-		if (!run_process(direct, process_of(direct, space))) {
-			/* The state is what it was at the entry. */
-			end_process(direct, space);
-			return TIER_DECLINES;
-		}
+		turn = run_process(direct, process_of(direct, space));
 		cpu_begins(cpu, CPU_DISPATCHES);
+		if (turn != TURN_STOPPED) {
+			end_process(direct, space);
+			if (turn == TURN_LOST)
+				lose_program(direct);
+			continue;
+		}
 		if (process_control(process_of(direct, space))->failure)
 			shadow_lose_space(&direct->shadow, space);
 		look_at_stop(direct, space);

@@ -4,8 +4,9 @@
  * Guest code can jump to any instruction of it, with registers of its choice. What it gains is decided
  * by the filter (stub_filter.c) and by this: between a stop and the return to guest code, nothing here
  * depends on a register or on memory that is not written by the monitor in that stop; commands leave
- * neither secret behind, in memory nor in registers; and while a secret is in a register all signals are
- * blocked, so that none can save it.
+ * neither secret behind, in memory nor in registers; and while their secret is in a register all signals are
+ * blocked, so that none can save it. The return's secret is in RDI for two instructions, and gone with it: a signal
+ * that comes there, which whoever came by a jump may be open to, leads to the monitor, and is the stub's end.
  */
 #include <stddef.h>
 
@@ -19,7 +20,8 @@ _Static_assert(offsetof(struct direct_control, info) == 32, "known below");
 _Static_assert(offsetof(struct direct_control, frame) == 40, "known below");
 _Static_assert(offsetof(struct direct_control, failure) == 48, "known below");
 _Static_assert(offsetof(struct direct_control, flags) == 56, "known below");
-_Static_assert(offsetof(struct direct_control, commands) == 64, "known below");
+_Static_assert(offsetof(struct direct_control, pass) == 64, "known below");
+_Static_assert(offsetof(struct direct_control, commands) == 128, "known below");
 _Static_assert(sizeof(struct direct_command) == 64, "known below");
 _Static_assert(DIRECT_STUB_BASE == 0x6aaa00000000 && DIRECT_CONTROL == 0x1000, "known below");
 _Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigprocmask == 14 && SYS_rt_sigreturn == 15,
@@ -28,9 +30,9 @@ _Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigprocmask == 14 && SYS_rt_sig
 __asm__(".pushsection .rodata\n"
 	".balign 64\n"
 	".globl direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
-	".globl direct_code_map, direct_code_return, direct_code_end\n"
+	".globl direct_code_map, direct_code_leave, direct_code_return, direct_code_end\n"
 	".hidden direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
-	".hidden direct_code_map, direct_code_return, direct_code_end\n"
+	".hidden direct_code_map, direct_code_leave, direct_code_return, direct_code_end\n"
 	"direct_code:\n"
 	/* The first signal: the monitor sees by it what the kernel's frames look like. */
 	"	ud2\n"
@@ -57,7 +59,7 @@ __asm__(".pushsection .rodata\n"
 	"	movl $8, %r10d\n"
 	"	syscall\n"
 	"direct_code_block:\n"
-	"	leaq 64(%rbx), %r13\n"
+	"	leaq 128(%rbx), %r13\n"
 	"1:	movq (%r13), %rax\n"
 	"	movq 8(%r13), %rdi\n"
 	"	movq 16(%r13), %rsi\n"
@@ -88,6 +90,10 @@ __asm__(".pushsection .rodata\n"
 	"	pushq 56(%rbx)\n"
 	"	popfq\n"
 	"	movl $15, %eax\n"
+	/* From here on signals find the pass in a register: process_wait. */
+	"direct_code_leave:\n"
+	"	movq 64(%rbx), %rdi\n"
+	"	movq $0, 64(%rbx)\n"
 	"	syscall\n"
 	"direct_code_return:\n"
 	"	ud2\n"

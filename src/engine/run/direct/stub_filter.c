@@ -4,7 +4,8 @@
  * Five syscall instructions of the stub's own page are known by their addresses. At four of them one call
  * is allowed each: to stop, to block signals, to map or unmap, to return from a signal. A guest can jump
  * to these instructions with any registers, so that mapping asks for a secret besides, which travels in
- * halves of arguments that the kernel ignores. Every other call, from anywhere, by any instruction set's
+ * halves of arguments that the kernel ignores; and so does the return from a signal: a frame of the guest's own
+ * would block the monitor's kick, and a loop behind it could not be ended. Every other call, from anywhere, by any instruction set's
  * way, raises SIGSYS: that is how a guest's own system calls are seen.
  *
  * The kernel applies all filters and takes the strictest answer. The one with the listener comes first,
@@ -71,9 +72,13 @@ int stub_filter_lock(const struct direct_secret *secret, int memory)
 		LOAD(LOW(nr)),
 		NEED(DIRECT_STOP_CALL, SECCOMP_RET_TRAP),
 		ANSWER(SECCOMP_RET_ALLOW),
-		WHEN(AT(direct_code_return), 4),
+		WHEN(AT(direct_code_return), 10),
 		LOAD(LOW(nr)),
 		NEED(SYS_rt_sigreturn, SECCOMP_RET_TRAP),
+		LOAD(LOW(args[0])),
+		NEED(secret->pass, SECCOMP_RET_TRAP),
+		LOAD(HIGH(args[0])),
+		NEED(secret->pass >> 32, SECCOMP_RET_TRAP),
 		ANSWER(SECCOMP_RET_ALLOW),
 		WHEN(AT(direct_code_block), 7),
 		LOAD(LOW(nr)),
