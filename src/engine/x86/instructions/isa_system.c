@@ -467,7 +467,8 @@ static const struct isa_row rows[] = {
 	ROW(CPUID, 1, execute_cpuid),
 	ROW(VMCALL, 1, execute_vmcall),
 	ROW(VMMCALL, 1, execute_vmcall),
-	ROW(SERIALIZE, 1, execute_nothing),
+	/* Code that changes is found by the stores to it. */
+	ROW_CLASS(SERIALIZE, execute_nothing, INSN_COPIED, 0),
 	ROW_RING0(LMSW, 1, execute_lmsw),
 	ROW(SMSW, 0, execute_smsw),
 	ROW_RING0(CLTS, 0, execute_clts),
