@@ -103,6 +103,23 @@ static int take_irqchip(struct line *line, const json_t *options)
 	return 0;
 }
 
+static int take_code_cache_file(struct line *line, const json_t *options, struct error *error)
+{
+	struct code_cache_file_option *file = &line->code_cache_file;
+	const char *path = keyval_text(options, "code-cache-file");
+
+	if (keyval_size(options, "code-cache-file-size", MIB, &file->size, error) < 0)
+		return -EINVAL;
+	if (file->size && (file->size < CODE_CACHE_FILE_MIN || file->size > CODE_CACHE_FILE_MAX))
+		return error_set(error, EINVAL, "-accel: code-cache-file-size is out of range: use %lluM to %lluM",
+				 CODE_CACHE_FILE_MIN >> 20, CODE_CACHE_FILE_MAX >> 20);
+	if (path && !*path)
+		return error_set(error, EINVAL, "-accel: code-cache-file names no file: use a file's name, or default");
+	if (path)
+		file->path = path;
+	return 0;
+}
+
 static int take_code_cache(struct line *line, const json_t *options, struct error *error)
 {
 	uint64_t mib = 0;
@@ -128,7 +145,7 @@ static int examine_accel(struct line *line, struct error *error)
 	json_array_foreach((json_t *)said(line, "accel"), i, one) {
 		take_irqchip(line, one);
 		if (take_accels(keyval_text(one, "accel"), &wants_kvm, &wants_engine, error) < 0 ||
-		    take_code_cache(line, one, error) < 0)
+		    take_code_cache(line, one, error) < 0 || take_code_cache_file(line, one, error) < 0)
 			return -EINVAL;
 	}
 	line->has_kvm = access("/dev/kvm", R_OK | W_OK) == 0;

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "cli/code_cache_file.h"
 #include "cli/qemu/chardevs.h"
 #include "cli/qemu/drives.h"
 #include "cli/qemu/fdsets.h"
@@ -19,6 +20,7 @@ struct line {
 	bool has_machine; /* not -machine none */
 	bool has_kvm, uses_kvm;
 	char accel_reason[256];
+	struct code_cache_file_option code_cache_file;
 	struct machine_config config;
 
 	struct fdsets fdsets;

@@ -49,6 +49,8 @@ static const struct property accel_properties[] = {
 	{"accel", PROPERTY_TEXT},
 	{"thread", PROPERTY_TEXT, "single multi"},
 	{"tb-size", PROPERTY_NUMBER},
+	{"code-cache-file", PROPERTY_TEXT},
+	{"code-cache-file-size", PROPERTY_SIZE},
 	{"kernel-irqchip", PROPERTY_TEXT, "on split", false, "kernel_irqchip"},
 	{"split-wx", PROPERTY_BOOL},
 	{"dirty-ring-size", PROPERTY_NUMBER},
@@ -260,7 +262,7 @@ static const struct option {
 } table[] = {
 	{"machine", MERGED, "type", machine_properties, "TYPE[,accel=A:B][,PROPERTY=VALUE]...", "pc, q35, microvm or none; help lists them"},
 	{"M", MERGED, "type", machine_properties, "TYPE...", "the same", .key = "machine"},
-	{"accel", EACH, "accel", accel_properties, "kvm|tcg|engine[,tb-size=MIB]", "what runs the CPUs: /dev/kvm, or kvik's engine (tcg is the same); again: the next to try"},
+	{"accel", EACH, "accel", accel_properties, "kvm|tcg|engine[,tb-size=MIB][,code-cache-file=FILE|default]", "what runs the CPUs: /dev/kvm, or kvik's engine (tcg is the same); again: the next to try"},
 	{"enable-kvm", FLAG, NULL, NULL, NULL, "as -accel kvm"},
 	{"cpu", TEXT, NULL, NULL, "MODEL[,FEATURE=on|off]...", "the CPUs' model; help lists them"},
 	{"smp", MERGED, "cpus", smp_properties, "N[,sockets=N][,cores=N][,threads=N]", "how many CPUs", "smp-opts"},

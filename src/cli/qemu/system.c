@@ -305,6 +305,9 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	}
 	config->sandbox.listens |= line->incoming != NULL;
 	log_info("backend %s: %s", config->backend->name, system->line.accel_reason);
+	if (line->code_cache_file.path &&
+	    code_cache_file_open(&line->code_cache_file, config->backend, &config->kvm_options, error) < 0)
+		return -EINVAL;
 	system->machine = machine_create(config, error);
 	config->disk_count = config->net_count = config->vsock.guest_cid = 0; /* they are its own */
 	if (!system->machine ||
