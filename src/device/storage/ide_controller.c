@@ -1,23 +1,13 @@
 /*
- * What a register access does to a channel, and how a command goes through it:
- *
- *   command -> medium (busy) -> block of data by PIO <-> guest -> ... -> end, interrupt
- *           -> DMA: waits for the bus master's start -> medium (busy) -> end, interrupt
- *           -> packet from the guest by PIO -> as above
- *
- * Nothing waits: what the medium does goes on by its completion, on the disk's I/O thread. A reset while it
- * works takes effect when it has ended, until then the channel is busy.
+ * What a register access does to a channel, and the controller's life. How commands go is in ide_command.c.
  *
  * Not modelled: the timing registers' effect, SMM traps, moving the ports by PCI's native mode, overlap.
  */
-#include "device/storage/ide.h"
+#include "device/storage/ide_parts.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "device/storage/ata.h"
-#include "device/storage/transfer.h"
 
 #define VENDOR_INTEL   0x8086
 #define DEVICE_82371SB 0x7010
@@ -32,526 +22,11 @@
 /* The task file's ports. */
 enum { PORT_DATA, PORT_ERROR, PORT_COUNT, PORT_LOW, PORT_MID, PORT_HIGH, PORT_DEVICE, PORT_COMMAND };
 
-#define CONTROL_NO_INTERRUPT 0x02
-#define CONTROL_RESET	     0x04
-#define CONTROL_SECOND_BYTE  0x80 /* reads show what was written before (48-bit commands) */
-
-/* Bus master (§2.7 of the data sheet), 8 ports a channel. */
+/* The bus master's ports (§2.7 of the data sheet), 8 a channel. */
 #define MASTER_COMMAND 0
 #define MASTER_STATUS  2
 #define MASTER_TABLE   4
 #define MASTER_PORTS   8
-#define MASTER_START	   0x01
-#define MASTER_TO_MEMORY   0x08
-#define MASTER_ACTIVE	   0x01
-#define MASTER_ERROR	   0x02
-#define MASTER_INTERRUPT   0x04
-#define MASTER_CAN_DMA	   0x60 /* kept for software */
-
-#define DESCRIPTORS_MAX	8192 /* of 8 bytes: a table lies in one block of 64 KiB */
-#define DESCRIPTOR_LAST 0x80000000u
-
-#define BUFFER_BYTES 0x10000
-#define PACKET_BYTES 12
-
-enum phase {
-	PHASE_IDLE,
-	PHASE_BUSY,	/* the medium works; never saved */
-	PHASE_TO_GUEST, /* the guest reads [at, end) of the buffer */
-	PHASE_FROM_GUEST,
-	PHASE_PACKET, /* the guest writes a command packet */
-	PHASE_DMA,    /* waits for the bus master */
-	PHASES,
-};
-
-struct ide_channel {
-	struct ide *ide;
-	struct irq_line irq;
-	struct ata_drive drives[IDE_CHANNEL_DRIVES];
-	uint8_t control;
-	bool selects_1;	    /* which drive */
-	bool wants_interrupt; /* pending in the drive: the line is up unless control says no */
-	enum phase phase;
-	bool is_packet;	    /* the command is a packet's */
-	bool wants_reset;   /* when the medium has ended its work */
-	struct ata_task task;
-	struct scsi_task packet;
-	uint64_t left;	    /* bytes of the command that are not in, or through, the buffer yet */
-	uint64_t medium_at; /* where they are */
-	uint32_t at, end, filled;
-	uint8_t *buffer;    /* owned */
-	uint8_t master_command, master_status;
-	uint32_t master_table;
-	struct transfer transfer; /* the medium's work */
-	unsigned range;		  /* of a TRIM: the next */
-};
-
-struct ide {
-	pthread_mutex_t lock; /* guards the channels */
-	pthread_cond_t idle;
-	unsigned under_way;
-	struct pci_function function;
-	struct ide_channel channels[IDE_CHANNELS];
-};
-
-static struct ata_drive *selected(struct ide_channel *channel)
-{
-	return &channel->drives[channel->selects_1];
-}
-
-/* --- the interrupt line --- */
-
-static void update_irq(struct ide_channel *channel)
-{
-	irq_line_set(&channel->irq,
-		     channel->wants_interrupt && !(channel->control & CONTROL_NO_INTERRUPT));
-}
-
-static void raise(struct ide_channel *channel)
-{
-	channel->wants_interrupt = true;
-	channel->master_status |= MASTER_INTERRUPT;
-	update_irq(channel);
-}
-
-static void lower(struct ide_channel *channel)
-{
-	channel->wants_interrupt = false;
-	update_irq(channel);
-}
-
-/* --- resets --- */
-
-static void reset_channel(struct ide_channel *channel, bool is_hard)
-{
-	unsigned i;
-
-	for (i = 0; i < IDE_CHANNEL_DRIVES; i++)
-		ata_drive_reset(&channel->drives[i], is_hard);
-	channel->selects_1 = false;
-	channel->phase = PHASE_IDLE;
-	channel->wants_reset = channel->is_packet = false;
-	channel->at = channel->end = channel->filled = 0;
-	channel->left = 0;
-	channel->master_command &= ~MASTER_START;
-	channel->master_status &= ~MASTER_ACTIVE;
-	lower(channel);
-}
-
-/* --- ends of commands --- */
-
-static void end_command(struct ide_channel *channel, bool interrupts)
-{
-	channel->phase = PHASE_IDLE;
-	channel->is_packet = false;
-	channel->at = channel->end = channel->filled = 0;
-	channel->master_status &= ~MASTER_ACTIVE;
-	if (interrupts)
-		raise(channel);
-}
-
-static void end_packet(struct ide_channel *channel)
-{
-	ata_packet_done(selected(channel), &channel->packet);
-	end_command(channel, true);
-}
-
-static void abort_command(struct ide_channel *channel)
-{
-	ata_abort(selected(channel), ATA_ABORTED);
-	end_command(channel, true);
-}
-
-/* --- work on the medium --- */
-
-static void go_on(struct ide_channel *channel, int result);
-
-static void transfer_complete(struct transfer *transfer, int result)
-{
-	struct ide_channel *channel = transfer->context;
-	struct ide *ide = channel->ide;
-
-	/* Without the lock: nobody else has the list. */
-	if (transfer->operation == BLOCK_READ)
-		gather_written(&transfer->gather, pci_memory(&ide->function), transfer->size);
-	gather_free(&transfer->gather);
-	pthread_mutex_lock(&ide->lock);
-	channel->phase = PHASE_IDLE;
-	if (!channel->wants_reset)
-		go_on(channel, result);
-	else if (!(channel->control & CONTROL_RESET))
-		reset_channel(channel, false);
-	if (--ide->under_way == 0)
-		pthread_cond_broadcast(&ide->idle);
-	pthread_mutex_unlock(&ide->lock);
-}
-
-/* transfer.operation, offset, size, flags and gather are filled in. */
-static void start_medium(struct ide_channel *channel)
-{
-	struct ata_drive *drive = selected(channel);
-
-	/* Somebody has taken the medium out between two blocks. */
-	if (!drive->drive.block) {
-		gather_free(&channel->transfer.gather);
-		abort_command(channel);
-		return;
-	}
-	channel->phase = PHASE_BUSY;
-	drive->registers.status = ATA_BUSY | ATA_READY;
-	channel->transfer.complete = transfer_complete;
-	channel->transfer.context = channel;
-	channel->ide->under_way++;
-	transfer_start(&channel->transfer, drive->drive.block);
-}
-
-static void prepare(struct ide_channel *channel, enum block_operation operation, uint64_t offset,
-		    uint64_t size)
-{
-	bool is_durable = operation == BLOCK_WRITE && channel->task.is_durable;
-
-	channel->transfer = (struct transfer){.operation = operation,
-					      .flags = is_durable ? BLOCK_FUA : 0,
-					      .offset = offset,
-					      .size = size};
-}
-
-/* --- PIO --- */
-
-/* Show the guest the next block of what is in the buffer. */
-static void offer_block(struct ide_channel *channel)
-{
-	struct ata_drive *drive = selected(channel);
-	uint32_t size = channel->filled - channel->at, limit;
-
-	limit = channel->task.block_bytes;
-	if (channel->is_packet) {
-		if (size > limit)
-			size = limit & ~1u;
-		drive->registers.count = ATA_REASON_TO_HOST;
-		drive->registers.mid = size;
-		drive->registers.high = size >> 8;
-	} else if (size > limit) {
-		size = limit;
-	}
-	channel->end = channel->at + size;
-	channel->phase = PHASE_TO_GUEST;
-	drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
-	raise(channel);
-}
-
-static int buffer_for_medium(struct ide_channel *channel, uint32_t size)
-{
-	const struct iovec vector = {channel->buffer, size};
-
-	return gather_add_vector(&channel->transfer.gather, &vector, 1);
-}
-
-/* As much as the buffer takes. */
-static void read_medium(struct ide_channel *channel)
-{
-	uint32_t size = channel->left < BUFFER_BYTES ? channel->left : BUFFER_BYTES;
-
-	prepare(channel, BLOCK_READ, channel->medium_at, size);
-	if (buffer_for_medium(channel, size) < 0)
-		abort_command(channel);
-	else
-		start_medium(channel);
-}
-
-/* The guest has taken a block. */
-static void block_taken(struct ide_channel *channel)
-{
-	if (channel->at < channel->filled) {
-		offer_block(channel);
-	} else if (channel->left) {
-		read_medium(channel);
-	} else if (channel->is_packet) {
-		end_packet(channel);
-	} else {
-		ata_succeed(selected(channel));
-		end_command(channel, false);
-	}
-}
-
-/* Have the guest fill the next block. */
-static void want_block(struct ide_channel *channel, bool interrupts)
-{
-	struct ata_drive *drive = selected(channel);
-	uint32_t size = channel->task.block_bytes;
-
-	if (size > channel->left)
-		size = channel->left;
-	channel->at = 0;
-	channel->end = channel->filled = size;
-	channel->phase = PHASE_FROM_GUEST;
-	if (channel->is_packet) {
-		drive->registers.count = 0;
-		drive->registers.mid = size;
-		drive->registers.high = size >> 8;
-	}
-	drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
-	if (interrupts)
-		raise(channel);
-}
-
-static void begin_packet(struct ide_channel *channel);
-static void parameters_come(struct ide_channel *channel, size_t size);
-
-/* The guest has filled a block. */
-static void block_filled(struct ide_channel *channel)
-{
-	if (channel->phase == PHASE_PACKET) {
-		begin_packet(channel);
-	} else if (channel->is_packet) {
-		memcpy(channel->packet.data, channel->buffer, channel->filled);
-		parameters_come(channel, channel->filled);
-	} else {
-		prepare(channel, BLOCK_WRITE, channel->medium_at, channel->filled);
-		if (buffer_for_medium(channel, channel->filled) < 0)
-			abort_command(channel);
-		else
-			start_medium(channel);
-	}
-}
-
-/* --- DMA --- */
-
-/* The bus master's table as a list. 0 or -errno. */
-static int read_table(struct ide_channel *channel, uint64_t wanted, struct gather *gather)
-{
-	const struct guest_memory *memory = pci_memory(&channel->ide->function);
-	uint32_t entry[2], table = channel->master_table, size;
-	unsigned i;
-	int result;
-
-	for (i = 0; i < DESCRIPTORS_MAX && gather->size_bytes < wanted; i++) {
-		result = pci_dma_read(&channel->ide->function, (uint64_t)table + 8 * i, entry,
-				      sizeof(entry));
-		if (result < 0)
-			return result;
-		size = entry[1] & 0xfffe;
-		if (!size)
-			size = 0x10000;
-		if (size > wanted - gather->size_bytes)
-			size = wanted - gather->size_bytes;
-		result = gather_add(gather, memory, entry[0] & ~1u, size);
-		if (result < 0)
-			return result;
-		if (entry[1] & DESCRIPTOR_LAST)
-			break;
-	}
-	return 0;
-}
-
-static void dma_fails(struct ide_channel *channel)
-{
-	channel->master_status |= MASTER_ERROR;
-	abort_command(channel);
-}
-
-/* The bytes that a packet's command has for the guest, all of them here. */
-static void dma_answer(struct ide_channel *channel, struct gather *gather)
-{
-	gather_write(gather, pci_memory(&channel->ide->function), 0, channel->packet.data,
-		     channel->packet.size);
-	gather_free(gather);
-	end_packet(channel);
-}
-
-static void trim_next(struct ide_channel *channel);
-
-/* Both sides are ready: command and bus master. */
-static void run_dma(struct ide_channel *channel)
-{
-	struct ata_task *task = &channel->task;
-	struct gather gather = {.count = 0};
-	bool to_memory = channel->master_command & MASTER_TO_MEMORY, is_read;
-	uint64_t size = channel->left;
-
-	is_read = channel->is_packet || task->work == ATA_READ;
-	channel->master_status |= MASTER_ACTIVE;
-	if (is_read != to_memory || read_table(channel, size, &gather) < 0 ||
-	    (gather.size_bytes < size && !channel->is_packet)) {
-		gather_free(&gather);
-		dma_fails(channel);
-		return;
-	}
-	if (channel->is_packet && channel->packet.work == SCSI_DATA_IN) {
-		dma_answer(channel, &gather);
-	} else if (!channel->is_packet && task->work == ATA_TRIM) {
-		gather_read(&gather, 0, channel->buffer, size);
-		gather_free(&gather);
-		channel->filled = size;
-		channel->range = 0;
-		trim_next(channel);
-	} else {
-		prepare(channel, is_read ? BLOCK_READ : BLOCK_WRITE, channel->medium_at,
-			size < gather.size_bytes ? size : gather.size_bytes);
-		channel->transfer.gather = gather;
-		channel->left = 0;
-		start_medium(channel);
-	}
-}
-
-/* Ranges one after the other, then the end. */
-static void trim_next(struct ide_channel *channel)
-{
-	uint64_t offset, size;
-
-	while (channel->range < channel->filled / 8) {
-		if (!ata_trim_range(selected(channel), channel->buffer + 8 * channel->range++, &offset,
-				    &size))
-			continue;
-		prepare(channel, BLOCK_DISCARD, offset, size);
-		start_medium(channel);
-		return;
-	}
-	ata_succeed(selected(channel));
-	end_command(channel, true);
-}
-
-static void await_dma(struct ide_channel *channel)
-{
-	channel->phase = PHASE_DMA;
-	selected(channel)->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
-	if (channel->is_packet)
-		selected(channel)->registers.count = ATA_REASON_TO_HOST;
-	if (channel->master_command & MASTER_START)
-		run_dma(channel);
-}
-
-/* --- packets --- */
-
-/* What a packet asks for is known. */
-static void serve_packet(struct ide_channel *channel)
-{
-	struct scsi_task *packet = &channel->packet;
-	struct ata_registers *registers = &selected(channel)->registers;
-	uint32_t limit = registers->mid | registers->high << 8;
-
-	channel->left = packet->work == SCSI_DONE ? 0 : packet->size;
-	channel->medium_at = packet->offset;
-	/* Bytes a block, as the command said; all ones mean as many as are even. */
-	channel->task.block_bytes = !limit || limit == 0xffff ? 0xfffe : limit < 2 ? 2 : limit;
-	channel->at = channel->end = channel->filled = 0;
-	if (packet->work == SCSI_PARAMETERS) {
-		if (channel->task.is_dma || packet->size > channel->task.block_bytes)
-			abort_command(channel);
-		else
-			want_block(channel, true);
-	} else if (!channel->left) {
-		end_packet(channel);
-	} else if (channel->task.is_dma) {
-		await_dma(channel);
-	} else if (packet->work == SCSI_READ) {
-		read_medium(channel);
-	} else {
-		memcpy(channel->buffer, packet->data, channel->left);
-		channel->filled = channel->left;
-		channel->left = 0;
-		offer_block(channel);
-	}
-}
-
-static void begin_packet(struct ide_channel *channel)
-{
-	struct scsi_task *packet = &channel->packet;
-
-	memset(packet->cdb, 0, sizeof(packet->cdb));
-	memcpy(packet->cdb, channel->buffer, PACKET_BYTES);
-	scsi_begin(&selected(channel)->unit, packet);
-	serve_packet(channel);
-}
-
-static void parameters_come(struct ide_channel *channel, size_t size)
-{
-	scsi_parameters(&selected(channel)->unit, &channel->packet, size);
-	end_packet(channel);
-}
-
-/* --- commands --- */
-
-static void begin_command(struct ide_channel *channel, uint8_t command)
-{
-	struct ata_drive *drive = selected(channel);
-	struct ata_task *task = &channel->task;
-
-	drive->registers.command = command;
-	channel->is_packet = false;
-	lower(channel);
-	ata_begin(drive, task);
-	channel->left = task->size;
-	channel->medium_at = task->offset;
-	channel->at = channel->end = channel->filled = 0;
-	switch (task->work) {
-	case ATA_DONE:
-		/* A device that was reset does not interrupt (ATA8-ACS §7.9). */
-		end_command(channel, command != ATA_RESET_DEVICE);
-		break;
-	case ATA_DATA_IN:
-		memcpy(channel->buffer, task->data, task->size);
-		channel->filled = task->size;
-		channel->left = 0;
-		offer_block(channel);
-		break;
-	case ATA_SEND_PACKET:
-		channel->is_packet = true;
-		channel->phase = PHASE_PACKET;
-		channel->end = channel->filled = PACKET_BYTES;
-		drive->registers.count = ATA_REASON_COMMAND;
-		drive->registers.status = ATA_READY | ATA_SEEK | ATA_DRQ;
-		break;
-	case ATA_FLUSH:
-		prepare(channel, BLOCK_FLUSH, 0, 0);
-		start_medium(channel);
-		break;
-	case ATA_READ:
-	case ATA_WRITE:
-	case ATA_TRIM:
-		if (task->is_dma)
-			await_dma(channel);
-		else if (task->work == ATA_READ)
-			read_medium(channel);
-		else
-			want_block(channel, false);
-		break;
-	default: abort_command(channel); break;
-	}
-}
-
-/* The medium has done its part. */
-static void go_on(struct ide_channel *channel, int result)
-{
-	struct ata_task *task = &channel->task;
-	uint32_t size = channel->transfer.size;
-
-	if (channel->is_packet && (result < 0 || task->is_dma)) {
-		scsi_worked(&selected(channel)->unit, &channel->packet, result);
-		end_packet(channel);
-	} else if (result < 0 && task->work != ATA_TRIM) {
-		ata_worked(selected(channel), task, result);
-		end_command(channel, true);
-	} else if (task->work == ATA_TRIM && !channel->is_packet) {
-		trim_next(channel);
-	} else if (task->is_dma || channel->transfer.operation == BLOCK_FLUSH) {
-		ata_worked(selected(channel), task, result);
-		end_command(channel, true);
-	} else {
-		channel->left -= size;
-		channel->medium_at += size;
-		if (channel->transfer.operation == BLOCK_READ) {
-			channel->at = 0;
-			channel->filled = size;
-			offer_block(channel);
-		} else if (channel->left) {
-			want_block(channel, true);
-		} else {
-			ata_succeed(selected(channel));
-			end_command(channel, true);
-		}
-	}
-}
 
 /* --- registers --- */
 
@@ -577,7 +52,7 @@ static void write_task_file(struct ata_registers *registers, unsigned port, uint
 
 static void write_command(struct ide_channel *channel, uint8_t value)
 {
-	struct ata_drive *drive = selected(channel);
+	struct ata_drive *drive = ide_selected(channel);
 
 	if (!drive->drive.is_present || channel->phase == PHASE_BUSY ||
 	    (channel->control & CONTROL_RESET))
@@ -585,7 +60,7 @@ static void write_command(struct ide_channel *channel, uint8_t value)
 	if (channel->phase != PHASE_IDLE && value != ATA_RESET_DEVICE)
 		return;
 	channel->phase = PHASE_IDLE;
-	begin_command(channel, value);
+	ide_begin_command(channel, value);
 }
 
 static void write_data(struct ide_channel *channel, unsigned size, uint32_t value)
@@ -598,7 +73,7 @@ static void write_data(struct ide_channel *channel, unsigned size, uint32_t valu
 	memcpy(channel->buffer + channel->at, &value, size);
 	channel->at += size;
 	if (channel->at == channel->end)
-		block_filled(channel);
+		ide_block_filled(channel);
 }
 
 static uint32_t read_data(struct ide_channel *channel, unsigned size)
@@ -612,13 +87,13 @@ static uint32_t read_data(struct ide_channel *channel, unsigned size)
 	memcpy(&value, channel->buffer + channel->at, size);
 	channel->at += size;
 	if (channel->at == channel->end)
-		block_taken(channel);
+		ide_block_taken(channel);
 	return value;
 }
 
 static uint8_t read_status(struct ide_channel *channel)
 {
-	const struct ata_drive *drive = selected(channel);
+	const struct ata_drive *drive = ide_selected(channel);
 
 	if (!drive->drive.is_present)
 		return 0;
@@ -629,7 +104,7 @@ static uint8_t read_status(struct ide_channel *channel)
 
 static uint8_t read_task_file(struct ide_channel *channel, unsigned port)
 {
-	const struct ata_drive *drive = selected(channel);
+	const struct ata_drive *drive = ide_selected(channel);
 	const struct ata_registers *registers = &drive->registers;
 	bool second = channel->control & CONTROL_SECOND_BYTE;
 
@@ -658,8 +133,8 @@ static uint32_t port_read(void *device, uint16_t offset, unsigned size)
 		value = read_data(channel, size);
 	} else {
 		value = read_task_file(channel, offset);
-		if (offset == PORT_COMMAND && selected(channel)->drive.is_present)
-			lower(channel);
+		if (offset == PORT_COMMAND && ide_selected(channel)->drive.is_present)
+			ide_lower(channel);
 	}
 	pthread_mutex_unlock(&channel->ide->lock);
 	return value;
@@ -711,8 +186,8 @@ static void control_write(void *device, uint16_t offset, unsigned size, uint32_t
 	if (channel->phase == PHASE_BUSY)
 		channel->wants_reset |= (value & CONTROL_RESET) != 0;
 	else if (was_resetting && !(value & CONTROL_RESET))
-		reset_channel(channel, false);
-	update_irq(channel);
+		ide_reset_channel(channel, false);
+	ide_update_irq(channel);
 	pthread_mutex_unlock(&channel->ide->lock);
 }
 
@@ -743,7 +218,7 @@ static void master_command(struct ide_channel *channel, uint8_t value)
 	} else if (starts) {
 		channel->master_status |= MASTER_ACTIVE;
 		if (channel->phase == PHASE_DMA)
-			run_dma(channel);
+			ide_run_dma(channel);
 	}
 }
 
@@ -817,7 +292,7 @@ static void ide_reset(void *device)
 		ide->channels[i].control = 0;
 		ide->channels[i].master_command = ide->channels[i].master_status = 0;
 		ide->channels[i].master_table = 0;
-		reset_channel(&ide->channels[i], true);
+		ide_reset_channel(&ide->channels[i], true);
 	}
 	pthread_mutex_unlock(&ide->lock);
 }
@@ -949,7 +424,7 @@ static void restore_channel(struct ide_channel *channel, const struct channel_st
 	channel->master_command = copy->master_command;
 	channel->master_status = copy->master_status;
 	channel->master_table = copy->master_table;
-	update_irq(channel);
+	ide_update_irq(channel);
 }
 
 static void transfer_all(struct ide *ide, struct pci_function_state *saved,
