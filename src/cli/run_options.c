@@ -186,7 +186,7 @@ static int parse_irqchip(struct run_options *options, const char *value, struct 
 
 	if (kind < 0)
 		return error_set(error, EINVAL, "'%s' is not an irqchip: use full or split", value);
-	options->irqchip = (enum irqchip_kind)kind;
+	options->irqchip = (enum interrupts_kind)kind;
 	return 0;
 }
 

@@ -24,7 +24,7 @@ struct run_options {
 	enum accel accel;
 	const struct kvm_backend *engine; /* which form of kvik's engine, if it runs the guest */
 	enum board_kind board;
-	enum irqchip_kind irqchip;
+	enum interrupts_kind irqchip;
 	uint64_t memory_bytes;
 	unsigned cpus; /* 0: not said */
 	struct cpu_spec cpu;

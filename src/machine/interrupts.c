@@ -135,7 +135,7 @@ int interrupts_create(struct interrupts *interrupts, const struct interrupts_con
 	interrupts->routes = gsi_routes_create(config->vm, error);
 	if (!interrupts->routes)
 		return -ENOMEM;
-	if (config->kind == IRQCHIP_FULL)
+	if (config->kind == INTERRUPTS_FULL)
 		return create_full(interrupts, error);
 	result = split_irqchip_enable(config->vm, error);
 	if (result < 0)

@@ -14,10 +14,10 @@
 #include "kvm/kvm.h"
 #include "machine/power_on_state.h"
 
-enum irqchip_kind { IRQCHIP_FULL, IRQCHIP_SPLIT };
+enum interrupts_kind { INTERRUPTS_FULL, INTERRUPTS_SPLIT };
 
 struct interrupts_config {
-	enum irqchip_kind kind;
+	enum interrupts_kind kind;
 	const struct kvm_vm *vm;
 	struct event_loop *loop;
 	struct pio_bus *pio;

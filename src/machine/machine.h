@@ -42,7 +42,7 @@ struct machine_config {
 	struct kvm_options kvm_options;
 	struct event_loop *loop;
 	enum board_kind board;
-	enum irqchip_kind irqchip;
+	enum interrupts_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
 	unsigned cpus;      /* 1..MACHINE_MAX_CPUS */
 	struct cpu_spec cpu; /* which model they are */

@@ -95,7 +95,7 @@ static int open_system(struct machine *machine, struct error *error)
 static int create_vcpus(struct machine *machine, struct error *error)
 {
 	struct cpu_spec cpu = machine->config.cpu;
-	struct vcpu *vcpu;
+	struct machine_vcpu *vcpu;
 	unsigned i, limit;
 	int result;
 

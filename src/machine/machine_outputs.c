@@ -31,7 +31,7 @@ static bool any_is_overfull(const struct machine *machine)
  * that the line isn't ready. Then the vCPU that writes waits here, where no lock of a device is held
  * and where requests to the machine find it.
  */
-void machine_hold_while_overfull(struct machine *machine, const struct vcpu *vcpu)
+void machine_hold_while_overfull(struct machine *machine, const struct machine_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
 

@@ -36,7 +36,7 @@ struct machine {
 	pthread_mutex_t spawner_lock;
 	struct stub_source stubs;
 	struct error no_stubs; /* why there are none, or "" */
-	struct vcpu *vcpus; /* config.cpus of them; created in order */
+	struct machine_vcpu *vcpus; /* config.cpus of them; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
@@ -77,9 +77,9 @@ void machine_power_requested(void *context, enum power_request what, int status)
  * nobody waits any more. */
 int machine_stop(struct machine *machine, enum machine_pause why, struct error *error);
 /* struct vcpu_host's functions, on the vCPU's thread. */
-bool machine_may_run(void *context, struct vcpu *vcpu);
+bool machine_may_run(void *context, struct machine_vcpu *vcpu);
 void machine_report_idle(void *context, unsigned id, bool is_idle);
-void machine_debug(void *context, struct vcpu *vcpu);
+void machine_debug(void *context, struct machine_vcpu *vcpu);
 
 /* -- machine_outputs.c -- */
 
@@ -87,7 +87,7 @@ void machine_debug(void *context, struct vcpu *vcpu);
 void machine_watch_lines(struct machine *machine);
 void machine_unwatch_lines(struct machine *machine);
 /* On the vCPU's thread, no locks held: wait while what it has just written to is far behind. */
-void machine_hold_while_overfull(struct machine *machine, const struct vcpu *vcpu);
+void machine_hold_while_overfull(struct machine *machine, const struct machine_vcpu *vcpu);
 
 /* -- machine_reset.c -- */
 

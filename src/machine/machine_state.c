@@ -106,7 +106,7 @@ void machine_resume(struct machine *machine, enum machine_pause why)
 }
 
 /* vcpu_host.may_run. */
-bool machine_may_run(void *context, struct vcpu *vcpu)
+bool machine_may_run(void *context, struct machine_vcpu *vcpu)
 {
 	struct machine *machine = context;
 	bool may_run;
@@ -148,7 +148,7 @@ void machine_report_idle(void *context, unsigned id, bool is_idle)
 }
 
 /* vcpu_host.debug. */
-void machine_debug(void *context, struct vcpu *vcpu)
+void machine_debug(void *context, struct machine_vcpu *vcpu)
 {
 	struct machine *machine = context;
 

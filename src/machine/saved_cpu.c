@@ -126,7 +126,7 @@ static void check_features(struct state_stream *state, const struct kvm_cpuid2 *
 }
 
 /* Show the guest the CPU that it knows, once we know that ours has all of it. */
-static void load_cpuid(struct vcpu *vcpu, struct state_stream *state)
+static void load_cpuid(struct machine_vcpu *vcpu, struct state_stream *state)
 {
 	struct kvm_cpuid2 *ours = vcpu->cpuid, *saved;
 	uint32_t count = 0;
@@ -155,7 +155,7 @@ static void load_cpuid(struct vcpu *vcpu, struct state_stream *state)
 	free(ours);
 }
 
-static void save_cpuid(const struct vcpu *vcpu, struct state_stream *state)
+static void save_cpuid(const struct machine_vcpu *vcpu, struct state_stream *state)
 {
 	uint32_t i, count = vcpu->cpuid->nent;
 
@@ -393,7 +393,7 @@ void saved_cpu_arm(const struct kvm_vcpu *vcpu, uint64_t deadline)
 		set_msr(vcpu, MSR_TSC_DEADLINE, deadline);
 }
 
-void saved_cpu_save(const struct vcpu *vcpu, const char *name, struct state_stream *state)
+void saved_cpu_save(const struct machine_vcpu *vcpu, const char *name, struct state_stream *state)
 {
 	struct power_on_state now;
 	struct error error = {.message = ""};
@@ -410,7 +410,7 @@ void saved_cpu_save(const struct vcpu *vcpu, const char *name, struct state_stre
 	power_on_state_free(&now);
 }
 
-void saved_cpu_load(struct vcpu *vcpu, const char *name, uint64_t *deadline,
+void saved_cpu_load(struct machine_vcpu *vcpu, const char *name, uint64_t *deadline,
 		    struct state_stream *state)
 {
 	struct power_on_state loaded;

@@ -10,14 +10,14 @@
 #include "util/state.h"
 
 /* A section named `name`; the vCPU isn't running. Reading failures fail the stream. */
-void saved_cpu_save(const struct vcpu *vcpu, const char *name, struct state_stream *state);
+void saved_cpu_save(const struct machine_vcpu *vcpu, const char *name, struct state_stream *state);
 
 /*
  * Take over such a section. Fails, and names it, when the guest relies on something that this CPU or
  * this backend hasn't. Time is set apart: *deadline is what the local APIC's timer waits for, 0 for
  * nothing, and counts once the time-stamp counter is right.
  */
-void saved_cpu_load(struct vcpu *vcpu, const char *name, uint64_t *deadline,
+void saved_cpu_load(struct machine_vcpu *vcpu, const char *name, uint64_t *deadline,
 		    struct state_stream *state);
 
 /* A vCPU's counter now. */

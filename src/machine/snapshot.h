@@ -28,12 +28,12 @@
 /* The parts of a machine whose vCPUs are parked. */
 struct snapshot_parts {
 	const struct kvm_vm *vm;
-	struct vcpu *vcpus;
+	struct machine_vcpu *vcpus;
 	unsigned cpus;
 	struct ram *ram;
 	struct board *board;
 	enum board_kind board_kind;
-	enum irqchip_kind irqchip_kind;
+	enum interrupts_kind irqchip_kind;
 	struct interrupts *interrupts;
 };
 

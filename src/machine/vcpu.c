@@ -17,7 +17,7 @@
 #define CR0_PE	  0x1
 #define EFER_LMA  0x400
 
-static void serve_port(struct vcpu *vcpu)
+static void serve_port(struct machine_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
@@ -37,7 +37,7 @@ static void serve_port(struct vcpu *vcpu)
 	vcpu->statistics.port_accesses += run->io.count;
 }
 
-static void serve_mmio(struct vcpu *vcpu)
+static void serve_mmio(struct machine_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->kvm.run;
 
@@ -76,7 +76,7 @@ static void print_registers(const struct kvm_regs *regs, const struct kvm_sregs 
 }
 
 /* The guest cannot go on: say why and where in one line, with all registers under -v. */
-static void crash(struct vcpu *vcpu, const char *what)
+static void crash(struct machine_vcpu *vcpu, const char *what)
 {
 	struct kvm_regs regs = {0};
 	struct kvm_sregs sregs = {0};
@@ -92,7 +92,7 @@ static void crash(struct vcpu *vcpu, const char *what)
 	power_request(&vcpu->power, POWER_CRASH, 0);
 }
 
-static void crash_internal_error(struct vcpu *vcpu)
+static void crash_internal_error(struct machine_vcpu *vcpu)
 {
 	static const char *const causes[] = {
 		[KVM_INTERNAL_ERROR_EMULATION] = "an instruction that cannot be emulated",
@@ -117,7 +117,7 @@ static void crash_internal_error(struct vcpu *vcpu)
 	crash(vcpu, what);
 }
 
-static void triple_fault(struct vcpu *vcpu)
+static void triple_fault(struct machine_vcpu *vcpu)
 {
 	if (!vcpu->resets_at_triple_fault) {
 		crash(vcpu, "the guest crashed: triple fault");
@@ -127,7 +127,7 @@ static void triple_fault(struct vcpu *vcpu)
 	power_request(&vcpu->power, POWER_RESET, 0);
 }
 
-static void serve_system_event(struct vcpu *vcpu)
+static void serve_system_event(struct machine_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
 
@@ -138,7 +138,7 @@ static void serve_system_event(struct vcpu *vcpu)
 	}
 }
 
-static void serve_exit(struct vcpu *vcpu)
+static void serve_exit(struct machine_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
 	unsigned reason = run->exit_reason;
@@ -170,7 +170,7 @@ static void serve_exit(struct vcpu *vcpu)
 }
 
 /* Whether only another CPU can wake this one: not started, or HLT with interrupts off. */
-static bool is_idle(struct vcpu *vcpu)
+static bool is_idle(struct machine_vcpu *vcpu)
 {
 	struct kvm_mp_state mp;
 	struct kvm_regs regs;
@@ -183,7 +183,7 @@ static bool is_idle(struct vcpu *vcpu)
 	       kvm_vcpu_ioctl(&vcpu->kvm, KVM_GET_REGS, &regs) == 0 && !(regs.rflags & RFLAGS_IF);
 }
 
-void vcpu_complete_access(struct vcpu *vcpu)
+void vcpu_complete_access(struct machine_vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->kvm.run;
 
@@ -198,7 +198,7 @@ void vcpu_complete_access(struct vcpu *vcpu)
 
 static void *vcpu_thread(void *argument)
 {
-	struct vcpu *vcpu = argument;
+	struct machine_vcpu *vcpu = argument;
 	char what[128];
 	int result;
 
@@ -226,7 +226,7 @@ static void *vcpu_thread(void *argument)
 	return NULL;
 }
 
-int vcpu_start(struct vcpu *vcpu, struct error *error)
+int vcpu_start(struct machine_vcpu *vcpu, struct error *error)
 {
 	sigset_t blocked;
 	int number, result;
@@ -248,13 +248,13 @@ int vcpu_start(struct vcpu *vcpu, struct error *error)
 	return 0;
 }
 
-void vcpu_force_exit(struct vcpu *vcpu)
+void vcpu_force_exit(struct machine_vcpu *vcpu)
 {
 	if (vcpu->has_thread)
 		kvm_vcpu_kick(&vcpu->kvm, vcpu->thread);
 }
 
-void vcpu_join(struct vcpu *vcpu)
+void vcpu_join(struct machine_vcpu *vcpu)
 {
 	if (!vcpu->has_thread)
 		return;

@@ -24,21 +24,21 @@ struct vcpu_statistics {
 	uint64_t kicks;
 };
 
-struct vcpu;
+struct machine_vcpu;
 
 /* What a vCPU thread asks of its machine. */
 struct vcpu_host {
 	/* Before each entry into the guest; parks while the machine is paused, after
 	 * vcpu_complete_access. False: end. */
-	bool (*may_run)(void *context, struct vcpu *vcpu);
+	bool (*may_run)(void *context, struct machine_vcpu *vcpu);
 	/* KVM_EXIT_DEBUG. */
-	void (*debug)(void *context, struct vcpu *vcpu);
+	void (*debug)(void *context, struct machine_vcpu *vcpu);
 	/* After a kick: is the vCPU halted with interrupts off, or not started yet? */
 	void (*report_idle)(void *context, unsigned id, bool is_idle);
 	void *context;
 };
 
-struct vcpu {
+struct machine_vcpu {
 	struct kvm_vcpu kvm;
 	struct kvm_cpuid2 *cpuid; /* what it was given; owned */
 	struct pio_bus *pio;
@@ -58,15 +58,15 @@ struct vcpu {
 	sem_t has_started;
 };
 
-int vcpu_start(struct vcpu *vcpu, struct error *error); /* create its thread */
-void vcpu_force_exit(struct vcpu *vcpu);		/* make it leave the guest. Any thread */
-void vcpu_join(struct vcpu *vcpu);
+int vcpu_start(struct machine_vcpu *vcpu, struct error *error); /* create its thread */
+void vcpu_force_exit(struct machine_vcpu *vcpu);		/* make it leave the guest. Any thread */
+void vcpu_join(struct machine_vcpu *vcpu);
 
 /*
  * An access that exited is complete only when KVM_RUN is entered again (KVM api.rst, section 5).
  * Enter without running the guest, so that a parked vCPU has consistent registers; serve what that
  * leads to. Its own thread.
  */
-void vcpu_complete_access(struct vcpu *vcpu);
+void vcpu_complete_access(struct machine_vcpu *vcpu);
 
 #endif

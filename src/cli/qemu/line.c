@@ -99,7 +99,7 @@ static int take_irqchip(struct line *line, const json_t *options)
 	const char *kind = keyval_text(options, "kernel-irqchip");
 
 	if (kind)
-		line->config.irqchip = strcmp(kind, "split") == 0 ? IRQCHIP_SPLIT : IRQCHIP_FULL;
+		line->config.irqchip = strcmp(kind, "split") == 0 ? INTERRUPTS_SPLIT : INTERRUPTS_FULL;
 	return 0;
 }
 
