@@ -36,9 +36,15 @@ static int parse_property(struct share_option *option, char *item, struct error 
 		option->tag = value;
 		return 0;
 	}
+	if (strcmp(item, "type") == 0 && value) {
+		option->protocol = strcmp(value, "9p") == 0 ? SHARE_9P : SHARE_FUSE;
+		return option->protocol == SHARE_9P || strcmp(value, "virtiofs") == 0
+			       ? 0
+			       : error_set(error, EINVAL, "type=%s: use virtiofs or 9p", value);
+	}
 	if (strcmp(item, "cache") == 0 && value)
 		return parse_cache(option, value, error);
-	return error_set(error, EINVAL, "a share has no '%s': use tag=NAME or cache=auto|always|none",
+	return error_set(error, EINVAL, "a share has no '%s': use tag=NAME, type=virtiofs|9p or cache=auto|always|none",
 			 item);
 }
 
@@ -63,6 +69,8 @@ int share_option_parse(struct share_option *option, const char *text, struct err
 				   text);
 	while (result == 0 && rest)
 		result = parse_property(option, strsep(&rest, ","), error);
+	if (result == 0 && option->protocol == SHARE_9P && option->has_cache)
+		result = error_set(error, EINVAL, "cache= is virtiofs': with 9p the guest's mount says cache=");
 	if (result < 0)
 		share_option_free(option);
 	return result;
@@ -77,11 +85,16 @@ void share_option_free(struct share_option *option)
 int share_option_open(const struct share_option *option, unsigned number,
 		      struct board_share *share, struct error *error)
 {
-	const struct share_config config = {option->path, option->is_readonly, option->keep_s};
+	const struct share_config config = {.path = option->path,
+					    .is_readonly = option->is_readonly,
+					    .keep_s = option->keep_s,
+					    .protocol = option->protocol,
+					    .reports_owners = true};
 
 	if (option->tag)
 		snprintf(share->tag, sizeof(share->tag), "%s", option->tag);
 	else
 		snprintf(share->tag, sizeof(share->tag), "share%u", number);
+	share->place = BOARD_ANYWHERE;
 	return share_start(&share->share, &config, error);
 }

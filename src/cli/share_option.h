@@ -11,6 +11,7 @@ struct share_option {
 	bool is_readonly;
 	bool has_cache;
 	uint64_t keep_s;
+	enum share_protocol protocol;
 };
 
 /* 0, or -errno with what is wrong. share_option_free in the first case. */

@@ -100,6 +100,7 @@ struct board_net {
 struct board_share {
 	struct share share; /* closed: there is none any more */
 	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
+	unsigned place; /* on PCI */
 };
 
 /* The board's sockets of programs (AF_VSOCK). */

@@ -154,7 +154,7 @@ static int add_share(struct board *board, struct board_share *share, unsigned nu
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "share%u", number);
-	return board_add_virtio(board, name, virtio, CLASS_STORAGE, BOARD_ANYWHERE, error);
+	return board_add_virtio(board, name, virtio, CLASS_STORAGE, share->place, error);
 }
 
 int board_add_shares(struct board *board, struct error *error)

@@ -135,7 +135,7 @@ static const struct {
 	[FUSE_COPY_FILE_RANGE] = {fuse_copy_file_range, CHANGES},
 };
 
-static int answer(struct fuse_call *call)
+int fuse_perform(struct fuse_call *call)
 {
 	uint32_t opcode = call->header.opcode;
 
@@ -221,7 +221,7 @@ size_t fuse_answer(struct fuse *fuse, const uint8_t *request, size_t size, uint8
 	call.out = reply + out_header;
 	call.room = room - out_header;
 	if (result == 0)
-		result = answer(&call);
+		result = fuse_perform(&call);
 	return finish(&call.header, result, call.out_size, reply);
 }
 

@@ -60,6 +60,12 @@ int fuse_readdirplus(struct fuse_call *call);
 int fuse_releasedir(struct fuse_call *call);
 int fuse_fsyncdir(struct fuse_call *call);
 
+/*
+ * Answer a request whose header, arguments, data and room are there: 0 with out_size bytes in `out`, or -errno. The
+ * arguments are aligned to 8, with a NUL behind.
+ */
+int fuse_perform(struct fuse_call *call);
+
 /* The first `size` bytes of the arguments, or NULL: there are fewer. */
 static inline const void *fuse_argument(const struct fuse_call *call, size_t size)
 {

@@ -2,24 +2,13 @@
  * FUSE's requests that read directories. An entry's offset is the host's own cookie for what comes behind it, so a
  * guest may go on from any of them, however large the directory is and whatever is added and removed.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "share/fuse_call.h"
-
-/* What getdents64(2) fills in. */
-struct host_entry {
-	uint64_t inode;
-	int64_t next_offset;
-	uint16_t size;
-	uint8_t type;
-	char name[];
-};
 
 int fuse_opendir(struct fuse_call *call)
 {
@@ -55,32 +44,7 @@ int fuse_fsyncdir(struct fuse_call *call)
 	return !opening->node->is_wall && fsync(opening->fd) < 0 ? -errno : 0;
 }
 
-/* The next entry, or NULL: `*result` is 0 at the end, else -errno. */
-static struct host_entry *next_entry(struct opening *opening, int *result)
-{
-	long filled;
-
-	*result = 0;
-	if (opening->at >= opening->filled) {
-		filled = syscall(SYS_getdents64, opening->fd, opening->buffer, OPENING_BUFFER);
-		if (filled <= 0) {
-			*result = filled < 0 ? -errno : 0;
-			opening->at = opening->filled = 0;
-			return NULL;
-		}
-		opening->at = 0;
-		opening->filled = filled;
-	}
-	return (struct host_entry *)(opening->buffer + opening->at);
-}
-
-static void take_entry(struct opening *opening, const struct host_entry *entry)
-{
-	opening->at += entry->size;
-	opening->next_offset = entry->next_offset;
-}
-
-static void fill_name(struct fuse_dirent *to, const struct host_entry *entry, size_t length)
+static void fill_name(struct fuse_dirent *to, const struct opening_entry *entry, size_t length)
 {
 	to->ino = entry->inode;
 	to->off = entry->next_offset;
@@ -96,7 +60,7 @@ static bool is_dots(const char *name)
 
 /* An entry with all that a look-up of it would tell; without, if it is gone again: number 0. */
 static void fill_plus(struct fuse_call *call, struct fuse_direntplus *to,
-		      const struct host_entry *entry)
+		      const struct opening_entry *entry)
 {
 	struct statx status;
 	struct node *node;
@@ -109,7 +73,7 @@ static void fill_plus(struct fuse_call *call, struct fuse_direntplus *to,
 }
 
 /* Whether there was room for it. */
-static bool add_entry(struct fuse_call *call, const struct host_entry *entry, size_t limit,
+static bool add_entry(struct fuse_call *call, const struct opening_entry *entry, size_t limit,
 		      bool is_plus)
 {
 	size_t length = strlen(entry->name);
@@ -129,22 +93,19 @@ static int read_entries(struct fuse_call *call, bool is_plus)
 {
 	const struct fuse_read_in *in = fuse_argument(call, sizeof(*in));
 	struct opening *opening = in ? opening_find(&call->fuse->openings, in->fh, true) : NULL;
-	struct host_entry *entry;
-	int result = 0;
+	struct opening_entry *entry;
+	int result;
 
 	if (!opening || opening->node != call->node)
 		return -EBADF;
 	if (call->node->is_wall)
 		return 0;
-	if (in->offset != opening->next_offset) {
-		if (lseek(opening->fd, in->offset, SEEK_SET) < 0)
-			return -errno;
-		opening->at = opening->filled = 0;
-		opening->next_offset = in->offset;
-	}
-	while ((entry = next_entry(opening, &result)) &&
+	result = opening_seek(opening, in->offset);
+	if (result < 0)
+		return result;
+	while ((entry = opening_next_entry(opening, &result)) &&
 	       add_entry(call, entry, in->size, is_plus))
-		take_entry(opening, entry);
+		opening_take_entry(opening, entry);
 	/* What there is comes first, and the error the next time. */
 	return call->out_size ? 0 : result;
 }

@@ -252,6 +252,11 @@ void node_unuse(struct folder *folder, struct node *node)
 	release(folder, node);
 }
 
+void node_remember(struct node *node)
+{
+	node->lookups++;
+}
+
 void node_forget(struct folder *folder, struct node *node, uint64_t lookups)
 {
 	node->lookups -= lookups < node->lookups ? lookups : node->lookups;
@@ -520,19 +525,23 @@ struct node *node_pin(struct folder *folder, struct node *parent, const char *na
 	return node;
 }
 
-uint64_t folder_inode(struct folder *folder, const struct statx *status)
+uint64_t folder_number(struct folder *folder, uint64_t device, uint64_t inode)
 {
-	uint64_t device = device_of(status);
 	unsigned count = sizeof(folder->devices) / sizeof(folder->devices[0]), i;
 
 	for (i = 0; i < folder->device_count; i++)
 		if (folder->devices[i] == device)
-			return status->stx_ino ^ (uint64_t)i << DEVICE_SHIFT;
+			return inode ^ (uint64_t)i << DEVICE_SHIFT;
 	if (folder->device_count < count)
 		folder->devices[folder->device_count++] = device;
 	else
 		i = count + device % 1021;
-	return status->stx_ino ^ (uint64_t)i << DEVICE_SHIFT;
+	return inode ^ (uint64_t)i << DEVICE_SHIFT;
+}
+
+uint64_t folder_inode(struct folder *folder, const struct statx *status)
+{
+	return folder_number(folder, device_of(status), status->stx_ino);
 }
 
 /* --- the folder --- */

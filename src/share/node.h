@@ -84,6 +84,8 @@ int node_look_up(struct folder *folder, struct node *parent, const char *name, s
 /* The node of what `status`, fresh from the host, says to be there at that name. Told as above. NULL: too many. */
 struct node *node_tell(struct folder *folder, struct node *parent, const char *name,
 		       const struct statx *status);
+/* The peer was told of it once more. */
+void node_remember(struct node *node);
 /* The peer has forgotten it that often. It may be gone then. */
 void node_forget(struct folder *folder, struct node *node, uint64_t lookups);
 void node_use(struct node *node);
@@ -118,5 +120,6 @@ int folder_close_one(struct folder *folder);
 
 /* A number for the inode that is unlike that of any other file in the folder. */
 uint64_t folder_inode(struct folder *folder, const struct statx *status);
+uint64_t folder_number(struct folder *folder, uint64_t device, uint64_t inode);
 
 #endif

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define FIRST_OPENINGS 64
@@ -83,6 +84,41 @@ void opening_destroy_all(struct opening_table *table, struct folder *folder)
 			opening_destroy(table, folder, table->openings[i]);
 	free(table->openings);
 	*table = (struct opening_table){0};
+}
+
+int opening_seek(struct opening *opening, uint64_t offset)
+{
+	if (offset == opening->next_offset)
+		return 0;
+	if (lseek(opening->fd, offset, SEEK_SET) < 0)
+		return -errno;
+	opening->at = opening->filled = 0;
+	opening->next_offset = offset;
+	return 0;
+}
+
+struct opening_entry *opening_next_entry(struct opening *opening, int *result)
+{
+	long filled;
+
+	*result = 0;
+	if (opening->at >= opening->filled) {
+		filled = syscall(SYS_getdents64, opening->fd, opening->buffer, OPENING_BUFFER);
+		if (filled <= 0) {
+			*result = filled < 0 ? -errno : 0;
+			opening->at = opening->filled = 0;
+			return NULL;
+		}
+		opening->at = 0;
+		opening->filled = filled;
+	}
+	return (struct opening_entry *)(opening->buffer + opening->at);
+}
+
+void opening_take_entry(struct opening *opening, const struct opening_entry *entry)
+{
+	opening->at += entry->size;
+	opening->next_offset = entry->next_offset;
 }
 
 /*

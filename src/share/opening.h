@@ -33,6 +33,21 @@ struct opening *opening_find(const struct opening_table *table, uint64_t number,
 void opening_destroy(struct opening_table *table, struct folder *folder, struct opening *opening);
 void opening_destroy_all(struct opening_table *table, struct folder *folder);
 
+/* A directory's entry, as getdents64(2) fills it in. */
+struct opening_entry {
+	uint64_t inode;
+	int64_t next_offset;
+	uint16_t size;
+	uint8_t type;
+	char name[];
+};
+
+/* Go on reading a directory behind that offset: the host's cookie of an entry, or 0. 0 or -errno. */
+int opening_seek(struct opening *opening, uint64_t offset);
+/* The next entry, again and again until it is taken; NULL: `*result` is 0 at the end, else -errno. */
+struct opening_entry *opening_next_entry(struct opening *opening, int *result);
+void opening_take_entry(struct opening *opening, const struct opening_entry *entry);
+
 /* Open a node with open(2)'s flags: a regular file or a directory, and nothing else. A descriptor or -errno. */
 int node_open(struct folder *folder, struct node *node, int flags);
 /* A descriptor that can be written to or not, for a moment: a opening's, or one that is made; `is_made` says

@@ -11,6 +11,7 @@
 
 #include "sandbox/helper.h"
 #include "share/fuse.h"
+#include "share/p9.h"
 
 #define PAIR_BYTES  (2 * (size_t)SHARE_SLOT_BYTES)
 #define SLOTS_BYTES (SHARE_SLOTS * PAIR_BYTES)
@@ -27,7 +28,10 @@ struct server {
 	const struct share_config *config;
 	int folder; /* as the monitor opened it */
 	uint8_t *slots;
-	struct fuse fuse;
+	union {
+		struct fuse fuse;
+		struct p9 p9;
+	};
 };
 
 uint8_t *share_request(const struct share *share, unsigned slot)
@@ -95,6 +99,7 @@ static int prepare(void *context)
 	struct server *server = context;
 	struct rlimit limit;
 	unsigned fds = FEWEST_FDS;
+	int root;
 
 	umask(0);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -103,8 +108,11 @@ static int prepare(void *context)
 		if (limit.rlim_max / 2 > fds)
 			fds = limit.rlim_max / 2;
 	}
-	return fuse_create(&server->fuse, helper_take_root(server->folder, O_PATH), server->config->is_readonly,
-			   server->config->keep_s, fds);
+	root = helper_take_root(server->folder, O_PATH);
+	if (server->config->protocol == SHARE_9P)
+		return p9_create(&server->p9, root, server->config->is_readonly,
+				 server->config->reports_owners, fds);
+	return fuse_create(&server->fuse, root, server->config->is_readonly, server->config->keep_s, fds);
 }
 
 /* What a monitor of ours says. */
@@ -112,6 +120,13 @@ static bool is_well_formed(const struct message *message)
 {
 	return message->slot < SHARE_SLOTS && message->size <= SHARE_SLOT_BYTES &&
 	       message->room <= SHARE_SLOT_BYTES;
+}
+
+static size_t answer(struct server *server, const uint8_t *request, size_t size, uint8_t *reply, size_t room)
+{
+	return server->config->protocol == SHARE_9P
+		       ? p9_answer(&server->p9, request, size, reply, room)
+		       : fuse_answer(&server->fuse, request, size, reply, room);
 }
 
 static void serve(int socket, void *context)
@@ -123,9 +138,8 @@ static void serve(int socket, void *context)
 
 	while (helper_receive(socket, &message, sizeof(message), NULL, &none) == 0 &&
 	       is_well_formed(&message)) {
-		message.size = fuse_answer(&server->fuse, share_request(&share, message.slot),
-					   message.size, share_reply(&share, message.slot),
-					   message.room);
+		message.size = answer(server, share_request(&share, message.slot), message.size,
+				      share_reply(&share, message.slot), message.room);
 		if (helper_send(socket, &message, sizeof(message), NULL, 0) < 0)
 			return;
 	}
@@ -164,11 +178,12 @@ static int start(struct server *server, struct share *share, const char *path,
 
 int share_start(struct share *share, const struct share_config *config, struct error *error)
 {
-	struct server server = {.config = config, .folder = -1};
+	static struct server server;
 	char *path = realpath(config->path, NULL);
 	int result = 0;
 
-	*share = (struct share){.socket = -1};
+	server = (struct server){.config = config, .folder = -1};
+	*share = (struct share){.socket = -1, .protocol = config->protocol};
 	if (path)
 		server.folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (server.folder < 0)
@@ -229,7 +244,10 @@ int share_take(const struct share *share, unsigned *slot, size_t *size)
 	return 1;
 }
 
-size_t share_refuse(const uint8_t *request, size_t size, int error, uint8_t *reply, size_t room)
+size_t share_refuse(const struct share *share, const uint8_t *request, size_t size, int error,
+		    uint8_t *reply, size_t room)
 {
+	if (share->protocol == SHARE_9P)
+		return p9_refuse(request, size, error, reply, room);
 	return fuse_refuse(request, size, error, reply, room);
 }

@@ -1,6 +1,6 @@
 /*
  * The room of shares: folders of the host that a guest uses as its own file systems. A share is a process of
- * kvik's own with the folder as its root directory and FUSE spoken in it (fuse.h); the monitor, which
+ * kvik's own with the folder as its root directory and FUSE (fuse.h) or 9P (p9.h) spoken in it; the monitor, which
  * can open no path, carries requests and replies by slots of memory that both have, and messages on a
  * socket that say which one. So a guest that owns the monitor has what it had by its share, and one that
  * owns the share's process has the folder, and neither the monitor's memory nor other files.
@@ -19,15 +19,21 @@
 #define SHARE_SLOTS	16
 #define SHARE_SLOT_BYTES ((1u << 20) + 4096) /* of a request, and of a reply */
 
+enum share_protocol { SHARE_FUSE, SHARE_9P };
+
 struct share {
 	int socket; /* readable when there are replies; -1: there is none */
 	uint8_t *slots;
+	enum share_protocol protocol;
 };
 
 struct share_config {
 	const char *path;
 	bool is_readonly;
-	uint64_t keep_s; /* how long the guest may go by what it knows */
+	uint64_t keep_s; /* how long the guest may go by what it knows; of FUSE */
+	enum share_protocol protocol;
+	/* That a file cannot be given to somebody is an error; of 9P, FUSE always says so. */
+	bool reports_owners;
 };
 
 /* Start one. 0, or -errno and `error`. */
@@ -46,7 +52,8 @@ int share_submit(const struct share *share, unsigned slot, size_t size, size_t r
 int share_take(const struct share *share, unsigned *slot, size_t *size);
 
 /* Write the reply to a request that cannot be answered, with this errno. How many bytes it has; 0: it
- * needs none. */
-size_t share_refuse(const uint8_t *request, size_t size, int error, uint8_t *reply, size_t room);
+ * needs none. `share` says which protocol it is. */
+size_t share_refuse(const struct share *share, const uint8_t *request, size_t size, int error,
+		    uint8_t *reply, size_t room);
 
 #endif

@@ -99,6 +99,9 @@ static const struct property balloon_properties[] = {
 static const struct property vsock_properties[] = {
 	{"guest-cid", PROPERTY_NUMBER}, {"socket", PROPERTY_TEXT}, {NULL}};
 
+static const struct property folder_properties[] = {
+	{"fsdev", PROPERTY_TEXT}, {"mount_tag", PROPERTY_TEXT}, {NULL}};
+
 static const struct property serial_bus_properties[] = {
 	{"max_ports", PROPERTY_NUMBER}, {"emergency-write", PROPERTY_BOOL}, {NULL}};
 
@@ -164,6 +167,9 @@ static const struct device_driver drivers[] = {
 	{"virtio-balloon-pci", "virtio-balloon", ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "memory that the guest gives back"},
 	{"virtio-balloon-pci-non-transitional", NULL, ROLE_BALLOON, "virtio-balloon-pci-base", true, true, balloon_properties, "the same"},
 	{"virtio-balloon-device", NULL, ROLE_BALLOON, "virtio-device", false, true, balloon_properties, "the same of a microvm"},
+	{"virtio-9p-pci", "virtio-9p", ROLE_FOLDER, "virtio-9p-pci-base", true, true, folder_properties, "a folder of the host's, by 9P"},
+	{"virtio-9p-pci-non-transitional", NULL, ROLE_FOLDER, "virtio-9p-pci-base", true, true, folder_properties, "the same"},
+	{"virtio-9p-device", NULL, ROLE_FOLDER, "virtio-device", false, true, folder_properties, "the same of a microvm"},
 	{"vhost-vsock-pci", NULL, ROLE_VSOCK, "vhost-vsock-pci-base", true, true, vsock_properties, "sockets between guest and host"},
 	{"vhost-vsock-pci-non-transitional", NULL, ROLE_VSOCK, "vhost-vsock-pci-base", true, true, vsock_properties, "the same"},
 	{"vhost-vsock-device", NULL, ROLE_VSOCK, "virtio-device", false, true, vsock_properties, "the same of a microvm"},
@@ -205,6 +211,7 @@ static const struct type {
 	{"virtio-rng-pci-base", "virtio-pci", true},
 	{"virtio-balloon-pci-base", "virtio-pci", true},
 	{"virtio-serial-pci-base", "virtio-pci", true},
+	{"virtio-9p-pci-base", "virtio-pci", true},
 	{"vhost-vsock-pci-base", "virtio-pci", true},
 	{"virtio-serial-port", "device", true},
 	{"pci-bridge-base", "pci-device", true},
@@ -270,7 +277,6 @@ static const struct {
 	{"pcie-", "use pcie-root-port on -M q35"},
 	{"ioh3420", "use pcie-root-port"},
 	{"vhost-", "it needs a helper of the host's"},
-	{"virtio-9p", "folders cannot be shared yet"},
 	{"tpm-", "there is no TPM"},
 };
 

@@ -22,6 +22,7 @@ enum device_role {
 	ROLE_ENTROPY,
 	ROLE_BALLOON,
 	ROLE_VSOCK,
+	ROLE_FOLDER, /* virtio-9p */
 	ROLE_SERIAL_BUS, /* virtio-serial, for: */
 	ROLE_CONSOLE,
 	ROLE_PORT,

@@ -9,6 +9,7 @@
 #include "cli/accel.h"
 #include "cli/firmware_option.h"
 #include "cli/qemu/devices.h"
+#include "cli/qemu/folders.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_firmware.h"
@@ -518,6 +519,26 @@ fail:
 	return -EINVAL;
 }
 
+static int examine_folders(struct line *line, struct error *error)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "fsdev"), i, one)
+		if (fsdev_check(one, error) < 0) {
+			error_prefix(error, "-fsdev");
+			return -EINVAL;
+		}
+	json_array_foreach((json_t *)said(line, "virtfs"), i, one) {
+		if (fsdev_check(one, error) < 0) {
+			error_prefix(error, "-virtfs");
+			return -EINVAL;
+		}
+		json_array_append_new(line->devices, fsdev_device_of(one));
+	}
+	return 0;
+}
+
 static int add_monitor(struct line *line, int chardev, bool is_control, bool is_pretty,
 		       struct error *error)
 {
@@ -732,7 +753,8 @@ int line_examine(struct line *line, struct error *error)
 		return 0;
 	if (line_examine_firmware_facts(line, error) < 0 || examine_memory(line, error) < 0 || examine_cpus(line, error) < 0 ||
 	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
-	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0)
+	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0 ||
+	    examine_folders(line, error) < 0)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)
 		json_array_append(line->devices, (json_t *)one);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/folders.h"
 #include "cli/qemu/storage.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
@@ -388,6 +389,22 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 	return 0;
 }
 
+static int open_folder(struct line *line, const json_t *device, struct error *error)
+{
+	struct board_share *share = &line->config.shares[line->config.share_count];
+	int result;
+
+	if (line->config.share_count == BOARD_SHARES_MAX)
+		return error_set(error, ENOSPC, "at most %u folders", BOARD_SHARES_MAX);
+	result = fsdev_open(json_object_get(line->said, "fsdev"), json_object_get(line->said, "virtfs"),
+			     device, share, error);
+	if (result < 0)
+		return result;
+	share->place = place_of(device);
+	line->config.share_count++;
+	return 0;
+}
+
 static int open_display(struct line *line, const json_t *device, struct error *error)
 {
 	if (line->config.display)
@@ -414,6 +431,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 			return -EINVAL;
 		return add_option(line, "virtio-rng", device, error);
 	case ROLE_BALLOON: return add_option(line, "virtio-balloon", device, error);
+	case ROLE_FOLDER: return open_folder(line, device, error);
 	case ROLE_VSOCK: return open_vsock(line, device, error);
 	case ROLE_SERIAL_BUS: line->config.console_place = place_of(device); return 0;
 	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
@@ -450,6 +468,8 @@ int line_open_devices(struct line *line, struct error *error)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)
 		net_link_close(&config->nets[--config->net_count].link);
+	while (result < 0 && config->share_count)
+		share_close(&config->shares[--config->share_count].share);
 	if (result < 0)
 		board_vsock_close(&config->vsock);
 	return result;

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/qemu/folders.h"
+
 #define ANY_KEYS NULL
 
 enum form {
@@ -286,6 +288,9 @@ static const struct option {
 	{"nic", EACH, "type", nic_properties, "user|tap|none[,model=virtio][,mac=A]...", "a network and its device"},
 	{"net", EACH, "type", nic_properties, "none|nic|user|tap,...", "the old form of it"},
 
+	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
+	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=none...", "a folder and its device"},
+
 	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket or ringbuf; mux=on shares it"},
 	{"serial", TEXTS, NULL, NULL, "WHERE", "the serial port: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, chardev:ID, mon:WHERE"},
 	{"parallel", TEXTS, NULL, NULL, "none", "there is no parallel port"},
@@ -358,8 +363,6 @@ static const struct option {
 	{"usbdevice", MISSING, .help = "there is no USB yet"},
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
-	{"fsdev", MISSING, .help = "folders cannot be shared yet"},
-	{"virtfs", MISSING, .help = "folders cannot be shared yet"},
 	{"tpmdev", MISSING, .help = "there is no TPM"},
 	{"watchdog", MISSING, .help = "use -device i6300esb"},
 	{"numa", MISSING, .help = "memory is one node"},

@@ -1,4 +1,7 @@
 /*
+ * virtio-9p has the same with one queue, for messages of 9P (virtio's later drafts have a section on it, Linux's
+ * virtio_9p.h the layout). Every message has a reply; where the share has none, it was no message.
+ *
  * Queue 0 is for what must not wait (forgetting), 1 for all else (§5.11.2; without notifications, which are not
  * offered, no queue comes between). A chain is a request to read and room for its reply (§5.11.6). It is copied
  * into a slot of the share's, which is the last time that it is looked at, and its reply is copied back.
@@ -12,6 +15,7 @@
 #include "device/virtio/filesystem.h"
 
 #include <errno.h>
+#include <linux/virtio_9p.h>
 #include <linux/virtio_fs.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,6 +25,7 @@
 #include "util/thread.h"
 
 #define QUEUE_SIZE 1024 /* a guest's largest request has a descriptor for each page */
+#define P9_QUEUE_SIZE 128 /* as Linux's driver has it in mind */
 
 enum { QUEUE_URGENT, QUEUE_REQUESTS, QUEUES };
 
@@ -57,8 +62,13 @@ static void answer(struct filesystem *filesystem, unsigned number, size_t size)
 
 	if (size > slot->room)
 		size = slot->room;
-	virtqueue_write(slot->chain, 0, share_reply(&filesystem->share, number), size);
-	virtqueue_push(&filesystem->virtio.queues[slot->queue].ring, slot->chain, size);
+	if (!size && filesystem->share.protocol == SHARE_9P) {
+		virtio_break(&filesystem->virtio, "a 9P message is malformed");
+		virtqueue_drop(slot->chain);
+	} else {
+		virtqueue_write(slot->chain, 0, share_reply(&filesystem->share, number), size);
+		virtqueue_push(&filesystem->virtio.queues[slot->queue].ring, slot->chain, size);
+	}
 	*slot = (struct slot){.chain = NULL};
 	filesystem->free_slots++;
 	virtio_end(&filesystem->virtio);
@@ -70,7 +80,7 @@ static void refuse(struct filesystem *filesystem, unsigned number)
 	const struct share *share = &filesystem->share;
 
 	answer(filesystem, number,
-	       share_refuse(share_request(share, number), slot->size, EIO,
+	       share_refuse(share, share_request(share, number), slot->size, EIO,
 			    share_reply(share, number), slot->room));
 }
 
@@ -158,7 +168,7 @@ static void replies_ready(void *context)
 	}
 	if (result < 0)
 		give_up(filesystem);
-	for (i = 0; i < QUEUES; i++) {
+	for (i = 0; i < virtio->queue_count; i++) {
 		virtio_interrupt(virtio, i);
 		if (was_full && virtio_is_running(virtio))
 			queue_notified(virtio, i);
@@ -173,6 +183,18 @@ static void read_config(struct virtio_device *virtio, unsigned offset, unsigned 
 	/* Padded with zeroes, and without one where it fills the field (§5.11.4). */
 	memcpy(config.tag, filesystem_of(virtio)->tag, sizeof(config.tag));
 	memcpy(bytes, (const uint8_t *)&config + offset, size);
+}
+
+/* tag_len[2] and the tag, without a NUL. */
+static void read_9p_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
+{
+	const struct filesystem *filesystem = filesystem_of(virtio);
+	uint8_t config[sizeof(struct virtio_9p_config) + VIRTIO_FILESYSTEM_TAG_MAX];
+	uint16_t length = strlen(filesystem->tag);
+
+	memcpy(config, &length, sizeof(length));
+	memcpy(config + sizeof(length), filesystem->tag, length);
+	memcpy(bytes, config + offset, size);
 }
 
 /* --- life --- */
@@ -220,6 +242,15 @@ static const struct virtio_kind kind = {
 	.destroy = destroy,
 };
 
+static const struct virtio_kind p9_kind = {
+	.id = VIRTIO_ID_9P,
+	.name = "virtio-9p",
+	.read_config = read_9p_config,
+	.queue_notified = queue_notified,
+	.transfer = transfer,
+	.destroy = destroy,
+};
+
 static void *run(void *context)
 {
 	struct filesystem *filesystem = context;
@@ -239,11 +270,27 @@ static int start(struct filesystem *filesystem)
 	return result;
 }
 
+static struct virtio_device *create_device(const struct virtio_host *host, const struct share *share,
+					   const char *tag, struct error *error)
+{
+	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE};
+	static const uint16_t p9_sizes[1] = {P9_QUEUE_SIZE};
+
+	if (share->protocol == SHARE_9P)
+		return virtio_device_create(sizeof(struct filesystem), &p9_kind, host,
+					    1ull << VIRTIO_9P_MOUNT_TAG,
+					    sizeof(struct virtio_9p_config) + strlen(tag), p9_sizes, 1,
+					    error);
+	return virtio_device_create(sizeof(struct filesystem), &kind, host, 0,
+				    offsetof(struct virtio_fs_config, num_request_queues) +
+					    sizeof(uint32_t),
+				    sizes, QUEUES, error);
+}
+
 struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
 					       const struct share *share, const char *tag,
 					       struct error *error)
 {
-	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE};
 	struct virtio_host own = *host;
 	struct share closed = *share;
 	struct virtio_device *virtio = NULL;
@@ -252,10 +299,7 @@ struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
 
 	own.loop = event_loop_create(error);
 	if (own.loop)
-		virtio = virtio_device_create(sizeof(*filesystem), &kind, &own, 0,
-					      offsetof(struct virtio_fs_config, num_request_queues) +
-						      sizeof(uint32_t),
-					      sizes, QUEUES, error);
+		virtio = create_device(&own, share, tag, error);
 	if (!virtio) {
 		if (own.loop)
 			event_loop_destroy(own.loop);

@@ -1,4 +1,4 @@
-/* A file system (virtio 1.2 §5.11): FUSE requests, which a share answers (share/share.h). */
+/* A file system (virtio 1.2 §5.11): FUSE requests, which a share answers (share/share.h); or virtio-9p, whose are 9P's. */
 #ifndef KVIK_DEVICE_VIRTIO_FILESYSTEM_H
 #define KVIK_DEVICE_VIRTIO_FILESYSTEM_H
 
