@@ -188,6 +188,79 @@ static void test_large(void **state)
 	assert_int_equal(space->loss_count, 2);
 }
 
+/* A large page in one record: INVLPG of any address loses it, a right to write that one page of it loses leaves a
+ * hole, and it takes the place of what was there. */
+static void test_whole(void **state)
+{
+	const uint64_t gva = GVA + 5 * SHADOW_WHOLE_BYTES, gpa = 7 * SHADOW_WHOLE_BYTES;
+	const uint32_t rights = SHADOW_WHOLE | SHADOW_LARGE | SHADOW_WRITE;
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(0), 0);
+
+	(void)state;
+	assert_true(shadow_set(shadow, space, gva + 0x3000, GPA, 0, SHADOW_EXECUTE));
+	assert_true(shadow_set(shadow, space, gva + SHADOW_WHOLE_BYTES, GPA, 0, 0));
+	assert_true(shadow_set(shadow, space, gva + 0x5123, gpa + 0x5123, 9, rights));
+	assert_int_equal(space->count, 2);
+	assert_null(shadow_find_small(space, gva + 0x3000));
+	assert_int_equal(shadow_find(space, gva + SHADOW_WHOLE_BYTES - 1)->gpa, gpa);
+	assert_int_equal(shadow_page_bytes(shadow_find(space, gva)), SHADOW_WHOLE_BYTES);
+	assert_null(shadow_find(space, gva - 1));
+	/* One of 4 KiB over it. */
+	assert_true(shadow_set(shadow, space, gva + 0x4000, gpa + 0x4000, 0, SHADOW_EXECUTE | SHADOW_LARGE));
+	assert_int_equal(shadow_find(space, gva + 0x4abc)->rights, SHADOW_EXECUTE | SHADOW_LARGE);
+	assert_true(shadow_lose_code(shadow, gpa + 0x4000, gpa + 0x4fff));
+	assert_int_equal(shadow_find(space, gva + 0x4abc)->rights, rights);
+	space->loss_count = 0;
+
+	shadow_lose_writes(shadow, gpa + 0x9040);
+	assert_int_equal(space->loss_count, 1);
+	assert_int_equal(space->losses[0], gva + 0x9000);
+	assert_non_null(shadow_find(space, gva + 0x9000));
+	shadow_lose_writes(shadow, gpa + SHADOW_WHOLE_BYTES);
+	assert_int_equal(space->loss_count, 1);
+
+	shadow_lose_page(shadow, space, gva + 0x1ff000);
+	assert_null(shadow_find(space, gva));
+	assert_non_null(shadow_find(space, gva + SHADOW_WHOLE_BYTES));
+	assert_int_equal(space->whole_loss_count, 1);
+	assert_int_equal(space->whole_losses[0], gva);
+	assert_int_equal(space->whole_count, 0);
+
+	/* What cannot be remembered stays, in doubt. */
+	for (unsigned i = 0; i <= SHADOW_WHOLE_LOSSES; i++)
+		assert_true(shadow_set(shadow, space, gva + i * SHADOW_WHOLE_BYTES, gpa, 0, rights));
+	for (unsigned i = 0; i <= SHADOW_WHOLE_LOSSES; i++)
+		shadow_lose_page(shadow, space, gva + i * SHADOW_WHOLE_BYTES);
+	assert_true(space->is_in_doubt);
+	assert_int_equal(space->whole_loss_count, SHADOW_WHOLE_LOSSES);
+	assert_int_equal(space->whole_count, 2);
+	shadow_lose_space(shadow, space);
+	assert_int_equal(space->count, 0);
+	assert_int_equal(space->whole_count, 0);
+	assert_null(shadow_find(space, gva));
+}
+
+/* Every page of a space is asked to give way before one is asked again. */
+static void test_victims(void **state)
+{
+	enum { PAGES = 40 };
+	struct shadow_space *space = shadow_space_take(shadow, ROOT(0), 0);
+	bool was[PAGES] = { false };
+
+	(void)state;
+	assert_null(shadow_victim(space));
+	for (unsigned i = 0; i < PAGES; i++)
+		assert_true(shadow_set(shadow, space, GVA + i * 0x1000ull, GPA, 0, 0));
+	shadow_forget_page(shadow, space, shadow_find(space, GVA + 0x3000));
+	for (unsigned i = 0; i < PAGES - 1; i++) {
+		uint64_t index = (shadow_victim(space)->gva - GVA) >> 12;
+
+		assert_true(index < PAGES && index != 3 && !was[index]);
+		was[index] = true;
+	}
+	assert_non_null(shadow_victim(space));
+}
+
 /* Random sets and losses against a plain table. */
 static void test_random(void **state)
 {
@@ -283,6 +356,8 @@ int main(void)
 	cmocka_unit_test_setup_teardown(test_code, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_victims, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),

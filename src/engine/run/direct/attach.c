@@ -89,7 +89,9 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: code given to the translator", counters->stays);
 	visit(context, "direct: pages mapped", counters->pages);
 	visit(context, "direct: mappings", counters->mappings);
+	visit(context, "direct: large pages mapped as they are", counters->wholes);
 	visit(context, "direct: pages unmapped", counters->unmapped);
+	visit(context, "direct: pages that made room for others", counters->evicted);
 	visit(context, "direct: spaces compared with page tables", counters->doubts);
 	visit(context, "direct: pages compared with page tables", counters->compared);
 	visit(context, "direct: pages that were others then", counters->gone);

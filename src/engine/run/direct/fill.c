@@ -25,6 +25,9 @@
 #define AROUND    16u /* pages, and a power of two: what one visit looks at */
 #define RUNS_MAX  8u  /* mappings that one visit makes */
 
+/* What is asked to give way at once: more than one visit brings. */
+#define VICTIM_RUNS 24u
+
 /* A page as it would be mapped. */
 struct candidate {
 	uint64_t offset; /* in the memory's file */
@@ -145,9 +148,10 @@ static bool brings_more(struct shadow_space *space, uint64_t gva, const struct c
 {
 	const struct shadow_page *page = shadow_find(space, gva);
 
-	return candidate->is_there &&
-	       (!page || (page->gpa == candidate->gpa && page->rights != candidate->rights &&
-			  !(page->rights & ~candidate->rights)));
+	if (!candidate->is_there || !page)
+		return candidate->is_there;
+	return !(page->rights & SHADOW_WHOLE) && page->gpa == candidate->gpa &&
+	       page->rights != candidate->rights && !(page->rights & ~candidate->rights);
 }
 
 static int host_rights(uint32_t rights)
@@ -167,8 +171,9 @@ static void see_code(struct direct *direct, struct shadow_space *space, uint64_t
 	for (unsigned i = 0; i < count; i++) {
 		uint64_t page = gva + (uint64_t)i * PAGE_SIZE;
 		const struct shadow_page *shadowed = shadow_find(space, page);
+		uint64_t offset = shadowed ? page - shadowed->gva : 0; /* in what is whole */
 
-		if (shadowed && memory_code_word(direct->cpu, shadowed->gpa))
+		if (shadowed && memory_code_word(direct->cpu, shadowed->gpa + offset))
 			shadow_lose_page(&direct->shadow, space, page);
 	}
 }
@@ -210,6 +215,89 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 	return true;
 }
 
+/* Make room in a space that is full. False: there is none. */
+static bool make_room(struct direct *direct, struct shadow_space *space)
+{
+	struct direct_process *process = process_of(direct, space);
+
+	for (unsigned runs = 0; runs < VICTIM_RUNS && process->count < DIRECT_COMMANDS / 2; runs++) {
+		struct shadow_page *page = shadow_victim(space);
+		uint64_t first, end;
+
+		if (!page)
+			break;
+		first = page->gva;
+		end = first + shadow_page_bytes(page);
+		shadow_forget_page(&direct->shadow, space, page);
+		direct->counters.evicted++;
+		for (; (end & (AROUND * PAGE_SIZE - 1)) && (page = shadow_find_small(space, end)); end += PAGE_SIZE) {
+			shadow_forget_page(&direct->shadow, space, page);
+			direct->counters.evicted++;
+		}
+		process_unmap(process, first, end - first);
+	}
+	return shadow_has_room(space, AROUND);
+}
+
+/* -- whole large pages -- */
+
+/* Whether all of the large page at gva is plain memory of one kind, in one piece of the file, and as it would be
+ * mapped: rights as its 4 KiB would all have them. */
+static bool look_at_whole(struct direct *direct, const struct paging_result *result, struct candidate *whole)
+{
+	struct cpu *cpu = direct->cpu;
+	const struct code_run *code = code_run_find(cpu->tiers->code, result->gpa);
+	uint64_t gpa = result->gpa & ~(SHADOW_WHOLE_BYTES - 1);
+	const uint8_t *base = NULL;
+	bool is_writable = result->dirty && paging_rights(cpu, result, TLB_USER).writable;
+
+	if (result->page_size != SHADOW_WHOLE_BYTES || !result->accessed || !result->user)
+		return false;
+	for (unsigned i = 0; i < SHADOW_WHOLE_BYTES / PAGE_SIZE; i++) {
+		struct cpu_page page;
+
+		if (!memory_page(cpu, gpa + (uint64_t)i * PAGE_SIZE, &page) || !page.hva || !is_shared(direct, page.hva))
+			return false;
+		if (i == 0)
+			base = page.hva;
+		if (page.hva != base + (uint64_t)i * PAGE_SIZE)
+			return false;
+		is_writable = is_writable && page.writable && !page.dirty_logging;
+		/* Its pages are mapped one by one. */
+		if (code && atomic_load_explicit(&code->words[i], memory_order_relaxed))
+			return false;
+	}
+	*whole = (struct candidate){ .gpa = gpa, .offset = (uint64_t)(base - direct->memory->base),
+				     .rights = SHADOW_WHOLE | SHADOW_LARGE | (is_writable ? SHADOW_WRITE : 0),
+				     .is_there = true };
+	return true;
+}
+
+/* Map all of the large page that holds gva, if that can be, and the access is allowed by it. */
+static bool fill_whole(struct direct *direct, struct shadow_space *space, uint64_t gva,
+		       enum paging_access access, const struct paging_result *result)
+{
+	uint64_t first = gva & ~(SHADOW_WHOLE_BYTES - 1);
+	struct candidate whole;
+
+	if (result->page_size != SHADOW_WHOLE_BYTES || access == PAGING_FETCH || !may_place(first) ||
+	    !may_place(first + SHADOW_WHOLE_BYTES - PAGE_SIZE) ||
+	    !look_at_whole(direct, result, &whole) ||
+	    (access == PAGING_WRITE && !(whole.rights & SHADOW_WRITE)) ||
+	    !process_has_room(process_of(direct, space), 1) ||
+	    !shadow_set(&direct->shadow, space, first, whole.gpa, (uint32_t)(whole.offset / PAGE_SIZE),
+			whole.rights))
+		return false;
+	process_map(process_of(direct, space), first, SHADOW_WHOLE_BYTES, whole.offset,
+		    host_rights(whole.rights));
+	direct->counters.pages += SHADOW_WHOLE_BYTES / PAGE_SIZE;
+	direct->counters.mappings++;
+	direct->counters.wholes++;
+	if (whole.rights & SHADOW_WRITE)
+		see_code(direct, space, first, SHADOW_WHOLE_BYTES / PAGE_SIZE);
+	return true;
+}
+
 /* -- doubt -- */
 
 /* What the page tables make of a page that is mapped. */
@@ -221,6 +309,15 @@ static enum still compare(struct direct *direct, const struct shadow_page *shado
 	struct paging_result result;
 	struct cpu_page page;
 
+	if (shadowed->rights & SHADOW_WHOLE) {
+		struct candidate whole;
+
+		if (!paging_translate_near(cpu, shadowed->gva, near, &result) ||
+		    !look_at_whole(direct, &result, &whole) || whole.gpa != shadowed->gpa ||
+		    whole.offset / PAGE_SIZE != shadowed->offset)
+			return STILL_GONE;
+		return shadowed->rights & ~whole.rights ? STILL_READABLE : STILL_SAME;
+	}
 	if (!find_page(direct, shadowed->gva, near, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
 	    (uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset ||
 	    (result.page_size > PAGE_SIZE) != ((shadowed->rights & SHADOW_LARGE) != 0))
@@ -279,7 +376,7 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 				return false;
 			run = (struct adjustment){ still, page->gva, page->gva, page->offset };
 		}
-		run.end = page->gva + PAGE_SIZE;
+		run.end = page->gva + shadow_page_bytes(page);
 		if (still == STILL_GONE) {
 			shadow_forget_page(&direct->shadow, space, page);
 			/* Another program's. */
@@ -291,6 +388,17 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 	}
 	direct->counters.gone += gone;
 	return adjust(process, &run);
+}
+
+/* Before anything is mapped in their place. */
+static void unmap_wholes(struct direct *direct, struct shadow_space *space)
+{
+	struct direct_process *process = process_of(direct, space);
+
+	while (space->whole_loss_count && process_has_room(process, 1)) {
+		process_unmap(process, space->whole_losses[--space->whole_loss_count], SHADOW_WHOLE_BYTES);
+		direct->counters.unmapped += SHADOW_WHOLE_BYTES / PAGE_SIZE;
+	}
 }
 
 void fill_settle(struct direct *direct, struct shadow_space *space)
@@ -306,15 +414,17 @@ void fill_settle(struct direct *direct, struct shadow_space *space)
 		process_wipe(process);
 		space->checked = __builtin_ia32_rdtsc();
 	}
-	if (!space->is_lost)
+	if (!space->is_lost) {
+		unmap_wholes(direct, space);
 		return;
+	}
 	/* What was to be mapped is lost, too. */
 	process->count = 0;
 	process_unmap_all(process);
 	process_wipe(process);
 	direct->counters.dropped++;
 	space->is_lost = space->is_in_doubt = false;
-	space->loss_count = 0;
+	space->loss_count = space->whole_loss_count = 0;
 	space->checked = __builtin_ia32_rdtsc();
 }
 
@@ -324,7 +434,7 @@ void fill_unmap_losses(struct direct *direct, struct shadow_space *space)
 	unsigned count = space->loss_count;
 	uint64_t *losses = space->losses;
 
-	if (!process_has_room(process, count + 2)) {
+	if (!process_has_room(process, count + 2) || space->whole_loss_count) {
 		shadow_lose_space(&direct->shadow, space);
 		fill_settle(direct, space);
 		return;
@@ -340,10 +450,10 @@ void fill_unmap_losses(struct direct *direct, struct shadow_space *space)
 	for (unsigned i = 0, end; i < count; i = end) {
 		end = i + 1;
 		/* What was mapped anew is not what was there. */
-		if (shadow_find(space, losses[i]))
+		if (shadow_find_small(space, losses[i]))
 			continue;
 		while (end < count && losses[end] - losses[end - 1] <= PAGE_SIZE &&
-		       !shadow_find(space, losses[end]))
+		       !shadow_find_small(space, losses[end]))
 			end++;
 		process_unmap(process, losses[i], losses[end - 1] + PAGE_SIZE - losses[i]);
 		direct->counters.unmapped += end - i;
@@ -376,11 +486,17 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	if (!may_place(gva) || result.page_size > 4 << 20 || !memory_page(cpu, result.gpa, &page) ||
 	    !page.hva || !is_shared(direct, page.hva))
 		return FILL_REFUSED;
-	before = shadow_find(space, gva);
+	if (!shadow_has_room(space, AROUND) && !make_room(direct, space)) {
+		shadow_lose_space(&direct->shadow, space);
+		return FILL_REFUSED;
+	}
+	before = shadow_find_small(space, gva);
 	if (before && access == PAGING_WRITE)
 		direct->counters.turned_to_write += (before->rights & SHADOW_EXECUTE) != 0;
 	if (before && access == PAGING_FETCH)
 		direct->counters.turned_to_execute += (before->rights & SHADOW_WRITE) != 0;
+	if (fill_whole(direct, space, gva, access, &result))
+		return FILL_DONE;
 	wanted = &candidates[index];
 	*wanted = (struct candidate){ .is_there = true, .gpa = result.gpa & PAGE_MASK,
 				      .offset = (uint64_t)(page.hva - direct->memory->base) };

@@ -19,7 +19,7 @@ struct direct_counters {
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t translated_stays, holds;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
-	uint64_t pages, mappings, unmapped, dropped, processes, failures, lost;
+	uint64_t pages, mappings, wholes, unmapped, evicted, dropped, processes, failures, lost;
 };
 
 struct direct {

@@ -103,7 +103,7 @@ static void end_process(struct direct *direct, struct shadow_space *space)
 	process_destroy(process_of(direct, space), direct->stubs);
 	shadow_lose_space(&direct->shadow, space);
 	space->is_lost = space->is_in_doubt = false;
-	space->loss_count = 0;
+	space->loss_count = space->whole_loss_count = 0;
 	direct->counters.failures++;
 }
 
@@ -126,7 +126,7 @@ static bool make_process(struct direct *direct, struct shadow_space *space)
 	direct->cpuid_faults = process->cpuid_faults;
 	shadow_lose_space(&direct->shadow, space);
 	space->is_lost = space->is_in_doubt = false;
-	space->loss_count = 0;
+	space->loss_count = space->whole_loss_count = 0;
 	direct->counters.processes++;
 	return true;
 }

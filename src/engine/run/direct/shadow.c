@@ -5,16 +5,27 @@
 #define PAGE_MASK   (~(uint64_t)0xfff)
 #define LARGE_PAGES 512u
 
-static uint32_t *bucket_of(struct shadow_space *space, uint64_t gva)
+#define WHOLE_MASK  (~(SHADOW_WHOLE_BYTES - 1))
+
+static uint32_t *bucket_of(struct shadow_space *space, uint64_t gva, uint32_t rights)
 {
 	uint64_t page = gva >> 12;
 
+	if (rights & SHADOW_WHOLE)
+		return &space->wholes[(gva >> 21 ^ gva >> 30) & (SHADOW_WHOLES - 1)];
 	return &space->buckets[(page ^ page >> 13) & (SHADOW_BUCKETS - 1)];
 }
 
-static uint32_t *frame_of(struct shadow *shadow, uint64_t gpa)
+static uint32_t *frame_of(struct shadow *shadow, uint64_t gpa, uint32_t rights)
 {
+	if (rights & SHADOW_WHOLE)
+		return &shadow->whole_frames[gpa >> 21 & (SHADOW_WHOLES - 1)];
 	return &shadow->frames[gpa >> 12 & (SHADOW_FRAMES - 1)];
+}
+
+static uint64_t large_bit(uint64_t gva)
+{
+	return 1ull << (gva >> 21 & 63);
 }
 
 static struct shadow_page *page_of(struct shadow *shadow, uint32_t reference)
@@ -28,22 +39,40 @@ static uint32_t reference_of(const struct shadow *shadow, const struct shadow_sp
 	return (uint32_t)(space - shadow->spaces) * SHADOW_PAGES + index + 1;
 }
 
-struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva)
+static struct shadow_page *find(struct shadow_space *space, uint64_t gva, uint32_t rights)
 {
-	for (uint32_t at = *bucket_of(space, gva); at; at = space->pages[at - 1].next)
-		if (space->pages[at - 1].gva == (gva & PAGE_MASK))
+	for (uint32_t at = *bucket_of(space, gva, rights); at; at = space->pages[at - 1].next)
+		if (space->pages[at - 1].gva == gva)
 			return &space->pages[at - 1];
 	return NULL;
 }
 
-static _Atomic uint32_t *writers_of(struct shadow *shadow, uint64_t gpa)
+static struct shadow_page *find_whole(struct shadow_space *space, uint64_t gva)
 {
-	return &shadow->writers[gpa >> 12 & (SHADOW_WRITERS - 1)];
+	return space->whole_count ? find(space, gva & WHOLE_MASK, SHADOW_WHOLE) : NULL;
+}
+
+struct shadow_page *shadow_find_small(struct shadow_space *space, uint64_t gva)
+{
+	return find(space, gva & PAGE_MASK, 0);
+}
+
+struct shadow_page *shadow_find(struct shadow_space *space, uint64_t gva)
+{
+	struct shadow_page *page = shadow_find_small(space, gva);
+
+	return page ? page : find_whole(space, gva);
+}
+
+static const _Atomic uint32_t *writers_of(const struct shadow *shadow, uint64_t gpa, uint32_t rights)
+{
+	return rights & SHADOW_WHOLE ? &shadow->whole_writers[gpa >> 21 & (SHADOW_WHOLES - 1)] :
+				       &shadow->writers[gpa >> 12 & (SHADOW_WRITERS - 1)];
 }
 
 static void count_writer(struct shadow *shadow, const struct shadow_page *page, uint32_t by)
 {
-	_Atomic uint32_t *writers = writers_of(shadow, page->gpa);
+	_Atomic uint32_t *writers = (_Atomic uint32_t *)writers_of(shadow, page->gpa, page->rights);
 
 	/* There is but one thread at a time that writes. */
 	if (page->rights & SHADOW_WRITE)
@@ -53,18 +82,19 @@ static void count_writer(struct shadow *shadow, const struct shadow_page *page, 
 
 bool shadow_may_write(const struct shadow *shadow, uint64_t gpa)
 {
-	return atomic_load_explicit(&shadow->writers[gpa >> 12 & (SHADOW_WRITERS - 1)], memory_order_acquire);
+	return atomic_load_explicit(writers_of(shadow, gpa, 0), memory_order_acquire) ||
+	       atomic_load_explicit(writers_of(shadow, gpa, SHADOW_WHOLE), memory_order_acquire);
 }
 
 void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page)
 {
 	count_writer(shadow, page, UINT32_MAX);
-	page->rights &= ~(uint32_t)SHADOW_WRITE;
+	page->rights &= (uint8_t)~SHADOW_WRITE;
 }
 
 static void frame_add(struct shadow *shadow, struct shadow_page *page, uint32_t reference)
 {
-	uint32_t *head = frame_of(shadow, page->gpa);
+	uint32_t *head = frame_of(shadow, page->gpa, page->rights);
 
 	count_writer(shadow, page, 1);
 	page->previous_of_frame = 0;
@@ -80,17 +110,34 @@ static void frame_remove(struct shadow *shadow, struct shadow_page *page)
 	if (page->previous_of_frame)
 		page_of(shadow, page->previous_of_frame)->next_of_frame = page->next_of_frame;
 	else
-		*frame_of(shadow, page->gpa) = page->next_of_frame;
+		*frame_of(shadow, page->gpa, page->rights) = page->next_of_frame;
 	if (page->next_of_frame)
 		page_of(shadow, page->next_of_frame)->previous_of_frame = page->previous_of_frame;
+}
+
+/* A whole page comes, and its mapping with it. */
+static void forget_under(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
+{
+	if (space->count == space->whole_count)
+		return;
+	for (unsigned i = 0; i < LARGE_PAGES; i++) {
+		struct shadow_page *page = shadow_find_small(space, gva + ((uint64_t)i << 12));
+
+		if (page)
+			shadow_forget_page(shadow, space, page);
+	}
 }
 
 bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva, uint64_t gpa,
 		uint32_t offset, uint32_t rights)
 {
-	struct shadow_page *page = shadow_find(space, gva);
-	uint32_t index, *bucket = bucket_of(space, gva);
+	bool is_whole = rights & SHADOW_WHOLE;
+	uint64_t mask = is_whole ? WHOLE_MASK : PAGE_MASK;
+	struct shadow_page *page = find(space, gva & mask, rights);
+	uint32_t index, *bucket = bucket_of(space, gva, rights);
 
+	if (is_whole)
+		forget_under(shadow, space, gva & mask);
 	if (page) {
 		index = (uint32_t)(page - space->pages);
 		frame_remove(shadow, page);
@@ -104,24 +151,40 @@ bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva,
 			return false;
 		}
 		page = &space->pages[index];
-		page->gva = gva & PAGE_MASK;
+		page->gva = gva & mask;
 		page->next = *bucket;
 		*bucket = index + 1;
 		page->is_used = true;
 		space->count++;
+		space->whole_count += is_whole;
 	}
-	page->gpa = gpa & PAGE_MASK;
+	page->gpa = gpa & mask;
 	page->offset = offset;
-	page->rights = rights;
-	space->has_large |= (rights & SHADOW_LARGE) != 0;
+	page->rights = (uint8_t)rights;
+	if ((rights & (SHADOW_LARGE | SHADOW_WHOLE)) == SHADOW_LARGE)
+		space->large |= large_bit(gva);
 	frame_add(shadow, page, reference_of(shadow, space, index));
 	return true;
+}
+
+struct shadow_page *shadow_victim(struct shadow_space *space)
+{
+	for (uint32_t i = 0; i < space->high; i++) {
+		struct shadow_page *page;
+
+		if (space->hand >= space->high)
+			space->hand = 0;
+		page = &space->pages[space->hand++];
+		if (page->is_used)
+			return page;
+	}
+	return NULL;
 }
 
 void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
 {
 	uint32_t index = (uint32_t)(page - space->pages);
-	uint32_t *link = bucket_of(space, page->gva);
+	uint32_t *link = bucket_of(space, page->gva, page->rights);
 
 	while (*link != index + 1)
 		link = &space->pages[*link - 1].next;
@@ -131,28 +194,48 @@ void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struc
 	page->next = space->free;
 	space->free = index + 1;
 	space->count--;
+	space->whole_count -= (page->rights & SHADOW_WHOLE) != 0;
 }
 
 static void lose(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page)
 {
-	if (space->loss_count == SHADOW_LOSSES) {
+	bool is_whole = page->rights & SHADOW_WHOLE;
+
+	if (is_whole ? space->whole_loss_count == SHADOW_WHOLE_LOSSES : space->loss_count == SHADOW_LOSSES) {
 		space->is_in_doubt = true;
 		return;
 	}
-	space->losses[space->loss_count++] = page->gva;
+	if (is_whole)
+		space->whole_losses[space->whole_loss_count++] = page->gva;
+	else
+		space->losses[space->loss_count++] = page->gva;
 	shadow_forget_page(shadow, space, page);
+}
+
+/* 4 KiB of what is whole: the rest stays. */
+static void lose_part(struct shadow_space *space, uint64_t gva)
+{
+	if (space->loss_count == SHADOW_LOSSES)
+		space->is_in_doubt = true;
+	else
+		space->losses[space->loss_count++] = gva;
 }
 
 void shadow_lose_page(struct shadow *shadow, struct shadow_space *space, uint64_t gva)
 {
-	struct shadow_page *page = shadow_find(space, gva);
-	uint64_t large = gva & ~(((uint64_t)LARGE_PAGES << 12) - 1);
+	struct shadow_page *page = shadow_find_small(space, gva);
+	uint64_t large = gva & WHOLE_MASK;
 
 	if (page)
 		lose(shadow, space, page);
+	page = find_whole(space, gva);
+	if (page)
+		lose(shadow, space, page);
+	if (!(space->large & large_bit(gva)))
+		return;
 	/* The pages of 4 KiB that a large one came in. */
-	for (unsigned i = 0; space->has_large && i < LARGE_PAGES; i++) {
-		page = shadow_find(space, large + ((uint64_t)i << 12));
+	for (unsigned i = 0; i < LARGE_PAGES; i++) {
+		page = shadow_find_small(space, large + ((uint64_t)i << 12));
 		if (page && (page->rights & SHADOW_LARGE))
 			lose(shadow, space, page);
 	}
@@ -168,12 +251,13 @@ void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
 		if (!page->is_used)
 			continue;
 		frame_remove(shadow, page);
-		*bucket_of(space, page->gva) = 0;
+		*bucket_of(space, page->gva, page->rights) = 0;
 		page->is_used = false;
 	}
-	space->high = space->free = space->count = 0;
-	space->loss_count = 0;
-	space->has_large = space->is_in_doubt = false;
+	space->high = space->free = space->count = space->whole_count = 0;
+	space->loss_count = space->whole_loss_count = 0;
+	space->large = 0;
+	space->is_in_doubt = false;
 	space->is_lost = true;
 }
 
@@ -198,7 +282,7 @@ void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid)
 
 void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
 {
-	uint32_t at = *frame_of(shadow, gpa), next;
+	uint32_t at = *frame_of(shadow, gpa, 0), next;
 
 	for (; at; at = next) {
 		struct shadow_page *page = page_of(shadow, at);
@@ -207,12 +291,20 @@ void shadow_lose_writes(struct shadow *shadow, uint64_t gpa)
 		if (page->gpa == (gpa & PAGE_MASK) && (page->rights & SHADOW_WRITE))
 			lose(shadow, &shadow->spaces[(at - 1) / SHADOW_PAGES], page);
 	}
+	for (at = *frame_of(shadow, gpa, SHADOW_WHOLE); at; at = next) {
+		struct shadow_page *page = page_of(shadow, at);
+
+		next = page->next_of_frame;
+		if (page->gpa == (gpa & WHOLE_MASK) && (page->rights & SHADOW_WRITE))
+			lose_part(&shadow->spaces[(at - 1) / SHADOW_PAGES],
+				  page->gva + (gpa & ~WHOLE_MASK & PAGE_MASK));
+	}
 }
 
 /* Whether the page may be executed anywhere. */
 static bool lose_code_of(struct shadow *shadow, uint64_t gpa)
 {
-	uint32_t at = *frame_of(shadow, gpa);
+	uint32_t at = *frame_of(shadow, gpa, 0);
 	bool any = false;
 
 	while (at) {
@@ -228,7 +320,7 @@ static bool lose_code_of(struct shadow *shadow, uint64_t gpa)
 		if (page->is_used)
 			shadow_lose_space(shadow, space);
 		/* By which the list may have become another. */
-		at = *frame_of(shadow, gpa);
+		at = *frame_of(shadow, gpa, 0);
 	}
 	return any;
 }
