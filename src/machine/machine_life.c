@@ -84,7 +84,6 @@ static int open_system(struct machine *machine, struct error *error)
 	struct machine_config *config = &machine->config;
 	int result;
 
-	machine_start_spawner(machine);
 	result = kvm_system_open(&machine->system, config->backend, &config->kvm_options, error);
 	if (result < 0)
 		return result;
@@ -257,6 +256,8 @@ struct machine *machine_create(const struct machine_config *config, struct error
 		goto fail;
 	}
 	machine_watch_lines(machine);
+	/* Each stub is a copy of the spawner, which is one of this process: before there are large files in it. */
+	machine_start_spawner(machine);
 	machine->boot = boot_open(&config->boot, config->ram_bytes, error);
 	if (!machine->boot)
 		goto fail;
