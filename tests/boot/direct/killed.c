@@ -1,0 +1,51 @@
+/* killed SECONDS: computations whose stubs somebody on the host kills meanwhile: each comes to the right result, or ends by
+ * SIGSEGV. */
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t table[4096];
+
+/* What is done once too often to memory, or never, shows. */
+static int compute(void)
+{
+	uint64_t sum = 0, again = 0;
+
+	for (uint64_t i = 1; i < 30000000; i++) {
+		table[i * 7 % 4096] += i;
+		sum += i;
+		if (i % 100000 == 0)
+			syscall(SYS_getppid);
+	}
+	for (unsigned i = 0; i < 4096; i++)
+		again += table[i];
+	return again == sum ? 0 : 1;
+}
+
+int main(int count, char **arguments)
+{
+	time_t end = time(NULL) + (count > 1 ? atoi(arguments[1]) : 1);
+	unsigned right = 0, wrong = 0, killed = 0;
+	int status;
+
+	printf("computing\n");
+	fflush(stdout);
+	while (time(NULL) < end) {
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(compute());
+		waitpid(child, &status, 0);
+		right += status == 0;
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+		wrong += status && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	}
+	printf("computed: %u right, %u wrong, %u killed\n", right, wrong, killed);
+	return wrong != 0;
+}
