@@ -32,6 +32,7 @@ void board_destroy(struct board *board)
 	board_unwatch_ports(board);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
+	board_unwatch_trays(board);
 	free(board->devices);
 	free(board);
 }
@@ -42,6 +43,8 @@ void board_reset(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_reset(&board->devices[i]);
+	if (board->has_begun)
+		board_renew_boot_order(board);
 	if (!board->pci || board_has_firmware(board))
 		return;
 	if (board_is_pc(board))
@@ -92,7 +95,7 @@ void board_release(struct board *board)
 
 	for (i = 0; i < board->device_count; i++)
 		device_release(&board->devices[i]);
-	board->is_released = true;
+	board->is_released = board->has_begun = true;
 }
 
 void board_save(const struct board *board, struct state_stream *state)

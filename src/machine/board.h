@@ -19,6 +19,7 @@
 
 struct board;
 struct i8042;
+struct tray;
 struct virtio_device;
 
 struct board *board_create(const struct board_config *config, struct error *error);
@@ -38,6 +39,11 @@ int board_plug(struct board *board, const struct board_plug *plug, struct error 
 /* Ask the guest to let go of what is behind a port (from 1 on); when it has, config.unplugged is called, which may
  * be at once. 0, or -ENODEV, -EBUSY and `error`. */
 int board_unplug(struct board *board, unsigned port, struct error *error);
+
+/* The tray of the CD-ROM drive that is config.disks[disk], or NULL: it is none. */
+const struct tray *board_tray(const struct board *board, unsigned disk);
+/* Call config.tray_moved for those that have moved, which the I/O thread would do soon. */
+void board_tell_trays(struct board *board);
 
 /* All devices to their power-on state; without firmware PCI and chipset as that leaves them. The vCPUs are
  * parked. */

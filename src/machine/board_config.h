@@ -34,8 +34,11 @@ static inline bool board_kind_is_pc(enum board_kind kind)
 /* Both are vga.h's; the plain one has no registers of a VGA's, and old software does not see it. */
 enum board_display { BOARD_NO_DISPLAY, BOARD_VGA, BOARD_PLAIN_DISPLAY };
 
+#define BOARD_SERIALS_MAX 4
+
 struct board_streams {
 	struct char_stream *serial; /* the first serial port */
+	struct char_stream *more_serial[BOARD_SERIALS_MAX - 1]; /* COM2 to COM4; NULL: there is none */
 	struct char_stream *debug_console; /* ports 0xe9 and 0x402; NULL: no such ports */
 	struct char_stream *print; /* the print port */
 };
@@ -77,6 +80,7 @@ struct board_disk {
 	bool is_cdrom;	      /* not by virtio-blk */
 	unsigned controller;   /* of AHCI or SCSI: its index among all */
 	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target); 0: any */
+	unsigned later_boot_plus_1; /* the same from the first reset on */
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
 	unsigned pci_place; /* of virtio-blk and NVMe, each its own device */
 	/* Of virtio-blk: */
@@ -149,6 +153,8 @@ struct board_config {
 	const struct smbios_config *smbios; /* what the user says; NULL: nothing */
 	const struct board_file *files; /* for fw_cfg, which has copies */
 	unsigned file_count;
+	bool firmware_has_menu; /* of what to boot, for `boot_menu_ms`; 0: as long as it does by itself */
+	uint16_t boot_menu_ms;
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;
@@ -169,6 +175,9 @@ struct board_config {
 	/* What was behind a root port (from 1 on) has gone. I/O thread. NULL: nobody wants to know. */
 	void (*unplugged)(void *context, unsigned port);
 	void *unplug_context;
+	/* The tray of the CD-ROM drive that is disks[disk] was opened or closed. Likewise. */
+	void (*tray_moved)(void *context, unsigned disk, bool is_open);
+	void *tray_context;
 };
 
 #endif

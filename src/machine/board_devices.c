@@ -9,7 +9,6 @@
 #include "device/post_port.h"
 #include "device/char/print_port.h"
 #include "device/rtc.h"
-#include "device/char/serial16550.h"
 #include "machine/board_parts.h"
 #include "util/log.h"
 
@@ -29,22 +28,6 @@ static int add_ports(struct board *board, uint16_t first, unsigned count, const 
                      const struct pio_ops *ops, void *device, struct error *error)
 {
 	return pio_bus_add(board->config.pio, first, count, name, ops, device, error);
-}
-
-static int add_serial(struct board *board, struct error *error)
-{
-	struct irq_line irq = irq_for(board, SERIAL1_GSI);
-	struct serial16550 *serial;
-	int result;
-
-	serial = serial16550_create(board->config.streams.serial, &irq, error);
-	if (!serial)
-		return -ENOMEM;
-	result = board_add(board, "serial1", &serial16550_device_ops, serial, error);
-	if (result < 0)
-		return result;
-	return add_ports(board, SERIAL1_PORT, SERIAL16550_PORTS, "serial port 1",
-	                 &serial16550_pio_ops, serial, error);
 }
 
 static int add_rtc(struct board *board, struct error *error)
@@ -342,7 +325,7 @@ int board_add_devices(struct board *board, struct error *error)
 	int result;
 
 	/* The ports that the user chose come last: a clash is theirs to solve. */
-	if ((result = add_serial(board, error)) < 0 || (result = add_rtc(board, error)) < 0 ||
+	if ((result = board_add_serials(board, error)) < 0 || (result = add_rtc(board, error)) < 0 ||
 	    (result = add_fw_cfg(board, error)) < 0 || (result = add_acpi(board, error)) < 0)
 		return result;
 	if (board_wants_pci(board) && (result = add_pci(board, error)) < 0)

@@ -127,31 +127,60 @@ static int compare_turns(const void *a, const void *b)
 	return first->turn < second->turn ? -1 : first->turn > second->turn;
 }
 
-/* Disks in their turns: a line each, and a NUL. */
-static int add_boot_order(struct board *board)
+#define BOOT_ORDER_FILE "bootorder"
+#define BOOT_ORDER_BYTES (BOARD_DISKS_MAX * BOARD_BOOT_PATH + 1)
+
+/* Disks in their turns: a line each, and a NUL. How many bytes; 0: there are none. */
+static size_t write_boot_order(struct board *board, char order[BOOT_ORDER_BYTES])
 {
-	char order[BOARD_DISKS_MAX * BOARD_BOOT_PATH + 1] = "";
 	size_t used = 0;
 	unsigned i;
 
 	qsort(board->boots, board->boot_count, sizeof(board->boots[0]), compare_turns);
 	for (i = 0; i < board->boot_count; i++)
-		used += snprintf(order + used, sizeof(order) - used, "%s%s", used ? "\n" : "",
+		used += snprintf(order + used, BOOT_ORDER_BYTES - used, "%s%s", used ? "\n" : "",
 				 board->boots[i].path);
-	return used ? fw_cfg_add_file(board->fw_cfg, "bootorder", order, used + 1) : 0;
+	return used ? used + 1 : 0;
+}
+
+static int add_boot_order(struct board *board)
+{
+	char order[BOOT_ORDER_BYTES];
+	size_t size = write_boot_order(board, order);
+
+	return size ? fw_cfg_add_file(board->fw_cfg, BOOT_ORDER_FILE, order, size) : 0;
+}
+
+/* The same disks in another order have the same size. */
+void board_renew_boot_order(struct board *board)
+{
+	char order[BOOT_ORDER_BYTES];
+	unsigned i;
+	size_t size;
+
+	if (!board_has_firmware(board))
+		return;
+	for (i = 0; i < board->boot_count; i++)
+		board->boots[i].turn = board->boots[i].later_turn;
+	size = write_boot_order(board, order);
+	if (size && fw_cfg_renew_file(board->fw_cfg, BOOT_ORDER_FILE, order, size) < 0)
+		log_error("the order of disks to boot cannot be renewed");
 }
 
 static int add_choices(struct board *board)
 {
-	const uint16_t no_menu = 0, serial = SERIAL1_PORT;
+	const uint16_t menu = board->config.firmware_has_menu, serial = board_serials[0].port;
 	const uint32_t for_ever = UINT32_MAX;
 	const uint8_t irq0_override = 1;
 	struct fw_cfg *fw_cfg = board->fw_cfg;
-	int result = fw_cfg_add(fw_cfg, FW_CFG_BOOT_MENU, &no_menu, sizeof(no_menu));
+	int result = fw_cfg_add(fw_cfg, FW_CFG_BOOT_MENU, &menu, sizeof(menu));
 
 	if (result == 0)
 		result = fw_cfg_add(fw_cfg, FW_CFG_IRQ0_OVERRIDE, &irq0_override,
 				    sizeof(irq0_override));
+	if (result == 0 && menu && board->config.boot_menu_ms)
+		result = fw_cfg_add_file(fw_cfg, "etc/boot-menu-wait", &board->config.boot_menu_ms,
+					 sizeof(board->config.boot_menu_ms));
 	/* Not a reset and another try each minute when nothing can be booted. */
 	if (result == 0)
 		result = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", &for_ever, sizeof(for_ever));

@@ -13,6 +13,7 @@
 #include "device/pcie_root_port.h"
 #include "device/i8042.h"
 #include "device/device.h"
+#include "device/storage/tray.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/aml.h"
 #include "machine/board_config.h"
@@ -20,11 +21,9 @@
 #include "machine/pci_setup.h"
 
 /* Where both the devices and the tables find them. */
-#define SERIAL1_PORT 0x3f8
 #define ACPI_PORT    0x600
 
 #define KEYBOARD_GSI 1
-#define SERIAL1_GSI  4
 #define RTC_GSI      8
 #define SCI_GSI      9
 #define MOUSE_GSI    12
@@ -49,19 +48,33 @@ enum { SLOT_ROM = RAM_SLOTS, SLOT_FLASH, SLOT_VGA };
 /* "/pci@i0cf8/pci8086,2922@1f,2/drive@5/disk@0": Open Firmware's device paths. */
 #define BOARD_BOOT_PATH 64
 
+/* Where the serial ports are, COM1 to COM4. */
+struct board_serial {
+	uint16_t port;
+	uint8_t gsi;
+};
+extern const struct board_serial board_serials[BOARD_SERIALS_MAX];
+
+struct board_serial_lines {
+	pthread_mutex_t lock; /* guards the levels; held while a line is driven */
+	bool levels[BOARD_SERIALS_MAX];
+	struct irq_line irq;
+};
+
 struct board {
 	struct board_config config;
 	struct device *devices; /* in the order of their creation */
 	unsigned device_count;
 	/* Devices that are small enough to live here. */
 	uint8_t post_code;
+	struct board_serial_lines serial_lines;
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
 	struct i8042 *keyboard; /* and mouse; NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
-		unsigned turn; /* lower ones first */
+		unsigned turn, later_turn; /* lower ones first; from the first reset on */
 		char path[BOARD_BOOT_PATH]; /* as firmware calls it */
 	} boots[BOARD_DISKS_MAX];
 	unsigned boot_count;
@@ -75,8 +88,16 @@ struct board {
 	unsigned root_port_count;
 	struct event_source off_source; /* an eventfd: some port was switched off */
 	_Atomic uint32_t switched_off;	/* which, a bit each */
+	/* Those of disks that are CD-ROM drives; of others, without a unit. */
+	struct board_tray {
+		struct tray tray;
+		bool was_open; /* as it was told last */
+	} trays[BOARD_DISKS_MAX];
+	struct event_source tray_source; /* an eventfd: some tray has moved */
+	bool has_tray_source;
 	bool is_complete; /* what comes now comes while the machine is there */
 	bool is_released, has_off_source;
+	bool has_begun; /* a reset from now on is none of power-on */
 	unsigned balloon_port;
 	unsigned watchdog_port;
 	struct virtio_device *balloon; /* the last; NULL: there is none */
@@ -106,6 +127,9 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 /* A disk that firmware may boot, by its path below the PCI root. */
 void board_add_boot(struct board *board, const struct board_disk *disk, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Serial ports, and what is behind one; NULL: it is not there. */
+int board_add_serials(struct board *board, struct error *error);
+struct char_stream *board_serial_stream(const struct board *board, unsigned port);
 int board_add_console(struct board *board, struct error *error);
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error);
 int board_add_option(struct board *board, const struct device_option *option, struct error *error);
@@ -134,6 +158,11 @@ void board_note_port(struct board *board, unsigned place);
 /* A q35's root ports. */
 int board_add_root_ports(struct board *board, struct error *error);
 void board_unwatch_ports(struct board *board); /* before the devices go */
+/* CD-ROM drives' trays: what controllers call, and the drives that they have. */
+int board_watch_trays(struct board *board, struct error *error);
+void board_unwatch_trays(struct board *board); /* after the devices have gone */
+void board_tray_moves(void *board); /* drive_config.moved */
+void board_keep_tray(struct board *board, unsigned disk, struct tray tray);
 void board_ports_are_off(void *context); /* off_source.ready */
 bool board_wants_pci(const struct board *board);
 /* Whether it begins with firmware, which finds out what there is by itself. */
@@ -168,6 +197,8 @@ static inline bool board_is_q35(const struct board *board)
 int board_add_firmware(struct board *board, struct error *error);
 /* The ACPI tables that fw_cfg has, again: the chipset's registers have changed. */
 void board_renew_acpi_files(struct board *board);
+/* The order in which firmware boots, as it is from now on. */
+void board_renew_boot_order(struct board *board);
 /* PCI's part of the tables; and where configuration space by memory is told to be: 0: nowhere. */
 uint64_t board_ecam(const struct board *board, uint64_t *bytes);
 void board_describe_ecam(struct aml *aml, const struct board *board);

@@ -55,7 +55,11 @@ static int place_disks(struct board *board, enum board_bus bus, unsigned control
 				.is_cdrom = disk->is_cdrom,
 				.block = disk->block,
 				.number = i + 1,
+				.moved = disk->is_cdrom ? board_tray_moves : NULL,
+				.moved_context = board,
 			};
+			if (disk->is_cdrom && board_watch_trays(board, error) < 0)
+				return -EIO;
 		}
 	}
 	/* What they got they keep: it is how firmware calls them. */
@@ -90,7 +94,8 @@ static void add_boots(struct board *board, enum board_bus bus, unsigned controll
 	for (i = 0; i < board->config.disk_count; i++) {
 		disk = &board->config.disks[i];
 		place = disk->place_plus_1 - 1;
-		if (!is_on(disk, bus, controller) || !disk->block)
+		/* A tray that is empty may have a medium when its turn comes. */
+		if (!is_on(disk, bus, controller) || (!disk->block && !disk->is_cdrom))
 			continue;
 		if (bus == BOARD_BUS_IDE)
 			board_add_boot(board, disk, "%s/drive@%u/disk@%u", path, place / IDE_CHANNEL_DRIVES,
@@ -100,6 +105,22 @@ static void add_boots(struct board *board, enum board_bus bus, unsigned controll
 		else
 			board_add_boot(board, disk, "%s/channel@0/disk@%x,0", path, place);
 	}
+}
+
+/* The CD-ROM drives of a controller, from the disk of that number on; disk_count: no more. */
+static unsigned next_tray(const struct board *board, enum board_bus bus, unsigned controller, unsigned from)
+{
+	const struct board_config *config = &board->config;
+
+	while (from < config->disk_count &&
+	       !(is_on(&config->disks[from], bus, controller) && config->disks[from].is_cdrom))
+		from++;
+	return from;
+}
+
+static unsigned place_of(const struct board *board, unsigned disk)
+{
+	return board->config.disks[disk].place_plus_1 - 1;
 }
 
 static int add_ide_channel(struct board *board, struct ide_channel *channel, unsigned number,
@@ -130,6 +151,8 @@ static int add_ide(struct board *board, struct error *error)
 			 error);
 	if (!ide)
 		return -EINVAL;
+	for (i = 0; (i = next_tray(board, BOARD_BUS_IDE, 0, i)) < board->config.disk_count; i++)
+		board_keep_tray(board, i, ide_tray(ide, place_of(board, i)));
 	result = board_add(board, "ide", &ide_device_ops, ide, error);
 	for (i = 0; i < IDE_CHANNELS && result == 0; i++)
 		result = add_ide_channel(board, ide_channel(ide, i), i, error);
@@ -143,6 +166,7 @@ static int add_ahci(struct board *board, unsigned index, const char *name, unsig
 	char path[BOARD_BOOT_PATH];
 	struct board_seat seat;
 	struct ahci *ahci;
+	unsigned i;
 	int result = board_find_seat(board, name, place, &seat, error);
 
 	if (result == 0)
@@ -152,7 +176,11 @@ static int add_ahci(struct board *board, unsigned index, const char *name, unsig
 	add_boots(board, BOARD_BUS_AHCI, index, board_pci_path(board, place, "pci8086,2922", path));
 	give_away(board, BOARD_BUS_AHCI, index);
 	ahci = ahci_create(seat.bus, seat.slot_function, drives, error);
-	return ahci ? board_add(board, name, &ahci_device_ops, ahci, error) : -EINVAL;
+	if (!ahci)
+		return -EINVAL;
+	for (i = 0; (i = next_tray(board, BOARD_BUS_AHCI, index, i)) < board->config.disk_count; i++)
+		board_keep_tray(board, i, ahci_tray(ahci, place_of(board, i)));
+	return board_add(board, name, &ahci_device_ops, ahci, error);
 }
 
 static int add_scsi(struct board *board, unsigned index, const char *name, unsigned place,
@@ -160,7 +188,7 @@ static int add_scsi(struct board *board, unsigned index, const char *name, unsig
 {
 	struct virtio_host host = board_virtio_host(board, false);
 	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {{false}};
-	unsigned queues = board->config.controllers[index].queues;
+	unsigned queues = board->config.controllers[index].queues, i;
 	char path[BOARD_BOOT_PATH];
 	struct virtio_device *virtio;
 	int result = place_disks(board, BOARD_BUS_SCSI, index, drives, VIRTIO_SCSI_TARGETS, error);
@@ -173,7 +201,11 @@ static int add_scsi(struct board *board, unsigned index, const char *name, unsig
 	give_away(board, BOARD_BUS_SCSI, index);
 	virtio = virtio_scsi_create(&host, drives,
 				    queues > VIRTIO_SCSI_QUEUES_MAX ? VIRTIO_SCSI_QUEUES_MAX : queues, error);
-	return virtio ? board_add_virtio(board, name, virtio, CLASS_SCSI, place, error) : -EINVAL;
+	if (!virtio)
+		return -EINVAL;
+	for (i = 0; (i = next_tray(board, BOARD_BUS_SCSI, index, i)) < board->config.disk_count; i++)
+		board_keep_tray(board, i, virtio_scsi_tray(virtio, place_of(board, i)));
+	return board_add_virtio(board, name, virtio, CLASS_SCSI, place, error);
 }
 
 /* Any place is one that is known before it is taken: firmware is told of its path. */

@@ -80,6 +80,19 @@ static void describe_virtio(struct aml *aml, const struct board *board)
 	}
 }
 
+static void describe_serials(struct aml *aml, const struct board *board)
+{
+	char name[5];
+	unsigned i;
+
+	for (i = 0; i < BOARD_SERIALS_MAX; i++) {
+		snprintf(name, sizeof(name), "COM%u", (i + 1) % 10);
+		if (board_serial_stream(board, i))
+			describe_device(aml, name, "PNP0501", i + 1, board_serials[i].port, SERIAL16550_PORTS,
+					board_serials[i].gsi);
+	}
+}
+
 /* The DSDT's devices. */
 static void describe(struct aml *aml, const void *context)
 {
@@ -105,7 +118,7 @@ static void describe(struct aml *aml, const void *context)
 		describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);
 		describe_mouse(aml);
 	}
-	describe_device(aml, "COM1", "PNP0501", 1, SERIAL1_PORT, SERIAL16550_PORTS, SERIAL1_GSI);
+	describe_serials(aml, board);
 	describe_device(aml, "RTC", "PNP0B00", 0, RTC_FIRST_PORT, RTC_PORTS, RTC_GSI);
 	describe_fw_cfg(aml);
 	describe_virtio(aml, board);

@@ -87,6 +87,13 @@ struct board_plug;
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error);
 int machine_unplug(struct machine *machine, unsigned port, struct error *error);
 
+/* The tray of the CD-ROM drive that is its configuration's disks[disk], as device/storage/tray.h has it. NULL: it is
+ * none. I/O thread. */
+struct tray;
+const struct tray *machine_tray(const struct machine *machine, unsigned disk);
+/* Tell observers of trays that have moved, at once. */
+void machine_tell_trays(struct machine *machine);
+
 /* What becomes of a machine. All on the I/O thread, and each may be NULL. */
 struct machine_observer {
 	void (*paused)(void *context);  /* all vCPUs are parked */
@@ -96,6 +103,7 @@ struct machine_observer {
 	void (*was_reset)(void *context);
 	void (*power_button)(void *context); /* it was pressed */
 	void (*unplugged)(void *context, unsigned port); /* what was behind a root port, from 1 on, has gone */
+	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
 	void (*ending)(void *context);

@@ -81,6 +81,16 @@ int machine_unplug(struct machine *machine, unsigned port, struct error *error)
 	return board_unplug(machine->board, port, error);
 }
 
+const struct tray *machine_tray(const struct machine *machine, unsigned disk)
+{
+	return board_tray(machine->board, disk);
+}
+
+void machine_tell_trays(struct machine *machine)
+{
+	board_tell_trays(machine->board);
+}
+
 int machine_set_balloon(struct machine *machine, uint64_t bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);

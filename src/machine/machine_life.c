@@ -149,6 +149,19 @@ static void unplugged(void *context, unsigned port)
 	}
 }
 
+/* board_config.tray_moved. */
+static void tray_moved(void *context, unsigned disk, bool is_open)
+{
+	struct machine *machine = context;
+	struct machine_observer *observer, *next;
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->tray_moved)
+			observer->tray_moved(observer->context, disk, is_open);
+	}
+}
+
 static int create_board(struct machine *machine, struct error *error)
 {
 	struct board_config board = {
@@ -166,6 +179,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.smbios = &machine->config.smbios,
 		.files = machine->config.files,
 		.file_count = machine->config.file_count,
+		.firmware_has_menu = machine->config.firmware_has_menu,
+		.boot_menu_ms = machine->config.boot_menu_ms,
 		.firmware_prints = !machine->config.firmware_is_silent,
 		.display = machine->config.display,
 		.display_place = machine->config.display_place,
@@ -193,6 +208,8 @@ static int create_board(struct machine *machine, struct error *error)
 		machine_note_disk(machine, machine->config.disks[i].block, 0);
 	board.unplugged = unplugged;
 	board.unplug_context = machine;
+	board.tray_moved = tray_moved;
+	board.tray_context = machine;
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));

@@ -2,12 +2,15 @@
 #include "machine/machine_parts.h"
 
 /* The streams that a guest writes to. Returns how many. */
-static unsigned list_streams(const struct machine *machine, struct char_stream *list[3])
+static unsigned list_streams(const struct machine *machine, struct char_stream *list[MACHINE_LINES_MAX])
 {
 	const struct board_streams *streams = &machine->config.streams;
-	unsigned count = 0;
+	unsigned count = 0, i;
 
 	list[count++] = streams->serial;
+	for (i = 0; i < BOARD_SERIALS_MAX - 1; i++)
+		if (streams->more_serial[i])
+			list[count++] = streams->more_serial[i];
 	if (streams->debug_console)
 		list[count++] = streams->debug_console;
 	if (streams->print)
@@ -17,7 +20,7 @@ static unsigned list_streams(const struct machine *machine, struct char_stream *
 
 static bool any_is_overfull(const struct machine *machine)
 {
-	struct char_stream *streams[3];
+	struct char_stream *streams[MACHINE_LINES_MAX];
 	unsigned i, count = list_streams(machine, streams);
 
 	for (i = 0; i < count; i++)
@@ -55,7 +58,7 @@ static void line_ready(void *context)
 
 void machine_watch_lines(struct machine *machine)
 {
-	struct char_stream *streams[3];
+	struct char_stream *streams[MACHINE_LINES_MAX];
 	unsigned i, count = list_streams(machine, streams);
 
 	for (i = 0; i < count; i++) {
@@ -66,7 +69,7 @@ void machine_watch_lines(struct machine *machine)
 
 void machine_unwatch_lines(struct machine *machine)
 {
-	struct char_stream *streams[3];
+	struct char_stream *streams[MACHINE_LINES_MAX];
 	unsigned i, count = list_streams(machine, streams);
 
 	for (i = 0; i < count; i++)

@@ -15,6 +15,8 @@
 
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
 
+#define MACHINE_LINES_MAX (BOARD_SERIALS_MAX + 2) /* that a guest writes to */
+
 struct machine {
 	struct machine_config config;
 	struct kvm_system system;
@@ -46,7 +48,7 @@ struct machine {
 	bool told_paused;
 	enum machine_cause last_cause;
 	struct machine_debugger debugger; /* `met` NULL: none */
-	struct char_watch line_ready[3]; /* wakes vCPUs that wait in hold_while_overfull */
+	struct char_watch line_ready[MACHINE_LINES_MAX]; /* wakes vCPUs that wait in hold_while_overfull */
 	uint64_t resets;
 
 	pthread_mutex_t lock; /* guards what follows */

@@ -15,7 +15,7 @@ static json_t *change(struct qmp_call *call, enum monitor_change what)
 	case 0: return qmp_done();
 	case -ENODEV:
 		/* A device that is not there is another class than one that cannot be made. */
-		if (what == MONITOR_DEVICE_DEL)
+		if (what == MONITOR_DEVICE_DEL || what >= MONITOR_EJECT)
 			call->error_class = "DeviceNotFound";
 		return NULL;
 	default: return NULL;
@@ -60,4 +60,34 @@ json_t *qmp_object_add(struct qmp_call *call)
 json_t *qmp_object_del(struct qmp_call *call)
 {
 	return change(call, MONITOR_OBJECT_DEL);
+}
+
+json_t *qmp_eject(struct qmp_call *call)
+{
+	return change(call, MONITOR_EJECT);
+}
+
+json_t *qmp_blockdev_open_tray(struct qmp_call *call)
+{
+	return change(call, MONITOR_OPEN_TRAY);
+}
+
+json_t *qmp_blockdev_close_tray(struct qmp_call *call)
+{
+	return change(call, MONITOR_CLOSE_TRAY);
+}
+
+json_t *qmp_blockdev_remove_medium(struct qmp_call *call)
+{
+	return change(call, MONITOR_REMOVE_MEDIUM);
+}
+
+json_t *qmp_blockdev_insert_medium(struct qmp_call *call)
+{
+	return change(call, MONITOR_INSERT_MEDIUM);
+}
+
+json_t *qmp_blockdev_change_medium(struct qmp_call *call)
+{
+	return change(call, MONITOR_CHANGE_MEDIUM);
 }

@@ -61,14 +61,25 @@ json_t *qmp_query_chardev_backends(struct qmp_call *call)
 	return json_incref(call->monitor->facts.chardev_backends);
 }
 
+static void look(struct qmp_call *call)
+{
+	const struct monitor_facts *facts = &call->monitor->facts;
+
+	if (facts->look)
+		facts->look(facts->change_context);
+}
+
 json_t *qmp_query_block(struct qmp_call *call)
 {
-	return json_incref(call->monitor->facts.blocks);
+	look(call);
+	/* Its own: the next look changes the array. */
+	return json_copy(call->monitor->facts.blocks);
 }
 
 json_t *qmp_query_named_block_nodes(struct qmp_call *call)
 {
-	return json_incref(call->monitor->facts.block_nodes);
+	look(call);
+	return json_copy(call->monitor->facts.block_nodes);
 }
 
 json_t *qmp_query_block_jobs(struct qmp_call *call)

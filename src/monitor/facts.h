@@ -28,6 +28,12 @@ enum monitor_change {
 	MONITOR_NETDEV_DEL,
 	MONITOR_OBJECT_ADD,
 	MONITOR_OBJECT_DEL,
+	MONITOR_EJECT, /* of CD-ROM drives */
+	MONITOR_OPEN_TRAY,
+	MONITOR_CLOSE_TRAY,
+	MONITOR_REMOVE_MEDIUM,
+	MONITOR_INSERT_MEDIUM,
+	MONITOR_CHANGE_MEDIUM,
 };
 
 struct block;
@@ -53,6 +59,8 @@ struct monitor_facts {
 	/* Change what there is, as QMP's arguments say. 0, or -errno and `error`. NULL: nothing can be changed. A
 	 * device that shall go goes later: monitor_device_deleted. */
 	int (*change)(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+	/* Bring `blocks` and `block_nodes` up to date, of which the guest changes some. NULL: they do not change. */
+	void (*look)(void *context);
 	/* "DRIVER,KEY=VALUE,..." as arguments; the caller's, or NULL and `error`. */
 	json_t *(*parse_device)(const char *text, struct error *error);
 	void *change_context;

@@ -100,6 +100,8 @@ static void info_block(struct line *line)
 		inserted = json_object_get(block, "inserted");
 		cache = json_object_get(inserted, "cache");
 		hmp_print(line->text, "%s%s", i ? "\n" : "", string(block, "device"));
+		if (json_is_true(json_object_get(block, "removable")) && !*string(block, "device"))
+			hmp_print(line->text, "%s", string(block, "qdev"));
 		if (!inserted) {
 			hmp_print(line->text, ": [not inserted]\n");
 			continue;
@@ -370,6 +372,37 @@ static void run_device_del(struct line *line)
 		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
 }
 
+/* eject [-f] DEVICE; change [-f] DEVICE FILE [FORMAT [MODE]] */
+static void run_media(struct line *line, const char *command, const char *const *names, unsigned count)
+{
+	char *at = strdup(line->rest), *rest = at, *word;
+	json_t *arguments = json_object();
+	unsigned i = 0;
+
+	while (at && (word = next_word(&rest))) {
+		if (strcmp(word, "-f") == 0)
+			json_object_set_new(arguments, "force", json_true());
+		else if (i < count)
+			json_object_set_new(arguments, names[i++], json_string(word));
+	}
+	free(at);
+	tell(line, command, arguments);
+}
+
+static void run_eject(struct line *line)
+{
+	static const char *const names[] = {"device"};
+
+	run_media(line, "eject", names, 1);
+}
+
+static void run_change(struct line *line)
+{
+	static const char *const names[] = {"device", "filename", "format", "read-only-mode"};
+
+	run_media(line, "blockdev-change-medium", names, 4);
+}
+
 /* "-d" and the like make no difference: it does not wait for the end anyway. */
 static void run_migrate(struct line *line)
 {
@@ -405,10 +438,12 @@ static void run_delvm(struct line *line)
 static void run_help(struct line *line);
 
 static const struct command commands[] = {
+	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"delvm", NULL, run_delvm, "NAME: delete a snapshot"},
 	{"device_add", NULL, run_device_add, "plug a device in: DRIVER,bus=PORT,..."},
 	{"device_del", NULL, run_device_del, "ask the guest to let go of a device"},
+	{"eject", NULL, run_eject, "[-f] DRIVE: open a CD-ROM drive, and take out what is in it"},
 	{"help", "?", run_help, "this list"},
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
 	{"loadvm", NULL, run_loadvm, "NAME: the machine and its disks as they were"},

@@ -159,3 +159,9 @@ void monitor_device_deleted(struct monitor *monitor, const char *id)
 					     : json_string("/machine/peripheral-anon"));
 	qmp_send_event(monitor, "DEVICE_DELETED", data);
 }
+
+void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open)
+{
+	qmp_send_event(monitor, "DEVICE_TRAY_MOVED",
+		       json_pack("{s:s,s:s,s:b}", "device", name, "id", id, "tray-open", is_open));
+}

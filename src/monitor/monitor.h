@@ -35,6 +35,9 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 /* A device has gone that device_del asked for, or that the guest has switched off; `id` NULL: it had none. */
 void monitor_device_deleted(struct monitor *monitor, const char *id);
 
+/* The tray of a CD-ROM drive, of that name and that id ("": it has none), was opened or closed. */
+void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open);
+
 /* Have the machine, which waits for it (MACHINE_PAUSE_INCOMING), received on `fd`, which is the monitor's from now
  * on: a file, or a socket, which may listen. Before the machine runs. 0, or -errno and `error`. */
 int monitor_receive(struct monitor *monitor, int fd, bool listens, struct error *error);

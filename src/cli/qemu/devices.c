@@ -110,9 +110,9 @@ static const struct property port_properties[] = {
 
 static const struct property isa_serial_properties[] = {
 	{"chardev", PROPERTY_TEXT},
-	{"index", PROPERTY_NUMBER, "0"},
-	{"iobase", PROPERTY_NUMBER, "0x3f8 1016"},
-	{"irq", PROPERTY_NUMBER, "4"},
+	{"index", PROPERTY_NUMBER},
+	{"iobase", PROPERTY_NUMBER},
+	{"irq", PROPERTY_NUMBER},
 	{NULL},
 };
 
@@ -178,7 +178,7 @@ static const struct device_driver drivers[] = {
 	{"virtio-serial-device", NULL, ROLE_SERIAL_BUS, "virtio-device", false, true, serial_bus_properties, "the same of a microvm"},
 	{"virtconsole", NULL, ROLE_CONSOLE, "virtserialport", false, false, port_properties, "a console, hvc0 in Linux"},
 	{"virtserialport", NULL, ROLE_PORT, "virtio-serial-port", false, false, port_properties, "a port, /dev/virtio-ports/NAME in Linux"},
-	{"isa-serial", NULL, ROLE_ISA_SERIAL, "isa-device", false, false, isa_serial_properties, "the first serial port"},
+	{"isa-serial", NULL, ROLE_ISA_SERIAL, "isa-device", false, false, isa_serial_properties, "a serial port, of up to four"},
 	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
 	{"VGA", NULL, ROLE_DISPLAY, "pci-vga", true, false, display_properties, "a display, as -vga std has it"},
 	{"bochs-display", NULL, ROLE_DISPLAY, "pci-device", true, false, display_properties, "a display that is no VGA"},

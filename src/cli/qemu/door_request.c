@@ -8,11 +8,14 @@
 static const struct {
 	const char *command, *argument;
 	enum monitor_file kind;
+	unsigned words; /* of a line, that come before it */
 } commands[] = {
 	{"screendump", "filename", MONITOR_FILE_WRITE},
 	{"migrate", "uri", MONITOR_URI_OUT},
 	{"migrate-incoming", "uri", MONITOR_URI_IN},
 	{"getfd", "fdname", MONITOR_FILE_PASSED},
+	{"blockdev-change-medium", "filename", MONITOR_FILE_READ},
+	{"change", "filename", MONITOR_FILE_READ, 1}, /* a line's */
 };
 /* Descriptors that came with the command line. */
 #define FDSET "/dev/fdset/"
@@ -32,7 +35,7 @@ bool door_request_of_line(const char *line, struct door_request *request)
 {
 	char *copy = strdup(line), *rest = copy, *word = copy ? strtok_r(copy, " \t\r\n", &rest) : NULL;
 	bool is_found = false;
-	unsigned i;
+	unsigned i, before = 0;
 
 	for (i = 0; word && i < COMMANDS; i++)
 		if (strcmp(word, commands[i].command) == 0 ||
@@ -40,7 +43,8 @@ bool door_request_of_line(const char *line, struct door_request *request)
 			break;
 	/* A command of exec: is the rest of the line. */
 	while (word && i < COMMANDS && (word = strtok_r(NULL, " \t\r\n", &rest))) {
-		if (strcmp(word, "-f") == 0) {
+		/* Of a picture: its format follows. */
+		if (strcmp(word, "-f") == 0 && commands[i].kind == MONITOR_FILE_WRITE) {
 			strtok_r(NULL, " \t\r\n", &rest);
 		} else if (strncmp(word, "exec:", 5) == 0) {
 			is_found = fill(request, commands[i].kind,
@@ -48,7 +52,7 @@ bool door_request_of_line(const char *line, struct door_request *request)
 			if (is_found)
 				request->name[strcspn(request->name, "\r\n")] = 0;
 			break;
-		} else if (*word != '-') {
+		} else if (*word != '-' && before++ == commands[i].words) {
 			is_found = fill(request, commands[i].kind, word);
 			break;
 		}

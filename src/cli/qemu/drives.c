@@ -62,7 +62,7 @@ static int add(struct drives *drives, const json_t *options, const char *name, b
 
 	if (drives->count == DRIVES_MAX)
 		return error_set(error, ENOSPC, "at most %u disks and nodes", DRIVES_MAX);
-	*drive = (struct drive){.options = options, .is_node = is_node};
+	*drive = (struct drive){.options = options, .is_node = is_node, .is_nameless = !name};
 	if (name && strlen(name) >= sizeof(drive->name))
 		return error_set(error, EINVAL, "'%.20s...' is too long a name", name);
 	snprintf(drive->name, sizeof(drive->name), "%s", name ? name : "");
@@ -441,7 +441,7 @@ void drives_close(struct drives *drives)
 
 /* -- what monitors are told -- */
 
-static json_t *describe_inserted(const struct drive *drive)
+json_t *drive_describe_inserted(const struct drive *drive)
 {
 	const struct block_info *info = block_info(drive->block);
 
@@ -461,14 +461,12 @@ json_t *drives_describe(const struct drives *drives)
 	unsigned i;
 
 	for (i = 0; i < drives->count; i++) {
-		if (!drives->list[i].block)
+		if (!drives->list[i].block || drives->list[i].is_cdrom)
 			continue;
 		one = json_pack("{s:s,s:s,s:b,s:b,s:s,s:o}", "device",
 				drives->list[i].is_node ? "" : drives->list[i].name, "type", "unknown",
-				"removable", drives->list[i].is_cdrom, "locked", 0, "io-status", "ok", "inserted",
-				describe_inserted(&drives->list[i]));
-		if (drives->list[i].is_cdrom)
-			json_object_set_new(one, "tray_open", json_false());
+				"removable", 0, "locked", 0, "io-status", "ok", "inserted",
+				drive_describe_inserted(&drives->list[i]));
 		if (drives->list[i].device[0])
 			json_object_set_new(one, "qdev", json_string(drives->list[i].device));
 		json_array_append_new(answer, one);
@@ -483,6 +481,6 @@ json_t *drives_describe_nodes(const struct drives *drives)
 
 	for (i = 0; i < drives->count; i++)
 		if (drives->list[i].block)
-			json_array_append_new(answer, describe_inserted(&drives->list[i]));
+			json_array_append_new(answer, drive_describe_inserted(&drives->list[i]));
 	return answer;
 }

@@ -14,6 +14,7 @@ struct drive {
 	const json_t *options; /* of -drive or -blockdev, the line's */
 	char name[64];	       /* id= or node-name=, or one that it was given */
 	bool is_node;	       /* a -blockdev */
+	bool is_nameless;      /* has the name that it was given */
 	bool is_used;
 	int fd_plus_1; /* of its file, which was opened for it: the drive's own; 0: none was */
 	/* Once it is opened: */
@@ -56,5 +57,7 @@ void drives_close(struct drives *drives); /* what was opened for them */
 /* query-block's and query-named-block-nodes' answers; while the disks are open. */
 json_t *drives_describe(const struct drives *drives);
 json_t *drives_describe_nodes(const struct drives *drives);
+/* Both are without CD-ROM drives, whose media change (media.h): of one medium's, while it is open. */
+json_t *drive_describe_inserted(const struct drive *drive);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/media.h"
 #include "cli/qemu/options.h"
 #include "machine/cpu_spec.h"
 #include "machine/cpuid.h"
@@ -180,6 +181,22 @@ static void add_models(json_t *types)
 	}
 }
 
+/* The arrays stay the same ones, as who has the facts has them. */
+static void renew_array(json_t *array, json_t *now)
+{
+	json_array_clear(array);
+	json_array_extend(array, now);
+	json_decref(now);
+}
+
+void facts_look(struct monitor_facts *facts, const struct line *line, const struct machine *machine)
+{
+	renew_array(facts->blocks, drives_describe(&line->drives));
+	renew_array(facts->block_nodes, drives_describe_nodes(&line->drives));
+	media_describe(line, machine, facts->blocks);
+	media_describe_nodes(line, facts->block_nodes);
+}
+
 int facts_collect(struct monitor_facts *facts, struct line *line, struct error *error)
 {
 	*facts = (struct monitor_facts){
@@ -198,28 +215,20 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 	facts->machines = describe_machines();
 	facts->chardevs = chardevs_describe(&line->chardevs);
 	facts->chardev_backends = chardevs_describe_backends();
-	facts->blocks = drives_describe(&line->drives);
-	facts->block_nodes = drives_describe_nodes(&line->drives);
+	facts->blocks = json_array();
+	facts->block_nodes = json_array();
+	facts_look(facts, line, NULL);
 	facts->types = devices_describe_types();
 	add_models(facts->types);
 	facts->objects = describe_objects(line, &facts->cpu_features);
 	return 0;
 }
 
-/* The arrays stay the same ones, as who has the facts has them. */
-static void renew_array(json_t *array, json_t *now)
-{
-	json_array_clear(array);
-	json_array_extend(array, now);
-	json_decref(now);
-}
-
 void facts_renew(struct monitor_facts *facts, const struct line *line)
 {
 	json_t *objects = describe_objects(line, &facts->cpu_features);
 
-	renew_array(facts->blocks, drives_describe(&line->drives));
-	renew_array(facts->block_nodes, drives_describe_nodes(&line->drives));
+	facts_look(facts, line, NULL);
 	json_object_clear(facts->objects);
 	json_object_update(facts->objects, objects);
 	json_decref(objects);

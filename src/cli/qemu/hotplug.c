@@ -9,6 +9,7 @@
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/media.h"
 #include "machine/board.h"
 
 static json_t *find(json_t *list, const char *key, const char *name)
@@ -249,6 +250,9 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_BLOCKDEV_ADD] = add_node,    [MONITOR_BLOCKDEV_DEL] = delete_node,
 		[MONITOR_NETDEV_ADD] = add_net,	      [MONITOR_NETDEV_DEL] = delete_net,
 		[MONITOR_OBJECT_ADD] = add_object,    [MONITOR_OBJECT_DEL] = delete_object,
+		[MONITOR_EJECT] = media_eject,	      [MONITOR_OPEN_TRAY] = media_open_tray,
+		[MONITOR_CLOSE_TRAY] = media_close_tray, [MONITOR_REMOVE_MEDIUM] = media_remove,
+		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
 	};
 	struct hotplug *hotplug = context;
 	int result = changes[what](hotplug, arguments, error);
@@ -256,6 +260,13 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 	if (result == 0)
 		facts_renew(hotplug->facts, hotplug->line);
 	return result;
+}
+
+void hotplug_look(void *context)
+{
+	struct hotplug *hotplug = context;
+
+	facts_look(hotplug->facts, hotplug->line, hotplug->machine);
 }
 
 json_t *hotplug_parse_device(const char *text, struct error *error)
@@ -266,6 +277,7 @@ json_t *hotplug_parse_device(const char *text, struct error *error)
 void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 {
 	hotplug->machine = machine;
-	hotplug->observer = (struct machine_observer){.unplugged = unplugged, .context = hotplug};
+	hotplug->observer = (struct machine_observer){
+		.unplugged = unplugged, .tray_moved = media_tray_moved, .context = hotplug};
 	machine_observe(machine, &hotplug->observer);
 }

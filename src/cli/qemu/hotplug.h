@@ -3,20 +3,12 @@
 #ifndef KVIK_CLI_QEMU_HOTPLUG_H
 #define KVIK_CLI_QEMU_HOTPLUG_H
 
-#include "cli/qemu/line_state.h"
-#include "machine/inspect.h"
-#include "monitor/monitor.h"
-
-struct hotplug {
-	struct line *line;
-	struct monitor_facts *facts;
-	struct monitor *monitor;
-	struct machine *machine;
-	struct machine_observer observer;
-};
+#include "cli/qemu/hotplug_state.h"
 
 /* monitor_facts.change, with a struct hotplug, and monitor_facts.parse_device. */
 int hotplug_change(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+/* monitor_facts.look, likewise. */
+void hotplug_look(void *context);
 json_t *hotplug_parse_device(const char *text, struct error *error);
 
 /* The machine there is; before it runs. */

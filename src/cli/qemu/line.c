@@ -321,6 +321,34 @@ static int examine_flash(struct line *line, struct error *error)
 	return 0;
 }
 
+/* Letters of -boot, as QEMU checks them. */
+static int check_order(const char *order, struct error *error)
+{
+	size_t i;
+
+	for (i = 0; order && order[i]; i++) {
+		if (order[i] < 'a' || order[i] > 'p')
+			return error_set(error, EINVAL, "-boot: Invalid boot device '%c'", order[i]);
+		if (strchr(order, order[i]) != order + i)
+			return error_set(error, EINVAL, "-boot: Boot device '%c' was given twice", order[i]);
+	}
+	return 0;
+}
+
+/* -boot's part that firmware is told; in which turn each disk comes: storage_boot_turn. */
+static int examine_boot_menu(struct line *line, struct error *error)
+{
+	const json_t *boot = said(line, "boot");
+	uint64_t wait_ms = 0;
+
+	if (check_order(keyval_text(boot, "order"), error) < 0 || check_order(keyval_text(boot, "once"), error) < 0 ||
+	    keyval_number(boot, "splash-time", UINT16_MAX, &wait_ms, error) < 0)
+		return -EINVAL;
+	line->config.firmware_has_menu = json_is_true(json_object_get(boot, "menu"));
+	line->config.boot_menu_ms = wait_ms;
+	return 0;
+}
+
 static int examine_boot(struct line *line, struct error *error)
 {
 	struct boot_config *boot = &line->config.boot;
@@ -332,7 +360,7 @@ static int examine_boot(struct line *line, struct error *error)
 	boot->kernel = text(line, "kernel");
 	boot->initrd = text(line, "initrd");
 	boot->command_line = text(line, "append");
-	if (examine_flash(line, error) < 0)
+	if (examine_boot_menu(line, error) < 0 || examine_flash(line, error) < 0)
 		return -EINVAL;
 	if (!boot->kernel && (boot->initrd || boot->command_line))
 		return error_set(error, EINVAL, "-append and -initrd are allowed only with -kernel");
@@ -599,13 +627,16 @@ static int add_serial(struct line *line, const char *where, unsigned number, str
 	char id[32];
 	int chardev;
 
+	if (number >= BOARD_SERIALS_MAX)
+		return strcmp(where, "none") == 0 ? 0
+						  : error_set(error, ENOTSUP, "a PC has %u serial ports",
+							      BOARD_SERIALS_MAX);
+	if (number && line->type->board == BOARD_MICROVM && strcmp(where, "none") != 0)
+		return error_set(error, ENOTSUP, "a microvm has one serial port");
 	snprintf(id, sizeof(id), "serial%u", number);
 	if (chardevs_add_text(&line->chardevs, where, id, &chardev, error) < 0)
 		return -EINVAL;
-	if (chardev >= 0 && number)
-		return error_set(error, ENOTSUP, "there is one serial port: use -serial none for others");
-	if (number == 0)
-		line->serial = chardev;
+	line->serials[number] = chardev;
 	return 0;
 }
 
@@ -657,10 +688,10 @@ static int examine_consoles(struct line *line, struct error *error)
 	/* What is said to be shared with a monitor by "mon:" has one by that. */
 	json_array_foreach((json_t *)said(line, "serial"), i, one)
 		if (strncmp(json_string_value(one), "mon:", 4) == 0 &&
-		    add_monitor(line, line->serial, false, false, error) < 0)
+		    add_monitor(line, line->serials[i], false, false, error) < 0)
 			return -EINVAL;
 	if (defaults && on_terminal && !own_serial && !own_monitor)
-		return add_monitor(line, line->serial, false, false, error);
+		return add_monitor(line, line->serials[0], false, false, error);
 	return 0;
 
 fail_chardev:
@@ -741,7 +772,9 @@ int line_examine(struct line *line, struct error *error)
 	const json_t *one;
 	size_t i;
 
-	line->serial = line->debug_console = -1;
+	for (i = 0; i < BOARD_SERIALS_MAX; i++)
+		line->serials[i] = -1;
+	line->debug_console = -1;
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);

@@ -300,7 +300,7 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		.pci_place = place_of(device),
 		.is_packed = json_is_true(json_object_get(device, "packed")),
 	};
-	result = storage_boot_turn(line, device, false, &disk->boot_plus_1, error);
+	result = storage_boot_turn(line, device, false, disk, error);
 	if (result == 0)
 		result = drive_open(&line->drives, drive, device, false, &disk->block, error);
 	if (result == 0)
@@ -621,6 +621,39 @@ static int connect_port(struct line *line, const json_t *device, bool is_console
 	return 0;
 }
 
+/* Of a port, COM1 to COM4. */
+static struct char_stream **serial_stream(struct board_streams *streams, unsigned port)
+{
+	return port ? &streams->more_serial[port - 1] : &streams->serial;
+}
+
+/* isa-serial: the port that it says, by its number or by its address, or the first that is free. */
+static int connect_serial(struct line *line, const json_t *device, struct error *error)
+{
+	static const uint16_t addresses[BOARD_SERIALS_MAX] = {0x3f8, 0x2f8, 0x3e8, 0x2e8};
+	struct board_streams *streams = &line->config.streams;
+	uint64_t port = BOARD_SERIALS_MAX, address = 0, irq = 0;
+
+	if (keyval_number(device, "index", BOARD_SERIALS_MAX - 1, &port, error) < 0 ||
+	    keyval_number(device, "iobase", UINT16_MAX, &address, error) < 0 ||
+	    keyval_number(device, "irq", 15, &irq, error) < 0)
+		return -EINVAL;
+	if (port == BOARD_SERIALS_MAX)
+		for (port = 0; port < BOARD_SERIALS_MAX; port++)
+			if (address ? addresses[port] == address : !*serial_stream(streams, port))
+				break;
+	if (port == BOARD_SERIALS_MAX || (address && addresses[port] != address) ||
+	    (irq && irq != (port % 2 ? 3 : 4)))
+		return error_set(error, ENOTSUP, "a PC's serial ports are 0x3f8 (irq 4), 0x2f8 (3), 0x3e8 (4) and "
+						 "0x2e8 (3)");
+	if (port && line->type->board == BOARD_MICROVM)
+		return error_set(error, ENOTSUP, "a microvm has one serial port");
+	if (*serial_stream(streams, port))
+		return error_set(error, EBUSY, "serial port %u is taken", (unsigned)port);
+	*serial_stream(streams, port) = use(line, keyval_text(device, "chardev"), error);
+	return *serial_stream(streams, port) ? 0 : -EINVAL;
+}
+
 static int connect_device(struct line *line, const json_t *device, bool consoles, struct error *error)
 {
 	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
@@ -632,10 +665,7 @@ static int connect_device(struct line *line, const json_t *device, bool consoles
 	case ROLE_ISA_SERIAL:
 		if (consoles)
 			return 0;
-		if (streams->serial)
-			return error_set(error, ENOTSUP, "there is one serial port");
-		streams->serial = use(line, keyval_text(device, "chardev"), error);
-		return streams->serial ? 0 : -EINVAL;
+		return connect_serial(line, device, error);
 	case ROLE_ISA_DEBUGCON:
 		if (consoles)
 			return 0;
@@ -653,10 +683,12 @@ int line_connect(struct line *line, struct error *error)
 	size_t i;
 	int result;
 
-	/* The serial port has the keys of a shared console first. */
-	if (line->serial >= 0) {
-		streams->serial = chardev_use(&line->chardevs.list[line->serial], error);
-		if (!streams->serial)
+	/* The serial ports have the keys of a shared console first. */
+	for (i = 0; i < BOARD_SERIALS_MAX; i++) {
+		if (line->serials[i] < 0)
+			continue;
+		*serial_stream(streams, i) = chardev_use(&line->chardevs.list[line->serials[i]], error);
+		if (!*serial_stream(streams, i))
 			return -EINVAL;
 	}
 	if (line->debug_console >= 0) {

@@ -14,6 +14,15 @@
 #define LINE_MONITORS_MAX 8
 #define LINE_DEVICES_MAX  64
 
+/* A CD-ROM drive: what is in it may change (media.h). */
+struct line_drive {
+	unsigned disk;	 /* of the board's */
+	char id[64];	 /* of its device; "": none */
+	char name[64];	 /* of the -drive that it was made for, which is the drive's from then on; "": none */
+	char inside[64]; /* the -drive or node that is in it; "": none, or `own` */
+	struct drive own; /* a file that a monitor has put in; its block NULL: none */
+};
+
 struct line {
 	json_t *said; /* what options_parse made; owned */
 	const struct machine_type *type;
@@ -31,8 +40,9 @@ struct line {
 	json_t *devices; /* all, those that other options mean among them; owned */
 	char device_names[LINE_DEVICES_MAX][64];
 	char controller_names[BOARD_CONTROLLERS_MAX][64]; /* of those in `config` */
+	unsigned virtio_drives, scsi_drives, bare_drives; /* -drives of these kinds so far */
 	unsigned ide_units[2]; /* how many have come without unit= */
-	int serial, debug_console; /* chardevs; -1: none */
+	int serials[BOARD_SERIALS_MAX], debug_console; /* chardevs; -1: none */
 	struct {
 		int chardev;
 		bool is_control, is_pretty;
@@ -41,6 +51,9 @@ struct line {
 	const char *name, *uuid; /* NULL: none */
 	json_t *smbios_texts;	 /* that were read from files; owned */
 	uint8_t *file_bytes[BOARD_FILES_MAX]; /* of config.files; owned */
+	struct line_drive cd_drives[BOARD_DISKS_MAX];
+	unsigned cd_drive_count;
+	unsigned media_count; /* how many files monitors have put in */
 	const char *incoming; /* NULL: it begins by itself */
 	const char *loadvm; /* NULL: it boots */
 	const char *gdb; /* where a debugger may connect; NULL: nowhere */

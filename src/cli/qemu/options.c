@@ -281,7 +281,7 @@ static const struct option {
 	{"hdc", TEXT, NULL, NULL, "FILE", "likewise"},
 	{"hdd", TEXT, NULL, NULL, "FILE", "likewise"},
 	{"cdrom", TEXT, NULL, NULL, "FILE", "a CD or DVD: as -drive file=FILE,index=2,media=cdrom"},
-	{"blockdev", NESTED, NULL, ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
+	{"blockdev", NESTED, "driver", ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, raw or qcow2, for -device; or JSON"},
 	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
 	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
 	{"netdev", EACH, "type", netdev_properties, "user|tap,id=ID,...", "a network for -device; or JSON"},
@@ -292,7 +292,7 @@ static const struct option {
 	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=none...", "a folder and its device"},
 
 	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket or ringbuf; mux=on shares it"},
-	{"serial", TEXTS, NULL, NULL, "WHERE", "the serial port: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, chardev:ID, mon:WHERE"},
+	{"serial", TEXTS, NULL, NULL, "WHERE", "a serial port, up to four times: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, chardev:ID, mon:WHERE"},
 	{"parallel", TEXTS, NULL, NULL, "none", "there is no parallel port"},
 	{"monitor", TEXTS, NULL, NULL, "WHERE", "a monitor for people"},
 	{"qmp", TEXTS, NULL, NULL, "WHERE", "a monitor for programs"},
@@ -310,7 +310,7 @@ static const struct option {
 	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},
 	{"fw_cfg", EACH, "name", fw_cfg_properties, "NAME,file=FILE|string=TEXT", "a file for the guest, /sys/firmware/qemu_fw_cfg in Linux"},
 	{"rtc", MERGED, NULL, rtc_properties, "base=utc", "the clock shows the host's time"},
-	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs)", "boot-opts"},
+	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs); once=LETTERS until the first reset, menu=on", "boot-opts"},
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/qemu/media.h"
 #include "device/storage/ahci.h"
 #include "device/storage/ide.h"
 #include "device/virtio/scsi.h"
@@ -15,6 +16,33 @@
 #define ORDER_STEP 0x100
 
 /* -- -hda, -drive -- */
+
+/* Whether it has the empty CD-ROM drive that a PC has by itself, as QEMU's: ide1-cd0, on a q35 ide2-cd0. */
+static bool wants_empty_drive(const struct line *line)
+{
+	const char *const names[] = {"ide-cd", "ide-hd", "scsi-cd", "scsi-hd"};
+	const json_t *one;
+	const char *text;
+	uint64_t index;
+	unsigned j;
+	size_t i;
+
+	if (json_object_get(line->said, "nodefaults") || !board_kind_is_pc(line->type->board))
+		return false;
+	json_array_foreach(json_object_get(line->said, "device"), i, one)
+		for (j = 0; j < sizeof(names) / sizeof(names[0]); j++)
+			if ((text = keyval_text(one, "driver")) && strcmp(text, names[j]) == 0)
+				return false;
+	/* Its place. */
+	json_array_foreach(json_object_get(line->said, "drive"), i, one) {
+		index = UINT64_MAX;
+		text = keyval_text(one, "if");
+		if (text && strcmp(text, "ide") == 0 &&
+		    (json_object_get(one, "bus") || (keyval_number(one, "index", UINT32_MAX, &index, NULL) == 0 && index == 2)))
+			return false;
+	}
+	return true;
+}
 
 int storage_take_short_options(struct line *line, struct error *error)
 {
@@ -49,7 +77,13 @@ int storage_take_short_options(struct line *line, struct error *error)
 							 "if=none for -device");
 		json_object_set_new(one, "if", json_string("ide"));
 	}
-	return 0;
+	if (!wants_empty_drive(line))
+		return 0;
+	if (!drives) {
+		drives = json_array();
+		json_object_set_new(line->said, "drive", drives);
+	}
+	return json_array_append_new(drives, json_pack("{s:s,s:s,s:i}", "if", "ide", "media", "cdrom", "index", 2));
 }
 
 static bool is_cdrom(const struct drive *drive)
@@ -92,27 +126,42 @@ static int choose_index(struct line *line, const struct drive *drive, unsigned p
 	return json_object_set_new((json_t *)drive->options, "index", json_integer(*index));
 }
 
-int storage_device_of(struct line *line, const struct drive *drive, json_t **device, struct error *error)
+/* As QEMU calls those that say no id=: "ide1-cd0", "virtio0". */
+static void name_drive(struct line *line, struct drive *drive, const char *format, unsigned bus, unsigned unit)
+{
+	char name[sizeof(drive->name)];
+
+	snprintf(name, sizeof(name), format, bus, is_cdrom(drive) ? "cd" : "hd", unit);
+	if (drive->is_nameless && !drives_find(&line->drives, name))
+		memcpy(drive->name, name, sizeof(name));
+}
+
+int storage_device_of(struct line *line, struct drive *drive, json_t **device, struct error *error)
 {
 	const char *interface = drive_interface(drive);
-	bool is_q35 = line->type->board == BOARD_Q35;
+	unsigned bus, unit, units = line->type->board == BOARD_Q35 ? 1 : IDE_CHANNEL_DRIVES;
+	char bus_name[16];
 	uint64_t index;
-	char bus[16];
 
 	*device = NULL;
 	if (strcmp(interface, "virtio") == 0) {
+		name_drive(line, drive, "virtio%u", line->virtio_drives++, 0);
 		*device = json_pack("{s:s,s:s}", "driver", "virtio-blk", "drive", drive->name);
 	} else if (strcmp(interface, "scsi") == 0) {
+		name_drive(line, drive, "scsi%u-%s%u", 0, line->scsi_drives++);
 		*device = json_pack("{s:s,s:s}", "driver", is_cdrom(drive) ? "scsi-cd" : "scsi-hd", "drive",
 				    drive->name);
 	} else if (strcmp(interface, "ide") == 0) {
-		if (choose_index(line, drive, is_q35 ? AHCI_PORTS : IDE_DRIVES, &index, error) < 0)
+		if (choose_index(line, drive, units == 1 ? AHCI_PORTS : IDE_DRIVES, &index, error) < 0)
 			return -EINVAL;
-		snprintf(bus, sizeof(bus), "ide.%u",
-			 (unsigned)(is_q35 ? index : index / IDE_CHANNEL_DRIVES));
+		bus = index / units;
+		unit = index % units;
+		name_drive(line, drive, "ide%u-%s%u", bus, unit);
+		snprintf(bus_name, sizeof(bus_name), "ide.%u", bus);
 		*device = json_pack("{s:s,s:s,s:s,s:i}", "driver", is_cdrom(drive) ? "ide-cd" : "ide-hd",
-				    "drive", drive->name, "bus", bus, "unit",
-				    (int)(is_q35 ? 0 : index % IDE_CHANNEL_DRIVES));
+				    "drive", drive->name, "bus", bus_name, "unit", (int)unit);
+	} else {
+		name_drive(line, drive, "none%u", line->bare_drives++, 0);
 	}
 	return 0;
 }
@@ -278,22 +327,25 @@ static int place_scsi(struct line *line, const json_t *device, struct board_disk
 	return 0;
 }
 
-int storage_boot_turn(const struct line *line, const json_t *device, bool is_cd, unsigned *boot_plus_1,
+/* By letters of kinds, the first ones first; 0: the kind is not among them. */
+static unsigned turn_by_order(const struct line *line, const char *order, bool is_cd)
+{
+	const char *letter = order ? strchr(order, is_cd ? 'd' : 'c') : NULL;
+
+	return letter ? ORDER_TURN + (unsigned)(letter - order) * ORDER_STEP + line->config.disk_count + 1 : 0;
+}
+
+int storage_boot_turn(const struct line *line, const json_t *device, bool is_cd, struct board_disk *disk,
 		      struct error *error)
 {
 	const json_t *boot = json_object_get(line->said, "boot");
-	const char *order = keyval_text(boot, "once"), *letter;
+	const char *once = keyval_text(boot, "once"), *order = keyval_text(boot, "order");
 	uint64_t index = UINT64_MAX;
 
 	if (keyval_number(device, "bootindex", ORDER_TURN - 1, &index, error) < 0)
 		return -EINVAL;
-	if (!order)
-		order = keyval_text(boot, "order");
-	letter = order ? strchr(order, is_cd ? 'd' : 'c') : NULL;
-	*boot_plus_1 = index != UINT64_MAX ? (unsigned)index + 1
-		       : letter		   ? ORDER_TURN + (unsigned)(letter - order) * ORDER_STEP +
-						     line->config.disk_count + 1
-					   : 0;
+	disk->later_boot_plus_1 = index != UINT64_MAX ? (unsigned)index + 1 : turn_by_order(line, order, is_cd);
+	disk->boot_plus_1 = index != UINT64_MAX || !once ? disk->later_boot_plus_1 : turn_by_order(line, once, is_cd);
 	return 0;
 }
 
@@ -321,10 +373,13 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 							: place_ide(line, device, disk, error);
 	}
 	if (result == 0)
-		result = storage_boot_turn(line, device, is_cd, &disk->boot_plus_1, error);
+		result = storage_boot_turn(line, device, is_cd, disk, error);
 	if (result == 0 && drive && (!is_cd || drive_has_medium(drive)))
 		result = drive_open(&line->drives, drive, device, is_cd, &disk->block, error);
-	if (result == 0)
-		line->config.disk_count++;
-	return result;
+	if (result < 0)
+		return result;
+	if (is_cd)
+		media_add_drive(line, line->config.disk_count, device, drive);
+	line->config.disk_count++;
+	return 0;
 }

@@ -7,8 +7,9 @@
 
 /* -hda to -hdd and -cdrom become -drives; each -drive gets the interface that is the machine's own. 0 or -errno. */
 int storage_take_short_options(struct line *line, struct error *error);
-/* The device that a -drive's interface means; NULL: none. The caller's. 0 or -errno. */
-int storage_device_of(struct line *line, const struct drive *drive, json_t **device, struct error *error);
+/* The device that a -drive's interface means; NULL: none. The caller's. A drive without a name gets the one that QEMU
+ * gives it. 0 or -errno. */
+int storage_device_of(struct line *line, struct drive *drive, json_t **device, struct error *error);
 
 /* All controllers that devices hang on, before these. 0 or -errno. */
 int storage_add_controllers(struct line *line, struct error *error);
@@ -18,8 +19,9 @@ int storage_check_bus(const struct line *line, enum device_role role, const char
 int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
 		 struct error *error);
 
-/* Its turn when firmware boots: bootindex=, or what -boot order= says of its kind; 0: neither. 0 or -errno. */
-int storage_boot_turn(const struct line *line, const json_t *device, bool is_cdrom, unsigned *boot_plus_1,
+/* Its turn when firmware boots, the first time and later: bootindex=, or what -boot once= and order= say of its kind; 0:
+ * neither. 0 or -errno. */
+int storage_boot_turn(const struct line *line, const json_t *device, bool is_cdrom, struct board_disk *disk,
 		      struct error *error);
 
 #endif

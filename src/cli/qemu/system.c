@@ -224,9 +224,12 @@ static void drain_stream(struct system *system, struct char_stream *stream)
 static void drain(struct system *system)
 {
 	const struct board_streams *streams = &system->line.config.streams;
+	unsigned i;
 
 	system->is_draining = true;
 	drain_stream(system, streams->serial);
+	for (i = 0; i < BOARD_SERIALS_MAX - 1; i++)
+		drain_stream(system, streams->more_serial[i]);
 	drain_stream(system, streams->debug_console);
 }
 
@@ -361,6 +364,7 @@ static int run(struct system *system, int *status, struct error *error)
 	system->facts.file_context = system;
 	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts};
 	system->facts.change = hotplug_change;
+	system->facts.look = hotplug_look;
 	system->facts.parse_device = hotplug_parse_device;
 	system->facts.change_context = &system->hotplug;
 	system->monitor = monitor_create(&system->facts, error);

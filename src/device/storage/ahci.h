@@ -7,6 +7,7 @@
 
 #include "device/bus/pci.h"
 #include "device/storage/drive.h"
+#include "device/storage/tray.h"
 
 #define AHCI_PORTS 6
 
@@ -16,6 +17,9 @@ struct ahci;
  * fails. NULL and `error`. */
 struct ahci *ahci_create(struct pci_bus *bus, unsigned slot_function,
 			 const struct drive_config drives[AHCI_PORTS], struct error *error);
+
+/* That of a CD-ROM drive on a port. */
+struct tray ahci_tray(struct ahci *ahci, unsigned port);
 
 extern const struct device_ops ahci_device_ops; /* device: struct ahci */
 

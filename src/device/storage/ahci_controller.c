@@ -419,3 +419,8 @@ struct ahci *ahci_create(struct pci_bus *bus, unsigned slot_function,
 		ahci_destroy(ahci);
 	return NULL;
 }
+
+struct tray ahci_tray(struct ahci *ahci, unsigned port)
+{
+	return (struct tray){&ahci->ports[port].drive.unit, &ahci->lock};
+}

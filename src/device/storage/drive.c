@@ -10,7 +10,10 @@ int drive_init(struct storage_drive *drive, const struct drive_config *config, s
 	const char *serial = config->block ? block_info(config->block)->serial : "";
 	int result;
 
-	*drive = (struct storage_drive){.is_present = config->is_present, .is_cdrom = config->is_cdrom};
+	*drive = (struct storage_drive){.is_present = config->is_present,
+					.is_cdrom = config->is_cdrom,
+					.moved = config->moved,
+					.moved_context = config->moved_context};
 	if (!config->is_present)
 		return 0;
 	if (*serial)
@@ -39,7 +42,9 @@ void drive_close(struct storage_drive *drive)
 
 void drive_reset(struct storage_drive *drive)
 {
-	drive->is_open = drive->is_locked = drive->has_changed = false;
+	if (drive->is_open)
+		drive_set_open(drive, false);
+	drive->is_locked = drive->has_changed = false;
 }
 
 uint64_t drive_size(const struct storage_drive *drive)
@@ -70,7 +75,8 @@ void drive_transfer(const struct storage_drive *drive, struct drive_state *loade
 
 void drive_restore(struct storage_drive *drive, const struct drive_state *loaded)
 {
-	drive->is_open = loaded->is_open;
+	if (drive->is_open != loaded->is_open)
+		drive_set_open(drive, loaded->is_open);
 	drive->is_locked = loaded->is_locked;
 	drive->has_changed = loaded->has_changed;
 }

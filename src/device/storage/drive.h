@@ -22,6 +22,8 @@ struct storage_drive {
 	/* Of a drive with a tray: */
 	bool is_open, is_locked;
 	bool has_changed; /* another medium, or none: the guest has not been told yet */
+	void (*moved)(void *context); /* as in its configuration */
+	void *moved_context;
 };
 
 /* What a board gives a controller for each of its places. All zero: nothing is there. */
@@ -29,6 +31,10 @@ struct drive_config {
 	bool is_present, is_cdrom;
 	struct block *block; /* NULL: a tray without a medium */
 	unsigned number;     /* for a serial number where the image has none: QM00001 */
+	/* The tray was opened or closed, by whomever. Any thread, with the controller's lock held. NULL: nobody
+	 * wants to know. */
+	void (*moved)(void *context);
+	void *moved_context;
 };
 
 /* Take the image over, and start it. On failure the drive has none. 0 or -errno. */
@@ -36,6 +42,14 @@ int drive_init(struct storage_drive *drive, const struct drive_config *config, s
 /* End it; nothing is under way. Fine on one that is all zero. */
 void drive_close(struct storage_drive *drive);
 void drive_reset(struct storage_drive *drive);
+
+/* The tray moves. */
+static inline void drive_set_open(struct storage_drive *drive, bool is_open)
+{
+	drive->is_open = is_open;
+	if (drive->moved)
+		drive->moved(drive->moved_context);
+}
 
 /* The medium that can be read now, or NULL. */
 static inline struct block *drive_medium(const struct storage_drive *drive)

@@ -7,6 +7,7 @@
 
 #include "device/bus/pci.h"
 #include "device/storage/drive.h"
+#include "device/storage/tray.h"
 
 #define IDE_CHANNELS	   2
 #define IDE_CHANNEL_DRIVES 2
@@ -28,6 +29,8 @@ struct ide_channel;
 struct ide *ide_create(struct pci_bus *bus, unsigned slot_function, const struct irq_line *irq,
 		       const struct drive_config drives[IDE_DRIVES], struct error *error);
 struct ide_channel *ide_channel(struct ide *ide, unsigned channel);
+/* That of a CD-ROM drive, at its place among the drives. */
+struct tray ide_tray(struct ide *ide, unsigned place);
 
 extern const struct device_ops ide_device_ops; /* device: struct ide */
 /* device: struct ide_channel. */

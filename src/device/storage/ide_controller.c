@@ -550,3 +550,10 @@ struct ide_channel *ide_channel(struct ide *ide, unsigned channel)
 {
 	return &ide->channels[channel];
 }
+
+struct tray ide_tray(struct ide *ide, unsigned place)
+{
+	struct ata_drive *drive = &ide->channels[place / IDE_CHANNEL_DRIVES].drives[place % IDE_CHANNEL_DRIVES];
+
+	return (struct tray){&drive->unit, &ide->lock};
+}

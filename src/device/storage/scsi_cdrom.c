@@ -17,9 +17,6 @@
 
 #define GET_EVENT_POLLED 0x01
 #define EVENT_CLASS_MEDIA 4
-#define EVENT_NONE	 0
-#define EVENT_NEW_MEDIA	 2
-#define EVENT_REMOVED	 3
 
 static uint32_t block_count(const struct scsi_unit *unit)
 {
@@ -196,12 +193,25 @@ static void get_event(struct scsi_unit *unit, struct scsi_task *task)
 		size = 8;
 		/* It is told once, where there was room to tell it. */
 		if (get_be16(task->cdb + 7) > 4)
-			unit->event = EVENT_NONE;
+			unit->event = MEDIA_NO_EVENT;
 	} else {
 		data[2] = 0x80; /* none of those that were asked for */
 	}
 	put_be16(data, size - 2);
 	scsi_answer(task, size, get_be16(task->cdb + 7));
+}
+
+void scsi_move_tray(struct scsi_unit *unit, bool opens)
+{
+	struct storage_drive *drive = unit->drive;
+
+	if (drive->is_open == opens)
+		return;
+	drive_set_open(drive, opens);
+	unit->event = opens ? MEDIA_REMOVED : drive->block ? MEDIA_NEW : MEDIA_NO_EVENT;
+	/* Whoever reads behind it has to look at what is in there now. */
+	if (!opens && drive->block)
+		drive->has_changed = true;
 }
 
 /* START STOP UNIT (§6.42). */
@@ -212,15 +222,10 @@ static void start_stop(struct scsi_unit *unit, struct scsi_task *task)
 
 	if ((task->cdb[4] & 0xf0) || !loads_or_ejects)
 		return; /* power conditions, the motor */
-	if (!starts && drive->is_locked) {
+	if (!starts && drive->is_locked)
 		scsi_fail(task, SENSE_LOCKED);
-	} else if (drive->is_open == starts) {
-		drive->is_open = !starts;
-		unit->event = starts ? (drive->block ? EVENT_NEW_MEDIA : EVENT_NONE) : EVENT_REMOVED;
-		/* Whoever reads behind it has to look at what is in there now. */
-		if (starts && drive->block)
-			drive->has_changed = true;
-	}
+	else
+		scsi_move_tray(unit, !starts);
 }
 
 static void read_disc(const struct scsi_unit *unit, struct scsi_task *task)

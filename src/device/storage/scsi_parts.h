@@ -99,6 +99,12 @@ static inline void put_be64(uint8_t *bytes, uint64_t value)
 	put_be32(bytes + 4, value);
 }
 
+/* Media events (MMC-6 §6.7.2.3.1). */
+#define MEDIA_NO_EVENT	    0
+#define MEDIA_EJECT_REQUEST 1
+#define MEDIA_NEW	    2
+#define MEDIA_REMOVED	    3
+
 /* A task's ends. */
 static inline void scsi_fail(struct scsi_task *task, struct scsi_sense sense)
 {
@@ -119,5 +125,7 @@ void scsi_inquiry(const struct scsi_unit *unit, struct scsi_task *task);
 void scsi_mode_sense(const struct scsi_unit *unit, struct scsi_task *task);
 void scsi_mode_selected(const struct scsi_unit *unit, struct scsi_task *task, size_t available);
 bool scsi_cdrom_begin(struct scsi_unit *unit, struct scsi_task *task);
+/* Open or close the tray, whoever does it; nothing, where it is so already. */
+void scsi_move_tray(struct scsi_unit *unit, bool opens);
 
 #endif

@@ -454,3 +454,8 @@ fail:
 		block_close(drives[i].block, NULL);
 	return NULL;
 }
+
+struct tray virtio_scsi_tray(struct virtio_device *virtio, unsigned target)
+{
+	return (struct tray){&adapter_of(virtio)->targets[target].unit, &virtio->lock};
+}

@@ -3,6 +3,7 @@
 #define KVIK_DEVICE_VIRTIO_SCSI_H
 
 #include "device/storage/drive.h"
+#include "device/storage/tray.h"
 #include "device/virtio/virtio.h"
 
 #define VIRTIO_SCSI_TARGETS    64
@@ -12,5 +13,8 @@
 struct virtio_device *virtio_scsi_create(const struct virtio_host *host,
 					 const struct drive_config drives[VIRTIO_SCSI_TARGETS],
 					 unsigned queues, struct error *error);
+
+/* That of a CD-ROM drive, by its target. */
+struct tray virtio_scsi_tray(struct virtio_device *virtio, unsigned target);
 
 #endif

@@ -1,0 +1,17 @@
+/* What changes what there is while the machine is there (hotplug.h, media.h) stands on. */
+#ifndef KVIK_CLI_QEMU_HOTPLUG_STATE_H
+#define KVIK_CLI_QEMU_HOTPLUG_STATE_H
+
+#include "cli/qemu/line_state.h"
+#include "machine/inspect.h"
+#include "monitor/monitor.h"
+
+struct hotplug {
+	struct line *line;
+	struct monitor_facts *facts;
+	struct monitor *monitor;
+	struct machine *machine;
+	struct machine_observer observer;
+};
+
+#endif
