@@ -524,6 +524,65 @@ static void flushes_respect_global_and_large_pages(void **state)
 	assert_int_equal(cpu->tlb_misses, 8);
 }
 
+/* How many of the next eight pages are not in the TLB, nor come there by reading others of them. */
+static unsigned misses_of_eight(uint64_t gva, bool is_write)
+{
+	uint64_t before = cpu->tlb_misses;
+
+	for (unsigned i = 0; i < 8; i++)
+		if (is_write)
+			lin_write(cpu, gva + i * 0x1000, i, 1, CPU_DS);
+		else
+			lin_read(cpu, gva + i * 0x1000, 1, CPU_DS);
+	return (unsigned)(cpu->tlb_misses - before);
+}
+
+static void large_pages_come_in_runs(void **state)
+{
+	const uint64_t large = 0x600000, other = large + ((uint64_t)TLB_ENTRIES << 12);
+	uint64_t gpa;
+
+	(void)state;
+	put(PD + (large >> 21) * 8, large | P | W | PS);
+	put(PD + (other >> 21) * 8, 0x800000 | P | W | PS);
+	put(PD + 8 * 8, P | W | PS);
+	lin_read(cpu, large + 0x3000, 1, CPU_DS);
+	assert_int_equal(misses_of_eight(large, false), 0);
+	assert_int_equal(misses_of_eight(large + 0x8000, false), 1);
+	/* What nobody has written to is clean, and the first write says so. */
+	assert_int_equal(get(PD + (large >> 21) * 8) & D, 0);
+	assert_int_equal(misses_of_eight(large, true), 8);
+	assert_int_equal(get(PD + (large >> 21) * 8) & D, D);
+	assert_int_equal(misses_of_eight(large + 0x10000, true), 1);
+	assert_int_equal(machine.memory[large + 0x17000], 7);
+	/* They go as one. */
+	tlb_flush_page(cpu, large + 0x100000);
+	assert_int_equal(misses_of_eight(large, false), 1);
+	/* Nothing goes for them, and they hold no more than their own page. */
+	assert_int_equal(misses_of_eight(other + 0x20000, true), 1);
+	assert_int_equal(lin_read(cpu, large + 0x20000, 1, CPU_DS), 0);
+	assert_int_equal(lin_read(cpu, other + 0x23000, 1, CPU_DS), 3);
+	assert_int_equal(misses_of_eight(other + 0x20000, true), 1);
+	assert_int_equal(misses_of_eight(large + 0x28000, true), 1);
+	assert_int_equal(machine.memory[0x823000], 3);
+	/* Code is fetched page by page, and where there may be code stores are looked at. */
+	tlb_flush_all(cpu);
+	lin_fetch_pointer(cpu, large, &gpa);
+	assert_int_equal(misses_of_eight(large, false), 1);
+	machine.code = 1 << 2; /* bytes 128..191 of DATA's page */
+	lin_write(cpu, 0x1000000 + DATA + 0x1000, 1, 8, CPU_DS);
+	lin_write(cpu, 0x1000000 + DATA + 128, 1, 8, CPU_DS);
+	assert_int_equal(machine.code_writes, 1);
+	tlb_flush_all(cpu);
+	/* Nor where each page's first write is to be seen. */
+	machine.dirty_logging = true;
+	machine.pages_dirty = 0;
+	assert_int_equal(misses_of_eight(large, false), 8);
+	assert_int_equal(misses_of_eight(large, true), 8);
+	assert_int_equal(machine.pages_dirty, 8);
+	machine.dirty_logging = false;
+}
+
 static uint64_t code_moves(uint64_t gva)
 {
 	uint64_t before = cpu->tlb_sets.global_generation;
@@ -804,6 +863,7 @@ int main(void)
 		TEST(clean_pages_become_dirty_by_writes_only),
 		TEST(crossing_accesses_are_all_or_nothing),
 		TEST(flushes_respect_global_and_large_pages),
+		TEST(large_pages_come_in_runs),
 		TEST(invlpg_moves_code_where_there_is_some),
 		TEST(pcids_keep_their_translations),
 		TEST(writes_are_logged),

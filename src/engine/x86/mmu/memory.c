@@ -66,6 +66,36 @@ static void report_code_write(struct cpu *cpu, uint64_t gpa, unsigned size)
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
 
+#define AROUND 8 /* pages, a power of 2; no large page has fewer */
+
+/*
+ * One page of a large one was missed for data: the others around it have the same rights, and are mostly next.
+ * They go where the TLB has nothing. Not for fetches, so that whoever follows code hears of each page.
+ */
+static void fill_around(struct cpu *cpu, uint64_t gva, enum tlb_privilege privilege,
+			const struct paging_result *result, struct tlb_page_rights rights, unsigned flags)
+{
+	uint64_t first = gva & ~(uint64_t)(AROUND * 4096 - 1);
+	uint64_t first_gpa = result->gpa & ~(uint64_t)(AROUND * 4096 - 1);
+
+	if (!(flags & (TLB_PAGE_LARGE | TLB_PAGE_HUGE)) || cpu->data_breakpoints || cpu->watch)
+		return;
+	rights.executable = false;
+	for (unsigned i = 0; i < AROUND; i++) {
+		struct tlb_page_rights here = rights;
+		uint64_t gpa = first_gpa + i * 4096;
+		struct cpu_page page;
+		bool has_code;
+
+		if (!tlb_is_free(cpu, privilege, first + i * 4096) || !memory_page(cpu, gpa, &page) ||
+		    !page.hva || page.dirty_logging)
+			continue;
+		here.writable = rights.writable && page.writable;
+		has_code = here.writable && memory_code_word(cpu, gpa);
+		tlb_fill(cpu, privilege, first + i * 4096, gpa, page.hva, here, has_code ? flags | TLB_PAGE_CODE : flags);
+	}
+}
+
 /* Walk, look the page up, enter it into the TLB. Raises #PF. */
 static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_access access,
 				 enum tlb_privilege privilege)
@@ -115,6 +145,8 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 	else if (result.page_size > 4096)
 		flags |= TLB_PAGE_LARGE;
 	tlb_fill(cpu, privilege, gva, result.gpa, page.hva, rights, flags);
+	if (access != PAGING_FETCH && !page.dirty_logging && page.writable)
+		fill_around(cpu, gva, privilege, &result, rights, flags & ~(unsigned)TLB_PAGE_CODE);
 	target.hva = page.hva + (gva & PAGE_OFFSET);
 	return target;
 }

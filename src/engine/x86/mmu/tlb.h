@@ -68,6 +68,15 @@ struct tlb_page_rights {
 	bool readable, writable, executable;
 };
 
+/* Whether nothing would go for the page of gva if it were entered. */
+static inline bool tlb_is_free(const struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva)
+{
+	const struct tlb_set *set = &cpu->tlb_sets.sets[privilege];
+	unsigned index = (gva >> 12) & (TLB_ENTRIES - 1);
+
+	return !((set->used_global[index / 64] | set->used_local[index / 64]) >> index % 64 & 1);
+}
+
 /* Enter the page of gva into the set of `privilege`; `flags` are enum tlb_page. What is writable has been noted. */
 void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint64_t gpa,
 	      uint8_t *hva, struct tlb_page_rights rights, unsigned flags);
