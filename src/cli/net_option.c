@@ -56,6 +56,12 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->has_mac = true;
 		return mac_parse(value, option->mac, error);
 	}
+	if (strcmp(item, "model") == 0 && value) {
+		option->is_e1000 = strcmp(value, "e1000") == 0;
+		return option->is_e1000 || strcmp(value, "virtio") == 0
+			       ? 0
+			       : error_set(error, EINVAL, "model=%s: use virtio or e1000", value);
+	}
 	if (strcmp(item, "packed") == 0 && !value) {
 		option->is_packed = true;
 		return 0;
@@ -70,7 +76,7 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->user.hostname = value;
 		return 0;
 	}
-	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS or packed",
+	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS, model=virtio|e1000 or packed",
 			 option->tap ? "tap" : "user", item,
 			 option->tap ? "" : "forward=PROTOCOL:PORT:GUESTPORT, restrict, hostname=NAME, ");
 }
@@ -108,7 +114,7 @@ int net_option_open(const struct net_option *option, unsigned number, struct boa
 {
 	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 
-	*net = (struct board_net){.is_packed = option->is_packed};
+	*net = (struct board_net){.is_packed = option->is_packed, .is_e1000 = option->is_e1000};
 	memcpy(net->mac, option->has_mac ? option->mac : first, MAC_BYTES);
 	if (!option->has_mac)
 		net->mac[MAC_BYTES - 1] += number;

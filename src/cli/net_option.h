@@ -9,7 +9,7 @@ struct net_option {
 	char *text; /* owned: what the strings below point into */
 	const char *tap; /* an interface's name; NULL: a network of its own */
 	struct net_user_config user;
-	bool has_mac, is_packed;
+	bool has_mac, is_packed, is_e1000;
 	uint8_t mac[MAC_BYTES];
 };
 

@@ -96,6 +96,7 @@ struct board_net {
 	uint8_t mac[MAC_BYTES];
 	unsigned place; /* on PCI */
 	bool is_packed;
+	bool is_e1000; /* else: virtio */
 };
 
 #define BOARD_SHARES_MAX 8

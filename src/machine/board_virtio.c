@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "device/e1000.h"
 #include "device/virtio/console.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/filesystem.h"
@@ -119,16 +120,39 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	return board_add_virtio(board, name, virtio, CLASS_DISK, place, error);
 }
 
+static int add_e1000(struct board *board, struct board_net *net, const char *name, struct error *error)
+{
+	struct net_link link = net->link;
+	struct board_seat seat;
+	struct e1000 *e1000;
+	int result;
+
+	if (!board->pci)
+		return error_set(error, ENODEV, "%s: an e1000 needs PCI: use --machine pc", name);
+	result = board_find_seat(board, name, net->place, &seat, error);
+	if (result < 0)
+		return result;
+	net->link = (struct net_link){.fd = -1, .helper = -1};
+	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, NULL, error);
+	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
+	if (result == 0)
+		board_note_port(board, net->place);
+	return result;
+}
+
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
-	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
+	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
 
+	snprintf(name, sizeof(name), "net%u", number);
+	if (net->is_e1000)
+		return add_e1000(board, net, name, error);
+	virtio = virtio_network_create(&host, &net->link, net->mac, error);
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	if (!virtio)
 		return -EINVAL;
-	snprintf(name, sizeof(name), "net%u", number);
 	return board_add_virtio(board, name, virtio, CLASS_NET, net->place, error);
 }
 

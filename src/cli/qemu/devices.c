@@ -85,6 +85,9 @@ static const struct property network_properties[] = {
 	{NULL},
 };
 
+static const struct property e1000_properties[] = {
+	{"netdev", PROPERTY_TEXT}, {"mac", PROPERTY_TEXT}, {"bootindex", PROPERTY_NUMBER}, {NULL}};
+
 static const struct property entropy_properties[] = {
 	{"rng", PROPERTY_TEXT}, {"max-bytes", PROPERTY_SIZE}, {"period", PROPERTY_NUMBER}, {NULL}};
 
@@ -161,6 +164,7 @@ static const struct device_driver drivers[] = {
 	{"virtio-net-pci", "virtio-net", ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "a network device"},
 	{"virtio-net-pci-non-transitional", NULL, ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "the same"},
 	{"virtio-net-device", NULL, ROLE_NETWORK, "virtio-device", false, true, network_properties, "a network device of a microvm"},
+	{"e1000", "e1000-82540em", ROLE_NETWORK, "e1000-base", true, false, e1000_properties, "a network device: Intel's 82540EM"},
 	{"virtio-rng-pci", "virtio-rng", ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "random numbers"},
 	{"virtio-rng-pci-non-transitional", NULL, ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "the same"},
 	{"virtio-rng-device", NULL, ROLE_ENTROPY, "virtio-device", false, true, entropy_properties, "random numbers for a microvm"},
@@ -208,6 +212,7 @@ static const struct type {
 	{"ide-device", "device", true},
 	{"scsi-device", "device", true},
 	{"virtio-net-pci-base", "virtio-pci", true},
+	{"e1000-base", "pci-device", true},
 	{"virtio-rng-pci-base", "virtio-pci", true},
 	{"virtio-balloon-pci-base", "virtio-pci", true},
 	{"virtio-serial-pci-base", "virtio-pci", true},
@@ -256,7 +261,7 @@ static const struct type {
 static const struct {
 	const char *beginning, *way_out;
 } missing[] = {
-	{"e1000", "use virtio-net-pci"},
+	{"e1000", "use e1000 or virtio-net-pci"},
 	{"rtl8139", "use virtio-net-pci"},
 	{"scsi-", "use scsi-hd or scsi-cd"},
 	{"ide-drive", "use ide-hd or ide-cd"},

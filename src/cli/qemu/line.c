@@ -488,11 +488,12 @@ static int examine_drives(struct line *line, struct error *error)
 static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
 {
 	const char *model = keyval_text(options, "model"), *mac = keyval_text(options, "mac");
+	bool is_e1000 = model && (strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0);
 	json_t *device;
 
-	if (model && strncmp(model, "virtio", 6) != 0)
-		return error_set(error, ENOTSUP, "model=%.60s is not there yet: use model=virtio", model);
-	device = json_pack("{s:s,s:s}", "driver", "virtio-net", "netdev", network);
+	if (model && !is_e1000 && strncmp(model, "virtio", 6) != 0)
+		return error_set(error, ENOTSUP, "model=%.60s is not there: use virtio or e1000", model);
+	device = json_pack("{s:s,s:s}", "driver", is_e1000 ? "e1000" : "virtio-net", "netdev", network);
 	if (mac)
 		json_object_set_new(device, "mac", json_string(mac));
 	return json_array_append_new(line->devices, device);

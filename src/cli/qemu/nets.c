@@ -126,6 +126,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		return error_set(error, EBUSY, "netdev=%s has a device already", net->name);
 	net->is_used = true;
 	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed"))};
+	board->is_e1000 = strcmp(keyval_text(options, "driver"), "e1000") == 0;
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
 	if (mac && mac_parse(mac, board->mac, error) < 0)

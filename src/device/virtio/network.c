@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device/net_checksum.h"
 #include "util/loop_thread.h"
 
 #define QUEUE_SIZE	   256
@@ -165,24 +166,7 @@ static void link_ready(void *context)
 /* Complete a checksum that the driver left open (§5.1.6.2): from csum_start on, stored csum_offset later. */
 static void complete_checksum(uint8_t *frame, size_t size, const struct virtio_net_hdr_v1 *header)
 {
-	size_t start = header->csum_start, at = start + header->csum_offset, i;
-	uint64_t sum = 0;
-	uint16_t value;
-
-	if (at + 2 > size || start > size)
-		return;
-	for (i = start; i + 1 < size; i += 2)
-		sum += frame[i] << 8 | frame[i + 1];
-	if (i < size)
-		sum += frame[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	value = ~sum;
-	/* UDP has no checksum 0 (RFC 768), and for TCP this is the same. */
-	if (!value)
-		value = 0xffff;
-	frame[at] = value >> 8;
-	frame[at + 1] = value;
+	net_checksum_put(frame, size, header->csum_start, size, header->csum_start + header->csum_offset);
 }
 
 /* A frame that doesn't reach the link is lost. */
