@@ -45,7 +45,8 @@ static struct job *list_take(struct job_list *list)
 	return job;
 }
 
-void workers_finish(struct workers *workers, struct job *job)
+/* Hand back at once, without running it. Any thread. */
+static void finish_job(struct workers *workers, struct job *job)
 {
 	uint64_t one = 1;
 	bool was_empty;
@@ -78,7 +79,7 @@ static void *work(void *argument)
 			break;
 		pthread_mutex_unlock(&workers->lock);
 		job->run(job);
-		workers_finish(workers, job);
+		finish_job(workers, job);
 		pthread_mutex_lock(&workers->lock);
 	}
 	pthread_mutex_unlock(&workers->lock);
@@ -135,7 +136,7 @@ void workers_add(struct workers *workers, struct job *job)
 	pthread_mutex_unlock(&workers->lock);
 	if (run_here) {
 		job->run(job);
-		workers_finish(workers, job);
+		finish_job(workers, job);
 	}
 }
 

@@ -28,8 +28,6 @@ void workers_destroy(struct workers *workers);
 
 /* Any thread. Where no thread can be made the job runs here and now. */
 void workers_add(struct workers *workers, struct job *job);
-/* Hand back at once, without running it. Any thread. */
-void workers_finish(struct workers *workers, struct job *job);
 /* Call `done` of what is done. The I/O thread. Whether there was anything. */
 bool workers_reap(struct workers *workers);
 

@@ -86,7 +86,8 @@ int whole_set_size(struct qcow2 *image, uint64_t size, uint32_t l1_size)
 	return result;
 }
 
-int qcow2_preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool fills)
+/* Give places to all clusters of a range that have none; `fills`: written with zeroes. */
+static int preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool fills)
 {
 	uint64_t end = offset + size, at, host;
 	int result = changes_begin(image);
@@ -202,7 +203,7 @@ int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation pr
 	if (result == 0 && image->autoclear & AUTOCLEAR_RAW_DATA && image->data->is_regular)
 		result = file_truncate(image->data, size);
 	if (result == 0 && size > old_size && preallocation != IMAGE_PREALLOCATION_OFF)
-		result = qcow2_preallocate(image, old_size, size - old_size,
+		result = preallocate(image, old_size, size - old_size,
 					   preallocation == IMAGE_PREALLOCATION_FULL);
 	if (result == 0 && preallocation == IMAGE_PREALLOCATION_FALLOC && size > old_size)
 		file_allocate(image->data, 0, image->data->size); /* where it can be had */

@@ -28,8 +28,6 @@ int whole_set_size(struct qcow2 *image, uint64_t size, uint32_t l1_size);
 
 int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation preallocation,
 		 struct error *error);
-/* Give places to all clusters of a range that have none; `fills`: written with zeroes. */
-int qcow2_preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool fills);
 int qcow2_create(const char *path, const struct image_creation *creation, struct error *error);
 /* As block_snapshot_create; without `seconds` it is of now. */
 int qcow2_snapshot_create(struct qcow2 *image, const struct block_snapshot *what, struct error *error);

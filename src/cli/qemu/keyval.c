@@ -184,7 +184,7 @@ const char *keyval_text(const json_t *object, const char *key)
 	return json_string_value(json_object_get(object, key));
 }
 
-int keyval_bool(const json_t *object, const char *key, bool *value, struct error *error)
+static int read_bool(const json_t *object, const char *key, bool *value, struct error *error)
 {
 	const json_t *given = json_object_get(object, key);
 
@@ -260,7 +260,7 @@ static int check_value(const struct property *property, json_t *object, struct e
 	int result = 0;
 
 	if (property->type == PROPERTY_BOOL) {
-		result = keyval_bool(object, property->name, &is_on, error);
+		result = read_bool(object, property->name, &is_on, error);
 		if (result == 0)
 			json_object_set_new(object, property->name, json_boolean(is_on));
 		text = is_on ? "on" : "off";

@@ -37,7 +37,6 @@ json_t *keyval_parse(const char *text, const char *first, const struct property 
 int keyval_check(json_t *object, const struct property *properties, struct error *error);
 
 /* Readers. A key that is missing leaves *value as it is. 0, or -EINVAL and `error`. */
-int keyval_bool(const json_t *object, const char *key, bool *value, struct error *error);
 int keyval_number(const json_t *object, const char *key, uint64_t limit, uint64_t *value,
 		  struct error *error);
 /* With suffixes k to E as QEMU has them; `unit` is a bare number's. */

@@ -57,12 +57,6 @@ void char_resume_input(struct char_stream *stream)
 		stream->ops->resume_input(stream);
 }
 
-void char_cancel(struct char_stream *stream)
-{
-	if (stream->output)
-		char_output_cancel(stream->output);
-}
-
 void char_destroy(struct char_stream *stream)
 {
 	if (stream)

@@ -72,8 +72,6 @@ bool char_drain(struct char_stream *stream, void (*drained)(void *context), void
 void char_set_reader(struct char_stream *stream, const struct char_reader *reader);
 /* The reader has room again. Any thread; device locks may be held. */
 void char_resume_input(struct char_stream *stream);
-/* The run ends: drop new output, and what a slow host doesn't take at once. Any thread. */
-void char_cancel(struct char_stream *stream);
 void char_destroy(struct char_stream *stream); /* NULL is fine; cancels */
 
 /* A stream that drops output and never has input. */

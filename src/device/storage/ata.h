@@ -83,7 +83,6 @@ int ata_drive_init(struct ata_drive *drive, const struct drive_config *config, b
 		   struct error *error);
 /* Power on and hardware reset; a software reset leaves the settings. The signature is in the registers. */
 void ata_drive_reset(struct ata_drive *drive, bool is_hard);
-void ata_drive_sign(struct ata_drive *drive);
 
 /* The command register was written. */
 void ata_begin(struct ata_drive *drive, struct ata_task *task);

@@ -70,7 +70,7 @@ int ata_drive_init(struct ata_drive *drive, const struct drive_config *config, b
 	return result;
 }
 
-void ata_drive_sign(struct ata_drive *drive)
+static void sign(struct ata_drive *drive)
 {
 	struct ata_registers *registers = &drive->registers;
 
@@ -100,7 +100,7 @@ void ata_drive_reset(struct ata_drive *drive, bool is_hard)
 			drive->sectors = geometry->sectors;
 		}
 	}
-	ata_drive_sign(drive);
+	sign(drive);
 	drive->registers.error = 0x01; /* its diagnostic passed */
 	/* A packet device is not ready before its first command (ATA8-ACS §7.1). */
 	drive->registers.status = !drive->drive.is_present ? 0
@@ -415,7 +415,7 @@ static void begin_cdrom(struct ata_drive *drive, struct ata_task *task)
 	case IDENTIFY:
 	case READ_SECTORS:
 		/* By this drivers tell it from a disk (ATA8-ACS §7.16.3). */
-		ata_drive_sign(drive);
+		sign(drive);
 		ata_abort(drive, ATA_ABORTED);
 		break;
 	default: ata_abort(drive, ATA_ABORTED); break;

@@ -210,12 +210,11 @@ static inline bool lapic_is_software_enabled(const struct lapic *lapic)
 /* Recompute PPR and `deliverable`, and notify the vCPU. The owner, after every change of its own to
  * what they hang on. */
 void lapic_update(struct lapic *lapic);
-/* Take a message in one of enum irq_mode: whether it was accepted. Any thread, as the next four. */
+/* Take a message in one of enum irq_mode: whether it was accepted. Any thread, as the next three. */
 bool lapic_accept(struct lapic *lapic, const struct irq_message *message);
 /* An event on a local vector table entry. */
 void lapic_deliver_local(struct lapic *lapic, enum lapic_register entry);
 void lapic_raise_error(struct lapic *lapic, uint32_t errors);
-void lapic_raise_event(struct lapic *lapic, enum lapic_event event);
 /* The PIC's INT pin, wired to every LINT0, changed. With the lock held. */
 void lapic_set_lint0(struct irqchip *chip, bool level);
 uint32_t lapic_x2apic_ldr(const struct lapic *lapic);

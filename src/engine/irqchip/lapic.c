@@ -164,7 +164,7 @@ int lapic_interrupt_acknowledge(struct lapic *lapic)
 	return vector;
 }
 
-void lapic_raise_event(struct lapic *lapic, enum lapic_event event)
+static void raise_event(struct lapic *lapic, enum lapic_event event)
 {
 	atomic_fetch_or(&lapic->events, event);
 	lapic->chip->host->vcpu_notify(lapic->vcpu_context);
@@ -177,7 +177,7 @@ static void raise_nmi(struct lapic *lapic)
 
 	while (count < 2 && !atomic_compare_exchange_weak(&lapic->nmis, &count, count + 1))
 		;
-	lapic_raise_event(lapic, LAPIC_EVENT_NMI);
+	raise_event(lapic, LAPIC_EVENT_NMI);
 }
 
 /* §11.5.3. Once per kind of error between two writes of ESR, so that an LVT error vector that is
@@ -222,11 +222,11 @@ bool lapic_accept(struct lapic *lapic, const struct irq_message *message)
 		if (message->is_level && !message->is_assert)
 			return false;
 		atomic_fetch_and(&lapic->events, ~LAPIC_EVENT_SIPI);
-		lapic_raise_event(lapic, LAPIC_EVENT_INIT);
+		raise_event(lapic, LAPIC_EVENT_INIT);
 		return true;
 	case IRQ_MODE_STARTUP:
 		lapic->sipi_vector = message->vector;
-		lapic_raise_event(lapic, LAPIC_EVENT_SIPI);
+		raise_event(lapic, LAPIC_EVENT_SIPI);
 		return true;
 	default:
 		/* SMI: there is no SMM. ExtINT: only from LINT0, see takes_extint. */

@@ -96,7 +96,7 @@ void aml_integer(struct aml *aml, uint64_t value)
 						     : 8);
 }
 
-void aml_string(struct aml *aml, const char *text)
+static void add_string(struct aml *aml, const char *text)
 {
 	aml_byte(aml, OP_STRING);
 	aml_bytes(aml, text, strlen(text) + 1);
@@ -107,7 +107,8 @@ static unsigned hex_digit(char digit)
 	return digit <= '9' ? digit - '0' : digit - 'A' + 10;
 }
 
-void aml_eisa_id(struct aml *aml, const char *id)
+/* A seven-character EISA id as "PNP0501", in its compressed form. */
+static void add_eisa_id(struct aml *aml, const char *id)
 {
 	/* Three letters of five bits, four hexadecimal digits, big-endian (§19.3.4). */
 	uint8_t packed[4] = {
@@ -233,13 +234,13 @@ void aml_name_integer(struct aml *aml, const char *name, uint64_t value)
 void aml_name_eisa_id(struct aml *aml, const char *name, const char *id)
 {
 	aml_name_declare(aml, name);
-	aml_eisa_id(aml, id);
+	add_eisa_id(aml, id);
 }
 
 void aml_name_string(struct aml *aml, const char *name, const char *text)
 {
 	aml_name_declare(aml, name);
-	aml_string(aml, text);
+	add_string(aml, text);
 }
 
 static void resource_bytes(struct aml_resources *resources, const void *bytes, size_t size)

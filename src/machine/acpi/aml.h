@@ -23,9 +23,6 @@ void aml_bytes(struct aml *aml, const void *bytes, size_t size);
 /* A name: one segment or a path, "\\_SB.PCI0"; segments are padded to four characters. */
 void aml_name(struct aml *aml, const char *name);
 void aml_integer(struct aml *aml, uint64_t value);
-void aml_string(struct aml *aml, const char *text);
-/* A seven-character EISA id as "PNP0501", in its compressed form. */
-void aml_eisa_id(struct aml *aml, const char *id);
 
 size_t aml_scope_begin(struct aml *aml, const char *name);
 size_t aml_device_begin(struct aml *aml, const char *name);

@@ -450,7 +450,8 @@ static bool is_64_bit_code(const struct gdb_state *state)
 	return (state->sregs.efer & EFER_LMA) && state->sregs.cs.l;
 }
 
-uint64_t gdb_state_pc(const struct gdb_state *state)
+/* The linear address of the next instruction. */
+static uint64_t program_counter(const struct gdb_state *state)
 {
 	if (is_64_bit_code(state))
 		return state->regs.rip;
@@ -618,7 +619,7 @@ static uint64_t get_word(const struct gdb_state *state, const struct gdb_registe
 
 	switch (which->value) {
 	case VALUE_GPR: return (&state->regs.rax)[which->index];
-	case VALUE_PC: return gdb_state_pc(state);
+	case VALUE_PC: return program_counter(state);
 	case VALUE_IP: return state->regs.rip;
 	case VALUE_FLAGS: return state->regs.rflags;
 	case VALUE_SELECTOR: return segment_of(state, which->index)->selector;

@@ -74,7 +74,5 @@ void gdb_register_get(const struct gdb_layout *layout, const struct gdb_state *s
 int gdb_register_set(const struct gdb_layout *layout, struct gdb_state *state, unsigned number,
 		     const uint8_t *bytes);
 
-/* The linear address of the next instruction. */
-uint64_t gdb_state_pc(const struct gdb_state *state);
 
 #endif

@@ -53,7 +53,7 @@ void fpu_image_set_pointers(const struct fpu *fpu, uint8_t *image, bool is_64bit
 	}
 }
 
-void fpu_image_get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit)
+static void get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit)
 {
 	fpu->fop = bytes_load16(image + FPU_IMAGE_FOP) & 0x7ff;
 	if (is_64bit) {
@@ -91,7 +91,7 @@ void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, ui
 					      bytes_load16(image + FPU_IMAGE_FSW));
 			area[FPU_IMAGE_FTW] = image[FPU_IMAGE_FTW];
 			bytes_copy(area + FPU_IMAGE_ST, image + FPU_IMAGE_ST, 128);
-			fpu_image_get_pointers(&cpu->fpu, image, is_64bit_pointers);
+			get_pointers(&cpu->fpu, image, is_64bit_pointers);
 		} else {
 			bytes_zero(area, FPU_IMAGE_MXCSR);
 			bytes_zero(area + FPU_IMAGE_ST, 128);

@@ -38,7 +38,6 @@ enum fpu_image_offset {
 #define FPU_MXCSR_MM      (1u << 17) /* AMD: misaligned operands are no exception */
 
 void fpu_image_set_pointers(const struct fpu *fpu, uint8_t *image, bool is_64bit);
-void fpu_image_get_pointers(struct fpu *fpu, const uint8_t *image, bool is_64bit);
 /* Store the x87 control and status words as the processor would hold them: reserved bits fixed, ES and
  * B as the unmasked exceptions say. */
 void fpu_image_set_control(uint8_t *image, uint16_t control, uint16_t status);

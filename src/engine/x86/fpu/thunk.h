@@ -121,7 +121,6 @@ void thunk_slot_set(struct thunk *slot, const struct thunk_code *code,
 /* -- thunk_encode.c: composing code -- */
 
 void thunk_emit(struct thunk_code *code, const void *bytes, unsigned length);
-void thunk_emit_byte(struct thunk_code *code, uint8_t byte);
 /* The function that executes the decoded instruction, of which `insn` has the traits. 0, or -ENOTSUP for a
  * form it cannot take. */
 int thunk_emit_instruction(struct thunk_code *code, const struct insn *insn,

@@ -49,7 +49,7 @@ void thunk_emit(struct thunk_code *code, const void *bytes, unsigned length)
 #define EMIT(code, ...)                                                                            \
 	thunk_emit(code, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
-void thunk_emit_byte(struct thunk_code *code, uint8_t byte)
+static void emit_byte(struct thunk_code *code, uint8_t byte)
 {
 	thunk_emit(code, &byte, 1);
 }
@@ -216,7 +216,7 @@ static int emit_legacy_opcode(struct thunk_code *code, const struct decoded *dec
 			uint8_t prefix = instruction->raw.prefixes[i].value;
 
 			if (prefix == 0x66 || prefix == 0xf2 || prefix == 0xf3)
-				thunk_emit_byte(code, prefix);
+				emit_byte(code, prefix);
 		}
 	}
 	if (instruction->attributes & ZYDIS_ATTRIB_HAS_REX) {
@@ -226,7 +226,7 @@ static int emit_legacy_opcode(struct thunk_code *code, const struct decoded *dec
 			rex &= (uint8_t)~0x4;
 		if (bindings->in_rm || bindings->in_memory)
 			rex &= (uint8_t)~0x3;
-		thunk_emit_byte(code, rex);
+		emit_byte(code, rex);
 	}
 	thunk_emit(code, decoded->bytes + opcode_end - 1 - escape, 1 + (unsigned)escape);
 	return 0;
@@ -319,7 +319,7 @@ static int emit_rewritten(struct thunk_code *code, const struct decoded *decoded
 			modrm = (uint8_t)((modrm & 0xf8) | HOST_RCX);
 		if (bindings->in_reg)
 			modrm = (uint8_t)((modrm & 0xc7) | HOST_RAX << 3);
-		thunk_emit_byte(code, modrm);
+		emit_byte(code, modrm);
 	} else if (bindings->in_memory || bindings->in_reg || bindings->in_rm) {
 		return -ENOTSUP;
 	}
@@ -332,7 +332,7 @@ static int emit_rewritten(struct thunk_code *code, const struct decoded *decoded
 		if (decoded->operands[i].encoding == ZYDIS_OPERAND_ENCODING_IS4)
 			has_register_immediate = true;
 	for (unsigned i = tail; i < instruction->length; i++)
-		thunk_emit_byte(code, has_register_immediate && !is_64bit
+		emit_byte(code, has_register_immediate && !is_64bit
 					      ? decoded->bytes[i] & 0x7f
 					      : decoded->bytes[i]);
 	return 0;

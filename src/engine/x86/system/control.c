@@ -18,7 +18,8 @@
 #define CR4_TRANSLATION                                                                            \
 	(CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 
-uint64_t control_cr4_allowed(const struct cpu *cpu)
+/* CR4 bits that this CPU's guest may set. */
+static uint64_t cr4_allowed(const struct cpu *cpu)
 {
 	static const struct {
 		uint64_t bits;
@@ -76,7 +77,7 @@ bool control_is_valid(const struct cpu *cpu, uint64_t cr0, uint64_t cr3, uint64_
 	if ((cr0 >> 32) || ((cr0 & CR0_NW) && !(cr0 & CR0_CD)) ||
 	    ((cr0 & CR0_PG) && !(cr0 & CR0_PE)))
 		return false;
-	if (cr4 & ~control_cr4_allowed(cpu))
+	if (cr4 & ~cr4_allowed(cpu))
 		return false;
 	if ((efer & EFER_LME) && (cr0 & CR0_PG)) {
 		if (!(cr4 & CR4_PAE) || !(efer & EFER_LMA) || !cr3_is_valid(cpu, cr3))
@@ -157,7 +158,7 @@ void control_write_cr4(struct cpu *cpu, uint64_t value)
 {
 	uint64_t changed = value ^ cpu->cr4;
 
-	if (value & ~control_cr4_allowed(cpu))
+	if (value & ~cr4_allowed(cpu))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	if (cpu_is_long(cpu) && !(value & CR4_PAE))
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);

@@ -7,8 +7,7 @@
 
 #include "engine/x86/cpu.h"
 
-/* CR4 bits that this CPU's guest may set, and EFER bits. */
-uint64_t control_cr4_allowed(const struct cpu *cpu);
+/* EFER bits that this CPU's guest may set. */
 uint64_t control_efer_allowed(const struct cpu *cpu);
 
 /*

@@ -23,7 +23,5 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 /* KVM_GET_SUPPORTED_CPUID: fill up to `capacity` entries; their number, or -E2BIG. */
 int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity);
 
-/* XCR0 bits that a guest may set on this host: those of cpuid_supported's leaf 0xD. */
-uint64_t cpuid_supported_xcr0(void);
 
 #endif

@@ -120,19 +120,20 @@ static struct kvm_cpuid_entry2 *add_host(struct list *list, uint32_t leaf, uint3
 	return entry;
 }
 
-uint64_t cpuid_supported_xcr0(void)
+/* XCR0 bits that a guest may set on this host: those of cpuid_supported's leaf 0xD. */
+static uint64_t supported_xcr0(void)
 {
 	return fpu_layout.components;
 }
 
 static bool has_avx512(void)
 {
-	return (cpuid_supported_xcr0() & 0xe0) == 0xe0;
+	return (supported_xcr0() & 0xe0) == 0xe0;
 }
 
 static bool has_avx(void)
 {
-	return cpuid_supported_xcr0() & 4;
+	return supported_xcr0() & 4;
 }
 
 static void add_leaf_1(struct list *list)
@@ -197,7 +198,7 @@ static void add_cache_leaves(struct list *list, uint32_t leaf)
 
 static void add_leaf_d(struct list *list)
 {
-	uint64_t components = cpuid_supported_xcr0();
+	uint64_t components = supported_xcr0();
 	struct kvm_cpuid_entry2 *entry = add(list, 0xd, 0, true);
 	uint32_t size = 576;
 
