@@ -26,7 +26,7 @@ struct machine;
 enum machine_pause {
 	MACHINE_PAUSE_USER = 1 << 0,	 /* whoever commands it */
 	MACHINE_PAUSE_DEBUGGER = 1 << 1, /* a debugger */
-	MACHINE_PAUSE_INCOMING = 1 << 3, /* from the start on: it is to be received (machine_receive) */
+	MACHINE_PAUSE_INCOMING = 1 << 3, /* from the start on: it is to be received (migrate.h) */
 	MACHINE_PAUSE_SENT = 1 << 4,	 /* it is being sent elsewhere, or was */
 	MACHINE_PAUSE_SNAPSHOT = 1 << 5, /* a snapshot is made, loaded or deleted */
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
@@ -142,17 +142,8 @@ void machine_set_debugger(struct machine *machine, const struct machine_debugger
 /* Whether it is: all vCPUs are parked, and observers were told. I/O thread. */
 bool machine_has_paused(const struct machine *machine);
 
-/*
- * Write all of its state to a file, a pipe or a socket, as machine_save does. It is held from then on: a machine
- * that goes on elsewhere must not touch its disks and networks. machine_keep lets it go on here all the same. 0, or
- * -errno and `error`: it is not held. I/O thread, which waits for the reader.
- */
-int machine_send(struct machine *machine, int fd, struct error *error);
+/* What was sent elsewhere (migrate.h) goes on here all the same: its devices are held no longer. I/O thread. */
 void machine_keep(struct machine *machine);
-
-/* Take over what machine_send wrote, in a machine that has not run yet (MACHINE_PAUSE_INCOMING). 0, or -errno and
- * `error`: then it must never run. I/O thread, which waits for the sender. */
-int machine_receive(struct machine *machine, int fd, struct error *error);
 
 /*
  * Snapshots inside of its disks, which all writable ones must be able to have; or those that are chosen, of which

@@ -44,7 +44,8 @@ struct machine {
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
 	struct event_timer idle_timer;
 	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
-	bool is_sent; /* machine_send: its devices are held */
+	bool is_sent; /* all of it: its devices are held */
+	bool is_sending;
 	bool told_paused;
 	enum machine_cause last_cause;
 	struct machine_debugger debugger; /* `met` NULL: none */

@@ -35,35 +35,11 @@ bool machine_save_now(struct machine *machine)
 	return result == 0;
 }
 
-int machine_send(struct machine *machine, int fd, struct error *error)
-{
-	struct snapshot_parts parts = machine_snapshot_parts(machine);
-	int result;
-
-	board_hold(machine->board);
-	result = snapshot_save(&parts, fd, error);
-	if (result < 0)
-		board_release(machine->board);
-	else
-		machine->is_sent = true;
-	return result;
-}
-
 void machine_keep(struct machine *machine)
 {
 	if (machine->is_sent)
 		board_release(machine->board);
 	machine->is_sent = false;
-}
-
-int machine_receive(struct machine *machine, int fd, struct error *error)
-{
-	struct snapshot_parts parts = machine_snapshot_parts(machine);
-	int result = snapshot_load(&parts, fd, error);
-
-	if (result == 0)
-		board_release(machine->board);
-	return result;
 }
 
 /* A machine that was saved goes on from there. */

@@ -270,7 +270,7 @@ static int check_name(const char *name, struct error *error)
 
 static int begin(struct machine *machine, struct error *error)
 {
-	if (machine_pauses(machine) & (MACHINE_PAUSE_INCOMING | MACHINE_PAUSE_SENT))
+	if (machine->is_sending || machine_pauses(machine) & (MACHINE_PAUSE_INCOMING | MACHINE_PAUSE_SENT))
 		return error_set(error, EBUSY, "the guest is being migrated, or was");
 	if (machine_stop(machine, MACHINE_PAUSE_SNAPSHOT, error) < 0)
 		return -EBUSY;

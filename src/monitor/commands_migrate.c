@@ -6,6 +6,8 @@
 #include "monitor/migration.h"
 #include <qmp_commands.h>
 
+#define DOWNTIME_MS_MAX 2000000 /* QEMU's */
+
 /* What a URI leads to. -1: the call's error says why there is nothing. */
 static int open_uri(struct qmp_call *call, enum monitor_file kind)
 {
@@ -41,10 +43,13 @@ json_t *qmp_migrate(struct qmp_call *call)
 		error_set(&call->error, EBUSY, "Guest is waiting for an incoming migration, was migrated, or is off");
 		return NULL;
 	}
-	fd = open_uri(call, MONITOR_URI_OUT);
-	if (fd < 0)
+	if (migration_is_active(call->monitor)) {
+		error_set(&call->error, EBUSY, "There's a migration process in progress");
 		return NULL;
-	migration_send(call->monitor, fd);
+	}
+	fd = open_uri(call, MONITOR_URI_OUT);
+	if (fd < 0 || migration_send(call->monitor, fd, &call->error) < 0)
+		return NULL;
 	return qmp_done();
 }
 
@@ -58,7 +63,7 @@ json_t *qmp_migrate_incoming(struct qmp_call *call)
 		error_set(&call->error, EINVAL, "'-incoming' was not specified on the command line");
 		return NULL;
 	}
-	if (call->monitor->migration.fd >= 0) {
+	if (call->monitor->migration.fd >= 0 || call->monitor->migration.receiving) {
 		error_set(&call->error, EBUSY, "The incoming migration has already been started");
 		return NULL;
 	}
@@ -69,21 +74,79 @@ json_t *qmp_migrate_incoming(struct qmp_call *call)
 	return qmp_done();
 }
 
+json_t *qmp_migrate_cancel(struct qmp_call *call)
+{
+	migration_cancel(call->monitor);
+	return qmp_done();
+}
+
+json_t *qmp_query_migrate_parameters(struct qmp_call *call)
+{
+	const struct migration_limits *limits = &call->monitor->migration.limits;
+
+	return json_pack("{s:I,s:I}", "max-bandwidth", (json_int_t)limits->bytes_per_s, "downtime-limit",
+			 (json_int_t)limits->downtime_ms);
+}
+
+json_t *qmp_migrate_set_parameters(struct qmp_call *call)
+{
+	struct migration_limits limits = call->monitor->migration.limits;
+	const json_t *bandwidth = json_object_get(call->arguments, "max-bandwidth");
+	const json_t *downtime = json_object_get(call->arguments, "downtime-limit");
+
+	if (bandwidth && json_integer_value(bandwidth) < 0) {
+		error_set(&call->error, EINVAL, "Parameter 'max-bandwidth' expects a rate in bytes a second; 0: no limit");
+		return NULL;
+	}
+	if (downtime && (json_integer_value(downtime) < 0 || json_integer_value(downtime) > DOWNTIME_MS_MAX)) {
+		error_set(&call->error, EINVAL,
+			  "Parameter 'downtime-limit' expects an integer in the range of 0 to %d milliseconds",
+			  DOWNTIME_MS_MAX);
+		return NULL;
+	}
+	if (bandwidth)
+		limits.bytes_per_s = json_integer_value(bandwidth);
+	if (downtime)
+		limits.downtime_ms = json_integer_value(downtime);
+	migration_set_limits(call->monitor, &limits);
+	return qmp_done();
+}
+
+static json_t *describe_ram(const struct migration_progress *progress)
+{
+	return json_pack("{s:I,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:f,s:I,s:i,s:i,s:i,s:I}", "transferred",
+			 (json_int_t)progress->sent_bytes, "remaining", (json_int_t)progress->remaining_bytes,
+			 "total", (json_int_t)progress->ram_bytes, "duplicate", (json_int_t)progress->zero_pages,
+			 "skipped", 0, "normal", (json_int_t)progress->normal_pages, "normal-bytes",
+			 (json_int_t)(progress->normal_pages * GUEST_MEMORY_PAGE), "dirty-pages-rate",
+			 (json_int_t)progress->dirty_pages_per_s, "mbps", progress->bytes_per_s * 8e-6,
+			 "dirty-sync-count", (json_int_t)progress->rounds, "postcopy-requests", 0, "page-size",
+			 GUEST_MEMORY_PAGE, "multifd-bytes", 0, "pages-per-second",
+			 (json_int_t)(progress->bytes_per_s / GUEST_MEMORY_PAGE));
+}
+
 json_t *qmp_query_migrate(struct qmp_call *call)
 {
 	const struct monitor *monitor = call->monitor;
-	json_int_t took_ms = monitor->migration.took_ns / 1000000;
+	enum migration_status status = monitor->migration.status;
+	struct migration_progress progress;
 	json_t *answer;
 
-	if (monitor->migration.status == MIGRATION_NONE)
+	if (status == MIGRATION_NONE)
 		return json_object();
-	answer = json_pack("{s:s}", "status", migration_status_names[monitor->migration.status]);
-	if (monitor->migration.status == MIGRATION_COMPLETED) {
-		/* It stands still all the while. */
-		json_object_set_new(answer, "total-time", json_integer(took_ms));
-		json_object_set_new(answer, "downtime", json_integer(took_ms));
+	answer = json_pack("{s:s}", "status", migration_status_names[status]);
+	if (monitor->migration.sending) {
+		sending_progress(monitor->migration.sending, &progress);
+		json_object_set_new(answer, "ram", describe_ram(&progress));
+		json_object_set_new(answer, "total-time", json_integer(progress.total_ns / 1000000));
+		json_object_set_new(answer, "setup-time", json_integer(0));
+		if (status == MIGRATION_COMPLETED)
+			json_object_set_new(answer, "downtime", json_integer(progress.downtime_ns / 1000000));
+		else if (status == MIGRATION_ACTIVE)
+			json_object_set_new(answer, "expected-downtime",
+					    json_integer(progress.expected_downtime_ns / 1000000));
 	}
-	if (monitor->migration.status == MIGRATION_FAILED)
+	if (status == MIGRATION_FAILED)
 		json_object_set_new(answer, "error-desc", json_string(monitor->migration.problem.message));
 	return answer;
 }

@@ -1,6 +1,7 @@
 /* QMP's commands that add and remove devices and what they stand on: whoever knows the command line does it. */
 #include <errno.h>
 
+#include "monitor/migration.h"
 #include <qmp_commands.h>
 
 static json_t *change(struct qmp_call *call, enum monitor_change what)
@@ -9,6 +10,10 @@ static json_t *change(struct qmp_call *call, enum monitor_change what)
 
 	if (!facts->change || !call->monitor->machine) {
 		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+		return NULL;
+	}
+	if (migration_is_active(call->monitor)) {
+		error_set(&call->error, EBUSY, "devices and disks do not change while the machine is migrated");
 		return NULL;
 	}
 	switch (facts->change(facts->change_context, what, call->arguments, &call->error)) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "monitor/hmp_migration.h"
 #include "monitor/hmp_snapshots.h"
 #include "monitor/qmp.h"
 #include "monitor/version.h"
@@ -170,20 +171,27 @@ static void info_balloon(struct line *line)
 	json_decref(answer);
 }
 
+static void info_snapshots(struct line *line)
+{
+	hmp_info_snapshots(line->monitor, line->text);
+}
+
 static void info_migrate(struct line *line)
 {
 	json_t *answer = ask(line, "query-migrate");
 
-	if (*string(answer, "status"))
-		hmp_print(line->text, "Migration status: %s%s%s\ntotal time: %lld ms\n", string(answer, "status"),
-			  *string(answer, "error-desc") ? ": " : "", string(answer, "error-desc"),
-			  json_integer_value(json_object_get(answer, "total-time")));
+	hmp_print_migration(line->text, answer);
 	json_decref(answer);
 }
 
-static void info_snapshots(struct line *line)
+static void info_migrate_parameters(struct line *line)
 {
-	hmp_info_snapshots(line->monitor, line->text);
+	json_t *answer = ask(line, "query-migrate-parameters");
+
+	hmp_print(line->text, "max-bandwidth: %lld bytes/second\ndowntime-limit: %lld ms\n",
+		  json_integer_value(json_object_get(answer, "max-bandwidth")),
+		  json_integer_value(json_object_get(answer, "downtime-limit")));
+	json_decref(answer);
 }
 
 static const struct command {
@@ -198,6 +206,7 @@ static const struct command {
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
 	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
 	{"migrate", NULL, info_migrate, "what has become of a migration"},
+	{"migrate_parameters", NULL, info_migrate_parameters, "what a migration may take"},
 	{"name", NULL, info_name, "the machine's name"},
 	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
 	{"status", NULL, info_status, "whether the machine runs"},
@@ -420,6 +429,21 @@ static void run_migrate_incoming(struct line *line)
 	tell(line, "migrate-incoming", json_pack("{s:s%}", "uri", line->rest, strcspn(line->rest, "\r\n")));
 }
 
+static void run_migrate_cancel(struct line *line)
+{
+	json_decref(ask(line, "migrate_cancel"));
+}
+
+static void run_migrate_set_parameter(struct line *line)
+{
+	json_t *arguments = hmp_parse_parameter(line->rest);
+
+	if (arguments)
+		tell(line, "migrate-set-parameters", arguments);
+	else
+		hmp_print(line->text, "migrate_set_parameter: max-bandwidth BYTES[KMG], or downtime-limit MS\n");
+}
+
 static void run_savevm(struct line *line)
 {
 	hmp_savevm(line->monitor, line->rest, line->text);
@@ -448,7 +472,9 @@ static const struct command commands[] = {
 	{"info", NULL, run_info, "tell about the machine; without a word, of what"},
 	{"loadvm", NULL, run_loadvm, "NAME: the machine and its disks as they were"},
 	{"migrate", NULL, run_migrate, "[-d] URI: send the machine to file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME"},
+	{"migrate_cancel", NULL, run_migrate_cancel, "let the machine stay here"},
 	{"migrate_incoming", NULL, run_migrate_incoming, "URI: receive it, after -incoming defer"},
+	{"migrate_set_parameter", NULL, run_migrate_set_parameter, "max-bandwidth BYTES[KMG] or downtime-limit MS"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
 	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},
 	{"quit", "q", run_quit, "end at once"},

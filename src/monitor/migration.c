@@ -13,6 +13,7 @@
 const char *const migration_status_names[] = {
 	[MIGRATION_NONE] = "none",	     [MIGRATION_SETUP] = "setup",   [MIGRATION_ACTIVE] = "active",
 	[MIGRATION_COMPLETED] = "completed", [MIGRATION_FAILED] = "failed",
+	[MIGRATION_CANCELLING] = "cancelling", [MIGRATION_CANCELLED] = "cancelled",
 };
 
 static void set_status(struct monitor *monitor, enum migration_status status)
@@ -35,54 +36,69 @@ static void close_fd(struct monitor *monitor)
 
 /* --- out --- */
 
-void migration_paused(struct monitor *monitor)
+static void sent(void *context, int result, const struct error *error)
 {
-	struct machine *machine = monitor->machine;
-	struct error error;
-	int result;
+	struct monitor *monitor = context;
 
-	if (monitor->migration.status != MIGRATION_ACTIVE || monitor->migration.fd < 0 ||
-	    !(machine_pauses(machine) & MACHINE_PAUSE_SENT))
+	if (result == -ECANCELED) {
+		set_status(monitor, MIGRATION_CANCELLED);
 		return;
-	result = machine_send(machine, monitor->migration.fd, &error);
-	/* What did not arrive is told by the last one to know. */
-	if (close(monitor->migration.fd) < 0 && result == 0)
-		result = error_set_errno(&error, errno, "cannot end the migration");
-	monitor->migration.fd = -1;
-	monitor->migration.took_ns = monotonic_ns() - monitor->migration.began_ns;
+	}
 	if (result < 0) {
-		monitor->migration.problem = error;
-		log_error("migration: %s", error.message);
-		machine_keep(machine);
-		machine_resume(machine, MACHINE_PAUSE_SENT);
+		monitor->migration.problem = *error;
+		log_error("migration: %s", error->message);
 	}
 	set_status(monitor, result < 0 ? MIGRATION_FAILED : MIGRATION_COMPLETED);
 }
 
-void migration_send(struct monitor *monitor, int fd)
+bool migration_is_active(const struct monitor *monitor)
 {
-	monitor->migration.fd = fd;
-	monitor->migration.began_ns = monotonic_ns();
+	return monitor->migration.status == MIGRATION_SETUP || monitor->migration.status == MIGRATION_ACTIVE ||
+	       monitor->migration.status == MIGRATION_CANCELLING;
+}
+
+int migration_send(struct monitor *monitor, int fd, struct error *error)
+{
+	const struct migration_user user = {.done = sent, .context = monitor};
+
+	sending_end(monitor->migration.sending);
+	monitor->migration.sending = NULL;
+	monitor->migration.status = MIGRATION_NONE;
+	monitor->migration.sending = machine_send(monitor->machine, fd, &monitor->migration.limits, &user, error);
+	if (!monitor->migration.sending)
+		return -EIO;
 	set_status(monitor, MIGRATION_SETUP);
 	set_status(monitor, MIGRATION_ACTIVE);
-	machine_pause(monitor->machine, MACHINE_PAUSE_SENT);
-	if (machine_has_paused(monitor->machine))
-		migration_paused(monitor);
+	return 0;
+}
+
+void migration_cancel(struct monitor *monitor)
+{
+	if (!migration_is_active(monitor) || !monitor->migration.sending)
+		return;
+	if (monitor->migration.status != MIGRATION_CANCELLING)
+		set_status(monitor, MIGRATION_CANCELLING);
+	sending_cancel(monitor->migration.sending);
+}
+
+void migration_set_limits(struct monitor *monitor, const struct migration_limits *limits)
+{
+	monitor->migration.limits = *limits;
+	if (monitor->migration.sending)
+		sending_limit(monitor->migration.sending, limits);
 }
 
 /* --- in --- */
 
-static void receive(struct monitor *monitor, int fd)
+static void received(void *context, int result, const struct error *error)
 {
-	struct error error;
-	int result;
+	struct monitor *monitor = context;
 
-	set_status(monitor, MIGRATION_ACTIVE);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-	result = machine_receive(monitor->machine, fd, &error);
-	monitor->migration.took_ns = monotonic_ns() - monitor->migration.began_ns;
+	receiving_end(monitor->migration.receiving);
+	monitor->migration.receiving = NULL;
 	if (result < 0) {
-		log_error("-incoming: %s", error.message);
+		log_error("-incoming: %s", error->message);
+		monitor->migration.problem = *error;
 		set_status(monitor, MIGRATION_FAILED);
 		machine_quit(monitor->machine, MACHINE_STATUS_ERROR);
 		return;
@@ -90,6 +106,17 @@ static void receive(struct monitor *monitor, int fd)
 	set_status(monitor, MIGRATION_COMPLETED);
 	monitor->migration.status = MIGRATION_NONE; /* it can be sent on */
 	machine_resume(monitor->machine, MACHINE_PAUSE_INCOMING);
+}
+
+static void receive(struct monitor *monitor, int fd)
+{
+	const struct migration_user user = {.done = received, .context = monitor};
+	struct error error;
+
+	set_status(monitor, MIGRATION_ACTIVE);
+	monitor->migration.receiving = machine_receive(monitor->machine, fd, &user, &error);
+	if (!monitor->migration.receiving)
+		received(monitor, -EIO, &error);
 }
 
 static void incoming_ready(void *context);
@@ -128,6 +155,7 @@ static void accept_peer(struct monitor *monitor)
 static void incoming_ready(void *context)
 {
 	struct monitor *monitor = context;
+	int fd;
 
 	/* All vCPUs stand still before anything is put into them. */
 	if (!machine_has_paused(monitor->machine))
@@ -136,11 +164,11 @@ static void incoming_ready(void *context)
 		accept_peer(monitor);
 		return;
 	}
-	monitor->migration.began_ns = monotonic_ns();
 	event_loop_remove(&monitor->migration.source);
 	monitor->migration.source.loop = NULL;
-	receive(monitor, monitor->migration.fd);
-	close_fd(monitor);
+	fd = monitor->migration.fd;
+	monitor->migration.fd = -1;
+	receive(monitor, fd);
 }
 
 int migration_receive(struct monitor *monitor, int fd, bool listens, struct error *error)
@@ -178,6 +206,8 @@ int migration_take_descriptor(struct monitor *monitor, const char *name)
 
 void migration_end(struct monitor *monitor)
 {
+	sending_end(monitor->migration.sending);
+	receiving_end(monitor->migration.receiving);
 	close_fd(monitor);
 	while (monitor->descriptor_count) {
 		monitor->descriptor_count--;

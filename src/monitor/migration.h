@@ -1,16 +1,22 @@
-/* A machine that is sent elsewhere, or received: stopped, then copied. */
+/* A machine that is sent elsewhere, or received (machine/migrate.h), and what monitors know of that. */
 #ifndef KVIK_MONITOR_MIGRATION_H
 #define KVIK_MONITOR_MIGRATION_H
 
 #include "monitor/monitor_state.h"
 #include "util/error.h"
 
-/* Send the machine to `fd`, which is taken over, as soon as it stands still; it stays paused when that has
- * worked, and goes on when it has not. */
-void migration_send(struct monitor *monitor, int fd);
+/* QEMU's, until somebody sets others. */
+#define MIGRATION_BYTES_PER_S (128ull << 20)
+#define MIGRATION_DOWNTIME_MS 300
+
+/* Send the machine to `fd`, which is taken over: it stays paused when that has worked, and goes on when it has not.
+ * 0, or -errno and `error`. */
+int migration_send(struct monitor *monitor, int fd, struct error *error);
+bool migration_is_active(const struct monitor *monitor); /* of one that is sent */
+void migration_cancel(struct monitor *monitor);
+void migration_set_limits(struct monitor *monitor, const struct migration_limits *limits);
 /* monitor_receive. Also while the machine waits. */
 int migration_receive(struct monitor *monitor, int fd, bool listens, struct error *error);
-void migration_paused(struct monitor *monitor); /* the machine stands still */
 void migration_end(struct monitor *monitor);
 
 /* A descriptor that came by getfd, which is the caller's then, or -1. */

@@ -17,6 +17,7 @@ struct monitor *monitor_create(const struct monitor_facts *facts, struct error *
 	}
 	monitor->facts = *facts;
 	monitor->migration.fd = -1;
+	monitor->migration.limits = (struct migration_limits){MIGRATION_BYTES_PER_S, MIGRATION_DOWNTIME_MS};
 	monitor->schema = schema_create(error);
 	if (monitor->schema)
 		return monitor;
@@ -73,7 +74,6 @@ static void paused(void *context)
 	if (monitor->has_run)
 		qmp_send_event(monitor, "STOP", NULL);
 	qmp_answer_deferred(monitor);
-	migration_paused(monitor);
 }
 
 static void resumed(void *context)

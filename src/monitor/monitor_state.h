@@ -4,11 +4,20 @@
 
 #include "machine/inspect.h"
 #include "machine/machine.h"
+#include "machine/migrate.h"
 #include "monitor/facts.h"
 #include "monitor/schema.h"
 #include "monitor/typist.h"
 
-enum migration_status { MIGRATION_NONE, MIGRATION_SETUP, MIGRATION_ACTIVE, MIGRATION_COMPLETED, MIGRATION_FAILED };
+enum migration_status {
+	MIGRATION_NONE,
+	MIGRATION_SETUP,
+	MIGRATION_ACTIVE,
+	MIGRATION_CANCELLING,
+	MIGRATION_CANCELLED,
+	MIGRATION_COMPLETED,
+	MIGRATION_FAILED,
+};
 
 #define MONITOR_DESCRIPTORS 16
 #define JOBS_MAX	    64
@@ -30,10 +39,12 @@ struct monitor {
 	bool migration_events;
 	struct {
 		enum migration_status status;
-		int fd;			  /* where it goes to or comes from; -1 */
+		struct migration_limits limits;
+		struct sending *sending;     /* the last one that was sent, or NULL */
+		struct receiving *receiving; /* likewise, while it comes */
+		int fd;			  /* where it will come from; -1 */
 		bool listens;		  /* it comes from a peer that connects to that */
 		struct event_source source; /* of one that is received */
-		uint64_t began_ns, took_ns;
 		struct error problem; /* of one that failed */
 	} migration;
 	struct {

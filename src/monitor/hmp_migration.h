@@ -1,0 +1,14 @@
+/* What people read and type about a migration. */
+#ifndef KVIK_MONITOR_HMP_MIGRATION_H
+#define KVIK_MONITOR_HMP_MIGRATION_H
+
+#include <jansson.h>
+
+#include "monitor/hmp_text.h"
+
+/* query-migrate's answer. */
+void hmp_print_migration(struct hmp_text *text, const json_t *answer);
+/* "max-bandwidth 32M" as migrate-set-parameters takes it; the caller's, or NULL: it is wrong. */
+json_t *hmp_parse_parameter(const char *text);
+
+#endif
