@@ -204,8 +204,10 @@ static int create_board(struct machine *machine, struct error *error)
 	};
 	unsigned i;
 
+	/* What a drive's tray holds comes and goes, and is only read. */
 	for (i = 0; i < machine->config.disk_count; i++)
-		machine_note_disk(machine, machine->config.disks[i].block, 0);
+		if (!machine->config.disks[i].is_cdrom)
+			machine_note_disk(machine, machine->config.disks[i].block, 0);
 	board.unplugged = unplugged;
 	board.unplug_context = machine;
 	board.tray_moved = tray_moved;
