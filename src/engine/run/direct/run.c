@@ -23,7 +23,7 @@
 #define PIECES_MAX 512
 
 /* ... when they have left the page. */
-#define LINGER 8
+#define LINGER 2
 /* ... behind a CPUID that follows another: programs begin with some tens of them. */
 #define PIECES_BEHIND_CPUID 32
 
