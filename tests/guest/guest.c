@@ -6,7 +6,8 @@
  * BACKEND is `interp`, `jit`, `lockstep`, `direct` (the engine's ways to execute) or `kvm`. Unless it is
  * `interp`, the guest runs on the interpreter as well, and every register must be equal at each
  * checkpoint; with `jit` it runs three times, translating everything at once, what is warm, and the
- * latter with lookups counted. `fallback` is `direct` where the host may not allow it. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in
+ * latter with lookups counted; with `direct` twice, the second time with its writes logged, where the logs must be
+ * equal, too, and tell of every page that has changed. `fallback` is `direct` where the host may not allow it. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in
  * real mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits
  * are expected, one a line:
  *
@@ -55,6 +56,7 @@
 struct checkpoint {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
+	uint64_t dirty[RAM_SIZE / 4096 / 64]; /* since the one before, if writes are logged */
 };
 
 /* What one run did: a line for each exit, and the registers at each checkpoint. */
@@ -77,6 +79,9 @@ struct guest {
 	uint64_t lockstep_differences; /* in all runs */
 	uint64_t direct_entries;       /* into stubs, likewise */
 	int memory;                    /* a file, of RAM and ROM */
+	bool logs_writes;
+	uint8_t *before;     /* RAM at the last checkpoint, then */
+	unsigned unlogged;   /* pages that had changed without a word of it, in all runs */
 };
 
 static int fail(const char *what, int result)
@@ -115,6 +120,7 @@ static int create(struct guest *guest, const struct kvm_backend *backend,
 	guest->rom = guest->ram + RAM_SIZE;
 	memset(guest->rom, 0xcc, 4096);
 	region.userspace_addr = (uintptr_t)guest->ram;
+	region.flags = guest->logs_writes ? KVM_MEM_LOG_DIRTY_PAGES : 0;
 	result = kvm_vm_ioctl(&guest->vm, KVM_SET_USER_MEMORY_REGION, &region);
 	if (result < 0)
 		return fail("KVM_SET_USER_MEMORY_REGION", result);
@@ -260,6 +266,25 @@ static bool on_mmio(struct guest *guest, struct kvm_run *run)
 	return true;
 }
 
+/* What was written since the last time. */
+static void read_log(struct guest *guest, uint64_t *dirty)
+{
+	struct kvm_dirty_log log = {.slot = 0, .dirty_bitmap = dirty};
+
+	guest->unlogged += kvm_vm_ioctl(&guest->vm, KVM_GET_DIRTY_LOG, &log) < 0;
+	for (unsigned page = 0; page < RAM_SIZE / 4096; page++) {
+		size_t at = page * (size_t)4096;
+
+		if (memcmp(guest->ram + at, guest->before + at, 4096) == 0)
+			continue;
+		if (!(dirty[page / 64] >> page % 64 & 1)) {
+			printf("exit %u: page %x has changed, and is not in the log\n", guest->trace->count, page);
+			guest->unlogged++;
+		}
+		memcpy(guest->before + at, guest->ram + at, 4096);
+	}
+}
+
 static void take_checkpoint(struct guest *guest, const char *line)
 {
 	struct trace *trace = guest->trace;
@@ -267,6 +292,8 @@ static void take_checkpoint(struct guest *guest, const char *line)
 
 	kvm_vcpu_ioctl(&guest->vcpu, KVM_GET_REGS, &checkpoint->regs);
 	kvm_vcpu_ioctl(&guest->vcpu, KVM_GET_SREGS, &checkpoint->sregs);
+	if (guest->logs_writes)
+		read_log(guest, checkpoint->dirty);
 	trace->has_checkpoint[trace->count] = true;
 	strcpy(new_line(trace), line);
 }
@@ -332,6 +359,8 @@ static int run_guest(struct guest *guest, const struct kvm_backend *backend,
 	if (result < 0)
 		return result;
 	result = start(guest, code, code_size);
+	if (guest->logs_writes)
+		memcpy(guest->before, guest->ram, RAM_SIZE);
 	run = guest->vcpu.run;
 	while (result == 0 && goes_on && trace->count < EXITS_MAX) {
 		if (guest->inject >= 0)
@@ -428,6 +457,12 @@ static unsigned compare_traces(const struct trace *engine, const struct trace *o
 		wrong += compare_segment("fs", &ours->sregs.fs, &theirs->sregs.fs, i);
 		wrong += compare_segment("gs", &ours->sregs.gs, &theirs->sregs.gs, i);
 		wrong += compare_segment("tr", &ours->sregs.tr, &theirs->sregs.tr, i);
+		for (unsigned j = 0; j < sizeof(ours->dirty) / sizeof(ours->dirty[0]); j++)
+			if (ours->dirty[j] != theirs->dirty[j]) {
+				printf("exit %u: pages %x and on: interp has logged %lx, other %lx\n", i, j * 64,
+				       ours->dirty[j], theirs->dirty[j]);
+				wrong++;
+			}
 	}
 	return wrong + (engine->count != other->count);
 }
@@ -615,6 +650,19 @@ int main(int argc, char **argv)
 				   &reference);
 		if (result == 0)
 			wrong += compare_traces(&reference, &trace);
+	}
+	if (result == 0 && backend == &kvm_backend_direct) {
+		guest.logs_writes = true;
+		guest.before = malloc(RAM_SIZE);
+		memset(&trace, 0, sizeof(trace));
+		memset(&reference, 0, sizeof(reference));
+		result = guest.before ? run_guest(&guest, backend, &options, code, code_size, &trace) : -ENOMEM;
+		if (result == 0)
+			result = run_guest(&guest, &kvm_backend_interpreter, NULL, code, code_size, &reference);
+		if (result == 0)
+			wrong += check_expected(&trace, source, "direct, logged") + compare_traces(&reference, &trace);
+		wrong += guest.unlogged;
+		free(guest.before);
 	}
 	fclose(source);
 	fclose(binary);
