@@ -70,7 +70,7 @@ struct virtio_device *board_balloon(const struct board *board)
 	return board->balloon;
 }
 
-struct i8042 *board_keyboard(const struct board *board)
+bool board_has_keyboard(const struct board *board)
 {
 	return board->keyboard;
 }

@@ -13,12 +13,13 @@
 #include <stdint.h>
 
 #include "device/display/picture.h"
+#include "device/input/keys.h"
+#include "device/input/ps2_mouse.h"
 #include "machine/board_config.h"
 #include "util/error.h"
 #include "util/state.h"
 
 struct board;
-struct i8042;
 struct tray;
 struct virtio_device;
 
@@ -52,8 +53,17 @@ void board_reset(struct board *board);
 bool board_press_power_button(struct board *board);
 /* What the display shows; the caller frees. 0, -ENODEV: there is none, or -ENOMEM. Any thread. */
 int board_take_picture(struct board *board, struct picture *picture);
-/* Its keyboard and mouse, or NULL; the board's. */
-struct i8042 *board_keyboard(const struct board *board);
+/* Whether there is a keyboard (a PC's), and a tablet (by USB). */
+bool board_has_keyboard(const struct board *board);
+bool board_has_tablet(const struct board *board);
+/*
+ * What somebody does with them (device/i8042.h, device/usb/hid.h): a USB device that the guest uses has it, else the PC's
+ * own. Places are from 0 to HID_PLACE_MAX on an axis. Any thread.
+ */
+void board_press_key(struct board *board, const struct key *key, bool is_down);
+void board_place_pointer(struct board *board, bool is_vertical, unsigned place);
+void board_move_pointer(struct board *board, int x, int y, int wheel);
+void board_press_pointer(struct board *board, enum mouse_button button, bool is_down);
 /* The guest stands still, and what counts its time, too; or it goes on. I/O thread; twice is as once. */
 void board_stand_still(struct board *board, bool stands_still);
 

@@ -115,6 +115,21 @@ struct board_vsock {
 	unsigned place; /* on PCI */
 };
 
+#define BOARD_USB_DEVICES_MAX 8
+
+enum board_usb_kind { BOARD_USB_TABLET, BOARD_USB_MOUSE, BOARD_USB_KEYBOARD, BOARD_USB_KINDS };
+
+/* A USB controller (xHCI), and what is plugged into it. */
+struct board_usb {
+	bool has_controller;
+	unsigned place; /* on PCI */
+	struct board_usb_device {
+		enum board_usb_kind kind;
+		unsigned port; /* from 1 on; 0: any */
+	} devices[BOARD_USB_DEVICES_MAX];
+	unsigned device_count;
+};
+
 #define BOARD_FILES_MAX 16
 
 /* A file that the guest finds in fw_cfg. */
@@ -168,6 +183,7 @@ struct board_config {
 	struct board_share *shares; /* likewise */
 	unsigned share_count;
 	struct board_vsock *vsock; /* likewise; NULL: there are none */
+	struct board_usb usb;
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 	unsigned console_place; /* of that device on PCI */

@@ -342,6 +342,7 @@ int board_add_devices(struct board *board, struct error *error)
 	    (result = board_add_nets(board, error)) < 0 ||
 	    (result = board_add_shares(board, error)) < 0 ||
 	    (result = board_add_vsock(board, error)) < 0 ||
+	    (result = board_add_usb(board, error)) < 0 ||
 	    (result = board_add_console(board, error)) < 0 ||
 	    (result = board_add_options(board, error)) < 0)
 		return result;

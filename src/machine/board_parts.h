@@ -72,6 +72,7 @@ struct board {
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
 	struct i8042 *keyboard; /* and mouse; NULL: none */
+	struct usb_device *usb_devices[BOARD_USB_KINDS]; /* the last of each; NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
 		unsigned turn, later_turn; /* lower ones first; from the first reset on */
@@ -130,6 +131,7 @@ void board_add_boot(struct board *board, const struct board_disk *disk, const ch
 /* Serial ports, and what is behind one; NULL: it is not there. */
 int board_add_serials(struct board *board, struct error *error);
 struct char_stream *board_serial_stream(const struct board *board, unsigned port);
+int board_add_usb(struct board *board, struct error *error);
 int board_add_console(struct board *board, struct error *error);
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error);
 int board_add_option(struct board *board, const struct device_option *option, struct error *error);

@@ -75,6 +75,10 @@ int machine_screendump(struct machine *machine, enum picture_format format, int 
 bool machine_press_key(struct machine *machine, const struct key *key, bool is_down);
 bool machine_move_mouse(struct machine *machine, int x, int y, int wheel);
 bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool is_down);
+/* A tablet, which is told of places on an axis, from 0 to MACHINE_PLACE_MAX. */
+#define MACHINE_PLACE_MAX 0x7fff
+bool machine_has_tablet(const struct machine *machine);
+void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned place);
 
 /* How much memory the guest is asked to keep, and how much it has now: all but what its balloon has given
  * back. 0, or -ENODEV: it has no balloon. I/O thread. */

@@ -1,7 +1,6 @@
 /* What others may see of a machine, and change while it runs: inspect.h. */
 #include <errno.h>
 
-#include "device/i8042.h"
 #include "device/virtio/balloon.h"
 #include "machine/inspect.h"
 #include "machine/machine_parts.h"
@@ -22,29 +21,30 @@ int machine_screendump(struct machine *machine, enum picture_format format, int 
 
 bool machine_press_key(struct machine *machine, const struct key *key, bool is_down)
 {
-	struct i8042 *keyboard = board_keyboard(machine->board);
-
-	if (keyboard)
-		i8042_key(keyboard, key, is_down);
-	return keyboard != NULL;
+	board_press_key(machine->board, key, is_down);
+	return board_has_keyboard(machine->board);
 }
 
 bool machine_move_mouse(struct machine *machine, int x, int y, int wheel)
 {
-	struct i8042 *keyboard = board_keyboard(machine->board);
-
-	if (keyboard)
-		i8042_move(keyboard, x, y, wheel);
-	return keyboard != NULL;
+	board_move_pointer(machine->board, x, y, wheel);
+	return board_has_keyboard(machine->board);
 }
 
 bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool is_down)
 {
-	struct i8042 *keyboard = board_keyboard(machine->board);
+	board_press_pointer(machine->board, button, is_down);
+	return board_has_keyboard(machine->board);
+}
 
-	if (keyboard)
-		i8042_press(keyboard, button, is_down);
-	return keyboard != NULL;
+bool machine_has_tablet(const struct machine *machine)
+{
+	return board_has_tablet(machine->board);
+}
+
+void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned place)
+{
+	board_place_pointer(machine->board, is_vertical, place);
 }
 
 void machine_note_disk(struct machine *machine, struct block *block, unsigned port)

@@ -197,6 +197,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.shares = machine->config.shares,
 		.share_count = machine->config.share_count,
 		.vsock = &machine->config.vsock,
+		.usb = machine->config.usb,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
 		.console_place = machine->config.console_place,

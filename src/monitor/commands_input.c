@@ -143,8 +143,12 @@ static bool check_event(struct qmp_call *call, const json_t *event)
 		if (value >= -0x10000 && value <= 0x10000)
 			return true;
 		error_set(&call->error, EINVAL, "Parameter 'value': a mouse does not move as far");
+	} else if (!machine_has_tablet(call->monitor->machine)) {
+		error_set(&call->error, ENOTSUP, "there is a mouse, and nothing that knows places: use rel, or usb-tablet");
 	} else {
-		error_set(&call->error, ENOTSUP, "there is a mouse, and nothing that knows places: use rel");
+		if (value >= 0 && value <= MACHINE_PLACE_MAX)
+			return true;
+		error_set(&call->error, EINVAL, "Parameter 'value': places are from 0 to %d", MACHINE_PLACE_MAX);
 	}
 	return false;
 }
@@ -153,7 +157,7 @@ static void send_event(struct qmp_call *call, const json_t *event)
 {
 	struct machine *machine = call->monitor->machine;
 	const json_t *data = json_object_get(event, "data");
-	bool is_down = json_is_true(json_object_get(data, "down"));
+	bool is_down = json_is_true(json_object_get(data, "down")), is_vertical;
 	int value = json_integer_value(json_object_get(data, "value")), button;
 
 	if (is_type(event, "key")) {
@@ -164,10 +168,14 @@ static void send_event(struct qmp_call *call, const json_t *event)
 			machine_move_mouse(machine, 0, 0, is_down ? buttons[button].wheel : 0);
 		else
 			machine_press_mouse(machine, buttons[button].button, is_down);
-	} else if (strcmp(json_string_value(json_object_get(data, "axis")), "x") == 0) {
-		machine_move_mouse(machine, value, 0, 0);
 	} else {
-		machine_move_mouse(machine, 0, -value, 0); /* on a screen, y grows downwards */
+		is_vertical = strcmp(json_string_value(json_object_get(data, "axis")), "y") == 0;
+		if (is_type(event, "abs"))
+			machine_place_pointer(machine, is_vertical, value);
+		else if (is_vertical)
+			machine_move_mouse(machine, 0, -value, 0); /* on a screen, y grows downwards */
+		else
+			machine_move_mouse(machine, value, 0, 0);
 	}
 }
 

@@ -110,6 +110,10 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.root_port_count = kind == BOARD_Q35 ? 2 : 0,
 		.root_ports = {{BOARD_PLACE(0, PCI_SLOT_FUNCTION(0, 1)), 1, 1},
 			       {BOARD_PLACE(0, PCI_SLOT_FUNCTION(2, 0)), 2, 2}},
+		.usb = {.has_controller = kind != BOARD_MICROVM,
+			.place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1c, 0)),
+			.devices = {{BOARD_USB_TABLET, 0}, {BOARD_USB_KEYBOARD, 0}},
+			.device_count = 2},
 		.display = has_firmware ? BOARD_VGA : BOARD_NO_DISPLAY,
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)

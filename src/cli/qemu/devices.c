@@ -145,6 +145,14 @@ static const struct property display_properties[] = {
 	{NULL},
 };
 
+static const struct property xhci_properties[] = {
+	{"p2", PROPERTY_NUMBER}, {"p3", PROPERTY_NUMBER}, {"slots", PROPERTY_NUMBER}, {"intrs", PROPERTY_NUMBER},
+	{"msi", PROPERTY_TEXT}, {"msix", PROPERTY_TEXT}, {"streams", PROPERTY_BOOL}, {NULL}};
+
+static const struct property usb_properties[] = {
+	{"port", PROPERTY_NUMBER}, {"usb_version", PROPERTY_NUMBER, "1 2"}, {"serial", PROPERTY_TEXT},
+	{"display", PROPERTY_TEXT}, {"head", PROPERTY_NUMBER}, {NULL}};
+
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
@@ -186,6 +194,10 @@ static const struct device_driver drivers[] = {
 	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
 	{"VGA", NULL, ROLE_DISPLAY, "pci-vga", true, false, display_properties, "a display, as -vga std has it"},
 	{"bochs-display", NULL, ROLE_DISPLAY, "pci-device", true, false, display_properties, "a display that is no VGA"},
+	{"qemu-xhci", "nec-usb-xhci", ROLE_XHCI, "base-xhci", true, false, xhci_properties, "a USB controller"},
+	{"usb-tablet", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a pointer that tells places"},
+	{"usb-mouse", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a mouse by USB"},
+	{"usb-kbd", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a keyboard by USB"},
 	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
 	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
@@ -205,6 +217,9 @@ static const struct type {
 	{"pci-device", "device", true},
 	{"isa-device", "device", true},
 	{"pci-vga", "pci-device", true},
+	{"base-xhci", "pci-device", true},
+	{"usb-device", "device", true},
+	{"usb-hid", "usb-device", true},
 	{"virtio-device", "device", true},
 	{"virtio-pci", "pci-device", true},
 	{"virtio-blk-pci-base", "virtio-pci", true},
@@ -276,8 +291,12 @@ static const struct {
 	{"vmware-svga", "use VGA"},
 	{"ramfb", "use bochs-display"},
 	{"secondary-vga", "there is one display"},
-	{"usb-", "there is no USB yet"},
-	{"qemu-xhci", "there is no USB yet"},
+	{"usb-ehci", "use qemu-xhci"},
+	{"usb-", "use usb-tablet, usb-mouse or usb-kbd"},
+	{"piix3-usb", "use qemu-xhci"},
+	{"piix4-usb", "use qemu-xhci"},
+	{"ich9-usb", "use qemu-xhci"},
+	{"pci-ohci", "use qemu-xhci"},
 	{"pci-bridge", "use pcie-root-port on -M q35"},
 	{"pcie-", "use pcie-root-port on -M q35"},
 	{"ioh3420", "use pcie-root-port"},

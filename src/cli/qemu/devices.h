@@ -30,6 +30,8 @@ enum device_role {
 	ROLE_ISA_DEBUGCON,
 	ROLE_ROOT_PORT, /* pcie-root-port */
 	ROLE_DISPLAY,
+	ROLE_XHCI,
+	ROLE_USB_DEVICE, /* tablet, mouse, keyboard */
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 

@@ -437,6 +437,33 @@ int line_check_object(const json_t *object, struct error *error)
 	return 0;
 }
 
+/* -usb and -usbdevice, as the devices that they mean. */
+static int examine_usb(struct line *line, struct error *error)
+{
+	static const struct {
+		const char *name, *driver;
+	} names[] = {{"tablet", "usb-tablet"}, {"mouse", "usb-mouse"}, {"keyboard", "usb-kbd"}};
+	bool wants = has(line, "usb") || has(line, "usbdevice") || json_is_true(json_object_get(said(line, "machine"), "usb"));
+	const struct device_driver *driver;
+	const json_t *one;
+	unsigned j;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "usbdevice"), i, one) {
+		for (j = 0; j < 3 && strcmp(names[j].name, json_string_value(one)) != 0; j++)
+			continue;
+		if (j == 3)
+			return error_set(error, ENOTSUP, "-usbdevice %.60s: use tablet, mouse or keyboard",
+					 json_string_value(one));
+		json_array_append_new(line->devices, json_pack("{s:s}", "driver", names[j].driver));
+	}
+	json_array_foreach(line->devices, i, one) {
+		driver = device_driver_find(keyval_text(one, "driver") ? keyval_text(one, "driver") : "", NULL);
+		wants = wants && !(driver && driver->role == ROLE_XHCI);
+	}
+	return wants ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "qemu-xhci")) : 0;
+}
+
 static int examine_objects(struct line *line, struct error *error)
 {
 	const json_t *object;
@@ -792,7 +819,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)
 		json_array_append(line->devices, (json_t *)one);
-	if (examine_drives(line, error) < 0 || examine_display(line, error) < 0)
+	if (examine_drives(line, error) < 0 || examine_display(line, error) < 0 || examine_usb(line, error) < 0)
 		return -EINVAL;
 	return line_place_devices(line, error);
 }

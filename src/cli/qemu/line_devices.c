@@ -76,6 +76,8 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		return error_set(error, ENODEV, "Bus '%.60s' not found: root ports are on pcie.0", bus);
 	if (driver->role == ROLE_IDE_DISK || driver->role == ROLE_SCSI_DISK)
 		return storage_check_bus(line, driver->role, bus, error);
+	if (driver->role == ROLE_USB_DEVICE && strcmp(bus, "usb-bus.0") == 0)
+		return 0;
 	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
 		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
 	/* A port's: "ID.0" of a virtio-serial device. */
@@ -416,6 +418,41 @@ static int open_display(struct line *line, const json_t *device, struct error *e
 	return 0;
 }
 
+static int add_xhci(struct line *line, const json_t *device, struct error *error)
+{
+	struct board_usb *usb = &line->config.usb;
+
+	if (usb->has_controller)
+		return error_set(error, ENOTSUP, "there is one USB controller: leave this one out");
+	if (is_microvm(line))
+		return error_set(error, ENOTSUP, "a microvm has no USB");
+	usb->has_controller = true;
+	usb->place = place_of(device);
+	return 0;
+}
+
+static int add_usb_device(struct line *line, const json_t *device, struct error *error)
+{
+	static const struct {
+		const char *name;
+		enum board_usb_kind kind;
+	} kinds[] = {
+		{"usb-tablet", BOARD_USB_TABLET}, {"usb-mouse", BOARD_USB_MOUSE}, {"usb-kbd", BOARD_USB_KEYBOARD}};
+	struct board_usb *usb = &line->config.usb;
+	const char *name = keyval_text(device, "driver");
+	uint64_t port = 0;
+	unsigned i;
+
+	if (keyval_number(device, "port", BOARD_USB_DEVICES_MAX, &port, error) < 0)
+		return -EINVAL;
+	if (usb->device_count == BOARD_USB_DEVICES_MAX)
+		return error_set(error, ENOSPC, "at most %u USB devices", BOARD_USB_DEVICES_MAX);
+	for (i = 0; strcmp(kinds[i].name, name) != 0; i++)
+		continue;
+	usb->devices[usb->device_count++] = (struct board_usb_device){kinds[i].kind, port};
+	return 0;
+}
+
 static int open_device(struct line *line, const json_t *device, struct error *error)
 {
 	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), error);
@@ -436,6 +473,8 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_SERIAL_BUS: line->config.console_place = place_of(device); return 0;
 	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
 	case ROLE_DISPLAY: return open_display(line, device, error);
+	case ROLE_XHCI: return add_xhci(line, device, error);
+	case ROLE_USB_DEVICE: return add_usb_device(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}
@@ -457,6 +496,8 @@ int line_open_devices(struct line *line, struct error *error)
 			break;
 		}
 	}
+	if (result == 0 && config->usb.device_count && !config->usb.has_controller)
+		result = error_set(error, ENODEV, "No 'usb-bus' bus found for USB devices: add -device qemu-xhci");
 	/* Nobody but a VGA has a use for its BIOS, and without one firmware prints to the serial port. */
 	if (config->display != BOARD_VGA) {
 		config->boot.firmware.vga_rom = NULL;
