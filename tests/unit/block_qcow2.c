@@ -258,6 +258,125 @@ static void test_variants(void **state)
 	}
 }
 
+static void write_state(struct block *block, const uint8_t *state, uint64_t size)
+{
+	uint64_t unit = block_state_unit(block), at, part;
+
+	for (at = 0; at < size; at += part) {
+		part = size - at < unit ? size - at : unit;
+		assert_int_equal(block_state_write(block, at, state + at, part), 0);
+	}
+}
+
+static void compare_state(struct block *block, const char *id, const uint8_t *state, uint64_t size)
+{
+	uint8_t *found = malloc(size + 1);
+	struct error error = {""};
+	uint64_t at, part;
+
+	assert_int_equal(block_state_open(block, id, &error), 0);
+	for (at = 0; at < size; at += part) {
+		part = random() % 100000 + 1;
+		part = size - at < part ? size - at : part;
+		assert_int_equal(block_state_read(block, at, found + at, part), 0);
+	}
+	assert_int_equal(block_state_read(block, size, found, 1), -EPIPE);
+	assert_int_equal(block_state_read(block, UINT64_MAX, found, 1), -EPIPE);
+	block_state_close(block);
+	assert_memory_equal(found, state, size);
+	free(found);
+}
+
+static struct block *open_block(const char *path)
+{
+	struct block_options options = {.format = "qcow2", .cache = BLOCK_CACHE_UNSAFE, .aio = BLOCK_AIO_THREADS};
+	struct error error = {""};
+	struct block *block;
+
+	if (block_open(path, &options, &block, &error) < 0)
+		fail_msg("%s", error.message);
+	return block;
+}
+
+#define STATE_BYTES (5u << 20)
+
+/* A machine's state is its snapshot's, whatever becomes of the disk, and costs nothing once that is gone. */
+static void keep_states(const struct variant *variant)
+{
+	uint8_t *model = calloc(1, DISK_BYTES), *first = malloc(DISK_BYTES), *found = malloc(DISK_BYTES);
+	uint8_t *states[2] = {malloc(STATE_BYTES), malloc(STATE_BYTES)};
+	uint64_t sizes[2] = {STATE_BYTES - random() % 65536, random() % STATE_BYTES + 1};
+	struct block_snapshot snapshot = {.name = "a", .seconds = 7, .nanoseconds = 8, .clock_ns = 9};
+	struct error error = {""};
+	char *path = path_of("states");
+	struct block *block;
+	unsigned i;
+
+	make_base(variant, model);
+	make_image(variant, path);
+	block = open_block(path);
+	assert_int_equal(block_can_snapshot(block, &error), 0);
+	fill(states[0], STATE_BYTES);
+	fill(states[1], STATE_BYTES);
+	for (i = 0; i < 2; i++) {
+		fill(model + 100000 * i, 300000);
+		assert_int_equal(block_write(block, 100000 * i / 512 * 512, model + 100000 * i / 512 * 512, 300032), 0);
+		if (i == 0)
+			memcpy(first, model, DISK_BYTES);
+		/* One that nobody made a snapshot of goes when the next one comes. */
+		write_state(block, states[!i], sizes[!i]);
+		write_state(block, states[i], sizes[i]);
+		snapshot.state_bytes = sizes[i];
+		assert_int_equal(block_snapshot_create(block, &snapshot, &error), 0);
+	}
+	compare_state(block, "1", states[0], sizes[0]);
+	/* A process that ends here leaves it in the image. */
+	write_state(block, states[0], sizes[0]);
+	assert_int_equal(block_close(block, &error), 0);
+	check_image(path);
+
+	block = open_block(path);
+	assert_int_equal(block_snapshot_count(block), 2);
+	block_snapshot_describe(block, 1, &snapshot);
+	assert_string_equal(snapshot.name, "a");
+	assert_string_equal(snapshot.id, "2");
+	assert_true(snapshot.state_bytes == sizes[1] && snapshot.seconds == 7 && snapshot.nanoseconds == 8 &&
+		    snapshot.clock_ns == 9 && snapshot.disk_bytes == block_info(block)->size_bytes);
+	compare_state(block, "2", states[1], sizes[1]);
+	compare_state(block, "1", states[0], sizes[0]);
+	assert_int_equal(block_snapshot_apply(block, "1", &error), 0);
+	assert_int_equal(block_read(block, 0, found, DISK_BYTES), 0);
+	assert_memory_equal(found, first, DISK_BYTES);
+	compare_state(block, "1", states[0], sizes[0]);
+	assert_int_equal(block_state_open(block, "3", &error), -ENOENT);
+	assert_int_equal(block_snapshot_delete(block, "1", &error), 0);
+	compare_state(block, "2", states[1], sizes[1]);
+	assert_int_equal(block_snapshot_delete(block, "2", &error), 0);
+	block_state_drop(block);
+	assert_int_equal(block_read(block, 0, found, DISK_BYTES), 0);
+	assert_memory_equal(found, first, DISK_BYTES);
+	assert_int_equal(block_close(block, &error), 0);
+	check_image(path);
+	free(model);
+	free(first);
+	free(found);
+	free(states[0]);
+	free(states[1]);
+}
+
+static void test_states(void **state)
+{
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(variants) / sizeof(variants[0]); i++) {
+		if (variants[i].data_file || variants[i].refcount_bits < 16)
+			continue;
+		print_message("%s\n", variants[i].name);
+		keep_states(&variants[i]);
+	}
+}
+
 static void test_resize(void **state)
 {
 	const struct variant variant = {"resize", 3, 16, 4096, .has_backing = true};
@@ -435,7 +554,8 @@ static int remove_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_variants), cmocka_unit_test(test_resize),
+		cmocka_unit_test(test_variants),
+		cmocka_unit_test(test_states), cmocka_unit_test(test_resize),
 		cmocka_unit_test(test_damage),	 cmocka_unit_test(test_repair),
 		cmocka_unit_test(test_snapshot_option),
 	};
