@@ -41,7 +41,7 @@ const struct call sandbox_calls[] = {
 	CALL(epoll_wait),
 	CALL(timerfd_settime),
 
-	/* Helpers, by sockets that are open (broker.h, spawner.h). */
+	/* Helpers, by sockets that are open (helper.h). */
 	{.number = SYS_sendmsg, .name = "sendmsg", .group = CALLS_HELPERS, .when = ""},
 	{.number = SYS_recvmsg, .name = "recvmsg", .group = CALLS_HELPERS, .when = ""},
 

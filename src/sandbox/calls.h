@@ -13,7 +13,7 @@
 enum call_group {
 	CALLS_ALWAYS,
 	CALLS_KVM,     /* with the backend kvm */
-	CALLS_HELPERS, /* with a broker or a spawner */
+	CALLS_HELPERS, /* with helpers */
 	CALLS_LISTENING, /* with sockets that listen for peers */
 };
 

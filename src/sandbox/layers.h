@@ -35,7 +35,7 @@ struct sandbox_config {
 	unsigned descriptors; /* how many at most; 0: as many as a monitor has */
 	bool uses_kvm;	    /* the filter lets through KVM's requests on handles that are there */
 	bool listens;	    /* ... and new peers on sockets that listen */
-	bool uses_helpers;  /* ... and messages to a broker (broker.h) or a spawner (spawner.h) */
+	bool uses_helpers;  /* ... and messages to helpers (helper.h) */
 };
 
 /* What a layer is called in words for people and in doctor's JSON. */

@@ -406,15 +406,6 @@ void drive_release(struct drives *drives, struct drive *drive)
 		let_go(drives, drive->options);
 }
 
-void drives_release(struct drives *drives, const char *device)
-{
-	unsigned i;
-
-	for (i = 0; i < drives->count; i++)
-		if (drives->list[i].block && strcmp(drives->list[i].device, device) == 0)
-			drive_release(drives, &drives->list[i]);
-}
-
 int drives_remove(struct drives *drives, const char *name, struct error *error)
 {
 	struct drive *drive = drives_find(drives, name);

@@ -47,7 +47,6 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	       struct block **block, struct error *error);
 
 /* The device with that id has gone, and its image is closed; or it never came. */
-void drives_release(struct drives *drives, const char *device);
 void drive_release(struct drives *drives, struct drive *drive);
 /* Forget one that nobody uses. 0, or -ENOENT, -EBUSY and `error`. */
 int drives_remove(struct drives *drives, const char *name, struct error *error);
