@@ -109,14 +109,14 @@ static bool other_may_write(const struct cpu *cpu, uint64_t gpa)
 	return cpu == &other && tier_writes && gpa >> 12 == 0xa;
 }
 
-static int setup_other(void **state)
+static int setup_other_with(enum run_choice choice)
 {
 	static const struct cpu_platform platform = {
 		.page_lookup = x86_test_page, .exclusive_begin = begin_section, .exclusive_end = end_section,
 	};
 	static const struct tier tier = { .name = "other", .may_write = other_may_write };
 
-	if (setup(state) || cpu_create(&other, 1, NULL, &platform, &test))
+	if (setup_with(choice) || cpu_create(&other, 1, NULL, &platform, &test))
 		return -1;
 	other_tiers = (struct tiers){ .cpu = &other, .order = { &tier }, .count = 1, .code = &test.vm.code };
 	code_index_add_cpu(&test.vm.code, &other_tiers);
@@ -124,6 +124,18 @@ static int setup_other(void **state)
 	sections = 0;
 	tier_writes = false;
 	return 0;
+}
+
+static int setup_other(void **state)
+{
+	(void)state;
+	return setup_other_with(RUN_INTERPRETED);
+}
+
+static int setup_other_translated(void **state)
+{
+	(void)state;
+	return setup_other_with(RUN_TRANSLATED);
 }
 
 static int teardown_other(void **state)
@@ -156,6 +168,50 @@ static void test_first_code(void **state)
 	tlb_flush_all(&other);
 	code_mark(&test.cpu, 0x9000, 64);
 	assert_int_equal(sections, 2);
+}
+
+/* Run a REP instruction over the page at X86_TEST_DATA, which is marked. */
+static void run_over_code(uint8_t opcode, uint64_t source, uint64_t target, uint64_t count)
+{
+	const uint8_t code[] = { 0xf3, opcode, 0x0f, 0x0b };
+
+	x86_test_reset(&test, 64);
+	test.cpu.rip = X86_TEST_CODE + opcode * PAGE;
+	memcpy(test.memory + test.cpu.rip, code, sizeof(code));
+	test.cpu.gpr[CPU_RSI] = source;
+	test.cpu.gpr[CPU_RDI] = target;
+	test.cpu.gpr[CPU_RCX] = count;
+	test.cpu.gpr[CPU_RAX] = 0x5a;
+	code_mark(&test.cpu, X86_TEST_DATA, PAGE);
+	sections = 0;
+	listener.calls = 0;
+	assert_int_equal(x86_test_run(&test), EXCEPTION_UD);
+	assert_int_equal(test.cpu.gpr[CPU_RCX], 0);
+	assert_int_equal(test.cpu.gpr[CPU_RDI], target + count);
+}
+
+/* A page of code that is overwritten is told of once, by whatever elements. */
+static void test_code_overwritten(void **state)
+{
+	uint8_t *data = test.memory + X86_TEST_DATA;
+
+	(void)state;
+	run_over_code(0xaa, 0, X86_TEST_DATA - 100, PAGE + 200);
+	assert_int_equal(sections, 1);
+	assert_int_equal(listener.calls, 1);
+	assert_true(listener.gpa == X86_TEST_DATA && listener.last == X86_TEST_DATA + PAGE - 1);
+	assert_int_equal(code_word(&test.vm.code, X86_TEST_DATA), 0);
+	for (int i = -101; i <= (int)PAGE + 100; i++)
+		assert_int_equal(data[i], i >= -100 && i < (int)PAGE + 100 ? 0x5a : 0);
+	/* Some granules of it; elements overlap as they must. */
+	data[640] = 0x77;
+	run_over_code(0xa4, X86_TEST_DATA + 640, X86_TEST_DATA + 641, 200);
+	/* The first one goes alone: its look-up of the source brings the page in. */
+	assert_int_equal(sections, 2);
+	assert_true(listener.gpa == X86_TEST_DATA + 640 && listener.last == X86_TEST_DATA + 895);
+	assert_true(code_word(&test.vm.code, X86_TEST_DATA) == (UINT64_MAX & ~(15ull << 10)));
+	for (unsigned i = 639; i < 842; i++)
+		assert_int_equal(data[i], i >= 640 && i < 841 ? 0x77 : 0x5a);
 }
 
 #define RACE_PAGES 20000u
@@ -326,6 +382,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_marks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_first_code, setup_other, teardown_other),
+		cmocka_unit_test_setup_teardown(test_code_overwritten, setup_other, teardown_other),
+		cmocka_unit_test_setup_teardown(test_code_overwritten, setup_other_translated, teardown_other),
 		cmocka_unit_test_setup_teardown(test_first_code_races, setup_other, teardown_other),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heat, setup, teardown),

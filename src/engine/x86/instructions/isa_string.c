@@ -8,7 +8,8 @@
  *
  * MOVS and STOS on memory with DF clear go by the page: the host's own REP MOVS on the two host
  * addresses. Overlap behaves as it must, since the element size is the same. They look at requests
- * after each page and go on while there are none.
+ * after each page and go on while there are none. So does a page that holds code, such as one that a kernel
+ * clears for its next use: what was stored is reported once, and ends the portion.
  */
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/instructions/operand.h"
@@ -151,10 +152,34 @@ ALWAYS_INLINE void *string_pointer(struct cpu *cpu, uint64_t gva, unsigned size,
 	return tlb_host(entry, gva);
 }
 
+/* Where a page-wise run is stored. */
+struct string_target {
+	void *at;     /* NULL: it goes element by element */
+	bool is_code; /* string_stored is to follow */
+	uint64_t gpa; /* if so */
+};
+
+ALWAYS_INLINE struct string_target string_target(struct cpu *cpu, uint64_t gva, unsigned size)
+{
+	struct string_target target = {.at = string_pointer(cpu, gva, size, true, CPU_ES)};
+
+	if (!target.at) {
+		target.at = lin_code_pointer(cpu, gva, size, CPU_ES, &target.gpa);
+		target.is_code = target.at;
+	}
+	return target;
+}
+
+ALWAYS_INLINE void string_stored(struct cpu *cpu, const struct string_target *target, unsigned size)
+{
+	if (target->is_code)
+		lin_code_stored(cpu, target->gpa, size);
+}
+
 /* Both ends of a page-wise copy, or false. The second one's look-up may have waited: memory.h. */
 ALWAYS_INLINE bool string_pointers(struct cpu *cpu, unsigned size, uint64_t from,
 				   enum cpu_segment segment, const void **source, uint64_t to,
-				   void **target)
+				   struct string_target *target)
 {
 	uint64_t generation;
 
@@ -162,8 +187,8 @@ ALWAYS_INLINE bool string_pointers(struct cpu *cpu, unsigned size, uint64_t from
 	if (!*source)
 		return false;
 	generation = cpu->tlb_sets.host_generation;
-	*target = string_pointer(cpu, to, size, true, CPU_ES);
-	return *target && cpu->tlb_sets.host_generation == generation;
+	*target = string_target(cpu, to, size);
+	return target->at && cpu->tlb_sets.host_generation == generation;
 }
 
 #define HOST_COPY(size, suffix)                                                                    \
@@ -195,11 +220,12 @@ HOST_COPY(8, "q")
 			unsigned n = string_span(&string, insn->segment, source, size, false,      \
 						 string.portion, &from);                           \
 			const void *q;                                                             \
-			void *p;                                                                   \
+			struct string_target p;                                                    \
                                                                                                    \
 			n = string_span(&string, CPU_ES, target, size, true, n, &to);              \
 			if (n > 1 && string_pointers(cpu, size, from, insn->segment, &q, to, &p)) { \
-				host_copy##size(p, q, n);                                          \
+				host_copy##size(p.at, q, n);                                       \
+				string_stored(cpu, &p, n * size);                                  \
 				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, lin_read(cpu, from, size, insn->segment), size, \
@@ -220,10 +246,13 @@ HOST_COPY(8, "q")
 			uint64_t to, value = cpu->gpr[CPU_RAX];                                    \
 			unsigned n = string_span(&string, CPU_ES, string_offset(&string, CPU_RDI), \
 						 size, true, string.portion, &to);                 \
-			void *p = n > 1 ? string_pointer(cpu, to, size, true, CPU_ES) : NULL;      \
+			struct string_target p = {.at = NULL};                                     \
                                                                                                    \
-			if (p) {                                                                   \
-				host_fill##size(p, value, n);                                      \
+			if (n > 1)                                                                 \
+				p = string_target(cpu, to, size);                                  \
+			if (p.at) {                                                                \
+				host_fill##size(p.at, value, n);                                   \
+				string_stored(cpu, &p, n * size);                                  \
 				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, value, size, CPU_ES);                           \

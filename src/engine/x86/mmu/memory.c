@@ -386,6 +386,22 @@ void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_wri
 	return access.targets[0].hva;
 }
 
+void *lin_code_pointer(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment, uint64_t *gpa)
+{
+	struct access access;
+
+	explicit_resolve(cpu, &access, gva, size, true, segment);
+	if (access.rest || !access.targets[0].has_code || cpu->watch)
+		return NULL;
+	*gpa = access.targets[0].gpa;
+	return access.targets[0].hva;
+}
+
+void lin_code_stored(struct cpu *cpu, uint64_t gpa, unsigned size)
+{
+	report_code_write(cpu, gpa, size);
+}
+
 void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 		    enum cpu_segment segment)
 {

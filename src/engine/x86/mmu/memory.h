@@ -44,6 +44,15 @@ void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size
 void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
 		       enum cpu_segment segment);
 
+/*
+ * For runs of stores within a page that holds code, which would each be reported alone. The host address for a write
+ * whose first element lies at gva, or NULL: the page holds no code, or is none of RAM, or stores are watched; all
+ * page faults have been raised by then. The caller stores there at once, and then calls lin_code_stored with *gpa.
+ */
+void *lin_code_pointer(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment, uint64_t *gpa);
+/* What was stored may have been code: an exclusive section if it was. */
+void lin_code_stored(struct cpu *cpu, uint64_t gpa, unsigned size);
+
 /* Copy any number of bytes up to 4,096 (FXSAVE, XSAVE, vectors); all or nothing as to faults. */
 void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 		    enum cpu_segment segment);
