@@ -1,6 +1,6 @@
 /* AHCI by its registers and tables: PIO, DMA, queued commands and their errors, packets, lists that lie, restarts. */
 #include "device/storage/ahci.h"
-#include "storage_fixture.h"
+#include "pci_rig.h"
 
 #define SECTORS	  256
 #define REGISTERS 0xd0000000u
@@ -20,15 +20,15 @@
 #define SACT 0x34
 #define CI 0x38
 
-static struct storage storage;
+static struct pci_rig rig;
 static struct ahci *ahci;
 static int disk_fd, cd_fd;
 
-static struct ahci *create(struct storage *at)
+static struct ahci *create(struct pci_rig *at)
 {
 	const struct drive_config drives[AHCI_PORTS] = {
-		[DISK] = {.is_present = true, .block = storage_image(SECTORS, 512, false, &disk_fd)},
-		[CD] = {.is_present = true, .is_cdrom = true, .block = storage_image(16, 2048, true, &cd_fd)},
+		[DISK] = {.is_present = true, .block = pci_rig_image(SECTORS, 512, false, &disk_fd)},
+		[CD] = {.is_present = true, .is_cdrom = true, .block = pci_rig_image(16, 2048, true, &cd_fd)},
 	};
 	struct error error;
 	struct ahci *made = ahci_create(at->bus, SLOT, drives, &error);
@@ -39,15 +39,12 @@ static struct ahci *create(struct storage *at)
 
 static uint32_t get(unsigned offset)
 {
-	uint32_t value;
-
-	mmio_bus_read(storage.mmio, REGISTERS + offset, (uint8_t *)&value, 4);
-	return value;
+	return pci_rig_get(&rig, REGISTERS + offset);
 }
 
 static void set(unsigned offset, uint32_t value)
 {
-	mmio_bus_write(storage.mmio, REGISTERS + offset, (const uint8_t *)&value, 4);
+	pci_rig_set(&rig, REGISTERS + offset, value);
 }
 
 static void start(unsigned port)
@@ -67,10 +64,10 @@ static void start(unsigned port)
 static int setup(void **state)
 {
 	(void)state;
-	storage_init(&storage);
-	ahci = create(&storage);
-	pci_config_write(storage.bus, SLOT, PCI_BAR(5), 4, REGISTERS);
-	pci_config_write(storage.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pci_rig_init(&rig);
+	ahci = create(&rig);
+	pci_config_write(rig.bus, SLOT, PCI_BAR(5), 4, REGISTERS);
+	pci_config_write(rig.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	ahci_device_ops.reset(ahci);
 	ahci_device_ops.release(ahci);
 	set(4, 0x80000002);
@@ -83,7 +80,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	ahci_device_ops.destroy(ahci);
-	storage_end(&storage);
+	pci_rig_end(&rig);
 	close(disk_fd);
 	close(cd_fd);
 	return 0;
@@ -93,8 +90,8 @@ static int teardown(void **state)
 static uint8_t *fill(unsigned port, unsigned slot, uint8_t command, uint64_t lba, uint16_t count, uint64_t gpa,
 		     uint32_t size)
 {
-	uint32_t *header = storage_at(&storage, LIST(port) + 32 * slot);
-	uint8_t *table = storage_at(&storage, TABLE + 0x1000 * slot);
+	uint32_t *header = pci_rig_at(&rig, LIST(port) + 32 * slot);
+	uint8_t *table = pci_rig_at(&rig, TABLE + 0x1000 * slot);
 	uint32_t entry[4] = {gpa, gpa >> 32, 0, size - 1};
 
 	header[0] = 5 | (size ? 1 << 16 : 0);
@@ -131,8 +128,8 @@ static uint32_t run(unsigned port, uint8_t command, uint64_t lba, uint16_t count
 
 static void test_commands(void **state)
 {
-	uint32_t *data = storage_at(&storage, DATA), *header = storage_at(&storage, LIST(DISK)), value;
-	uint8_t *fis = storage_at(&storage, FIS(DISK));
+	uint32_t *data = pci_rig_at(&rig, DATA), *header = pci_rig_at(&rig, LIST(DISK)), value;
+	uint8_t *fis = pci_rig_at(&rig, FIS(DISK));
 
 	(void)state;
 	assert_int_equal(get(PORT(DISK) + 0x24), 0x101);
@@ -145,7 +142,7 @@ static void test_commands(void **state)
 	assert_int_equal(fis[0x20], 0x5f);
 	assert_int_equal(((uint16_t *)data)[100], SECTORS);
 	assert_int_equal(header[1], 512);
-	assert_true(storage.levels[10]);
+	assert_true(rig.levels[10]);
 	assert_int_equal(run(DISK, 0x25, 10, 3, DATA, 1536) & 0x89, 0);
 	assert_int_equal(get(PORT(DISK) + IS), 1);
 	assert_int_equal(data[0], 10);
@@ -176,11 +173,11 @@ static void test_errors(void **state)
 	check_error(run(DISK, 0xb0, 0, 1, DATA, 512));
 	/* A header whose table is nowhere, and one that has none. */
 	fill(DISK, 0, 0x25, 0, 1, DATA, 512);
-	((uint32_t *)storage_at(&storage, LIST(DISK)))[2] = 0xfee00000;
+	((uint32_t *)pci_rig_at(&rig, LIST(DISK)))[2] = 0xfee00000;
 	set(PORT(DISK) + CI, 1);
 	check_error(settle(DISK, 0));
 	fill(DISK, 0, 0x25, 0, 1, DATA, 512);
-	((uint32_t *)storage_at(&storage, LIST(DISK)))[0] = 0x10002;
+	((uint32_t *)pci_rig_at(&rig, LIST(DISK)))[0] = 0x10002;
 	set(PORT(DISK) + CI, 1);
 	check_error(settle(DISK, 0));
 	assert_int_equal(run(DISK, 0x25, 3, 1, DATA, 512) & 1, 0);
@@ -197,8 +194,8 @@ static void fill_queued(unsigned slot, uint64_t lba, uint16_t count, uint64_t gp
 
 static void test_queued(void **state)
 {
-	uint32_t *data = storage_at(&storage, DATA);
-	uint8_t *log = storage_at(&storage, DATA);
+	uint32_t *data = pci_rig_at(&rig, DATA);
+	uint8_t *log = pci_rig_at(&rig, DATA);
 	unsigned i, sum;
 
 	(void)state;
@@ -238,7 +235,7 @@ static void test_queued(void **state)
 
 static void test_packets(void **state)
 {
-	uint8_t *table, *data = storage_at(&storage, DATA);
+	uint8_t *table, *data = pci_rig_at(&rig, DATA);
 
 	(void)state;
 	table = fill(CD, 0, 0xa0, 0, 0, DATA, 4096);
@@ -262,18 +259,18 @@ static void test_packets(void **state)
 
 static void test_saved(void **state)
 {
-	struct storage other_storage;
+	struct pci_rig other_storage;
 	int fds[2] = {disk_fd, cd_fd};
 	struct ahci *other;
 
 	(void)state;
 	run(DISK, 0x25, SECTORS, 1, DATA, 512);
 	ahci_device_ops.hold(ahci);
-	storage_init(&other_storage);
+	pci_rig_init(&other_storage);
 	other = create(&other_storage);
-	storage_check_state(&ahci_device_ops, ahci, other);
+	pci_rig_check_state(&ahci_device_ops, ahci, other);
 	ahci_device_ops.destroy(other);
-	storage_end(&other_storage);
+	pci_rig_end(&other_storage);
 	close(disk_fd);
 	close(cd_fd);
 	disk_fd = fds[0];

@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "device/e1000.h"
-#include "storage_fixture.h"
+#include "pci_rig.h"
 
 #define REGISTERS 0xd0000000u
 #define PORTS	  0xc000
@@ -19,12 +19,12 @@
 #define IMS 0xd0
 
 static const uint8_t mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-static struct storage storage;
+static struct pci_rig rig;
 static struct e1000 *e1000;
 static int peer;
 static unsigned tail;
 
-static void create(struct storage *at)
+static void create(struct pci_rig *at)
 {
 	struct error error;
 	int ends[2];
@@ -43,24 +43,21 @@ static void create(struct storage *at)
 
 static uint32_t get(unsigned offset)
 {
-	uint32_t value;
-
-	mmio_bus_read(storage.mmio, REGISTERS + offset, (uint8_t *)&value, 4);
-	return value;
+	return pci_rig_get(&rig, REGISTERS + offset);
 }
 
 static void set(unsigned offset, uint32_t value)
 {
-	mmio_bus_write(storage.mmio, REGISTERS + offset, (const uint8_t *)&value, 4);
+	pci_rig_set(&rig, REGISTERS + offset, value);
 }
 
 /* Both rings, the receiver's with buffers of 2 KiB but for one. */
 static void enable(void)
 {
-	uint64_t *ring = storage_at(&storage, RX_RING);
+	uint64_t *ring = pci_rig_at(&rig, RX_RING);
 	unsigned i;
 
-	memset(storage_at(&storage, RX_RING), 0, 0x2000);
+	memset(pci_rig_at(&rig, RX_RING), 0, 0x2000);
 	for (i = 0; i < ENTRIES; i++)
 		ring[2 * i] = DATA + 0x8000 + i * 0x800;
 	set(0x2800, RX_RING);
@@ -75,8 +72,8 @@ static void enable(void)
 static int setup(void **state)
 {
 	(void)state;
-	storage_init(&storage);
-	create(&storage);
+	pci_rig_init(&rig);
+	create(&rig);
 	enable();
 	return 0;
 }
@@ -85,14 +82,14 @@ static int teardown(void **state)
 {
 	(void)state;
 	e1000_device_ops.destroy(e1000);
-	storage_end(&storage);
+	pci_rig_end(&rig);
 	close(peer);
 	return 0;
 }
 
 static void submit(uint64_t address, uint32_t command, uint32_t status)
 {
-	uint8_t *entry = storage_at(&storage, TX_RING + tail * 16);
+	uint8_t *entry = pci_rig_at(&rig, TX_RING + tail * 16);
 
 	memcpy(entry, &address, 8);
 	memcpy(entry + 8, &command, 4);
@@ -160,14 +157,14 @@ static void test_phy_and_ports(void **state)
 	set(0x20, 0x08000000 | 2 << 21 | 2 << 16);
 	assert_int_equal(get(0x20) & 0x50000000, 0x50000000);
 	/* The registers by ports, and a reset by them. */
-	pio_bus_write(storage.pio, PORTS, 4, 0x5404);
-	assert_int_equal(pio_bus_read(storage.pio, PORTS + 4, 4), 0x80005634);
-	pio_bus_write(storage.pio, PORTS, 4, 0x1fffc);
-	assert_int_equal(pio_bus_read(storage.pio, PORTS + 4, 4), 0);
-	pio_bus_write(storage.pio, PORTS, 4, 0);
+	pio_bus_write(rig.pio, PORTS, 4, 0x5404);
+	assert_int_equal(pio_bus_read(rig.pio, PORTS + 4, 4), 0x80005634);
+	pio_bus_write(rig.pio, PORTS, 4, 0x1fffc);
+	assert_int_equal(pio_bus_read(rig.pio, PORTS + 4, 4), 0);
+	pio_bus_write(rig.pio, PORTS, 4, 0);
 	value = get(0x100);
 	assert_true(value != 0);
-	pio_bus_write(storage.pio, PORTS + 4, 4, 0x04000000);
+	pio_bus_write(rig.pio, PORTS + 4, 4, 0x04000000);
 	assert_int_equal(get(0x100), 0);
 }
 
@@ -176,8 +173,8 @@ static void test_plain_frame(void **state)
 	uint8_t frame[200];
 
 	(void)state;
-	memset(storage_at(&storage, DATA), 0x55, 100);
-	memset(storage_at(&storage, DATA + 0x1000), 0x66, 50);
+	memset(pci_rig_at(&rig, DATA), 0x55, 100);
+	memset(pci_rig_at(&rig, DATA + 0x1000), 0x66, 50);
 	/* The second part goes with a tag: EOP, RS, VLE. */
 	submit(DATA, 100, 0);
 	submit(DATA + 0x1000, 50 | 0x49000000, 0x1234u << 16);
@@ -186,8 +183,8 @@ static void test_plain_frame(void **state)
 	assert_memory_equal(frame + 12, "\x81\x00\x12\x34\x55", 5);
 	assert_int_equal(frame[153], 0x66);
 	wait_for(get(0x3810) == 2);
-	assert_int_equal(*(uint32_t *)storage_at(&storage, TX_RING + 28) & 1, 1);
-	assert_int_equal(*(uint32_t *)storage_at(&storage, TX_RING + 12) & 1, 0);
+	assert_int_equal(*(uint32_t *)pci_rig_at(&rig, TX_RING + 28) & 1, 1);
+	assert_int_equal(*(uint32_t *)pci_rig_at(&rig, TX_RING + 12) & 1, 0);
 	assert_int_equal(get(ICR) & 3, 3);
 	assert_int_equal(get(ICR), 0);
 	assert_int_equal(get(0x4080), 1);
@@ -212,7 +209,7 @@ static void test_segments(void **state)
 		2, 0, 0, 0, 0, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 0,
 		0x45, 0, 0, 0, 0xff, 0xff, 0x40, 0, 64, 6, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2,
 		0x12, 0x34, 0, 80, 0xff, 0xff, 0xff, 0x00, 0, 0, 0, 1, 0x50, 0x99, 0x10, 0, 0, 0, 0, 0};
-	uint8_t *data = storage_at(&storage, DATA), frame[2000];
+	uint8_t *data = pci_rig_at(&rig, DATA), frame[2000];
 	unsigned i, pseudo, payload = 0, length;
 
 	(void)state;
@@ -254,7 +251,7 @@ static void send_frame(unsigned size, uint8_t first)
 
 static void test_received(void **state)
 {
-	uint8_t *ring = storage_at(&storage, RX_RING), *data;
+	uint8_t *ring = pci_rig_at(&rig, RX_RING), *data;
 
 	(void)state;
 	set(IMS, 0x80);
@@ -262,7 +259,7 @@ static void test_received(void **state)
 	wait_for(get(0x2810) == 1);
 	assert_int_equal(*(uint16_t *)(ring + 8), 104);
 	assert_int_equal(ring[12], 0x07);
-	data = storage_at(&storage, DATA + 0x8000);
+	data = pci_rig_at(&rig, DATA + 0x8000);
 	assert_int_equal(data[99], 99);
 	assert_int_equal(get(ICR) & 0x80, 0x80);
 	/* Not ours, and not for everybody: unless all are wanted. */
@@ -288,7 +285,7 @@ static void test_received(void **state)
 static void test_tag_taken(void **state)
 {
 	uint8_t frame[100] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56, 1, 2, 3, 4, 5, 6, 0x81, 0, 0x20, 5, 8, 0, 'x'};
-	uint8_t *ring = storage_at(&storage, RX_RING), *data = storage_at(&storage, DATA + 0x8000);
+	uint8_t *ring = pci_rig_at(&rig, RX_RING), *data = pci_rig_at(&rig, DATA + 0x8000);
 
 	(void)state;
 	set(0, get(0) | 0x40000000);
@@ -356,7 +353,7 @@ static void test_saved(void **state)
 	}
 	state_end(&stream);
 	e1000_device_ops.release(e1000);
-	pci_config_write(storage.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO | PCI_COMMAND_MASTER);
+	pci_config_write(rig.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO | PCI_COMMAND_MASTER);
 	assert_int_equal(get(0x5200), 0x12345678);
 	assert_int_equal(get(IMS), 0x95);
 	send_frame(100, 0x52);

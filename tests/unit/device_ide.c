@@ -1,6 +1,6 @@
 /* IDE and ATAPI by their registers: each way that data goes, what is refused, lists that lie, resets under way, the tray. */
 #include "device/storage/ide.h"
-#include "storage_fixture.h"
+#include "pci_rig.h"
 
 #define SECTORS	64
 #define CD_BLOCKS 32
@@ -14,16 +14,16 @@
 #define DRQ	0x08
 #define ERR	0x01
 
-static struct storage storage;
+static struct pci_rig rig;
 static struct ide *ide;
 static int disk_fd, cd_fd;
 
-static struct ide *create(struct storage *at, unsigned slot)
+static struct ide *create(struct pci_rig *at, unsigned slot)
 {
 	const struct drive_config drives[IDE_DRIVES] = {
-		{.is_present = true, .block = storage_image(SECTORS, 512, false, &disk_fd), .number = 1},
+		{.is_present = true, .block = pci_rig_image(SECTORS, 512, false, &disk_fd), .number = 1},
 		{.is_present = false},
-		{.is_present = true, .is_cdrom = true, .block = storage_image(CD_BLOCKS, 2048, true, &cd_fd)},
+		{.is_present = true, .is_cdrom = true, .block = pci_rig_image(CD_BLOCKS, 2048, true, &cd_fd)},
 	};
 	struct error error;
 	struct ide *made = ide_create(at->bus, slot << 3 | 1, &at->irq, drives, &error);
@@ -38,16 +38,16 @@ static int setup(void **state)
 	unsigned i;
 
 	(void)state;
-	storage_init(&storage);
-	ide = create(&storage, 1);
+	pci_rig_init(&rig);
+	ide = create(&rig, 1);
 	for (i = 0; i < IDE_CHANNELS; i++) {
-		assert_int_equal(pio_bus_add(storage.pio, IDE_FIRST_PORT(i), IDE_PORTS, "IDE", &ide_port_ops,
+		assert_int_equal(pio_bus_add(rig.pio, IDE_FIRST_PORT(i), IDE_PORTS, "IDE", &ide_port_ops,
 					     ide_channel(ide, i), &error), 0);
-		assert_int_equal(pio_bus_add(storage.pio, IDE_CONTROL_PORT(i), 1, "control",
+		assert_int_equal(pio_bus_add(rig.pio, IDE_CONTROL_PORT(i), 1, "control",
 					     &ide_control_ops, ide_channel(ide, i), &error), 0);
 	}
-	pci_config_write(storage.bus, 1 << 3 | 1, PCI_BAR(4), 4, MASTER);
-	pci_config_write(storage.bus, 1 << 3 | 1, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MASTER);
+	pci_config_write(rig.bus, 1 << 3 | 1, PCI_BAR(4), 4, MASTER);
+	pci_config_write(rig.bus, 1 << 3 | 1, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MASTER);
 	ide_device_ops.reset(ide);
 	return 0;
 }
@@ -56,7 +56,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	ide_device_ops.destroy(ide);
-	storage_end(&storage);
+	pci_rig_end(&rig);
 	close(disk_fd);
 	close(cd_fd);
 	return 0;
@@ -64,12 +64,12 @@ static int teardown(void **state)
 
 static uint32_t in(uint16_t port, unsigned size)
 {
-	return pio_bus_read(storage.pio, port, size);
+	return pio_bus_read(rig.pio, port, size);
 }
 
 static void out(uint16_t port, unsigned size, uint32_t value)
 {
-	pio_bus_write(storage.pio, port, size, value);
+	pio_bus_write(rig.pio, port, size, value);
 }
 
 static uint8_t settle(uint16_t port)
@@ -129,22 +129,22 @@ static void test_pio(void **state)
 	unsigned i, rises, value;
 
 	(void)state;
-	rises = storage.rises;
+	rises = rig.rises;
 	assert_int_equal(command(0x20, 5, 2) & (DRQ | ERR), DRQ);
 	assert_int_equal(take_sector(), 5);
 	assert_int_equal(settle(PORT) & DRQ, DRQ);
 	assert_int_equal(take_sector(), 6);
 	assert_int_equal(settle(PORT) & (DRQ | ERR), 0);
-	assert_int_equal(storage.rises - rises, 2);
+	assert_int_equal(rig.rises - rises, 2);
 	/* Several sectors an interrupt. */
 	assert_int_equal(command(0xc6, 0, 4) & ERR, 0);
-	rises = storage.rises;
+	rises = rig.rises;
 	assert_int_equal(command(0xc4, 8, 6) & DRQ, DRQ);
 	for (i = 0; i < 6; i++) {
 		assert_int_equal(settle(PORT) & DRQ, DRQ);
 		assert_int_equal(take_sector(), 8 + i);
 	}
-	assert_int_equal(storage.rises - rises, 2);
+	assert_int_equal(rig.rises - rises, 2);
 	assert_int_equal(command(0xc6, 0, 3) & ERR, ERR);
 	/* Writing, the end by interrupt. */
 	assert_int_equal(command(0x30, SECTORS - 1, 1) & DRQ, DRQ);
@@ -165,7 +165,7 @@ static void test_pio(void **state)
 
 static void describe(uint32_t table, uint32_t address, uint32_t size, bool is_last)
 {
-	uint32_t *entry = storage_at(&storage, table);
+	uint32_t *entry = pci_rig_at(&rig, table);
 
 	entry[0] = address;
 	entry[1] = (size & 0xffff) | (is_last ? 0x80000000u : 0);
@@ -187,7 +187,7 @@ static uint8_t dma(uint8_t code, uint32_t lba, uint8_t count, bool to_memory)
 
 static void test_dma(void **state)
 {
-	uint32_t *data = storage_at(&storage, DATA), value;
+	uint32_t *data = pci_rig_at(&rig, DATA), value;
 
 	(void)state;
 	/* Two pieces that are not in order, the second longer than it has to be. */
@@ -213,13 +213,13 @@ static void test_dma(void **state)
 	assert_int_equal(dma(0xc8, 3, 2, true) & 7, 6);
 	assert_int_equal(dma(0xc8, 3, 1, false) & 7, 6);
 	/* Not while software has not made it a bus master. */
-	pci_config_write(storage.bus, 1 << 3 | 1, PCI_COMMAND, 2, PCI_COMMAND_IO);
+	pci_config_write(rig.bus, 1 << 3 | 1, PCI_COMMAND, 2, PCI_COMMAND_IO);
 	assert_int_equal(dma(0xc8, 3, 1, true) & 7, 6);
 }
 
 static void test_trim(void **state)
 {
-	uint64_t *ranges = storage_at(&storage, DATA);
+	uint64_t *ranges = pci_rig_at(&rig, DATA);
 	uint32_t value;
 
 	(void)state;
@@ -370,20 +370,20 @@ static void test_tray(void **state)
 static void test_saved(void **state)
 {
 	static uint8_t data[65536];
-	struct storage other_storage;
+	struct pci_rig other_storage;
 	int fds[2] = {disk_fd, cd_fd};
 	struct ide *other;
 
 	(void)state;
-	storage_init(&other_storage);
+	pci_rig_init(&other_storage);
 	other = create(&other_storage, 1);
 	simple(0x1b, 0, 2, 0, data);
 	out(MASTER + 4, 4, TABLE);
 	assert_int_equal(command(0x20, 5, 3) & DRQ, DRQ);
 	assert_int_equal(in(PORT, 4), 5);
-	storage_check_state(&ide_device_ops, ide, other);
+	pci_rig_check_state(&ide_device_ops, ide, other);
 	ide_device_ops.destroy(other);
-	storage_end(&other_storage);
+	pci_rig_end(&other_storage);
 	close(disk_fd);
 	close(cd_fd);
 	disk_fd = fds[0];

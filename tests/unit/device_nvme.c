@@ -1,6 +1,6 @@
 /* NVMe by its registers and queues: what IDENTIFY tells, data by PRPs and lists, what is refused, commands that wait. */
 #include "device/storage/nvme.h"
-#include "storage_fixture.h"
+#include "pci_rig.h"
 
 #define SECTORS	  4096
 #define REGISTERS 0xd0000000u
@@ -21,15 +21,15 @@ struct entry {
 	uint32_t dw[6];
 };
 
-static struct storage storage;
+static struct pci_rig rig;
 static struct nvme *nvme;
 static int fd;
 static unsigned tails[2], heads[2];
 
-static struct nvme *create(struct storage *at)
+static struct nvme *create(struct pci_rig *at)
 {
 	struct error error;
-	struct nvme *made = nvme_create(at->bus, SLOT, storage_image(SECTORS, 512, false, &fd), 1, &error);
+	struct nvme *made = nvme_create(at->bus, SLOT, pci_rig_image(SECTORS, 512, false, &fd), 1, &error);
 
 	assert_non_null(made);
 	return made;
@@ -37,20 +37,17 @@ static struct nvme *create(struct storage *at)
 
 static uint32_t get(unsigned offset)
 {
-	uint32_t value;
-
-	mmio_bus_read(storage.mmio, REGISTERS + offset, (uint8_t *)&value, 4);
-	return value;
+	return pci_rig_get(&rig, REGISTERS + offset);
 }
 
 static void set(unsigned offset, uint32_t value)
 {
-	mmio_bus_write(storage.mmio, REGISTERS + offset, (const uint8_t *)&value, 4);
+	pci_rig_set(&rig, REGISTERS + offset, value);
 }
 
 static void enable(void)
 {
-	memset(storage_at(&storage, ASQ), 0, 0x4000);
+	memset(pci_rig_at(&rig, ASQ), 0, 0x4000);
 	memset(tails, 0, sizeof(tails));
 	memset(heads, 0, sizeof(heads));
 	set(0x24, (ENTRIES - 1) << 16 | (ENTRIES - 1));
@@ -65,10 +62,10 @@ static void enable(void)
 static int setup(void **state)
 {
 	(void)state;
-	storage_init(&storage);
-	nvme = create(&storage);
-	pci_config_write(storage.bus, SLOT, PCI_BAR(0), 4, REGISTERS);
-	pci_config_write(storage.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pci_rig_init(&rig);
+	nvme = create(&rig);
+	pci_config_write(rig.bus, SLOT, PCI_BAR(0), 4, REGISTERS);
+	pci_config_write(rig.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	nvme_device_ops.reset(nvme);
 	nvme_device_ops.release(nvme);
 	enable();
@@ -79,14 +76,14 @@ static int teardown(void **state)
 {
 	(void)state;
 	nvme_device_ops.destroy(nvme);
-	storage_end(&storage);
+	pci_rig_end(&rig);
 	close(fd);
 	return 0;
 }
 
 static void submit(unsigned queue, const struct entry *entry)
 {
-	struct entry *ring = storage_at(&storage, queue ? SQ : ASQ);
+	struct entry *ring = pci_rig_at(&rig, queue ? SQ : ASQ);
 
 	ring[tails[queue]] = *entry;
 	tails[queue] = (tails[queue] + 1) % ENTRIES;
@@ -96,7 +93,7 @@ static void submit(unsigned queue, const struct entry *entry)
 /* The next completion: its status; the result in `result`. */
 static uint16_t take(unsigned queue, uint16_t id, uint32_t *result)
 {
-	volatile uint32_t *ring = storage_at(&storage, queue ? CQ : ACQ);
+	volatile uint32_t *ring = pci_rig_at(&rig, queue ? CQ : ACQ);
 	volatile uint32_t *entry = ring + 4 * (heads[queue] % ENTRIES);
 	unsigned phase = !(heads[queue] / ENTRIES & 1);
 
@@ -136,7 +133,7 @@ static void create_queues(void)
 
 static void test_admin(void **state)
 {
-	uint8_t *data = storage_at(&storage, DATA);
+	uint8_t *data = pci_rig_at(&rig, DATA);
 	uint32_t result;
 
 	(void)state;
@@ -167,8 +164,8 @@ static void test_admin(void **state)
 
 static void test_io(void **state)
 {
-	uint32_t *data = storage_at(&storage, DATA), value;
-	uint64_t *list = storage_at(&storage, LIST);
+	uint32_t *data = pci_rig_at(&rig, DATA), value;
+	uint64_t *list = pci_rig_at(&rig, LIST);
 	unsigned i;
 
 	(void)state;
@@ -227,14 +224,14 @@ static void test_room(void **state)
 		submit(1, &read);
 	}
 	for (i = 0; i < ENTRIES - 1; i++)
-		wait_for(((uint32_t *)storage_at(&storage, CQ))[4 * i + 3] >> 16 & 1);
+		wait_for(((uint32_t *)pci_rig_at(&rig, CQ))[4 * i + 3] >> 16 & 1);
 	read.id = 77;
 	submit(1, &read);
 	usleep(2000);
-	assert_int_equal(((uint32_t *)storage_at(&storage, CQ))[4 * (ENTRIES - 1) + 3] >> 16 & 1, 0);
+	assert_int_equal(((uint32_t *)pci_rig_at(&rig, CQ))[4 * (ENTRIES - 1) + 3] >> 16 & 1, 0);
 	heads[1] = 1;
 	set(0x1004 + 8, 1);
-	wait_for(((uint32_t *)storage_at(&storage, CQ))[4 * (ENTRIES - 1) + 3] >> 16 & 1);
+	wait_for(((uint32_t *)pci_rig_at(&rig, CQ))[4 * (ENTRIES - 1) + 3] >> 16 & 1);
 	for (round = 0; round < 20; round++) {
 		set(0x14, 0);
 		wait_for(get(0x1c) == 0);
@@ -256,19 +253,19 @@ static void test_room(void **state)
 
 static void test_saved(void **state)
 {
-	struct storage other_storage;
+	struct pci_rig other_storage;
 	struct nvme *other;
 	int own = fd;
 
 	(void)state;
 	create_queues();
 	assert_int_equal(io((struct entry){.opcode = 2, .prp1 = DATA, .dw = {7, 0, 0}}), 0);
-	storage_init(&other_storage);
+	pci_rig_init(&other_storage);
 	other = create(&other_storage);
 	nvme_device_ops.hold(nvme);
-	storage_check_state(&nvme_device_ops, nvme, other);
+	pci_rig_check_state(&nvme_device_ops, nvme, other);
 	nvme_device_ops.destroy(other);
-	storage_end(&other_storage);
+	pci_rig_end(&other_storage);
 	close(fd);
 	fd = own;
 }

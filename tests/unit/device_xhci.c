@@ -3,7 +3,7 @@
 #include "device/usb/hid.h"
 #include "device/usb/xhci.h"
 #include "device/usb/xhci_registers.h"
-#include "storage_fixture.h"
+#include "pci_rig.h"
 #include "util/state.h"
 
 #define GPA	 0xd0000000u
@@ -19,7 +19,7 @@
 #define DATA	 0x20000
 #define EVENT_COUNT 64
 
-static struct storage storage;
+static struct pci_rig rig;
 static struct xhci *xhci;
 static struct usb_device *tablet, *keyboard, *mouse;
 static unsigned command_at, event_at;
@@ -28,20 +28,17 @@ static bool event_cycle;
 
 static uint32_t get(unsigned offset)
 {
-	uint32_t value;
-
-	mmio_bus_read(storage.mmio, GPA + offset, (uint8_t *)&value, 4);
-	return value;
+	return pci_rig_get(&rig, GPA + offset);
 }
 
 static void set(unsigned offset, uint32_t value)
 {
-	mmio_bus_write(storage.mmio, GPA + offset, (const uint8_t *)&value, 4);
+	pci_rig_set(&rig, GPA + offset, value);
 }
 
 static uint32_t *words(uint64_t gpa)
 {
-	return storage_at(&storage, gpa);
+	return pci_rig_at(&rig, gpa);
 }
 
 static void put_trb(uint64_t gpa, uint64_t parameter, uint32_t status, uint32_t control)
@@ -93,7 +90,7 @@ static void start(void)
 	set(XHCI_OPERATIONAL + USBCMD, CMD_RESET);
 	assert_int_equal(get(XHCI_OPERATIONAL + USBCMD), 0);
 	assert_int_equal(get(XHCI_OPERATIONAL + USBSTS) & STS_HALTED, STS_HALTED);
-	memset(storage_at(&storage, 0), 0, MEMORY_BYTES);
+	memset(pci_rig_at(&rig, 0), 0, MEMORY_BYTES);
 	command_at = event_at = 0;
 	event_cycle = true;
 	memset(ring_at, 0, sizeof(ring_at));
@@ -118,8 +115,8 @@ static int setup(void **state)
 	struct error error;
 
 	(void)state;
-	storage_init(&storage);
-	xhci = xhci_create(storage.bus, PLACE, &error);
+	pci_rig_init(&rig);
+	xhci = xhci_create(rig.bus, PLACE, &error);
 	assert_non_null(xhci);
 	tablet = usb_create(&hid_tablet);
 	keyboard = usb_create(&hid_keyboard);
@@ -127,8 +124,8 @@ static int setup(void **state)
 	assert_int_equal(xhci_plug(xhci, tablet, 0, &error), 1);
 	assert_int_equal(xhci_plug(xhci, mouse, 3, &error), 3);
 	assert_int_equal(xhci_plug(xhci, keyboard, 0, &error), 2);
-	pci_config_write(storage.bus, PLACE, PCI_BAR(0), 4, GPA);
-	pci_config_write(storage.bus, PLACE, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	pci_config_write(rig.bus, PLACE, PCI_BAR(0), 4, GPA);
+	pci_config_write(rig.bus, PLACE, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	xhci_device_ops.release(xhci);
 	start();
 	return 0;
@@ -138,7 +135,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	xhci_device_ops.destroy(xhci);
-	storage_end(&storage);
+	pci_rig_end(&rig);
 	return 0;
 }
 
@@ -282,15 +279,15 @@ static void test_capabilities(void **state)
 	assert_int_equal(get(XHCI_PORTS_AT) & 0xfff, PORTSC_CONNECTED | PORTSC_POWER | LINK_POLLING << 5 | USB_SPEED_HIGH << 10);
 	assert_int_equal(get(XHCI_PORTS_AT + 0x70) & PORTSC_CONNECTED, 0);
 	/* Again, as long as there are more. */
-	assert_int_equal(storage.rises, 3);
-	assert_false(storage.levels[10]);
+	assert_int_equal(rig.rises, 3);
+	assert_false(rig.levels[10]);
 	set(XHCI_OPERATIONAL + USBCMD, 0);
 	assert_int_equal(get(XHCI_OPERATIONAL + USBSTS) & STS_HALTED, STS_HALTED);
 }
 
 static void test_descriptors(void **state)
 {
-	const uint8_t *data = storage_at(&storage, DATA);
+	const uint8_t *data = pci_rig_at(&rig, DATA);
 	unsigned slot, moved;
 
 	(void)state;

@@ -1,6 +1,6 @@
-/* What tests of storage controllers share: a PCI bus with 1 MiB of guest memory, disks in memory files, waiting. */
-#ifndef KVIK_TESTS_UNIT_STORAGE_FIXTURE_H
-#define KVIK_TESTS_UNIT_STORAGE_FIXTURE_H
+/* What tests of PCI functions share: a PCI bus with 1 MiB of guest memory, disks in memory files, waiting. */
+#ifndef KVIK_TESTS_UNIT_PCI_RIG_H
+#define KVIK_TESTS_UNIT_PCI_RIG_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 
 #define MEMORY_BYTES (1u << 20)
 
-struct storage {
+struct pci_rig {
 	struct guest_memory memory;
 	struct pci_bus *bus;
 	struct pio_bus *pio;
@@ -30,62 +30,76 @@ struct storage {
 	unsigned messages;
 };
 
-static inline void storage_line(void *context, unsigned gsi, bool level)
+static inline void pci_rig_line(void *context, unsigned gsi, bool level)
 {
-	struct storage *storage = context;
+	struct pci_rig *rig = context;
 
-	if (level && !storage->levels[gsi])
-		__atomic_add_fetch(&storage->rises, 1, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&storage->levels[gsi], level, __ATOMIC_SEQ_CST);
+	if (level && !rig->levels[gsi])
+		__atomic_add_fetch(&rig->rises, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&rig->levels[gsi], level, __ATOMIC_SEQ_CST);
 }
 
-static inline void storage_send(void *context, uint64_t address, uint32_t data)
+static inline void pci_rig_send(void *context, uint64_t address, uint32_t data)
 {
-	struct storage *storage = context;
+	struct pci_rig *rig = context;
 
 	(void)address;
 	(void)data;
-	__atomic_add_fetch(&storage->messages, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&rig->messages, 1, __ATOMIC_SEQ_CST);
 }
 
-static inline void storage_init(struct storage *storage)
+static inline void pci_rig_init(struct pci_rig *rig)
 {
 	struct pci_bus_config config = {.pio = NULL};
 	struct error error;
 	unsigned link;
 
-	*storage = (struct storage){.pio = pio_bus_create(), .mmio = mmio_bus_create()};
-	storage->memory.regions[0] = (struct guest_region){
+	*rig = (struct pci_rig){.pio = pio_bus_create(), .mmio = mmio_bus_create()};
+	rig->memory.regions[0] = (struct guest_region){
 		.size_bytes = MEMORY_BYTES,
 		.hva = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)};
-	storage->memory.region_count = 1;
-	storage->irq = (struct irq_line){storage_line, storage, 0};
-	config.pio = storage->pio;
-	config.mmio = storage->mmio;
-	config.memory = &storage->memory;
-	config.irq = storage->irq;
-	config.msi = (struct msi_target){.send = storage_send, .context = storage};
-	storage->bus = pci_bus_create(&config, &error);
-	assert_non_null(storage->bus);
+	rig->memory.region_count = 1;
+	rig->irq = (struct irq_line){pci_rig_line, rig, 0};
+	config.pio = rig->pio;
+	config.mmio = rig->mmio;
+	config.memory = &rig->memory;
+	config.irq = rig->irq;
+	config.msi = (struct msi_target){.send = pci_rig_send, .context = rig};
+	rig->bus = pci_bus_create(&config, &error);
+	assert_non_null(rig->bus);
 	for (link = 0; link < PCI_PINS; link++)
-		pci_bus_route(storage->bus, link, 10);
+		pci_bus_route(rig->bus, link, 10);
 }
 
-static inline void storage_end(struct storage *storage)
+static inline void pci_rig_end(struct pci_rig *rig)
 {
-	pci_bus_device_ops.destroy(storage->bus);
-	mmio_bus_destroy(storage->mmio);
-	pio_bus_destroy(storage->pio);
-	munmap(storage->memory.regions[0].hva, MEMORY_BYTES);
+	pci_bus_device_ops.destroy(rig->bus);
+	mmio_bus_destroy(rig->mmio);
+	pio_bus_destroy(rig->pio);
+	munmap(rig->memory.regions[0].hva, MEMORY_BYTES);
 }
 
-static inline void *storage_at(struct storage *storage, uint64_t gpa)
+/* A register of 32 bits. */
+static inline uint32_t pci_rig_get(struct pci_rig *rig, uint64_t address)
 {
-	return storage->memory.regions[0].hva + gpa;
+	uint32_t value;
+
+	mmio_bus_read(rig->mmio, address, (uint8_t *)&value, sizeof(value));
+	return value;
+}
+
+static inline void pci_rig_set(struct pci_rig *rig, uint64_t address, uint32_t value)
+{
+	mmio_bus_write(rig->mmio, address, (const uint8_t *)&value, sizeof(value));
+}
+
+static inline void *pci_rig_at(struct pci_rig *rig, uint64_t gpa)
+{
+	return rig->memory.regions[0].hva + gpa;
 }
 
 /* An image whose each `block` bytes begin with their number; `fd` is the caller's. */
-static inline struct block *storage_image(unsigned blocks, unsigned block_bytes, bool is_readonly, int *fd)
+static inline struct block *pci_rig_image(unsigned blocks, unsigned block_bytes, bool is_readonly, int *fd)
 {
 	struct block_options options = {.format = "raw", .readonly = is_readonly, .discard = true,
 					.serial = "serial7", .unlocked = true, .aio = BLOCK_AIO_THREADS};
@@ -111,7 +125,7 @@ static inline struct block *storage_image(unsigned blocks, unsigned block_bytes,
 	} while (0)
 
 /* Save and load into another device of the same kind: what is saved from that is the same. */
-static inline void storage_check_state(const struct device_ops *ops, void *from, void *to)
+static inline void pci_rig_check_state(const struct device_ops *ops, void *from, void *to)
 {
 	const void *first_bytes, *second_bytes;
 	struct state_stream first, second, loading;
