@@ -230,7 +230,7 @@ static void test_segments(void **state)
 		assert_int_equal(frame[16] << 8 | frame[17], 40 + length);
 		assert_int_equal((frame[18] << 8 | frame[19]), (0xffff + i) & 0xffff);
 		assert_int_equal(sum16(frame + 14, 20, 0), 0xffff);
-		assert_int_equal((uint32_t)(frame[38] << 24 | frame[39] << 16 | frame[40] << 8 | frame[41]),
+		assert_int_equal((uint32_t)frame[38] << 24 | frame[39] << 16 | frame[40] << 8 | frame[41],
 				 0xffffff00u + payload);
 		assert_int_equal(frame[47], i == 0 ? 0x90 : i == 1 ? 0x10 : 0x19);
 		assert_int_equal(sum16(frame + 34, 20 + length, sum16(frame + 26, 8, 6 + 20 + length)), 0xffff);
