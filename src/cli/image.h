@@ -34,8 +34,6 @@ void image_set_humane(bool is_humane);
 
 /* A size: bytes, or with k, M, G, T, P, E (powers of 1024), fractions too. 0 or -EINVAL, -ERANGE. */
 int image_size_parse(const char *text, uint64_t *bytes);
-/* "1.5 GiB" */
-void image_size_print(char *text, size_t room, uint64_t bytes);
 /* Tell of an error or of wrong usage; the exit status. */
 int image_fail(const struct error *error);
 int image_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));

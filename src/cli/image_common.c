@@ -86,19 +86,6 @@ int image_size_parse(const char *text, uint64_t *bytes)
 	return *bytes > INT64_MAX ? -ERANGE : 0;
 }
 
-void image_size_print(char *text, size_t room, uint64_t bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-	double value = bytes;
-	unsigned unit = 0;
-
-	while (value >= 1000 && unit < 6) {
-		value /= 1024;
-		unit++;
-	}
-	snprintf(text, room, "%.3g %s", value, units[unit]);
-}
-
 int image_output_parse(const char *text)
 {
 	if (strcmp(text, "json") == 0)

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/commands.h"
 #include "cli/image.h"
 #include "util/log.h"
+#include "util/snapshot_text.h"
 
 /* qemu-img check's statuses. */
 #define EXIT_CORRUPT	   2
@@ -124,25 +124,13 @@ void image_print_snapshots(struct node *image)
 	image_describe(image, &description);
 	if (description.snapshot_count == 0)
 		return;
-	printf("Snapshot list:\n%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
-	       "VM CLOCK", "ICOUNT");
+	printf("Snapshot list:\n" SNAPSHOT_TEXT_HEAD);
 	for (i = 0; i < description.snapshot_count; i++) {
-		char size[32], date[32], clock[32];
-		uint64_t seconds;
-		time_t when;
-		struct tm local;
+		struct snapshot_text columns;
 
 		image_snapshot_describe(image, i, &snapshot);
-		when = snapshot.seconds;
-		localtime_r(&when, &local);
-		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &local);
-		image_size_print(size, sizeof(size), snapshot.state_bytes);
-		seconds = snapshot.clock_ns / 1000000000;
-		snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(seconds / 3600),
-			 (unsigned)(seconds / 60 % 60), (unsigned)(seconds % 60),
-			 (unsigned)(snapshot.clock_ns / 1000000 % 1000));
-		printf("%-9s %-16s %8s%20s%13s%11s\n", snapshot.id, snapshot.name, size, date, clock,
-		       "");
+		snapshot_text_make(&columns, snapshot.state_bytes, snapshot.seconds, snapshot.clock_ns);
+		printf(SNAPSHOT_TEXT_ROW, snapshot.id, snapshot.name, columns.size, columns.date, columns.clock, "");
 	}
 }
 
@@ -158,8 +146,8 @@ static void info_print(struct node *image)
 	unsigned i;
 
 	image_describe(image, &description);
-	image_size_print(size, sizeof(size), description.size);
-	image_size_print(space, sizeof(space), description.space);
+	size_text(size, sizeof(size), description.size);
+	size_text(space, sizeof(space), description.space);
 	printf("image: %s\nfile format: %s\nvirtual size: %s (%llu bytes)\ndisk size: %s\n",
 	       description.path, description.format, size, (unsigned long long)description.size,
 	       space);

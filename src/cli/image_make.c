@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/image.h"
+#include "util/snapshot_text.h"
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -86,7 +87,7 @@ int image_command_create(int count, char **arguments)
 	if (result < 0)
 		return image_fail(&error);
 	if (!is_quiet) {
-		image_size_print(size, sizeof(size), creation.size);
+		size_text(size, sizeof(size), creation.size);
 		printf("Formatting '%s', fmt=%s size=%llu (%s)\n", path, format,
 		       (unsigned long long)creation.size, size);
 	}

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "util/snapshot_text.h"
+
 #define NAME_BYTES (MACHINE_SNAPSHOT_NAME_MAX + 2) /* one too many is refused, and not cut */
 
 /* The one word that is there; false: none. */
@@ -39,7 +41,12 @@ void hmp_savevm(struct monitor *monitor, const char *rest, struct hmp_text *text
 		hmp_print(text, "Error: %s\n", error.message);
 }
 
-void hmp_loadvm(struct monitor *monitor, const char *rest, struct hmp_text *text)
+typedef int snapshot_action(struct machine *machine, const struct machine_snapshot_choice *choice,
+			    const char *name, struct error *error);
+
+/* One that must be named. */
+static void act(struct monitor *monitor, const char *command, snapshot_action *action, const char *rest,
+		struct hmp_text *text)
 {
 	char name[NAME_BYTES];
 	struct error error;
@@ -47,44 +54,25 @@ void hmp_loadvm(struct monitor *monitor, const char *rest, struct hmp_text *text
 	if (!has_machine(monitor, text))
 		return;
 	if (!take_name(rest, name))
-		hmp_print(text, "loadvm: which one? info snapshots lists them\n");
-	else if (machine_snapshot_load(monitor->machine, NULL, name, &error) < 0)
+		hmp_print(text, "%s: which one? info snapshots lists them\n", command);
+	else if (action(monitor->machine, NULL, name, &error) < 0)
 		hmp_print(text, "Error: %s\n", error.message);
+}
+
+void hmp_loadvm(struct monitor *monitor, const char *rest, struct hmp_text *text)
+{
+	act(monitor, "loadvm", machine_snapshot_load, rest, text);
 }
 
 void hmp_delvm(struct monitor *monitor, const char *rest, struct hmp_text *text)
 {
-	char name[NAME_BYTES];
-	struct error error;
-
-	if (!has_machine(monitor, text))
-		return;
-	if (!take_name(rest, name))
-		hmp_print(text, "delvm: which one? info snapshots lists them\n");
-	else if (machine_snapshot_delete(monitor->machine, NULL, name, &error) < 0)
-		hmp_print(text, "Error: %s\n", error.message);
-}
-
-/* Three digits that count, as QEMU's tools print sizes. */
-static void print_size(char *text, size_t room, uint64_t bytes)
-{
-	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-	double size = bytes;
-	unsigned unit = 0;
-
-	while (size >= 1000 && unit < 4) {
-		size /= 1024;
-		unit++;
-	}
-	snprintf(text, room, "%.3g %s", size, units[unit]);
+	act(monitor, "delvm", machine_snapshot_delete, rest, text);
 }
 
 void hmp_info_snapshots(struct monitor *monitor, struct hmp_text *text)
 {
 	struct machine_snapshot one;
-	char size[32], date[32], clock[32];
-	struct tm local;
-	time_t when;
+	struct snapshot_text columns;
 	unsigned i, count = 0;
 	int result = 0;
 
@@ -94,16 +82,9 @@ void hmp_info_snapshots(struct monitor *monitor, struct hmp_text *text)
 		if (!one.is_complete)
 			continue;
 		if (!count++)
-			hmp_print(text, "List of snapshots present on all disks:\n%-10s%-17s%8s%20s%13s%11s\n", "ID",
-				  "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-		when = one.seconds;
-		localtime_r(&when, &local);
-		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &local);
-		print_size(size, sizeof(size), one.state_bytes);
-		snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u", (unsigned)(one.clock_ns / 3600000000000),
-			 (unsigned)(one.clock_ns / 60000000000 % 60), (unsigned)(one.clock_ns / 1000000000 % 60),
-			 (unsigned)(one.clock_ns / 1000000 % 1000));
-		hmp_print(text, "%-9s %-16s %8s%20s%13s%11s\n", "--", one.name, size, date, clock, "");
+			hmp_print(text, "List of snapshots present on all disks:\n" SNAPSHOT_TEXT_HEAD);
+		snapshot_text_make(&columns, one.state_bytes, one.seconds, one.clock_ns);
+		hmp_print(text, SNAPSHOT_TEXT_ROW, "--", one.name, columns.size, columns.date, columns.clock, "");
 	}
 	if (result < 0)
 		hmp_print(text, "No available block device supports snapshots\n");
