@@ -44,7 +44,7 @@ static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, 
 {
 	struct program *before = entry->program;
 
-	if (before && before->hash && before->hash == entry->hash) {
+	if (entry->hash && before->hash == entry->hash) {
 		if (!entry->was_long)
 			program_lived(before, entry->policy.lived >= LONG_LIFE * crossing);
 		habit_end(&before->habit, entry->life, &entry->policy, entry->direct, entry->translated);

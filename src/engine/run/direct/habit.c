@@ -13,7 +13,7 @@ static bool is_better_translated(const struct habit *habit)
 	return habit->translated && habit->translated < habit->direct;
 }
 
-static enum habit_life begin_translated(struct habit *habit, struct policy *policy, enum habit_life life)
+static enum habit_life begin_translated(const struct habit *habit, struct policy *policy, enum habit_life life)
 {
 	/* Something else than before, or a hopeless trial: then directly after all. */
 	policy->allowance = 2 * habit->direct;
