@@ -67,14 +67,22 @@ static void begin_place(void)
 	setrlimit(RLIMIT_FSIZE, &limit);
 }
 
-static void make_folder(void)
+/* In that, what the peer may have and what it may not. Its top, open, whose owner is the caller. */
+static int make_folder(void)
 {
+	int root;
+
+	umask(0);
+	begin_place();
 	fuzz_check(chdir(place) == 0);
 	put("outside", "secret");
 	fuzz_check(mkdir("in", 0755) == 0 && chdir("in") == 0 && mkdir("sub", 0755) == 0);
 	put("file", "hello");
 	put("sub/deep", "deep");
 	fuzz_check(symlink("../outside", "out") == 0 && mkfifo("fifo", 0644) == 0);
+	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fuzz_check(root >= 0);
+	return root;
 }
 
 static void check_outside(void)

@@ -85,12 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t kind = fuzz_u8(&input);
 	struct fuse fuse;
 	unsigned steps;
-	int root;
+	int root = make_folder();
 
-	umask(0);
-	begin_place();
-	make_folder();
-	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	fuzz_check(fuse_create(&fuse, root, kind & 1, kind & 4 ? 0 : 1, kind & 2 ? 4 : 64) == 0);
 	begin_session(&fuse);
 	for (steps = 0; input.size && steps < STEPS_MAX; steps++)

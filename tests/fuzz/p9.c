@@ -129,12 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	uint8_t kind = fuzz_u8(&input);
 	static struct p9 p9;
 	unsigned steps;
-	int root;
+	int root = make_folder();
 
-	umask(0);
-	begin_place();
-	make_folder();
-	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	fuzz_check(p9_create(&p9, root, kind & 1, kind & 4, kind & 2 ? 4 : 64) == 0);
 	begin_session(&p9);
 	for (steps = 0; input.size && steps < STEPS_MAX; steps++)
