@@ -74,6 +74,11 @@ static void test_spaces(void **state)
 	test.cpu.cr3 |= 3;
 	assert_ptr_equal(find(), entry);
 	assert_int_equal(entry->policy.lived, 100 * CROSSING);
+	/* A thread whose stack is far from the first one's. */
+	root[0xfe] = root[0] + 0x1000;
+	test.cpu.gpr[CPU_RSP] = 0x7f0012345000;
+	assert_ptr_equal(find(), entry);
+	assert_int_equal(entry->policy.lived, 100 * CROSSING);
 	/* Other tables in the same memory. */
 	root[0] ^= 0x8000000;
 	assert_ptr_equal(find(), entry);

@@ -17,9 +17,10 @@ static struct book_entry *entry_of(struct book *book, uint64_t owner)
 	return &book->entries[(page ^ page >> 8 ^ page >> 16) & (BOOK_ENTRIES - 1)];
 }
 
-static uint64_t root_of(struct cpu *cpu, uint64_t owner)
+/* An entry of the highest table. */
+static uint64_t root_of(struct cpu *cpu, uint64_t owner, unsigned number)
 {
-	uint64_t gpa = owner + (cpu->gpr[CPU_RSP] >> 39 & 511) * 8;
+	uint64_t gpa = owner + number * 8;
 	struct cpu_page page;
 
 	if (!memory_page(cpu, gpa, &page) || !page.hva)
@@ -69,12 +70,15 @@ struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossi
 	bool is_other = false;
 
 	if (!entry) {
-		uint64_t owner = cpu->cr3 & TABLE_MASK, root = root_of(cpu, owner);
+		uint64_t owner = cpu->cr3 & TABLE_MASK;
 
 		entry = entry_of(book, owner);
-		is_other = entry->owner != owner || entry->root != root;
-		entry->owner = owner;
-		entry->root = root;
+		is_other = entry->owner != owner || entry->root != root_of(cpu, owner, entry->stack);
+		if (is_other) {
+			entry->owner = owner;
+			entry->stack = cpu->gpr[CPU_RSP] >> 39 & 511;
+			entry->root = root_of(cpu, owner, entry->stack);
+		}
 		book->last = entry;
 	}
 	/* It faults first of all, and comes again. */

@@ -2,9 +2,10 @@
  * The address spaces that a CPU has run lately, and what is known of each (policy.h).
  *
  * A guest's page tables do not say which address space they belong to, and another gets the same memory for
- * its own soon. Two things tell: the table's entry for the stack, which is seldom the same again; and the
- * registers with which Linux begins a program, which are all 0 but for its stack pointer. Whoever is taken for another
- * runs in the less favourable tier for some milliseconds, and correctly.
+ * its own soon. Two things tell: the table's entry for the stack that was there at first (threads may have theirs far
+ * from it), which is seldom the same again; and the registers with which Linux begins a program, which are all 0
+ * but for its stack pointer. Whoever is taken for another runs in the less favourable tier for some milliseconds,
+ * and correctly.
  */
 #ifndef KVIK_ENGINE_RUN_DIRECT_BOOK_H
 #define KVIK_ENGINE_RUN_DIRECT_BOOK_H
@@ -21,7 +22,8 @@ struct cpu;
 
 struct book_entry {
 	uint64_t owner; /* the page tables: CR3 without the PCID */
-	uint64_t root;  /* their first entry on the way to the stack */
+	uint64_t root;  /* their first entry on the way to the stack of its begin */
+	unsigned stack; /* that entry's number */
 	struct policy policy;
 	struct program *program;
 	uint64_t first_rip, first_rsp; /* of its first instruction */

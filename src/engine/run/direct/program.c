@@ -69,22 +69,22 @@ static uint64_t find_path(struct reader *reader, uint64_t stack)
 static uint64_t read_path(struct reader *reader, uint64_t path, char name[PROGRAM_NAME])
 {
 	uint64_t hash = 0xcbf29ce484222325ull;
-	unsigned length = 0;
+	unsigned length = 0, from;
 
 	for (; length < PATH_MAX_; length++) {
 		const uint8_t *byte = look(reader, path + length);
-		uint8_t value = byte ? *byte : 0;
 
-		if (!value)
+		if (!byte || !*byte)
 			break;
-		hash = (hash ^ value) * 0x100000001b3ull;
-		if (length >= PROGRAM_NAME - 1)
-			for (unsigned i = 0; i + 1 < PROGRAM_NAME; i++)
-				name[i] = name[i + 1];
-		name[length < PROGRAM_NAME - 1 ? length : PROGRAM_NAME - 2] =
-			value > 0x20 && value < 0x7f ? (char)value : '?';
+		hash = (hash ^ *byte) * 0x100000001b3ull;
 	}
-	name[length < PROGRAM_NAME - 1 ? length : PROGRAM_NAME - 1] = 0;
+	from = length < PROGRAM_NAME ? 0 : length - (PROGRAM_NAME - 1);
+	for (unsigned i = from; i < length; i++) {
+		const uint8_t *byte = look(reader, path + i);
+
+		name[i - from] = byte && *byte > 0x20 && *byte < 0x7f ? (char)*byte : '?';
+	}
+	name[length - from] = 0;
 	return hash | 1;
 }
 
