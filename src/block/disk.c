@@ -12,11 +12,11 @@
 #include "util/log.h"
 #include "util/thread.h"
 
-struct call {
+struct disk_call {
 	void (*run)(void *context);
 	void *context;
 	bool is_done;
-	struct call *next;
+	struct disk_call *next;
 };
 
 /* Of an I/O thread: the disk whose it is. */
@@ -46,7 +46,7 @@ static void wake_ready(void *context)
 {
 	struct block *block = context;
 	struct block_request *request;
-	struct call *call, *calls;
+	struct disk_call *call, *calls;
 	bool found;
 	uint64_t count;
 
@@ -306,7 +306,7 @@ struct event_loop *block_loop(struct block *block)
 
 void block_call(struct block *block, void (*run)(void *context), void *context)
 {
-	struct call call = {.run = run, .context = context};
+	struct disk_call call = {.run = run, .context = context};
 
 	if (!block->is_started || is_io_thread(block)) {
 		run(context);

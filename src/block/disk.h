@@ -13,7 +13,7 @@
 #include "util/event_loop.h"
 
 struct operation;
-struct call;
+struct disk_call;
 
 struct block {
 	struct block_info info;
@@ -29,7 +29,7 @@ struct block {
 	pthread_mutex_t lock; /* guards up to `is_started` */
 	pthread_cond_t changed; /* of `outstanding` and of a call's end */
 	struct block_request *submitted, *last_submitted;
-	struct call *calls;
+	struct disk_call *calls;
 	bool is_started;
 	uint64_t outstanding; /* requests between block_submit and the end of `complete`; atomic */
 	pthread_t thread;

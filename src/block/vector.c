@@ -14,22 +14,22 @@ uint64_t vector_size(const struct iovec *vector, unsigned count)
 }
 
 /* The next run of bytes from `offset` on: where it is, how long, at most `size`. */
-struct walk {
+struct vector_walk {
 	const struct iovec *vector;
 	unsigned count, at;
 	uint64_t skip; /* bytes of vector[at] that are behind */
 };
 
-static struct walk walk_from(const struct iovec *vector, unsigned count, uint64_t offset)
+static struct vector_walk walk_from(const struct iovec *vector, unsigned count, uint64_t offset)
 {
-	struct walk walk = {vector, count, 0, offset};
+	struct vector_walk walk = {vector, count, 0, offset};
 
 	while (walk.at < count && walk.skip >= vector[walk.at].iov_len)
 		walk.skip -= vector[walk.at++].iov_len;
 	return walk;
 }
 
-static uint8_t *walk_next(struct walk *walk, uint64_t size, uint64_t *length)
+static uint8_t *walk_next(struct vector_walk *walk, uint64_t size, uint64_t *length)
 {
 	uint8_t *bytes;
 
@@ -50,7 +50,7 @@ static uint8_t *walk_next(struct walk *walk, uint64_t size, uint64_t *length)
 unsigned vector_part(const struct iovec *vector, unsigned count, uint64_t offset, uint64_t size,
 		     struct iovec *part)
 {
-	struct walk walk = walk_from(vector, count, offset);
+	struct vector_walk walk = walk_from(vector, count, offset);
 	unsigned parts = 0;
 	uint64_t length;
 	uint8_t *bytes;
@@ -65,7 +65,7 @@ unsigned vector_part(const struct iovec *vector, unsigned count, uint64_t offset
 
 void vector_zero(const struct iovec *vector, unsigned count, uint64_t offset, uint64_t size)
 {
-	struct walk walk = walk_from(vector, count, offset);
+	struct vector_walk walk = walk_from(vector, count, offset);
 	uint64_t length;
 	uint8_t *bytes;
 
@@ -75,7 +75,7 @@ void vector_zero(const struct iovec *vector, unsigned count, uint64_t offset, ui
 
 void vector_get(const struct iovec *vector, unsigned count, uint64_t offset, void *to, uint64_t size)
 {
-	struct walk walk = walk_from(vector, count, offset);
+	struct vector_walk walk = walk_from(vector, count, offset);
 	uint8_t *bytes, *out = to;
 	uint64_t length;
 
@@ -86,7 +86,7 @@ void vector_get(const struct iovec *vector, unsigned count, uint64_t offset, voi
 void vector_put(const struct iovec *vector, unsigned count, uint64_t offset, const void *from,
 		uint64_t size)
 {
-	struct walk walk = walk_from(vector, count, offset);
+	struct vector_walk walk = walk_from(vector, count, offset);
 	const uint8_t *in = from;
 	uint64_t length;
 	uint8_t *bytes;

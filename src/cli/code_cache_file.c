@@ -18,7 +18,7 @@
 #define PIPE_BYTES (1 << 20)
 
 /* The keeper, as its process has it. */
-struct server {
+struct keeper_server {
 	const struct kvm_backend *backend;
 	struct keeper *keeper;
 	uint64_t size;
@@ -27,7 +27,7 @@ struct server {
 };
 
 /* What it does with its directory, by openat and its like, and what it is asked by the pipe. */
-static const struct call calls[] = {
+static const struct allowed_call calls[] = {
 	CALL(read),
 	CALL(write),
 	CALL(poll),
@@ -43,7 +43,7 @@ static const struct call calls[] = {
 /* It writes the file when the machine has gone, and keeps nobody waiting who reads kvik's errors. */
 static int prepare(void *context)
 {
-	struct server *server = context;
+	struct keeper_server *server = context;
 
 	server->directory = helper_take_root(server->directory, O_RDONLY);
 	if (prctl(PR_SET_PDEATHSIG, 0) < 0 || dup2(STDOUT_FILENO, STDERR_FILENO) < 0)
@@ -53,7 +53,7 @@ static int prepare(void *context)
 
 static void serve(int socket, void *context)
 {
-	const struct server *server = context;
+	const struct keeper_server *server = context;
 
 	close(socket);
 	server->backend->keeper_serve(server->keeper, server->requests, server->directory, server->name,
@@ -129,7 +129,7 @@ static int open_file(int directory, const char *name, const char *path, struct e
 	return result;
 }
 
-static int start_keeper(struct server *server, const char *directory, struct kvm_options *options,
+static int start_keeper(struct keeper_server *server, const char *directory, struct kvm_options *options,
 			struct error *error)
 {
 	const int kept[] = { server->directory, 0, server->given };
@@ -167,7 +167,7 @@ static int start_keeper(struct server *server, const char *directory, struct kvm
 static int open_at(const char *path, uint64_t size, const struct kvm_backend *backend, struct kvm_options *options,
 		   struct error *error)
 {
-	struct server server = { .backend = backend, .size = size, .given = -1 };
+	struct keeper_server server = { .backend = backend, .size = size, .given = -1 };
 	const char *slash = strrchr(path, '/');
 	char directory[PATH_MAX];
 	int result;

@@ -23,7 +23,7 @@ extern const char guest_init[], guest_init_end[];
 	"i8042.nokbd i8042.noaux mitigations=off nokaslr cryptomgr.notests "
 
 /* The modules that a command's machine needs, each behind those that it needs itself. */
-static const struct module {
+static const struct guest_module {
 	const char *folder, *name;
 	bool for_network;
 } modules[] = {
@@ -51,13 +51,13 @@ static const char *const variables[] = {
 
 /* --- the file of what is to be done --- */
 
-struct text {
+struct guest_text {
 	char *bytes;
 	size_t size;
 	bool has_failed;
 };
 
-static void add_item(struct text *text, enum guest_item item, const char *value)
+static void add_item(struct guest_text *text, enum guest_item item, const char *value)
 {
 	size_t size = strlen(value) + 2;
 	char *larger = realloc(text->bytes, text->size + size);
@@ -84,7 +84,7 @@ static bool is_passed_on(const char *variable)
 	return false;
 }
 
-static void add_terminals(struct text *text)
+static void add_terminals(struct guest_text *text)
 {
 	struct command_terminals terminals = command_terminals();
 	char which[4], size[32];
@@ -103,7 +103,7 @@ static void add_terminals(struct text *text)
 	add_item(text, GUEST_SIZE, size);
 }
 
-static void add_shares(struct text *text, const struct run_options *options)
+static void add_shares(struct guest_text *text, const struct run_options *options)
 {
 	char tag[32], *path;
 	unsigned i;
@@ -122,7 +122,7 @@ static void add_shares(struct text *text, const struct run_options *options)
 	}
 }
 
-static void add_plan(struct text *text, const struct run_options *options)
+static void add_plan(struct guest_text *text, const struct run_options *options)
 {
 	struct utsname host;
 	char *directory = getcwd(NULL, 0), **at;
@@ -146,8 +146,8 @@ static void add_plan(struct text *text, const struct run_options *options)
 
 /* --- the initial RAM disk --- */
 
-static void add_module(struct guest_archive *archive, struct text *text, const char *directory,
-		       const struct module *module)
+static void add_module(struct guest_archive *archive, struct guest_text *text, const char *directory,
+		       const struct guest_module *module)
 {
 	static const char *const ends[] = {".ko", ".ko.zst", ".ko.xz", ".ko.gz"};
 	char path[PATH_MAX + 128], name[64];
@@ -168,7 +168,7 @@ static int make_archive(struct command *command, const struct run_options *optio
 			const char *module_directory, struct error *error)
 {
 	struct guest_archive archive;
-	struct text text = {NULL};
+	struct guest_text text = {NULL};
 	char path[32];
 	unsigned i;
 	int result = guest_archive_open(&archive);

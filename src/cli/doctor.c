@@ -1,6 +1,6 @@
 /*
  * `kvik doctor`: what this host offers to a virtual machine, as a table for people or as JSON for
- * scripts. Everything is measured or read once into struct report; printing decides nothing.
+ * scripts. Everything is measured or read once into struct host_report; printing decides nothing.
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -46,7 +46,7 @@ static const struct feature features[] = {
 
 #define FEATURE_COUNT (sizeof(features) / sizeof(features[0]))
 
-struct report {
+struct host_report {
 	struct utsname system;
 	char cpu_model[64];
 	long cpus;
@@ -62,7 +62,7 @@ struct report {
 	struct sandbox_report sandbox;
 };
 
-static void read_cpu(struct report *report)
+static void read_cpu(struct host_report *report)
 {
 	uint32_t registers[4], brand[12];
 	unsigned i;
@@ -80,7 +80,7 @@ static void read_cpu(struct report *report)
 	report->cpus = sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-static void read_memory(struct report *report)
+static void read_memory(struct host_report *report)
 {
 	struct sysinfo info;
 
@@ -101,7 +101,7 @@ static int kill_stub(void *context, uint32_t id)
 }
 
 /* While this process has one thread: the spawner is forked. */
-static void probe_direct(struct report *report)
+static void probe_direct(struct host_report *report)
 {
 	int spawner, result;
 	const struct stub_source stubs = {spawn_stub, kill_stub, &spawner};
@@ -124,7 +124,7 @@ static void probe_direct(struct report *report)
 	close(spawner);
 }
 
-static void examine(struct report *report)
+static void examine(struct host_report *report)
 {
 	const struct sandbox_config confinement = {.uses_kvm = true};
 	struct kvm_system engine;
@@ -150,7 +150,7 @@ static void examine(struct report *report)
 		memset(&report->sandbox, 0, sizeof(report->sandbox));
 }
 
-static void print_table(const struct report *report)
+static void print_table(const struct host_report *report)
 {
 	unsigned i;
 
@@ -200,7 +200,7 @@ static json_t *sandbox_json(const struct sandbox_report *report)
 	return layers;
 }
 
-static json_t *report_json(const struct report *report)
+static json_t *report_json(const struct host_report *report)
 {
 	const struct accel_probe *kvm = &report->kvm;
 	json_t *names = json_array(), *host, *cpu, *memory, *kvm_json, *engine, *choice;
@@ -230,7 +230,7 @@ static json_t *report_json(const struct report *report)
 			 "choice", choice, "sandbox", sandbox_json(&report->sandbox));
 }
 
-static int print_json(const struct report *report)
+static int print_json(const struct host_report *report)
 {
 	json_t *json = report_json(report);
 	int result;
@@ -247,7 +247,7 @@ static int print_json(const struct report *report)
 
 int command_doctor(int count, char **arguments)
 {
-	struct report report;
+	struct host_report report;
 	bool wants_json = false;
 	int i, status = EXIT_OK;
 

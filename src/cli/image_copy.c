@@ -151,7 +151,7 @@ static int convert(struct conversion *conversion)
 }
 
 /* What convert was asked for. */
-struct request {
+struct convert_request {
 	char *list; /* -o's */
 	const char *format, *target_format, *snapshot, *backing, *backing_format;
 	bool is_new, compresses, is_quiet, is_zero_target;
@@ -160,7 +160,7 @@ struct request {
 	unsigned flags;
 };
 
-static int open_sources(struct request *request, char **paths, unsigned count, struct error *error)
+static int open_sources(struct convert_request *request, char **paths, unsigned count, struct error *error)
 {
 	struct conversion *conversion = &request->conversion;
 	struct block_options open = {.readonly = true,
@@ -187,7 +187,7 @@ static int open_sources(struct request *request, char **paths, unsigned count, s
 }
 
 /* How many images of the source's chain are above the one that the target will stand on. */
-static int count_levels(struct request *request, const char *target, struct error *error)
+static int count_levels(struct convert_request *request, const char *target, struct error *error)
 {
 	struct conversion *conversion = &request->conversion;
 	char *wanted, *real_wanted = NULL, *real;
@@ -213,7 +213,7 @@ static int count_levels(struct request *request, const char *target, struct erro
 	return 0;
 }
 
-static int open_target(struct request *request, const char *path, struct error *error)
+static int open_target(struct convert_request *request, const char *path, struct error *error)
 {
 	struct conversion *conversion = &request->conversion;
 	struct block_options open = {.format = request->target_format,
@@ -255,7 +255,7 @@ static int open_target(struct request *request, const char *path, struct error *
 	return 0;
 }
 
-static int run_convert(struct request *request, int count, char **paths)
+static int run_convert(struct convert_request *request, int count, char **paths)
 {
 	struct conversion *conversion = &request->conversion;
 	const char *target = paths[count - 1];
@@ -306,7 +306,7 @@ int image_command_convert(int count, char **arguments)
 	static const struct option options[] = {{"target-is-zero", no_argument, NULL, TARGET_IS_ZERO},
 						{"force-share", no_argument, NULL, 'U'},
 						{NULL}};
-	struct request request = {.target_format = NULL,
+	struct convert_request request = {.target_format = NULL,
 				  .is_new = true,
 				  .target_cache = BLOCK_CACHE_UNSAFE,
 				  .conversion = {.sparse = 4096}};

@@ -564,7 +564,7 @@ static int parse_help(struct run_options *options, const char *value, struct err
 	return 0;
 }
 
-static const struct option {
+static const struct run_option {
 	const char *name;
 	bool takes_value;
 	int (*parse)(struct run_options *options, const char *value, struct error *error);
@@ -615,7 +615,7 @@ static const struct option {
 	{"-h", false, parse_help},
 };
 
-static const struct option *find_option(const char *argument, size_t length)
+static const struct run_option *find_option(const char *argument, size_t length)
 {
 	unsigned i;
 
@@ -731,7 +731,7 @@ static int decide(struct run_options *options, struct error *error)
 
 int run_options_parse(struct run_options *options, int count, char **arguments, struct error *error)
 {
-	const struct option *option;
+	const struct run_option *option;
 	const char *argument, *value;
 	size_t length;
 	int i, result;

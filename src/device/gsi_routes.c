@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct message {
+struct routed_message {
 	bool is_claimed, is_set;
 	struct kvm_irq_routing_msi msi;
 };
@@ -16,7 +16,7 @@ struct gsi_routes {
 	pthread_mutex_t lock; /* guards what follows */
 	struct kvm_irq_routing_entry chips[GSI_ROUTES_CHIPS];
 	unsigned chip_count;
-	struct message *messages; /* of GSI_ROUTES_MESSAGES and up */
+	struct routed_message *messages; /* of GSI_ROUTES_MESSAGES and up */
 	unsigned message_count;
 };
 
@@ -73,7 +73,7 @@ out:
 /* Room for one more message. With the lock held. */
 static int grow(struct gsi_routes *routes)
 {
-	struct message *larger;
+	struct routed_message *larger;
 
 	if (routes->message_count >= routes->messages_max)
 		return -ENOSPC;
@@ -96,7 +96,7 @@ int gsi_routes_claim(struct gsi_routes *routes)
 	if (i == routes->message_count)
 		result = grow(routes);
 	if (result == 0) {
-		routes->messages[i] = (struct message){.is_claimed = true};
+		routes->messages[i] = (struct routed_message){.is_claimed = true};
 		result = GSI_ROUTES_MESSAGES + i;
 	}
 	pthread_mutex_unlock(&routes->lock);
@@ -107,13 +107,13 @@ void gsi_routes_release(struct gsi_routes *routes, unsigned gsi)
 {
 	pthread_mutex_lock(&routes->lock);
 	/* KVM's table may keep the entry until the next change: nobody raises this GSI. */
-	routes->messages[gsi - GSI_ROUTES_MESSAGES] = (struct message){.is_claimed = false};
+	routes->messages[gsi - GSI_ROUTES_MESSAGES] = (struct routed_message){.is_claimed = false};
 	pthread_mutex_unlock(&routes->lock);
 }
 
 int gsi_routes_set_message(struct gsi_routes *routes, unsigned gsi, uint64_t address, uint32_t data)
 {
-	struct message *message;
+	struct routed_message *message;
 	int result;
 
 	pthread_mutex_lock(&routes->lock);

@@ -11,7 +11,7 @@ struct share_item {
 	bool is_readonly;
 };
 
-struct plan {
+struct guest_plan {
 	const char *modules[64];
 	unsigned module_count;
 	struct share_item shares[16];
@@ -29,14 +29,14 @@ int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *failure(void);
 
 /* Load the modules. What the kernel has built in, or has no use for, is not missed. */
-void load_modules(const struct plan *plan);
+void load_modules(const struct guest_plan *plan);
 /* Make the shares the root directory, with what the kernel adds, and go to the command's directory. 0 or -1. */
-int make_system(const struct plan *plan);
+int make_system(const struct guest_plan *plan);
 
 /* The port to kvik, once it is there; -1: it does not come. */
 int open_port(void);
 /* Run the command and carry what it reads and writes; ends with the machine. */
-void run_command(const struct plan *plan, int port) __attribute__((noreturn));
+void run_command(const struct guest_plan *plan, int port) __attribute__((noreturn));
 /* Say why there is none. */
 void report_failure(int port) __attribute__((noreturn));
 

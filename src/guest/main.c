@@ -19,13 +19,13 @@ static void add(char **list, unsigned *count, char *value)
 		list[(*count)++] = value;
 }
 
-static void add_share(struct plan *plan, const char *tag, const char *path, bool is_readonly)
+static void add_share(struct guest_plan *plan, const char *tag, const char *path, bool is_readonly)
 {
 	if (plan->share_count < sizeof(plan->shares) / sizeof(plan->shares[0]))
 		plan->shares[plan->share_count++] = (struct share_item){tag, path, is_readonly};
 }
 
-static void take_item(struct plan *plan, char *item)
+static void take_item(struct guest_plan *plan, char *item)
 {
 	static const char *tag = "";
 	char *value = item + 1;
@@ -55,7 +55,7 @@ static void take_item(struct plan *plan, char *item)
 }
 
 /* What is read stays for good. */
-static int read_plan(struct plan *plan)
+static int read_plan(struct guest_plan *plan)
 {
 	int fd = open(GUEST_CONFIG, O_RDONLY | O_CLOEXEC);
 	struct stat status;
@@ -75,7 +75,7 @@ static int read_plan(struct plan *plan)
 
 int main(void)
 {
-	static struct plan plan = {.directory = "/"};
+	static struct guest_plan plan = {.directory = "/"};
 	int result, port;
 
 	mkdir("/proc", 0755);

@@ -151,7 +151,7 @@ static void set_size(int terminal, unsigned rows, unsigned columns)
 }
 
 /* The command's side, or -1. */
-static int open_terminal(struct relay *relay, const struct plan *plan)
+static int open_terminal(struct relay *relay, const struct guest_plan *plan)
 {
 	struct termios settings;
 	char name[64];
@@ -175,7 +175,7 @@ static int open_terminal(struct relay *relay, const struct plan *plan)
 }
 
 /* A terminal or a pipe for each. 0 or -1. */
-static int open_descriptors(struct relay *relay, const struct plan *plan, int theirs[3])
+static int open_descriptors(struct relay *relay, const struct guest_plan *plan, int theirs[3])
 {
 	int terminal = -1, pair[2], i;
 
@@ -198,7 +198,7 @@ static int open_descriptors(struct relay *relay, const struct plan *plan, int th
 	return 0;
 }
 
-static void become_command(const struct plan *plan, const int theirs[3], bool has_terminal)
+static void become_command(const struct guest_plan *plan, const int theirs[3], bool has_terminal)
 {
 	sigset_t none;
 	int copies[3], i;
@@ -220,7 +220,7 @@ static void become_command(const struct plan *plan, const int theirs[3], bool ha
 }
 
 /* 0, or -1 with a shell's status for it. */
-static int start_command(struct relay *relay, const struct plan *plan, int *status)
+static int start_command(struct relay *relay, const struct guest_plan *plan, int *status)
 {
 	int theirs[3], told[2], code = 0, i;
 
@@ -387,7 +387,7 @@ static int wait_for_more(struct relay *relay, int timeout_ms)
 	return poll(polls, sizeof(polls) / sizeof(polls[0]), timeout_ms);
 }
 
-void run_command(const struct plan *plan, int port)
+void run_command(const struct guest_plan *plan, int port)
 {
 	static struct relay relay;
 	sigset_t children;

@@ -20,7 +20,7 @@
 #define NEW_ROOT "/root"
 #define PATH_MAX_ 4096
 
-void load_modules(const struct plan *plan)
+void load_modules(const struct guest_plan *plan)
 {
 	unsigned i;
 	int fd, flags;
@@ -52,7 +52,7 @@ static void make_directories(char *path)
 	mkdir(path, 0755);
 }
 
-static const struct share_item *root_share(const struct plan *plan)
+static const struct share_item *root_share(const struct guest_plan *plan)
 {
 	unsigned i;
 
@@ -90,7 +90,7 @@ static int mount_root(const struct share_item *share)
 }
 
 /* The others in the order of their depth, so that none covers another. */
-static int mount_others(const struct plan *plan, const struct share_item *root)
+static int mount_others(const struct guest_plan *plan, const struct share_item *root)
 {
 	bool is_done[sizeof(plan->shares) / sizeof(plan->shares[0])] = {false};
 	char where[PATH_MAX_];
@@ -192,7 +192,7 @@ static void set_network(bool has_network)
 	close(fd);
 }
 
-int make_system(const struct plan *plan)
+int make_system(const struct guest_plan *plan)
 {
 	const struct share_item *root = root_share(plan);
 

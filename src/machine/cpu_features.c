@@ -26,7 +26,7 @@ static const struct {
 };
 
 /* clang-format off */
-const struct cpu_feature cpu_features[] = {
+const struct named_cpu_feature cpu_features[] = {
 	{"fpu", CPU_1_EDX, 0}, {"vme", CPU_1_EDX, 1}, {"de", CPU_1_EDX, 2}, {"pse", CPU_1_EDX, 3},
 	{"tsc", CPU_1_EDX, 4}, {"msr", CPU_1_EDX, 5}, {"pae", CPU_1_EDX, 6},
 	{"mce", CPU_1_EDX, 7}, {"cx8", CPU_1_EDX, 8}, {"apic", CPU_1_EDX, 9},
@@ -122,7 +122,7 @@ const struct cpu_feature cpu_features[] = {
 /* clang-format on */
 const unsigned cpu_feature_count = sizeof(cpu_features) / sizeof(cpu_features[0]);
 
-const struct cpu_feature *cpu_feature_find(const char *name, size_t length)
+const struct named_cpu_feature *cpu_feature_find(const char *name, size_t length)
 {
 	unsigned i;
 	size_t n;

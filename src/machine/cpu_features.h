@@ -35,29 +35,29 @@ struct cpu_feature_set {
 	uint32_t words[CPU_WORDS];
 };
 
-struct cpu_feature {
+struct named_cpu_feature {
 	const char *name;
 	uint8_t word; /* enum cpu_word */
 	uint8_t bit;
 };
 
 /* All of them, in the order of words and bits; some have a second name. */
-extern const struct cpu_feature cpu_features[];
+extern const struct named_cpu_feature cpu_features[];
 extern const unsigned cpu_feature_count;
 
 /* The feature called name[0..length), or NULL. */
-const struct cpu_feature *cpu_feature_find(const char *name, size_t length);
+const struct named_cpu_feature *cpu_feature_find(const char *name, size_t length);
 
 /* The name of bit `bit` of a register (0 to 3: EAX to EDX), or NULL. */
 const char *cpu_feature_name(uint32_t leaf, uint32_t subleaf, unsigned reg, unsigned bit);
 
 static inline bool cpu_feature_in(const struct cpu_feature_set *set,
-                                  const struct cpu_feature *feature)
+                                  const struct named_cpu_feature *feature)
 {
 	return set->words[feature->word] >> feature->bit & 1;
 }
 
-static inline void cpu_feature_put(struct cpu_feature_set *set, const struct cpu_feature *feature,
+static inline void cpu_feature_put(struct cpu_feature_set *set, const struct named_cpu_feature *feature,
                                    bool is_on)
 {
 	if (is_on)

@@ -92,7 +92,7 @@ static int parse_model(struct cpu_spec *spec, const char *name, size_t length, s
 static int set_feature(struct cpu_spec *spec, const char *name, size_t length, bool is_on,
                        struct error *error)
 {
-	const struct cpu_feature *feature = cpu_feature_find(name, length);
+	const struct named_cpu_feature *feature = cpu_feature_find(name, length);
 
 	if (!feature)
 		return error_set(error, EINVAL,

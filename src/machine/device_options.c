@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A number that a property may have: `first` to `last`, and a power of two where that is asked for. */
-struct property {
+struct device_property {
 	const char *name;
 	uint64_t initial, first, last;
 	bool is_power_of_two;
@@ -16,7 +16,7 @@ struct property {
 static const struct kind {
 	const char *name;
 	bool is_pci, is_virtio;
-	struct property properties[DEVICE_PROPERTIES]; /* at their places in `values` */
+	struct device_property properties[DEVICE_PROPERTIES]; /* at their places in `values` */
 } kinds[] = {
 	[DEVICE_DEBUG_EXIT] = {"isa-debug-exit", false, false,
 			       {{"iobase", 0x501, 0, 0xffff}, {"iosize", 2, 1, 4}}},
@@ -62,7 +62,7 @@ static bool parse_number(const char *text, size_t length, uint64_t *value)
 static int parse_property(struct device_option *option, const char *text, size_t length,
 			  struct error *error)
 {
-	const struct property *property;
+	const struct device_property *property;
 	size_t name_length = strcspn(text, "=,");
 	uint64_t value;
 	unsigned i;

@@ -5,7 +5,7 @@
 #include "util/log.h"
 
 /* A BAR as sizing found it; or what a bridge is to forward. */
-struct request {
+struct bar_request {
 	unsigned slot_function, index;
 	bool is_io, is_64;
 	bool is_window;
@@ -31,7 +31,7 @@ static void write_bar(struct pci_bus *bus, unsigned slot_function, unsigned inde
 
 /* Size a BAR (PCI Local Bus 3.0 §6.2.5.1); decoding is off. How many registers it takes. */
 static unsigned size_bar(struct pci_bus *bus, unsigned slot_function, unsigned index,
-			 struct request *request)
+			 struct bar_request *request)
 {
 	uint64_t mask;
 	uint32_t low;
@@ -39,7 +39,7 @@ static unsigned size_bar(struct pci_bus *bus, unsigned slot_function, unsigned i
 	write_bar(bus, slot_function, index, UINT32_MAX);
 	low = read_bar(bus, slot_function, index);
 	write_bar(bus, slot_function, index, 0);
-	*request = (struct request){slot_function, index, .is_io = low & PCI_BAR_SPACE_IO};
+	*request = (struct bar_request){slot_function, index, .is_io = low & PCI_BAR_SPACE_IO};
 	if (!low)
 		return 1;
 	if (request->is_io) {
@@ -62,7 +62,7 @@ static unsigned size_bar(struct pci_bus *bus, unsigned slot_function, unsigned i
 /* Large ones first, so that alignment leaves no gaps; then by their place. */
 static int compare(const void *a, const void *b)
 {
-	const struct request *first = a, *second = b;
+	const struct bar_request *first = a, *second = b;
 
 	if (first->size != second->size)
 		return first->size < second->size ? 1 : -1;
@@ -88,7 +88,7 @@ static struct pci_bus *bus_behind(struct pci_bus *bus, unsigned slot_function)
 }
 
 /* The bridge forwards what is between; base above limit: nothing. */
-static void open_window(struct pci_bus *bus, const struct request *request, uint64_t at)
+static void open_window(struct pci_bus *bus, const struct bar_request *request, uint64_t at)
 {
 	uint64_t last = at + request->size - 1;
 
@@ -110,7 +110,7 @@ static void close_windows(struct pci_bus *bus, unsigned slot_function)
 
 static void place_bus(struct pci_bus *bus, struct pci_layout left);
 
-static void place(struct pci_bus *bus, struct pci_layout *left, const struct request *request)
+static void place(struct pci_bus *bus, struct pci_layout *left, const struct bar_request *request)
 {
 	uint64_t at;
 
@@ -136,7 +136,7 @@ static void place(struct pci_bus *bus, struct pci_layout *left, const struct req
 		write_bar(bus, request->slot_function, request->index + 1, at >> 32);
 }
 
-static unsigned size_bus(struct pci_bus *bus, struct request *requests);
+static unsigned size_bus(struct pci_bus *bus, struct bar_request *requests);
 
 static uint64_t power_of_two(uint64_t size)
 {
@@ -144,9 +144,9 @@ static uint64_t power_of_two(uint64_t size)
 }
 
 /* What a bridge needs for all that is behind it: windows of powers of two, where anything fits aligned. */
-static unsigned size_bridge(struct pci_bus *bus, unsigned slot_function, struct request *requests)
+static unsigned size_bridge(struct pci_bus *bus, unsigned slot_function, struct bar_request *requests)
 {
-	struct request *behind = malloc(REQUESTS_MAX * sizeof(*behind));
+	struct bar_request *behind = malloc(REQUESTS_MAX * sizeof(*behind));
 	uint64_t io = 0, memory = 0;
 	unsigned i, count, used = 0;
 
@@ -162,16 +162,16 @@ static unsigned size_bridge(struct pci_bus *bus, unsigned slot_function, struct 
 	}
 	free(behind);
 	if (io)
-		requests[used++] = (struct request){
+		requests[used++] = (struct bar_request){
 			slot_function, PCI_BRIDGE_BARS, .is_io = true, .is_window = true,
 			.size = power_of_two(io < WINDOW_IO_BYTES ? WINDOW_IO_BYTES : io)};
-	requests[used++] = (struct request){
+	requests[used++] = (struct bar_request){
 		slot_function, PCI_BRIDGE_BARS + 1, .is_window = true,
 		.size = power_of_two(memory < WINDOW_MEMORY_BYTES ? WINDOW_MEMORY_BYTES : memory)};
 	return used;
 }
 
-static unsigned size_function(struct pci_bus *bus, unsigned slot_function, struct request *requests)
+static unsigned size_function(struct pci_bus *bus, unsigned slot_function, struct bar_request *requests)
 {
 	bool is_bridge = bus_behind(bus, slot_function);
 	unsigned index, count = 0;
@@ -184,7 +184,7 @@ static unsigned size_function(struct pci_bus *bus, unsigned slot_function, struc
 	return is_bridge ? count + size_bridge(bus, slot_function, requests + count) : count;
 }
 
-static unsigned size_bus(struct pci_bus *bus, struct request *requests)
+static unsigned size_bus(struct pci_bus *bus, struct bar_request *requests)
 {
 	unsigned slot_function, count = 0;
 
@@ -227,7 +227,7 @@ static void place_behind(struct pci_bus *bus, const struct pci_layout *layout, u
 
 static void place_bus(struct pci_bus *bus, struct pci_layout left)
 {
-	struct request *requests = malloc(REQUESTS_MAX * sizeof(*requests));
+	struct bar_request *requests = malloc(REQUESTS_MAX * sizeof(*requests));
 	const struct pci_layout layout = left;
 	unsigned count, i, slot_function;
 	uint16_t command;

@@ -66,20 +66,20 @@ static const struct {
 };
 #define STRUCTURES (sizeof(structures) / sizeof(structures[0]))
 
-struct entry_point {
+struct smbios_entry_point {
 	char anchor[5];
 	uint8_t checksum, length, major, minor, revision_of_document, revision, reserved;
 	uint32_t table_max;
 	uint64_t table_gpa;
 } __attribute__((packed));
 
-struct header {
+struct smbios_header {
 	uint8_t type, length;
 	uint16_t handle;
 } __attribute__((packed));
 
-struct bios {
-	struct header header;
+struct smbios_bios {
+	struct smbios_header header;
 	uint8_t vendor, version;
 	uint16_t segment;
 	uint8_t release_date, rom_size;
@@ -87,27 +87,27 @@ struct bios {
 	uint8_t extension[2], major, minor, controller_major, controller_minor;
 } __attribute__((packed));
 
-struct system {
-	struct header header;
+struct smbios_system {
+	struct smbios_header header;
 	uint8_t manufacturer, product, version, serial, uuid[16], wake_up, sku, family;
 } __attribute__((packed));
 
-struct board {
-	struct header header;
+struct smbios_board {
+	struct smbios_header header;
 	uint8_t manufacturer, product, version, serial, asset, features, location;
 	uint16_t chassis;
 	uint8_t kind, contained;
 } __attribute__((packed));
 
-struct chassis {
-	struct header header;
+struct smbios_chassis {
+	struct smbios_header header;
 	uint8_t manufacturer, kind, version, serial, asset, boot_state, power_state, thermal_state, security;
 	uint32_t oem;
 	uint8_t height, power_cords, contained, contained_length, sku;
 } __attribute__((packed));
 
-struct processor {
-	struct header header;
+struct smbios_processor {
+	struct smbios_header header;
 	uint8_t socket, kind, family, manufacturer;
 	uint64_t id;
 	uint8_t version, voltage;
@@ -118,21 +118,21 @@ struct processor {
 	uint16_t characteristics, family2, cores2, enabled_cores2, threads2;
 } __attribute__((packed));
 
-struct oem_strings {
-	struct header header;
+struct smbios_oem_strings {
+	struct smbios_header header;
 	uint8_t count;
 } __attribute__((packed));
 
-struct memory_array {
-	struct header header;
+struct smbios_memory_array {
+	struct smbios_header header;
 	uint8_t location, use, correction;
 	uint32_t kib;
 	uint16_t error, devices;
 	uint64_t bytes;
 } __attribute__((packed));
 
-struct memory_device {
-	struct header header;
+struct smbios_memory_device {
+	struct smbios_header header;
 	uint16_t array, error, total_width, data_width, mib;
 	uint8_t form, set, locator, bank, kind;
 	uint16_t detail, speed;
@@ -141,13 +141,13 @@ struct memory_device {
 	uint16_t current_speed, voltages[3];
 } __attribute__((packed));
 
-struct boot {
-	struct header header;
+struct smbios_boot {
+	struct smbios_header header;
 	uint8_t reserved[6], status;
 } __attribute__((packed));
 
 /* Tables under way: a structure, and behind it its strings, of which the first is number 1. */
-struct writer {
+struct smbios_writer {
 	struct smbios *smbios;
 	const struct smbios_config *config;
 	uint8_t strings; /* of the structure under way */
@@ -156,7 +156,7 @@ struct writer {
 	bool is_full;
 };
 
-static void append(struct writer *writer, const void *bytes, size_t size)
+static void append(struct smbios_writer *writer, const void *bytes, size_t size)
 {
 	struct smbios *smbios = writer->smbios;
 
@@ -169,7 +169,7 @@ static void append(struct writer *writer, const void *bytes, size_t size)
 }
 
 /* A string's number; 0: there is none. */
-static uint8_t add_string(struct writer *writer, const char *text)
+static uint8_t add_string(struct smbios_writer *writer, const char *text)
 {
 	size_t size = text ? strlen(text) + 1 : 0;
 
@@ -185,9 +185,9 @@ static uint8_t add_string(struct writer *writer, const char *text)
 }
 
 /* The structure, its strings, and a NUL behind those; two when there are none (§6.1.3). */
-static void finish(struct writer *writer, struct header *header, unsigned type, size_t size)
+static void finish(struct smbios_writer *writer, struct smbios_header *header, unsigned type, size_t size)
 {
-	*header = (struct header){type, size, HANDLE(type)};
+	*header = (struct smbios_header){type, size, HANDLE(type)};
 	append(writer, header, size);
 	append(writer, writer->text, writer->text_size);
 	append(writer, "\0", writer->text_size ? 1 : 2);
@@ -196,7 +196,7 @@ static void finish(struct writer *writer, struct header *header, unsigned type, 
 #define FINISH(writer, structure, type) \
 	finish(writer, &(structure)->header, type, sizeof(*(structure)))
 
-static const char *said(const struct writer *writer, unsigned type, const char *name)
+static const char *said(const struct smbios_writer *writer, unsigned type, const char *name)
 {
 	const struct smbios_config *config = writer->config;
 	unsigned i = config ? config->field_count : 0;
@@ -207,14 +207,14 @@ static const char *said(const struct writer *writer, unsigned type, const char *
 	return NULL;
 }
 
-static uint8_t string(struct writer *writer, unsigned type, const char *name, const char *otherwise)
+static uint8_t string(struct smbios_writer *writer, unsigned type, const char *name, const char *otherwise)
 {
 	const char *text = said(writer, type, name);
 
 	return add_string(writer, text ? text : otherwise);
 }
 
-static uint16_t number(const struct writer *writer, unsigned type, const char *name, uint16_t otherwise)
+static uint16_t number(const struct smbios_writer *writer, unsigned type, const char *name, uint16_t otherwise)
 {
 	const char *text = said(writer, type, name);
 
@@ -223,7 +223,7 @@ static uint16_t number(const struct writer *writer, unsigned type, const char *n
 
 static void set_entry(struct smbios *smbios, uint64_t table_gpa)
 {
-	struct entry_point entry = {
+	struct smbios_entry_point entry = {
 		.anchor = {'_', 'S', 'M', '3', '_'},
 		.length = sizeof(entry),
 		.major = 3,
@@ -243,9 +243,9 @@ static void set_entry(struct smbios *smbios, uint64_t table_gpa)
 	memcpy(smbios->entry, &entry, sizeof(entry));
 }
 
-static void add_bios(struct writer *writer)
+static void add_bios(struct smbios_writer *writer)
 {
-	struct bios bios = {
+	struct smbios_bios bios = {
 		.segment = 0xe000,
 		.characteristics = BIOS_CHARACTERISTICS_UNSUPPORTED,
 		.extension = {0, BIOS_EXTENSION_VIRTUAL_MACHINE},
@@ -267,9 +267,9 @@ static void add_bios(struct writer *writer)
 	FINISH(writer, &bios, TYPE_BIOS);
 }
 
-static void add_system(struct writer *writer, const char *product)
+static void add_system(struct smbios_writer *writer, const char *product)
 {
-	struct system system = {.wake_up = SYSTEM_WAKE_POWER_SWITCH};
+	struct smbios_system system = {.wake_up = SYSTEM_WAKE_POWER_SWITCH};
 	const char *uuid = said(writer, TYPE_SYSTEM, "uuid");
 	uint8_t bytes[16] = {0};
 	unsigned i;
@@ -290,7 +290,7 @@ static void add_system(struct writer *writer, const char *product)
 	FINISH(writer, &system, TYPE_SYSTEM);
 }
 
-static bool has_any(const struct writer *writer, unsigned type)
+static bool has_any(const struct smbios_writer *writer, unsigned type)
 {
 	unsigned i;
 
@@ -300,9 +300,9 @@ static bool has_any(const struct writer *writer, unsigned type)
 	return false;
 }
 
-static void add_board(struct writer *writer, const char *product)
+static void add_board(struct smbios_writer *writer, const char *product)
 {
-	struct board board = {
+	struct smbios_board board = {
 		.features = BOARD_HOSTING, .chassis = HANDLE(TYPE_CHASSIS), .kind = BOARD_MOTHERBOARD};
 
 	if (!has_any(writer, TYPE_BOARD))
@@ -316,9 +316,9 @@ static void add_board(struct writer *writer, const char *product)
 	FINISH(writer, &board, TYPE_BOARD);
 }
 
-static void add_chassis(struct writer *writer)
+static void add_chassis(struct smbios_writer *writer)
 {
-	struct chassis chassis = {
+	struct smbios_chassis chassis = {
 		.kind = CHASSIS_OTHER,
 		.boot_state = STATE_SAFE,
 		.power_state = STATE_SAFE,
@@ -335,9 +335,9 @@ static void add_chassis(struct writer *writer)
 }
 
 /* One socket with all of them. */
-static void add_processor(struct writer *writer, unsigned cpus)
+static void add_processor(struct smbios_writer *writer, unsigned cpus)
 {
-	struct processor processor = {
+	struct smbios_processor processor = {
 		.kind = PROCESSOR_CENTRAL,
 		.family = PROCESSOR_OTHER,
 		.family2 = PROCESSOR_OTHER,
@@ -369,10 +369,10 @@ static void add_processor(struct writer *writer, unsigned cpus)
 	FINISH(writer, &processor, TYPE_PROCESSOR);
 }
 
-static void add_oem_strings(struct writer *writer)
+static void add_oem_strings(struct smbios_writer *writer)
 {
 	const struct smbios_config *config = writer->config;
-	struct oem_strings strings = {.count = 0};
+	struct smbios_oem_strings strings = {.count = 0};
 	unsigned i;
 
 	for (i = 0; config && i < config->field_count; i++)
@@ -382,10 +382,10 @@ static void add_oem_strings(struct writer *writer)
 		FINISH(writer, &strings, TYPE_OEM_STRINGS);
 }
 
-static void add_memory(struct writer *writer, uint64_t ram_bytes)
+static void add_memory(struct smbios_writer *writer, uint64_t ram_bytes)
 {
 	uint64_t kib = ram_bytes >> 10, mib = ram_bytes >> 20;
-	struct memory_array array = {
+	struct smbios_memory_array array = {
 		.location = ARRAY_OTHER,
 		.use = ARRAY_SYSTEM,
 		.correction = ARRAY_MULTI_BIT_ECC,
@@ -394,7 +394,7 @@ static void add_memory(struct writer *writer, uint64_t ram_bytes)
 		.devices = 1,
 		.bytes = kib < KIB_MAX_32 ? 0 : ram_bytes,
 	};
-	struct memory_device device = {
+	struct smbios_memory_device device = {
 		.array = HANDLE(TYPE_MEMORY_ARRAY),
 		.error = NO_HANDLE,
 		.total_width = UINT16_MAX,
@@ -424,9 +424,9 @@ static void add_memory(struct writer *writer, uint64_t ram_bytes)
 int smbios_build(struct smbios *smbios, const struct smbios_facts *facts,
 		 const struct smbios_config *config, struct error *error)
 {
-	struct writer *writer = calloc(1, sizeof(*writer));
-	struct boot boot = {.status = 0};
-	struct header end;
+	struct smbios_writer *writer = calloc(1, sizeof(*writer));
+	struct smbios_boot boot = {.status = 0};
+	struct smbios_header end;
 	bool is_full;
 
 	if (!writer)

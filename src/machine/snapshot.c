@@ -15,7 +15,7 @@
 #define STATE_PIECE_BYTES (1u << 20)
 #define CPU_NAME_BYTES	16
 
-struct header {
+struct snapshot_header {
 	char magic[16];
 	uint32_t version, reserved;
 	uint64_t state_bytes, state_checksum;
@@ -199,14 +199,14 @@ int snapshot_state(const struct snapshot_parts *parts, struct state_stream *stat
 
 int snapshot_begin_live(const struct saved_stream *stream)
 {
-	struct header header = {.magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION_LIVE};
+	struct snapshot_header header = {.magic = SNAPSHOT_MAGIC, .version = SNAPSHOT_VERSION_LIVE};
 
 	return stream->write(stream->context, &header, sizeof(header));
 }
 
 int snapshot_end_live(const struct saved_stream *stream, const struct state_stream *state)
 {
-	struct header header = {.magic = SNAPSHOT_MAGIC,
+	struct snapshot_header header = {.magic = SNAPSHOT_MAGIC,
 				.version = SNAPSHOT_VERSION_LIVE,
 				.state_bytes = state->at,
 				.state_checksum = saved_checksum(SAVED_CHECKSUM_START, state->saved, state->at)};
@@ -219,7 +219,7 @@ int snapshot_end_live(const struct saved_stream *stream, const struct state_stre
 static int write_parts(const struct snapshot_parts *parts, const struct saved_stream *stream,
 		       const struct state_stream *state, bool has_magic)
 {
-	struct header header = {
+	struct snapshot_header header = {
 		.version = SNAPSHOT_VERSION,
 		.state_bytes = state->at,
 		.state_checksum = saved_checksum(SAVED_CHECKSUM_START, state->saved, state->at),
@@ -284,7 +284,7 @@ int snapshot_save_to(const struct snapshot_parts *parts, const struct saved_stre
 	return result;
 }
 
-static int read_header(const struct saved_stream *stream, struct header *header, struct error *error)
+static int read_header(const struct saved_stream *stream, struct snapshot_header *header, struct error *error)
 {
 	int result = stream->read(stream->context, header, sizeof(*header));
 
@@ -301,8 +301,8 @@ static int read_header(const struct saved_stream *stream, struct header *header,
 }
 
 /* A piece at a time: memory is there for what came, and not for what a header promises. */
-static int read_state(const struct saved_stream *stream, const struct header *header, struct saved_machine *machine,
-		      struct error *error)
+static int read_state(const struct saved_stream *stream, const struct snapshot_header *header,
+		      struct saved_machine *machine, struct error *error)
 {
 	size_t size = header->state_bytes, at = 0, piece;
 	uint8_t *more;
@@ -326,7 +326,7 @@ static int read_state(const struct saved_stream *stream, const struct header *he
 int snapshot_read(const struct saved_stream *stream, struct ram *ram, struct saved_machine *machine,
 		  struct error *error)
 {
-	struct header header;
+	struct snapshot_header header;
 	bool is_live;
 	int result = read_header(stream, &header, error);
 

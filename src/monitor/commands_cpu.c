@@ -109,7 +109,7 @@ json_t *qmp_query_cpu_definitions(struct qmp_call *call)
 /* Properties that are features, taken into the set; others are the caller's. */
 static void apply_properties(const json_t *properties, struct cpu_feature_set *features)
 {
-	const struct cpu_feature *feature;
+	const struct named_cpu_feature *feature;
 	const char *name;
 	json_t *value;
 

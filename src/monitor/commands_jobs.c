@@ -15,39 +15,39 @@ static const char *const type_names[] = {
 	[JOB_SNAPSHOT_DELETE] = "snapshot-delete",
 };
 
-struct job {
+struct monitor_job {
 	enum job_type type;
 	const char *status;
 	char *id, *tag; /* owned */
 	struct machine_snapshot_choice choice;
 	bool is_over;
 	struct error problem; /* "": none */
-	struct job *next;
+	struct monitor_job *next;
 };
 
-static void set_status(struct monitor *monitor, struct job *job, const char *status)
+static void set_status(struct monitor *monitor, struct monitor_job *job, const char *status)
 {
 	job->status = status;
 	qmp_send_event(monitor, "JOB_STATUS_CHANGE", json_pack("{s:s,s:s}", "status", status, "id", job->id));
 }
 
-static void free_job(struct job *job)
+static void free_job(struct monitor_job *job)
 {
 	free(job->id);
 	free(job->tag);
 	free(job);
 }
 
-static struct job *find_job(struct monitor *monitor, const char *id)
+static struct monitor_job *find_job(struct monitor *monitor, const char *id)
 {
-	struct job *job = monitor->jobs;
+	struct monitor_job *job = monitor->jobs;
 
 	while (job && strcmp(job->id, id) != 0)
 		job = job->next;
 	return job;
 }
 
-static void carry_out(struct monitor *monitor, struct job *job)
+static void carry_out(struct monitor *monitor, struct monitor_job *job)
 {
 	int result = -EINVAL;
 
@@ -76,7 +76,7 @@ static void carry_out(struct monitor *monitor, struct job *job)
 void jobs_carry_out(void *context)
 {
 	struct monitor *monitor = context;
-	struct job *job = monitor->jobs;
+	struct monitor_job *job = monitor->jobs;
 
 	while (job && job->is_over)
 		job = job->next;
@@ -118,7 +118,7 @@ static json_t *start(struct qmp_call *call, enum job_type type)
 {
 	struct monitor *monitor = call->monitor;
 	const char *id = json_string_value(json_object_get(call->arguments, "job-id"));
-	struct job *job, **last = &monitor->jobs;
+	struct monitor_job *job, **last = &monitor->jobs;
 	unsigned count = 0;
 
 	if (!monitor->machine) {
@@ -173,7 +173,7 @@ json_t *qmp_snapshot_delete(struct qmp_call *call)
 json_t *qmp_query_jobs(struct qmp_call *call)
 {
 	json_t *answer = json_array(), *one;
-	const struct job *job;
+	const struct monitor_job *job;
 
 	for (job = call->monitor->jobs; job; job = job->next) {
 		one = json_pack("{s:s,s:s,s:s,s:i,s:i}", "id", job->id, "type", type_names[job->type], "status",
@@ -189,7 +189,7 @@ json_t *qmp_job_dismiss(struct qmp_call *call)
 {
 	struct monitor *monitor = call->monitor;
 	const char *id = json_string_value(json_object_get(call->arguments, "id"));
-	struct job *job = find_job(monitor, id), **at;
+	struct monitor_job *job = find_job(monitor, id), **at;
 
 	if (!job) {
 		error_set(&call->error, ENOENT, "Job not found");
@@ -210,7 +210,7 @@ json_t *qmp_job_dismiss(struct qmp_call *call)
 
 void jobs_end(struct monitor *monitor)
 {
-	struct job *job;
+	struct monitor_job *job;
 
 	event_timer_destroy(&monitor->job_timer);
 	while ((job = monitor->jobs)) {

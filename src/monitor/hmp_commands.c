@@ -12,14 +12,14 @@
 #include "monitor/qmp.h"
 #include "monitor/version.h"
 
-struct line {
+struct hmp_line {
 	struct monitor *monitor;
 	struct hmp_text *text;
 	const char *rest; /* behind the command's name */
 };
 
 /* What a QMP command answers, the caller's; NULL: it has failed, which was printed. */
-static json_t *ask(struct line *line, const char *command)
+static json_t *ask(struct hmp_line *line, const char *command)
 {
 	struct qmp_call call = {.monitor = line->monitor};
 	json_t *answer = qmp_run(&call, command);
@@ -29,27 +29,27 @@ static json_t *ask(struct line *line, const char *command)
 	return answer;
 }
 
-static void run_stop(struct line *line)
+static void run_stop(struct hmp_line *line)
 {
 	json_decref(ask(line, "stop"));
 }
 
-static void run_cont(struct line *line)
+static void run_cont(struct hmp_line *line)
 {
 	json_decref(ask(line, "cont"));
 }
 
-static void run_reset(struct line *line)
+static void run_reset(struct hmp_line *line)
 {
 	json_decref(ask(line, "system_reset"));
 }
 
-static void run_powerdown(struct line *line)
+static void run_powerdown(struct hmp_line *line)
 {
 	json_decref(ask(line, "system_powerdown"));
 }
 
-static void run_quit(struct line *line)
+static void run_quit(struct hmp_line *line)
 {
 	json_decref(ask(line, "quit"));
 }
@@ -61,13 +61,13 @@ static const char *string(const json_t *object, const char *key)
 	return value ? value : "";
 }
 
-static void info_version(struct line *line)
+static void info_version(struct hmp_line *line)
 {
 	hmp_print(line->text, "%d.%d.%d (kvik " KVIK_VERSION ")\n", VERSION_QEMU_MAJOR,
 		  VERSION_QEMU_MINOR, VERSION_QEMU_MICRO);
 }
 
-static void info_status(struct line *line)
+static void info_status(struct hmp_line *line)
 {
 	json_t *status = ask(line, "query-status");
 	const char *name = string(status, "status");
@@ -80,7 +80,7 @@ static void info_status(struct line *line)
 	json_decref(status);
 }
 
-static void info_cpus(struct line *line)
+static void info_cpus(struct hmp_line *line)
 {
 	json_t *cpus = ask(line, "query-cpus-fast"), *cpu;
 	size_t i;
@@ -92,7 +92,7 @@ static void info_cpus(struct line *line)
 	json_decref(cpus);
 }
 
-static void info_block(struct line *line)
+static void info_block(struct hmp_line *line)
 {
 	json_t *blocks = ask(line, "query-block"), *block, *inserted, *cache;
 	size_t i;
@@ -121,7 +121,7 @@ static void info_block(struct line *line)
 	json_decref(blocks);
 }
 
-static void info_chardev(struct line *line)
+static void info_chardev(struct hmp_line *line)
 {
 	json_t *list = ask(line, "query-chardev"), *one;
 	size_t i;
@@ -131,13 +131,13 @@ static void info_chardev(struct line *line)
 	json_decref(list);
 }
 
-static void info_name(struct line *line)
+static void info_name(struct hmp_line *line)
 {
 	if (line->monitor->facts.name)
 		hmp_print(line->text, "%s\n", line->monitor->facts.name);
 }
 
-static void info_uuid(struct line *line)
+static void info_uuid(struct hmp_line *line)
 {
 	json_t *answer = ask(line, "query-uuid");
 
@@ -145,13 +145,13 @@ static void info_uuid(struct line *line)
 	json_decref(answer);
 }
 
-static void info_kvm(struct line *line)
+static void info_kvm(struct hmp_line *line)
 {
 	hmp_print(line->text, "kvm support: %s\n",
 		  line->monitor->facts.uses_kvm ? "enabled" : "disabled");
 }
 
-static void info_memory(struct line *line)
+static void info_memory(struct hmp_line *line)
 {
 	json_t *answer = ask(line, "query-memory-size-summary");
 
@@ -161,7 +161,7 @@ static void info_memory(struct line *line)
 	json_decref(answer);
 }
 
-static void info_balloon(struct line *line)
+static void info_balloon(struct hmp_line *line)
 {
 	json_t *answer = ask(line, "query-balloon");
 
@@ -171,12 +171,12 @@ static void info_balloon(struct line *line)
 	json_decref(answer);
 }
 
-static void info_snapshots(struct line *line)
+static void info_snapshots(struct hmp_line *line)
 {
 	hmp_info_snapshots(line->monitor, line->text);
 }
 
-static void info_migrate(struct line *line)
+static void info_migrate(struct hmp_line *line)
 {
 	json_t *answer = ask(line, "query-migrate");
 
@@ -184,7 +184,7 @@ static void info_migrate(struct line *line)
 	json_decref(answer);
 }
 
-static void info_migrate_parameters(struct line *line)
+static void info_migrate_parameters(struct hmp_line *line)
 {
 	json_t *answer = ask(line, "query-migrate-parameters");
 
@@ -194,9 +194,9 @@ static void info_migrate_parameters(struct line *line)
 	json_decref(answer);
 }
 
-static const struct command {
+static const struct hmp_command {
 	const char *name, *other_name;
-	void (*run)(struct line *line);
+	void (*run)(struct hmp_line *line);
 	const char *help;
 } information[] = {
 	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
@@ -214,7 +214,7 @@ static const struct command {
 	{"version", NULL, info_version, "this program's version"},
 };
 
-static void list_information(struct line *line)
+static void list_information(struct hmp_line *line)
 {
 	unsigned i;
 
@@ -222,7 +222,7 @@ static void list_information(struct line *line)
 		hmp_print(line->text, "info %s -- %s\n", information[i].name, information[i].help);
 }
 
-static void run_info(struct line *line)
+static void run_info(struct hmp_line *line)
 {
 	size_t length = strcspn(line->rest, " \t");
 	unsigned i;
@@ -256,7 +256,7 @@ static char *next_word(char **at)
 }
 
 /* As `ask`, with arguments, which are checked as a program's are and given back. */
-static void tell(struct line *line, const char *command, json_t *arguments)
+static void tell(struct hmp_line *line, const char *command, json_t *arguments)
 {
 	struct qmp_call call = {.monitor = line->monitor, .arguments = arguments};
 	json_t *answer = NULL;
@@ -286,7 +286,7 @@ static json_t *parse_key(const char *word, size_t length)
 	return json_pack("{s:s,s:i}", "type", "number", "data", (int)number);
 }
 
-static void run_sendkey(struct line *line)
+static void run_sendkey(struct hmp_line *line)
 {
 	char *at = strdup(line->rest), *rest = at, *word = at ? next_word(&rest) : NULL, *hold;
 	json_t *wanted = json_array(), *key, *arguments;
@@ -315,7 +315,7 @@ out:
 	free(at);
 }
 
-static void run_screendump(struct line *line)
+static void run_screendump(struct hmp_line *line)
 {
 	char *at = strdup(line->rest), *rest = at, *word;
 	json_t *arguments = json_object();
@@ -333,7 +333,7 @@ static void run_screendump(struct line *line)
 }
 
 /* mouse_move X Y [WHEEL] */
-static void run_mouse_move(struct line *line)
+static void run_mouse_move(struct hmp_line *line)
 {
 	int x = 0, y = 0, wheel = 0;
 
@@ -351,7 +351,7 @@ static void run_mouse_move(struct line *line)
 }
 
 /* mouse_button STATE: a bit for each of left, right and middle. */
-static void run_mouse_button(struct line *line)
+static void run_mouse_button(struct hmp_line *line)
 {
 	static const char *const names[] = {"left", "right", "middle"};
 	unsigned i, state = strtoul(line->rest, NULL, 0);
@@ -363,7 +363,7 @@ static void run_mouse_button(struct line *line)
 	tell(line, "input-send-event", json_pack("{s:o}", "events", events));
 }
 
-static void run_device_add(struct line *line)
+static void run_device_add(struct hmp_line *line)
 {
 	const struct monitor_facts *facts = &line->monitor->facts;
 	struct error error = {.message = "there is no machine"};
@@ -375,14 +375,14 @@ static void run_device_add(struct line *line)
 		hmp_print(line->text, "Error: %s\n", error.message);
 }
 
-static void run_device_del(struct line *line)
+static void run_device_del(struct hmp_line *line)
 {
 	tell(line, "device_del",
 		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
 }
 
 /* eject [-f] DEVICE; change [-f] DEVICE FILE [FORMAT [MODE]] */
-static void run_media(struct line *line, const char *command, const char *const *names, unsigned count)
+static void run_media(struct hmp_line *line, const char *command, const char *const *names, unsigned count)
 {
 	char *at = strdup(line->rest), *rest = at, *word;
 	json_t *arguments = json_object();
@@ -398,14 +398,14 @@ static void run_media(struct line *line, const char *command, const char *const 
 	tell(line, command, arguments);
 }
 
-static void run_eject(struct line *line)
+static void run_eject(struct hmp_line *line)
 {
 	static const char *const names[] = {"device"};
 
 	run_media(line, "eject", names, 1);
 }
 
-static void run_change(struct line *line)
+static void run_change(struct hmp_line *line)
 {
 	static const char *const names[] = {"device", "filename", "format", "read-only-mode"};
 
@@ -413,7 +413,7 @@ static void run_change(struct line *line)
 }
 
 /* "-d" and the like make no difference: it does not wait for the end anyway. */
-static void run_migrate(struct line *line)
+static void run_migrate(struct hmp_line *line)
 {
 	const char *uri = line->rest;
 
@@ -424,17 +424,17 @@ static void run_migrate(struct line *line)
 	tell(line, "migrate", json_pack("{s:s%}", "uri", uri, strcspn(uri, "\r\n")));
 }
 
-static void run_migrate_incoming(struct line *line)
+static void run_migrate_incoming(struct hmp_line *line)
 {
 	tell(line, "migrate-incoming", json_pack("{s:s%}", "uri", line->rest, strcspn(line->rest, "\r\n")));
 }
 
-static void run_migrate_cancel(struct line *line)
+static void run_migrate_cancel(struct hmp_line *line)
 {
 	json_decref(ask(line, "migrate_cancel"));
 }
 
-static void run_migrate_set_parameter(struct line *line)
+static void run_migrate_set_parameter(struct hmp_line *line)
 {
 	json_t *arguments = hmp_parse_parameter(line->rest);
 
@@ -444,24 +444,24 @@ static void run_migrate_set_parameter(struct line *line)
 		hmp_print(line->text, "migrate_set_parameter: max-bandwidth BYTES[KMG], or downtime-limit MS\n");
 }
 
-static void run_savevm(struct line *line)
+static void run_savevm(struct hmp_line *line)
 {
 	hmp_savevm(line->monitor, line->rest, line->text);
 }
 
-static void run_loadvm(struct line *line)
+static void run_loadvm(struct hmp_line *line)
 {
 	hmp_loadvm(line->monitor, line->rest, line->text);
 }
 
-static void run_delvm(struct line *line)
+static void run_delvm(struct hmp_line *line)
 {
 	hmp_delvm(line->monitor, line->rest, line->text);
 }
 
-static void run_help(struct line *line);
+static void run_help(struct hmp_line *line);
 
-static const struct command commands[] = {
+static const struct hmp_command commands[] = {
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"delvm", NULL, run_delvm, "NAME: delete a snapshot"},
@@ -486,7 +486,7 @@ static const struct command commands[] = {
 	{"system_reset", NULL, run_reset, "press the reset button"},
 };
 
-static void run_help(struct line *line)
+static void run_help(struct hmp_line *line)
 {
 	unsigned i;
 
@@ -496,7 +496,7 @@ static void run_help(struct line *line)
 			  commands[i].other_name ? commands[i].other_name : "", commands[i].help);
 }
 
-static bool is_named(const struct command *command, const char *name, size_t length)
+static bool is_named(const struct hmp_command *command, const char *name, size_t length)
 {
 	return (strlen(command->name) == length && strncmp(command->name, name, length) == 0) ||
 	       (command->other_name && strlen(command->other_name) == length &&
@@ -505,7 +505,7 @@ static bool is_named(const struct command *command, const char *name, size_t len
 
 void hmp_run(struct monitor *monitor, const char *text, struct hmp_text *output)
 {
-	struct line line = {.monitor = monitor, .text = output};
+	struct hmp_line line = {.monitor = monitor, .text = output};
 	size_t length;
 	unsigned i;
 

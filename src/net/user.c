@@ -36,17 +36,17 @@
 #define NS_PER_MS	1000000ll
 
 /* A timer of the stack's. */
-struct timer {
+struct slirp_timer {
 	SlirpTimerId id;
 	void *context;
 	int64_t expires_ms; /* -1: it doesn't */
-	struct timer *next;
+	struct slirp_timer *next;
 };
 
 struct user {
 	Slirp *slirp;
 	int frames; /* the helper's end */
-	struct timer *timers;
+	struct slirp_timer *timers;
 	struct pollfd polls[POLLS_MAX];
 	unsigned poll_count;
 	char resolver[RESOLVER_MAX + 1];
@@ -84,11 +84,11 @@ static int64_t clock_ns(void *context)
 static void *timer_new(SlirpTimerId id, void *timer_context, void *context)
 {
 	struct user *user = context;
-	struct timer *timer = calloc(1, sizeof(*timer));
+	struct slirp_timer *timer = calloc(1, sizeof(*timer));
 
 	if (!timer)
 		abort();
-	*timer = (struct timer){id, timer_context, -1, user->timers};
+	*timer = (struct slirp_timer){id, timer_context, -1, user->timers};
 	user->timers = timer;
 	return timer;
 }
@@ -96,7 +96,7 @@ static void *timer_new(SlirpTimerId id, void *timer_context, void *context)
 static void timer_free(void *opaque, void *context)
 {
 	struct user *user = context;
-	struct timer **at;
+	struct slirp_timer **at;
 
 	for (at = &user->timers; *at && *at != opaque; at = &(*at)->next)
 		;
@@ -108,7 +108,7 @@ static void timer_free(void *opaque, void *context)
 static void timer_mod(void *opaque, int64_t expires_ms, void *context)
 {
 	(void)context;
-	((struct timer *)opaque)->expires_ms = expires_ms;
+	((struct slirp_timer *)opaque)->expires_ms = expires_ms;
 }
 
 /* The loop looks at everything each time around. */
@@ -165,7 +165,7 @@ static int get_events(int index, void *context)
 static int next_timeout_ms(const struct user *user, uint32_t timeout_ms)
 {
 	int64_t now_ms = clock_ns(NULL) / NS_PER_MS, left_ms;
-	const struct timer *timer;
+	const struct slirp_timer *timer;
 
 	for (timer = user->timers; timer; timer = timer->next) {
 		if (timer->expires_ms < 0)
@@ -180,7 +180,7 @@ static int next_timeout_ms(const struct user *user, uint32_t timeout_ms)
 static void run_timers(struct user *user)
 {
 	int64_t now_ms = clock_ns(NULL) / NS_PER_MS;
-	struct timer *timer, *next;
+	struct slirp_timer *timer, *next;
 
 	for (timer = user->timers; timer; timer = next) {
 		next = timer->next;
@@ -232,7 +232,7 @@ static void serve(int socket, void *context)
 
 /* --- starting it --- */
 
-static const struct call calls[] = {
+static const struct allowed_call calls[] = {
 	CALL(poll),
 	CALL(sendto),
 	CALL(recvfrom),

@@ -21,7 +21,7 @@ struct connector {
 	size_t name_bytes;
 };
 
-static const struct call calls[] = {
+static const struct allowed_call calls[] = {
 	CALL_IF(socket, "AF_UNIX", IS(0, AF_UNIX)),
 	CALL(connect),
 };

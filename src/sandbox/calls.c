@@ -31,7 +31,7 @@
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #endif
 
-const struct call sandbox_calls[] = {
+const struct allowed_call sandbox_calls[] = {
 	/* On the way of every exit to the monitor. */
 	KVM(KVM_RUN),
 	CALL(read),

@@ -28,7 +28,7 @@ struct call_condition {
 };
 
 /* A call that is allowed when all conditions hold. Several rows for one call: any of them. */
-struct call {
+struct allowed_call {
 	int number;
 	enum call_group group;
 	const char *name;
@@ -51,7 +51,7 @@ struct call {
 #define IS_SELF(position) {.argument = position, .is_own_pid = 1, .mask = THIRTY_TWO_BITS}
 
 /* The most frequent first, where the filter does not begin with what needs no look at arguments. */
-extern const struct call sandbox_calls[];
+extern const struct allowed_call sandbox_calls[];
 extern const unsigned sandbox_call_count;
 
 #endif

@@ -81,7 +81,7 @@ static void watch_refusals(void)
 	sigaction(SIGSYS, &action, &previous);
 }
 
-static int add_call(scmp_filter_ctx filter, const struct call *call)
+static int add_call(scmp_filter_ctx filter, const struct allowed_call *call)
 {
 	const struct call_condition *condition = call->conditions;
 	struct scmp_arg_cmp compared[CALL_CONDITIONS];
@@ -97,7 +97,7 @@ static int add_call(scmp_filter_ctx filter, const struct call *call)
 	return seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call->number, count, compared);
 }
 
-static bool is_wanted(const struct call *call, const struct sandbox_config *config)
+static bool is_wanted(const struct allowed_call *call, const struct sandbox_config *config)
 {
 	switch (call->group) {
 	case CALLS_KVM: return config->uses_kvm;
@@ -108,7 +108,7 @@ static bool is_wanted(const struct call *call, const struct sandbox_config *conf
 }
 
 /* A table's calls, the first of them first in the filter. A negative errno of libseccomp's, or 0. */
-static int add_calls(scmp_filter_ctx filter, const struct call *calls, unsigned count,
+static int add_calls(scmp_filter_ctx filter, const struct allowed_call *calls, unsigned count,
 		     const struct sandbox_config *config)
 {
 	unsigned i, hot = 255;
@@ -174,8 +174,8 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 	return 0;
 }
 
-int sandbox_install_calls(const struct call *common, unsigned common_count,
-			  const struct call *calls, unsigned count)
+int sandbox_install_calls(const struct allowed_call *common, unsigned common_count,
+			  const struct allowed_call *calls, unsigned count)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
 	int result = filter ? set_attributes(filter) : -ENOMEM;
@@ -210,7 +210,7 @@ static int read_program(int fd, struct sock_fprog *program)
 	return 0;
 }
 
-int sandbox_compile_calls(const struct call *calls, unsigned count, struct sock_fprog *program)
+int sandbox_compile_calls(const struct allowed_call *calls, unsigned count, struct sock_fprog *program)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int fd = memfd_create("filter", MFD_CLOEXEC), result = filter ? 0 : -ENOMEM;

@@ -16,7 +16,7 @@
 #include "sandbox/sandbox.h"
 
 /* What every helper may do: answer, and die of a refused call with a line about it (filter.c). */
-static const struct call common_calls[] = {
+static const struct allowed_call common_calls[] = {
 	CALL(recvmsg),
 	CALL(sendmsg),
 	CALL(close),

@@ -19,7 +19,7 @@
 struct helper_config {
 	const char *name; /* for people */
 	/* What it may call when it is locked, besides what every helper may. */
-	const struct call *calls;
+	const struct allowed_call *calls;
 	unsigned call_count;
 	/* Descriptors of the caller's that it goes on to use; all others but standard error are closed. */
 	const int *kept;

@@ -42,10 +42,10 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 			   struct error *error);
 
 /* A helper's filter: what it shares with others, and its own. 0 or -errno. */
-int sandbox_install_calls(const struct call *common, unsigned common_count,
-			  const struct call *calls, unsigned count);
+int sandbox_install_calls(const struct allowed_call *common, unsigned common_count,
+			  const struct allowed_call *calls, unsigned count);
 
 /* A filter that kills who makes another call, ready for PR_SET_SECCOMP. It is not freed. 0 or -errno. */
-int sandbox_compile_calls(const struct call *calls, unsigned count, struct sock_fprog *program);
+int sandbox_compile_calls(const struct allowed_call *calls, unsigned count, struct sock_fprog *program);
 
 #endif

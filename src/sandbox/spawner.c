@@ -20,7 +20,7 @@
 #include "sandbox/helper.h"
 #include "sandbox/internal.h"
 
-enum operation { SPAWN = 1, KILL };
+enum spawner_operation { SPAWN = 1, KILL };
 
 /* Nothing but these comes in and goes out; a new stub's descriptors go with its answer. */
 struct spawner_request {
@@ -34,7 +34,7 @@ struct spawner_answer {
 };
 
 /* An id is a slot's number and how often the slot was taken: late ones find nobody. */
-struct slot {
+struct stub_slot {
 	int process; /* pidfd; -1: free */
 	uint32_t id;
 };
@@ -43,12 +43,12 @@ struct spawner {
 	stub_function *function;
 	enum spawner_lock locks;
 	struct sock_fprog lock; /* of a stub */
-	struct slot slots[SPAWNER_STUBS];
+	struct stub_slot slots[SPAWNER_STUBS];
 };
 
 #define MAP_GIVEN (MAP_SHARED | MAP_FIXED)
 
-static const struct call stub_calls[] = {
+static const struct allowed_call stub_calls[] = {
 	CALL(futex),
 	CALL(recvmsg),
 	CALL(sendmsg),
@@ -73,10 +73,10 @@ static const struct call stub_calls[] = {
 		/* A stub. */                                                                      \
 		CALL(futex), CALL_IF(mmap, "of what it was sent", IS(3, MAP_GIVEN)), CALL(munmap)
 
-static const struct call calls[] = {OWN_CALLS};
+static const struct allowed_call calls[] = {OWN_CALLS};
 
 /* With stubs that lock themselves. */
-static const struct call wider_calls[] = {
+static const struct allowed_call wider_calls[] = {
 	OWN_CALLS,
 	CALL_IF(mmap, "of what it was sent, at once", IS(3, MAP_GIVEN | MAP_POPULATE)),
 	CALL(rseq),
@@ -116,12 +116,12 @@ static int make_page(void)
 	return result;
 }
 
-static struct slot *find_slot(struct spawner *spawner, bool is_free, uint32_t id)
+static struct stub_slot *find_slot(struct spawner *spawner, bool is_free, uint32_t id)
 {
 	unsigned i;
 
 	for (i = 0; i < SPAWNER_STUBS; i++) {
-		struct slot *slot = &spawner->slots[i];
+		struct stub_slot *slot = &spawner->slots[i];
 
 		if (is_free ? slot->process < 0 : slot->process >= 0 && slot->id == id)
 			return slot;
@@ -130,7 +130,7 @@ static struct slot *find_slot(struct spawner *spawner, bool is_free, uint32_t id
 }
 
 /* Fills `fds` (process, socket, page): the last two are the caller's to close. */
-static int spawn(struct spawner *spawner, struct slot *slot, int fds[3])
+static int spawn(struct spawner *spawner, struct stub_slot *slot, int fds[3])
 {
 	pid_t self = getpid(), child;
 	int ends[2], page = make_page(), process = -1, result = 0;
@@ -161,7 +161,7 @@ static int spawn(struct spawner *spawner, struct slot *slot, int fds[3])
 }
 
 /* It has ended or is about to. */
-static void reap(struct slot *slot)
+static void reap(struct stub_slot *slot)
 {
 	siginfo_t info;
 
@@ -174,7 +174,7 @@ static void reap(struct slot *slot)
 static int answer(struct spawner *spawner, const struct spawner_request *request, int socket)
 {
 	struct spawner_answer answer = {.result = -EAGAIN};
-	struct slot *slot = find_slot(spawner, request->operation == SPAWN, request->id);
+	struct stub_slot *slot = find_slot(spawner, request->operation == SPAWN, request->id);
 	int fds[3], result;
 
 	if (request->operation == KILL) {
@@ -251,7 +251,7 @@ int spawner_start(stub_function *function, enum spawner_lock lock, struct error 
 	unsigned i;
 
 	for (i = 0; i < SPAWNER_STUBS; i++)
-		spawner.slots[i] = (struct slot){.process = -1, .id = i};
+		spawner.slots[i] = (struct stub_slot){.process = -1, .id = i};
 	return helper_start(&config, error);
 }
 

@@ -63,7 +63,7 @@ static int destroy(struct fuse_call *call)
 
 static void forget_one(struct fuse *fuse, uint64_t number, uint64_t lookups)
 {
-	struct node *node = node_find(&fuse->folder, number);
+	struct share_node *node = node_find(&fuse->folder, number);
 
 	if (node)
 		node_forget(&fuse->folder, node, lookups);

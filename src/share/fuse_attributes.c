@@ -233,12 +233,12 @@ int fuse_statfs(struct fuse_call *call)
 /* --- extended attributes --- */
 
 /* The calls for them take a path: that of one name in the working directory, or a descriptor. */
-struct place {
+struct path_place {
 	int fd; /* -1: by name */
 	const char *name;
 };
 
-static int find_place(struct fuse_call *call, struct place *place)
+static int find_place(struct fuse_call *call, struct path_place *place)
 {
 	int directory, result;
 
@@ -288,7 +288,7 @@ int fuse_getxattr(struct fuse_call *call)
 {
 	const struct fuse_getxattr_in *in = fuse_argument(call, sizeof(*in));
 	const char *name = in ? fuse_string(call, sizeof(*in), NULL) : NULL;
-	struct place place;
+	struct path_place place;
 	ssize_t length;
 	int result;
 
@@ -310,7 +310,7 @@ int fuse_setxattr(struct fuse_call *call)
 	const struct fuse_setxattr_in *in = fuse_argument(call, FUSE_COMPAT_SETXATTR_IN_SIZE);
 	size_t behind = 0;
 	const char *name = in ? fuse_string(call, FUSE_COMPAT_SETXATTR_IN_SIZE, &behind) : NULL;
-	struct place place;
+	struct path_place place;
 	int result;
 
 	if (!name || in->size > XATTR_VALUE_MAX || in->size > call->size - behind ||
@@ -333,7 +333,7 @@ int fuse_listxattr(struct fuse_call *call)
 	const struct fuse_getxattr_in *in = fuse_argument(call, sizeof(*in));
 	static char list[XATTR_LIST_MAX];
 	ssize_t length, at, kept = 0, bytes;
-	struct place place;
+	struct path_place place;
 	int result;
 
 	if (!in)
@@ -364,7 +364,7 @@ int fuse_listxattr(struct fuse_call *call)
 int fuse_removexattr(struct fuse_call *call)
 {
 	const char *name = fuse_string(call, 0, NULL);
-	struct place place;
+	struct path_place place;
 	int result;
 
 	if (!name)

@@ -54,7 +54,7 @@ void fuse_fill_attributes(const struct fuse_call *call, const struct statx *stat
 	};
 }
 
-void fuse_fill_entry(const struct fuse_call *call, const struct node *node,
+void fuse_fill_entry(const struct fuse_call *call, const struct share_node *node,
 		     const struct statx *status, struct fuse_entry_out *entry)
 {
 	*entry = (struct fuse_entry_out){.nodeid = node->number,
@@ -63,11 +63,11 @@ void fuse_fill_entry(const struct fuse_call *call, const struct node *node,
 	fuse_fill_attributes(call, status, &entry->attr);
 }
 
-int fuse_tell_entry(struct fuse_call *call, struct node *parent, const char *name)
+int fuse_tell_entry(struct fuse_call *call, struct share_node *parent, const char *name)
 {
 	struct fuse_entry_out *entry = fuse_room(call, sizeof(*entry));
 	struct statx status;
-	struct node *node;
+	struct share_node *node;
 	int result;
 
 	if (!entry)

@@ -11,7 +11,7 @@
 struct fuse_call {
 	struct fuse *fuse;
 	struct fuse_in_header header;
-	struct node *node; /* that the header names; NULL for those of no node */
+	struct share_node *node; /* that the header names; NULL for those of no node */
 	/* Arguments: our own copy, with a NUL behind. */
 	const uint8_t *arguments;
 	size_t size;
@@ -82,13 +82,13 @@ void *fuse_room(struct fuse_call *call, size_t size);
 void fuse_fill_attributes(const struct fuse_call *call, const struct statx *status,
 			  struct fuse_attr *attributes);
 /* Tell of a node: it is in the reply, and the guest will forget it one day. */
-void fuse_fill_entry(const struct fuse_call *call, const struct node *node,
+void fuse_fill_entry(const struct fuse_call *call, const struct share_node *node,
 		     const struct statx *status, struct fuse_entry_out *entry);
 /* Answer with the node of what was just made at a name. */
-int fuse_tell_entry(struct fuse_call *call, struct node *parent, const char *name);
+int fuse_tell_entry(struct fuse_call *call, struct share_node *parent, const char *name);
 /* The flags of open(2) for what a guest wants of a file. */
 int fuse_open_flags(const struct fuse *fuse, uint32_t wanted);
 /* Answer with a file that was opened (struct fuse_open_out). */
-int fuse_tell_opening(struct fuse_call *call, struct node *node, int fd, bool is_directory);
+int fuse_tell_opening(struct fuse_call *call, struct share_node *node, int fd, bool is_directory);
 
 #endif

@@ -63,7 +63,7 @@ static void fill_plus(struct fuse_call *call, struct fuse_direntplus *to,
 		      const struct opening_entry *entry)
 {
 	struct statx status;
-	struct node *node;
+	struct share_node *node;
 
 	if (is_dots(entry->name) ||
 	    node_look_up(&call->fuse->folder, call->node, entry->name, &node, &status) < 0)

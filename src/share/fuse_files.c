@@ -19,7 +19,7 @@ int fuse_open_flags(const struct fuse *fuse, uint32_t wanted)
 	return flags;
 }
 
-int fuse_tell_opening(struct fuse_call *call, struct node *node, int fd, bool is_directory)
+int fuse_tell_opening(struct fuse_call *call, struct share_node *node, int fd, bool is_directory)
 {
 	struct fuse_open_out *out = fuse_room(call, sizeof(*out));
 	struct opening *opening =

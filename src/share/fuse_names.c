@@ -10,7 +10,7 @@
 #include "share/fuse_call.h"
 
 /* A directory in which names can be made and taken away: its descriptor, or -errno. */
-static int directory_fd(struct fuse_call *call, struct node *node)
+static int directory_fd(struct fuse_call *call, struct share_node *node)
 {
 	if (node->type != S_IFDIR)
 		return -ENOTDIR;
@@ -30,7 +30,7 @@ int fuse_lookup(struct fuse_call *call)
 	const char *name = fuse_string(call, 0, NULL);
 	struct fuse_entry_out *entry = fuse_room(call, sizeof(*entry));
 	struct statx status;
-	struct node *node;
+	struct share_node *node;
 	int result;
 
 	if (!name || !entry)
@@ -115,7 +115,7 @@ int fuse_symlink(struct fuse_call *call)
 int fuse_link(struct fuse_call *call)
 {
 	const struct fuse_link_in *in = fuse_argument(call, sizeof(*in));
-	struct node *node = in ? node_find(&call->fuse->folder, in->oldnodeid) : NULL;
+	struct share_node *node = in ? node_find(&call->fuse->folder, in->oldnodeid) : NULL;
 	const char *name, *old_name;
 	int directory = in ? new_name(call, sizeof(*in), &name) : -EINVAL, old, result;
 
@@ -141,7 +141,7 @@ static int take_name(struct fuse_call *call, int flags)
 	struct folder *folder = &call->fuse->folder;
 	const char *name;
 	int directory = new_name(call, 0, &name);
-	struct node *node;
+	struct share_node *node;
 
 	if (directory < 0)
 		return directory;
@@ -171,7 +171,7 @@ int fuse_rmdir(struct fuse_call *call)
 static int move(struct fuse_call *call, size_t names_at, uint64_t new_parent, unsigned flags)
 {
 	struct folder *folder = &call->fuse->folder;
-	struct node *to = node_find(folder, new_parent), *node, *replaced;
+	struct share_node *to = node_find(folder, new_parent), *node, *replaced;
 	size_t behind = 0;
 	const char *name = fuse_string(call, names_at, &behind);
 	const char *new = name ? fuse_string(call, behind, NULL) : NULL;
@@ -246,7 +246,7 @@ int fuse_create_file(struct fuse_call *call)
 	struct folder *folder = &call->fuse->folder;
 	struct fuse_entry_out *entry;
 	struct statx status;
-	struct node *node;
+	struct share_node *node;
 	const char *name;
 	int directory = in ? new_name(call, sizeof(*in), &name) : -EINVAL, fd, flags, result;
 

@@ -83,7 +83,7 @@ static uint64_t device_of(const struct statx *status)
 
 /* --- identities --- */
 
-static bool is_same(const struct node *node, const struct statx *status)
+static bool is_same(const struct share_node *node, const struct statx *status)
 {
 	return node->inode == status->stx_ino && node->device == device_of(status) &&
 	       node->type == (status->stx_mode & S_IFMT) &&
@@ -91,16 +91,16 @@ static bool is_same(const struct node *node, const struct statx *status)
 	       node->born_ns == status->stx_btime.tv_nsec;
 }
 
-static struct node **bucket(const struct folder *folder, uint64_t device, uint64_t inode)
+static struct share_node **bucket(const struct folder *folder, uint64_t device, uint64_t inode)
 {
 	uint64_t hash = (inode ^ device << 40) * 0x9e3779b97f4a7c15ull;
 
 	return &folder->buckets[hash >> 20 & (folder->bucket_count - 1)];
 }
 
-static struct node *find_same(const struct folder *folder, const struct statx *status)
+static struct share_node *find_same(const struct folder *folder, const struct statx *status)
 {
-	struct node *node = *bucket(folder, device_of(status), status->stx_ino);
+	struct share_node *node = *bucket(folder, device_of(status), status->stx_ino);
 
 	while (node && !is_same(node, status))
 		node = node->next;
@@ -111,7 +111,7 @@ static struct node *find_same(const struct folder *folder, const struct statx *s
 static void grow_buckets(struct folder *folder)
 {
 	struct folder larger = {.bucket_count = folder->bucket_count * 2};
-	struct node *node, *next, **at;
+	struct share_node *node, *next, **at;
 	uint64_t i;
 
 	larger.buckets = calloc(larger.bucket_count, sizeof(*larger.buckets));
@@ -131,15 +131,15 @@ static void grow_buckets(struct folder *folder)
 
 /* --- numbers --- */
 
-struct node *node_find(const struct folder *folder, uint64_t number)
+struct share_node *node_find(const struct folder *folder, uint64_t number)
 {
 	return number < folder->node_count ? folder->nodes[number] : NULL;
 }
 
-static bool take_number(struct folder *folder, struct node *node)
+static bool take_number(struct folder *folder, struct share_node *node)
 {
 	uint64_t at = folder->first_free, count;
-	struct node **larger;
+	struct share_node **larger;
 
 	while (at < folder->node_count && folder->nodes[at])
 		at++;
@@ -163,7 +163,7 @@ static bool take_number(struct folder *folder, struct node *node)
 
 /* --- descriptors --- */
 
-static void age_remove(struct folder *folder, struct node *node)
+static void age_remove(struct folder *folder, struct share_node *node)
 {
 	if (folder->newest != node && !node->newer)
 		return;
@@ -178,7 +178,7 @@ static void age_remove(struct folder *folder, struct node *node)
 	node->newer = node->older = NULL;
 }
 
-static void age_renew(struct folder *folder, struct node *node)
+static void age_renew(struct folder *folder, struct share_node *node)
 {
 	if (folder->newest == node)
 		return;
@@ -191,7 +191,7 @@ static void age_renew(struct folder *folder, struct node *node)
 	folder->newest = node;
 }
 
-static void close_fd(struct folder *folder, struct node *node)
+static void close_fd(struct folder *folder, struct share_node *node)
 {
 	if (node->fd < 0)
 		return;
@@ -211,9 +211,9 @@ int folder_close_one(struct folder *folder)
 
 /* --- life --- */
 
-static void free_node(struct folder *folder, struct node *node)
+static void free_node(struct folder *folder, struct share_node *node)
 {
-	struct node **at = bucket(folder, node->device, node->inode);
+	struct share_node **at = bucket(folder, node->device, node->inode);
 
 	while (*at != node)
 		at = &(*at)->next;
@@ -228,9 +228,9 @@ static void free_node(struct folder *folder, struct node *node)
 }
 
 /* Nodes that nobody needs go, and then perhaps their parents. */
-static void release(struct folder *folder, struct node *node)
+static void release(struct folder *folder, struct share_node *node)
 {
-	struct node *parent;
+	struct share_node *parent;
 
 	while (node && node != folder->root && !node->lookups && !node->uses) {
 		parent = node->parent;
@@ -241,31 +241,31 @@ static void release(struct folder *folder, struct node *node)
 	}
 }
 
-void node_use(struct node *node)
+void node_use(struct share_node *node)
 {
 	node->uses++;
 }
 
-void node_unuse(struct folder *folder, struct node *node)
+void node_unuse(struct folder *folder, struct share_node *node)
 {
 	node->uses--;
 	release(folder, node);
 }
 
-void node_remember(struct node *node)
+void node_remember(struct share_node *node)
 {
 	node->lookups++;
 }
 
-void node_forget(struct folder *folder, struct node *node, uint64_t lookups)
+void node_forget(struct folder *folder, struct share_node *node, uint64_t lookups)
 {
 	node->lookups -= lookups < node->lookups ? lookups : node->lookups;
 	release(folder, node);
 }
 
-static void leave_parent(struct folder *folder, struct node *node)
+static void leave_parent(struct folder *folder, struct share_node *node)
 {
-	struct node *parent = node->parent;
+	struct share_node *parent = node->parent;
 
 	free(node->name);
 	node->name = NULL;
@@ -275,14 +275,14 @@ static void leave_parent(struct folder *folder, struct node *node)
 }
 
 /* Whether `above` is `node` or has it in it: a directory that the host has moved about may seem so. */
-static bool is_below(const struct node *above, const struct node *node)
+static bool is_below(const struct share_node *above, const struct share_node *node)
 {
 	while (above && above != node)
 		above = above->parent;
 	return above;
 }
 
-void node_moved(struct folder *folder, struct node *node, struct node *parent, const char *name)
+void node_moved(struct folder *folder, struct share_node *node, struct share_node *parent, const char *name)
 {
 	char *copy;
 
@@ -303,7 +303,7 @@ void node_moved(struct folder *folder, struct node *node, struct node *parent, c
 		age_renew(folder, node);
 }
 
-void node_unlinked(struct folder *folder, struct node *node, struct node *parent, const char *name)
+void node_unlinked(struct folder *folder, struct share_node *node, struct share_node *parent, const char *name)
 {
 	if (node->parent != parent || strcmp(node->name, name) != 0)
 		return;
@@ -311,13 +311,13 @@ void node_unlinked(struct folder *folder, struct node *node, struct node *parent
 	leave_parent(folder, node);
 }
 
-static struct node *create(struct folder *folder, const struct statx *status)
+static struct share_node *create(struct folder *folder, const struct statx *status)
 {
-	struct node *node = calloc(1, sizeof(*node)), **at;
+	struct share_node *node = calloc(1, sizeof(*node)), **at;
 
 	if (!node)
 		return NULL;
-	*node = (struct node){.device = device_of(status),
+	*node = (struct share_node){.device = device_of(status),
 			      .inode = status->stx_ino,
 			      .born_s = status->stx_btime.tv_sec,
 			      .born_ns = status->stx_btime.tv_nsec,
@@ -373,7 +373,7 @@ static int open_path(struct folder *folder, int directory, const char *name)
 }
 
 /* Open a node whose parent is open. */
-static int open_below(struct folder *folder, struct node *node)
+static int open_below(struct folder *folder, struct share_node *node)
 {
 	int directory = node->parent->fd, fd;
 	struct statx status;
@@ -398,9 +398,9 @@ static int open_below(struct folder *folder, struct node *node)
 	return 0;
 }
 
-int node_fd(struct folder *folder, struct node *node)
+int node_fd(struct folder *folder, struct share_node *node)
 {
-	struct node *way[DEPTH_MAX], *at;
+	struct share_node *way[DEPTH_MAX], *at;
 	unsigned depth = 0;
 	int result = 0;
 
@@ -421,7 +421,7 @@ int node_fd(struct folder *folder, struct node *node)
 	return result < 0 ? result : node->fd;
 }
 
-int node_place(struct folder *folder, struct node *node, int *directory, const char **name)
+int node_place(struct folder *folder, struct share_node *node, int *directory, const char **name)
 {
 	struct statx status;
 	int result;
@@ -441,7 +441,7 @@ int node_place(struct folder *folder, struct node *node, int *directory, const c
 	return result;
 }
 
-int node_status(struct folder *folder, struct node *node, struct statx *status)
+int node_status(struct folder *folder, struct share_node *node, struct statx *status)
 {
 	int directory, result;
 
@@ -467,10 +467,10 @@ static bool begins_wall(struct folder *folder, int directory, const char *name)
 	return is_wall;
 }
 
-struct node *node_tell(struct folder *folder, struct node *parent, const char *name,
-		       const struct statx *status)
+struct share_node *node_tell(struct folder *folder, struct share_node *parent, const char *name,
+			     const struct statx *status)
 {
-	struct node *node = find_same(folder, status);
+	struct share_node *node = find_same(folder, status);
 	int directory;
 
 	if (!node) {
@@ -487,7 +487,7 @@ struct node *node_tell(struct folder *folder, struct node *parent, const char *n
 	return node;
 }
 
-int node_look_up(struct folder *folder, struct node *parent, const char *name, struct node **node,
+int node_look_up(struct folder *folder, struct share_node *parent, const char *name, struct share_node **node,
 		 struct statx *status)
 {
 	int directory, result = node_check_name(name);
@@ -508,11 +508,11 @@ int node_look_up(struct folder *folder, struct node *parent, const char *name, s
 	return *node ? 0 : -ENOMEM;
 }
 
-struct node *node_pin(struct folder *folder, struct node *parent, const char *name)
+struct share_node *node_pin(struct folder *folder, struct share_node *parent, const char *name)
 {
 	int directory = node_fd(folder, parent);
 	struct statx status;
-	struct node *node;
+	struct share_node *node;
 
 	if (directory < 0 || node_status_at(directory, name, &status) < 0)
 		return NULL;

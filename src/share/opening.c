@@ -31,7 +31,7 @@ static bool take_number(struct opening_table *table, struct opening *opening)
 	return true;
 }
 
-struct opening *opening_create(struct opening_table *table, struct node *node, int fd,
+struct opening *opening_create(struct opening_table *table, struct share_node *node, int fd,
 			     bool is_directory)
 {
 	struct opening *opening = calloc(1, sizeof(*opening));
@@ -125,7 +125,7 @@ void opening_take_entry(struct opening *opening, const struct opening_entry *ent
  * What is neither a file nor a directory is the guest's own affair, and opening it may do something on the host: a
  * device, a FIFO. It is looked at before, and again behind, where it may have become something else.
  */
-int node_open(struct folder *folder, struct node *node, int flags)
+int node_open(struct folder *folder, struct share_node *node, int flags)
 {
 	int directory, fd, result;
 	struct stat status;
@@ -162,7 +162,7 @@ static bool can_do(int fd, int wanted)
 	return flags == O_RDWR || flags == wanted;
 }
 
-int node_borrow(struct folder *folder, struct node *node, int flags, bool *is_made)
+int node_borrow(struct folder *folder, struct share_node *node, int flags, bool *is_made)
 {
 	struct opening *opening = node->openings;
 

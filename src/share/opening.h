@@ -10,7 +10,7 @@
 
 struct opening {
 	uint64_t number;
-	struct node *node; /* in use */
+	struct share_node *node; /* in use */
 	int fd;
 	bool is_directory;
 	struct opening *older; /* of the same node */
@@ -26,7 +26,7 @@ struct opening_table {
 };
 
 /* A opening of an open descriptor, which is the opening's on success. NULL: no memory. */
-struct opening *opening_create(struct opening_table *table, struct node *node, int fd,
+struct opening *opening_create(struct opening_table *table, struct share_node *node, int fd,
 			     bool is_directory);
 /* The one of that number and kind, or NULL. */
 struct opening *opening_find(const struct opening_table *table, uint64_t number, bool is_directory);
@@ -49,9 +49,9 @@ struct opening_entry *opening_next_entry(struct opening *opening, int *result);
 void opening_take_entry(struct opening *opening, const struct opening_entry *entry);
 
 /* Open a node with open(2)'s flags: a regular file or a directory, and nothing else. A descriptor or -errno. */
-int node_open(struct folder *folder, struct node *node, int flags);
+int node_open(struct folder *folder, struct share_node *node, int flags);
 /* A descriptor that can be written to or not, for a moment: a opening's, or one that is made; `is_made` says
  * that the caller closes it. */
-int node_borrow(struct folder *folder, struct node *node, int flags, bool *is_made);
+int node_borrow(struct folder *folder, struct share_node *node, int flags, bool *is_made);
 
 #endif

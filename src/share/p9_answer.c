@@ -49,7 +49,7 @@ static int version(struct p9_call *call)
 static int attach(struct p9_call *call)
 {
 	struct p9 *p9 = call->p9;
-	struct node *root = p9->fuse.folder.root;
+	struct share_node *root = p9->fuse.folder.root;
 	uint32_t number = p9_u32(call), authentication = p9_u32(call);
 	struct fuse_attr attributes;
 	int result;

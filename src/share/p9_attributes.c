@@ -60,7 +60,7 @@ int p9_getattr(struct p9_call *call)
 	return 0;
 }
 
-static int set(struct p9 *p9, struct node *node, const struct fuse_setattr_in *in)
+static int set(struct p9 *p9, struct share_node *node, const struct fuse_setattr_in *in)
 {
 	struct fuse_attr_out out;
 	const struct p9_ask ask = {.opcode = FUSE_SETATTR, .node = node, .in = in,

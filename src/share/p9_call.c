@@ -158,7 +158,7 @@ ssize_t p9_ask(struct p9 *p9, const struct p9_ask *ask)
 	return result < 0 ? result : (ssize_t)call.out_size;
 }
 
-int p9_status(struct p9 *p9, struct node *node, struct fuse_attr *attributes)
+int p9_status(struct p9 *p9, struct share_node *node, struct fuse_attr *attributes)
 {
 	const struct fuse_getattr_in in = {0};
 	struct fuse_attr_out out;
@@ -172,7 +172,7 @@ int p9_status(struct p9 *p9, struct node *node, struct fuse_attr *attributes)
 	return 0;
 }
 
-int p9_look_up(struct p9 *p9, struct node *parent, const char *name, struct node **node,
+int p9_look_up(struct p9 *p9, struct share_node *parent, const char *name, struct share_node **node,
 	       struct fuse_attr *attributes)
 {
 	struct fuse_entry_out entry;
@@ -189,7 +189,7 @@ int p9_look_up(struct p9 *p9, struct node *parent, const char *name, struct node
 
 void p9_forget(struct p9 *p9, uint64_t number)
 {
-	struct node *node = node_find(&p9->fuse.folder, number);
+	struct share_node *node = node_find(&p9->fuse.folder, number);
 
 	if (node)
 		node_forget(&p9->fuse.folder, node, 1);

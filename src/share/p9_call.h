@@ -49,7 +49,7 @@ enum p9_fid_kind { P9_FILE, P9_XATTR_READ, P9_XATTR_WRITE };
 struct p9_fid {
 	uint32_t number;
 	enum p9_fid_kind kind;
-	struct node *node; /* told of to the peer once */
+	struct share_node *node; /* told of to the peer once */
 	bool is_open;
 	uint64_t opening; /* its number, if it is open */
 	/* An attribute's: */
@@ -130,7 +130,7 @@ struct p9_fid *p9_fid_find(struct p9 *p9, uint32_t number);
 struct p9_fid *p9_fid_of(struct p9_call *call);
 /* A new one for a node, which the peer has been told of for it; on failure it is forgotten again. NULL: no memory,
  * too many, or the number is in use. */
-struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct node *node);
+struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node);
 /* Close what it has open. */
 void p9_fid_close(struct p9 *p9, struct p9_fid *fid);
 void p9_fid_destroy(struct p9 *p9, struct p9_fid *fid);
@@ -140,7 +140,7 @@ void p9_fid_destroy_all(struct p9 *p9);
 
 struct p9_ask {
 	enum fuse_opcode opcode;
-	struct node *node;
+	struct share_node *node;
 	const void *in; /* its struct */
 	size_t in_size;
 	const char *names[2]; /* behind that; NULL: none */
@@ -153,9 +153,9 @@ struct p9_ask {
 /* How many bytes are in `out`, or -errno. */
 ssize_t p9_ask(struct p9 *p9, const struct p9_ask *ask);
 /* What a node is now. 0 or -errno. */
-int p9_status(struct p9 *p9, struct node *node, struct fuse_attr *attributes);
+int p9_status(struct p9 *p9, struct share_node *node, struct fuse_attr *attributes);
 /* Look a name up; the peer is told of the node. 0 or -errno. */
-int p9_look_up(struct p9 *p9, struct node *parent, const char *name, struct node **node,
+int p9_look_up(struct p9 *p9, struct share_node *parent, const char *name, struct share_node **node,
 	       struct fuse_attr *attributes);
 /* A node of which FUSE has told, to be forgotten at once: the reply has no fid for it. */
 void p9_forget(struct p9 *p9, uint64_t number);

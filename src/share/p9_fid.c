@@ -27,7 +27,7 @@ struct p9_fid *p9_fid_of(struct p9_call *call)
 	return call->is_malformed ? NULL : p9_fid_find(call->p9, number);
 }
 
-struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct node *node)
+struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node)
 {
 	bool may_be = number != P9_NO_FID && p9->fid_count < FIDS_MAX && !p9_fid_find(p9, number);
 	struct p9_fid *fid = may_be ? calloc(1, sizeof(*fid)) : NULL, **at = bucket(p9, number);

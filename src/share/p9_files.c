@@ -211,7 +211,7 @@ int p9_fsync(struct p9_call *call)
 static bool add_entry(struct p9_call *call, const struct opening *opening,
 		      const struct opening_entry *entry, size_t limit)
 {
-	const struct node *node = opening->node;
+	const struct share_node *node = opening->node;
 	size_t length = strlen(entry->name);
 
 	if (call->out_size + ENTRY_BYTES + length > limit)

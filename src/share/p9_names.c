@@ -10,7 +10,7 @@
 #define WALK_MAX 16 /* names in one message (walk(5)) */
 
 /* One step. The node is told of. */
-static int step(struct p9 *p9, struct node *from, const char *name, struct node **to,
+static int step(struct p9 *p9, struct share_node *from, const char *name, struct share_node **to,
 		struct fuse_attr *attributes)
 {
 	if (strcmp(name, "..") != 0)
@@ -34,7 +34,7 @@ int p9_walk(struct p9_call *call)
 	unsigned count = p9_u16(call), i;
 	const char *names[WALK_MAX];
 	struct fuse_attr attributes[WALK_MAX];
-	struct node *node, *next;
+	struct share_node *node, *next;
 	int result = 0;
 
 	if (count > WALK_MAX)
@@ -153,7 +153,7 @@ int p9_link(struct p9_call *call)
 	return 0;
 }
 
-static int move(struct p9_call *call, struct node *from, const char *name, struct node *to,
+static int move(struct p9_call *call, struct share_node *from, const char *name, struct share_node *to,
 		const char *new_name)
 {
 	const struct fuse_rename_in in = {.newdir = to->number};
@@ -195,7 +195,7 @@ int p9_renameat(struct p9_call *call)
 	return from && to ? move(call, from->node, name, to->node, new_name) : -EBADF;
 }
 
-static int take_name(struct p9 *p9, struct node *directory, const char *name, bool is_directory)
+static int take_name(struct p9 *p9, struct share_node *directory, const char *name, bool is_directory)
 {
 	const struct p9_ask ask = {.opcode = is_directory ? FUSE_RMDIR : FUSE_UNLINK,
 				   .node = directory, .in = "", .names = {name}};
@@ -222,7 +222,7 @@ int p9_remove(struct p9_call *call)
 {
 	struct p9_fid *fid = p9_fid_of(call);
 	char name[NODE_NAME_MAX + 1];
-	struct node *node;
+	struct share_node *node;
 	int result;
 
 	if (!fid)

@@ -19,12 +19,12 @@
 #define FEWEST_FDS  16
 
 /* What goes by the socket, both ways. */
-struct message {
+struct share_message {
 	uint32_t slot, size, room;
 };
 
 /* The process's side. */
-struct server {
+struct share_server {
 	const struct share_config *config;
 	int folder; /* as the monitor opened it */
 	uint8_t *slots;
@@ -47,7 +47,7 @@ uint8_t *share_reply(const struct share *share, unsigned slot)
 /* --- in the process --- */
 
 /* What a server of files does with descriptors that it has, and with names below them. */
-static const struct call calls[] = {
+static const struct allowed_call calls[] = {
 	CALL(statx),
 	CALL(openat),
 	CALL(pread64),
@@ -96,7 +96,7 @@ static const struct call calls[] = {
 
 static int prepare(void *context)
 {
-	struct server *server = context;
+	struct share_server *server = context;
 	struct rlimit limit;
 	unsigned fds = FEWEST_FDS;
 	int root;
@@ -116,13 +116,13 @@ static int prepare(void *context)
 }
 
 /* What a monitor of ours says. */
-static bool is_well_formed(const struct message *message)
+static bool is_well_formed(const struct share_message *message)
 {
 	return message->slot < SHARE_SLOTS && message->size <= SHARE_SLOT_BYTES &&
 	       message->room <= SHARE_SLOT_BYTES;
 }
 
-static size_t answer(struct server *server, const uint8_t *request, size_t size, uint8_t *reply, size_t room)
+static size_t answer(struct share_server *server, const uint8_t *request, size_t size, uint8_t *reply, size_t room)
 {
 	return server->config->protocol == SHARE_9P
 		       ? p9_answer(&server->p9, request, size, reply, room)
@@ -131,9 +131,9 @@ static size_t answer(struct server *server, const uint8_t *request, size_t size,
 
 static void serve(int socket, void *context)
 {
-	struct server *server = context;
+	struct share_server *server = context;
 	const struct share share = {.slots = server->slots};
-	struct message message;
+	struct share_message message;
 	unsigned none = 0;
 
 	while (helper_receive(socket, &message, sizeof(message), NULL, &none) == 0 &&
@@ -147,7 +147,7 @@ static void serve(int socket, void *context)
 
 /* --- in the monitor --- */
 
-static int start(struct server *server, struct share *share, const char *path,
+static int start(struct share_server *server, struct share *share, const char *path,
 		 struct error *error)
 {
 	const struct helper_config helper = {
@@ -178,11 +178,11 @@ static int start(struct server *server, struct share *share, const char *path,
 
 int share_start(struct share *share, const struct share_config *config, struct error *error)
 {
-	static struct server server;
+	static struct share_server server;
 	char *path = realpath(config->path, NULL);
 	int result = 0;
 
-	server = (struct server){.config = config, .folder = -1};
+	server = (struct share_server){.config = config, .folder = -1};
 	*share = (struct share){.socket = -1, .protocol = config->protocol};
 	if (path)
 		server.folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -223,7 +223,7 @@ void share_close(struct share *share)
 
 int share_submit(const struct share *share, unsigned slot, size_t size, size_t room)
 {
-	const struct message message = {slot, size, room};
+	const struct share_message message = {slot, size, room};
 
 	/* There is room for a message of each slot. */
 	return write(share->socket, &message, sizeof(message)) == sizeof(message) ? 0 : -EPIPE;
@@ -231,7 +231,7 @@ int share_submit(const struct share *share, unsigned slot, size_t size, size_t r
 
 int share_take(const struct share *share, unsigned *slot, size_t *size)
 {
-	struct message message;
+	struct share_message message;
 	ssize_t length = read(share->socket, &message, sizeof(message));
 
 	if (length < 0 && (errno == EAGAIN || errno == EINTR))

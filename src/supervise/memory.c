@@ -32,17 +32,17 @@ struct backing {
 /* Where any program's memory was replaced: what lies elsewhere needs no closer look. */
 static _Atomic uint64_t replaced_start = UINT64_MAX, replaced_end; /* grow only, backings_lock */
 
-struct slot {
+struct memory_slot {
 	uint32_t number;
 	uint64_t address, size; /* in the program */
 	void *mapping;          /* here */
-	struct slot *next;
+	struct memory_slot *next;
 };
 
 struct memory {
 	pthread_mutex_t lock;
 	unsigned references; /* backings_lock */
-	struct slot *slots;
+	struct memory_slot *slots;
 	struct backing **backings;
 	unsigned backing_count;
 };
@@ -105,7 +105,7 @@ void memory_put(struct memory *memory)
 	if (!is_last)
 		return;
 	while (memory->slots) {
-		struct slot *slot = memory->slots;
+		struct memory_slot *slot = memory->slots;
 
 		memory->slots = slot->next;
 		munmap(slot->mapping, slot->size);
@@ -275,13 +275,13 @@ static int open_file(struct memory *memory, const struct call *call, const struc
 	return fd;
 }
 
-static void *place_of(const struct slot *slot, uint64_t address)
+static void *place_of(const struct memory_slot *slot, uint64_t address)
 {
 	return (char *)slot->mapping + (address - slot->address);
 }
 
 /* Map a part of which the file is there. Guests may write where the program does not. */
-static bool map_file(const struct slot *slot, const struct part *part, int fd)
+static bool map_file(const struct memory_slot *slot, const struct part *part, int fd)
 {
 	void *place = place_of(slot, part->start);
 	size_t size = part->end - part->start;
@@ -307,7 +307,7 @@ static int set_region(void *context)
 }
 
 /* Map what is shared; leave in `parts` what must be replaced first. Their number. */
-static unsigned map_shared(struct memory *memory, const struct call *call, const struct slot *slot,
+static unsigned map_shared(struct memory *memory, const struct call *call, const struct memory_slot *slot,
                            struct part *parts, unsigned count)
 {
 	unsigned left = 0;
@@ -335,7 +335,7 @@ static void note_replaced(const struct part *part)
 }
 
 /* Replace the parts by one new file, set the region and answer. */
-static int adopt(struct memory *memory, const struct call *call, const struct slot *slot,
+static int adopt(struct memory *memory, const struct call *call, const struct memory_slot *slot,
                  const struct part *parts, unsigned count, struct setting *setting)
 {
 	struct remap remap = {.count = count, .finish = set_region, .context = setting};
@@ -379,7 +379,7 @@ answer:
 }
 
 /* Make the slot's mapping, set the region and answer. */
-static int map_and_set(struct memory *memory, const struct call *call, struct slot *slot,
+static int map_and_set(struct memory *memory, const struct call *call, struct memory_slot *slot,
                        struct setting *setting)
 {
 	struct part *parts;
@@ -415,7 +415,7 @@ static void add_slot(struct memory *memory, const struct call *call, struct sett
 {
 	const struct kvm_userspace_memory_region *region = &setting->region;
 	uint64_t address = region->userspace_addr, size = region->memory_size;
-	struct slot *slot;
+	struct memory_slot *slot;
 
 	if ((address | size) % PAGE_BYTES || size > SIZE_LIMIT || address >= ADDRESS_LIMIT ||
 	    size > ADDRESS_LIMIT - address) {
@@ -438,9 +438,9 @@ static void add_slot(struct memory *memory, const struct call *call, struct sett
 	memory->slots = slot;
 }
 
-static struct slot **find_slot(struct memory *memory, uint32_t number)
+static struct memory_slot **find_slot(struct memory *memory, uint32_t number)
 {
-	struct slot **link = &memory->slots;
+	struct memory_slot **link = &memory->slots;
 
 	while (*link && (*link)->number != number)
 		link = &(*link)->next;
@@ -448,7 +448,7 @@ static struct slot **find_slot(struct memory *memory, uint32_t number)
 }
 
 /* Another place or other flags; another address of the program is refused by the engine. */
-static int change_slot(const struct slot *slot, struct setting *setting)
+static int change_slot(const struct memory_slot *slot, struct setting *setting)
 {
 	uint64_t address = setting->region.userspace_addr;
 
@@ -457,9 +457,9 @@ static int change_slot(const struct slot *slot, struct setting *setting)
 	return set_region(setting);
 }
 
-static int delete_slot(struct slot **link, struct setting *setting)
+static int delete_slot(struct memory_slot **link, struct setting *setting)
 {
-	struct slot *slot = *link;
+	struct memory_slot *slot = *link;
 	int result;
 
 	setting->region.userspace_addr = slot ? (uintptr_t)slot->mapping : 0;
@@ -476,7 +476,7 @@ void memory_set_region(struct memory *memory, int vm_fd, const struct call *call
                        const struct kvm_userspace_memory_region *region)
 {
 	struct setting setting = {vm_fd, *region};
-	struct slot **link;
+	struct memory_slot **link;
 
 	pthread_mutex_lock(&memory->lock);
 	link = find_slot(memory, region->slot);

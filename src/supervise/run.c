@@ -21,17 +21,17 @@
 #define TICKS_TO_SLEEP 50 /* without any, before the watcher sleeps */
 
 /* A KVM_RUN under way; on its thread's stack. */
-struct run {
+struct supervised_run {
 	const struct call *call;
 	struct handout *vcpu;
 	unsigned ticks;
 	bool is_kicked; /* runs_lock */
-	struct run *next;
+	struct supervised_run *next;
 };
 
 static pthread_mutex_t runs_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t runs_begin = PTHREAD_COND_INITIALIZER;
-static struct run *runs;       /* runs_lock */
+static struct supervised_run *runs;       /* runs_lock */
 static bool is_watcher_asleep; /* runs_lock */
 static pthread_once_t watcher_once = PTHREAD_ONCE_INIT;
 
@@ -65,7 +65,7 @@ static bool is_interrupted(const struct call *call, const struct handout *vcpu)
 }
 
 /* With runs_lock held. */
-static void look_at(struct run *run)
+static void look_at(struct supervised_run *run)
 {
 	run->ticks++;
 	if (run->is_kicked || (run->ticks > TICKS_TO_LAST && run->ticks % TICKS_LONG))
@@ -92,7 +92,7 @@ static void *watch(void *unused)
 				pthread_cond_wait(&runs_begin, &runs_lock);
 			is_watcher_asleep = false;
 		}
-		for (struct run *run = runs; run; run = run->next)
+		for (struct supervised_run *run = runs; run; run = run->next)
 			look_at(run);
 		pthread_mutex_unlock(&runs_lock);
 		nanosleep(&tick, NULL);
@@ -108,7 +108,7 @@ static void start_watcher(void)
 		pthread_detach(thread);
 }
 
-static void begin(struct run *run)
+static void begin(struct supervised_run *run)
 {
 	pthread_mutex_lock(&runs_lock);
 	run->next = runs;
@@ -118,9 +118,9 @@ static void begin(struct run *run)
 	pthread_mutex_unlock(&runs_lock);
 }
 
-static void end(struct run *run)
+static void end(struct supervised_run *run)
 {
-	struct run **link;
+	struct supervised_run **link;
 
 	pthread_mutex_lock(&runs_lock);
 	for (link = &runs; *link != run; link = &(*link)->next)
@@ -129,7 +129,7 @@ static void end(struct run *run)
 	pthread_mutex_unlock(&runs_lock);
 }
 
-static bool was_kicked(struct run *run)
+static bool was_kicked(struct supervised_run *run)
 {
 	bool is_kicked;
 
@@ -148,7 +148,7 @@ static bool has_immediate_exit(const struct handout *vcpu)
 
 void run_vcpu(const struct call *call, struct handout *vcpu)
 {
-	struct run run = {.call = call, .vcpu = vcpu};
+	struct supervised_run run = {.call = call, .vcpu = vcpu};
 	int result;
 
 	pthread_once(&watcher_once, start_watcher);

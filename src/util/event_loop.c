@@ -18,7 +18,7 @@
  * What the kernel is given to name a source is no pointer but its slot and the slot's generation: an
  * event that was fetched before its source was removed names nothing any more.
  */
-struct slot {
+struct source_slot {
 	struct event_source *source; /* NULL: free */
 	uint32_t generation;	     /* counts the sources that had it */
 };
@@ -28,7 +28,7 @@ struct event_loop {
 	int wake_fd; /* an eventfd: stop was asked, or an always-ready source was enabled */
 	bool stopping;	   /* atomic */
 	pthread_mutex_t lock; /* guards what follows and every source's `enabled` */
-	struct slot *slots;
+	struct source_slot *slots;
 	unsigned slot_count;
 };
 
@@ -170,7 +170,7 @@ void event_loop_stop(struct event_loop *loop)
 static int take_slot(struct event_loop *loop)
 {
 	unsigned i, count;
-	struct slot *slots;
+	struct source_slot *slots;
 
 	for (i = 0; i < loop->slot_count; i++)
 		if (!loop->slots[i].source)

@@ -458,7 +458,7 @@ static bool check_in_child(const char *who, bool is_container, bool is_user)
 
 static void list_group(enum call_group group)
 {
-	const struct call *call = sandbox_calls, *end = sandbox_calls + sandbox_call_count, *other;
+	const struct allowed_call *call = sandbox_calls, *end = sandbox_calls + sandbox_call_count, *other;
 
 	for (; call < end; call++) {
 		for (other = sandbox_calls; other < call; other++)

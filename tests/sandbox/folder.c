@@ -18,7 +18,7 @@ static const char *const about[TRIES] = {
 	"what the kernel tells of processes",
 };
 
-static const struct call calls[] = {
+static const struct allowed_call calls[] = {
 	CALL(openat), CALL(newfstatat), CALL(renameat2), CALL(fchdir), CALL(unshare), CALL(mount),
 };
 

@@ -49,7 +49,7 @@ static void test_decoded_code(void **state)
 	struct code_index index;
 	struct tiers tiers = { .code = &index };
 	struct cpu *cpu = calloc(1, sizeof(*cpu));
-	struct block_cache *cache;
+	struct interp_cache *cache;
 
 	(void)state;
 	assert_non_null(cpu);

@@ -359,13 +359,13 @@ out:
 
 /* ---- Writing ---- */
 
-struct writer {
+struct header_writer {
 	uint8_t *bytes;
 	uint64_t at, size;
 	bool is_full;
 };
 
-static void put_extension(struct writer *writer, uint32_t type, const void *data, uint32_t length)
+static void put_extension(struct header_writer *writer, uint32_t type, const void *data, uint32_t length)
 {
 	uint64_t padded = (length + 7ull) & ~7ull;
 
@@ -379,7 +379,7 @@ static void put_extension(struct writer *writer, uint32_t type, const void *data
 	writer->at += 8 + padded;
 }
 
-static void put_feature_names(struct writer *writer)
+static void put_feature_names(struct header_writer *writer)
 {
 	uint8_t names[FEATURE_NAMES * FEATURE_BYTES] = {0};
 	unsigned i;
@@ -415,7 +415,7 @@ static void put_fixed(const struct qcow2 *image, uint8_t *bytes)
 	bytes[HEADER_COMPRESSION] = image->compression;
 }
 
-static void put_extensions(const struct qcow2 *image, struct writer *writer, bool with_names)
+static void put_extensions(const struct qcow2 *image, struct header_writer *writer, bool with_names)
 {
 	uint8_t bitmaps[24] = {0};
 	unsigned i;
@@ -441,7 +441,7 @@ static void put_extensions(const struct qcow2 *image, struct writer *writer, boo
 
 int header_write(struct qcow2 *image)
 {
-	struct writer writer = {.size = image->cluster_size};
+	struct header_writer writer = {.size = image->cluster_size};
 	bool with_names = image->version >= 3;
 	size_t name_length = image->backing_name ? strlen(image->backing_name) : 0;
 	int result;

@@ -211,7 +211,7 @@ static enum range_kind kind_of(const struct cluster *cluster, unsigned sub)
 }
 
 int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wait,
-	       struct range *range)
+	       struct qcow2_range *range)
 {
 	uint64_t l2_span = 1ull << (image->cluster_bits + image->l2_bits);
 	uint64_t table_end = (offset & ~(l2_span - 1)) + l2_span, in_cluster, at;
@@ -224,7 +224,7 @@ int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wai
 		return result;
 	if (size > table_end - offset)
 		size = table_end - offset;
-	*range = (struct range){.kind = RANGE_UNALLOCATED, .size = size};
+	*range = (struct qcow2_range){.kind = RANGE_UNALLOCATED, .size = size};
 	if (!table)
 		return 0;
 	result = cluster_decode(image, offset, l2_entry(image, table, offset), &cluster);

@@ -259,7 +259,7 @@ struct cluster {
 enum range_kind { RANGE_UNALLOCATED, RANGE_ZEROES, RANGE_DATA, RANGE_COMPRESSED };
 
 /* What of a request is of one kind and, in case of data, in one piece. */
-struct range {
+struct qcow2_range {
 	enum range_kind kind;
 	bool is_own;
 	uint64_t size, host, entry;
@@ -277,7 +277,7 @@ int l2_own(struct qcow2 *image, uint64_t offset, struct table **table);
 uint8_t *l2_entry(const struct qcow2 *image, const struct table *table, uint64_t offset);
 /* What `offset` is, for as long as it goes on so, up to `size` and the table's end. */
 int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wait,
-	       struct range *range);
+	       struct qcow2_range *range);
 /* Write an entry, and the bits of its subclusters, which are `allocated` and `zero`. */
 void entry_set(struct qcow2 *image, struct table *table, uint64_t offset, uint64_t host,
 	       bool has_host, uint32_t allocated, uint32_t zero);

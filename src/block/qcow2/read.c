@@ -18,7 +18,7 @@ static bool is_table(const struct qcow2 *image, uint64_t host, uint64_t size)
 	return false;
 }
 
-static bool may_write_in_place(struct qcow2 *image, const struct range *range)
+static bool may_write_in_place(struct qcow2 *image, const struct qcow2_range *range)
 {
 	if (range->kind != RANGE_DATA || !range->is_own)
 		return false;
@@ -41,7 +41,7 @@ static uint64_t backed_bytes(const struct qcow2 *image, uint64_t offset, uint64_
 }
 
 /* One range's extents; how many, or -EAGAIN. */
-static int map_range(struct qcow2 *image, uint64_t offset, const struct range *range,
+static int map_range(struct qcow2 *image, uint64_t offset, const struct qcow2_range *range,
 		     struct extent *extents, int room)
 {
 	struct extent below[EXTENTS_MAX];
@@ -75,7 +75,7 @@ int qcow2_map(struct node *node, uint64_t offset, uint64_t size, bool is_write,
 {
 	struct qcow2 *image = qcow2_of(node);
 	uint64_t at = offset, end = offset + size;
-	struct range range;
+	struct qcow2_range range;
 	int result = 0, count = 0;
 
 	if (is_write && __atomic_load_n(&image->is_corrupt, __ATOMIC_RELAXED))
@@ -112,7 +112,7 @@ int qcow2_read(struct node *node, uint64_t offset, uint64_t size, const struct i
 {
 	struct qcow2 *image = qcow2_of(node);
 	struct iovec part[BLOCK_VECTORS_MAX];
-	struct range range;
+	struct qcow2_range range;
 	uint64_t done;
 	unsigned parts;
 	int result = 0;
@@ -145,7 +145,7 @@ int qcow2_read(struct node *node, uint64_t offset, uint64_t size, const struct i
 int qcow2_status(struct node *node, uint64_t offset, uint64_t size, struct node_status *status)
 {
 	struct qcow2 *image = qcow2_of(node);
-	struct range range;
+	struct qcow2_range range;
 	int result;
 
 	pthread_mutex_lock(&image->lock);

@@ -12,7 +12,7 @@
 #define RUN_BYTES (64u << 20)
 
 /* A step of a write: clusters in a row, of one L2 table, that get places. */
-struct step {
+struct write_step {
 	uint64_t first;	  /* guest offset of the first cluster */
 	uint64_t clusters;
 	bool is_reuse;	  /* one cluster, which has its place */
@@ -58,7 +58,7 @@ static uint64_t min64(uint64_t a, uint64_t b)
 }
 
 /* Find out what the step that writes `offset` is, and make its places. Under the lock. */
-static int step_prepare(struct qcow2 *image, uint64_t offset, uint64_t size, struct step *step)
+static int step_prepare(struct qcow2 *image, uint64_t offset, uint64_t size, struct write_step *step)
 {
 	uint64_t sub_size = 1ull << image->subcluster_bits, limit, table_left;
 	struct cluster first, last = {0};
@@ -68,7 +68,7 @@ static int step_prepare(struct qcow2 *image, uint64_t offset, uint64_t size, str
 
 	if (result < 0)
 		return result;
-	*step = (struct step){.first = cluster_start(image, offset), .clusters = 1};
+	*step = (struct write_step){.first = cluster_start(image, offset), .clusters = 1};
 	result = cluster_decode(image, offset, l2_entry(image, table, offset), &first);
 	if (result < 0)
 		return result;
@@ -114,7 +114,7 @@ static int step_prepare(struct qcow2 *image, uint64_t offset, uint64_t size, str
 static bool is_zeroes(struct qcow2 *image, uint64_t offset, uint64_t size)
 {
 	struct node *backing = image->node.backing;
-	struct range range;
+	struct qcow2_range range;
 	bool result = true;
 
 	pthread_mutex_lock(&image->lock);
@@ -134,7 +134,7 @@ static bool is_zeroes(struct qcow2 *image, uint64_t offset, uint64_t size)
 
 /* What is beside the data in its first or last subcluster: read into a new buffer. NULL and 0 when
  * there is nothing or it needs no writing. */
-static int read_beside(struct qcow2 *image, const struct step *step, uint64_t offset, uint64_t size,
+static int read_beside(struct qcow2 *image, const struct write_step *step, uint64_t offset, uint64_t size,
 		       uint8_t **data)
 {
 	struct iovec vector;
@@ -165,7 +165,7 @@ static int read_beside(struct qcow2 *image, const struct step *step, uint64_t of
 }
 
 /* Write the step's data, with what is beside it, to its place. `size` bytes of it. */
-static int step_write(struct qcow2 *image, const struct step *step, uint64_t offset, uint64_t size,
+static int step_write(struct qcow2 *image, const struct write_step *step, uint64_t offset, uint64_t size,
 		      const struct iovec *vector, unsigned count, uint64_t skip)
 {
 	struct iovec parts[BLOCK_VECTORS_MAX + 2];
@@ -194,7 +194,7 @@ out:
 }
 
 /* Have the tables say where the step's data is. Under the lock. */
-static int step_commit(struct qcow2 *image, const struct step *step)
+static int step_commit(struct qcow2 *image, const struct write_step *step)
 {
 	uint64_t i;
 	struct table *table;
@@ -226,7 +226,7 @@ static int step_commit(struct qcow2 *image, const struct step *step)
 static int write_step(struct qcow2 *image, uint64_t offset, uint64_t size,
 		      const struct iovec *vector, unsigned count, uint64_t skip, uint64_t *done)
 {
-	struct step step;
+	struct write_step step;
 	uint64_t length;
 	int result;
 
@@ -259,7 +259,7 @@ int qcow2_write(struct node *node, uint64_t offset, uint64_t size, const struct 
 
 	bitmaps_mark(image, offset, size);
 	while (done < size && result == 0) {
-		struct range range;
+		struct qcow2_range range;
 
 		pthread_mutex_lock(&image->lock);
 		result = range_find(image, offset + done, size - done, true, &range);

@@ -7,7 +7,7 @@
 
 #define ANY_KEYS NULL
 
-enum form {
+enum option_form {
 	FLAG,	/* no value */
 	TEXT,	/* the last one counts */
 	TEXTS,	/* each counts */
@@ -253,9 +253,9 @@ static const struct property audiodev_properties[] = {
 static const struct property global_properties[] = {
 	{"driver", PROPERTY_TEXT}, {"property", PROPERTY_TEXT}, {"value", PROPERTY_TEXT}, {NULL}};
 
-static const struct option {
+static const struct qemu_option {
 	const char *name;
-	enum form form;
+	enum option_form form;
 	const char *first; /* the key of a first value without one */
 	const struct property *properties;
 	const char *argument, *help; /* as -help shows them */
@@ -383,7 +383,7 @@ static const struct option {
 
 #define OPTIONS (sizeof(table) / sizeof(table[0]))
 
-static const struct option *find_option(const char *argument)
+static const struct qemu_option *find_option(const char *argument)
 {
 	unsigned i;
 
@@ -427,7 +427,7 @@ static json_t *parse_global(const char *value, struct error *error)
 			 (size_t)(equals - dot - 1), "value", equals + 1);
 }
 
-static int take_keys(json_t *line, const struct option *option, const char *value, struct error *error)
+static int take_keys(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
 {
 	json_t *values;
 	int result = 0;
@@ -449,7 +449,7 @@ static int take_keys(json_t *line, const struct option *option, const char *valu
 	return json_array_append_new(list_of(line, option->name), values);
 }
 
-static int take(json_t *line, const struct option *option, const char *value, struct error *error)
+static int take(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
 {
 	switch (option->form) {
 	case FLAG: return json_object_set_new(line, option->name, json_true());
@@ -469,7 +469,7 @@ static int take(json_t *line, const struct option *option, const char *value, st
 	}
 }
 
-static bool takes_value(const struct option *option)
+static bool takes_value(const struct qemu_option *option)
 {
 	return option->form != FLAG && option->form != HARMLESS_FLAG && option->form != MISSING_FLAG;
 }
@@ -477,7 +477,7 @@ static bool takes_value(const struct option *option)
 json_t *options_parse(int count, char **arguments, struct error *error)
 {
 	json_t *line = json_object();
-	const struct option *option;
+	const struct qemu_option *option;
 	const char *value;
 	int i, result = 0;
 

@@ -26,7 +26,7 @@
 #include "monitor/version.h"
 #include "util/log.h"
 
-struct system {
+struct qemu_system {
 	struct line line;
 	struct event_loop *loop;
 	struct run_signals signals;
@@ -131,7 +131,7 @@ static bool print_help(int count, char **arguments)
 
 /* -- the run -- */
 
-static void end(struct system *system, const char *reason)
+static void end(struct qemu_system *system, const char *reason)
 {
 	system->is_quitting = true;
 	if (system->monitor)
@@ -167,7 +167,7 @@ static void quit_without_machine(void *context)
 
 static int open_file(void *context, enum monitor_file kind, const char *name, struct error *error)
 {
-	const struct system *system = context;
+	const struct qemu_system *system = context;
 
 	return system->door ? door_open(system->door, kind, name, error)
 			    : named_file_open(kind, name, error);
@@ -188,7 +188,7 @@ static int write_pid(const struct line *line, struct error *error)
 	return result;
 }
 
-static int add_monitors(struct system *system, struct error *error)
+static int add_monitors(struct qemu_system *system, struct error *error)
 {
 	struct line *line = &system->line;
 	struct char_stream *stream;
@@ -213,7 +213,7 @@ static void output_drained(void *context)
 	event_loop_stop(context);
 }
 
-static void drain_stream(struct system *system, struct char_stream *stream)
+static void drain_stream(struct qemu_system *system, struct char_stream *stream)
 {
 	while (stream && !system->is_quitting && !char_drain(stream, output_drained, system->loop))
 		if (event_loop_run(system->loop) < 0)
@@ -221,7 +221,7 @@ static void drain_stream(struct system *system, struct char_stream *stream)
 }
 
 /* What the guest printed before its end comes out, however slowly it is read, if the user waits. */
-static void drain(struct system *system)
+static void drain(struct qemu_system *system)
 {
 	const struct board_streams *streams = &system->line.config.streams;
 	unsigned i;
@@ -234,7 +234,7 @@ static void drain(struct system *system)
 }
 
 /* Without a machine: monitors alone, until one of them ends it. */
-static int run_monitors(struct system *system, struct error *error)
+static int run_monitors(struct qemu_system *system, struct error *error)
 {
 	const struct sandbox_config config = {.listens = system->line.chardevs.listens,
 					      .uses_helpers = system->line.chardevs.has_door};
@@ -268,7 +268,7 @@ static int open_incoming(const char *uri, struct error *error)
 	return fd;
 }
 
-static int run_machine(struct system *system, int *status, struct error *error)
+static int run_machine(struct qemu_system *system, int *status, struct error *error)
 {
 	const struct line *line = &system->line;
 	int incoming = -1, incoming_listens = 0;
@@ -337,7 +337,7 @@ static int run_machine(struct system *system, int *status, struct error *error)
 	return result;
 }
 
-static int run(struct system *system, int *status, struct error *error)
+static int run(struct qemu_system *system, int *status, struct error *error)
 {
 	struct line *line = &system->line;
 
@@ -383,7 +383,7 @@ static void close_devices(struct machine_config *config)
 		net_link_close(&config->nets[--config->net_count].link);
 }
 
-static void destroy(struct system *system)
+static void destroy(struct qemu_system *system)
 {
 	terminal_restore();
 	run_signals_unwatch(&system->signals);
@@ -402,7 +402,7 @@ static void destroy(struct system *system)
 
 int system_main(int count, char **arguments)
 {
-	struct system system = {
+	struct qemu_system system = {
 		.signals = {.end = ended_by_signal, .save = ignore, .power = ignore, .picture = ignore},
 		.daemon = {.ready_fd = -1},
 	};

@@ -14,7 +14,7 @@
 #define TRIM_BYTES_MAX	4096
 
 /* A command that is under way. */
-struct command {
+struct ahci_command {
 	struct ahci_port *port;
 	unsigned slot, epoch;
 	bool is_packet;
@@ -22,7 +22,7 @@ struct command {
 	struct ata_task task;
 	struct ata_registers registers; /* as the command had them */
 	struct gather gather;
-	struct transfer transfer;
+	struct storage_transfer transfer;
 	unsigned range, ranges; /* of a TRIM */
 	uint8_t list[TRIM_BYTES_MAX];
 	struct scsi_run run;
@@ -30,7 +30,7 @@ struct command {
 
 /* --- the end of a command --- */
 
-static void free_command(struct command *command)
+static void free_command(struct ahci_command *command)
 {
 	struct ahci_port *port = command->port;
 	struct ahci *ahci = port->ahci;
@@ -47,7 +47,7 @@ static void free_command(struct command *command)
 	pthread_cond_broadcast(&ahci->idle);
 }
 
-static void remember_failure(struct command *command)
+static void remember_failure(struct ahci_command *command)
 {
 	struct ahci_port *port = command->port;
 
@@ -57,7 +57,7 @@ static void remember_failure(struct command *command)
 }
 
 /* The registers say how it was; `moved` bytes went. */
-static void finish(struct command *command, uint32_t moved)
+static void finish(struct ahci_command *command, uint32_t moved)
 {
 	struct ahci_port *port = command->port;
 	bool failed = port->drive.registers.status & ATA_ERR;
@@ -87,7 +87,7 @@ static void finish(struct command *command, uint32_t moved)
 	ahci_issue(port);
 }
 
-static void abort_command(struct command *command, uint8_t error)
+static void abort_command(struct ahci_command *command, uint8_t error)
 {
 	ata_abort(&command->port->drive, error);
 	finish(command, 0);
@@ -95,11 +95,11 @@ static void abort_command(struct command *command, uint8_t error)
 
 /* --- work on the medium --- */
 
-static bool trim_next(struct command *command);
+static bool trim_next(struct ahci_command *command);
 
-static void transfer_complete(struct transfer *transfer, int result)
+static void transfer_complete(struct storage_transfer *transfer, int result)
 {
-	struct command *command = transfer->context;
+	struct ahci_command *command = transfer->context;
 	struct ahci_port *port = command->port;
 	struct ahci *ahci = port->ahci;
 
@@ -116,12 +116,12 @@ static void transfer_complete(struct transfer *transfer, int result)
 	pthread_mutex_unlock(&ahci->lock);
 }
 
-static void start_medium(struct command *command, enum block_operation operation, uint64_t offset,
+static void start_medium(struct ahci_command *command, enum block_operation operation, uint64_t offset,
 			 uint64_t size)
 {
 	bool is_durable = operation == BLOCK_WRITE && command->task.is_durable;
 
-	command->transfer = (struct transfer){.operation = operation,
+	command->transfer = (struct storage_transfer){.operation = operation,
 					      .flags = is_durable ? BLOCK_FUA : 0,
 					      .offset = offset,
 					      .size = size,
@@ -132,7 +132,7 @@ static void start_medium(struct command *command, enum block_operation operation
 }
 
 /* The next range of a TRIM; false: there is none any more. */
-static bool trim_next(struct command *command)
+static bool trim_next(struct ahci_command *command)
 {
 	uint64_t offset, size;
 
@@ -149,7 +149,7 @@ static bool trim_next(struct command *command)
 /* --- the beginning of a command --- */
 
 /* As much of the slot's list as there are bytes to move; all of it when `wanted` is 0. 0 or -errno. */
-static int read_list(struct command *command, uint64_t table, unsigned entries, uint64_t wanted)
+static int read_list(struct ahci_command *command, uint64_t table, unsigned entries, uint64_t wanted)
 {
 	struct pci_function *function = &command->port->ahci->function;
 	struct gather *gather = &command->gather;
@@ -175,14 +175,14 @@ static int read_list(struct command *command, uint64_t table, unsigned entries, 
 
 static void packet_complete(struct scsi_run *run)
 {
-	struct command *command = (struct command *)((char *)run - offsetof(struct command, run));
+	struct ahci_command *command = (struct ahci_command *)((char *)run - offsetof(struct ahci_command, run));
 
 	if (command->epoch == command->port->epoch)
 		ata_packet_done(&command->port->drive, &run->task);
 	finish(command, run->moved);
 }
 
-static void begin_packet(struct command *command)
+static void begin_packet(struct ahci_command *command)
 {
 	struct ahci_port *port = command->port;
 
@@ -197,7 +197,7 @@ static void begin_packet(struct command *command)
 }
 
 /* READ LOG EXT: which logs there are, and what went wrong with a queued command (ATA8-ACS §A.7). */
-static void read_log(struct command *command)
+static void read_log(struct ahci_command *command)
 {
 	struct ahci_port *port = command->port;
 	uint8_t log[ATA_SECTOR] = {0}, sum = 0;
@@ -223,7 +223,7 @@ static void read_log(struct command *command)
 				     sizeof(log)));
 }
 
-static void begin_work(struct command *command)
+static void begin_work(struct ahci_command *command)
 {
 	struct ata_task *task = &command->task;
 	struct ahci_port *port = command->port;
@@ -270,7 +270,7 @@ static void take_registers(struct ata_registers *registers, const uint8_t *frame
 }
 
 /* The control register alone: software reset, from its bit's rise to its fall. */
-static void take_control(struct command *command, uint8_t control)
+static void take_control(struct ahci_command *command, uint8_t control)
 {
 	struct ahci_port *port = command->port;
 	bool was_resetting = port->is_resetting;
@@ -285,7 +285,7 @@ static void take_control(struct command *command, uint8_t control)
 }
 
 /* The slot in memory, read once. */
-static void begin(struct command *command, const uint32_t header[4])
+static void begin(struct ahci_command *command, const uint32_t header[4])
 {
 	struct ahci_port *port = command->port;
 	struct pci_function *function = &port->ahci->function;
@@ -332,7 +332,7 @@ static void begin(struct command *command, const uint32_t header[4])
 static bool issue_slot(struct ahci_port *port, unsigned slot)
 {
 	struct ahci *ahci = port->ahci;
-	struct command *command = calloc(1, sizeof(*command));
+	struct ahci_command *command = calloc(1, sizeof(*command));
 	uint32_t header[4];
 
 	if (!command)

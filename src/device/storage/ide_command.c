@@ -83,7 +83,7 @@ static void abort_command(struct ide_channel *channel)
 
 static void go_on(struct ide_channel *channel, int result);
 
-static void transfer_complete(struct transfer *transfer, int result)
+static void transfer_complete(struct storage_transfer *transfer, int result)
 {
 	struct ide_channel *channel = transfer->context;
 	struct ide *ide = channel->ide;
@@ -127,7 +127,7 @@ static void prepare(struct ide_channel *channel, enum block_operation operation,
 {
 	bool is_durable = operation == BLOCK_WRITE && channel->task.is_durable;
 
-	channel->transfer = (struct transfer){.operation = operation,
+	channel->transfer = (struct storage_transfer){.operation = operation,
 					      .flags = is_durable ? BLOCK_FUA : 0,
 					      .offset = offset,
 					      .size = size};

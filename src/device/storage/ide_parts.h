@@ -52,7 +52,7 @@ struct ide_channel {
 	uint8_t *buffer;    /* owned */
 	uint8_t master_command, master_status;
 	uint32_t master_table;
-	struct transfer transfer; /* the medium's work */
+	struct storage_transfer transfer; /* the medium's work */
 	unsigned range;		  /* of a TRIM: the next */
 };
 

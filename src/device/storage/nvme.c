@@ -140,7 +140,7 @@ static void disable(struct nvme *nvme)
 }
 
 /* The end of a shutdown's flush. */
-static void shutdown_complete(struct transfer *transfer, int result)
+static void shutdown_complete(struct storage_transfer *transfer, int result)
 {
 	struct nvme_command *command = transfer->context;
 	struct nvme *nvme = command->nvme;
@@ -171,7 +171,7 @@ static void shut_down(struct nvme *nvme)
 	}
 	command->nvme = nvme;
 	command->epoch = nvme->epoch;
-	command->transfer = (struct transfer){.operation = BLOCK_FLUSH, .complete = shutdown_complete,
+	command->transfer = (struct storage_transfer){.operation = BLOCK_FLUSH, .complete = shutdown_complete,
 					      .context = command};
 	nvme->under_way++;
 	transfer_start(&command->transfer, nvme->block);

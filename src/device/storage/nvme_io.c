@@ -17,7 +17,7 @@ static uint16_t status_of(const struct nvme_command *command, int result)
 	return command->transfer.operation == BLOCK_READ ? NVME_READ_ERROR : NVME_WRITE_FAULT;
 }
 
-static void transfer_complete(struct transfer *transfer, int result)
+static void transfer_complete(struct storage_transfer *transfer, int result)
 {
 	struct nvme_command *command = transfer->context;
 	struct nvme *nvme = command->nvme;
@@ -36,7 +36,7 @@ static void transfer_complete(struct transfer *transfer, int result)
 static void start(struct nvme_command *command, enum block_operation operation, unsigned flags,
 		  uint64_t lba, uint64_t sectors)
 {
-	command->transfer = (struct transfer){.operation = operation,
+	command->transfer = (struct storage_transfer){.operation = operation,
 					      .flags = flags,
 					      .offset = lba * NVME_SECTOR,
 					      .size = sectors * NVME_SECTOR,

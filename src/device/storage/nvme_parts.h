@@ -69,7 +69,7 @@ struct nvme_command {
 	uint16_t sq;
 	struct nvme_sqe sqe;
 	uint32_t result; /* of its completion */
-	struct transfer transfer;
+	struct storage_transfer transfer;
 	struct gather gather;
 	unsigned range, ranges; /* of a DATASET MANAGEMENT */
 	uint8_t data[NVME_PAGE];

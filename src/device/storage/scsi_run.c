@@ -1,6 +1,6 @@
 #include "device/storage/scsi_run.h"
 
-static void transfer_complete(struct transfer *transfer, int result)
+static void transfer_complete(struct storage_transfer *transfer, int result)
 {
 	struct scsi_run *run = transfer->context;
 	bool is_read = run->task.work == SCSI_READ;
@@ -24,9 +24,9 @@ static void start_transfer(struct scsi_run *run)
 		[SCSI_ZEROES] = BLOCK_WRITE_ZEROES,
 	};
 	const struct scsi_task *task = &run->task;
-	struct transfer *transfer = &run->transfer;
+	struct storage_transfer *transfer = &run->transfer;
 
-	*transfer = (struct transfer){
+	*transfer = (struct storage_transfer){
 		.operation = operations[task->work],
 		.flags = (task->is_durable ? BLOCK_FUA : 0) | (task->may_unmap ? BLOCK_UNMAP : 0),
 		.offset = task->offset,

@@ -19,7 +19,7 @@ struct scsi_run {
 	void (*complete)(struct scsi_run *run);
 	/* The run's own: */
 	uint64_t moved;
-	struct transfer transfer;
+	struct storage_transfer transfer;
 };
 
 /* With the lock held. True: it has ended already; false: `complete` will say so. */

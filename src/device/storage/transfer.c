@@ -4,9 +4,9 @@
 
 #define PARTS_MAX BLOCK_VECTORS_MAX
 
-static void submit(struct transfer *transfer);
+static void submit(struct storage_transfer *transfer);
 
-static void finish(struct transfer *transfer, int result)
+static void finish(struct storage_transfer *transfer, int result)
 {
 	if (transfer->parts != transfer->few)
 		free(transfer->parts);
@@ -15,7 +15,7 @@ static void finish(struct transfer *transfer, int result)
 
 static void request_complete(struct block_request *request, int result)
 {
-	struct transfer *transfer = request->context;
+	struct storage_transfer *transfer = request->context;
 
 	transfer->done += request->size;
 	if (result < 0 || transfer->done >= transfer->size)
@@ -25,7 +25,7 @@ static void request_complete(struct block_request *request, int result)
 }
 
 /* As much of the list as one request may have. */
-static void take_parts(struct transfer *transfer)
+static void take_parts(struct storage_transfer *transfer)
 {
 	const struct gather *gather = &transfer->gather;
 	uint64_t left = transfer->size - transfer->done, chunk, total = 0;
@@ -51,7 +51,7 @@ static void take_parts(struct transfer *transfer)
 	transfer->request.size = total;
 }
 
-static void submit(struct transfer *transfer)
+static void submit(struct storage_transfer *transfer)
 {
 	struct block_request *request = &transfer->request;
 
@@ -69,7 +69,7 @@ static void submit(struct transfer *transfer)
 }
 
 /* Few parts will do where there is no memory for more. */
-static void make_parts(struct transfer *transfer)
+static void make_parts(struct storage_transfer *transfer)
 {
 	unsigned count = transfer->gather.count < PARTS_MAX ? transfer->gather.count : PARTS_MAX;
 
@@ -84,7 +84,7 @@ static void make_parts(struct transfer *transfer)
 		transfer->parts = transfer->few;
 }
 
-void transfer_start(struct transfer *transfer, struct block *block)
+void transfer_start(struct storage_transfer *transfer, struct block *block)
 {
 	transfer->block = block;
 	transfer->done = transfer->piece_at = 0;

@@ -9,13 +9,13 @@
 #include "device/storage/gather.h"
 
 /* Owned and embedded by its command, which leaves it alone until `complete`. */
-struct transfer {
+struct storage_transfer {
 	enum block_operation operation;
 	unsigned flags; /* BLOCK_FUA, BLOCK_UNMAP */
 	uint64_t offset, size;	/* bytes; of reads and writes at most what the list has */
 	struct gather gather;	/* of reads and writes; freed by the command */
 	/* On the disk's I/O thread, without a lock, never inside of transfer_start. */
-	void (*complete)(struct transfer *transfer, int result);
+	void (*complete)(struct storage_transfer *transfer, int result);
 	void *context;
 	/* The transfer's own: */
 	struct block_request request;
@@ -29,6 +29,6 @@ struct transfer {
 };
 
 /* Any thread. */
-void transfer_start(struct transfer *transfer, struct block *block);
+void transfer_start(struct storage_transfer *transfer, struct block *block);
 
 #endif

@@ -32,7 +32,7 @@ struct disk {
 	bool loaded_write_cache;
 };
 
-struct request {
+struct disk_request {
 	struct block_request request;
 	struct disk *disk;
 	unsigned queue;
@@ -57,7 +57,7 @@ static void answer(struct disk *disk, unsigned queue, struct virtqueue_chain *ch
 
 static void complete(struct block_request *block_request, int result)
 {
-	struct request *request = (struct request *)block_request;
+	struct disk_request *request = (struct disk_request *)block_request;
 	struct disk *disk = request->disk;
 
 	if (result < 0)
@@ -91,7 +91,7 @@ static bool is_write_through(const struct disk *disk)
 }
 
 /* Reads and writes: their buffers. A status to answer with at once, or -1. */
-static int prepare_transfer(struct request *request, uint64_t sector)
+static int prepare_transfer(struct disk_request *request, uint64_t sector)
 {
 	struct block_request *transfer = &request->request;
 	bool is_read = transfer->operation == BLOCK_READ;
@@ -116,7 +116,7 @@ static int prepare_transfer(struct request *request, uint64_t sector)
 }
 
 /* Discards and zeroes: one segment, which is all that the configuration says there may be. */
-static int prepare_range(struct request *request)
+static int prepare_range(struct disk_request *request)
 {
 	struct block_request *range = &request->request;
 	bool is_discard = range->operation == BLOCK_DISCARD;
@@ -157,7 +157,7 @@ static int tell_serial(const struct disk *disk, const struct virtqueue_chain *ch
 }
 
 /* What the header asks for. A status to answer with at once, or -1: the request goes to the disk. */
-static int prepare(struct request *request, const struct virtio_blk_outhdr *header)
+static int prepare(struct disk_request *request, const struct virtio_blk_outhdr *header)
 {
 	switch (header->type) {
 	case VIRTIO_BLK_T_IN: request->request.operation = BLOCK_READ; break;
@@ -176,11 +176,11 @@ static int prepare(struct request *request, const struct virtio_blk_outhdr *head
 }
 
 /* The request of a chain that goes to the disk; NULL: it was answered, or the device is broken. */
-static struct request *take(struct disk *disk, unsigned queue, struct virtqueue_chain *chain)
+static struct disk_request *take(struct disk *disk, unsigned queue, struct virtqueue_chain *chain)
 {
 	unsigned parts = chain->readable + chain->writable;
 	struct virtio_blk_outhdr header;
-	struct request *request;
+	struct disk_request *request;
 	int status;
 
 	if (virtqueue_read(chain, 0, &header, sizeof(header)) < sizeof(header) ||
@@ -212,7 +212,7 @@ static void submit_batches(struct disk *disk, unsigned queue)
 {
 	struct block_request *batch[BATCH_MAX];
 	struct virtqueue_chain *chain;
-	struct request *request;
+	struct disk_request *request;
 	unsigned count = 0;
 
 	while (virtio_pop(&disk->virtio, queue, &chain)) {

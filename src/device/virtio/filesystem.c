@@ -29,7 +29,7 @@
 
 enum { QUEUE_URGENT, QUEUE_REQUESTS, QUEUES };
 
-struct slot {
+struct request_slot {
 	struct virtqueue_chain *chain; /* NULL: it is free */
 	unsigned queue;
 	size_t size, room;
@@ -44,7 +44,7 @@ struct filesystem {
 	bool has_thread;
 	struct event_source replies;
 	/* With the device's lock held: */
-	struct slot slots[SHARE_SLOTS];
+	struct request_slot slots[SHARE_SLOTS];
 	unsigned free_slots;
 	bool is_gone; /* the share's process has ended */
 };
@@ -58,7 +58,7 @@ static struct filesystem *filesystem_of(struct virtio_device *virtio)
 
 static void answer(struct filesystem *filesystem, unsigned number, size_t size)
 {
-	struct slot *slot = &filesystem->slots[number];
+	struct request_slot *slot = &filesystem->slots[number];
 
 	if (size > slot->room)
 		size = slot->room;
@@ -69,14 +69,14 @@ static void answer(struct filesystem *filesystem, unsigned number, size_t size)
 		virtqueue_write(slot->chain, 0, share_reply(&filesystem->share, number), size);
 		virtqueue_push(&filesystem->virtio.queues[slot->queue].ring, slot->chain, size);
 	}
-	*slot = (struct slot){.chain = NULL};
+	*slot = (struct request_slot){.chain = NULL};
 	filesystem->free_slots++;
 	virtio_end(&filesystem->virtio);
 }
 
 static void refuse(struct filesystem *filesystem, unsigned number)
 {
-	const struct slot *slot = &filesystem->slots[number];
+	const struct request_slot *slot = &filesystem->slots[number];
 	const struct share *share = &filesystem->share;
 
 	answer(filesystem, number,
@@ -102,7 +102,7 @@ static void give_up(struct filesystem *filesystem)
 static void take(struct filesystem *filesystem, unsigned queue, struct virtqueue_chain *chain)
 {
 	const struct share *share = &filesystem->share;
-	struct slot *slot;
+	struct request_slot *slot;
 	unsigned number = 0;
 
 	/* No driver makes one that large, nor one that says nothing. */
@@ -114,7 +114,7 @@ static void take(struct filesystem *filesystem, unsigned queue, struct virtqueue
 	while (filesystem->slots[number].chain)
 		number++;
 	slot = &filesystem->slots[number];
-	*slot = (struct slot){
+	*slot = (struct request_slot){
 		.chain = chain,
 		.queue = queue,
 		.size = chain->readable_bytes,

@@ -24,7 +24,7 @@
 #define LUN_MAX	       16383
 #define REPORT_LUNS    0xa0
 
-struct target {
+struct scsi_target {
 	struct storage_drive drive;
 	struct scsi_unit unit;
 };
@@ -37,14 +37,14 @@ struct adapter {
 	struct virtqueue_chain *waiting; /* a management request that waits for them */
 	uint8_t waiting_response;
 	unsigned target_max;
-	struct target targets[VIRTIO_SCSI_TARGETS];
+	struct scsi_target targets[VIRTIO_SCSI_TARGETS];
 	struct {
 		struct drive_state drive;
 		struct scsi_unit unit;
 	} loaded[VIRTIO_SCSI_TARGETS];
 };
 
-struct command {
+struct scsi_request {
 	struct scsi_run run;
 	struct adapter *adapter;
 	unsigned queue;
@@ -58,7 +58,7 @@ static struct adapter *adapter_of(struct virtio_device *virtio)
 }
 
 /* A unit's address (§5.6.6.1): 1, the target, and a flat number of 14 bits. NULL: no such target. */
-static struct target *find_target(struct adapter *adapter, const uint8_t lun[8], unsigned *number)
+static struct scsi_target *find_target(struct adapter *adapter, const uint8_t lun[8], unsigned *number)
 {
 	*number = (lun[2] << 8 | lun[3]) & LUN_MAX;
 	if (lun[0] != 1 || lun[1] >= VIRTIO_SCSI_TARGETS || !adapter->targets[lun[1]].drive.is_present)
@@ -83,7 +83,7 @@ static void refuse(struct adapter *adapter, unsigned queue, struct virtqueue_cha
 	answer(adapter, queue, chain, &response, 0);
 }
 
-static void finish(struct command *command)
+static void finish(struct scsi_request *command)
 {
 	const struct scsi_task *task = &command->run.task;
 	struct adapter *adapter = command->adapter;
@@ -115,7 +115,7 @@ static void take_management(struct adapter *adapter);
 
 static void run_complete(struct scsi_run *run)
 {
-	struct command *command = (struct command *)run;
+	struct scsi_request *command = (struct scsi_request *)run;
 	struct adapter *adapter = command->adapter;
 
 	finish(command);
@@ -129,7 +129,7 @@ static void run_complete(struct scsi_run *run)
 /* --- commands; with the lock held --- */
 
 /* The chain's data, both ways. 0 or -ENOMEM. */
-static int take_data(struct command *command)
+static int take_data(struct scsi_request *command)
 {
 	struct virtqueue_chain *chain = command->chain;
 	unsigned parts = chain->readable + chain->writable;
@@ -164,8 +164,8 @@ static void refuse_unit(struct adapter *adapter, unsigned queue, struct virtqueu
 static void take_command(struct adapter *adapter, unsigned queue, struct virtqueue_chain *chain)
 {
 	struct virtio_scsi_cmd_req header;
-	struct command *command;
-	struct target *target;
+	struct scsi_request *command;
+	struct scsi_target *target;
 	unsigned number;
 
 	if (virtqueue_read(chain, 0, &header, sizeof(header)) < sizeof(header) ||
@@ -221,7 +221,7 @@ static void take_command(struct adapter *adapter, unsigned queue, struct virtque
 static uint8_t manage(struct adapter *adapter, const struct virtio_scsi_ctrl_tmf_req *request)
 {
 	unsigned number;
-	struct target *target = find_target(adapter, request->lun, &number);
+	struct scsi_target *target = find_target(adapter, request->lun, &number);
 
 	if (!target)
 		return VIRTIO_SCSI_S_BAD_TARGET;

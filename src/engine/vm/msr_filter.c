@@ -11,7 +11,7 @@
 #define BITMAP_BYTES_MAX  0x600u /* KVM_MSR_FILTER_MAX_BITMAP_SIZE */
 #define RANGE_FLAGS_VALID ((uint32_t)(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE))
 
-struct range {
+struct msr_range {
 	uint32_t flags, base, count;
 	uint8_t *allowed; /* bit n: base + n; owned */
 };
@@ -19,12 +19,12 @@ struct range {
 struct msr_filter {
 	bool allows_others;
 	unsigned range_count;
-	struct range ranges[KVM_MSR_FILTER_MAX_RANGES];
+	struct msr_range ranges[KVM_MSR_FILTER_MAX_RANGES];
 };
 
 static int add_range(struct msr_filter *filter, const struct kvm_msr_filter_range *user)
 {
-	struct range *range = &filter->ranges[filter->range_count];
+	struct msr_range *range = &filter->ranges[filter->range_count];
 	size_t bytes = ((size_t)user->nmsrs + 63) / 64 * 8; /* as Linux copies it, in whole words */
 	int result;
 
@@ -95,7 +95,7 @@ bool msr_filter_allows(const struct msr_filter *filter, uint32_t index, bool is_
 	if (!filter || (index >= X2APIC_FIRST && index <= X2APIC_LAST))
 		return true;
 	for (unsigned i = 0; i < filter->range_count; i++) {
-		const struct range *range = &filter->ranges[i];
+		const struct msr_range *range = &filter->ranges[i];
 		uint32_t bit = index - range->base;
 
 		if (index >= range->base && bit < range->count && (range->flags & wanted))

@@ -24,11 +24,11 @@
 
 #define NAME_BYTES 56
 
-enum command { COMMAND_ALLOCATE = 1, COMMAND_ADD_POINTER, COMMAND_ADD_CHECKSUM };
+enum linker_command { COMMAND_ALLOCATE = 1, COMMAND_ADD_POINTER, COMMAND_ADD_CHECKSUM };
 enum zone { ZONE_HIGH = 1, ZONE_BIOS_AREA };
 
 /* An entry of the script; numbers are little-endian. */
-struct entry {
+struct linker_entry {
 	uint32_t command;
 	union {
 		struct {
@@ -48,7 +48,7 @@ struct entry {
 		uint8_t padding[124];
 	};
 };
-_Static_assert(sizeof(struct entry) == 128, "as firmware steps through them");
+_Static_assert(sizeof(struct linker_entry) == 128, "as firmware steps through them");
 
 /* More than a board's tables need: each has a sum and at most four pointers, and is on two lists. */
 #define ENTRIES_MAX 64
@@ -56,14 +56,14 @@ _Static_assert(sizeof(struct entry) == 128, "as firmware steps through them");
 struct linker {
 	struct acpi_linked *linked;
 	/* Sums are made when all addresses are filled in, whatever order the tables are visited in. */
-	struct entry *entries, *sums; /* ENTRIES_MAX each */
+	struct linker_entry *entries, *sums; /* ENTRIES_MAX each */
 	unsigned entry_count, sum_count;
 	bool is_full;
 };
 
-static struct entry *add(struct linker *linker, enum command command)
+static struct linker_entry *add(struct linker *linker, enum linker_command command)
 {
-	struct entry *list = command == COMMAND_ADD_CHECKSUM ? linker->sums : linker->entries;
+	struct linker_entry *list = command == COMMAND_ADD_CHECKSUM ? linker->sums : linker->entries;
 	unsigned *count = command == COMMAND_ADD_CHECKSUM ? &linker->sum_count
 							  : &linker->entry_count;
 
@@ -81,7 +81,7 @@ static struct entry *add(struct linker *linker, enum command command)
 static void add_allocation(struct linker *linker, const char *file, uint32_t alignment,
 			   enum zone zone)
 {
-	struct entry *entry = add(linker, COMMAND_ALLOCATE);
+	struct linker_entry *entry = add(linker, COMMAND_ALLOCATE);
 
 	strncpy(entry->allocate.file, file, NAME_BYTES - 1);
 	entry->allocate.alignment = alignment;
@@ -93,7 +93,7 @@ static void add_allocation(struct linker *linker, const char *file, uint32_t ali
 static void add_pointer(struct linker *linker, const char *file, uint8_t *start, uint8_t *at,
 			unsigned size)
 {
-	struct entry *entry = add(linker, COMMAND_ADD_POINTER);
+	struct linker_entry *entry = add(linker, COMMAND_ADD_POINTER);
 	uint64_t value = 0;
 
 	memcpy(&value, at, size);
@@ -109,7 +109,7 @@ static void add_pointer(struct linker *linker, const char *file, uint8_t *start,
 static void add_checksum(struct linker *linker, const char *file, uint8_t *start, uint8_t *table,
 			 uint32_t length, unsigned offset)
 {
-	struct entry *entry = add(linker, COMMAND_ADD_CHECKSUM);
+	struct linker_entry *entry = add(linker, COMMAND_ADD_CHECKSUM);
 
 	table[offset] = 0;
 	strncpy(entry->checksum.file, file, NAME_BYTES - 1);
@@ -190,7 +190,7 @@ static void link_all(struct linker *linker)
 int acpi_link(struct acpi_linked *linked, const uint8_t *bytes, size_t size, struct error *error)
 {
 	struct linker linker = {.linked = linked};
-	uint8_t *script = malloc(2 * ENTRIES_MAX * sizeof(struct entry));
+	uint8_t *script = malloc(2 * ENTRIES_MAX * sizeof(struct linker_entry));
 	uint8_t *tables = malloc(size - RSDP_ROOM);
 	size_t used;
 
@@ -200,7 +200,7 @@ int acpi_link(struct acpi_linked *linked, const uint8_t *bytes, size_t size, str
 		acpi_linked_free(linked);
 		return error_set_errno(error, ENOMEM, "cannot build the ACPI tables");
 	}
-	linker.entries = (struct entry *)script;
+	linker.entries = (struct linker_entry *)script;
 	linker.sums = linker.entries + ENTRIES_MAX;
 	memcpy(linked->rsdp, bytes, sizeof(linked->rsdp));
 	memcpy(tables, bytes + RSDP_ROOM, size - RSDP_ROOM);
@@ -209,9 +209,9 @@ int acpi_link(struct acpi_linked *linked, const uint8_t *bytes, size_t size, str
 		acpi_linked_free(linked);
 		return error_set(error, ENOSPC, "the ACPI tables are too many to link");
 	}
-	used = linker.entry_count * sizeof(struct entry);
-	memmove(script + used, linker.sums, linker.sum_count * sizeof(struct entry));
-	linked->script_size = used + linker.sum_count * sizeof(struct entry);
+	used = linker.entry_count * sizeof(struct linker_entry);
+	memmove(script + used, linker.sums, linker.sum_count * sizeof(struct linker_entry));
+	linked->script_size = used + linker.sum_count * sizeof(struct linker_entry);
 	return 0;
 }
 

@@ -21,27 +21,27 @@
 #define COMMAND_LINE_MAX 4095
 #define LOADER_NAME	 "kvik"
 
-struct info {
+struct multiboot_info {
 	uint32_t flags, memory_lower_kib, memory_upper_kib, boot_device, command_line_gpa;
 	uint32_t module_count, modules_gpa, symbols[4];
 	uint32_t memory_map_bytes, memory_map_gpa, drives_bytes, drives_gpa, config_table_gpa;
 	uint32_t loader_name_gpa, apm_table_gpa, vbe[4];
 };
 
-struct module {
+struct multiboot_module {
 	uint32_t start, end, string_gpa, reserved;
 };
 
-struct memory_map_entry {
+struct multiboot_memory {
 	uint32_t size; /* of the rest */
 	uint64_t gpa, size_bytes;
 	uint32_t type;
 } __attribute__((packed));
 
-struct boot_data {
-	struct info info;
-	struct module module;
-	struct memory_map_entry map[E820_MAX_ENTRIES];
+struct multiboot_data {
+	struct multiboot_info info;
+	struct multiboot_module module;
+	struct multiboot_memory map[E820_MAX_ENTRIES];
 	char loader_name[sizeof(LOADER_NAME)];
 };
 
@@ -49,7 +49,7 @@ int multiboot_load(const struct multiboot_image *kernel, const uint8_t *image,
 		   const struct boot_blob *initrd, const char *name, const char *command_line,
 		   const struct ram *ram, struct entry *entry, struct error *error)
 {
-	struct boot_data data = {.loader_name = LOADER_NAME};
+	struct multiboot_data data = {.loader_name = LOADER_NAME};
 	char whole_line[COMMAND_LINE_MAX + 2];
 	uint64_t upper_kib = (ram->low_end - E820_FIRMWARE_END) >> 10;
 	uint64_t data_gpa, command_line_gpa, module_gpa;
@@ -72,29 +72,29 @@ int multiboot_load(const struct multiboot_image *kernel, const uint8_t *image,
 	if (result < 0)
 		return result;
 	if (initrd->size) {
-		data.module = (struct module){
+		data.module = (struct multiboot_module){
 			.start = module_gpa,
 			.end = module_gpa + initrd->size,
 			/* An empty string: the NUL that ends the loader's name. */
-			.string_gpa = data_gpa + offsetof(struct boot_data, loader_name) +
+			.string_gpa = data_gpa + offsetof(struct multiboot_data, loader_name) +
 				      sizeof(LOADER_NAME) - 1,
 		};
 		data.info.flags |= INFO_MODULES;
 		data.info.module_count = 1;
-		data.info.modules_gpa = data_gpa + offsetof(struct boot_data, module);
+		data.info.modules_gpa = data_gpa + offsetof(struct multiboot_data, module);
 	}
 	e820_build(ram, &map);
 	for (i = 0; i < map.count; i++)
-		data.map[i] = (struct memory_map_entry){
+		data.map[i] = (struct multiboot_memory){
 			sizeof(data.map[i]) - sizeof(data.map[i].size), map.entries[i].gpa,
 			map.entries[i].size_bytes, map.entries[i].type};
 	data.info.flags |= INFO_MEMORY | INFO_COMMAND_LINE | INFO_MEMORY_MAP | INFO_LOADER_NAME;
 	data.info.memory_lower_kib = E820_CONVENTIONAL_END >> 10;
 	data.info.memory_upper_kib = upper_kib;
 	data.info.command_line_gpa = command_line_gpa;
-	data.info.memory_map_gpa = data_gpa + offsetof(struct boot_data, map);
+	data.info.memory_map_gpa = data_gpa + offsetof(struct multiboot_data, map);
 	data.info.memory_map_bytes = map.count * sizeof(data.map[0]);
-	data.info.loader_name_gpa = data_gpa + offsetof(struct boot_data, loader_name);
+	data.info.loader_name_gpa = data_gpa + offsetof(struct multiboot_data, loader_name);
 	guest_memory_write(&ram->memory, data_gpa, &data, sizeof(data));
 	*entry = (struct entry){
 		.mode = ENTRY_PROTECTED,

@@ -14,34 +14,34 @@
 #define START_VERSION	1
 #define COMMAND_LINE_MAX 2047 /* Linux's COMMAND_LINE_SIZE; PVH itself has no limit */
 
-struct start_info {
+struct pvh_start {
 	uint32_t magic, version, flags, module_count;
 	uint64_t modules_gpa, command_line_gpa, rsdp_gpa;
 	uint64_t memory_map_gpa; /* version 1 from here on */
 	uint32_t memory_map_count, reserved;
 };
 
-struct module_entry {
+struct pvh_module {
 	uint64_t gpa, size_bytes, command_line_gpa, reserved;
 };
 
-struct memory_map_entry {
+struct pvh_memory {
 	uint64_t gpa, size_bytes;
 	uint32_t type, reserved;
 };
 
 /* All of it, as it lies in RAM. */
-struct boot_data {
-	struct start_info start;
-	struct module_entry module;
-	struct memory_map_entry map[E820_MAX_ENTRIES];
+struct pvh_data {
+	struct pvh_start start;
+	struct pvh_module module;
+	struct pvh_memory map[E820_MAX_ENTRIES];
 };
 
 int pvh_load(const struct elf_image *elf, const uint8_t *image, const struct boot_blob *initrd,
 	     const char *command_line, const struct ram *ram, uint64_t rsdp_gpa,
 	     struct entry *entry, struct error *error)
 {
-	struct boot_data data = {
+	struct pvh_data data = {
 		.start = {
 			.magic = START_MAGIC,
 			.version = START_VERSION,
@@ -68,12 +68,12 @@ int pvh_load(const struct elf_image *elf, const uint8_t *image, const struct boo
 	if (initrd->size) {
 		data.module.size_bytes = initrd->size;
 		data.start.module_count = 1;
-		data.start.modules_gpa = data_gpa + offsetof(struct boot_data, module);
+		data.start.modules_gpa = data_gpa + offsetof(struct pvh_data, module);
 	}
-	data.start.memory_map_gpa = data_gpa + offsetof(struct boot_data, map);
+	data.start.memory_map_gpa = data_gpa + offsetof(struct pvh_data, map);
 	e820_build(ram, &map);
 	for (i = 0; i < map.count; i++)
-		data.map[i] = (struct memory_map_entry){
+		data.map[i] = (struct pvh_memory){
 			map.entries[i].gpa, map.entries[i].size_bytes, map.entries[i].type, 0};
 	data.start.memory_map_count = map.count;
 	guest_memory_write(&ram->memory, data_gpa, &data, sizeof(data));

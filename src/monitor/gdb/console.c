@@ -153,7 +153,7 @@ static void architecture(struct gdb_session *session, const char *rest)
 
 static void help(struct gdb_session *session, const char *rest);
 
-static const struct command {
+static const struct console_command {
 	const char *name, *arguments, *text;
 	void (*run)(struct gdb_session *session, const char *rest);
 } commands[] = {

@@ -32,7 +32,7 @@
 #define XSTATE_ZMM16	 0x80u
 #define FCW_INIT   0x37f
 
-enum feature { FEATURE_CORE, FEATURE_SSE, FEATURE_SEGMENTS, FEATURE_AVX, FEATURE_AVX512,
+enum gdb_feature { FEATURE_CORE, FEATURE_SSE, FEATURE_SEGMENTS, FEATURE_AVX, FEATURE_AVX512,
 	       FEATURE_SYSTEM, FEATURES };
 
 static const char *const feature_names[FEATURES] = {
@@ -44,7 +44,7 @@ static const char *const feature_names[FEATURES] = {
 	[FEATURE_SYSTEM] = "org.kvik.x86.system",
 };
 
-enum value {
+enum gdb_value {
 	VALUE_GPR, VALUE_PC, VALUE_FLAGS, VALUE_SELECTOR, VALUE_ST, VALUE_X87, VALUE_XMM,
 	VALUE_MXCSR, VALUE_SEGMENT_BASE, VALUE_YMM_HIGH, VALUE_OPMASK, VALUE_ZMM_HIGH,
 	VALUE_ZMM16_LOW, VALUE_ZMM16_MIDDLE, VALUE_ZMM16_HIGH, VALUE_IP, VALUE_CR, VALUE_EFER,
@@ -53,9 +53,9 @@ enum value {
 };
 
 enum x87 { X87_FCTRL, X87_FSTAT, X87_FTAG, X87_FISEG, X87_FIOFF, X87_FOSEG, X87_FOOFF, X87_FOP };
-enum segment { SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_ES, SEGMENT_FS, SEGMENT_GS, SEGMENT_TR,
+enum gdb_segment { SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_ES, SEGMENT_FS, SEGMENT_GS, SEGMENT_TR,
 	       SEGMENT_LDT };
-enum table { TABLE_GDT, TABLE_IDT };
+enum gdb_table { TABLE_GDT, TABLE_IDT };
 
 /* -- which there are -- */
 
@@ -126,7 +126,7 @@ static void find_components(struct gdb_layout *layout, const struct kvm_cpuid2 *
 		layout->opmask = layout->zmm_high = layout->zmm16 = 0;
 }
 
-static void add(struct gdb_layout *layout, enum feature feature, enum value value, unsigned index,
+static void add(struct gdb_layout *layout, enum gdb_feature feature, enum gdb_value value, unsigned index,
 		unsigned bits, const char *type, const char *group, const char *name)
 {
 	struct gdb_register *added = &layout->registers[layout->count++];
@@ -137,7 +137,7 @@ static void add(struct gdb_layout *layout, enum feature feature, enum value valu
 }
 
 /* `count` registers whose names are numbered from `first` on. */
-static void add_numbered(struct gdb_layout *layout, enum feature feature, enum value value,
+static void add_numbered(struct gdb_layout *layout, enum gdb_feature feature, enum gdb_value value,
 			 unsigned count, unsigned bits, const char *type, const char *prefix,
 			 unsigned first, const char *suffix)
 {
@@ -261,14 +261,14 @@ void gdb_layout_make(struct gdb_layout *layout, enum gdb_architecture architectu
 
 /* -- the description -- */
 
-struct text {
+struct description {
 	char *bytes;
 	size_t size, length;
 };
 
-static void print(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void print(struct description *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static void print(struct text *text, const char *format, ...)
+static void print(struct description *text, const char *format, ...)
 {
 	size_t room = text->length < text->size ? text->size - text->length : 0;
 	va_list arguments;
@@ -312,7 +312,7 @@ static const struct flags efer = {"x86_efer", 8, {
 	{"SCE", 0, 0}, {"LME", 8, 8}, {"LMA", 10, 10}, {"NXE", 11, 11}, {"SVME", 12, 12},
 	{"LMSLE", 13, 13}, {"FFXSR", 14, 14}, {"TCE", 15, 15}}};
 
-static void print_flags(struct text *text, const struct flags *flags)
+static void print_flags(struct description *text, const struct flags *flags)
 {
 	unsigned i;
 
@@ -323,12 +323,12 @@ static void print_flags(struct text *text, const struct flags *flags)
 	print(text, "</flags>");
 }
 
-static void print_vector(struct text *text, const char *id, const char *type, unsigned count)
+static void print_vector(struct description *text, const char *id, const char *type, unsigned count)
 {
 	print(text, "<vector id=\"%s\" type=\"%s\" count=\"%u\"/>", id, type, count);
 }
 
-static void print_vec128(struct text *text)
+static void print_vec128(struct description *text)
 {
 	print_vector(text, "v4f", "ieee_single", 4);
 	print_vector(text, "v2d", "ieee_double", 2);
@@ -343,7 +343,7 @@ static void print_vec128(struct text *text)
 		    "<field name=\"uint128\" type=\"uint128\"/></union>");
 }
 
-static void print_types(struct text *text, enum feature feature)
+static void print_types(struct description *text, enum gdb_feature feature)
 {
 	switch (feature) {
 	case FEATURE_CORE: print_flags(text, &eflags); break;
@@ -366,7 +366,7 @@ static void print_types(struct text *text, enum feature feature)
 
 size_t gdb_layout_describe(const struct gdb_layout *layout, char *bytes, size_t size)
 {
-	struct text text = {.bytes = bytes, .size = size};
+	struct description text = {.bytes = bytes, .size = size};
 	const struct gdb_register *described;
 	int feature = -1;
 	unsigned i;
@@ -582,7 +582,7 @@ static uint32_t vector_place(const struct gdb_layout *layout, const struct gdb_r
 	}
 }
 
-static struct kvm_segment *segment_of(const struct gdb_state *state, enum segment segment)
+static struct kvm_segment *segment_of(const struct gdb_state *state, enum gdb_segment segment)
 {
 	const struct kvm_sregs *sregs = &state->sregs;
 	const struct kvm_segment *segments[] = {&sregs->cs, &sregs->ss, &sregs->ds, &sregs->es,
@@ -658,7 +658,7 @@ void gdb_register_get(const struct gdb_layout *layout, const struct gdb_state *s
 }
 
 /* In real and virtual-8086 mode a selector is a base; elsewhere it would take a descriptor. */
-static int set_selector(struct gdb_state *state, enum segment segment, uint64_t value)
+static int set_selector(struct gdb_state *state, enum gdb_segment segment, uint64_t value)
 {
 	struct kvm_segment *changed = segment_of(state, segment);
 

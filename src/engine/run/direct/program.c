@@ -14,13 +14,13 @@
 #define SHOWN      12u
 
 /* The page that was read last. */
-struct reader {
+struct page_reader {
 	struct cpu *cpu;
 	uint64_t gva;
 	const uint8_t *page; /* NULL: nothing is there */
 };
 
-static const uint8_t *look(struct reader *reader, uint64_t gva)
+static const uint8_t *look(struct page_reader *reader, uint64_t gva)
 {
 	struct paging_result result;
 	struct cpu_page page;
@@ -36,7 +36,7 @@ static const uint8_t *look(struct reader *reader, uint64_t gva)
 }
 
 /* An aligned word; what is not there is 0. */
-static uint64_t word_at(struct reader *reader, uint64_t gva)
+static uint64_t word_at(struct page_reader *reader, uint64_t gva)
 {
 	const uint8_t *bytes = look(reader, gva);
 
@@ -44,7 +44,7 @@ static uint64_t word_at(struct reader *reader, uint64_t gva)
 }
 
 /* Where the path is, or 0: System V ABI, AMD64 supplement §3.4.1. */
-static uint64_t find_path(struct reader *reader, uint64_t stack)
+static uint64_t find_path(struct page_reader *reader, uint64_t stack)
 {
 	uint64_t argc = word_at(reader, stack), at = stack + 8;
 	unsigned left = WORDS_MAX;
@@ -66,7 +66,7 @@ static uint64_t find_path(struct reader *reader, uint64_t stack)
 }
 
 /* Its path's hash, never 0, and the path's end as `name`. */
-static uint64_t read_path(struct reader *reader, uint64_t path, char name[PROGRAM_NAME])
+static uint64_t read_path(struct page_reader *reader, uint64_t path, char name[PROGRAM_NAME])
 {
 	uint64_t hash = 0xcbf29ce484222325ull;
 	unsigned length = 0, from;
@@ -90,7 +90,7 @@ static uint64_t read_path(struct reader *reader, uint64_t path, char name[PROGRA
 
 struct program *program_find(struct programs *programs, struct cpu *cpu)
 {
-	struct reader reader = { .cpu = cpu };
+	struct page_reader reader = { .cpu = cpu };
 	uint64_t path = find_path(&reader, cpu->gpr[CPU_RSP]), hash;
 	struct program *program, *others = &programs->all[0];
 	char name[PROGRAM_NAME] = "";

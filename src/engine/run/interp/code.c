@@ -26,35 +26,35 @@ static unsigned hash_of(uint64_t key)
 	return (unsigned)(key * 0x9e3779b97f4a7c15ull >> 49);
 }
 
-static struct block **block_bucket(struct block_cache *cache, uint64_t gpa, uint32_t mode)
+static struct interp_block **block_bucket(struct interp_cache *cache, uint64_t gpa, uint32_t mode)
 {
 	return &cache->hash[hash_of(gpa ^ (uint64_t)mode << 52)];
 }
 
-static struct block **page_bucket(struct block_cache *cache, uint64_t gpa)
+static struct interp_block **page_bucket(struct interp_cache *cache, uint64_t gpa)
 {
 	return &cache->page_hash[hash_of(gpa >> 12)];
 }
 
-static uint64_t *mapped_of(struct block_cache *cache, uint64_t gpa)
+static uint64_t *mapped_of(struct interp_cache *cache, uint64_t gpa)
 {
 	return &cache->mapped[hash_of(gpa >> 12)];
 }
 
-bool block_is_fresh(const struct block_cache *cache, const struct block *block)
+bool block_is_fresh(const struct interp_cache *cache, const struct interp_block *block)
 {
 	return block->epoch == cache->cpu->code_epoch &&
 	       block->mapped == cache->mapped[hash_of(block->gpa >> 12)];
 }
 
-static void block_refresh(struct block_cache *cache, struct block *block)
+static void block_refresh(struct interp_cache *cache, struct interp_block *block)
 {
 	block->epoch = cache->cpu->code_epoch;
 	block->mapped = *mapped_of(cache, block->gpa);
 }
 
 /* Forget where the blocks in [from, to) were found: their memory is about to be used again. */
-static void forget_jumps(struct block_cache *cache, const void *from, const void *to)
+static void forget_jumps(struct interp_cache *cache, const void *from, const void *to)
 {
 	for (unsigned i = 0; i < 1u << JUMP_BITS; i++) {
 		struct jump_entry *jump = &cache->jumps[i];
@@ -66,9 +66,9 @@ static void forget_jumps(struct block_cache *cache, const void *from, const void
 
 static bool drop(struct code_holder *holder, uint64_t gpa, uint64_t last);
 
-struct block_cache *block_cache_create(struct cpu *cpu, size_t size)
+struct interp_cache *block_cache_create(struct cpu *cpu, size_t size)
 {
-	struct block_cache *cache = zeroes_map(sizeof(*cache));
+	struct interp_cache *cache = zeroes_map(sizeof(*cache));
 
 	if (!cache)
 		return NULL;
@@ -95,7 +95,7 @@ free_cache:
 	return NULL;
 }
 
-void block_cache_destroy(struct block_cache *cache)
+void block_cache_destroy(struct interp_cache *cache)
 {
 	if (!cache)
 		return;
@@ -105,7 +105,7 @@ void block_cache_destroy(struct block_cache *cache)
 	zeroes_unmap(cache, sizeof(*cache));
 }
 
-static void block_remove(struct block *block)
+static void block_remove(struct interp_block *block)
 {
 	if (block->gpa == BLOCK_GPA_NONE)
 		return;
@@ -118,9 +118,9 @@ static void block_remove(struct block *block)
 		block->page_next->page_previous = block->page_previous;
 }
 
-static void block_insert(struct block_cache *cache, struct block *block)
+static void block_insert(struct interp_cache *cache, struct interp_block *block)
 {
-	struct block **bucket = block_bucket(cache, block->gpa, block->mode);
+	struct interp_block **bucket = block_bucket(cache, block->gpa, block->mode);
 
 	block->next = *bucket;
 	block->previous = bucket;
@@ -137,9 +137,9 @@ static void block_insert(struct block_cache *cache, struct block *block)
 }
 
 /* Room for a block, at the cost of the oldest chunk's blocks when the present one is full. */
-static struct block *block_allocate(struct block_cache *cache, unsigned bytes)
+static struct interp_block *block_allocate(struct interp_cache *cache, unsigned bytes)
 {
-	struct block *block;
+	struct interp_block *block;
 
 	if (cache->position + bytes > cache->chunk_end) {
 		unsigned chunk;
@@ -149,7 +149,7 @@ static struct block *block_allocate(struct block_cache *cache, unsigned bytes)
 		chunk = (unsigned)(start / CHUNK_SIZE);
 		used = cache->chunk_used[chunk];
 		for (uint32_t at = 0; at < used; at += block->bytes) {
-			block = (struct block *)(cache->arena + start + at);
+			block = (struct interp_block *)(cache->arena + start + at);
 			block_remove(block);
 		}
 		if (used)
@@ -158,7 +158,7 @@ static struct block *block_allocate(struct block_cache *cache, unsigned bytes)
 		cache->position = start;
 		cache->chunk_end = start + CHUNK_SIZE;
 	}
-	block = (struct block *)(cache->arena + cache->position);
+	block = (struct interp_block *)(cache->arena + cache->position);
 	block->bytes = bytes;
 	cache->position += bytes;
 	cache->chunk_used[(cache->position - 1) / CHUNK_SIZE] += bytes;
@@ -198,16 +198,16 @@ static void choose_flagless(struct insn *insns, struct insn_form *forms, unsigne
 	}
 }
 
-static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *code,
-				 unsigned available)
+static struct interp_block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *code,
+					unsigned available)
 {
-	struct block_cache *cache = blocks_of(cpu);
+	struct interp_cache *cache = blocks_of(cpu);
 	struct insn_form forms[BLOCK_INSNS_MAX];
 	struct insn insns[BLOCK_INSNS_MAX];
 	uint8_t source[BUILD_BYTES];
 	bool hot = code_is_hot(cpu->tiers->code, gpa);
 	unsigned count = 0, size = 0, bytes;
-	struct block *block;
+	struct interp_block *block;
 	uint8_t flags = hot ? BLOCK_HOT : 0;
 
 	if (available > BUILD_BYTES)
@@ -249,17 +249,17 @@ static struct block *block_build(struct cpu *cpu, uint64_t gpa, const uint8_t *c
 	return block;
 }
 
-static struct block *block_find(struct block_cache *cache, uint64_t gpa)
+static struct interp_block *block_find(struct interp_cache *cache, uint64_t gpa)
 {
 	uint32_t mode = cache->cpu->mode;
-	struct block *block = *block_bucket(cache, gpa, mode);
+	struct interp_block *block = *block_bucket(cache, gpa, mode);
 
 	while (block && (block->gpa != gpa || block->mode != mode))
 		block = block->next;
 	return block;
 }
 
-static bool block_is_current(struct block_cache *cache, struct block *block, const uint8_t *code)
+static bool block_is_current(struct interp_cache *cache, struct interp_block *block, const uint8_t *code)
 {
 	struct code_index *index = cache->cpu->tiers->code;
 
@@ -280,7 +280,7 @@ static bool block_is_current(struct block_cache *cache, struct block *block, con
 bool code_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
 		  struct tier_decoded *decoded)
 {
-	const struct block *block = block_find(blocks_of(cpu), gpa);
+	const struct interp_block *block = block_find(blocks_of(cpu), gpa);
 
 	if (!block || !block->count || block->size > available ||
 	    !bytes_equal(block_source(block), code, block->size))
@@ -289,10 +289,10 @@ bool code_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned a
 	return true;
 }
 
-struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available)
+struct interp_block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available)
 {
-	struct block_cache *cache = blocks_of(cpu);
-	struct block *block = block_find(cache, gpa);
+	struct interp_cache *cache = blocks_of(cpu);
+	struct interp_block *block = block_find(cache, gpa);
 
 	if (block && (block->size > available || !block_is_current(cache, block, code))) {
 		block_remove(block);
@@ -315,7 +315,7 @@ struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, uns
 }
 
 /* The block under way stops behind its present instruction. */
-static void invalidated(struct block_cache *cache, struct block *block)
+static void invalidated(struct interp_cache *cache, struct interp_block *block)
 {
 	if (block == cache->running)
 		cpu_request(cache->cpu, CPU_REQUEST_STOP_BLOCK);
@@ -323,9 +323,9 @@ static void invalidated(struct block_cache *cache, struct block *block)
 }
 
 /* What one page's bucket has in the range. */
-static bool drop_from(struct block_cache *cache, struct block *block, uint64_t gpa, uint64_t last)
+static bool drop_from(struct interp_cache *cache, struct interp_block *block, uint64_t gpa, uint64_t last)
 {
-	struct block *next;
+	struct interp_block *next;
 	bool any = false;
 
 	for (; block; block = next) {
@@ -340,7 +340,7 @@ static bool drop_from(struct block_cache *cache, struct block *block, uint64_t g
 
 static bool drop(struct code_holder *holder, uint64_t gpa, uint64_t last)
 {
-	struct block_cache *cache = (struct block_cache *)holder;
+	struct interp_cache *cache = (struct interp_cache *)holder;
 	uint64_t pages = (last >> 12) - (gpa >> 12) + 1;
 	bool any = false;
 
@@ -354,7 +354,7 @@ static bool drop(struct code_holder *holder, uint64_t gpa, uint64_t last)
 	return any;
 }
 
-void block_page_mapped(struct block_cache *cache, uint64_t gpa)
+void block_page_mapped(struct interp_cache *cache, uint64_t gpa)
 {
 	++*mapped_of(cache, gpa);
 }

@@ -25,7 +25,7 @@ enum block_flag {
 	BLOCK_HOT = 1 << 1,      /* compared each time it runs */
 };
 
-struct block {
+struct interp_block {
 	uint64_t gpa;    /* of its first byte; BLOCK_GPA_NONE once removed */
 	uint64_t epoch;  /* cpu->code_epoch of the last compare */
 	uint64_t mapped; /* block_cache.mapped of its page at that time */
@@ -34,8 +34,8 @@ struct block {
 	uint8_t count;   /* instructions */
 	uint8_t flags;   /* enum block_flag */
 	uint32_t bytes;  /* of this struct with all that follows it */
-	struct block *next, **previous;           /* of the same hash */
-	struct block *page_next, **page_previous; /* of the same page's hash */
+	struct interp_block *next, **previous;           /* of the same hash */
+	struct interp_block *page_next, **page_previous; /* of the same page's hash */
 	struct insn insns[] __attribute__((aligned(64))); /* then their forms, then the copy of the code */
 };
 
@@ -45,7 +45,7 @@ struct block {
  */
 struct jump_entry {
 	uint64_t gva; /* linear address */
-	struct block *block; /* perhaps removed since */
+	struct interp_block *block; /* perhaps removed since */
 	uint64_t key;
 	const struct tlb_set *tlb; /* NULL: the entry is empty, and so is `block` */
 };
@@ -61,15 +61,15 @@ struct single_insn {
 	uint8_t bytes[INSN_LENGTH_MAX + 1];
 };
 
-struct block_cache {
+struct interp_cache {
 	struct code_holder holder; /* first: code.c */
 	struct cpu *cpu;
 	struct jump_entry jumps[1u << JUMP_BITS];
-	struct block *hash[BLOCK_HASHES], *page_hash[BLOCK_HASHES];
+	struct interp_block *hash[BLOCK_HASHES], *page_hash[BLOCK_HASHES];
 	uint64_t mapped[BLOCK_HASHES];  /* counts block_page_mapped, by page */
 	unsigned hot_runs;              /* since heat last faded */
 	struct single_insn singles[SINGLE_INSNS];
-	const struct block *running;    /* the block under way */
+	const struct interp_block *running;    /* the block under way */
 	uint8_t *arena;                 /* owned */
 	size_t arena_size;
 	size_t position, chunk_end;     /* in the chunk being filled */
@@ -79,27 +79,27 @@ struct block_cache {
 };
 
 /* A cache of about `size` bytes for `cpu`, or NULL without memory. */
-struct block_cache *block_cache_create(struct cpu *cpu, size_t size);
-void block_cache_destroy(struct block_cache *cache);
+struct interp_cache *block_cache_create(struct cpu *cpu, size_t size);
+void block_cache_destroy(struct interp_cache *cache);
 
-static inline struct block_cache *blocks_of(const struct cpu *cpu)
+static inline struct interp_cache *blocks_of(const struct cpu *cpu)
 {
 	return tier_state(cpu, TIER_INTERPRETER);
 }
 
-static inline struct jump_entry *jump_entry_of(struct block_cache *cache, uint64_t gva)
+static inline struct jump_entry *jump_entry_of(struct interp_cache *cache, uint64_t gva)
 {
 	return &cache->jumps[(gva ^ gva >> JUMP_BITS) & ((1u << JUMP_BITS) - 1)];
 }
 
 /* What else is known of a block's instructions, in their order. */
-static inline const struct insn_form *block_forms(const struct block *block)
+static inline const struct insn_form *block_forms(const struct interp_block *block)
 {
 	return (const struct insn_form *)&block->insns[block->count];
 }
 
 /* The copy of the code that a block was decoded from. */
-static inline const uint8_t *block_source(const struct block *block)
+static inline const uint8_t *block_source(const struct interp_block *block)
 {
 	return (const uint8_t *)&block_forms(block)[block->count];
 }
@@ -109,16 +109,16 @@ static inline const uint8_t *block_source(const struct block *block)
  * `available` > 0 bytes lie before the end of the page and of the code segment). Up to date with
  * its bytes. NULL when a request to the CPU came in between: look again afterwards.
  */
-struct block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available);
+struct interp_block *code_block(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available);
 
 /* As struct tier's `decoded`. */
 bool code_decoded(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
 		  struct tier_decoded *decoded);
 
 /* Whether the block was compared with its code since that may have changed unseen. */
-bool block_is_fresh(const struct block_cache *cache, const struct block *block);
+bool block_is_fresh(const struct interp_cache *cache, const struct interp_block *block);
 
 /* gpa's page gets a translation for fetches: its blocks are compared before they run again. */
-void block_page_mapped(struct block_cache *cache, uint64_t gpa);
+void block_page_mapped(struct interp_cache *cache, uint64_t gpa);
 
 #endif

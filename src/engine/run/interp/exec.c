@@ -173,7 +173,7 @@ static inline uint64_t jump_key(const struct cpu *cpu)
 }
 
 /* Outside 64-bit mode code segments have limits. */
-static inline bool block_in_limit(const struct cpu *cpu, const struct block *block)
+static inline bool block_in_limit(const struct cpu *cpu, const struct interp_block *block)
 {
 	uint32_t limit = cpu->segment[CPU_CS].limit;
 
@@ -181,7 +181,7 @@ static inline bool block_in_limit(const struct cpu *cpu, const struct block *blo
 	       (cpu->rip <= limit && block->size <= (uint64_t)limit - cpu->rip + 1);
 }
 
-static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
+static void jump_remember(struct cpu *cpu, uint64_t gva, struct interp_block *block)
 {
 	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){
 		.gva = gva, .block = block, .key = jump_key(cpu), .tlb = cpu->tlb,
@@ -189,12 +189,12 @@ static void jump_remember(struct cpu *cpu, uint64_t gva, struct block *block)
 }
 
 /* The block found here before if the fetch TLB leads to it now. */
-static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
+static struct interp_block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 {
-	struct block_cache *cache = blocks_of(cpu);
+	struct interp_cache *cache = blocks_of(cpu);
 	const struct jump_entry *jump = jump_entry_of(cache, gva);
 	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
-	struct block *block = jump->block;
+	struct interp_block *block = jump->block;
 	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
 
 	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
@@ -209,9 +209,9 @@ static struct block *block_by_tlb(struct cpu *cpu, uint64_t gva)
  * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
  * An empty block means that run_one must run the instruction.
  */
-static __attribute__((noinline)) struct block *find_any_block(struct cpu *cpu, uint64_t gva)
+static __attribute__((noinline)) struct interp_block *find_any_block(struct cpu *cpu, uint64_t gva)
 {
-	struct block *block = block_by_tlb(cpu, gva);
+	struct interp_block *block = block_by_tlb(cpu, gva);
 	const uint8_t *code;
 	unsigned available;
 	uint64_t gpa;
@@ -234,10 +234,10 @@ static __attribute__((noinline)) struct block *find_any_block(struct cpu *cpu, u
 
 /* The same while there are code breakpoints: none has one behind its first instruction, nor is jumped to
  * without being looked at. NULL also where the dispatcher must stop. */
-static struct block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
+static struct interp_block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
 {
-	static struct block alone = {.gpa = BLOCK_GPA_NONE};
-	struct block *block;
+	static struct interp_block alone = {.gpa = BLOCK_GPA_NONE};
+	struct interp_block *block;
 
 	if (debug_code_hits(cpu, gva, 1)) {
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
@@ -250,16 +250,16 @@ static struct block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
 	return &alone;
 }
 
-static __attribute__((noinline)) struct block *find_block(struct cpu *cpu, uint64_t gva)
+static __attribute__((noinline)) struct interp_block *find_block(struct cpu *cpu, uint64_t gva)
 {
 	return cpu->code_breakpoints ? find_unbroken_block(cpu, gva) : find_any_block(cpu, gva);
 }
 
-static inline struct block *next_block(struct cpu *cpu, struct block_cache *cache)
+static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cache *cache)
 {
 	uint64_t gva = cpu_linear_rip(cpu);
 	const struct jump_entry *jump = jump_entry_of(cache, gva);
-	struct block *block = jump->block;
+	struct interp_block *block = jump->block;
 
 	if (__builtin_expect(jump->gva == gva && jump->key == jump_key(cpu) &&
 			     jump->tlb == cpu->tlb && block->gpa != BLOCK_GPA_NONE &&
@@ -268,7 +268,7 @@ static inline struct block *next_block(struct cpu *cpu, struct block_cache *cach
 	return find_block(cpu, gva);
 }
 
-static inline void run_block(struct cpu *cpu, struct block_cache *cache, const struct block *block)
+static inline void run_block(struct cpu *cpu, struct interp_cache *cache, const struct interp_block *block)
 {
 	const struct insn *insn = block->insns, *end = insn + block->count;
 	uint64_t rip = cpu->rip;
@@ -291,8 +291,8 @@ static inline void run_block(struct cpu *cpu, struct block_cache *cache, const s
 /* Count what a block had completed when an exception unwound out of it. */
 static void enter(struct cpu *cpu)
 {
-	struct block_cache *cache = blocks_of(cpu);
-	const struct block *block = cache->running;
+	struct interp_cache *cache = blocks_of(cpu);
+	const struct interp_block *block = cache->running;
 
 	if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count)
 		cache->instructions += cpu->insn - block->insns;
@@ -309,9 +309,9 @@ static void leave(struct cpu *cpu)
 }
 
 static inline __attribute__((always_inline)) void run_next(struct cpu *cpu,
-							   struct block_cache *cache)
+							   struct interp_cache *cache)
 {
-	struct block *block = next_block(cpu, cache);
+	struct interp_block *block = next_block(cpu, cache);
 
 	if (__builtin_expect(!block, 0))
 		return;
@@ -323,7 +323,7 @@ static inline __attribute__((always_inline)) void run_next(struct cpu *cpu,
 
 static void run_piece(struct cpu *cpu)
 {
-	struct block_cache *cache = blocks_of(cpu);
+	struct interp_cache *cache = blocks_of(cpu);
 
 	cpu_begins(cpu, CPU_INTERPRETS);
 	run_next(cpu, cache);
@@ -332,7 +332,7 @@ static void run_piece(struct cpu *cpu)
 
 static enum tier_stop run(struct cpu *cpu)
 {
-	struct block_cache *cache = blocks_of(cpu);
+	struct interp_cache *cache = blocks_of(cpu);
 
 	cpu_begins(cpu, CPU_INTERPRETS);
 	while (!cpu->requests)
@@ -353,7 +353,7 @@ static void detach(struct cpu *cpu)
 
 struct interp_statistics interp_get_statistics(const struct cpu *cpu)
 {
-	const struct block_cache *cache = blocks_of(cpu);
+	const struct interp_cache *cache = blocks_of(cpu);
 
 	return (struct interp_statistics){ .instructions = cache->instructions,
 					   .blocks = cache->decoded };
@@ -382,7 +382,7 @@ static const struct tier interpreter = {
 
 int interp_attach(struct cpu *cpu, size_t cache_size)
 {
-	struct block_cache *cache = block_cache_create(cpu, cache_size);
+	struct interp_cache *cache = block_cache_create(cpu, cache_size);
 
 	if (!cache)
 		return -ENOMEM;

@@ -15,7 +15,7 @@ struct field {
 	bool is_signed;
 };
 
-struct entry {
+struct memo_entry {
 	/* The instruction's bytes where mask has ones. */
 	uint64_t value[2], mask[2];
 	uint32_t mode;
@@ -25,7 +25,7 @@ struct entry {
 };
 
 struct insn_memo {
-	struct entry entries[ENTRIES];
+	struct memo_entry entries[ENTRIES];
 };
 
 struct insn_memo *insn_memo_create(void)
@@ -89,10 +89,10 @@ static unsigned entry_number(const uint8_t *bytes, uint32_t mode)
 	return (unsigned)((opening ^ (uint64_t)mode << 56) * 0x9e3779b97f4a7c15ull >> (64 - ENTRIES_BITS));
 }
 
-static const struct entry *find(const struct insn_memo *memo, const uint8_t *bytes, size_t size,
-				uint32_t mode)
+static const struct memo_entry *find(const struct insn_memo *memo, const uint8_t *bytes, size_t size,
+				     uint32_t mode)
 {
-	const struct entry *entry;
+	const struct memo_entry *entry;
 
 	if (!memo || size < WORD_BYTES)
 		return NULL;
@@ -119,7 +119,7 @@ static int64_t field_read(const struct field *field, const uint8_t *bytes)
 bool insn_memo_find(const struct insn_memo *memo, const uint8_t *bytes, size_t size, uint32_t mode,
 		    struct insn *insn, struct insn_form *form)
 {
-	const struct entry *entry = find(memo, bytes, size, mode);
+	const struct memo_entry *entry = find(memo, bytes, size, mode);
 
 	if (!entry)
 		return false;
@@ -136,7 +136,7 @@ bool insn_memo_find(const struct insn_memo *memo, const uint8_t *bytes, size_t s
 const struct insn *insn_memo_see(const struct insn_memo *memo, const uint8_t *bytes, size_t size,
 				 uint32_t mode)
 {
-	const struct entry *entry = find(memo, bytes, size, mode);
+	const struct memo_entry *entry = find(memo, bytes, size, mode);
 
 	return entry ? &entry->insn : NULL;
 }
@@ -186,7 +186,7 @@ static struct field immediate_of(const struct insn *insn, const struct decoded *
 	return field;
 }
 
-static void leave_out(struct entry *entry, const struct field *field)
+static void leave_out(struct memo_entry *entry, const struct field *field)
 {
 	for (unsigned i = field->at; i < (unsigned)field->at + field->size; i++)
 		entry->mask[i / 8] &= ~(0xffull << i % 8 * 8);
@@ -197,14 +197,14 @@ void insn_memo_keep(struct insn_memo *memo, const struct insn *insn, const struc
 {
 	const ZydisDecodedInstruction *in = decoded->instruction;
 	uint8_t bytes[WORD_BYTES] = { 0 };
-	struct entry *entry;
+	struct memo_entry *entry;
 
 	if (!memo || (decoded->mode & CPU_MODE_CODE_MASK) != CPU_MODE_CODE64 || form->encoding != INSN_LEGACY ||
 	    insn->thunk || in->attributes & ZYDIS_ATTRIB_HAS_ADDRESSSIZE)
 		return;
 	bytes_copy(bytes, decoded->bytes, insn->length);
 	entry = &memo->entries[entry_number(bytes, decoded->mode)];
-	*entry = (struct entry){
+	*entry = (struct memo_entry){
 		.value = { bytes_load64(bytes), bytes_load64(bytes + 8) },
 		.mode = decoded->mode,
 		.displacement = displacement_of(insn, decoded),

@@ -224,7 +224,7 @@ void fpu_run_x87_store(struct cpu *cpu, const struct insn *insn)
 
 /* -- masked operands: only the active elements may fault (SDM vol. 2 §2.7.7) -- */
 
-struct extent {
+struct active_extent {
 	uint64_t active;        /* by element, after packing */
 	unsigned first, end;    /* bytes of the operand that are touched: [first, end) */
 };
@@ -243,10 +243,10 @@ static uint64_t low_bits(unsigned count)
 	return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
-static struct extent masked_extent(struct cpu *cpu, const struct thunk *thunk)
+static struct active_extent masked_extent(struct cpu *cpu, const struct thunk *thunk)
 {
 	const struct thunk_traits *traits = &thunk->traits;
-	struct extent extent = {.active = 0};
+	struct active_extent extent = {.active = 0};
 
 	fpu_enter(cpu);
 	extent.active = thunk->second(cpu, NULL) & low_bits(traits->elements);
@@ -267,7 +267,7 @@ static struct extent masked_extent(struct cpu *cpu, const struct thunk *thunk)
 }
 
 /* The linear address of the operand whose active part is checked against the segment. */
-static uint64_t masked_linear(struct cpu *cpu, const struct insn *insn, const struct extent *extent,
+static uint64_t masked_linear(struct cpu *cpu, const struct insn *insn, const struct active_extent *extent,
 			      bool is_write)
 {
 	const struct thunk *thunk = insn->thunk;
@@ -282,7 +282,7 @@ static uint64_t masked_linear(struct cpu *cpu, const struct insn *insn, const st
 
 /* Copy the active elements, run by run, between memory and the scratch buffer. */
 static void copy_active(struct cpu *cpu, const struct insn *insn, uint64_t gva,
-			const struct extent *extent, bool is_write)
+			const struct active_extent *extent, bool is_write)
 {
 	const struct thunk *thunk = insn->thunk;
 	unsigned size = thunk->traits.element_size;
@@ -310,7 +310,7 @@ static void copy_active(struct cpu *cpu, const struct insn *insn, uint64_t gva,
 
 /* Raise the page faults of writing the active elements, before any is written. */
 static void check_active_writes(struct cpu *cpu, const struct insn *insn, uint64_t gva,
-				const struct extent *extent)
+				const struct active_extent *extent)
 {
 	const struct thunk *thunk = insn->thunk;
 	unsigned size = thunk->traits.element_size;
@@ -339,7 +339,7 @@ static void check_active_writes(struct cpu *cpu, const struct insn *insn, uint64
  * faults.
  */
 static uint8_t *masked_pointer(struct cpu *cpu, const struct insn *insn, uint64_t gva,
-                               const struct extent *extent, bool is_write)
+                               const struct active_extent *extent, bool is_write)
 {
 	const struct thunk *thunk = insn->thunk;
 	uint8_t *memory = lin_pointer(cpu, gva + extent->first, extent->end - extent->first,
@@ -353,7 +353,7 @@ static uint8_t *masked_pointer(struct cpu *cpu, const struct insn *insn, uint64_
 void fpu_run_masked_load(struct cpu *cpu, const struct insn *insn)
 {
 	const struct thunk *thunk = insn->thunk;
-	struct extent extent;
+	struct active_extent extent;
 	uint64_t gva;
 	uint8_t *memory;
 
@@ -376,7 +376,7 @@ void fpu_run_masked_load(struct cpu *cpu, const struct insn *insn)
 void fpu_run_masked_store(struct cpu *cpu, const struct insn *insn)
 {
 	const struct thunk *thunk = insn->thunk;
-	struct extent extent;
+	struct active_extent extent;
 	uint64_t gva;
 	uint8_t *memory;
 
@@ -406,7 +406,7 @@ void fpu_run_masked_store(struct cpu *cpu, const struct insn *insn)
 void fpu_run_masked_bytes(struct cpu *cpu, const struct insn *insn)
 {
 	const struct thunk *thunk = insn->thunk;
-	struct extent extent;
+	struct active_extent extent;
 	uint64_t gva;
 
 	fpu_check_gate(cpu, &thunk->traits);

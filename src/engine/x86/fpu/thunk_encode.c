@@ -15,8 +15,7 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"
 #include "engine/x86/fpu/thunk.h"
-
-enum host_register { HOST_RAX = 0, HOST_RCX = 1, HOST_RDX = 2 };
+#include "engine/x86/host/registers.h"
 
 #define MODRM_AT_RSI 6 /* mod 00, rm 110 */
 #define RFLAGS_ARITHMETIC 0x8d5u /* OF SF ZF AF PF CF */

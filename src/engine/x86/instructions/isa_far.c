@@ -51,7 +51,7 @@ static void transfer_to_code(struct cpu *cpu, uint16_t selector, uint64_t descri
 			     uint64_t offset, unsigned size, bool is_call)
 {
 	struct kvm_segment cs;
-	struct frame frame;
+	struct stack_frame frame;
 
 	transfer_resolve_code(cpu, selector, descriptor, &cs);
 	if (is_call) {
@@ -70,7 +70,7 @@ static void transfer_to_code(struct cpu *cpu, uint16_t selector, uint64_t descri
 static void call_inner(struct cpu *cpu, const struct kvm_segment *cs, uint64_t offset,
 		       unsigned size, unsigned parameters)
 {
-	struct frame inner, old;
+	struct stack_frame inner, old;
 	uint32_t values[31];
 
 	frame_from_tss(&inner, cpu, cs->dpl, 0, 0);
@@ -99,7 +99,7 @@ static void transfer_through_gate(struct cpu *cpu, uint16_t gate_selector, uint6
 	uint64_t offset = is_16 ? gate & 0xffff : (gate & 0xffff) | gate >> 48 << 16;
 	uint64_t descriptor, high;
 	struct kvm_segment cs;
-	struct frame frame;
+	struct stack_frame frame;
 
 	if (is_long) {
 		high = descriptor_read_high(cpu, gate_selector);
@@ -201,7 +201,7 @@ void execute_far_call(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t selector;
 	uint64_t offset;
-	struct frame frame;
+	struct stack_frame frame;
 
 	if (cpu->mode & CPU_MODE_PROTECTED) {
 		far_transfer(cpu, insn, true);
@@ -220,7 +220,7 @@ void execute_far_return(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand_size;
 	uint16_t released = insn->kind[0] == INSN_OPERAND_IMMEDIATE ? insn->immediate : 0;
-	struct frame frame, outer;
+	struct stack_frame frame, outer;
 	struct kvm_segment cs;
 	uint16_t selector;
 	uint64_t offset;
@@ -268,7 +268,7 @@ static bool redirect_vm86(struct cpu *cpu, uint8_t vector)
 	uint64_t byte = map - 32u + vector / 8;
 	uint64_t flags = cpu->rflags;
 	uint64_t cleared = RFLAGS_TF;
-	struct frame frame;
+	struct stack_frame frame;
 	uint32_t target;
 
 	if (map < 32 || byte > cpu->tr.limit)

@@ -67,7 +67,7 @@ static void execute_out(struct cpu *cpu, const struct insn *insn)
 }
 
 /* One string instruction under way. */
-struct string {
+struct port_string {
 	struct cpu *cpu;
 	const struct insn *insn;
 	uint64_t *index; /* rDI or rSI */
@@ -91,20 +91,20 @@ static unsigned string_size(const struct insn *insn)
 	}
 }
 
-static uint64_t string_count(const struct string *string)
+static uint64_t string_count(const struct port_string *string)
 {
 	if (!string->is_rep)
 		return 1;
 	return truncate_to(string->cpu->gpr[CPU_RCX], string->insn->address_size);
 }
 
-static uint64_t string_offset(const struct string *string)
+static uint64_t string_offset(const struct port_string *string)
 {
 	return truncate_to(*string->index, string->insn->address_size);
 }
 
 /* Commit `count` elements: the index and rCX. */
-static void string_advance(struct string *string, uint64_t count)
+static void string_advance(struct port_string *string, uint64_t count)
 {
 	struct cpu *cpu = string->cpu;
 	unsigned width = string->insn->address_size;
@@ -124,7 +124,7 @@ static bool is_watched(const struct cpu *cpu)
 }
 
 /* How many elements can cross the border at once: forwards, in one page and within the segment. */
-static unsigned string_batch(const struct string *string)
+static unsigned string_batch(const struct port_string *string)
 {
 	struct cpu *cpu = string->cpu;
 	uint64_t offset = string_offset(string), count = string_count(string), last;
@@ -147,13 +147,13 @@ static unsigned string_batch(const struct string *string)
 	return count;
 }
 
-static uint8_t *string_data(const struct string *string)
+static uint8_t *string_data(const struct port_string *string)
 {
 	return (uint8_t *)string->cpu->run + DATA_OFFSET;
 }
 
 /* Leave for user space with a batch; OUTS takes its data along. */
-static _Noreturn void string_exit(struct string *string, const uint8_t *memory)
+static _Noreturn void string_exit(struct port_string *string, const uint8_t *memory)
 {
 	struct cpu *cpu = string->cpu;
 	struct kvm_run *run = cpu->run;
@@ -173,7 +173,7 @@ static _Noreturn void string_exit(struct string *string, const uint8_t *memory)
 }
 
 /* What user space was asked for is there. */
-static void string_finish(struct string *string)
+static void string_finish(struct port_string *string)
 {
 	struct cpu *cpu = string->cpu;
 	unsigned count = cpu->io.string_count;
@@ -193,7 +193,7 @@ static void string_finish(struct string *string)
 }
 
 /* The element's port access by a device of the engine; false when none takes it. */
-static bool string_device(struct string *string, uint64_t *value)
+static bool string_device(struct port_string *string, uint64_t *value)
 {
 	struct cpu *cpu = string->cpu;
 
@@ -205,7 +205,7 @@ static bool string_device(struct string *string, uint64_t *value)
 }
 
 /* One element. Where its memory is not plain, through the fragments of mmio.h. */
-static void string_element(struct string *string)
+static void string_element(struct port_string *string)
 {
 	struct cpu *cpu = string->cpu;
 	uint64_t gva = segment_linear(cpu, string->segment, string_offset(string), string->size,
@@ -238,7 +238,7 @@ static void string_element(struct string *string)
 
 static void execute_string(struct cpu *cpu, const struct insn *insn, bool is_in)
 {
-	struct string string = {
+	struct port_string string = {
 		.cpu = cpu,
 		.insn = insn,
 		.index = &cpu->gpr[is_in ? CPU_RDI : CPU_RSI],

@@ -47,7 +47,7 @@ static uint64_t flags_mask(const struct cpu *cpu, unsigned size)
 
 /* Where an IRET of real or virtual-8086 mode goes, once its frame is committed. */
 struct way_back {
-	struct frame frame;
+	struct stack_frame frame;
 	uint64_t offset, flags;
 	uint16_t selector;
 };
@@ -106,7 +106,7 @@ static void iret_vm86(struct cpu *cpu, unsigned size)
 }
 
 /* From ring 0 into virtual-8086 mode: the frame that an interrupt out of it left. */
-static void iret_to_vm86(struct cpu *cpu, struct frame *frame, uint64_t offset, uint16_t cs,
+static void iret_to_vm86(struct cpu *cpu, struct stack_frame *frame, uint64_t offset, uint16_t cs,
 			 uint64_t flags)
 {
 	static const uint8_t order[] = {CPU_SS, CPU_ES, CPU_DS, CPU_FS, CPU_GS};
@@ -142,7 +142,7 @@ static void iret_protected(struct cpu *cpu, unsigned size)
 {
 	uint64_t mask = flags_mask(cpu, size);
 	struct kvm_segment cs;
-	struct frame frame, outer;
+	struct stack_frame frame, outer;
 	uint64_t offset, flags;
 	uint16_t selector;
 	bool is_outer;

@@ -18,7 +18,7 @@
 
 #define PAGE_SIZE 4096u
 
-struct string {
+struct memory_string {
 	struct cpu *cpu;
 	const struct insn *insn;
 	uint64_t count;   /* iterations left; 1 without a REP prefix */
@@ -38,10 +38,10 @@ static void string_truncate(struct cpu *cpu, unsigned pointers)
 }
 
 /* `pointers`: bits of those registers. */
-ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *insn, unsigned size,
-					 unsigned pointers)
+ALWAYS_INLINE struct memory_string string_begin(struct cpu *cpu, const struct insn *insn, unsigned size,
+						unsigned pointers)
 {
-	struct string string = {.cpu = cpu, .insn = insn, .count = 1, .portion = 1};
+	struct memory_string string = {.cpu = cpu, .insn = insn, .count = 1, .portion = 1};
 
 	string.is_repeated = insn->prefixes & (INSN_REP | INSN_REPNE);
 	string.step = cpu->rflags & RFLAGS_DF ? -(int64_t)size : (int64_t)size;
@@ -60,12 +60,12 @@ ALWAYS_INLINE struct string string_begin(struct cpu *cpu, const struct insn *ins
 	return string;
 }
 
-ALWAYS_INLINE uint64_t string_offset(const struct string *string, enum cpu_register reg)
+ALWAYS_INLINE uint64_t string_offset(const struct memory_string *string, enum cpu_register reg)
 {
 	return truncate_to(string->cpu->gpr[reg], string->insn->address_size);
 }
 
-ALWAYS_INLINE void string_advance(const struct string *string, enum cpu_register reg, unsigned n)
+ALWAYS_INLINE void string_advance(const struct memory_string *string, enum cpu_register reg, unsigned n)
 {
 	uint64_t *value = &string->cpu->gpr[reg];
 
@@ -74,7 +74,7 @@ ALWAYS_INLINE void string_advance(const struct string *string, enum cpu_register
 }
 
 /* n iterations are done. */
-ALWAYS_INLINE void string_count(struct string *string, unsigned n)
+ALWAYS_INLINE void string_count(struct memory_string *string, unsigned n)
 {
 	struct cpu *cpu = string->cpu;
 
@@ -92,7 +92,7 @@ ALWAYS_INLINE void string_count(struct string *string, unsigned n)
 }
 
 /* The next n iterations are one run: they do not use the portion up while nothing is requested. */
-ALWAYS_INLINE void string_extend(struct string *string, unsigned n)
+ALWAYS_INLINE void string_extend(struct memory_string *string, unsigned n)
 {
 	uint64_t left = string->count - string->portion;
 
@@ -101,7 +101,7 @@ ALWAYS_INLINE void string_extend(struct string *string, unsigned n)
 }
 
 /* The instruction is not over: it is the next one again. */
-ALWAYS_INLINE void string_end(const struct string *string)
+ALWAYS_INLINE void string_end(const struct memory_string *string)
 {
 	if (string->is_repeated && string->count)
 		string->cpu->next_rip = string->cpu->rip;
@@ -111,7 +111,7 @@ ALWAYS_INLINE void string_end(const struct string *string)
  * How many elements from `offset` up, at most `n`, lie in one page and within the segment, so that
  * checking the first checks them all. Their linear address is in *gva.
  */
-ALWAYS_INLINE unsigned string_span(const struct string *string, enum cpu_segment segment,
+ALWAYS_INLINE unsigned string_span(const struct memory_string *string, enum cpu_segment segment,
 				   uint64_t offset, unsigned size, bool is_write, unsigned n,
 				   uint64_t *gva)
 {
@@ -212,7 +212,7 @@ HOST_COPY(8, "q")
 #define STRING_SIZE(size)                                                                          \
 	static void movs##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size, MOVES);                       \
+		struct memory_string string = string_begin(cpu, insn, size, MOVES);                       \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t source = string_offset(&string, CPU_RSI), from, to;               \
@@ -240,7 +240,7 @@ HOST_COPY(8, "q")
 	}                                                                                          \
 	static void stos##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size, STORES);                      \
+		struct memory_string string = string_begin(cpu, insn, size, STORES);                      \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t to, value = cpu->gpr[CPU_RAX];                                    \
@@ -265,7 +265,7 @@ HOST_COPY(8, "q")
 	}                                                                                          \
 	static void lods##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size, 0);                           \
+		struct memory_string string = string_begin(cpu, insn, size, 0);                           \
                                                                                                    \
 		while (string.portion) {                                                           \
 			uint64_t value = mem_read(cpu, insn->segment,                              \
@@ -291,7 +291,7 @@ STRING_SIZE(8)
 #define COMPARE_SIZE(name, T, size, first, second, uses_source)                                    \
 	static void name##size(struct cpu *cpu, const struct insn *insn)                           \
 	{                                                                                          \
-		struct string string = string_begin(cpu, insn, size, 0);                           \
+		struct memory_string string = string_begin(cpu, insn, size, 0);                           \
 		bool any = false, ended = false;                                                   \
 		unsigned ax = 0;                                                                   \
                                                                                                    \

@@ -3,7 +3,7 @@
  *
  * Every path resolves all pages of its access first, for the rights it needs, so that an access
  * that crosses into a bad page changes nothing (Intel SDM vol. 3 §4.7). A resolved page is a
- * `struct target`: memory that may be touched at once, memory whose writes must be compared with
+ * `struct access_target`: memory that may be touched at once, memory whose writes must be compared with
  * the code bitmap, or no memory (MMIO; also writes to read-only slots, KVM api.rst 4.35).
  *
  * Checks come in the CPU's order: canonical address, alignment (§6.15 "Interrupt 17"), page faults.
@@ -19,7 +19,7 @@
 #define PAGE_OFFSET 0xfffull
 
 /* Where one byte of an access, and the rest of its page, lives. */
-struct target {
+struct access_target {
 	uint8_t *hva; /* NULL: not memory for this kind of access */
 	uint64_t gpa;
 	uint64_t generation; /* tlb_sets.host_generation when hva was got */
@@ -27,7 +27,7 @@ struct target {
 };
 
 /* No wait for an exclusive section lies between the resolution of the page and its use. */
-static void assert_current(const struct cpu *cpu, const struct target *target)
+static void assert_current(const struct cpu *cpu, const struct access_target *target)
 {
 #ifdef KVIK_CHECKS
 	assert(target->generation == cpu->tlb_sets.host_generation);
@@ -97,12 +97,12 @@ static void fill_around(struct cpu *cpu, uint64_t gva, enum tlb_privilege privil
 }
 
 /* Walk, look the page up, enter it into the TLB. Raises #PF. */
-static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_access access,
-				 enum tlb_privilege privilege)
+static struct access_target target_fill(struct cpu *cpu, uint64_t gva, enum paging_access access,
+					enum tlb_privilege privilege)
 {
 	struct paging_result result;
 	struct tlb_page_rights rights;
-	struct target target = {0};
+	struct access_target target = {0};
 	struct cpu_page page;
 	uint32_t error_code;
 	unsigned flags = 0;
@@ -153,7 +153,7 @@ static struct target target_fill(struct cpu *cpu, uint64_t gva, enum paging_acce
 
 /* The page of a write that has no tag only because it holds, or held, code. */
 static bool target_code_page(struct cpu *cpu, struct tlb_set *set, struct tlb_entry *entry,
-			     uint64_t gva, struct target *target)
+			     uint64_t gva, struct access_target *target)
 {
 	uint64_t page = gva & ~PAGE_OFFSET;
 	uint64_t *gpa = &set->gpa[entry - set->entries];
@@ -170,15 +170,15 @@ static bool target_code_page(struct cpu *cpu, struct tlb_set *set, struct tlb_en
 	return true;
 }
 
-static struct target target_look_up(struct cpu *cpu, uint64_t gva, enum paging_access access,
-				    enum tlb_privilege privilege)
+static struct access_target target_look_up(struct cpu *cpu, uint64_t gva, enum paging_access access,
+					   enum tlb_privilege privilege)
 {
 	struct tlb_set *set = &cpu->tlb_sets.sets[privilege];
 	struct tlb_entry *entry = tlb_entry_of(set, gva);
 	uint64_t tag = access == PAGING_WRITE ? entry->tag_write :
 		       access == PAGING_FETCH ? entry->tag_execute :
 						entry->tag_read;
-	struct target target = {0};
+	struct access_target target = {0};
 
 	if (tag == (gva & ~PAGE_OFFSET)) {
 		target.hva = tlb_host(entry, gva);
@@ -191,24 +191,24 @@ static struct target target_look_up(struct cpu *cpu, uint64_t gva, enum paging_a
 	return target_fill(cpu, gva, access, privilege);
 }
 
-static struct target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_access access,
-				    enum tlb_privilege privilege)
+static struct access_target target_resolve(struct cpu *cpu, uint64_t gva, enum paging_access access,
+					   enum tlb_privilege privilege)
 {
-	struct target target = target_look_up(cpu, gva, access, privilege);
+	struct access_target target = target_look_up(cpu, gva, access, privilege);
 
 	target.generation = cpu->tlb_sets.host_generation;
 	return target;
 }
 
 /* One access after its checks: at most two pages. */
-struct access {
+struct checked_access {
 	uint64_t gva;   /* of the first byte */
 	unsigned first; /* bytes in the first page */
 	unsigned rest;  /* bytes in the second page */
-	struct target targets[2];
+	struct access_target targets[2];
 };
 
-static void access_resolve(struct cpu *cpu, struct access *access, uint64_t gva, unsigned size,
+static void access_resolve(struct cpu *cpu, struct checked_access *access, uint64_t gva, unsigned size,
 			   bool is_write, enum tlb_privilege privilege, uint64_t address_mask)
 {
 	enum paging_access kind = is_write ? PAGING_WRITE : PAGING_READ;
@@ -230,7 +230,7 @@ static void access_resolve(struct cpu *cpu, struct access *access, uint64_t gva,
 }
 
 /* An explicit access: canonical, alignment and breakpoint checks, then the pages. */
-static void explicit_resolve(struct cpu *cpu, struct access *access, uint64_t gva, unsigned size,
+static void explicit_resolve(struct cpu *cpu, struct checked_access *access, uint64_t gva, unsigned size,
 			     bool is_write, enum cpu_segment segment)
 {
 	uint64_t address_mask = UINT32_MAX;
@@ -253,7 +253,7 @@ static void explicit_resolve(struct cpu *cpu, struct access *access, uint64_t gv
 }
 
 /* An implicit supervisor access (§4.6.1). Outside IA-32e mode linear addresses have 32 bits. */
-static void implicit_resolve(struct cpu *cpu, struct access *access, uint64_t gva, unsigned size,
+static void implicit_resolve(struct cpu *cpu, struct checked_access *access, uint64_t gva, unsigned size,
 			     bool is_write)
 {
 	uint64_t address_mask = cpu_is_long(cpu) ? UINT64_MAX : UINT32_MAX;
@@ -264,7 +264,7 @@ static void implicit_resolve(struct cpu *cpu, struct access *access, uint64_t gv
 	access_resolve(cpu, access, gva, size, is_write, TLB_SUPERVISOR, address_mask);
 }
 
-static void target_read(struct cpu *cpu, const struct target *target, uint8_t *buffer,
+static void target_read(struct cpu *cpu, const struct access_target *target, uint8_t *buffer,
 			unsigned size)
 {
 	assert_current(cpu, target);
@@ -275,7 +275,7 @@ static void target_read(struct cpu *cpu, const struct target *target, uint8_t *b
 }
 
 /* About to store to RAM. */
-static void note_store(struct cpu *cpu, const struct target *target, unsigned size)
+static void note_store(struct cpu *cpu, const struct access_target *target, unsigned size)
 {
 	assert_current(cpu, target);
 	if (!cpu->watch)
@@ -285,7 +285,7 @@ static void note_store(struct cpu *cpu, const struct target *target, unsigned si
 	cpu->watch->store(cpu->watch, cpu, target->hva, size);
 }
 
-static void target_write(struct cpu *cpu, const struct target *target, const uint8_t *buffer,
+static void target_write(struct cpu *cpu, const struct access_target *target, const uint8_t *buffer,
 			 unsigned size)
 {
 	if (!target->hva) {
@@ -296,7 +296,7 @@ static void target_write(struct cpu *cpu, const struct target *target, const uin
 	bytes_copy(target->hva, buffer, size);
 }
 
-static void access_read(struct cpu *cpu, const struct access *access, void *buffer)
+static void access_read(struct cpu *cpu, const struct checked_access *access, void *buffer)
 {
 	target_read(cpu, &access->targets[0], buffer, access->first);
 	if (access->rest)
@@ -309,7 +309,7 @@ static void access_read(struct cpu *cpu, const struct access *access, void *buff
  * Reports go last: host addresses are good only until then, since memory slots may change
  * meanwhile.
  */
-static void access_write(struct cpu *cpu, const struct access *access, const void *buffer)
+static void access_write(struct cpu *cpu, const struct checked_access *access, const void *buffer)
 {
 	const uint8_t *rest = (const uint8_t *)buffer + access->first;
 	bool rest_first = access->rest && access->targets[0].hva && !access->targets[1].hva;
@@ -326,7 +326,7 @@ static void access_write(struct cpu *cpu, const struct access *access, const voi
 }
 
 /* 1, 2, 4 or 8 bytes; within a page the access stays one access, as other CPUs can tell. */
-static uint64_t value_read(struct cpu *cpu, const struct access *access, unsigned size)
+static uint64_t value_read(struct cpu *cpu, const struct checked_access *access, unsigned size)
 {
 	uint64_t value = 0;
 
@@ -340,9 +340,9 @@ static uint64_t value_read(struct cpu *cpu, const struct access *access, unsigne
 	return value;
 }
 
-static void value_write(struct cpu *cpu, const struct access *access, uint64_t value, unsigned size)
+static void value_write(struct cpu *cpu, const struct checked_access *access, uint64_t value, unsigned size)
 {
-	const struct target *target = &access->targets[0];
+	const struct access_target *target = &access->targets[0];
 
 	if (access->rest) {
 		access_write(cpu, access, &value);
@@ -358,7 +358,7 @@ static void value_write(struct cpu *cpu, const struct access *access, uint64_t v
 
 uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, false, segment);
 	return value_read(cpu, &access, size);
@@ -367,7 +367,7 @@ uint64_t lin_read_slow(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_se
 void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size,
 		    enum cpu_segment segment)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, true, segment);
 	value_write(cpu, &access, value, size);
@@ -376,7 +376,7 @@ void lin_write_slow(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size
 void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write,
 		       enum cpu_segment segment)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, is_write, segment);
 	if (access.rest || access.targets[0].has_code)
@@ -388,7 +388,7 @@ void *lin_pointer_slow(struct cpu *cpu, uint64_t gva, unsigned size, bool is_wri
 
 void *lin_code_pointer(struct cpu *cpu, uint64_t gva, unsigned size, enum cpu_segment segment, uint64_t *gpa)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, true, segment);
 	if (access.rest || !access.targets[0].has_code || cpu->watch)
@@ -405,7 +405,7 @@ void lin_code_stored(struct cpu *cpu, uint64_t gpa, unsigned size)
 void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 		    enum cpu_segment segment)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, false, segment);
 	access_read(cpu, &access, buffer);
@@ -414,7 +414,7 @@ void lin_read_bytes(struct cpu *cpu, uint64_t gva, void *buffer, unsigned size,
 void lin_write_bytes(struct cpu *cpu, uint64_t gva, const void *buffer, unsigned size,
 		     enum cpu_segment segment)
 {
-	struct access access;
+	struct checked_access access;
 
 	explicit_resolve(cpu, &access, gva, size, true, segment);
 	access_write(cpu, &access, buffer);
@@ -422,7 +422,7 @@ void lin_write_bytes(struct cpu *cpu, uint64_t gva, const void *buffer, unsigned
 
 const uint8_t *lin_fetch_slow(struct cpu *cpu, uint64_t gva, uint64_t *gpa)
 {
-	struct target target;
+	struct access_target target;
 
 	if (!cpu_is_64(cpu))
 		gva = (uint32_t)gva;
@@ -435,7 +435,7 @@ const uint8_t *lin_fetch_slow(struct cpu *cpu, uint64_t gva, uint64_t *gpa)
 
 uint64_t sys_read(struct cpu *cpu, uint64_t gva, unsigned size)
 {
-	struct access access;
+	struct checked_access access;
 
 	implicit_resolve(cpu, &access, gva, size, false);
 	return value_read(cpu, &access, size);
@@ -443,7 +443,7 @@ uint64_t sys_read(struct cpu *cpu, uint64_t gva, unsigned size)
 
 void sys_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size)
 {
-	struct access access;
+	struct checked_access access;
 
 	implicit_resolve(cpu, &access, gva, size, true);
 	value_write(cpu, &access, value, size);
@@ -451,7 +451,7 @@ void sys_write(struct cpu *cpu, uint64_t gva, uint64_t value, unsigned size)
 
 void sys_check_write(struct cpu *cpu, uint64_t gva, unsigned size)
 {
-	struct access access;
+	struct checked_access access;
 
 	implicit_resolve(cpu, &access, gva, size, true);
 }

@@ -28,17 +28,17 @@
 #define MAX_LEVELS      4
 
 /* One entry that a walk went through, for setting its flags. */
-struct step {
+struct walk_step {
 	void *hva; /* NULL: the tables are read-only, flags stay as they are */
 	uint64_t gpa;
 	uint64_t entry;
 };
 
-struct walk {
+struct page_walk {
 	unsigned entry_size; /* bytes: 4 or 8 */
 	unsigned index_bits; /* 9, or 10 with 32-bit paging */
 	uint64_t reserved;   /* bits reserved in present entries of every level */
-	struct step steps[MAX_LEVELS];
+	struct walk_step steps[MAX_LEVELS];
 	unsigned count;
 };
 
@@ -56,7 +56,7 @@ static uint64_t entry_load(const void *hva, unsigned size)
 }
 
 /* Set flags in an entry that still has the value it was checked with. False: walk again. */
-static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_t flags)
+static bool entry_set(struct cpu *cpu, struct walk_step *step, unsigned size, uint64_t flags)
 {
 	uint32_t expected32 = step->entry;
 	uint64_t expected64 = step->entry;
@@ -92,7 +92,7 @@ static bool entry_set(struct cpu *cpu, struct step *step, unsigned size, uint64_
 }
 
 /* Reserved address bits of a leaf above 4 KiB: all below the page, except PAT in bit 12. */
-static uint64_t large_reserved(const struct cpu *cpu, const struct walk *walk, unsigned shift)
+static uint64_t large_reserved(const struct cpu *cpu, const struct page_walk *walk, unsigned shift)
 {
 	unsigned bits = cpu->physical_bits < 40 ? cpu->physical_bits : 40;
 
@@ -102,7 +102,7 @@ static uint64_t large_reserved(const struct cpu *cpu, const struct walk *walk, u
 	return bits < 40 ? BITS(21, bits - 19) : BITS(21, 21);
 }
 
-static uint64_t large_address(uint64_t entry, const struct walk *walk, uint64_t gva, unsigned shift)
+static uint64_t large_address(uint64_t entry, const struct page_walk *walk, uint64_t gva, unsigned shift)
 {
 	uint64_t offset = gva & BITS(shift - 1, 0);
 
@@ -115,7 +115,7 @@ static uint64_t large_address(uint64_t entry, const struct walk *walk, uint64_t 
  * Go down the tables. 0 with `result` filled, else PAGE_FAULT_* bits that tell why not:
  * `*not_present` is set when an entry is missing (error code bit 0 clear).
  */
-static bool walk_tables(struct cpu *cpu, struct walk *walk, uint64_t gva,
+static bool walk_tables(struct cpu *cpu, struct page_walk *walk, uint64_t gva,
 			struct paging_result *result, uint32_t *fault)
 {
 	bool is_pae = cpu->cr4 & CR4_PAE;
@@ -155,7 +155,7 @@ static bool walk_tables(struct cpu *cpu, struct walk *walk, uint64_t gva,
 	}
 
 	for (;; level--) {
-		struct step *step = &walk->steps[walk->count];
+		struct walk_step *step = &walk->steps[walk->count];
 		struct cpu_page page;
 
 		shift = 12 + (level - 1) * walk->index_bits;
@@ -265,7 +265,7 @@ static uint32_t access_error(const struct cpu *cpu, enum paging_access access,
 }
 
 /* Set A in every entry and D in the leaf of a write. False: an entry changed, walk again. */
-static bool set_flags(struct cpu *cpu, struct walk *walk, enum paging_access access)
+static bool set_flags(struct cpu *cpu, struct page_walk *walk, enum paging_access access)
 {
 	for (unsigned i = 0; i < walk->count; i++) {
 		bool is_leaf = i == walk->count - 1;
@@ -282,7 +282,7 @@ static bool set_flags(struct cpu *cpu, struct walk *walk, enum paging_access acc
 bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 		 enum tlb_privilege privilege, struct paging_result *result, uint32_t *error_code)
 {
-	struct walk walk;
+	struct page_walk walk;
 	uint32_t fault;
 
 	if (!(cpu->cr0 & CR0_PG)) {
@@ -306,7 +306,7 @@ bool paging_walk(struct cpu *cpu, uint64_t gva, enum paging_access access,
 
 bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *result)
 {
-	struct walk walk;
+	struct page_walk walk;
 	uint32_t fault;
 
 	if (!(cpu->cr0 & CR0_PG)) {
@@ -321,9 +321,9 @@ bool paging_translate(struct cpu *cpu, uint64_t gva, struct paging_result *resul
 #define NEAR_SHIFT 21
 
 /* Keep the last table of a walk by four levels. */
-static void keep_near(struct paging_near *near, const struct walk *walk, uint64_t gva)
+static void keep_near(struct paging_near *near, const struct page_walk *walk, uint64_t gva)
 {
-	const struct step *leaf = &walk->steps[MAX_LEVELS - 1];
+	const struct walk_step *leaf = &walk->steps[MAX_LEVELS - 1];
 
 	near->table = NULL;
 	if (walk->count != MAX_LEVELS || !leaf->hva)
@@ -344,7 +344,7 @@ static void keep_near(struct paging_near *near, const struct walk *walk, uint64_
 bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *near,
 			   struct paging_result *result)
 {
-	struct walk walk;
+	struct page_walk walk;
 	uint32_t fault;
 	uint64_t entry;
 

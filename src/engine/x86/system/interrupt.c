@@ -43,7 +43,7 @@ static uint64_t pushed_flags(const struct cpu *cpu, uint8_t vector, enum interru
 static void deliver_real(struct cpu *cpu, uint8_t vector, uint64_t return_rip)
 {
 	uint32_t entry = vector * 4u;
-	struct frame frame;
+	struct stack_frame frame;
 	uint32_t target;
 
 	if (entry + 3 > cpu->idt.limit)
@@ -132,7 +132,7 @@ static void deliver_gate(struct cpu *cpu, const struct gate *gate, uint64_t flag
 	unsigned size = is_long ? 8 : gate->type & 8 ? 4 : 2;
 	uint64_t cleared = RFLAGS_TF | RFLAGS_NT | RFLAGS_RF | RFLAGS_VM;
 	struct kvm_segment cs;
-	struct frame frame;
+	struct stack_frame frame;
 	unsigned cpl = cpu->cpl;
 	bool is_inner;
 

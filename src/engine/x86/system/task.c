@@ -207,7 +207,7 @@ void task_switch(struct cpu *cpu, uint16_t selector, enum task_reason reason, ui
 	debug_update(cpu);
 
 	if (has_error_code) {
-		struct frame frame;
+		struct stack_frame frame;
 
 		frame_current(&frame, cpu);
 		frame_push(&frame, error_code, tss.type & TYPE_32 ? 4 : 2);

@@ -5,7 +5,7 @@
 
 #include "engine/x86/mmu/memory.h"
 
-void frame_current(struct frame *frame, struct cpu *cpu)
+void frame_current(struct stack_frame *frame, struct cpu *cpu)
 {
 	frame->cpu = cpu;
 	frame->ss = cpu->segment[CPU_SS];
@@ -16,7 +16,7 @@ void frame_current(struct frame *frame, struct cpu *cpu)
 }
 
 /* The stack pointer after a change: its width is the stack segment's. */
-static void frame_move(struct frame *frame, uint64_t sp)
+static void frame_move(struct stack_frame *frame, uint64_t sp)
 {
 	if (frame->is_64)
 		frame->sp = sp;
@@ -26,7 +26,7 @@ static void frame_move(struct frame *frame, uint64_t sp)
 		frame->sp = (frame->sp & ~0xffffull) | (uint16_t)sp;
 }
 
-static uint64_t frame_linear(struct frame *frame, unsigned size, bool is_write)
+static uint64_t frame_linear(struct stack_frame *frame, unsigned size, bool is_write)
 {
 	struct cpu *cpu = frame->cpu;
 	uint64_t offset = frame->sp;
@@ -54,12 +54,12 @@ static uint64_t frame_linear(struct frame *frame, unsigned size, bool is_write)
 }
 
 /* A stack of a more privileged level is accessed with that level's rights. */
-static bool frame_is_user(const struct frame *frame)
+static bool frame_is_user(const struct stack_frame *frame)
 {
 	return frame->cpl == 3;
 }
 
-void frame_push(struct frame *frame, uint64_t value, unsigned size)
+void frame_push(struct stack_frame *frame, uint64_t value, unsigned size)
 {
 	struct cpu *cpu = frame->cpu;
 	uint64_t linear;
@@ -72,7 +72,7 @@ void frame_push(struct frame *frame, uint64_t value, unsigned size)
 		sys_write(cpu, linear, value, size);
 }
 
-uint64_t frame_pop(struct frame *frame, unsigned size)
+uint64_t frame_pop(struct stack_frame *frame, unsigned size)
 {
 	struct cpu *cpu = frame->cpu;
 	uint64_t linear = frame_linear(frame, size, false);
@@ -86,12 +86,12 @@ uint64_t frame_pop(struct frame *frame, unsigned size)
 	return value;
 }
 
-void frame_add(struct frame *frame, uint64_t bytes)
+void frame_add(struct stack_frame *frame, uint64_t bytes)
 {
 	frame_move(frame, frame->sp + bytes);
 }
 
-void frame_commit(const struct frame *frame)
+void frame_commit(const struct stack_frame *frame)
 {
 	struct cpu *cpu = frame->cpu;
 
@@ -99,7 +99,7 @@ void frame_commit(const struct frame *frame)
 	cpu->gpr[CPU_RSP] = frame->sp;
 }
 
-void frame_from_tss(struct frame *frame, struct cpu *cpu, unsigned cpl, unsigned ist,
+void frame_from_tss(struct stack_frame *frame, struct cpu *cpu, unsigned cpl, unsigned ist,
 		    uint32_t external)
 {
 	const struct kvm_segment *tr = &cpu->tr;
@@ -182,7 +182,7 @@ void transfer_resolve_return(struct cpu *cpu, uint16_t selector, struct kvm_segm
 	descriptor_set_accessed(cpu, selector, descriptor);
 }
 
-void transfer_return_stack(struct cpu *cpu, struct frame *frame, const struct kvm_segment *cs,
+void transfer_return_stack(struct cpu *cpu, struct stack_frame *frame, const struct kvm_segment *cs,
 			   uint16_t selector, uint64_t sp)
 {
 	unsigned cpl = cs->selector & 3;

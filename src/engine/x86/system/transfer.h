@@ -2,7 +2,7 @@
  * Control transfers that may change privilege: the parts that interrupts, far calls, far returns,
  * IRET and task switches have in common (Intel SDM vol. 3 §5.8, §6.12).
  *
- * A `struct frame` is a stack that is being pushed to or popped from while the CPU still runs on its
+ * A `struct stack_frame` is a stack that is being pushed to or popped from while the CPU still runs on its
  * own; `frame_commit` makes it the CPU's stack once nothing can raise any more.
  */
 #ifndef KVIK_ENGINE_X86_TRANSFER_H
@@ -10,7 +10,7 @@
 
 #include "engine/x86/system.h"
 
-struct frame {
+struct stack_frame {
 	struct cpu *cpu;
 	struct kvm_segment ss;
 	uint64_t sp;
@@ -20,17 +20,17 @@ struct frame {
 };
 
 /* The CPU's present stack. */
-void frame_current(struct frame *frame, struct cpu *cpu);
-void frame_push(struct frame *frame, uint64_t value, unsigned size);
-uint64_t frame_pop(struct frame *frame, unsigned size);
+void frame_current(struct stack_frame *frame, struct cpu *cpu);
+void frame_push(struct stack_frame *frame, uint64_t value, unsigned size);
+uint64_t frame_pop(struct stack_frame *frame, unsigned size);
 /* Skip bytes, as RET n and IRET's outer return do. */
-void frame_add(struct frame *frame, uint64_t bytes);
-void frame_commit(const struct frame *frame);
+void frame_add(struct stack_frame *frame, uint64_t bytes);
+void frame_commit(const struct stack_frame *frame);
 /*
  * The stack that the TSS holds for privilege `cpl`, with its SS checked. In IA-32e mode SS becomes
  * null and `ist` (1..7, 0 for none) chooses an interrupt stack.
  */
-void frame_from_tss(struct frame *frame, struct cpu *cpu, unsigned cpl, unsigned ist,
+void frame_from_tss(struct stack_frame *frame, struct cpu *cpu, unsigned cpl, unsigned ist,
 		    uint32_t external);
 
 /*
@@ -49,7 +49,7 @@ void transfer_commit(struct cpu *cpu, const struct kvm_segment *cs, uint64_t off
  */
 void transfer_resolve_return(struct cpu *cpu, uint16_t selector, struct kvm_segment *cs);
 /* The stack that such a return pops when it leaves for an outer level, or from 64-bit mode. */
-void transfer_return_stack(struct cpu *cpu, struct frame *frame, const struct kvm_segment *cs,
+void transfer_return_stack(struct cpu *cpu, struct stack_frame *frame, const struct kvm_segment *cs,
 			   uint16_t selector, uint64_t sp);
 /* After a return to an outer level: data segments that it may not use become null. */
 void transfer_drop_segments(struct cpu *cpu);

@@ -45,13 +45,13 @@ static void take_decoded(struct jit_item *item, const struct tier_decoded *decod
 }
 
 /* The runs that the last tier has decoded, one after the other; what it never got to is decoded here. */
-struct reader {
+struct item_reader {
 	struct tier_decoded decoded;
 	unsigned next; /* in it */
 };
 
 /* 0; -ENOENT where the block ends for want of a guide; or as insn_decode. */
-static int read_item(struct reader *reader, struct guest_code *code, struct jit_item *item)
+static int read_item(struct item_reader *reader, struct guest_code *code, struct jit_item *item)
 {
 	unsigned available = 0x1000 - item->offset;
 
@@ -131,7 +131,7 @@ static unsigned decode_crossing(struct guest_code *code, unsigned count, unsigne
 
 static unsigned decode_items(struct guest_code *code)
 {
-	struct reader reader = { .next = 0 };
+	struct item_reader reader = { .next = 0 };
 	unsigned count = 0, offset = code->start;
 
 	while (count < code->limit && offset < 0x1000) {

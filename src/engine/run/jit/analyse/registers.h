@@ -5,13 +5,7 @@
 #include <stdint.h>
 
 #include "engine/x86/cpu.h"
-
-/* Host registers by encoding. */
-enum host_register {
-	HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, HOST_RSP, HOST_RBP, HOST_RSI, HOST_RDI,
-	HOST_R8, HOST_R9, HOST_R10, HOST_R11, HOST_R12, HOST_R13, HOST_R14, HOST_R15,
-	HOST_NONE = 0xff,
-};
+#include "engine/x86/host/registers.h"
 
 /* A memory operand of host code: [base + (index << shift) + displacement]. */
 struct host_memory {

@@ -198,9 +198,9 @@ bool span_same_base(const struct span *a, const struct span *b)
 	       a->shift == b->shift && a->segment == b->segment;
 }
 
-struct range range_of(const struct span *span)
+struct access_range range_of(const struct span *span)
 {
-	return (struct range){ span->offset, span->offset + span->size, span->alignment,
+	return (struct access_range){ span->offset, span->offset + span->size, span->alignment,
 			       span->is_write };
 }
 
@@ -209,7 +209,7 @@ static int32_t round_up(int32_t value, int32_t alignment)
 	return (value + alignment - 1) & -alignment;
 }
 
-bool range_join(struct range *range, const struct span *span, int32_t size_max)
+bool range_join(struct access_range *range, const struct span *span, int32_t size_max)
 {
 	int32_t low = range->low, high = range->high, aligned = range->low;
 	uint8_t alignment = range->alignment;

@@ -35,7 +35,7 @@ struct span {
 };
 
 /* The bytes of several accesses off one base. */
-struct range {
+struct access_range {
 	int32_t low, high;  /* [low, high) */
 	uint8_t alignment;  /* of `low` */
 	bool is_write;
@@ -50,8 +50,8 @@ struct span item_span(const struct jit_item *item, const struct values *values);
 bool item_has_access(const struct jit_item *item);
 /* Whether two accesses are a constant distance apart. */
 bool span_same_base(const struct span *a, const struct span *b);
-struct range range_of(const struct span *span);
+struct access_range range_of(const struct span *span);
 /* Let the range cover one more access; false (and unchanged) when that can't be. */
-bool range_join(struct range *range, const struct span *span, int32_t size_max);
+bool range_join(struct access_range *range, const struct span *span, int32_t size_max);
 
 #endif

@@ -514,6 +514,25 @@ static inline void emit_bind(struct emitter *e, struct near_jump jump)
 	emit_bind_to(e, jump, emit_here(e));
 }
 
+/* Jumps from several places to one, which is bound once for all of them. */
+struct near_jumps {
+	struct near_jump jumps[8];
+	unsigned count;
+};
+
+static inline void near_jumps_add(struct near_jumps *set, struct near_jump jump)
+{
+	assert(set->count < sizeof(set->jumps) / sizeof(set->jumps[0]));
+	set->jumps[set->count++] = jump;
+}
+
+/* They go here. */
+static inline void emit_bind_all(struct emitter *e, const struct near_jumps *set)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		emit_bind(e, set->jumps[i]);
+}
+
 /* jmp to what was emitted before */
 static inline void emit_jump_back(struct emitter *e, struct code_place target)
 {

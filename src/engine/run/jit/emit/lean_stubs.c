@@ -5,17 +5,6 @@
 #include "engine/run/jit/emit/translation.h"
 #include "engine/x86/mmu/memory.h"
 
-/* The jumps of a stub to where it goes on to the slow stub. */
-struct misses {
-	struct near_jump jumps[4];
-	unsigned count;
-};
-
-static void add_miss(struct misses *misses, struct near_jump jump)
-{
-	misses->jumps[misses->count++] = jump;
-}
-
 static void emit_stub_count(const struct jit_stubs *stubs, struct emitter *e, enum jit_count which)
 {
 	int32_t counter = FRAME(counts) + (int32_t)which * JIT_COUNT_PARTS * 8;
@@ -28,27 +17,27 @@ static void emit_stub_count(const struct jit_stubs *stubs, struct emitter *e, en
 }
 
 /* With the address in R13: the host address. Changes flags. */
-static void emit_lookup(struct emitter *e, const struct access *access, struct misses *misses)
+static void emit_lookup(struct emitter *e, const struct access *access, struct near_jumps *misses)
 {
 	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 
 	emit_tlb_entry(e, HOST_R14, HOST_R13);
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag); /* xor */
-	add_miss(misses, emit_offset_check(e, HOST_R13, access));
+	near_jumps_add(misses, emit_offset_check(e, HOST_R13, access));
 	emit_entry_op(e, 0x33, HOST_R13, HOST_R14, tag);
 	emit_entry_op(e, 0x03, HOST_R13, HOST_R14, TLB_ENTRY(delta)); /* add */
 }
 
 /* The same, and the flags survive. */
 static void emit_lookup_flagless(struct emitter *e, const struct access *access,
-				 struct misses *misses)
+				 struct near_jumps *misses)
 {
 	int32_t tag = access->is_write ? TLB_ENTRY(tag_write) : TLB_ENTRY(tag_read);
 	struct short_jump hit;
 
 	hit = emit_tag_check_flagless(e, HOST_RCX, tag, access);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
-	add_miss(misses, emit_jump(e));
+	near_jumps_add(misses, emit_jump(e));
 	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_entry_op(e, 0x8b, HOST_R14, HOST_R14, TLB_ENTRY(delta));
@@ -76,11 +65,11 @@ static void emit_flags_back(struct emitter *e, bool keeps_flags)
 	emit_move(e, HOST_RAX, HOST_R14);
 }
 
-static void emit_misses(const struct jit_stubs *stubs, struct emitter *e, const struct misses *misses,
+/* To the slow stub. */
+static void emit_misses(const struct jit_stubs *stubs, struct emitter *e, const struct near_jumps *misses,
 			enum jit_count which)
 {
-	for (unsigned i = 0; i < misses->count; i++)
-		emit_bind(e, misses->jumps[i]);
+	emit_bind_all(e, misses);
 	emit_stub_count(stubs, e, which);
 	emit_jump_to(e, stubs->slow);
 }
@@ -88,7 +77,7 @@ static void emit_misses(const struct jit_stubs *stubs, struct emitter *e, const 
 static void emit_access_stub(struct jit_stubs *stubs, struct emitter *e, const struct access *access,
 			     bool keeps_flags)
 {
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 
 	if (keeps_flags)
 		emit_lookup_flagless(e, access, &misses);
@@ -143,7 +132,7 @@ static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
 static void emit_entry_stub(struct jit_stubs *stubs, struct emitter *e, bool is_user, bool keeps_flags)
 {
 	const struct host_memory page = { HOST_R14, HOST_NONE, 0 };
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 
 	if (keeps_flags) {
 		emit_store_state(e, HOST_R14, FRAME(lean_spill[1]));
@@ -153,17 +142,16 @@ static void emit_entry_stub(struct jit_stubs *stubs, struct emitter *e, bool is_
 	emit_gs_op(e, true, 0x03, HOST_R14, HOST_NONE, 0, FRAME(pages) + is_user * 8); /* add */
 	emit_memory_move(e, true, false, HOST_R14, &page); /* gva + 1, or 0 */
 	emit_registers_flags(e, true, 0x85, HOST_R14, HOST_R14); /* test */
-	add_miss(&misses, emit_jump_if(e, HOST_EQUAL));
+	near_jumps_add(&misses, emit_jump_if(e, HOST_EQUAL));
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, -1);
 	emit_registers_flags(e, true, 0x31, HOST_R14, HOST_R13); /* xor */
 	emit_immediate_flags(e, true, 7, HOST_R14, 0xfff); /* cmp */
-	add_miss(&misses, emit_jump_if(e, HOST_ABOVE));
+	near_jumps_add(&misses, emit_jump_if(e, HOST_ABOVE));
 	emit_registers_flags(e, true, 0x31, HOST_R14, HOST_R13);
 	emit_store_state(e, HOST_R14, FRAME(code_page));
 	emit_flags_back(e, keeps_flags);
 	emit_return_host(e);
-	for (unsigned i = 0; i < misses.count; i++)
-		emit_bind(e, misses.jumps[i]);
+	emit_bind_all(e, &misses);
 	emit_flags_back(e, keeps_flags);
 	emit_jump_to(e, stubs->return_exit);
 }
@@ -178,8 +166,8 @@ static void emit_push_return_stub(struct jit_stubs *stubs, struct emitter *e, bo
 	int32_t width = is_32 ? 4 : 8;
 	const struct access access = { .size = (unsigned)width, .is_write = true };
 	const struct host_memory top = { HOST_R13, HOST_NONE, 0 };
-	struct misses misses = { .count = 0 }, wanted = { .count = 0 };
-	struct near_jump full;
+	struct near_jumps misses = { .count = 0 };
+	struct near_jump full, wanted;
 	struct code_place back;
 
 	emit_flags_away(e, keeps_flags);
@@ -199,15 +187,15 @@ static void emit_push_return_stub(struct jit_stubs *stubs, struct emitter *e, bo
 
 	/* No room: no pairs. */
 	emit_bind(e, full);
-	add_miss(&wanted, emit_if_requests(e));
+	wanted = emit_if_requests(e);
 	emit_pop(e, HOST_R14);
 	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_push(e, HOST_R14);
 	emit_jump_back(e, back);
 
-	emit_bind(e, misses.jumps[0]);
+	emit_bind_all(e, &misses);
 	emit_stub_count(stubs, e, JIT_COUNT_TLB_MISS);
-	emit_bind(e, wanted.jumps[0]);
+	emit_bind(e, wanted);
 	emit_flags_back(e, keeps_flags);
 	emit_jump_to(e, stubs->slow);
 }
@@ -225,20 +213,20 @@ static void emit_landing_stub(struct emitter *e)
 }
 
 /* R14 = the jump table's byte offset / 2 for the address in R13. Changes flags. */
-static void emit_jump_index(struct emitter *e, int32_t jumps, struct misses *misses)
+static void emit_jump_index(struct emitter *e, int32_t jumps, struct near_jumps *misses)
 {
 	emit_rotate_flags(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
 	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
 	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
 	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, jumps);
-	add_miss(misses, emit_jump_if(e, HOST_NOT_EQUAL));
+	near_jumps_add(misses, emit_jump_if(e, HOST_NOT_EQUAL));
 }
 
 /* frame.spill[2] = where the code for the address in R13 is, unless the CPU is wanted elsewhere. */
 static void emit_find_jump_stub(struct jit_stubs *stubs, struct emitter *e, int32_t jumps,
 				bool keeps_flags)
 {
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 	struct near_jump wanted;
 
 	emit_flags_away(e, keeps_flags);
@@ -248,7 +236,7 @@ static void emit_find_jump_stub(struct jit_stubs *stubs, struct emitter *e, int3
 	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_flags_back(e, keeps_flags);
 	emit_return_host(e);
-	emit_bind(e, misses.jumps[0]);
+	emit_bind_all(e, &misses);
 	emit_stub_count(stubs, e, JIT_COUNT_JUMP_MISS);
 	emit_bind(e, wanted);
 	emit_flags_back(e, keeps_flags);
@@ -260,7 +248,7 @@ static void emit_return_load_stub(struct jit_stubs *stubs, struct emitter *e, bo
 {
 	const struct access access = { .size = is_32 ? 4 : 8 };
 	const struct host_memory site = { HOST_RSP, HOST_NONE, 0 }, top = { HOST_R13, HOST_NONE, 0 };
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 
 	emit_memory_move(e, true, false, HOST_R14, &site);
 	emit_store_state(e, HOST_R14, FRAME(lean_spill[1]));
@@ -276,7 +264,7 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 {
 	const struct host_memory pair = { HOST_RSP, HOST_NONE, 8 };
 	int32_t jumps = jump_table(set), width = set / 2 ? 4 : 8;
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 	struct short_jump hit;
 	struct near_jump other, wanted;
 
@@ -304,7 +292,7 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	emit_lea(e, width == 8, HOST_R15, HOST_R15, HOST_NONE, 0, width);
 	emit_flags_back(e, true);
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
-	emit_bind(e, misses.jumps[0]);
+	emit_bind_all(e, &misses);
 	emit_stub_count(stubs, e, JIT_COUNT_JUMP_MISS);
 	emit_bind(e, wanted);
 	emit_flags_back(e, true);

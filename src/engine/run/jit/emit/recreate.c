@@ -34,26 +34,26 @@ bool flags_lost_with_scratch(const struct translation *t, unsigned index)
 }
 
 /* Where an operand of a recipe is: in a host register or in struct cpu. */
-struct place {
+struct operand_place {
 	uint8_t host; /* or HOST_NONE */
 	int32_t state;
 };
 
-static struct place place_of(int guest)
+static struct operand_place place_of(int guest)
 {
-	return (struct place){ host_register(guest), home(guest) };
+	return (struct operand_place){ host_register(guest), home(guest) };
 }
 
-static struct place first_place(const struct flag_source *source, const struct jit_item *setter)
+static struct operand_place first_place(const struct flag_source *source, const struct jit_item *setter)
 {
 	if (source->is_copied)
-		return (struct place){ HOST_NONE, FRAME(flag_register) };
+		return (struct operand_place){ HOST_NONE, FRAME(flag_register) };
 	return place_of(flag_operand(setter, 0));
 }
 
 /* opcode reg, place (or the other direction, or an extension in `reg`), by operand size. */
 static void emit_on_place(struct emitter *e, unsigned size, uint8_t opcode, unsigned reg,
-			  struct place place)
+			  struct operand_place place)
 {
 	unsigned rm = place.host == HOST_NONE ? 0 : place.host;
 
@@ -83,7 +83,7 @@ static void emit_immediate(struct emitter *e, unsigned size, int64_t value)
 }
 
 /* reg = place + distance, 32 bits unless `wide`. */
-static void emit_load_place(struct emitter *e, bool wide, unsigned reg, struct place place,
+static void emit_load_place(struct emitter *e, bool wide, unsigned reg, struct operand_place place,
 			    int32_t distance)
 {
 	if (place.host == HOST_NONE) {
@@ -107,7 +107,7 @@ static void emit_comparison(struct emitter *e, const struct flag_source *source,
 	bool is_test = source->recipe == RECIPE_TEST;
 	unsigned size = setter->insn.operand_size;
 	int second = flag_second_register(setter, source->recipe);
-	struct place a = first_place(source, setter), b;
+	struct operand_place a = first_place(source, setter), b;
 
 	if (second < 0) {
 		emit_on_place(e, size, is_test ? 0xf7 : 0x81, is_test ? 0 : GROUP_COMPARE, a);
@@ -130,7 +130,7 @@ static void emit_comparison(struct emitter *e, const struct flag_source *source,
 static void emit_result_test(struct emitter *e, const struct flag_source *source,
 			     const struct jit_item *setter)
 {
-	struct place result = first_place(source, setter);
+	struct operand_place result = first_place(source, setter);
 	unsigned size = setter->insn.operand_size;
 
 	if (result.host != HOST_NONE) {
@@ -151,7 +151,7 @@ static void emit_arithmetic_again(struct emitter *e, const struct flag_source *s
 	unsigned size = setter->insn.operand_size;
 	unsigned operation = adds ? GROUP_ADD : GROUP_SUBTRACT;
 	int second = flag_second_register(setter, source->recipe);
-	struct place result = first_place(source, setter);
+	struct operand_place result = first_place(source, setter);
 	unsigned reg = needs_scratch ? scratch : result.host;
 	int32_t immediate = counts ? 1 : setter->insn.immediate;
 
@@ -221,7 +221,7 @@ void emit_flags_save(struct translation *t, unsigned index)
 static void emit_register_copy(struct translation *t, unsigned index)
 {
 	const struct flag_source *source = &t->plan.sources[index];
-	struct place place;
+	struct operand_place place;
 
 	if (source->is_copied || !t->plan.sources[index + 1].is_copied)
 		return;

@@ -35,21 +35,16 @@ void emit_string(struct translation *t, unsigned index)
 	emit_slow_jump(t, emit_jump(e), index);
 }
 
-/* The jumps to a stub's other ends. */
-struct misses {
-	struct near_jump jumps[8];
-	unsigned count;
-};
-
-static void emit_miss_if(struct emitter *e, enum host_condition condition, struct misses *misses)
+/* To the stub's other end. */
+static void emit_miss_if(struct emitter *e, enum host_condition condition, struct near_jumps *misses)
 {
-	misses->jumps[misses->count++] = emit_jump_if(e, condition);
+	near_jumps_add(misses, emit_jump_if(e, condition));
 }
 
 /* delta = host minus guest address of the RCX elements at `pointer`, which are in one page; RDX is
  * lost. */
 static void emit_end(struct emitter *e, unsigned pointer, unsigned delta, unsigned shift, int32_t tag,
-		     struct misses *misses)
+		     struct near_jumps *misses)
 {
 	emit_move_width(e, false, HOST_RDX, pointer);
 	emit_immediate_flags(e, false, 4, HOST_RDX, PAGE_SIZE - 1); /* and */
@@ -99,7 +94,7 @@ static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
 	bool is_scan = kind == JIT_STRING_SCAN_WHILE || kind == JIT_STRING_SCAN_UNTIL;
 	bool is_copy = kind == JIT_STRING_COPY;
 	struct host_memory return_address = { HOST_RSP, HOST_NONE, 24, 0 };
-	struct misses misses = { .count = 0 };
+	struct near_jumps misses = { .count = 0 };
 	struct near_jump possible;
 
 	emit_push(e, HOST_RAX);
@@ -131,8 +126,7 @@ static void emit_stub(struct emitter *e, enum jit_string kind, unsigned shift)
 		emit_take_back(e, HOST_RSI, HOST_R13);
 	emit8(e, 0xc3); /* ret */
 
-	for (unsigned i = 0; i < misses.count; i++)
-		emit_bind(e, misses.jumps[i]);
+	emit_bind_all(e, &misses);
 	/* add qword [return address], the length of the jump */
 	emit_memory_op(e, true, 0x83, 0, &return_address);
 	emit8(e, SHORT_JUMP_LENGTH);

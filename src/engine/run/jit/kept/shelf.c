@@ -246,20 +246,20 @@ static struct kept_header *make_header(const struct kept_shelf *shelf, const str
 }
 
 /* Bytes on their way to a file. */
-struct writer {
+struct shelf_writer {
 	int fd, result;
 	size_t used;
 	uint64_t bytes[(256u << 10) / 8];
 };
 
-static void flush(struct writer *writer)
+static void flush(struct shelf_writer *writer)
 {
 	if (writer->result == 0)
 		writer->result = file_write_all(writer->fd, writer->bytes, writer->used);
 	writer->used = 0;
 }
 
-static void write_entry(struct writer *writer, const struct kept_entry *entry, uint32_t run)
+static void write_entry(struct shelf_writer *writer, const struct kept_entry *entry, uint32_t run)
 {
 	struct kept_record *record;
 
@@ -282,7 +282,7 @@ static void write_entry(struct writer *writer, const struct kept_entry *entry, u
 int kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run, int fd)
 {
 	struct kept_header *header = make_header(shelf, maker, run);
-	struct writer *writer = malloc(sizeof(*writer));
+	struct shelf_writer *writer = malloc(sizeof(*writer));
 	int result = -ENOMEM;
 
 	if (header && writer) {

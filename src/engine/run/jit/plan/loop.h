@@ -21,7 +21,7 @@
 /* Accesses of a loop that lie in one page together. */
 struct loop_key {
 	struct span span;   /* of the first */
-	struct range range;
+	struct access_range range;
 	int32_t stride;     /* bytes that the addresses grow by in each iteration */
 	uint8_t variant;    /* the guest register that makes them grow, or INSN_REGISTER_NONE */
 	uint8_t shift;      /* of that */

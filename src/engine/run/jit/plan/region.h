@@ -23,7 +23,7 @@ struct region {
 	uint8_t first;         /* the first item with an access */
 	uint8_t base, index;   /* as in struct insn: what addresses the range at the start */
 	int32_t displacement;  /* of its lowest byte from them; INSN_BASE_RIP: from the page */
-	struct range range;
+	struct access_range range;
 	uint8_t vector_levels; /* bits of enum jit_vector_level: what its items need */
 };
 
