@@ -163,14 +163,6 @@ struct block_request {
  */
 void block_submit(struct block *block, struct block_request *const *requests, unsigned count);
 
-/*
- * The same and waiting for it: convenient where nothing else is to be done. Not on the I/O thread;
- * before block_start they work too (on the caller's thread). 0 or -errno.
- */
-int block_read(struct block *block, uint64_t offset, void *data, uint64_t size);
-int block_write(struct block *block, uint64_t offset, const void *data, uint64_t size);
-int block_flush(struct block *block);
-
 /* Wait until nothing is under way, while nobody submits but completions do. Not on the I/O thread. */
 void block_drain(struct block *block);
 

@@ -41,8 +41,6 @@ struct block {
 	struct operation *last_completed;
 };
 
-/* 0, or -errno: what a submitter did wrong, or a guest through it. */
-int request_check(const struct block *block, const struct block_request *request);
 /* On the I/O thread: begin a request; complete what was finished while nothing might. */
 void request_start(struct block *block, struct block_request *request);
 void request_complete_deferred(struct block *block);

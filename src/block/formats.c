@@ -67,13 +67,6 @@ int image_zero(struct node *image, uint64_t offset, uint64_t size, bool may_unma
 	return result < 0 ? result : image->driver->zero(image, offset, size, may_unmap);
 }
 
-int image_discard(struct node *image, uint64_t offset, uint64_t size)
-{
-	int result = check_range(image, offset, size);
-
-	return result < 0 ? result : image->driver->discard(image, offset, size);
-}
-
 int image_flush(struct node *image)
 {
 	return image->driver->flush(image);

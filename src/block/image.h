@@ -38,7 +38,6 @@ int image_write(struct node *image, uint64_t offset, const void *data, uint64_t 
 /* `offset` at a cluster's start; a whole cluster, or what the image has of its last. */
 int image_write_compressed(struct node *image, uint64_t offset, const void *data, uint64_t size);
 int image_zero(struct node *image, uint64_t offset, uint64_t size, bool may_unmap);
-int image_discard(struct node *image, uint64_t offset, uint64_t size);
 int image_flush(struct node *image);
 /* The next image below, or NULL. */
 struct node *image_below(struct node *image);

@@ -300,7 +300,8 @@ static void operation_go(struct operation *operation)
 	workers_add(block->workers, &operation->job);
 }
 
-int request_check(const struct block *block, const struct block_request *request)
+/* 0, or -errno: what a submitter did wrong, or a guest through it. */
+static int check(const struct block *block, const struct block_request *request)
 {
 	uint64_t end;
 
@@ -335,7 +336,7 @@ void request_start(struct block *block, struct block_request *request)
 		.request = request,
 		.job = {.run = operation_work, .done = operation_worked},
 	};
-	operation->result = request_check(block, request);
+	operation->result = check(block, request);
 	if (operation->result < 0 || (request->size == 0 && request->operation != BLOCK_FLUSH)) {
 		operation_end(operation);
 		return;

@@ -68,9 +68,9 @@ static int create_vm(struct machine *machine, struct error *error)
 	result = interrupts_create(&machine->interrupts, &interrupts, error);
 	if (result < 0)
 		return result;
-	result = ram_create_for(&machine->ram,
-				machine->config.board == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-				machine->config.ram_bytes, error);
+	result = ram_create(&machine->ram,
+			    machine->config.board == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
+			    machine->config.ram_bytes, error);
 	if (result < 0)
 		return result;
 	kvm_vm_share_memory(&machine->vm, machine->ram.base, machine->ram.size_bytes,

@@ -34,13 +34,8 @@ const struct ram_layout ram_layout_q35 = {
 	.ecam_end = 0xc0000000,
 };
 
-int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error)
-{
-	return ram_create_for(ram, &ram_layout_pc, size_bytes, error);
-}
-
-int ram_create_for(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-		   struct error *error)
+int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
+	       struct error *error)
 {
 	uint64_t low_end = size_bytes < layout->low_most ? size_bytes : layout->low_limit;
 	int result;

@@ -44,10 +44,8 @@ struct ram {
 };
 
 /* `size_bytes` is a multiple of 4 KiB within the limits above. 0 or -errno. */
-int ram_create(struct ram *ram, uint64_t size_bytes, struct error *error);
-/* On another board than a pc or a microvm. */
-int ram_create_for(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-		   struct error *error);
+int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
+	       struct error *error);
 /* Give the VM a slot for every region. */
 int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */

@@ -292,10 +292,3 @@ int spawner_kill(int spawner, uint32_t id)
 
 	return result < 0 ? result : answer.result;
 }
-
-void stub_close(struct stub *stub)
-{
-	close(stub->process);
-	close(stub->socket);
-	close(stub->page);
-}

@@ -37,7 +37,4 @@ int spawner_spawn(int spawner, struct stub *stub);
  * open. One thread at a time. */
 int spawner_kill(int spawner, uint32_t id);
 
-/* Close a stub's descriptors. */
-void stub_close(struct stub *stub);
-
 #endif

@@ -69,7 +69,7 @@ const char *p9_string(struct p9_call *call)
 	return text;
 }
 
-void p9_put(struct p9_call *call, const void *bytes, size_t size)
+static void put_bytes(struct p9_call *call, const void *bytes, size_t size)
 {
 	if (call->room - call->out_size < size) {
 		/* Nothing more fits, and the caller sees that. */
@@ -83,28 +83,28 @@ void p9_put(struct p9_call *call, const void *bytes, size_t size)
 
 void p9_put_u8(struct p9_call *call, uint8_t value)
 {
-	p9_put(call, &value, sizeof(value));
+	put_bytes(call, &value, sizeof(value));
 }
 
 void p9_put_u16(struct p9_call *call, uint16_t value)
 {
-	p9_put(call, &value, sizeof(value));
+	put_bytes(call, &value, sizeof(value));
 }
 
 void p9_put_u32(struct p9_call *call, uint32_t value)
 {
-	p9_put(call, &value, sizeof(value));
+	put_bytes(call, &value, sizeof(value));
 }
 
 void p9_put_u64(struct p9_call *call, uint64_t value)
 {
-	p9_put(call, &value, sizeof(value));
+	put_bytes(call, &value, sizeof(value));
 }
 
 void p9_put_string(struct p9_call *call, const char *text, size_t length)
 {
 	p9_put_u16(call, length);
-	p9_put(call, text, length);
+	put_bytes(call, text, length);
 }
 
 void p9_put_qid(struct p9_call *call, mode_t mode, uint32_t version, uint64_t path)

@@ -113,7 +113,6 @@ uint64_t p9_u64(struct p9_call *call);
 const char *p9_string(struct p9_call *call);
 
 /* To the reply. Without room the reply is cut and the call fails. */
-void p9_put(struct p9_call *call, const void *bytes, size_t size);
 void p9_put_u8(struct p9_call *call, uint8_t value);
 void p9_put_u16(struct p9_call *call, uint16_t value);
 void p9_put_u32(struct p9_call *call, uint32_t value);
@@ -131,8 +130,6 @@ struct p9_fid *p9_fid_of(struct p9_call *call);
 /* A new one for a node, which the peer has been told of for it; on failure it is forgotten again. NULL: no memory,
  * too many, or the number is in use. */
 struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node);
-/* Close what it has open. */
-void p9_fid_close(struct p9 *p9, struct p9_fid *fid);
 void p9_fid_destroy(struct p9 *p9, struct p9_fid *fid);
 void p9_fid_destroy_all(struct p9 *p9);
 

@@ -42,7 +42,8 @@ struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *
 	return fid;
 }
 
-void p9_fid_close(struct p9 *p9, struct p9_fid *fid)
+/* Close what it has open. */
+static void close_fid(struct p9 *p9, struct p9_fid *fid)
 {
 	struct opening *opening;
 
@@ -62,7 +63,7 @@ void p9_fid_destroy(struct p9 *p9, struct p9_fid *fid)
 		at = &(*at)->next;
 	*at = fid->next;
 	p9->fid_count--;
-	p9_fid_close(p9, fid);
+	close_fid(p9, fid);
 	node_forget(&p9->fuse.folder, fid->node, 1);
 	free(fid->name);
 	free(fid->value);

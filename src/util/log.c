@@ -30,7 +30,7 @@ void log_set_level(enum log_level level)
 	__atomic_store_n(&current_level, level, __ATOMIC_RELAXED);
 }
 
-enum log_level log_get_level(void)
+static enum log_level get_level(void)
 {
 	return __atomic_load_n(&current_level, __ATOMIC_RELAXED);
 }
@@ -91,7 +91,7 @@ void log_print(enum log_level level, const char *format, ...)
 {
 	va_list args;
 
-	if (level > log_get_level())
+	if (level > get_level())
 		return;
 	va_start(args, format);
 	print_line(level, WAIT_MS, format, args);
@@ -150,7 +150,7 @@ void log_guest_at(enum log_level level, const char *format, ...)
 {
 	va_list args;
 
-	if (level > log_get_level())
+	if (level > get_level())
 		return;
 	pthread_mutex_lock(&guest_budget.lock);
 	if (take_line()) {

@@ -20,7 +20,6 @@ void log_open(void);
 
 /* Messages above this level are dropped. Default LOG_WARNING. */
 void log_set_level(enum log_level level);
-enum log_level log_get_level(void);
 
 /* Print "kvik: [warning: ]text\n" in one write. */
 void log_print(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

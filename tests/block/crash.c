@@ -24,6 +24,7 @@
 
 #include "block/block.h"
 #include "block/image.h"
+#include "../block_wait.h"
 
 #define DISK_BYTES   (12u << 20)
 #define SECTORS	     (DISK_BYTES / 512)

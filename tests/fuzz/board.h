@@ -122,8 +122,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	/* Behind the port that the window of configuration space reaches. */
 	if (kind == BOARD_Q35)
 		config->options[1].place = BOARD_PLACE(1, 0);
-	fuzz_check(ram_create_for(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-				  FUZZ_BOARD_RAM_BYTES, &error) == 0);
+	fuzz_check(ram_create(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
+			      FUZZ_BOARD_RAM_BYTES, &error) == 0);
 	if (kind == BOARD_PC)
 		fuzz_add_disks(config, made->disks);
 	config->pio = pio_bus_create();

@@ -13,6 +13,7 @@
 
 #include "block/chain.h"
 #include "block/image.h"
+#include "block/node.h"
 #include "fuzz.h"
 #include "util/log.h"
 
@@ -93,7 +94,7 @@ static void step(struct node *image, uint8_t what)
 	case 2: write_and_read(image, offset, size); break;
 	case 3: zero_and_read(image, offset, size, false); break;
 	case 4: zero_and_read(image, offset, size, true); break;
-	case 5: image_discard(image, offset, size); break;
+	case 5: image->driver->discard(image, offset, size); break;
 	case 6: image_flush(image); break;
 	case 7: image_snapshot_create(image, "new", &error); break;
 	case 8: image_snapshot_apply(image, what & 1 ? "1" : "new", &error); break;

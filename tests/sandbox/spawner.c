@@ -48,6 +48,13 @@ static void obey(int socket, void *page)
 	}
 }
 
+static void close_stub(struct stub *stub)
+{
+	close(stub->process);
+	close(stub->socket);
+	close(stub->page);
+}
+
 static int start(void)
 {
 	struct error error;
@@ -89,7 +96,7 @@ static void expect_stub(int spawner, const char *about, enum order byte, int wan
 	expect(about, order(&stub, byte), wanted);
 	if (!wanted)
 		expect("it has ended", has_ended(&stub), true);
-	stub_close(&stub);
+	close_stub(&stub);
 }
 
 static void use_stubs(void)
@@ -113,14 +120,14 @@ static void use_stubs(void)
 	expect("it has ended", has_ended(&stub), true);
 	expect("it does not answer", order(&stub, ECHO), 0);
 	expect("kill it again", spawner_kill(spawner, stub.id), -ESRCH);
-	stub_close(&stub);
+	close_stub(&stub);
 	expect("a third", spawner_spawn(spawner, &stub), 0);
 	expect("the other is left alone", order(&other, ECHO), 1);
 	expect("kill one by chance", spawner_kill(spawner, 12345), -ESRCH);
 	expect("one that leaves", order(&other, LEAVE), 0);
 	expect("it has ended", has_ended(&other), true);
-	stub_close(&other);
-	stub_close(&stub);
+	close_stub(&other);
+	close_stub(&stub);
 	if (SANDBOX_IS_RELAXED)
 		return;
 	expect_stub(spawner, "open a file", OPEN, 0);
@@ -147,7 +154,7 @@ static void spawn_many(void)
 			good += order(&stub, LEAVE) == 0 && has_ended(&stub);
 		else
 			good += spawner_kill(spawner, stub.id) == 0;
-		stub_close(&stub);
+		close_stub(&stub);
 	}
 	expect("stubs that came and went", good, 1000);
 	for (i = 0; i < SPAWNER_STUBS && spawner_spawn(spawner, &stubs[i]) == 0; i++)
@@ -187,7 +194,7 @@ static void expect_end(const char *about, const void *message, size_t size, int 
 	expect(about, helper_send(spawner, message, size, &with_fd, with_fd >= 0), 0);
 	expect("and then", spawner_spawn(spawner, &other), -EPIPE);
 	expect("the stub has ended", has_ended(&stub), true);
-	stub_close(&stub);
+	close_stub(&stub);
 	close(spawner);
 }
 

@@ -22,6 +22,7 @@
 #include "block/image.h"
 #include "block/probe.h"
 #include "block/range_lock.h"
+#include "../block_wait.h"
 
 #define MIB (1u << 20)
 

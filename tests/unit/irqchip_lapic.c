@@ -211,11 +211,11 @@ static void test_startup(void **state)
 	send_ipi(&vm, 0, 2u << 24, 5 << 8 | ICR_LEVEL_ASSERT);
 	assert_true(lapic_take_init(vm.vcpus[2].lapic));
 	assert_false(lapic_take_sipi(vm.vcpus[2].lapic, &vector));
-	lapic_post_nmi(vm.vcpus[2].lapic);
+	send_ipi(&vm, 0, 2u << 24, 4 << 8 | ICR_LEVEL_ASSERT);
 	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 1);
 	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 0);
 	for (unsigned i = 0; i < 3; i++)
-		lapic_post_nmi(vm.vcpus[2].lapic);
+		send_ipi(&vm, 0, 2u << 24, 4 << 8 | ICR_LEVEL_ASSERT);
 	assert_int_equal(lapic_take_nmis(vm.vcpus[2].lapic), 2);
 	vm_teardown(&vm);
 }

@@ -30,7 +30,7 @@ static int setup(void **state)
 	memset(&setting, 0, sizeof(setting));
 	assert_int_equal(kvm_system_open(&setting.system, &kvm_backend_engine, NULL, &error), 0);
 	assert_int_equal(kvm_vm_create(&setting.vm, &setting.system, &error), 0);
-	assert_int_equal(ram_create(&setting.ram, RAM_BYTES, &error), 0);
+	assert_int_equal(ram_create(&setting.ram, &ram_layout_pc, RAM_BYTES, &error), 0);
 	assert_int_equal(ram_attach(&setting.ram, &setting.vm, &error), 0);
 	*state = &setting;
 	return 0;

@@ -271,12 +271,25 @@ struct char_output *char_output_create_callback(void (*write)(void *context, con
 	return output;
 }
 
+/* Have the thread wait for its reader a little longer, and no more. */
+static void cancel(struct char_output *output)
+{
+	if (output->write)
+		return;
+	pthread_mutex_lock(&output->lock);
+	if (!output->deadline_ns)
+		output->deadline_ns = monotonic_ns() + CANCEL_GRACE_NS;
+	if (output->has_thread)
+		pthread_kill(output->thread, POKE_SIGNAL);
+	pthread_mutex_unlock(&output->lock);
+}
+
 /* Let the thread write what can be written at once, and have its end. */
 static void join_thread(struct char_output *output)
 {
 	struct timespec until;
 
-	char_output_cancel(output);
+	cancel(output);
 	pthread_mutex_lock(&output->lock);
 	output->is_closing = true;
 	pthread_cond_signal(&output->work);
@@ -428,18 +441,6 @@ bool char_output_drain(struct char_output *output, void (*drained)(void *context
 	output->drained_context = context;
 	pthread_mutex_unlock(&output->lock);
 	return is_drained;
-}
-
-void char_output_cancel(struct char_output *output)
-{
-	if (output->write)
-		return;
-	pthread_mutex_lock(&output->lock);
-	if (!output->deadline_ns)
-		output->deadline_ns = monotonic_ns() + CANCEL_GRACE_NS;
-	if (output->has_thread)
-		pthread_kill(output->thread, POKE_SIGNAL);
-	pthread_mutex_unlock(&output->lock);
 }
 
 void char_output_set_stalled(struct char_output *output, bool is_stalled)

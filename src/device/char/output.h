@@ -53,7 +53,6 @@ void char_output_expect_gone(struct char_output *output);
 void char_output_add_watch(struct char_output *output, struct char_watch *watch);
 void char_output_remove_watch(struct char_output *output, struct char_watch *watch);
 bool char_output_drain(struct char_output *output, void (*drained)(void *context), void *context);
-void char_output_cancel(struct char_output *output);
 /* Play a reader that has stalled, or goes on. A callback's only. */
 void char_output_set_stalled(struct char_output *output, bool is_stalled);
 

@@ -96,9 +96,6 @@ void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_chain *chain);
 /* Forget a chain, of a queue that was reset or is broken. */
 void virtqueue_drop(struct virtqueue_chain *chain);
 
-/* Whether the driver has put more there than was taken. */
-bool virtqueue_has_more(struct virtqueue *queue);
-
 /*
  * Ask to be notified of what the driver adds from now on, or not: a hint. When this returns true
  * there was more in the meantime, and nobody will notify of that.

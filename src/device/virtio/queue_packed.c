@@ -28,7 +28,7 @@ static bool is_available(uint16_t flags, bool wrap)
 	return available == wrap && used != wrap;
 }
 
-bool packed_has_more(const struct virtqueue *queue)
+static bool packed_has_more(const struct virtqueue *queue)
 {
 	const uint8_t *at = queue->descriptors + DESCRIPTOR_BYTES * queue->state.next;
 

@@ -44,14 +44,12 @@ static inline void ring_store32(uint8_t *at, uint32_t value)
 /* The rings' side of queue.h's functions. `split_pop` and `packed_pop` fill the builder and say the
  * chain's name: 1, 0 or -errno. */
 int split_pop(struct virtqueue *queue, struct virtqueue_builder *builder, uint16_t *id);
-bool split_has_more(const struct virtqueue *queue);
 void split_push(struct virtqueue *queue, const struct virtqueue_filled *filled, unsigned count);
 bool split_want_notices(struct virtqueue *queue, bool wants);
 bool split_wants_interrupt(struct virtqueue *queue);
 
 int packed_pop(struct virtqueue *queue, struct virtqueue_builder *builder, uint16_t *id);
 void packed_unpop(struct virtqueue *queue, const struct virtqueue_chain *chain);
-bool packed_has_more(const struct virtqueue *queue);
 void packed_push(struct virtqueue *queue, const struct virtqueue_filled *filled, unsigned count);
 bool packed_want_notices(struct virtqueue *queue, bool wants);
 bool packed_wants_interrupt(struct virtqueue *queue);

@@ -29,7 +29,7 @@ static void wrote_device_part(const struct virtqueue *queue, const uint8_t *at, 
 	guest_memory_written(queue->memory, queue->state.device_gpa + (at - queue->device), bytes);
 }
 
-bool split_has_more(const struct virtqueue *queue)
+static bool split_has_more(const struct virtqueue *queue)
 {
 	return ring_load16(queue->driver + RING_INDEX) != queue->state.next;
 }

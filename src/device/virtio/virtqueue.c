@@ -139,13 +139,6 @@ void virtqueue_drop(struct virtqueue_chain *chain)
 	free(chain);
 }
 
-bool virtqueue_has_more(struct virtqueue *queue)
-{
-	if (!can_be_used(queue))
-		return false;
-	return queue->is_packed ? packed_has_more(queue) : split_has_more(queue);
-}
-
 /* --- handing them back --- */
 
 void virtqueue_push_all(struct virtqueue *queue, const struct virtqueue_filled *filled,

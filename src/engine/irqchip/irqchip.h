@@ -135,8 +135,6 @@ bool lapic_event_pending(struct lapic *lapic);
 
 int lapic_get_state(struct lapic *lapic, struct kvm_lapic_state *state); /* KVM_GET_LAPIC */
 int lapic_set_state(struct lapic *lapic, const struct kvm_lapic_state *state);
-/* KVM_NMI request, LINT1; any thread */
-void lapic_post_nmi(struct lapic *lapic);
 
 /* CPUID may only advertise what is here: TSC-deadline, x2APIC, ARAT. */
 

@@ -327,11 +327,6 @@ bool lapic_event_pending(struct lapic *lapic)
 	return atomic_load_explicit(&lapic->events, memory_order_acquire);
 }
 
-void lapic_post_nmi(struct lapic *lapic)
-{
-	raise_nmi(lapic);
-}
-
 int lapic_inject_extint(struct lapic *lapic, uint8_t vector)
 {
 	if (lapic->external_vector >= 0)

@@ -541,8 +541,9 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	return FILL_DONE;
 }
 
-bool fill_quietly(struct direct *direct, struct shadow_space *space, uint64_t gva,
-		  enum paging_access access)
+/* Map gva's page if the guest's tables have all that the access needs. Whether it was. */
+static bool fill_quietly(struct direct *direct, struct shadow_space *space, uint64_t gva,
+			 enum paging_access access)
 {
 	struct cpu *cpu = direct->cpu;
 	struct paging_result result;

@@ -87,9 +87,6 @@ enum fill {
 /* Map gva's page for the access, and neighbours. Raises the guest's #PF. */
 enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t gva,
 		    enum paging_access access);
-/* Map gva's page if the guest's tables have all that the access needs. Whether it was. */
-bool fill_quietly(struct direct *direct, struct shadow_space *space, uint64_t gva,
-		  enum paging_access access);
 /* Map what code is about to touch: where the guest's last page fault was, and the stack. */
 void fill_ahead(struct direct *direct, struct shadow_space *space);
 /* Before anything is mapped: what is in doubt is compared, what is lost altogether is unmapped. */

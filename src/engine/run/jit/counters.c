@@ -111,22 +111,23 @@ static void visit_lookups(const struct cpu *cpu, tier_visitor *visit, void *cont
 void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
 {
 	const struct jit *jit = jit_of(cpu);
-	const struct jit_statistics *statistics = &jit->statistics;
+	struct jit_statistics statistics;
 
-	visit(context, "blocks translated", statistics->blocks);
+	jit_get_statistics(cpu, &statistics);
+	visit(context, "blocks translated", statistics.blocks);
 	if (jit_is_keeping(jit))
-		visit(context, "blocks taken from those that are kept", statistics->kept_blocks);
-	visit(context, "of these, lean", statistics->lean_blocks);
-	visit(context, "of these, hot later", statistics->promotions);
-	visit(context, "guest instructions translated", statistics->guest_instructions);
-	visit(context, "guest bytes translated", statistics->guest_bytes);
-	visit(context, "host bytes of translations", statistics->host_bytes);
-	visit(context, "entries into translated code", statistics->entries);
-	visit(context, "blocks run by the interpreter", statistics->interpreted_blocks);
-	visit(context, "jumps linked", statistics->links);
+		visit(context, "blocks taken from those that are kept", statistics.kept_blocks);
+	visit(context, "of these, lean", statistics.lean_blocks);
+	visit(context, "of these, hot later", statistics.promotions);
+	visit(context, "guest instructions translated", statistics.guest_instructions);
+	visit(context, "guest bytes translated", statistics.guest_bytes);
+	visit(context, "host bytes of translations", statistics.host_bytes);
+	visit(context, "entries into translated code", statistics.entries);
+	visit(context, "blocks run by the interpreter", statistics.interpreted_blocks);
+	visit(context, "jumps linked", statistics.links);
 	visit(context, "translations invalidated, in the VM", jit->cache->invalidations);
-	visit(context, "code cache chunks evicted", statistics->evictions);
-	visit(context, "instructions interpreted inside translated code", statistics->fallbacks);
+	visit(context, "code cache chunks evicted", statistics.evictions);
+	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
 	visit_frequent("not translated", jit->fallbacks, visit, context);
 	visit_frequent("slow paths", jit->slow_paths, visit, context);
 	visit_lookups(cpu, visit, context);
