@@ -1,0 +1,1 @@
+"""The boot tests, a module for each subject; QUICK and LONG name its tests."""

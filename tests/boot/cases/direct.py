@@ -1,0 +1,150 @@
+"""Direct execution: programs that attack their stubs, that do what is strange, and stubs that are killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from context import HERE, Skipped, TIMEOUT_S, finish, require, sections
+from kernel import check_dmesg
+from vmm import Vmm
+
+
+def require_direct(context) -> None:
+    """Skips where there are no stubs."""
+    if context.options.qemu or context.options.accel != "engine":
+        raise Skipped("there is no direct execution to choose")
+    engine = json.loads(subprocess.run([context.options.kvik, "doctor", "--json"], stdout=subprocess.PIPE,
+                                       check=True).stdout)["engine"]
+    if not engine["direct"]:
+        raise Skipped(f"this host has no direct execution: {engine['direct_reason']}")
+
+
+def compile_direct(directory, name: str) -> Path:
+    """A program of tests/boot/direct, static, for the guest and the host."""
+    program = Path(directory) / name
+    compiled = subprocess.run(["cc", "-static", "-pthread", "-O1", "-o", program, HERE / "direct" / f"{name}.c"],
+                              check=False)
+    require(compiled.returncode == 0, f"cannot compile tests/boot/direct/{name}.c")
+    return program
+
+
+def start_direct(context, programs, arguments="", extra=(), memory="512M") -> Vmm:
+    """A guest of 2 CPUs that runs these, directly, and ends."""
+    return context.start(memory=memory, cpus=2, append=f"quiet test.arguments={arguments}",
+                         init=HERE / "direct-init", added=[f"{program}=direct/{program.name}" for program in programs],
+                         extra=["--engine", "direct", "--stats", *extra])
+
+
+def direct_counter(context, name: str) -> int:
+    """Of --stats, over all CPUs."""
+    return sum(int(number) for number in re.findall(rf"direct: {name} (\d+)", context.vmm.text()))
+
+
+def finish_direct(vmm) -> dict:
+    """What the programs said, by their names; `status` is the last line of each."""
+    finish(vmm)
+    facts = sections(vmm.text())
+    check_dmesg(facts, False)
+    return facts
+
+
+def test_direct_attacks(context):
+    """A program that attacks the stub that it runs in: it alone suffers."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory, \
+         start_direct(context, [compile_direct(directory, "attack")]) as vmm:
+        context.vmm = vmm
+        # Of the same user, and none of the monitor's.
+        bystander = subprocess.Popen(["sleep", "1000"])
+        try:
+            said = finish_direct(vmm)["attack"]
+            require(bystander.poll() is None, "a process of the host's has ended")
+        finally:
+            bystander.kill()
+            bystander.wait()
+        counts = re.match(r"attacks: (\d+) tried, (\d+) in a stub", said[-3])
+        require(said[-1] == "status 0" and counts and counts.group(1) == counts.group(2), f"it said {said[-3:]}")
+        require(direct_counter(context, "stubs that ended") > 10, "no stub has ended")
+
+
+DIRECT_PROGRAMS = ["debugger", "space", "swap", "threads", "vector"]
+
+
+def test_direct_programs(context):
+    """What debuggers, strange address spaces, swapping, threads and signals do is what they do natively."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory:
+        programs = [compile_direct(directory, name) for name in DIRECT_PROGRAMS]
+        native = {program.name: subprocess.run([str(program)], stdout=subprocess.PIPE, check=False, timeout=TIMEOUT_S,
+                                               text=True) for program in programs}
+        disk = Path(directory) / "disk"
+        with open(disk, "wb") as file:
+            file.truncate(512 << 20)
+        with start_direct(context, programs, memory="256M", extra=["--disk", f"{disk},format=raw,bus=nvme"]) as vmm:
+            context.vmm = vmm
+            facts = finish_direct(vmm)
+        for name, result in native.items():
+            wanted = result.stdout.splitlines() + [f"status {result.returncode}"]
+            require(facts.get(name) == wanted, f"{name} said {facts.get(name)}, natively {wanted}")
+        swapped = {line.split()[0]: int(line.split()[1]) for line in facts["swapped"]}
+        require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
+
+
+def stubs_of(monitor: int) -> list:
+    """(process, state) of a monitor's stubs: its spawner's children."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit():
+            parents[int(entry.name)] = (int(words[1]), words[0])
+    return [(process, state) for process, (parent, state) in parents.items()
+            if parents.get(parent, (0, ""))[0] == monitor and state != "Z"]
+
+
+def test_direct_killed(context):
+    """Somebody kills stubs: programs end or go on, none comes to a wrong result. Then the monitor: no stub is left."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory, \
+         start_direct(context, [compile_direct(directory, "killed")], "7") as vmm:
+        context.vmm = vmm
+        vmm.expect("^computing")
+        killed = {"R": 0, "S": 0}
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            for process, state in stubs_of(vmm.process.pid):
+                # One that runs and one that waits, in turn.
+                if state in killed and killed[state] <= min(killed.values()):
+                    os.kill(process, signal.SIGKILL)
+                    killed[state] += 1
+                    break
+            vmm.read(0.3)
+        said = finish_direct(vmm)["killed"]
+        counts = re.match(r"computed: (\d+) right, (\d+) wrong, (\d+) killed", said[-2])
+        require(counts and int(counts.group(1)) > 0 and counts.group(2) == "0" and int(counts.group(3)) > 0,
+                f"it said {said}, with {killed} killed")
+        require(direct_counter(context, "stubs that ended") >= 2, "no stub has ended")
+    with tempfile.TemporaryDirectory() as directory, \
+         start_direct(context, [compile_direct(directory, "killed")], "100") as vmm:
+        context.vmm = vmm
+        vmm.expect("^computing")
+        vmm.read(1)
+        stubs = [process for process, _ in stubs_of(vmm.process.pid)]
+        require(bool(stubs), "there are no stubs")
+        vmm.signal(signal.SIGKILL)
+        vmm.wait()
+        until = time.monotonic() + 10
+        while any(Path(f"/proc/{process}/exe").exists() for process in stubs):
+            require(time.monotonic() < until, f"of the stubs {stubs} some outlive their monitor")
+            time.sleep(0.1)
+
+
+QUICK = [test_direct_attacks, test_direct_programs, test_direct_killed]
+LONG = []

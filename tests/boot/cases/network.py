@@ -1,0 +1,136 @@
+"""The network in user space, by each card."""
+
+import hashlib
+import http.server
+import os
+import socket
+import threading
+import time
+import urllib.request
+
+from context import HERE, Skipped, VIRTIO_MODULES, finish, require, sections
+from kernel import check_dmesg
+from vmm import Failed
+from cases.disks import disk_boot
+
+
+class Peer:
+    """The host's side of the network tests: a web server and, one port higher, a taker of bytes."""
+
+    def __init__(self):
+        self.files = [os.urandom(size) for size in (1, 1447, 100000, 1 << 20, 4 << 20)]
+        self.taken = b""
+        peer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                data = peer.files[int(self.path.rsplit("-", 1)[1])]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        while True:
+            self.web = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+            self.port = self.web.server_port
+            self.taker = socket.socket()
+            try:
+                self.taker.bind(("127.0.0.1", self.port + 1))
+                break
+            except OSError:
+                self.web.server_close()
+        self.taker.listen()
+        self.threads = [threading.Thread(target=self.web.serve_forever, daemon=True),
+                        threading.Thread(target=self.take, daemon=True)]
+        for thread in self.threads:
+            thread.start()
+
+    def take(self):
+        connection, _ = self.taker.accept()
+        with connection:
+            while data := connection.recv(65536):
+                self.taken += data
+
+    def close(self):
+        self.web.shutdown()
+        self.web.server_close()
+        self.taker.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ask(address: str) -> bytes:
+    """What a server says that is about to be there."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=10) as page:
+                return page.read()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Failed(f"the guest's server does not answer: {error}") from None
+            time.sleep(0.2)
+
+
+def net_boot(context, board: str, cpus: int, extra_net: str = "", is_e1000=False) -> None:
+    if context.options.qemu:
+        raise Skipped("the network is kvik's")
+    peer, forwarded = Peer(), free_port()
+    try:
+        with context.start(memory="256M", cpus=cpus,
+                           append=f"quiet test.port={peer.port}{' test.e1000' if is_e1000 else ''}",
+                           init=HERE / "net-init", flavour="generic" if is_e1000 else "cloud",
+                           modules=["e1000"] if is_e1000
+                           else [*VIRTIO_MODULES, "failover", "net_failover", "virtio_net"],
+                           extra=["--machine", board, "--net",
+                                  f"user,forward=tcp:{forwarded}:8080,mac=52:54:00:ab:cd:ef"
+                                  + extra_net]) as vmm:
+            context.vmm = vmm
+            vmm.expect(r"^=== serving", "the guest to serve")
+            said = ask(f"http://127.0.0.1:{forwarded}/page")
+            require(said == b"from the guest\n", f"the guest's server said {said}")
+            finish(vmm)
+            facts = sections(vmm.text())
+        require(facts["network"] == ["address 52:54:00:ab:cd:ef",
+                                     "lease 10.0.2.15 of 10.0.2.2, names by 10.0.2.3"],
+                f"the guest's network is {facts['network']}")
+        wanted = [f"fetched {n} {hashlib.sha256(data).hexdigest()}"
+                  for n, data in enumerate(peer.files)]
+        require(facts["begin"][:5] == wanted, f"the guest {facts['begin'][:5]}")
+        require(facts["begin"][5] == f"sent {hashlib.sha256(peer.taken).hexdigest()}",
+                f"{len(peer.taken)} bytes came, and the guest {facts['begin'][5:]}")
+        check_dmesg(facts, False)
+    finally:
+        peer.close()
+
+
+def test_net(context):
+    """A network in user space: DHCP, files fetched and sent, a port forwarded to the guest."""
+    net_boot(context, "pc", 1)
+
+
+def test_net_packed(context):
+    """The same with two CPUs and packed rings."""
+    net_boot(context, "pc", 2, ",packed")
+
+
+def test_net_e1000(context):
+    """The same with two CPUs by an e1000, whose driver leaves segments and checksums to it."""
+    net_boot(context, "pc", 2, ",model=e1000", is_e1000=True)
+
+
+def test_microvm(context):
+    """Disks, saved and loaded while it writes, and network on a microvm: by MMIO."""
+    disk_boot(context, "microvm", 2, 1, 300)
+    net_boot(context, "microvm", 1)
+
+
+QUICK = [test_net, test_net_packed, test_net_e1000, test_microvm]
+LONG = []
