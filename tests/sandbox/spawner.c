@@ -1,6 +1,6 @@
 /*
  * The spawner makes stubs and takes them away, a thousand times with nothing left, never more than its
- * bound; stubs can do what is in their list and nothing else; all end with the monitor.
+ * bound, of stubs and of memory; stubs can do what is in their list and nothing else; all end with the monitor.
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -166,6 +166,76 @@ static void spawn_many(void)
 	expect("that answers", order(&stub, ECHO), 1);
 }
 
+/* A field of a process's status that is in KiB. */
+static long status_kib(pid_t process, const char *field)
+{
+	char pid[16], value[256];
+
+	snprintf(pid, sizeof(pid), "%d", process);
+	read_status(pid, field, value, sizeof(value));
+	return value[0] ? atol(value) : -1;
+}
+
+/* RAM that is there for a process alone, or as a stub's page. */
+static long own_kib(pid_t process)
+{
+	return status_kib(process, "RssAnon") + status_kib(process, "RssShmem");
+}
+
+static pid_t stub_process(const struct stub *stub)
+{
+	char path[32], line[64];
+	FILE *file;
+	pid_t pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", stub->process);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "Pid: %d", &pid);
+	if (file)
+		fclose(file);
+	return pid;
+}
+
+#define SPAWNER_MOST_KIB 2048 /* of its own, with as many stubs as there may be */
+#define STUB_MOST_KIB	 1024 /* of each of them */
+
+/* Of a monitor that is not confined, and so may look. */
+static void stay_small(void)
+{
+	int spawner = start();
+	pid_t process = find_child();
+	struct stub stubs[SPAWNER_STUBS];
+	long first = 0, size = 0, most = 0, kib;
+	unsigned turn, i, good = 0;
+
+	for (turn = 0; turn < 20; turn++) {
+		for (i = 0; i < SPAWNER_STUBS; i++)
+			good += spawner_spawn(spawner, &stubs[i]) == 0 && order(&stubs[i], COUNT_PAGE) == 1;
+		if (turn == 0) {
+			first = own_kib(process);
+			size = status_kib(process, "VmSize");
+			for (i = 0; i < SPAWNER_STUBS; i++) {
+				kib = own_kib(stub_process(&stubs[i]));
+				if (kib > most || kib < 0)
+					most = kib;
+			}
+			printf("# the spawner has %ld KiB, the largest stub %ld KiB\n", first, most);
+			expect("the spawner is small", first > 0 && first <= SPAWNER_MOST_KIB, true);
+			expect("and so is each stub", most > 0 && most <= STUB_MOST_KIB, true);
+		}
+		if (turn == 19)
+			break;
+		for (i = 0; i < SPAWNER_STUBS; i++) {
+			good += spawner_kill(spawner, stubs[i].id) == 0;
+			close_stub(&stubs[i]);
+		}
+	}
+	expect("stubs that came and went", good, 20 * SPAWNER_STUBS + 19 * SPAWNER_STUBS);
+	expect("a thousand stubs later it has no more", own_kib(process) <= first + 64, true);
+	expect("and has mapped no more", status_kib(process, "VmSize"), size);
+}
+
 /* The monitor has no room for what comes; the stub's end is not its monitor's. */
 static void exhaust(void)
 {
@@ -230,6 +300,7 @@ int main(void)
 	adopt_orphans();
 	run_monitor("stubs", use_stubs);
 	run_monitor("a thousand stubs", spawn_many);
+	run_monitor("memory", stay_small);
 	run_monitor("no room", exhaust);
 	run_monitor("malformed messages", send_malformed);
 	kill_monitor("all end with the monitor", is_killed);
