@@ -12,7 +12,7 @@
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/system/cpuid.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/system/msr.h"
 
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/decode/isa_set.h"

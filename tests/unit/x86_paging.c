@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"

@@ -15,7 +15,7 @@
 
 #include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/system/msr.h"
 #include "x86_platform.h"
 

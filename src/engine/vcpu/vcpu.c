@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 
 bool vcpu_is_bsp(const struct vcpu *vcpu)
 {

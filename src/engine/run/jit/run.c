@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 
 #include "engine/run/jit/internal.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"

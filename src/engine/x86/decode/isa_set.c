@@ -4,7 +4,7 @@
  */
 #include "engine/x86/decode/isa_set.h"
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/host/host.h"
 
 #define F ISA_FEATURE

@@ -5,7 +5,7 @@
 #include "engine/x86/decode/isa_set.h"
 #include "engine/x86/instructions/alu.h"
 #include "engine/x86/host/host.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 
 ALU_DEFINE(add, "", a + b)
 ALU_DEFINE(sub, "", a - b)

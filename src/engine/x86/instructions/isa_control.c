@@ -7,7 +7,7 @@
 #include "engine/x86/mmu/tlb.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/system/control.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 
 #define DR6_DEFINED (0xfull | DR6_BD | DR6_BS | DR6_BT)
 #define DR7_DEFINED 0xffff2bffull

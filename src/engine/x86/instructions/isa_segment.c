@@ -4,7 +4,7 @@
  */
 #include "engine/x86/instructions/isa_segment.h"
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/instructions/stack.h"
 

@@ -8,7 +8,7 @@
 
 #include "engine/x86/decode/isa_set.h"
 #include "engine/x86/system/cpuid.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/instructions/isa_control.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"

@@ -8,7 +8,7 @@
  */
 #include "engine/x86/mmu/paging.h"
 
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/page.h"
 #include "engine/x86/mmu/watch.h"

@@ -7,7 +7,7 @@
 #include "engine/x86/mmu/paging.h"
 #include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 
 #define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | \
 		     CR0_NW | CR0_CD | CR0_PG)

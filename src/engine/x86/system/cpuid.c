@@ -4,7 +4,7 @@
  */
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/fpu/fpu.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 
 #include <errno.h>
 #include <stdlib.h>

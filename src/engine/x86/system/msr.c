@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "engine/x86/system/control.h"
-#include "engine/x86/system/features.h"
+#include "engine/x86/features.h"
 #include "engine/x86/host/host_claims.h"
 #include "engine/x86/system.h"
 
