@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "monitor/gdb/description.h"
 #include "monitor/gdb/session.h"
 
 #define DESCRIPTION_MAX 32768
