@@ -1,6 +1,6 @@
 /*
  * Binding x87, MMX, SSE, AVX and AVX-512 instructions: from a decoded instruction to its thunk, the
- * traits that its handler needs, and the handler (fpu_execute.c).
+ * traits that its handler needs (fpu_form.c), and the handler (fpu_execute.c).
  *
  * Most of these instructions need no row: whatever has vector, MMX, x87 or opmask registers as
  * operands is taken, and what the host does not know raises #UD when it runs. What the guest's CPUID
@@ -8,12 +8,9 @@
  * unlike the others of their extension; gathers and other special forms are told apart by mnemonic
  * below.
  */
-#include <errno.h>
-
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/fpu/fpu_execute.h"
-#include "engine/x86/host/host.h"
+#include "engine/x86/fpu/fpu_form.h"
 
 #define ROW(name, argument_, execute_, bind_)                                                      \
 	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (argument_), .execute = (execute_),        \
@@ -133,366 +130,11 @@ static const struct isa_row rows[] = {
 
 const struct isa_table isa_fpu = {.rows = rows, .count = sizeof(rows) / sizeof(rows[0])};
 
-/* What is known of an instruction while it is bound. */
-struct form {
-	const struct decoded *decoded;
-	const ZydisDecodedInstruction *instruction;
-	const ZydisDecodedOperand *memory; /* NULL: none */
-	bool has_vector, has_mmx, has_opmask, is_x87, is_store;
-	struct thunk_traits traits;
-	struct thunk_code code;
-};
-
-static bool is_x87_opcode(const ZydisDecodedInstruction *instruction)
-{
-	return instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	       instruction->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && instruction->opcode >= 0xd8 &&
-	       instruction->opcode <= 0xdf;
-}
-
-static bool is_vector_extension(ZydisISAExt extension)
-{
-	switch (extension) {
-	case ZYDIS_ISA_EXT_SSE:
-	case ZYDIS_ISA_EXT_SSE2:
-	case ZYDIS_ISA_EXT_AVX:
-	case ZYDIS_ISA_EXT_AVX512EVEX: return true;
-	default: return false;
-	}
-}
-
-/* Look over the operands. False for what is not of this room. */
-static bool form_inspect(struct form *form, const struct decoded *decoded)
-{
-	const ZydisDecodedInstruction *instruction = decoded->instruction;
-
-	form->decoded = decoded;
-	form->instruction = instruction;
-	form->is_x87 = is_x87_opcode(instruction);
-	for (unsigned i = 0; i < instruction->operand_count; i++) {
-		const ZydisDecodedOperand *operand = &decoded->operands[i];
-
-		if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-			if (form->memory != NULL)
-				return false;
-			form->memory = operand;
-			form->is_store = operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-		}
-		if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
-			continue;
-		switch (ZydisRegisterGetClass(operand->reg.value)) {
-		case ZYDIS_REGCLASS_MMX: form->has_mmx = true; break;
-		case ZYDIS_REGCLASS_XMM:
-		case ZYDIS_REGCLASS_YMM:
-		case ZYDIS_REGCLASS_ZMM: form->has_vector = true; break;
-		case ZYDIS_REGCLASS_MASK: form->has_opmask = true; break;
-		default: break;
-		}
-	}
-
-	/* From memory to a general register: CVTSD2SI and kin. */
-	if (instruction->meta.category == ZYDIS_CATEGORY_CONVERT &&
-	    is_vector_extension(instruction->meta.isa_ext))
-		form->has_vector = true;
-	switch (instruction->meta.isa_ext) {
-	case ZYDIS_ISA_EXT_KEYLOCKER:
-	case ZYDIS_ISA_EXT_KEYLOCKER_WIDE:
-	case ZYDIS_ISA_EXT_AMX_TILE:
-	case ZYDIS_ISA_EXT_FMA4:
-	case ZYDIS_ISA_EXT_XOP:
-	case ZYDIS_ISA_EXT_AMD3DNOW:
-		return false;
-	case ZYDIS_ISA_EXT_SSE4A:
-		/* Undefined before its operand is looked at. */
-		if (!host_has(HOST_SSE4A))
-			return false;
-		break;
-	default:
-		break;
-	}
-	switch (instruction->meta.isa_set) {
-	/* Xeon Phi's own. */
-	case ZYDIS_ISA_SET_AVX512ER_512:
-	case ZYDIS_ISA_SET_AVX512ER_SCALAR:
-	case ZYDIS_ISA_SET_AVX512PF_512:
-	case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
-	case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
-	case ZYDIS_ISA_SET_AVX512_4VNNIW_512:
-		return false;
-	default:
-		break;
-	}
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_EMMS:
-		form->has_mmx = true;
-		break;
-	case ZYDIS_MNEMONIC_LDMXCSR:
-	case ZYDIS_MNEMONIC_STMXCSR:
-	case ZYDIS_MNEMONIC_VLDMXCSR:
-	case ZYDIS_MNEMONIC_VSTMXCSR:
-	case ZYDIS_MNEMONIC_VZEROALL:
-	case ZYDIS_MNEMONIC_VZEROUPPER:
-		form->has_vector = true;
-		break;
-	default:
-		break;
-	}
-	return form->is_x87 || form->has_vector || form->has_mmx || form->has_opmask;
-}
-
-/* The enable bits; -ENOTSUP where the mode rules the encoding out. */
-static int form_set_gate(struct form *form)
-{
-	struct thunk_traits *traits = &form->traits;
-
-	switch (form->instruction->encoding) {
-	case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
-		traits->cr0_forbidden = FPU_CR0_EM | FPU_CR0_TS;
-		if (form->is_x87) {
-			traits->gate = THUNK_GATE_X87;
-		} else if (!form->has_vector) {
-			traits->gate = THUNK_GATE_MMX;
-		} else {
-			traits->gate = THUNK_GATE_SSE;
-			traits->cr4_required = FPU_CR4_OSFXSR;
-		}
-		return 0;
-	case ZYDIS_INSTRUCTION_ENCODING_EVEX:
-	case ZYDIS_INSTRUCTION_ENCODING_VEX:
-		/* Protected mode outside virtual-8086 mode only (SDM vol. 2 §2.3.2). */
-		if (!(form->decoded->mode & CPU_MODE_PROTECTED))
-			return -ENOTSUP;
-		traits->gate = THUNK_GATE_AVX;
-		traits->cr0_forbidden = FPU_CR0_TS;
-		traits->cr4_required = FPU_CR4_OSXSAVE;
-		traits->xcr0_required = FPU_SSE | FPU_AVX;
-		if (form->has_opmask ||
-		    form->instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
-			traits->xcr0_required |= FPU_AVX512;
-		return 0;
-	default:
-		return -ENOTSUP;
-	}
-}
-
-/* What AMD's processors do with an operand that must be aligned: enum thunk_flag. */
-static uint8_t misaligned_on_amd(const struct form *form)
-{
-	const ZydisDecodedInstruction *instruction = form->instruction;
-
-	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || form->is_store)
-		return 0;
-	switch (instruction->mnemonic) {
-	/* APM vol. 1 §4.6.2: MXCSR.MM is not for the moves that are about alignment. */
-	case ZYDIS_MNEMONIC_MOVAPS:
-	case ZYDIS_MNEMONIC_MOVAPD:
-	case ZYDIS_MNEMONIC_MOVDQA:
-	case ZYDIS_MNEMONIC_MOVNTDQA:
-		return 0;
-	default:
-		break;
-	}
-	/* As Zen processors do, where Intel's raise #GP. */
-	if (instruction->meta.isa_set == ZYDIS_ISA_SET_SHA)
-		return THUNK_AMD_UNALIGNED;
-	return THUNK_MAY_MISALIGN;
-}
-
-/*
- * Whether masked-out elements of the memory operand are not read: the exception classes but those
- * with "NF" (SDM vol. 2 table 2-46 ff.), and less what Zydis files under another class.
- */
-static bool suppresses_faults(const ZydisDecodedInstruction *instruction)
-{
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
-	case ZYDIS_MNEMONIC_VDBPSADBW:
-	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
-	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
-		return false;
-	default:
-		break;
-	}
-	switch (instruction->meta.exception_class) {
-	case ZYDIS_EXCEPTION_CLASS_E1NF:
-	case ZYDIS_EXCEPTION_CLASS_E2NF:
-	case ZYDIS_EXCEPTION_CLASS_E3NF:
-	case ZYDIS_EXCEPTION_CLASS_E4NF:
-	case ZYDIS_EXCEPTION_CLASS_E5NF:
-	case ZYDIS_EXCEPTION_CLASS_E6NF:
-	case ZYDIS_EXCEPTION_CLASS_E9NF:
-	case ZYDIS_EXCEPTION_CLASS_E10NF:
-	case ZYDIS_EXCEPTION_CLASS_E11NF:
-		return false;
-	default:
-		return true;
-	}
-}
-
-/* Bytes of memory that one bit of the opmask guards: an element, but where an element of the result
- * comes from several in memory, or Zydis has the whole operand as one. */
-static unsigned masked_element_size(const struct form *form)
-{
-	switch (form->instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_VPDPBUSD:
-	case ZYDIS_MNEMONIC_VPDPBUSDS:
-	case ZYDIS_MNEMONIC_VPDPWSSD:
-	case ZYDIS_MNEMONIC_VPDPWSSDS:
-	case ZYDIS_MNEMONIC_VDPBF16PS:
-	case ZYDIS_MNEMONIC_VFMADDCPH:
-	case ZYDIS_MNEMONIC_VFMADDCSH:
-	case ZYDIS_MNEMONIC_VFCMADDCPH:
-	case ZYDIS_MNEMONIC_VFCMADDCSH:
-	case ZYDIS_MNEMONIC_VFMULCPH:
-	case ZYDIS_MNEMONIC_VFMULCSH:
-	case ZYDIS_MNEMONIC_VFCMULCPH:
-	case ZYDIS_MNEMONIC_VFCMULCSH:
-	case ZYDIS_MNEMONIC_VEXTRACTF32X4:
-	case ZYDIS_MNEMONIC_VEXTRACTF32X8:
-	case ZYDIS_MNEMONIC_VEXTRACTI32X4:
-	case ZYDIS_MNEMONIC_VEXTRACTI32X8:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X2:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X4:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X8:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X2:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X4:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X8:
-		return 4;
-	case ZYDIS_MNEMONIC_VEXTRACTF64X2:
-	case ZYDIS_MNEMONIC_VEXTRACTF64X4:
-	case ZYDIS_MNEMONIC_VEXTRACTI64X2:
-	case ZYDIS_MNEMONIC_VEXTRACTI64X4:
-	case ZYDIS_MNEMONIC_VBROADCASTF64X2:
-	case ZYDIS_MNEMONIC_VBROADCASTF64X4:
-	case ZYDIS_MNEMONIC_VBROADCASTI64X2:
-	case ZYDIS_MNEMONIC_VBROADCASTI64X4:
-		return 8;
-	default:
-		return form->memory->element_size / 8;
-	}
-}
-
-static bool is_packed(ZydisMnemonic mnemonic)
-{
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_VCOMPRESSPS:
-	case ZYDIS_MNEMONIC_VCOMPRESSPD:
-	case ZYDIS_MNEMONIC_VPCOMPRESSB:
-	case ZYDIS_MNEMONIC_VPCOMPRESSW:
-	case ZYDIS_MNEMONIC_VPCOMPRESSD:
-	case ZYDIS_MNEMONIC_VPCOMPRESSQ:
-	case ZYDIS_MNEMONIC_VEXPANDPS:
-	case ZYDIS_MNEMONIC_VEXPANDPD:
-	case ZYDIS_MNEMONIC_VPEXPANDB:
-	case ZYDIS_MNEMONIC_VPEXPANDW:
-	case ZYDIS_MNEMONIC_VPEXPANDD:
-	case ZYDIS_MNEMONIC_VPEXPANDQ:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* The vector register of the operand with this encoding, or -1. */
-static int vector_operand(const struct form *form, ZydisOperandEncoding encoding)
-{
-	for (unsigned i = 0; i < form->instruction->operand_count; i++) {
-		const ZydisDecodedOperand *operand = &form->decoded->operands[i];
-
-		if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER && operand->encoding == encoding)
-			return ZydisRegisterGetId(operand->reg.value);
-	}
-	return -1;
-}
-
-/* The number of the opmask that masks elements, 0 for none. */
-static unsigned form_opmask(const struct form *form)
-{
-	ZydisRegister mask = form->instruction->avx.mask.reg;
-
-	if (form->instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX ||
-	    ZydisRegisterGetClass(mask) != ZYDIS_REGCLASS_MASK)
-		return 0;
-	return (unsigned)ZydisRegisterGetId(mask);
-}
-
-static int form_set_memory(struct form *form, const struct insn *insn)
-{
-	struct thunk_traits *traits = &form->traits;
-	unsigned size = form->memory->size / 8;
-
-	if (size == 0 || size > 64 || form->memory->size % 8 != 0)
-		return -ENOTSUP;
-	traits->size = (uint16_t)size;
-	if (insn_must_be_aligned(insn, form->instruction->encoding ==
-					       ZYDIS_INSTRUCTION_ENCODING_LEGACY)) {
-		traits->alignment = (uint16_t)(size - 1);
-		traits->flags |= misaligned_on_amd(form);
-	}
-	return 0;
-}
-
-/* VMASKMOVPS and kin: elements chosen by the signs of a vector register's. */
-static void form_set_vector_mask(struct form *form, unsigned element_size)
-{
-	int mask = vector_operand(form, ZYDIS_OPERAND_ENCODING_NDSNDD);
-
-	form->traits.mask = THUNK_MASK_ELEMENTS;
-	form->traits.element_size = (uint8_t)element_size;
-	form->traits.elements = (uint8_t)(form->traits.size / element_size);
-	thunk_emit_second(&form->code);
-	thunk_emit_read_signs(&form->code, (unsigned)mask, element_size, form->traits.size == 32);
-	thunk_emit_return(&form->code);
-}
-
-/* How many bits of the opmask count where memory has fewer elements than the operation. */
-static unsigned broadcast_elements(const struct form *form)
-{
-	const ZydisDecodedInstruction *instruction = form->instruction;
-
-	/* Zydis may see the operand of a broadcasting instruction as one element. */
-	if (instruction->avx.broadcast.is_static)
-		return instruction->avx.vector_length / 8 / form->traits.element_size;
-	switch (instruction->avx.broadcast.mode) {
-	case ZYDIS_BROADCAST_MODE_1_TO_2: return 2;
-	case ZYDIS_BROADCAST_MODE_1_TO_4: return 4;
-	case ZYDIS_BROADCAST_MODE_1_TO_8: return 8;
-	case ZYDIS_BROADCAST_MODE_1_TO_16: return 16;
-	case ZYDIS_BROADCAST_MODE_1_TO_32: return 32;
-	default: return 64;
-	}
-}
-
-static int form_set_opmask(struct form *form)
-{
-	struct thunk_traits *traits = &form->traits;
-	const ZydisDecodedInstruction *instruction = form->instruction;
-	unsigned element_size = masked_element_size(form);
-
-	if (element_size == 0 || traits->size % element_size != 0)
-		return -ENOTSUP;
-	traits->element_size = (uint8_t)element_size;
-	traits->elements = (uint8_t)(traits->size / element_size);
-	if (instruction->avx.broadcast.mode != ZYDIS_BROADCAST_MODE_INVALID) {
-		traits->elements = (uint8_t)broadcast_elements(form);
-		traits->mask = THUNK_MASK_FOLDED;
-	} else {
-		traits->mask = is_packed(instruction->mnemonic) ? THUNK_MASK_PACKED
-								: THUNK_MASK_ELEMENTS;
-	}
-	if (form->is_store && !suppresses_faults(instruction))
-		traits->flags |= THUNK_FULL_CHECK;
-	thunk_emit_second(&form->code);
-	thunk_emit_read_opmask(&form->code, form_opmask(form));
-	thunk_emit_return(&form->code);
-	return 0;
-}
-
 /* Give the instruction its thunk; what finds no room among them keeps its own bytes instead, and
  * is composed again at each execution. */
 static insn_handler run_from_slot;
 
-static insn_handler *finish(struct insn *insn, const struct form *form, insn_handler *handler,
+static insn_handler *finish(struct insn *insn, const struct fpu_form *form, insn_handler *handler,
 			    struct thunk *slot)
 {
 	const struct thunk *thunk;
@@ -563,15 +205,15 @@ static bool gather_sizes(ZydisMnemonic mnemonic, uint8_t *index_size, uint8_t *e
 	}
 }
 
-static insn_handler *bind_gather(struct insn *insn, struct form *form, struct thunk *slot)
+static insn_handler *bind_gather(struct insn *insn, struct fpu_form *form, struct thunk *slot)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
 	struct thunk_traits *traits = &form->traits;
 	struct thunk_code *code = &form->code;
 	bool is_evex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX;
-	int data = vector_operand(form, ZYDIS_OPERAND_ENCODING_MODRM_REG);
-	int mask = is_evex ? (int)form_opmask(form)
-			   : vector_operand(form, ZYDIS_OPERAND_ENCODING_NDSNDD);
+	int data = fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_MODRM_REG);
+	int mask = is_evex ? (int)fpu_form_opmask(form)
+			   : fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_NDSNDD);
 	int index = ZydisRegisterGetId(form->memory->mem.index);
 	bool is_scatter;
 
@@ -610,11 +252,11 @@ static insn_handler *bind_gather(struct insn *insn, struct form *form, struct th
 }
 
 /* MASKMOVQ and MASKMOVDQU store to DS:rDI, by bytes. */
-static insn_handler *bind_masked_bytes(struct insn *insn, struct form *form, struct thunk *slot)
+static insn_handler *bind_masked_bytes(struct insn *insn, struct fpu_form *form, struct thunk *slot)
 {
 	struct thunk_code *code = &form->code;
-	int data = vector_operand(form, ZYDIS_OPERAND_ENCODING_MODRM_REG);
-	int mask = vector_operand(form, ZYDIS_OPERAND_ENCODING_MODRM_RM);
+	int data = fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_MODRM_REG);
+	int mask = fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_MODRM_RM);
 	uint8_t store_modrm = (uint8_t)(0x06 | (data & 7) << 3);
 
 	if (data < 0 || mask < 0)
@@ -649,7 +291,7 @@ static insn_handler *bind_masked_bytes(struct insn *insn, struct form *form, str
 }
 
 /* VZEROALL and VZEROUPPER outside 64-bit mode: registers 8 and up keep their contents. */
-static insn_handler *bind_zero(struct insn *insn, struct form *form, struct thunk *slot)
+static insn_handler *bind_zero(struct insn *insn, struct fpu_form *form, struct thunk *slot)
 {
 	bool is_all = form->instruction->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
 
@@ -664,7 +306,7 @@ static insn_handler *bind_zero(struct insn *insn, struct form *form, struct thun
 	return finish(insn, form, fpu_run_register, slot);
 }
 
-static insn_handler *bind_x87(struct insn *insn, struct form *form, struct thunk *slot)
+static insn_handler *bind_x87(struct insn *insn, struct fpu_form *form, struct thunk *slot)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
 
@@ -689,11 +331,11 @@ static insn_handler *bind_x87(struct insn *insn, struct form *form, struct thunk
 
 static insn_handler *bind(struct insn *insn, const struct decoded *decoded, struct thunk *slot)
 {
-	struct form form = {.decoded = NULL};
+	struct fpu_form form = {.decoded = NULL};
 	uint8_t index_size, element_size;
 	bool is_scatter;
 
-	if (!form_inspect(&form, decoded) || form_set_gate(&form) != 0)
+	if (!fpu_form_inspect(&form, decoded) || fpu_form_set_gate(&form) != 0)
 		return NULL;
 	if (gather_sizes(form.instruction->mnemonic, &index_size, &element_size, &is_scatter) &&
 	    form.memory != NULL)
@@ -713,7 +355,7 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 	}
 
 	if (form.memory != NULL &&
-	    (form.memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || form_set_memory(&form, insn) != 0))
+	    (form.memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || fpu_form_set_memory(&form, insn) != 0))
 		return NULL;
 	if (thunk_emit_instruction(&form.code, insn, decoded) != 0)
 		return NULL;
@@ -728,17 +370,17 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 		return finish(insn, &form, fpu_run_ldmxcsr, slot);
 	case ZYDIS_MNEMONIC_VMASKMOVPS:
 	case ZYDIS_MNEMONIC_VPMASKMOVD:
-		form_set_vector_mask(&form, 4);
+		fpu_form_set_vector_mask(&form, 4);
 		break;
 	case ZYDIS_MNEMONIC_VMASKMOVPD:
 	case ZYDIS_MNEMONIC_VPMASKMOVQ:
-		form_set_vector_mask(&form, 8);
+		fpu_form_set_vector_mask(&form, 8);
 		break;
 	default:
 		/* Stores leave masked-out elements alone in any case. */
-		if (form_opmask(&form) != 0 &&
-		    (form.is_store || suppresses_faults(form.instruction)) &&
-		    form_set_opmask(&form) != 0)
+		if (fpu_form_opmask(&form) != 0 &&
+		    (form.is_store || fpu_form_suppresses_faults(&form)) &&
+		    fpu_form_set_opmask(&form) != 0)
 			return NULL;
 		break;
 	}
