@@ -7,260 +7,11 @@
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/folders.h"
+#include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
 #include "machine/board.h"
-
-#define FIRST_FREE_SLOT 3 /* where QEMU's pc begins, behind chipset and graphics; and its q35: */
-#define Q35_FIRST_FREE_SLOT 2
-#define Q35_LAST_SLOT	    31 /* the chipset's */
-#define MICROVM_SUFFIX	"-device"
-
-static bool is_microvm(const struct line *line)
-{
-	return line->type->board == BOARD_MICROVM;
-}
-
-/* -global's properties for a driver, where the device does not say them itself. */
-static void take_globals(const struct line *line, const struct device_driver *driver, json_t *device)
-{
-	const json_t *one;
-	const char *name, *key;
-	size_t i;
-
-	json_array_foreach(json_object_get(line->said, "global"), i, one) {
-		name = keyval_text(one, "driver");
-		key = keyval_text(one, "property");
-		if (name && key &&
-		    (strcmp(name, driver->name) == 0 ||
-		     (driver->other_name && strcmp(name, driver->other_name) == 0)) &&
-		    !json_object_get(device, key))
-			json_object_set(device, key, json_object_get(one, "value"));
-	}
-}
-
-/* Of the root port with that id among the line's, from 1 on; 0: the bus is no port. */
-static unsigned port_number(const struct line *line, const char *bus)
-{
-	const struct device_driver *driver;
-	const json_t *one;
-	unsigned number = 0;
-	size_t i;
-
-	json_array_foreach(line->devices, i, one) {
-		driver = device_driver_find(keyval_text(one, "driver"), NULL);
-		if (!driver || driver->role != ROLE_ROOT_PORT)
-			continue;
-		number++;
-		if (bus && keyval_text(one, "id") && strcmp(keyval_text(one, "id"), bus) == 0)
-			return number;
-	}
-	return 0;
-}
-
-static int check_bus(const struct line *line, const struct device_driver *driver, const char *bus,
-		     struct error *error)
-{
-	const char *name;
-	const json_t *one;
-	size_t i, length;
-
-	if (!bus)
-		return 0;
-	if (driver->is_pci && (strcmp(bus, "pci.0") == 0 || strcmp(bus, "pcie.0") == 0))
-		return 0;
-	if (driver->is_pci && driver->role != ROLE_ROOT_PORT && port_number(line, bus))
-		return 0;
-	if (driver->role == ROLE_ROOT_PORT)
-		return error_set(error, ENODEV, "Bus '%.60s' not found: root ports are on pcie.0", bus);
-	if (driver->role == ROLE_IDE_DISK || driver->role == ROLE_SCSI_DISK)
-		return storage_check_bus(line, driver->role, bus, error);
-	if (driver->role == ROLE_USB_DEVICE && strcmp(bus, "usb-bus.0") == 0)
-		return 0;
-	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
-		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
-	/* A port's: "ID.0" of a virtio-serial device. */
-	json_array_foreach(line->devices, i, one) {
-		name = keyval_text(one, "id");
-		length = name ? strlen(name) : 0;
-		if (length && strncmp(bus, name, length) == 0 && strcmp(bus + length, ".0") == 0)
-			return 0;
-	}
-	return strcmp(bus, "virtio-serial0.0") == 0
-		       ? 0
-		       : error_set(error, ENODEV, "Bus '%.60s' not found: there is pci.0", bus);
-}
-
-/* "SLOT", "SLOT.FUNCTION", hexadecimal as QEMU reads it; -1 and an error. */
-static int parse_address(const char *text, struct error *error)
-{
-	unsigned long slot, function = 0;
-	char *end;
-
-	slot = strtoul(text, &end, 16);
-	if (*end == '.' && end[1])
-		function = strtoul(end + 1, &end, 16);
-	if (*text == 0 || *end || slot >= PCI_SLOTS || function >= 8)
-		return error_set(error, EINVAL,
-				 "addr=%.60s: use a slot from 0x0 to 0x1f, and .0 to .7 for a function", text);
-	return PCI_SLOT_FUNCTION(slot, function);
-}
-
-/* Of pcie.0, and behind each root port: slots and functions. */
-struct place_use {
-	bool is_taken[1 + BOARD_ROOT_PORTS_MAX][PCI_FUNCTIONS];
-};
-
-static int take_place(struct place_use *places, json_t *device, unsigned port,
-		      unsigned slot_function, struct error *error)
-{
-	if (port && slot_function >= PCI_SLOT_FUNCTION(1, 0))
-		return error_set(error, EINVAL, "addr=0x%x: a root port has slot 0 only", slot_function >> 3);
-	if (places->is_taken[port][slot_function])
-		return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", slot_function >> 3);
-	places->is_taken[port][slot_function] = true;
-	return json_object_set_new(device, "place", json_integer(BOARD_PLACE(port, slot_function)));
-}
-
-/* The places that devices name, before others get what is left. */
-static int take_named_places(struct line *line, struct place_use *places, struct error *error)
-{
-	json_t *one;
-	size_t i;
-	int at, result;
-	unsigned port;
-
-	json_array_foreach(line->devices, i, one) {
-		json_t *address = json_object_get(one, "addr");
-
-		port = port_number(line, keyval_text(one, "bus"));
-		if ((!address && !port) || is_microvm(line))
-			continue;
-		/* A number is slot and function at once. */
-		at = !address			? 0
-		     : json_is_integer(address) ? (int)json_integer_value(address)
-						: parse_address(json_string_value(address), error);
-		if (at < 0 || at >= PCI_FUNCTIONS)
-			return at < 0 ? at : error_set(error, EINVAL, "addr=%d: use 0 to 255", at);
-		result = take_place(places, one, port, at, error);
-		if (result < 0)
-			return result;
-	}
-	return 0;
-}
-
-static bool slot_is_free(const struct place_use *places, unsigned slot)
-{
-	unsigned i;
-
-	for (i = 0; i < 8; i++)
-		if (places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)])
-			return false;
-	return true;
-}
-
-static int choose_place(struct line *line, struct place_use *places, json_t *device, struct error *error)
-{
-	bool is_display = device_driver_find(keyval_text(device, "driver"), NULL)->role == ROLE_DISPLAY;
-	unsigned slot = line->type->board == BOARD_Q35 ? Q35_FIRST_FREE_SLOT : FIRST_FREE_SLOT;
-
-	slot -= is_display; /* right before the others */
-	if (is_microvm(line) || json_object_get(device, "place"))
-		return 0;
-	while (slot < PCI_SLOTS && !slot_is_free(places, slot))
-		slot++;
-	if (slot == PCI_SLOTS)
-		return error_set(error, ENOSPC, "no PCI slot is free");
-	return take_place(places, device, 0, PCI_SLOT_FUNCTION(slot, 0), error);
-}
-
-/* The chipset's own. */
-static void take_chipset(const struct line *line, struct place_use *places)
-{
-	unsigned i, slot = line->type->board == BOARD_Q35 ? Q35_LAST_SLOT : 1;
-
-	for (i = 0; i < 8; i++)
-		places->is_taken[0][i] = places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)] = true;
-}
-
-/* The form of a driver's name that this board has. */
-static int check_board(const struct line *line, const struct device_driver *driver, struct error *error)
-{
-	size_t length = strlen(driver->name), suffix = strlen(MICROVM_SUFFIX);
-	bool is_for_microvm = length > suffix && strcmp(driver->name + length - suffix, MICROVM_SUFFIX) == 0;
-
-	if (driver->is_virtio && is_microvm(line) && !is_for_microvm)
-		return error_set(error, ENODEV, "a microvm has no PCI: use %.*s" MICROVM_SUFFIX,
-				 (int)strcspn(driver->name + strlen("virtio-"), "-") + (int)strlen("virtio-"),
-				 driver->name);
-	if (driver->role == ROLE_ROOT_PORT && line->type->board != BOARD_Q35)
-		return error_set(error, ENODEV, "PCI Express is on -M q35 alone");
-	if (is_for_microvm && !is_microvm(line))
-		return error_set(error, ENODEV, "it is for -M microvm: use %.*s-pci", (int)(length - suffix),
-				 driver->name);
-	return 0;
-}
-
-/* "virtio-blk" is the one of either board. */
-static const struct device_driver *find_driver(const struct line *line, const char *name,
-					       struct error *error)
-{
-	const struct device_driver *driver = device_driver_find(name, error);
-	char for_microvm[64];
-
-	if (!driver || !is_microvm(line) || !driver->is_virtio || !driver->other_name ||
-	    strcmp(driver->other_name, name) != 0)
-		return driver;
-	snprintf(for_microvm, sizeof(for_microvm), "%s" MICROVM_SUFFIX, name);
-	return device_driver_find(for_microvm, error);
-}
-
-static int check_one(struct line *line, json_t *device, struct error *error)
-{
-	const char *name = keyval_text(device, "driver");
-	const struct device_driver *driver;
-
-	if (!json_is_object(device) || !name)
-		return error_set(error, EINVAL, "which driver? (see -device help)");
-	driver = find_driver(line, name, error);
-	if (!driver)
-		return -ENODEV;
-	take_globals(line, driver, device);
-	if (check_board(line, driver, error) < 0 || device_check(driver, device, error) < 0 ||
-	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0)
-		return -EINVAL;
-	return json_object_set_new(device, "driver", json_string(driver->name));
-}
-
-int line_place_devices(struct line *line, struct error *error)
-{
-	struct place_use places = {0};
-	json_t *device;
-	size_t i;
-	int result;
-
-	take_chipset(line, &places);
-	if (json_array_size(line->devices) > LINE_DEVICES_MAX)
-		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
-	json_array_foreach(line->devices, i, device) {
-		result = check_one(line, device, error);
-		if (result < 0) {
-			error_prefix(error, "-device %.60s",
-				     keyval_text(device, "driver") ? keyval_text(device, "driver") : "");
-			return result;
-		}
-	}
-	result = take_named_places(line, &places, error);
-	json_array_foreach(line->devices, i, device)
-		if (result == 0 && device_driver_find(keyval_text(device, "driver"), NULL)->is_pci)
-			result = choose_place(line, &places, device, error);
-	if (result < 0)
-		error_prefix(error, "-device");
-	return result;
-}
-
-/* -- opening -- */
 
 static unsigned place_of(const json_t *device)
 {
@@ -411,7 +162,7 @@ static int open_display(struct line *line, const json_t *device, struct error *e
 {
 	if (line->config.display)
 		return error_set(error, ENOTSUP, "there is one display: leave it out, or say -vga none");
-	if (is_microvm(line))
+	if (line_is_microvm(line))
 		return error_set(error, ENOTSUP, "a microvm has no display");
 	line->config.display = strcmp(keyval_text(device, "driver"), "VGA") == 0 ? BOARD_VGA : BOARD_PLAIN_DISPLAY;
 	line->config.display_place = place_of(device);
@@ -424,7 +175,7 @@ static int add_xhci(struct line *line, const json_t *device, struct error *error
 
 	if (usb->has_controller)
 		return error_set(error, ENOTSUP, "there is one USB controller: leave this one out");
-	if (is_microvm(line))
+	if (line_is_microvm(line))
 		return error_set(error, ENOTSUP, "a microvm has no USB");
 	usb->has_controller = true;
 	usb->place = place_of(device);
@@ -540,7 +291,7 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 {
 	const struct device_driver *driver;
 	const char *id = keyval_text(device, "id"), *bus = keyval_text(device, "bus");
-	int result = check_one(line, device, error);
+	int result = line_check_device(line, device, error);
 
 	if (result < 0)
 		return result;
@@ -552,7 +303,7 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
 	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
-	if (!port_number(line, bus))
+	if (!line_port_number(line, bus))
 		return error_set(error, ENOTSUP,
 				 "Bus '%.60s' does not support hotplugging: say bus= of a pcie-root-port",
 				 bus ? bus : "pcie.0");
@@ -578,10 +329,10 @@ static void give_mac(const struct line *line, json_t *device)
 static int place_plugged(struct line *line, json_t *device, struct error *error)
 {
 	const json_t *address = json_object_get(device, "addr");
-	unsigned port = port_number(line, keyval_text(device, "bus")), place;
+	unsigned port = line_port_number(line, keyval_text(device, "bus")), place;
 	int at = !address		    ? 0
 		 : json_is_integer(address) ? (int)json_integer_value(address)
-					    : parse_address(json_string_value(address), error);
+					    : line_parse_address(json_string_value(address), error);
 	json_t *one;
 	size_t i;
 

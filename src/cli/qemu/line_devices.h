@@ -1,11 +1,9 @@
-/* The devices of a command line: where they are, their files, what they are connected with. */
+/* The devices of a command line that line_places.h has placed: their files, what they are connected with, and
+ * those that come and go. */
 #ifndef KVIK_CLI_QEMU_LINE_DEVICES_H
 #define KVIK_CLI_QEMU_LINE_DEVICES_H
 
 #include "cli/qemu/line_state.h"
-
-/* Check line->devices, and give each its place. 0, or -errno and `error`. */
-int line_place_devices(struct line *line, struct error *error);
 
 /* Open disks and networks, into line->config; they are the machine's from machine_create on. The caller is
  * the process's only thread. 0, or -errno and `error`: none is open. */

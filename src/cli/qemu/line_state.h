@@ -69,4 +69,9 @@ struct machine_type {
 extern const struct machine_type machine_types[];
 extern const unsigned machine_type_count;
 
+static inline bool line_is_microvm(const struct line *line)
+{
+	return line->type->board == BOARD_MICROVM;
+}
+
 #endif

@@ -1,0 +1,19 @@
+/*
+ * Which devices a command line's board can have, and where they go: drivers, buses, slots.
+ */
+#ifndef KVIK_CLI_QEMU_LINE_PLACES_H
+#define KVIK_CLI_QEMU_LINE_PLACES_H
+
+#include "cli/qemu/line_state.h"
+
+/* Look at a device that is to be: its driver, which gets its name on this board, properties and bus. 0, or -errno
+ * and `error`. */
+int line_check_device(struct line *line, json_t *device, struct error *error);
+/* Of the root port with that id among the line's, from 1 on; 0: the bus is no port. */
+unsigned line_port_number(const struct line *line, const char *bus);
+/* "SLOT", "SLOT.FUNCTION", hexadecimal as QEMU reads it, as slot and function at once; or -errno and `error`. */
+int line_parse_address(const char *text, struct error *error);
+/* Check line->devices, and give each its place. 0, or -errno and `error`. */
+int line_place_devices(struct line *line, struct error *error);
+
+#endif
