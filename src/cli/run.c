@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/command_stream.h"
 #include "cli/commands.h"
+#include "cli/run_defaults.h"
 #include "cli/run_options.h"
 #include "cli/run_signals.h"
 #include "device/char/mux.h"
@@ -475,7 +476,8 @@ int command_run(int count, char **arguments)
 	int result = -EINVAL, status = EXIT_ERROR;
 	unsigned i;
 
-	if (run_options_parse(&options, count, arguments, &error) < 0) {
+	if (run_options_parse(&options, count, arguments, &error) < 0 ||
+	    (!options.wants_help && !options.wants_cpu_help && run_defaults(&options, &error) < 0)) {
 		log_error("%s (see kvik run --help)", error.message);
 		status = EXIT_USAGE;
 		goto out_options;

@@ -63,8 +63,8 @@ struct run_options {
 };
 
 /*
- * Parse and check; strings point into `arguments`. 0, or -EINVAL with one line in `error` that
- * names the option. run_options_free in either case.
+ * Parse; strings point into `arguments`. What was not said is run_defaults.h's, but with `wants_help` and the
+ * like. 0, or -EINVAL with one line in `error` that names the option. run_options_free in either case.
  */
 int run_options_parse(struct run_options *options, int count, char **arguments,
 		      struct error *error);

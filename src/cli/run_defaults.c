@@ -1,0 +1,123 @@
+#include "cli/run_defaults.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEBUG_EXIT_PORT 0xf4
+#define CPUS_UNASKED	4u /* at most so many for a guest that firmware boots */
+
+static int check(const struct run_options *options, struct error *error)
+{
+	const struct boot_config *boot = &options->boot;
+
+	/* It finds a kernel, and checks itself (command.c). */
+	if (options->command)
+		return 0;
+	if (!boot->kernel && !boot->flat && !options->firmware.text)
+		return error_set(error, EINVAL,
+				 "nothing to boot: give a DISK, --kernel FILE or --flat FILE");
+	if (boot->kernel && boot->flat)
+		return error_set(error, EINVAL, "--kernel and --flat exclude each other");
+	if (options->firmware.text && (boot->kernel || boot->flat))
+		return error_set(error, EINVAL, "--firmware boots a disk: leave %s away",
+				 boot->kernel ? "--kernel" : "--flat");
+	if (options->firmware.text && !board_kind_is_pc(options->board))
+		return error_set(error, EINVAL, "firmware needs --machine pc or q35");
+	if (options->waits_for_gdb && !options->gdb)
+		return error_set(error, EINVAL, "--gdb-wait needs --gdb WHERE");
+	if (options->picture_path && !board_kind_is_pc(options->board))
+		return error_set(error, EINVAL, "--display needs --machine pc or q35");
+	if (options->ends_when_saved && !options->save_path)
+		return error_set(error, EINVAL, "--end-when-saved needs --save FILE");
+	if (!boot->kernel && boot->initrd)
+		return error_set(error, EINVAL, "--initrd needs --kernel");
+	if (!boot->kernel && boot->command_line)
+		return error_set(error, EINVAL, "--append needs --kernel");
+	return 0;
+}
+
+/* Standard input has one reader: the serial port, if it isn't said to be elsewhere, makes room. */
+static int share_stdio(struct run_options *options, struct error *error)
+{
+	unsigned i, users = options->command != NULL;
+
+	for (i = 0; i < options->port_count; i++)
+		users += options->ports[i].where.kind == STREAM_STDIO;
+	if (users && !options->has_serial)
+		options->serial.kind = STREAM_NONE;
+	if (users + (options->serial.kind == STREAM_STDIO) > 1)
+		return error_set(error, EINVAL,
+				 "only one of --serial, --console, --port and a command can be on "
+				 "stdio");
+	return 0;
+}
+
+/* A number of things that a default decided, for one line. */
+struct decided {
+	char text[256];
+	unsigned count;
+};
+
+static void __attribute__((format(printf, 2, 3))) tell(struct decided *decided, const char *format, ...)
+{
+	size_t used = strlen(decided->text);
+	va_list list;
+
+	if (decided->count++)
+		used += snprintf(decided->text + used, sizeof(decided->text) - used, ", ");
+	va_start(list, format);
+	vsnprintf(decided->text + used, sizeof(decided->text) - used, format, list);
+	va_end(list);
+}
+
+/* What wasn't said, where it isn't the same for all guests. */
+static int decide(struct run_options *options, struct error *error)
+{
+	struct boot_config *boot = &options->boot;
+	struct decided decided = {.count = 0};
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int result = 0;
+
+	if (!boot->kernel && !boot->flat && !options->firmware.text && !options->command &&
+	    options->disk_count) {
+		result = firmware_option_parse(&options->firmware, "bios", error);
+		tell(&decided, "--firmware bios");
+	}
+	if (!options->firmware.text) {
+		if (!options->cpus)
+			options->cpus = 1;
+		if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
+			options->debug_exit_port = DEBUG_EXIT_PORT;
+		return 0;
+	}
+	if (!options->cpus) {
+		options->cpus = online < 1 ? 1 : online > CPUS_UNASKED ? CPUS_UNASKED : online;
+		tell(&decided, "--cpus %u", options->cpus);
+	}
+	if (!options->has_memory)
+		tell(&decided, "--memory %lluG", (unsigned long long)options->memory_bytes >> 30);
+	if (result == 0 && !options->has_net) {
+		result = net_option_parse(&options->nets[0], "user", error);
+		options->net_count = result == 0;
+		tell(&decided, "--net user");
+	}
+	if (!options->has_debug_console)
+		options->debug_console.kind = STREAM_NONE;
+	if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
+		options->debug_exit_port = -1;
+	if (decided.count)
+		snprintf(options->hint, sizeof(options->hint), "%s", decided.text);
+	return result;
+}
+
+int run_defaults(struct run_options *options, struct error *error)
+{
+	int result = share_stdio(options, error);
+
+	if (result == 0)
+		result = decide(options, error);
+	return result < 0 ? result : check(options, error);
+}
