@@ -44,6 +44,11 @@ void contract_open_with(int argc, char **argv, const struct kvm_options *options
 int contract_close(struct kvm_system *system)
 {
 	kvm_system_close(system);
+	return contract_finish();
+}
+
+int contract_finish(void)
+{
 	printf("%u checks, %u failed\n", checks, failures);
 	return failures ? 1 : 0;
 }

@@ -39,6 +39,7 @@ void contract_open_with(int argc, char **argv, const struct kvm_options *options
 			struct kvm_system *system);
 /* Print the count of checks and failures: the test's exit status. */
 int contract_close(struct kvm_system *system);
+int contract_finish(void); /* of several systems, or none */
 bool contract_is_engine(const struct kvm_system *system);
 
 void check_result(bool is_right, const char *file, int line, const char *format, ...)
