@@ -15,6 +15,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
+#include "device/virtio/virtio_pci.h"
 #include "device/virtio/vsock.h"
 #include "kvm/kvm.h"
 #include "machine/boot/firmware.h"
@@ -50,6 +51,10 @@ struct board_streams {
 #define BOARD_PLACE_PORT(place)		 (((place) - 1u) >> 8)
 #define BOARD_PLACE_FUNCTION(place)	 (((place) - 1u) & 0xff)
 
+/* Which interfaces a virtio device on PCI has: by its place (transitional on bus 0, modern behind a root port),
+ * or those of virtio_pci.h. */
+enum board_interface { BOARD_BY_PLACE, BOARD_MODERN, BOARD_TRANSITIONAL, BOARD_LEGACY };
+
 #define BOARD_ROOT_PORTS_MAX 32
 
 /* A root port of a q35. */
@@ -70,7 +75,9 @@ enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE, BOARD_BUS_AHCI, BOARD_BUS_SCSI
 struct board_controller {
 	enum board_bus bus;
 	unsigned place;  /* on PCI */
-	unsigned queues; /* of virtio-scsi; 0: as many as there are CPUs */
+	/* Of virtio-scsi: */
+	unsigned queues; /* 0: as many as there are CPUs */
+	enum board_interface interface;
 };
 
 /* A disk, or a CD-ROM drive, for the board. */
@@ -86,6 +93,7 @@ struct board_disk {
 	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
 	bool is_packed;
+	enum board_interface interface;
 };
 
 #define BOARD_NETS_MAX 8
@@ -95,8 +103,9 @@ struct board_net {
 	struct net_link link; /* closed: there is none any more */
 	uint8_t mac[MAC_BYTES];
 	unsigned place; /* on PCI */
-	bool is_packed;
 	bool is_e1000; /* else: virtio */
+	bool is_packed;
+	enum board_interface interface;
 };
 
 #define BOARD_SHARES_MAX 8
@@ -106,6 +115,7 @@ struct board_share {
 	struct share share; /* closed: there is none any more */
 	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
 	unsigned place; /* on PCI */
+	enum board_interface interface;
 };
 
 /* The board's sockets of programs (AF_VSOCK). */
@@ -187,6 +197,7 @@ struct board_config {
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 	unsigned console_place; /* of that device on PCI */
+	enum board_interface console_interface;
 	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX]; /* of a q35 */
 	unsigned root_port_count;
 	/* What was behind a root port (from 1 on) has gone. I/O thread. NULL: nobody wants to know. */

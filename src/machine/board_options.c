@@ -142,7 +142,8 @@ static int add_virtio(struct board *board, const struct device_option *option,
 		board->balloon_port = port_of(option);
 	}
 	name_option(board, option, name);
-	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), error);
+	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option),
+				option->interface, error);
 }
 
 bool board_has_option(const struct board *board, enum device_kind kind)

@@ -143,7 +143,8 @@ bool board_has_option(const struct board *board, enum device_kind kind);
 /* A virtio device where this board has them: at a place on PCI, or by MMIO (microvm). It is the
  * board's from now on, also when this fails. `name` is its own on the board. */
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
-		     uint32_t class_code, unsigned place, struct error *error);
+		     uint32_t class_code, unsigned place, enum board_interface interface,
+		     struct error *error);
 struct virtio_host board_virtio_host(const struct board *board, bool is_packed);
 /* A place on PCI that is free: the one that is asked for, or a slot of bus 0. */
 struct board_seat {

@@ -205,7 +205,8 @@ static int add_scsi(struct board *board, unsigned index, const char *name, unsig
 		return -EINVAL;
 	for (i = 0; (i = next_tray(board, BOARD_BUS_SCSI, index, i)) < board->config.disk_count; i++)
 		board_keep_tray(board, i, virtio_scsi_tray(virtio, place_of(board, i)));
-	return board_add_virtio(board, name, virtio, CLASS_SCSI, place, error);
+	return board_add_virtio(board, name, virtio, CLASS_SCSI, place,
+				board->config.controllers[index].interface, error);
 }
 
 /* Any place is one that is known before it is taken: firmware is told of its path. */

@@ -70,11 +70,25 @@ static int add_mmio(struct board *board, const char *name, struct virtio_device 
 			    &virtio_mmio_ops, mmio, error);
 }
 
+/* By its place as QEMU has it: a slot of PCI Express is for those who know virtio 1.0. */
+static enum virtio_pci_interface choose_interface(enum board_interface interface, unsigned place)
+{
+	switch (interface) {
+	case BOARD_MODERN: return VIRTIO_PCI_MODERN;
+	case BOARD_TRANSITIONAL: return VIRTIO_PCI_TRANSITIONAL;
+	case BOARD_LEGACY: return VIRTIO_PCI_LEGACY;
+	default: break;
+	}
+	return place != BOARD_ANYWHERE && BOARD_PLACE_PORT(place) ? VIRTIO_PCI_MODERN : VIRTIO_PCI_TRANSITIONAL;
+}
+
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
-		     uint32_t class_code, unsigned place, struct error *error)
+		     uint32_t class_code, unsigned place, enum board_interface interface,
+		     struct error *error)
 {
 	struct virtio_pci_config config = {
 		.class_code = class_code,
+		.interface = choose_interface(interface, place),
 		.vm = board->config.vm,
 	};
 	struct virtio_pci *pci;
@@ -117,7 +131,7 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
 	if (place != BOARD_ANYWHERE)
 		board_add_boot(board, disk, "%s/disk@0,0", board_pci_path(board, place, "scsi", path));
-	return board_add_virtio(board, name, virtio, CLASS_DISK, place, error);
+	return board_add_virtio(board, name, virtio, CLASS_DISK, place, disk->interface, error);
 }
 
 static int add_e1000(struct board *board, struct board_net *net, const char *name, struct error *error)
@@ -153,7 +167,8 @@ int board_add_net(struct board *board, struct board_net *net, unsigned number, s
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	if (!virtio)
 		return -EINVAL;
-	return board_add_virtio(board, name, virtio, CLASS_NET, net->place, error);
+	return board_add_virtio(board, name, virtio, CLASS_NET, net->place, net->interface,
+				error);
 }
 
 int board_add_nets(struct board *board, struct error *error)
@@ -178,7 +193,8 @@ static int add_share(struct board *board, struct board_share *share, unsigned nu
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "share%u", number);
-	return board_add_virtio(board, name, virtio, CLASS_STORAGE, share->place, error);
+	return board_add_virtio(board, name, virtio, CLASS_STORAGE, share->place,
+				share->interface, error);
 }
 
 int board_add_shares(struct board *board, struct error *error)
@@ -202,7 +218,7 @@ int board_add_vsock(struct board *board, struct error *error)
 	virtio = virtio_vsock_create(&host, &vsock->host, vsock->guest_cid, error);
 	vsock->guest_cid = 0;
 	return virtio ? board_add_virtio(board, "vsock0", virtio, CLASS_CONSOLE,
-					 vsock->place, error)
+					 vsock->place, BOARD_MODERN, error)
 		      : -EINVAL;
 }
 
@@ -215,6 +231,7 @@ int board_add_console(struct board *board, struct error *error)
 		return 0;
 	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count, error);
 	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE,
-					 board->config.console_place, error)
+					 board->config.console_place,
+					 board->config.console_interface, error)
 		      : -EINVAL;
 }

@@ -105,7 +105,7 @@ int device_option_parse(struct device_option *option, const char *text, struct e
 				 "pci-testdev, pci-exercise, i6300esb, virtio-rng or virtio-balloon",
 				 (int)length, text);
 	*option = (struct device_option){i, kinds[i].name, kinds[i].is_pci,
-					  kinds[i].is_virtio, {0}, 0};
+					  kinds[i].is_virtio, {0}, 0, 0};
 	for (i = 0; i < DEVICE_PROPERTIES; i++)
 		option->values[i] = kinds[option->kind].properties[i].initial;
 	for (text += length; *text == ','; text += length) {

@@ -35,6 +35,7 @@ struct device_option {
 	bool is_pci, is_virtio;
 	uint64_t values[DEVICE_PROPERTIES];
 	unsigned place; /* of a PCI device (board_config.h), in the place of its property; 0: that counts */
+	unsigned interface; /* of a virtio device on PCI: enum board_interface */
 };
 
 /* 0, or -EINVAL with what is wrong and what would be right. */

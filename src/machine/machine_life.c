@@ -201,6 +201,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
 		.console_place = machine->config.console_place,
+		.console_interface = machine->config.console_interface,
 		.root_port_count = machine->config.root_port_count,
 	};
 	unsigned i;

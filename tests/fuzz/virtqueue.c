@@ -2,7 +2,7 @@
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
  * Input: a byte that chooses the device (random numbers, balloon, network, disk, console,
- * sockets) and the features that are agreed on,
+ * sockets), its interface and the features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; packets that nearly belong to a
  * connection; resets, holding and releasing,
@@ -41,6 +41,7 @@ struct world {
 	struct virtio_device *virtio;
 	struct char_stream *streams[2]; /* of a console; NULL: none */
 	uint64_t features;
+	bool is_legacy;
 	uint16_t available[VIRTIO_QUEUES_MAX];
 	uint8_t at[VIRTIO_QUEUES_MAX];
 	int peer; /* of a network, or who connects for sockets; -1: none */
@@ -125,9 +126,32 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 	return virtio;
 }
 
-static uint32_t queue_gpa(unsigned queue)
+/* By the legacy interface a queue of SIZE takes two pages, its driver's ring right behind the descriptors. */
+static uint32_t queue_gpa(const struct world *world, unsigned queue)
 {
-	return RAM_GPA + queue % 4 * 0x1000;
+	return RAM_GPA + queue % 4 * (world->is_legacy ? 0x2000 : 0x1000);
+}
+
+static uint32_t driver_ring(const struct world *world)
+{
+	return world->is_legacy ? 16 * SIZE : 0x400;
+}
+
+static void start_legacy(struct world *world)
+{
+	struct virtio_device *virtio = world->virtio;
+	unsigned i;
+
+	virtio_legacy_set_status(virtio, 0);
+	virtio_legacy_set_status(virtio, 3);
+	virtio_legacy_set_driver_features(virtio, virtio_legacy_offered(virtio) & world->features);
+	memset(world->ram, 0, RAM_BYTES);
+	for (i = 0; i < virtio->queue_count; i++) {
+		virtio_legacy_set_queue(virtio, i, queue_gpa(world, i) / 4096);
+		world->available[i] = 0;
+		world->at[i] = 0;
+	}
+	virtio_legacy_set_status(virtio, 7);
 }
 
 /* Agree on features and enable all queues at good places. */
@@ -137,6 +161,10 @@ static void start(struct world *world)
 	uint64_t features = (virtio_offered(virtio) & world->features) | 1ull << VIRTIO_F_VERSION_1;
 	unsigned i;
 
+	if (world->is_legacy) {
+		start_legacy(world);
+		return;
+	}
 	virtio_set_status(virtio, 0);
 	virtio_set_status(virtio, 3);
 	virtio_set_driver_features(virtio, features, 0);
@@ -144,9 +172,9 @@ static void start(struct world *world)
 	virtio_set_status(virtio, 3 | 8);
 	for (i = 0; i < virtio->queue_count; i++) {
 		virtio_queue_set_size(virtio, i, SIZE);
-		virtio_queue_set_address(virtio, i, VIRTIO_DESCRIPTORS, 0, queue_gpa(i));
-		virtio_queue_set_address(virtio, i, VIRTIO_DRIVER_AREA, 0, queue_gpa(i) + 0x400);
-		virtio_queue_set_address(virtio, i, VIRTIO_DEVICE_AREA, 0, queue_gpa(i) + 0x800);
+		virtio_queue_set_address(virtio, i, VIRTIO_DESCRIPTORS, 0, queue_gpa(world, i));
+		virtio_queue_set_address(virtio, i, VIRTIO_DRIVER_AREA, 0, queue_gpa(world, i) + 0x400);
+		virtio_queue_set_address(virtio, i, VIRTIO_DEVICE_AREA, 0, queue_gpa(world, i) + 0x800);
 		virtio_queue_enable(virtio, i);
 		world->available[i] = 0;
 		world->at[i] = 0;
@@ -172,7 +200,7 @@ static void put_descriptor(struct world *world, struct fuzz_input *input)
 	uint8_t queue = fuzz_u8(input) % 4, index = fuzz_u8(input) % SIZE, flags = fuzz_u8(input);
 	uint64_t gpa = RAM_GPA + fuzz_u16(input) % (RAM_BYTES + 0x100);
 	uint32_t length = fuzz_u16(input) % 0x1400;
-	uint8_t *at = world->ram + queue_gpa(queue) - RAM_GPA + 16 * index;
+	uint8_t *at = world->ram + queue_gpa(world, queue) - RAM_GPA + 16 * index;
 	uint16_t words[2] = {flags & 7, fuzz_u8(input) % (SIZE + 1)};
 
 	if (world->features >> VIRTIO_F_RING_PACKED & 1) {
@@ -187,7 +215,7 @@ static void put_descriptor(struct world *world, struct fuzz_input *input)
 static void offer(struct world *world, struct fuzz_input *input)
 {
 	uint8_t queue = fuzz_u8(input) % 4, head = fuzz_u8(input) % (SIZE + 1);
-	uint16_t *ring = (uint16_t *)(void *)(world->ram + queue_gpa(queue) - RAM_GPA + 0x400);
+	uint16_t *ring = (uint16_t *)(void *)(world->ram + queue_gpa(world, queue) - RAM_GPA + driver_ring(world));
 
 	ring[2 + world->available[queue] % SIZE] = head;
 	ring[1] = ++world->available[queue];
@@ -199,13 +227,16 @@ static void set_register(struct world *world, struct fuzz_input *input)
 	uint8_t which = fuzz_u8(input), queue = fuzz_u8(input) % 5;
 	uint32_t value = fuzz_u32(input);
 
-	switch (which % 6) {
+	switch (which % 9) {
 	case 0: virtio_set_status(virtio, value); break;
 	case 1: virtio_set_driver_features(virtio, value, which >> 7); break;
 	case 2: virtio_queue_set_size(virtio, queue, value); break;
-	case 3: virtio_queue_set_address(virtio, queue, which / 6 % 3, which >> 7, value); break;
+	case 3: virtio_queue_set_address(virtio, queue, which / 9 % 3, which >> 7, value); break;
 	case 4: virtio_queue_enable(virtio, queue); break;
 	case 5: virtio_clear_isr(virtio, value); break;
+	case 6: virtio_legacy_set_status(virtio, value); break;
+	case 7: virtio_legacy_set_driver_features(virtio, value); break;
+	case 8: virtio_legacy_set_queue(virtio, queue, value >> (value & 31)); break;
 	}
 }
 
@@ -222,7 +253,7 @@ static void access_config(struct world *world, struct fuzz_input *input)
 static void send_packet(struct world *world, struct fuzz_input *input)
 {
 	uint16_t flags = fuzz_u8(input), size = fuzz_u16(input) % 0x1000;
-	uint8_t *table = world->ram + queue_gpa(1) - RAM_GPA;
+	uint8_t *table = world->ram + queue_gpa(world, 1) - RAM_GPA;
 	uint16_t *ring = (uint16_t *)(void *)(table + 0x400);
 	struct virtio_vsock_hdr header = {
 		.src_cid = CID,
@@ -281,7 +312,7 @@ static void save_and_load(struct world *world, struct fuzz_input *input)
 
 	virtio_hold(world->virtio);
 	state_save_begin(&state);
-	state_section_begin(&state, "virtio", 1);
+	state_section_begin(&state, "virtio", VIRTIO_STATE_LEGACY);
 	virtio_transfer(world->virtio, &saved, &state);
 	state_section_end(&state);
 	fuzz_check(state_saved(&state, &bytes, &size, NULL) == 0);
@@ -292,7 +323,7 @@ static void save_and_load(struct world *world, struct fuzz_input *input)
 	at = fuzz_u16(input) % size;
 	copy[at] ^= fuzz_u8(input);
 	state_load_begin(&state, copy, size);
-	state_section_begin(&state, "virtio", 1);
+	state_section_begin(&state, "virtio", VIRTIO_STATE_LEGACY);
 	memset(&saved, 0, sizeof(saved));
 	virtio_transfer(world->virtio, &saved, &state);
 	if (state_complete(&state))
@@ -350,6 +381,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		world.features &= ~(1ull << VIRTIO_NET_F_MRG_RXBUF);
 	world.virtio = create_device(&world, kind);
 	fuzz_check(world.virtio);
+	world.is_legacy = kind & 4;
+	world.virtio->has_legacy = world.is_legacy;
+	/* Its size is the device's to say. */
+	for (i = 0; world.is_legacy && i < (int)world.virtio->queue_count; i++)
+		world.virtio->queues[i].ring.size_max = SIZE;
 	virtio_release(world.virtio);
 	start(&world);
 	drive(&world, &input);

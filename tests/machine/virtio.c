@@ -8,7 +8,7 @@
 
 #include "guest.h"
 
-#define DISK_ID	  0x10421af4u
+#define DISK_ID	  0x10011af4u /* transitional */
 #define REGISTERS 0xd8000000u /* where the BARs are put */
 #define TABLE	  0xd8100000u
 #define VECTOR	  0x51

@@ -7,6 +7,7 @@
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/folders.h"
+#include "cli/qemu/interface.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
 #include "device/pcie_root_port.h"
@@ -53,7 +54,9 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		.pci_place = place_of(device),
 		.is_packed = json_is_true(json_object_get(device, "packed")),
 	};
-	result = storage_boot_turn(line, device, false, disk, error);
+	result = interface_of_device(device, &disk->interface, error);
+	if (result == 0)
+		result = storage_boot_turn(line, device, false, disk, error);
 	if (result == 0)
 		result = drive_open(&line->drives, drive, device, false, &disk->block, error);
 	if (result == 0)
@@ -64,14 +67,18 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 static int open_network(struct line *line, const json_t *device, struct error *error)
 {
 	unsigned number = line->config.net_count;
-	int result;
+	enum board_interface interface;
+	int result = interface_of_device(device, &interface, error);
 
+	if (result < 0)
+		return result;
 	if (number == BOARD_NETS_MAX)
 		return error_set(error, ENOSPC, "at most %u network devices", BOARD_NETS_MAX);
 	result = nets_open(&line->nets, device, number, &line->config.nets[number], error);
 	if (result < 0)
 		return result;
 	line->config.nets[number].place = place_of(device);
+	line->config.nets[number].interface = interface;
 	line->config.net_count++;
 	return 0;
 }
@@ -84,8 +91,11 @@ static int add_option(struct line *line, const char *name, const json_t *device,
 	unsigned i, used = snprintf(text, sizeof(text), "%s", name);
 	uint64_t value;
 	struct device_option *option;
-	int result;
+	enum board_interface interface;
+	int result = interface_of_device(device, &interface, error);
 
+	if (result < 0)
+		return result;
 	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (!json_object_get(device, numbers[i]))
 			continue;
@@ -101,6 +111,7 @@ static int add_option(struct line *line, const char *name, const json_t *device,
 	option = &line->config.devices[line->config.device_count++];
 	result = device_option_parse(option, text, error);
 	option->place = place_of(device);
+	option->interface = interface;
 	return result;
 }
 
@@ -122,9 +133,12 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 {
 	struct board_vsock *vsock = &line->config.vsock;
 	const char *path = keyval_text(device, "socket");
+	enum board_interface interface; /* there is one */
 	uint64_t cid = 0;
-	int result;
+	int result = interface_of_device(device, &interface, error);
 
+	if (result < 0)
+		return result;
 	if (vsock->guest_cid)
 		return error_set(error, EEXIST, "a guest has one of these");
 	if (keyval_number(device, "guest-cid", VSOCK_CID_MAX, &cid, error) < 0)
@@ -145,8 +159,11 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 static int open_folder(struct line *line, const json_t *device, struct error *error)
 {
 	struct board_share *share = &line->config.shares[line->config.share_count];
-	int result;
+	enum board_interface interface;
+	int result = interface_of_device(device, &interface, error);
 
+	if (result < 0)
+		return result;
 	if (line->config.share_count == BOARD_SHARES_MAX)
 		return error_set(error, ENOSPC, "at most %u folders", BOARD_SHARES_MAX);
 	result = fsdev_open(json_object_get(line->said, "fsdev"), json_object_get(line->said, "virtfs"),
@@ -154,6 +171,7 @@ static int open_folder(struct line *line, const json_t *device, struct error *er
 	if (result < 0)
 		return result;
 	share->place = place_of(device);
+	share->interface = interface;
 	line->config.share_count++;
 	return 0;
 }
@@ -221,7 +239,9 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_BALLOON: return add_option(line, "virtio-balloon", device, error);
 	case ROLE_FOLDER: return open_folder(line, device, error);
 	case ROLE_VSOCK: return open_vsock(line, device, error);
-	case ROLE_SERIAL_BUS: line->config.console_place = place_of(device); return 0;
+	case ROLE_SERIAL_BUS:
+		line->config.console_place = place_of(device);
+		return interface_of_device(device, &line->config.console_interface, error);
 	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
 	case ROLE_DISPLAY: return open_display(line, device, error);
 	case ROLE_XHCI: return add_xhci(line, device, error);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/qemu/interface.h"
 #include "cli/qemu/media.h"
 #include "device/storage/ahci.h"
 #include "device/storage/ide.h"
@@ -201,6 +202,8 @@ int storage_add_controllers(struct line *line, struct error *error)
 					driver->role == ROLE_AHCI ? BOARD_BUS_AHCI : BOARD_BUS_SCSI,
 					json_integer_value(json_object_get(device, "place")), queues,
 					keyval_text(device, "id"), error);
+		if (result >= 0)
+			result = interface_of_device(device, &line->config.controllers[result].interface, error);
 		if (result < 0)
 			return result;
 	}

@@ -27,6 +27,7 @@
 #define QUEUE_SIZE	   256
 #define CONTROL_QUEUE_SIZE 64
 #define HEADER_BYTES	   sizeof(struct virtio_net_hdr_v1)
+#define SHORT_HEADER_BYTES sizeof(struct virtio_net_hdr) /* the same without the number of buffers */
 #define FRAMES_AT_ONCE	   64
 #define CHAINS_MAX	   64 /* of one received frame */
 
@@ -49,6 +50,15 @@ struct network {
 static struct network *network_of(struct virtio_device *virtio)
 {
 	return (struct network *)((char *)virtio - offsetof(struct network, virtio));
+}
+
+/* The header that the driver knows: without mergeable buffers, a legacy one's is shorter (§5.1.6). */
+static size_t header_bytes(const struct network *network)
+{
+	bool is_long = virtio_is_modern(&network->virtio) ||
+		       virtio_has(&network->virtio, VIRTIO_NET_F_MRG_RXBUF);
+
+	return is_long ? HEADER_BYTES : SHORT_HEADER_BYTES;
 }
 
 /* --- receiving --- */
@@ -81,15 +91,22 @@ static bool deliver(struct network *network)
 {
 	struct virtqueue_filled filled[CHAINS_MAX];
 	struct virtio_net_hdr_v1 *header = (struct virtio_net_hdr_v1 *)network->received;
-	size_t size = network->pending, done = 0;
-	unsigned count = take_chains(network, size, filled), i;
+	size_t skipped = HEADER_BYTES - header_bytes(network);
+	size_t size = network->pending - skipped, done = 0;
+	const uint8_t *bytes = network->received + skipped;
+	unsigned count, i;
 
+	/* No frame comes without a whole header. */
+	if (network->pending < HEADER_BYTES)
+		network->pending = 0;
+	count = network->pending ? take_chains(network, size, filled) : 0;
 	if (!count)
 		return false;
 	header->num_buffers = count;
+	/* What is left out is the end of the header. */
+	memmove(network->received + skipped, network->received, HEADER_BYTES - skipped);
 	for (i = 0; i < count; i++) {
-		filled[i].written = virtqueue_write(filled[i].chain, 0, network->received + done,
-						    size - done);
+		filled[i].written = virtqueue_write(filled[i].chain, 0, bytes + done, size - done);
 		done += filled[i].written;
 	}
 	network->pending = 0;
@@ -172,15 +189,17 @@ static void complete_checksum(uint8_t *frame, size_t size, const struct virtio_n
 /* A frame that doesn't reach the link is lost. */
 static void transmit(struct network *network, const struct virtqueue_chain *chain)
 {
-	struct virtio_net_hdr_v1 header;
-	size_t size;
+	struct virtio_net_hdr_v1 header = {.flags = 0};
+	size_t head = header_bytes(network), size;
 	ssize_t sent;
 
-	size = virtqueue_read(chain, 0, network->sent, sizeof(network->sent));
+	virtqueue_read(chain, 0, &header, head);
+	memcpy(network->sent, &header, sizeof(header));
+	size = HEADER_BYTES + virtqueue_read(chain, head, network->sent + HEADER_BYTES,
+					     sizeof(network->sent) - HEADER_BYTES);
 	if (network->link.has_header) {
 		sent = write(network->link.fd, network->sent, size);
 	} else {
-		memcpy(&header, network->sent, sizeof(header));
 		size -= HEADER_BYTES;
 		if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 			complete_checksum(network->sent + HEADER_BYTES, size, &header);
@@ -198,7 +217,7 @@ static void transmit_all(struct virtio_device *virtio)
 	do {
 		virtqueue_want_notices(ring, false);
 		while (virtio_pop(virtio, QUEUE_TRANSMIT, &filled.chain)) {
-			if (filled.chain->readable_bytes > HEADER_BYTES)
+			if (filled.chain->readable_bytes > header_bytes(network))
 				transmit(network, filled.chain);
 			virtqueue_push_all(ring, &filled, 1);
 		}
@@ -294,6 +313,18 @@ static void read_config(struct virtio_device *virtio, unsigned offset, unsigned 
 	memcpy(bytes, (const uint8_t *)&config + offset, size);
 }
 
+/* A legacy driver without the command writes the address here (§5.1.4.1). */
+static void write_config(struct virtio_device *virtio, unsigned offset, unsigned size,
+			 const uint8_t *bytes)
+{
+	struct network *network = network_of(virtio);
+
+	if (offset >= MAC_BYTES || size > MAC_BYTES - offset || virtio_is_modern(virtio) ||
+	    virtio_has(virtio, VIRTIO_NET_F_CTRL_MAC_ADDR))
+		return;
+	memcpy(network->mac + offset, bytes, size);
+}
+
 /* What the driver can take is what the other side of the link may send. */
 static void started(struct virtio_device *virtio)
 {
@@ -351,6 +382,7 @@ static const struct virtio_kind kind = {
 	.id = VIRTIO_ID_NET,
 	.name = "virtio-net",
 	.read_config = read_config,
+	.write_config = write_config,
 	.started = started,
 	.reset = reset,
 	.queue_notified = queue_notified,

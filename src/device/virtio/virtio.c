@@ -121,8 +121,8 @@ void virtio_break(struct virtio_device *virtio, const char *why)
 		return;
 	log_guest("%s: broken by its driver: %s", virtio->kind->name, why);
 	virtio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-	/* The driver is told once it can take that (§2.1.2). */
-	if (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)
+	/* The driver is told once it can take that (§2.1.2); a legacy one knows of no such thing. */
+	if ((virtio->status & VIRTIO_CONFIG_S_DRIVER_OK) && !virtio->is_legacy)
 		config_interrupt(virtio);
 }
 
@@ -139,7 +139,7 @@ bool virtio_is_running(struct virtio_device *virtio)
 {
 	const struct virtio_transport *transport = &virtio->transport;
 
-	return (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK) &&
+	return ((virtio->status & VIRTIO_CONFIG_S_DRIVER_OK) || virtio->is_legacy) &&
 	       !(virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET) && !virtio->is_held &&
 	       !virtio->is_resetting &&
 	       (!transport->can_access_memory || transport->can_access_memory(transport->context));
@@ -221,6 +221,14 @@ static void wait_until_idle(struct virtio_device *virtio)
 		pthread_cond_wait(&virtio->idle, &virtio->lock);
 }
 
+/* The same, and meanwhile nothing more is taken. */
+static void quiesce(struct virtio_device *virtio)
+{
+	virtio->is_resetting = true;
+	wait_until_idle(virtio);
+	virtio->is_resetting = false;
+}
+
 void virtio_hold(struct virtio_device *virtio)
 {
 	pthread_mutex_lock(&virtio->lock);
@@ -242,10 +250,9 @@ void virtio_reset(struct virtio_device *virtio)
 	unsigned i;
 
 	pthread_mutex_lock(&virtio->lock);
-	virtio->is_resetting = true;
-	wait_until_idle(virtio);
-	virtio->is_resetting = false;
+	quiesce(virtio);
 	virtio->status = 0;
+	virtio->is_legacy = false;
 	virtio->isr = 0;
 	if (virtio->transport.isr_taken)
 		virtio->transport.isr_taken(virtio->transport.context);
@@ -300,6 +307,19 @@ static bool features_are_possible(const struct virtio_device *virtio, uint64_t f
 	return !(features & ~virtio->features) && (features >> VIRTIO_F_VERSION_1 & 1);
 }
 
+/* Take over what the driver says, with the lock held. Whether that makes the device begin. */
+static bool change_status(struct virtio_device *virtio, uint8_t status)
+{
+	bool starts = (status & ~virtio->status) & VIRTIO_CONFIG_S_DRIVER_OK;
+
+	virtio->status = status;
+	if (starts && (status & VIRTIO_CONFIG_S_NEEDS_RESET) && !virtio->is_legacy)
+		config_interrupt(virtio);
+	if (starts && virtio->kind->started)
+		virtio->kind->started(virtio);
+	return starts;
+}
+
 void virtio_set_status(struct virtio_device *virtio, uint8_t status)
 {
 	bool starts;
@@ -312,16 +332,11 @@ void virtio_set_status(struct virtio_device *virtio, uint8_t status)
 	/* Bits are taken back by a reset alone (§2.1.1). */
 	status = (status & STATUS_DRIVER) | virtio->status;
 	if (!(virtio->status & VIRTIO_CONFIG_S_FEATURES_OK) &&
-	    !features_are_possible(virtio, virtio->driver_features))
+	    (virtio->is_legacy || !features_are_possible(virtio, virtio->driver_features)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
-	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK))
+	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK) && !virtio->is_legacy)
 		status &= ~VIRTIO_CONFIG_S_DRIVER_OK;
-	starts = (status & ~virtio->status) & VIRTIO_CONFIG_S_DRIVER_OK;
-	virtio->status = status;
-	if (starts && (status & VIRTIO_CONFIG_S_NEEDS_RESET))
-		config_interrupt(virtio);
-	if (starts && virtio->kind->started)
-		virtio->kind->started(virtio);
+	starts = change_status(virtio, status);
 	pthread_mutex_unlock(&virtio->lock);
 	/* What was there before is seen even where nobody notifies of it. */
 	if (starts)
@@ -446,35 +461,139 @@ void virtio_queue_enable(struct virtio_device *virtio, unsigned queue)
 	pthread_mutex_unlock(&virtio->lock);
 }
 
+/* --- the legacy interface --- */
+
+#define LEGACY_STATUS                                                                              \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |        \
+	 VIRTIO_CONFIG_S_FAILED)
+#define LEGACY_PAGE_BYTES 4096ull
+#define LEGACY_RING_BYTES(size) (6ull + 2ull * (size)) /* the driver's (§2.7.6) */
+
+/* No device here cares for how a driver cuts its buffers (§6.3, ANY_LAYOUT). */
+uint32_t virtio_legacy_offered(const struct virtio_device *virtio)
+{
+	return virtio->features | 1u << VIRTIO_F_ANY_LAYOUT;
+}
+
+/* With the lock held: whether its driver may use the legacy interface, as it does from now on. */
+static bool become_legacy(struct virtio_device *virtio)
+{
+	virtio->is_legacy = virtio->has_legacy && !(virtio->status & VIRTIO_CONFIG_S_FEATURES_OK);
+	return virtio->is_legacy;
+}
+
+void virtio_legacy_set_driver_features(struct virtio_device *virtio, uint32_t bits)
+{
+	unsigned i;
+
+	pthread_mutex_lock(&virtio->lock);
+	if (become_legacy(virtio)) {
+		virtio->driver_features = bits & virtio_legacy_offered(virtio);
+		/* "Sometimes even before writing the feature bits" (§3.1.2). */
+		for (i = 0; i < virtio->queue_count; i++)
+			if (virtio->queues[i].ring.state.is_enabled)
+				enable(virtio, &virtio->queues[i].ring);
+	}
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+uint8_t virtio_legacy_status(struct virtio_device *virtio)
+{
+	return virtio_status(virtio) & LEGACY_STATUS;
+}
+
+void virtio_legacy_set_status(struct virtio_device *virtio, uint8_t status)
+{
+	bool starts = false;
+
+	if (!status) {
+		virtio_reset(virtio);
+		return;
+	}
+	pthread_mutex_lock(&virtio->lock);
+	if (become_legacy(virtio))
+		starts = change_status(virtio, (status & LEGACY_STATUS) | virtio->status);
+	pthread_mutex_unlock(&virtio->lock);
+	if (starts)
+		virtio_notify_all(virtio);
+}
+
+/* Descriptors, the driver's ring right behind them, and the device's on the next page (§2.7.2). */
+static void place_queue(struct virtqueue_state *state, uint32_t page)
+{
+	uint64_t end;
+
+	state->descriptors_gpa = page * LEGACY_PAGE_BYTES;
+	state->driver_gpa = state->descriptors_gpa + (uint64_t)sizeof(struct vring_desc) * state->size;
+	end = state->driver_gpa + LEGACY_RING_BYTES(state->size);
+	state->device_gpa = (end + LEGACY_PAGE_BYTES - 1) & ~(LEGACY_PAGE_BYTES - 1);
+}
+
+void virtio_legacy_set_queue(struct virtio_device *virtio, unsigned queue, uint32_t page)
+{
+	struct virtqueue *ring;
+
+	if (queue >= virtio->queue_count)
+		return;
+	ring = &virtio->queues[queue].ring;
+	pthread_mutex_lock(&virtio->lock);
+	if (virtio->is_legacy)
+		quiesce(virtio);
+	if (become_legacy(virtio)) {
+		virtqueue_reset(ring);
+		if (page) {
+			place_queue(&ring->state, page);
+			ring->state.is_enabled = true;
+			enable(virtio, ring);
+		}
+	}
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+uint32_t virtio_legacy_queue(struct virtio_device *virtio, unsigned queue)
+{
+	const struct virtqueue_state state = virtio_queue_state(virtio, queue);
+
+	return state.is_enabled ? state.descriptors_gpa / LEGACY_PAGE_BYTES : 0;
+}
+
 /* --- saving and loading --- */
+
+/* Whether what the driver has agreed to is what it could: bit by bit, or by FEATURES_OK. */
+static bool agreement_is_possible(const struct virtio_device *virtio, const struct virtio_state *loaded)
+{
+	if (loaded->is_legacy)
+		return virtio->has_legacy && !(loaded->status & VIRTIO_CONFIG_S_FEATURES_OK) &&
+		       !(loaded->driver_features & ~(uint64_t)virtio_legacy_offered(virtio));
+	return !(loaded->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
+	       features_are_possible(virtio, loaded->driver_features);
+}
 
 void virtio_transfer(struct virtio_device *virtio, struct virtio_state *loaded,
 		     struct state_stream *state)
 {
 	unsigned i;
+	bool may_run;
 
 	pthread_mutex_lock(&virtio->lock);
 	if (!state->is_loading)
 		*loaded = (struct virtio_state){virtio->driver_features, virtio->status, virtio->isr,
-						virtio->generation, {{0}}};
+						virtio->generation, virtio->is_legacy, {{0}}};
 	state_u64(state, "driver features", &loaded->driver_features);
 	state_u8(state, "status", &loaded->status);
 	state_check(state, "status",
 		    !(loaded->status & ~(STATUS_DRIVER | VIRTIO_CONFIG_S_NEEDS_RESET)));
-	state_check(state, "driver features",
-		    !(loaded->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
-			    features_are_possible(virtio, loaded->driver_features));
-	state_check(state, "status",
-		    !(loaded->status & VIRTIO_CONFIG_S_DRIVER_OK) ||
-			    (loaded->status & VIRTIO_CONFIG_S_FEATURES_OK));
+	if (state->version >= VIRTIO_STATE_LEGACY)
+		state_bool(state, "legacy", &loaded->is_legacy);
+	state_check(state, "driver features", agreement_is_possible(virtio, loaded));
+	may_run = loaded->is_legacy || (loaded->status & VIRTIO_CONFIG_S_FEATURES_OK);
+	state_check(state, "status", !(loaded->status & VIRTIO_CONFIG_S_DRIVER_OK) || may_run);
 	state_u8(state, "isr", &loaded->isr);
 	state_check(state, "isr", !(loaded->isr & ~(ISR_QUEUE | ISR_CONFIG)));
 	state_u8(state, "generation", &loaded->generation);
 	for (i = 0; i < virtio->queue_count; i++) {
 		virtqueue_transfer(&virtio->queues[i].ring, &loaded->queues[i], state);
-		state_check(state, "queue enabled",
-			    !loaded->queues[i].is_enabled ||
-				    (loaded->status & VIRTIO_CONFIG_S_FEATURES_OK));
+		state_check(state, "queue enabled", !loaded->queues[i].is_enabled || may_run);
 	}
 	if (virtio->kind->transfer)
 		virtio->kind->transfer(virtio, state);
@@ -489,6 +608,7 @@ void virtio_restore(struct virtio_device *virtio, const struct virtio_state *loa
 	virtio_reset(virtio);
 	pthread_mutex_lock(&virtio->lock);
 	virtio->driver_features = loaded->driver_features;
+	virtio->is_legacy = loaded->is_legacy;
 	virtio->isr = loaded->isr;
 	virtio->generation = loaded->generation;
 	for (i = 0; i < virtio->queue_count; i++) {

@@ -82,7 +82,9 @@ struct virtio_device {
 	unsigned under_way;	/* virtio_begin */
 	bool is_held;		/* virtio_hold: nothing is taken from queues */
 	bool is_resetting;
+	bool is_legacy;		/* its driver uses the legacy interface (§1.3.1), since the last reset */
 	/* Fixed: */
+	bool has_legacy;   /* the transport has the legacy interface, too */
 	uint64_t features; /* offered, the transport's and the rings' among them */
 	unsigned config_bytes;
 	struct virtio_transport transport;
@@ -124,6 +126,12 @@ void virtio_destroy(struct virtio_device *virtio);
 static inline bool virtio_has(const struct virtio_device *virtio, unsigned feature)
 {
 	return virtio->driver_features >> feature & 1;
+}
+
+/* What §5 calls a legacy driver's formats: those of a driver that does not know VERSION_1. */
+static inline bool virtio_is_modern(const struct virtio_device *virtio)
+{
+	return virtio_has(virtio, VIRTIO_F_VERSION_1);
 }
 
 /* Whether queues may be used now. */
@@ -179,13 +187,30 @@ void virtio_queue_set_address(struct virtio_device *virtio, unsigned queue, enum
 /* Only after the features were agreed on. */
 void virtio_queue_enable(struct virtio_device *virtio, unsigned queue);
 
+/*
+ * The same as the legacy interface has it (§4.1.4.8), for transports with `has_legacy`. A driver that uses it
+ * agrees to features bit by bit and without a word, and may use queues before it says DRIVER_OK (§3.1.2).
+ * After FEATURES_OK, which only the other interface has, nothing happens until a reset.
+ */
+uint32_t virtio_legacy_offered(const struct virtio_device *virtio);
+void virtio_legacy_set_driver_features(struct virtio_device *virtio, uint32_t bits);
+uint8_t virtio_legacy_status(struct virtio_device *virtio);
+void virtio_legacy_set_status(struct virtio_device *virtio, uint8_t status);
+/* All of a queue lies at this page of 4 KiB (§2.7.2), with the largest size; 0: the queue is taken away. */
+void virtio_legacy_set_queue(struct virtio_device *virtio, unsigned queue, uint32_t page);
+uint32_t virtio_legacy_queue(struct virtio_device *virtio, unsigned queue);
+
 /* Reset by the machine or the driver: when this returns nothing is under way any more. */
 void virtio_reset(struct virtio_device *virtio);
 
-/* What was loaded, until it is taken over. */
+/* The version of a transport's state from which on it tells of the legacy interface. */
+#define VIRTIO_STATE_LEGACY 2
+
+/* What was loaded, until it is taken over. Zeroes before. */
 struct virtio_state {
 	uint64_t driver_features;
 	uint8_t status, isr, generation;
+	bool is_legacy;
 	struct virtqueue_state queues[VIRTIO_QUEUES_MAX];
 };
 /* Save a device, which is held, or load it into `loaded` and check it. What isn't the transport's. */

@@ -1,7 +1,9 @@
 /*
- * Virtio over PCI, modern (virtio 1.2 §4.1). Vendor 1af4, device 1040 and the kind's number, revision 1.
+ * Virtio over PCI (virtio 1.2 §4.1). Vendor 1af4, device 1040 and the kind's number, revision 1. With the
+ * legacy interface, which virtio_pci_legacy.c has, too: device 1000 and another number (§4.1.2.1), revision 0,
+ * and the kind's number as that of the subsystem, which tells legacy drivers what it is (§4.1.2.3).
  *
- * BAR 1: the MSI-X table, a vector for each queue and one for the configuration, and from 0x800 the
+ * BAR 0: the legacy interface's ports. BAR 1: the MSI-X table, a vector for each queue and one for the configuration, and from 0x800 the
  * pending bits. BAR 4, 64 bits, prefetchable: from 0x0000 the common configuration (§4.1.4.3), from
  * 0x1000 the interrupt status (§4.1.4.5), from 0x2000 the device's configuration (§4.1.4.6), from
  * 0x3000 four bytes for each queue's notifications (§4.1.4.4). The same by the configuration space
@@ -10,20 +12,21 @@
  * A queue's address for notifications is an ioeventfd: the vCPU goes on while the device's thread looks
  * at the queue.
  */
-#include "device/virtio/virtio_pci.h"
-
 #include <errno.h>
 #include <linux/virtio_pci.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/virtio/virtio_pci.h"
+#include "device/virtio/virtio_pci_parts.h"
 #include "util/log.h"
 
 #define VENDOR		   0x1af4
 #define FIRST_DEVICE_ID	   0x1040
 #define SUBSYSTEM	   0x1100 /* of QEMU's, which guests' tables of names know */
-#define REVISION	   1
+#define MODERN_REVISION	   1
+#define LEGACY_REVISION	   0
 
 #define TABLE_BAR	  1
 #define TABLE_BAR_BYTES	  0x1000
@@ -37,49 +40,24 @@
 #define NOTIFY_OFFSET	  0x3000
 #define NOTIFY_MULTIPLIER 4
 
-#define NO_VECTOR VIRTIO_MSI_NO_VECTOR
-
-struct virtio_pci {
-	struct pci_function function;
-	struct virtio_device *virtio; /* owned */
-	const struct kvm_vm *vm;
-	uint8_t access; /* the capability for accesses by configuration space */
-	bool has_eventfds;
-	pthread_mutex_t lock; /* guards what follows; taken with the virtio device's held */
-	uint32_t device_feature_select, driver_feature_select;
-	uint16_t queue_select;
-	uint16_t config_vector, queue_vector[VIRTIO_QUEUES_MAX];
-};
-
 /* --- interrupts --- */
 
-static void raise_interrupt(struct virtio_pci *pci, const uint16_t *vector_field)
+static void raise_interrupt(struct virtio_pci *pci, uint16_t vector)
 {
-	uint16_t vector;
-
-	if (!pci_has_messages(&pci->function)) {
+	if (!pci_has_messages(&pci->function))
 		pci_set_intx(&pci->function, true);
-		return;
-	}
-	pthread_mutex_lock(&pci->lock);
-	vector = *vector_field;
-	pthread_mutex_unlock(&pci->lock);
-	if (vector != NO_VECTOR)
+	else if (vector != VIRTIO_MSI_NO_VECTOR)
 		pci_notify(&pci->function, vector);
 }
 
 static void queue_interrupt(void *context, unsigned queue)
 {
-	struct virtio_pci *pci = context;
-
-	raise_interrupt(pci, &pci->queue_vector[queue]);
+	raise_interrupt(context, virtio_pci_queue_vector(context, queue));
 }
 
 static void config_interrupt(void *context)
 {
-	struct virtio_pci *pci = context;
-
-	raise_interrupt(pci, &pci->config_vector);
+	raise_interrupt(context, virtio_pci_config_vector(context));
 }
 
 static void isr_taken(void *context)
@@ -98,16 +76,6 @@ static bool can_access_memory(void *context)
 
 /* --- the common configuration --- */
 
-static uint16_t selected_queue(struct virtio_pci *pci)
-{
-	uint16_t queue;
-
-	pthread_mutex_lock(&pci->lock);
-	queue = pci->queue_select;
-	pthread_mutex_unlock(&pci->lock);
-	return queue;
-}
-
 /* 32 bits of features; what lies beyond 64 is none. */
 static uint32_t half_of(uint64_t features, uint32_t half)
 {
@@ -117,16 +85,16 @@ static uint32_t half_of(uint64_t features, uint32_t half)
 static void read_common(struct virtio_pci *pci, struct virtio_pci_common_cfg *common)
 {
 	struct virtio_device *virtio = pci->virtio;
-	uint16_t queue = selected_queue(pci);
+	uint16_t queue = virtio_pci_selected_queue(pci);
 	struct virtqueue_state state = virtio_queue_state(virtio, queue);
 
 	memset(common, 0, sizeof(*common));
 	pthread_mutex_lock(&pci->lock);
 	common->device_feature_select = pci->device_feature_select;
 	common->guest_feature_select = pci->driver_feature_select;
-	common->msix_config = pci->config_vector;
-	common->queue_msix_vector = queue < virtio->queue_count ? pci->queue_vector[queue] : NO_VECTOR;
 	pthread_mutex_unlock(&pci->lock);
+	common->msix_config = virtio_pci_config_vector(pci);
+	common->queue_msix_vector = virtio_pci_queue_vector(pci, queue);
 	common->device_feature = half_of(virtio_offered(virtio), common->device_feature_select);
 	if (common->guest_feature_select < 2)
 		common->guest_feature =
@@ -146,39 +114,6 @@ static void read_common(struct virtio_pci *pci, struct virtio_pci_common_cfg *co
 	common->queue_used_hi = state.device_gpa >> 32;
 }
 
-static void reset_registers(struct virtio_pci *pci)
-{
-	pthread_mutex_lock(&pci->lock);
-	pci->device_feature_select = pci->driver_feature_select = 0;
-	pci->queue_select = 0;
-	pci->config_vector = NO_VECTOR;
-	memset(pci->queue_vector, 0xff, sizeof(pci->queue_vector));
-	pthread_mutex_unlock(&pci->lock);
-}
-
-static void write_status(struct virtio_pci *pci, uint8_t status)
-{
-	virtio_set_status(pci->virtio, status);
-	if (!status)
-		reset_registers(pci);
-}
-
-/* A vector that isn't there becomes none, which tells the driver (§4.1.5.1.2). */
-static uint16_t possible_vector(const struct virtio_pci *pci, uint16_t vector)
-{
-	return vector < pci->function.msix_vectors ? vector : NO_VECTOR;
-}
-
-static void write_vector(struct virtio_pci *pci, unsigned offset, uint16_t vector)
-{
-	pthread_mutex_lock(&pci->lock);
-	if (offset == VIRTIO_PCI_COMMON_MSIX)
-		pci->config_vector = possible_vector(pci, vector);
-	else if (pci->queue_select < pci->virtio->queue_count)
-		pci->queue_vector[pci->queue_select] = possible_vector(pci, vector);
-	pthread_mutex_unlock(&pci->lock);
-}
-
 static void write_driver_features(struct virtio_pci *pci, uint32_t bits)
 {
 	uint32_t half;
@@ -195,10 +130,8 @@ static void write_select(struct virtio_pci *pci, unsigned offset, uint32_t value
 	pthread_mutex_lock(&pci->lock);
 	if (offset == VIRTIO_PCI_COMMON_DFSELECT)
 		pci->device_feature_select = value;
-	else if (offset == VIRTIO_PCI_COMMON_GFSELECT)
-		pci->driver_feature_select = value;
 	else
-		pci->queue_select = value;
+		pci->driver_feature_select = value;
 	pthread_mutex_unlock(&pci->lock);
 }
 
@@ -219,7 +152,7 @@ static void write_common32(struct virtio_pci *pci, unsigned offset, uint32_t val
 	case VIRTIO_PCI_COMMON_Q_AVAILHI:
 	case VIRTIO_PCI_COMMON_Q_USEDLO:
 	case VIRTIO_PCI_COMMON_Q_USEDHI:
-		virtio_queue_set_address(pci->virtio, selected_queue(pci), areas[index / 2],
+		virtio_queue_set_address(pci->virtio, virtio_pci_selected_queue(pci), areas[index / 2],
 					 index % 2, value);
 		break;
 	default: break;
@@ -229,15 +162,15 @@ static void write_common32(struct virtio_pci *pci, unsigned offset, uint32_t val
 static void write_common16(struct virtio_pci *pci, unsigned offset, uint16_t value)
 {
 	switch (offset) {
-	case VIRTIO_PCI_COMMON_MSIX:
-	case VIRTIO_PCI_COMMON_Q_MSIX: write_vector(pci, offset, value); break;
-	case VIRTIO_PCI_COMMON_Q_SELECT: write_select(pci, offset, value); break;
+	case VIRTIO_PCI_COMMON_MSIX: virtio_pci_set_config_vector(pci, value); break;
+	case VIRTIO_PCI_COMMON_Q_MSIX: virtio_pci_set_queue_vector(pci, value); break;
+	case VIRTIO_PCI_COMMON_Q_SELECT: virtio_pci_select_queue(pci, value); break;
 	case VIRTIO_PCI_COMMON_Q_SIZE:
-		virtio_queue_set_size(pci->virtio, selected_queue(pci), value);
+		virtio_queue_set_size(pci->virtio, virtio_pci_selected_queue(pci), value);
 		break;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 		if (value == 1)
-			virtio_queue_enable(pci->virtio, selected_queue(pci));
+			virtio_queue_enable(pci->virtio, virtio_pci_selected_queue(pci));
 		break;
 	default: break;
 	}
@@ -254,7 +187,9 @@ static void write_common(struct virtio_pci *pci, unsigned offset, unsigned size,
 	} else if (size == 2) {
 		write_common16(pci, offset, value);
 	} else if (offset == VIRTIO_PCI_COMMON_STATUS) {
-		write_status(pci, value);
+		virtio_set_status(pci->virtio, value);
+		if (!(uint8_t)value)
+			virtio_pci_reset_registers(pci);
 	}
 }
 
@@ -368,7 +303,7 @@ static bool touches_data(const struct virtio_pci *pci, unsigned offset, unsigned
 {
 	unsigned data = pci->access + offsetof(struct virtio_pci_cfg_cap, pci_cfg_data);
 
-	return offset < data + 4 && data < offset + size;
+	return pci->access && offset < data + 4 && data < offset + size;
 }
 
 static void config_written(struct pci_function *function, unsigned offset, unsigned size)
@@ -440,7 +375,7 @@ static void virtio_pci_reset(void *device)
 	struct virtio_pci *pci = device;
 
 	virtio_reset(pci->virtio);
-	reset_registers(pci);
+	virtio_pci_reset_registers(pci);
 }
 
 static void virtio_pci_hold(void *device)
@@ -464,11 +399,11 @@ static void transfer(struct state_stream *state, struct virtio_pci *pci, unsigne
 	state_u16(state, "queue select", &pci->queue_select);
 	state_u16(state, "config vector", &pci->config_vector);
 	state_check(state, "config vector",
-		    pci->config_vector < vectors || pci->config_vector == NO_VECTOR);
+		    pci->config_vector < vectors || pci->config_vector == VIRTIO_MSI_NO_VECTOR);
 	for (i = 0; i < queues; i++) {
 		state_u16(state, "queue vector", &pci->queue_vector[i]);
 		state_check(state, "queue vector",
-			    pci->queue_vector[i] < vectors || pci->queue_vector[i] == NO_VECTOR);
+			    pci->queue_vector[i] < vectors || pci->queue_vector[i] == VIRTIO_MSI_NO_VECTOR);
 	}
 }
 
@@ -521,7 +456,7 @@ static void virtio_pci_destroy(void *device)
 }
 
 const struct device_ops virtio_pci_device_ops = {
-	.version = 1,
+	.version = VIRTIO_STATE_LEGACY,
 	.reset = virtio_pci_reset,
 	.save = virtio_pci_save,
 	.load = virtio_pci_load,
@@ -530,40 +465,75 @@ const struct device_ops virtio_pci_device_ops = {
 	.release = virtio_pci_release,
 };
 
+/* The identifiers that the legacy interface's drivers know (§4.1.2.1, §5); 0: they know no such device. */
+static uint16_t legacy_device_id(const struct virtio_device *virtio)
+{
+	static const struct {
+		uint16_t kind, device;
+	} ids[] = {
+		{VIRTIO_ID_NET, 0x1000},     {VIRTIO_ID_BLOCK, 0x1001}, {VIRTIO_ID_BALLOON, 0x1002},
+		{VIRTIO_ID_CONSOLE, 0x1003}, {VIRTIO_ID_SCSI, 0x1004},	{VIRTIO_ID_RNG, 0x1005},
+		{VIRTIO_ID_9P, 0x1009},
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+		if (ids[i].kind == virtio->kind->id)
+			return ids[i].device;
+	return 0;
+}
+
+static void describe(struct virtio_pci *pci, uint32_t class_code, bool has_modern)
+{
+	struct pci_function *function = &pci->function;
+	const struct virtio_device *virtio = pci->virtio;
+	bool has_legacy = virtio->has_legacy;
+
+	pci_function_init(function, VENDOR,
+			  has_legacy ? legacy_device_id(virtio) : FIRST_DEVICE_ID + virtio->kind->id,
+			  class_code, has_legacy ? LEGACY_REVISION : MODERN_REVISION);
+	pci_function_set_subsystem(function, VENDOR, has_legacy ? virtio->kind->id : SUBSYSTEM);
+	pci_function_set_pin(function, 1);
+	if (has_legacy)
+		virtio_pci_legacy_describe(pci);
+	function->bars[TABLE_BAR] = (struct pci_bar){.kind = PCI_BAR_MEMORY32,
+						     .size_bytes = TABLE_BAR_BYTES,
+						     .name = virtio->kind->name};
+	function->config_written = config_written;
+	if (!has_modern)
+		return;
+	function->bars[REGISTER_BAR] = (struct pci_bar){
+		.kind = PCI_BAR_MEMORY64, .is_prefetchable = true, .size_bytes = REGISTER_BYTES,
+		.name = virtio->kind->name, .mmio = &register_ops, .device = pci,
+		.activate = activate, .deactivate = deactivate};
+	function->config_reading = config_reading;
+	add_capabilities(pci);
+}
+
 struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
 				     struct virtio_device *virtio, struct error *error)
 {
-	struct virtio_pci *pci = calloc(1, sizeof(*pci));
-	struct pci_function *function;
+	bool is_known = legacy_device_id(virtio);
+	struct virtio_pci *pci = NULL;
 
+	if (config->interface == VIRTIO_PCI_LEGACY && !is_known)
+		error_set(error, ENOTSUP, "%s has no legacy interface", virtio->kind->name);
+	else if (!(pci = calloc(1, sizeof(*pci))))
+		error_set_errno(error, ENOMEM, "cannot create a %s", virtio->kind->name);
 	if (!pci) {
 		virtio->kind->destroy(virtio);
-		error_set_errno(error, ENOMEM, "cannot create a %s", virtio->kind->name);
 		return NULL;
 	}
 	pci->virtio = virtio;
 	pci->vm = config->vm;
 	pthread_mutex_init(&pci->lock, NULL);
-	function = &pci->function;
-	pci_function_init(function, VENDOR, FIRST_DEVICE_ID + virtio->kind->id, config->class_code,
-			  REVISION);
-	pci_function_set_subsystem(function, VENDOR, SUBSYSTEM);
-	pci_function_set_pin(function, 1);
-	function->bars[TABLE_BAR] = (struct pci_bar){.kind = PCI_BAR_MEMORY32,
-						     .size_bytes = TABLE_BAR_BYTES,
-						     .name = virtio->kind->name};
-	function->bars[REGISTER_BAR] = (struct pci_bar){
-		.kind = PCI_BAR_MEMORY64, .is_prefetchable = true, .size_bytes = REGISTER_BYTES,
-		.name = virtio->kind->name, .mmio = &register_ops, .device = pci,
-		.activate = activate, .deactivate = deactivate};
-	function->config_written = config_written;
-	function->config_reading = config_reading;
-	add_capabilities(pci);
-	if (pci_add_msix(function, virtio->queue_count + 1, TABLE_BAR, 0, PBA_OFFSET, error) < 0) {
+	virtio->has_legacy = config->interface != VIRTIO_PCI_MODERN && is_known;
+	describe(pci, config->class_code, config->interface != VIRTIO_PCI_LEGACY);
+	if (pci_add_msix(&pci->function, virtio->queue_count + 1, TABLE_BAR, 0, PBA_OFFSET, error) < 0) {
 		virtio_pci_destroy(pci);
 		return NULL;
 	}
-	reset_registers(pci);
+	virtio_pci_reset_registers(pci);
 	virtio->transport = (struct virtio_transport){
 		.queue_interrupt = queue_interrupt,
 		.config_interrupt = config_interrupt,
@@ -571,6 +541,6 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
 		.can_access_memory = can_access_memory,
 		.context = pci,
 	};
-	pci_bus_add(config->bus, config->slot_function, function);
+	pci_bus_add(config->bus, config->slot_function, &pci->function);
 	return pci;
 }

@@ -1,6 +1,7 @@
 /*
  * Virtio over PCI (virtio 1.2 §4.1): a function whose capabilities say where the driver finds the
- * common configuration, notifications, interrupt status and the device's own configuration.
+ * common configuration, notifications, interrupt status and the device's own configuration; or with the
+ * legacy interface, by which drivers older than virtio 1.0 find them in ports; or with both (transitional).
  */
 #ifndef KVIK_DEVICE_VIRTIO_VIRTIO_PCI_H
 #define KVIK_DEVICE_VIRTIO_VIRTIO_PCI_H
@@ -11,10 +12,14 @@
 
 struct virtio_pci;
 
+/* Transitional: where legacy drivers know the kind at all; what they do not know is modern. */
+enum virtio_pci_interface { VIRTIO_PCI_MODERN, VIRTIO_PCI_TRANSITIONAL, VIRTIO_PCI_LEGACY };
+
 struct virtio_pci_config {
 	struct pci_bus *bus;
 	unsigned slot_function;
 	uint32_t class_code; /* 24 bits */
+	enum virtio_pci_interface interface;
 	/* Notifications go straight from the VM to the device's thread; NULL: they exit. */
 	const struct kvm_vm *vm;
 };

@@ -42,7 +42,7 @@ def check_disk_work(vmm: Vmm, cpus: int) -> None:
     check_dmesg(facts, False)
 
 
-def disk_boot(context, board: str, cpus: int, saves: int, rounds: int) -> None:
+def disk_boot(context, board: str, cpus: int, saves: int, rounds: int, append="") -> None:
     if context.options.qemu:
         raise Skipped("the disks are kvik's")
     with tempfile.TemporaryDirectory() as directory:
@@ -54,7 +54,7 @@ def disk_boot(context, board: str, cpus: int, saves: int, rounds: int) -> None:
                    "--disk", str(raw).replace(",", ",,") + ",format=raw,packed,cache=writethrough",
                    "--save", saved, "--end-when-saved"]
         for load in range(saves + 1):
-            with context.start(memory="256M", cpus=cpus, append=f"quiet test.rounds={rounds}",
+            with context.start(memory="256M", cpus=cpus, append=f"{append} quiet test.rounds={rounds}",
                                init=HERE / "disk-init", modules=[*VIRTIO_MODULES, "virtio_blk"],
                                extra=[*options, *(["--load", saved] if load else [])]) as vmm:
                 context.vmm = vmm
@@ -89,6 +89,11 @@ def test_disk(context):
 def test_disk_saved(context):
     """The same with two CPUs, saved and loaded while it writes."""
     disk_boot(context, "pc", 2, 3, 300)
+
+
+def test_disk_legacy(context):
+    """The same by the legacy interface of virtio 0.9.5."""
+    disk_boot(context, "pc", 2, 2, 300, "test.legacy")
 
 
 ATA_MODULES = ["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod", "cdrom", "sr_mod", "isofs"]
@@ -241,6 +246,6 @@ def test_cd_boot(context):
             finish(vmm)
 
 
-QUICK = [test_disk, test_disk_saved, test_ide, test_ide_saved, test_ide_pio, test_cd_boot, test_scsi,
+QUICK = [test_disk, test_disk_saved, test_disk_legacy, test_ide, test_ide_saved, test_ide_pio, test_cd_boot, test_scsi,
          test_scsi_saved, test_nvme, test_nvme_saved]
 LONG = [test_ahci, test_ahci_saved]

@@ -79,13 +79,13 @@ def ask(address: str) -> bytes:
             time.sleep(0.2)
 
 
-def net_boot(context, board: str, cpus: int, extra_net: str = "", is_e1000=False) -> None:
+def net_boot(context, board: str, cpus: int, extra_net: str = "", is_e1000=False, append="") -> None:
     if context.options.qemu:
         raise Skipped("the network is kvik's")
     peer, forwarded = Peer(), free_port()
     try:
         with context.start(memory="256M", cpus=cpus,
-                           append=f"quiet test.port={peer.port}{' test.e1000' if is_e1000 else ''}",
+                           append=f"{append} quiet test.port={peer.port}{' test.e1000' if is_e1000 else ''}",
                            init=HERE / "net-init", flavour="generic" if is_e1000 else "cloud",
                            modules=["e1000"] if is_e1000
                            else [*VIRTIO_MODULES, "failover", "net_failover", "virtio_net"],
@@ -121,6 +121,11 @@ def test_net_packed(context):
     net_boot(context, "pc", 2, ",packed")
 
 
+def test_net_legacy(context):
+    """The same by the legacy interface of virtio 0.9.5."""
+    net_boot(context, "pc", 2, append="test.legacy")
+
+
 def test_net_e1000(context):
     """The same with two CPUs by an e1000, whose driver leaves segments and checksums to it."""
     net_boot(context, "pc", 2, ",model=e1000", is_e1000=True)
@@ -132,5 +137,5 @@ def test_microvm(context):
     net_boot(context, "microvm", 1)
 
 
-QUICK = [test_net, test_net_packed, test_net_e1000, test_microvm]
+QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_microvm]
 LONG = []
