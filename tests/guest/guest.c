@@ -23,7 +23,8 @@
  *
  * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
  * HLT then waits instead of being an exit), step (single-stepping), amd or intel (that vendor's CPU; not
- * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither).
+ * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), traps (with direct,
+ * some are met in copies of code).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
  * /dev/kvm without hardware virtualization, which emulates most of what these guests do, and it
@@ -72,12 +73,13 @@ struct guest {
 	struct kvm_vm vm;
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
-	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old;
+	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_traps;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
 	uint64_t lockstep_differences; /* in all runs */
 	uint64_t direct_entries;       /* into stubs, likewise */
+	uint64_t direct_traps;         /* of copies of code there */
 	int memory;                    /* a file, of RAM and ROM */
 	bool logs_writes;
 	uint8_t *before;     /* RAM at the last checkpoint, then */
@@ -342,6 +344,8 @@ static void note_difference(void *context, const char *name, uint64_t value)
 		guest->lockstep_differences += value;
 	else if (strcmp(name, "direct: entries") == 0)
 		guest->direct_entries += value;
+	else if (strcmp(name, "direct: stops for traps in copies") == 0)
+		guest->direct_traps += value;
 }
 
 static int run_guest(struct guest *guest, const struct kvm_backend *backend,
@@ -550,6 +554,7 @@ static void read_needs(struct guest *guest, FILE *source)
 		guest->wants_amd = strstr(line, "amd");
 		guest->wants_intel = strstr(line, "intel");
 		guest->wants_old = strstr(line, "old");
+		guest->wants_traps = strstr(line, "traps");
 		return;
 	}
 }
@@ -639,6 +644,10 @@ int main(int argc, char **argv)
 	wrong += guest.lockstep_differences != 0;
 	if (backend == &kvm_backend_direct && is_direct != (guest.direct_entries > 0)) {
 		printf("%s of it ran directly\n", is_direct ? "nothing" : "some");
+		wrong++;
+	}
+	if (backend == &kvm_backend_direct && is_direct && guest.wants_traps && !guest.direct_traps) {
+		printf("no copy of code ran\n");
 		wrong++;
 	}
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {

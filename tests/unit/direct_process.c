@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "../stubs.h"
+#include "engine/run/direct/copies.h"
 #include "engine/run/direct/process.h"
 
 #define CODE   0x400000ull
@@ -32,6 +33,7 @@
 
 static int memory;
 static uint8_t *ram; /* three pages: code, data, one that was never given */
+static struct copies copies;
 static struct direct_process process;
 
 static stub_function *main_function = direct_stub_main;
@@ -100,7 +102,8 @@ static int setup(void **state)
 	assert_true(ram != MAP_FAILED);
 	strcpy((char *)ram + 8192, "not the guest's");
 	process_prepare();
-	assert_int_equal(process_create(&process, &test_stubs, memory), 0);
+	assert_int_equal(copies_create(&copies), 0);
+	assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd), 0);
 	process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 	process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 	process_frame(&process)->sp = DATA + 4000;
@@ -111,6 +114,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	process_destroy(&process, &test_stubs);
+	copies_destroy(&copies);
 	munmap(ram, 3 * 4096);
 	close(memory);
 	return 0;
@@ -281,6 +285,47 @@ static void test_jumps(void **state)
 	assert_int_equal(RUN("\x8a\x06"), SIGSEGV);
 }
 
+/* A copy of the code page runs in its place, trap and all; it cannot be written to, nor mapped so, nor by the guest. */
+static void test_copy(void **state)
+{
+	const struct scan_traps traps = { .count = 1, .at = { 2 } };
+	struct direct_frame *frame = process_frame(&process);
+
+	(void)state;
+	memset(ram, 0x90, 4096);
+	memcpy(ram + 2, "\x0f\x01\xf9\x0f\x0b", 5); /* nop; nop; rdtscp; ud2 */
+	copies_put(&copies, 3, 0, ram);
+	copies_trap(&copies, 3, &traps, 0);
+	process_map_copy(&process, CODE, 4096, 3 * 4096);
+	go(CODE);
+	assert_int_equal(wait_stop(), 0);
+	assert_int_equal(stop_signal(), SIGSEGV);
+	assert_int_equal(frame->trap, 13);
+	assert_int_equal(frame->ip, CODE + 2);
+	/* Into its middle: add ecx, edi; ud2. */
+	frame->cx = 2;
+	frame->di = 3;
+	go(CODE + 3);
+	assert_int_equal(wait_stop(), 0);
+	assert_int_equal(stop_signal(), SIGILL);
+	assert_int_equal(frame->cx, 5);
+	/* mov [CODE], al; and what the code page itself holds. */
+	process_map_copy(&process, SECOND, 4096, 3 * 4096);
+	process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
+	frame->si = SECOND;
+	assert_int_equal(RUN("\x88\x06"), SIGSEGV);
+	assert_int_equal(frame->cr2, SECOND);
+	for (unsigned k = 0; k < 4; k++) {
+		uint64_t a = k & 1 ? (uint64_t)process.secret.flags << 32 : 0;
+		uint64_t b = k & 2 ? ((uint64_t)process.secret.fd ^ 1) << 32 : 0;
+
+		set_call(SYS_mmap, SECOND, 4096, 3, MAP_SHARED | MAP_FIXED | a, (uint32_t)process.copies | b, 0);
+		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_map) - 2);
+		assert_int_equal(wait_stop(), 0);
+		assert_int_equal(stop_signal(), SIGSYS);
+	}
+}
+
 /* Whether four bytes of the secret are anywhere in the stub's data. */
 static bool is_known(uint32_t half)
 {
@@ -319,7 +364,7 @@ static void test_secret(void **state)
 		if (wait_stop() < 0) {
 			ends++;
 			process_destroy(&process, &test_stubs);
-			assert_int_equal(process_create(&process, &test_stubs, memory), 0);
+			assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd), 0);
 			process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 			process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 			frame = process_frame(&process);
@@ -429,6 +474,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cpuid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_jumps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_secret, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_steps, setup, teardown),

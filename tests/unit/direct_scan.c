@@ -1,6 +1,7 @@
 /*
  * The scan of code before it runs directly: instructions that show the host are found at instruction
- * boundaries, the same bytes inside other instructions are not, and a page that changed is looked at anew.
+ * boundaries, the same bytes inside other instructions are not, a page that changed is looked at anew, and those that may
+ * be traps are those that are code for certain.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,11 +34,16 @@ static int teardown(void **state)
 	return 0;
 }
 
+static bool is_clean(uint64_t gpa, unsigned allowed, bool is_marked)
+{
+	return scan_page(&cache, &test.cpu, gpa, page, allowed, is_marked) == SCAN_CLEAN;
+}
+
 static bool is_clean_at(unsigned at, const char *bytes, unsigned size, unsigned allowed)
 {
 	memset(page, 0x90, sizeof(page));
 	memcpy(page + at, bytes, size);
-	return scan_is_clean(&cache, &test.cpu, 0x5000, page, allowed, false);
+	return is_clean(0x5000, allowed, false);
 }
 
 #define CLEAN(bytes) assert_true(is_clean_at(100, bytes, sizeof(bytes) - 1, 0))
@@ -79,7 +85,7 @@ static void test_boundaries(void **state)
 	SENSITIVE("\x00\x00\x90\x90\x90\x90\x0f\xa2");
 	assert_true(is_clean_at(1, "\x0f\xa2", 2, 0));
 	/* ... unless it is what comes next. */
-	assert_false(scan_is_clean(&cache, &test.cpu, 0x6001, page, 0, false));
+	assert_false(is_clean(0x6001, 0, false));
 	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
 	assert_true(is_clean_at(4095, "\x0f", 1, 0));
 	/* Cut off: LSL of whatever. */
@@ -89,13 +95,13 @@ static void test_boundaries(void **state)
 static void test_allowed(void **state)
 {
 	(void)state;
-	assert_true(is_clean_at(9, "\x0f\x31", 2, SCAN_RDTSC));
-	assert_false(is_clean_at(9, "\x0f\x31", 2, SCAN_CPUID));
-	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, SCAN_RDTSC | SCAN_CPUID));
-	assert_true(is_clean_at(9, "\x0f\xa2", 2, SCAN_CPUID));
-	assert_false(is_clean_at(9, "\x0f\xa2", 2, SCAN_RDTSC));
-	assert_true(is_clean_at(9, "\x0f\x01\xee\x0f\x01\xef", 6, SCAN_PKRU));
-	assert_false(is_clean_at(9, "\x0f\xa2\x0f\x01\xd0", 5, SCAN_CPUID)); /* ...; xgetbv */
+	assert_true(is_clean_at(9, "\x0f\x31", 2, ALLOW_RDTSC));
+	assert_false(is_clean_at(9, "\x0f\x31", 2, ALLOW_CPUID));
+	assert_false(is_clean_at(9, "\x0f\x01\xf9", 3, ALLOW_RDTSC | ALLOW_CPUID));
+	assert_true(is_clean_at(9, "\x0f\xa2", 2, ALLOW_CPUID));
+	assert_false(is_clean_at(9, "\x0f\xa2", 2, ALLOW_RDTSC));
+	assert_true(is_clean_at(9, "\x0f\x01\xee\x0f\x01\xef", 6, ALLOW_PKRU));
+	assert_false(is_clean_at(9, "\x0f\xa2\x0f\x01\xd0", 5, ALLOW_CPUID)); /* ...; xgetbv */
 }
 
 static void test_changes(void **state)
@@ -111,7 +117,7 @@ static void test_changes(void **state)
 	assert_true(is_clean_at(2000, "\x0f\xa3", 2, 0));
 	assert_int_equal(cache.scans, scans + 2);
 	/* The same bytes elsewhere are another page's. */
-	assert_true(scan_is_clean(&cache, &test.cpu, 0x5000 + SCAN_ENTRIES * 4096ull, page, 0, false));
+	assert_true(is_clean(0x5000 + SCAN_ENTRIES * 4096ull, 0, false));
 	assert_int_equal(cache.scans, scans + 3);
 }
 
@@ -121,14 +127,14 @@ static void test_sample(void **state)
 	(void)state;
 	memset(page, 0x90, sizeof(page));
 	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
-	assert_true(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0, false));
+	assert_true(is_clean(0x9000, 0, false));
 	assert_true(scan_seems_same(&cache, &test.cpu, 0x9abc, page, 0));
-	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, SCAN_RDTSC));
+	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, ALLOW_RDTSC));
 	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000 + SCAN_ENTRIES * 4096ull, page, 0));
 	memset(page, 0x91, sizeof(page));
 	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
 	memcpy(page + 2048, "\x0f\xa2", 2);
-	assert_false(scan_is_clean(&cache, &test.cpu, 0x9000, page, 0, false));
+	assert_false(is_clean(0x9000, 0, false));
 	assert_false(scan_seems_same(&cache, &test.cpu, 0x9000, page, 0));
 }
 
@@ -157,23 +163,130 @@ static void test_marked(void **state)
 {
 	(void)state;
 	memset(page, 0x90, sizeof(page));
-	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_true(is_clean(0xb000, 0, true));
 	memcpy(page + 64, "\x0f\xa2", 2);
-	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_true(is_clean(0xb000, 0, true));
 	assert_true(scan_seems_same(&cache, &test.cpu, 0xb000, page, 0));
-	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, false));
-	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_false(is_clean(0xb000, 0, false));
+	assert_false(is_clean(0xb000, 0, true));
 	memset(page, 0x90, sizeof(page));
 	scan_forget(&cache, 0xa000, 0xafff);
-	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_false(is_clean(0xb000, 0, true));
 	scan_forget(&cache, 0xafff, 0xb03f);
-	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_true(is_clean(0xb000, 0, true));
 	page[64] = 0x0f, page[65] = 0xa2;
 	test.cpu.code_epoch++;
-	assert_false(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_false(is_clean(0xb000, 0, true));
 	memset(page, 0x90, sizeof(page));
 	scan_forget(&cache, 0, UINT64_MAX);
-	assert_true(scan_is_clean(&cache, &test.cpu, 0xb000, page, 0, true));
+	assert_true(is_clean(0xb000, 0, true));
+}
+
+/* -- traps -- */
+
+/* At 100, behind NOPs: the verdict, and the first trap, 0 if there is none. */
+static enum scan_verdict verdict_of(const char *bytes, unsigned size, unsigned allowed, unsigned *trap)
+{
+	struct scan_traps traps;
+	enum scan_verdict verdict;
+
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + 100, bytes, size);
+	verdict = scan_page(&cache, &test.cpu, 0x5000, page, allowed, true);
+	scan_forget(&cache, 0x5000, 0x5fff);
+	*trap = 0;
+	if (verdict == SCAN_TRAPS_DO) {
+		assert_true(scan_find_traps(&cache, &test.cpu, 0x5000, page, allowed, &traps));
+		assert_int_equal(traps.count, 1);
+		*trap = traps.at[0];
+		assert_int_equal(page[*trap], 0x0f);
+	}
+	return verdict;
+}
+
+static void expect(const char *bytes, unsigned size, enum scan_verdict wanted, unsigned wanted_trap)
+{
+	unsigned trap;
+
+	assert_int_equal(verdict_of(bytes, size, ALLOW_RDTSC | ALLOW_CPUID, &trap), wanted);
+	assert_int_equal(trap, wanted_trap ? 100 + wanted_trap : 0);
+}
+
+#define TRAPPED(bytes, at) expect(bytes, sizeof(bytes) - 1, SCAN_TRAPS_DO, at)
+#define UNSURE(bytes)	   expect(bytes, sizeof(bytes) - 1, SCAN_SENSITIVE, 0)
+#define HARMLESS(bytes)	   expect(bytes, sizeof(bytes) - 1, SCAN_CLEAN, 0)
+
+/* What may be a trap is what stands in a context that no data has. */
+static void test_traps(void **state)
+{
+	(void)state;
+	TRAPPED("\x31\xc9\x0f\x01\xd0", 2);                     /* xor ecx, ecx; xgetbv */
+	TRAPPED("\x33\xc9\x53\x0f\x01\xd0", 3);                 /* ...; push rbx; xgetbv */
+	TRAPPED("\xb9\0\0\0\0\x0f\x01\xd0", 5);                /* mov ecx, 0; xgetbv */
+	TRAPPED("\x31\xc9\x0f\x01\xee", 2);                     /* ...; rdpkru */
+	UNSURE("\x0f\x01\xd0");
+	UNSURE("\x31\xd2\x0f\x01\xd0");
+	TRAPPED("\xb8\x7b\0\0\0\x0f\x03\xc0", 5);              /* mov eax, 7bh; lsl eax, eax */
+	TRAPPED("\xb9\x7b\0\0\0\x48\x0f\x03\xc1", 6);          /* mov ecx, 7bh; lsl rax, ecx */
+	TRAPPED("\xb8\x7b\0\0\0\xf3\x0f\xc7\xf8", 6);          /* ...; rdpid rax */
+	UNSURE("\x0f\x03\xc0");
+	UNSURE("\xf3\x0f\xc7\xf8");
+	/* Never, whatever stands there. */
+	UNSURE("\x31\xc9\x0f\x01\xc1");                         /* vmcall */
+	UNSURE("\x31\xc9\x0f\x01\xd9");                         /* vmmcall */
+	/* One that is certain does not help another. */
+	UNSURE("\x31\xc9\x0f\x01\xd0\xb8\x01\0\0\0\x0f\x03\xc0");
+	/* ... but who comes to it executes it. */
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + 100, "\x0f\x03\xc0", 3);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x5000 + 100, page, 0, true), SCAN_TRAPS_DO);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x5000 + 100, page, ALLOW_RDTSC, true), SCAN_TRAPS_DO);
+}
+
+/* A verdict that held for another entry is taken back. */
+static void test_other_entry(void **state)
+{
+	struct scan_traps traps;
+
+	(void)state;
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + 100, "\x0f\x03\xc0", 3);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x5000 + 100, page, 0, true), SCAN_TRAPS_DO);
+	assert_true(scan_find_traps(&cache, &test.cpu, 0x5000 + 100, page, 0, &traps));
+	assert_false(scan_find_traps(&cache, &test.cpu, 0x5000, page, 0, &traps));
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x5000, page, 0, true), SCAN_SENSITIVE);
+	/* Too many. */
+	for (unsigned i = 0; i <= SCAN_TRAPS; i++)
+		memcpy(page + 200 + 40 * i, "\x31\xc9\x0f\x01\xd0", 5);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x6000, page, 0, true), SCAN_SENSITIVE);
+}
+
+/* RDTSCP shows the host's processor in ECX, which nobody minds who does not look. */
+static void test_rdtscp(void **state)
+{
+	unsigned trap;
+
+	(void)state;
+	HARMLESS("\x0f\x01\xf9\xb9\x01\0\0\0");                /* rdtscp; mov ecx, 1 */
+	HARMLESS("\x0f\x01\xf9\x48\xc1\xe2\x20\x48\x09\xd0\xc3"); /* ...; shl rdx, 32; or rax, rdx; ret */
+	HARMLESS("\x0f\x01\xf9\x31\xc0\x85\xc0\x75\x02\x89\xf9\x89\xd1\xc3"); /* jnz over mov ecx, edi; mov ecx, edx */
+	HARMLESS("\x0f\x01\xf9\x0f\x01\xf9\x89\xd1");          /* another one */
+	UNSURE("\x0f\x01\xf9\x89\x0f\xc3");                    /* mov [rdi], ecx */
+	UNSURE("\x0f\x01\xf9\x88\xc9\xc3");                    /* mov cl, cl */
+	UNSURE("\x0f\x01\xf9\xb1\x01\x89\xd1");               /* mov cl, 1: the rest stays */
+	UNSURE("\x0f\x01\xf9\x0f\x44\xc8\xc3");               /* cmovz ecx, eax */
+	UNSURE("\x0f\x01\xf9\x8b\x09\xc3");                    /* mov ecx, [rcx] */
+	UNSURE("\x0f\x01\xf9\xd3\xe0\xc3");                    /* shl eax, cl */
+	UNSURE("\x0f\x01\xf9\xf3\xa4\xc3");                    /* rep movsb */
+	UNSURE("\x0f\x01\xf9\xe3\x00\x31\xc9\xc3");           /* jrcxz */
+	UNSURE("\x0f\x01\xf9\xff\xd0");                        /* call rax */
+	UNSURE("\x0f\x01\xf9\xff\xe0");                        /* jmp rax */
+	UNSURE("\x0f\x01\xf9\x75\x02\x31\xc9\x89\xc8\xc3");   /* jnz over xor ecx, ecx; mov eax, ecx */
+	UNSURE("\x0f\x01\xf9\xeb\xfe");                        /* for ever */
+	/* As the C compiler puts it: with a trap. */
+	TRAPPED("\x90\x0f\x01\xf9\x89\x0f\x48\xc1\xe2\x20", 1);  /* rdtscp; mov [rdi], ecx; shl rdx, 32 */
+	/* The counter is not the host's. */
+	assert_int_equal(verdict_of("\x0f\x01\xf9\x31\xc9", 5, ALLOW_CPUID, &trap), SCAN_SENSITIVE);
 }
 
 int main(void)
@@ -183,6 +296,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_traps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_entry, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rdtscp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),

@@ -72,11 +72,11 @@ def test_direct_attacks(context):
         require(direct_counter(context, "stubs that ended") > 10, "no stub has ended")
 
 
-DIRECT_PROGRAMS = ["debugger", "space", "swap", "threads", "vector"]
+DIRECT_PROGRAMS = ["clock", "debugger", "space", "swap", "threads", "vector"]
 
 
 def test_direct_programs(context):
-    """What debuggers, strange address spaces, swapping, threads and signals do is what they do natively."""
+    """What debuggers, clocks, strange address spaces, swapping, threads and signals do is what they do natively."""
     require_direct(context)
     with tempfile.TemporaryDirectory() as directory:
         programs = [compile_direct(directory, name) for name in DIRECT_PROGRAMS]

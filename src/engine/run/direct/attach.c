@@ -61,6 +61,7 @@ static void detach(struct cpu *cpu)
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
 		if (process_exists(&direct->processes[i]))
 			process_destroy(&direct->processes[i], direct->stubs);
+	copies_destroy(&direct->copies);
 	zeroes_unmap(direct, sizeof(*direct));
 	cpu->tiers->state[TIER_DIRECT] = NULL;
 }
@@ -87,6 +88,8 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: pieces interpreted there", counters->pieces);
 	visit(context, "direct: times that programs were translated for visiting it often", counters->holds);
 	visit(context, "direct: code given to the translator", counters->stays);
+	visit(context, "direct: pages of which a copy with traps runs", counters->copied);
+	visit(context, "direct: stops for traps in copies", counters->trapped);
 	visit(context, "direct: pages mapped", counters->pages);
 	visit(context, "direct: mappings", counters->mappings);
 	visit(context, "direct: large pages mapped as they are", counters->wholes);
@@ -119,12 +122,18 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 		  uint32_t tsc_khz, bool is_always)
 {
 	struct direct *direct;
+	int result;
 
 	if (!host.has_fsgsbase || host.xcr0 == 0)
 		return -ENOTSUP;
 	direct = zeroes_map(sizeof(*direct));
 	if (!direct)
 		return -ENOMEM;
+	result = copies_create(&direct->copies);
+	if (result < 0) {
+		zeroes_unmap(direct, sizeof(*direct));
+		return result;
+	}
 	process_prepare();
 	direct->cpu = cpu;
 	direct->crossing = (uint64_t)tsc_khz * CROSSING_US / 1000;

@@ -35,14 +35,14 @@ void direct_stub_main(int socket, void *page);
 
 /*
  * Whether this host allows it: a stub is made and taken away again. 0; -ENOTSUP: the host's CPU or kernel
- * lacks what it takes; or why there is no stub. Opens a memfd.
+ * lacks what it takes; or why there is no stub. Opens memfds.
  */
 int direct_probe(const struct stub_source *stubs);
 
 /*
- * Give the CPU this tier. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's.
- * `is_always`: it takes whatever it can, and not only what pays (policy.h). 0, -ENOMEM, or -ENOTSUP where the host's CPU
- * lacks what it takes.
+ * Give the CPU this tier, with a memfd of its own. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's.
+ * `is_always`: it takes whatever it can, and not only what pays (policy.h). 0, -ENOTSUP where the host's CPU
+ * lacks what it takes, or another -errno.
  */
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
 		  const struct direct_memory *memory, uint32_t tsc_khz, bool is_always);

@@ -56,14 +56,18 @@ static bool tsc_is_same(const struct cpu *cpu)
 
 static unsigned allowed(const struct direct *direct)
 {
-	return (tsc_is_same(direct->cpu) ? SCAN_RDTSC : 0) | (direct->cpuid_faults ? SCAN_CPUID : 0) |
-	       (host_has(HOST_OSPKE) ? 0 : SCAN_PKRU);
+	return (tsc_is_same(direct->cpu) ? ALLOW_RDTSC : 0) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
+	       (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU);
 }
 
-static bool is_clean(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
+static bool is_marked(const struct direct *direct, uint64_t gpa)
 {
-	return scan_is_clean(&direct->scans, direct->cpu, gpa, bytes, allowed(direct),
-			     memory_code_word(direct->cpu, gpa) == UINT64_MAX);
+	return memory_code_word(direct->cpu, gpa) == UINT64_MAX;
+}
+
+static enum scan_verdict scan(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
+{
+	return scan_page(&direct->scans, direct->cpu, gpa, bytes, allowed(direct), is_marked(direct, gpa));
 }
 
 /* All code of the page goes: true when it may be written now. */
@@ -109,7 +113,7 @@ static uint32_t free_rights(struct direct *direct, const struct paging_result *r
 		mark_code(cpu, result->gpa);
 		if (cpu->requests)
 			return large;
-		return large | (is_clean(direct, result->gpa, page->hva) ? SHADOW_EXECUTE : 0);
+		return large | (scan(direct, result->gpa, page->hva) == SCAN_CLEAN ? SHADOW_EXECUTE : 0);
 	}
 	return large | (may_write(cpu, result, page) ? SHADOW_WRITE : 0);
 }
@@ -204,8 +208,12 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 					candidates[k].gpa, (uint32_t)(candidates[k].offset / PAGE_SIZE),
 					candidates[k].rights))
 				return false;
-		process_map(process, first + (uint64_t)i * PAGE_SIZE, (uint64_t)(end - i) * PAGE_SIZE,
-			    run->offset, host_rights(run->rights));
+		if (run->rights & SHADOW_COPY)
+			process_map_copy(process, first + (uint64_t)i * PAGE_SIZE,
+					 (uint64_t)(end - i) * PAGE_SIZE, run->offset);
+		else
+			process_map(process, first + (uint64_t)i * PAGE_SIZE, (uint64_t)(end - i) * PAGE_SIZE,
+				    run->offset, host_rights(run->rights));
 		direct->counters.pages += end - i;
 		direct->counters.mappings++;
 		if (run->rights & SHADOW_WRITE)
@@ -237,6 +245,79 @@ static bool make_room(struct direct *direct, struct shadow_space *space)
 		process_unmap(process, first, end - first);
 	}
 	return shadow_has_room(space, AROUND);
+}
+
+/* -- copies of code -- */
+
+/* No stub has the copy any more when guest code runs again. */
+static void lose_copy(struct direct *direct, unsigned index)
+{
+	uint64_t gpa = direct->copies.all[index].gpa;
+
+	shadow_lose_code(&direct->shadow, gpa, gpa);
+	copies_forget(&direct->copies, index);
+}
+
+/*
+ * The page is to run by a copy. Only one that is marked: stores to others nobody tells of. False: it cannot.
+ */
+static bool take_copy(struct direct *direct, uint64_t gpa, const uint8_t *bytes, struct candidate *wanted)
+{
+	struct copies *copies = &direct->copies;
+	unsigned index = copies_find(copies, gpa);
+	struct scan_traps traps;
+
+	if (!is_marked(direct, gpa))
+		return false;
+	if (index != COPIES_NONE && !copies_is_same(copies, index, gpa, bytes, allowed(direct))) {
+		lose_copy(direct, index);
+		index = COPIES_NONE;
+	}
+	if (index == COPIES_NONE) {
+		index = copies_place(copies);
+		if (copies->all[index].is_used)
+			lose_copy(direct, index);
+		/* What was copied is looked through, whatever becomes of the page meanwhile. */
+		if (!scan_find_traps(&direct->scans, direct->cpu, gpa, copies_put(copies, index, gpa, bytes),
+				     allowed(direct), &traps)) {
+			copies_forget(copies, index);
+			return false;
+		}
+		copies_trap(copies, index, &traps, allowed(direct));
+		direct->counters.copied++;
+	}
+	copies_use(copies, index);
+	copies->all[index].compared = 1 + direct->cpu->code_epoch;
+	wanted->rights |= SHADOW_COPY;
+	wanted->offset = (uint64_t)index * PAGE_SIZE;
+	return true;
+}
+
+/* Whether the copy is what its page holds now. */
+static bool is_copy_true(struct direct *direct, unsigned index)
+{
+	uint64_t gpa = direct->copies.all[index].gpa;
+	struct cpu_page page;
+
+	return memory_page(direct->cpu, gpa, &page) && page.hva &&
+	       copies_is_same(&direct->copies, index, gpa, page.hva, allowed(direct));
+}
+
+void fill_compare_copies(struct direct *direct, struct shadow_space *space)
+{
+	uint64_t left = space->copies, now = 1 + direct->cpu->code_epoch;
+
+	for (; left; left &= left - 1) {
+		unsigned index = (unsigned)__builtin_ctzll(left);
+		struct code_copy *copy = &direct->copies.all[index];
+
+		if (!copy->is_used || copy->compared == now)
+			continue;
+		if (is_copy_true(direct, index))
+			copy->compared = now;
+		else
+			lose_copy(direct, index);
+	}
 }
 
 /* -- whole large pages -- */
@@ -319,8 +400,15 @@ static enum still compare(struct direct *direct, const struct shadow_page *shado
 		return shadowed->rights & ~whole.rights ? STILL_READABLE : STILL_SAME;
 	}
 	if (!find_page(direct, shadowed->gva, near, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
-	    (uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset ||
 	    (result.page_size > PAGE_SIZE) != ((shadowed->rights & SHADOW_LARGE) != 0))
+		return STILL_GONE;
+	if (shadowed->rights & SHADOW_COPY)
+		return paging_rights(cpu, &result, TLB_USER).executable &&
+				       copies_is_same(&direct->copies, shadowed->offset, shadowed->gpa, page.hva,
+						      allowed(direct)) ?
+			       STILL_SAME :
+			       STILL_GONE;
+	if ((uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset)
 		return STILL_GONE;
 	if (shadowed->rights & SHADOW_EXECUTE)
 		return paging_rights(cpu, &result, TLB_USER).executable &&
@@ -472,6 +560,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	struct paging_result result;
 	struct paging_near near = { 0 };
 	struct cpu_page page;
+	enum scan_verdict verdict;
 	uint32_t error_code;
 
 	if (!paging_walk(cpu, gva, access, TLB_USER, &result, &error_code)) {
@@ -507,7 +596,9 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		mark_code(cpu, result.gpa);
 		if (cpu->requests)
 			return FILL_DONE; /* the access comes again */
-		if (!is_clean(direct, result.gpa, page.hva))
+		verdict = scan(direct, result.gpa, page.hva);
+		if (verdict == SCAN_SENSITIVE ||
+		    (verdict == SCAN_TRAPS_DO && !take_copy(direct, result.gpa, page.hva, wanted)))
 			return FILL_SENSITIVE;
 		wanted->rights |= SHADOW_EXECUTE;
 		break;

@@ -4,6 +4,7 @@
 
 #include "engine/run/direct/direct.h"
 #include "engine/run/direct/book.h"
+#include "engine/run/direct/copies.h"
 #include "engine/run/direct/policy.h"
 #include "engine/run/direct/process.h"
 #include "engine/run/direct/scan.h"
@@ -16,6 +17,7 @@
 struct direct_counters {
 	uint64_t entries, system_calls, fills, ahead, guest_faults, kicks, repeated, refused, exceptions, cpuids;
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
+	uint64_t trapped, copied; /* instructions that are traps in copies of pages, and pages copied */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t translated_stays, holds;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
@@ -29,6 +31,7 @@ struct direct {
 	struct shadow shadow;
 	struct code_holder holder; /* what may be executed in the shadow is code that it keeps */
 	struct scan_cache scans;
+	struct copies copies;
 	/* Of each space of the shadow. A space outlives its process, which may be killed. */
 	struct direct_process processes[SHADOW_SPACES];
 	struct book book;
@@ -91,6 +94,8 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 void fill_ahead(struct direct *direct, struct shadow_space *space);
 /* Before anything is mapped: what is in doubt is compared, what is lost altogether is unmapped. */
 void fill_settle(struct direct *direct, struct shadow_space *space);
+/* Likewise: copies of code that are not what memory holds any more are lost. */
+void fill_compare_copies(struct direct *direct, struct shadow_space *space);
 /* After that: unmap the pages that were lost and are not there again. */
 void fill_unmap_losses(struct direct *direct, struct shadow_space *space);
 

@@ -59,15 +59,16 @@ struct direct_secret {
 	uint64_t pass;
 };
 
-/* The monitor's first message, with the descriptors of guest memory and of the stub's file. */
+/* The monitor's first message, with the descriptors of guest memory, of copies of code, and of the stub's file. */
+#define DIRECT_HELLO_FDS 3
 struct direct_hello {
 	struct direct_secret secret;
 };
 
 /* ... and what it answers, with its listener. */
 struct direct_greeting {
-	uint8_t memory;       /* the number that guest memory's descriptor has there */
-	uint8_t cpuid_faults; /* CPUID raises SIGSEGV */
+	uint8_t memory, copies; /* the numbers that these descriptors have there */
+	uint8_t cpuid_faults;   /* CPUID raises SIGSEGV */
 };
 
 /* The stub's code as it stands in its first page, and offsets in it: behind the syscall instructions

@@ -2,6 +2,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/run/direct/copies.h"
 #include "engine/run/direct/direct.h"
 #include "engine/run/direct/process.h"
 #include "engine/x86/host/host.h"
@@ -9,6 +10,7 @@
 int direct_probe(const struct stub_source *stubs)
 {
 	struct direct_process process;
+	struct copies copies;
 	int memory, result;
 
 	if (!host.has_fsgsbase || host.xcr0 == 0)
@@ -17,9 +19,14 @@ int direct_probe(const struct stub_source *stubs)
 	if (memory < 0)
 		return -errno;
 	process_prepare();
-	result = process_create(&process, stubs, memory);
+	result = copies_create(&copies);
+	if (result < 0)
+		goto close_memory;
+	result = process_create(&process, stubs, memory, copies.fd);
 	if (result == 0)
 		process_destroy(&process, stubs);
+	copies_destroy(&copies);
+close_memory:
 	close(memory);
 	return result;
 }

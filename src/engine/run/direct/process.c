@@ -31,19 +31,19 @@ struct frame_software {
 #define SOFTWARE_OFFSET 464
 #define SOFTWARE_MAGIC	0x46505853u
 
-static int send_hello(int socket, const struct direct_hello *hello, const int fds[2])
+static int send_hello(int socket, const struct direct_hello *hello, const int fds[DIRECT_HELLO_FDS])
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		char bytes[CMSG_SPACE(DIRECT_HELLO_FDS * sizeof(int))];
 	} control = { .header = { .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-				  .cmsg_len = CMSG_LEN(2 * sizeof(int)) } };
+				  .cmsg_len = CMSG_LEN(DIRECT_HELLO_FDS * sizeof(int)) } };
 	struct iovec vector = { (void *)hello, sizeof(*hello) };
 	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
 	ssize_t sent;
 
-	memcpy(CMSG_DATA(&control.header), fds, 2 * sizeof(int));
+	memcpy(CMSG_DATA(&control.header), fds, DIRECT_HELLO_FDS * sizeof(int));
 	do
 		sent = sendmsg(socket, &packet, MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
@@ -72,6 +72,7 @@ static int receive_listener(struct direct_process *process)
 		return -EPIPE;
 	memcpy(&process->listener, CMSG_DATA(&control.header), sizeof(int));
 	process->memory = greeting.memory;
+	process->copies = greeting.copies;
 	process->cpuid_faults = greeting.cpuid_faults;
 	return 0;
 }
@@ -154,10 +155,10 @@ static int learn_frame(struct direct_process *process)
 	return 0;
 }
 
-static int start(struct direct_process *process, int memory)
+static int start(struct direct_process *process, int memory, int copies)
 {
 	struct direct_hello hello;
-	const int fds[2] = { memory, process->stub.page };
+	const int fds[DIRECT_HELLO_FDS] = { memory, copies, process->stub.page };
 	int result;
 
 	if (getrandom(&hello, sizeof(hello), 0) != sizeof(hello))
@@ -181,7 +182,7 @@ static int start(struct direct_process *process, int memory)
 	return result;
 }
 
-int process_create(struct direct_process *process, const struct stub_source *stubs, int memory)
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies)
 {
 	void *page;
 	int result;
@@ -198,7 +199,7 @@ int process_create(struct direct_process *process, const struct stub_source *stu
 	else
 		process->page = page;
 	if (result == 0)
-		result = start(process, memory);
+		result = start(process, memory, copies);
 	if (result < 0)
 		process_destroy(process, stubs);
 	return result;
@@ -226,15 +227,25 @@ static void add_command(struct direct_process *process, const struct direct_comm
 	place->arguments[4] |= (uint64_t)process->secret.fd << 32;
 }
 
-void process_map(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset, int rights)
+static void map(struct direct_process *process, uint64_t gva, uint64_t size, int fd, uint64_t offset, int rights)
 {
 	const struct direct_command command = {
 		.number = SYS_mmap,
 		.arguments = { gva, size, (uint64_t)rights, MAP_SHARED | MAP_FIXED | MAP_POPULATE,
-			       (uint32_t)process->memory, offset },
+			       (uint32_t)fd, offset },
 	};
 
 	add_command(process, &command);
+}
+
+void process_map(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset, int rights)
+{
+	map(process, gva, size, process->memory, offset, rights);
+}
+
+void process_map_copy(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset)
+{
+	map(process, gva, size, process->copies, offset, PROT_READ | PROT_EXEC);
 }
 
 void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size)

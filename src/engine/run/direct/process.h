@@ -33,7 +33,7 @@ struct direct_process {
 	struct stub stub;
 	uint8_t *page; /* NULL: there is no process */
 	int listener;
-	int memory; /* the descriptor of guest memory, as the stub has it */
+	int memory, copies; /* the descriptors of guest memory and of copies of code, as the stub has them */
 	bool cpuid_faults; /* there */
 	struct direct_secret secret;
 	uint64_t notification; /* that waits for an answer */
@@ -52,8 +52,9 @@ void process_prepare(void);
  * between the two, which costs microseconds where the host is itself a virtual machine. Once a thread. */
 void process_adopt_thread(void);
 
-/* A new one, stopped, with nothing in its address space but its own place. 0 or -errno. */
-int process_create(struct direct_process *process, const struct stub_source *stubs, int memory);
+/* A new one, stopped, with nothing in its address space but its own place. It can map what is in `memory`, and in
+ * `copies`, which no later mapping may write to (F_SEAL_FUTURE_WRITE). 0 or -errno. */
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies);
 void process_destroy(struct direct_process *process, const struct stub_source *stubs);
 
 static inline bool process_exists(const struct direct_process *process)
@@ -79,6 +80,8 @@ static inline bool process_has_room(const struct direct_process *process, unsign
 
 /* Commands, in this order, for the next process_resume. Whole pages, outside the stub's own place. */
 void process_map(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset, int rights);
+/* Pages of the copies, to be read and executed. */
+void process_map_copy(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset);
 void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size);
 void process_unmap_all(struct direct_process *process);
 

@@ -114,7 +114,7 @@ static bool make_process(struct direct *direct, struct shadow_space *space)
 
 	if (process_exists(process))
 		return true;
-	result = process_create(process, direct->stubs, direct->memory->fd);
+	result = process_create(process, direct->stubs, direct->memory->fd, direct->copies.fd);
 	if (result < 0) {
 		if (++direct->attempts < ATTEMPTS_MAX)
 			return false;
@@ -282,7 +282,15 @@ static void stop_for_breakpoint(struct direct *direct, uint64_t trap)
 	emulate(direct);
 }
 
-static void stop_for_protection(struct direct *direct)
+/* The page at RIP is a copy with traps in the stub. */
+static bool runs_copy(const struct direct *direct, struct shadow_space *space)
+{
+	const struct shadow_page *page = shadow_find_small(space, direct->cpu->rip);
+
+	return page && (page->rights & SHADOW_COPY);
+}
+
+static void stop_for_protection(struct direct *direct, struct shadow_space *space)
 {
 	struct cpu *cpu = direct->cpu;
 	uint64_t gpa;
@@ -290,7 +298,10 @@ static void stop_for_protection(struct direct *direct)
 	bool is_cpuid = bytes && (gpa & 0xfff) < 0xfff && bytes[0] == 0x0f && bytes[1] == 0xa2;
 
 	if (!is_cpuid) {
-		direct->counters.exceptions++;
+		if (runs_copy(direct, space))
+			direct->counters.trapped++;
+		else
+			direct->counters.exceptions++;
 		emulate(direct);
 		return;
 	}
@@ -336,7 +347,7 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 			break;
 		}
 		if (frame.trap == EXCEPTION_GP) {
-			stop_for_protection(direct);
+			stop_for_protection(direct, space);
 			break;
 		}
 		/* fall through */
@@ -435,6 +446,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 			return TIER_DECLINES;
 		fpu_leave(cpu);
 		fill_settle(direct, space);
+		fill_compare_copies(direct, space);
 		fill = prepare_code(direct, space);
 		if (cpu->requests)
 			break;

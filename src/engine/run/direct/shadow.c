@@ -163,6 +163,8 @@ bool shadow_set(struct shadow *shadow, struct shadow_space *space, uint64_t gva,
 	page->rights = (uint8_t)rights;
 	if ((rights & (SHADOW_LARGE | SHADOW_WHOLE)) == SHADOW_LARGE)
 		space->large |= large_bit(gva);
+	if (rights & SHADOW_COPY)
+		space->copies |= 1ull << (offset & 63);
 	frame_add(shadow, page, reference_of(shadow, space, index));
 	return true;
 }
@@ -256,7 +258,7 @@ void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
 	}
 	space->high = space->free = space->count = space->whole_count = 0;
 	space->loss_count = space->whole_loss_count = 0;
-	space->large = 0;
+	space->large = space->copies = 0;
 	space->is_in_doubt = false;
 	space->is_lost = true;
 }

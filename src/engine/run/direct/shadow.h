@@ -33,12 +33,13 @@ enum shadow_rights {
 	SHADOW_EXECUTE = 1 << 1,
 	SHADOW_LARGE = 1 << 2, /* of a page above 4 KiB */
 	SHADOW_WHOLE = 1 << 3, /* a page of 2 MiB as it is, not to be executed */
+	SHADOW_COPY = 1 << 4,  /* a copy is executed in its place (copies.h) */
 };
 
 /* Of 4 KiB, or whole: those of 4 KiB lie over it, where code is, or where it has lost some. */
 struct shadow_page {
 	uint64_t gva, gpa; /* of the page's first byte */
-	uint32_t offset;   /* in the file of guest memory, in pages */
+	uint32_t offset;   /* in the file of guest memory, or of copies, in pages */
 	uint32_t next;     /* in its bucket, or of those that are free: index + 1, 0 ends */
 	/* Others of the same guest-physical page: space * SHADOW_PAGES + index + 1. */
 	uint32_t next_of_frame, previous_of_frame;
@@ -58,6 +59,7 @@ struct shadow_space {
 	uint32_t whole_count;     /* of `count` */
 	uint32_t hand;            /* where to look for a page that may give way */
 	uint64_t large;           /* bit gva >> 21 & 63: there may be a page of 4 KiB that is SHADOW_LARGE */
+	uint64_t copies;          /* bit offset: there may be a page with SHADOW_COPY of this offset */
 	uint32_t loss_count, whole_loss_count;
 	uint64_t losses[SHADOW_LOSSES]; /* gvas of pages to be unmapped */
 	uint64_t whole_losses[SHADOW_WHOLE_LOSSES];

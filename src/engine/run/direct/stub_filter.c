@@ -60,7 +60,7 @@ int stub_filter_listen(void)
 		       SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW);
 }
 
-int stub_filter_lock(const struct direct_secret *secret, int memory)
+int stub_filter_lock(const struct direct_secret *secret, int memory, int copies)
 {
 	const struct sock_filter filter[] = {
 		LOAD(LOW(arch)),
@@ -96,7 +96,8 @@ int stub_filter_lock(const struct direct_secret *secret, int memory)
 		ANSWER(SECCOMP_RET_ALLOW),
 		NEED(SYS_mmap, SECCOMP_RET_TRAP),
 		LOAD(LOW(args[4])),
-		NEED(memory, SECCOMP_RET_TRAP),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)memory, 2, 0),
+		NEED(copies, SECCOMP_RET_TRAP),
 		LOAD(LOW(args[3])),
 		WHEN(MAP_SHARED | MAP_FIXED, 1),
 		ANSWER(SECCOMP_RET_ALLOW),

@@ -11,9 +11,9 @@
 int stub_filter_listen(void);
 
 /*
- * From here on only the code of layout.h's page can call anything; all else raises SIGSYS. `memory` is the
- * descriptor that can be mapped. 0 or -errno.
+ * From here on only the code of layout.h's page can call anything; all else raises SIGSYS. `memory` and
+ * `copies` are the descriptors that can be mapped. 0 or -errno.
  */
-int stub_filter_lock(const struct direct_secret *secret, int memory);
+int stub_filter_lock(const struct direct_secret *secret, int memory, int copies);
 
 #endif

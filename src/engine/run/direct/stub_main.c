@@ -26,21 +26,21 @@ struct kernel_sigaction {
 
 #define KERNEL_SA_RESTORER 0x04000000
 
-static bool receive(int socket, struct direct_hello *hello, int fds[2])
+static bool receive(int socket, struct direct_hello *hello, int fds[DIRECT_HELLO_FDS])
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(2 * sizeof(int))];
+		char bytes[CMSG_SPACE(DIRECT_HELLO_FDS * sizeof(int))];
 	} control;
 	struct iovec vector = { hello, sizeof(*hello) };
 	struct msghdr packet = { .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control,
 				 .msg_controllen = sizeof(control) };
 
 	if (recvmsg(socket, &packet, MSG_CMSG_CLOEXEC) != sizeof(*hello) ||
-	    packet.msg_controllen < CMSG_LEN(2 * sizeof(int)) ||
-	    control.header.cmsg_len != CMSG_LEN(2 * sizeof(int)))
+	    packet.msg_controllen < CMSG_LEN(DIRECT_HELLO_FDS * sizeof(int)) ||
+	    control.header.cmsg_len != CMSG_LEN(DIRECT_HELLO_FDS * sizeof(int)))
 		return false;
-	memcpy(fds, CMSG_DATA(&control.header), 2 * sizeof(int));
+	memcpy(fds, CMSG_DATA(&control.header), DIRECT_HELLO_FDS * sizeof(int));
 	return true;
 }
 
@@ -108,21 +108,22 @@ void direct_stub_main(int socket, void *page)
 {
 	struct direct_hello hello;
 	struct direct_greeting greeting;
-	int fds[2], listener;
+	int fds[DIRECT_HELLO_FDS], listener; /* memory, copies, the stub's file */
 
 	(void)page;
-	if (!receive(socket, &hello, fds) || !leave_rseq() || !map_place(fds[1]) || !take_signals())
+	if (!receive(socket, &hello, fds) || !leave_rseq() || !map_place(fds[2]) || !take_signals())
 		return;
-	close(fds[1]);
+	close(fds[2]);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	greeting.memory = (uint8_t)fds[0];
+	greeting.copies = (uint8_t)fds[1];
 	greeting.cpuid_faults = host.may_fault_cpuid && syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0;
 	listener = stub_filter_listen();
 	if (listener < 0 || !send_listener(socket, listener, &greeting))
 		return;
 	close(listener);
 	close(socket);
-	if (stub_filter_lock(&hello.secret, fds[0]) < 0)
+	if (stub_filter_lock(&hello.secret, fds[0], fds[1]) < 0)
 		return;
 	__asm__ volatile("jmp *%0" : : "r"(DIRECT_STUB_BASE));
 	__builtin_unreachable();

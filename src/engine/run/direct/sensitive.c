@@ -1,0 +1,263 @@
+#include "engine/run/direct/sensitive.h"
+
+#include "engine/x86/bytes.h"
+#include "engine/x86/cpu.h"
+#include "engine/x86/decode/decode.h"
+#include "engine/x86/fpu/fpu_state.h"
+#include "engine/x86/host/host.h"
+
+#define PAGE_SIZE     SENSITIVE_PAGE
+#define MASK_DISTANCE 96u /* bytes before XSAVE, in which its mask is loaded */
+#define NEAR	      24u /* bytes in which compilers put what belongs to an instruction */
+
+/* ModRM bytes behind 0F 01. */
+#define VMCALL	0xc1
+#define XGETBV	0xd0
+#define VMMCALL 0xd9
+#define RDPKRU	0xee
+#define WRPKRU	0xef
+#define RDTSCP	0xf9
+
+/*
+ * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
+ * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use; and
+ * SYSENTER, which no 64-bit program uses, and data between functions looks like: the stub comes back with a
+ * code segment that is none of its, which is #GP. LSL is how programs and the vDSO ask for their CPU's number, with
+ * a selector in a register; with one in memory it is data, too.
+ */
+static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
+{
+	switch (opcode) {
+	case 0x01:
+		switch (modrm) {
+		case VMCALL:
+		case XGETBV:
+		case VMMCALL:
+		case RDTSCP: return true;
+		case RDPKRU:
+		case WRPKRU: return !(allowed & ALLOW_PKRU);
+		default: return false;
+		}
+	case 0x03: return modrm >= 0xc0; /* LSL of a register */
+	case 0x31: return !(allowed & ALLOW_RDTSC);
+	case 0xa2: return !(allowed & ALLOW_CPUID);
+	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
+	default: return false;
+	}
+}
+
+/*
+ * XSAVE and XSAVEC (0F AE /4, 0F C7 /4) where the host has components that the guest has not: with a mask of all ones
+ * they would be written behind what the guest's CPUID says. Code of C libraries loads its mask into EAX shortly
+ * before, and is as good as it says.
+ */
+static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, uint8_t modrm)
+{
+	uint64_t hidden = host.xcr0 & ~fpu_layout.components;
+
+	if (!hidden || (opcode != 0xae && opcode != 0xc7) || (modrm >> 3 & 7) != 4 || modrm >= 0xc0)
+		return false;
+	for (unsigned back = 5; back <= MASK_DISTANCE && back <= at; back++)
+		if (bytes[at - back] == 0xb8)
+			return (bytes_load32(bytes + at - back + 1) & hidden) != 0;
+	return true;
+}
+
+static bool is_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
+	case 0xf0: case 0xf2: case 0xf3:
+		return true;
+	default:
+		return (byte & 0xf0) == 0x40; /* REX */
+	}
+}
+
+bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape)
+{
+	bool has_repeat = false;
+	uint8_t modrm;
+
+	for (; at < PAGE_SIZE && is_prefix(bytes[at]); at++)
+		has_repeat |= bytes[at] == 0xf3;
+	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
+		return false;
+	*escape = at;
+	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0xff;
+	return is_sensitive(bytes[at + 1], modrm, has_repeat, allowed) ||
+	       saves_too_much(bytes, at, bytes[at + 1], modrm);
+}
+
+bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed)
+{
+	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
+		bool has_repeat = false;
+		uint8_t modrm;
+
+		if (bytes[i] != 0x0f)
+			continue;
+		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
+			has_repeat |= bytes[k - 1] == 0xf3;
+		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0xff;
+		if (is_sensitive(bytes[i + 1], modrm, has_repeat, allowed) ||
+		    saves_too_much(bytes, i, bytes[i + 1], modrm))
+			return true;
+	}
+	return false;
+}
+
+/* -- RDTSCP's ECX -- */
+
+#define RCX_BIT	  (1u << CPU_RCX)
+#define WALK_MOST 64u /* instructions */
+#define WAYS_MOST 8u  /* that are still to be walked */
+
+/* What an instruction is to whoever follows RCX. */
+enum use {
+	USE_NONE,
+	USE_READ, /* or what leads out of sight */
+	USE_OVERWRITTEN,
+};
+
+static bool is_rdtscp(const uint8_t *bytes, unsigned at)
+{
+	return at + 2 < PAGE_SIZE && bytes[at] == 0x0f && bytes[at + 1] == 0x01 && bytes[at + 2] == RDTSCP;
+}
+
+static enum use use_of(const struct insn *insn, const struct insn_form *form)
+{
+	if (form->class == INSN_RDTSCP)
+		return USE_OVERWRITTEN;
+	if (!(form->gpr_named & RCX_BIT))
+		return USE_NONE;
+	if (insn->base == CPU_RCX || insn->index == CPU_RCX)
+		return USE_READ;
+	return (form->copy_written & RCX_BIT) && !(form->copy_read & RCX_BIT) ? USE_OVERWRITTEN : USE_READ;
+}
+
+/*
+ * Whether nobody looks at ECX behind an RDTSCP, the counter's number, before it is something else: on all ways from
+ * `at` on inside the page, up to a return, since no convention returns anything there. Linux's vDSO is such code.
+ */
+static bool overwrites_rcx(struct cpu *cpu, const uint8_t *bytes, unsigned at)
+{
+	unsigned ways[WAYS_MOST], count = 0;
+
+	ways[count++] = at;
+	for (unsigned walked = 0; walked < WALK_MOST; walked++) {
+		struct insn insn;
+		struct insn_form form;
+		enum use use;
+		int64_t target;
+
+		if (!count)
+			return true;
+		at = ways[--count];
+		if (at >= PAGE_SIZE ||
+		    insn_decode_form(&insn, &form, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules) < 0 ||
+		    insn.execute == insn_undefined)
+			return false;
+		use = use_of(&insn, &form);
+		if (use == USE_READ)
+			return false;
+		if (use == USE_OVERWRITTEN || form.class == INSN_RETURN)
+			continue;
+		target = (int64_t)at + insn.length + insn.immediate;
+		switch (form.class) {
+		case INSN_JUMP:
+		case INSN_JUMP_IF:
+			if (insn.kind[0] != INSN_OPERAND_RELATIVE || target < 0 || target >= PAGE_SIZE)
+				return false;
+			/* Backwards, it has come from there or comes there for the first time: both end by WALK_MOST. */
+			ways[count++] = (unsigned)target;
+			if (form.class == INSN_JUMP)
+				break;
+			/* fall through */
+		default:
+			if (form.class != INSN_JUMP_IF && (insn.traits & INSN_BRANCHES))
+				return false;
+			if (form.class != INSN_JUMP_IF && insn.ends_block)
+				return false;
+			if (count == WAYS_MOST)
+				return false;
+			ways[count++] = at + insn.length;
+			break;
+		}
+	}
+	return false;
+}
+
+bool sensitive_is_harmless(struct cpu *cpu, const uint8_t *bytes, unsigned escape, unsigned allowed)
+{
+	struct insn_glance glance;
+
+	/* A guest that has none is told so. */
+	return (allowed & ALLOW_RDTSC) && is_rdtscp(bytes, escape) &&
+	       insn_glance(&glance, bytes + escape, PAGE_SIZE - escape, cpu->mode, &cpu->rules) &&
+	       overwrites_rcx(cpu, bytes, escape + 3);
+}
+
+/* -- traps -- */
+
+/* Whether `wanted` is in [from, end) of the page; either may lie outside. */
+static bool has_bytes(const uint8_t *bytes, int from, int end, const uint8_t *wanted, unsigned size)
+{
+	if (from < 0)
+		from = 0;
+	if (end > (int)PAGE_SIZE)
+		end = PAGE_SIZE;
+	for (; from + (int)size <= end; from++)
+		if (bytes_equal(bytes + from, wanted, size))
+			return true;
+	return false;
+}
+
+#define HAS(from, end, ...)                                                                        \
+	has_bytes(bytes, (from), (end), (const uint8_t[]){ __VA_ARGS__ },                          \
+		  sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+/* ECX is loaded with 0 before: XOR of either direction, MOV. */
+static bool has_zero_before(const uint8_t *bytes, int at)
+{
+	return HAS(at - (int)NEAR, at, 0x31, 0xc9) || HAS(at - (int)NEAR, at, 0x33, 0xc9) ||
+	       HAS(at - (int)NEAR, at, 0xb9, 0, 0, 0, 0);
+}
+
+/* Linux's selector for the CPU's number, which LSL takes and RDPID stands in place of. */
+static bool has_selector_before(const uint8_t *bytes, int at)
+{
+	return HAS(at - (int)NEAR, at, 0x7b, 0, 0, 0);
+}
+
+bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
+{
+	uint8_t opcode, modrm;
+
+	/* All of it is in the page. */
+	if (escape + 2 >= PAGE_SIZE)
+		return false;
+	opcode = bytes[escape + 1];
+	modrm = bytes[escape + 2];
+	return opcode == 0x03 || (opcode == 0xc7 && modrm >= 0xc0) ||
+	       (opcode == 0x01 && modrm != VMCALL && modrm != VMMCALL);
+}
+
+bool sensitive_is_certain(const uint8_t *bytes, unsigned escape)
+{
+	int at = (int)escape;
+
+	if (!sensitive_is_trappable(bytes, escape))
+		return false;
+	switch (bytes[escape + 1]) {
+	case 0x01:
+		/* The halves are put together behind it, or it stands beside another way to have loads done before. */
+		if (bytes[escape + 2] == RDTSCP)
+			return HAS(at + 3, at + 3 + (int)NEAR, 0x48, 0xc1, 0xe2, 0x20) ||
+			       HAS(at - (int)NEAR, at + 3 + (int)NEAR, 0x0f, 0xae, 0xe8);
+		return has_zero_before(bytes, at);
+	case 0x03: return has_selector_before(bytes, at);
+	case 0xc7: return has_selector_before(bytes, at) || HAS(at - (int)NEAR, at, 0x0f, 0x01, RDTSCP);
+	default: return false;
+	}
+}

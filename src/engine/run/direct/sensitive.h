@@ -1,0 +1,40 @@
+/*
+ * Instructions that would tell ring 3 what is the host's, or do to the host what the guest's kernel cannot see,
+ * without a trap: what they look like, which of them do no harm where they stand, and which stand where no
+ * data does.
+ */
+#ifndef KVIK_ENGINE_RUN_DIRECT_SENSITIVE_H
+#define KVIK_ENGINE_RUN_DIRECT_SENSITIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cpu;
+
+#define SENSITIVE_PAGE 4096u /* bytes that are looked at together */
+
+/* What ring 3 may execute all the same. */
+enum sensitive_allowed {
+	ALLOW_RDTSC = 1 << 0,
+	ALLOW_CPUID = 1 << 1, /* it faults */
+	ALLOW_PKRU = 1 << 2,  /* RDPKRU and WRPKRU are undefined */
+};
+
+/* Whether the instruction at bytes[at], cut off at the page's end or not, is one; `allowed` is of enum
+ * sensitive_allowed. *escape: where its byte 0F is, behind its prefixes. */
+bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape);
+
+/* Whether any byte begins one: most pages have none, and need no decoding. */
+bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed);
+
+/* Whether what nobody should see of this one's result is overwritten before it is read. Decodes as the CPU
+ * does. */
+bool sensitive_is_harmless(struct cpu *cpu, const uint8_t *bytes, unsigned escape, unsigned allowed);
+
+/* Whether it is of a kind that may be a trap instead. */
+bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape);
+
+/* Whether it is code by what stands around it, and not bytes of something else that look like it. */
+bool sensitive_is_certain(const uint8_t *bytes, unsigned escape);
+
+#endif
