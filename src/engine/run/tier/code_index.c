@@ -194,7 +194,8 @@ void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size)
 			atomic_fetch_or(word, mask);
 		return;
 	}
-	if (present || !mark_first_alone(cpu, gpa, word, mask))
+	/* A CPU whose notes are never forgotten looks through its whole TLB for each page. */
+	if (present || tlb_has_many_notes(cpu) || !mark_first_alone(cpu, gpa, word, mask))
 		mark_first_exclusively(cpu, gpa, mask);
 }
 

@@ -502,9 +502,14 @@ bool tlb_may_write(const struct cpu *cpu, uint64_t gpa)
 	return filter_has(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
 }
 
+bool tlb_has_many_notes(const struct cpu *cpu)
+{
+	return cpu->tlb_sets.writable_fills >= WRITABLE_MANY;
+}
+
 void tlb_renew_writable(struct cpu *cpu)
 {
-	if (cpu->tlb_sets.writable_fills >= WRITABLE_MANY)
+	if (tlb_has_many_notes(cpu))
 		renew_writable(&cpu->tlb_sets);
 }
 

@@ -62,6 +62,8 @@ bool tlb_may_write(const struct cpu *cpu, uint64_t gpa);
 /* When there are many notes: forget those of pages without entries. Inside an exclusive section: nothing that an
  * instruction or a piece of translated code has looked up ahead may go by them. */
 void tlb_renew_writable(struct cpu *cpu);
+/* Whether it would do something. The CPU's own thread. */
+bool tlb_has_many_notes(const struct cpu *cpu);
 
 /* What tlb_fill enters; the rights of the set's privilege. */
 struct tlb_page_rights {
