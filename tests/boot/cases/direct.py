@@ -95,8 +95,8 @@ def test_direct_programs(context):
         require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
 
 
-def stubs_of(monitor: int) -> list:
-    """(process, state) of a monitor's stubs: its spawner's children."""
+def processes() -> dict:
+    """{process: (its parent, its state)} of all that there are."""
     parents = {}
     for entry in Path("/proc").iterdir():
         try:
@@ -105,8 +105,37 @@ def stubs_of(monitor: int) -> list:
             continue
         if entry.name.isdigit():
             parents[int(entry.name)] = (int(words[1]), words[0])
+    return parents
+
+
+def stubs_of(monitor: int) -> list:
+    """(process, state) of a monitor's stubs: its spawner's children."""
+    parents = processes()
     return [(process, state) for process, (parent, state) in parents.items()
             if parents.get(parent, (0, ""))[0] == monitor and state != "Z"]
+
+
+# What a process has of its own, besides the guest's pages.
+SPAWNER_MOST_KIB, STUB_MOST_KIB = 2048, 512
+
+
+def own_kib(process: int) -> int:
+    """0 for one that has ended."""
+    try:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        found = None
+    return int(found.group(1)) if found else 0
+
+
+def check_memory(monitor: int) -> None:
+    """The spawner is small, and so is each of its stubs."""
+    parents = processes()
+    stubs = [process for process, _ in stubs_of(monitor)]
+    for spawner in {parents[process][0] for process in stubs if process in parents}:
+        require(0 < own_kib(spawner) <= SPAWNER_MOST_KIB, f"the spawner has {own_kib(spawner)} KiB of its own")
+    for stub in stubs:
+        require(own_kib(stub) <= STUB_MOST_KIB, f"a stub has {own_kib(stub)} KiB of its own")
 
 
 def test_direct_killed(context):
@@ -138,6 +167,7 @@ def test_direct_killed(context):
         vmm.read(1)
         stubs = [process for process, _ in stubs_of(vmm.process.pid)]
         require(bool(stubs), "there are no stubs")
+        check_memory(vmm.process.pid)
         vmm.signal(signal.SIGKILL)
         vmm.wait()
         until = time.monotonic() + 10
