@@ -364,10 +364,8 @@ static void transfer(struct state_stream *state, struct e1000 *e1000)
 static void save(void *device, struct state_stream *state)
 {
 	struct e1000 *e1000 = device;
-	struct pci_function_state saved;
 
-	pci_function_transfer(&e1000->function, &saved, state);
-	pci_function_state_free(&saved);
+	pci_function_save(&e1000->function, state);
 	pthread_mutex_lock(&e1000->lock);
 	transfer(state, e1000);
 	pthread_mutex_unlock(&e1000->lock);

@@ -256,10 +256,8 @@ static void transfer(struct state_stream *state, struct i6300esb *watchdog)
 static void save(void *device, struct state_stream *state)
 {
 	struct i6300esb *watchdog = device;
-	struct pci_function_state saved;
 
-	pci_function_transfer(&watchdog->function, &saved, state);
-	pci_function_state_free(&saved);
+	pci_function_save(&watchdog->function, state);
 	pthread_mutex_lock(&watchdog->lock);
 	watchdog->remaining_ns = remaining_ns(watchdog);
 	transfer(state, watchdog);

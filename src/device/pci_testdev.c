@@ -252,10 +252,8 @@ static void transfer(struct state_stream *state, struct pci_testdev *device)
 static void pci_testdev_save(void *opaque, struct state_stream *state)
 {
 	struct pci_testdev *device = opaque;
-	struct pci_function_state saved;
 
-	pci_function_transfer(&device->function, &saved, state);
-	pci_function_state_free(&saved);
+	pci_function_save(&device->function, state);
 	pthread_mutex_lock(&device->lock);
 	transfer(state, device);
 	pthread_mutex_unlock(&device->lock);

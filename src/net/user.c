@@ -18,11 +18,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net/link.h"
 #include "sandbox/helper.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define GUEST_ADDRESS	0x0a00020f /* 10.0.2.15 */
@@ -32,7 +32,6 @@
 #define FULL_WAIT_MS	10
 #define RESOLVER_PATH	"/etc/resolv.conf"
 #define RESOLVER_MAX	3500
-#define NS_PER_SECOND	1000000000ll
 #define NS_PER_MS	1000000ll
 
 /* A timer of the stack's. */
@@ -74,11 +73,8 @@ static void guest_error(const char *message, void *context)
 
 static int64_t clock_ns(void *context)
 {
-	struct timespec now;
-
 	(void)context;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+	return monotonic_ns();
 }
 
 static void *timer_new(SlirpTimerId id, void *timer_context, void *context)

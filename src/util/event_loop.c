@@ -7,7 +7,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define NS_PER_SECOND 1000000000ull
@@ -305,12 +304,4 @@ void event_timer_set(struct event_timer *timer, uint64_t deadline_ns, uint64_t p
 	};
 
 	timerfd_settime(timer->source.fd, TFD_TIMER_ABSTIME, &spec, NULL);
-}
-
-uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/clock.h"
 #include "util/error.h"
 
 struct event_loop;
@@ -58,7 +59,5 @@ void event_timer_destroy(struct event_timer *timer); /* also fine on a zeroed on
 /* Fire at `deadline_ns` on CLOCK_MONOTONIC, then every `period_ns` if that isn't 0; a deadline of 0
  * stops the timer. Any thread. */
 void event_timer_set(struct event_timer *timer, uint64_t deadline_ns, uint64_t period_ns);
-
-uint64_t monotonic_ns(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -151,9 +151,10 @@ bool pci_is_master(struct pci_function *function);
 /* Back to its first state. Done for all functions when the bus is reset. */
 void pci_function_reset(struct pci_function *function);
 
+void pci_function_save(struct pci_function *function, struct state_stream *state);
 /*
- * Save a function, or load it into `saved` and check it: what software cannot write must be as here.
- * After state_complete, restore takes it over. `saved` is freed in any case.
+ * The same by a stream that saves, or load a function into `saved` and check it: what software cannot write must be
+ * as here. After state_complete, restore takes it over. `saved` is freed in any case.
  */
 struct pci_function_state {
 	uint8_t config[PCI_CONFIG_BYTES];

@@ -106,3 +106,11 @@ void pci_function_state_free(struct pci_function_state *saved)
 	free(saved->msix_table);
 	saved->msix_table = NULL;
 }
+
+void pci_function_save(struct pci_function *function, struct state_stream *state)
+{
+	struct pci_function_state saved;
+
+	pci_function_transfer(function, &saved, state);
+	pci_function_state_free(&saved);
+}

@@ -260,11 +260,9 @@ static void transfer_memory(struct state_stream *state, uint8_t *memory, uint32_
 static void vga_save(void *device, struct state_stream *state)
 {
 	struct vga *vga = device;
-	struct pci_function_state saved;
 	uint32_t used = VGA_MEMORY_BYTES;
 
-	pci_function_transfer(&vga->function, &saved, state);
-	pci_function_state_free(&saved);
+	pci_function_save(&vga->function, state);
 	while (used && !vga->memory[used - 1])
 		used--;
 	pthread_mutex_lock(&vga->lock);

@@ -410,11 +410,9 @@ static void transfer(struct state_stream *state, struct virtio_pci *pci, unsigne
 static void virtio_pci_save(void *device, struct state_stream *state)
 {
 	struct virtio_pci *pci = device;
-	struct pci_function_state function;
 	struct virtio_state virtio;
 
-	pci_function_transfer(&pci->function, &function, state);
-	pci_function_state_free(&function);
+	pci_function_save(&pci->function, state);
 	virtio_transfer(pci->virtio, &virtio, state);
 	pthread_mutex_lock(&pci->lock);
 	transfer(state, pci, pci->virtio->queue_count, pci->function.msix_vectors);

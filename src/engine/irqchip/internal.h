@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "util/clock.h"
 #include "util/i82093.h"
 #include "util/i8254.h"
 #include "util/i8259.h"
@@ -62,7 +63,6 @@ struct timer_queue {
 
 #define TIMER_NEVER UINT64_MAX
 
-uint64_t timer_now_ns(void);
 void timer_queue_init(struct irqchip *chip);
 void timer_queue_exit(struct irqchip *chip); /* after timer_queue_stop */
 int timer_queue_start(struct irqchip *chip); /* 0 or -errno; more than once is fine */

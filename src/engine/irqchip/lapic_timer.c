@@ -49,7 +49,7 @@ static void fire(struct lapic *lapic)
 	uint64_t now, period;
 
 	if (mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC) {
-		now = timer_now_ns();
+		now = monotonic_ns();
 		period = period_ns(lapic);
 		/* Periods that were missed altogether would only coalesce in IRR. */
 		if (now > lapic->target_ns)
@@ -102,7 +102,7 @@ static void write_deadline(struct lapic *lapic, uint64_t tsc)
 		fire(lapic);
 		return;
 	}
-	start_at(lapic, timer_now_ns() + tsc_to_ns(lapic, tsc - now_tsc));
+	start_at(lapic, monotonic_ns() + tsc_to_ns(lapic, tsc - now_tsc));
 }
 
 void lapic_timer_write_deadline(struct lapic *lapic, uint64_t tsc)
@@ -144,7 +144,7 @@ void lapic_timer_write_initial(struct lapic *lapic, uint32_t value)
 	pthread_mutex_lock(&lapic->timer_lock);
 	lapic->regs[LAPIC_TIMER_INITIAL] = value;
 	if (value)
-		start_at(lapic, timer_now_ns() + period_ns(lapic));
+		start_at(lapic, monotonic_ns() + period_ns(lapic));
 	else
 		stop(lapic);
 	pthread_mutex_unlock(&lapic->timer_lock);
@@ -152,7 +152,7 @@ void lapic_timer_write_initial(struct lapic *lapic, uint32_t value)
 
 static uint32_t current_count(const struct lapic *lapic)
 {
-	uint64_t now = timer_now_ns(), remaining, count;
+	uint64_t now = monotonic_ns(), remaining, count;
 
 	if (!lapic->target_ns || lapic->target_ns <= now || lapic->tsc_deadline)
 		return 0;
@@ -204,7 +204,7 @@ void lapic_timer_write_divide(struct lapic *lapic, uint32_t value)
 	update_divide(lapic);
 	/* The count goes on from where it is, at the new pace. */
 	if (current)
-		start_at(lapic, timer_now_ns() + (uint64_t)current * lapic->divide * TICK_NS);
+		start_at(lapic, monotonic_ns() + (uint64_t)current * lapic->divide * TICK_NS);
 	pthread_mutex_unlock(&lapic->timer_lock);
 }
 
@@ -226,7 +226,7 @@ static void restore(struct lapic *lapic, uint32_t current)
 	if (remaining > period_ns(lapic) ||
 	    (!current && mode_of(lapic->regs[LAPIC_LVT_TIMER]) == PERIODIC))
 		remaining = period_ns(lapic);
-	start_at(lapic, timer_now_ns() + remaining);
+	start_at(lapic, monotonic_ns() + remaining);
 }
 
 void lapic_timer_restore(struct lapic *lapic, uint32_t current)

@@ -28,7 +28,7 @@ static void tick(struct pit *pit)
 	uint64_t now, missed, ticks = 1;
 
 	if (pit->period_ns) {
-		now = timer_now_ns();
+		now = monotonic_ns();
 		missed = 0;
 		if (now > pit->timer.deadline_ns)
 			missed = (now - pit->timer.deadline_ns) / pit->period_ns;
@@ -98,12 +98,12 @@ bool pit_has_port(const struct pit *pit, uint16_t port)
 
 uint8_t pit_read(struct pit *pit, uint16_t port)
 {
-	return i8254_read(&pit->timer_chip, port, timer_now_ns());
+	return i8254_read(&pit->timer_chip, port, monotonic_ns());
 }
 
 void pit_write(struct pit *pit, uint16_t port, uint8_t value)
 {
-	i8254_write(&pit->timer_chip, port, value, timer_now_ns());
+	i8254_write(&pit->timer_chip, port, value, monotonic_ns());
 }
 
 int irqchip_get_pit2(struct irqchip *chip, struct kvm_pit_state2 *state)
@@ -112,7 +112,7 @@ int irqchip_get_pit2(struct irqchip *chip, struct kvm_pit_state2 *state)
 
 	irqchip_lock(chip);
 	if (chip->pit) {
-		i8254_get_state(&chip->pit->timer_chip, state, timer_now_ns());
+		i8254_get_state(&chip->pit->timer_chip, state, monotonic_ns());
 		result = 0;
 	}
 	irqchip_unlock(chip);
@@ -125,7 +125,7 @@ int irqchip_set_pit2(struct irqchip *chip, const struct kvm_pit_state2 *state)
 
 	irqchip_lock(chip);
 	if (chip->pit) {
-		i8254_set_state(&chip->pit->timer_chip, state, timer_now_ns());
+		i8254_set_state(&chip->pit->timer_chip, state, monotonic_ns());
 		result = 0;
 	}
 	irqchip_unlock(chip);
@@ -161,7 +161,7 @@ int pit_create(struct irqchip *chip, const struct kvm_pit_config *config)
 	pit->chip = chip;
 	pit->has_port_61 = config->flags & KVM_PIT_SPEAKER_DUMMY;
 	pit->reinject = true;
-	i8254_init(&pit->timer_chip, &pit_host, pit, timer_now_ns());
+	i8254_init(&pit->timer_chip, &pit_host, pit, monotonic_ns());
 	chip->pit = pit;
 	return 0;
 }

@@ -16,21 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/irqchip/internal.h"
 #include "util/thread.h"
 
 #define NS_PER_SECOND 1000000000ull
-
-uint64_t timer_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
 
 static void heap_place(struct timer_queue *queue, unsigned position, struct timer *timer)
 {
@@ -105,7 +96,7 @@ bool timer_claim(struct irqchip *chip, struct timer *timer)
 	bool is_due;
 
 	pthread_mutex_lock(&chip->timers.lock);
-	is_due = timer->position >= 0 && timer->deadline_ns <= timer_now_ns();
+	is_due = timer->position >= 0 && timer->deadline_ns <= monotonic_ns();
 	if (is_due)
 		heap_remove(&chip->timers, timer);
 	pthread_mutex_unlock(&chip->timers.lock);
@@ -174,7 +165,7 @@ static void serve(struct timer_queue *queue)
 {
 	struct timer *timer;
 
-	while (queue->count && queue->heap[0]->deadline_ns <= timer_now_ns()) {
+	while (queue->count && queue->heap[0]->deadline_ns <= monotonic_ns()) {
 		timer = queue->heap[0];
 		queue->serving = timer;
 		pthread_mutex_unlock(&queue->lock);

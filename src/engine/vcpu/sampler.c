@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "engine/vcpu/vcpu.h"
+#include "util/clock.h"
 #include "util/thread.h"
 
 /* No divisor or multiple of a guest's tick. */
@@ -18,18 +19,10 @@ static bool is_running;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct vcpu *watched;
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 static void *sample(void *unused)
 {
 	const struct timespec period = { .tv_nsec = PERIOD_NS };
-	uint64_t before = now_ns();
+	uint64_t before = monotonic_ns();
 	bool goes_on = true;
 
 	(void)unused;
@@ -37,7 +30,7 @@ static void *sample(void *unused)
 		uint64_t now;
 
 		nanosleep(&period, NULL);
-		now = now_ns();
+		now = monotonic_ns();
 		pthread_mutex_lock(&lock);
 		for (struct vcpu *vcpu = watched; vcpu; vcpu = vcpu->sampled_next)
 			vcpu->times_ns[cpu_activity(&vcpu->cpu)] += now - before;
