@@ -47,7 +47,7 @@ enum block_aio {
 /* All zero: writable, format probed, write-back, locked, discards ignored. */
 struct block_options {
 	/*
-	 * "raw", "qcow2"; NULL: found by the image's first bytes. An image that was found to be raw
+	 * "raw", "qcow2", and "vdi", "vmdk", "vhdx", which are only read; NULL: found by the image's first bytes. An image that was found to be raw
 	 * refuses writes that would make its start look like another format (-EPERM): a guest must
 	 * not be able to have files of the host opened as backing files the next time.
 	 */
@@ -72,15 +72,26 @@ int block_cache_parse(const char *text, enum block_cache *cache);
 
 /*
  * Open an image with all files below it. `path` names the image, also in messages; backing files
- * are relative to its folder. The options' strings are copied. 0 and `block`, which block_close
- * ends; or -errno and `error`: no file, no permission, damaged or unknown format, -EAGAIN when
+ * are relative to its folder. Both may be exports of NBD servers (nbd://HOST[:PORT]/EXPORT,
+ * nbd+unix:///EXPORT?socket=PATH), to which a connection is made. The options' strings are copied. 0 and `block`, which block_close ends; or -errno and `error`: no file, no permission, damaged or unknown format, -EAGAIN when
  * another program holds the image.
  */
 int block_open(const char *path, const struct block_options *options, struct block **block,
 	       struct error *error);
-/* The same for a file that is open: `fd` stays the caller's (it is duplicated). */
+/* The same for a file that is open, or a server that is connected: `fd` stays the caller's (it is duplicated). */
 int block_open_fd(int fd, const char *path, const struct block_options *options,
 		  struct block **block, struct error *error);
+
+/*
+ * The path of an export of an NBD server: at a socket's path or, if that is NULL, at a host and port. `export_name`
+ * "": the server's default. The caller's to free; NULL without memory.
+ */
+char *block_export_name(const char *socket, const char *host, const char *port, const char *export_name);
+
+/* Whether a path is the name of an export, right or wrong. */
+bool block_names_export(const char *path);
+/* A connection to its server, for block_open_fd in a process that can make none: a descriptor, or -errno and `error`. */
+int block_export_connect(const char *name, struct error *error);
 
 /* Start the I/O thread. Once, on any thread. 0, or -errno and `error`. */
 int block_start(struct block *block, struct error *error);

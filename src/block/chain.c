@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/foreign/formats.h"
 #include "block/image.h"
+#include "block/nbd/name.h"
 #include "block/probe.h"
 #include "block/qcow2/whole.h"
 
@@ -29,12 +31,12 @@ static unsigned file_flags(const struct block_options *options, unsigned flags)
 	return result;
 }
 
-/* "nbd://...", "json:{...}": what is no path. */
+/* "ssh:...", "json:{...}": what is neither a path nor an export. */
 static bool is_protocol(const char *name)
 {
 	size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-.0123456789");
 
-	return name[length] == ':' && strncmp(name, "file:", 5) != 0;
+	return name[length] == ':' && strncmp(name, "file:", 5) != 0 && !nbd_name_is_one(name);
 }
 
 static int open_image(const char *path, int fd, const struct block_options *options, unsigned flags,
@@ -83,7 +85,7 @@ static int open_backing(struct node *node, const char *name, const char *format,
 	if (!name || !name[0] || flags & IMAGE_ALONE)
 		return 0;
 	if (is_protocol(name))
-		return error_set(error, ENOTSUP, "%s: its backing file '%s' is no file of this host",
+		return error_set(error, ENOTSUP, "%s: its backing file '%s' is neither a file of this host nor an NBD export",
 				 node->file.path, name);
 	if (depth == CHAIN_MAX)
 		return error_set(error, ELOOP, "%s: more than %d images on top of one another",
@@ -143,6 +145,33 @@ static int open_raw(struct file *file, const struct block_options *options, bool
 	return 0;
 }
 
+/* Formats of other programs' that are only read. */
+static const struct foreign {
+	const char *name;
+	int (*open)(struct file *file, struct node **opened, struct error *error);
+} foreign_formats[] = {{"vdi", vdi_open}, {"vmdk", vmdk_open}, {"vhdx", vhdx_open}};
+
+static const struct foreign *find_foreign(const char *format)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(foreign_formats) / sizeof(foreign_formats[0]); i++)
+		if (strcmp(foreign_formats[i].name, format) == 0)
+			return &foreign_formats[i];
+	return NULL;
+}
+
+static int open_foreign(const struct foreign *foreign, struct file *file, const struct block_options *options,
+			struct node **opened, struct error *error)
+{
+	if (!options->readonly)
+		return error_set(error, ENOTSUP,
+				 "%s: a %s image can only be read: use it with snapshot (what is written is lost), or make "
+				 "it one that can be written to: kvik image convert -O qcow2 %s OUTPUT",
+				 file->path, foreign->name, file->path);
+	return foreign->open(file, opened, error);
+}
+
 bool image_format_is_known(const char *format)
 {
 	return strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0;
@@ -172,10 +201,12 @@ static int open_image(const char *path, int fd, const struct block_options *opti
 		result = open_raw(&file, options, !options->format, opened, error);
 	else if (strcmp(format, "qcow2") == 0)
 		result = open_qcow2(&file, options, flags, depth, opened, error);
+	else if (find_foreign(format))
+		result = open_foreign(find_foreign(format), &file, options, opened, error);
 	else
 		result = error_set(error, ENOTSUP,
-				   "%s: images of format '%s' cannot be read: raw and qcow2 can", path,
-				   format);
+				   "%s: images of format '%s' cannot be read: raw, qcow2, vdi, vmdk and vhdx can; "
+				   "qemu-img convert makes it one of these", path, format);
 	if (result == 0)
 		return 0;
 fail:

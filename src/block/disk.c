@@ -9,6 +9,8 @@
 
 #include "block/chain.h"
 #include "block/disk.h"
+#include "block/nbd/name.h"
+#include "block/nbd/nbd.h"
 #include "util/log.h"
 #include "util/thread.h"
 
@@ -200,6 +202,16 @@ int block_open_fd(int fd, const char *path, const struct block_options *options,
 	if (fd < 0)
 		return error_set_errno(error, EBADF, "%s", path);
 	return open_disk(path, fd, options, block, error);
+}
+
+bool block_names_export(const char *path)
+{
+	return nbd_name_is_one(path);
+}
+
+int block_export_connect(const char *name, struct error *error)
+{
+	return nbd_connect(name, error);
 }
 
 int block_start(struct block *block, struct error *error)

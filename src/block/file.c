@@ -11,7 +11,10 @@
 #include <unistd.h>
 #include <linux/fs.h>
 
+#include "block/limits.h"
 #include "block/lock.h"
+#include "block/nbd/name.h"
+#include "block/nbd/nbd.h"
 #include "block/vector.h"
 
 char *file_resolve(const char *path, const char *name)
@@ -21,7 +24,7 @@ char *file_resolve(const char *path, const char *name)
 
 	if (strncmp(name, "file:", 5) == 0)
 		name += 5;
-	if (name[0] == '/' || !slash)
+	if (name[0] == '/' || !slash || nbd_name_is_one(name))
 		return strdup(name);
 	if (asprintf(&result, "%.*s%s", (int)(slash + 1 - path), path, name) < 0)
 		return NULL;
@@ -73,6 +76,24 @@ static int finish_open(struct file *file, unsigned flags, struct error *error)
 	return result;
 }
 
+/* Its size cannot change. One that is to be made is there already, and looks empty afterwards. */
+static int open_export(struct file *file, int fd, const char *path, unsigned flags, struct error *error)
+{
+	int result = fd < 0 ? nbd_open(path, &file->export, error) : nbd_open_fd(fd, path, &file->export, error);
+
+	if (result < 0)
+		return result;
+	file->size = nbd_size(file->export);
+	if (flags & FILE_WRITABLE && nbd_is_readonly(file->export))
+		return error_set(error, EROFS, "%s: the server lets nobody write to it", path);
+	if (flags & FILE_CREATE) {
+		result = file_zero(file, 0, file->size < FILE_PAGE ? file->size : FILE_PAGE, false);
+		if (result < 0)
+			return error_set_errno(error, -result, "cannot empty %s", path);
+	}
+	return 0;
+}
+
 int file_open(struct file *file, const char *path, unsigned flags, struct error *error)
 {
 	int mode = (flags & FILE_WRITABLE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
@@ -81,6 +102,12 @@ int file_open(struct file *file, const char *path, unsigned flags, struct error 
 	result = begin_open(file, path, flags, error);
 	if (result < 0)
 		return result;
+	if (nbd_name_is_one(path)) {
+		result = open_export(file, -1, path, flags, error);
+		if (result < 0)
+			goto fail;
+		return 0;
+	}
 	/* Emptied only once it is known that nobody uses it. */
 	file->fd = open(path, mode | (flags & FILE_CREATE ? O_CREAT : 0), 0644);
 	if (file->fd < 0) {
@@ -113,6 +140,12 @@ int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, st
 	result = begin_open(file, path, flags, error);
 	if (result < 0)
 		return result;
+	if (nbd_name_is_one(path)) {
+		result = open_export(file, fd, path, flags, error);
+		if (result < 0)
+			goto fail;
+		return 0;
+	}
 	mode = fcntl(fd, F_GETFL);
 	file->fd = mode < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (file->fd < 0) {
@@ -141,6 +174,7 @@ void file_close(struct file *file)
 		close(file->fd);
 	if (file->direct_fd >= 0)
 		close(file->direct_fd);
+	nbd_close(file->export);
 	free(file->path);
 	*file = (struct file){.fd = -1, .direct_fd = -1};
 }
@@ -207,10 +241,27 @@ static int64_t transfer(int fd, uint64_t offset, const struct iovec *vector, uns
 	return done;
 }
 
+static int read_export(const struct file *file, uint64_t offset, uint64_t size, const struct iovec *vector,
+		       unsigned count)
+{
+	uint64_t inside = offset >= file->size ? 0 : file->size - offset;
+	struct iovec part[BLOCK_VECTORS_MAX];
+
+	if (inside >= size)
+		return nbd_readv(file->export, offset, vector, count);
+	vector_zero(vector, count, inside, size - inside);
+	count = vector_part(vector, count, 0, inside, part);
+	return nbd_readv(file->export, offset, part, count);
+}
+
 int file_readv(const struct file *file, uint64_t offset, const struct iovec *vector, unsigned count)
 {
 	uint64_t size = vector_size(vector, count);
-	int64_t done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, false);
+	int64_t done;
+
+	if (file->export)
+		return read_export(file, offset, size, vector, count);
+	done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, false);
 
 	/* The last bytes of a file that is no whole number of pages come by the page cache. */
 	if (done >= 0 && (uint64_t)done < size && file->direct_fd >= 0)
@@ -238,10 +289,24 @@ void file_has_grown(struct file *file, uint64_t end)
 	__atomic_store_n(&file->is_dirty, true, __ATOMIC_RELEASE);
 }
 
+/* Whether it is inside of an export, which cannot grow. */
+static bool fits(const struct file *file, uint64_t offset, uint64_t size)
+{
+	return offset <= file->size && size <= file->size - offset;
+}
+
 int file_writev(struct file *file, uint64_t offset, const struct iovec *vector, unsigned count)
 {
 	uint64_t size = vector_size(vector, count);
-	int64_t done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, true);
+	int64_t done;
+
+	if (file->export) {
+		if (!fits(file, offset, size))
+			return -ENOSPC;
+		file_has_grown(file, 0);
+		return nbd_writev(file->export, offset, vector, count);
+	}
+	done = transfer(file_descriptor_for(file, offset, vector, count), offset, vector, count, true);
 
 	/* Also what failed may have grown the file. */
 	if (done != -EFBIG)
@@ -268,10 +333,9 @@ int file_sync(struct file *file)
 	pthread_mutex_lock(&file->sync_lock);
 	if (file->has_failed) {
 		result = -EIO; /* the kernel tells once, and may have dropped what it could not write */
-	} else if (__atomic_exchange_n(&file->is_dirty, false, __ATOMIC_ACQUIRE) &&
-		   fdatasync(file->fd) < 0) {
-		result = -errno;
-		file->has_failed = true;
+	} else if (__atomic_exchange_n(&file->is_dirty, false, __ATOMIC_ACQUIRE)) {
+		result = file->export ? nbd_flush(file->export) : fdatasync(file->fd) < 0 ? -errno : 0;
+		file->has_failed = result < 0;
 	}
 	pthread_mutex_unlock(&file->sync_lock);
 	return result;
@@ -294,15 +358,22 @@ int file_zero(struct file *file, uint64_t offset, uint64_t size, bool may_unmap)
 {
 	uint64_t end, file_size = __atomic_load_n(&file->size, __ATOMIC_RELAXED);
 	int mode = may_unmap ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE : FALLOC_FL_ZERO_RANGE;
+	int result;
 
 	if (size == 0)
 		return 0;
 	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX)
 		return -EFBIG;
+	if (file->export) {
+		if (!fits(file, offset, size))
+			return -ENOSPC;
+		file_has_grown(file, 0);
+		result = nbd_zero(file->export, offset, size, may_unmap);
+		return result == -EOPNOTSUPP ? write_zeroes(file, offset, size) : result;
+	}
 	/* What lies beyond the end is zeroes once the file is longer. */
 	if (file->is_regular && may_unmap && end > file_size) {
-		int result = file_truncate(file, end);
-
+		result = file_truncate(file, end);
 		if (result < 0)
 			return result;
 		if (offset >= file_size)
@@ -319,6 +390,8 @@ int file_zero(struct file *file, uint64_t offset, uint64_t size, bool may_unmap)
 int file_discard(struct file *file, uint64_t offset, uint64_t size)
 {
 	__atomic_store_n(&file->is_dirty, true, __ATOMIC_RELEASE);
+	if (file->export)
+		return fits(file, offset, size) ? nbd_discard(file->export, offset, size) : 0;
 	if (size > 0 && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
 				  size) < 0 &&
 	    errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
@@ -345,6 +418,8 @@ int file_allocate(struct file *file, uint64_t offset, uint64_t size)
 
 	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX)
 		return -EFBIG;
+	if (file->export)
+		return -EOPNOTSUPP;
 	if (fallocate(file->fd, 0, offset, size) < 0)
 		return -errno;
 	file_has_grown(file, end);
@@ -357,6 +432,8 @@ bool file_is_hole(const struct file *file, uint64_t offset, uint64_t *length)
 	off_t next;
 
 	*length = size - offset;
+	if (file->export)
+		return nbd_is_zero(file->export, offset, *length, length);
 	next = lseek(file->fd, offset, SEEK_DATA);
 	if (next < 0)
 		return errno == ENXIO; /* a hole up to the end */
@@ -375,5 +452,5 @@ uint64_t file_space(const struct file *file)
 {
 	struct stat status;
 
-	return fstat(file->fd, &status) < 0 ? 0 : (uint64_t)status.st_blocks * 512;
+	return fstat(file->fd, &status) < 0 ? UINT64_MAX : (uint64_t)status.st_blocks * 512;
 }

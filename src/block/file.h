@@ -1,5 +1,6 @@
 /*
- * The files that images are in: regular files and block devices, open and locked.
+ * The files that images are in: regular files and block devices, open and locked, and exports of NBD servers,
+ * which are no files of this host's and have no locks.
  *
  * All functions but opening and closing may be called on any thread at once; whoever calls sees to
  * it that writes to one place have an order. They wait for the medium.
@@ -14,8 +15,11 @@
 
 #include "util/error.h"
 
+struct nbd;
+
 struct file {
-	int fd;
+	int fd; /* -1 of an export */
+	struct nbd *export; /* owned; NULL: a file of this host's */
 	/*
 	 * The same file, opened past the page cache; -1: not wanted or not offered. Requests that
 	 * are whole pages in file and memory go there, others through the page cache: so no page of
@@ -47,7 +51,7 @@ enum {
  * NULL without memory. */
 char *file_resolve(const char *path, const char *name);
 
-/* 0, or -errno and `error`. `fd` of file_open_fd is duplicated. file_close undoes both. */
+/* 0, or -errno and `error`. `path` may be an export's name (nbd/name.h). `fd` of file_open_fd is duplicated. file_close undoes both. */
 int file_open(struct file *file, const char *path, unsigned flags, struct error *error);
 int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, struct error *error);
 /* Also of one that was not opened but zeroed with fds of -1. */
@@ -60,7 +64,7 @@ int file_read_at(const struct file *file, uint64_t offset, void *data, uint64_t 
 int file_writev(struct file *file, uint64_t offset, const struct iovec *vector, unsigned count);
 int file_write_at(struct file *file, uint64_t offset, const void *data, uint64_t size);
 
-/* For those who read and write by io_uring: the descriptor to use, and, after a write up to `end`, that
+/* For those who read and write by io_uring, of what is no export: the descriptor to use, and, after a write up to `end`, that
  * it happened. */
 int file_descriptor_for(const struct file *file, uint64_t offset, const struct iovec *vector,
 			unsigned count);
@@ -81,7 +85,7 @@ int file_allocate(struct file *file, uint64_t offset, uint64_t size);
  * least. Where the host can't tell all is data. */
 bool file_is_hole(const struct file *file, uint64_t offset, uint64_t *length);
 
-/* Bytes of the host's medium that the file takes. */
+/* Bytes of the host's medium that the file takes; UINT64_MAX: nobody knows. */
 uint64_t file_space(const struct file *file);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "block/chain.h"
+#include "block/foreign/blocks.h"
 #include "block/qcow2/whole.h"
 
 #define FLAG_BITMAP_IN_USE (1u << 0)
@@ -135,6 +136,7 @@ void image_describe(struct node *image, struct image_description *description)
 		.path = image->file.path,
 		.size = image->size,
 		.space = file_space(&image->file),
+		.cluster_size = blocks_of(image) ? blocks_of(image)->block_size : 0,
 	};
 	if (!qcow2)
 		return;
@@ -225,11 +227,18 @@ int image_create(const char *path, const struct image_creation *creation, struct
 			 path, creation->format);
 }
 
+bool image_has_new_file(const struct node *image)
+{
+	return image->file.is_regular;
+}
+
 int image_resize(struct node *image, uint64_t size, enum image_preallocation preallocation,
 		 struct error *error)
 {
 	int result;
 
+	if (!image->is_writable)
+		return error_set(error, EROFS, "%s can only be read", image->file.path);
 	if (as_qcow2(image))
 		return qcow2_resize(as_qcow2(image), size, preallocation, error);
 	result = file_truncate(&image->file, size);

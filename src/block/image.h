@@ -15,7 +15,7 @@
 /* An image that is open, with those below it. */
 struct node;
 
-/* Whether kvik reads it, and makes it. */
+/* Whether kvik makes it: it reads more. */
 bool image_format_is_known(const char *format);
 
 /*
@@ -70,7 +70,7 @@ struct image_bitmap {
 /* All that an image tells of itself. Strings are the image's; NULL: there is none. */
 struct image_description {
 	const char *format, *path;
-	uint64_t size, space; /* of the disk; on the host's medium */
+	uint64_t size, space; /* of the disk; on the host's medium, UINT64_MAX: nobody knows */
 	uint64_t cluster_size; /* 0: no clusters */
 	bool is_dirty;
 	const char *backing, *backing_format; /* as named in the image */
@@ -108,6 +108,8 @@ struct image_creation {
 };
 /* Make it, in place of what is there. 0, or -errno and `error`. */
 int image_create(const char *path, const struct image_creation *creation, struct error *error);
+/* Whether the file of one that was just made was empty: a device's or an export's bytes stay until they are written. */
+bool image_has_new_file(const struct node *image);
 
 /* Change the disk's size. `preallocation` is of what is added. */
 int image_resize(struct node *image, uint64_t size, enum image_preallocation preallocation,
@@ -142,6 +144,12 @@ struct image_check {
  */
 int image_check(struct node *image, enum image_repair repair, struct image_check *result,
 		void (*say)(void *context, const char *line), void *context, struct error *error);
+
+/*
+ * The image of an open disk, for image_describe and its like and for image_below: on the thread that makes its snapshots,
+ * and as long as it is open.
+ */
+struct node *block_image(const struct block *block);
 
 /* What an image of this kind would take: `required` now, `full` when all of it was written. */
 void image_measure(const struct image_creation *creation, uint64_t data_bytes, uint64_t *required,

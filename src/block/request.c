@@ -269,6 +269,17 @@ static bool take_range(struct operation *operation, enum range_mode mode)
 			  (request->offset + request->size - 1) / granule, mode);
 }
 
+/* Whether a server has some of it: workers talk with it. */
+static bool has_export(const struct extent *extents, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		if (extents[i].file && extents[i].file->export)
+			return true;
+	return false;
+}
+
 /* The range is its own, if the format wants that. */
 static void operation_go(struct operation *operation)
 {
@@ -282,7 +293,7 @@ static void operation_go(struct operation *operation)
 	if (request->operation == BLOCK_READ ||
 	    (is_write && operation->hold.mode != RANGE_EXCLUSIVE)) {
 		count = node->driver->map(node, request->offset, request->size, is_write, extents);
-		if (count > 0 && block->ring) {
+		if (count > 0 && block->ring && !has_export(extents, count)) {
 			operation_transfer(operation, extents, count);
 			return;
 		}

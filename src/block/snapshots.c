@@ -12,6 +12,11 @@ static struct qcow2 *as_qcow2(const struct block *block)
 	return block->node->driver == &qcow2_driver ? (struct qcow2 *)block->node : NULL;
 }
 
+struct node *block_image(const struct block *block)
+{
+	return block->node;
+}
+
 int block_can_snapshot(const struct block *block, struct error *error)
 {
 	if (!as_qcow2(block))

@@ -251,7 +251,9 @@ static int open_target(struct convert_request *request, const char *path, struct
 	if (conversion->compresses && (!description.is_qcow2 || description.data_file))
 		return error_set(error, ENOTSUP, "%s: compression (-c) is for qcow2 images", path);
 	conversion->target_is_zero = request->is_zero_target ||
-				     (request->is_new && !creation.backing && !creation.is_data_raw);
+				     (request->is_new && !creation.backing && !creation.is_data_raw &&
+				      (image_has_new_file(conversion->target) ||
+				       (description.is_qcow2 && creation.preallocation == IMAGE_PREALLOCATION_OFF)));
 	return 0;
 }
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/qemu/exports.h"
+
 /* Commands, the argument that names something, and what. Migrations from or to a descriptor name none. */
 static const struct {
 	const char *command, *argument;
@@ -64,13 +66,20 @@ bool door_request_of_line(const char *line, struct door_request *request)
 bool door_request_of_node(const json_t *node, struct door_request *request)
 {
 	const json_t *file = json_object_get(node, "file");
+	bool is_readonly = json_is_true(json_object_get(node, "read-only")), is_found;
 	const char *name;
-	bool is_readonly = json_is_true(json_object_get(node, "read-only"));
+	char *export_name;
 
 	if (json_is_object(file))
 		is_readonly = is_readonly || json_is_true(json_object_get(file, "read-only"));
 	else
 		file = node;
+	if (export_is_node(file)) {
+		export_name = export_filename(file, NULL);
+		is_found = export_name && fill(request, MONITOR_FILE_CHANGE, export_name);
+		free(export_name);
+		return is_found;
+	}
 	name = json_string_value(json_object_get(file, "filename"));
 	return name && strncmp(name, FDSET, strlen(FDSET)) != 0 &&
 	       fill(request, is_readonly ? MONITOR_FILE_READ : MONITOR_FILE_CHANGE, name);

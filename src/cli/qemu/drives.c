@@ -6,6 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/image.h"
+#include "cli/image_facts.h"
+#include "cli/qemu/exports.h"
 #include "cli/qemu/keyval.h"
 
 /* What may be said of a node, by its driver. */
@@ -89,9 +92,12 @@ static const char *drive_path(const json_t *options)
 int drives_add(struct drives *drives, const json_t *options, struct error *error)
 {
 	const char *interface = keyval_text(options, "if"), *media = keyval_text(options, "media");
-	const char *path = drive_path(options), *id = keyval_text(options, "id");
+	const char *protocol = keyval_text(options, "file.driver"), *id = keyval_text(options, "id"), *path;
 	bool is_cdrom = media && strcmp(media, "cdrom") == 0;
 
+	if (protocol && strcmp(protocol, "nbd") == 0 && export_check_drive((json_t *)options, error) < 0)
+		return -EINVAL;
+	path = drive_path(options);
 	if (strcmp(interface, "none") != 0 && strcmp(interface, "virtio") != 0 &&
 	    strcmp(interface, "ide") != 0 && strcmp(interface, "scsi") != 0)
 		return error_set(error, ENOTSUP,
@@ -103,9 +109,21 @@ int drives_add(struct drives *drives, const json_t *options, struct error *error
 	return add(drives, options, id ? id : keyval_text(options, "node-name"), false, error);
 }
 
+/* What has bytes, be it on another host, and no format. */
 static bool is_file_driver(const char *driver)
 {
-	return strcmp(driver, "file") == 0 || strcmp(driver, "host_device") == 0;
+	return strcmp(driver, "file") == 0 || strcmp(driver, "host_device") == 0 || strcmp(driver, "nbd") == 0;
+}
+
+static bool is_format_driver(const char *driver)
+{
+	static const char *const names[] = {"raw", "qcow2", "vdi", "vmdk", "vhdx"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(driver, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static int check_node(json_t *node, struct error *error)
@@ -118,11 +136,15 @@ static int check_node(json_t *node, struct error *error)
 	if (!driver)
 		return error_set(error, EINVAL, "which driver? as driver=qcow2");
 	is_file = is_file_driver(driver);
-	if (!is_file && strcmp(driver, "raw") != 0 && strcmp(driver, "qcow2") != 0)
+	if (!is_file && !is_format_driver(driver))
 		return error_set(error, ENOTSUP,
-				 "the driver '%.60s' is not there: use file, host_device, raw or qcow2",
+				 "the driver '%.60s' is not there: use file, host_device, nbd, raw, qcow2, or vdi, vmdk or vhdx "
+				 "to read",
 				 driver);
-	result = keyval_check(node, is_file ? file_properties : format_properties, error);
+	if (export_is_node(node))
+		result = export_check(node, error);
+	else
+		result = keyval_check(node, is_file ? file_properties : format_properties, error);
 	if (result == 0 && cache)
 		result = keyval_check(cache, cache_properties, error);
 	if (result < 0)
@@ -432,18 +454,32 @@ void drives_close(struct drives *drives)
 
 /* -- what monitors are told -- */
 
+/* The name of the image below, and how many there are. */
+static void describe_backing(json_t *inserted, struct node *image)
+{
+	struct image_description description;
+	int depth = 0;
+
+	image_describe(image, &description);
+	if (description.backing)
+		json_object_set_new(inserted, "backing_file", json_string(description.backing));
+	while ((image = image_below(image)))
+		depth++;
+	json_object_set_new(inserted, "backing_file_depth", json_integer(depth));
+}
+
 json_t *drive_describe_inserted(const struct drive *drive)
 {
 	const struct block_info *info = block_info(drive->block);
+	json_t *inserted =
+		json_pack("{s:s,s:s,s:b,s:s,s:b,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:{s:b,s:b,s:b}}", "file", info->path,
+			  "node-name", drive->name, "ro", info->is_readonly, "drv", info->format, "encrypted", 0,
+			  "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
+			  "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
+			  info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);
 
-	return json_pack("{s:s,s:s,s:b,s:s,s:i,s:b,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:{s:s,s:s,s:I},"
-			 "s:{s:b,s:b,s:b}}",
-			 "file", info->path, "node-name", drive->name, "ro", info->is_readonly, "drv",
-			 info->format, "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
-			 "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
-			 "write_threshold", 0, "image", "filename", info->path, "format", info->format,
-			 "virtual-size", (json_int_t)info->size_bytes, "cache", "writeback",
-			 info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);
+	describe_backing(inserted, block_image(drive->block));
+	return inserted;
 }
 
 json_t *drives_describe(const struct drives *drives)

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "block/block.h"
 #include "util/socket.h"
 
 static int open_path(const char *path, bool for_writing, struct error *error)
@@ -94,6 +95,8 @@ static int open_uri(const char *uri, bool is_out, struct error *error)
 
 int named_file_open(enum monitor_file kind, const char *name, struct error *error)
 {
+	if ((kind == MONITOR_FILE_READ || kind == MONITOR_FILE_CHANGE) && block_names_export(name))
+		return block_export_connect(name, error);
 	switch (kind) {
 	case MONITOR_FILE_READ: return open_path(name, false, error);
 	case MONITOR_FILE_WRITE: return open_path(name, true, error);

@@ -1,5 +1,6 @@
 """Disks and CD-ROM drives behind each controller, also saved and loaded while the guest writes."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -42,16 +43,33 @@ def check_disk_work(vmm: Vmm, cpus: int) -> None:
     check_dmesg(facts, False)
 
 
-def disk_boot(context, board: str, cpus: int, saves: int, rounds: int, append="") -> None:
+@contextlib.contextmanager
+def nbd_served(disk: Path):
+    """The name of the export in which qemu-nbd has a raw disk."""
+    path = Path(f"{disk}.socket")
+    server = subprocess.Popen(["qemu-nbd", "-t", "-e", "2", "-f", "raw", "--discard=unmap", "-k", str(path), str(disk)])
+    try:
+        for _ in range(200):
+            if path.exists():
+                break
+            time.sleep(0.05)
+        yield f"nbd+unix:///?socket={path}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def disk_boot(context, board: str, cpus: int, saves: int, rounds: int, append="", serve=contextlib.nullcontext) -> None:
     if context.options.qemu:
         raise Skipped("the disks are kvik's")
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as servers:
         ext4, raw = Path(directory) / "ext4", Path(directory) / "raw,1"
         make_ext4(ext4, "96M")
         raw.write_bytes(bytes(16 << 20))
         saved = os.path.join(directory, "machine")
-        options = ["--machine", board, "--disk", f"{ext4},format=raw,serial=first,discard",
-                   "--disk", str(raw).replace(",", ",,") + ",format=raw,packed,cache=writethrough",
+        first, second = (str(servers.enter_context(serve(disk))).replace(",", ",,") for disk in (ext4, raw))
+        options = ["--machine", board, "--disk", f"{first},format=raw,serial=first,discard",
+                   "--disk", f"{second},format=raw,packed,cache=writethrough",
                    "--save", saved, "--end-when-saved"]
         for load in range(saves + 1):
             with context.start(memory="256M", cpus=cpus, append=f"{append} quiet test.rounds={rounds}",
@@ -94,6 +112,13 @@ def test_disk_saved(context):
 def test_disk_legacy(context):
     """The same by the legacy interface of virtio 0.9.5."""
     disk_boot(context, "pc", 2, 2, 300, "test.legacy")
+
+
+def test_disk_nbd(context):
+    """The same, saved and loaded, with disks that qemu-nbd has."""
+    if not shutil.which("qemu-nbd"):
+        raise Skipped("qemu-nbd is not installed")
+    disk_boot(context, "pc", 2, 1, 20, serve=nbd_served)
 
 
 ATA_MODULES = ["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod", "cdrom", "sr_mod", "isofs"]
@@ -246,6 +271,6 @@ def test_cd_boot(context):
             finish(vmm)
 
 
-QUICK = [test_disk, test_disk_saved, test_disk_legacy, test_ide, test_ide_saved, test_ide_pio, test_cd_boot, test_scsi,
-         test_scsi_saved, test_nvme, test_nvme_saved]
+QUICK = [test_disk, test_disk_saved, test_disk_legacy, test_disk_nbd, test_ide, test_ide_saved, test_ide_pio,
+         test_cd_boot, test_scsi, test_scsi_saved, test_nvme, test_nvme_saved]
 LONG = [test_ahci, test_ahci_saved]

@@ -1,0 +1,15 @@
+/*
+ * Each opens an image in `file`, which the node takes over on success: 0, or -errno and `error`. What kvik doesn't
+ * read of a format is refused by name.
+ */
+#ifndef KVIK_BLOCK_FOREIGN_FORMATS_H
+#define KVIK_BLOCK_FOREIGN_FORMATS_H
+
+#include "block/node.h"
+#include "util/error.h"
+
+int vdi_open(struct file *file, struct node **opened, struct error *error);
+int vmdk_open(struct file *file, struct node **opened, struct error *error);
+int vhdx_open(struct file *file, struct node **opened, struct error *error);
+
+#endif
