@@ -239,6 +239,24 @@ void acpi_pm_press_power_button(struct acpi_pm *pm)
 	pthread_mutex_unlock(&pm->lock);
 }
 
+void acpi_pm_raise_event(struct acpi_pm *pm, unsigned event)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->gpe_status |= 1u << event;
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+bool acpi_pm_hears_event(struct acpi_pm *pm, unsigned event)
+{
+	bool hears;
+
+	pthread_mutex_lock(&pm->lock);
+	hears = pm->gpe_enable >> event & 1;
+	pthread_mutex_unlock(&pm->lock);
+	return hears;
+}
+
 static void acpi_pm_reset(void *device)
 {
 	struct acpi_pm *pm = device;

@@ -30,6 +30,10 @@ struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *s
 /* The power button was pressed: asks a guest to power off. Any thread. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);
 
+/* A general-purpose event, 0 to 15, has happened; whether software has enabled it. Any thread. */
+void acpi_pm_raise_event(struct acpi_pm *pm, unsigned event);
+bool acpi_pm_hears_event(struct acpi_pm *pm, unsigned event);
+
 /* device: struct acpi_pm */
 extern const struct device_ops acpi_pm_device_ops;
 extern const struct pio_ops acpi_pm_pio_ops;

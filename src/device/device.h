@@ -40,7 +40,7 @@ struct device {
 	          1]; /* unique on its board, and the same in every run: "serial0" */
 	const struct device_ops *ops;
 	void *device; /* the device itself */
-	unsigned port; /* the root port that it is behind, as its board counts them from 1 on; 0: none */
+	unsigned seat; /* where it is plugged in, as its board numbers that; 0: it stays */
 };
 
 static inline void device_reset(const struct device *device)

@@ -16,7 +16,7 @@ struct board *board_create(const struct board_config *config, struct error *erro
 		return NULL;
 	}
 	board->config = *config;
-	board->off_source = (struct event_source){.fd = -1, .ready = board_ports_are_off, .context = board};
+	board->off_source = (struct event_source){.fd = -1, .ready = board_seats_are_off, .context = board};
 	if (board_add_devices(board, error) < 0) {
 		board_destroy(board);
 		return NULL;
@@ -29,7 +29,7 @@ void board_destroy(struct board *board)
 {
 	if (!board)
 		return;
-	board_unwatch_ports(board);
+	board_unwatch_seats(board);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
 	board_unwatch_trays(board);

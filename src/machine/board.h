@@ -26,9 +26,9 @@ struct virtio_device;
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
 /*
- * Devices that come and go behind a q35's root ports. I/O thread, at any time.
+ * Devices that come and go behind a q35's root ports, and on the pc's bus by ACPI. I/O thread, at any time.
  *
- * Plug one in, of which one member is set and says a place behind a port. What it has is the board's from now on,
+ * Plug one in, of which one member is set and says a place. What it has is the board's from now on,
  * also when this fails. 0, or -errno and `error`.
  */
 struct board_plug {
@@ -37,9 +37,9 @@ struct board_plug {
 	const struct device_option *option;
 };
 int board_plug(struct board *board, const struct board_plug *plug, struct error *error);
-/* Ask the guest to let go of what is behind a port (from 1 on); when it has, config.unplugged is called, which may
- * be at once. 0, or -ENODEV, -EBUSY and `error`. */
-int board_unplug(struct board *board, unsigned port, struct error *error);
+/* Ask the guest to let go of what is at a place, with all in that slot; when it has, config.unplugged is called,
+ * which may be at once. 0, or -ENODEV, -EBUSY and `error`. */
+int board_unplug(struct board *board, unsigned place, struct error *error);
 
 /* The tray of the CD-ROM drive that is config.disks[disk], or NULL: it is none. */
 const struct tray *board_tray(const struct board *board, unsigned disk);

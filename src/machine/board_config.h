@@ -50,6 +50,8 @@ struct board_streams {
 #define BOARD_PLACE(port, slot_function) (1u + ((port) << 8 | (slot_function)))
 #define BOARD_PLACE_PORT(place)		 (((place) - 1u) >> 8)
 #define BOARD_PLACE_FUNCTION(place)	 (((place) - 1u) & 0xff)
+/* What comes and goes as one: all functions of a slot. */
+#define BOARD_PLACE_SLOT(place) BOARD_PLACE(BOARD_PLACE_PORT(place), BOARD_PLACE_FUNCTION(place) & ~7u)
 
 /* Which interfaces a virtio device on PCI has: by its place (transitional on bus 0, modern behind a root port),
  * or those of virtio_pci.h. */
@@ -200,8 +202,8 @@ struct board_config {
 	enum board_interface console_interface;
 	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX]; /* of a q35 */
 	unsigned root_port_count;
-	/* What was behind a root port (from 1 on) has gone. I/O thread. NULL: nobody wants to know. */
-	void (*unplugged)(void *context, unsigned port);
+	/* What was in a slot (BOARD_PLACE_SLOT) has gone. I/O thread. NULL: nobody wants to know. */
+	void (*unplugged)(void *context, unsigned slot);
 	void *unplug_context;
 	/* The tray of the CD-ROM drive that is disks[disk] was opened or closed. Likewise. */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open);

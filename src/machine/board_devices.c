@@ -331,7 +331,8 @@ int board_add_devices(struct board *board, struct error *error)
 	if (board_wants_pci(board) && (result = add_pci(board, error)) < 0)
 		return result;
 	if (board_is_pc(board) && ((result = add_keyboard(board, error)) < 0 ||
-					       (result = board_add_chipset(board, error)) < 0))
+					       (result = board_add_chipset(board, error)) < 0 ||
+					       (result = board_add_slots(board, error)) < 0))
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);

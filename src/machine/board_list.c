@@ -31,9 +31,3 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 	board->devices[board->device_count++] = added;
 	return 0;
 }
-
-void board_note_port(struct board *board, unsigned place)
-{
-	if (place != BOARD_ANYWHERE)
-		board->devices[board->device_count - 1].port = BOARD_PLACE_PORT(place);
-}

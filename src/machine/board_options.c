@@ -85,12 +85,6 @@ static unsigned place_of(const struct device_option *option)
 	return slot == PCI_ANY_SLOT ? BOARD_ANYWHERE : BOARD_PLACE(0, PCI_SLOT_FUNCTION(slot, 0));
 }
 
-/* Where an option's place is behind a root port: its number, else 0. */
-static unsigned port_of(const struct device_option *option)
-{
-	return option->place ? BOARD_PLACE_PORT(option->place) : 0;
-}
-
 static int add_pci_device(struct board *board, const struct device_option *option,
 			  struct error *error)
 {
@@ -112,7 +106,7 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 		device = i6300esb_create(seat.bus, seat.slot_function, board->config.loop,
 					 &board->config.power, error);
 		board->watchdog = device;
-		board->watchdog_port = port_of(option);
+		board->watchdog_seat = board_seat(board, option->place);
 		break;
 	default:
 		ops = &pci_exercise_device_ops;
@@ -121,7 +115,7 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 	}
 	result = device ? add(board, option, ops, device, error) : -ENOMEM;
 	if (result == 0)
-		board_note_port(board, place_of(option));
+		board_note_seat(board, option->place);
 	return result;
 }
 
@@ -131,6 +125,7 @@ static int add_virtio(struct board *board, const struct device_option *option,
 	struct virtio_host host = board_virtio_host(board, option->values[VIRTIO_PACKED_RING]);
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
+	int result;
 
 	virtio = option->kind == DEVICE_VIRTIO_RNG
 			 ? virtio_entropy_create(&host, error)
@@ -139,11 +134,13 @@ static int add_virtio(struct board *board, const struct device_option *option,
 		return -EINVAL;
 	if (option->kind == DEVICE_VIRTIO_BALLOON) {
 		board->balloon = virtio;
-		board->balloon_port = port_of(option);
+		board->balloon_seat = board_seat(board, option->place);
 	}
 	name_option(board, option, name);
-	return board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option),
-				option->interface, error);
+	result = board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), option->interface, error);
+	if (result == 0)
+		board_note_seat(board, option->place);
+	return result;
 }
 
 bool board_has_option(const struct board *board, enum device_kind kind)

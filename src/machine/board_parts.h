@@ -6,6 +6,7 @@
 #define KVIK_MACHINE_BOARD_PARTS_H
 
 #include "device/acpi_pm.h"
+#include "device/acpi_slots.h"
 #include "device/display/vga.h"
 #include "device/fw_cfg.h"
 #include "device/i440fx.h"
@@ -87,8 +88,9 @@ struct board {
 	struct pci_layout pci_layout;
 	struct pcie_root_port *root_ports[BOARD_ROOT_PORTS_MAX]; /* those of config.root_ports */
 	unsigned root_port_count;
-	struct event_source off_source; /* an eventfd: some port was switched off */
-	_Atomic uint32_t switched_off;	/* which, a bit each */
+	struct acpi_slots *slots; /* the pc's; NULL: it has none */
+	struct event_source off_source; /* an eventfd: some port was switched off, some slot let go of */
+	_Atomic uint32_t switched_off, ejected; /* which, a bit each */
 	/* Those of disks that are CD-ROM drives; of others, without a unit. */
 	struct board_tray {
 		struct tray tray;
@@ -99,8 +101,7 @@ struct board {
 	bool is_complete; /* what comes now comes while the machine is there */
 	bool is_released, has_off_source;
 	bool has_begun; /* a reset from now on is none of power-on */
-	unsigned balloon_port;
-	unsigned watchdog_port;
+	unsigned balloon_seat, watchdog_seat; /* as struct device has it */
 	struct virtio_device *balloon; /* the last; NULL: there is none */
 	struct i6300esb *watchdog;     /* likewise */
 	unsigned virtio_count; /* by MMIO */
@@ -156,17 +157,26 @@ int board_find_seat(const struct board *board, const char *name, unsigned place,
 /* What firmware calls a `node` ("scsi") at a place: "pci-bridge@2,1/scsi@0", in Open Firmware's manner. */
 const char *board_pci_path(const struct board *board, unsigned place, const char *node,
 			   char path[BOARD_BOOT_PATH]);
-/* What was put on the board last is behind the port of this place. */
-void board_note_port(struct board *board, unsigned place);
+/* Where a device at this place can come and go: behind a root port, or on the pc's bus; its slot (as
+ * BOARD_PLACE_SLOT), or 0: nowhere. */
+unsigned board_seat(const struct board *board, unsigned place);
+/* What was put on the board last is there, and may go. */
+void board_note_seat(struct board *board, unsigned place);
+/* The pc's slots, and what ACPI tells of them: in the scope of PCI0, and behind it. */
+int board_add_slots(struct board *board, struct error *error);
+void board_describe_slots(struct aml *aml, const struct board *board);
+void board_describe_slots_event(struct aml *aml, const struct board *board);
 /* A q35's root ports. */
 int board_add_root_ports(struct board *board, struct error *error);
-void board_unwatch_ports(struct board *board); /* before the devices go */
+/* Have board_seats_are_off called by the I/O thread when `off_source` is written to. */
+int board_watch_seats(struct board *board, struct error *error);
+void board_unwatch_seats(struct board *board); /* before the devices go */
 /* CD-ROM drives' trays: what controllers call, and the drives that they have. */
 int board_watch_trays(struct board *board, struct error *error);
 void board_unwatch_trays(struct board *board); /* after the devices have gone */
 void board_tray_moves(void *board); /* drive_config.moved */
 void board_keep_tray(struct board *board, unsigned disk, struct tray tray);
-void board_ports_are_off(void *context); /* off_source.ready */
+void board_seats_are_off(void *context); /* off_source.ready */
 bool board_wants_pci(const struct board *board);
 /* Whether it begins with firmware, which finds out what there is by itself. */
 static inline bool board_has_firmware(const struct board *board)

@@ -1,4 +1,4 @@
-/* What comes and goes behind root ports while the machine is there. */
+/* What comes and goes behind root ports, and in the pc's slots, while the machine is there. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,50 +19,69 @@ static void remove_device(struct board *board, unsigned index)
 	device_destroy(&removed);
 }
 
-static void take_out(struct board *board, unsigned number)
+static struct pcie_root_port *port_of(const struct board *board, unsigned seat)
 {
-	struct pcie_root_port *port = board->root_ports[number - 1];
-	struct pci_bus *bus = pcie_root_port_bus(port);
-	unsigned i;
+	unsigned number = BOARD_PLACE_PORT(seat);
 
-	for (i = 0; i < 8; i++)
+	return number && number <= board->root_port_count ? board->root_ports[number - 1] : NULL;
+}
+
+static void take_out(struct board *board, unsigned seat)
+{
+	struct pcie_root_port *port = port_of(board, seat);
+	struct pci_bus *bus = port ? pcie_root_port_bus(port) : board->pci;
+	unsigned i, first = BOARD_PLACE_FUNCTION(seat);
+
+	for (i = first; i < first + 8; i++)
 		if (pci_bus_at(bus, i))
 			pci_bus_remove(pci_bus_at(bus, i));
 	for (i = board->device_count; i-- > 0;) {
-		if (board->devices[i].port != number)
+		if (board->devices[i].seat != seat)
 			continue;
-		if (board->balloon_port == number)
+		if (board->balloon_seat == seat)
 			board->balloon = NULL;
-		if (board->watchdog_port == number)
+		if (board->watchdog_seat == seat)
 			board->watchdog = NULL;
 		remove_device(board, i);
 	}
-	pcie_root_port_changed(port);
-	log_info("root port %u is empty", number);
+	if (port)
+		pcie_root_port_changed(port);
+	else
+		acpi_slots_empty(board->slots, first >> 3);
+	log_info("slot %u behind port %u is empty", first >> 3, BOARD_PLACE_PORT(seat));
 	if (board->config.unplugged)
-		board->config.unplugged(board->config.unplug_context, number);
+		board->config.unplugged(board->config.unplug_context, seat);
 }
 
-static bool is_occupied(const struct board *board, unsigned number)
+static bool is_occupied(const struct board *board, unsigned seat)
 {
-	return pci_bus_at(pcie_root_port_bus(board->root_ports[number - 1]), 0);
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		if (seat && board->devices[i].seat == seat)
+			return true;
+	return false;
 }
 
-/* I/O thread. The slot may be on again by now: then it is not taken out. */
-void board_ports_are_off(void *context)
+/* I/O thread. A port may be on again by now: then what is there is not taken out. */
+void board_seats_are_off(void *context)
 {
 	struct board *board = context;
 	uint64_t count;
-	uint32_t ports;
+	uint32_t ports, slots;
 	unsigned i;
 
 	if (read(board->off_source.fd, &count, sizeof(count)) < 0)
 		return;
 	ports = atomic_exchange(&board->switched_off, 0);
+	slots = atomic_exchange(&board->ejected, 0);
 	for (i = 0; i < board->root_port_count; i++)
-		if ((ports >> i & 1) && is_occupied(board, i + 1) &&
+		if ((ports >> i & 1) && is_occupied(board, BOARD_PLACE(i + 1, 0)) &&
 		    pcie_root_port_is_off(board->root_ports[i]))
-			take_out(board, i + 1);
+			take_out(board, BOARD_PLACE(i + 1, 0));
+	for (i = 0; i < PCI_SLOTS; i++)
+		if ((slots >> i & 1) && is_occupied(board, BOARD_PLACE(0, PCI_SLOT_FUNCTION(i, 0))))
+			take_out(board, BOARD_PLACE(0, PCI_SLOT_FUNCTION(i, 0)));
 }
 
 static unsigned free_number(const struct board *board, const char *format)
@@ -88,9 +107,13 @@ static int add(struct board *board, const struct board_plug *plug, struct error 
 int board_plug(struct board *board, const struct board_plug *plug, struct error *error)
 {
 	unsigned place = plug->disk ? plug->disk->pci_place : plug->net ? plug->net->place : plug->option->place;
-	unsigned before = board->device_count, i, port = BOARD_PLACE_PORT(place);
+	unsigned before = board->device_count, i;
+	struct pcie_root_port *port = port_of(board, place);
 	int result;
 
+	/* Firmware's lists have the slots that were free at the start: a slot's first function comes, and alone. */
+	if (!board_seat(board, place) || BOARD_PLACE_FUNCTION(place) % 8)
+		return error_set(error, ENOTSUP, "nothing can be plugged in there");
 	result = add(board, plug, error);
 	for (i = board->device_count; result < 0 && i-- > before;)
 		remove_device(board, i);
@@ -101,22 +124,33 @@ int board_plug(struct board *board, const struct board_plug *plug, struct error 
 		if (board->is_released)
 			device_release(&board->devices[i]);
 	}
-	pcie_root_port_changed(board->root_ports[port - 1]);
+	if (port)
+		pcie_root_port_changed(port);
 	return 0;
 }
 
-int board_unplug(struct board *board, unsigned number, struct error *error)
+/* The guest lets go by the slot's register (acpi_slots.h). One that does not listen has nothing to let go of. */
+static int unplug_slot(struct board *board, unsigned seat)
 {
-	struct pcie_root_port *port;
+	if (!acpi_slots_ask(board->slots, BOARD_PLACE_FUNCTION(seat) >> 3))
+		take_out(board, seat);
+	return 0;
+}
 
-	if (!number || number > board->root_port_count || !is_occupied(board, number))
+int board_unplug(struct board *board, unsigned place, struct error *error)
+{
+	unsigned seat = board_seat(board, place);
+	struct pcie_root_port *port = port_of(board, place);
+
+	if (!is_occupied(board, seat))
 		return error_set(error, ENODEV, "nothing that can be taken out is there");
-	port = board->root_ports[number - 1];
+	if (!port)
+		return unplug_slot(board, seat);
 	if (pcie_root_port_is_busy(port))
 		return error_set(error, EBUSY, "guest is busy (power indicator blinking)");
 	if (pcie_root_port_is_off(port))
-		take_out(board, number);
+		take_out(board, seat);
 	else if (!pcie_root_port_press_button(port))
-		log_info("the guest has no driver for root port %u yet", number);
+		log_info("the guest has no driver for root port %u yet", BOARD_PLACE_PORT(seat));
 	return 0;
 }

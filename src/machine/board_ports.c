@@ -80,24 +80,24 @@ static void port_switched_off(void *context, unsigned slot_function)
 		return;
 }
 
-static int watch_ports(struct board *board, struct error *error)
+int board_watch_seats(struct board *board, struct error *error)
 {
 	int result;
 
 	_Static_assert(BOARD_ROOT_PORTS_MAX <= 32, "a bit each");
 	board->off_source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (board->off_source.fd < 0)
-		return error_set_errno(error, errno, "cannot create the root ports");
+		return error_set_errno(error, errno, "cannot watch PCI slots");
 	result = event_loop_add(board->config.loop, &board->off_source);
 	if (result < 0) {
 		close(board->off_source.fd);
-		return error_set_errno(error, -result, "cannot create the root ports");
+		return error_set_errno(error, -result, "cannot watch PCI slots");
 	}
 	board->has_off_source = true;
 	return 0;
 }
 
-void board_unwatch_ports(struct board *board)
+void board_unwatch_seats(struct board *board)
 {
 	if (!board->has_off_source)
 		return;
@@ -136,7 +136,7 @@ int board_add_root_ports(struct board *board, struct error *error)
 	int result = 0;
 
 	if (board->config.root_port_count)
-		result = watch_ports(board, error);
+		result = board_watch_seats(board, error);
 	for (i = 0; i < board->config.root_port_count && result == 0; i++)
 		result = add_root_port(board, &board->config.root_ports[i], error);
 	return result;

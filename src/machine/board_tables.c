@@ -124,9 +124,11 @@ static void describe(struct aml *aml, const void *context)
 	describe_virtio(aml, board);
 	if (board_is_pc(board)) {
 		aml_end(aml, bridge);
+		board_describe_slots(aml, board);
 		aml_end(aml, root);
 	}
 	aml_end(aml, scope);
+	board_describe_slots_event(aml, board);
 }
 
 int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error)

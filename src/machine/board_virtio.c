@@ -106,8 +106,8 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 	config.slot_function = seat.slot_function;
 	pci = virtio_pci_create(&config, virtio, error);
 	result = pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
-	if (result == 0)
-		board_note_port(board, place);
+	if (result == 0 && place != BOARD_ANYWHERE && BOARD_PLACE_PORT(place))
+		board_note_seat(board, place);
 	return result;
 }
 
@@ -119,6 +119,7 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	unsigned place = disk->pci_place;
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
+	int result;
 
 	if (queues > VIRTIO_DISK_QUEUES_MAX)
 		queues = VIRTIO_DISK_QUEUES_MAX;
@@ -131,7 +132,10 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
 	if (place != BOARD_ANYWHERE)
 		board_add_boot(board, disk, "%s/disk@0,0", board_pci_path(board, place, "scsi", path));
-	return board_add_virtio(board, name, virtio, CLASS_DISK, place, disk->interface, error);
+	result = board_add_virtio(board, name, virtio, CLASS_DISK, place, disk->interface, error);
+	if (result == 0)
+		board_note_seat(board, disk->pci_place);
+	return result;
 }
 
 static int add_e1000(struct board *board, struct board_net *net, const char *name, struct error *error)
@@ -150,7 +154,7 @@ static int add_e1000(struct board *board, struct board_net *net, const char *nam
 	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, NULL, error);
 	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
 	if (result == 0)
-		board_note_port(board, net->place);
+		board_note_seat(board, net->place);
 	return result;
 }
 
@@ -159,6 +163,7 @@ int board_add_net(struct board *board, struct board_net *net, unsigned number, s
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
+	int result;
 
 	snprintf(name, sizeof(name), "net%u", number);
 	if (net->is_e1000)
@@ -167,8 +172,10 @@ int board_add_net(struct board *board, struct board_net *net, unsigned number, s
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	if (!virtio)
 		return -EINVAL;
-	return board_add_virtio(board, name, virtio, CLASS_NET, net->place, net->interface,
-				error);
+	result = board_add_virtio(board, name, virtio, CLASS_NET, net->place, net->interface, error);
+	if (result == 0)
+		board_note_seat(board, net->place);
+	return result;
 }
 
 int board_add_nets(struct board *board, struct error *error)

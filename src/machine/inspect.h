@@ -89,7 +89,7 @@ int machine_read_balloon(struct machine *machine, uint64_t *bytes);
  * it has gone. I/O thread. */
 struct board_plug;
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error);
-int machine_unplug(struct machine *machine, unsigned port, struct error *error);
+int machine_unplug(struct machine *machine, unsigned place, struct error *error);
 
 /* The tray of the CD-ROM drive that is its configuration's disks[disk], as device/storage/tray.h has it. NULL: it is
  * none. I/O thread. */
@@ -106,7 +106,7 @@ struct machine_observer {
 	void (*resetting)(void *context);
 	void (*was_reset)(void *context);
 	void (*power_button)(void *context); /* it was pressed */
-	void (*unplugged)(void *context, unsigned port); /* what was behind a root port, from 1 on, has gone */
+	void (*unplugged)(void *context, unsigned slot); /* what was there (BOARD_PLACE_SLOT) has gone */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */

@@ -47,20 +47,20 @@ void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned p
 	board_place_pointer(machine->board, is_vertical, place);
 }
 
-void machine_note_disk(struct machine *machine, struct block *block, unsigned port)
+void machine_note_disk(struct machine *machine, struct block *block, unsigned place)
 {
 	if (!block || machine->disk_count == BOARD_DISKS_MAX)
 		return;
 	machine->disks[machine->disk_count].block = block;
-	machine->disks[machine->disk_count++].port = port;
+	machine->disks[machine->disk_count++].slot = place ? BOARD_PLACE_SLOT(place) : 0;
 }
 
-void machine_forget_disks(struct machine *machine, unsigned port)
+void machine_forget_disks(struct machine *machine, unsigned slot)
 {
 	unsigned i, kept = 0;
 
 	for (i = 0; i < machine->disk_count; i++)
-		if (machine->disks[i].port != port)
+		if (machine->disks[i].slot != slot)
 			machine->disks[kept++] = machine->disks[i];
 	machine->disk_count = kept;
 }
@@ -68,17 +68,17 @@ void machine_forget_disks(struct machine *machine, unsigned port)
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
 	struct block *block = plug->disk ? plug->disk->block : NULL;
-	unsigned port = plug->disk ? BOARD_PLACE_PORT(plug->disk->pci_place) : 0;
+	unsigned place = plug->disk ? plug->disk->pci_place : 0;
 	int result = board_plug(machine->board, plug, error);
 
 	if (result == 0)
-		machine_note_disk(machine, block, port);
+		machine_note_disk(machine, block, place);
 	return result;
 }
 
-int machine_unplug(struct machine *machine, unsigned port, struct error *error)
+int machine_unplug(struct machine *machine, unsigned place, struct error *error)
 {
-	return board_unplug(machine->board, port, error);
+	return board_unplug(machine->board, place, error);
 }
 
 const struct tray *machine_tray(const struct machine *machine, unsigned disk)

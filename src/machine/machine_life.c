@@ -136,16 +136,16 @@ static int create_vcpus(struct machine *machine, struct error *error)
 }
 
 /* board_config.unplugged. */
-static void unplugged(void *context, unsigned port)
+static void unplugged(void *context, unsigned slot)
 {
 	struct machine *machine = context;
 	struct machine_observer *observer, *next;
 
-	machine_forget_disks(machine, port);
+	machine_forget_disks(machine, slot);
 	for (observer = machine->observers; observer; observer = next) {
 		next = observer->next;
 		if (observer->unplugged)
-			observer->unplugged(observer->context, port);
+			observer->unplugged(observer->context, slot);
 	}
 }
 
@@ -209,7 +209,8 @@ static int create_board(struct machine *machine, struct error *error)
 	/* What a drive's tray holds comes and goes, and is only read. */
 	for (i = 0; i < machine->config.disk_count; i++)
 		if (!machine->config.disks[i].is_cdrom)
-			machine_note_disk(machine, machine->config.disks[i].block, 0);
+			machine_note_disk(machine, machine->config.disks[i].block,
+					  machine->config.disks[i].pci_place);
 	board.unplugged = unplugged;
 	board.unplug_context = machine;
 	board.tray_moved = tray_moved;

@@ -28,7 +28,7 @@ struct machine {
 	struct board *board;
 	struct {
 		struct block *block; /* the board's */
-		unsigned port; /* that it is behind; 0: none */
+		unsigned slot; /* that it is in (BOARD_PLACE_SLOT); 0: it stays */
 	} disks[BOARD_DISKS_MAX]; /* in the order in which they came */
 	unsigned disk_count;
 	struct boot *boot;
@@ -101,8 +101,8 @@ int machine_reset(struct machine *machine, struct error *error);
 /* -- machine_inspect.c -- */
 
 /* A disk that the board has got, behind a port or (0) not; NULL is none. And what was there has gone. */
-void machine_note_disk(struct machine *machine, struct block *block, unsigned port);
-void machine_forget_disks(struct machine *machine, unsigned port);
+void machine_note_disk(struct machine *machine, struct block *block, unsigned place);
+void machine_forget_disks(struct machine *machine, unsigned slot);
 
 /* -- machine_saved.c -- */
 

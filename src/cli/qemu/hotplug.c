@@ -104,16 +104,14 @@ static int delete_device(struct hotplug *hotplug, const json_t *arguments, struc
 	device = find(hotplug->line->devices, "id", name);
 	if (!device)
 		return error_set(error, ENODEV, "Device '%.60s' not found", id);
-	if (!line_device_port(device)) {
-		error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging: it is behind no root port",
-			  id);
-		return -ENOTSUP;
-	}
-	return machine_unplug(hotplug->machine, line_device_port(device), error);
+	if (!line_device_slot(hotplug->line, device))
+		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging: it is behind no root "
+						 "port, nor in a slot of a pc", id);
+	return machine_unplug(hotplug->machine, line_device_slot(hotplug->line, device), error);
 }
 
 /* machine_observer.unplugged. */
-static void unplugged(void *context, unsigned port)
+static void unplugged(void *context, unsigned slot)
 {
 	struct hotplug *hotplug = context;
 	struct line *line = hotplug->line;
@@ -122,7 +120,7 @@ static void unplugged(void *context, unsigned port)
 
 	for (i = json_array_size(line->devices); i-- > 0;) {
 		device = json_array_get(line->devices, i);
-		if (line_device_port(device) != port)
+		if (line_device_slot(line, device) != slot)
 			continue;
 		json_incref(device);
 		line_unplug_device(line, device);

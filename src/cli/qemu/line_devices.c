@@ -275,7 +275,7 @@ int line_open_devices(struct line *line, struct error *error)
 		config->firmware_is_silent = false;
 	}
 	if (result == 0)
-		result = nets_start(&line->nets, config->root_port_count, error);
+		result = nets_start(&line->nets, config->root_port_count || line->type->board == BOARD_PC, error);
 	while (result < 0 && config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)
@@ -289,11 +289,13 @@ int line_open_devices(struct line *line, struct error *error)
 
 /* -- devices that come and go -- */
 
-unsigned line_device_port(const json_t *device)
+unsigned line_device_slot(const struct line *line, const json_t *device)
 {
 	unsigned place = place_of(device);
 
-	return place ? BOARD_PLACE_PORT(place) : 0;
+	if (!place || (!BOARD_PLACE_PORT(place) && line->type->board != BOARD_PC))
+		return 0;
+	return BOARD_PLACE_SLOT(place);
 }
 
 static json_t *find_device(const struct line *line, const char *id)
@@ -323,7 +325,7 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
 	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
-	if (!line_port_number(line, bus))
+	if (!line_port_number(line, bus) && line->type->board != BOARD_PC)
 		return error_set(error, ENOTSUP,
 				 "Bus '%.60s' does not support hotplugging: say bus= of a pcie-root-port",
 				 bus ? bus : "pcie.0");
@@ -346,35 +348,13 @@ static void give_mac(const struct line *line, json_t *device)
 		json_object_set_new(device, "mac", json_sprintf("52:54:00:12:34:%02x", (0x56 + count) & 0xff));
 }
 
-static int place_plugged(struct line *line, json_t *device, struct error *error)
-{
-	const json_t *address = json_object_get(device, "addr");
-	unsigned port = line_port_number(line, keyval_text(device, "bus")), place;
-	int at = !address		    ? 0
-		 : json_is_integer(address) ? (int)json_integer_value(address)
-					    : line_parse_address(json_string_value(address), error);
-	json_t *one;
-	size_t i;
-
-	if (at < 0)
-		return at;
-	/* A device comes alone: functions could not come one after the other (PCI Express 3.0 §6.7). */
-	if (at != 0)
-		return error_set(error, EINVAL, "addr=0x%x: what is plugged in is function 0 of slot 0", at);
-	place = BOARD_PLACE(port, 0);
-	json_array_foreach(line->devices, i, one)
-		if (line_device_port(one) == port)
-			return error_set(error, EBUSY, "the slot of %.60s is taken", keyval_text(device, "bus"));
-	return json_object_set_new(device, "place", json_integer(place));
-}
-
 int line_plug_device(struct line *line, json_t *device, struct board_plug *plug, struct error *error)
 {
 	struct machine_config *config = &line->config;
 	int result = check_plugged(line, device, error);
 
 	if (result == 0)
-		result = place_plugged(line, device, error);
+		result = line_place_plugged(line, device, error);
 	if (result < 0)
 		return result;
 	if (device_driver_find(keyval_text(device, "driver"), error)->role == ROLE_NETWORK)

@@ -9,13 +9,13 @@
  * the process's only thread. 0, or -errno and `error`: none is open. */
 int line_open_devices(struct line *line, struct error *error);
 /*
- * A device that comes while the machine is there: checked, given its place, which is behind a root port, and opened
+ * A device that comes while the machine is there: checked, given its place, behind a root port or on the pc's bus, and opened
  * into `plug`, whose parts are in line->config and the caller's to close. It is added to line->devices. 0, or -errno
  * and `error`.
  */
 int line_plug_device(struct line *line, json_t *device, struct board_plug *plug, struct error *error);
-/* The root port that a device is behind, from 1 on; 0: none. */
-unsigned line_device_port(const json_t *device);
+/* The slot that a device can be taken out of (BOARD_PLACE_SLOT); 0: there it stays. */
+unsigned line_device_slot(const struct line *line, const json_t *device);
 /* Forget a device of line->devices, which has gone. */
 void line_unplug_device(struct line *line, json_t *device);
 

@@ -84,7 +84,8 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		       : error_set(error, ENODEV, "Bus '%.60s' not found: there is pci.0", bus);
 }
 
-int line_parse_address(const char *text, struct error *error)
+/* "SLOT", "SLOT.FUNCTION", hexadecimal as QEMU reads it, as slot and function at once; or -errno and `error`. */
+static int parse_address(const char *text, struct error *error)
 {
 	unsigned long slot, function = 0;
 	char *end;
@@ -131,7 +132,7 @@ static int take_named_places(struct line *line, struct place_use *places, struct
 		/* A number is slot and function at once. */
 		at = !address			? 0
 		     : json_is_integer(address) ? (int)json_integer_value(address)
-						: line_parse_address(json_string_value(address), error);
+						: parse_address(json_string_value(address), error);
 		if (at < 0 || at >= PCI_FUNCTIONS)
 			return at < 0 ? at : error_set(error, EINVAL, "addr=%d: use 0 to 255", at);
 		result = take_place(places, one, port, at, error);
@@ -141,12 +142,12 @@ static int take_named_places(struct line *line, struct place_use *places, struct
 	return 0;
 }
 
-static bool slot_is_free(const struct place_use *places, unsigned slot)
+static bool slot_is_free(const struct place_use *places, unsigned port, unsigned slot)
 {
 	unsigned i;
 
 	for (i = 0; i < 8; i++)
-		if (places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)])
+		if (places->is_taken[port][PCI_SLOT_FUNCTION(slot, i)])
 			return false;
 	return true;
 }
@@ -159,7 +160,7 @@ static int choose_place(struct line *line, struct place_use *places, json_t *dev
 	slot -= is_display; /* right before the others */
 	if (line_is_microvm(line) || json_object_get(device, "place"))
 		return 0;
-	while (slot < PCI_SLOTS && !slot_is_free(places, slot))
+	while (slot < PCI_SLOTS && !slot_is_free(places, 0, slot))
 		slot++;
 	if (slot == PCI_SLOTS)
 		return error_set(error, ENOSPC, "no PCI slot is free");
@@ -249,4 +250,46 @@ int line_place_devices(struct line *line, struct error *error)
 	if (result < 0)
 		error_prefix(error, "-device");
 	return result;
+}
+
+/* Where the devices are that there are. */
+static void take_present_places(const struct line *line, struct place_use *places)
+{
+	const json_t *one;
+	unsigned place;
+	size_t i;
+
+	take_chipset(line, places);
+	json_array_foreach(line->devices, i, one) {
+		place = json_integer_value(json_object_get(one, "place"));
+		if (place)
+			places->is_taken[BOARD_PLACE_PORT(place)][BOARD_PLACE_FUNCTION(place)] = true;
+	}
+}
+
+int line_place_plugged(struct line *line, json_t *device, struct error *error)
+{
+	const json_t *address = json_object_get(device, "addr");
+	unsigned port = line_port_number(line, keyval_text(device, "bus"));
+	struct place_use places = {0};
+	int at = !address		    ? 0
+		 : json_is_integer(address) ? (int)json_integer_value(address)
+					    : parse_address(json_string_value(address), error);
+
+	if (at < 0)
+		return at;
+	/* A device comes alone: functions could not come one after the other (PCI Express 3.0 §6.7). */
+	if (port && at != 0)
+		return error_set(error, EINVAL, "addr=0x%x: what is plugged in is function 0 of slot 0", at);
+	if (at % 8 || at >= PCI_FUNCTIONS)
+		return error_set(error, EINVAL, "addr=0x%x.%x: what is plugged in is function 0 of its slot", at / 8,
+				 at % 8);
+	take_present_places(line, &places);
+	if (port && places.is_taken[port][0])
+		return error_set(error, EBUSY, "the slot of %.60s is taken", keyval_text(device, "bus"));
+	if (!port && !address)
+		return choose_place(line, &places, device, error);
+	if (!slot_is_free(&places, port, at / 8))
+		return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", at / 8);
+	return take_place(&places, device, port, at, error);
 }

@@ -11,9 +11,9 @@
 int line_check_device(struct line *line, json_t *device, struct error *error);
 /* Of the root port with that id among the line's, from 1 on; 0: the bus is no port. */
 unsigned line_port_number(const struct line *line, const char *bus);
-/* "SLOT", "SLOT.FUNCTION", hexadecimal as QEMU reads it, as slot and function at once; or -errno and `error`. */
-int line_parse_address(const char *text, struct error *error);
 /* Check line->devices, and give each its place. 0, or -errno and `error`. */
 int line_place_devices(struct line *line, struct error *error);
+/* A device that comes while the machine is there: its place, behind a root port or on the pc's bus. Likewise. */
+int line_place_plugged(struct line *line, json_t *device, struct error *error);
 
 #endif

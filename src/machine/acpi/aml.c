@@ -17,7 +17,16 @@
 #define OP_IF	    0xa0
 #define OP_ELSE	    0xa1
 #define OP_EXTENDED 0x5b
-#define OP_DEVICE   0x82 /* after OP_EXTENDED */
+/* After OP_EXTENDED: */
+#define OP_MUTEX    0x01
+#define OP_ACQUIRE  0x23
+#define OP_RELEASE  0x27
+#define OP_REGION   0x80
+#define OP_FIELD    0x81
+#define OP_DEVICE   0x82
+#define REGION_IO   0x01
+#define FIELD_DWORD 0x03 /* access by doublewords, no lock, bits beside are kept */
+#define WAIT_FOR_EVER 0xffff
 #define PREFIX_DUAL  0x2e
 #define PREFIX_MULTI 0x2f
 
@@ -217,6 +226,63 @@ void aml_buffer(struct aml *aml, const void *bytes, size_t size)
 	aml_integer(aml, size);
 	aml_bytes(aml, bytes, size);
 	aml_end(aml, mark);
+}
+
+void aml_no_target(struct aml *aml)
+{
+	aml_byte(aml, 0);
+}
+
+static void add_extended(struct aml *aml, uint8_t code, const char *name)
+{
+	aml_byte(aml, OP_EXTENDED);
+	aml_byte(aml, code);
+	aml_name(aml, name);
+}
+
+void aml_io_region(struct aml *aml, const char *name, uint16_t port, uint8_t bytes)
+{
+	add_extended(aml, OP_REGION, name);
+	aml_byte(aml, REGION_IO);
+	aml_integer(aml, port);
+	aml_integer(aml, bytes);
+}
+
+size_t aml_fields_begin(struct aml *aml, const char *region)
+{
+	size_t mark;
+
+	aml_byte(aml, OP_EXTENDED);
+	aml_byte(aml, OP_FIELD);
+	mark = aml->used;
+	aml_name(aml, region);
+	aml_byte(aml, FIELD_DWORD);
+	return mark;
+}
+
+void aml_field32(struct aml *aml, const char *name)
+{
+	aml_name(aml, name);
+	aml_byte(aml, 32); /* a PkgLength of one byte counts bits here */
+}
+
+void aml_mutex(struct aml *aml, const char *name)
+{
+	add_extended(aml, OP_MUTEX, name);
+	aml_byte(aml, 0);
+}
+
+void aml_acquire(struct aml *aml, const char *name)
+{
+	const uint16_t timeout = WAIT_FOR_EVER;
+
+	add_extended(aml, OP_ACQUIRE, name);
+	aml_bytes(aml, &timeout, sizeof(timeout));
+}
+
+void aml_release(struct aml *aml, const char *name)
+{
+	add_extended(aml, OP_RELEASE, name);
 }
 
 void aml_name_declare(struct aml *aml, const char *name)

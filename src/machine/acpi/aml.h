@@ -35,14 +35,26 @@ void aml_operator(struct aml *aml, uint8_t code); /* one of: */
 #define AML_LOCAL0	       0x60
 #define AML_ARG0	       0x68
 #define AML_STORE	       0x70 /* value, target */
-#define AML_AND		       0x7b /* two values, target */
+#define AML_SHIFT_LEFT	       0x79 /* two values, target */
+#define AML_AND		       0x7b /* likewise */
 #define AML_OR		       0x7d
+#define AML_NOTIFY	       0x86 /* object, value */
 #define AML_CREATE_DWORD_FIELD 0x8a /* buffer, offset, name */
 #define AML_NOT		       0x92
 #define AML_EQUAL	       0x93
 #define AML_RETURN	       0xa4
 void aml_buffer(struct aml *aml, const void *bytes, size_t size);
+void aml_no_target(struct aml *aml); /* the result goes nowhere but into the term around it */
 void aml_end(struct aml *aml, size_t mark);
+
+/* Ports, and names for their doublewords in turn, until aml_end (§20.2.5.2). */
+void aml_io_region(struct aml *aml, const char *name, uint16_t port, uint8_t bytes);
+size_t aml_fields_begin(struct aml *aml, const char *region);
+void aml_field32(struct aml *aml, const char *name);
+/* Mutexes; taking one waits for ever. */
+void aml_mutex(struct aml *aml, const char *name);
+void aml_acquire(struct aml *aml, const char *name);
+void aml_release(struct aml *aml, const char *name);
 
 /* Name (name, value): the object must follow. And the usual ones whole. */
 void aml_name_declare(struct aml *aml, const char *name);
