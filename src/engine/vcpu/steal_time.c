@@ -93,11 +93,14 @@ static void tell(const struct vcpu *vcpu, uint64_t stolen_ns)
 		       sizeof(page.version));
 }
 
-static void begin_counting(struct vcpu_steal *steal, uint64_t now, uint64_t used_ns)
+static void begin_counting(struct vcpu *vcpu, uint64_t now, uint64_t used_ns)
 {
+	struct vcpu_steal *steal = &vcpu->steal;
+
 	steal->since = now;
 	steal->outside = 0;
 	steal->used_ns = used_ns;
+	steal->elsewhere = vcpu->cpu.ticks_elsewhere;
 }
 
 static void look(struct vcpu *vcpu, uint64_t now)
@@ -110,10 +113,10 @@ static void look(struct vcpu *vcpu, uint64_t now)
 	if (wall_ns < LOOK_NS)
 		return;
 	now_ns = thread_ns();
-	used_ns = now_ns - steal->used_ns;
+	used_ns = now_ns - steal->used_ns + ticks_to_ns(vcpu->cpu.ticks_elsewhere - steal->elsewhere);
 	if (wall_ns > used_ns)
 		tell(vcpu, wall_ns - used_ns);
-	begin_counting(steal, now, now_ns);
+	begin_counting(vcpu, now, now_ns);
 }
 
 void vcpu_steal_update(struct vcpu *vcpu)
@@ -140,7 +143,7 @@ void vcpu_steal_enter(struct vcpu *vcpu)
 	if (!steal->is_counting || !pthread_equal(steal->thread, pthread_self())) {
 		steal->is_counting = true;
 		steal->thread = pthread_self();
-		begin_counting(steal, now, thread_ns());
+		begin_counting(vcpu, now, thread_ns());
 	} else {
 		steal->outside += now - steal->left;
 	}

@@ -5,7 +5,8 @@
  *
  * Stolen is the time inside KVM_RUN, sleep in HLT apart, in which the host gave the thread no processor:
  * wall time less the thread's CPU time, looked at once in a millisecond at most. What the thread uses
- * outside the guest counts as the guest's use, so that it is rather too little.
+ * outside the guest counts as the guest's use, so that it is rather too little; so does all the time in which
+ * user code runs directly, in a process of its own (run/direct), whose CPU time is not looked at.
  *
  * `preempted` is set where the vCPU leaves the guest although it has work there: to give way, to return
  * to user space between two instructions. It is not when the host takes the processor away in the

@@ -44,6 +44,7 @@ struct vcpu_steal {
 	uint64_t left;      /* when the guest was left last; 0: it is inside */
 	uint64_t outside;   /* ticks since then outside the guest */
 	uint64_t used_ns;   /* the thread's CPU time, then */
+	uint64_t elsewhere; /* cpu.ticks_elsewhere, then */
 };
 
 /* What KVM_GET_STATS_FD shows. */

@@ -72,7 +72,7 @@ def test_direct_attacks(context):
         require(direct_counter(context, "stubs that ended") > 10, "no stub has ended")
 
 
-DIRECT_PROGRAMS = ["clock", "debugger", "space", "swap", "threads", "vector"]
+DIRECT_PROGRAMS = ["clock", "debugger", "space", "swap", "threads", "usage", "vector"]
 
 
 def test_direct_programs(context):

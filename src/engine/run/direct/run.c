@@ -160,6 +160,7 @@ enum turn {
 static enum turn run_process(struct direct *direct, struct direct_process *process)
 {
 	struct cpu *cpu = direct->cpu;
+	uint64_t began = __builtin_ia32_rdtsc();
 	int result = process_resume(process);
 
 	if (result < 0)
@@ -179,6 +180,7 @@ static enum turn run_process(struct direct *direct, struct direct_process *proce
 	}
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
+	cpu->ticks_elsewhere += __builtin_ia32_rdtsc() - began;
 	return result == 0 ? TURN_STOPPED : TURN_LOST;
 }
 
