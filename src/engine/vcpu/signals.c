@@ -252,12 +252,15 @@ int signals_sleep(struct vcpu *vcpu)
 	uint64_t count;
 	int result;
 
-	if (!vcpu->ignores_signals) {
-		result = update_signal_fd(vcpu);
-		if (result < 0)
-			return result;
-		fds[1].fd = vcpu->signal_fd;
+	/* One system call in place of two, for what some guests do ten thousand times a second. */
+	if (vcpu->ignores_signals) {
+		syscall(SYS_futex, &vcpu->is_sleeping, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+		return 0;
 	}
+	result = update_signal_fd(vcpu);
+	if (result < 0)
+		return result;
+	fds[1].fd = vcpu->signal_fd;
 	if (poll(fds, 2, -1) < 0 && errno != EINTR)
 		return -errno;
 	if ((fds[0].revents & POLLIN) && read(vcpu->wake_fd, &count, sizeof(count)) < 0 &&

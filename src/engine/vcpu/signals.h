@@ -34,7 +34,7 @@ void signals_watch(const struct vcpu *vcpu);
 /* Whether a signal that interrupts KVM_RUN is pending. Discards those that would be ignored. */
 bool signals_pending(struct vcpu *vcpu);
 
-/* Sleep until wake_fd, which is emptied, or such a signal. -errno when that cannot be. */
+/* Sleep until is_sleeping is 0 (vcpu_notify, vcpu_kick) or such a signal, or for no reason. -errno when that cannot be. */
 int signals_sleep(struct vcpu *vcpu);
 
 #endif

@@ -4,6 +4,8 @@
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/x86/features.h"
@@ -76,16 +78,18 @@ bool vcpu_apic_base_is_valid(const struct vcpu *vcpu, uint64_t base)
 	return !(base & is_x2apic) || ((base & is_enabled) && cpu_has(&vcpu->cpu, FEATURE_X2APIC));
 }
 
-/* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other.
- */
+/* A sleeper sets is_sleeping before it looks for the last time, so one of the two sees the other. */
 static void wake(struct vcpu *vcpu)
 {
 	uint64_t one = 1;
 
-	if (!atomic_exchange(&vcpu->is_sleeping, false))
+	if (!atomic_exchange(&vcpu->is_sleeping, 0))
 		return;
+	/* That changes only between two of its sleeps. */
+	if (vcpu->ignores_signals)
+		syscall(SYS_futex, &vcpu->is_sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	/* EAGAIN would mean that it is awake already. */
-	if (write(vcpu->wake_fd, &one, sizeof(one)) < 0)
+	else if (write(vcpu->wake_fd, &one, sizeof(one)) < 0)
 		return;
 }
 

@@ -75,9 +75,10 @@ struct vcpu {
 
 	/* -- between threads -- */
 	_Atomic bool is_kicked;   /* engine_kick, until KVM_RUN has returned EINTR for it */
-	_Atomic bool is_sleeping; /* waits in poll for wake_fd */
+	/* 1 while it sleeps, or is about to: signals_sleep. A futex where it ignores signals. */
+	_Atomic uint32_t is_sleeping;
 	_Atomic bool pv_unhalted; /* KVM_HC_KICK_CPU */
-	int wake_fd;              /* eventfd */
+	int wake_fd; /* eventfd, in whose stead */
 	_Atomic uint64_t eoi_exits[4]; /* vectors whose EOI user space must learn of */
 	struct vcpu *watched_next;     /* signals.c's list; its lock */
 	struct vcpu *sampled_next;     /* sampler.c's list; its lock */

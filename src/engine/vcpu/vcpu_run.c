@@ -71,7 +71,7 @@ static int wait_for_event(struct vcpu *vcpu)
 
 	cpu_begins(&vcpu->cpu, CPU_IS_IDLE);
 	for (;;) {
-		atomic_store(&vcpu->is_sleeping, true);
+		atomic_store(&vcpu->is_sleeping, 1);
 		result = 0;
 		if (has_event(vcpu))
 			break;
@@ -84,7 +84,7 @@ static int wait_for_event(struct vcpu *vcpu)
 		if (result < 0)
 			break;
 	}
-	atomic_store(&vcpu->is_sleeping, false);
+	atomic_store(&vcpu->is_sleeping, 0);
 	if (result < 0)
 		return result;
 	vcpu_process_events(vcpu);
