@@ -4,7 +4,8 @@
  * whose code has taken the handler away, dies or gets nothing all the same: no refused call is ever
  * made.
  *
- * libseccomp puts it together. Calls for other instruction sets (int 0x80, x32) are refused as a whole.
+ * libseccomp puts it together. Calls for other instruction sets (int 0x80, x32) are refused as a whole, and end the
+ * process at once, but for the one whose stubs run a guest's code: there each is a call of the guest's, as any other.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -127,8 +128,8 @@ static int add_calls(scmp_filter_ctx filter, const struct allowed_call *calls, u
 	return result;
 }
 
-/* A negative errno of libseccomp's, or 0. */
-static int set_attributes(scmp_filter_ctx filter)
+/* What a call of another instruction set comes to. A negative errno of libseccomp's, or 0. */
+static int set_attributes(scmp_filter_ctx filter, uint32_t other_sets)
 {
 	int result;
 
@@ -138,7 +139,7 @@ static int set_attributes(scmp_filter_ctx filter)
 	if (result == 0)
 		result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
 	if (result == 0)
-		result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		result = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, other_sets);
 	return result;
 }
 
@@ -152,7 +153,7 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 			   struct error *error)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
-	int result = filter ? set_attributes(filter) : -ENOMEM;
+	int result = filter ? set_attributes(filter, SCMP_ACT_KILL_PROCESS) : -ENOMEM;
 
 	/* The C library tries this one first: its flags are in memory, where no filter sees them. */
 	if (result == 0)
@@ -174,11 +175,12 @@ int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_r
 	return 0;
 }
 
-int sandbox_install_calls(const struct allowed_call *common, unsigned common_count,
-			  const struct allowed_call *calls, unsigned count)
+int sandbox_install_calls(const struct allowed_call *common, unsigned common_count, const struct allowed_call *calls,
+			  unsigned count, bool traps_other_sets)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_TRAP);
-	int result = filter ? set_attributes(filter) : -ENOMEM;
+	int result = filter ? set_attributes(filter, traps_other_sets ? SCMP_ACT_TRAP : SCMP_ACT_KILL_PROCESS) :
+			      -ENOMEM;
 
 	if (result == 0)
 		result = add_calls(filter, calls, count, NULL);

@@ -109,7 +109,8 @@ static int confine(const struct helper_config *config, pid_t parent, struct erro
 	if (result == 0 && !SANDBOX_IS_RELAXED)
 		result = sandbox_install_calls(common_calls,
 					       sizeof(common_calls) / sizeof(common_calls[0]),
-					       config->calls, config->call_count);
+					       config->calls, config->call_count,
+					       config->traps_other_sets);
 	return result;
 }
 

@@ -21,6 +21,7 @@ struct helper_config {
 	/* What it may call when it is locked, besides what every helper may. */
 	const struct allowed_call *calls;
 	unsigned call_count;
+	bool traps_other_sets; /* calls of other instruction sets raise SIGSYS, as others do; else they end it at once */
 	/* Descriptors of the caller's that it goes on to use; all others but standard error are closed. */
 	const int *kept;
 	unsigned kept_count;

@@ -41,9 +41,10 @@ int sandbox_limit_paths(const char *path, bool is_readonly);
 int sandbox_install_filter(const struct sandbox_config *config, struct sandbox_report *report,
 			   struct error *error);
 
-/* A helper's filter: what it shares with others, and its own. 0 or -errno. */
-int sandbox_install_calls(const struct allowed_call *common, unsigned common_count,
-			  const struct allowed_call *calls, unsigned count);
+/* A helper's filter: what it shares with others, and its own. `traps_other_sets`: calls of other instruction sets
+ * raise SIGSYS, too, and do not end it at once. 0 or -errno. */
+int sandbox_install_calls(const struct allowed_call *common, unsigned common_count, const struct allowed_call *calls,
+			  unsigned count, bool traps_other_sets);
 
 /* A filter that kills who makes another call, ready for PR_SET_SECCOMP. It is not freed. 0 or -errno. */
 int sandbox_compile_calls(const struct allowed_call *calls, unsigned count, struct sock_fprog *program);

@@ -244,6 +244,7 @@ int spawner_start(stub_function *function, enum spawner_lock lock, struct error 
 		.calls = lock == STUB_LOCKS ? wider_calls : calls,
 		.call_count = lock == STUB_LOCKS ? sizeof(wider_calls) / sizeof(wider_calls[0]) :
 						   sizeof(calls) / sizeof(calls[0]),
+		.traps_other_sets = lock == STUB_LOCKS,
 		.prepare = prepare,
 		.serve = serve,
 		.context = &spawner,
