@@ -114,6 +114,8 @@ void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *contex
 	struct jit_statistics statistics;
 
 	jit_get_statistics(cpu, &statistics);
+	if (jit->watcher)
+		visit(context, "lockstep differences", jit->watcher->differences);
 	visit(context, "blocks translated", statistics.blocks);
 	if (jit_is_keeping(jit))
 		visit(context, "blocks taken from those that are kept", statistics.kept_blocks);

@@ -39,6 +39,7 @@ struct jit_watcher {
 	void (*fallback)(struct jit_watcher *watcher, struct cpu *cpu, uint64_t rip);
 	/* The CPU ends. */
 	void (*end)(struct jit_watcher *watcher);
+	uint64_t differences; /* that it has found, for the counters */
 };
 
 /* From now on `watcher` watches the CPU, which has a translator and has translated nothing yet. */

@@ -64,7 +64,7 @@ struct lockstep {
 	uint8_t image[FPU_AREA_SIZE], image_after[FPU_AREA_SIZE];
 	struct fpu fpu_before;
 	uint64_t x87_pointer_after;
-	uint64_t compared, skipped, abandoned, differences;
+	uint64_t compared, skipped, abandoned;
 };
 
 /* Nothing that could be taken back. */
@@ -315,7 +315,7 @@ static void compare(struct lockstep *lockstep, struct cpu *cpu)
 			if (state_equal(cpu, lockstep, n))
 				what = NULL;
 	}
-	if (what && lockstep->differences++ < REPORTS_MAX)
+	if (what && lockstep->watcher.differences++ < REPORTS_MAX)
 		report(cpu, lockstep, what);
 }
 
@@ -341,7 +341,7 @@ static void end(struct jit_watcher *watcher)
 	struct lockstep *lockstep = lockstep_of(watcher);
 
 	fprintf(stderr, "lockstep: %lu runs compared, %lu not, %lu not repeatable, %lu differences\n",
-		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->differences);
+		lockstep->compared, lockstep->skipped, lockstep->abandoned, lockstep->watcher.differences);
 	free(lockstep);
 }
 
@@ -351,7 +351,7 @@ int lockstep_attach(struct cpu *cpu)
 
 	if (!lockstep)
 		return -ENOMEM;
-	lockstep->watcher = (struct jit_watcher){ before, after, fallback, end };
+	lockstep->watcher = (struct jit_watcher){ before, after, fallback, end, 0 };
 	lockstep->watch = (struct memory_watch){ .store = note_store, .lasting = give_up };
 	jit_watch(cpu, &lockstep->watcher);
 	return 0;
