@@ -32,8 +32,8 @@ const char run_options_help[] =
     "                         lists them\n"
     "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
     "  --engine auto|interp|jit|direct  how the engine runs code (auto: what takes least\n"
-    "                         time); lockstep: interp and jit, compared, to find errors\n"
-    "                         (one CPU)\n"
+    "                         time); lockstep, direct-lockstep: interp and jit, interp and\n"
+    "                         direct, compared, to find errors (one CPU)\n"
     "  --code-cache SIZE      translated code that is kept (MEMORY/8, 32M to 128M)\n"
     "  --code-cache-file FILE where it is kept for the next machine; default: a file in\n"
     "                         the user's cache directory (nowhere)\n"
@@ -256,15 +256,16 @@ static int parse_accel(struct run_options *options, const char *value, struct er
 
 static int parse_engine(struct run_options *options, const char *value, struct error *error)
 {
-	static const char *const names[] = {"auto", "interp", "jit", "direct", "lockstep", NULL};
+	static const char *const names[] = {"auto", "interp", "jit", "direct", "lockstep",
+					    "direct-lockstep", NULL};
 	static const struct kvm_backend *const backends[] = {
 		&kvm_backend_engine, &kvm_backend_interpreter, &kvm_backend_translator,
-		&kvm_backend_direct, &kvm_backend_lockstep};
+		&kvm_backend_direct, &kvm_backend_lockstep, &kvm_backend_direct_lockstep};
 	int engine = choice(value, names);
 
 	if (engine < 0)
 		return error_set(error, EINVAL, "'%s' is not an engine: use auto, interp, jit, "
-				 "direct or lockstep",
+				 "direct, lockstep or direct-lockstep",
 				 value);
 	options->engine = backends[engine];
 	return 0;

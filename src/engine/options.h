@@ -18,6 +18,7 @@ enum engine_tier {
 	 * memory that they can map (engine_share_memory), and a host that allows it; the rest as AUTO. */
 	ENGINE_TIER_DIRECT,
 	ENGINE_TIER_LOCKSTEP,    /* compare the two, block by block: for one vCPU, slow */
+	ENGINE_TIER_DIRECT_LOCKSTEP, /* as DIRECT, compared with the interpreter at each crossing; likewise */
 };
 
 /* Bytes of translated code for each VM; what is kept about the code takes up to as many again. */

@@ -109,7 +109,7 @@ int system_create(const struct engine_options *options)
 	struct system *system;
 	int fd;
 
-	if (options->tier > ENGINE_TIER_LOCKSTEP ||
+	if (options->tier > ENGINE_TIER_DIRECT_LOCKSTEP ||
 	    options->code_cache_bytes < ENGINE_CODE_CACHE_MIN ||
 	    options->code_cache_bytes > ENGINE_CODE_CACHE_MAX)
 		return -EINVAL;

@@ -69,6 +69,11 @@ static int open_lockstep(const struct kvm_options *options, struct error *error)
 	return open_tier(ENGINE_TIER_LOCKSTEP, options, error);
 }
 
+static int open_direct_lockstep(const struct kvm_options *options, struct error *error)
+{
+	return open_tier(ENGINE_TIER_DIRECT_LOCKSTEP, options, error);
+}
+
 #define BACKEND(variable, backend_name, opener, ...)                                               \
 	const struct kvm_backend variable = {                                                      \
 		.name = backend_name,                                                              \
@@ -92,3 +97,5 @@ BACKEND(kvm_backend_translator, "jit", open_translator);
 BACKEND(kvm_backend_direct, "direct", open_direct, .stub_function = engine_stub_function,
 	.probe_stubs = engine_probe_stubs);
 BACKEND(kvm_backend_lockstep, "lockstep", open_lockstep);
+BACKEND(kvm_backend_direct_lockstep, "direct-lockstep", open_direct_lockstep,
+	.stub_function = engine_stub_function, .probe_stubs = engine_probe_stubs);

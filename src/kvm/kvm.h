@@ -102,6 +102,7 @@ extern const struct kvm_backend kvm_backend_interpreter;
 extern const struct kvm_backend kvm_backend_translator;
 extern const struct kvm_backend kvm_backend_direct; /* ring 3 directly where it can be */
 extern const struct kvm_backend kvm_backend_lockstep; /* both, compared: to find errors */
+extern const struct kvm_backend kvm_backend_direct_lockstep; /* direct and interp */
 
 /* An open system handle. */
 struct kvm_system {

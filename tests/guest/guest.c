@@ -3,7 +3,7 @@
  *
  * usage: guest BACKEND BINARY SOURCE
  *
- * BACKEND is `interp`, `jit`, `lockstep`, `direct` (the engine's ways to execute) or `kvm`. Unless it is
+ * BACKEND is `interp`, `jit`, `lockstep`, `direct`, `direct-lockstep` (the engine's ways to execute) or `kvm`. Unless it is
  * `interp`, the guest runs on the interpreter as well, and every register must be equal at each
  * checkpoint; with `jit` it runs three times, translating everything at once, what is warm, and the
  * latter with lookups counted; with `direct` twice, the second time with its writes logged, where the logs must be
@@ -563,7 +563,7 @@ static const struct kvm_backend *backend_named(const char *name)
 {
 	static const struct kvm_backend *const backends[] = {
 		&kvm_backend_interpreter, &kvm_backend_translator, &kvm_backend_lockstep,
-		&kvm_backend_direct};
+		&kvm_backend_direct, &kvm_backend_direct_lockstep};
 
 	for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
 		if (strcmp(backends[i]->name, name) == 0)
@@ -588,7 +588,7 @@ int main(int argc, char **argv)
 	int result;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: %s interp|jit|lockstep|direct|kvm BINARY SOURCE\n", argv[0]);
+		fprintf(stderr, "usage: %s interp|jit|lockstep|direct|direct-lockstep|kvm BINARY SOURCE\n", argv[0]);
 		return 2;
 	}
 	backend = backend_named(argv[1]);
@@ -607,7 +607,7 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "fallback") == 0)
 		backend = &kvm_backend_direct;
-	if (backend == &kvm_backend_direct) {
+	if (backend == &kvm_backend_direct || backend == &kvm_backend_direct_lockstep) {
 		function = backend->stub_function();
 		options.stubs = &stubs;
 		result = backend->probe_stubs(&stubs);
@@ -642,7 +642,7 @@ int main(int argc, char **argv)
 		}
 	}
 	wrong += guest.lockstep_differences != 0;
-	if (backend == &kvm_backend_direct && is_direct != (guest.direct_entries > 0)) {
+	if (function && is_direct != (guest.direct_entries > 0)) {
 		printf("%s of it ran directly\n", is_direct ? "nothing" : "some");
 		wrong++;
 	}

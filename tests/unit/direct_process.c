@@ -29,6 +29,7 @@
 
 #define CODE   0x400000ull
 #define DATA   0x500000ull
+#define PLACE  0x3d2468a00000ull /* the stub's own */
 #define SECOND 0x600000ull /* where attacks want the third page */
 
 static int memory;
@@ -103,7 +104,7 @@ static int setup(void **state)
 	strcpy((char *)ram + 8192, "not the guest's");
 	process_prepare();
 	assert_int_equal(copies_create(&copies), 0);
-	assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd), 0);
+	assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd, PLACE), 0);
 	process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 	process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 	process_frame(&process)->sp = DATA + 4000;
@@ -202,7 +203,7 @@ static void test_cpuid(void **state)
 		frame->ax = SYS_arch_prctl;
 		frame->di = ARCH_SET_CPUID;
 		frame->si = 1;
-		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(labels[i]) - 2);
+		go(PLACE + DIRECT_CODE_OFFSET(labels[i]) - 2);
 		assert_int_equal(wait_stop(), 0);
 		assert_int_equal(stop_signal(), SIGSYS);
 		frame->ax = 0;
@@ -218,7 +219,7 @@ static void test_space(void **state)
 {
 	struct direct_frame *frame = process_frame(&process);
 	const uint64_t places[] = { (uintptr_t)&process, (uintptr_t)run, (uintptr_t)ram, (uintptr_t)frame,
-				    (uintptr_t)getpid, DIRECT_STUB_BASE - 1, DIRECT_STUB_END };
+				    (uintptr_t)getpid, PLACE - 1, PLACE + STUB_PAGE_BYTES };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
@@ -227,7 +228,7 @@ static void test_space(void **state)
 		assert_true(frame->cr2 == places[i]);
 	}
 	/* Its own code can be read, and not be written. */
-	frame->si = DIRECT_STUB_BASE;
+	frame->si = PLACE;
 	assert_int_equal(RUN("\x8a\x06\x88\x06"), SIGSEGV);
 	assert_int_equal(frame->ip, CODE + 2);
 }
@@ -255,7 +256,7 @@ static void test_jumps(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(labels) / sizeof(labels[0]); i++) {
-		uint64_t place = DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(labels[i]) - 2;
+		uint64_t place = PLACE + DIRECT_CODE_OFFSET(labels[i]) - 2;
 
 		/* Map guest memory that it was not given; with wrong secrets, and half a right one. */
 		for (unsigned k = 0; k < 4; k++) {
@@ -320,7 +321,7 @@ static void test_copy(void **state)
 		uint64_t b = k & 2 ? ((uint64_t)process.secret.fd ^ 1) << 32 : 0;
 
 		set_call(SYS_mmap, SECOND, 4096, 3, MAP_SHARED | MAP_FIXED | a, (uint32_t)process.copies | b, 0);
-		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_map) - 2);
+		go(PLACE + DIRECT_CODE_OFFSET(direct_code_map) - 2);
 		assert_int_equal(wait_stop(), 0);
 		assert_int_equal(stop_signal(), SIGSYS);
 	}
@@ -351,7 +352,7 @@ static void test_secret(void **state)
 		set_call(DIRECT_STOP_CALL, 0, 0, 0, 0, 0, 0);
 		frame->bx = DATA; /* a control block of its own: no commands, and its own way back */
 		memset(ram + 4096, 0, 4096);
-		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_stop) - 2);
+		go(PLACE + DIRECT_CODE_OFFSET(direct_code_stop) - 2);
 		assert_int_equal(wait_stop(), 0);
 		for (unsigned i = 0; i < 20; i++)
 			process_map(&process, SECOND + i * 4096, 4096, 4096, PROT_READ);
@@ -364,7 +365,7 @@ static void test_secret(void **state)
 		if (wait_stop() < 0) {
 			ends++;
 			process_destroy(&process, &test_stubs);
-			assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd), 0);
+			assert_int_equal(process_create(&process, &test_stubs, memory, copies.fd, PLACE), 0);
 			process_map(&process, CODE, 4096, 0, PROT_READ | PROT_EXEC);
 			process_map(&process, DATA, 4096, 4096, PROT_READ | PROT_WRITE);
 			frame = process_frame(&process);
@@ -406,14 +407,14 @@ static void test_frames(void **state)
 		frame->ax = SYS_rt_sigreturn;
 		frame->di = passes[i];
 		frame->r12 = 0;
-		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return) - 2);
+		go(PLACE + DIRECT_CODE_OFFSET(direct_code_return) - 2);
 		assert_int_equal(wait_stop(), 0);
 		assert_int_equal(stop_signal(), SIGSYS);
 		assert_int_equal(frame->r12, 0);
 		/* By way of the code before it, with a control block of the guest's. */
 		frame->bx = DATA + 2048;
 		memset(ram + 4096 + 2048, 0x11, 256);
-		go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_leave) - 5);
+		go(PLACE + DIRECT_CODE_OFFSET(direct_code_leave) - 5);
 		assert_int_equal(wait_stop(), 0);
 		assert_int_equal(stop_signal(), SIGSYS);
 		assert_true(frame->di == 0x1111111111111111ull);
@@ -423,7 +424,7 @@ static void test_frames(void **state)
 	memset(ram + 4096, 0xff, 4096);
 	set_call(SYS_rt_sigprocmask, SIG_BLOCK, DATA, 0, 8, 0, 0);
 	frame->bx = DATA;
-	go(DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_block) - 2);
+	go(PLACE + DIRECT_CODE_OFFSET(direct_code_block) - 2);
 	assert_true(wait_stop() < 0);
 }
 
@@ -439,7 +440,7 @@ static void test_steps(void **state)
 	frame->sp = DATA + 2048;
 	/* pushf; orl $0x100, (%rsp); popf; jmp *%rbp */
 	memcpy(ram, "\x9c\x81\x0c\x24\x00\x01\x00\x00\x9d\xff\xe5", 11);
-	frame->bp = DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_stop) - 2;
+	frame->bp = PLACE + DIRECT_CODE_OFFSET(direct_code_stop) - 2;
 	go(CODE);
 	assert_int_equal(wait_stop(), 0);
 	/* Either at once, behind the JMP, or when it goes on: then it is at its end. */
@@ -458,7 +459,7 @@ static void test_commands(void **state)
 	struct direct_frame *frame = process_frame(&process);
 
 	(void)state;
-	frame->di = DIRECT_STUB_BASE + DIRECT_CONTROL;
+	frame->di = PLACE + DIRECT_CONTROL;
 	/* incq (%rdi); syscall */
 	memset(ram, 0xf4, 4096);
 	memcpy(ram, "\x48\xff\x07\x0f\x05", 5);

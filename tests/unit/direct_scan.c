@@ -72,10 +72,37 @@ static void test_instructions(void **state)
 	CLEAN("\x0f\x1f\x40");             /* nop */
 }
 
+/* 32-bit code: REX prefixes are INC and DEC; what tells selectors of FS and GS or loads them, and what loses EIP. */
+static void test_narrow(void **state)
+{
+	(void)state;
+	x86_test_destroy(&test);
+	assert_int_equal(x86_test_create(&test, 32), 0);
+#define NARROW(bytes) is_clean_at(100, bytes, sizeof(bytes) - 1, SENSITIVE_CODE32)
+	assert_false(NARROW("\x0f\xa2"));         /* cpuid */
+	assert_false(NARROW("\x0f\x05"));         /* syscall */
+	assert_false(NARROW("\x0f\x34"));         /* sysenter */
+	assert_false(NARROW("\x8c\xe8"));         /* mov eax, gs */
+	assert_false(NARROW("\x66\x8c\x27"));     /* mov [edi], fs */
+	assert_false(NARROW("\x8e\xe8"));         /* mov gs, eax */
+	assert_false(NARROW("\x0f\xa0"));         /* push fs */
+	assert_false(NARROW("\x0f\xa9"));         /* pop gs */
+	assert_false(NARROW("\x0f\xb4\x07"));     /* lfs eax, [edi] */
+	assert_true(NARROW("\xcd\x80"));          /* int 0x80 */
+	assert_true(NARROW("\x8c\xd8"));          /* mov eax, ds */
+	assert_true(NARROW("\x8e\xc0"));          /* mov es, eax */
+	assert_true(NARROW("\x65\xa1\x8c\xe8\0\0")); /* mov eax, gs:0xe88c */
+	assert_true(NARROW("\x0f\xb6\xc0"));      /* movzx eax, al */
+	/* MOV RAX, imm64 in 64-bit code: here it ends earlier. */
+	assert_false(NARROW("\x48\xb8\x90\x90\x90\x90\x0f\x31\x90\x90"));
+#undef NARROW
+}
+
 static void test_boundaries(void **state)
 {
 	(void)state;
 	CLEAN("\xb8\x0f\xa2\x00\x00");             /* mov eax, 0xa20f */
+	CLEAN("\x48\xb8\x90\x90\x90\x90\x0f\x31\x90\x90");
 	CLEAN("\x48\x8b\x84\x24\x0f\xa2\x00\x00"); /* mov rax, [rsp + 0xa20f] */
 	CLEAN("\x0f\xb6\x0f\x31\xc0");             /* movzx ecx, byte [rdi]; xor eax, eax */
 	SENSITIVE("\x48\x8b\x0f\x0f\xa2");         /* mov rcx, [rdi]; cpuid */
@@ -293,6 +320,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_narrow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),

@@ -89,12 +89,14 @@ static int add_translator(struct run_vm *vm, struct cpu *cpu)
 /* The fastest first. */
 static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 {
-	bool may_fail = choice == RUN_BEST || choice == RUN_DIRECT;
+	static const enum direct_use uses[] = { [RUN_DIRECT] = DIRECT_ALWAYS, [RUN_DIRECT_COMPARED] = DIRECT_COMPARED };
+	bool may_fail = choice == RUN_BEST || choice == RUN_DIRECT || choice == RUN_DIRECT_COMPARED;
 	int result = 0;
 
 	/* Where the host does not allow it, there is the translator. */
 	if (may_fail && vm->stubs && vm->memory.fd >= 0)
-		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz, choice == RUN_DIRECT);
+		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz,
+				    choice == RUN_BEST ? DIRECT_WHERE_IT_PAYS : uses[choice]);
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);
 	if (result == 0 && choice == RUN_LOCKSTEP)

@@ -21,6 +21,7 @@ enum run_choice {
 	RUN_INTERPRETED, /* none */
 	RUN_TRANSLATED,  /* the translator, or an error */
 	RUN_DIRECT,      /* ring 3 always directly, where the host allows it; else as RUN_BEST */
+	RUN_DIRECT_COMPARED, /* likewise, compared with the interpreter at each crossing: for one CPU */
 	RUN_LOCKSTEP,    /* the translator, compared with the interpreter block by block: for one CPU */
 };
 

@@ -89,6 +89,7 @@ static const enum run_choice choices[] = {
 	[ENGINE_TIER_TRANSLATOR] = RUN_TRANSLATED,
 	[ENGINE_TIER_DIRECT] = RUN_DIRECT,
 	[ENGINE_TIER_LOCKSTEP] = RUN_LOCKSTEP,
+	[ENGINE_TIER_DIRECT_LOCKSTEP] = RUN_DIRECT_COMPARED,
 };
 
 static int create_parts(struct vcpu *vcpu)

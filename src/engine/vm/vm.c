@@ -36,7 +36,7 @@ int vm_create(const struct engine_options *options, const struct irqchip_host *i
 	vm->max_vcpu_id = VM_VCPU_ID_MAX;
 	vm->default_tsc_khz = host_tsc_khz();
 	/* Begins at 0, but for user programs that run directly and read the host's. */
-	runs_directly = options->tier == ENGINE_TIER_DIRECT ||
+	runs_directly = options->tier == ENGINE_TIER_DIRECT || options->tier == ENGINE_TIER_DIRECT_LOCKSTEP ||
 			(options->tier == ENGINE_TIER_AUTO && options->stubs);
 	vm->tsc_offset = runs_directly ? 0 : -vm->clock.base_tsc;
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import unittest.mock
 from pathlib import Path
 
 from context import HERE, Skipped, TIMEOUT_S, finish, require, sections
@@ -24,11 +25,11 @@ def require_direct(context) -> None:
         raise Skipped(f"this host has no direct execution: {engine['direct_reason']}")
 
 
-def compile_direct(directory, name: str) -> Path:
+def compile_direct(directory, name: str, *options: str) -> Path:
     """A program of tests/boot/direct, static, for the guest and the host."""
     program = Path(directory) / name
-    compiled = subprocess.run(["cc", "-static", "-pthread", "-O1", "-o", program, HERE / "direct" / f"{name}.c"],
-                              check=False)
+    compiled = subprocess.run(["cc", "-static", "-pthread", "-O1", *options, "-o", program,
+                               HERE / "direct" / f"{name}.c"], check=False)
     require(compiled.returncode == 0, f"cannot compile tests/boot/direct/{name}.c")
     return program
 
@@ -56,7 +57,9 @@ def finish_direct(vmm) -> dict:
 def test_direct_attacks(context):
     """A program that attacks the stub that it runs in: it alone suffers."""
     require_direct(context)
+    # It knows where its stub is.
     with tempfile.TemporaryDirectory() as directory, \
+         unittest.mock.patch.dict(os.environ, KVIK_HOST_WITHOUT="stub-places"), \
          start_direct(context, [compile_direct(directory, "attack")]) as vmm:
         context.vmm = vmm
         # Of the same user, and none of the monitor's.
@@ -93,6 +96,33 @@ def test_direct_programs(context):
             require(facts.get(name) == wanted, f"{name} said {facts.get(name)}, natively {wanted}")
         swapped = {line.split()[0]: int(line.split()[1]) for line in facts["swapped"]}
         require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
+
+
+def compile_narrow(directory) -> Path:
+    """The 32-bit program; skips where there is no compiler for it."""
+    empty = Path(directory) / "empty.c"
+    empty.write_text("int main(void) { return 0; }")
+    if subprocess.run(["cc", "-m32", "-static", "-o", empty.with_suffix(""), empty], check=False,
+                      stderr=subprocess.DEVNULL).returncode:
+        raise Skipped("no compiler for 32-bit programs (gcc-multilib)")
+    return compile_direct(directory, "narrow", "-m32", "-msse2")
+
+
+def test_direct_narrow(context):
+    """A 32-bit program does what it does natively, in stubs."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory:
+        program = compile_narrow(directory)
+        try:
+            native = subprocess.run([str(program)], stdout=subprocess.PIPE, check=False, timeout=TIMEOUT_S, text=True)
+        except OSError as error:
+            raise Skipped(f"this host runs no 32-bit programs: {error}") from error
+        with start_direct(context, [program]) as vmm:
+            context.vmm = vmm
+            said = finish_direct(vmm)["narrow"]
+        wanted = native.stdout.splitlines() + [f"status {native.returncode}"]
+        require(said == wanted, f"it said {said}, natively {wanted}")
+        require(direct_counter(context, "entries into 32-bit code") > 3000, "it was not in stubs")
 
 
 def processes() -> dict:
@@ -176,5 +206,5 @@ def test_direct_killed(context):
             time.sleep(0.1)
 
 
-QUICK = [test_direct_attacks, test_direct_programs, test_direct_killed]
+QUICK = [test_direct_attacks, test_direct_programs, test_direct_narrow, test_direct_killed]
 LONG = []

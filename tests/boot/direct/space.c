@@ -66,7 +66,8 @@ static void put_code(uint8_t *end, uint32_t value)
 
 static void edges(void)
 {
-	static const uint64_t places[] = { 0x10000, 0x7fff000, 0x100000000, 0x600000000000, 0x6a8000000000, LAST };
+	static const uint64_t places[] = { 0x10000, 0x7fff000, 0x100000000, 0x600000000000, 0x6a8000000000,
+					   0x6aaa00000000, LAST };
 
 	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		uint8_t *page = map(places[i], PAGE, PROT_READ | PROT_WRITE);
@@ -85,6 +86,7 @@ static void edges(void)
 		printf("gone: %s\n", load(places[i]));
 		munmap(page, PAGE);
 	}
+	printf("nowhere: %s\n", load(0x6aaa00001000));
 	printf("below: %s\n", load(0x8));
 	printf("behind: %s\n", load(LAST + PAGE));
 	printf("noncanonical: %s\n", load(0x800000000000));

@@ -62,15 +62,27 @@ static void detach(struct cpu *cpu)
 		if (process_exists(&direct->processes[i]))
 			process_destroy(&direct->processes[i], direct->stubs);
 	copies_destroy(&direct->copies);
+	compare_detach(direct);
 	zeroes_unmap(direct, sizeof(*direct));
 	cpu->tiers->state[TIER_DIRECT] = NULL;
 }
+
+static const char *const obstacle_names[OBSTACLES] = {
+	[OBSTACLE_WIDTH] = "direct: code that was translated, being 16-bit code",
+	[OBSTACLE_SEGMENTS] = "direct: code that was translated for its segments",
+	[OBSTACLE_FLAGS] = "direct: code that was translated for its flags (TF, AC, IOPL)",
+	[OBSTACLE_DEBUGGER] = "direct: code that was translated for breakpoints",
+	[OBSTACLE_CONTROL] = "direct: code that was translated for what CR0, CR4 or XCR0 say",
+	[OBSTACLE_PLACE] = "direct: code that was translated, since no stub or no place for one was to be had",
+};
 
 static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
 {
 	const struct direct *direct = direct_of(cpu);
 	const struct direct_counters *counters = &direct->counters;
 
+	if (direct->comparison)
+		visit(context, "lockstep differences", compare_differences(direct));
 	visit(context, "direct: entries", counters->entries);
 	visit(context, "direct: stays in ring 3 that were translated, being short",
 	      counters->translated_stays);
@@ -103,6 +115,12 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: stubs made", counters->processes);
 	visit(context, "direct: stubs that ended", counters->failures);
 	visit(context, "direct: programs whose registers ended with them", counters->lost);
+	for (unsigned i = 1; i < OBSTACLES; i++)
+		if (counters->obstacles[i])
+			visit(context, obstacle_names[i], counters->obstacles[i]);
+	visit(context, "direct: stubs moved away from the guest's memory", counters->moved);
+	visit(context, "direct: entries into 32-bit code", counters->narrow);
+	visit(context, "direct: far transfers between 32-bit and 64-bit code", counters->widths);
 	programs_visit(&direct->book.programs, direct->crossing * 1000 / CROSSING_US, visit, context);
 	if (direct->why_broken)
 		visit(context, "direct: given up, since no stub can be made: error", direct->why_broken);
@@ -119,7 +137,7 @@ static const struct tier tier = {
 };
 
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory,
-		  uint32_t tsc_khz, bool is_always)
+		  uint32_t tsc_khz, enum direct_use use)
 {
 	struct direct *direct;
 	int result;
@@ -130,14 +148,17 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	if (!direct)
 		return -ENOMEM;
 	result = copies_create(&direct->copies);
+	if (result == 0 && use == DIRECT_COMPARED)
+		result = compare_attach(direct);
 	if (result < 0) {
+		copies_destroy(&direct->copies);
 		zeroes_unmap(direct, sizeof(*direct));
 		return result;
 	}
 	process_prepare();
 	direct->cpu = cpu;
 	direct->crossing = (uint64_t)tsc_khz * CROSSING_US / 1000;
-	direct->is_always = is_always;
+	direct->is_always = use != DIRECT_WHERE_IT_PAYS;
 	direct->doubt_ticks = (uint64_t)tsc_khz * 1000;
 	direct->stubs = stubs;
 	direct->memory = memory;

@@ -39,12 +39,18 @@ void direct_stub_main(int socket, void *page);
  */
 int direct_probe(const struct stub_source *stubs);
 
+/* What it takes of what it can. */
+enum direct_use {
+	DIRECT_WHERE_IT_PAYS, /* policy.h */
+	DIRECT_ALWAYS,
+	DIRECT_COMPARED, /* always, and the interpreter does it again: compare.c. For one CPU */
+};
+
 /*
  * Give the CPU this tier, with a memfd of its own. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's.
- * `is_always`: it takes whatever it can, and not only what pays (policy.h). 0, -ENOTSUP where the host's CPU
- * lacks what it takes, or another -errno.
+ * 0, -ENOTSUP where the host's CPU lacks what it takes, or another -errno.
  */
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
-		  const struct direct_memory *memory, uint32_t tsc_khz, bool is_always);
+		  const struct direct_memory *memory, uint32_t tsc_khz, enum direct_use use);
 
 #endif

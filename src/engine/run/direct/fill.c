@@ -43,10 +43,10 @@ static bool is_shared(const struct direct *direct, const uint8_t *hva)
 	return memory->fd >= 0 && hva >= memory->base && (uint64_t)(hva - memory->base) < memory->size;
 }
 
-static bool may_place(uint64_t gva)
+static bool may_place(const struct direct_process *process, uint64_t gva)
 {
 	gva &= PAGE_MASK;
-	return gva < DIRECT_SPACE_END && (gva < DIRECT_STUB_BASE || gva >= DIRECT_STUB_END);
+	return gva < DIRECT_SPACE_END && !process_is_place(process, gva, PAGE_SIZE);
 }
 
 static bool tsc_is_same(const struct cpu *cpu)
@@ -56,8 +56,13 @@ static bool tsc_is_same(const struct cpu *cpu)
 
 static unsigned allowed(const struct direct *direct)
 {
+	unsigned width = cpu_is_64(direct->cpu) ? 0 : SENSITIVE_CODE32;
+
+	/* What it tells is another each time. */
+	if (direct->comparison)
+		return SENSITIVE_RANDOM | width | (direct->cpuid_faults ? ALLOW_CPUID : 0);
 	return (tsc_is_same(direct->cpu) ? ALLOW_RDTSC : 0) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
-	       (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU);
+	       (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU) | width;
 }
 
 static bool is_marked(const struct direct *direct, uint64_t gpa)
@@ -95,7 +100,8 @@ static void mark_code(struct cpu *cpu, uint64_t gpa)
 static bool may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page)
 {
 	return paging_rights(cpu, result, TLB_USER).writable && result->dirty && page->writable &&
-	       !page->dirty_logging && !memory_code_word(cpu, result->gpa);
+	       !page->dirty_logging && !memory_code_word(cpu, result->gpa) &&
+	       compare_may_write(direct_of(cpu), page->hva);
 }
 
 /*
@@ -119,25 +125,25 @@ static uint32_t free_rights(struct direct *direct, const struct paging_result *r
 }
 
 /* Where gva's page is, if ring 3 has accessed it before. */
-static bool find_page(struct direct *direct, uint64_t gva, struct paging_near *near,
-		      struct paging_result *result, struct cpu_page *page)
+static bool find_page(struct direct *direct, const struct direct_process *process, uint64_t gva,
+		      struct paging_near *near, struct paging_result *result, struct cpu_page *page)
 {
 	struct cpu *cpu = direct->cpu;
 
-	return may_place(gva) && paging_translate_near(cpu, gva, near, result) && result->accessed &&
+	return may_place(process, gva) && paging_translate_near(cpu, gva, near, result) && result->accessed &&
 	       result->user && result->page_size <= 4 << 20 && memory_page(cpu, result->gpa, page) &&
 	       page->hva && is_shared(direct, page->hva);
 }
 
 /* What may be mapped at gva without a change in the guest's tables. */
-static struct candidate look(struct direct *direct, uint64_t gva, struct paging_near *near,
-			     bool wants_execute)
+static struct candidate look(struct direct *direct, const struct direct_process *process, uint64_t gva,
+			     struct paging_near *near, bool wants_execute)
 {
 	struct candidate candidate = { 0 };
 	struct paging_result result;
 	struct cpu_page page;
 
-	if (!find_page(direct, gva, near, &result, &page))
+	if (!find_page(direct, process, gva, near, &result, &page))
 		return candidate;
 	candidate.is_there = true;
 	candidate.gpa = result.gpa & PAGE_MASK;
@@ -330,7 +336,7 @@ static bool look_at_whole(struct direct *direct, const struct paging_result *res
 	const struct code_run *code = code_run_find(cpu->tiers->code, result->gpa);
 	uint64_t gpa = result->gpa & ~(SHADOW_WHOLE_BYTES - 1);
 	const uint8_t *base = NULL;
-	bool is_writable = result->dirty && paging_rights(cpu, result, TLB_USER).writable;
+	bool is_writable = result->dirty && paging_rights(cpu, result, TLB_USER).writable && !direct->comparison;
 
 	if (result->page_size != SHADOW_WHOLE_BYTES || !result->accessed || !result->user)
 		return false;
@@ -361,9 +367,8 @@ static bool fill_whole(struct direct *direct, struct shadow_space *space, uint64
 	uint64_t first = gva & ~(SHADOW_WHOLE_BYTES - 1);
 	struct candidate whole;
 
-	if (result->page_size != SHADOW_WHOLE_BYTES || access == PAGING_FETCH || !may_place(first) ||
-	    !may_place(first + SHADOW_WHOLE_BYTES - PAGE_SIZE) ||
-	    !look_at_whole(direct, result, &whole) ||
+	if (result->page_size != SHADOW_WHOLE_BYTES || access == PAGING_FETCH || first >= DIRECT_SPACE_END ||
+	    process_is_place(process_of(direct, space), first, SHADOW_WHOLE_BYTES) || !look_at_whole(direct, result, &whole) ||
 	    (access == PAGING_WRITE && !(whole.rights & SHADOW_WRITE)) ||
 	    !process_has_room(process_of(direct, space), 1) ||
 	    !shadow_set(&direct->shadow, space, first, whole.gpa, (uint32_t)(whole.offset / PAGE_SIZE),
@@ -384,7 +389,8 @@ static bool fill_whole(struct direct *direct, struct shadow_space *space, uint64
 /* What the page tables make of a page that is mapped. */
 enum still { STILL_SAME, STILL_READABLE, STILL_GONE };
 
-static enum still compare(struct direct *direct, const struct shadow_page *shadowed, struct paging_near *near)
+static enum still compare(struct direct *direct, const struct direct_process *process,
+			  const struct shadow_page *shadowed, struct paging_near *near)
 {
 	struct cpu *cpu = direct->cpu;
 	struct paging_result result;
@@ -399,7 +405,7 @@ static enum still compare(struct direct *direct, const struct shadow_page *shado
 			return STILL_GONE;
 		return shadowed->rights & ~whole.rights ? STILL_READABLE : STILL_SAME;
 	}
-	if (!find_page(direct, shadowed->gva, near, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
+	if (!find_page(direct, process, shadowed->gva, near, &result, &page) || (result.gpa & PAGE_MASK) != shadowed->gpa ||
 	    (result.page_size > PAGE_SIZE) != ((shadowed->rights & SHADOW_LARGE) != 0))
 		return STILL_GONE;
 	if (shadowed->rights & SHADOW_COPY)
@@ -455,7 +461,7 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 
 		if (!page->is_used)
 			continue;
-		still = compare(direct, page, &near);
+		still = compare(direct, process, page, &near);
 		direct->counters.compared++;
 		if (still != run.still || run.end != page->gva ||
 		    (still == STILL_READABLE &&
@@ -572,7 +578,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		direct->raised.access = access;
 		cpu_raise_page_fault(cpu, gva, error_code);
 	}
-	if (!may_place(gva) || result.page_size > 4 << 20 || !memory_page(cpu, result.gpa, &page) ||
+	if (!may_place(process_of(direct, space), gva) || result.page_size > 4 << 20 || !memory_page(cpu, result.gpa, &page) ||
 	    !page.hva || !is_shared(direct, page.hva))
 		return FILL_REFUSED;
 	if (!shadow_has_room(space, AROUND) && !make_room(direct, space)) {
@@ -611,6 +617,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 			return FILL_DONE;
 		if (page.dirty_logging)
 			memory_page_dirty(cpu, result.gpa);
+		compare_note_write(direct, wanted->gpa, page.hva);
 		wanted->rights |= SHADOW_WRITE;
 		break;
 	default:
@@ -622,7 +629,8 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	for (unsigned i = 0; i < AROUND; i++) {
 		if (i == index)
 			continue;
-		candidates[i] = look(direct, first + (uint64_t)i * PAGE_SIZE, &near, access == PAGING_FETCH);
+		candidates[i] = look(direct, process_of(direct, space), first + (uint64_t)i * PAGE_SIZE, &near,
+				     access == PAGING_FETCH);
 		candidates[i].is_there = brings_more(space, first + (uint64_t)i * PAGE_SIZE, &candidates[i]);
 	}
 	if (!map_runs(direct, space, first, candidates, index)) {

@@ -14,7 +14,28 @@
 #include "engine/x86/cpu.h"
 #include "engine/x86/mmu/paging.h"
 
+/* Linux's selectors, which a stub has. */
+#define DIRECT_USER32_CS 0x23
+#define DIRECT_USER_DS   0x2b
+#define DIRECT_USER_CS   0x33
+
+/* Why code in ring 3 is another tier's. */
+enum direct_obstacle {
+	OBSTACLE_NONE,
+	OBSTACLE_WIDTH,    /* 16-bit code, or no IA-32e mode */
+	OBSTACLE_SEGMENTS, /* that a stub cannot have */
+	OBSTACLE_FLAGS,    /* TF, AC, IOPL, interrupts off */
+	OBSTACLE_DEBUGGER, /* breakpoints, of the guest's or not */
+	OBSTACLE_CONTROL,  /* CR0, CR4 and XCR0 */
+	OBSTACLE_PLACE,    /* the guest has mapped memory wherever the stub could be; or there is no stub */
+	OBSTACLES,
+};
+
 struct direct_counters {
+	uint64_t obstacles[OBSTACLES]; /* that code was given to other tiers for */
+	uint64_t moved;                /* stubs, since the guest had mapped memory near them */
+	uint64_t narrow;               /* entries into 32-bit code */
+	uint64_t widths;               /* far transfers between 32-bit and 64-bit code, seen at a stop */
 	uint64_t entries, system_calls, fills, ahead, guest_faults, kicks, repeated, refused, exceptions, cpuids;
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
 	uint64_t trapped, copied; /* instructions that are traps in copies of pages, and pages copied */
@@ -60,6 +81,7 @@ struct direct {
 	} raised;
 	uint32_t clock;
 	struct direct_counters counters;
+	struct direct_comparison *comparison; /* NULL: nothing is compared */
 	uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
 };
 
@@ -73,11 +95,15 @@ static inline struct direct_process *process_of(struct direct *direct, const str
 	return &direct->processes[space - direct->shadow.spaces];
 }
 
+/* -- eligible.c -- */
+
+enum direct_obstacle direct_obstacle(const struct cpu *cpu);
+
 /* -- state.c: the CPU's registers to a stub's frame and back. Vector registers free -- */
 
 void state_to_stub(struct direct *direct, struct direct_process *process);
-/* False: what the stub has come to is no state of the guest's 64-bit user code. */
-bool state_from_stub(struct direct *direct, const struct direct_process *process);
+/* Unwinds with #GP where the guest's tables have no such segments as the stub has come to. */
+void state_from_stub(struct direct *direct, const struct direct_process *process);
 
 /* -- fill.c: from the guest's page tables to mappings. Vector registers free -- */
 
@@ -98,6 +124,21 @@ void fill_settle(struct direct *direct, struct shadow_space *space);
 void fill_compare_copies(struct direct *direct, struct shadow_space *space);
 /* After that: unmap the pages that were lost and are not there again. */
 void fill_unmap_losses(struct direct *direct, struct shadow_space *space);
+
+/* -- compare.c: for DIRECT_COMPARED; without, nothing happens. Vector registers free, but for the first -- */
+
+/* Whether stubs may write to the guest's page at hva as it is. Any state of the vector registers. */
+bool compare_may_write(const struct direct *direct, const uint8_t *hva);
+/* They will be given the page to write to. */
+void compare_note_write(struct direct *direct, uint64_t gpa, uint8_t *hva);
+/* A stub is about to be entered with the CPU's present state. */
+void compare_begin(struct direct *direct);
+/* It has come to the CPU's present state, by an exception, a system call (which takes RCX and R11), or a kick. */
+void compare_end(struct direct *direct, bool is_call, bool is_kicked);
+/* 0 or -ENOMEM. */
+int compare_attach(struct direct *direct);
+uint64_t compare_differences(const struct direct *direct);
+void compare_detach(struct direct *direct);
 
 /* -- run.c -- */
 

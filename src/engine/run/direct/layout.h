@@ -1,6 +1,6 @@
 /*
- * What a stub and its monitor agree on: where the stub's own pages are in its address space, and what is
- * in them.
+ * What a stub and its monitor agree on: what is in the stub's own pages. Where they are in its address space is drawn
+ * for each, so that a program that maps memory at an address of its choice does not meet them (run.c).
  *
  * The stub's file has STUB_PAGE_BYTES. Its first page is code, the monitor's, which the stub can read and
  * execute. The rest is data that both can write: what they tell each other, and behind it the stack on
@@ -16,11 +16,12 @@
 
 #include "util/stub.h"
 
-/* Linux programs put nothing there of their own accord, whatever their layout; and who does is not run
- * directly (guest_uses_stub_place). A multiple of 2 MiB. */
-#define DIRECT_STUB_BASE 0x6aaa00000000ull
-#define DIRECT_STUB_END  (DIRECT_STUB_BASE + STUB_PAGE_BYTES)
 #define DIRECT_SPACE_END 0x7ffffffff000ull /* of user addresses, with four levels of page tables */
+
+/* The stub's pages begin at a multiple of this. */
+#define DIRECT_PLACE_ALIGN ((uint64_t)2 << 20)
+/* ... where none is drawn (KVIK_HOST_WITHOUT=stub-places). */
+#define DIRECT_PLACE 0x6aaa00000000ull
 
 #define DIRECT_CONTROL 0x1000 /* offset of struct direct_control */
 #define DIRECT_STACK   0x3000 /* ... of the stack for signals, up to the end */
@@ -42,7 +43,10 @@ struct direct_control {
 	uint64_t failure;          /* what a command has failed with (negative errno) */
 	uint64_t flags;            /* RFLAGS to return to guest code with, where the frame's are not taken */
 	uint64_t pass;             /* what the return asks for; the stub sets it to 0 */
-	uint64_t unused[7];
+	uint16_t selectors[4];     /* DS, ES, FS, GS at the last signal */
+	uint16_t wanted[4];        /* ... to be loaded, if `loads` is not 0 */
+	uint64_t loads;
+	uint64_t unused[4];
 	struct direct_command commands[DIRECT_COMMANDS];
 };
 
@@ -62,6 +66,7 @@ struct direct_secret {
 /* The monitor's first message, with the descriptors of guest memory, of copies of code, and of the stub's file. */
 #define DIRECT_HELLO_FDS 3
 struct direct_hello {
+	uint64_t place;
 	struct direct_secret secret;
 };
 

@@ -22,7 +22,7 @@ int direct_probe(const struct stub_source *stubs)
 	result = copies_create(&copies);
 	if (result < 0)
 		goto close_memory;
-	result = process_create(&process, stubs, memory, copies.fd);
+	result = process_create(&process, stubs, memory, copies.fd, DIRECT_PLACE);
 	if (result == 0)
 		process_destroy(&process, stubs);
 	copies_destroy(&copies);

@@ -128,19 +128,19 @@ static int wait_for_stop(struct direct_process *process)
 static int learn_frame(struct direct_process *process)
 {
 	const struct direct_control *control = process_control(process);
+	const uint64_t end = process->place + STUB_PAGE_BYTES;
 	const struct direct_frame *frame;
 	struct frame_software software;
 	uint64_t image;
 
-	if (control->context < DIRECT_STUB_BASE + DIRECT_STACK ||
-	    control->context > DIRECT_STUB_END - sizeof(*frame) ||
-	    control->info < DIRECT_STUB_BASE + DIRECT_STACK || control->info > DIRECT_STUB_END - 128)
+	if (control->context < process->place + DIRECT_STACK || control->context > end - sizeof(*frame) ||
+	    control->info < process->place + DIRECT_STACK || control->info > end - 128)
 		return -EPROTO;
-	process->context = (uint32_t)(control->context - DIRECT_STUB_BASE);
-	process->info = (uint32_t)(control->info - DIRECT_STUB_BASE);
+	process->context = (uint32_t)(control->context - process->place);
+	process->info = (uint32_t)(control->info - process->place);
 	frame = process_frame(process);
 	process->first = *frame;
-	image = frame->fpstate - DIRECT_STUB_BASE;
+	image = frame->fpstate - process->place;
 	if (image < DIRECT_STACK || image > STUB_PAGE_BYTES - 576)
 		return -EPROTO;
 	process->image = (uint32_t)image;
@@ -163,6 +163,7 @@ static int start(struct direct_process *process, int memory, int copies)
 
 	if (getrandom(&hello, sizeof(hello), 0) != sizeof(hello))
 		return -EIO;
+	hello.place = process->place;
 	process->secret = hello.secret;
 	memcpy(process->page, direct_code, DIRECT_CODE_OFFSET(direct_code_end));
 	result = send_hello(process->stub.socket, &hello, fds);
@@ -182,12 +183,13 @@ static int start(struct direct_process *process, int memory, int copies)
 	return result;
 }
 
-int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies)
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies,
+		   uint64_t place)
 {
 	void *page;
 	int result;
 
-	*process = (struct direct_process){ .listener = -1 };
+	*process = (struct direct_process){ .place = place, .listener = -1 };
 	if (!can_kick)
 		return -ENOSYS;
 	result = stubs->spawn(stubs->context, &process->stub);
@@ -257,8 +259,9 @@ void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size)
 
 void process_unmap_all(struct direct_process *process)
 {
-	process_unmap(process, 0, DIRECT_STUB_BASE);
-	process_unmap(process, DIRECT_STUB_END, DIRECT_SPACE_END - DIRECT_STUB_END);
+	process_unmap(process, 0, process->place);
+	process_unmap(process, process->place + STUB_PAGE_BYTES,
+		      DIRECT_SPACE_END - process->place - STUB_PAGE_BYTES);
 }
 
 void process_wipe(struct direct_process *process)
@@ -272,7 +275,7 @@ int process_resume(struct direct_process *process)
 	struct seccomp_notif_resp answer = { .id = process->notification };
 
 	control->failure = 0;
-	control->frame = DIRECT_STUB_BASE + process->context;
+	control->frame = process->place + process->context;
 	control->context = control->frame;
 	control->pass = process->secret.pass;
 	control->count = process->count;
@@ -297,9 +300,9 @@ int process_wait(struct direct_process *process)
 	 * elsewhere by the guest's doing.
 	 */
 	ip = process_frame(process)->ip;
-	if (control->count || control->pass || control->context != DIRECT_STUB_BASE + process->context ||
-	    (ip >= DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_leave) &&
-	     ip < DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return)))
+	if (control->count || control->pass || control->context != process->place + process->context ||
+	    (ip >= process->place + DIRECT_CODE_OFFSET(direct_code_leave) &&
+	     ip < process->place + DIRECT_CODE_OFFSET(direct_code_return)))
 		return -EPROTO;
 	return 0;
 }

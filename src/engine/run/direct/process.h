@@ -36,6 +36,7 @@ struct direct_process {
 	int memory, copies; /* the descriptors of guest memory and of copies of code, as the stub has them */
 	bool cpuid_faults; /* there */
 	struct direct_secret secret;
+	uint64_t place; /* where its own pages begin */
 	uint64_t notification; /* that waits for an answer */
 	/* Where in the page the first signal's frame was, and all later ones are. */
 	uint32_t context, info, image, image_size;
@@ -43,6 +44,7 @@ struct direct_process {
 	uint8_t first_software[48]; /* what the kernel leaves in its XSAVE image */
 	uint32_t magic;             /* behind the image */
 	unsigned count;             /* of commands so far */
+	uint16_t selectors[4];      /* DS, ES, FS, GS that it was entered with last */
 };
 
 /* Find out about the kernel, while everything may be called. */
@@ -52,9 +54,11 @@ void process_prepare(void);
  * between the two, which costs microseconds where the host is itself a virtual machine. Once a thread. */
 void process_adopt_thread(void);
 
-/* A new one, stopped, with nothing in its address space but its own place. It can map what is in `memory`, and in
- * `copies`, which no later mapping may write to (F_SEAL_FUTURE_WRITE). 0 or -errno. */
-int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies);
+/* A new one, stopped, with nothing in its address space but its own pages, from `place` on (a multiple of
+ * DIRECT_PLACE_ALIGN). It can map what is in `memory`, and in `copies`, which no later mapping may write to
+ * (F_SEAL_FUTURE_WRITE). 0 or -errno. */
+int process_create(struct direct_process *process, const struct stub_source *stubs, int memory, int copies,
+		   uint64_t place);
 void process_destroy(struct direct_process *process, const struct stub_source *stubs);
 
 static inline bool process_exists(const struct direct_process *process)
@@ -70,6 +74,12 @@ static inline struct direct_control *process_control(const struct direct_process
 static inline struct direct_frame *process_frame(const struct direct_process *process)
 {
 	return (struct direct_frame *)(process->page + process->context);
+}
+
+/* Whether its own pages hold any of [gva, gva + size). */
+static inline bool process_is_place(const struct direct_process *process, uint64_t gva, uint64_t size)
+{
+	return gva < process->place + STUB_PAGE_BYTES && process->place < gva + size;
 }
 
 /* Whether so many commands more will do. */

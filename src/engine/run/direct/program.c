@@ -35,30 +35,33 @@ static const uint8_t *look(struct page_reader *reader, uint64_t gva)
 	return reader->page ? reader->page + (gva & 0xfff) : NULL;
 }
 
-/* An aligned word; what is not there is 0. */
+/* An aligned word of the program's width; what is not there is 0. */
 static uint64_t word_at(struct page_reader *reader, uint64_t gva)
 {
 	const uint8_t *bytes = look(reader, gva);
 
-	return bytes ? bytes_load64(bytes) : 0;
+	if (!bytes)
+		return 0;
+	return cpu_is_64(reader->cpu) ? bytes_load64(bytes) : bytes_load32(bytes);
 }
 
-/* Where the path is, or 0: System V ABI, AMD64 supplement §3.4.1. */
+/* Where the path is, or 0: System V ABI, AMD64 supplement §3.4.1, and Intel386 supplement §2.3.1. */
 static uint64_t find_path(struct page_reader *reader, uint64_t stack)
 {
-	uint64_t argc = word_at(reader, stack), at = stack + 8;
+	const unsigned size = cpu_is_64(reader->cpu) ? 8 : 4;
+	uint64_t argc = word_at(reader, stack), at = stack + size;
 	unsigned left = WORDS_MAX;
 
-	if ((stack & 7) || argc > WORDS_MAX)
+	if ((stack & (size - 1)) || argc > WORDS_MAX)
 		return 0;
-	at += (argc + 1) * 8;
+	at += (argc + 1) * size;
 	while (left-- && word_at(reader, at))
-		at += 8;
-	for (at += 8; left < WORDS_MAX && left--; at += 16) {
+		at += size;
+	for (at += size; left < WORDS_MAX && left--; at += 2 * size) {
 		uint64_t type = word_at(reader, at);
 
 		if (type == AT_EXECFN)
-			return word_at(reader, at + 8);
+			return word_at(reader, at + size);
 		if (type == AT_NULL)
 			return 0;
 	}

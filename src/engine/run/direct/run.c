@@ -7,17 +7,17 @@
  * kernel's part of a system call is then another tier's, until CPL is 3 again.
  */
 #include <errno.h>
+#include <linux/audit.h>
 #include <signal.h>
+#include <sys/random.h>
 
 #include "engine/run/direct/internal.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system.h"
-
-#define USER_CS 0x33 /* Linux's selectors, which the stub has */
-#define USER_SS 0x2b
 
 /* Pieces of code in one page that the last tier executes before others are asked. */
 #define PIECES_MAX 512
@@ -34,6 +34,12 @@
 
 #define VSYSCALL_BASE 0xffffffffff600000ull
 
+/* What a stub's place is drawn from: 512 GiB each, where neither the monitor nor a sanitizer of its own has anything. */
+#define SLOT_SHIFT 39
+#define FIRST_SLOT 0x48u
+#define SLOTS      0x60u
+#define DRAWS_MAX  64u
+
 /* Bits of the kernel's page fault error code in a frame. */
 #define ERROR_WRITE 2
 #define ERROR_FETCH 16
@@ -41,46 +47,45 @@
 /* What the kernel tells of a signal: siginfo_t's start. */
 struct stop {
 	int32_t number, error, code, padding;
-	uint64_t address; /* SIGSYS: where the call was made */
+	uint64_t address; /* SIGSYS: behind the instruction that made the call, */
+	int32_t call;     /* ... its number, */
+	uint32_t set;     /* ... and whose table that is of, AUDIT_ARCH_* */
 };
-
-static bool segments_are_plain(const struct cpu *cpu)
-{
-	static const uint16_t selectors[CPU_SEGMENTS] = { [CPU_CS] = USER_CS, [CPU_SS] = USER_SS };
-
-	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
-		if (cpu->segment[i].selector != selectors[i])
-			return false;
-	return cpu_is_canonical(cpu->segment[CPU_FS].base) && cpu_is_canonical(cpu->segment[CPU_GS].base);
-}
-
-/* What user code can see of the CPU is what it sees of the host's. */
-static bool is_eligible(const struct cpu *cpu)
-{
-	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL;
-
-	return cpu->cpl == 3 && (cpu->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 &&
-	       (cpu->rflags & (odd_flags | RFLAGS_IF)) == RFLAGS_IF && !cpu->guest_debug && !cpu->watch &&
-	       !(cpu->dr7 & 0xff) && !cpu->data_breakpoints &&
-	       !(cpu->interrupt_shadow && cpu->shadow_rip == cpu->rip) &&
-	       !(cpu->cr0 & (CR0_TS | CR0_EM)) && !(cpu->cr4 & CR4_TSD) && (cpu->cr4 & CR4_OSXSAVE) &&
-	       cpu->xcr0 == fpu_layout.components && cpu->rip < DIRECT_SPACE_END &&
-	       segments_are_plain(cpu);
-}
 
 static uint64_t present_root(const struct cpu *cpu)
 {
 	return cpu->cr3 & 0x000ffffffffff000ull;
 }
 
-/* The guest has mapped something in the 512 GiB that hold the stub's own pages. */
-static bool guest_uses_stub_place(struct cpu *cpu)
+/* The guest has mapped something in the 512 GiB around gva. */
+static bool slot_is_used(struct cpu *cpu, uint64_t gva)
 {
-	uint64_t gpa = present_root(cpu) + (DIRECT_STUB_BASE >> 39 & 511) * 8;
+	uint64_t gpa = present_root(cpu) + (gva >> SLOT_SHIFT & 511) * 8;
 	struct cpu_page page;
 
 	return !memory_page(cpu, gpa, &page) || !page.hva ||
 	       (bytes_load64(page.hva + (gpa & 0xfff)) & 1);
+}
+
+/* A place for a stub's pages, which a program that maps memory at an address of its own does not come upon, far from all
+ * that the guest has mapped so far. False: there is none. */
+static bool draw_place(struct cpu *cpu, uint64_t *place)
+{
+	uint64_t random;
+
+	if (!host.draws_stub_places) {
+		*place = DIRECT_PLACE;
+		return !slot_is_used(cpu, *place);
+	}
+	for (unsigned i = 0; i < DRAWS_MAX; i++) {
+		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+			return false;
+		*place = (FIRST_SLOT + random % SLOTS) << SLOT_SHIFT |
+			 ((random >> 32) * DIRECT_PLACE_ALIGN & ((1ull << SLOT_SHIFT) - 1));
+		if (!slot_is_used(cpu, *place))
+			return true;
+	}
+	return false;
 }
 
 static uint16_t present_pcid(const struct cpu *cpu)
@@ -104,17 +109,23 @@ static void end_process(struct direct *direct, struct shadow_space *space)
 	shadow_lose_space(&direct->shadow, space);
 	space->is_lost = space->is_in_doubt = false;
 	space->loss_count = space->whole_loss_count = 0;
-	direct->counters.failures++;
 }
 
 static bool make_process(struct direct *direct, struct shadow_space *space)
 {
 	struct direct_process *process = process_of(direct, space);
+	uint64_t place;
 	int result;
 
-	if (process_exists(process))
-		return true;
-	result = process_create(process, direct->stubs, direct->memory->fd, direct->copies.fd);
+	if (process_exists(process)) {
+		if (!slot_is_used(direct->cpu, process->place))
+			return true;
+		end_process(direct, space);
+		direct->counters.moved++;
+	}
+	if (!draw_place(direct->cpu, &place))
+		return false;
+	result = process_create(process, direct->stubs, direct->memory->fd, direct->copies.fd, place);
 	if (result < 0) {
 		if (++direct->attempts < ATTEMPTS_MAX)
 			return false;
@@ -256,11 +267,22 @@ static void stop_for_fault(struct direct *direct, struct shadow_space *space, ui
 	}
 }
 
-static void stop_for_call(struct direct *direct, uint64_t address)
+/* Whether the two bytes before RIP are INT 80h: not SYSENTER, which loses RIP. Where they cannot be read, yes. */
+static bool is_interrupt_call(struct cpu *cpu)
+{
+	uint64_t gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip - 2, &gpa);
+
+	return !bytes || (gpa & 0xfff) == 0xfff || (bytes[0] == 0xcd && bytes[1] == 0x80);
+}
+
+static void stop_for_call(struct direct *direct, uint64_t address, uint32_t set)
 {
 	struct cpu *cpu = direct->cpu;
 
 	direct->counters.system_calls++;
+	if (set == AUDIT_ARCH_I386 && !is_interrupt_call(cpu))
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	if (address >> 12 == VSYSCALL_BASE >> 12) {
 		/* The host's kernel has emulated a call of its own page, and the return from it. */
 		cpu->gpr[CPU_RSP] -= 8;
@@ -314,6 +336,38 @@ static void stop_for_protection(struct direct *direct, struct shadow_space *spac
 	direct->cpuid_entry = direct->counters.entries;
 }
 
+/* Bytes of the instruction that RIP is behind, having been executed or not; -1: this is another place. */
+static int bytes_behind(struct cpu *cpu, const struct stop *stop, uint64_t trap)
+{
+	uint64_t gpa;
+	const uint8_t *byte;
+
+	switch (stop->number) {
+	case SIGSYS: return stop->address >> 12 == VSYSCALL_BASE >> 12 ? -1 : 2;
+	case SIGILL: return stop->code == SI_KERNEL ? 2 : 0;
+	case SIGTRAP:
+		if (trap == EXCEPTION_DB)
+			return -1;
+		byte = lin_fetch_pointer(cpu, cpu->rip - 1, &gpa);
+		return byte && *byte == 0xcc ? 1 : 2;
+	case SIGSEGV: return trap == EXCEPTION_OF;
+	default: return 0;
+	}
+}
+
+/* For who looks for errors. */
+static void compare_stop(struct direct *direct, const struct stop *stop, uint64_t trap)
+{
+	struct cpu *cpu = direct->cpu;
+	int behind = bytes_behind(cpu, stop, trap);
+
+	if (behind < 0)
+		return;
+	cpu->rip -= (unsigned)behind;
+	compare_end(direct, stop->number == SIGSYS || (stop->number == SIGILL && behind), stop->number == DIRECT_KICK);
+	cpu->rip += (unsigned)behind;
+}
+
 static void look_at_stop(struct direct *direct, struct shadow_space *space)
 {
 	struct cpu *cpu = direct->cpu;
@@ -323,20 +377,18 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 
 	bytes_copy(&stop, process->page + process->info, sizeof(stop));
 	bytes_copy(&frame, process_frame(process), sizeof(frame));
-	if (!state_from_stub(direct, process)) {
-		/* It has loaded another code segment: not by any instruction that a scan lets pass. */
-		cpu->insn = NULL;
-		cpu_raise_error(cpu, EXCEPTION_GP, 0);
-	}
+	state_from_stub(direct, process);
+	if (direct->comparison)
+		compare_stop(direct, &stop, frame.trap);
 	switch (stop.number) {
 	case DIRECT_KICK: direct->counters.kicks++; break;
-	case SIGSYS: stop_for_call(direct, stop.address); break;
+	case SIGSYS: stop_for_call(direct, stop.address, stop.set); break;
 	case SIGILL:
 		/* Of the kernel's own: two calls for its probes, which no filter sees (uretprobe(2)). The
 		 * guest's kernel knows neither. */
 		if (stop.code == SI_KERNEL) {
 			cpu->gpr[CPU_RAX] = PROBE_CALL;
-			stop_for_call(direct, 0);
+			stop_for_call(direct, 0, 0);
 			break;
 		}
 		direct->counters.exceptions++;
@@ -352,6 +404,9 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 			stop_for_protection(direct, space);
 			break;
 		}
+		/* INTO, which is a trap. */
+		if (frame.trap == EXCEPTION_OF)
+			cpu->rip--;
 		/* fall through */
 	default:
 		direct->counters.exceptions++;
@@ -430,23 +485,25 @@ enum tier_stop direct_run(struct cpu *cpu)
 	/* Code that is another tier's stays there until the kernel has been there. */
 	if (direct->declines)
 		return TIER_DECLINES;
-	if (direct->is_broken || !is_eligible(cpu)) {
+	if (direct->is_broken)
 		return TIER_DECLINES;
-	}
 	if (direct->cpuid_faults)
 		process_adopt_thread();
 	fpu_leave(cpu);
 	while (!cpu->requests && !cpu->is_leaving) {
 		struct shadow_space *space;
+		enum direct_obstacle obstacle;
 		enum fill fill;
 		enum turn turn;
 
-		if (!is_eligible(cpu) || guest_uses_stub_place(cpu))
-			return TIER_DECLINES;
-		space = find_space(direct);
-		if (!space)
-			return TIER_DECLINES;
 		fpu_leave(cpu);
+		obstacle = direct_obstacle(cpu);
+		space = obstacle ? NULL : find_space(direct);
+		if (!space) {
+			direct->counters.obstacles[obstacle ? obstacle : OBSTACLE_PLACE]++;
+			direct->declines = true;
+			return TIER_DECLINES;
+		}
 		fill_settle(direct, space);
 		fill_compare_copies(direct, space);
 		fill = prepare_code(direct, space);
@@ -468,13 +525,16 @@ enum tier_stop direct_run(struct cpu *cpu)
 			direct->declines = true;
 			return TIER_DECLINES;
 		}
+		compare_begin(direct);
 		state_to_stub(direct, process_of(direct, space));
 		direct->counters.entries++;
+		direct->counters.narrow += !cpu_is_64(cpu);
 		cpu_begins(cpu, CPU_RUNS_DIRECT);
 		turn = run_process(direct, process_of(direct, space));
 		cpu_begins(cpu, CPU_DISPATCHES);
 		if (turn != TURN_STOPPED) {
 			end_process(direct, space);
+			direct->counters.failures++;
 			if (turn == TURN_LOST)
 				lose_program(direct);
 			continue;

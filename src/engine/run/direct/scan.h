@@ -1,6 +1,6 @@
 /*
- * Looks through a page of 64-bit code for instructions that would tell ring 3 what is the host's, or do
- * to the host what the guest's kernel cannot see, without a trap (sensitive.h). Such a page is not run directly as it
+ * Looks through a page of code, as what the CPU executes at present (64-bit or 32-bit), for instructions that would
+ * tell ring 3 what is the host's, or do to the host what the guest's kernel cannot see, without a trap (sensitive.h). Such a page is not run directly as it
  * stands: where they are few, and certainly code, a copy of it runs in which they are traps (copies.h).
  *
  * This is for fidelity alone: a guest that hides such an instruction, in the middle of another or by

@@ -18,12 +18,18 @@
 #define WRPKRU	0xef
 #define RDTSCP	0xf9
 
+#define SYSCALL	 0x05
+#define SYSENTER 0x34
+
 /*
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
  * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use; and
  * SYSENTER, which no 64-bit program uses, and data between functions looks like: the stub comes back with a
  * code segment that is none of its, which is #GP. LSL is how programs and the vDSO ask for their CPU's number, with
  * a selector in a register; with one in memory it is data, too.
+ *
+ * In 32-bit code besides: what tells FS's or GS's selector, which is another in a stub, or loads them, where a stub has no
+ * such descriptor; and SYSCALL and SYSENTER, whose EIP is lost before anybody sees them.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
@@ -41,7 +47,13 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 	case 0x03: return modrm >= 0xc0; /* LSL of a register */
 	case 0x31: return !(allowed & ALLOW_RDTSC);
 	case 0xa2: return !(allowed & ALLOW_CPUID);
-	case 0xc7: return has_repeat && modrm >= 0xf8; /* RDPID */
+	/* RDPID; RDRAND, RDSEED. */
+	case 0xc7: return (has_repeat && modrm >= 0xf8) || ((allowed & SENSITIVE_RANDOM) && modrm >= 0xf0);
+	case SYSCALL:
+	case SYSENTER: return allowed & SENSITIVE_CODE32;
+	case 0xa0: case 0xa1: case 0xa8: case 0xa9: /* PUSH and POP of FS and GS */
+	case 0xb4: case 0xb5: /* LFS, LGS */
+		return allowed & SENSITIVE_CODE32;
 	default: return false;
 	}
 }
@@ -63,14 +75,20 @@ static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, ui
 	return true;
 }
 
-static bool is_prefix(uint8_t byte)
+/* MOV from and to FS and GS: by its ModRM byte. */
+static bool moves_selector(uint8_t opcode, uint8_t modrm, unsigned allowed)
+{
+	return (allowed & SENSITIVE_CODE32) && (opcode == 0x8c || opcode == 0x8e) && (modrm & 0x30) == 0x20;
+}
+
+static bool is_prefix(uint8_t byte, unsigned allowed)
 {
 	switch (byte) {
 	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67:
 	case 0xf0: case 0xf2: case 0xf3:
 		return true;
 	default:
-		return (byte & 0xf0) == 0x40; /* REX */
+		return (byte & 0xf0) == 0x40 && !(allowed & SENSITIVE_CODE32); /* REX */
 	}
 }
 
@@ -79,11 +97,13 @@ bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsig
 	bool has_repeat = false;
 	uint8_t modrm;
 
-	for (; at < PAGE_SIZE && is_prefix(bytes[at]); at++)
+	for (; at < PAGE_SIZE && is_prefix(bytes[at], allowed); at++)
 		has_repeat |= bytes[at] == 0xf3;
-	if (at + 1 >= PAGE_SIZE || bytes[at] != 0x0f)
+	if (at + 1 >= PAGE_SIZE)
 		return false;
 	*escape = at;
+	if (bytes[at] != 0x0f)
+		return moves_selector(bytes[at], bytes[at + 1], allowed);
 	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0xff;
 	return is_sensitive(bytes[at + 1], modrm, has_repeat, allowed) ||
 	       saves_too_much(bytes, at, bytes[at + 1], modrm);
@@ -95,9 +115,11 @@ bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed)
 		bool has_repeat = false;
 		uint8_t modrm;
 
+		if (moves_selector(bytes[i], bytes[i + 1], allowed))
+			return true;
 		if (bytes[i] != 0x0f)
 			continue;
-		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1]); k--)
+		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1], allowed); k--)
 			has_repeat |= bytes[k - 1] == 0xf3;
 		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0xff;
 		if (is_sensitive(bytes[i + 1], modrm, has_repeat, allowed) ||
@@ -235,11 +257,11 @@ bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
 	uint8_t opcode, modrm;
 
 	/* All of it is in the page. */
-	if (escape + 2 >= PAGE_SIZE)
+	if (escape + 2 >= PAGE_SIZE || bytes[escape] != 0x0f)
 		return false;
 	opcode = bytes[escape + 1];
 	modrm = bytes[escape + 2];
-	return opcode == 0x03 || (opcode == 0xc7 && modrm >= 0xc0) ||
+	return opcode == 0x03 || opcode == SYSENTER || opcode == SYSCALL || (opcode == 0xc7 && modrm >= 0xc0) ||
 	       (opcode == 0x01 && modrm != VMCALL && modrm != VMMCALL);
 }
 
@@ -257,6 +279,9 @@ bool sensitive_is_certain(const uint8_t *bytes, unsigned escape)
 			       HAS(at - (int)NEAR, at + 3 + (int)NEAR, 0x0f, 0xae, 0xe8);
 		return has_zero_before(bytes, at);
 	case 0x03: return has_selector_before(bytes, at);
+	/* Linux's __kernel_vsyscall: MOV ESP to EBP, or ECX to EBP, before it; INT 80h behind it. */
+	case SYSENTER:
+	case SYSCALL: return HAS(at - 2, at, 0x89, 0xe5) || HAS(at - 2, at, 0x89, 0xcd);
 	case 0xc7: return has_selector_before(bytes, at) || HAS(at - (int)NEAR, at, 0x0f, 0x01, RDTSCP);
 	default: return false;
 	}

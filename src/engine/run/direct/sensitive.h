@@ -18,10 +18,13 @@ enum sensitive_allowed {
 	ALLOW_RDTSC = 1 << 0,
 	ALLOW_CPUID = 1 << 1, /* it faults */
 	ALLOW_PKRU = 1 << 2,  /* RDPKRU and WRPKRU are undefined */
+	/* Not that: */
+	SENSITIVE_CODE32 = 1 << 3, /* it is 32-bit code, of which other instructions are sensitive, too */
+	SENSITIVE_RANDOM = 1 << 4, /* RDRAND and RDSEED are, too */
 };
 
 /* Whether the instruction at bytes[at], cut off at the page's end or not, is one; `allowed` is of enum
- * sensitive_allowed. *escape: where its byte 0F is, behind its prefixes. */
+ * sensitive_allowed. *escape: where its byte 0F, 8C or 8E is, behind its prefixes. */
 bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape);
 
 /* Whether any byte begins one: most pages have none, and need no decoding. */

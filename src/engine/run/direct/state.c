@@ -7,6 +7,7 @@
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/system.h"
+#include "engine/x86/system/transfer.h"
 
 /* What ring 3 can change without IOPL (Intel SDM vol. 2, POPF): what the kernel takes from a frame, and what
  * the stub's code loads itself. */
@@ -40,6 +41,57 @@ static void image_to_stub(struct direct *direct, struct direct_process *process)
 	bytes_store32(process->page + process->image + process->image_size, process->magic);
 }
 
+/* In the order of struct direct_control. */
+static const uint8_t data_segments[] = { CPU_DS, CPU_ES, CPU_FS, CPU_GS };
+
+/* What a stub has in its place: eligible.c. */
+static uint16_t selector_to_stub(const struct cpu *cpu, enum cpu_segment segment)
+{
+	if (cpu_is_64(cpu) || segment == CPU_DS || segment == CPU_ES)
+		return cpu->segment[segment].selector;
+	return cpu->segment[segment].unusable ? 0 : DIRECT_USER_DS;
+}
+
+static void selectors_to_stub(const struct cpu *cpu, struct direct_process *process)
+{
+	struct direct_control *control = process_control(process);
+	bool is_other = false;
+
+	for (unsigned i = 0; i < 4; i++) {
+		process->selectors[i] = selector_to_stub(cpu, data_segments[i]);
+		is_other |= control->selectors[i] != process->selectors[i];
+		control->wanted[i] = process->selectors[i];
+	}
+	control->loads = is_other;
+}
+
+/* Where code has loaded another one, the guest's tables say what that means. */
+static void selectors_from_stub(struct cpu *cpu, const struct direct_process *process)
+{
+	const struct direct_control *control = process_control(process);
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint16_t selector = control->selectors[i];
+
+		if (selector != process->selectors[i])
+			segment_load(cpu, data_segments[i], selector);
+	}
+}
+
+/* It has come to other code by a far transfer. */
+static void code_segment_from_stub(struct direct *direct, uint16_t selector)
+{
+	struct cpu *cpu = direct->cpu;
+	struct kvm_segment cs;
+
+	if (selector == cpu->segment[CPU_CS].selector)
+		return;
+	transfer_resolve_return(cpu, selector, &cs);
+	direct->counters.widths++;
+	cpu->segment[CPU_CS] = cs;
+	cpu_update_mode(cpu);
+}
+
 void state_to_stub(struct direct *direct, struct direct_process *process)
 {
 	const struct cpu *cpu = direct->cpu;
@@ -63,12 +115,15 @@ void state_to_stub(struct direct *direct, struct direct_process *process)
 	frame.cx = cpu->gpr[CPU_RCX];
 	frame.sp = cpu->gpr[CPU_RSP];
 	frame.ip = cpu->rip;
+	frame.cs = cpu->segment[CPU_CS].selector;
+	frame.ss = DIRECT_USER_DS;
 	frame.eflags = cpu->rflags & (FRAME_FLAGS | RFLAGS_IF | RFLAGS_ONE);
 	frame.mask = signals_blocked();
 	bytes_copy(process_frame(process), &frame, sizeof(frame));
 	control->fs_base = cpu->segment[CPU_FS].base;
 	control->gs_base = cpu->segment[CPU_GS].base;
 	control->flags = (cpu->rflags & OTHER_FLAGS) | RFLAGS_IF | RFLAGS_ONE;
+	selectors_to_stub(cpu, process);
 	image_to_stub(direct, process);
 }
 
@@ -94,7 +149,7 @@ static void base_from_stub(struct cpu *cpu, enum cpu_segment segment, uint64_t b
 		cpu->segment[segment].base = base;
 }
 
-bool state_from_stub(struct direct *direct, const struct direct_process *process)
+void state_from_stub(struct direct *direct, const struct direct_process *process)
 {
 	struct cpu *cpu = direct->cpu;
 	const struct direct_control *control = process_control(process);
@@ -120,8 +175,14 @@ bool state_from_stub(struct direct *direct, const struct direct_process *process
 	cpu->rip = frame.ip;
 	cpu_write_rflags(cpu, frame.eflags, FRAME_FLAGS | OTHER_FLAGS | RFLAGS_RF);
 	cpu->rflags &= ~RFLAGS_RF;
+	image_from_stub(direct, process);
+	cpu->insn = NULL;
+	cpu->next_rip = cpu->rip;
+	/* Any other is by none of the instructions that a scan lets pass. */
+	if ((frame.cs != DIRECT_USER_CS && frame.cs != DIRECT_USER32_CS) || frame.ss != DIRECT_USER_DS)
+		cpu_raise_error(cpu, EXCEPTION_GP, 0);
+	code_segment_from_stub(direct, frame.cs);
+	selectors_from_stub(cpu, process);
 	base_from_stub(cpu, CPU_FS, control->fs_base);
 	base_from_stub(cpu, CPU_GS, control->gs_base);
-	image_from_stub(direct, process);
-	return frame.cs == process->first.cs && frame.ss == process->first.ss;
 }

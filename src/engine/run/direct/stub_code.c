@@ -21,9 +21,12 @@ _Static_assert(offsetof(struct direct_control, frame) == 40, "known below");
 _Static_assert(offsetof(struct direct_control, failure) == 48, "known below");
 _Static_assert(offsetof(struct direct_control, flags) == 56, "known below");
 _Static_assert(offsetof(struct direct_control, pass) == 64, "known below");
+_Static_assert(offsetof(struct direct_control, selectors) == 72, "known below");
+_Static_assert(offsetof(struct direct_control, wanted) == 80, "known below");
+_Static_assert(offsetof(struct direct_control, loads) == 88, "known below");
 _Static_assert(offsetof(struct direct_control, commands) == 128, "known below");
 _Static_assert(sizeof(struct direct_command) == 64, "known below");
-_Static_assert(DIRECT_STUB_BASE == 0x6aaa00000000 && DIRECT_CONTROL == 0x1000, "known below");
+_Static_assert(DIRECT_CONTROL == 0x1000, "known below");
 _Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigprocmask == 14 && SYS_rt_sigreturn == 15,
 	       "known below");
 
@@ -37,9 +40,13 @@ __asm__(".pushsection .rodata\n"
 	/* The first signal: the monitor sees by it what the kernel's frames look like. */
 	"	ud2\n"
 	"direct_code_handler:\n"
-	"	movabsq $0x6aaa00001000, %rbx\n"
+	"	leaq direct_code+0x1000(%rip), %rbx\n"
 	"	movq %rdx, 24(%rbx)\n"
 	"	movq %rsi, 32(%rbx)\n"
+	"	movw %ds, 72(%rbx)\n"
+	"	movw %es, 74(%rbx)\n"
+	"	movw %fs, 76(%rbx)\n"
+	"	movw %gs, 78(%rbx)\n"
 	"	rdfsbase %rax\n"
 	"	movq %rax, 8(%rbx)\n"
 	"	rdgsbase %rax\n"
@@ -47,7 +54,7 @@ __asm__(".pushsection .rodata\n"
 	"	movl $110, %eax\n"
 	"	syscall\n"
 	"direct_code_stop:\n"
-	"	movabsq $0x6aaa00001000, %rbx\n"
+	"	leaq direct_code+0x1000(%rip), %rbx\n"
 	"	movq (%rbx), %r12\n"
 	"	testq %r12, %r12\n"
 	"	jz 3f\n"
@@ -80,7 +87,14 @@ __asm__(".pushsection .rodata\n"
 	"	movq $0, (%rbx)\n"
 	"	xorl %r8d, %r8d\n"
 	"	xorl %r10d, %r10d\n"
-	"3:	movq 8(%rbx), %rax\n"
+	/* A null selector is #GP for 32-bit code that uses it; and to load FS or GS takes its base. */
+	"3:	cmpq $0, 88(%rbx)\n"
+	"	je 5f\n"
+	"	movw 80(%rbx), %ds\n"
+	"	movw 82(%rbx), %es\n"
+	"	movw 84(%rbx), %fs\n"
+	"	movw 86(%rbx), %gs\n"
+	"5:	movq 8(%rbx), %rax\n"
 	"	wrfsbase %rax\n"
 	"	movq 16(%rbx), %rax\n"
 	"	wrgsbase %rax\n"

@@ -32,7 +32,7 @@
 #define WHEN(value, count) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), 0, count)
 #define ANSWER(action) BPF_STMT(BPF_RET | BPF_K, action)
 
-#define AT(label) ((uint32_t)DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(label))
+#define AT(label) ((uint32_t)place + DIRECT_CODE_OFFSET(label))
 
 static int install(const struct sock_filter *filter, unsigned short count, unsigned flags)
 {
@@ -42,7 +42,7 @@ static int install(const struct sock_filter *filter, unsigned short count, unsig
 	return result < 0 ? -errno : (int)result;
 }
 
-int stub_filter_listen(void)
+int stub_filter_listen(uint64_t place)
 {
 	const struct sock_filter filter[] = {
 		LOAD(LOW(arch)),
@@ -50,7 +50,7 @@ int stub_filter_listen(void)
 		LOAD(LOW(nr)),
 		NEED(DIRECT_STOP_CALL, SECCOMP_RET_ALLOW),
 		LOAD(HIGH(instruction_pointer)),
-		NEED(DIRECT_STUB_BASE >> 32, SECCOMP_RET_ALLOW),
+		NEED(place >> 32, SECCOMP_RET_ALLOW),
 		LOAD(LOW(instruction_pointer)),
 		NEED(AT(direct_code_stop), SECCOMP_RET_ALLOW),
 		ANSWER(SECCOMP_RET_USER_NOTIF),
@@ -60,13 +60,13 @@ int stub_filter_listen(void)
 		       SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_SPEC_ALLOW);
 }
 
-int stub_filter_lock(const struct direct_secret *secret, int memory, int copies)
+int stub_filter_lock(const struct direct_secret *secret, uint64_t place, int memory, int copies)
 {
 	const struct sock_filter filter[] = {
 		LOAD(LOW(arch)),
 		NEED(AUDIT_ARCH_X86_64, SECCOMP_RET_TRAP),
 		LOAD(HIGH(instruction_pointer)),
-		NEED(DIRECT_STUB_BASE >> 32, SECCOMP_RET_TRAP),
+		NEED(place >> 32, SECCOMP_RET_TRAP),
 		LOAD(LOW(instruction_pointer)),
 		WHEN(AT(direct_code_stop), 4),
 		LOAD(LOW(nr)),

@@ -75,25 +75,25 @@ static bool leave_rseq(void)
 	return false;
 }
 
-static bool map_place(int file)
+static bool map_place(uint64_t place, int file)
 {
-	return mmap((void *)DIRECT_STUB_BASE, DIRECT_CONTROL, PROT_READ | PROT_EXEC,
+	return mmap((void *)place, DIRECT_CONTROL, PROT_READ | PROT_EXEC,
 		    MAP_SHARED | MAP_FIXED, file, 0) != MAP_FAILED &&
-	       mmap((void *)(DIRECT_STUB_BASE + DIRECT_CONTROL), STUB_PAGE_BYTES - DIRECT_CONTROL,
+	       mmap((void *)(place + DIRECT_CONTROL), STUB_PAGE_BYTES - DIRECT_CONTROL,
 		    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file,
 		    DIRECT_CONTROL) != MAP_FAILED;
 }
 
-static bool take_signals(void)
+static bool take_signals(uint64_t place)
 {
 	static const int numbers[] = DIRECT_SIGNALS;
 	const struct kernel_sigaction action = {
-		.handler = DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_handler),
+		.handler = place + DIRECT_CODE_OFFSET(direct_code_handler),
 		.flags = SA_SIGINFO | SA_ONSTACK | KERNEL_SA_RESTORER,
-		.restorer = DIRECT_STUB_BASE + DIRECT_CODE_OFFSET(direct_code_return),
+		.restorer = place + DIRECT_CODE_OFFSET(direct_code_return),
 		.mask = UINT64_MAX,
 	};
-	const stack_t stack = { .ss_sp = (void *)(DIRECT_STUB_BASE + DIRECT_STACK),
+	const stack_t stack = { .ss_sp = (void *)(place + DIRECT_STACK),
 				.ss_size = STUB_PAGE_BYTES - DIRECT_STACK };
 
 	if (syscall(SYS_sigaltstack, &stack, NULL) < 0)
@@ -111,20 +111,21 @@ void direct_stub_main(int socket, void *page)
 	int fds[DIRECT_HELLO_FDS], listener; /* memory, copies, the stub's file */
 
 	(void)page;
-	if (!receive(socket, &hello, fds) || !leave_rseq() || !map_place(fds[2]) || !take_signals())
+	if (!receive(socket, &hello, fds) || !leave_rseq() || !map_place(hello.place, fds[2]) ||
+	    !take_signals(hello.place))
 		return;
 	close(fds[2]);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	greeting.memory = (uint8_t)fds[0];
 	greeting.copies = (uint8_t)fds[1];
 	greeting.cpuid_faults = host.may_fault_cpuid && syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0;
-	listener = stub_filter_listen();
+	listener = stub_filter_listen(hello.place);
 	if (listener < 0 || !send_listener(socket, listener, &greeting))
 		return;
 	close(listener);
 	close(socket);
-	if (stub_filter_lock(&hello.secret, fds[0], fds[1]) < 0)
+	if (stub_filter_lock(&hello.secret, hello.place, fds[0], fds[1]) < 0)
 		return;
-	__asm__ volatile("jmp *%0" : : "r"(DIRECT_STUB_BASE));
+	__asm__ volatile("jmp *%0" : : "r"(hello.place));
 	__builtin_unreachable();
 }

@@ -44,7 +44,7 @@ static const struct {
 
 /* What goes with a word: what cannot be there without the feature goes, too. */
 enum hidden_also { ALSO_NOTHING, ALSO_FSGSBASE = 1, ALSO_FAST_PEXT = 2, ALSO_TSC = 4,
-		   ALSO_CPUID_FAULTING = 8 };
+		   ALSO_CPUID_FAULTING = 8, ALSO_STUB_PLACES = 16 };
 
 static const struct word {
 	const char *name;
@@ -95,6 +95,7 @@ static const struct word {
 	{"rdseed", HOST_7_EBX, BIT(18)},
 	{"fsgsbase", HOST_7_EBX, BIT(0), .also = ALSO_FSGSBASE},
 	{"cpuid-faulting", HOST_7_EBX, 0, .also = ALSO_CPUID_FAULTING},
+	{"stub-places", HOST_7_EBX, 0, .also = ALSO_STUB_PLACES},
 	{"rdtscp", HOST_EXT1_EDX, BIT(27)},
 	{"rdpid", HOST_7_ECX, BIT(22)},
 	{"pcid", HOST_1_ECX, BIT(17)},
@@ -220,6 +221,7 @@ __attribute__((constructor(101))) static void discover(void)
 	read_words();
 	host.has_fsgsbase = !(also & ALSO_FSGSBASE) && (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE);
 	host.may_fault_cpuid = !(also & ALSO_CPUID_FAULTING);
+	host.draws_stub_places = !(also & ALSO_STUB_PLACES);
 	host.has_fast_pext = !(also & ALSO_FAST_PEXT) && host_has(HOST_BMI2) && !is_slow_at_pext();
 	host.has_steady_tsc = !(also & ALSO_TSC) &&
 			      (host_has(HOST_INVARIANT_TSC) || kernel_trusts_tsc());

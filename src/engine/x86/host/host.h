@@ -41,6 +41,7 @@ extern struct host {
 	bool is_amd;            /* or Hygon, whose cores are AMD's */
 	bool has_fsgsbase;      /* the kernel lets user space use WRGSBASE */
 	bool may_fault_cpuid;   /* the kernel may be asked to have CPUID fault (arch_prctl(2)) */
+	bool draws_stub_places; /* direct execution: where stubs have their own pages is drawn */
 	bool has_fast_pext;     /* PEXT and PDEP are instructions, not loops in microcode */
 	bool is_masked;         /* KVIK_HOST_WITHOUT hides something */
 	bool has_steady_tsc;    /* it counts at one rate, and the same on all CPUs */
