@@ -1,228 +1,25 @@
 /*
- * A guest without anything below it that drives a virtio disk (virtio 1.2 §4.1, §5.2): a PCI function with
- * MSI-X, one split ring, three descriptors a request. tests/machine/virtio runs it, and knows what it has
- * to read and write. 64-bit mode, 4 GiB mapped one to one, loaded at 1 MiB. Prints on port 0xe9 what it has
- * done; ends by port 0xf4.
+ * A guest without anything below it that drives a virtio disk, one request at a time. tests/machine/virtio runs it,
+ * and knows what it has to read and write.
  */
-#include <stdbool.h>
+#include "disk.h"
 
-#include "guest.h"
+#define SECTORS	 8 /* in each request */
+#define REQUESTS 100
 
-#define DISK_ID	  0x10011af4u /* transitional */
-#define REGISTERS 0xd8000000u /* where the BARs are put */
-#define TABLE	  0xd8100000u
-#define VECTOR	  0x51
-#define SECTOR	  512
-#define SECTORS	  8 /* in each request */
-#define REQUESTS  100
-#define RING	  8
-
-#define COMMAND_MEMORY_AND_MASTER 6
-#define CAPABILITY_VENDOR	  0x09
-#define CAPABILITY_MSIX		  0x11
-#define CFG_COMMON		  1
-#define CFG_NOTIFY		  2
-#define STATUS_ACKNOWLEDGE	  1
-#define STATUS_DRIVER		  2
-#define STATUS_DRIVER_OK	  4
-#define STATUS_FEATURES_OK	  8
-#define BLK_F_FLUSH		  (1u << 9)
-#define VERSION_1		  1u /* of the upper half */
-#define BLK_IN	  0
-#define BLK_OUT	  1
-#define BLK_FLUSH 4
-#define DESC_NEXT  1
-#define DESC_WRITE 2
-
-struct common {
-	uint32_t device_feature_select, device_feature, driver_feature_select, driver_feature;
-	uint16_t config_vector, queues;
-	uint8_t status, generation;
-	uint16_t queue_select, queue_size, queue_vector, queue_enable, queue_notify_off;
-	uint64_t queue_desc, queue_driver, queue_device;
-} __attribute__((packed, aligned(4)));
-
-static __attribute__((aligned(16))) volatile struct {
-	uint64_t address;
-	uint32_t length;
-	uint16_t flags, next;
-} descriptors[RING];
-static volatile struct {
-	uint16_t flags, index, ring[RING];
-} available;
-static __attribute__((aligned(4))) volatile struct {
-	uint16_t flags, index;
-	struct {
-		uint32_t id, length;
-	} ring[RING];
-} used;
-static struct {
-	uint32_t type, reserved;
-	uint64_t sector;
-} request;
 static uint8_t data[SECTORS * SECTOR];
-static volatile uint8_t result;
-static volatile unsigned interrupts;
-static volatile struct common *common;
-static volatile uint16_t *doorbell;
 
-static void say(const char *text)
-{
-	while (*text)
-		out8(0xe9, *text++);
-}
-
-static __attribute__((noreturn)) void finish(const char *text, uint8_t status)
-{
-	say(text);
-	out8(0xf4, status);
-	for (;;)
-		__asm__ volatile("cli; hlt");
-}
-
-static uint32_t config_read(unsigned slot, unsigned offset)
-{
-	out32(0xcf8, 0x80000000 | slot << 11 | (offset & 0xfc));
-	return in32(0xcfc);
-}
-
-static void config_write(unsigned slot, unsigned offset, uint32_t value)
-{
-	out32(0xcf8, 0x80000000 | slot << 11 | (offset & 0xfc));
-	out32(0xcfc, value);
-}
-
-static unsigned find_disk(void)
-{
-	unsigned slot;
-
-	for (slot = 0; slot < 32; slot++)
-		if (config_read(slot, 0) == DISK_ID)
-			return slot;
-	finish("no disk\n", 1);
-}
-
-static unsigned config_byte(unsigned slot, unsigned offset)
-{
-	return config_read(slot, offset) >> 8 * (offset & 3) & 0xff;
-}
-
-/* Both BARs to where they can be reached, and what the capabilities say of the registers. */
-static void find_registers(unsigned slot)
-{
-	uint32_t multiplier = 0, notify = 0;
-	unsigned at, bar, msix = 0;
-
-	config_write(slot, 4, 0);
-	for (at = config_byte(slot, 0x34); at; at = config_byte(slot, at + 1)) {
-		if (config_byte(slot, at) == CAPABILITY_MSIX) {
-			msix = at;
-			bar = config_read(slot, at + 4) & 7;
-			config_write(slot, 0x10 + 4 * bar, TABLE);
-		} else if (config_byte(slot, at) == CAPABILITY_VENDOR) {
-			bar = config_byte(slot, at + 4);
-			if (config_byte(slot, at + 3) == CFG_COMMON) {
-				common = (struct common *)(uint64_t)(REGISTERS + config_read(slot, at + 8));
-				config_write(slot, 0x10 + 4 * bar, REGISTERS);
-				config_write(slot, 0x14 + 4 * bar, 0);
-			} else if (config_byte(slot, at + 3) == CFG_NOTIFY) {
-				notify = REGISTERS + config_read(slot, at + 8);
-				multiplier = config_read(slot, at + 16);
-			}
-		}
-	}
-	if (!common || !notify || !msix)
-		finish("a capability is missing\n", 1);
-	config_write(slot, 4, COMMAND_MEMORY_AND_MASTER);
-	/* The first message is ours, none is masked. */
-	store32(TABLE, LAPIC);
-	store32(TABLE + 4, 0);
-	store32(TABLE + 8, VECTOR);
-	store32(TABLE + 12, 0);
-	config_write(slot, msix, (config_read(slot, msix) & 0x3fffffff) | 0x80000000);
-	common->queue_select = 0;
-	doorbell = (uint16_t *)(uint64_t)(notify + common->queue_notify_off * multiplier);
-}
-
-static void start(void)
-{
-	common->status = 0;
-	while (common->status)
-		;
-	common->status = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
-	common->device_feature_select = 0;
-	if (!(common->device_feature & BLK_F_FLUSH))
-		finish("no flushes\n", 1);
-	common->driver_feature_select = 0;
-	common->driver_feature = BLK_F_FLUSH;
-	common->driver_feature_select = 1;
-	common->driver_feature = VERSION_1;
-	common->status |= STATUS_FEATURES_OK;
-	if (!(common->status & STATUS_FEATURES_OK))
-		finish("the features are refused\n", 1);
-	common->queue_select = 0;
-	common->queue_size = RING;
-	common->queue_vector = 0;
-	if (common->queue_vector)
-		finish("the vector is refused\n", 1);
-	common->queue_desc = (uint64_t)descriptors;
-	common->queue_driver = (uint64_t)&available;
-	common->queue_device = (uint64_t)&used;
-	common->queue_enable = 1;
-	common->status |= STATUS_DRIVER_OK;
-}
-
-__attribute__((interrupt)) static void on_interrupt(struct frame *frame)
-{
-	(void)frame;
-	interrupts++;
-	store32(LAPIC + 0xb0, 0);
-}
-
-static void describe(unsigned n, const void *address, uint32_t length, uint16_t flags)
-{
-	descriptors[n].address = (uint64_t)address;
-	descriptors[n].length = length;
-	descriptors[n].flags = flags;
-	descriptors[n].next = n + 1;
-}
-
-/* Have the disk do it, and sleep until its interrupt says so. */
 static void ask(uint32_t type, uint64_t sector)
 {
-	uint16_t before = used.index;
-	unsigned had = interrupts, status = type == BLK_FLUSH ? 1 : 2;
-
-	request.type = type;
-	request.sector = sector;
-	result = 0xff;
-	describe(0, &request, sizeof(request), DESC_NEXT);
-	if (type != BLK_FLUSH)
-		describe(1, data, sizeof(data), DESC_NEXT | (type == BLK_IN ? DESC_WRITE : 0));
-	describe(status, (const void *)&result, 1, DESC_WRITE);
-	available.ring[available.index % RING] = 0;
-	__asm__ volatile("" : : : "memory");
-	available.index++;
-	__asm__ volatile("mfence" : : : "memory");
-	*doorbell = 0;
-	for (;;) {
-		__asm__ volatile("cli");
-		if (interrupts != had)
-			break;
-		__asm__ volatile("sti; hlt");
-	}
-	if (used.index != (uint16_t)(before + 1) || result)
-		finish("a request fails\n", 1);
+	disk_prepare(0, type, sector, data, type == BLK_FLUSH ? 0 : sizeof(data));
+	disk_run(1);
 }
 
 void guest_main(void)
 {
 	unsigned round, i;
 
-	set_gate(VECTOR, on_interrupt);
-	enable_interrupts();
-	find_registers(find_disk());
-	start();
+	disk_start(BLK_F_FLUSH);
 	ask(BLK_IN, 0);
 	for (i = 0; data[i]; i++)
 		out8(0xe9, data[i]);
