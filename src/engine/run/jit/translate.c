@@ -20,12 +20,16 @@ static void emit_items(struct translation *t)
 
 	t->scratch[0] = HOST_R13;
 	t->scratch[1] = HOST_R14;
+	t->scratch_count = 2;
 	t->map = host_registers;
 	t->item_place[0] = emit_here(&t->e);
 	if (t->plan.loop.end)
 		emit_loop(t);
 	for (unsigned i = 0; i < t->guest.count; i++) {
 		t->entry_place[i] = emit_here(&t->e);
+		/* A loop may leave to here. */
+		if (i <= t->plan.loop.end)
+			homes_forget(t);
 		if (next < t->plan.region_count && t->plan.regions[next].start == i) {
 			i = t->plan.regions[next].end - 1;
 			emit_region(t, next++);

@@ -50,19 +50,25 @@ void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t dista
 	emit_lea(e, wide, reg, reg, HOST_NONE, 0, distance);
 }
 
-/* `reg` (R13 for memory operands) = effective address, with the segment base unless `plain`: then it
- * takes R14. */
-void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain)
+void emit_sum(struct emitter *e, const struct insn *insn, unsigned reg, unsigned base, unsigned index)
+{
+	bool wide = insn->address_size == 8;
+
+	if (!wide || base != reg || index != HOST_NONE || insn->displacement)
+		emit_lea(e, wide, reg, base, index, insn->scale, insn->displacement);
+}
+
+void emit_address(struct translation *t, const struct jit_item *item)
 {
 	const struct insn *insn = &item->insn;
-	bool wide = insn->address_size == 8;
-	bool has_base = !plain && (insn->segment == CPU_FS || insn->segment == CPU_GS);
+	bool has_base = insn->segment == CPU_FS || insn->segment == CPU_GS;
 	unsigned base = HOST_NONE, index = HOST_NONE, next = 0;
 
 	if (has_base && t->guest.is_32)
 		emit_segment_check(t, item);
 	if (insn->base == INSN_BASE_RIP) {
-		emit_code_address(&t->e, reg, wide, item->offset + insn->length + insn->displacement);
+		emit_code_address(&t->e, HOST_R13, insn->address_size == 8,
+				  item->offset + insn->length + insn->displacement);
 	} else {
 		if (insn->base < CPU_REGISTERS) {
 			base = t->map[insn->base];
@@ -78,14 +84,13 @@ void emit_address(struct translation *t, const struct jit_item *item, unsigned r
 				emit_load_state(&t->e, index, home(insn->index));
 			}
 		}
-		if (!wide || base != reg || index != HOST_NONE || insn->displacement)
-			emit_lea(&t->e, wide, reg, base, index, insn->scale, insn->displacement);
+		emit_sum(&t->e, insn, HOST_R13, base, index);
 	}
 	if (has_base) {
 		emit_load_state(&t->e, HOST_R14,
 				STATE(segment) + (int32_t)(insn->segment * sizeof(struct kvm_segment) +
 							   offsetof(struct kvm_segment, base)));
-		emit_lea(&t->e, !t->guest.is_32, reg, reg, HOST_R14, 0, 0);
+		emit_lea(&t->e, !t->guest.is_32, HOST_R13, HOST_R13, HOST_R14, 0, 0);
 	}
 }
 
@@ -118,7 +123,7 @@ static void emit_bit_distance(struct translation *t, const struct jit_item *item
 void emit_operand_linear(struct translation *t, const struct access *access)
 {
 	if (access->base == HOST_NONE)
-		emit_address(t, &t->guest.items[access->item], HOST_R13, false);
+		emit_address(t, &t->guest.items[access->item]);
 	else
 		emit_lea(&t->e, !t->guest.is_32, HOST_R13, access->base, HOST_NONE, 0,
 			 access->displacement);

@@ -88,13 +88,22 @@ static void emit_loop_update(struct emitter *e, const struct jit_item *item,
 	emit_memory_move(e, wide, true, reg, memory);
 }
 
+/* Whether the copy uses scratch registers for nothing but guest registers, and has no slow path. */
+static bool is_quiet_copy(const struct translation *t, unsigned index)
+{
+	const struct insn_form *form = &t->guest.items[index].form;
+
+	return (!form->has_memory || (t->places && t->places[index].base != HOST_NONE)) &&
+	       !form->vector_levels && !form->is_x87;
+}
+
 static void emit_copy(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->guest.items[index];
 	struct emitter *e = &t->e;
 	struct reencode rename;
-	uint16_t used = item->form.copy_read | item->form.copy_written;
-	unsigned free_scratch[2] = { t->scratch[0], t->scratch[1] }, next = 0;
+	uint16_t used = homes_of(t, item->form.copy_read | item->form.copy_written);
+	struct home_hosts hosts = homes_hosts(t, used);
 	bool moves_pointer = item->form.is_x87;
 
 	for (unsigned level = JIT_VECTOR_LEVELS; level-- > 0;)
@@ -109,47 +118,63 @@ static void emit_copy(struct translation *t, unsigned index)
 						    item_needs_alignment(item));
 		emit_flags_inside(t, index);
 		if (rename.memory.base == HOST_R13 && rename.memory.index == HOST_R14 &&
-		    (guest_home_count(used) || (moves_pointer && !t->progress.has_x87_page))) {
+		    (used || (moves_pointer && !t->progress.has_x87_page))) {
 			emit_lea(e, true, HOST_R13, HOST_R14, HOST_R13, 0, 0);
 			rename.memory = (struct host_memory){ HOST_R13, HOST_NONE, 0 };
 		}
 		if (rename.memory.base == HOST_R13 && rename.memory.index == HOST_NONE)
-			free_scratch[0] = HOST_R14;
+			hosts = (struct home_hosts){ { HOST_R14 }, 1 };
 	}
 	if (moves_pointer)
-		emit_x87_pointer(t, item->offset, free_scratch[0]);
-	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++) {
-		if (!(used >> i & 1) || t->map[i] != HOST_NONE)
-			continue;
-		rename.map[i] = free_scratch[next++];
-		if (item->form.copy_read >> i & 1)
-			emit_load_state(e, rename.map[i], home(i));
-	}
-	if (is_loop_update(item, &rename))
-		emit_loop_update(e, item, &rename.memory, rename.map[item->insn.reg[1] / 8],
-				 free_scratch[0]);
-	else if (!reencode_emit(e, &item->insn, &item->form, item->bytes, &rename))
-		t->failed = true;
+		emit_x87_pointer(t, item->offset, hosts.host[0]);
+	if (!is_quiet_copy(t, index))
+		homes_forget(t);
 	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
-		if (item->form.copy_written >> i & 1 && t->map[i] == HOST_NONE)
+		if (used >> i & 1)
+			rename.map[i] = emit_home(t, i, &hosts, used, item->form.copy_read >> i & 1);
+	if (is_loop_update(item, &rename)) {
+		emit_loop_update(e, item, &rename.memory, rename.map[item->insn.reg[1] / 8], hosts.host[0]);
+		homes_forget(t);
+	} else if (!reencode_emit(e, &item->insn, &item->form, item->bytes, &rename)) {
+		t->failed = true;
+	}
+	for (unsigned i = HOST_R13; i < CPU_REGISTERS; i++)
+		if (used & item->form.copy_written & 1u << i)
 			emit_store_state(e, rename.map[i], home(i));
+}
+
+static unsigned emit_part(struct translation *t, unsigned guest, const struct home_hosts *hosts, uint16_t homes)
+{
+	if (guest >= CPU_REGISTERS)
+		return HOST_NONE;
+	return homes >> guest & 1 ? emit_home(t, guest, hosts, homes, true) : t->map[guest];
 }
 
 static void emit_lea_item(struct translation *t, unsigned index)
 {
-	struct jit_item *item = &t->guest.items[index];
-	unsigned guest = item->insn.reg[0] / 8;
-	uint8_t host = t->map[guest];
-	unsigned reg = host == HOST_NONE ? t->scratch[0] : host;
+	const struct jit_item *item = &t->guest.items[index];
+	const struct insn *insn = &item->insn;
+	unsigned guest = insn->reg[0] / 8, reg = t->map[guest];
+	uint16_t parts = (insn->base < CPU_REGISTERS) << (insn->base & 15) |
+			 (insn->index < CPU_REGISTERS) << (insn->index & 15);
+	uint16_t homes = homes_of(t, parts);
+	struct home_hosts hosts = homes_hosts(t, homes);
+	unsigned part[2] = { emit_part(t, insn->base, &hosts, homes), emit_part(t, insn->index, &hosts, homes) };
 
-	emit_address(t, item, reg, true);
-	if (item->insn.operand_size == 4 && item->insn.address_size == 8) {
+	if (reg == HOST_NONE)
+		reg = homes_result(t, guest, &hosts);
+	if (insn->base == INSN_BASE_RIP)
+		emit_code_address(&t->e, reg, insn->address_size == 8,
+				  item->offset + insn->length + insn->displacement);
+	else
+		emit_sum(&t->e, insn, reg, part[0], part[1]);
+	if (insn->operand_size == 4 && insn->address_size == 8) {
 		/* mov reg32, reg32 */
 		emit_rex(&t->e, false, reg, 0, reg);
 		emit8(&t->e, 0x89);
 		emit8(&t->e, 0xc0 | (reg & 7) << 3 | (reg & 7));
 	}
-	if (host == HOST_NONE)
+	if (t->map[guest] == HOST_NONE)
 		emit_store_state(&t->e, reg, home(guest));
 }
 
@@ -272,11 +297,27 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	emit_bind(&t->e, past);
 }
 
+/* Whether the scratch registers still have behind the item what homes.c says. */
+static bool leaves_homes(const struct translation *t, unsigned index)
+{
+	const struct jit_item *item = &t->guest.items[index];
+
+	switch (item->kind) {
+	case ITEM_NOTHING: case ITEM_LEA: return true;
+	case ITEM_COPY: return is_quiet_copy(t, index);
+	case ITEM_JUMP_IF: return item_target(item) > item->offset;
+	default: return false;
+	}
+}
+
 void emit_item(struct translation *t, unsigned index)
 {
 	struct jit_item *item = &t->guest.items[index];
+	size_t before = t->e.position;
 
 	emit_flags_before(t, index);
+	if (t->e.position != before)
+		homes_forget(t);
 	switch (item->kind) {
 	case ITEM_NOTHING: break;
 	case ITEM_COPY: emit_copy(t, index); break;
@@ -305,4 +346,6 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_NEXT_PAGE: emit_next_page(t, index); break;
 	default: emit_system(t, index); break;
 	}
+	if (!leaves_homes(t, index))
+		homes_forget(t);
 }

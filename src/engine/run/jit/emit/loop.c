@@ -114,7 +114,7 @@ static void emit_key(struct translation *t, unsigned number)
 
 	make_model(model, key, key->range.low);
 	if (key->range.alignment > 1) {
-		emit_address(t, model, HOST_R13, false);
+		emit_address(t, model);
 		emit_test_immediate_flags(e, HOST_R13, key->range.alignment - 1);
 		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), SLOW_LOOP + number);
 	}
@@ -171,7 +171,7 @@ static void emit_first_key(struct translation *t, unsigned number, unsigned iter
 
 	make_model(model, key, key->range.low - below);
 	emit_count(t, JIT_COUNT_TLB);
-	emit_address(t, model, HOST_R13, false);
+	emit_address(t, model);
 	if (key->range.alignment > 1) {
 		emit_test_immediate_flags(e, HOST_R13, key->range.alignment - 1);
 		failures->jumps[failures->count++] = emit_jump_if(e, HOST_NOT_EQUAL);
@@ -263,11 +263,13 @@ static void emit_body(struct translation *t)
 	struct emitter *e = &t->e;
 	unsigned next = 0;
 
+	homes_forget(t);
 	for (unsigned i = 0; i < loop->end - 1; i++) {
 		const struct jit_item *item = &t->guest.items[i];
 
 		if (next < loop->region_count && i == loop->regions[next].end) {
 			t->scratch[0] = HOST_R13;
+			homes_forget(t);
 			next++;
 		}
 		if (next < loop->region_count && i == loop->regions[next].start) {
@@ -275,6 +277,7 @@ static void emit_body(struct translation *t)
 			emit_region_check(t, &loop->regions[next], SLOW_INSIDE + next);
 			t->places = loop->places;
 			t->scratch[0] = HOST_R14;
+			homes_forget(t);
 		}
 		if (item->kind == ITEM_JUMP_IF)
 			emit_slow_jump(t, emit_jump_if(e, item_condition(item)),
@@ -301,6 +304,7 @@ void emit_loop(struct translation *t)
 	struct near_jump second;
 
 	t->map = loop->map;
+	t->scratch_count = 1;
 	emit_borrowing(t);
 	if (first > most)
 		first = most;
@@ -345,6 +349,8 @@ void emit_loop(struct translation *t)
 	t->slow_offset = 0;
 	t->flags_lost = false;
 	t->map = host_registers;
+	t->scratch_count = 2;
+	homes_forget(t);
 	t->progress = (struct progress){ 0 };
 }
 

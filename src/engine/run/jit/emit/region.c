@@ -26,7 +26,7 @@ void emit_region_check(struct translation *t, const struct region *region, unsig
 
 	make_model(model, t->guest.items, region);
 	if (region->range.alignment > 1) {
-		emit_address(t, model, HOST_R13, false);
+		emit_address(t, model);
 		flags_stay(t, slow); /* they do not */
 		emit_test_immediate_flags(e, HOST_R13, region->range.alignment - 1);
 		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), slow);
@@ -53,6 +53,8 @@ void emit_region(struct translation *t, unsigned number)
 	state->flags_lost = t->flags_lost;
 	t->places = t->plan.places;
 	t->scratch[0] = HOST_R14;
+	t->scratch_count = 1;
+	homes_forget(t);
 	for (unsigned i = region->start; i < region->end; i++) {
 		if (i > region->start)
 			t->item_place[i] = emit_here(&t->e);
@@ -61,6 +63,8 @@ void emit_region(struct translation *t, unsigned number)
 	state->flags_lost_behind = t->flags_lost;
 	t->places = NULL;
 	t->scratch[0] = HOST_R13;
+	t->scratch_count = 2;
+	homes_forget(t);
 }
 
 void emit_region_cold(struct translation *t, unsigned number)
@@ -73,6 +77,7 @@ void emit_region_cold(struct translation *t, unsigned number)
 			emit_bind(&t->e, t->slow[i].jump);
 	t->progress = state->before;
 	t->flags_lost = state->flags_lost;
+	homes_forget(t);
 	for (unsigned i = region->start; i < region->end; i++) {
 		emit_item(t, i);
 		t->resume_place[i] = emit_here(&t->e);

@@ -122,7 +122,9 @@ struct translation {
 	/* Inside a region or loop: where the items' memory operands are, proven to be
 	 * accessible; base HOST_NONE: must be looked up. NULL elsewhere. */
 	const struct host_memory *places;
-	uint8_t scratch[2]; /* registers that emitted items may use; in a region only the first */
+	uint8_t scratch[2]; /* registers that emitted items may use */
+	uint8_t scratch_count; /* in a region or loop the first, unless an item uses two */
+	uint8_t homes[2];   /* homes.c: guest registers that R13 and R14 have, too; 0: none */
 
 	/* -- lists, only as far as the counts above say; all else begins as zero -- */
 	struct code_place item_place[JIT_BLOCK_INSNS + 1];
@@ -190,8 +192,10 @@ void emit_load_guest(struct translation *t, unsigned reg, unsigned guest);
 /* reg = the guest address `distance` bytes from the start of the block's page. 32 bits unless
  * `wide`. */
 void emit_code_address(struct emitter *e, unsigned reg, bool wide, int64_t distance);
-/* reg = effective address; with the segment's base unless `plain`. May jump to the slow path. */
-void emit_address(struct translation *t, const struct jit_item *item, unsigned reg, bool plain);
+/* reg = base + (index << scale) + displacement, of 32 bits where addresses are. */
+void emit_sum(struct emitter *e, const struct insn *insn, unsigned reg, unsigned base, unsigned index);
+/* R13 = the effective address, with the segment's base. May jump to the slow path. */
+void emit_address(struct translation *t, const struct jit_item *item);
 /* Move the guest's stack pointer. */
 void emit_stack_move(struct translation *t, int32_t bytes);
 /* R13 = the linear address of the operand that the item names: BT and its like may access another. */
@@ -228,6 +232,26 @@ struct host_memory emit_operand_access(struct translation *t, unsigned index, un
 /* The same for a stack slot at [base + displacement], base a host register that holds a guest's. */
 struct host_memory emit_stack_access(struct translation *t, unsigned index, unsigned base,
 				     int32_t displacement, bool is_write);
+
+/* -- homes.c -- */
+
+/* Host registers that may stand for guest registers which live in struct cpu: scratch ones. */
+struct home_hosts {
+	uint8_t host[2];
+	uint8_t count;
+};
+
+void homes_forget(struct translation *t);
+/* Those of the guest registers (bits) that live in struct cpu here. */
+uint16_t homes_of(const struct translation *t, uint16_t registers);
+/* What an item with these may use. */
+struct home_hosts homes_hosts(const struct translation *t, uint16_t homes);
+/* The host register that stands for a guest register, one of `used`, which the item uses: with its value if it
+ * `is_read`. Who writes it stores it, too. */
+unsigned emit_home(struct translation *t, unsigned guest, const struct home_hosts *hosts, uint16_t used,
+		   bool is_read);
+/* The one for a result that is made of all others in one instruction. */
+unsigned homes_result(struct translation *t, unsigned guest, const struct home_hosts *hosts);
 
 /* -- lean.c -- */
 
