@@ -103,6 +103,7 @@ enum insn_trait {
 	INSN_W_IS_SIZE = 1 << 11,   /* W of VEX or EVEX is the size of a general operand: 64-bit mode's */
 	INSN_IOPL = 1 << 12,        /* needs CPL 0, or an IOPL that allows it */
 	INSN_RING0 = 1 << 13,       /* needs CPL 0 */
+	INSN_LOCKS = 1 << 14,       /* with memory it is locked, with LOCK or without */
 	/* -- found when it is decoded -- */
 	INSN_MAY_FAULT = 1 << 16,   /* or may look at all of the CPU's state */
 	INSN_WRITES_MEMORY = 1 << 17,

@@ -396,7 +396,7 @@ static const struct isa_row rows[] = {
 	ROW_CONDITION(Z, 4), ROW_CONDITION(NZ, 5), ROW_CONDITION(BE, 6), ROW_CONDITION(NBE, 7),
 	ROW_CONDITION(S, 8), ROW_CONDITION(NS, 9), ROW_CONDITION(P, 10), ROW_CONDITION(NP, 11),
 	ROW_CONDITION(L, 12), ROW_CONDITION(NL, 13), ROW_CONDITION(LE, 14), ROW_CONDITION(NLE, 15),
-	{ZYDIS_MNEMONIC_XCHG, .bind = bind_xchg, .class = INSN_COPIED},
+	{ZYDIS_MNEMONIC_XCHG, .bind = bind_xchg, .class = INSN_COPIED, .traits = INSN_LOCKS},
 	{ZYDIS_MNEMONIC_LEA, .bind = bind_lea, .class = INSN_LEA},
 	{ZYDIS_MNEMONIC_XLAT, .execute = xlat},
 	{ZYDIS_MNEMONIC_CBW, .execute = extend_rax, .class = INSN_COPIED},

@@ -13,7 +13,7 @@ bool item_locks(const struct jit_item *item, bool is_alone)
 {
 	if (item->kind != ITEM_COPY || !item->form.has_memory)
 		return false;
-	if (item->insn.mnemonic == ZYDIS_MNEMONIC_XCHG)
+	if (item->insn.traits & INSN_LOCKS)
 		return true;
 	return (item->insn.prefixes & INSN_LOCK) &&
 	       (!is_alone || item_is_fence(item));
@@ -36,11 +36,12 @@ bool item_is_update(const struct jit_item *item)
 	if (item->kind != ITEM_COPY || item->insn.operand_size < 4 ||
 	    item->form.map != ZYDIS_OPCODE_MAP_DEFAULT)
 		return false;
-	switch (item->insn.mnemonic) {
-	case ZYDIS_MNEMONIC_ADD: return item->form.opcode == 0x01;
-	case ZYDIS_MNEMONIC_OR: return item->form.opcode == 0x09;
-	case ZYDIS_MNEMONIC_AND: return item->form.opcode == 0x21;
-	case ZYDIS_MNEMONIC_XOR: return item->form.opcode == 0x31;
+	switch (item->form.opcode) {
+	case 0x01: /* ADD */
+	case 0x09: /* OR */
+	case 0x21: /* AND */
+	case 0x31: /* XOR */
+		return true;
 	default: return false;
 	}
 }
