@@ -9,12 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
+
 #define PROBE_RAM_BYTES	   4096
 #define PROBE_ITERATIONS   1000000ull
 #define PROBE_LIMIT_NS	   50000000ull
 #define PROBE_TRIES	   3
 
-#define NS_PER_SECOND 1000000000ull
 
 /*
  * Hardware runs this loop at a cycle or two an iteration, thousands of millions of instructions a

@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "util/clock.h"
 #include "util/log.h"
 
 #define PM_TIMER_HZ   3579545ull
 #define PM_TIMER_BITS 24
-#define NS_PER_SECOND 1000000000ull
 
 #define EVENT_TIMER	   0x0001
 #define EVENT_BUS_MASTER   0x0010

@@ -17,7 +17,8 @@
 #include <string.h>
 #include <time.h>
 
-#define NS_PER_SECOND 1000000000ull
+#include "util/clock.h"
+
 
 #define REG_SECONDS	  0x00
 #define REG_SECONDS_ALARM 0x01

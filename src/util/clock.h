@@ -5,13 +5,15 @@
 #include <stdint.h>
 #include <time.h>
 
+#define NS_PER_SECOND 1000000000ull
+
 /* CLOCK_MONOTONIC. Any thread, signal handlers too. */
 static inline uint64_t monotonic_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	return (uint64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
 #endif

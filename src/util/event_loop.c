@@ -9,7 +9,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#define NS_PER_SECOND 1000000000ull
 #define EVENTS_PER_WAIT 16
 #define WAKE_EVENT	UINT64_MAX /* no slot has this number */
 

@@ -11,8 +11,9 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "util/clock.h"
+
 #define FREQUENCY_HZ  1193182
-#define NS_PER_SECOND 1000000000ull
 
 /* As Linux's min_timer_period_us: a guest cannot keep the host busy for ever. */
 #define PERIOD_MIN_NS 200000

@@ -12,10 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/clock.h"
+
 /* Lines that a guest may cause at once, and how fast it earns new ones. */
 #define GUEST_LINES_BURST      20
 #define GUEST_LINES_PER_SECOND 1
-#define NS_PER_SECOND          1000000000ull
 
 /* How long a line may wait for standard error: kvik's own, not what a guest causes. */
 #define WAIT_MS 100

@@ -21,7 +21,6 @@
 #include "engine/irqchip/internal.h"
 #include "util/thread.h"
 
-#define NS_PER_SECOND 1000000000ull
 
 static void heap_place(struct timer_queue *queue, unsigned position, struct timer *timer)
 {

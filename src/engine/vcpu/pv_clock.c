@@ -5,8 +5,8 @@
 
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/vm.h"
+#include "util/clock.h"
 
-#define NS_PER_SECOND UINT64_C(1000000000)
 
 /* arch/x86/include/asm/pvclock-abi.h */
 struct pvclock_vcpu_time_info {

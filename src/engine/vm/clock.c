@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "engine/vm/memslot.h"
+#include "util/clock.h"
 
-#define NS_PER_SECOND UINT64_C(1000000000)
 #define NS_PER_MS     UINT64_C(1000000)
 
 /* Long enough that the error of a sample (some 50 ns) stays below 10 ppm. */

@@ -3,13 +3,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char *const feature_names[FEATURES] = {
-	[FEATURE_CORE] = "org.gnu.gdb.i386.core",
-	[FEATURE_SSE] = "org.gnu.gdb.i386.sse",
-	[FEATURE_SEGMENTS] = "org.gnu.gdb.i386.segments",
-	[FEATURE_AVX] = "org.gnu.gdb.i386.avx",
-	[FEATURE_AVX512] = "org.gnu.gdb.i386.avx512",
-	[FEATURE_SYSTEM] = "org.kvik.x86.system",
+static const char *const feature_names[GDB_FEATURES] = {
+	[GDB_CORE] = "org.gnu.gdb.i386.core",
+	[GDB_SSE] = "org.gnu.gdb.i386.sse",
+	[GDB_SEGMENTS] = "org.gnu.gdb.i386.segments",
+	[GDB_AVX] = "org.gnu.gdb.i386.avx",
+	[GDB_AVX512] = "org.gnu.gdb.i386.avx512",
+	[GDB_SYSTEM] = "org.kvik.x86.system",
 };
 
 struct description {
@@ -97,16 +97,16 @@ static void print_vec128(struct description *text)
 static void print_types(struct description *text, enum gdb_feature feature)
 {
 	switch (feature) {
-	case FEATURE_CORE: print_flags(text, &eflags); break;
-	case FEATURE_SSE:
+	case GDB_CORE: print_flags(text, &eflags); break;
+	case GDB_SSE:
 		print_vec128(text);
 		print_flags(text, &mxcsr);
 		break;
-	case FEATURE_AVX512:
+	case GDB_AVX512:
 		print_vec128(text);
 		print_vector(text, "v2ui128", "uint128", 2);
 		break;
-	case FEATURE_SYSTEM:
+	case GDB_SYSTEM:
 		print_flags(text, &cr0);
 		print_flags(text, &cr4);
 		print_flags(text, &efer);

@@ -117,7 +117,7 @@ static void add_core(struct gdb_layout *layout, bool is_64)
 
 	for (i = 0; i < 8; i++) {
 		index = is_64 ? order64[i] : order32[i];
-		add(layout, FEATURE_CORE, VALUE_GPR, index, bits,
+		add(layout, GDB_CORE, VALUE_GPR, index, bits,
 		    index == RSP_INDEX || index == RBP_INDEX ? "data_ptr" : is_64 ? "int64" : "int32",
 		    NULL, is_64 ? names64[index] : names32[index]);
 	}
@@ -125,15 +125,15 @@ static void add_core(struct gdb_layout *layout, bool is_64)
 		char name[4];
 
 		snprintf(name, sizeof(name), "r%u", i);
-		add(layout, FEATURE_CORE, VALUE_GPR, i, 64, "int64", NULL, name);
+		add(layout, GDB_CORE, VALUE_GPR, i, 64, "int64", NULL, name);
 	}
-	add(layout, FEATURE_CORE, VALUE_PC, 0, bits, "code_ptr", NULL, is_64 ? "rip" : "eip");
-	add(layout, FEATURE_CORE, VALUE_FLAGS, 0, 32, "i386_eflags", NULL, "eflags");
+	add(layout, GDB_CORE, VALUE_PC, 0, bits, "code_ptr", NULL, is_64 ? "rip" : "eip");
+	add(layout, GDB_CORE, VALUE_FLAGS, 0, 32, "i386_eflags", NULL, "eflags");
 	for (i = 0; i < 6; i++)
-		add(layout, FEATURE_CORE, VALUE_SELECTOR, i, 32, "int32", NULL, segments[i]);
-	add_numbered(layout, FEATURE_CORE, VALUE_ST, 8, 80, "i387_ext", "st", 0, "");
+		add(layout, GDB_CORE, VALUE_SELECTOR, i, 32, "int32", NULL, segments[i]);
+	add_numbered(layout, GDB_CORE, VALUE_ST, 8, 80, "i387_ext", "st", 0, "");
 	for (i = 0; i < 8; i++)
-		add(layout, FEATURE_CORE, VALUE_X87, i, 32, "int", "float", x87[i]);
+		add(layout, GDB_CORE, VALUE_X87, i, 32, "int", "float", x87[i]);
 }
 
 static void add_system(struct gdb_layout *layout, bool is_64)
@@ -145,30 +145,30 @@ static void add_system(struct gdb_layout *layout, bool is_64)
 					    "gs_base", "tr_base", "ldt_base"};
 	unsigned i;
 
-	add(layout, FEATURE_SYSTEM, VALUE_IP, 0, 64, "int64", "system", "ip");
+	add(layout, GDB_SYSTEM, VALUE_IP, 0, 64, "int64", "system", "ip");
 	for (i = 0; i <= 8; i++)
 		if (*crs[i])
-			add(layout, FEATURE_SYSTEM, VALUE_CR, i, 64, cr_types[i], "system", crs[i]);
-	add(layout, FEATURE_SYSTEM, VALUE_EFER, 0, 64, "x86_efer", "system", "efer");
-	add(layout, FEATURE_SYSTEM, VALUE_KERNEL_GS_BASE, 0, 64, "int64", "system", "k_gs_base");
-	add(layout, FEATURE_SYSTEM, VALUE_XCR0, 0, 64, "int64", "system", "xcr0");
-	add(layout, FEATURE_SYSTEM, VALUE_APIC_BASE, 0, 64, "int64", "system", "apic_base");
+			add(layout, GDB_SYSTEM, VALUE_CR, i, 64, cr_types[i], "system", crs[i]);
+	add(layout, GDB_SYSTEM, VALUE_EFER, 0, 64, "x86_efer", "system", "efer");
+	add(layout, GDB_SYSTEM, VALUE_KERNEL_GS_BASE, 0, 64, "int64", "system", "k_gs_base");
+	add(layout, GDB_SYSTEM, VALUE_XCR0, 0, 64, "int64", "system", "xcr0");
+	add(layout, GDB_SYSTEM, VALUE_APIC_BASE, 0, 64, "int64", "system", "apic_base");
 	for (i = SEGMENT_CS; i <= SEGMENT_LDT; i++)
 		if (!is_64 || (i != SEGMENT_FS && i != SEGMENT_GS))
-			add(layout, FEATURE_SYSTEM, VALUE_SEGMENT_BASE, i, 64, "int64", "system",
+			add(layout, GDB_SYSTEM, VALUE_SEGMENT_BASE, i, 64, "int64", "system",
 			    bases[i]);
-	add(layout, FEATURE_SYSTEM, VALUE_SELECTOR, SEGMENT_TR, 32, "int32", "system", "tr");
-	add(layout, FEATURE_SYSTEM, VALUE_SELECTOR, SEGMENT_LDT, 32, "int32", "system", "ldt");
-	add(layout, FEATURE_SYSTEM, VALUE_TABLE_BASE, TABLE_GDT, 64, "int64", "system", "gdt_base");
-	add(layout, FEATURE_SYSTEM, VALUE_TABLE_LIMIT, TABLE_GDT, 32, "int32", "system", "gdt_limit");
-	add(layout, FEATURE_SYSTEM, VALUE_TABLE_BASE, TABLE_IDT, 64, "int64", "system", "idt_base");
-	add(layout, FEATURE_SYSTEM, VALUE_TABLE_LIMIT, TABLE_IDT, 32, "int32", "system", "idt_limit");
+	add(layout, GDB_SYSTEM, VALUE_SELECTOR, SEGMENT_TR, 32, "int32", "system", "tr");
+	add(layout, GDB_SYSTEM, VALUE_SELECTOR, SEGMENT_LDT, 32, "int32", "system", "ldt");
+	add(layout, GDB_SYSTEM, VALUE_TABLE_BASE, TABLE_GDT, 64, "int64", "system", "gdt_base");
+	add(layout, GDB_SYSTEM, VALUE_TABLE_LIMIT, TABLE_GDT, 32, "int32", "system", "gdt_limit");
+	add(layout, GDB_SYSTEM, VALUE_TABLE_BASE, TABLE_IDT, 64, "int64", "system", "idt_base");
+	add(layout, GDB_SYSTEM, VALUE_TABLE_LIMIT, TABLE_IDT, 32, "int32", "system", "idt_limit");
 	for (i = 0; i < 8; i++) {
 		char name[4];
 
 		snprintf(name, sizeof(name), "dr%u", i);
 		if (i != 4 && i != 5)
-			add(layout, FEATURE_SYSTEM, VALUE_DR, i, 64, "int64", "system", name);
+			add(layout, GDB_SYSTEM, VALUE_DR, i, 64, "int64", "system", name);
 	}
 }
 
@@ -182,28 +182,28 @@ void gdb_layout_make(struct gdb_layout *layout, enum gdb_architecture architectu
 	layout->architecture = architecture;
 	find_components(layout, cpuid);
 	add_core(layout, is_64);
-	add_numbered(layout, FEATURE_SSE, VALUE_XMM, vectors, 128, "vec128", "xmm", 0, "");
-	add(layout, FEATURE_SSE, VALUE_MXCSR, 0, 32, "i386_mxcsr", "vector", "mxcsr");
+	add_numbered(layout, GDB_SSE, VALUE_XMM, vectors, 128, "vec128", "xmm", 0, "");
+	add(layout, GDB_SSE, VALUE_MXCSR, 0, 32, "i386_mxcsr", "vector", "mxcsr");
 	if (is_64) {
-		add(layout, FEATURE_SEGMENTS, VALUE_SEGMENT_BASE, SEGMENT_FS, 64, "int", NULL,
+		add(layout, GDB_SEGMENTS, VALUE_SEGMENT_BASE, SEGMENT_FS, 64, "int", NULL,
 		    "fs_base");
-		add(layout, FEATURE_SEGMENTS, VALUE_SEGMENT_BASE, SEGMENT_GS, 64, "int", NULL,
+		add(layout, GDB_SEGMENTS, VALUE_SEGMENT_BASE, SEGMENT_GS, 64, "int", NULL,
 		    "gs_base");
 	}
 	if (layout->ymm_high)
-		add_numbered(layout, FEATURE_AVX, VALUE_YMM_HIGH, vectors, 128, "uint128", "ymm", 0,
+		add_numbered(layout, GDB_AVX, VALUE_YMM_HIGH, vectors, 128, "uint128", "ymm", 0,
 			     "h");
 	if (layout->opmask) {
-		add_numbered(layout, FEATURE_AVX512, VALUE_OPMASK, 8, 64, "uint64", "k", 0, "");
-		add_numbered(layout, FEATURE_AVX512, VALUE_ZMM_HIGH, vectors, 256, "v2ui128", "zmm",
+		add_numbered(layout, GDB_AVX512, VALUE_OPMASK, 8, 64, "uint64", "k", 0, "");
+		add_numbered(layout, GDB_AVX512, VALUE_ZMM_HIGH, vectors, 256, "v2ui128", "zmm",
 			     0, "h");
 	}
 	if (layout->opmask && is_64) {
-		add_numbered(layout, FEATURE_AVX512, VALUE_ZMM16_LOW, 16, 128, "vec128", "xmm", 16,
+		add_numbered(layout, GDB_AVX512, VALUE_ZMM16_LOW, 16, 128, "vec128", "xmm", 16,
 			     "");
-		add_numbered(layout, FEATURE_AVX512, VALUE_ZMM16_MIDDLE, 16, 128, "uint128", "ymm",
+		add_numbered(layout, GDB_AVX512, VALUE_ZMM16_MIDDLE, 16, 128, "uint128", "ymm",
 			     16, "h");
-		add_numbered(layout, FEATURE_AVX512, VALUE_ZMM16_HIGH, 16, 256, "v2ui128", "zmm", 16,
+		add_numbered(layout, GDB_AVX512, VALUE_ZMM16_HIGH, 16, 256, "v2ui128", "zmm", 16,
 			     "h");
 	}
 	add_system(layout, is_64);

@@ -19,7 +19,7 @@ enum gdb_architecture { GDB_X86_64, GDB_I386, GDB_I8086, GDB_ARCHITECTURES };
 
 /* gdb's features, and ours. */
 enum gdb_feature {
-	FEATURE_CORE, FEATURE_SSE, FEATURE_SEGMENTS, FEATURE_AVX, FEATURE_AVX512, FEATURE_SYSTEM, FEATURES,
+	GDB_CORE, GDB_SSE, GDB_SEGMENTS, GDB_AVX, GDB_AVX512, GDB_SYSTEM, GDB_FEATURES,
 };
 
 /* What a register's value is; most have an index besides. */
