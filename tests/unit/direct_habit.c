@@ -73,6 +73,31 @@ static void test_hopeless(void **state)
 	assert_in_range(translated, CROSSING, 10 * 3600 * CROSSING);
 }
 
+/* CPUs that begin lives before others have ended: one of them asks, and the answer is for all. */
+static void test_side_by_side(void **state)
+{
+	struct policy policies[4];
+	enum habit_life lives[4];
+	unsigned trials = 0;
+
+	(void)state;
+	assert_int_equal(live_often(2, 200, 3 * CROSSING, 30 * CROSSING), 2);
+	for (unsigned i = 0; i < 4; i++) {
+		policies[i] = (struct policy){ 0 };
+		lives[i] = habit_begin(&habit, true, &policies[i]);
+		trials += lives[i] != HABIT_DIRECT;
+	}
+	assert_int_equal(trials, 1);
+	/* One whose end nobody hears of is not waited for. */
+	for (unsigned i = 0; i < 40; i++) {
+		struct policy policy = { 0 };
+
+		trials += habit_begin(&habit, true, &policy) != HABIT_DIRECT;
+	}
+	assert_in_range(trials, 2, 4);
+	assert_in_range(live_often(100, 200, 3 * CROSSING, 30 * CROSSING), 90, 99);
+}
+
 /* Too little to tell by. */
 static void test_few_events(void **state)
 {
@@ -124,6 +149,7 @@ int main(void)
 		cmocka_unit_test_setup(test_translated, setup),
 		cmocka_unit_test_setup(test_direct, setup),
 		cmocka_unit_test_setup(test_hopeless, setup),
+		cmocka_unit_test_setup(test_side_by_side, setup),
 		cmocka_unit_test_setup(test_few_events, setup),
 		cmocka_unit_test_setup(test_settled, setup),
 		cmocka_unit_test_setup(test_short, setup),

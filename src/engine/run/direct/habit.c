@@ -5,6 +5,7 @@
 /* Lives. */
 #define FIRST_LIVES    2u
 #define WARM_LIVES     3u
+#define ASKING_MOST    16u /* ... until one is given up whose end nobody has told */
 #define PATIENCE_LEAST 16u
 #define PATIENCE_MOST  1024u
 
@@ -26,6 +27,17 @@ static enum habit_life begin_direct(struct policy *policy)
 	return HABIT_DIRECT;
 }
 
+/* Whether the life that begins asks the dearer tier. */
+static bool asks(struct habit *habit)
+{
+	if (!habit->trial)
+		return false;
+	if (habit->asking && habit->asking++ < ASKING_MOST)
+		return false;
+	habit->asking = 1;
+	return true;
+}
+
 enum habit_life habit_begin(struct habit *habit, bool lives_long, struct policy *policy)
 {
 	if (habit->settled.patience) {
@@ -37,8 +49,8 @@ enum habit_life habit_begin(struct habit *habit, bool lives_long, struct policy 
 	if (!habit->trial && --habit->rest == 0)
 		habit->trial = is_better_translated(habit) ? 1 : WARM_LIVES + 1;
 	if (is_better_translated(habit))
-		return habit->trial ? begin_direct(policy) : begin_translated(habit, policy, HABIT_TRANSLATED);
-	if (habit->trial)
+		return asks(habit) ? begin_direct(policy) : begin_translated(habit, policy, HABIT_TRANSLATED);
+	if (asks(habit))
 		return begin_translated(habit, policy, habit->trial > 1 ? HABIT_WARMS : HABIT_TRANSLATED);
 	return begin_direct(policy);
 }
@@ -67,6 +79,8 @@ void habit_end(struct habit *habit, enum habit_life life, const struct policy *p
 	bool was_better_translated = is_better_translated(habit);
 	uint64_t value;
 
+	if (life != HABIT_FREE && (life == HABIT_DIRECT) == was_better_translated)
+		habit->asking = 0;
 	if (policy->patience && (policy->mode == POLICY_DIRECT || policy->mode == POLICY_TRANSLATED)) {
 		habit->settled = *policy;
 		return;

@@ -3,7 +3,8 @@
  *
  * A life in which policy.h has compared the tiers leaves its answer to the next one. Most end before that: of these, whole
  * lives are compared, by what a system call or a page fault took on the average in those that passed in one tier alone. The
- * dearer tier is asked again, less and less often while the answer stays.
+ * dearer tier is asked again, less and less often while the answer stays, and by one life at a time: what begins meanwhile
+ * on other CPUs does not wait for the answer.
  */
 #ifndef KVIK_ENGINE_RUN_DIRECT_HABIT_H
 #define KVIK_ENGINE_RUN_DIRECT_HABIT_H
@@ -27,6 +28,7 @@ struct habit {
 	uint64_t direct, translated; /* ticks for an event; 0: not known */
 	uint32_t rest, patience;     /* lives until the other tier is asked, and how many these were the last time */
 	uint32_t trial;              /* lives until it has answered; 0: it is not asked */
+	uint32_t asking;             /* lives since one of these began that has not ended, with it; 0: there is none */
 };
 
 /* A life begins with this policy. `lives_long`: it is worth a stub from its first instruction on. */
