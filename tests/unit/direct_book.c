@@ -17,12 +17,14 @@
 #define STACK_AT (X86_TEST_DATA + 0x10000)
 
 static struct x86_test test;
-static struct book book;
+static struct experiences experiences;
+static struct book book, second; /* of two CPUs */
 
 static int setup(void **state)
 {
 	(void)state;
-	memset(&book, 0, sizeof(book));
+	memset(&experiences, 0, sizeof(experiences));
+	book = second = (struct book){ .experiences = &experiences };
 	return x86_test_create(&test, 64);
 }
 
@@ -55,7 +57,7 @@ static struct book_entry *find(void)
 static void live(struct book_entry *entry, unsigned crossings)
 {
 	policy_note(&entry->policy, (uint64_t)crossings * CROSSING, 0, CROSSING, POLICY_EVENT);
-	book_note(entry, (uint64_t)crossings * CROSSING, 1, true, CROSSING);
+	book_note(&book, entry, (uint64_t)crossings * CROSSING, 1, true, CROSSING);
 	test.cpu.gpr[CPU_RCX] = 1;
 }
 
@@ -115,6 +117,40 @@ static void test_programs(void **state)
 		assert_int_equal(policy_is_direct(&entry->policy, 1), i == 0);
 		live(entry, 10);
 	}
+}
+
+static struct book_entry *find_on_second(void)
+{
+	book_switched(&second);
+	return book_find(&second, &test.cpu, CROSSING);
+}
+
+/* What one CPU has found out another one need not: of programs, and of address spaces that come to it. */
+static void test_two_cpus(void **state)
+{
+	struct book_entry *entry;
+
+	(void)state;
+	begin_program("/usr/bin/long");
+	entry = find();
+	assert_false(policy_is_direct(&entry->policy, 1));
+	live(entry, 2000);
+	assert_true(policy_is_direct(&entry->policy, 1));
+	/* It goes on on another CPU, which knows no name for it. */
+	entry = find_on_second();
+	assert_true(policy_is_direct(&entry->policy, 1));
+	assert_ptr_equal(entry->program, &second.programs.all[0]);
+	/* The next one begins there. */
+	begin_program("/usr/bin/long");
+	entry = find_on_second();
+	assert_true(policy_is_direct(&entry->policy, 1));
+	assert_string_equal(entry->program->name, "/usr/bin/long");
+	/* What begins in its memory is nothing that anybody knows. */
+	begin_program("/usr/bin/other");
+	assert_false(policy_is_direct(&find_on_second()->policy, 1));
+	test.cpu.gpr[CPU_RCX] = 1;
+	second = (struct book){ .experiences = &experiences };
+	assert_false(policy_is_direct(&find_on_second()->policy, 1));
 }
 
 /* Stacks that are none: nothing is known, and nothing is read that is not there. */
@@ -182,6 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_programs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_cpus, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_stacks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shown, setup, teardown),
 	};

@@ -95,7 +95,7 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 
 	/* Where the host does not allow it, there is the translator. */
 	if (may_fail && vm->stubs && vm->memory.fd >= 0)
-		(void)direct_attach(cpu, vm->stubs, &vm->memory, vm->tsc_khz,
+		(void)direct_attach(cpu, vm->stubs, &vm->memory, &vm->experiences, vm->tsc_khz,
 				    choice == RUN_BEST ? DIRECT_WHERE_IT_PAYS : uses[choice]);
 	if (choice != RUN_INTERPRETED)
 		result = add_translator(vm, cpu);

@@ -9,6 +9,7 @@
 #define KVIK_ENGINE_RUN_RUNNER_H
 
 #include "engine/run/direct/direct.h"
+#include "engine/run/direct/experience.h"
 #include "engine/run/jit/frame.h"
 #include "engine/run/jit/jit.h"
 #include "engine/run/tier/code_index.h"
@@ -31,6 +32,7 @@ struct run_vm {
 	const struct stub_source *stubs; /* for direct execution; NULL: there are none */
 	uint32_t tsc_khz;                /* the host's; for direct execution */
 	struct direct_memory memory;     /* what stubs can map; before the first CPU */
+	struct experiences experiences;  /* of all CPUs, with programs */
 	struct jit_cache *translations; /* made with the first CPU that wants them; NULL */
 };
 

@@ -137,7 +137,7 @@ static const struct tier tier = {
 };
 
 int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory,
-		  uint32_t tsc_khz, enum direct_use use)
+		  struct experiences *experiences, uint32_t tsc_khz, enum direct_use use)
 {
 	struct direct *direct;
 	int result;
@@ -162,6 +162,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->doubt_ticks = (uint64_t)tsc_khz * 1000;
 	direct->stubs = stubs;
 	direct->memory = memory;
+	direct->book.experiences = experiences;
 	direct->holder.drop = drop_code;
 	code_index_add_holder(cpu->tiers->code, &direct->holder);
 	cpu->tiers->state[TIER_DIRECT] = direct;

@@ -39,28 +39,67 @@ static bool is_first_instruction(const struct cpu *cpu)
 	return true;
 }
 
+/* Tell how it went. `is_over`: it has ended. */
+static void tell(struct book *book, const struct book_entry *entry, bool is_over, uint64_t crossing)
+{
+	struct experience *experience = experience_get(book->experiences, entry->hash, false);
+
+	if (!experience)
+		return;
+	if (is_over && !entry->was_long)
+		experience_lived(experience, entry->policy.lived >= LONG_LIFE * crossing);
+	habit_end(&experience->habit, entry->life, &entry->policy, entry->direct, entry->translated);
+	experience_put(book->experiences);
+}
+
+/* Have other CPUs know what is new of it. */
+static void tell_others(struct book *book, struct book_entry *entry)
+{
+	const struct known_space space = { entry->owner, entry->root, entry->hash, entry->policy };
+
+	entry->told = entry->policy.mode;
+	experience_tell_space(book->experiences, &space);
+}
+
+/* It has run on another CPU before, which knows it. */
+static bool come_from_elsewhere(struct book *book, struct book_entry *entry)
+{
+	struct known_space space = { .owner = entry->owner, .root = entry->root };
+
+	if (!experience_ask_space(book->experiences, &space))
+		return false;
+	policy_continue(&entry->policy, &space.policy);
+	entry->program = program_of(&book->programs, space.hash);
+	/* What its life was like is the first CPU's to tell. */
+	entry->was_long = true;
+	entry->told = entry->policy.mode;
+	return true;
+}
+
 /* What was there before has ended. */
 static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, bool is_program,
 		  uint64_t crossing)
 {
-	struct program *before = entry->program;
+	struct experience *experience;
 
-	if (entry->hash && before->hash == entry->hash) {
-		if (!entry->was_long)
-			program_lived(before, entry->policy.lived >= LONG_LIFE * crossing);
-		habit_end(&before->habit, entry->life, &entry->policy, entry->direct, entry->translated);
-	}
+	tell(book, entry, true, crossing);
 	entry->program = is_program ? program_find(&book->programs, cpu) : &book->programs.all[0];
 	entry->policy = (struct policy){ 0 };
 	entry->was_long = false;
+	entry->told = POLICY_NEW;
 	entry->hash = entry->program->hash;
 	entry->life = HABIT_FREE;
 	entry->direct = entry->translated = 0;
 	entry->first_rip = cpu->rip;
 	entry->first_rsp = cpu->gpr[CPU_RSP];
-	if (entry->program->hash)
-		entry->life = habit_begin(&entry->program->habit, program_lives_long(entry->program),
-					  &entry->policy);
+	if (!is_program && come_from_elsewhere(book, entry))
+		return;
+	experience = experience_get(book->experiences, entry->hash, true);
+	if (experience) {
+		entry->life = habit_begin(&experience->habit, experience_lives_long(experience), &entry->policy);
+		experience_put(book->experiences);
+	}
+	tell_others(book, entry);
 }
 
 struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing)
@@ -89,16 +128,28 @@ struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossi
 	return entry;
 }
 
-void book_note(struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
+void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
 	       uint64_t crossing)
 {
 	struct program *program = entry->program;
+	struct experience *experience;
 
 	program->crossings += crossings;
 	*(was_direct ? &program->direct : &program->translated) += ticks;
 	*(was_direct ? &entry->direct : &entry->translated) += ticks;
-	if (!entry->was_long && entry->policy.lived >= LONG_LIFE * crossing) {
-		entry->was_long = true;
-		program_lived(program, true);
+	/* A trial that was given up: others need not begin one until this life ends. */
+	if (was_direct && (entry->life == HABIT_WARMS || entry->life == HABIT_TRANSLATED)) {
+		tell(book, entry, false, crossing);
+		entry->life = HABIT_FREE;
 	}
+	if (entry->policy.mode != entry->told)
+		tell_others(book, entry);
+	if (entry->was_long || entry->policy.lived < LONG_LIFE * crossing)
+		return;
+	entry->was_long = true;
+	experience = experience_get(book->experiences, entry->hash, false);
+	if (!experience)
+		return;
+	experience_lived(experience, true);
+	experience_put(book->experiences);
 }

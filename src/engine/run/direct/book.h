@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/run/direct/experience.h"
 #include "engine/run/direct/policy.h"
 #include "engine/run/direct/program.h"
 
@@ -31,18 +32,20 @@ struct book_entry {
 	enum habit_life life;
 	uint64_t direct, translated; /* ticks in ring 3, with what the border cost */
 	bool was_long; /* its program has been told that it lives long */
+	enum policy_mode told; /* to other CPUs */
 };
 
 struct book {
 	struct book_entry entries[BOOK_ENTRIES];
 	struct programs programs;
+	struct experiences *experiences; /* the VM's */
 	struct book_entry *last; /* the one that was found last, if CR3 has not been loaded since */
 };
 
 /* CPL is 3 again: whose stay begins. `crossing`: ticks. Any state of the vector registers. */
 struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing);
 /* A stay of so many ticks has ended: directly, with so many crossings, or translated. */
-void book_note(struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
+void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
 	       uint64_t crossing);
 
 /* CR3 was loaded. */

@@ -12,6 +12,7 @@
 #include "util/stub.h"
 
 struct cpu;
+struct experiences;
 
 /* Signals that lead out of guest code: what it can raise, and the monitor's kick. */
 #define DIRECT_KICK    SIGUSR1
@@ -47,10 +48,10 @@ enum direct_use {
 };
 
 /*
- * Give the CPU this tier, with a memfd of its own. `stubs` and `memory` are the VM's, and outlive it; `tsc_khz` is the host's.
- * 0, -ENOTSUP where the host's CPU lacks what it takes, or another -errno.
+ * Give the CPU this tier, with a memfd of its own. `stubs`, `memory` and `experiences` are the VM's, and outlive it;
+ * `tsc_khz` is the host's. 0, -ENOTSUP where the host's CPU lacks what it takes, or another -errno.
  */
-int direct_attach(struct cpu *cpu, const struct stub_source *stubs,
-		  const struct direct_memory *memory, uint32_t tsc_khz, enum direct_use use);
+int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct direct_memory *memory,
+		  struct experiences *experiences, uint32_t tsc_khz, enum direct_use use);
 
 #endif

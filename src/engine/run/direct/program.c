@@ -10,7 +10,6 @@
 #define AT_EXECFN 31
 #define WORDS_MAX 2048u /* of arguments, environment and what follows */
 #define PATH_MAX_ 256u  /* bytes of a path that are looked at */
-#define SCORE_MOST 3
 #define SHOWN      12u
 
 /* The page that was read last. */
@@ -91,6 +90,13 @@ static uint64_t read_path(struct page_reader *reader, uint64_t path, char name[P
 	return hash | 1;
 }
 
+struct program *program_of(struct programs *programs, uint64_t hash)
+{
+	struct program *program = &programs->all[1 + (hash >> 8) % (PROGRAMS - 1)];
+
+	return hash && program->hash == hash ? program : &programs->all[0];
+}
+
 struct program *program_find(struct programs *programs, struct cpu *cpu)
 {
 	struct page_reader reader = { .cpu = cpu };
@@ -112,16 +118,6 @@ struct program *program_find(struct programs *programs, struct cpu *cpu)
 	}
 	program->starts++;
 	return program;
-}
-
-void program_lived(struct program *program, bool was_long)
-{
-	if (!program->hash)
-		return;
-	if (was_long && program->score < SCORE_MOST)
-		program->score++;
-	else if (!was_long && program->score > -SCORE_MOST)
-		program->score--;
 }
 
 /* -- for people -- */

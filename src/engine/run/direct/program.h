@@ -1,5 +1,5 @@
 /*
- * What programs have cost, and whether they are worth a stub from their first instruction on.
+ * What programs have cost on a CPU, by their names.
  *
  * A program is known by the path that Linux gives it with its arguments (AT_EXECFN, getauxval(3)), which is the guest's word
  * and counts for nothing but its own speed. Guests that give none have one program.
@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/run/direct/habit.h"
 #include "engine/run/tier/tier.h"
 
 #define PROGRAMS     128u
@@ -19,8 +18,6 @@
 struct program {
 	uint64_t hash; /* of its path; 0: not known, or free */
 	char name[PROGRAM_NAME]; /* printable */
-	struct habit habit;
-	int score;     /* lives that were long, less those that were short; bounded */
 	uint64_t starts, crossings;
 	uint64_t direct, translated; /* ticks in ring 3, with what the border cost */
 };
@@ -33,15 +30,10 @@ struct programs {
 /* A program is about to execute its first instruction in ring 3, with Linux's stack. */
 struct program *program_find(struct programs *programs, struct cpu *cpu);
 
-/* One of its lives was long enough for a stub, or ended before. */
-void program_lived(struct program *program, bool was_long);
+/* One that has begun on another CPU; what is not known here is the first one. */
+struct program *program_of(struct programs *programs, uint64_t hash);
+
 /* Show what the costliest ones have cost. Any thread. */
 void programs_visit(const struct programs *programs, uint64_t ticks_of_ms, tier_visitor *visit, void *context);
-
-/* Whether the next one is to be direct at once. */
-static inline bool program_lives_long(const struct program *program)
-{
-	return program->score > 0;
-}
 
 #endif

@@ -567,7 +567,7 @@ static void end_stay(struct direct *direct)
 	if (direct->stay_began >= entry->policy.held_until)
 		policy_note(&entry->policy, ticks, crossings, direct->crossing,
 			    is_event ? POLICY_EVENT : POLICY_OTHER);
-	book_note(entry, ticks, crossings, crossings > 0, direct->crossing);
+	book_note(&direct->book, entry, ticks, crossings, crossings > 0, direct->crossing);
 	direct->present = NULL;
 }
 
