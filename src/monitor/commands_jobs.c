@@ -185,21 +185,43 @@ json_t *qmp_query_jobs(struct qmp_call *call)
 	return answer;
 }
 
+/* The job that a command names, in one of the states that it is for; NULL, and the call's error. */
+static struct monitor_job *find_for(struct qmp_call *call, const char *verb, bool is_over)
+{
+	const char *id = json_string_value(json_object_get(call->arguments, "id"));
+	struct monitor_job *job = find_job(call->monitor, id);
+
+	if (!job)
+		error_set(&call->error, ENOENT, "Job not found");
+	else if (job->is_over != is_over)
+		error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb '%s'", id, job->status,
+			  verb);
+	else
+		return job;
+	return NULL;
+}
+
+/* One that waits for its turn: none is cut off in the middle. */
+json_t *qmp_job_cancel(struct qmp_call *call)
+{
+	struct monitor_job *job = find_for(call, "cancel", false);
+
+	if (!job)
+		return NULL;
+	job->is_over = true;
+	error_set(&job->problem, ECANCELED, "%s", strerror(ECANCELED));
+	set_status(call->monitor, job, "aborting");
+	set_status(call->monitor, job, "concluded");
+	return qmp_done();
+}
+
 json_t *qmp_job_dismiss(struct qmp_call *call)
 {
 	struct monitor *monitor = call->monitor;
-	const char *id = json_string_value(json_object_get(call->arguments, "id"));
-	struct monitor_job *job = find_job(monitor, id), **at;
+	struct monitor_job *job = find_for(call, "dismiss", true), **at;
 
-	if (!job) {
-		error_set(&call->error, ENOENT, "Job not found");
+	if (!job)
 		return NULL;
-	}
-	if (!job->is_over) {
-		error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb 'dismiss'", id,
-			  job->status);
-		return NULL;
-	}
 	set_status(monitor, job, "null");
 	for (at = &monitor->jobs; *at != job; at = &(*at)->next)
 		;
