@@ -41,6 +41,10 @@ int board_plug(struct board *board, const struct board_plug *plug, struct error 
  * which may be at once. 0, or -ENODEV, -EBUSY and `error`. */
 int board_unplug(struct board *board, unsigned place, struct error *error);
 
+/* As machine_pci and machine_pci_place (inspect.h). */
+const struct pci_bus *board_pci(const struct board *board);
+unsigned board_pci_place(const struct board *board, const struct pci_function *function);
+
 /* The tray of the CD-ROM drive that is config.disks[disk], or NULL: it is none. */
 const struct tray *board_tray(const struct board *board, unsigned disk);
 /* Call config.tray_moved for those that have moved, which the I/O thread would do soon. */

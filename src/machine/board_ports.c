@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "machine/board.h"
 #include "machine/board_parts.h"
 
 static struct pci_bus *bus_of(const struct board *board, unsigned place)
@@ -140,4 +141,21 @@ int board_add_root_ports(struct board *board, struct error *error)
 	for (i = 0; i < board->config.root_port_count && result == 0; i++)
 		result = add_root_port(board, &board->config.root_ports[i], error);
 	return result;
+}
+
+const struct pci_bus *board_pci(const struct board *board)
+{
+	return board->pci;
+}
+
+unsigned board_pci_place(const struct board *board, const struct pci_function *function)
+{
+	unsigned port;
+
+	if (function->bus == board->pci)
+		return BOARD_PLACE(0, function->slot_function);
+	for (port = 1; port <= board->root_port_count; port++)
+		if (function->bus == pcie_root_port_bus(board->root_ports[port - 1]))
+			return BOARD_PLACE(port, function->slot_function);
+	return BOARD_ANYWHERE;
 }

@@ -85,6 +85,13 @@ void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned p
 int machine_set_balloon(struct machine *machine, uint64_t bytes);
 int machine_read_balloon(struct machine *machine, uint64_t *bytes);
 
+/* Its root PCI bus, NULL: it has none; and where (BOARD_PLACE) a function is that was found from there, 0: nowhere that
+ * a user has named. I/O thread. */
+struct pci_bus;
+struct pci_function;
+const struct pci_bus *machine_pci(const struct machine *machine);
+unsigned machine_pci_place(const struct machine *machine, const struct pci_function *function);
+
 /* Plug a device in, or ask the guest to let go of one: board_plug and board_unplug (board.h). Observers are told when
  * it has gone. I/O thread. */
 struct board_plug;

@@ -65,6 +65,16 @@ void machine_forget_disks(struct machine *machine, unsigned slot)
 	machine->disk_count = kept;
 }
 
+const struct pci_bus *machine_pci(const struct machine *machine)
+{
+	return board_pci(machine->board);
+}
+
+unsigned machine_pci_place(const struct machine *machine, const struct pci_function *function)
+{
+	return board_pci_place(machine->board, function);
+}
+
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
 	struct block *block = plug->disk ? plug->disk->block : NULL;

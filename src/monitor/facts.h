@@ -63,6 +63,8 @@ struct monitor_facts {
 	void (*look)(void *context);
 	/* "DRIVER,KEY=VALUE,..." as arguments; the caller's, or NULL and `error`. */
 	json_t *(*parse_device)(const char *text, struct error *error);
+	/* The id of the device at a place on PCI (BOARD_PLACE); NULL: it has none. NULL: nobody knows. */
+	const char *(*find_device)(void *context, unsigned place);
 	void *change_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);

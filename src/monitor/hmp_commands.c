@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "monitor/hmp_migration.h"
+#include "monitor/hmp_pci.h"
 #include "monitor/hmp_snapshots.h"
 #include "monitor/qmp.h"
 #include "monitor/version.h"
@@ -171,6 +172,15 @@ static void info_balloon(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_pci(struct hmp_line *line)
+{
+	json_t *answer = ask(line, "query-pci");
+
+	if (answer)
+		hmp_print_pci(line->text, answer);
+	json_decref(answer);
+}
+
 static void info_snapshots(struct hmp_line *line)
 {
 	hmp_info_snapshots(line->monitor, line->text);
@@ -208,6 +218,7 @@ static const struct hmp_command {
 	{"migrate", NULL, info_migrate, "what has become of a migration"},
 	{"migrate_parameters", NULL, info_migrate_parameters, "what a migration may take"},
 	{"name", NULL, info_name, "the machine's name"},
+	{"pci", NULL, info_pci, "what is on the PCI buses"},
 	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
 	{"status", NULL, info_status, "whether the machine runs"},
 	{"uuid", NULL, info_uuid, "the machine's UUID"},

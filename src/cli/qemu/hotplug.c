@@ -267,6 +267,18 @@ void hotplug_look(void *context)
 	facts_look(hotplug->facts, hotplug->line, hotplug->machine);
 }
 
+const char *hotplug_find_device(void *context, unsigned place)
+{
+	const struct hotplug *hotplug = context;
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(hotplug->line->devices, i, device)
+		if (place && json_integer_value(json_object_get(device, "place")) == place)
+			return keyval_text(device, "id");
+	return NULL;
+}
+
 json_t *hotplug_parse_device(const char *text, struct error *error)
 {
 	return keyval_parse(text, "driver", NULL, false, error);

@@ -9,6 +9,8 @@
 int hotplug_change(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
 /* monitor_facts.look, likewise. */
 void hotplug_look(void *context);
+/* monitor_facts.find_device, likewise. */
+const char *hotplug_find_device(void *context, unsigned place);
 json_t *hotplug_parse_device(const char *text, struct error *error);
 
 /* The machine there is; before it runs. */

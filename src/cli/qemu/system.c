@@ -366,6 +366,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.change = hotplug_change;
 	system->facts.look = hotplug_look;
 	system->facts.parse_device = hotplug_parse_device;
+	system->facts.find_device = hotplug_find_device;
 	system->facts.change_context = &system->hotplug;
 	system->monitor = monitor_create(&system->facts, error);
 	if (!system->monitor || write_pid(line, error) < 0)
