@@ -3,7 +3,7 @@
  * management timer (§4.8.3.3) and one general-purpose event block.
  *
  * The machine is in ACPI mode from the start (FADT.SMI_CMD is 0), so SCI_EN always reads as set.
- * Sleep states other than S5 don't exist.
+ * Sleep states are S5 and, if it is to be there, S3.
  */
 #include "device/acpi_pm.h"
 
@@ -32,6 +32,7 @@
 #define CONTROL_SLEEP_SHIFT  10
 #define CONTROL_SLEEP_MASK   0x1c00
 #define CONTROL_SLEEP_ENABLE 0x2000
+#define SLEEP_TYPE_OFF	     0 /* what firmware writes that does not read \_S5: QEMU's */
 
 struct acpi_pm {
 	pthread_mutex_t lock; /* guards everything below */
@@ -42,6 +43,8 @@ struct acpi_pm {
 	uint64_t half_periods;	     /* changes of the top bit that the status has shown */
 	uint16_t status, enable, control;
 	uint16_t gpe_status, gpe_enable;
+	bool is_asleep; /* since S3 was written; a reset ends it */
+	bool can_sleep; /* fixed */
 };
 
 /* Ticks since start, and how often the top bit has changed: 23 bits a half period. */
@@ -94,10 +97,14 @@ static void write_control(struct acpi_pm *pm, uint16_t value)
 	pm->control = value & ~(CONTROL_SLEEP_ENABLE | CONTROL_SCI_ENABLED);
 	if (!(value & CONTROL_SLEEP_ENABLE))
 		return;
-	if (type == ACPI_PM_SLEEP_TYPE_S5)
+	if (type == ACPI_PM_SLEEP_TYPE_S5 || type == SLEEP_TYPE_OFF) {
 		power_request(&pm->power, POWER_OFF, 0);
-	else
+	} else if (type == ACPI_PM_SLEEP_TYPE_S3 && pm->can_sleep) {
+		pm->is_asleep = true;
+		power_request(&pm->power, POWER_SLEEP, 0);
+	} else {
 		log_guest("ACPI sleep type %u doesn't exist", type);
+	}
 }
 
 /* The registers as 16-bit words; the timer is read apart. */
@@ -239,6 +246,25 @@ void acpi_pm_press_power_button(struct acpi_pm *pm)
 	pthread_mutex_unlock(&pm->lock);
 }
 
+void acpi_pm_ring_alarm(struct acpi_pm *pm)
+{
+	bool wakes;
+
+	pthread_mutex_lock(&pm->lock);
+	wakes = pm->is_asleep && (pm->enable & EVENT_RTC);
+	pthread_mutex_unlock(&pm->lock);
+	if (wakes)
+		power_request(&pm->power, POWER_WAKE, ACPI_PM_WOKEN_BY_ALARM);
+}
+
+void acpi_pm_woke(struct acpi_pm *pm, enum acpi_pm_waker by)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status |= EVENT_WAKE | (by == ACPI_PM_WOKEN_BY_ALARM ? EVENT_RTC : EVENT_POWER_BUTTON);
+	update_sci(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
 void acpi_pm_raise_event(struct acpi_pm *pm, unsigned event)
 {
 	pthread_mutex_lock(&pm->lock);
@@ -264,6 +290,7 @@ static void acpi_pm_reset(void *device)
 	pthread_mutex_lock(&pm->lock);
 	pm->status = pm->enable = pm->control = 0;
 	pm->gpe_status = pm->gpe_enable = 0;
+	pm->is_asleep = false;
 	pm->start_ns = monotonic_ns();
 	pm->half_periods = 0;
 	update_sci(pm);
@@ -289,6 +316,9 @@ static void transfer(struct state_stream *state, struct acpi_pm *pm)
 		    !(pm->control & (CONTROL_SLEEP_ENABLE | CONTROL_SCI_ENABLED)));
 	state_u16(state, "gpe_status", &pm->gpe_status);
 	state_u16(state, "gpe_enable", &pm->gpe_enable);
+	if (state->version >= 2)
+		state_bool(state, "asleep", &pm->is_asleep);
+	state_check(state, "asleep", !pm->is_asleep || pm->can_sleep);
 }
 
 static void acpi_pm_save(void *device, struct state_stream *state)
@@ -303,7 +333,7 @@ static void acpi_pm_save(void *device, struct state_stream *state)
 
 static void acpi_pm_load(void *device, struct state_stream *state)
 {
-	struct acpi_pm *pm = device, loaded = {.status = 0};
+	struct acpi_pm *pm = device, loaded = {.can_sleep = pm->can_sleep};
 
 	transfer(state, &loaded);
 	if (!state_complete(state))
@@ -316,7 +346,10 @@ static void acpi_pm_load(void *device, struct state_stream *state)
 	pm->control = loaded.control;
 	pm->gpe_status = loaded.gpe_status;
 	pm->gpe_enable = loaded.gpe_enable;
+	pm->is_asleep = loaded.is_asleep;
 	update_sci(pm);
+	if (pm->is_asleep)
+		power_request(&pm->power, POWER_SLEEP, 0);
 	pthread_mutex_unlock(&pm->lock);
 }
 
@@ -330,7 +363,7 @@ static void acpi_pm_destroy(void *device)
 }
 
 const struct device_ops acpi_pm_device_ops = {
-	.version = 1,
+	.version = 2,
 	.reset = acpi_pm_reset,
 	.save = acpi_pm_save,
 	.load = acpi_pm_load,
@@ -338,7 +371,7 @@ const struct device_ops acpi_pm_device_ops = {
 };
 
 struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
-			       const struct power *power, struct error *error)
+			       const struct power *power, bool can_sleep, struct error *error)
 {
 	struct acpi_pm *pm = calloc(1, sizeof(*pm));
 	int result;
@@ -350,6 +383,7 @@ struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *s
 	pthread_mutex_init(&pm->lock, NULL);
 	pm->sci = *sci;
 	pm->power = *power;
+	pm->can_sleep = can_sleep;
 	pm->start_ns = monotonic_ns();
 	result = event_timer_init(&pm->overflow, loop, overflow_expired, pm);
 	if (result < 0) {

@@ -20,15 +20,25 @@
 #define ACPI_PM_ICH9_GPE_OFFSET 0x20 /* 16 bytes, of which the first 16 events are there */
 #define ACPI_PM_ICH9_GPE_BYTES	16
 
-#define ACPI_PM_SLEEP_TYPE_S5 5 /* SLP_TYP that powers off, for \_S5 */
+/* SLP_TYP, for \_S3 and \_S5. */
+#define ACPI_PM_SLEEP_TYPE_S3 1
+#define ACPI_PM_SLEEP_TYPE_S5 5
 
 struct acpi_pm;
 
+/* With `can_sleep` there is S3. */
 struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
-			       const struct power *power, struct error *error);
+			       const struct power *power, bool can_sleep, struct error *error);
 
 /* The power button was pressed: asks a guest to power off. Any thread. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);
+
+/* The clock's alarm rings, which wakes a machine whose software has enabled that. Any thread. */
+void acpi_pm_ring_alarm(struct acpi_pm *pm);
+
+/* A machine that slept was reset, which woke it: its software finds out by what. */
+enum acpi_pm_waker { ACPI_PM_WOKEN_BY_BUTTON, ACPI_PM_WOKEN_BY_ALARM };
+void acpi_pm_woke(struct acpi_pm *pm, enum acpi_pm_waker by);
 
 /* A general-purpose event, 0 to 15, has happened; whether software has enabled it. Any thread. */
 void acpi_pm_raise_event(struct acpi_pm *pm, unsigned event);

@@ -35,6 +35,8 @@
 #define REG_C		  0x0c
 #define REG_D		  0x0d
 #define CMOS_CENTURY	  0x32
+#define CMOS_SHUTDOWN	  0x0f
+#define SHUTDOWN_RESUME	  0xfe /* as QEMU's firmware knows it */
 
 /* Base memory and extended memory in KiB; above 16 MiB and above 4 GiB in 64 KiB; CPUs - 1. */
 #define CMOS_BASE_KIB	  0x15
@@ -224,8 +226,11 @@ static void second_expired(void *context)
 	pthread_mutex_lock(&rtc->lock);
 	render_time(rtc);
 	rtc->cmos[REG_C] |= B_UPDATE_ENDED;
-	if (alarm_matches(rtc))
+	if (alarm_matches(rtc)) {
 		rtc->cmos[REG_C] |= B_ALARM;
+		if ((rtc->cmos[REG_B] & B_ALARM) && rtc->config.alarm)
+			rtc->config.alarm(rtc->config.alarm_context);
+	}
 	update_irq(rtc);
 	pthread_mutex_unlock(&rtc->lock);
 }
@@ -348,6 +353,13 @@ const struct pio_ops rtc_pio_ops = {
 	.write = rtc_write,
 	.widest_access = 1,
 };
+
+void rtc_note_sleep(struct rtc *rtc)
+{
+	pthread_mutex_lock(&rtc->lock);
+	rtc->cmos[CMOS_SHUTDOWN] = SHUTDOWN_RESUME;
+	pthread_mutex_unlock(&rtc->lock);
+}
 
 static void put16(struct rtc *rtc, unsigned index, uint64_t value)
 {

@@ -17,6 +17,9 @@ struct rtc_config {
 	uint64_t low_end;	  /* end of RAM below 4 GiB */
 	uint64_t above_4g_bytes;  /* RAM above 4 GiB */
 	unsigned cpus;
+	/* The alarm rings, with its interrupt enabled; the clock's lock is held. NULL: nobody wants to know. */
+	void (*alarm)(void *context);
+	void *alarm_context;
 	/* The time of day in nanoseconds since 1970, UTC; NULL: the host's clock. For tests. */
 	uint64_t (*now_ns)(void *context);
 	void *now_context;
@@ -24,6 +27,10 @@ struct rtc_config {
 
 struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 		       const struct irq_line *irq, struct error *error);
+
+/* The machine sleeps with memory on: firmware that begins next is to go on, and not to begin anew (the shutdown
+ * status, CMOS RAM's byte 0fh). Any thread. */
+void rtc_note_sleep(struct rtc *rtc);
 
 /* device: struct rtc. Over a reset the clock and the RAM go on, they have a battery. */
 extern const struct device_ops rtc_device_ops;

@@ -5,6 +5,7 @@
 
 #include "device/acpi_pm.h"
 #include "device/i6300esb.h"
+#include "device/rtc.h"
 #include "machine/board_parts.h"
 
 struct board *board_create(const struct board_config *config, struct error *error)
@@ -50,6 +51,21 @@ void board_reset(struct board *board)
 	if (board_is_pc(board))
 		board_set_up_chipset(board);
 	pci_setup(board->pci, &board->pci_layout);
+}
+
+void board_fall_asleep(struct board *board)
+{
+	rtc_note_sleep(board->rtc);
+}
+
+void board_wake(struct board *board, int by)
+{
+	struct board_chipset_registers chipset;
+
+	board_read_chipset(board, &chipset);
+	board_reset(board);
+	board_write_chipset(board, &chipset);
+	acpi_pm_woke(board->acpi_pm, by);
 }
 
 bool board_press_power_button(struct board *board)

@@ -53,6 +53,10 @@ void board_tell_trays(struct board *board);
 /* All devices to their power-on state; without firmware PCI and chipset as that leaves them. The vCPUs are
  * parked. */
 void board_reset(struct board *board);
+/* A PC sleeps with memory on; and a reset by which it wakes: its chipset stays as it is, which firmware sets up at
+ * power-on and not when it goes on. `by`: enum acpi_pm_waker. The vCPUs are parked. */
+void board_fall_asleep(struct board *board);
+void board_wake(struct board *board, int by);
 /* The power button is pressed, which asks the guest to power off. False: the board has none. Any thread. */
 bool board_press_power_button(struct board *board);
 /* What the display shows; the caller frees. 0, -ENODEV: there is none, or -ENOMEM. Any thread. */

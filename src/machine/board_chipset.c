@@ -140,3 +140,35 @@ void board_set_up_chipset(struct board *board)
 	else
 		i440fx_set_up(&board->chipset, board->pci_layout.link_gsi, ACPI_PORT);
 }
+
+/* The chipset's functions, and their own registers, behind PCI's. */
+static unsigned chipset_function(const struct board *board, unsigned index)
+{
+	static const uint8_t pc[BOARD_CHIPSET_FUNCTIONS] = {PCI_SLOT_FUNCTION(0, 0), PCI_SLOT_FUNCTION(1, 0),
+							    PCI_SLOT_FUNCTION(1, 3)};
+	static const uint8_t q35[BOARD_CHIPSET_FUNCTIONS] = {PCI_SLOT_FUNCTION(0, 0), PCI_SLOT_FUNCTION(31, 0),
+							     PCI_SLOT_FUNCTION(31, 3)};
+
+	return board_is_q35(board) ? q35[index] : pc[index];
+}
+
+void board_read_chipset(struct board *board, struct board_chipset_registers *registers)
+{
+	unsigned i, j;
+
+	for (i = 0; i < BOARD_CHIPSET_FUNCTIONS; i++)
+		for (j = 0; j < BOARD_CHIPSET_WORDS; j++)
+			registers->words[i][j] = pci_config_read(board->pci, chipset_function(board, i),
+								 PCI_CONFIG_BYTES - 4 * BOARD_CHIPSET_WORDS + 4 * j, 4);
+}
+
+/* As software does, so that the chipset hears of it. */
+void board_write_chipset(struct board *board, const struct board_chipset_registers *registers)
+{
+	unsigned i, j;
+
+	for (i = 0; i < BOARD_CHIPSET_FUNCTIONS; i++)
+		for (j = 0; j < BOARD_CHIPSET_WORDS; j++)
+			pci_config_write(board->pci, chipset_function(board, i),
+					 PCI_CONFIG_BYTES - 4 * BOARD_CHIPSET_WORDS + 4 * j, 4, registers->words[i][j]);
+}

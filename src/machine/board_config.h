@@ -176,6 +176,7 @@ struct board_config {
 	const struct kvm_vm *vm; /* for devices that have the backend take accesses; NULL: none do */
 	/* What it begins with; NULL: kvik does itself what firmware would. Of the pc. Outlives the board. */
 	const struct firmware *firmware;
+	bool has_no_sleep; /* of the PCs: no S3 */
 	enum board_display display; /* of boards with PCI */
 	unsigned display_place; /* on PCI */
 	const struct smbios_config *smbios; /* what the user says; NULL: nothing */

@@ -30,6 +30,15 @@ static int add_ports(struct board *board, uint16_t first, unsigned count, const 
 	return pio_bus_add(board->config.pio, first, count, name, ops, device, error);
 }
 
+/* rtc_config.alarm. */
+static void ring_alarm(void *context)
+{
+	struct board *board = context;
+
+	if (board->acpi_pm)
+		acpi_pm_ring_alarm(board->acpi_pm);
+}
+
 static int add_rtc(struct board *board, struct error *error)
 {
 	const struct ram *ram = board->config.ram;
@@ -38,6 +47,8 @@ static int add_rtc(struct board *board, struct error *error)
 	    .low_end = ram->low_end,
 	    .above_4g_bytes = ram->high_end - RAM_HIGH_START,
 	    .cpus = board->config.cpus,
+	    .alarm = ring_alarm,
+	    .alarm_context = board,
 	};
 	struct rtc *rtc;
 	int result;
@@ -45,6 +56,7 @@ static int add_rtc(struct board *board, struct error *error)
 	rtc = rtc_create(&config, board->config.loop, &irq, error);
 	if (!rtc)
 		return -ENOMEM;
+	board->rtc = rtc;
 	result = board_add(board, "rtc", &rtc_device_ops, rtc, error);
 	if (result < 0)
 		return result;
@@ -283,7 +295,7 @@ static int add_acpi(struct board *board, struct error *error)
 		return add_ports(board, ACPI_PORT, ACPI_SLEEP_PORTS, "ACPI registers",
 		                 &acpi_sleep_pio_ops, power, error);
 	}
-	pm = acpi_pm_create(board->config.loop, &sci, power, error);
+	pm = acpi_pm_create(board->config.loop, &sci, power, !board->config.has_no_sleep, error);
 	if (!pm)
 		return -ENOMEM;
 	/* Its ports are where the chipset says. */

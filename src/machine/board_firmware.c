@@ -167,11 +167,17 @@ void board_renew_boot_order(struct board *board)
 		log_error("the order of disks to boot cannot be renewed");
 }
 
+#define STATE_EXISTS 0x80
+
 static int add_choices(struct board *board)
 {
 	const uint16_t menu = board->config.firmware_has_menu, serial = board_serials[0].port;
 	const uint32_t for_ever = UINT32_MAX;
 	const uint8_t irq0_override = 1;
+	/* S0 to S5: whether there is such a state, and its sleep type (acpi_pm.h). */
+	const uint8_t states[6] = {STATE_EXISTS, 0, 0,
+				   ACPI_PM_SLEEP_TYPE_S3 | (board->config.has_no_sleep ? 0 : STATE_EXISTS), 0,
+				   ACPI_PM_SLEEP_TYPE_S5 | STATE_EXISTS};
 	struct fw_cfg *fw_cfg = board->fw_cfg;
 	int result = fw_cfg_add(fw_cfg, FW_CFG_BOOT_MENU, &menu, sizeof(menu));
 
@@ -186,6 +192,8 @@ static int add_choices(struct board *board)
 		result = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", &for_ever, sizeof(for_ever));
 	if (result == 0 && board->config.firmware_prints)
 		result = fw_cfg_add_file(fw_cfg, "etc/sercon-port", &serial, sizeof(serial));
+	if (result == 0)
+		result = fw_cfg_add_file(fw_cfg, "etc/system-states", states, sizeof(states));
 	/* A BIOS takes it for the display's expansion ROM. */
 	if (result == 0 && board->config.display == BOARD_VGA &&
 	    board->config.firmware->vga_rom)

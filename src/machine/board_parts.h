@@ -56,6 +56,8 @@ struct board_serial {
 };
 extern const struct board_serial board_serials[BOARD_SERIALS_MAX];
 
+struct rtc;
+
 struct board_serial_lines {
 	pthread_mutex_t lock; /* guards the levels; held while a line is driven */
 	bool levels[BOARD_SERIALS_MAX];
@@ -69,6 +71,7 @@ struct board {
 	/* Devices that are small enough to live here. */
 	uint8_t post_code;
 	struct board_serial_lines serial_lines;
+	struct rtc *rtc;
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
@@ -122,6 +125,14 @@ int board_add_devices(struct board *board, struct error *error);
 /* What makes it the kind of PC that it is; and the same as firmware leaves it. */
 int board_add_chipset(struct board *board, struct error *error);
 void board_set_up_chipset(struct board *board);
+/* What a PC's chipset keeps while the machine sleeps: where shadow RAM, interrupts, ports and the ECAM are. */
+#define BOARD_CHIPSET_FUNCTIONS 3
+#define BOARD_CHIPSET_WORDS	48
+struct board_chipset_registers {
+	uint32_t words[BOARD_CHIPSET_FUNCTIONS][BOARD_CHIPSET_WORDS];
+};
+void board_read_chipset(struct board *board, struct board_chipset_registers *registers);
+void board_write_chipset(struct board *board, const struct board_chipset_registers *registers);
 int board_add_disks(struct board *board, struct error *error);
 /* A disk by virtio, `number` among all. */
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,

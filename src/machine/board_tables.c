@@ -144,6 +144,7 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 		.sci_irq = SCI_GSI,
 		.sleep_port = ACPI_PORT,
 		.is_ich9 = board_is_q35(board),
+		.can_sleep = is_pc && !board->config.has_no_sleep,
 		.ecam_gpa = ecam_gpa,
 		.last_bus = ecam_gpa ? ecam_bytes / PCI_ECAM_BUS_BYTES - 1 : 0,
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,

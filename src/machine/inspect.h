@@ -29,6 +29,7 @@ enum machine_pause {
 	MACHINE_PAUSE_INCOMING = 1 << 3, /* from the start on: it is to be received (migrate.h) */
 	MACHINE_PAUSE_SENT = 1 << 4,	 /* it is being sent elsewhere, or was */
 	MACHINE_PAUSE_SNAPSHOT = 1 << 5, /* a snapshot is made, loaded or deleted */
+	MACHINE_PAUSE_ASLEEP = 1 << 6,	 /* its guest sleeps with memory on; machine_wake_up, an alarm or a reset ends that */
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
 };
 
@@ -65,6 +66,10 @@ unsigned machine_pauses(const struct machine *machine); /* enum machine_pause; a
 void machine_ask_reset(struct machine *machine);
 /* Press the power button: most guests shut down then. 0, or -ENOTSUP and `error`: it has none. I/O thread. */
 int machine_press_power_button(struct machine *machine, struct error *error);
+/* Whether its guest could sleep with memory on (S3); and wake one that does, as keys and the power button do, too.
+ * -EINVAL and `error`: it does not sleep. Any thread. */
+bool machine_can_sleep(const struct machine *machine);
+int machine_wake_up(struct machine *machine, struct error *error);
 
 /* Write what the display shows to a file. 0, or -ENODEV and `error`: it has none; or another -errno. Any
  * thread. */
@@ -113,6 +118,8 @@ struct machine_observer {
 	void (*resetting)(void *context);
 	void (*was_reset)(void *context);
 	void (*power_button)(void *context); /* it was pressed */
+	void (*fell_asleep)(void *context);
+	void (*woke_up)(void *context);
 	void (*unplugged)(void *context, unsigned slot); /* what was there (BOARD_PLACE_SLOT) has gone */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */

@@ -53,6 +53,7 @@ struct machine_config {
 	struct smbios_config smbios;
 	struct board_file files[BOARD_FILES_MAX]; /* in fw_cfg; the caller's until machine_create is back */
 	unsigned file_count;
+	bool has_no_sleep; /* board_config.h */
 	bool firmware_has_menu; /* of what to boot: board_config.h */
 	uint16_t boot_menu_ms;
 	bool firmware_is_silent;      /* its console is the display alone, and not the serial port, too */

@@ -21,7 +21,10 @@ int machine_screendump(struct machine *machine, enum picture_format format, int 
 
 bool machine_press_key(struct machine *machine, const struct key *key, bool is_down)
 {
-	board_press_key(machine->board, key, is_down);
+	if (machine_pauses(machine) & MACHINE_PAUSE_ASLEEP)
+		machine_wake_up(machine, NULL);
+	else
+		board_press_key(machine->board, key, is_down);
 	return board_has_keyboard(machine->board);
 }
 

@@ -179,6 +179,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.smbios = &machine->config.smbios,
 		.files = machine->config.files,
 		.file_count = machine->config.file_count,
+		.has_no_sleep = machine->config.has_no_sleep,
 		.firmware_has_menu = machine->config.firmware_has_menu,
 		.boot_menu_ms = machine->config.boot_menu_ms,
 		.firmware_prints = !machine->config.firmware_is_silent,

@@ -97,6 +97,9 @@ void machine_hold_while_overfull(struct machine *machine, const struct machine_v
 /* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. 0, or -errno and
  * `error`. */
 int machine_reset(struct machine *machine, struct error *error);
+/* The same for one that sleeps, by an enum acpi_pm_waker: memory stays, and its software goes on. -EINVAL: it has left
+ * no place to go on at. */
+int machine_wake(struct machine *machine, int by, struct error *error);
 
 /* -- machine_inspect.c -- */
 

@@ -1,6 +1,8 @@
 /* The state that a machine begins with, at power-on and at each reset. */
+#include <errno.h>
 #include <string.h>
 
+#include "machine/acpi/tables.h"
 #include "machine/e820.h"
 #include "machine/machine_parts.h"
 #include "machine/power_on_state.h"
@@ -16,6 +18,7 @@
 #define MSR_MTRR_PHYS_BASE0  0x200
 #define MSR_MTRR_PHYS_MASK0  0x201
 #define MTRR_VALID	     0x800
+#define REAL_MODE_LIMIT	     0x100000
 #define DEVICE_HOLE_BYTES    (RAM_HIGH_START - RAM_LOW_LIMIT)
 
 /*
@@ -49,16 +52,13 @@ static void set_first_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts
 	}
 }
 
-/* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. */
-int machine_reset(struct machine *machine, struct error *error)
+/* What is not the board's. */
+static int reset_cpus(struct machine *machine, struct error *error)
 {
-	struct entry entry = {0};
 	bool has_firmware = boot_firmware(machine->boot);
-	uint64_t rsdp_gpa;
 	unsigned i;
 	int result;
 
-	board_reset(machine->board);
 	result = interrupts_reset(&machine->interrupts, error);
 	if (result < 0)
 		return result;
@@ -70,8 +70,41 @@ int machine_reset(struct machine *machine, struct error *error)
 		set_first_msrs(&machine->vcpus[i].kvm, &machine->cpuid, has_firmware);
 		machine->is_idle[i] = false;
 	}
+	return 0;
+}
+
+int machine_wake(struct machine *machine, int by, struct error *error)
+{
+	struct entry entry = {.mode = ENTRY_REAL};
+	uint32_t vector;
+	int result;
+
+	board_wake(machine->board, by);
+	result = reset_cpus(machine, error);
+	if (result < 0 || boot_firmware(machine->boot))
+		return result;
+	/* What firmware would do: "the physical address as a real-mode CS:IP" (ACPI 6.4 §16.3.2). */
+	vector = acpi_waking_vector(&machine->ram.memory);
+	if (!vector || vector >= REAL_MODE_LIMIT)
+		return error_set(error, EINVAL, "its software has left no place to go on at");
+	entry.cs = vector >> 4;
+	entry.rip = vector & 0xf;
+	return entry_apply(&entry, &machine->ram.memory, &machine->vcpus[0].kvm, error);
+}
+
+/* Power-on or reset: everything to its first state, the boot image into RAM. vCPUs are parked. */
+int machine_reset(struct machine *machine, struct error *error)
+{
+	struct entry entry = {0};
+	uint64_t rsdp_gpa;
+	int result;
+
+	board_reset(machine->board);
+	result = reset_cpus(machine, error);
+	if (result < 0)
+		return result;
 	/* RAM stays as it is, and the boot CPU begins at its reset vector. */
-	if (has_firmware)
+	if (boot_firmware(machine->boot))
 		return 0;
 	result = board_write_tables(machine->board, &rsdp_gpa, error);
 	if (result < 0)

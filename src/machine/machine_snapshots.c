@@ -380,8 +380,11 @@ int machine_snapshot_load(struct machine *machine, const struct machine_snapshot
 	/* What is half of one and half of another does not run, until it is reset. */
 	if (result < 0 && is_changed)
 		machine_pause(machine, MACHINE_PAUSE_OFF);
-	else if (result == 0)
+	/* One that was saved asleep falls asleep again: that waits to be carried out. */
+	if (result == 0) {
 		machine_resume(machine, MACHINE_PAUSE_OFF);
+		machine_resume(machine, MACHINE_PAUSE_ASLEEP);
+	}
 	end(machine);
 	return result;
 }

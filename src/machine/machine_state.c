@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "device/acpi_pm.h"
 #include "machine/inspect.h"
 #include "machine/machine_parts.h"
 #include "util/log.h"
@@ -43,7 +44,8 @@ static void post_request(struct machine *machine, enum power_request what, int s
 
 	pthread_mutex_lock(&machine->lock);
 	if (machine->state == MACHINE_ENDED || machine->is_quitting ||
-	    (machine->has_request && !is_quit)) {
+	    (machine->has_request && !is_quit) ||
+	    (what == POWER_WAKE && !(machine->pauses & MACHINE_PAUSE_ASLEEP))) {
 		pthread_mutex_unlock(&machine->lock);
 		return;
 	}
@@ -279,10 +281,36 @@ static void start_anew(struct machine *machine, enum machine_cause cause)
 	}
 	/* A machine that was off doesn't start by itself. */
 	pthread_mutex_lock(&machine->lock);
+	machine->pauses &= ~MACHINE_PAUSE_ASLEEP;
 	if (machine->pauses & MACHINE_PAUSE_OFF)
 		machine->pauses = (machine->pauses & ~MACHINE_PAUSE_OFF) | MACHINE_PAUSE_USER;
 	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, was_reset);
+}
+
+static void fall_asleep(struct machine *machine)
+{
+	log_guest("the guest sleeps");
+	board_fall_asleep(machine->board);
+	pthread_mutex_lock(&machine->lock);
+	machine->pauses |= MACHINE_PAUSE_ASLEEP;
+	pthread_mutex_unlock(&machine->lock);
+	TELL(machine, fell_asleep);
+}
+
+static void wake_up(struct machine *machine, int by)
+{
+	struct error error;
+
+	if (machine_wake(machine, by, &error) < 0) {
+		log_guest("the guest cannot wake up: %s", error.message);
+		start_anew(machine, MACHINE_GUEST_RESET);
+		return;
+	}
+	pthread_mutex_lock(&machine->lock);
+	machine->pauses &= ~MACHINE_PAUSE_ASLEEP;
+	pthread_mutex_unlock(&machine->lock);
+	TELL(machine, woke_up);
 }
 
 static const char *const watchdog_names[] = {
@@ -406,6 +434,8 @@ void machine_request_ready(void *context)
 				power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED);
 			break;
 		case POWER_WATCHDOG: watchdog_ran_out(machine); break;
+		case POWER_SLEEP: fall_asleep(machine); break;
+		case POWER_WAKE: wake_up(machine, status); break;
 		case POWER_RESET:
 			start_anew(machine, is_by_user ? MACHINE_BY_USER : MACHINE_GUEST_RESET);
 			break;
@@ -452,8 +482,23 @@ enum machine_cause machine_last_cause(const struct machine *machine)
 
 int machine_press_power_button(struct machine *machine, struct error *error)
 {
-	if (!board_press_power_button(machine->board))
+	if (machine_pauses(machine) & MACHINE_PAUSE_ASLEEP)
+		machine_wake_up(machine, error);
+	else if (!board_press_power_button(machine->board))
 		return error_set(error, ENOTSUP, "this machine has no power button");
 	TELL(machine, power_button);
+	return 0;
+}
+
+bool machine_can_sleep(const struct machine *machine)
+{
+	return board_kind_is_pc(machine->config.board) && !machine->config.has_no_sleep;
+}
+
+int machine_wake_up(struct machine *machine, struct error *error)
+{
+	if (!(machine_pauses(machine) & MACHINE_PAUSE_ASLEEP))
+		return error_set(error, EINVAL, "Unable to wake up: guest is not in suspended state");
+	post_request(machine, POWER_WAKE, ACPI_PM_WOKEN_BY_BUTTON, true);
 	return 0;
 }

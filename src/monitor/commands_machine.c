@@ -31,6 +31,8 @@ static const char *status_name(const struct monitor *monitor, unsigned pauses)
 		return "inmigrate";
 	if (pauses & MACHINE_PAUSE_SENT)
 		return monitor->migration.status == MIGRATION_COMPLETED ? "postmigrate" : "finish-migrate";
+	if (pauses & MACHINE_PAUSE_ASLEEP)
+		return "suspended";
 	if (pauses & MACHINE_PAUSE_DEBUGGER)
 		return "debug";
 	return !pauses ? "running" : monitor->has_run ? "paused" : "prelaunch";
@@ -93,6 +95,20 @@ json_t *qmp_system_powerdown(struct qmp_call *call)
 	    machine_press_power_button(call->monitor->machine, &call->error) < 0)
 		return NULL;
 	return qmp_done();
+}
+
+json_t *qmp_system_wakeup(struct qmp_call *call)
+{
+	if (!need_machine(call) || machine_wake_up(call->monitor->machine, &call->error) < 0)
+		return NULL;
+	return qmp_done();
+}
+
+json_t *qmp_query_current_machine(struct qmp_call *call)
+{
+	const struct machine *machine = call->monitor->machine;
+
+	return json_pack("{s:b}", "wakeup-suspend-support", machine && machine_can_sleep(machine));
 }
 
 json_t *qmp_quit(struct qmp_call *call)

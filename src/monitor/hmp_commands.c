@@ -50,6 +50,11 @@ static void run_powerdown(struct hmp_line *line)
 	json_decref(ask(line, "system_powerdown"));
 }
 
+static void run_wakeup(struct hmp_line *line)
+{
+	json_decref(ask(line, "system_wakeup"));
+}
+
 static void run_quit(struct hmp_line *line)
 {
 	json_decref(ask(line, "quit"));
@@ -495,6 +500,7 @@ static const struct hmp_command commands[] = {
 	{"stop", "s", run_stop, "stop the machine"},
 	{"system_powerdown", NULL, run_powerdown, "press the power button"},
 	{"system_reset", NULL, run_reset, "press the reset button"},
+	{"system_wakeup", NULL, run_wakeup, "wake a guest that sleeps with memory on"},
 };
 
 static void run_help(struct hmp_line *line)

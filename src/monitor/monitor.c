@@ -70,8 +70,9 @@ static void paused(void *context)
 {
 	struct monitor *monitor = context;
 
-	/* One that has not run yet has not stopped. */
-	if (monitor->has_run)
+	/* One that has not run yet has not stopped; of one that sleeps SUSPEND tells. */
+	monitor->was_asleep = machine_pauses(monitor->machine) & MACHINE_PAUSE_ASLEEP;
+	if (monitor->has_run && !monitor->was_asleep)
 		qmp_send_event(monitor, "STOP", NULL);
 	qmp_answer_deferred(monitor);
 }
@@ -81,7 +82,9 @@ static void resumed(void *context)
 	struct monitor *monitor = context;
 
 	monitor->has_run = true;
-	qmp_send_event(monitor, "RESUME", NULL);
+	if (!monitor->was_asleep)
+		qmp_send_event(monitor, "RESUME", NULL);
+	monitor->was_asleep = false;
 }
 
 static void was_reset(void *context)
@@ -96,6 +99,16 @@ static void was_reset(void *context)
 static void power_button(void *context)
 {
 	qmp_send_event(context, "POWERDOWN", NULL);
+}
+
+static void fell_asleep(void *context)
+{
+	qmp_send_event(context, "SUSPEND", NULL);
+}
+
+static void woke_up(void *context)
+{
+	qmp_send_event(context, "WAKEUP", NULL);
 }
 
 static void watchdog(void *context)
@@ -131,6 +144,8 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.resumed = resumed,
 		.was_reset = was_reset,
 		.power_button = power_button,
+		.fell_asleep = fell_asleep,
+		.woke_up = woke_up,
 		.watchdog = watchdog,
 		.ending = ending,
 		.context = monitor,

@@ -32,6 +32,7 @@ struct monitor {
 	struct monitor_facts facts;
 	struct machine *machine; /* NULL: none */
 	struct machine_observer observer;
+	bool was_asleep; /* when it was told to have paused */
 	bool has_run; /* the machine, since power-on or the last reset */
 	struct schema *schema;
 	struct qmp_session *qmp; /* lists of sessions */

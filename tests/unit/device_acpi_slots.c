@@ -69,7 +69,7 @@ static struct acpi_slots *open_slots(void)
 	struct error error;
 
 	loop = event_loop_create(&error);
-	pm = acpi_pm_create(loop, &line, &power, &error);
+	pm = acpi_pm_create(loop, &line, &power, false, &error);
 	assert_non_null(pm);
 	let_go = 0;
 	return create();

@@ -78,12 +78,31 @@ static void test_acpi_power_off(void **state)
 
 	(void)state;
 	fixture_init(&fixture);
-	pm = acpi_pm_create(loop, &fixture.irq, &fixture.power, &error);
+	pm = acpi_pm_create(loop, &fixture.irq, &fixture.power, true, &error);
 	assert_int_equal(acpi_pm_pio_ops.read(pm, 4, 2), 1); /* SCI_EN */
 	acpi_pm_pio_ops.write(pm, 4, 2, 3 << 10 | 1 << 13);
 	assert_int_equal(fixture.requests, 0);
 	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S5 << 10);
 	assert_int_equal(fixture.requests, 0);
+	/* An alarm wakes one that sleeps, and whose software wants that. */
+	acpi_pm_ring_alarm(pm);
+	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S3 << 10 | 1 << 13);
+	assert_int_equal(fixture.requests, 1);
+	assert_int_equal(fixture.request, POWER_SLEEP);
+	acpi_pm_ring_alarm(pm);
+	assert_int_equal(fixture.requests, 1);
+	acpi_pm_pio_ops.write(pm, 2, 2, 0x400);
+	acpi_pm_ring_alarm(pm);
+	assert_int_equal(fixture.requests, 2);
+	assert_int_equal(fixture.request, POWER_WAKE);
+	acpi_pm_device_ops.reset(pm);
+	acpi_pm_woke(pm, ACPI_PM_WOKEN_BY_ALARM);
+	assert_int_equal(acpi_pm_pio_ops.read(pm, 0, 2), 0x8400);
+	acpi_pm_pio_ops.write(pm, 0, 2, 0xffff);
+	acpi_pm_pio_ops.write(pm, 2, 2, 0x400);
+	acpi_pm_ring_alarm(pm);
+	fixture.requests -= 2;
+	acpi_pm_pio_ops.write(pm, 2, 2, 0);
 	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S5 << 10 | 1 << 13);
 	assert_int_equal(fixture.requests, 1);
 	assert_int_equal(fixture.request, POWER_OFF);
@@ -111,7 +130,7 @@ static void test_acpi_timer(void **state)
 
 	(void)state;
 	fixture_init(&fixture);
-	pm = acpi_pm_create(loop, &fixture.irq, &fixture.power, &error);
+	pm = acpi_pm_create(loop, &fixture.irq, &fixture.power, true, &error);
 	start = monotonic_ns();
 	first = acpi_pm_pio_ops.read(pm, 8, 4);
 	while (monotonic_ns() - start < 20000000)

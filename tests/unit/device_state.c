@@ -247,7 +247,7 @@ static void acpi_create(struct world *world)
 	struct error error;
 
 	adopt(world, "acpi-pm", &acpi_pm_device_ops,
-	      acpi_pm_create(world->loop, &world->fixture.irq, &world->fixture.power, &error));
+	      acpi_pm_create(world->loop, &world->fixture.irq, &world->fixture.power, true, &error));
 }
 
 static void acpi_stir(struct world *world)

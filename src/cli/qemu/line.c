@@ -596,6 +596,24 @@ static int examine_watchdog(struct line *line, struct error *error)
 	return 0;
 }
 
+/* -global of the chipsets' power management, as QEMU's are called. */
+static bool disables_sleep(const struct line *line)
+{
+	const char *driver, *property, *value;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(line->said, "global"), i, one) {
+		driver = keyval_text(one, "driver");
+		property = keyval_text(one, "property");
+		value = keyval_text(one, "value");
+		if (driver && property && value && strcmp(property, "disable_s3") == 0 &&
+		    (strcmp(driver, "PIIX4_PM") == 0 || strcmp(driver, "ICH9-LPC") == 0))
+			return strcmp(value, "1") == 0 || strcmp(value, "on") == 0;
+	}
+	return false;
+}
+
 static void examine_life(struct line *line)
 {
 	const json_t *action = said(line, "action");
@@ -611,6 +629,7 @@ static void examine_life(struct line *line)
 	if (line->incoming)
 		line->config.pauses |= MACHINE_PAUSE_INCOMING;
 	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);
+	line->config.has_no_sleep = disables_sleep(line);
 	line->config.stays_when_off = has(line, "no-shutdown") || (shutdown && strcmp(shutdown, "pause") == 0);
 	line->config.resets_at_triple_fault = true;
 	line->config.is_confined = !sandbox || json_is_true(sandbox);

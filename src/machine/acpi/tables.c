@@ -22,6 +22,7 @@
 #define FADT_C1_SUPPORTED     (1u << 2)
 #define FADT_NO_SLEEP_BUTTON  (1u << 5)
 #define FADT_NO_FIXED_RTC     (1u << 6)
+#define FACS_ALIGNMENT	      64
 #define FADT_RESET_SUPPORTED  (1u << 10)
 #define FADT_HARDWARE_REDUCED (1u << 20)
 
@@ -171,19 +172,29 @@ static uint64_t end_table(struct aml *out, size_t at)
 	return ACPI_TABLES_GPA + at;
 }
 
+/* What is to be written to PM1a's and PM1b's control register (§16.1.3). */
+static void add_sleep_state(struct aml *out, const char *name, unsigned type)
+{
+	size_t mark;
+
+	aml_name_declare(out, name);
+	mark = aml_package_begin(out, 4);
+	aml_integer(out, type);
+	aml_integer(out, type);
+	aml_integer(out, 0);
+	aml_integer(out, 0);
+	aml_end(out, mark);
+}
+
 static uint64_t build_dsdt(const struct acpi_config *config, struct aml *out)
 {
 	size_t at = begin_table(out, "DSDT", DSDT_REVISION), scope, mark;
 	char name[5];
 	unsigned i;
 
-	aml_name_declare(out, "\\_S5");
-	mark = aml_package_begin(out, 4);
-	aml_integer(out, ACPI_PM_SLEEP_TYPE_S5);
-	aml_integer(out, ACPI_PM_SLEEP_TYPE_S5);
-	aml_integer(out, 0);
-	aml_integer(out, 0);
-	aml_end(out, mark);
+	if (config->can_sleep)
+		add_sleep_state(out, "\\_S3", ACPI_PM_SLEEP_TYPE_S3);
+	add_sleep_state(out, "\\_S5", ACPI_PM_SLEEP_TYPE_S5);
 	config->describe(out, config->context);
 	scope = aml_scope_begin(out, "\\_SB");
 	for (i = 0; i < config->cpus; i++) {
@@ -247,7 +258,7 @@ static uint64_t build_fadt(const struct acpi_config *config, struct aml *out, ui
 		.century = CMOS_CENTURY,
 		.boot_architecture = config->boot_architecture,
 		.flags = FADT_WBINVD | FADT_C1_SUPPORTED | FADT_NO_SLEEP_BUTTON |
-			 FADT_NO_FIXED_RTC | FADT_RESET_SUPPORTED,
+			 (config->can_sleep ? 0 : FADT_NO_FIXED_RTC) | FADT_RESET_SUPPORTED,
 		.reset = io_register(config->reset_port, 1),
 		.reset_value = config->reset_value,
 		.minor_revision = FADT_MINOR,
@@ -304,6 +315,18 @@ static uint64_t build_mcfg(const struct acpi_config *config, struct aml *out)
 	aml_bytes(out, reserved, sizeof(reserved));
 	aml_bytes(out, &entry, sizeof(entry));
 	return end_table(out, at);
+}
+
+uint32_t acpi_waking_vector(const struct guest_memory *memory)
+{
+	struct facs facs;
+	uint64_t gpa;
+
+	for (gpa = ACPI_TABLES_GPA; gpa < ACPI_TABLES_GPA + ACPI_TABLES_MAX; gpa += FACS_ALIGNMENT)
+		if (guest_memory_read(memory, gpa, &facs, sizeof(facs)) == 0 &&
+		    memcmp(facs.signature, "FACS", sizeof(facs.signature)) == 0)
+			return facs.waking_vector;
+	return 0;
 }
 
 int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct error *error)

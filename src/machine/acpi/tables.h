@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "device/guest_memory.h"
 #include "machine/acpi/aml.h"
 #include "util/error.h"
 
@@ -22,6 +23,7 @@ struct acpi_config {
 	bool is_hardware_reduced;
 	uint16_t pm_port;	/* device/acpi_pm.h; not when hardware-reduced */
 	bool is_ich9; /* whose general-purpose events are elsewhere */
+	bool can_sleep; /* S3, from which the clock's alarm wakes */
 	uint8_t sci_irq;
 	uint16_t sleep_port;	/* device/acpi_sleep.h; when hardware-reduced */
 	uint16_t reset_port;
@@ -40,5 +42,8 @@ struct acpi_config {
  * RSDP is the first. Returns the size used, or -ENOSPC.
  */
 int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct error *error);
+
+/* In tables that are there: where software goes on that slept (FACS, §5.2.10, Firmware_Waking_Vector). 0: nowhere. */
+uint32_t acpi_waking_vector(const struct guest_memory *memory);
 
 #endif
