@@ -34,11 +34,11 @@ def compile_direct(directory, name: str, *options: str) -> Path:
     return program
 
 
-def start_direct(context, programs, arguments="", extra=(), memory="512M") -> Vmm:
-    """A guest of 2 CPUs that runs these, directly, and ends."""
-    return context.start(memory=memory, cpus=2, append=f"quiet test.arguments={arguments}",
+def start_direct(context, programs, arguments="", extra=(), memory="512M", engine="direct", cpus=2) -> Vmm:
+    """A guest that runs these, directly, and ends."""
+    return context.start(memory=memory, cpus=cpus, append=f"quiet test.arguments={arguments}",
                          init=HERE / "direct-init", added=[f"{program}=direct/{program.name}" for program in programs],
-                         extra=["--engine", "direct", "--stats", *extra])
+                         extra=["--engine", engine, "--stats", *extra])
 
 
 def direct_counter(context, name: str) -> int:
@@ -125,6 +125,25 @@ def test_direct_narrow(context):
         require(direct_counter(context, "entries into 32-bit code") > 3000, "it was not in stubs")
 
 
+def test_direct_lockstep(context):
+    """Random code and programs do in stubs what the interpreter does from the same state, and what they do natively."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory:
+        programs = [compile_direct(directory, name) for name in ("random", "vector")]
+        native = {program.name: subprocess.run([str(program)], stdout=subprocess.PIPE, check=False, timeout=TIMEOUT_S,
+                                               text=True) for program in programs}
+        with start_direct(context, programs, engine="direct-lockstep", cpus=1) as vmm:
+            context.vmm = vmm
+            facts = finish_direct(vmm)
+        for name, result in native.items():
+            wanted = result.stdout.splitlines() + [f"status {result.returncode}"]
+            require(facts.get(name) == wanted, f"{name} said {facts.get(name)}, natively {wanted}")
+        said = re.findall(r"^direct lockstep: .*", vmm.text(), re.MULTILINE)
+        counts = re.match(r"direct lockstep: (\d+) stays compared, .* (\d+) differences", said[-1] if said else "")
+        require(counts and int(counts.group(1)) > 2000, f"lockstep said {said[-1:]}")
+        require(counts.group(2) == "0", f"there are differences: {said}")
+
+
 def processes() -> dict:
     """{process: (its parent, its state)} of all that there are."""
     parents = {}
@@ -206,5 +225,5 @@ def test_direct_killed(context):
             time.sleep(0.1)
 
 
-QUICK = [test_direct_attacks, test_direct_programs, test_direct_narrow, test_direct_killed]
+QUICK = [test_direct_attacks, test_direct_programs, test_direct_narrow, test_direct_lockstep, test_direct_killed]
 LONG = []

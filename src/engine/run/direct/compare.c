@@ -27,7 +27,7 @@
 
 #define PAGE_SIZE   4096u
 #define PAGES_MAX   48u /* that the stub may write at a time; shadow.h's losses */
-#define STEPS_MAX   (64u << 20)
+#define STEPS_MAX   (32u << 20)
 #define REPORTS_MAX 20u
 
 #define SYSCALL_REGISTERS (1u << CPU_RCX | 1u << CPU_R11)
@@ -206,8 +206,29 @@ static bool registers_equal(const struct cpu *cpu, const struct moment *end, uin
 	return ((cpu->rflags ^ end->rflags) & ~(uint64_t)RFLAGS_RF) == 0;
 }
 
-/* Step to where the stub has stopped. False: it is not reached. */
-static bool step_to_end(struct direct *direct, uint32_t ignored, bool is_kicked)
+/* SYSCALL and SYSENTER, which unwind from nothing. */
+static bool enters_kernel(struct cpu *cpu)
+{
+	uint64_t gpa;
+	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
+
+	if (!bytes || bytes[0] != 0x0f)
+		return false;
+	if ((gpa & 0xfff) == 0xfff)
+		bytes = lin_fetch_pointer(cpu, cpu->rip + 1, &gpa) - 1;
+	return bytes[1] == 0x05 || bytes[1] == 0x34;
+}
+
+/* How the interpreter's way ended. */
+enum compare_way {
+	WAY_UNWOUND,
+	WAY_ARRIVED,
+	WAY_MISSED, /* it would enter the kernel elsewhere */
+	WAY_TOO_LONG,
+};
+
+/* Step to where the stub has stopped. */
+static enum compare_way step_to_end(struct direct *direct, uint32_t ignored, bool is_kicked)
 {
 	struct direct_comparison *comparison = direct->comparison;
 	struct cpu *cpu = direct->cpu;
@@ -215,11 +236,14 @@ static bool step_to_end(struct direct *direct, uint32_t ignored, bool is_kicked)
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		if (cpu->rip == comparison->end.rip && registers_equal(cpu, &comparison->end, ignored) &&
 		    (!is_kicked || memory_equal(comparison)))
-			return true;
+			return WAY_ARRIVED;
+		/* Its kernel is not to see it: what else there is of the CPU's state is not kept. */
+		if (enters_kernel(cpu))
+			return WAY_MISSED;
 		comparison->instructions++;
 		tier_last(cpu)->run_one(cpu);
 	}
-	return false;
+	return WAY_TOO_LONG;
 }
 
 static bool is_repeated(struct cpu *cpu)
@@ -253,7 +277,7 @@ static void report(const struct direct_comparison *comparison, const struct cpu 
 			}
 }
 
-static void judge(struct direct *direct, bool is_there, bool unwound)
+static void judge(struct direct *direct, enum compare_way way)
 {
 	struct direct_comparison *comparison = direct->comparison;
 	struct cpu *cpu = direct->cpu;
@@ -262,12 +286,12 @@ static void judge(struct direct *direct, bool is_there, bool unwound)
 	take(cpu, &comparison->theirs);
 	if (comparison->stray)
 		what = "a store that was not made";
-	else if (unwound && cpu->exception.pending)
+	else if (way == WAY_UNWOUND && cpu->exception.pending)
 		what = "an exception that did not come";
-	else if (unwound) {
+	else if (way == WAY_UNWOUND || way == WAY_TOO_LONG) {
 		comparison->abandoned++;
 		return;
-	} else if (!is_there)
+	} else if (way == WAY_MISSED)
 		what = "the end is not reached";
 	else if (!memory_equal(comparison))
 		what = "memory differs";
@@ -282,7 +306,7 @@ void compare_end(struct direct *direct, bool is_call, bool is_kicked)
 {
 	struct direct_comparison *comparison = direct->comparison;
 	struct cpu *cpu = direct->cpu;
-	volatile bool is_there = false, unwound = true;
+	volatile enum compare_way way = WAY_UNWOUND;
 	struct cpu_event exception = cpu->exception;
 	uint32_t stop = cpu->requests & CPU_REQUEST_STOP_BLOCK;
 	uint64_t cr2 = cpu->cr2, debug_pending = cpu->debug_pending;
@@ -307,13 +331,12 @@ void compare_end(struct direct *direct, bool is_call, bool is_kicked)
 	if (setjmp(catch.place) == 0) {
 		cpu->watch = &comparison->watch;
 		tlb_update(cpu); /* all accesses take the slow path */
-		is_there = step_to_end(direct, is_call ? SYSCALL_REGISTERS : 0, is_kicked);
-		unwound = false;
+		way = step_to_end(direct, is_call ? SYSCALL_REGISTERS : 0, is_kicked);
 	}
 	cpu->watch = NULL;
 	catch_end(&catch, cpu);
 	fpu_leave(cpu);
-	judge(direct, is_there, unwound);
+	judge(direct, way);
 	for (unsigned i = 0; i < comparison->count; i++)
 		bytes_copy(comparison->pages[i].hva, comparison->pages[i].after, PAGE_SIZE);
 	put(cpu, &comparison->end);
