@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "fuzz.h"
@@ -15,6 +16,8 @@
 struct fuzz_board {
 	struct ram ram;
 	struct board_disk disks[BOARD_DISKS_MAX];
+	struct board_net net;
+	int wire; /* the other end of its network; -1: it has none */
 	struct board_config config;
 	struct board *board;
 };
@@ -82,6 +85,21 @@ static inline void fuzz_add_disks(struct board_config *config, struct board_disk
 	config->disk_count = i;
 }
 
+/* A network card, at whose wire frames come and go. */
+static inline void fuzz_add_net(struct fuzz_board *made)
+{
+	int ends[2];
+
+	fuzz_check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+	made->wire = ends[1];
+	made->net = (struct board_net){.link = {.fd = ends[0], .helper = -1},
+				       .mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56},
+				       .place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1b, 0)),
+				       .is_e1000 = true};
+	made->config.nets = &made->net;
+	made->config.net_count = 1;
+}
+
 /* `msi` may be all zeroes. */
 static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind kind, bool has_firmware,
 				     struct event_loop *loop, const struct msi_target *msi)
@@ -124,8 +142,11 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		config->options[1].place = BOARD_PLACE(1, 0);
 	fuzz_check(ram_create(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
 			      FUZZ_BOARD_RAM_BYTES, &error) == 0);
-	if (kind == BOARD_PC)
+	made->wire = -1;
+	if (kind == BOARD_PC) {
 		fuzz_add_disks(config, made->disks);
+		fuzz_add_net(made);
+	}
 	config->pio = pio_bus_create();
 	config->mmio = mmio_bus_create();
 	config->streams.serial = char_callback_create(swallow_output, NULL, &error);
@@ -139,6 +160,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 static inline void fuzz_board_destroy(struct fuzz_board *made)
 {
 	board_destroy(made->board);
+	if (made->wire >= 0)
+		close(made->wire);
 	char_destroy(made->config.streams.print);
 	char_destroy(made->config.streams.debug_console);
 	char_destroy(made->config.streams.serial);

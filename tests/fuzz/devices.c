@@ -94,8 +94,20 @@ static uint64_t take_gpa(struct fuzz_input *input)
 	return pages[offset >> 13] + (offset & 0x1fff);
 }
 
-static void drive(struct board *board, const struct board_config *config, struct fuzz_input *input)
+/* A frame from outside, if there is a wire. What does not fit is lost. */
+static void send_frame(int wire, const uint8_t *start, size_t size)
 {
+	uint8_t frame[128] = {0};
+
+	memcpy(frame, start, size);
+	if (wire >= 0 && send(wire, frame, sizeof(frame), MSG_DONTWAIT) < 0)
+		return;
+}
+
+static void drive(const struct fuzz_board *made, struct fuzz_input *input)
+{
+	const struct board_config *config = &made->config;
+	struct board *board = made->board;
 	static const uint8_t sizes[] = {1, 2, 4, 8};
 	struct picture picture;
 	uint8_t data[8], what;
@@ -124,7 +136,10 @@ static void drive(struct board *board, const struct board_config *config, struct
 		}
 		case STEP_INPUT:
 			fuzz_take(input, data, sizeof(data));
-			char_callback_input(config->streams.serial, data, size);
+			if (what & 0x80)
+				send_frame(made->wire, data, sizeof(data));
+			else
+				char_callback_input(config->streams.serial, data, size);
 			break;
 		case STEP_RESET:
 			/* Whatever the registers say, there is a picture. */
@@ -153,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* A machine begins with a reset. */
 	board_reset(made.board);
 	board_release(made.board);
-	drive(made.board, &made.config, &input);
+	drive(&made, &input);
 	fuzz_board_destroy(&made);
 	event_loop_destroy(loop);
 	return 0;
