@@ -280,7 +280,8 @@ int image_command_measure(int count, char **arguments)
 			return image_fail(&error);
 	}
 	image_measure(&creation, data, &required, &full);
-	if (creation.preallocation != IMAGE_PREALLOCATION_OFF)
+	/* With only the tables written, what has no data takes no space. */
+	if (creation.preallocation == IMAGE_PREALLOCATION_FALLOC || creation.preallocation == IMAGE_PREALLOCATION_FULL)
 		required = full;
 	if (output)
 		image_print_json(json_pack("{s:I, s:I}", "required", (json_int_t)required,
