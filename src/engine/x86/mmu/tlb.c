@@ -146,8 +146,11 @@ static void context_flush_nonglobal(struct tlb *tlb, unsigned context)
 	struct tlb_set *sets = context_sets(tlb, context);
 
 	tlb->context[context].losses++;
-	for (unsigned i = 0; i < TLB_PRIVILEGES; i++)
+	for (unsigned i = 0; i < TLB_PRIVILEGES; i++) {
 		set_clear_used(&sets[i], sets[i].used_local);
+		if (used_word(&sets[i], 0) == WORDS)
+			filter_clear(&sets[i].writable);
+	}
 }
 
 static void context_flush(struct tlb *tlb, unsigned context)
@@ -159,6 +162,7 @@ static void context_flush(struct tlb *tlb, unsigned context)
 		set_clear_used(&sets[i], sets[i].used_local);
 		set_clear_used(&sets[i], sets[i].used_global);
 		filter_clear(&sets[i].large);
+		filter_clear(&sets[i].writable);
 	}
 }
 
@@ -453,16 +457,19 @@ static void renew_writable(struct tlb *tlb)
 	filter_clear(&tlb->writable);
 	tlb->writable_fills = 0;
 	for (unsigned i = 0; i < tlb->contexts_used * TLB_PRIVILEGES; i++) {
-		const struct tlb_set *set = &tlb->contexts[i];
+		struct tlb_set *set = &tlb->contexts[i];
 
+		filter_clear(&set->writable);
 		for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 			uint64_t bits = set->used_global[word] | set->used_local[word];
 
 			for (; bits; bits &= bits - 1) {
 				unsigned index = word * 64 + __builtin_ctzll(bits);
 
-				if (is_writable(set, index))
-					filter_add(&tlb->writable, set->gpa[index], PAGE_SHIFT);
+				if (!is_writable(set, index))
+					continue;
+				filter_add(&tlb->writable, set->gpa[index], PAGE_SHIFT);
+				filter_add(&set->writable, set->gpa[index], PAGE_SHIFT);
 			}
 		}
 	}
@@ -470,6 +477,8 @@ static void renew_writable(struct tlb *tlb)
 
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 {
+	if (gpa != TLB_ALL_PAGES && !filter_has(&set->writable, gpa, PAGE_SHIFT))
+		return;
 	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = set->used_global[word] | set->used_local[word];
 
@@ -542,8 +551,10 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);
-	if (rights.writable)
+	if (rights.writable) {
 		filter_add(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
+		filter_add(&set->writable, gpa, PAGE_SHIFT);
+	}
 
 	set->used_words[index / 64 / 64] |= 1ull << index / 64 % 64;
 	if (flags & TLB_PAGE_GLOBAL) {

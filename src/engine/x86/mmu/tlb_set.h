@@ -73,6 +73,9 @@ struct tlb_set {
 	/* The regions of 4 MiB (1 GiB) that have entries of large (huge) pages: what INVLPG must
 	 * search for. */
 	struct tlb_filter large;
+	/* The guest-physical pages that entries may have the right to write: first code on a page looks for these
+	 * entries, mostly in vain. */
+	struct tlb_filter writable;
 };
 
 /* Sets by privilege: which page rights apply (SDM vol. 3 §4.6). */
@@ -100,7 +103,7 @@ struct tlb {
 	/* The pages and regions of large pages that somebody may still know as code: those that
 	 * were executable since all_code_may_move last emptied it. INVLPG of others changes no code. */
 	struct tlb_filter executable;
-	/* The guest-physical pages that entries may have the right to write: those that had it since
+	/* The guest-physical pages that entries of any set may have the right to write: those that had it since
 	 * the filter was last made anew. Other CPUs look at it (tlb.h). */
 	struct tlb_filter writable;
 	unsigned writable_fills; /* since then */
