@@ -29,7 +29,7 @@
  *   hlt r15=100 rbx=0
  *   hlt r15=100 rbx=0
  *   hlt r15=100 rbx=1 rdx=0
- *   hlt r15=100 rbx=6
+ *   hlt r15=100 rbx=4e
  *   hlt r15=100 rbx=11 rsi=22
  *   hlt r15=100 rbx=33 rsi=44
  *   hlt r15=83 rax=111025 rbx=118007 rcx=117007
@@ -346,9 +346,9 @@ user:
 	movl %esi, %ebx
 	crosses syscall
 
-	/* Code that changes where it is: MOV $n, %eax; RET. */
+	/* Code that changes where it is, until it is left both writable and executable: MOV $n, %eax; RET. */
 	xorl %ebx, %ebx
-	movl $3, %ecx
+	movl $12, %ecx
 1:	movb $0xb8, OWN
 	movl %ecx, OWN+1
 	movb $0xc3, OWN+5

@@ -162,8 +162,12 @@ static void test_doubt(void **state)
 	b->pcid = 1;
 	shadow_doubt_pcid(shadow, 2);
 	assert_false(a->is_in_doubt || b->is_in_doubt);
-	shadow_doubt_all(shadow);
+	shadow_doubt_all(shadow, false);
 	assert_true(a->is_in_doubt && b->is_in_doubt);
+	assert_false(a->doubts_memory || b->doubts_memory);
+	shadow_doubt_all(shadow, true);
+	assert_true(a->is_in_doubt && b->is_in_doubt);
+	assert_true(a->doubts_memory && b->doubts_memory);
 	/* A page that is forgotten leaves the rest, and no loss. */
 	assert_true(shadow_set(shadow, a, GVA + 0x1000, GPA, 1, SHADOW_WRITE));
 	shadow_forget_page(shadow, a, shadow_find(a, GVA));

@@ -25,7 +25,7 @@
 #define STUB     0x6aaa00000000ull
 #define STUB_END (STUB + 0x10000)
 #define CONTROL  (STUB + 0x1000)
-#define STACK    (STUB + 0x3000)
+#define STACK    (STUB + 0x9000)
 
 #define CALLS_MAX 8
 #define LIMIT_MS  300 /* of what would loop */

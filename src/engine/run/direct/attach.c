@@ -17,8 +17,8 @@ static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 
 	switch (change) {
 	case TLB_SWITCHED: book_switched(&direct_of(cpu)->book); break;
-	case TLB_LOST_ALL:
-	case TLB_LOST_NONGLOBAL: shadow_doubt_all(shadow); break;
+	case TLB_LOST_ALL: shadow_doubt_all(shadow, true); break;
+	case TLB_LOST_NONGLOBAL: shadow_doubt_all(shadow, false); break;
 	case TLB_LOST_PAGE:
 		for (unsigned i = 0; i < SHADOW_SPACES; i++)
 			shadow_lose_page(shadow, &shadow->spaces[i], where);
@@ -31,7 +31,7 @@ static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 		break;
 	case TLB_LOST_WRITES:
 		if (where == TLB_ALL_PAGES)
-			shadow_doubt_all(shadow);
+			shadow_doubt_all(shadow, true);
 		else
 			shadow_lose_writes(shadow, where);
 		break;
@@ -96,6 +96,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: instructions emulated for a page that was just mapped", counters->repeated);
 	visit(context, "direct: pages of code that were written", counters->turned_to_write);
 	visit(context, "direct: written pages that became code", counters->turned_to_execute);
+	visit(context, "direct: mappings of pages that are both", counters->restless);
 	visit(context, "direct: visits of code that is not run directly", counters->sensitive);
 	visit(context, "direct: pieces interpreted there", counters->pieces);
 	visit(context, "direct: times that programs were translated for visiting it often", counters->holds);

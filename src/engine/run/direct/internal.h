@@ -40,10 +40,14 @@ struct direct_counters {
 	uint64_t sensitive, pieces, stays; /* visits of code that is not run directly */
 	uint64_t trapped, copied; /* instructions that are traps in copies of pages, and pages copied */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
+	uint64_t restless; /* mappings that are both */
 	uint64_t translated_stays, holds;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
 	uint64_t pages, mappings, wholes, unmapped, evicted, dropped, processes, failures, lost;
 };
+
+#define DIRECT_TURNS   8192u
+#define DIRECT_CHANGES 4096u
 
 struct direct {
 	struct cpu *cpu;
@@ -53,6 +57,11 @@ struct direct {
 	struct code_holder holder; /* what may be executed in the shadow is code that it keeps */
 	struct scan_cache scans;
 	struct copies copies;
+	/* How often pages of code were written, by guest-physical page: those that it happens to may be both. */
+	uint8_t turns[DIRECT_TURNS];
+	/* What the last comparison of a space has found: settle.c. */
+	uint64_t changes[DIRECT_CHANGES];
+	uint32_t change_count;
 	/* Of each space of the shadow. A space outlives its process, which may be killed. */
 	struct direct_process processes[SHADOW_SPACES];
 	struct book book;
@@ -105,7 +114,7 @@ void state_to_stub(struct direct *direct, struct direct_process *process);
 /* Unwinds with #GP where the guest's tables have no such segments as the stub has come to. */
 void state_from_stub(struct direct *direct, const struct direct_process *process);
 
-/* -- fill.c: from the guest's page tables to mappings. Vector registers free -- */
+/* -- fill.c, settle.c: from the guest's page tables to mappings. Vector registers free -- */
 
 enum fill {
 	FILL_DONE,      /* the access can be made now */

@@ -24,9 +24,9 @@
 #define DIRECT_PLACE 0x6aaa00000000ull
 
 #define DIRECT_CONTROL 0x1000 /* offset of struct direct_control */
-#define DIRECT_STACK   0x3000 /* ... of the stack for signals, up to the end */
+#define DIRECT_STACK   0x9000 /* ... of the stack for signals, up to the end */
 
-#define DIRECT_COMMANDS 120
+#define DIRECT_COMMANDS 500
 
 /* One system call, of mapping or unmapping, that the stub makes for its monitor. */
 struct direct_command {
@@ -50,7 +50,7 @@ struct direct_control {
 	struct direct_command commands[DIRECT_COMMANDS];
 };
 
-_Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "it has two pages");
+_Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "it has eight pages");
 
 /* The system call by which a stub stops; nobody answers but the monitor. */
 #define DIRECT_STOP_CALL SYS_getppid

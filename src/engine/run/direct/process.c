@@ -266,6 +266,9 @@ void process_unmap_all(struct direct_process *process)
 
 void process_wipe(struct direct_process *process)
 {
+	/* What waits to be done stays. */
+	memset(&process_control(process)->commands[process->count], 0,
+	       (DIRECT_COMMANDS - process->count) * sizeof(struct direct_command));
 	memset(process->page + DIRECT_STACK, 0, STUB_PAGE_BYTES - DIRECT_STACK);
 }
 

@@ -204,7 +204,7 @@ static void lose(struct shadow *shadow, struct shadow_space *space, struct shado
 	bool is_whole = page->rights & SHADOW_WHOLE;
 
 	if (is_whole ? space->whole_loss_count == SHADOW_WHOLE_LOSSES : space->loss_count == SHADOW_LOSSES) {
-		space->is_in_doubt = true;
+		space->is_in_doubt = space->doubts_memory = true;
 		return;
 	}
 	if (is_whole)
@@ -218,7 +218,7 @@ static void lose(struct shadow *shadow, struct shadow_space *space, struct shado
 static void lose_part(struct shadow_space *space, uint64_t gva)
 {
 	if (space->loss_count == SHADOW_LOSSES)
-		space->is_in_doubt = true;
+		space->is_in_doubt = space->doubts_memory = true;
 	else
 		space->losses[space->loss_count++] = gva;
 }
@@ -259,7 +259,7 @@ void shadow_lose_space(struct shadow *shadow, struct shadow_space *space)
 	space->high = space->free = space->count = space->whole_count = 0;
 	space->loss_count = space->whole_loss_count = 0;
 	space->large = space->copies = 0;
-	space->is_in_doubt = false;
+	space->is_in_doubt = space->doubts_memory = false;
 	space->is_lost = true;
 }
 
@@ -269,10 +269,12 @@ static void lose_all(struct shadow *shadow)
 		shadow_lose_space(shadow, &shadow->spaces[i]);
 }
 
-void shadow_doubt_all(struct shadow *shadow)
+void shadow_doubt_all(struct shadow *shadow, bool doubts_memory)
 {
-	for (unsigned i = 0; i < SHADOW_SPACES; i++)
+	for (unsigned i = 0; i < SHADOW_SPACES; i++) {
 		shadow->spaces[i].is_in_doubt = true;
+		shadow->spaces[i].doubts_memory |= doubts_memory;
+	}
 }
 
 void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid)

@@ -51,6 +51,7 @@ struct shadow_space {
 	bool is_valid;    /* `root` and `pcid` mean something */
 	bool is_lost;     /* everything is to be unmapped */
 	bool is_in_doubt; /* everything is to be compared */
+	bool doubts_memory; /* not with page tables alone: what is behind them may be other memory, logged, or code */
 	uint16_t pcid;
 	uint32_t last_used;
 	uint64_t root;    /* CR3's bits 51:12 */
@@ -107,8 +108,8 @@ void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page);
 bool shadow_may_write(const struct shadow *shadow, uint64_t gpa);
 /* Forget a page that is there; to unmap it is the caller's. */
 void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page);
-/* The page tables of these may be others. */
-void shadow_doubt_all(struct shadow *shadow);
+/* The page tables of these may be others; or memory as well. */
+void shadow_doubt_all(struct shadow *shadow, bool doubts_memory);
 void shadow_doubt_pcid(struct shadow *shadow, uint16_t pcid);
 /* Lose what may be executed of [gpa, last], in all spaces; whether there was any. */
 bool shadow_lose_code(struct shadow *shadow, uint64_t gpa, uint64_t last);

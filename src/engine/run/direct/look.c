@@ -1,0 +1,107 @@
+#include "engine/run/direct/look.h"
+
+#include "engine/run/tier/code_index.h"
+#include "engine/x86/host/host.h"
+#include "engine/x86/system.h"
+
+#define PAGE_SIZE 4096u
+#define PAGE_MASK (~(uint64_t)0xfff)
+
+bool look_is_shared(const struct direct *direct, const uint8_t *hva)
+{
+	const struct direct_memory *memory = direct->memory;
+
+	return memory->fd >= 0 && hva >= memory->base && (uint64_t)(hva - memory->base) < memory->size;
+}
+
+bool look_may_place(const struct direct_process *process, uint64_t gva)
+{
+	gva &= PAGE_MASK;
+	return gva < DIRECT_SPACE_END && !process_is_place(process, gva, PAGE_SIZE);
+}
+
+static bool tsc_is_same(const struct cpu *cpu)
+{
+	return cpu->tsc_is_host && cpu->tsc_offset == 0 && cpu->tsc_adjust == 0;
+}
+
+unsigned look_allowed(const struct direct *direct)
+{
+	unsigned width = cpu_is_64(direct->cpu) ? 0 : SENSITIVE_CODE32;
+
+	/* What it tells is another each time. */
+	if (direct->comparison)
+		return SENSITIVE_RANDOM | width | (direct->cpuid_faults ? ALLOW_CPUID : 0);
+	return (tsc_is_same(direct->cpu) ? ALLOW_RDTSC : 0) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
+	       (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU) | width;
+}
+
+bool look_is_marked(const struct direct *direct, uint64_t gpa)
+{
+	return memory_code_word(direct->cpu, gpa) == UINT64_MAX;
+}
+
+enum scan_verdict look_scan(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
+{
+	return scan_page(&direct->scans, direct->cpu, gpa, bytes, look_allowed(direct), look_is_marked(direct, gpa));
+}
+
+bool look_may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page)
+{
+	return paging_rights(cpu, result, TLB_USER).writable && result->dirty && page->writable &&
+	       !page->dirty_logging && !memory_code_word(cpu, result->gpa) &&
+	       compare_may_write(direct_of(cpu), page->hva);
+}
+
+bool look_may_do_both(struct direct *direct, const struct paging_result *result, const struct cpu_page *page)
+{
+	return *look_turns(direct, result->gpa) >= LOOK_RESTLESS && !direct->comparison &&
+	       look_may_write(direct->cpu, result, page) &&
+	       paging_rights(direct->cpu, result, TLB_USER).executable &&
+	       look_scan(direct, result->gpa, page->hva) == SCAN_CLEAN;
+}
+
+uint8_t *look_turns(struct direct *direct, uint64_t gpa)
+{
+	return &direct->turns[gpa / PAGE_SIZE % DIRECT_TURNS];
+}
+
+bool look_find_page(struct direct *direct, const struct direct_process *process, uint64_t gva,
+		      struct paging_near *near, struct paging_result *result, struct cpu_page *page)
+{
+	struct cpu *cpu = direct->cpu;
+
+	return look_may_place(process, gva) && paging_translate_near(cpu, gva, near, result) && result->accessed &&
+	       result->user && result->page_size <= 4 << 20 && memory_page(cpu, result->gpa, page) &&
+	       page->hva && look_is_shared(direct, page->hva);
+}
+
+bool look_at_whole(struct direct *direct, const struct paging_result *result, struct candidate *whole)
+{
+	struct cpu *cpu = direct->cpu;
+	const struct code_run *code = code_run_find(cpu->tiers->code, result->gpa);
+	uint64_t gpa = result->gpa & ~(SHADOW_WHOLE_BYTES - 1);
+	const uint8_t *base = NULL;
+	bool is_writable = result->dirty && paging_rights(cpu, result, TLB_USER).writable && !direct->comparison;
+
+	if (result->page_size != SHADOW_WHOLE_BYTES || !result->accessed || !result->user)
+		return false;
+	for (unsigned i = 0; i < SHADOW_WHOLE_BYTES / PAGE_SIZE; i++) {
+		struct cpu_page page;
+
+		if (!memory_page(cpu, gpa + (uint64_t)i * PAGE_SIZE, &page) || !page.hva || !look_is_shared(direct, page.hva))
+			return false;
+		if (i == 0)
+			base = page.hva;
+		if (page.hva != base + (uint64_t)i * PAGE_SIZE)
+			return false;
+		is_writable = is_writable && page.writable && !page.dirty_logging;
+		/* Its pages are mapped one by one. */
+		if (code && atomic_load_explicit(&code->words[i], memory_order_relaxed))
+			return false;
+	}
+	*whole = (struct candidate){ .gpa = gpa, .offset = (uint64_t)(base - direct->memory->base),
+				     .rights = SHADOW_WHOLE | SHADOW_LARGE | (is_writable ? SHADOW_WRITE : 0),
+				     .is_there = true };
+	return true;
+}
