@@ -60,6 +60,7 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 		[BOARD_BUS_AHCI] = "ahci",
 		[BOARD_BUS_SCSI] = "scsi",
 		[BOARD_BUS_NVME] = "nvme",
+		[BOARD_BUS_USB] = "usb",
 	};
 	unsigned i;
 
@@ -69,7 +70,7 @@ static int parse_bus(struct disk_option *option, const char *value, struct error
 			option->has_bus = true;
 			return 0;
 		}
-	return error_set(error, EINVAL, "bus=%s: use virtio, ide, ahci, scsi or nvme", value);
+	return error_set(error, EINVAL, "bus=%s: use virtio, ide, ahci, scsi, nvme or usb", value);
 }
 
 static int parse_boot(struct disk_option *option, const char *value, struct error *error)
@@ -196,7 +197,7 @@ int disk_option_open(const struct disk_option *option, struct board_disk *disk, 
 		.boot_plus_1 = option->boot_plus_1,
 	};
 	if (option->is_cdrom && (disk->bus == BOARD_BUS_VIRTIO || disk->bus == BOARD_BUS_NVME))
-		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk or NVMe: use bus=ide, ahci or scsi", option->path);
+		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk or NVMe: use bus=ide, ahci, scsi or usb", option->path);
 	block.readonly |= option->is_cdrom;
 	return block_open(option->path, &block, &disk->block, error);
 }
@@ -229,6 +230,8 @@ int disk_options_add_controllers(struct machine_config *config, struct error *er
 		disk = &config->disks[i];
 		if (disk->bus == BOARD_BUS_IDE && config->board == BOARD_Q35)
 			disk->bus = BOARD_BUS_AHCI;
+		if (disk->bus == BOARD_BUS_USB)
+			config->usb.has_controller = true;
 		if (disk->bus != BOARD_BUS_AHCI && disk->bus != BOARD_BUS_SCSI)
 			continue;
 		disk->controller = find_controller(config, disk->bus, counts[disk->bus]++);

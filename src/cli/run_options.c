@@ -45,7 +45,7 @@ const char run_options_help[] =
     "                         format=F, readonly, snapshot (writes are dropped),\n"
     "                         serial=S, cache=writeback|none|writethrough|directsync|\n"
     "                         unsafe, discard, aio=auto|io_uring|threads, queues=N, packed,\n"
-    "                         bus=virtio|ide|ahci|scsi|nvme, boot=N (its turn)\n"
+    "                         bus=virtio|ide|ahci|scsi|nvme|usb, boot=N (its turn)\n"
     "  --cdrom FILE[,PROPERTY[=VALUE]]...  a CD or DVD in a drive, or FILE alone as an argument\n"
     "                         that is an image of one; likewise\n"
     "Network, with --net WHERE[,mac=ADDRESS][,packed], again for each device (none; with\n"

@@ -26,19 +26,22 @@ struct virtio_device;
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
 /*
- * Devices that come and go behind a q35's root ports, and on the pc's bus by ACPI. I/O thread, at any time.
+ * Devices that come and go behind a q35's root ports, on the pc's bus by ACPI, and at the ports of a USB controller. I/O
+ * thread, at any time.
  *
- * Plug one in, of which one member is set and says a place. What it has is the board's from now on,
+ * Plug one in, of which one member is set and says a place, or a port of USB. What it has is the board's from now on,
  * also when this fails. 0, or -errno and `error`.
  */
 struct board_plug {
 	struct board_disk *disk;
 	struct board_net *net;
 	const struct device_option *option;
+	const struct board_usb_device *usb;
 };
 int board_plug(struct board *board, const struct board_plug *plug, struct error *error);
 /* Ask the guest to let go of what is at a place, with all in that slot; when it has, config.unplugged is called,
- * which may be at once. 0, or -ENODEV, -EBUSY and `error`. */
+ * which may be at once: at a port of USB (BOARD_USB_PLACE) nobody is asked. 0, or -ENODEV, -EBUSY, -ENOTSUP and
+ * `error`. */
 int board_unplug(struct board *board, unsigned place, struct error *error);
 
 /* As machine_pci and machine_pci_place (inspect.h). */

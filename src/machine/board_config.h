@@ -52,6 +52,8 @@ struct board_streams {
 #define BOARD_PLACE_FUNCTION(place)	 (((place) - 1u) & 0xff)
 /* What comes and goes as one: all functions of a slot. */
 #define BOARD_PLACE_SLOT(place) BOARD_PLACE(BOARD_PLACE_PORT(place), BOARD_PLACE_FUNCTION(place) & ~7u)
+/* A port of USB (from 1 on), where things that come and go are called by places: no root port has that number. */
+#define BOARD_USB_PLACE(port) BOARD_PLACE(BOARD_ROOT_PORTS_MAX + 1, (port) << 3)
 
 /* Which interfaces a virtio device on PCI has: by its place (transitional on bus 0, modern behind a root port),
  * or those of virtio_pci.h. */
@@ -69,7 +71,15 @@ struct board_root_port {
 #define BOARD_DISKS_MAX 16
 
 /* What a disk hangs on. */
-enum board_bus { BOARD_BUS_VIRTIO, BOARD_BUS_IDE, BOARD_BUS_AHCI, BOARD_BUS_SCSI, BOARD_BUS_NVME, BOARD_BUSES };
+enum board_bus {
+	BOARD_BUS_VIRTIO,
+	BOARD_BUS_IDE,
+	BOARD_BUS_AHCI,
+	BOARD_BUS_SCSI,
+	BOARD_BUS_NVME,
+	BOARD_BUS_USB,
+	BOARD_BUSES,
+};
 
 #define BOARD_CONTROLLERS_MAX 8
 
@@ -88,7 +98,8 @@ struct board_disk {
 	enum board_bus bus;
 	bool is_cdrom;	      /* not by virtio-blk */
 	unsigned controller;   /* of AHCI or SCSI: its index among all */
-	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target); 0: any */
+	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target; of USB the port as it is); 0: any */
+	bool is_removable;     /* by USB: INQUIRY says so */
 	unsigned later_boot_plus_1; /* the same from the first reset on */
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */
 	unsigned pci_place; /* of virtio-blk and NVMe, each its own device */

@@ -76,6 +76,7 @@ struct board {
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
 	struct i8042 *keyboard; /* and mouse; NULL: none */
+	struct xhci *xhci;     /* NULL: no USB */
 	struct usb_device *usb_devices[BOARD_USB_KINDS]; /* the last of each; NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
@@ -144,6 +145,11 @@ void board_add_boot(struct board *board, const struct board_disk *disk, const ch
 int board_add_serials(struct board *board, struct error *error);
 struct char_stream *board_serial_stream(const struct board *board, unsigned port);
 int board_add_usb(struct board *board, struct error *error);
+/* One more at the controller: what people use, or a disk, `number` among all. The port, or -errno. */
+int board_add_usb_device(struct board *board, const struct board_usb_device *wanted, struct error *error);
+int board_add_usb_disk(struct board *board, struct board_disk *disk, unsigned number, struct error *error);
+/* What is at a port (from 1 on) goes. 0, or -ENODEV, -ENOTSUP and `error`. */
+int board_remove_usb(struct board *board, unsigned port, struct error *error);
 int board_add_console(struct board *board, struct error *error);
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error);
 int board_add_option(struct board *board, const struct device_option *option, struct error *error);

@@ -95,6 +95,15 @@ static unsigned free_number(const struct board *board, const char *format)
 	return number;
 }
 
+/* Nobody is asked: that is how USB's plugs are. */
+static int plug_usb(struct board *board, const struct board_plug *plug, struct error *error)
+{
+	int port = plug->disk ? board_add_usb_disk(board, plug->disk, 0, error)
+			      : board_add_usb_device(board, plug->usb, error);
+
+	return port < 0 ? port : 0;
+}
+
 static int add(struct board *board, const struct board_plug *plug, struct error *error)
 {
 	if (plug->disk)
@@ -104,7 +113,7 @@ static int add(struct board *board, const struct board_plug *plug, struct error 
 	return board_add_option(board, plug->option, error);
 }
 
-int board_plug(struct board *board, const struct board_plug *plug, struct error *error)
+static int plug_on_pci(struct board *board, const struct board_plug *plug, struct error *error)
 {
 	unsigned place = plug->disk ? plug->disk->pci_place : plug->net ? plug->net->place : plug->option->place;
 	unsigned before = board->device_count, i;
@@ -137,7 +146,23 @@ static int unplug_slot(struct board *board, unsigned seat)
 	return 0;
 }
 
-int board_unplug(struct board *board, unsigned place, struct error *error)
+int board_plug(struct board *board, const struct board_plug *plug, struct error *error)
+{
+	if (plug->usb || (plug->disk && plug->disk->bus == BOARD_BUS_USB))
+		return plug_usb(board, plug, error);
+	return plug_on_pci(board, plug, error);
+}
+
+static int unplug_usb(struct board *board, unsigned place, struct error *error)
+{
+	int result = board_remove_usb(board, BOARD_PLACE_FUNCTION(place) >> 3, error);
+
+	if (result == 0 && board->config.unplugged)
+		board->config.unplugged(board->config.unplug_context, place);
+	return result;
+}
+
+static int unplug_on_pci(struct board *board, unsigned place, struct error *error)
 {
 	unsigned seat = board_seat(board, place);
 	struct pcie_root_port *port = port_of(board, place);
@@ -153,4 +178,11 @@ int board_unplug(struct board *board, unsigned place, struct error *error)
 	else if (!pcie_root_port_press_button(port))
 		log_info("the guest has no driver for root port %u yet", BOARD_PLACE_PORT(seat));
 	return 0;
+}
+
+int board_unplug(struct board *board, unsigned place, struct error *error)
+{
+	if (BOARD_PLACE_PORT(place) == BOARD_PLACE_PORT(BOARD_USB_PLACE(0)))
+		return unplug_usb(board, place, error);
+	return unplug_on_pci(board, place, error);
 }

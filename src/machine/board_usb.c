@@ -1,12 +1,13 @@
-/* USB on a board: a controller, and what people point and type with. */
+/* USB on a board: a controller, and what is plugged in. */
 #include <errno.h>
 
 #include "device/usb/hid.h"
+#include "device/usb/mass_storage.h"
 #include "device/usb/xhci.h"
 #include "machine/board.h"
 #include "machine/board_parts.h"
 
-static int plug(struct board *board, struct xhci *xhci, const struct board_usb_device *wanted, struct error *error)
+int board_add_usb_device(struct board *board, const struct board_usb_device *wanted, struct error *error)
 {
 	static const struct usb_kind *const kinds[] = {
 		[BOARD_USB_TABLET] = &hid_tablet,
@@ -18,20 +19,102 @@ static int plug(struct board *board, struct xhci *xhci, const struct board_usb_d
 
 	if (!device)
 		return error_set_errno(error, ENOMEM, "cannot create a USB device");
-	port = xhci_plug(xhci, device, wanted->port, error);
+	port = xhci_plug(board->xhci, device, wanted->port, error);
+	/* Of several the last one counts. */
+	if (port > 0)
+		board->usb_devices[wanted->kind] = device;
+	return port;
+}
+
+int board_add_usb_disk(struct board *board, struct board_disk *disk, unsigned number, struct error *error)
+{
+	const struct drive_config drive = {
+		.is_present = true,
+		.is_cdrom = disk->is_cdrom,
+		.block = disk->block,
+		.number = number + 1,
+		.moved = disk->is_cdrom ? board_tray_moves : NULL,
+		.moved_context = board,
+	};
+	struct usb_device *device;
+	int port;
+
+	if (disk->is_cdrom && board_watch_trays(board, error) < 0)
+		return -EIO;
+	disk->block = NULL;
+	device = usb_mass_storage_create(&drive, disk->is_removable, error);
+	if (!device)
+		return -EINVAL;
+	port = xhci_plug(board->xhci, device, disk->place_plus_1, error);
 	if (port < 0)
 		return port;
-	/* Of several the last one counts. */
-	board->usb_devices[wanted->kind] = device;
+	disk->place_plus_1 = port;
+	if (disk->is_cdrom)
+		board_keep_tray(board, number, usb_mass_storage_tray(device));
+	return port;
+}
+
+int board_remove_usb(struct board *board, unsigned port, struct error *error)
+{
+	const struct usb_device *device = board->xhci ? xhci_device_at(board->xhci, port) : NULL;
+	const struct board_disk *disk;
+	unsigned i;
+
+	if (!device)
+		return error_set(error, ENODEV, "nothing that can be taken out is there");
+	/* Monitors know it by its tray. */
+	for (i = 0; i < board->config.disk_count; i++) {
+		disk = &board->config.disks[i];
+		if (disk->bus == BOARD_BUS_USB && disk->is_cdrom && disk->place_plus_1 == port)
+			return error_set(error, ENOTSUP, "a CD-ROM drive stays: take its medium out");
+	}
+	for (i = 0; i < BOARD_USB_KINDS; i++)
+		if (board->usb_devices[i] == device)
+			board->usb_devices[i] = NULL;
+	xhci_unplug(board->xhci, port);
 	return 0;
+}
+
+/* Those that say their port, then the others. */
+static int add_usb_devices(struct board *board, bool with_port, struct error *error)
+{
+	const struct board_usb *usb = &board->config.usb;
+	struct board_disk *disk;
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < usb->device_count && result >= 0; i++)
+		if ((usb->devices[i].port != 0) == with_port)
+			result = board_add_usb_device(board, &usb->devices[i], error);
+	for (i = 0; i < board->config.disk_count && result >= 0; i++) {
+		disk = &board->config.disks[i];
+		if (disk->bus == BOARD_BUS_USB && (disk->place_plus_1 != 0) == with_port)
+			result = board_add_usb_disk(board, disk, i, error);
+	}
+	return result < 0 ? result : 0;
+}
+
+/* Firmware's names for them, in the order of the disks. */
+static void add_usb_boots(struct board *board, const struct board_seat *seat)
+{
+	unsigned place = board->config.usb.place, i;
+	char path[BOARD_BOOT_PATH];
+	const struct board_disk *disk;
+
+	if (place == BOARD_ANYWHERE)
+		place = BOARD_PLACE(0, seat->slot_function);
+	board_pci_path(board, place, "usb", path);
+	for (i = 0; i < board->config.disk_count; i++) {
+		disk = &board->config.disks[i];
+		if (disk->bus == BOARD_BUS_USB)
+			board_add_boot(board, disk, "%s/storage@%x/channel@0/disk@0,0", path, disk->place_plus_1);
+	}
 }
 
 int board_add_usb(struct board *board, struct error *error)
 {
 	const struct board_usb *usb = &board->config.usb;
 	struct board_seat seat;
-	struct xhci *xhci;
-	unsigned i;
 	int result;
 
 	if (!usb->has_controller)
@@ -41,17 +124,16 @@ int board_add_usb(struct board *board, struct error *error)
 	result = board_find_seat(board, "xhci", usb->place, &seat, error);
 	if (result < 0)
 		return result;
-	xhci = xhci_create(seat.bus, seat.slot_function, error);
-	if (!xhci)
+	board->xhci = xhci_create(seat.bus, seat.slot_function, error);
+	if (!board->xhci)
 		return -ENOMEM;
-	result = board_add(board, "xhci", &xhci_device_ops, xhci, error);
-	/* Those that say their port first. */
-	for (i = 0; i < usb->device_count && result == 0; i++)
-		if (usb->devices[i].port)
-			result = plug(board, xhci, &usb->devices[i], error);
-	for (i = 0; i < usb->device_count && result == 0; i++)
-		if (!usb->devices[i].port)
-			result = plug(board, xhci, &usb->devices[i], error);
+	result = board_add(board, "xhci", &xhci_device_ops, board->xhci, error);
+	if (result == 0)
+		result = add_usb_devices(board, true, error);
+	if (result == 0)
+		result = add_usb_devices(board, false, error);
+	if (result == 0)
+		add_usb_boots(board, &seat);
 	return result;
 }
 

@@ -81,8 +81,9 @@ unsigned machine_pci_place(const struct machine *machine, const struct pci_funct
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
 	struct block *block = plug->disk ? plug->disk->block : NULL;
-	unsigned place = plug->disk ? plug->disk->pci_place : 0;
+	const struct board_disk *disk = plug->disk;
 	int result = board_plug(machine->board, plug, error);
+	unsigned place = !disk ? 0 : disk->bus == BOARD_BUS_USB ? BOARD_USB_PLACE(disk->place_plus_1) : disk->pci_place;
 
 	if (result == 0)
 		machine_note_disk(machine, block, place);

@@ -63,6 +63,7 @@ static inline void fuzz_add_disks(struct board_config *config, struct board_disk
 		{.bus = BOARD_BUS_AHCI, .controller = 0, .is_cdrom = true},
 		{.bus = BOARD_BUS_SCSI, .controller = 1},
 		{.bus = BOARD_BUS_NVME},
+		{.bus = BOARD_BUS_USB},
 	};
 	static const struct board_controller controllers[] = {{.bus = BOARD_BUS_AHCI},
 							      {.bus = BOARD_BUS_SCSI, .queues = 1}};

@@ -1,5 +1,7 @@
 /* The USB controller as a driver goes about it: reset, slots, descriptors, a tablet's, a mouse's and a keyboard's reports;
  * rings that lie; saved and loaded. */
+#include <errno.h>
+
 #include "device/usb/hid.h"
 #include "device/usb/xhci.h"
 #include "device/usb/xhci_registers.h"
@@ -359,6 +361,7 @@ static void test_tablet(void **state)
 	assert_no_event();
 	assert_int_equal(command(0, TRB_STOP_ENDPOINT << 10 | 3 << 16 | slot << 24, NULL), CC_SUCCESS);
 	hid_place(tablet, true, 7);
+	assert_no_event(); /* a stopped endpoint stays so until its doorbell rings */
 	set(XHCI_DOORBELLS + slot * 4, 3);
 	expect_report(slot, 6, (const uint8_t[]){0, 0xff, 0x7f, 7, 0, 0}, 6);
 }
@@ -390,6 +393,48 @@ static void test_mouse_and_keyboard(void **state)
 	expect_report(typed, 8, (const uint8_t[]){2, 0, 4, 0x52, 0, 0, 0, 0}, 8);
 	ask(typed, 8);
 	expect_report(typed, 8, (const uint8_t[]){2, 0, 0x52, 0, 0, 0, 0, 0}, 8);
+}
+
+/* Pulled out while a transfer waits, which fails; another takes its place. */
+static void test_plugged(void **state)
+{
+	unsigned at = XHCI_PORTS_AT, slot, i;
+	struct error error;
+	uint32_t event[4];
+
+	(void)state;
+	take_connections();
+	slot = begin(1);
+	ask(slot, 8);
+	assert_no_event();
+	assert_ptr_equal(xhci_device_at(xhci, 1), tablet);
+	xhci_unplug(xhci, 1);
+	assert_null(xhci_device_at(xhci, 1));
+	assert_int_equal(take(TRB_PORT_EVENT, event), CC_SUCCESS);
+	assert_int_equal(event[0] >> 24, 1);
+	assert_int_equal(take(TRB_TRANSFER_EVENT, event), CC_TRANSACTION);
+	assert_int_equal(get(at) & (PORTSC_CONNECTED | PORTSC_ENABLED | PORTSC_SPEED), 0);
+	assert_int_equal(get(at) & PORTSC_CONNECT_CHANGE, PORTSC_CONNECT_CHANGE);
+	set(at, PORTSC_POWER | PORTSC_CONNECT_CHANGE);
+	assert_int_equal(command(0, TRB_DISABLE_SLOT << 10 | slot << 24, NULL), CC_SUCCESS);
+	xhci_unplug(xhci, 1);
+	xhci_unplug(xhci, 0);
+	xhci_unplug(xhci, XHCI_PORTS);
+	assert_no_event();
+	tablet = usb_create(&hid_tablet);
+	assert_int_equal(xhci_plug(xhci, tablet, 0, &error), 1);
+	assert_int_equal(take(TRB_PORT_EVENT, event), CC_SUCCESS);
+	assert_int_equal(get(at) & (PORTSC_CONNECTED | PORTSC_CONNECT_CHANGE), PORTSC_CONNECTED | PORTSC_CONNECT_CHANGE);
+	memset(words(CONTROL_RING), 0, 0x8000);
+	memset(ring_at, 0, sizeof(ring_at));
+	slot = begin(1);
+	for (i = 0; i < 2; i++) {
+		hid_place(tablet, false, 40 + i);
+		ask(slot, 6);
+		expect_report(slot, 6, (const uint8_t[]){0, 40 + i, 0, 0, 0, 0}, 6);
+	}
+	assert_int_equal(xhci_plug(xhci, usb_create(&hid_mouse), 1, &error), -ENOSPC);
+	assert_int_equal(xhci_plug(xhci, usb_create(&hid_mouse), XHCI_USB2_PORTS + 1, &error), -ENOSPC);
 }
 
 static void test_hostile(void **state)
@@ -505,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tablet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mouse_and_keyboard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_plugged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_event_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_saved, setup, teardown),

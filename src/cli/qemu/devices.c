@@ -153,6 +153,10 @@ static const struct property usb_properties[] = {
 	{"port", PROPERTY_NUMBER}, {"usb_version", PROPERTY_NUMBER, "1 2"}, {"serial", PROPERTY_TEXT},
 	{"display", PROPERTY_TEXT}, {"head", PROPERTY_NUMBER}, {NULL}};
 
+static const struct property usb_storage_properties[] = {
+	DRIVE_PROPERTIES, {"port", PROPERTY_NUMBER}, {"removable", PROPERTY_BOOL}, {"usb_version", PROPERTY_NUMBER, "1 2"},
+	{"commandlog", PROPERTY_BOOL, "off"}, {NULL}};
+
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
@@ -205,6 +209,7 @@ static const struct device_driver drivers[] = {
 	{"usb-tablet", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a pointer that tells places"},
 	{"usb-mouse", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a mouse by USB"},
 	{"usb-kbd", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a keyboard by USB"},
+	{"usb-storage", NULL, ROLE_USB_DISK, "usb-storage-dev", false, false, usb_storage_properties, "a disk or a CD-ROM drive by USB"},
 	{"isa-debug-exit", NULL, ROLE_OPTION, "isa-device", false, false, debug_exit_properties, "a write there ends the run"},
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
 	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
@@ -227,6 +232,7 @@ static const struct type {
 	{"base-xhci", "pci-device", true},
 	{"usb-device", "device", true},
 	{"usb-hid", "usb-device", true},
+	{"usb-storage-dev", "usb-device", true},
 	{"virtio-device", "device", true},
 	{"virtio-pci", "pci-device", true},
 	{"virtio-blk-pci-base", "virtio-pci", true},
@@ -299,7 +305,9 @@ static const struct {
 	{"ramfb", "use bochs-display"},
 	{"secondary-vga", "there is one display"},
 	{"usb-ehci", "use qemu-xhci"},
-	{"usb-", "use usb-tablet, usb-mouse or usb-kbd"},
+	{"usb-bot", "use usb-storage"},
+	{"usb-uas", "use usb-storage"},
+	{"usb-", "use usb-tablet, usb-mouse, usb-kbd or usb-storage"},
 	{"piix3-usb", "use qemu-xhci"},
 	{"piix4-usb", "use qemu-xhci"},
 	{"ich9-usb", "use qemu-xhci"},

@@ -32,6 +32,7 @@ enum device_role {
 	ROLE_DISPLAY,
 	ROLE_XHCI,
 	ROLE_USB_DEVICE, /* tablet, mouse, keyboard */
+	ROLE_USB_DISK,	 /* usb-storage */
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 
@@ -43,6 +44,12 @@ struct device_driver {
 	const struct property *properties;
 	const char *help;
 };
+
+/* What is plugged into a USB controller. */
+static inline bool device_is_usb(const struct device_driver *driver)
+{
+	return driver->role == ROLE_USB_DEVICE || driver->role == ROLE_USB_DISK;
+}
 
 /* By either name; NULL, and `error` with the way out. */
 const struct device_driver *device_driver_find(const char *name, struct error *error);

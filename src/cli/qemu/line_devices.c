@@ -209,11 +209,11 @@ static int add_usb_device(struct line *line, const json_t *device, struct error 
 		{"usb-tablet", BOARD_USB_TABLET}, {"usb-mouse", BOARD_USB_MOUSE}, {"usb-kbd", BOARD_USB_KEYBOARD}};
 	struct board_usb *usb = &line->config.usb;
 	const char *name = keyval_text(device, "driver");
-	uint64_t port = 0;
+	int port = line_usb_port(device, error);
 	unsigned i;
 
-	if (keyval_number(device, "port", BOARD_USB_DEVICES_MAX, &port, error) < 0)
-		return -EINVAL;
+	if (port < 0)
+		return port;
 	if (usb->device_count == BOARD_USB_DEVICES_MAX)
 		return error_set(error, ENOSPC, "at most %u USB devices", BOARD_USB_DEVICES_MAX);
 	for (i = 0; strcmp(kinds[i].name, name) != 0; i++)
@@ -230,6 +230,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_DISK: return open_disk(line, device, error);
 	case ROLE_NVME:
 	case ROLE_IDE_DISK:
+	case ROLE_USB_DISK:
 	case ROLE_SCSI_DISK: return storage_open(line, driver, device, error);
 	case ROLE_NETWORK: return open_network(line, device, error);
 	case ROLE_ENTROPY:
@@ -251,6 +252,17 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	}
 }
 
+static bool has_usb_device(const struct line *line)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one)
+		if (device_is_usb(device_driver_find(keyval_text(one, "driver"), NULL)))
+			return true;
+	return false;
+}
+
 int line_open_devices(struct line *line, struct error *error)
 {
 	struct machine_config *config = &line->config;
@@ -267,7 +279,7 @@ int line_open_devices(struct line *line, struct error *error)
 			break;
 		}
 	}
-	if (result == 0 && config->usb.device_count && !config->usb.has_controller)
+	if (result == 0 && has_usb_device(line) && !config->usb.has_controller)
 		result = error_set(error, ENODEV, "No 'usb-bus' bus found for USB devices: add -device qemu-xhci");
 	/* Nobody but a VGA has a use for its BIOS, and without one firmware prints to the serial port. */
 	if (config->display != BOARD_VGA) {
@@ -292,7 +304,10 @@ int line_open_devices(struct line *line, struct error *error)
 unsigned line_device_slot(const struct line *line, const json_t *device)
 {
 	unsigned place = place_of(device);
+	int at_usb = line_usb_port(device, NULL);
 
+	if (at_usb > 0)
+		return BOARD_USB_PLACE(at_usb);
 	if (!place || (!BOARD_PLACE_PORT(place) && line->type->board != BOARD_PC))
 		return 0;
 	return BOARD_PLACE_SLOT(place);
@@ -322,6 +337,12 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 		return error_set(error, EEXIST, "Duplicate device ID '%.60s'", id);
 	if (json_array_size(line->devices) == LINE_DEVICES_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
+	if (driver->role == ROLE_USB_DISK && storage_is_cdrom(line, device))
+		return error_set(error, ENOTSUP, "a CD-ROM drive does not support hotplugging: have it from the start");
+	if (device_is_usb(driver))
+		return line->config.usb.has_controller
+			       ? 0
+			       : error_set(error, ENODEV, "No 'usb-bus' bus found for device '%.60s'", driver->name);
 	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
 	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
@@ -360,7 +381,7 @@ int line_plug_device(struct line *line, json_t *device, struct board_plug *plug,
 	if (device_driver_find(keyval_text(device, "driver"), error)->role == ROLE_NETWORK)
 		give_mac(line, device);
 	/* What was there is the machine's. */
-	config->disk_count = config->net_count = config->device_count = 0;
+	config->disk_count = config->net_count = config->device_count = config->usb.device_count = 0;
 	result = open_device(line, device, error);
 	if (result < 0)
 		return result;
@@ -368,8 +389,9 @@ int line_plug_device(struct line *line, json_t *device, struct board_plug *plug,
 		.disk = config->disk_count ? &config->disks[0] : NULL,
 		.net = config->net_count ? &config->nets[0] : NULL,
 		.option = config->device_count ? &config->devices[0] : NULL,
+		.usb = config->usb.device_count ? &config->usb.devices[0] : NULL,
 	};
-	config->disk_count = config->net_count = config->device_count = 0;
+	config->disk_count = config->net_count = config->device_count = config->usb.device_count = 0;
 	return json_array_append(line->devices, device);
 }
 

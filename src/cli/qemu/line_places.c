@@ -68,7 +68,7 @@ static int check_bus(const struct line *line, const struct device_driver *driver
 		return error_set(error, ENODEV, "Bus '%.60s' not found: root ports are on pcie.0", bus);
 	if (driver->role == ROLE_IDE_DISK || driver->role == ROLE_SCSI_DISK)
 		return storage_check_bus(line, driver->role, bus, error);
-	if (driver->role == ROLE_USB_DEVICE && strcmp(bus, "usb-bus.0") == 0)
+	if (device_is_usb(driver) && strcmp(bus, "usb-bus.0") == 0)
 		return 0;
 	if (driver->role == ROLE_ISA_SERIAL || driver->role == ROLE_ISA_DEBUGCON)
 		return strcmp(bus, "isa.0") == 0 ? 0 : error_set(error, ENODEV, "Bus '%.60s' not found", bus);
@@ -176,6 +176,39 @@ static void take_chipset(const struct line *line, struct place_use *places)
 		places->is_taken[0][i] = places->is_taken[0][PCI_SLOT_FUNCTION(slot, i)] = true;
 }
 
+int line_usb_port(const json_t *device, struct error *error)
+{
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), NULL);
+	uint64_t port = 0;
+
+	if (!driver || !device_is_usb(driver))
+		return 0;
+	return keyval_number(device, "port", BOARD_USB_DEVICES_MAX, &port, error) < 0 ? -EINVAL : (int)port;
+}
+
+/* One that says no port gets the first that no other has. */
+static int choose_usb_port(const struct line *line, json_t *device, struct error *error)
+{
+	int port = line_usb_port(device, error);
+	uint32_t taken = 0;
+	const json_t *one;
+	size_t i;
+
+	if (port || !device_is_usb(device_driver_find(keyval_text(device, "driver"), NULL)))
+		return port < 0 ? port : 0;
+	json_array_foreach(line->devices, i, one) {
+		port = line_usb_port(one, error);
+		if (port < 0)
+			return port;
+		taken |= 1u << port;
+	}
+	for (port = 1; port <= BOARD_USB_DEVICES_MAX && (taken >> port & 1); port++)
+		continue;
+	if (port > BOARD_USB_DEVICES_MAX)
+		return error_set(error, ENOSPC, "at most %u USB devices", BOARD_USB_DEVICES_MAX);
+	return json_object_set_new(device, "port", json_integer(port));
+}
+
 /* The form of a driver's name that this board has. */
 static int check_board(const struct line *line, const struct device_driver *driver, struct error *error)
 {
@@ -247,6 +280,9 @@ int line_place_devices(struct line *line, struct error *error)
 	json_array_foreach(line->devices, i, device)
 		if (result == 0 && device_driver_find(keyval_text(device, "driver"), NULL)->is_pci)
 			result = choose_place(line, &places, device, error);
+	json_array_foreach(line->devices, i, device)
+		if (result == 0)
+			result = choose_usb_port(line, device, error);
 	if (result < 0)
 		error_prefix(error, "-device");
 	return result;
@@ -267,7 +303,19 @@ static void take_present_places(const struct line *line, struct place_use *place
 	}
 }
 
-int line_place_plugged(struct line *line, json_t *device, struct error *error)
+static int place_usb(const struct line *line, json_t *device, struct error *error)
+{
+	const json_t *one;
+	size_t i;
+	int result = choose_usb_port(line, device, error);
+
+	json_array_foreach(line->devices, i, one)
+		if (result == 0 && line_usb_port(one, NULL) == line_usb_port(device, NULL))
+			result = error_set(error, EBUSY, "port %d is taken", line_usb_port(device, NULL));
+	return result;
+}
+
+static int place_on_pci(struct line *line, json_t *device, struct error *error)
 {
 	const json_t *address = json_object_get(device, "addr");
 	unsigned port = line_port_number(line, keyval_text(device, "bus"));
@@ -292,4 +340,11 @@ int line_place_plugged(struct line *line, json_t *device, struct error *error)
 	if (!slot_is_free(&places, port, at / 8))
 		return error_set(error, EBUSY, "addr=0x%x: the slot is taken or not there", at / 8);
 	return take_place(&places, device, port, at, error);
+}
+
+int line_place_plugged(struct line *line, json_t *device, struct error *error)
+{
+	if (device_is_usb(device_driver_find(keyval_text(device, "driver"), NULL)))
+		return place_usb(line, device, error);
+	return place_on_pci(line, device, error);
 }

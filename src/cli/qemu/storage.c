@@ -330,6 +330,14 @@ static int place_scsi(struct line *line, const json_t *device, struct board_disk
 	return 0;
 }
 
+bool storage_is_cdrom(struct line *line, const json_t *device)
+{
+	const char *name = keyval_text(device, "drive");
+	const struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
+
+	return drive && is_cdrom(drive);
+}
+
 /* By letters of kinds, the first ones first; 0: the kind is not among them. */
 static unsigned turn_by_order(const struct line *line, const char *order, bool is_cd)
 {
@@ -358,7 +366,9 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 	struct board_disk *disk = &line->config.disks[line->config.disk_count];
 	const char *name = keyval_text(device, "drive");
 	struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
-	bool is_cd = strstr(driver->name, "-cd") != NULL;
+	bool is_usb = driver->role == ROLE_USB_DISK;
+	bool is_cd = strstr(driver->name, "-cd") != NULL || (is_usb && drive && is_cdrom(drive));
+	uint64_t port = 0;
 	int result;
 
 	if (line->config.disk_count == BOARD_DISKS_MAX)
@@ -371,6 +381,11 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 		disk->bus = BOARD_BUS_NVME;
 		disk->pci_place = json_integer_value(json_object_get(device, "place"));
 		result = 0;
+	} else if (is_usb) {
+		disk->bus = BOARD_BUS_USB;
+		disk->is_removable = json_is_true(json_object_get(device, "removable"));
+		result = keyval_number(device, "port", BOARD_USB_DEVICES_MAX, &port, error);
+		disk->place_plus_1 = port;
 	} else {
 		result = driver->role == ROLE_SCSI_DISK ? place_scsi(line, device, disk, error)
 							: place_ide(line, device, disk, error);

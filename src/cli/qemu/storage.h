@@ -1,4 +1,4 @@
-/* Disks and CD-ROM drives of a command line that are not virtio-blk's: IDE, AHCI, virtio-scsi. */
+/* Disks and CD-ROM drives of a command line that are not virtio-blk's: IDE, AHCI, virtio-scsi, USB. */
 #ifndef KVIK_CLI_QEMU_STORAGE_H
 #define KVIK_CLI_QEMU_STORAGE_H
 
@@ -18,6 +18,9 @@ int storage_check_bus(const struct line *line, enum device_role role, const char
 /* Open the image of a drive, and put it where its bus= and its places say. 0 or -errno. */
 int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
 		 struct error *error);
+
+/* Whether what a device (usb-storage) says as drive= is a CD-ROM drive. */
+bool storage_is_cdrom(struct line *line, const json_t *device);
 
 /* Its turn when firmware boots, the first time and later: bootindex=, or what -boot once= and order= say of its kind; 0:
  * neither. 0 or -errno. */

@@ -50,6 +50,7 @@ struct scsi_task {
 struct scsi_unit {
 	struct storage_drive *drive;
 	bool is_atapi;		      /* by ATA's packets: INQUIRY says so */
+	bool is_removable;	      /* a disk's medium, INQUIRY says; a CD-ROM always is */
 	struct scsi_sense last;	      /* for REQUEST SENSE; key 0: nothing */
 	struct scsi_sense attention; /* for the next command that may tell of it; key 0: nothing */
 	uint8_t event;		      /* a media event of MMC-6 §6.7.2.3 to tell of; 0: none */

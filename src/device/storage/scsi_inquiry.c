@@ -99,7 +99,7 @@ void scsi_inquiry(const struct scsi_unit *unit, struct scsi_task *task)
 	}
 	memset(data, 0, 36);
 	data[0] = drive->is_cdrom ? TYPE_CDROM : TYPE_DISK;
-	data[1] = drive->is_cdrom ? 0x80 : 0; /* removable */
+	data[1] = drive->is_cdrom || unit->is_removable ? 0x80 : 0; /* removable */
 	data[2] = 5;			      /* SPC-3 */
 	data[3] = unit->is_atapi ? 0x21 : 0x12; /* format of these data; HISUP */
 	data[4] = 36 - 5;

@@ -28,6 +28,7 @@
 #define DESCRIPTOR_QUALIFIER	 6
 
 #define CONFIGURATION_VALUE 5 /* its place in the descriptor */
+#define STRING_MAX	    126 /* characters: its length is one byte (§9.6.7) */
 
 struct usb_device *usb_create(const struct usb_kind *kind)
 {
@@ -42,7 +43,15 @@ struct usb_device *usb_create(const struct usb_kind *kind)
 
 void usb_destroy(struct usb_device *device)
 {
+	if (device && device->kind->destroy)
+		device->kind->destroy(device);
 	free(device);
+}
+
+void usb_hold(struct usb_device *device)
+{
+	if (device->kind->hold)
+		device->kind->hold(device);
 }
 
 void usb_reset(struct usb_device *device)
@@ -54,7 +63,7 @@ void usb_reset(struct usb_device *device)
 
 static int put_string(uint8_t *data, const char *text)
 {
-	size_t length = strlen(text), i;
+	size_t length = strnlen(text, STRING_MAX), i;
 
 	data[0] = 2 + 2 * length;
 	data[1] = DESCRIPTOR_STRING;
@@ -92,7 +101,7 @@ static int get_descriptor(const struct usb_device *device, const struct usb_setu
 			return 4;
 		case 1: return put_string(data, "QEMU");
 		case 2: return put_string(data, kind->product);
-		case 3: return put_string(data, "1");
+		case 3: return put_string(data, device->serial ? device->serial : "1");
 		default: return USB_STALL;
 		}
 	default: return USB_STALL;
@@ -176,8 +185,8 @@ int usb_out(struct usb_device *device, unsigned endpoint, const uint8_t *data, s
 
 void usb_transfer(struct usb_device *device, struct usb_device *copy, struct state_stream *state)
 {
-	if (!state->is_loading)
-		memcpy(copy, device, device->kind->bytes);
+	/* Also what is loaded goes into a copy: its kind may check it by what the device is. */
+	memcpy(copy, device, device->kind->bytes);
 	state_bool(state, "configured", &copy->is_configured);
 	state_bool(state, "remote wake", &copy->can_wake);
 	state_u16(state, "halted out", &copy->halted[0]);

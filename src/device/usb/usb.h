@@ -3,7 +3,7 @@
  * their endpoints. Chapter 9's requests are answered here, by descriptors; each kind of device has the rest.
  *
  * All is called with the controller's lock held, whoever calls; a device that has something to tell later takes that
- * lock (usb_lock) and calls usb_wake.
+ * lock (usb_device.lock) and calls usb_wake.
  */
 #ifndef KVIK_DEVICE_USB_USB_H
 #define KVIK_DEVICE_USB_USB_H
@@ -53,6 +53,10 @@ struct usb_kind {
 	int (*in)(struct usb_device *device, unsigned endpoint, uint8_t *data, size_t size);
 	int (*out)(struct usb_device *device, unsigned endpoint, const uint8_t *data, size_t size);
 	void (*reset)(struct usb_device *device);
+	/* Wait until nothing is under way on other threads; new work is begun only by calls from here. NULL: none ever is. */
+	void (*hold)(struct usb_device *device);
+	/* Free what it has. Without the lock, which nobody else has by now. NULL: it has nothing. */
+	void (*destroy)(struct usb_device *device);
 	/* Its own fields, saved from it or loaded into a copy of it, that `loaded` takes over. */
 	size_t bytes; /* of the device, with this struct first */
 	void (*transfer)(struct usb_device *copy, struct state_stream *state);
@@ -64,9 +68,10 @@ struct usb_device {
 	bool is_configured;
 	bool can_wake;
 	uint16_t halted[2]; /* endpoints, out and in */
-	/* The controller's: */
+	const char *serial; /* NULL: the kind's, "1" */
+	/* The controller's; NULL until it is plugged in: */
 	pthread_mutex_t *lock;
-	void (*wake)(void *controller, unsigned port, unsigned endpoint);
+	void (*wake)(void *controller, unsigned port, unsigned endpoint, bool is_in);
 	void *controller;
 	unsigned port;
 };
@@ -76,6 +81,7 @@ struct usb_device *usb_create(const struct usb_kind *kind);
 void usb_destroy(struct usb_device *device);
 
 void usb_reset(struct usb_device *device);
+void usb_hold(struct usb_device *device);
 /* A control request with its data, as kind.control; SET_ADDRESS is the controller's own. */
 int usb_control(struct usb_device *device, const struct usb_setup *setup, uint8_t *data);
 int usb_in(struct usb_device *device, unsigned endpoint, uint8_t *data, size_t size);
@@ -85,7 +91,14 @@ int usb_out(struct usb_device *device, unsigned endpoint, const uint8_t *data, s
 static inline void usb_wake(struct usb_device *device, unsigned endpoint)
 {
 	if (device->wake)
-		device->wake(device->controller, device->port, endpoint);
+		device->wake(device->controller, device->port, endpoint, true);
+}
+
+/* An OUT endpoint takes more. Likewise. */
+static inline void usb_wake_out(struct usb_device *device, unsigned endpoint)
+{
+	if (device->wake)
+		device->wake(device->controller, device->port, endpoint, false);
 }
 
 /* Save a device, or load it into `copy`, of its kind's size, which usb_loaded takes over. */

@@ -22,8 +22,12 @@ struct xhci;
 struct xhci *xhci_create(struct pci_bus *bus, unsigned slot_function, struct error *error);
 
 /* Plug a device in, which is the controller's from now on, also when this fails: at a port from 1 to XHCI_USB2_PORTS, or
- * 0 for the first that is free. Before the machine runs. The port, or -ENOSPC, -EBUSY and `error`. */
+ * 0 for the first that is free. At any time, on the I/O thread. The port, or -ENOSPC and `error`. */
 int xhci_plug(struct xhci *xhci, struct usb_device *device, unsigned port, struct error *error);
+/* What is plugged in at a port, or NULL. Likewise. */
+struct usb_device *xhci_device_at(struct xhci *xhci, unsigned port);
+/* Pull out what is at a port, and destroy it; nothing, where nothing is. Likewise. */
+void xhci_unplug(struct xhci *xhci, unsigned port);
 
 extern const struct device_ops xhci_device_ops; /* device: struct xhci */
 

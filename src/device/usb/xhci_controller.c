@@ -274,7 +274,7 @@ static void ring_doorbell(struct xhci *xhci, uint64_t slot, uint32_t value)
 	if (slot == 0 && target == 0)
 		xhci_run_commands(xhci);
 	else if (slot && slot <= XHCI_SLOTS && target && target <= XHCI_ENDPOINTS)
-		xhci_kick(xhci, slot - 1, target - 1);
+		xhci_start_endpoint(xhci, slot - 1, target - 1);
 }
 
 static void write_register(struct xhci *xhci, uint64_t offset, uint32_t value)
@@ -325,7 +325,7 @@ static const struct mmio_ops window_ops = {window_read, window_write};
 /* --- life --- */
 
 /* usb_device.wake: whoever has that device looks at its endpoint. With the lock held. */
-static void wake(void *controller, unsigned port, unsigned endpoint)
+static void wake(void *controller, unsigned port, unsigned endpoint, bool is_in)
 {
 	struct xhci *xhci = controller;
 	unsigned i;
@@ -335,16 +335,18 @@ static void wake(void *controller, unsigned port, unsigned endpoint)
 	xhci->budget = XHCI_TRBS_MAX;
 	for (i = 0; i < XHCI_SLOTS; i++)
 		if (xhci->now.slots[i].is_enabled && xhci->now.slots[i].port == port + 1)
-			xhci_kick(xhci, i, endpoint * 2);
+			xhci_kick(xhci, i, endpoint * 2 - !is_in);
 }
 
 int xhci_plug(struct xhci *xhci, struct usb_device *device, unsigned port, struct error *error)
 {
 	unsigned at = port ? port - 1 : 0;
 
+	pthread_mutex_lock(&xhci->lock);
 	while (!port && at < XHCI_USB2_PORTS && xhci->devices[at])
 		at++;
 	if (at >= XHCI_USB2_PORTS || xhci->devices[at]) {
+		pthread_mutex_unlock(&xhci->lock);
 		usb_destroy(device);
 		return error_set(error, ENOSPC, port ? "port %u is taken or not there" : "all %u ports are taken",
 				 port ? port : XHCI_USB2_PORTS);
@@ -354,8 +356,41 @@ int xhci_plug(struct xhci *xhci, struct usb_device *device, unsigned port, struc
 	device->controller = xhci;
 	device->port = at;
 	xhci->devices[at] = device;
-	xhci->now.portsc[at] = first_portsc(xhci, at);
+	xhci->now.portsc[at] = first_portsc(xhci, at) & ~PORTSC_CONNECT_CHANGE;
+	port_changes(xhci, at, PORTSC_CONNECT_CHANGE);
+	pthread_mutex_unlock(&xhci->lock);
 	return at + 1;
+}
+
+struct usb_device *xhci_device_at(struct xhci *xhci, unsigned port)
+{
+	/* They come and go on this thread alone. */
+	return port && port <= XHCI_USB2_PORTS ? xhci->devices[port - 1] : NULL;
+}
+
+void xhci_unplug(struct xhci *xhci, unsigned port)
+{
+	struct usb_device *device;
+	unsigned i, j;
+
+	if (!port || port > XHCI_USB2_PORTS)
+		return;
+	pthread_mutex_lock(&xhci->lock);
+	device = xhci->devices[port - 1];
+	xhci->devices[port - 1] = NULL;
+	if (device) {
+		device->wake = NULL;
+		xhci->now.portsc[port - 1] = (xhci->now.portsc[port - 1] & (PORTSC_CHANGES | PORTSC_KEPT)) |
+					     first_portsc(xhci, port - 1);
+		port_changes(xhci, port - 1, PORTSC_CONNECT_CHANGE);
+		/* What waited for it fails. */
+		xhci->budget = XHCI_TRBS_MAX;
+		for (i = 0; i < XHCI_SLOTS; i++)
+			for (j = 0; j < XHCI_ENDPOINTS && xhci->now.slots[i].port == port && xhci_runs(xhci); j++)
+				xhci_kick(xhci, i, j);
+	}
+	pthread_mutex_unlock(&xhci->lock);
+	usb_destroy(device);
 }
 
 static void xhci_reset(void *device)
@@ -370,9 +405,13 @@ static void xhci_reset(void *device)
 static void xhci_hold(void *device)
 {
 	struct xhci *xhci = device;
+	unsigned i;
 
 	pthread_mutex_lock(&xhci->lock);
 	xhci->is_held = true;
+	for (i = 0; i < XHCI_PORTS; i++)
+		if (xhci->devices[i])
+			usb_hold(xhci->devices[i]);
 	pthread_mutex_unlock(&xhci->lock);
 }
 
@@ -517,6 +556,8 @@ static void xhci_destroy(void *device)
 	struct xhci *xhci = device;
 	unsigned i;
 
+	/* From now on nothing that ends on another thread comes as far as the guest. */
+	xhci_hold(xhci);
 	pci_function_destroy(&xhci->function);
 	for (i = 0; i < XHCI_PORTS; i++)
 		usb_destroy(xhci->devices[i]);

@@ -102,7 +102,9 @@ void xhci_tell_endpoint(struct xhci *xhci, struct xhci_slot *slot, unsigned endp
 
 /* --- xhci_transfer.c --- */
 
-/* Do what is on an endpoint's ring, as far as its device can. `endpoint` counts from 0. */
+/* Do what is on a running endpoint's ring, as far as its device can. `endpoint` counts from 0. */
 void xhci_kick(struct xhci *xhci, unsigned slot, unsigned endpoint);
+/* Its doorbell rings, which has a stopped one run again (§4.8.3). */
+void xhci_start_endpoint(struct xhci *xhci, unsigned slot, unsigned endpoint);
 
 #endif

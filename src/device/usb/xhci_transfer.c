@@ -251,16 +251,21 @@ static bool run_one(struct xhci *xhci, unsigned slot_number, unsigned number)
 
 void xhci_kick(struct xhci *xhci, unsigned slot_number, unsigned number)
 {
-	struct xhci_slot *slot = &xhci->now.slots[slot_number];
-	struct xhci_endpoint *endpoint = &slot->endpoints[number];
+	const struct xhci_slot *slot = &xhci->now.slots[slot_number];
 
-	if (!slot->is_enabled || endpoint->state == EP_DISABLED || endpoint->state == EP_HALTED ||
-	    endpoint->state == EP_ERROR)
+	if (!slot->is_enabled || slot->endpoints[number].state != EP_RUNNING)
 		return;
-	if (endpoint->state == EP_STOPPED) {
-		endpoint->state = EP_RUNNING;
-		xhci_tell_endpoint(xhci, slot, number);
-	}
 	while (run_one(xhci, slot_number, number))
 		continue;
+}
+
+void xhci_start_endpoint(struct xhci *xhci, unsigned slot_number, unsigned number)
+{
+	struct xhci_slot *slot = &xhci->now.slots[slot_number];
+
+	if (slot->is_enabled && slot->endpoints[number].state == EP_STOPPED) {
+		slot->endpoints[number].state = EP_RUNNING;
+		xhci_tell_endpoint(xhci, slot, number);
+	}
+	xhci_kick(xhci, slot_number, number);
 }

@@ -247,6 +247,21 @@ def test_nvme_saved(context):
     storage_boot(context, "nvme", [], [], saves=2, rounds=300, cpus=2, models=("QEMU NVMe Ctrl", ""))
 
 
+USB_MODULES = ["scsi_common", "scsi_mod", "usb_common", "usbcore", "xhci_hcd", "xhci_pci", "usb_storage",
+               *[name for name in AHCI_MODULES if name not in ("libata", "libahci", "ahci", "scsi_common", "scsi_mod")]]
+
+
+def test_usb(context):
+    """Disks and a CD-ROM drive by USB, with the kernel that has a driver."""
+    storage_boot(context, "usb", USB_MODULES, ["USB Mass Storage"], cd_bus="usb", cpus=2, flavour="generic",
+                 models=("QEMU HARDDISK", "QEMU CD-ROM"))
+
+
+def test_usb_saved(context):
+    """The same, saved and loaded while it writes."""
+    storage_boot(context, "usb", USB_MODULES, [], saves=2, rounds=300, cpus=2, flavour="generic")
+
+
 def test_cd_boot(context):
     """A CD that grub-mkrescue makes boots by SeaBIOS: GRUB, and a kernel from it."""
     if context.options.qemu:
@@ -273,4 +288,4 @@ def test_cd_boot(context):
 
 QUICK = [test_disk, test_disk_saved, test_disk_legacy, test_disk_nbd, test_ide, test_ide_saved, test_ide_pio,
          test_cd_boot, test_scsi, test_scsi_saved, test_nvme, test_nvme_saved]
-LONG = [test_ahci, test_ahci_saved]
+LONG = [test_ahci, test_ahci_saved, test_usb, test_usb_saved]
