@@ -65,6 +65,19 @@ static void test_direct(void **state)
 	assert_in_range(live_often(1000, 200, 3 * CROSSING, 4 * CROSSING), 970, 992);
 }
 
+/* Now and then somebody else has had the processor for most of a life. */
+static void test_disturbed(void **state)
+{
+	unsigned count = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		count += live_often(49, 200, 3 * CROSSING, 5 * CROSSING);
+		count += live(200, 60 * CROSSING, 100 * CROSSING);
+	}
+	assert_in_range(count, 950, 999);
+}
+
 /* Lives of 600 crossings directly, ten times that translated: trials cost what a few of them take, not all that they could. */
 static void test_hopeless(void **state)
 {
@@ -148,6 +161,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_translated, setup),
 		cmocka_unit_test_setup(test_direct, setup),
+		cmocka_unit_test_setup(test_disturbed, setup),
 		cmocka_unit_test_setup(test_hopeless, setup),
 		cmocka_unit_test_setup(test_side_by_side, setup),
 		cmocka_unit_test_setup(test_few_events, setup),

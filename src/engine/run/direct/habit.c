@@ -55,8 +55,11 @@ enum habit_life habit_begin(struct habit *habit, bool lives_long, struct policy 
 	return begin_direct(policy);
 }
 
+/* One life says little: the host's other programs may have had the processor meanwhile. */
 static void take(uint64_t *mean, uint64_t value)
 {
+	if (*mean && value > *mean / 2 * 3)
+		value = *mean / 2 * 3;
 	*mean = *mean ? (*mean + value) / 2 : value;
 }
 
