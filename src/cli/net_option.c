@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "cli/mac.h"
+#include "cli/net_rom.h"
 #include "cli/size.h"
 
 #define LOOPBACK 0x7f000001u
+#define BOOT_TURN_MAX 255 /* as disks' */
 
 static int parse_port(const char *text, uint16_t *port)
 {
@@ -46,6 +48,27 @@ static int parse_forward(struct net_option *option, char *value, struct error *e
 	return 0;
 }
 
+static int parse_boot(struct net_option *option, const char *value, struct error *error)
+{
+	uint64_t number;
+
+	if (value && number_parse(value, BOOT_TURN_MAX, &number) < 0)
+		return error_set(error, EINVAL, "boot=%s: use 0 (the first) to %u", value, BOOT_TURN_MAX);
+	option->boot_plus_1 = value ? number + 1 : 0;
+	option->may_boot = true;
+	return 0;
+}
+
+/* What a guest of its own network boots. */
+static int parse_boot_file(struct net_option *option, const char *value, struct error *error)
+{
+	if (strlen(value) > NET_BOOT_FILE_MAX)
+		return error_set(error, EINVAL, "bootfile has at most %u characters", NET_BOOT_FILE_MAX);
+	option->user.boot_file = value;
+	option->may_boot = true;
+	return 0;
+}
+
 static int parse_property(struct net_option *option, char *item, struct error *error)
 {
 	char *value = strchr(item, '=');
@@ -66,6 +89,18 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->is_packed = true;
 		return 0;
 	}
+	if (strcmp(item, "boot") == 0)
+		return parse_boot(option, value, error);
+	if (strcmp(item, "rom") == 0 && value && *value) {
+		option->rom = value;
+		return 0;
+	}
+	if (!option->tap && strcmp(item, "tftp") == 0 && value && *value) {
+		option->user.tftp_folder = value;
+		return 0;
+	}
+	if (!option->tap && strcmp(item, "bootfile") == 0 && value && *value)
+		return parse_boot_file(option, value, error);
 	if (!option->tap && strcmp(item, "forward") == 0 && value)
 		return parse_forward(option, value, error);
 	if (!option->tap && strcmp(item, "restrict") == 0 && !value) {
@@ -76,9 +111,9 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->user.hostname = value;
 		return 0;
 	}
-	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS, model=virtio|e1000 or packed",
+	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS, model=virtio|e1000, boot[=N], rom=FILE or packed",
 			 option->tap ? "tap" : "user", item,
-			 option->tap ? "" : "forward=PROTOCOL:PORT:GUESTPORT, restrict, hostname=NAME, ");
+			 option->tap ? "" : "forward=PROTOCOL:PORT:GUESTPORT, restrict, hostname=NAME, tftp=FOLDER, bootfile=NAME, ");
 }
 
 int net_option_parse(struct net_option *option, const char *text, struct error *error)
@@ -113,11 +148,21 @@ int net_option_open(const struct net_option *option, unsigned number, struct boa
 		    struct error *error)
 {
 	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+	int result;
 
-	*net = (struct board_net){.is_packed = option->is_packed, .is_e1000 = option->is_e1000};
+	*net = (struct board_net){.link = {.fd = -1, .helper = -1},
+				  .is_packed = option->is_packed,
+				  .is_e1000 = option->is_e1000};
 	memcpy(net->mac, option->has_mac ? option->mac : first, MAC_BYTES);
 	if (!option->has_mac)
 		net->mac[MAC_BYTES - 1] += number;
-	return option->tap ? net_tap_open(&net->link, option->tap, error)
-			   : net_user_start(&net->link, &option->user, error);
+	net->may_boot = option->may_boot;
+	net->boot_plus_1 = net->later_boot_plus_1 = option->boot_plus_1;
+	result = option->rom || option->may_boot ? net_rom_read(option->rom, net, error) : 0;
+	if (result == 0)
+		result = option->tap ? net_tap_open(&net->link, option->tap, error)
+				     : net_user_start(&net->link, &option->user, error);
+	if (result < 0)
+		board_net_close(net);
+	return result;
 }

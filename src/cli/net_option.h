@@ -10,6 +10,9 @@ struct net_option {
 	const char *tap; /* an interface's name; NULL: a network of its own */
 	struct net_user_config user;
 	bool has_mac, is_packed, is_e1000;
+	bool may_boot; /* firmware may boot from it */
+	unsigned boot_plus_1; /* its turn then; 0: behind disks */
+	const char *rom; /* a file; NULL: the one that is installed, where it may boot */
 	uint8_t mac[MAC_BYTES];
 };
 
@@ -18,7 +21,7 @@ struct net_option {
 int net_option_parse(struct net_option *option, const char *text, struct error *error);
 void net_option_free(struct net_option *option);
 
-/* Open the link. `number` is the device's, for its address. The caller is the process's only thread, not
+/* Open the link, and read the ROM. `number` is the device's, for its address. The caller is the process's only thread, not
  * confined yet. 0, or -errno and `error`. */
 int net_option_open(const struct net_option *option, unsigned number, struct board_net *net,
 		    struct error *error);

@@ -299,7 +299,7 @@ static int open_disks(struct machine_config *config, const struct run_options *o
 static void close_nets(struct machine_config *config)
 {
 	while (config->net_count)
-		net_link_close(&config->nets[--config->net_count].link);
+		board_net_close(&config->nets[--config->net_count]);
 }
 
 static void close_shares(struct machine_config *config)

@@ -73,6 +73,16 @@ static void __attribute__((format(printf, 2, 3))) tell(struct decided *decided, 
 	va_end(list);
 }
 
+static bool boots_from_network(const struct run_options *options)
+{
+	unsigned i;
+
+	for (i = 0; i < options->net_count; i++)
+		if (options->nets[i].may_boot)
+			return true;
+	return false;
+}
+
 /* What wasn't said, where it isn't the same for all guests. */
 static int decide(struct run_options *options, struct error *error)
 {
@@ -82,7 +92,7 @@ static int decide(struct run_options *options, struct error *error)
 	int result = 0;
 
 	if (!boot->kernel && !boot->flat && !options->firmware.text && !options->command &&
-	    options->disk_count) {
+	    (options->disk_count || boots_from_network(options))) {
 		result = firmware_option_parse(&options->firmware, "bios", error);
 		tell(&decided, "--firmware bios");
 	}

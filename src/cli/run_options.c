@@ -52,6 +52,8 @@ const char run_options_help[] =
     "firmware, user):\n"
     "  user[,forward=tcp|udp:[ADDRESS:]PORT:GUESTPORT]...[,restrict][,hostname=NAME]\n"
     "                         one of its own that reaches what the host does\n"
+    "   [,tftp=FOLDER][,bootfile=NAME]  what the guest boots from there: with boot[=N] (its\n"
+    "                         turn) and rom=FILE by any of these\n"
     "  tap=NAME               a tap interface of the host's\n"
     "Folders, with --share DIR[:ro|:rw][,tag=NAME][,type=virtiofs|9p][,cache=C]:\n"
     "                         a folder of the host's, for `mount -t virtiofs NAME DIR` in\n"

@@ -460,11 +460,13 @@ static void describe(struct e1000 *e1000)
 }
 
 struct e1000 *e1000_create(struct pci_bus *bus, unsigned slot_function, const struct net_link *link,
-			   const uint8_t mac[E1000_MAC_BYTES], struct event_loop *loop, struct error *error)
+			   const uint8_t mac[E1000_MAC_BYTES], const struct pci_rom *rom,
+			   struct event_loop *loop, struct error *error)
 {
 	static const struct net_offloads none;
 	struct e1000 *e1000 = calloc(1, sizeof(*e1000));
 	struct net_link own = *link;
+	int result;
 
 	if (!e1000 || (!loop && loop_thread_create(&e1000->thread, "kvik net", error) < 0)) {
 		error_set_errno(error, ENOMEM, "cannot create an e1000");
@@ -480,12 +482,13 @@ struct e1000 *e1000_create(struct pci_bus *bus, unsigned slot_function, const st
 	e1000->kick = (struct event_source){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .ready = kicked,
 					    .context = e1000};
 	describe(e1000);
+	result = pci_function_set_rom(&e1000->function, rom, error);
 	pci_bus_add(bus, slot_function, &e1000->function);
 	reset_registers(e1000);
 	/* Frames come as they were sent: whole, and no longer than a frame. */
 	if (own.has_header)
 		net_tap_set_offloads(&own, &none);
-	if (watch(e1000, loop ? loop : e1000->thread.loop, error) < 0) {
+	if (result < 0 || watch(e1000, loop ? loop : e1000->thread.loop, error) < 0) {
 		destroy(e1000);
 		return NULL;
 	}

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "block/block.h"
 #include "device/bus/mmio.h"
@@ -113,13 +114,28 @@ struct board_disk {
 
 /* A network device for the board. */
 struct board_net {
-	struct net_link link; /* closed: there is none any more */
+	struct net_link link; /* closed: there is none any more; so is the ROM NULL */
 	uint8_t mac[MAC_BYTES];
 	unsigned place; /* on PCI */
 	bool is_e1000; /* else: virtio */
 	bool is_packed;
 	enum board_interface interface;
+	/* Of the PCs, for firmware to boot from the network: */
+	uint8_t *rom; /* owned; NULL: no expansion ROM */
+	size_t rom_size;
+	bool rom_is_adapted; /* pci_rom.h */
+	bool may_boot; /* its turn, as disks have theirs; 0: behind all */
+	unsigned boot_plus_1, later_boot_plus_1;
 };
+
+/* Also fine when there is none, or none any more. */
+static inline void board_net_close(struct board_net *net)
+{
+	net_link_close(&net->link);
+	free(net->rom);
+	net->rom = NULL;
+	net->rom_size = 0;
+}
 
 #define BOARD_SHARES_MAX 8
 

@@ -128,9 +128,9 @@ static int compare_turns(const void *a, const void *b)
 }
 
 #define BOOT_ORDER_FILE "bootorder"
-#define BOOT_ORDER_BYTES (BOARD_DISKS_MAX * BOARD_BOOT_PATH + 1)
+#define BOOT_ORDER_BYTES ((BOARD_DISKS_MAX + BOARD_NETS_MAX) * BOARD_BOOT_PATH + 1)
 
-/* Disks in their turns: a line each, and a NUL. How many bytes; 0: there are none. */
+/* Disks and network cards in their turns: a line each, and a NUL. How many bytes; 0: there are none. */
 static size_t write_boot_order(struct board *board, char order[BOOT_ORDER_BYTES])
 {
 	size_t used = 0;
@@ -151,7 +151,7 @@ static int add_boot_order(struct board *board)
 	return size ? fw_cfg_add_file(board->fw_cfg, BOOT_ORDER_FILE, order, size) : 0;
 }
 
-/* The same disks in another order have the same size. */
+/* The same devices in another order have the same size. */
 void board_renew_boot_order(struct board *board)
 {
 	char order[BOOT_ORDER_BYTES];
@@ -164,7 +164,7 @@ void board_renew_boot_order(struct board *board)
 		board->boots[i].turn = board->boots[i].later_turn;
 	size = write_boot_order(board, order);
 	if (size && fw_cfg_renew_file(board->fw_cfg, BOOT_ORDER_FILE, order, size) < 0)
-		log_error("the order of disks to boot cannot be renewed");
+		log_error("the order of what to boot cannot be renewed");
 }
 
 #define STATE_EXISTS 0x80

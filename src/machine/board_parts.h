@@ -82,7 +82,7 @@ struct board {
 	struct board_boot {
 		unsigned turn, later_turn; /* lower ones first; from the first reset on */
 		char path[BOARD_BOOT_PATH]; /* as firmware calls it */
-	} boots[BOARD_DISKS_MAX];
+	} boots[BOARD_DISKS_MAX + BOARD_NETS_MAX];
 	unsigned boot_count;
 	struct i440fx chipset; /* the pc's */
 	struct q35 q35;
@@ -141,6 +141,8 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 /* A disk that firmware may boot, by its path below the PCI root. */
 void board_add_boot(struct board *board, const struct board_disk *disk, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* A network card at its place on PCI, if firmware may boot by it. */
+void board_add_net_boot(struct board *board, const struct board_net *net, unsigned place);
 /* Serial ports, and what is behind one; NULL: it is not there. */
 int board_add_serials(struct board *board, struct error *error);
 struct char_stream *board_serial_stream(const struct board *board, unsigned port);
@@ -171,6 +173,8 @@ struct board_seat {
 };
 int board_find_seat(const struct board *board, const char *name, unsigned place,
 		    struct board_seat *seat, struct error *error);
+/* Any place becomes one that is known before it is taken: firmware is told of its path. */
+unsigned board_choose_place(const struct board *board, unsigned place);
 /* What firmware calls a `node` ("scsi") at a place: "pci-bridge@2,1/scsi@0", in Open Firmware's manner. */
 const char *board_pci_path(const struct board *board, unsigned place, const char *node,
 			   char path[BOARD_BOOT_PATH]);

@@ -43,6 +43,13 @@ int board_find_seat(const struct board *board, const char *name, unsigned place,
 	return 0;
 }
 
+unsigned board_choose_place(const struct board *board, unsigned place)
+{
+	int slot = place == BOARD_ANYWHERE && board->pci ? pci_bus_free_slot(board->pci) : -1;
+
+	return slot < 0 ? place : BOARD_PLACE(0, PCI_SLOT_FUNCTION(slot, 0));
+}
+
 /* A slot, and a function that is not 0. */
 static int write_node(char *path, size_t room, const char *node, unsigned slot_function)
 {

@@ -209,14 +209,6 @@ static int add_scsi(struct board *board, unsigned index, const char *name, unsig
 				board->config.controllers[index].interface, error);
 }
 
-/* Any place is one that is known before it is taken: firmware is told of its path. */
-static unsigned choose_place_on_pci(const struct board *board, unsigned place)
-{
-	if (place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
-		return BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
-	return place;
-}
-
 static int add_controller(struct board *board, unsigned index, struct error *error)
 {
 	const struct board_controller *controller = &board->config.controllers[index];
@@ -226,7 +218,7 @@ static int add_controller(struct board *board, unsigned index, struct error *err
 	snprintf(name, sizeof(name), "%s%u", controller->bus == BOARD_BUS_AHCI ? "ahci" : "scsi", index);
 	if (!board->pci)
 		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
-	place = choose_place_on_pci(board, place);
+	place = board_choose_place(board, place);
 	return controller->bus == BOARD_BUS_AHCI ? add_ahci(board, index, name, place, error)
 						 : add_scsi(board, index, name, place, error);
 }
@@ -243,7 +235,7 @@ static int add_nvme(struct board *board, struct board_disk *disk, unsigned numbe
 	snprintf(name, sizeof(name), "nvme%u", number);
 	if (!board->pci)
 		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
-	place = choose_place_on_pci(board, disk->pci_place);
+	place = board_choose_place(board, disk->pci_place);
 	result = board_find_seat(board, name, place, &seat, error);
 	if (result < 0)
 		return result;

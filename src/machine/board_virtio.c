@@ -82,14 +82,15 @@ static enum virtio_pci_interface choose_interface(enum board_interface interface
 	return place != BOARD_ANYWHERE && BOARD_PLACE_PORT(place) ? VIRTIO_PCI_MODERN : VIRTIO_PCI_TRANSITIONAL;
 }
 
-int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
-		     uint32_t class_code, unsigned place, enum board_interface interface,
-		     struct error *error)
+static int add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
+		      uint32_t class_code, unsigned place, enum board_interface interface,
+		      const struct pci_rom *rom, struct error *error)
 {
 	struct virtio_pci_config config = {
 		.class_code = class_code,
 		.interface = choose_interface(interface, place),
 		.vm = board->config.vm,
+		.rom = *rom,
 	};
 	struct virtio_pci *pci;
 	struct board_seat seat;
@@ -111,12 +112,21 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 	return result;
 }
 
+int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
+		     uint32_t class_code, unsigned place, enum board_interface interface,
+		     struct error *error)
+{
+	static const struct pci_rom none;
+
+	return add_virtio(board, name, virtio, class_code, place, interface, &none, error);
+}
+
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
 			  struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, disk->is_packed);
 	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
-	unsigned place = disk->pci_place;
+	unsigned place = board_is_pc(board) ? board_choose_place(board, disk->pci_place) : disk->pci_place;
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
 	int result;
@@ -128,8 +138,6 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	if (!virtio)
 		return -EINVAL;
 	snprintf(name, sizeof(name), "disk%u", number);
-	if (board->pci && place == BOARD_ANYWHERE && pci_bus_free_slot(board->pci) >= 0)
-		place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(pci_bus_free_slot(board->pci), 0));
 	if (place != BOARD_ANYWHERE)
 		board_add_boot(board, disk, "%s/disk@0,0", board_pci_path(board, place, "scsi", path));
 	result = board_add_virtio(board, name, virtio, CLASS_DISK, place, disk->interface, error);
@@ -138,7 +146,8 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	return result;
 }
 
-static int add_e1000(struct board *board, struct board_net *net, const char *name, struct error *error)
+static int add_e1000(struct board *board, struct board_net *net, const char *name, unsigned place,
+		     const struct pci_rom *rom, struct error *error)
 {
 	struct net_link link = net->link;
 	struct board_seat seat;
@@ -147,32 +156,38 @@ static int add_e1000(struct board *board, struct board_net *net, const char *nam
 
 	if (!board->pci)
 		return error_set(error, ENODEV, "%s: an e1000 needs PCI: use --machine pc", name);
-	result = board_find_seat(board, name, net->place, &seat, error);
+	result = board_find_seat(board, name, place, &seat, error);
 	if (result < 0)
 		return result;
 	net->link = (struct net_link){.fd = -1, .helper = -1};
-	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, NULL, error);
-	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
-	if (result == 0)
-		board_note_seat(board, net->place);
-	return result;
+	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, rom, NULL, error);
+	return e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
+}
+
+static int add_virtio_net(struct board *board, struct board_net *net, const char *name, unsigned place,
+			  const struct pci_rom *rom, struct error *error)
+{
+	struct virtio_host host = board_virtio_host(board, net->is_packed);
+	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
+
+	net->link = (struct net_link){.fd = -1, .helper = -1};
+	return virtio ? add_virtio(board, name, virtio, CLASS_NET, place, net->interface, rom, error)
+		      : -EINVAL;
 }
 
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, net->is_packed);
-	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
+	struct pci_rom rom = {net->rom, net->rom_size, net->rom_is_adapted};
+	unsigned place = board_is_pc(board) ? board_choose_place(board, net->place) : net->place;
 	int result;
 
 	snprintf(name, sizeof(name), "net%u", number);
-	if (net->is_e1000)
-		return add_e1000(board, net, name, error);
-	virtio = virtio_network_create(&host, &net->link, net->mac, error);
-	net->link = (struct net_link){.fd = -1, .helper = -1};
-	if (!virtio)
-		return -EINVAL;
-	result = board_add_virtio(board, name, virtio, CLASS_NET, net->place, net->interface, error);
+	if (place != BOARD_ANYWHERE)
+		board_add_net_boot(board, net, place);
+	result = net->is_e1000 ? add_e1000(board, net, name, place, &rom, error)
+			       : add_virtio_net(board, net, name, place, &rom, error);
+	board_net_close(net);
 	if (result == 0)
 		board_note_seat(board, net->place);
 	return result;

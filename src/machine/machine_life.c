@@ -249,7 +249,7 @@ static void close_unused(struct machine_config *config)
 	for (i = 0; i < config->disk_count; i++)
 		block_close(config->disks[i].block, NULL);
 	for (i = 0; i < config->net_count; i++)
-		net_link_close(&config->nets[i].link);
+		board_net_close(&config->nets[i]);
 	for (i = 0; i < config->share_count; i++)
 		share_close(&config->shares[i].share);
 	board_vsock_close(&config->vsock);

@@ -16,6 +16,7 @@
 /* The largest frame: a segment to be cut up (65,535 bytes of IP) behind an Ethernet and VLAN header. */
 #define NET_FRAME_MAX	 (65535 + 18)
 #define NET_FORWARDS_MAX 16
+#define NET_BOOT_FILE_MAX 127
 
 struct net_link {
 	int fd; /* reading without a frame there, writing without room: EAGAIN */
@@ -53,12 +54,15 @@ struct net_user_config {
 	unsigned forward_count;
 	bool is_restricted; /* the guest reaches nothing, but answers what is forwarded to it */
 	const char *hostname; /* the guest's, by DHCP; NULL: none */
+	const char *tftp_folder; /* what the guest finds there by TFTP; NULL: there is no server */
+	const char *boot_file;	 /* what DHCP says to boot, of at most NET_BOOT_FILE_MAX characters; NULL: nothing */
+	const char *tftp_server_name; /* what DHCP says of where; NULL: only the address, the host's */
 };
 
 /*
  * A network of its own for one guest, by libslirp in a process of its own, which has the host's
  * network and nothing else: 10.0.2.0/24 and fec0::/64, the gateway and the host at .2, DNS at .3, the
- * guest at .15, by DHCP. 0, or -errno and `error`.
+ * guest at .15, by DHCP; TFTP at .2, if there is a folder for it. 0, or -errno and `error`.
  */
 int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error);
 

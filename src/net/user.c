@@ -20,16 +20,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/frame_socket.h"
 #include "net/link.h"
+#include "net/tftp.h"
+#include "net/tftp_folder.h"
 #include "sandbox/helper.h"
 #include "util/clock.h"
 #include "util/log.h"
 
 #define GUEST_ADDRESS	0x0a00020f /* 10.0.2.15 */
+#define HOST_ADDRESS	0x0a000202
+#define HOST_MAC	{0x52, 0x55, 0x0a, 0x00, 0x02, 0x02} /* libslirp's, of that address */
 #define POLLS_MAX	1024
 #define FRAMES_AT_ONCE	64
-#define SOCKET_BYTES	(4 << 20) /* what the host allows of it */
-#define FULL_WAIT_MS	10
 #define RESOLVER_PATH	"/etc/resolv.conf"
 #define RESOLVER_MAX	3500
 #define NS_PER_MS	1000000ll
@@ -45,6 +48,8 @@ struct slirp_timer {
 struct user {
 	Slirp *slirp;
 	int frames; /* the helper's end */
+	int folder; /* of TFTP's files; -1: none */
+	struct tftp tftp;
 	struct slirp_timer *timers;
 	struct pollfd polls[POLLS_MAX];
 	unsigned poll_count;
@@ -53,15 +58,11 @@ struct user {
 
 /* --- what the stack asks of us --- */
 
-/* Frames to the guest. One that has no room for a while is lost, as on any network. */
 static ssize_t send_packet(const void *frame, size_t size, void *context)
 {
-	struct user *user = context;
-	struct pollfd full = {.fd = user->frames, .events = POLLOUT};
+	const struct user *user = context;
 
-	if (send(user->frames, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EAGAIN &&
-	    poll(&full, 1, FULL_WAIT_MS) > 0)
-		send(user->frames, frame, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	frame_socket_send(user->frames, frame, size);
 	return size;
 }
 
@@ -197,14 +198,14 @@ static void take_frames(struct user *user)
 		size = recv(user->frames, frame, sizeof(frame), MSG_DONTWAIT);
 		if (size <= 0)
 			return;
-		slirp_input(user->slirp, frame, size);
+		if (user->folder < 0 || !tftp_take(&user->tftp, frame, size))
+			slirp_input(user->slirp, frame, size);
 	}
 }
 
 /* Until the monitor closes its end of the helper's socket, on which nothing is ever said. */
-static void serve(int socket, void *context)
+static void run(struct user *user, int socket)
 {
-	struct user *user = context;
 	uint32_t timeout_ms;
 	bool is_failed;
 
@@ -224,6 +225,15 @@ static void serve(int socket, void *context)
 		slirp_pollfds_poll(user->slirp, is_failed, get_events, user);
 		run_timers(user);
 	}
+}
+
+static void serve(int socket, void *context)
+{
+	struct user *user = context;
+
+	run(user, socket);
+	if (user->folder >= 0)
+		tftp_close(&user->tftp);
 }
 
 /* --- starting it --- */
@@ -260,6 +270,7 @@ static const struct allowed_call calls[] = {
 	CALL(stat),
 	CALL(fstat),
 	CALL(read),
+	CALL(pread64), /* of TFTP's files */
 	CALL(lseek),
 };
 
@@ -277,10 +288,12 @@ static int create_stack(struct user *user, const struct net_user_config *config,
 		.in_enabled = true,
 		.vnetwork = address(0x0a000200),
 		.vnetmask = address(0xffffff00),
-		.vhost = address(0x0a000202),
+		.vhost = address(HOST_ADDRESS),
 		.in6_enabled = true,
 		.vprefix_len = 64,
 		.vhostname = config->hostname,
+		.bootfile = config->boot_file,
+		.tftp_server_name = config->tftp_server_name,
 		.vdhcp_start = address(GUEST_ADDRESS),
 		.vnameserver = address(0x0a000203),
 	};
@@ -304,6 +317,34 @@ static int create_stack(struct user *user, const struct net_user_config *config,
 	return 0;
 }
 
+static int open_tftp_file(void *context, const char *name)
+{
+	const struct user *user = context;
+
+	return tftp_folder_open(user->folder, name);
+}
+
+static void send_tftp_frame(void *context, const void *frame, size_t size)
+{
+	send_packet(frame, size, context);
+}
+
+/* libslirp has a server, too, which opens paths: whoever had taken that over could open all that the process may. */
+static int start_tftp(struct user *user, const char *folder, struct error *error)
+{
+	const struct tftp_config config = {
+		.address = HOST_ADDRESS,
+		.mac = HOST_MAC,
+		.open = open_tftp_file,
+		.send = send_tftp_frame,
+		.context = user,
+	};
+
+	tftp_init(&user->tftp, &config);
+	user->folder = folder ? tftp_folder_start(folder, error) : -1;
+	return folder && user->folder < 0 ? user->folder : 0;
+}
+
 /* The host's resolvers, as they are now. */
 static void read_resolver(struct user *user)
 {
@@ -317,7 +358,7 @@ static void read_resolver(struct user *user)
 
 static int start_helper(struct user *user, struct error *error)
 {
-	int kept[POLLS_MAX + 1];
+	int kept[POLLS_MAX + 2];
 	struct helper_config helper = {
 		.name = "kvik network",
 		.calls = calls,
@@ -336,34 +377,38 @@ static int start_helper(struct user *user, struct error *error)
 	for (i = 0; i < user->poll_count; i++)
 		kept[helper.kept_count++] = user->polls[i].fd;
 	kept[helper.kept_count++] = user->frames;
+	if (user->folder >= 0)
+		kept[helper.kept_count++] = user->folder;
 	return helper_start(&helper, error);
 }
 
 int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error)
 {
 	struct user *user = calloc(1, sizeof(*user));
-	int ends[2], bytes = SOCKET_BYTES, result, i;
+	int ends[2], result;
 
 	*link = (struct net_link){.fd = -1, .helper = -1};
 	if (!user)
 		return error_set_errno(error, ENOMEM, "cannot create the guest's network");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0) {
-		result = error_set_errno(error, errno, "cannot create the guest's network");
+	result = frame_socket_pair(ends, error);
+	if (result < 0) {
 		free(user);
 		return result;
 	}
-	for (i = 0; i < 2; i++)
-		setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
 	link->fd = ends[0];
 	user->frames = ends[1];
 	read_resolver(user);
-	result = create_stack(user, config, error);
+	result = start_tftp(user, config->tftp_folder, error);
+	if (result == 0)
+		result = create_stack(user, config, error);
 	if (result == 0) {
 		link->helper = start_helper(user, error);
 		result = link->helper < 0 ? link->helper : 0;
 	}
 	if (user->slirp)
 		slirp_cleanup(user->slirp);
+	if (user->folder >= 0)
+		close(user->folder);
 	close(ends[1]);
 	free(user);
 	if (result < 0)

@@ -19,6 +19,7 @@
 #define IMS 0xd0
 
 static const uint8_t mac[6] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+static const struct pci_rom no_rom;
 static struct pci_rig rig;
 static struct e1000 *e1000;
 static int peer;
@@ -31,7 +32,8 @@ static void create(struct pci_rig *at)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	peer = ends[0];
-	e1000 = e1000_create(at->bus, SLOT, &(struct net_link){.fd = ends[1], .helper = -1}, mac, NULL, &error);
+	e1000 = e1000_create(at->bus, SLOT, &(struct net_link){.fd = ends[1], .helper = -1}, mac, &no_rom, NULL,
+			     &error);
 	assert_non_null(e1000);
 	pci_config_write(at->bus, SLOT, PCI_BAR(0), 4, REGISTERS);
 	pci_config_write(at->bus, SLOT, PCI_BAR(1), 4, PORTS);

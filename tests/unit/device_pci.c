@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "device/bus/pci_irqfd.h"
+#include "device/bus/pci_rom.h"
 
 #define IO_BAR	  0
 #define TABLE_BAR 1
@@ -786,6 +787,114 @@ static void test_state(void **unused)
 	state_end(&state);
 }
 
+/* Two images in a list, for another device: one for a PC, whose bytes add up to 0, and one for UEFI. */
+static void fill_rom(uint8_t rom[2560])
+{
+	uint8_t sum = 0;
+	unsigned i;
+
+	memset(rom, 0x11, 2560);
+	for (i = 0; i < 2; i++) {
+		uint8_t *image = rom + 1024 * i;
+
+		memcpy(image, "\x55\xaa", 2);
+		memcpy(image + 0x18, "\x40\0", 2);
+		memcpy(image + 0x40, "PCIR\x86\x80\x0e\x10", 8);
+		memcpy(image + 0x50, i ? "\x03\0\0\0\x03\x80" : "\x02\0\0\0\0\0", 6);
+	}
+	for (i = 0; i < 1024; i++)
+		sum += rom[i];
+	rom[6] -= sum;
+}
+
+static uint32_t rom_at(uint64_t address)
+{
+	uint32_t value = 0;
+
+	mmio_bus_read(rig.mmio, address, (uint8_t *)&value, sizeof(value));
+	return value;
+}
+
+static void test_rom(void **state)
+{
+	struct pci_function function;
+	struct pci_function_state saved;
+	struct error error;
+	uint8_t bytes[2560], sum = 0;
+	struct pci_rom rom = {bytes, sizeof(bytes), true};
+	unsigned i, at = PCI_SLOT_FUNCTION(5, 0);
+
+	(void)state;
+	fill_rom(bytes);
+	pci_function_init(&function, 0x1234, 0x5678, 0x020000, 1);
+	rom.size_bytes = PCI_ROM_BYTES_MAX + 1;
+	assert_true(pci_function_set_rom(&function, &rom, &error) < 0);
+	rom.size_bytes = sizeof(bytes);
+	assert_int_equal(pci_function_set_rom(&function, &rom, &error), 0);
+	pci_bus_add(rig.bus, at, &function);
+	/* It is sized as a BAR is, but for its lowest bit. */
+	assert_int_equal(pci_config_read(rig.bus, at, PCI_ROM, 4), 0);
+	pci_config_write(rig.bus, at, PCI_ROM, 4, 0xfffffffe);
+	assert_int_equal(pci_config_read(rig.bus, at, PCI_ROM, 4), 0xfffff000);
+	/* It opens when both bits are set. */
+	pci_config_write(rig.bus, at, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	pci_config_write(rig.bus, at, PCI_ROM, 4, 0xe0000000);
+	assert_int_equal(rom_at(0xe0000000), 0xffffffff);
+	pci_config_write(rig.bus, at, PCI_ROM, 4, 0xe0000001);
+	assert_int_equal(rom_at(0xe0000000) & 0xffff, 0xaa55);
+	assert_int_equal(rom_at(0xe0000800), 0x11111111);
+	assert_int_equal(rom_at(0xe0000a00), 0xffffffff); /* behind what is in it */
+	/* Its images name this device now, and the first still adds up. */
+	assert_int_equal(rom_at(0xe0000044), 0x56781234);
+	assert_int_equal(rom_at(0xe0000444), 0x56781234);
+	for (i = 0; i < 1024; i += 4) {
+		uint32_t word = rom_at(0xe0000000 + i);
+
+		sum += word + (word >> 8) + (word >> 16) + (word >> 24);
+	}
+	assert_int_equal(sum, 0);
+	/* It is not written to. */
+	mmio_bus_write(rig.mmio, 0xe0000000, (const uint8_t[]){1, 2, 3, 4}, 4);
+	assert_int_equal(rom_at(0xe0000000) & 0xffff, 0xaa55);
+	/* Its place is saved, and goes at a reset. */
+	memset(&saved, 0, sizeof(saved));
+	memcpy(saved.config, function.config, sizeof(saved.config));
+	pci_function_reset(&function);
+	assert_int_equal(rom_at(0xe0000000), 0xffffffff);
+	pci_function_restore(&function, &saved);
+	assert_int_equal(rom_at(0xe0000000) & 0xffff, 0xaa55);
+	pci_config_write(rig.bus, at, PCI_COMMAND, 2, 0);
+	assert_int_equal(rom_at(0xe0000000), 0xffffffff);
+	pci_function_destroy(&function);
+}
+
+/* Lists that lie are left as they are. */
+static void test_rom_lies(void **state)
+{
+	struct pci_function function;
+	struct error error;
+	uint8_t bytes[2560];
+	struct pci_rom rom = {bytes, sizeof(bytes), true};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < 4; i++) {
+		fill_rom(bytes);
+		if (i == 0)
+			memcpy(bytes + 0x18, "\xff\xff", 2); /* its data lies outside */
+		else if (i == 1)
+			memcpy(bytes + 0x50, "\xff\xff", 2); /* it is longer than the ROM */
+		else if (i == 2)
+			memcpy(bytes + 0x50, "\0\0", 2); /* it has no length */
+		else
+			rom.size_bytes = 0x19; /* it ends in the header */
+		pci_function_init(&function, 0x1234, 0x5678, 0x020000, 1);
+		assert_int_equal(pci_function_set_rom(&function, &rom, &error), 0);
+		assert_int_equal(function.rom[0x444] == 0x86 || i == 3, true);
+		pci_function_destroy(&function);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -801,6 +910,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ecam, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dma, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rom, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rom_lies, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

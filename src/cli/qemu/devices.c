@@ -9,11 +9,14 @@ static const struct property common_properties[] = {
 static const struct property pci_properties[] = {
 	{"addr", PROPERTY_TEXT},
 	{"multifunction", PROPERTY_BOOL},
-	{"romfile", PROPERTY_TEXT, ""},
-	{"rombar", PROPERTY_NUMBER},
 	{"acpi-index", PROPERTY_NUMBER, "0"},
 	{NULL},
 };
+
+/* Of those that have an expansion ROM, and of those that have none. */
+static const struct property rom_properties[] = {{"romfile", PROPERTY_TEXT}, {"rombar", PROPERTY_NUMBER}, {NULL}};
+static const struct property no_rom_properties[] = {
+	{"romfile", PROPERTY_TEXT, ""}, {"rombar", PROPERTY_NUMBER}, {NULL}};
 
 static const struct property virtio_properties[] = {
 	{"packed", PROPERTY_BOOL},
@@ -337,14 +340,16 @@ const struct device_driver *device_driver_find(const char *name, struct error *e
 }
 
 /* The tables of a driver's properties. Returns how many. */
-static unsigned list_tables(const struct device_driver *driver, const struct property *list[4])
+static unsigned list_tables(const struct device_driver *driver, const struct property *list[5])
 {
 	unsigned count = 0;
 
 	list[count++] = driver->properties;
 	list[count++] = common_properties;
-	if (driver->is_pci)
+	if (driver->is_pci) {
 		list[count++] = pci_properties;
+		list[count++] = driver->role == ROLE_NETWORK ? rom_properties : no_rom_properties;
+	}
 	if (driver->is_virtio)
 		list[count++] = virtio_properties;
 	return count;
@@ -353,7 +358,7 @@ static unsigned list_tables(const struct device_driver *driver, const struct pro
 /* All of them in one table. */
 static void join_tables(const struct device_driver *driver, struct property *all, unsigned room)
 {
-	const struct property *list[4], *property;
+	const struct property *list[5], *property;
 	unsigned i, count = list_tables(driver, list), used = 0;
 
 	for (i = 0; i < count; i++)
@@ -372,7 +377,7 @@ int device_check(const struct device_driver *driver, json_t *object, struct erro
 
 bool device_property_is_number(const struct device_driver *driver, const char *key)
 {
-	const struct property *list[4], *property;
+	const struct property *list[5], *property;
 	unsigned i, count = list_tables(driver, list);
 
 	for (i = 0; i < count; i++)

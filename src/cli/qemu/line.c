@@ -323,7 +323,7 @@ static int check_order(const char *order, struct error *error)
 	return 0;
 }
 
-/* -boot's part that firmware is told; in which turn each disk comes: storage_boot_turn. */
+/* -boot's part that firmware is told; in which turn each device comes: boot_turn_of. */
 static int examine_boot_menu(struct line *line, struct error *error)
 {
 	const json_t *boot = said(line, "boot");

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/net_rom.h"
+#include "cli/qemu/boot_turn.h"
 #include "cli/qemu/devices.h"
 #include "cli/qemu/folders.h"
 #include "cli/qemu/interface.h"
@@ -39,6 +41,7 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 	struct board_disk *disk = &line->config.disks[line->config.disk_count];
 	const char *name = keyval_text(device, "drive");
 	struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
+	struct boot_turn turn;
 	uint64_t queues = 0;
 	int result;
 
@@ -49,14 +52,17 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		return error_set(error, ENOSPC, "at most %u disks", BOARD_DISKS_MAX);
 	if (keyval_number(device, "num-queues", UINT16_MAX, &queues, error) < 0)
 		return -EINVAL;
+	result = boot_turn_of(line, device, 'c', line->config.disk_count, &turn, error);
+	if (result < 0)
+		return result;
 	*disk = (struct board_disk){
+		.boot_plus_1 = turn.plus_1,
+		.later_boot_plus_1 = turn.later_plus_1,
 		.queues = queues > VIRTIO_DISK_QUEUES_MAX ? VIRTIO_DISK_QUEUES_MAX : queues,
 		.pci_place = place_of(device),
 		.is_packed = json_is_true(json_object_get(device, "packed")),
 	};
 	result = interface_of_device(device, &disk->interface, error);
-	if (result == 0)
-		result = storage_boot_turn(line, device, false, disk, error);
 	if (result == 0)
 		result = drive_open(&line->drives, drive, device, false, &disk->block, error);
 	if (result == 0)
@@ -64,9 +70,27 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 	return result;
 }
 
+/* A PC's card has a ROM for firmware, if one is there: one that is to boot, or that names it, has to have it. */
+static int read_net_rom(struct line *line, const json_t *device, struct board_net *net, struct error *error)
+{
+	const char *file = keyval_text(device, "romfile");
+	uint64_t has_bar = 1;
+	int result;
+
+	if (keyval_number(device, "rombar", 1, &has_bar, error) < 0)
+		return -EINVAL;
+	/* What comes later comes too late for firmware. */
+	if (!has_bar || (file && !*file) || line->nets.has_started || !line->config.boot.firmware.code)
+		return 0;
+	result = net_rom_read(file, net, error);
+	return result == -ENOENT && !file && !net->may_boot ? 0 : result;
+}
+
 static int open_network(struct line *line, const json_t *device, struct error *error)
 {
 	unsigned number = line->config.net_count;
+	struct board_net *net = &line->config.nets[number];
+	struct boot_turn turn;
 	enum board_interface interface;
 	int result = interface_of_device(device, &interface, error);
 
@@ -74,13 +98,22 @@ static int open_network(struct line *line, const json_t *device, struct error *e
 		return result;
 	if (number == BOARD_NETS_MAX)
 		return error_set(error, ENOSPC, "at most %u network devices", BOARD_NETS_MAX);
-	result = nets_open(&line->nets, device, number, &line->config.nets[number], error);
+	result = boot_turn_of(line, device, 'n', number, &turn, error);
+	if (result == 0)
+		result = nets_open(&line->nets, device, number, net, error);
 	if (result < 0)
 		return result;
-	line->config.nets[number].place = place_of(device);
-	line->config.nets[number].interface = interface;
-	line->config.net_count++;
-	return 0;
+	net->place = place_of(device);
+	net->interface = interface;
+	net->boot_plus_1 = turn.plus_1;
+	net->later_boot_plus_1 = turn.later_plus_1;
+	net->may_boot = turn.plus_1 || turn.later_plus_1;
+	result = read_net_rom(line, device, net, error);
+	if (result < 0)
+		board_net_close(net);
+	else
+		line->config.net_count++;
+	return result;
 }
 
 /* One that `kvik run --device` has, too, by its text. */
@@ -291,7 +324,7 @@ int line_open_devices(struct line *line, struct error *error)
 	while (result < 0 && config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (result < 0 && config->net_count)
-		net_link_close(&config->nets[--config->net_count].link);
+		board_net_close(&config->nets[--config->net_count]);
 	while (result < 0 && config->share_count)
 		share_close(&config->shares[--config->share_count].share);
 	if (result < 0)

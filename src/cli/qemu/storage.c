@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/qemu/boot_turn.h"
 #include "cli/qemu/interface.h"
 #include "cli/qemu/media.h"
 #include "device/storage/ahci.h"
@@ -12,9 +13,6 @@
 #include "device/virtio/scsi.h"
 
 #define Q35_AHCI_PLACE BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1f, 2))
-/* Turns by -boot order= come behind those of bootindex=. */
-#define ORDER_TURN 0x1000
-#define ORDER_STEP 0x100
 
 /* -- -hda, -drive -- */
 
@@ -338,28 +336,6 @@ bool storage_is_cdrom(struct line *line, const json_t *device)
 	return drive && is_cdrom(drive);
 }
 
-/* By letters of kinds, the first ones first; 0: the kind is not among them. */
-static unsigned turn_by_order(const struct line *line, const char *order, bool is_cd)
-{
-	const char *letter = order ? strchr(order, is_cd ? 'd' : 'c') : NULL;
-
-	return letter ? ORDER_TURN + (unsigned)(letter - order) * ORDER_STEP + line->config.disk_count + 1 : 0;
-}
-
-int storage_boot_turn(const struct line *line, const json_t *device, bool is_cd, struct board_disk *disk,
-		      struct error *error)
-{
-	const json_t *boot = json_object_get(line->said, "boot");
-	const char *once = keyval_text(boot, "once"), *order = keyval_text(boot, "order");
-	uint64_t index = UINT64_MAX;
-
-	if (keyval_number(device, "bootindex", ORDER_TURN - 1, &index, error) < 0)
-		return -EINVAL;
-	disk->later_boot_plus_1 = index != UINT64_MAX ? (unsigned)index + 1 : turn_by_order(line, order, is_cd);
-	disk->boot_plus_1 = index != UINT64_MAX || !once ? disk->later_boot_plus_1 : turn_by_order(line, once, is_cd);
-	return 0;
-}
-
 int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
 		 struct error *error)
 {
@@ -369,6 +345,7 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 	bool is_usb = driver->role == ROLE_USB_DISK;
 	bool is_cd = strstr(driver->name, "-cd") != NULL || (is_usb && drive && is_cdrom(drive));
 	uint64_t port = 0;
+	struct boot_turn turn;
 	int result;
 
 	if (line->config.disk_count == BOARD_DISKS_MAX)
@@ -391,8 +368,12 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 							: place_ide(line, device, disk, error);
 	}
 	if (result == 0)
-		result = storage_boot_turn(line, device, is_cd, disk, error);
-	if (result == 0 && drive && (!is_cd || drive_has_medium(drive)))
+		result = boot_turn_of(line, device, is_cd ? 'd' : 'c', line->config.disk_count, &turn, error);
+	if (result < 0)
+		return result;
+	disk->boot_plus_1 = turn.plus_1;
+	disk->later_boot_plus_1 = turn.later_plus_1;
+	if (drive && (!is_cd || drive_has_medium(drive)))
 		result = drive_open(&line->drives, drive, device, is_cd, &disk->block, error);
 	if (result < 0)
 		return result;

@@ -22,9 +22,4 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 /* Whether what a device (usb-storage) says as drive= is a CD-ROM drive. */
 bool storage_is_cdrom(struct line *line, const json_t *device);
 
-/* Its turn when firmware boots, the first time and later: bootindex=, or what -boot once= and order= say of its kind; 0:
- * neither. 0 or -errno. */
-int storage_boot_turn(const struct line *line, const json_t *device, bool is_cdrom, struct board_disk *disk,
-		      struct error *error);
-
 #endif

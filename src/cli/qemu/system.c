@@ -381,7 +381,7 @@ static void close_devices(struct machine_config *config)
 	while (config->disk_count)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (config->net_count)
-		net_link_close(&config->nets[--config->net_count].link);
+		board_net_close(&config->nets[--config->net_count]);
 }
 
 static void destroy(struct qemu_system *system)

@@ -47,6 +47,8 @@
 #define PCI_FUNCTIONS	 256
 #define PCI_CONFIG_BYTES 256
 #define PCI_BARS	 6
+#define PCI_ROM_BAR	 6 /* the expansion ROM's, behind them */
+#define PCI_WINDOWS	 7
 #define PCI_PINS	 4
 #define PCI_LINKS_MAX	 8
 #define PCI_MSIX_MAX	 2048
@@ -58,7 +60,7 @@ struct pci_irqfd;
 /* What becomes of a vector that is sent now: nothing; it stays pending; it leaves. */
 enum pci_vector_state { PCI_VECTOR_OFF, PCI_VECTOR_MASKED, PCI_VECTOR_OPEN };
 
-enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64 };
+enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY32, PCI_BAR_MEMORY64, PCI_BAR_ROM };
 
 /* A base address register. The device fills in the first part, before pci_bus_add. */
 struct pci_bar {
@@ -97,7 +99,8 @@ struct pci_function {
 	uint8_t volatile_bits[PCI_CONFIG_BYTES]; /* bits that the function itself changes */
 	uint8_t cleared_by_ones[PCI_CONFIG_BYTES]; /* of these: bits that software clears by writing ones */
 	uint8_t initial[PCI_CONFIG_BYTES];  /* config at reset; taken by pci_bus_add */
-	struct pci_bar bars[PCI_BARS];
+	struct pci_bar bars[PCI_WINDOWS];
+	uint8_t *rom; /* owned; NULL: no expansion ROM (pci_rom.h) */
 	uint8_t capability_end; /* the first free byte for a capability */
 	uint8_t msi, msix, express; /* offsets of their capabilities; 0: none */
 	unsigned msix_vectors, msix_bar;

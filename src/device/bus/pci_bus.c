@@ -55,7 +55,8 @@ static void write_function(struct pci_function *function, unsigned offset, unsig
 	pci_update_messages(function);
 	pthread_mutex_unlock(&function->lock);
 	if (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
-	    pci_overlaps(offset, size, PCI_BAR(0), 4 * PCI_BARS))
+	    pci_overlaps(offset, size, PCI_BAR(0), 4 * PCI_BARS) ||
+	    (function->rom && pci_overlaps(offset, size, PCI_ROM, 4)))
 		pci_windows_update(function);
 	if (function->secondary && (pci_overlaps(offset, size, PCI_COMMAND, 2) ||
 				    pci_overlaps(offset, size, PCI_BRIDGE_IO_BASE,
@@ -268,6 +269,8 @@ void pci_function_destroy(struct pci_function *function)
 	pci_bus_remove(function);
 	free(function->msix_table);
 	function->msix_table = NULL;
+	free(function->rom);
+	function->rom = NULL;
 	pthread_mutex_destroy(&function->lock);
 }
 

@@ -1,7 +1,7 @@
 /*
  * The PCI bus from inside, for its own files, of which each uses those before it: pci_function.c is
  * what a function is, pci_bridge.c what a bridge is, pci_vector.c what becomes of its messages, pci_irqfd.c messages by eventfd,
- * pci_interrupt.c pins and messages, pci_window.c the BARs, pci_state.c reset, saving and loading,
+ * pci_interrupt.c pins and messages, pci_rom.c expansion ROMs, pci_window.c the BARs, pci_state.c reset, saving and loading,
  * pci_bus.c the bus.
  */
 #ifndef KVIK_DEVICE_BUS_PCI_PARTS_H

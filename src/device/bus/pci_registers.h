@@ -12,6 +12,7 @@
 #define PCI_BAR(n)	     (0x10 + 4 * (n))
 #define PCI_SUBSYSTEM_VENDOR 0x2c
 #define PCI_SUBSYSTEM	     0x2e
+#define PCI_ROM		     0x30 /* of a function that is no bridge */
 #define PCI_CAPABILITIES     0x34
 /* Of a bridge (PCI-to-PCI Bridge 1.2 §3.2). */
 #define PCI_BRIDGE_PRIMARY	  0x18
@@ -51,6 +52,8 @@
 #define PCI_BAR_PREFETCHABLE	0x8
 #define PCI_BAR_IO_FLAGS	0x3
 #define PCI_BAR_MEMORY_FLAGS	0xf
+#define PCI_ROM_ENABLE		0x1
+#define PCI_ROM_FLAGS		0x7ff
 
 #define PCI_CAPABILITY_MSI	0x05
 #define PCI_CAPABILITY_VENDOR	0x09

@@ -20,7 +20,12 @@
 
 static bool is_memory(const struct pci_bar *bar)
 {
-	return bar->kind == PCI_BAR_MEMORY32 || bar->kind == PCI_BAR_MEMORY64;
+	return bar->kind != PCI_BAR_IO;
+}
+
+static unsigned register_of(unsigned index)
+{
+	return index == PCI_ROM_BAR ? PCI_ROM : PCI_BAR(index);
 }
 
 static void describe(struct pci_function *function, unsigned index)
@@ -30,7 +35,11 @@ static void describe(struct pci_function *function, unsigned index)
 	uint32_t flags = PCI_BAR_SPACE_IO;
 
 	assert((bar->size_bytes & (bar->size_bytes - 1)) == 0 && bar->size_bytes >= 4);
-	if (is_memory(bar)) {
+	if (bar->kind == PCI_BAR_ROM) {
+		assert(index == PCI_ROM_BAR && bar->size_bytes > PCI_ROM_FLAGS);
+		flags = 0;
+		mask |= PCI_ROM_ENABLE;
+	} else if (is_memory(bar)) {
 		assert(bar->size_bytes >= 16 && (bar->mmio || !bar->pio));
 		flags = (bar->is_prefetchable ? PCI_BAR_PREFETCHABLE : 0) |
 			(bar->kind == PCI_BAR_MEMORY64 ? PCI_BAR_MEMORY_64 : 0);
@@ -38,8 +47,8 @@ static void describe(struct pci_function *function, unsigned index)
 		assert(bar->size_bytes <= 256 && bar->pio);
 	}
 	bar->function = function;
-	pci_put(function->config, PCI_BAR(index), 4, flags);
-	pci_put(function->writable, PCI_BAR(index), 4, mask);
+	pci_put(function->config, register_of(index), 4, flags);
+	pci_put(function->writable, register_of(index), 4, mask);
 	if (bar->kind == PCI_BAR_MEMORY64) {
 		assert(index + 1 < PCI_BARS && !function->bars[index + 1].kind);
 		pci_put(function->writable, PCI_BAR(index + 1), 4, mask >> 32);
@@ -51,7 +60,7 @@ void pci_windows_describe(struct pci_function *function)
 	uint32_t command = 0;
 	unsigned i;
 
-	for (i = 0; i < PCI_BARS; i++) {
+	for (i = 0; i < PCI_WINDOWS; i++) {
 		if (!function->bars[i].kind)
 			continue;
 		describe(function, i);
@@ -66,23 +75,28 @@ void pci_windows_describe(struct pci_function *function)
 static bool wanted_address(struct pci_function *function, unsigned index, uint64_t *address)
 {
 	const struct pci_bar *bar = &function->bars[index];
-	uint64_t at, limit = IO_LIMIT;
+	uint64_t at, limit = IO_LIMIT, flags = is_memory(bar) ? PCI_BAR_MEMORY_FLAGS : PCI_BAR_IO_FLAGS;
+	bool is_enabled;
 	uint32_t command;
 
 	pthread_mutex_lock(&function->lock);
 	command = pci_get(function, PCI_COMMAND, 2);
-	at = pci_get(function, PCI_BAR(index), 4);
+	at = pci_get(function, register_of(index), 4);
 	if (bar->kind == PCI_BAR_MEMORY64)
 		at |= (uint64_t)pci_get(function, PCI_BAR(index + 1), 4) << 32;
 	pthread_mutex_unlock(&function->lock);
-	at &= is_memory(bar) ? ~(uint64_t)PCI_BAR_MEMORY_FLAGS : ~(uint64_t)PCI_BAR_IO_FLAGS;
-	if (bar->kind == PCI_BAR_MEMORY32)
-		limit = UINT32_MAX;
-	else if (bar->kind == PCI_BAR_MEMORY64)
+	is_enabled = command & (is_memory(bar) ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO);
+	if (bar->kind == PCI_BAR_ROM) {
+		is_enabled = is_enabled && (at & PCI_ROM_ENABLE);
+		flags = PCI_ROM_FLAGS;
+	}
+	at &= ~flags;
+	if (bar->kind == PCI_BAR_MEMORY64)
 		limit = UINT64_MAX;
+	else if (is_memory(bar))
+		limit = UINT32_MAX;
 	*address = at;
-	return (command & (is_memory(bar) ? PCI_COMMAND_MEMORY : PCI_COMMAND_IO)) && at &&
-	       at < limit && bar->size_bytes <= limit - at &&
+	return is_enabled && at && at < limit && bar->size_bytes <= limit - at &&
 	       pci_bus_is_reached(function->bus, is_memory(bar), at, bar->size_bytes);
 }
 
@@ -161,7 +175,7 @@ static void open_windows(struct pci_function *function)
 	uint64_t address;
 	unsigned i;
 
-	for (i = 0; i < PCI_BARS; i++)
+	for (i = 0; i < PCI_WINDOWS; i++)
 		if (function->bars[i].kind && !function->bars[i].is_mapped &&
 		    wanted_address(function, i, &address))
 			open_window(function, i, address);
@@ -183,7 +197,7 @@ static bool close_windows(struct pci_function *function)
 	uint64_t address;
 	unsigned i;
 
-	for (i = 0; i < PCI_BARS; i++) {
+	for (i = 0; i < PCI_WINDOWS; i++) {
 		if (!function->bars[i].is_mapped)
 			continue;
 		if (wanted_address(function, i, &address) && address == function->bars[i].address)
@@ -247,7 +261,7 @@ void pci_windows_remove(struct pci_function *function)
 	unsigned i;
 
 	pthread_mutex_lock(&root->window_lock);
-	for (i = 0; i < PCI_BARS; i++)
+	for (i = 0; i < PCI_WINDOWS; i++)
 		if (function->bars[i].is_mapped)
 			close_window(function, i);
 	pthread_mutex_unlock(&root->window_lock);

@@ -527,7 +527,8 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
 	pthread_mutex_init(&pci->lock, NULL);
 	virtio->has_legacy = config->interface != VIRTIO_PCI_MODERN && is_known;
 	describe(pci, config->class_code, config->interface != VIRTIO_PCI_LEGACY);
-	if (pci_add_msix(&pci->function, virtio->queue_count + 1, TABLE_BAR, 0, PBA_OFFSET, error) < 0) {
+	if (pci_add_msix(&pci->function, virtio->queue_count + 1, TABLE_BAR, 0, PBA_OFFSET, error) < 0 ||
+	    pci_function_set_rom(&pci->function, &config->rom, error) < 0) {
 		virtio_pci_destroy(pci);
 		return NULL;
 	}

@@ -7,6 +7,7 @@
 #define KVIK_DEVICE_VIRTIO_VIRTIO_PCI_H
 
 #include "device/bus/pci.h"
+#include "device/bus/pci_rom.h"
 #include "device/virtio/virtio.h"
 #include "kvm/kvm.h"
 
@@ -22,6 +23,7 @@ struct virtio_pci_config {
 	enum virtio_pci_interface interface;
 	/* Notifications go straight from the VM to the device's thread; NULL: they exit. */
 	const struct kvm_vm *vm;
+	struct pci_rom rom;
 };
 
 /* Put a device on a bus; it is owned from now on, and destroyed when this fails. */

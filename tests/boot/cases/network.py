@@ -1,16 +1,19 @@
-"""The network in user space, by each card."""
+"""The network in user space, by each card, and booting from it."""
 
 import hashlib
 import http.server
 import os
+import shutil
 import socket
+import tempfile
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
-from context import HERE, Skipped, VIRTIO_MODULES, finish, require, sections
+from context import HERE, Skipped, TIMEOUT_S, VIRTIO_MODULES, finish, require, sections
 from kernel import check_dmesg
-from vmm import Failed
+from vmm import Failed, Vmm
 from cases.disks import disk_boot
 
 
@@ -131,11 +134,66 @@ def test_net_e1000(context):
     net_boot(context, "pc", 2, ",model=e1000", is_e1000=True)
 
 
+def network_folder(folder: Path, context) -> None:
+    """What guests boot from: Debian's kernel with a busybox, by a script of iPXE's or by PXELINUX."""
+    shutil.copy(context.image("kernel"), folder / "vmlinuz")
+    shutil.copy(context.image("initramfs", "--init", str(HERE / "facts-init")), folder / "initrd")
+    (folder / "script.ipxe").write_text(
+        "#!ipxe\nkernel vmlinuz initrd=initrd console=ttyS0 quiet test.by=ipxe\ninitrd initrd\nboot\n")
+    (folder / "pxelinux.cfg").mkdir()
+    (folder / "pxelinux.cfg/default").write_text(
+        "serial 0 115200\ndefault linux\nprompt 0\nlabel linux\n kernel vmlinuz\n"
+        " append initrd=initrd console=ttyS0 quiet test.by=pxelinux\n")
+    for name in "/usr/lib/PXELINUX/pxelinux.0", "/usr/lib/syslinux/modules/bios/ldlinux.c32":
+        if Path(name).exists():
+            shutil.copy(name, folder)
+
+
+def network_boot_as(context, command, by: str) -> None:
+    with Vmm(command, TIMEOUT_S) as vmm:
+        context.vmm = vmm
+        vmm.expect(r"Open Source Network Boot Firmware", "iPXE")
+        finish(vmm)
+        require(f"test.by={by}" in vmm.text(), f"the kernel was not booted by {by}")
+
+
+def network_boot(context, *extra: str, net="", by="ipxe", file="script.ipxe") -> None:
+    if context.options.qemu:
+        raise Skipped("the network is kvik's")
+    if not Path("/usr/lib/ipxe/qemu/efi-virtio.rom").exists():
+        raise Skipped("ipxe-qemu is not installed")
+    with tempfile.TemporaryDirectory() as directory:
+        network_folder(Path(directory), context)
+        if not (Path(directory) / file).exists():
+            raise Skipped("pxelinux is not installed")
+        network_boot_as(context, [context.options.kvik, "run", "--accel", context.options.accel, "--cpus", "1",
+                                  "--memory", "512M", *extra, "--net",
+                                  f"user,tftp={directory},bootfile={file}{net}"], by)
+
+
+def test_network_boot(context):
+    """A PC without disks boots a kernel by TFTP: SeaBIOS, iPXE's ROM of a virtio card, a script of iPXE's."""
+    network_boot(context)
+
+
+def test_network_boot_pxelinux(context):
+    """The same with an e1000 and PXELINUX, which calls iPXE's PXE services."""
+    network_boot(context, net=",model=e1000", by="pxelinux", file="pxelinux.0")
+
+
+def test_network_boot_uefi(context):
+    """The same by OVMF, which runs the ROM's image for UEFI."""
+    if not Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists():
+        raise Skipped("ovmf is not installed")
+    network_boot(context, "--firmware", "uefi", net=",model=e1000,boot=0")
+
+
 def test_microvm(context):
     """Disks, saved and loaded while it writes, and network on a microvm: by MMIO."""
     disk_boot(context, "microvm", 2, 1, 300)
     net_boot(context, "microvm", 1)
 
 
-QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_microvm]
+QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_network_boot, test_network_boot_pxelinux,
+         test_network_boot_uefi, test_microvm]
 LONG = []
