@@ -16,6 +16,7 @@ enum monitor_file {
 	MONITOR_URI_OUT,     /* where a machine is sent: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT */
 	MONITOR_URI_IN,	     /* where one comes from, likewise; sockets listen */
 	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */
+	MONITOR_NETWORK,     /* netdev_add's, by its arguments as text; not by open_file */
 };
 
 /* What may come and go while there is a machine: QMP's command of that name. */

@@ -12,6 +12,7 @@
 
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/named_file.h"
+#include "cli/qemu/named_network.h"
 #include "monitor/frame.h"
 #include "sandbox/helper.h"
 
@@ -19,7 +20,7 @@
 #define LINE_BYTES   4096
 #define KEPT_FILES   16 /* that came and were not asked for: the oldest goes */
 
-/* What came before a command: with a descriptor, or without, and why. */
+/* What came before a command: with descriptors (a file's, or a link's and its process's), or without, and why. */
 struct door_answer {
 	struct door_request request;
 	char problem[256];
@@ -50,7 +51,7 @@ struct door {
 	int files[2]; /* door_answers: the confined process' end, the door's; -1 */
 	struct {
 		struct door_answer answer;
-		int fd;
+		int fds[2]; /* -1: none */
 	} kept[KEPT_FILES]; /* the confined process' */
 	unsigned kept_count;
 };
@@ -62,21 +63,32 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+static void close_both(int fds[2])
+{
+	close_fd(&fds[0]);
+	close_fd(&fds[1]);
+}
+
 /* -- in the door -- */
 
 static void answer(struct door *door, const struct door_request *request, int passed)
 {
 	struct door_answer message = {.request = *request};
 	struct error error = {.message = ""};
-	int fd = request->kind == MONITOR_FILE_PASSED && passed >= 0
-			 ? passed
-			 : named_file_open(request->kind, request->name, &error);
+	int fds[2] = {-1, -1};
 
+	if (request->kind == MONITOR_NETWORK)
+		named_network_open(request->name, fds, &error);
+	else if (request->kind == MONITOR_FILE_PASSED && passed >= 0)
+		fds[0] = passed;
+	else
+		fds[0] = named_file_open(request->kind, request->name, &error);
 	memcpy(message.problem, error.message, sizeof(message.problem) - 1);
 	/* Who does not take what he asked for has lost it. */
-	helper_send(door->files[1], &message, sizeof(message), &fd, fd >= 0);
-	if (fd >= 0 && fd != passed)
-		close(fd);
+	helper_send(door->files[1], &message, sizeof(message), fds, (fds[0] >= 0) + (fds[1] >= 0));
+	if (fds[0] != passed)
+		close_fd(&fds[0]);
+	close_fd(&fds[1]);
 }
 
 static void look_at_line(struct door *door, struct channel *channel, char byte)
@@ -371,7 +383,7 @@ void door_destroy(struct door *door)
 	forget_theirs(door);
 	close_fd(&door->files[0]);
 	while (door->kept_count)
-		close_fd(&door->kept[--door->kept_count].fd);
+		close_both(door->kept[--door->kept_count].fds);
 	free(door);
 }
 
@@ -427,28 +439,30 @@ int door_start(struct door *door, struct error *error)
 	return 0;
 }
 
-static void keep(struct door *door, const struct door_answer *message, int fd)
+static void keep(struct door *door, const struct door_answer *message, const int fds[2])
 {
 	if (door->kept_count == KEPT_FILES) {
-		close_fd(&door->kept[0].fd);
+		close_both(door->kept[0].fds);
 		memmove(door->kept, door->kept + 1, sizeof(door->kept[0]) * (KEPT_FILES - 1));
 		door->kept_count--;
 	}
 	door->kept[door->kept_count].answer = *message;
-	door->kept[door->kept_count++].fd = fd;
+	memcpy(door->kept[door->kept_count++].fds, fds, sizeof(door->kept[0].fds));
 }
 
-int door_open(struct door *door, enum monitor_file kind, const char *name, struct error *error)
+/* The descriptors that came: 0, or -errno and `error`. */
+static int take(struct door *door, enum monitor_file kind, const char *name, int fds[2], struct error *error)
 {
 	struct door_answer message;
-	unsigned i, count = 1;
-	int fd = -1, result;
+	unsigned i, count = 2;
 
-	while (helper_receive(door->files[0], &message, sizeof(message), &fd, &count) == 0) {
+	while (helper_receive(door->files[0], &message, sizeof(message), fds, &count) == 0) {
 		message.request.name[sizeof(message.request.name) - 1] = 0;
 		message.problem[sizeof(message.problem) - 1] = 0;
-		keep(door, &message, count ? fd : -1);
-		count = 1;
+		for (i = count; i < 2; i++)
+			fds[i] = -1;
+		keep(door, &message, fds);
+		count = 2;
 	}
 	for (i = 0; i < door->kept_count; i++)
 		if (door->kept[i].answer.request.kind == kind &&
@@ -459,10 +473,33 @@ int door_open(struct door *door, enum monitor_file kind, const char *name, struc
 				 "'%.200s' cannot be opened from here: kvik is confined. Say it on a monitor that "
 				 "is on a socket of its own, or start with -sandbox off",
 				 name);
-	result = door->kept[i].fd;
-	if (result < 0)
+	memcpy(fds, door->kept[i].fds, sizeof(door->kept[i].fds));
+	if (fds[0] < 0)
 		error_set(error, EIO, "%s", door->kept[i].answer.problem);
 	memmove(door->kept + i, door->kept + i + 1, sizeof(door->kept[0]) * (door->kept_count - i - 1));
 	door->kept_count--;
-	return result < 0 ? -EIO : result;
+	return fds[0] < 0 ? -EIO : 0;
+}
+
+int door_open(struct door *door, enum monitor_file kind, const char *name, struct error *error)
+{
+	int fds[2], result = take(door, kind, name, fds, error);
+
+	if (result < 0)
+		return result;
+	close_fd(&fds[1]);
+	return fds[0];
+}
+
+int door_open_network(struct door *door, const json_t *arguments, struct net_link *link, struct error *error)
+{
+	struct door_request request;
+	int fds[2], result;
+
+	if (!door_request_of_network(arguments, &request))
+		return error_set(error, E2BIG, "the network's options are too long");
+	result = take(door, MONITOR_NETWORK, request.name, fds, error);
+	if (result == 0)
+		*link = (struct net_link){.fd = fds[0], .has_header = named_network_has_header(arguments), .helper = fds[1]};
+	return result;
 }

@@ -1,7 +1,7 @@
 /*
  * The door of a confined monitor: a process that keeps the sockets of QMP and of monitors for people, and
  * passes on what is said there, both ways. Where a command names a file (a picture's, a migration's), the door
- * opens it and passes its descriptor on ahead of the command.
+ * opens it and passes its descriptor on ahead of the command; and it makes the networks of netdev_add.
  *
  * So the user's own words open files, and only those: the confined process, which its guest may own, never has
  * the sockets on which they come, and nothing that it says is listened to but by the user's program. The door
@@ -12,7 +12,10 @@
 #ifndef KVIK_CLI_QEMU_DOOR_H
 #define KVIK_CLI_QEMU_DOOR_H
 
+#include <jansson.h>
+
 #include "monitor/facts.h"
+#include "net/link.h"
 
 #define DOOR_CHANNELS 8
 
@@ -35,5 +38,8 @@ int door_start(struct door *door, struct error *error);
 
 /* The descriptor that came ahead of a command, once: monitor_facts.open_file. */
 int door_open(struct door *door, enum monitor_file kind, const char *name, struct error *error);
+
+/* Likewise the network of a netdev_add with these arguments. */
+int door_open_network(struct door *door, const json_t *arguments, struct net_link *link, struct error *error);
 
 #endif

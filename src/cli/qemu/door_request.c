@@ -85,6 +85,15 @@ bool door_request_of_node(const json_t *node, struct door_request *request)
 	       fill(request, is_readonly ? MONITOR_FILE_READ : MONITOR_FILE_CHANGE, name);
 }
 
+bool door_request_of_network(const json_t *options, struct door_request *request)
+{
+	char *text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS);
+	bool is_filled = fill(request, MONITOR_NETWORK, text);
+
+	free(text);
+	return is_filled;
+}
+
 bool door_request_of_command(const json_t *command, struct door_request *request)
 {
 	const char *name = json_string_value(json_object_get(command, "execute")), *value;
@@ -99,6 +108,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 	}
 	if (strcmp(name, "blockdev-add") == 0)
 		return door_request_of_node(arguments, request);
+	if (strcmp(name, "netdev_add") == 0)
+		return door_request_of_network(arguments, request);
 	for (i = 0; i < COMMANDS; i++)
 		if (strcmp(name, commands[i].command) == 0)
 			return fill(request, commands[i].kind,

@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/door.h"
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/media.h"
+#include "cli/qemu/options.h"
 #include "machine/board.h"
 
 static json_t *find(json_t *list, const char *key, const char *name)
@@ -179,21 +181,28 @@ static int delete_node(struct hotplug *hotplug, const json_t *arguments, struct 
 	return result;
 }
 
-/* A network in user space is a process of its own, which one with threads cannot make. */
+/* One that is confined has it from its door, which makes the processes behind it. */
 static int add_net(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
-	const char *type = keyval_text(arguments, "type"), *name;
-	json_t *options;
-	int result;
+	struct nets *nets = &hotplug->line->nets;
+	json_t *options = json_deep_copy(arguments);
+	struct net_link link;
+	struct error unseen;
+	const char *name;
+	int result = options ? options_check_network(options, error) : error_set_errno(error, ENOMEM, "a network");
 
-	if (strcmp(type, "tap") != 0)
-		return error_set(error, ENOTSUP, "'%.60s' is no network that can be added while the machine is there: "
-						 "name it with -netdev, or use tap", type);
-	options = json_deep_copy(arguments);
-	result = options ? nets_add(&hotplug->line->nets, options, &name, error)
-			 : error_set_errno(error, ENOMEM, "a network");
 	if (result == 0)
+		result = nets_add(nets, options, &name, error);
+	if (result == 0) {
+		result = hotplug->door ? door_open_network(hotplug->door, arguments, &link, error)
+				       : nets_open_link(options, &link, error);
+		if (result < 0)
+			nets_remove(nets, name, &unseen);
+	}
+	if (result == 0) {
+		nets_give(nets, name, &link);
 		json_array_append(kept(hotplug->line, "plugged networks"), options);
+	}
 	json_decref(options);
 	return result;
 }

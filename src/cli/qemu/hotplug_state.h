@@ -6,9 +6,12 @@
 #include "machine/inspect.h"
 #include "monitor/monitor.h"
 
+struct door;
+
 struct hotplug {
 	struct line *line;
 	struct monitor_facts *facts;
+	struct door *door; /* NULL: this process is not confined */
 	struct monitor *monitor;
 	struct machine *machine;
 	struct machine_observer observer;

@@ -289,6 +289,31 @@ static int unknown(const struct property *properties, const char *key, struct er
 			 properties->name ? ", ..." : "");
 }
 
+/* Objects in the object, as JSON has them, become the keys with dots that texts have, where those are known. */
+static void flatten(json_t *object, const struct property *properties)
+{
+	const char *key, *inner;
+	json_t *value, *part;
+	char name[128];
+	void *next;
+
+	json_object_foreach_safe(object, next, key, value) {
+		if (!json_is_object(value) || find(properties, key))
+			continue;
+		json_incref(value);
+		snprintf(name, sizeof(name), "%s", key);
+		json_object_del(object, name);
+		key = name;
+		json_object_foreach(value, inner, part) {
+			char joined[128];
+
+			snprintf(joined, sizeof(joined), "%.60s.%.60s", key, inner);
+			json_object_set(object, joined, part);
+		}
+		json_decref(value);
+	}
+}
+
 int keyval_check(json_t *object, const struct property *properties, struct error *error)
 {
 	const struct property *property;
@@ -299,6 +324,7 @@ int keyval_check(json_t *object, const struct property *properties, struct error
 
 	if (!json_is_object(object))
 		return error_set(error, EINVAL, "this is no JSON object");
+	flatten(object, properties);
 	json_object_foreach_safe(object, next, key, value) {
 		property = find(properties, key);
 		if (!property)

@@ -8,6 +8,7 @@
 
 #include "cli/mac.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/net_sockets.h"
 
 #define GUEST_ADDRESS "10.0.2.15"
 
@@ -21,16 +22,25 @@ static struct net *find(struct nets *nets, const char *name)
 	return NULL;
 }
 
-int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error)
+int nets_check(const json_t *options, struct error *error)
 {
-	struct net *net = &nets->list[nets->count];
-	const char *type = keyval_text(options, "type"), *id = keyval_text(options, "id");
+	const char *type = keyval_text(options, "type");
 
-	if (!type || (strcmp(type, "user") != 0 && strcmp(type, "tap") != 0))
-		return error_set(error, ENOTSUP, "'%.60s' is no network here: use user or tap",
+	if (!type || (strcmp(type, "user") != 0 && strcmp(type, "tap") != 0 && !net_sockets_has(type)))
+		return error_set(error, ENOTSUP, "'%.60s' is no network here: use user, tap, socket, stream or dgram",
 				 type ? type : "");
 	if (strcmp(type, "tap") == 0 && !keyval_text(options, "ifname"))
 		return error_set(error, EINVAL, "tap needs ifname=NAME, of an interface that is there, and script=no");
+	return net_sockets_has(type) ? net_sockets_check(options, error) : 0;
+}
+
+int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error)
+{
+	struct net *net = &nets->list[nets->count];
+	const char *id = keyval_text(options, "id");
+
+	if (nets_check(options, error) < 0)
+		return -EINVAL;
 	if (nets->count == NETS_MAX)
 		return error_set(error, ENOSPC, "at most %u networks", NETS_MAX);
 	if (id && strlen(id) >= sizeof(net->name))
@@ -100,13 +110,22 @@ static int parse_forwards(const json_t *given, struct net_user_config *user, str
 	return 0;
 }
 
-static int open_link(const json_t *options, struct net_link *link, struct error *error)
+int nets_open_link(const json_t *options, struct net_link *link, struct error *error)
 {
-	struct net_user_config user = {.hostname = keyval_text(options, "hostname")};
+	struct net_user_config user = {
+		.hostname = keyval_text(options, "hostname"),
+		.tftp_folder = keyval_text(options, "tftp"),
+		.boot_file = keyval_text(options, "bootfile"),
+		.tftp_server_name = keyval_text(options, "tftp-server-name"),
+	};
 	int result;
 
+	if (net_sockets_has(keyval_text(options, "type")))
+		return net_sockets_open(options, link, error);
 	if (strcmp(keyval_text(options, "type"), "tap") == 0)
 		return net_tap_open(link, keyval_text(options, "ifname"), error);
+	if (user.boot_file && strlen(user.boot_file) > NET_BOOT_FILE_MAX)
+		return error_set(error, EINVAL, "bootfile= has at most %u characters", NET_BOOT_FILE_MAX);
 	user.is_restricted = json_is_true(json_object_get(options, "restrict"));
 	result = parse_forwards(json_object_get(options, "hostfwd"), &user, error);
 	return result < 0 ? result : net_user_start(link, &user, error);
@@ -136,10 +155,10 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		net->is_open = false;
 		return 0;
 	}
-	if (nets->has_started && strcmp(keyval_text(net->options, "type"), "user") == 0)
-		return error_set(error, ENOTSUP, "netdev=%s had a device: a network in user space is made before the "
-						 "start, for one", net->name);
-	return open_link(net->options, &board->link, error);
+	if (nets->has_started && strcmp(keyval_text(net->options, "type"), "tap") != 0)
+		return error_set(error, ENOTSUP, "netdev=%s had a device, and its network ended with it: add another",
+				 net->name);
+	return nets_open_link(net->options, &board->link, error);
 }
 
 int nets_start(struct nets *nets, bool has_room, struct error *error)
@@ -150,7 +169,7 @@ int nets_start(struct nets *nets, bool has_room, struct error *error)
 	for (i = 0; i < nets->count && has_room && result == 0; i++) {
 		if (nets->list[i].is_used)
 			continue;
-		result = open_link(nets->list[i].options, &nets->list[i].link, error);
+		result = nets_open_link(nets->list[i].options, &nets->list[i].link, error);
 		nets->list[i].is_open = result == 0;
 	}
 	nets->has_started = true;
@@ -164,6 +183,14 @@ void nets_close(struct nets *nets)
 	for (i = 0; i < nets->count; i++)
 		if (nets->list[i].is_open)
 			net_link_close(&nets->list[i].link);
+}
+
+void nets_give(struct nets *nets, const char *name, const struct net_link *link)
+{
+	struct net *net = find(nets, name);
+
+	net->link = *link;
+	net->is_open = true;
 }
 
 void nets_release(struct nets *nets, const char *name)

@@ -20,8 +20,11 @@ struct net {
 struct nets {
 	struct net list[NETS_MAX];
 	unsigned count;
-	bool has_started; /* no process can be made any more */
+	bool has_started; /* no process can be made any more by this one */
 };
+
+/* Whether a network of such options can be. 0, or -errno and `error`. */
+int nets_check(const json_t *options, struct error *error);
 
 /* What -netdev says. *name gets the name, which is given where `options` has no id. 0, or -errno and `error`. */
 int nets_add(struct nets *nets, const json_t *options, const char **name, struct error *error);
@@ -30,6 +33,11 @@ int nets_add(struct nets *nets, const json_t *options, const char **name, struct
  * space is made. 0, or -errno and `error`. */
 int nets_start(struct nets *nets, bool has_room, struct error *error);
 void nets_close(struct nets *nets); /* those that no device has taken */
+
+/* The link of a network as these options say it. As net_user_start. */
+int nets_open_link(const json_t *options, struct net_link *link, struct error *error);
+/* The link of a network that was added after the start: it is the list's from now on. */
+void nets_give(struct nets *nets, const char *name, const struct net_link *link);
 
 /* Its device has gone, and its link is closed. */
 void nets_release(struct nets *nets, const char *name);

@@ -158,12 +158,26 @@ static const struct property drive_properties[] = {
 	{NULL},
 };
 
+/* Of networks that are sockets. */
+#define ADDRESS_PROPERTIES(address)                                                                \
+	{address ".type", PROPERTY_TEXT, "inet unix fd"}, {address ".host", PROPERTY_TEXT},        \
+	{address ".port", PROPERTY_TEXT}, {address ".path", PROPERTY_TEXT},                        \
+	{address ".str", PROPERTY_TEXT}
+#define SOCKET_NETWORK_PROPERTIES                                                                  \
+	{"fd", PROPERTY_TEXT}, {"listen", PROPERTY_TEXT}, {"connect", PROPERTY_TEXT},              \
+	{"mcast", PROPERTY_TEXT}, {"udp", PROPERTY_TEXT}, {"localaddr", PROPERTY_TEXT},            \
+	{"server", PROPERTY_BOOL}, {"reconnect", PROPERTY_NUMBER, "0"},                            \
+	ADDRESS_PROPERTIES("addr"), ADDRESS_PROPERTIES("local"), ADDRESS_PROPERTIES("remote")
+
 static const struct property netdev_properties[] = {
 	{"type", PROPERTY_TEXT},
 	{"id", PROPERTY_TEXT},
 	{"hostfwd", PROPERTY_TEXT, NULL, true},
 	{"restrict", PROPERTY_BOOL},
 	{"hostname", PROPERTY_TEXT},
+	{"tftp", PROPERTY_TEXT},
+	{"bootfile", PROPERTY_TEXT},
+	{"tftp-server-name", PROPERTY_TEXT},
 	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
 	{"host", PROPERTY_TEXT, "10.0.2.2"},
 	{"dns", PROPERTY_TEXT, "10.0.2.3"},
@@ -175,6 +189,7 @@ static const struct property netdev_properties[] = {
 	{"downscript", PROPERTY_TEXT, "no"},
 	{"vhost", PROPERTY_BOOL, "off"},
 	{"queues", PROPERTY_NUMBER, "1"},
+	SOCKET_NETWORK_PROPERTIES,
 	{NULL},
 };
 
@@ -189,12 +204,16 @@ static const struct property nic_properties[] = {
 	{"hostfwd", PROPERTY_TEXT, NULL, true},
 	{"restrict", PROPERTY_BOOL},
 	{"hostname", PROPERTY_TEXT},
+	{"tftp", PROPERTY_TEXT},
+	{"bootfile", PROPERTY_TEXT},
+	{"tftp-server-name", PROPERTY_TEXT},
 	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
 	{"ipv6", PROPERTY_BOOL},
 	{"ifname", PROPERTY_TEXT},
 	{"script", PROPERTY_TEXT, "no"},
 	{"downscript", PROPERTY_TEXT, "no"},
 	{"vhost", PROPERTY_BOOL, "off"},
+	SOCKET_NETWORK_PROPERTIES,
 	{NULL},
 };
 
@@ -292,9 +311,9 @@ static const struct qemu_option {
 	{"blockdev", NESTED, "driver", ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, nbd, raw or qcow2, for -device; or JSON"},
 	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
 	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
-	{"netdev", EACH, "type", netdev_properties, "user|tap,id=ID,...", "a network for -device; or JSON"},
-	{"nic", EACH, "type", nic_properties, "user|tap|none[,model=virtio][,mac=A]...", "a network and its device"},
-	{"net", EACH, "type", nic_properties, "none|nic|user|tap,...", "the old form of it"},
+	{"netdev", EACH, "type", netdev_properties, "user|tap|socket|stream|dgram,id=ID,...", "a network for -device; or JSON"},
+	{"nic", EACH, "type", nic_properties, "user|tap|socket|stream|dgram|none[,model=M][,mac=A]...", "a network and its device"},
+	{"net", EACH, "type", nic_properties, "none|nic|user|tap|socket,...", "the old form of it"},
 
 	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
 	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=none...", "a folder and its device"},
@@ -539,6 +558,11 @@ void options_print_help(FILE *file)
 		if (table[i].form >= MISSING_FLAG)
 			fprintf(file, " -%s", table[i].name);
 	fputs("\n", file);
+}
+
+int options_check_network(json_t *options, struct error *error)
+{
+	return keyval_check(options, netdev_properties, error);
 }
 
 json_t *options_describe(void)

@@ -362,7 +362,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 		return -EINVAL;
 	system->facts.open_file = open_file;
 	system->facts.file_context = system;
-	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts};
+	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts, .door = system->door};
 	system->facts.change = hotplug_change;
 	system->facts.look = hotplug_look;
 	system->facts.parse_device = hotplug_parse_device;

@@ -1,0 +1,31 @@
+#include "cli/qemu/named_network.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "cli/qemu/keyval.h"
+#include "cli/qemu/nets.h"
+#include "cli/qemu/options.h"
+
+int named_network_open(const char *arguments, int fds[2], struct error *error)
+{
+	json_t *options = json_loads(arguments, 0, NULL);
+	struct net_link link = {.fd = -1, .helper = -1};
+	int result = options ? options_check_network(options, error) : error_set(error, EINVAL, "no network");
+
+	if (result == 0)
+		result = nets_check(options, error);
+	if (result == 0)
+		result = nets_open_link(options, &link, error);
+	fds[0] = link.fd;
+	fds[1] = link.helper;
+	json_decref(options);
+	return result;
+}
+
+bool named_network_has_header(const json_t *arguments)
+{
+	const char *type = keyval_text(arguments, "type");
+
+	return type && strcmp(type, "tap") == 0;
+}
