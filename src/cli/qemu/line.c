@@ -596,8 +596,8 @@ static int examine_watchdog(struct line *line, struct error *error)
 	return 0;
 }
 
-/* -global of the chipsets' power management, as QEMU's are called. */
-static bool disables_sleep(const struct line *line)
+/* Whether a -global switches on that property of a part of the board, as QEMU's are called. */
+static bool globals_switch_on(const struct line *line, const char *part, const char *name)
 {
 	const char *driver, *property, *value;
 	const json_t *one;
@@ -607,11 +607,21 @@ static bool disables_sleep(const struct line *line)
 		driver = keyval_text(one, "driver");
 		property = keyval_text(one, "property");
 		value = keyval_text(one, "value");
-		if (driver && property && value && strcmp(property, "disable_s3") == 0 &&
-		    (strcmp(driver, "PIIX4_PM") == 0 || strcmp(driver, "ICH9-LPC") == 0))
-			return strcmp(value, "1") == 0 || strcmp(value, "on") == 0;
+		if (driver && property && value && strcmp(property, name) == 0 && strcmp(driver, part) == 0)
+			return strcmp(value, "1") == 0 || strcmp(value, "on") == 0 || strcmp(value, "true") == 0;
 	}
 	return false;
+}
+
+static int examine_globals(struct line *line, struct error *error)
+{
+	line->config.has_no_sleep = globals_switch_on(line, "PIIX4_PM", "disable_s3") ||
+				    globals_switch_on(line, "ICH9-LPC", "disable_s3");
+	/* Flash that only system management mode may write to is what secure boot's firmware relies on. */
+	if (globals_switch_on(line, "cfi.pflash01", "secure"))
+		return error_set(error, EINVAL, "-global cfi.pflash01.secure=on is not there, as there is no system "
+				 "management mode: use firmware without secure boot, such as OVMF_CODE_4M.fd");
+	return 0;
 }
 
 static void examine_life(struct line *line)
@@ -629,7 +639,6 @@ static void examine_life(struct line *line)
 	if (line->incoming)
 		line->config.pauses |= MACHINE_PAUSE_INCOMING;
 	line->config.ends_at_reset = has(line, "no-reboot") || (reboot && strcmp(reboot, "shutdown") == 0);
-	line->config.has_no_sleep = disables_sleep(line);
 	line->config.stays_when_off = has(line, "no-shutdown") || (shutdown && strcmp(shutdown, "pause") == 0);
 	line->config.resets_at_triple_fault = true;
 	line->config.is_confined = !sandbox || json_is_true(sandbox);
@@ -678,7 +687,7 @@ int line_examine(struct line *line, struct error *error)
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);
-	if (examine_watchdog(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
+	if (examine_globals(line, error) < 0 || examine_watchdog(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
 	    examine_descriptors(line, error) < 0 ||
 	    examine_escape(line, error) < 0 || line_examine_consoles(line, error) < 0)
 		return -EINVAL;
