@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "engine/x86/bytes.h"
+
 #define SCORE_MOST 3
 #define LOOKS	   1000u
 
@@ -27,7 +29,8 @@ struct experience *experience_get(struct experiences *experiences, uint64_t hash
 			experience_put(experiences);
 			return NULL;
 		}
-		*experience = (struct experience){ .hash = hash };
+		bytes_zero(experience, sizeof(*experience));
+		experience->hash = hash;
 	}
 	return experience;
 }
@@ -51,7 +54,7 @@ void experience_tell_space(struct experiences *experiences, const struct known_s
 	if (!lock(experiences))
 		return;
 	if (space->policy.mode != POLICY_NEW)
-		*place = *space;
+		bytes_copy(place, space, sizeof(*place));
 	else if (place->owner == space->owner)
 		place->owner = 0;
 	experience_put(experiences);
@@ -66,7 +69,7 @@ bool experience_ask_space(struct experiences *experiences, struct known_space *s
 		return false;
 	is_known = place->owner == space->owner && place->root == space->root;
 	if (is_known)
-		*space = *place;
+		bytes_copy(space, place, sizeof(*space));
 	experience_put(experiences);
 	return is_known;
 }
