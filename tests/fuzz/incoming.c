@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -76,13 +77,24 @@ static int load(struct bytes *bytes, struct error *error)
 	return snapshot_load_from(&parts, &stream, error);
 }
 
+static struct event_loop *loop;
+static struct board_streams streams;
+
+static void end_machine(void)
+{
+	machine_destroy(machine);
+	char_destroy(streams.serial);
+	char_destroy(streams.debug_console);
+	char_destroy(streams.print);
+	event_loop_destroy(loop);
+}
+
 /* A machine with one CPU of the engine's, whose program is nothing. */
 static void make_machine(void)
 {
 	struct error error = {""};
 	struct machine_config config = {
 		.backend = &kvm_backend_engine,
-		.loop = event_loop_create(&error),
 		.board = BOARD_PC,
 		.ram_bytes = RAM_BYTES,
 		.cpus = 1,
@@ -98,15 +110,19 @@ static void make_machine(void)
 	fuzz_check(fd >= 0 && write(fd, "\xf4", 1) == 1);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	config.boot.flat = path;
-	config.streams = (struct board_streams){.serial = char_none_create(&error),
-						.debug_console = char_none_create(&error),
-						.print = char_none_create(&error)};
+	loop = event_loop_create(&error);
+	streams = (struct board_streams){.serial = char_none_create(&error),
+					 .debug_console = char_none_create(&error),
+					 .print = char_none_create(&error)};
+	config.loop = loop;
+	config.streams = streams;
 	machine = machine_create(&config, &error);
 	if (!machine || save(&good, &error) < 0) {
 		fprintf(stderr, "%s\n", error.message);
 		abort();
 	}
 	close(fd);
+	atexit(end_machine);
 }
 
 static void put(uint8_t *to, uint64_t value, unsigned size)
