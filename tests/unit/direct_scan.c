@@ -72,6 +72,28 @@ static void test_instructions(void **state)
 	CLEAN("\x0f\x1f\x40");             /* nop */
 }
 
+/* At any place, and behind whatever looks like the begin of it. */
+static void test_places(void **state)
+{
+	(void)state;
+	for (unsigned at = 16; at < 48; at++) {
+		static const char fillers[] = { '\x0f', '\x0e', '\x10', '\0' };
+
+		assert_false(is_clean_at(at, "\x0f\xa2", 2, 0));
+		for (unsigned i = 0; i < sizeof(fillers); i++) {
+			memset(page, 0x90, sizeof(page));
+			/* mov rax, imm64: four of a kind that are not code, with its like in the bytes before. */
+			memcpy(page + at - 11, "\x48\xb8", 2);
+			memset(page + at - 9, fillers[i], 8);
+			memcpy(page + at, "\x0f\xa2", 2);
+			assert_false(is_clean(0x5000, 0, false));
+		}
+	}
+	/* The last that a page can hold, and one that ends in the next. */
+	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
+	assert_true(is_clean_at(4095, "\x0f", 1, 0));
+}
+
 /* 32-bit code: REX prefixes are INC and DEC; what tells selectors of FS and GS or loads them, and what loses EIP. */
 static void test_narrow(void **state)
 {
@@ -320,6 +342,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_narrow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),

@@ -397,6 +397,58 @@ static void test_kvm_structs(void **state)
 	assert_int_equal(fpu_set_xsave(&cpu, region), -EINVAL);
 }
 
+/* Images of what is in use: the rest is left alone on the way out, and in its initial state on the way in. */
+static void test_images(void **state)
+{
+	static uint8_t image[FPU_AREA_SIZE], other[FPU_AREA_SIZE];
+	const unsigned top = 2; /* AVX's, where a host has it */
+	bool has_avx = fpu_layout.components & FPU_AVX;
+	uint8_t *in_use = cpu.fpu.area + FPU_IMAGE_XSTATE_BV;
+
+	(void)state;
+	memset(area_xmm(3), 0x33, 16);
+	if (has_avx) {
+		in_use[0] |= FPU_AVX;
+		memset(cpu.fpu.area + fpu_layout.offset[top] + 48, 0x44, 16);
+	}
+	memset(image, 0xee, sizeof(image));
+	fpu_get_image(&cpu, image, sizeof(image));
+	assert_int_equal(image[FPU_IMAGE_XMM + 3 * 16], 0x33);
+	assert_int_equal(image[FPU_IMAGE_XSTATE_BV], FPU_X87 | FPU_SSE | (has_avx ? FPU_AVX : 0));
+	for (unsigned i = 1; i < FPU_HEADER_SIZE; i++)
+		assert_int_equal(image[FPU_IMAGE_XSTATE_BV + i], 0);
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
+		if (fpu_layout.components >> i & 1)
+			assert_int_equal(image[fpu_layout.offset[i]], i == top ? 0 : 0xee);
+	fpu_reset(&cpu);
+	fpu_set_image(&cpu, image, sizeof(image), cpu.xcr0);
+	assert_int_equal(*area_xmm(3), 0x33);
+	if (has_avx) {
+		assert_int_equal(cpu.fpu.area[fpu_layout.offset[top] + 48], 0x44);
+		/* No room for it, or not believed, or not in use. */
+		fpu_get_image(&cpu, other, fpu_layout.offset[top] + fpu_layout.size[top] - 1u);
+		assert_int_equal(other[FPU_IMAGE_XSTATE_BV] & FPU_AVX, 0);
+		fpu_set_image(&cpu, image, fpu_layout.offset[top] + fpu_layout.size[top] - 1u, cpu.xcr0);
+		assert_int_equal(cpu.fpu.area[fpu_layout.offset[top] + 48], 0);
+		fpu_set_image(&cpu, image, sizeof(image), cpu.xcr0);
+		assert_int_equal(cpu.fpu.area[fpu_layout.offset[top] + 48], 0x44);
+		fpu_set_image(&cpu, image, sizeof(image), FPU_X87 | FPU_SSE);
+		assert_int_equal(cpu.fpu.area[fpu_layout.offset[top] + 48], 0);
+		fpu_set_image(&cpu, image, sizeof(image), cpu.xcr0);
+		image[FPU_IMAGE_XSTATE_BV] &= (uint8_t)~FPU_AVX;
+		fpu_set_image(&cpu, image, sizeof(image), cpu.xcr0);
+		assert_int_equal(cpu.fpu.area[fpu_layout.offset[top] + 48], 0);
+	}
+	/* What no processor has: a header of all ones, and every bit of MXCSR. Nothing faults when it is loaded. */
+	memset(image, 0xff, sizeof(image));
+	fpu_set_image(&cpu, image, sizeof(image), cpu.xcr0);
+	assert_int_equal(bytes_load64(in_use), fpu_layout.components);
+	assert_int_equal(bytes_load32(cpu.fpu.area + FPU_IMAGE_MXCSR), fpu_layout.mxcsr_mask);
+	bytes_store32(cpu.fpu.area + FPU_IMAGE_MXCSR, FPU_MXCSR_INITIAL);
+	assert_int_equal(RUN(0x66, 0x0f, 0xef, 0xdb), -1); /* pxor %xmm3, %xmm3 */
+	assert_int_equal(*area_xmm(3), 0);
+}
+
 /* The last test: afterwards no new thunk finds room, and instructions run from the CPU's slot. */
 static void test_full(void **state)
 {
@@ -441,6 +493,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_xsave, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_xsave_guest_layout, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_kvm_structs, set_up_cpu, tear_down_cpu),
+		cmocka_unit_test_setup_teardown(test_images, set_up_cpu, tear_down_cpu),
 		cmocka_unit_test_setup_teardown(test_full, set_up_cpu, tear_down_cpu),
 	};
 

@@ -91,7 +91,6 @@ struct direct {
 	uint32_t clock;
 	struct direct_counters counters;
 	struct direct_comparison *comparison; /* NULL: nothing is compared */
-	uint8_t image[FPU_AREA_SIZE] __attribute__((aligned(64)));
 };
 
 static inline struct direct *direct_of(const struct cpu *cpu)

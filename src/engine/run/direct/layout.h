@@ -78,8 +78,8 @@ struct direct_greeting {
 
 /* The stub's code as it stands in its first page, and offsets in it: behind the syscall instructions
  * that its filter lets pass, and where signals go. */
-extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_block[],
-	direct_code_map[], direct_code_leave[], direct_code_return[], direct_code_end[];
+extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_map[],
+	direct_code_leave[], direct_code_return[], direct_code_end[];
 
 #define DIRECT_CODE_OFFSET(label) ((uint32_t)((label) - direct_code))
 

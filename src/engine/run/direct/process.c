@@ -298,8 +298,8 @@ int process_wait(struct direct_process *process)
 	if (result < 0)
 		return result;
 	/*
-	 * A stub has done all commands, and has used its pass, before it lets guest code run. A signal that came when
-	 * the pass was in a register has saved it, where guest code would find it: such a frame is where frames are, or
+	 * A stub has done all commands, and has used its pass, before it lets guest code run. A signal that came before,
+	 * or when the pass was in a register, has saved what guest code would find: such a frame is where frames are, or
 	 * elsewhere by the guest's doing.
 	 */
 	ip = process_frame(process)->ip;

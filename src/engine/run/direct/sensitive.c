@@ -109,22 +109,43 @@ bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsig
 	       saves_too_much(bytes, at, bytes[at + 1], modrm);
 }
 
+/* What stands at `escape`, a byte 0F, with whatever may be a prefix of it before. */
+static bool may_be_sensitive(const uint8_t *bytes, unsigned escape, unsigned allowed)
+{
+	bool has_repeat = false;
+	uint8_t modrm = escape + 2 < PAGE_SIZE ? bytes[escape + 2] : 0xff;
+
+	for (unsigned k = escape; k > 0 && is_prefix(bytes[k - 1], allowed); k--)
+		has_repeat |= bytes[k - 1] == 0xf3;
+	return is_sensitive(bytes[escape + 1], modrm, has_repeat, allowed) ||
+	       saves_too_much(bytes, escape, bytes[escape + 1], modrm);
+}
+
+/* A bit 7 in each byte of `word` that is 0F; perhaps in others above such a one. */
+static uint64_t find_escapes(uint64_t word)
+{
+	const uint64_t ones = 0x0101010101010101ull;
+	uint64_t other = word ^ ones * 0x0f;
+
+	return (other - ones) & ~other & ones * 0x80;
+}
+
 bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed)
 {
-	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
-		bool has_repeat = false;
-		uint8_t modrm;
+	if (allowed & SENSITIVE_CODE32)
+		for (unsigned i = 0; i + 1 < PAGE_SIZE; i++)
+			if (moves_selector(bytes[i], bytes[i + 1], allowed))
+				return true;
+	/* Each page that is new to a stub comes here. */
+	for (unsigned i = 0; i < PAGE_SIZE; i += 8) {
+		uint64_t found = find_escapes(bytes_load64(bytes + i));
 
-		if (moves_selector(bytes[i], bytes[i + 1], allowed))
-			return true;
-		if (bytes[i] != 0x0f)
-			continue;
-		for (unsigned k = i; k > 0 && is_prefix(bytes[k - 1], allowed); k--)
-			has_repeat |= bytes[k - 1] == 0xf3;
-		modrm = i + 2 < PAGE_SIZE ? bytes[i + 2] : 0xff;
-		if (is_sensitive(bytes[i + 1], modrm, has_repeat, allowed) ||
-		    saves_too_much(bytes, i, bytes[i + 1], modrm))
-			return true;
+		for (; found; found &= found - 1) {
+			unsigned at = i + (unsigned)__builtin_ctzll(found) / 8;
+
+			if (bytes[at] == 0x0f && at + 1 < PAGE_SIZE && may_be_sensitive(bytes, at, allowed))
+				return true;
+		}
 	}
 	return false;
 }

@@ -4,7 +4,6 @@
  */
 #include "engine/run/direct/internal.h"
 #include "engine/x86/bytes.h"
-#include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/system.h"
 #include "engine/x86/system/transfer.h"
@@ -29,16 +28,10 @@ static uint64_t signals_blocked(void)
 static void image_to_stub(struct direct *direct, struct direct_process *process)
 {
 	uint8_t *image = process->page + process->image;
-	uint32_t size = process->image_size;
 
-	fpu_get_xsave(direct->cpu, direct->image);
-	if (size > FPU_AREA_SIZE) {
-		bytes_zero(image + FPU_AREA_SIZE, size - FPU_AREA_SIZE);
-		size = FPU_AREA_SIZE;
-	}
-	bytes_copy(image, direct->image, size);
+	fpu_get_image(direct->cpu, image, process->image_size);
 	bytes_copy(image + SOFTWARE_OFFSET, process->first_software, sizeof(process->first_software));
-	bytes_store32(process->page + process->image + process->image_size, process->magic);
+	bytes_store32(image + process->image_size, process->magic);
 }
 
 /* In the order of struct direct_control. */
@@ -127,22 +120,6 @@ void state_to_stub(struct direct *direct, struct direct_process *process)
 	image_to_stub(direct, process);
 }
 
-static void image_from_stub(struct direct *direct, const struct direct_process *process)
-{
-	uint8_t *image = direct->image;
-	uint32_t size = process->image_size < FPU_AREA_SIZE ? process->image_size : FPU_AREA_SIZE;
-	uint64_t held;
-
-	bytes_copy(image, process->page + process->image, size);
-	held = bytes_load64(image + FPU_IMAGE_XSTATE_BV) & fpu_guest_components(direct->cpu);
-	bytes_zero(image + FPU_IMAGE_XSTATE_BV, FPU_HEADER_SIZE);
-	/* MXCSR is there whether or not the registers are in their initial state. */
-	bytes_store64(image + FPU_IMAGE_XSTATE_BV, held | FPU_SSE);
-	bytes_store32(image + FPU_IMAGE_MXCSR,
-		      bytes_load32(image + FPU_IMAGE_MXCSR) & fpu_layout.mxcsr_mask);
-	(void)fpu_set_xsave(direct->cpu, image);
-}
-
 static void base_from_stub(struct cpu *cpu, enum cpu_segment segment, uint64_t base)
 {
 	if (cpu_is_canonical(base))
@@ -175,7 +152,8 @@ void state_from_stub(struct direct *direct, const struct direct_process *process
 	cpu->rip = frame.ip;
 	cpu_write_rflags(cpu, frame.eflags, FRAME_FLAGS | OTHER_FLAGS | RFLAGS_RF);
 	cpu->rflags &= ~RFLAGS_RF;
-	image_from_stub(direct, process);
+	/* Which is all that the host has, too: eligible.c. */
+	fpu_set_image(cpu, process->page + process->image, process->image_size, cpu->xcr0);
 	cpu->insn = NULL;
 	cpu->next_rip = cpu->rip;
 	/* Any other is by none of the instructions that a scan lets pass. */

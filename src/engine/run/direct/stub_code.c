@@ -3,10 +3,11 @@
  *
  * Guest code can jump to any instruction of it, with registers of its choice. What it gains is decided
  * by the filter (stub_filter.c) and by this: between a stop and the return to guest code, nothing here
- * depends on a register or on memory that is not written by the monitor in that stop; commands leave
- * neither secret behind, in memory nor in registers; and while their secret is in a register all signals are
- * blocked, so that none can save it. The return's secret is in RDI for two instructions, and gone with it: a signal
- * that comes there, which whoever came by a jump may be open to, leads to the monitor, and is the stub's end.
+ * depends on a register or on memory that is not written by the monitor in that stop; and commands leave
+ * neither secret behind, in memory nor in registers. Whoever came by a jump may be open to signals: one that comes
+ * while commands are obeyed, whose secret it may have saved, finds their count, which is 0 only when the secret is
+ * gone. The return's secret is in RDI for two instructions, and gone with it. Either signal leads to the monitor, and is
+ * the stub's end.
  */
 #include <stddef.h>
 
@@ -27,15 +28,14 @@ _Static_assert(offsetof(struct direct_control, loads) == 88, "known below");
 _Static_assert(offsetof(struct direct_control, commands) == 128, "known below");
 _Static_assert(sizeof(struct direct_command) == 64, "known below");
 _Static_assert(DIRECT_CONTROL == 0x1000, "known below");
-_Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigprocmask == 14 && SYS_rt_sigreturn == 15,
-	       "known below");
+_Static_assert(DIRECT_STOP_CALL == 110 && SYS_rt_sigreturn == 15, "known below");
 
 __asm__(".pushsection .rodata\n"
 	".balign 64\n"
-	".globl direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
-	".globl direct_code_map, direct_code_leave, direct_code_return, direct_code_end\n"
-	".hidden direct_code, direct_code_handler, direct_code_stop, direct_code_block\n"
-	".hidden direct_code_map, direct_code_leave, direct_code_return, direct_code_end\n"
+	".globl direct_code, direct_code_handler, direct_code_stop, direct_code_map\n"
+	".globl direct_code_leave, direct_code_return, direct_code_end\n"
+	".hidden direct_code, direct_code_handler, direct_code_stop, direct_code_map\n"
+	".hidden direct_code_leave, direct_code_return, direct_code_end\n"
 	"direct_code:\n"
 	/* The first signal: the monitor sees by it what the kernel's frames look like. */
 	"	ud2\n"
@@ -58,14 +58,6 @@ __asm__(".pushsection .rodata\n"
 	"	movq (%rbx), %r12\n"
 	"	testq %r12, %r12\n"
 	"	jz 3f\n"
-	/* Whoever came here by a jump may be open to signals. */
-	"	movl $14, %eax\n"
-	"	xorl %edi, %edi\n" /* SIG_BLOCK */
-	"	leaq 4f(%rip), %rsi\n"
-	"	xorl %edx, %edx\n"
-	"	movl $8, %r10d\n"
-	"	syscall\n"
-	"direct_code_block:\n"
 	"	leaq 128(%rbx), %r13\n"
 	"1:	movq (%r13), %rax\n"
 	"	movq 8(%r13), %rdi\n"
@@ -84,9 +76,9 @@ __asm__(".pushsection .rodata\n"
 	"2:	addq $64, %r13\n"
 	"	decq %r12\n"
 	"	jnz 1b\n"
-	"	movq $0, (%rbx)\n"
 	"	xorl %r8d, %r8d\n"
 	"	xorl %r10d, %r10d\n"
+	"	movq $0, (%rbx)\n"
 	/* A null selector is #GP for 32-bit code that uses it; and to load FS or GS takes its base. */
 	"3:	cmpq $0, 88(%rbx)\n"
 	"	je 5f\n"
@@ -111,7 +103,5 @@ __asm__(".pushsection .rodata\n"
 	"	syscall\n"
 	"direct_code_return:\n"
 	"	ud2\n"
-	".balign 8\n"
-	"4:	.quad -1\n"
 	"direct_code_end:\n"
 	".popsection\n");

@@ -1,8 +1,8 @@
 /*
  * What a stub may call, by seccomp.
  *
- * Five syscall instructions of the stub's own page are known by their addresses. At four of them one call
- * is allowed each: to stop, to block signals, to map or unmap, to return from a signal. A guest can jump
+ * The syscall instructions of the stub's own page are known by their addresses, and each is for one purpose:
+ * to stop, to map or unmap, to return from a signal. A guest can jump
  * to these instructions with any registers, so that mapping asks for a secret besides, which travels in
  * halves of arguments that the kernel ignores; and so does the return from a signal: a frame of the guest's own
  * would block the monitor's kick, and a loop behind it could not be ended. Every other call, from anywhere, by any instruction set's
@@ -17,7 +17,6 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -79,12 +78,6 @@ int stub_filter_lock(const struct direct_secret *secret, uint64_t place, int mem
 		NEED(secret->pass, SECCOMP_RET_TRAP),
 		LOAD(HIGH(args[0])),
 		NEED(secret->pass >> 32, SECCOMP_RET_TRAP),
-		ANSWER(SECCOMP_RET_ALLOW),
-		WHEN(AT(direct_code_block), 7),
-		LOAD(LOW(nr)),
-		NEED(SYS_rt_sigprocmask, SECCOMP_RET_TRAP),
-		LOAD(LOW(args[0])),
-		NEED(SIG_BLOCK, SECCOMP_RET_TRAP),
 		ANSWER(SECCOMP_RET_ALLOW),
 		NEED(AT(direct_code_map), SECCOMP_RET_TRAP),
 		LOAD(HIGH(args[3])),

@@ -205,13 +205,27 @@ void fpu_get_xsave(struct cpu *cpu, void *region)
 	bytes_store32((uint8_t *)region + FPU_IMAGE_MXCSR_MASK, fpu_layout.mxcsr_mask);
 }
 
+/* The components that the guest's CPUID leaf 0xD lists and the host has. */
+static uint64_t guest_components(const struct cpu *cpu)
+{
+	if (cpu->cpuid == NULL)
+		return fpu_layout.components;
+	for (unsigned i = 0; i < cpu->cpuid_count; i++) {
+		const struct kvm_cpuid_entry2 *entry = &cpu->cpuid[i];
+
+		if (entry->function == 0xd && entry->index == 0)
+			return (entry->eax | (uint64_t)entry->edx << 32) & fpu_layout.components;
+	}
+	return 0;
+}
+
 int fpu_set_xsave(struct cpu *cpu, const void *region)
 {
 	const uint8_t *image = region;
 	uint64_t features = bytes_load64(image + FPU_IMAGE_XSTATE_BV);
 	uint32_t mxcsr = bytes_load32(image + FPU_IMAGE_MXCSR);
 
-	if (features & ~(fpu_guest_components(cpu) | FPU_X87 | FPU_SSE))
+	if (features & ~(guest_components(cpu) | FPU_X87 | FPU_SSE))
 		return -EINVAL;
 	for (unsigned i = 8; i < FPU_HEADER_SIZE; i += 8)
 		if (bytes_load64(image + FPU_IMAGE_XSTATE_BV + i) != 0)
@@ -223,6 +237,43 @@ int fpu_set_xsave(struct cpu *cpu, const void *region)
 	if (features & (FPU_SSE | FPU_AVX))
 		bytes_store32(cpu->fpu.area + FPU_IMAGE_MXCSR, mxcsr);
 	return 0;
+}
+
+/* Those of `components` that lie within so many bytes of an image. */
+static uint64_t components_within(uint64_t components, uint32_t size)
+{
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
+		if ((components >> i & 1) && (uint32_t)fpu_layout.offset[i] + fpu_layout.size[i] > size)
+			components &= ~(1ull << i);
+	return components;
+}
+
+void fpu_get_image(struct cpu *cpu, uint8_t *image, uint32_t size)
+{
+	const uint8_t *area = cpu->fpu.area;
+	uint64_t held;
+
+	fpu_leave(cpu);
+	held = components_within(bytes_load64(area + FPU_IMAGE_XSTATE_BV) & fpu_layout.components, size);
+	bytes_copy(image, area, FPU_IMAGE_AVAILABLE);
+	bytes_zero(image + FPU_IMAGE_AVAILABLE, FPU_IMAGE_EXTENDED - FPU_IMAGE_AVAILABLE);
+	fpu_image_set_pointers(&cpu->fpu, image, true);
+	bytes_store32(image + FPU_IMAGE_MXCSR_MASK, fpu_layout.mxcsr_mask);
+	bytes_store64(image + FPU_IMAGE_XSTATE_BV, held);
+	for (unsigned i = 2; i < FPU_COMPONENTS; i++)
+		if (held >> i & 1)
+			bytes_copy(image + fpu_layout.offset[i], area + fpu_layout.offset[i], fpu_layout.size[i]);
+}
+
+void fpu_set_image(struct cpu *cpu, const uint8_t *image, uint32_t size, uint64_t components)
+{
+	uint64_t held = bytes_load64(image + FPU_IMAGE_XSTATE_BV) & components & fpu_layout.components;
+	uint32_t mxcsr = bytes_load32(image + FPU_IMAGE_MXCSR);
+
+	fpu_leave(cpu);
+	/* MXCSR is there whether or not the registers are in their initial state. */
+	fpu_image_load(cpu, image, components_within(held, size) | FPU_SSE, fpu_layout.components, true);
+	bytes_store32(cpu->fpu.area + FPU_IMAGE_MXCSR, mxcsr & fpu_layout.mxcsr_mask);
 }
 
 void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count)
@@ -247,24 +298,11 @@ void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entrie
 	}
 }
 
-uint64_t fpu_guest_components(const struct cpu *cpu)
-{
-	if (cpu->cpuid == NULL)
-		return fpu_layout.components;
-	for (unsigned i = 0; i < cpu->cpuid_count; i++) {
-		const struct kvm_cpuid_entry2 *entry = &cpu->cpuid[i];
-
-		if (entry->function == 0xd && entry->index == 0)
-			return (entry->eax | (uint64_t)entry->edx << 32) & fpu_layout.components;
-	}
-	return 0;
-}
-
 bool fpu_xcr0_valid(const struct cpu *cpu, uint64_t value)
 {
 	uint64_t avx512 = value & FPU_AVX512;
 
-	if (!(value & FPU_X87) || (value & ~(fpu_guest_components(cpu) | FPU_X87)))
+	if (!(value & FPU_X87) || (value & ~(guest_components(cpu) | FPU_X87)))
 		return false;
 	if ((value & FPU_AVX) && !(value & FPU_SSE))
 		return false;

@@ -31,13 +31,19 @@ void fpu_get_xsave(struct cpu *cpu, void *region);
 int fpu_set_xsave(struct cpu *cpu, const void *region);
 
 /*
+ * An image in XSAVE's standard form with the components alone that are not in their initial state: for who loads it by
+ * XRSTOR, which goes by the header. `size`: bytes that there are for it, 576 at least. And from such an image, of which
+ * `components` are believed, whatever it holds: values that no processor has become some that it has.
+ */
+void fpu_get_image(struct cpu *cpu, uint8_t *image, uint32_t size);
+void fpu_set_image(struct cpu *cpu, const uint8_t *image, uint32_t size, uint64_t components);
+
+/*
  * XSETBV and KVM_SET_XCRS: whether XCR0 may take this value (SDM vol. 1 §13.3), given the guest's
  * CPUID leaf 0xD (any that the host can do, when the guest has no CPUID at all).
  */
 bool fpu_xcr0_valid(const struct cpu *cpu, uint64_t value);
 /* Take the guest's layout from these entries; the host's, where they have none. */
 void fpu_set_guest_layout(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count);
-/* The components that the guest's CPUID leaf 0xD lists and the host has. */
-uint64_t fpu_guest_components(const struct cpu *cpu);
 
 #endif

@@ -115,7 +115,7 @@ void fpu_image_load(struct cpu *cpu, const uint8_t *image, uint64_t features, ui
 		if (features & component)
 			bytes_copy(area + fpu_layout.offset[i], image + fpu_layout.offset[i],
 				   fpu_layout.size[i]);
-		else
+		else if (held & component)
 			bytes_zero(area + fpu_layout.offset[i], fpu_layout.size[i]);
 	}
 	bytes_store64(area + FPU_IMAGE_XSTATE_BV,
