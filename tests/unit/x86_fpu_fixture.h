@@ -27,7 +27,7 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/fpu/fpu.h"
-#include "engine/x86/fpu/fpu_execute.h"
+#include "engine/x86/instructions/fpu_execute.h"
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
@@ -137,6 +137,14 @@ const struct isa_row *isa_find(uint16_t mnemonic)
 		if (isa_fpu.rows[i].mnemonic == mnemonic)
 			return &isa_fpu.rows[i];
 	return NULL;
+}
+
+insn_handler *isa_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
+{
+	if (isa_is_thunk(row))
+		return fpu_bind(insn, decoded);
+	insn->ends_block = row->ends_block;
+	return row->bind ? row->bind(insn, decoded, row) : row->execute;
 }
 
 /* -- running one instruction -- */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "engine/x86/features.h"
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
@@ -103,13 +104,13 @@ void fpu_leave_slow(struct cpu *c)
 	abort();
 }
 
-bool debug_page_watched(const struct cpu *c, uint64_t gva)
+bool breakpoint_watches_page(const struct cpu *c, uint64_t gva)
 {
 	(void)c, (void)gva;
 	return false;
 }
 
-void debug_check_access(struct cpu *c, uint64_t gva, unsigned size, bool is_write)
+void breakpoint_check_access(struct cpu *c, uint64_t gva, unsigned size, bool is_write)
 {
 	(void)c, (void)gva, (void)size, (void)is_write;
 }

@@ -242,8 +242,8 @@ struct cpu {
 	bool single_step_pending; /* RFLAGS.TF was set when the instruction began */
 	uint8_t delivering;       /* the class of the event under delivery: exception.c */
 	/* What is armed, a bit a breakpoint, of the guest's or user space's: debug_update. */
-	uint8_t code_breakpoints; /* whoever executes must ask debug_code_hits */
-	uint8_t data_breakpoints; /* the TLB must ask debug_page_watched */
+	uint8_t code_breakpoints; /* whoever executes must ask breakpoint_code_hits */
+	uint8_t data_breakpoints; /* the TLB must ask breakpoint_watches_page */
 	uint8_t port_breakpoints;
 	uint64_t armed_dr7, armed_address[4]; /* what translations of addresses were made with */
 	uint64_t debug_pending;   /* DR6 bits of traps that the current instruction met */

@@ -140,13 +140,6 @@ static inline bool segment_is_null(uint16_t selector)
 bool debug_is_stepping(const struct cpu *cpu);
 /* DR0 to DR3, DR7, RFLAGS.TF or guest debugging changed. */
 void debug_update(struct cpu *cpu);
-/* Code breakpoints (cpu->code_breakpoints): whether one is in [gva, gva + size). */
-bool debug_code_hits(const struct cpu *cpu, uint64_t gva, unsigned size);
-/* Data breakpoints (cpu->data_breakpoints): whether a TLB entry for gva's page must not exist ... */
-bool debug_page_watched(const struct cpu *cpu, uint64_t gva);
-/* ... and the check that each access to such a page makes on its slow path. */
-void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write);
-void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size);
 /* Around an instruction that is watched: raise what its breakpoints and TF ask for. */
 void debug_before(struct cpu *cpu);
 void debug_after(struct cpu *cpu);

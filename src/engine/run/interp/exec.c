@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/bytes.h"
 #include "engine/run/interp/code.h"
 #include "engine/x86/exception.h"
@@ -239,12 +240,12 @@ static struct interp_block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
 	static struct interp_block alone = {.gpa = BLOCK_GPA_NONE};
 	struct interp_block *block;
 
-	if (debug_code_hits(cpu, gva, 1)) {
+	if (breakpoint_code_hits(cpu, gva, 1)) {
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 		return NULL;
 	}
 	block = find_any_block(cpu, gva);
-	if (!block || !debug_code_hits(cpu, gva, block->size))
+	if (!block || !breakpoint_code_hits(cpu, gva, block->size))
 		return block;
 	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){0};
 	return &alone;

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "engine/run/jit/internal.h"
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/features.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
@@ -420,7 +421,7 @@ static struct jit_block *look_up(struct jit *jit)
 	if (!bytes)
 		return NULL;
 	/* Blocks of a page may be linked with one another: none of a page with a breakpoint is entered. */
-	if (cpu->code_breakpoints && debug_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
+	if (cpu->code_breakpoints && breakpoint_code_hits(cpu, cpu->rip & ~(uint64_t)0xfff, 4096))
 		return NULL;
 	runs = &cache->heat[jit_heat_number(gpa)];
 	heat = atomic_load_explicit(runs, memory_order_relaxed);

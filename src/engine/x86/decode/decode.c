@@ -309,16 +309,6 @@ void insn_make_bad(struct insn *insn, struct insn_form *form, insn_handler *exec
 	*form = (struct insn_form){.class = INSN_HANDLED};
 }
 
-/* Rows say what general and system instructions do; all else is the FPU's. */
-static insn_handler *bind(struct insn *insn, const struct decoded *decoded,
-			  const struct isa_row *row)
-{
-	if (isa_is_thunk(row))
-		return fpu_bind(insn, decoded);
-	insn->ends_block = row->ends_block;
-	return row->bind ? row->bind(insn, decoded, row) : row->execute;
-}
-
 static void describe(struct insn *insn, struct insn_form *form, const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *in = decoded->instruction;
@@ -336,7 +326,7 @@ static void describe(struct insn *insn, struct insn_form *form, const struct dec
 	take_operands(insn, in, decoded->operands);
 	take_traits(insn, in, decoded->operands, row);
 	if (!is_hidden(in, row, decoded->mode, decoded->rules))
-		insn->execute = bind(insn, decoded, row);
+		insn->execute = isa_bind(insn, decoded, row);
 	if (insn->execute)
 		insn_form_fill(form, insn, decoded, row);
 	else

@@ -248,6 +248,12 @@ static inline bool isa_is_thunk(const struct isa_row *row)
 }
 
 /*
+ * The handler of an instruction, which its row names; all that is no general or system instruction's is
+ * the FPU's. NULL: #UD. Sets the fields of *insn that the handler's binder knows.
+ */
+insn_handler *isa_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row);
+
+/*
  * Decode the instruction at bytes[0..size) for `mode` (enum cpu_mode) and the CPU's rules. Returns
  * 0 with *insn filled (an invalid instruction gets the handler that raises #UD), -ENODATA when more
  * than `size` bytes are needed, or -E2BIG when it is longer than 15 bytes (#GP).

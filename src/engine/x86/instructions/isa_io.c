@@ -6,6 +6,7 @@
  * next execution of the instruction finds them done: INS stores them first.
  */
 #include "engine/x86/mmu/mmio.h"
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/privilege.h"
 
 #define PAGE_SIZE        4096u
@@ -51,7 +52,7 @@ static void execute_in(struct cpu *cpu, const struct insn *insn)
 	if (!pio_plain_access(cpu, port, &value, size, false))
 		return;
 	register_write(&cpu->gpr[CPU_RAX], value, size);
-	debug_check_io(cpu, port, size);
+	breakpoint_check_io(cpu, port, size);
 }
 
 static void execute_out(struct cpu *cpu, const struct insn *insn)
@@ -63,7 +64,7 @@ static void execute_out(struct cpu *cpu, const struct insn *insn)
 	require_port(cpu, port, size);
 	if (!pio_plain_access(cpu, port, &value, size, true))
 		return;
-	debug_check_io(cpu, port, size);
+	breakpoint_check_io(cpu, port, size);
 }
 
 /* One string instruction under way. */
@@ -260,7 +261,7 @@ static void execute_string(struct cpu *cpu, const struct insn *insn, bool is_in)
 				break;
 		}
 	}
-	debug_check_io(cpu, string.port, string.size);
+	breakpoint_check_io(cpu, string.port, string.size);
 	if (string.is_rep && string_count(&string))
 		cpu->next_rip = cpu->rip;
 }

@@ -10,6 +10,7 @@
  */
 #include "engine/x86/mmu/memory.h"
 
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/mmio.h"
@@ -135,7 +136,7 @@ static struct access_target target_fill(struct cpu *cpu, uint64_t gva, enum pagi
 		flags |= TLB_PAGE_CODE;
 	target.has_code = flags & TLB_PAGE_CODE;
 	rights.writable = can_write;
-	if (cpu->data_breakpoints && debug_page_watched(cpu, gva))
+	if (cpu->data_breakpoints && breakpoint_watches_page(cpu, gva))
 		rights.readable = rights.writable = false;
 
 	if (result.global)
@@ -248,7 +249,7 @@ static void explicit_resolve(struct cpu *cpu, struct checked_access *access, uin
 			cpu_raise_error(cpu, EXCEPTION_AC, 0);
 	}
 	if (cpu->data_breakpoints)
-		debug_check_access(cpu, gva, size, is_write);
+		breakpoint_check_access(cpu, gva, size, is_write);
 	access_resolve(cpu, access, gva, size, is_write, tlb_privilege(cpu), address_mask);
 }
 

@@ -3,67 +3,15 @@
  * those of a debugger in user space (KVM_SET_GUEST_DEBUG, api.rst 4.87).
  *
  * Only what is watched is slow. The TLB keeps no entry for a page with a data breakpoint, so that
- * memory.c asks debug_check_access about each access to it; an access that it stops at ends the
+ * memory.c asks breakpoint_check_access about each access to it; an access that it stops at ends the
  * execution behind its instruction (debug_trap). Tiers execute no translated code in a page with a
  * code breakpoint, and no instruction at one: the run loop does that, between debug_before and
  * debug_after. Everything goes that way, one instruction at a time, while RFLAGS.TF is set, user space
  * steps, or a breakpoint is on a port.
  */
-#include "engine/x86/mmu/memory.h"
+#include "engine/x86/breakpoint.h"
 #include "engine/x86/system.h"
 #include "engine/x86/mmu/tlb.h"
-
-enum breakpoint { BREAK_EXECUTE, BREAK_WRITE, BREAK_IO, BREAK_ACCESS };
-
-static bool user_owns_breakpoints(const struct cpu *cpu)
-{
-	return cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP;
-}
-
-static uint64_t active_dr7(const struct cpu *cpu)
-{
-	return user_owns_breakpoints(cpu) ? cpu->guest_debug_dr[7] : cpu->dr7;
-}
-
-static uint64_t active_address(const struct cpu *cpu, unsigned n)
-{
-	return user_owns_breakpoints(cpu) ? cpu->guest_debug_dr[n] : cpu->dr[n];
-}
-
-static bool is_enabled(uint64_t dr7, unsigned n)
-{
-	return dr7 >> 2 * n & 3;
-}
-
-static enum breakpoint breakpoint_type(uint64_t dr7, unsigned n)
-{
-	return dr7 >> (16 + 4 * n) & 3;
-}
-
-static unsigned breakpoint_size(uint64_t dr7, unsigned n)
-{
-	static const uint8_t sizes[] = {1, 2, 8, 4};
-
-	return sizes[dr7 >> (18 + 4 * n) & 3];
-}
-
-/* The DR6 bits of the breakpoints of the given types that [address, address + size) touches. */
-static uint64_t breakpoint_hits(const struct cpu *cpu, uint64_t address, unsigned size,
-				unsigned types)
-{
-	uint64_t dr7 = active_dr7(cpu);
-	uint64_t hits = 0;
-
-	for (unsigned n = 0; n < 4; n++) {
-		uint64_t length = breakpoint_size(dr7, n);
-		uint64_t start = active_address(cpu, n) & ~(length - 1);
-
-		if (is_enabled(dr7, n) && (types >> breakpoint_type(dr7, n) & 1) &&
-		    address < start + length && start < address + size)
-			hits |= 1u << n;
-	}
-	return hits;
-}
 
 bool debug_is_stepping(const struct cpu *cpu)
 {
@@ -72,36 +20,14 @@ bool debug_is_stepping(const struct cpu *cpu)
 		return true;
 	/* RF holds for one instruction, whichever it is. */
 	return cpu->code_breakpoints &&
-	       ((cpu->rflags & RFLAGS_RF) || debug_code_hits(cpu, cpu_linear_rip(cpu), 1));
-}
-
-/* What is armed now; whether it is other than what was. */
-static bool arm(struct cpu *cpu)
-{
-	uint64_t dr7 = active_dr7(cpu);
-	bool is_new = cpu->armed_dr7 != dr7;
-
-	cpu->armed_dr7 = dr7;
-	cpu->code_breakpoints = cpu->data_breakpoints = cpu->port_breakpoints = 0;
-	for (unsigned n = 0; n < 4; n++) {
-		is_new |= cpu->armed_address[n] != active_address(cpu, n);
-		cpu->armed_address[n] = active_address(cpu, n);
-		if (!is_enabled(dr7, n))
-			continue;
-		switch (breakpoint_type(dr7, n)) {
-		case BREAK_EXECUTE: cpu->code_breakpoints |= 1u << n; break;
-		case BREAK_IO: cpu->port_breakpoints |= 1u << n; break;
-		default: cpu->data_breakpoints |= 1u << n; break;
-		}
-	}
-	return is_new;
+	       ((cpu->rflags & RFLAGS_RF) || breakpoint_code_hits(cpu, cpu_linear_rip(cpu), 1));
 }
 
 void debug_update(struct cpu *cpu)
 {
 	bool was_armed = cpu->code_breakpoints | cpu->data_breakpoints;
 
-	if (arm(cpu) && (was_armed || cpu->code_breakpoints || cpu->data_breakpoints)) {
+	if (breakpoint_arm(cpu) && (was_armed || cpu->code_breakpoints || cpu->data_breakpoints)) {
 		/* Whatever tiers know of addresses is asked for anew. */
 		tlb_flush_all(cpu);
 		tlb_update(cpu);
@@ -109,33 +35,6 @@ void debug_update(struct cpu *cpu)
 	}
 	if (debug_is_stepping(cpu))
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
-}
-
-bool debug_code_hits(const struct cpu *cpu, uint64_t gva, unsigned size)
-{
-	return breakpoint_hits(cpu, gva, size, 1 << BREAK_EXECUTE);
-}
-
-bool debug_page_watched(const struct cpu *cpu, uint64_t gva)
-{
-	return breakpoint_hits(cpu, gva & ~0xfffull, 4096, 1 << BREAK_WRITE | 1 << BREAK_ACCESS);
-}
-
-void debug_check_access(struct cpu *cpu, uint64_t gva, unsigned size, bool is_write)
-{
-	uint64_t hits = breakpoint_hits(
-		cpu, gva, size, is_write ? 1 << BREAK_WRITE | 1 << BREAK_ACCESS : 1 << BREAK_ACCESS);
-
-	if (!hits)
-		return;
-	cpu->debug_pending |= hits;
-	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
-}
-
-void debug_check_io(struct cpu *cpu, uint16_t port, unsigned size)
-{
-	if ((cpu->cr4 & CR4_DE) && (active_dr7(cpu) & 0xff))
-		cpu->debug_pending |= breakpoint_hits(cpu, port, size, 1 << BREAK_IO);
 }
 
 void debug_exit(struct cpu *cpu, enum exception exception, uint64_t dr6)
@@ -148,7 +47,7 @@ void debug_exit(struct cpu *cpu, enum exception exception, uint64_t dr6)
 		.exception = exception,
 		.pc = cpu_linear_rip(cpu),
 		.dr6 = dr6,
-		.dr7 = active_dr7(cpu) | DR7_FIXED,
+		.dr7 = breakpoint_dr7(cpu) | DR7_FIXED,
 	};
 	cpu_exit_to_user(cpu);
 }
@@ -179,7 +78,7 @@ void debug_before(struct cpu *cpu)
 	/* AMD's CPUs do not hold it back. STI holds back no debug exception on either. */
 	if (!cpu->is_amd && mov_ss_is_active(cpu))
 		return;
-	hits = breakpoint_hits(cpu, cpu_linear_rip(cpu), 1, 1 << BREAK_EXECUTE);
+	hits = breakpoint_code_hits(cpu, cpu_linear_rip(cpu), 1);
 	if (hits)
 		debug_raise(cpu, hits);
 }

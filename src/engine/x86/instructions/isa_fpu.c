@@ -10,7 +10,7 @@
  */
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/fpu/fpu_form.h"
+#include "engine/x86/instructions/fpu_form.h"
 
 #define ROW(name, argument_, execute_, bind_)                                                      \
 	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (argument_), .execute = (execute_),        \

@@ -9,7 +9,7 @@
  * Alignment is the linear address's, checked here: the host would check it with a signal, and
  * would not for the scratch buffer.
  */
-#include "engine/x86/fpu/fpu_execute.h"
+#include "engine/x86/instructions/fpu_execute.h"
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"

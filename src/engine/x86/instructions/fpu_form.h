@@ -4,7 +4,7 @@
 #ifndef KVIK_ENGINE_X86_FPU_FORM_H
 #define KVIK_ENGINE_X86_FPU_FORM_H
 
-#include "engine/x86/fpu/fpu_execute.h"
+#include "engine/x86/instructions/fpu_execute.h"
 
 struct fpu_form {
 	const struct decoded *decoded;

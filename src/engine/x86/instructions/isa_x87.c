@@ -8,7 +8,7 @@
  */
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/fpu/fpu_execute.h"
+#include "engine/x86/instructions/fpu_execute.h"
 #include "engine/x86/fpu/fpu_image.h"
 #include "engine/x86/mmu/memory.h"
 

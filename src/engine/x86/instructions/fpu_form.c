@@ -1,6 +1,6 @@
 /* What a vector or x87 instruction asks for: which registers it has, what must be enabled, how its memory
  * operand is aligned and masked. */
-#include "engine/x86/fpu/fpu_form.h"
+#include "engine/x86/instructions/fpu_form.h"
 
 #include <errno.h>
 

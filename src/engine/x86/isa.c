@@ -1,5 +1,6 @@
 /*
- * The instruction set: every chapter's table, joined into one index by mnemonic.
+ * The instruction set: every chapter's table, joined into one index by mnemonic. It stands above the
+ * decoder, which knows rows, and beside the chapters' files, which know what they do.
  */
 #include <stdint.h>
 
@@ -28,4 +29,12 @@ __attribute__((constructor)) static void isa_init(void)
 const struct isa_row *isa_find(uint16_t mnemonic)
 {
 	return mnemonic <= ZYDIS_MNEMONIC_MAX_VALUE ? rows[mnemonic] : NULL;
+}
+
+insn_handler *isa_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
+{
+	if (isa_is_thunk(row))
+		return fpu_bind(insn, decoded);
+	insn->ends_block = row->ends_block;
+	return row->bind ? row->bind(insn, decoded, row) : row->execute;
 }
