@@ -15,6 +15,7 @@
 #include "engine/system.h"
 #include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/host/host_claims.h"
 #include "engine/x86/fpu/thunk.h"
@@ -71,7 +72,7 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 	case HANDLE_VM:
 		/* A VM knows its vCPUs, but not how to make one. */
 		result = request == KVM_CREATE_VCPU
-				 ? vcpu_create(handle->object, (uintptr_t)argument)
+				 ? vcpu_create(handle->object, &x86_architecture, (uintptr_t)argument)
 				 : vm_ioctl(handle->object, request, argument);
 		break;
 	case HANDLE_VCPU:

@@ -10,6 +10,7 @@
 #include "engine/handle.h"
 #include "engine/user.h"
 #include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/features.h"
@@ -127,7 +128,7 @@ int system_ioctl(const struct system *system, unsigned long request, void *argum
 {
 	switch (request) {
 	case KVM_GET_API_VERSION: return argument ? -EINVAL : KVM_API_VERSION;
-	case KVM_CREATE_VM: return vm_create(&system->options, &vcpu_irqchip_host, (uintptr_t)argument);
+	case KVM_CREATE_VM: return vm_create(&system->options, &x86_irqchip_host, (uintptr_t)argument);
 	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
 	case KVM_GET_MSR_INDEX_LIST:

@@ -4,7 +4,7 @@
  *
  * The engine never sees an address of the program: a request that the table does not have goes to
  * it without argument, and is one that it does not know (api.rst; the engine's vm_ioctl.c and
- * vcpu_ioctl.c).
+ * vcpu_ioctl.c, vcpu/x86/requests.c).
  */
 #include "supervise/requests.h"
 

@@ -33,7 +33,7 @@ static void *sample(void *unused)
 		now = monotonic_ns();
 		pthread_mutex_lock(&lock);
 		for (struct vcpu *vcpu = watched; vcpu; vcpu = vcpu->sampled_next)
-			vcpu->times_ns[cpu_activity(&vcpu->cpu)] += now - before;
+			vcpu->times_ns[activity_now(vcpu->activity)] += now - before;
 		goes_on = watched;
 		pthread_mutex_unlock(&lock);
 		before = now;

@@ -1,6 +1,6 @@
 /*
  * Where vCPUs spend their time, for `--stats`: a thread looks at what each of them does about a
- * thousand times a second. The CPU only stores a byte where its activity changes (cpu_begins), so
+ * thousand times a second. The CPU only stores a byte where its activity changes (activity_begins), so
  * that nothing is timed on the way. The times are those of the clock on the wall: a vCPU's thread
  * that waits for a host CPU counts as doing what it wanted to go on with.
  */
@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "engine/run/tier/tier.h"
+#include "engine/run/tier/activity.h"
 
 struct vcpu;
 

@@ -37,7 +37,7 @@ static bool tick(bool *must_stop)
 	for (vcpu = watcher.vcpus; vcpu; vcpu = vcpu->watched_next) {
 		if (atomic_load(&vcpu->ignores_signals) || !atomic_load(&vcpu->member.exclusive.in_guest))
 			continue;
-		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
+		vcpu->architecture->request(vcpu, VCPU_LEAVE_GUEST);
 		any = true;
 	}
 	*must_stop = watcher.must_stop;

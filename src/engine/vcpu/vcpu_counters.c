@@ -23,9 +23,8 @@ static const struct statistics_row rows[VCPU_COUNTERS] = {
 
 static void store(const struct vcpu *vcpu)
 {
-	for (unsigned i = 0; i < VCPU_COUNT_INJECTIONS; i++)
+	for (unsigned i = 0; i < VCPU_COUNTERS; i++)
 		statistics_store(&vcpu->statistics, i, vcpu->counters[i]);
-	statistics_store(&vcpu->statistics, VCPU_COUNT_INJECTIONS, vcpu->cpu.interrupts_delivered);
 }
 
 void vcpu_count_exit(struct vcpu *vcpu)

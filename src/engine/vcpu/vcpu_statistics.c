@@ -1,13 +1,10 @@
 /*
- * Counters for `--stats`: what the CPU executed, in which tier, and how long.
+ * Counters for `--stats`: what the CPU spent its time on, and what its architecture counts.
  */
 #include "engine/vcpu/sampler.h"
 #include "engine/vcpu/vcpu.h"
-#include "engine/vm/clock.h"
 
-typedef void visitor(void *context, const char *name, uint64_t value);
-
-static void visit_times(struct vcpu *vcpu, visitor *visit, void *context)
+static void visit_times(struct vcpu *vcpu, vcpu_visitor *visit, void *context)
 {
 	static const char *const names[CPU_ACTIVITIES] = {
 		[CPU_IS_OUTSIDE] = "ms outside, in user space",
@@ -27,18 +24,13 @@ static void visit_times(struct vcpu *vcpu, visitor *visit, void *context)
 			visit(context, names[i], times_ns[i] / 1000000);
 }
 
-void vcpu_read_statistics(struct vcpu *vcpu, visitor *visit, void *context)
+void vcpu_read_statistics(struct vcpu *vcpu, vcpu_visitor *visit, void *context)
 {
-	const struct cpu *cpu = &vcpu->cpu;
-
 	visit_times(vcpu, visit, context);
 	visit(context, "exclusive sections", vcpu->sections);
 	visit(context, "us until other CPUs stood still for them",
 	      host_tsc_khz() ? vcpu->sections_ticks * 1000 / host_tsc_khz() : 0);
 	visit(context, "stops for exclusive sections of others", vcpu->stops);
 	visit(context, "sleeps", vcpu->sleeps);
-	visit(context, "TLB misses", cpu->tlb_misses);
-	visit(context, "exceptions", cpu->exceptions_delivered);
-	visit(context, "interrupts", cpu->interrupts_delivered);
-	runner_visit_counters(&vcpu->runner, visit, context);
+	vcpu->architecture->visit_counters(vcpu, visit, context);
 }

@@ -1,7 +1,7 @@
 /*
  * Time of a VM: the host's TSC frequency, and kvm-clock (Linux's Documentation/virt/kvm/x86/msr.rst
  * and api.rst 4.29, 4.30), a linear function of host_tsc for the whole life of the VM. What vCPUs tell
- * their guests of it is theirs (vcpu/pv_clock.h).
+ * their guests of it is theirs (vcpu/x86/pv_clock.h).
  */
 #ifndef KVIK_ENGINE_VM_CLOCK_H
 #define KVIK_ENGINE_VM_CLOCK_H

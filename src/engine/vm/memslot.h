@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "engine/vm/dirty_ring.h"
-#include "engine/x86/cpu.h" /* struct cpu_page */
+#include "engine/page.h"
 
 #define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
 

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/page.h"
 #include "engine/x86/decode/insn_rules.h"
 #include "engine/x86/fpu/fpu_state.h"
 #include "engine/x86/mmu/tlb_set.h"
@@ -109,18 +110,6 @@ struct tiers;
 struct cpu_catcher;
 struct memory_watch;
 
-/* A guest-physical page as the platform knows it. */
-struct cpu_page {
-	uint8_t *hva;       /* host address of the page's first byte; NULL: not memory (MMIO) */
-	bool writable;      /* false: read-only slot, a write is MMIO (api.rst 4.35) */
-	bool dirty_logging; /* writes must be reported with platform->page_dirty first */
-};
-
-/*
- * What the CPU asks of the world around it; all called on the CPU's own thread, between guest
- * memory accesses, with the guest's vector state saved (fpu_leave) by the caller. `context` is
- * cpu->platform_context.
- */
 /*
  * What is asked on every TLB miss, while the guest's vector state may be in the host's registers: these
  * leave vector registers alone, whatever they call. So they are of a type of their own, by what they
@@ -133,7 +122,11 @@ struct cpu_lookups {
 	void (*page_dirty)(struct vector_free_context *context, uint64_t gpa);
 };
 
-/* All of these may use vector registers: fpu_leave comes before each. */
+/*
+ * What the CPU asks of the world around it; all called on the CPU's own thread, between guest
+ * memory accesses, with the guest's vector state saved (fpu_leave) by the caller: all of these may use
+ * vector registers. `context` is cpu->platform_context.
+ */
 struct cpu_platform {
 	/* The memory behind gpa's page. Returns true and fills `page`, or false for no memory. */
 	bool (*page_lookup)(void *context, uint64_t gpa, struct cpu_page *page);

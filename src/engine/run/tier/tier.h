@@ -11,10 +11,10 @@
 #ifndef KVIK_ENGINE_RUN_TIER_TIER_H
 #define KVIK_ENGINE_RUN_TIER_TIER_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/run/tier/activity.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/observer.h"
 
@@ -76,19 +76,6 @@ struct tier {
 /* Where each tier keeps what it has of a CPU. */
 enum tier_slot { TIER_INTERPRETER, TIER_TRANSLATOR, TIER_DIRECT, TIER_SLOTS };
 
-/* What a CPU spends its time on. */
-enum cpu_activity {
-	CPU_IS_OUTSIDE,      /* user space has it */
-	CPU_IS_IDLE,         /* waits for an event, in HLT or before it was started */
-	CPU_DISPATCHES,      /* events, requests, finding what to run next */
-	CPU_INTERPRETS,
-	CPU_TRANSLATES,
-	CPU_RUNS_TRANSLATION,
-	CPU_FALLS_BACK,      /* an instruction of translated code, interpreted */
-	CPU_RUNS_DIRECT,     /* its stub has the processor */
-	CPU_ACTIVITIES,
-};
-
 struct code_index;
 
 /* A CPU's tiers: cpu->tiers. */
@@ -99,19 +86,13 @@ struct tiers {
 	void *state[TIER_SLOTS];
 	struct code_index *code; /* the VM's */
 	struct tiers *next;      /* of the same VM: code_index.c */
-	_Atomic uint8_t activity; /* enum cpu_activity; others may look at it */
+	struct activity activity; /* others may look at it */
 };
 
 /* The activity that begins now. */
 static inline void cpu_begins(struct cpu *cpu, enum cpu_activity activity)
 {
-	atomic_store_explicit(&cpu->tiers->activity, activity, memory_order_relaxed);
-}
-
-/* Any thread. */
-static inline enum cpu_activity cpu_activity(const struct cpu *cpu)
-{
-	return atomic_load_explicit(&cpu->tiers->activity, memory_order_relaxed);
+	activity_begins(&cpu->tiers->activity, activity);
 }
 
 static inline void *tier_state(const struct cpu *cpu, enum tier_slot slot)

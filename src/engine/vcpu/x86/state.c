@@ -5,16 +5,16 @@
 #include <errno.h>
 #include <string.h>
 
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/system/control.h"
-#include "engine/x86/system/cpuid.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/system.h"
+#include "engine/x86/system/control.h"
+#include "engine/x86/system/cpuid.h"
 
 #define VECTORS 256
 
-void vcpu_get_regs(struct vcpu *vcpu, struct kvm_regs *regs)
+void x86_get_regs(struct x86_vcpu *vcpu, struct kvm_regs *regs)
 {
 	const uint64_t *gpr = vcpu->cpu.gpr;
 
@@ -27,7 +27,7 @@ void vcpu_get_regs(struct vcpu *vcpu, struct kvm_regs *regs)
 	};
 }
 
-void vcpu_set_regs(struct vcpu *vcpu, const struct kvm_regs *regs)
+void x86_set_regs(struct x86_vcpu *vcpu, const struct kvm_regs *regs)
 {
 	uint64_t *gpr = vcpu->cpu.gpr;
 
@@ -61,7 +61,7 @@ static bool is_pae_paging(const struct cpu *cpu)
 }
 
 /* The part that struct kvm_sregs2 begins with, too. */
-static void get_common(struct vcpu *vcpu, struct kvm_sregs *sregs)
+static void get_common(struct x86_vcpu *vcpu, struct kvm_sregs *sregs)
 {
 	const struct cpu *cpu = &vcpu->cpu;
 
@@ -82,14 +82,14 @@ static void get_common(struct vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->cr2 = cpu->cr2;
 	sregs->cr3 = cpu->cr3;
 	sregs->cr4 = cpu->cr4;
-	sregs->cr8 = vcpu_get_cr8(vcpu);
+	sregs->cr8 = x86_get_cr8(vcpu);
 	sregs->efer = cpu->efer;
-	sregs->apic_base = vcpu_get_apic_base(vcpu);
+	sregs->apic_base = x86_get_apic_base(vcpu);
 }
 
-int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t base)
+int x86_set_apic_base(struct x86_vcpu *vcpu, uint64_t base)
 {
-	if (!vcpu_apic_base_is_valid(vcpu, base))
+	if (!x86_apic_base_is_valid(vcpu, base))
 		return -EINVAL;
 	if (vcpu->lapic)
 		return lapic_set_base(vcpu->lapic, base);
@@ -97,7 +97,7 @@ int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t base)
 	return 0;
 }
 
-static int set_common(struct vcpu *vcpu, const struct kvm_sregs *sregs)
+static int set_common(struct x86_vcpu *vcpu, const struct kvm_sregs *sregs)
 {
 	struct cpu *cpu = &vcpu->cpu;
 	int result;
@@ -107,7 +107,7 @@ static int set_common(struct vcpu *vcpu, const struct kvm_sregs *sregs)
 	/* Outside IA-32e mode there is no 64-bit code segment (kvm_is_valid_sregs). */
 	if (!((sregs->efer & EFER_LME) && (sregs->cr0 & CR0_PG)) && sregs->cs.l)
 		return -EINVAL;
-	result = vcpu_set_apic_base(vcpu, sregs->apic_base);
+	result = x86_set_apic_base(vcpu, sregs->apic_base);
 	if (result < 0)
 		return result;
 	cpu->idt.base = sregs->idt.base;
@@ -119,7 +119,7 @@ static int set_common(struct vcpu *vcpu, const struct kvm_sregs *sregs)
 	cpu->cr3 = sregs->cr3;
 	cpu->cr4 = sregs->cr4;
 	cpu->efer = sregs->efer;
-	vcpu_platform.write_cr8(vcpu, sregs->cr8 & 15);
+	x86_platform.write_cr8(vcpu, sregs->cr8 & 15);
 	cpu->segment[CPU_CS] = sregs->cs;
 	cpu->segment[CPU_DS] = sregs->ds;
 	cpu->segment[CPU_ES] = sregs->es;
@@ -131,13 +131,13 @@ static int set_common(struct vcpu *vcpu, const struct kvm_sregs *sregs)
 	cpu_update_mode(cpu);
 	control_changed(cpu);
 	/* Older user space does not set the mp_state of the bootstrap processor (x86.c). */
-	if (vcpu_is_bsp(vcpu) && cpu->rip == 0xfff0 && sregs->cs.selector == 0xf000 &&
+	if (x86_is_bsp(vcpu) && cpu->rip == 0xfff0 && sregs->cs.selector == 0xf000 &&
 	    sregs->cs.base == 0xffff0000 && !(cpu->cr0 & CR0_PE))
-		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+		vcpu->common.mp_state = KVM_MP_STATE_RUNNABLE;
 	return 0;
 }
 
-void vcpu_get_sregs(struct vcpu *vcpu, struct kvm_sregs *sregs)
+void x86_get_sregs(struct x86_vcpu *vcpu, struct kvm_sregs *sregs)
 {
 	const struct cpu_event *interrupt = &vcpu->cpu.interrupt;
 
@@ -147,7 +147,7 @@ void vcpu_get_sregs(struct vcpu *vcpu, struct kvm_sregs *sregs)
 								   << interrupt->vector % 64;
 }
 
-int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs)
+int x86_set_sregs(struct x86_vcpu *vcpu, const struct kvm_sregs *sregs)
 {
 	unsigned i;
 	int result = set_common(vcpu, sregs);
@@ -166,7 +166,7 @@ int vcpu_set_sregs(struct vcpu *vcpu, const struct kvm_sregs *sregs)
 	return 0;
 }
 
-void vcpu_get_sregs2(struct vcpu *vcpu, struct kvm_sregs2 *sregs)
+void x86_get_sregs2(struct x86_vcpu *vcpu, struct kvm_sregs2 *sregs)
 {
 	struct kvm_sregs common;
 
@@ -179,7 +179,7 @@ void vcpu_get_sregs2(struct vcpu *vcpu, struct kvm_sregs2 *sregs)
 	}
 }
 
-int vcpu_set_sregs2(struct vcpu *vcpu, const struct kvm_sregs2 *sregs)
+int x86_set_sregs2(struct x86_vcpu *vcpu, const struct kvm_sregs2 *sregs)
 {
 	bool has_pdptrs = sregs->flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
 	bool is_pae = (sregs->cr0 & CR0_PG) && (sregs->cr4 & CR4_PAE) && !(sregs->efer & EFER_LMA);
@@ -195,7 +195,7 @@ int vcpu_set_sregs2(struct vcpu *vcpu, const struct kvm_sregs2 *sregs)
 	return result;
 }
 
-void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events)
+void x86_get_events(struct x86_vcpu *vcpu, struct kvm_vcpu_events *events)
 {
 	const struct cpu *cpu = &vcpu->cpu;
 	const struct cpu_event *exception = &cpu->exception, *interrupt = &cpu->interrupt;
@@ -207,7 +207,7 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events)
 	 * is told both, as by Linux.
 	 */
 	events->exception.injected = exception->pending;
-	events->exception.pending = exception->pending && !vcpu->vm->exception_payload;
+	events->exception.pending = exception->pending && !vcpu->common.vm->exception_payload;
 	if (exception->pending) {
 		events->exception.nr = exception->vector;
 		events->exception.has_error_code = exception->has_error_code;
@@ -222,15 +222,15 @@ void vcpu_get_events(struct vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->sipi_vector = 0;
 	events->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
 			KVM_VCPUEVENT_VALID_SMM;
-	if (vcpu->vm->exception_payload)
+	if (vcpu->common.vm->exception_payload)
 		events->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (vcpu->vm->triple_fault_event) {
+	if (vcpu->common.vm->triple_fault_event) {
 		events->triple_fault.pending = vcpu->triple_fault_pending;
 		events->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 	}
 }
 
-int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
+int x86_set_events(struct x86_vcpu *vcpu, const struct kvm_vcpu_events *events)
 {
 	const uint32_t known = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SIPI_VECTOR |
 			       KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
@@ -241,7 +241,7 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
 	if (events->flags & ~known)
 		return -EINVAL;
 	if (events->flags & KVM_VCPUEVENT_VALID_PAYLOAD) {
-		if (!vcpu->vm->exception_payload ||
+		if (!vcpu->common.vm->exception_payload ||
 		    (events->exception.injected && events->exception.pending))
 			return -EINVAL;
 		is_raised |= events->exception.pending;
@@ -252,7 +252,7 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
 	/* System management mode is not modelled: nothing can be in it. */
 	if ((events->flags & KVM_VCPUEVENT_VALID_SMM) && (events->smi.smm || events->smi.pending))
 		return -EINVAL;
-	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vcpu->vm->triple_fault_event)
+	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vcpu->common.vm->triple_fault_event)
 		return -EINVAL;
 
 	cpu->exception = (struct cpu_event){
@@ -288,7 +288,7 @@ int vcpu_set_events(struct vcpu *vcpu, const struct kvm_vcpu_events *events)
 	return 0;
 }
 
-void vcpu_get_debugregs(struct vcpu *vcpu, struct kvm_debugregs *regs)
+void x86_get_debugregs(struct x86_vcpu *vcpu, struct kvm_debugregs *regs)
 {
 	memset(regs, 0, sizeof(*regs));
 	memcpy(regs->db, vcpu->cpu.dr, sizeof(regs->db));
@@ -296,7 +296,7 @@ void vcpu_get_debugregs(struct vcpu *vcpu, struct kvm_debugregs *regs)
 	regs->dr7 = vcpu->cpu.dr7;
 }
 
-int vcpu_set_debugregs(struct vcpu *vcpu, const struct kvm_debugregs *regs)
+int x86_set_debugregs(struct x86_vcpu *vcpu, const struct kvm_debugregs *regs)
 {
 	if (regs->flags || regs->dr6 >> 32 || regs->dr7 >> 32)
 		return -EINVAL;
@@ -307,16 +307,16 @@ int vcpu_set_debugregs(struct vcpu *vcpu, const struct kvm_debugregs *regs)
 	return 0;
 }
 
-int vcpu_get_mp_state(struct vcpu *vcpu, struct kvm_mp_state *state)
+int x86_get_mp_state(struct x86_vcpu *vcpu, struct kvm_mp_state *state)
 {
-	vcpu_process_events(vcpu);
-	state->mp_state = vcpu->mp_state;
-	if (vcpu->mp_state == KVM_MP_STATE_HALTED && atomic_load(&vcpu->pv_unhalted))
+	x86_process_events(vcpu);
+	state->mp_state = vcpu->common.mp_state;
+	if (vcpu->common.mp_state == KVM_MP_STATE_HALTED && atomic_load(&vcpu->pv_unhalted))
 		state->mp_state = KVM_MP_STATE_RUNNABLE;
 	return 0;
 }
 
-int vcpu_set_mp_state(struct vcpu *vcpu, const struct kvm_mp_state *state)
+int x86_set_mp_state(struct x86_vcpu *vcpu, const struct kvm_mp_state *state)
 {
 	switch (state->mp_state) {
 	case KVM_MP_STATE_RUNNABLE:
@@ -331,10 +331,10 @@ int vcpu_set_mp_state(struct vcpu *vcpu, const struct kvm_mp_state *state)
 	default:
 		return -EINVAL;
 	}
-	vcpu->mp_state = state->mp_state;
+	vcpu->common.mp_state = state->mp_state;
 	vcpu->is_sipi_pending = state->mp_state == KVM_MP_STATE_SIPI_RECEIVED;
 	if (vcpu->is_sipi_pending)
-		vcpu->mp_state = KVM_MP_STATE_INIT_RECEIVED;
+		vcpu->common.mp_state = KVM_MP_STATE_INIT_RECEIVED;
 	cpu_request(&vcpu->cpu, CPU_REQUEST_EVENT);
 	return 0;
 }

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "engine/user.h"
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/system/cpuid.h"
 #include "engine/x86/exception.h"
-#include "engine/x86/system/msr.h"
 #include "engine/x86/system.h"
+#include "engine/x86/system/cpuid.h"
+#include "engine/x86/system/msr.h"
 
 #define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 #define VECTORS           256
@@ -28,10 +28,10 @@
  * to agree: a value near what the VM's TSC is by now is that TSC (kvm_synchronize_tsc). 0 is what a
  * new vCPU is given. With vm->lock held.
  */
-static void set_tsc(struct vcpu *vcpu, uint64_t value)
+static void set_tsc(struct x86_vcpu *vcpu, uint64_t value)
 {
-	struct vm *vm = vcpu->vm;
-	uint64_t now = vcpu_scale_tsc(vcpu, host_tsc());
+	struct vm *vm = vcpu->common.vm;
+	uint64_t now = x86_scale_tsc(vcpu, host_tsc());
 	uint64_t second = vcpu->tsc_khz * UINT64_C(1000);
 	uint64_t distance = value - (now + vm->tsc_offset);
 
@@ -41,7 +41,7 @@ static void set_tsc(struct vcpu *vcpu, uint64_t value)
 }
 
 /* Both MSR requests stop at the first MSR that fails and return how many came before. */
-static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
+static int each_msr(struct x86_vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 {
 	struct kvm_msr_entry entries[USER_MSRS_MAX];
 	int count = user_read_msrs(entries, user);
@@ -58,7 +58,7 @@ static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 			set_tsc(vcpu, entry->data);
 		} else if (is_write && entry->index == MSR_APIC_BASE) {
 			/* The rules of transitions are for guests; a reset goes back from x2APIC. */
-			result = vcpu_set_apic_base(vcpu, entry->data);
+			result = x86_set_apic_base(vcpu, entry->data);
 		} else if (is_write) {
 			result = cpu_msr_write(&vcpu->cpu, entry->index, entry->data, true);
 		} else {
@@ -73,17 +73,17 @@ static int each_msr(struct vcpu *vcpu, struct kvm_msrs *user, bool is_write)
 	return result < 0 ? result : i;
 }
 
-int vcpu_get_msrs(struct vcpu *vcpu, struct kvm_msrs *user)
+int x86_get_msrs(struct x86_vcpu *vcpu, struct kvm_msrs *user)
 {
 	return each_msr(vcpu, user, false);
 }
 
-int vcpu_set_msrs(struct vcpu *vcpu, struct kvm_msrs *user)
+int x86_set_msrs(struct x86_vcpu *vcpu, struct kvm_msrs *user)
 {
 	return each_msr(vcpu, user, true);
 }
 
-int vcpu_get_cpuid(struct vcpu *vcpu, struct kvm_cpuid2 *user)
+int x86_get_cpuid(struct x86_vcpu *vcpu, struct kvm_cpuid2 *user)
 {
 	const struct cpu *cpu = &vcpu->cpu;
 	struct kvm_cpuid2 header;
@@ -103,7 +103,7 @@ int vcpu_get_cpuid(struct vcpu *vcpu, struct kvm_cpuid2 *user)
 	return user_write(user->entries, cpu->cpuid, cpu->cpuid_count * sizeof(*cpu->cpuid));
 }
 
-int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user)
+int x86_set_cpuid(struct x86_vcpu *vcpu, const struct kvm_cpuid2 *user)
 {
 	struct cpu *cpu = &vcpu->cpu;
 	struct kvm_cpuid_entry2 *entries;
@@ -122,7 +122,7 @@ int vcpu_set_cpuid(struct vcpu *vcpu, const struct kvm_cpuid2 *user)
 	result = user_read(entries, user->entries, size);
 	if (result < 0)
 		goto free_entries;
-	if (vcpu->has_run) {
+	if (vcpu->common.has_run) {
 		/* What a running guest has seen does not change under it. */
 		if (header.nent != cpu->cpuid_count || memcmp(cpu->cpuid, entries, size) != 0)
 			result = -EINVAL;
@@ -137,7 +137,7 @@ free_entries:
 	return result;
 }
 
-int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
+int x86_set_guest_debug(struct x86_vcpu *vcpu, const struct kvm_guest_debug *debug)
 {
 	struct cpu *cpu = &vcpu->cpu;
 
@@ -162,7 +162,7 @@ int vcpu_set_guest_debug(struct vcpu *vcpu, const struct kvm_guest_debug *debug)
 	return 0;
 }
 
-int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz)
+int x86_set_tsc_khz(struct x86_vcpu *vcpu, unsigned long khz)
 {
 	uint32_t host_khz = host_tsc_khz();
 
@@ -178,7 +178,7 @@ int vcpu_set_tsc_khz(struct vcpu *vcpu, unsigned long khz)
 	return 0;
 }
 
-int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt)
+int x86_interrupt(struct x86_vcpu *vcpu, const struct kvm_interrupt *interrupt)
 {
 	if (interrupt->irq >= VECTORS)
 		return -EINVAL;
@@ -189,7 +189,7 @@ int vcpu_interrupt(struct vcpu *vcpu, const struct kvm_interrupt *interrupt)
 		};
 		return 0;
 	}
-	if (irqchip_is_full(vcpu->vm->irqchip))
+	if (irqchip_is_full(vcpu->common.vm->irqchip))
 		return -ENXIO;
 	/* A split irqchip: user space has the PIC, whose vector waits for the local APIC. */
 	return lapic_inject_extint(vcpu->lapic, interrupt->irq);

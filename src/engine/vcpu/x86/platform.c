@@ -6,11 +6,11 @@
 #include <linux/kvm_para.h>
 #include <sched.h>
 
-#include "engine/vcpu/platform_memory.h"
-#include "engine/vcpu/pv_clock.h"
 #include "engine/vcpu/signals.h"
-#include "engine/vcpu/steal_time.h"
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/platform_memory.h"
+#include "engine/vcpu/x86/pv_clock.h"
+#include "engine/vcpu/x86/steal_time.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/system.h"
 
@@ -19,17 +19,17 @@
 /* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
 #define HYPERCALL_ERROR(code) ((uint64_t)-(int64_t)(code))
 
-static bool collect_write(const struct vcpu *vcpu, bool is_pio, uint64_t address, const void *data,
+static bool collect_write(const struct x86_vcpu *vcpu, bool is_pio, uint64_t address, const void *data,
 			  unsigned size)
 {
-	return vcpu->coalesced &&
-	       coalesced_write(&vcpu->vm->coalesced, vcpu->coalesced, is_pio, address, data, size);
+	return vcpu->common.coalesced &&
+	       coalesced_write(&vcpu->common.vm->coalesced, vcpu->common.coalesced, is_pio, address, data, size);
 }
 
 static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is_write)
 {
-	struct vcpu *vcpu = context;
-	struct vm *vm = vcpu->vm;
+	struct x86_vcpu *vcpu = context;
+	struct vm *vm = vcpu->common.vm;
 
 	if (vcpu->lapic && lapic_mmio(vcpu->lapic, gpa, data, size, is_write))
 		return true;
@@ -41,8 +41,8 @@ static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is
 
 static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is_write)
 {
-	struct vcpu *vcpu = context;
-	struct vm *vm = vcpu->vm;
+	struct x86_vcpu *vcpu = context;
+	struct vm *vm = vcpu->common.vm;
 
 	if (irqchip_pio(vm->irqchip, port, data, size, is_write))
 		return true;
@@ -52,14 +52,14 @@ static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is
 
 static bool interrupt_pending(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	return vcpu->lapic && lapic_interrupt_pending(vcpu->lapic);
 }
 
 static int interrupt_acknowledge(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	return vcpu->lapic ? lapic_interrupt_acknowledge(vcpu->lapic) : -1;
 }
@@ -67,27 +67,27 @@ static int interrupt_acknowledge(void *context)
 /* With a full irqchip there is nothing to inject; with a split one LINT0 decides. */
 static bool injection_possible(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	if (!vcpu->lapic)
 		return true;
-	return !irqchip_is_full(vcpu->vm->irqchip) && lapic_accepts_extint(vcpu->lapic);
+	return !irqchip_is_full(vcpu->common.vm->irqchip) && lapic_accepts_extint(vcpu->lapic);
 }
 
 static bool process_events(void *context)
 {
-	vcpu_steal_update(context);
-	return vcpu_process_events(context);
+	steal_time_update(context);
+	return x86_process_events(context);
 }
 
 static uint8_t read_cr8(void *context)
 {
-	return vcpu_get_cr8(context);
+	return x86_get_cr8(context);
 }
 
 static void write_cr8(void *context, uint8_t value)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	if (vcpu->lapic)
 		lapic_set_cr8(vcpu->lapic, value);
@@ -97,7 +97,7 @@ static void write_cr8(void *context, uint8_t value)
 
 static int msr_read(void *context, uint32_t index, uint64_t *value)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 	int result = -ENOENT;
 
 	if (index == MSR_STEAL_TIME)
@@ -106,53 +106,53 @@ static int msr_read(void *context, uint32_t index, uint64_t *value)
 		result = lapic_msr_read(vcpu->lapic, index, value);
 	else if (index == MSR_APIC_BASE)
 		*value = vcpu->apic_base, result = 0;
-	return result == -ENOENT ? vcpu_clock_msr_read(vcpu, index, value) : result;
+	return result == -ENOENT ? pv_clock_msr_read(vcpu, index, value) : result;
 }
 
 static int msr_write(void *context, uint32_t index, uint64_t value)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 	int result = -ENOENT;
 
-	if (index == MSR_APIC_BASE && !vcpu_apic_base_is_valid(vcpu, value))
+	if (index == MSR_APIC_BASE && !x86_apic_base_is_valid(vcpu, value))
 		return -EINVAL;
 	if (index == MSR_STEAL_TIME)
-		return vcpu_steal_set_msr(vcpu, value);
+		return steal_time_set_msr(vcpu, value);
 	if (vcpu->lapic)
 		result = lapic_msr_write(vcpu->lapic, index, value);
 	else if (index == MSR_APIC_BASE)
 		vcpu->apic_base = value, result = 0;
-	return result == -ENOENT ? vcpu_clock_msr_write(vcpu, index, value) : result;
+	return result == -ENOENT ? pv_clock_msr_write(vcpu, index, value) : result;
 }
 
 static bool msr_allowed(void *context, uint32_t index, bool is_write)
 {
-	const struct vcpu *vcpu = context;
+	const struct x86_vcpu *vcpu = context;
 
-	return msr_filter_allows(vcpu->vm->msr_filter, index, is_write);
+	return msr_filter_allows(vcpu->common.vm->msr_filter, index, is_write);
 }
 
 static bool msr_exits(void *context, uint32_t reason)
 {
-	const struct vcpu *vcpu = context;
+	const struct x86_vcpu *vcpu = context;
 
-	return atomic_load(&vcpu->vm->msr_exits) & reason;
+	return atomic_load(&vcpu->common.vm->msr_exits) & reason;
 }
 
 static uint64_t read_tsc(void *context)
 {
-	return vcpu_scale_tsc(context, host_tsc());
+	return x86_scale_tsc(context, host_tsc());
 }
 
 static void platform_exclusive_begin(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	uint64_t began = host_tsc();
 
-	exclusive_begin(&vcpu->vm->exclusive, &vcpu->member.exclusive);
-	vcpu->sections++;
-	vcpu->sections_ticks += host_tsc() - began;
+	exclusive_begin(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
+	vcpu->common.sections++;
+	vcpu->common.sections_ticks += host_tsc() - began;
 }
 
 /*
@@ -161,42 +161,44 @@ static void platform_exclusive_begin(void *context)
  */
 static void platform_exclusive_end(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
-	exclusive_end(&vcpu->vm->exclusive, &vcpu->member.exclusive);
-	signals_watch(vcpu);
+	exclusive_end(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
+	signals_watch(&vcpu->common);
 }
 
 static void platform_pause(void *context)
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
-	vcpu->stops++;
-	vcpu_leave_guest(vcpu);
-	vcpu_enter_guest(vcpu);
-	signals_watch(vcpu);
+	vcpu->common.stops++;
+	vcpu_leave_guest(&vcpu->common);
+	vcpu_enter_guest(&vcpu->common);
+	signals_watch(&vcpu->common);
 }
 
 static void platform_yield(void *context)
 {
-	vcpu_steal_leave(context, true);
-	vcpu_leave_guest(context);
+	struct x86_vcpu *vcpu = context;
+
+	steal_time_leave(vcpu, true);
+	vcpu_leave_guest(&vcpu->common);
 	sched_yield();
-	vcpu_enter_guest(context);
-	vcpu_steal_enter(context);
-	signals_watch(context);
+	vcpu_enter_guest(&vcpu->common);
+	steal_time_enter(vcpu);
+	signals_watch(&vcpu->common);
 }
 
 /* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
-static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
+static uint64_t kick_cpu(struct x86_vcpu *vcpu, uint64_t apic_id)
 {
 	struct vm_member *member =
-		apic_id < VM_VCPU_ID_MAX ? vm_find_member(vcpu->vm, apic_id) : NULL;
-	struct vcpu *target = member ? vcpu_of(member) : NULL;
+		apic_id < VM_VCPU_ID_MAX ? vm_find_member(vcpu->common.vm, apic_id) : NULL;
+	struct x86_vcpu *target = member ? x86_vcpu_of(vcpu_of(member)) : NULL;
 
 	if (target) {
 		atomic_store(&target->pv_unhalted, true);
-		vcpu_notify(target);
+		vcpu_notify(&target->common);
 	}
 	return 0;
 }
@@ -205,14 +207,14 @@ static uint64_t kick_cpu(struct vcpu *vcpu, uint64_t apic_id)
  * KVM_HC_SCHED_YIELD: a vCPU that waits for another. Linux has no call to yield to one thread; on a host
  * with spare processors the other one runs already.
  */
-static uint64_t yield_to(struct vcpu *vcpu)
+static uint64_t yield_to(struct x86_vcpu *vcpu)
 {
 	cpu_request(&vcpu->cpu, CPU_REQUEST_YIELD);
 	return 0;
 }
 
 /* KVM_HC_SEND_IPI: to the APIC ids `lowest` and on whose bits are set. How many took it. */
-static uint64_t send_ipi(struct vcpu *vcpu, const uint64_t arguments[4])
+static uint64_t send_ipi(struct x86_vcpu *vcpu, const uint64_t arguments[4])
 {
 	bool is_64 = cpu_is_64(&vcpu->cpu);
 	uint64_t mask = is_64 ? UINT64_MAX : UINT32_MAX;
@@ -226,14 +228,14 @@ static uint64_t send_ipi(struct vcpu *vcpu, const uint64_t arguments[4])
 
 	if (!vcpu->lapic)
 		return 0;
-	result = irqchip_send_ipi(vcpu->vm->irqchip, &ipi);
+	result = irqchip_send_ipi(vcpu->common.vm->irqchip, &ipi);
 	return result < 0 ? HYPERCALL_ERROR(KVM_EINVAL) : (uint64_t)result;
 }
 
 /* Linux Documentation/virt/kvm/x86/hypercalls.rst. */
 static uint64_t hypercall(void *context, uint64_t number, const uint64_t arguments[4])
 {
-	struct vcpu *vcpu = context;
+	struct x86_vcpu *vcpu = context;
 
 	if (vcpu->cpu.cpl != 0)
 		return HYPERCALL_ERROR(KVM_EPERM);
@@ -251,7 +253,7 @@ static uint64_t hypercall(void *context, uint64_t number, const uint64_t argumen
 	}
 }
 
-const struct cpu_platform vcpu_platform = {
+const struct cpu_platform x86_platform = {
 	.lookups = &platform_lookups,
 	.mmio = mmio,
 	.pio = pio,

@@ -2,22 +2,22 @@
  * What the CPU asks about memory on every TLB miss (struct cpu_lookups), while the guest's vector
  * state may be in the host's registers: built without vector instructions.
  */
-#include "engine/vcpu/platform_memory.h"
+#include "engine/vcpu/x86/platform_memory.h"
 
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 
 static bool page_lookup(struct vector_free_context *context, uint64_t gpa, struct cpu_page *page)
 {
-	const struct vcpu *vcpu = (const void *)context;
+	const struct x86_vcpu *vcpu = (const void *)context;
 
-	return memslots_page(&vcpu->vm->memslots, gpa, page);
+	return memslots_page(&vcpu->common.vm->memslots, gpa, page);
 }
 
-void platform_page_dirty(struct vcpu *vcpu, uint64_t gpa)
+void platform_page_dirty(struct x86_vcpu *vcpu, uint64_t gpa)
 {
-	memslots_mark_dirty(&vcpu->vm->memslots, gpa, vcpu->member.dirty_ring);
-	if (dirty_ring_is_full(&vcpu->dirty_ring))
+	memslots_mark_dirty(&vcpu->common.vm->memslots, gpa, vcpu->common.member.dirty_ring);
+	if (dirty_ring_is_full(&vcpu->common.dirty_ring))
 		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
 }
 

@@ -1,13 +1,13 @@
 /* A vCPU's steal time: see steal_time.h. */
-#include "engine/vcpu/steal_time.h"
+#include "engine/vcpu/x86/steal_time.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stddef.h>
 #include <time.h>
 
-#include "engine/vcpu/platform_memory.h"
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/platform_memory.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 
 /* arch/x86/include/uapi/asm/kvm_para.h */
@@ -40,17 +40,17 @@ static uint64_t ticks_to_ns(uint64_t ticks)
 	return (unsigned __int128)ticks * 1000000 / host_tsc_khz();
 }
 
-static bool is_enabled(const struct vcpu *vcpu)
+static bool is_enabled(const struct x86_vcpu *vcpu)
 {
 	return vcpu->steal.msr & STEAL_ENABLED;
 }
 
-static uint64_t page_gpa(const struct vcpu *vcpu)
+static uint64_t page_gpa(const struct x86_vcpu *vcpu)
 {
 	return vcpu->steal.msr & ~(STEAL_ENABLED | STEAL_RESERVED);
 }
 
-int vcpu_steal_set_msr(struct vcpu *vcpu, uint64_t value)
+int steal_time_set_msr(struct x86_vcpu *vcpu, uint64_t value)
 {
 	if (value & STEAL_RESERVED)
 		return -EINVAL;
@@ -60,9 +60,9 @@ int vcpu_steal_set_msr(struct vcpu *vcpu, uint64_t value)
 }
 
 /* Where `preempted` is, to be changed by atomic exchange as guests change it. NULL: in no RAM. */
-static uint8_t *preempted_byte(const struct vcpu *vcpu)
+static uint8_t *preempted_byte(const struct x86_vcpu *vcpu)
 {
-	const struct memslots *slots = &vcpu->vm->memslots;
+	const struct memslots *slots = &vcpu->common.vm->memslots;
 	uint64_t gpa = page_gpa(vcpu) + offsetof(struct steal_page, preempted);
 	const struct memslot *slot = memslots_find(slots, gpa);
 
@@ -72,9 +72,9 @@ static uint8_t *preempted_byte(const struct vcpu *vcpu)
 }
 
 /* The guest's page holds the sum, which so survives saving and loading (as Linux's record_steal_time). */
-static void tell(const struct vcpu *vcpu, uint64_t stolen_ns)
+static void tell(const struct x86_vcpu *vcpu, uint64_t stolen_ns)
 {
-	const struct memslots *slots = &vcpu->vm->memslots;
+	const struct memslots *slots = &vcpu->common.vm->memslots;
 	uint64_t gpa = page_gpa(vcpu);
 	struct steal_page page;
 
@@ -93,9 +93,9 @@ static void tell(const struct vcpu *vcpu, uint64_t stolen_ns)
 		       sizeof(page.version));
 }
 
-static void begin_counting(struct vcpu *vcpu, uint64_t now, uint64_t used_ns)
+static void begin_counting(struct x86_vcpu *vcpu, uint64_t now, uint64_t used_ns)
 {
-	struct vcpu_steal *steal = &vcpu->steal;
+	struct steal_time *steal = &vcpu->steal;
 
 	steal->since = now;
 	steal->outside = 0;
@@ -103,9 +103,9 @@ static void begin_counting(struct vcpu *vcpu, uint64_t now, uint64_t used_ns)
 	steal->elsewhere = vcpu->cpu.ticks_elsewhere;
 }
 
-static void look(struct vcpu *vcpu, uint64_t now)
+static void look(struct x86_vcpu *vcpu, uint64_t now)
 {
-	struct vcpu_steal *steal = &vcpu->steal;
+	struct steal_time *steal = &vcpu->steal;
 	uint64_t wall_ns, used_ns, now_ns;
 
 	wall_ns = ticks_to_ns(now - steal->since - steal->outside);
@@ -119,15 +119,15 @@ static void look(struct vcpu *vcpu, uint64_t now)
 	begin_counting(vcpu, now, now_ns);
 }
 
-void vcpu_steal_update(struct vcpu *vcpu)
+void steal_time_update(struct x86_vcpu *vcpu)
 {
 	if (is_enabled(vcpu) && vcpu->steal.is_counting)
 		look(vcpu, host_tsc());
 }
 
-void vcpu_steal_enter(struct vcpu *vcpu)
+void steal_time_enter(struct x86_vcpu *vcpu)
 {
-	struct vcpu_steal *steal = &vcpu->steal;
+	struct steal_time *steal = &vcpu->steal;
 	uint8_t *preempted;
 	uint64_t now;
 
@@ -151,7 +151,7 @@ void vcpu_steal_enter(struct vcpu *vcpu)
 	look(vcpu, now);
 }
 
-void vcpu_steal_leave(struct vcpu *vcpu, bool is_preempted)
+void steal_time_leave(struct x86_vcpu *vcpu, bool is_preempted)
 {
 	uint8_t *preempted;
 

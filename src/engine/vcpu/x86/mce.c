@@ -3,7 +3,7 @@
  */
 #include <errno.h>
 
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/system.h"
 #include "engine/x86/system/msr.h"
@@ -25,24 +25,24 @@
 
 enum bank_register { BANK_CTL, BANK_STATUS, BANK_ADDRESS, BANK_MISC };
 
-static uint64_t read_msr(struct vcpu *vcpu, uint32_t index)
+static uint64_t read_msr(struct x86_vcpu *vcpu, uint32_t index)
 {
 	uint64_t value;
 
 	return cpu_msr_read(&vcpu->cpu, index, &value, true) < 0 ? 0 : value;
 }
 
-static uint64_t read_bank(struct vcpu *vcpu, unsigned bank, enum bank_register which)
+static uint64_t read_bank(struct x86_vcpu *vcpu, unsigned bank, enum bank_register which)
 {
 	return read_msr(vcpu, MSR_MC0_CTL + bank * BANK_REGISTERS + which);
 }
 
-static void write_bank(struct vcpu *vcpu, unsigned bank, enum bank_register which, uint64_t value)
+static void write_bank(struct x86_vcpu *vcpu, unsigned bank, enum bank_register which, uint64_t value)
 {
 	cpu_msr_write(&vcpu->cpu, MSR_MC0_CTL + bank * BANK_REGISTERS + which, value, true);
 }
 
-int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
+int x86_setup_mce(struct x86_vcpu *vcpu, uint64_t mcg_cap)
 {
 	unsigned banks = mcg_cap & MCG_CAP_COUNT;
 	int result;
@@ -61,7 +61,7 @@ int vcpu_setup_mce(struct vcpu *vcpu, uint64_t mcg_cap)
 	return 0;
 }
 
-static void fill_bank(struct vcpu *vcpu, const struct kvm_x86_mce *mce)
+static void fill_bank(struct x86_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
 	uint64_t old = read_bank(vcpu, mce->bank, BANK_STATUS);
 
@@ -72,7 +72,7 @@ static void fill_bank(struct vcpu *vcpu, const struct kvm_x86_mce *mce)
 }
 
 /* Another in the midst of one, or where none is awaited, shuts a processor down (§15.3.1.2). */
-static void raise_check(struct vcpu *vcpu, const struct kvm_x86_mce *mce)
+static void raise_check(struct x86_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
 	struct cpu *cpu = &vcpu->cpu;
 
@@ -85,7 +85,7 @@ static void raise_check(struct vcpu *vcpu, const struct kvm_x86_mce *mce)
 	cpu->exception = (struct cpu_event){ .pending = true, .vector = EXCEPTION_MC };
 }
 
-int vcpu_set_mce(struct vcpu *vcpu, const struct kvm_x86_mce *mce)
+int x86_set_mce(struct x86_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
 	uint64_t mcg_cap = read_msr(vcpu, MSR_MCG_CAP), old;
 

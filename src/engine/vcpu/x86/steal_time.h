@@ -16,26 +16,39 @@
  * that translations have changed, instead of sending an IPI: that is obeyed before the next
  * instruction.
  */
-#ifndef KVIK_ENGINE_VCPU_STEAL_TIME_H
-#define KVIK_ENGINE_VCPU_STEAL_TIME_H
+#ifndef KVIK_ENGINE_VCPU_X86_STEAL_TIME_H
+#define KVIK_ENGINE_VCPU_X86_STEAL_TIME_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define MSR_STEAL_TIME 0x4b564d03
 
-struct vcpu;
+struct x86_vcpu;
+
+/* The vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
+struct steal_time {
+	uint64_t msr;       /* gpa | enabled */
+	bool is_counting;   /* the rest is since some moment, on `thread` */
+	pthread_t thread;
+	uint64_t since;     /* host_tsc, then; likewise the next two */
+	uint64_t left;      /* when the guest was left last; 0: it is inside */
+	uint64_t outside;   /* ticks since then outside the guest */
+	uint64_t used_ns;   /* the thread's CPU time, then */
+	uint64_t elsewhere; /* cpu.ticks_elsewhere, then */
+};
 
 /* The MSR: 0, -EINVAL for reserved bits. */
-int vcpu_steal_set_msr(struct vcpu *vcpu, uint64_t value);
+int steal_time_set_msr(struct x86_vcpu *vcpu, uint64_t value);
 
 /* The three on the vCPU's thread, where exclusive sections wait for it (vcpu_enter_guest). */
 
 /* It is about to execute: it is not preempted any more, and obeys what was left for it. */
-void vcpu_steal_enter(struct vcpu *vcpu);
+void steal_time_enter(struct x86_vcpu *vcpu);
 /* It leaves the guest; `is_preempted`: with work to do there, and between two instructions. */
-void vcpu_steal_leave(struct vcpu *vcpu, bool is_preempted);
+void steal_time_leave(struct x86_vcpu *vcpu, bool is_preempted);
 /* A good moment, between two instructions, to tell the guest what was stolen. */
-void vcpu_steal_update(struct vcpu *vcpu);
+void steal_time_update(struct x86_vcpu *vcpu);
 
 #endif

@@ -1,12 +1,11 @@
 /* A vCPU's kvm-clock page: see pv_clock.h. */
-#include "engine/vcpu/pv_clock.h"
+#include "engine/vcpu/x86/pv_clock.h"
 
 #include <errno.h>
 
-#include "engine/vcpu/vcpu.h"
+#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 #include "util/clock.h"
-
 
 /* arch/x86/include/asm/pvclock-abi.h */
 struct pvclock_vcpu_time_info {
@@ -43,10 +42,10 @@ static void get_scale(uint32_t khz, int8_t *shift, uint32_t *multiplier)
 	*multiplier = ((unsigned __int128)target << 32) / hz;
 }
 
-void vcpu_clock_write(struct vcpu *vcpu)
+void pv_clock_write(struct x86_vcpu *vcpu)
 {
-	struct vm *vm = vcpu->vm;
-	struct vcpu_clock *clock = &vcpu->clock;
+	struct vm *vm = vcpu->common.vm;
+	struct pv_clock *clock = &vcpu->clock;
 	uint64_t gpa = clock->msr & ~SYSTEM_TIME_ENABLED;
 	uint64_t base_tsc;
 	uint32_t version;
@@ -55,7 +54,7 @@ void vcpu_clock_write(struct vcpu *vcpu)
 	if (!(clock->msr & SYSTEM_TIME_ENABLED))
 		return;
 	page.system_time = vm_clock_base(&vm->clock, &base_tsc);
-	page.tsc_timestamp = vcpu_scale_tsc(vcpu, base_tsc);
+	page.tsc_timestamp = x86_scale_tsc(vcpu, base_tsc);
 	clock->tsc_offset = vcpu->cpu.tsc_offset;
 	page.tsc_timestamp += clock->tsc_offset;
 	clock->tsc_khz = vcpu->tsc_khz;
@@ -83,12 +82,12 @@ void vcpu_clock_write(struct vcpu *vcpu)
 	memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version));
 }
 
-int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
+int pv_clock_msr_read(struct x86_vcpu *vcpu, uint32_t index, uint64_t *value)
 {
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		*value = vm_clock_get_wall(&vcpu->vm->clock);
+		*value = vm_clock_get_wall(&vcpu->common.vm->clock);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:
@@ -99,36 +98,36 @@ int vcpu_clock_msr_read(struct vcpu *vcpu, uint32_t index, uint64_t *value)
 	}
 }
 
-int vcpu_clock_msr_write(struct vcpu *vcpu, uint32_t index, uint64_t value)
+int pv_clock_msr_write(struct x86_vcpu *vcpu, uint32_t index, uint64_t value)
 {
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		vm_clock_set_wall(&vcpu->vm->clock, &vcpu->vm->memslots, value);
+		vm_clock_set_wall(&vcpu->common.vm->clock, &vcpu->common.vm->memslots, value);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:
 		vcpu->clock.msr = value;
-		vcpu_clock_write(vcpu);
+		pv_clock_write(vcpu);
 		return 0;
 	default:
 		return -ENOENT;
 	}
 }
 
-int vcpu_clock_set_stopped(struct vcpu *vcpu)
+int pv_clock_set_stopped(struct x86_vcpu *vcpu)
 {
 	if (!(vcpu->clock.msr & SYSTEM_TIME_ENABLED))
 		return -EINVAL;
 	vcpu->clock.guest_was_stopped = true;
-	vcpu_clock_write(vcpu);
+	pv_clock_write(vcpu);
 	return 0;
 }
 
-void vcpu_clock_refresh(struct vcpu *vcpu)
+void pv_clock_refresh(struct x86_vcpu *vcpu)
 {
 	if ((vcpu->clock.msr & SYSTEM_TIME_ENABLED) &&
 	    (vcpu->clock.tsc_offset != vcpu->cpu.tsc_offset ||
 	     vcpu->clock.tsc_khz != vcpu->tsc_khz))
-		vcpu_clock_write(vcpu);
+		pv_clock_write(vcpu);
 }
