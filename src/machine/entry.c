@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "util/page.h"
+
 #define CR0_PE 0x1ull
 #define CR0_NE 0x20ull
 #define CR0_ET 0x10ull
@@ -22,7 +24,6 @@
 
 #define RFLAGS_FIXED 0x2ull
 
-#define PAGE_BYTES	   4096
 #define IDENTITY_GIB	   4 /* what the page tables below map: ENTRY_PAGE_TABLE_BYTES of them */
 #define GDT_ENTRIES	   5
 #define LINUX_BOOT_CS	   0x10 /* boot.rst, "32-bit boot protocol" */
@@ -100,9 +101,9 @@ static int write_gdt(const struct entry *entry, const struct guest_memory *memor
 static int write_page_tables(const struct guest_memory *memory, uint64_t pml4,
 			     struct kvm_sregs *sregs)
 {
-	uint64_t pdpt = pml4 + PAGE_BYTES;
-	uint64_t directories = pdpt + PAGE_BYTES;
-	uint64_t table[PAGE_BYTES / 8] = {0};
+	uint64_t pdpt = pml4 + PAGE_SIZE;
+	uint64_t directories = pdpt + PAGE_SIZE;
+	uint64_t table[PAGE_SIZE / 8] = {0};
 	unsigned gib, i;
 	int result;
 
@@ -111,13 +112,13 @@ static int write_page_tables(const struct guest_memory *memory, uint64_t pml4,
 	if (result < 0)
 		return result;
 	for (gib = 0; gib < IDENTITY_GIB; gib++)
-		table[gib] = (directories + gib * PAGE_BYTES) | PTE_PRESENT | PTE_WRITABLE;
+		table[gib] = (directories + gib * PAGE_SIZE) | PTE_PRESENT | PTE_WRITABLE;
 	result = guest_memory_write(memory, pdpt, table, sizeof(table));
 	for (gib = 0; gib < IDENTITY_GIB && result == 0; gib++) {
-		for (i = 0; i < PAGE_BYTES / 8; i++)
+		for (i = 0; i < PAGE_SIZE / 8; i++)
 			table[i] = ((uint64_t)gib << 30 | (uint64_t)i << 21) | PTE_PRESENT |
 				   PTE_WRITABLE | PTE_LARGE;
-		result = guest_memory_write(memory, directories + gib * PAGE_BYTES, table,
+		result = guest_memory_write(memory, directories + gib * PAGE_SIZE, table,
 					    sizeof(table));
 	}
 	sregs->cr3 = pml4;

@@ -6,8 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "util/page.h"
+
 #define RUN_BYTES_MAX (4ull << 20)
-#define PAGE_BYTES    4096ull
 #define LIVE_PAGES    64 /* of a run while the guest goes on, whose bytes are copied before */
 #define RUN_IS_ZERO   1ull /* in its address */
 
@@ -62,12 +63,12 @@ static int write_range(const struct saved_stream *stream, const struct guest_reg
 	int result = 0;
 
 	while (offset < end && result == 0) {
-		while (offset < end && is_zero(region->hva + offset, PAGE_BYTES))
-			offset += PAGE_BYTES;
+		while (offset < end && is_zero(region->hva + offset, PAGE_SIZE))
+			offset += PAGE_SIZE;
 		first = offset;
 		while (offset < end && offset - first < RUN_BYTES_MAX &&
-		       !is_zero(region->hva + offset, PAGE_BYTES))
-			offset += PAGE_BYTES;
+		       !is_zero(region->hva + offset, PAGE_SIZE))
+			offset += PAGE_SIZE;
 		if (offset == first)
 			break;
 		result = write_run(stream, region->gpa + first, region->hva + first, offset - first, sum);
@@ -116,7 +117,7 @@ static int read_run(const struct saved_stream *stream, struct ram *ram, const st
 	uint8_t *hva = NULL;
 	int result;
 
-	if (run->size_bytes <= RUN_BYTES_MAX && gpa % PAGE_BYTES == 0 && run->size_bytes % PAGE_BYTES == 0)
+	if (run->size_bytes <= RUN_BYTES_MAX && gpa % PAGE_SIZE == 0 && run->size_bytes % PAGE_SIZE == 0)
 		hva = guest_memory_for_writing(&ram->memory, gpa, run->size_bytes);
 	if (!hva)
 		return error_set(error, EINVAL, "it has %llu bytes of RAM at 0x%llx, where there is none",
@@ -178,7 +179,7 @@ int live_ram_begin(struct live_ram *live, const struct ram *ram, const struct sa
 			return -ENOMEM;
 	}
 	live->words = calloc(most, sizeof(uint64_t));
-	live->copy = malloc(LIVE_PAGES * PAGE_BYTES);
+	live->copy = malloc(LIVE_PAGES * PAGE_SIZE);
 	return live->words && live->copy ? 0 : -ENOMEM;
 }
 
@@ -223,7 +224,7 @@ void live_ram_add_all(struct live_ram *live)
 	for (i = 0; i < live->ram->memory.region_count; i++) {
 		region = &live->ram->memory.regions[i];
 		for (end = 0; end < region->size_bytes && next_data(live->ram, region, end, &start, &end);)
-			for (page = start / PAGE_BYTES; page < end / PAGE_BYTES; page++)
+			for (page = start / PAGE_SIZE; page < end / PAGE_SIZE; page++)
 				set_pending(live, i, page);
 	}
 }
@@ -246,7 +247,7 @@ int live_ram_add_written(struct live_ram *live, const struct kvm_vm *vm, struct 
 		for (word = 0; word < words; word++)
 			for (bits = live->words[word]; bits; bits &= bits - 1) {
 				page = word * 64 + __builtin_ctzll(bits);
-				if (page < region->size_bytes / PAGE_BYTES)
+				if (page < region->size_bytes / PAGE_SIZE)
 					set_pending(live, i, page);
 			}
 	}
@@ -257,22 +258,22 @@ int live_ram_add_written(struct live_ram *live, const struct kvm_vm *vm, struct 
 static int send_some(struct live_ram *live, unsigned index, uint64_t page)
 {
 	const struct guest_region *region = &live->ram->memory.regions[index];
-	uint64_t pages = region->size_bytes / PAGE_BYTES, gpa = region->gpa + page * PAGE_BYTES, i = 0, size;
+	uint64_t pages = region->size_bytes / PAGE_SIZE, gpa = region->gpa + page * PAGE_SIZE, i = 0, size;
 	struct run_header run;
 	bool zero = false, this_one;
 	int result;
 
 	for (; i < LIVE_PAGES && page + i < pages && is_pending(live, index, page + i); i++) {
-		uint8_t *copy = live->copy + i * PAGE_BYTES;
+		uint8_t *copy = live->copy + i * PAGE_SIZE;
 
 		/* What is sent and what is summed is one thing, whatever the guest writes. */
-		memcpy(copy, region->hva + (page + i) * PAGE_BYTES, PAGE_BYTES);
-		this_one = is_zero(copy, PAGE_BYTES);
+		memcpy(copy, region->hva + (page + i) * PAGE_SIZE, PAGE_SIZE);
+		this_one = is_zero(copy, PAGE_SIZE);
 		if (i > 0 && this_one != zero)
 			break;
 		zero = this_one;
 	}
-	size = i * PAGE_BYTES;
+	size = i * PAGE_SIZE;
 	run = (struct run_header){gpa | RUN_IS_ZERO, size};
 	result = zero ? live->stream->write(live->stream->context, &run, sizeof(run))
 		      : write_run(live->stream, gpa, live->copy, size, &live->sum);
@@ -290,7 +291,7 @@ int live_ram_send(struct live_ram *live)
 	int sent, result;
 
 	for (i = 0; i < live->ram->memory.region_count; i++) {
-		pages = live->ram->memory.regions[i].size_bytes / PAGE_BYTES;
+		pages = live->ram->memory.regions[i].size_bytes / PAGE_SIZE;
 		for (page = 0; page < pages;) {
 			if (!live->pending[i][page / 64]) {
 				page = (page | 63) + 1;

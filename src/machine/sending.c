@@ -10,9 +10,9 @@
 #include "machine/migrate.h"
 #include "machine/transfer.h"
 #include "util/log.h"
+#include "util/page.h"
 #include "util/thread.h"
 
-#define PAGE_BYTES	 4096ull
 #define BURST_NS	 20000000ull  /* what was not sent in time may be made up for by that much */
 #define SHORTEST_NAP_NS	 2000000ull
 #define SHORTEST_ROUND_NS 1000000ull /* that says something about speed */
@@ -118,7 +118,7 @@ static int send_round(struct sending *sending)
 static bool fits(struct sending *sending)
 {
 	struct migration_limits limits = limits_of(sending);
-	double left = (double)sending->live.pending_pages * PAGE_BYTES;
+	double left = (double)sending->live.pending_pages * PAGE_SIZE;
 
 	return left <= (double)sending->bytes_per_s * limits.downtime_ms / 1000;
 }
@@ -337,7 +337,7 @@ void sending_progress(const struct sending *sending, struct migration_progress *
 	pthread_mutex_lock(&mutable->lock);
 	*progress = (struct migration_progress){
 		.ram_bytes = sending->machine->ram.size_bytes,
-		.remaining_bytes = __atomic_load_n(&live->pending_pages, __ATOMIC_RELAXED) * PAGE_BYTES,
+		.remaining_bytes = __atomic_load_n(&live->pending_pages, __ATOMIC_RELAXED) * PAGE_SIZE,
 		.sent_bytes = __atomic_load_n(&sending->transfer.sent, __ATOMIC_RELAXED),
 		.normal_pages = __atomic_load_n(&live->normal_pages, __ATOMIC_RELAXED),
 		.zero_pages = __atomic_load_n(&live->zero_pages, __ATOMIC_RELAXED),

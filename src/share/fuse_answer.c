@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "share/fuse_call.h"
+#include "util/page.h"
 
 /* What is spoken: the reply to INIT is that version's. */
 #define MINOR 31
@@ -14,7 +15,6 @@
 	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_TRUNC | FUSE_AUTO_INVAL_DATA |          \
 	 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO |     \
 	 FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS)
-#define PAGE_BYTES 4096
 #define BACKGROUND 64
 
 /* --- the session --- */
@@ -47,7 +47,7 @@ static int init(struct fuse_call *call)
 	out->congestion_threshold = BACKGROUND * 3 / 4;
 	out->max_write = FUSE_DATA_MAX;
 	out->time_gran = 1;
-	out->max_pages = FUSE_DATA_MAX / PAGE_BYTES;
+	out->max_pages = FUSE_DATA_MAX / PAGE_SIZE;
 	fuse->folder.root->lookups = 1;
 	fuse->is_begun = true;
 	return 0;

@@ -12,8 +12,7 @@
 #include <unistd.h>
 
 #include "supervise/supervisor.h"
-
-#define PAGE_BYTES 4096u
+#include "util/page.h"
 
 int call_read(const struct call *call, void *to, uint64_t address, size_t size)
 {
@@ -40,7 +39,7 @@ int call_read_string(const struct call *call, char *to, uint64_t address, size_t
 {
 	for (size_t length = 0; length < size;) {
 		/* What is behind the string's page may not be there. */
-		size_t part = PAGE_BYTES - (address + length) % PAGE_BYTES;
+		size_t part = PAGE_SIZE - (address + length) % PAGE_SIZE;
 
 		if (part > size - length)
 			part = size - length;

@@ -15,8 +15,8 @@
 #include "engine/engine.h"
 #include "supervise/call.h"
 #include "supervise/remap.h"
+#include "util/page.h"
 
-#define PAGE_BYTES    4096u
 #define ADDRESS_LIMIT UINT64_C(0x7ffffffff000)
 #define SIZE_LIMIT    (UINT64_C(1) << 43) /* KVM_MEM_MAX_NR_PAGES */
 
@@ -417,7 +417,7 @@ static void add_slot(struct memory *memory, const struct call *call, struct sett
 	uint64_t address = region->userspace_addr, size = region->memory_size;
 	struct memory_slot *slot;
 
-	if ((address | size) % PAGE_BYTES || size > SIZE_LIMIT || address >= ADDRESS_LIMIT ||
+	if ((address | size) % PAGE_SIZE || size > SIZE_LIMIT || address >= ADDRESS_LIMIT ||
 	    size > ADDRESS_LIMIT - address) {
 		call_answer(call, -EINVAL);
 		return;
@@ -453,7 +453,7 @@ static int change_slot(const struct memory_slot *slot, struct setting *setting)
 	uint64_t address = setting->region.userspace_addr;
 
 	setting->region.userspace_addr =
-	    (uintptr_t)slot->mapping + (address == slot->address ? 0 : PAGE_BYTES);
+	    (uintptr_t)slot->mapping + (address == slot->address ? 0 : PAGE_SIZE);
 	return set_region(setting);
 }
 
@@ -522,8 +522,8 @@ bool memory_serve_advice(const struct call *call)
 	struct part *parts;
 	int count;
 
-	size = (size + PAGE_BYTES - 1) & -(uint64_t)PAGE_BYTES;
-	if (start % PAGE_BYTES || start >= replaced_end || start + size <= replaced_start ||
+	size = (size + PAGE_SIZE - 1) & -(uint64_t)PAGE_SIZE;
+	if (start % PAGE_SIZE || start >= replaced_end || start + size <= replaced_start ||
 	    start + size < start)
 		return false;
 	count = find_parts(call->thread, start, start + size, &parts);

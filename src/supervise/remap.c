@@ -21,8 +21,6 @@
 #include "supervise/call.h"
 #include "supervise/supervisor.h"
 
-#define PAGE_BYTES 4096u
-
 /* A thread that runs stops at once; one that waits for a disk, when it has. */
 #define STOP_TRIES       2000
 #define STOP_INTERVAL    ((struct timespec){.tv_nsec = 500000})
@@ -210,8 +208,8 @@ static int64_t inject(struct session *session, long number, const uint64_t argum
 /* Copy `count` pages that the program may not be allowed to read itself. */
 static void copy_pages(int memory, const struct remap_part *part, uint64_t first, uint64_t count)
 {
-	size_t size = count * PAGE_BYTES, done = 0;
-	uint64_t start = first * PAGE_BYTES;
+	size_t size = count * PAGE_SIZE, done = 0;
+	uint64_t start = first * PAGE_SIZE;
 
 	while (done < size) {
 		ssize_t length = pread(memory, (char *)part->mapping + start + done, size - done,
@@ -219,7 +217,7 @@ static void copy_pages(int memory, const struct remap_part *part, uint64_t first
 
 		/* What cannot be read is left 0. */
 		if (length <= 0)
-			length = PAGE_BYTES - (ssize_t)(done % PAGE_BYTES);
+			length = PAGE_SIZE - (ssize_t)(done % PAGE_SIZE);
 		done += (size_t)length;
 	}
 }
@@ -227,7 +225,7 @@ static void copy_pages(int memory, const struct remap_part *part, uint64_t first
 /* Copy what was ever touched: the rest of an anonymous mapping is 0, and costs nothing so. */
 static int copy_part(const struct session *session, const struct remap_part *part)
 {
-	uint64_t pages = part->size / PAGE_BYTES, first = part->address / PAGE_BYTES;
+	uint64_t pages = part->size / PAGE_SIZE, first = part->address / PAGE_SIZE;
 	uint64_t entries[ENTRIES_AT_ONCE];
 	char path[40];
 	int map, memory;

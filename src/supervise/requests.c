@@ -22,8 +22,7 @@
 #include "supervise/handout.h"
 #include "supervise/memory.h"
 #include "supervise/run.h"
-
-#define PAGE_BYTES 4096u
+#include "util/page.h"
 
 enum shape {
 	NUMBER, /* no pointer */
@@ -231,7 +230,7 @@ static int serve_dirty_log(const struct call *call, const struct handout *handou
 		return -EFAULT;
 	user = (uintptr_t)log.dirty_bitmap;
 	size =
-	    (memory_slot_size(handout->memory, log.slot) / PAGE_BYTES + 63) / 64 * sizeof(uint64_t);
+	    (memory_slot_size(handout->memory, log.slot) / PAGE_SIZE + 63) / 64 * sizeof(uint64_t);
 	bitmap = calloc(1, size ? size : 1);
 	if (!bitmap)
 		return -ENOMEM;
@@ -256,7 +255,7 @@ static int serve_clear_log(const struct call *call, const struct handout *handou
 		return -EFAULT;
 	user = (uintptr_t)log.dirty_bitmap;
 	/* More than the slot has the engine refuses before it looks at the bitmap. */
-	pages = memory_slot_size(handout->memory, log.slot) / PAGE_BYTES;
+	pages = memory_slot_size(handout->memory, log.slot) / PAGE_SIZE;
 	if (pages > log.num_pages)
 		pages = log.num_pages;
 	size = (pages + 63) / 64 * sizeof(uint64_t);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "contract.h"
+#include "util/page.h" /* KVM_COALESCED_MMIO_MAX goes by it */
 
-#define PAGE_SIZE 4096u /* KVM_COALESCED_MMIO_MAX goes by it */
 #define ZONE_GPA  0x80000u
 #define ZONE_PORT 0x300u
 

@@ -8,8 +8,8 @@
 
 #include "../host.h"
 #include "contract.h"
+#include "util/page.h"
 
-#define PAGE_SIZE  4096u
 #define ENTRIES    1024u
 #define RING_BYTES (ENTRIES * sizeof(struct kvm_dirty_gfn))
 #define SLOT       5

@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "engine/irqchip/internal.h"
+#include "util/page.h"
 
 #define VERSION         (0x14 | 5 << 16) /* integrated APIC; highest LVT entry is number 5 */
 #define DEFAULT_BASE    0xfee00000ull
 #define BASE_ADDRESS    0x000ffffffffff000ull
-#define PAGE_BYTES      0x1000
 #define DFR_FLAT        0xffffffffu
 #define SPIV_WRITABLE   0x3ffu
 
@@ -178,7 +178,7 @@ int lapic_register_write(struct lapic *lapic, unsigned number, uint32_t value)
 bool lapic_mmio(struct lapic *lapic, uint64_t gpa, void *data, unsigned size, bool is_write)
 {
 	uint64_t base = atomic_load_explicit(&lapic->base, memory_order_relaxed);
-	unsigned offset = gpa & (PAGE_BYTES - 1);
+	unsigned offset = gpa & (PAGE_SIZE - 1);
 	uint32_t value = 0;
 	int result;
 

@@ -20,11 +20,11 @@
 #include "engine/run/tier/activity.h"
 #include "engine/vm/member.h"
 #include "engine/vm/vm.h"
+#include "util/page.h"
 
 /* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO; and from
  * DIRTY_RING_OFFSET on the dirty ring, if the VM has them. */
-#define VCPU_PAGE_SIZE 4096
-#define VCPU_MMAP_SIZE (3 * VCPU_PAGE_SIZE)
+#define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
 
 struct vcpu;
 

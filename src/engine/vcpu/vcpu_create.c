@@ -113,7 +113,7 @@ static int create(struct vm *vm, const struct vcpu_architecture *architecture, u
 			vm->memslots.writers_ring = &vcpu->dirty_ring;
 	}
 	if (count == 0)
-		vcpu->coalesced = (void *)((char *)vcpu->run + COALESCED_PAGE_OFFSET * VCPU_PAGE_SIZE);
+		vcpu->coalesced = (void *)((char *)vcpu->run + COALESCED_PAGE_OFFSET * PAGE_SIZE);
 	vm_add_member(vm, &vcpu->member);
 	if (vm->options.keeps_statistics)
 		sampler_add(vcpu);

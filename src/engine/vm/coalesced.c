@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "engine/vm/exclusive.h"
-
-#define PAGE_SIZE 4096u /* KVM_COALESCED_MMIO_MAX goes by it */
+#include "util/page.h" /* KVM_COALESCED_MMIO_MAX goes by it */
 
 static bool contains(const struct kvm_coalesced_mmio_zone *zone, uint64_t address, uint64_t size)
 {

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #include "engine/user.h"
+#include "util/page.h"
 
-#define PAGE_SIZE      4096ull
 #define PAGES_MAX      ((1ull << 31) - 1) /* KVM_MEM_MAX_NR_PAGES */
 #define GPA_LIMIT      (1ull << 52)       /* the architecture's widest MAXPHYADDR */
 #define HVA_LIMIT      0x7ffffffff000ull  /* user space ends here (TASK_SIZE_MAX) */

@@ -13,8 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/vm/dirty_ring.h"
 #include "engine/page.h"
+#include "engine/vm/dirty_ring.h"
 
 #define MEMSLOTS_MAX 32764 /* as Linux's KVM_CAP_NR_MEMSLOTS on x86 */
 

@@ -4,8 +4,7 @@
  * calls nothing.
  */
 #include "engine/vm/memslot.h"
-
-#define PAGE_SIZE 4096ull
+#include "util/page.h"
 
 unsigned memslots_search(const struct memslots *slots, uint64_t gpa)
 {
@@ -41,7 +40,7 @@ bool memslots_page(const struct memslots *slots, uint64_t gpa, struct cpu_page *
 
 	if (!slot)
 		return false;
-	page->hva = slot->hva + ((gpa - slot->gpa) & ~(PAGE_SIZE - 1));
+	page->hva = slot->hva + ((gpa - slot->gpa) & PAGE_MASK);
 	page->writable = !(slot->flags & KVM_MEM_READONLY);
 	page->dirty_logging = slot->dirty;
 	return true;

@@ -9,8 +9,8 @@
 
 #include "engine/user.h"
 #include "engine/vm/vm.h"
+#include "util/page.h"
 
-#define PAGE_SIZE          4096u
 #define MMU_PAGES_MIN      64u /* KVM_MIN_ALLOC_MMU_PAGES */
 
 /* TSC frequencies beyond this make the scaling overflow. */

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "machine/e820.h"
+#include "util/page.h"
 
-#define PAGE_BYTES        4096ull
 #define BIOS_DATA_END     0x500ull /* interrupt vectors and the BIOS data area */
 #define STACK_BYTES       0x10000
 #define STACK_BYTES_LEAST 0x1000
@@ -131,9 +131,9 @@ int place_blob(struct places *places, const struct boot_blob *blob, uint64_t *gp
 {
 	uint64_t end = places->ram->low_end;
 
-	if (!find_high(places, blob->size, PAGE_BYTES, E820_FIRMWARE_END, end, gpa) &&
-	    !find_high(places, blob->size, PAGE_BYTES, PAGE_BYTES, E820_CONVENTIONAL_END, gpa))
-		return no_room_for_blob(blob, PAGE_BYTES, end, error);
+	if (!find_high(places, blob->size, PAGE_SIZE, E820_FIRMWARE_END, end, gpa) &&
+	    !find_high(places, blob->size, PAGE_SIZE, PAGE_SIZE, E820_CONVENTIONAL_END, gpa))
+		return no_room_for_blob(blob, PAGE_SIZE, end, error);
 	guest_memory_write(&places->ram->memory, *gpa, blob->data, blob->size);
 	places_take(places, *gpa, blob->size);
 	return 0;
@@ -144,8 +144,8 @@ int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_
 {
 	uint64_t end = ram->low_end < ceiling ? ram->low_end : ceiling;
 
-	floor = (floor + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
-	*gpa = (end - blob->size) & ~(PAGE_BYTES - 1);
+	floor = (floor + PAGE_SIZE - 1) & PAGE_MASK;
+	*gpa = (end - blob->size) & PAGE_MASK;
 	if (blob->size > end || *gpa < floor ||
 	    guest_memory_write(&ram->memory, *gpa, blob->data, blob->size) < 0)
 		return no_room_for_blob(blob, floor, end, error);
@@ -158,7 +158,7 @@ int place_entry(struct places *places, struct entry *entry, struct error *error)
 
 	if (places_find(places, ENTRY_GDT_BYTES, 8, ENTRY_GDT_GPA, &entry->gdt_gpa) < 0 ||
 	    (entry->mode == ENTRY_LONG &&
-	     places_find(places, ENTRY_PAGE_TABLE_BYTES, PAGE_BYTES, ENTRY_PAGE_TABLE_GPA,
+	     places_find(places, ENTRY_PAGE_TABLE_BYTES, PAGE_SIZE, ENTRY_PAGE_TABLE_GPA,
 	                 &entry->page_table_gpa) < 0))
 		return error_set(error, ENOSPC, "the guest's RAM is too small to boot");
 	if (entry->rsp)

@@ -24,8 +24,8 @@
 #include "engine/x86/mmu/tlb.h"
 #include "engine/x86/mmu/watch.h"
 #include "engine/x86/system.h"
+#include "util/page.h"
 
-#define PAGE_SIZE   4096u
 #define PAGES_MAX   48u /* that the stub may write at a time; shadow.h's losses */
 #define STEPS_MAX   (32u << 20)
 #define REPORTS_MAX 20u

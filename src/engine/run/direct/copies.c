@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "engine/x86/bytes.h"
+#include "util/page.h"
 
-#define PAGE_SIZE 4096u
 #define ESCAPE	  0x0f
 #define TRAP	  0xf4 /* HLT */
 

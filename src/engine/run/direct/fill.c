@@ -20,9 +20,8 @@
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
+#include "util/page.h"
 
-#define PAGE_SIZE 4096u
-#define PAGE_MASK (~(uint64_t)0xfff)
 #define AROUND    16u /* pages, and a power of two: what one visit looks at */
 #define RUNS_MAX  8u  /* mappings that one visit makes */
 

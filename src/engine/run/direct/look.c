@@ -3,9 +3,7 @@
 #include "engine/run/tier/code_index.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
-
-#define PAGE_SIZE 4096u
-#define PAGE_MASK (~(uint64_t)0xfff)
+#include "util/page.h"
 
 bool look_is_shared(const struct direct *direct, const uint8_t *hva)
 {

@@ -5,8 +5,7 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/decode.h"
-
-#define PAGE_SIZE SENSITIVE_PAGE
+#include "util/page.h"
 
 /* In a key's low bits is the verdict + 1, below what was allowed. */
 #define KEY_VERDICT   3u

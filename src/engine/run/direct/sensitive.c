@@ -5,8 +5,8 @@
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/fpu/fpu_state.h"
 #include "engine/x86/host/host.h"
+#include "util/page.h"
 
-#define PAGE_SIZE     SENSITIVE_PAGE
 #define MASK_DISTANCE 96u /* bytes before XSAVE, in which its mask is loaded */
 #define NEAR	      24u /* bytes in which compilers put what belongs to an instruction */
 

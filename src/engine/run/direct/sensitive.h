@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct cpu;
+#include "util/page.h"
 
-#define SENSITIVE_PAGE 4096u /* bytes that are looked at together */
+struct cpu;
 
 /* What ring 3 may execute all the same. */
 enum sensitive_allowed {

@@ -5,9 +5,7 @@
 #include <sys/mman.h>
 
 #include "engine/run/direct/look.h"
-
-#define PAGE_SIZE 4096u
-#define PAGE_MASK (~(uint64_t)0xfff)
+#include "util/page.h"
 
 /* What the page tables make of a page that is mapped. */
 enum still { STILL_SAME, STILL_READABLE, STILL_GONE };

@@ -2,7 +2,8 @@
 
 #include <stddef.h>
 
-#define PAGE_MASK   (~(uint64_t)0xfff)
+#include "util/page.h"
+
 #define LARGE_PAGES 512u
 
 #define WHOLE_MASK  (~(SHADOW_WHOLE_BYTES - 1))

@@ -18,8 +18,7 @@
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system.h"
-
-#define PAGE_SIZE 4096u
+#include "util/page.h"
 
 /* The guest runs code where there is no memory: nothing that the engine could emulate. */
 static _Noreturn void fetch_failed(struct cpu *cpu)

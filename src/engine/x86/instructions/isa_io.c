@@ -5,11 +5,11 @@
  * elements as lie in one page (KVM_EXIT_IO with count > 1). cpu->io.string_count then says that the
  * next execution of the instruction finds them done: INS stores them first.
  */
-#include "engine/x86/mmu/mmio.h"
 #include "engine/x86/breakpoint.h"
+#include "engine/x86/mmu/mmio.h"
 #include "engine/x86/privilege.h"
+#include "util/page.h"
 
-#define PAGE_SIZE        4096u
 #define IO_MAP_BASE      102 /* in a 32-bit TSS (SDM vol. 3 figure 7-2) */
 #define TSS_32           8
 #define STRING_DATA_MAX  1024u /* bytes in one exit, as Linux */

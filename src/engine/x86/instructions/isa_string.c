@@ -13,10 +13,9 @@
  */
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/instructions/operand.h"
+#include "util/page.h"
 
 #define PORTION 4096 /* iterations, at most, between looks at requests */
-
-#define PAGE_SIZE 4096u
 
 struct memory_string {
 	struct cpu *cpu;

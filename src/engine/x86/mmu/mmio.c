@@ -8,9 +8,9 @@
 
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/watch.h"
+#include "util/page.h"
 
 #define FRAGMENTS   (sizeof((struct cpu_io){0}.fragments) / sizeof((struct cpu_io){0}.fragments[0]))
-#define PAGE_SIZE   4096
 #define OPEN_BUS UINT64_MAX /* what reads give when nobody can answer */
 
 /* More fragments in one instruction than are kept for its restart: no device wants XSAVE. */

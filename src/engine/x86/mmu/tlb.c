@@ -13,15 +13,14 @@
 
 #include "engine/x86/observer.h"
 #include "engine/x86/system.h"
+#include "util/page.h"
 #include "util/zeroes.h"
 
-#define PAGE_MASK    (~(uint64_t)0xfff)
 #define WORDS        (TLB_ENTRIES / 64)
 #define SETS_SIZE    (sizeof(struct tlb_set) * (TLB_CONTEXTS * TLB_PRIVILEGES + 1))
 #define PCID_MASK    0xfff
 
 /* The largest INVLPG granules are 4 MiB (32-bit paging; covers 2 MiB) and 1 GiB. */
-#define PAGE_SHIFT  12
 #define LARGE_SHIFT 22
 #define HUGE_SHIFT  30
 

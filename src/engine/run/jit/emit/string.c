@@ -9,8 +9,7 @@
 #include "engine/run/jit/emit/translation.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"
-
-#define PAGE_SIZE 4096
+#include "util/page.h"
 
 #define SHORT_JUMP_LENGTH 2
 #define NEAR_JUMP_LENGTH  5
