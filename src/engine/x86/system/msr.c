@@ -371,28 +371,9 @@ static bool is_amd_counter(uint32_t index)
 	       (index >= MSR_F15H_PERF_CTL0 && index <= MSR_F15H_PERF_CTR5);
 }
 
-int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_initiated)
+/* MSRs that there are, and that hold nothing. */
+static bool reads_as_zero(uint32_t index)
 {
-	const struct cpu_msrs *msrs = cpu->msrs;
-
-	*value = 0;
-	if (!host_initiated && is_absent(cpu, index))
-		return -ENOENT;
-	if (is_mtrr(index)) {
-		*value = *mtrr_register(cpu, index);
-		return 0;
-	}
-	if (index >= MSR_MC_BANKS && index <= MSR_MC_BANKS_LAST) {
-		const uint64_t *bank = machine_check_register(cpu, index);
-
-		if (!bank)
-			return -EINVAL;
-		*value = *bank;
-		return 0;
-	}
-	if (is_amd_counter(index))
-		return 0;
-
 	switch (index) {
 	case MSR_P5_MC_ADDR:
 	case MSR_P5_MC_TYPE:
@@ -425,31 +406,66 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_ini
 	case MSR_TW_CFG:
 	case MSR_BU_CFG2:
 	case MSR_F15H_EX_CFG:
+		return true;
+	default:
+		return is_amd_counter(index);
+	}
+}
+
+/* What a guest's read of the MSR raises #GP for: -errno, or 0. User space reads all that there are. */
+static int refuse_read(const struct cpu *cpu, uint32_t index)
+{
+	if (is_absent(cpu, index))
+		return -ENOENT;
+	switch (index) {
+	case MSR_SMBASE: return -ENOENT;
+	case MSR_SPEC_CTRL: return has_spec_ctrl(cpu) ? 0 : -ENOENT;
+	case MSR_ARCH_CAPABILITIES: return cpu_has(cpu, FEATURE_ARCH_CAPABILITIES) ? 0 : -ENOENT;
+	case MSR_VIRT_SPEC_CTRL: return cpu_has(cpu, FEATURE_AMD_VIRT_SSBD) ? 0 : -ENOENT;
+	case MSR_MCG_CTL: return cpu->msrs->mcg_cap & MCG_CTL_P ? 0 : -EINVAL;
+	case MSR_XSS: return cpu_has(cpu, FEATURE_XSAVES) ? 0 : -EINVAL;
+	case MSR_TSC_AUX: return has_tsc_aux(cpu) ? 0 : -EINVAL;
+	default: return 0;
+	}
+}
+
+int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_initiated)
+{
+	const struct cpu_msrs *msrs = cpu->msrs;
+	int result;
+
+	*value = 0;
+	result = host_initiated ? 0 : refuse_read(cpu, index);
+	if (result < 0)
+		return result;
+	if (is_mtrr(index)) {
+		*value = *mtrr_register(cpu, index);
 		return 0;
+	}
+	if (index >= MSR_MC_BANKS && index <= MSR_MC_BANKS_LAST) {
+		const uint64_t *bank = machine_check_register(cpu, index);
+
+		if (!bank)
+			return -EINVAL;
+		*value = *bank;
+		return 0;
+	}
+	if (reads_as_zero(index))
+		return 0;
+
+	switch (index) {
 	case MSR_TSC: *value = cpu_read_tsc(cpu); return 0;
 	case MSR_EBC_FREQUENCY_ID: *value = 1 << 24; return 0;
 	case MSR_FSB_FREQ: *value = 3; return 0;
 	case MSR_SMI_COUNT: *value = msrs->smi_count; return 0;
 	case MSR_FEATURE_CONTROL: *value = msrs->feature_control; return 0;
 	case MSR_TSC_ADJUST: *value = cpu->tsc_adjust; return 0;
-	case MSR_SPEC_CTRL:
-		if (!host_initiated && !has_spec_ctrl(cpu))
-			return -ENOENT;
-		*value = cpu->spec_ctrl;
-		return 0;
+	case MSR_SPEC_CTRL: *value = cpu->spec_ctrl; return 0;
 	case MSR_UCODE_REV: *value = msrs->microcode_revision; return 0;
-	case MSR_SMBASE:
-		if (!host_initiated)
-			return -ENOENT;
-		*value = cpu->smbase;
-		return 0;
+	case MSR_SMBASE: *value = cpu->smbase; return 0;
 	case MSR_PLATFORM_INFO: *value = msrs->platform_info; return 0;
 	case MSR_MTRR_CAP: *value = MTRR_CAP_VALUE; return 0;
-	case MSR_ARCH_CAPABILITIES:
-		if (!host_initiated && !cpu_has(cpu, FEATURE_ARCH_CAPABILITIES))
-			return -ENOENT;
-		*value = msrs->arch_capabilities;
-		return 0;
+	case MSR_ARCH_CAPABILITIES: *value = msrs->arch_capabilities; return 0;
 	case MSR_BBL_CR_CTL3: *value = BBL_CR_CTL3_VALUE; return 0;
 	case MSR_MISC_FEATURES: *value = msrs->misc_features; return 0;
 	case MSR_SYSENTER_CS: *value = cpu->sysenter_cs; return 0;
@@ -457,21 +473,13 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_ini
 	case MSR_SYSENTER_EIP: *value = cpu->sysenter_eip; return 0;
 	case MSR_MCG_CAP: *value = msrs->mcg_cap; return 0;
 	case MSR_MCG_STATUS: *value = cpu->mcg_status; return 0;
-	case MSR_MCG_CTL:
-		if (!(msrs->mcg_cap & MCG_CTL_P) && !host_initiated)
-			return -EINVAL;
-		*value = msrs->mcg_ctl;
-		return 0;
+	case MSR_MCG_CTL: *value = msrs->mcg_ctl; return 0;
 	case MSR_PERF_STATUS: *value = PERF_STATUS_VALUE; return 0;
 	case MSR_MISC_ENABLE: *value = cpu->misc_enable; return 0;
 	case MSR_DEBUGCTL: *value = cpu->debugctl; return 0;
 	case MSR_POWER_CTL: *value = msrs->power_ctl; return 0;
 	case MSR_PAT: *value = cpu->pat; return 0;
-	case MSR_XSS:
-		if (!host_initiated && !cpu_has(cpu, FEATURE_XSAVES))
-			return -EINVAL;
-		*value = cpu->xss;
-		return 0;
+	case MSR_XSS: *value = cpu->xss; return 0;
 	case MSR_EFER: *value = cpu->efer; return 0;
 	case MSR_STAR: *value = cpu->star; return 0;
 	case MSR_LSTAR: *value = cpu->lstar; return 0;
@@ -480,18 +488,10 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_ini
 	case MSR_FS_BASE: *value = cpu->segment[CPU_FS].base; return 0;
 	case MSR_GS_BASE: *value = cpu->segment[CPU_GS].base; return 0;
 	case MSR_KERNEL_GS_BASE: *value = cpu->kernel_gs_base; return 0;
-	case MSR_TSC_AUX:
-		if (!host_initiated && !has_tsc_aux(cpu))
-			return -EINVAL;
-		*value = cpu->tsc_aux;
-		return 0;
+	case MSR_TSC_AUX: *value = cpu->tsc_aux; return 0;
 	case MSR_HWCR: *value = msrs->hwcr; return 0;
 	case MSR_K7_CLK_CTL: *value = 0x20000000; return 0;
-	case MSR_VIRT_SPEC_CTRL:
-		if (!host_initiated && !cpu_has(cpu, FEATURE_AMD_VIRT_SSBD))
-			return -ENOENT;
-		*value = msrs->virt_spec_ctrl;
-		return 0;
+	case MSR_VIRT_SPEC_CTRL: *value = msrs->virt_spec_ctrl; return 0;
 	case MSR_DE_CFG: *value = msrs->de_cfg; return 0;
 	default: return platform_read(cpu, index, value);
 	}
