@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/endian.h"
+
 #define ETHERNET_BYTES 14
 #define ETHERNET_IPV4  0x0800
 #define IP_BYTES       20
@@ -46,35 +48,13 @@ struct tftp_peer {
 	uint16_t port;
 };
 
-static uint16_t get16(const uint8_t *bytes)
-{
-	return bytes[0] << 8 | bytes[1];
-}
-
-static uint32_t get32(const uint8_t *bytes)
-{
-	return (uint32_t)get16(bytes) << 16 | get16(bytes + 2);
-}
-
-static void put16(uint8_t *bytes, uint16_t value)
-{
-	bytes[0] = value >> 8;
-	bytes[1] = value;
-}
-
-static void put32(uint8_t *bytes, uint32_t value)
-{
-	put16(bytes, value >> 16);
-	put16(bytes + 2, value);
-}
-
 /* The Internet's checksum, going on with a sum (RFC 1071). */
 static uint16_t checksum(const uint8_t *bytes, size_t size, uint32_t sum)
 {
 	size_t i;
 
 	for (i = 0; i + 1 < size; i += 2)
-		sum += get16(bytes + i);
+		sum += get_be16(bytes + i);
 	if (size & 1)
 		sum += bytes[size - 1] << 8;
 	while (sum >> 16)
@@ -89,7 +69,7 @@ static uint32_t pseudo_sum(const uint8_t *ip, size_t udp_bytes)
 	unsigned i;
 
 	for (i = 12; i < IP_BYTES; i += 2)
-		sum += get16(ip + i);
+		sum += get_be16(ip + i);
 	return sum;
 }
 
@@ -104,20 +84,20 @@ static void send_message(struct tftp *tftp, const struct tftp_peer *peer, uint8_
 	memset(frame, 0, HEADERS);
 	memcpy(frame, peer->mac, sizeof(peer->mac));
 	memcpy(frame + 6, tftp->config.mac, sizeof(tftp->config.mac));
-	put16(frame + 12, ETHERNET_IPV4);
+	put_be16(frame + 12, ETHERNET_IPV4);
 	ip[0] = 0x45;
-	put16(ip + 2, IP_BYTES + UDP_BYTES + size);
-	put16(ip + 4, tftp->packets++);
+	put_be16(ip + 2, IP_BYTES + UDP_BYTES + size);
+	put_be16(ip + 4, tftp->packets++);
 	ip[8] = IP_TIME_TO_LIVE;
 	ip[9] = IP_UDP;
-	put32(ip + 12, tftp->config.address);
-	put32(ip + 16, peer->address);
-	put16(ip + 10, checksum(ip, IP_BYTES, 0));
-	put16(udp, SERVER_PORT);
-	put16(udp + 2, peer->port);
-	put16(udp + 4, UDP_BYTES + size);
+	put_be32(ip + 12, tftp->config.address);
+	put_be32(ip + 16, peer->address);
+	put_be16(ip + 10, checksum(ip, IP_BYTES, 0));
+	put_be16(udp, SERVER_PORT);
+	put_be16(udp + 2, peer->port);
+	put_be16(udp + 4, UDP_BYTES + size);
 	sum = checksum(udp, UDP_BYTES + size, pseudo_sum(ip, UDP_BYTES + size));
-	put16(udp + 6, sum ? sum : 0xffff);
+	put_be16(udp + 6, sum ? sum : 0xffff);
 	tftp->config.send(tftp->config.context, frame, HEADERS + size);
 }
 
@@ -125,8 +105,8 @@ static void send_error(struct tftp *tftp, const struct tftp_peer *peer, uint16_t
 {
 	uint8_t packet[HEADERS + MESSAGE_BYTES + 64] = {0}, *message = packet + HEADERS;
 
-	put16(message, ERROR);
-	put16(message + 2, code);
+	put_be16(message, ERROR);
+	put_be16(message + 2, code);
 	snprintf((char *)message + MESSAGE_BYTES, 64, "%s", text);
 	send_message(tftp, peer, message, MESSAGE_BYTES + strlen((char *)message + MESSAGE_BYTES) + 1);
 }
@@ -170,8 +150,8 @@ static void send_window(struct tftp *tftp, struct tftp_client *client)
 			forget(client);
 			return;
 		}
-		put16(message, DATA);
-		put16(message + 2, client->sent + 1);
+		put_be16(message, DATA);
+		put_be16(message + 2, client->sent + 1);
 		send_message(tftp, &peer, message, MESSAGE_BYTES + size);
 	}
 }
@@ -265,7 +245,7 @@ static void send_options(struct tftp *tftp, const struct tftp_peer *peer, const 
 {
 	uint8_t packet[HEADERS + 2 + OPTIONS_BYTES], *message = packet + HEADERS;
 
-	put16(message, OPTIONS);
+	put_be16(message, OPTIONS);
 	memcpy(message + 2, reply->text, reply->used);
 	send_message(tftp, peer, message, 2 + reply->used);
 }
@@ -341,7 +321,7 @@ static void acknowledged(struct tftp *tftp, struct tftp_client *client, uint16_t
 
 static void take_message(struct tftp *tftp, const struct tftp_peer *peer, const uint8_t *message, size_t size)
 {
-	uint16_t opcode = size < 2 ? 0 : get16(message);
+	uint16_t opcode = size < 2 ? 0 : get_be16(message);
 	struct tftp_client *client = find(tftp, peer);
 
 	tftp->heard++;
@@ -352,8 +332,8 @@ static void take_message(struct tftp *tftp, const struct tftp_peer *peer, const 
 	else if (opcode == WRITE_REQUEST)
 		send_error(tftp, peer, NOT_ALLOWED, "files are only read here");
 	else if (opcode == ACKNOWLEDGE && size >= MESSAGE_BYTES && client)
-		acknowledged(tftp, client, get16(message + 2));
-	else if (opcode == ACKNOWLEDGE && size >= MESSAGE_BYTES && get16(message + 2) == 0)
+		acknowledged(tftp, client, get_be16(message + 2));
+	else if (opcode == ACKNOWLEDGE && size >= MESSAGE_BYTES && get_be16(message + 2) == 0)
 		send_error(tftp, peer, UNKNOWN_ID, "nothing was asked for");
 	else if (opcode == ERROR && client)
 		forget(client);
@@ -365,24 +345,24 @@ bool tftp_take(struct tftp *tftp, const uint8_t *frame, size_t size)
 	size_t ip_bytes, header_bytes, udp_bytes;
 	struct tftp_peer peer;
 
-	if (size < HEADERS || get16(frame + 12) != ETHERNET_IPV4 || ip[0] >> 4 != 4)
+	if (size < HEADERS || get_be16(frame + 12) != ETHERNET_IPV4 || ip[0] >> 4 != 4)
 		return false;
 	header_bytes = (ip[0] & 0xf) * 4u;
-	ip_bytes = get16(ip + 2);
-	if (ip[9] != IP_UDP || get32(ip + 16) != tftp->config.address || (get16(ip + 6) & IP_FRAGMENT) ||
+	ip_bytes = get_be16(ip + 2);
+	if (ip[9] != IP_UDP || get_be32(ip + 16) != tftp->config.address || (get_be16(ip + 6) & IP_FRAGMENT) ||
 	    header_bytes < IP_BYTES || ip_bytes > size - ETHERNET_BYTES || ip_bytes < header_bytes + UDP_BYTES)
 		return false;
 	udp = ip + header_bytes;
-	udp_bytes = get16(udp + 4);
-	if (get16(udp + 2) != SERVER_PORT || udp_bytes < UDP_BYTES || udp_bytes > ip_bytes - header_bytes)
+	udp_bytes = get_be16(udp + 4);
+	if (get_be16(udp + 2) != SERVER_PORT || udp_bytes < UDP_BYTES || udp_bytes > ip_bytes - header_bytes)
 		return false;
 	/* What is damaged is nobody's. */
 	if (checksum(ip, header_bytes, 0) != 0 ||
-	    (get16(udp + 6) && checksum(udp, udp_bytes, pseudo_sum(ip, udp_bytes)) != 0))
+	    (get_be16(udp + 6) && checksum(udp, udp_bytes, pseudo_sum(ip, udp_bytes)) != 0))
 		return true;
 	memcpy(peer.mac, frame + 6, sizeof(peer.mac));
-	peer.address = get32(ip + 12);
-	peer.port = get16(udp);
+	peer.address = get_be32(ip + 12);
+	peer.port = get_be16(udp);
 	take_message(tftp, &peer, udp + UDP_BYTES, udp_bytes - UDP_BYTES);
 	return true;
 }

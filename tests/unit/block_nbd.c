@@ -71,7 +71,7 @@ static void reply(int fd, uint32_t option, uint32_t type, const void *data, uint
 {
 	uint8_t head[20];
 
-	nbd_put32(nbd_put32(nbd_put32(nbd_put64(head, NBD_REPLY_MAGIC), option), type), size);
+	put_be32(put_be32(put_be32(put_be64(head, NBD_REPLY_MAGIC), option), type), size);
 	put(fd, head, sizeof(head));
 	put(fd, data, size);
 }
@@ -81,25 +81,25 @@ static bool shake_hands(int fd)
 	uint8_t hello[18], option[16], data[512], info[14];
 	uint32_t kind, size;
 
-	nbd_put16(nbd_put64(nbd_put64(hello, NBD_MAGIC), NBD_OPTION_MAGIC), NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
+	put_be16(put_be64(put_be64(hello, NBD_MAGIC), NBD_OPTION_MAGIC), NBD_FIXED_NEWSTYLE | NBD_NO_ZEROES);
 	put(fd, hello, sizeof(hello));
 	if (!get(fd, data, 4))
 		return false;
 	for (;;) {
 		if (!get(fd, option, sizeof(option)))
 			return false;
-		kind = nbd_get32(option + 8);
-		size = nbd_get32(option + 12);
+		kind = get_be32(option + 8);
+		size = get_be32(option + 12);
 		if (size > sizeof(data) || !get(fd, data, size))
 			return false;
 		if (kind == NBD_OPT_SET_META_CONTEXT) {
-			nbd_put32(info, 77);
+			put_be32(info, 77);
 			memcpy(data + 4, NBD_CONTEXT_ALLOCATION, sizeof(NBD_CONTEXT_ALLOCATION) - 1);
 			memcpy(data, info, 4);
 			reply(fd, kind, NBD_REP_META_CONTEXT, data, 4 + sizeof(NBD_CONTEXT_ALLOCATION) - 1);
 		}
 		if (kind == NBD_OPT_GO) {
-			nbd_put16(nbd_put64(nbd_put16(info, NBD_INFO_EXPORT), SIZE),
+			put_be16(put_be64(put_be16(info, NBD_INFO_EXPORT), SIZE),
 				  1 | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES);
 			reply(fd, kind, NBD_REP_INFO, info, 12);
 		}
@@ -113,7 +113,7 @@ static void chunk(int fd, uint64_t cookie, uint16_t type, bool is_last, const vo
 {
 	uint8_t head[20];
 
-	nbd_put32(nbd_put64(nbd_put16(nbd_put16(nbd_put32(head, NBD_STRUCTURED_MAGIC), is_last), type), cookie), size);
+	put_be32(put_be64(put_be16(put_be16(put_be32(head, NBD_STRUCTURED_MAGIC), is_last), type), cookie), size);
 	put(fd, head, sizeof(head));
 	put(fd, data, size);
 }
@@ -129,12 +129,12 @@ static void answer_read(const struct server *server, const struct held *held)
 		if (length > 65536)
 			length = 65536;
 		left -= length;
-		nbd_put64(piece, held->offset + left);
+		put_be64(piece, held->offset + left);
 		memcpy(piece + 8, server->disk + held->offset + left, length);
 		for (i = 0; i < length && piece[8 + i] == 0; i++)
 			;
 		if (i == length)
-			nbd_put32(piece + 8, length);
+			put_be32(piece + 8, length);
 		chunk(server->fd, held->cookie, i == length ? NBD_CHUNK_HOLE : NBD_CHUNK_DATA, false, piece,
 		      i == length ? 12 : 8 + length);
 	}
@@ -148,10 +148,10 @@ static void answer(const struct server *server, const struct held *held)
 	if (held->type == NBD_CMD_READ) {
 		answer_read(server, held);
 	} else if (held->type == NBD_CMD_BLOCK_STATUS) {
-		nbd_put32(nbd_put32(nbd_put32(nbd_put32(nbd_put32(status, 77), 4096), NBD_STATE_ZERO), 512), 0);
+		put_be32(put_be32(put_be32(put_be32(put_be32(status, 77), 4096), NBD_STATE_ZERO), 512), 0);
 		chunk(server->fd, held->cookie, NBD_CHUNK_BLOCK_STATUS, true, status, sizeof(status));
 	} else {
-		nbd_put64(nbd_put32(nbd_put32(simple, NBD_SIMPLE_MAGIC), 0), held->cookie);
+		put_be64(put_be32(put_be32(simple, NBD_SIMPLE_MAGIC), 0), held->cookie);
 		put(server->fd, simple, sizeof(simple));
 	}
 }
@@ -169,9 +169,9 @@ static void *serve(void *argument)
 	for (;;) {
 		while (count > 0 && (count == THREADS * 2 || recv(server->fd, head, 1, MSG_PEEK | MSG_DONTWAIT) <= 0))
 			answer(server, &held[--count]);
-		if (!get(server->fd, head, sizeof(head)) || nbd_get16(head + 6) == NBD_CMD_DISC)
+		if (!get(server->fd, head, sizeof(head)) || get_be16(head + 6) == NBD_CMD_DISC)
 			break;
-		held[count] = (struct held){nbd_get16(head + 6), nbd_get64(head + 8), nbd_get64(head + 16), nbd_get32(head + 24)};
+		held[count] = (struct held){get_be16(head + 6), get_be64(head + 8), get_be64(head + 16), get_be32(head + 24)};
 		if (held[count].type == NBD_CMD_WRITE && !get(server->fd, server->disk + held[count].offset, held[count].size))
 			break;
 		if (held[count].type == NBD_CMD_WRITE_ZEROES)

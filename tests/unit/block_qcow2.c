@@ -432,11 +432,11 @@ static void test_damage(void **state)
 	assert_int_equal(image_close(image), 0);
 	fd = open(path, O_RDWR);
 	assert_int_equal(pread(fd, field, 8, HEADER_L1_OFFSET), 8);
-	l1 = get64(field);
+	l1 = get_be64(field);
 	assert_int_equal(pread(fd, field, 8, l1), 8);
-	l2 = get64(field) & ENTRY_OFFSET;
+	l2 = get_be64(field) & ENTRY_OFFSET;
 	/* The second cluster is where the refcount table is. */
-	put64(field, 65536 | ENTRY_COPIED);
+	put_be64(field, 65536 | ENTRY_COPIED);
 	assert_int_equal(pwrite(fd, field, 8, l2 + 8), 8);
 
 	image = open_image(path, false);
@@ -451,7 +451,7 @@ static void test_damage(void **state)
 	image_close(image);
 
 	/* Without the entry it can be made whole. */
-	put64(field, 0);
+	put_be64(field, 0);
 	assert_int_equal(pwrite(fd, field, 8, l2 + 8), 8);
 	close(fd);
 	assert_int_equal(image_open(path, &options, IMAGE_FOR_CHECK, &image, &error), 0);
@@ -487,9 +487,9 @@ static void test_repair(void **state)
 	assert_int_equal(image_close(image), 0);
 	fd = open(path, O_RDWR);
 	assert_int_equal(pread(fd, field, 8, 4096), 8);
-	block = get64(field);
+	block = get_be64(field);
 	assert_int_equal(pwrite(fd, zeroes, 2000, block), 2000);
-	put64(field, INCOMPATIBLE_DIRTY);
+	put_be64(field, INCOMPATIBLE_DIRTY);
 	assert_int_equal(pwrite(fd, field, 8, HEADER_INCOMPATIBLE), 8);
 	close(fd);
 

@@ -7,7 +7,7 @@
 
 #include "block/foreign/blocks.h"
 #include "block/foreign/formats.h"
-#include "block/foreign/little.h"
+#include "util/endian.h"
 
 #define HEADER_BYTES 512
 #define SIGNATURE_AT 0x40
@@ -40,10 +40,10 @@ static int vdi_find(struct blocks *blocks, uint64_t index, struct blocks_place *
 	if (result < 0)
 		return result;
 	*place = (struct blocks_place){.kind = BLOCK_ABSENT};
-	if (little32(entry) >= ENTRY_ABSENT)
+	if (get_le32(entry) >= ENTRY_ABSENT)
 		return 0;
 	place->kind = BLOCK_PLAIN;
-	place->at = vdi->data_at + little32(entry) * blocks->block_size;
+	place->at = vdi->data_at + get_le32(entry) * blocks->block_size;
 	return place->at < blocks->node.file.size ? 0 : -EIO;
 }
 
@@ -57,27 +57,27 @@ int vdi_open(struct file *file, struct node **opened, struct error *error)
 
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot read %s", file->path);
-	if (little32(header + SIGNATURE_AT) != SIGNATURE)
+	if (get_le32(header + SIGNATURE_AT) != SIGNATURE)
 		return error_set(error, EINVAL, "%s is no VDI image", file->path);
-	if (little32(header + VERSION_AT) != VERSION_1_1)
+	if (get_le32(header + VERSION_AT) != VERSION_1_1)
 		return error_set(error, ENOTSUP, "%s is a VDI image of version %u.%u: 1.1 can be read", file->path,
-				 little32(header + VERSION_AT) >> 16, little32(header + VERSION_AT) & 0xffff);
-	type = little32(header + TYPE_AT);
+				 get_le32(header + VERSION_AT) >> 16, get_le32(header + VERSION_AT) & 0xffff);
+	type = get_le32(header + TYPE_AT);
 	if (type != TYPE_DYNAMIC && type != TYPE_STATIC)
 		return error_set(error, ENOTSUP, "%s is a VDI image of type %u: dynamic and fixed ones can be read, not "
 				 "those that stand on others", file->path, type);
-	size = little64(header + SIZE_AT);
-	block = little32(header + BLOCK_AT);
-	count = little32(header + COUNT_AT);
-	if (block < BLOCK_SECTOR_SIZE || block > 256u << 20 || block & (block - 1) || little32(header + EXTRA_AT) != 0 ||
+	size = get_le64(header + SIZE_AT);
+	block = get_le32(header + BLOCK_AT);
+	count = get_le32(header + COUNT_AT);
+	if (block < BLOCK_SECTOR_SIZE || block > 256u << 20 || block & (block - 1) || get_le32(header + EXTRA_AT) != 0 ||
 	    size > count * block)
 		return error_set(error, EINVAL, "%s is damaged: a disk of %llu bytes in %llu blocks of %u", file->path,
 				 (unsigned long long)size, (unsigned long long)count, block);
 	vdi = calloc(1, sizeof(*vdi));
 	if (!vdi)
 		return error_set_errno(error, ENOMEM, "%s", file->path);
-	vdi->table_at = little32(header + TABLE_AT);
-	vdi->data_at = little32(header + DATA_AT);
+	vdi->table_at = get_le32(header + TABLE_AT);
+	vdi->data_at = get_le32(header + DATA_AT);
 	if (vdi->table_at > file->size || count * 4 > file->size - vdi->table_at) {
 		free(vdi);
 		return error_set(error, EINVAL, "%s is damaged: its table is not in the file", file->path);

@@ -8,7 +8,7 @@
 
 #include "block/foreign/blocks.h"
 #include "block/foreign/formats.h"
-#include "block/foreign/little.h"
+#include "util/endian.h"
 
 #define KIB 1024ull
 #define MIB (1024 * KIB)
@@ -84,7 +84,7 @@ static int vhdx_find(struct blocks *blocks, uint64_t index, struct blocks_place 
 
 	if (result < 0)
 		return result;
-	entry = little64(bytes);
+	entry = get_le64(bytes);
 	*place = (struct blocks_place){.kind = BLOCK_ABSENT};
 	if ((entry & STATE_MASK) == STATE_PARTLY)
 		return -EIO; /* only where there is a parent */
@@ -106,11 +106,11 @@ static int check_log(const struct file *file, struct error *error)
 
 	for (i = 0; i < 2; i++) {
 		if (file_read_at(file, HEADERS_AT * (i + 1), header, sizeof(header)) < 0 ||
-		    memcmp(header, "head", 4) != 0 || checksum(header, sizeof(header)) != little32(header + CHECKSUM_AT) ||
-		    (is_found && little64(header + SEQUENCE_AT) <= newest))
+		    memcmp(header, "head", 4) != 0 || checksum(header, sizeof(header)) != get_le32(header + CHECKSUM_AT) ||
+		    (is_found && get_le64(header + SEQUENCE_AT) <= newest))
 			continue;
 		is_found = true;
-		newest = little64(header + SEQUENCE_AT);
+		newest = get_le64(header + SEQUENCE_AT);
 		memcpy(log, header + LOG_GUID_AT, sizeof(log));
 	}
 	if (!is_found)
@@ -139,16 +139,16 @@ static bool is_inside(const struct file *file, uint64_t at, uint64_t size)
 static bool take_regions(const struct file *file, const uint8_t *table, struct vhdx_part *bat, struct vhdx_part *metadata)
 {
 	const uint8_t *bat_entry, *metadata_entry;
-	uint32_t count = little32(table + 8);
+	uint32_t count = get_le32(table + 8);
 
-	if (memcmp(table, "regi", 4) != 0 || count > REGIONS_MAX || checksum(table, REGIONS_BYTES) != little32(table + CHECKSUM_AT))
+	if (memcmp(table, "regi", 4) != 0 || count > REGIONS_MAX || checksum(table, REGIONS_BYTES) != get_le32(table + CHECKSUM_AT))
 		return false;
 	bat_entry = find_entry(table + 16, count, guid_bat);
 	metadata_entry = find_entry(table + 16, count, guid_metadata);
 	if (!bat_entry || !metadata_entry)
 		return false;
-	*bat = (struct vhdx_part){little64(bat_entry + 16), little32(bat_entry + 24)};
-	*metadata = (struct vhdx_part){little64(metadata_entry + 16), little32(metadata_entry + 24)};
+	*bat = (struct vhdx_part){get_le64(bat_entry + 16), get_le32(bat_entry + 24)};
+	*metadata = (struct vhdx_part){get_le64(metadata_entry + 16), get_le32(metadata_entry + 24)};
 	return is_inside(file, bat->at, bat->size) && is_inside(file, metadata->at, metadata->size) &&
 	       metadata->size >= METADATA_BYTES;
 }
@@ -172,10 +172,10 @@ static int find_regions(const struct file *file, struct vhdx_part *bat, struct v
 static int read_item(const struct file *file, const struct vhdx_part *metadata, const uint8_t *table,
 		     const uint8_t guid[GUID_BYTES], uint8_t *item, uint32_t size)
 {
-	const uint8_t *entry = find_entry(table + ENTRY_BYTES, little16(table + 10), guid);
-	uint64_t at = entry ? little32(entry + 16) : 0;
+	const uint8_t *entry = find_entry(table + ENTRY_BYTES, get_le16(table + 10), guid);
+	uint64_t at = entry ? get_le32(entry + 16) : 0;
 
-	if (!entry || at < METADATA_BYTES || at + size > metadata->size || little32(entry + 20) < size)
+	if (!entry || at < METADATA_BYTES || at + size > metadata->size || get_le32(entry + 20) < size)
 		return -EINVAL;
 	return file_read_at(file, metadata->at + at, item, size);
 }
@@ -190,7 +190,7 @@ static int read_facts(const struct file *file, const struct vhdx_part *metadata,
 	uint8_t *table = malloc(METADATA_BYTES), parameters[8], size[8], sector[4];
 	int result = table ? file_read_at(file, metadata->at, table, METADATA_BYTES) : -ENOMEM;
 
-	if (result == 0 && (memcmp(table, "metadata", 8) != 0 || little16(table + 10) > METADATA_MAX))
+	if (result == 0 && (memcmp(table, "metadata", 8) != 0 || get_le16(table + 10) > METADATA_MAX))
 		result = -EINVAL;
 	if (result == 0)
 		result = read_item(file, metadata, table, guid_parameters, parameters, sizeof(parameters));
@@ -202,7 +202,7 @@ static int read_facts(const struct file *file, const struct vhdx_part *metadata,
 	if (result < 0)
 		return error_set_errno(error, -result, "%s: its metadata", file->path);
 	*facts = (struct vhdx_facts){
-		.block = little32(parameters), .flags = little32(parameters + 4), .size = little64(size), .sector = little32(sector)};
+		.block = get_le32(parameters), .flags = get_le32(parameters + 4), .size = get_le64(size), .sector = get_le32(sector)};
 	return 0;
 }
 

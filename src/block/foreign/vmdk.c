@@ -11,7 +11,7 @@
 
 #include "block/foreign/blocks.h"
 #include "block/foreign/formats.h"
-#include "block/foreign/little.h"
+#include "util/endian.h"
 
 #define SECTOR	      512u
 #define MAGIC	      0x564d444bu /* "KDMV" */
@@ -57,7 +57,7 @@ static int read_entry(struct blocks *blocks, uint64_t table_at, uint64_t index, 
 	uint8_t bytes[4];
 	int result = file_read_at(&blocks->node.file, table_at + index * sizeof(bytes), bytes, sizeof(bytes));
 
-	*entry = result < 0 ? 0 : little32(bytes);
+	*entry = result < 0 ? 0 : get_le32(bytes);
 	*at = (uint64_t)*entry * SECTOR;
 	return result < 0 ? result : *at < blocks->node.file.size ? 0 : -EIO;
 }
@@ -90,8 +90,8 @@ static int vmdk_unpack(struct blocks *blocks, uint64_t index, uint64_t at, uint8
 
 	if (result < 0)
 		return result;
-	length = little32(marker + MARKER_SIZE_AT);
-	if (little64(marker) != index * (size / SECTOR) || length == 0 || length > 2 * size)
+	length = get_le32(marker + MARKER_SIZE_AT);
+	if (get_le64(marker) != index * (size / SECTOR) || length == 0 || length > 2 * size)
 		return -EIO;
 	packed = malloc(length);
 	if (!packed)
@@ -108,7 +108,7 @@ static int vmdk_unpack(struct blocks *blocks, uint64_t index, uint64_t at, uint8
 /* The text that says what the disk is made of; of what it says, only that it is whole counts here. */
 static int check_descriptor(const struct file *file, const uint8_t *header, struct error *error)
 {
-	uint64_t at = little64(header + DESCRIPTOR_AT), size = little64(header + DESCRIPTOR_SIZE_AT);
+	uint64_t at = get_le64(header + DESCRIPTOR_AT), size = get_le64(header + DESCRIPTOR_SIZE_AT);
 	const char *parent;
 	char *text;
 	int result = 0;
@@ -136,7 +136,7 @@ static int read_header(const struct file *file, uint8_t header[SECTOR], struct e
 {
 	int result = file_read_at(file, 0, header, SECTOR);
 
-	if (result == 0 && little32(header) == MAGIC && little64(header + DIRECTORY_AT) == AT_THE_END &&
+	if (result == 0 && get_le32(header) == MAGIC && get_le64(header + DIRECTORY_AT) == AT_THE_END &&
 	    file->size >= FOOTER_BYTES)
 		result = file_read_at(file, (file->size - FOOTER_BYTES) & ~(uint64_t)(SECTOR - 1), header, SECTOR);
 	if (result < 0)
@@ -144,12 +144,12 @@ static int read_header(const struct file *file, uint8_t header[SECTOR], struct e
 	if (memcmp(header, "# Disk", 6) == 0)
 		return error_set(error, ENOTSUP, "%s only names the files of a disk, which kvik cannot read: make it one by "
 				 "'qemu-img convert -O qcow2'", file->path);
-	if (little32(header) != MAGIC)
+	if (get_le32(header) != MAGIC)
 		return error_set(error, ENOTSUP, "%s is no VMDK image that kvik can read: make it one by 'qemu-img "
 				 "convert -O qcow2'", file->path);
-	if (little32(header + VERSION_AT) > VERSION_MAX)
+	if (get_le32(header + VERSION_AT) > VERSION_MAX)
 		return error_set(error, ENOTSUP, "%s is a VMDK image of version %u: 1 to %u can be read", file->path,
-				 little32(header + VERSION_AT), VERSION_MAX);
+				 get_le32(header + VERSION_AT), VERSION_MAX);
 	return 0;
 }
 
@@ -165,11 +165,11 @@ int vmdk_open(struct file *file, struct node **opened, struct error *error)
 		result = check_descriptor(file, header, error);
 	if (result < 0)
 		return result;
-	flags = little32(header + FLAGS_AT);
-	capacity = little64(header + CAPACITY_AT);
-	grain = little64(header + GRAIN_AT);
-	entries = little32(header + ENTRIES_AT);
-	directory = little64(header + DIRECTORY_AT);
+	flags = get_le32(header + FLAGS_AT);
+	capacity = get_le64(header + CAPACITY_AT);
+	grain = get_le64(header + GRAIN_AT);
+	entries = get_le32(header + ENTRIES_AT);
+	directory = get_le64(header + DIRECTORY_AT);
 	if (capacity > INT64_MAX / SECTOR || grain == 0 || grain > GRAIN_MAX / SECTOR || grain & (grain - 1) ||
 	    entries == 0 || entries > ENTRIES_MAX)
 		return error_set(error, EINVAL, "%s is damaged: %llu sectors in grains of %llu, %llu of which are a table",
@@ -179,7 +179,7 @@ int vmdk_open(struct file *file, struct node **opened, struct error *error)
 	if (directory > file->size / SECTOR || tables * 4 > file->size - directory * SECTOR)
 		return error_set(error, EINVAL, "%s is damaged: its grain directory is not in the file", file->path);
 	if (flags & FLAG_COMPRESSED &&
-	    (!(flags & FLAG_MARKERS) || little16(header + ALGORITHM_AT) != ALGORITHM_DEFLATE))
+	    (!(flags & FLAG_MARKERS) || get_le16(header + ALGORITHM_AT) != ALGORITHM_DEFLATE))
 		return error_set(error, ENOTSUP, "%s is compressed in a way that kvik cannot read", file->path);
 	vmdk = calloc(1, sizeof(*vmdk));
 	if (!vmdk)

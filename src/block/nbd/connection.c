@@ -67,12 +67,12 @@ static int skip(struct nbd_connection *connection, uint32_t size)
 
 static int receive_simple(struct nbd_connection *connection, const uint8_t *head)
 {
-	struct nbd_exchange *exchange = find(connection, nbd_get64(head + 8));
+	struct nbd_exchange *exchange = find(connection, get_be64(head + 8));
 	int result = 0;
 
 	if (!exchange)
 		return -EPROTO;
-	exchange->result = result_of(nbd_get32(head + 4));
+	exchange->result = result_of(get_be32(head + 4));
 	if (exchange->command == NBD_CMD_READ && exchange->result == 0) {
 		if (connection->terms.is_structured)
 			return -EPROTO;
@@ -110,7 +110,7 @@ static int receive_data(struct nbd_connection *connection, struct nbd_exchange *
 	if (result < 0)
 		return result;
 	size -= sizeof(offset);
-	if (!place_of(exchange, nbd_get64(offset), size, &at))
+	if (!place_of(exchange, get_be64(offset), size, &at))
 		return -EPROTO;
 	return receive_into(connection, exchange, at, size);
 }
@@ -126,8 +126,8 @@ static int receive_hole(struct nbd_connection *connection, struct nbd_exchange *
 	result = wire_receive_bytes(&connection->wire, hole, sizeof(hole));
 	if (result < 0)
 		return result;
-	size = nbd_get32(hole + 8);
-	if (!place_of(exchange, nbd_get64(hole), size, &at))
+	size = get_be32(hole + 8);
+	if (!place_of(exchange, get_be64(hole), size, &at))
 		return -EPROTO;
 	vector_zero(exchange->vector, exchange->count, at, size);
 	return 0;
@@ -143,10 +143,10 @@ static int receive_status(struct nbd_connection *connection, struct nbd_exchange
 	result = wire_receive_bytes(&connection->wire, status, sizeof(status));
 	if (result < 0)
 		return result;
-	if (nbd_get32(status) != connection->terms.allocation_id || nbd_get32(status + 4) == 0)
+	if (get_be32(status) != connection->terms.allocation_id || get_be32(status + 4) == 0)
 		return -EPROTO;
-	exchange->run_bytes = nbd_get32(status + 4);
-	exchange->run_state = nbd_get32(status + 8);
+	exchange->run_bytes = get_be32(status + 4);
+	exchange->run_state = get_be32(status + 8);
 	return skip(connection, size - sizeof(status));
 }
 
@@ -161,7 +161,7 @@ static int receive_error(struct nbd_connection *connection, struct nbd_exchange 
 	if (result < 0)
 		return result;
 	if (exchange->result == 0)
-		exchange->result = result_of(nbd_get32(error));
+		exchange->result = result_of(get_be32(error));
 	if (exchange->result == 0)
 		return -EPROTO;
 	return skip(connection, size - sizeof(error));
@@ -169,9 +169,9 @@ static int receive_error(struct nbd_connection *connection, struct nbd_exchange 
 
 static int receive_chunk(struct nbd_connection *connection, const uint8_t *head)
 {
-	struct nbd_exchange *exchange = find(connection, nbd_get64(head + 8));
-	unsigned flags = nbd_get16(head + 4), type = nbd_get16(head + 6);
-	uint32_t size = nbd_get32(head + 16);
+	struct nbd_exchange *exchange = find(connection, get_be64(head + 8));
+	unsigned flags = get_be16(head + 4), type = get_be16(head + 6);
+	uint32_t size = get_be32(head + 16);
 	int result;
 
 	if (!exchange || !connection->terms.is_structured)
@@ -195,9 +195,9 @@ static int receive_reply(struct nbd_connection *connection)
 
 	if (result < 0)
 		return result;
-	if (nbd_get32(head) == NBD_SIMPLE_MAGIC)
+	if (get_be32(head) == NBD_SIMPLE_MAGIC)
 		return receive_simple(connection, head);
-	if (nbd_get32(head) != NBD_STRUCTURED_MAGIC)
+	if (get_be32(head) != NBD_STRUCTURED_MAGIC)
 		return -EPROTO;
 	result = wire_receive_bytes(&connection->wire, head + NBD_SIMPLE_BYTES, NBD_CHUNK_BYTES - NBD_SIMPLE_BYTES);
 	return result < 0 ? result : receive_chunk(connection, head);
@@ -221,13 +221,13 @@ static void fail(struct nbd_connection *connection, int result)
 
 static int send_request(struct nbd_connection *connection, const struct nbd_exchange *exchange)
 {
-	uint8_t head[NBD_REQUEST_BYTES], *to = nbd_put32(head, NBD_REQUEST_MAGIC);
+	uint8_t head[NBD_REQUEST_BYTES], *to = put_be32(head, NBD_REQUEST_MAGIC);
 	struct iovec vector[1 + BLOCK_VECTORS_MAX] = {{head, sizeof(head)}};
 	unsigned count = 1;
 	int result;
 
-	to = nbd_put16(nbd_put16(to, exchange->flags), (uint16_t)exchange->command);
-	nbd_put32(nbd_put64(nbd_put64(to, exchange->cookie), exchange->offset), exchange->size);
+	to = put_be16(put_be16(to, exchange->flags), (uint16_t)exchange->command);
+	put_be32(put_be64(put_be64(to, exchange->cookie), exchange->offset), exchange->size);
 	if (exchange->command == NBD_CMD_WRITE) {
 		memcpy(vector + 1, exchange->vector, exchange->count * sizeof(vector[0]));
 		count += exchange->count;

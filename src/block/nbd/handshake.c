@@ -37,11 +37,11 @@ static int nonsense(struct talk *talk, const char *what)
 
 static int send_option(struct talk *talk, uint32_t option, const void *data, uint32_t size)
 {
-	uint8_t head[16], *end = nbd_put64(head, NBD_OPTION_MAGIC);
+	uint8_t head[16], *end = put_be64(head, NBD_OPTION_MAGIC);
 	struct iovec vector[] = {{head, sizeof(head)}, {(void *)data, size}};
 	int result;
 
-	nbd_put32(nbd_put32(end, option), size);
+	put_be32(put_be32(end, option), size);
 	result = wire_send(talk->wire, vector, 2);
 	return result < 0 ? lost(talk, result) : 0;
 }
@@ -53,10 +53,10 @@ static int receive_answer(struct talk *talk, uint32_t option, struct answer *ans
 
 	if (result < 0)
 		return lost(talk, result);
-	if (nbd_get64(head) != NBD_REPLY_MAGIC || nbd_get32(head + 8) != option)
+	if (get_be64(head) != NBD_REPLY_MAGIC || get_be32(head + 8) != option)
 		return nonsense(talk, "an answer to nothing");
-	answer->type = nbd_get32(head + 12);
-	answer->size = nbd_get32(head + 16);
+	answer->type = get_be32(head + 12);
+	answer->size = get_be32(head + 16);
 	if (answer->size > sizeof(answer->data))
 		return nonsense(talk, "an endless answer");
 	result = wire_receive_bytes(talk->wire, answer->data, answer->size);
@@ -110,12 +110,12 @@ static int ask_allocation(struct talk *talk, struct answer *answer)
 {
 	static const char context[] = NBD_CONTEXT_ALLOCATION;
 	uint32_t export_size = strlen(talk->export_name), context_size = sizeof(context) - 1;
-	uint8_t data[12 + NBD_NAME_MAX + sizeof(context)], *to = nbd_put32(data, export_size);
+	uint8_t data[12 + NBD_NAME_MAX + sizeof(context)], *to = put_be32(data, export_size);
 	unsigned answers;
 	int result;
 
 	memcpy(to, talk->export_name, export_size);
-	to = nbd_put32(nbd_put32(to + export_size, 1), context_size);
+	to = put_be32(put_be32(to + export_size, 1), context_size);
 	memcpy(to, context, context_size);
 	result = send_option(talk, NBD_OPT_SET_META_CONTEXT, data, to + context_size - data);
 	for (answers = 0; result == 0; answers++) {
@@ -129,21 +129,21 @@ static int ask_allocation(struct talk *talk, struct answer *answer)
 		    memcmp(answer->data + 4, context, context_size) != 0)
 			return nonsense(talk, "a context that nobody asked for");
 		talk->terms->has_allocation = true;
-		talk->terms->allocation_id = nbd_get32(answer->data);
+		talk->terms->allocation_id = get_be32(answer->data);
 	}
 	return result;
 }
 
 static int take_size(struct talk *talk, const uint8_t *data)
 {
-	talk->terms->size = nbd_get64(data);
-	talk->terms->flags = nbd_get16(data + 8);
+	talk->terms->size = get_be64(data);
+	talk->terms->flags = get_be16(data + 8);
 	return talk->terms->size > INT64_MAX ? nonsense(talk, "a size beyond 2^63") : 0;
 }
 
 static int take_limits(struct talk *talk, const uint8_t *data)
 {
-	uint32_t least = nbd_get32(data), most = nbd_get32(data + 8);
+	uint32_t least = get_be32(data), most = get_be32(data + 8);
 
 	if (least == 0 || least & (least - 1) || least > BLOCK_MAX || most < least)
 		return nonsense(talk, "block sizes that cannot be");
@@ -170,13 +170,13 @@ static int choose_export(struct talk *talk, bool has_padding)
 static int go(struct talk *talk, bool has_padding, struct answer *answer)
 {
 	uint32_t export_size = strlen(talk->export_name);
-	uint8_t data[8 + NBD_NAME_MAX], *to = nbd_put32(data, export_size);
+	uint8_t data[8 + NBD_NAME_MAX], *to = put_be32(data, export_size);
 	bool has_size = false;
 	unsigned answers;
 	int result;
 
 	memcpy(to, talk->export_name, export_size);
-	to = nbd_put16(nbd_put16(to + export_size, 1), NBD_INFO_BLOCK_SIZE);
+	to = put_be16(put_be16(to + export_size, 1), NBD_INFO_BLOCK_SIZE);
 	result = send_option(talk, NBD_OPT_GO, data, to - data);
 	for (answers = 0; result == 0; answers++) {
 		result = receive_answer(talk, NBD_OPT_GO, answer);
@@ -190,10 +190,10 @@ static int go(struct talk *talk, bool has_padding, struct answer *answer)
 			return refused(talk, answer);
 		if (answer->type != NBD_REP_INFO || answer->size < 2 || answers == ANSWERS_MAX)
 			return nonsense(talk, "an answer that nobody asked for");
-		if (nbd_get16(answer->data) == NBD_INFO_EXPORT && answer->size == 12) {
+		if (get_be16(answer->data) == NBD_INFO_EXPORT && answer->size == 12) {
 			has_size = true;
 			result = take_size(talk, answer->data + 2);
-		} else if (nbd_get16(answer->data) == NBD_INFO_BLOCK_SIZE && answer->size == 14) {
+		} else if (get_be16(answer->data) == NBD_INFO_BLOCK_SIZE && answer->size == 14) {
 			result = take_limits(talk, answer->data + 2);
 		}
 	}
@@ -208,16 +208,16 @@ static int greet(struct talk *talk, bool *has_padding)
 
 	if (result < 0)
 		return lost(talk, result);
-	if (nbd_get64(hello) != NBD_MAGIC)
+	if (get_be64(hello) != NBD_MAGIC)
 		return error_set(talk->error, EPROTO, "%.300s: what answers there is no NBD server", talk->name);
-	server = nbd_get16(hello + 16);
-	if (nbd_get64(hello + 8) == NBD_OLD_MAGIC)
+	server = get_be16(hello + 16);
+	if (get_be64(hello + 8) == NBD_OLD_MAGIC)
 		return error_set(talk->error, ENOTSUP, "%.300s: the server speaks the old style of NBD, which is not "
 				 "there (nbdkit: leave out -o)", talk->name);
-	if (nbd_get64(hello + 8) != NBD_OPTION_MAGIC || !(server & NBD_FIXED_NEWSTYLE))
+	if (get_be64(hello + 8) != NBD_OPTION_MAGIC || !(server & NBD_FIXED_NEWSTYLE))
 		return nonsense(talk, "no fixed newstyle");
 	*has_padding = !(server & NBD_NO_ZEROES);
-	nbd_put32(flags, NBD_FIXED_NEWSTYLE | (server & NBD_NO_ZEROES));
+	put_be32(flags, NBD_FIXED_NEWSTYLE | (server & NBD_NO_ZEROES));
 	result = wire_send_bytes(talk->wire, flags, sizeof(flags));
 	return result < 0 ? lost(talk, result) : 0;
 }

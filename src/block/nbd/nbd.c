@@ -142,7 +142,7 @@ void nbd_close(struct nbd *nbd)
 	if (!connection->has_failed) {
 		/* A server that doesn't take it now learns it by the end of the connection. */
 		connection->wire.deadline_ns = now_ns() + 1000000000ll;
-		nbd_put16(nbd_put32(goodbye, NBD_REQUEST_MAGIC) + 2, NBD_CMD_DISC);
+		put_be16(put_be32(goodbye, NBD_REQUEST_MAGIC) + 2, NBD_CMD_DISC);
 		wire_send_bytes(&connection->wire, goodbye, sizeof(goodbye));
 	}
 	if (connection->wire.fd >= 0)

@@ -4,9 +4,10 @@
 #ifndef KVIK_BLOCK_NBD_PROTOCOL_H
 #define KVIK_BLOCK_NBD_PROTOCOL_H
 
-#include <endian.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "util/endian.h"
 
 #define NBD_PORT     "10809"
 #define NBD_NAME_MAX 4096 /* bytes of any string */
@@ -82,48 +83,5 @@ enum nbd_chunk {
 
 /* What a server takes that tells no limit ("Block size constraints"). */
 #define NBD_REQUEST_MAX (32u << 20)
-
-static inline uint16_t nbd_get16(const uint8_t *bytes)
-{
-	return (uint16_t)(bytes[0] << 8 | bytes[1]);
-}
-
-static inline uint32_t nbd_get32(const uint8_t *bytes)
-{
-	uint32_t value;
-
-	memcpy(&value, bytes, sizeof(value));
-	return be32toh(value);
-}
-
-static inline uint64_t nbd_get64(const uint8_t *bytes)
-{
-	uint64_t value;
-
-	memcpy(&value, bytes, sizeof(value));
-	return be64toh(value);
-}
-
-/* Each returns where the next value goes. */
-static inline uint8_t *nbd_put16(uint8_t *bytes, uint16_t value)
-{
-	bytes[0] = (uint8_t)(value >> 8);
-	bytes[1] = (uint8_t)value;
-	return bytes + 2;
-}
-
-static inline uint8_t *nbd_put32(uint8_t *bytes, uint32_t value)
-{
-	value = htobe32(value);
-	memcpy(bytes, &value, sizeof(value));
-	return bytes + sizeof(value);
-}
-
-static inline uint8_t *nbd_put64(uint8_t *bytes, uint64_t value)
-{
-	value = htobe64(value);
-	memcpy(bytes, &value, sizeof(value));
-	return bytes + sizeof(value);
-}
 
 #endif

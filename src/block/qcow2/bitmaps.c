@@ -36,7 +36,7 @@ static int read_bits(struct qcow2 *image, struct bitmap *bitmap)
 		result = file_read_at(&image->node.file, bitmap->table_offset, table,
 				      bitmap->table_size * 8ull);
 	for (i = 0; i < bitmap->table_size && result == 0; i++) {
-		uint64_t entry = get64(table + i * 8);
+		uint64_t entry = get_be64(table + i * 8);
 
 		at = i << image->cluster_bits;
 		length = bitmap->bits_bytes - at < image->cluster_size ? bitmap->bits_bytes - at
@@ -96,13 +96,13 @@ int bitmaps_load(struct qcow2 *image, struct error *error)
 			break;
 		}
 		bitmap->entry_at = at;
-		bitmap->table_offset = get64(entry);
-		bitmap->table_size = get32(entry + 8);
-		bitmap->flags = get32(entry + 12);
+		bitmap->table_offset = get_be64(entry);
+		bitmap->table_size = get_be32(entry + 8);
+		bitmap->flags = get_be32(entry + 12);
 		bitmap->type = entry[16];
 		bitmap->granularity_bits = entry[17];
-		name_bytes = get16(entry + 18);
-		extra_bytes = get32(entry + 20);
+		name_bytes = get_be16(entry + 18);
+		extra_bytes = get_be32(entry + 20);
 		if (name_bytes + extra_bytes > left - ENTRY_BYTES || bitmap->granularity_bits < 9 ||
 		    bitmap->granularity_bits > 31 || !is_cluster_aligned(image, bitmap->table_offset) ||
 		    bitmap->table_offset >= HOST_OFFSET_MAX ||
@@ -144,7 +144,7 @@ static int write_flags(struct qcow2 *image, const struct bitmap *bitmap, uint32_
 {
 	uint8_t field[4];
 
-	put32(field, flags);
+	put_be32(field, flags);
 	return file_write_at(&image->node.file, image->bitmaps_offset + bitmap->entry_at + 12, field,
 			     sizeof(field));
 }
@@ -200,10 +200,10 @@ static int write_bits(struct qcow2 *image, const struct bitmap *bitmap, uint8_t 
 		at = i << image->cluster_bits;
 		length = bitmap->bits_bytes - at < image->cluster_size ? bitmap->bits_bytes - at
 								       : image->cluster_size;
-		place = get64(table + i * 8) & TABLE_OFFSET;
+		place = get_be64(table + i * 8) & TABLE_OFFSET;
 		/* A cluster that is there stays: the table that points to it is still the old one. */
 		if (place == 0 && is_all(bitmap->bits + at, length, 0)) {
-			put64(table + i * 8, 0);
+			put_be64(table + i * 8, 0);
 			continue;
 		}
 		if (place == 0)
@@ -214,7 +214,7 @@ static int write_bits(struct qcow2 *image, const struct bitmap *bitmap, uint8_t 
 		if (result == 0)
 			result = file_zero(&image->node.file, place + length,
 					   image->cluster_size - length, false);
-		put64(table + i * 8, place);
+		put_be64(table + i * 8, place);
 	}
 	return result;
 }

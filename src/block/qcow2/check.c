@@ -107,16 +107,16 @@ static int check_entry(struct check *check, uint64_t guest, const uint8_t *entry
 	struct cluster cluster;
 	int result = 0;
 
-	if (get64(entry) == 0 && (image->subclusters == 1 || get64(entry + 8) == 0))
+	if (get_be64(entry) == 0 && (image->subclusters == 1 || get_be64(entry + 8) == 0))
 		return 0;
 	if (cluster_decode(image, guest, entry, &cluster) < 0) {
 		tell(check, "ERROR L2 entry of guest offset %#llx is impossible: %#llx",
-		     (unsigned long long)guest, (unsigned long long)get64(entry));
+		     (unsigned long long)guest, (unsigned long long)get_be64(entry));
 		check->result->corruptions++;
 		/* It holds what it names, all the same. */
-		if (!(get64(entry) & ENTRY_COMPRESSED) && image->data == &image->node.file)
-			return refer(check, cluster_start(image, get64(entry) & ENTRY_OFFSET),
-				     get64(entry) & ENTRY_OFFSET ? image->cluster_size : 0, "a cluster");
+		if (!(get_be64(entry) & ENTRY_COMPRESSED) && image->data == &image->node.file)
+			return refer(check, cluster_start(image, get_be64(entry) & ENTRY_OFFSET),
+				     get_be64(entry) & ENTRY_OFFSET ? image->cluster_size : 0, "a cluster");
 		return 0;
 	}
 	if (is_active && (cluster.is_compressed || cluster.has_host)) {

@@ -82,7 +82,7 @@ static int write_start(struct file *file, const struct image_creation *creation)
 	image.compatible = creation->is_lazy ? COMPATIBLE_LAZY : 0;
 	image.autoclear = creation->is_data_raw ? AUTOCLEAR_RAW_DATA : 0;
 
-	put64(cluster, 2 * image.cluster_size);
+	put_be64(cluster, 2 * image.cluster_size);
 	result = file_write_at(file, image.cluster_size, cluster, image.cluster_size);
 	memset(cluster, 0, 8);
 	/* Three entries of 1: big-endian, or from the least significant bit on. */

@@ -65,7 +65,7 @@ static int copy_l1(struct qcow2 *image, struct flush *flush)
 		if (!copy->data)
 			return -ENOMEM;
 		for (k = 0; k < entries; k++)
-			put64(copy->data + k * 8, image->l1[i * L1_BLOCK + k]);
+			put_be64(copy->data + k * 8, image->l1[i * L1_BLOCK + k]);
 		flush->l1_count++;
 	}
 	return 0;

@@ -5,9 +5,10 @@
 #ifndef KVIK_BLOCK_QCOW2_FORMAT_H
 #define KVIK_BLOCK_QCOW2_FORMAT_H
 
-#include <endian.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "util/endian.h"
 
 #define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
 
@@ -80,47 +81,5 @@ enum { COMPRESSION_ZLIB = 0, COMPRESSION_ZSTD = 1 };
 #define ENTRY_COMPRESSED (1ull << 62)
 #define ENTRY_ZERO	 (1ull << 0)
 #define REFTABLE_OFFSET	 0xfffffffffffffe00ull
-
-static inline uint16_t get16(const void *at)
-{
-	uint16_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return be16toh(value);
-}
-
-static inline uint32_t get32(const void *at)
-{
-	uint32_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return be32toh(value);
-}
-
-static inline uint64_t get64(const void *at)
-{
-	uint64_t value;
-
-	memcpy(&value, at, sizeof(value));
-	return be64toh(value);
-}
-
-static inline void put16(void *at, uint16_t value)
-{
-	value = htobe16(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static inline void put32(void *at, uint32_t value)
-{
-	value = htobe32(value);
-	memcpy(at, &value, sizeof(value));
-}
-
-static inline void put64(void *at, uint64_t value)
-{
-	value = htobe64(value);
-	memcpy(at, &value, sizeof(value));
-}
 
 #endif

@@ -53,7 +53,7 @@ int header_set_feature(struct qcow2 *image, uint64_t feature, bool is_set)
 
 	if (features == image->incompatible)
 		return 0;
-	put64(field, features);
+	put_be64(field, features);
 	result = file_write_at(&image->node.file, HEADER_INCOMPATIBLE, field, sizeof(field));
 	if (result == 0)
 		result = file_sync(&image->node.file);
@@ -110,9 +110,9 @@ static int read_bitmaps_extension(struct qcow2 *image, const uint8_t *data, uint
 {
 	if (length != 24)
 		return damaged(image, error, "its bitmaps extension is not of 24 bytes");
-	image->bitmap_count = get32(data);
-	image->bitmaps_bytes = get64(data + 8);
-	image->bitmaps_offset = get64(data + 16);
+	image->bitmap_count = get_be32(data);
+	image->bitmaps_bytes = get_be64(data + 8);
+	image->bitmaps_offset = get_be64(data + 16);
 	if (image->bitmap_count == 0 || image->bitmap_count > BITMAPS_MAX ||
 	    image->bitmaps_bytes > SNAPSHOT_BYTES_MAX ||
 	    !is_cluster_aligned(image, image->bitmaps_offset) || image->bitmaps_offset == 0 ||
@@ -148,7 +148,7 @@ static int read_extensions(struct qcow2 *image, const uint8_t *bytes, uint64_t a
 	int result;
 
 	while (end - at >= 8) {
-		uint32_t type = get32(bytes + at), length = get32(bytes + at + 4);
+		uint32_t type = get_be32(bytes + at), length = get_be32(bytes + at + 4);
 
 		at += 8;
 		if (type == EXTENSION_END)
@@ -175,7 +175,7 @@ static int refuse_features(struct qcow2 *image, const uint8_t *bytes, uint64_t a
 	int bit = __builtin_ctzll(unknown);
 
 	while (end - at >= 8) {
-		uint32_t type = get32(bytes + at), length = get32(bytes + at + 4), i;
+		uint32_t type = get_be32(bytes + at), length = get_be32(bytes + at + 4), i;
 
 		at += 8;
 		if (type == EXTENSION_END || length > end - at)
@@ -196,9 +196,9 @@ static int refuse_features(struct qcow2 *image, const uint8_t *bytes, uint64_t a
 
 static int check_features(struct qcow2 *image, const uint8_t *bytes, struct error *error)
 {
-	uint32_t length = get32(bytes + HEADER_LENGTH);
+	uint32_t length = get_be32(bytes + HEADER_LENGTH);
 
-	if (get32(bytes + HEADER_CRYPT_METHOD) != 0)
+	if (get_be32(bytes + HEADER_CRYPT_METHOD) != 0)
 		return error_set(error, ENOTSUP, "%s is encrypted, which kvik cannot read",
 				 image->node.file.path);
 	if (image->version == 2)
@@ -224,11 +224,11 @@ static int check_features(struct qcow2 *image, const uint8_t *bytes, struct erro
 
 static int read_fixed(struct qcow2 *image, const uint8_t *bytes, struct error *error)
 {
-	uint32_t cluster_bits = get32(bytes + HEADER_CLUSTER_BITS), length;
+	uint32_t cluster_bits = get_be32(bytes + HEADER_CLUSTER_BITS), length;
 
-	if (get32(bytes) != QCOW2_MAGIC)
+	if (get_be32(bytes) != QCOW2_MAGIC)
 		return error_set(error, EINVAL, "%s is no qcow2 image", image->node.file.path);
-	image->version = get32(bytes + HEADER_VERSION);
+	image->version = get_be32(bytes + HEADER_VERSION);
 	if (image->version != 2 && image->version != 3)
 		return error_set(error, ENOTSUP, "%s: qcow2 version %u is unknown: 2 and 3 are known",
 				 image->node.file.path, image->version);
@@ -238,23 +238,23 @@ static int read_fixed(struct qcow2 *image, const uint8_t *bytes, struct error *e
 				 CLUSTER_BITS_MAX);
 	image->cluster_bits = cluster_bits;
 	image->cluster_size = 1ull << cluster_bits;
-	image->node.size = get64(bytes + HEADER_SIZE);
-	image->l1_size = get32(bytes + HEADER_L1_SIZE);
-	image->l1_offset = get64(bytes + HEADER_L1_OFFSET);
-	image->reftable_offset = get64(bytes + HEADER_REFTABLE_OFFSET);
-	image->reftable_clusters = get32(bytes + HEADER_REFTABLE_CLUSTERS);
-	image->snapshot_count = get32(bytes + HEADER_SNAPSHOT_COUNT);
-	image->snapshots_offset = get64(bytes + HEADER_SNAPSHOTS_OFFSET);
+	image->node.size = get_be64(bytes + HEADER_SIZE);
+	image->l1_size = get_be32(bytes + HEADER_L1_SIZE);
+	image->l1_offset = get_be64(bytes + HEADER_L1_OFFSET);
+	image->reftable_offset = get_be64(bytes + HEADER_REFTABLE_OFFSET);
+	image->reftable_clusters = get_be32(bytes + HEADER_REFTABLE_CLUSTERS);
+	image->snapshot_count = get_be32(bytes + HEADER_SNAPSHOT_COUNT);
+	image->snapshots_offset = get_be64(bytes + HEADER_SNAPSHOTS_OFFSET);
 	image->refcount_order = 4;
 	if (image->version == 2)
 		return 0;
-	length = get32(bytes + HEADER_LENGTH);
+	length = get_be32(bytes + HEADER_LENGTH);
 	if (length < HEADER_SIZE_V3 || length > image->cluster_size || length % 8 != 0)
 		return damaged(image, error, "its header's length cannot be");
-	image->incompatible = get64(bytes + HEADER_INCOMPATIBLE);
-	image->compatible = get64(bytes + HEADER_COMPATIBLE);
-	image->autoclear = get64(bytes + HEADER_AUTOCLEAR);
-	image->refcount_order = get32(bytes + HEADER_REFCOUNT_ORDER);
+	image->incompatible = get_be64(bytes + HEADER_INCOMPATIBLE);
+	image->compatible = get_be64(bytes + HEADER_COMPATIBLE);
+	image->autoclear = get_be64(bytes + HEADER_AUTOCLEAR);
+	image->refcount_order = get_be32(bytes + HEADER_REFCOUNT_ORDER);
 	if (image->refcount_order > 6)
 		return damaged(image, error, "refcounts are wider than 64 bits");
 	return 0;
@@ -334,9 +334,9 @@ int header_read(struct qcow2 *image, struct error *error)
 	if (result < 0)
 		goto out;
 
-	backing_offset = get64(bytes + HEADER_BACKING_OFFSET);
-	backing_size = get32(bytes + HEADER_BACKING_SIZE);
-	extensions_at = image->version == 2 ? HEADER_SIZE_V2 : get32(bytes + HEADER_LENGTH);
+	backing_offset = get_be64(bytes + HEADER_BACKING_OFFSET);
+	backing_size = get_be32(bytes + HEADER_BACKING_SIZE);
+	extensions_at = image->version == 2 ? HEADER_SIZE_V2 : get_be32(bytes + HEADER_LENGTH);
 	extensions_end = image->cluster_size;
 	if (backing_offset != 0) {
 		if (backing_offset < extensions_at || backing_offset > image->cluster_size ||
@@ -373,8 +373,8 @@ static void put_extension(struct header_writer *writer, uint32_t type, const voi
 		writer->is_full = true;
 		return;
 	}
-	put32(writer->bytes + writer->at, type);
-	put32(writer->bytes + writer->at + 4, length);
+	put_be32(writer->bytes + writer->at, type);
+	put_be32(writer->bytes + writer->at + 4, length);
 	memcpy(writer->bytes + writer->at + 8, data, length);
 	writer->at += 8 + padded;
 }
@@ -395,23 +395,23 @@ static void put_feature_names(struct header_writer *writer)
 
 static void put_fixed(const struct qcow2 *image, uint8_t *bytes)
 {
-	put32(bytes + HEADER_MAGIC, QCOW2_MAGIC);
-	put32(bytes + HEADER_VERSION, image->version);
-	put32(bytes + HEADER_CLUSTER_BITS, image->cluster_bits);
-	put64(bytes + HEADER_SIZE, image->node.size);
-	put32(bytes + HEADER_L1_SIZE, image->l1_size);
-	put64(bytes + HEADER_L1_OFFSET, image->l1_offset);
-	put64(bytes + HEADER_REFTABLE_OFFSET, image->reftable_offset);
-	put32(bytes + HEADER_REFTABLE_CLUSTERS, image->reftable_clusters);
-	put32(bytes + HEADER_SNAPSHOT_COUNT, image->snapshot_count);
-	put64(bytes + HEADER_SNAPSHOTS_OFFSET, image->snapshots_offset);
+	put_be32(bytes + HEADER_MAGIC, QCOW2_MAGIC);
+	put_be32(bytes + HEADER_VERSION, image->version);
+	put_be32(bytes + HEADER_CLUSTER_BITS, image->cluster_bits);
+	put_be64(bytes + HEADER_SIZE, image->node.size);
+	put_be32(bytes + HEADER_L1_SIZE, image->l1_size);
+	put_be64(bytes + HEADER_L1_OFFSET, image->l1_offset);
+	put_be64(bytes + HEADER_REFTABLE_OFFSET, image->reftable_offset);
+	put_be32(bytes + HEADER_REFTABLE_CLUSTERS, image->reftable_clusters);
+	put_be32(bytes + HEADER_SNAPSHOT_COUNT, image->snapshot_count);
+	put_be64(bytes + HEADER_SNAPSHOTS_OFFSET, image->snapshots_offset);
 	if (image->version < 3)
 		return;
-	put64(bytes + HEADER_INCOMPATIBLE, image->incompatible);
-	put64(bytes + HEADER_COMPATIBLE, image->compatible);
-	put64(bytes + HEADER_AUTOCLEAR, image->autoclear);
-	put32(bytes + HEADER_REFCOUNT_ORDER, image->refcount_order);
-	put32(bytes + HEADER_LENGTH, HEADER_SIZE_MAX);
+	put_be64(bytes + HEADER_INCOMPATIBLE, image->incompatible);
+	put_be64(bytes + HEADER_COMPATIBLE, image->compatible);
+	put_be64(bytes + HEADER_AUTOCLEAR, image->autoclear);
+	put_be32(bytes + HEADER_REFCOUNT_ORDER, image->refcount_order);
+	put_be32(bytes + HEADER_LENGTH, HEADER_SIZE_MAX);
 	bytes[HEADER_COMPRESSION] = image->compression;
 }
 
@@ -428,9 +428,9 @@ static void put_extensions(const struct qcow2 *image, struct header_writer *writ
 	if (with_names)
 		put_feature_names(writer);
 	if (image->bitmap_count > 0) {
-		put32(bitmaps, image->bitmap_count);
-		put64(bitmaps + 8, image->bitmaps_bytes);
-		put64(bitmaps + 16, image->bitmaps_offset);
+		put_be32(bitmaps, image->bitmap_count);
+		put_be64(bitmaps + 8, image->bitmaps_bytes);
+		put_be64(bitmaps + 16, image->bitmaps_offset);
 		put_extension(writer, EXTENSION_BITMAPS, bitmaps, sizeof(bitmaps));
 	}
 	for (i = 0; i < image->extension_count; i++)
@@ -456,8 +456,8 @@ again:
 	put_fixed(image, writer.bytes);
 	put_extensions(image, &writer, with_names);
 	if (image->backing_name && writer.size - writer.at >= name_length) {
-		put64(writer.bytes + HEADER_BACKING_OFFSET, writer.at);
-		put32(writer.bytes + HEADER_BACKING_SIZE, name_length);
+		put_be64(writer.bytes + HEADER_BACKING_OFFSET, writer.at);
+		put_be32(writer.bytes + HEADER_BACKING_SIZE, name_length);
 		memcpy(writer.bytes + writer.at, image->backing_name, name_length);
 		writer.at += name_length;
 	} else if (image->backing_name) {

@@ -58,14 +58,14 @@ int cluster_decode(struct qcow2 *image, uint64_t offset, const uint8_t *entry,
 {
 	bool has_data_file = image->data != &image->node.file;
 
-	*cluster = (struct cluster){.entry = get64(entry)};
+	*cluster = (struct cluster){.entry = get_be64(entry)};
 	if (cluster->entry & ENTRY_COMPRESSED)
 		return decode_compressed(image, offset, cluster);
 	cluster->host = cluster->entry & ENTRY_OFFSET;
 	cluster->is_own = cluster->entry & ENTRY_COPIED;
 	cluster->has_host = cluster->host != 0 || (has_data_file && cluster->is_own);
 	if (image->subclusters > 1) {
-		uint64_t bits = get64(entry + 8);
+		uint64_t bits = get_be64(entry + 8);
 
 		cluster->allocated = bits;
 		cluster->zero = bits >> 32;
@@ -180,10 +180,10 @@ void entry_set(struct qcow2 *image, struct table *table, uint64_t offset, uint64
 	uint64_t entry = has_host ? host | ENTRY_COPIED : 0;
 
 	if (image->subclusters > 1)
-		put64(at + 8, (uint64_t)zero << 32 | allocated);
+		put_be64(at + 8, (uint64_t)zero << 32 | allocated);
 	else if (zero)
 		entry |= ENTRY_ZERO;
-	put64(at, entry);
+	put_be64(at, entry);
 	table_dirty(&image->l2_tables, table);
 }
 

@@ -92,9 +92,9 @@ static int point_to(struct qcow2 *image, uint64_t offset, uint64_t host, uint64_
 		result = cluster_release(image, &old);
 	if (result < 0)
 		return result;
-	put64(at, ENTRY_COMPRESSED | (sectors - 1) << shift | host);
+	put_be64(at, ENTRY_COMPRESSED | (sectors - 1) << shift | host);
 	if (image->subclusters > 1)
-		put64(at + 8, 0);
+		put_be64(at + 8, 0);
 	table_dirty(&image->l2_tables, table);
 	return 0;
 }

@@ -102,9 +102,9 @@ static uint64_t refcount_entry(const struct qcow2 *image, const uint8_t *block, 
 
 	switch (bits) {
 	case 8: return block[index];
-	case 16: return get16(block + index * 2);
-	case 32: return get32(block + index * 4);
-	case 64: return get64(block + index * 8);
+	case 16: return get_be16(block + index * 2);
+	case 32: return get_be32(block + index * 4);
+	case 64: return get_be64(block + index * 8);
 	default: return block[index * bits / 8] >> (index * bits % 8) & ((1u << bits) - 1);
 	}
 }
@@ -116,9 +116,9 @@ void refcount_put(const struct qcow2 *image, uint8_t *block, uint64_t index, uin
 
 	switch (bits) {
 	case 8: block[index] = value; break;
-	case 16: put16(block + index * 2, value); break;
-	case 32: put32(block + index * 4, value); break;
-	case 64: put64(block + index * 8, value); break;
+	case 16: put_be16(block + index * 2, value); break;
+	case 32: put_be32(block + index * 4, value); break;
+	case 64: put_be64(block + index * 8, value); break;
 	default:
 		block[index * bits / 8] =
 			(block[index * bits / 8] & ~(mask << shift)) | (value & mask) << shift;
@@ -413,7 +413,7 @@ int reftable_write(struct qcow2 *image)
 	if (!table)
 		return -ENOMEM;
 	for (i = 0; i < image->reftable_size; i++)
-		put64(table + i * 8ull, image->reftable[i]);
+		put_be64(table + i * 8ull, image->reftable[i]);
 	result = file_write_at(&image->node.file, image->reftable_offset, table, bytes);
 	free(table);
 	return result;

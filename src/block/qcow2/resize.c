@@ -111,7 +111,7 @@ static int preallocate(struct qcow2 *image, uint64_t offset, uint64_t size, bool
 			uint64_t next = at + (i << image->cluster_bits);
 
 			if ((next >> image->cluster_bits & ((1ull << image->l2_bits) - 1)) == 0 ||
-			    get64(l2_entry(image, table, next)) != 0)
+			    get_be64(l2_entry(image, table, next)) != 0)
 				break;
 		}
 		count = i;

@@ -31,26 +31,26 @@ static int read_snapshot(struct qcow2 *image, const uint8_t *entry, uint64_t lef
 
 	if (left < ENTRY_BYTES)
 		return -EINVAL;
-	id_bytes = get16(entry + 12);
-	name_bytes = get16(entry + 14);
-	extra_bytes = get32(entry + 36);
+	id_bytes = get_be16(entry + 12);
+	name_bytes = get_be16(entry + 14);
+	extra_bytes = get_be32(entry + 36);
 	*size = (ENTRY_BYTES + (uint64_t)extra_bytes + id_bytes + name_bytes + 7) & ~7ull;
 	if (extra_bytes > 1024 || *size > ((left + 7) & ~7ull))
 		return -EINVAL;
 	*snapshot = (struct snapshot){
-		.l1_offset = get64(entry),
-		.l1_size = get32(entry + 8),
-		.seconds = get32(entry + 16),
-		.nanoseconds = get32(entry + 20),
-		.clock_ns = get64(entry + 24),
-		.state_bytes = get32(entry + 32),
+		.l1_offset = get_be64(entry),
+		.l1_size = get_be32(entry + 8),
+		.seconds = get_be32(entry + 16),
+		.nanoseconds = get_be32(entry + 20),
+		.clock_ns = get_be64(entry + 24),
+		.state_bytes = get_be32(entry + 32),
 		.disk_size = image->node.size,
 	};
 	at = entry + ENTRY_BYTES;
 	if (extra_bytes >= 8)
-		snapshot->state_bytes = get64(at);
+		snapshot->state_bytes = get_be64(at);
 	if (extra_bytes >= 16)
-		snapshot->disk_size = get64(at + 8);
+		snapshot->disk_size = get_be64(at + 8);
 	if (extra_bytes > EXTRA_KNOWN) {
 		snapshot->extra_bytes = extra_bytes - EXTRA_KNOWN;
 		snapshot->extra = malloc(snapshot->extra_bytes);
@@ -138,17 +138,17 @@ static void put_snapshot(const struct snapshot *snapshot, uint8_t *entry)
 {
 	uint8_t *at = entry + ENTRY_BYTES;
 
-	put64(entry, snapshot->l1_offset);
-	put32(entry + 8, snapshot->l1_size);
-	put16(entry + 12, strlen(snapshot->id));
-	put16(entry + 14, strlen(snapshot->name));
-	put32(entry + 16, snapshot->seconds);
-	put32(entry + 20, snapshot->nanoseconds);
-	put64(entry + 24, snapshot->clock_ns);
-	put32(entry + 32, snapshot->state_bytes > UINT32_MAX ? 0 : snapshot->state_bytes);
-	put32(entry + 36, EXTRA_KNOWN + snapshot->extra_bytes);
-	put64(at, snapshot->state_bytes);
-	put64(at + 8, snapshot->disk_size);
+	put_be64(entry, snapshot->l1_offset);
+	put_be32(entry + 8, snapshot->l1_size);
+	put_be16(entry + 12, strlen(snapshot->id));
+	put_be16(entry + 14, strlen(snapshot->name));
+	put_be32(entry + 16, snapshot->seconds);
+	put_be32(entry + 20, snapshot->nanoseconds);
+	put_be64(entry + 24, snapshot->clock_ns);
+	put_be32(entry + 32, snapshot->state_bytes > UINT32_MAX ? 0 : snapshot->state_bytes);
+	put_be32(entry + 36, EXTRA_KNOWN + snapshot->extra_bytes);
+	put_be64(at, snapshot->state_bytes);
+	put_be64(at + 8, snapshot->disk_size);
 	if (snapshot->extra_bytes)
 		memcpy(at + EXTRA_KNOWN, snapshot->extra, snapshot->extra_bytes);
 	at += EXTRA_KNOWN + snapshot->extra_bytes;

@@ -61,7 +61,7 @@ static int unpack(struct qcow2 *image, uint64_t entry)
 
 	if (image->unpacked_entry == entry)
 		return 0;
-	put64(bytes, entry);
+	put_be64(bytes, entry);
 	result = cluster_decode(image, 0, bytes, &cluster);
 	if (result < 0)
 		return result;

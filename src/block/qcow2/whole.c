@@ -30,7 +30,7 @@ int whole_write_l1(struct qcow2 *image, uint64_t offset)
 	if (!bytes)
 		return -ENOMEM;
 	for (i = 0; i < image->l1_size; i++)
-		put64(bytes + i * 8ull, image->l1[i]);
+		put_be64(bytes + i * 8ull, image->l1[i]);
 	result = file_write_at(&image->node.file, offset, bytes, image->l1_size * 8ull);
 	free(bytes);
 	return result;
@@ -54,7 +54,7 @@ static int change_table(struct qcow2 *image, const struct table *table, uint64_t
 	for (i = 0; i < 1ull << image->l2_bits && result == 0; i++) {
 		const uint8_t *entry = table->data + i * image->entry_bytes;
 
-		if (get64(entry) == 0)
+		if (get_be64(entry) == 0)
 			continue;
 		result = cluster_decode(image, guest + (i << image->cluster_bits), entry, &cluster);
 		if (result < 0)
@@ -114,7 +114,7 @@ static int update_table(struct qcow2 *image, struct table *table)
 
 	for (i = 0; i < 1ull << image->l2_bits && result == 0; i++) {
 		uint8_t *at = table->data + i * image->entry_bytes;
-		uint64_t entry = get64(at), wanted;
+		uint64_t entry = get_be64(at), wanted;
 
 		if (entry & ENTRY_COMPRESSED || (entry & ENTRY_OFFSET) == 0 ||
 		    image->data != &image->node.file)
@@ -122,7 +122,7 @@ static int update_table(struct qcow2 *image, struct table *table)
 		result = is_single(image, entry & ENTRY_OFFSET, &single);
 		wanted = single ? entry | ENTRY_COPIED : entry & ~ENTRY_COPIED;
 		if (result == 0 && wanted != entry) {
-			put64(at, wanted);
+			put_be64(at, wanted);
 			table_dirty(&image->l2_tables, table);
 		}
 	}

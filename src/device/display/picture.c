@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "util/endian.h"
 #include "util/file.h"
 
 int picture_create(struct picture *picture, unsigned width, unsigned height)
@@ -33,14 +34,6 @@ static int write_ppm(const struct picture *picture, int fd)
 				      3ul * picture->width * picture->height);
 }
 
-static void put_32(uint8_t *bytes, uint32_t value)
-{
-	bytes[0] = value >> 24;
-	bytes[1] = value >> 16;
-	bytes[2] = value >> 8;
-	bytes[3] = value;
-}
-
 /* PNG §5.3: length, type, data, and a CRC over the last two. */
 static int write_chunk(int fd, const char *type, const uint8_t *data, uint32_t size)
 {
@@ -51,13 +44,13 @@ static int write_chunk(int fd, const char *type, const uint8_t *data, uint32_t s
 	if (size) /* no data begins another sum */
 		crc = crc32(crc, data, size);
 
-	put_32(number, size);
+	put_be32(number, size);
 	result = file_write_all(fd, number, 4);
 	if (result == 0)
 		result = file_write_all(fd, type, 4);
 	if (result == 0 && size)
 		result = file_write_all(fd, data, size);
-	put_32(number, crc);
+	put_be32(number, crc);
 	return result == 0 ? file_write_all(fd, number, 4) : result;
 }
 
@@ -91,8 +84,8 @@ static int write_png(const struct picture *picture, int fd)
 
 	if (!packed)
 		return -ENOMEM;
-	put_32(header, picture->width);
-	put_32(header + 4, picture->height);
+	put_be32(header, picture->width);
+	put_be32(header + 4, picture->height);
 	result = file_write_all(fd, "\x89PNG\r\n\x1a\n", 8);
 	if (result == 0)
 		result = write_chunk(fd, "IHDR", header, sizeof(header));

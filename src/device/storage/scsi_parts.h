@@ -4,6 +4,8 @@
 
 #include "device/storage/scsi.h"
 
+#include "util/endian.h"
+
 /* Operation codes. */
 #define SCSI_TEST_UNIT_READY	 0x00
 #define SCSI_REQUEST_SENSE	 0x03
@@ -65,39 +67,6 @@
 #define SENSE_NO_SPACE	     (struct scsi_sense){KEY_DATA_PROTECT, 0x27, 0x07}
 #define SENSE_MEDIUM_CHANGED (struct scsi_sense){KEY_ATTENTION, 0x28, 0x00}
 #define SENSE_RESET	     (struct scsi_sense){KEY_ATTENTION, 0x29, 0x00}
-
-static inline uint16_t get_be16(const uint8_t *bytes)
-{
-	return bytes[0] << 8 | bytes[1];
-}
-
-static inline uint32_t get_be32(const uint8_t *bytes)
-{
-	return (uint32_t)get_be16(bytes) << 16 | get_be16(bytes + 2);
-}
-
-static inline uint64_t get_be64(const uint8_t *bytes)
-{
-	return (uint64_t)get_be32(bytes) << 32 | get_be32(bytes + 4);
-}
-
-static inline void put_be16(uint8_t *bytes, uint16_t value)
-{
-	bytes[0] = value >> 8;
-	bytes[1] = value;
-}
-
-static inline void put_be32(uint8_t *bytes, uint32_t value)
-{
-	put_be16(bytes, value >> 16);
-	put_be16(bytes + 2, value);
-}
-
-static inline void put_be64(uint8_t *bytes, uint64_t value)
-{
-	put_be32(bytes, value >> 32);
-	put_be32(bytes + 4, value);
-}
 
 /* Media events (MMC-6 §6.7.2.3.1). */
 #define MEDIA_NO_EVENT	    0

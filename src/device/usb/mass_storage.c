@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "device/storage/transfer.h"
+#include "util/endian.h"
 
 #define PIPE_IN	 1
 #define PIPE_OUT 2
@@ -62,19 +63,6 @@ struct mass_storage {
 static uint32_t least(uint64_t one, uint64_t other)
 {
 	return one < other ? one : other;
-}
-
-static uint32_t get32(const uint8_t *bytes)
-{
-	return bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-}
-
-static void put32(uint8_t *bytes, uint32_t value)
-{
-	bytes[0] = value;
-	bytes[1] = value >> 8;
-	bytes[2] = value >> 16;
-	bytes[3] = value >> 24;
 }
 
 /* -- work on the medium -- */
@@ -169,11 +157,11 @@ static bool take_command(struct mass_storage *storage, const uint8_t *wrapper, s
 	uint64_t bytes;
 
 	/* One unit, whose number is 0 (§6.2). */
-	if (size != COMMAND_BYTES || get32(wrapper) != COMMAND_SIGNATURE || wrapper[13] || !wrapper[14] ||
+	if (size != COMMAND_BYTES || get_le32(wrapper) != COMMAND_SIGNATURE || wrapper[13] || !wrapper[14] ||
 	    wrapper[14] > CDB_MAX || (wrapper[12] & ~COMMAND_IN))
 		return false;
-	storage->tag = get32(wrapper + 4);
-	storage->wanted = storage->left = get32(wrapper + 8);
+	storage->tag = get_le32(wrapper + 4);
+	storage->wanted = storage->left = get_le32(wrapper + 8);
 	storage->moved = storage->filled = 0;
 	storage->done = 0;
 	storage->has_phase_error = false;
@@ -258,9 +246,9 @@ static int give_status(struct mass_storage *storage, uint8_t *data, size_t size)
 {
 	if (size < STATUS_BYTES)
 		return USB_STALL;
-	put32(data, STATUS_SIGNATURE);
-	put32(data + 4, storage->tag);
-	put32(data + 8, storage->wanted - storage->moved);
+	put_le32(data, STATUS_SIGNATURE);
+	put_le32(data + 4, storage->tag);
+	put_le32(data + 8, storage->wanted - storage->moved);
 	data[12] = storage->has_phase_error ? STATUS_PHASE_ERROR
 		   : storage->task.status != SCSI_GOOD ? STATUS_FAILED : 0;
 	storage->phase = PHASE_COMMAND;

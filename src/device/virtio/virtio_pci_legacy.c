@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "device/virtio/virtio_pci_parts.h"
+#include "util/endian.h"
 #include "util/log.h"
 
 #define LEGACY_BAR 0
@@ -29,16 +30,6 @@ static unsigned config_offset(struct virtio_pci *pci)
 	return has_msix(pci) ? MSIX_REGISTER_BYTES : REGISTER_BYTES;
 }
 
-static void put16(uint8_t *at, uint16_t value)
-{
-	memcpy(at, &value, sizeof(value));
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	memcpy(at, &value, sizeof(value));
-}
-
 /* All but the interrupt status, which reading changes. */
 static void read_registers(struct virtio_pci *pci, uint8_t bytes[MSIX_REGISTER_BYTES])
 {
@@ -46,15 +37,15 @@ static void read_registers(struct virtio_pci *pci, uint8_t bytes[MSIX_REGISTER_B
 	uint16_t queue = virtio_pci_selected_queue(pci);
 
 	memset(bytes, 0, MSIX_REGISTER_BYTES);
-	put32(bytes + VIRTIO_PCI_HOST_FEATURES, virtio_legacy_offered(virtio));
-	put32(bytes + VIRTIO_PCI_GUEST_FEATURES, virtio_driver_features(virtio, 0));
-	put32(bytes + VIRTIO_PCI_QUEUE_PFN, virtio_legacy_queue(virtio, queue));
+	put_le32(bytes + VIRTIO_PCI_HOST_FEATURES, virtio_legacy_offered(virtio));
+	put_le32(bytes + VIRTIO_PCI_GUEST_FEATURES, virtio_driver_features(virtio, 0));
+	put_le32(bytes + VIRTIO_PCI_QUEUE_PFN, virtio_legacy_queue(virtio, queue));
 	if (queue < virtio->queue_count)
-		put16(bytes + VIRTIO_PCI_QUEUE_NUM, virtio->queues[queue].ring.size_max);
-	put16(bytes + VIRTIO_PCI_QUEUE_SEL, queue);
+		put_le16(bytes + VIRTIO_PCI_QUEUE_NUM, virtio->queues[queue].ring.size_max);
+	put_le16(bytes + VIRTIO_PCI_QUEUE_SEL, queue);
 	bytes[VIRTIO_PCI_STATUS] = virtio_legacy_status(virtio);
-	put16(bytes + VIRTIO_MSI_CONFIG_VECTOR, virtio_pci_config_vector(pci));
-	put16(bytes + VIRTIO_MSI_QUEUE_VECTOR, virtio_pci_queue_vector(pci, queue));
+	put_le16(bytes + VIRTIO_MSI_CONFIG_VECTOR, virtio_pci_config_vector(pci));
+	put_le16(bytes + VIRTIO_MSI_QUEUE_VECTOR, virtio_pci_queue_vector(pci, queue));
 }
 
 static uint32_t legacy_read(void *device, uint16_t offset, unsigned size)
