@@ -20,11 +20,10 @@
  *   end
  */
 #include "guest.h"
+#include "linux.h"
 #define LEVEL1  (PAGES+0x3000)
 #define LEVEL2  (PAGES+0x2000)
 #define SMALL   0x50000    /* a table for the large page's pages */
-#define CS3     0x33
-#define SS3     0x2b
 #define USER    0x100000
 #define DATA3_END 0x110f00
 #define LARGE   0x200000   /* the large page, where it lies */
@@ -39,25 +38,11 @@
 	enter_long
 	load_tss64
 	cld
-	movabsq $0x00cff3000000ffff, %rax
-	movq %rax, gdt+SS3-3
-	movabsq $0x00affb000000ffff, %rax
-	movq %rax, gdt+CS3-3
+	linux_gdt
 	gate64 0x80, on_80, 0xee
 	gate64 14, on_page
-	xorl %eax, %eax
-	movw %ax, %ds
-	movw %ax, %es
-	movw %ax, %fs
-	movw %ax, %gs
-	movq %cr4, %rax
-	orl $0x40000, %eax         /* OSXSAVE */
-	movq %rax, %cr4
-	movl $0xd, %eax
-	xorl %ecx, %ecx
-	cpuid
-	xorl %ecx, %ecx
-	xsetbv
+	linux_null_selectors
+	linux_features 0x40000         /* OSXSAVE */
 	movl $user, %esi
 	movl $USER, %edi
 	movl $user_end-user, %ecx

@@ -10,8 +10,7 @@
  *   end
  */
 #include "guest.h"
-#define CS3     0x33
-#define SS3     0x2b
+#include "linux.h"
 #define USER    0x100000
 #define DATA3_END 0x110f00
 #define SHARED  0x132000   /* what is mapped everywhere */
@@ -22,27 +21,13 @@
 	enter_long
 	load_tss64
 	cld
-	movabsq $0x00cff3000000ffff, %rax
-	movq %rax, gdt+SS3-3
-	movabsq $0x00affb000000ffff, %rax
-	movq %rax, gdt+CS3-3
+	linux_gdt
 	gate64 0x82, on_82, 0xee
 	gate64 0x83, on_83, 0xee
 	gate64 0x84, on_84, 0xee
 	gate64 0x85, on_85, 0xee
-	xorl %eax, %eax
-	movw %ax, %ds
-	movw %ax, %es
-	movw %ax, %fs
-	movw %ax, %gs
-	movq %cr4, %rax
-	orl $0x50000, %eax         /* OSXSAVE, FSGSBASE */
-	movq %rax, %cr4
-	movl $0xd, %eax
-	xorl %ecx, %ecx
-	cpuid
-	xorl %ecx, %ecx
-	xsetbv
+	linux_null_selectors
+	linux_features 0x50000         /* OSXSAVE, FSGSBASE */
 	movl $user, %esi
 	movl $USER, %edi
 	movl $user_end-user, %ecx

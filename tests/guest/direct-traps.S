@@ -28,9 +28,8 @@
  *   end
  */
 #include "guest.h"
+#include "linux.h"
 #define LEVEL1  (PAGES+0x3000)
-#define CS3     0x33
-#define SS3     0x2b
 #define USER    0x100000
 #define DATA3_END 0x110f00
 #define CODE3   0x120000   /* the page */
@@ -53,28 +52,14 @@
 	enter_long
 	load_tss64
 	cld
-	movabsq $0x00cff3000000ffff, %rax
-	movq %rax, gdt+SS3-3
-	movabsq $0x00affb000000ffff, %rax
-	movq %rax, gdt+CS3-3
+	linux_gdt
 	gate64 0x80, on_80, 0xee
 	gate64 1, on_debug
 	gate64 3, on_breakpoint, 0xee
 	gate64 13, on_protection
 	write_msr 0xc0000103, AUX
-	xorl %eax, %eax
-	movw %ax, %ds
-	movw %ax, %es
-	movw %ax, %fs
-	movw %ax, %gs
-	movq %cr4, %rax
-	orl $0x40000, %eax         /* OSXSAVE */
-	movq %rax, %cr4
-	movl $0xd, %eax
-	xorl %ecx, %ecx
-	cpuid
-	xorl %ecx, %ecx
-	xsetbv
+	linux_null_selectors
+	linux_features 0x40000         /* OSXSAVE */
 	xgetbv
 	movl %eax, KNOWN
 	movl %edx, KNOWN+4

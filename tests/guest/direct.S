@@ -41,9 +41,8 @@
  *   end
  */
 #include "guest.h"
+#include "linux.h"
 #define LEVEL1  (PAGES+0x3000)
-#define CS3     0x33
-#define SS3     0x2b
 #define USER    0x100000   /* the program */
 #define DATA3   0x110000   /* and its stack, below DATA3_END */
 #define DATA3_END 0x110f00
@@ -85,10 +84,7 @@
 	enter_long
 	load_tss64
 	cld
-	movabsq $0x00cff3000000ffff, %rax
-	movq %rax, gdt+SS3-3
-	movabsq $0x00affb000000ffff, %rax
-	movq %rax, gdt+CS3-3
+	linux_gdt
 	gate64 0, on_divide
 	gate64 1, on_debug
 	gate64 3, on_breakpoint, 0xee
@@ -106,19 +102,8 @@
 	xorl %eax, %eax
 	movl $0x00230018, %edx
 	wrmsr
-	xorl %eax, %eax
-	movw %ax, %ds
-	movw %ax, %es
-	movw %ax, %fs
-	movw %ax, %gs
-	movq %cr4, %rax
-	orl $0x50000, %eax         /* OSXSAVE, FSGSBASE */
-	movq %rax, %cr4
-	movl $0xd, %eax
-	xorl %ecx, %ecx
-	cpuid
-	xorl %ecx, %ecx
-	xsetbv
+	linux_null_selectors
+	linux_features 0x50000         /* OSXSAVE, FSGSBASE */
 	movl $0xd, %eax
 	xorl %ecx, %ecx
 	cpuid

@@ -31,10 +31,9 @@
  *   end
  */
 #include "guest.h"
+#include "linux.h"
 #define LEVEL1  (PAGES+0x3000)
 #define CS3_32  0x23
-#define SS3     0x2b
-#define CS3     0x33
 #define TLS     0x63
 #define OTHER   0x6b       /* another thread's */
 #define USER    0x100000   /* the program: 32-bit code */
@@ -106,14 +105,7 @@
 	xorl %eax, %eax
 	movw %ax, %fs
 	movw %ax, %gs
-	movq %cr4, %rax
-	orl $0x50000, %eax         /* OSXSAVE, FSGSBASE */
-	movq %rax, %cr4
-	movl $0xd, %eax
-	xorl %ecx, %ecx
-	cpuid
-	xorl %ecx, %ecx
-	xsetbv
+	linux_features 0x50000         /* OSXSAVE, FSGSBASE */
 	movl $1, %eax
 	xorl %ecx, %ecx
 	cpuid
