@@ -31,6 +31,7 @@ int image_open(const char *path, const struct block_options *options, unsigned f
 	       struct node **image, struct error *error);
 int image_close(struct node *image);
 
+/* Bytes. */
 uint64_t image_size(const struct node *image);
 /* Of what is beyond the end of `image` zeroes are read. */
 int image_read(struct node *image, uint64_t offset, void *data, uint64_t size);

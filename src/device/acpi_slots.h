@@ -30,6 +30,7 @@ struct acpi_slots_config {
 	void *context;
 };
 
+/* Without anything in the slots. NULL and `error`: no memory. */
 struct acpi_slots *acpi_slots_create(const struct acpi_slots_config *config, struct error *error);
 
 /* A device is in that slot, as from the start, or comes now, and may go: the guest is told when it comes. Any

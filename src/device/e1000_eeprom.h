@@ -16,6 +16,7 @@ struct e1000_eeprom {
 	uint8_t given; /* bits of the word that have come out; 0: a zero comes first */
 };
 
+/* Fill it in for this address, with its checksum; and the four wires that software moves by EECD. */
 void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_BYTES], uint16_t device_id);
 uint32_t e1000_eeprom_read_eecd(const struct e1000_eeprom *eeprom);
 void e1000_eeprom_write_eecd(struct e1000_eeprom *eeprom, uint32_t value);

@@ -19,6 +19,7 @@
 
 struct fw_cfg;
 
+/* Without items but its own, for DMA to `memory`, which outlives it. NULL and `error`: no memory. */
 struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *error);
 
 /* Set an item under one of the standard keys; the bytes are copied. 0 or -ENOMEM, -EINVAL. */

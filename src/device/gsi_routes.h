@@ -13,6 +13,7 @@
 
 struct gsi_routes;
 
+/* An empty table of `vm`, which outlives it. NULL and `error`: no memory. */
 struct gsi_routes *gsi_routes_create(const struct kvm_vm *vm, struct error *error);
 void gsi_routes_destroy(struct gsi_routes *routes); /* fine on NULL */
 

@@ -15,6 +15,7 @@
 
 struct i8042;
 
+/* With both interrupt lines, and what resets the machine by its output port. NULL and `error`: no memory. */
 struct i8042 *i8042_create(const struct irq_line *keyboard_irq, const struct irq_line *mouse_irq,
 			   const struct power *power, struct error *error);
 

@@ -20,6 +20,7 @@
 
 struct pc_testdev;
 
+/* NULL and `error`: no memory. */
 struct pc_testdev *pc_testdev_create(const struct irq_line *irq, const struct guest_memory *memory,
 				     struct error *error);
 

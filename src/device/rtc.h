@@ -25,6 +25,7 @@ struct rtc_config {
 	void *now_context;
 };
 
+/* Its timers run on `loop`, which outlives it. NULL and `error`: no memory or descriptor. */
 struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 		       const struct irq_line *irq, struct error *error);
 

@@ -134,6 +134,7 @@ int kvm_system_open(struct kvm_system *system, const struct kvm_backend *backend
 		    const struct kvm_options *options, struct error *error);
 void kvm_system_close(struct kvm_system *system);
 
+/* KVM_CREATE_VM: 0, or -errno with `error` filled. The caller closes it, after its vCPUs. */
 int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct error *error);
 void kvm_vm_close(struct kvm_vm *vm);
 
@@ -151,6 +152,7 @@ void kvm_vm_own_memory(const struct kvm_vm *vm);
  */
 void kvm_vm_share_memory(const struct kvm_vm *vm, void *base, uint64_t size, int fd);
 
+/* KVM_CREATE_VCPU with its kvm_run mapped: 0, or -errno with `error` filled. The caller closes it. */
 int kvm_vcpu_create(struct kvm_vcpu *vcpu, const struct kvm_vm *vm, unsigned id,
 		    struct error *error);
 void kvm_vcpu_close(struct kvm_vcpu *vcpu);

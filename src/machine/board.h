@@ -23,6 +23,10 @@ struct board;
 struct tray;
 struct virtio_device;
 
+/*
+ * All devices of a machine, at their places; what of the host `config` names is the board's from now on, if it cannot be
+ * made, too. NULL and `error` then. Destroyed after the last vCPU has stopped.
+ */
 struct board *board_create(const struct board_config *config, struct error *error);
 void board_destroy(struct board *board);
 /*

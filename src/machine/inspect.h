@@ -192,6 +192,7 @@ struct machine_snapshot {
 /* Number `index`: 1, 0 when there is none, or -errno: the machine can have none. */
 int machine_snapshot_list(struct machine *machine, unsigned index, struct machine_snapshot *snapshot);
 
+/* How many vCPUs there are; one of them, its CPUID as the guest has it, and guest memory. The machine's; any time. */
 unsigned machine_cpus(const struct machine *machine);
 const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);
 const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu);

@@ -43,6 +43,7 @@ struct tftp {
 	uint16_t packets; /* identification of the next one */
 };
 
+/* Without clients. What `config` names stays the caller's, and outlives it. */
 void tftp_init(struct tftp *tftp, const struct tftp_config *config);
 void tftp_close(struct tftp *tftp); /* the files that it has open */
 

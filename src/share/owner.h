@@ -12,6 +12,7 @@ struct owners {
 	uint32_t user, group; /* the server's */
 };
 
+/* What the guest sees of a file of user or group `id`, where `own` is the server's. */
 uint32_t owner_to_guest(uint32_t id, uint32_t own);
 /* The number to give to chown(2) for what a guest wants of a file that has `now`: ~0 for no change. */
 uint32_t owner_to_host(uint32_t wanted, uint32_t now, uint32_t own);

@@ -46,6 +46,7 @@ struct i82093 {
 	void *context;
 };
 
+/* As after power-on: all pins masked. `host` and `context` outlive it. */
 void i82093_init(struct i82093 *ioapic, const struct i82093_host *host, void *context);
 
 /* Drive input `pin` (0..23). >0 delivered, 0 coalesced with an earlier one, <0 masked or
@@ -58,6 +59,7 @@ void i82093_eoi(struct i82093 *ioapic, uint8_t vector, bool is_level);
 /* An access of 1, 2, 4 or 8 bytes at `offset` from the base. */
 void i82093_mmio(struct i82093 *ioapic, uint64_t offset, void *data, unsigned size, bool is_write);
 
+/* KVM_GET_IRQCHIP and KVM_SET_IRQCHIP: any values are taken, and what is pending then is delivered. */
 void i82093_get_state(const struct i82093 *ioapic, struct kvm_ioapic_state *state);
 void i82093_set_state(struct i82093 *ioapic, const struct kvm_ioapic_state *state);
 

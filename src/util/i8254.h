@@ -33,6 +33,7 @@ struct i8254 {
 	void *context;
 };
 
+/* As after power-on, at this time of the owner's clock, by which all times here are. */
 void i8254_init(struct i8254 *pit, const struct i8254_host *host, void *context, uint64_t now_ns);
 
 /* Ports 0x40-0x43 and 0x61, byte-wide. */

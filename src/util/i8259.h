@@ -30,6 +30,7 @@ struct i8259 {
 	void *context;
 };
 
+/* As after power-on: neither chip initialized. `host` and `context` outlive it. */
 void i8259_init(struct i8259 *pic, const struct i8259_host *host, void *context);
 
 /*

@@ -42,6 +42,7 @@ struct state_stream {
 	size_t at, size; /* loading: next byte and end; saving: bytes used and allocated */
 };
 
+/* Save into memory of the stream's own, which state_end frees. */
 void state_save_begin(struct state_stream *state);
 /* Load from bytes that outlive the stream. */
 void state_load_begin(struct state_stream *state, const void *bytes, size_t size);

@@ -8,6 +8,7 @@
 #include "block/node.h"
 #include "util/error.h"
 
+/* VirtualBox's, VMware's (sparse and stream-optimized, one file), Hyper-V's. */
 int vdi_open(struct file *file, struct node **opened, struct error *error);
 int vmdk_open(struct file *file, struct node **opened, struct error *error);
 int vhdx_open(struct file *file, struct node **opened, struct error *error);

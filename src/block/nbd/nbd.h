@@ -25,6 +25,7 @@ int nbd_open_fd(int fd, const char *name, struct nbd **nbd, struct error *error)
 /* No request is under way. NULL does nothing. */
 void nbd_close(struct nbd *nbd);
 
+/* Bytes of the export, and whether it takes no writes; constant. */
 uint64_t nbd_size(const struct nbd *nbd);
 bool nbd_is_readonly(const struct nbd *nbd);
 

@@ -154,6 +154,7 @@ bool pci_is_master(struct pci_function *function);
 /* Back to its first state. Done for all functions when the bus is reset. */
 void pci_function_reset(struct pci_function *function);
 
+/* Write configuration space, MSI-X table and interrupt line. While the machine stands still. */
 void pci_function_save(struct pci_function *function, struct state_stream *state);
 /*
  * The same by a stream that saves, or load a function into `saved` and check it: what software cannot write must be
@@ -184,6 +185,7 @@ struct pci_bus_config {
 	unsigned (*link_of)(unsigned slot, unsigned pin);
 };
 
+/* Bus 0, without functions. NULL and `error`: no memory. The bus is a device on the board's list: pci_bus_device_ops. */
 struct pci_bus *pci_bus_create(const struct pci_bus_config *config, struct error *error);
 
 /* Put a function at PCI_SLOT_FUNCTION(...) of a bus, where there is none. I/O thread. Behind a PCI Express

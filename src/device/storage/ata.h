@@ -79,6 +79,7 @@ struct ata_drive {
 	bool is_ahci; /* it has native queues */
 };
 
+/* The drive that `config` describes, whose images it owns from now on. 0, or -errno and `error`. */
 int ata_drive_init(struct ata_drive *drive, const struct drive_config *config, bool is_ahci,
 		   struct error *error);
 /* Power on and hardware reset; a software reset leaves the settings. The signature is in the registers. */

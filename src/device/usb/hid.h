@@ -21,6 +21,7 @@ extern const struct usb_kind hid_tablet, hid_mouse, hid_keyboard;
 /* Whether the guest has a driver for it that asks. Any thread, like all here, without the lock. */
 bool hid_is_used(struct usb_device *device);
 
+/* One axis of a tablet, to HID_PLACE_MAX; a mouse by counts, y downwards. */
 void hid_place(struct usb_device *tablet, bool is_vertical, unsigned place);
 void hid_move(struct usb_device *mouse, int x, int y);
 void hid_turn(struct usb_device *pointer, int wheel); /* upwards is positive */

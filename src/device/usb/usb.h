@@ -80,6 +80,7 @@ struct usb_device {
 struct usb_device *usb_create(const struct usb_kind *kind);
 void usb_destroy(struct usb_device *device);
 
+/* A reset of the port; and nothing under way any more, until the next request. With the controller's lock held. */
 void usb_reset(struct usb_device *device);
 void usb_hold(struct usb_device *device);
 /* A control request with its data, as kind.control; SET_ADDRESS is the controller's own. */

@@ -158,9 +158,11 @@ void virtio_release(struct virtio_device *virtio);
 
 /* --- for transports: any thread, without the lock --- */
 
+/* Feature bits (virtio 1.2 §6): those that the device has; those that the driver takes, in `half` 0 or 1 of 32. */
 uint64_t virtio_offered(const struct virtio_device *virtio);
 void virtio_set_driver_features(struct virtio_device *virtio, uint32_t bits, unsigned half);
 uint32_t virtio_driver_features(struct virtio_device *virtio, unsigned half);
+/* VIRTIO_CONFIG_S_* (§2.1). */
 uint8_t virtio_status(struct virtio_device *virtio);
 /* 0 resets: when this returns nothing is under way any more. */
 void virtio_set_status(struct virtio_device *virtio, uint8_t status);

@@ -29,10 +29,12 @@ static inline uint64_t host_tsc(void)
 {
 	return __builtin_expect(host.has_steady_tsc, true) ? __builtin_ia32_rdtsc() : host_clock_tsc();
 }
+/* kHz of host_tsc; the first call may wait for the measurement's end. Any thread. */
 uint32_t host_tsc_khz(void);
 /* Take the measurement's first sample, as early as possible. */
 void host_tsc_start_measurement(void);
 
+/* kvm-clock begins at 0 now. */
 void vm_clock_init(struct vm_clock *clock);
 void vm_clock_destroy(struct vm_clock *clock);
 /* What KVM_GET_CLOCK tells: KVM_CLOCK_*. */

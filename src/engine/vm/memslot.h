@@ -40,6 +40,7 @@ struct memslots {
 	bool has_rings;
 };
 
+/* No slots; and freeing the table, not the memory, which is user space's. */
 void memslots_init(struct memslots *slots);
 void memslots_destroy(struct memslots *slots);
 

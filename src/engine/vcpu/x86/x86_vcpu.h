@@ -94,10 +94,12 @@ int x86_set_mp_state(struct x86_vcpu *vcpu, const struct kvm_mp_state *state);
 /* Set IA32_APIC_BASE as user space may: from any mode to any other. 0, -EINVAL. */
 int x86_set_apic_base(struct x86_vcpu *vcpu, uint64_t base);
 
+/* With structs of user space's, of which these read and write as much as they say. */
 int x86_get_msrs(struct x86_vcpu *vcpu, struct kvm_msrs *user);
 int x86_set_msrs(struct x86_vcpu *vcpu, struct kvm_msrs *user);
 int x86_get_cpuid(struct x86_vcpu *vcpu, struct kvm_cpuid2 *user);
 int x86_set_cpuid(struct x86_vcpu *vcpu, const struct kvm_cpuid2 *user);
+/* With copies. */
 int x86_set_guest_debug(struct x86_vcpu *vcpu, const struct kvm_guest_debug *debug);
 int x86_set_tsc_khz(struct x86_vcpu *vcpu, unsigned long khz); /* 0: the host's */
 int x86_interrupt(struct x86_vcpu *vcpu, const struct kvm_interrupt *interrupt);
