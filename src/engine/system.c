@@ -1,109 +1,13 @@
-/*
- * Requests on the system descriptor: what this engine is, and new VMs (api.rst 4.1-4.6, 4.46, 4.88,
- * 4.104).
- */
+/* Requests on the system descriptor: what this engine is, and new VMs (api.rst 4.1-4.6). */
 #include "engine/system.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "engine/handle.h"
-#include "engine/user.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
-#include "engine/x86/system/cpuid.h"
-#include "engine/x86/features.h"
-#include "engine/x86/system/msr.h"
-
-#define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
-
-/* MCG_CTL_P and MCG_SER_P, as Linux's KVM_MCE_CAP_SUPPORTED. */
-#define MCE_CAP_SUPPORTED ((UINT64_C(1) << 8) | (UINT64_C(1) << 24))
-
-static int get_msr_list(struct kvm_msr_list *user, const uint32_t *list, unsigned count)
-{
-	struct kvm_msr_list header;
-	unsigned capacity;
-	int result = user_read(&header, user, sizeof(header));
-
-	if (result < 0)
-		return result;
-	capacity = header.nmsrs;
-	header.nmsrs = count;
-	result = user_write(user, &header, sizeof(header));
-	if (result < 0)
-		return result;
-	if (capacity < count)
-		return -E2BIG;
-	return user_write(user->indices, list, count * sizeof(*list));
-}
-
-static int get_supported_cpuid(struct kvm_cpuid2 *user)
-{
-	struct kvm_cpuid_entry2 *entries;
-	struct kvm_cpuid2 header;
-	int result = user_read(&header, user, sizeof(header));
-
-	if (result < 0)
-		return result;
-	if (header.nent < 1)
-		return -E2BIG;
-	if (header.nent > CPUID_ENTRIES_MAX)
-		header.nent = CPUID_ENTRIES_MAX;
-	entries = calloc(header.nent, sizeof(*entries));
-	if (!entries)
-		return -ENOMEM;
-	result = cpuid_supported(entries, header.nent);
-	if (result >= 0) {
-		header.nent = result;
-		result = user_write(user->entries, entries, header.nent * sizeof(*entries));
-		if (result == 0)
-			result = user_write(user, &header, sizeof(header));
-	}
-	free(entries);
-	return result;
-}
-
-/* Nothing is emulated that GET_SUPPORTED_CPUID does not already list. */
-static int get_emulated_cpuid(struct kvm_cpuid2 *user)
-{
-	struct kvm_cpuid2 header;
-	int result = user_read(&header, user, sizeof(header));
-
-	if (result < 0)
-		return result;
-	if (header.nent < 1)
-		return -E2BIG;
-	header.nent = 0;
-	return user_write(user, &header, sizeof(header));
-}
-
-static int get_feature_msrs(struct kvm_msrs *user)
-{
-	struct kvm_msr_entry entries[USER_MSRS_MAX];
-	int count = user_read_msrs(entries, user);
-	int i, result;
-
-	if (count < 0)
-		return count;
-	for (i = 0; i < count; i++) {
-		uint64_t value;
-
-		if (cpu_msr_feature(entries[i].index, &value) < 0)
-			break;
-		entries[i].data = value;
-	}
-	result = user_write_msrs(user, entries, count);
-	return result < 0 ? result : i;
-}
-
-static int get_mce_cap(void *user)
-{
-	uint64_t supported = MCE_CAP_SUPPORTED;
-
-	return user_write(user, &supported, sizeof(supported));
-}
 
 int system_create(const struct engine_options *options)
 {
@@ -131,14 +35,6 @@ int system_ioctl(const struct system *system, unsigned long request, void *argum
 	case KVM_CREATE_VM: return vm_create(&system->options, &x86_irqchip_host, (uintptr_t)argument);
 	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
-	case KVM_GET_MSR_INDEX_LIST:
-		return get_msr_list(argument, cpu_msr_list, cpu_msr_list_count);
-	case KVM_GET_MSR_FEATURE_INDEX_LIST:
-		return get_msr_list(argument, cpu_msr_feature_list, cpu_msr_feature_list_count);
-	case KVM_GET_MSRS: return get_feature_msrs(argument);
-	case KVM_GET_SUPPORTED_CPUID: return get_supported_cpuid(argument);
-	case KVM_GET_EMULATED_CPUID: return get_emulated_cpuid(argument);
-	case KVM_X86_GET_MCE_CAP_SUPPORTED: return get_mce_cap(argument);
-	default: return -EINVAL;
+	default: return x86_system_ioctl(request, argument);
 	}
 }

@@ -24,7 +24,7 @@
 
 /* The file that user space maps: kvm_run, the data of port I/O, the ring of coalesced MMIO; and from
  * DIRTY_RING_OFFSET on the dirty ring, if the VM has them. */
-#define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
+#define VCPU_MMAP_SIZE ((int)(3 * PAGE_SIZE))
 
 struct vcpu;
 

@@ -14,7 +14,6 @@
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
 
-#define CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 #define VECTORS           256
 
 #define MSR_TSC       0x10
@@ -113,7 +112,7 @@ int x86_set_cpuid(struct x86_vcpu *vcpu, const struct kvm_cpuid2 *user)
 
 	if (result < 0)
 		return result;
-	if (header.nent > CPUID_ENTRIES_MAX)
+	if (header.nent > X86_CPUID_ENTRIES_MAX)
 		return -E2BIG;
 	size = header.nent * sizeof(*entries);
 	entries = malloc(size ? size : 1);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/vcpu/x86/pv_clock.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 
 #define APIC_BASE_DEFAULT UINT64_C(0xfee00000)

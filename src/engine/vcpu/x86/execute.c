@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 
+#include "engine/vcpu/x86/pv_clock.h"
+#include "engine/vcpu/x86/steal_time.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 
 #define RFLAGS_IF (UINT64_C(1) << 9)

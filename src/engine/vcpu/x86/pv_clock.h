@@ -6,7 +6,6 @@
 #ifndef KVIK_ENGINE_VCPU_X86_PV_CLOCK_H
 #define KVIK_ENGINE_VCPU_X86_PV_CLOCK_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define MSR_WALL_CLOCK_OLD  0x11
@@ -15,14 +14,6 @@
 #define MSR_SYSTEM_TIME     0x4b564d01
 
 struct x86_vcpu;
-
-/* The vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
-struct pv_clock {
-	uint64_t msr;            /* the system time MSR: gpa | enabled */
-	uint64_t tsc_offset;     /* that the page was computed with ... */
-	uint32_t tsc_khz;        /* ... and the frequency */
-	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
-};
 
 /* The four MSRs: 0, or -ENOENT for another. */
 int pv_clock_msr_read(struct x86_vcpu *vcpu, uint32_t index, uint64_t *value);

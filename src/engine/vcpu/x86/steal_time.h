@@ -19,25 +19,12 @@
 #ifndef KVIK_ENGINE_VCPU_X86_STEAL_TIME_H
 #define KVIK_ENGINE_VCPU_X86_STEAL_TIME_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define MSR_STEAL_TIME 0x4b564d03
 
 struct x86_vcpu;
-
-/* The vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
-struct steal_time {
-	uint64_t msr;       /* gpa | enabled */
-	bool is_counting;   /* the rest is since some moment, on `thread` */
-	pthread_t thread;
-	uint64_t since;     /* host_tsc, then; likewise the next two */
-	uint64_t left;      /* when the guest was left last; 0: it is inside */
-	uint64_t outside;   /* ticks since then outside the guest */
-	uint64_t used_ns;   /* the thread's CPU time, then */
-	uint64_t elsewhere; /* cpu.ticks_elsewhere, then */
-};
 
 /* The MSR: 0, -EINVAL for reserved bits. */
 int steal_time_set_msr(struct x86_vcpu *vcpu, uint64_t value);

@@ -8,14 +8,35 @@
 #ifndef KVIK_ENGINE_VCPU_X86_X86_VCPU_H
 #define KVIK_ENGINE_VCPU_X86_X86_VCPU_H
 
+#include <pthread.h>
 #include <stddef.h>
 
 #include "engine/irqchip/irqchip.h"
 #include "engine/run/runner.h"
 #include "engine/vcpu/vcpu.h"
-#include "engine/vcpu/x86/pv_clock.h"
-#include "engine/vcpu/x86/steal_time.h"
 #include "engine/x86/cpu.h"
+
+#define X86_CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
+
+/* Of pv_clock.c: the vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
+struct pv_clock {
+	uint64_t msr;            /* the system time MSR: gpa | enabled */
+	uint64_t tsc_offset;     /* that the page was computed with ... */
+	uint32_t tsc_khz;        /* ... and the frequency */
+	bool guest_was_stopped;  /* PVCLOCK_GUEST_STOPPED, KVM_KVMCLOCK_CTRL */
+};
+
+/* Of steal_time.c: the vCPU's own thread's, or anybody's while it is outside KVM_RUN. */
+struct steal_time {
+	uint64_t msr;       /* gpa | enabled */
+	bool is_counting;   /* the rest is since some moment, on `thread` */
+	pthread_t thread;
+	uint64_t since;     /* host_tsc, then; likewise the next two */
+	uint64_t left;      /* when the guest was left last; 0: it is inside */
+	uint64_t outside;   /* ticks since then outside the guest */
+	uint64_t used_ns;   /* the thread's CPU time, then */
+	uint64_t elsewhere; /* cpu.ticks_elsewhere, then */
+};
 
 struct x86_vcpu {
 	struct vcpu common; /* first: x86_vcpu_of */
@@ -54,6 +75,9 @@ extern const struct vcpu_architecture x86_architecture;
 extern const struct irqchip_host x86_irqchip_host;
 /* The CPU's way to the VM (platform.c). */
 extern const struct cpu_platform x86_platform;
+
+/* -- supported.c: one request on a system descriptor, 0, a number or -errno; -EINVAL for an unknown one -- */
+int x86_system_ioctl(unsigned long request, void *argument);
 
 /* -- events.c -- */
 /* INIT or power-up: state and mp_state. */
