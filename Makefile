@@ -15,6 +15,10 @@ $(BUILD)/build.ninja:
 	@tools/setup build
 	@meson setup $(BUILD)
 
+# Programs, libraries, manual pages, completion: below /usr/local, or where meson's prefix is; inside DESTDIR.
+install: all
+	@meson install -C $(BUILD) --no-rebuild
+
 # Boots Debian's cloud kernel with a busybox initramfs to a shell on this terminal.
 run: all
 	@kernel=$$(tools/guest-image kernel) && initrd=$$(tools/guest-image initramfs) && \
@@ -56,6 +60,7 @@ clean:
 
 help:
 	@echo 'make          build kvik into $(BUILD)/src/cli/kvik'
+	@echo 'make install  install it, with its manual pages'
 	@echo 'make run      build, fetch a Linux kernel, boot it to a shell here'
 	@echo '              (MEMORY=1G CPUS=1 ARGS="further kvik options"; ^A x quits)'
 	@echo 'make check    build with gcc and clang, with and without sanitizers; run all tests'
@@ -66,4 +71,4 @@ help:
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'
 
-.PHONY: all run check check-masked check-vendor bench soak fuzz clean help
+.PHONY: all install run check check-masked check-vendor bench soak fuzz clean help
