@@ -2,8 +2,8 @@
  * A VM for the tests of src/engine/irqchip: interrupt controllers with up to three vCPUs that only
  * count what they are told, and a guest TSC that runs at 1 GHz.
  */
-#ifndef KVIK_TESTS_IRQCHIP_FIXTURE_H
-#define KVIK_TESTS_IRQCHIP_FIXTURE_H
+#ifndef KVIK_TESTS_UNIT_IRQCHIP_FIXTURE_H
+#define KVIK_TESTS_UNIT_IRQCHIP_FIXTURE_H
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -9,8 +9,8 @@
  * An instruction that crosses into another page is never part of a block (run_one runs it).
  * Memory is bounded: blocks come from a ring of chunks, the oldest chunk is emptied to go on.
  */
-#ifndef KVIK_ENGINE_X86_CODE_H
-#define KVIK_ENGINE_X86_CODE_H
+#ifndef KVIK_ENGINE_RUN_INTERP_CODE_H
+#define KVIK_ENGINE_RUN_INTERP_CODE_H
 
 #include "engine/run/tier/code_index.h"
 #include "engine/x86/cpu.h"

@@ -1,6 +1,6 @@
 /* Shared by the translator's files: blocks, links, sites. */
-#ifndef KVIK_ENGINE_JIT_INTERNAL_H
-#define KVIK_ENGINE_JIT_INTERNAL_H
+#ifndef KVIK_ENGINE_RUN_JIT_INTERNAL_H
+#define KVIK_ENGINE_RUN_JIT_INTERNAL_H
 
 #include "engine/run/jit/analyse/guest_code.h"
 #include "engine/run/jit/cache/lock.h"

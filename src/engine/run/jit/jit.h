@@ -10,8 +10,8 @@
  * The CPUs of a VM share their translations (struct jit_cache); each makes some, on its thread, and
  * runs all.
  */
-#ifndef KVIK_ENGINE_JIT_JIT_H
-#define KVIK_ENGINE_JIT_JIT_H
+#ifndef KVIK_ENGINE_RUN_JIT_JIT_H
+#define KVIK_ENGINE_RUN_JIT_JIT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* What code means to a CPU, as far as translations depend on it: the mode part of a block's key. */
-#ifndef KVIK_ENGINE_JIT_MODE_H
-#define KVIK_ENGINE_JIT_MODE_H
+#ifndef KVIK_ENGINE_RUN_JIT_MODE_H
+#define KVIK_ENGINE_RUN_JIT_MODE_H
 
 #include "engine/x86/cpu.h"
 

@@ -1,8 +1,8 @@
 /*
  * The decoder's side doors.
  */
-#ifndef KVIK_ENGINE_X86_DECODE_H
-#define KVIK_ENGINE_X86_DECODE_H
+#ifndef KVIK_ENGINE_X86_DECODE_DECODE_H
+#define KVIK_ENGINE_X86_DECODE_DECODE_H
 
 #include "engine/x86/decode/insn.h"
 

@@ -1,6 +1,6 @@
 /* struct insn_form from what Zydis says. Internal to decode/. */
-#ifndef KVIK_ENGINE_X86_FORM_H
-#define KVIK_ENGINE_X86_FORM_H
+#ifndef KVIK_ENGINE_X86_DECODE_FORM_H
+#define KVIK_ENGINE_X86_DECODE_FORM_H
 
 #include "engine/x86/decode/insn.h"
 

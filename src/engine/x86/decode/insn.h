@@ -12,8 +12,8 @@
  * block builder looks at is in struct insn, what only who copies an instruction asks for in struct
  * insn_form, so that the handlers' loop has less to load.
  */
-#ifndef KVIK_ENGINE_X86_INSN_H
-#define KVIK_ENGINE_X86_INSN_H
+#ifndef KVIK_ENGINE_X86_DECODE_INSN_H
+#define KVIK_ENGINE_X86_DECODE_INSN_H
 
 #include <Zydis/Zydis.h>
 #include <stdbool.h>

@@ -4,8 +4,8 @@
  * Decoded and translated code depends on it. Code is kept by each CPU for itself, and CPUID cannot
  * change once a CPU has run (KVM_SET_CPUID2), so nobody's key holds it.
  */
-#ifndef KVIK_ENGINE_X86_INSN_RULES_H
-#define KVIK_ENGINE_X86_INSN_RULES_H
+#ifndef KVIK_ENGINE_X86_DECODE_INSN_RULES_H
+#define KVIK_ENGINE_X86_DECODE_INSN_RULES_H
 
 #include <stdbool.h>
 #include <stdint.h>

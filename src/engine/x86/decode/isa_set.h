@@ -7,8 +7,8 @@
  * and those that fall back to another one (LZCNT, TZCNT, WBNOINVD), have nobody's feature: without it
  * they are decoded as what they are then (decode.c).
  */
-#ifndef KVIK_ENGINE_X86_ISA_SET_H
-#define KVIK_ENGINE_X86_ISA_SET_H
+#ifndef KVIK_ENGINE_X86_DECODE_ISA_SET_H
+#define KVIK_ENGINE_X86_DECODE_ISA_SET_H
 
 #include <Zydis/Zydis.h>
 #include <stdbool.h>

@@ -10,8 +10,8 @@
  * code that may go (fpu/thunk.h). A memo belongs to one CPU, since what bytes mean depends on its CPUID, and
  * is used on that CPU's thread.
  */
-#ifndef KVIK_ENGINE_X86_MEMO_H
-#define KVIK_ENGINE_X86_MEMO_H
+#ifndef KVIK_ENGINE_X86_DECODE_MEMO_H
+#define KVIK_ENGINE_X86_DECODE_MEMO_H
 
 #include "engine/x86/decode/insn.h"
 

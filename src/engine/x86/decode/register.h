@@ -2,8 +2,8 @@
  * What Zydis's names of registers stand for: its own functions search their tables, and each operand
  * asks.
  */
-#ifndef KVIK_ENGINE_X86_REGISTER_H
-#define KVIK_ENGINE_X86_REGISTER_H
+#ifndef KVIK_ENGINE_X86_DECODE_REGISTER_H
+#define KVIK_ENGINE_X86_DECODE_REGISTER_H
 
 #include <Zydis/Zydis.h>
 #include <stdbool.h>

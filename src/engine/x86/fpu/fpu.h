@@ -2,8 +2,8 @@
  * The guest's x87, SSE, AVX and AVX-512 state (fpu_state.h): making it, and what the contract loads and
  * stores of it. On the CPU's own thread, or for a CPU that is outside cpu_run.
  */
-#ifndef KVIK_ENGINE_X86_FPU_H
-#define KVIK_ENGINE_X86_FPU_H
+#ifndef KVIK_ENGINE_X86_FPU_FPU_H
+#define KVIK_ENGINE_X86_FPU_FPU_H
 
 #include "engine/x86/cpu.h"
 

@@ -2,8 +2,8 @@
  * The XSAVE image: offsets of the legacy region and the header, common to FXSAVE and XSAVE
  * (Intel SDM vol. 1 table 10-2 and §13.4). Internal to the FPU's files.
  */
-#ifndef KVIK_ENGINE_X86_FPU_IMAGE_H
-#define KVIK_ENGINE_X86_FPU_IMAGE_H
+#ifndef KVIK_ENGINE_X86_FPU_FPU_IMAGE_H
+#define KVIK_ENGINE_X86_FPU_FPU_IMAGE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -8,8 +8,8 @@
  *
  * Only the thread inside cpu_run has live state.
  */
-#ifndef KVIK_ENGINE_X86_FPU_STATE_H
-#define KVIK_ENGINE_X86_FPU_STATE_H
+#ifndef KVIK_ENGINE_X86_FPU_FPU_STATE_H
+#define KVIK_ENGINE_X86_FPU_FPU_STATE_H
 
 #include <stdbool.h>
 #include <stdint.h>

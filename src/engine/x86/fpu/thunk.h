@@ -15,8 +15,8 @@
  * of the guest's state has changed but the exception flags, as in hardware. Threads that run CPUs
  * must therefore not block these signals.
  */
-#ifndef KVIK_ENGINE_X86_THUNK_H
-#define KVIK_ENGINE_X86_THUNK_H
+#ifndef KVIK_ENGINE_X86_FPU_THUNK_H
+#define KVIK_ENGINE_X86_FPU_THUNK_H
 
 #include <signal.h>
 #include <stdbool.h>

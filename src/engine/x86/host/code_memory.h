@@ -12,8 +12,8 @@
  * #UD in a guest and never a copied instruction, and XSAVE's component 9 is in no mask that the engine
  * uses for a guest's state.
  */
-#ifndef KVIK_ENGINE_X86_CODE_MEMORY_H
-#define KVIK_ENGINE_X86_CODE_MEMORY_H
+#ifndef KVIK_ENGINE_X86_HOST_CODE_MEMORY_H
+#define KVIK_ENGINE_X86_HOST_CODE_MEMORY_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,8 +4,8 @@
  * For tests, KVIK_HOST_WITHOUT=WORD,WORD,... hides features (the words are host.c's): the engine
  * then behaves as on a host without them, for its guests and for itself.
  */
-#ifndef KVIK_ENGINE_X86_HOST_H
-#define KVIK_ENGINE_X86_HOST_H
+#ifndef KVIK_ENGINE_X86_HOST_HOST_H
+#define KVIK_ENGINE_X86_HOST_HOST_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * the host is told so: by its KVM where there is one, else by its kernel. What neither says is not
  * claimed.
  */
-#ifndef KVIK_ENGINE_X86_HOST_CLAIMS_H
-#define KVIK_ENGINE_X86_HOST_CLAIMS_H
+#ifndef KVIK_ENGINE_X86_HOST_HOST_CLAIMS_H
+#define KVIK_ENGINE_X86_HOST_HOST_CLAIMS_H
 
 #include <stdint.h>
 

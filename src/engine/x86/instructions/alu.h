@@ -3,8 +3,8 @@
  * operation, operand form and size, written once as macros. isa_arithmetic.c and isa_logic.c make
  * their instructions with them.
  */
-#ifndef KVIK_ENGINE_X86_ALU_H
-#define KVIK_ENGINE_X86_ALU_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_ALU_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_ALU_H
 
 #include "engine/x86/instructions/operand.h"
 

@@ -2,8 +2,8 @@
  * The handlers of instructions that run on the host's FPU; fpu_bind (isa_fpu.c) picks among them.
  * Internal to the FPU's files.
  */
-#ifndef KVIK_ENGINE_X86_FPU_EXECUTE_H
-#define KVIK_ENGINE_X86_FPU_EXECUTE_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_FPU_EXECUTE_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_FPU_EXECUTE_H
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/insn.h"

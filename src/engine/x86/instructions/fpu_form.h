@@ -1,8 +1,8 @@
 /*
  * What is known of a vector or x87 instruction while it is bound (isa_fpu.c).
  */
-#ifndef KVIK_ENGINE_X86_FPU_FORM_H
-#define KVIK_ENGINE_X86_FPU_FORM_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_FPU_FORM_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_FPU_FORM_H
 
 #include "engine/x86/instructions/fpu_execute.h"
 

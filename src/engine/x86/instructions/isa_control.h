@@ -1,8 +1,8 @@
 /*
  * Handlers of isa_control.c, for the tables of isa_system.c and system_bind.
  */
-#ifndef KVIK_ENGINE_X86_ISA_CONTROL_H
-#define KVIK_ENGINE_X86_ISA_CONTROL_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_ISA_CONTROL_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_ISA_CONTROL_H
 
 #include "engine/x86/decode/insn.h"
 

@@ -1,8 +1,8 @@
 /*
  * Handlers of isa_segment.c and isa_far.c that system_bind gives to shared mnemonics.
  */
-#ifndef KVIK_ENGINE_X86_ISA_SEGMENT_H
-#define KVIK_ENGINE_X86_ISA_SEGMENT_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_ISA_SEGMENT_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_ISA_SEGMENT_H
 
 #include "engine/x86/decode/insn.h"
 

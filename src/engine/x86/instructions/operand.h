@@ -6,8 +6,8 @@
  * in AL as 0 or 1. FLAGS_IN gives the guest's flags to the host where an operation reads some or
  * leaves some alone (undefined ones included: what the host does with them is right).
  */
-#ifndef KVIK_ENGINE_X86_OPERAND_H
-#define KVIK_ENGINE_X86_OPERAND_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_OPERAND_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_OPERAND_H
 
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/system.h"

@@ -2,8 +2,8 @@
  * The present stack, as near instructions use it: SS:rSP with the width that SS.B or 64-bit mode
  * gives (Intel SDM vol. 1 §6.2.3).
  */
-#ifndef KVIK_ENGINE_X86_STACK_H
-#define KVIK_ENGINE_X86_STACK_H
+#ifndef KVIK_ENGINE_X86_INSTRUCTIONS_STACK_H
+#define KVIK_ENGINE_X86_INSTRUCTIONS_STACK_H
 
 #include "engine/x86/instructions/operand.h"
 

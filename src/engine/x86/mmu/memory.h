@@ -19,8 +19,8 @@
  * looks both up, and starts again if host_generation has changed by then: memory.c for accesses that
  * cross a page, exec.c for instructions that do, isa_string.c for MOVS. Nothing else keeps two.
  */
-#ifndef KVIK_ENGINE_X86_MEMORY_H
-#define KVIK_ENGINE_X86_MEMORY_H
+#ifndef KVIK_ENGINE_X86_MMU_MEMORY_H
+#define KVIK_ENGINE_X86_MMU_MEMORY_H
 
 #include <assert.h>
 

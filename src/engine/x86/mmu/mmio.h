@@ -17,8 +17,8 @@
  *   are committed).
  * - After an exception has unwound, cpu_run calls io_reset; not after cpu_exit_to_user.
  */
-#ifndef KVIK_ENGINE_X86_MMIO_H
-#define KVIK_ENGINE_X86_MMIO_H
+#ifndef KVIK_ENGINE_X86_MMU_MMIO_H
+#define KVIK_ENGINE_X86_MMU_MMIO_H
 
 #include "engine/x86/cpu.h"
 

@@ -1,8 +1,8 @@
 /*
  * Guest-physical pages, as platform and observer know them.
  */
-#ifndef KVIK_ENGINE_X86_PAGE_H
-#define KVIK_ENGINE_X86_PAGE_H
+#ifndef KVIK_ENGINE_X86_MMU_PAGE_H
+#define KVIK_ENGINE_X86_MMU_PAGE_H
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/observer.h"

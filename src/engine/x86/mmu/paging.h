@@ -5,8 +5,8 @@
  * Linux's KVM: entries are checked from the top; only a walk that allows the access sets accessed
  * and dirty flags, atomically, since other CPUs walk the same tables.
  */
-#ifndef KVIK_ENGINE_X86_PAGING_H
-#define KVIK_ENGINE_X86_PAGING_H
+#ifndef KVIK_ENGINE_X86_MMU_PAGING_H
+#define KVIK_ENGINE_X86_MMU_PAGING_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  *
  * All functions: on the CPU's own thread, or while the CPU is known to be between instructions.
  */
-#ifndef KVIK_ENGINE_X86_TLB_H
-#define KVIK_ENGINE_X86_TLB_H
+#ifndef KVIK_ENGINE_X86_MMU_TLB_H
+#define KVIK_ENGINE_X86_MMU_TLB_H
 
 #include "engine/x86/cpu.h"
 

@@ -21,8 +21,8 @@
  * (CR0.AM and RFLAGS.AC at CPL 3) it is a set that is always empty, and the slow paths use the real
  * one. Pages that a data breakpoint watches are never entered for reads and writes.
  */
-#ifndef KVIK_ENGINE_X86_TLB_SET_H
-#define KVIK_ENGINE_X86_TLB_SET_H
+#ifndef KVIK_ENGINE_X86_MMU_TLB_SET_H
+#define KVIK_ENGINE_X86_MMU_TLB_SET_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 /*
  * Watching what a CPU does to memory.
  */
-#ifndef KVIK_ENGINE_X86_WATCH_H
-#define KVIK_ENGINE_X86_WATCH_H
+#ifndef KVIK_ENGINE_X86_MMU_WATCH_H
+#define KVIK_ENGINE_X86_MMU_WATCH_H
 
 #include "engine/x86/cpu.h"
 

@@ -2,8 +2,8 @@
  * Control registers with the rules that bind them (Intel SDM vol. 3 §2.5, §4.1, §9.8.5), for the
  * instructions and for KVM_SET_SREGS.
  */
-#ifndef KVIK_ENGINE_X86_CONTROL_H
-#define KVIK_ENGINE_X86_CONTROL_H
+#ifndef KVIK_ENGINE_X86_SYSTEM_CONTROL_H
+#define KVIK_ENGINE_X86_SYSTEM_CONTROL_H
 
 #include "engine/x86/cpu.h"
 

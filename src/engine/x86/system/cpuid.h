@@ -1,8 +1,8 @@
 /*
  * What the guest's CPUID says, and what it means for the CPU (KVM api.rst 4.20, 4.46).
  */
-#ifndef KVIK_ENGINE_X86_CPUID_H
-#define KVIK_ENGINE_X86_CPUID_H
+#ifndef KVIK_ENGINE_X86_SYSTEM_CPUID_H
+#define KVIK_ENGINE_X86_SYSTEM_CPUID_H
 
 #include "engine/x86/cpu.h"
 

@@ -1,8 +1,8 @@
 /*
  * Model-specific registers (Intel SDM vol. 4; AMD APM vol. 2 appendix A; KVM api.rst 4.18-4.19).
  */
-#ifndef KVIK_ENGINE_X86_MSR_H
-#define KVIK_ENGINE_X86_MSR_H
+#ifndef KVIK_ENGINE_X86_SYSTEM_MSR_H
+#define KVIK_ENGINE_X86_SYSTEM_MSR_H
 
 #include "engine/x86/cpu.h"
 

@@ -5,8 +5,8 @@
  * A `struct stack_frame` is a stack that is being pushed to or popped from while the CPU still runs on its
  * own; `frame_commit` makes it the CPU's stack once nothing can raise any more.
  */
-#ifndef KVIK_ENGINE_X86_TRANSFER_H
-#define KVIK_ENGINE_X86_TRANSFER_H
+#ifndef KVIK_ENGINE_X86_SYSTEM_TRANSFER_H
+#define KVIK_ENGINE_X86_SYSTEM_TRANSFER_H
 
 #include "engine/x86/system.h"
 

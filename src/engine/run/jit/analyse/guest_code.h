@@ -2,8 +2,8 @@
  * The guest code of a block under translation: its instructions, and what of their page was looked
  * at to make them.
  */
-#ifndef KVIK_ENGINE_JIT_ANALYSE_GUEST_CODE_H
-#define KVIK_ENGINE_JIT_ANALYSE_GUEST_CODE_H
+#ifndef KVIK_ENGINE_RUN_JIT_ANALYSE_GUEST_CODE_H
+#define KVIK_ENGINE_RUN_JIT_ANALYSE_GUEST_CODE_H
 
 #include "engine/run/jit/analyse/item.h"
 #include "engine/x86/decode/insn_rules.h"

@@ -2,8 +2,8 @@
  * A guest instruction of a block under translation, and what is found out about it: what becomes of it
  * (classify.c), which flags it touches and which are live behind it (flags.c).
  */
-#ifndef KVIK_ENGINE_JIT_ANALYSE_ITEM_H
-#define KVIK_ENGINE_JIT_ANALYSE_ITEM_H
+#ifndef KVIK_ENGINE_RUN_JIT_ANALYSE_ITEM_H
+#define KVIK_ENGINE_RUN_JIT_ANALYSE_ITEM_H
 
 #include <stdbool.h>
 #include <stdint.h>

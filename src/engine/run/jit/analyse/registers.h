@@ -1,6 +1,6 @@
 /* Where guest registers are in translated code, and where host code finds memory. */
-#ifndef KVIK_ENGINE_JIT_ANALYSE_REGISTERS_H
-#define KVIK_ENGINE_JIT_ANALYSE_REGISTERS_H
+#ifndef KVIK_ENGINE_RUN_JIT_ANALYSE_REGISTERS_H
+#define KVIK_ENGINE_RUN_JIT_ANALYSE_REGISTERS_H
 
 #include <stdint.h>
 

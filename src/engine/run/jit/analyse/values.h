@@ -4,8 +4,8 @@
  * change the constant only, and everything else makes a new symbol. So two accesses with the same
  * symbols are a constant distance apart.
  */
-#ifndef KVIK_ENGINE_JIT_ANALYSE_VALUES_H
-#define KVIK_ENGINE_JIT_ANALYSE_VALUES_H
+#ifndef KVIK_ENGINE_RUN_JIT_ANALYSE_VALUES_H
+#define KVIK_ENGINE_RUN_JIT_ANALYSE_VALUES_H
 
 #include "engine/run/jit/analyse/item.h"
 

@@ -3,8 +3,8 @@
  * promises nothing of the kind for its own. It spins for as long as a critical section takes, then
  * sleeps on a futex (Drepper, Futexes Are Tricky, mutex 2).
  */
-#ifndef KVIK_ENGINE_JIT_CACHE_LOCK_H
-#define KVIK_ENGINE_JIT_CACHE_LOCK_H
+#ifndef KVIK_ENGINE_RUN_JIT_CACHE_LOCK_H
+#define KVIK_ENGINE_RUN_JIT_CACHE_LOCK_H
 
 #include <linux/futex.h>
 #include <stdatomic.h>

@@ -13,8 +13,8 @@
  * §4.10.4), and all are when any translation of code may have gone by address, or when code is to be
  * compared with memory again.
  */
-#ifndef KVIK_ENGINE_JIT_CACHE_VIEW_H
-#define KVIK_ENGINE_JIT_CACHE_VIEW_H
+#ifndef KVIK_ENGINE_RUN_JIT_CACHE_VIEW_H
+#define KVIK_ENGINE_RUN_JIT_CACHE_VIEW_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
  * Every inserted instruction here leaves RFLAGS alone unless its name says otherwise, because the
  * guest's arithmetic flags live in the host's.
  */
-#ifndef KVIK_ENGINE_JIT_EMIT_EMITTER_H
-#define KVIK_ENGINE_JIT_EMIT_EMITTER_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_EMITTER_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_EMITTER_H
 
 #include <assert.h>
 #include <stdbool.h>

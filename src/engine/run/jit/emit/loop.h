@@ -1,6 +1,6 @@
 /* The code of loops (plan/loop.h). */
-#ifndef KVIK_ENGINE_JIT_EMIT_LOOP_H
-#define KVIK_ENGINE_JIT_EMIT_LOOP_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_LOOP_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_LOOP_H
 
 #include "engine/run/jit/emit/translation.h"
 

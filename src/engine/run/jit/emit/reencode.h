@@ -2,8 +2,8 @@
  * Copying a guest instruction as a host instruction, with its registers renamed and its memory
  * operand redirected.
  */
-#ifndef KVIK_ENGINE_JIT_EMIT_REENCODE_H
-#define KVIK_ENGINE_JIT_EMIT_REENCODE_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_REENCODE_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_REENCODE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* The code of regions (plan/region.h). */
-#ifndef KVIK_ENGINE_JIT_EMIT_REGION_H
-#define KVIK_ENGINE_JIT_EMIT_REGION_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_REGION_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_REGION_H
 
 #include "engine/run/jit/emit/translation.h"
 

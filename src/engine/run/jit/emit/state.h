@@ -1,6 +1,6 @@
 /* Where translated code finds what it uses of struct cpu and its frame: offsets from the GS base. */
-#ifndef KVIK_ENGINE_JIT_EMIT_STATE_H
-#define KVIK_ENGINE_JIT_EMIT_STATE_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_STATE_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_STATE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* The code that every block shares: the way in, the ways out, and lookups that many make. */
-#ifndef KVIK_ENGINE_JIT_EMIT_STUBS_H
-#define KVIK_ENGINE_JIT_EMIT_STUBS_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_STUBS_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_STUBS_H
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /*
  * The code of a block under construction, shared by the files that emit it.
  */
-#ifndef KVIK_ENGINE_JIT_EMIT_TRANSLATION_H
-#define KVIK_ENGINE_JIT_EMIT_TRANSLATION_H
+#ifndef KVIK_ENGINE_RUN_JIT_EMIT_TRANSLATION_H
+#define KVIK_ENGINE_RUN_JIT_EMIT_TRANSLATION_H
 
 #include "engine/run/jit/emit/emitter.h"
 #include "engine/run/jit/emit/state.h"

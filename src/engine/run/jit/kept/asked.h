@@ -1,6 +1,6 @@
 /* What a CPU has asked to be kept, until a batch of it is sent (kept/format.h). */
-#ifndef KVIK_ENGINE_JIT_KEPT_ASKED_H
-#define KVIK_ENGINE_JIT_KEPT_ASKED_H
+#ifndef KVIK_ENGINE_RUN_JIT_KEPT_ASKED_H
+#define KVIK_ENGINE_RUN_JIT_KEPT_ASKED_H
 
 #include <stdbool.h>
 

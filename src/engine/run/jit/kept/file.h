@@ -2,8 +2,8 @@
  * A code cache file, as those who read it see it: bytes that are mapped read-only, of which nothing is
  * believed before it has been looked at.
  */
-#ifndef KVIK_ENGINE_JIT_KEPT_FILE_H
-#define KVIK_ENGINE_JIT_KEPT_FILE_H
+#ifndef KVIK_ENGINE_RUN_JIT_KEPT_FILE_H
+#define KVIK_ENGINE_RUN_JIT_KEPT_FILE_H
 
 #include <stdbool.h>
 #include <stddef.h>

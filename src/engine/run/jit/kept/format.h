@@ -8,8 +8,8 @@
  * host code as it would stand at the start of the code cache, and what in it has to be set when it is
  * copied elsewhere.
  */
-#ifndef KVIK_ENGINE_JIT_KEPT_FORMAT_H
-#define KVIK_ENGINE_JIT_KEPT_FORMAT_H
+#ifndef KVIK_ENGINE_RUN_JIT_KEPT_FORMAT_H
+#define KVIK_ENGINE_RUN_JIT_KEPT_FORMAT_H
 
 #include <stdint.h>
 

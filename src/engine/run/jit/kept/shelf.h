@@ -2,8 +2,8 @@
  * A shelf: records of a code cache file that is to be written, each but once. What is put there first stays
  * when there is no more room.
  */
-#ifndef KVIK_ENGINE_JIT_KEPT_SHELF_H
-#define KVIK_ENGINE_JIT_KEPT_SHELF_H
+#ifndef KVIK_ENGINE_RUN_JIT_KEPT_SHELF_H
+#define KVIK_ENGINE_RUN_JIT_KEPT_SHELF_H
 
 #include "engine/run/jit/kept/file.h"
 

@@ -10,8 +10,8 @@
  * Whatever the body cannot do itself (a lookup that misses, a way out, the end of a page) gives the
  * borrowed registers back and goes on in the block's ordinary translation, at the same instruction.
  */
-#ifndef KVIK_ENGINE_JIT_PLAN_LOOP_H
-#define KVIK_ENGINE_JIT_PLAN_LOOP_H
+#ifndef KVIK_ENGINE_RUN_JIT_PLAN_LOOP_H
+#define KVIK_ENGINE_RUN_JIT_PLAN_LOOP_H
 
 #include "engine/run/jit/plan/region.h"
 

@@ -3,8 +3,8 @@
  * from again (sources.h), which accesses share a check (region.h), and whether it is a loop whose
  * lookups are hoisted (loop.h).
  */
-#ifndef KVIK_ENGINE_JIT_PLAN_PLAN_H
-#define KVIK_ENGINE_JIT_PLAN_PLAN_H
+#ifndef KVIK_ENGINE_RUN_JIT_PLAN_PLAN_H
+#define KVIK_ENGINE_RUN_JIT_PLAN_PLAN_H
 
 #include "engine/run/jit/analyse/guest_code.h"
 #include "engine/run/jit/plan/loop.h"

@@ -9,8 +9,8 @@
  * A region starts where the arithmetic flags are dead, if it can: up to a few items before its first
  * access.
  */
-#ifndef KVIK_ENGINE_JIT_PLAN_REGION_H
-#define KVIK_ENGINE_JIT_PLAN_REGION_H
+#ifndef KVIK_ENGINE_RUN_JIT_PLAN_REGION_H
+#define KVIK_ENGINE_RUN_JIT_PLAN_REGION_H
 
 #include "engine/run/jit/analyse/registers.h"
 #include "engine/run/jit/analyse/values.h"

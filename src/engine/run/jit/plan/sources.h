@@ -9,8 +9,8 @@
  * register that tells them is copied to struct cpu before it is overwritten. Where nothing tells
  * them, they are saved there, unless it is for one lookup: that leaves them alone at a lower price.
  */
-#ifndef KVIK_ENGINE_JIT_PLAN_SOURCES_H
-#define KVIK_ENGINE_JIT_PLAN_SOURCES_H
+#ifndef KVIK_ENGINE_RUN_JIT_PLAN_SOURCES_H
+#define KVIK_ENGINE_RUN_JIT_PLAN_SOURCES_H
 
 #include "engine/run/jit/plan/plan.h"
 
