@@ -1,0 +1,194 @@
+"""Scripts of others that call QEMU's programs by their names, unmodified: those names are links to kvik's."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import distribution
+from frame import TIMEOUT_S, Failed, Skipped, installed, made, mirror, output, plain, require
+from server import Proxy, Server
+
+# -- debvm --
+
+
+def test_debvm(context):
+    """debvm-create makes an image, debvm-run boots it: systemd finds nothing wrong, ssh by its port, off."""
+    installed("debvm-run")
+    disk, port = distribution.copy(context), distribution.free_port()
+    with context.console(shutil.which("debvm-run"), "-i", disk, "-s", port, timeout_s=2 * TIMEOUT_S) as vmm:
+        distribution.login(vmm)
+        distribution.address(vmm)
+        distribution.check_system(vmm, os.cpu_count())
+        require(distribution.ssh(port, "systemctl is-active ssh; uname -m") == "active\nx86_64", "ssh does not answer as it should")
+        vmm.send("poweroff\n")
+        require(vmm.wait(120) == 0, "debvm-run's status is not 0")
+
+
+# -- fakemachine, and what builds on it --
+
+
+def fakemachine_ready() -> None:
+    installed("fakemachine", "busybox", "udevadm")
+    if not any(Path("/boot").glob("vmlinuz-*")):
+        raise Skipped("there is no kernel in /boot: run tools/setup others")
+
+
+def test_fakemachine(context):
+    """fakemachine: a command on the host's /usr, in a directory of the host's, with a disk for scratch; its status."""
+    fakemachine_ready()
+    directory = context.scratch / "volume"
+    directory.mkdir()
+    (directory / "in").write_text("of the host\n")
+    script = directory / "script"
+    script.write_text("#!/bin/sh -ex\ncd ${0%/*}\ncat in\nuname -r >out\ndf /scratch\nmkdir tree\ncp -r /usr/share/doc/bash tree/\n"
+                      "tar c tree | sha256sum\nexit 7\n")
+    script.chmod(0o755)
+    try:
+        context.call("fakemachine", "--backend", "qemu", "-v", f"{directory}", "-s", "256M", script,
+                     cwd=context.scratch)
+        raise Failed("the status of what it ran is lost")
+    except Failed as failure:
+        require("status 7" in str(failure), f"{failure}, not with 7")
+    require("of the host" in context.text, "what it prints is lost")
+    release = (directory / "out").read_text().strip()
+    require(Path(f"/boot/vmlinuz-{release}").exists(), f"it ran on {release}")
+
+
+RECIPE = """architecture: amd64
+actions:
+  - action: debootstrap
+    suite: {release}
+    mirror: {mirror}
+    variant: minbase
+    components: [main]
+    check-gpg: false
+  - action: overlay
+    source: files
+  - action: run
+    description: In its root
+    chroot: true
+    command: dpkg -l apt | grep ^ii && cp /etc/debian_version /version
+  - action: image-partition
+    imagename: debos.img
+    imagesize: 900MB
+    partitiontype: gpt
+    mountpoints:
+      - mountpoint: /
+        partition: root
+    partitions:
+      - name: root
+        fs: ext4
+        start: 0%
+        end: 100%
+  - action: filesystem-deploy
+    description: Onto the disk
+    append-kernel-cmdline: console=ttyS0
+"""
+
+
+def test_debos(context):
+    """debos: debootstrap, an overlay, commands in a chroot, partitions and a file system, in its fakemachine."""
+    fakemachine_ready()
+    installed("debos", "debootstrap", "parted")
+    uri, release = mirror()
+    directory = context.scratch / "recipe"
+    (directory / "files/etc").mkdir(parents=True)
+    (directory / "files/etc/kvik").write_text("by the overlay\n")
+    (directory / "recipe.yaml").write_text(RECIPE.format(release=release, mirror=uri))
+    with Server(Proxy) as url:
+        context.call("debos", "--fakemachine-backend=qemu", f"--environ-var=http_proxy:{url}", "--memory=2Gb",
+                     "recipe.yaml", cwd=directory, timeout_s=4 * TIMEOUT_S)
+    # The host reads what the machine wrote.
+    image, part = directory / "debos.img", context.scratch / "root"
+    table = json.loads(output("sfdisk", "--json", image))["partitiontable"]["partitions"]
+    require(len(table) == 1, f"the image has {len(table)} partitions")
+    output("dd", f"if={image}", f"of={part}", "bs=512", f"skip={table[0]['start']}", f"count={table[0]['size']}",
+           "conv=sparse", "status=none")
+    output("/sbin/e2fsck", "-fn", part)
+    require(output("/sbin/debugfs", "-R", "cat /etc/kvik", part) == "by the overlay", "the overlay is not there")
+    require(bool(output("/sbin/debugfs", "-R", "cat /version", part)), "the command's file is not there")
+
+
+# -- autopkgtest --
+
+
+def make_testbed(context, directory: Path) -> None:
+    """autopkgtest-build-qemu as a user who is not root: vmdb2 in fakemachine in kvik."""
+    fakemachine_ready()
+    installed("autopkgtest-build-qemu", "vmdb2", "debootstrap", "parted", "kpartx")
+    uri, release = mirror()
+    os.chmod(context.scratch, 0o755)
+    place = context.scratch / "build"
+    place.mkdir()
+    os.chown(place, 65534, 65534)
+    with Server(Proxy) as url:
+        context.call("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"HOME={place}",
+                     f"TMPDIR={place}", "autopkgtest-build-qemu", f"--apt-proxy={url}", f"--mirror={uri}", "--size=4G",
+                     release, place / "testbed.img", timeout_s=8 * TIMEOUT_S, cwd=place)
+    shutil.move(place / "testbed.img", directory / "testbed.img")
+
+
+AUTOPKGTEST = {
+    "debian/control": "Source: trivial\nMaintainer: Nobody <nobody@example.org>\nSection: misc\nPriority: optional\n\n"
+                      "Package: trivial\nArchitecture: all\nDescription: a package to be tested\n",
+    "debian/changelog": "trivial (1) unstable; urgency=low\n\n  * It is there.\n\n"
+                        " -- Nobody <nobody@example.org>  Mon, 01 Jan 2024 00:00:00 +0000\n",
+    "debian/source/format": "3.0 (native)\n",
+    "debian/tests/control": "Tests: works reboots\nDepends:\nRestrictions: needs-root, isolation-machine, needs-reboot\n",
+    "debian/tests/works": "#!/bin/sh\nset -e\ncmp data/one data/two\necho it works\nuname -r >$AUTOPKGTEST_ARTIFACTS/release\n",
+    "debian/tests/reboots": "#!/bin/sh\nset -e\necho mark is ${AUTOPKGTEST_REBOOT_MARK:-none}\n"
+                            "[ \"$AUTOPKGTEST_REBOOT_MARK\" ] || /tmp/autopkgtest-reboot once\n",
+}
+
+
+def test_autopkgtest_build(context):
+    """autopkgtest-build-qemu: an image by vmdb2 in fakemachine (kept for the next one)."""
+    made("testbed", "1", lambda directory: make_testbed(context, directory))
+
+
+def test_autopkgtest(context):
+    """autopkgtest-virt-qemu: a package's tests in that image, with files both ways and a reboot."""
+    installed("autopkgtest")
+    disk = made("testbed", "1", lambda directory: make_testbed(context, directory)) / "testbed.img"
+    tree, results = context.scratch / "trivial-1", context.scratch / "results"
+    for name, text in AUTOPKGTEST.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+        (tree / name).chmod(0o755 if text.startswith("#!") else 0o644)
+    (tree / "data").mkdir()
+    data = os.urandom(2000000)
+    for name in ("one", "two"):
+        (tree / "data" / name).write_bytes(data)
+    context.call("autopkgtest", f"--output-dir={results}", "--timeout-factor=10", "-B", f"{tree}/", "--", "qemu",
+                 "--ram-size=1024", "--cpus=2", "--timeout-reboot=600", f"--overlay-dir={context.scratch}", disk,
+                 timeout_s=2 * TIMEOUT_S)
+    for name in ("works", "reboots"):
+        require(bool(re.search(rf"^{name} +PASS", context.text, re.MULTILINE)), f"the package's test {name} did not pass")
+    require("mark is once" in context.text, "it was not rebooted")
+    require((results / "artifacts/release").exists(), "the artifact did not come back")
+
+
+# -- mkosi --
+
+
+def test_mkosi(context):
+    """mkosi qemu: the image's kernel, initrd and command line, to the login."""
+    installed("mkosi")
+    image = context.scratch / "image.raw"
+    distribution.copy(context).rename(image)
+    for name in ("vmlinuz", "initrd"):
+        shutil.copy(distribution.image() / name, context.scratch / f"image.{name}")
+    (context.scratch / "image.cmdline").write_text("root=LABEL=debvm rw console=ttyS0\n")
+    _, release = mirror()
+    with context.console("sh", "-c", f"cd {context.scratch} && exec mkosi --distribution debian --release {release} "
+                         "--bootable yes --qemu-boot linux --qemu-headless yes --output image.raw qemu",
+                         timeout_s=2 * TIMEOUT_S) as vmm:
+        distribution.login(vmm)
+        vmm.send("poweroff\n")
+        require(vmm.wait(120) == 0, "mkosi's status is not 0")
+        require("qemu-system-x86_64" in plain(vmm.text()), "it started something else")
+
+
+TESTS = [test_debvm, test_fakemachine, test_debos, test_mkosi, test_autopkgtest_build, test_autopkgtest]
