@@ -137,7 +137,7 @@ static inline void board_net_close(struct board_net *net)
 	net->rom_size = 0;
 }
 
-#define BOARD_SHARES_MAX 8
+#define BOARD_SHARES_MAX 24
 
 /* A shared folder for the board. */
 struct board_share {

@@ -155,7 +155,7 @@ def make_repository(directory: Path) -> None:
     """gcc with all that it needs, as apt finds packages at a server."""
     wanted = output("apt-get", "-o", "Dir::State::status=/dev/null", "install", "-y", "--no-install-recommends",
                     "--print-uris", "-qq", "gcc", "libc6-dev")
-    names = [match.group(1) for match in re.finditer(r"^'[^']*/([^_/']+)_[^']*'", wanted, re.MULTILINE)]
+    names = [match.group(1) for match in re.finditer(r"^'[^']*' ([^_ ]+)_", wanted, re.MULTILINE)]
     output("apt-get", "-q", "download", *names, cwd=directory, stderr=subprocess.DEVNULL)
     if not shutil.which("apt-ftparchive"):
         raise Skipped("apt-ftparchive not installed: run tools/setup others")

@@ -132,8 +132,8 @@ class Context:
         self.vmm = Console([str(word) for word in command], timeout_s)
         return self.vmm
 
-    def as_others_see_it(self, *command) -> list:
-        """That command where QEMU's programs are kvik's, and no /dev/kvm is, or where they are QEMU's own."""
+    def programs(self) -> Path:
+        """A directory in which QEMU's programs are links to kvik's, or to QEMU's own."""
         directory = self.scratch / "programs"
         if not directory.exists():
             directory.mkdir()
@@ -142,8 +142,12 @@ class Context:
                 if not there or not Path(there).exists():
                     raise Skipped(f"there is no {there or theirs}")
                 (directory / theirs).symlink_to(there)
+        return directory
+
+    def as_others_see_it(self, *command) -> list:
+        """That command with these in its PATH, where there is no /dev/kvm but with --accel kvm."""
         hidden = [] if self.options.accel == "kvm" else [HERE / "without-kvm"]
-        return [str(word) for word in (*hidden, "env", f"PATH={directory}:{os.environ['PATH']}", *command)]
+        return [str(word) for word in (*hidden, "env", f"PATH={self.programs()}:{os.environ['PATH']}", *command)]
 
     def console(self, *command, timeout_s=TIMEOUT_S) -> Vmm:
         """A script that starts the machine, on a terminal."""

@@ -130,18 +130,28 @@ def test_debos(context):
 # -- autopkgtest --
 
 
+BUILD = """#!/bin/sh -e
+cd {place}
+export PATH={programs}:$PATH TMPDIR=/scratch
+qemu-img --version
+exec autopkgtest-build-qemu --apt-proxy={proxy} --mirror={mirror} --size=4G {release} {place}/testbed.img
+"""
+
+
 def make_testbed(context, directory: Path) -> None:
-    """autopkgtest-build-qemu as a user who is not root: vmdb2 in fakemachine in kvik."""
+    """autopkgtest-build-qemu and its vmdb2, which want device-mapper and root, in fakemachine."""
     installed("autopkgtest-build-qemu", "vmdb2", "debootstrap", "parted", "kpartx")
     uri, release = mirror()
-    os.chmod(context.scratch, 0o755)
-    place = context.scratch / "build"
+    place, script = context.scratch / "build", context.scratch / "build/script"
     place.mkdir()
-    os.chown(place, 65534, 65534)
+    programs = context.programs()
     with Server(Proxy) as url:
-        context.call(*in_fakemachine("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", f"HOME={place}",
-                                     f"TMPDIR={place}", "autopkgtest-build-qemu", f"--apt-proxy={url}", f"--mirror={uri}",
-                                     "--size=4G", release, place / "testbed.img"), timeout_s=8 * TIMEOUT_S, cwd=place)
+        script.write_text(BUILD.format(place=place, programs=programs, proxy=url, mirror=uri, release=release))
+        script.chmod(0o755)
+        volumes = [word for path in (place, programs, Path(shutil.which("qemu-img", path=programs)).resolve().parent)
+                   for word in ("-v", path)]
+        context.call(*in_fakemachine("fakemachine", "-b", "qemu", "-m", "2048", "-s", "2G", *volumes, script),
+                     timeout_s=8 * TIMEOUT_S, cwd=context.scratch)
     shutil.move(place / "testbed.img", directory / "testbed.img")
 
 
