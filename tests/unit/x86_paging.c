@@ -541,7 +541,7 @@ static unsigned misses_of_eight(uint64_t gva, bool is_write)
 static void large_pages_come_in_runs(void **state)
 {
 	const uint64_t large = 0x600000, other = large + ((uint64_t)TLB_ENTRIES << 12);
-	uint64_t gpa;
+	uint64_t gpa, fills;
 
 	(void)state;
 	put(PD + (large >> 21) * 8, large | P | W | PS);
@@ -554,8 +554,12 @@ static void large_pages_come_in_runs(void **state)
 	assert_int_equal(get(PD + (large >> 21) * 8) & D, 0);
 	assert_int_equal(misses_of_eight(large, true), 8);
 	assert_int_equal(get(PD + (large >> 21) * 8) & D, D);
+	fills = cpu->tlb_sets.writable_fills;
 	assert_int_equal(misses_of_eight(large + 0x10000, true), 1);
 	assert_int_equal(machine.memory[large + 0x17000], 7);
+	/* Those that came along are noted as the one that was missed is. */
+	assert_true(tlb_may_write(cpu, large + 0x10000) && tlb_may_write(cpu, large + 0x17000));
+	assert_int_equal(cpu->tlb_sets.writable_fills - fills, 8);
 	/* They go as one. */
 	tlb_flush_page(cpu, large + 0x100000);
 	assert_int_equal(misses_of_eight(large, false), 1);

@@ -92,6 +92,8 @@ static void fill_around(struct cpu *cpu, uint64_t gva, enum tlb_privilege privil
 		    !page.hva || page.dirty_logging)
 			continue;
 		here.writable = rights.writable && page.writable;
+		if (here.writable)
+			tlb_note_writable(cpu, gpa); /* before it is asked for code */
 		has_code = here.writable && memory_code_word(cpu, gpa);
 		tlb_fill(cpu, privilege, first + i * 4096, gpa, page.hva, here, has_code ? flags | TLB_PAGE_CODE : flags);
 	}
