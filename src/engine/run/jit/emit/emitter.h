@@ -350,6 +350,14 @@ static inline void emit_shift_right_flags(struct emitter *e, bool w, unsigned re
 	emit8(e, count);
 }
 
+static inline void emit_shift_right_signed_flags(struct emitter *e, unsigned reg, uint8_t count)
+{
+	emit_rex(e, true, 0, 0, reg);
+	emit8(e, 0xc1);
+	emit8(e, 0xf8 | (reg & 7));
+	emit8(e, count);
+}
+
 static inline void emit_test_immediate_flags(struct emitter *e, unsigned reg, int32_t value)
 {
 	emit_rex(e, true, 0, 0, reg);

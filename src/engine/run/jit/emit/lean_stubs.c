@@ -266,7 +266,7 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	int32_t jumps = jump_table(set), width = set / 2 ? 4 : 8;
 	struct near_jumps misses = { .count = 0 };
 	struct short_jump hit;
-	struct near_jump other, wanted;
+	struct near_jump other, wanted, odd;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_memory_move(e, true, false, HOST_RCX, &pair);
@@ -292,8 +292,20 @@ static void emit_return_go_stub(struct jit_stubs *stubs, struct emitter *e, unsi
 	emit_lea(e, width == 8, HOST_R15, HOST_R15, HOST_NONE, 0, width);
 	emit_flags_back(e, true);
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
+	/* Who is not in the table is the dispatcher's to find, but where the return itself faults. */
 	emit_bind_all(e, &misses);
 	emit_stub_count(stubs, e, JIT_COUNT_JUMP_MISS);
+	if (width == 8) {
+		emit_move(e, HOST_R14, HOST_R13);
+		emit_shift_left_flags(e, HOST_R14, 16);
+		emit_shift_right_signed_flags(e, HOST_R14, 16);
+		emit_registers_flags(e, true, 0x39, HOST_R13, HOST_R14); /* cmp */
+		odd = emit_jump_if(e, HOST_NOT_EQUAL);
+		emit_lea(e, true, HOST_R15, HOST_R15, HOST_NONE, 0, width);
+		emit_flags_back(e, true);
+		emit_jump_to(e, stubs->return_exit);
+		emit_bind(e, odd);
+	}
 	emit_bind(e, wanted);
 	emit_flags_back(e, true);
 	emit_load_state(e, HOST_R14, FRAME(lean_spill[1]));

@@ -249,18 +249,34 @@ void emit_return_misses(struct translation *t)
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
 }
 
-/* frame.spill[2] = where the code for the address in R13 is. R14 is lost; all else stays. */
-static void emit_lookup_stub(struct emitter *e, int32_t jumps)
+#define CANONICAL_SHIFT 47 /* the address bits from here on are equal */
+
+/*
+ * frame.spill[2] = where the code for the address in R13 is. What is not in the table is the dispatcher's to find, if
+ * a return may lead there at all: to translate, or to interpret what is cold. R14 is lost; all else stays.
+ */
+static void emit_lookup_stub(const struct jit_stubs *stubs, struct emitter *e, unsigned set)
 {
-	struct short_jump hit;
+	int32_t jumps = jump_table(set);
+	struct short_jump hit, canonical;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_probe(e, jumps);
 	hit = emit_jrcxz(e);
+	emit_constant(e, HOST_RCX, CANONICAL_SHIFT);
+	emit_shift_signed(e, true, HOST_R14, HOST_R13); /* 0 or -1 */
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
+	emit_any_bits(e, HOST_RCX, HOST_R14, FRAME(mask_not_1));
+	canonical = emit_jrcxz(e);
 	emit_pop(e, HOST_R14);
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, JUMP_LENGTH);
 	emit_push(e, HOST_R14);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_return_host(e);
+	emit_bind_short(e, canonical);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_constant(e, HOST_R14, (uintptr_t)stubs->return_exit);
+	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_return_host(e);
 	emit_bind_short(e, hit);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
@@ -273,6 +289,6 @@ void emit_return_stubs(struct jit_stubs *stubs, struct emitter *e)
 {
 	for (unsigned i = 0; i < JIT_JUMP_SETS; i++) {
 		stubs->return_lookup[i] = e->code + e->position;
-		emit_lookup_stub(e, jump_table(i));
+		emit_lookup_stub(stubs, e, i);
 	}
 }
