@@ -241,6 +241,7 @@ static struct interp_block *block_build(struct cpu *cpu, uint64_t gpa, const uin
 	block->size = (uint16_t)size;
 	block->count = (uint8_t)count;
 	block->flags = flags;
+	block->cold_runs = 0;
 	bytes_copy(block->insns, insns, count * sizeof(*insns));
 	bytes_copy((struct insn_form *)block_forms(block), forms, count * sizeof(*forms));
 	bytes_copy((uint8_t *)block_source(block), source, size);

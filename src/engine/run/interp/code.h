@@ -34,6 +34,7 @@ struct interp_block {
 	uint8_t count;   /* instructions */
 	uint8_t flags;   /* enum block_flag */
 	uint32_t bytes;  /* of this struct with all that follows it */
+	uint8_t cold_runs; /* as tiers_leave_cold has it */
 	struct interp_block *next, **previous;           /* of the same hash */
 	struct interp_block *page_next, **page_previous; /* of the same page's hash */
 	struct insn insns[] __attribute__((aligned(64))); /* then their forms, then the copy of the code */

@@ -255,9 +255,9 @@ static __attribute__((noinline)) struct interp_block *find_block(struct cpu *cpu
 	return cpu->code_breakpoints ? find_unbroken_block(cpu, gva) : find_any_block(cpu, gva);
 }
 
-static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cache *cache)
+/* The block that was found at gva last, while nothing has happened that could make it another; or NULL. */
+static inline struct interp_block *block_at_hand(const struct cpu *cpu, struct interp_cache *cache, uint64_t gva)
 {
-	uint64_t gva = cpu_linear_rip(cpu);
 	const struct jump_entry *jump = jump_entry_of(cache, gva);
 	struct interp_block *block = jump->block;
 
@@ -265,7 +265,15 @@ static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cac
 			     jump->tlb == cpu->tlb && block->gpa != BLOCK_GPA_NONE &&
 			     block_in_limit(cpu, block), 1))
 		return block;
-	return find_block(cpu, gva);
+	return NULL;
+}
+
+static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cache *cache)
+{
+	uint64_t gva = cpu_linear_rip(cpu);
+	struct interp_block *block = block_at_hand(cpu, cache, gva);
+
+	return __builtin_expect(block != NULL, 1) ? block : find_block(cpu, gva);
 }
 
 static inline void run_block(struct cpu *cpu, struct interp_cache *cache, const struct interp_block *block)
@@ -321,12 +329,26 @@ static inline __attribute__((always_inline)) void run_next(struct cpu *cpu,
 		run_block(cpu, cache, block);
 }
 
+/* The block at cpu->rip if it is at hand and cold, which is counted; else NULL. */
+static inline struct interp_block *next_cold_block(const struct cpu *cpu, struct interp_cache *cache)
+{
+	struct interp_block *block = block_at_hand(cpu, cache, cpu_linear_rip(cpu));
+
+	if (!block || block->cold_runs >= cpu->tiers->cold_runs)
+		return NULL;
+	block->cold_runs++;
+	return block;
+}
+
 static void run_piece(struct cpu *cpu)
 {
 	struct interp_cache *cache = blocks_of(cpu);
+	struct interp_block *block;
 
 	cpu_begins(cpu, CPU_INTERPRETS);
 	run_next(cpu, cache);
+	while (!cpu->requests && !cpu->is_leaving && tiers_leave_cold(cpu) && (block = next_cold_block(cpu, cache)))
+		run_block(cpu, cache, block);
 	cache->running = NULL;
 }
 

@@ -108,6 +108,10 @@ static void detach(struct cpu *cpu)
 	cpu->tiers->state[TIER_TRANSLATOR] = NULL;
 }
 
+/* Of a block's runs before it is warm, how many the dispatcher asks for; the first is one, behind which it may be found
+ * among what is kept. Code that is seldom at hand, and so counted there alone, is to be warm after not many more. */
+#define RUNS_ASKED 4
+
 static const struct tier translator = {
 	.name = "translator",
 	.enter = jit_enter,
@@ -176,6 +180,8 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	fill_constants(cpu);
 	jit_slots_init(cpu);
 	tier_add(cpu, &translator);
+	if (cache->options.warmth > RUNS_ASKED)
+		cpu->tiers->cold_runs = cache->options.warmth - RUNS_ASKED;
 	return 0;
 }
 

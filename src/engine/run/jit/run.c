@@ -407,6 +407,12 @@ static bool is_to_be_lean(struct jit *jit, uint64_t gpa)
 	return jit->watcher ? jit_hash(gpa) & 1 : *hot_block(jit, gpa) != gpa + 1;
 }
 
+/* How often a block must have been asked for here. */
+static uint8_t warmth_of(const struct cpu *cpu, const struct jit_options *options)
+{
+	return options->warmth - (tiers_leave_cold(cpu) ? cpu->tiers->cold_runs : 0);
+}
+
 /* The block at cpu->rip, translated when it is warm; NULL: the interpreter's turn. */
 static struct jit_block *look_up(struct jit *jit)
 {
@@ -414,7 +420,7 @@ static struct jit_block *look_up(struct jit *jit)
 	struct cpu *cpu = jit->cpu;
 	uint64_t gpa;
 	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
-	uint8_t warmth = cache->options.warmth, heat;
+	uint8_t warmth = warmth_of(cpu, &cache->options), heat;
 	struct jit_block *block;
 	_Atomic uint8_t *runs;
 

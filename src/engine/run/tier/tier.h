@@ -87,6 +87,7 @@ struct tiers {
 	struct code_index *code; /* the VM's */
 	struct tiers *next;      /* of the same VM: code_index.c */
 	struct activity activity; /* others may look at it */
+	uint8_t cold_runs;        /* see tiers_leave_cold; a faster tier sets it when it is added */
 };
 
 /* The activity that begins now. */
@@ -104,6 +105,15 @@ static inline void *tier_state(const struct cpu *cpu, enum tier_slot slot)
 static inline const struct tier *tier_last(const struct cpu *cpu)
 {
 	return cpu->tiers->order[cpu->tiers->count - 1];
+}
+
+/*
+ * Whether the last tier may go on by itself, within a piece, with code that it has run less than `cold_runs` times since
+ * it was last asked to: the others would decline that. Not where user code may be run directly, which need not be warm.
+ */
+static inline bool tiers_leave_cold(const struct cpu *cpu)
+{
+	return cpu->tiers->cold_runs && (cpu->cpl != 3 || !tier_state(cpu, TIER_DIRECT));
 }
 
 /* See `decoded`. */
