@@ -57,6 +57,9 @@ const struct tray *board_tray(const struct board *board, unsigned disk);
 /* Call config.tray_moved for those that have moved, which the I/O thread would do soon. */
 void board_tell_trays(struct board *board);
 
+/* Call `visit` with each device's name. */
+void board_visit_devices(const struct board *board, void (*visit)(void *context, const char *name), void *context);
+
 /* All devices to their power-on state; without firmware PCI and chipset as that leaves them. The vCPUs are
  * parked. */
 void board_reset(struct board *board);
@@ -68,6 +71,8 @@ void board_wake(struct board *board, int by);
 bool board_press_power_button(struct board *board);
 /* What the display shows; the caller frees. 0, -ENODEV: there is none, or -ENOMEM. Any thread. */
 int board_take_picture(struct board *board, struct picture *picture);
+/* What is plugged into a port of USB (from 1 on). False: nothing. I/O thread. */
+bool board_describe_usb(const struct board *board, unsigned port, const char **product, const char **mbits_per_s);
 /* Whether there is a keyboard (a PC's), and a tablet (by USB). */
 bool board_has_keyboard(const struct board *board);
 bool board_has_tablet(const struct board *board);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "machine/board.h"
 #include "machine/board_parts.h"
 
 const struct device *board_find(const struct board *board, const char *name)
@@ -30,4 +31,12 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
 	board->devices = larger;
 	board->devices[board->device_count++] = added;
 	return 0;
+}
+
+void board_visit_devices(const struct board *board, void (*visit)(void *context, const char *name), void *context)
+{
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		visit(context, board->devices[i].name);
 }

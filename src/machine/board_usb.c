@@ -196,3 +196,16 @@ void board_press_key(struct board *board, const struct key *key, bool is_down)
 	else if (board->keyboard)
 		i8042_key(board->keyboard, key, is_down);
 }
+
+bool board_describe_usb(const struct board *board, unsigned port, const char **product, const char **mbits_per_s)
+{
+	const struct usb_device *device = board->xhci && port && port <= XHCI_USB2_PORTS
+						   ? xhci_device_at(board->xhci, port)
+						   : NULL;
+
+	if (!device)
+		return false;
+	*product = device->kind->product;
+	*mbits_per_s = device->kind->speed == USB_SPEED_HIGH ? "480" : "12";
+	return true;
+}

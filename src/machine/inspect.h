@@ -155,7 +155,42 @@ struct machine_debugger {
 };
 void machine_set_debugger(struct machine *machine, const struct machine_debugger *debugger);
 
+/*
+ * Look at a machine that runs, for moments: its vCPUs park, nobody is told, and it goes on with machine_look_end. One that
+ * stands still already stays so. Between the two the caller may do what those may who have paused it. I/O thread. 0, or
+ * -EBUSY and `error`: it does not stand still, or has ended.
+ */
+int machine_look_begin(struct machine *machine, struct error *error);
+void machine_look_end(struct machine *machine);
+
+/* An access to a port of a device, as a vCPU's: 1, 2 or 4 bytes. Ports of controllers that the backend has are not
+ * there. Any thread. */
+uint32_t machine_read_port(struct machine *machine, uint16_t port, unsigned size);
+void machine_write_port(struct machine *machine, uint16_t port, unsigned size, uint32_t value);
+
+/* Call `visit` for each range of ports or addresses that is a device's, by rising addresses; for each device of the
+ * board. I/O thread; `visit` adds and removes none. */
+void machine_visit_windows(struct machine *machine, bool is_ports,
+			   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name),
+			   void *context);
+void machine_visit_devices(const struct machine *machine, void (*visit)(void *context, const char *name), void *context);
+
+/* What is plugged into a USB port. False: nothing. I/O thread. */
+#define MACHINE_USB_PORTS 8
+struct machine_usb_device {
+	const char *product, *mbits_per_s;
+};
+bool machine_usb_device(const struct machine *machine, unsigned port, struct machine_usb_device *device);
+
 /* -- while it is paused -- */
+
+/* The interrupt controller chip->chip_id, as the backend has it (KVM_GET_IRQCHIP). 0, or -errno. */
+int machine_read_chip(struct machine *machine, struct kvm_irqchip *chip);
+/* An NMI by the wire that goes to each local APIC's LINT1, whose software decides which CPUs take it. */
+void machine_press_nmi_button(struct machine *machine);
+/* Call `visit` with each counter that the backend keeps of a vCPU. */
+void machine_visit_counters(struct machine *machine, unsigned cpu,
+			    void (*visit)(void *context, const char *name, uint64_t value), void *context);
 
 /* Whether it is: all vCPUs are parked, and observers were told. I/O thread. */
 bool machine_has_paused(const struct machine *machine);

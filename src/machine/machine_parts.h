@@ -76,6 +76,9 @@ void machine_settle(struct machine *machine);
 void machine_request_ready(void *context);
 /* power.request: the guest's wish. Any thread. */
 void machine_power_requested(void *context, enum power_request what, int status);
+/* I/O thread: have all vCPUs park, and wait until they have; machine_settle lets them go on. Observers are not told. 0, or
+ * -EBUSY: nobody waits any more, or the machine has ended. */
+int machine_park(struct machine *machine);
 /* I/O thread: ask for a pause, and wait until all vCPUs have parked and observers were told. 0, or -EBUSY and `error`:
  * nobody waits any more. */
 int machine_stop(struct machine *machine, enum machine_pause why, struct error *error);

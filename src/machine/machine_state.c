@@ -227,18 +227,29 @@ void machine_settle(struct machine *machine)
 		TELL(machine, paused);
 }
 
-int machine_stop(struct machine *machine, enum machine_pause why, struct error *error)
+int machine_park(struct machine *machine)
 {
 	struct timespec until;
 	int result = 0;
 
-	machine_pause(machine, why);
+	pthread_mutex_lock(&machine->lock);
+	if (machine->state == MACHINE_RUNNING) {
+		park_and_unlock(machine);
+		pthread_mutex_lock(&machine->lock);
+	}
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_PATIENCE_S;
-	pthread_mutex_lock(&machine->lock);
 	while (machine->state == MACHINE_PAUSED && machine->parked < machine->vcpu_count && result == 0)
 		result = pthread_cond_timedwait(&machine->state_changed, &machine->lock, &until);
+	result = machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count ? 0 : -EBUSY;
 	pthread_mutex_unlock(&machine->lock);
+	return result;
+}
+
+int machine_stop(struct machine *machine, enum machine_pause why, struct error *error)
+{
+	machine_pause(machine, why);
+	machine_park(machine);
 	machine_settle(machine);
 	if (machine->told_paused)
 		return 0;

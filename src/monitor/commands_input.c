@@ -198,3 +198,19 @@ json_t *qmp_input_send_event(struct qmp_call *call)
 		send_event(call, event);
 	return qmp_done();
 }
+
+/* The tablet is what places go to, the mouse what moves do. */
+json_t *qmp_query_mice(struct qmp_call *call)
+{
+	const struct machine *machine = call->monitor->machine;
+	json_t *answer = json_array();
+	bool has_tablet = machine && machine_has_tablet(machine);
+
+	if (machine && board_kind_is_pc(machine_configuration(machine)->board))
+		json_array_append_new(answer, json_pack("{s:s,s:i,s:b,s:b}", "name", "QEMU PS/2 Mouse", "index", 2,
+							"current", !has_tablet, "absolute", 0));
+	if (has_tablet)
+		json_array_append_new(answer, json_pack("{s:s,s:i,s:b,s:b}", "name", "QEMU HID Tablet", "index", 3,
+							"current", 1, "absolute", 1));
+	return answer;
+}

@@ -126,10 +126,15 @@ json_t *qmp_quit(struct qmp_call *call)
 json_t *qmp_human_monitor_command(struct qmp_call *call)
 {
 	const char *line = json_string_value(json_object_get(call->arguments, "command-line"));
+	unsigned cpu = json_integer_value(json_object_get(call->arguments, "cpu-index"));
 	struct hmp_text text = {NULL};
 	json_t *answer;
 
-	hmp_run(call->monitor, line, &text);
+	if (cpu && (!call->monitor->machine || cpu >= machine_cpus(call->monitor->machine))) {
+		error_set(&call->error, EINVAL, "Invalid parameter value for 'cpu-index', expected a CPU number");
+		return NULL;
+	}
+	hmp_run(call->monitor, line, &cpu, &text);
 	answer = json_stringn_nocheck(text.bytes ? text.bytes : "", text.size);
 	hmp_text_free(&text);
 	if (!answer)

@@ -24,6 +24,7 @@ struct hmp_session {
 	enum { PLAIN, ESCAPE, SEQUENCE } keys; /* inside of what a function key sends */
 	char line[LINE_MAX_BYTES];
 	size_t length;
+	unsigned cpu; /* that is looked at */
 };
 
 /* With the line ends that a terminal wants. */
@@ -64,7 +65,7 @@ static void run_line(struct hmp_session *session)
 	session->line[session->length] = 0;
 	session->length = 0;
 	put_text(session, "\n");
-	hmp_run(session->monitor, session->line, &text);
+	hmp_run(session->monitor, session->line, &session->cpu, &text);
 	if (text.size)
 		put(session, text.bytes, text.size);
 	hmp_text_free(&text);

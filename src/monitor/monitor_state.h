@@ -56,6 +56,10 @@ struct monitor {
 	struct monitor_job *jobs;	      /* in the order in which they came */
 	struct event_timer job_timer; /* carries out the next one */
 	struct typist typist;
+	struct {
+		const char *status; /* as DumpStatus has it; NULL: there was none */
+		uint64_t bytes;
+	} dump; /* the last one */
 };
 
 #endif

@@ -29,6 +29,14 @@ def connect(path):
             time.sleep(0.01)
 
 
+def multiboot(path, code):
+    """A kernel of a few bytes of 32-bit code, which begin at 100020h."""
+    load = 0x100000
+    fields = b"".join(value.to_bytes(4, "little") for value in (load, load, 0, 0, load + 32))
+    path.write_bytes(bytes.fromhex("02b0ad1b" "00000100" "fe4f51e4") + fields + code)
+    return str(path)
+
+
 class Context:
     def __init__(self, program, scratch):
         self.program, self.scratch, self.machine = program, Path(scratch), None

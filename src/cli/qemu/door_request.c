@@ -18,7 +18,12 @@ static const struct {
 	{"getfd", "fdname", MONITOR_FILE_PASSED},
 	{"blockdev-change-medium", "filename", MONITOR_FILE_READ},
 	{"change", "filename", MONITOR_FILE_READ, 1}, /* a line's */
+	{"memsave", "filename", MONITOR_FILE_WRITE, 2},
+	{"pmemsave", "filename", MONITOR_FILE_WRITE, 2},
+	{"dump-guest-memory", "protocol", MONITOR_FILE_WRITE},
 };
+/* Of a dump: "file:PATH". */
+#define PROTOCOL "file:"
 /* Descriptors that came with the command line. */
 #define FDSET "/dev/fdset/"
 
@@ -112,7 +117,11 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 		return door_request_of_network(arguments, request);
 	for (i = 0; i < COMMANDS; i++)
 		if (strcmp(name, commands[i].command) == 0)
-			return fill(request, commands[i].kind,
-				    json_string_value(json_object_get(arguments, commands[i].argument)));
-	return false;
+			break;
+	if (i == COMMANDS)
+		return false;
+	value = json_string_value(json_object_get(arguments, commands[i].argument));
+	if (value && strcmp(commands[i].argument, "protocol") == 0 && strncmp(value, PROTOCOL, strlen(PROTOCOL)) == 0)
+		value += strlen(PROTOCOL);
+	return fill(request, commands[i].kind, value);
 }

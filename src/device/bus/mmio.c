@@ -120,3 +120,9 @@ void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, uns
 		size -= piece;
 	}
 }
+
+void mmio_bus_visit(struct mmio_bus *bus,
+		   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context)
+{
+	bus_ranges_visit(&bus->ranges, visit, context);
+}

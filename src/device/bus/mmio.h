@@ -34,4 +34,8 @@ void mmio_bus_remove(struct mmio_bus *bus, uint64_t gpa);
 void mmio_bus_read(struct mmio_bus *bus, uint64_t gpa, uint8_t *data, unsigned size);
 void mmio_bus_write(struct mmio_bus *bus, uint64_t gpa, const uint8_t *data, unsigned size);
 
+/* Call `visit` for each range, by rising addresses; it adds and removes none. Any thread. */
+void mmio_bus_visit(struct mmio_bus *bus,
+		   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context);
+
 #endif

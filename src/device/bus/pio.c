@@ -120,3 +120,9 @@ void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t v
 	for (i = 0; i < size; i++)
 		pio_bus_write(bus, port + i, 1, value >> (8 * i) & 0xff);
 }
+
+void pio_bus_visit(struct pio_bus *bus,
+		   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context)
+{
+	bus_ranges_visit(&bus->ranges, visit, context);
+}

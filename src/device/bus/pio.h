@@ -38,4 +38,8 @@ void pio_bus_remove(struct pio_bus *bus, uint16_t first);
 uint32_t pio_bus_read(struct pio_bus *bus, uint16_t port, unsigned size);
 void pio_bus_write(struct pio_bus *bus, uint16_t port, unsigned size, uint32_t value);
 
+/* Call `visit` for each range, by rising addresses; it adds and removes none. Any thread. */
+void pio_bus_visit(struct pio_bus *bus,
+		   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context);
+
 #endif

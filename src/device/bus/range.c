@@ -161,3 +161,17 @@ struct bus_entry *bus_ranges_look_up(struct bus_ranges *ranges, uint64_t address
 	pthread_rwlock_unlock(&ranges->lock);
 	return found;
 }
+
+void bus_ranges_visit(struct bus_ranges *ranges,
+		      void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context)
+{
+	const struct bus_range *range;
+	unsigned i;
+
+	pthread_rwlock_rdlock(&ranges->lock);
+	for (i = 0; i < ranges->count; i++) {
+		range = &ranges->entries[i]->range;
+		visit(context, range->first, range->last, range->name);
+	}
+	pthread_rwlock_unlock(&ranges->lock);
+}

@@ -64,6 +64,10 @@ int bus_ranges_add(struct bus_ranges *ranges, const struct bus_range *range,
  * thread that isn't in it itself, and holds no lock that its device takes. */
 void bus_ranges_remove(struct bus_ranges *ranges, uint64_t first);
 
+/* Call `visit` for each range, by rising addresses, with the lock held: it does not come back to the bus. */
+void bus_ranges_visit(struct bus_ranges *ranges,
+		      void (*visit)(void *context, uint64_t first, uint64_t last, const char *name), void *context);
+
 static inline bool bus_range_holds(const struct bus_range *range, uint64_t address, unsigned size)
 {
 	return range->first <= address && address <= range->last &&

@@ -1,0 +1,202 @@
+/* What people can ask of the machine, mostly what QMP's queries answer. */
+#include "monitor/hmp_info.h"
+
+#include <string.h>
+
+#include "monitor/hmp_look.h"
+#include "monitor/hmp_migration.h"
+#include "monitor/hmp_pci.h"
+#include "monitor/hmp_snapshots.h"
+#include "monitor/hmp_tree.h"
+#include "monitor/version.h"
+
+static void info_version(struct hmp_line *line)
+{
+	hmp_print(line->text, "%d.%d.%d (kvik " KVIK_VERSION ")\n", VERSION_QEMU_MAJOR,
+		  VERSION_QEMU_MINOR, VERSION_QEMU_MICRO);
+}
+
+static void info_status(struct hmp_line *line)
+{
+	json_t *status = hmp_ask(line, "query-status");
+	const char *name = hmp_string(status, "status");
+	bool runs = json_is_true(json_object_get(status, "running"));
+
+	hmp_print(line->text, "VM status: %s%s%s%s\n", runs ? "running" : "paused",
+		  runs || strcmp(name, "paused") == 0 ? "" : " (",
+		  runs || strcmp(name, "paused") == 0 ? "" : name,
+		  runs || strcmp(name, "paused") == 0 ? "" : ")");
+	json_decref(status);
+}
+
+static void info_cpus(struct hmp_line *line)
+{
+	json_t *cpus = hmp_ask(line, "query-cpus-fast"), *cpu;
+	size_t i;
+
+	json_array_foreach(cpus, i, cpu)
+		hmp_print(line->text, "%c CPU #%lld: thread_id=%lld\n", i == *line->cpu ? '*' : ' ',
+			  json_integer_value(json_object_get(cpu, "cpu-index")),
+			  json_integer_value(json_object_get(cpu, "thread-id")));
+	json_decref(cpus);
+}
+
+static void info_block(struct hmp_line *line)
+{
+	json_t *blocks = hmp_ask(line, "query-block"), *block, *inserted, *cache;
+	size_t i;
+
+	json_array_foreach(blocks, i, block) {
+		inserted = json_object_get(block, "inserted");
+		cache = json_object_get(inserted, "cache");
+		hmp_print(line->text, "%s%s", i ? "\n" : "", hmp_string(block, "device"));
+		if (json_is_true(json_object_get(block, "removable")) && !*hmp_string(block, "device"))
+			hmp_print(line->text, "%s", hmp_string(block, "qdev"));
+		if (!inserted) {
+			hmp_print(line->text, ": [not inserted]\n");
+			continue;
+		}
+		if (*hmp_string(inserted, "node-name"))
+			hmp_print(line->text, " (%s)", hmp_string(inserted, "node-name"));
+		hmp_print(line->text, ": %s (%s%s)\n", hmp_string(inserted, "file"), hmp_string(inserted, "drv"),
+			  json_is_true(json_object_get(inserted, "ro")) ? ", read-only" : "");
+		if (*hmp_string(block, "qdev"))
+			hmp_print(line->text, "    Attached to:      %s\n", hmp_string(block, "qdev"));
+		hmp_print(line->text, "    Cache mode:       %s%s%s\n",
+			  json_is_true(json_object_get(cache, "writeback")) ? "writeback" : "writethrough",
+			  json_is_true(json_object_get(cache, "direct")) ? ", direct" : "",
+			  json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
+	}
+	json_decref(blocks);
+}
+
+static void info_chardev(struct hmp_line *line)
+{
+	json_t *list = hmp_ask(line, "query-chardev"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		hmp_print(line->text, "%s: filename=%s\n", hmp_string(one, "label"), hmp_string(one, "filename"));
+	json_decref(list);
+}
+
+static void info_name(struct hmp_line *line)
+{
+	if (line->monitor->facts.name)
+		hmp_print(line->text, "%s\n", line->monitor->facts.name);
+}
+
+static void info_uuid(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-uuid");
+
+	hmp_print(line->text, "%s\n", hmp_string(answer, "UUID"));
+	json_decref(answer);
+}
+
+static void info_kvm(struct hmp_line *line)
+{
+	hmp_print(line->text, "kvm support: %s\n",
+		  line->monitor->facts.uses_kvm ? "enabled" : "disabled");
+}
+
+static void info_memory(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-memory-size-summary");
+
+	if (answer)
+		hmp_print(line->text, "base memory: %lld\nplugged memory: 0\n",
+			  json_integer_value(json_object_get(answer, "base-memory")));
+	json_decref(answer);
+}
+
+static void info_balloon(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-balloon");
+
+	if (answer)
+		hmp_print(line->text, "balloon: actual=%lld\n",
+			  json_integer_value(json_object_get(answer, "actual")) >> 20);
+	json_decref(answer);
+}
+
+static void info_pci(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-pci");
+
+	if (answer)
+		hmp_print_pci(line->text, answer);
+	json_decref(answer);
+}
+
+static void info_snapshots(struct hmp_line *line)
+{
+	hmp_info_snapshots(line->monitor, line->text);
+}
+
+static void info_migrate(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-migrate");
+
+	hmp_print_migration(line->text, answer);
+	json_decref(answer);
+}
+
+static void info_migrate_parameters(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-migrate-parameters");
+
+	hmp_print(line->text, "max-bandwidth: %lld bytes/second\ndowntime-limit: %lld ms\n",
+		  json_integer_value(json_object_get(answer, "max-bandwidth")),
+		  json_integer_value(json_object_get(answer, "downtime-limit")));
+	json_decref(answer);
+}
+
+static const struct hmp_command information[] = {
+	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
+	{"block", NULL, info_block, "the disks"},
+	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
+	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
+	{"jit", NULL, hmp_info_jit, "what the engine has counted"},
+	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
+	{"lapic", NULL, hmp_info_lapic, "[CPU]: its local APIC"},
+	{"mem", NULL, hmp_info_mem, "which addresses the CPU has mapped, in ranges of one protection"},
+	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
+	{"mice", NULL, hmp_info_mice, "what there is to point with"},
+	{"migrate", NULL, info_migrate, "what has become of a migration"},
+	{"migrate_parameters", NULL, info_migrate_parameters, "what a migration may take"},
+	{"mtree", NULL, hmp_info_mtree, "what is at which addresses and ports"},
+	{"name", NULL, info_name, "the machine's name"},
+	{"pci", NULL, info_pci, "what is on the PCI buses"},
+	{"pic", NULL, hmp_info_pic, "the interrupt controllers but local APICs"},
+	{"qom-tree", NULL, hmp_info_qom_tree, "the objects, and of which types they are"},
+	{"qtree", NULL, hmp_info_qtree, "the devices"},
+	{"registers", NULL, hmp_info_registers, "[-a | CPU]: the CPU's registers, or those of all"},
+	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
+	{"status", NULL, info_status, "whether the machine runs"},
+	{"tlb", NULL, hmp_info_tlb, "each page that the CPU has mapped"},
+	{"usb", NULL, hmp_info_usb, "what is plugged into USB ports"},
+	{"uuid", NULL, info_uuid, "the machine's UUID"},
+	{"version", NULL, info_version, "this program's version"},
+};
+
+#define INFORMATION (sizeof(information) / sizeof(information[0]))
+
+void hmp_info(struct hmp_line *line)
+{
+	size_t length = strcspn(line->rest, " \t\r\n");
+	const struct hmp_command *found = hmp_find(information, INFORMATION, line->rest, length);
+	unsigned i;
+
+	if (found) {
+		line->rest += length;
+		line->rest += strspn(line->rest, " \t\r\n");
+		found->run(line);
+	} else if (length) {
+		hmp_print(line->text, "info: nothing is known of '%.*s': 'info' lists what is\n", (int)length,
+			  line->rest);
+	} else {
+		for (i = 0; i < INFORMATION; i++)
+			hmp_print(line->text, "info %s -- %s\n", information[i].name, information[i].help);
+	}
+}
