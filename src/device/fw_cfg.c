@@ -1,8 +1,8 @@
 /*
- * QEMU's firmware configuration device (QEMU docs/specs/fw_cfg.rst), read-only: selector and data
+ * QEMU's firmware configuration device (QEMU docs/specs/fw_cfg.rst): selector and data
  * ports, the DMA interface, the file directory.
  *
- * Items are written before the guest runs and never after, so a guest cannot make one grow. A DMA
+ * Items are made before the guest runs. It may write to those that say so, by DMA, and cannot make one grow. A DMA
  * descriptor is read from guest memory once and worked on as a copy.
  */
 #include "device/fw_cfg.h"
@@ -45,6 +45,7 @@
 struct item {
 	uint8_t *data;
 	size_t size;
+	bool is_writable;
 };
 
 struct directory_entry {
@@ -126,6 +127,18 @@ static bool read_by_dma(struct fw_cfg *fw_cfg, uint64_t gpa, uint64_t length)
 	return true;
 }
 
+/* Copy `length` bytes from the guest, all inside the selected item; false when they are not, or it is only read. */
+static bool write_by_dma(struct fw_cfg *fw_cfg, uint64_t gpa, uint64_t length)
+{
+	struct item *item = item_at(fw_cfg, fw_cfg->selector);
+
+	if (!item || !item->is_writable || length > item->size - fw_cfg->offset ||
+	    guest_memory_read(fw_cfg->memory, gpa, item->data + fw_cfg->offset, length) < 0)
+		return false;
+	fw_cfg->offset += length;
+	return true;
+}
+
 static void run_dma(struct fw_cfg *fw_cfg, uint64_t descriptor_gpa)
 {
 	struct dma_descriptor descriptor;
@@ -143,7 +156,7 @@ static void run_dma(struct fw_cfg *fw_cfg, uint64_t descriptor_gpa)
 	if (control & DMA_READ) {
 		is_good = read_by_dma(fw_cfg, address, length);
 	} else if (control & DMA_WRITE) {
-		is_good = false;
+		is_good = write_by_dma(fw_cfg, address, length);
 	} else if (control & DMA_SKIP) {
 		available = selected_item(fw_cfg)->size - fw_cfg->offset;
 		fw_cfg->offset += length < available ? length : available;
@@ -202,7 +215,7 @@ int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t siz
 		return -ENOMEM;
 	memcpy(copy, data, size);
 	free(item->data);
-	*item = (struct item){copy, size};
+	*item = (struct item){copy, size, false};
 	return 0;
 }
 
@@ -235,10 +248,21 @@ int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, s
 	return 0;
 }
 
-int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size)
+int fw_cfg_add_writable_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size)
 {
-	const struct item *directory = &fw_cfg->items[KEY_DIRECTORY], *item;
+	int result = fw_cfg_add_file(fw_cfg, name, data, size);
+
+	if (result == 0)
+		fw_cfg->items[KEY_FIRST_FILE + fw_cfg->file_count - 1].is_writable = true;
+	return result;
+}
+
+/* The file of that name and size, or NULL. */
+static struct item *find_file(struct fw_cfg *fw_cfg, const char *name, size_t size)
+{
+	const struct item *directory = &fw_cfg->items[KEY_DIRECTORY];
 	const struct directory_entry *entries;
+	struct item *item;
 	unsigned i;
 
 	entries = (const struct directory_entry *)(directory->data + sizeof(uint32_t));
@@ -246,10 +270,29 @@ int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data,
 		if (strcmp(entries[i].name, name) == 0)
 			break;
 	item = &fw_cfg->items[KEY_FIRST_FILE + i];
-	if (i == fw_cfg->file_count || item->size != size)
+	return i < fw_cfg->file_count && item->size == size ? item : NULL;
+}
+
+int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size)
+{
+	struct item *item = find_file(fw_cfg, name, size);
+
+	if (!item)
 		return -EINVAL;
 	pthread_mutex_lock(&fw_cfg->lock);
 	memcpy(item->data, data, size);
+	pthread_mutex_unlock(&fw_cfg->lock);
+	return 0;
+}
+
+int fw_cfg_read_file(struct fw_cfg *fw_cfg, const char *name, void *data, size_t size)
+{
+	const struct item *item = find_file(fw_cfg, name, size);
+
+	if (!item)
+		return -EINVAL;
+	pthread_mutex_lock(&fw_cfg->lock);
+	memcpy(data, item->data, size);
 	pthread_mutex_unlock(&fw_cfg->lock);
 	return 0;
 }

@@ -26,6 +26,10 @@ struct fw_cfg *fw_cfg_create(const struct guest_memory *memory, struct error *er
 int fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size);
 /* Add a file ("etc/e820", at most 55 characters); the bytes are copied. Before the guest runs. */
 int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
+/* The same for one that the guest may write to, too; who keeps it saves and resets it. */
+int fw_cfg_add_writable_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
+/* A file's bytes, of which it has as many. 0 or -EINVAL. Any thread. */
+int fw_cfg_read_file(struct fw_cfg *fw_cfg, const char *name, void *data, size_t size);
 /* Put other bytes into a file, as many as it has. 0 or -EINVAL. Any thread. */
 int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 

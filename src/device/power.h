@@ -11,6 +11,7 @@ enum power_request {
 	POWER_EXIT,  /* end the run with a status of the guest's own */
 	POWER_CRASH, /* the guest cannot go on */
 	POWER_WATCHDOG, /* it has not answered its watchdog in time */
+	POWER_PANIC, /* its kernel says that it has panicked (pvpanic.h, whose bits are the status) */
 	POWER_SLEEP, /* sleep with memory on (ACPI's S3), until: */
 	POWER_WAKE, /* wake, of which acpi_pm.h's reason is the status; nothing for one that is awake */
 };

@@ -57,6 +57,9 @@ const struct tray *board_tray(const struct board *board, unsigned disk);
 /* Call config.tray_moved for those that have moved, which the I/O thread would do soon. */
 void board_tell_trays(struct board *board);
 
+/* As vmcoreinfo_find; false: there is no such device. */
+bool board_find_vmcoreinfo(const struct board *board, uint64_t *gpa, uint32_t *size);
+
 /* Call `visit` with each device's name. */
 void board_visit_devices(const struct board *board, void (*visit)(void *context, const char *name), void *context);
 

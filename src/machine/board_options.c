@@ -7,8 +7,11 @@
 #include "device/pc_testdev.h"
 #include "device/pci_exercise.h"
 #include "device/pci_testdev.h"
+#include "device/pvpanic.h"
 #include "device/virtio/balloon.h"
 #include "device/virtio/entropy.h"
+#include "device/vmcoreinfo.h"
+#include "machine/board.h"
 #include "machine/board_parts.h"
 
 #define CLASS_OTHER 0x00ff00
@@ -76,6 +79,30 @@ static int add_pc_testdev(struct board *board, const struct device_option *optio
 			    option->name, &pc_testdev_mmio_ops, testdev, error);
 }
 
+static int add_pvpanic(struct board *board, const struct device_option *option, struct error *error)
+{
+	struct power *power = &board->config.power;
+	int result = add(board, option, &pvpanic_port_device_ops, power, error);
+
+	if (result < 0)
+		return result;
+	board->panic_port = option->values[PVPANIC_IOPORT];
+	return pio_bus_add(board->config.pio, board->panic_port, 1, option->name, &pvpanic_pio_ops, power, error);
+}
+
+static int add_vmcoreinfo(struct board *board, const struct device_option *option, struct error *error)
+{
+	struct vmcoreinfo *vmcoreinfo;
+
+	if (board->vmcoreinfo)
+		return error_set(error, EEXIST, "one vmcoreinfo is enough");
+	vmcoreinfo = vmcoreinfo_create(board->fw_cfg, error);
+	if (!vmcoreinfo)
+		return -ENOMEM;
+	board->vmcoreinfo = vmcoreinfo;
+	return add(board, option, &vmcoreinfo_device_ops, vmcoreinfo, error);
+}
+
 static unsigned place_of(const struct device_option *option)
 {
 	uint64_t slot = option->values[PCI_SLOT];
@@ -100,6 +127,10 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 		ops = &pci_testdev_device_ops;
 		device = pci_testdev_create(seat.bus, seat.slot_function, board->config.vm,
 					    option->values[PCI_TESTDEV_MEMBAR], error);
+		break;
+	case DEVICE_PVPANIC_PCI:
+		ops = &pvpanic_pci_device_ops;
+		device = pvpanic_pci_create(seat.bus, seat.slot_function, &board->config.power, error);
 		break;
 	case DEVICE_I6300ESB:
 		ops = &i6300esb_device_ops;
@@ -168,8 +199,11 @@ int board_add_option(struct board *board, const struct device_option *option, st
 	switch (option->kind) {
 	case DEVICE_DEBUG_EXIT: return add_debug_exit(board, option, error);
 	case DEVICE_PC_TESTDEV: return add_pc_testdev(board, option, error);
+	case DEVICE_PVPANIC: return add_pvpanic(board, option, error);
+	case DEVICE_VMCOREINFO: return add_vmcoreinfo(board, option, error);
 	case DEVICE_PCI_TESTDEV:
 	case DEVICE_I6300ESB:
+	case DEVICE_PVPANIC_PCI:
 	case DEVICE_PCI_EXERCISE: return add_pci_device(board, option, error);
 	case DEVICE_VIRTIO_BALLOON:
 	case DEVICE_VIRTIO_RNG: return add_virtio(board, option, error);
@@ -185,4 +219,9 @@ int board_add_options(struct board *board, struct error *error)
 	for (i = 0; i < board->config.option_count && result == 0; i++)
 		result = board_add_option(board, &board->config.options[i], error);
 	return result;
+}
+
+bool board_find_vmcoreinfo(const struct board *board, uint64_t *gpa, uint32_t *size)
+{
+	return board->vmcoreinfo && vmcoreinfo_find(board->vmcoreinfo, gpa, size);
 }

@@ -57,6 +57,7 @@ struct board_serial {
 extern const struct board_serial board_serials[BOARD_SERIALS_MAX];
 
 struct rtc;
+struct vmcoreinfo;
 
 struct board_serial_lines {
 	pthread_mutex_t lock; /* guards the levels; held while a line is driven */
@@ -78,6 +79,8 @@ struct board {
 	struct i8042 *keyboard; /* and mouse; NULL: none */
 	struct xhci *xhci;     /* NULL: no USB */
 	struct usb_device *usb_devices[BOARD_USB_KINDS]; /* the last of each; NULL: none */
+	uint16_t panic_port;	       /* pvpanic's; 0: none */
+	struct vmcoreinfo *vmcoreinfo; /* NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
 		unsigned turn, later_turn; /* lower ones first; from the first reset on */

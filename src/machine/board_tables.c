@@ -59,6 +59,22 @@ static void describe_fw_cfg(struct aml *aml)
 	aml_end(aml, mark);
 }
 
+/* pvpanic's, at which Linux's driver finds it. */
+static void describe_panic(struct aml *aml, const struct board *board)
+{
+	struct aml_resources resources = {.used = 0};
+	size_t mark;
+
+	if (!board->panic_port)
+		return;
+	mark = aml_device_begin(aml, "PEVT");
+	aml_name_string(aml, "_HID", "QEMU0001");
+	aml_name_integer(aml, "_STA", 0xb); /* there, but nothing to show */
+	aml_resource_io(&resources, board->panic_port, 1);
+	aml_current_resources(aml, &resources);
+	aml_end(aml, mark);
+}
+
 static void describe_virtio(struct aml *aml, const struct board *board)
 {
 	struct aml_resources resources;
@@ -121,6 +137,7 @@ static void describe(struct aml *aml, const void *context)
 	describe_serials(aml, board);
 	describe_device(aml, "RTC", "PNP0B00", 0, RTC_FIRST_PORT, RTC_PORTS, RTC_GSI);
 	describe_fw_cfg(aml);
+	describe_panic(aml, board);
 	describe_virtio(aml, board);
 	if (board_is_pc(board)) {
 		aml_end(aml, bridge);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/pvpanic.h"
+
 /* A number that a property may have: `first` to `last`, and a power of two where that is asked for. */
 struct device_property {
 	const char *name;
@@ -26,6 +28,9 @@ static const struct kind {
 				 {"membar", 0, 16, 1ull << 46, true}}},
 	[DEVICE_PCI_EXERCISE] = {"pci-exercise", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
 	[DEVICE_I6300ESB] = {"i6300esb", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
+	[DEVICE_PVPANIC] = {"pvpanic", false, false, {{"ioport", PVPANIC_PORT, 1, 0xffff}}},
+	[DEVICE_PVPANIC_PCI] = {"pvpanic-pci", true, false, {{"slot", PCI_ANY_SLOT, 0, 31}}},
+	[DEVICE_VMCOREINFO] = {"vmcoreinfo", false, false, {{NULL}}},
 	[DEVICE_VIRTIO_RNG] = {"virtio-rng", false, true, {VIRTIO_PROPERTIES}},
 	[DEVICE_VIRTIO_BALLOON] = {"virtio-balloon", false, true,
 				   {VIRTIO_PROPERTIES, {"target", 0, 0, 1ull << 43}}},
@@ -102,7 +107,8 @@ int device_option_parse(struct device_option *option, const char *text, struct e
 	if (i == KINDS)
 		return error_set(error, EINVAL,
 				 "'%.*s' is not a device: use isa-debug-exit, pc-testdev, "
-				 "pci-testdev, pci-exercise, i6300esb, virtio-rng or virtio-balloon",
+				 "pci-testdev, pci-exercise, i6300esb, pvpanic, pvpanic-pci, vmcoreinfo, "
+				 "virtio-rng or virtio-balloon",
 				 (int)length, text);
 	*option = (struct device_option){i, kinds[i].name, kinds[i].is_pci,
 					  kinds[i].is_virtio, {0}, 0, 0};

@@ -30,6 +30,7 @@ enum machine_pause {
 	MACHINE_PAUSE_SENT = 1 << 4,	 /* it is being sent elsewhere, or was */
 	MACHINE_PAUSE_SNAPSHOT = 1 << 5, /* a snapshot is made, loaded or deleted */
 	MACHINE_PAUSE_ASLEEP = 1 << 6,	 /* its guest sleeps with memory on; machine_wake_up, an alarm or a reset ends that */
+	MACHINE_PAUSE_PANICKED = 1 << 7, /* its guest has panicked; a reset makes it the user's */
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
 };
 
@@ -51,6 +52,20 @@ enum machine_watchdog {
 	MACHINE_WATCHDOG_DEBUG,	   /* nothing but that observers are told */
 	MACHINE_WATCHDOG_NONE,	   /* likewise */
 };
+/* What becomes of a guest whose kernel says that it has panicked. */
+enum machine_panic {
+	MACHINE_PANIC_CRASH,	/* the run ends with MACHINE_STATUS_CRASHED */
+	MACHINE_PANIC_SHUTDOWN, /* it ends with 0, or stands still if it stays when it is off */
+	MACHINE_PANIC_PAUSE,	/* it stands still */
+	MACHINE_PANIC_FAILURE,	/* the run ends with MACHINE_STATUS_ERROR */
+	MACHINE_PANIC_NONE,	/* nothing but that observers are told */
+};
+/* In QEMU's words; the first has none there. 0, or -EINVAL: there is no such word. */
+int machine_panic_parse(const char *name, enum machine_panic *action);
+/* What comes of one now: whether it stands still, or the run ends. */
+bool machine_panic_pauses(const struct machine *machine);
+bool machine_panic_ends(const struct machine *machine);
+
 /* In QEMU's words. */
 const char *machine_watchdog_name(enum machine_watchdog action);
 /* 0, or -EINVAL: there is no such word. */
@@ -123,6 +138,8 @@ struct machine_observer {
 	void (*unplugged)(void *context, unsigned slot); /* what was there (BOARD_PLACE_SLOT) has gone */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
+	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */
+	void (*crash_loaded)(void *context); /* it has, and a crash kernel of its own takes over */
 	/* The run ends, or the guest is off and the machine stays. Not when machine_quit ended it. */
 	void (*ending)(void *context);
 	void (*ended)(void *context, int status); /* with this enum machine_status, or the guest's own */
@@ -174,6 +191,10 @@ void machine_visit_windows(struct machine *machine, bool is_ports,
 			   void (*visit)(void *context, uint64_t first, uint64_t last, const char *name),
 			   void *context);
 void machine_visit_devices(const struct machine *machine, void (*visit)(void *context, const char *name), void *context);
+
+/* Where the guest's kernel has left its note for tools that read core files, and its size, unchecked. False: nowhere. Any
+ * thread. */
+bool machine_find_vmcoreinfo(const struct machine *machine, uint64_t *gpa, uint32_t *size);
 
 /* What is plugged into a USB port. False: nothing. I/O thread. */
 #define MACHINE_USB_PORTS 8

@@ -85,6 +85,7 @@ struct machine_config {
 	bool stays_when_off;	      /* a guest that powers off, or would end it at a reset, does not end the run */
 	bool resets_at_triple_fault;  /* as a PC's chipset does; else it is a crash */
 	enum machine_watchdog watchdog;
+	enum machine_panic panic;
 	unsigned pauses;	      /* enum machine_pause (inspect.h), from the start on */
 	bool is_confined;	      /* by a sandbox, which outlasts the machine */
 	struct sandbox_config sandbox;

@@ -73,6 +73,11 @@ bool machine_usb_device(const struct machine *machine, unsigned port, struct mac
 	return board_describe_usb(machine->board, port, &device->product, &device->mbits_per_s);
 }
 
+bool machine_find_vmcoreinfo(const struct machine *machine, uint64_t *gpa, uint32_t *size)
+{
+	return board_find_vmcoreinfo(machine->board, gpa, size);
+}
+
 void machine_visit_counters(struct machine *machine, unsigned cpu,
 			    void (*visit)(void *context, const char *name, uint64_t value), void *context)
 {

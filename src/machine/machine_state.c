@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "device/acpi_pm.h"
+#include "device/pvpanic.h"
 #include "machine/inspect.h"
 #include "machine/machine_parts.h"
 #include "util/log.h"
@@ -293,8 +294,9 @@ static void start_anew(struct machine *machine, enum machine_cause cause)
 	/* A machine that was off doesn't start by itself. */
 	pthread_mutex_lock(&machine->lock);
 	machine->pauses &= ~MACHINE_PAUSE_ASLEEP;
-	if (machine->pauses & MACHINE_PAUSE_OFF)
-		machine->pauses = (machine->pauses & ~MACHINE_PAUSE_OFF) | MACHINE_PAUSE_USER;
+	if (machine->pauses & (MACHINE_PAUSE_OFF | MACHINE_PAUSE_PANICKED))
+		machine->pauses = (machine->pauses & ~(MACHINE_PAUSE_OFF | MACHINE_PAUSE_PANICKED)) |
+				  MACHINE_PAUSE_USER;
 	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, was_reset);
 }
@@ -393,6 +395,61 @@ static void watchdog_ran_out(struct machine *machine)
 	}
 }
 
+static const char *const panic_names[] = {
+	[MACHINE_PANIC_SHUTDOWN] = "shutdown",
+	[MACHINE_PANIC_PAUSE] = "pause",
+	[MACHINE_PANIC_FAILURE] = "exit-failure",
+	[MACHINE_PANIC_NONE] = "none",
+};
+
+int machine_panic_parse(const char *name, enum machine_panic *action)
+{
+	unsigned i;
+
+	for (i = MACHINE_PANIC_SHUTDOWN; i < sizeof(panic_names) / sizeof(panic_names[0]); i++) {
+		if (strcmp(name, panic_names[i]) == 0) {
+			*action = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+bool machine_panic_pauses(const struct machine *machine)
+{
+	return machine->config.panic == MACHINE_PANIC_PAUSE ||
+	       (machine->config.panic == MACHINE_PANIC_SHUTDOWN && machine->config.stays_when_off);
+}
+
+bool machine_panic_ends(const struct machine *machine)
+{
+	return !machine_panic_pauses(machine) && machine->config.panic != MACHINE_PANIC_NONE;
+}
+
+static void panicked(struct machine *machine, unsigned what)
+{
+	static const int statuses[] = {
+		[MACHINE_PANIC_CRASH] = MACHINE_STATUS_CRASHED,
+		[MACHINE_PANIC_SHUTDOWN] = MACHINE_STATUS_OFF,
+		[MACHINE_PANIC_FAILURE] = MACHINE_STATUS_ERROR,
+	};
+
+	if (!(what & PVPANIC_PANICKED)) {
+		log_guest("the guest has panicked, and its crash kernel takes over");
+		TELL(machine, crash_loaded);
+		return;
+	}
+	log_guest("the guest has panicked");
+	TELL(machine, panicked);
+	if (machine_panic_pauses(machine)) {
+		pthread_mutex_lock(&machine->lock);
+		machine->pauses |= MACHINE_PAUSE_PANICKED;
+		pthread_mutex_unlock(&machine->lock);
+	} else if (machine_panic_ends(machine)) {
+		power_off(machine, MACHINE_GUEST_CRASH, statuses[machine->config.panic]);
+	}
+}
+
 /* Whether a debugger wants to look at what is left of the guest. */
 static bool keep_crashed(struct machine *machine)
 {
@@ -445,6 +502,7 @@ void machine_request_ready(void *context)
 				power_off(machine, MACHINE_GUEST_CRASH, MACHINE_STATUS_CRASHED);
 			break;
 		case POWER_WATCHDOG: watchdog_ran_out(machine); break;
+		case POWER_PANIC: panicked(machine, status); break;
 		case POWER_SLEEP: fall_asleep(machine); break;
 		case POWER_WAKE: wake_up(machine, status); break;
 		case POWER_RESET:

@@ -31,6 +31,8 @@ static const char *status_name(const struct monitor *monitor, unsigned pauses)
 		return "inmigrate";
 	if (pauses & MACHINE_PAUSE_SENT)
 		return monitor->migration.status == MIGRATION_COMPLETED ? "postmigrate" : "finish-migrate";
+	if (pauses & MACHINE_PAUSE_PANICKED)
+		return "guest-panicked";
 	if (pauses & MACHINE_PAUSE_ASLEEP)
 		return "suspended";
 	if (pauses & MACHINE_PAUSE_DEBUGGER)
@@ -77,6 +79,7 @@ json_t *qmp_cont(struct qmp_call *call)
 		machine_keep(call->monitor->machine);
 		machine_resume(call->monitor->machine, MACHINE_PAUSE_SENT);
 	}
+	machine_resume(call->monitor->machine, MACHINE_PAUSE_PANICKED);
 	machine_resume(call->monitor->machine, MACHINE_PAUSE_USER);
 	return qmp_done();
 }

@@ -119,6 +119,22 @@ static void watchdog(void *context)
 	qmp_send_event(monitor, "WATCHDOG", json_pack("{s:s}", "action", machine_watchdog_name(action)));
 }
 
+static void panicked(void *context)
+{
+	struct monitor *monitor = context;
+
+	qmp_send_event(monitor, "GUEST_PANICKED",
+		       json_pack("{s:s}", "action",
+				 machine_panic_pauses(monitor->machine) ? "pause"
+				 : machine_panic_ends(monitor->machine) ? "poweroff"
+									: "run"));
+}
+
+static void crash_loaded(void *context)
+{
+	qmp_send_event(context, "GUEST_CRASHLOADED", json_pack("{s:s}", "action", "run"));
+}
+
 static void ending(void *context)
 {
 	struct monitor *monitor = context;
@@ -147,6 +163,8 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.fell_asleep = fell_asleep,
 		.woke_up = woke_up,
 		.watchdog = watchdog,
+		.panicked = panicked,
+		.crash_loaded = crash_loaded,
 		.ending = ending,
 		.context = monitor,
 	};

@@ -324,6 +324,50 @@ static void test_fw_cfg(void **state)
 	fw_cfg_device_ops.destroy(fw_cfg);
 }
 
+/* A file that the guest writes to, whose bytes cannot become more. */
+static void test_fw_cfg_write(void **state)
+{
+	static uint8_t ram[4096];
+	struct guest_memory memory = {.regions = {{0x1000, sizeof(ram), ram}}, .region_count = 1};
+	struct error error;
+	struct fw_cfg *fw_cfg = fw_cfg_create(&memory, &error);
+	struct {
+		uint32_t control, length;
+		uint64_t address;
+	} dma;
+	static const struct {
+		uint16_t key;
+		uint32_t length;
+		uint64_t gpa;
+		bool is_good;
+	} writes[] = {
+		{0x20, 4, 0x1100, false},     {0x21, 4, 0x1100, true},		{0x21, 5, 0x1100, false},
+		{0x21, 4, 0xffffffff, false}, {0x21, 0xffffffff, 0x1100, false}, {0x22, 1, 0x1100, false},
+	};
+	char text[4];
+	unsigned i;
+
+	(void)state;
+	assert_int_equal(fw_cfg_add_file(fw_cfg, "fixed", "same", 4), 0);
+	assert_int_equal(fw_cfg_add_writable_file(fw_cfg, "open", "here", 4), 0);
+	for (i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
+		dma.control = htobe32((uint32_t)writes[i].key << 16 | 0x18);
+		dma.length = htobe32(writes[i].length);
+		dma.address = htobe64(writes[i].gpa);
+		memcpy(ram, &dma, sizeof(dma));
+		memcpy(ram + 0x100, "more", 5);
+		fw_cfg_pio_ops.write(fw_cfg, 8, 4, htobe32(0x1000));
+		assert_int_equal(ram[3], !writes[i].is_good);
+	}
+	assert_int_equal(fw_cfg_read_file(fw_cfg, "fixed", text, 4), 0);
+	assert_memory_equal(text, "same", 4);
+	assert_int_equal(fw_cfg_read_file(fw_cfg, "open", text, 4), 0);
+	assert_memory_equal(text, "more", 4);
+	assert_int_equal(fw_cfg_read_file(fw_cfg, "open", text, 3), -EINVAL);
+	assert_int_equal(fw_cfg_read_file(fw_cfg, "none", text, 4), -EINVAL);
+	fw_cfg_device_ops.destroy(fw_cfg);
+}
+
 static void test_debug_exit(void **state)
 {
 	struct fixture fixture;
@@ -378,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_acpi_power_off), cmocka_unit_test(test_acpi_timer),
 		cmocka_unit_test(test_acpi_sleep),   cmocka_unit_test(test_pci),
 		cmocka_unit_test(test_fw_cfg),	     cmocka_unit_test(test_debug_exit),
+		cmocka_unit_test(test_fw_cfg_write),
 		cmocka_unit_test(test_port_bus),
 	};
 

@@ -29,6 +29,7 @@
 #include "device/display/vga.h"
 #include "device/pflash.h"
 #include "device/post_port.h"
+#include "device/pvpanic.h"
 #include "device/pcie_root_port.h"
 #include "device/q35.h"
 #include "device/char/print_port.h"
@@ -39,6 +40,7 @@
 #include "device/virtio/entropy.h"
 #include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
+#include "device/vmcoreinfo.h"
 #include "device_fixture.h"
 
 #define SEEN_MAX 1024
@@ -56,6 +58,8 @@ struct world {
 	struct i440fx chipset;
 	struct q35 q35;
 	struct gsi_routes *routes;
+	struct fw_cfg *fw_cfg; /* of a device that has files there */
+	struct power power;
 	uint8_t post_code;
 	struct device device;
 };
@@ -291,6 +295,35 @@ static size_t firmware_look(struct world *world, uint8_t *seen)
 	for (i = 0; i < 12; i++)
 		seen[i] = fw_cfg_pio_ops.read(world->device.device, 1, 1);
 	return 12;
+}
+
+/* --- vmcoreinfo --- */
+
+static void vmcoreinfo_open(struct world *world)
+{
+	struct error error;
+
+	world->fw_cfg = fw_cfg_create(&world->memory, &error);
+	adopt(world, "vmcoreinfo", &vmcoreinfo_device_ops, vmcoreinfo_create(world->fw_cfg, &error));
+}
+
+static void vmcoreinfo_stir(struct world *world)
+{
+	/* As the guest writes it: both formats, the size, the address. */
+	static const uint8_t content[16] = {1, 0, 1, 0, 0x34, 0x12, 0, 0, 0x78, 0x56, 0x34, 0x12, 1};
+
+	assert_int_equal(fw_cfg_renew_file(world->fw_cfg, "etc/vmcoreinfo", content, sizeof(content)), 0);
+}
+
+static size_t vmcoreinfo_look(struct world *world, uint8_t *seen)
+{
+	uint64_t gpa = 0;
+	uint32_t size = 0;
+
+	seen[0] = vmcoreinfo_find(world->device.device, &gpa, &size);
+	memcpy(seen + 1, &gpa, sizeof(gpa));
+	memcpy(seen + 9, &size, sizeof(size));
+	return 13;
 }
 
 /* --- PCI --- */
@@ -607,6 +640,27 @@ static void testdev_create(struct world *world)
 	      pci_testdev_create(world->pci, PCI_SLOT_FUNCTION(5, 0), NULL, 1 << 20, &error));
 }
 
+static void pvpanic_open(struct world *world)
+{
+	struct error error;
+
+	pci_create(world);
+	adopt(world, "pvpanic-pci", &pvpanic_pci_device_ops,
+	      pvpanic_pci_create(world->pci, PCI_SLOT_FUNCTION(5, 0), &world->power, &error));
+}
+
+static void pvpanic_stir(struct world *world)
+{
+	set_config(world, PCI_BAR(0), 4, 0xd0000000);
+	set_config(world, PCI_COMMAND, 2, 3);
+}
+
+static size_t pvpanic_look(struct world *world, uint8_t *seen)
+{
+	mmio_bus_read(world->mmio, 0xd0000000, seen, 2);
+	return 2;
+}
+
 static void testdev_stir(struct world *world)
 {
 	uint8_t data = 0xce;
@@ -909,6 +963,8 @@ static const struct subject subjects[] = {
     {"POST port", post_create, post_stir, post_look},
     {"print port", print_create, no_stir, no_look},
     {"debug exit", exit_create, no_stir, no_look},
+    {"vmcoreinfo", vmcoreinfo_open, vmcoreinfo_stir, vmcoreinfo_look},
+    {"pvpanic-pci", pvpanic_open, pvpanic_stir, pvpanic_look},
     {"interrupt controllers", irqchip_create, irqchip_stir, irqchip_look},
 };
 
@@ -937,6 +993,8 @@ static void world_close(struct world *world)
 	} else {
 		device_destroy(&world->device);
 	}
+	if (world->fw_cfg)
+		fw_cfg_device_ops.destroy(world->fw_cfg);
 	gsi_routes_destroy(world->routes);
 	char_destroy(world->stream);
 	event_loop_destroy(world->loop);

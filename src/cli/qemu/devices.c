@@ -161,6 +161,8 @@ static const struct property usb_storage_properties[] = {
 	{"commandlog", PROPERTY_BOOL, "off"}, {NULL}};
 
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
+static const struct property pvpanic_properties[] = {
+	{"ioport", PROPERTY_NUMBER}, {"events", PROPERTY_NUMBER, "3"}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
 static const struct device_driver drivers[] = {
@@ -217,6 +219,9 @@ static const struct device_driver drivers[] = {
 	{"pc-testdev", NULL, ROLE_OPTION, "isa-device", false, false, no_properties, "of kvm-unit-tests"},
 	{"pcie-root-port", NULL, ROLE_ROOT_PORT, "pcie-root-port-base", true, false, root_port_properties, "a port of PCI Express, for a device that may come and go; of a q35"},
 	{"i6300esb", NULL, ROLE_OPTION, "pci-device", true, false, no_properties, "a watchdog"},
+	{"pvpanic", NULL, ROLE_OPTION, "isa-device", false, false, pvpanic_properties, "a guest's panic, told by a port"},
+	{"pvpanic-pci", NULL, ROLE_OPTION, "pci-device", true, false, no_properties, "the same by PCI"},
+	{"vmcoreinfo", NULL, ROLE_OPTION, "device", false, false, no_properties, "where the guest's kernel leaves its note for core files"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 

@@ -596,6 +596,16 @@ static int examine_watchdog(struct line *line, struct error *error)
 	return 0;
 }
 
+static int examine_panic(struct line *line, struct error *error)
+{
+	const char *action = keyval_text(said(line, "action"), "panic");
+
+	line->config.panic = MACHINE_PANIC_SHUTDOWN;
+	if (action && machine_panic_parse(action, &line->config.panic) < 0)
+		return error_set(error, EINVAL, "-action panic=%.60s: use shutdown, pause, exit-failure or none", action);
+	return 0;
+}
+
 /* Whether a -global switches on that property of a part of the board, as QEMU's are called. */
 static bool globals_switch_on(const struct line *line, const char *part, const char *name)
 {
@@ -687,7 +697,7 @@ int line_examine(struct line *line, struct error *error)
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);
-	if (examine_globals(line, error) < 0 || examine_watchdog(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
+	if (examine_globals(line, error) < 0 || examine_watchdog(line, error) < 0 || examine_panic(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
 	    examine_descriptors(line, error) < 0 ||
 	    examine_escape(line, error) < 0 || line_examine_consoles(line, error) < 0)
 		return -EINVAL;

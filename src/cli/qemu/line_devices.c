@@ -119,7 +119,7 @@ static int open_network(struct line *line, const json_t *device, struct error *e
 /* One that `kvik run --device` has, too, by its text. */
 static int add_option(struct line *line, const char *name, const json_t *device, struct error *error)
 {
-	static const char *const numbers[] = {"iobase", "iosize", "membar"};
+	static const char *const numbers[] = {"iobase", "iosize", "ioport", "membar"};
 	char text[256];
 	unsigned i, used = snprintf(text, sizeof(text), "%s", name);
 	uint64_t value;

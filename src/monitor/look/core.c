@@ -15,6 +15,7 @@
 #define SEGMENTS_MAX 0xf000u /* below PN_XNUM */
 #define NOTE_ALIGN   4u
 #define DATA_ALIGN   4096u
+#define VMCOREINFO_MAX (64u << 10)
 
 /* One of the core's segments. */
 struct core_segment {
@@ -173,6 +174,27 @@ static int add_cpus(struct core_writer *writer, struct error *error)
 		}
 	}
 	return 0;
+}
+
+/* A note of the guest's own, if it is one: a header, and a name and data of those sizes. */
+static void add_vmcoreinfo(struct core_writer *writer)
+{
+	uint64_t gpa;
+	uint32_t size;
+	Elf64_Nhdr header;
+	uint8_t *note, *bytes;
+
+	if (!machine_find_vmcoreinfo(writer->look->machine, &gpa, &size) || size < sizeof(header) ||
+	    size > VMCOREINFO_MAX)
+		return;
+	note = malloc(size);
+	if (note && guest_memory_read(machine_memory(writer->look->machine), gpa, note, size) == 0) {
+		memcpy(&header, note, sizeof(header));
+		if (sizeof(header) + aligned(header.n_namesz) + aligned(header.n_descsz) <= aligned(size) &&
+		    (bytes = add_bytes(writer, aligned(size))))
+			memcpy(bytes, note, size);
+	}
+	free(note);
 }
 
 /* --- segments --- */
@@ -339,6 +361,7 @@ int look_write_core(const struct look *look, const struct look_core *core, int f
 	if (result == 0)
 		result = add_segments(&writer, core->is_virtual, error);
 	if (result == 0) {
+		add_vmcoreinfo(&writer);
 		result = writer.is_out_of_memory ? -ENOMEM : write_headers(&writer, fd);
 		if (result == 0)
 			result = write_memory(&writer, fd);

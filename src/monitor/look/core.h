@@ -16,7 +16,8 @@ struct look_core {
 
 /*
  * Write it from the descriptor's place on, in one go (it may be a pipe). Notes: NT_PRSTATUS of each CPU as Linux
- * writes them, and "QEMU" with what else a CPU has, by which crash finds the kernel's tables. 0, or -errno and `error`.
+ * writes them, and "QEMU" with what else a CPU has, by which crash finds the kernel's tables; and the guest's own
+ * vmcoreinfo, if it has left one. 0, or -errno and `error`.
  */
 int look_write_core(const struct look *look, const struct look_core *core, int fd, struct error *error);
 
