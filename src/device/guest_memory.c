@@ -83,6 +83,8 @@ void guest_memory_written(const struct guest_memory *memory, uint64_t gpa, uint6
 	const struct guest_region *region;
 	uint64_t available, chunk;
 
+	if (memory->written && size_bytes)
+		memory->written(memory->context, gpa, size_bytes);
 	if (!atomic_load(&memory->is_logging))
 		return;
 	while (size_bytes && (region = find_region(memory, gpa, &available))) {

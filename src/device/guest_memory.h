@@ -7,7 +7,8 @@
  * All of the monitor's writes go through here, because KVM's dirty log (KVM api.rst 4.8) knows the
  * writes of vCPUs alone: the pages that are written here are logged here, and whoever reads the log
  * takes both (machine/ram.h). A page is marked after it was written, so that who takes the mark and
- * then reads the page has the new bytes, or finds the page marked again.
+ * then reads the page has the new bytes, or finds the page marked again. And because the engine keeps
+ * translations of code, and is told where others write (kvm_vm_tell_writes).
  */
 #ifndef KVIK_DEVICE_GUEST_MEMORY_H
 #define KVIK_DEVICE_GUEST_MEMORY_H
@@ -29,6 +30,10 @@ struct guest_memory {
 	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS]; /* by rising gpa, disjoint */
 	unsigned region_count;
 	_Atomic bool is_logging;
+	/* Hears of every write through here, after it, on the writer's thread; NULL: nobody does. Constant while
+	 * vCPUs run. */
+	void (*written)(void *context, uint64_t gpa, uint64_t size_bytes);
+	void *context;
 };
 
 /*

@@ -172,6 +172,26 @@ void engine_own_memory(int vm_fd)
 	handle_put(handle);
 }
 
+void engine_tell_writes(int vm_fd)
+{
+	struct handle *handle = handle_of(vm_fd, HANDLE_VM);
+
+	if (!handle)
+		return;
+	vm_tell_writes(handle->object);
+	handle_put(handle);
+}
+
+void engine_written(int vm_fd, uint64_t gpa, uint64_t size)
+{
+	struct handle *handle = handle_of(vm_fd, HANDLE_VM);
+
+	if (!handle)
+		return;
+	vm_written(handle->object, gpa, size);
+	handle_put(handle);
+}
+
 void engine_read_statistics(int vcpu_fd,
 			    void (*visit)(void *context, const char *name, uint64_t value),
 			    void *context)

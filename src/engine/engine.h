@@ -62,6 +62,15 @@ bool engine_chain_signal(int number, const struct sigaction *action, struct siga
 void engine_own_memory(int vm_fd);
 
 /*
+ * Whoever else writes memory of the VM on `vm_fd`, this process and its threads as well as others, tells of it from
+ * now on, before the guest can know: the engine then need not expect changed code behind every interrupt
+ * and exit. Before the first vCPU is created.
+ */
+void engine_tell_writes(int vm_fd);
+/* [gpa, gpa + size) was written; `size` UINT64_MAX from gpa 0 on: anything may have been. Any thread. */
+void engine_written(int vm_fd, uint64_t gpa, uint64_t size);
+
+/*
  * Stubs of the VM may map guest memory: the `size` bytes at `base`, in this process, are those of `fd`
  * from its start on, and stay that as long as the VM is there. Slots in them are run directly, others
  * are not. The descriptor stays the caller's, and open. Before the first vCPU is created.

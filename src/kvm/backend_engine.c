@@ -82,6 +82,8 @@ static int open_direct_lockstep(const struct kvm_options *options, struct error 
 		.close = engine_close,                                                             \
 		.kick = engine_backend_kick,                                                       \
 		.own_memory = engine_own_memory,                                                   \
+		.tell_writes = engine_tell_writes,                                                 \
+		.written = engine_written,                                                         \
 		.share_memory = engine_share_memory,                                               \
 		.keeper_create = engine_keeper_create,                                             \
 		.keeper_serve = engine_keeper_serve,                                               \

@@ -81,6 +81,18 @@ void kvm_vm_own_memory(const struct kvm_vm *vm)
 		vm->system->backend->own_memory(vm->fd);
 }
 
+void kvm_vm_tell_writes(const struct kvm_vm *vm)
+{
+	if (vm->system->backend->tell_writes)
+		vm->system->backend->tell_writes(vm->fd);
+}
+
+void kvm_vm_written(const struct kvm_vm *vm, uint64_t gpa, uint64_t size_bytes)
+{
+	if (vm->system->backend->written)
+		vm->system->backend->written(vm->fd, gpa, size_bytes);
+}
+
 void kvm_vm_share_memory(const struct kvm_vm *vm, void *base, uint64_t size, int fd)
 {
 	if (vm->system->backend->share_memory)

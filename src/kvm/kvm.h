@@ -74,6 +74,10 @@ struct kvm_backend {
 	/* See kvm_vm_own_memory. NULL: makes no difference. */
 	void (*own_memory)(int vm_fd);
 
+	/* See kvm_vm_tell_writes. Both or neither. NULL: makes no difference. */
+	void (*tell_writes)(int vm_fd);
+	void (*written)(int vm_fd, uint64_t gpa, uint64_t size);
+
 	/* See kvm_vm_share_memory. NULL: makes no difference. */
 	void (*share_memory)(int vm_fd, void *base, uint64_t size, int fd);
 	/* What kvm_options.stubs are to do. NULL: it has no use for any. */
@@ -144,6 +148,16 @@ void kvm_vm_close(struct kvm_vm *vm);
  * spares itself most of its LOCK prefixes (docs/engine/translator.md). Before vCPUs are created.
  */
 void kvm_vm_own_memory(const struct kvm_vm *vm);
+
+/*
+ * Whoever writes to the VM's memory, vCPUs aside, calls kvm_vm_written from now on, after the write and before the
+ * guest can know of it: before its interrupt, and before KVM_RUN goes on from the exit that it answers. The
+ * engine then keeps its translations over interrupts and exits as they are. Before vCPUs are created.
+ */
+void kvm_vm_tell_writes(const struct kvm_vm *vm);
+/* [gpa, gpa + size_bytes) was written; from 0, KVM_WRITTEN_ALL: anything may have been. Any thread. */
+void kvm_vm_written(const struct kvm_vm *vm, uint64_t gpa, uint64_t size_bytes);
+#define KVM_WRITTEN_ALL UINT64_MAX
 
 /*
  * The `size` bytes at `base` are those of `fd` from its start on, and stay that while the VM is there: who

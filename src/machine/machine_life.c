@@ -62,6 +62,7 @@ static int create_vm(struct machine *machine, struct error *error)
 		return result;
 	machine->has_vm = true;
 	kvm_vm_own_memory(&machine->vm);
+	kvm_vm_tell_writes(&machine->vm);
 	/* Only Intel's hardware wants these; elsewhere they do nothing. */
 	kvm_vm_ioctl(&machine->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
 	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)(uintptr_t)TSS_GPA);

@@ -104,6 +104,8 @@ void machine_resume(struct machine *machine, enum machine_pause why)
 	if (machine->pauses == (unsigned)why)
 		machine->has_gone_on = true;
 	machine->pauses &= ~(unsigned)why;
+	/* A saved state may have been loaded, ROMs and displays' memory with it. */
+	kvm_vm_written(&machine->vm, 0, KVM_WRITTEN_ALL);
 	pthread_mutex_unlock(&machine->lock);
 	wake_io_thread(machine);
 }

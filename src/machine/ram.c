@@ -104,10 +104,18 @@ static int set_slots(const struct ram *ram, const struct kvm_vm *vm, uint32_t fl
 	return 0;
 }
 
-int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error)
+static void tell_written(void *context, uint64_t gpa, uint64_t size_bytes)
+{
+	kvm_vm_written(context, gpa, size_bytes);
+}
+
+int ram_attach(struct ram *ram, struct kvm_vm *vm, struct error *error)
 {
 	uint8_t access[RAM_SHADOW_SEGMENTS];
 	int result = set_slots(ram, vm, 0, error);
+
+	ram->memory.written = tell_written;
+	ram->memory.context = vm;
 
 	memset(access, RAM_SHADOW_OPEN, sizeof(access));
 	return result < 0 ? result : ram_shadow_route(&ram->shadow, vm, access, error);

@@ -47,7 +47,7 @@ struct ram {
 int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
 	       struct error *error);
 /* Give the VM a slot for every region. */
-int ram_attach(struct ram *ram, const struct kvm_vm *vm, struct error *error);
+int ram_attach(struct ram *ram, struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */
 
 /*

@@ -24,7 +24,7 @@ static void load_long(struct machine *machine, const void *code, size_t size)
 }
 
 /* 1: mov $20,%ecx; 2: mov $n,%eax; dec %ecx; jnz 2b; out %al,$0x10; jmp 1b */
-static void test_monitor_writes(struct machine *machine)
+static void test_monitor_writes(struct machine *machine, bool tells)
 {
 	static const char code[] = "\xb9\x14\0\0\0" "\xb8\0\0\0\0" "\xff\xc9" "\x75\xf7"
 				   "\xe6\x10" "\xeb\xee";
@@ -32,6 +32,8 @@ static void test_monitor_writes(struct machine *machine)
 	load_long(machine, code, sizeof(code) - 1);
 	for (unsigned i = 0; i < 50; i++) {
 		machine->ram[CODE_GPA + 6] = i;
+		if (tells)
+			kvm_vm_written(&machine->vm, CODE_GPA + 6, 1);
 		machine_expect(machine, KVM_EXIT_IO);
 		check_equal(*(uint8_t *)run_io_data(machine->vcpu.run), i);
 	}
@@ -318,7 +320,7 @@ int main(int argc, char **argv)
 	check(memory != MAP_FAILED);
 	machine_create(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	check_equal(kvm_vcpu_create(&other, &machine.vm, 1, &error), 0);
-	test_monitor_writes(&machine);
+	test_monitor_writes(&machine, false);
 	test_other_writes(&machine, &other, 0x4000);
 	test_other_writes(&machine, &other, FUNCTION + 0x800);
 	test_other_writes(&machine, &other, FUNCTION + 8);
@@ -337,6 +339,9 @@ int main(int argc, char **argv)
 	kvm_vcpu_close(&other);
 	machine_destroy(&machine);
 	munmap(memory, 2 * SLOT_SIZE);
+	machine_create_telling(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
+	test_monitor_writes(&machine, true);
+	machine_destroy(&machine);
 	test_company(&system);
 	test_locked(&system);
 	return contract_close(&system);

@@ -116,8 +116,8 @@ void machine_load_flat(struct machine *machine, const void *code, size_t size)
 	kvm_vcpu_ioctl(&machine->vcpu, KVM_SET_SREGS, &sregs);
 }
 
-void machine_create(struct machine *machine, const struct kvm_system *system,
-		    enum machine_irqchip irqchip, const void *code, size_t size)
+static void create(struct machine *machine, const struct kvm_system *system, enum machine_irqchip irqchip,
+		   bool tells_writes, const void *code, size_t size)
 {
 	struct kvm_userspace_memory_region region = { .memory_size = RAM_SIZE };
 	struct error error;
@@ -130,6 +130,8 @@ void machine_create(struct machine *machine, const struct kvm_system *system,
 	if (kvm_vm_create(&machine->vm, system, &error) < 0)
 		fail_error(&error);
 	kvm_vm_own_memory(&machine->vm);
+	if (tells_writes)
+		kvm_vm_tell_writes(&machine->vm);
 	/* Intel CPUs without "unrestricted guest" need it for real mode. */
 	kvm_vm_ioctl(&machine->vm, KVM_SET_TSS_ADDR, (void *)0xfffbd000ul);
 	if (irqchip == IRQCHIP_FULL) {
@@ -144,6 +146,18 @@ void machine_create(struct machine *machine, const struct kvm_system *system,
 	if (kvm_vcpu_create(&machine->vcpu, &machine->vm, 0, &error) < 0)
 		fail_error(&error);
 	machine_load(machine, code, size);
+}
+
+void machine_create(struct machine *machine, const struct kvm_system *system, enum machine_irqchip irqchip,
+		    const void *code, size_t size)
+{
+	create(machine, system, irqchip, false, code, size);
+}
+
+void machine_create_telling(struct machine *machine, const struct kvm_system *system, enum machine_irqchip irqchip,
+			    const void *code, size_t size)
+{
+	create(machine, system, irqchip, true, code, size);
 }
 
 void machine_destroy(struct machine *machine)

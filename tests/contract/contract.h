@@ -57,6 +57,9 @@ void check_result(bool is_right, const char *file, int line, const char *format,
 /* A machine in real mode whose vCPU is about to execute `code`. Exits on failure. */
 void machine_create(struct machine *machine, const struct kvm_system *system,
 		    enum machine_irqchip irqchip, const void *code, size_t size);
+/* The same, of whose memory others than vCPUs tell what they write: kvm_vm_tell_writes. */
+void machine_create_telling(struct machine *machine, const struct kvm_system *system, enum machine_irqchip irqchip,
+			    const void *code, size_t size);
 void machine_destroy(struct machine *machine);
 /* Load code and start it again: registers 0, RIP = CODE_GPA, RSP = 0x8000. */
 void machine_load(struct machine *machine, const void *code, size_t size);

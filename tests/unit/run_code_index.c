@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "engine/run/events.h"
 #include "engine/run/interp/interp.h"
 #include "x86_platform.h"
 
@@ -377,6 +378,66 @@ static void test_code_stays(void **state)
 	}
 }
 
+/* Whoever writes from outside is told whether it matters: granules of which code was made, in any page of a range. */
+static void test_made_of(void **state)
+{
+	struct code_index *index = &test.vm.code;
+	const uint64_t run = 1ull << CODE_RUN_SHIFT;
+
+	(void)state;
+	code_mark(&test.cpu, FAR + 0x1040, 64);
+	code_mark(&test.cpu, FAR + 3 * run, 64);
+	assert_true(code_is_made_of(index, FAR + 0x1040, 1));
+	assert_true(code_is_made_of(index, FAR + 0x107f, 1));
+	assert_true(code_is_made_of(index, FAR + 0x1000, 0x41));
+	assert_false(code_is_made_of(index, FAR + 0x1000, 0x40));
+	assert_false(code_is_made_of(index, FAR + 0x1080, PAGE));
+	assert_false(code_is_made_of(index, FAR + 0x1040, 0));
+	assert_true(code_is_made_of(index, FAR, 2 * PAGE));
+	assert_false(code_is_made_of(index, FAR, PAGE));
+	/* Over runs that there are, and are not, up to the first byte of one. */
+	assert_false(code_is_made_of(index, FAR + 0x2000, 3 * run - 0x2000));
+	assert_true(code_is_made_of(index, FAR + 0x2000, 3 * run - 0x2000 + 1));
+	assert_false(code_is_made_of(index, FAR + 3 * run + 64, run));
+	assert_true(code_is_made_of(index, 0, UINT64_MAX));
+	code_changed(index, FAR + 0x1040, 4);
+	assert_false(code_is_made_of(index, FAR, 2 * PAGE));
+	assert_false(code_is_made_of(index, UINT64_MAX - 7, 8));
+}
+
+/* Code that was written from outside runs as it is when that was told, before the CPU runs again. Code stays what it
+ * is as long as nothing was. */
+static void test_told_writes(void **state)
+{
+	static const uint8_t code[] = { 0x83, 0xc0, 0x01, 0x0f, 0x0b };
+	_Atomic uint32_t writes = 0;
+	uint64_t epoch;
+	uint32_t sum = 0;
+
+	(void)state;
+	memcpy(test.memory + OTHER, code, sizeof(code));
+	test.cpu.outside_writes = &writes;
+	test.cpu.tells_outside_writes = true;
+	writes++;
+	event_see_outside_writes(&test.cpu);
+	for (unsigned i = 0; i < 3; i++)
+		run_at(OTHER, ++sum);
+	epoch = test.cpu.code_epoch;
+	event_see_outside_writes(&test.cpu);
+	assert_int_equal(run_at(OTHER, ++sum), 0);
+	assert_int_equal(test.cpu.code_epoch, epoch);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(code_is_made_of(&test.vm.code, OTHER + 2, 1));
+		test.memory[OTHER + 2] = (uint8_t)(2 + i);
+		writes++;
+		event_see_outside_writes(&test.cpu);
+		sum += 2 + i;
+		run_at(OTHER, sum);
+		assert_int_equal(test.cpu.code_epoch, ++epoch);
+	}
+	test.cpu.outside_writes = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +451,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_range, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_code_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_code_stays, setup_translator, teardown),
+		cmocka_unit_test_setup_teardown(test_made_of, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_told_writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_told_writes, setup_translator, teardown),
 	};
 
 	return cmocka_run_group_tests_name("run_code_index", tests, NULL, NULL);

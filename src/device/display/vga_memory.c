@@ -102,7 +102,7 @@ static uint32_t compose(const struct vga_state *state, uint8_t value)
 	return (word & bits) | (state->latch & ~bits);
 }
 
-void vga_write_window(struct vga *vga, uint32_t offset, uint8_t value)
+static void write_planes(struct vga *vga, uint32_t offset, uint8_t value)
 {
 	struct vga_state *state = &vga->state;
 	uint32_t at, word, old, mask = planes(state->sequencer[SEQ_MAP_MASK]);
@@ -129,4 +129,10 @@ void vga_write_window(struct vga *vga, uint32_t offset, uint8_t value)
 		word = (word & mask) | (old & ~mask);
 		memcpy(vga->memory + at * 4, &word, sizeof(word));
 	}
+}
+
+void vga_write_window(struct vga *vga, uint32_t offset, uint8_t value)
+{
+	write_planes(vga, offset, value);
+	vga_memory_written(vga);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "device/display/vga.h"
+#include "kvm/kvm.h"
 
 #define VGA_MEMORY_BYTES (16u << 20)
 
@@ -79,6 +80,7 @@ struct vga {
 	struct pci_function function;
 	const struct kvm_vm *vm;
 	unsigned slot;
+	_Atomic uint64_t slot_gpa; /* while the slot is there */
 	uint8_t *memory; /* mapped; the guest writes to it without a lock. Planes are bytes of a word */
 	pthread_mutex_t lock; /* guards what follows */
 	struct vga_state state;
@@ -92,6 +94,13 @@ uint16_t vga_read_dispi(const struct vga_state *state, unsigned index);
 void vga_write_dispi(struct vga *vga, unsigned index, uint16_t value);
 uint8_t vga_read_window(struct vga *vga, uint32_t offset);
 void vga_write_window(struct vga *vga, uint32_t offset, uint8_t value);
+
+/* The memory was changed by others than the guest's stores into the slot: what it holds may be code. */
+static inline void vga_memory_written(const struct vga *vga)
+{
+	if (vga->vm)
+		kvm_vm_written(vga->vm, vga->slot_gpa, VGA_MEMORY_BYTES);
+}
 
 static inline bool vga_is_linear(const struct vga_state *state)
 {

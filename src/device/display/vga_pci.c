@@ -145,6 +145,7 @@ static void set_slot(struct vga *vga, uint64_t gpa, uint64_t size)
 
 	if (!vga->vm)
 		return;
+	vga->slot_gpa = gpa;
 	result = kvm_vm_ioctl(vga->vm, KVM_SET_USER_MEMORY_REGION, &slot);
 	/* Accesses come here then, one by one. A guest may put it where RAM is. */
 	if (result < 0 && size)

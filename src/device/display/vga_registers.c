@@ -225,6 +225,7 @@ static void enable_dispi(struct vga *vga, uint16_t value)
 	if (!(value & DISPI_NO_CLEAR))
 		memset(vga->memory, 0,
 		       (size_t)line_bytes(dispi, dispi[DISPI_WIDTH]) * dispi[DISPI_HEIGHT]);
+	vga_memory_written(vga);
 }
 
 void vga_write_dispi(struct vga *vga, unsigned index, uint16_t value)

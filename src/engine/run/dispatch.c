@@ -229,7 +229,9 @@ static enum cpu_exit run_loop(struct cpu *cpu)
 static void enter(struct cpu *cpu)
 {
 	/* User space may have written code, changed registers, raised interrupts. */
-	if (!cpu->is_reentry)
+	if (!cpu->is_reentry && cpu->tells_outside_writes)
+		event_see_outside_writes(cpu);
+	else if (!cpu->is_reentry)
 		cpu->code_epoch++;
 	cpu->is_reentry = false;
 	cpu->interrupt_waiting = true;

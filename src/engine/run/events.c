@@ -49,13 +49,12 @@ static void deliver_exception(struct cpu *cpu)
 	event_unblock(cpu);
 }
 
-/* What a device stored before it raised the interrupt may be code: tier/code_index.h. */
-static void see_outside_writes(struct cpu *cpu)
+void event_see_outside_writes(struct cpu *cpu)
 {
 	uint32_t count;
 
-	if (cpu->outside_interrupts) {
-		count = atomic_load(cpu->outside_interrupts);
+	if (cpu->outside_writes) {
+		count = atomic_load(cpu->outside_writes);
 		if (count == cpu->outside_seen)
 			return;
 		cpu->outside_seen = count;
@@ -70,7 +69,7 @@ static void deliver_interrupt(struct cpu *cpu)
 	uint64_t return_rip = cpu->rip + (event->is_software ? event->instruction_length : 0);
 
 	cpu->delivering = EVENT_BENIGN;
-	see_outside_writes(cpu);
+	event_see_outside_writes(cpu);
 	interrupt_deliver(cpu, event->vector, source, false, 0, return_rip);
 	event->pending = false;
 	cpu->rip = cpu->next_rip;
@@ -81,7 +80,7 @@ static void deliver_interrupt(struct cpu *cpu)
 static void deliver_nmi(struct cpu *cpu)
 {
 	cpu->delivering = EVENT_BENIGN;
-	see_outside_writes(cpu);
+	event_see_outside_writes(cpu);
 	interrupt_deliver(cpu, EXCEPTION_NMI, INTERRUPT_EXTERNAL, false, 0, cpu->rip);
 	cpu->nmis_pending--;
 	cpu->nmi_blocked = true;

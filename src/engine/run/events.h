@@ -19,4 +19,7 @@ void event_abandon(struct cpu *cpu);
 /* Nothing is open any more of the last instruction's, or delivery's, accesses to devices. */
 void event_io_forget(struct cpu *cpu);
 
+/* What a device or user space stored before the interrupt, or before KVM_RUN was called, may be code: tier/code_index.h. */
+void event_see_outside_writes(struct cpu *cpu);
+
 #endif

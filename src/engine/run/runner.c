@@ -30,6 +30,11 @@ void run_vm_memory_gone(struct run_vm *vm, uint64_t gpa, uint64_t last)
 	code_gone(&vm->code, gpa, last);
 }
 
+bool run_vm_is_code(struct run_vm *vm, uint64_t gpa, uint64_t size)
+{
+	return code_is_made_of(&vm->code, gpa, size);
+}
+
 /* -- the CPU's observer: what it says goes to the tiers that want to know -- */
 
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)

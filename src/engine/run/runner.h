@@ -46,6 +46,9 @@ void run_vm_destroy(struct run_vm *vm); /* its CPUs have ended */
  */
 void run_vm_memory_gone(struct run_vm *vm, uint64_t gpa, uint64_t last);
 
+/* Whether code was made of a byte of [gpa, gpa + size). Any thread. */
+bool run_vm_is_code(struct run_vm *vm, uint64_t gpa, uint64_t size);
+
 struct runner {
 	/* The CPU, and behind it, at a fixed distance, what translated code has of it: first. */
 	struct jit_cpu cpu;

@@ -20,6 +20,7 @@ struct pvclock_wall_clock {
 	uint32_t sec;
 	uint32_t nsec;
 };
+_Static_assert(sizeof(struct pvclock_wall_clock) == VM_WALL_CLOCK_BYTES, "msr.rst");
 
 struct sample {
 	uint64_t tsc, ns;

@@ -45,6 +45,7 @@ int vm_clock_set(struct vm_clock *clock, const struct kvm_clock_data *data);
 
 /* kvm-clock in nanoseconds when the host's TSC is *host_tsc: the pair that its line goes through. */
 uint64_t vm_clock_base(struct vm_clock *clock, uint64_t *host_tsc);
+#define VM_WALL_CLOCK_BYTES 12u
 /* The wall clock MSR: the time of day is written to guest memory at `gpa`. */
 uint64_t vm_clock_get_wall(struct vm_clock *clock);
 void vm_clock_set_wall(struct vm_clock *clock, struct memslots *memslots, uint64_t gpa);

@@ -151,6 +151,22 @@ void vm_own_memory(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+void vm_tell_writes(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->tells_writes = true;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_written(struct vm *vm, uint64_t gpa, uint64_t size)
+{
+	struct vm_execution *execution = atomic_load(&vm->execution);
+
+	/* Before there are vCPUs nothing was made of anything. */
+	if (vm->tells_writes && execution && execution->is_code(execution, gpa, size))
+		atomic_fetch_add(&vm->outside_writes, 1);
+}
+
 void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd)
 {
 	pthread_mutex_lock(&vm->lock);

@@ -58,7 +58,7 @@ struct vm {
 	struct exclusive exclusive;
 	struct vm_clock clock;
 
-	struct vm_execution *execution; /* made with the first vCPU; NULL before. Owned */
+	struct vm_execution *_Atomic execution; /* made with the first vCPU; NULL before. Owned */
 	struct vm_member *members[VM_VCPUS_MAX]; /* vCPUs in order of creation; member_count are set */
 	_Atomic unsigned member_count;
 
@@ -74,6 +74,8 @@ struct vm {
 	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
+	bool tells_writes;            /* engine_tell_writes */
+	_Atomic uint32_t outside_writes; /* then: of these, the ones to what code was made of */
 	struct {
 		void *base; /* NULL: nothing */
 		uint64_t size;
@@ -101,6 +103,10 @@ void vm_add_member(struct vm *vm, struct vm_member *member);
 
 /* See engine_own_memory. */
 void vm_own_memory(struct vm *vm);
+/* See engine_tell_writes. */
+void vm_tell_writes(struct vm *vm);
+/* See engine_written. Any thread, vCPUs' included. */
+void vm_written(struct vm *vm, uint64_t gpa, uint64_t size);
 /* See engine_share_memory. */
 void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd);
 /* Requests of memory slots, with every vCPU stopped, and what was made from memory that goes dropped. */

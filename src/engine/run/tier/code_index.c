@@ -7,6 +7,8 @@
 
 #include "engine/x86/mmu/tlb.h"
 
+#define MUCH_MEMORY (UINT64_C(1) << 30)
+
 void code_index_init(struct code_index *index)
 {
 	for (unsigned i = 0; i < CODE_RUN_HASHES; i++)
@@ -272,6 +274,48 @@ void code_gone(struct code_index *index, uint64_t gpa, uint64_t last)
 		}
 	}
 	pthread_mutex_unlock(&index->lock);
+}
+
+/* Of the run's pages, from gpa's to the one that holds `last`, which may be behind the run. */
+static bool run_is_made_of(const struct code_run *run, uint64_t gpa, uint64_t last)
+{
+	uint64_t end = ((run->number + 1) << CODE_RUN_SHIFT) - 1;
+
+	if (last > end)
+		last = end;
+	for (;;) {
+		uint64_t page_last = gpa | 0xfff, size = (last < page_last ? last : page_last) - gpa + 1;
+
+		if (atomic_load(&run->words[(gpa >> 12) % CODE_RUN_PAGES]) & code_granules(gpa, size))
+			return true;
+		if (page_last >= last)
+			return false;
+		gpa = page_last + 1;
+	}
+}
+
+bool code_is_made_of(struct code_index *index, uint64_t gpa, uint64_t size)
+{
+	uint64_t last = gpa + size - 1;
+	bool is_made = false;
+
+	if (!size)
+		return false;
+	/* All of memory, as after a pause: not worth a look. */
+	if (size > MUCH_MEMORY)
+		return true;
+	if (last < gpa)
+		last = UINT64_MAX;
+	/* Runs may go. The lock orders, besides, what was written before the look at the words. */
+	pthread_mutex_lock(&index->lock);
+	for (uint64_t number = gpa >> CODE_RUN_SHIFT; !is_made && number <= last >> CODE_RUN_SHIFT; number++) {
+		const struct code_run *run = code_run_find(index, number << CODE_RUN_SHIFT);
+		uint64_t start = number << CODE_RUN_SHIFT;
+
+		is_made = run && run_is_made_of(run, start > gpa ? start : gpa, last);
+	}
+	pthread_mutex_unlock(&index->lock);
+	return is_made;
 }
 
 void code_cool(struct code_index *index)

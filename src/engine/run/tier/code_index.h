@@ -11,10 +11,11 @@
  *   stores to it take x86/mmu's slow path from then on. A store that meets a marked granule has code_changed called: every holder drops
  *   what it has of the store's granules, and their bits are cleared.
  * - Memory that goes away, because a slot is deleted or moved: code_gone, for that range and no other.
- * - Anything else (devices in other processes, user space). Each holder keeps a copy of its code's
+ * - Anything else (devices, user space). Each holder keeps a copy of its code's
  *   bytes and compares it before it runs for the first time in each cpu->code_epoch. The dispatcher
  *   counts code_epoch up wherever such a write becomes visible to the guest: when KVM_RUN is entered,
- *   and with an interrupt from outside the engine. A guest that learns of the write by looking at
+ *   and with an interrupt from outside the engine; only if there was a write to what code was made of, where
+ *   user space tells of its writes (engine_tell_writes). A guest that learns of the write by looking at
  *   memory still has to map the page before it runs what is new there, so holders compare, too, when
  *   its translation for fetches is made (tier.fetch_mapped).
  * - Pages whose code is written again and again are *hot*: their code is not marked. Who executes it
@@ -87,6 +88,9 @@ void code_changed(struct code_index *index, uint64_t gpa, unsigned size);
 
 /* Forget all about [gpa, last]: it is memory no longer, or other memory. As code_changed. */
 void code_gone(struct code_index *index, uint64_t gpa, uint64_t last);
+
+/* Whether code was made of a byte of [gpa, gpa + size), which others than the CPUs have written just now. Any thread. */
+bool code_is_made_of(struct code_index *index, uint64_t gpa, uint64_t size);
 
 /* All pages' heat fades by half. A CPU that runs. */
 void code_cool(struct code_index *index);

@@ -80,6 +80,7 @@ void pv_clock_write(struct x86_vcpu *vcpu)
 	atomic_thread_fence(memory_order_seq_cst);
 	page.version++;
 	memslots_write(&vm->memslots, gpa, &page.version, sizeof(page.version));
+	vm_written(vm, gpa, sizeof(page));
 }
 
 int pv_clock_msr_read(struct x86_vcpu *vcpu, uint32_t index, uint64_t *value)
@@ -104,6 +105,7 @@ int pv_clock_msr_write(struct x86_vcpu *vcpu, uint32_t index, uint64_t value)
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
 		vm_clock_set_wall(&vcpu->common.vm->clock, &vcpu->common.vm->memslots, value);
+		vm_written(vcpu->common.vm, value, VM_WALL_CLOCK_BYTES);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:

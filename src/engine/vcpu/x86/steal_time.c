@@ -91,6 +91,7 @@ static void tell(const struct x86_vcpu *vcpu, uint64_t stolen_ns)
 	page.version++;
 	memslots_write(slots, gpa + offsetof(struct steal_page, version), &page.version,
 		       sizeof(page.version));
+	vm_written(vcpu->common.vm, gpa, sizeof(page));
 }
 
 static void begin_counting(struct x86_vcpu *vcpu, uint64_t now, uint64_t used_ns)
