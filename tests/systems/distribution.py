@@ -16,7 +16,8 @@ COMPLAINTS = re.compile(r"Oops|BUG:|Call Trace|soft lockup|rcu.*stall|hung task|
 HELLO = r"""printf '#include <stdio.h>\nint main(void){puts("made by gcc");return 0;}\n' >a.c && gcc -O2 -Wall -o a a.c && ./a"""
 
 
-def make_image(directory: Path) -> None:
+def make_image(directory: Path, *options) -> None:
+    """debvm-create's, with further options for mmdebstrap."""
     installed("debvm-create", "mmdebstrap", "ssh-keygen")
     uri, release = mirror()
     key = directory / "key"
@@ -24,7 +25,8 @@ def make_image(directory: Path) -> None:
     log = directory / "log"
     with open(log, "wb") as out:
         done = subprocess.run(["debvm-create", "-h", "testvm", "-r", release, "-z", "2500M", "-k", f"{key}.pub",
-                               "-o", directory / "disk.ext4", "--", uri], stdout=out, stderr=subprocess.STDOUT, check=False)
+                               "-o", directory / "disk.ext4", "--", *options, uri], stdout=out,
+                              stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise Skipped(f"debvm-create failed: {log.read_text(errors='replace').splitlines()[-1:]}")
     for name, link in (("vmlinuz", "vmlinuz"), ("initrd", "initrd.img")):
@@ -167,7 +169,7 @@ def work(context, cpus: int, *more, qemu=()) -> None:
     if context.options.qemu and not qemu:
         raise Skipped("the line is kvik's")
     with Server.of(made("repository", "gcc 1", make_repository)) as url, \
-            start(context, cpus, *more, qemu=qemu) as vmm:
+            start(context, cpus, "--net", "user", *more, qemu=qemu) as vmm:
         login(vmm)
         address(vmm)
         vmm.send("rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*; rm -rf /var/lib/apt/lists/*; "

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT / "tests/boot"), str(ROOT / "tools")]
 
-from guest_files import cache_directory  # noqa: E402
+from guest_files import cache_directory, write_archive  # noqa: E402,F401
 from vmm import Failed, Vmm  # noqa: E402
 
 TIMEOUT_S = float(os.environ.get("KVIK_SYSTEM_TIMEOUT", "900"))

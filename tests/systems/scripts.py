@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 import distribution
-from frame import TIMEOUT_S, Failed, Skipped, installed, made, mirror, output, package, plain, require
+from frame import (TIMEOUT_S, Failed, Skipped, installed, made, mirror, output, package, plain, require,
+                   write_archive)
 from server import Proxy, Server
 
 # -- debvm --
@@ -173,10 +174,9 @@ def test_autopkgtest_build(context):
     made("testbed", "1", lambda directory: make_testbed(context, directory))
 
 
-def test_autopkgtest(context):
-    """autopkgtest-virt-qemu: a package's tests in that image, with files both ways and a reboot."""
+def try_package(context, disk: Path, *options) -> None:
+    """A small package's tests, with files both ways and a reboot between."""
     installed("autopkgtest")
-    disk = made("testbed", "1", lambda directory: make_testbed(context, directory)) / "testbed.img"
     tree, results = context.scratch / "trivial-1", context.scratch / "results"
     for name, text in AUTOPKGTEST.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -187,12 +187,38 @@ def test_autopkgtest(context):
     for name in ("one", "two"):
         (tree / "data" / name).write_bytes(data)
     context.call("autopkgtest", f"--output-dir={results}", "--timeout-factor=10", "-B", f"{tree}/", "--", "qemu",
-                 "--ram-size=1024", "--cpus=2", "--timeout-reboot=600", f"--overlay-dir={context.scratch}", disk,
+                 "--ram-size=1024", "--cpus=2", "--timeout-reboot=600", f"--overlay-dir={context.scratch}", *options, disk,
                  timeout_s=2 * TIMEOUT_S)
     for name in ("works", "reboots"):
         require(bool(re.search(rf"^{name} +PASS", context.text, re.MULTILINE)), f"the package's test {name} did not pass")
     require("mark is once" in context.text, "it was not rebooted")
     require((results / "artifacts/release").exists(), "the artifact did not come back")
+
+
+def make_quick_testbed(directory: Path) -> None:
+    """debvm's, with what autopkgtest has ready for images. It takes options without spaces only: the initrd knows the root."""
+    setup = "/usr/share/autopkgtest/setup-commands/setup-testbed"
+    if not Path(setup).exists():
+        raise Skipped("autopkgtest not installed: run tools/setup others")
+    distribution.make_image(directory, f'--customize-hook={setup} "$1"')
+    (directory / "more/conf").mkdir(parents=True)
+    (directory / "more/conf/param.conf").write_text("ROOT=LABEL=debvm\n")
+    with open(directory / "initrd", "ab") as initrd:
+        initrd.write(bytes(-initrd.tell() % 4))  # an archive begins at a multiple
+        initrd.flush()
+        write_archive(directory / "more", initrd)
+
+
+def test_autopkgtest(context):
+    """autopkgtest-virt-qemu: a package's tests in an image by debvm-create and setup-testbed."""
+    there = made("debvm-testbed", "1", make_quick_testbed)
+    try_package(context, there / "disk.ext4",
+                f"--qemu-options=-kernel {there}/vmlinuz -initrd {there}/initrd -append console=ttyS0")
+
+
+def test_autopkgtest_built(context):
+    """The same in the image of autopkgtest-build."""
+    try_package(context, made("testbed", "1", lambda directory: make_testbed(context, directory)) / "testbed.img")
 
 
 # -- mkosi --
@@ -216,4 +242,5 @@ def test_mkosi(context):
         require("qemu-system-x86_64" in plain(vmm.text()), "it started something else")
 
 
-TESTS = [test_debvm, test_fakemachine, test_debos, test_mkosi, test_autopkgtest_build, test_autopkgtest]
+TESTS = [test_debvm, test_fakemachine, test_debos, test_mkosi, test_autopkgtest,
+         test_autopkgtest_build, test_autopkgtest_built]
