@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/watch.h"
 #include "util/page.h"
@@ -240,8 +241,7 @@ void io_resume(struct cpu *cpu)
 					      run->mmio.data :
 					      (uint8_t *)run + KVM_PIO_PAGE_OFFSET * PAGE_SIZE;
 
-		for (unsigned i = 0; i < io->fragments[io->done].size; i++)
-			io->fragments[io->done].data[i] = data[i];
+		bytes_copy(io->fragments[io->done].data, data, io->fragments[io->done].size);
 		io->done++;
 	}
 	if (io->msr_pending) {
