@@ -153,6 +153,38 @@ static void test_two_cpus(void **state)
 	assert_false(policy_is_direct(&find_on_second()->policy, 1));
 }
 
+/* Lives that have ended are told at once, and not once more when their memory is another's. */
+static void test_ends(void **state)
+{
+	struct book_entry *entry;
+
+	(void)state;
+	begin_program("/usr/bin/long");
+	entry = find();
+	live(entry, 2000);
+	book_end(&book, entry, CROSSING);
+	/* Two short lives on the first CPU, whose tables nobody has taken yet: the second one knows of them. */
+	for (unsigned i = 0; i < 2; i++) {
+		begin_program("/usr/bin/long");
+		entry = find();
+		assert_int_equal(policy_is_direct(&entry->policy, 1), i == 0);
+		live(entry, 10);
+		book_end(&book, entry, CROSSING);
+	}
+	begin_program("/usr/bin/long");
+	entry = find_on_second();
+	assert_false(policy_is_direct(&entry->policy, 1));
+	live(entry, 2000);
+	live(entry, 2000);
+	book_end(&second, entry, CROSSING);
+	/* One long life and two short ones, and again a long one: were the last short one told again, this would be none. */
+	begin_program("/usr/bin/other");
+	find();
+	begin_program("/usr/bin/long");
+	assert_int_equal(experience_get(&experiences, entry->program->hash, false)->score, 0);
+	experience_put(&experiences);
+}
+
 /* Stacks that are none: nothing is known, and nothing is read that is not there. */
 static void test_wrong_stacks(void **state)
 {
@@ -219,6 +251,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_programs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_cpus, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_stacks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shown, setup, teardown),
 	};

@@ -153,3 +153,11 @@ void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint
 	experience_lived(experience, true);
 	experience_put(book->experiences);
 }
+
+void book_end(struct book *book, struct book_entry *entry, uint64_t crossing)
+{
+	tell(book, entry, true, crossing);
+	/* Once is enough. */
+	entry->hash = 0;
+	entry->life = HABIT_FREE;
+}

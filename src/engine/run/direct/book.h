@@ -28,7 +28,7 @@ struct book_entry {
 	struct policy policy;
 	struct program *program;
 	uint64_t first_rip, first_rsp; /* of its first instruction */
-	uint64_t hash; /* of the program, whose place another may have taken */
+	uint64_t hash; /* of the program, whose place another may have taken; 0: nothing is to be told */
 	enum habit_life life;
 	uint64_t direct, translated; /* ticks in ring 3, with what the border cost */
 	bool was_long; /* its program has been told that it lives long */
@@ -47,6 +47,12 @@ struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossi
 /* A stay of so many ticks has ended: directly, with so many crossings, or translated. */
 void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
 	       uint64_t crossing);
+
+/*
+ * It has asked its kernel to end it. What its life was like is told now: until the memory of its tables is another's, on
+ * this CPU, tens of other lives may begin.
+ */
+void book_end(struct book *book, struct book_entry *entry, uint64_t crossing);
 
 /* CR3 was loaded. */
 static inline void book_switched(struct book *book)

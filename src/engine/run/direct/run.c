@@ -28,6 +28,7 @@
 #define PIECES_BEHIND_CPUID 32
 
 #define PROBE_CALL 335
+#define EXIT_CALL  231
 
 /* Stubs that cannot be made, in a row: it may be their host that is short of something, or who kills them. */
 #define ATTEMPTS_MAX 8
@@ -555,6 +556,12 @@ static bool begin_stay(struct direct *direct)
 	return direct->is_always || policy_is_direct(&direct->present->policy, direct->stay_began);
 }
 
+/* A SYSCALL of 64-bit code is under way, by which Linux ends a process: exit_group(2). */
+static bool is_exit(const struct cpu *cpu)
+{
+	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == EXIT_CALL;
+}
+
 static void end_stay(struct direct *direct)
 {
 	struct book_entry *entry = direct->present;
@@ -568,6 +575,8 @@ static void end_stay(struct direct *direct)
 		policy_note(&entry->policy, ticks, crossings, direct->crossing,
 			    is_event ? POLICY_EVENT : POLICY_OTHER);
 	book_note(&direct->book, entry, ticks, crossings, crossings > 0, direct->crossing);
+	if (is_exit(direct->cpu))
+		book_end(&direct->book, entry, direct->crossing);
 	direct->present = NULL;
 }
 
