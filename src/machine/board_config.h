@@ -169,6 +169,14 @@ struct board_usb {
 	unsigned device_count;
 };
 
+/* A TPM 2.0, by either interface (device/tpm/tpm.h). */
+enum board_tpm_kind { BOARD_NO_TPM, BOARD_TPM_TIS, BOARD_TPM_CRB };
+struct tpm_emulator;
+struct board_tpm {
+	enum board_tpm_kind kind;
+	struct tpm_emulator *emulator; /* NULL: there is none any more */
+};
+
 #define BOARD_FILES_MAX 16
 
 /* A file that the guest finds in fw_cfg. */
@@ -224,6 +232,7 @@ struct board_config {
 	unsigned share_count;
 	struct board_vsock *vsock; /* likewise; NULL: there are none */
 	struct board_usb usb;
+	struct board_tpm *tpm; /* likewise; NULL: there is none */
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 	unsigned console_place; /* of that device on PCI */

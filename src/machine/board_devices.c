@@ -357,7 +357,7 @@ int board_add_devices(struct board *board, struct error *error)
 	    (result = board_add_vsock(board, error)) < 0 ||
 	    (result = board_add_usb(board, error)) < 0 ||
 	    (result = board_add_console(board, error)) < 0 ||
-	    (result = board_add_options(board, error)) < 0)
+	    (result = board_add_options(board, error)) < 0 || (result = board_add_tpm(board, error)) < 0)
 		return result;
 	result = add_debug_ports(board, error);
 	return result < 0 || !board_has_firmware(board) ? result : board_add_firmware(board, error);

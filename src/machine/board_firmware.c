@@ -70,6 +70,15 @@ static int link_acpi(const struct board *board, struct acpi_linked *linked, stru
 	return result;
 }
 
+static int add_tpm_log(struct fw_cfg *fw_cfg)
+{
+	uint8_t *log = calloc(1, ACPI_TPM_LOG_BYTES);
+	int result = log ? fw_cfg_add_file(fw_cfg, ACPI_LINKER_TPM_LOG_FILE, log, ACPI_TPM_LOG_BYTES) : -ENOMEM;
+
+	free(log);
+	return result;
+}
+
 static int add_acpi_files(struct board *board, struct error *error)
 {
 	struct fw_cfg *fw_cfg = board->fw_cfg;
@@ -82,6 +91,8 @@ static int add_acpi_files(struct board *board, struct error *error)
 	    fw_cfg_add_file(fw_cfg, ACPI_LINKER_TABLES_FILE, linked.tables, linked.tables_size) < 0 ||
 	    fw_cfg_add_file(fw_cfg, ACPI_LINKER_SCRIPT_FILE, linked.script, linked.script_size) < 0)
 		result = -ENOMEM;
+	if (result == 0 && linked.has_tpm_log)
+		result = add_tpm_log(fw_cfg);
 	acpi_linked_free(&linked);
 	return result;
 }

@@ -17,6 +17,7 @@
 #include "device/storage/tray.h"
 #include "device/virtio/virtio.h"
 #include "machine/acpi/aml.h"
+#include "machine/acpi/tables.h"
 #include "machine/board_config.h"
 #include "machine/e820.h"
 #include "machine/pci_setup.h"
@@ -162,6 +163,9 @@ int board_add_nets(struct board *board, struct error *error);
 int board_add_shares(struct board *board, struct error *error);
 int board_add_vsock(struct board *board, struct error *error);
 int board_add_options(struct board *board, struct error *error);
+int board_add_tpm(struct board *board, struct error *error);
+void board_describe_tpm(struct aml *aml, const struct board *board);
+enum acpi_tpm board_acpi_tpm(const struct board *board);
 bool board_has_option(const struct board *board, enum device_kind kind);
 /* A virtio device where this board has them: at a place on PCI, or by MMIO (microvm). It is the
  * board's from now on, also when this fails. `name` is its own on the board. */

@@ -144,6 +144,7 @@ static void describe(struct aml *aml, const void *context)
 		board_describe_slots(aml, board);
 		aml_end(aml, root);
 	}
+	board_describe_tpm(aml, board);
 	aml_end(aml, scope);
 	board_describe_slots_event(aml, board);
 }
@@ -162,6 +163,8 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 		.sleep_port = ACPI_PORT,
 		.is_ich9 = board_is_q35(board),
 		.can_sleep = is_pc && !board->config.has_no_sleep,
+		.tpm = board_acpi_tpm(board),
+		.has_log_area = board_has_firmware(board),
 		.ecam_gpa = ecam_gpa,
 		.last_bus = ecam_gpa ? ecam_bytes / PCI_ECAM_BUS_BYTES - 1 : 0,
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,

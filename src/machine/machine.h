@@ -72,6 +72,7 @@ struct machine_config {
 	unsigned share_count;
 	struct board_vsock vsock;
 	struct board_usb usb;
+	struct board_tpm tpm;
 	struct virtio_console_port ports[VIRTIO_CONSOLE_PORTS_MAX]; /* their streams outlive it */
 	unsigned port_count;
 	unsigned console_place; /* see board_config.h */

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "device/tpm/tpm_emulator.h"
 #include "machine/e820.h"
 #include "machine/machine_parts.h"
 #include "machine/power_on_state.h"
@@ -200,6 +201,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.share_count = machine->config.share_count,
 		.vsock = &machine->config.vsock,
 		.usb = machine->config.usb,
+		.tpm = &machine->config.tpm,
 		.ports = machine->config.ports,
 		.port_count = machine->config.port_count,
 		.console_place = machine->config.console_place,
@@ -254,6 +256,8 @@ static void close_unused(struct machine_config *config)
 	for (i = 0; i < config->share_count; i++)
 		share_close(&config->shares[i].share);
 	board_vsock_close(&config->vsock);
+	tpm_emulator_destroy(config->tpm.emulator);
+	config->tpm.emulator = NULL;
 }
 
 struct machine *machine_create(const struct machine_config *config, struct error *error)

@@ -223,13 +223,18 @@ json_t *qmp_balloon(struct qmp_call *call)
 json_t *qmp_query_tpm_models(struct qmp_call *call)
 {
 	(void)call;
-	return json_array();
+	return json_pack("[s,s]", "tpm-tis", "tpm-crb");
 }
 
 json_t *qmp_query_tpm_types(struct qmp_call *call)
 {
 	(void)call;
-	return json_array();
+	return json_pack("[s]", "emulator");
+}
+
+json_t *qmp_query_tpm(struct qmp_call *call)
+{
+	return json_incref(call->monitor->facts.tpms);
 }
 
 json_t *qmp_query_migrate_capabilities(struct qmp_call *call)

@@ -44,7 +44,7 @@ struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
 	bool has_kvm, uses_kvm;
 	struct cpu_feature_set cpu_features; /* that CPUs of model "max" have */
-	json_t *command_line_options, *machines, *chardevs, *chardev_backends, *blocks, *block_nodes;
+	json_t *command_line_options, *machines, *chardevs, *chardev_backends, *blocks, *block_nodes, *tpms;
 	/* The types of objects and devices: name to {"parent", "abstract", "properties": [...]}. */
 	json_t *types;
 	/* The objects there are: path to {property: {"type", "value"}}; children have paths, too. */

@@ -152,6 +152,21 @@ static void info_migrate_parameters(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_tpm(struct hmp_line *line)
+{
+	json_t *tpms = hmp_ask(line, "query-tpm"), *tpm, *options;
+	size_t i;
+
+	hmp_print(line->text, json_array_size(tpms) ? "TPM device:\n" : "No TPM device\n");
+	json_array_foreach(tpms, i, tpm) {
+		options = json_object_get(tpm, "options");
+		hmp_print(line->text, " tpm%zu: model=%s\n  \\ %s: type=%s,chardev=%s\n", i, hmp_string(tpm, "model"),
+			  hmp_string(tpm, "id"), hmp_string(options, "type"),
+			  hmp_string(json_object_get(options, "data"), "chardev"));
+	}
+	json_decref(tpms);
+}
+
 static const struct hmp_command information[] = {
 	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
 	{"block", NULL, info_block, "the disks"},
@@ -175,6 +190,7 @@ static const struct hmp_command information[] = {
 	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
 	{"status", NULL, info_status, "whether the machine runs"},
 	{"tlb", NULL, hmp_info_tlb, "each page that the CPU has mapped"},
+	{"tpm", NULL, info_tpm, "the TPM"},
 	{"usb", NULL, hmp_info_usb, "what is plugged into USB ports"},
 	{"uuid", NULL, info_uuid, "the machine's UUID"},
 	{"version", NULL, info_version, "this program's version"},

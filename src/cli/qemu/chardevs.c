@@ -349,6 +349,23 @@ static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *c
 					    : open_pipe(chardevs, path, error);
 }
 
+int chardevs_connect(struct chardevs *chardevs, const char *id, struct error *error)
+{
+	struct chardev *chardev = chardevs_find(chardevs, id);
+	const char *path = chardev ? keyval_text(chardev->options, "path") : NULL;
+
+	if (!chardev)
+		return error_set(error, ENOENT, "chardev=%.60s: there is no -chardev with that id", id);
+	if (strcmp(keyval_text(chardev->options, "backend"), "socket") != 0 || !path ||
+	    json_is_true(json_object_get(chardev->options, "server")))
+		return error_set(error, EINVAL, "chardev %.60s: use socket,id=%.60s,path=PATH", id, id);
+	if (chardev->is_taken)
+		return error_set(error, EBUSY, "chardev %.60s has a user already", id);
+	chardev->is_taken = chardev->has_user = true;
+	snprintf(chardev->filename, sizeof(chardev->filename), "unix:%.120s", path);
+	return socket_connect_unix(path, error);
+}
+
 int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
 {
 	struct chardev *chardev;
@@ -356,7 +373,7 @@ int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
 
 	for (i = 0; i < chardevs->count; i++) {
 		chardev = &chardevs->list[i];
-		if (chardev->is_stdio != stdio)
+		if (chardev->is_stdio != stdio || chardev->is_taken)
 			continue;
 		chardev->stream = open_one(chardevs, chardev, error);
 		if (chardev->stream && json_is_true(json_object_get(chardev->options, "mux"))) {

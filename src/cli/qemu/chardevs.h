@@ -19,6 +19,7 @@ struct chardev {
 	struct char_mux *mux;	    /* NULL: is not shared */
 	char filename[160]; /* as query-chardev tells */
 	bool has_user, is_stdio, is_ring;
+	bool is_taken; /* its socket is a device's, which speaks more than a stream */
 	bool is_monitor, is_control; /* a monitor's alone, of programs */
 };
 
@@ -48,6 +49,10 @@ int chardevs_add_text(struct chardevs *chardevs, const char *text, const char *i
 /* Open those on standard input and output, or all others, some of which wait for peers. */
 int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error);
 void chardevs_close(struct chardevs *chardevs);
+
+/* Before they are opened: connect one that is a socket's client, for a device that takes the socket itself. The
+ * descriptor, the caller's, or -errno and `error`. */
+int chardevs_connect(struct chardevs *chardevs, const char *id, struct error *error);
 
 struct chardev *chardevs_find(struct chardevs *chardevs, const char *id); /* or NULL */
 /* The stream for one more user of an open one. NULL, and `error`: it has one already. */

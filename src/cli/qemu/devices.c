@@ -163,6 +163,8 @@ static const struct property usb_storage_properties[] = {
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};
 static const struct property pvpanic_properties[] = {
 	{"ioport", PROPERTY_NUMBER}, {"events", PROPERTY_NUMBER, "3"}, {NULL}};
+static const struct property tpm_properties[] = {
+	{"tpmdev", PROPERTY_TEXT}, {"irq", PROPERTY_NUMBER, "5"}, {"ppi", PROPERTY_BOOL, "off"}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
 static const struct device_driver drivers[] = {
@@ -222,6 +224,8 @@ static const struct device_driver drivers[] = {
 	{"pvpanic", NULL, ROLE_OPTION, "isa-device", false, false, pvpanic_properties, "a guest's panic, told by a port"},
 	{"pvpanic-pci", NULL, ROLE_OPTION, "pci-device", true, false, no_properties, "the same by PCI"},
 	{"vmcoreinfo", NULL, ROLE_OPTION, "device", false, false, no_properties, "where the guest's kernel leaves its note for core files"},
+	{"tpm-tis", NULL, ROLE_TPM, "device", false, false, tpm_properties, "a TPM 2.0 by its FIFO"},
+	{"tpm-crb", NULL, ROLE_TPM, "device", false, false, tpm_properties, "the same by a buffer"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 
@@ -324,7 +328,7 @@ static const struct {
 	{"pcie-", "use pcie-root-port on -M q35"},
 	{"ioh3420", "use pcie-root-port"},
 	{"vhost-", "it needs a helper of the host's"},
-	{"tpm-", "there is no TPM"},
+	{"tpm-", "use tpm-tis or tpm-crb"},
 };
 
 const struct device_driver *device_driver_find(const char *name, struct error *error)

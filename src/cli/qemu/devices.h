@@ -33,6 +33,7 @@ enum device_role {
 	ROLE_XHCI,
 	ROLE_USB_DEVICE, /* tablet, mouse, keyboard */
 	ROLE_USB_DISK,	 /* usb-storage */
+	ROLE_TPM,
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 

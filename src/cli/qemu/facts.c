@@ -6,6 +6,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/options.h"
+#include "cli/qemu/tpm.h"
 #include "machine/cpu_spec.h"
 #include "machine/cpuid.h"
 
@@ -215,6 +216,7 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 	facts->machines = describe_machines();
 	facts->chardevs = chardevs_describe(&line->chardevs);
 	facts->chardev_backends = chardevs_describe_backends();
+	facts->tpms = tpm_describe(line);
 	facts->blocks = json_array();
 	facts->block_nodes = json_array();
 	facts_look(facts, line, NULL);
@@ -240,6 +242,7 @@ void facts_free(struct monitor_facts *facts)
 	json_decref(facts->machines);
 	json_decref(facts->chardevs);
 	json_decref(facts->chardev_backends);
+	json_decref(facts->tpms);
 	json_decref(facts->blocks);
 	json_decref(facts->block_nodes);
 	json_decref(facts->types);

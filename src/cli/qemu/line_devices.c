@@ -12,6 +12,7 @@
 #include "cli/qemu/interface.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
+#include "cli/qemu/tpm.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
 #include "machine/board.h"
@@ -280,6 +281,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_DISPLAY: return open_display(line, device, error);
 	case ROLE_XHCI: return add_xhci(line, device, error);
 	case ROLE_USB_DEVICE: return add_usb_device(line, device, error);
+	case ROLE_TPM: return tpm_open(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}

@@ -251,6 +251,9 @@ static const struct property fw_cfg_properties[] = {
 static const struct property fd_properties[] = {
 	{"set", PROPERTY_NUMBER}, {"fd", PROPERTY_NUMBER}, {"opaque", PROPERTY_TEXT}, {NULL}};
 
+static const struct property tpmdev_properties[] = {
+	{"type", PROPERTY_TEXT, "emulator"}, {"id", PROPERTY_TEXT}, {"chardev", PROPERTY_TEXT}, {NULL}};
+
 static const struct property action_properties[] = {
 	{"reboot", PROPERTY_TEXT, "reset shutdown"},
 	{"shutdown", PROPERTY_TEXT, "poweroff pause"},
@@ -318,6 +321,7 @@ static const struct qemu_option {
 	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
 	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=none...", "a folder and its device"},
 
+	{"tpmdev", EACH, "type", tpmdev_properties, "emulator,id=ID,chardev=ID", "a TPM 2.0, which swtpm is at its control channel, for -device tpm-tis or tpm-crb"},
 	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket or ringbuf; mux=on shares it"},
 	{"serial", TEXTS, NULL, NULL, "WHERE", "a serial port, up to four times: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, chardev:ID, mon:WHERE"},
 	{"parallel", TEXTS, NULL, NULL, "none", "there is no parallel port"},
@@ -390,7 +394,6 @@ static const struct qemu_option {
 	{"usbdevice", TEXTS, NULL, NULL, "tablet|mouse|keyboard", "one of these by USB"},
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
-	{"tpmdev", MISSING, .help = "there is no TPM"},
 	{"watchdog", MISSING, .help = "use -device i6300esb"},
 	{"numa", MISSING, .help = "memory is one node"},
 	{"mem-path", MISSING, .help = "memory is a memfd: leave it out"},

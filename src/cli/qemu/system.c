@@ -20,6 +20,7 @@
 #include "cli/qemu/options.h"
 #include "cli/qemu/system.h"
 #include "cli/run_signals.h"
+#include "device/tpm/tpm_emulator.h"
 #include "device/char/terminal.h"
 #include "monitor/gdb/gdb.h"
 #include "monitor/monitor.h"
@@ -313,6 +314,7 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 		return -EINVAL;
 	system->machine = machine_create(config, error);
 	config->disk_count = config->net_count = config->vsock.guest_cid = 0; /* they are its own */
+	config->tpm.emulator = NULL;
 	if (!system->machine ||
 	    (system->gdb && gdb_stub_attach(system->gdb, system->machine, error) < 0))
 		return -EINVAL;
@@ -382,6 +384,7 @@ static void close_devices(struct machine_config *config)
 		block_close(config->disks[--config->disk_count].block, NULL);
 	while (config->net_count)
 		board_net_close(&config->nets[--config->net_count]);
+	tpm_emulator_destroy(config->tpm.emulator);
 }
 
 static void destroy(struct qemu_system *system)

@@ -19,6 +19,7 @@
 #define FADT_FACS	       36
 #define FADT_DSDT	       40
 #define FADT_X_DSDT	       140
+#define TPM2_LOG	       68 /* TCG ACPI Specification 1.3, table 7: its address */
 
 #define RSDP_ROOM 64 /* what acpi_tables_build leaves for the RSDP before the tables */
 
@@ -142,6 +143,22 @@ static void link_table(struct linker *linker, uint8_t *table)
 		     TABLE_CHECKSUM);
 }
 
+/* The log of what firmware measures is a file of its own, with nothing in it. */
+static void link_tpm2(struct linker *linker, uint8_t *table)
+{
+	struct linker_entry *entry;
+
+	if (length_of(table) < TPM2_LOG + 8)
+		return;
+	linker->linked->has_tpm_log = true;
+	add_allocation(linker, ACPI_LINKER_TPM_LOG_FILE, 1, ZONE_HIGH);
+	entry = add(linker, COMMAND_ADD_POINTER);
+	strncpy(entry->pointer.file, ACPI_LINKER_TABLES_FILE, NAME_BYTES - 1);
+	strncpy(entry->pointer.target, ACPI_LINKER_TPM_LOG_FILE, NAME_BYTES - 1);
+	entry->pointer.offset = table + TPM2_LOG - linker->linked->tables;
+	entry->pointer.size = 8;
+}
+
 static void link_fadt(struct linker *linker, uint8_t *fadt)
 {
 	uint8_t *start = linker->linked->tables;
@@ -162,6 +179,8 @@ static void link_list(struct linker *linker, uint8_t *list, unsigned size, bool 
 		table = table_at(linker->linked, at, size);
 		if (is_first && memcmp(table, "FACP", 4) == 0)
 			link_fadt(linker, table);
+		if (is_first && memcmp(table, "TPM2", 4) == 0)
+			link_tpm2(linker, table);
 		if (is_first)
 			link_table(linker, table);
 		add_pointer(linker, ACPI_LINKER_TABLES_FILE, linker->linked->tables, at, size);

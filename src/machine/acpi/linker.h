@@ -6,6 +6,7 @@
 #ifndef KVIK_MACHINE_ACPI_LINKER_H
 #define KVIK_MACHINE_ACPI_LINKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,12 +16,15 @@
 #define ACPI_LINKER_RSDP_FILE	"etc/acpi/rsdp"
 #define ACPI_LINKER_TABLES_FILE "etc/acpi/tables"
 
+#define ACPI_LINKER_TPM_LOG_FILE "etc/tpm/log"
+
 #define ACPI_LINKER_RSDP_BYTES 36
 
 struct acpi_linked {
 	uint8_t rsdp[ACPI_LINKER_RSDP_BYTES];
 	uint8_t *tables, *script; /* owned */
 	size_t tables_size, script_size;
+	bool has_tpm_log; /* there has to be a file of ACPI_TPM_LOG_BYTES zeroes */
 };
 
 /* Take apart what acpi_tables_build made (`size` bytes). 0, or -ENOMEM and nothing to free. */

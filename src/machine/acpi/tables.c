@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "device/tpm/tpm.h"
 #include "device/acpi_pm.h"
 #include "device/acpi_sleep.h"
 
@@ -317,6 +318,28 @@ static uint64_t build_mcfg(const struct acpi_config *config, struct aml *out)
 	return end_table(out, at);
 }
 
+/* TCG ACPI Specification 1.3, table 7. */
+static uint64_t build_tpm2(const struct acpi_config *config, struct aml *out)
+{
+	size_t at = begin_table(out, "TPM2", 4);
+	const bool is_crb = config->tpm == ACPI_TPM_CRB;
+	const struct {
+		uint16_t platform_class, reserved; /* 0: a client */
+		uint64_t control_gpa;
+		uint32_t start_method; /* 6: FIFO; 7: CRB */
+		uint8_t parameters[12];
+	} __attribute__((packed)) fixed = {.control_gpa = is_crb ? TPM_CRB_CONTROL_GPA : 0, .start_method = is_crb ? 7 : 6};
+	const struct {
+		uint32_t bytes;
+		uint64_t gpa; /* firmware adds where it is */
+	} __attribute__((packed)) log = {.bytes = ACPI_TPM_LOG_BYTES};
+
+	aml_bytes(out, &fixed, sizeof(fixed));
+	if (config->has_log_area)
+		aml_bytes(out, &log, sizeof(log));
+	return end_table(out, at);
+}
+
 uint32_t acpi_waking_vector(const struct guest_memory *memory)
 {
 	struct facs facs;
@@ -338,8 +361,8 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 		.revision = RSDP_REVISION,
 		.length = sizeof(rsdp),
 	};
-	uint64_t dsdt, facs, listed[3];
-	uint32_t listed32[3];
+	uint64_t dsdt, facs, listed[4];
+	uint32_t listed32[4];
 	unsigned count = 2, i;
 	size_t at;
 
@@ -350,6 +373,8 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 	listed[1] = build_madt(config, &out);
 	if (config->ecam_gpa)
 		listed[count++] = build_mcfg(config, &out);
+	if (config->tpm)
+		listed[count++] = build_tpm2(config, &out);
 	for (i = 0; i < count; i++)
 		listed32[i] = listed[i];
 	at = begin_table(&out, "RSDT", 1);

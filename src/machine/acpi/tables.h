@@ -14,6 +14,10 @@
 #define ACPI_TABLES_GPA 0xe0000
 #define ACPI_TABLES_MAX 0x10000
 
+/* How a TPM 2.0 is reached. */
+enum acpi_tpm { ACPI_NO_TPM, ACPI_TPM_FIFO, ACPI_TPM_CRB };
+#define ACPI_TPM_LOG_BYTES 0x10000 /* for what firmware has measured */
+
 struct acpi_config {
 	unsigned cpus;
 	/* The board's devices, for the DSDT: called with the scope \ open. */
@@ -31,6 +35,8 @@ struct acpi_config {
 	uint16_t boot_architecture; /* IAPC_BOOT_ARCH */
 	uint64_t ecam_gpa; /* PCI configuration space by memory; 0: there is none */
 	uint8_t last_bus;  /* that it has */
+	enum acpi_tpm tpm;
+	bool has_log_area; /* firmware links one to the TPM's table (linker.h) */
 };
 
 #define ACPI_BOOT_LEGACY_DEVICES 0x01
