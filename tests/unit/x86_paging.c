@@ -277,6 +277,14 @@ static void page_sizes_of_long_mode(void **state)
 	assert_int_equal(get(PT) & A, 0);
 }
 
+/* What paging_is_user_page is certain of, by a look at the page alone. */
+static bool is_user_page(const struct paging_result *result, enum paging_access access)
+{
+	return result->page_size == 4096 && result->user && result->accessed &&
+	       (access != PAGING_WRITE || (result->writable && result->dirty)) &&
+	       (access != PAGING_FETCH || !result->no_execute);
+}
+
 /* Whatever the entries are, a look at many addresses says what a look at each says. */
 static void many_looks_are_as_one(void **state)
 {
@@ -303,6 +311,13 @@ static void many_looks_are_as_one(void **state)
 			memset(&one, 0, sizeof(one));
 			memset(&many, 0, sizeof(many));
 			is_there = paging_translate(cpu, gva, &one);
+			for (int access = PAGING_READ; access <= PAGING_FETCH; access++) {
+				uint64_t page = is_there ? one.gpa & ~0xfffull : DATA;
+
+				assert_int_equal(paging_is_user_page(cpu, gva, page, access, &near),
+						 is_there && is_user_page(&one, access));
+				assert_false(paging_is_user_page(cpu, gva, page ^ 0x1000, access, &near));
+			}
 			assert_int_equal(paging_translate_near(cpu, gva, &near, &many), is_there);
 			if (!is_there)
 				continue;

@@ -8,7 +8,7 @@
 #include "engine/run/direct/internal.h"
 #include "engine/x86/mmu/memory.h"
 
-#define LOOK_RESTLESS 6u /* times that a page turned from code to data, from which on it may be both */
+#define LOOK_RESTLESS 2u /* times that a page turned from code to data, from which on it may be both */
 
 /* A page as it would be mapped. */
 struct candidate {

@@ -10,21 +10,40 @@
 /* What the page tables make of a page that is mapped. */
 enum still { STILL_SAME, STILL_READABLE, STILL_GONE };
 
-/* By the tables alone: what is but read and written, in 4 KiB, where memory is what it was (doubts_memory). Most are
- * such. Who comes to keep code of such a page takes it away by itself. */
-static enum still compare_tables(struct cpu *cpu, const struct shadow_page *shadowed, struct paging_near *near)
-{
-	struct paging_result result;
+/* Tables that a comparison of all pages keeps at hand: they come in the order in which they were mapped. */
+#define NEAR_TABLES 16u
 
-	if (!paging_translate_near(cpu, shadowed->gva, near, &result) || !result.accessed || !result.user ||
-	    result.page_size != PAGE_SIZE || (result.gpa & PAGE_MASK) != shadowed->gpa)
-		return STILL_GONE;
-	return (shadowed->rights & SHADOW_WRITE) && !(result.writable && result.dirty) ? STILL_READABLE : STILL_SAME;
+/* What is the same for all pages of a comparison. */
+struct settling {
+	struct paging_near near[NEAR_TABLES];
+	unsigned allowed;
+};
+
+/*
+ * By the tables alone, for certain: 4 KiB where memory is what it was (doubts_memory). Most are such. Who comes to keep
+ * code of a page that is written takes it away by itself, as does who writes to one with code; but for those that are
+ * not marked.
+ */
+static bool is_plainly_same(struct direct *direct, const struct shadow_page *shadowed, struct settling *settling)
+{
+	struct paging_near *near = &settling->near[shadowed->gva >> 21 & (NEAR_TABLES - 1)];
+	enum paging_access access = shadowed->rights & SHADOW_EXECUTE ? PAGING_FETCH :
+				    shadowed->rights & SHADOW_WRITE ? PAGING_WRITE : PAGING_READ;
+
+	if ((shadowed->rights & ~(SHADOW_WRITE | SHADOW_EXECUTE)) ||
+	    shadowed->rights == (SHADOW_WRITE | SHADOW_EXECUTE) ||
+	    !paging_is_user_page(direct->cpu, shadowed->gva, shadowed->gpa, access, near))
+		return false;
+	return access != PAGING_FETCH ||
+	       scan_seems_same(&direct->scans, direct->cpu, shadowed->gpa,
+			       direct->memory->base + (uint64_t)shadowed->offset * PAGE_SIZE, settling->allowed);
 }
 
 static enum still compare(struct direct *direct, const struct direct_process *process,
-			  const struct shadow_page *shadowed, struct paging_near *near)
+			  const struct shadow_page *shadowed, struct settling *settling)
 {
+	struct paging_near *near = &settling->near[shadowed->gva >> 21 & (NEAR_TABLES - 1)];
+	unsigned allowed = settling->allowed;
 	struct cpu *cpu = direct->cpu;
 	struct paging_result result;
 	struct cpu_page page;
@@ -44,7 +63,7 @@ static enum still compare(struct direct *direct, const struct direct_process *pr
 	if (shadowed->rights & SHADOW_COPY)
 		return paging_rights(cpu, &result, TLB_USER).executable &&
 				       copies_is_same(&direct->copies, shadowed->offset, shadowed->gpa, page.hva,
-						      look_allowed(direct)) ?
+						      allowed) ?
 			       STILL_SAME :
 			       STILL_GONE;
 	if ((uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset)
@@ -53,7 +72,7 @@ static enum still compare(struct direct *direct, const struct direct_process *pr
 		return look_may_do_both(direct, &result, &page) ? STILL_SAME : STILL_GONE;
 	if (shadowed->rights & SHADOW_EXECUTE)
 		return paging_rights(cpu, &result, TLB_USER).executable &&
-				       scan_seems_same(&direct->scans, cpu, shadowed->gpa, page.hva, look_allowed(direct)) ?
+				       scan_seems_same(&direct->scans, cpu, shadowed->gpa, page.hva, allowed) ?
 			       STILL_SAME :
 			       STILL_GONE;
 	return (shadowed->rights & SHADOW_WRITE) && !look_may_write(cpu, &result, &page) ? STILL_READABLE :
@@ -135,7 +154,7 @@ static bool follow_changes(struct direct *direct, struct shadow_space *space)
 /* Compare all pages with the page tables. False: too much is not what it was. */
 static bool compare_all(struct direct *direct, struct shadow_space *space)
 {
-	struct paging_near near = { 0 };
+	struct settling settling = { .allowed = look_allowed(direct) };
 	uint32_t gone = 0, before = space->count;
 
 	direct->change_count = 0;
@@ -145,10 +164,10 @@ static bool compare_all(struct direct *direct, struct shadow_space *space)
 
 		if (!page->is_used)
 			continue;
-		still = !space->doubts_memory && !(page->rights & ~SHADOW_WRITE) ?
-				compare_tables(direct->cpu, page, &near) :
-				compare(direct, process_of(direct, space), page, &near);
 		direct->counters.compared++;
+		if (!space->doubts_memory && is_plainly_same(direct, page, &settling))
+			continue;
+		still = compare(direct, process_of(direct, space), page, &settling);
 		if (still == STILL_SAME)
 			continue;
 		if (direct->change_count == DIRECT_CHANGES)

@@ -376,6 +376,32 @@ bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *ne
 	return true;
 }
 
+bool paging_is_user_page(struct cpu *cpu, uint64_t gva, uint64_t gpa, enum paging_access access,
+			 struct paging_near *near)
+{
+	const uint64_t user = ENTRY_PRESENT | ENTRY_USER | ENTRY_ACCESSED;
+	uint64_t entry, wanted = user;
+	struct paging_result result;
+
+	if (!near->table || near->region != gva >> NEAR_SHIFT) {
+		if (!(cpu->efer & EFER_LMA) || !paging_translate_near(cpu, gva, near, &result) || !near->table)
+			return false;
+	}
+	if (!near->above.user || !near->above.accessed)
+		return false;
+	if (access == PAGING_WRITE) {
+		if (!near->above.writable)
+			return false;
+		wanted |= ENTRY_WRITABLE | ENTRY_DIRTY;
+	}
+	entry = entry_load(near->table + (gva >> 12 & 511) * 8, 8);
+	/* No other bit of the address, so none that is reserved. */
+	if ((entry & (wanted | BITS(51, 12))) != (wanted | gpa))
+		return false;
+	return access == PAGING_FETCH ? !near->above.no_execute && !(entry & ENTRY_XD) :
+					!(entry & ENTRY_XD) || (cpu->efer & EFER_NX);
+}
+
 bool paging_load_pdptrs(struct cpu *cpu, uint64_t cr3, uint64_t pdptr[4])
 {
 	/* §4.4.1: bits 2:1, 8:5 and those above MAXPHYADDR are reserved in present entries. */

@@ -60,6 +60,14 @@ bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *ne
 			   struct paging_result *result);
 
 /*
+ * Whether a page of 4 KiB at gva is for certain the one at gpa and lets ring 3 do this without a change in the tables:
+ * accessed, and dirty for a write. Quicker than to translate, for looks at many pages most of which are; false says
+ * nothing.
+ */
+bool paging_is_user_page(struct cpu *cpu, uint64_t gva, uint64_t gpa, enum paging_access access,
+			 struct paging_near *near);
+
+/*
  * Read the four PAE page-directory-pointer entries of `cr3` and check their reserved bits (SDM
  * vol. 3 §4.4.1). False: #GP(0) for the instruction that loads CR3, CR0 or CR4; `pdptr` is then
  * unchanged.
