@@ -292,6 +292,34 @@ static void test_traps(void **state)
 	assert_int_equal(scan_page(&cache, &test.cpu, 0x5000 + 100, page, ALLOW_RDTSC, true), SCAN_TRAPS_DO);
 }
 
+/* CPUID, where the host's cannot fault: behind its leaf it is code; two bytes alone may be anything. */
+static void test_cpuid(void **state)
+{
+	unsigned trap;
+
+	(void)state;
+#define CPUID(bytes, wanted, at)                                                                   \
+	do {                                                                                       \
+		assert_int_equal(verdict_of(bytes, sizeof(bytes) - 1, ALLOW_RDTSC, &trap), wanted); \
+		assert_int_equal(trap, (at) ? 100 + (at) : 0);                                     \
+	} while (0)
+	CPUID("\x31\xc0\x0f\xa2", SCAN_TRAPS_DO, 2);                             /* xor eax, eax; cpuid */
+	CPUID("\x33\xc0\x33\xc9\x0f\xa2", SCAN_TRAPS_DO, 4);
+	CPUID("\xb8\x01\0\0\0\x0f\xa2", SCAN_TRAPS_DO, 5);                     /* mov eax, 1; cpuid */
+	CPUID("\xb8\x07\0\0\0\x31\xc9\x0f\xa2", SCAN_TRAPS_DO, 7);
+	CPUID("\xb8\x1d\0\0\x80\xb9\x02\0\0\0\x53\x0f\xa2", SCAN_TRAPS_DO, 11);
+	CPUID("\xb8\0\0\0\x40\x0f\xa2", SCAN_TRAPS_DO, 5);
+	CPUID("\x85\xc0\x75\x20\x0f\xa2", SCAN_TRAPS_DO, 4);                    /* test eax, eax; jnz; cpuid */
+	CPUID("\x85\xc0\x0f\x85\x44\0\0\0\x0f\xa2", SCAN_TRAPS_DO, 8);
+	CPUID("\x90\x0f\xa2\x85\xc0", SCAN_TRAPS_DO, 1);                        /* cpuid; test eax, eax */
+	CPUID("\x0f\xa2", SCAN_SENSITIVE, 0);
+	CPUID("\xb8\x45\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);                    /* no leaf */
+	CPUID("\xb8\x01\0\0\0\x0f\xa2\xb9\x07\0\0\0\xb9\x07\0\0\0\xb9\x07\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);
+	/* Where it faults there is nothing to do. */
+	HARMLESS("\x31\xc0\x0f\xa2");
+#undef CPUID
+}
+
 /* A verdict that held for another entry is taken back. */
 static void test_other_entry(void **state)
 {
@@ -348,6 +376,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_boundaries, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_traps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cpuid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_entry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rdtscp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_marked, setup, teardown),

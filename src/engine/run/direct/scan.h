@@ -25,7 +25,7 @@ enum scan_verdict {
 	SCAN_TRAPS_DO,  /* it may with traps */
 };
 
-#define SCAN_TRAPS 8u
+#define SCAN_TRAPS 32u /* ld.so has some 30 CPUIDs in a page */
 
 /* Where in a page the bytes 0F are of instructions that are to be traps. */
 struct scan_traps {

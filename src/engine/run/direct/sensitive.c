@@ -9,6 +9,8 @@
 
 #define MASK_DISTANCE 96u /* bytes before XSAVE, in which its mask is loaded */
 #define NEAR	      24u /* bytes in which compilers put what belongs to an instruction */
+#define LEAF_DISTANCE 14  /* bytes before CPUID, in which its leaf is loaded, and perhaps its subleaf */
+#define LEAVES	      0x40u /* more than there are, of either range */
 
 /* ModRM bytes behind 0F 01. */
 #define VMCALL	0xc1
@@ -109,12 +111,25 @@ bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsig
 	       saves_too_much(bytes, at, bytes[at + 1], modrm);
 }
 
+/* Opcodes behind 0F of which some are; most bytes there are others. */
+static bool may_be_opcode(uint8_t opcode)
+{
+	switch (opcode) {
+	case 0x01: case 0x03: case 0x31: case 0xa2: case 0xae: case 0xc7: case SYSCALL: case SYSENTER:
+	case 0xa0: case 0xa1: case 0xa8: case 0xa9: case 0xb4: case 0xb5:
+		return true;
+	default: return false;
+	}
+}
+
 /* What stands at `escape`, a byte 0F, with whatever may be a prefix of it before. */
 static bool may_be_sensitive(const uint8_t *bytes, unsigned escape, unsigned allowed)
 {
 	bool has_repeat = false;
 	uint8_t modrm = escape + 2 < PAGE_SIZE ? bytes[escape + 2] : 0xff;
 
+	if (!may_be_opcode(bytes[escape + 1]))
+		return false;
 	for (unsigned k = escape; k > 0 && is_prefix(bytes[k - 1], allowed); k--)
 		has_repeat |= bytes[k - 1] == 0xf3;
 	return is_sensitive(bytes[escape + 1], modrm, has_repeat, allowed) ||
@@ -273,6 +288,23 @@ static bool has_selector_before(const uint8_t *bytes, int at)
 	return HAS(at - (int)NEAR, at, 0x7b, 0, 0, 0);
 }
 
+/*
+ * CPUID's leaf is loaded shortly before, by MOV of a number that is one, or by XOR; or EAX was just seen to be 0, or is
+ * looked at for it behind, as the highest leaf.
+ */
+static bool has_leaf(const uint8_t *bytes, int at)
+{
+	for (int from = at < LEAF_DISTANCE ? 0 : at - LEAF_DISTANCE; from + 5 <= at; from++) {
+		uint32_t leaf = bytes_load32(bytes + from + 1);
+
+		if (bytes[from] == 0xb8 && ((leaf & 0x7fffffff) < LEAVES || leaf >> 8 == 0x400000))
+			return true;
+	}
+	return HAS(at - LEAF_DISTANCE, at, 0x31, 0xc0) || HAS(at - LEAF_DISTANCE, at, 0x33, 0xc0) ||
+	       HAS(at - 8, at, 0x85, 0xc0, 0x75) || HAS(at - 8, at, 0x85, 0xc0, 0x0f, 0x85) ||
+	       HAS(at + 2, at + 4, 0x85, 0xc0);
+}
+
 bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
 {
 	uint8_t opcode, modrm;
@@ -282,7 +314,7 @@ bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
 		return false;
 	opcode = bytes[escape + 1];
 	modrm = bytes[escape + 2];
-	return opcode == 0x03 || opcode == SYSENTER || opcode == SYSCALL || (opcode == 0xc7 && modrm >= 0xc0) ||
+	return opcode == 0x03 || opcode == 0xa2 || opcode == SYSENTER || opcode == SYSCALL || (opcode == 0xc7 && modrm >= 0xc0) ||
 	       (opcode == 0x01 && modrm != VMCALL && modrm != VMMCALL);
 }
 
@@ -300,6 +332,7 @@ bool sensitive_is_certain(const uint8_t *bytes, unsigned escape)
 			       HAS(at - (int)NEAR, at + 3 + (int)NEAR, 0x0f, 0xae, 0xe8);
 		return has_zero_before(bytes, at);
 	case 0x03: return has_selector_before(bytes, at);
+	case 0xa2: return has_leaf(bytes, at);
 	/* Linux's __kernel_vsyscall: MOV ESP to EBP, or ECX to EBP, before it; INT 80h behind it. */
 	case SYSENTER:
 	case SYSCALL: return HAS(at - 2, at, 0x89, 0xe5) || HAS(at - 2, at, 0x89, 0xcd);
