@@ -23,6 +23,19 @@ static int parse_cache(struct share_option *option, const char *value, struct er
 	return 0;
 }
 
+static int parse_owners(struct share_option *option, const char *value, struct error *error)
+{
+	if (strcmp(value, "host") == 0)
+		option->keeping = SHARE_KEEPS_NOTHING;
+	else if (strcmp(value, "xattr") == 0)
+		option->keeping = SHARE_KEEPS_ATTRIBUTES;
+	else if (strcmp(value, "files") == 0)
+		option->keeping = SHARE_KEEPS_FILES;
+	else
+		return error_set(error, EINVAL, "owners=%s: use host, xattr or files", value);
+	return 0;
+}
+
 static int parse_property(struct share_option *option, char *item, struct error *error)
 {
 	char *value = strchr(item, '=');
@@ -44,7 +57,11 @@ static int parse_property(struct share_option *option, char *item, struct error 
 	}
 	if (strcmp(item, "cache") == 0 && value)
 		return parse_cache(option, value, error);
-	return error_set(error, EINVAL, "a share has no '%s': use tag=NAME, type=virtiofs|9p or cache=auto|always|none",
+	if (strcmp(item, "owners") == 0 && value)
+		return parse_owners(option, value, error);
+	return error_set(error, EINVAL,
+			 "a share has no '%s': use tag=NAME, type=virtiofs|9p, cache=auto|always|none or "
+			 "owners=host|xattr|files",
 			 item);
 }
 
@@ -89,7 +106,8 @@ int share_option_open(const struct share_option *option, unsigned number,
 					    .is_readonly = option->is_readonly,
 					    .keep_s = option->keep_s,
 					    .protocol = option->protocol,
-					    .reports_owners = true};
+					    .reports_owners = true,
+					    .keeping = option->keeping};
 
 	if (option->tag)
 		snprintf(share->tag, sizeof(share->tag), "%s", option->tag);

@@ -12,6 +12,7 @@ struct share_option {
 	bool has_cache;
 	uint64_t keep_s;
 	enum share_protocol protocol;
+	enum share_keeping keeping;
 };
 
 /* 0, or -errno with what is wrong. share_option_free in the first case. */

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "share/mapped.h"
 #include "share/opening.h"
 #include "share/node.h"
 #include "share/owner.h"

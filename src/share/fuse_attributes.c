@@ -50,7 +50,7 @@ static int tell_attributes(struct fuse_call *call, struct opening *opening)
 	if (result < 0)
 		return result;
 	out->attr_valid = call->fuse->keep_s;
-	fuse_fill_attributes(call, &status, &out->attr);
+	fuse_fill_attributes(call, call->node, &status, &out->attr);
 	return 0;
 }
 
@@ -65,6 +65,27 @@ int fuse_getattr(struct fuse_call *call)
 }
 
 /* --- changes --- */
+
+/* Keep owner and mode, as far as they are to be set. */
+static int keep(struct fuse_call *call, const struct fuse_setattr_in *in)
+{
+	struct folder *folder = &call->fuse->folder;
+	struct share_node *node = call->node;
+	struct mapped change = {0};
+	mode_t type = node->type;
+
+	if (in->valid & FATTR_UID)
+		mapped_set(&change, MAPPED_USER, in->uid);
+	if (in->valid & FATTR_GID)
+		mapped_set(&change, MAPPED_GROUP, in->gid);
+	if (in->valid & FATTR_MODE) {
+		mapped_read(folder, node);
+		if (mapped_has(&node->mapped, MAPPED_MODE))
+			type = node->mapped.values[MAPPED_MODE] & S_IFMT;
+		mapped_set(&change, MAPPED_MODE, type | (in->mode & 07777));
+	}
+	return change.has ? mapped_write(folder, node, &change) : 0;
+}
 
 static int set_mode(struct fuse_call *call, mode_t mode)
 {
@@ -188,18 +209,21 @@ static int set_times(struct fuse_call *call, const struct fuse_setattr_in *in)
 int fuse_setattr(struct fuse_call *call)
 {
 	const struct fuse_setattr_in *in = fuse_argument(call, sizeof(*in));
+	bool is_kept = fuse_keeps(call, call->node);
 	int result = 0;
 
 	if (!in)
 		return -EINVAL;
 	if (call->node->is_wall)
 		return -EACCES;
-	if (in->valid & (FATTR_UID | FATTR_GID))
+	if (is_kept)
+		result = keep(call, in);
+	else if (in->valid & (FATTR_UID | FATTR_GID))
 		result = set_owner(call, in);
 	if (result == 0 && (in->valid & FATTR_SIZE))
 		result = set_size(call, in);
 	/* Behind what makes the kernel take bits away. */
-	if (result == 0 && (in->valid & FATTR_MODE))
+	if (result == 0 && !is_kept && (in->valid & FATTR_MODE))
 		result = set_mode(call, in->mode);
 	if (result == 0 && (in->valid & (FATTR_ATIME | FATTR_MTIME)))
 		result = set_times(call, in);
@@ -260,10 +284,10 @@ static int find_place(struct fuse_call *call, struct path_place *place)
 	return fchdir(directory) < 0 ? -errno : 0;
 }
 
-static bool is_for_guests(const char *name)
+static bool is_for_guests(const struct fuse_call *call, const char *name)
 {
-	return strncmp(name, XATTR_PREFIX, sizeof(XATTR_PREFIX) - 1) == 0 &&
-	       strlen(name) <= NODE_NAME_MAX;
+	return strncmp(name, XATTR_PREFIX, sizeof(XATTR_PREFIX) - 1) == 0 && strlen(name) <= NODE_NAME_MAX &&
+	       !mapped_hides_attribute(&call->fuse->folder, name);
 }
 
 /* Say how long it is, or answer with it. */
@@ -294,7 +318,7 @@ int fuse_getxattr(struct fuse_call *call)
 
 	if (!name || in->size > XATTR_VALUE_MAX || in->size > call->room)
 		return -EINVAL;
-	if (!is_for_guests(name))
+	if (!is_for_guests(call, name))
 		return -EOPNOTSUPP;
 	result = find_place(call, &place);
 	if (result < 0)
@@ -316,7 +340,7 @@ int fuse_setxattr(struct fuse_call *call)
 	if (!name || in->size > XATTR_VALUE_MAX || in->size > call->size - behind ||
 	    (in->flags & ~(XATTR_CREATE | XATTR_REPLACE)))
 		return -EINVAL;
-	if (!is_for_guests(name))
+	if (!is_for_guests(call, name))
 		return -EOPNOTSUPP;
 	result = find_place(call, &place);
 	if (result < 0)
@@ -349,7 +373,7 @@ int fuse_listxattr(struct fuse_call *call)
 		return -errno;
 	for (at = 0; at < length; at += bytes) {
 		bytes = strnlen(list + at, length - at) + 1;
-		if (at + bytes > length || !is_for_guests(list + at))
+		if (at + bytes > length || !is_for_guests(call, list + at))
 			continue;
 		memmove(list + kept, list + at, bytes);
 		kept += bytes;
@@ -369,7 +393,7 @@ int fuse_removexattr(struct fuse_call *call)
 
 	if (!name)
 		return -EINVAL;
-	if (!is_for_guests(name))
+	if (!is_for_guests(call, name))
 		return -EOPNOTSUPP;
 	result = find_place(call, &place);
 	if (result < 0)

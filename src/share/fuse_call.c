@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const char *fuse_string(const struct fuse_call *call, size_t offset, size_t *behind)
 {
@@ -28,7 +29,41 @@ void *fuse_room(struct fuse_call *call, size_t size)
 	return at;
 }
 
-void fuse_fill_attributes(const struct fuse_call *call, const struct statx *status,
+bool fuse_keeps(const struct fuse_call *call, const struct share_node *node)
+{
+	switch (call->fuse->folder.keeping) {
+	case SHARE_KEEPS_FILES: return true;
+	/* Nothing else can have attributes of users (xattr(7)). */
+	case SHARE_KEEPS_ATTRIBUTES: return node->type == S_IFREG || node->type == S_IFDIR;
+	default: return false;
+	}
+}
+
+/* A file may stand for whatever has no entries; what the host knows as another kind is that. */
+static mode_t kept_mode(const struct share_node *node, mode_t kept)
+{
+	mode_t type = kept & S_IFMT;
+
+	if (node->type != S_IFREG || !type || type == S_IFDIR)
+		type = node->type;
+	return type | (kept & 07777);
+}
+
+static void show_kept(const struct share_node *node, struct fuse_attr *attributes)
+{
+	const struct mapped *mapped = &node->mapped;
+
+	if (mapped_has(mapped, MAPPED_USER))
+		attributes->uid = mapped->values[MAPPED_USER];
+	if (mapped_has(mapped, MAPPED_GROUP))
+		attributes->gid = mapped->values[MAPPED_GROUP];
+	if (mapped_has(mapped, MAPPED_MODE))
+		attributes->mode = kept_mode(node, mapped->values[MAPPED_MODE]);
+	if (mapped_has(mapped, MAPPED_DEVICE))
+		attributes->rdev = mapped->values[MAPPED_DEVICE];
+}
+
+void fuse_fill_attributes(const struct fuse_call *call, struct share_node *node, const struct statx *status,
 			  struct fuse_attr *attributes)
 {
 	const struct owners *owners = &call->fuse->owners;
@@ -52,15 +87,19 @@ void fuse_fill_attributes(const struct fuse_call *call, const struct statx *stat
 			(status->stx_rdev_minor & ~0xffu) << 12,
 		.blksize = status->stx_blksize,
 	};
+	if (fuse_keeps(call, node)) {
+		mapped_read(&call->fuse->folder, node);
+		show_kept(node, attributes);
+	}
 }
 
-void fuse_fill_entry(const struct fuse_call *call, const struct share_node *node,
+void fuse_fill_entry(const struct fuse_call *call, struct share_node *node,
 		     const struct statx *status, struct fuse_entry_out *entry)
 {
 	*entry = (struct fuse_entry_out){.nodeid = node->number,
 					 .entry_valid = call->fuse->keep_s,
 					 .attr_valid = call->fuse->keep_s};
-	fuse_fill_attributes(call, status, &entry->attr);
+	fuse_fill_attributes(call, node, status, &entry->attr);
 }
 
 int fuse_tell_entry(struct fuse_call *call, struct share_node *parent, const char *name)

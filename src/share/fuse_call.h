@@ -78,11 +78,13 @@ const char *fuse_string(const struct fuse_call *call, size_t offset, size_t *beh
 /* `size` zeroed bytes of the reply's body behind those that are there, or NULL: no room. */
 void *fuse_room(struct fuse_call *call, size_t size);
 
-/* What the host says of a file, as FUSE has it. */
-void fuse_fill_attributes(const struct fuse_call *call, const struct statx *status,
+/* What the host says of a file, or what is kept of it, as FUSE has it. */
+void fuse_fill_attributes(const struct fuse_call *call, struct share_node *node, const struct statx *status,
 			  struct fuse_attr *attributes);
+/* Whether what the guest says of the file is kept, and not the host's to be told. */
+bool fuse_keeps(const struct fuse_call *call, const struct share_node *node);
 /* Tell of a node: it is in the reply, and the guest will forget it one day. */
-void fuse_fill_entry(const struct fuse_call *call, const struct share_node *node,
+void fuse_fill_entry(const struct fuse_call *call, struct share_node *node,
 		     const struct statx *status, struct fuse_entry_out *entry);
 /* Answer with the node of what was just made at a name. */
 int fuse_tell_entry(struct fuse_call *call, struct share_node *parent, const char *name);

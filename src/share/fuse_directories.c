@@ -2,6 +2,7 @@
  * FUSE's requests that read directories. An entry's offset is the host's own cookie for what comes behind it, so a
  * guest may go on from any of them, however large the directory is and whatever is added and removed.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -44,12 +45,13 @@ int fuse_fsyncdir(struct fuse_call *call)
 	return !opening->node->is_wall && fsync(opening->fd) < 0 ? -errno : 0;
 }
 
-static void fill_name(struct fuse_dirent *to, const struct opening_entry *entry, size_t length)
+static void fill_name(const struct fuse_call *call, struct fuse_dirent *to, const struct opening_entry *entry,
+		      size_t length)
 {
 	to->ino = entry->inode;
 	to->off = entry->next_offset;
 	to->namelen = length;
-	to->type = entry->type;
+	to->type = opening_entry_type(&call->fuse->folder, entry);
 	memcpy(to->name, entry->name, length);
 }
 
@@ -70,6 +72,7 @@ static void fill_plus(struct fuse_call *call, struct fuse_direntplus *to,
 		return;
 	fuse_fill_entry(call, node, &status, &to->entry_out);
 	to->dirent.ino = to->entry_out.attr.ino;
+	to->dirent.type = IFTODT(to->entry_out.attr.mode);
 }
 
 /* Whether there was room for it. */
@@ -83,7 +86,7 @@ static bool add_entry(struct fuse_call *call, const struct opening_entry *entry,
 
 	if (!to)
 		return false;
-	fill_name(is_plus ? &((struct fuse_direntplus *)to)->dirent : to, entry, length);
+	fill_name(call, is_plus ? &((struct fuse_direntplus *)to)->dirent : to, entry, length);
 	if (is_plus)
 		fill_plus(call, to, entry);
 	return true;
@@ -104,7 +107,7 @@ static int read_entries(struct fuse_call *call, bool is_plus)
 	if (result < 0)
 		return result;
 	while ((entry = opening_next_entry(opening, &result)) &&
-	       add_entry(call, entry, in->size, is_plus))
+	       (mapped_hides_name(&call->fuse->folder, entry->name) || add_entry(call, entry, in->size, is_plus)))
 		opening_take_entry(opening, entry);
 	/* What there is comes first, and the error the next time. */
 	return call->out_size ? 0 : result;

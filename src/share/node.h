@@ -22,6 +22,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "share/kept.h"
+
 #define NODE_ROOT     1ull /* its number, as FUSE has it */
 #define NODES_MAX     (4u << 20)
 #define NODE_NAME_MAX 255
@@ -34,7 +36,7 @@ struct share_node {
 	uint64_t device, inode;
 	int64_t born_s;
 	uint32_t born_ns;
-	mode_t type; /* S_IFMT's bits */
+	mode_t type; /* S_IFMT's bits, on the host */
 	bool is_wall;
 	/* Where it was seen last: a name in a directory. NULL: the root, or it has lost its name. */
 	struct share_node *parent;
@@ -43,6 +45,7 @@ struct share_node {
 	unsigned uses;	   /* children that have it as parent, and openings */
 	int fd;		   /* O_PATH, or -1 */
 	struct opening *openings; /* opening.h; the newest first */
+	struct mapped mapped; /* as it was read last */
 	struct share_node *newer, *older; /* of those whose fd may be closed again */
 	struct share_node *next; /* in its bucket */
 };
@@ -60,6 +63,7 @@ struct folder {
 	uint64_t devices[32]; /* that were seen, the root's first */
 	unsigned device_count;
 	bool is_readonly;
+	enum share_keeping keeping; /* set by whoever has opened it */
 };
 
 /* Whether it lies on a file system of people's files, and not on one of the kernel's own. */

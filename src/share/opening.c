@@ -1,5 +1,6 @@
 #include "share/opening.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -119,6 +120,12 @@ void opening_take_entry(struct opening *opening, const struct opening_entry *ent
 {
 	opening->at += entry->size;
 	opening->next_offset = entry->next_offset;
+}
+
+uint8_t opening_entry_type(const struct folder *folder, const struct opening_entry *entry)
+{
+	/* A file may stand for something else (kept.h). */
+	return folder->keeping != SHARE_KEEPS_NOTHING && entry->type == DT_REG ? DT_UNKNOWN : entry->type;
 }
 
 /*

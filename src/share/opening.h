@@ -47,6 +47,8 @@ int opening_seek(struct opening *opening, uint64_t offset);
 /* The next entry, again and again until it is taken; NULL: `*result` is 0 at the end, else -errno. */
 struct opening_entry *opening_next_entry(struct opening *opening, int *result);
 void opening_take_entry(struct opening *opening, const struct opening_entry *entry);
+/* What it says of the kind (DT_*); what it cannot: DT_UNKNOWN. */
+uint8_t opening_entry_type(const struct folder *folder, const struct opening_entry *entry);
 
 /* Open a node with open(2)'s flags: a regular file or a directory, and nothing else. A descriptor or -errno. */
 int node_open(struct folder *folder, struct share_node *node, int flags);

@@ -42,6 +42,9 @@ void p9_destroy(struct p9 *p9);
  */
 size_t p9_answer(struct p9 *p9, const uint8_t *message, size_t size, uint8_t *reply, size_t room);
 
+/* As share_is_quick. */
+bool p9_is_quick(const uint8_t *message, size_t size);
+
 /* As one would answer that failed with this errno. */
 size_t p9_refuse(const uint8_t *message, size_t size, int error, uint8_t *reply, size_t room);
 

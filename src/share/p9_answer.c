@@ -7,6 +7,7 @@
 #include "share/p9_call.h"
 
 #define VERSION "9P2000.L"
+#define QUICK_DATA 65536
 
 /* --- the session --- */
 
@@ -45,18 +46,18 @@ static int version(struct p9_call *call)
 	return 0;
 }
 
-/* fid[4] afid[4] uname[s] aname[s] n_uname[4]: qid[13] -- who asks makes no difference, and there is one tree */
+/* fid[4] afid[4] uname[s] aname[s] n_uname[4]: qid[13] -- what is made by fid is n_uname's; there is one tree */
 static int attach(struct p9_call *call)
 {
 	struct p9 *p9 = call->p9;
 	struct share_node *root = p9->fuse.folder.root;
-	uint32_t number = p9_u32(call), authentication = p9_u32(call);
+	uint32_t number = p9_u32(call), authentication = p9_u32(call), user;
 	struct fuse_attr attributes;
 	int result;
 
 	p9_string(call);
 	p9_string(call);
-	p9_u32(call);
+	user = p9_u32(call);
 	if (call->is_malformed)
 		return 0;
 	if (authentication != P9_NO_FID)
@@ -67,7 +68,8 @@ static int attach(struct p9_call *call)
 	if (result < 0)
 		return result;
 	node_remember(root);
-	if (!p9_fid_create(p9, number, root))
+	/* A peer that gives no number is root's. */
+	if (!p9_fid_create(p9, number, root, user == ~0u ? 0 : user))
 		return -ENOMEM;
 	p9_put_file(call, &attributes);
 	return 0;
@@ -140,6 +142,19 @@ static size_t finish_error(const uint8_t *header, uint32_t error, uint8_t *reply
 {
 	memcpy(reply + P9_HEADER_BYTES, &error, sizeof(error));
 	return finish(header, P9_LERROR, sizeof(error), reply);
+}
+
+bool p9_is_quick(const uint8_t *message, size_t size)
+{
+	const size_t count_at = P9_HEADER_BYTES + 4 + 8; /* of a read: fid[4] offset[8] count[4] */
+	uint32_t count;
+
+	if (size < P9_HEADER_BYTES || message[4] == P9_FSYNC)
+		return false;
+	if (message[4] != P9_READ || size < count_at + sizeof(count))
+		return true;
+	memcpy(&count, message + count_at, sizeof(count));
+	return count <= QUICK_DATA;
 }
 
 size_t p9_refuse(const uint8_t *message, size_t size, int error, uint8_t *reply, size_t room)

@@ -176,7 +176,7 @@ int p9_xattrwalk(struct p9_call *call)
 		return length;
 	}
 	node_remember(fid->node);
-	value = p9_fid_create(p9, number, fid->node);
+	value = p9_fid_create(p9, number, fid->node, fid->user);
 	if (!value) {
 		free(ask.out);
 		return -ENOMEM;

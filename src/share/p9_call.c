@@ -126,7 +126,8 @@ void p9_put_file(struct p9_call *call, const struct fuse_attr *attributes)
 ssize_t p9_ask(struct p9 *p9, const struct p9_ask *ask)
 {
 	struct fuse_call call = {.fuse = &p9->fuse,
-				 .header = {.opcode = ask->opcode, .nodeid = ask->node->number},
+				 .header = {.opcode = ask->opcode, .nodeid = ask->node->number,
+					    .uid = ask->user, .gid = ask->group},
 				 .arguments = p9->arguments,
 				 .out = ask->out,
 				 .room = ask->room};

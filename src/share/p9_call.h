@@ -50,6 +50,7 @@ struct p9_fid {
 	uint32_t number;
 	enum p9_fid_kind kind;
 	struct share_node *node; /* told of to the peer once */
+	uint32_t user;	 /* who has attached it, or what it came from */
 	bool is_open;
 	uint64_t opening; /* its number, if it is open */
 	/* An attribute's: */
@@ -129,7 +130,7 @@ struct p9_fid *p9_fid_find(struct p9 *p9, uint32_t number);
 struct p9_fid *p9_fid_of(struct p9_call *call);
 /* A new one for a node, which the peer has been told of for it; on failure it is forgotten again. NULL: no memory,
  * too many, or the number is in use. */
-struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node);
+struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node, uint32_t user);
 void p9_fid_destroy(struct p9 *p9, struct p9_fid *fid);
 void p9_fid_destroy_all(struct p9 *p9);
 
@@ -145,6 +146,7 @@ struct p9_ask {
 	size_t data_size;
 	void *out;
 	size_t room;
+	uint32_t user, group; /* whose it will be that is made */
 };
 
 /* How many bytes are in `out`, or -errno. */

@@ -27,7 +27,7 @@ struct p9_fid *p9_fid_of(struct p9_call *call)
 	return call->is_malformed ? NULL : p9_fid_find(call->p9, number);
 }
 
-struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node)
+struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *node, uint32_t user)
 {
 	bool may_be = number != P9_NO_FID && p9->fid_count < FIDS_MAX && !p9_fid_find(p9, number);
 	struct p9_fid *fid = may_be ? calloc(1, sizeof(*fid)) : NULL, **at = bucket(p9, number);
@@ -36,7 +36,7 @@ struct p9_fid *p9_fid_create(struct p9 *p9, uint32_t number, struct share_node *
 		node_forget(&p9->fuse.folder, node, 1);
 		return NULL;
 	}
-	*fid = (struct p9_fid){.number = number, .node = node, .next = *at};
+	*fid = (struct p9_fid){.number = number, .node = node, .user = user, .next = *at};
 	*at = fid;
 	p9->fid_count++;
 	return fid;

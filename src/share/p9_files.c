@@ -72,7 +72,7 @@ int p9_lcreate(struct p9_call *call)
 			     .out = &out, .room = sizeof(out)};
 	ssize_t result;
 
-	p9_u32(call);
+	ask.group = p9_u32(call);
 	if (call->is_malformed)
 		return 0;
 	if (!fid)
@@ -80,6 +80,7 @@ int p9_lcreate(struct p9_call *call)
 	if (fid->is_open || fid->kind != P9_FILE)
 		return -EINVAL;
 	ask.node = fid->node;
+	ask.user = fid->user;
 	result = p9_ask(p9, &ask);
 	if (result < 0)
 		return result;
@@ -212,6 +213,7 @@ static bool add_entry(struct p9_call *call, const struct opening *opening,
 		      const struct opening_entry *entry, size_t limit)
 {
 	const struct share_node *node = opening->node;
+	uint8_t type = opening_entry_type(&call->p9->fuse.folder, entry);
 	size_t length = strlen(entry->name);
 
 	if (call->out_size + ENTRY_BYTES + length > limit)
@@ -219,7 +221,7 @@ static bool add_entry(struct p9_call *call, const struct opening *opening,
 	p9_put_qid(call, DTTOIF(entry->type), 0,
 		   folder_number(&call->p9->fuse.folder, node->device, entry->inode));
 	p9_put_u64(call, entry->next_offset);
-	p9_put_u8(call, entry->type);
+	p9_put_u8(call, type);
 	p9_put_string(call, entry->name, length);
 	return true;
 }
@@ -247,7 +249,8 @@ int p9_readdir(struct p9_call *call)
 	result = opening_seek(opening, offset);
 	if (result < 0)
 		return result;
-	while ((entry = opening_next_entry(opening, &result)) && add_entry(call, opening, entry, limit))
+	while ((entry = opening_next_entry(opening, &result)) &&
+	       (mapped_hides_name(&call->p9->fuse.folder, entry->name) || add_entry(call, opening, entry, limit)))
 		opening_take_entry(opening, entry);
 	count = call->out_size - sizeof(count);
 	memcpy(call->out, &count, sizeof(count));

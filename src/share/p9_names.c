@@ -63,7 +63,7 @@ int p9_walk(struct p9_call *call)
 	} else if (new_number == fid->number) {
 		node_forget(&p9->fuse.folder, fid->node, 1);
 		fid->node = node;
-	} else if (!p9_fid_create(p9, new_number, node)) {
+	} else if (!p9_fid_create(p9, new_number, node, fid->user)) {
 		return p9_fid_find(p9, new_number) ? -EBADF : -ENOMEM;
 	}
 	p9_put_u16(call, count);
@@ -83,6 +83,7 @@ static int make(struct p9_call *call, struct p9_fid *fid, struct p9_ask ask)
 	if (!fid)
 		return -EBADF;
 	ask.node = fid->node;
+	ask.user = fid->user;
 	ask.out = &entry;
 	ask.room = sizeof(entry);
 	result = p9_ask(call->p9, &ask);
@@ -99,8 +100,8 @@ int p9_symlink(struct p9_call *call)
 	struct p9_fid *fid = p9_fid_of(call);
 	const char *name = p9_string(call), *target = p9_string(call);
 
-	p9_u32(call);
-	return make(call, fid, (struct p9_ask){.opcode = FUSE_SYMLINK, .in = "", .names = {name, target}});
+	return make(call, fid, (struct p9_ask){.opcode = FUSE_SYMLINK, .in = "", .names = {name, target},
+					       .group = p9_u32(call)});
 }
 
 /* dfid[4] name[s] mode[4] major[4] minor[4] gid[4]: qid[13] */
@@ -108,13 +109,13 @@ int p9_mknod(struct p9_call *call)
 {
 	struct p9_fid *fid = p9_fid_of(call);
 	const char *name = p9_string(call);
-	const struct fuse_mknod_in in = {.mode = p9_u32(call)};
+	struct fuse_mknod_in in = {.mode = p9_u32(call)};
+	uint32_t major = p9_u32(call), minor = p9_u32(call);
 
-	p9_u32(call);
-	p9_u32(call);
-	p9_u32(call);
+	/* Linux's own form of 32 bits (new_encode_dev). */
+	in.rdev = (minor & 0xff) | major << 8 | (minor & ~0xffu) << 12;
 	return make(call, fid, (struct p9_ask){.opcode = FUSE_MKNOD, .in = &in, .in_size = sizeof(in),
-					       .names = {name}});
+					       .names = {name}, .group = p9_u32(call)});
 }
 
 /* dfid[4] name[s] mode[4] gid[4]: qid[13] */
@@ -124,9 +125,8 @@ int p9_mkdir(struct p9_call *call)
 	const char *name = p9_string(call);
 	const struct fuse_mkdir_in in = {.mode = p9_u32(call)};
 
-	p9_u32(call);
 	return make(call, fid, (struct p9_ask){.opcode = FUSE_MKDIR, .in = &in, .in_size = sizeof(in),
-					       .names = {name}});
+					       .names = {name}, .group = p9_u32(call)});
 }
 
 /* dfid[4] fid[4] name[s]: */

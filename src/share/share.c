@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,11 +14,14 @@
 #include "sandbox/helper.h"
 #include "share/fuse.h"
 #include "share/p9.h"
+#include "util/clock.h"
 
 #define PAIR_BYTES  (2 * (size_t)SHARE_SLOT_BYTES)
 #define SLOTS_BYTES (SHARE_SLOTS * PAIR_BYTES)
 #define DESCRIPTORS 65536 /* at most, of the process */
 #define FEWEST_FDS  16
+#define QUICK_BYTES 65536
+#define LOOK_NS	    100000
 
 /* What goes by the socket, both ways. */
 struct share_message {
@@ -92,6 +97,9 @@ static const struct allowed_call calls[] = {
 	CALL(munmap),
 	CALL(mremap),
 	CALL(madvise),
+	CALL(poll),
+	CALL(sched_yield),
+	CALL(clock_gettime), /* where it is no function of the kernel's in every process */
 };
 
 static int prepare(void *context)
@@ -99,7 +107,7 @@ static int prepare(void *context)
 	struct share_server *server = context;
 	struct rlimit limit;
 	unsigned fds = FEWEST_FDS;
-	int root;
+	int root, result;
 
 	umask(0);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -109,10 +117,15 @@ static int prepare(void *context)
 			fds = limit.rlim_max / 2;
 	}
 	root = helper_take_root(server->folder, O_PATH);
-	if (server->config->protocol == SHARE_9P)
-		return p9_create(&server->p9, root, server->config->is_readonly,
-				 server->config->reports_owners, fds);
-	return fuse_create(&server->fuse, root, server->config->is_readonly, server->config->keep_s, fds);
+	if (server->config->protocol == SHARE_9P) {
+		result = p9_create(&server->p9, root, server->config->is_readonly,
+				   server->config->reports_owners, fds);
+		server->p9.fuse.folder.keeping = server->config->keeping;
+		return result;
+	}
+	result = fuse_create(&server->fuse, root, server->config->is_readonly, server->config->keep_s, fds);
+	server->fuse.folder.keeping = server->config->keeping;
+	return result;
 }
 
 /* What a monitor of ours says. */
@@ -129,19 +142,51 @@ static size_t answer(struct share_server *server, const uint8_t *request, size_t
 		       : fuse_answer(&server->fuse, request, size, reply, room);
 }
 
+/* When it was that a request was answered last, and whether the one before that came soon after its predecessor. */
+struct answered {
+	uint64_t at_ns;
+	bool is_busy;
+};
+
+/*
+ * While requests come one soon after the other, look for the next one for a moment before falling asleep: to be woken takes
+ * longer than to answer most of them.
+ */
+static void look_briefly(int socket, struct answered *answered)
+{
+	struct pollfd next = {socket, POLLIN, 0};
+	uint64_t end = answered->at_ns + LOOK_NS;
+	bool has_come = false;
+
+	while (answered->is_busy && !has_come && monotonic_ns() < end) {
+		has_come = poll(&next, 1, 0) != 0;
+		/* Whoever asks may have no other CPU. */
+		if (!has_come)
+			sched_yield();
+	}
+	if (!has_come)
+		poll(&next, 1, -1);
+	answered->is_busy = monotonic_ns() < end;
+}
+
 static void serve(int socket, void *context)
 {
 	struct share_server *server = context;
 	const struct share share = {.slots = server->slots};
 	struct share_message message;
+	struct answered answered = {0};
 	unsigned none = 0;
 
-	while (helper_receive(socket, &message, sizeof(message), NULL, &none) == 0 &&
-	       is_well_formed(&message)) {
+	for (;;) {
+		if (server->config->protocol == SHARE_9P)
+			look_briefly(socket, &answered);
+		if (helper_receive(socket, &message, sizeof(message), NULL, &none) < 0 || !is_well_formed(&message))
+			return;
 		message.size = answer(server, share_request(&share, message.slot), message.size,
 				      share_reply(&share, message.slot), message.room);
 		if (helper_send(socket, &message, sizeof(message), NULL, 0) < 0)
 			return;
+		answered.at_ns = monotonic_ns();
 	}
 }
 
@@ -242,6 +287,11 @@ int share_take(const struct share *share, unsigned *slot, size_t *size)
 	*slot = message.slot;
 	*size = message.size;
 	return 1;
+}
+
+bool share_is_quick(const struct share *share, const uint8_t *request, size_t size)
+{
+	return share->protocol == SHARE_9P && size <= QUICK_BYTES && p9_is_quick(request, size);
 }
 
 size_t share_refuse(const struct share *share, const uint8_t *request, size_t size, int error,

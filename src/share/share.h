@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "share/kept.h"
 #include "util/error.h"
 
 #define SHARE_SLOTS	16
@@ -34,6 +35,7 @@ struct share_config {
 	enum share_protocol protocol;
 	/* That a file cannot be given to somebody is an error; of 9P, FUSE always says so. */
 	bool reports_owners;
+	enum share_keeping keeping; /* what the guest says of owners and modes */
 };
 
 /* Start one. 0, or -errno and `error`. */
@@ -50,6 +52,10 @@ uint8_t *share_reply(const struct share *share, unsigned slot);
 int share_submit(const struct share *share, unsigned slot, size_t size, size_t room);
 /* A reply that has come. 1, 0: there is none yet, or -errno: the process has gone. */
 int share_take(const struct share *share, unsigned *slot, size_t *size);
+
+/* Whether a 9P message's answer will come at once: neither much data nor a disk stands between. A guess, of a request in a slot
+ * that is not submitted yet. */
+bool share_is_quick(const struct share *share, const uint8_t *request, size_t size);
 
 /* Write the reply to a request that cannot be answered, with this errno. How many bytes it has; 0: it
  * needs none. `share` says which protocol it is. */

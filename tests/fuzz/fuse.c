@@ -2,7 +2,7 @@
  * Fuzz target: the FUSE server of shared folders, asked by a guest that asks whatever it likes.
  *
  * The input's first byte chooses a folder that is read-only (bit 0), one with few descriptors (bit 1), and one whose
- * guest must ask each time (bit 2). Then steps: an opcode (a byte; from 0xf8 on two bytes that are it), the node
+ * guest must ask each time (bit 2), and what is kept beside files (bits 3 and 4). Then steps: an opcode (a byte; from 0xf8 on two bytes that are it), the node
  * (a number, as below), the room for the reply (a byte; times 64), how many numbers there are in the request's
  * struct (a byte, up to 15), those, and names (a byte says how many, up to 3; each is a byte: one of a list, or
  * that many bytes of the input). A number is a byte, or from 0xf8 on eight bytes behind it.
@@ -88,6 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int root = make_folder();
 
 	fuzz_check(fuse_create(&fuse, root, kind & 1, kind & 4 ? 0 : 1, kind & 2 ? 4 : 64) == 0);
+	fuse.folder.keeping = (kind >> 3 & 3) % 3;
 	begin_session(&fuse);
 	for (steps = 0; input.size && steps < STEPS_MAX; steps++)
 		ask(&fuse, &input);

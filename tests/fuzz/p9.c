@@ -1,7 +1,7 @@
 /*
  * Fuzz target: the 9P server of shared folders, asked by a guest that asks whatever it likes.
  *
- * The input's first byte chooses a folder that is read-only (bit 0), and one with few descriptors (bit 1). Then steps: a byte
+ * The input's first byte chooses a folder that is read-only (bit 0), and one with few descriptors (bit 1); bits 3 and 4 what is kept beside files. Then steps: a byte
  * chooses a message of the list below; its fields, as the list has them: b, w, d, q numbers of 1, 2, 4 and 8
  * bytes, f a file identifier, s a string. A number is a byte, or from 0xf8 on eight bytes behind it; a string a byte: one of a list,
  * or that many bytes of the input. Then the bytes of data that follow (a byte, as a number), the room for the reply (a byte; times
@@ -132,6 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	int root = make_folder();
 
 	fuzz_check(p9_create(&p9, root, kind & 1, kind & 4, kind & 2 ? 4 : 64) == 0);
+	p9.fuse.folder.keeping = (kind >> 3 & 3) % 3;
 	begin_session(&p9);
 	for (steps = 0; input.size && steps < STEPS_MAX; steps++)
 		ask(&p9, &input);

@@ -1,11 +1,13 @@
 /*
  * What programs rely on of a file system (POSIX, and Linux's manual pages), tried out in a directory:
  *
- *     posix DIRECTORY [SEED [OPERATIONS]]
+ *     posix DIRECTORY [SEED [OPERATIONS [owners]]]
  *
  * One line for each thing that is not so, and a count at the end. A host's own file system passes all of it;
  * so must a shared folder, in a guest. The last part is in the manner of fsx: random reads, writes, truncations,
  * mappings and holes of one file beside a copy in memory; it prints its seed.
+ *
+ * With "owners", and run by root, also what is of several users: who owns what, and what others may not.
  *
  * Linux's 9P cannot exchange names, has times in seconds, and knows one kind of lock: those are left out there.
  */
@@ -24,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -429,6 +432,129 @@ static void test_rest(void)
 	close(fd);
 }
 
+/* --- several users --- */
+
+#define OF_OWNERS 2 /* parts, which come last */
+#define USER 1000
+#define GROUP 2000
+
+static bool is_owned(const char *path, uid_t user, gid_t group)
+{
+	struct stat status = status_of(path);
+
+	return status.st_uid == user && status.st_gid == group;
+}
+
+/* In a process of another user's. */
+static void act_as_user(void)
+{
+	int fd;
+
+	CHECK(setgid(GROUP) == 0 && setuid(USER) == 0);
+	CHECK(FAILS(open("secret", O_RDONLY), EACCES) && FAILS(open("readable", O_WRONLY), EACCES));
+	CHECK(holds("readable", "text"));
+	CHECK(FAILS(open("closed/file", O_RDONLY), EACCES) && FAILS(open("closed", O_RDONLY), EACCES));
+	CHECK(FAILS(chmod("readable", 0777), EPERM) && FAILS(chown("readable", USER, GROUP), EPERM));
+	CHECK(FAILS(mkdir("new", 0700), EACCES));
+	fd = open("common/mine", O_RDWR | O_CREAT | O_EXCL, 0640);
+	CHECK(fd >= 0 && write(fd, "x", 1) == 1 && is_owned("common/mine", USER, GROUP));
+	close(fd);
+	CHECK(symlink("mine", "common/link") == 0 && is_owned("common/link", USER, GROUP));
+	CHECK(mkdir("common/d", 0750) == 0 && is_owned("common/d", USER, GROUP));
+	CHECK(mkfifo("common/fifo", 0600) == 0 && is_owned("common/fifo", USER, GROUP));
+	/* Its directory is sticky: what is another's stays. */
+	errno = 0;
+	CHECK(unlink("common/theirs") < 0 && (errno == EPERM || errno == EACCES));
+	CHECK(FAILS(mknod("common/device", S_IFCHR | 0600, makedev(1, 3)), EPERM));
+	CHECK(FAILS(chown("common/mine", 0, -1), EPERM) && chmod("common/mine", 0600) == 0);
+}
+
+static void count_entries(const char *path, unsigned wanted)
+{
+	DIR *directory = opendir(path);
+	unsigned found = 0;
+
+	CHECK(directory != NULL);
+	while (readdir(directory))
+		found++;
+	closedir(directory);
+	CHECK(found == wanted + 2);
+}
+
+static void test_users(void)
+{
+	int status = -1;
+	pid_t child;
+
+	put("secret", "text");
+	put("readable", "text");
+	CHECK(chmod("secret", 0600) == 0 && chmod("readable", 0644) == 0);
+	CHECK(mkdir("closed", 0700) == 0 && mkdir("common", 0777) == 0 && chmod("common", 01777) == 0);
+	put("closed/file", "text");
+	put("common/theirs", "text");
+	CHECK(chmod(".", 0755) == 0);
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		checks = failures = 0;
+		act_as_user();
+		fflush(stdout);
+		_exit(failures);
+	}
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+	failures += WEXITSTATUS(status);
+	CHECK(is_owned("common/mine", USER, GROUP) && (status_of("common/mine").st_mode & 07777) == 0600);
+	count_entries("common", 5);
+	CHECK(unlink("common/mine") == 0 && unlink("common/link") == 0 && rmdir("common/d") == 0);
+	CHECK(unlink("common/fifo") == 0 && unlink("common/theirs") == 0 && rmdir("common") == 0);
+	CHECK(unlink("closed/file") == 0 && rmdir("closed") == 0 && unlink("secret") == 0 && unlink("readable") == 0);
+}
+
+static void test_owners(void)
+{
+	struct stat status;
+	char target[16];
+	int fd;
+
+	put("f", "x");
+	CHECK(is_owned("f", 0, 0) && chown("f", USER, GROUP) == 0 && is_owned("f", USER, GROUP));
+	CHECK(chown("f", -1, 7) == 0 && is_owned("f", USER, 7));
+	CHECK(chmod("f", 06755) == 0 && (status_of("f").st_mode & 07777) == 06755);
+	CHECK(chown("f", 1, 1) == 0 && (status_of("f").st_mode & 07777) == 0755);
+	CHECK(link("f", "g") == 0 && is_owned("g", 1, 1) && chown("g", 2, 2) == 0);
+	CHECK(rename("g", "h") == 0 && is_owned("h", 2, 2));
+	CHECK(chmod("h", 0) == 0 && holds("h", "x") && status_of("h").st_mode == S_IFREG);
+	/* One of the same name is another one. */
+	CHECK(unlink("f") == 0);
+	put("f", "y");
+	CHECK(is_owned("f", 0, 0) && rename("h", "f") == 0 && is_owned("f", 2, 2) && holds("f", "x"));
+	if (!is_9p) {
+		put("e", "e");
+		CHECK(syscall(SYS_renameat2, AT_FDCWD, "e", AT_FDCWD, "f", 2) == 0);
+		CHECK(is_owned("e", 2, 2) && is_owned("f", 0, 0) && unlink("e") == 0);
+	}
+	CHECK((fd = open("f", O_RDWR)) >= 0 && fchown(fd, 3, 4) == 0 && unlink("f") == 0);
+	CHECK(fstat(fd, &status) == 0 && status.st_uid == 3 && status.st_gid == 4);
+	close(fd);
+	CHECK(symlink("to here", "l") == 0 && lchown("l", 5, 6) == 0 && is_owned("l", 5, 6));
+	CHECK(S_ISLNK(status_of("l").st_mode) && status_of("l").st_size == 7);
+	CHECK(readlink("l", target, sizeof(target)) == 7 && memcmp(target, "to here", 7) == 0);
+	CHECK(rename("l", "m") == 0 && readlink("m", target, sizeof(target)) == 7 && unlink("m") == 0);
+	CHECK(mknod("c", S_IFCHR | 0640, makedev(4, 300)) == 0 && mknod("b", S_IFBLK | 0600, makedev(8, 1)) == 0);
+	status = status_of("c");
+	CHECK(S_ISCHR(status.st_mode) && (status.st_mode & 07777) == 0640 && status.st_rdev == makedev(4, 300));
+	CHECK(S_ISBLK(status_of("b").st_mode) && unlink("b") == 0 && unlink("c") == 0);
+	/* What is made in a directory of a group's is the group's. */
+	CHECK(mkdir("d", 0755) == 0 && chown("d", 0, GROUP) == 0 && chmod("d", 02775) == 0);
+	put("d/f", "x");
+	CHECK(mkdir("d/d", 0755) == 0 && is_owned("d/f", 0, GROUP) && is_owned("d/d", 0, GROUP));
+	CHECK((status_of("d/d").st_mode & 07777) == 02755);
+	count_entries("d", 2);
+	CHECK(FAILS(rmdir("d"), ENOTEMPTY) && rename("d", "moved") == 0 && is_owned("moved/f", 0, GROUP));
+	CHECK(unlink("moved/f") == 0 && rmdir("moved/d") == 0 && rmdir("moved") == 0);
+	count_entries(".", 0);
+}
+
 /* --- in the manner of fsx --- */
 
 #define FSX_MAX (256 << 10)
@@ -532,18 +658,20 @@ int main(int count, char **arguments)
 		{"attributes", test_attributes}, {"sparse", test_sparse},
 		{"mappings", test_mappings}, {"directories", test_directories},
 		{"locks", test_locks},	     {"rest", test_rest},
+		{"owners", test_owners},     {"users", test_users},
 	};
 	struct statfs system;
 	uint64_t seed = count > 2 ? strtoull(arguments[2], NULL, 0) : (uint64_t)time(NULL);
 	unsigned steps = count > 3 ? atoi(arguments[3]) : 1000, i;
+	unsigned parts = sizeof(tests) / sizeof(tests[0]) - (count > 4 ? 0 : OF_OWNERS);
 
 	if (count < 2 || chdir(arguments[1]) < 0) {
-		fprintf(stderr, "usage: posix DIRECTORY [SEED [OPERATIONS]]\n");
+		fprintf(stderr, "usage: posix DIRECTORY [SEED [OPERATIONS [owners]]]\n");
 		return 2;
 	}
 	is_9p = statfs(".", &system) == 0 && system.f_type == V9FS_MAGIC;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+	for (i = 0; i < parts; i++) {
 		part = tests[i].name;
 		tests[i].run();
 	}

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -380,6 +381,102 @@ static void test_attributes(void **state)
 	close_folder();
 }
 
+/* Mode, owner and group of a fid. */
+static void assert_owned(unsigned fid, unsigned mode, unsigned user, unsigned group)
+{
+	assert_int_equal(getattr(fid), mode);
+	assert_int_equal(next(4), user);
+	assert_int_equal(next(4), group);
+}
+
+static void keep(enum share_keeping keeping)
+{
+	const uint64_t none = 0;
+	struct stat status;
+
+	open_folder(false);
+	world.p9.fuse.folder.keeping = keeping;
+	/* A user's, whose it is that is made: a file, a directory, a link, a device. */
+	assert_int_equal(ask(P9_ATTACH, "ddssd", 10, P9_NO_FID, "user", "", 1000), 0);
+	assert_int_equal(ask(P9_WALK, "ddw", 10, 2, 0), 0);
+	assert_int_equal(ask(P9_LCREATE, "dsddd", 2, "mine", O_RDWR | O_CREAT, S_IFREG | 04640, 2000), 0);
+	assert_owned(2, S_IFREG | 04640, 1000, 2000);
+	assert_int_equal(write_text(2, 0, "mine"), 0);
+	assert_host_has("mine", "mine");
+	assert_int_equal(ask(P9_MKDIR, "dsdd", 10, "d", 02750, 3000), 0);
+	assert_int_equal(ask(P9_WALK, "ddws", 10, 3, 1, "d"), 0);
+	assert_owned(3, S_IFDIR | 02750, 1000, 3000);
+	/* Of a directory that says so, the group's. */
+	assert_int_equal(ask(P9_SYMLINK, "dssd", 3, "l", "../outside", 1), 0);
+	assert_int_equal(ask(P9_WALK, "ddws", 3, 4, 1, "l"), 0);
+	assert_owned(4, S_IFLNK | 0777, 1000, 3000);
+	assert_int_equal(ask(P9_READLINK, "d", 4), 0);
+	assert_string_next("../outside");
+	assert_host_has("d/l", "../outside");
+	assert_int_equal(ask(P9_MKNOD, "dsdddd", 10, "null", S_IFCHR | 0666, 1, 259, 5), 0);
+	assert_int_equal(ask(P9_WALK, "ddws", 10, 5, 1, "null"), 0);
+	assert_owned(5, S_IFCHR | 0666, 1000, 5);
+	pass_over(8);
+	assert_int_equal(next(8), 0x100103);
+	/* On the host all of it is the server's, and for it alone. */
+	assert_int_equal(fstatat(world.p9.fuse.folder.root->fd, "null", &status, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(status.st_mode, S_IFREG | 0600);
+	assert_int_equal(status.st_uid, geteuid());
+	assert_int_equal(fstatat(world.p9.fuse.folder.root->fd, "d", &status, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(status.st_mode & 07777, 0700);
+	/* What is said later; of what was there before, too, and of the top. */
+	assert_int_equal(ask(P9_SETATTR, "ddddd" "qqqqq", 2, 0x3, 0600, 7, 0, none, none, none, none, none), 0);
+	assert_owned(2, S_IFREG | 0600, 7, 2000);
+	assert_int_equal(walk(6, "file"), 0);
+	assert_int_equal(ask(P9_SETATTR, "ddddd" "qqqqq", 6, 0x6, 0, 8, 9, none, none, none, none, none), 0);
+	assert_int_equal(getattr(6) & S_IFMT, S_IFREG);
+	assert_int_equal(next(4), 8);
+	assert_int_equal(next(4), 9);
+	assert_int_equal(ask(P9_SETATTR, "ddddd" "qqqqq", ROOT, 0x3, 0755, 4, 0, none, none, none, none, none), 0);
+	assert_int_equal(getattr(ROOT), S_IFDIR | 0755);
+	assert_int_equal(next(4), 4);
+	/* Names come and go, and what is kept with them. */
+	assert_int_equal(ask(P9_RENAMEAT, "dsds", ROOT, "mine", 3, "moved"), 0);
+	assert_int_equal(ask(P9_LINK, "dds", ROOT, 2, "linked"), 0);
+	assert_int_equal(walk(7, "linked"), 0);
+	assert_owned(7, S_IFREG | 0600, 7, 2000);
+	assert_int_equal(ask(P9_UNLINKAT, "dsd", 3, "moved", 0), 0);
+	assert_int_equal(ask(P9_UNLINKAT, "dsd", 3, "l", 0), 0);
+	assert_int_equal(ask(P9_UNLINKAT, "dsd", ROOT, "d", AT_REMOVEDIR), 0);
+	assert_int_equal(ask(P9_RENAMEAT, "dsds", ROOT, "linked", ROOT, "file"), 0);
+	assert_int_equal(walk(8, "file"), 0);
+	assert_owned(8, S_IFREG | 0600, 7, 2000);
+	/* It is not the guest's to see or to change. */
+	assert_int_equal(walk(9, ".virtfs_metadata"), ENOENT);
+	assert_int_equal(ask(P9_MKDIR, "dsdd", ROOT, ".virtfs_metadata", 0755, 0),
+			 keeping == SHARE_KEEPS_FILES ? EINVAL : 0);
+	if (keeping == SHARE_KEEPS_ATTRIBUTES) {
+		assert_int_equal(ask(P9_XATTRWALK, "dds", 8, 9, "user.virtfs.uid"), EOPNOTSUPP);
+		assert_int_equal(ask(P9_XATTRWALK, "dds", 8, 9, ""), 0);
+		assert_int_equal(next(8), 0);
+	}
+	close_folder();
+}
+
+static void test_kept_in_attributes(void **state)
+{
+	bool has_attributes;
+
+	(void)state;
+	open_folder(false);
+	has_attributes = setxattr(world.path, "user.a", "", 0, 0) == 0 || errno != EOPNOTSUPP;
+	close_folder();
+	if (!has_attributes)
+		skip();
+	keep(SHARE_KEEPS_ATTRIBUTES);
+}
+
+static void test_kept_in_files(void **state)
+{
+	(void)state;
+	keep(SHARE_KEEPS_FILES);
+}
+
 /* All entries, with room for about one in a reply. */
 static void test_directories(void **state)
 {
@@ -510,7 +607,8 @@ int main(void)
 		cmocka_unit_test(test_names),	   cmocka_unit_test(test_attributes),
 		cmocka_unit_test(test_directories), cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_readonly),   cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_sessions),
+		cmocka_unit_test(test_sessions),   cmocka_unit_test(test_kept_in_attributes),
+		cmocka_unit_test(test_kept_in_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

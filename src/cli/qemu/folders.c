@@ -27,6 +27,28 @@ const struct property virtfs_properties[] = {
 	{NULL},
 };
 
+static const struct model {
+	const char *name;
+	bool reports_owners;
+	enum share_keeping keeping;
+} models[] = {
+	{"none", false, SHARE_KEEPS_NOTHING},
+	{"passthrough", true, SHARE_KEEPS_NOTHING},
+	{"mapped", false, SHARE_KEEPS_ATTRIBUTES},
+	{"mapped-xattr", false, SHARE_KEEPS_ATTRIBUTES},
+	{"mapped-file", false, SHARE_KEEPS_FILES},
+};
+
+static const struct model *find_model(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(models) / sizeof(models[0]); i++)
+		if (strcmp(models[i].name, name) == 0)
+			return &models[i];
+	return NULL;
+}
+
 /* By its id, or by its tag: a -virtfs needs no other name. */
 static const char *name_of(const json_t *folder)
 {
@@ -52,11 +74,11 @@ int fsdev_check(const json_t *folder, struct error *error)
 	if (!keyval_text(folder, "path"))
 		return error_set(error, EINVAL, "path=FOLDER is needed");
 	if (!model)
-		return error_set(error, EINVAL, "security_model=none|passthrough is needed");
-	if (strcmp(model, "none") != 0 && strcmp(model, "passthrough") != 0)
+		return error_set(error, EINVAL, "security_model=none|passthrough|mapped-xattr|mapped-file is needed");
+	if (!find_model(model))
 		return error_set(error, ENOTSUP,
-				 "security_model=%.60s is not there: use none, or passthrough, which reports when a file "
-				 "cannot be given to somebody",
+				 "security_model=%.60s is not there: use none, passthrough, which reports when a file "
+				 "cannot be given to somebody, mapped-xattr or mapped-file",
 				 model);
 	return 0;
 }
@@ -85,6 +107,7 @@ int fsdev_open(const json_t *fsdevs, const json_t *virtfss, const json_t *device
 	const char *name = keyval_text(device, "fsdev"), *tag = keyval_text(device, "mount_tag");
 	const json_t *folder = name ? find(fsdevs, name) : NULL;
 	struct share_config config = {.protocol = SHARE_9P};
+	const struct model *model;
 
 	if (!folder && name)
 		folder = find(virtfss, name);
@@ -96,7 +119,9 @@ int fsdev_open(const json_t *fsdevs, const json_t *virtfss, const json_t *device
 				 VIRTIO_FILESYSTEM_TAG_MAX);
 	config.path = keyval_text(folder, "path");
 	config.is_readonly = json_is_true(json_object_get(folder, "readonly"));
-	config.reports_owners = strcmp(keyval_text(folder, "security_model"), "passthrough") == 0;
+	model = find_model(keyval_text(folder, "security_model"));
+	config.reports_owners = model->reports_owners;
+	config.keeping = model->keeping;
 	snprintf(share->tag, sizeof(share->tag), "%s", tag);
 	return share_start(&share->share, &config, error);
 }

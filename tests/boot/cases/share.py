@@ -26,7 +26,9 @@ def share_boot(context, board: str, kind="virtiofs") -> None:
     if context.options.qemu:
         raise Skipped("the shares are kvik's")
     with tempfile.TemporaryDirectory() as directory:
-        work, readonly, posix = (Path(directory) / name for name in ("work", "ro", "posix"))
+        work, readonly, posix, xattr, files = (Path(directory) / name for name in ("work", "ro", "posix", "xattr", "files"))
+        xattr.mkdir()
+        files.mkdir()
         compiled = subprocess.run(["cc", "-D_GNU_SOURCE", "-static", "-O1", "-o", posix, ROOT / "tests/share/posix.c"],
                                   check=False)
         require(compiled.returncode == 0, "cannot compile tests/share/posix.c")
@@ -43,13 +45,15 @@ def share_boot(context, board: str, kind="virtiofs") -> None:
                            flavour="generic" if is_9p else "cloud",
                            added=[f"{posix}=posix"],
                            extra=["--machine", board, "--share", f"{work}:rw,tag=work,type={kind}",
-                                  "--share", f"{readonly},type={kind}", "--save", f"{directory}/saved"]) as vmm:
+                                  "--share", f"{readonly},type={kind}",
+                                  "--share", f"{xattr}:rw,tag=xattr,owners=xattr,type={kind}",
+                                  "--share", f"{files}:rw,tag=files,owners=files,type={kind}", "--save", f"{directory}/saved"]) as vmm:
             context.vmm = vmm
             wanted = digests(work) + ["-rw-r--r--    1 0        0       ", "../outside",
                                       "cat: can't open '/mnt/out': No such file or directory"]
             vmm.expect(r"^=== end", "the end of init")
             vmm.signal(signal.SIGUSR1)
-            vmm.expect(r"the guest uses the shared folder '(work|share1)'", "the refusal to save")
+            vmm.expect(r"the guest uses the shared folder '(work|share1|xattr|files)'", "the refusal to save")
             vmm.send("\n")
             status = vmm.wait()
             require(status == 0, f"exit status {status} after power-off, not 0")
@@ -57,8 +61,9 @@ def share_boot(context, board: str, kind="virtiofs") -> None:
             seen = [line[:33] if line.startswith("-rw") else line for line in facts["seen"]]
             require(seen == wanted + before, f"the guest saw {seen}, not {wanted + before}")
             require(not facts["refused"], f"was not refused: {facts['refused']}")
-            require(re.fullmatch(r"posix: \d+ checks, 0 failures", facts["posix"][-1] or ""),
-                    f"the file system: {facts['posix']}")
+            for part in ("posix", "xattr", "files"):
+                require(re.fullmatch(r"posix: \d+ checks, 0 failures", facts[part][-1] or ""),
+                        f"the file system: {part}: {facts[part]}")
             check_dmesg(facts, False)
             made = hashlib.sha256((work / "made").read_bytes()).hexdigest()
             require(facts["made"] == [f"{made}  made"], "the host has not what the guest made")
