@@ -92,7 +92,9 @@ int fuse_lookup(struct fuse_call *call)
 
 	if (!name || !entry)
 		return -EINVAL;
-	result = mapped_hides_name(&call->fuse->folder, name) ? -ENOENT : node_look_up(&call->fuse->folder, call->node, name, &node, &status);
+	result = mapped_hides_name(&call->fuse->folder, name)
+			 ? -ENOENT
+			 : node_look_up(&call->fuse->folder, call->node, name, &node, &status);
 	if (result == 0)
 		fuse_fill_entry(call, node, &status, entry);
 	else if (result == -ENOENT && call->fuse->keep_s) {

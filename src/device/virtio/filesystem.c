@@ -6,6 +6,11 @@
  * offered, no queue comes between). A chain is a request to read and room for its reply (§5.11.6). It is copied
  * into a slot of the share's, which is the last time that it is looked at, and its reply is copied back.
  *
+ * A 9P guest asks many small things one after the other, a dozen for a file, and most are answered sooner than a thread
+ * falls asleep and wakes. So of that the vCPU that notifies submits the requests itself, and looks for the replies for a
+ * moment, as the share's process looks for the next request: nobody falls asleep. What takes longer, a thread of the
+ * device's takes, and all of virtio-fs, whose guests ask for several things at once.
+ *
  * Requests are under way from then on, so a reset waits for their replies; they come, because the share's
  * process answers one after the other and never waits for the guest. When that process has gone, requests
  * fail (EIO).
@@ -17,15 +22,22 @@
 #include <errno.h>
 #include <linux/virtio_9p.h>
 #include <linux/virtio_fs.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/thread.h"
 
 #define QUEUE_SIZE 1024 /* a guest's largest request has a descriptor for each page */
 #define P9_QUEUE_SIZE 128 /* as Linux's driver has it in mind */
+
+/* How long a vCPU looks for replies; and, when none has come, how many times it does not. */
+#define LOOK_NS	      50000
+#define TIMES_WITHOUT 16
+#define FEW	      2 /* requests under way */
 
 enum { QUEUE_URGENT, QUEUE_REQUESTS, QUEUES };
 
@@ -42,10 +54,14 @@ struct filesystem {
 	struct event_loop *loop;
 	pthread_t thread;
 	bool has_thread;
+	bool is_direct; /* who notifies submits, and looks for replies */
 	struct event_source replies;
 	/* With the device's lock held: */
 	struct request_slot slots[SHARE_SLOTS];
 	unsigned free_slots;
+	uint64_t submitted, answered; /* counts: replies come in the order of the requests */
+	bool are_quick; /* those that were submitted last */
+	unsigned times_without; /* how often nobody shall wait */
 	bool is_gone; /* the share's process has ended */
 };
 
@@ -71,6 +87,7 @@ static void answer(struct filesystem *filesystem, unsigned number, size_t size)
 	}
 	*slot = (struct request_slot){.chain = NULL};
 	filesystem->free_slots++;
+	filesystem->answered++;
 	virtio_end(&filesystem->virtio);
 }
 
@@ -122,15 +139,18 @@ static void take(struct filesystem *filesystem, unsigned queue, struct virtqueue
 								   : SHARE_SLOT_BYTES,
 	};
 	filesystem->free_slots--;
+	filesystem->submitted++;
 	virtio_begin(&filesystem->virtio);
 	virtqueue_read(chain, 0, share_request(share, number), slot->size);
+	filesystem->are_quick &= share_is_quick(share, share_request(share, number), slot->size);
 	if (filesystem->is_gone)
 		refuse(filesystem, number);
 	else if (share_submit(share, number, slot->size, slot->room) < 0)
 		give_up(filesystem);
 }
 
-static void queue_notified(struct virtio_device *virtio, unsigned queue)
+/* Submit what there is. */
+static void take_all(struct virtio_device *virtio, unsigned queue)
 {
 	struct filesystem *filesystem = filesystem_of(virtio);
 	struct virtqueue *ring = &virtio->queues[queue].ring;
@@ -147,17 +167,20 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 		virtio_interrupt(virtio, queue);
 }
 
-static void replies_ready(void *context)
+static unsigned under_way(const struct filesystem *filesystem)
 {
-	struct filesystem *filesystem = context;
+	return SHARE_SLOTS - filesystem->free_slots;
+}
+
+/* Take the replies that there are. */
+static void take_replies(struct filesystem *filesystem)
+{
 	struct virtio_device *virtio = &filesystem->virtio;
+	bool was_full = !filesystem->free_slots;
 	unsigned number, i;
-	bool was_full;
 	size_t size;
 	int result;
 
-	pthread_mutex_lock(&virtio->lock);
-	was_full = !filesystem->free_slots;
 	while ((result = share_take(&filesystem->share, &number, &size)) > 0) {
 		/* Only a process that is not ours any more answers what was not asked. */
 		if (!filesystem->slots[number].chain) {
@@ -171,9 +194,57 @@ static void replies_ready(void *context)
 	for (i = 0; i < virtio->queue_count; i++) {
 		virtio_interrupt(virtio, i);
 		if (was_full && virtio_is_running(virtio))
-			queue_notified(virtio, i);
+			take_all(virtio, i);
 	}
-	pthread_mutex_unlock(&virtio->lock);
+}
+
+/* On the device's thread, which looks while there is something under way that nobody waits for. */
+static void replies_ready(void *context)
+{
+	struct filesystem *filesystem = context;
+
+	pthread_mutex_lock(&filesystem->virtio.lock);
+	take_replies(filesystem);
+	if (filesystem->is_direct && !under_way(filesystem))
+		event_source_enable(&filesystem->replies, false);
+	pthread_mutex_unlock(&filesystem->virtio.lock);
+}
+
+/* Look for the replies to what was submitted, but not long; others may work meanwhile. */
+static void look_briefly(struct filesystem *filesystem)
+{
+	const uint64_t last = filesystem->submitted, end = monotonic_ns() + LOOK_NS;
+
+	if (filesystem->times_without) {
+		filesystem->times_without--;
+		return;
+	}
+	take_replies(filesystem);
+	while (filesystem->answered < last && !filesystem->times_without) {
+		pthread_mutex_unlock(&filesystem->virtio.lock);
+		/* Where the process has no other CPU it has this one. */
+		sched_yield();
+		pthread_mutex_lock(&filesystem->virtio.lock);
+		take_replies(filesystem);
+		if (filesystem->answered < last && monotonic_ns() > end)
+			filesystem->times_without = TIMES_WITHOUT;
+	}
+}
+
+/* On the device's thread, or on the one that notifies. */
+static void queue_notified(struct virtio_device *virtio, unsigned queue)
+{
+	struct filesystem *filesystem = filesystem_of(virtio);
+
+	filesystem->are_quick = true;
+	take_all(virtio, queue);
+	if (!filesystem->is_direct)
+		return;
+	/* Behind much else it would be long. */
+	if (under_way(filesystem) && under_way(filesystem) <= FEW && filesystem->are_quick)
+		look_briefly(filesystem);
+	if (under_way(filesystem))
+		event_source_enable(&filesystem->replies, true);
 }
 
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
@@ -264,6 +335,8 @@ static int start(struct filesystem *filesystem)
 {
 	int result = event_loop_add(filesystem->loop, &filesystem->replies);
 
+	if (filesystem->is_direct)
+		event_source_enable(&filesystem->replies, false);
 	if (result == 0)
 		result = thread_start(&filesystem->thread, NULL, run, filesystem);
 	filesystem->has_thread = result == 0;
@@ -295,20 +368,22 @@ struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
 	struct share closed = *share;
 	struct virtio_device *virtio = NULL;
 	struct filesystem *filesystem;
+	struct event_loop *loop = event_loop_create(error);
 	int result;
 
-	own.loop = event_loop_create(error);
-	if (own.loop)
+	own.loop = share->protocol == SHARE_9P ? NULL : loop;
+	if (loop)
 		virtio = create_device(&own, share, tag, error);
 	if (!virtio) {
-		if (own.loop)
-			event_loop_destroy(own.loop);
+		if (loop)
+			event_loop_destroy(loop);
 		share_close(&closed);
 		return NULL;
 	}
 	filesystem = filesystem_of(virtio);
 	filesystem->share = *share;
-	filesystem->loop = own.loop;
+	filesystem->loop = loop;
+	filesystem->is_direct = !own.loop;
 	filesystem->free_slots = SHARE_SLOTS;
 	strncpy(filesystem->tag, tag, VIRTIO_FILESYSTEM_TAG_MAX);
 	filesystem->replies =
