@@ -4,7 +4,7 @@
  * receive and one transmit ring, INTx.
  *
  * Modelled: both rings with legacy, context and data descriptors (e1000_transmit.c: checksums, segmentation, tags); filters by
- * address, hash and VLAN; the EEPROM (e1000_eeprom.c) and the PHY's registers, with a link that is always up at
+ * address, hash and VLAN; the EEPROM (e1000_eeprom.c) and the PHY's registers, with a link at
  * 1000 Mbit/s; counters of packets and octets. Not: delays of interrupts (ITR, RDTR, TIDV: at once), wake-up,
  * flow control, checksums of received packets (IXSM is set: the driver sums up itself), a frame's CRC, whose four bytes are zeroes.
  *
@@ -41,6 +41,8 @@
 #define PHY_CONTROL 0
 #define PHY_RESET   0x8000
 #define PHY_RESTART 0x0200
+#define PHY_STATUS_LINK 0x24 /* link up, negotiation complete */
+#define PHY_SPECIFIC_LINK 0x0400
 
 /* What software reads back as it wrote it, and with which bits. Others are below. */
 static const struct plain {
@@ -137,6 +139,16 @@ static void kicked(void *context)
 
 /* --- registers; with the lock held --- */
 
+/* Whether there is a partner: the MAC's status, and of the PHY status (1) and specific status (17). */
+static void show_link(struct e1000 *e1000)
+{
+	uint16_t status = e1000->is_down ? 0 : PHY_STATUS_LINK, specific = e1000->is_down ? 0 : PHY_SPECIFIC_LINK;
+
+	e1000->phy[1] = (e1000->phy[1] & ~PHY_STATUS_LINK) | status;
+	e1000->phy[17] = (e1000->phy[17] & ~PHY_SPECIFIC_LINK) | specific;
+	*e1000_at(e1000, STATUS) = (*e1000_at(e1000, STATUS) & ~STATUS_LU) | (e1000->is_down ? 0 : STATUS_LU);
+}
+
 static void phy_reset(struct e1000 *e1000)
 {
 	/* As after negotiation with a partner that can do all (IEEE 802.3 §22.2.4, §40.5). */
@@ -147,6 +159,7 @@ static void phy_reset(struct e1000 *e1000)
 	};
 
 	memcpy(e1000->phy, initial, sizeof(initial));
+	show_link(e1000);
 }
 
 static void reset_registers(struct e1000 *e1000)
@@ -156,6 +169,7 @@ static void reset_registers(struct e1000 *e1000)
 	phy_reset(e1000);
 	*e1000_at(e1000, CTRL) = CTRL_FD;
 	*e1000_at(e1000, STATUS) = STATUS_UP;
+	show_link(e1000);
 	*e1000_at(e1000, VET) = 0x8100;
 	*e1000_at(e1000, 0x1000) = 0x30; /* PBA: 48 KiB are the receiver's */
 	/* The first address comes from the EEPROM. */
@@ -185,7 +199,7 @@ static void write_mdic(struct e1000 *e1000, uint32_t value)
 		else
 			e1000->phy[number] = value & 0xffff & ~PHY_RESTART;
 		/* The link is there again at once. */
-		if (value & (PHY_RESET | PHY_RESTART))
+		if ((value & (PHY_RESET | PHY_RESTART)) && !e1000->is_down)
 			e1000_raise(e1000, ICR_LSC);
 	} else if ((value & MDIC_WRITE) && !is_read_only) {
 		e1000->phy[number] = value;
@@ -388,6 +402,7 @@ static void load(void *device, struct state_stream *state)
 		reset_registers(e1000);
 		memcpy(e1000->registers, loaded->registers, sizeof(e1000->registers));
 		memcpy(e1000->phy, loaded->phy, sizeof(e1000->phy));
+		show_link(e1000);
 		e1000->eeprom.wires = loaded->eeprom.wires;
 		e1000->eeprom.taken = loaded->eeprom.taken;
 		e1000->eeprom.command = loaded->eeprom.command;
@@ -399,6 +414,17 @@ static void load(void *device, struct state_stream *state)
 	}
 	pci_function_state_free(&saved);
 	free(loaded);
+}
+
+void e1000_set_link(struct e1000 *e1000, bool is_up)
+{
+	pthread_mutex_lock(&e1000->lock);
+	if (e1000->is_down == is_up) {
+		e1000->is_down = !is_up;
+		show_link(e1000);
+		e1000_raise(e1000, ICR_LSC);
+	}
+	pthread_mutex_unlock(&e1000->lock);
 }
 
 static void destroy(void *device)

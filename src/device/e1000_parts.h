@@ -58,6 +58,7 @@
 #define CTRL_VME       0x40000000
 #define CTRL_PHY_RST   0x80000000
 #define STATUS_UP      0x283 /* full duplex, link up, 1000 Mbit/s */
+#define STATUS_LU      0x2
 #define RCTL_EN	       0x2
 #define RCTL_UPE       0x8
 #define RCTL_MPE       0x10
@@ -95,6 +96,7 @@ struct e1000 {
 	uint8_t mac[E1000_MAC_BYTES];
 	pthread_mutex_t lock; /* guards what follows */
 	bool is_held;
+	bool is_down; /* the cable is out */
 	uint32_t registers[REGISTERS_END / 4];
 	uint16_t phy[PHY_REGISTERS];
 	struct e1000_eeprom eeprom;

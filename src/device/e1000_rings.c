@@ -102,6 +102,8 @@ static void send_frame(void *to, uint8_t *frame, size_t size)
 	count_bytes(e1000, GOTCL, size + CRC_BYTES);
 	count_bytes(e1000, TOTL, size + CRC_BYTES);
 	/* What doesn't reach the link is lost, as on any network. */
+	if (e1000->is_down)
+		return;
 	if (e1000->link.has_header) {
 		memcpy(whole, header, sizeof(header));
 		memcpy(whole + sizeof(header), frame, size);
@@ -353,7 +355,7 @@ bool e1000_receive(struct e1000 *e1000)
 	for (frames = 0; frames < PACKETS_AT_ONCE && e1000_is_receiving(e1000) && !waits; frames++) {
 		if (!e1000->pending && !e1000_read_frame(e1000))
 			break;
-		if (!fits(e1000) || !is_wanted(e1000, e1000->received + HEADER_BYTES))
+		if (e1000->is_down || !fits(e1000) || !is_wanted(e1000, e1000->received + HEADER_BYTES))
 			e1000->pending = 0;
 		else if (deliver(e1000))
 			causes |= ICR_RXT0;

@@ -113,9 +113,12 @@ struct board_disk {
 #define BOARD_NETS_MAX 8
 
 /* A network device for the board. */
+#define BOARD_NET_NAME_MAX 63
+
 struct board_net {
 	struct net_link link; /* closed: there is none any more; so is the ROM NULL */
 	uint8_t mac[MAC_BYTES];
+	char name[BOARD_NET_NAME_MAX + 1]; /* by which its cable is pulled */
 	unsigned place; /* on PCI */
 	bool is_e1000; /* else: virtio */
 	bool is_packed;

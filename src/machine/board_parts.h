@@ -109,6 +109,15 @@ struct board {
 	bool is_complete; /* what comes now comes while the machine is there */
 	bool is_released, has_off_source;
 	bool has_begun; /* a reset from now on is none of power-on */
+	/* Network devices, by the names of their networks. */
+	struct board_nic {
+		char name[BOARD_NET_NAME_MAX + 1];
+		unsigned seat; /* as struct device has it */
+		int helper;    /* the link's, and not owned */
+		struct e1000 *e1000;
+		struct virtio_device *virtio; /* one of the two */
+	} nics[BOARD_NETS_MAX];
+	unsigned nic_count;
 	unsigned balloon_seat, watchdog_seat; /* as struct device has it */
 	struct virtio_device *balloon; /* the last; NULL: there is none */
 	struct i6300esb *watchdog;     /* likewise */
@@ -158,6 +167,8 @@ int board_add_usb_disk(struct board *board, struct board_disk *disk, unsigned nu
 int board_remove_usb(struct board *board, unsigned port, struct error *error);
 int board_add_console(struct board *board, struct error *error);
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error);
+/* What was at a seat has gone. */
+void board_forget_nics(struct board *board, unsigned seat);
 int board_add_option(struct board *board, const struct device_option *option, struct error *error);
 int board_add_nets(struct board *board, struct error *error);
 int board_add_shares(struct board *board, struct error *error);

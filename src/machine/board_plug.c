@@ -38,6 +38,7 @@ static void take_out(struct board *board, unsigned seat)
 	for (i = board->device_count; i-- > 0;) {
 		if (board->devices[i].seat != seat)
 			continue;
+		board_forget_nics(board, seat);
 		if (board->balloon_seat == seat)
 			board->balloon = NULL;
 		if (board->watchdog_seat == seat)

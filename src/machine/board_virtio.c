@@ -1,6 +1,7 @@
 /* How virtio devices come onto a board. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "device/e1000.h"
 #include "device/virtio/console.h"
@@ -10,6 +11,7 @@
 #include "device/virtio/virtio_mmio.h"
 #include "device/virtio/virtio_pci.h"
 #include "device/virtio/vsock.h"
+#include "machine/board.h"
 #include "machine/board_parts.h"
 
 #define CLASS_NET  0x020000 /* Ethernet */
@@ -146,6 +148,55 @@ int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned
 	return result;
 }
 
+static void keep_nic(struct board *board, const struct board_net *net, int helper, struct e1000 *e1000,
+		     struct virtio_device *virtio)
+{
+	struct board_nic *nic;
+
+	if (board->nic_count == BOARD_NETS_MAX)
+		return;
+	nic = &board->nics[board->nic_count++];
+	*nic = (struct board_nic){.seat = board_seat(board, net->place), .helper = helper, .e1000 = e1000, .virtio = virtio};
+	strcpy(nic->name, net->name);
+}
+
+void board_forget_nics(struct board *board, unsigned seat)
+{
+	unsigned i;
+
+	for (i = board->nic_count; i-- > 0;)
+		if (board->nics[i].seat == seat)
+			board->nics[i] = board->nics[--board->nic_count];
+}
+
+static const struct board_nic *find_nic(const struct board *board, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < board->nic_count; i++)
+		if (strcmp(board->nics[i].name, name) == 0)
+			return &board->nics[i];
+	return NULL;
+}
+
+int board_set_link(struct board *board, const char *name, bool is_up)
+{
+	const struct board_nic *nic = find_nic(board, name);
+
+	if (nic && nic->e1000)
+		e1000_set_link(nic->e1000, is_up);
+	else if (nic)
+		virtio_network_set_link(nic->virtio, is_up);
+	return nic ? 0 : -ENODEV;
+}
+
+int board_net_helper(const struct board *board, const char *name)
+{
+	const struct board_nic *nic = find_nic(board, name);
+
+	return nic ? nic->helper : -1;
+}
+
 static int add_e1000(struct board *board, struct board_net *net, const char *name, unsigned place,
 		     const struct pci_rom *rom, struct error *error)
 {
@@ -161,7 +212,10 @@ static int add_e1000(struct board *board, struct board_net *net, const char *nam
 		return result;
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, rom, NULL, error);
-	return e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
+	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
+	if (result == 0)
+		keep_nic(board, net, link.helper, e1000, NULL);
+	return result;
 }
 
 static int add_virtio_net(struct board *board, struct board_net *net, const char *name, unsigned place,
@@ -169,10 +223,13 @@ static int add_virtio_net(struct board *board, struct board_net *net, const char
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
 	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
+	int helper = net->link.helper, result;
 
 	net->link = (struct net_link){.fd = -1, .helper = -1};
-	return virtio ? add_virtio(board, name, virtio, CLASS_NET, place, net->interface, rom, error)
-		      : -EINVAL;
+	result = virtio ? add_virtio(board, name, virtio, CLASS_NET, place, net->interface, rom, error) : -EINVAL;
+	if (result == 0)
+		keep_nic(board, net, helper, NULL, virtio);
+	return result;
 }
 
 int board_add_net(struct board *board, struct board_net *net, unsigned number, struct error *error)

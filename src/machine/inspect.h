@@ -100,6 +100,12 @@ bool machine_press_mouse(struct machine *machine, enum mouse_button button, bool
 bool machine_has_tablet(const struct machine *machine);
 void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned place);
 
+/* Pull the cable of the network device of that name (board_net) out, or plug it in again. 0, or -ENODEV: there is none. I/O
+ * thread. */
+int machine_set_link(struct machine *machine, const char *name, bool is_up);
+/* The process behind its link (net_link.helper), which stays the device's; -1: there is none. I/O thread. */
+int machine_net_helper(const struct machine *machine, const char *name);
+
 /* How much memory the guest is asked to keep, and how much it has now: all but what its balloon has given
  * back. 0, or -ENODEV: it has no balloon. I/O thread. */
 int machine_set_balloon(struct machine *machine, uint64_t bytes);

@@ -105,6 +105,16 @@ void machine_tell_trays(struct machine *machine)
 	board_tell_trays(machine->board);
 }
 
+int machine_set_link(struct machine *machine, const char *name, bool is_up)
+{
+	return board_set_link(machine->board, name, is_up);
+}
+
+int machine_net_helper(const struct machine *machine, const char *name)
+{
+	return board_net_helper(machine->board, name);
+}
+
 int machine_set_balloon(struct machine *machine, uint64_t bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);

@@ -57,6 +57,11 @@ json_t *qmp_netdev_del(struct qmp_call *call)
 	return change(call, MONITOR_NETDEV_DEL);
 }
 
+json_t *qmp_set_link(struct qmp_call *call)
+{
+	return change(call, MONITOR_SET_LINK);
+}
+
 json_t *qmp_object_add(struct qmp_call *call)
 {
 	return change(call, MONITOR_OBJECT_ADD);

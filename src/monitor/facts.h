@@ -35,6 +35,8 @@ enum monitor_change {
 	MONITOR_REMOVE_MEDIUM,
 	MONITOR_INSERT_MEDIUM,
 	MONITOR_CHANGE_MEDIUM,
+	MONITOR_SET_LINK,
+	MONITOR_FORWARD, /* hostfwd_add and, with "is-end", hostfwd_remove: "device", which may be missing, and "forward" */
 };
 
 struct block;
@@ -45,6 +47,8 @@ struct monitor_facts {
 	bool has_kvm, uses_kvm;
 	struct cpu_feature_set cpu_features; /* that CPUs of model "max" have */
 	json_t *command_line_options, *machines, *chardevs, *chardev_backends, *blocks, *block_nodes, *tpms;
+	/* Network devices, each {"name", "text"}, with its network under "network", likewise; and networks without one. */
+	json_t *networks;
 	/* The types of objects and devices: name to {"parent", "abstract", "properties": [...]}. */
 	json_t *types;
 	/* The objects there are: path to {property: {"type", "value"}}; children have paths, too. */

@@ -11,6 +11,7 @@
 #include "monitor/hmp_line.h"
 #include "monitor/hmp_look.h"
 #include "monitor/hmp_migration.h"
+#include "monitor/hmp_network.h"
 #include "monitor/hmp_snapshots.h"
 
 static void run_stop(struct hmp_line *line)
@@ -218,6 +219,43 @@ static void run_migrate_set_parameter(struct hmp_line *line)
 		hmp_print(line->text, "migrate_set_parameter: max-bandwidth BYTES[KMG], or downtime-limit MS\n");
 }
 
+static void run_set_link(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_link(line->rest);
+
+	if (arguments)
+		hmp_tell(line, "set_link", arguments);
+	else
+		hmp_print(line->text, "set_link: NAME on, or NAME off\n");
+}
+
+static void forward(struct hmp_line *line, bool is_end)
+{
+	const struct monitor_facts *facts = &line->monitor->facts;
+	json_t *arguments = hmp_parse_forward(line->rest, is_end);
+	struct error error = {.message = "there is no machine"};
+
+	if (!arguments)
+		hmp_print(line->text, "which port? as tcp:127.0.0.1:2222-:22\n");
+	else if (!facts->change || !line->monitor->machine ||
+		 facts->change(facts->change_context, MONITOR_FORWARD, arguments, &error) < 0)
+		hmp_print(line->text, "Error: %s\n", error.message);
+	else if (is_end)
+		hmp_print(line->text, "host forwarding rule for %s removed\n",
+			  json_string_value(json_object_get(arguments, "forward")));
+	json_decref(arguments);
+}
+
+static void run_hostfwd_add(struct hmp_line *line)
+{
+	forward(line, false);
+}
+
+static void run_hostfwd_remove(struct hmp_line *line)
+{
+	forward(line, true);
+}
+
 static void run_savevm(struct hmp_line *line)
 {
 	hmp_savevm(line->monitor, line->rest, line->text);
@@ -246,6 +284,8 @@ static const struct hmp_command commands[] = {
 	{"eject", NULL, run_eject, "[-f] DRIVE: open a CD-ROM drive, and take out what is in it"},
 	{"gva2gpa", NULL, hmp_gva2gpa, "ADDRESS: where the CPU has it in memory"},
 	{"help", "?", run_help, "this list"},
+	{"hostfwd_add", NULL, run_hostfwd_add, "[NETWORK] [tcp|udp]:[ADDRESS]:PORT-[GUESTADDRESS]:GUESTPORT: forward a port of the host's"},
+	{"hostfwd_remove", NULL, run_hostfwd_remove, "[NETWORK] [tcp|udp]:[ADDRESS]:PORT: forward it no more"},
 	{"i", NULL, hmp_in, "[/FORMAT] PORT: read an I/O port"},
 	{"info", NULL, hmp_info, "tell about the machine; without a word, of what"},
 	{"loadvm", NULL, run_loadvm, "NAME: the machine and its disks as they were"},
@@ -264,6 +304,7 @@ static const struct hmp_command commands[] = {
 	{"savevm", NULL, run_savevm, "[NAME]: a snapshot of the machine in its disks, which are qcow2"},
 	{"screendump", NULL, run_screendump, "FILE [-f png]: a picture of the display (PPM)"},
 	{"sendkey", NULL, run_sendkey, "KEYS [MS]: press keys, as ctrl-alt-f1"},
+	{"set_link", NULL, run_set_link, "NAME on|off: plug the cable of a network device in, or pull it out"},
 	{"stop", "s", run_stop, "stop the machine"},
 	{"system_powerdown", NULL, run_powerdown, "press the power button"},
 	{"system_reset", NULL, run_reset, "press the reset button"},

@@ -5,6 +5,7 @@
 
 #include "monitor/hmp_look.h"
 #include "monitor/hmp_migration.h"
+#include "monitor/hmp_network.h"
 #include "monitor/hmp_pci.h"
 #include "monitor/hmp_snapshots.h"
 #include "monitor/hmp_tree.h"
@@ -120,6 +121,11 @@ static void info_balloon(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_network(struct hmp_line *line)
+{
+	hmp_print_networks(line->text, line->monitor->facts.networks);
+}
+
 static void info_pci(struct hmp_line *line)
 {
 	json_t *answer = hmp_ask(line, "query-pci");
@@ -182,6 +188,7 @@ static const struct hmp_command information[] = {
 	{"migrate_parameters", NULL, info_migrate_parameters, "what a migration may take"},
 	{"mtree", NULL, hmp_info_mtree, "what is at which addresses and ports"},
 	{"name", NULL, info_name, "the machine's name"},
+	{"network", NULL, info_network, "network devices, and where their frames go"},
 	{"pci", NULL, info_pci, "what is on the PCI buses"},
 	{"pic", NULL, hmp_info_pic, "the interrupt controllers but local APICs"},
 	{"qom-tree", NULL, hmp_info_qom_tree, "the objects, and of which types they are"},

@@ -17,6 +17,8 @@
 #define NET_FRAME_MAX	 (65535 + 18)
 #define NET_FORWARDS_MAX 16
 #define NET_BOOT_FILE_MAX 127
+#define NET_SEARCHES_MAX 16
+#define NET_IPV6_BYTES 16
 
 struct net_link {
 	int fd; /* reading without a frame there, writing without room: EAGAIN */
@@ -47,13 +49,37 @@ struct net_forward {
 	bool is_udp;
 	uint32_t host_address; /* IPv4, as a number: 0x7f000001 */
 	uint16_t host_port, guest_port;
+	uint32_t guest_address; /* 0: the guest's, by DHCP */
 };
 
+/* A TCP port that the guest sees at an address of its network, and that leads to what a stream of the host's is. */
+struct net_service {
+	uint32_t address;
+	uint16_t port;
+	int fd; /* connected */
+};
+
+/* Where things are on a network in user space: IPv4, as numbers, and IPv6. */
+struct net_user_addresses {
+	bool has_ipv4, has_ipv6; /* neither: both, as they usually are */
+	uint32_t network, mask, host, names, guest;
+	uint8_t network6[NET_IPV6_BYTES], host6[NET_IPV6_BYTES], names6[NET_IPV6_BYTES];
+	uint8_t bits6; /* of the network's prefix */
+};
+
+/* 10.0.2.0/24, the host at .2, DNS at .3, the guest at .15; fec0::/64, the host at ::2, DNS at ::3. */
+void net_user_usual_addresses(struct net_user_addresses *addresses);
+
 struct net_user_config {
+	struct net_user_addresses addresses;
 	struct net_forward forwards[NET_FORWARDS_MAX];
 	unsigned forward_count;
+	struct net_service services[NET_FORWARDS_MAX]; /* whose descriptors are closed in any case */
+	unsigned service_count;
 	bool is_restricted; /* the guest reaches nothing, but answers what is forwarded to it */
 	const char *hostname; /* the guest's, by DHCP; NULL: none */
+	const char *domain;   /* likewise */
+	const char *searches[NET_SEARCHES_MAX + 1]; /* domains to look names up in; NULL behind the last */
 	const char *tftp_folder; /* what the guest finds there by TFTP; NULL: there is no server */
 	const char *boot_file;	 /* what DHCP says to boot, of at most NET_BOOT_FILE_MAX characters; NULL: nothing */
 	const char *tftp_server_name; /* what DHCP says of where; NULL: only the address, the host's */
@@ -61,9 +87,14 @@ struct net_user_config {
 
 /*
  * A network of its own for one guest, by libslirp in a process of its own, which has the host's
- * network and nothing else: 10.0.2.0/24 and fec0::/64, the gateway and the host at .2, DNS at .3, the
- * guest at .15, by DHCP; TFTP at .2, if there is a folder for it. 0, or -errno and `error`.
+ * network and nothing else. The host is the gateway, and has TFTP if there is a folder for it. 0, or -errno and `error`.
  */
 int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error);
+
+/*
+ * Forward a port of the host's from now on, or no more (of `forward`, its own end then), by the process behind a link that
+ * net_user_start has opened. 0, or -errno and `error`. One thread at a time.
+ */
+int net_user_forward(int helper, const struct net_forward *forward, bool is_on, struct error *error);
 
 #endif

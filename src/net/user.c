@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "net/frame_socket.h"
@@ -28,14 +29,13 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-#define GUEST_ADDRESS	0x0a00020f /* 10.0.2.15 */
-#define HOST_ADDRESS	0x0a000202
-#define HOST_MAC	{0x52, 0x55, 0x0a, 0x00, 0x02, 0x02} /* libslirp's, of that address */
 #define POLLS_MAX	1024
 #define FRAMES_AT_ONCE	64
 #define RESOLVER_PATH	"/etc/resolv.conf"
 #define RESOLVER_MAX	3500
 #define NS_PER_MS	1000000ll
+#define SERVICE_BYTES	16384 /* read at once */
+#define SERVICE_WAIT_S	10
 
 /* A timer of the stack's. */
 struct slirp_timer {
@@ -45,8 +45,17 @@ struct slirp_timer {
 	struct slirp_timer *next;
 };
 
+/* What a guest's port leads to. */
+struct service {
+	struct net_service to;
+	int poll; /* its place among the polls; -1: it waits for the guest */
+};
+
 struct user {
 	Slirp *slirp;
+	struct net_user_addresses addresses;
+	struct service services[NET_FORWARDS_MAX];
+	unsigned service_count;
 	int frames; /* the helper's end */
 	int folder; /* of TFTP's files; -1: none */
 	struct tftp tftp;
@@ -132,6 +141,75 @@ static const SlirpCb callbacks = {
 	.notify = ignore_notice,
 };
 
+static struct in_addr address(uint32_t number)
+{
+	return (struct in_addr){htonl(number)};
+}
+
+/* --- services: the guest's connections to one port are one stream, as QEMU has them --- */
+
+/* The stack believes that all of it went. */
+static ssize_t write_service(const void *bytes, size_t size, void *context)
+{
+	struct service *service = context;
+	size_t at = 0;
+	ssize_t sent;
+
+	while (at < size && service->to.fd >= 0) {
+		sent = send(service->to.fd, (const uint8_t *)bytes + at, size - at, MSG_NOSIGNAL);
+		if (sent > 0) {
+			at += sent;
+		} else if (errno != EINTR) {
+			close(service->to.fd);
+			service->to.fd = -1;
+		}
+	}
+	return size;
+}
+
+static void read_service(struct user *user, struct service *service)
+{
+	uint8_t bytes[SERVICE_BYTES];
+	const struct net_service *to = &service->to;
+	size_t room = slirp_socket_can_recv(user->slirp, address(to->address), to->port);
+	ssize_t size;
+
+	if (!room)
+		return;
+	size = recv(to->fd, bytes, room < sizeof(bytes) ? room : sizeof(bytes), MSG_DONTWAIT);
+	if (size > 0) {
+		slirp_socket_recv(user->slirp, address(to->address), to->port, bytes, size);
+	} else if (size == 0 || (errno != EAGAIN && errno != EINTR)) {
+		close(service->to.fd);
+		service->to.fd = -1;
+	}
+}
+
+static void add_services(struct user *user)
+{
+	struct service *service;
+	unsigned i;
+
+	for (i = 0; i < user->service_count; i++) {
+		service = &user->services[i];
+		service->poll = -1;
+		if (service->to.fd < 0 || user->poll_count == POLLS_MAX ||
+		    !slirp_socket_can_recv(user->slirp, address(service->to.address), service->to.port))
+			continue;
+		user->polls[user->poll_count] = (struct pollfd){.fd = service->to.fd, .events = POLLIN};
+		service->poll = user->poll_count++;
+	}
+}
+
+static void read_services(struct user *user)
+{
+	unsigned i;
+
+	for (i = 0; i < user->service_count; i++)
+		if (user->services[i].poll >= 0 && user->polls[user->services[i].poll].revents)
+			read_service(user, &user->services[i]);
+}
+
 /* --- the helper's loop --- */
 
 static int add_poll(int fd, int events, void *context)
@@ -203,7 +281,42 @@ static void take_frames(struct user *user)
 	}
 }
 
-/* Until the monitor closes its end of the helper's socket, on which nothing is ever said. */
+/* What the monitor says, which an int answers. */
+struct order {
+	struct net_forward forward;
+	bool is_on;
+};
+
+static int obey(struct user *user, const struct order *order)
+{
+	const struct net_forward *forward = &order->forward;
+	struct in_addr host = address(forward->host_address);
+	struct in_addr guest = address(forward->guest_address ? forward->guest_address : user->addresses.guest);
+	int result;
+
+	errno = 0;
+	result = order->is_on ? slirp_add_hostfwd(user->slirp, forward->is_udp, host, forward->host_port, guest,
+						  forward->guest_port)
+			      : slirp_remove_hostfwd(user->slirp, forward->is_udp, host, forward->host_port);
+	if (result == 0)
+		return 0;
+	return order->is_on && errno ? -errno : -ENOENT;
+}
+
+/* False: the monitor has gone. */
+static bool take_order(struct user *user, int socket)
+{
+	struct order order;
+	unsigned none = 0;
+	int answer;
+
+	if (helper_receive(socket, &order, sizeof(order), NULL, &none) < 0)
+		return false;
+	answer = obey(user, &order);
+	return helper_send(socket, &answer, sizeof(answer), NULL, 0) == 0;
+}
+
+/* Until the monitor closes its end of the helper's socket. */
 static void run(struct user *user, int socket)
 {
 	uint32_t timeout_ms;
@@ -214,14 +327,17 @@ static void run(struct user *user, int socket)
 		user->polls[1] = (struct pollfd){.fd = user->frames, .events = POLLIN};
 		user->poll_count = 2;
 		timeout_ms = UINT32_MAX;
+		add_services(user);
 		slirp_pollfds_fill(user->slirp, &timeout_ms, add_poll, user);
 		is_failed = poll(user->polls, user->poll_count, next_timeout_ms(user, timeout_ms)) < 0;
 		if (is_failed && errno != EINTR)
 			return;
-		if (!is_failed && user->polls[0].revents)
+		if (!is_failed && user->polls[0].revents && !take_order(user, socket))
 			return;
 		if (!is_failed && user->polls[1].revents)
 			take_frames(user);
+		if (!is_failed)
+			read_services(user);
 		slirp_pollfds_poll(user->slirp, is_failed, get_events, user);
 		run_timers(user);
 	}
@@ -274,45 +390,83 @@ static const struct allowed_call calls[] = {
 	CALL(lseek),
 };
 
-static struct in_addr address(uint32_t number)
+void net_user_usual_addresses(struct net_user_addresses *addresses)
 {
-	return (struct in_addr){htonl(number)};
+	*addresses = (struct net_user_addresses){
+		.has_ipv4 = true,
+		.has_ipv6 = true,
+		.network = 0x0a000200,
+		.mask = 0xffffff00,
+		.host = 0x0a000202,
+		.names = 0x0a000203,
+		.guest = 0x0a00020f,
+		.bits6 = 64,
+	};
+	inet_pton(AF_INET6, "fec0::", addresses->network6);
+	inet_pton(AF_INET6, "fec0::2", addresses->host6);
+	inet_pton(AF_INET6, "fec0::3", addresses->names6);
+}
+
+static int add_service(struct user *user, const struct net_service *to, struct error *error)
+{
+	const struct timeval wait = {.tv_sec = SERVICE_WAIT_S};
+	struct service *service = &user->services[user->service_count++];
+	struct in_addr guest = address(to->address);
+
+	*service = (struct service){.to = *to, .poll = -1};
+	/* The whole network waits meanwhile. */
+	setsockopt(to->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+	if (slirp_add_guestfwd(user->slirp, write_service, service, &guest, to->port) < 0)
+		return error_set(error, EINVAL, "%s:%u is no address of the network's, or is taken", inet_ntoa(guest), to->port);
+	return 0;
 }
 
 static int create_stack(struct user *user, const struct net_user_config *config,
 			struct error *error)
 {
+	const struct net_user_addresses *places = &user->addresses;
+	const char *searches[NET_SEARCHES_MAX + 1];
 	SlirpConfig slirp = {
 		.version = SLIRP_CONFIG_VERSION_MAX,
 		.restricted = config->is_restricted,
-		.in_enabled = true,
-		.vnetwork = address(0x0a000200),
-		.vnetmask = address(0xffffff00),
-		.vhost = address(HOST_ADDRESS),
-		.in6_enabled = true,
-		.vprefix_len = 64,
+		.in_enabled = places->has_ipv4,
+		.vnetwork = address(places->network),
+		.vnetmask = address(places->mask),
+		.vhost = address(places->host),
+		.in6_enabled = places->has_ipv6,
+		.vprefix_len = places->bits6,
 		.vhostname = config->hostname,
 		.bootfile = config->boot_file,
 		.tftp_server_name = config->tftp_server_name,
-		.vdhcp_start = address(GUEST_ADDRESS),
-		.vnameserver = address(0x0a000203),
+		.vdhcp_start = address(places->guest),
+		.vnameserver = address(places->names),
+		.vdnssearch = config->searches[0] ? searches : NULL,
+		.vdomainname = config->domain,
 	};
 	const struct net_forward *forward;
 	unsigned i;
+	int result;
 
-	inet_pton(AF_INET6, "fec0::", &slirp.vprefix_addr6);
-	inet_pton(AF_INET6, "fec0::2", &slirp.vhost6);
-	inet_pton(AF_INET6, "fec0::3", &slirp.vnameserver6);
+	memcpy(searches, config->searches, sizeof(searches));
+	memcpy(&slirp.vprefix_addr6, places->network6, NET_IPV6_BYTES);
+	memcpy(&slirp.vhost6, places->host6, NET_IPV6_BYTES);
+	memcpy(&slirp.vnameserver6, places->names6, NET_IPV6_BYTES);
 	user->slirp = slirp_new(&slirp, &callbacks, user);
 	if (!user->slirp)
 		return error_set(error, ENOMEM, "cannot create the guest's network");
 	for (i = 0; i < config->forward_count; i++) {
 		forward = &config->forwards[i];
 		if (slirp_add_hostfwd(user->slirp, forward->is_udp, address(forward->host_address),
-				      forward->host_port, address(GUEST_ADDRESS),
+				      forward->host_port,
+				      address(forward->guest_address ? forward->guest_address : places->guest),
 				      forward->guest_port) < 0)
 			return error_set_errno(error, errno, "cannot forward %s port %u of the host",
 					       forward->is_udp ? "UDP" : "TCP", forward->host_port);
+	}
+	for (i = 0; i < config->service_count; i++) {
+		result = add_service(user, &config->services[i], error);
+		if (result < 0)
+			return result;
 	}
 	return 0;
 }
@@ -332,9 +486,11 @@ static void send_tftp_frame(void *context, const void *frame, size_t size)
 /* libslirp has a server, too, which opens paths: whoever had taken that over could open all that the process may. */
 static int start_tftp(struct user *user, const char *folder, struct error *error)
 {
+	const uint32_t host = user->addresses.host;
 	const struct tftp_config config = {
-		.address = HOST_ADDRESS,
-		.mac = HOST_MAC,
+		.address = host,
+		/* libslirp's, of that address. */
+		.mac = {0x52, 0x55, host >> 24, host >> 16, host >> 8, host},
 		.open = open_tftp_file,
 		.send = send_tftp_frame,
 		.context = user,
@@ -358,7 +514,7 @@ static void read_resolver(struct user *user)
 
 static int start_helper(struct user *user, struct error *error)
 {
-	int kept[POLLS_MAX + 2];
+	int kept[POLLS_MAX + NET_FORWARDS_MAX + 2];
 	struct helper_config helper = {
 		.name = "kvik network",
 		.calls = calls,
@@ -379,24 +535,38 @@ static int start_helper(struct user *user, struct error *error)
 	kept[helper.kept_count++] = user->frames;
 	if (user->folder >= 0)
 		kept[helper.kept_count++] = user->folder;
+	for (i = 0; i < user->service_count; i++)
+		kept[helper.kept_count++] = user->services[i].to.fd;
 	return helper_start(&helper, error);
 }
 
-int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error)
+int net_user_forward(int helper, const struct net_forward *forward, bool is_on, struct error *error)
 {
-	struct user *user = calloc(1, sizeof(*user));
-	int ends[2], result;
+	struct order order;
+	unsigned none = 0;
+	int answer, result;
 
-	*link = (struct net_link){.fd = -1, .helper = -1};
-	if (!user)
-		return error_set_errno(error, ENOMEM, "cannot create the guest's network");
-	result = frame_socket_pair(ends, error);
-	if (result < 0) {
-		free(user);
-		return result;
-	}
-	link->fd = ends[0];
-	user->frames = ends[1];
+	memset(&order, 0, sizeof(order));
+	order.forward = *forward;
+	order.is_on = is_on;
+	result = helper_send(helper, &order, sizeof(order), NULL, 0);
+	if (result == 0)
+		result = helper_receive(helper, &answer, sizeof(answer), NULL, &none);
+	if (result == 0)
+		result = answer;
+	return result < 0 ? error_set_errno(error, -result, "cannot %s %s port %u of the host",
+					    is_on ? "forward" : "stop forwarding", forward->is_udp ? "UDP" : "TCP",
+					    forward->host_port)
+			  : 0;
+}
+
+static int start(struct net_link *link, struct user *user, const struct net_user_config *config, struct error *error)
+{
+	int result;
+
+	user->addresses = config->addresses;
+	if (!user->addresses.has_ipv4 && !user->addresses.has_ipv6)
+		net_user_usual_addresses(&user->addresses);
 	read_resolver(user);
 	result = start_tftp(user, config->tftp_folder, error);
 	if (result == 0)
@@ -409,7 +579,27 @@ int net_user_start(struct net_link *link, const struct net_user_config *config, 
 		slirp_cleanup(user->slirp);
 	if (user->folder >= 0)
 		close(user->folder);
-	close(ends[1]);
+	return result;
+}
+
+int net_user_start(struct net_link *link, const struct net_user_config *config, struct error *error)
+{
+	struct user *user = calloc(1, sizeof(*user));
+	int ends[2] = {-1, -1}, result;
+	unsigned i;
+
+	*link = (struct net_link){.fd = -1, .helper = -1};
+	result = user ? frame_socket_pair(ends, error)
+		      : error_set_errno(error, ENOMEM, "cannot create the guest's network");
+	if (result == 0) {
+		link->fd = ends[0];
+		user->frames = ends[1];
+		result = start(link, user, config, error);
+	}
+	for (i = 0; i < config->service_count; i++)
+		close(config->services[i].fd);
+	if (ends[1] >= 0)
+		close(ends[1]);
 	free(user);
 	if (result < 0)
 		net_link_close(link);

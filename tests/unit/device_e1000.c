@@ -362,6 +362,49 @@ static void test_saved(void **state)
 	wait_for(get(0x2810) == 1);
 }
 
+static unsigned phy(unsigned number)
+{
+	set(0x20, 0x08000000 | 1 << 21 | number << 16);
+	return get(0x20) & 0xffff;
+}
+
+/* Without a cable: what both status registers say, an interrupt, and frames that are lost, also behind a reset. */
+static void test_cable(void **state)
+{
+	uint8_t frame[64] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1};
+	uint8_t got[64];
+
+	(void)state;
+	get(ICR);
+	e1000_set_link(e1000, false);
+	assert_int_equal(get(ICR) & 4, 4);
+	assert_int_equal(get(8) & 2, 0);
+	assert_int_equal(phy(1) & 0x24, 0);
+	assert_int_equal(phy(17) & 0x400, 0);
+	e1000_set_link(e1000, false);
+	assert_int_equal(get(ICR) & 4, 0);
+	set(0, 0x04000000);
+	assert_int_equal(get(8) & 2, 0);
+	assert_int_equal(phy(1) & 0x24, 0);
+	tail = 0;
+	enable();
+	submit(DATA, 60 | 0x0b000000, 0);
+	set(0x3818, tail);
+	wait_for(get(0x3810) == 1);
+	assert_int_equal(send(peer, frame, sizeof(frame), 0), sizeof(frame));
+	wait_for(send(peer, frame, 1, MSG_DONTWAIT) == 1 && get(0x2810) == 0);
+	assert_int_equal(recv(peer, got, sizeof(got), MSG_DONTWAIT), -1);
+	e1000_set_link(e1000, true);
+	assert_int_equal(get(ICR) & 4, 4);
+	assert_int_equal(get(8) & 2, 2);
+	assert_int_equal(phy(1) & 0x24, 0x24);
+	submit(DATA, 60 | 0x0b000000, 0);
+	set(0x3818, tail);
+	assert_int_equal(receive(got, sizeof(got)), 60);
+	assert_int_equal(send(peer, frame, sizeof(frame), 0), sizeof(frame));
+	wait_for(get(0x2810) == 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +416,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tag_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_saved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cable, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

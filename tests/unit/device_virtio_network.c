@@ -216,6 +216,51 @@ static void test_control(void **state)
 	close_network();
 }
 
+static void transmit_by_loop(const struct driver_buffer buffers[2])
+{
+	uint32_t written;
+
+	driver_offer(&driver, TRANSMIT, buffers, 2);
+	virtio_notify(driver.virtio, TRANSMIT);
+	run_loop();
+	assert_true(driver_take(&driver, TRANSMIT, &written));
+}
+
+/* Without a cable: what configuration says, and frames that are lost either way. */
+static void test_cable(void **state)
+{
+	const struct driver_buffer sent[] = {{BUFFERS, HEADER, false}, {BUFFERS + 0x100, 60, false}};
+	const struct driver_buffer large = {BUFFERS + 0x800, 2000, true};
+	uint8_t frame[100], status[2];
+	uint32_t written;
+
+	(void)state;
+	open_network(FEATURES | 1ull << VIRTIO_NET_F_STATUS, true);
+	virtio_read_config(driver.virtio, 6, 2, status);
+	assert_int_equal(status[0], VIRTIO_NET_S_LINK_UP);
+	driver_offer(&driver, RECEIVE, &large, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	virtio_network_set_link(driver.virtio, false);
+	virtio_read_config(driver.virtio, 6, 2, status);
+	assert_int_equal(status[0], 0);
+	memset(frame, 9, sizeof(frame));
+	assert_int_equal(send(peer, frame, 100, 0), 100);
+	run_loop();
+	assert_false(driver_take(&driver, RECEIVE, &written));
+	transmit_by_loop(sent);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), -1);
+	virtio_network_set_link(driver.virtio, true);
+	virtio_read_config(driver.virtio, 6, 2, status);
+	assert_int_equal(status[0], VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(send(peer, frame, 90, 0), 90);
+	run_loop();
+	assert_true(driver_take(&driver, RECEIVE, &written));
+	assert_int_equal(written, HEADER + 90);
+	transmit_by_loop(sent);
+	assert_int_equal(recv(peer, frame, sizeof(frame), 0), 60);
+	close_network();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +268,7 @@ int main(void)
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_cable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,6 +196,7 @@ void facts_look(struct monitor_facts *facts, const struct line *line, const stru
 	renew_array(facts->block_nodes, drives_describe_nodes(&line->drives));
 	media_describe(line, machine, facts->blocks);
 	media_describe_nodes(line, facts->block_nodes);
+	renew_array(facts->networks, nets_describe(&line->nets, line->devices));
 }
 
 int facts_collect(struct monitor_facts *facts, struct line *line, struct error *error)
@@ -219,6 +220,7 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 	facts->tpms = tpm_describe(line);
 	facts->blocks = json_array();
 	facts->block_nodes = json_array();
+	facts->networks = json_array();
 	facts_look(facts, line, NULL);
 	facts->types = devices_describe_types();
 	add_models(facts->types);
@@ -245,6 +247,7 @@ void facts_free(struct monitor_facts *facts)
 	json_decref(facts->tpms);
 	json_decref(facts->blocks);
 	json_decref(facts->block_nodes);
+	json_decref(facts->networks);
 	json_decref(facts->types);
 	json_decref(facts->objects);
 }

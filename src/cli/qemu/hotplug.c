@@ -11,6 +11,7 @@
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/media.h"
+#include "cli/qemu/net_user.h"
 #include "cli/qemu/options.h"
 #include "machine/board.h"
 
@@ -218,6 +219,47 @@ static int delete_net(struct hotplug *hotplug, const json_t *arguments, struct e
 	return result;
 }
 
+static int set_link(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	const char *name = keyval_text(arguments, "name");
+	const struct net *net = nets_find(&hotplug->line->nets, hotplug->line->devices, name);
+
+	if (!net || machine_set_link(hotplug->machine, net->name, json_is_true(json_object_get(arguments, "up"))) < 0)
+		return error_set(error, ENODEV, "Device '%.60s' not found", name);
+	return 0;
+}
+
+/* The network in user space that is meant, by its name or as the first one. */
+static const struct net *user_network(const struct hotplug *hotplug, const char *name, struct error *error)
+{
+	const struct nets *nets = &hotplug->line->nets;
+	const struct net *net = name ? nets_find(nets, hotplug->line->devices, name) : NULL;
+	unsigned i;
+
+	for (i = 0; i < nets->count && !name && !net; i++)
+		if (strcmp(keyval_text(nets->list[i].options, "type"), "user") == 0)
+			net = &nets->list[i];
+	if (net && strcmp(keyval_text(net->options, "type"), "user") == 0)
+		return net;
+	error_set(error, ENODEV, "there is no network in user space '%.60s'", name ? name : "");
+	return NULL;
+}
+
+static int forward_port(struct hotplug *hotplug, const json_t *arguments, struct error *error)
+{
+	const struct net *net = user_network(hotplug, keyval_text(arguments, "device"), error);
+	bool is_end = json_is_true(json_object_get(arguments, "is-end"));
+	struct net_forward forward;
+	int helper;
+
+	if (!net || net_user_parse_forward(net->options, keyval_text(arguments, "forward"), is_end, &forward, error) < 0)
+		return -EINVAL;
+	helper = net->is_open ? net->link.helper : machine_net_helper(hotplug->machine, net->name);
+	if (helper < 0)
+		return error_set(error, ENODEV, "the network '%s' is not there yet", net->name);
+	return net_user_forward(helper, &forward, !is_end, error);
+}
+
 static int add_object(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	json_t *list = kept(hotplug->line, "object");
@@ -260,6 +302,7 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_EJECT] = media_eject,	      [MONITOR_OPEN_TRAY] = media_open_tray,
 		[MONITOR_CLOSE_TRAY] = media_close_tray, [MONITOR_REMOVE_MEDIUM] = media_remove,
 		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
+		[MONITOR_SET_LINK] = set_link,	      [MONITOR_FORWARD] = forward_port,
 	};
 	struct hotplug *hotplug = context;
 	int result = changes[what](hotplug, arguments, error);

@@ -503,7 +503,9 @@ static int examine_drives(struct line *line, struct error *error)
 static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
 {
 	const char *model = keyval_text(options, "model"), *mac = keyval_text(options, "mac");
-	bool is_e1000 = model && (strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0);
+	/* What a PC of QEMU's has. */
+	bool is_e1000 = model ? strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0
+			      : board_kind_is_pc(line->type->board);
 	json_t *device;
 
 	if (model && !is_e1000 && strncmp(model, "virtio", 6) != 0)

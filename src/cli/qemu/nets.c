@@ -1,16 +1,13 @@
 #include "cli/qemu/nets.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/mac.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/net_sockets.h"
-
-#define GUEST_ADDRESS "10.0.2.15"
+#include "cli/qemu/net_user.h"
 
 static struct net *find(struct nets *nets, const char *name)
 {
@@ -31,6 +28,8 @@ int nets_check(const json_t *options, struct error *error)
 				 type ? type : "");
 	if (strcmp(type, "tap") == 0 && !keyval_text(options, "ifname"))
 		return error_set(error, EINVAL, "tap needs ifname=NAME, of an interface that is there, and script=no");
+	if (strcmp(type, "user") == 0)
+		return net_user_check(options, error);
 	return net_sockets_has(type) ? net_sockets_check(options, error) : 0;
 }
 
@@ -56,79 +55,13 @@ int nets_add(struct nets *nets, const json_t *options, const char **name, struct
 	return 0;
 }
 
-static int parse_port(const char *text, uint16_t *port)
-{
-	char *end;
-	unsigned long number = strtoul(text, &end, 10);
-
-	if (!*text || *end || !number || number > UINT16_MAX)
-		return -EINVAL;
-	*port = number;
-	return 0;
-}
-
-/* [tcp|udp]:[HOSTADDRESS]:HOSTPORT-[GUESTADDRESS]:GUESTPORT */
-static int parse_forward(const char *text, struct net_forward *forward, struct error *error)
-{
-	char copy[128], *parts[4] = {NULL}, *rest = copy;
-	struct in_addr address = {htonl(INADDR_ANY)};
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	parts[0] = strsep(&rest, ":");
-	parts[1] = strsep(&rest, ":");
-	parts[2] = strsep(&rest, "-");
-	parts[3] = strsep(&rest, ":");
-	if (strlen(text) >= sizeof(copy) || !rest ||
-	    (*parts[0] && strcmp(parts[0], "tcp") != 0 && strcmp(parts[0], "udp") != 0) ||
-	    (*parts[1] && inet_pton(AF_INET, parts[1], &address) != 1) ||
-	    (*parts[3] && strcmp(parts[3], GUEST_ADDRESS) != 0) ||
-	    parse_port(parts[2], &forward->host_port) < 0 || parse_port(rest, &forward->guest_port) < 0)
-		return error_set(error, EINVAL,
-				 "hostfwd=%.80s: use PROTOCOL:[ADDRESS]:PORT-:GUESTPORT, as "
-				 "tcp:127.0.0.1:2222-:22; the guest is " GUEST_ADDRESS,
-				 text);
-	forward->is_udp = parts[0][0] == 'u';
-	forward->host_address = ntohl(address.s_addr);
-	return 0;
-}
-
-/* One text, a list of texts, or of JSON's {"str": TEXT}. */
-static int parse_forwards(const json_t *given, struct net_user_config *user, struct error *error)
-{
-	const json_t *one;
-	const char *text;
-	size_t i, count = json_is_array(given) ? json_array_size(given) : given != NULL;
-
-	if (count > NET_FORWARDS_MAX)
-		return error_set(error, ENOSPC, "at most %u ports can be forwarded", NET_FORWARDS_MAX);
-	for (i = 0; i < count; i++) {
-		one = json_is_array(given) ? json_array_get(given, i) : given;
-		text = json_is_object(one) ? keyval_text(one, "str") : json_string_value(one);
-		if (parse_forward(text ? text : "", &user->forwards[user->forward_count++], error) < 0)
-			return -EINVAL;
-	}
-	return 0;
-}
-
 int nets_open_link(const json_t *options, struct net_link *link, struct error *error)
 {
-	struct net_user_config user = {
-		.hostname = keyval_text(options, "hostname"),
-		.tftp_folder = keyval_text(options, "tftp"),
-		.boot_file = keyval_text(options, "bootfile"),
-		.tftp_server_name = keyval_text(options, "tftp-server-name"),
-	};
-	int result;
-
 	if (net_sockets_has(keyval_text(options, "type")))
 		return net_sockets_open(options, link, error);
 	if (strcmp(keyval_text(options, "type"), "tap") == 0)
 		return net_tap_open(link, keyval_text(options, "ifname"), error);
-	if (user.boot_file && strlen(user.boot_file) > NET_BOOT_FILE_MAX)
-		return error_set(error, EINVAL, "bootfile= has at most %u characters", NET_BOOT_FILE_MAX);
-	user.is_restricted = json_is_true(json_object_get(options, "restrict"));
-	result = parse_forwards(json_object_get(options, "hostfwd"), &user, error);
-	return result < 0 ? result : net_user_start(link, &user, error);
+	return net_user_open(options, link, error);
 }
 
 int nets_open(struct nets *nets, const json_t *options, unsigned number, struct board_net *board,
@@ -145,11 +78,13 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		return error_set(error, EBUSY, "netdev=%s has a device already", net->name);
 	net->is_used = true;
 	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed"))};
+	strcpy(board->name, net->name);
 	board->is_e1000 = strcmp(keyval_text(options, "driver"), "e1000") == 0;
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
 	if (mac && mac_parse(mac, board->mac, error) < 0)
 		return -EINVAL;
+	memcpy(net->mac, board->mac, MAC_BYTES);
 	if (net->is_open) {
 		board->link = net->link;
 		net->is_open = false;
@@ -174,6 +109,72 @@ int nets_start(struct nets *nets, bool has_room, struct error *error)
 	}
 	nets->has_started = true;
 	return result;
+}
+
+/* -- what is told of them -- */
+
+static const json_t *device_of(const json_t *devices, const char *key, const char *name)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)devices, i, one)
+		if (keyval_text(one, key) && strcmp(keyval_text(one, key), name) == 0)
+			return one;
+	return NULL;
+}
+
+const struct net *nets_find(const struct nets *nets, const json_t *devices, const char *name)
+{
+	const json_t *device = device_of(devices, "id", name);
+	const char *netdev = device ? keyval_text(device, "netdev") : NULL;
+
+	return find((struct nets *)nets, netdev ? netdev : name);
+}
+
+/* As QEMU words it. */
+static json_t *describe_network(const struct net *net)
+{
+	const json_t *options = net->options;
+	const char *type = keyval_text(options, "type"), *network = keyval_text(options, "net");
+	const char *ifname = keyval_text(options, "ifname");
+	json_t *text;
+
+	if (strcmp(type, "user") == 0)
+		text = json_sprintf("index=0,type=user,net=%.*s,restrict=%s",
+				    network ? (int)strcspn(network, "/") : 8, network ? network : "10.0.2.0",
+				    json_is_true(json_object_get(options, "restrict")) ? "on" : "off");
+	else if (ifname)
+		text = json_sprintf("index=0,type=tap,ifname=%s,script=no,downscript=no", ifname);
+	else
+		text = json_sprintf("index=0,type=%s", type);
+	return json_pack("{s:s,s:o}", "name", net->name, "text", text);
+}
+
+static json_t *describe_device(const json_t *device, unsigned number, const struct net *net)
+{
+	const char *driver = keyval_text(device, "driver"), *id = keyval_text(device, "id");
+	const uint8_t *mac = net->mac;
+
+	return json_pack("{s:o,s:o,s:o}", "name", id ? json_string(id) : json_sprintf("%s.%u", driver, number), "text",
+			 json_sprintf("index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", driver, mac[0],
+				      mac[1], mac[2], mac[3], mac[4], mac[5]),
+			 "network", describe_network(net));
+}
+
+json_t *nets_describe(const struct nets *nets, const json_t *devices)
+{
+	json_t *answer = json_array();
+	const struct net *net;
+	const json_t *device;
+	unsigned i;
+
+	for (i = 0; i < nets->count; i++) {
+		net = &nets->list[i];
+		device = device_of(devices, "netdev", net->name);
+		json_array_append_new(answer, device ? describe_device(device, i, net) : describe_network(net));
+	}
+	return answer;
 }
 
 void nets_close(struct nets *nets)

@@ -8,11 +8,13 @@
 #include "util/error.h"
 
 #define NETS_MAX 16
+#define NET_NAME_MAX BOARD_NET_NAME_MAX
 
 struct net {
 	const json_t *options; /* the line's */
-	char name[64];
+	char name[NET_NAME_MAX + 1];
 	bool is_used;
+	uint8_t mac[MAC_BYTES]; /* of its device */
 	bool is_open; /* for a device that comes later: */
 	struct net_link link;
 };
@@ -48,5 +50,10 @@ int nets_remove(struct nets *nets, const char *name, struct error *error);
  * process's only thread. 0, or -errno and `error`. */
 int nets_open(struct nets *nets, const json_t *options, unsigned number, struct board_net *net,
 	      struct error *error);
+
+/* The network of that name, or of the device among `devices` with this id; NULL: there is none. */
+const struct net *nets_find(const struct nets *nets, const json_t *devices, const char *name);
+/* What monitor_facts.networks is. The caller's. */
+json_t *nets_describe(const struct nets *nets, const json_t *devices);
 
 #endif

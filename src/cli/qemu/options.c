@@ -169,21 +169,20 @@ static const struct property drive_properties[] = {
 	{"server", PROPERTY_BOOL}, {"reconnect", PROPERTY_NUMBER, "0"},                            \
 	ADDRESS_PROPERTIES("addr"), ADDRESS_PROPERTIES("local"), ADDRESS_PROPERTIES("remote")
 
+#define USER_NETWORK_PROPERTIES                                                                    \
+	{"hostfwd", PROPERTY_TEXT, NULL, true}, {"guestfwd", PROPERTY_TEXT, NULL, true},           \
+	{"restrict", PROPERTY_BOOL}, {"hostname", PROPERTY_TEXT}, {"domainname", PROPERTY_TEXT},   \
+	{"dnssearch", PROPERTY_TEXT, NULL, true}, {"tftp", PROPERTY_TEXT},                         \
+	{"bootfile", PROPERTY_TEXT}, {"tftp-server-name", PROPERTY_TEXT}, {"net", PROPERTY_TEXT},  \
+	{"host", PROPERTY_TEXT}, {"dns", PROPERTY_TEXT}, {"dhcpstart", PROPERTY_TEXT},             \
+	{"ipv4", PROPERTY_BOOL}, {"ipv6", PROPERTY_BOOL}, {"ipv6-net", PROPERTY_TEXT},             \
+	{"ipv6-prefix", PROPERTY_TEXT}, {"ipv6-prefixlen", PROPERTY_NUMBER},                       \
+	{"ipv6-host", PROPERTY_TEXT}, {"ipv6-dns", PROPERTY_TEXT}
+
 static const struct property netdev_properties[] = {
 	{"type", PROPERTY_TEXT},
 	{"id", PROPERTY_TEXT},
-	{"hostfwd", PROPERTY_TEXT, NULL, true},
-	{"restrict", PROPERTY_BOOL},
-	{"hostname", PROPERTY_TEXT},
-	{"tftp", PROPERTY_TEXT},
-	{"bootfile", PROPERTY_TEXT},
-	{"tftp-server-name", PROPERTY_TEXT},
-	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
-	{"host", PROPERTY_TEXT, "10.0.2.2"},
-	{"dns", PROPERTY_TEXT, "10.0.2.3"},
-	{"dhcpstart", PROPERTY_TEXT, "10.0.2.15"},
-	{"ipv4", PROPERTY_BOOL, "on"},
-	{"ipv6", PROPERTY_BOOL},
+	USER_NETWORK_PROPERTIES,
 	{"ifname", PROPERTY_TEXT},
 	{"script", PROPERTY_TEXT, "no"},
 	{"downscript", PROPERTY_TEXT, "no"},
@@ -201,14 +200,7 @@ static const struct property nic_properties[] = {
 	{"mac", PROPERTY_TEXT, NULL, false, "macaddr"},
 	{"netdev", PROPERTY_TEXT},
 	{"name", PROPERTY_TEXT},
-	{"hostfwd", PROPERTY_TEXT, NULL, true},
-	{"restrict", PROPERTY_BOOL},
-	{"hostname", PROPERTY_TEXT},
-	{"tftp", PROPERTY_TEXT},
-	{"bootfile", PROPERTY_TEXT},
-	{"tftp-server-name", PROPERTY_TEXT},
-	{"net", PROPERTY_TEXT, "10.0.2.0/24"},
-	{"ipv6", PROPERTY_BOOL},
+	USER_NETWORK_PROPERTIES,
 	{"ifname", PROPERTY_TEXT},
 	{"script", PROPERTY_TEXT, "no"},
 	{"downscript", PROPERTY_TEXT, "no"},
@@ -318,8 +310,8 @@ static const struct qemu_option {
 	{"nic", EACH, "type", nic_properties, "user|tap|socket|stream|dgram|none[,model=M][,mac=A]...", "a network and its device"},
 	{"net", EACH, "type", nic_properties, "none|nic|user|tap|socket,...", "the old form of it"},
 
-	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
-	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=none...", "a folder and its device"},
+	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none|passthrough|mapped-xattr|mapped-file[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
+	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=M...", "a folder and its device"},
 
 	{"tpmdev", EACH, "type", tpmdev_properties, "emulator,id=ID,chardev=ID", "a TPM 2.0, which swtpm is at its control channel, for -device tpm-tis or tpm-crb"},
 	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket or ringbuf; mux=on shares it"},

@@ -41,6 +41,7 @@ struct network {
 	/* With the lock held: */
 	uint8_t mac[MAC_BYTES], loaded_mac[MAC_BYTES];
 	uint8_t first_mac[MAC_BYTES]; /* fixed: after a reset */
+	bool is_down; /* the cable is out */
 	/* A received frame with its header; `pending` bytes of it wait for buffers. */
 	uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
 	size_t pending;
@@ -96,8 +97,8 @@ static bool deliver(struct network *network)
 	const uint8_t *bytes = network->received + skipped;
 	unsigned count, i;
 
-	/* No frame comes without a whole header. */
-	if (network->pending < HEADER_BYTES)
+	/* No frame comes without a whole header, nor without a cable. */
+	if (network->pending < HEADER_BYTES || network->is_down)
 		network->pending = 0;
 	count = network->pending ? take_chains(network, size, filled) : 0;
 	if (!count)
@@ -193,6 +194,8 @@ static void transmit(struct network *network, const struct virtqueue_chain *chai
 	size_t head = header_bytes(network), size;
 	ssize_t sent;
 
+	if (network->is_down)
+		return;
 	virtqueue_read(chain, 0, &header, head);
 	memcpy(network->sent, &header, sizeof(header));
 	size = HEADER_BYTES + virtqueue_read(chain, head, network->sent + HEADER_BYTES,
@@ -307,8 +310,9 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
 {
-	struct virtio_net_config config = {.status = VIRTIO_NET_S_LINK_UP, .max_virtqueue_pairs = 1};
+	struct virtio_net_config config = {.max_virtqueue_pairs = 1};
 
+	config.status = network_of(virtio)->is_down ? 0 : VIRTIO_NET_S_LINK_UP;
 	memcpy(config.mac, network_of(virtio)->mac, MAC_BYTES);
 	memcpy(bytes, (const uint8_t *)&config + offset, size);
 }
@@ -338,6 +342,18 @@ static void started(struct virtio_device *virtio)
 
 	if (network->link.has_header && net_tap_set_offloads(&network->link, &offloads) < 0)
 		virtio_break(virtio, "the tap interface refuses its features");
+}
+
+void virtio_network_set_link(struct virtio_device *virtio, bool is_up)
+{
+	struct network *network = network_of(virtio);
+
+	pthread_mutex_lock(&virtio->lock);
+	if (network->is_down == is_up) {
+		network->is_down = !is_up;
+		virtio_config_changed(virtio);
+	}
+	pthread_mutex_unlock(&virtio->lock);
 }
 
 static void reset(struct virtio_device *virtio)

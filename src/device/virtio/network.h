@@ -14,4 +14,7 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 					    const struct net_link *link,
 					    const uint8_t mac[MAC_BYTES], struct error *error);
 
+/* Plug its cable in or pull it out: what is sent or comes meanwhile is lost, and the driver is told. Any thread. */
+void virtio_network_set_link(struct virtio_device *virtio, bool is_up);
+
 #endif
