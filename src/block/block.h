@@ -109,9 +109,9 @@ struct block_geometry {
 	uint8_t sectors;    /* 1 to 63, a track */
 };
 
-/* What does not change while a disk is open. */
+/* What does not change while a disk is open, but for what block_resize and block_put_on_top say. */
 struct block_info {
-	uint64_t size_bytes; /* a multiple of BLOCK_SECTOR_SIZE */
+	uint64_t size_bytes; /* a multiple of BLOCK_SECTOR_SIZE; block_size reads it while others may resize */
 	bool is_readonly;
 	bool has_write_cache;	 /* a flush does something: not write-through */
 	bool can_discard;	 /* discards free space; otherwise they succeed and do nothing */
@@ -126,6 +126,52 @@ struct block_info {
 
 /* Any thread. The strings live as long as the disk. */
 const struct block_info *block_info(const struct block *block);
+uint64_t block_size(const struct block *block); /* bytes; any thread */
+
+/*
+ * Another size, a multiple of BLOCK_SECTOR_SIZE: what is cut off is lost, what is added reads as zeroes. Requests wait
+ * meanwhile, and then see the new size. Not on the I/O thread; one thread at a time. 0, or -errno and `error`: the disk
+ * has the size that it had (or, when the medium failed, one in between).
+ */
+int block_resize(struct block *block, uint64_t size_bytes, struct error *error);
+/* Have `resized` called after each block_resize that worked, on its thread, without locks: a guest wants to be told.
+ * NULL: nobody. While nobody resizes. */
+void block_watch_size(struct block *block, void (*resized)(void *context), void *context);
+
+/*
+ * An image on top of a disk in use: what is written goes there from then on, and what it does not hold is read from
+ * the images that the disk has been until then, which others may read from that moment on (the external snapshots of
+ * QEMU). The image is qcow2: made anew, in a file that is emptied and that names the one below, or as it is, with
+ * nothing in it; then it is of the disk's size.
+ */
+struct block_overlay;
+struct block_overlay_options {
+	const char *path;
+	int fd; /* of the file at `path`, which stays the caller's; -1: it is opened by its path */
+	bool is_new;
+};
+/* Prepare one. 0 and `overlay`, which one of the next two takes over; or -errno and `error`. */
+int block_overlay_open(struct block *block, const struct block_overlay_options *options, struct block_overlay **overlay,
+		       struct error *error);
+void block_overlay_drop(struct block_overlay *overlay); /* NULL does nothing */
+/* Put them onto their disks, each of another disk, at one moment: requests wait meanwhile, and all that was written before
+ * is durable in the images below. Not on an I/O thread; one thread at a time. 0, or -errno and `error`, with nothing done:
+ * the overlays stay the caller's. */
+int block_overlays_place(struct block_overlay *const *overlays, unsigned count, struct error *error);
+
+/* What was done so far. Zeroes count as written. */
+enum block_count { BLOCK_COUNT_READ, BLOCK_COUNT_WRITE, BLOCK_COUNT_FLUSH, BLOCK_COUNT_UNMAP, BLOCK_COUNTS };
+struct block_counts {
+	struct block_count_of {
+		uint64_t operations, bytes; /* that ended well */
+		uint64_t ns;		    /* that they took, one by one */
+		uint64_t failed, invalid;   /* invalid: refused as what no guest should ask for */
+	} of[BLOCK_COUNTS];
+	uint64_t write_end; /* the end of the furthest write, in bytes */
+	uint64_t last_ns;   /* when the last request ended, on CLOCK_MONOTONIC; 0: none did */
+};
+/* Any thread; requests may go on. */
+void block_read_counts(const struct block *block, struct block_counts *counts);
 
 enum block_operation {
 	BLOCK_READ,

@@ -214,17 +214,22 @@ fail:
 	return result;
 }
 
-/* Put an image for what is written on top, in a file without a name. */
-static int put_on_top(struct node *below, struct node **opened, struct error *error)
+struct image_creation chain_new_image(uint64_t size)
 {
-	struct image_creation creation = {
+	return (struct image_creation){
 		.format = "qcow2",
-		.size = below->size,
+		.size = size,
 		.version = 3,
 		.cluster_size = 65536,
 		.refcount_bits = 16,
 		.compression = "zlib",
 	};
+}
+
+/* Put an image for what is written on top, in a file without a name. */
+static int put_on_top(struct node *below, struct node **opened, struct error *error)
+{
+	const struct image_creation creation = chain_new_image(below->size);
 	struct block_options options = {.format = "qcow2", .discard = true,
 					.cache = BLOCK_CACHE_UNSAFE};
 	const char *folder = getenv("TMPDIR");
@@ -239,7 +244,7 @@ static int put_on_top(struct node *below, struct node **opened, struct error *er
 		return result;
 	}
 	close(fd);
-	result = qcow2_create(path, &creation, error);
+	result = qcow2_create(path, -1, &creation, error);
 	if (result == 0)
 		result = open_image(path, -1, &options, IMAGE_ALONE, 0, opened, error);
 	unlink(path);

@@ -3,6 +3,7 @@
 #define KVIK_BLOCK_CHAIN_H
 
 #include "block/block.h"
+#include "block/image.h"
 #include "block/node.h"
 
 #define CHAIN_MAX 64 /* images on top of one another: more is a circle, or an attack */
@@ -13,5 +14,8 @@
  */
 int chain_open(const char *path, int fd, const struct block_options *options, unsigned flags,
 	       struct node **node, struct error *error);
+
+/* What a qcow2 image is like that is made for what is written on top of others. */
+struct image_creation chain_new_image(uint64_t size);
 
 #endif

@@ -76,13 +76,34 @@ static void wake_ready(void *context)
 			pthread_cond_broadcast(&block->changed);
 			pthread_mutex_unlock(&block->lock);
 		}
-		request_complete_deferred(block);
 		found |= workers_reap(block->workers);
+	} while (found);
+}
+
+/*
+ * What all that was called back has put off. Most reads and writes through the page cache have ended by the time that the
+ * kernel has taken them: they complete here, without a turn of the loop in between.
+ */
+static void settle(void *context)
+{
+	struct block *block = context;
+	bool found;
+
+	do {
+		request_complete_deferred(block);
+		found = false;
 		if (block->ring) {
 			ring_submit(block->ring);
-			found |= ring_reap(block->ring);
+			found = ring_reap(block->ring);
 		}
-	} while (found);
+	} while (found || block->completed);
+}
+
+static void transferred_ready(void *context)
+{
+	struct block *block = context;
+
+	ring_reap(block->ring);
 }
 
 static void *io_thread(void *argument)
@@ -105,23 +126,52 @@ static struct block_geometry guess_geometry(uint64_t sectors)
 	return geometry;
 }
 
-static void fill_info(struct block *block, const struct block_options *options)
+void block_fill_info(struct block *block)
 {
 	const struct node *node = block->node;
 	struct block_info *info = &block->info;
 
-	info->size_bytes = node->size;
+	__atomic_store_n(&info->size_bytes, node->size, __ATOMIC_RELEASE);
+	info->geometry = guess_geometry(node->size / BLOCK_SECTOR_SIZE);
+	info->format = node->driver->name;
+	/* Those of images that it was before stay, as these are below. */
+	info->path = node->file.path;
+}
+
+/* What stays as it was found. */
+static void fill_first_info(struct block *block, const struct block_options *options)
+{
+	const struct node *node = block->node;
+	struct block_info *info = &block->info;
+
 	info->is_readonly = !node->is_writable;
 	info->has_write_cache = !block->is_write_through;
 	info->can_discard = node->discards;
 	info->block_bytes = node->block_bytes;
 	info->discard_bytes = node->discard_bytes;
-	info->geometry = guess_geometry(node->size / BLOCK_SECTOR_SIZE);
 	if (options->serial)
 		strncpy(info->serial, options->serial, BLOCK_SERIAL_MAX);
-	info->format = node->driver->name;
-	info->path = block->path;
 	info->uses_io_uring = block->ring != NULL;
+	block_fill_info(block);
+}
+
+/* io_uring, where it is wanted and there. */
+static int make_ring(struct block *block, const struct block_options *options, struct error *error)
+{
+	int result;
+
+	if (options->aio != BLOCK_AIO_THREADS)
+		block->ring = ring_create(error);
+	if (!block->ring)
+		return options->aio == BLOCK_AIO_IO_URING ? -ENOSYS : 0;
+	block->transferred = (struct event_source){
+		.fd = ring_descriptor(block->ring), .ready = transferred_ready, .context = block};
+	result = event_loop_add(block->loop, &block->transferred);
+	if (result < 0) {
+		error_set_errno(error, -result, "%s: cannot wait for its io_uring", block->path);
+		ring_destroy(block->ring);
+	}
+	return result;
 }
 
 static int open_disk(const char *path, int fd, const struct block_options *options,
@@ -137,6 +187,8 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 	pthread_mutex_init(&block->lock, NULL);
 	pthread_cond_init(&block->changed, NULL);
 	block->wake.fd = -1;
+	block->options = *options;
+	block->options.format = block->options.serial = block->options.backing = block->options.backing_format = NULL;
 	block->is_write_through = options->cache == BLOCK_CACHE_WRITETHROUGH ||
 				  options->cache == BLOCK_CACHE_DIRECTSYNC;
 	result = chain_open(path, fd, options, 0, &block->node, error);
@@ -160,13 +212,11 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 		result = -ENOMEM;
 		goto fail_source;
 	}
-	if (options->aio != BLOCK_AIO_THREADS)
-		block->ring = ring_create(block->wake.fd, error);
-	if (!block->ring && options->aio == BLOCK_AIO_IO_URING) {
-		result = -ENOSYS;
+	result = make_ring(block, options, error);
+	if (result < 0)
 		goto fail_workers;
-	}
-	fill_info(block, options);
+	event_loop_before_wait(block->loop, settle, block);
+	fill_first_info(block, options);
 	*opened = block;
 	return 0;
 
@@ -238,6 +288,7 @@ int block_close(struct block *block, struct error *error)
 		event_loop_stop(block->loop);
 		pthread_join(block->thread, NULL);
 	}
+	event_loop_remove(&block->transferred);
 	ring_destroy(block->ring);
 	workers_destroy(block->workers);
 	event_loop_remove(&block->wake);
@@ -256,6 +307,21 @@ int block_close(struct block *block, struct error *error)
 const struct block_info *block_info(const struct block *block)
 {
 	return &block->info;
+}
+
+uint64_t block_size(const struct block *block)
+{
+	return __atomic_load_n(&block->info.size_bytes, __ATOMIC_ACQUIRE);
+}
+
+void block_read_counts(const struct block *block, struct block_counts *counts)
+{
+	const uint64_t *from = (const uint64_t *)&block->counts;
+	uint64_t *to = (uint64_t *)counts;
+	size_t i;
+
+	for (i = 0; i < sizeof(*counts) / sizeof(*to); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
 static bool is_io_thread(const struct block *block)
@@ -288,7 +354,7 @@ void block_submit(struct block *block, struct block_request *const *requests, un
 		block->is_submitting = was_submitting;
 		if (block->ring)
 			ring_submit(block->ring);
-		return;
+		return; /* what is done already completes in settle */
 	}
 	pthread_mutex_lock(&block->lock);
 	for (i = 0; i < count; i++) {

@@ -19,10 +19,12 @@ struct block {
 	struct block_info info;
 	struct node *node;
 	bool is_write_through;
+	struct block_options options; /* without their strings */
 	char *path;
 
 	struct event_loop *loop;
 	struct event_source wake; /* its eventfd: there is something for the I/O thread */
+	struct event_source transferred; /* the ring's descriptor, where there is one */
 	struct workers *workers;
 	struct ring *ring; /* NULL: threads do it */
 
@@ -34,8 +36,17 @@ struct block {
 	uint64_t outstanding; /* requests between block_submit and the end of `complete`; atomic */
 	pthread_t thread;
 
+	/* Who is told of another size, on the thread that changes it. */
+	void (*resized)(void *context);
+	void *resized_context;
+
+	struct block_counts counts; /* written by the I/O thread, atomically */
+	uint64_t active; /* requests that were begun and have not ended; the I/O thread's, atomic */
+
 	/* The I/O thread's alone: */
 	struct range_lock ranges;
+	bool is_frozen;			/* what comes is not begun, but put into `held` */
+	struct block_request *held, *last_held;
 	bool is_submitting;		/* block_submit is on the stack: nothing may complete */
 	struct operation *completed;	/* what was finished meanwhile */
 	struct operation *last_completed;
@@ -44,5 +55,8 @@ struct block {
 /* On the I/O thread: begin a request; complete what was finished while nothing might. */
 void request_start(struct block *block, struct block_request *request);
 void request_complete_deferred(struct block *block);
+
+/* What block_info says of the topmost image, anew. */
+void block_fill_info(struct block *block);
 
 #endif

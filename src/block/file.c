@@ -76,6 +76,14 @@ static int finish_open(struct file *file, unsigned flags, struct error *error)
 	return result;
 }
 
+/* One that is to be made, once it is known that nobody uses it. */
+static int empty(struct file *file, unsigned flags, struct error *error)
+{
+	int result = flags & FILE_CREATE && file->is_regular ? file_truncate(file, 0) : 0;
+
+	return result < 0 ? error_set_errno(error, -result, "cannot empty %s", file->path) : 0;
+}
+
 /* Its size cannot change. One that is to be made is there already, and looks empty afterwards. */
 static int open_export(struct file *file, int fd, const char *path, unsigned flags, struct error *error)
 {
@@ -108,7 +116,6 @@ int file_open(struct file *file, const char *path, unsigned flags, struct error 
 			goto fail;
 		return 0;
 	}
-	/* Emptied only once it is known that nobody uses it. */
 	file->fd = open(path, mode | (flags & FILE_CREATE ? O_CREAT : 0), 0644);
 	if (file->fd < 0) {
 		result = error_set_errno(error, errno, "cannot open %s", path);
@@ -117,13 +124,10 @@ int file_open(struct file *file, const char *path, unsigned flags, struct error 
 	result = finish_open(file, flags, error);
 	if (result < 0)
 		goto fail;
-	if (flags & FILE_CREATE && file->is_regular) {
-		result = file_truncate(file, 0);
-		if (result < 0) {
-			error_set_errno(error, -result, "cannot empty %s", path);
-			goto fail;
-		}
-	}
+	result = empty(file, flags, error);
+	if (result < 0)
+		goto fail;
+	file->place = realpath(path, NULL);
 	if (flags & FILE_DIRECT)
 		file->direct_fd = open(path, mode | O_DIRECT);
 	return 0;
@@ -159,6 +163,8 @@ int file_open_fd(struct file *file, int fd, const char *path, unsigned flags, st
 		goto fail;
 	}
 	result = finish_open(file, flags, error);
+	if (result == 0)
+		result = empty(file, flags, error);
 	if (result < 0)
 		goto fail;
 	return 0;
@@ -176,6 +182,7 @@ void file_close(struct file *file)
 		close(file->direct_fd);
 	nbd_close(file->export);
 	free(file->path);
+	free(file->place);
 	*file = (struct file){.fd = -1, .direct_fd = -1};
 }
 

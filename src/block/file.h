@@ -34,6 +34,7 @@ struct file {
 	pthread_mutex_t sync_lock;
 	uint64_t size;	 /* atomic; bytes, as far as kvik knows: others may cut the file */
 	char *path;	 /* owned */
+	char *place;	 /* owned; where that was from the root when it was opened by its path; NULL: nobody knows */
 };
 
 enum {

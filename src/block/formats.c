@@ -222,7 +222,7 @@ int image_create(const char *path, const struct image_creation *creation, struct
 	if (strcmp(creation->format, "raw") == 0)
 		return create_raw(path, creation, error);
 	if (strcmp(creation->format, "qcow2") == 0)
-		return qcow2_create(path, creation, error);
+		return qcow2_create(path, -1, creation, error);
 	return error_set(error, ENOTSUP, "%s: images of format '%s' cannot be made: raw and qcow2 can",
 			 path, creation->format);
 }

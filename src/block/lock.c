@@ -111,3 +111,17 @@ int lock_image(int fd, const char *path, bool is_writer, bool share_writes, stru
 		nanosleep(&pause, NULL);
 	}
 }
+
+void lock_read_only(int fd)
+{
+	static const int given_up[] = {WRITE, RESIZE};
+	unsigned i;
+
+	for (i = 0; i < sizeof(given_up) / sizeof(given_up[0]); i++) {
+		struct flock lock = lock_of(F_UNLCK, USED_BYTE + given_up[i]);
+
+		/* Where there are no such locks there is none to give up. */
+		if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+			return;
+	}
+}

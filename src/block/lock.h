@@ -16,4 +16,7 @@
  */
 int lock_image(int fd, const char *path, bool is_writer, bool share_writes, struct error *error);
 
+/* Whoever locked it for writing only reads from now on, and lets others read. */
+void lock_read_only(int fd);
+
 #endif

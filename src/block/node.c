@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/lock.h"
 #include "block/vector.h"
 
 int node_read(struct node *node, uint64_t offset, uint64_t size, const struct iovec *vector,
@@ -32,6 +33,15 @@ int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t
 	struct iovec vector = {(void *)data, size};
 
 	return node->driver->write(node, offset, size, &vector, 1);
+}
+
+void node_end_writing(struct node *node)
+{
+	if (!node->is_writable)
+		return;
+	node->is_writable = node->file.is_writable = false;
+	if (node->file.fd >= 0)
+		lock_read_only(node->file.fd);
 }
 
 int node_close(struct node *node)

@@ -53,6 +53,8 @@ struct node_driver {
 	int (*zero)(struct node *node, uint64_t offset, uint64_t size, bool may_unmap);
 	int (*discard)(struct node *node, uint64_t offset, uint64_t size);
 	int (*flush)(struct node *node);
+	/* As flush, and the image says of itself that nobody changes it, until somebody does. NULL: flush does that. */
+	int (*settle)(struct node *node);
 	int (*status)(struct node *node, uint64_t offset, uint64_t size, struct node_status *status);
 	/* Write back what is not yet and free all but the node itself. 0, or the first -errno. */
 	int (*close)(struct node *node);
@@ -76,6 +78,9 @@ int node_read(struct node *node, uint64_t offset, uint64_t size, const struct io
 	      unsigned count);
 int node_read_at(struct node *node, uint64_t offset, void *data, uint64_t size);
 int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t size);
+
+/* Nobody writes to it from now on: after its settle, by whoever has it for himself. Others may read it, too. */
+void node_end_writing(struct node *node);
 
 /* Close the chain from `node` on, and free it. NULL does nothing. The first -errno. */
 int node_close(struct node *node);

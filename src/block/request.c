@@ -12,10 +12,10 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "block/disk.h"
 #include "block/vector.h"
+#include "util/clock.h"
 
 struct operation {
 	struct job job;
@@ -26,6 +26,7 @@ struct operation {
 	bool has_flushed;
 	unsigned pending; /* pieces under way */
 	int result;
+	uint64_t began_ns;
 	struct operation *next; /* in the disk's `completed` */
 };
 
@@ -47,25 +48,66 @@ static struct operation *operation_of_job(struct job *job)
 	return (struct operation *)((char *)job - offsetof(struct operation, job));
 }
 
+/* Only the I/O thread writes; others may be reading. */
+static void add_to(uint64_t *value, uint64_t more)
+{
+	__atomic_store_n(value, *value + more, __ATOMIC_RELAXED);
+}
+
+static void count(struct block *block, const struct operation *operation)
+{
+	static const enum block_count kinds[] = {
+		[BLOCK_READ] = BLOCK_COUNT_READ,	   [BLOCK_WRITE] = BLOCK_COUNT_WRITE,
+		[BLOCK_FLUSH] = BLOCK_COUNT_FLUSH,	   [BLOCK_DISCARD] = BLOCK_COUNT_UNMAP,
+		[BLOCK_WRITE_ZEROES] = BLOCK_COUNT_WRITE,
+	};
+	const struct block_request *request = operation->request;
+	enum block_count kind = kinds[request->operation];
+	struct block_count_of *of = &block->counts.of[kind];
+	uint64_t now = monotonic_ns();
+
+	__atomic_store_n(&block->counts.last_ns, now, __ATOMIC_RELAXED);
+	if (!operation->began_ns) {
+		add_to(&of->invalid, 1);
+		return;
+	}
+	add_to(&of->ns, now - operation->began_ns);
+	if (operation->result < 0) {
+		add_to(&of->failed, 1);
+		return;
+	}
+	add_to(&of->operations, 1);
+	if (kind != BLOCK_COUNT_FLUSH)
+		add_to(&of->bytes, request->size);
+	if (kind == BLOCK_COUNT_WRITE && request->offset + request->size > block->counts.write_end)
+		__atomic_store_n(&block->counts.write_end, request->offset + request->size, __ATOMIC_RELAXED);
+}
+
+static void wake_waiting(struct block *block)
+{
+	pthread_mutex_lock(&block->lock);
+	pthread_cond_broadcast(&block->changed);
+	pthread_mutex_unlock(&block->lock);
+}
+
 static void complete(struct operation *operation)
 {
 	struct block *block = operation->block;
 	struct block_request *request = operation->request;
 	int result = operation->result;
 
+	count(block, operation);
 	free(operation);
 	request->complete(request, result);
-	if (__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL) == 0) {
-		pthread_mutex_lock(&block->lock);
-		pthread_cond_broadcast(&block->changed);
-		pthread_mutex_unlock(&block->lock);
-	}
+	if (__atomic_sub_fetch(&block->active, 1, __ATOMIC_ACQ_REL) == 0 && block->is_frozen)
+		wake_waiting(block);
+	if (__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL) == 0)
+		wake_waiting(block);
 }
 
 static void operation_end(struct operation *operation)
 {
 	struct block *block = operation->block;
-	uint64_t one = 1;
 
 	if (!block->is_submitting) {
 		complete(operation);
@@ -77,9 +119,6 @@ static void operation_end(struct operation *operation)
 	else
 		block->completed = operation;
 	block->last_completed = operation;
-	/* A full counter wakes, too. */
-	if (write(block->wake.fd, &one, sizeof(one)) < 0)
-		return;
 }
 
 void request_complete_deferred(struct block *block)
@@ -331,11 +370,27 @@ static int check(const struct block *block, const struct block_request *request)
 	return 0;
 }
 
+/* It begins when the disk is thawed. */
+static void hold(struct block *block, struct block_request *request)
+{
+	request->next = NULL;
+	if (block->last_held)
+		block->last_held->next = request;
+	else
+		block->held = request;
+	block->last_held = request;
+}
+
 void request_start(struct block *block, struct block_request *request)
 {
-	struct operation *operation = malloc(sizeof(*operation));
+	struct operation *operation;
 	enum range_mode mode = RANGE_EXCLUSIVE;
 
+	if (block->is_frozen) {
+		hold(block, request);
+		return;
+	}
+	operation = malloc(sizeof(*operation));
 	if (!operation) {
 		/* Without memory there is nothing to come back with later. */
 		request->complete(request, -ENOMEM);
@@ -347,7 +402,10 @@ void request_start(struct block *block, struct block_request *request)
 		.request = request,
 		.job = {.run = operation_work, .done = operation_worked},
 	};
+	__atomic_add_fetch(&block->active, 1, __ATOMIC_ACQ_REL);
 	operation->result = check(block, request);
+	if (operation->result == 0)
+		operation->began_ns = monotonic_ns();
 	if (operation->result < 0 || (request->size == 0 && request->operation != BLOCK_FLUSH)) {
 		operation_end(operation);
 		return;

@@ -30,7 +30,7 @@ static int enable_restricted(struct io_uring *uring)
 	return io_uring_register(uring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
 
-struct ring *ring_create(int done_fd, struct error *error)
+struct ring *ring_create(struct error *error)
 {
 	struct ring *ring = calloc(1, sizeof(*ring));
 	int result = -ENOMEM;
@@ -40,9 +40,7 @@ struct ring *ring_create(int done_fd, struct error *error)
 	result = io_uring_queue_init(ENTRIES, &ring->uring, IORING_SETUP_R_DISABLED);
 	if (result < 0)
 		goto fail_free;
-	result = io_uring_register_eventfd(&ring->uring, done_fd);
-	if (result == 0)
-		result = enable_restricted(&ring->uring);
+	result = enable_restricted(&ring->uring);
 	if (result < 0)
 		goto fail_ring;
 	return ring;
@@ -54,6 +52,11 @@ fail_free:
 fail:
 	error_set_errno(error, -result, "cannot make an io_uring");
 	return NULL;
+}
+
+int ring_descriptor(const struct ring *ring)
+{
+	return ring->uring.ring_fd;
 }
 
 void ring_destroy(struct ring *ring)
@@ -97,6 +100,8 @@ void ring_submit(struct ring *ring)
 			ring->last = NULL;
 		ring->under_way++;
 	}
+	if (!io_uring_sq_ready(&ring->uring))
+		return;
 	/* Short of memory, the kernel takes some later: it is the same call again. */
 	do {
 		result = io_uring_submit(&ring->uring);

@@ -27,9 +27,10 @@ struct ring_transfer {
 	struct ring_transfer *next; /* the ring's own */
 };
 
-/* `done_fd`, an eventfd that stays the caller's, is written when ring_reap has something to do.
- * NULL, and `error`, where the host has no such rings. */
-struct ring *ring_create(int done_fd, struct error *error);
+/* NULL, and `error`, where the host has no such rings. */
+struct ring *ring_create(struct error *error);
+/* The ring's descriptor, readable while ring_reap has something to do. */
+int ring_descriptor(const struct ring *ring);
 /* When nothing is under way. */
 void ring_destroy(struct ring *ring);
 

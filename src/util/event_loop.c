@@ -25,6 +25,8 @@ struct event_loop {
 	int epoll_fd;
 	int wake_fd; /* an eventfd: stop was asked, or an always-ready source was enabled */
 	bool stopping;	   /* atomic */
+	void (*before_wait)(void *context); /* NULL: nothing is put off */
+	void *before_context;
 	pthread_mutex_t lock; /* guards what follows and every source's `enabled` */
 	struct source_slot *slots;
 	unsigned slot_count;
@@ -130,6 +132,12 @@ static bool dispatch_always_ready(struct event_loop *loop)
 	}
 }
 
+void event_loop_before_wait(struct event_loop *loop, void (*run)(void *context), void *context)
+{
+	loop->before_wait = run;
+	loop->before_context = context;
+}
+
 int event_loop_run(struct event_loop *loop)
 {
 	struct epoll_event events[EVENTS_PER_WAIT];
@@ -140,6 +148,8 @@ int event_loop_run(struct event_loop *loop)
 	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE)) {
 		bool busy = dispatch_always_ready(loop);
 
+		if (loop->before_wait)
+			loop->before_wait(loop->before_context);
 		count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, busy ? 0 : -1);
 		if (count < 0 && errno != EINTR)
 			return -errno;

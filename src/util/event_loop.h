@@ -41,6 +41,10 @@ struct event_timer {
 struct event_loop *event_loop_create(struct error *error); /* NULL, and `error`, on failure */
 void event_loop_destroy(struct event_loop *loop); /* after all of its sources are removed */
 
+/* Have a function called on the loop's thread each time before it waits: for what callbacks have put off. One; before
+ * event_loop_run. */
+void event_loop_before_wait(struct event_loop *loop, void (*run)(void *context), void *context);
+
 /* Dispatch until event_loop_stop. Returns 0 or -errno. */
 int event_loop_run(struct event_loop *loop);
 /* Make event_loop_run return. Any thread. */

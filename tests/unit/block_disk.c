@@ -119,8 +119,38 @@ static void check_image(const char *path)
 	image_close(image);
 }
 
-/* Random requests, up to 32 at once, none on top of another that writes; against a copy in memory. */
-static void random_requests(const char *format, enum block_aio aio, enum block_cache cache)
+static char *overlay_path(unsigned number)
+{
+	static const char *const names[] = {"top-0", "top-1", "top-2"};
+
+	return make_path(names[number % 3]);
+}
+
+/* While requests are on their way: an image on top, a larger disk, the size that it had, another image, ... */
+static void change_disk(struct block *block, unsigned number, uint64_t size)
+{
+	struct block_overlay_options options = {.fd = -1, .is_new = true};
+	struct block_overlay *overlay;
+	struct error error = {""};
+
+	if (number % 3 == 1) {
+		assert_int_equal(block_resize(block, size + MIB, &error), 0);
+		assert_int_equal(block_size(block), size + MIB);
+		return;
+	}
+	if (number % 3 == 2) {
+		assert_int_equal(block_resize(block, size, &error), 0);
+		return;
+	}
+	options.path = overlay_path(number / 3);
+	unlink(options.path);
+	if (block_overlay_open(block, &options, &overlay, &error) < 0 || block_overlays_place(&overlay, 1, &error) < 0)
+		fail_msg("%s", error.message);
+}
+
+/* Random requests, up to 32 at once, none on top of another that writes; against a copy in memory. With `changes`, the disk
+ * changes that often meanwhile. */
+static void random_requests_and(const char *format, enum block_aio aio, enum block_cache cache, unsigned changes)
 {
 	enum { SIZE = 4 * MIB, FLIGHTS = 32, ROUNDS = 1000 };
 	struct block_options options = {.format = format, .aio = aio, .cache = cache, .discard = true};
@@ -182,6 +212,8 @@ static void random_requests(const char *format, enum block_aio aio, enum block_c
 			memset(model + offset, 0, size);
 		pthread_mutex_unlock(&lock);
 		block_submit(block, &request, 1);
+		if (changes && round % (ROUNDS / changes) == ROUNDS / changes - 1)
+			change_disk(block, round / (ROUNDS / changes), SIZE);
 	}
 	block_drain(block);
 	for (i = 0; i < FLIGHTS; i++)
@@ -192,9 +224,53 @@ static void random_requests(const char *format, enum block_aio aio, enum block_c
 	assert_int_equal(block_close(block, NULL), 0);
 	if (strcmp(format, "qcow2") == 0)
 		check_image(make_path("random"));
+	for (i = 0; i < (changes + 2) / 3; i++)
+		check_image(overlay_path(i));
 	free(flights);
 	free(model);
 	free(check);
+}
+
+static void random_requests(const char *format, enum block_aio aio, enum block_cache cache)
+{
+	random_requests_and(format, aio, cache, 0);
+}
+
+static void test_changes(void **state)
+{
+	(void)state;
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, 8);
+	random_requests_and("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_NONE, 8);
+	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, 8);
+}
+
+/* What was done is counted by kind, what failed apart from it. */
+static void test_counts(void **state)
+{
+	struct block_options options = {.format = "raw"};
+	struct block *block = open_started(make_file("counted", MIB), &options);
+	struct block_counts counts;
+	uint8_t data[4096] = {1};
+
+	(void)state;
+	block_read_counts(block, &counts);
+	assert_int_equal(counts.last_ns, 0);
+	assert_int_equal(block_write(block, 8192, data, 4096), 0);
+	assert_int_equal(block_write(block, 4096, data, 512), 0);
+	assert_int_equal(block_read(block, 0, data, 1024), 0);
+	assert_int_equal(block_read(block, MIB, data, 512), -EINVAL);
+	assert_int_equal(block_flush(block), 0);
+	block_read_counts(block, &counts);
+	assert_int_equal(counts.of[BLOCK_COUNT_WRITE].operations, 2);
+	assert_int_equal(counts.of[BLOCK_COUNT_WRITE].bytes, 4608);
+	assert_int_equal(counts.write_end, 12288);
+	assert_int_equal(counts.of[BLOCK_COUNT_READ].operations, 1);
+	assert_int_equal(counts.of[BLOCK_COUNT_READ].bytes, 1024);
+	assert_int_equal(counts.of[BLOCK_COUNT_READ].invalid, 1);
+	assert_int_equal(counts.of[BLOCK_COUNT_READ].failed, 0);
+	assert_int_equal(counts.of[BLOCK_COUNT_FLUSH].operations, 1);
+	assert_true(counts.of[BLOCK_COUNT_WRITE].ns > 0 && counts.last_ns > 0);
+	assert_int_equal(block_close(block, NULL), 0);
 }
 
 static void test_threads(void **state)
@@ -407,7 +483,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),	       cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_qcow2),
+		cmocka_unit_test(test_qcow2),	       cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_disguise),
 		cmocka_unit_test(test_locks),	       cmocka_unit_test(test_wrong_files),
 		cmocka_unit_test(test_io_thread),      cmocka_unit_test(test_range_lock),

@@ -18,6 +18,7 @@
 	 1ull << VIRTIO_BLK_F_WRITE_ZEROES)
 
 static struct driver driver;
+static struct block *opened;
 static int fd;
 
 static void open_disk(bool is_readonly)
@@ -25,7 +26,6 @@ static void open_disk(bool is_readonly)
 	struct block_options options = {.format = "raw", .readonly = is_readonly,
 					.serial = "serial-0123456789xyz", .unlocked = true,
 					.aio = BLOCK_AIO_THREADS};
-	struct block *block;
 	struct error error;
 	unsigned i;
 
@@ -34,8 +34,8 @@ static void open_disk(bool is_readonly)
 	for (i = 0; i < SECTORS; i++)
 		assert_int_equal(pwrite(fd, &i, sizeof(i), i * 512), sizeof(i));
 	driver_init(&driver);
-	assert_int_equal(block_open_fd(fd, "test", &options, &block, &error), 0);
-	driver_start(&driver, virtio_disk_create(&driver.host, block, 2, &error),
+	assert_int_equal(block_open_fd(fd, "test", &options, &opened, &error), 0);
+	driver_start(&driver, virtio_disk_create(&driver.host, opened, 2, &error),
 		     is_readonly ? 0 : FEATURES);
 }
 
@@ -88,6 +88,30 @@ static void test_transfers(void **state)
 	/* A request without data is one that has nothing to do. */
 	assert_int_equal(request(0, VIRTIO_BLK_T_IN, 0, 0, true, NULL), VIRTIO_BLK_S_OK);
 	assert_true(driver.interrupts >= 5);
+	close_disk();
+}
+
+/* Another size: the configuration says it, under another generation, and the guest is told. */
+static void test_resized(void **state)
+{
+	unsigned before;
+	uint64_t sectors = 0;
+	uint8_t generation;
+	struct error error;
+
+	(void)state;
+	open_disk(false);
+	before = driver.config_interrupts;
+	generation = driver.virtio->generation;
+	assert_int_equal(block_resize(opened, 2 * SECTORS * 512, &error), 0);
+	virtio_read_config(driver.virtio, 0, 8, (uint8_t *)&sectors);
+	assert_int_equal(sectors, 2 * SECTORS);
+	assert_int_equal(driver.config_interrupts, before + 1);
+	assert_int_not_equal(driver.virtio->generation, generation);
+	assert_int_equal(request(0, VIRTIO_BLK_T_OUT, 2 * SECTORS - 1, 512, false, NULL), VIRTIO_BLK_S_OK);
+	assert_int_equal(request(0, VIRTIO_BLK_T_OUT, 2 * SECTORS, 512, false, NULL), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(block_resize(opened, 512, &error), 0);
+	assert_int_equal(request(0, VIRTIO_BLK_T_IN, 1, 512, true, NULL), VIRTIO_BLK_S_IOERR);
 	close_disk();
 }
 
@@ -211,7 +235,7 @@ static void test_reset_under_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_transfers), cmocka_unit_test(test_zeroes),
+		cmocka_unit_test(test_transfers), cmocka_unit_test(test_zeroes), cmocka_unit_test(test_resized),
 		cmocka_unit_test(test_refused),	  cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_write_cache), cmocka_unit_test(test_reset_under_load),
 	};

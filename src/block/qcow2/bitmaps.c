@@ -256,5 +256,11 @@ int bitmaps_finish(struct qcow2 *image)
 		if (image->bitmaps[i].bits)
 			result = write_flags(image, &image->bitmaps[i],
 					     image->bitmaps[i].flags & ~FLAG_IN_USE);
+	for (i = 0; i < image->bitmap_count; i++) {
+		free(image->bitmaps[i].table);
+		image->bitmaps[i].table = NULL;
+	}
+	if (result == 0)
+		__atomic_store_n(&image->bitmaps_in_use, false, __ATOMIC_RELEASE);
 	return result;
 }

@@ -119,8 +119,9 @@ static int add_data_file(struct qcow2 *image, const char *path,
 	return result;
 }
 
-int qcow2_create(const char *path, const struct image_creation *creation, struct error *error)
+int qcow2_create(const char *path, int fd, const struct image_creation *creation, struct error *error)
 {
+	const unsigned flags = FILE_WRITABLE | FILE_CREATE;
 	enum image_preallocation preallocation = creation->preallocation;
 	struct file file;
 	struct qcow2 *image;
@@ -132,7 +133,7 @@ int qcow2_create(const char *path, const struct image_creation *creation, struct
 	if (creation->is_data_raw && preallocation == IMAGE_PREALLOCATION_OFF)
 		preallocation = IMAGE_PREALLOCATION_METADATA;
 	/* Locked until the end, so that nobody begins with half of it. */
-	result = file_open(&file, path, FILE_WRITABLE | FILE_CREATE, error);
+	result = fd < 0 ? file_open(&file, path, flags, error) : file_open_fd(&file, fd, path, flags, error);
 	if (result < 0)
 		return result;
 	result = write_start(&file, creation);

@@ -128,22 +128,30 @@ int qcow2_start(struct qcow2 *image, bool for_check, struct error *error)
 	return 0;
 }
 
+static int qcow2_settle(struct node *node)
+{
+	struct qcow2 *image = qcow2_of(node);
+	int result;
+
+	if (image->is_corrupt)
+		return -EIO;
+	result = bitmaps_store(image);
+	if (result == 0)
+		result = whole_flush(image);
+	if (result == 0)
+		result = bitmaps_finish(image);
+	if (result == 0 && image->version >= 3 && image->incompatible & INCOMPATIBLE_DIRTY)
+		result = header_set_feature(image, INCOMPATIBLE_DIRTY, false);
+	return result;
+}
+
 static int qcow2_close(struct node *node)
 {
 	struct qcow2 *image = qcow2_of(node);
 	int result = 0;
 
-	if (node->is_writable && !image->is_corrupt && !image->is_checking) {
-		result = bitmaps_store(image);
-		if (result == 0)
-			result = whole_flush(image);
-		if (result == 0)
-			result = bitmaps_finish(image);
-		if (result == 0 && image->version >= 3 && image->incompatible & INCOMPATIBLE_DIRTY)
-			result = header_set_feature(image, INCOMPATIBLE_DIRTY, false);
-	} else if (image->is_corrupt && node->is_writable) {
-		result = -EIO;
-	}
+	if (node->is_writable && !(image->is_checking && !image->is_corrupt))
+		result = qcow2_settle(node);
 	free_all(image);
 	return result;
 }
@@ -156,6 +164,7 @@ const struct node_driver qcow2_driver = {
 	.zero = qcow2_zero,
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
+	.settle = qcow2_settle,
 	.status = qcow2_status,
 	.close = qcow2_close,
 };

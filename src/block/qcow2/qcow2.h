@@ -317,7 +317,7 @@ int bitmaps_load(struct qcow2 *image, struct error *error);
 /* A write begins: tell on the medium that bitmaps are being changed. May wait. */
 int bitmaps_begin(struct qcow2 *image);
 void bitmaps_mark(struct qcow2 *image, uint64_t offset, uint64_t size);
-/* At the end: write back their bits; after a flush bitmaps_finish has the medium say so. */
+/* At the end, be it for the time being: write back their bits; after a flush bitmaps_finish has the medium say so. */
 int bitmaps_store(struct qcow2 *image);
 int bitmaps_finish(struct qcow2 *image);
 void bitmaps_end(struct qcow2 *image);

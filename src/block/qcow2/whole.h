@@ -28,7 +28,8 @@ int whole_set_size(struct qcow2 *image, uint64_t size, uint32_t l1_size);
 
 int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation preallocation,
 		 struct error *error);
-int qcow2_create(const char *path, const struct image_creation *creation, struct error *error);
+/* In the file at `path`, or open as `fd`, unless that is -1. */
+int qcow2_create(const char *path, int fd, const struct image_creation *creation, struct error *error);
 /* As block_snapshot_create; without `seconds` it is of now. */
 int qcow2_snapshot_create(struct qcow2 *image, const struct block_snapshot *what, struct error *error);
 /* Whether the image can have any. 0, or -errno and `error`. */

@@ -51,7 +51,7 @@ uint64_t drive_size(const struct storage_drive *drive)
 {
 	struct block *medium = drive_medium(drive);
 
-	return medium ? block_info(medium)->size_bytes : 0;
+	return medium ? block_size(medium) : 0;
 }
 
 bool drive_is_readonly(const struct storage_drive *drive)
@@ -61,7 +61,7 @@ bool drive_is_readonly(const struct storage_drive *drive)
 
 void drive_transfer(const struct storage_drive *drive, struct drive_state *loaded, struct state_stream *state)
 {
-	uint64_t size = drive->block ? block_info(drive->block)->size_bytes : 0, capacity = size;
+	uint64_t size = drive->block ? block_size(drive->block) : 0, capacity = size;
 
 	if (!state->is_loading)
 		*loaded = (struct drive_state){drive->is_open, drive->is_locked, drive->has_changed};

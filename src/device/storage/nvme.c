@@ -370,7 +370,7 @@ static void transfer_state(struct nvme *copy, struct state_stream *state)
 static void save_or_load(void *device, struct state_stream *state)
 {
 	struct nvme *nvme = device, *copy = calloc(1, sizeof(*copy));
-	uint64_t size = block_info(nvme->block)->size_bytes, capacity = size;
+	uint64_t size = block_size(nvme->block), capacity = size;
 	struct pci_function_state saved;
 
 	if (!copy) {

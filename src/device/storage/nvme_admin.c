@@ -61,7 +61,7 @@ static void identify_controller(const struct nvme *nvme, uint8_t *data)
 
 static void identify_namespace(const struct nvme *nvme, uint8_t *data)
 {
-	uint64_t sectors = block_info(nvme->block)->size_bytes / NVME_SECTOR;
+	uint64_t sectors = block_size(nvme->block) / NVME_SECTOR;
 
 	put(data, 0, sectors, 8);
 	put(data, 8, sectors, 8);

@@ -5,7 +5,7 @@
 
 static uint64_t sectors_of(const struct nvme *nvme)
 {
-	return block_info(nvme->block)->size_bytes / NVME_SECTOR;
+	return block_size(nvme->block) / NVME_SECTOR;
 }
 
 static bool next_range(struct nvme_command *command);

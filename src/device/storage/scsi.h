@@ -68,6 +68,10 @@ void scsi_write_sense(uint8_t bytes[SCSI_SENSE_SIZE], const struct scsi_sense *s
 
 /* Power on or reset; `tells` whether the next command hears of it. */
 void scsi_unit_reset(struct scsi_unit *unit, bool tells);
+/* Its medium has another size: the next command hears of it, unless it hears of a reset. */
+#define SCSI_RESIZED_CODE      0x2a
+#define SCSI_RESIZED_QUALIFIER 0x09
+void scsi_unit_resized(struct scsi_unit *unit);
 /* Bytes of a logical block. */
 static inline uint32_t scsi_block_bytes(const struct scsi_unit *unit)
 {

@@ -28,6 +28,12 @@ void scsi_unit_reset(struct scsi_unit *unit, bool tells)
 	unit->event = 0;
 }
 
+void scsi_unit_resized(struct scsi_unit *unit)
+{
+	if (!unit->attention.key)
+		unit->attention = SENSE_RESIZED;
+}
+
 static uint64_t block_count(const struct scsi_unit *unit)
 {
 	return drive_size(unit->drive) / scsi_block_bytes(unit);

@@ -67,6 +67,7 @@
 #define SENSE_NO_SPACE	     (struct scsi_sense){KEY_DATA_PROTECT, 0x27, 0x07}
 #define SENSE_MEDIUM_CHANGED (struct scsi_sense){KEY_ATTENTION, 0x28, 0x00}
 #define SENSE_RESET	     (struct scsi_sense){KEY_ATTENTION, 0x29, 0x00}
+#define SENSE_RESIZED	     (struct scsi_sense){KEY_ATTENTION, SCSI_RESIZED_CODE, SCSI_RESIZED_QUALIFIER}
 
 /* Media events (MMC-6 §6.7.2.3.1). */
 #define MEDIA_NO_EVENT	    0

@@ -419,6 +419,16 @@ static void loaded(struct usb_device *device, const struct usb_device *from)
 	memcpy(storage->buffer, copy->buffer, copy->filled);
 }
 
+/* The disk has another size. */
+static void resized(void *context)
+{
+	struct mass_storage *storage = context;
+
+	pthread_mutex_lock(storage->device.lock);
+	scsi_unit_resized(&storage->unit);
+	pthread_mutex_unlock(storage->device.lock);
+}
+
 /* Device and configuration (USB 2.0 §9.6): vendor and product are those that QEMU's device has. */
 static const uint8_t device_descriptor[] = {
 	18, 1, 0x00, 0x02, 0, 0, 0, 64, 0xf4, 0x46, 0x01, 0x00, 0x00, 0x00, 1, 2, 3, 1};
@@ -463,6 +473,8 @@ struct usb_device *usb_mass_storage_create(const struct drive_config *config, bo
 		usb_destroy(device);
 		return NULL;
 	}
+	if (config->block && !config->is_cdrom)
+		block_watch_size(config->block, resized, storage);
 	device->serial = storage->drive.serial;
 	return device;
 }

@@ -77,7 +77,7 @@ static void complete(struct block_request *block_request, int result)
 
 static bool is_inside(const struct disk *disk, uint64_t sector, uint64_t bytes)
 {
-	uint64_t size = block_info(disk->block)->size_bytes;
+	uint64_t size = block_size(disk->block);
 
 	return sector <= size / BLOCK_SECTOR_SIZE && bytes <= size - sector * BLOCK_SECTOR_SIZE;
 }
@@ -249,7 +249,7 @@ static void read_config(struct virtio_device *virtio, unsigned offset, unsigned 
 								   : info->block_bytes;
 	uint32_t discard = info->discard_bytes < physical ? physical : info->discard_bytes;
 	struct virtio_blk_config config = {
-		.capacity = info->size_bytes / BLOCK_SECTOR_SIZE,
+		.capacity = block_size(disk->block) / BLOCK_SECTOR_SIZE,
 		.seg_max = QUEUE_SIZE - 2,
 		.geometry = {info->geometry.cylinders, info->geometry.heads, info->geometry.sectors},
 		.blk_size = BLOCK_SECTOR_SIZE,
@@ -276,6 +276,16 @@ static void write_config(struct virtio_device *virtio, unsigned offset, unsigned
 		disk_of(virtio)->has_write_cache = bytes[0] & 1;
 }
 
+/* The disk has another size. */
+static void resized(void *context)
+{
+	struct virtio_device *virtio = context;
+
+	pthread_mutex_lock(&virtio->lock);
+	virtio_config_changed(virtio);
+	pthread_mutex_unlock(&virtio->lock);
+}
+
 /* --- life --- */
 
 static void reset(struct virtio_device *virtio)
@@ -288,14 +298,14 @@ static void reset(struct virtio_device *virtio)
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
 {
 	struct disk *disk = disk_of(virtio);
-	uint64_t capacity = block_info(disk->block)->size_bytes;
+	uint64_t capacity = block_size(disk->block);
 
 	if (!state->is_loading)
 		disk->loaded_write_cache = disk->has_write_cache;
 	state_bool(state, "write cache", &disk->loaded_write_cache);
 	/* Another disk is no surprise that a guest could stand. */
 	state_u64(state, "capacity", &capacity);
-	state_check(state, "capacity", capacity == block_info(disk->block)->size_bytes);
+	state_check(state, "capacity", capacity == block_size(disk->block));
 }
 
 static void loaded(struct virtio_device *virtio)
@@ -366,6 +376,7 @@ struct virtio_device *virtio_disk_create(const struct virtio_host *host, struct 
 	if (virtio) {
 		disk_of(virtio)->block = block;
 		disk_of(virtio)->has_write_cache = info->has_write_cache;
+		block_watch_size(block, resized, virtio);
 		if (block_start(block, error) == 0)
 			return virtio;
 		virtio_destroy(virtio);

@@ -1,7 +1,8 @@
 /*
  * A request is a chain: a header and data from the guest, a response and data for it (§5.6.6.1). What it asks
  * for is scsi.h's matter. Task management (§5.6.6.2) waits for what is under way: an image's requests cannot be
- * taken back, and soon end. No events are sent: nothing comes or goes.
+ * taken back, and soon end. The one event (§5.6.6.3) is that a disk has another size: nothing comes or goes, but Linux gives
+ * buffers for events only where that is offered, too.
  */
 #include "device/virtio/scsi.h"
 
@@ -24,9 +25,12 @@
 #define LUN_MAX	       16383
 #define REPORT_LUNS    0xa0
 
+struct adapter;
+
 struct scsi_target {
 	struct storage_drive drive;
 	struct scsi_unit unit;
+	struct adapter *adapter;
 };
 
 struct adapter {
@@ -36,6 +40,7 @@ struct adapter {
 	unsigned commands; /* under way */
 	struct virtqueue_chain *waiting; /* a management request that waits for them */
 	uint8_t waiting_response;
+	bool has_missed; /* an event had no buffer: the next one says so */
 	unsigned target_max;
 	struct scsi_target targets[VIRTIO_SCSI_TARGETS];
 	struct {
@@ -279,12 +284,53 @@ static void take_management(struct adapter *adapter)
 		take_control(adapter, chain);
 }
 
+/* --- events --- */
+
+/* Into a buffer that the driver has given for them. */
+static void send_event(struct adapter *adapter, uint32_t kind, unsigned target, uint32_t reason)
+{
+	struct virtio_scsi_event event = {.event = kind, .lun = {1, target}, .reason = reason};
+	struct virtqueue_chain *chain;
+
+	if (!virtio_pop(&adapter->virtio, EVENT_QUEUE, &chain)) {
+		adapter->has_missed = true;
+		return;
+	}
+	if (chain->writable_bytes < sizeof(event)) {
+		virtio_break(&adapter->virtio, "a buffer is too short for an event");
+		virtqueue_drop(chain);
+		return;
+	}
+	if (adapter->has_missed)
+		event.event |= VIRTIO_SCSI_T_EVENTS_MISSED;
+	adapter->has_missed = false;
+	virtqueue_write(chain, 0, &event, sizeof(event));
+	virtio_push(&adapter->virtio, EVENT_QUEUE, chain, sizeof(event));
+}
+
+/* A target's disk has another size. */
+static void resized(void *context)
+{
+	struct scsi_target *target = context;
+	struct adapter *adapter = target->adapter;
+	struct virtio_device *virtio = &adapter->virtio;
+
+	pthread_mutex_lock(&virtio->lock);
+	scsi_unit_resized(&target->unit);
+	if (virtio_has(virtio, VIRTIO_SCSI_F_CHANGE))
+		send_event(adapter, VIRTIO_SCSI_T_PARAM_CHANGE, target - adapter->targets,
+			   SCSI_RESIZED_CODE | SCSI_RESIZED_QUALIFIER << 8);
+	pthread_mutex_unlock(&virtio->lock);
+}
+
 static void take_all(struct adapter *adapter, unsigned queue)
 {
 	struct virtqueue_chain *chain;
 
 	if (queue == CONTROL_QUEUE)
 		take_management(adapter);
+	else if (queue == EVENT_QUEUE && adapter->has_missed)
+		send_event(adapter, VIRTIO_SCSI_T_NO_EVENT, 0, 0);
 	else if (queue != EVENT_QUEUE)
 		while (virtio_pop(&adapter->virtio, queue, &chain))
 			take_command(adapter, queue, chain);
@@ -332,6 +378,7 @@ static void reset(struct virtio_device *virtio)
 	if (adapter->waiting)
 		virtqueue_drop(adapter->waiting);
 	adapter->waiting = NULL;
+	adapter->has_missed = false;
 	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
 		drive_reset(&adapter->targets[i].drive);
 		scsi_unit_reset(&adapter->targets[i].unit, adapter->targets[i].drive.is_present);
@@ -408,7 +455,10 @@ static int take_drives(struct adapter *adapter, const struct drive_config *drive
 
 	for (i = 0; i < VIRTIO_SCSI_TARGETS && result == 0; i++) {
 		adapter->targets[i].unit = (struct scsi_unit){.drive = &adapter->targets[i].drive};
+		adapter->targets[i].adapter = adapter;
 		result = drive_init(&adapter->targets[i].drive, &drives[i], error);
+		if (result == 0 && drives[i].block && !drives[i].is_cdrom)
+			block_watch_size(drives[i].block, resized, &adapter->targets[i]);
 		if (drives[i].is_present)
 			adapter->target_max = i;
 	}
@@ -435,7 +485,8 @@ struct virtio_device *virtio_scsi_create(const struct virtio_host *host,
 			goto fail;
 		own.loop = thread.loop;
 	}
-	virtio = virtio_device_create(sizeof(struct adapter), &kind, &own, 0,
+	virtio = virtio_device_create(sizeof(struct adapter), &kind, &own,
+				      1ull << VIRTIO_SCSI_F_HOTPLUG | 1ull << VIRTIO_SCSI_F_CHANGE,
 				      sizeof(struct virtio_scsi_config), sizes, FIRST_QUEUE + queues,
 				      error);
 	if (!virtio)
