@@ -13,6 +13,7 @@ enum monitor_file {
 	MONITOR_FILE_READ,   /* by its path */
 	MONITOR_FILE_WRITE,  /* ... anew */
 	MONITOR_FILE_CHANGE, /* ... to read it and change it, or to read it where it may not be changed */
+	MONITOR_FILE_MAKE,   /* ... to read and write it: made where it is not; it keeps what it has */
 	MONITOR_URI_OUT,     /* where a machine is sent: file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT */
 	MONITOR_URI_IN,	     /* where one comes from, likewise; sockets listen */
 	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */
@@ -37,6 +38,8 @@ enum monitor_change {
 	MONITOR_CHANGE_MEDIUM,
 	MONITOR_SET_LINK,
 	MONITOR_FORWARD, /* hostfwd_add and, with "is-end", hostfwd_remove: "device", which may be missing, and "forward" */
+	MONITOR_BLOCK_RESIZE,
+	MONITOR_TRANSACTION, /* of blockdev-snapshot and blockdev-snapshot-sync */
 };
 
 struct block;
@@ -57,6 +60,8 @@ struct monitor_facts {
 	struct char_stream *(*find_ring)(void *context, const char *name);
 	/* The disk that a node or a drive of that name is, while a device has it; or NULL. */
 	const struct block *(*find_disk)(void *context, const char *name);
+	/* query-blockstats' answer, of disks or of their nodes; the caller's. NULL: there are none. */
+	json_t *(*read_block_counts)(void *context, bool of_nodes);
 	void *disk_context;
 	/* Open what somebody names in a command. A descriptor, close-on-exec, or -errno and `error`. */
 	int (*open_file)(void *context, enum monitor_file kind, const char *name, struct error *error);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "monitor/hmp_disks.h"
 #include "monitor/hmp_info.h"
 #include "monitor/hmp_line.h"
 #include "monitor/hmp_look.h"
@@ -156,6 +157,22 @@ static void run_device_del(struct hmp_line *line)
 		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
 }
 
+static void run_block_resize(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_resize(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "block_resize", arguments);
+}
+
+static void run_snapshot_blkdev(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_overlay(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "blockdev-snapshot-sync", arguments);
+}
+
 /* eject [-f] DEVICE; change [-f] DEVICE FILE [FORMAT [MODE]] */
 static void run_media(struct hmp_line *line, const char *command, const char *const *names, unsigned count)
 {
@@ -274,6 +291,7 @@ static void run_delvm(struct hmp_line *line)
 static void run_help(struct hmp_line *line);
 
 static const struct hmp_command commands[] = {
+	{"block_resize", NULL, run_block_resize, "DEVICE SIZE[KMGT]: another size of a disk"},
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"cpu", NULL, hmp_cpu, "NUMBER: the CPU that is looked at"},
@@ -305,6 +323,7 @@ static const struct hmp_command commands[] = {
 	{"screendump", NULL, run_screendump, "FILE [-f png]: a picture of the display (PPM)"},
 	{"sendkey", NULL, run_sendkey, "KEYS [MS]: press keys, as ctrl-alt-f1"},
 	{"set_link", NULL, run_set_link, "NAME on|off: plug the cable of a network device in, or pull it out"},
+	{"snapshot_blkdev", NULL, run_snapshot_blkdev, "DEVICE FILE: write to a new image on top of a disk from now on"},
 	{"stop", "s", run_stop, "stop the machine"},
 	{"system_powerdown", NULL, run_powerdown, "press the power button"},
 	{"system_reset", NULL, run_reset, "press the reset button"},

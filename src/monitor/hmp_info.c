@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "monitor/hmp_disks.h"
 #include "monitor/hmp_look.h"
 #include "monitor/hmp_migration.h"
 #include "monitor/hmp_network.h"
@@ -69,6 +70,14 @@ static void info_block(struct hmp_line *line)
 			  json_is_true(json_object_get(cache, "no-flush")) ? ", ignore flushes" : "");
 	}
 	json_decref(blocks);
+}
+
+static void info_blockstats(struct hmp_line *line)
+{
+	json_t *counts = hmp_ask(line, "query-blockstats");
+
+	hmp_print_block_counts(line->text, counts);
+	json_decref(counts);
 }
 
 static void info_chardev(struct hmp_line *line)
@@ -176,6 +185,7 @@ static void info_tpm(struct hmp_line *line)
 static const struct hmp_command information[] = {
 	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
 	{"block", NULL, info_block, "the disks"},
+	{"blockstats", NULL, info_blockstats, "what the disks have done"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
 	{"jit", NULL, hmp_info_jit, "what the engine has counted"},

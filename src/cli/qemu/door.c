@@ -108,6 +108,24 @@ static void look_at_line(struct door *door, struct channel *channel, char byte)
 	}
 }
 
+/* A transaction's actions may each name a file. */
+static void look_at_actions(struct door *door, const json_t *command)
+{
+	const char *name = json_string_value(json_object_get(command, "execute")), *type;
+	json_t *actions = json_object_get(json_object_get(command, "arguments"), "actions"), *action;
+	struct door_request request;
+	size_t i;
+
+	if (!name || strcmp(name, "transaction") != 0)
+		return;
+	json_array_foreach(actions, i, action) {
+		type = json_string_value(json_object_get(action, "type"));
+		if (i < KEPT_FILES && type && strcmp(type, "blockdev-snapshot-sync") == 0 &&
+		    door_request_of_snapshot(json_object_get(action, "data"), &request))
+			answer(door, &request, -1);
+	}
+}
+
 /* What a client says, before it is passed on. */
 static void look(struct door *door, struct channel *channel, const char *bytes, size_t size)
 {
@@ -132,6 +150,7 @@ static void look(struct door *door, struct channel *channel, const char *bytes, 
 			if (request.kind == MONITOR_FILE_PASSED)
 				close_fd(&channel->passed);
 		}
+		look_at_actions(door, value);
 		json_decref(value);
 	}
 }

@@ -17,7 +17,9 @@ static const struct {
 	{"migrate-incoming", "uri", MONITOR_URI_IN},
 	{"getfd", "fdname", MONITOR_FILE_PASSED},
 	{"blockdev-change-medium", "filename", MONITOR_FILE_READ},
-	{"change", "filename", MONITOR_FILE_READ, 1}, /* a line's */
+	/* A line's, some: */
+	{"change", "filename", MONITOR_FILE_READ, 1},
+	{"snapshot_blkdev", "snapshot-file", MONITOR_FILE_MAKE, 1},
 	{"memsave", "filename", MONITOR_FILE_WRITE, 2},
 	{"pmemsave", "filename", MONITOR_FILE_WRITE, 2},
 	{"dump-guest-memory", "protocol", MONITOR_FILE_WRITE},
@@ -99,6 +101,14 @@ bool door_request_of_network(const json_t *options, struct door_request *request
 	return is_filled;
 }
 
+bool door_request_of_snapshot(const json_t *arguments, struct door_request *request)
+{
+	const char *mode = json_string_value(json_object_get(arguments, "mode"));
+
+	return fill(request, mode && strcmp(mode, "existing") == 0 ? MONITOR_FILE_CHANGE : MONITOR_FILE_MAKE,
+		    json_string_value(json_object_get(arguments, "snapshot-file")));
+}
+
 bool door_request_of_command(const json_t *command, struct door_request *request)
 {
 	const char *name = json_string_value(json_object_get(command, "execute")), *value;
@@ -115,6 +125,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 		return door_request_of_node(arguments, request);
 	if (strcmp(name, "netdev_add") == 0)
 		return door_request_of_network(arguments, request);
+	if (strcmp(name, "blockdev-snapshot-sync") == 0)
+		return door_request_of_snapshot(arguments, request);
 	for (i = 0; i < COMMANDS; i++)
 		if (strcmp(name, commands[i].command) == 0)
 			break;

@@ -240,6 +240,17 @@ static int find_file(struct drives *drives, struct source *source, const json_t 
 	return 0;
 }
 
+/* The name of what a node was put on; NULL: nothing. */
+static const char *name_below(const struct drives *drives, const json_t *node)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].options == node && *drives->list[i].below)
+			return drives->list[i].below;
+	return NULL;
+}
+
 static int find_backing(struct drives *drives, struct source *source, const json_t *node,
 			struct error *error)
 {
@@ -248,7 +259,8 @@ static int find_backing(struct drives *drives, struct source *source, const json
 	const char *driver;
 	int result;
 
-	if (!member)
+	/* What the image says: that was put there, too. */
+	if (!member || name_below(drives, node))
 		return 0;
 	source->block.backing = "";
 	if (json_is_null(member) || (json_is_string(member) && !*json_string_value(member)))
@@ -401,6 +413,39 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	return 0;
 }
 
+int drive_open_overlay(struct drives *drives, struct drive *drive, struct block *block, struct block_overlay **overlay,
+		       struct error *error)
+{
+	struct source source = {.path = NULL};
+	struct block_overlay_options options;
+	int result = find_node(drives, &source, drive->options, error);
+
+	if (result < 0)
+		return result;
+	if (strcmp(source.block.format, "qcow2") != 0)
+		return error_set(error, ENOTSUP, "Node '%.60s' is %s, and has to be qcow2 to be put on a disk", drive->name,
+				 source.block.format);
+	options = (struct block_overlay_options){.path = source.path, .fd = source.fd_plus_1 - 1};
+	return block_overlay_open(block, &options, overlay, error);
+}
+
+void drive_put_on(struct drive *drive, struct drive *below)
+{
+	drive->is_used = true;
+	memcpy(drive->below, below->name, sizeof(drive->below));
+	/* A -drive is what its device has, whatever is in it; a node is an image. */
+	if (!below->is_node) {
+		memcpy(below->node_name, drive->name, sizeof(below->node_name));
+		return;
+	}
+	drive->block = below->block;
+	drive->no_flush = below->no_flush;
+	drive->is_direct = below->is_direct;
+	memcpy(drive->device, below->device, sizeof(drive->device));
+	below->block = NULL;
+	below->device[0] = 0;
+}
+
 /* Of the nodes below, too. */
 static void let_go(struct drives *drives, const json_t *options)
 {
@@ -421,9 +466,14 @@ static void let_go(struct drives *drives, const json_t *options)
 
 void drive_release(struct drives *drives, struct drive *drive)
 {
+	unsigned i;
+
 	drive->is_used = false;
 	drive->block = NULL;
-	drive->device[0] = 0;
+	drive->device[0] = drive->node_name[0] = 0;
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].is_used && strcmp(drives->list[i].below, drive->name) == 0)
+			drive_release(drives, &drives->list[i]);
 	if (drive->is_node)
 		let_go(drives, drive->options);
 }
@@ -473,7 +523,7 @@ json_t *drive_describe_inserted(const struct drive *drive)
 	const struct block_info *info = block_info(drive->block);
 	json_t *inserted =
 		json_pack("{s:s,s:s,s:b,s:s,s:b,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:{s:b,s:b,s:b}}", "file", info->path,
-			  "node-name", drive->name, "ro", info->is_readonly, "drv", info->format, "encrypted", 0,
+			  "node-name", *drive->node_name ? drive->node_name : drive->name, "ro", info->is_readonly, "drv", info->format, "encrypted", 0,
 			  "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
 			  "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
 			  info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);

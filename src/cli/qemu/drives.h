@@ -19,8 +19,11 @@ struct drive {
 	int fd_plus_1; /* of its file, which was opened for it: the drive's own; 0: none was */
 	/* Once it is opened: */
 	char device[64]; /* the id of its device */
-	const struct block *block;
+	struct block *block; /* the device's */
 	bool no_flush, is_direct, is_cdrom;
+	/* Images that monitors have put on top (disks.h): */
+	char node_name[64]; /* of a -drive, that of the topmost; "": its own */
+	char below[64];	    /* of a node, the node or drive that it was put on; "": none */
 };
 
 struct drives {
@@ -45,6 +48,12 @@ bool drive_has_medium(const struct drive *drive);
  * or -errno and `error`. */
 int drive_open(struct drives *drives, struct drive *drive, const json_t *device, bool is_cdrom,
 	       struct block **block, struct error *error);
+
+/* Open the image of a node, which nothing uses, to put it on a disk in use. 0, or -errno and `error`. */
+int drive_open_overlay(struct drives *drives, struct drive *drive, struct block *block, struct block_overlay **overlay,
+		       struct error *error);
+/* It was put on top of `below`, whose device has it from now on. */
+void drive_put_on(struct drive *drive, struct drive *below);
 
 /* The device with that id has gone, and its image is closed; or it never came. */
 void drive_release(struct drives *drives, struct drive *drive);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/disks.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/tpm.h"
@@ -150,7 +151,8 @@ static struct char_stream *find_ring(void *context, const char *name)
 
 static const struct block *find_disk(void *context, const char *name)
 {
-	const struct drive *drive = drives_find(context, name);
+	struct line *line = context;
+	const struct drive *drive = drives_find(&line->drives, name);
 
 	return drive && drive->is_used ? drive->block : NULL;
 }
@@ -208,7 +210,8 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		.uses_kvm = line->uses_kvm,
 		.find_ring = find_ring,
 		.find_disk = find_disk,
-		.disk_context = &line->drives,
+		.read_block_counts = disks_read_counts,
+		.disk_context = line,
 		.context = &line->chardevs,
 	};
 	if (collect_features(facts, line, error) < 0)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/devices.h"
+#include "cli/qemu/disks.h"
 #include "cli/qemu/door.h"
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
@@ -303,6 +304,7 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_CLOSE_TRAY] = media_close_tray, [MONITOR_REMOVE_MEDIUM] = media_remove,
 		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
 		[MONITOR_SET_LINK] = set_link,	      [MONITOR_FORWARD] = forward_port,
+		[MONITOR_BLOCK_RESIZE] = disks_resize,  [MONITOR_TRANSACTION] = disks_put_on_top,
 	};
 	struct hotplug *hotplug = context;
 	int result = changes[what](hotplug, arguments, error);

@@ -29,6 +29,14 @@ static int open_image(const char *path, struct error *error)
 	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
 }
 
+/* Whoever makes an image of it empties it, once he knows that nobody uses it. */
+static int make_image(const char *path, struct error *error)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0666);
+
+	return fd < 0 ? error_set_errno(error, errno, "cannot make '%.300s'", path) : fd;
+}
+
 /* In the child: its own child runs the command, so that this one can be waited for at once. */
 static void __attribute__((noreturn)) run_command(const char *command, int fd, int target)
 {
@@ -101,6 +109,7 @@ int named_file_open(enum monitor_file kind, const char *name, struct error *erro
 	case MONITOR_FILE_READ: return open_path(name, false, error);
 	case MONITOR_FILE_WRITE: return open_path(name, true, error);
 	case MONITOR_FILE_CHANGE: return open_image(name, error);
+	case MONITOR_FILE_MAKE: return make_image(name, error);
 	case MONITOR_URI_OUT: return open_uri(name, true, error);
 	case MONITOR_URI_IN: return open_uri(name, false, error);
 	default: return error_set(error, EBADF, "'%.100s': no descriptor came with the command", name);
