@@ -1,17 +1,20 @@
 /*
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
- * Input: a byte that chooses the device (random numbers, balloon, network, disk, console,
- * sockets), its interface and the features that are agreed on,
+ * Input: a byte that chooses the device (random numbers, balloon, network, disk, SCSI, console,
+ * sockets, a folder by FUSE or 9P), its interface and the features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; packets that nearly belong to a
- * connection; resets, holding and releasing,
- * saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
+ * connection; SCSI's commands; what the process that shares the folder answers, which is hostile, too; resets,
+ * holding and releasing, saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
  * hold: no access outside of RAM (AddressSanitizer), an end to every step, and a device that has work
  * under way in no reset.
  */
+#include <errno.h>
 #include <linux/virtio_net.h>
+#include <linux/virtio_scsi.h>
 #include <linux/virtio_vsock.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,7 +23,9 @@
 #include "device/virtio/console.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/entropy.h"
+#include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
+#include "device/virtio/scsi.h"
 #include "device/virtio/vsock.h"
 #include "fuzz.h"
 #include "sandbox/helper.h"
@@ -32,6 +37,8 @@
 #define STEPS_MAX 400
 #define SOCKETS   6 /* that the guest can be connected to */
 #define CID	  3
+#define SETTLE_WAITS 20 /* of a millisecond */
+#define SHARE_MEMORY (2 * SHARE_SLOTS * (size_t)SHARE_SLOT_BYTES)
 
 enum step { POKE, DESCRIPTOR, OFFER, NOTIFY, START, REGISTER, CONFIG, FRAME, RESET, HOLD, SAVE, STEPS };
 
@@ -45,8 +52,9 @@ struct world {
 	uint16_t available[VIRTIO_QUEUES_MAX];
 	uint8_t at[VIRTIO_QUEUES_MAX];
 	int peer; /* of a network, or who connects for sockets; -1: none */
-	bool has_sockets;
+	bool has_sockets, has_scsi, is_shared;
 	int sockets[SOCKETS];
+	uint32_t reply; /* how the folder's process answers next */
 };
 
 static void swallow(void *context, const uint8_t *data, size_t size)
@@ -92,19 +100,63 @@ static struct virtio_device *create_vsock(struct world *world, const struct virt
 	return virtio_vsock_create(host, &vsock, CID, &error);
 }
 
+static struct block *open_disk(bool is_readonly)
+{
+	const struct block_options options = {.format = "raw", .readonly = is_readonly, .unlocked = true,
+					      .discard = true, .aio = BLOCK_AIO_THREADS};
+	struct block *block;
+	struct error error;
+	int fd = memfd_create("disk", MFD_CLOEXEC);
+
+	fuzz_check(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
+	fuzz_check(block_open_fd(fd, "disk", &options, &block, &error) == 0);
+	close(fd);
+	return block;
+}
+
+/* A disk, a CD-ROM drive with a medium, and one without. */
+static struct virtio_device *create_scsi(struct world *world, const struct virtio_host *host)
+{
+	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {
+		{.is_present = true, .block = open_disk(false)},
+		{.is_present = true, .is_cdrom = true, .block = open_disk(true)},
+		{.is_present = true, .is_cdrom = true},
+	};
+	struct error error;
+
+	world->has_scsi = true;
+	return virtio_scsi_create(host, drives, 1, &error);
+}
+
+/* The process that shares it is played by settle. */
+static struct virtio_device *create_filesystem(struct world *world, const struct virtio_host *host, bool is_9p)
+{
+	struct share share = {.protocol = is_9p ? SHARE_9P : SHARE_FUSE};
+	struct error error;
+	int ends[2];
+
+	fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+	share.socket = ends[0];
+	share.slots = mmap(NULL, SHARE_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	fuzz_check(share.slots != MAP_FAILED);
+	world->peer = ends[1];
+	world->is_shared = true;
+	return virtio_filesystem_create(host, &share, "folder", &error);
+}
+
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
 	static const uint8_t mac[MAC_BYTES] = {0x52};
 	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
-	struct block_options options = {.format = "raw", .unlocked = true, .discard = true,
-					.aio = BLOCK_AIO_THREADS};
 	struct net_link link = {.helper = -1};
-	struct virtio_device *virtio = NULL;
-	struct block *block;
 	struct error error;
-	int ends[2], fd;
+	int ends[2];
 
 	world->peer = -1;
+	if ((kind & 0xc8) == 0xc8)
+		return create_filesystem(world, &host, kind & 1);
+	if ((kind & 0x88) == 0x88)
+		return create_scsi(world, &host);
 	if ((kind & 0x48) == 0x48)
 		return create_vsock(world, &host);
 	if (kind & 0x08)
@@ -118,12 +170,7 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 		world->peer = ends[1];
 		return virtio_network_create(&host, &link, mac, &error);
 	}
-	fd = memfd_create("disk", MFD_CLOEXEC);
-	fuzz_check(fd >= 0 && ftruncate(fd, DISK_BYTES) == 0);
-	if (block_open_fd(fd, "disk", &options, &block, &error) == 0)
-		virtio = virtio_disk_create(&host, block, 2, &error);
-	close(fd);
-	return virtio;
+	return virtio_disk_create(&host, open_disk(false), 2, &error);
 }
 
 /* By the legacy interface a queue of SIZE takes two pages, its driver's ring right behind the descriptors. */
@@ -249,6 +296,68 @@ static void access_config(struct world *world, struct fuzz_input *input)
 	virtio_read_config(world->virtio, offset, size, bytes);
 }
 
+/* A command that is whole: a header and what comes from the guest, a response and what goes to it. */
+static void send_command(struct world *world, struct fuzz_input *input)
+{
+	static const uint8_t opcodes[] = {0x00, 0x03, 0x12, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x2a, 0x35, 0x41, 0x42,
+					  0x43, 0x46, 0x4a, 0x51, 0x5a, 0x88, 0x8a, 0x8f, 0x93, 0x9e, 0xa0, 0xa8};
+	uint8_t flags = fuzz_u8(input), operation = fuzz_u8(input);
+	uint16_t size = fuzz_u16(input) % 0x1000;
+	uint8_t *table = world->ram + queue_gpa(world, 2) - RAM_GPA;
+	uint16_t *ring = (uint16_t *)(void *)(table + driver_ring(world));
+	struct virtio_scsi_cmd_req header = {.lun = {1, flags & 3, 0x40, 0}};
+	bool is_in = flags & 4;
+	unsigned i;
+
+	fuzz_take(input, header.cdb + 1, 15);
+	header.cdb[0] = operation < sizeof(opcodes) ? opcodes[operation] : operation;
+	memcpy(world->ram + 0x6000, &header, sizeof(header));
+	for (i = 0; i < 2; i++) {
+		const uint64_t gpa = RAM_GPA + (i ? 0x7000 : 0x6000) - (i && !is_in ? 0x80 : 0);
+		uint32_t length = (i ? sizeof(struct virtio_scsi_cmd_resp) : sizeof(header)) + (is_in == i ? size : 0);
+		uint16_t bits[2] = {i ? 2 : 1, 1};
+
+		if (length > RAM_GPA + RAM_BYTES - gpa)
+			length = RAM_GPA + RAM_BYTES - gpa;
+		if (world->features & VIRTIO_PACKED) {
+			bits[1] = bits[0] | (flags & 0x40 ? 1 << 15 : 1 << 7);
+			bits[0] = 0;
+		}
+		memcpy(table + 16 * i, &gpa, 8);
+		memcpy(table + 16 * i + 8, &length, 4);
+		memcpy(table + 16 * i + 12, bits, 4);
+	}
+	ring[2 + world->available[2] % SIZE] = 0;
+	ring[1] = ++world->available[2];
+	virtio_notify(world->virtio, 2);
+}
+
+/* The folder's process says what the step before told it to, to whatever it is asked. */
+static void settle(struct world *world)
+{
+	struct virtio_device *virtio = world->virtio;
+	struct pollfd peer = {.fd = world->peer, .events = POLLIN};
+	uint32_t message[3]; /* a slot, a size, its room */
+	unsigned waits = 0;
+
+	if (!world->is_shared)
+		return;
+	/* Those that had no slot are asked later. */
+	while (__atomic_load_n(&virtio->under_way, __ATOMIC_ACQUIRE) > 0) {
+		if (poll(&peer, 1, 1) <= 0 || recv(world->peer, message, sizeof(message), 0) != sizeof(message)) {
+			/* It has answered another request in place of one: now it ends. */
+			if (++waits == SETTLE_WAITS)
+				shutdown(world->peer, SHUT_RDWR);
+			continue;
+		}
+		message[1] = world->reply & 0x8000 ? world->reply << 8 : world->reply % (message[2] + 1);
+		if ((world->reply >> 16 & 0x1f) == 0x1f)
+			message[0] = world->reply >> 24;
+		if (send(world->peer, message, sizeof(message), 0) < 0)
+			fuzz_check(errno == EPIPE);
+	}
+}
+
 /* The guest says something of one of few connections, in a chain of one descriptor. */
 static void send_packet(struct world *world, struct fuzz_input *input)
 {
@@ -291,6 +400,14 @@ static void send_frame(struct world *world, struct fuzz_input *input)
 
 	if (world->has_sockets) {
 		send_packet(world, input);
+		return;
+	}
+	if (world->has_scsi) {
+		send_command(world, input);
+		return;
+	}
+	if (world->is_shared) {
+		world->reply = fuzz_u32(input);
 		return;
 	}
 	size = fuzz_u16(input) % sizeof(frame);
@@ -355,8 +472,13 @@ static void drive(struct world *world, struct fuzz_input *input)
 			fuzz_check(world->virtio->under_way == 0);
 			virtio_release(world->virtio);
 			break;
-		case SAVE: save_and_load(world, input); break;
+		case SAVE:
+			/* What a guest has open in a folder cannot be saved. */
+			if (!world->is_shared)
+				save_and_load(world, input);
+			break;
 		}
+		settle(world);
 	}
 }
 
