@@ -34,12 +34,9 @@ static void end_freeze(void *context)
 	}
 }
 
-/*
- * Begin no more requests, and wait until those that were begun have ended; `thaw` does begin them, with those that
- * came meanwhile. In between the disk's images are the caller's. Not on the I/O thread; one thread at a time.
- */
-static void freeze(struct block *block)
+void block_freeze(struct block *block)
 {
+	pthread_mutex_lock(&block->freezing);
 	block_call(block, begin_freeze, block);
 	pthread_mutex_lock(&block->lock);
 	while (__atomic_load_n(&block->active, __ATOMIC_ACQUIRE) > 0)
@@ -47,9 +44,16 @@ static void freeze(struct block *block)
 	pthread_mutex_unlock(&block->lock);
 }
 
-static void thaw(struct block *block)
+void block_thaw(struct block *block)
 {
 	block_call(block, end_freeze, block);
+	pthread_mutex_unlock(&block->freezing);
+}
+
+/* While it is copied it stays what it is. */
+static int check_copy(const struct block *block, struct error *error)
+{
+	return block->watch ? error_set(error, EBUSY, "%s is being copied", block->info.path) : 0;
 }
 
 void block_watch_size(struct block *block, void (*resized)(void *context), void *context)
@@ -66,10 +70,12 @@ int block_resize(struct block *block, uint64_t size_bytes, struct error *error)
 		return error_set(error, EINVAL, "%s: a disk's size is a multiple of %d bytes", block->path, BLOCK_SECTOR_SIZE);
 	if (block->info.is_readonly)
 		return error_set(error, EACCES, "%s is only read", block->path);
-	freeze(block);
+	if (check_copy(block, error) < 0)
+		return -EBUSY;
+	block_freeze(block);
 	result = image_resize(block->node, size_bytes, IMAGE_PREALLOCATION_OFF, error);
 	block_fill_info(block);
-	thaw(block);
+	block_thaw(block);
 	if (result == 0 && block->resized)
 		block->resized(block->resized_context);
 	return result;
@@ -125,6 +131,8 @@ int block_overlay_open(struct block *block, const struct block_overlay_options *
 	if (how.snapshot)
 		return error_set(error, ENOTSUP, "%s has what is written in a temporary file (snapshot), which no image can be "
 						 "put on", block->path);
+	if (check_copy(block, error) < 0)
+		return -EBUSY;
 	how.format = "qcow2";
 	overlay = calloc(1, sizeof(*overlay));
 	if (!overlay)
@@ -184,13 +192,13 @@ int block_overlays_place(struct block_overlay *const *overlays, unsigned count, 
 		return error_set(error, ENOSPC, "at most %d disks at once", OVERLAYS_MAX);
 	for (i = 0; i < count; i++) {
 		blocks[i] = overlays[i]->block;
-		freeze(blocks[i]);
+		block_freeze(blocks[i]);
 	}
 	for (i = 0; i < count && result == 0; i++)
 		result = settle(blocks[i], error);
 	for (i = 0; i < count && result == 0; i++)
 		place(overlays[i]);
 	for (i = 0; i < count; i++)
-		thaw(blocks[i]);
+		block_thaw(blocks[i]);
 	return result;
 }

@@ -185,6 +185,7 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 		goto fail;
 	}
 	pthread_mutex_init(&block->lock, NULL);
+	pthread_mutex_init(&block->freezing, NULL);
 	pthread_cond_init(&block->changed, NULL);
 	block->wake.fd = -1;
 	block->options = *options;
@@ -232,6 +233,7 @@ fail_node:
 	node_close(block->node);
 fail_locks:
 	pthread_cond_destroy(&block->changed);
+	pthread_mutex_destroy(&block->freezing);
 	pthread_mutex_destroy(&block->lock);
 fail:
 	if (block)
@@ -283,6 +285,8 @@ int block_close(struct block *block, struct error *error)
 
 	if (!block)
 		return 0;
+	if (block->watch)
+		block->watch->disk_goes(block->watch);
 	if (block->is_started) {
 		block_drain(block);
 		event_loop_stop(block->loop);
@@ -298,6 +302,7 @@ int block_close(struct block *block, struct error *error)
 	if (result < 0)
 		error_set_errno(error, -result, "%s: could not be written back", block->path);
 	pthread_cond_destroy(&block->changed);
+	pthread_mutex_destroy(&block->freezing);
 	pthread_mutex_destroy(&block->lock);
 	free(block->path);
 	free(block);

@@ -15,6 +15,16 @@
 struct operation;
 struct disk_call;
 
+/* Who looks at all changes of a disk (copy.c). */
+struct disk_watch {
+	/* On the I/O thread, of a request that is to begin: whether it waits until the watch begins it (request_start). */
+	bool (*holds)(struct disk_watch *watch, struct block_request *request);
+	/* Likewise, of one that has ended. */
+	void (*changed)(struct disk_watch *watch, const struct block_request *request);
+	/* The disk is closed: it is nobody's any more when this returns. */
+	void (*disk_goes)(struct disk_watch *watch);
+};
+
 struct block {
 	struct block_info info;
 	struct node *node;
@@ -40,6 +50,9 @@ struct block {
 	void (*resized)(void *context);
 	void *resized_context;
 
+	pthread_mutex_t freezing;  /* who has it frozen */
+	struct disk_watch *watch;  /* changes while it is frozen; NULL: none */
+
 	struct block_counts counts; /* written by the I/O thread, atomically */
 	uint64_t active; /* requests that were begun and have not ended; the I/O thread's, atomic */
 
@@ -56,6 +69,12 @@ struct block {
 void request_start(struct block *block, struct block_request *request);
 void request_complete_deferred(struct block *block);
 
+/*
+ * Begin no more requests, and wait until those that were begun have ended; block_thaw does begin them, with those that
+ * came meanwhile. In between the disk's images are the caller's. Not on the I/O thread; others who want that wait.
+ */
+void block_freeze(struct block *block);
+void block_thaw(struct block *block);
 /* What block_info says of the topmost image, anew. */
 void block_fill_info(struct block *block);
 

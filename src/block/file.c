@@ -37,6 +37,7 @@ static int begin_open(struct file *file, const char *path, unsigned flags, struc
 	*file = (struct file){.fd = -1,
 			      .direct_fd = -1,
 			      .is_writable = flags & FILE_WRITABLE,
+			      .is_unlocked = flags & FILE_UNLOCKED,
 			      .is_unsafe = flags & FILE_UNSAFE,
 			      .sync_lock = PTHREAD_MUTEX_INITIALIZER,
 			      .path = strdup(path)};

@@ -28,6 +28,7 @@ struct file {
 	int direct_fd;
 	bool is_writable;
 	bool is_regular; /* it can grow */
+	bool is_unlocked; /* no locks of it are taken */
 	bool is_unsafe;	 /* file_sync does nothing */
 	bool is_dirty;	 /* atomic; written to since file_sync began last */
 	bool has_failed; /* a sync did; guarded by sync_lock */

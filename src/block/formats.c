@@ -195,8 +195,9 @@ static int preallocate_raw(struct file *file, uint64_t size, enum image_prealloc
 	return 0;
 }
 
-static int create_raw(const char *path, const struct image_creation *creation, struct error *error)
+static int create_raw(const char *path, int fd, const struct image_creation *creation, struct error *error)
 {
+	const unsigned flags = FILE_WRITABLE | FILE_CREATE;
 	struct file file;
 	int result;
 
@@ -205,7 +206,7 @@ static int create_raw(const char *path, const struct image_creation *creation, s
 	if (creation->preallocation == IMAGE_PREALLOCATION_METADATA)
 		return error_set(error, EINVAL, "%s: preallocation=metadata: a raw image has none",
 				 path);
-	result = file_open(&file, path, FILE_WRITABLE | FILE_CREATE, error);
+	result = fd < 0 ? file_open(&file, path, flags, error) : file_open_fd(&file, fd, path, flags, error);
 	if (result < 0)
 		return result;
 	result = file_truncate(&file, creation->size);
@@ -219,10 +220,15 @@ static int create_raw(const char *path, const struct image_creation *creation, s
 
 int image_create(const char *path, const struct image_creation *creation, struct error *error)
 {
+	return image_create_in(path, -1, creation, error);
+}
+
+int image_create_in(const char *path, int fd, const struct image_creation *creation, struct error *error)
+{
 	if (strcmp(creation->format, "raw") == 0)
-		return create_raw(path, creation, error);
+		return create_raw(path, fd, creation, error);
 	if (strcmp(creation->format, "qcow2") == 0)
-		return qcow2_create(path, -1, creation, error);
+		return qcow2_create(path, fd, creation, error);
 	return error_set(error, ENOTSUP, "%s: images of format '%s' cannot be made: raw and qcow2 can",
 			 path, creation->format);
 }

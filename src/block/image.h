@@ -109,6 +109,8 @@ struct image_creation {
 };
 /* Make it, in place of what is there. 0, or -errno and `error`. */
 int image_create(const char *path, const struct image_creation *creation, struct error *error);
+/* The same in a file that is open, unless `fd` is -1. */
+int image_create_in(const char *path, int fd, const struct image_creation *creation, struct error *error);
 /* Whether the file of one that was just made was empty: a device's or an export's bytes stay until they are written. */
 bool image_has_new_file(const struct node *image);
 

@@ -40,8 +40,23 @@ void node_end_writing(struct node *node)
 	if (!node->is_writable)
 		return;
 	node->is_writable = node->file.is_writable = false;
-	if (node->file.fd >= 0)
+	node->was_writable = true;
+	if (node->file.fd >= 0 && !node->file.is_unlocked)
 		lock_read_only(node->file.fd);
+}
+
+bool node_begin_writing(struct node *node)
+{
+	struct error unseen;
+
+	if (!node->was_writable)
+		return false;
+	if (node->file.fd >= 0 && !node->file.is_unlocked && lock_image(node->file.fd, node->file.path, true, false, &unseen) < 0) {
+		lock_read_only(node->file.fd);
+		return false;
+	}
+	node->is_writable = node->file.is_writable = true;
+	return true;
 }
 
 int node_close(struct node *node)

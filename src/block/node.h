@@ -67,6 +67,7 @@ struct node {
 	uint32_t block_bytes;	 /* as in struct block_info */
 	uint32_t discard_bytes;	 /* likewise */
 	bool is_writable;
+	bool was_writable;	 /* until node_end_writing */
 	bool discards;		 /* free space on discard */
 	bool was_probed;	 /* the format was found, not given */
 	struct file file;	 /* the image's own */
@@ -81,6 +82,8 @@ int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t
 
 /* Nobody writes to it from now on: after its settle, by whoever has it for himself. Others may read it, too. */
 void node_end_writing(struct node *node);
+/* ... until this one, by whoever has the images above it. False: it was only opened for reading, or others use it. */
+bool node_begin_writing(struct node *node);
 
 /* Close the chain from `node` on, and free it. NULL does nothing. The first -errno. */
 int node_close(struct node *node);

@@ -97,6 +97,8 @@ static void complete(struct operation *operation)
 	int result = operation->result;
 
 	count(block, operation);
+	if (block->watch)
+		block->watch->changed(block->watch, request);
 	free(operation);
 	request->complete(request, result);
 	if (__atomic_sub_fetch(&block->active, 1, __ATOMIC_ACQ_REL) == 0 && block->is_frozen)
@@ -390,6 +392,8 @@ void request_start(struct block *block, struct block_request *request)
 		hold(block, request);
 		return;
 	}
+	if (block->watch && block->watch->holds(block->watch, request))
+		return;
 	operation = malloc(sizeof(*operation));
 	if (!operation) {
 		/* Without memory there is nothing to come back with later. */

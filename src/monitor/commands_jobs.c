@@ -78,6 +78,7 @@ void jobs_carry_out(void *context)
 	struct monitor *monitor = context;
 	struct monitor_job *job = monitor->jobs;
 
+	block_jobs_look(monitor);
 	while (job && job->is_over)
 		job = job->next;
 	if (!job)
@@ -182,6 +183,26 @@ json_t *qmp_query_jobs(struct qmp_call *call)
 			json_object_set_new(one, "error", json_string(job->problem.message));
 		json_array_append_new(answer, one);
 	}
+	block_jobs_describe(call->monitor, answer);
+	return answer;
+}
+
+/* What is done with a copy of a disk. Whether it is one. */
+static bool do_with_copy(struct qmp_call *call, enum block_job_verb verb, json_t **answer)
+{
+	const char *id = json_string_value(json_object_get(call->arguments, "id"));
+	int result = block_job_do(call, id, verb);
+
+	*answer = result == 0 ? qmp_done() : NULL;
+	return result != -ENOENT;
+}
+
+json_t *qmp_job_complete(struct qmp_call *call)
+{
+	json_t *answer;
+
+	if (!do_with_copy(call, BLOCK_JOB_COMPLETE, &answer))
+		error_set(&call->error, ENOENT, "Job not found");
 	return answer;
 }
 
@@ -204,8 +225,12 @@ static struct monitor_job *find_for(struct qmp_call *call, const char *verb, boo
 /* One that waits for its turn: none is cut off in the middle. */
 json_t *qmp_job_cancel(struct qmp_call *call)
 {
-	struct monitor_job *job = find_for(call, "cancel", false);
+	struct monitor_job *job;
+	json_t *answer;
 
+	if (do_with_copy(call, BLOCK_JOB_CANCEL, &answer))
+		return answer;
+	job = find_for(call, "cancel", false);
 	if (!job)
 		return NULL;
 	job->is_over = true;
@@ -218,8 +243,12 @@ json_t *qmp_job_cancel(struct qmp_call *call)
 json_t *qmp_job_dismiss(struct qmp_call *call)
 {
 	struct monitor *monitor = call->monitor;
-	struct monitor_job *job = find_for(call, "dismiss", true), **at;
+	struct monitor_job *job, **at;
+	json_t *answer;
 
+	if (do_with_copy(call, BLOCK_JOB_DISMISS, &answer))
+		return answer;
+	job = find_for(call, "dismiss", true);
 	if (!job)
 		return NULL;
 	set_status(monitor, job, "null");
@@ -234,6 +263,7 @@ void jobs_end(struct monitor *monitor)
 {
 	struct monitor_job *job;
 
+	block_jobs_end(monitor);
 	event_timer_destroy(&monitor->job_timer);
 	while ((job = monitor->jobs)) {
 		monitor->jobs = job->next;

@@ -82,12 +82,6 @@ json_t *qmp_query_named_block_nodes(struct qmp_call *call)
 	return json_copy(call->monitor->facts.block_nodes);
 }
 
-json_t *qmp_query_block_jobs(struct qmp_call *call)
-{
-	(void)call;
-	return json_array();
-}
-
 #define RING_READ_MAX 65536
 
 json_t *qmp_ringbuf_read(struct qmp_call *call)

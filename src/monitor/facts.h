@@ -43,6 +43,7 @@ enum monitor_change {
 };
 
 struct block;
+struct block_copy;
 
 /* JSON values are borrowed from whoever made the facts; they are answers as schema.json says. */
 struct monitor_facts {
@@ -69,6 +70,10 @@ struct monitor_facts {
 	/* Change what there is, as QMP's arguments say. 0, or -errno and `error`. NULL: nothing can be changed. A
 	 * device that shall go goes later: monitor_device_deleted. */
 	int (*change)(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+	/* Begin to copy a disk (block/copy.h), as a command's arguments say; and hear that it has ended. Of change_context. */
+	int (*start_copy)(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
+			  void *changed_context, struct block_copy **copy, struct error *error);
+	void (*copy_ended)(void *context, const char *command, const json_t *arguments, bool was_finished);
 	/* Bring `blocks` and `block_nodes` up to date, of which the guest changes some. NULL: they do not change. */
 	void (*look)(void *context);
 	/* "DRIVER,KEY=VALUE,..." as arguments; the caller's, or NULL and `error`. */

@@ -27,6 +27,7 @@ enum job_type { JOB_SNAPSHOT_SAVE, JOB_SNAPSHOT_LOAD, JOB_SNAPSHOT_DELETE };
 struct qmp_session;
 struct hmp_session;
 struct monitor_job;
+struct block_job;
 
 struct monitor {
 	struct monitor_facts facts;
@@ -53,6 +54,7 @@ struct monitor {
 		int fd;
 	} descriptors[MONITOR_DESCRIPTORS]; /* getfd's */
 	unsigned descriptor_count;
+	struct block_job *block_jobs; /* commands_block_jobs.c */
 	struct monitor_job *jobs;	      /* in the order in which they came */
 	struct event_timer job_timer; /* carries out the next one */
 	struct typist typist;

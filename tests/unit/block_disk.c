@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "block/block.h"
+#include "block/copy.h"
 #include "block/image.h"
 #include "block/probe.h"
 #include "block/range_lock.h"
@@ -121,36 +122,165 @@ static void check_image(const char *path)
 
 static char *overlay_path(unsigned number)
 {
-	static const char *const names[] = {"top-0", "top-1", "top-2"};
+	static char paths[3][256];
 
-	return make_path(names[number % 3]);
+	snprintf(paths[number], sizeof(paths[number]), "%s/top-%u", folder, number);
+	return paths[number];
 }
 
-/* While requests are on their way: an image on top, a larger disk, the size that it had, another image, ... */
-static void change_disk(struct block *block, unsigned number, uint64_t size)
+/* What an image holds, with those below. */
+static void assert_content(const char *path, const uint8_t *content, uint64_t size)
 {
-	struct block_overlay_options options = {.fd = -1, .is_new = true};
+	struct block_options options = {.readonly = true};
+	struct node *image;
+	struct error error = {""};
+	uint8_t *data = malloc(size);
+
+	if (image_open(path, &options, 0, &image, &error) < 0)
+		fail_msg("%s", error.message);
+	assert_int_equal(image_size(image), size);
+	assert_int_equal(image_read(image, 0, data, size), 0);
+	assert_memory_equal(data, content, size);
+	image_close(image);
+	free(data);
+}
+
+static void put_on_top(struct block *block, const char *path)
+{
+	struct block_overlay_options options = {.path = path, .fd = -1, .is_new = true};
 	struct block_overlay *overlay;
 	struct error error = {""};
 
-	if (number % 3 == 1) {
-		assert_int_equal(block_resize(block, size + MIB, &error), 0);
-		assert_int_equal(block_size(block), size + MIB);
-		return;
-	}
-	if (number % 3 == 2) {
-		assert_int_equal(block_resize(block, size, &error), 0);
-		return;
-	}
-	options.path = overlay_path(number / 3);
-	unlink(options.path);
+	unlink(path);
 	if (block_overlay_open(block, &options, &overlay, &error) < 0 || block_overlays_place(&overlay, 1, &error) < 0)
 		fail_msg("%s", error.message);
 }
 
-/* Random requests, up to 32 at once, none on top of another that writes; against a copy in memory. With `changes`, the disk
- * changes that often meanwhile. */
-static void random_requests_and(const char *format, enum block_aio aio, enum block_cache cache, unsigned changes)
+#define ROUND_SIZE (4 * MIB)
+
+/* While requests are on their way: an image on top, a larger disk, the size that it had, another image, ... */
+static void change_disk(struct block *block, unsigned round, const uint8_t *model)
+{
+	struct error error = {""};
+
+	(void)model;
+	switch (round) {
+	case 100:
+	case 400:
+	case 700: put_on_top(block, overlay_path(round / 300)); break;
+	case 200:
+	case 500:
+		assert_int_equal(block_resize(block, ROUND_SIZE + MIB, &error), 0);
+		assert_int_equal(block_size(block), ROUND_SIZE + MIB);
+		break;
+	case 300:
+	case 600: assert_int_equal(block_resize(block, ROUND_SIZE, &error), 0); break;
+	}
+}
+
+static struct block_copy *copy;
+static uint8_t *then; /* what the disk held when a backup began */
+
+static void start_copy(struct block *block, enum block_copy_kind kind, const char *path, const char *format, bool only_top)
+{
+	struct block_copy_options options = {.kind = kind, .path = path, .fd = -1, .format = format,
+					     .is_new = kind != BLOCK_COPY_COMMIT, .only_top = only_top};
+	struct error error = {""};
+
+	if (block_copy_start(block, &options, &copy, &error) < 0)
+		fail_msg("%s", error.message);
+	assert_int_equal(block_copy_start(block, &options, &(struct block_copy *){NULL}, &error), -EBUSY);
+	assert_int_equal(block_resize(block, ROUND_SIZE + MIB, &error), -EBUSY);
+}
+
+static void wait_for_copy(bool is_end)
+{
+	struct block_copy_status status;
+
+	do {
+		usleep(1000);
+		block_copy_look(copy, &status);
+	} while (!status.has_ended && !(status.is_ready && !is_end));
+	assert_int_equal(status.has_ended, is_end);
+	assert_int_equal(status.result, 0);
+}
+
+static void end_copy(void)
+{
+	assert_int_equal(block_copy_end(copy), 0);
+	copy = NULL;
+}
+
+/* Twice: what the guest writes meanwhile isn't in it. */
+static void change_by_backup(struct block *block, unsigned round, const uint8_t *model)
+{
+	const char *path = overlay_path(0);
+
+	if (round == 100 || round == 500) {
+		block_drain(block);
+		memcpy(then, model, ROUND_SIZE);
+		unlink(path);
+		start_copy(block, BLOCK_COPY_BACKUP, path, round == 100 ? "raw" : "qcow2", false);
+	}
+	if (round == 400 || round == 900) {
+		wait_for_copy(true);
+		end_copy();
+		assert_content(overlay_path(0), then, ROUND_SIZE);
+	}
+}
+
+/* It goes on in the first mirror, and a second one stays as it is when it is ended. */
+static void change_by_mirror(struct block *block, unsigned round, const uint8_t *model)
+{
+	struct error error = {""};
+
+	if (round == 100) {
+		unlink(overlay_path(0));
+		start_copy(block, BLOCK_COPY_MIRROR, overlay_path(0), "qcow2", false);
+	} else if (round == 400) {
+		wait_for_copy(false);
+	} else if (round == 450) {
+		if (block_copy_finish(copy, &error) < 0)
+			fail_msg("%s", error.message);
+		end_copy();
+		assert_string_equal(block_info(block)->path, overlay_path(0));
+	} else if (round == 500) {
+		unlink(overlay_path(1));
+		start_copy(block, BLOCK_COPY_MIRROR, overlay_path(1), "raw", false);
+	} else if (round == 900) {
+		wait_for_copy(false);
+		block_drain(block);
+		end_copy();
+		assert_content(overlay_path(1), model, ROUND_SIZE);
+	}
+}
+
+/* Two images on top, merged into the lowest one. */
+static void change_by_commit(struct block *block, unsigned round, const uint8_t *model)
+{
+	struct error error = {""};
+
+	(void)model;
+	if (round == 100 || round == 300) {
+		put_on_top(block, overlay_path(round / 300));
+	} else if (round == 500) {
+		start_copy(block, BLOCK_COPY_COMMIT, NULL, NULL, false);
+	} else if (round == 800) {
+		wait_for_copy(false);
+		if (block_copy_finish(copy, &error) < 0)
+			fail_msg("%s", error.message);
+		end_copy();
+		assert_string_equal(block_info(block)->path, make_path("random"));
+	}
+}
+
+/* What is done to a disk in a round of random_requests_and; `model` is what it holds when nothing is under way. */
+typedef void disk_change(struct block *block, unsigned round, const uint8_t *model);
+
+/* Random requests, up to 32 at once, none on top of another that writes; against a copy in memory. The disk changes
+ * meanwhile; then it is the image at `last`, which NULL leaves to the format. */
+static void random_requests_and(const char *format, enum block_aio aio, enum block_cache cache, disk_change *change,
+				const char *last)
 {
 	enum { SIZE = 4 * MIB, FLIGHTS = 32, ROUNDS = 1000 };
 	struct block_options options = {.format = format, .aio = aio, .cache = cache, .discard = true};
@@ -212,8 +342,8 @@ static void random_requests_and(const char *format, enum block_aio aio, enum blo
 			memset(model + offset, 0, size);
 		pthread_mutex_unlock(&lock);
 		block_submit(block, &request, 1);
-		if (changes && round % (ROUNDS / changes) == ROUNDS / changes - 1)
-			change_disk(block, round / (ROUNDS / changes), SIZE);
+		if (change)
+			change(block, round, model);
 	}
 	block_drain(block);
 	for (i = 0; i < FLIGHTS; i++)
@@ -224,8 +354,8 @@ static void random_requests_and(const char *format, enum block_aio aio, enum blo
 	assert_int_equal(block_close(block, NULL), 0);
 	if (strcmp(format, "qcow2") == 0)
 		check_image(make_path("random"));
-	for (i = 0; i < (changes + 2) / 3; i++)
-		check_image(overlay_path(i));
+	if (last)
+		assert_content(last, model, SIZE);
 	free(flights);
 	free(model);
 	free(check);
@@ -233,15 +363,50 @@ static void random_requests_and(const char *format, enum block_aio aio, enum blo
 
 static void random_requests(const char *format, enum block_aio aio, enum block_cache cache)
 {
-	random_requests_and(format, aio, cache, 0);
+	random_requests_and(format, aio, cache, NULL, NULL);
 }
 
 static void test_changes(void **state)
 {
 	(void)state;
-	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, 8);
-	random_requests_and("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_NONE, 8);
-	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, 8);
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_disk, overlay_path(2));
+	random_requests_and("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_NONE, change_disk, overlay_path(2));
+	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_disk, overlay_path(2));
+	check_image(overlay_path(0));
+	check_image(overlay_path(1));
+	check_image(overlay_path(2));
+}
+
+static void test_copies(void **state)
+{
+	(void)state;
+	then = malloc(ROUND_SIZE);
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_backup, NULL);
+	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_backup, NULL);
+	check_image(overlay_path(0));
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_mirror, overlay_path(0));
+	check_image(overlay_path(0));
+	random_requests_and("qcow2", BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK, change_by_mirror, overlay_path(0));
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_commit, NULL);
+	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_commit, NULL);
+	free(then);
+}
+
+/* A disk that goes takes its copy with it. */
+static void test_copy_without_disk(void **state)
+{
+	struct block_options options = {.format = "raw"};
+	struct block *block = open_started(make_file("copied", 4 * MIB), &options);
+	struct block_copy_status status;
+
+	(void)state;
+	unlink(overlay_path(0));
+	start_copy(block, BLOCK_COPY_MIRROR, overlay_path(0), "raw", false);
+	assert_int_equal(block_close(block, NULL), 0);
+	block_copy_look(copy, &status);
+	assert_true(status.has_ended);
+	assert_int_equal(status.result, -ENODEV);
+	end_copy();
 }
 
 /* What was done is counted by kind, what failed apart from it. */
@@ -484,7 +649,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),	       cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_qcow2),	       cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_counts),	       cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_copy_without_disk),
 		cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_disguise),
 		cmocka_unit_test(test_locks),	       cmocka_unit_test(test_wrong_files),
 		cmocka_unit_test(test_io_thread),      cmocka_unit_test(test_range_lock),

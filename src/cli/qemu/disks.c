@@ -36,6 +36,11 @@ static int find(struct hotplug *hotplug, const char *device, const char *node, s
 			 node ? node : "");
 }
 
+int disks_find(struct hotplug *hotplug, const char *name, struct drive **drive, struct error *error)
+{
+	return find(hotplug, name, NULL, drive, error);
+}
+
 int disks_resize(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	json_int_t size = json_integer_value(json_object_get(arguments, "size"));

@@ -5,6 +5,9 @@
 
 #include "cli/qemu/hotplug_state.h"
 
+/* A disk that a device uses, by the name of its -drive, its node or its device. 0, or -ENOENT and `error`. */
+int disks_find(struct hotplug *hotplug, const char *name, struct drive **drive, struct error *error);
+
 /* block_resize, for hotplug_change. 0, or -errno and `error`. */
 int disks_resize(struct hotplug *hotplug, const json_t *arguments, struct error *error);
 /* transaction, likewise: images are put on top of all its disks at one moment, or of none. */

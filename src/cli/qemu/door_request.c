@@ -101,12 +101,18 @@ bool door_request_of_network(const json_t *options, struct door_request *request
 	return is_filled;
 }
 
-bool door_request_of_snapshot(const json_t *arguments, struct door_request *request)
+/* Of an image that is made, or is there. */
+static bool fill_image(struct door_request *request, const json_t *arguments, const char *key)
 {
 	const char *mode = json_string_value(json_object_get(arguments, "mode"));
 
 	return fill(request, mode && strcmp(mode, "existing") == 0 ? MONITOR_FILE_CHANGE : MONITOR_FILE_MAKE,
-		    json_string_value(json_object_get(arguments, "snapshot-file")));
+		    json_string_value(json_object_get(arguments, key)));
+}
+
+bool door_request_of_snapshot(const json_t *arguments, struct door_request *request)
+{
+	return fill_image(request, arguments, "snapshot-file");
 }
 
 bool door_request_of_command(const json_t *command, struct door_request *request)
@@ -127,6 +133,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 		return door_request_of_network(arguments, request);
 	if (strcmp(name, "blockdev-snapshot-sync") == 0)
 		return door_request_of_snapshot(arguments, request);
+	if (strcmp(name, "drive-backup") == 0 || strcmp(name, "drive-mirror") == 0)
+		return fill_image(request, arguments, "target");
 	for (i = 0; i < COMMANDS; i++)
 		if (strcmp(name, commands[i].command) == 0)
 			break;

@@ -413,37 +413,90 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	return 0;
 }
 
+/* The disk of `from`, and what is known of it. */
+static void move_disk(struct drive *to, struct drive *from)
+{
+	to->block = from->block;
+	to->no_flush = from->no_flush;
+	to->is_direct = from->is_direct;
+	memcpy(to->device, from->device, sizeof(to->device));
+	from->block = NULL;
+	from->device[0] = 0;
+}
+
 int drive_open_overlay(struct drives *drives, struct drive *drive, struct block *block, struct block_overlay **overlay,
 		       struct error *error)
 {
+	struct block_overlay_options options = {.fd = -1};
+	const char *format;
+	int result = drive_locate(drives, drive, &options.path, &options.fd, &format, error);
+
+	if (result < 0)
+		return result;
+	if (strcmp(format, "qcow2") != 0)
+		return error_set(error, ENOTSUP, "Node '%.60s' is %s, and has to be qcow2 to be put on a disk", drive->name,
+				 format);
+	return block_overlay_open(block, &options, overlay, error);
+}
+
+int drive_locate(struct drives *drives, struct drive *drive, const char **path, int *fd, const char **format,
+		 struct error *error)
+{
 	struct source source = {.path = NULL};
-	struct block_overlay_options options;
 	int result = find_node(drives, &source, drive->options, error);
 
 	if (result < 0)
 		return result;
-	if (strcmp(source.block.format, "qcow2") != 0)
-		return error_set(error, ENOTSUP, "Node '%.60s' is %s, and has to be qcow2 to be put on a disk", drive->name,
-				 source.block.format);
-	options = (struct block_overlay_options){.path = source.path, .fd = source.fd_plus_1 - 1};
-	return block_overlay_open(block, &options, overlay, error);
+	*path = source.path;
+	*fd = source.fd_plus_1 - 1;
+	*format = source.block.format;
+	return 0;
+}
+
+void drive_replace(struct drives *drives, struct drive *old, struct drive *now)
+{
+	now->is_used = true;
+	if (!old->is_node) {
+		memcpy(now->below, old->name, sizeof(now->below));
+		memcpy(old->node_name, now->name, sizeof(old->node_name));
+		return;
+	}
+	move_disk(now, old);
+	drive_release(drives, old);
+}
+
+void drive_uncover(struct drives *drives, struct drive *drive)
+{
+	struct block *block = drive->block;
+	struct drive *top = drive->is_node ? drive : drives_find(drives, drive->node_name), *below;
+	const char *path, *format;
+	struct error error;
+	int fd;
+
+	for (; top && top->is_node; top = below) {
+		below = *top->below ? drives_find(drives, top->below) : NULL;
+		if (!below || (drive_locate(drives, top, &path, &fd, &format, &error) == 0 &&
+			       strcmp(path, block_info(block)->path) == 0))
+			break;
+		if (top->block)
+			move_disk(below, top);
+		top->is_used = false;
+		top->below[0] = 0;
+	}
+	if (!drive->is_node)
+		snprintf(drive->node_name, sizeof(drive->node_name), "%s", top && top->is_node ? top->name : "");
 }
 
 void drive_put_on(struct drive *drive, struct drive *below)
 {
 	drive->is_used = true;
-	memcpy(drive->below, below->name, sizeof(drive->below));
+	memcpy(drive->below, *below->node_name ? below->node_name : below->name, sizeof(drive->below));
 	/* A -drive is what its device has, whatever is in it; a node is an image. */
 	if (!below->is_node) {
 		memcpy(below->node_name, drive->name, sizeof(below->node_name));
 		return;
 	}
-	drive->block = below->block;
-	drive->no_flush = below->no_flush;
-	drive->is_direct = below->is_direct;
-	memcpy(drive->device, below->device, sizeof(drive->device));
-	below->block = NULL;
-	below->device[0] = 0;
+	move_disk(drive, below);
 }
 
 /* Of the nodes below, too. */
@@ -471,9 +524,13 @@ void drive_release(struct drives *drives, struct drive *drive)
 	drive->is_used = false;
 	drive->block = NULL;
 	drive->device[0] = drive->node_name[0] = 0;
-	for (i = 0; i < drives->count; i++)
-		if (drives->list[i].is_used && strcmp(drives->list[i].below, drive->name) == 0)
-			drive_release(drives, &drives->list[i]);
+	for (i = 0; i < drives->count; i++) {
+		struct drive *other = &drives->list[i];
+
+		/* What it was put on, and what was put on it. */
+		if (other->is_used && (strcmp(other->below, drive->name) == 0 || strcmp(drive->below, other->name) == 0))
+			drive_release(drives, other);
+	}
 	if (drive->is_node)
 		let_go(drives, drive->options);
 }

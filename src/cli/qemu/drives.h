@@ -52,6 +52,13 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 /* Open the image of a node, which nothing uses, to put it on a disk in use. 0, or -errno and `error`. */
 int drive_open_overlay(struct drives *drives, struct drive *drive, struct block *block, struct block_overlay **overlay,
 		       struct error *error);
+/* The file of a node's image, by its path and, if it was opened for it, its descriptor (else -1), and its format. */
+int drive_locate(struct drives *drives, struct drive *drive, const char **path, int *fd, const char **format,
+		 struct error *error);
+/* A device's disk is another node from now on; what it was is free. */
+void drive_replace(struct drives *drives, struct drive *old, struct drive *now);
+/* A device's disk is one of the images below now; those that were on top are free. */
+void drive_uncover(struct drives *drives, struct drive *drive);
 /* It was put on top of `below`, whose device has it from now on. */
 void drive_put_on(struct drive *drive, struct drive *below);
 

@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/qemu/daemon.h"
 #include "cli/qemu/devices.h"
+#include "cli/qemu/disk_copies.h"
 #include "cli/qemu/door.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/hotplug.h"
@@ -367,6 +368,8 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts, .door = system->door};
 	system->facts.change = hotplug_change;
 	system->facts.look = hotplug_look;
+	system->facts.start_copy = disk_copies_start;
+	system->facts.copy_ended = disk_copies_ended;
 	system->facts.parse_device = hotplug_parse_device;
 	system->facts.find_device = hotplug_find_device;
 	system->facts.change_context = &system->hotplug;

@@ -1,0 +1,51 @@
+/*
+ * A disk's content, copied while its guest goes on: as it is at one moment (a backup), or as it is at the end, where the
+ * disk may go on in the copy (a mirror, and a commit into an image below).
+ *
+ * All but what is said otherwise is for one thread, which is not an I/O thread.
+ */
+#ifndef KVIK_BLOCK_COPY_H
+#define KVIK_BLOCK_COPY_H
+
+#include "block/block.h"
+
+enum block_copy_kind {
+	BLOCK_COPY_BACKUP, /* what the disk held when it began; it ends by itself */
+	BLOCK_COPY_MIRROR, /* it is ready when all is copied, and stays so until it is finished or ended */
+	BLOCK_COPY_COMMIT, /* likewise, into an image below */
+};
+
+struct block_copy_options {
+	enum block_copy_kind kind;
+	const char *path;   /* the target's; of a commit, of the image below (NULL: the lowest) */
+	int fd;		    /* of the file at `path`, which stays the caller's; -1: it is opened by its path */
+	const char *format; /* "raw", "qcow2" */
+	bool is_new;	    /* the file is emptied and made an image of the disk's size; else it is one */
+	bool only_top;	    /* only what the topmost image holds; a new image names the one below */
+	uint64_t speed;	    /* bytes a second, 0: no limit */
+	/* It is ready, or it has ended. On a thread of its own; takes no time, and calls nothing of this header. */
+	void (*changed)(void *context);
+	void *context;
+};
+
+struct block_copy_status {
+	uint64_t done, total; /* bytes; what changes is to be done again */
+	bool is_ready, has_ended;
+	int result; /* of one that has ended by itself: 0 or -errno; -ENODEV: the disk has gone */
+};
+
+struct block_copy;
+
+/* One at a time of a disk, which meanwhile keeps its size and its images. 0, or -errno and `error`. */
+int block_copy_start(struct block *block, const struct block_copy_options *options, struct block_copy **copy,
+		     struct error *error);
+void block_copy_look(struct block_copy *copy, struct block_copy_status *status);
+void block_copy_set_speed(struct block_copy *copy, uint64_t bytes_a_second);
+/* The disk goes on in the target of a mirror or commit that is ready; the images that it had are closed (of a commit, those
+ * above the target). 0, or -errno and `error`: it stays what it was. block_copy_end follows in either case. */
+int block_copy_finish(struct block_copy *copy, struct error *error);
+/* Forget it, wherever it is: the target of a backup that had not ended is worth nothing, that of a mirror that was ready is
+ * what the disk holds now. 0 or -errno. */
+int block_copy_end(struct block_copy *copy);
+
+#endif

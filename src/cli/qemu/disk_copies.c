@@ -1,0 +1,154 @@
+#include "cli/qemu/disk_copies.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/copy.h"
+#include "cli/qemu/disks.h"
+#include "cli/qemu/keyval.h"
+
+static const struct copy_command {
+	const char *command;
+	enum block_copy_kind kind;
+	bool is_to_node; /* target= is a node's name, not a file's */
+} kinds[] = {
+	{"drive-backup", BLOCK_COPY_BACKUP, false},   {"drive-mirror", BLOCK_COPY_MIRROR, false},
+	{"blockdev-backup", BLOCK_COPY_BACKUP, true}, {"blockdev-mirror", BLOCK_COPY_MIRROR, true},
+	{"block-commit", BLOCK_COPY_COMMIT, false},
+};
+
+static const struct copy_command *find_kind(const char *command)
+{
+	const struct copy_command *kind = kinds;
+
+	while (strcmp(kind->command, command) != 0)
+		kind++;
+	return kind;
+}
+
+static int take_sync(const json_t *arguments, struct block_copy_options *options, struct error *error)
+{
+	const char *sync = keyval_text(arguments, "sync");
+
+	options->only_top = sync && strcmp(sync, "top") == 0;
+	if (!sync || options->only_top || strcmp(sync, "full") == 0)
+		return 0;
+	return error_set(error, ENOTSUP, "sync=%.60s is not there: use full or top", sync);
+}
+
+/* A node that nothing uses. */
+static int take_node(struct hotplug *hotplug, const json_t *arguments, struct block_copy_options *options,
+		     struct drive **node, struct error *error)
+{
+	const char *name = keyval_text(arguments, "target");
+
+	*node = drives_find(&hotplug->line->drives, name);
+	if (!*node || !(*node)->is_node)
+		return error_set(error, ENOENT, "Cannot find device='%.60s' nor node-name='%.60s'", name, name);
+	if ((*node)->is_used)
+		return error_set(error, EBUSY, "Node '%.60s' is in use", name);
+	return drive_locate(&hotplug->line->drives, *node, &options->path, &options->fd, &options->format, error);
+}
+
+/* A file: made as the disk's image is, unless it is said otherwise. */
+static int take_file(struct hotplug *hotplug, const json_t *arguments, const struct block *block,
+		     struct block_copy_options *options, struct error *error)
+{
+	const struct monitor_facts *facts = hotplug->facts;
+	const char *mode = keyval_text(arguments, "mode"), *format = keyval_text(arguments, "format");
+
+	options->path = keyval_text(arguments, "target");
+	options->format = format ? format : block_info(block)->format;
+	options->is_new = !mode || strcmp(mode, "existing") != 0;
+	options->fd = facts->open_file(facts->file_context, options->is_new ? MONITOR_FILE_MAKE : MONITOR_FILE_CHANGE,
+				       options->path, error);
+	return options->fd < 0 ? options->fd : 0;
+}
+
+/* The image below that a commit goes to: by the name of its file, or of its node. */
+static int take_base(struct hotplug *hotplug, const json_t *arguments, const struct drive *drive,
+		     struct block_copy_options *options, struct error *error)
+{
+	const char *top = keyval_text(arguments, "top"), *node = keyval_text(arguments, "top-node");
+	const char *name = keyval_text(arguments, "base-node");
+	struct drive *base = name ? drives_find(&hotplug->line->drives, name) : NULL;
+
+	options->path = keyval_text(arguments, "base");
+	if ((top && strcmp(top, block_info(drive->block)->path) != 0) ||
+	    (node && strcmp(node, drive->name) != 0 && strcmp(node, drive->node_name) != 0))
+		return error_set(error, ENOTSUP, "only the topmost image is committed: leave top= out");
+	if (!name)
+		return 0;
+	/* A -drive that has an image on top is the lowest there is. */
+	if (base && !base->is_node)
+		return 0;
+	if (!base)
+		return error_set(error, ENOENT, "Cannot find device='' nor node-name='%.60s'", name);
+	return drive_locate(&hotplug->line->drives, base, &options->path, &options->fd, &options->format, error);
+}
+
+int disk_copies_start(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
+		      void *changed_context, struct block_copy **copy, struct error *error)
+{
+	struct hotplug *hotplug = context;
+	const struct copy_command *kind = find_kind(command);
+	json_int_t speed = json_integer_value(json_object_get(arguments, "speed"));
+	struct block_copy_options options = {
+		.kind = kind->kind, .fd = -1, .speed = speed, .changed = changed, .context = changed_context};
+	struct drive *drive, *node = NULL;
+	int result = disks_find(hotplug, keyval_text(arguments, "device"), &drive, error);
+
+	if (result == 0 && speed < 0)
+		result = error_set(error, EINVAL, "Parameter 'speed' expects a non-negative value");
+	if (result == 0)
+		result = take_sync(arguments, &options, error);
+	if (result < 0)
+		return result;
+	if (kind->kind == BLOCK_COPY_COMMIT)
+		result = take_base(hotplug, arguments, drive, &options, error);
+	else if (kind->is_to_node)
+		result = take_node(hotplug, arguments, &options, &node, error);
+	else
+		result = take_file(hotplug, arguments, drive->block, &options, error);
+	if (result == 0)
+		result = block_copy_start(drive->block, &options, copy, error);
+	if (kind->kind != BLOCK_COPY_COMMIT && !kind->is_to_node && options.fd >= 0)
+		close(options.fd);
+	if (result == 0 && node)
+		node->is_used = true;
+	return result;
+}
+
+/* The node that a device's disk has been until now goes, and another is it. */
+static void replace(struct hotplug *hotplug, struct drive *old, struct drive *now)
+{
+	json_t *device;
+	size_t i;
+
+	json_array_foreach(hotplug->line->devices, i, device)
+		if (keyval_text(device, "drive") && strcmp(keyval_text(device, "drive"), old->name) == 0)
+			json_object_set_new(device, "drive", json_string(now->name));
+	drive_replace(&hotplug->line->drives, old, now);
+}
+
+void disk_copies_ended(void *context, const char *command, const json_t *arguments, bool was_finished)
+{
+	struct hotplug *hotplug = context;
+	const struct copy_command *kind = find_kind(command);
+	struct drives *drives = &hotplug->line->drives;
+	const char *target = keyval_text(arguments, "target");
+	struct drive *node = kind->is_to_node ? drives_find(drives, target) : NULL, *drive;
+	struct error error;
+
+	if (node && !was_finished)
+		node->is_used = false;
+	if (!was_finished || disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) < 0)
+		return;
+	if (kind->kind == BLOCK_COPY_COMMIT)
+		drive_uncover(drives, drive);
+	else if (node)
+		replace(hotplug, drive, node);
+	else
+		drive->node_name[0] = 0;
+}
