@@ -198,7 +198,6 @@ static void take_vectors(struct insn_form *form, const struct insn *insn,
 		form->vector_levels |= 1u << (INSN_LEVEL_X87 - 1);
 	form->is_x87 = form->vector_level == INSN_LEVEL_X87 &&
 		       in->meta.isa_ext != ZYDIS_ISA_EXT_MMX && !(insn->traits & INSN_X87_CONTROL);
-	form->is_aligned = insn_must_be_aligned(insn, form->encoding == INSN_LEGACY);
 }
 
 void insn_form_fill(struct insn_form *form, const struct insn *insn, const struct decoded *decoded,
@@ -224,6 +223,9 @@ void insn_form_fill(struct insn_form *form, const struct insn *insn, const struc
 				       : explicit_operand_ok(form, insn, operand));
 	}
 	take_vectors(form, insn, in, has_mmx);
+	/* Of what else is copied CMPXCHG16B, with LOCK and without. */
+	if (form->class == INSN_VECTOR || form->class == INSN_COPIED)
+		form->is_aligned = insn_must_be_aligned(insn, form->encoding == INSN_LEGACY);
 	form->is_copyable = is_copyable &&
 			    (form->encoding == INSN_LEGACY ||
 			     (form->encoding != INSN_ENCODING_OTHER &&

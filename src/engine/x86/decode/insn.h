@@ -215,7 +215,7 @@ struct isa_row {
 	uint16_t traits;   /* enum insn_trait */
 };
 
-/* Whether a vector instruction's memory operand must be aligned to its size (SDM vol. 1 §14.9). */
+/* Whether the memory operand of a vector instruction, or one of 16 bytes, must be aligned to its size (SDM vol. 1 §14.9). */
 static inline bool insn_must_be_aligned(const struct insn *insn, bool is_legacy)
 {
 	if (!is_legacy)

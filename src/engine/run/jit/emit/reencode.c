@@ -65,6 +65,15 @@ static void emit_tail(struct emitter *e, const struct insn *insn, const struct i
 		emit_bytes(e, bytes + form->immediate, insn->length - form->immediate);
 }
 
+/* Only the last of its kind counts, and a guest's 15 bytes full of others must not become more of them. */
+static bool comes_again(const uint8_t *bytes, unsigned index, unsigned count)
+{
+	for (unsigned i = index + 1; i < count; i++)
+		if (bytes[i] == bytes[index])
+			return true;
+	return false;
+}
+
 /* Prefixes keep their order; segments and address size went into the address. */
 static void emit_prefixes(struct emitter *e, const struct insn *insn, const struct insn_form *form,
 			  const uint8_t *bytes, const struct reencode *rename)
@@ -72,6 +81,8 @@ static void emit_prefixes(struct emitter *e, const struct insn *insn, const stru
 	for (unsigned i = 0; i < form->prefixes; i++) {
 		uint8_t prefix = bytes[i];
 
+		if (comes_again(bytes, i, form->prefixes))
+			continue;
 		/* Without meaning to the guest, it would make TZCNT and LZCNT of BSF and BSR. */
 		if (prefix == 0xf3 && insn->traits & INSN_KEEPS_RESULT)
 			continue;
