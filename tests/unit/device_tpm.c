@@ -45,7 +45,8 @@ static void answer(struct peer *peer, uint32_t code, const uint8_t *data, unsign
 
 	put(bytes + 2, 10 + size);
 	put(bytes + 6, code);
-	memcpy(bytes + 10, data, size);
+	if (size)
+		memcpy(bytes + 10, data, size);
 	if (write(peer->data, bytes, 10 + size) < 0)
 		return;
 }

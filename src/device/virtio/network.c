@@ -43,7 +43,7 @@ struct network {
 	uint8_t first_mac[MAC_BYTES]; /* fixed: after a reset */
 	bool is_down; /* the cable is out */
 	/* A received frame with its header; `pending` bytes of it wait for buffers. */
-	uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
+	_Alignas(struct virtio_net_hdr_v1) uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
 	size_t pending;
 	uint8_t sent[HEADER_BYTES + NET_FRAME_MAX];
 };

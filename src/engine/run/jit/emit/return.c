@@ -259,10 +259,18 @@ static void emit_lookup_stub(const struct jit_stubs *stubs, struct emitter *e, u
 {
 	int32_t jumps = jump_table(set);
 	struct short_jump hit, canonical;
+	struct near_jump miss;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_jump_probe(e, jumps);
 	hit = emit_jrcxz(e);
+	miss = emit_jump(e);
+	emit_bind_short(e, hit);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(jumps));
+	emit_store_state(e, HOST_R14, FRAME(spill[2]));
+	emit_return_host(e);
+	emit_bind(e, miss);
 	emit_constant(e, HOST_RCX, CANONICAL_SHIFT);
 	emit_shift_signed(e, true, HOST_R14, HOST_R13); /* 0 or -1 */
 	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
@@ -276,11 +284,6 @@ static void emit_lookup_stub(const struct jit_stubs *stubs, struct emitter *e, u
 	emit_bind_short(e, canonical);
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_constant(e, HOST_R14, (uintptr_t)stubs->return_exit);
-	emit_store_state(e, HOST_R14, FRAME(spill[2]));
-	emit_return_host(e);
-	emit_bind_short(e, hit);
-	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
-	emit_gs_op(e, true, 0x8b, HOST_R14, HOST_R14, 1, JUMP_CODE(jumps));
 	emit_store_state(e, HOST_R14, FRAME(spill[2]));
 	emit_return_host(e);
 }
