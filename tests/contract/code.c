@@ -306,6 +306,28 @@ static void test_other_slots(struct machine *machine, uint8_t *memory)
 	check_equal(code_made(machine), made);
 }
 
+/* An instruction that shows to be longer than 15 bytes before the end of its page, which memory ends with. */
+static void test_too_long(const struct kvm_system *system)
+{
+	/* 10 prefixes; addl $..., disp32(%rip) */
+	static const char code[] = "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66" "\x81\x05";
+	uint8_t *memory = mmap(NULL, 2 * SLOT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint32_t at = SLOT_SIZE - (sizeof(code) - 1);
+	struct machine machine;
+
+	check(memory != MAP_FAILED);
+	check_equal(mprotect(memory + SLOT_SIZE, SLOT_SIZE, PROT_NONE), 0);
+	memcpy(memory + at, code, sizeof(code) - 1);
+	machine_create(&machine, system, IRQCHIP_NONE, "\xf4", 1);
+	set_slot(&machine, memory, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		machine_enter_long(&machine, &machine.vcpu, SLOT_GPA + at);
+		machine_expect(&machine, KVM_EXIT_SHUTDOWN); /* #GP, and no IDT */
+	}
+	machine_destroy(&machine);
+	munmap(memory, 2 * SLOT_SIZE);
+}
+
 int main(int argc, char **argv)
 {
 	struct kvm_system system;
@@ -342,6 +364,8 @@ int main(int argc, char **argv)
 	machine_create_telling(&machine, &system, IRQCHIP_NONE, "\xf4", 1);
 	test_monitor_writes(&machine, true);
 	machine_destroy(&machine);
+	if (contract_is_engine(&system))
+		test_too_long(&system);
 	test_company(&system);
 	test_locked(&system);
 	return contract_close(&system);

@@ -220,8 +220,10 @@ static struct interp_block *block_build(struct cpu *cpu, uint64_t gpa, const uin
 
 		if (rc == -ENODATA)
 			break;
+		/* Which may show before the page's last byte; blocks end there. */
 		if (rc == -E2BIG)
-			insn_make_bad(insn, &forms[count], too_long, INSN_LENGTH_MAX);
+			insn_make_bad(insn, &forms[count], too_long,
+				      available - size < INSN_LENGTH_MAX ? available - size : INSN_LENGTH_MAX);
 		size += insn->length;
 		count++;
 		if (insn->ends_block || (hot && insn->traits & INSN_WRITES_MEMORY))
