@@ -22,16 +22,8 @@ static void begin_freeze(void *context)
 static void end_freeze(void *context)
 {
 	struct block *block = context;
-	struct block_request *request = block->held;
-
 	block->is_frozen = false;
-	block->held = block->last_held = NULL;
-	while (request) {
-		struct block_request *next = request->next;
-
-		request_start(block, request);
-		request = next;
-	}
+	request_list_start(&block->held, block);
 }
 
 void block_freeze(struct block *block)

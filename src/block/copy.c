@@ -45,7 +45,7 @@ struct block_copy {
 	pthread_t thread;
 	bool has_thread;
 	/* Requests that wait for the thread: the I/O thread's alone. */
-	struct block_request *waiting, *last_waiting;
+	struct request_list waiting;
 	bool has_waiting; /* atomic */
 
 	pthread_mutex_t lock; /* guards what follows; nothing is called under it */
@@ -128,12 +128,7 @@ static bool holds(struct disk_watch *watch, struct block_request *request)
 			break;
 	if (piece > last || piece >= copy->pieces)
 		return false;
-	request->next = NULL;
-	if (copy->last_waiting)
-		copy->last_waiting->next = request;
-	else
-		copy->waiting = request;
-	copy->last_waiting = request;
+	request_list_add(&copy->waiting, request);
 	__atomic_store_n(&copy->next, piece, __ATOMIC_RELEASE);
 	__atomic_store_n(&copy->has_waiting, true, __ATOMIC_RELEASE);
 	return true;
@@ -158,17 +153,9 @@ static void changed(struct disk_watch *watch, const struct block_request *reques
 static void begin_waiting(void *context)
 {
 	struct block_copy *copy = context;
-	struct block *block = copy->block;
-	struct block_request *request = copy->waiting;
 
-	copy->waiting = copy->last_waiting = NULL;
 	__atomic_store_n(&copy->has_waiting, false, __ATOMIC_RELEASE);
-	while (request) {
-		struct block_request *next = request->next;
-
-		request_start(block, request);
-		request = next;
-	}
+	request_list_start(&copy->waiting, copy->block);
 }
 
 /* --- its thread --- */
@@ -312,7 +299,7 @@ static int settle_target(struct block_copy *copy)
 static void take_off(struct block_copy *copy)
 {
 	copy->is_off = true;
-	if (copy->waiting)
+	if (copy->waiting.first)
 		block_call(copy->block, begin_waiting, copy);
 }
 

@@ -25,6 +25,11 @@ struct disk_watch {
 	void (*disk_goes)(struct disk_watch *watch);
 };
 
+/* Requests in the order in which they came, until they begin. The I/O thread's alone. */
+struct request_list {
+	struct block_request *first, *last;
+};
+
 struct block {
 	struct block_info info;
 	struct node *node;
@@ -59,7 +64,7 @@ struct block {
 	/* The I/O thread's alone: */
 	struct range_lock ranges;
 	bool is_frozen;			/* what comes is not begun, but put into `held` */
-	struct block_request *held, *last_held;
+	struct request_list held;
 	bool is_submitting;		/* block_submit is on the stack: nothing may complete */
 	struct operation *completed;	/* what was finished meanwhile */
 	struct operation *last_completed;
@@ -68,6 +73,10 @@ struct block {
 /* On the I/O thread: begin a request; complete what was finished while nothing might. */
 void request_start(struct block *block, struct block_request *request);
 void request_complete_deferred(struct block *block);
+
+void request_list_add(struct request_list *list, struct block_request *request);
+/* Begin all of them; who has to wait again is put into the list anew. */
+void request_list_start(struct request_list *list, struct block *block);
 
 /*
  * Begin no more requests, and wait until those that were begun have ended; block_thaw does begin them, with those that

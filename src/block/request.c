@@ -372,15 +372,27 @@ static int check(const struct block *block, const struct block_request *request)
 	return 0;
 }
 
-/* It begins when the disk is thawed. */
-static void hold(struct block *block, struct block_request *request)
+void request_list_add(struct request_list *list, struct block_request *request)
 {
 	request->next = NULL;
-	if (block->last_held)
-		block->last_held->next = request;
+	if (list->last)
+		list->last->next = request;
 	else
-		block->held = request;
-	block->last_held = request;
+		list->first = request;
+	list->last = request;
+}
+
+void request_list_start(struct request_list *list, struct block *block)
+{
+	struct block_request *request = list->first;
+
+	*list = (struct request_list){NULL, NULL};
+	while (request) {
+		struct block_request *next = request->next;
+
+		request_start(block, request);
+		request = next;
+	}
 }
 
 void request_start(struct block *block, struct block_request *request)
@@ -389,7 +401,7 @@ void request_start(struct block *block, struct block_request *request)
 	enum range_mode mode = RANGE_EXCLUSIVE;
 
 	if (block->is_frozen) {
-		hold(block, request);
+		request_list_add(&block->held, request);
 		return;
 	}
 	if (block->watch && block->watch->holds(block->watch, request))

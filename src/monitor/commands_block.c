@@ -1,22 +1,11 @@
 /* QMP's commands about disks that are in use: whoever knows the command line carries them out. */
 #include <errno.h>
 
-#include "monitor/migration.h"
 #include <qmp_commands.h>
 
 static json_t *change(struct qmp_call *call, enum monitor_change what, const json_t *arguments)
 {
-	const struct monitor_facts *facts = &call->monitor->facts;
-
-	if (!facts->change || !call->monitor->machine) {
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
-		return NULL;
-	}
-	if (migration_is_active(call->monitor)) {
-		error_set(&call->error, EBUSY, "devices and disks do not change while the machine is migrated");
-		return NULL;
-	}
-	return facts->change(facts->change_context, what, arguments, &call->error) == 0 ? qmp_done() : NULL;
+	return qmp_change(call, what, arguments) == 0 ? qmp_done() : NULL;
 }
 
 json_t *qmp_block_resize(struct qmp_call *call)

@@ -10,13 +10,6 @@
 #define HOLD_MS_MAX 10000
 #define KEYS_MAX    16
 
-static bool need_machine(struct qmp_call *call)
-{
-	if (!call->monitor->machine)
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
-	return call->monitor->machine != NULL;
-}
-
 /* A display that is named must be the one there is. */
 static bool is_display(struct qmp_call *call, const char *id)
 {
@@ -41,7 +34,7 @@ json_t *qmp_screendump(struct qmp_call *call)
 	const char *format = json_string_value(json_object_get(call->arguments, "format"));
 	int fd, result;
 
-	if (!need_machine(call) || (id && !is_display(call, id)))
+	if (!qmp_need_machine(call) || (id && !is_display(call, id)))
 		return NULL;
 	if (json_integer_value(json_object_get(call->arguments, "head")) != 0) {
 		error_set(&call->error, EINVAL, "a display has one head");
@@ -85,7 +78,7 @@ json_t *qmp_send_key(struct qmp_call *call)
 	const struct key *pressed[KEYS_MAX];
 	size_t i;
 
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	if (hold_ms < 0 || hold_ms > HOLD_MS_MAX || json_array_size(list) > KEYS_MAX) {
 		error_set(&call->error, EINVAL, "use at most %u keys, held for 0 to %u ms", KEYS_MAX,
@@ -184,7 +177,7 @@ json_t *qmp_input_send_event(struct qmp_call *call)
 	json_t *events = json_object_get(call->arguments, "events"), *event;
 	size_t i;
 
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	if (json_object_get(call->arguments, "device")) {
 		call->error_class = "DeviceNotFound";

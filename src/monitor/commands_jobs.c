@@ -122,10 +122,8 @@ static json_t *start(struct qmp_call *call, enum job_type type)
 	struct monitor_job *job, **last = &monitor->jobs;
 	unsigned count = 0;
 
-	if (!monitor->machine) {
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+	if (!qmp_need_machine(call))
 		return NULL;
-	}
 	if (find_job(monitor, id)) {
 		error_set(&call->error, EEXIST, "Job ID '%.60s' already in use", id);
 		return NULL;

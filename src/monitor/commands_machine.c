@@ -49,17 +49,9 @@ json_t *qmp_query_status(struct qmp_call *call)
 			 "running", machine && !pauses);
 }
 
-/* False, with the call's error, when there is no machine. */
-static bool need_machine(struct qmp_call *call)
-{
-	if (!call->monitor->machine)
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
-	return call->monitor->machine != NULL;
-}
-
 json_t *qmp_stop(struct qmp_call *call)
 {
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	/* Who asks is answered when the machine has stopped. */
 	call->is_deferred = !machine_pauses(call->monitor->machine);
@@ -69,7 +61,7 @@ json_t *qmp_stop(struct qmp_call *call)
 
 json_t *qmp_cont(struct qmp_call *call)
 {
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	if (machine_pauses(call->monitor->machine) & MACHINE_PAUSE_OFF) {
 		error_set(&call->error, EINVAL, "Resetting the Virtual Machine is required");
@@ -86,7 +78,7 @@ json_t *qmp_cont(struct qmp_call *call)
 
 json_t *qmp_system_reset(struct qmp_call *call)
 {
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	machine_ask_reset(call->monitor->machine);
 	return qmp_done();
@@ -94,7 +86,7 @@ json_t *qmp_system_reset(struct qmp_call *call)
 
 json_t *qmp_system_powerdown(struct qmp_call *call)
 {
-	if (!need_machine(call) ||
+	if (!qmp_need_machine(call) ||
 	    machine_press_power_button(call->monitor->machine, &call->error) < 0)
 		return NULL;
 	return qmp_done();
@@ -102,7 +94,7 @@ json_t *qmp_system_powerdown(struct qmp_call *call)
 
 json_t *qmp_system_wakeup(struct qmp_call *call)
 {
-	if (!need_machine(call) || machine_wake_up(call->monitor->machine, &call->error) < 0)
+	if (!qmp_need_machine(call) || machine_wake_up(call->monitor->machine, &call->error) < 0)
 		return NULL;
 	return qmp_done();
 }
@@ -178,7 +170,7 @@ json_t *qmp_query_machines(struct qmp_call *call)
 
 json_t *qmp_query_memory_size_summary(struct qmp_call *call)
 {
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	return json_pack("{s:I,s:i}", "base-memory",
 			 (json_int_t)machine_configuration(call->monitor->machine)->ram_bytes,
@@ -257,7 +249,7 @@ json_t *qmp_watchdog_set_action(struct qmp_call *call)
 {
 	enum machine_watchdog action;
 
-	if (!need_machine(call))
+	if (!qmp_need_machine(call))
 		return NULL;
 	/* The schema has checked the word. */
 	if (machine_watchdog_parse(json_string_value(json_object_get(call->arguments, "action")), &action) < 0) {

@@ -30,10 +30,8 @@ json_t *qmp_migrate(struct qmp_call *call)
 	struct machine *machine = call->monitor->machine;
 	int fd;
 
-	if (!machine) {
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+	if (!qmp_need_machine(call))
 		return NULL;
-	}
 	if (json_is_true(json_object_get(call->arguments, "blk")) ||
 	    json_is_true(json_object_get(call->arguments, "inc"))) {
 		error_set(&call->error, ENOTSUP, "disks are not copied: leave out 'blk' and 'inc'");

@@ -4,19 +4,21 @@
 #include "monitor/migration.h"
 #include <qmp_commands.h>
 
-static json_t *change(struct qmp_call *call, enum monitor_change what)
+int qmp_change(struct qmp_call *call, enum monitor_change what, const json_t *arguments)
 {
 	const struct monitor_facts *facts = &call->monitor->facts;
 
-	if (!facts->change || !call->monitor->machine) {
-		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
-		return NULL;
-	}
-	if (migration_is_active(call->monitor)) {
-		error_set(&call->error, EBUSY, "devices and disks do not change while the machine is migrated");
-		return NULL;
-	}
-	switch (facts->change(facts->change_context, what, call->arguments, &call->error)) {
+	/* -ENODEV is a device's. */
+	if (!facts->change || !call->monitor->machine)
+		return error_set(&call->error, ENXIO, "there is no machine (-machine none)");
+	if (migration_is_active(call->monitor))
+		return error_set(&call->error, EBUSY, "devices and disks do not change while the machine is migrated");
+	return facts->change(facts->change_context, what, arguments, &call->error);
+}
+
+static json_t *change(struct qmp_call *call, enum monitor_change what)
+{
+	switch (qmp_change(call, what, call->arguments)) {
 	case 0: return qmp_done();
 	case -ENODEV:
 		/* A device that is not there is another class than one that cannot be made. */

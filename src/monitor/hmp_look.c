@@ -65,34 +65,30 @@ void hmp_info_registers(struct hmp_line *line)
 	end(&look);
 }
 
-void hmp_info_mem(struct hmp_line *line)
+/* What needs no more words than its name. */
+static void show(struct hmp_line *line, void (*what)(const struct look *look))
 {
 	struct look look;
 
 	if (!begin(line, &look))
 		return;
-	look_ranges(&look);
+	what(&look);
 	end(&look);
+}
+
+void hmp_info_mem(struct hmp_line *line)
+{
+	show(line, look_ranges);
 }
 
 void hmp_info_tlb(struct hmp_line *line)
 {
-	struct look look;
-
-	if (!begin(line, &look))
-		return;
-	look_tlb(&look);
-	end(&look);
+	show(line, look_tlb);
 }
 
 void hmp_info_pic(struct hmp_line *line)
 {
-	struct look look;
-
-	if (!begin(line, &look))
-		return;
-	look_pic(&look);
-	end(&look);
+	show(line, look_pic);
 }
 
 void hmp_info_lapic(struct hmp_line *line)

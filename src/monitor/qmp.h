@@ -2,6 +2,8 @@
 #ifndef KVIK_MONITOR_QMP_H
 #define KVIK_MONITOR_QMP_H
 
+#include <errno.h>
+
 #include "monitor/monitor_state.h"
 #include "util/error.h"
 
@@ -20,6 +22,17 @@ static inline json_t *qmp_done(void)
 {
 	return json_object();
 }
+
+/* False, with the call's error, when there is no machine. */
+static inline bool qmp_need_machine(struct qmp_call *call)
+{
+	if (!call->monitor->machine)
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
+	return call->monitor->machine != NULL;
+}
+
+/* Have devices or disks change, by whoever knows the command line. 0, or -errno with the call's error. */
+int qmp_change(struct qmp_call *call, enum monitor_change what, const json_t *arguments);
 
 /* Carry out a command whose arguments were checked. The answer, the caller's, or NULL with an error. */
 json_t *qmp_run(struct qmp_call *call, const char *command);

@@ -1,4 +1,5 @@
 #include "net/stream_frames.h"
+#include "util/endian.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,7 +22,7 @@ int stream_frames_next(struct stream_frames *frames, const uint8_t **frame)
 
 	if (left < STREAM_LENGTH_BYTES)
 		return 0;
-	size = (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+	size = get_be32(at);
 	if (!size || size > NET_FRAME_MAX)
 		return -EPROTO;
 	if (left - STREAM_LENGTH_BYTES < size)
@@ -33,8 +34,5 @@ int stream_frames_next(struct stream_frames *frames, const uint8_t **frame)
 
 void stream_frames_put_length(uint8_t bytes[STREAM_LENGTH_BYTES], size_t size)
 {
-	bytes[0] = size >> 24;
-	bytes[1] = size >> 16;
-	bytes[2] = size >> 8;
-	bytes[3] = size;
+	put_be32(bytes, size);
 }

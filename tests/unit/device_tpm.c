@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "device/tpm/tpm.h"
+#include "util/endian.h"
 
 /* Codes of commands that the peer knows. */
 enum { ECHO = 0x100, HANG, DIE, LIE };
@@ -28,23 +29,12 @@ struct peer {
 	pthread_t thread;
 };
 
-static uint32_t get(const uint8_t *bytes)
-{
-	return (uint32_t)bytes[0] << 24 | bytes[1] << 16 | bytes[2] << 8 | bytes[3];
-}
-
-static void put(uint8_t *bytes, uint32_t value)
-{
-	value = htobe32(value);
-	memcpy(bytes, &value, 4);
-}
-
 static void answer(struct peer *peer, uint32_t code, const uint8_t *data, unsigned size)
 {
 	uint8_t bytes[64] = {peer->tag >> 8, peer->tag & 0xff};
 
-	put(bytes + 2, 10 + size);
-	put(bytes + 6, code);
+	put_be32(bytes + 2, 10 + size);
+	put_be32(bytes + 6, code);
 	if (size)
 		memcpy(bytes + 10, data, size);
 	if (write(peer->data, bytes, 10 + size) < 0)
@@ -69,9 +59,9 @@ static bool serve_control(struct peer *peer)
 	size = recvmsg(peer->control, &message, MSG_CMSG_CLOEXEC);
 	if (size < 4)
 		return false;
-	switch (get(bytes)) {
+	switch (get_be32(bytes)) {
 	case 1:
-		put(reply + 4, peer->capabilities);
+		put_be32(reply + 4, peer->capabilities);
 		replied = 8;
 		break;
 	case 2: peer->inits++; break;
@@ -96,7 +86,7 @@ static bool serve_data(struct peer *peer)
 
 	if (size < 10)
 		return false;
-	switch (get(command + 6)) {
+	switch (get_be32(command + 6)) {
 	case HANG: return true;
 	case DIE: return false;
 	case LIE: return write(peer->data, lie, sizeof(lie)) == sizeof(lie);
@@ -236,7 +226,7 @@ static uint32_t tis_receive(struct rig *rig, unsigned locality, bool has_data)
 	assert_int_equal(tis_read(rig, locality, 0x24, 1), 0xff);
 	if (has_data)
 		assert_memory_equal(bytes + 10, "\1\2\3\4", 4);
-	return get(bytes + 6);
+	return get_be32(bytes + 6);
 }
 
 static void test_tis(void **state)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "device/bus/pci_parts.h"
+#include "util/endian.h"
 
 #define UNIT	      512  /* that lengths of images count */
 #define BYTES_MIN     2048 /* the register's lower bits are not an address's */
@@ -40,11 +41,6 @@ static void write_rom(void *device, uint64_t offset, unsigned size, uint64_t val
 
 static const struct mmio_ops rom_ops = {.read = read_rom, .write = write_rom};
 
-static unsigned get16(const uint8_t *bytes)
-{
-	return bytes[0] | bytes[1] << 8;
-}
-
 /* The image's bytes add up to 0 on a PC (§6.3.3): after one was replaced. */
 static void replace(uint8_t *image, unsigned offset, uint8_t byte, bool has_sum)
 {
@@ -66,10 +62,10 @@ static void adapt(const struct pci_function *function, uint8_t *rom, size_t size
 		left = size - at;
 		if (left < IMAGE_HEADER || memcmp(image, signature, sizeof(signature)) != 0)
 			return;
-		data = get16(image + IMAGE_DATA);
+		data = get_le16(image + IMAGE_DATA);
 		if (data < IMAGE_HEADER || data + DATA_BYTES > left || memcmp(image + data, "PCIR", 4) != 0)
 			return;
-		bytes = (size_t)get16(image + data + DATA_UNITS) * UNIT;
+		bytes = (size_t)get_le16(image + data + DATA_UNITS) * UNIT;
 		is_last = image[data + DATA_FLAGS] & FLAG_LAST;
 		for (i = 0; i < 4; i++)
 			replace(image, data + DATA_VENDOR + i, function->config[PCI_VENDOR + i],

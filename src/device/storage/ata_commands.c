@@ -1,6 +1,5 @@
 #include "device/storage/ata.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "device/storage/ata_identify.h"
@@ -484,9 +483,7 @@ void ata_drive_restore(struct ata_drive *drive, const struct ata_drive_state *lo
 	const struct ata_drive *copy = &loaded->copy;
 
 	drive_restore(&drive->drive, &loaded->drive);
-	drive->unit.last = copy->unit.last;
-	drive->unit.attention = copy->unit.attention;
-	drive->unit.event = copy->unit.event;
+	scsi_unit_restore(&drive->unit, &copy->unit);
 	drive->registers = copy->registers;
 	drive->multiple = copy->multiple;
 	drive->heads = copy->heads;

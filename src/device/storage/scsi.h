@@ -79,5 +79,7 @@ static inline uint32_t scsi_block_bytes(const struct scsi_unit *unit)
 }
 
 void scsi_unit_transfer(struct scsi_unit *loaded, struct state_stream *state);
+/* What was transferred becomes the unit's. */
+void scsi_unit_restore(struct scsi_unit *unit, const struct scsi_unit *loaded);
 
 #endif

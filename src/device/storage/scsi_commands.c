@@ -379,3 +379,10 @@ void scsi_unit_transfer(struct scsi_unit *loaded, struct state_stream *state)
 	state_u8(state, "media event", &loaded->event);
 	state_check(state, "media event", loaded->event < 4);
 }
+
+void scsi_unit_restore(struct scsi_unit *unit, const struct scsi_unit *loaded)
+{
+	unit->last = loaded->last;
+	unit->attention = loaded->attention;
+	unit->event = loaded->event;
+}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "device/tpm/tpm.h"
+#include "util/endian.h"
 
 #define LOC_STATE	 0x00
 #define LOC_CTRL	 0x08
@@ -89,7 +90,7 @@ static uint64_t tpm_crb_read(void *device, uint64_t at, unsigned size)
 
 static void execute(struct tpm_crb *crb)
 {
-	size_t size = (size_t)crb->buffer[2] << 24 | crb->buffer[3] << 16 | crb->buffer[4] << 8 | crb->buffer[5];
+	size_t size = get_be32(crb->buffer + 2);
 
 	if (!crb->is_granted || crb->is_executing)
 		return;
@@ -172,12 +173,6 @@ static void tpm_crb_reset(void *device)
 	tpm_emulator_reset(crb->emulator);
 }
 
-static void tpm_crb_refuse(void *device, struct state_stream *state)
-{
-	(void)device;
-	state_fail(state, "a machine with a TPM cannot be saved: what that keeps is in its own process");
-}
-
 static void tpm_crb_destroy(void *device)
 {
 	struct tpm_crb *crb = device;
@@ -190,8 +185,8 @@ static void tpm_crb_destroy(void *device)
 const struct device_ops tpm_crb_device_ops = {
 	.version = 1,
 	.reset = tpm_crb_reset,
-	.save = tpm_crb_refuse,
-	.load = tpm_crb_refuse,
+	.save = tpm_refuse_state,
+	.load = tpm_refuse_state,
 	.destroy = tpm_crb_destroy,
 };
 

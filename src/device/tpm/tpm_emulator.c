@@ -16,7 +16,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "util/endian.h"
 #include "util/log.h"
+#include "util/state.h"
 
 enum tpm_control {
 	GET_CAPABILITY = 1, INIT = 2, SHUTDOWN = 3, GET_ESTABLISHED = 4, SET_LOCALITY = 5, CANCEL = 9,
@@ -75,21 +77,6 @@ static unsigned reply_bytes(enum tpm_control what)
 	}
 }
 
-static uint32_t number_at(const uint8_t *bytes)
-{
-	uint32_t value_be;
-
-	memcpy(&value_be, bytes, sizeof(value_be));
-	return be32toh(value_be);
-}
-
-static void put_number(uint8_t *bytes, uint32_t value)
-{
-	uint32_t value_be = htobe32(value);
-
-	memcpy(bytes, &value_be, sizeof(value_be));
-}
-
 /* --- before the machine runs: one request after another --- */
 
 static int transfer_whole(int fd, void *bytes, size_t size, bool is_out)
@@ -123,8 +110,8 @@ static int ask(int control, enum tpm_control what, uint32_t argument, bool has_a
 	struct cmsghdr *header;
 	int result;
 
-	put_number(request, what);
-	put_number(request + 4, argument);
+	put_be32(request, what);
+	put_be32(request + 4, argument);
 	if (passed >= 0) {
 		message.msg_control = extra.bytes;
 		message.msg_controllen = sizeof(extra.bytes);
@@ -139,8 +126,8 @@ static int ask(int control, enum tpm_control what, uint32_t argument, bool has_a
 		result = transfer_whole(control, reply, reply_bytes(what), false);
 	if (result < 0)
 		return error_set_errno(error, -result, "the TPM's process does not answer");
-	if (what != GET_CAPABILITY && number_at(reply))
-		return error_set(error, EIO, "the TPM's process refuses request %u with %u", what, number_at(reply));
+	if (what != GET_CAPABILITY && get_be32(reply))
+		return error_set(error, EIO, "the TPM's process refuses request %u with %u", what, get_be32(reply));
 	return 0;
 }
 
@@ -156,7 +143,7 @@ static int check_version(int data, struct error *error)
 	if (result == 0)
 		result = transfer_whole(data, answer, HEADER_BYTES, false);
 	if (result == 0) {
-		size = number_at(answer + HEADER_SIZE);
+		size = get_be32(answer + HEADER_SIZE);
 		if (size < HEADER_BYTES || size > sizeof(answer))
 			return error_set(error, EPROTO, "the TPM's process answers with what is no answer");
 		result = transfer_whole(data, answer + HEADER_BYTES, size - HEADER_BYTES, false);
@@ -183,9 +170,9 @@ static int agree(int control, int data, int theirs, struct error *error)
 	uint8_t reply[REPLY_MAX];
 	int result = ask(control, GET_CAPABILITY, 0, false, -1, reply, error);
 
-	if (result == 0 && (number_at(reply + 4) & CAPABILITIES) != CAPABILITIES)
+	if (result == 0 && (get_be32(reply + 4) & CAPABILITIES) != CAPABILITIES)
 		result = error_set(error, ENOTSUP, "the TPM's process cannot do all that is needed: it has %x of %x",
-				   number_at(reply + 4), CAPABILITIES);
+				   get_be32(reply + 4), CAPABILITIES);
 	if (result == 0)
 		result = ask(control, SET_DATAFD, 0, false, theirs, reply, error);
 	if (result == 0)
@@ -232,7 +219,7 @@ void tpm_emulator_destroy(struct tpm_emulator *emulator)
 	}
 	event_timer_destroy(&emulator->failure);
 	/* Whether it hears that or not. */
-	put_number(request, SHUTDOWN);
+	put_be32(request, SHUTDOWN);
 	if (write(emulator->control.fd, request, sizeof(request)) < 0)
 		log_debug("the TPM's process has gone");
 	close(emulator->control.fd);
@@ -258,7 +245,7 @@ static void send_request(struct tpm_emulator *emulator)
 	const struct tpm_request *request = &emulator->requests[emulator->first];
 	uint8_t bytes[4 + ARGUMENTS_MAX];
 
-	put_number(bytes, request->what);
+	put_be32(bytes, request->what);
 	memcpy(bytes + 4, request->arguments, request->size);
 	emulator->is_asked = true;
 	emulator->reply_used = 0;
@@ -312,8 +299,8 @@ static void take_reply(struct tpm_emulator *emulator)
 	emulator->first = (emulator->first + 1) % REQUESTS_MAX;
 	emulator->count--;
 	emulator->is_asked = false;
-	if (number_at(emulator->reply)) {
-		log_warning("the TPM's process refuses request %u with %u", what, number_at(emulator->reply));
+	if (get_be32(emulator->reply)) {
+		log_warning("the TPM's process refuses request %u with %u", what, get_be32(emulator->reply));
 		if (what == INIT)
 			break_off(emulator, "it does not begin anew");
 	} else if (what == GET_ESTABLISHED) {
@@ -346,8 +333,8 @@ static void tell_failure(struct tpm_emulator *emulator)
 {
 	uint8_t failure[HEADER_BYTES] = {TAG_NO_SESSIONS >> 8, TAG_NO_SESSIONS & 0xff};
 
-	put_number(failure + HEADER_SIZE, sizeof(failure));
-	put_number(failure + 6, RC_FAILURE);
+	put_be32(failure + HEADER_SIZE, sizeof(failure));
+	put_be32(failure + 6, RC_FAILURE);
 	tell(emulator, failure, sizeof(failure));
 }
 
@@ -396,7 +383,7 @@ static bool receive_answer(struct tpm_emulator *emulator)
 	if (emulator->answer_used < HEADER_BYTES &&
 	    !receive(emulator, emulator->data.fd, emulator->answer, HEADER_BYTES, &emulator->answer_used))
 		return false;
-	size = number_at(emulator->answer + HEADER_SIZE);
+	size = get_be32(emulator->answer + HEADER_SIZE);
 	if (size < HEADER_BYTES || size > emulator->buffer_bytes) {
 		break_off(emulator, "it answers with what is no answer");
 		return false;
@@ -456,7 +443,7 @@ void tpm_emulator_reset(struct tpm_emulator *emulator)
 {
 	uint8_t size[4], flags[4] = {0};
 
-	put_number(size, emulator->buffer_bytes);
+	put_be32(size, emulator->buffer_bytes);
 	pthread_mutex_lock(&emulator->lock);
 	emulator->is_wanted = false;
 	if (emulator->is_sent) {
@@ -523,4 +510,10 @@ void tpm_emulator_reset_established(struct tpm_emulator *emulator, uint8_t local
 		go_on(emulator);
 	}
 	pthread_mutex_unlock(&emulator->lock);
+}
+
+void tpm_refuse_state(void *device, struct state_stream *state)
+{
+	(void)device;
+	state_fail(state, "a machine with a TPM cannot be saved: what that keeps is in its own process");
 }

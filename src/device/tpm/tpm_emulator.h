@@ -17,6 +17,7 @@
 
 #define TPM_BUFFER_BYTES 4096 /* no command and no answer has more */
 
+struct state_stream;
 struct tpm_emulator;
 
 /*
@@ -46,5 +47,8 @@ void tpm_emulator_cancel(struct tpm_emulator *emulator);
 /* TPM_ACCESS's tpmEstablishment, and its end. Likewise. */
 bool tpm_emulator_is_established(const struct tpm_emulator *emulator);
 void tpm_emulator_reset_established(struct tpm_emulator *emulator, uint8_t locality);
+
+/* device_ops.save and .load of what stands before a TPM: refused by name. */
+void tpm_refuse_state(void *device, struct state_stream *state);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "device/tpm/tpm.h"
+#include "util/endian.h"
 
 #define LOCALITIES   5
 #define NO_LOCALITY  0xff
@@ -76,7 +77,7 @@ static size_t wanted_bytes(const struct tpm_tis *tis)
 {
 	if (tis->size < HEADER_SIZE + 4)
 		return 0;
-	return (size_t)tis->buffer[2] << 24 | tis->buffer[3] << 16 | tis->buffer[4] << 8 | tis->buffer[5];
+	return get_be32(tis->buffer + 2);
 }
 
 static bool expects_more(const struct tpm_tis *tis)
@@ -328,12 +329,6 @@ static void tpm_tis_reset(void *device)
 	tpm_emulator_reset(tis->emulator);
 }
 
-static void tpm_tis_refuse(void *device, struct state_stream *state)
-{
-	(void)device;
-	state_fail(state, "a machine with a TPM cannot be saved: what that keeps is in its own process");
-}
-
 static void tpm_tis_destroy(void *device)
 {
 	struct tpm_tis *tis = device;
@@ -346,8 +341,8 @@ static void tpm_tis_destroy(void *device)
 const struct device_ops tpm_tis_device_ops = {
 	.version = 1,
 	.reset = tpm_tis_reset,
-	.save = tpm_tis_refuse,
-	.load = tpm_tis_refuse,
+	.save = tpm_refuse_state,
+	.load = tpm_refuse_state,
 	.destroy = tpm_tis_destroy,
 };
 

@@ -403,9 +403,7 @@ static void loaded(struct usb_device *device, const struct usb_device *from)
 	const struct drive_state drive = {copy->drive.is_open, copy->drive.is_locked, copy->drive.has_changed};
 
 	drive_restore(&storage->drive, &drive);
-	storage->unit.last = copy->unit.last;
-	storage->unit.attention = copy->unit.attention;
-	storage->unit.event = copy->unit.event;
+	scsi_unit_restore(&storage->unit, &copy->unit);
 	storage->phase = copy->phase;
 	storage->is_refused = copy->is_refused;
 	storage->has_phase_error = copy->has_phase_error;

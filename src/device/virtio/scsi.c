@@ -413,9 +413,7 @@ static void loaded(struct virtio_device *virtio)
 		if (!adapter->targets[i].drive.is_present)
 			continue;
 		drive_restore(&adapter->targets[i].drive, &adapter->loaded[i].drive);
-		adapter->targets[i].unit.last = adapter->loaded[i].unit.last;
-		adapter->targets[i].unit.attention = adapter->loaded[i].unit.attention;
-		adapter->targets[i].unit.event = adapter->loaded[i].unit.event;
+		scsi_unit_restore(&adapter->targets[i].unit, &adapter->loaded[i].unit);
 	}
 }
 
