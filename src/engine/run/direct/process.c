@@ -117,9 +117,14 @@ static int wait_for_stop(struct direct_process *process)
 			return -ESRCH;
 	}
 	memset(&buffer, 0, sizeof(buffer));
-	if (ioctl(process->listener, SECCOMP_IOCTL_NOTIF_RECV, &buffer) < 0)
-		/* ENOENT: nobody is left, or a signal took the stop back, and another follows. */
-		return errno == ENOENT && poll(&ready[1], 1, 0) == 0 ? -EINTR : -errno;
+	if (ioctl(process->listener, SECCOMP_IOCTL_NOTIF_RECV, &buffer) < 0) {
+		if (errno != ENOENT)
+			return -errno;
+		/* Nobody is left, which the listener says before the process has ended wholly; or a signal took the stop
+		 * back, and another follows. */
+		return poll(ready, 2, 0) > 0 && (ready[1].revents || (ready[0].revents & (POLLHUP | POLLERR))) ?
+			       -ESRCH : -EINTR;
+	}
 	process->notification = buffer.notification.id;
 	return 0;
 }
@@ -283,7 +288,7 @@ int process_resume(struct direct_process *process)
 	control->pass = process->secret.pass;
 	control->count = process->count;
 	process->count = 0;
-	/* ENOENT: a kick took the stop back. It comes again, with the commands still there to be done. */
+	/* ENOENT: it was killed meanwhile; or it had stopped by the guest's jump, open to signals, and a kick took that back. */
 	if (ioctl(process->listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0)
 		return -errno;
 	return 0;
