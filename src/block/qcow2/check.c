@@ -5,6 +5,7 @@
  * Repair: leaks are repaired in place. Where refcounts are too low, nothing that they say can be
  * relied on to make room, so all of them are written anew, behind all that is used.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -268,21 +269,27 @@ static int count_refcounts(struct check *check)
 static int compare(struct check *check, enum image_repair repair)
 {
 	struct qcow2 *image = check->image;
-	uint64_t cluster, count, end = 0;
+	uint64_t cluster, count, end = 0, looked_at = UINT64_MAX;
+	bool are_zero = false;
 	int result = 0;
 
 	for (cluster = 0; cluster < check->clusters; cluster++) {
 		uint32_t wanted = references(check, cluster);
-		uint64_t block = cluster >> image->refblock_bits;
+		uint64_t in_block = cluster | ((1ull << image->refblock_bits) - 1);
+		uint64_t in_chunk = cluster | ((1ull << CHUNK_BITS) - 1);
 
-		if (!check->chunks[cluster >> CHUNK_BITS] &&
-		    (block >= image->reftable_size || image->reftable[block] == 0)) {
-			/* Nothing there at all: on to where there may be something. */
-			uint64_t in_block = cluster | ((1ull << image->refblock_bits) - 1);
-			uint64_t in_chunk = cluster | ((1ull << CHUNK_BITS) - 1);
-
-			cluster = in_block < in_chunk ? in_block : in_chunk;
-			continue;
+		/* A sparse file can be far larger than what is in it. */
+		if (!check->chunks[cluster >> CHUNK_BITS]) {
+			if (in_block != looked_at)
+				result = refcounts_are_zero(image, cluster, &are_zero);
+			if (result < 0)
+				return result;
+			looked_at = in_block;
+			if (are_zero) {
+				cluster = in_block < in_chunk ? in_block : in_chunk;
+				table_trim(&image->refblocks);
+				continue;
+			}
 		}
 		result = refcount_get(image, cluster, &count);
 		if (result < 0)
@@ -344,25 +351,47 @@ static int begin(struct check *check)
 	return check->chunks ? 0 : -ENOMEM;
 }
 
+/* The first cluster from `cluster` on that something refers to; the end of the file: there is none. */
+static uint64_t next_reference(struct check *check, uint64_t cluster)
+{
+	while (cluster < check->clusters && !references(check, cluster))
+		cluster = check->chunks[cluster >> CHUNK_BITS] ? cluster + 1
+							       : (cluster | ((1ull << CHUNK_BITS) - 1)) + 1;
+	return cluster < check->clusters ? cluster : check->clusters;
+}
+
+/* How many refcount blocks have something to count before the file's end; its last block counts as one. */
+static uint64_t blocks_needed(struct check *check)
+{
+	unsigned bits = check->image->refblock_bits;
+	uint64_t cluster, needed = 1, last = check->clusters >> bits;
+
+	for (cluster = next_reference(check, 0); cluster < check->clusters && cluster >> bits < last;
+	     cluster = next_reference(check, ((cluster >> bits) + 1) << bits))
+		needed++;
+	return needed;
+}
+
 /*
  * New refcounts, by what was counted without the old ones: a table and blocks behind the file's end,
- * to which the header points once they are there.
+ * to which the header points once they are there. Where nothing is counted there is no block.
  */
 static int rebuild(struct check *check)
 {
 	struct qcow2 *image = check->image;
 	uint64_t place = check->clusters, per_block = 1ull << image->refblock_bits;
-	uint64_t blocks = 1, clusters = 1, i, k, first;
+	uint64_t before = blocks_needed(check), blocks = before, entries, clusters = 1, made = 0, i, k, first, end;
 	uint64_t *table;
 	uint8_t *block = malloc(image->cluster_size);
 	int result = block ? 0 : -ENOMEM;
 
+	/* The table's clusters and the blocks' count themselves, from the block of the file's end on. */
 	for (;;) {
-		uint64_t total = place + blocks + clusters;
-
-		if (blocks * per_block < total)
-			blocks = (total + per_block - 1) / per_block;
-		else if (clusters * (image->cluster_size / 8) < blocks)
+		end = place + clusters + blocks;
+		entries = (end + per_block - 1) / per_block;
+		if (blocks < before + entries - 1 - place / per_block)
+			blocks = before + entries - 1 - place / per_block;
+		else if (clusters * (image->cluster_size / 8) < entries)
 			clusters++;
 		else
 			break;
@@ -372,20 +401,26 @@ static int rebuild(struct check *check)
 	table = calloc(clusters, image->cluster_size);
 	if (!table)
 		result = -ENOMEM;
-	for (i = 0; i < blocks && result == 0; i++) {
+	for (i = 0; i < entries && result == 0; i++) {
+		first = next_reference(check, i * per_block);
+		if (first / per_block > i) {
+			i = first / per_block - 1;
+			continue;
+		}
 		memset(block, 0, image->cluster_size);
 		for (k = 0; k < per_block; k++) {
 			uint64_t cluster = i * per_block + k;
 			uint64_t count = references(check, cluster);
 
-			if (cluster >= place && cluster < place + clusters + blocks)
+			if (cluster >= place && cluster < end)
 				count = 1;
 			if (count > refcount_max(image))
 				result = -ERANGE;
 			else if (count > 0)
 				refcount_put(image, block, k, count);
 		}
-		first = (place + clusters + i) << image->cluster_bits;
+		assert(made < blocks);
+		first = (place + clusters + made++) << image->cluster_bits;
 		table[i] = first;
 		if (result == 0)
 			result = file_write_at(&image->node.file, first, block, image->cluster_size);

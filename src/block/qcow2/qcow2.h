@@ -215,6 +215,8 @@ void table_trim(struct table_cache *cache);
 
 int refcounts_load(struct qcow2 *image, struct error *error);
 int refcount_get(struct qcow2 *image, uint64_t cluster, uint64_t *count);
+/* Whether all clusters that one refcount block counts, that of `cluster`, are free. */
+int refcounts_are_zero(struct qcow2 *image, uint64_t cluster, bool *are_zero);
 /* Set entry `index` of a block that is in memory only. */
 void refcount_put(const struct qcow2 *image, uint8_t *block, uint64_t index, uint64_t value);
 uint64_t refcount_max(const struct qcow2 *image);

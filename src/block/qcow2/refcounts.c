@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "block/qcow2/qcow2.h"
 
@@ -181,6 +182,21 @@ int refcount_get(struct qcow2 *image, uint64_t cluster, uint64_t *count)
 	if (result == 0)
 		*count = refcount_entry(image, block->data,
 				   cluster & ((1ull << image->refblock_bits) - 1));
+	return result;
+}
+
+int refcounts_are_zero(struct qcow2 *image, uint64_t cluster, bool *are_zero)
+{
+	uint64_t index = cluster >> image->refblock_bits;
+	struct table *block;
+	int result;
+
+	*are_zero = true;
+	if (!block_exists(image, index))
+		return 0;
+	result = block_get(image, index, &block);
+	if (result == 0)
+		*are_zero = !block->data[0] && memcmp(block->data, block->data + 1, image->cluster_size - 1) == 0;
 	return result;
 }
 

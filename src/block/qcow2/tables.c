@@ -94,6 +94,10 @@ int table_get(struct qcow2 *image, struct table_cache *cache, uint64_t offset, s
 	*table = table_find(cache, offset);
 	if (*table)
 		return 0;
+	/* It would read as zeroes; and writing it there would blow the file up, and with it the work of each check. */
+	if (offset >= __atomic_load_n(&image->node.file.size, __ATOMIC_RELAXED))
+		return image_is_corrupt(image, "a table is at %#llx, beyond the end of the file",
+					(unsigned long long)offset);
 	*table = add_table(cache, offset, image->cluster_size);
 	if (!*table)
 		return -ENOMEM;
