@@ -125,13 +125,15 @@ def add_login(root: Path) -> None:
     wants = root / "etc/systemd/system/getty.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (wants / "serial-getty@ttyS0.service").symlink_to("/lib/systemd/system/serial-getty@.service")
+    shutil.copy(HERE / "systemd-reached.service", root / "etc/systemd/system/reached.service")
     shutil.copy(HERE / "systemd-report", root / "usr/sbin/systemd-report")
     (root / "etc/systemd/system/report.service").write_text(
         "[Unit]\nAfter=multi-user.target\n[Service]\nType=idle\nExecStart=/usr/sbin/systemd-report\n")
     wants = root / "etc/systemd/system/graphical.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
-    (wants / "report.service").symlink_to("/etc/systemd/system/report.service")
+    for name in ("report", "reached"):
+        (wants / f"{name}.service").symlink_to(f"/etc/systemd/system/{name}.service")
 
 
 def systemd_archive() -> Path:
-    return archive(SYSTEMD, [HERE / "systemd-report"], add_login)
+    return archive(SYSTEMD, [HERE / "systemd-report", HERE / "systemd-reached.service"], add_login)
