@@ -12,6 +12,7 @@
 
 #include "engine/run/events.h"
 #include "engine/run/interp/interp.h"
+#include "engine/run/tier/code_outside.h"
 #include "x86_platform.h"
 
 #define PAGE  0x1000u
@@ -405,37 +406,88 @@ static void test_made_of(void **state)
 	assert_false(code_is_made_of(index, UINT64_MAX - 7, 8));
 }
 
-/* Code that was written from outside runs as it is when that was told, before the CPU runs again. Code stays what it
- * is as long as nothing was. */
+/* What CPUs see of writes from outside that were told. */
+static void write_outside(uint64_t gpa, uint64_t size)
+{
+	code_written_outside(&test.vm.code, gpa, size);
+	event_see_outside_writes(&test.cpu);
+}
+
+/* Code that was written from outside runs as it is when that was told, before the CPU runs again. Code beside it stays, and is
+ * not even compared. */
 static void test_told_writes(void **state)
 {
 	static const uint8_t code[] = { 0x83, 0xc0, 0x01, 0x0f, 0x0b };
-	_Atomic uint32_t writes = 0;
 	uint64_t epoch;
 	uint32_t sum = 0;
 
 	(void)state;
 	memcpy(test.memory + OTHER, code, sizeof(code));
-	test.cpu.outside_writes = &writes;
+	memcpy(test.memory + OTHER + 2 * CODE_GRANULE, code, sizeof(code));
 	test.cpu.tells_outside_writes = true;
-	writes++;
-	event_see_outside_writes(&test.cpu);
-	for (unsigned i = 0; i < 3; i++)
+	write_outside(0, UINT64_MAX);
+	for (unsigned i = 0; i < 3; i++) {
 		run_at(OTHER, ++sum);
-	epoch = test.cpu.code_epoch;
-	event_see_outside_writes(&test.cpu);
-	assert_int_equal(run_at(OTHER, ++sum), 0);
-	assert_int_equal(test.cpu.code_epoch, epoch);
-	for (unsigned i = 0; i < 4; i++) {
-		assert_true(code_is_made_of(&test.vm.code, OTHER + 2, 1));
-		test.memory[OTHER + 2] = (uint8_t)(2 + i);
-		writes++;
-		event_see_outside_writes(&test.cpu);
-		sum += 2 + i;
-		run_at(OTHER, sum);
-		assert_int_equal(test.cpu.code_epoch, ++epoch);
+		run_at(OTHER + 2 * CODE_GRANULE, ++sum);
 	}
-	test.cpu.outside_writes = NULL;
+	epoch = test.cpu.code_epoch;
+	write_outside(OTHER + CODE_GRANULE, CODE_GRANULE);
+	assert_int_equal(run_at(OTHER, ++sum), 0);
+	for (unsigned i = 0; i < 2 * CODE_HEAT_LIMIT; i++) {
+		assert_true(code_is_made_of(&test.vm.code, OTHER + 2, 1));
+		test.memory[OTHER + 2] = (uint8_t)(2 + i % 4);
+		write_outside(OTHER - PAGE, PAGE + 3);
+		assert_false(code_is_made_of(&test.vm.code, OTHER, CODE_GRANULE));
+		assert_true(code_is_made_of(&test.vm.code, OTHER + 2 * CODE_GRANULE, 1));
+		sum += 2 + i % 4;
+		run_at(OTHER, sum);
+		assert_int_equal(run_at(OTHER + 2 * CODE_GRANULE, ++sum), 0);
+	}
+	assert_false(code_is_hot(&test.vm.code, OTHER));
+	assert_int_equal(test.cpu.code_epoch, epoch);
+}
+
+/* More than can be listed puts all code in doubt, for each CPU once; what is listed then goes all the same. */
+static void test_told_too_much(void **state)
+{
+	uint64_t epoch = test.cpu.code_epoch;
+
+	(void)state;
+	test.cpu.tells_outside_writes = true;
+	for (unsigned i = 0; i < CODE_OUTSIDE_RANGES; i++) {
+		code_mark(&test.cpu, FAR + i * PAGE, 1);
+		code_written_outside(&test.vm.code, FAR + i * PAGE, 4);
+		/* One that the last goes on with needs no room. */
+		code_written_outside(&test.vm.code, FAR + i * PAGE + 4, 4);
+	}
+	listener.calls = 0;
+	event_see_outside_writes(&test.cpu);
+	assert_int_equal(listener.calls, CODE_OUTSIDE_RANGES);
+	assert_int_equal(listener.gpa, FAR + (CODE_OUTSIDE_RANGES - 1) * PAGE);
+	assert_int_equal(listener.last, listener.gpa + CODE_GRANULE - 1);
+	assert_false(code_is_made_of(&test.vm.code, FAR, CODE_OUTSIDE_RANGES * PAGE));
+	assert_int_equal(test.cpu.code_epoch, epoch);
+	for (unsigned i = 0; i <= CODE_OUTSIDE_RANGES; i++) {
+		code_mark(&test.cpu, FAR + i * PAGE + 64, 64);
+		code_written_outside(&test.vm.code, FAR + i * PAGE, PAGE);
+		/* Not next to it. */
+		code_mark(&test.cpu, FAR + 2 * i * PAGE, 1);
+		code_written_outside(&test.vm.code, FAR + 2 * i * PAGE, 1);
+	}
+	event_see_outside_writes(&test.cpu);
+	assert_int_equal(test.cpu.code_epoch, epoch + 1);
+	assert_false(code_is_made_of(&test.vm.code, FAR, 2 * PAGE));
+	event_see_outside_writes(&test.cpu);
+	assert_int_equal(test.cpu.code_epoch, epoch + 1);
+	/* A range of all there is does not look through it. */
+	code_mark(&test.cpu, FAR, 1);
+	listener.calls = 0;
+	write_outside(0, UINT64_MAX);
+	assert_int_equal(listener.calls, 0);
+	assert_int_equal(test.cpu.code_epoch, epoch + 2);
+	/* Up to the end of all addresses. */
+	write_outside(UINT64_MAX - 7, 16);
+	assert_int_equal(test.cpu.code_epoch, epoch + 2);
 }
 
 int main(void)
@@ -454,6 +506,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_made_of, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_told_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_told_writes, setup_translator, teardown),
+		cmocka_unit_test_setup_teardown(test_told_too_much, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("run_code_index", tests, NULL, NULL);

@@ -3,6 +3,7 @@
  */
 #include "engine/run/events.h"
 
+#include "engine/run/tier/code_outside.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system.h"
@@ -53,8 +54,12 @@ void event_see_outside_writes(struct cpu *cpu)
 {
 	uint32_t count;
 
-	if (cpu->outside_writes) {
-		count = atomic_load(cpu->outside_writes);
+	if (cpu->tells_outside_writes) {
+		code_see_outside(cpu);
+		return;
+	}
+	if (cpu->outside_interrupts) {
+		count = atomic_load(cpu->outside_interrupts);
 		if (count == cpu->outside_seen)
 			return;
 		cpu->outside_seen = count;

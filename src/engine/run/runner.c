@@ -5,6 +5,7 @@
 
 #include "engine/run/interp/interp.h"
 #include "engine/run/lockstep/lockstep.h"
+#include "engine/run/tier/code_outside.h"
 #include "engine/x86/observer.h"
 
 _Static_assert(offsetof(struct runner, cpu) == 0, "a runner is addressed by its CPU");
@@ -30,9 +31,9 @@ void run_vm_memory_gone(struct run_vm *vm, uint64_t gpa, uint64_t last)
 	code_gone(&vm->code, gpa, last);
 }
 
-bool run_vm_is_code(struct run_vm *vm, uint64_t gpa, uint64_t size)
+void run_vm_written(struct run_vm *vm, uint64_t gpa, uint64_t size)
 {
-	return code_is_made_of(&vm->code, gpa, size);
+	code_written_outside(&vm->code, gpa, size);
 }
 
 /* -- the CPU's observer: what it says goes to the tiers that want to know -- */
@@ -155,4 +156,6 @@ void runner_visit_counters(const struct runner *runner, tier_visitor *visit, voi
 	for (unsigned i = runner->tiers.count; i-- > 0;)
 		if (runner->tiers.order[i]->visit_counters)
 			runner->tiers.order[i]->visit_counters(&runner->cpu.cpu, visit, context);
+	visit(context, "writes by devices to code, in the VM", atomic_load(&runner->tiers.code->outside.told));
+	visit(context, "times that all code was in doubt, in the VM", atomic_load(&runner->tiers.code->outside.doubts));
 }

@@ -46,8 +46,8 @@ void run_vm_destroy(struct run_vm *vm); /* its CPUs have ended */
  */
 void run_vm_memory_gone(struct run_vm *vm, uint64_t gpa, uint64_t last);
 
-/* Whether code was made of a byte of [gpa, gpa + size). Any thread. */
-bool run_vm_is_code(struct run_vm *vm, uint64_t gpa, uint64_t size);
+/* [gpa, gpa + size) was written by others than the CPUs: code_written_outside. Any thread. */
+void run_vm_written(struct run_vm *vm, uint64_t gpa, uint64_t size);
 
 struct runner {
 	/* The CPU, and behind it, at a fixed distance, what translated code has of it: first. */

@@ -34,8 +34,9 @@ struct vm_execution {
 	/* The memory at [gpa, last] is gone: forget what was derived from its contents. Inside an exclusive
 	 * section, before the members hear of the change. */
 	void (*memory_gone)(struct vm_execution *execution, uint64_t gpa, uint64_t last);
-	/* Whether something was derived from the contents of [gpa, gpa + size). Any thread. */
-	bool (*is_code)(struct vm_execution *execution, uint64_t gpa, uint64_t size);
+	/* [gpa, gpa + size) was written by others than the members: see to it that nothing that was derived from
+	 * its contents is used by a member that knows. Any thread. */
+	void (*written)(struct vm_execution *execution, uint64_t gpa, uint64_t size);
 	/* The VM ends; its members have gone. */
 	void (*destroy)(struct vm_execution *execution);
 };

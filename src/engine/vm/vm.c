@@ -163,8 +163,8 @@ void vm_written(struct vm *vm, uint64_t gpa, uint64_t size)
 	struct vm_execution *execution = atomic_load(&vm->execution);
 
 	/* Before there are vCPUs nothing was made of anything. */
-	if (vm->tells_writes && execution && execution->is_code(execution, gpa, size))
-		atomic_fetch_add(&vm->outside_writes, 1);
+	if (vm->tells_writes && execution)
+		execution->written(execution, gpa, size);
 }
 
 void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd)

@@ -75,7 +75,6 @@ struct vm {
 	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
 	bool tells_writes;            /* engine_tell_writes */
-	_Atomic uint32_t outside_writes; /* then: of these, the ones to what code was made of */
 	struct {
 		void *base; /* NULL: nothing */
 		uint64_t size;

@@ -257,11 +257,11 @@ struct cpu {
 	/* Counts when guest memory may have been written unseen: code that was decoded before is compared
 	 * with its bytes before it runs (run/tier/code_index.h). */
 	uint64_t code_epoch;
-	/* Counts writes to memory that code was made of by others than CPUs, if they tell of them; else
-	 * interrupts by those who may have written; NULL: any interrupt is one. */
-	const _Atomic uint32_t *outside_writes;
+	/* Others than CPUs who write to memory tell of it (run/tier/code_outside.h). */
 	bool tells_outside_writes;
-	uint32_t outside_seen; /* of *outside_writes */
+	/* Else: counts interrupts by those who may have written; NULL: any interrupt is one. */
+	const _Atomic uint32_t *outside_interrupts;
+	uint32_t outside_seen; /* of *outside_interrupts */
 	bool is_reentry;       /* cpu_run goes on where it was, user space has not run in between */
 	uint64_t spin_began, spin_last; /* host TSC: of the present run of PAUSEs, isa_move.c */
 	uint64_t spin_place; /* RIP of the PAUSE that gave way last, until the next one; 0: none */

@@ -4,6 +4,7 @@
 #include "engine/run/tier/code_index.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/x86/mmu/tlb.h"
 
@@ -16,6 +17,7 @@ void code_index_init(struct code_index *index)
 	pthread_mutex_init(&index->lock, NULL);
 	index->holders = NULL;
 	index->cpus = NULL;
+	memset(&index->outside, 0, sizeof(index->outside));
 }
 
 void code_index_destroy(struct code_index *index)
@@ -238,6 +240,40 @@ void code_changed(struct code_index *index, uint64_t gpa, unsigned size)
 		size -= part;
 	}
 	pthread_mutex_unlock(&index->lock);
+}
+
+/* Of the run's pages, from gpa's to the one that holds `last`, which may be behind the run. */
+static void run_forget(struct code_index *index, struct code_run *run, uint64_t gpa, uint64_t last)
+{
+	uint64_t end = ((run->number + 1) << CODE_RUN_SHIFT) - 1;
+
+	if (last > end)
+		last = end;
+	for (;;) {
+		uint64_t page = gpa & ~UINT64_C(0xfff), page_last = gpa | 0xfff;
+		_Atomic uint64_t *word = &run->words[(gpa >> 12) % CODE_RUN_PAGES];
+		uint64_t mask = *word & code_granules(gpa, (last < page_last ? last : page_last) - gpa + 1);
+
+		if (mask) {
+			drop(index, page + (unsigned)__builtin_ctzll(mask) * CODE_GRANULE,
+			     page + (64 - (unsigned)__builtin_clzll(mask)) * CODE_GRANULE - 1);
+			atomic_fetch_and(word, ~mask);
+		}
+		if (page_last >= last)
+			return;
+		gpa = page_last + 1;
+	}
+}
+
+void code_forget(struct code_index *index, uint64_t gpa, uint64_t last)
+{
+	for (uint64_t number = gpa >> CODE_RUN_SHIFT; number <= last >> CODE_RUN_SHIFT; number++) {
+		struct code_run *run = code_run_find(index, number << CODE_RUN_SHIFT);
+		uint64_t start = number << CODE_RUN_SHIFT;
+
+		if (run)
+			run_forget(index, run, start > gpa ? start : gpa, last);
+	}
 }
 
 /* Whether nothing of the run is outside [gpa, last]; then it can go. Otherwise its pages in there do. */

@@ -11,11 +11,11 @@
  *   stores to it take x86/mmu's slow path from then on. A store that meets a marked granule has code_changed called: every holder drops
  *   what it has of the store's granules, and their bits are cleared.
  * - Memory that goes away, because a slot is deleted or moved: code_gone, for that range and no other.
- * - Anything else (devices, user space). Each holder keeps a copy of its code's
- *   bytes and compares it before it runs for the first time in each cpu->code_epoch. The dispatcher
- *   counts code_epoch up wherever such a write becomes visible to the guest: when KVM_RUN is entered,
- *   and with an interrupt from outside the engine; only if there was a write to what code was made of, where
- *   user space tells of its writes (engine_tell_writes). A guest that learns of the write by looking at
+ * - Anything else (devices, user space) becomes visible to the guest when KVM_RUN is entered, and with an interrupt from
+ *   outside the engine. Where user space tells of its writes (engine_tell_writes), what was made of these bytes is
+ *   dropped then (code_outside.h). Elsewhere each holder keeps a copy of its code's
+ *   bytes and compares it before it runs for the first time in each cpu->code_epoch, which the dispatcher
+ *   counts up then. A guest that learns of the write by looking at
  *   memory still has to map the page before it runs what is new there, so holders compare, too, when
  *   its translation for fetches is made (tier.fetch_mapped).
  * - Pages whose code is written again and again are *hot*: their code is not marked. Who executes it
@@ -35,6 +35,8 @@
 #define CODE_RUN_SHIFT 21 /* the index grows by 2 MiB of guest memory */
 #define CODE_RUN_PAGES (1u << (CODE_RUN_SHIFT - 12))
 #define CODE_RUN_HASHES 1024u
+#define CODE_OUTSIDE_RANGES 128u
+#define CODE_OUTSIDE_BYTES (UINT64_C(64) << 20) /* more is not looked through page by page */
 #define CODE_HEAT_LIMIT 64u /* times that a page lost code, from which on it is hot */
 
 /* Who keeps code that was made from guest memory. */
@@ -54,6 +56,19 @@ struct code_run {
 	_Atomic uint8_t is_unsettled[CODE_RUN_PAGES]; /* first code is being announced: stores may not see the word yet */
 };
 
+struct code_range {
+	uint64_t gpa, last;
+};
+
+/* See code_outside.h. The lists under the index's lock. */
+struct code_outside {
+	_Atomic uint32_t told;   /* writes to what code was made of that were listed */
+	_Atomic uint32_t obeyed; /* of these, the ones by which code was dropped */
+	_Atomic uint32_t doubts; /* times that a write was not listed */
+	unsigned count;
+	struct code_range ranges[CODE_OUTSIDE_RANGES];
+};
+
 /*
  * CPUs that run look runs up without a lock, and add some; they are taken away inside exclusive sections.
  * `lock` guards the two lists, and is a leaf but for what holders lock. Exclusive sections begin before
@@ -64,6 +79,7 @@ struct code_index {
 	pthread_mutex_t lock;
 	struct code_holder *holders;
 	struct tiers *cpus;
+	struct code_outside outside;
 };
 
 void code_index_init(struct code_index *index);
@@ -88,6 +104,10 @@ void code_changed(struct code_index *index, uint64_t gpa, unsigned size);
 
 /* Forget all about [gpa, last]: it is memory no longer, or other memory. As code_changed. */
 void code_gone(struct code_index *index, uint64_t gpa, uint64_t last);
+
+/* Code that was made of bytes in there may be others': it goes, which is no reason to take the page for hot. As code_changed,
+ * but with the lock held. */
+void code_forget(struct code_index *index, uint64_t gpa, uint64_t last);
 
 /* Whether code was made of a byte of [gpa, gpa + size), which others than the CPUs have written just now. Any thread. */
 bool code_is_made_of(struct code_index *index, uint64_t gpa, uint64_t size);

@@ -85,6 +85,7 @@ struct tiers {
 	unsigned count;
 	void *state[TIER_SLOTS];
 	struct code_index *code; /* the VM's */
+	uint32_t doubts_seen;    /* of those of the code index: code_outside.c */
 	struct tiers *next;      /* of the same VM: code_index.c */
 	struct activity activity; /* others may look at it */
 	uint8_t cold_runs;        /* see tiers_leave_cold; a faster tier sets it when it is added */

@@ -28,9 +28,9 @@ static void memory_gone(struct vm_execution *execution, uint64_t gpa, uint64_t l
 	run_vm_memory_gone(&execution_of(execution)->run, gpa, last);
 }
 
-static bool is_code(struct vm_execution *execution, uint64_t gpa, uint64_t size)
+static void written(struct vm_execution *execution, uint64_t gpa, uint64_t size)
 {
-	return run_vm_is_code(&execution_of(execution)->run, gpa, size);
+	run_vm_written(&execution_of(execution)->run, gpa, size);
 }
 
 static void destroy_execution(struct vm_execution *execution)
@@ -58,7 +58,7 @@ static struct run_vm *get_execution(struct vm *vm)
 		if (!execution)
 			return NULL;
 		execution->vm.memory_gone = memory_gone;
-		execution->vm.is_code = is_code;
+		execution->vm.written = written;
 		execution->vm.destroy = destroy_execution;
 		run_vm_init(&execution->run, &options);
 		execution->run.stubs = vm->options.stubs;
@@ -105,7 +105,7 @@ static int create(struct vcpu *common)
 		return result;
 	common->activity = &vcpu->runner.tiers.activity;
 	vcpu->cpu.tells_outside_writes = vm->tells_writes;
-	vcpu->cpu.outside_writes = vm->tells_writes ? &vm->outside_writes : irqchip_outside_interrupts(vm->irqchip);
+	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vm->irqchip);
 	if (irqchip_has_lapics(vm->irqchip)) {
 		vcpu->lapic = lapic_create(vm->irqchip, common->member.id, vcpu);
 		if (!vcpu->lapic) {
