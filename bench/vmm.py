@@ -95,6 +95,18 @@ def processes_of(pid: int) -> list:
     return found
 
 
+def processor_time(pid: int) -> float:
+    """Seconds, user's and system's, of the process and those that descend from it, ended ones that were waited for included."""
+    ticks = 0
+    for process in processes_of(pid):
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            continue
+        ticks += sum(int(field) for field in stat[stat.rindex(")") + 2:].split()[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def own_memory(pid: int, guest_mib: int = 1024, loaded_bytes: int = 1 << 62) -> float:
     """MiB that a VMM has in use besides the guest's RAM, which is kvik's memfd or QEMU's one large
     mapping that is not for code; and besides a mapping of `loaded_bytes` or more: both keep an
