@@ -83,8 +83,8 @@ void drive_restore(struct storage_drive *drive, const struct drive_state *loaded
 
 void drive_put_text(uint8_t *field, unsigned width, const char *text)
 {
-	size_t length = strnlen(text, width);
+	size_t length = strlen(text);
 
 	memset(field, ' ', width);
-	memcpy(field, text, length);
+	memcpy(field, text, length < width ? length : width);
 }
