@@ -240,13 +240,21 @@ class Session:
 
 
 def print_gain(one: Session, more: Session) -> None:
-    """What the further CPUs brought to the row that uses them."""
-    if "make" not in one.rows:
+    """What the further CPUs brought, to each row and to their mix."""
+    kinds = {}
+    for kind in more.kinds:
+        gains = {name: one.median(kind, name) / more.median(kind, name) for name in more.rows
+                 if one.median(kind, name) and more.median(kind, name)}
+        if gains:
+            kinds[kind] = gains
+    if not kinds:
         return
-    gains = {kind: one.median(kind, "make") / more.median(kind, "make") for kind in more.kinds
-             if one.median(kind, "make") and more.median(kind, "make")}
-    print(f"make -j on {more.cpus} CPUs instead of {one.cpus}, times as fast: " + ", ".join(
-        f"{kind} {gain:.2f}" for kind, gain in gains.items()), flush=True)
+    print(f"\n{more.cpus} CPUs instead of {one.cpus}, times as fast\n{'':16}" + "".join(f"{kind:>13}" for kind in kinds))
+    for name in more.rows:
+        print(f"{name:16}" + "".join(f"{gains[name]:13.2f}" if name in gains else f"{'-':>13}"
+                                     for gains in kinds.values()))
+    print(f"{'geometric mean':16}" + "".join(f"{statistics.geometric_mean(gains.values()):13.2f}"
+                                             for gains in kinds.values()), flush=True)
 
 
 def chosen_rows(options) -> list:
