@@ -9,7 +9,7 @@
 
 #include "engine/run/tier/tier.h"
 
-#define INTERP_CACHE_SIZE (16u << 20) /* bytes a CPU, by default */
+#define INTERP_CACHE_SIZE (6u << 20) /* bytes a CPU, by default */
 
 /* Give `cpu` the interpreter as its last tier, with about so many bytes for decoded blocks. 0 or -ENOMEM. */
 int interp_attach(struct cpu *cpu, size_t cache_size);
