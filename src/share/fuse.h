@@ -41,6 +41,9 @@ void fuse_destroy(struct fuse *fuse);
 size_t fuse_answer(struct fuse *fuse, const uint8_t *request, size_t size, uint8_t *reply,
 		   size_t room);
 
+/* As share_is_quick. */
+bool fuse_is_quick(const uint8_t *request, size_t size);
+
 /* As the server would answer that failed with this errno. */
 size_t fuse_refuse(const uint8_t *request, size_t size, int error, uint8_t *reply, size_t room);
 

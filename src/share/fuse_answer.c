@@ -16,6 +16,7 @@
 	 FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_PARALLEL_DIROPS | FUSE_ASYNC_DIO |     \
 	 FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS)
 #define BACKGROUND 64
+#define QUICK_DATA 65536
 
 /* --- the session --- */
 
@@ -162,6 +163,28 @@ static size_t finish(const struct fuse_in_header *header, int error, size_t out_
 
 	memcpy(reply, &out, sizeof(out));
 	return out.len;
+}
+
+bool fuse_is_quick(const uint8_t *request, size_t size)
+{
+	struct fuse_in_header header;
+	struct fuse_read_in read;
+
+	if (size < sizeof(header))
+		return false;
+	memcpy(&header, request, sizeof(header));
+	switch (header.opcode) {
+	case FUSE_FSYNC:
+	case FUSE_FSYNCDIR:
+	case FUSE_FALLOCATE:
+	case FUSE_COPY_FILE_RANGE: return false;
+	case FUSE_READ:
+		if (size < sizeof(header) + sizeof(read))
+			return true; /* it is refused */
+		memcpy(&read, request + sizeof(header), sizeof(read));
+		return read.size <= QUICK_DATA;
+	default: return true;
+	}
 }
 
 size_t fuse_refuse(const uint8_t *request, size_t size, int error, uint8_t *reply, size_t room)

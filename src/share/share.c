@@ -178,8 +178,7 @@ static void serve(int socket, void *context)
 	unsigned none = 0;
 
 	for (;;) {
-		if (server->config->protocol == SHARE_9P)
-			look_briefly(socket, &answered);
+		look_briefly(socket, &answered);
 		if (helper_receive(socket, &message, sizeof(message), NULL, &none) < 0 || !is_well_formed(&message))
 			return;
 		message.size = answer(server, share_request(&share, message.slot), message.size,
@@ -291,7 +290,9 @@ int share_take(const struct share *share, unsigned *slot, size_t *size)
 
 bool share_is_quick(const struct share *share, const uint8_t *request, size_t size)
 {
-	return share->protocol == SHARE_9P && size <= QUICK_BYTES && p9_is_quick(request, size);
+	if (size > QUICK_BYTES)
+		return false;
+	return share->protocol == SHARE_9P ? p9_is_quick(request, size) : fuse_is_quick(request, size);
 }
 
 size_t share_refuse(const struct share *share, const uint8_t *request, size_t size, int error,

@@ -53,7 +53,7 @@ int share_submit(const struct share *share, unsigned slot, size_t size, size_t r
 /* A reply that has come. 1, 0: there is none yet, or -errno: the process has gone. */
 int share_take(const struct share *share, unsigned *slot, size_t *size);
 
-/* Whether a 9P message's answer will come at once: neither much data nor a disk stands between. A guess, of a request in a slot
+/* Whether a request's answer will come at once: neither much data nor a disk stands between. A guess, of a request in a slot
  * that is not submitted yet. */
 bool share_is_quick(const struct share *share, const uint8_t *request, size_t size);
 

@@ -1,5 +1,5 @@
 /*
- * virtio-fs with a folder: requests come back answered, many at once and more than there are slots; what is too long
+ * virtio-fs with a folder: requests come back answered, many at once and more than there are slots, at once or later; what is too long
  * breaks the device; a reset finds nothing under way; one whose process has died fails requests and hangs nobody.
  */
 #include <errno.h>
@@ -107,6 +107,24 @@ static void test_requests(void **state)
 	buffer.size = put(REQUEST, FUSE_FORGET, 2, &forget, sizeof(forget));
 	assert_int_equal(driver_do(&driver, URGENT, &buffer, 1), 0);
 	assert_true(driver.interrupts > 0);
+	close_device();
+}
+
+/* What is not looked for, but taken by the device's thread, between what is. */
+static void test_slow(void **state)
+{
+	const struct fuse_fsync_in sync = {.fh = 1000};
+	const struct fuse_getattr_in in = {0};
+	unsigned i;
+
+	(void)state;
+	open_device();
+	assert_int_equal(begin_session(), 0);
+	for (i = 0; i < 500; i++) {
+		assert_int_equal(ask(FUSE_FSYNC, 1, &sync, sizeof(sync)), -EBADF);
+		if (i % 3 == 0)
+			assert_int_equal(ask(FUSE_GETATTR, 1, &in, sizeof(in)), 0);
+	}
 	close_device();
 }
 
@@ -244,7 +262,7 @@ static void test_dead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_requests), cmocka_unit_test(test_many),
+		cmocka_unit_test(test_requests), cmocka_unit_test(test_slow), cmocka_unit_test(test_many),
 		cmocka_unit_test(test_too_long), cmocka_unit_test(test_saving),
 		cmocka_unit_test(test_dead),
 	};

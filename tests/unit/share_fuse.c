@@ -709,6 +709,34 @@ static void test_versions(void **state)
 	close_folder();
 }
 
+/* Only what needs neither much data nor the disk is worth waiting for. */
+static void test_quick(void **state)
+{
+	static const uint32_t slow[] = {FUSE_FSYNC, FUSE_FSYNCDIR, FUSE_FALLOCATE, FUSE_COPY_FILE_RANGE};
+	static const uint32_t quick[] = {FUSE_LOOKUP, FUSE_GETATTR, FUSE_READDIRPLUS, FUSE_OPEN, FUSE_FORGET};
+	struct fuse_read_in read = {.size = 65536};
+	unsigned i;
+
+	(void)state;
+	for (i = 0; i < sizeof(slow) / sizeof(slow[0]); i++) {
+		begin(slow[i], 1);
+		assert_false(fuse_is_quick(world.request, world.size));
+	}
+	for (i = 0; i < sizeof(quick) / sizeof(quick[0]); i++) {
+		begin(quick[i], 1);
+		assert_true(fuse_is_quick(world.request, world.size));
+		assert_false(fuse_is_quick(world.request, world.size - 1));
+	}
+	begin(FUSE_READ, 1);
+	assert_true(fuse_is_quick(world.request, world.size));
+	add(&read, sizeof(read));
+	assert_true(fuse_is_quick(world.request, world.size));
+	read.size++;
+	begin(FUSE_READ, 1);
+	add(&read, sizeof(read));
+	assert_false(fuse_is_quick(world.request, world.size));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -717,7 +745,7 @@ int main(void)
 		cmocka_unit_test(test_directories),  cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_escapes),	     cmocka_unit_test(test_wrong_requests),
 		cmocka_unit_test(test_readonly),     cmocka_unit_test(test_walls),
-		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_versions),     cmocka_unit_test(test_quick),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

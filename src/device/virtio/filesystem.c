@@ -6,10 +6,10 @@
  * offered, no queue comes between). A chain is a request to read and room for its reply (§5.11.6). It is copied
  * into a slot of the share's, which is the last time that it is looked at, and its reply is copied back.
  *
- * A 9P guest asks many small things one after the other, a dozen for a file, and most are answered sooner than a thread
- * falls asleep and wakes. So of that the vCPU that notifies submits the requests itself, and looks for the replies for a
- * moment, as the share's process looks for the next request: nobody falls asleep. What takes longer, a thread of the
- * device's takes, and all of virtio-fs, whose guests ask for several things at once.
+ * A guest asks many small things one after the other, for a file one by FUSE and a dozen by 9P, and most are answered sooner
+ * than a thread falls asleep and wakes. So the vCPU that notifies submits the requests itself, and looks for the replies for
+ * a moment, as the share's process looks for the next request: nobody falls asleep. What takes longer, a thread of the
+ * device's takes.
  *
  * Requests are under way from then on, so a reset waits for their replies; they come, because the share's
  * process answers one after the other and never waits for the guest. When that process has gone, requests
@@ -54,7 +54,6 @@ struct filesystem {
 	struct event_loop *loop;
 	pthread_t thread;
 	bool has_thread;
-	bool is_direct; /* who notifies submits, and looks for replies */
 	struct event_source replies;
 	/* With the device's lock held: */
 	struct request_slot slots[SHARE_SLOTS];
@@ -205,7 +204,7 @@ static void replies_ready(void *context)
 
 	pthread_mutex_lock(&filesystem->virtio.lock);
 	take_replies(filesystem);
-	if (filesystem->is_direct && !under_way(filesystem))
+	if (!under_way(filesystem))
 		event_source_enable(&filesystem->replies, false);
 	pthread_mutex_unlock(&filesystem->virtio.lock);
 }
@@ -231,15 +230,13 @@ static void look_briefly(struct filesystem *filesystem)
 	}
 }
 
-/* On the device's thread, or on the one that notifies. */
+/* On the thread that notifies. */
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
 {
 	struct filesystem *filesystem = filesystem_of(virtio);
 
 	filesystem->are_quick = true;
 	take_all(virtio, queue);
-	if (!filesystem->is_direct)
-		return;
 	/* Behind much else it would be long. */
 	if (under_way(filesystem) && under_way(filesystem) <= FEW && filesystem->are_quick)
 		look_briefly(filesystem);
@@ -335,8 +332,7 @@ static int start(struct filesystem *filesystem)
 {
 	int result = event_loop_add(filesystem->loop, &filesystem->replies);
 
-	if (filesystem->is_direct)
-		event_source_enable(&filesystem->replies, false);
+	event_source_enable(&filesystem->replies, false);
 	if (result == 0)
 		result = thread_start(&filesystem->thread, NULL, run, filesystem);
 	filesystem->has_thread = result == 0;
@@ -371,7 +367,7 @@ struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
 	struct event_loop *loop = event_loop_create(error);
 	int result;
 
-	own.loop = share->protocol == SHARE_9P ? NULL : loop;
+	own.loop = NULL; /* whoever notifies */
 	if (loop)
 		virtio = create_device(&own, share, tag, error);
 	if (!virtio) {
@@ -383,7 +379,6 @@ struct virtio_device *virtio_filesystem_create(const struct virtio_host *host,
 	filesystem = filesystem_of(virtio);
 	filesystem->share = *share;
 	filesystem->loop = loop;
-	filesystem->is_direct = !own.loop;
 	filesystem->free_slots = SHARE_SLOTS;
 	strncpy(filesystem->tag, tag, VIRTIO_FILESYSTEM_TAG_MAX);
 	filesystem->replies =
