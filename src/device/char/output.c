@@ -46,6 +46,7 @@ struct char_output {
 	size_t stale;                   /* of the queue's bytes, the first: for who is gone */
 	bool has_next;                  /* ... is `fd` from now on: */
 	int next_fd;
+	bool is_finishing;              /* nothing more comes for it, or for `fd`: to be closed with the last byte */
 	bool was_replaced;              /* peers come and go, which is nothing to tell of */
 	bool is_gone;                   /* nobody takes the bytes any more: drop them. Also read as a hint */
 	bool expects_gone;              /* fixed: that is nothing to tell of */
@@ -75,6 +76,8 @@ static bool update_state(struct char_output *output)
 
 	if (output->write)
 		is_busy = output->is_stalled;
+	else if (output->is_finishing)
+		is_busy = false; /* what comes now is dropped */
 	__atomic_store_n(&output->is_busy, is_busy, __ATOMIC_RELAXED);
 	__atomic_store_n(&output->is_overfull,
 	                 is_busy && (output->is_overfull || output->count >= OVERFULL_BYTES),
@@ -127,6 +130,18 @@ static void take_next_and_unlock(struct char_output *output)
 		close(old_fd);
 }
 
+/* All has left that was meant for the descriptor, or has been given up. With the lock held, which it gives up. */
+static void finish_and_unlock(struct char_output *output)
+{
+	int old_fd = output->fd;
+
+	output->fd = -1;
+	output->is_finishing = false;
+	pthread_mutex_unlock(&output->lock);
+	if (old_fd >= 0)
+		close(old_fd);
+}
+
 /* Drop the queue, now and in future. With the lock held, which it gives up. */
 static void give_up_and_unlock(struct char_output *output)
 {
@@ -158,10 +173,15 @@ static void *output_thread(void *argument)
 
 	pthread_mutex_lock(&output->lock);
 	for (;;) {
-		while (!output->count && !output->has_next && !output->is_closing)
+		while (!output->count && !output->has_next && !output->is_finishing && !output->is_closing)
 			pthread_cond_wait(&output->work, &output->lock);
 		if (output->has_next) {
 			take_next_and_unlock(output);
+			pthread_mutex_lock(&output->lock);
+			continue;
+		}
+		if (!output->count && output->is_finishing) {
+			finish_and_unlock(output);
 			pthread_mutex_lock(&output->lock);
 			continue;
 		}
@@ -373,6 +393,7 @@ void char_output_replace(struct char_output *output, int fd)
 	pthread_mutex_lock(&output->lock);
 	output->was_replaced = true;
 	output->is_gone = fd < 0;
+	output->is_finishing = false;
 	if (output->has_thread) {
 		unused_fd = output->has_next ? output->next_fd : -1;
 		output->has_next = true;
@@ -387,6 +408,25 @@ void char_output_replace(struct char_output *output, int fd)
 	pthread_mutex_unlock(&output->lock);
 	if (unused_fd >= 0)
 		close(unused_fd);
+}
+
+void char_output_finish(struct char_output *output)
+{
+	bool calls_watches;
+
+	if (!output->has_thread) {
+		char_output_replace(output, -1); /* nothing was queued */
+		return;
+	}
+	pthread_mutex_lock(&output->lock);
+	output->was_replaced = true;
+	output->is_gone = true;
+	output->is_finishing = true;
+	calls_watches = update_state(output);
+	pthread_cond_signal(&output->work);
+	pthread_mutex_unlock(&output->lock);
+	if (calls_watches)
+		call_watches(output);
 }
 
 bool char_output_is_ready(struct char_output *output)

@@ -44,6 +44,9 @@ size_t char_output_free(struct char_output *output); /* how much more the queue 
  * more. -1: to nobody, they are dropped. The old descriptor is closed, soon. For outputs that own theirs.
  */
 void char_output_replace(struct char_output *output, int fd);
+/* The same with -1, but what was queued may still leave, until another descriptor comes: the peer has ended its own
+ * side, and perhaps reads on. */
+void char_output_finish(struct char_output *output);
 bool char_output_is_ready(struct char_output *output);
 bool char_output_is_overfull(struct char_output *output);
 /* Whether nobody takes the bytes any more: a pipe whose reader has gone, a full disk. As a hint; any thread. */

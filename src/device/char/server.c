@@ -29,7 +29,8 @@ static void peer_gone(void *context)
 {
 	struct char_server *server = context;
 
-	char_output_replace(server->stream.output, -1);
+	/* It may have ended its own side only, and wait for an answer. */
+	char_output_finish(server->stream.output);
 	close(server->peer);
 	server->peer = -1;
 	tell(server, false);
