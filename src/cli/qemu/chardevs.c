@@ -6,14 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/qemu/keyval.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/socket.h"
 
 #define RING_BYTES     65536
 #define RING_BYTES_MAX (16u << 20)
+#define CONNECT_WAIT_NS 2000000000ull
+#define CONNECT_STEP_NS 10000000
 
 static const char *const backends[] = {"null", "stdio", "file", "pipe", "pty", "socket", "ringbuf", "memory", "vc"};
 
@@ -349,6 +353,20 @@ static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *c
 					    : open_pipe(chardevs, path, error);
 }
 
+/* Scripts start who listens there right before this program, which may be ready sooner. */
+static int connect_soon(const char *path, struct error *error)
+{
+	const struct timespec step = {.tv_nsec = CONNECT_STEP_NS};
+	uint64_t end = monotonic_ns() + CONNECT_WAIT_NS;
+	int fd = socket_connect_unix(path, error);
+
+	while ((fd == -ENOENT || fd == -ECONNREFUSED) && monotonic_ns() < end) {
+		nanosleep(&step, NULL);
+		fd = socket_connect_unix(path, error);
+	}
+	return fd;
+}
+
 int chardevs_connect(struct chardevs *chardevs, const char *id, struct error *error)
 {
 	struct chardev *chardev = chardevs_find(chardevs, id);
@@ -363,7 +381,7 @@ int chardevs_connect(struct chardevs *chardevs, const char *id, struct error *er
 		return error_set(error, EBUSY, "chardev %.60s has a user already", id);
 	chardev->is_taken = chardev->has_user = true;
 	snprintf(chardev->filename, sizeof(chardev->filename), "unix:%.120s", path);
-	return socket_connect_unix(path, error);
+	return connect_soon(path, error);
 }
 
 int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
