@@ -72,7 +72,9 @@ bool board_press_power_button(struct board *board)
 {
 	if (board->acpi_pm)
 		acpi_pm_press_power_button(board->acpi_pm);
-	return board->acpi_pm;
+	else if (board->acpi_events)
+		acpi_events_press_power_button(board->acpi_events);
+	return board->acpi_pm || board->acpi_events;
 }
 
 void board_stand_still(struct board *board, bool stands_still)

@@ -281,20 +281,35 @@ static void wire_links(struct board *board)
 		pci_bus_route(board->pci, link, board->pci_layout.link_gsi[link]);
 }
 
+/* The registers of a hardware-reduced machine. */
+static int add_reduced_acpi(struct board *board, const struct irq_line *line, struct error *error)
+{
+	struct power *power = &board->config.power;
+	int result = board_add(board, "acpi-sleep", &acpi_sleep_device_ops, power, error);
+
+	if (result == 0)
+		result = add_ports(board, ACPI_PORT, ACPI_SLEEP_PORTS, "ACPI registers", &acpi_sleep_pio_ops, power,
+				   error);
+	if (result < 0)
+		return result;
+	board->acpi_events = acpi_events_create(line, error);
+	if (!board->acpi_events)
+		return -ENOMEM;
+	result = board_add(board, "acpi-events", &acpi_events_device_ops, board->acpi_events, error);
+	if (result < 0)
+		return result;
+	return add_ports(board, ACPI_EVENTS_PORT, ACPI_EVENTS_PORTS, "ACPI events", &acpi_events_pio_ops,
+			 board->acpi_events, error);
+}
+
 static int add_acpi(struct board *board, struct error *error)
 {
 	struct irq_line sci = irq_for(board, SCI_GSI);
 	struct power *power = &board->config.power;
 	struct acpi_pm *pm;
-	int result;
 
-	if (board->config.kind == BOARD_MICROVM) {
-		result = board_add(board, "acpi-sleep", &acpi_sleep_device_ops, power, error);
-		if (result < 0)
-			return result;
-		return add_ports(board, ACPI_PORT, ACPI_SLEEP_PORTS, "ACPI registers",
-		                 &acpi_sleep_pio_ops, power, error);
-	}
+	if (board->config.kind == BOARD_MICROVM)
+		return add_reduced_acpi(board, &sci, error);
 	pm = acpi_pm_create(board->config.loop, &sci, power, !board->config.has_no_sleep, error);
 	if (!pm)
 		return -ENOMEM;

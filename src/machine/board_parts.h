@@ -5,6 +5,7 @@
 #ifndef KVIK_MACHINE_BOARD_PARTS_H
 #define KVIK_MACHINE_BOARD_PARTS_H
 
+#include "device/acpi_events.h"
 #include "device/acpi_pm.h"
 #include "device/acpi_slots.h"
 #include "device/display/vga.h"
@@ -24,6 +25,7 @@
 
 /* Where both the devices and the tables find them. */
 #define ACPI_PORT    0x600
+#define ACPI_EVENTS_PORT (ACPI_PORT + 4) /* on a microvm, behind the sleep registers */
 
 #define KEYBOARD_GSI 1
 #define RTC_GSI      8
@@ -75,6 +77,7 @@ struct board {
 	struct board_serial_lines serial_lines;
 	struct rtc *rtc;
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
+	struct acpi_events *acpi_events; /* the microvm's; NULL on others */
 	struct fw_cfg *fw_cfg;
 	struct vga *vga; /* NULL: no display */
 	struct i8042 *keyboard; /* and mouse; NULL: none */

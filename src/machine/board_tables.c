@@ -15,6 +15,7 @@
 #include "machine/smbios.h"
 
 #define PCI_RESET_PORT	0xcf9
+#define NOTIFY_PRESSED 0x80 /* of a button (§5.6.6, table 5.148) */
 #define PCI_RESET_VALUE 0x06 /* a hard reset of all */
 
 static void describe_device(struct aml *aml, const char *name, const char *eisa_id, unsigned uid,
@@ -72,6 +73,45 @@ static void describe_panic(struct aml *aml, const struct board *board)
 	aml_name_integer(aml, "_STA", 0xb); /* there, but nothing to show */
 	aml_resource_io(&resources, board->panic_port, 1);
 	aml_current_resources(aml, &resources);
+	aml_end(aml, mark);
+}
+
+/* The events of a hardware-reduced machine (§5.6.9), of which there is one: its power button (§4.8.2.2.1.2). */
+static void describe_events(struct aml *aml)
+{
+	struct aml_resources resources = {.used = 0};
+	size_t mark = aml_device_begin(aml, "PWRB"), method, button;
+
+	aml_name_eisa_id(aml, "_HID", "PNP0C0C");
+	aml_name_integer(aml, "_UID", 0);
+	aml_end(aml, mark);
+	mark = aml_device_begin(aml, "GED");
+	aml_name_string(aml, "_HID", "ACPI0013");
+	aml_name_integer(aml, "_UID", 0);
+	aml_resource_interrupt(&resources, SCI_GSI);
+	aml_current_resources(aml, &resources);
+	aml_io_region(aml, "EVRG", ACPI_EVENTS_PORT, ACPI_EVENTS_PORTS);
+	method = aml_fields_begin(aml, "EVRG");
+	aml_field32(aml, "EVTS");
+	aml_end(aml, method);
+	/* What there is is taken away before anybody is told, so that what comes then is another. */
+	method = aml_method_begin(aml, "_EVT", 1);
+	aml_operator(aml, AML_STORE);
+	aml_name(aml, "EVTS");
+	aml_operator(aml, AML_LOCAL0);
+	aml_operator(aml, AML_STORE);
+	aml_operator(aml, AML_LOCAL0);
+	aml_name(aml, "EVTS");
+	button = aml_if_begin(aml);
+	aml_operator(aml, AML_AND);
+	aml_operator(aml, AML_LOCAL0);
+	aml_integer(aml, ACPI_EVENT_POWER_BUTTON);
+	aml_no_target(aml);
+	aml_operator(aml, AML_NOTIFY);
+	aml_name(aml, "PWRB");
+	aml_integer(aml, NOTIFY_PRESSED);
+	aml_end(aml, button);
+	aml_end(aml, method);
 	aml_end(aml, mark);
 }
 
@@ -139,6 +179,8 @@ static void describe(struct aml *aml, const void *context)
 	describe_fw_cfg(aml);
 	describe_panic(aml, board);
 	describe_virtio(aml, board);
+	if (board->acpi_events)
+		describe_events(aml);
 	if (board_is_pc(board)) {
 		aml_end(aml, bridge);
 		board_describe_slots(aml, board);

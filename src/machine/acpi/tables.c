@@ -21,6 +21,7 @@
 /* FADT flags (§5.2.9, table 5.10). */
 #define FADT_WBINVD	      (1u << 0)
 #define FADT_C1_SUPPORTED     (1u << 2)
+#define FADT_BUTTON_BY_METHOD (1u << 4) /* no fixed power button */
 #define FADT_NO_SLEEP_BUTTON  (1u << 5)
 #define FADT_NO_FIXED_RTC     (1u << 6)
 #define FACS_ALIGNMENT	      64
@@ -267,7 +268,7 @@ static uint64_t build_fadt(const struct acpi_config *config, struct aml *out, ui
 	};
 
 	if (config->is_hardware_reduced) {
-		fadt.flags |= FADT_HARDWARE_REDUCED;
+		fadt.flags |= FADT_HARDWARE_REDUCED | FADT_BUTTON_BY_METHOD;
 		fadt.sleep_control = io_register(config->sleep_port + ACPI_SLEEP_CONTROL_OFFSET, 1);
 		fadt.sleep_status = io_register(config->sleep_port + ACPI_SLEEP_STATUS_OFFSET, 1);
 	} else {

@@ -73,6 +73,23 @@ def test_pci(context):
             check_dmesg(facts, False)
 
 
+def test_button(context):
+    """The power button as Linux hears of it, pressed twice: ACPI's fixed one of a pc, and a microvm's."""
+    if context.options.qemu:
+        raise Skipped("the keys are kvik's")
+    for board in "pc", "microvm":
+        with context.start(memory="256M", append="quiet", init=HERE / "button-init", modules=["button", "evdev"],
+                           extra=["--machine", board]) as vmm:
+            context.vmm = vmm
+            for _ in range(2):
+                vmm.expect(r"^=== waits", "the guest to listen")
+                vmm.send("\x01p")
+                for what in "pressed 1 116 1", "end 0 0 0", "released 1 116 0", "end 0 0 0":
+                    vmm.expect(rf"^{what}\r", what)
+            finish(vmm)
+            check_dmesg(sections(vmm.text()), False)
+
+
 def shared_kib(process: int) -> int:
     """What a process has of shared memory, which guests' RAM is."""
     status = Path(f"/proc/{process}/status").read_text()
@@ -136,5 +153,5 @@ def test_console(context):
         check_dmesg(sections(vmm.text()), False)
 
 
-QUICK = [test_pci, test_balloon, test_console]
+QUICK = [test_pci, test_button, test_balloon, test_console]
 LONG = []
