@@ -107,6 +107,21 @@ static bool is_writable(const struct tlb_set *set, unsigned index)
 	       (set->gpa[index] & TLB_PAGE_CODE);
 }
 
+/* Where a guest-physical page has its entry in most kernels' map of all memory, which begins at a multiple of 1 GiB or more. */
+static unsigned own_index(uint64_t gpa)
+{
+	return (gpa >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+}
+
+/* Entry `index` may be written, of that page. */
+static void note_writable(struct tlb *tlb, struct tlb_set *set, unsigned index, uint64_t gpa)
+{
+	filter_add(&tlb->writable, gpa, PAGE_SHIFT);
+	/* That one is looked at in any case. */
+	if (index != own_index(gpa))
+		filter_add(&set->writable, gpa, PAGE_SHIFT);
+}
+
 /* Of zeroes: where tlb_tag_none is 0, an entry is empty already. */
 static void set_init(struct tlb_set *set)
 {
@@ -467,28 +482,40 @@ static void renew_writable(struct tlb *tlb)
 
 				if (!is_writable(set, index))
 					continue;
-				filter_add(&tlb->writable, set->gpa[index], PAGE_SHIFT);
-				filter_add(&set->writable, set->gpa[index], PAGE_SHIFT);
+				note_writable(tlb, set, index, set->gpa[index]);
 			}
 		}
 	}
 }
 
+static void forbid_write(struct tlb_set *set, unsigned index)
+{
+	set->entries[index].tag_write = tlb_tag_none(index);
+	set->gpa[index] &= ~(uint64_t)TLB_PAGE_CODE;
+}
+
+static bool is_of(const struct tlb_set *set, unsigned index, uint64_t gpa)
+{
+	return (set->gpa[index] & PAGE_MASK) == (gpa & PAGE_MASK);
+}
+
 static void set_flush_writes(struct tlb_set *set, uint64_t gpa)
 {
-	if (gpa != TLB_ALL_PAGES && !filter_has(&set->writable, gpa, PAGE_SHIFT))
-		return;
+	if (gpa != TLB_ALL_PAGES) {
+		/* Which may be in use no more, and has no such right then. */
+		if (is_of(set, own_index(gpa), gpa))
+			forbid_write(set, own_index(gpa));
+		if (!filter_has(&set->writable, gpa, PAGE_SHIFT))
+			return;
+	}
 	for (unsigned word = used_word(set, 0); word < WORDS; word = used_word(set, word + 1)) {
 		uint64_t bits = set->used_global[word] | set->used_local[word];
 
 		for (; bits; bits &= bits - 1) {
 			unsigned index = word * 64 + __builtin_ctzll(bits);
 
-			if (gpa != TLB_ALL_PAGES &&
-			    (set->gpa[index] & PAGE_MASK) != (gpa & PAGE_MASK))
-				continue;
-			set->entries[index].tag_write = tlb_tag_none(index);
-			set->gpa[index] &= ~(uint64_t)TLB_PAGE_CODE;
+			if (gpa == TLB_ALL_PAGES || is_of(set, index, gpa))
+				forbid_write(set, index);
 		}
 	}
 }
@@ -550,10 +577,8 @@ void tlb_fill(struct cpu *cpu, enum tlb_privilege privilege, uint64_t gva, uint6
 	set->gpa[index] = (gpa & PAGE_MASK) | flags;
 	if (rights.executable)
 		note_executable(&cpu->tlb_sets, gva, flags);
-	if (rights.writable) {
-		filter_add(&cpu->tlb_sets.writable, gpa, PAGE_SHIFT);
-		filter_add(&set->writable, gpa, PAGE_SHIFT);
-	}
+	if (rights.writable)
+		note_writable(&cpu->tlb_sets, set, index, gpa);
 
 	set->used_words[index / 64 / 64] |= 1ull << index / 64 % 64;
 	if (flags & TLB_PAGE_GLOBAL) {

@@ -74,7 +74,7 @@ struct tlb_set {
 	 * search for. */
 	struct tlb_filter large;
 	/* The guest-physical pages that entries may have the right to write: first code on a page looks for these
-	 * entries, mostly in vain. */
+	 * entries, mostly in vain. But for those whose index is that of their guest-physical page, which are looked at. */
 	struct tlb_filter writable;
 };
 
