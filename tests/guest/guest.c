@@ -7,7 +7,8 @@
  * `interp`, the guest runs on the interpreter as well, and every register must be equal at each
  * checkpoint; with `jit` it runs three times, translating everything at once, what is warm, and the
  * latter with lookups counted; with `direct` twice, the second time with its writes logged, where the logs must be
- * equal, too, and tell of every page that has changed. `fallback` is `direct` where the host may not allow it. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in
+ * equal, too, and tell of every page that has changed. With both it runs once more while its memory is copied by what the
+ * logs tell. `fallback` is `direct` where the host may not allow it. BINARY is the assembled SOURCE, loaded at 0x8000 and started there in
  * real mode with all segments 0. SOURCE says in its first comment, after a line `exits:`, which exits
  * are expected, one a line:
  *
@@ -24,7 +25,7 @@
  * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
  * HLT then waits instead of being an exit), step (single-stepping), amd or intel (that vendor's CPU; not
  * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), traps (with direct,
- * some are met in copies of code).
+ * some are met in copies of code), steady (with direct, what is mapped is hardly ever in doubt).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
  * /dev/kvm without hardware virtualization, which emulates most of what these guests do, and it
@@ -41,6 +42,7 @@
 
 #include "../host.h"
 #include "../stubs.h"
+#include "copier.h"
 #include "kvm/kvm.h"
 
 #define RAM_SIZE      (4u << 20)
@@ -73,15 +75,18 @@ struct guest {
 	struct kvm_vm vm;
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
-	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_traps;
+	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_traps, wants_steady;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
 	uint64_t lockstep_differences; /* in all runs */
 	uint64_t direct_entries;       /* into stubs, likewise */
 	uint64_t direct_traps;         /* of copies of code there */
+	uint64_t direct_doubts;        /* all that is mapped was compared with page tables */
 	int memory;                    /* a file, of RAM and ROM */
 	bool logs_writes;
+	bool is_copied; /* while it runs */
+	struct copier copier;
 	uint8_t *before;     /* RAM at the last checkpoint, then */
 	unsigned unlogged;   /* pages that had changed without a word of it, in all runs */
 };
@@ -122,7 +127,7 @@ static int create(struct guest *guest, const struct kvm_backend *backend,
 	guest->rom = guest->ram + RAM_SIZE;
 	memset(guest->rom, 0xcc, 4096);
 	region.userspace_addr = (uintptr_t)guest->ram;
-	region.flags = guest->logs_writes ? KVM_MEM_LOG_DIRTY_PAGES : 0;
+	region.flags = guest->logs_writes || guest->is_copied ? KVM_MEM_LOG_DIRTY_PAGES : 0;
 	result = kvm_vm_ioctl(&guest->vm, KVM_SET_USER_MEMORY_REGION, &region);
 	if (result < 0)
 		return fail("KVM_SET_USER_MEMORY_REGION", result);
@@ -346,6 +351,8 @@ static void note_difference(void *context, const char *name, uint64_t value)
 		guest->direct_entries += value;
 	else if (strcmp(name, "direct: stops for traps in copies") == 0)
 		guest->direct_traps += value;
+	else if (strcmp(name, "direct: spaces compared with page tables") == 0)
+		guest->direct_doubts += value;
 }
 
 static int run_guest(struct guest *guest, const struct kvm_backend *backend,
@@ -365,6 +372,8 @@ static int run_guest(struct guest *guest, const struct kvm_backend *backend,
 	result = start(guest, code, code_size);
 	if (guest->logs_writes)
 		memcpy(guest->before, guest->ram, RAM_SIZE);
+	if (result == 0 && guest->is_copied)
+		result = copier_start(&guest->copier, &guest->vm, guest->ram, RAM_SIZE);
 	run = guest->vcpu.run;
 	while (result == 0 && goes_on && trace->count < EXITS_MAX) {
 		if (guest->inject >= 0)
@@ -381,6 +390,8 @@ static int run_guest(struct guest *guest, const struct kvm_backend *backend,
 		}
 		goes_on = on_exit_from_guest(guest, run);
 	}
+	if (result == 0 && guest->is_copied)
+		guest->unlogged += copier_finish(&guest->copier);
 	if (backend->read_statistics)
 		backend->read_statistics(guest->vcpu.fd, note_difference, guest);
 	destroy(guest);
@@ -555,6 +566,7 @@ static void read_needs(struct guest *guest, FILE *source)
 		guest->wants_intel = strstr(line, "intel");
 		guest->wants_old = strstr(line, "old");
 		guest->wants_traps = strstr(line, "traps");
+		guest->wants_steady = strstr(line, "steady");
 		return;
 	}
 }
@@ -650,6 +662,10 @@ int main(int argc, char **argv)
 		printf("no copy of code ran\n");
 		wrong++;
 	}
+	if (function && guest.wants_steady && guest.direct_doubts * 4 > guest.direct_entries) {
+		printf("%lu entries, and before %lu all was compared\n", guest.direct_entries, guest.direct_doubts);
+		wrong++;
+	}
 	if (wrong && backend == &kvm_backend_linux && !kvm_is_hardware()) {
 		printf("this /dev/kvm has no hardware virtualization, and cannot do this\n");
 		result = -SKIP;
@@ -670,9 +686,17 @@ int main(int argc, char **argv)
 			result = run_guest(&guest, &kvm_backend_interpreter, NULL, code, code_size, &reference);
 		if (result == 0)
 			wrong += check_expected(&trace, source, "direct, logged") + compare_traces(&reference, &trace);
-		wrong += guest.unlogged;
+		guest.logs_writes = false;
 		free(guest.before);
 	}
+	if (result == 0 && (backend == &kvm_backend_direct || backend == &kvm_backend_translator)) {
+		guest.is_copied = true;
+		memset(&trace, 0, sizeof(trace));
+		result = run_guest(&guest, backend, &options, code, code_size, &trace);
+		if (result == 0)
+			wrong += check_expected(&trace, source, "copied");
+	}
+	wrong += guest.unlogged;
 	fclose(source);
 	fclose(binary);
 	if (result == -SKIP)

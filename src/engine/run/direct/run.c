@@ -153,7 +153,8 @@ static struct shadow_space *find_space(struct direct *direct)
 		space = shadow_space_take(&direct->shadow, root, pcid);
 	/* Nobody has told it what that PCID has lost before. And Linux clears accessed bits without a
 	 * flush: it relies on a TLB that forgets in time. */
-	if (space->pcid != pcid || direct->stay_began - space->checked > direct->doubt_ticks) {
+	if (space->pcid != pcid ||
+	    (direct->stay_began > space->checked && direct->stay_began - space->checked > direct->doubt_ticks)) {
 		space->pcid = pcid;
 		space->is_in_doubt = true;
 	}
@@ -497,6 +498,8 @@ enum tier_stop direct_run(struct cpu *cpu)
 		enum fill fill;
 		enum turn turn;
 
+		if (cpu->cpl != 3)
+			return TIER_DECLINES;
 		fpu_leave(cpu);
 		obstacle = direct_obstacle(cpu);
 		space = obstacle ? NULL : find_space(direct);
