@@ -28,6 +28,7 @@
 
 struct block;
 struct event_loop;
+struct image_extent;
 
 /* What is between a write and the medium. The names are those of QEMU's cache= option. */
 enum block_cache {
@@ -159,6 +160,19 @@ void block_overlay_drop(struct block_overlay *overlay); /* NULL does nothing */
  * the overlays stay the caller's. */
 int block_overlays_place(struct block_overlay *const *overlays, unsigned count, struct error *error);
 
+/*
+ * Who uses a disk beside its device, as others' door to it. As long as there is one the disk keeps its size, and is not
+ * one with its snapshots.
+ */
+struct block_visitor {
+	/* The disk is about to be closed: it is the visitor's no more when this returns, which calls block_leave. */
+	void (*disk_goes)(struct block_visitor *visitor);
+	struct block_visitor *next; /* the block's own */
+};
+/* Both on the thread that closes and resizes the disk. */
+void block_visit(struct block *block, struct block_visitor *visitor);
+void block_leave(struct block *block, struct block_visitor *visitor);
+
 /* What was done so far. Zeroes count as written. */
 enum block_count { BLOCK_COUNT_READ, BLOCK_COUNT_WRITE, BLOCK_COUNT_FLUSH, BLOCK_COUNT_UNMAP, BLOCK_COUNTS };
 struct block_counts {
@@ -179,6 +193,7 @@ enum block_operation {
 	BLOCK_FLUSH,	    /* no offset, no size */
 	BLOCK_DISCARD,	    /* the content doesn't matter any more: reads as it was, or as zeroes */
 	BLOCK_WRITE_ZEROES, /* reads as zeroes from now on */
+	BLOCK_LOOK,	    /* what is known of the range (image.h); is counted nowhere */
 };
 
 enum {
@@ -202,6 +217,10 @@ struct block_request {
 	uint64_t offset, size;
 	const struct iovec *vector; /* of reads and writes: 1 to BLOCK_VECTORS_MAX */
 	unsigned vector_count;
+	/* Of looks: room for so many extents, which follow one another from `offset` on; and how many there are, at least 1.
+	 * They may end before the range does. */
+	struct image_extent *extents;
+	unsigned extent_count;
 	/*
 	 * Called once, on the I/O thread with no lock held, never inside of block_submit. `result`:
 	 * 0 or -errno (-ENOSPC: the file cannot grow; -EIO: the medium, or the image is damaged).

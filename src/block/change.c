@@ -62,6 +62,8 @@ int block_resize(struct block *block, uint64_t size_bytes, struct error *error)
 		return error_set(error, EINVAL, "%s: a disk's size is a multiple of %d bytes", block->path, BLOCK_SECTOR_SIZE);
 	if (block->info.is_readonly)
 		return error_set(error, EACCES, "%s is only read", block->path);
+	if (block->visitors)
+		return error_set(error, EBUSY, "%s is exported, with the size that it has", block->info.path);
 	if (check_copy(block, error) < 0)
 		return -EBUSY;
 	block_freeze(block);

@@ -107,7 +107,8 @@ static uint64_t find_set(const struct block_copy *copy, uint64_t from)
 
 static bool is_change(const struct block_request *request)
 {
-	return request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH && request->size > 0;
+	return request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH && request->operation != BLOCK_LOOK &&
+	       request->size > 0;
 }
 
 static struct block_copy *copy_of(struct disk_watch *watch)

@@ -287,6 +287,8 @@ int block_close(struct block *block, struct error *error)
 		return 0;
 	if (block->watch)
 		block->watch->disk_goes(block->watch);
+	while (block->visitors)
+		block->visitors->disk_goes(block->visitors);
 	if (block->is_started) {
 		block_drain(block);
 		event_loop_stop(block->loop);
@@ -307,6 +309,21 @@ int block_close(struct block *block, struct error *error)
 	free(block->path);
 	free(block);
 	return result;
+}
+
+void block_visit(struct block *block, struct block_visitor *visitor)
+{
+	visitor->next = block->visitors;
+	block->visitors = visitor;
+}
+
+void block_leave(struct block *block, struct block_visitor *visitor)
+{
+	struct block_visitor **at = &block->visitors;
+
+	while (*at != visitor)
+		at = &(*at)->next;
+	*at = visitor->next;
 }
 
 const struct block_info *block_info(const struct block *block)

@@ -55,6 +55,7 @@ struct block {
 	void (*resized)(void *context);
 	void *resized_context;
 
+	struct block_visitor *visitors; /* of the thread that closes it */
 	pthread_mutex_t freezing;  /* who has it frozen */
 	struct disk_watch *watch;  /* changes while it is frozen; NULL: none */
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "block/disk.h"
+#include "block/image.h"
 #include "block/vector.h"
 #include "util/clock.h"
 
@@ -62,10 +63,15 @@ static void count(struct block *block, const struct operation *operation)
 		[BLOCK_WRITE_ZEROES] = BLOCK_COUNT_WRITE,
 	};
 	const struct block_request *request = operation->request;
-	enum block_count kind = kinds[request->operation];
-	struct block_count_of *of = &block->counts.of[kind];
-	uint64_t now = monotonic_ns();
+	struct block_count_of *of;
+	enum block_count kind;
+	uint64_t now;
 
+	if (request->operation == BLOCK_LOOK)
+		return;
+	kind = kinds[request->operation];
+	of = &block->counts.of[kind];
+	now = monotonic_ns();
 	__atomic_store_n(&block->counts.last_ns, now, __ATOMIC_RELAXED);
 	if (!operation->began_ns) {
 		add_to(&of->invalid, 1);
@@ -163,11 +169,28 @@ static void operation_finish(struct operation *operation)
 	operation_end(operation);
 }
 
+static int look(struct node *node, struct block_request *request)
+{
+	unsigned room = request->extent_count;
+	uint64_t done = 0;
+	int result = 0;
+
+	request->extent_count = 0;
+	while (result == 0 && done < request->size && request->extent_count < room) {
+		struct image_extent *extent = &request->extents[request->extent_count];
+
+		result = image_extent(node, request->offset + done, request->size - done, 0, extent);
+		done += extent->size;
+		request->extent_count += result == 0;
+	}
+	return request->extent_count ? 0 : result;
+}
+
 /* On a worker. */
 static void operation_work(struct job *job)
 {
 	struct operation *operation = operation_of_job(job);
-	const struct block_request *request = operation->request;
+	struct block_request *request = operation->request;
 	struct node *node = operation->block->node;
 	const struct node_driver *driver = node->driver;
 
@@ -192,6 +215,7 @@ static void operation_work(struct job *job)
 	case BLOCK_DISCARD:
 		operation->result = driver->discard(node, request->offset, request->size);
 		break;
+	case BLOCK_LOOK: operation->result = look(node, request); break;
 	case BLOCK_FLUSH: break;
 	}
 }
@@ -362,6 +386,8 @@ static int check(const struct block *block, const struct block_request *request)
 	if (__builtin_add_overflow(request->offset, request->size, &end) ||
 	    end > block->info.size_bytes)
 		return -EINVAL;
+	if (request->operation == BLOCK_LOOK)
+		return request->extent_count && request->size ? 0 : -EINVAL;
 	if (request->operation != BLOCK_READ && block->info.is_readonly)
 		return -EROFS;
 	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
@@ -431,7 +457,7 @@ void request_start(struct block *block, struct block_request *request)
 		workers_add(block->workers, &operation->job);
 		return;
 	}
-	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE)
+	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE || request->operation == BLOCK_LOOK)
 		mode = RANGE_SHARED;
 	if (block->node->granule == 0 || take_range(operation, mode))
 		operation_go(operation);

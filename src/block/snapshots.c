@@ -21,6 +21,8 @@ int block_can_snapshot(const struct block *block, struct error *error)
 {
 	if (block->watch)
 		return error_set(error, EBUSY, "%s is being copied", block->info.path);
+	if (block->visitors)
+		return error_set(error, EBUSY, "%s is exported", block->info.path);
 	if (!as_qcow2(block))
 		return error_set(error, ENOTSUP, "%s is %s, which has no snapshots: qcow2 has", block->path,
 				 block->info.format);

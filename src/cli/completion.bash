@@ -13,6 +13,9 @@ _kvik() {
 	*kvik-system-x86_64)
 		[[ $word == -* ]] && words=$(_kvik_words '^  -[a-z0-9-]+' "$1")
 		;;
+	*kvik-nbd)
+		[[ $word == -* ]] && words=$(_kvik_words '(^| |,)--?[a-z-]+' "$1" | tr -d ,)
+		;;
 	*kvik-img)
 		((COMP_CWORD == 1)) && words=$(_kvik_words '^  [a-z]+' "$1")
 		;;
@@ -30,4 +33,4 @@ _kvik() {
 	[[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
 	return 0
 }
-complete -o default -F _kvik kvik kvik-img kvik-system-x86_64
+complete -o default -F _kvik kvik kvik-img kvik-nbd kvik-system-x86_64

@@ -22,6 +22,7 @@ static const char usage[] =
 	"  commit [-b BASE] [-d] [-p] FILE\n"
 	"  rebase [-u] [-p] -b BACKING [-F FORMAT] FILE\n"
 	"  measure -O FORMAT [-o OPTIONS] FILE | --size SIZE\n"
+	"  serve [-k SOCKET | -p PORT] [-r] [-x NAME] FILE      (serve --help; kvik-nbd: as qemu-nbd)\n"
 	"\n"
 	"Formats: raw, qcow2. Sizes: bytes, or with k, M, G, T. Options of qcow2 (-o a=b,c=d):\n"
 	"compat=0.10|1.1 cluster_size= refcount_bits= lazy_refcounts=on extended_l2=on\n"
@@ -39,7 +40,7 @@ int image_main(int count, char **arguments, bool is_humane)
 		{"resize", image_command_resize},   {"map", image_command_map},
 		{"compare", image_command_compare}, {"snapshot", image_command_snapshot},
 		{"commit", image_command_commit},   {"rebase", image_command_rebase},
-		{"measure", image_command_measure},
+		{"measure", image_command_measure}, {"serve", image_command_serve},
 	};
 	unsigned i;
 

@@ -23,6 +23,7 @@ int image_command_snapshot(int count, char **arguments);
 int image_command_commit(int count, char **arguments);
 int image_command_rebase(int count, char **arguments);
 int image_command_measure(int count, char **arguments);
+int image_command_serve(int count, char **arguments);
 
 /* The command named by arguments[0]; `is_humane`: as `kvik image`, not as qemu-img. */
 int image_main(int count, char **arguments, bool is_humane);

@@ -40,6 +40,10 @@ enum monitor_change {
 	MONITOR_FORWARD, /* hostfwd_add and, with "is-end", hostfwd_remove: "device", which may be missing, and "forward" */
 	MONITOR_BLOCK_RESIZE,
 	MONITOR_TRANSACTION, /* of blockdev-snapshot and blockdev-snapshot-sync */
+	MONITOR_NBD_START,
+	MONITOR_NBD_STOP,
+	MONITOR_EXPORT_ADD, /* block-export-add's arguments */
+	MONITOR_EXPORT_DEL,
 };
 
 struct block;
@@ -74,6 +78,8 @@ struct monitor_facts {
 	int (*start_copy)(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
 			  void *changed_context, struct block_copy **copy, struct error *error);
 	void (*copy_ended)(void *context, const char *command, const json_t *arguments, bool was_finished);
+	/* query-block-exports' answer, the caller's. Likewise; NULL: there are none. */
+	json_t *(*read_exports)(void *context);
 	/* Bring `blocks` and `block_nodes` up to date, of which the guest changes some. NULL: they do not change. */
 	void (*look)(void *context);
 	/* "DRIVER,KEY=VALUE,..." as arguments; the caller's, or NULL and `error`. */

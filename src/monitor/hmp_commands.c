@@ -173,6 +173,49 @@ static void run_snapshot_blkdev(struct hmp_line *line)
 		hmp_tell(line, "blockdev-snapshot-sync", arguments);
 }
 
+static void run_nbd_server_start(struct hmp_line *line)
+{
+	bool gives_all, is_writable;
+	json_t *arguments = hmp_parse_server(line->text, line->rest, &gives_all, &is_writable), *blocks, *block;
+	size_t i;
+
+	if (!arguments)
+		return;
+	hmp_tell(line, "nbd-server-start", arguments);
+	blocks = gives_all ? hmp_ask(line, "query-block") : NULL;
+	json_array_foreach(blocks, i, block) {
+		const json_t *inserted = json_object_get(block, "inserted");
+		const char *device = hmp_string(block, "device");
+
+		if (inserted)
+			hmp_tell(line, "nbd-server-add",
+				 json_pack("{s:s,s:b}", "device", *device ? device : hmp_string(inserted, "node-name"), "writable",
+					   is_writable && !json_is_true(json_object_get(inserted, "ro"))));
+	}
+	json_decref(blocks);
+}
+
+static void run_nbd_server_add(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_export(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "nbd-server-add", arguments);
+}
+
+static void run_nbd_server_remove(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_export_end(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "nbd-server-remove", arguments);
+}
+
+static void run_nbd_server_stop(struct hmp_line *line)
+{
+	json_decref(hmp_ask(line, "nbd-server-stop"));
+}
+
 /* eject [-f] DEVICE; change [-f] DEVICE FILE [FORMAT [MODE]] */
 static void run_media(struct hmp_line *line, const char *command, const char *const *names, unsigned count)
 {
@@ -314,6 +357,10 @@ static const struct hmp_command commands[] = {
 	{"migrate_set_parameter", NULL, run_migrate_set_parameter, "max-bandwidth BYTES[KMG] or downtime-limit MS"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
 	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},
+	{"nbd_server_add", NULL, run_nbd_server_add, "[-w] DEVICE [NAME]: give a disk to others by NBD"},
+	{"nbd_server_remove", NULL, run_nbd_server_remove, "[-f] NAME: give it no more; -f: though somebody has it"},
+	{"nbd_server_start", NULL, run_nbd_server_start, "[-a] [-w] HOST:PORT|unix:PATH: listen there; -a: give all disks, -w: to be written to"},
+	{"nbd_server_stop", NULL, run_nbd_server_stop, "end all exports, and the server"},
 	{"nmi", NULL, hmp_nmi, "an NMI for each CPU"},
 	{"o", NULL, hmp_out, "[/SIZE] PORT VALUE: write to an I/O port"},
 	{"pmemsave", NULL, hmp_pmemsave, "ADDRESS SIZE FILE: memory by physical addresses to a file"},

@@ -46,6 +46,64 @@ json_t *hmp_parse_overlay(struct hmp_text *text, const char *words)
 	return json_pack("{s:s,s:s,s:s}", "device", device, "snapshot-file", path, "format", format);
 }
 
+/* Letters of options that come first; what follows them. */
+static const char *take_letters(const char *words, const char *letters, bool *found)
+{
+	const char *letter;
+
+	for (;;) {
+		words += strspn(words, " \t");
+		letter = *words == '-' && words[1] && strchr(" \t", words[2]) ? strchr(letters, words[1]) : NULL;
+		if (!letter)
+			return words;
+		found[letter - letters] = true;
+		words += 2;
+	}
+}
+
+json_t *hmp_parse_server(struct hmp_text *text, const char *words, bool *gives_all, bool *is_writable)
+{
+	bool found[2] = {false, false};
+	char address[PATH_BYTES], *colon;
+
+	words = take_letters(words, "aw", found);
+	*gives_all = found[0];
+	*is_writable = found[1];
+	if (sscanf(words, "%4095s", address) != 1 || !(colon = strrchr(address, ':'))) {
+		hmp_print(text, "nbd_server_start: where? as localhost:10809 or unix:PATH\n");
+		return NULL;
+	}
+	if (strncmp(address, "unix:", 5) == 0)
+		return json_pack("{s:{s:s,s:{s:s}}}", "addr", "type", "unix", "data", "path", address + 5);
+	*colon = 0;
+	return json_pack("{s:{s:s,s:{s:s,s:s}}}", "addr", "type", "inet", "data", "host", address, "port", colon + 1);
+}
+
+json_t *hmp_parse_export(struct hmp_text *text, const char *words)
+{
+	char device[NAME_BYTES], name[NAME_BYTES];
+	bool is_writable = false;
+	int count = sscanf(take_letters(words, "w", &is_writable), "%255s %255s", device, name);
+
+	if (count < 1) {
+		hmp_print(text, "nbd_server_add: which disk? as virtio0\n");
+		return NULL;
+	}
+	return json_pack("{s:s,s:s,s:b}", "device", device, "name", count > 1 ? name : device, "writable", is_writable);
+}
+
+json_t *hmp_parse_export_end(struct hmp_text *text, const char *words)
+{
+	bool is_hard = false;
+	char name[NAME_BYTES];
+
+	if (sscanf(take_letters(words, "f", &is_hard), "%255s", name) != 1) {
+		hmp_print(text, "nbd_server_remove: which export?\n");
+		return NULL;
+	}
+	return json_pack("{s:s,s:s}", "name", name, "mode", is_hard ? "hard" : "safe");
+}
+
 void hmp_print_block_counts(struct hmp_text *text, const json_t *answer)
 {
 	static const char *const keys[] = {"rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations",

@@ -3,6 +3,7 @@
 #define KVIK_MONITOR_HMP_DISKS_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "monitor/hmp_text.h"
 
@@ -10,6 +11,12 @@
 json_t *hmp_parse_resize(struct hmp_text *text, const char *words);
 /* "DEVICE FILE [FORMAT]": blockdev-snapshot-sync's. Likewise. */
 json_t *hmp_parse_overlay(struct hmp_text *text, const char *words);
+
+/* "[-a] [-w] HOST:PORT|unix:PATH": nbd-server-start's arguments, and whether all disks are given (-a), to be written to (-w). */
+json_t *hmp_parse_server(struct hmp_text *text, const char *words, bool *gives_all, bool *is_writable);
+/* "[-w] DEVICE [NAME]": nbd-server-add's. "[-f] NAME": nbd-server-remove's. Likewise. */
+json_t *hmp_parse_export(struct hmp_text *text, const char *words);
+json_t *hmp_parse_export_end(struct hmp_text *text, const char *words);
 
 void hmp_print_block_counts(struct hmp_text *text, const json_t *answer); /* query-blockstats's */
 

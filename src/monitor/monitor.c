@@ -193,6 +193,11 @@ void monitor_device_deleted(struct monitor *monitor, const char *id)
 	qmp_send_event(monitor, "DEVICE_DELETED", data);
 }
 
+void monitor_export_deleted(struct monitor *monitor, const char *id)
+{
+	qmp_send_event(monitor, "BLOCK_EXPORT_DELETED", json_pack("{s:s}", "id", id));
+}
+
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open)
 {
 	qmp_send_event(monitor, "DEVICE_TRAY_MOVED",

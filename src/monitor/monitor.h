@@ -35,6 +35,9 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 /* A device has gone that device_del asked for, or that the guest has switched off; `id` NULL: it had none. */
 void monitor_device_deleted(struct monitor *monitor, const char *id);
 
+/* Disks are not given to others any more by the export of that id. */
+void monitor_export_deleted(struct monitor *monitor, const char *id);
+
 /* The tray of a CD-ROM drive, of that name and that id ("": it has none), was opened or closed. */
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open);
 

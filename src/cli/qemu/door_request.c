@@ -23,6 +23,7 @@ static const struct {
 	{"memsave", "filename", MONITOR_FILE_WRITE, 2},
 	{"pmemsave", "filename", MONITOR_FILE_WRITE, 2},
 	{"dump-guest-memory", "protocol", MONITOR_FILE_WRITE},
+	{"nbd_server_start", "uri", MONITOR_URI_IN},
 };
 /* Of a dump: "file:PATH". */
 #define PROTOCOL "file:"
@@ -38,6 +39,16 @@ static bool fill(struct door_request *request, enum monitor_file kind, const cha
 	*request = (struct door_request){.kind = kind};
 	strcpy(request->name, name);
 	return true;
+}
+
+/* HOST:PORT and unix:PATH, as a line says them. */
+static bool fill_address(struct door_request *request, const char *word)
+{
+	char uri[PATH_MAX];
+
+	if (snprintf(uri, sizeof(uri), "%s%s", strncmp(word, "unix:", 5) == 0 ? "" : "tcp:", word) >= (int)sizeof(uri))
+		return false;
+	return fill(request, MONITOR_URI_IN, uri);
 }
 
 bool door_request_of_line(const char *line, struct door_request *request)
@@ -62,7 +73,9 @@ bool door_request_of_line(const char *line, struct door_request *request)
 				request->name[strcspn(request->name, "\r\n")] = 0;
 			break;
 		} else if (*word != '-' && before++ == commands[i].words) {
-			is_found = fill(request, commands[i].kind, word);
+			is_found = strcmp(commands[i].argument, "uri") == 0 && strncmp(line + strspn(line, " \t"), "nbd", 3) == 0
+					   ? fill_address(request, word)
+					   : fill(request, commands[i].kind, word);
 			break;
 		}
 	}
@@ -115,6 +128,23 @@ bool door_request_of_snapshot(const json_t *arguments, struct door_request *requ
 	return fill_image(request, arguments, "snapshot-file");
 }
 
+bool door_request_of_server(const json_t *arguments, struct door_request *request)
+{
+	const json_t *address = json_object_get(arguments, "addr"), *data = json_object_get(address, "data");
+	const char *type = json_string_value(json_object_get(address, "type"));
+	const char *path = json_string_value(json_object_get(data, "path"));
+	const char *host = json_string_value(json_object_get(data, "host"));
+	const char *port = json_string_value(json_object_get(data, "port"));
+	char uri[PATH_MAX];
+	int length = -1;
+
+	if (type && strcmp(type, "unix") == 0 && path)
+		length = snprintf(uri, sizeof(uri), "unix:%s", path);
+	else if (type && strcmp(type, "inet") == 0 && host && port)
+		length = snprintf(uri, sizeof(uri), "tcp:%s:%s", host, port);
+	return length >= 0 && length < (int)sizeof(uri) && fill(request, MONITOR_URI_IN, uri);
+}
+
 bool door_request_of_command(const json_t *command, struct door_request *request)
 {
 	const char *name = json_string_value(json_object_get(command, "execute")), *value;
@@ -129,6 +159,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 	}
 	if (strcmp(name, "blockdev-add") == 0)
 		return door_request_of_node(arguments, request);
+	if (strcmp(name, "nbd-server-start") == 0)
+		return door_request_of_server(arguments, request);
 	if (strcmp(name, "netdev_add") == 0)
 		return door_request_of_network(arguments, request);
 	if (strcmp(name, "blockdev-snapshot-sync") == 0)

@@ -14,6 +14,7 @@
 #include "cli/qemu/media.h"
 #include "cli/qemu/net_user.h"
 #include "cli/qemu/options.h"
+#include "cli/qemu/served.h"
 #include "machine/board.h"
 
 static json_t *find(json_t *list, const char *key, const char *name)
@@ -305,6 +306,8 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
 		[MONITOR_SET_LINK] = set_link,	      [MONITOR_FORWARD] = forward_port,
 		[MONITOR_BLOCK_RESIZE] = disks_resize,  [MONITOR_TRANSACTION] = disks_put_on_top,
+		[MONITOR_NBD_START] = served_start,	[MONITOR_NBD_STOP] = served_stop,
+		[MONITOR_EXPORT_ADD] = served_add,	[MONITOR_EXPORT_DEL] = served_remove,
 	};
 	struct hotplug *hotplug = context;
 	int result = changes[what](hotplug, arguments, error);

@@ -7,6 +7,8 @@
 #include "monitor/monitor.h"
 
 struct door;
+struct nbd_server;
+struct served_export;
 
 struct hotplug {
 	struct line *line;
@@ -15,6 +17,10 @@ struct hotplug {
 	struct monitor *monitor;
 	struct machine *machine;
 	struct machine_observer observer;
+	struct {
+		struct nbd_server *server; /* NULL: none */
+		struct served_export *exports;
+	} served; /* served.c's */
 };
 
 #endif

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -77,14 +80,22 @@ static int open_command(const char *command, bool for_writing, struct error *err
 static int open_tcp(const char *address, bool is_out, struct error *error)
 {
 	const char *colon = strrchr(address, ':');
+	int fd, on = 1;
 	char host[256];
 
 	if (!colon || (size_t)(colon - address) >= sizeof(host))
 		return error_set(error, EINVAL, "tcp:%.100s: use tcp:HOST:PORT", address);
 	memcpy(host, address, colon - address);
 	host[colon - address] = 0;
-	return is_out ? socket_connect_tcp(*host ? host : NULL, colon + 1, error)
-		      : socket_listen_tcp(*host ? host : NULL, colon + 1, error);
+	if (is_out)
+		return socket_connect_tcp(*host ? host : NULL, colon + 1, error);
+	fd = socket_listen_tcp(*host ? host : NULL, colon + 1, error);
+	/* Those that are accepted have it from the one that listens: a confined process could not say it. */
+	if (fd >= 0) {
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	}
+	return fd;
 }
 
 static int open_uri(const char *uri, bool is_out, struct error *error)

@@ -19,6 +19,7 @@
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/named_file.h"
 #include "cli/qemu/options.h"
+#include "cli/qemu/served.h"
 #include "cli/qemu/system.h"
 #include "cli/run_signals.h"
 #include "device/tpm/tpm_emulator.h"
@@ -279,7 +280,8 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 	int result;
 
 	config->loop = system->loop;
-	config->sandbox.listens = system->line.chardevs.listens || config->vsock.guest_cid;
+	/* The door may pass a socket on that listens. */
+	config->sandbox.listens = system->line.chardevs.listens || system->line.chardevs.has_door || config->vsock.guest_cid;
 	config->sandbox.uses_helpers |= config->vsock.guest_cid || system->line.chardevs.has_door;
 	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
 	if (!config->kvm_options.code_cache_bytes)
@@ -370,6 +372,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.look = hotplug_look;
 	system->facts.start_copy = disk_copies_start;
 	system->facts.copy_ended = disk_copies_ended;
+	system->facts.read_exports = served_describe;
 	system->facts.parse_device = hotplug_parse_device;
 	system->facts.find_device = hotplug_find_device;
 	system->facts.change_context = &system->hotplug;
@@ -395,6 +398,7 @@ static void destroy(struct qemu_system *system)
 	terminal_restore();
 	run_signals_unwatch(&system->signals);
 	log_guest_flush();
+	served_end(&system->hotplug);
 	monitor_destroy(system->monitor);
 	gdb_stub_destroy(system->gdb);
 	machine_destroy(system->machine);
