@@ -199,6 +199,7 @@ enum block_operation {
 enum {
 	BLOCK_FUA = 1 << 0,   /* of writes and zeroes: durable before it completes */
 	BLOCK_UNMAP = 1 << 1, /* of zeroes: space in the file may be freed */
+	BLOCK_FREELY = 1 << 2, /* whatever limits the disk has (throttle.h): not the guest's */
 };
 
 /*

@@ -175,7 +175,7 @@ static void read_ended(struct block_request *request, int result)
 static int read_disk(struct block_copy *copy, uint64_t offset, uint64_t size)
 {
 	struct iovec vector = {copy->buffer, size};
-	struct block_request request = {.operation = BLOCK_READ, .offset = offset, .size = size, .vector = &vector,
+	struct block_request request = {.operation = BLOCK_READ, .flags = BLOCK_FREELY, .offset = offset, .size = size, .vector = &vector,
 					.vector_count = 1, .complete = read_ended, .context = copy};
 	struct block_request *requests[] = {&request};
 

@@ -65,7 +65,7 @@ static void wake_ready(void *context)
 		while (request) {
 			struct block_request *next = request->next;
 
-			request_start(block, request);
+			throttle_arrive(block, request);
 			request = next;
 		}
 		while ((call = calls)) {
@@ -294,6 +294,7 @@ int block_close(struct block *block, struct error *error)
 		event_loop_stop(block->loop);
 		pthread_join(block->thread, NULL);
 	}
+	throttle_end(block);
 	event_loop_remove(&block->transferred);
 	ring_destroy(block->ring);
 	workers_destroy(block->workers);
@@ -372,7 +373,7 @@ void block_submit(struct block *block, struct block_request *const *requests, un
 		was_submitting = block->is_submitting;
 		block->is_submitting = true;
 		for (i = 0; i < count; i++)
-			request_start(block, requests[i]);
+			throttle_arrive(block, requests[i]);
 		block->is_submitting = was_submitting;
 		if (block->ring)
 			ring_submit(block->ring);
@@ -393,10 +394,14 @@ void block_submit(struct block *block, struct block_request *const *requests, un
 
 void block_drain(struct block *block)
 {
+	if (block->throttled)
+		block_call(block, throttle_open, block->throttled);
 	pthread_mutex_lock(&block->lock);
 	while (block->is_started && __atomic_load_n(&block->outstanding, __ATOMIC_ACQUIRE) > 0)
 		pthread_cond_wait(&block->changed, &block->lock);
 	pthread_mutex_unlock(&block->lock);
+	if (block->throttled)
+		block_call(block, throttle_close, block->throttled);
 }
 
 struct event_loop *block_loop(struct block *block)

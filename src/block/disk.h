@@ -14,6 +14,7 @@
 
 struct operation;
 struct disk_call;
+struct throttle_queue;
 
 /* Who looks at all changes of a disk (copy.c). */
 struct disk_watch {
@@ -55,6 +56,7 @@ struct block {
 	void (*resized)(void *context);
 	void *resized_context;
 
+	struct throttle_queue *throttled; /* throttle.h; NULL: it never had limits. Set on the I/O thread, for good */
 	struct block_visitor *visitors; /* of the thread that closes it */
 	pthread_mutex_t freezing;  /* who has it frozen */
 	struct disk_watch *watch;  /* changes while it is frozen; NULL: none */
@@ -70,6 +72,14 @@ struct block {
 	struct operation *completed;	/* what was finished meanwhile */
 	struct operation *last_completed;
 };
+
+/* On the I/O thread: a request begins, or waits for its turn (throttle.h). */
+void throttle_arrive(struct block *block, struct block_request *request);
+/* Likewise, of a queue: nothing waits, from the one to the other. */
+void throttle_open(void *queue);
+void throttle_close(void *queue);
+/* The disk is closed; nothing waits. */
+void throttle_end(struct block *block);
 
 /* On the I/O thread: begin a request; complete what was finished while nothing might. */
 void request_start(struct block *block, struct block_request *request);

@@ -13,6 +13,11 @@ json_t *qmp_block_resize(struct qmp_call *call)
 	return change(call, MONITOR_BLOCK_RESIZE, call->arguments);
 }
 
+json_t *qmp_block_set_io_throttle(struct qmp_call *call)
+{
+	return change(call, MONITOR_SET_LIMITS, call->arguments);
+}
+
 json_t *qmp_transaction(struct qmp_call *call)
 {
 	return change(call, MONITOR_TRANSACTION, call->arguments);

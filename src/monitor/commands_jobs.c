@@ -13,12 +13,14 @@ static const char *const type_names[] = {
 	[JOB_SNAPSHOT_SAVE] = "snapshot-save",
 	[JOB_SNAPSHOT_LOAD] = "snapshot-load",
 	[JOB_SNAPSHOT_DELETE] = "snapshot-delete",
+	[JOB_CREATE] = "create",
 };
 
 struct monitor_job {
 	enum job_type type;
 	const char *status;
 	char *id, *tag; /* owned */
+	json_t *options; /* of an image that is made; owned */
 	struct machine_snapshot_choice choice;
 	bool is_over;
 	struct error problem; /* "": none */
@@ -35,6 +37,7 @@ static void free_job(struct monitor_job *job)
 {
 	free(job->id);
 	free(job->tag);
+	json_decref(job->options);
 	free(job);
 }
 
@@ -49,9 +52,13 @@ static struct monitor_job *find_job(struct monitor *monitor, const char *id)
 
 static void carry_out(struct monitor *monitor, struct monitor_job *job)
 {
+	const struct monitor_facts *facts = &monitor->facts;
 	int result = -EINVAL;
 
 	switch (job->type) {
+	case JOB_CREATE:
+		result = facts->change(facts->change_context, MONITOR_NEW_IMAGE, job->options, &job->problem);
+		break;
 	case JOB_SNAPSHOT_SAVE:
 		result = machine_snapshot_save(monitor->machine, &job->choice, job->tag, &job->problem);
 		break;
@@ -115,38 +122,47 @@ static int choose(struct qmp_call *call, struct machine_snapshot_choice *choice)
 	return 0;
 }
 
-static json_t *start(struct qmp_call *call, enum job_type type)
+/* NULL, and the call's error. */
+static struct monitor_job *make_job(struct qmp_call *call, enum job_type type)
 {
 	struct monitor *monitor = call->monitor;
 	const char *id = json_string_value(json_object_get(call->arguments, "job-id"));
-	struct monitor_job *job, **last = &monitor->jobs;
+	const char *tag = json_string_value(json_object_get(call->arguments, "tag"));
+	struct monitor_job *job;
 	unsigned count = 0;
 
-	if (!qmp_need_machine(call))
+	if (!monitor->machine) {
+		error_set(&call->error, ENODEV, "there is no machine (-machine none)");
 		return NULL;
+	}
 	if (find_job(monitor, id)) {
 		error_set(&call->error, EEXIST, "Job ID '%.60s' already in use", id);
 		return NULL;
 	}
-	for (; *last; last = &(*last)->next)
+	for (job = monitor->jobs; job; job = job->next)
 		count++;
 	if (count == JOBS_MAX) {
 		error_set(&call->error, ENOSPC, "at most %u jobs: some have to be dismissed", JOBS_MAX);
 		return NULL;
 	}
 	job = calloc(1, sizeof(*job));
-	if (!job || !(job->id = strdup(id)) ||
-	    !(job->tag = strdup(json_string_value(json_object_get(call->arguments, "tag"))))) {
+	if (!job || !(job->id = strdup(id)) || (tag && !(job->tag = strdup(tag)))) {
 		if (job)
 			free_job(job);
 		error_set_errno(&call->error, ENOMEM, "a job");
 		return NULL;
 	}
 	job->type = type;
-	if (choose(call, &job->choice) < 0) {
-		free_job(job);
-		return NULL;
-	}
+	return job;
+}
+
+static json_t *start(struct qmp_call *call, struct monitor_job *job)
+{
+	struct monitor *monitor = call->monitor;
+	struct monitor_job **last = &monitor->jobs;
+
+	while (*last)
+		last = &(*last)->next;
 	*last = job;
 	set_status(monitor, job, "created");
 	set_status(monitor, job, "running");
@@ -154,19 +170,40 @@ static json_t *start(struct qmp_call *call, enum job_type type)
 	return qmp_done();
 }
 
+static json_t *start_snapshot(struct qmp_call *call, enum job_type type)
+{
+	struct monitor_job *job = make_job(call, type);
+
+	if (job && choose(call, &job->choice) < 0) {
+		free_job(job);
+		job = NULL;
+	}
+	return job ? start(call, job) : NULL;
+}
+
+json_t *qmp_blockdev_create(struct qmp_call *call)
+{
+	struct monitor_job *job = make_job(call, JOB_CREATE);
+
+	if (!job)
+		return NULL;
+	job->options = json_incref(json_object_get(call->arguments, "options"));
+	return start(call, job);
+}
+
 json_t *qmp_snapshot_save(struct qmp_call *call)
 {
-	return start(call, JOB_SNAPSHOT_SAVE);
+	return start_snapshot(call, JOB_SNAPSHOT_SAVE);
 }
 
 json_t *qmp_snapshot_load(struct qmp_call *call)
 {
-	return start(call, JOB_SNAPSHOT_LOAD);
+	return start_snapshot(call, JOB_SNAPSHOT_LOAD);
 }
 
 json_t *qmp_snapshot_delete(struct qmp_call *call)
 {
-	return start(call, JOB_SNAPSHOT_DELETE);
+	return start_snapshot(call, JOB_SNAPSHOT_DELETE);
 }
 
 json_t *qmp_query_jobs(struct qmp_call *call)

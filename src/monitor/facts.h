@@ -40,6 +40,8 @@ enum monitor_change {
 	MONITOR_FORWARD, /* hostfwd_add and, with "is-end", hostfwd_remove: "device", which may be missing, and "forward" */
 	MONITOR_BLOCK_RESIZE,
 	MONITOR_TRANSACTION, /* of blockdev-snapshot and blockdev-snapshot-sync */
+	MONITOR_SET_LIMITS, /* block_set_io_throttle */
+	MONITOR_NEW_IMAGE,  /* BlockdevCreateOptions */
 	MONITOR_NBD_START,
 	MONITOR_NBD_STOP,
 	MONITOR_EXPORT_ADD, /* block-export-add's arguments */

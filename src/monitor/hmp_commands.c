@@ -165,6 +165,14 @@ static void run_block_resize(struct hmp_line *line)
 		hmp_tell(line, "block_resize", arguments);
 }
 
+static void run_block_set_io_throttle(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_limits(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "block_set_io_throttle", arguments);
+}
+
 static void run_snapshot_blkdev(struct hmp_line *line)
 {
 	json_t *arguments = hmp_parse_overlay(line->text, line->rest);
@@ -335,6 +343,7 @@ static void run_help(struct hmp_line *line);
 
 static const struct hmp_command commands[] = {
 	{"block_resize", NULL, run_block_resize, "DEVICE SIZE[KMGT]: another size of a disk"},
+	{"block_set_io_throttle", NULL, run_block_set_io_throttle, "DEVICE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR: limits of a disk, a second; 0: none"},
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"cpu", NULL, hmp_cpu, "NUMBER: the CPU that is looked at"},

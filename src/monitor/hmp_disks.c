@@ -35,6 +35,22 @@ json_t *hmp_parse_resize(struct hmp_text *text, const char *words)
 	return json_pack("{s:s,s:I}", "device", device, "size", (json_int_t)bytes);
 }
 
+json_t *hmp_parse_limits(struct hmp_text *text, const char *words)
+{
+	long long limits[6];
+	char device[NAME_BYTES];
+
+	if (sscanf(words, "%255s %lld %lld %lld %lld %lld %lld", device, &limits[0], &limits[1], &limits[2], &limits[3], &limits[4],
+		   &limits[5]) != 7) {
+		hmp_print(text, "block_set_io_throttle: of what, and how much of all, read and written: bytes, then operations a "
+				"second? as virtio0 1000000 0 0 0 0 0\n");
+		return NULL;
+	}
+	return json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I}", "device", device, "bps", (json_int_t)limits[0], "bps_rd",
+			 (json_int_t)limits[1], "bps_wr", (json_int_t)limits[2], "iops", (json_int_t)limits[3], "iops_rd",
+			 (json_int_t)limits[4], "iops_wr", (json_int_t)limits[5]);
+}
+
 json_t *hmp_parse_overlay(struct hmp_text *text, const char *words)
 {
 	char device[NAME_BYTES], path[PATH_BYTES], format[32] = "qcow2";

@@ -9,6 +9,8 @@
 
 /* "DEVICE SIZE[KMGT]", in MiB without a letter: block_resize's arguments. NULL: it is none, and was told so. */
 json_t *hmp_parse_resize(struct hmp_text *text, const char *words);
+/* "DEVICE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR": block_set_io_throttle's. Likewise. */
+json_t *hmp_parse_limits(struct hmp_text *text, const char *words);
 /* "DEVICE FILE [FORMAT]": blockdev-snapshot-sync's. Likewise. */
 json_t *hmp_parse_overlay(struct hmp_text *text, const char *words);
 

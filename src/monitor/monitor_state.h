@@ -22,7 +22,7 @@ enum migration_status {
 #define MONITOR_DESCRIPTORS 16
 #define JOBS_MAX	    64
 
-enum job_type { JOB_SNAPSHOT_SAVE, JOB_SNAPSHOT_LOAD, JOB_SNAPSHOT_DELETE };
+enum job_type { JOB_SNAPSHOT_SAVE, JOB_SNAPSHOT_LOAD, JOB_SNAPSHOT_DELETE, JOB_CREATE };
 
 struct qmp_session;
 struct hmp_session;

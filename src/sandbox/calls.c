@@ -40,6 +40,8 @@ const struct allowed_call sandbox_calls[] = {
 	CALL(futex),
 	CALL(epoll_wait),
 	CALL(timerfd_settime),
+	/* Of a disk that gets limits. */
+	CALL(timerfd_create),
 
 	/* Helpers, by sockets that are open (helper.h). */
 	{.number = SYS_sendmsg, .name = "sendmsg", .group = CALLS_HELPERS, .when = ""},

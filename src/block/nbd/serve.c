@@ -344,6 +344,7 @@ static int receive(struct serving *serving)
 	request->block.offset = get_be64(head + 16);
 	request->block.size = size;
 	request->block.complete = completed;
+	request->block.flags = BLOCK_FREELY;
 	problem = translate(serving, request);
 	if (request->command == NBD_CMD_WRITE || (request->command == NBD_CMD_READ && problem == 0))
 		request->bytes = size;

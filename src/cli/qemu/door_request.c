@@ -159,6 +159,9 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 	}
 	if (strcmp(name, "blockdev-add") == 0)
 		return door_request_of_node(arguments, request);
+	if (strcmp(name, "blockdev-create") == 0)
+		return fill(request, MONITOR_FILE_MAKE,
+			    json_string_value(json_object_get(json_object_get(arguments, "options"), "filename")));
 	if (strcmp(name, "nbd-server-start") == 0)
 		return door_request_of_server(arguments, request);
 	if (strcmp(name, "netdev_add") == 0)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "block/image.h"
+#include "block/throttle.h"
 #include "cli/image_facts.h"
 #include "cli/qemu/exports.h"
 #include "cli/qemu/keyval.h"
@@ -418,6 +419,7 @@ static void move_disk(struct drive *to, struct drive *from)
 {
 	to->block = from->block;
 	to->no_flush = from->no_flush;
+	memcpy(to->group, from->group, sizeof(to->group));
 	to->is_direct = from->is_direct;
 	memcpy(to->device, from->device, sizeof(to->device));
 	from->block = NULL;
@@ -523,7 +525,7 @@ void drive_release(struct drives *drives, struct drive *drive)
 
 	drive->is_used = false;
 	drive->block = NULL;
-	drive->device[0] = drive->node_name[0] = 0;
+	drive->device[0] = drive->node_name[0] = drive->group[0] = 0;
 	for (i = 0; i < drives->count; i++) {
 		struct drive *other = &drives->list[i];
 
@@ -575,17 +577,51 @@ static void describe_backing(json_t *inserted, struct node *image)
 	json_object_set_new(inserted, "backing_file_depth", json_integer(depth));
 }
 
+static void describe_rates(json_t *inserted, const char *unit, const struct block_rate *rates, bool has_bursts)
+{
+	static const char *const kinds[BLOCK_RATES] = {"", "_rd", "_wr"};
+	char key[32];
+	unsigned i;
+
+	for (i = 0; i < BLOCK_RATES; i++) {
+		snprintf(key, sizeof(key), "%s%s", unit, kinds[i]);
+		json_object_set_new(inserted, key, json_integer(rates[i].average));
+		if (!has_bursts)
+			continue;
+		snprintf(key, sizeof(key), "%s%s_max", unit, kinds[i]);
+		json_object_set_new(inserted, key, json_integer(rates[i].burst));
+		snprintf(key, sizeof(key), "%s%s_max_length", unit, kinds[i]);
+		json_object_set_new(inserted, key, json_integer(rates[i].burst_seconds ? rates[i].burst_seconds : 1));
+	}
+}
+
+static void describe_limits(json_t *inserted, const struct drive *drive)
+{
+	static const struct block_limits none = {.operation_bytes = 0};
+	const struct block_limits *limits = block_read_limits(drive->block);
+	bool has_limits = limits && block_limits_any(limits);
+
+	if (!has_limits)
+		limits = &none;
+	describe_rates(inserted, "bps", limits->bytes, has_limits);
+	describe_rates(inserted, "iops", limits->operations, has_limits);
+	if (!has_limits)
+		return;
+	json_object_set_new(inserted, "iops_size", json_integer(limits->operation_bytes));
+	json_object_set_new(inserted, "group", json_string(drive->group));
+}
+
 json_t *drive_describe_inserted(const struct drive *drive)
 {
 	const struct block_info *info = block_info(drive->block);
 	json_t *inserted =
-		json_pack("{s:s,s:s,s:b,s:s,s:b,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:{s:b,s:b,s:b}}", "file", info->path,
+		json_pack("{s:s,s:s,s:b,s:s,s:b,s:s,s:i,s:o,s:{s:b,s:b,s:b}}", "file", info->path,
 			  "node-name", *drive->node_name ? drive->node_name : drive->name, "ro", info->is_readonly, "drv", info->format, "encrypted", 0,
-			  "detect_zeroes", "off", "bps", 0, "bps_rd", 0, "bps_wr", 0, "iops", 0, "iops_rd", 0, "iops_wr", 0,
-			  "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
+			  "detect_zeroes", "off", "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
 			  info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);
 
 	describe_backing(inserted, block_image(drive->block));
+	describe_limits(inserted, drive);
 	return inserted;
 }
 

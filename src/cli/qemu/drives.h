@@ -21,6 +21,7 @@ struct drive {
 	char device[64]; /* the id of its device */
 	struct block *block; /* the device's */
 	bool no_flush, is_direct, is_cdrom;
+	char group[64]; /* of disks that have limits together (limits.h); "": it has none */
 	/* Images that monitors have put on top (disks.h): */
 	char node_name[64]; /* of a -drive, that of the topmost; "": its own */
 	char below[64];	    /* of a node, the node or drive that it was put on; "": none */

@@ -9,10 +9,12 @@
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/limits.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/net_user.h"
+#include "cli/qemu/new_image.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/served.h"
 #include "machine/board.h"
@@ -306,6 +308,7 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
 		[MONITOR_SET_LINK] = set_link,	      [MONITOR_FORWARD] = forward_port,
 		[MONITOR_BLOCK_RESIZE] = disks_resize,  [MONITOR_TRANSACTION] = disks_put_on_top,
+		[MONITOR_SET_LIMITS] = limits_set,	[MONITOR_NEW_IMAGE] = new_image_make,
 		[MONITOR_NBD_START] = served_start,	[MONITOR_NBD_STOP] = served_stop,
 		[MONITOR_EXPORT_ADD] = served_add,	[MONITOR_EXPORT_DEL] = served_remove,
 	};

@@ -10,6 +10,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/folders.h"
 #include "cli/qemu/interface.h"
+#include "cli/qemu/limits.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
 #include "cli/qemu/tpm.h"
@@ -65,7 +66,7 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 	};
 	result = interface_of_device(device, &disk->interface, error);
 	if (result == 0)
-		result = drive_open(&line->drives, drive, device, false, &disk->block, error);
+		result = limits_open(&line->drives, drive, device, false, &disk->block, error);
 	if (result == 0)
 		line->config.disk_count++;
 	return result;

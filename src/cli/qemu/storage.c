@@ -7,6 +7,7 @@
 
 #include "cli/qemu/boot_turn.h"
 #include "cli/qemu/interface.h"
+#include "cli/qemu/limits.h"
 #include "cli/qemu/media.h"
 #include "device/storage/ahci.h"
 #include "device/storage/ide.h"
@@ -374,7 +375,7 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 	disk->boot_plus_1 = turn.plus_1;
 	disk->later_boot_plus_1 = turn.later_plus_1;
 	if (drive && (!is_cd || drive_has_medium(drive)))
-		result = drive_open(&line->drives, drive, device, is_cd, &disk->block, error);
+		result = limits_open(&line->drives, drive, device, is_cd, &disk->block, error);
 	if (result < 0)
 		return result;
 	if (is_cd)
