@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "block/chain.h"
+#include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/image.h"
 #include "block/lock.h"
@@ -67,7 +68,11 @@ int block_resize(struct block *block, uint64_t size_bytes, struct error *error)
 	if (check_copy(block, error) < 0)
 		return -EBUSY;
 	block_freeze(block);
-	result = image_resize(block->node, size_bytes, IMAGE_PREALLOCATION_OFF, error);
+	result = dirty_resize(block->bitmaps, size_bytes);
+	result = result < 0 ? error_set_errno(error, ENOMEM, "its bitmaps")
+			    : image_resize(block->node, size_bytes, IMAGE_PREALLOCATION_OFF, error);
+	if (result < 0)
+		dirty_resize(block->bitmaps, block->node->size);
 	block_fill_info(block);
 	block_thaw(block);
 	if (result == 0 && block->resized)

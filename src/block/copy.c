@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "block/chain.h"
+#include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/image.h"
 #include "block/lock.h"
@@ -38,6 +39,8 @@ struct block_copy {
 	bool is_off;	     /* changes are not its matter any more; set while the disk is frozen */
 	void (*changed)(void *context);
 	void *context;
+	struct block_bitmap *bitmap; /* lent; NULL: none */
+	bool leaves_bitmap;
 	uint64_t *bits; /* of pieces that are to be copied; atomic */
 	uint64_t pieces, size;
 	uint64_t next;	/* where to look first; atomic */
@@ -200,8 +203,9 @@ static int write_target(struct block_copy *copy, uint64_t offset, uint64_t size)
 
 	for (at = 0; at < size && result == 0; at += part) {
 		part = size - at < PIECE ? size - at : PIECE;
-		/* Room in an image below is not given up while others read there. */
-		if (is_zero(copy->buffer + at, part))
+		/* What a bitmap leaves out is another image's, which zeroes have to hide. Room in an image below is not given
+		 * up while others read there. */
+		if (!copy->bitmap && is_zero(copy->buffer + at, part))
 			result = copy->target->driver->zero(copy->target, offset + at, part, copy->kind != BLOCK_COPY_COMMIT);
 		else
 			result = node_write_at(copy->target, offset + at, copy->buffer + at, part);
@@ -379,7 +383,10 @@ static int fill(struct block_copy *copy, struct node *base, bool is_new)
 	for (; base && node != base; node = node->backing)
 		levels++;
 	node = copy->block->node;
-	for (at = 0; at < copy->size && result == 0; at += extent.size) {
+	for (piece = 0; copy->bitmap && piece < copy->pieces; piece++)
+		if (dirty_has_lent(copy->bitmap, piece * PIECE, PIECE))
+			set(copy, piece);
+	for (at = 0; at < copy->size && result == 0 && !copy->bitmap; at += extent.size) {
 		result = image_extent(node, at, copy->size - at, levels, &extent);
 		if (result < 0 || !extent.size)
 			break;
@@ -414,8 +421,12 @@ static int open_target(struct block_copy *copy, const struct block_copy_options 
 				   (unsigned long long)copy->target->size, (unsigned long long)copy->size);
 	/* Without what is below it would take zeroes for what it need not hold. */
 	if (result == 0 && copy->target->driver == &qcow2_driver && ((struct qcow2 *)copy->target)->backing_name &&
-	    !options->only_top)
+	    !options->only_top && !options->bitmap)
 		result = error_set(error, EINVAL, "%s stands on another image, and all is to be copied", options->path);
+	if (result == 0 && options->bitmap && copy->target->driver == &qcow2_driver &&
+	    ((struct qcow2 *)copy->target)->cluster_size > PIECE)
+		result = error_set(error, EINVAL, "%s has clusters of more than %u bytes, which would hold what has not changed",
+				   options->path, PIECE);
 	copy->has_borrowed = result == 0 && options->only_top && disk->backing;
 	if (copy->has_borrowed)
 		copy->target->backing = disk->backing;
@@ -443,6 +454,8 @@ static int take_base(struct block_copy *copy, const char *path, struct error *er
 
 static void free_copy(struct block_copy *copy)
 {
+	if (copy->bitmap)
+		dirty_return(copy->bitmap, copy->leaves_bitmap || !copy->status.has_ended || copy->status.result < 0);
 	if (copy->target && copy->has_borrowed)
 		copy->target->backing = NULL;
 	if (copy->target && copy->kind != BLOCK_COPY_COMMIT)
@@ -478,6 +491,7 @@ static void disk_goes(struct disk_watch *watch)
 	block_freeze(block);
 	detach(copy);
 	block_thaw(block);
+	copy->bitmap = NULL; /* they go with it */
 	/* Images below are closed with the disk. */
 	if (copy->has_borrowed)
 		copy->target->backing = NULL;
@@ -512,6 +526,8 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 	result = !copy->bits || !copy->buffer ? error_set_errno(error, ENOMEM, "a copy") : 0;
 	if (result == 0 && block->watch)
 		result = error_set(error, EBUSY, "%s is being copied already", block->info.path);
+	if (result == 0 && options->bitmap && dirty_is_lent(options->bitmap))
+		result = error_set(error, EBUSY, "the bitmap is in use by another operation");
 	if (result == 0 && !copy->pieces)
 		result = error_set(error, EINVAL, "%s is empty", block->info.path);
 	if (result == 0)
@@ -526,7 +542,13 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 	else if (options->only_top)
 		below = block->node->backing;
 	block_freeze(block);
-	result = fill(copy, below, options->is_new);
+	if (options->bitmap)
+		result = dirty_lend(options->bitmap);
+	if (result == 0) {
+		copy->bitmap = options->bitmap;
+		copy->leaves_bitmap = options->leaves_bitmap;
+		result = fill(copy, below, options->is_new);
+	}
 	if (result == 0)
 		block->watch = &copy->watch;
 	block_thaw(block);

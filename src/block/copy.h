@@ -9,6 +9,8 @@
 
 #include "block/block.h"
 
+struct block_bitmap;
+
 enum block_copy_kind {
 	BLOCK_COPY_BACKUP, /* what the disk held when it began; it ends by itself */
 	BLOCK_COPY_MIRROR, /* it is ready when all is copied, and stays so until it is finished or ended */
@@ -23,6 +25,10 @@ struct block_copy_options {
 	bool is_new;	    /* the file is emptied and made an image of the disk's size; else it is one */
 	bool only_top;	    /* only what the topmost image holds; a new image names the one below */
 	uint64_t speed;	    /* bytes a second, 0: no limit */
+	/* Of a backup: only what is set in it (block/dirty.h), NULL: all. Of what was copied it is cleared, unless the backup
+	 * fails; or not at all. */
+	struct block_bitmap *bitmap;
+	bool leaves_bitmap;
 	/* It is ready, or it has ended. On a thread of its own; takes no time, and calls nothing of this header. */
 	void (*changed)(void *context);
 	void *context;

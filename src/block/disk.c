@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "block/chain.h"
+#include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/nbd/name.h"
 #include "block/nbd/nbd.h"
@@ -295,6 +296,7 @@ int block_close(struct block *block, struct error *error)
 		pthread_join(block->thread, NULL);
 	}
 	throttle_end(block);
+	dirty_end(block->bitmaps);
 	event_loop_remove(&block->transferred);
 	ring_destroy(block->ring);
 	workers_destroy(block->workers);

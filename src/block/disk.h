@@ -15,6 +15,7 @@
 struct operation;
 struct disk_call;
 struct throttle_queue;
+struct block_bitmap;
 
 /* Who looks at all changes of a disk (copy.c). */
 struct disk_watch {
@@ -65,6 +66,7 @@ struct block {
 	uint64_t active; /* requests that were begun and have not ended; the I/O thread's, atomic */
 
 	/* The I/O thread's alone: */
+	struct block_bitmap *bitmaps;	/* dirty.h */
 	struct range_lock ranges;
 	bool is_frozen;			/* what comes is not begun, but put into `held` */
 	struct request_list held;

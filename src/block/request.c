@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/image.h"
 #include "block/vector.h"
@@ -96,6 +97,13 @@ static void wake_waiting(struct block *block)
 	pthread_mutex_unlock(&block->lock);
 }
 
+/* Also of one that failed: a part of it may have been done. */
+static bool is_change(const struct block_request *request)
+{
+	return request->operation == BLOCK_WRITE || request->operation == BLOCK_WRITE_ZEROES ||
+	       request->operation == BLOCK_DISCARD;
+}
+
 static void complete(struct operation *operation)
 {
 	struct block *block = operation->block;
@@ -103,6 +111,8 @@ static void complete(struct operation *operation)
 	int result = operation->result;
 
 	count(block, operation);
+	if (block->bitmaps && is_change(request))
+		dirty_mark(block->bitmaps, request->offset, request->size);
 	if (block->watch)
 		block->watch->changed(block->watch, request);
 	free(operation);

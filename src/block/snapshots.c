@@ -1,6 +1,7 @@
 /* Snapshots of disks that are open: their formats' under the names of block.h. */
 #include <errno.h>
 
+#include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/image.h"
 #include "block/qcow2/whole.h"
@@ -82,6 +83,7 @@ void block_state_close(struct block *block)
 int block_snapshot_apply(struct block *block, const char *id, struct error *error)
 {
 	block_drain(block);
+	dirty_mark(block->bitmaps, 0, block->node->size);
 	return image_snapshot_apply(block->node, id, error);
 }
 

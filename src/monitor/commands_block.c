@@ -1,6 +1,7 @@
 /* QMP's commands about disks that are in use: whoever knows the command line carries them out. */
 #include <errno.h>
 
+#include "monitor/transactions.h"
 #include <qmp_commands.h>
 
 static json_t *change(struct qmp_call *call, enum monitor_change what, const json_t *arguments)
@@ -18,8 +19,45 @@ json_t *qmp_block_set_io_throttle(struct qmp_call *call)
 	return change(call, MONITOR_SET_LIMITS, call->arguments);
 }
 
+/* Bitmaps change, and then a backup begins: what is written in between is in both. */
+static json_t *back_up(struct qmp_call *call, const json_t *actions)
+{
+	size_t i, count = json_array_size(actions), begun = 0, backup = count;
+	const json_t *action;
+	int result = 0;
+
+	for (i = 0; i < count && result == 0; i++) {
+		action = json_array_get(actions, i);
+		if (backup_action_is_one(action) && backup < count)
+			result = error_set(&call->error, ENOTSUP, "a transaction has one backup: several would not begin at one moment");
+		else if (backup_action_is_one(action))
+			backup = i;
+		else if (!bitmap_action_is_one(action))
+			result = error_set(&call->error, ENOTSUP, "a transaction with bitmaps or a backup has no others");
+	}
+	if (result < 0)
+		return NULL;
+	for (; begun < count && result == 0; begun++)
+		if (begun != backup)
+			result = bitmap_action_begin(call, json_array_get(actions, begun));
+	/* One that failed has begun nothing. */
+	begun -= result < 0;
+	if (result == 0 && backup < count)
+		result = backup_action_begin(call, json_array_get(actions, backup));
+	while (begun--)
+		if (begun != backup)
+			bitmap_action_end(call, json_array_get(actions, begun), result == 0);
+	return result == 0 ? qmp_done() : NULL;
+}
+
 json_t *qmp_transaction(struct qmp_call *call)
 {
+	const json_t *actions = json_object_get(call->arguments, "actions");
+	size_t i;
+
+	for (i = 0; i < json_array_size(actions); i++)
+		if (bitmap_action_is_one(json_array_get(actions, i)) || backup_action_is_one(json_array_get(actions, i)))
+			return back_up(call, actions);
 	return change(call, MONITOR_TRANSACTION, call->arguments);
 }
 

@@ -10,6 +10,7 @@
 #include "block/copy.h"
 #include "monitor/jobs.h"
 #include "monitor/migration.h"
+#include "monitor/transactions.h"
 #include <qmp_commands.h>
 
 struct block_job {
@@ -234,6 +235,25 @@ json_t *qmp_blockdev_mirror(struct qmp_call *call)
 json_t *qmp_block_commit(struct qmp_call *call)
 {
 	return begin(call, "block-commit", "commit");
+}
+
+bool backup_action_is_one(const json_t *action)
+{
+	const char *type = json_string_value(json_object_get(action, "type"));
+
+	return strcmp(type, "drive-backup") == 0 || strcmp(type, "blockdev-backup") == 0;
+}
+
+int backup_action_begin(struct qmp_call *call, const json_t *action)
+{
+	struct qmp_call inner = *call;
+	json_t *answer;
+
+	inner.arguments = json_object_get(action, "data");
+	answer = begin(&inner, json_string_value(json_object_get(action, "type")), "backup");
+	call->error = inner.error;
+	json_decref(answer);
+	return answer ? 0 : -EINVAL;
 }
 
 /* --- what is done with them --- */

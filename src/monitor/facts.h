@@ -41,6 +41,7 @@ enum monitor_change {
 	MONITOR_BLOCK_RESIZE,
 	MONITOR_TRANSACTION, /* of blockdev-snapshot and blockdev-snapshot-sync */
 	MONITOR_SET_LIMITS, /* block_set_io_throttle */
+	MONITOR_BITMAP,	    /* cli/qemu/bitmaps.h */
 	MONITOR_NEW_IMAGE,  /* BlockdevCreateOptions */
 	MONITOR_NBD_START,
 	MONITOR_NBD_STOP,

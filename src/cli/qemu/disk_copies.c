@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "block/copy.h"
+#include "cli/qemu/bitmaps.h"
 #include "cli/qemu/disks.h"
 #include "cli/qemu/keyval.h"
 
@@ -34,7 +35,30 @@ static int take_sync(const json_t *arguments, struct block_copy_options *options
 	options->only_top = sync && strcmp(sync, "top") == 0;
 	if (!sync || options->only_top || strcmp(sync, "full") == 0)
 		return 0;
+	if (options->kind == BLOCK_COPY_BACKUP && (strcmp(sync, "incremental") == 0 || strcmp(sync, "bitmap") == 0))
+		return 0;
 	return error_set(error, ENOTSUP, "sync=%.60s is not there: use full or top", sync);
+}
+
+/* What only a part of is copied by. */
+static int take_bitmap(const json_t *arguments, const struct drive *drive, struct block_copy_options *options,
+		       struct error *error)
+{
+	const char *sync = keyval_text(arguments, "sync"), *name = keyval_text(arguments, "bitmap");
+	const char *mode = keyval_text(arguments, "bitmap-mode");
+	bool is_wanted = sync && (strcmp(sync, "incremental") == 0 || strcmp(sync, "bitmap") == 0);
+
+	if (!is_wanted)
+		return name || mode ? error_set(error, EINVAL, "bitmap= is for sync=incremental and sync=bitmap") : 0;
+	if (!name)
+		return error_set(error, EINVAL, "must provide a valid bitmap name for '%.60s' sync mode", sync);
+	if (!mode && strcmp(sync, "bitmap") == 0)
+		return error_set(error, EINVAL, "Bitmap sync mode must be given when providing a bitmap");
+	options->leaves_bitmap = mode && strcmp(mode, "never") == 0;
+	if (options->leaves_bitmap && strcmp(sync, "incremental") == 0)
+		return error_set(error, EINVAL, "Bitmap sync mode must be 'on-success' when using sync mode 'incremental'");
+	options->bitmap = bitmaps_find(drive, name, error);
+	return options->bitmap ? 0 : -ENOENT;
 }
 
 /* A node that nothing uses. */
@@ -103,6 +127,8 @@ int disk_copies_start(void *context, const char *command, const json_t *argument
 		result = error_set(error, EINVAL, "Parameter 'speed' expects a non-negative value");
 	if (result == 0)
 		result = take_sync(arguments, &options, error);
+	if (result == 0)
+		result = take_bitmap(arguments, drive, &options, error);
 	if (result < 0)
 		return result;
 	if (kind->kind == BLOCK_COPY_COMMIT)

@@ -120,8 +120,11 @@ static void look_at_actions(struct door *door, const json_t *command)
 		return;
 	json_array_foreach(actions, i, action) {
 		type = json_string_value(json_object_get(action, "type"));
-		if (i < KEPT_FILES && type && strcmp(type, "blockdev-snapshot-sync") == 0 &&
-		    door_request_of_snapshot(json_object_get(action, "data"), &request))
+		if (i < KEPT_FILES && type &&
+		    (strcmp(type, "blockdev-snapshot-sync") == 0
+			     ? door_request_of_snapshot(json_object_get(action, "data"), &request)
+			     : strcmp(type, "drive-backup") == 0 &&
+				       door_request_of_backup(json_object_get(action, "data"), &request)))
 			answer(door, &request, -1);
 	}
 }

@@ -128,6 +128,11 @@ bool door_request_of_snapshot(const json_t *arguments, struct door_request *requ
 	return fill_image(request, arguments, "snapshot-file");
 }
 
+bool door_request_of_backup(const json_t *arguments, struct door_request *request)
+{
+	return fill_image(request, arguments, "target");
+}
+
 bool door_request_of_server(const json_t *arguments, struct door_request *request)
 {
 	const json_t *address = json_object_get(arguments, "addr"), *data = json_object_get(address, "data");

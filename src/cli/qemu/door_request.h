@@ -18,6 +18,7 @@ bool door_request_of_node(const json_t *node, struct door_request *request); /* 
 bool door_request_of_network(const json_t *options, struct door_request *request); /* netdev_add's */
 bool door_request_of_server(const json_t *arguments, struct door_request *request); /* nbd-server-start's */
 bool door_request_of_snapshot(const json_t *arguments, struct door_request *request); /* blockdev-snapshot-sync's */
+bool door_request_of_backup(const json_t *arguments, struct door_request *request); /* drive-backup's */
 bool door_request_of_line(const char *line, struct door_request *request);	    /* a human's */
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/dirty.h"
 #include "block/image.h"
 #include "block/throttle.h"
 #include "cli/image_facts.h"
@@ -611,6 +612,25 @@ static void describe_limits(json_t *inserted, const struct drive *drive)
 	json_object_set_new(inserted, "group", json_string(drive->group));
 }
 
+static void describe_bitmaps(json_t *inserted, const struct block *block)
+{
+	const struct block_bitmap *bitmap;
+	struct block_bitmap_facts facts;
+	json_t *list = json_array();
+	unsigned i;
+
+	for (i = 0; (bitmap = block_bitmap_at(block, i)); i++) {
+		block_bitmap_describe(bitmap, &facts);
+		json_array_append_new(list, json_pack("{s:s,s:I,s:I,s:b,s:b,s:b}", "name", facts.name, "count",
+						      (json_int_t)facts.dirty_bytes, "granularity", (json_int_t)facts.granularity,
+						      "recording", facts.is_enabled, "busy", facts.is_busy, "persistent", 0));
+	}
+	if (i)
+		json_object_set_new(inserted, "dirty-bitmaps", list);
+	else
+		json_decref(list);
+}
+
 json_t *drive_describe_inserted(const struct drive *drive)
 {
 	const struct block_info *info = block_info(drive->block);
@@ -622,6 +642,7 @@ json_t *drive_describe_inserted(const struct drive *drive)
 
 	describe_backing(inserted, block_image(drive->block));
 	describe_limits(inserted, drive);
+	describe_bitmaps(inserted, drive->block);
 	return inserted;
 }
 

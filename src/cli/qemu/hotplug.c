@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cli/qemu/bitmaps.h"
 #include "cli/qemu/devices.h"
 #include "cli/qemu/disks.h"
 #include "cli/qemu/door.h"
@@ -308,6 +309,7 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 		[MONITOR_INSERT_MEDIUM] = media_insert, [MONITOR_CHANGE_MEDIUM] = media_change,
 		[MONITOR_SET_LINK] = set_link,	      [MONITOR_FORWARD] = forward_port,
 		[MONITOR_BLOCK_RESIZE] = disks_resize,  [MONITOR_TRANSACTION] = disks_put_on_top,
+		[MONITOR_BITMAP] = bitmaps_change,
 		[MONITOR_SET_LIMITS] = limits_set,	[MONITOR_NEW_IMAGE] = new_image_make,
 		[MONITOR_NBD_START] = served_start,	[MONITOR_NBD_STOP] = served_stop,
 		[MONITOR_EXPORT_ADD] = served_add,	[MONITOR_EXPORT_DEL] = served_remove,
