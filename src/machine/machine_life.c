@@ -314,6 +314,7 @@ void machine_destroy(struct machine *machine)
 	for (i = 0; i < machine->vcpu_count; i++) {
 		power_on_state_free(&machine->vcpus[i].power_on);
 		free(machine->vcpus[i].cpuid);
+		free(machine->vcpus[i].made_cpuid);
 		kvm_vcpu_close(&machine->vcpus[i].kvm);
 	}
 	free(machine->vcpus);

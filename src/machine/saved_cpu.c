@@ -141,7 +141,8 @@ static void load_cpuid(struct machine_vcpu *vcpu, struct state_stream *state)
 	}
 	for (i = 0; i < saved->nent; i++)
 		transfer_cpuid_entry(state, &saved->entries[i]);
-	check_features(state, saved, ours);
+	/* Not against what an earlier saved machine had: that may be less than what this one can have. */
+	check_features(state, saved, vcpu->made_cpuid ? vcpu->made_cpuid : ours);
 	if (!state->has_failed &&
 	    (saved->nent != ours->nent ||
 	     memcmp(saved->entries, ours->entries, ours->nent * sizeof(ours->entries[0]))) &&
@@ -152,7 +153,10 @@ static void load_cpuid(struct machine_vcpu *vcpu, struct state_stream *state)
 		return;
 	}
 	vcpu->cpuid = saved;
-	free(ours);
+	if (vcpu->made_cpuid)
+		free(ours);
+	else
+		vcpu->made_cpuid = ours;
 }
 
 static void save_cpuid(const struct machine_vcpu *vcpu, struct state_stream *state)

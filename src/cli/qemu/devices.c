@@ -335,6 +335,10 @@ const struct device_driver *device_driver_find(const char *name, struct error *e
 {
 	unsigned i;
 
+	if (!name) {
+		error_set(error, EINVAL, "which driver? (see -device help)");
+		return NULL;
+	}
 	for (i = 0; i < DRIVERS; i++)
 		if (strcmp(drivers[i].name, name) == 0 ||
 		    (drivers[i].other_name && strcmp(drivers[i].other_name, name) == 0))

@@ -52,7 +52,7 @@ static inline bool device_is_usb(const struct device_driver *driver)
 	return driver->role == ROLE_USB_DEVICE || driver->role == ROLE_USB_DISK;
 }
 
-/* By either name; NULL, and `error` with the way out. */
+/* By either name; NULL, and `error` with the way out. There is none for no name. */
 const struct device_driver *device_driver_find(const char *name, struct error *error);
 
 /* Whether the driver has all keys of the object; "driver" is among them. 0, or -EINVAL and `error`. */

@@ -57,7 +57,7 @@ static void add_object(json_t *objects, const char *path, const char *type)
 static json_t *property_value(const json_t *device, const char *key, const json_t *value)
 {
 	const char *name = keyval_text(device, "driver");
-	const struct device_driver *driver = name ? device_driver_find(name, NULL) : NULL;
+	const struct device_driver *driver = device_driver_find(name, NULL);
 	uint64_t number;
 
 	if (json_is_string(value) && driver && device_property_is_number(driver, key) &&

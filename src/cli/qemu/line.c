@@ -388,7 +388,7 @@ static int examine_display(struct line *line, struct error *error)
 		return error_set(error, ENOTSUP, "-display %.60s: nothing can show it: use none, and screendump",
 				 display);
 	json_array_foreach(line->devices, i, one) {
-		driver = device_driver_find(keyval_text(one, "driver") ? keyval_text(one, "driver") : "", NULL);
+		driver = device_driver_find(keyval_text(one, "driver"), NULL);
 		wants_vga = wants_vga && !(driver && driver->role == ROLE_DISPLAY);
 	}
 	if (vga && strcmp(vga, "std") != 0 && strcmp(vga, "none") != 0)
@@ -446,7 +446,7 @@ static int examine_usb(struct line *line, struct error *error)
 		json_array_append_new(line->devices, json_pack("{s:s}", "driver", names[j].driver));
 	}
 	json_array_foreach(line->devices, i, one) {
-		driver = device_driver_find(keyval_text(one, "driver") ? keyval_text(one, "driver") : "", NULL);
+		driver = device_driver_find(keyval_text(one, "driver"), NULL);
 		wants = wants && !(driver && driver->role == ROLE_XHCI);
 	}
 	return wants ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "qemu-xhci")) : 0;

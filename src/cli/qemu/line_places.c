@@ -246,11 +246,9 @@ int line_check_device(struct line *line, json_t *device, struct error *error)
 	const char *name = keyval_text(device, "driver");
 	const struct device_driver *driver;
 
-	if (!json_is_object(device) || !name)
-		return error_set(error, EINVAL, "which driver? (see -device help)");
 	driver = find_driver(line, name, error);
 	if (!driver)
-		return -ENODEV;
+		return name ? -ENODEV : -EINVAL;
 	take_globals(line, driver, device);
 	if (check_board(line, driver, error) < 0 || device_check(driver, device, error) < 0 ||
 	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0)
