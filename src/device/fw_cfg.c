@@ -273,6 +273,18 @@ static struct item *find_file(struct fw_cfg *fw_cfg, const char *name, size_t si
 	return i < fw_cfg->file_count && item->size == size ? item : NULL;
 }
 
+int fw_cfg_renew(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size)
+{
+	struct item *item = item_at(fw_cfg, key);
+
+	if (!item || item->size != size)
+		return -EINVAL;
+	pthread_mutex_lock(&fw_cfg->lock);
+	memcpy(item->data, data, size);
+	pthread_mutex_unlock(&fw_cfg->lock);
+	return 0;
+}
+
 int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size)
 {
 	struct item *item = find_file(fw_cfg, name, size);

@@ -30,7 +30,8 @@ int fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, s
 int fw_cfg_add_writable_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 /* A file's bytes, of which it has as many. 0 or -EINVAL. Any thread. */
 int fw_cfg_read_file(struct fw_cfg *fw_cfg, const char *name, void *data, size_t size);
-/* Put other bytes into a file, as many as it has. 0 or -EINVAL. Any thread. */
+/* Put other bytes into an item or a file, as many as it has. 0 or -EINVAL. Any thread. */
+int fw_cfg_renew(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size);
 int fw_cfg_renew_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 
 /* device: struct fw_cfg */

@@ -385,6 +385,14 @@ static void fill_machine_cells(struct rtc *rtc)
 	rtc->cmos[CMOS_EQUIPMENT] = 0x06; /* FPU and mouse port, no floppy, no display */
 }
 
+void rtc_set_cpus(struct rtc *rtc, unsigned cpus)
+{
+	pthread_mutex_lock(&rtc->lock);
+	rtc->config.cpus = cpus;
+	rtc->cmos[CMOS_CPUS] = cpus - 1;
+	pthread_mutex_unlock(&rtc->lock);
+}
+
 static void rtc_reset(void *device)
 {
 	struct rtc *rtc = device;

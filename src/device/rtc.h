@@ -33,6 +33,9 @@ struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
  * status, CMOS RAM's byte 0fh). Any thread. */
 void rtc_note_sleep(struct rtc *rtc);
 
+/* How many CPUs CMOS RAM tells from now on. Any thread. */
+void rtc_set_cpus(struct rtc *rtc, unsigned cpus);
+
 /* device: struct rtc. Over a reset the clock and the RAM go on, they have a battery. */
 extern const struct device_ops rtc_device_ops;
 extern const struct pio_ops rtc_pio_ops;

@@ -17,6 +17,10 @@ struct board *board_create(const struct board_config *config, struct error *erro
 		return NULL;
 	}
 	board->config = *config;
+	if (!board->config.max_cpus)
+		board->config.max_cpus = config->cpus;
+	if (!board->config.present_cpus)
+		board->config.present_cpus = board_first_cpus(config->cpus);
 	board->off_source = (struct event_source){.fd = -1, .ready = board_seats_are_off, .context = board};
 	if (board_add_devices(board, error) < 0) {
 		board_destroy(board);
@@ -31,6 +35,7 @@ void board_destroy(struct board *board)
 	if (!board)
 		return;
 	board_unwatch_seats(board);
+	board_unwatch_cpus(board);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
 	board_unwatch_trays(board);
@@ -46,6 +51,9 @@ void board_reset(struct board *board)
 		device_reset(&board->devices[i]);
 	if (board->has_begun)
 		board_renew_boot_order(board);
+	board_renew_cpus(board);
+	if (board->acpi_cpus && board_has_firmware(board))
+		board_renew_acpi_files(board);
 	if (!board->pci || board_has_firmware(board))
 		return;
 	if (board_is_pc(board))

@@ -48,6 +48,16 @@ int board_plug(struct board *board, const struct board_plug *plug, struct error 
  * `error`. */
 int board_unplug(struct board *board, unsigned place, struct error *error);
 
+/* CPUs that come and go by ACPI, on a PC whose config.max_cpus says so. I/O thread. Which are there, a bit each: */
+uint64_t board_present_cpus(const struct board *board);
+/* One comes that is not there: the guest is told. 0, or -ENOTSUP and `error`. */
+int board_plug_cpu(struct board *board, unsigned cpu, struct error *error);
+/* Ask the guest to let go of one that is there; when it has, config.cpu_ejected is called. 0, or -ENOTSUP and `error`. */
+int board_unplug_cpu(struct board *board, unsigned cpu, struct error *error);
+
+/* As machine_cpu_report (inspect.h). */
+void board_cpu_report(const struct board *board, unsigned cpu, uint32_t *event, uint32_t *status);
+
 /* As machine_pci and machine_pci_place (inspect.h). */
 const struct pci_bus *board_pci(const struct board *board);
 unsigned board_pci_place(const struct board *board, const struct pci_function *function);

@@ -197,6 +197,12 @@ static inline void board_vsock_close(struct board_vsock *vsock)
 	vsock->guest_cid = 0;
 }
 
+/* A bit for each of that many CPUs, at most 64. */
+static inline uint64_t board_first_cpus(unsigned cpus)
+{
+	return cpus < 64 ? (1ull << cpus) - 1 : UINT64_MAX;
+}
+
 struct board_config {
 	enum board_kind kind;
 	struct pio_bus *pio;
@@ -204,6 +210,8 @@ struct board_config {
 	struct event_loop *loop;
 	struct ram *ram;
 	unsigned cpus;
+	unsigned max_cpus; /* that can be there, on a PC; 0: no more than these */
+	uint64_t present_cpus; /* a bit each; 0: the first of them */
 	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
 	struct irq_line irq; /* `gsi` is filled in for each device */
 	struct msi_target msi;
@@ -248,6 +256,10 @@ struct board_config {
 	/* The tray of the CD-ROM drive that is disks[disk] was opened or closed. Likewise. */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open);
 	void *tray_context;
+	/* The guest has let go of a CPU; or says something of one (_OST). Likewise. */
+	void (*cpu_ejected)(void *context, unsigned cpu);
+	void (*cpu_reported)(void *context, unsigned cpu, uint32_t event, uint32_t status);
+	void *cpu_context;
 };
 
 #endif

@@ -46,7 +46,7 @@ static int add_rtc(struct board *board, struct error *error)
 	struct rtc_config config = {
 	    .low_end = ram->low_end,
 	    .above_4g_bytes = ram->high_end - RAM_HIGH_START,
-	    .cpus = board->config.cpus,
+	    .cpus = __builtin_popcountll(board->config.present_cpus),
 	    .alarm = ring_alarm,
 	    .alarm_context = board,
 	};
@@ -90,7 +90,7 @@ static int add_fw_cfg(struct board *board, struct error *error)
 {
 	uint64_t ram_bytes = board->config.ram->size_bytes;
 	const struct board_config *config = &board->config;
-	uint16_t cpus = config->cpus;
+	uint16_t cpus = __builtin_popcountll(config->present_cpus), max_cpus = config->max_cpus;
 	struct fw_cfg *fw_cfg;
 	unsigned i;
 	int result;
@@ -104,7 +104,7 @@ static int add_fw_cfg(struct board *board, struct error *error)
 	board->fw_cfg = fw_cfg;
 	if (fw_cfg_add(fw_cfg, FW_CFG_RAM_BYTES, &ram_bytes, sizeof(ram_bytes)) < 0 ||
 	    fw_cfg_add(fw_cfg, FW_CFG_CPUS, &cpus, sizeof(cpus)) < 0 ||
-	    fw_cfg_add(fw_cfg, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus)) < 0 ||
+	    fw_cfg_add(fw_cfg, FW_CFG_MAX_CPUS, &max_cpus, sizeof(max_cpus)) < 0 ||
 	    add_e820_file(board, fw_cfg) < 0)
 		return error_set_errno(error, ENOMEM, "cannot fill the firmware configuration");
 	if (config->smbios && config->smbios->has_uuid &&
@@ -359,7 +359,8 @@ int board_add_devices(struct board *board, struct error *error)
 		return result;
 	if (board_is_pc(board) && ((result = add_keyboard(board, error)) < 0 ||
 					       (result = board_add_chipset(board, error)) < 0 ||
-					       (result = board_add_slots(board, error)) < 0))
+					       (result = board_add_slots(board, error)) < 0 ||
+					       (result = board_add_cpus(board, error)) < 0))
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);

@@ -5,6 +5,7 @@
 #ifndef KVIK_MACHINE_BOARD_PARTS_H
 #define KVIK_MACHINE_BOARD_PARTS_H
 
+#include "device/acpi_cpus.h"
 #include "device/acpi_events.h"
 #include "device/acpi_pm.h"
 #include "device/acpi_slots.h"
@@ -100,6 +101,10 @@ struct board {
 	struct pcie_root_port *root_ports[BOARD_ROOT_PORTS_MAX]; /* those of config.root_ports */
 	unsigned root_port_count;
 	struct acpi_slots *slots; /* the pc's; NULL: it has none */
+	struct acpi_cpus *acpi_cpus; /* NULL: none come or go */
+	struct event_source cpu_source; /* an eventfd: some CPU was let go of, or has something said of it */
+	bool has_cpu_source;
+	_Atomic uint64_t ejected_cpus, reported_cpus; /* which, a bit each */
 	struct event_source off_source; /* an eventfd: some port was switched off, some slot let go of */
 	_Atomic uint32_t switched_off, ejected; /* which, a bit each */
 	/* Those of disks that are CD-ROM drives; of others, without a unit. */
@@ -139,6 +144,13 @@ const struct device *board_find(const struct board *board, const char *name); /*
 
 /* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);
+/* CPUs that come and go, on a PC that may have more than it begins with; what firmware is told of how many there are, again; and
+ * the DSDT's part. */
+int board_add_cpus(struct board *board, struct error *error);
+void board_unwatch_cpus(struct board *board);
+void board_renew_cpus(struct board *board);
+void board_describe_cpus(struct aml *aml, const struct board *board);
+void board_describe_cpus_event(struct aml *aml, const struct board *board);
 /* What makes it the kind of PC that it is; and the same as firmware leaves it. */
 int board_add_chipset(struct board *board, struct error *error);
 void board_set_up_chipset(struct board *board);

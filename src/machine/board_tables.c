@@ -187,8 +187,10 @@ static void describe(struct aml *aml, const void *context)
 		aml_end(aml, root);
 	}
 	board_describe_tpm(aml, board);
+	board_describe_cpus(aml, board);
 	aml_end(aml, scope);
 	board_describe_slots_event(aml, board);
+	board_describe_cpus_event(aml, board);
 }
 
 int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error)
@@ -196,7 +198,9 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 	bool is_pc = board_is_pc(board);
 	uint64_t ecam_bytes, ecam_gpa = board_ecam(board, &ecam_bytes);
 	struct acpi_config acpi = {
-		.cpus = board->config.cpus,
+		.cpus = board->config.max_cpus,
+		.present_cpus = board_present_cpus(board),
+		.has_cpu_devices = board->acpi_cpus,
 		.describe = describe,
 		.context = board,
 		.is_hardware_reduced = !is_pc,

@@ -124,6 +124,15 @@ struct board_plug;
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error);
 int machine_unplug(struct machine *machine, unsigned place, struct error *error);
 
+/*
+ * CPUs that come and go, of a PC whose configuration's max_cpus says so. All on the I/O thread.
+ *
+ * One comes that is not there, and the guest is told; the guest is asked to let go of one, and observers are told when
+ * it has. 0, or -EINVAL: there is no such CPU; -EEXIST, -ENODEV: it is there, or not; -ENOTSUP, -EBUSY; and `error`.
+ */
+int machine_plug_cpu(struct machine *machine, unsigned cpu, struct error *error);
+int machine_unplug_cpu(struct machine *machine, unsigned cpu, struct error *error);
+
 /* The tray of the CD-ROM drive that is its configuration's disks[disk], as device/storage/tray.h has it. NULL: it is
  * none. I/O thread. */
 struct tray;
@@ -143,6 +152,9 @@ struct machine_observer {
 	void (*woke_up)(void *context);
 	void (*unplugged)(void *context, unsigned slot); /* what was there (BOARD_PLACE_SLOT) has gone */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
+	void (*cpu_unplugged)(void *context, unsigned cpu);
+	/* The guest says something of a CPU: _OST's arguments (ACPI 6.4 §6.3.5). */
+	void (*cpu_reported)(void *context, unsigned cpu, uint32_t event, uint32_t status);
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */
 	void (*crash_loaded)(void *context); /* it has, and a crash kernel of its own takes over */
@@ -254,8 +266,11 @@ struct machine_snapshot {
 /* Number `index`: 1, 0 when there is none, or -errno: the machine can have none. */
 int machine_snapshot_list(struct machine *machine, unsigned index, struct machine_snapshot *snapshot);
 
-/* How many vCPUs there are; one of them, its CPUID as the guest has it, and guest memory. The machine's; any time. */
+/* How many vCPUs can be there, and whether one is; one of them, its CPUID as the guest has it, and guest memory. The machine's; any time. */
 unsigned machine_cpus(const struct machine *machine);
+bool machine_has_cpu(const struct machine *machine, unsigned cpu);
+/* What the guest said last of one (machine_observer.cpu_reported); zeroes: nothing. I/O thread. */
+void machine_cpu_report(const struct machine *machine, unsigned cpu, uint32_t *event, uint32_t *status);
 const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);
 const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu);
 const struct guest_memory *machine_memory(const struct machine *machine);

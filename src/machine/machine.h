@@ -45,6 +45,9 @@ struct machine_config {
 	enum interrupts_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
 	unsigned cpus;      /* 1..MACHINE_MAX_CPUS */
+	unsigned max_cpus; /* of a PC, which may get more (machine_plug_cpu); 0: these are all */
+	uint64_t more_cpus; /* a bit each of those that are there from the start besides */
+	unsigned cores, threads; /* of a socket, and of a core, as monitors call CPUs; 0: one socket of single threads */
 	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */

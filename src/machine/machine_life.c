@@ -97,7 +97,8 @@ static int create_vcpus(struct machine *machine, struct error *error)
 {
 	struct cpu_spec cpu = machine->config.cpu;
 	struct machine_vcpu *vcpu;
-	unsigned i, limit;
+	unsigned i, limit, cpus = machine_most_cpus(&machine->config);
+	uint64_t present = machine_first_cpus(&machine->config);
 	int result;
 
 	if (boot_firmware(machine->boot) && !cpu.physical_bits &&
@@ -105,19 +106,20 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		cpu.physical_bits = FIRMWARE_PHYSICAL_BITS;
 
 	limit = kvm_check_extension(&machine->system, KVM_CAP_MAX_VCPUS);
-	if (limit && machine->config.cpus > limit)
+	if (limit && cpus > limit)
 		return error_set(error, EINVAL, "%u CPUs are too many for %s, which can do %u",
-				 machine->config.cpus, machine->config.backend->name, limit);
-	machine->vcpus = calloc(machine->config.cpus, sizeof(*machine->vcpus));
+				 cpus, machine->config.backend->name, limit);
+	machine->vcpus = calloc(cpus, sizeof(*machine->vcpus));
 	if (!machine->vcpus)
 		return error_set_errno(error, ENOMEM, "cannot create the CPUs");
-	for (i = 0; i < machine->config.cpus; i++) {
+	for (i = 0; i < cpus; i++) {
 		vcpu = &machine->vcpus[i];
 		result = kvm_vcpu_create(&vcpu->kvm, &machine->vm, i, error);
 		if (result < 0)
 			return result;
 		machine->vcpu_count++;
 		kvm_vcpu_ignore_signals(&vcpu->kvm);
+		vcpu->is_absent = !(present >> i & 1);
 		vcpu->pio = machine->pio;
 		vcpu->mmio = machine->mmio;
 		vcpu->interrupts = &machine->interrupts;
@@ -126,7 +128,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 						  machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
 		vcpu->resets_at_triple_fault = machine->config.resets_at_triple_fault;
-		result = cpuid_apply(&vcpu->kvm, &cpu, machine->config.cpus,
+		result = cpuid_apply(&vcpu->kvm, &cpu, cpus,
 		                     &machine->cpuid, &vcpu->cpuid, error);
 		if (result < 0)
 			return result;
@@ -173,6 +175,8 @@ static int create_board(struct machine *machine, struct error *error)
 		.loop = machine->config.loop,
 		.ram = &machine->ram,
 		.cpus = machine->config.cpus,
+		.max_cpus = machine->config.max_cpus,
+		.present_cpus = machine_first_cpus(&machine->config),
 		.physical_bits = machine->cpuid.physical_bits,
 		.irq = interrupts_line(&machine->interrupts),
 		.msi = interrupts_msi_target(&machine->interrupts),
@@ -219,6 +223,9 @@ static int create_board(struct machine *machine, struct error *error)
 	board.unplug_context = machine;
 	board.tray_moved = tray_moved;
 	board.tray_context = machine;
+	board.cpu_ejected = machine_cpu_ejected;
+	board.cpu_reported = machine_cpu_reported;
+	board.cpu_context = machine;
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));

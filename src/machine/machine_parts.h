@@ -38,7 +38,7 @@ struct machine {
 	pthread_mutex_t spawner_lock;
 	struct stub_source stubs;
 	struct error no_stubs; /* why there are none, or "" */
-	struct machine_vcpu *vcpus; /* config.cpus of them; created in order */
+	struct machine_vcpu *vcpus; /* all that can be there; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
 	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
@@ -103,12 +103,23 @@ int machine_reset(struct machine *machine, struct error *error);
 /* The same for one that sleeps, by an enum acpi_pm_waker: memory stays, and its software goes on. -EINVAL: it has left
  * no place to go on at. */
 int machine_wake(struct machine *machine, int by, struct error *error);
+/* One CPU as it is at power-on; it is parked. */
+int machine_reset_cpu(struct machine *machine, unsigned cpu, struct error *error);
 
 /* -- machine_inspect.c -- */
 
 /* A disk that the board has got, behind a port or (0) not; NULL is none. And what was there has gone. */
 void machine_note_disk(struct machine *machine, struct block *block, unsigned place);
 void machine_forget_disks(struct machine *machine, unsigned slot);
+
+/* -- machine_cpus.c -- */
+
+/* How many CPUs can be there, and which are from the start, a bit each. */
+unsigned machine_most_cpus(const struct machine_config *config);
+uint64_t machine_first_cpus(const struct machine_config *config);
+/* board_config.cpu_ejected and cpu_reported. */
+void machine_cpu_ejected(void *context, unsigned cpu);
+void machine_cpu_reported(void *context, unsigned cpu, uint32_t event, uint32_t status);
 
 /* -- machine_saved.c -- */
 

@@ -52,25 +52,30 @@ static void set_first_msrs(const struct kvm_vcpu *vcpu, const struct cpuid_facts
 	}
 }
 
+int machine_reset_cpu(struct machine *machine, unsigned cpu, struct error *error)
+{
+	struct machine_vcpu *vcpu = &machine->vcpus[cpu];
+	int result = power_on_state_restore(&vcpu->power_on, &vcpu->kvm, error);
+
+	if (result < 0)
+		return result;
+	set_first_msrs(&vcpu->kvm, &machine->cpuid, boot_firmware(machine->boot));
+	machine->is_idle[cpu] = false;
+	return 0;
+}
+
 /* What is not the board's. */
 static int reset_cpus(struct machine *machine, struct error *error)
 {
-	bool has_firmware = boot_firmware(machine->boot);
 	unsigned i;
 	int result;
 
 	result = interrupts_reset(&machine->interrupts, error);
 	if (result < 0)
 		return result;
-	for (i = 0; i < machine->vcpu_count; i++) {
-		result = power_on_state_restore(&machine->vcpus[i].power_on, &machine->vcpus[i].kvm,
-						error);
-		if (result < 0)
-			return result;
-		set_first_msrs(&machine->vcpus[i].kvm, &machine->cpuid, has_firmware);
-		machine->is_idle[i] = false;
-	}
-	return 0;
+	for (i = 0; i < machine->vcpu_count && result == 0; i++)
+		result = machine_reset_cpu(machine, i, error);
+	return result;
 }
 
 int machine_wake(struct machine *machine, int by, struct error *error)

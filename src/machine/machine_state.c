@@ -118,7 +118,8 @@ bool machine_may_run(void *context, struct machine_vcpu *vcpu)
 
 	machine_hold_while_overfull(machine, vcpu);
 	if (__atomic_load_n(&machine->state, __ATOMIC_SEQ_CST) == MACHINE_RUNNING &&
-	    !__atomic_load_n(&vcpu->is_held, __ATOMIC_SEQ_CST))
+	    !__atomic_load_n(&vcpu->is_held, __ATOMIC_SEQ_CST) &&
+	    !__atomic_load_n(&vcpu->is_absent, __ATOMIC_SEQ_CST))
 		return true;
 	vcpu_complete_access(vcpu);
 	pthread_mutex_lock(&machine->lock);
@@ -128,7 +129,7 @@ bool machine_may_run(void *context, struct machine_vcpu *vcpu)
 		pthread_cond_broadcast(&machine->state_changed); /* machine_stop */
 	}
 	while (machine->state == MACHINE_PAUSED ||
-	       (machine->state == MACHINE_RUNNING && vcpu->is_held))
+	       (machine->state == MACHINE_RUNNING && (vcpu->is_held || vcpu->is_absent)))
 		pthread_cond_wait(&machine->state_changed, &machine->lock);
 	machine->parked--;
 	may_run = machine->state == MACHINE_RUNNING;
@@ -146,7 +147,7 @@ void machine_report_idle(void *context, unsigned id, bool is_idle)
 	pthread_mutex_lock(&machine->lock);
 	machine->is_idle[id] = is_idle;
 	for (i = 0; i < machine->vcpu_count; i++)
-		all_idle = all_idle && machine->is_idle[i];
+		all_idle = all_idle && (machine->is_idle[i] || machine->vcpus[i].is_absent);
 	pthread_mutex_unlock(&machine->lock);
 	if (all_idle)
 		post_request(machine, POWER_OFF, 0, false);

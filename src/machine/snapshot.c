@@ -154,6 +154,16 @@ static void save_state(const struct snapshot_parts *parts, struct state_stream *
 	state_end(&controllers);
 }
 
+/* Which CPUs are there is the board's to say. */
+static void take_present(const struct snapshot_parts *parts)
+{
+	uint64_t present = board_present_cpus(parts->board);
+	unsigned i;
+
+	for (i = 0; i < parts->cpus; i++)
+		__atomic_store_n(&parts->vcpus[i].is_absent, !(present >> i & 1), __ATOMIC_SEQ_CST);
+}
+
 /* Devices drive their lines as they are loaded, and interrupt controllers send what they have to local
  * APICs: each is right after those before it, and so the controllers come last. */
 static void load_state(const struct snapshot_parts *parts, struct state_stream *state)
@@ -174,6 +184,8 @@ static void load_state(const struct snapshot_parts *parts, struct state_stream *
 		set_tsc_khz(parts, clock.tsc_khz, state);
 	if (!state->has_failed)
 		board_load(parts->board, state);
+	if (!state->has_failed)
+		take_present(parts);
 	for (i = 0; i < parts->cpus && !state->has_failed; i++) {
 		cpu_name(name, i);
 		saved_cpu_load(&parts->vcpus[i], name, &deadlines[i], state);

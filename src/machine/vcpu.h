@@ -51,6 +51,7 @@ struct machine_vcpu {
 	bool resets_at_triple_fault; /* the machine, as a PC's chipset does */
 	bool has_crashed; /* has asked for POWER_CRASH; its thread, until it is parked */
 	bool is_held; /* parks although the machine runs; the machine's lock, and atomic as a hint */
+	bool is_absent; /* it may come: likewise parked. Likewise */
 	struct power_on_state power_on;
 	struct vcpu_statistics statistics; /* the vCPU's thread, until it is joined */
 	pthread_t thread;

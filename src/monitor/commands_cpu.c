@@ -6,15 +6,24 @@
 #include "machine/inspect.h"
 #include <qmp_commands.h>
 
-/* As CPUID tells it (machine/cpuid.h). */
-static json_t *topology(unsigned index)
+/* A CPU's place, as -smp has sockets, cores and threads. */
+static json_t *topology(const struct machine_config *config, unsigned index)
 {
-	return json_pack("{s:i,s:i,s:i}", "socket-id", 0, "core-id", (int)index, "thread-id", 0);
+	unsigned threads = config->threads ? config->threads : 1, core = index / threads;
+	unsigned cores = config->cores ? config->cores : core + 1;
+
+	return json_pack("{s:i,s:i,s:i,s:i}", "socket-id", (int)(core / cores), "die-id", 0, "core-id",
+			 (int)(core % cores), "thread-id", (int)(index % threads));
 }
 
-static json_t *cpu_path(unsigned index)
+static json_t *cpu_path(const struct monitor *monitor, unsigned index)
 {
-	return json_sprintf("/machine/unattached/device[%u]", index);
+	const struct monitor_facts *facts = &monitor->facts;
+	const char *id;
+
+	if (!facts->find_cpu || !facts->find_cpu(facts->change_context, index, &id))
+		return json_sprintf("/machine/unattached/device[%u]", index);
+	return id ? json_sprintf("/machine/peripheral/%s", id) : json_sprintf("/machine/peripheral-anon/device[%u]", index);
 }
 
 json_t *qmp_query_cpus_fast(struct qmp_call *call)
@@ -24,29 +33,31 @@ json_t *qmp_query_cpus_fast(struct qmp_call *call)
 	json_t *answer = json_array();
 	unsigned i;
 
-	for (i = 0; machine && i < config->cpus; i++)
-		json_array_append_new(
+	for (i = 0; machine && i < machine_cpus(machine); i++)
+		if (machine_has_cpu(machine, i))
+			json_array_append_new(
 			answer, json_pack("{s:I,s:o,s:I,s:o,s:s}", "cpu-index", (json_int_t)i, "qom-path",
-					  cpu_path(i), "thread-id",
+					  cpu_path(call->monitor, i), "thread-id",
 					  (json_int_t)machine_cpu_thread(machine, i), "props",
-					  topology(i), "target", "x86_64"));
+					  topology(config, i), "target", "x86_64"));
 	return answer;
 }
 
-/* All of them are there from the start, and stay. */
 json_t *qmp_query_hotpluggable_cpus(struct qmp_call *call)
 {
 	const struct machine *machine = call->monitor->machine;
 	const struct machine_config *config = machine ? machine_configuration(machine) : NULL;
 	const char *model = config && config->cpu.model ? config->cpu.model->name : "max";
-	json_t *answer = json_array();
+	json_t *answer = json_array(), *one;
 	unsigned i;
 
-	for (i = 0; machine && i < config->cpus; i++)
-		json_array_append_new(answer, json_pack("{s:o,s:i,s:o,s:o}", "type",
-							json_sprintf("%s-x86_64-cpu", model),
-							"vcpus-count", 1, "props", topology(i),
-							"qom-path", cpu_path(i)));
+	for (i = 0; machine && i < machine_cpus(machine); i++) {
+		one = json_pack("{s:o,s:i,s:o}", "type", json_sprintf("%s-x86_64-cpu", model), "vcpus-count", 1, "props",
+				topology(config, i));
+		if (machine_has_cpu(machine, i))
+			json_object_set_new(one, "qom-path", cpu_path(call->monitor, i));
+		json_array_append_new(answer, one);
+	}
 	return answer;
 }
 

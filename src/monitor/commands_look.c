@@ -37,7 +37,7 @@ static json_t *save_memory(struct qmp_call *call, bool is_physical)
 
 	if (!begin(call))
 		return NULL;
-	if (cpu < 0 || cpu >= machine_cpus(look.machine) || size < 0) {
+	if (cpu < 0 || cpu >= machine_cpus(look.machine) || !machine_has_cpu(look.machine, cpu) || size < 0) {
 		result = error_set(&call->error, EINVAL, "there is no such CPU, or no such size");
 	} else {
 		result = fd = facts->open_file(facts->file_context, MONITOR_FILE_WRITE,

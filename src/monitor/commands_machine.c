@@ -125,7 +125,8 @@ json_t *qmp_human_monitor_command(struct qmp_call *call)
 	struct hmp_text text = {NULL};
 	json_t *answer;
 
-	if (cpu && (!call->monitor->machine || cpu >= machine_cpus(call->monitor->machine))) {
+	if (cpu && (!call->monitor->machine || cpu >= machine_cpus(call->monitor->machine) ||
+		    !machine_has_cpu(call->monitor->machine, cpu))) {
 		error_set(&call->error, EINVAL, "Invalid parameter value for 'cpu-index', expected a CPU number");
 		return NULL;
 	}

@@ -89,6 +89,8 @@ struct monitor_facts {
 	json_t *(*parse_device)(const char *text, struct error *error);
 	/* The id of the device at a place on PCI (BOARD_PLACE); NULL: it has none. NULL: nobody knows. */
 	const char *(*find_device)(void *context, unsigned place);
+	/* Whether a CPU is a device, and then its id, or NULL. NULL: nobody knows. */
+	bool (*find_cpu)(void *context, unsigned cpu, const char **id);
 	void *change_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);

@@ -43,6 +43,30 @@ static void info_cpus(struct hmp_line *line)
 	json_decref(cpus);
 }
 
+static void info_hotpluggable_cpus(struct hmp_line *line)
+{
+	static const char *const places[] = {"node-id", "socket-id", "die-id", "core-id", "thread-id"};
+	json_t *cpus = hmp_ask(line, "query-hotpluggable-cpus"), *cpu, *place;
+	size_t i;
+	unsigned j;
+
+	if (cpus)
+		hmp_print(line->text, "Hotpluggable CPUs:\n");
+	json_array_foreach(cpus, i, cpu) {
+		hmp_print(line->text, "  type: \"%s\"\n  vcpus_count: \"%lld\"\n", hmp_string(cpu, "type"),
+			  json_integer_value(json_object_get(cpu, "vcpus-count")));
+		if (*hmp_string(cpu, "qom-path"))
+			hmp_print(line->text, "  qom_path: \"%s\"\n", hmp_string(cpu, "qom-path"));
+		hmp_print(line->text, "  CPUInstance Properties:\n");
+		for (j = 0; j < sizeof(places) / sizeof(places[0]); j++) {
+			place = json_object_get(json_object_get(cpu, "props"), places[j]);
+			if (place)
+				hmp_print(line->text, "    %s: \"%lld\"\n", places[j], json_integer_value(place));
+		}
+	}
+	json_decref(cpus);
+}
+
 static void info_block(struct hmp_line *line)
 {
 	json_t *blocks = hmp_ask(line, "query-block"), *block, *inserted, *cache;
@@ -188,6 +212,7 @@ static const struct hmp_command information[] = {
 	{"blockstats", NULL, info_blockstats, "what the disks have done"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
+	{"hotpluggable-cpus", NULL, info_hotpluggable_cpus, "which CPUs can be there, and which are"},
 	{"jit", NULL, hmp_info_jit, "what the engine has counted"},
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
 	{"lapic", NULL, hmp_info_lapic, "[CPU]: its local APIC"},

@@ -42,7 +42,7 @@ static bool parse_cpu(struct hmp_line *line, struct look *look)
 	if (!*line->rest)
 		return true;
 	number = strtoul(line->rest, &behind, 0);
-	if (behind == line->rest || number >= machine_cpus(look->machine)) {
+	if (behind == line->rest || number >= machine_cpus(look->machine) || !machine_has_cpu(look->machine, number)) {
 		hmp_print(line->text, "CPU#%.20s not available\n", line->rest);
 		return false;
 	}
@@ -58,8 +58,10 @@ void hmp_info_registers(struct hmp_line *line)
 	if (!begin(line, &look))
 		return;
 	if (is_all)
-		for (look.cpu = 0; look.cpu < machine_cpus(look.machine); look.cpu++)
-			look_registers(&look, true);
+		for (look.cpu = 0; look.cpu < machine_cpus(look.machine); look.cpu++) {
+			if (machine_has_cpu(look.machine, look.cpu))
+				look_registers(&look, true);
+		}
 	else if (parse_cpu(line, &look))
 		look_registers(&look, true);
 	end(&look);

@@ -5,6 +5,7 @@
 #include "monitor/hmp.h"
 #include "monitor/jobs.h"
 #include "monitor/migration.h"
+#include "monitor/ospm.h"
 #include "monitor/qmp.h"
 
 struct monitor *monitor_create(const struct monitor_facts *facts, struct error *error)
@@ -196,6 +197,13 @@ void monitor_device_deleted(struct monitor *monitor, const char *id)
 void monitor_export_deleted(struct monitor *monitor, const char *id)
 {
 	qmp_send_event(monitor, "BLOCK_EXPORT_DELETED", json_pack("{s:s}", "id", id));
+}
+
+void monitor_acpi_reported(struct monitor *monitor, const char *slot_type, unsigned slot, const char *id,
+			   uint32_t source, uint32_t status)
+{
+	qmp_send_event(monitor, "ACPI_DEVICE_OST",
+		       json_pack("{s:o}", "info", ospm_describe(slot_type, slot, id, source, status)));
 }
 
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open)

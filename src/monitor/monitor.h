@@ -38,6 +38,11 @@ void monitor_device_deleted(struct monitor *monitor, const char *id);
 /* Disks are not given to others any more by the export of that id. */
 void monitor_export_deleted(struct monitor *monitor, const char *id);
 
+/* The guest says something of what came, or shall go, by ACPI (_OST): a "CPU" or a "DIMM", of that slot and that id (NULL:
+ * none). */
+void monitor_acpi_reported(struct monitor *monitor, const char *slot_type, unsigned slot, const char *id,
+			   uint32_t source, uint32_t status);
+
 /* The tray of a CD-ROM drive, of that name and that id ("": it has none), was opened or closed. */
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open);
 

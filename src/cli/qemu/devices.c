@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "machine/cpu_models.h"
+
 static const struct property common_properties[] = {
 	{"driver", PROPERTY_TEXT}, {"id", PROPERTY_TEXT}, {"bus", PROPERTY_TEXT}, {NULL}};
 
@@ -165,6 +167,9 @@ static const struct property pvpanic_properties[] = {
 	{"ioport", PROPERTY_NUMBER}, {"events", PROPERTY_NUMBER, "3"}, {NULL}};
 static const struct property tpm_properties[] = {
 	{"tpmdev", PROPERTY_TEXT}, {"irq", PROPERTY_NUMBER, "5"}, {"ppi", PROPERTY_BOOL, "off"}, {NULL}};
+static const struct property cpu_properties[] = {
+	{"socket-id", PROPERTY_NUMBER}, {"die-id", PROPERTY_NUMBER, "0"}, {"core-id", PROPERTY_NUMBER},
+	{"thread-id", PROPERTY_NUMBER}, {"node-id", PROPERTY_NUMBER, "0"}, {"apic-id", PROPERTY_NUMBER}, {NULL}};
 static const struct property no_properties[] = {{NULL}};
 
 static const struct device_driver drivers[] = {
@@ -226,6 +231,7 @@ static const struct device_driver drivers[] = {
 	{"vmcoreinfo", NULL, ROLE_OPTION, "device", false, false, no_properties, "where the guest's kernel leaves its note for core files"},
 	{"tpm-tis", NULL, ROLE_TPM, "device", false, false, tpm_properties, "a TPM 2.0 by its FIFO"},
 	{"tpm-crb", NULL, ROLE_TPM, "device", false, false, tpm_properties, "the same by a buffer"},
+	{"max" DEVICE_CPU_SUFFIX, NULL, ROLE_CPU, "x86_64-cpu", false, false, cpu_properties, "a CPU, of -smp's maxcpus, and so for each model"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 
@@ -293,7 +299,6 @@ static const struct type {
 	{"microvm-machine", "machine", false},
 	{"cpu", "device", true},
 	{"x86_64-cpu", "cpu", true},
-	{"max-x86_64-cpu", "x86_64-cpu", false},
 	{"host-x86_64-cpu", "max-x86_64-cpu", false},
 };
 
@@ -331,6 +336,20 @@ static const struct {
 	{"tpm-", "use tpm-tis or tpm-crb"},
 };
 
+/* "MODEL-x86_64-cpu" */
+static bool is_cpu(const char *name)
+{
+	size_t length = strlen(name), suffix = strlen(DEVICE_CPU_SUFFIX), i;
+
+	if (length <= suffix || strcmp(name + length - suffix, DEVICE_CPU_SUFFIX) != 0)
+		return false;
+	length -= suffix;
+	for (i = 0; i < cpu_model_count; i++)
+		if (strlen(cpu_models[i].name) == length && strncmp(cpu_models[i].name, name, length) == 0)
+			return true;
+	return length == strlen("host") && strncmp(name, "host", length) == 0;
+}
+
 const struct device_driver *device_driver_find(const char *name, struct error *error)
 {
 	unsigned i;
@@ -339,6 +358,9 @@ const struct device_driver *device_driver_find(const char *name, struct error *e
 		error_set(error, EINVAL, "which driver? (see -device help)");
 		return NULL;
 	}
+	if (is_cpu(name))
+		name = "max" DEVICE_CPU_SUFFIX;
+
 	for (i = 0; i < DRIVERS; i++)
 		if (strcmp(drivers[i].name, name) == 0 ||
 		    (drivers[i].other_name && strcmp(drivers[i].other_name, name) == 0))

@@ -34,6 +34,7 @@ enum device_role {
 	ROLE_USB_DEVICE, /* tablet, mouse, keyboard */
 	ROLE_USB_DISK,	 /* usb-storage */
 	ROLE_TPM,
+	ROLE_CPU, /* MODEL-x86_64-cpu */
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 
@@ -52,7 +53,9 @@ static inline bool device_is_usb(const struct device_driver *driver)
 	return driver->role == ROLE_USB_DEVICE || driver->role == ROLE_USB_DISK;
 }
 
-/* By either name; NULL, and `error` with the way out. There is none for no name. */
+#define DEVICE_CPU_SUFFIX "-x86_64-cpu"
+
+/* By either name, and all models of CPUs as one; NULL, and `error` with the way out. There is none for no name. */
 const struct device_driver *device_driver_find(const char *name, struct error *error);
 
 /* Whether the driver has all keys of the object; "driver" is among them. 0, or -EINVAL and `error`. */

@@ -20,7 +20,8 @@ static json_t *describe_machines(void)
 		const struct machine_type *type = &machine_types[i];
 
 		one = json_pack("{s:s,s:i,s:b,s:b,s:b}", "name", type->name, "cpu-max",
-				type->has_machine ? MACHINE_MAX_CPUS : 1, "hotpluggable-cpus", 0,
+				type->has_machine ? MACHINE_MAX_CPUS : 1, "hotpluggable-cpus",
+				type->has_machine && type->board != BOARD_MICROVM,
 				"numa-mem-supported", 0, "deprecated", 0);
 		if (type->other_name)
 			json_object_set_new(one, "alias", json_string(type->other_name));

@@ -10,6 +10,7 @@
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/hotplug_cpus.h"
 #include "cli/qemu/limits.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
@@ -88,6 +89,11 @@ static int add_device(struct hotplug *hotplug, const json_t *arguments, struct e
 
 	if (!device)
 		return error_set_errno(error, ENOMEM, "a device");
+	if (hotplug_is_cpu(device)) {
+		result = hotplug_add_cpu(hotplug, device, error);
+		json_decref(device);
+		return result;
+	}
 	result = line_plug_device(line, device, &plug, error);
 	if (result == 0) {
 		result = machine_plug(hotplug->machine, &plug, error);
@@ -112,6 +118,8 @@ static int delete_device(struct hotplug *hotplug, const json_t *arguments, struc
 	device = find(hotplug->line->devices, "id", name);
 	if (!device)
 		return error_set(error, ENODEV, "Device '%.60s' not found", id);
+	if (hotplug_is_cpu(device))
+		return hotplug_delete_cpu(hotplug, device, error);
 	if (!line_device_slot(hotplug->line, device))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging: it is behind no root "
 						 "port, nor in a slot of a pc", id);
@@ -350,6 +358,7 @@ void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 {
 	hotplug->machine = machine;
 	hotplug->observer = (struct machine_observer){
-		.unplugged = unplugged, .tray_moved = media_tray_moved, .context = hotplug};
+		.unplugged = unplugged, .tray_moved = media_tray_moved, .cpu_unplugged = hotplug_cpu_unplugged,
+		.cpu_reported = hotplug_cpu_reported, .context = hotplug};
 	machine_observe(machine, &hotplug->observer);
 }

@@ -12,6 +12,7 @@
 #include "cli/qemu/folders.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_consoles.h"
+#include "cli/qemu/line_cpus.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_firmware.h"
 #include "cli/qemu/line_places.h"
@@ -184,49 +185,6 @@ static int examine_memory(struct line *line, struct error *error)
 				      : error_set(error, EINVAL, "-object %.60s has another size than -m", backend);
 	}
 	return error_set(error, ENOENT, "-machine memory-backend=%.60s: there is no such -object", backend);
-}
-
-static int examine_cpus(struct line *line, struct error *error)
-{
-	static const char *const parts[] = {"sockets", "dies", "clusters", "cores", "threads"};
-	const json_t *options = said(line, "smp");
-	uint64_t cpus = 0, product = 1, part, most = 0;
-	unsigned i, missing = 0;
-
-	if (keyval_number(options, "cpus", 4096, &cpus, error) < 0 ||
-	    keyval_number(options, "maxcpus", 4096, &most, error) < 0)
-		goto fail;
-	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		part = 0;
-		if (keyval_number(options, parts[i], 4096, &part, error) < 0)
-			goto fail;
-		if (part)
-			product *= part;
-		else if (i == 0 || i == 3 || i == 4)
-			missing++;
-	}
-	if (!cpus)
-		cpus = most ? most : product;
-	if (!missing && product != (most ? most : cpus)) {
-		error_set(error, EINVAL, "sockets, cores and threads make %llu CPUs, not %llu",
-			  (unsigned long long)product, (unsigned long long)(most ? most : cpus));
-		goto fail;
-	}
-	if (most > cpus) {
-		error_set(error, ENOTSUP, "maxcpus=%llu: CPUs cannot be added later: use %llu",
-			  (unsigned long long)most, (unsigned long long)cpus);
-		goto fail;
-	}
-	if (!cpus || cpus > MACHINE_MAX_CPUS) {
-		error_set(error, EINVAL, "use 1 to %u CPUs", MACHINE_MAX_CPUS);
-		goto fail;
-	}
-	line->config.cpus = cpus;
-	return 0;
-
-fail:
-	error_prefix(error, "-smp");
-	return -EINVAL;
 }
 
 /* Words of a CPU's that say nothing about the CPU here. */
@@ -705,7 +663,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	if (!line->has_machine)
 		return 0;
-	if (line_examine_firmware_facts(line, error) < 0 || examine_memory(line, error) < 0 || examine_cpus(line, error) < 0 ||
+	if (line_examine_firmware_facts(line, error) < 0 || examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
 	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
 	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0 ||
 	    examine_folders(line, error) < 0)

@@ -11,6 +11,7 @@
 #include "cli/qemu/folders.h"
 #include "cli/qemu/interface.h"
 #include "cli/qemu/limits.h"
+#include "cli/qemu/line_cpus.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
 #include "cli/qemu/tpm.h"
@@ -283,6 +284,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_XHCI: return add_xhci(line, device, error);
 	case ROLE_USB_DEVICE: return add_usb_device(line, device, error);
 	case ROLE_TPM: return tpm_open(line, device, error);
+	case ROLE_CPU: return line_add_cpu(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}
@@ -360,19 +362,29 @@ static json_t *find_device(const struct line *line, const char *id)
 	return NULL;
 }
 
-static int check_plugged(struct line *line, json_t *device, struct error *error)
+int line_check_plugged(struct line *line, json_t *device, struct error *error)
 {
-	const struct device_driver *driver;
-	const char *id = keyval_text(device, "id"), *bus = keyval_text(device, "bus");
+	const char *id = keyval_text(device, "id");
 	int result = line_check_device(line, device, error);
 
 	if (result < 0)
 		return result;
-	driver = device_driver_find(keyval_text(device, "driver"), error);
 	if (id && find_device(line, id))
 		return error_set(error, EEXIST, "Duplicate device ID '%.60s'", id);
 	if (json_array_size(line->devices) == LINE_DEVICES_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", LINE_DEVICES_MAX);
+	return 0;
+}
+
+static int check_plugged(struct line *line, json_t *device, struct error *error)
+{
+	const struct device_driver *driver;
+	const char *bus = keyval_text(device, "bus");
+	int result = line_check_plugged(line, device, error);
+
+	if (result < 0)
+		return result;
+	driver = device_driver_find(keyval_text(device, "driver"), error);
 	if (driver->role == ROLE_USB_DISK && storage_is_cdrom(line, device))
 		return error_set(error, ENOTSUP, "a CD-ROM drive does not support hotplugging: have it from the start");
 	if (device_is_usb(driver))

@@ -8,6 +8,8 @@
 /* Open disks and networks, into line->config; they are the machine's from machine_create on. The caller is
  * the process's only thread. 0, or -errno and `error`: none is open. */
 int line_open_devices(struct line *line, struct error *error);
+/* Whether a device that comes while the machine is there may be called so. 0, or -errno and `error`. */
+int line_check_plugged(struct line *line, json_t *device, struct error *error);
 /*
  * A device that comes while the machine is there: checked, given its place, behind a root port or on the pc's bus, and opened
  * into `plug`, whose parts are in line->config and the caller's to close. It is added to line->devices. 0, or -errno

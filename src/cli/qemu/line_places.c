@@ -253,7 +253,8 @@ int line_check_device(struct line *line, json_t *device, struct error *error)
 	if (check_board(line, driver, error) < 0 || device_check(driver, device, error) < 0 ||
 	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0)
 		return -EINVAL;
-	return json_object_set_new(device, "driver", json_string(driver->name));
+	/* A CPU's says its model. */
+	return driver->role == ROLE_CPU ? 0 : json_object_set_new(device, "driver", json_string(driver->name));
 }
 
 int line_place_devices(struct line *line, struct error *error)

@@ -12,7 +12,7 @@
 #include "machine/machine.h"
 
 #define LINE_MONITORS_MAX 8
-#define LINE_DEVICES_MAX  64
+#define LINE_DEVICES_MAX  384
 
 /* A CD-ROM drive: what is in it may change (media.h). */
 struct line_drive {

@@ -16,6 +16,7 @@
 #define OP_METHOD   0x14
 #define OP_IF	    0xa0
 #define OP_ELSE	    0xa1
+#define OP_WHILE    0xa2
 #define OP_EXTENDED 0x5b
 /* After OP_EXTENDED: */
 #define OP_MUTEX    0x01
@@ -26,6 +27,8 @@
 #define OP_DEVICE   0x82
 #define REGION_IO   0x01
 #define FIELD_DWORD 0x03 /* access by doublewords, no lock, bits beside are kept */
+#define FIELD_BYTE  0x41 /* access by bytes, no lock, bits beside are written as zeroes */
+#define FIELD_GAP   0x00
 #define WAIT_FOR_EVER 0xffff
 #define PREFIX_DUAL  0x2e
 #define PREFIX_MULTI 0x2f
@@ -185,6 +188,12 @@ size_t aml_else_begin(struct aml *aml)
 	return aml->used;
 }
 
+size_t aml_while_begin(struct aml *aml)
+{
+	aml_byte(aml, OP_WHILE);
+	return aml->used;
+}
+
 void aml_operator(struct aml *aml, uint8_t code)
 {
 	aml_byte(aml, code);
@@ -248,7 +257,7 @@ void aml_io_region(struct aml *aml, const char *name, uint16_t port, uint8_t byt
 	aml_integer(aml, bytes);
 }
 
-size_t aml_fields_begin(struct aml *aml, const char *region)
+static size_t begin_fields(struct aml *aml, const char *region, uint8_t flags)
 {
 	size_t mark;
 
@@ -256,14 +265,46 @@ size_t aml_fields_begin(struct aml *aml, const char *region)
 	aml_byte(aml, OP_FIELD);
 	mark = aml->used;
 	aml_name(aml, region);
-	aml_byte(aml, FIELD_DWORD);
+	aml_byte(aml, flags);
 	return mark;
+}
+
+size_t aml_fields_begin(struct aml *aml, const char *region)
+{
+	return begin_fields(aml, region, FIELD_DWORD);
+}
+
+size_t aml_byte_fields_begin(struct aml *aml, const char *region)
+{
+	return begin_fields(aml, region, FIELD_BYTE);
+}
+
+/* A PkgLength counts bits here, and not its own bytes. */
+static void add_bits(struct aml *aml, unsigned bits)
+{
+	if (bits < 0x40) {
+		aml_byte(aml, bits);
+		return;
+	}
+	aml_byte(aml, 1 << 6 | (bits & 0xf));
+	aml_byte(aml, bits >> 4);
+}
+
+void aml_field(struct aml *aml, const char *name, unsigned bits)
+{
+	aml_name(aml, name);
+	add_bits(aml, bits);
+}
+
+void aml_field_gap(struct aml *aml, unsigned bits)
+{
+	aml_byte(aml, FIELD_GAP);
+	add_bits(aml, bits);
 }
 
 void aml_field32(struct aml *aml, const char *name)
 {
-	aml_name(aml, name);
-	aml_byte(aml, 32); /* a PkgLength of one byte counts bits here */
+	aml_field(aml, name, 32);
 }
 
 void aml_mutex(struct aml *aml, const char *name)

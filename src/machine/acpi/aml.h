@@ -31,6 +31,7 @@ size_t aml_package_begin(struct aml *aml, uint8_t elements);
 size_t aml_method_begin(struct aml *aml, const char *name, unsigned arguments);
 size_t aml_if_begin(struct aml *aml); /* the predicate follows, and what to do */
 size_t aml_else_begin(struct aml *aml); /* right behind an If's end */
+size_t aml_while_begin(struct aml *aml); /* like an If */
 void aml_operator(struct aml *aml, uint8_t code); /* one of: */
 #define AML_LOCAL0	       0x60
 #define AML_ARG0	       0x68
@@ -51,6 +52,10 @@ void aml_end(struct aml *aml, size_t mark);
 void aml_io_region(struct aml *aml, const char *name, uint16_t port, uint8_t bytes);
 size_t aml_fields_begin(struct aml *aml, const char *region);
 void aml_field32(struct aml *aml, const char *name);
+/* Fields that are reached by bytes, of which those beside are written as zeroes; and some bits each, or between them. */
+size_t aml_byte_fields_begin(struct aml *aml, const char *region);
+void aml_field(struct aml *aml, const char *name, unsigned bits);
+void aml_field_gap(struct aml *aml, unsigned bits);
 /* Mutexes; taking one waits for ever. */
 void aml_mutex(struct aml *aml, const char *name);
 void aml_acquire(struct aml *aml, const char *name);

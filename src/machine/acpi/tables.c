@@ -34,6 +34,7 @@
 #define MADT_OVERRIDE	   2
 #define MADT_LAPIC_NMI	   4
 #define MADT_ENABLED	   1
+#define MADT_CAN_COME	   2 /* "Online Capable" */
 #define MADT_ACTIVE_HIGH_LEVEL 0x000d
 
 #define CMOS_CENTURY 0x32
@@ -199,7 +200,7 @@ static uint64_t build_dsdt(const struct acpi_config *config, struct aml *out)
 	add_sleep_state(out, "\\_S5", ACPI_PM_SLEEP_TYPE_S5);
 	config->describe(out, config->context);
 	scope = aml_scope_begin(out, "\\_SB");
-	for (i = 0; i < config->cpus; i++) {
+	for (i = 0; i < config->cpus && !config->has_cpu_devices; i++) {
 		memcpy(name, "C000", sizeof(name));
 		name[2] = "0123456789ABCDEF"[i >> 4 & 0xf];
 		name[3] = "0123456789ABCDEF"[i & 0xf];
@@ -279,6 +280,14 @@ static uint64_t build_fadt(const struct acpi_config *config, struct aml *out, ui
 	return end_table(out, at);
 }
 
+void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu)
+{
+	const struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), cpu, cpu, MADT_ENABLED};
+
+	_Static_assert(sizeof(lapic) == ACPI_LAPIC_BYTES, "its length");
+	memcpy(bytes, &lapic, sizeof(lapic));
+}
+
 static uint64_t build_madt(const struct acpi_config *config, struct aml *out)
 {
 	size_t at = begin_table(out, "APIC", MADT_REVISION);
@@ -297,6 +306,7 @@ static uint64_t build_madt(const struct acpi_config *config, struct aml *out)
 	aml_bytes(out, &fixed, sizeof(fixed));
 	for (i = 0; i < config->cpus; i++) {
 		lapic.processor_uid = lapic.apic_id = i;
+		lapic.flags = config->present_cpus >> i & 1 ? MADT_ENABLED : MADT_CAN_COME;
 		aml_bytes(out, &lapic, sizeof(lapic));
 	}
 	aml_bytes(out, &ioapic, sizeof(ioapic));

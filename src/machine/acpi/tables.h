@@ -19,7 +19,9 @@ enum acpi_tpm { ACPI_NO_TPM, ACPI_TPM_FIFO, ACPI_TPM_CRB };
 #define ACPI_TPM_LOG_BYTES 0x10000 /* for what firmware has measured */
 
 struct acpi_config {
-	unsigned cpus;
+	unsigned cpus;	       /* that can be there */
+	uint64_t present_cpus; /* a bit each */
+	bool has_cpu_devices;  /* `describe` has them, of which some come and go */
 	/* The board's devices, for the DSDT: called with the scope \ open. */
 	void (*describe)(struct aml *aml, const void *context);
 	const void *context;
@@ -48,6 +50,10 @@ struct acpi_config {
  * RSDP is the first. Returns the size used, or -ENOSPC.
  */
 int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct error *error);
+
+/* What _MAT tells of a CPU: its entry of the MADT, "Processor Local APIC" (§5.2.12.2). */
+#define ACPI_LAPIC_BYTES 8
+void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu);
 
 /* In tables that are there: where software goes on that slept (FACS, §5.2.10, Firmware_Waking_Vector). 0: nowhere. */
 uint32_t acpi_waking_vector(const struct guest_memory *memory);

@@ -164,6 +164,8 @@ static int add_cpus(struct core_writer *writer, struct error *error)
 		for (i = 0; i < machine_cpus(machine); i++) {
 			const struct kvm_vcpu *vcpu = machine_cpu(machine, i);
 
+			if (!machine_has_cpu(machine, i))
+				continue;
 			if (kvm_vcpu_ioctl(vcpu, KVM_GET_REGS, &regs) < 0 ||
 			    kvm_vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs) < 0)
 				return error_set(error, EIO, "the registers of CPU %u cannot be read", i);
