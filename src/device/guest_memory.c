@@ -125,6 +125,8 @@ int guest_memory_log_start(struct guest_memory *memory)
 
 	for (i = 0; i < memory->region_count; i++) {
 		region = &memory->regions[i];
+		if (!region->size_bytes)
+			continue;
 		/* Kept from one time to the next: a writer may still be at it. */
 		if (!region->dirty)
 			region->dirty = calloc(guest_region_log_words(region), sizeof(uint64_t));

@@ -2,7 +2,8 @@
  * Guest RAM as devices and boot loaders reach it: guest-physical addresses, checked.
  *
  * The guest's vCPUs write the same bytes at any time. So whoever reads a structure from here reads
- * it once, into its own copy, and checks the copy. The table of regions is fixed while vCPUs run.
+ * it once, into its own copy, and checks the copy. The table of regions changes only while vCPUs are parked and
+ * devices are held; what was one stays mapped.
  *
  * All of the monitor's writes go through here, because KVM's dirty log (KVM api.rst 4.8) knows the
  * writes of vCPUs alone: the pages that are written here are logged here, and whoever reads the log
@@ -17,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_MEMORY_MAX_REGIONS 4
+#define GUEST_MEMORY_MAX_REGIONS 68 /* RAM's, and what may be plugged in (machine/ram.h) */
 
 struct guest_region {
 	uint64_t gpa;
@@ -27,7 +28,7 @@ struct guest_region {
 };
 
 struct guest_memory {
-	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS]; /* by rising gpa, disjoint */
+	struct guest_region regions[GUEST_MEMORY_MAX_REGIONS]; /* disjoint; of size 0: there is none */
 	unsigned region_count;
 	_Atomic bool is_logging;
 	/* Hears of every write through here, after it, on the writer's thread; NULL: nobody does. Constant while

@@ -36,6 +36,7 @@ void board_destroy(struct board *board)
 		return;
 	board_unwatch_seats(board);
 	board_unwatch_cpus(board);
+	board_unwatch_memory(board);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
 	board_unwatch_trays(board);
@@ -122,6 +123,11 @@ void board_release(struct board *board)
 	for (i = 0; i < board->device_count; i++)
 		device_release(&board->devices[i]);
 	board->is_released = board->has_begun = true;
+}
+
+bool board_is_released(const struct board *board)
+{
+	return board->is_released;
 }
 
 void board_save(const struct board *board, struct state_stream *state)

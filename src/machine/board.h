@@ -55,6 +55,16 @@ int board_plug_cpu(struct board *board, unsigned cpu, struct error *error);
 /* Ask the guest to let go of one that is there; when it has, config.cpu_ejected is called. 0, or -ENOTSUP and `error`. */
 int board_unplug_cpu(struct board *board, unsigned cpu, struct error *error);
 
+/*
+ * Memory that comes and goes by ACPI, on a PC with config.memory_slots. I/O thread. Memory is in a slot, from the start or from
+ * now on, of which the guest is told.
+ */
+void board_fill_memory(struct board *board, unsigned slot, uint64_t gpa, uint64_t size_bytes, bool comes_now);
+/* Ask the guest to let go of a slot's; when it has, config.memory_ejected is called. 0, or -ENOTSUP and `error`. */
+int board_unplug_memory(struct board *board, unsigned slot, struct error *error);
+/* As machine_memory_report (inspect.h). */
+void board_memory_report(const struct board *board, unsigned slot, uint32_t *event, uint32_t *status);
+
 /* As machine_cpu_report (inspect.h). */
 void board_cpu_report(const struct board *board, unsigned cpu, uint32_t *event, uint32_t *status);
 
@@ -109,6 +119,7 @@ struct virtio_device *board_balloon(const struct board *board);
  * saved and loaded while they are held, and the vCPUs parked. */
 void board_hold(struct board *board);
 void board_release(struct board *board);
+bool board_is_released(const struct board *board);
 
 /*
  * All devices' state, a section each in the board's order; the vCPUs are parked. A board of another

@@ -260,6 +260,13 @@ struct board_config {
 	void (*cpu_ejected)(void *context, unsigned cpu);
 	void (*cpu_reported)(void *context, unsigned cpu, uint32_t event, uint32_t status);
 	void *cpu_context;
+	unsigned memory_slots; /* of a PC, whose `ram` has as many */
+	/* Whether the guest may let go of a slot's memory now (a vCPU's thread); that it has; what it says of one. NULL: never, and
+	 * nobody wants to know. */
+	bool (*memory_may_go)(void *context, unsigned slot);
+	void (*memory_ejected)(void *context, unsigned slot);
+	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
+	void *memory_context;
 };
 
 #endif

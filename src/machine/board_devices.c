@@ -226,7 +226,7 @@ static struct pci_layout pci_layout(const struct board *board)
 		.low_first = PCI_WINDOW_GPA,
 		.low_end = board_is_q35(board) ? PCI_FIRMWARE_END : config->ram->layout->ecam_gpa,
 	};
-	uint64_t first = (config->ram->high_end + PCI_HIGH_ALIGNMENT - 1) & -PCI_HIGH_ALIGNMENT;
+	uint64_t first = (ram_end(config->ram) + PCI_HIGH_ALIGNMENT - 1) & -PCI_HIGH_ALIGNMENT;
 	uint64_t limit = config->physical_bits ? 1ull << config->physical_bits : 0;
 
 	if (limit > first) {
@@ -360,7 +360,8 @@ int board_add_devices(struct board *board, struct error *error)
 	if (board_is_pc(board) && ((result = add_keyboard(board, error)) < 0 ||
 					       (result = board_add_chipset(board, error)) < 0 ||
 					       (result = board_add_slots(board, error)) < 0 ||
-					       (result = board_add_cpus(board, error)) < 0))
+					       (result = board_add_cpus(board, error)) < 0 ||
+					       (result = board_add_memory(board, error)) < 0))
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);

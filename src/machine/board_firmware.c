@@ -184,6 +184,7 @@ static int add_choices(struct board *board)
 {
 	const uint16_t menu = board->config.firmware_has_menu, serial = board_serials[0].port;
 	const uint32_t for_ever = UINT32_MAX;
+	const uint64_t memory_end = ram_end(board->config.ram);
 	const uint8_t irq0_override = 1;
 	/* S0 to S5: whether there is such a state, and its sleep type (acpi_pm.h). */
 	const uint8_t states[6] = {STATE_EXISTS, 0, 0,
@@ -203,6 +204,9 @@ static int add_choices(struct board *board)
 		result = fw_cfg_add_file(fw_cfg, "etc/boot-fail-wait", &for_ever, sizeof(for_ever));
 	if (result == 0 && board->config.firmware_prints)
 		result = fw_cfg_add_file(fw_cfg, "etc/sercon-port", &serial, sizeof(serial));
+	/* PCI's high window begins behind what may become memory. */
+	if (result == 0 && board->acpi_memory)
+		result = fw_cfg_add_file(fw_cfg, "etc/reserved-memory-end", &memory_end, sizeof(memory_end));
 	if (result == 0)
 		result = fw_cfg_add_file(fw_cfg, "etc/system-states", states, sizeof(states));
 	/* A BIOS takes it for the display's expansion ROM. */

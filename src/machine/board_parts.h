@@ -7,6 +7,7 @@
 
 #include "device/acpi_cpus.h"
 #include "device/acpi_events.h"
+#include "device/acpi_memory.h"
 #include "device/acpi_pm.h"
 #include "device/acpi_slots.h"
 #include "device/display/vga.h"
@@ -105,6 +106,10 @@ struct board {
 	struct event_source cpu_source; /* an eventfd: some CPU was let go of, or has something said of it */
 	bool has_cpu_source;
 	_Atomic uint64_t ejected_cpus, reported_cpus; /* which, a bit each */
+	struct acpi_memory *acpi_memory; /* NULL: there are no slots for memory */
+	struct event_source memory_source; /* likewise: of memory */
+	bool has_memory_source;
+	_Atomic uint64_t ejected_memory, reported_memory; /* which slots', a bit each */
 	struct event_source off_source; /* an eventfd: some port was switched off, some slot let go of */
 	_Atomic uint32_t switched_off, ejected; /* which, a bit each */
 	/* Those of disks that are CD-ROM drives; of others, without a unit. */
@@ -151,6 +156,11 @@ void board_unwatch_cpus(struct board *board);
 void board_renew_cpus(struct board *board);
 void board_describe_cpus(struct aml *aml, const struct board *board);
 void board_describe_cpus_event(struct aml *aml, const struct board *board);
+/* Memory that comes and goes, on a PC that has slots for it; and the DSDT's part. */
+int board_add_memory(struct board *board, struct error *error);
+void board_unwatch_memory(struct board *board);
+void board_describe_memory(struct aml *aml, const struct board *board);
+void board_describe_memory_event(struct aml *aml, const struct board *board);
 /* What makes it the kind of PC that it is; and the same as firmware leaves it. */
 int board_add_chipset(struct board *board, struct error *error);
 void board_set_up_chipset(struct board *board);

@@ -188,9 +188,11 @@ static void describe(struct aml *aml, const void *context)
 	}
 	board_describe_tpm(aml, board);
 	board_describe_cpus(aml, board);
+	board_describe_memory(aml, board);
 	aml_end(aml, scope);
 	board_describe_slots_event(aml, board);
 	board_describe_cpus_event(aml, board);
+	board_describe_memory_event(aml, board);
 }
 
 int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *error)
@@ -201,6 +203,7 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 		.cpus = board->config.max_cpus,
 		.present_cpus = board_present_cpus(board),
 		.has_cpu_devices = board->acpi_cpus,
+		.ram = board->acpi_memory ? board->config.ram : NULL,
 		.describe = describe,
 		.context = board,
 		.is_hardware_reduced = !is_pc,

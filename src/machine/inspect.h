@@ -133,6 +133,19 @@ int machine_unplug(struct machine *machine, unsigned place, struct error *error)
 int machine_plug_cpu(struct machine *machine, unsigned cpu, struct error *error);
 int machine_unplug_cpu(struct machine *machine, unsigned cpu, struct error *error);
 
+/*
+ * Memory that comes and goes in slots, of a PC whose configuration's more_ram has some. I/O thread. As ram_add_dimm, and the
+ * guest is told; the guest is asked to let go of a slot's, and observers are told when it has. 0, or -errno and `error`.
+ */
+struct ram_dimm;
+int machine_plug_memory(struct machine *machine, struct ram_dimm *dimm, struct error *error);
+int machine_unplug_memory(struct machine *machine, unsigned slot, struct error *error);
+/* What is in a slot. False: nothing. And how much is in all of them. */
+bool machine_memory_in_slot(const struct machine *machine, unsigned slot, struct ram_dimm *dimm);
+uint64_t machine_plugged_bytes(const struct machine *machine);
+/* What the guest said last of a slot; zeroes: nothing. */
+void machine_memory_report(const struct machine *machine, unsigned slot, uint32_t *event, uint32_t *status);
+
 /* The tray of the CD-ROM drive that is its configuration's disks[disk], as device/storage/tray.h has it. NULL: it is
  * none. I/O thread. */
 struct tray;
@@ -155,6 +168,9 @@ struct machine_observer {
 	void (*cpu_unplugged)(void *context, unsigned cpu);
 	/* The guest says something of a CPU: _OST's arguments (ACPI 6.4 §6.3.5). */
 	void (*cpu_reported)(void *context, unsigned cpu, uint32_t event, uint32_t status);
+	/* The same of memory, by its slot. */
+	void (*memory_unplugged)(void *context, unsigned slot);
+	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */
 	void (*crash_loaded)(void *context); /* it has, and a crash kernel of its own takes over */

@@ -44,6 +44,9 @@ struct machine_config {
 	enum board_kind board;
 	enum interrupts_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
+	struct ram_more more_ram; /* that may be plugged in; of a PC */
+	struct ram_dimm dimms[RAM_DIMMS_MAX]; /* of that, what is there from the start */
+	unsigned dimm_count;
 	unsigned cpus;      /* 1..MACHINE_MAX_CPUS */
 	unsigned max_cpus; /* of a PC, which may get more (machine_plug_cpu); 0: these are all */
 	uint64_t more_cpus; /* a bit each of those that are there from the start besides */

@@ -118,7 +118,7 @@ int machine_net_helper(const struct machine *machine, const char *name)
 int machine_set_balloon(struct machine *machine, uint64_t bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);
-	uint64_t all = machine->config.ram_bytes;
+	uint64_t all = machine->config.ram_bytes + machine_plugged_bytes(machine);
 
 	if (!balloon)
 		return -ENODEV;
@@ -129,13 +129,13 @@ int machine_set_balloon(struct machine *machine, uint64_t bytes)
 int machine_read_balloon(struct machine *machine, uint64_t *bytes)
 {
 	struct virtio_device *balloon = board_balloon(machine->board);
-	uint64_t given_back;
+	uint64_t given_back, all = machine->config.ram_bytes + machine_plugged_bytes(machine);
 
 	if (!balloon)
 		return -ENODEV;
 	given_back = virtio_balloon_given_back(balloon);
 	/* The driver may say anything. */
-	*bytes = given_back < machine->config.ram_bytes ? machine->config.ram_bytes - given_back : 0;
+	*bytes = given_back < all ? all - given_back : 0;
 	return 0;
 }
 

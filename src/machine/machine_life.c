@@ -56,6 +56,7 @@ static int create_vm(struct machine *machine, struct error *error)
 		.context = machine,
 	};
 	uint64_t identity_map = IDENTITY_MAP_GPA;
+	unsigned i;
 	int result;
 
 	result = kvm_vm_create(&machine->vm, &machine->system, error);
@@ -72,12 +73,15 @@ static int create_vm(struct machine *machine, struct error *error)
 		return result;
 	result = ram_create(&machine->ram,
 			    machine->config.board == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-			    machine->config.ram_bytes, error);
+			    machine->config.ram_bytes, &machine->config.more_ram, error);
 	if (result < 0)
 		return result;
-	kvm_vm_share_memory(&machine->vm, machine->ram.base, machine->ram.size_bytes,
+	kvm_vm_share_memory(&machine->vm, machine->ram.base, machine->ram.mapped_bytes,
 			    machine->ram.memfd);
-	return ram_attach(&machine->ram, &machine->vm, error);
+	result = ram_attach(&machine->ram, &machine->vm, error);
+	for (i = 0; result == 0 && i < machine->config.dimm_count; i++)
+		result = ram_add_dimm(&machine->ram, &machine->config.dimms[i], &machine->vm, error);
+	return result;
 }
 
 /* The last path that is opened, and then no paths any more. */
@@ -102,7 +106,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 	int result;
 
 	if (boot_firmware(machine->boot) && !cpu.physical_bits &&
-	    machine->config.ram_bytes <= FIRMWARE_RAM_MAX)
+	    ram_end(&machine->ram) <= FIRMWARE_RAM_MAX)
 		cpu.physical_bits = FIRMWARE_PHYSICAL_BITS;
 
 	limit = kvm_check_extension(&machine->system, KVM_CAP_MAX_VCPUS);
@@ -226,11 +230,21 @@ static int create_board(struct machine *machine, struct error *error)
 	board.cpu_ejected = machine_cpu_ejected;
 	board.cpu_reported = machine_cpu_reported;
 	board.cpu_context = machine;
+	board.memory_slots = machine->config.more_ram.slots;
+	board.memory_may_go = machine_memory_may_go;
+	board.memory_ejected = machine_memory_ejected;
+	board.memory_reported = machine_memory_reported;
+	board.memory_context = machine;
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));
 	machine->board = board_create(&board, error);
-	return machine->board ? 0 : -EINVAL;
+	if (!machine->board)
+		return -EINVAL;
+	for (i = 0; i < machine->config.dimm_count; i++)
+		board_fill_memory(machine->board, machine->config.dimms[i].slot, machine->config.dimms[i].gpa,
+				  machine->config.dimms[i].size_bytes, false);
+	return 0;
 }
 
 static int create_requests(struct machine *machine, struct error *error)

@@ -121,6 +121,12 @@ uint64_t machine_first_cpus(const struct machine_config *config);
 void machine_cpu_ejected(void *context, unsigned cpu);
 void machine_cpu_reported(void *context, unsigned cpu, uint32_t event, uint32_t status);
 
+/* -- machine_memory.c: board_config.memory_may_go, memory_ejected, memory_reported -- */
+
+bool machine_memory_may_go(void *context, unsigned slot);
+void machine_memory_ejected(void *context, unsigned slot);
+void machine_memory_reported(void *context, unsigned slot, uint32_t event, uint32_t status);
+
 /* -- machine_saved.c -- */
 
 /* To config.save_fd; the vCPUs are parked. Whether it worked; what did not is logged. */

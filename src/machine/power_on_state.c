@@ -145,8 +145,13 @@ int power_on_state_restore(const struct power_on_state *state, const struct kvm_
 			   struct error *error)
 {
 	struct power_on_state copy = *state;
+	struct kvm_mp_state pending;
 	int result;
 
+	/* An INIT or a start-up IPI that waits would come after all of this: asking takes them. */
+	result = request(vcpu, KVM_GET_MP_STATE, &pending, "cannot read the run state", error);
+	if (result < 0)
+		return result;
 	/* The system registers first: they carry the APIC base, on which the local APIC depends. */
 	if ((result = request(vcpu, KVM_SET_SREGS, &copy.sregs, "cannot set system registers",
 			      error)) ||

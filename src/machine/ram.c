@@ -10,6 +10,9 @@
 /* Which of the regions is shadow RAM: it is always there, and has slots of its own. */
 #define RAM_SHADOW_REGION 1
 
+#define GIB	       (1ull << 30)
+#define MORE_ALIGNMENT (2ull << 20)
+
 static void add_region(struct ram *ram, uint64_t gpa, uint64_t end, uint64_t offset)
 {
 	struct guest_memory *memory = &ram->memory;
@@ -34,35 +37,53 @@ const struct ram_layout ram_layout_q35 = {
 	.ecam_end = 0xc0000000,
 };
 
+/* From the next GiB on, with a GiB for each slot besides, as QEMU's PCs have it. */
+static void place_more(struct ram *ram, const struct ram_more *more)
+{
+	if (!more || !more->slots)
+		return;
+	ram->more = *more;
+	ram->more_gpa = (ram->high_end + GIB - 1) & -GIB;
+	ram->more_span = ((more->bytes + GIB - 1) & -GIB) + more->slots * GIB;
+	ram->more_offset = (ram->size_bytes + MORE_ALIGNMENT - 1) & -MORE_ALIGNMENT;
+	ram->mapped_bytes = ram->more_offset + ram->more_span;
+}
+
+uint64_t ram_end(const struct ram *ram)
+{
+	return ram->more.slots ? ram->more_gpa + ram->more_span : ram->high_end;
+}
+
 int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-	       struct error *error)
+	       const struct ram_more *more, struct error *error)
 {
 	uint64_t low_end = size_bytes < layout->low_most ? size_bytes : layout->low_limit;
 	int result;
 
 	memset(ram, 0, sizeof(*ram));
 	ram->layout = layout;
-	ram->size_bytes = size_bytes;
+	ram->size_bytes = ram->mapped_bytes = size_bytes;
+	ram->low_end = low_end;
+	ram->high_end = RAM_HIGH_START + (size_bytes - low_end);
+	place_more(ram, more);
 	ram->memfd = memfd_create("kvik-ram", MFD_CLOEXEC);
 	if (ram->memfd < 0)
 		return error_set_errno(error, errno, "cannot create the guest's RAM");
-	if (ftruncate(ram->memfd, size_bytes) < 0) {
+	if (ftruncate(ram->memfd, ram->mapped_bytes) < 0) {
 		result = error_set_errno(error, errno, "cannot size the guest's RAM to %llu MiB",
 					 (unsigned long long)size_bytes >> 20);
 		goto fail;
 	}
 	/* On a huge page's boundary, for the host's THP. */
-	ram->base = guarded_map(size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+	ram->base = guarded_map(ram->mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
 				ram->memfd, false);
 	if (!ram->base) {
 		result = error_set_errno(error, errno, "cannot map %llu MiB for the guest's RAM",
 					 (unsigned long long)size_bytes >> 20);
 		goto fail;
 	}
-	madvise(ram->base, size_bytes, MADV_HUGEPAGE);
-	madvise(ram->base, size_bytes, MADV_DONTDUMP);
-	ram->low_end = low_end;
-	ram->high_end = RAM_HIGH_START + (size_bytes - low_end);
+	madvise(ram->base, ram->mapped_bytes, MADV_HUGEPAGE);
+	madvise(ram->base, ram->mapped_bytes, MADV_DONTDUMP);
 	/* The bytes behind the video hole stay unused. */
 	add_region(ram, 0, RAM_VIDEO_HOLE, 0);
 	add_region(ram, RAM_SHADOW_START, RAM_SHADOW_END, RAM_SHADOW_START);
@@ -85,9 +106,9 @@ static int set_slots(const struct ram *ram, const struct kvm_vm *vm, uint32_t fl
 	int result;
 
 	for (i = 0; i < ram->memory.region_count; i++) {
-		if (i == RAM_SHADOW_REGION)
-			continue;
 		region = &ram->memory.regions[i];
+		if (i == RAM_SHADOW_REGION || !region->size_bytes)
+			continue;
 		slot = (struct kvm_userspace_memory_region){
 			.slot = i,
 			.flags = flags,
@@ -148,7 +169,11 @@ int ram_log_read(struct ram *ram, const struct kvm_vm *vm, unsigned region, uint
 		 struct error *error)
 {
 	struct kvm_dirty_log log = {.slot = region, .dirty_bitmap = bitmap};
-	int result = region == RAM_SHADOW_REGION ? ram_shadow_log_read(&ram->shadow, vm, bitmap)
+	int result;
+
+	if (!ram->memory.regions[region].size_bytes)
+		return 0;
+	result = region == RAM_SHADOW_REGION ? ram_shadow_log_read(&ram->shadow, vm, bitmap)
 						 : kvm_vm_ioctl(vm, KVM_GET_DIRTY_LOG, &log);
 
 	if (result < 0)
@@ -163,7 +188,7 @@ void ram_destroy(struct ram *ram)
 		return;
 	guest_memory_log_free(&ram->memory);
 	ram_shadow_destroy(&ram->shadow);
-	guarded_unmap(ram->base, ram->size_bytes);
+	guarded_unmap(ram->base, ram->mapped_bytes);
 	close(ram->memfd);
 	ram->base = NULL;
 }

@@ -18,6 +18,22 @@
 #define RAM_LOW_LIMIT	   0xc0000000ull /* the device hole begins here at the latest */
 #define RAM_HIGH_START	   0x100000000ull
 
+/*
+ * Memory that may come, in slots of a board's, each a DIMM: somewhere above the RAM, in a span of addresses that is kept
+ * free for it, with room to align it.
+ */
+#define RAM_DIMMS_MAX  64
+#define RAM_FIRST_DIMM (GUEST_MEMORY_MAX_REGIONS - RAM_DIMMS_MAX) /* among the regions: that of slot 0 */
+#define RAM_ANY_SLOT   UINT32_MAX
+struct ram_more {
+	unsigned slots; /* 0: none */
+	uint64_t bytes; /* in all of them */
+};
+struct ram_dimm {
+	unsigned slot;
+	uint64_t gpa, size_bytes; /* whole 2 MiB; size 0: there is none */
+};
+
 /* Which of the VM's memory slots are RAM's: one for each region, and those of shadow RAM. */
 #define RAM_SLOTS (RAM_SHADOW_FIRST_SLOT + RAM_SHADOW_SEGMENTS)
 
@@ -38,17 +54,33 @@ struct ram {
 	uint64_t size_bytes;
 	uint64_t low_end;  /* end of RAM below 4 GiB */
 	uint64_t high_end; /* end of RAM above 4 GiB; RAM_HIGH_START when there is none */
+	struct ram_more more;
+	uint64_t more_gpa, more_span; /* where DIMMs may lie; 0 bytes: nowhere */
+	uint64_t more_offset;	      /* of that in the file */
+	struct ram_dimm dimms[RAM_DIMMS_MAX];
 	int memfd;
 	uint8_t *base;
+	uint64_t mapped_bytes; /* of the file: RAM, and room for all that may come */
 	struct ram_shadow shadow;
 };
 
-/* `size_bytes` is a multiple of 4 KiB within the limits above. 0 or -errno. */
+/* `size_bytes` is a multiple of 4 KiB within the limits above; `more` NULL: nothing may come. 0 or -errno. */
 int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-	       struct error *error);
+	       const struct ram_more *more, struct error *error);
 /* Give the VM a slot for every region. */
 int ram_attach(struct ram *ram, struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */
+/* Where all that is memory, or may be, ends. */
+uint64_t ram_end(const struct ram *ram);
+
+/* What is in a slot; NULL: nothing. */
+const struct ram_dimm *ram_dimm(const struct ram *ram, unsigned slot);
+/*
+ * Put memory into a slot, and take it out. Nobody uses guest memory meanwhile, and nothing logs writes. `dimm` says how much,
+ * and where: RAM_ANY_SLOT, and gpa 0, are wherever there is room, which it tells. 0, or -errno and `error`.
+ */
+int ram_add_dimm(struct ram *ram, struct ram_dimm *dimm, const struct kvm_vm *vm, struct error *error);
+void ram_remove_dimm(struct ram *ram, unsigned slot, const struct kvm_vm *vm);
 
 /*
  * Which pages were written, by vCPUs and by the monitor (guest_memory.h). Starting begins with a

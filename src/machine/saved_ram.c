@@ -141,7 +141,7 @@ int saved_ram_read(const struct saved_stream *stream, struct ram *ram, struct er
 	int result;
 
 	/* What the loader put there goes. */
-	if (fallocate(ram->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ram->size_bytes) < 0)
+	if (fallocate(ram->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ram->mapped_bytes) < 0)
 		return error_set_errno(error, errno, "cannot empty the RAM");
 	error->message[0] = 0;
 	for (;;) {
@@ -174,7 +174,7 @@ int live_ram_begin(struct live_ram *live, const struct ram *ram, const struct sa
 	for (i = 0; i < ram->memory.region_count; i++) {
 		words = guest_region_log_words(&ram->memory.regions[i]);
 		most = words > most ? words : most;
-		live->pending[i] = calloc(words, sizeof(uint64_t));
+		live->pending[i] = calloc(words + 1, sizeof(uint64_t)); /* of none, too */
 		if (!live->pending[i])
 			return -ENOMEM;
 	}

@@ -336,7 +336,7 @@ void sending_progress(const struct sending *sending, struct migration_progress *
 
 	pthread_mutex_lock(&mutable->lock);
 	*progress = (struct migration_progress){
-		.ram_bytes = sending->machine->ram.size_bytes,
+		.ram_bytes = sending->machine->ram.size_bytes + machine_plugged_bytes(sending->machine),
 		.remaining_bytes = __atomic_load_n(&live->pending_pages, __ATOMIC_RELAXED) * PAGE_SIZE,
 		.sent_bytes = __atomic_load_n(&sending->transfer.sent, __ATOMIC_RELAXED),
 		.normal_pages = __atomic_load_n(&live->normal_pages, __ATOMIC_RELAXED),

@@ -47,6 +47,31 @@ static void transfer_shape(const struct snapshot_parts *parts, struct state_stre
 	state_section_end(state);
 }
 
+/* What was plugged in has to be there already: its contents come by address. */
+static void transfer_dimms(const struct snapshot_parts *parts, struct state_stream *state)
+{
+	const struct ram_dimm *there;
+	uint64_t gpa, size_bytes;
+	unsigned i;
+
+	if (!parts->ram->more.slots)
+		return;
+	state_section_begin(state, "memory", 1);
+	for (i = 0; i < parts->ram->more.slots; i++) {
+		there = ram_dimm(parts->ram, i);
+		gpa = there ? there->gpa : 0;
+		size_bytes = there ? there->size_bytes : 0;
+		state_u64(state, "gpa", &gpa);
+		state_u64(state, "size_bytes", &size_bytes);
+		if (gpa != (there ? there->gpa : 0) || size_bytes != (there ? there->size_bytes : 0))
+			state_fail(state, "it has %llu MiB at 0x%llx in slot %u of memory, this machine %llu at 0x%llx (pc-dimm)",
+				   (unsigned long long)size_bytes >> 20, (unsigned long long)gpa, i,
+				   there ? (unsigned long long)there->size_bytes >> 20 : 0ull,
+				   there ? (unsigned long long)there->gpa : 0ull);
+	}
+	state_section_end(state);
+}
+
 /*
  * The guest's clocks stand still between saving and loading; the time of day is the RTC's matter. They
  * go on together, and last of all that is loaded: kvm-clock and the time-stamp counters would drift
@@ -142,6 +167,7 @@ static void save_state(const struct snapshot_parts *parts, struct state_stream *
 	unsigned i;
 
 	transfer_shape(parts, state);
+	transfer_dimms(parts, state);
 	transfer_clock(parts, state, &clock);
 	board_save(parts->board, state);
 	state_save_begin(&controllers);
@@ -178,6 +204,8 @@ static void load_state(const struct snapshot_parts *parts, struct state_stream *
 		return;
 	}
 	transfer_shape(parts, state);
+	if (!state->has_failed)
+		transfer_dimms(parts, state);
 	if (!state->has_failed)
 		transfer_clock(parts, state, &clock);
 	if (!state->has_failed)

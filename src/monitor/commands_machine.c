@@ -169,15 +169,6 @@ json_t *qmp_query_machines(struct qmp_call *call)
 	return json_incref(call->monitor->facts.machines);
 }
 
-json_t *qmp_query_memory_size_summary(struct qmp_call *call)
-{
-	if (!qmp_need_machine(call))
-		return NULL;
-	return json_pack("{s:I,s:i}", "base-memory",
-			 (json_int_t)machine_configuration(call->monitor->machine)->ram_bytes,
-			 "plugged-memory", 0);
-}
-
 json_t *qmp_query_iothreads(struct qmp_call *call)
 {
 	(void)call;

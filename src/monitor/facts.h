@@ -91,6 +91,10 @@ struct monitor_facts {
 	const char *(*find_device)(void *context, unsigned place);
 	/* Whether a CPU is a device, and then its id, or NULL. NULL: nobody knows. */
 	bool (*find_cpu)(void *context, unsigned cpu, const char **id);
+	/* The memory that is in a slot, as device_add has it, with "hotplugged"; NULL: nothing. NULL: nobody knows. */
+	const json_t *(*find_memory)(void *context, unsigned slot);
+	/* query-memdev's answer, the caller's. NULL: there are none. */
+	json_t *(*describe_memory)(void *context);
 	void *change_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);

@@ -139,9 +139,42 @@ static void info_memory(struct hmp_line *line)
 	json_t *answer = hmp_ask(line, "query-memory-size-summary");
 
 	if (answer)
-		hmp_print(line->text, "base memory: %lld\nplugged memory: 0\n",
-			  json_integer_value(json_object_get(answer, "base-memory")));
+		hmp_print(line->text, "base memory: %lld\nplugged memory: %lld\n",
+			  json_integer_value(json_object_get(answer, "base-memory")),
+			  json_integer_value(json_object_get(answer, "plugged-memory")));
 	json_decref(answer);
+}
+
+static void info_memory_devices(struct hmp_line *line)
+{
+	json_t *devices = hmp_ask(line, "query-memory-devices"), *one, *data;
+	size_t i;
+
+	json_array_foreach(devices, i, one) {
+		data = json_object_get(one, "data");
+		hmp_print(line->text, "Memory device [%s]: \"%s\"\n", hmp_string(one, "type"), hmp_string(data, "id"));
+		hmp_print(line->text, "  addr: 0x%llx\n  slot: %lld\n  node: %lld\n  size: %lld\n",
+			  json_integer_value(json_object_get(data, "addr")),
+			  json_integer_value(json_object_get(data, "slot")),
+			  json_integer_value(json_object_get(data, "node")),
+			  json_integer_value(json_object_get(data, "size")));
+		hmp_print(line->text, "  memdev: %s\n  hotplugged: %s\n  hotpluggable: %s\n", hmp_string(data, "memdev"),
+			  json_is_true(json_object_get(data, "hotplugged")) ? "true" : "false",
+			  json_is_true(json_object_get(data, "hotpluggable")) ? "true" : "false");
+	}
+	json_decref(devices);
+}
+
+static void info_memdev(struct hmp_line *line)
+{
+	json_t *list = hmp_ask(line, "query-memdev"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		hmp_print(line->text, "memory backend: %s\n  size:  %lld\n  share: %s\n", hmp_string(one, "id"),
+			  json_integer_value(json_object_get(one, "size")),
+			  json_is_true(json_object_get(one, "share")) ? "true" : "false");
+	json_decref(list);
 }
 
 static void info_balloon(struct hmp_line *line)
@@ -217,6 +250,8 @@ static const struct hmp_command information[] = {
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
 	{"lapic", NULL, hmp_info_lapic, "[CPU]: its local APIC"},
 	{"mem", NULL, hmp_info_mem, "which addresses the CPU has mapped, in ranges of one protection"},
+	{"memdev", NULL, info_memdev, "the memory that -object has made"},
+	{"memory-devices", NULL, info_memory_devices, "memory that was plugged in"},
 	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
 	{"mice", NULL, hmp_info_mice, "what there is to point with"},
 	{"migrate", NULL, info_migrate, "what has become of a migration"},

@@ -36,9 +36,12 @@ void hmp_info_mtree(struct hmp_line *line)
 		return;
 	memory = machine_memory(line->monitor->machine);
 	hmp_print(line->text, "address-space: memory\n  %016x-%016" PRIx64 " (prio 0, i/o): system\n", 0, UINT64_MAX);
-	for (i = 0; i < memory->region_count; i++)
+	for (i = 0; i < memory->region_count; i++) {
+		if (!memory->regions[i].size_bytes)
+			continue;
 		print_window(line->text, memory->regions[i].gpa,
 			     memory->regions[i].gpa + memory->regions[i].size_bytes - 1, "ram", "pc.ram");
+	}
 	machine_visit_windows(line->monitor->machine, false, print_device_window, line->text);
 	hmp_print(line->text, "\naddress-space: I/O\n  %016x-%016x (prio 0, i/o): io\n", 0, 0xffff);
 	machine_visit_windows(line->monitor->machine, true, print_device_window, line->text);

@@ -206,6 +206,20 @@ void monitor_acpi_reported(struct monitor *monitor, const char *slot_type, unsig
 		       json_pack("{s:o}", "info", ospm_describe(slot_type, slot, id, source, status)));
 }
 
+void monitor_unplug_failed(struct monitor *monitor, const char *id)
+{
+	json_t *data = json_object();
+
+	if (id) {
+		json_object_set_new(data, "device", json_string(id));
+		qmp_send_event(monitor, "MEM_UNPLUG_ERROR",
+			       json_pack("{s:s,s:s}", "device", id, "msg", "Guest failed to eject the memory"));
+	}
+	json_object_set_new(data, "path", id ? json_sprintf("/machine/peripheral/%s", id)
+					     : json_string("/machine/peripheral-anon"));
+	qmp_send_event(monitor, "DEVICE_UNPLUG_GUEST_ERROR", data);
+}
+
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open)
 {
 	qmp_send_event(monitor, "DEVICE_TRAY_MOVED",

@@ -43,6 +43,9 @@ void monitor_export_deleted(struct monitor *monitor, const char *id);
 void monitor_acpi_reported(struct monitor *monitor, const char *slot_type, unsigned slot, const char *id,
 			   uint32_t source, uint32_t status);
 
+/* The guest keeps memory that it was asked to let go of; `id` NULL: it has none. */
+void monitor_unplug_failed(struct monitor *monitor, const char *id);
+
 /* The tray of a CD-ROM drive, of that name and that id ("": it has none), was opened or closed. */
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open);
 

@@ -123,6 +123,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 		.power = {.request = swallow_request},
 		.print_port = 0xf1,
 		.debug_exit_port = 0xf4,
+		.max_cpus = kind == BOARD_MICROVM ? 0 : 5,
+		.memory_slots = 3,
 		.physical_bits = 40,
 		.firmware = has_firmware ? &firmware : NULL,
 		.firmware_prints = true,
@@ -142,7 +144,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	if (kind == BOARD_Q35)
 		config->options[1].place = BOARD_PLACE(1, 0);
 	fuzz_check(ram_create(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-			      FUZZ_BOARD_RAM_BYTES, &error) == 0);
+			      FUZZ_BOARD_RAM_BYTES, NULL, &error) == 0);
 	made->wire = -1;
 	if (kind == BOARD_PC) {
 		fuzz_add_disks(config, made->disks);
@@ -156,6 +158,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	fuzz_check(config->pio && config->mmio && config->streams.serial);
 	made->board = board_create(config, &error);
 	fuzz_check(made->board);
+	board_fill_memory(made->board, 1, 1ull << 32, 1 << 30, true);
 }
 
 static inline void fuzz_board_destroy(struct fuzz_board *made)

@@ -72,14 +72,14 @@ def guest_image(*words):
 class Guest:
     """Linux that does what it is told by its second serial port."""
 
-    def __init__(self, context, modules, *arguments, flavour="cloud", is_running=False):
+    def __init__(self, context, modules, *arguments, flavour="cloud", is_running=False, memory="256"):
         tray = context.path("tray")
         subprocess.run(["cc", "-static", "-O1", "-o", tray, HERE.parent / "boot/tray.c"], check=True)
         words = [word for name in modules for word in ("--module", name)]
         initrd = guest_image("initramfs", "--flavour", flavour, "--init", str(HERE / "serial-init"), "--add",
                              f"{tray}=bin/tray", *words)
         self.qmp, self.hmp = context.start(
-            "-accel", "tcg", "-m", "256", "-serial", "file:" + context.path("log"), "-serial",
+            "-accel", "tcg", "-m", memory, "-serial", "file:" + context.path("log"), "-serial",
             f"unix:{context.path('serial')},server=on,wait=off", "-kernel",
             guest_image("kernel", "--flavour", flavour), "-initrd", initrd, "-append",
             f"console=ttyS0 quiet test.serial=ttyS1 test.modules={','.join(modules)}", *arguments)

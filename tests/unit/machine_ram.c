@@ -30,7 +30,7 @@ static int setup(void **state)
 	memset(&setting, 0, sizeof(setting));
 	assert_int_equal(kvm_system_open(&setting.system, &kvm_backend_engine, NULL, &error), 0);
 	assert_int_equal(kvm_vm_create(&setting.vm, &setting.system, &error), 0);
-	assert_int_equal(ram_create(&setting.ram, &ram_layout_pc, RAM_BYTES, &error), 0);
+	assert_int_equal(ram_create(&setting.ram, &ram_layout_pc, RAM_BYTES, NULL, &error), 0);
 	assert_int_equal(ram_attach(&setting.ram, &setting.vm, &error), 0);
 	*state = &setting;
 	return 0;
@@ -232,9 +232,77 @@ static void test_guards(void **state)
 	assert_true(fault_stands_alone(setting->ram.base, RAM_BYTES, GUARD_BYTES));
 }
 
+/* Slots of memory: where it may lie, and that its pages are logged, freed and empty again. */
+static void test_dimms(void **state)
+{
+	const struct ram_more more = {.slots = 3, .bytes = 6 << 20};
+	struct setting *setting = *state;
+	struct ram_dimm first = {.slot = RAM_ANY_SLOT, .size_bytes = 2 << 20}, second = {.slot = 2, .size_bytes = 4 << 20}, wrong;
+	struct error error;
+	struct kvm_vm vm;
+	struct ram ram;
+	uint64_t base, value = 42;
+
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, RAM_BYTES + 4096, &more, &error), 0);
+	assert_int_equal(kvm_vm_create(&vm, &setting->system, &error), 0);
+	assert_int_equal(ram_attach(&ram, &vm, &error), 0);
+	base = ram_end(&ram) - (4ull << 30); /* 6 MiB take a GiB, and each slot another */
+	assert_int_equal(base, RAM_HIGH_START);
+	assert_null(ram_dimm(&ram, 0));
+	wrong = (struct ram_dimm){.slot = 3, .size_bytes = 2 << 20};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EINVAL);
+	wrong = (struct ram_dimm){.slot = 0, .size_bytes = 4096};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EINVAL);
+	wrong = (struct ram_dimm){.slot = 0, .size_bytes = 8 << 20};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -ENOSPC);
+	wrong = (struct ram_dimm){.slot = 0, .size_bytes = 2 << 20, .gpa = ram_end(&ram)};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EINVAL);
+	wrong.gpa = UINT64_MAX - (2 << 20) + 1;
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EINVAL);
+
+	assert_int_equal(ram_add_dimm(&ram, &first, &vm, &error), 0);
+	assert_int_equal(first.slot, 0);
+	assert_int_equal(first.gpa, base);
+	assert_int_equal(ram_add_dimm(&ram, &second, &vm, &error), 0);
+	assert_true(second.gpa >= base + first.size_bytes);
+	wrong = (struct ram_dimm){.slot = 2, .size_bytes = 2 << 20};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EBUSY);
+	wrong = (struct ram_dimm){.slot = 1, .size_bytes = 2 << 20};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -ENOSPC); /* all is used */
+	assert_int_equal(guest_memory_write(&ram.memory, second.gpa + (4 << 20) - sizeof(value), &value, sizeof(value)), 0);
+	assert_int_equal(guest_memory_write(&ram.memory, second.gpa + (4 << 20) - 4, &value, sizeof(value)), -EFAULT);
+	/* Its log begins with it, and ends with it. */
+	assert_int_equal(ram_log_start(&ram, &vm, &error), 0);
+	assert_int_equal(guest_memory_write(&ram.memory, second.gpa, &value, sizeof(value)), 0);
+	memset(setting->words, 0, sizeof(setting->words));
+	assert_int_equal(ram_log_read(&ram, &vm, RAM_FIRST_DIMM + 2, setting->words, &error), 0);
+	assert_int_equal(setting->words[0], 1);
+	assert_int_equal(ram_log_read(&ram, &vm, RAM_FIRST_DIMM + 1, setting->words, &error), 0); /* of nothing */
+	assert_int_equal(ram_log_stop(&ram, &vm, &error), 0);
+
+	ram_remove_dimm(&ram, 0, &vm);
+	assert_false(guest_memory_contains(&ram.memory, first.gpa, 1));
+	assert_true(guest_memory_contains(&ram.memory, second.gpa, 4 << 20));
+	wrong = (struct ram_dimm){.slot = 1, .size_bytes = 2 << 20, .gpa = second.gpa + (2 << 20)};
+	assert_int_equal(ram_add_dimm(&ram, &wrong, &vm, &error), -EBUSY);
+	ram_remove_dimm(&ram, 2, &vm);
+	/* A larger one in its place: empty, and logged as far as it reaches. */
+	second = (struct ram_dimm){.slot = 2, .size_bytes = 6 << 20, .gpa = second.gpa};
+	assert_int_equal(ram_add_dimm(&ram, &second, &vm, &error), 0);
+	assert_int_equal(guest_memory_read(&ram.memory, second.gpa, &value, sizeof(value)), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(ram_log_start(&ram, &vm, &error), 0);
+	assert_int_equal(guest_memory_write(&ram.memory, second.gpa + (6 << 20) - sizeof(value), &value, sizeof(value)), 0);
+	assert_int_equal(ram_log_stop(&ram, &vm, &error), 0);
+	ram_remove_dimm(&ram, 2, &vm);
+	kvm_vm_close(&vm);
+	ram_destroy(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_dimms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shadow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shadow_log, setup, teardown),

@@ -167,6 +167,8 @@ static const struct property pvpanic_properties[] = {
 	{"ioport", PROPERTY_NUMBER}, {"events", PROPERTY_NUMBER, "3"}, {NULL}};
 static const struct property tpm_properties[] = {
 	{"tpmdev", PROPERTY_TEXT}, {"irq", PROPERTY_NUMBER, "5"}, {"ppi", PROPERTY_BOOL, "off"}, {NULL}};
+static const struct property dimm_properties[] = {
+	{"memdev", PROPERTY_TEXT}, {"slot", PROPERTY_NUMBER}, {"addr", PROPERTY_SIZE}, {"node", PROPERTY_NUMBER, "0"}, {NULL}};
 static const struct property cpu_properties[] = {
 	{"socket-id", PROPERTY_NUMBER}, {"die-id", PROPERTY_NUMBER, "0"}, {"core-id", PROPERTY_NUMBER},
 	{"thread-id", PROPERTY_NUMBER}, {"node-id", PROPERTY_NUMBER, "0"}, {"apic-id", PROPERTY_NUMBER}, {NULL}};
@@ -232,6 +234,7 @@ static const struct device_driver drivers[] = {
 	{"tpm-tis", NULL, ROLE_TPM, "device", false, false, tpm_properties, "a TPM 2.0 by its FIFO"},
 	{"tpm-crb", NULL, ROLE_TPM, "device", false, false, tpm_properties, "the same by a buffer"},
 	{"max" DEVICE_CPU_SUFFIX, NULL, ROLE_CPU, "x86_64-cpu", false, false, cpu_properties, "a CPU, of -smp's maxcpus, and so for each model"},
+	{"pc-dimm", NULL, ROLE_DIMM, "device", false, false, dimm_properties, "memory, of -m's slots"},
 	{"pci-testdev", NULL, ROLE_OPTION, "pci-device", true, false, testdev_properties, "likewise"},
 };
 

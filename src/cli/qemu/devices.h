@@ -35,6 +35,7 @@ enum device_role {
 	ROLE_USB_DISK,	 /* usb-storage */
 	ROLE_TPM,
 	ROLE_CPU, /* MODEL-x86_64-cpu */
+	ROLE_DIMM, /* memory, in a slot */
 	ROLE_OPTION, /* one that `kvik run --device` has by the same name */
 };
 

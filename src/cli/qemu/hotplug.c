@@ -9,11 +9,13 @@
 #include "cli/qemu/door.h"
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
-#include "cli/qemu/keyval.h"
 #include "cli/qemu/hotplug_cpus.h"
+#include "cli/qemu/hotplug_memory.h"
+#include "cli/qemu/keyval.h"
 #include "cli/qemu/limits.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/line_memory.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/net_user.h"
 #include "cli/qemu/new_image.h"
@@ -89,8 +91,9 @@ static int add_device(struct hotplug *hotplug, const json_t *arguments, struct e
 
 	if (!device)
 		return error_set_errno(error, ENOMEM, "a device");
-	if (hotplug_is_cpu(device)) {
-		result = hotplug_add_cpu(hotplug, device, error);
+	if (hotplug_is_cpu(device) || hotplug_is_dimm(device)) {
+		result = hotplug_is_cpu(device) ? hotplug_add_cpu(hotplug, device, error)
+						: hotplug_add_dimm(hotplug, device, error);
 		json_decref(device);
 		return result;
 	}
@@ -120,6 +123,8 @@ static int delete_device(struct hotplug *hotplug, const json_t *arguments, struc
 		return error_set(error, ENODEV, "Device '%.60s' not found", id);
 	if (hotplug_is_cpu(device))
 		return hotplug_delete_cpu(hotplug, device, error);
+	if (hotplug_is_dimm(device))
+		return hotplug_delete_dimm(hotplug, device, error);
 	if (!line_device_slot(hotplug->line, device))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging: it is behind no root "
 						 "port, nor in a slot of a pc", id);
@@ -276,13 +281,11 @@ static int forward_port(struct hotplug *hotplug, const json_t *arguments, struct
 static int add_object(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	json_t *list = kept(hotplug->line, "object");
-	const char *type = keyval_text(arguments, "qom-type"), *id = keyval_text(arguments, "id");
+	const char *id = keyval_text(arguments, "id");
 	int result = line_check_object(arguments, error);
 
 	if (result < 0)
 		return result;
-	if (strncmp(type, "memory-backend-", 15) == 0)
-		return error_set(error, ENOTSUP, "memory cannot be plugged in");
 	if (find(list, "id", id))
 		return error_set(error, EEXIST, "attempt to add duplicate property '%.60s' to object (type 'container')",
 				 id);
@@ -299,7 +302,7 @@ static int delete_object(struct hotplug *hotplug, const json_t *arguments, struc
 	if (!object)
 		return error_set(error, ENOENT, "object '%.60s' not found", id);
 	if (find(hotplug->line->devices, "rng", id) || find(hotplug->line->devices, "iothread", id) ||
-	    strncmp(keyval_text(object, "qom-type"), "memory-backend-", 15) == 0)
+	    line_uses_memory(hotplug->line, id))
 		return error_set(error, EBUSY, "object '%.60s' is in use, can not be deleted", id);
 	forget(list, object);
 	return 0;
@@ -359,6 +362,8 @@ void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 	hotplug->machine = machine;
 	hotplug->observer = (struct machine_observer){
 		.unplugged = unplugged, .tray_moved = media_tray_moved, .cpu_unplugged = hotplug_cpu_unplugged,
-		.cpu_reported = hotplug_cpu_reported, .context = hotplug};
+		.cpu_reported = hotplug_cpu_reported, .memory_unplugged = hotplug_memory_unplugged,
+		.memory_reported = hotplug_memory_reported, .context = hotplug};
 	machine_observe(machine, &hotplug->observer);
+	hotplug_note_dimms(hotplug);
 }

@@ -13,6 +13,7 @@
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_consoles.h"
 #include "cli/qemu/line_cpus.h"
+#include "cli/qemu/line_memory.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_firmware.h"
 #include "cli/qemu/line_places.h"
@@ -21,7 +22,6 @@
 #include "machine/inspect.h"
 #include "util/log.h"
 
-#define MEMORY_DEFAULT (128ull << 20)
 #define MIB	       (1ull << 20)
 
 const struct machine_type machine_types[] = {
@@ -152,39 +152,6 @@ static int examine_accel(struct line *line, struct error *error)
 	if (wants_kvm && !line->uses_kvm)
 		log_print(LOG_ERROR, "kvik's engine runs the CPUs: %s", line->accel_reason);
 	return 0;
-}
-
-static int examine_memory(struct line *line, struct error *error)
-{
-	const json_t *options = said(line, "m"), *object;
-	const char *maximum = keyval_text(options, "maxmem");
-	const char *backend = keyval_text(said(line, "machine"), "memory-backend");
-	uint64_t *bytes = &line->config.ram_bytes, limit, size;
-	size_t i;
-
-	*bytes = MEMORY_DEFAULT;
-	if (keyval_text(options, "size") && size_from_text(keyval_text(options, "size"), MIB, bytes) < 0)
-		return error_set(error, EINVAL, "-m %.60s: use a size, as 512M or 4G",
-				 keyval_text(options, "size"));
-	if (*bytes < RAM_MIN_BYTES || *bytes > RAM_MAX_BYTES)
-		return error_set(error, EINVAL, "-m: use 1M to %lluG", RAM_MAX_BYTES >> 30);
-	*bytes = (*bytes + 4095) & ~4095ull;
-	if (maximum && (size_from_text(maximum, MIB, &limit) < 0 || limit < *bytes))
-		return error_set(error, EINVAL, "-m maxmem=%.60s: it is below the memory's size", maximum);
-	if (!backend)
-		return 0;
-	json_array_foreach((json_t *)said(line, "object"), i, object) {
-		size = 0;
-		if (!keyval_text(object, "id") || strcmp(keyval_text(object, "id"), backend) != 0)
-			continue;
-		if (keyval_size(object, "size", 1, &size, error) < 0)
-			return -EINVAL;
-		if (!has(line, "m"))
-			*bytes = size;
-		return size == *bytes ? 0
-				      : error_set(error, EINVAL, "-object %.60s has another size than -m", backend);
-	}
-	return error_set(error, ENOENT, "-machine memory-backend=%.60s: there is no such -object", backend);
 }
 
 /* Words of a CPU's that say nothing about the CPU here. */
@@ -663,7 +630,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	if (!line->has_machine)
 		return 0;
-	if (line_examine_firmware_facts(line, error) < 0 || examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
+	if (line_examine_firmware_facts(line, error) < 0 || line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
 	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
 	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0 ||
 	    examine_folders(line, error) < 0)

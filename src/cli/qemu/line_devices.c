@@ -12,6 +12,7 @@
 #include "cli/qemu/interface.h"
 #include "cli/qemu/limits.h"
 #include "cli/qemu/line_cpus.h"
+#include "cli/qemu/line_memory.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/storage.h"
 #include "cli/qemu/tpm.h"
@@ -285,6 +286,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_USB_DEVICE: return add_usb_device(line, device, error);
 	case ROLE_TPM: return tpm_open(line, device, error);
 	case ROLE_CPU: return line_add_cpu(line, device, error);
+	case ROLE_DIMM: return line_add_dimm(line, device, error);
 	case ROLE_OPTION: return add_option(line, driver->name, device, error);
 	default: return 0; /* line_connect */
 	}

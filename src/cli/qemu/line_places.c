@@ -126,6 +126,9 @@ static int take_named_places(struct line *line, struct place_use *places, struct
 	json_array_foreach(line->devices, i, one) {
 		json_t *address = json_object_get(one, "addr");
 
+		/* A DIMM's is another kind. */
+		if (!device_driver_find(keyval_text(one, "driver"), NULL)->is_pci)
+			continue;
 		port = line_port_number(line, keyval_text(one, "bus"));
 		if ((!address && !port) || line_is_microvm(line))
 			continue;

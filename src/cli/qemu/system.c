@@ -16,6 +16,7 @@
 #include "cli/qemu/facts.h"
 #include "cli/qemu/hotplug.h"
 #include "cli/qemu/hotplug_cpus.h"
+#include "cli/qemu/hotplug_memory.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/named_file.h"
@@ -377,6 +378,8 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.parse_device = hotplug_parse_device;
 	system->facts.find_device = hotplug_find_device;
 	system->facts.find_cpu = hotplug_find_cpu;
+	system->facts.find_memory = hotplug_find_memory;
+	system->facts.describe_memory = hotplug_describe_memory;
 	system->facts.change_context = &system->hotplug;
 	system->monitor = monitor_create(&system->facts, error);
 	if (!system->monitor || write_pid(line, error) < 0)

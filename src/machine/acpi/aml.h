@@ -36,13 +36,18 @@ void aml_operator(struct aml *aml, uint8_t code); /* one of: */
 #define AML_LOCAL0	       0x60
 #define AML_ARG0	       0x68
 #define AML_STORE	       0x70 /* value, target */
+#define AML_ADD		       0x72 /* two values, target */
+#define AML_SUBTRACT	       0x74 /* likewise */
+#define AML_INCREMENT	       0x75 /* target */
 #define AML_SHIFT_LEFT	       0x79 /* two values, target */
 #define AML_AND		       0x7b /* likewise */
 #define AML_OR		       0x7d
 #define AML_NOTIFY	       0x86 /* object, value */
 #define AML_CREATE_DWORD_FIELD 0x8a /* buffer, offset, name */
+#define AML_CREATE_QWORD_FIELD 0x8f
 #define AML_NOT		       0x92
 #define AML_EQUAL	       0x93
+#define AML_LESS	       0x95
 #define AML_RETURN	       0xa4
 void aml_buffer(struct aml *aml, const void *bytes, size_t size);
 void aml_no_target(struct aml *aml); /* the result goes nowhere but into the term around it */

@@ -34,6 +34,11 @@
 #define MADT_OVERRIDE	   2
 #define MADT_LAPIC_NMI	   4
 #define MADT_ENABLED	   1
+#define SRAT_REVISION	   3
+#define SRAT_CPU	   0
+#define SRAT_MEMORY	   1
+#define SRAT_ENABLED	   1
+#define SRAT_HOT_PLUGGABLE 2
 #define MADT_CAN_COME	   2 /* "Online Capable" */
 #define MADT_ACTIVE_HIGH_LEVEL 0x000d
 
@@ -351,6 +356,49 @@ static uint64_t build_tpm2(const struct acpi_config *config, struct aml *out)
 	return end_table(out, at);
 }
 
+static void add_memory_affinity(struct aml *out, uint64_t gpa, uint64_t end, uint32_t flags)
+{
+	const struct {
+		uint8_t type, length;
+		uint32_t domain;
+		uint16_t reserved;
+		uint64_t gpa, size_bytes;
+		uint32_t reserved2, flags;
+		uint64_t reserved3;
+	} __attribute__((packed)) entry = {
+		SRAT_MEMORY, sizeof(entry), .gpa = gpa, .size_bytes = end - gpa, .flags = SRAT_ENABLED | flags};
+
+	if (end > gpa)
+		aml_bytes(out, &entry, sizeof(entry));
+}
+
+/* One domain of proximity for all (§5.2.16): without it Linux does not know up to where memory may come, and would not
+ * have buffers for devices that do not reach as far. */
+static uint64_t build_srat(const struct acpi_config *config, struct aml *out)
+{
+	static const uint8_t fixed[12] = {1}; /* "reserved to be 1", reserved */
+	const struct ram *ram = config->ram;
+	size_t at = begin_table(out, "SRAT", SRAT_REVISION);
+	struct {
+		uint8_t type, length, domain, apic_id;
+		uint32_t flags;
+		uint8_t sapic, domain_high[3];
+		uint32_t clock;
+	} __attribute__((packed)) cpu = {SRAT_CPU, sizeof(cpu), .flags = SRAT_ENABLED};
+	unsigned i;
+
+	aml_bytes(out, fixed, sizeof(fixed));
+	for (i = 0; i < config->cpus; i++) {
+		cpu.apic_id = i;
+		aml_bytes(out, &cpu, sizeof(cpu));
+	}
+	add_memory_affinity(out, 0, RAM_VIDEO_HOLE, 0);
+	add_memory_affinity(out, RAM_SHADOW_END, ram->low_end, 0);
+	add_memory_affinity(out, RAM_HIGH_START, ram->high_end, 0);
+	add_memory_affinity(out, ram->more_gpa, ram->more_gpa + ram->more_span, SRAT_HOT_PLUGGABLE);
+	return end_table(out, at);
+}
+
 uint32_t acpi_waking_vector(const struct guest_memory *memory)
 {
 	struct facs facs;
@@ -372,8 +420,8 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 		.revision = RSDP_REVISION,
 		.length = sizeof(rsdp),
 	};
-	uint64_t dsdt, facs, listed[4];
-	uint32_t listed32[4];
+	uint64_t dsdt, facs, listed[5];
+	uint32_t listed32[5];
 	unsigned count = 2, i;
 	size_t at;
 
@@ -386,6 +434,8 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 		listed[count++] = build_mcfg(config, &out);
 	if (config->tpm)
 		listed[count++] = build_tpm2(config, &out);
+	if (config->ram)
+		listed[count++] = build_srat(config, &out);
 	for (i = 0; i < count; i++)
 		listed32[i] = listed[i];
 	at = begin_table(&out, "RSDT", 1);

@@ -8,6 +8,7 @@
 
 #include "device/guest_memory.h"
 #include "machine/acpi/aml.h"
+#include "machine/ram.h"
 #include "util/error.h"
 
 /* Where they lie: the BIOS area, where guests without any hint look for the RSDP (§5.2.5.1). */
@@ -22,6 +23,7 @@ struct acpi_config {
 	unsigned cpus;	       /* that can be there */
 	uint64_t present_cpus; /* a bit each */
 	bool has_cpu_devices;  /* `describe` has them, of which some come and go */
+	const struct ram *ram; /* to be told of, as more memory may come; NULL: none may */
 	/* The board's devices, for the DSDT: called with the scope \ open. */
 	void (*describe)(struct aml *aml, const void *context);
 	const void *context;
