@@ -26,6 +26,8 @@ struct peer {
 	uint16_t tag;
 	_Atomic unsigned inits, cancels;
 	_Atomic uint8_t locality;
+	uint8_t kept[4]; /* its permanent state, and none else */
+	bool lies_of_state;
 	pthread_t thread;
 };
 
@@ -39,6 +41,39 @@ static void answer(struct peer *peer, uint32_t code, const uint8_t *data, unsign
 		memcpy(bytes + 10, data, size);
 	if (write(peer->data, bytes, 10 + size) < 0)
 		return;
+}
+
+/* GET_STATEBLOB, whose numbers stand behind the first two. */
+static bool give_state(struct peer *peer, const uint8_t *request)
+{
+	uint8_t rest[8], reply[20] = {0};
+	unsigned type, size = 16;
+
+	(void)request;
+	if (recv(peer->control, rest, sizeof(rest), MSG_WAITALL) != sizeof(rest))
+		return false;
+	type = get_be32(rest);
+	if (type == 1) {
+		put_be32(reply + 4, 2);
+		put_be32(reply + 8, peer->lies_of_state ? UINT32_MAX : 4);
+		put_be32(reply + 12, peer->lies_of_state ? UINT32_MAX : 4);
+		memcpy(reply + 16, peer->kept, 4);
+		size = 20;
+	} else if (type == 3) {
+		put_be32(reply, 0x803); /* there is none */
+	}
+	return write(peer->control, reply, size) == (ssize_t)size;
+}
+
+static bool take_state(struct peer *peer, const uint8_t *request)
+{
+	uint8_t rest[12], reply[4] = {0};
+
+	if (get_be32(request + 4) != 2 || recv(peer->control, rest, 12, MSG_WAITALL) != 12 || get_be32(rest) != 1 ||
+	    get_be32(rest + 4) != 4)
+		return false;
+	memcpy(peer->kept, rest + 8, 4);
+	return write(peer->control, reply, 4) == 4;
 }
 
 /* False: it has gone. */
@@ -72,6 +107,8 @@ static bool serve_control(struct peer *peer)
 		peer->cancels++;
 		answer(peer, 0x909, NULL, 0);
 		break;
+	case 12: return give_state(peer, bytes);
+	case 13: return take_state(peer, bytes);
 	case 16: memcpy(&peer->data, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof(int)); break;
 	case 17: replied = 16; break;
 	default: break;
@@ -82,9 +119,14 @@ static bool serve_control(struct peer *peer)
 static bool serve_data(struct peer *peer)
 {
 	uint8_t command[TPM_BUFFER_BYTES], lie[10] = {0x80, 1, 0, 0, 0x13, 0x88};
-	ssize_t size = read(peer->data, command, sizeof(command));
+	ssize_t size;
 
-	if (size < 10)
+	/* One command, and not what may stand behind it. */
+	if (recv(peer->data, command, 10, MSG_WAITALL) != 10)
+		return false;
+	size = get_be32(command + 2);
+	if (size < 10 || size > (ssize_t)sizeof(command) ||
+	    (size > 10 && recv(peer->data, command + 10, size - 10, MSG_WAITALL) != size - 10))
 		return false;
 	switch (get_be32(command + 6)) {
 	case HANG: return true;
@@ -306,6 +348,56 @@ static void test_reset(void **state)
 	end(&rig);
 }
 
+static void save(struct rig *rig, struct state_stream *state)
+{
+	state_save_begin(state);
+	state_section_begin(state, "tpm", 1);
+	tpm_tis_device_ops.save(rig->tis, state);
+	state_section_end(state);
+}
+
+/* What is under way is answered first; then the TPM's own state goes into another, which goes on there. */
+static void test_state(void **unused)
+{
+	struct state_stream state, loading;
+	struct rig rig, other;
+	const void *bytes;
+	struct error error;
+	size_t size;
+
+	(void)unused;
+	begin_tis(&rig);
+	memcpy(rig.peer.kept, "kept", 4);
+	tis_write(&rig, 0, 0x00, 1, 0x02);
+	tis_send(&rig, 0, ECHO);
+	save(&rig, &state);
+	assert_int_equal(state_saved(&state, &bytes, &size, &error), 0);
+	assert_int_equal(tis_receive(&rig, 0, true), 0);
+	begin_tis(&other);
+	state_load_begin(&loading, bytes, size);
+	state_section_begin(&loading, "tpm", 1);
+	tpm_tis_device_ops.load(other.tis, &loading);
+	state_section_end(&loading);
+	assert_int_equal(state_loaded(&loading, &error), 0);
+	assert_memory_equal(other.peer.kept, "kept", 4);
+	assert_int_equal(tis_receive(&other, 0, true), 0);
+	tis_send(&other, 0, ECHO);
+	assert_int_equal(tis_receive(&other, 0, true), 0);
+	state_end(&state);
+	end(&other);
+	/* It has more than anybody would keep; it does not answer. */
+	rig.peer.lies_of_state = true;
+	save(&rig, &state);
+	assert_true(state_saved(&state, &bytes, &size, &error) < 0);
+	state_end(&state);
+	tis_write(&rig, 0, 0x18, 1, 0x40);
+	tis_send(&rig, 0, DIE);
+	save(&rig, &state);
+	assert_true(state_saved(&state, &bytes, &size, &error) < 0);
+	state_end(&state);
+	end(&rig);
+}
+
 /* A peer that goes, or says what is no answer: commands fail from then on, and nothing hangs. */
 static void test_broken(void **state)
 {
@@ -389,6 +481,7 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_state),
 		cmocka_unit_test(test_tis),    cmocka_unit_test(test_localities), cmocka_unit_test(test_reset),
 		cmocka_unit_test(test_broken), cmocka_unit_test(test_crb),	  cmocka_unit_test(test_refused),
 	};

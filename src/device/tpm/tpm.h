@@ -21,7 +21,7 @@ struct tpm_crb *tpm_crb_create(struct tpm_emulator *emulator, struct event_loop 
 
 extern const struct mmio_ops tpm_tis_mmio_ops; /* with struct tpm_tis */
 extern const struct mmio_ops tpm_crb_mmio_ops; /* with struct tpm_crb */
-/* What the TPM itself keeps is in its process: a machine with one is not saved. */
+/* What the TPM itself keeps is asked of its process when it is saved, and told to another when it is loaded. */
 extern const struct device_ops tpm_tis_device_ops, tpm_crb_device_ops;
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "device/tpm/tpm.h"
+#include "device/tpm/tpm_blobs.h"
 #include "util/endian.h"
 
 #define LOC_STATE	 0x00
@@ -173,6 +174,48 @@ static void tpm_crb_reset(void *device)
 	tpm_emulator_reset(crb->emulator);
 }
 
+static void transfer(struct state_stream *state, struct tpm_crb *crb)
+{
+	state_bool(state, "is_granted", &crb->is_granted);
+	state_bool(state, "is_idle", &crb->is_idle);
+	state_bytes(state, "buffer", crb->buffer, sizeof(crb->buffer));
+}
+
+/* Nothing is executed once the TPM has settled. */
+static void tpm_crb_save(void *device, struct state_stream *state)
+{
+	struct tpm_crb *crb = device;
+
+	if (!tpm_emulator_settle(crb->emulator, state))
+		return;
+	pthread_mutex_lock(&crb->lock);
+	transfer(state, crb);
+	pthread_mutex_unlock(&crb->lock);
+	tpm_emulator_save(crb->emulator, state);
+}
+
+static void tpm_crb_load(void *device, struct state_stream *state)
+{
+	struct tpm_crb *crb = device, loaded = {.is_idle = true};
+	struct tpm_blob blobs[TPM_BLOBS] = {{0}};
+	struct error error;
+
+	transfer(state, &loaded);
+	if (!state->has_failed)
+		tpm_blobs_transfer(state, blobs);
+	/* What its reset has asked for comes first. */
+	if (state_complete(state) && tpm_emulator_settle(crb->emulator, state)) {
+		pthread_mutex_lock(&crb->lock);
+		crb->is_granted = loaded.is_granted;
+		crb->is_idle = loaded.is_idle;
+		memcpy(crb->buffer, loaded.buffer, sizeof(crb->buffer));
+		pthread_mutex_unlock(&crb->lock);
+		if (tpm_emulator_load(crb->emulator, blobs, &error) < 0)
+			state_fail(state, "%s", error.message);
+	}
+	tpm_blobs_free(blobs);
+}
+
 static void tpm_crb_destroy(void *device)
 {
 	struct tpm_crb *crb = device;
@@ -185,8 +228,8 @@ static void tpm_crb_destroy(void *device)
 const struct device_ops tpm_crb_device_ops = {
 	.version = 1,
 	.reset = tpm_crb_reset,
-	.save = tpm_refuse_state,
-	.load = tpm_refuse_state,
+	.save = tpm_crb_save,
+	.load = tpm_crb_load,
 	.destroy = tpm_crb_destroy,
 };
 

@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "device/tpm/tpm_blobs.h"
 #include "util/endian.h"
 #include "util/log.h"
 #include "util/state.h"
@@ -28,10 +30,15 @@ enum tpm_control {
 /* GET_CAPABILITY's bits: what all of this needs. */
 #define CAPABILITIES (1u << 0 | 1u << 1 | 1u << 2 | 1u << 3 | 1u << 5 | 1u << 10 | 1u << 12 | 1u << 13)
 
+#define CAPABILITY_GET_STATE (1u << 8)
+#define CAPABILITY_SET_STATE (1u << 9)
+
 #define PATIENCE_S    10 /* for a peer that we wait for */
 #define REQUESTS_MAX  16
 #define ARGUMENTS_MAX 4
 #define REPLY_MAX     16
+
+#define INIT_ANEW 1u /* without the state that a saved machine had */
 
 #define HEADER_BYTES	10
 #define HEADER_SIZE	2 /* where its size is */
@@ -49,6 +56,7 @@ struct tpm_emulator {
 	struct event_source control, data;
 	struct event_timer failure; /* tells of a command that nobody will answer */
 	bool has_sources;
+	uint32_t capabilities;
 	pthread_mutex_t lock; /* guards what follows */
 	struct tpm_request requests[REQUESTS_MAX];
 	unsigned first, count;
@@ -165,14 +173,16 @@ static int set_patience(int fd, unsigned seconds)
 		       : 0;
 }
 
-static int agree(int control, int data, int theirs, struct error *error)
+static int agree(int control, int data, int theirs, uint32_t *capabilities, struct error *error)
 {
 	uint8_t reply[REPLY_MAX];
 	int result = ask(control, GET_CAPABILITY, 0, false, -1, reply, error);
 
-	if (result == 0 && (get_be32(reply + 4) & CAPABILITIES) != CAPABILITIES)
+	if (result == 0)
+		*capabilities = get_be32(reply + 4);
+	if (result == 0 && (*capabilities & CAPABILITIES) != CAPABILITIES)
 		result = error_set(error, ENOTSUP, "the TPM's process cannot do all that is needed: it has %x of %x",
-				   get_be32(reply + 4), CAPABILITIES);
+				   *capabilities, CAPABILITIES);
 	if (result == 0)
 		result = ask(control, SET_DATAFD, 0, false, theirs, reply, error);
 	if (result == 0)
@@ -190,7 +200,7 @@ struct tpm_emulator *tpm_emulator_create(int control, struct error *error)
 	else if (set_patience(control, PATIENCE_S) < 0 || set_patience(pair[0], PATIENCE_S) < 0)
 		result = error_set_errno(error, errno, "the TPM's channel is no socket");
 	else
-		result = agree(control, pair[0], pair[1], error);
+		result = agree(control, pair[0], pair[1], &emulator->capabilities, error);
 	if (pair[1] >= 0)
 		close(pair[1]);
 	if (result < 0) {
@@ -352,10 +362,21 @@ static void fail_command(void *context)
 		tell_failure(emulator);
 }
 
+/* The loop may tell of what tpm_emulator_settle has taken since. */
+static bool has_input(int fd)
+{
+	struct pollfd now = {.fd = fd, .events = POLLIN};
+
+	return poll(&now, 1, 0) > 0;
+}
+
 static void control_ready(void *context)
 {
 	struct tpm_emulator *emulator = context;
 	size_t used;
+
+	if (!has_input(emulator->control.fd))
+		return;
 
 	pthread_mutex_lock(&emulator->lock);
 	if (!emulator->is_asked) {
@@ -398,6 +419,8 @@ static void data_ready(void *context)
 	uint8_t answer[TPM_BUFFER_BYTES];
 	size_t size = 0;
 
+	if (!has_input(emulator->data.fd))
+		return;
 	pthread_mutex_lock(&emulator->lock);
 	if (receive_answer(emulator)) {
 		emulator->is_sent = false;
@@ -441,9 +464,10 @@ int tpm_emulator_attach(struct tpm_emulator *emulator, struct event_loop *loop, 
 
 void tpm_emulator_reset(struct tpm_emulator *emulator)
 {
-	uint8_t size[4], flags[4] = {0};
+	uint8_t size[4], flags[4];
 
 	put_be32(size, emulator->buffer_bytes);
+	put_be32(flags, INIT_ANEW);
 	pthread_mutex_lock(&emulator->lock);
 	emulator->is_wanted = false;
 	if (emulator->is_sent) {
@@ -512,8 +536,71 @@ void tpm_emulator_reset_established(struct tpm_emulator *emulator, uint8_t local
 	pthread_mutex_unlock(&emulator->lock);
 }
 
-void tpm_refuse_state(void *device, struct state_stream *state)
+/* --- state --- */
+
+static bool is_settled(struct tpm_emulator *emulator, bool *is_broken)
 {
-	(void)device;
-	state_fail(state, "a machine with a TPM cannot be saved: what that keeps is in its own process");
+	bool is_free;
+
+	pthread_mutex_lock(&emulator->lock);
+	is_free = !emulator->count && !emulator->is_wanted && !emulator->is_sent;
+	*is_broken = emulator->is_broken;
+	pthread_mutex_unlock(&emulator->lock);
+	return is_free;
+}
+
+bool tpm_emulator_settle(struct tpm_emulator *emulator, struct state_stream *state)
+{
+	uint64_t end = monotonic_ns() + PATIENCE_S * 1000000000ull;
+	struct pollfd fds[2];
+	bool is_broken;
+
+	while (!is_settled(emulator, &is_broken) && !is_broken && monotonic_ns() < end) {
+		fds[0] = (struct pollfd){.fd = emulator->control.fd, .events = POLLIN};
+		fds[1] = (struct pollfd){.fd = emulator->data.fd, .events = POLLIN};
+		if (poll(fds, 2, 1000) <= 0)
+			continue;
+		if (fds[0].revents)
+			control_ready(emulator);
+		if (fds[1].revents)
+			data_ready(emulator);
+	}
+	if (is_broken)
+		state_fail(state, "the TPM has gone");
+	else if (!is_settled(emulator, &is_broken))
+		state_fail(state, "the TPM is busy");
+	return !state->has_failed;
+}
+
+void tpm_emulator_save(struct tpm_emulator *emulator, struct state_stream *state)
+{
+	struct tpm_blob blobs[TPM_BLOBS] = {{0}};
+	struct error error;
+
+	if (!(emulator->capabilities & CAPABILITY_GET_STATE))
+		state_fail(state, "the TPM's process does not tell what it keeps");
+	else if (tpm_blobs_read(emulator->control.fd, blobs, &error) < 0)
+		state_fail(state, "%s", error.message);
+	else
+		tpm_blobs_transfer(state, blobs);
+	tpm_blobs_free(blobs);
+}
+
+int tpm_emulator_load(struct tpm_emulator *emulator, const struct tpm_blob *blobs, struct error *error)
+{
+	int result;
+
+	if (!(emulator->capabilities & CAPABILITY_SET_STATE))
+		return error_set(error, ENOTSUP, "the TPM's process takes no state");
+	result = tpm_blobs_write(emulator->control.fd, blobs, emulator->buffer_bytes, error);
+	pthread_mutex_lock(&emulator->lock);
+	emulator->knows_locality = false;
+	if (result < 0) {
+		break_off(emulator, error->message);
+	} else {
+		enqueue(emulator, GET_ESTABLISHED, NULL, 0);
+		go_on(emulator);
+	}
+	pthread_mutex_unlock(&emulator->lock);
+	return result;
 }

@@ -48,7 +48,15 @@ void tpm_emulator_cancel(struct tpm_emulator *emulator);
 bool tpm_emulator_is_established(const struct tpm_emulator *emulator);
 void tpm_emulator_reset_established(struct tpm_emulator *emulator, uint8_t locality);
 
-/* device_ops.save and .load of what stands before a TPM: refused by name. */
-void tpm_refuse_state(void *device, struct state_stream *state);
+/*
+ * The TPM's part of a front end's state. Before that is saved, wait for what is under way, which is answered as ever, for
+ * seconds at most: false, and the stream has failed. Then save what the TPM keeps; or load it: what the TPM was before is
+ * lost, also when that fails. I/O thread, without locks; the vCPUs are parked.
+ */
+bool tpm_emulator_settle(struct tpm_emulator *emulator, struct state_stream *state);
+void tpm_emulator_save(struct tpm_emulator *emulator, struct state_stream *state);
+/* `blobs` were in the stream (tpm_blobs.h). 0, or -errno and `error`. */
+struct tpm_blob;
+int tpm_emulator_load(struct tpm_emulator *emulator, const struct tpm_blob *blobs, struct error *error);
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "device/tpm/tpm.h"
+#include "device/tpm/tpm_blobs.h"
 #include "util/endian.h"
 
 #define LOCALITIES   5
@@ -329,6 +330,73 @@ static void tpm_tis_reset(void *device)
 	tpm_emulator_reset(tis->emulator);
 }
 
+static void transfer(struct state_stream *state, struct tpm_tis *tis)
+{
+	uint8_t now = tis->state;
+	uint32_t size = tis->size, at = tis->at;
+	unsigned i;
+
+	state_u8(state, "state", &now);
+	state_u8(state, "active", &tis->active);
+	for (i = 0; i < LOCALITIES; i++) {
+		state_bool(state, "has_request", &tis->has_request[i]);
+		state_bool(state, "was_seized", &tis->was_seized[i]);
+	}
+	state_u32(state, "size", &size);
+	state_u32(state, "at", &at);
+	state_bytes(state, "buffer", tis->buffer, sizeof(tis->buffer));
+	/* Nothing is executed: the TPM has settled. */
+	state_check(state, "state", now <= TIS_COMPLETION && now != TIS_EXECUTION);
+	state_check(state, "active", tis->active < LOCALITIES || tis->active == NO_LOCALITY);
+	state_check(state, "size", size <= sizeof(tis->buffer) && at <= size);
+	tis->state = now;
+	tis->size = size;
+	tis->at = at;
+}
+
+static void tpm_tis_save(void *device, struct state_stream *state)
+{
+	struct tpm_tis *tis = device;
+
+	if (!tpm_emulator_settle(tis->emulator, state))
+		return;
+	pthread_mutex_lock(&tis->lock);
+	transfer(state, tis);
+	pthread_mutex_unlock(&tis->lock);
+	tpm_emulator_save(tis->emulator, state);
+}
+
+static void tpm_tis_load(void *device, struct state_stream *state)
+{
+	struct tpm_tis *tis = device, *loaded = calloc(1, sizeof(*loaded));
+	struct tpm_blob blobs[TPM_BLOBS] = {{0}};
+	struct error error;
+
+	if (!loaded) {
+		state_fail(state, "%s", strerror(ENOMEM));
+		return;
+	}
+	transfer(state, loaded);
+	if (!state->has_failed)
+		tpm_blobs_transfer(state, blobs);
+	/* What its reset has asked for comes first. */
+	if (state_complete(state) && tpm_emulator_settle(tis->emulator, state)) {
+		pthread_mutex_lock(&tis->lock);
+		tis->state = loaded->state;
+		tis->active = loaded->active;
+		memcpy(tis->has_request, loaded->has_request, sizeof(tis->has_request));
+		memcpy(tis->was_seized, loaded->was_seized, sizeof(tis->was_seized));
+		memcpy(tis->buffer, loaded->buffer, sizeof(tis->buffer));
+		tis->size = loaded->size;
+		tis->at = loaded->at;
+		pthread_mutex_unlock(&tis->lock);
+		if (tpm_emulator_load(tis->emulator, blobs, &error) < 0)
+			state_fail(state, "%s", error.message);
+	}
+	tpm_blobs_free(blobs);
+	free(loaded);
+}
+
 static void tpm_tis_destroy(void *device)
 {
 	struct tpm_tis *tis = device;
@@ -341,8 +409,8 @@ static void tpm_tis_destroy(void *device)
 const struct device_ops tpm_tis_device_ops = {
 	.version = 1,
 	.reset = tpm_tis_reset,
-	.save = tpm_refuse_state,
-	.load = tpm_refuse_state,
+	.save = tpm_tis_save,
+	.load = tpm_tis_load,
 	.destroy = tpm_tis_destroy,
 };
 
