@@ -184,6 +184,10 @@ struct machine_observer {
 /* From now on; I/O thread. */
 void machine_set_watchdog_action(struct machine *machine, enum machine_watchdog action);
 enum machine_watchdog machine_watchdog_action(const struct machine *machine);
+/* Likewise of a guest that panics; whether a reset ends the run, and whether a guest that powers off stays. */
+void machine_set_panic_action(struct machine *machine, enum machine_panic action);
+void machine_set_end_at_reset(struct machine *machine, bool ends);
+void machine_set_stay_when_off(struct machine *machine, bool stays);
 
 /* Of the reset or the end that observers are told of. */
 enum machine_cause machine_last_cause(const struct machine *machine);

@@ -364,6 +364,21 @@ enum machine_watchdog machine_watchdog_action(const struct machine *machine)
 	return machine->config.watchdog;
 }
 
+void machine_set_panic_action(struct machine *machine, enum machine_panic action)
+{
+	machine->config.panic = action;
+}
+
+void machine_set_end_at_reset(struct machine *machine, bool ends)
+{
+	machine->config.ends_at_reset = ends;
+}
+
+void machine_set_stay_when_off(struct machine *machine, bool stays)
+{
+	machine->config.stays_when_off = stays;
+}
+
 static void send_nmis(struct machine *machine)
 {
 	unsigned i;

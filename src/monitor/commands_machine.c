@@ -1,5 +1,6 @@
 /* QMP's commands about the machine and its life. */
 #include <errno.h>
+#include <string.h>
 
 #include "monitor/hmp_commands.h"
 #include "monitor/monitor.h"
@@ -249,5 +250,34 @@ json_t *qmp_watchdog_set_action(struct qmp_call *call)
 		return NULL;
 	}
 	machine_set_watchdog_action(call->monitor->machine, action);
+	return qmp_done();
+}
+
+/* The schema knows all of their words. */
+json_t *qmp_set_action(struct qmp_call *call)
+{
+	struct machine *machine = call->monitor->machine;
+	const char *reboot = json_string_value(json_object_get(call->arguments, "reboot"));
+	const char *shutdown = json_string_value(json_object_get(call->arguments, "shutdown"));
+	const char *panic = json_string_value(json_object_get(call->arguments, "panic"));
+	const char *watchdog = json_string_value(json_object_get(call->arguments, "watchdog"));
+	enum machine_watchdog watchdog_action;
+	enum machine_panic panic_action;
+
+	if (!qmp_need_machine(call))
+		return NULL;
+	if ((panic && machine_panic_parse(panic, &panic_action) < 0) ||
+	    (watchdog && machine_watchdog_parse(watchdog, &watchdog_action) < 0)) {
+		error_set(&call->error, EINVAL, "there is no such action");
+		return NULL;
+	}
+	if (reboot)
+		machine_set_end_at_reset(machine, strcmp(reboot, "shutdown") == 0);
+	if (shutdown)
+		machine_set_stay_when_off(machine, strcmp(shutdown, "pause") == 0);
+	if (panic)
+		machine_set_panic_action(machine, panic_action);
+	if (watchdog)
+		machine_set_watchdog_action(machine, watchdog_action);
 	return qmp_done();
 }

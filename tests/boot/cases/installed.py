@@ -32,6 +32,10 @@ def installed_boot(context: Context, cpus: int, *extra: str) -> None:
         vmm.send("until ip -4 -o addr | grep 10.0.2.15; do sleep 1; done\n")
         vmm.expect(r"inet 10\.0\.2\.15/24", "an address")
         vmm.expect(r"# ", "a shell prompt")
+        # Firmware begins at the wake-up, and has the kernel go on.
+        vmm.send("echo +3 >/sys/class/rtc/rtc0/wakealarm; echo mem >/sys/power/state; echo woken-$((6 * 7)) on $(nproc)\n")
+        vmm.expect(rf"woken-42 on {cpus}\b", "the guest, awake again")
+        vmm.expect(r"# ", "a shell prompt")
         vmm.send("dmesg; echo done-$((6 * 7))\n")
         begin = len(vmm.log)
         vmm.expect(r"^done-42", "the end of dmesg")
@@ -47,7 +51,7 @@ def installed_boot(context: Context, cpus: int, *extra: str) -> None:
 
 
 def test_installed_bios(context):
-    """Debian from its disk by SeaBIOS and GRUB, to login, network and power button."""
+    """Debian from its disk by SeaBIOS and GRUB, to login, network, sleep and power button."""
     installed_boot(context, 1)
 
 
