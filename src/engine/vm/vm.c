@@ -70,6 +70,7 @@ void vm_put(void *object)
 		return;
 	/* Nothing runs any more: the controllers' threads, which notify vCPUs, and then the rest. */
 	irqchip_stop(vm->irqchip);
+	ahead_stop(&vm->ahead);
 	for (i = 0; i < vm->member_count; i++)
 		vm->members[i]->operations->destroy(vm->members[i]);
 	if (vm->execution)
@@ -173,6 +174,7 @@ void vm_share_memory(struct vm *vm, void *base, uint64_t size, int fd)
 	vm->shared.base = base;
 	vm->shared.size = size;
 	vm->shared.fd = fd;
+	ahead_start(&vm->ahead, base, size);
 	pthread_mutex_unlock(&vm->lock);
 }
 

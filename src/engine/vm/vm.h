@@ -25,6 +25,7 @@
 
 #include "engine/irqchip/irqchip.h"
 #include "engine/options.h"
+#include "engine/vm/ahead.h"
 #include "engine/vm/clock.h"
 #include "engine/vm/coalesced.h"
 #include "engine/vm/exclusive.h"
@@ -80,6 +81,7 @@ struct vm {
 		uint64_t size;
 		int fd;
 	} shared; /* engine_share_memory */
+	struct ahead ahead;           /* of the shared memory */
 	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
 

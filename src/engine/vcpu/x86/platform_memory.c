@@ -9,9 +9,12 @@
 
 static bool page_lookup(struct vector_free_context *context, uint64_t gpa, struct cpu_page *page)
 {
-	const struct x86_vcpu *vcpu = (const void *)context;
+	struct vm *vm = ((const struct x86_vcpu *)(const void *)context)->common.vm;
 
-	return memslots_page(&vcpu->common.vm->memslots, gpa, page);
+	if (!memslots_page(&vm->memslots, gpa, page))
+		return false;
+	ahead_touched(&vm->ahead, page->hva);
+	return true;
 }
 
 void platform_page_dirty(struct x86_vcpu *vcpu, uint64_t gpa)
