@@ -109,8 +109,8 @@ def processor_time(pid: int) -> float:
 
 def own_memory(pid: int, guest_mib: int = 1024, loaded_bytes: int = 1 << 62) -> float:
     """MiB that a VMM has in use besides the guest's RAM, which is kvik's memfd or QEMU's one large
-    mapping that is not for code; and besides a mapping of `loaded_bytes` or more: both keep an
-    initramfs for the next reset. A page that is mapped twice counts once (Pss). With its helpers, and the
+    mapping that is not for code; and besides a mapping of `loaded_bytes` or more: QEMU maps the
+    initramfs. A page that is mapped twice counts once (Pss). With its helpers, and the
     page tables of all."""
     total = 0
     for process in processes_of(pid):

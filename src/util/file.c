@@ -2,19 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FIRST_BUFFER_BYTES 65536
 
-int file_read(const char *path, const char *what, size_t limit, uint8_t **data, size_t *size,
-	      struct error *error)
+/* A descriptor of what is no folder; where it is a regular file its size, at most `limit`, is in `*size`, else 0. */
+static int open_bounded(const char *path, const char *what, size_t limit, bool *is_regular, size_t *size,
+			struct error *error)
 {
-	size_t used = 0, capacity = FIRST_BUFFER_BYTES;
-	uint8_t *buffer = NULL, *larger;
 	struct stat status;
-	ssize_t count;
 	int fd, result;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -22,28 +21,45 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
 		return error_set_errno(error, errno, "cannot open the %s '%s'", what, path);
 	if (fstat(fd, &status) < 0) {
 		result = error_set_errno(error, errno, "cannot examine the %s '%s'", what, path);
-		goto out;
+		goto fail;
 	}
 	if (S_ISDIR(status.st_mode)) {
 		result = error_set(error, EISDIR, "the %s '%s' is a directory, not a file", what,
 				   path);
-		goto out;
+		goto fail;
 	}
-	if (S_ISREG(status.st_mode) && status.st_size >= 0) {
-		if ((uint64_t)status.st_size > limit) {
-			result = error_set(error, EFBIG,
-					   "the %s '%s' is too big: %lld bytes, at most %zu fit",
-					   what, path, (long long)status.st_size, limit);
-			goto out;
-		}
-		/* One more byte, so that the end is seen without growing. */
-		capacity = (size_t)status.st_size + 1;
+	*is_regular = S_ISREG(status.st_mode) && status.st_size >= 0;
+	*size = *is_regular ? (size_t)status.st_size : 0;
+	if (*size > limit) {
+		result = error_set(error, EFBIG, "the %s '%s' is too big: %zu bytes, at most %zu fit", what,
+				   path, *size, limit);
+		goto fail;
 	}
+	return fd;
+
+fail:
+	close(fd);
+	return result;
+}
+
+static int error_empty(struct error *error, const char *what, const char *path)
+{
+	return error_set(error, EINVAL, "the %s '%s' is empty", what, path);
+}
+
+/* All that comes out of a descriptor, of which `expected` bytes are known to. */
+static int read_all(int fd, const char *path, const char *what, size_t limit, size_t expected, uint8_t **data,
+		    size_t *size, struct error *error)
+{
+	/* One more byte, so that the end is seen without growing. */
+	size_t used = 0, capacity = expected ? expected + 1 : FIRST_BUFFER_BYTES;
+	uint8_t *buffer = NULL, *larger;
+	ssize_t count;
+	int result;
+
 	buffer = malloc(capacity);
-	if (!buffer) {
-		result = error_set_errno(error, ENOMEM, "cannot read the %s '%s'", what, path);
-		goto out;
-	}
+	if (!buffer)
+		return error_set_errno(error, ENOMEM, "cannot read the %s '%s'", what, path);
 	for (;;) {
 		if (used == capacity) {
 			capacity *= 2;
@@ -74,7 +90,7 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
 		}
 	}
 	if (used == 0) {
-		result = error_set(error, EINVAL, "the %s '%s' is empty", what, path);
+		result = error_empty(error, what, path);
 		goto out;
 	}
 	*data = buffer;
@@ -83,7 +99,42 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
 	result = 0;
 out:
 	free(buffer);
+	return result;
+}
+
+int file_read(const char *path, const char *what, size_t limit, uint8_t **data, size_t *size,
+	      struct error *error)
+{
+	size_t expected;
+	bool is_regular;
+	int fd = open_bounded(path, what, limit, &is_regular, &expected, error);
+	int result;
+
+	if (fd < 0)
+		return fd;
+	result = read_all(fd, path, what, limit, expected, data, size, error);
 	close(fd);
+	return result;
+}
+
+int file_open_or_read(const char *path, const char *what, size_t limit, int *fd, uint8_t **data, size_t *size,
+		      struct error *error)
+{
+	bool is_regular;
+	int opened = open_bounded(path, what, limit, &is_regular, size, error);
+	int result;
+
+	*fd = -1;
+	*data = NULL;
+	if (opened < 0)
+		return opened;
+	if (is_regular && *size) {
+		*fd = opened;
+		return 0;
+	}
+	result = is_regular ? error_empty(error, what, path)
+			    : read_all(opened, path, what, limit, 0, data, size, error);
+	close(opened);
 	return result;
 }
 

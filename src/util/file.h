@@ -15,6 +15,13 @@
 int file_read(const char *path, const char *what, size_t limit, uint8_t **data, size_t *size,
 	      struct error *error);
 
+/*
+ * The same for what shall not stay in memory: a regular file stays open, as `*fd`, which the caller closes, and
+ * `*data` is NULL. What can be read once only (a pipe) is read into `*data`, and `*fd` is -1. Its size now is in `*size`.
+ */
+int file_open_or_read(const char *path, const char *what, size_t limit, int *fd, uint8_t **data, size_t *size,
+		      struct error *error);
+
 /* Write all of it, however little is taken at once. 0, or -errno. */
 int file_write_all(int fd, const void *bytes, size_t size);
 

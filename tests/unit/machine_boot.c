@@ -6,10 +6,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "machine/boot/boot.h"
 #include "machine/boot/flat.h"
 #include "machine/boot/image.h"
 #include "machine/boot/linux.h"
@@ -218,6 +222,87 @@ static void test_linux_load(void **state)
 	kernel.command_line_max = 3;
 	assert_true(linux_load(&kernel, image, &initrd, "long", LINUX_ENTRY_AUTO, &ram, 0, &entry,
 			       &error) < 0);
+	ram_destroy(&ram);
+}
+
+/* A file of these bytes that has a path. */
+static int make_file(char path[32], const void *bytes, size_t size)
+{
+	int fd = memfd_create("file", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, size, 0), size);
+	snprintf(path, 32, "/proc/self/fd/%d", fd);
+	return fd;
+}
+
+/* Where the initrd is, which begins so. */
+static const uint8_t *loaded(const struct boot *boot, struct ram *ram, uint32_t size)
+{
+	const uint8_t *zero_page;
+	struct entry entry = {0};
+	struct error error;
+	uint32_t at, loaded_size;
+
+	assert_int_equal(boot_load(boot, ram, 0, &entry, &error), 0);
+	zero_page = guest_memory_at(&ram->memory, entry.rsi, 4096);
+	memcpy(&at, zero_page + 0x218, 4);
+	memcpy(&loaded_size, zero_page + 0x21c, 4);
+	assert_int_equal(loaded_size, size);
+	return guest_memory_at(&ram->memory, at, size);
+}
+
+/* An initrd stays in its file, and each boot has what is there by then. */
+static void test_initrd_file(void **state)
+{
+	static uint8_t bytes[3 << 20];
+	struct entry entry = {0};
+	struct boot_config config = {0};
+	char kernel_path[32], initrd_path[32];
+	uint8_t image[IMAGE_BYTES];
+	int kernel_fd, initrd_fd, pipe_fds[2];
+	struct boot *boot;
+	struct error error;
+	struct ram ram;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (i * 2654435761u) >> 24;
+	make_bzimage(image);
+	kernel_fd = make_file(kernel_path, image, sizeof(image));
+	initrd_fd = make_file(initrd_path, bytes, sizeof(bytes) - 5);
+	config.kernel = kernel_path;
+	config.initrd = initrd_path;
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
+	boot = boot_open(&config, 64 << 20, &error);
+	assert_non_null(boot);
+	assert_memory_equal(loaded(boot, &ram, sizeof(bytes) - 5), bytes, sizeof(bytes) - 5);
+	bytes[0] ^= 1;
+	assert_int_equal(pwrite(initrd_fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	assert_memory_equal(loaded(boot, &ram, sizeof(bytes)), bytes, sizeof(bytes));
+	assert_int_equal(ftruncate(initrd_fd, 128 << 20), 0);
+	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), -ENOSPC);
+	assert_int_equal(ftruncate(initrd_fd, 0), 0);
+	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), -EINVAL);
+	boot_close(boot);
+	assert_null(boot_open(&config, 64 << 20, &error)); /* empty */
+	assert_int_equal(pwrite(initrd_fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+	assert_null(boot_open(&config, sizeof(bytes) - 1, &error)); /* too big */
+
+	/* What can be read once is kept. */
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(write(pipe_fds[1], bytes, 5000), 5000);
+	close(pipe_fds[1]);
+	snprintf(initrd_path, sizeof(initrd_path), "/proc/self/fd/%d", pipe_fds[0]);
+	boot = boot_open(&config, 64 << 20, &error);
+	assert_non_null(boot);
+	for (i = 0; i < 2; i++)
+		assert_memory_equal(loaded(boot, &ram, 5000), bytes, 5000);
+	boot_close(boot);
+	close(pipe_fds[0]);
+	close(initrd_fd);
+	close(kernel_fd);
 	ram_destroy(&ram);
 }
 
@@ -461,6 +546,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_elf),	   cmocka_unit_test(test_elf_damaged),
 		cmocka_unit_test(test_linux),	   cmocka_unit_test(test_linux_load),
+		cmocka_unit_test(test_initrd_file),
 		cmocka_unit_test(test_multiboot),  cmocka_unit_test(test_flat),
 		cmocka_unit_test(test_low_multiboot), cmocka_unit_test(test_low_pvh),
 		cmocka_unit_test(test_low_flat),

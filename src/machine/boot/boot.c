@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "machine/boot/flat.h"
 #include "machine/boot/linux.h"
@@ -18,8 +20,9 @@ struct boot {
 	struct boot_config config; /* the strings are the caller's and outlive this */
 	enum boot_kind kind;
 	struct firmware *firmware; /* owned */
-	uint8_t *image, *initrd;
-	size_t image_size, initrd_size;
+	uint8_t *image, *initrd_data;
+	size_t image_size;
+	struct boot_blob initrd; /* with its size when it was opened; of `initrd_data`, or of a file that is this one's */
 	union {
 		struct linux_image linux_kernel;
 		struct elf_image elf;
@@ -65,6 +68,31 @@ static int recognize(struct boot *boot, struct error *error)
 			 "(a bare program goes with --flat)");
 }
 
+static int open_initrd(struct boot *boot, uint64_t ram_bytes, struct error *error)
+{
+	int result = file_open_or_read(boot->config.initrd, "initrd", ram_bytes, &boot->initrd.fd, &boot->initrd_data,
+				       &boot->initrd.size, error);
+
+	boot->initrd.data = boot->initrd_data;
+	return result;
+}
+
+/* The initrd as it is now: a reset boots what its file then holds. */
+static int initrd_now(const struct boot *boot, struct boot_blob *initrd, struct error *error)
+{
+	struct stat status;
+
+	*initrd = boot->initrd;
+	if (initrd->fd < 0)
+		return 0;
+	if (fstat(initrd->fd, &status) < 0)
+		return error_set_errno(error, errno, "cannot examine the initrd '%s'", boot->config.initrd);
+	if (status.st_size <= 0)
+		return error_set(error, EINVAL, "the initrd '%s' has become empty", boot->config.initrd);
+	initrd->size = status.st_size;
+	return 0;
+}
+
 struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error)
 {
 	struct boot *boot = calloc(1, sizeof(*boot));
@@ -74,6 +102,7 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 		return NULL;
 	}
 	boot->config = *config;
+	boot->initrd.fd = -1;
 	if (config->flat) {
 		boot->kind = BOOT_FLAT;
 		snprintf(boot->description, sizeof(boot->description), "flat binary");
@@ -98,8 +127,7 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 		error_prefix(error, "kernel '%s'", config->kernel);
 		goto fail;
 	}
-	if (config->initrd && file_read(config->initrd, "initrd", ram_bytes, &boot->initrd,
-					&boot->initrd_size, error) < 0)
+	if (config->initrd && open_initrd(boot, ram_bytes, error) < 0)
 		goto fail;
 	return boot;
 
@@ -113,7 +141,9 @@ void boot_close(struct boot *boot)
 	if (!boot)
 		return;
 	free(boot->image);
-	free(boot->initrd);
+	free(boot->initrd_data);
+	if (boot->initrd.fd >= 0)
+		close(boot->initrd.fd);
 	firmware_close(boot->firmware);
 	free(boot);
 }
@@ -137,9 +167,12 @@ int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	      struct entry *entry, struct error *error)
 {
 	const struct boot_config *config = &boot->config;
-	struct boot_blob initrd = {boot->initrd, boot->initrd_size};
 	const char *command_line = config->command_line ? config->command_line : "";
+	struct boot_blob initrd;
+	int result = initrd_now(boot, &initrd, error);
 
+	if (result < 0)
+		return result;
 	switch (boot->kind) {
 	case BOOT_FIRMWARE:
 		return error_set(error, EINVAL, "firmware is not loaded into RAM");

@@ -2,7 +2,8 @@
  * From files that a user named to a guest that is ready to start: which boot protocol a kernel
  * speaks, its parts put into guest RAM, and the boot CPU's state at its entry.
  *
- * The bytes are read once and kept, so that a reset boots the same guest again.
+ * A kernel is read once and kept. An initrd, which may be large, stays in its file: each reset reads it again, as it
+ * is by then, and it takes memory in the guest alone.
  */
 #ifndef KVIK_MACHINE_BOOT_BOOT_H
 #define KVIK_MACHINE_BOOT_BOOT_H

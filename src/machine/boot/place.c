@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "machine/e820.h"
 #include "util/page.h"
@@ -10,6 +11,7 @@
 #define BIOS_DATA_END     0x500ull /* interrupt vectors and the BIOS data area */
 #define STACK_BYTES       0x10000
 #define STACK_BYTES_LEAST 0x1000
+#define COPY_BYTES        0x4000
 
 void places_init(struct places *places, const struct ram *ram)
 {
@@ -126,6 +128,37 @@ static int no_room_for_blob(const struct boot_blob *blob, uint64_t floor, uint64
 	                 blob->size >> 10, (unsigned long long)floor, (unsigned long long)end);
 }
 
+/* Through a small buffer: however large it is, it lies in the guest's RAM alone. */
+static int copy_file(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error)
+{
+	uint8_t buffer[COPY_BYTES];
+	struct iovec vector = {.iov_base = buffer};
+	ssize_t count;
+	size_t done;
+
+	for (done = 0; done < blob->size; done += count) {
+		vector.iov_len = blob->size - done < sizeof(buffer) ? blob->size - done : sizeof(buffer);
+		do
+			count = preadv2(blob->fd, &vector, 1, done, 0);
+		while (count < 0 && errno == EINTR);
+		if (count < 0)
+			return error_set_errno(error, errno, "cannot read the initrd");
+		if (count == 0)
+			return error_set(error, EIO, "the initrd got shorter while it was read: %zu of %zu bytes", done,
+			                 blob->size);
+		guest_memory_write(&ram->memory, gpa + done, buffer, count);
+	}
+	return 0;
+}
+
+static int copy_blob(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error)
+{
+	if (!blob->data)
+		return copy_file(ram, blob, gpa, error);
+	guest_memory_write(&ram->memory, gpa, blob->data, blob->size);
+	return 0;
+}
+
 int place_blob(struct places *places, const struct boot_blob *blob, uint64_t *gpa,
                struct error *error)
 {
@@ -134,9 +167,8 @@ int place_blob(struct places *places, const struct boot_blob *blob, uint64_t *gp
 	if (!find_high(places, blob->size, PAGE_SIZE, E820_FIRMWARE_END, end, gpa) &&
 	    !find_high(places, blob->size, PAGE_SIZE, PAGE_SIZE, E820_CONVENTIONAL_END, gpa))
 		return no_room_for_blob(blob, PAGE_SIZE, end, error);
-	guest_memory_write(&places->ram->memory, *gpa, blob->data, blob->size);
 	places_take(places, *gpa, blob->size);
-	return 0;
+	return copy_blob(places->ram, blob, *gpa, error);
 }
 
 int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_t floor,
@@ -147,9 +179,9 @@ int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_
 	floor = (floor + PAGE_SIZE - 1) & PAGE_MASK;
 	*gpa = (end - blob->size) & PAGE_MASK;
 	if (blob->size > end || *gpa < floor ||
-	    guest_memory_write(&ram->memory, *gpa, blob->data, blob->size) < 0)
+	    !guest_memory_contains(&ram->memory, *gpa, blob->size))
 		return no_room_for_blob(blob, floor, end, error);
-	return 0;
+	return copy_blob(ram, blob, *gpa, error);
 }
 
 int place_entry(struct places *places, struct entry *entry, struct error *error)

@@ -45,8 +45,9 @@ int places_find(struct places *places, uint64_t size_bytes, uint64_t alignment, 
 
 /* A file that goes along with a kernel: an initrd, a module. Empty when size is 0. */
 struct boot_blob {
-	const uint8_t *data;
+	const uint8_t *data; /* NULL: it is in the file */
 	size_t size;
+	int fd;
 };
 
 /* Copy all segments to RAM and take their places. */
