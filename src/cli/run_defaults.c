@@ -1,13 +1,13 @@
 #include "cli/run_defaults.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define DEBUG_EXIT_PORT 0xf4
-#define CPUS_UNASKED	4u /* at most so many for a guest that firmware boots */
+#define CPUS_UNASKED	4 /* at most so many for an installed system, or a command */
 
 static int check(const struct run_options *options, struct error *error)
 {
@@ -83,12 +83,23 @@ static bool boots_from_network(const struct run_options *options)
 	return false;
 }
 
+/* As many as kvik may run on, but no more than most guests have a use for; what compares engines looks at one. */
+static unsigned cpus_unasked(const struct run_options *options)
+{
+	cpu_set_t set;
+	/* A host with more CPUs than a set has room for says so. */
+	int count = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : CPUS_UNASKED;
+
+	if (options->engine == &kvm_backend_lockstep || options->engine == &kvm_backend_direct_lockstep)
+		return 1;
+	return count > CPUS_UNASKED ? CPUS_UNASKED : count;
+}
+
 /* What wasn't said, where it isn't the same for all guests. */
 static int decide(struct run_options *options, struct error *error)
 {
 	struct boot_config *boot = &options->boot;
 	struct decided decided = {.count = 0};
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	int result = 0;
 
 	if (!boot->kernel && !boot->flat && !options->firmware.text && !options->command &&
@@ -98,13 +109,13 @@ static int decide(struct run_options *options, struct error *error)
 	}
 	if (!options->firmware.text) {
 		if (!options->cpus)
-			options->cpus = 1;
+			options->cpus = options->command ? cpus_unasked(options) : 1;
 		if (options->debug_exit_port == DEBUG_EXIT_NOT_SAID)
 			options->debug_exit_port = DEBUG_EXIT_PORT;
 		return 0;
 	}
 	if (!options->cpus) {
-		options->cpus = online < 1 ? 1 : online > CPUS_UNASKED ? CPUS_UNASKED : online;
+		options->cpus = cpus_unasked(options);
 		tell(&decided, "--cpus %u", options->cpus);
 	}
 	if (!options->has_memory)

@@ -27,7 +27,7 @@ const char run_options_help[] =
     "  --machine pc|q35|microvm  board (pc)\n"
     "  --irqchip full|split   PIC, I/O APIC, PIT by the CPUs or in the monitor\n"
     "  --memory SIZE          RAM, as 512M or 4G; a bare number is MiB (1G)\n"
-    "  --cpus N               virtual CPUs (1; with firmware, the host's up to 4)\n"
+    "  --cpus N               virtual CPUs (1; for disks and commands, the host's up to 4)\n"
     "  --cpu MODEL[,+F][,-F]  their model (host) with more and fewer features; help\n"
     "                         lists them\n"
     "  --accel auto|kvm|engine  who runs the CPUs: /dev/kvm, kvik's engine (auto)\n"
