@@ -13,6 +13,7 @@
 #include "device/char/char.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "device/virtio/balloon.h"
 #include "device/virtio/console.h"
 #include "device/virtio/filesystem.h"
 #include "device/virtio/network.h"
@@ -267,6 +268,7 @@ struct board_config {
 	void (*memory_ejected)(void *context, unsigned slot);
 	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
 	void *memory_context;
+	struct virtio_balloon_listener balloon_listener; /* of the balloon, if there is one */
 };
 
 #endif

@@ -160,7 +160,8 @@ static int add_virtio(struct board *board, const struct device_option *option,
 
 	virtio = option->kind == DEVICE_VIRTIO_RNG
 			 ? virtio_entropy_create(&host, error)
-			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET], error);
+			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET],
+						 &board->config.balloon_listener, error);
 	if (!virtio)
 		return -EINVAL;
 	if (option->kind == DEVICE_VIRTIO_BALLOON) {

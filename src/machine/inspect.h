@@ -17,6 +17,7 @@
 #include "device/guest_memory.h"
 #include "device/input/keys.h"
 #include "device/input/ps2_mouse.h"
+#include "device/virtio/balloon.h"
 #include "kvm/kvm.h"
 #include "util/error.h"
 
@@ -110,6 +111,10 @@ int machine_net_helper(const struct machine *machine, const char *name);
  * back. 0, or -ENODEV: it has no balloon. I/O thread. */
 int machine_set_balloon(struct machine *machine, uint64_t bytes);
 int machine_read_balloon(struct machine *machine, uint64_t *bytes);
+/* What the guest says of the memory that it keeps, and how often it is asked, in seconds; 0: never. Likewise. */
+int machine_read_balloon_stats(struct machine *machine, struct virtio_balloon_stats *stats);
+int machine_set_balloon_period(struct machine *machine, uint32_t seconds);
+int machine_balloon_period(struct machine *machine, uint32_t *seconds);
 
 /* Its root PCI bus, NULL: it has none; and where (BOARD_PLACE) a function is that was found from there, 0: nowhere that
  * a user has named. I/O thread. */
@@ -171,6 +176,7 @@ struct machine_observer {
 	/* The same of memory, by its slot. */
 	void (*memory_unplugged)(void *context, unsigned slot);
 	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
+	void (*balloon_changed)(void *context); /* what machine_read_balloon tells; at most once a second */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */
 	void (*crash_loaded)(void *context); /* it has, and a crash kernel of its own takes over */

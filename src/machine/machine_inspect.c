@@ -139,6 +139,33 @@ int machine_read_balloon(struct machine *machine, uint64_t *bytes)
 	return 0;
 }
 
+int machine_read_balloon_stats(struct machine *machine, struct virtio_balloon_stats *stats)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+
+	if (!balloon)
+		return -ENODEV;
+	virtio_balloon_read_stats(balloon, stats);
+	return 0;
+}
+
+int machine_set_balloon_period(struct machine *machine, uint32_t seconds)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+
+	return balloon ? virtio_balloon_set_period(balloon, seconds) : -ENODEV;
+}
+
+int machine_balloon_period(struct machine *machine, uint32_t *seconds)
+{
+	struct virtio_device *balloon = board_balloon(machine->board);
+
+	if (!balloon)
+		return -ENODEV;
+	*seconds = virtio_balloon_period(balloon);
+	return 0;
+}
+
 pid_t machine_cpu_thread(const struct machine *machine, unsigned cpu)
 {
 	return __atomic_load_n(&machine->vcpus[cpu].thread_id, __ATOMIC_RELAXED);

@@ -170,6 +170,19 @@ static void tray_moved(void *context, unsigned disk, bool is_open)
 	}
 }
 
+/* board_config.balloon_listener. */
+static void balloon_changed(void *context)
+{
+	struct machine *machine = context;
+	struct machine_observer *observer, *next;
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->balloon_changed)
+			observer->balloon_changed(observer->context);
+	}
+}
+
 static int create_board(struct machine *machine, struct error *error)
 {
 	struct board_config board = {
@@ -235,6 +248,7 @@ static int create_board(struct machine *machine, struct error *error)
 	board.memory_ejected = machine_memory_ejected;
 	board.memory_reported = machine_memory_reported;
 	board.memory_context = machine;
+	board.balloon_listener = (struct virtio_balloon_listener){balloon_changed, machine};
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));

@@ -3,7 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <linux/virtio_balloon.h>
+
 #include <qmp_commands.h>
+
+#include "machine/inspect.h"
+
+#define STATS	     "guest-stats"
+#define STATS_PERIOD "guest-stats-polling-interval"
 
 json_t *qmp_qom_list_types(struct qmp_call *call)
 {
@@ -102,11 +109,49 @@ json_t *qmp_qom_list(struct qmp_call *call)
 	return answer;
 }
 
+/* -- properties that change by themselves, which the table of objects knows by name alone -- */
+
+static bool is_balloon(const struct qmp_call *call, const json_t *object)
+{
+	const char *type = json_string_value(json_object_get(json_object_get(object, "type"), "value"));
+
+	return call->monitor->machine && type && strncmp(type, "virtio-balloon", strlen("virtio-balloon")) == 0;
+}
+
+/* Numbers that the guest does not tell are all ones in QEMU, and -1 as JSON's signed ones have it. */
+static json_t *describe_stats(struct machine *machine)
+{
+	static const char *const names[] = {
+		[VIRTIO_BALLOON_S_SWAP_IN] = "stat-swap-in",
+		[VIRTIO_BALLOON_S_SWAP_OUT] = "stat-swap-out",
+		[VIRTIO_BALLOON_S_MAJFLT] = "stat-major-faults",
+		[VIRTIO_BALLOON_S_MINFLT] = "stat-minor-faults",
+		[VIRTIO_BALLOON_S_MEMFREE] = "stat-free-memory",
+		[VIRTIO_BALLOON_S_MEMTOT] = "stat-total-memory",
+		[VIRTIO_BALLOON_S_AVAIL] = "stat-available-memory",
+		[VIRTIO_BALLOON_S_CACHES] = "stat-disk-caches",
+		[VIRTIO_BALLOON_S_HTLB_PGALLOC] = "stat-htlb-pgalloc",
+		[VIRTIO_BALLOON_S_HTLB_PGFAIL] = "stat-htlb-pgfail",
+	};
+	struct virtio_balloon_stats stats;
+	json_t *values = json_object();
+	unsigned i;
+
+	if (machine_read_balloon_stats(machine, &stats) < 0) {
+		memset(&stats, 0xff, sizeof(stats));
+		stats.seconds = 0;
+	}
+	for (i = 0; i < VIRTIO_BALLOON_STATS; i++)
+		json_object_set_new(values, names[i], json_integer(stats.values[i]));
+	return json_pack("{s:o,s:I}", "stats", values, "last-update", (json_int_t)stats.seconds);
+}
+
 json_t *qmp_qom_get(struct qmp_call *call)
 {
 	const char *path = json_string_value(json_object_get(call->arguments, "path"));
 	const char *name = json_string_value(json_object_get(call->arguments, "property"));
 	json_t *object = find_object(call, path), *property;
+	uint32_t seconds;
 
 	if (!object)
 		return NULL;
@@ -115,5 +160,36 @@ json_t *qmp_qom_get(struct qmp_call *call)
 		error_set(&call->error, ENOENT, "Property '%.200s.%.100s' not found", path, name);
 		return NULL;
 	}
+	if (is_balloon(call, object) && strcmp(name, STATS) == 0)
+		return describe_stats(call->monitor->machine);
+	if (is_balloon(call, object) && strcmp(name, STATS_PERIOD) == 0 &&
+	    machine_balloon_period(call->monitor->machine, &seconds) == 0)
+		return json_integer(seconds);
 	return json_incref(json_object_get(property, "value"));
+}
+
+json_t *qmp_qom_set(struct qmp_call *call)
+{
+	const char *path = json_string_value(json_object_get(call->arguments, "path"));
+	const char *name = json_string_value(json_object_get(call->arguments, "property"));
+	const json_t *value = json_object_get(call->arguments, "value");
+	json_t *object = find_object(call, path);
+
+	if (!object)
+		return NULL;
+	if (!json_object_get(object, name))
+		error_set(&call->error, ENOENT, "Property '%.200s.%.100s' not found", path, name);
+	else if (!is_balloon(call, object) || strcmp(name, STATS_PERIOD) != 0)
+		error_set(&call->error, EPERM, "Property '%.200s.%.100s' cannot be set any more", path, name);
+	else if (!json_is_integer(value))
+		error_set(&call->error, EINVAL, "Invalid parameter type for '%.100s', expected: integer", name);
+	else if (json_integer_value(value) < 0)
+		error_set(&call->error, EINVAL, "timer value must be greater than zero");
+	else if (json_integer_value(value) > UINT32_MAX)
+		error_set(&call->error, EINVAL, "timer value is too big");
+	else if (machine_set_balloon_period(call->monitor->machine, json_integer_value(value)) < 0)
+		error_set(&call->error, ENODEV, "No balloon device has been activated");
+	else
+		return qmp_done();
+	return NULL;
 }

@@ -120,6 +120,15 @@ static void watchdog(void *context)
 	qmp_send_event(monitor, "WATCHDOG", json_pack("{s:s}", "action", machine_watchdog_name(action)));
 }
 
+static void balloon_changed(void *context)
+{
+	struct monitor *monitor = context;
+	uint64_t bytes;
+
+	if (machine_read_balloon(monitor->machine, &bytes) == 0)
+		qmp_send_event(monitor, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)bytes));
+}
+
 static void panicked(void *context)
 {
 	struct monitor *monitor = context;
@@ -163,6 +172,7 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.power_button = power_button,
 		.fell_asleep = fell_asleep,
 		.woke_up = woke_up,
+		.balloon_changed = balloon_changed,
 		.watchdog = watchdog,
 		.panicked = panicked,
 		.crash_loaded = crash_loaded,

@@ -147,6 +147,7 @@ static struct virtio_device *create_filesystem(struct world *world, const struct
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
 	static const uint8_t mac[MAC_BYTES] = {0x52};
+	static const struct virtio_balloon_listener nobody;
 	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
 	struct net_link link = {.helper = -1};
 	struct error error;
@@ -162,7 +163,7 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 	if (kind & 0x08)
 		return create_console(world, &host);
 	if (kind % 4 == 0)
-		return kind & 0x80 ? virtio_balloon_create(&host, 0, &error)
+		return kind & 0x80 ? virtio_balloon_create(&host, 0, &nobody, &error)
 				   : virtio_entropy_create(&host, &error);
 	if (kind % 4 < 3) {
 		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);

@@ -12,8 +12,10 @@
 #define PFNS	  DRIVER_DATA
 #define FIRST_PFN (RAM_GPA / 4096)
 
-enum { INFLATE, DEFLATE, REPORT };
+/* Reports come where statistics would, if these were not agreed on. */
+enum { INFLATE, DEFLATE, REPORT, STATS = REPORT };
 
+static const struct virtio_balloon_listener no_listener;
 static struct driver driver;
 static uint8_t *ram; /* beside the driver's own */
 
@@ -27,7 +29,7 @@ static void open_balloon(void)
 	memset(ram, 0x77, RAM_BYTES);
 	driver.memory.regions[1] = (struct guest_region){RAM_GPA, RAM_BYTES, ram, NULL};
 	driver.memory.region_count = 2;
-	driver_start(&driver, virtio_balloon_create(&driver.host, 5 << 20, &error),
+	driver_start(&driver, virtio_balloon_create(&driver.host, 5 << 20, &no_listener, &error),
 		     1ull << VIRTIO_BALLOON_F_REPORTING);
 }
 
@@ -103,9 +105,64 @@ static void test_report(void **state)
 	close_balloon();
 }
 
+static void put_stat(uint32_t at, uint16_t tag, uint64_t value)
+{
+	memcpy(driver_at(&driver, at), &tag, sizeof(tag));
+	memcpy(driver_at(&driver, at + sizeof(tag)), &value, sizeof(value));
+}
+
+/* A buffer with statistics stays with the device until new ones are wanted; reports are the next queue then. */
+static void test_stats(void **state)
+{
+	const struct driver_buffer buffer = {PFNS, 4 * 10 + 3, false};
+	const struct driver_buffer page = {RAM_GPA - DRIVER_GPA + 0x2000, 0x1000, true};
+	struct virtio_balloon_stats stats;
+	uint32_t written;
+
+	(void)state;
+	open_balloon();
+	driver_start(&driver, driver.virtio, 1ull << VIRTIO_BALLOON_F_REPORTING | 1ull << VIRTIO_BALLOON_F_STATS_VQ);
+	virtio_balloon_read_stats(driver.virtio, &stats);
+	assert_int_equal(stats.seconds, 0);
+	assert_true(stats.values[VIRTIO_BALLOON_S_MEMTOT] == UINT64_MAX);
+	/* Nothing is there to be given back. */
+	virtio_balloon_ask_stats(driver.virtio);
+	put_stat(PFNS, VIRTIO_BALLOON_S_MEMTOT, 1ull << 40);
+	put_stat(PFNS + 10, VIRTIO_BALLOON_S_SWAP_IN, 5);
+	put_stat(PFNS + 20, 0xffff, 6);
+	put_stat(PFNS + 30, VIRTIO_BALLOON_STATS, 7);
+	driver_offer(&driver, STATS, &buffer, 1);
+	virtio_notify(driver.virtio, STATS);
+	virtio_notify(driver.virtio, STATS);
+	virtio_balloon_read_stats(driver.virtio, &stats);
+	assert_true(stats.seconds > 1600000000);
+	assert_true(stats.values[VIRTIO_BALLOON_S_MEMTOT] == 1ull << 40);
+	assert_int_equal(stats.values[VIRTIO_BALLOON_S_SWAP_IN], 5);
+	assert_true(stats.values[VIRTIO_BALLOON_S_SWAP_OUT] == UINT64_MAX);
+	assert_false(driver_take(&driver, STATS, &written));
+	virtio_balloon_ask_stats(driver.virtio);
+	assert_true(driver_take(&driver, STATS, &written));
+	assert_int_equal(written, 0);
+	virtio_balloon_ask_stats(driver.virtio);
+	put_stat(PFNS + 10, VIRTIO_BALLOON_S_SWAP_IN, 8);
+	driver_offer(&driver, STATS, &buffer, 1);
+	virtio_notify(driver.virtio, STATS);
+	virtio_balloon_read_stats(driver.virtio, &stats);
+	assert_int_equal(stats.values[VIRTIO_BALLOON_S_SWAP_IN], 8);
+	assert_false(driver_take(&driver, STATS, &written));
+	driver_do(&driver, STATS + 1, &page, 1);
+	assert_int_equal(freed(), 1 << 2);
+	virtio_set_status(driver.virtio, 0);
+	virtio_balloon_read_stats(driver.virtio, &stats);
+	assert_true(stats.values[VIRTIO_BALLOON_S_SWAP_IN] == UINT64_MAX);
+	assert_int_equal(virtio_balloon_set_period(driver.virtio, 1), -ENODEV);
+	close_balloon();
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_inflate), cmocka_unit_test(test_report)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_inflate), cmocka_unit_test(test_report),
+					   cmocka_unit_test(test_stats)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

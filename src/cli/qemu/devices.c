@@ -99,7 +99,7 @@ static const struct property entropy_properties[] = {
 static const struct property balloon_properties[] = {
 	{"free-page-reporting", PROPERTY_BOOL, "on"},
 	{"deflate-on-oom", PROPERTY_BOOL, "off"},
-	{"guest-stats-polling-interval", PROPERTY_NUMBER, "0"},
+	{"guest-stats-polling-interval", PROPERTY_NUMBER},
 	{NULL},
 };
 

@@ -115,9 +115,20 @@ static void add_cpus(json_t *objects, const struct line *line, const struct cpu_
 	json_decref(type);
 }
 
+/* What a balloon's driver tells, and how often it is asked: monitors know the values (monitor/commands_qom.c). */
+static void add_balloon(json_t *objects, const char *id)
+{
+	json_t *path = json_sprintf("/machine/peripheral/%s", id);
+
+	add_property(objects, json_string_value(path), "guest-stats", "guest statistics", json_null());
+	add_property(objects, json_string_value(path), "guest-stats-polling-interval", "int", json_integer(0));
+	json_decref(path);
+}
+
 static json_t *describe_objects(const struct line *line, const struct cpu_feature_set *features)
 {
 	json_t *objects = json_object(), *type, *one;
+	const struct device_driver *driver;
 	const char *id;
 	size_t i;
 
@@ -137,6 +148,9 @@ static json_t *describe_objects(const struct line *line, const struct cpu_featur
 		id = keyval_text(one, "id");
 		if (id)
 			add_named(objects, "/machine/peripheral", id, keyval_text(one, "driver"), one);
+		driver = device_driver_find(keyval_text(one, "driver"), NULL);
+		if (id && driver && driver->role == ROLE_BALLOON)
+			add_balloon(objects, id);
 	}
 	if (line->has_machine)
 		add_cpus(objects, line, features);

@@ -81,6 +81,17 @@ static bool is_taken(const struct hotplug *hotplug, const json_t *device)
 	return (drive && drive->is_used) || (net && find(hotplug->line->devices, "netdev", net));
 }
 
+/* A balloon's guest-stats-polling-interval, of a machine that has the balloon. */
+static void set_balloon_period(struct hotplug *hotplug, const json_t *device)
+{
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), NULL);
+	uint64_t seconds = 0;
+
+	if (driver && driver->role == ROLE_BALLOON &&
+	    keyval_number(device, "guest-stats-polling-interval", UINT32_MAX, &seconds, NULL) == 0 && seconds)
+		machine_set_balloon_period(hotplug->machine, seconds);
+}
+
 static int add_device(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	struct line *line = hotplug->line;
@@ -102,6 +113,8 @@ static int add_device(struct hotplug *hotplug, const json_t *arguments, struct e
 		result = machine_plug(hotplug->machine, &plug, error);
 		if (result < 0)
 			line_unplug_device(line, device);
+		else
+			set_balloon_period(hotplug, device);
 	}
 	if (result < 0 && !taken)
 		release(hotplug, device);
@@ -359,6 +372,9 @@ json_t *hotplug_parse_device(const char *text, struct error *error)
 
 void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 {
+	const json_t *device;
+	size_t i;
+
 	hotplug->machine = machine;
 	hotplug->observer = (struct machine_observer){
 		.unplugged = unplugged, .tray_moved = media_tray_moved, .cpu_unplugged = hotplug_cpu_unplugged,
@@ -366,4 +382,6 @@ void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 		.memory_reported = hotplug_memory_reported, .context = hotplug};
 	machine_observe(machine, &hotplug->observer);
 	hotplug_note_dimms(hotplug);
+	json_array_foreach(hotplug->line->devices, i, device)
+		set_balloon_period(hotplug, device);
 }
