@@ -351,11 +351,15 @@ bool paging_translate_near(struct cpu *cpu, uint64_t gva, struct paging_near *ne
 	if (!(cpu->efer & EFER_LMA) || !(cpu->cr0 & CR0_PG))
 		return paging_translate(cpu, gva, result);
 	if (!near->table || near->region != gva >> NEAR_SHIFT) {
+		bool is_there;
+
 		near->table = NULL;
-		if (!cpu_is_canonical(gva) || !walk_tables(cpu, &walk, gva, result, &fault))
+		if (!cpu_is_canonical(gva))
 			return false;
+		is_there = walk_tables(cpu, &walk, gva, result, &fault);
+		/* Also where it ended in the last table: most of those around a page that is new are not there. */
 		keep_near(near, &walk, gva);
-		return true;
+		return is_there;
 	}
 	entry = entry_load(near->table + (gva >> 12 & 511) * 8, 8);
 	/* What is reserved is for a walk to find out. */
