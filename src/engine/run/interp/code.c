@@ -26,9 +26,12 @@ static unsigned hash_of(uint64_t key)
 	return (unsigned)(key * 0x9e3779b97f4a7c15ull >> 49);
 }
 
+/* The blocks of 128 bytes of code are in a line of the host's caches: they mostly run together. */
 static struct interp_block **block_bucket(struct interp_cache *cache, uint64_t gpa, uint32_t mode)
 {
-	return &cache->hash[hash_of(gpa ^ (uint64_t)mode << 52)];
+	unsigned line = hash_of((gpa ^ (uint64_t)mode << 52) >> 7) & ~7u;
+
+	return &cache->hash[line | (gpa >> 4 & 7)];
 }
 
 static struct interp_block **page_bucket(struct interp_cache *cache, uint64_t gpa)

@@ -391,10 +391,21 @@ static inline size_t jit_hash(uint64_t value)
 	return jit_hash_bits(value, JIT_HASH_BITS);
 }
 
-/* Which counters of runs are a block's, which others may share. */
+/*
+ * As jit_hash_bits, for tables that are asked for code: what runs together lies together, so the pieces of
+ * 2^piece_bits bytes of each aligned run of 2^(piece_bits + near_bits) come one behind the other.
+ */
+static inline size_t jit_hash_near(uint64_t value, unsigned bits, unsigned piece_bits, unsigned near_bits)
+{
+	return jit_hash_bits(value >> (piece_bits + near_bits), bits - near_bits) << near_bits |
+	       (value >> piece_bits & ((1u << near_bits) - 1));
+}
+
+/* Which counters of runs are a block's, which others may share: those of 128 bytes of code in a line of the
+ * host's caches (in half a line, those of 8 bits). */
 static inline size_t jit_heat_number(uint64_t gpa)
 {
-	return jit_hash_bits(gpa, JIT_HEAT_BITS);
+	return jit_hash_near(gpa, JIT_HEAT_BITS, 2, 5);
 }
 
 #endif

@@ -12,7 +12,8 @@
 
 static struct jit_block *_Atomic *block_bucket(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
 {
-	return &cache->blocks[jit_hash_bits(gpa ^ (uint64_t)mode << 32, JIT_BLOCK_BITS)];
+	/* A line of the host's caches for 128 bytes of code. */
+	return &cache->blocks[jit_hash_near(gpa ^ (uint64_t)mode << 32, JIT_BLOCK_BITS, 4, 3)];
 }
 
 struct jit_block *jit_block_find(struct jit_cache *cache, uint64_t gpa, uint32_t mode)
