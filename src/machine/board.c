@@ -44,7 +44,7 @@ void board_destroy(struct board *board)
 	free(board);
 }
 
-void board_reset(struct board *board)
+static void reset(struct board *board)
 {
 	unsigned i;
 
@@ -52,14 +52,19 @@ void board_reset(struct board *board)
 		device_reset(&board->devices[i]);
 	if (board->has_begun)
 		board_renew_boot_order(board);
-	board_renew_cpus(board);
-	if (board->acpi_cpus && board_has_firmware(board))
-		board_renew_acpi_files(board);
 	if (!board->pci || board_has_firmware(board))
 		return;
 	if (board_is_pc(board))
 		board_set_up_chipset(board);
 	pci_setup(board->pci, &board->pci_layout);
+}
+
+void board_reset(struct board *board)
+{
+	reset(board);
+	board_renew_cpus(board);
+	if (board->acpi_cpus && board_has_firmware(board))
+		board_renew_acpi_files(board);
 }
 
 void board_fall_asleep(struct board *board)
@@ -72,7 +77,9 @@ void board_wake(struct board *board, int by)
 	struct board_chipset_registers chipset;
 
 	board_read_chipset(board, &chipset);
-	board_reset(board);
+	/* How many CPUs there are firmware is told at resets alone: SeaBIOS, which has what it counted then in memory that it
+	 * cannot write to any more, waits for ever for one that came since. */
+	reset(board);
 	board_write_chipset(board, &chipset);
 	acpi_pm_woke(board->acpi_pm, by);
 }
