@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,16 +16,10 @@
 #include "util/clock.h"
 
 #define PAIR_BYTES  (2 * (size_t)SHARE_SLOT_BYTES)
-#define SLOTS_BYTES (SHARE_SLOTS * PAIR_BYTES)
 #define DESCRIPTORS 65536 /* at most, of the process */
 #define FEWEST_FDS  16
 #define QUICK_BYTES 65536
 #define LOOK_NS	    100000
-
-/* What goes by the socket, both ways. */
-struct share_message {
-	uint32_t slot, size, room;
-};
 
 /* The process's side. */
 struct share_server {
@@ -129,7 +122,7 @@ static int prepare(void *context)
 }
 
 /* What a monitor of ours says. */
-static bool is_well_formed(const struct share_message *message)
+static bool is_well_formed(const struct exchange_message *message)
 {
 	return message->slot < SHARE_SLOTS && message->size <= SHARE_SLOT_BYTES &&
 	       message->room <= SHARE_SLOT_BYTES;
@@ -149,41 +142,43 @@ struct answered {
 };
 
 /*
- * While requests come one soon after the other, look for the next one for a moment before falling asleep: to be woken takes
- * longer than to answer most of them.
+ * Wait for a request. While they come one soon after the other, look for the next one for a moment before falling asleep: to be
+ * woken takes longer than to answer most of them. 0 or -EPIPE.
  */
-static void look_briefly(int socket, struct answered *answered)
+static int await(struct exchange_end *exchange, struct answered *answered)
 {
-	struct pollfd next = {socket, POLLIN, 0};
+	struct pollfd next = {exchange->socket, POLLIN, 0};
 	uint64_t end = answered->at_ns + LOOK_NS;
-	bool has_come = false;
+	bool has_come = exchange_has_message(exchange);
+	int result = 0;
 
-	while (answered->is_busy && !has_come && monotonic_ns() < end) {
-		has_come = poll(&next, 1, 0) != 0;
-		/* Whoever asks may have no other CPU. */
-		if (!has_come)
-			sched_yield();
-	}
-	if (!has_come)
+	while (!has_come && answered->is_busy && monotonic_ns() < end)
+		has_come = exchange_look(exchange);
+	while (!has_come && result == 0 && exchange_sleep(exchange)) {
 		poll(&next, 1, -1);
+		result = exchange_hear(exchange);
+		exchange_wake(exchange);
+		has_come = exchange_has_message(exchange);
+	}
 	answered->is_busy = monotonic_ns() < end;
+	return result;
 }
 
 static void serve(int socket, void *context)
 {
 	struct share_server *server = context;
 	const struct share share = {.slots = server->slots};
-	struct share_message message;
+	struct exchange_message message;
+	struct exchange_end exchange;
 	struct answered answered = {0};
-	unsigned none = 0;
 
-	for (;;) {
-		look_briefly(socket, &answered);
-		if (helper_receive(socket, &message, sizeof(message), NULL, &none) < 0 || !is_well_formed(&message))
+	exchange_open(&exchange, server->slots + SHARE_SLOTS_BYTES, true, socket);
+	while (await(&exchange, &answered) == 0) {
+		if (exchange_take(&exchange, &message) <= 0 || !is_well_formed(&message))
 			return;
 		message.size = answer(server, share_request(&share, message.slot), message.size,
 				      share_reply(&share, message.slot), message.room);
-		if (helper_send(socket, &message, sizeof(message), NULL, 0) < 0)
+		if (exchange_put(&exchange, &message) < 0)
 			return;
 		answered.at_ns = monotonic_ns();
 	}
@@ -217,6 +212,7 @@ static int start(struct share_server *server, struct share *share, const char *p
 	flags = fcntl(share->socket, F_GETFL);
 	if (flags < 0 || fcntl(share->socket, F_SETFL, flags | O_NONBLOCK) < 0)
 		return error_set_errno(error, errno, "cannot share '%s'", server->config->path);
+	exchange_open(&share->exchange, share->slots + SHARE_SLOTS_BYTES, false, share->socket);
 	return 0;
 }
 
@@ -238,7 +234,7 @@ int share_start(struct share *share, const struct share_config *config, struct e
 				   "known as one",
 				   config->path);
 	if (result == 0) {
-		share->slots = mmap(NULL, SLOTS_BYTES, PROT_READ | PROT_WRITE,
+		share->slots = mmap(NULL, SHARE_MEMORY, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (share->slots == MAP_FAILED) {
 			share->slots = NULL;
@@ -261,28 +257,25 @@ void share_close(struct share *share)
 	if (share->socket >= 0)
 		close(share->socket);
 	if (share->slots)
-		munmap(share->slots, SLOTS_BYTES);
+		munmap(share->slots, SHARE_MEMORY);
 	*share = (struct share){.socket = -1};
 }
 
-int share_submit(const struct share *share, unsigned slot, size_t size, size_t room)
+int share_submit(struct share *share, unsigned slot, size_t size, size_t room)
 {
-	const struct share_message message = {slot, size, room};
-
-	/* There is room for a message of each slot. */
-	return write(share->socket, &message, sizeof(message)) == sizeof(message) ? 0 : -EPIPE;
+	return exchange_put(&share->exchange, &(struct exchange_message){slot, size, room});
 }
 
-int share_take(const struct share *share, unsigned *slot, size_t *size)
+int share_take(struct share *share, unsigned *slot, size_t *size)
 {
-	struct share_message message;
-	ssize_t length = read(share->socket, &message, sizeof(message));
+	struct exchange_message message;
+	int result = exchange_take(&share->exchange, &message);
 
-	if (length < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
+	if (result <= 0)
+		return result;
 	/* What a process says that is not ours any more. */
-	if (length != sizeof(message) || !is_well_formed(&message))
-		return -EPIPE;
+	if (!is_well_formed(&message))
+		return -EPROTO;
 	*slot = message.slot;
 	*size = message.size;
 	return 1;

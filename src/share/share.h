@@ -1,8 +1,8 @@
 /*
  * The room of shares: folders of the host that a guest uses as its own file systems. A share is a process of
  * kvik's own with the folder as its root directory and FUSE (fuse.h) or 9P (p9.h) spoken in it; the monitor, which
- * can open no path, carries requests and replies by slots of memory that both have, and messages on a
- * socket that say which one. So a guest that owns the monitor has what it had by its share, and one that
+ * can open no path, carries requests and replies by slots of memory that both have, and messages (exchange.h)
+ * that say which one. So a guest that owns the monitor has what it had by its share, and one that
  * owns the share's process has the folder, and neither the monitor's memory nor other files.
  *
  * Shares are started before sandbox_enter, while the process has one thread.
@@ -14,17 +14,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "share/exchange.h"
 #include "share/kept.h"
 #include "util/error.h"
 
-#define SHARE_SLOTS	16
+#define SHARE_SLOTS	EXCHANGE_MESSAGES
 #define SHARE_SLOT_BYTES ((1u << 20) + 4096) /* of a request, and of a reply */
+#define SHARE_SLOTS_BYTES (2 * SHARE_SLOTS * (size_t)SHARE_SLOT_BYTES)
+#define SHARE_MEMORY	  (SHARE_SLOTS_BYTES + EXCHANGE_BYTES) /* that of the exchange last */
 
 enum share_protocol { SHARE_FUSE, SHARE_9P };
 
 struct share {
-	int socket; /* readable when there are replies; -1: there is none */
-	uint8_t *slots;
+	int socket; /* readable when there are replies that nobody looks for, and when the process has gone; -1: there is none */
+	uint8_t *slots; /* SHARE_MEMORY */
+	struct exchange_end exchange;
 	enum share_protocol protocol;
 };
 
@@ -49,9 +53,9 @@ uint8_t *share_reply(const struct share *share, unsigned slot);
 
 /* Have the request of a slot answered that nobody uses: `size` bytes, for a reply of at most `room`. 0, or -errno:
  * the share's process has gone. */
-int share_submit(const struct share *share, unsigned slot, size_t size, size_t room);
-/* A reply that has come. 1, 0: there is none yet, or -errno: the process has gone. */
-int share_take(const struct share *share, unsigned *slot, size_t *size);
+int share_submit(struct share *share, unsigned slot, size_t size, size_t room);
+/* A reply that has come. 1, 0: there is none yet, or -errno: the process is not ours any more. */
+int share_take(struct share *share, unsigned *slot, size_t *size);
 
 /* Whether a request's answer will come at once: neither much data nor a disk stands between. A guess, of a request in a slot
  * that is not submitted yet. */

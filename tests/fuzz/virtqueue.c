@@ -38,7 +38,6 @@
 #define SOCKETS   6 /* that the guest can be connected to */
 #define CID	  3
 #define SETTLE_WAITS 20 /* of a millisecond */
-#define SHARE_MEMORY (2 * SHARE_SLOTS * (size_t)SHARE_SLOT_BYTES)
 
 enum step { POKE, DESCRIPTOR, OFFER, NOTIFY, START, REGISTER, CONFIG, FRAME, RESET, HOLD, SAVE, STEPS };
 
@@ -54,7 +53,8 @@ struct world {
 	int peer; /* of a network, or who connects for sockets; -1: none */
 	bool has_sockets, has_scsi, is_shared;
 	int sockets[SOCKETS];
-	uint32_t reply; /* how the folder's process answers next */
+	struct exchange_end exchange; /* of the folder's process */
+	uint32_t reply; /* how that answers next */
 };
 
 static void swallow(void *context, const uint8_t *data, size_t size)
@@ -139,6 +139,8 @@ static struct virtio_device *create_filesystem(struct world *world, const struct
 	share.socket = ends[0];
 	share.slots = mmap(NULL, SHARE_MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	fuzz_check(share.slots != MAP_FAILED);
+	exchange_open(&share.exchange, share.slots + SHARE_SLOTS_BYTES, false, ends[0]);
+	exchange_open(&world->exchange, share.slots + SHARE_SLOTS_BYTES, true, ends[1]);
 	world->peer = ends[1];
 	world->is_shared = true;
 	return virtio_filesystem_create(host, &share, "folder", &error);
@@ -338,24 +340,27 @@ static void settle(struct world *world)
 {
 	struct virtio_device *virtio = world->virtio;
 	struct pollfd peer = {.fd = world->peer, .events = POLLIN};
-	uint32_t message[3]; /* a slot, a size, its room */
+	struct exchange_message message;
 	unsigned waits = 0;
 
 	if (!world->is_shared)
 		return;
 	/* Those that had no slot are asked later. */
 	while (__atomic_load_n(&virtio->under_way, __ATOMIC_ACQUIRE) > 0) {
-		if (poll(&peer, 1, 1) <= 0 || recv(world->peer, message, sizeof(message), 0) != sizeof(message)) {
+		if (exchange_take(&world->exchange, &message) <= 0) {
 			/* It has answered another request in place of one: now it ends. */
-			if (++waits == SETTLE_WAITS)
+			if (exchange_sleep(&world->exchange) && poll(&peer, 1, 1) <= 0 && ++waits == SETTLE_WAITS)
 				shutdown(world->peer, SHUT_RDWR);
+			exchange_hear(&world->exchange);
 			continue;
 		}
-		message[1] = world->reply & 0x8000 ? world->reply << 8 : world->reply % (message[2] + 1);
+		message.size = world->reply & 0x8000 ? world->reply << 8 : world->reply % (message.room + 1);
 		if ((world->reply >> 16 & 0x1f) == 0x1f)
-			message[0] = world->reply >> 24;
-		if (send(world->peer, message, sizeof(message), 0) < 0)
-			fuzz_check(errno == EPIPE);
+			message.slot = world->reply >> 24;
+		/* More replies than there can be. */
+		if ((world->reply >> 16 & 0x3f) == 0x20)
+			world->exchange.put += world->reply >> 24;
+		exchange_put(&world->exchange, &message);
 	}
 }
 

@@ -8,8 +8,8 @@
  *
  * A guest asks many small things one after the other, for a file one by FUSE and a dozen by 9P, and most are answered sooner
  * than a thread falls asleep and wakes. So the vCPU that notifies submits the requests itself, and looks for the replies for
- * a moment, as the share's process looks for the next request: nobody falls asleep. What takes longer, a thread of the
- * device's takes.
+ * a moment, as the share's process looks for the next request: nobody falls asleep, and neither asks the host's kernel for
+ * anything (exchange.h). What takes longer, a thread of the device's takes, which the process wakes.
  *
  * Requests are under way from then on, so a reset waits for their replies; they come, because the share's
  * process answers one after the other and never waits for the guest. When that process has gone, requests
@@ -22,7 +22,6 @@
 #include <errno.h>
 #include <linux/virtio_9p.h>
 #include <linux/virtio_fs.h>
-#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +35,7 @@
 
 /* How long a vCPU looks for replies; and, when none has come, how many times it does not. */
 #define LOOK_NS	      50000
-#define TIMES_WITHOUT 16
+#define TIMES_WITHOUT 4
 #define FEW	      2 /* requests under way */
 
 enum { QUEUE_URGENT, QUEUE_REQUESTS, QUEUES };
@@ -117,7 +116,7 @@ static void give_up(struct filesystem *filesystem)
 
 static void take(struct filesystem *filesystem, unsigned queue, struct virtqueue_chain *chain)
 {
-	const struct share *share = &filesystem->share;
+	struct share *share = &filesystem->share;
 	struct request_slot *slot;
 	unsigned number = 0;
 
@@ -197,15 +196,26 @@ static void take_replies(struct filesystem *filesystem)
 	}
 }
 
-/* On the device's thread, which looks while there is something under way that nobody waits for. */
+/* Have the device's thread woken by the next reply, if there is one to come. */
+static void leave_to_thread(struct filesystem *filesystem)
+{
+	while (under_way(filesystem) && !exchange_sleep(&filesystem->share.exchange))
+		take_replies(filesystem);
+}
+
+/* On the device's thread: a reply that nobody looks for, or the process has gone. */
 static void replies_ready(void *context)
 {
 	struct filesystem *filesystem = context;
+	int result;
 
 	pthread_mutex_lock(&filesystem->virtio.lock);
+	result = exchange_hear(&filesystem->share.exchange);
 	take_replies(filesystem);
-	if (!under_way(filesystem))
-		event_source_enable(&filesystem->replies, false);
+	/* What it said before counts. */
+	if (result < 0)
+		give_up(filesystem);
+	leave_to_thread(filesystem);
 	pthread_mutex_unlock(&filesystem->virtio.lock);
 }
 
@@ -218,12 +228,12 @@ static void look_briefly(struct filesystem *filesystem)
 		filesystem->times_without--;
 		return;
 	}
-	take_replies(filesystem);
+	exchange_wake(&filesystem->share.exchange);
 	while (filesystem->answered < last && !filesystem->times_without) {
-		pthread_mutex_unlock(&filesystem->virtio.lock);
-		/* Where the process has no other CPU it has this one. */
-		sched_yield();
-		pthread_mutex_lock(&filesystem->virtio.lock);
+		if (!exchange_look(&filesystem->share.exchange)) {
+			pthread_mutex_unlock(&filesystem->virtio.lock);
+			pthread_mutex_lock(&filesystem->virtio.lock);
+		}
 		take_replies(filesystem);
 		if (filesystem->answered < last && monotonic_ns() > end)
 			filesystem->times_without = TIMES_WITHOUT;
@@ -240,8 +250,7 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 	/* Behind much else it would be long. */
 	if (under_way(filesystem) && under_way(filesystem) <= FEW && filesystem->are_quick)
 		look_briefly(filesystem);
-	if (under_way(filesystem))
-		event_source_enable(&filesystem->replies, true);
+	leave_to_thread(filesystem);
 }
 
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
@@ -332,7 +341,6 @@ static int start(struct filesystem *filesystem)
 {
 	int result = event_loop_add(filesystem->loop, &filesystem->replies);
 
-	event_source_enable(&filesystem->replies, false);
 	if (result == 0)
 		result = thread_start(&filesystem->thread, NULL, run, filesystem);
 	filesystem->has_thread = result == 0;
