@@ -153,8 +153,17 @@ static void test_input(void **state)
 	assert_true(driver_take(&driver, IN1, &written));
 	assert_int_equal(written, 2);
 	assert_memory_equal(driver_at(&driver, BUFFERS), "abcdef", 6);
+	/* What came while it was open waits for it to be open again, whatever buffers there are. */
+	assert_int_equal(char_callback_input(streams[1], (const uint8_t *)"gh", 2), 2);
 	send_message(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-	assert_int_equal(char_callback_input(streams[1], (const uint8_t *)"g", 1), 0);
+	assert_int_equal(char_callback_input(streams[1], (const uint8_t *)"i", 1), 0);
+	driver_offer(&driver, IN1, &large, 1);
+	virtio_notify(driver.virtio, IN1);
+	assert_false(driver_take(&driver, IN1, &written));
+	send_message(1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	assert_true(driver_take(&driver, IN1, &written));
+	assert_int_equal(written, 2);
+	assert_memory_equal(driver_at(&driver, BUFFERS + 4), "gh", 2);
 	close_console();
 }
 

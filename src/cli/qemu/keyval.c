@@ -165,7 +165,8 @@ int size_from_text(const char *text, uint64_t unit, uint64_t *value)
 	number = *end == '.' ? strtod(text, &end) : 0;
 	if (*end) {
 		suffix = strchr(suffixes, *end & ~0x20);
-		if (!suffix || end[1])
+		/* A space is no suffix, nor is the end of them. */
+		if (!suffix || !*suffix || end[1])
 			return -EINVAL;
 		shift = 10 * (suffix - suffixes);
 		unit = 1ull << shift;

@@ -80,7 +80,8 @@ static void deliver_input(struct port *port)
 	}
 	if (port->input_count < INPUT_BYTES)
 		char_resume_input(port->stream);
-	if (virtqueue_want_notices(&virtio->queues[queue_in(port)].ring, true) && port->input_count)
+	/* Buffers of a port that takes nothing wait until it does: not noticed again and again. */
+	if (virtqueue_want_notices(&virtio->queues[queue_in(port)].ring, true) && port->input_count && takes_input(port))
 		virtio_notify(virtio, queue_in(port));
 }
 
