@@ -4,7 +4,7 @@
 #include "engine/x86/cpu.h"
 #include "util/zeroes.h"
 
-#define ENTRIES_BITS 11
+#define ENTRIES_BITS 12
 #define ENTRIES      (1u << ENTRIES_BITS)
 
 #define WORD_BYTES 16 /* looked at, of an instruction's 15 at most */
