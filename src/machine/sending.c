@@ -281,7 +281,7 @@ static int start(struct sending *sending, struct error *error)
 	sending->began_ns = monotonic_ns();
 	result = thread_start(&sending->thread, NULL, run, sending);
 	sending->is_threaded = result == 0;
-	sending->result = result;
+	/* Where there is a thread the result is its own, and may be there by now. */
 	return result < 0 ? error_set_errno(error, -result, "cannot start the thread of a migration") : 0;
 }
 
