@@ -166,17 +166,19 @@ static void test_group(void **state)
 	(void)state;
 	limit(first, &limits, NULL);
 	limit(second, &limits, first);
-	/* What may come at once, 200, is gone after three times 60 and a part of the fourth. */
-	time_of(first, BLOCK_WRITE);
-	time_of(first, BLOCK_WRITE);
-	time_of(first, BLOCK_WRITE);
+	/* What may come at once, 200, is gone after three times 60 and a part of the fourth. All is timed from the begin:
+	 * whenever a busy host lets the rest begin, this is the least that it takes. */
 	begin = monotonic_ns();
+	time_of(first, BLOCK_WRITE);
+	time_of(first, BLOCK_WRITE);
+	time_of(first, BLOCK_WRITE);
 	submit(first, 0, BLOCK_WRITE, 0);
 	submit(second, 1, BLOCK_WRITE, 0);
 	wait_for(2 * MANY);
-	assert_true(monotonic_ns() - begin >= 100000000);
+	assert_true(monotonic_ns() - begin >= 400000000);
 	assert_int_equal(block_close(first, NULL), 0);
-	assert_true(time_of(second, BLOCK_WRITE) >= 100);
+	time_of(second, BLOCK_WRITE);
+	assert_true(monotonic_ns() - begin >= 700000000);
 	assert_int_equal(block_close(second, NULL), 0);
 }
 
