@@ -194,11 +194,15 @@ static void finish(struct slots *slots, const struct runner runners[CPUS])
 			sleep_ms(1);
 		}
 		pthread_join(slots->threads[i], NULL);
-		if (runners[i].result == 0)
-			check(runners[i].vcpu->run->exit_reason == KVM_EXIT_HLT ||
-			      runners[i].vcpu->run->exit_reason == KVM_EXIT_MMIO);
-		else
+		if (runners[i].result == 0) {
+			const struct kvm_run *run = runners[i].vcpu->run;
+
+			check_result(run->exit_reason == KVM_EXIT_HLT || run->exit_reason == KVM_EXIT_MMIO, __FILE__, __LINE__,
+				     "vCPU %u ends with exit %u, suberror %u", i, run->exit_reason,
+				     run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? run->internal.suberror : 0);
+		} else {
 			check_equal(runners[i].result, -EINTR);
+		}
 	}
 }
 
