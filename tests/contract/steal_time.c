@@ -218,12 +218,15 @@ static void test_preempted(const struct kvm_system *system)
 	struct machine machine;
 	pthread_t thread;
 
-	machine_create(&machine, system, IRQCHIP_NONE, "\xf4\xeb\xfe", 3); /* hlt; 1: jmp 1b */
+	/* hlt; movb $1, 0x3000; 1: jmp 1b */
+	machine_create(&machine, system, IRQCHIP_NONE, "\xf4\xc6\x06\x00\x30\x01\xeb\xfe", 8);
 	check_equal(set_msr(&machine, STEAL_GPA | 1), 1);
 	machine_expect(&machine, KVM_EXIT_HLT);
 	check_equal(read_page(&machine).preempted, 0);
 	pthread_create(&thread, NULL, run_once, &machine);
-	sleep_ms(20);
+	/* Whoever is kicked before he is in his guest was never taken out of it. */
+	while (!__atomic_load_n(&machine.ram[0x3000], __ATOMIC_ACQUIRE))
+		sleep_ms(1);
 	kvm_vcpu_kick(&machine.vcpu, thread);
 	pthread_join(thread, NULL);
 	check_equal(read_page(&machine).preempted, PREEMPTED);
