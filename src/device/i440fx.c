@@ -28,9 +28,6 @@
 #define CLASS_OTHER_BRIDGE 0x068000
 
 #define HOST_PAM	  0x59 /* ..0x5f: memory attributes of 0xc0000-0xfffff */
-#define HOST_PAM_COUNT	  7
-#define HOST_PAM_BITS	  0x33 /* of a register: two segments, the lower one in the low bits */
-#define HOST_PAM0_BITS	  0x30 /* the first register has the last segment alone */
 #define HOST_SMRAM	  0x72
 #define HOST_SMRAM_CLOSED 0x02 /* its base is fixed; nothing is enabled */
 #define ISA_PIRQ_ROUTE	  0x60 /* ..0x63: PIRQA# to PIRQD# */
@@ -67,16 +64,9 @@ static void update_routes(struct i440fx *chipset)
 
 static void update_shadow(struct i440fx *chipset)
 {
-	uint8_t access[I440FX_SHADOW_SEGMENTS], pam;
-	unsigned i;
+	uint8_t access[PAM_SEGMENTS];
 
-	for (i = 1; i < HOST_PAM_COUNT; i++) {
-		pam = pci_config_get(&chipset->host_bridge, HOST_PAM + i, 1);
-		access[2 * i - 2] = pam & (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
-		access[2 * i - 1] = pam >> 4 & (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
-	}
-	access[I440FX_SHADOW_SEGMENTS - 1] = pci_config_get(&chipset->host_bridge, HOST_PAM, 1) >> 4 &
-					     (I440FX_SHADOW_READ | I440FX_SHADOW_WRITE);
+	pam_get(&chipset->host_bridge, HOST_PAM, access);
 	if (chipset->wiring.route_shadow)
 		chipset->wiring.route_shadow(chipset->wiring.context, access);
 }
@@ -112,7 +102,7 @@ static void host_bridge_written(struct pci_function *host, unsigned offset, unsi
 {
 	struct i440fx *chipset = CHIPSET_OF(host, host_bridge);
 
-	if (!touches(offset, size, HOST_PAM, HOST_PAM_COUNT))
+	if (!touches(offset, size, HOST_PAM, PAM_REGISTERS))
 		return;
 	pthread_mutex_lock(&chipset->lock);
 	update_shadow(chipset);
@@ -190,8 +180,7 @@ void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, const struct i440f
 	host->config[PCI_COMMAND] = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	host->config[PCI_STATUS + 1] = PCI_STATUS_DEVSEL_MEDIUM >> 8;
 	host->config[HOST_SMRAM] = HOST_SMRAM_CLOSED;
-	memset(host->writable + HOST_PAM, HOST_PAM_BITS, HOST_PAM_COUNT);
-	host->writable[HOST_PAM] = HOST_PAM0_BITS;
+	pam_describe(host, HOST_PAM);
 	host->config_written = host_bridge_written;
 	pci_bus_add(bus, PCI_SLOT_FUNCTION(0, 0), host);
 
@@ -216,10 +205,16 @@ void i440fx_set_up(struct i440fx *chipset, const uint8_t irqs[PCI_PINS], uint16_
 		pci_config_set(&chipset->isa_bridge, ISA_PIRQ_ROUTE + i, 1, irqs[i]);
 	pci_config_set(&chipset->power_management, PM_BASE, 2, pm_port | PM_BASE_IO);
 	pci_config_set(&chipset->power_management, PM_REGISTERS, 1, PM_REGISTERS_ON);
-	for (i = 0; i < HOST_PAM_COUNT; i++)
-		pci_config_set(&chipset->host_bridge, HOST_PAM + i, 1,
-			       i ? HOST_PAM_BITS : HOST_PAM0_BITS);
+	pam_open(&chipset->host_bridge, HOST_PAM);
 	update_all(chipset);
+}
+
+void i440fx_open_shadow(struct i440fx *chipset)
+{
+	pam_open(&chipset->host_bridge, HOST_PAM);
+	pthread_mutex_lock(&chipset->lock);
+	update_shadow(chipset);
+	pthread_mutex_unlock(&chipset->lock);
 }
 
 /* The bus has reset the functions. */

@@ -5,11 +5,7 @@
 #include "device/bus/pci.h"
 #include "device/bus/pio.h"
 #include "device/device.h"
-
-/* Segments of the memory from 0xc0000 to 1 MiB: twelve of 16 KiB, then one of 64 KiB. */
-#define I440FX_SHADOW_SEGMENTS 13
-#define I440FX_SHADOW_READ     0x1 /* reads see RAM, not ROM */
-#define I440FX_SHADOW_WRITE    0x2 /* writes reach RAM */
+#include "device/pam.h"
 
 /* Ports that are the chipset's by themselves: APM control and status. */
 #define I440FX_APM_PORT	 0xb2
@@ -20,7 +16,7 @@
 struct i440fx_wiring {
 	uint8_t sci_irq;
 	/* Route the segments so. */
-	void (*route_shadow)(void *context, const uint8_t access[I440FX_SHADOW_SEGMENTS]);
+	void (*route_shadow)(void *context, const uint8_t access[PAM_SEGMENTS]);
 	/* Have the ACPI registers' ports begin at `port`; 0: there are none. */
 	void (*place_pm)(void *context, uint16_t port);
 	void *context;
@@ -41,6 +37,8 @@ void i440fx_init(struct i440fx *chipset, struct pci_bus *bus, const struct i440f
 /* As firmware does: wire the interrupt links A to D to these inputs of the PICs, put the ACPI registers
  * at `pm_port`, and open all shadow RAM. */
 void i440fx_set_up(struct i440fx *chipset, const uint8_t irqs[PCI_PINS], uint16_t pm_port);
+/* Shadow RAM alone: for firmware that goes on after a sleep, and did so itself at power-on. */
+void i440fx_open_shadow(struct i440fx *chipset);
 
 /* device: struct i440fx, on a bus that is reset, saved and loaded before. Its owner's memory. */
 extern const struct device_ops i440fx_device_ops;

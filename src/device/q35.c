@@ -37,9 +37,6 @@
 #define PCIEXBAR_BITS	    0xffc000007ull
 #define ECAM_MAX_BYTES	    (256ull << 20)
 #define HOST_PAM	    0x90 /* ..0x96: memory attributes of 0xc0000-0xfffff */
-#define HOST_PAM_COUNT	    7
-#define HOST_PAM_BITS	    0x33 /* of a register: two segments, the lower one in the low bits */
-#define HOST_PAM0_BITS	    0x30 /* the first register has the last segment alone */
 #define HOST_SMRAM	    0x9d
 #define HOST_SMRAM_CLOSED   0x02 /* its base is fixed; nothing is enabled */
 
@@ -98,16 +95,9 @@ static void update_routes(struct q35 *chipset)
 
 static void update_shadow(struct q35 *chipset)
 {
-	uint8_t access[Q35_SHADOW_SEGMENTS], pam;
-	unsigned i;
+	uint8_t access[PAM_SEGMENTS];
 
-	for (i = 1; i < HOST_PAM_COUNT; i++) {
-		pam = pci_config_get(&chipset->host_bridge, HOST_PAM + i, 1);
-		access[2 * i - 2] = pam & (Q35_SHADOW_READ | Q35_SHADOW_WRITE);
-		access[2 * i - 1] = pam >> 4 & (Q35_SHADOW_READ | Q35_SHADOW_WRITE);
-	}
-	access[Q35_SHADOW_SEGMENTS - 1] = pci_config_get(&chipset->host_bridge, HOST_PAM, 1) >> 4 &
-					  (Q35_SHADOW_READ | Q35_SHADOW_WRITE);
+	pam_get(&chipset->host_bridge, HOST_PAM, access);
 	if (chipset->wiring.route_shadow)
 		chipset->wiring.route_shadow(chipset->wiring.context, access);
 }
@@ -177,7 +167,7 @@ static void host_bridge_written(struct pci_function *host, unsigned offset, unsi
 {
 	struct q35 *chipset = CHIPSET_OF(host, host_bridge);
 
-	if (touches(offset, size, HOST_PAM, HOST_PAM_COUNT)) {
+	if (touches(offset, size, HOST_PAM, PAM_REGISTERS)) {
 		pthread_mutex_lock(&chipset->lock);
 		update_shadow(chipset);
 		pthread_mutex_unlock(&chipset->lock);
@@ -308,8 +298,7 @@ static void describe_host_bridge(struct pci_function *host)
 	host->config[PCI_COMMAND] = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 	host->config[HOST_SMRAM] = HOST_SMRAM_CLOSED;
 	memcpy(host->writable + HOST_PCIEXBAR, &bar_bits, sizeof(bar_bits));
-	memset(host->writable + HOST_PAM, HOST_PAM_BITS, HOST_PAM_COUNT);
-	host->writable[HOST_PAM] = HOST_PAM0_BITS;
+	pam_describe(host, HOST_PAM);
 	host->config_written = host_bridge_written;
 }
 
@@ -380,10 +369,16 @@ void q35_set_up(struct q35 *chipset, const uint8_t irqs[Q35_LINKS], uint16_t pm_
 	pci_config_set(&chipset->lpc, LPC_ACPI_CONTROL, 1, LPC_ACPI_ON);
 	pci_config_set(&chipset->host_bridge, HOST_PCIEXBAR, 4, ecam_gpa | PCIEXBAR_ON);
 	pci_config_set(&chipset->host_bridge, HOST_PCIEXBAR + 4, 4, ecam_gpa >> 32);
-	for (i = 0; i < HOST_PAM_COUNT; i++)
-		pci_config_set(&chipset->host_bridge, HOST_PAM + i, 1,
-			       i ? HOST_PAM_BITS : HOST_PAM0_BITS);
+	pam_open(&chipset->host_bridge, HOST_PAM);
 	update_all(chipset);
+}
+
+void q35_open_shadow(struct q35 *chipset)
+{
+	pam_open(&chipset->host_bridge, HOST_PAM);
+	pthread_mutex_lock(&chipset->lock);
+	update_shadow(chipset);
+	pthread_mutex_unlock(&chipset->lock);
 }
 
 /* The bus has reset the functions. */

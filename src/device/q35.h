@@ -5,11 +5,7 @@
 #include "device/bus/pci.h"
 #include "device/bus/pio.h"
 #include "device/device.h"
-
-/* Segments of the memory from 0xc0000 to 1 MiB: twelve of 16 KiB, then one of 64 KiB. */
-#define Q35_SHADOW_SEGMENTS 13
-#define Q35_SHADOW_READ	    0x1 /* reads see RAM, not ROM */
-#define Q35_SHADOW_WRITE    0x2 /* writes reach RAM */
+#include "device/pam.h"
 
 /* Ports that are the chipset's by themselves: APM control and status. */
 #define Q35_APM_PORT  0xb2
@@ -32,7 +28,7 @@ unsigned q35_link_of(unsigned slot, unsigned pin);
  * it had already; a function that is NULL isn't. */
 struct q35_wiring {
 	/* Route the segments so. */
-	void (*route_shadow)(void *context, const uint8_t access[Q35_SHADOW_SEGMENTS]);
+	void (*route_shadow)(void *context, const uint8_t access[PAM_SEGMENTS]);
 	/* Have the ACPI registers' ports begin at `port`; 0: there are none. */
 	void (*place_pm)(void *context, uint16_t port);
 	/* Have configuration space by memory at [gpa, gpa + bytes); 0 bytes: nowhere. Not called by whom is in
@@ -64,6 +60,8 @@ void q35_init(struct q35 *chipset, struct pci_bus *bus, const struct q35_wiring 
  * `pm_port` and 256 MiB of configuration space at `ecam_gpa`, and open all shadow RAM. */
 void q35_set_up(struct q35 *chipset, const uint8_t irqs[Q35_LINKS], uint16_t pm_port,
 		uint64_t ecam_gpa);
+/* Shadow RAM alone: for firmware that goes on after a sleep, and did so itself at power-on. */
+void q35_open_shadow(struct q35 *chipset);
 
 /* device: struct q35, on a bus that is reset, saved and loaded before. Its owner's memory. */
 extern const struct device_ops q35_device_ops;

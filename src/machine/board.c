@@ -77,10 +77,9 @@ void board_wake(struct board *board, int by)
 	struct board_chipset_registers chipset;
 
 	board_read_chipset(board, &chipset);
-	/* How many CPUs there are firmware is told at resets alone: SeaBIOS, which has what it counted then in memory that it
-	 * cannot write to any more, waits for ever for one that came since. */
 	reset(board);
-	board_write_chipset(board, &chipset);
+	board_renew_cpus(board);
+	board_wake_chipset(board, &chipset);
 	acpi_pm_woke(board->acpi_pm, by);
 }
 

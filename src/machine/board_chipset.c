@@ -8,12 +8,8 @@ static void route_shadow(void *context, const uint8_t access[RAM_SHADOW_SEGMENTS
 	struct board *board = context;
 	struct error error;
 
-	_Static_assert(I440FX_SHADOW_SEGMENTS == RAM_SHADOW_SEGMENTS &&
-			       I440FX_SHADOW_READ == RAM_SHADOW_READ &&
-			       I440FX_SHADOW_WRITE == RAM_SHADOW_WRITE &&
-			       Q35_SHADOW_SEGMENTS == RAM_SHADOW_SEGMENTS &&
-			       Q35_SHADOW_READ == RAM_SHADOW_READ &&
-			       Q35_SHADOW_WRITE == RAM_SHADOW_WRITE,
+	_Static_assert(PAM_SEGMENTS == RAM_SHADOW_SEGMENTS && PAM_READ == RAM_SHADOW_READ &&
+			       PAM_WRITE == RAM_SHADOW_WRITE,
 		       "one is the other");
 	if (board->config.vm && ram_shadow_route(&board->config.ram->shadow, board->config.vm, access, &error) < 0)
 		log_error("%s", error.message);
@@ -162,8 +158,14 @@ void board_read_chipset(struct board *board, struct board_chipset_registers *reg
 								 PCI_CONFIG_BYTES - 4 * BOARD_CHIPSET_WORDS + 4 * j, 4);
 }
 
-/* As software does, so that the chipset hears of it. */
-void board_write_chipset(struct board *board, const struct board_chipset_registers *registers)
+/*
+ * As software does, so that the chipset hears of it.
+ *
+ * SeaBIOS begins in shadow RAM when it wakes, and counts CPUs there before it write-protects it once more: with the
+ * protection of before the sleep, neither its count nor the lock around it would change, it would not wait for the
+ * other CPUs, and take away the code that they begin with while they are on their way to it (its smp_scan).
+ */
+void board_wake_chipset(struct board *board, const struct board_chipset_registers *registers)
 {
 	unsigned i, j;
 
@@ -171,4 +173,8 @@ void board_write_chipset(struct board *board, const struct board_chipset_registe
 		for (j = 0; j < BOARD_CHIPSET_WORDS; j++)
 			pci_config_write(board->pci, chipset_function(board, i),
 					 PCI_CONFIG_BYTES - 4 * BOARD_CHIPSET_WORDS + 4 * j, 4, registers->words[i][j]);
+	if (board_is_q35(board))
+		q35_open_shadow(&board->q35);
+	else
+		i440fx_open_shadow(&board->chipset);
 }

@@ -164,14 +164,15 @@ void board_describe_memory_event(struct aml *aml, const struct board *board);
 /* What makes it the kind of PC that it is; and the same as firmware leaves it. */
 int board_add_chipset(struct board *board, struct error *error);
 void board_set_up_chipset(struct board *board);
-/* What a PC's chipset keeps while the machine sleeps: where shadow RAM, interrupts, ports and the ECAM are. */
+/* What a PC's chipset keeps while the machine sleeps: where interrupts, ports and the ECAM are. */
 #define BOARD_CHIPSET_FUNCTIONS 3
 #define BOARD_CHIPSET_WORDS	48
 struct board_chipset_registers {
 	uint32_t words[BOARD_CHIPSET_FUNCTIONS][BOARD_CHIPSET_WORDS];
 };
 void board_read_chipset(struct board *board, struct board_chipset_registers *registers);
-void board_write_chipset(struct board *board, const struct board_chipset_registers *registers);
+/* The chipset of a machine that wakes: as it was, but that its shadow RAM is open. */
+void board_wake_chipset(struct board *board, const struct board_chipset_registers *registers);
 int board_add_disks(struct board *board, struct error *error);
 /* A disk by virtio, `number` among all. */
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,

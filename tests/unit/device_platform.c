@@ -168,11 +168,11 @@ static uint32_t config_read(struct pci_bus *bus, uint32_t address, unsigned size
 
 /* What hangs on the chipset. */
 struct wires {
-	uint8_t access[I440FX_SHADOW_SEGMENTS];
+	uint8_t access[PAM_SEGMENTS];
 	uint16_t pm_port;
 };
 
-static void keep_shadow(void *context, const uint8_t access[I440FX_SHADOW_SEGMENTS])
+static void keep_shadow(void *context, const uint8_t access[PAM_SEGMENTS])
 {
 	struct wires *wires = context;
 
@@ -192,7 +192,7 @@ static void check_chipset(struct pci_bus *bus, struct i440fx *chipset, const str
 	static const uint8_t links[PCI_PINS] = {10, 10, 11, 11};
 	unsigned i;
 
-	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+	for (i = 0; i < PAM_SEGMENTS; i++)
 		assert_int_equal(wires->access[i], 0);
 	assert_int_equal(wires->pm_port, 0);
 	pci_config_write(bus, 0, 0x58, 4, 0x13322000 | 0x31 << 8);
@@ -214,12 +214,16 @@ static void check_chipset(struct pci_bus *bus, struct i440fx *chipset, const str
 	assert_int_equal(i440fx_apm_pio_ops.read(chipset, 1, 1), 0x5a);
 	pci_bus_device_ops.reset(bus);
 	i440fx_device_ops.reset(chipset);
-	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+	for (i = 0; i < PAM_SEGMENTS; i++)
 		assert_int_equal(wires->access[i], 0);
 	assert_int_equal(wires->pm_port, 0);
 	assert_int_equal(i440fx_apm_pio_ops.read(chipset, 1, 1), 0);
+	i440fx_open_shadow(chipset);
+	for (i = 0; i < PAM_SEGMENTS; i++)
+		assert_int_equal(wires->access[i], 3);
+	assert_int_equal(wires->pm_port, 0);
 	i440fx_set_up(chipset, links, 0x600);
-	for (i = 0; i < I440FX_SHADOW_SEGMENTS; i++)
+	for (i = 0; i < PAM_SEGMENTS; i++)
 		assert_int_equal(wires->access[i], 3);
 	assert_int_equal(wires->pm_port, 0x600);
 	assert_int_equal(config_read(bus, 0x862, 1), 11);

@@ -15,7 +15,7 @@ static struct rig {
 	struct pci_bus *bus;
 	struct q35 chipset;
 	bool levels[24];
-	uint8_t access[Q35_SHADOW_SEGMENTS];
+	uint8_t access[PAM_SEGMENTS];
 	uint16_t pm_port;
 	uint64_t ecam_gpa, ecam_bytes, root_complex;
 } rig;
@@ -27,7 +27,7 @@ static void set_line(void *context, unsigned gsi, bool level)
 	rig.levels[gsi] = level;
 }
 
-static void keep_shadow(void *context, const uint8_t access[Q35_SHADOW_SEGMENTS])
+static void keep_shadow(void *context, const uint8_t access[PAM_SEGMENTS])
 {
 	(void)context;
 	memcpy(rig.access, access, sizeof(rig.access));
@@ -165,7 +165,7 @@ static void test_registers(void **state)
 	assert_int_equal(q35_root_complex_ops.read(&rig.chipset, 0x3410, 4), 0x60);
 	pci_bus_device_ops.reset(rig.bus);
 	q35_device_ops.reset(&rig.chipset);
-	for (i = 0; i < Q35_SHADOW_SEGMENTS; i++)
+	for (i = 0; i < PAM_SEGMENTS; i++)
 		assert_int_equal(rig.access[i], 0);
 	assert_int_equal(rig.pm_port, 0);
 	assert_int_equal(rig.root_complex, 0);
@@ -177,6 +177,7 @@ static void test_links(void **state)
 {
 	static const uint8_t irqs[Q35_LINKS] = {10, 10, 11, 11, 10, 10, 11, 11};
 	struct pci_function function;
+	unsigned i;
 
 	(void)state;
 	assert_int_equal(q35_link_of(0, 0), 4);
@@ -189,6 +190,10 @@ static void test_links(void **state)
 	pci_set_intx(&function, true);
 	assert_true(rig.levels[22]); /* PIRQG# */
 	assert_false(rig.levels[11]);
+	q35_open_shadow(&rig.chipset);
+	for (i = 0; i < PAM_SEGMENTS; i++)
+		assert_int_equal(rig.access[i], PAM_READ | PAM_WRITE);
+	assert_int_equal(rig.pm_port, 0);
 	q35_set_up(&rig.chipset, irqs, 0x600, 0xb0000000);
 	assert_true(rig.levels[11]);
 	assert_int_equal(rig.pm_port, 0x600);
