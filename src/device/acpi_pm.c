@@ -80,6 +80,33 @@ static void update_sci(struct acpi_pm *pm)
 	}
 }
 
+/*
+ * The one place where events wake. Hardware records an event whether the machine sleeps or not, and wakes one
+ * that sleeps, or is about to, while an event that is enabled has not been cleared (ACPI 6.4 §4.8.3.1). What the
+ * rest of the machine is asked for while it still falls asleep is lost; then acpi_pm_fell_asleep asks again.
+ */
+static void update_wake(struct acpi_pm *pm)
+{
+	uint16_t events = pm->status & pm->enable;
+
+	if (!pm->is_asleep)
+		return;
+	if (events & EVENT_RTC)
+		power_request(&pm->power, POWER_WAKE, ACPI_PM_WOKEN_BY_ALARM);
+	else if (events & EVENT_POWER_BUTTON)
+		power_request(&pm->power, POWER_WAKE, ACPI_PM_WOKEN_BY_BUTTON);
+}
+
+/* An event of the status register has happened. */
+static void raise_status(struct acpi_pm *pm, uint16_t event)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status |= event;
+	update_sci(pm);
+	update_wake(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
 static void overflow_expired(void *context)
 {
 	struct acpi_pm *pm = context;
@@ -240,21 +267,19 @@ const struct pio_ops acpi_pm_ich9_pio_ops = {
 
 void acpi_pm_press_power_button(struct acpi_pm *pm)
 {
-	pthread_mutex_lock(&pm->lock);
-	pm->status |= EVENT_POWER_BUTTON;
-	update_sci(pm);
-	pthread_mutex_unlock(&pm->lock);
+	raise_status(pm, EVENT_POWER_BUTTON);
 }
 
 void acpi_pm_ring_alarm(struct acpi_pm *pm)
 {
-	bool wakes;
+	raise_status(pm, EVENT_RTC);
+}
 
+void acpi_pm_fell_asleep(struct acpi_pm *pm)
+{
 	pthread_mutex_lock(&pm->lock);
-	wakes = pm->is_asleep && (pm->enable & EVENT_RTC);
+	update_wake(pm);
 	pthread_mutex_unlock(&pm->lock);
-	if (wakes)
-		power_request(&pm->power, POWER_WAKE, ACPI_PM_WOKEN_BY_ALARM);
 }
 
 void acpi_pm_woke(struct acpi_pm *pm, enum acpi_pm_waker by)

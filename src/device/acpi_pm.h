@@ -30,11 +30,14 @@ struct acpi_pm;
 struct acpi_pm *acpi_pm_create(struct event_loop *loop, const struct irq_line *sci,
 			       const struct power *power, bool can_sleep, struct error *error);
 
-/* The power button was pressed: asks a guest to power off. Any thread. */
+/* The power button was pressed: asks a guest to power off, and wakes one that falls asleep. Any thread. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);
 
 /* The clock's alarm rings, which wakes a machine whose software has enabled that. Any thread. */
 void acpi_pm_ring_alarm(struct acpi_pm *pm);
+
+/* The machine sleeps, as POWER_SLEEP has asked for: what came since then wakes it now. */
+void acpi_pm_fell_asleep(struct acpi_pm *pm);
 
 /* A machine that slept was reset, which woke it: its software finds out by what. */
 enum acpi_pm_waker { ACPI_PM_WOKEN_BY_BUTTON, ACPI_PM_WOKEN_BY_ALARM };

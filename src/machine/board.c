@@ -72,6 +72,11 @@ void board_fall_asleep(struct board *board)
 	rtc_note_sleep(board->rtc);
 }
 
+void board_fell_asleep(struct board *board)
+{
+	acpi_pm_fell_asleep(board->acpi_pm);
+}
+
 void board_wake(struct board *board, int by)
 {
 	struct board_chipset_registers chipset;

@@ -87,8 +87,10 @@ void board_visit_devices(const struct board *board, void (*visit)(void *context,
  * parked. */
 void board_reset(struct board *board);
 /* A PC sleeps with memory on; and a reset by which it wakes: its chipset stays as it is, which firmware sets up at
- * power-on and not when it goes on. `by`: enum acpi_pm_waker. The vCPUs are parked. */
+ * power-on and not when it goes on. `by`: enum acpi_pm_waker. The vCPUs are parked. Once it has fallen asleep
+ * the board may ask for POWER_WAKE at once. */
 void board_fall_asleep(struct board *board);
+void board_fell_asleep(struct board *board);
 void board_wake(struct board *board, int by);
 /* The power button is pressed, which asks the guest to power off. False: the board has none. Any thread. */
 bool board_press_power_button(struct board *board);

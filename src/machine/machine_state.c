@@ -312,6 +312,7 @@ static void fall_asleep(struct machine *machine)
 	machine->pauses |= MACHINE_PAUSE_ASLEEP;
 	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, fell_asleep);
+	board_fell_asleep(machine->board);
 }
 
 static void wake_up(struct machine *machine, int by)

@@ -69,6 +69,75 @@ static void test_i8042_reset_lines(void **state)
 	i8042_device_ops.destroy(controller);
 }
 
+/* Have software enable these events, and sleep. */
+static void fall_asleep(struct acpi_pm *pm, struct fixture *fixture, uint16_t events)
+{
+	acpi_pm_device_ops.reset(pm);
+	acpi_pm_pio_ops.write(pm, 2, 2, events);
+	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S3 << 10 | 1 << 13);
+	assert_int_equal(fixture->request, POWER_SLEEP);
+}
+
+/* Alarms and the power button wake a machine whose software wants that, whenever they come. */
+static void test_acpi_waking(void **state)
+{
+	struct fixture fixture;
+	struct error error;
+	struct event_loop *loop = event_loop_create(&error);
+	struct acpi_pm *pm;
+
+	(void)state;
+	fixture_init(&fixture);
+	pm = acpi_pm_create(loop, &fixture.irq, &fixture.power, true, &error);
+	/* Nobody sleeps; and nobody wants it. */
+	acpi_pm_ring_alarm(pm);
+	assert_int_equal(acpi_pm_pio_ops.read(pm, 0, 2), 0x400);
+	assert_false(fixture.irq_level);
+	acpi_pm_pio_ops.write(pm, 0, 2, 0x400);
+	fall_asleep(pm, &fixture, 0);
+	acpi_pm_ring_alarm(pm);
+	acpi_pm_fell_asleep(pm);
+	assert_int_equal(fixture.request, POWER_SLEEP);
+	/* While it sleeps. */
+	fall_asleep(pm, &fixture, 0x400);
+	acpi_pm_fell_asleep(pm);
+	acpi_pm_press_power_button(pm);
+	assert_int_equal(fixture.request, POWER_SLEEP);
+	acpi_pm_ring_alarm(pm);
+	assert_int_equal(fixture.request, POWER_WAKE);
+	assert_int_equal(fixture.request_status, ACPI_PM_WOKEN_BY_ALARM);
+	acpi_pm_device_ops.reset(pm);
+	acpi_pm_woke(pm, ACPI_PM_WOKEN_BY_ALARM);
+	assert_int_equal(acpi_pm_pio_ops.read(pm, 0, 2), 0x8400);
+	fixture.request = POWER_OFF;
+	acpi_pm_fell_asleep(pm); /* it does not */
+	assert_int_equal(fixture.request, POWER_OFF);
+	/* While it falls asleep the machine may not listen yet. */
+	fall_asleep(pm, &fixture, 0x500);
+	acpi_pm_ring_alarm(pm);
+	fixture.request = POWER_OFF;
+	acpi_pm_fell_asleep(pm);
+	assert_int_equal(fixture.request, POWER_WAKE);
+	assert_int_equal(fixture.request_status, ACPI_PM_WOKEN_BY_ALARM);
+	fall_asleep(pm, &fixture, 0x500);
+	acpi_pm_press_power_button(pm);
+	fixture.request = POWER_OFF;
+	acpi_pm_fell_asleep(pm);
+	assert_int_equal(fixture.request, POWER_WAKE);
+	assert_int_equal(fixture.request_status, ACPI_PM_WOKEN_BY_BUTTON);
+	/* Just before it: software is interrupted, and if it sleeps all the same it wakes. */
+	acpi_pm_device_ops.reset(pm);
+	acpi_pm_pio_ops.write(pm, 2, 2, 0x400);
+	acpi_pm_ring_alarm(pm);
+	assert_true(fixture.irq_level);
+	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S3 << 10 | 1 << 13);
+	assert_int_equal(fixture.request, POWER_SLEEP);
+	acpi_pm_fell_asleep(pm);
+	assert_int_equal(fixture.request, POWER_WAKE);
+	acpi_pm_device_ops.destroy(pm);
+	event_loop_destroy(loop);
+}
+
 static void test_acpi_power_off(void **state)
 {
 	struct fixture fixture;
@@ -84,24 +153,6 @@ static void test_acpi_power_off(void **state)
 	assert_int_equal(fixture.requests, 0);
 	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S5 << 10);
 	assert_int_equal(fixture.requests, 0);
-	/* An alarm wakes one that sleeps, and whose software wants that. */
-	acpi_pm_ring_alarm(pm);
-	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S3 << 10 | 1 << 13);
-	assert_int_equal(fixture.requests, 1);
-	assert_int_equal(fixture.request, POWER_SLEEP);
-	acpi_pm_ring_alarm(pm);
-	assert_int_equal(fixture.requests, 1);
-	acpi_pm_pio_ops.write(pm, 2, 2, 0x400);
-	acpi_pm_ring_alarm(pm);
-	assert_int_equal(fixture.requests, 2);
-	assert_int_equal(fixture.request, POWER_WAKE);
-	acpi_pm_device_ops.reset(pm);
-	acpi_pm_woke(pm, ACPI_PM_WOKEN_BY_ALARM);
-	assert_int_equal(acpi_pm_pio_ops.read(pm, 0, 2), 0x8400);
-	acpi_pm_pio_ops.write(pm, 0, 2, 0xffff);
-	acpi_pm_pio_ops.write(pm, 2, 2, 0x400);
-	acpi_pm_ring_alarm(pm);
-	fixture.requests -= 2;
 	acpi_pm_pio_ops.write(pm, 2, 2, 0);
 	acpi_pm_pio_ops.write(pm, 4, 2, ACPI_PM_SLEEP_TYPE_S5 << 10 | 1 << 13);
 	assert_int_equal(fixture.requests, 1);
@@ -423,6 +474,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_i8042_probe),  cmocka_unit_test(test_i8042_reset_lines),
+		cmocka_unit_test(test_acpi_waking),
 		cmocka_unit_test(test_acpi_power_off), cmocka_unit_test(test_acpi_timer),
 		cmocka_unit_test(test_acpi_sleep),   cmocka_unit_test(test_pci),
 		cmocka_unit_test(test_fw_cfg),	     cmocka_unit_test(test_debug_exit),
