@@ -35,6 +35,9 @@ enum machine_pause {
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
 };
 
+/* Those that are the machine's wherever it is: one that was stopped and is sent elsewhere stands there, too. */
+#define MACHINE_PAUSES_SENT (MACHINE_PAUSE_USER | MACHINE_PAUSE_PANICKED)
+
 /* What a reset or an end came from. */
 enum machine_cause {
 	MACHINE_BY_USER,
@@ -162,6 +165,8 @@ void machine_tell_trays(struct machine *machine);
 struct machine_observer {
 	void (*paused)(void *context);  /* all vCPUs are parked */
 	void (*resumed)(void *context); /* ... and aren't any more */
+	/* They are parked, and somebody has asked for that, who need not have been the first. */
+	void (*stands_still)(void *context);
 	/* Around a reset, with all vCPUs parked. */
 	void (*resetting)(void *context);
 	void (*was_reset)(void *context);

@@ -229,6 +229,8 @@ void machine_settle(struct machine *machine)
 		TELL(machine, resumed);
 	if (machine->told_paused && (!was_told || has_gone_on))
 		TELL(machine, paused);
+	if (machine->told_paused)
+		TELL(machine, stands_still);
 }
 
 int machine_park(struct machine *machine)

@@ -52,13 +52,17 @@ static void has_ended(void *context)
 	struct receiving *receiving = context;
 	struct machine *machine = receiving->machine;
 	struct snapshot_parts parts = machine_snapshot_parts(machine);
+	uint32_t pauses = 0;
 
 	join(receiving);
+	parts.pauses = &pauses;
 	if (receiving->result == 0)
 		receiving->result = snapshot_take_over(&parts, &receiving->saved, &receiving->error);
 	saved_machine_free(&receiving->saved);
-	if (receiving->result == 0)
+	if (receiving->result == 0) {
+		machine_pause(machine, pauses);
 		board_release(machine->board);
+	}
 	receiving->user.done(receiving->user.context, receiving->result, &receiving->error);
 }
 

@@ -193,12 +193,13 @@ static void *run(void *context)
 
 /* --- the I/O thread --- */
 
-/* All vCPUs are parked. */
-static void paused(void *context)
+/* All vCPUs are parked: by this, or by whoever has stopped the machine before. */
+static void stands_still(void *context)
 {
 	struct sending *sending = context;
 	struct machine *machine = sending->machine;
 	struct snapshot_parts parts = machine_snapshot_parts(machine);
+	uint32_t pauses = machine_pauses(machine) & MACHINE_PAUSES_SENT;
 	struct state_stream state;
 	bool is_wanted;
 
@@ -209,6 +210,7 @@ static void paused(void *context)
 		return;
 	board_hold(machine->board);
 	sending->is_held = true;
+	parts.pauses = &pauses;
 	snapshot_state(&parts, &state, &state.error);
 	pthread_mutex_lock(&sending->lock);
 	sending->state = state;
@@ -276,7 +278,7 @@ static int start(struct sending *sending, struct error *error)
 	if (result < 0)
 		return result;
 	sending->is_logging = machine->is_sending = true;
-	sending->observer = (struct machine_observer){.paused = paused, .context = sending};
+	sending->observer = (struct machine_observer){.stands_still = stands_still, .context = sending};
 	machine_observe(machine, &sending->observer);
 	sending->began_ns = monotonic_ns();
 	result = thread_start(&sending->thread, NULL, run, sending);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "machine/inspect.h"
 #include "machine/saved_cpu.h"
 #include "machine/saved_ram.h"
 #include "util/file.h"
@@ -28,8 +29,9 @@ static void transfer_shape(const struct snapshot_parts *parts, struct state_stre
 	uint8_t board = parts->board_kind, irqchip = parts->irqchip_kind;
 	uint32_t cpus = parts->cpus;
 	uint64_t ram_bytes = parts->ram->size_bytes;
+	uint32_t pauses = parts->pauses ? *parts->pauses : 0;
 
-	state_section_begin(state, "shape", 1);
+	state_section_begin(state, "shape", 2);
 	state_u8(state, "board", &board);
 	state_u8(state, "irqchip", &irqchip);
 	state_u32(state, "cpus", &cpus);
@@ -44,6 +46,11 @@ static void transfer_shape(const struct snapshot_parts *parts, struct state_stre
 		state_fail(state, "it has %llu MiB of RAM, this machine %llu (--memory)",
 			   (unsigned long long)ram_bytes >> 20,
 			   (unsigned long long)parts->ram->size_bytes >> 20);
+	if (state->version >= 2)
+		state_u32(state, "pauses", &pauses);
+	state_check(state, "pauses", !(pauses & ~(uint32_t)MACHINE_PAUSES_SENT));
+	if (parts->pauses && !state->has_failed)
+		*parts->pauses = pauses;
 	state_section_end(state);
 }
 

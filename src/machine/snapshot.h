@@ -35,6 +35,7 @@ struct snapshot_parts {
 	enum board_kind board_kind;
 	enum interrupts_kind irqchip_kind;
 	struct interrupts *interrupts;
+	uint32_t *pauses; /* what of MACHINE_PAUSES_SENT (inspect.h) goes with it; loading sets it. NULL: nothing */
 };
 
 /* Write the file `fd` anew, from its start. Its magic is written last: one that isn't complete is none. Or write to

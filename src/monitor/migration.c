@@ -105,6 +105,7 @@ static void received(void *context, int result, const struct error *error)
 	}
 	set_status(monitor, MIGRATION_COMPLETED);
 	monitor->migration.status = MIGRATION_NONE; /* it can be sent on */
+	monitor->has_run = true;
 	machine_resume(monitor->machine, MACHINE_PAUSE_INCOMING);
 }
 
