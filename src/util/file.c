@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define FIRST_BUFFER_BYTES 65536
@@ -136,6 +137,26 @@ int file_open_or_read(const char *path, const char *what, size_t limit, int *fd,
 			    : read_all(opened, path, what, limit, 0, data, size, error);
 	close(opened);
 	return result;
+}
+
+ssize_t file_read_part(int fd, void *bytes, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+	ssize_t count;
+
+	while (done < size) {
+		struct iovec vector = {(uint8_t *)bytes + done, size - done};
+
+		count = preadv2(fd, &vector, 1, offset + done, 0);
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count < 0)
+			return -errno;
+		if (count == 0)
+			break;
+		done += count;
+	}
+	return done;
 }
 
 int file_write_all(int fd, const void *bytes, size_t size)

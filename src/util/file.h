@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "util/error.h"
 
@@ -21,6 +22,12 @@ int file_read(const char *path, const char *what, size_t limit, uint8_t **data, 
  */
 int file_open_or_read(const char *path, const char *what, size_t limit, int *fd, uint8_t **data, size_t *size,
 		      struct error *error);
+
+/*
+ * Bytes of a regular file from `offset` on, fewer than `size` only where it ends: how many, or -errno. Where it is read
+ * next by others stays as it was.
+ */
+ssize_t file_read_part(int fd, void *bytes, size_t size, uint64_t offset);
 
 /* Write all of it, however little is taken at once. 0, or -errno. */
 int file_write_all(int fd, const void *bytes, size_t size);

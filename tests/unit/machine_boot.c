@@ -176,7 +176,7 @@ static void test_linux(void **state)
 static void test_linux_load(void **state)
 {
 	static const uint8_t initrd_bytes[5000] = "initrd";
-	struct boot_blob initrd = {initrd_bytes, sizeof(initrd_bytes)};
+	struct boot_blob initrd = {.what = "initrd", .data = initrd_bytes, .size = sizeof(initrd_bytes)}, code;
 	const uint8_t *zero_page;
 	uint8_t image[IMAGE_BYTES];
 	struct linux_image kernel;
@@ -188,8 +188,10 @@ static void test_linux_load(void **state)
 	(void)state;
 	make_bzimage(image);
 	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), 0);
+	code = (struct boot_blob){
+		.what = "kernel", .data = image + kernel.setup_bytes, .size = kernel.kernel_bytes};
 	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
-	assert_int_equal(linux_load(&kernel, image, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram,
+	assert_int_equal(linux_load(&kernel, image, &code, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram,
 				    0xe0000, &entry, &error),
 			 0);
 	assert_int_equal(entry.mode, ENTRY_LONG);
@@ -207,20 +209,20 @@ static void test_linux_load(void **state)
 	/* A kernel that can move does when its favourite place isn't there. */
 	assert_int_equal(ram_create(&ram, &ram_layout_pc, 8 << 20, NULL, &error), 0);
 	initrd.size = 0;
-	assert_int_equal(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_32, &ram, 0, &entry,
+	assert_int_equal(linux_load(&kernel, image, &code, &initrd, "", LINUX_ENTRY_32, &ram, 0, &entry,
 				    &error), 0);
 	assert_int_equal(entry.mode, ENTRY_PROTECTED);
 	assert_int_equal(entry.rip, 0x200000);
 	kernel.is_relocatable = false;
-	assert_true(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+	assert_true(linux_load(&kernel, image, &code, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
 			       &error) < 0);
 	kernel.is_relocatable = true;
 	initrd.size = sizeof(initrd_bytes);
 	kernel.initrd_max = 0x300000;
-	assert_true(linux_load(&kernel, image, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+	assert_true(linux_load(&kernel, image, &code, &initrd, "", LINUX_ENTRY_AUTO, &ram, 0, &entry,
 			       &error) < 0);
 	kernel.command_line_max = 3;
-	assert_true(linux_load(&kernel, image, &initrd, "long", LINUX_ENTRY_AUTO, &ram, 0, &entry,
+	assert_true(linux_load(&kernel, image, &code, &initrd, "long", LINUX_ENTRY_AUTO, &ram, 0, &entry,
 			       &error) < 0);
 	ram_destroy(&ram);
 }
@@ -306,6 +308,61 @@ static void test_initrd_file(void **state)
 	ram_destroy(&ram);
 }
 
+/* So does a Linux kernel: its code, its set-up code and its header are those of one time. */
+static void test_kernel_file(void **state)
+{
+	static uint8_t image[LINUX_SETUP_BYTES_MAX + 100000];
+	const size_t code_at = 0x400;
+	struct entry entry = {0};
+	struct boot_config config = {0};
+	char path[32];
+	int fd, pipe_fds[2];
+	struct boot *boot;
+	struct error error;
+	struct ram ram;
+	size_t i;
+
+	(void)state;
+	make_bzimage(image);
+	for (i = code_at; i < sizeof(image); i++)
+		image[i] = (i * 2654435761u) >> 24;
+	fd = make_file(path, image, sizeof(image));
+	config.kernel = path;
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
+	boot = boot_open(&config, 64 << 20, &error);
+	assert_non_null(boot);
+	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), 0);
+	assert_memory_equal(guest_memory_at(&ram.memory, entry.rip - 0x200, sizeof(image) - code_at),
+			    image + code_at, sizeof(image) - code_at);
+	image[0x1f1]++; /* a sector more of set-up code */
+	assert_int_equal(pwrite(fd, image, sizeof(image) - 7, 0), sizeof(image) - 7);
+	assert_int_equal(ftruncate(fd, sizeof(image) - 7), 0);
+	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), 0);
+	assert_memory_equal(guest_memory_at(&ram.memory, entry.rip - 0x200, sizeof(image) - code_at - 512 - 7),
+			    image + code_at + 512, sizeof(image) - code_at - 512 - 7);
+	assert_int_equal(ftruncate(fd, 0x100), 0);
+	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), -ENOEXEC);
+	boot_close(boot);
+	assert_null(boot_open(&config, 64 << 20, &error));
+	close(fd);
+
+	/* What can be read once is kept. */
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(write(pipe_fds[1], image, 50000), 50000);
+	close(pipe_fds[1]);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", pipe_fds[0]);
+	boot = boot_open(&config, 64 << 20, &error);
+	assert_non_null(boot);
+	for (i = 0; i < 2; i++) {
+		assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), 0);
+		assert_memory_equal(guest_memory_at(&ram.memory, entry.rip - 0x200, 50000 - code_at - 512),
+				    image + code_at + 512, 50000 - code_at - 512);
+	}
+	boot_close(boot);
+	close(pipe_fds[0]);
+	ram_destroy(&ram);
+}
+
 static void make_multiboot(uint8_t image[IMAGE_BYTES], const uint32_t header[8])
 {
 	memset(image, 0x11, IMAGE_BYTES);
@@ -316,7 +373,7 @@ static void test_multiboot(void **state)
 {
 	uint32_t header[8] = {0x1badb002, 0x10003, -(0x1badb002 + 0x10003), 0x100040, 0x100000,
 			      0, 0x102000, 0x100060};
-	struct boot_blob none = {NULL, 0};
+	struct boot_blob none = {.what = "initrd"};
 	uint8_t image[IMAGE_BYTES];
 	struct multiboot_image kernel;
 	struct entry entry;
@@ -403,7 +460,7 @@ static void test_low_multiboot(void **state)
 {
 	static const uint8_t module[5000] = "module";
 	uint8_t image[IMAGE_BYTES];
-	struct boot_blob initrd = {module, sizeof(module)};
+	struct boot_blob initrd = {.what = "initrd", .data = module, .size = sizeof(module)};
 	struct multiboot_image kernel = {.segment_count = 1};
 	struct image_segment *segment = &kernel.segments[0];
 	struct entry entry;
@@ -457,7 +514,7 @@ static void test_low_pvh(void **state)
 {
 	static const uint8_t module[5000] = "module";
 	uint8_t image[IMAGE_BYTES];
-	struct boot_blob initrd = {module, sizeof(module)};
+	struct boot_blob initrd = {.what = "initrd", .data = module, .size = sizeof(module)};
 	struct elf_image elf = {.has_pvh_entry = true, .segment_count = 1};
 	struct image_segment *segment = &elf.segments[0];
 	struct entry entry;
@@ -546,7 +603,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_elf),	   cmocka_unit_test(test_elf_damaged),
 		cmocka_unit_test(test_linux),	   cmocka_unit_test(test_linux_load),
-		cmocka_unit_test(test_initrd_file),
+		cmocka_unit_test(test_initrd_file), cmocka_unit_test(test_kernel_file),
 		cmocka_unit_test(test_multiboot),  cmocka_unit_test(test_flat),
 		cmocka_unit_test(test_low_multiboot), cmocka_unit_test(test_low_pvh),
 		cmocka_unit_test(test_low_flat),

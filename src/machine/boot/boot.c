@@ -22,6 +22,7 @@ struct boot {
 	struct firmware *firmware; /* owned */
 	uint8_t *image, *initrd_data;
 	size_t image_size;
+	int kernel_fd; /* of a Linux kernel that stays in its file, instead of `image`; or -1 */
 	struct boot_blob initrd; /* with its size when it was opened; of `initrd_data`, or of a file that is this one's */
 	union {
 		struct linux_image linux_kernel;
@@ -31,12 +32,40 @@ struct boot {
 	char description[64];
 };
 
+/* A Linux kernel's header and set-up code as its file has them now; room for LINUX_SETUP_BYTES_MAX is at `begin`. */
+static int read_linux(const struct boot *boot, uint8_t *begin, struct linux_image *kernel, struct error *error)
+{
+	ssize_t count = file_read_part(boot->kernel_fd, begin, LINUX_SETUP_BYTES_MAX, 0);
+	struct stat status;
+
+	if (count < 0)
+		return error_set_errno(error, -count, "cannot read the file");
+	if (fstat(boot->kernel_fd, &status) < 0)
+		return error_set_errno(error, errno, "cannot examine the file");
+	return linux_parse(begin, count < LINUX_SETUP_BYTES_MAX ? count : status.st_size, kernel, error);
+}
+
+/* The same for the first time, and of a kernel that is in memory. */
+static int parse_linux(struct boot *boot, struct error *error)
+{
+	uint8_t *begin;
+	int result;
+
+	if (boot->kernel_fd < 0)
+		return linux_parse(boot->image, boot->image_size, &boot->linux_kernel, error);
+	begin = malloc(LINUX_SETUP_BYTES_MAX);
+	if (!begin)
+		return error_set_errno(error, ENOMEM, "cannot read the file");
+	result = read_linux(boot, begin, &boot->linux_kernel, error);
+	free(begin);
+	return result;
+}
+
 /* Which protocol the kernel speaks: each parser says whether the image is of its kind. */
 static int recognize(struct boot *boot, struct error *error)
 {
-	int result;
+	int result = parse_linux(boot, error);
 
-	result = linux_parse(boot->image, boot->image_size, &boot->linux_kernel, error);
 	if (result != -ENOEXEC) {
 		boot->kind = BOOT_LINUX;
 		snprintf(boot->description, sizeof(boot->description),
@@ -66,6 +95,27 @@ static int recognize(struct boot *boot, struct error *error)
 	return error_set(error, ENOEXEC,
 			 "not a kernel: neither a Linux bzImage, nor a PVH ELF, nor multiboot "
 			 "(a bare program goes with --flat)");
+}
+
+/* A Linux kernel stays in its file, of which boot_load copies it into RAM; others' parts are all over theirs. */
+static int open_kernel(struct boot *boot, struct error *error)
+{
+	const char *path = boot->config.kernel;
+	/* An uncompressed kernel's file may be larger than what it loads: debug information. */
+	const size_t limit = (size_t)1 << 32;
+	int result = file_open_or_read(path, "kernel", limit, &boot->kernel_fd, &boot->image, &boot->image_size, error);
+
+	if (result == 0 && boot->kernel_fd >= 0 && parse_linux(boot, error) == -ENOEXEC) {
+		close(boot->kernel_fd);
+		boot->kernel_fd = -1;
+		result = file_read(path, "kernel", limit, &boot->image, &boot->image_size, error);
+	}
+	if (result < 0)
+		return result;
+	result = recognize(boot, error);
+	if (result < 0)
+		error_prefix(error, "kernel '%s'", path);
+	return result;
 }
 
 static int open_initrd(struct boot *boot, uint64_t ram_bytes, struct error *error)
@@ -102,7 +152,8 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 		return NULL;
 	}
 	boot->config = *config;
-	boot->initrd.fd = -1;
+	boot->kernel_fd = -1;
+	boot->initrd = (struct boot_blob){.what = "initrd", .fd = -1};
 	if (config->flat) {
 		boot->kind = BOOT_FLAT;
 		snprintf(boot->description, sizeof(boot->description), "flat binary");
@@ -119,14 +170,8 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 			goto fail;
 		return boot;
 	}
-	/* An uncompressed kernel's file may be larger than what it loads: debug information. */
-	if (file_read(config->kernel, "kernel", (size_t)1 << 32, &boot->image, &boot->image_size,
-		      error) < 0)
+	if (open_kernel(boot, error) < 0)
 		goto fail;
-	if (recognize(boot, error) < 0) {
-		error_prefix(error, "kernel '%s'", config->kernel);
-		goto fail;
-	}
 	if (config->initrd && open_initrd(boot, ram_bytes, error) < 0)
 		goto fail;
 	return boot;
@@ -142,6 +187,8 @@ void boot_close(struct boot *boot)
 		return;
 	free(boot->image);
 	free(boot->initrd_data);
+	if (boot->kernel_fd >= 0)
+		close(boot->kernel_fd);
 	if (boot->initrd.fd >= 0)
 		close(boot->initrd.fd);
 	firmware_close(boot->firmware);
@@ -163,6 +210,35 @@ const struct firmware *boot_firmware(const struct boot *boot)
 	return boot->firmware;
 }
 
+static int load_linux(const struct boot *boot, const struct boot_blob *initrd, const char *command_line,
+		      const struct ram *ram, uint64_t rsdp_gpa, struct entry *entry, struct error *error)
+{
+	struct linux_image kernel = boot->linux_kernel;
+	struct boot_blob code = {.what = "kernel", .fd = boot->kernel_fd};
+	uint8_t *begin = NULL;
+	int result;
+
+	if (boot->kernel_fd >= 0) {
+		begin = malloc(LINUX_SETUP_BYTES_MAX);
+		if (!begin)
+			return error_set_errno(error, ENOMEM, "cannot read the kernel '%s'", boot->config.kernel);
+		result = read_linux(boot, begin, &kernel, error);
+		if (result < 0) {
+			error_prefix(error, "kernel '%s'", boot->config.kernel);
+			goto out;
+		}
+	} else {
+		code.data = boot->image + kernel.setup_bytes;
+	}
+	code.offset = kernel.setup_bytes;
+	code.size = kernel.kernel_bytes;
+	result = linux_load(&kernel, begin ? begin : boot->image, &code, initrd, command_line,
+			    boot->config.linux_entry, ram, rsdp_gpa, entry, error);
+out:
+	free(begin);
+	return result;
+}
+
 int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	      struct entry *entry, struct error *error)
 {
@@ -177,8 +253,7 @@ int boot_load(const struct boot *boot, const struct ram *ram, uint64_t rsdp_gpa,
 	case BOOT_FIRMWARE:
 		return error_set(error, EINVAL, "firmware is not loaded into RAM");
 	case BOOT_LINUX:
-		return linux_load(&boot->linux_kernel, boot->image, &initrd, command_line,
-				  config->linux_entry, ram, rsdp_gpa, entry, error);
+		return load_linux(boot, &initrd, command_line, ram, rsdp_gpa, entry, error);
 	case BOOT_PVH:
 		return pvh_load(&boot->elf, boot->image, &initrd, command_line, ram, rsdp_gpa,
 				entry, error);

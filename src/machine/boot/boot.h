@@ -2,8 +2,8 @@
  * From files that a user named to a guest that is ready to start: which boot protocol a kernel
  * speaks, its parts put into guest RAM, and the boot CPU's state at its entry.
  *
- * A kernel is read once and kept. An initrd, which may be large, stays in its file: each reset reads it again, as it
- * is by then, and it takes memory in the guest alone.
+ * A Linux kernel and an initrd, which may be large, stay in their files: each reset reads them again, as they are by
+ * then, and they take memory in the guest alone. Kernels of other kinds are read once and kept.
  */
 #ifndef KVIK_MACHINE_BOOT_BOOT_H
 #define KVIK_MACHINE_BOOT_BOOT_H

@@ -37,6 +37,9 @@ struct elf_image {
 };
 int elf_parse(const uint8_t *image, size_t size, struct elf_image *elf, struct error *error);
 
+/* The longest set-up code, boot sector included, that a header can ask for. */
+#define LINUX_SETUP_BYTES_MAX (256 * 512)
+
 /* A Linux bzImage (Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"). */
 struct linux_image {
 	uint16_t version;	/* 0x020f is 2.15 */
@@ -52,6 +55,7 @@ struct linux_image {
 	uint64_t initrd_max;	/* last byte that an initrd may occupy */
 	uint32_t command_line_max; /* bytes without the NUL */
 };
+/* Of the image's `size` bytes the first LINUX_SETUP_BYTES_MAX are enough. */
 int linux_parse(const uint8_t *image, size_t size, struct linux_image *kernel,
 		struct error *error);
 

@@ -158,7 +158,7 @@ static int enter_protected_mode(const struct linux_image *kernel, const uint8_t 
 }
 
 int linux_load(const struct linux_image *kernel, const uint8_t *image,
-	       const struct boot_blob *initrd, const char *command_line, enum linux_entry how,
+	       const struct boot_blob *code, const struct boot_blob *initrd, const char *command_line, enum linux_entry how,
 	       const struct ram *ram, uint64_t rsdp_gpa, struct entry *entry, struct error *error)
 {
 	uint64_t kernel_gpa, command_line_gpa, initrd_gpa = 0;
@@ -184,8 +184,9 @@ int linux_load(const struct linux_image *kernel, const uint8_t *image,
 	result = choose_address(kernel, ram, &kernel_gpa, error);
 	if (result < 0)
 		return result;
-	guest_memory_write(&ram->memory, kernel_gpa, image + kernel->setup_bytes,
-			   kernel->kernel_bytes);
+	result = place_blob_at(ram, code, kernel_gpa, error);
+	if (result < 0)
+		return result;
 	if (initrd->size) {
 		result = place_blob_high(ram, initrd, kernel_gpa + kernel->init_bytes,
 					 kernel->initrd_max + 1, &initrd_gpa, error);

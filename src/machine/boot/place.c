@@ -3,9 +3,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include "machine/e820.h"
+#include "util/file.h"
 #include "util/page.h"
 
 #define BIOS_DATA_END     0x500ull /* interrupt vectors and the BIOS data area */
@@ -123,35 +123,32 @@ static int no_room_for_blob(const struct boot_blob *blob, uint64_t floor, uint64
                             struct error *error)
 {
 	return error_set(error, ENOSPC,
-	                 "the initrd (%zu KiB) doesn't fit beside the kernel: it would have "
+	                 "the %s (%zu KiB) doesn't fit beside the kernel: it would have "
 	                 "to lie in 0x%llx-0x%llx (try a larger --memory)",
-	                 blob->size >> 10, (unsigned long long)floor, (unsigned long long)end);
+	                 blob->what, blob->size >> 10, (unsigned long long)floor, (unsigned long long)end);
 }
 
 /* Through a small buffer: however large it is, it lies in the guest's RAM alone. */
 static int copy_file(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error)
 {
 	uint8_t buffer[COPY_BYTES];
-	struct iovec vector = {.iov_base = buffer};
+	size_t done, wanted;
 	ssize_t count;
-	size_t done;
 
 	for (done = 0; done < blob->size; done += count) {
-		vector.iov_len = blob->size - done < sizeof(buffer) ? blob->size - done : sizeof(buffer);
-		do
-			count = preadv2(blob->fd, &vector, 1, done, 0);
-		while (count < 0 && errno == EINTR);
+		wanted = blob->size - done < sizeof(buffer) ? blob->size - done : sizeof(buffer);
+		count = file_read_part(blob->fd, buffer, wanted, blob->offset + done);
 		if (count < 0)
-			return error_set_errno(error, errno, "cannot read the initrd");
-		if (count == 0)
-			return error_set(error, EIO, "the initrd got shorter while it was read: %zu of %zu bytes", done,
-			                 blob->size);
+			return error_set_errno(error, -count, "cannot read the %s", blob->what);
+		if ((size_t)count < wanted)
+			return error_set(error, EIO, "the %s got shorter while it was read: %zu of %zu bytes", blob->what,
+			                 done + count, blob->size);
 		guest_memory_write(&ram->memory, gpa + done, buffer, count);
 	}
 	return 0;
 }
 
-static int copy_blob(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error)
+int place_blob_at(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error)
 {
 	if (!blob->data)
 		return copy_file(ram, blob, gpa, error);
@@ -168,7 +165,7 @@ int place_blob(struct places *places, const struct boot_blob *blob, uint64_t *gp
 	    !find_high(places, blob->size, PAGE_SIZE, PAGE_SIZE, E820_CONVENTIONAL_END, gpa))
 		return no_room_for_blob(blob, PAGE_SIZE, end, error);
 	places_take(places, *gpa, blob->size);
-	return copy_blob(places->ram, blob, *gpa, error);
+	return place_blob_at(places->ram, blob, *gpa, error);
 }
 
 int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_t floor,
@@ -181,7 +178,7 @@ int place_blob_high(const struct ram *ram, const struct boot_blob *blob, uint64_
 	if (blob->size > end || *gpa < floor ||
 	    !guest_memory_contains(&ram->memory, *gpa, blob->size))
 		return no_room_for_blob(blob, floor, end, error);
-	return copy_blob(ram, blob, *gpa, error);
+	return place_blob_at(ram, blob, *gpa, error);
 }
 
 int place_entry(struct places *places, struct entry *entry, struct error *error)

@@ -43,10 +43,11 @@ void places_take(struct places *places, uint64_t gpa, uint64_t size_bytes);
 int places_find(struct places *places, uint64_t size_bytes, uint64_t alignment, uint64_t preferred,
 		uint64_t *gpa);
 
-/* A file that goes along with a kernel: an initrd, a module. Empty when size is 0. */
+/* What goes into RAM as it is: an initrd, a module, a kernel's code. Empty when size is 0. */
 struct boot_blob {
-	const uint8_t *data; /* NULL: it is in the file */
-	size_t size;
+	const char *what;    /* in messages */
+	const uint8_t *data; /* NULL: it is in the file, from `offset` on */
+	size_t size, offset;
 	int fd;
 };
 
@@ -61,6 +62,8 @@ int place_segments(struct places *places, const uint8_t *image,
 int place_command_line(struct places *places, const char *command_line, uint32_t limit,
 		       uint64_t *gpa, struct error *error);
 
+/* Copy `blob` to where RAM is known to have room for it. */
+int place_blob_at(const struct ram *ram, const struct boot_blob *blob, uint64_t gpa, struct error *error);
 /* Put `blob` on a page boundary as high as possible below 4 GiB. Its address goes to `gpa`. */
 int place_blob(struct places *places, const struct boot_blob *blob, uint64_t *gpa,
 	       struct error *error);
