@@ -53,6 +53,7 @@
  *   write 0xe00000: 02
  *   write 0xe00000: 01
  *   out 0xf1 4: 37373734
+ *   out 0xf1 4: 37373734
  *   end
  */
 #include "guest.h"
@@ -244,6 +245,22 @@ patched:
 	addl %eax, %ebx
 	decl %ebp
 	jnz 5b
+	print %ebx
+
+	/* And downwards. */
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+7:	movl $patched_down + 4, %edi
+	movl $4, %ecx
+	movl %ebp, %eax
+	std
+	rep stosb
+	cld
+patched_down:
+	movl $0, %eax
+	addl %eax, %ebx
+	decl %ebp
+	jnz 7b
 	print %ebx
 	end
 on_page_fault:

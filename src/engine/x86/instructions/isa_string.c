@@ -6,8 +6,8 @@
  * portion of its count at a time; while some is left, next_rip stays on it and the block ends, so
  * that requests are seen in between.
  *
- * MOVS and STOS on memory with DF clear go by the page: the host's own REP MOVS on the two host
- * addresses. Overlap behaves as it must, since the element size is the same. They look at requests
+ * MOVS and STOS on memory go by the page: the host's own REP MOVS on the two host addresses, with DF as the guest
+ * has it. Overlap behaves as it must, since the element size and the direction are the same. They look at requests
  * after each page and go on while there are none. So does a page that holds code, such as one that a kernel
  * clears for its next use: what was stored is reported once, and ends the portion.
  */
@@ -107,8 +107,8 @@ ALWAYS_INLINE void string_end(const struct memory_string *string)
 }
 
 /*
- * How many elements from `offset` up, at most `n`, lie in one page and within the segment, so that
- * checking the first checks them all. Their linear address is in *gva.
+ * How many elements from `offset` up, or with DF down, at most `n`, lie in one page and within the segment, so
+ * that checking the first checks them all. Its linear address is in *gva.
  */
 ALWAYS_INLINE unsigned string_span(const struct memory_string *string, enum cpu_segment segment,
 				   uint64_t offset, unsigned size, bool is_write, unsigned n,
@@ -118,11 +118,16 @@ ALWAYS_INLINE unsigned string_span(const struct memory_string *string, enum cpu_
 	unsigned in_page;
 
 	*gva = segment_linear(cpu, segment, offset, size, is_write);
-	if (string->step < 0)
-		return 1;
-	in_page = (PAGE_SIZE - (*gva & (PAGE_SIZE - 1))) / size;
+	in_page = *gva & (PAGE_SIZE - 1);
+	if (string->step > 0)
+		in_page = (PAGE_SIZE - in_page) / size;
+	else
+		in_page = in_page + size <= PAGE_SIZE ? in_page / size + 1 : 1;
 	if (n > in_page)
 		n = in_page;
+	/* Offsets wrap below 0, where the linear address need not. */
+	if (string->step < 0 && offset / size < n - 1)
+		n = (unsigned)(offset / size) + 1;
 	if (!cpu_is_64(cpu)) {
 		const struct kvm_segment *s = &cpu->segment[segment];
 		uint64_t last = string->insn->address_size == 2 ? 0xffff : 0xffffffff;
@@ -130,6 +135,8 @@ ALWAYS_INLINE unsigned string_span(const struct memory_string *string, enum cpu_
 
 		if (expands_down)
 			return 1;
+		if (string->step < 0)
+			return n;
 		if (last > s->limit)
 			last = s->limit;
 		if ((last - offset + 1) / size < n)
@@ -169,10 +176,12 @@ ALWAYS_INLINE struct string_target string_target(struct cpu *cpu, uint64_t gva, 
 	return target;
 }
 
-ALWAYS_INLINE void string_stored(struct cpu *cpu, const struct string_target *target, unsigned size)
+/* n elements are. */
+ALWAYS_INLINE void string_stored(const struct memory_string *string, const struct string_target *target,
+				 unsigned size, unsigned n)
 {
 	if (target->is_code)
-		lin_code_stored(cpu, target->gpa, size);
+		lin_code_stored(string->cpu, string->step < 0 ? target->gpa - (n - 1) * size : target->gpa, n * size);
 }
 
 /* Both ends of a page-wise copy, or false. The second one's look-up may have waited: memory.h. */
@@ -191,13 +200,23 @@ ALWAYS_INLINE bool string_pointers(struct cpu *cpu, unsigned size, uint64_t from
 }
 
 #define HOST_COPY(size, suffix)                                                                    \
-	ALWAYS_INLINE void host_copy##size(void *to, const void *from, uint64_t n)                 \
+	ALWAYS_INLINE void host_copy##size(void *to, const void *from, uint64_t n, bool is_down)   \
 	{                                                                                          \
-		__asm__ volatile("rep movs" suffix : "+D"(to), "+S"(from), "+c"(n) : : "memory");  \
+		if (is_down)                                                                       \
+			__asm__ volatile("std; rep movs" suffix "; cld"                            \
+					 : "+D"(to), "+S"(from), "+c"(n) : : "memory");            \
+		else                                                                               \
+			__asm__ volatile("rep movs" suffix                                         \
+					 : "+D"(to), "+S"(from), "+c"(n) : : "memory");            \
 	}                                                                                          \
-	ALWAYS_INLINE void host_fill##size(void *to, uint64_t value, uint64_t n)                   \
+	ALWAYS_INLINE void host_fill##size(void *to, uint64_t value, uint64_t n, bool is_down)     \
 	{                                                                                          \
-		__asm__ volatile("rep stos" suffix : "+D"(to), "+c"(n) : "a"(value) : "memory");   \
+		if (is_down)                                                                       \
+			__asm__ volatile("std; rep stos" suffix "; cld"                            \
+					 : "+D"(to), "+c"(n) : "a"(value) : "memory");             \
+		else                                                                               \
+			__asm__ volatile("rep stos" suffix                                         \
+					 : "+D"(to), "+c"(n) : "a"(value) : "memory");             \
 	}
 
 HOST_COPY(1, "b")
@@ -223,8 +242,8 @@ HOST_COPY(8, "q")
                                                                                                    \
 			n = string_span(&string, CPU_ES, target, size, true, n, &to);              \
 			if (n > 1 && string_pointers(cpu, size, from, insn->segment, &q, to, &p)) { \
-				host_copy##size(p.at, q, n);                                       \
-				string_stored(cpu, &p, n * size);                                  \
+				host_copy##size(p.at, q, n, string.step < 0);                      \
+				string_stored(&string, &p, size, n);                               \
 				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, lin_read(cpu, from, size, insn->segment), size, \
@@ -250,8 +269,8 @@ HOST_COPY(8, "q")
 			if (n > 1)                                                                 \
 				p = string_target(cpu, to, size);                                  \
 			if (p.at) {                                                                \
-				host_fill##size(p.at, value, n);                                   \
-				string_stored(cpu, &p, n * size);                                  \
+				host_fill##size(p.at, value, n, string.step < 0);                  \
+				string_stored(&string, &p, size, n);                               \
 				string_extend(&string, n);                                         \
 			} else {                                                                   \
 				lin_write(cpu, to, value, size, CPU_ES);                           \
