@@ -24,10 +24,12 @@ static void execute_undefined(struct cpu *cpu, const struct insn *insn)
 	cpu_raise(cpu, EXCEPTION_UD);
 }
 
-static void execute_nothing(struct cpu *cpu, const struct insn *insn)
+/* Code that changes is found by the stores to it, so that nothing is left but the order of memory accesses. */
+static void execute_serialize(struct cpu *cpu, const struct insn *insn)
 {
 	(void)cpu;
 	(void)insn;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static void execute_privileged_nothing(struct cpu *cpu, const struct insn *insn)
@@ -467,8 +469,7 @@ static const struct isa_row rows[] = {
 	ROW(CPUID, 1, execute_cpuid),
 	ROW(VMCALL, 1, execute_vmcall),
 	ROW(VMMCALL, 1, execute_vmcall),
-	/* Code that changes is found by the stores to it. */
-	ROW_CLASS(SERIALIZE, execute_nothing, INSN_COPIED, 0),
+	ROW_CLASS(SERIALIZE, execute_serialize, INSN_SERIALIZE, 0),
 	ROW_RING0(LMSW, 1, execute_lmsw),
 	ROW(SMSW, 0, execute_smsw),
 	ROW_RING0(CLTS, 0, execute_clts),

@@ -223,6 +223,8 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user)
 	case INSN_SWAPGS: return kind_if(is_64, ITEM_SWAPGS);
 	case INSN_RDTSC: return ITEM_RDTSC;
 	case INSN_RDTSCP: return ITEM_RDTSCP;
+	/* Code that changes is found by the stores to it. */
+	case INSN_SERIALIZE: return ITEM_FENCE;
 	case INSN_READ_FS_BASE:
 	case INSN_READ_GS_BASE: return classify_base(item, ITEM_READ_BASE);
 	case INSN_WRITE_FS_BASE:

@@ -26,6 +26,7 @@ enum item_kind {
 	/* what changes or reads a few fields of struct cpu */
 	ITEM_CLI, ITEM_STI, ITEM_CLD, ITEM_STD, ITEM_CLAC, ITEM_STAC, ITEM_SWAPGS, ITEM_RDTSC,
 	ITEM_RDTSCP, ITEM_READ_BASE, ITEM_WRITE_BASE, ITEM_READ_SELECTOR,
+	ITEM_FENCE,     /* nothing but the order of memory accesses */
 	ITEM_STRING,    /* REP MOVS, REP STOS, REPE and REPNE SCAS */
 	ITEM_NEXT_PAGE, /* no instruction: whether the next page, which that behind this reaches into, is
 	                 * the one that it was decoded from; if not, the last tier executes it */

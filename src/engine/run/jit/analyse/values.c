@@ -107,7 +107,7 @@ bool item_has_access(const struct jit_item *item)
 	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP: case ITEM_JUMP_IF:
 	case ITEM_CLI: case ITEM_STI: case ITEM_CLD: case ITEM_STD: case ITEM_CLAC: case ITEM_STAC:
 	case ITEM_SWAPGS: case ITEM_RDTSC: case ITEM_RDTSCP: case ITEM_READ_BASE:
-	case ITEM_WRITE_BASE: case ITEM_READ_SELECTOR: case ITEM_NEXT_PAGE:
+	case ITEM_WRITE_BASE: case ITEM_READ_SELECTOR: case ITEM_FENCE: case ITEM_NEXT_PAGE:
 		return false;
 	case ITEM_DIVIDE: case ITEM_JUMP_INDIRECT:
 		return item->insn.kind[0] == INSN_OPERAND_MEMORY;

@@ -207,6 +207,7 @@ void emit_system(struct translation *t, unsigned index)
 	case ITEM_READ_BASE: emit_read_base(t, index); break;
 	case ITEM_WRITE_BASE: emit_write_base(t, index); break;
 	case ITEM_READ_SELECTOR: emit_read_selector(t, index); break;
+	case ITEM_FENCE: emit_bytes(&t->e, (const uint8_t[]){ 0x0f, 0xae, 0xf0 }, 3); break; /* mfence */
 	default: emit_rdtsc(t, index, kind == ITEM_RDTSCP); break;
 	}
 }
