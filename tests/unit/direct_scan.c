@@ -312,6 +312,20 @@ static void test_cpuid(void **state)
 	CPUID("\x85\xc0\x75\x20\x0f\xa2", SCAN_TRAPS_DO, 4);                    /* test eax, eax; jnz; cpuid */
 	CPUID("\x85\xc0\x0f\x85\x44\0\0\0\x0f\xa2", SCAN_TRAPS_DO, 8);
 	CPUID("\x90\x0f\xa2\x85\xc0", SCAN_TRAPS_DO, 1);                        /* cpuid; test eax, eax */
+	/* A leaf that is loaded from elsewhere. */
+	CPUID("\x8b\x45\x8c\x0f\xa2", SCAN_TRAPS_DO, 3);                       /* mov eax, [rbp - 74h]; cpuid */
+	CPUID("\x8b\x85\x14\xff\xff\xff\x0f\xa2", SCAN_TRAPS_DO, 6);
+	CPUID("\x8b\x44\x24\x0c\x0f\xa2", SCAN_TRAPS_DO, 4);                    /* mov eax, [rsp + 12]; cpuid */
+	CPUID("\x8b\x84\x24\x0c\x01\0\0\x0f\xa2", SCAN_TRAPS_DO, 7);
+	CPUID("\x8b\x07\x0f\xa2", SCAN_TRAPS_DO, 2);                            /* mov eax, [rdi]; cpuid */
+	CPUID("\x44\x89\xe0\x0f\xa2", SCAN_TRAPS_DO, 3);                       /* mov eax, r12d; cpuid */
+	CPUID("\x89\xf8\x89\xf1\x0f\xa2", SCAN_TRAPS_DO, 4);                    /* ...; mov ecx, esi; cpuid */
+	CPUID("\x89\xf8\x53\x44\x89\xc1\x48\x89\xde\x0f\xa2", SCAN_TRAPS_DO, 9); /* push rbx; ...; mov rsi, rbx */
+	/* mov eax, r8d; mov [rip], ecx; mov ecx, edi; mov [rip], ebx; mov [rip], edx; cpuid */
+	CPUID("\x44\x89\xc0\x89\x0d\xde\xe2\x01\0\x89\xf9\x89\x1d\xd2\xe2\x01\0\x89\x15\xd4\xe2\x01\x50\x0f\xa2",
+	      SCAN_TRAPS_DO, 23);
+	CPUID("\x89\xc7\x89\xf1\x0f\xa2", SCAN_SENSITIVE, 0);                   /* mov edi, eax; mov ecx, esi; cpuid */
+	CPUID("\x8b\x4d\x8c\x0f\xa2", SCAN_SENSITIVE, 0);                       /* mov ecx, [rbp - 74h]; cpuid */
 	CPUID("\x0f\xa2", SCAN_SENSITIVE, 0);
 	CPUID("\xb8\x45\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);                    /* no leaf */
 	CPUID("\xb8\x01\0\0\0\x0f\xa2\xb9\x07\0\0\0\xb9\x07\0\0\0\xb9\x07\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);

@@ -288,12 +288,68 @@ static bool has_selector_before(const uint8_t *bytes, int at)
 	return HAS(at - (int)NEAR, at, 0x7b, 0, 0, 0);
 }
 
+#define MOVES_MOST 4 /* between where CPUID's leaf is loaded and CPUID */
+
+/* Bytes of a MOV from a register or from memory to EAX that ends at `end`; 0: there is none. Prefixes left out. */
+static int loads_eax(const uint8_t *bytes, int end)
+{
+	/* By the length of a displacement, whether there is a SIB byte, and mod and reg of the ModRM byte (SDM vol. 2 §2.1.5). */
+	static const struct {
+		uint8_t size, modrm;
+		bool has_sib;
+	} forms[] = { { 0, 0x00, false }, { 0, 0x00, true }, { 1, 0x40, false },
+		      { 1, 0x40, true },  { 4, 0x80, false }, { 4, 0x80, true } };
+
+	if (end >= 2 && bytes[end - 2] == 0x89 && (bytes[end - 1] & 0xc7) == 0xc0)
+		return 2;
+	if (end >= 2 && bytes[end - 2] == 0x8b && (bytes[end - 1] & 0xf8) == 0xc0)
+		return 2;
+	for (unsigned i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		int length = 2 + forms[i].has_sib + forms[i].size;
+		const uint8_t *modrm = bytes + end - length + 1;
+
+		if (end >= length && modrm[-1] == 0x8b && (*modrm & 0xf8) == forms[i].modrm &&
+		    ((*modrm & 7) == 4) == forms[i].has_sib)
+			return length;
+	}
+	return 0;
+}
+
+/* Bytes of a MOV between registers or from one to a variable (RIP-relative), or a PUSH of one, that ends at `end`; 0. */
+static int moves_register(const uint8_t *bytes, int end)
+{
+	if (end >= 6 && bytes[end - 6] == 0x89 && (bytes[end - 5] & 0xc7) == 0x05)
+		return 6;
+	if (end >= 2 && (bytes[end - 2] == 0x89 || bytes[end - 2] == 0x8b) && bytes[end - 1] >= 0xc0)
+		return end >= 3 && (bytes[end - 3] & 0xf0) == 0x40 ? 3 : 2;
+	return end >= 1 && (bytes[end - 1] & 0xf8) == 0x50 ? 1 : 0;
+}
+
+/* A leaf that is no constant is loaded by a MOV: right before CPUID, or before what brings subleaf, RBX and the results of
+ * another CPUID to their places. */
+static bool has_moved_leaf(const uint8_t *bytes, int at)
+{
+	for (int i = 0; i <= MOVES_MOST; i++) {
+		int length;
+
+		if (loads_eax(bytes, at))
+			return true;
+		length = moves_register(bytes, at);
+		if (!length)
+			return false;
+		at -= length;
+	}
+	return false;
+}
+
 /*
- * CPUID's leaf is loaded shortly before, by MOV of a number that is one, or by XOR; or EAX was just seen to be 0, or is
- * looked at for it behind, as the highest leaf.
+ * CPUID's leaf is loaded shortly before, by MOV of a number that is one, or by XOR, or by a MOV of whatever it is; or EAX
+ * was just seen to be 0, or is looked at for it behind, as the highest leaf.
  */
 static bool has_leaf(const uint8_t *bytes, int at)
 {
+	if (has_moved_leaf(bytes, at))
+		return true;
 	for (int from = at < LEAF_DISTANCE ? 0 : at - LEAF_DISTANCE; from + 5 <= at; from++) {
 		uint32_t leaf = bytes_load32(bytes + from + 1);
 
