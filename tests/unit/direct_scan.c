@@ -332,6 +332,15 @@ static void test_cpuid(void **state)
 	/* Where it faults there is nothing to do. */
 	HARMLESS("\x31\xc0\x0f\xa2");
 #undef CPUID
+	/* Where nothing else says that it is code: at a page's start, behind data; but not amid that. */
+	memset(page, 0, sizeof(page));
+	memcpy(page, "\x31\xc0\x0f\xa2", 4);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x7000, page, 0, true), SCAN_TRAPS_DO);
+	memset(page, 0, sizeof(page));
+	memcpy(page + 100, "\x31\xc0\x0f\xa2", 4);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x8000, page, 0, true), SCAN_TRAPS_DO);
+	memcpy(page + 100, "\0\0\x0f\xa2\x85\xc0", 6);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x9000, page, 0, true), SCAN_CLEAN);
 }
 
 /* A verdict that held for another entry is taken back. */

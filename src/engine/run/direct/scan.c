@@ -44,7 +44,8 @@ static uint64_t hash_sample(const uint8_t *bytes)
 
 /*
  * How many instructions in a row must look like code before one is believed: the first in a page may begin
- * in the page before, and between functions of compilers that run inside the guest there is data.
+ * in the page before, and between functions of compilers that run inside the guest there is data. But what is code for
+ * certain (sensitive.h) is believed behind one.
  */
 #define BELIEVED 4u
 
@@ -93,9 +94,8 @@ static enum scan_verdict scan(struct cpu *cpu, const uint8_t *bytes, unsigned en
 		bool begins = sensitive_begins(bytes, at, allowed, &escape), is_known;
 		unsigned length;
 
-		if (begins && in_row >= BELIEVED && !has_trap(traps, escape) &&
-		    !sensitive_is_harmless(cpu, bytes, escape, allowed) &&
-		    (!sensitive_is_certain(bytes, escape) || !add_trap(traps, bytes, escape)))
+		if (begins && in_row && !has_trap(traps, escape) && !sensitive_is_harmless(cpu, bytes, escape, allowed) &&
+		    (sensitive_is_certain(bytes, escape) ? !add_trap(traps, bytes, escape) : in_row >= BELIEVED))
 			return SCAN_SENSITIVE;
 		is_known = insn_glance(&glance, bytes + at, PAGE_SIZE - at, cpu->mode, &cpu->rules);
 		length = is_known ? glance.length : 0;
