@@ -326,6 +326,11 @@ static void test_cpuid(void **state)
 	      SCAN_TRAPS_DO, 23);
 	CPUID("\x89\xc7\x89\xf1\x0f\xa2", SCAN_SENSITIVE, 0);                   /* mov edi, eax; mov ecx, esi; cpuid */
 	CPUID("\x8b\x4d\x8c\x0f\xa2", SCAN_SENSITIVE, 0);                       /* mov ecx, [rbp - 74h]; cpuid */
+	/* A result that is kept. */
+	CPUID("\x90\x0f\xa2\x89\x05\xdd\xa0\0\0", SCAN_TRAPS_DO, 1);  /* cpuid; mov [rip], eax */
+	CPUID("\x90\x0f\xa2\x41\x89\xd6", SCAN_TRAPS_DO, 1);            /* cpuid; mov r14d, edx */
+	CPUID("\x90\x0f\xa2\x89\xf7", SCAN_SENSITIVE, 0);               /* cpuid; mov edi, esi */
+	CPUID("\x90\x0f\xa2\x44\x89\xd7", SCAN_SENSITIVE, 0);           /* cpuid; mov edi, r10d */
 	CPUID("\x0f\xa2", SCAN_SENSITIVE, 0);
 	CPUID("\xb8\x45\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);                    /* no leaf */
 	CPUID("\xb8\x01\0\0\0\x0f\xa2\xb9\x07\0\0\0\xb9\x07\0\0\0\xb9\x07\0\0\0\x0f\xa2", SCAN_SENSITIVE, 0);

@@ -342,13 +342,25 @@ static bool has_moved_leaf(const uint8_t *bytes, int at)
 	return false;
 }
 
+/* Behind CPUID one of its four results is put elsewhere: MOV of EAX, ECX, EDX or EBX. */
+static bool keeps_result(const uint8_t *bytes, int at)
+{
+	int behind = at + 2;
+
+	if (behind + 3 > (int)PAGE_SIZE)
+		return false;
+	if ((bytes[behind] & 0xf4) == 0x40) /* REX without R */
+		behind++;
+	return bytes[behind] == 0x89 && (bytes[behind + 1] & 0x20) == 0;
+}
+
 /*
  * CPUID's leaf is loaded shortly before, by MOV of a number that is one, or by XOR, or by a MOV of whatever it is; or EAX
- * was just seen to be 0, or is looked at for it behind, as the highest leaf.
+ * was just seen to be 0, or is looked at for it behind, as the highest leaf; or a result is kept.
  */
 static bool has_leaf(const uint8_t *bytes, int at)
 {
-	if (has_moved_leaf(bytes, at))
+	if (has_moved_leaf(bytes, at) || keeps_result(bytes, at))
 		return true;
 	for (int from = at < LEAF_DISTANCE ? 0 : at - LEAF_DISTANCE; from + 5 <= at; from++) {
 		uint32_t leaf = bytes_load32(bytes + from + 1);
