@@ -90,12 +90,18 @@ bool cpu_exclusive_begin(struct cpu *c)
 	if (c->exclusive)
 		return false;
 	machine.exclusive++;
-	return c->exclusive = true;
+	c->exclusive = CPU_IS_ALONE;
+	return true;
+}
+
+bool cpu_exclusive_begin_beside(struct cpu *c)
+{
+	return cpu_exclusive_begin(c);
 }
 
 void cpu_exclusive_end(struct cpu *c)
 {
-	c->exclusive = false;
+	c->exclusive = CPU_SHARES;
 }
 
 void fpu_leave_slow(struct cpu *c)

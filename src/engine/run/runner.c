@@ -67,6 +67,7 @@ static uint64_t cpu_code_word(struct cpu *cpu, uint64_t gpa)
 static void code_written(struct cpu *cpu, uint64_t gpa, unsigned size)
 {
 	fpu_leave(cpu); /* it takes a lock */
+	code_stop_apart(cpu, gpa, gpa + size - 1);
 	code_changed(cpu->tiers->code, gpa, size);
 }
 

@@ -1,8 +1,8 @@
 /*
  * Exclusive sections (see exclusive.h).
  *
- * A vCPU sets `in_guest` and then looks at `pending`; a section sets `pending` and then looks at
- * every `in_guest` (both sequentially consistent), so at least one of the two sees the other. A
+ * A vCPU sets `in_guest` (or clears `is_apart`) and then looks at `pending`; a section sets `pending` and then looks at
+ * every `in_guest` and `is_apart` (all sequentially consistent), so at least one of the two sees the other. A
  * vCPU found inside is counted in `pending` and asked to pause; whoever takes the count down to 1
  * wakes the section's thread.
  *
@@ -69,11 +69,9 @@ void exclusive_add(struct exclusive *exclusive, struct exclusive_member *member)
 	atomic_store(&exclusive->members, member);
 }
 
-void exclusive_enter(struct exclusive *exclusive, struct exclusive_member *member)
+/* There is a section, or was just now, and the vCPU has shown itself to be inside the guest: not before its end. */
+static void enter_behind(struct exclusive *exclusive, struct exclusive_member *member)
 {
-	atomic_store(&member->in_guest, true);
-	if (!atomic_load(&exclusive->pending))
-		return;
 	pthread_mutex_lock(&exclusive->lock);
 	atomic_store(&member->in_guest, false);
 	count_out(exclusive, member);
@@ -81,6 +79,26 @@ void exclusive_enter(struct exclusive *exclusive, struct exclusive_member *membe
 	/* Sections begin under the lock, so the next one sees this. */
 	atomic_store(&member->in_guest, true);
 	pthread_mutex_unlock(&exclusive->lock);
+}
+
+void exclusive_enter(struct exclusive *exclusive, struct exclusive_member *member)
+{
+	atomic_store(&member->in_guest, true);
+	if (atomic_load(&exclusive->pending))
+		enter_behind(exclusive, member);
+}
+
+/* A section that begins right now, and has not seen it, has asked the vCPU to pause: so it comes back at once. */
+void exclusive_go_apart(struct exclusive_member *member)
+{
+	atomic_store(&member->is_apart, true);
+}
+
+void exclusive_come_back(struct exclusive *exclusive, struct exclusive_member *member)
+{
+	atomic_store(&member->is_apart, false);
+	if (atomic_load(&exclusive->pending))
+		enter_behind(exclusive, member);
 }
 
 void exclusive_leave(struct exclusive *exclusive, struct exclusive_member *member)
@@ -93,17 +111,14 @@ void exclusive_leave(struct exclusive *exclusive, struct exclusive_member *membe
 	pthread_mutex_unlock(&exclusive->lock);
 }
 
-void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self)
+/* Have all vCPUs stop that are inside the guest; those that are apart only if `is_apart`. With the lock held, inside
+ * a section. */
+static void stop_members(struct exclusive *exclusive, bool is_apart)
 {
 	struct exclusive_member *member;
 
-	if (self)
-		exclusive_leave(exclusive, self);
-	pthread_mutex_lock(&exclusive->lock);
-	wait_until_idle(exclusive);
-	atomic_store(&exclusive->pending, 1);
 	for (member = atomic_load(&exclusive->members); member; member = member->next) {
-		if (!atomic_load(&member->in_guest))
+		if (!atomic_load(&member->in_guest) || (!is_apart && atomic_load(&member->is_apart)))
 			continue;
 		member->is_counted = true;
 		exclusive->pending++;
@@ -116,6 +131,33 @@ void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self)
 	}
 	while (exclusive->pending > 1)
 		pthread_cond_wait(&exclusive->stopped, &exclusive->lock);
+}
+
+static void begin(struct exclusive *exclusive, struct exclusive_member *self, bool is_apart)
+{
+	if (self)
+		exclusive_leave(exclusive, self);
+	pthread_mutex_lock(&exclusive->lock);
+	wait_until_idle(exclusive);
+	atomic_store(&exclusive->pending, 1);
+	stop_members(exclusive, is_apart);
+	pthread_mutex_unlock(&exclusive->lock);
+}
+
+void exclusive_begin(struct exclusive *exclusive, struct exclusive_member *self)
+{
+	begin(exclusive, self, true);
+}
+
+void exclusive_begin_beside(struct exclusive *exclusive, struct exclusive_member *self)
+{
+	begin(exclusive, self, false);
+}
+
+void exclusive_widen(struct exclusive *exclusive)
+{
+	pthread_mutex_lock(&exclusive->lock);
+	stop_members(exclusive, true);
 	pthread_mutex_unlock(&exclusive->lock);
 }
 

@@ -178,6 +178,14 @@ struct cpu_platform {
 	 */
 	void (*exclusive_begin)(void *context);
 	void (*exclusive_end)(void *context);
+	/*
+	 * The same but for CPUs between go_apart and come_back, whose code goes on: they wait behind that. `widen` has these
+	 * stop, too. All four may be NULL: exclusive_begin is for all then.
+	 */
+	void (*exclusive_begin_beside)(void *context);
+	void (*exclusive_widen)(void *context);
+	void (*go_apart)(void *context);
+	void (*come_back)(void *context);
 	void (*pause)(void *context);
 	/* The CPU spins: let others have the host's processor for a while. As `pause`, memory slots may
 	 * have changed when it returns. May be NULL. */
@@ -185,6 +193,13 @@ struct cpu_platform {
 
 	/* Hypercall VMCALL/VMMCALL: the value for RAX. */
 	uint64_t (*hypercall)(void *context, uint64_t number, const uint64_t arguments[4]);
+};
+
+/* Whether the CPU is inside an exclusive section that it began. */
+enum cpu_exclusive {
+	CPU_SHARES,    /* no */
+	CPU_IS_BESIDE, /* one beside CPUs that are apart */
+	CPU_IS_ALONE,
 };
 
 struct cpu {
@@ -205,7 +220,7 @@ struct cpu {
 	bool nmi_blocked;  /* from NMI delivery to IRET */
 	bool exits_softly; /* the handler is called by who looks at is_leaving: no need to unwind */
 	bool is_leaving;   /* cpu->run holds an exit: leave cpu_run */
-	bool exclusive;    /* inside cpu_exclusive_begin/end; an unwind ends it */
+	uint8_t exclusive; /* enum cpu_exclusive; an unwind ends it */
 	bool interrupt_waiting; /* look for an interrupt as soon as RFLAGS.IF allows one */
 	struct tlb_set *tlb; /* the set for the current privilege: &tlb_sets[...] */
 	const struct insn *insn; /* the instruction being executed, NULL between instructions */
@@ -252,7 +267,7 @@ struct cpu {
 	const struct cpu_observer *observer; /* whoever executes it; NULL: nobody does. observer.h */
 	struct tiers *tiers;                 /* theirs: run/tier/tier.h */
 	/* A tier in which nobody looks at the requests sets this: cpu_request calls it, on any thread and
-	 * inside handlers of signals. */
+	 * inside handlers of signals, but for CPU_REQUEST_STOP_BLOCK. */
 	void (*_Atomic wake)(struct cpu *cpu);
 	/* Counts when guest memory may have been written unseen: code that was decoded before is compared
 	 * with its bytes before it runs (run/tier/code_index.h). */
@@ -300,7 +315,8 @@ static inline void cpu_request(struct cpu *cpu, uint32_t requests)
 	atomic_store_explicit(&cpu->request_limit, UINT64_MAX, memory_order_release);
 	/* Pairs with the tier's store, after which it looks at the requests once more. */
 	wake = atomic_load(&cpu->wake);
-	if (wake)
+	/* Such a tier has no block under way. */
+	if (wake && (requests & ~(uint32_t)CPU_REQUEST_STOP_BLOCK))
 		wake(cpu);
 }
 
@@ -322,6 +338,21 @@ static inline void cpu_post_nmi(struct cpu *cpu, unsigned count)
  */
 bool cpu_exclusive_begin(struct cpu *cpu);
 void cpu_exclusive_end(struct cpu *cpu);
+
+/*
+ * Likewise, but beside CPUs that are apart: vm/exclusive.h says what for. Inside one cpu_exclusive_begin widens it, as
+ * cpu_exclusive_widen does, which does nothing inside of others.
+ */
+bool cpu_exclusive_begin_beside(struct cpu *cpu);
+void cpu_exclusive_widen(struct cpu *cpu);
+
+/*
+ * Guest code is about to be executed outside of this process, and nothing of the CPU or its VM is touched until
+ * cpu_come_back. What cpu_exclusive_begin says of translations holds behind that. The CPU's own thread, between two
+ * instructions.
+ */
+void cpu_go_apart(struct cpu *cpu);
+void cpu_come_back(struct cpu *cpu);
 
 /*
  * Set up `cpu` in the state after power-up (SDM vol. 3 table 9-1) and allocate its TLB and the like.

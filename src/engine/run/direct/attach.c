@@ -48,6 +48,15 @@ static bool drop_code(struct code_holder *holder, uint64_t gpa, uint64_t last)
 	return shadow_lose_code(&direct->shadow, gpa, last);
 }
 
+/* Pages that stubs map as they are have the new bytes. */
+static bool runs_apart(const struct code_holder *holder, uint64_t gpa, uint64_t last)
+{
+	const struct direct *direct =
+		(const struct direct *)((const char *)holder - offsetof(struct direct, holder));
+
+	return copies_has_any(&direct->copies, gpa, last);
+}
+
 static bool may_write(const struct cpu *cpu, uint64_t gpa)
 {
 	return shadow_may_write(&direct_of(cpu)->shadow, gpa);
@@ -165,6 +174,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->memory = memory;
 	direct->book.experiences = experiences;
 	direct->holder.drop = drop_code;
+	direct->holder.runs_apart = runs_apart;
 	code_index_add_holder(cpu->tiers->code, &direct->holder);
 	cpu->tiers->state[TIER_DIRECT] = direct;
 	tier_add(cpu, &tier);

@@ -59,6 +59,14 @@ unsigned copies_find(const struct copies *copies, uint64_t gpa)
 	return COPIES_NONE;
 }
 
+bool copies_has_any(const struct copies *copies, uint64_t gpa, uint64_t last)
+{
+	for (unsigned i = 0; i < COPIES; i++)
+		if (copies->all[i].is_used && copies->all[i].gpa <= last && copies->all[i].gpa + PAGE_SIZE > gpa)
+			return true;
+	return false;
+}
+
 unsigned copies_place(const struct copies *copies)
 {
 	unsigned oldest = 0;

@@ -45,6 +45,8 @@ void copies_destroy(struct copies *copies);
 
 /* The copy of gpa's page, or COPIES_NONE. */
 unsigned copies_find(const struct copies *copies, uint64_t gpa);
+/* Whether there is one of a page in [gpa, last]. Also while the CPU stands still, or is apart. */
+bool copies_has_any(const struct copies *copies, uint64_t gpa, uint64_t last);
 /* Where the next copy would come: a free place, or that of the copy used longest ago, which must not be mapped any
  * more. */
 unsigned copies_place(const struct copies *copies);

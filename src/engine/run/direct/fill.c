@@ -31,8 +31,9 @@
 /* All code of the page goes: true when it may be written now. */
 static bool drop_code(struct cpu *cpu, uint64_t gpa)
 {
-	bool began = cpu_exclusive_begin(cpu);
+	bool began = cpu_exclusive_begin_beside(cpu);
 
+	code_stop_apart(cpu, gpa & PAGE_MASK, gpa | ~PAGE_MASK);
 	code_changed(cpu->tiers->code, gpa & PAGE_MASK, PAGE_SIZE);
 	if (began)
 		cpu_exclusive_end(cpu);

@@ -169,31 +169,43 @@ enum turn {
 	TURN_LOST,      /* it ended amid guest code, whose registers nobody has */
 };
 
+/* Something is asked of the CPU that the stub has to stop for. */
+static bool is_wanted(const struct cpu *cpu)
+{
+	return atomic_load(&cpu->requests) & ~(uint32_t)CPU_REQUEST_STOP_BLOCK;
+}
+
 /* Let it run until it stops, or ends. */
 static enum turn run_process(struct direct *direct, struct direct_process *process)
 {
 	struct cpu *cpu = direct->cpu;
 	uint64_t began = __builtin_ia32_rdtsc();
-	int result = process_resume(process);
+	int result;
 
-	if (result < 0)
+	/* Before it can run: sections that find on record what its commands map stop it then. */
+	cpu_go_apart(cpu);
+	result = process_resume(process);
+	if (result < 0) {
+		cpu_come_back(cpu);
 		return TURN_NOT_BEGUN;
+	}
 	atomic_store(&direct->running, process);
 	atomic_store(&cpu->wake, wake);
 	/* Whoever asked before has not seen the two. */
-	if (atomic_load(&cpu->requests))
+	if (is_wanted(cpu))
 		process_kick(process);
 	while (result == 0) {
 		result = process_wait(process);
 		if (result != -EINTR)
 			break;
-		if (atomic_load(&cpu->requests))
+		if (is_wanted(cpu))
 			process_kick(process);
 		result = 0;
 	}
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
 	cpu->ticks_elsewhere += __builtin_ia32_rdtsc() - began;
+	cpu_come_back(cpu);
 	return result == 0 ? TURN_STOPPED : TURN_LOST;
 }
 

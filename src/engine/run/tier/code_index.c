@@ -122,17 +122,22 @@ static bool may_write(const struct tiers *tiers, uint64_t gpa)
 	return false;
 }
 
+static bool others_write(struct cpu *cpu, uint64_t gpa)
+{
+	struct code_index *index = cpu->tiers->code;
+	bool any = false;
+
+	pthread_mutex_lock(&index->lock);
+	for (struct tiers *tiers = index->cpus; tiers && !any; tiers = tiers->next)
+		any = tiers != cpu->tiers && may_write(tiers, gpa);
+	pthread_mutex_unlock(&index->lock);
+	return any;
+}
+
 /* The same without a section, as it can be if no other CPU has a quick way there. */
 static bool protect_alone(struct cpu *cpu, uint64_t gpa)
 {
-	struct code_index *index = cpu->tiers->code;
-	bool others_write = false;
-
-	pthread_mutex_lock(&index->lock);
-	for (struct tiers *tiers = index->cpus; tiers && !others_write; tiers = tiers->next)
-		others_write = tiers != cpu->tiers && may_write(tiers, gpa);
-	pthread_mutex_unlock(&index->lock);
-	if (others_write)
+	if (others_write(cpu, gpa))
 		return false;
 	tlb_flush_writes(cpu, gpa);
 	return true;
@@ -163,11 +168,14 @@ static bool mark_first_alone(struct cpu *cpu, uint64_t gpa, _Atomic uint64_t *wo
 static void mark_first_exclusively(struct cpu *cpu, uint64_t gpa, uint64_t mask)
 {
 	struct code_index *index = cpu->tiers->code;
-	bool began = cpu_exclusive_begin(cpu);
+	bool began = cpu_exclusive_begin_beside(cpu);
 	_Atomic uint64_t *word = word_make(index, gpa); /* the run may be another by now */
 
 	if (word) {
 		atomic_fetch_or(word, mask);
+		/* What goes on there is not kept from it by what its CPU's TLB forgets. */
+		if (others_write(cpu, gpa))
+			cpu_exclusive_widen(cpu);
 		protect(index, gpa);
 		atomic_store(unsettled_of(index, gpa), 0);
 	}
@@ -227,6 +235,19 @@ static void page_changed(struct code_index *index, uint64_t gpa, unsigned size)
 	atomic_fetch_and(&run->words[page], ~code_granules(gpa, size));
 	if (any && run->heat[page] < UINT8_MAX)
 		run->heat[page]++;
+}
+
+void code_stop_apart(struct cpu *cpu, uint64_t gpa, uint64_t last)
+{
+	struct code_index *index = cpu->tiers->code;
+	bool any = false;
+
+	pthread_mutex_lock(&index->lock);
+	for (struct code_holder *holder = index->holders; holder && !any; holder = holder->next)
+		any = holder->runs_apart && holder->runs_apart(holder, gpa, last);
+	pthread_mutex_unlock(&index->lock);
+	if (any)
+		cpu_exclusive_widen(cpu);
 }
 
 void code_changed(struct code_index *index, uint64_t gpa, unsigned size)

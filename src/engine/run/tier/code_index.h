@@ -9,7 +9,8 @@
  * - Stores by guest CPUs. When a page's first code is announced (code_mark) every CPU drops its write
  *   translations of the page, inside an exclusive section if others than the announcing one have any, so that
  *   stores to it take x86/mmu's slow path from then on. A store that meets a marked granule has code_changed called: every holder drops
- *   what it has of the store's granules, and their bits are cleared.
+ *   what it has of the store's granules, and their bits are cleared. Both sections are beside CPUs that are apart, but where
+ *   these could store to the page, or execute a copy of it (vm/exclusive.h).
  * - Memory that goes away, because a slot is deleted or moved: code_gone, for that range and no other.
  * - Anything else (devices, user space) becomes visible to the guest when KVM_RUN is entered, and with an interrupt from
  *   outside the engine. Where user space tells of its writes (engine_tell_writes), what was made of these bytes is
@@ -45,6 +46,9 @@ struct code_holder {
 	 * under way ends behind its present instruction. Whether there was any. Inside an exclusive section,
 	 * with the index's lock held, vector registers free. */
 	bool (*drop)(struct code_holder *holder, uint64_t gpa, uint64_t last);
+	/* Whether code of [gpa, last] may be executed as it was when it was made by CPUs that are apart (vm/exclusive.h).
+	 * Likewise called; NULL: no. */
+	bool (*runs_apart)(const struct code_holder *holder, uint64_t gpa, uint64_t last);
 	struct code_holder *next; /* the index's */
 };
 
@@ -98,6 +102,12 @@ void code_index_remove_holder(struct code_index *index, struct code_holder *hold
  * are read, or compared, after this. The CPU's own thread.
  */
 void code_mark(struct cpu *cpu, uint64_t gpa, unsigned size);
+
+/*
+ * Inside an exclusive section of the CPU's, perhaps beside others, before code of [gpa, last] is dropped: CPUs that are
+ * apart and would go on with it stop. Vector registers free.
+ */
+void code_stop_apart(struct cpu *cpu, uint64_t gpa, uint64_t last);
 
 /* These bytes were written. Inside an exclusive section, or by the only CPU; vector registers free. */
 void code_changed(struct code_index *index, uint64_t gpa, unsigned size);

@@ -144,15 +144,51 @@ static uint64_t read_tsc(void *context)
 	return x86_scale_tsc(context, host_tsc());
 }
 
+static void begin_section(struct x86_vcpu *vcpu,
+			  void (*begin)(struct exclusive *exclusive, struct exclusive_member *self))
+{
+	uint64_t began = host_tsc();
+
+	begin(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
+	vcpu->common.sections++;
+	vcpu->common.sections_ticks += host_tsc() - began;
+}
+
 static void platform_exclusive_begin(void *context)
+{
+	begin_section(context, exclusive_begin);
+}
+
+static void platform_exclusive_begin_beside(void *context)
 {
 	struct x86_vcpu *vcpu = context;
 
+	begin_section(vcpu, exclusive_begin_beside);
+	vcpu->common.sections_beside++;
+}
+
+static void platform_exclusive_widen(void *context)
+{
+	struct x86_vcpu *vcpu = context;
 	uint64_t began = host_tsc();
 
-	exclusive_begin(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
-	vcpu->common.sections++;
+	exclusive_widen(&vcpu->common.vm->exclusive);
+	vcpu->common.sections_widened++;
 	vcpu->common.sections_ticks += host_tsc() - began;
+}
+
+static void platform_go_apart(void *context)
+{
+	struct x86_vcpu *vcpu = context;
+
+	exclusive_go_apart(&vcpu->common.member.exclusive);
+}
+
+static void platform_come_back(void *context)
+{
+	struct x86_vcpu *vcpu = context;
+
+	exclusive_come_back(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
 }
 
 /*
@@ -270,6 +306,10 @@ const struct cpu_platform x86_platform = {
 	.read_tsc = read_tsc,
 	.exclusive_begin = platform_exclusive_begin,
 	.exclusive_end = platform_exclusive_end,
+	.exclusive_begin_beside = platform_exclusive_begin_beside,
+	.exclusive_widen = platform_exclusive_widen,
+	.go_apart = platform_go_apart,
+	.come_back = platform_come_back,
 	.pause = platform_pause,
 	.yield = platform_yield,
 	.hypercall = hypercall,

@@ -59,7 +59,7 @@ static void report_code_write(struct cpu *cpu, uint64_t gpa, unsigned size)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!(memory_code_word(cpu, gpa) & granule_mask(gpa, size)))
 		return;
-	began = cpu_exclusive_begin(cpu);
+	began = cpu_exclusive_begin_beside(cpu);
 	fpu_leave(cpu);
 	cpu->observer->code_written(cpu, gpa, size);
 	if (began)

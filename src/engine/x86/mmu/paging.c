@@ -78,7 +78,7 @@ static bool entry_set(struct cpu *cpu, struct walk_step *step, unsigned size, ui
 	step->entry |= flags;
 	memory_page_dirty(cpu, step->gpa);
 	if (memory_code_word(cpu, step->gpa) >> ((step->gpa & 0xfff) / 64) & 1) {
-		bool began = cpu_exclusive_begin(cpu);
+		bool began = cpu_exclusive_begin_beside(cpu);
 
 		fpu_leave(cpu);
 		cpu->observer->code_written(cpu, step->gpa, size);

@@ -47,7 +47,7 @@ static bool kill_granules(struct jit_cache *cache, struct jit_page *page, uint64
 void jit_page_drop(struct jit *jit, uint64_t gpa, uint64_t granules)
 {
 	struct jit_cache *cache = jit->cache;
-	bool began = cpu_exclusive_begin(jit->cpu);
+	bool began = cpu_exclusive_begin_beside(jit->cpu);
 	struct jit_page *page;
 
 	jit_lock_take(&cache->lock);

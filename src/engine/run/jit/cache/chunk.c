@@ -150,7 +150,7 @@ void jit_chunk_next(struct jit *jit)
 	jit_lock_release(&cache->lock);
 	if (is_empty)
 		return;
-	began = cpu_exclusive_begin(jit->cpu);
+	began = cpu_exclusive_begin_beside(jit->cpu);
 	jit_lock_take(&cache->lock);
 	if (empty_next(cache)) {
 		take_next(jit);
