@@ -41,9 +41,10 @@ static uint32_t cpus_read(void *device, uint16_t offset, unsigned size)
 	if (cpus->selector < cpus->config.count) {
 		if (offset == ACPI_CPUS_STATUS)
 			value = status_of(cpus, cpus->selector);
-		else if (offset == ACPI_CPUS_DATA &&
-			 (cpus->command == ACPI_CPUS_NEXT || cpus->command == ACPI_CPUS_APIC_ID))
+		else if (offset == ACPI_CPUS_DATA && cpus->command == ACPI_CPUS_NEXT)
 			value = cpus->selector;
+		else if (offset == ACPI_CPUS_DATA && cpus->command == ACPI_CPUS_APIC_ID)
+			value = cpus->config.apic_ids[cpus->selector];
 	}
 	pthread_mutex_unlock(&cpus->lock);
 	return value;

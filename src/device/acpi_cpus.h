@@ -40,8 +40,9 @@
 struct acpi_cpus;
 
 struct acpi_cpus_config {
-	unsigned count;	  /* that can be there, at most ACPI_CPUS_MAX; their APIC ids are their numbers */
+	unsigned count;	  /* that can be there, at most ACPI_CPUS_MAX */
 	uint64_t present; /* a bit each; the first one stays */
+	const uint8_t *apic_ids; /* one each; the caller's, and there as long as this */
 	struct acpi_pm *pm;
 	/* The guest has let go of one; it says something of one (_OST). A vCPU's thread. */
 	void (*ejected)(void *context, unsigned cpu);

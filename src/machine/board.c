@@ -11,6 +11,7 @@
 struct board *board_create(const struct board_config *config, struct error *error)
 {
 	struct board *board = calloc(1, sizeof(*board));
+	unsigned i;
 
 	if (!board) {
 		error_set_errno(error, ENOMEM, "cannot create the board");
@@ -19,6 +20,9 @@ struct board *board_create(const struct board_config *config, struct error *erro
 	board->config = *config;
 	if (!board->config.max_cpus)
 		board->config.max_cpus = config->cpus;
+	board->config.topology = cpu_topology_of(&config->topology, board->config.max_cpus);
+	for (i = 0; i < board->config.max_cpus && i < ACPI_CPUS_MAX; i++)
+		board->apic_ids[i] = cpu_topology_apic_id(&board->config.topology, i);
 	if (!board->config.present_cpus)
 		board->config.present_cpus = board_first_cpus(config->cpus);
 	board->off_source = (struct event_source){.fd = -1, .ready = board_seats_are_off, .context = board};

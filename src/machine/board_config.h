@@ -21,6 +21,7 @@
 #include "device/virtio/vsock.h"
 #include "kvm/kvm.h"
 #include "machine/boot/firmware.h"
+#include "machine/cpu_topology.h"
 #include "machine/device_options.h"
 #include "machine/ram.h"
 #include "machine/smbios.h"
@@ -212,6 +213,7 @@ struct board_config {
 	struct ram *ram;
 	unsigned cpus;
 	unsigned max_cpus; /* that can be there, on a PC; 0: no more than these */
+	struct cpu_topology topology; /* of those */
 	uint64_t present_cpus; /* a bit each; 0: the first of them */
 	unsigned physical_bits; /* of the CPUs' addresses; 0: nothing is put above 4 GiB */
 	struct irq_line irq; /* `gsi` is filled in for each device */

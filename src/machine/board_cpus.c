@@ -85,6 +85,7 @@ int board_add_cpus(struct board *board, struct error *error)
 	const struct acpi_cpus_config config = {
 		.count = board->config.max_cpus,
 		.present = board->config.present_cpus,
+		.apic_ids = board->apic_ids,
 		.pm = board->acpi_pm,
 		.ejected = ejected,
 		.reported = reported,
@@ -331,7 +332,7 @@ static void describe_scan(struct aml *aml)
 	aml_end(aml, method);
 }
 
-static void describe_cpu(struct aml *aml, unsigned cpu)
+static void describe_cpu(struct aml *aml, const struct board *board, unsigned cpu)
 {
 	uint8_t entry[ACPI_LAPIC_BYTES];
 	char name[5];
@@ -347,7 +348,7 @@ static void describe_cpu(struct aml *aml, unsigned cpu)
 	aml_name(aml, "CSTA");
 	aml_integer(aml, cpu);
 	aml_end(aml, method);
-	acpi_lapic_entry(entry, cpu);
+	acpi_lapic_entry(entry, cpu, board->apic_ids[cpu]);
 	aml_name_declare(aml, "_MAT");
 	aml_buffer(aml, entry, sizeof(entry));
 	if (cpu) {
@@ -382,7 +383,7 @@ void board_describe_cpus(struct aml *aml, const struct board *board)
 	describe_report(aml);
 	describe_scan(aml);
 	for (i = 0; i < board->config.max_cpus; i++)
-		describe_cpu(aml, i);
+		describe_cpu(aml, board, i);
 	aml_end(aml, container);
 }
 

@@ -90,7 +90,7 @@ static int add_fw_cfg(struct board *board, struct error *error)
 {
 	uint64_t ram_bytes = board->config.ram->size_bytes;
 	const struct board_config *config = &board->config;
-	uint16_t cpus = __builtin_popcountll(config->present_cpus), max_cpus = config->max_cpus;
+	uint16_t cpus = __builtin_popcountll(config->present_cpus), max_cpus = board->apic_ids[config->max_cpus - 1] + 1;
 	struct fw_cfg *fw_cfg;
 	unsigned i;
 	int result;

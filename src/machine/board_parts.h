@@ -103,6 +103,7 @@ struct board {
 	unsigned root_port_count;
 	struct acpi_slots *slots; /* the pc's; NULL: it has none */
 	struct acpi_cpus *acpi_cpus; /* NULL: none come or go */
+	uint8_t apic_ids[ACPI_CPUS_MAX]; /* of all that can be there */
 	struct event_source cpu_source; /* an eventfd: some CPU was let go of, or has something said of it */
 	bool has_cpu_source;
 	_Atomic uint64_t ejected_cpus, reported_cpus; /* which, a bit each */
@@ -261,9 +262,14 @@ static inline const char *board_product(const struct board *board)
 /* What the SMBIOS tables are made of. */
 static inline struct smbios_facts board_smbios_facts(const struct board *board)
 {
+	const struct cpu_topology *topology = &board->config.topology;
+	unsigned cores = topology->dies * topology->cores, threads = cores * topology->threads;
+
 	return (struct smbios_facts){
 		.product = board_product(board),
-		.cpus = board->config.cpus,
+		.sockets = (board->config.max_cpus + threads - 1) / threads,
+		.cores = cores,
+		.threads = threads,
 		.ram_bytes = board->config.ram->size_bytes,
 	};
 }

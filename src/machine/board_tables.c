@@ -202,6 +202,7 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 	struct acpi_config acpi = {
 		.cpus = board->config.max_cpus,
 		.present_cpus = board_present_cpus(board),
+		.apic_ids = board->apic_ids,
 		.has_cpu_devices = board->acpi_cpus,
 		.ram = board->acpi_memory ? board->config.ram : NULL,
 		.describe = describe,

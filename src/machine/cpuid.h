@@ -4,6 +4,7 @@
 
 #include "kvm/kvm.h"
 #include "machine/cpu_spec.h"
+#include "machine/cpu_topology.h"
 
 /* What the rest of the machine must know of it. */
 struct cpuid_facts {
@@ -16,11 +17,12 @@ int cpuid_supported_features(const struct kvm_system *system, struct cpu_feature
                              struct error *error);
 
 /*
- * One socket, `cpus` cores of one thread each; APIC id = vCPU id. Sets CPUID of `vcpu`. What the
+ * Sets CPUID of `vcpu`, which is CPU `cpu` and has the APIC id of that (cpu_topology.h). What the
  * model has and the backend lacks is told on the first vCPU, or is an error, as `spec` says. What was
  * set is in *set, which the caller frees: not each KVM gives it back by KVM_GET_CPUID2.
  */
-int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec, unsigned cpus,
-                struct cpuid_facts *facts, struct kvm_cpuid2 **set, struct error *error);
+int cpuid_apply(const struct kvm_vcpu *vcpu, const struct cpu_spec *spec,
+                const struct cpu_topology *topology, unsigned cpu, struct cpuid_facts *facts,
+                struct kvm_cpuid2 **set, struct error *error);
 
 #endif

@@ -22,6 +22,7 @@
 #include "machine/board.h"
 #include "machine/boot/boot.h"
 #include "machine/cpu_spec.h"
+#include "machine/cpu_topology.h"
 #include "machine/inspect.h"
 #include "machine/interrupts.h"
 #include "sandbox/sandbox.h"
@@ -50,7 +51,7 @@ struct machine_config {
 	unsigned cpus;      /* 1..MACHINE_MAX_CPUS */
 	unsigned max_cpus; /* of a PC, which may get more (machine_plug_cpu); 0: these are all */
 	uint64_t more_cpus; /* a bit each of those that are there from the start besides */
-	unsigned cores, threads; /* of a socket, and of a core, as monitors call CPUs; 0: one socket of single threads */
+	struct cpu_topology topology; /* of all that can be there */
 	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */

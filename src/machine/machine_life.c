@@ -102,6 +102,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 	struct cpu_spec cpu = machine->config.cpu;
 	struct machine_vcpu *vcpu;
 	unsigned i, limit, cpus = machine_most_cpus(&machine->config);
+	const struct cpu_topology topology = cpu_topology_of(&machine->config.topology, cpus);
 	uint64_t present = machine_first_cpus(&machine->config);
 	int result;
 
@@ -118,7 +119,8 @@ static int create_vcpus(struct machine *machine, struct error *error)
 		return error_set_errno(error, ENOMEM, "cannot create the CPUs");
 	for (i = 0; i < cpus; i++) {
 		vcpu = &machine->vcpus[i];
-		result = kvm_vcpu_create(&vcpu->kvm, &machine->vm, i, error);
+		vcpu->index = i;
+		result = kvm_vcpu_create(&vcpu->kvm, &machine->vm, cpu_topology_apic_id(&topology, i), error);
 		if (result < 0)
 			return result;
 		machine->vcpu_count++;
@@ -132,7 +134,7 @@ static int create_vcpus(struct machine *machine, struct error *error)
 						  machine};
 		vcpu->reports_idle = boot_is_flat(machine->boot);
 		vcpu->resets_at_triple_fault = machine->config.resets_at_triple_fault;
-		result = cpuid_apply(&vcpu->kvm, &cpu, cpus,
+		result = cpuid_apply(&vcpu->kvm, &cpu, &topology, i,
 		                     &machine->cpuid, &vcpu->cpuid, error);
 		if (result < 0)
 			return result;
@@ -192,6 +194,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.loop = machine->config.loop,
 		.ram = &machine->ram,
 		.cpus = machine->config.cpus,
+		.topology = machine->config.topology,
 		.max_cpus = machine->config.max_cpus,
 		.present_cpus = machine_first_cpus(&machine->config),
 		.physical_bits = machine->cpuid.physical_bits,

@@ -159,7 +159,7 @@ void machine_debug(void *context, struct machine_vcpu *vcpu)
 	struct machine *machine = context;
 
 	if (machine->debugger.met)
-		machine->debugger.met(machine->debugger.context, vcpu->kvm.id,
+		machine->debugger.met(machine->debugger.context, vcpu->index,
 				      &vcpu->kvm.run->debug.arch);
 }
 

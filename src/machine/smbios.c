@@ -151,6 +151,7 @@ struct smbios_writer {
 	struct smbios *smbios;
 	const struct smbios_config *config;
 	uint8_t strings; /* of the structure under way */
+	uint8_t number;	 /* ... which is the n-th of its kind */
 	char text[SMBIOS_TABLES_MAX];
 	size_t text_size;
 	bool is_full;
@@ -187,11 +188,11 @@ static uint8_t add_string(struct smbios_writer *writer, const char *text)
 /* The structure, its strings, and a NUL behind those; two when there are none (§6.1.3). */
 static void finish(struct smbios_writer *writer, struct smbios_header *header, unsigned type, size_t size)
 {
-	*header = (struct smbios_header){type, size, HANDLE(type)};
+	*header = (struct smbios_header){type, size, HANDLE(type) + writer->number};
 	append(writer, header, size);
 	append(writer, writer->text, writer->text_size);
 	append(writer, "\0", writer->text_size ? 1 : 2);
-	writer->text_size = writer->strings = 0;
+	writer->text_size = writer->strings = writer->number = 0;
 }
 #define FINISH(writer, structure, type) \
 	finish(writer, &(structure)->header, type, sizeof(*(structure)))
@@ -334,8 +335,7 @@ static void add_chassis(struct smbios_writer *writer)
 	FINISH(writer, &chassis, TYPE_CHASSIS);
 }
 
-/* One socket with all of them. */
-static void add_processor(struct smbios_writer *writer, unsigned cpus)
+static void add_processor(struct smbios_writer *writer, unsigned number_of, const struct smbios_facts *facts)
 {
 	struct smbios_processor processor = {
 		.kind = PROCESSOR_CENTRAL,
@@ -348,24 +348,25 @@ static void add_processor(struct smbios_writer *writer, unsigned cpus)
 		.l1 = UINT16_MAX,
 		.l2 = UINT16_MAX,
 		.l3 = UINT16_MAX,
-		.cores = cpus,
-		.enabled_cores = cpus,
-		.threads = cpus,
+		.cores = facts->cores,
+		.enabled_cores = facts->cores,
+		.threads = facts->threads,
 		.characteristics = 0x02, /* unknown */
-		.cores2 = cpus,
-		.enabled_cores2 = cpus,
-		.threads2 = cpus,
+		.cores2 = facts->cores,
+		.enabled_cores2 = facts->cores,
+		.threads2 = facts->threads,
 	};
 	const char *prefix = said(writer, TYPE_PROCESSOR, "sock_pfx");
 	char socket[64];
 
-	snprintf(socket, sizeof(socket), "%.50s 0", prefix ? prefix : "CPU");
+	snprintf(socket, sizeof(socket), "%.50s %u", prefix ? prefix : "CPU", number_of);
 	processor.socket = add_string(writer, socket);
 	processor.manufacturer = string(writer, TYPE_PROCESSOR, "manufacturer", "kvik");
 	processor.version = string(writer, TYPE_PROCESSOR, "version", KVIK_VERSION);
 	processor.serial = string(writer, TYPE_PROCESSOR, "serial", NULL);
 	processor.asset = string(writer, TYPE_PROCESSOR, "asset", NULL);
 	processor.part = string(writer, TYPE_PROCESSOR, "part", NULL);
+	writer->number = number_of;
 	FINISH(writer, &processor, TYPE_PROCESSOR);
 }
 
@@ -428,6 +429,7 @@ int smbios_build(struct smbios *smbios, const struct smbios_facts *facts,
 	struct smbios_boot boot = {.status = 0};
 	struct smbios_header end;
 	bool is_full;
+	unsigned i;
 
 	if (!writer)
 		return error_set_errno(error, ENOMEM, "SMBIOS tables");
@@ -438,7 +440,8 @@ int smbios_build(struct smbios *smbios, const struct smbios_facts *facts,
 	add_system(writer, facts->product);
 	add_board(writer, facts->product);
 	add_chassis(writer);
-	add_processor(writer, facts->cpus);
+	for (i = 0; i < facts->sockets; i++)
+		add_processor(writer, i, facts);
 	add_oem_strings(writer);
 	add_memory(writer, facts->ram_bytes);
 	FINISH(writer, &boot, TYPE_BOOT);

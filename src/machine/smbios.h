@@ -39,7 +39,7 @@ int smbios_parse_uuid(const char *text, uint8_t uuid[16]);
 /* What the machine itself puts there. */
 struct smbios_facts {
 	const char *product; /* names the board */
-	unsigned cpus;
+	unsigned sockets, cores, threads; /* of CPUs; the latter two in one socket */
 	uint64_t ram_bytes;
 };
 

@@ -83,9 +83,9 @@ static void crash(struct machine_vcpu *vcpu, const char *what)
 
 	if (kvm_vcpu_ioctl(&vcpu->kvm, KVM_GET_REGS, &regs) < 0 ||
 	    kvm_vcpu_ioctl(&vcpu->kvm, KVM_GET_SREGS, &sregs) < 0)
-		log_error("CPU %u: %s", vcpu->kvm.id, what);
+		log_error("CPU %u: %s", vcpu->index, what);
 	else
-		log_error("CPU %u: %s at %04x:0x%llx in %s", vcpu->kvm.id, what, sregs.cs.selector,
+		log_error("CPU %u: %s at %04x:0x%llx in %s", vcpu->index, what, sregs.cs.selector,
 			  regs.rip, mode_name(&sregs));
 	print_registers(&regs, &sregs);
 	vcpu->has_crashed = true;
@@ -123,7 +123,7 @@ static void triple_fault(struct machine_vcpu *vcpu)
 		crash(vcpu, "the guest crashed: triple fault");
 		return;
 	}
-	log_guest("CPU %u: triple fault", vcpu->kvm.id);
+	log_guest("CPU %u: triple fault", vcpu->index);
 	power_request(&vcpu->power, POWER_RESET, 0);
 }
 
@@ -210,12 +210,12 @@ static void *vcpu_thread(void *argument)
 		if (result == -EINTR) {
 			vcpu->statistics.kicks++;
 			if (vcpu->reports_idle)
-				vcpu->host.report_idle(vcpu->host.context, vcpu->kvm.id,
+				vcpu->host.report_idle(vcpu->host.context, vcpu->index,
 						       is_idle(vcpu));
 		} else if (result == 0) {
 			serve_exit(vcpu);
 			if (vcpu->reports_idle && vcpu->kvm.run->exit_reason == KVM_EXIT_HLT)
-				vcpu->host.report_idle(vcpu->host.context, vcpu->kvm.id,
+				vcpu->host.report_idle(vcpu->host.context, vcpu->index,
 						       is_idle(vcpu));
 		} else if (result != -EAGAIN) {
 			snprintf(what, sizeof(what), "%s cannot run the guest (%s)",
@@ -240,7 +240,7 @@ int vcpu_start(struct machine_vcpu *vcpu, struct error *error)
 	result = thread_start(&vcpu->thread, &blocked, vcpu_thread, vcpu);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot start the thread of CPU %u",
-				       vcpu->kvm.id);
+				       vcpu->index);
 	vcpu->has_thread = true;
 	/* Monitors may ask for its number from now on. */
 	while (sem_wait(&vcpu->has_started) < 0 && errno == EINTR)

@@ -39,7 +39,8 @@ struct vcpu_host {
 };
 
 struct machine_vcpu {
-	struct kvm_vcpu kvm;
+	struct kvm_vcpu kvm; /* whose id is its APIC id */
+	unsigned index;	     /* its number among the machine's */
 	struct kvm_cpuid2 *cpuid; /* what it was given; owned */
 	struct kvm_cpuid2 *made_cpuid; /* ... when it was made, if a saved machine came with another; NULL, or owned */
 	struct pio_bus *pio;

@@ -9,11 +9,12 @@
 /* A CPU's place, as -smp has sockets, cores and threads. */
 static json_t *topology(const struct machine_config *config, unsigned index)
 {
-	unsigned threads = config->threads ? config->threads : 1, core = index / threads;
-	unsigned cores = config->cores ? config->cores : core + 1;
+	unsigned most = config->max_cpus > config->cpus ? config->max_cpus : config->cpus;
+	const struct cpu_topology topology = cpu_topology_of(&config->topology, most);
+	struct cpu_place place = cpu_topology_place(&topology, index);
 
-	return json_pack("{s:i,s:i,s:i,s:i}", "socket-id", (int)(core / cores), "die-id", 0, "core-id",
-			 (int)(core % cores), "thread-id", (int)(index % threads));
+	return json_pack("{s:i,s:i,s:i,s:i}", "socket-id", (int)place.socket, "die-id", (int)place.die, "core-id",
+			 (int)place.core, "thread-id", (int)place.thread);
 }
 
 static json_t *cpu_path(const struct monitor *monitor, unsigned index)

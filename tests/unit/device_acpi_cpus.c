@@ -58,7 +58,8 @@ static void listen(void)
 
 static struct acpi_cpus *create(unsigned count, uint64_t present)
 {
-	const struct acpi_cpus_config config = {count, present, pm, ejected, reported, NULL};
+	static const uint8_t apic_ids[ACPI_CPUS_MAX] = {0, 1, 2, 4, 5, 6};
+	const struct acpi_cpus_config config = {count, present, apic_ids, pm, ejected, reported, NULL};
 	struct error error;
 	struct acpi_cpus *cpus = acpi_cpus_create(&config, &error);
 
@@ -104,7 +105,7 @@ static int scan(struct acpi_cpus *cpus, uint32_t *what)
 static void test_count(void **state)
 {
 	struct acpi_cpus *cpus = open_cpus(5, 0x13);
-	unsigned possible = 0, present = 0;
+	unsigned possible = 0, present = 0, ids = 0;
 
 	(void)state;
 	set(cpus, ACPI_CPUS_SELECTOR, 0);
@@ -113,10 +114,13 @@ static void test_count(void **state)
 	assert_int_equal(get(cpus, ACPI_CPUS_DATA_HIGH), 0);
 	do {
 		present += get(cpus, ACPI_CPUS_STATUS) & ACPI_CPUS_PRESENT;
-		set(cpus, ACPI_CPUS_SELECTOR, ++possible);
 		set(cpus, ACPI_CPUS_COMMAND, ACPI_CPUS_APIC_ID);
+		ids |= 1u << get(cpus, ACPI_CPUS_DATA);
+		set(cpus, ACPI_CPUS_SELECTOR, ++possible);
+		set(cpus, ACPI_CPUS_COMMAND, ACPI_CPUS_NEXT);
 	} while (get(cpus, ACPI_CPUS_DATA) == possible);
 	assert_int_equal(possible, 5);
+	assert_int_equal(ids, 0x37);
 	assert_int_equal(present, 3);
 	close_cpus(cpus);
 }

@@ -21,6 +21,7 @@ struct setting {
 static int setup(void **state)
 {
 	static struct setting setting;
+	const struct cpu_topology topology = {1, 1, 1};
 	struct cpu_spec spec;
 	struct cpuid_facts facts;
 	struct error error;
@@ -31,7 +32,7 @@ static int setup(void **state)
 	assert_int_equal(kvm_vm_create(&setting.vm, &setting.system, &error), 0);
 	assert_int_equal(kvm_vm_ioctl(&setting.vm, KVM_CREATE_IRQCHIP, NULL), 0); /* with a local APIC */
 	assert_int_equal(kvm_vcpu_create(&setting.vcpu.kvm, &setting.vm, 0, &error), 0);
-	assert_int_equal(cpuid_apply(&setting.vcpu.kvm, &spec, 1, &facts, &setting.vcpu.cpuid, &error), 0);
+	assert_int_equal(cpuid_apply(&setting.vcpu.kvm, &spec, &topology, 0, &facts, &setting.vcpu.cpuid, &error), 0);
 	assert_int_equal(power_on_state_capture(&setting.vcpu.power_on, &setting.vcpu.kvm, &error), 0);
 	*state = &setting;
 	return 0;

@@ -10,7 +10,7 @@
 
 #include "machine/smbios.h"
 
-static const struct smbios_facts facts = {"kvik pc", 2, 512ull << 20};
+static const struct smbios_facts facts = {"kvik pc", 2, 3, 6, 512ull << 20};
 
 /* The n-th structure of a type, or NULL; its strings go to `strings`. */
 static const uint8_t *find(const struct smbios *smbios, unsigned type, const char **strings)
@@ -34,6 +34,33 @@ static const char *string(const char *strings, unsigned number)
 	while (--number)
 		strings += strlen(strings) + 1;
 	return strings;
+}
+
+/* A structure for each socket, with a handle of its own. */
+static void test_sockets(void **state)
+{
+	struct smbios *smbios = malloc(sizeof(*smbios));
+	const uint8_t *at, *end, *text;
+	struct error error;
+	unsigned sockets = 0;
+
+	(void)state;
+	assert_int_equal(smbios_build(smbios, &facts, NULL, &error), 0);
+	at = smbios->tables;
+	end = at + smbios->tables_size;
+	while (at < end) {
+		if (at[0] == 4) {
+			assert_int_equal(at[2] | at[3] << 8, 0x400 + sockets);
+			assert_int_equal(at[0x23], 3); /* cores, */
+			assert_int_equal(at[0x25], 6); /* and threads */
+			sockets++;
+		}
+		for (text = at + at[1]; text[0] || text[1]; text++)
+			;
+		at = text + 2;
+	}
+	assert_int_equal(sockets, 2);
+	free(smbios);
 }
 
 static void test_said(void **state)
@@ -107,6 +134,7 @@ static void test_too_much(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sockets),
 		cmocka_unit_test(test_said),
 		cmocka_unit_test(test_too_much),
 	};

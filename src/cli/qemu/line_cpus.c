@@ -43,8 +43,9 @@ static int take_topology(struct line *line, const uint64_t said[LEVELS], uint64_
 	if (product != most)
 		return error_set(error, EINVAL, "sockets, cores and threads make %llu CPUs, not %llu",
 				 (unsigned long long)product, (unsigned long long)most);
-	line->config.cores = levels[CORE] * levels[DIE] * levels[CLUSTER];
-	line->config.threads = levels[THREAD];
+	/* The guest is told of no clusters. */
+	line->config.topology =
+		(struct cpu_topology){levels[DIE], levels[CORE] * levels[CLUSTER], levels[THREAD]};
 	return 0;
 }
 
@@ -105,43 +106,53 @@ static int check_type(const struct line *line, const char *driver, struct error 
 	return error_set(error, EINVAL, "Invalid CPU type, expected cpu type: '%s" DEVICE_CPU_SUFFIX "'", name);
 }
 
+/* By its APIC id, alone. */
+static int cpu_by_apic_id(const struct machine_config *config, uint64_t apic, struct error *error)
+{
+	unsigned i;
+
+	for (i = 0; i < most_cpus(config); i++)
+		if (cpu_topology_apic_id(&config->topology, i) == apic)
+			return i;
+	return error_set(error, EINVAL, "Invalid CPU with APIC ID %llu", (unsigned long long)apic);
+}
+
+/* One of `count` there are. */
+static int check_place(const char *name, uint64_t value, unsigned count, struct error *error)
+{
+	if (value == UINT64_MAX)
+		return error_set(error, EINVAL, "CPU %s is not set", name);
+	if (value >= count)
+		return error_set(error, EINVAL, "Invalid CPU %s: %llu must be in range 0:%u", name,
+				 (unsigned long long)value, count - 1);
+	return 0;
+}
+
 int line_cpu_of(const struct line *line, const json_t *device, struct error *error)
 {
 	const struct machine_config *config = &line->config;
+	const struct cpu_topology *topology = &config->topology;
 	uint64_t socket = UINT64_MAX, die = 0, core = UINT64_MAX, thread = UINT64_MAX, node = 0, apic = UINT64_MAX, cpu;
-	unsigned in_socket = config->cores * config->threads, sockets = most_cpus(config) / in_socket;
+	unsigned sockets = most_cpus(config) / (topology->dies * topology->cores * topology->threads);
 
 	if (check_type(line, keyval_text(device, "driver"), error) < 0 ||
 	    keyval_number(device, "socket-id", INT32_MAX, &socket, error) < 0 ||
-	    keyval_number(device, "die-id", 0, &die, error) < 0 ||
+	    keyval_number(device, "die-id", INT32_MAX, &die, error) < 0 ||
 	    keyval_number(device, "node-id", 0, &node, error) < 0 ||
 	    keyval_number(device, "core-id", INT32_MAX, &core, error) < 0 ||
 	    keyval_number(device, "thread-id", INT32_MAX, &thread, error) < 0 ||
 	    keyval_number(device, "apic-id", INT32_MAX, &apic, error) < 0)
 		return -EINVAL;
 	if (apic != UINT64_MAX && socket == UINT64_MAX)
-		return apic < most_cpus(config) ? (int)apic
-						: error_set(error, EINVAL, "Invalid CPU with APIC ID %llu",
-							    (unsigned long long)apic);
-	if (socket == UINT64_MAX)
-		return error_set(error, EINVAL, "CPU socket-id is not set");
-	if (socket >= sockets)
-		return error_set(error, EINVAL, "Invalid CPU socket-id: %llu must be in range 0:%u",
-				 (unsigned long long)socket, sockets - 1);
-	if (core == UINT64_MAX)
-		return error_set(error, EINVAL, "CPU core-id is not set");
-	if (core >= config->cores)
-		return error_set(error, EINVAL, "Invalid CPU core-id: %llu must be in range 0:%u",
-				 (unsigned long long)core, config->cores - 1);
-	if (thread == UINT64_MAX)
-		return error_set(error, EINVAL, "CPU thread-id is not set");
-	if (thread >= config->threads)
-		return error_set(error, EINVAL, "Invalid CPU thread-id: %llu must be in range 0:%u",
-				 (unsigned long long)thread, config->threads - 1);
-	cpu = (socket * config->cores + core) * config->threads + thread;
-	if (apic != UINT64_MAX && apic != cpu)
-		return error_set(error, EINVAL, "Invalid CPU APIC ID %llu: that is %llu's place",
-				 (unsigned long long)apic, (unsigned long long)cpu);
+		return cpu_by_apic_id(config, apic, error);
+	if (check_place("socket-id", socket, sockets, error) < 0 || check_place("die-id", die, topology->dies, error) < 0 ||
+	    check_place("core-id", core, topology->cores, error) < 0 ||
+	    check_place("thread-id", thread, topology->threads, error) < 0)
+		return -EINVAL;
+	cpu = ((socket * topology->dies + die) * topology->cores + core) * topology->threads + thread;
+	if (apic != UINT64_MAX && apic != cpu_topology_apic_id(topology, cpu))
+		return error_set(error, EINVAL, "Invalid CPU APIC ID %llu: that place has %u", (unsigned long long)apic,
+				 cpu_topology_apic_id(topology, cpu));
 	return cpu;
 }
 
@@ -153,7 +164,8 @@ int line_add_cpu(struct line *line, const json_t *device, struct error *error)
 	if (cpu < 0)
 		return cpu;
 	if (cpu < (int)config->cpus || (config->more_cpus >> cpu & 1))
-		return error_set(error, EEXIST, "CPU[%d] with APIC ID %d exists", cpu, cpu);
+		return error_set(error, EEXIST, "CPU[%d] with APIC ID %u exists", cpu,
+				 cpu_topology_apic_id(&config->topology, cpu));
 	config->more_cpus |= 1ull << cpu;
 	return 0;
 }

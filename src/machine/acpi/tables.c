@@ -285,9 +285,9 @@ static uint64_t build_fadt(const struct acpi_config *config, struct aml *out, ui
 	return end_table(out, at);
 }
 
-void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu)
+void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu, uint8_t apic_id)
 {
-	const struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), cpu, cpu, MADT_ENABLED};
+	const struct madt_lapic lapic = {MADT_LAPIC, sizeof(lapic), cpu, apic_id, MADT_ENABLED};
 
 	_Static_assert(sizeof(lapic) == ACPI_LAPIC_BYTES, "its length");
 	memcpy(bytes, &lapic, sizeof(lapic));
@@ -310,7 +310,8 @@ static uint64_t build_madt(const struct acpi_config *config, struct aml *out)
 
 	aml_bytes(out, &fixed, sizeof(fixed));
 	for (i = 0; i < config->cpus; i++) {
-		lapic.processor_uid = lapic.apic_id = i;
+		lapic.processor_uid = i;
+		lapic.apic_id = config->apic_ids[i];
 		lapic.flags = config->present_cpus >> i & 1 ? MADT_ENABLED : MADT_CAN_COME;
 		aml_bytes(out, &lapic, sizeof(lapic));
 	}
@@ -389,7 +390,7 @@ static uint64_t build_srat(const struct acpi_config *config, struct aml *out)
 
 	aml_bytes(out, fixed, sizeof(fixed));
 	for (i = 0; i < config->cpus; i++) {
-		cpu.apic_id = i;
+		cpu.apic_id = config->apic_ids[i];
 		aml_bytes(out, &cpu, sizeof(cpu));
 	}
 	add_memory_affinity(out, 0, RAM_VIDEO_HOLE, 0);

@@ -22,6 +22,7 @@ enum acpi_tpm { ACPI_NO_TPM, ACPI_TPM_FIFO, ACPI_TPM_CRB };
 struct acpi_config {
 	unsigned cpus;	       /* that can be there */
 	uint64_t present_cpus; /* a bit each */
+	const uint8_t *apic_ids; /* one each */
 	bool has_cpu_devices;  /* `describe` has them, of which some come and go */
 	const struct ram *ram; /* to be told of, as more memory may come; NULL: none may */
 	/* The board's devices, for the DSDT: called with the scope \ open. */
@@ -55,7 +56,7 @@ int acpi_tables_build(const struct acpi_config *config, uint8_t *bytes, struct e
 
 /* What _MAT tells of a CPU: its entry of the MADT, "Processor Local APIC" (§5.2.12.2). */
 #define ACPI_LAPIC_BYTES 8
-void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu);
+void acpi_lapic_entry(uint8_t bytes[ACPI_LAPIC_BYTES], unsigned cpu, uint8_t apic_id);
 
 /* In tables that are there: where software goes on that slept (FACS, §5.2.10, Firmware_Waking_Vector). 0: nowhere. */
 uint32_t acpi_waking_vector(const struct guest_memory *memory);
