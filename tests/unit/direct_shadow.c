@@ -46,6 +46,10 @@ static void test_pages(void **state)
 	assert_null(shadow_find(space, GVA + 4096));
 	assert_true(shadow_may_write(shadow, GPA));
 	assert_false(shadow_may_write(shadow, GPA + 0x1000));
+	/* Exactly, where counts are shared. */
+	assert_true(shadow_writes(shadow, GPA + 9));
+	assert_true(shadow_may_write(shadow, GPA + SHADOW_WRITERS * 0x1000ull));
+	assert_false(shadow_writes(shadow, GPA + SHADOW_WRITERS * 0x1000ull));
 	/* A page that is there changes. */
 	assert_true(shadow_set(shadow, space, GVA, GPA + 0x1000, 0, SHADOW_EXECUTE));
 	assert_int_equal(space->count, 1);
@@ -134,9 +138,11 @@ static void test_many_losses(void **state)
 	assert_int_equal(left, 2);
 	assert_int_equal(space->count, 2);
 	assert_true(shadow_may_write(shadow, GPA));
+	assert_true(shadow_writes(shadow, GPA));
 	/* It can lose everything, and be filled anew. */
 	shadow_lose_space(shadow, space);
 	assert_false(shadow_may_write(shadow, GPA));
+	assert_false(shadow_writes(shadow, GPA));
 	assert_true(space->is_lost);
 	assert_false(space->is_in_doubt);
 	assert_int_equal(space->loss_count, 0);

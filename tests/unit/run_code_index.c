@@ -92,7 +92,7 @@ static void test_marks(void **state)
 
 static struct cpu other;
 static struct tiers other_tiers;
-static unsigned sections;
+static unsigned sections, widened;
 static bool tier_writes;
 
 static void begin_section(void *context)
@@ -106,24 +106,43 @@ static void end_section(void *context)
 	(void)context;
 }
 
+static void begin_section_beside(void *context)
+{
+	(void)context;
+	sections++;
+}
+
+static void widen_section(void *context)
+{
+	(void)context;
+	widened++;
+}
+
 static bool other_may_write(const struct cpu *cpu, uint64_t gpa)
 {
-	return cpu == &other && tier_writes && gpa >> 12 == 0xa;
+	return cpu == &other && tier_writes && (gpa >> 12 == 0xa || gpa >> 12 == 0xb);
+}
+
+static bool other_writes_apart(const struct cpu *cpu, uint64_t gpa)
+{
+	return other_may_write(cpu, gpa) && gpa >> 12 == 0xb;
 }
 
 static int setup_other_with(enum run_choice choice)
 {
 	static const struct cpu_platform platform = {
 		.page_lookup = x86_test_page, .exclusive_begin = begin_section, .exclusive_end = end_section,
+		.exclusive_begin_beside = begin_section_beside, .exclusive_widen = widen_section,
 	};
-	static const struct tier tier = { .name = "other", .may_write = other_may_write };
+	static const struct tier tier = { .name = "other", .may_write = other_may_write,
+				     .writes_apart = other_writes_apart };
 
 	if (setup_with(choice) || cpu_create(&other, 1, NULL, &platform, &test))
 		return -1;
 	other_tiers = (struct tiers){ .cpu = &other, .order = { &tier }, .count = 1, .code = &test.vm.code };
 	code_index_add_cpu(&test.vm.code, &other_tiers);
 	test.cpu.platform = &platform;
-	sections = 0;
+	sections = widened = 0;
 	tier_writes = false;
 	return 0;
 }
@@ -165,10 +184,41 @@ static void test_first_code(void **state)
 	tier_writes = true;
 	code_mark(&test.cpu, 0xa000, 64);
 	assert_int_equal(sections, 2);
+	/* Who is apart stops if it writes there, and not since it might. */
+	assert_int_equal(widened, 0);
+	code_mark(&test.cpu, 0xb000, 64);
+	assert_int_equal(sections, 3);
+	assert_int_equal(widened, 1);
 	/* A flush of all forgets what was noted. */
 	tlb_note_writable(&other, 0x9000);
 	tlb_flush_all(&other);
 	code_mark(&test.cpu, 0x9000, 64);
+	assert_int_equal(sections, 3);
+}
+
+static bool runs_apart(const struct code_holder *holder, uint64_t gpa, uint64_t last)
+{
+	(void)holder;
+	return gpa <= 0xc000 && last >= 0xc000;
+}
+
+/* Who is apart stops before code goes that it may run a copy of; and a section for all inside of one beside is for all. */
+static void test_stop_apart(void **state)
+{
+	(void)state;
+	listener.holder.runs_apart = runs_apart;
+	assert_true(cpu_exclusive_begin_beside(&test.cpu));
+	code_stop_apart(&test.cpu, 0xd000, 0xdfff);
+	assert_int_equal(widened, 0);
+	code_stop_apart(&test.cpu, 0xbff0, 0xc03f);
+	assert_int_equal(widened, 1);
+	code_stop_apart(&test.cpu, 0xbff0, 0xc03f);
+	assert_int_equal(widened, 1);
+	cpu_exclusive_end(&test.cpu);
+	assert_true(cpu_exclusive_begin_beside(&test.cpu));
+	assert_false(cpu_exclusive_begin(&test.cpu));
+	assert_int_equal(widened, 2);
+	cpu_exclusive_end(&test.cpu);
 	assert_int_equal(sections, 2);
 }
 
@@ -309,6 +359,8 @@ static void test_heat(void **state)
 		code_changed(index, 0x8000, 8);
 	}
 	assert_true(code_is_hot(index, 0x8fff));
+	assert_int_equal(code_losses(index, 0x8123), CODE_HEAT_LIMIT);
+	assert_int_equal(code_losses(index, 0x9000), 0);
 	assert_false(code_is_hot(index, 0x9000));
 	code_cool(index);
 	assert_false(code_is_hot(index, 0x8000));
@@ -495,6 +547,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_marks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_first_code, setup_other, teardown_other),
+		cmocka_unit_test_setup_teardown(test_stop_apart, setup_other, teardown_other),
 		cmocka_unit_test_setup_teardown(test_code_overwritten, setup_other, teardown_other),
 		cmocka_unit_test_setup_teardown(test_code_overwritten, setup_other_translated, teardown_other),
 		cmocka_unit_test_setup_teardown(test_first_code_races, setup_other, teardown_other),

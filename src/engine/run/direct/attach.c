@@ -48,18 +48,26 @@ static bool drop_code(struct code_holder *holder, uint64_t gpa, uint64_t last)
 	return shadow_lose_code(&direct->shadow, gpa, last);
 }
 
-/* Pages that stubs map as they are have the new bytes. */
+/* Pages that stubs map as they are have the new bytes; but nobody may forget those that they write to. */
 static bool runs_apart(const struct code_holder *holder, uint64_t gpa, uint64_t last)
 {
 	const struct direct *direct =
 		(const struct direct *)((const char *)holder - offsetof(struct direct, holder));
 
+	for (uint64_t page = gpa >> 12; page <= last >> 12; page++)
+		if (shadow_writes(&direct->shadow, page << 12))
+			return true;
 	return copies_has_any(&direct->copies, gpa, last);
 }
 
 static bool may_write(const struct cpu *cpu, uint64_t gpa)
 {
 	return shadow_may_write(&direct_of(cpu)->shadow, gpa);
+}
+
+static bool writes_apart(const struct cpu *cpu, uint64_t gpa)
+{
+	return shadow_writes(&direct_of(cpu)->shadow, gpa);
 }
 
 static void detach(struct cpu *cpu)
@@ -142,6 +150,7 @@ static const struct tier tier = {
 	.tlb_changed = tlb_changed,
 	.access_changed = direct_access_changed,
 	.may_write = may_write,
+	.writes_apart = writes_apart,
 	.detach = detach,
 	.visit_counters = visit_counters,
 };

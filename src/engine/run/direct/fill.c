@@ -298,7 +298,6 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 	uint64_t first = gva & ~((uint64_t)AROUND * PAGE_SIZE - 1);
 	unsigned index = (unsigned)((gva - first) / PAGE_SIZE);
 	const struct shadow_page *before;
-	bool was_code = false;
 	struct paging_result result;
 	struct paging_near near = { 0 };
 	struct cpu_page page;
@@ -322,11 +321,8 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		return FILL_REFUSED;
 	}
 	before = shadow_find_small(space, gva);
-	if (before && access == PAGING_WRITE && (before->rights & SHADOW_EXECUTE)) {
-		was_code = true;
-		direct->counters.turned_to_write++;
-		*look_turns(direct, result.gpa) += *look_turns(direct, result.gpa) < LOOK_RESTLESS;
-	}
+	if (before && access == PAGING_WRITE)
+		direct->counters.turned_to_write += (before->rights & SHADOW_EXECUTE) != 0;
 	if (before && access == PAGING_FETCH)
 		direct->counters.turned_to_execute += (before->rights & SHADOW_WRITE) != 0;
 	if (fill_whole(direct, space, gva, access, &result))
@@ -363,7 +359,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 			memory_page_dirty(cpu, result.gpa);
 		compare_note_write(direct, wanted->gpa, page.hva);
 		wanted->rights |= SHADOW_WRITE;
-		if (was_code && look_may_do_both(direct, &result, &page)) {
+		if (look_may_do_both(direct, &result, &page)) {
 			wanted->rights |= SHADOW_EXECUTE;
 			direct->counters.restless++;
 		}

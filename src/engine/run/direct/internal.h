@@ -46,7 +46,6 @@ struct direct_counters {
 	uint64_t pages, mappings, wholes, unmapped, evicted, dropped, processes, failures, lost;
 };
 
-#define DIRECT_TURNS   8192u
 #define DIRECT_CHANGES 4096u
 
 struct direct {
@@ -57,8 +56,6 @@ struct direct {
 	struct code_holder holder; /* what may be executed in the shadow is code that it keeps */
 	struct scan_cache scans;
 	struct copies copies;
-	/* How often pages of code were written, by guest-physical page: those that it happens to may be both. */
-	uint8_t turns[DIRECT_TURNS];
 	/* What the last comparison of a space has found: settle.c. */
 	uint64_t changes[DIRECT_CHANGES];
 	uint32_t change_count;

@@ -53,15 +53,10 @@ bool look_may_write(struct cpu *cpu, const struct paging_result *result, const s
 
 bool look_may_do_both(struct direct *direct, const struct paging_result *result, const struct cpu_page *page)
 {
-	return *look_turns(direct, result->gpa) >= LOOK_RESTLESS && !direct->comparison &&
+	return code_losses(direct->cpu->tiers->code, result->gpa) >= LOOK_RESTLESS && !direct->comparison &&
 	       look_may_write(direct->cpu, result, page) &&
 	       paging_rights(direct->cpu, result, TLB_USER).executable &&
 	       look_scan(direct, result->gpa, page->hva) == SCAN_CLEAN;
-}
-
-uint8_t *look_turns(struct direct *direct, uint64_t gpa)
-{
-	return &direct->turns[gpa / PAGE_SIZE % DIRECT_TURNS];
 }
 
 bool look_find_page(struct direct *direct, const struct direct_process *process, uint64_t gva,

@@ -8,7 +8,7 @@
 #include "engine/run/direct/internal.h"
 #include "engine/x86/mmu/memory.h"
 
-#define LOOK_RESTLESS 2u /* times that a page turned from code to data, from which on it may be both */
+#define LOOK_RESTLESS 2u /* times that a page turned from code to data, on any CPU, from which on it may be both */
 
 /* A page as it would be mapped. */
 struct candidate {
@@ -35,8 +35,6 @@ bool look_find_page(struct direct *direct, const struct direct_process *process,
 bool look_may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page);
 /* Whether a page that the guest may write and execute is to be both here; nobody keeps code of it. */
 bool look_may_do_both(struct direct *direct, const struct paging_result *result, const struct cpu_page *page);
-/* How often it has turned. */
-uint8_t *look_turns(struct direct *direct, uint64_t gpa);
 
 /* Whether all of the large page that `result` is of is plain memory of one kind, in one piece of the file, and as it
  * would be mapped: rights as its 4 KiB would all have them. */

@@ -87,6 +87,24 @@ bool shadow_may_write(const struct shadow *shadow, uint64_t gpa)
 	       atomic_load_explicit(writers_of(shadow, gpa, SHADOW_WHOLE), memory_order_acquire);
 }
 
+static bool writes(const struct shadow *shadow, uint32_t at, uint64_t gpa)
+{
+	while (at) {
+		const struct shadow_page *page = &shadow->spaces[(at - 1) / SHADOW_PAGES].pages[(at - 1) % SHADOW_PAGES];
+
+		if (page->gpa == gpa && (page->rights & SHADOW_WRITE))
+			return true;
+		at = page->next_of_frame;
+	}
+	return false;
+}
+
+bool shadow_writes(const struct shadow *shadow, uint64_t gpa)
+{
+	return writes(shadow, shadow->frames[gpa >> 12 & (SHADOW_FRAMES - 1)], gpa & PAGE_MASK) ||
+	       writes(shadow, shadow->whole_frames[gpa >> 21 & (SHADOW_WHOLES - 1)], gpa & WHOLE_MASK);
+}
+
 void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page)
 {
 	count_writer(shadow, page, UINT32_MAX);

@@ -106,6 +106,8 @@ void shadow_forbid_write(struct shadow *shadow, struct shadow_page *page);
 /* Whether any space may write to the guest-physical page at gpa. False is certain: see x86/mmu/tlb.h on what this
  * is ordered against. Any thread. */
 bool shadow_may_write(const struct shadow *shadow, uint64_t gpa);
+/* Likewise, exactly. The CPU's thread, or while it stands still or is apart. */
+bool shadow_writes(const struct shadow *shadow, uint64_t gpa);
 /* Forget a page that is there; to unmap it is the caller's. */
 void shadow_forget_page(struct shadow *shadow, struct shadow_space *space, struct shadow_page *page);
 /* The page tables of these may be others; or memory as well. */

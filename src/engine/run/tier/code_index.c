@@ -165,6 +165,21 @@ static bool mark_first_alone(struct cpu *cpu, uint64_t gpa, _Atomic uint64_t *wo
 	return true;
 }
 
+/* Who writes there by what its CPU's TLB does not keep it from. Inside a section: exact, while notes and counts are not. */
+static bool others_write_apart(struct cpu *cpu, uint64_t gpa)
+{
+	struct code_index *index = cpu->tiers->code;
+	bool any = false;
+
+	pthread_mutex_lock(&index->lock);
+	for (struct tiers *tiers = index->cpus; tiers && !any; tiers = tiers->next)
+		for (unsigned i = 0; i < tiers->count && !any; i++)
+			any = tiers != cpu->tiers && tiers->order[i]->writes_apart &&
+			      tiers->order[i]->writes_apart(tiers->cpu, gpa);
+	pthread_mutex_unlock(&index->lock);
+	return any;
+}
+
 static void mark_first_exclusively(struct cpu *cpu, uint64_t gpa, uint64_t mask)
 {
 	struct code_index *index = cpu->tiers->code;
@@ -173,8 +188,7 @@ static void mark_first_exclusively(struct cpu *cpu, uint64_t gpa, uint64_t mask)
 
 	if (word) {
 		atomic_fetch_or(word, mask);
-		/* What goes on there is not kept from it by what its CPU's TLB forgets. */
-		if (others_write(cpu, gpa))
+		if (others_write_apart(cpu, gpa))
 			cpu_exclusive_widen(cpu);
 		protect(index, gpa);
 		atomic_store(unsettled_of(index, gpa), 0);
@@ -235,6 +249,8 @@ static void page_changed(struct code_index *index, uint64_t gpa, unsigned size)
 	atomic_fetch_and(&run->words[page], ~code_granules(gpa, size));
 	if (any && run->heat[page] < UINT8_MAX)
 		run->heat[page]++;
+	if (any && run->losses[page] < UINT8_MAX)
+		run->losses[page]++;
 }
 
 void code_stop_apart(struct cpu *cpu, uint64_t gpa, uint64_t last)
@@ -307,7 +323,7 @@ static bool run_gone(struct code_run *run, uint64_t gpa, uint64_t last)
 	for (unsigned i = 0; i < CODE_RUN_PAGES; i++, page += 0x1000)
 		if (page >= gpa && page <= last) {
 			run->words[i] = 0;
-			run->heat[i] = 0;
+			run->heat[i] = run->losses[i] = 0;
 		}
 	return false;
 }

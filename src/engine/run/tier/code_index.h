@@ -46,8 +46,8 @@ struct code_holder {
 	 * under way ends behind its present instruction. Whether there was any. Inside an exclusive section,
 	 * with the index's lock held, vector registers free. */
 	bool (*drop)(struct code_holder *holder, uint64_t gpa, uint64_t last);
-	/* Whether code of [gpa, last] may be executed as it was when it was made by CPUs that are apart (vm/exclusive.h).
-	 * Likewise called; NULL: no. */
+	/* Whether `drop` would not do for a CPU that is apart (vm/exclusive.h): it may execute code of [gpa, last] as it was when
+	 * that was made, or write there. Likewise called; NULL: no. */
 	bool (*runs_apart)(const struct code_holder *holder, uint64_t gpa, uint64_t last);
 	struct code_holder *next; /* the index's */
 };
@@ -57,6 +57,7 @@ struct code_run {
 	struct code_run *_Atomic next;
 	_Atomic uint64_t words[CODE_RUN_PAGES];
 	_Atomic uint8_t heat[CODE_RUN_PAGES];
+	_Atomic uint8_t losses[CODE_RUN_PAGES]; /* as heat, but nothing fades */
 	_Atomic uint8_t is_unsettled[CODE_RUN_PAGES]; /* first code is being announced: stores may not see the word yet */
 };
 
@@ -131,6 +132,8 @@ void code_cool(struct code_index *index);
 struct code_run *code_run_find(const struct code_index *index, uint64_t gpa);
 /* The granules of gpa's page that hold code. */
 uint64_t code_word(const struct code_index *index, uint64_t gpa);
+/* How often gpa's page has lost code to stores, up to 255. */
+unsigned code_losses(const struct code_index *index, uint64_t gpa);
 /* Whether the code of gpa's page changes so often that it is not to be marked. */
 bool code_is_hot(const struct code_index *index, uint64_t gpa);
 

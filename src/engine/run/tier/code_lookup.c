@@ -22,6 +22,13 @@ uint64_t code_word(const struct code_index *index, uint64_t gpa)
 	return run ? atomic_load(&run->words[(gpa >> 12) % CODE_RUN_PAGES]) : 0;
 }
 
+unsigned code_losses(const struct code_index *index, uint64_t gpa)
+{
+	const struct code_run *run = code_run_find(index, gpa);
+
+	return run ? atomic_load_explicit(&run->losses[(gpa >> 12) % CODE_RUN_PAGES], memory_order_relaxed) : 0;
+}
+
 bool code_is_hot(const struct code_index *index, uint64_t gpa)
 {
 	const struct code_run *run = code_run_find(index, gpa);

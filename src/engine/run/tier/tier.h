@@ -59,6 +59,9 @@ struct tier {
 	/* Whether guest code may write gpa's page by other ways than the TLB's, without asking whether it holds code.
 	 * It is noted, and asked, as tlb.h has it. On any CPU's thread that is inside the guest. */
 	bool (*may_write)(const struct cpu *cpu, uint64_t gpa);
+	/* Whether it may as long as the CPU is apart (vm/exclusive.h), and until tlb_changed said otherwise before. Exact. Inside
+	 * an exclusive section, perhaps another CPU's, with a lock held. */
+	bool (*writes_apart)(const struct cpu *cpu, uint64_t gpa);
 
 	/* -- the rest -- */
 
