@@ -31,7 +31,9 @@ struct jit_script *jit_script_create(const struct jit_item *items, unsigned coun
 		script->has_vectors |= item->vector_levels != 0;
 		undefined &= ~item->insn.flags_written;
 		undefined |= item->form.flags_undefined;
-		script->steps[i].flags = item->live_after & ~undefined & FLAGS_ARITHMETIC;
+		/* Where a jump goes nobody may need what is needed behind it. */
+		script->steps[i].flags = (item->kind == ITEM_JUMP_IF ? item->live_taken : item->live_after) &
+					 ~undefined & FLAGS_ARITHMETIC;
 	}
 	return script;
 }

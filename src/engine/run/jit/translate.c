@@ -78,7 +78,7 @@ static void emit_side_exits(struct translation *t)
 		second[side->item] = emit_here(&t->e);
 		emit_bind(&t->e, side->jump);
 		t->flags_lost = false;
-		emit_goto(t, item->offset, side->target, side->item, 0, item->live_after);
+		emit_goto(t, item->offset, side->target, side->item, 0, item->live_taken);
 	}
 }
 

@@ -125,11 +125,13 @@ void flags_liveness(struct guest_code *code)
 		struct jit_item *item = &code->items[i];
 
 		/* What sets a condition stands next to it, mostly: in lean code it is not worth a look. */
-		if (item->kind == ITEM_JUMP_IF)
-			live |= code->is_lean ? FLAGS_ARITHMETIC
-					      : flags_live_at_target(code, item_target(item));
-		else if (item->kind == ITEM_JUMP || item->kind == ITEM_CALL)
+		if (item->kind == ITEM_JUMP_IF) {
+			item->live_taken = code->is_lean ? FLAGS_ARITHMETIC
+							 : flags_live_at_target(code, item_target(item));
+			live |= item->live_taken;
+		} else if (item->kind == ITEM_JUMP || item->kind == ITEM_CALL) {
 			live = flags_live_at_target(code, item_target(item));
+		}
 		item->live_after = live;
 		live = (live & ~item->flags_killed) | item->flags_read;
 	}

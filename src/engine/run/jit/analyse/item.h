@@ -40,6 +40,7 @@ struct jit_item {
 	const uint8_t *bytes;
 	uint16_t flags_read, flags_killed; /* arithmetic flags, RFLAGS positions */
 	uint16_t live_after;               /* flags that somebody may read after it */
+	uint16_t live_taken;               /* of a conditional jump: at its target alone */
 	bool keeps_flags;                  /* what is inserted before it must leave flags alone */
 	uint8_t kind;                      /* enum item_kind */
 	uint8_t vector_levels;             /* bits of enum jit_vector_level: what it needs */

@@ -292,7 +292,7 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	}
 	/* A loop, most of the time: what it needs stands in line. */
 	past = emit_jump_if(&t->e, condition_not(condition));
-	emit_goto(t, item->offset, target, index, 0, item->live_after);
+	emit_goto(t, item->offset, target, index, 0, item->live_taken);
 	t->flags_lost = false;
 	emit_bind(&t->e, past);
 }
