@@ -45,6 +45,7 @@ struct machine_config {
 	enum board_kind board;
 	enum interrupts_kind irqchip;
 	uint64_t ram_bytes; /* see ram.h for the limits */
+	struct ram_backing ram_backing; /* with a file there is no `more_ram` */
 	struct ram_more more_ram; /* that may be plugged in; of a PC */
 	struct ram_dimm dimms[RAM_DIMMS_MAX]; /* of that, what is there from the start */
 	unsigned dimm_count;

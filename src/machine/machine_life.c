@@ -73,7 +73,8 @@ static int create_vm(struct machine *machine, struct error *error)
 		return result;
 	result = ram_create(&machine->ram,
 			    machine->config.board == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-			    machine->config.ram_bytes, &machine->config.more_ram, error);
+			    machine->config.ram_bytes, &machine->config.more_ram,
+			    &machine->config.ram_backing, error);
 	if (result < 0)
 		return result;
 	kvm_vm_share_memory(&machine->vm, machine->ram.base, machine->ram.mapped_bytes,

@@ -1,6 +1,7 @@
 #include "machine/ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -54,8 +55,25 @@ uint64_t ram_end(const struct ram *ram)
 	return ram->more.slots ? ram->more_gpa + ram->more_span : ram->high_end;
 }
 
+/* A file of the user's has its size: more than RAM is in none. */
+static int open_backing(struct ram *ram, const struct ram_backing *backing, struct error *error)
+{
+	ram->memfd = backing && backing->has_file ? fcntl(backing->fd, F_DUPFD_CLOEXEC, 0)
+						  : memfd_create("kvik-ram", MFD_CLOEXEC);
+	if (ram->memfd < 0)
+		return error_set_errno(error, errno, "cannot create the guest's RAM");
+	if (!(backing && backing->has_file) && ftruncate(ram->memfd, ram->mapped_bytes) < 0)
+		return error_set_errno(error, errno, "cannot size the guest's RAM to %llu MiB",
+				       (unsigned long long)ram->size_bytes >> 20);
+	if (backing && backing->is_preallocated && fallocate(ram->memfd, 0, 0, ram->size_bytes) < 0)
+		return error_set_errno(error, errno, "cannot allocate %llu MiB for the guest's RAM (prealloc=on)",
+				       (unsigned long long)ram->size_bytes >> 20);
+	ram->is_discarded = backing && backing->is_discarded;
+	return 0;
+}
+
 int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-	       const struct ram_more *more, struct error *error)
+	       const struct ram_more *more, const struct ram_backing *backing, struct error *error)
 {
 	uint64_t low_end = size_bytes < layout->low_most ? size_bytes : layout->low_limit;
 	int result;
@@ -66,14 +84,9 @@ int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_b
 	ram->low_end = low_end;
 	ram->high_end = RAM_HIGH_START + (size_bytes - low_end);
 	place_more(ram, more);
-	ram->memfd = memfd_create("kvik-ram", MFD_CLOEXEC);
-	if (ram->memfd < 0)
-		return error_set_errno(error, errno, "cannot create the guest's RAM");
-	if (ftruncate(ram->memfd, ram->mapped_bytes) < 0) {
-		result = error_set_errno(error, errno, "cannot size the guest's RAM to %llu MiB",
-					 (unsigned long long)size_bytes >> 20);
+	result = open_backing(ram, backing, error);
+	if (result < 0)
 		goto fail;
-	}
 	/* On a huge page's boundary, for the host's THP. */
 	ram->base = guarded_map(ram->mapped_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
 				ram->memfd, false);
@@ -93,7 +106,8 @@ int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_b
 	return 0;
 
 fail:
-	close(ram->memfd);
+	if (ram->memfd >= 0)
+		close(ram->memfd);
 	return result;
 }
 
@@ -189,6 +203,8 @@ void ram_destroy(struct ram *ram)
 	guest_memory_log_free(&ram->memory);
 	ram_shadow_destroy(&ram->shadow);
 	guarded_unmap(ram->base, ram->mapped_bytes);
+	if (ram->is_discarded)
+		fallocate(ram->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, ram->size_bytes);
 	close(ram->memfd);
 	ram->base = NULL;
 }

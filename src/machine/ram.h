@@ -1,5 +1,5 @@
 /*
- * The guest's RAM: one memfd, mapped once, shown to the VM as memory slots.
+ * The guest's RAM: one file, a memfd or what the user has named, mapped once, shown to the VM as memory slots.
  *
  * The PC's memory map: conventional memory below 640 KiB, the video hole up to 768 KiB (no RAM:
  * accesses exit as memory-mapped I/O), shadow RAM up to 1 MiB, RAM from there up to at most 3 GiB, the
@@ -48,6 +48,14 @@ struct ram_layout {
 };
 extern const struct ram_layout ram_layout_pc, ram_layout_q35;
 
+/* What RAM is in, if not in a memfd of its own: a file that is large enough, and stays its own size. */
+struct ram_backing {
+	bool has_file;
+	int fd;		      /* stays the caller's */
+	bool is_preallocated; /* all of it is there from the start, or nothing is */
+	bool is_discarded;    /* what is in it is of no use to anybody afterwards */
+};
+
 struct ram {
 	struct guest_memory memory;
 	const struct ram_layout *layout;
@@ -58,15 +66,17 @@ struct ram {
 	uint64_t more_gpa, more_span; /* where DIMMs may lie; 0 bytes: nowhere */
 	uint64_t more_offset;	      /* of that in the file */
 	struct ram_dimm dimms[RAM_DIMMS_MAX];
-	int memfd;
+	int memfd; /* or that file */
+	bool is_discarded;
 	uint8_t *base;
 	uint64_t mapped_bytes; /* of the file: RAM, and room for all that may come */
 	struct ram_shadow shadow;
 };
 
-/* `size_bytes` is a multiple of 4 KiB within the limits above; `more` NULL: nothing may come. 0 or -errno. */
+/* `size_bytes` is a multiple of 4 KiB within the limits above; `more` NULL: nothing may come; `backing` NULL: a memfd. 0 or
+ * -errno. */
 int ram_create(struct ram *ram, const struct ram_layout *layout, uint64_t size_bytes,
-	       const struct ram_more *more, struct error *error);
+	       const struct ram_more *more, const struct ram_backing *backing, struct error *error);
 /* Give the VM a slot for every region. */
 int ram_attach(struct ram *ram, struct kvm_vm *vm, struct error *error);
 void ram_destroy(struct ram *ram); /* after the VM is closed */

@@ -144,7 +144,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	if (kind == BOARD_Q35)
 		config->options[1].place = BOARD_PLACE(1, 0);
 	fuzz_check(ram_create(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-			      FUZZ_BOARD_RAM_BYTES, NULL, &error) == 0);
+			      FUZZ_BOARD_RAM_BYTES, NULL, NULL, &error) == 0);
 	made->wire = -1;
 	if (kind == BOARD_PC) {
 		fuzz_add_disks(config, made->disks);

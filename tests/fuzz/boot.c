@@ -37,7 +37,7 @@ static void load(const struct boot_config *config)
 	struct boot *boot;
 	int result;
 
-	fuzz_check(ram_create(&ram, &ram_layout_pc, RAM_BYTES, NULL, &error) == 0);
+	fuzz_check(ram_create(&ram, &ram_layout_pc, RAM_BYTES, NULL, NULL, &error) == 0);
 	boot = boot_open(config, RAM_BYTES, &error);
 	if (!boot) {
 		fuzz_check(error.message[0]);

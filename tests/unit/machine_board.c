@@ -29,7 +29,7 @@ static void test_ram_layout(void **state)
 	uint8_t byte = 0x5a, back = 0;
 
 	(void)state;
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 5ull << 30, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 5ull << 30, NULL, NULL, &error), 0);
 	assert_int_equal(ram.low_end, RAM_LOW_LIMIT);
 	assert_int_equal(ram.high_end, RAM_HIGH_START + (2ull << 30));
 	assert_true(guest_memory_contains(&ram.memory, 0x100000000, 2ull << 30));
@@ -56,7 +56,7 @@ static void test_memory_map(void **state)
 
 	(void)state;
 	for (i = 0; i < 4; i++) {
-		assert_int_equal(ram_create(&ram, &ram_layout_pc, sizes[i], NULL, &error), 0);
+		assert_int_equal(ram_create(&ram, &ram_layout_pc, sizes[i], NULL, NULL, &error), 0);
 		e820_build(&ram, &map);
 		for (j = 0; j < map.count; j++) {
 			if (j)
@@ -159,7 +159,7 @@ static void check_board(enum board_kind kind)
 	uint32_t length, flags;
 
 	assert_int_equal(ram_create(&ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
-				    16 << 20, NULL, &error), 0);
+				    16 << 20, NULL, NULL, &error), 0);
 	config.ram = &ram;
 	config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();
@@ -392,7 +392,7 @@ static void test_firmware(void **state)
 	unsigned i, file;
 
 	(void)state;
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 16 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 16 << 20, NULL, NULL, &error), 0);
 	config.ram = &ram;
 	firmware.pio = config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();
@@ -467,7 +467,7 @@ static void test_q35_firmware(void **state)
 	uint32_t value, i, size;
 
 	(void)state;
-	assert_int_equal(ram_create(&ram, &ram_layout_q35, 16 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_q35, 16 << 20, NULL, NULL, &error), 0);
 	config.ram = &ram;
 	firmware.pio = config.pio = pio_bus_create();
 	config.mmio = mmio_bus_create();

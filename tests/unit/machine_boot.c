@@ -190,7 +190,7 @@ static void test_linux_load(void **state)
 	assert_int_equal(linux_parse(image, sizeof(image), &kernel, &error), 0);
 	code = (struct boot_blob){
 		.what = "kernel", .data = image + kernel.setup_bytes, .size = kernel.kernel_bytes};
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, NULL, &error), 0);
 	assert_int_equal(linux_load(&kernel, image, &code, &initrd, "quiet", LINUX_ENTRY_AUTO, &ram,
 				    0xe0000, &entry, &error),
 			 0);
@@ -207,7 +207,7 @@ static void test_linux_load(void **state)
 	ram_destroy(&ram);
 
 	/* A kernel that can move does when its favourite place isn't there. */
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 8 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 8 << 20, NULL, NULL, &error), 0);
 	initrd.size = 0;
 	assert_int_equal(linux_load(&kernel, image, &code, &initrd, "", LINUX_ENTRY_32, &ram, 0, &entry,
 				    &error), 0);
@@ -276,7 +276,7 @@ static void test_initrd_file(void **state)
 	initrd_fd = make_file(initrd_path, bytes, sizeof(bytes) - 5);
 	config.kernel = kernel_path;
 	config.initrd = initrd_path;
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, NULL, &error), 0);
 	boot = boot_open(&config, 64 << 20, &error);
 	assert_non_null(boot);
 	assert_memory_equal(loaded(boot, &ram, sizeof(bytes) - 5), bytes, sizeof(bytes) - 5);
@@ -328,7 +328,7 @@ static void test_kernel_file(void **state)
 		image[i] = (i * 2654435761u) >> 24;
 	fd = make_file(path, image, sizeof(image));
 	config.kernel = path;
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 64 << 20, NULL, NULL, &error), 0);
 	boot = boot_open(&config, 64 << 20, &error);
 	assert_non_null(boot);
 	assert_int_equal(boot_load(boot, &ram, 0, &entry, &error), 0);
@@ -387,7 +387,7 @@ static void test_multiboot(void **state)
 	assert_int_equal(kernel.segments[0].offset, 0);
 	assert_int_equal(kernel.segments[0].file_bytes, IMAGE_BYTES);
 	assert_int_equal(kernel.segments[0].memory_bytes, 0x2000);
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, NULL, &error), 0);
 	assert_int_equal(multiboot_load(&kernel, image, &none, "k", "", &ram, &entry, &error), 0);
 	assert_int_equal(entry.rax, 0x2badb002);
 	assert_memory_equal(guest_memory_at(&ram.memory, 0x100000, IMAGE_BYTES), image,
@@ -474,7 +474,7 @@ static void test_low_multiboot(void **state)
 	for (i = 0; i < LOW_SEGMENTS; i++) {
 		*segment = low_segments[i];
 		kernel.entry = segment->gpa;
-		assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, &error), 0);
+		assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, NULL, &error), 0);
 		assert_int_equal(multiboot_load(&kernel, image, &initrd, "k", "quiet", &ram, &entry,
 						&error),
 				 0);
@@ -505,7 +505,7 @@ static void test_low_multiboot(void **state)
 	kernel.segment_count = 2;
 	kernel.segments[0] = (struct image_segment){0, 0xa0000, 0, 16};
 	kernel.segments[1] = (struct image_segment){0xc0000, (4 << 20) - 0xc0000, 0, 16};
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, NULL, &error), 0);
 	assert_true(multiboot_load(&kernel, image, &initrd, "k", "", &ram, &entry, &error) < 0);
 	ram_destroy(&ram);
 }
@@ -528,7 +528,7 @@ static void test_low_pvh(void **state)
 	for (i = 0; i < LOW_SEGMENTS; i++) {
 		*segment = low_segments[i];
 		elf.pvh_entry = segment->gpa;
-		assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, &error), 0);
+		assert_int_equal(ram_create(&ram, &ram_layout_pc, 4 << 20, NULL, NULL, &error), 0);
 		assert_int_equal(pvh_load(&elf, image, &initrd, "quiet", &ram, 0xe0000, &entry,
 					  &error),
 				 0);
@@ -564,7 +564,7 @@ static void test_low_flat(void **state)
 
 	(void)state;
 	memset(code, 0xf4, sizeof(code));
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 2 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 2 << 20, NULL, NULL, &error), 0);
 	for (i = 0; i < 2 * sizeof(addresses) / sizeof(addresses[0]); i++) {
 		segment = (struct image_segment){addresses[i / 2], sizeof(code), 0, sizeof(code)};
 		assert_int_equal(flat_load(code, sizeof(code), segment.gpa,
@@ -584,7 +584,7 @@ static void test_flat(void **state)
 	struct ram ram;
 
 	(void)state;
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, 2 << 20, NULL, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, 2 << 20, NULL, NULL, &error), 0);
 	assert_int_equal(flat_load(code, 2, 0x7c00, FLAT_REAL, &ram, &entry, &error), 0);
 	assert_int_equal(entry.cs, 0);
 	assert_int_equal(entry.rip, 0x7c00);

@@ -30,7 +30,7 @@ static int setup(void **state)
 	memset(&setting, 0, sizeof(setting));
 	assert_int_equal(kvm_system_open(&setting.system, &kvm_backend_engine, NULL, &error), 0);
 	assert_int_equal(kvm_vm_create(&setting.vm, &setting.system, &error), 0);
-	assert_int_equal(ram_create(&setting.ram, &ram_layout_pc, RAM_BYTES, NULL, &error), 0);
+	assert_int_equal(ram_create(&setting.ram, &ram_layout_pc, RAM_BYTES, NULL, NULL, &error), 0);
 	assert_int_equal(ram_attach(&setting.ram, &setting.vm, &error), 0);
 	*state = &setting;
 	return 0;
@@ -243,7 +243,7 @@ static void test_dimms(void **state)
 	struct ram ram;
 	uint64_t base, value = 42;
 
-	assert_int_equal(ram_create(&ram, &ram_layout_pc, RAM_BYTES + 4096, &more, &error), 0);
+	assert_int_equal(ram_create(&ram, &ram_layout_pc, RAM_BYTES + 4096, &more, NULL, &error), 0);
 	assert_int_equal(kvm_vm_create(&vm, &setting->system, &error), 0);
 	assert_int_equal(ram_attach(&ram, &vm, &error), 0);
 	base = ram_end(&ram) - (4ull << 30); /* 6 MiB take a GiB, and each slot another */

@@ -54,8 +54,8 @@ static int setup(void **state)
 	memset(&setting, 0, sizeof(setting));
 	assert_int_equal(kvm_system_open(&setting.system, &kvm_backend_engine, NULL, &error), 0);
 	assert_int_equal(kvm_vm_create(&setting.vm, &setting.system, &error), 0);
-	assert_int_equal(ram_create(&setting.from, &ram_layout_pc, RAM_BYTES, NULL, &error), 0);
-	assert_int_equal(ram_create(&setting.to, &ram_layout_pc, RAM_BYTES, NULL, &error), 0);
+	assert_int_equal(ram_create(&setting.from, &ram_layout_pc, RAM_BYTES, NULL, NULL, &error), 0);
+	assert_int_equal(ram_create(&setting.to, &ram_layout_pc, RAM_BYTES, NULL, NULL, &error), 0);
 	assert_int_equal(ram_attach(&setting.from, &setting.vm, &error), 0);
 	setting.bytes = malloc(PIPE_BYTES);
 	assert_non_null(setting.bytes);

@@ -285,8 +285,7 @@ static const struct type {
 	{"memory-backend", "object", true},
 	{"memory-backend-ram", "memory-backend", false},
 	{"memory-backend-memfd", "memory-backend", false},
-	/* Cannot be made: libvirt 9.0 does not survive that its properties are an error. */
-	{"memory-backend-file", "memory-backend", true},
+	{"memory-backend-file", "memory-backend", false},
 	{"rng-backend", "object", true},
 	{"rng-random", "rng-backend", false},
 	{"rng-builtin", "rng-backend", false},

@@ -17,6 +17,7 @@
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_memory.h"
 #include "cli/qemu/media.h"
+#include "cli/qemu/memory_backend.h"
 #include "cli/qemu/net_user.h"
 #include "cli/qemu/new_image.h"
 #include "cli/qemu/options.h"
@@ -295,15 +296,19 @@ static int add_object(struct hotplug *hotplug, const json_t *arguments, struct e
 {
 	json_t *list = kept(hotplug->line, "object");
 	const char *id = keyval_text(arguments, "id");
-	int result = line_check_object(arguments, error);
+	json_t *object = json_deep_copy(arguments);
+	int result = line_check_object(object, error);
 
-	if (result < 0)
-		return result;
-	if (find(list, "id", id))
-		return error_set(error, EEXIST, "attempt to add duplicate property '%.60s' to object (type 'container')",
-				 id);
-	json_array_append_new(list, json_deep_copy(arguments));
-	return 0;
+	if (result == 0 && memory_backend_is_file(object))
+		result = error_set(error, ENOTSUP,
+				   "memory-backend-file: a machine's own memory alone is in a file: use memory-backend-ram");
+	else if (result == 0 && find(list, "id", id))
+		result = error_set(error, EEXIST,
+				   "attempt to add duplicate property '%.60s' to object (type 'container')", id);
+	if (result == 0)
+		json_array_append(list, object);
+	json_decref(object);
+	return result;
 }
 
 static int delete_object(struct hotplug *hotplug, const json_t *arguments, struct error *error)

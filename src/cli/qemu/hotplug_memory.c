@@ -8,6 +8,7 @@
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_memory.h"
+#include "cli/qemu/memory_backend.h"
 
 /* _OST (ACPI 6.4 §6.3.5): what it is about, and its result. */
 #define OST_EJECT_BY_NOTICE	 0x003
@@ -104,12 +105,13 @@ json_t *hotplug_describe_memory(void *context)
 
 	json_array_foreach(json_object_get(hotplug->line->said, "object"), i, one) {
 		size = 0;
-		if (strncmp(keyval_text(one, "qom-type"), "memory-backend-", 15) != 0 ||
+		if (!memory_backend_is(one) ||
 		    keyval_size(one, "size", 1, &size, NULL) < 0)
 			continue;
 		json_array_append_new(answer, json_pack("{s:s,s:I,s:b,s:b,s:b,s:b,s:[],s:s}", "id", keyval_text(one, "id"), "size",
-							(json_int_t)size, "merge", 0, "dump", 0, "prealloc", 0, "share", 1,
-							"host-nodes", "policy", "default"));
+							(json_int_t)size, "merge", 0, "dump", 0, "prealloc",
+							memory_backend_is_preallocated(one), "share",
+							memory_backend_is_shared(one), "host-nodes", "policy", "default"));
 	}
 	return answer;
 }

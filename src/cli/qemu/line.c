@@ -18,6 +18,7 @@
 #include "cli/qemu/line_firmware.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/line_said.h"
+#include "cli/qemu/memory_backend.h"
 #include "cli/qemu/storage.h"
 #include "machine/inspect.h"
 #include "util/log.h"
@@ -326,23 +327,24 @@ static int examine_display(struct line *line, struct error *error)
 	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 
-int line_check_object(const json_t *object, struct error *error)
+int line_check_object(json_t *object, struct error *error)
 {
-	static const char *const known[] = {"memory-backend-ram", "memory-backend-memfd", "rng-builtin",
-					    "iothread", "secret"};
+	static const char *const known[] = {"rng-builtin", "iothread", "secret"};
 	const char *type, *file;
 	unsigned j;
 
 	type = keyval_text(object, "qom-type");
 	if (!type || !keyval_text(object, "id"))
 		return error_set(error, EINVAL, "-object: TYPE,id=ID is needed");
+	if (memory_backend_is(object))
+		return memory_backend_check(object, error);
 	for (j = 0; j < sizeof(known) / sizeof(known[0]); j++)
 		if (strcmp(type, known[j]) == 0)
 			return 0;
 	file = keyval_text(object, "filename");
 	if (strcmp(type, "rng-random") != 0)
 		return error_set(error, ENOTSUP,
-				 "-object %.60s: use memory-backend-ram, memory-backend-memfd, "
+				 "-object %.60s: use memory-backend-ram, memory-backend-memfd, memory-backend-file, "
 				 "rng-random, rng-builtin, iothread or secret",
 				 type);
 	if (file && strcmp(file, "/dev/urandom") != 0 && strcmp(file, "/dev/random") != 0)
@@ -379,7 +381,7 @@ static int examine_usb(struct line *line, struct error *error)
 
 static int examine_objects(struct line *line, struct error *error)
 {
-	const json_t *object;
+	json_t *object;
 	size_t i;
 	int result = 0;
 
@@ -630,9 +632,9 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	if (!line->has_machine)
 		return 0;
-	if (line_examine_firmware_facts(line, error) < 0 || line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
-	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 ||
-	    examine_objects(line, error) < 0 || examine_nets(line, error) < 0 ||
+	if (line_examine_firmware_facts(line, error) < 0 || examine_objects(line, error) < 0 ||
+	    line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
+	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 || examine_nets(line, error) < 0 ||
 	    examine_folders(line, error) < 0)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)
@@ -644,6 +646,7 @@ int line_examine(struct line *line, struct error *error)
 
 void line_free(struct line *line)
 {
+	line_close_memory(line);
 	drives_close(&line->drives);
 	nets_close(&line->nets);
 	line_forget_firmware_facts(line);

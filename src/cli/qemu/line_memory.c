@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/memory_backend.h"
 
 #define MIB	       (1ull << 20)
 #define MEMORY_DEFAULT (128 * MIB) /* as QEMU's */
@@ -20,9 +22,58 @@ static const json_t *find_object(const struct line *line, const char *id)
 	return NULL;
 }
 
+/* By -machine memory-backend=, or the one node of -numa. */
 static const char *machine_backend(const struct line *line)
 {
-	return keyval_text(json_object_get(line->said, "machine"), "memory-backend");
+	const char *id = keyval_text(json_object_get(line->said, "machine"), "memory-backend");
+
+	return id ? id : keyval_text(json_array_get(json_object_get(line->said, "numa"), 0), "memdev");
+}
+
+/* The machine's; NULL: it has none, or there is none of that name. */
+static const json_t *machine_object(const struct line *line)
+{
+	const char *id = machine_backend(line);
+
+	return id ? find_object(line, id) : NULL;
+}
+
+int line_open_memory(struct line *line, struct error *error)
+{
+	const json_t *object = machine_object(line);
+	int result = object ? memory_backend_open(object, line->config.ram_bytes, &line->config.ram_backing, error) : 0;
+
+	if (result < 0)
+		error_prefix(error, "-object memory-backend-file");
+	return result;
+}
+
+void line_close_memory(struct line *line)
+{
+	if (line->config.ram_backing.has_file)
+		close(line->config.ram_backing.fd);
+	line->config.ram_backing.has_file = false;
+}
+
+/* One node, which has all CPUs and all memory, is what there is anyhow. */
+static int examine_numa(struct line *line, struct error *error)
+{
+	const json_t *nodes = json_object_get(line->said, "numa"), *node = json_array_get(nodes, 0);
+	const char *machine = keyval_text(json_object_get(line->said, "machine"), "memory-backend");
+	const char *memdev = keyval_text(node, "memdev");
+	uint64_t id = 0, bytes = line->config.ram_bytes;
+
+	if (json_array_size(nodes) > 1)
+		return error_set(error, ENOTSUP, "-numa: there is one node: say one, or none");
+	if (keyval_number(node, "nodeid", UINT32_MAX, &id, error) < 0 || keyval_size(node, "mem", MIB, &bytes, error) < 0)
+		return -EINVAL;
+	if (id)
+		return error_set(error, ENOTSUP, "-numa node,nodeid=%llu: there is node 0 alone", (unsigned long long)id);
+	if (bytes != line->config.ram_bytes)
+		return error_set(error, EINVAL, "-numa node,mem=: it has another size than -m");
+	if (memdev && machine && strcmp(memdev, machine) != 0)
+		return error_set(error, EINVAL, "-numa node,memdev=%.60s: -machine has memory-backend=%.60s", memdev, machine);
+	return 0;
 }
 
 static int examine_slots(struct line *line, const json_t *options, struct error *error)
@@ -49,7 +100,7 @@ static int examine_slots(struct line *line, const json_t *options, struct error 
 
 int line_examine_memory(struct line *line, struct error *error)
 {
-	const json_t *options = json_object_get(line->said, "m"), *object;
+	const json_t *options = json_object_get(line->said, "m"), *object = machine_object(line);
 	const char *backend = machine_backend(line);
 	uint64_t *bytes = &line->config.ram_bytes, size = 0;
 
@@ -61,9 +112,8 @@ int line_examine_memory(struct line *line, struct error *error)
 		return error_set(error, EINVAL, "-m: use 1M to %lluG", RAM_MAX_BYTES >> 30);
 	*bytes = (*bytes + 4095) & ~4095ull;
 	if (backend) {
-		object = find_object(line, backend);
-		if (!object)
-			return error_set(error, ENOENT, "-machine memory-backend=%.60s: there is no such -object", backend);
+		if (!object || !memory_backend_is(object))
+			return error_set(error, ENOENT, "the machine's memory (memory-backend=, or -numa memdev=) is %.60s: there is no such -object", backend);
 		if (keyval_size(object, "size", 1, &size, error) < 0)
 			return -EINVAL;
 		if (!options)
@@ -71,7 +121,11 @@ int line_examine_memory(struct line *line, struct error *error)
 		if (size != *bytes)
 			return error_set(error, EINVAL, "-object %.60s has another size than -m", backend);
 	}
-	return examine_slots(line, options, error);
+	if (examine_numa(line, error) < 0 || examine_slots(line, options, error) < 0)
+		return -EINVAL;
+	if (object && memory_backend_is_file(object) && line->config.more_ram.slots)
+		return error_set(error, ENOTSUP, "-m slots=: with a memory-backend-file no memory can come: use memory-backend-memfd");
+	return 0;
 }
 
 static bool is_dimm(const json_t *device)
@@ -122,8 +176,10 @@ int line_dimm_of(const struct line *line, const json_t *device, struct ram_dimm 
 
 	if (!id)
 		return error_set(error, EINVAL, "'memdev' property is not set");
-	if (!object || strncmp(keyval_text(object, "qom-type"), "memory-backend-", 15) != 0)
+	if (!object || !memory_backend_is(object))
 		return error_set(error, ENOENT, "Device '%.60s' not found: memdev= names an -object memory-backend-ram", id);
+	if (memory_backend_is_file(object))
+		return error_set(error, ENOTSUP, "memdev=%.60s: a pc-dimm is in no file: use memory-backend-memfd", id);
 	if (is_taken(line, device, id))
 		return error_set(error, EBUSY, "can't use already busy memdev: %.60s", id);
 	if (keyval_size(object, "size", 1, &size, error) < 0 ||

@@ -4,8 +4,12 @@
 
 #include "cli/qemu/line_state.h"
 
-/* -m, -machine memory-backend. 0, or -EINVAL, -ENOENT and `error`. */
+/* -m, -machine memory-backend, -numa. 0, or -EINVAL, -ENOENT and `error`. */
 int line_examine_memory(struct line *line, struct error *error);
+
+/* Open the file that it is in, if it is in one. 0, or -errno and `error`. */
+int line_open_memory(struct line *line, struct error *error);
+void line_close_memory(struct line *line);
 
 /* What a pc-dimm is, checked; its slot and address as far as it says them. 0, or -errno and `error`. */
 int line_dimm_of(const struct line *line, const json_t *device, struct ram_dimm *dimm, struct error *error);

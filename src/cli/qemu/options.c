@@ -66,6 +66,11 @@ static const struct property smp_properties[] = {
 	{"maxcpus", PROPERTY_NUMBER}, {NULL},
 };
 
+static const struct property numa_properties[] = {
+	{"type", PROPERTY_TEXT, "node"}, {"nodeid", PROPERTY_NUMBER}, {"cpus", PROPERTY_TEXT, NULL, true},
+	{"memdev", PROPERTY_TEXT},	 {"mem", PROPERTY_SIZE},      {NULL},
+};
+
 static const struct property memory_properties[] = {
 	{"size", PROPERTY_TEXT}, {"slots", PROPERTY_NUMBER}, {"maxmem", PROPERTY_TEXT}, {NULL}};
 
@@ -310,6 +315,7 @@ static const struct qemu_option {
 	{"enable-kvm", FLAG, NULL, NULL, NULL, "as -accel kvm"},
 	{"cpu", TEXT, NULL, NULL, "MODEL[,FEATURE=on|off]...", "the CPUs' model; help lists them"},
 	{"smp", MERGED, "cpus", smp_properties, "N[,sockets=N][,cores=N][,threads=N]", "how many CPUs", "smp-opts"},
+	{"numa", EACH, "type", numa_properties, "node[,nodeid=0][,cpus=..][,memdev=ID]", "the one node that there is, and its memory"},
 	{"m", MERGED, "size", memory_properties, "SIZE", "memory, as 512M or 4G; a bare number is MiB (128M)", "memory"},
 	{"kernel", TEXT, NULL, NULL, "FILE", "a Linux, PVH or multiboot kernel"},
 	{"initrd", TEXT, NULL, NULL, "FILE", "its initial RAM disk"},
@@ -347,7 +353,7 @@ static const struct qemu_option {
 	{"display", TEXT, NULL, NULL, "none", "the display is seen by monitors' screendump alone"},
 	{"vga", TEXT, NULL, NULL, "std|none", "a graphics adapter (std, with firmware)"},
 
-	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd, rng-random, rng-builtin, iothread, secret; or JSON"},
+	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd|file, rng-random, rng-builtin, iothread, secret; or JSON"},
 	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
 	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID, in SMBIOS, too"},
 	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},
@@ -407,7 +413,6 @@ static const struct qemu_option {
 	{"soundhw", MISSING, .help = "there is no sound"},
 	{"audio", MISSING, .help = "there is no sound"},
 	{"watchdog", MISSING, .help = "use -device i6300esb"},
-	{"numa", MISSING, .help = "memory is one node"},
 	{"mem-path", MISSING, .help = "memory is a memfd: leave it out"},
 	{"icount", MISSING, .help = "instructions are not counted: leave it out"},
 	{"plugin", MISSING, .help = "there are no plug-ins"},

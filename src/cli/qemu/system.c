@@ -19,6 +19,7 @@
 #include "cli/qemu/hotplug_memory.h"
 #include "cli/qemu/line.h"
 #include "cli/qemu/line_devices.h"
+#include "cli/qemu/line_memory.h"
 #include "cli/qemu/named_file.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/served.h"
@@ -350,7 +351,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 
 	line->chardevs.loop = system->loop;
 	line->chardevs.commands = (struct char_mux_commands){.quit = quit_key, .context = system};
-	if (line_examine(line, error) < 0 || line_open_devices(line, error) < 0)
+	if (line_examine(line, error) < 0 || line_open_memory(line, error) < 0 || line_open_devices(line, error) < 0)
 		return -EINVAL;
 	if (line->config.is_confined && !(line->chardevs.door = system->door = door_create(error)))
 		return -EINVAL;
