@@ -478,6 +478,7 @@ struct rtc *rtc_create(const struct rtc_config *config, struct event_loop *loop,
 	pthread_mutex_init(&rtc->lock, NULL);
 	rtc->config = *config;
 	rtc->irq = *irq;
+	rtc->offset_ns = config->offset_s * (int64_t)NS_PER_SECOND;
 	rtc->cmos[REG_A] = A_DIVIDER_32768 | A_RATE_1024HZ;
 	rtc->cmos[REG_B] = B_24_HOURS;
 	fill_machine_cells(rtc);

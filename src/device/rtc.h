@@ -17,6 +17,7 @@ struct rtc_config {
 	uint64_t low_end;	  /* end of RAM below 4 GiB */
 	uint64_t above_4g_bytes;  /* RAM above 4 GiB */
 	unsigned cpus;
+	int64_t offset_s; /* what it shows first, less the time of day */
 	/* The alarm rings, with its interrupt enabled; the clock's lock is held. NULL: nobody wants to know. */
 	void (*alarm)(void *context);
 	void *alarm_context;

@@ -233,6 +233,7 @@ struct board_config {
 	unsigned file_count;
 	bool firmware_has_menu; /* of what to boot, for `boot_menu_ms`; 0: as long as it does by itself */
 	uint16_t boot_menu_ms;
+	int64_t clock_offset_s; /* of its clock, at first */
 	bool firmware_prints; /* its console is the first serial port */
 	struct device_option options[DEVICE_OPTIONS_MAX];
 	unsigned option_count;

@@ -47,6 +47,7 @@ static int add_rtc(struct board *board, struct error *error)
 	    .low_end = ram->low_end,
 	    .above_4g_bytes = ram->high_end - RAM_HIGH_START,
 	    .cpus = __builtin_popcountll(board->config.present_cpus),
+	    .offset_s = board->config.clock_offset_s,
 	    .alarm = ring_alarm,
 	    .alarm_context = board,
 	};

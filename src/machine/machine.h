@@ -64,6 +64,7 @@ struct machine_config {
 	bool has_no_sleep; /* board_config.h */
 	bool firmware_has_menu; /* of what to boot: board_config.h */
 	uint16_t boot_menu_ms;
+	int64_t clock_offset_s; /* what its clock shows when it begins, less the host's time of day */
 	bool firmware_is_silent;      /* its console is the display alone, and not the serial port, too */
 	int print_port;		      /* -1: none */
 	int debug_exit_port;	      /* -1: none */

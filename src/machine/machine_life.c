@@ -209,6 +209,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.has_no_sleep = machine->config.has_no_sleep,
 		.firmware_has_menu = machine->config.firmware_has_menu,
 		.boot_menu_ms = machine->config.boot_menu_ms,
+		.clock_offset_s = machine->config.clock_offset_s,
 		.firmware_prints = !machine->config.firmware_is_silent,
 		.display = machine->config.display,
 		.display_place = machine->config.display_place,

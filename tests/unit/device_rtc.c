@@ -187,6 +187,23 @@ static void test_memory_cells(void **state)
 	assert_int_equal(get(clock, 0x8f), 0x0a); /* bit 7 is the NMI mask */
 }
 
+/* What it shows first is what its owner wants. */
+static void test_offset(void **state)
+{
+	struct clock *clock = *state;
+	struct rtc_config config = {.cpus = 1, .offset_s = -86400, .now_ns = clock_now, .now_context = clock};
+	struct error error;
+	struct rtc *rtc = rtc_create(&config, clock->loop, &clock->fixture.irq, &error), *other = clock->rtc;
+
+	clock->rtc = rtc;
+	assert_int_equal(get(clock, 7), 0x28); /* the day before the leap day */
+	rtc_device_ops.reset(rtc);
+	assert_int_equal(get(clock, 7), 0x28);
+	clock->rtc = other;
+	assert_int_equal(get(clock, 7), 0x29);
+	rtc_device_ops.destroy(rtc);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_update_in_progress, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_periodic_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_alarm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_offset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory_cells, setup, teardown),
 	};
 

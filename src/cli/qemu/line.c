@@ -11,6 +11,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/folders.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/line_clock.h"
 #include "cli/qemu/line_consoles.h"
 #include "cli/qemu/line_cpus.h"
 #include "cli/qemu/line_memory.h"
@@ -634,7 +635,7 @@ int line_examine(struct line *line, struct error *error)
 		return 0;
 	if (line_examine_firmware_facts(line, error) < 0 || examine_objects(line, error) < 0 ||
 	    line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
-	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 || examine_nets(line, error) < 0 ||
+	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 || line_examine_clock(line, error) < 0 || examine_nets(line, error) < 0 ||
 	    examine_folders(line, error) < 0)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)

@@ -78,8 +78,8 @@ static const struct property name_properties[] = {
 	{"guest", PROPERTY_TEXT}, {"process", PROPERTY_TEXT}, {"debug-threads", PROPERTY_BOOL}, {NULL}};
 
 static const struct property rtc_properties[] = {
-	{"base", PROPERTY_TEXT, "utc"},
-	{"clock", PROPERTY_TEXT, "host rt"},
+	{"base", PROPERTY_TEXT},
+	{"clock", PROPERTY_TEXT, "host rt vm"},
 	{"driftfix", PROPERTY_TEXT, "none slew"},
 	{NULL},
 };
@@ -358,7 +358,7 @@ static const struct qemu_option {
 	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID, in SMBIOS, too"},
 	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},
 	{"fw_cfg", EACH, "name", fw_cfg_properties, "NAME,file=FILE|string=TEXT", "a file for the guest, /sys/firmware/qemu_fw_cfg in Linux"},
-	{"rtc", MERGED, NULL, rtc_properties, "base=utc", "the clock shows the host's time"},
+	{"rtc", MERGED, NULL, rtc_properties, "base=utc|localtime|DATE[THH:MM:SS]", "what the clock shows at the start (the host's time, UTC)"},
 	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs); once=LETTERS until the first reset, menu=on", "boot-opts"},
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
