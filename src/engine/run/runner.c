@@ -110,7 +110,8 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 		result = lockstep_attach(cpu);
 	if (result < 0 && !may_fail)
 		return result;
-	return interp_attach(cpu, INTERP_CACHE_SIZE);
+	/* The CPU itself is not in the list yet. */
+	return interp_attach(cpu, vm->code.cpus ? INTERP_CACHE_SIZE_MORE : INTERP_CACHE_SIZE);
 }
 
 static void remove_tiers(struct cpu *cpu)

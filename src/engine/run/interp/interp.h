@@ -9,7 +9,9 @@
 
 #include "engine/run/tier/tier.h"
 
-#define INTERP_CACHE_SIZE (6u << 20) /* bytes a CPU, by default */
+/* Bytes for decoded blocks: of a VM's first CPU, and of each further one, among which programs spread. */
+#define INTERP_CACHE_SIZE      (6u << 20)
+#define INTERP_CACHE_SIZE_MORE (3u << 20)
 
 /* Give `cpu` the interpreter as its last tier, with about so many bytes for decoded blocks. 0 or -ENOMEM. */
 int interp_attach(struct cpu *cpu, size_t cache_size);
