@@ -194,6 +194,7 @@ enum block_operation {
 	BLOCK_DISCARD,	    /* the content doesn't matter any more: reads as it was, or as zeroes */
 	BLOCK_WRITE_ZEROES, /* reads as zeroes from now on */
 	BLOCK_LOOK,	    /* what is known of the range (image.h); is counted nowhere */
+	BLOCK_FILL,	    /* what the images below hold becomes the topmost one's own: no change of the content; likewise */
 };
 
 enum {

@@ -272,3 +272,21 @@ int chain_open(const char *path, int fd, const struct block_options *options, un
 		node_close(base);
 	return result;
 }
+
+static size_t folder_length(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 - path : 0;
+}
+
+const char *chain_name_below(const struct file *below, const char *path)
+{
+	size_t length = folder_length(path);
+
+	if (below->place)
+		return below->place;
+	if (length == folder_length(below->path) && memcmp(below->path, path, length) == 0)
+		return below->path + length;
+	return below->path;
+}

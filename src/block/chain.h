@@ -18,4 +18,10 @@ int chain_open(const char *path, int fd, const struct block_options *options, un
 /* What a qcow2 image is like that is made for what is written on top of others. */
 struct image_creation chain_new_image(uint64_t size);
 
+/*
+ * How an image at `path` calls the one that it is put on. Names are relative to its folder: what is beside it is called by its
+ * name alone, unless it is known where it is. A part of `below`'s, or all of it.
+ */
+const char *chain_name_below(const struct file *below, const char *path);
+
 #endif

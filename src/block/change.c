@@ -89,31 +89,11 @@ struct block_overlay {
 	struct node *node;
 };
 
-static size_t folder_length(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 - path : 0;
-}
-
-/* How an image at `path` calls the one that it is put on. Names are relative to its folder: what is beside it is called by
- * its name alone, unless it is known where it is. */
-static const char *name_below(const struct file *below, const char *path)
-{
-	size_t length = folder_length(path);
-
-	if (below->place)
-		return below->place;
-	if (length == folder_length(below->path) && memcmp(below->path, path, length) == 0)
-		return below->path + length;
-	return below->path;
-}
-
 static int make(const struct block *block, const struct block_overlay_options *options, struct error *error)
 {
 	struct image_creation creation = chain_new_image(block->node->size);
 
-	creation.backing = name_below(&block->node->file, options->path);
+	creation.backing = chain_name_below(&block->node->file, options->path);
 	creation.backing_format = block->info.format;
 	return qcow2_create(options->path, options->fd, &creation, error);
 }

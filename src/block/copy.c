@@ -3,7 +3,8 @@
  * target, piece by piece as a map of bits says. The I/O thread looks at that map for each change:
  *
  *   a backup lets it begin only where nothing is left to be copied; what has to wait is begun by the thread,
- *   a mirror (and a commit, whose target is an image below) sets the bits of what was changed, to be copied again.
+ *   a mirror (and a commit, whose target is an image below) sets the bits of what was changed, to be copied again,
+ *   a stream lets it be: what is changed is in the topmost image then, where its requests (BLOCK_FILL) leave it alone.
  *
  * Bits of a mirror are taken away before a piece is read, so a change that ends later sets them again; those of a
  * backup after it was written. Where a copy begins and ends the disk is frozen, so that no change is under way that
@@ -34,7 +35,9 @@ struct block_copy {
 	struct disk_watch watch; /* the disk's */
 	struct block *block; /* NULL: the disk has gone, or the copy is off it */
 	enum block_copy_kind kind;
-	struct node *target; /* owned, but for a commit's; NULL: the disk is in it now, or it is closed */
+	struct node *target; /* owned, but for a commit's; NULL: the disk is in it now, or it is closed; a stream has none */
+	struct node *base;   /* of a stream, the disk's: what stays below; NULL: nothing does */
+	char *backing;	     /* of a stream: what the image is to call that; NULL: by its path */
 	bool has_borrowed;   /* the target stands on what the disk's topmost image does */
 	bool is_off;	     /* changes are not its matter any more; set while the disk is frozen */
 	void (*changed)(void *context);
@@ -55,8 +58,8 @@ struct block_copy {
 	pthread_cond_t wake;
 	struct block_copy_status status;
 	uint64_t speed, next_ns; /* of a limited one: when it may go on */
-	bool is_ending, is_read;
-	int read_result;
+	bool is_ending, has_request_ended;
+	int request_result;
 };
 
 static uint64_t piece_of(uint64_t offset)
@@ -111,7 +114,13 @@ static uint64_t find_set(const struct block_copy *copy, uint64_t from)
 static bool is_change(const struct block_request *request)
 {
 	return request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH && request->operation != BLOCK_LOOK &&
-	       request->size > 0;
+	       request->operation != BLOCK_FILL && request->size > 0;
+}
+
+/* What changes while it lasts is to be copied again. */
+static bool follows(const struct block_copy *copy)
+{
+	return copy->kind == BLOCK_COPY_MIRROR || copy->kind == BLOCK_COPY_COMMIT;
 }
 
 static struct block_copy *copy_of(struct disk_watch *watch)
@@ -143,7 +152,7 @@ static void changed(struct disk_watch *watch, const struct block_request *reques
 	struct block_copy *copy = copy_of(watch);
 	uint64_t piece, last;
 
-	if (copy->is_off || copy->kind == BLOCK_COPY_BACKUP || !is_change(request) || request->offset >= copy->size)
+	if (copy->is_off || !follows(copy) || !is_change(request) || request->offset >= copy->size)
 		return;
 	last = piece_of(request->offset + request->size - 1);
 	for (piece = piece_of(request->offset); piece <= last && piece < copy->pieces; piece++)
@@ -164,36 +173,47 @@ static void begin_waiting(void *context)
 
 /* --- its thread --- */
 
-static void read_ended(struct block_request *request, int result)
+static void request_ended(struct block_request *request, int result)
 {
 	struct block_copy *copy = request->context;
 
 	pthread_mutex_lock(&copy->lock);
-	copy->read_result = result;
-	copy->is_read = true;
+	copy->request_result = result;
+	copy->has_request_ended = true;
 	pthread_cond_signal(&copy->wake);
 	pthread_mutex_unlock(&copy->lock);
+}
+
+/* Have the disk do one, and wait for it. */
+static int do_request(struct block_copy *copy, struct block_request *request)
+{
+	struct block_request *requests[] = {request};
+
+	request->flags = BLOCK_FREELY;
+	request->complete = request_ended;
+	request->context = copy;
+	copy->has_request_ended = false;
+	block_submit(copy->block, requests, 1);
+	pthread_mutex_lock(&copy->lock);
+	while (!copy->has_request_ended)
+		pthread_cond_wait(&copy->wake, &copy->lock);
+	pthread_mutex_unlock(&copy->lock);
+	return copy->request_result;
 }
 
 static int read_disk(struct block_copy *copy, uint64_t offset, uint64_t size)
 {
 	struct iovec vector = {copy->buffer, size};
-	struct block_request request = {.operation = BLOCK_READ, .flags = BLOCK_FREELY, .offset = offset, .size = size, .vector = &vector,
-					.vector_count = 1, .complete = read_ended, .context = copy};
-	struct block_request *requests[] = {&request};
+	struct block_request request = {.operation = BLOCK_READ, .offset = offset, .size = size, .vector = &vector, .vector_count = 1};
 
-	copy->is_read = false;
-	block_submit(copy->block, requests, 1);
-	pthread_mutex_lock(&copy->lock);
-	while (!copy->is_read)
-		pthread_cond_wait(&copy->wake, &copy->lock);
-	pthread_mutex_unlock(&copy->lock);
-	return copy->read_result;
+	return do_request(copy, &request);
 }
 
-static bool is_zero(const uint8_t *bytes, uint64_t size)
+static int fill_disk(struct block_copy *copy, uint64_t offset, uint64_t size)
 {
-	return !bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0;
+	struct block_request request = {.operation = BLOCK_FILL, .offset = offset, .size = size};
+
+	return do_request(copy, &request);
 }
 
 static int write_target(struct block_copy *copy, uint64_t offset, uint64_t size)
@@ -205,7 +225,7 @@ static int write_target(struct block_copy *copy, uint64_t offset, uint64_t size)
 		part = size - at < PIECE ? size - at : PIECE;
 		/* What a bitmap leaves out is another image's, which zeroes have to hide. Room in an image below is not given
 		 * up while others read there. */
-		if (!copy->bitmap && is_zero(copy->buffer + at, part))
+		if (!copy->bitmap && bytes_are_zero(copy->buffer + at, part))
 			result = copy->target->driver->zero(copy->target, offset + at, part, copy->kind != BLOCK_COPY_COMMIT);
 		else
 			result = node_write_at(copy->target, offset + at, copy->buffer + at, part);
@@ -217,7 +237,7 @@ static int write_target(struct block_copy *copy, uint64_t offset, uint64_t size)
 static int copy_run(struct block_copy *copy, uint64_t piece, unsigned *how_many)
 {
 	uint64_t offset = piece * PIECE, size;
-	bool clears_first = copy->kind != BLOCK_COPY_BACKUP;
+	bool clears_first = follows(copy);
 	unsigned count = 0, i;
 	int result;
 
@@ -229,8 +249,8 @@ static int copy_run(struct block_copy *copy, uint64_t piece, unsigned *how_many)
 	size = (uint64_t)count * PIECE;
 	if (size > copy->size - offset)
 		size = copy->size - offset;
-	result = read_disk(copy, offset, size);
-	if (result == 0)
+	result = copy->kind == BLOCK_COPY_STREAM ? fill_disk(copy, offset, size) : read_disk(copy, offset, size);
+	if (result == 0 && copy->kind != BLOCK_COPY_STREAM)
 		result = write_target(copy, offset, size);
 	for (i = 0; i < count && result == 0 && !clears_first; i++)
 		clear(copy, piece + i);
@@ -295,9 +315,34 @@ static bool turn(struct block_copy *copy, int *result)
 
 static int settle_target(struct block_copy *copy)
 {
-	struct node *target = copy->target;
+	struct node *target = copy->target ? copy->target : copy->block->node;
 
 	return target->driver->settle ? target->driver->settle(target) : target->driver->flush(target);
+}
+
+/* The topmost image holds all that those between it and the base do, which are closed. With the disk frozen. */
+static int let_images_go(struct block_copy *copy)
+{
+	struct node *top = copy->block->node, *above = top, *base = copy->base, *old = top->backing;
+	const char *name = copy->backing;
+	struct error unseen;
+	int result;
+
+	if (!old || old == base)
+		return 0;
+	if (!name && base)
+		name = chain_name_below(&base->file, top->file.path);
+	result = image_set_backing(top, name, base ? base->driver->name : NULL, &unseen);
+	if (result < 0)
+		return result;
+	while (above->backing != base)
+		above = above->backing;
+	above->backing = NULL;
+	top->backing = base;
+	block_fill_info(copy->block);
+	/* They were only read. */
+	node_close(old);
+	return 0;
 }
 
 /* Changes are nobody's matter any more. With the disk frozen. */
@@ -343,7 +388,7 @@ static void *run(void *context)
 		pthread_mutex_lock(&copy->lock);
 		if (has_worked || result < 0)
 			continue;
-		if (copy->kind == BLOCK_COPY_BACKUP)
+		if (!follows(copy))
 			break;
 		is_new = !copy->status.is_ready;
 		copy->status.is_ready = true;
@@ -362,6 +407,8 @@ static void *run(void *context)
 		if (result == 0)
 			result = settle_target(copy);
 		block_freeze(copy->block);
+		if (result == 0 && copy->kind == BLOCK_COPY_STREAM)
+			result = let_images_go(copy);
 		take_off(copy);
 		block_thaw(copy->block);
 		end(copy, result);
@@ -370,6 +417,14 @@ static void *run(void *context)
 }
 
 /* --- from outside --- */
+
+/* Whether a stream is to have what is there. What an image between hides of the base by its end is to be hidden still. */
+static bool is_below(const struct image_extent *extent, bool has_base)
+{
+	if (!extent->is_present)
+		return has_base && extent->is_zero;
+	return extent->depth > 0 && (has_base || !extent->is_zero);
+}
 
 /* What has to be copied: all, or what images down to `base` hold. */
 static int fill(struct block_copy *copy, struct node *base, bool is_new)
@@ -390,8 +445,10 @@ static int fill(struct block_copy *copy, struct node *base, bool is_new)
 		result = image_extent(node, at, copy->size - at, levels, &extent);
 		if (result < 0 || !extent.size)
 			break;
+		if (copy->kind == BLOCK_COPY_STREAM && !is_below(&extent, base))
+			continue;
 		/* Without a base, what no image holds is zeroes, as in a new image; one that was there may hold others. */
-		if (base ? !extent.is_present : is_new && extent.is_zero)
+		if (copy->kind != BLOCK_COPY_STREAM && (base ? !extent.is_present : is_new && extent.is_zero))
 			continue;
 		for (piece = piece_of(at); piece <= piece_of(at + extent.size - 1); piece++)
 			set(copy, piece);
@@ -433,22 +490,52 @@ static int open_target(struct block_copy *copy, const struct block_copy_options 
 	return result;
 }
 
+/* The image below `node` at that path, or NULL. */
+static struct node *find_below(struct node *node, const char *path)
+{
+	do
+		node = node->backing;
+	while (node && strcmp(node->file.path, path) != 0 && !(node->file.place && strcmp(node->file.place, path) == 0));
+	return node;
+}
+
+static int error_no_image(const struct block_copy *copy, const char *path, struct error *error)
+{
+	return error_set(error, ENOENT, "'%.200s' is no image below %s", path, copy->block->info.path);
+}
+
 /* The image below that a commit writes to: it was written to before, so its file is open for that. */
 static int take_base(struct block_copy *copy, const char *path, struct error *error)
 {
-	struct node *node = copy->block->node->backing;
+	struct node *node = path ? find_below(copy->block->node, path) : copy->block->node->backing;
 
 	while (node && node->backing && !path)
 		node = node->backing;
-	while (node && path && strcmp(node->file.path, path) != 0 && !(node->file.place && strcmp(node->file.place, path) == 0))
-		node = node->backing;
 	if (!node)
-		return error_set(error, ENOENT, "'%.200s' is no image below %s", path ? path : "", copy->block->info.path);
+		return error_no_image(copy, path ? path : "", error);
 	if (node->size != copy->size)
 		return error_set(error, EINVAL, "%s has another size than the disk", node->file.path);
 	if (!node_begin_writing(node))
 		return error_set(error, EACCES, "%s is only open for reading", node->file.path);
 	copy->target = node;
+	return 0;
+}
+
+/* The image that stays below a stream's. */
+static int take_stream(struct block_copy *copy, const struct block_copy_options *options, struct error *error)
+{
+	const struct block *block = copy->block;
+
+	if (block->info.is_readonly)
+		return error_set(error, EROFS, "%s is only read", block->info.path);
+	if (block->options.snapshot)
+		return error_set(error, ENOTSUP, "%s has what is written in a temporary file (snapshot)", block->info.path);
+	if (options->path)
+		copy->base = find_below(block->node, options->path);
+	if (options->path && !copy->base)
+		return error_no_image(copy, options->path, error);
+	if (options->backing && !(copy->backing = strdup(options->backing)))
+		return error_set_errno(error, ENOMEM, "a copy");
 	return 0;
 }
 
@@ -464,6 +551,7 @@ static void free_copy(struct block_copy *copy)
 		node_end_writing(copy->target);
 	pthread_cond_destroy(&copy->wake);
 	pthread_mutex_destroy(&copy->lock);
+	free(copy->backing);
 	free(copy->buffer);
 	free(copy->bits);
 	free(copy);
@@ -530,7 +618,9 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 		result = error_set(error, EBUSY, "the bitmap is in use by another operation");
 	if (result == 0 && !copy->pieces)
 		result = error_set(error, EINVAL, "%s is empty", block->info.path);
-	if (result == 0)
+	if (result == 0 && copy->kind == BLOCK_COPY_STREAM)
+		result = take_stream(copy, options, error);
+	else if (result == 0)
 		result = copy->kind == BLOCK_COPY_COMMIT ? take_base(copy, options->path, error)
 							 : open_target(copy, options, error);
 	if (result < 0) {
@@ -539,6 +629,8 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 	}
 	if (copy->kind == BLOCK_COPY_COMMIT)
 		below = copy->target;
+	else if (copy->kind == BLOCK_COPY_STREAM)
+		below = copy->base;
 	else if (options->only_top)
 		below = block->node->backing;
 	block_freeze(block);
@@ -632,7 +724,7 @@ int block_copy_finish(struct block_copy *copy, struct error *error)
 	int result;
 
 	block_copy_look(copy, &status);
-	if (copy->kind == BLOCK_COPY_BACKUP || !status.is_ready || status.has_ended || !block)
+	if (!follows(copy) || !status.is_ready || status.has_ended || !block)
 		return error_set(error, EBUSY, "it is not ready");
 	stop(copy);
 	if (copy->is_off)

@@ -1,6 +1,7 @@
 /*
  * A disk's content, copied while its guest goes on: as it is at one moment (a backup), or as it is at the end, where the
- * disk may go on in the copy (a mirror, and a commit into an image below).
+ * disk may go on in the copy (a mirror, and a commit into an image below), or into the disk's own topmost image, which then
+ * needs those below no longer (a stream).
  *
  * All but what is said otherwise is for one thread, which is not an I/O thread.
  */
@@ -15,11 +16,15 @@ enum block_copy_kind {
 	BLOCK_COPY_BACKUP, /* what the disk held when it began; it ends by itself */
 	BLOCK_COPY_MIRROR, /* it is ready when all is copied, and stays so until it is finished or ended */
 	BLOCK_COPY_COMMIT, /* likewise, into an image below */
+	BLOCK_COPY_STREAM, /* from images below into the topmost; it ends by itself */
 };
 
 struct block_copy_options {
 	enum block_copy_kind kind;
-	const char *path;   /* the target's; of a commit, of the image below (NULL: the lowest) */
+	/* The target's; of a commit, of the image below (NULL: the lowest); of a stream, of the one that stays below (NULL:
+	 * none). */
+	const char *path;
+	const char *backing; /* of a stream: what the image calls the one that stays below (NULL: by its path) */
 	int fd;		    /* of the file at `path`, which stays the caller's; -1: it is opened by its path */
 	const char *format; /* "raw", "qcow2" */
 	bool is_new;	    /* the file is emptied and made an image of the disk's size; else it is one */

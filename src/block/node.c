@@ -1,10 +1,13 @@
 #include "block/node.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "block/lock.h"
 #include "block/vector.h"
+
+#define FILL_BYTES 65536u /* at a time */
 
 int node_read(struct node *node, uint64_t offset, uint64_t size, const struct iovec *vector,
 	      unsigned count)
@@ -33,6 +36,30 @@ int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t
 	struct iovec vector = {(void *)data, size};
 
 	return node->driver->write(node, offset, size, &vector, 1);
+}
+
+int node_fill(struct node *node, uint64_t offset, uint64_t size)
+{
+	const struct node_driver *driver = node->driver;
+	uint8_t *buffer = malloc(FILL_BYTES);
+	struct node_status status;
+	uint64_t part;
+	int result = buffer ? 0 : -ENOMEM;
+
+	for (; size > 0 && result == 0; offset += part, size -= part) {
+		result = driver->status(node, offset, size, &status);
+		part = status.size < size ? status.size : size;
+		if (result < 0 || status.is_allocated)
+			continue;
+		if (part > FILL_BYTES)
+			part = FILL_BYTES;
+		result = node_read_at(node, offset, buffer, part);
+		if (result == 0)
+			result = bytes_are_zero(buffer, part) ? driver->zero(node, offset, part, false)
+						       : node_write_at(node, offset, buffer, part);
+	}
+	free(buffer);
+	return result;
 }
 
 void node_end_writing(struct node *node)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
 
 #include "block/file.h"
@@ -74,11 +75,20 @@ struct node {
 	struct node *backing;	 /* owned, read-only; NULL: none */
 };
 
+/* `size` > 0 */
+static inline bool bytes_are_zero(const uint8_t *bytes, uint64_t size)
+{
+	return !bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
+
 /* Read a range of a node that may end beyond the node: that part is zeroes. */
 int node_read(struct node *node, uint64_t offset, uint64_t size, const struct iovec *vector,
 	      unsigned count);
 int node_read_at(struct node *node, uint64_t offset, void *data, uint64_t size);
 int node_write_at(struct node *node, uint64_t offset, const void *data, uint64_t size);
+
+/* Have the image itself hold a range as it reads, so that what is below need not. Content stays. 0 or -errno. */
+int node_fill(struct node *node, uint64_t offset, uint64_t size);
 
 /* Nobody writes to it from now on: after its settle, by whoever has it for himself. Others may read it, too. */
 void node_end_writing(struct node *node);

@@ -68,7 +68,7 @@ static void count(struct block *block, const struct operation *operation)
 	enum block_count kind;
 	uint64_t now;
 
-	if (request->operation == BLOCK_LOOK)
+	if (request->operation == BLOCK_LOOK || request->operation == BLOCK_FILL)
 		return;
 	kind = kinds[request->operation];
 	of = &block->counts.of[kind];
@@ -226,6 +226,7 @@ static void operation_work(struct job *job)
 		operation->result = driver->discard(node, request->offset, request->size);
 		break;
 	case BLOCK_LOOK: operation->result = look(node, request); break;
+	case BLOCK_FILL: operation->result = node_fill(node, request->offset, request->size); break;
 	case BLOCK_FLUSH: break;
 	}
 }

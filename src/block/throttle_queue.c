@@ -96,7 +96,7 @@ static uint64_t try_to_begin(struct block_throttle *throttle, bool is_write, uin
 static bool is_limited(const struct block_request *request)
 {
 	return !(request->flags & BLOCK_FREELY) && request->operation != BLOCK_FLUSH && request->operation != BLOCK_DISCARD &&
-	       request->operation != BLOCK_LOOK;
+	       request->operation != BLOCK_LOOK && request->operation != BLOCK_FILL;
 }
 
 static void wait_until(struct throttle_queue *queue, uint64_t ns)

@@ -232,6 +232,11 @@ json_t *qmp_blockdev_mirror(struct qmp_call *call)
 	return begin(call, "blockdev-mirror", "mirror");
 }
 
+json_t *qmp_block_stream(struct qmp_call *call)
+{
+	return begin(call, "block-stream", "stream");
+}
+
 json_t *qmp_block_commit(struct qmp_call *call)
 {
 	return begin(call, "block-commit", "commit");

@@ -274,6 +274,37 @@ static void change_by_commit(struct block *block, unsigned round, const uint8_t 
 	}
 }
 
+/* Two images on top: the upper one has all that is above `base` then, or all. */
+static void stream(struct block *block, unsigned round, const char *base)
+{
+	if (round == 100 || round == 300) {
+		put_on_top(block, overlay_path(round / 300));
+	} else if (round == 500) {
+		start_copy(block, BLOCK_COPY_STREAM, base, NULL, false);
+	} else if (round == 800) {
+		wait_for_copy(true);
+		end_copy();
+		assert_string_equal(block_info(block)->path, overlay_path(1));
+		assert_int_equal(unlink(overlay_path(0)), 0);
+		if (!base)
+			assert_int_equal(rename(make_path("random"), overlay_path(0)), 0);
+	} else if (round == 999 && !base) {
+		assert_int_equal(rename(overlay_path(0), make_path("random")), 0);
+	}
+}
+
+static void change_by_stream(struct block *block, unsigned round, const uint8_t *model)
+{
+	(void)model;
+	stream(block, round, NULL);
+}
+
+static void change_by_stream_to_base(struct block *block, unsigned round, const uint8_t *model)
+{
+	(void)model;
+	stream(block, round, make_path("random"));
+}
+
 /* What is done to a disk in a round of random_requests_and; `model` is what it holds when nothing is under way. */
 typedef void disk_change(struct block *block, unsigned round, const uint8_t *model);
 
@@ -390,6 +421,12 @@ static void test_copies(void **state)
 	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_commit, NULL);
 	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_commit, NULL);
 	free(then);
+	random_requests_and("raw", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_stream, overlay_path(1));
+	check_image(overlay_path(1));
+	random_requests_and("qcow2", BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK, change_by_stream, overlay_path(1));
+	random_requests_and("raw", BLOCK_AIO_THREADS, BLOCK_CACHE_WRITEBACK, change_by_stream_to_base, overlay_path(1));
+	random_requests_and("qcow2", BLOCK_AIO_AUTO, BLOCK_CACHE_WRITEBACK, change_by_stream_to_base, overlay_path(1));
+	check_image(overlay_path(1));
 }
 
 /* A disk that goes takes its copy with it. */

@@ -16,7 +16,7 @@ static const struct copy_command {
 } kinds[] = {
 	{"drive-backup", BLOCK_COPY_BACKUP, false},   {"drive-mirror", BLOCK_COPY_MIRROR, false},
 	{"blockdev-backup", BLOCK_COPY_BACKUP, true}, {"blockdev-mirror", BLOCK_COPY_MIRROR, true},
-	{"block-commit", BLOCK_COPY_COMMIT, false},
+	{"block-commit", BLOCK_COPY_COMMIT, false},   {"block-stream", BLOCK_COPY_STREAM, false},
 };
 
 static const struct copy_command *find_kind(const char *command)
@@ -26,6 +26,12 @@ static const struct copy_command *find_kind(const char *command)
 	while (strcmp(kind->command, command) != 0)
 		kind++;
 	return kind;
+}
+
+/* Whether its target is a file that was opened for it. */
+static bool makes_file(const struct copy_command *kind)
+{
+	return kind->kind != BLOCK_COPY_COMMIT && kind->kind != BLOCK_COPY_STREAM && !kind->is_to_node;
 }
 
 static int take_sync(const json_t *arguments, struct block_copy_options *options, struct error *error)
@@ -90,26 +96,46 @@ static int take_file(struct hotplug *hotplug, const json_t *arguments, const str
 	return options->fd < 0 ? options->fd : 0;
 }
 
-/* The image below that a commit goes to: by the name of its file, or of its node. */
-static int take_base(struct hotplug *hotplug, const json_t *arguments, const struct drive *drive,
-		     struct block_copy_options *options, struct error *error)
+/* The path of an image below, by that of its file or by its node's name; NULL: neither is given, or it is the lowest. */
+static int find_below(struct hotplug *hotplug, const json_t *arguments, struct block_copy_options *options,
+		      struct error *error)
 {
-	const char *top = keyval_text(arguments, "top"), *node = keyval_text(arguments, "top-node");
 	const char *name = keyval_text(arguments, "base-node");
 	struct drive *base = name ? drives_find(&hotplug->line->drives, name) : NULL;
 
 	options->path = keyval_text(arguments, "base");
+	if (!name)
+		return 0;
+	if (options->path)
+		return error_set(error, EINVAL, "'base' and 'base-node' cannot be specified at the same time");
+	if (!base)
+		return error_set(error, ENOENT, "Cannot find device='' nor node-name='%.60s'", name);
+	/* A -drive that has an image on top is the lowest there is. */
+	if (!base->is_node && options->kind == BLOCK_COPY_COMMIT)
+		return 0;
+	return drive_locate(&hotplug->line->drives, base, &options->path, &options->fd, &options->format, error);
+}
+
+static int take_base(struct hotplug *hotplug, const json_t *arguments, const struct drive *drive,
+		     struct block_copy_options *options, struct error *error)
+{
+	const char *top = keyval_text(arguments, "top"), *node = keyval_text(arguments, "top-node");
+
 	if ((top && strcmp(top, block_info(drive->block)->path) != 0) ||
 	    (node && strcmp(node, drive->name) != 0 && strcmp(node, drive->node_name) != 0))
 		return error_set(error, ENOTSUP, "only the topmost image is committed: leave top= out");
-	if (!name)
-		return 0;
-	/* A -drive that has an image on top is the lowest there is. */
-	if (base && !base->is_node)
-		return 0;
-	if (!base)
-		return error_set(error, ENOENT, "Cannot find device='' nor node-name='%.60s'", name);
-	return drive_locate(&hotplug->line->drives, base, &options->path, &options->fd, &options->format, error);
+	return find_below(hotplug, arguments, options, error);
+}
+
+static int take_stream(struct hotplug *hotplug, const json_t *arguments, struct block_copy_options *options,
+		       struct error *error)
+{
+	if (keyval_text(arguments, "bottom"))
+		return error_set(error, ENOTSUP, "bottom= is not there: name the image that stays below, with base= or base-node=");
+	options->backing = keyval_text(arguments, "backing-file");
+	if (options->backing && !keyval_text(arguments, "base") && !keyval_text(arguments, "base-node"))
+		return error_set(error, EINVAL, "backing file specified, but streaming the entire chain");
+	return find_below(hotplug, arguments, options, error);
 }
 
 int disk_copies_start(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
@@ -133,13 +159,15 @@ int disk_copies_start(void *context, const char *command, const json_t *argument
 		return result;
 	if (kind->kind == BLOCK_COPY_COMMIT)
 		result = take_base(hotplug, arguments, drive, &options, error);
+	else if (kind->kind == BLOCK_COPY_STREAM)
+		result = take_stream(hotplug, arguments, &options, error);
 	else if (kind->is_to_node)
 		result = take_node(hotplug, arguments, &options, &node, error);
 	else
 		result = take_file(hotplug, arguments, drive->block, &options, error);
 	if (result == 0)
 		result = block_copy_start(drive->block, &options, copy, error);
-	if (kind->kind != BLOCK_COPY_COMMIT && !kind->is_to_node && options.fd >= 0)
+	if (makes_file(kind) && options.fd >= 0)
 		close(options.fd);
 	if (result == 0 && node)
 		node->is_used = true;
@@ -169,6 +197,8 @@ void disk_copies_ended(void *context, const char *command, const json_t *argumen
 
 	if (node && !was_finished)
 		node->is_used = false;
+	if (kind->kind == BLOCK_COPY_STREAM && disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) == 0)
+		drive_let_go_below(drives, drive);
 	if (!was_finished || disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) < 0)
 		return;
 	if (kind->kind == BLOCK_COPY_COMMIT)

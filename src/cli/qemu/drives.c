@@ -490,6 +490,53 @@ void drive_uncover(struct drives *drives, struct drive *drive)
 		snprintf(drive->node_name, sizeof(drive->node_name), "%s", top && top->is_node ? top->name : "");
 }
 
+static bool is_in_chain(struct drives *drives, struct drive *drive, const struct block *block)
+{
+	struct node *image = block_image(block);
+	const char *path, *format;
+	struct error unseen;
+	int fd;
+
+	if (drive_locate(drives, drive, &path, &fd, &format, &unseen) < 0)
+		return false;
+	while (image && strcmp(image_path(image), path) != 0)
+		image = image_below(image);
+	return image;
+}
+
+/* What a node stands on, as it was put there or says itself; NULL: none that has a name. */
+static struct drive *find_below(struct drives *drives, const struct drive *drive)
+{
+	const char *backing = keyval_text(drive->options, "backing");
+
+	if (*drive->below)
+		return drives_find(drives, drive->below);
+	return backing ? drives_find(drives, backing) : NULL;
+}
+
+void drive_let_go_below(struct drives *drives, struct drive *drive)
+{
+	const struct block *block = drive->block;
+	struct drive *top = drive->is_node ? drive : drives_find(drives, drive->node_name), *below, *next, *file;
+	const char *name;
+
+	if (!top || !top->is_node)
+		return;
+	for (below = find_below(drives, top); below && below->is_node && !is_in_chain(drives, below, block); below = next) {
+		next = find_below(drives, below);
+		name = keyval_text(below->options, "file");
+		file = name ? drives_find(drives, name) : NULL;
+		if (file)
+			file->is_used = false;
+		below->is_used = false;
+		below->below[0] = 0;
+	}
+	if (*top->below)
+		snprintf(top->below, sizeof(top->below), "%s", below ? below->name : "");
+	else if (json_object_get(top->options, "backing"))
+		json_object_set_new((json_t *)top->options, "backing", below ? json_string(below->name) : json_null());
+}
+
 void drive_put_on(struct drive *drive, struct drive *below)
 {
 	drive->is_used = true;

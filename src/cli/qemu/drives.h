@@ -60,6 +60,8 @@ int drive_locate(struct drives *drives, struct drive *drive, const char **path, 
 void drive_replace(struct drives *drives, struct drive *old, struct drive *now);
 /* A device's disk is one of the images below now; those that were on top are free. */
 void drive_uncover(struct drives *drives, struct drive *drive);
+/* A device's disk needs some of the images below its topmost no longer: their nodes are free. */
+void drive_let_go_below(struct drives *drives, struct drive *drive);
 /* It was put on top of `below`, whose device has it from now on. */
 void drive_put_on(struct drive *drive, struct drive *below);
 
