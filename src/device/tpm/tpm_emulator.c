@@ -66,6 +66,7 @@ struct tpm_emulator {
 	uint8_t command[TPM_BUFFER_BYTES];
 	size_t command_size;
 	bool is_wanted, is_sent; /* a command waits for the requests before it; its answer is awaited */
+	bool is_cancelled;	 /* the one that waits: once it is sent */
 	bool is_stale;		 /* nobody wants that any more */
 	uint8_t answer[TPM_BUFFER_BYTES];
 	size_t answer_used;
@@ -274,17 +275,6 @@ static void send_command(struct tpm_emulator *emulator)
 		break_off(emulator, "it does not take commands");
 }
 
-/* Whatever can be sent next. */
-static void go_on(struct tpm_emulator *emulator)
-{
-	if (emulator->is_broken)
-		return;
-	if (emulator->count && !emulator->is_asked)
-		send_request(emulator);
-	if (!emulator->count && emulator->is_wanted && !emulator->is_sent)
-		send_command(emulator);
-}
-
 static void enqueue(struct tpm_emulator *emulator, enum tpm_control what, const void *arguments, unsigned size)
 {
 	struct tpm_request *request = &emulator->requests[(emulator->first + emulator->count) % REQUESTS_MAX];
@@ -299,6 +289,22 @@ static void enqueue(struct tpm_emulator *emulator, enum tpm_control what, const 
 	request->size = size;
 	if (size)
 		memcpy(request->arguments, arguments, size);
+}
+
+/* Whatever can be sent next. */
+static void go_on(struct tpm_emulator *emulator)
+{
+	if (emulator->is_broken)
+		return;
+	if (emulator->count && !emulator->is_asked)
+		send_request(emulator);
+	if (emulator->count || !emulator->is_wanted || emulator->is_sent)
+		return;
+	send_command(emulator);
+	if (emulator->is_cancelled && !emulator->is_broken) {
+		enqueue(emulator, CANCEL, NULL, 0);
+		send_request(emulator);
+	}
 }
 
 /* A whole reply to the first request. */
@@ -500,6 +506,7 @@ bool tpm_emulator_submit(struct tpm_emulator *emulator, uint8_t locality, const 
 		memcpy(emulator->command, command, size);
 		emulator->command_size = size;
 		emulator->is_wanted = true;
+		emulator->is_cancelled = false;
 		go_on(emulator);
 		if (emulator->is_broken)
 			event_timer_set(&emulator->failure, monotonic_ns(), 0);
@@ -511,7 +518,10 @@ bool tpm_emulator_submit(struct tpm_emulator *emulator, uint8_t locality, const 
 void tpm_emulator_cancel(struct tpm_emulator *emulator)
 {
 	pthread_mutex_lock(&emulator->lock);
-	if (emulator->is_sent && !emulator->is_broken) {
+	/* Before it is sent there is nothing that could be cancelled, nor would anybody remember. */
+	if (emulator->is_wanted) {
+		emulator->is_cancelled = true;
+	} else if (emulator->is_sent && !emulator->is_broken) {
 		enqueue(emulator, CANCEL, NULL, 0);
 		go_on(emulator);
 	}
