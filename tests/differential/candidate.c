@@ -59,8 +59,6 @@ static bool varies_on_amd(const struct candidate *c)
 	switch (instruction->mnemonic) {
 	case ZYDIS_MNEMONIC_MOVSXD: /* to 16 bits: how much of memory it reads */
 		return instruction->operand_width == 16;
-	case ZYDIS_MNEMONIC_PUSH: /* a segment register: how much of the stack it writes */
-		return has_operand(c, ZYDIS_REGCLASS_SEGMENT);
 	case ZYDIS_MNEMONIC_NOP: /* 0F 0D with a register: PREFETCHW or #UD */
 	case ZYDIS_MNEMONIC_PREFETCH:
 	case ZYDIS_MNEMONIC_PREFETCHW:

@@ -122,6 +122,13 @@ bool is_fpu_at(const struct isa_case *test, const struct isa_state *state)
 	return false;
 }
 
+unsigned int1_length_at(const struct isa_case *test, const struct isa_state *state)
+{
+	struct candidate c;
+
+	return decode_at(test, state, &c) && c.instruction.mnemonic == ZYDIS_MNEMONIC_INT1 ? c.instruction.length : 0;
+}
+
 bool is_hidden_at(const struct isa_case *test, const struct isa_state *state)
 {
 	struct candidate c;

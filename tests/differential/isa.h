@@ -170,6 +170,8 @@ uint64_t dead_flags(const struct isa_case *test, uint64_t rip);
 bool is_fpu_at(const struct isa_case *test, const struct isa_state *state);
 /* Whether the engine does not have the instruction there because a test hides it from the engine. */
 bool is_hidden_at(const struct isa_case *test, const struct isa_state *state);
+/* The length of the INT1 at state->rip, 0 if it is something else. */
+unsigned int1_length_at(const struct isa_case *test, const struct isa_state *state);
 /* Whether the instruction at state->rip reaches beyond offset 4 GiB in FS or GS. */
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state);
 /* The text of the case's instructions, one a line. */

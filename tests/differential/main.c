@@ -19,6 +19,7 @@
 #include "engine/x86/host/host.h"
 
 #define RFLAGS_ARITHMETIC 0x8d5ull
+#define RFLAGS_TRAP  0x100ull
 #define RFLAGS_RF    0x10000ull
 #define DEATHS_MAX   3 /* of the host's process, then a class is given up */
 #define KERNEL_START 0x7ffffffff000ull /* TASK_SIZE_MAX */
@@ -94,6 +95,11 @@ static void tolerate(const struct isa_case *test, struct isa_outcome *native,
 	engine->out.rflags &= ~RFLAGS_RF;
 	native->out.rflags &= ~RFLAGS_RF;
 
+	/* AMD's processors raise #GP or #SS for an operand that wraps at 4 GiB, the engine goes on at 0 like Intel's. */
+	if (host.is_amd && test->is_32 && (native->vector == 12 || native->vector == 13) && engine->vector == 14 &&
+	    (engine->cr2 < ISA_PAGE || engine->cr2 >= (1ull << 32) - ISA_PAGE) &&
+	    native->out.rip == engine->out.rip)
+		*engine = *native;
 	/* With more than one access, which one faults first is the processor's choice, and what the
 	 * others have stored by then: CALL may have pushed before it finds its target bad. */
 	if (test->faults_freely && both_fault) {
@@ -155,6 +161,16 @@ static void tolerate(const struct isa_case *test, struct isa_outcome *native,
 	if (native->vector == 17 && native->out.rip != engine->out.rip &&
 	    is_fpu_at(test, &native->out))
 		*engine = *native;
+	/* IRET to a 16-bit stack leaves the kernel's RSP above bit 31, which AMD's processors do not clear. */
+	if (test->is_16) {
+		native->out.gpr[ISA_RSP] = (uint32_t)native->out.gpr[ISA_RSP];
+		engine->out.gpr[ISA_RSP] = (uint32_t)engine->out.gpr[ISA_RSP];
+	}
+	/* A hypervisor that looks at #DB itself gives INT1's on as a fault (KVM on AMD). */
+	if (native->vector == 1 && engine->vector == 1 &&
+	    (!(native->out.rflags & RFLAGS_TRAP) || native->out.rip == test->in.rip) &&
+	    engine->out.rip == native->out.rip + int1_length_at(test, &native->out))
+		engine->out.rip = native->out.rip;
 	/* A jump into an instruction's middle may have found one that a test hides from the engine. */
 	if (engine->vector == 6 && is_hidden_at(test, &engine->out))
 		*engine = *native;

@@ -309,6 +309,21 @@ void insn_make_bad(struct insn *insn, struct insn_form *form, insn_handler *exec
 	*form = (struct insn_form){.class = INSN_HANDLED};
 }
 
+/*
+ * A near branch of 64-bit mode with a 66 prefix: on AMD's processors its operands have 16 bits, and so has
+ * the address that it goes to; Intel's ignore the prefix (AMD APM vol. 3, "Near Branches in 64-Bit Mode";
+ * SDM vol. 2, JMP). Zydis knows it of displacements that shrink only.
+ */
+static bool is_short_branch(const struct decoded *decoded)
+{
+	const ZydisDecodedInstruction *in = decoded->instruction;
+
+	return decoded->rules->is_amd && (decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64 &&
+	       (in->meta.branch_type == ZYDIS_BRANCH_TYPE_SHORT ||
+		in->meta.branch_type == ZYDIS_BRANCH_TYPE_NEAR) &&
+	       (in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->raw.rex.W;
+}
+
 static void describe(struct insn *insn, struct insn_form *form, const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *in = decoded->instruction;
@@ -317,13 +332,15 @@ static void describe(struct insn *insn, struct insn_form *form, const struct dec
 	memset(insn, 0, sizeof(*insn));
 	insn->mnemonic = (uint16_t)in->mnemonic;
 	insn->length = in->length;
-	insn->operand_size = in->operand_width / 8;
+	insn->operand_size = is_short_branch(decoded) ? 2 : in->operand_width / 8;
 	insn->address_size = in->address_width / 8;
 	insn->stack_width = insn->operand_size;
 	if ((decoded->mode & CPU_MODE_CODE_MASK) == CPU_MODE_CODE64)
-		insn->stack_width = in->operand_width == 16 ? 2 : 8;
+		insn->stack_width = insn->operand_size == 2 ? 2 : 8;
 	insn->prefixes = take_prefixes(in);
 	take_operands(insn, in, decoded->operands);
+	if (is_short_branch(decoded) && insn->kind[0] == INSN_OPERAND_MEMORY)
+		insn->memory_size = 2;
 	take_traits(insn, in, decoded->operands, row);
 	if (!is_hidden(in, row, decoded->mode, decoded->rules))
 		insn->execute = isa_bind(insn, decoded, row);

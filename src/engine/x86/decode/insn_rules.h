@@ -15,7 +15,7 @@ struct insn_memo;
 struct insn_rules {
 	const uint32_t *features;  /* by enum cpu_feature_word; NULL: what the host has is there */
 	bool has_lzcnt, has_tzcnt; /* else they are BSR and BSF */
-	bool is_amd;               /* 66 shortens near branches of 64-bit mode */
+	bool is_amd;               /* what 66, F2 and F3 do to branches and NOP: docs/engine.md */
 	struct insn_memo *memo;    /* of what was decoded by these; NULL: there is none. Borrowed */
 };
 

@@ -170,6 +170,16 @@ static void loopne(struct cpu *cpu, const struct insn *insn)
 	loop(cpu, insn, !(cpu->rflags & RFLAGS_ZF));
 }
 
+/* On AMD's processors the last of F2 and F3 says which of the two it is, whatever the opcode. */
+static insn_handler *bind_loop(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
+{
+	if (decoded->rules->is_amd && (insn->prefixes & INSN_REP))
+		return loope;
+	if (decoded->rules->is_amd && (insn->prefixes & INSN_REPNE))
+		return loopne;
+	return row->mnemonic == ZYDIS_MNEMONIC_LOOPE ? loope : loopne;
+}
+
 static void jcxz(struct cpu *cpu, const struct insn *insn)
 {
 	if (!truncate_to(cpu->gpr[CPU_RCX], insn->address_size))
@@ -204,8 +214,8 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_CALL, 1, .argument = 1, .bind = bind_branch, .class = INSN_CALL},
 	{ZYDIS_MNEMONIC_RET, 1, .bind = bind_ret, .class = INSN_RETURN},
 	{ZYDIS_MNEMONIC_LOOP, 1, .execute = loop_always},
-	{ZYDIS_MNEMONIC_LOOPE, 1, .execute = loope},
-	{ZYDIS_MNEMONIC_LOOPNE, 1, .execute = loopne},
+	{ZYDIS_MNEMONIC_LOOPE, 1, .bind = bind_loop},
+	{ZYDIS_MNEMONIC_LOOPNE, 1, .bind = bind_loop},
 	{ZYDIS_MNEMONIC_JCXZ, 1, .execute = jcxz},
 	{ZYDIS_MNEMONIC_JECXZ, 1, .execute = jcxz},
 	{ZYDIS_MNEMONIC_JRCXZ, 1, .execute = jcxz},

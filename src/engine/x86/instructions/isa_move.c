@@ -384,6 +384,21 @@ static void fence(struct cpu *cpu, const struct insn *insn)
 	{ZYDIS_MNEMONIC_CMOV##name, .argument = n, .bind = bind_condition, .class = INSN_COPIED},  \
 	{ZYDIS_MNEMONIC_SET##name, .argument = n | 16, .bind = bind_condition, .class = INSN_COPIED}
 
+static void exchange_r8(struct cpu *cpu, const struct insn *insn)
+{
+	uint64_t r8 = cpu->gpr[8];
+
+	register_write(&cpu->gpr[8], cpu->gpr[CPU_RAX], insn->operand_size);
+	register_write(&cpu->gpr[CPU_RAX], r8, insn->operand_size);
+}
+
+/* F3 90 with REX.B: to AMD's processors it is XCHG of RAX and R8 as it is without F3. */
+static insn_handler *bind_pause(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
+{
+	(void)insn, (void)row;
+	return decoded->rules->is_amd && decoded->instruction->raw.rex.B ? exchange_r8 : relax;
+}
+
 static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_MOV, .bind = bind_mov, .class = INSN_MOVED, .operation = INSN_MOVES, .traits = INSN_LOADS_SEGMENT},
 	{ZYDIS_MNEMONIC_MOVNTI, .bind = bind_mov, .class = INSN_COPIED},
@@ -409,7 +424,7 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_MOVBE, .execute = movbe, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_BOUND, .execute = bound},
 	{ZYDIS_MNEMONIC_NOP, .execute = nop, .class = INSN_NOTHING},
-	{ZYDIS_MNEMONIC_PAUSE, .execute = relax},
+	{ZYDIS_MNEMONIC_PAUSE, .bind = bind_pause},
 	{ZYDIS_MNEMONIC_CLZERO, .execute = clzero},
 	{ZYDIS_MNEMONIC_PREFETCH, .execute = nop, .class = INSN_NOTHING},
 	{ZYDIS_MNEMONIC_PREFETCHNTA, .execute = nop, .class = INSN_NOTHING},

@@ -46,9 +46,10 @@ void execute_push_segment(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t sp = stack_wrap(cpu, cpu->gpr[CPU_RSP] - insn->stack_width);
 
-	/* A 32-bit push of a selector writes 16 bits only (SDM vol. 2, PUSH). */
+	/* A 32-bit push of a selector writes 16 bits only on Intel's processors (SDM vol. 2, PUSH), and zeroes above
+	 * them on AMD's. */
 	mem_write(cpu, CPU_SS, sp, cpu->segment[insn->reg[0]].selector,
-		  insn->stack_width == 8 ? 8 : 2);
+		  insn->stack_width == 8 || cpu->is_amd ? insn->stack_width : 2);
 	stack_set_pointer(cpu, sp);
 }
 

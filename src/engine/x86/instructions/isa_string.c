@@ -304,7 +304,7 @@ STRING_SIZE(8)
 /*
  * CMPS and SCAS compare a with b and go on while REPE's or REPNE's condition holds. A fault in a later
  * iteration shows the flags as they were before the instruction (SDM vol. 2, REP), so they are kept
- * apart until it is done.
+ * apart until it is done. AMD's processors show those of the last iteration that was done.
  */
 #define COMPARE_SIZE(name, T, size, first, second, uses_source)                                    \
 	static void name##size(struct cpu *cpu, const struct insn *insn)                           \
@@ -323,6 +323,8 @@ STRING_SIZE(8)
 			string_advance(&string, CPU_RDI, 1);                                       \
 			string_count(&string, 1);                                                  \
 			any = true;                                                                \
+			if (cpu->is_amd)                                                           \
+				flags_unpack(cpu, ax);                                             \
 			ended = string.is_repeated && (a == b) != !(insn->prefixes & INSN_REPNE);  \
 		}                                                                                  \
 		if (any && (ended || !string.is_repeated || !string.count))                        \

@@ -132,12 +132,12 @@ static void check_xsave_enabled(struct cpu *cpu)
 		cpu_raise(cpu, EXCEPTION_NM);
 }
 
-/* XINUSE; ZMM16-31 count as initial where they don't exist (§13.5.4). */
+/* XINUSE; ZMM16-31 count as initial where they don't exist (§13.5.4), but on AMD's processors. */
 static uint64_t components_in_use(const struct cpu *cpu)
 {
 	uint64_t in_use = bytes_load64(cpu->fpu.area + FPU_IMAGE_XSTATE_BV);
 
-	return is_64bit_mode(cpu) ? in_use : in_use & ~(uint64_t)FPU_HI16_ZMM;
+	return is_64bit_mode(cpu) || cpu->is_amd ? in_use : in_use & ~(uint64_t)FPU_HI16_ZMM;
 }
 
 /* Offset of a component (2 and up) in the compacted form with these components. */
@@ -172,13 +172,13 @@ static unsigned image_size(const struct cpu *cpu, uint64_t components, bool is_c
 	return size;
 }
 
-/* Without the components of the legacy region, nothing before the header is touched. MXCSR belongs
- * to AVX, too, in the standard form. */
-static unsigned first_byte(uint64_t components, bool is_compacted)
+/* Without the components of the legacy region, nothing before the header is touched, but AMD's processors look at
+ * the first byte's page all the same. MXCSR belongs to AVX, too, in the standard form. */
+static unsigned first_byte(const struct cpu *cpu, uint64_t components, bool is_compacted)
 {
 	uint64_t legacy = FPU_X87 | FPU_SSE | (is_compacted ? 0 : FPU_AVX);
 
-	return components & legacy ? 0 : FPU_IMAGE_XSTATE_BV;
+	return cpu->is_amd || components & legacy ? 0 : FPU_IMAGE_XSTATE_BV;
 }
 
 static void write_part(struct cpu *cpu, const struct insn *insn, uint64_t gva, unsigned to,
@@ -229,7 +229,7 @@ static void xsave_standard(struct cpu *cpu, const struct insn *insn, bool is_opt
 
 	check_xsave_enabled(cpu);
 	requested = requested_components(cpu, cpu->xcr0);
-	gva = image_linear(cpu, insn, first_byte(requested, false),
+	gva = image_linear(cpu, insn, first_byte(cpu, requested, false),
 			   image_size(cpu, requested, false), 64, true);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, &features, 8, insn->segment);
 	compose_image(cpu, is_64bit_pointers);
@@ -248,7 +248,7 @@ static void xsave_compacted(struct cpu *cpu, const struct insn *insn, uint64_t e
 	uint64_t header[2];
 
 	requested = requested_components(cpu, enabled);
-	gva = image_linear(cpu, insn, first_byte(requested, true),
+	gva = image_linear(cpu, insn, first_byte(cpu, requested, true),
 			   image_size(cpu, requested, true), 64, true);
 	compose_image(cpu, is_64bit_pointers);
 	in_use = components_in_use(cpu);
