@@ -248,6 +248,7 @@ struct board_config {
 	struct board_vsock *vsock; /* likewise; NULL: there are none */
 	struct board_usb usb;
 	struct board_tpm *tpm; /* likewise; NULL: there is none */
+	struct virtio_console_listener console_listener;
 	const struct virtio_console_port *ports; /* of a console device; its streams outlive the board */
 	unsigned port_count;
 	unsigned console_place; /* of that device on PCI */

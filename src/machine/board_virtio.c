@@ -308,7 +308,8 @@ int board_add_console(struct board *board, struct error *error)
 
 	if (!board->config.port_count)
 		return 0;
-	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count, error);
+	virtio = virtio_console_create(&host, board->config.ports, board->config.port_count,
+				       &board->config.console_listener, error);
 	return virtio ? board_add_virtio(board, "console0", virtio, CLASS_CONSOLE,
 					 board->config.console_place,
 					 board->config.console_interface, error)

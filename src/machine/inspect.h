@@ -182,6 +182,7 @@ struct machine_observer {
 	void (*memory_unplugged)(void *context, unsigned slot);
 	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
 	void (*balloon_changed)(void *context); /* what machine_read_balloon tells; at most once a second */
+	void (*port_changed)(void *context, unsigned port, bool is_open); /* of a console device, by the guest */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */
 	void (*crash_loaded)(void *context); /* it has, and a crash kernel of its own takes over */

@@ -186,6 +186,19 @@ static void balloon_changed(void *context)
 	}
 }
 
+/* board_config.console_listener. */
+static void port_changed(void *context, unsigned port, bool is_open)
+{
+	struct machine *machine = context;
+	struct machine_observer *observer, *next;
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->port_changed)
+			observer->port_changed(observer->context, port, is_open);
+	}
+}
+
 static int create_board(struct machine *machine, struct error *error)
 {
 	struct board_config board = {
@@ -254,6 +267,7 @@ static int create_board(struct machine *machine, struct error *error)
 	board.memory_reported = machine_memory_reported;
 	board.memory_context = machine;
 	board.balloon_listener = (struct virtio_balloon_listener){balloon_changed, machine};
+	board.console_listener = (struct virtio_console_listener){port_changed, machine};
 	board.firmware = boot_firmware(machine->boot);
 	memcpy(board.options, machine->config.devices, sizeof(board.options));
 	memcpy(board.root_ports, machine->config.root_ports, sizeof(board.root_ports));

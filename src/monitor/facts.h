@@ -95,6 +95,9 @@ struct monitor_facts {
 	const json_t *(*find_memory)(void *context, unsigned slot);
 	/* query-memdev's answer, the caller's. NULL: there are none. */
 	json_t *(*describe_memory)(void *context);
+	/* The guest has opened or closed a port of the console device, which `chardevs` tells from then on. Its id; NULL: it
+	 * has none. NULL: nobody knows. */
+	const char *(*port_changed)(void *context, unsigned port, bool is_open);
 	void *change_context;
 	/* End the process, which has no machine. */
 	void (*quit)(void *context);

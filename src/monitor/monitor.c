@@ -129,6 +129,16 @@ static void balloon_changed(void *context)
 		qmp_send_event(monitor, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)bytes));
 }
 
+static void port_changed(void *context, unsigned port, bool is_open)
+{
+	struct monitor *monitor = context;
+	const struct monitor_facts *facts = &monitor->facts;
+	const char *id = facts->port_changed ? facts->port_changed(facts->change_context, port, is_open) : NULL;
+
+	if (id)
+		qmp_send_event(monitor, "VSERPORT_CHANGE", json_pack("{s:s,s:b}", "id", id, "open", is_open));
+}
+
 static void panicked(void *context)
 {
 	struct monitor *monitor = context;
@@ -173,6 +183,7 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.fell_asleep = fell_asleep,
 		.woke_up = woke_up,
 		.balloon_changed = balloon_changed,
+		.port_changed = port_changed,
 		.watchdog = watchdog,
 		.panicked = panicked,
 		.crash_loaded = crash_loaded,

@@ -74,7 +74,7 @@ static struct virtio_device *create_console(struct world *world, const struct vi
 		ports[i].stream = world->streams[i] = char_callback_create(swallow, NULL, &error);
 		fuzz_check(ports[i].stream);
 	}
-	return virtio_console_create(host, ports, 2, &error);
+	return virtio_console_create(host, ports, 2, NULL, &error);
 }
 
 /* What the helper would say to the first requests is there already. */

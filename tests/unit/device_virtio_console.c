@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "device/virtio/console.h"
+#include "util/clock.h"
 #include "virtio_driver.h"
 
 #define BUFFERS	 DRIVER_DATA
@@ -26,18 +27,39 @@ static void print(void *context, const uint8_t *data, size_t size)
 	printed_count[stream] += size;
 }
 
-static void open_console(uint64_t features)
+static struct {
+	unsigned count, port;
+	bool is_open;
+} heard;
+
+static void hear(void *context, unsigned port, bool is_open)
 {
+	(void)context;
+	heard.count++;
+	heard.port = port;
+	heard.is_open = is_open;
+}
+
+/* Without a loop nobody hears. */
+static void open_console_on(struct event_loop *loop, uint64_t features)
+{
+	const struct virtio_console_listener listener = {loop ? hear : NULL, NULL};
 	struct virtio_console_port ports[2] = {{NULL, NULL}, {NULL, "agent"}};
 	struct error error;
 	size_t i;
 
 	driver_init(&driver);
+	driver.host.loop = loop;
 	for (i = 0; i < 2; i++) {
 		ports[i].stream = streams[i] = char_callback_create(print, (void *)i, &error);
 		printed_count[i] = 0;
 	}
-	driver_start(&driver, virtio_console_create(&driver.host, ports, 2, &error), features);
+	driver_start(&driver, virtio_console_create(&driver.host, ports, 2, &listener, &error), features);
+}
+
+static void open_console(uint64_t features)
+{
+	open_console_on(NULL, features);
 }
 
 static void close_console(void)
@@ -187,10 +209,64 @@ static void test_plain(void **state)
 	close_console();
 }
 
+static void stop(void *context)
+{
+	event_loop_stop(context);
+}
+
+/* Have the loop do what there is to do. */
+static void run_loop(struct event_loop *loop)
+{
+	struct event_timer timer = {.expired = NULL};
+
+	assert_int_equal(event_timer_init(&timer, loop, stop, loop), 0);
+	event_timer_set(&timer, monotonic_ns() + 20000000, 0);
+	assert_int_equal(event_loop_run(loop), 0);
+	event_timer_destroy(&timer);
+}
+
+/* With a loop it is that where queues are worked on. */
+static void open_port_on(struct event_loop *loop, bool is_open)
+{
+	const struct driver_buffer buffer = {MESSAGES + 0x800, 8, false};
+	uint32_t written;
+
+	*(struct virtio_console_control *)driver_at(&driver, MESSAGES + 0x800) =
+		(struct virtio_console_control){1, VIRTIO_CONSOLE_PORT_OPEN, is_open};
+	driver_offer(&driver, CONTROL_OUT, &buffer, 1);
+	virtio_notify(driver.virtio, CONTROL_OUT);
+	run_loop(loop);
+	assert_true(driver_take(&driver, CONTROL_OUT, &written));
+}
+
+/* Whom it concerns hears of the ports that the guest opens, and what a reset closes, on the loop. */
+static void test_listener(void **state)
+{
+	struct error error;
+	struct event_loop *loop = event_loop_create(&error);
+
+	(void)state;
+	memset(&heard, 0, sizeof(heard));
+	open_console_on(loop, PORTS);
+	open_port_on(loop, true);
+	assert_int_equal(heard.count, 1);
+	assert_int_equal(heard.port, 1);
+	assert_true(heard.is_open);
+	open_port_on(loop, true); /* as it was */
+	assert_int_equal(heard.count, 1);
+	virtio_set_status(driver.virtio, 0);
+	run_loop(loop);
+	assert_int_equal(heard.count, 2);
+	assert_false(heard.is_open);
+	close_console();
+	event_loop_destroy(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_listener),
 		cmocka_unit_test(test_output),
 		cmocka_unit_test(test_input),
 		cmocka_unit_test(test_plain),

@@ -216,6 +216,16 @@ void facts_look(struct monitor_facts *facts, const struct line *line, const stru
 	renew_array(facts->networks, nets_describe(&line->nets, line->devices));
 }
 
+void facts_set_frontend(struct monitor_facts *facts, const char *chardev, bool is_open)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(facts->chardevs, i, one)
+		if (strcmp(keyval_text(one, "label"), chardev) == 0)
+			json_object_set_new(one, "frontend-open", json_boolean(is_open));
+}
+
 int facts_collect(struct monitor_facts *facts, struct line *line, struct error *error)
 {
 	*facts = (struct monitor_facts){
@@ -229,11 +239,15 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		.disk_context = line,
 		.context = &line->chardevs,
 	};
+	unsigned i;
+
 	if (collect_features(facts, line, error) < 0)
 		return -EINVAL;
 	facts->command_line_options = options_describe();
 	facts->machines = describe_machines();
 	facts->chardevs = chardevs_describe(&line->chardevs);
+	for (i = 0; i < line->config.port_count; i++)
+		facts_set_frontend(facts, keyval_text(line->ports[i], "chardev"), false);
 	facts->chardev_backends = chardevs_describe_backends();
 	facts->tpms = tpm_describe(line);
 	facts->blocks = json_array();

@@ -370,6 +370,15 @@ const char *hotplug_find_device(void *context, unsigned place)
 	return NULL;
 }
 
+const char *hotplug_port_changed(void *context, unsigned port, bool is_open)
+{
+	const struct hotplug *hotplug = context;
+	const json_t *device = hotplug->line->ports[port];
+
+	facts_set_frontend(hotplug->facts, keyval_text(device, "chardev"), is_open);
+	return keyval_text(device, "id");
+}
+
 json_t *hotplug_parse_device(const char *text, struct error *error)
 {
 	return keyval_parse(text, "driver", NULL, false, error);

@@ -11,6 +11,7 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 void hotplug_look(void *context);
 /* monitor_facts.find_device, likewise. */
 const char *hotplug_find_device(void *context, unsigned place);
+const char *hotplug_port_changed(void *context, unsigned port, bool is_open);
 json_t *hotplug_parse_device(const char *text, struct error *error);
 
 /* The machine there is; before it runs. */

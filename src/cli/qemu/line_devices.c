@@ -481,7 +481,7 @@ static int connect_port(struct line *line, const json_t *device, bool is_console
 	port->name = is_console ? NULL : name ? name : "";
 	if (!port->stream)
 		return -EINVAL;
-	line->config.port_count++;
+	line->ports[line->config.port_count++] = device;
 	return 0;
 }
 

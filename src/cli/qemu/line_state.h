@@ -31,6 +31,7 @@ struct line {
 	char accel_reason[256];
 	struct code_cache_file_option code_cache_file;
 	struct machine_config config;
+	const json_t *ports[VIRTIO_CONSOLE_PORTS_MAX]; /* of `config`, the devices that they are */
 
 	struct fdsets fdsets;
 	struct chardevs chardevs;

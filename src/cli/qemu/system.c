@@ -380,6 +380,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.find_device = hotplug_find_device;
 	system->facts.find_cpu = hotplug_find_cpu;
 	system->facts.find_memory = hotplug_find_memory;
+	system->facts.port_changed = hotplug_port_changed;
 	system->facts.describe_memory = hotplug_describe_memory;
 	system->facts.change_context = &system->hotplug;
 	system->monitor = monitor_create(&system->facts, error);

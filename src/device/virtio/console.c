@@ -7,7 +7,8 @@
  * as that is ready, and waits in the queue otherwise. What comes from the stream waits in a small buffer of
  * the port until the guest has it open and has given room; the stream waits behind that.
  *
- * Streams have no end that we would see: a port is open on the host's side always.
+ * Streams have no end that we would see: a port is open on the host's side always. That the guest opens and closes a
+ * port its owner hears.
  */
 #include "device/virtio/console.h"
 
@@ -16,6 +17,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "util/clock.h"
 
 #define QUEUE_SIZE	   64
 #define INPUT_BYTES	   4096
@@ -36,6 +39,7 @@ struct port {
 	/* With the device's lock held: */
 	uint8_t told; /* bits of what is to be told */
 	bool is_open; /* by the guest */
+	bool heard_open; /* ... as the listener has heard */
 	uint8_t loaded_told;
 	bool loaded_open;
 	uint8_t input[INPUT_BYTES]; /* bytes for the guest: `input_count` of them */
@@ -44,6 +48,8 @@ struct port {
 
 struct console {
 	struct virtio_device virtio;
+	struct virtio_console_listener listener;
+	struct event_timer change; /* the listener is to hear of what has changed; if there is one */
 	unsigned count;
 	struct port ports[VIRTIO_CONSOLE_PORTS_MAX];
 };
@@ -192,6 +198,33 @@ static void tell_all(struct console *console)
 		 virtio_is_running(&console->virtio));
 }
 
+/* With the lock held, on any thread. */
+static void note_change(struct console *console)
+{
+	if (console->listener.changed)
+		event_timer_set(&console->change, monotonic_ns(), 0);
+}
+
+/* The loop's thread. */
+static void tell_change(void *context)
+{
+	struct console *console = context;
+	struct port *port;
+	unsigned i;
+	bool is_open, has_changed;
+
+	for (i = 0; i < console->count; i++) {
+		port = &console->ports[i];
+		pthread_mutex_lock(&console->virtio.lock);
+		is_open = port->is_open;
+		has_changed = is_open != port->heard_open;
+		port->heard_open = is_open;
+		pthread_mutex_unlock(&console->virtio.lock);
+		if (has_changed)
+			console->listener.changed(console->listener.context, i, is_open);
+	}
+}
+
 static void obey(struct console *console, const struct virtio_console_control *message)
 {
 	struct port *port = message->id < console->count ? &console->ports[message->id] : NULL;
@@ -211,6 +244,7 @@ static void obey(struct console *console, const struct virtio_console_control *m
 		if (!port)
 			break;
 		port->is_open = message->value;
+		note_change(console);
 		if (port->is_open)
 			deliver_input(port);
 		break;
@@ -277,6 +311,7 @@ static void reset(struct virtio_device *virtio)
 		console->ports[i].is_open = false;
 		console->ports[i].input_count = 0;
 	}
+	note_change(console);
 }
 
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
@@ -306,6 +341,7 @@ static void loaded(struct virtio_device *virtio)
 		console->ports[i].told = console->ports[i].loaded_told;
 		console->ports[i].is_open = console->ports[i].loaded_open;
 	}
+	note_change(console);
 }
 
 static void destroy(struct virtio_device *virtio)
@@ -318,6 +354,8 @@ static void destroy(struct virtio_device *virtio)
 		char_unwatch(console->ports[i].stream, &console->ports[i].ready);
 		char_set_reader(console->ports[i].stream, &none);
 	}
+	if (console->listener.changed)
+		event_timer_destroy(&console->change);
 	virtio_destroy(virtio);
 }
 
@@ -356,7 +394,7 @@ static void open_port(struct console *console, unsigned number,
 
 struct virtio_device *virtio_console_create(const struct virtio_host *host,
 					    const struct virtio_console_port *ports, unsigned count,
-					    struct error *error)
+					    const struct virtio_console_listener *listener, struct error *error)
 {
 	const uint64_t features =
 		1ull << VIRTIO_CONSOLE_F_MULTIPORT | 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE;
@@ -364,6 +402,7 @@ struct virtio_device *virtio_console_create(const struct virtio_host *host,
 	struct virtio_device *virtio;
 	struct console *console;
 	unsigned i;
+	int result;
 
 	for (i = 0; i < 2 * count + 2; i++)
 		sizes[i] = QUEUE_SIZE;
@@ -374,6 +413,15 @@ struct virtio_device *virtio_console_create(const struct virtio_host *host,
 		return NULL;
 	console = console_of(virtio);
 	console->count = count;
+	if (listener && listener->changed) {
+		result = event_timer_init(&console->change, host->loop, tell_change, console);
+		if (result < 0) {
+			error_set_errno(error, -result, "cannot watch a console's ports");
+			virtio_destroy(virtio);
+			return NULL;
+		}
+		console->listener = *listener;
+	}
 	for (i = 0; i < count; i++)
 		open_port(console, i, &ports[i]);
 	return virtio;
