@@ -45,6 +45,13 @@ enum block_aio {
 	BLOCK_AIO_THREADS,  /* preadv and pwritev on threads */
 };
 
+/* What becomes of zeroes that a guest writes as data: QEMU's detect-zeroes=. */
+enum block_zeroes {
+	BLOCK_ZEROES_OFF,   /* they are data */
+	BLOCK_ZEROES_ON,    /* BLOCK_WRITE_ZEROES: many formats need no room for them */
+	BLOCK_ZEROES_UNMAP, /* likewise, and the room that was there is freed; with `discard` */
+};
+
 /* All zero: writable, format probed, write-back, locked, discards ignored. */
 struct block_options {
 	/*
@@ -56,6 +63,7 @@ struct block_options {
 	bool readonly;
 	bool snapshot; /* writes go to a temporary file, the image is only read */
 	bool discard;  /* discards, and zeroes that may unmap, free space in the file */
+	enum block_zeroes zeroes;
 	/* Do not take, or look at, the locks that keep two programs from writing to one image. */
 	bool unlocked;
 	enum block_cache cache;
@@ -67,6 +75,10 @@ struct block_options {
 	 */
 	const char *backing, *backing_format;
 };
+
+/* The name of one of these modes ("off", "on", "unmap"). 0, or -EINVAL. */
+int block_zeroes_parse(const char *text, enum block_zeroes *zeroes);
+const char *block_zeroes_name(enum block_zeroes zeroes);
 
 /* The name of a cache mode ("writeback", ...). 0, or -EINVAL. */
 int block_cache_parse(const char *text, enum block_cache *cache);
@@ -115,6 +127,7 @@ struct block_info {
 	uint64_t size_bytes; /* a multiple of BLOCK_SECTOR_SIZE; block_size reads it while others may resize */
 	bool is_readonly;
 	bool has_write_cache;	 /* a flush does something: not write-through */
+	enum block_zeroes zeroes; /* as in struct block_options */
 	bool can_discard;	 /* discards free space; otherwise they succeed and do nothing */
 	uint32_t block_bytes;	 /* requests of this alignment and size cost no read: a power of 2 */
 	uint32_t discard_bytes;	 /* what a discard frees is a multiple of this, a power of 2 */

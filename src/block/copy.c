@@ -23,6 +23,7 @@
 #include "block/image.h"
 #include "block/lock.h"
 #include "block/qcow2/whole.h"
+#include "block/vector.h"
 #include "util/clock.h"
 #include "util/thread.h"
 

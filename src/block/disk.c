@@ -44,6 +44,26 @@ int block_cache_parse(const char *text, enum block_cache *cache)
 	return -EINVAL;
 }
 
+static const char *const zeroes_names[] = {
+	[BLOCK_ZEROES_OFF] = "off", [BLOCK_ZEROES_ON] = "on", [BLOCK_ZEROES_UNMAP] = "unmap"};
+
+int block_zeroes_parse(const char *text, enum block_zeroes *zeroes)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(zeroes_names) / sizeof(zeroes_names[0]); i++)
+		if (strcmp(text, zeroes_names[i]) == 0) {
+			*zeroes = i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+const char *block_zeroes_name(enum block_zeroes zeroes)
+{
+	return zeroes_names[zeroes];
+}
+
 /* What has come for the I/O thread: requests, calls, ends of jobs and of transfers. */
 static void wake_ready(void *context)
 {
@@ -147,6 +167,7 @@ static void fill_first_info(struct block *block, const struct block_options *opt
 
 	info->is_readonly = !node->is_writable;
 	info->has_write_cache = !block->is_write_through;
+	info->zeroes = options->zeroes;
 	info->can_discard = node->discards;
 	info->block_bytes = node->block_bytes;
 	info->discard_bytes = node->discard_bytes;

@@ -10,7 +10,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/uio.h>
 
 #include "block/file.h"
@@ -74,12 +73,6 @@ struct node {
 	struct file file;	 /* the image's own */
 	struct node *backing;	 /* owned, read-only; NULL: none */
 };
-
-/* `size` > 0 */
-static inline bool bytes_are_zero(const uint8_t *bytes, uint64_t size)
-{
-	return !bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0;
-}
 
 /* Read a range of a node that may end beyond the node: that part is zeroes. */
 int node_read(struct node *node, uint64_t offset, uint64_t size, const struct iovec *vector,

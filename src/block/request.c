@@ -24,6 +24,7 @@ struct operation {
 	struct block *block;
 	struct block_request *request;
 	struct range_hold hold;
+	bool is_zero;	  /* a write of zeroes, which was looked for */
 	bool is_flushing; /* the flush after a write, or of a flush */
 	bool has_flushed;
 	unsigned pending; /* pieces under way */
@@ -215,8 +216,11 @@ static void operation_work(struct job *job)
 						 request->vector, request->vector_count);
 		break;
 	case BLOCK_WRITE:
-		operation->result = driver->write(node, request->offset, request->size,
-						  request->vector, request->vector_count);
+		operation->result =
+			operation->is_zero ? driver->zero(node, request->offset, request->size,
+							  operation->block->info.zeroes == BLOCK_ZEROES_UNMAP)
+					   : driver->write(node, request->offset, request->size,
+							   request->vector, request->vector_count);
 		break;
 	case BLOCK_WRITE_ZEROES:
 		operation->result = driver->zero(node, request->offset, request->size,
@@ -363,7 +367,7 @@ static void operation_go(struct operation *operation)
 	struct block *block = operation->block;
 	struct node *node = block->node;
 	struct extent extents[EXTENTS_MAX];
-	bool is_write = request->operation == BLOCK_WRITE;
+	bool is_write = request->operation == BLOCK_WRITE && !operation->is_zero;
 	int count;
 
 	if (request->operation == BLOCK_READ ||
@@ -468,7 +472,11 @@ void request_start(struct block *block, struct block_request *request)
 		workers_add(block->workers, &operation->job);
 		return;
 	}
-	if (request->operation == BLOCK_READ || request->operation == BLOCK_WRITE || request->operation == BLOCK_LOOK)
+	/* A guest may change its memory while it is looked at: then some of it was zero, and the rest is anyone's guess. */
+	operation->is_zero = request->operation == BLOCK_WRITE && block->info.zeroes != BLOCK_ZEROES_OFF &&
+			     vector_is_zero(request->vector, request->vector_count);
+	if (request->operation == BLOCK_READ || (request->operation == BLOCK_WRITE && !operation->is_zero) ||
+	    request->operation == BLOCK_LOOK)
 		mode = RANGE_SHARED;
 	if (block->node->granule == 0 || take_range(operation, mode))
 		operation_go(operation);

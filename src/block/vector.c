@@ -63,6 +63,16 @@ unsigned vector_part(const struct iovec *vector, unsigned count, uint64_t offset
 	return parts;
 }
 
+bool vector_is_zero(const struct iovec *vector, unsigned count)
+{
+	unsigned i;
+
+	for (i = 0; i < count; i++)
+		if (vector[i].iov_len && !bytes_are_zero(vector[i].iov_base, vector[i].iov_len))
+			return false;
+	return true;
+}
+
 void vector_zero(const struct iovec *vector, unsigned count, uint64_t offset, uint64_t size)
 {
 	struct vector_walk walk = walk_from(vector, count, offset);

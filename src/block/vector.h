@@ -2,8 +2,16 @@
 #ifndef KVIK_BLOCK_VECTOR_H
 #define KVIK_BLOCK_VECTOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/uio.h>
+
+/* `size` > 0 */
+static inline bool bytes_are_zero(const uint8_t *bytes, uint64_t size)
+{
+	return !bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0;
+}
 
 /* Bytes of all buffers; UINT64_MAX when that is no 64-bit number. */
 uint64_t vector_size(const struct iovec *vector, unsigned count);
@@ -14,6 +22,9 @@ uint64_t vector_size(const struct iovec *vector, unsigned count);
  */
 unsigned vector_part(const struct iovec *vector, unsigned count, uint64_t offset, uint64_t size,
 		     struct iovec *part);
+
+/* Whether all buffers hold nothing but zeroes. */
+bool vector_is_zero(const struct iovec *vector, unsigned count);
 
 /* Set, read and write `size` bytes from byte `offset` on. */
 void vector_zero(const struct iovec *vector, unsigned count, uint64_t offset, uint64_t size);

@@ -43,9 +43,10 @@ static const char usage[] =
 	"  -t, --persistent         kvik-nbd: stay when the last client has gone\n"
 	"  -A, --allocation-depth   say of each place in which image of the chain it is\n"
 	"  -n, --nocache, --cache=MODE, --aio=threads|io_uring, --discard=unmap|ignore\n"
+	"      --detect-zeroes=off|on|unmap\n"
 	"      --fork, --pid-file=PATH\n";
 
-enum { OPTION_CACHE = 256, OPTION_AIO, OPTION_DISCARD, OPTION_FORK, OPTION_PID_FILE };
+enum { OPTION_CACHE = 256, OPTION_AIO, OPTION_DISCARD, OPTION_ZEROES, OPTION_FORK, OPTION_PID_FILE };
 
 static int take_word(struct serve *serve, int option, const char *word)
 {
@@ -62,6 +63,10 @@ static int take_word(struct serve *serve, int option, const char *word)
 		else if (strcmp(word, "native") != 0)
 			return image_usage("--aio=%.60s: use threads, native or io_uring", word);
 		return 0;
+	case OPTION_ZEROES:
+		return block_zeroes_parse(word, &serve->block.zeroes) < 0
+			       ? image_usage("--detect-zeroes=%.60s: use off, on or unmap", word)
+			       : 0;
 	default:
 		serve->block.discard = strcmp(word, "unmap") == 0 || strcmp(word, "on") == 0;
 		if (!serve->block.discard && strcmp(word, "ignore") != 0 && strcmp(word, "off") != 0)
@@ -95,6 +100,7 @@ static int take_options(struct serve *serve, int count, char **arguments)
 		{"cache", required_argument, NULL, OPTION_CACHE},
 		{"aio", required_argument, NULL, OPTION_AIO},
 		{"discard", required_argument, NULL, OPTION_DISCARD},
+		{"detect-zeroes", required_argument, NULL, OPTION_ZEROES},
 		{"fork", no_argument, NULL, OPTION_FORK},
 		{"pid-file", required_argument, NULL, OPTION_PID_FILE},
 		{NULL},
@@ -124,6 +130,7 @@ static int take_options(struct serve *serve, int count, char **arguments)
 		case OPTION_PID_FILE: serve->pid_file = optarg; break;
 		case OPTION_CACHE:
 		case OPTION_AIO:
+		case OPTION_ZEROES:
 		case OPTION_DISCARD: status = take_word(serve, option, optarg); break;
 		default: status = image_wrong_option(arguments);
 		}

@@ -429,6 +429,45 @@ static void test_copies(void **state)
 	check_image(overlay_path(1));
 }
 
+/* Zeroes that are written as data take no room in an image, and may give up what was there. */
+static void test_zeroes(void **state)
+{
+	static const char *const formats[] = {"qcow2", "raw"};
+	uint8_t *zeroes = calloc(1, MIB), *data = malloc(MIB);
+	unsigned i, mode;
+
+	(void)state;
+	memset(data, 7, MIB);
+	for (i = 0; i < 2; i++)
+		for (mode = BLOCK_ZEROES_OFF; mode <= BLOCK_ZEROES_UNMAP; mode++) {
+			struct block_options options = {.format = formats[i], .zeroes = mode, .discard = mode == BLOCK_ZEROES_UNMAP};
+			struct block *block = open_started(make_image(formats[i], 4 * MIB), &options);
+			struct image_extent extent;
+
+			assert_int_equal(block_write(block, MIB, data, MIB), 0);
+			assert_int_equal(block_write(block, MIB, zeroes, MIB), 0);
+			assert_int_equal(block_write(block, 2 * MIB, zeroes, MIB), 0);
+			data[0] = 1;
+			assert_int_equal(block_read(block, MIB, data, MIB), 0);
+			assert_memory_equal(data, zeroes, MIB);
+			memset(data, 7, MIB);
+			/* One byte that is none, at the end. */
+			zeroes[MIB - 1] = 1;
+			assert_int_equal(block_write(block, 3 * MIB, zeroes, MIB), 0);
+			zeroes[MIB - 1] = 0;
+			assert_int_equal(block_flush(block), 0);
+			assert_int_equal(image_extent(block_image(block), 2 * MIB, MIB, 0, &extent), 0);
+			assert_int_equal(extent.is_zero, mode != BLOCK_ZEROES_OFF);
+			assert_int_equal(image_extent(block_image(block), MIB, MIB, 0, &extent), 0);
+			assert_int_equal(extent.is_zero, mode == BLOCK_ZEROES_UNMAP || (i == 0 && mode == BLOCK_ZEROES_ON));
+			assert_int_equal(image_extent(block_image(block), 3 * MIB, MIB, 0, &extent), 0);
+			assert_false(extent.is_zero);
+			assert_int_equal(block_close(block, NULL), 0);
+		}
+	free(zeroes);
+	free(data);
+}
+
 /* A disk that goes takes its copy with it. */
 static void test_copy_without_disk(void **state)
 {
@@ -686,7 +725,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),	       cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_qcow2),	       cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_counts),	       cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_counts),	       cmocka_unit_test(test_copies), cmocka_unit_test(test_zeroes),
 		cmocka_unit_test(test_copy_without_disk),
 		cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_disguise),
 		cmocka_unit_test(test_locks),	       cmocka_unit_test(test_wrong_files),

@@ -23,7 +23,7 @@ static const struct property file_properties[] = {
 	{"read-only", PROPERTY_BOOL},
 	{"auto-read-only", PROPERTY_BOOL},
 	{"discard", PROPERTY_TEXT, "ignore unmap"},
-	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
 	{"force-share", PROPERTY_BOOL, "off"},
 	{"cache", PROPERTY_TEXT, NULL, true},
 	{NULL},
@@ -37,7 +37,7 @@ static const struct property format_properties[] = {
 	{"read-only", PROPERTY_BOOL},
 	{"auto-read-only", PROPERTY_BOOL},
 	{"discard", PROPERTY_TEXT, "ignore unmap"},
-	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
 	{"force-share", PROPERTY_BOOL, "off"},
 	{"cache", PROPERTY_TEXT, NULL, true},
 	{"lazy-refcounts", PROPERTY_BOOL},
@@ -186,6 +186,16 @@ static void take_aio(struct source *source, const char *aio)
 		source->block.aio = BLOCK_AIO_THREADS;
 }
 
+/* The most that any of the nodes says. */
+static void take_zeroes(struct source *source, const json_t *options)
+{
+	const char *text = keyval_text(options, "detect-zeroes");
+	enum block_zeroes zeroes;
+
+	if (text && block_zeroes_parse(text, &zeroes) == 0 && zeroes > source->block.zeroes)
+		source->block.zeroes = zeroes;
+}
+
 /* What each node in the chain may say. */
 static void take_common(struct source *source, const json_t *node)
 {
@@ -196,6 +206,7 @@ static void take_common(struct source *source, const json_t *node)
 	source->is_direct |= json_is_true(json_object_get(cache, "direct"));
 	source->no_flush |= json_is_true(json_object_get(cache, "no-flush"));
 	source->block.discard |= discard && strcmp(discard, "unmap") == 0;
+	take_zeroes(source, node);
 }
 
 /* The node that a member names or holds; NULL: neither. */
@@ -343,6 +354,7 @@ static int find_drive(struct source *source, const json_t *options, struct error
 	source->block.serial = keyval_text(options, "serial");
 	source->block.discard = discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0);
 	source->block.unlocked = locking && strcmp(locking, "off") == 0;
+	take_zeroes(source, options);
 	take_aio(source, aio ? aio : keyval_text(options, "file.aio"));
 	return take_cache(source, options, error);
 }
@@ -354,6 +366,9 @@ static int open_source(const struct drives *drives, const struct source *source,
 	struct block_options options;
 	int result, fd;
 
+	if (source->block.zeroes == BLOCK_ZEROES_UNMAP && !source->block.discard)
+		return error_set(error, EINVAL, "setting detect-zeroes to unmap is not allowed without setting discard operation "
+						"to unmap");
 	if (source->fd_plus_1) {
 		/* A confined process makes no rings. */
 		options = source->block;
@@ -684,7 +699,7 @@ json_t *drive_describe_inserted(const struct drive *drive)
 	json_t *inserted =
 		json_pack("{s:s,s:s,s:b,s:s,s:b,s:s,s:i,s:o,s:{s:b,s:b,s:b}}", "file", info->path,
 			  "node-name", *drive->node_name ? drive->node_name : drive->name, "ro", info->is_readonly, "drv", info->format, "encrypted", 0,
-			  "detect_zeroes", "off", "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
+			  "detect_zeroes", block_zeroes_name(info->zeroes), "write_threshold", 0, "image", image_facts_of_chain(block_image(drive->block)), "cache", "writeback",
 			  info->has_write_cache, "direct", drive->is_direct, "no-flush", drive->no_flush);
 
 	describe_backing(inserted, block_image(drive->block));

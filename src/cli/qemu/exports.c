@@ -23,7 +23,7 @@ static const struct property properties[] = {
 	{"read-only", PROPERTY_BOOL},
 	{"auto-read-only", PROPERTY_BOOL},
 	{"discard", PROPERTY_TEXT, "ignore unmap"},
-	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
 	{"force-share", PROPERTY_BOOL, "off"},
 	{"cache", PROPERTY_TEXT, NULL, true},
 	{NULL},

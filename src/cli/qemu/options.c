@@ -142,7 +142,7 @@ static const struct property drive_properties[] = {
 	{"cache.writeback", PROPERTY_BOOL},
 	{"aio", PROPERTY_TEXT, "threads native io_uring"},
 	{"discard", PROPERTY_TEXT, "ignore off unmap on"},
-	{"detect-zeroes", PROPERTY_TEXT, "off"},
+	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
 	{"copy-on-read", PROPERTY_BOOL, "off"},
 	{"serial", PROPERTY_TEXT},
 	{"werror", PROPERTY_TEXT, "report enospc"},
