@@ -48,6 +48,21 @@ static int parse_forward(struct net_option *option, char *value, struct error *e
 	return 0;
 }
 
+static int parse_model(struct net_option *option, const char *value, struct error *error)
+{
+	static const char *const models[] = {
+		[BOARD_NET_VIRTIO] = "virtio", [BOARD_NET_E1000] = "e1000", [BOARD_NET_E1000E] = "e1000e"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+		if (strcmp(value, models[i]) != 0)
+			continue;
+		option->model = i;
+		return 0;
+	}
+	return error_set(error, EINVAL, "model=%s: use virtio, e1000 or e1000e", value);
+}
+
 static int parse_boot(struct net_option *option, const char *value, struct error *error)
 {
 	uint64_t number;
@@ -79,12 +94,8 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->has_mac = true;
 		return mac_parse(value, option->mac, error);
 	}
-	if (strcmp(item, "model") == 0 && value) {
-		option->is_e1000 = strcmp(value, "e1000") == 0;
-		return option->is_e1000 || strcmp(value, "virtio") == 0
-			       ? 0
-			       : error_set(error, EINVAL, "model=%s: use virtio or e1000", value);
-	}
+	if (strcmp(item, "model") == 0 && value)
+		return parse_model(option, value, error);
 	if (strcmp(item, "packed") == 0 && !value) {
 		option->is_packed = true;
 		return 0;
@@ -111,7 +122,7 @@ static int parse_property(struct net_option *option, char *item, struct error *e
 		option->user.hostname = value;
 		return 0;
 	}
-	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS, model=virtio|e1000, boot[=N], rom=FILE or packed",
+	return error_set(error, EINVAL, "%s has no '%s': use %smac=ADDRESS, model=virtio|e1000|e1000e, boot[=N], rom=FILE or packed",
 			 option->tap ? "tap" : "user", item,
 			 option->tap ? "" : "forward=PROTOCOL:PORT:GUESTPORT, restrict, hostname=NAME, tftp=FOLDER, bootfile=NAME, ");
 }
@@ -152,7 +163,7 @@ int net_option_open(const struct net_option *option, unsigned number, struct boa
 
 	*net = (struct board_net){.link = {.fd = -1, .helper = -1},
 				  .is_packed = option->is_packed,
-				  .is_e1000 = option->is_e1000};
+				  .model = option->model};
 	memcpy(net->mac, option->has_mac ? option->mac : first, MAC_BYTES);
 	if (!option->has_mac)
 		net->mac[MAC_BYTES - 1] += number;

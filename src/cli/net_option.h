@@ -9,7 +9,8 @@ struct net_option {
 	char *text; /* owned: what the strings below point into */
 	const char *tap; /* an interface's name; NULL: a network of its own */
 	struct net_user_config user;
-	bool has_mac, is_packed, is_e1000;
+	bool has_mac, is_packed;
+	enum board_net_model model;
 	bool may_boot; /* firmware may boot from it */
 	unsigned boot_plus_1; /* its turn then; 0: behind disks */
 	const char *rom; /* a file; NULL: the one that is installed, where it may boot */

@@ -17,7 +17,12 @@ static const char *const folders[] = {"/usr/lib/ipxe/qemu", "/usr/share/ipxe/qem
 int net_rom_read(const char *name, struct board_net *net, struct error *error)
 {
 	/* These have images for a BIOS and for UEFI. */
-	const char *own = net->is_e1000 ? "efi-e1000.rom" : "efi-virtio.rom", *file = name ? name : own;
+	static const char *const roms[] = {
+		[BOARD_NET_VIRTIO] = "efi-virtio.rom",
+		[BOARD_NET_E1000] = "efi-e1000.rom",
+		[BOARD_NET_E1000E] = "efi-e1000e.rom",
+	};
+	const char *own = roms[net->model], *file = name ? name : own;
 	char path[512];
 	unsigned i;
 

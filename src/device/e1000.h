@@ -1,4 +1,4 @@
-/* Intel's 82540EM, a gigabit network controller on PCI: what -device e1000 is. */
+/* Intel's 82540EM, a gigabit network controller on PCI: what -device e1000 is. struct e1000 is any card of its family. */
 #ifndef KVIK_DEVICE_E1000_H
 #define KVIK_DEVICE_E1000_H
 

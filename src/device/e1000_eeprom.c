@@ -1,8 +1,6 @@
 /* A 93C46: 64 words by Microwire. Commands that write are taken and do nothing. */
 #include "device/e1000_eeprom.h"
 
-#include <stdbool.h>
-
 #define EECD_CLOCK   0x01
 #define EECD_SELECT  0x02
 #define EECD_IN	     0x04
@@ -15,6 +13,9 @@
 #define EERD_START	0x01
 #define EERD_DONE	0x10
 #define EERD_ADDRESS_AT 8
+#define EERD_WIDE_DONE	0x02
+#define EERD_WIDE_ADDRESS_AT 2
+#define EERD_WIDE_ADDRESS    0x3fff
 #define EERD_DATA_AT	16
 
 #define COMMAND_BITS 9 /* a one, two of the operation, six of the address */
@@ -28,7 +29,8 @@
 #define WORD_VENDOR	      0x0e
 #define INTEL		      0x8086
 
-void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_BYTES], uint16_t device_id)
+void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_BYTES], uint16_t device_id,
+		       uint16_t subsystem)
 {
 	uint16_t sum = 0;
 	unsigned i;
@@ -36,7 +38,7 @@ void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_
 	*eeprom = (struct e1000_eeprom){.wires = 0};
 	for (i = 0; i < 3; i++)
 		eeprom->words[i] = mac[2 * i] | mac[2 * i + 1] << 8;
-	eeprom->words[WORD_SUBSYSTEM] = device_id;
+	eeprom->words[WORD_SUBSYSTEM] = subsystem;
 	eeprom->words[WORD_SUBSYSTEM_VENDOR] = INTEL;
 	eeprom->words[WORD_DEVICE] = device_id;
 	eeprom->words[WORD_VENDOR] = INTEL;
@@ -94,12 +96,13 @@ void e1000_eeprom_write_eecd(struct e1000_eeprom *eeprom, uint32_t value)
 	}
 }
 
-uint32_t e1000_eeprom_eerd(const struct e1000_eeprom *eeprom, uint32_t value)
+uint32_t e1000_eeprom_eerd(const struct e1000_eeprom *eeprom, uint32_t value, bool is_wide)
 {
-	unsigned word = value >> EERD_ADDRESS_AT & 0xff;
+	unsigned at = is_wide ? EERD_WIDE_ADDRESS_AT : EERD_ADDRESS_AT;
+	unsigned word = value >> at & (is_wide ? EERD_WIDE_ADDRESS : 0xff);
 
 	if (!(value & EERD_START))
 		return value & 0xffff;
-	return (word << EERD_ADDRESS_AT) | EERD_DONE |
+	return (word << at) | (is_wide ? EERD_WIDE_DONE : EERD_DONE) |
 	       (uint32_t)(word < E1000_EEPROM_WORDS ? eeprom->words[word] : 0xffff) << EERD_DATA_AT;
 }

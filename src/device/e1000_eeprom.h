@@ -2,6 +2,7 @@
 #ifndef KVIK_DEVICE_E1000_EEPROM_H
 #define KVIK_DEVICE_E1000_EEPROM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define E1000_MAC_BYTES	   6
@@ -17,10 +18,12 @@ struct e1000_eeprom {
 };
 
 /* Fill it in for this address, with its checksum; and the four wires that software moves by EECD. */
-void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_BYTES], uint16_t device_id);
+void e1000_eeprom_init(struct e1000_eeprom *eeprom, const uint8_t mac[E1000_MAC_BYTES], uint16_t device_id,
+		       uint16_t subsystem);
 uint32_t e1000_eeprom_read_eecd(const struct e1000_eeprom *eeprom);
 void e1000_eeprom_write_eecd(struct e1000_eeprom *eeprom, uint32_t value);
-/* What EERD shows when this was written to it. */
-uint32_t e1000_eeprom_eerd(const struct e1000_eeprom *eeprom, uint32_t value);
+/* What EERD shows when this was written to it; `is_wide`: with addresses of 14 bits, as the controllers on PCI Express have it
+ * (82574 datasheet §10.2.2.5). */
+uint32_t e1000_eeprom_eerd(const struct e1000_eeprom *eeprom, uint32_t value, bool is_wide);
 
 #endif

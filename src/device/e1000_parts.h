@@ -1,10 +1,14 @@
-/* What the files of an 82540EM share: e1000.c has registers and life, e1000_rings.c sends and receives. */
+/*
+ * What Intel's gigabit cards share: e1000_card.c has windows and life, e1000_rings.c sends and receives. e1000.c is the
+ * 82540EM, whose manual's sections stand here; e1000e.c, e1000e_interrupt.c and e1000e_receive.c are the 82574L.
+ */
 #ifndef KVIK_DEVICE_E1000_PARTS_H
 #define KVIK_DEVICE_E1000_PARTS_H
 
 #include <pthread.h>
 
 #include "device/bus/pci.h"
+#include "device/bus/pci_rom.h"
 #include "device/e1000_eeprom.h"
 #include "device/e1000_transmit.h"
 #include "net/link.h"
@@ -51,7 +55,11 @@
 #define MTA	 0x5200
 #define RAL	 0x5400
 #define VFTA	 0x5600
-#define REGISTERS_END 0x5900
+#define REGISTERS_MAX 0xb700
+#define QUEUES_MAX    2
+#define QUEUE_BYTES   0x100 /* from one queue's registers to the next one's */
+
+#define E1000_WINDOW_BYTES (128 << 10)
 
 #define CTRL_FD	       0x1
 #define CTRL_RST       0x04000000
@@ -87,7 +95,35 @@
 #define PACKETS_AT_ONCE 64
 #define HEADER_BYTES	12 /* of links with headers */
 
+struct e1000;
+
+/* Registers that software reads back as it wrote them, `count` of them, and with which bits. */
+struct e1000_plain {
+	uint16_t first, count;
+	uint32_t mask;
+};
+
+/* What a card's registers are and do. Functions are called with the lock held. */
+struct e1000_model {
+	const char *name;
+	unsigned registers_end; /* beyond, nothing is there; up to REGISTERS_MAX */
+	unsigned queues;	/* that send, up to QUEUES_MAX */
+	const struct e1000_plain *plain; /* up to one without a count */
+	uint16_t phy[PHY_REGISTERS];	 /* at reset */
+	bool has_phy_pages;
+	bool has_messages;
+	void (*reset)(struct e1000 *e1000); /* what isn't zero, beyond what is the same for all */
+	uint32_t (*read)(struct e1000 *e1000, unsigned offset);
+	void (*write)(struct e1000 *e1000, unsigned offset, uint32_t value);
+	/* A queue has sent or received, or another cause has come: bits of ICR as the 82540EM has them. */
+	void (*raise)(struct e1000 *e1000, uint32_t causes, unsigned queue);
+	void (*update_interrupt)(struct e1000 *e1000);
+	/* Hand the pending frame over. False: it waits for descriptors. */
+	bool (*deliver)(struct e1000 *e1000);
+};
+
 struct e1000 {
+	const struct e1000_model *model;
 	struct pci_function function;
 	struct net_link link; /* owned */
 	struct loop_thread thread;
@@ -97,11 +133,12 @@ struct e1000 {
 	pthread_mutex_t lock; /* guards what follows */
 	bool is_held;
 	bool is_down; /* the cable is out */
-	uint32_t registers[REGISTERS_END / 4];
+	uint32_t registers[REGISTERS_MAX / 4];
 	uint16_t phy[PHY_REGISTERS];
 	struct e1000_eeprom eeprom;
 	uint32_t port_address; /* IOADDR */
-	struct e1000_tx_descriptor context;
+	struct e1000_tx_descriptor contexts[QUEUES_MAX]; /* the queues' */
+	uint32_t told; /* causes that a message has gone for */
 	/* Headers of links come before frames. */
 	uint8_t received[HEADER_BYTES + NET_FRAME_MAX + FRAME_MIN + CRC_BYTES];
 	size_t pending; /* bytes of a frame that waits; 0: none does */
@@ -114,17 +151,62 @@ static inline uint32_t *e1000_at(struct e1000 *e1000, unsigned offset)
 	return &e1000->registers[offset / 4];
 }
 
-/* All with the lock held. */
-void e1000_update_interrupt(struct e1000 *e1000);
-void e1000_raise(struct e1000 *e1000, uint32_t causes);
-/* Have the device's thread look at both rings. */
+/* What e1000_card.c and e1000_rings.c have for the models. With the lock held, but for the operations of devices. */
+extern const struct mmio_ops e1000_window_ops; /* E1000_WINDOW_BYTES */
+extern const struct pio_ops e1000_port_ops;
+void e1000_reset(void *device);
+void e1000_hold(void *device);
+void e1000_release(void *device);
+void e1000_save(void *device, struct state_stream *state);
+void e1000_load(void *device, struct state_stream *state);
+void e1000_destroy(void *device);
+
+/* Make one, whose function is to be described next, and complete it. As e1000_create. */
+struct e1000 *e1000_begin(const struct e1000_model *model, const struct net_link *link, const uint8_t mac[E1000_MAC_BYTES],
+			  struct event_loop *loop, struct error *error);
+struct e1000 *e1000_complete(struct e1000 *e1000, struct pci_bus *bus, unsigned slot_function,
+			     const struct pci_rom *rom, struct event_loop *loop, struct error *error);
+
+void e1000_reset_registers(struct e1000 *e1000);
+void e1000_phy_reset(struct e1000 *e1000);
+void e1000_write_plain(struct e1000 *e1000, unsigned offset, uint32_t value);
+void e1000_write_mdic(struct e1000 *e1000, uint32_t value);
+
+/* Have the device's thread look at the rings. */
 void e1000_kick(struct e1000 *e1000);
 /* Send what is there. Whether there may be more. */
 bool e1000_transmit(struct e1000 *e1000);
 bool e1000_is_receiving(struct e1000 *e1000);
-/* Read a frame from the link. False: there is none. */
+/* Read a frame from the link, into `received` behind a link's header. False: there is none. */
 bool e1000_read_frame(struct e1000 *e1000);
 /* Take what comes. Whether the link is to be looked at again: else a frame waits for descriptors. */
 bool e1000_receive(struct e1000 *e1000);
+
+/* A ring by its first register (RDBAL, TDBAL): entries of 16 bytes from the head to the tail, 0 of a ring that is none; and
+ * of one that has some, the address of one behind the head, and moving the head. */
+uint32_t e1000_ring_filled(struct e1000 *e1000, unsigned base);
+uint64_t e1000_ring_entry(struct e1000 *e1000, unsigned base, uint32_t number);
+void e1000_ring_advance(struct e1000 *e1000, unsigned base, uint32_t by);
+
+/* Receive descriptors (§3.2.3). */
+#define RXD_DONE 0x01
+#define RXD_EOP	 0x02
+#define RXD_IXSM 0x04
+#define RXD_VP	 0x08
+
+/* A frame on its way to the driver: without its tag if the driver wants that, and with its CRC. */
+struct e1000_frame {
+	uint8_t *bytes;
+	size_t size;
+	uint8_t status; /* RXD_VP */
+	uint16_t tag;
+};
+
+/* The pending frame, which is counted; and how many bytes it has at most. */
+struct e1000_frame e1000_take_frame(struct e1000 *e1000);
+size_t e1000_frame_room(const struct e1000 *e1000);
+/* By legacy descriptors. */
+bool e1000_deliver(struct e1000 *e1000);
+uint32_t e1000_buffer_bytes(struct e1000 *e1000);
 
 #endif

@@ -1,17 +1,12 @@
 /*
- * An 82540EM's rings (manual §3.2 and §3.3): packets go out when all of their descriptors are there; frames come in
- * when they are wanted and there are descriptors for all of one.
+ * The rings of Intel's gigabit cards (82540EM's manual §3.2 and §3.3): packets go out when all of their descriptors are
+ * there; frames come in when they are wanted and there are descriptors for all of one.
  */
 #include "device/e1000_parts.h"
 
 #include <string.h>
 #include <unistd.h>
 
-/* Receive descriptors (§3.2.3). */
-#define RXD_DONE 0x01
-#define RXD_EOP	 0x02
-#define RXD_IXSM 0x04
-#define RXD_VP	 0x08
 #define DESCRIPTOR_BYTES 16
 #define FRAME_STANDARD	 1514
 #define VLAN_AT		 12
@@ -24,18 +19,7 @@ struct rx_descriptor {
 	uint16_t special;
 };
 
-/* --- interrupts and counters; with the lock held --- */
-
-void e1000_update_interrupt(struct e1000 *e1000)
-{
-	pci_set_intx(&e1000->function, *e1000_at(e1000, ICR) & *e1000_at(e1000, IMS));
-}
-
-void e1000_raise(struct e1000 *e1000, uint32_t causes)
-{
-	*e1000_at(e1000, ICR) |= causes;
-	e1000_update_interrupt(e1000);
-}
+/* --- counters; with the lock held --- */
 
 /* Counters stay at their end (§13.7). */
 static void count(struct e1000 *e1000, unsigned offset)
@@ -62,13 +46,7 @@ void e1000_kick(struct e1000 *e1000)
 
 /* --- rings --- */
 
-static uint64_t ring_at(struct e1000 *e1000, unsigned base, uint32_t index)
-{
-	return ((uint64_t)*e1000_at(e1000, base + 4) << 32 | *e1000_at(e1000, base)) + (uint64_t)index * DESCRIPTOR_BYTES;
-}
-
-/* How many descriptors are there from the head to the tail; 0 of a ring that is none. */
-static uint32_t ring_filled(struct e1000 *e1000, unsigned base)
+uint32_t e1000_ring_filled(struct e1000 *e1000, unsigned base)
 {
 	uint32_t size = *e1000_at(e1000, base + 8) / DESCRIPTOR_BYTES;
 	uint32_t head = *e1000_at(e1000, base + 0x10), tail = *e1000_at(e1000, base + 0x18);
@@ -78,14 +56,17 @@ static uint32_t ring_filled(struct e1000 *e1000, unsigned base)
 	return tail >= head ? tail - head : size - head + tail;
 }
 
-static void advance(struct e1000 *e1000, unsigned base, uint32_t by)
+uint64_t e1000_ring_entry(struct e1000 *e1000, unsigned base, uint32_t number)
 {
-	*e1000_at(e1000, base + 0x10) = (*e1000_at(e1000, base + 0x10) + by) % (*e1000_at(e1000, base + 8) / DESCRIPTOR_BYTES);
+	uint32_t size = *e1000_at(e1000, base + 8) / DESCRIPTOR_BYTES;
+	uint32_t index = (*e1000_at(e1000, base + 0x10) + number) % size;
+
+	return ((uint64_t)*e1000_at(e1000, base + 4) << 32 | *e1000_at(e1000, base)) + (uint64_t)index * DESCRIPTOR_BYTES;
 }
 
-static uint32_t index_of(struct e1000 *e1000, unsigned base, uint32_t number)
+void e1000_ring_advance(struct e1000 *e1000, unsigned base, uint32_t by)
 {
-	return (*e1000_at(e1000, base + 0x10) + number) % (*e1000_at(e1000, base + 8) / DESCRIPTOR_BYTES);
+	*e1000_at(e1000, base + 0x10) = (*e1000_at(e1000, base + 0x10) + by) % (*e1000_at(e1000, base + 8) / DESCRIPTOR_BYTES);
 }
 
 /* --- transmitting; with the lock held --- */
@@ -114,16 +95,9 @@ static void send_frame(void *to, uint8_t *frame, size_t size)
 	(void)sent;
 }
 
-static int read_descriptor(struct e1000 *e1000, uint32_t number, struct e1000_tx_descriptor *descriptor)
-{
-	return pci_dma_read(&e1000->function, ring_at(e1000, TDBAL, index_of(e1000, TDBAL, number)), descriptor,
-			    sizeof(*descriptor));
-}
-
 /* Tell the driver that it is done, if it wants to know. Whether it does. */
-static bool write_back(struct e1000 *e1000, uint32_t number, const struct e1000_tx_descriptor *descriptor)
+static bool write_back(struct e1000 *e1000, uint64_t place, const struct e1000_tx_descriptor *descriptor)
 {
-	uint64_t place = ring_at(e1000, TDBAL, index_of(e1000, TDBAL, number));
 	uint32_t status = descriptor->status | E1000_TXD_DONE;
 
 	if (!(descriptor->command & (E1000_TXD_RS | E1000_TXD_RPS)))
@@ -132,11 +106,12 @@ static bool write_back(struct e1000 *e1000, uint32_t number, const struct e1000_
 	return true;
 }
 
-/* Send a packet of `count` descriptors from the head on, or take a context. Causes of an interrupt. */
-static uint32_t send_descriptors(struct e1000 *e1000, const struct e1000_tx_descriptor *descriptors, uint32_t number)
+/* Send a packet of `number` descriptors from a queue's head on, or take a context. Causes of an interrupt. */
+static uint32_t send_descriptors(struct e1000 *e1000, unsigned queue, const struct e1000_tx_descriptor *descriptors,
+				 uint32_t number)
 {
 	struct e1000_packet packet = {
-		.context = &e1000->context,
+		.context = &e1000->contexts[queue],
 		.first = descriptors,
 		.last = &descriptors[number - 1],
 		.vlan_type = *e1000_at(e1000, VET),
@@ -148,7 +123,7 @@ static uint32_t send_descriptors(struct e1000 *e1000, const struct e1000_tx_desc
 	for (i = 0; i < number; i++) {
 		length = e1000_tx_length(&descriptors[i]);
 		if (e1000_is_context(&descriptors[i])) {
-			e1000->context = descriptors[i];
+			e1000->contexts[queue] = descriptors[i];
 		} else if (length > E1000_TX_MAX - packet.size ||
 			   (length && pci_dma_read(&e1000->function, descriptors[i].address,
 						   packet.frame + packet.size, length) < 0)) {
@@ -160,18 +135,19 @@ static uint32_t send_descriptors(struct e1000 *e1000, const struct e1000_tx_desc
 	if (!is_lost)
 		e1000_send_packet(&packet, send_frame, e1000);
 	for (i = 0; i < number; i++)
-		if (write_back(e1000, i, &descriptors[i]))
+		if (write_back(e1000, e1000_ring_entry(e1000, TDBAL + queue * QUEUE_BYTES, i), &descriptors[i]))
 			causes |= ICR_TXDW;
 	return causes;
 }
 
 /* The next packet, or context. How many descriptors it has; 0: it isn't whole. */
-static uint32_t find_packet(struct e1000 *e1000, struct e1000_tx_descriptor *descriptors)
+static uint32_t find_packet(struct e1000 *e1000, unsigned base, struct e1000_tx_descriptor *descriptors)
 {
-	uint32_t filled = ring_filled(e1000, TDBAL), i;
+	uint32_t filled = e1000_ring_filled(e1000, base), i;
 
 	for (i = 0; i < filled && i < PACKET_DESCRIPTORS; i++) {
-		if (read_descriptor(e1000, i, &descriptors[i]) < 0)
+		if (pci_dma_read(&e1000->function, e1000_ring_entry(e1000, base, i), &descriptors[i],
+				 sizeof(descriptors[i])) < 0)
 			return 0;
 		/* A context may stand before a packet, alone. */
 		if (i == 0 && e1000_is_context(&descriptors[0]))
@@ -183,27 +159,36 @@ static uint32_t find_packet(struct e1000 *e1000, struct e1000_tx_descriptor *des
 	return i == PACKET_DESCRIPTORS ? i : 0;
 }
 
-/* Whether there may be more. */
-bool e1000_transmit(struct e1000 *e1000)
+static bool transmit(struct e1000 *e1000, unsigned queue)
 {
 	static _Thread_local struct e1000_tx_descriptor descriptors[PACKET_DESCRIPTORS];
+	unsigned base = TDBAL + queue * QUEUE_BYTES, packets;
 	uint32_t causes = 0, number = 0;
-	unsigned packets;
 
 	for (packets = 0; packets < PACKETS_AT_ONCE; packets++) {
 		if (e1000->is_held || !(*e1000_at(e1000, TCTL) & TCTL_EN))
 			break;
-		number = find_packet(e1000, descriptors);
+		number = find_packet(e1000, base, descriptors);
 		if (!number)
 			break;
-		causes |= send_descriptors(e1000, descriptors, number);
-		advance(e1000, TDBAL, number);
+		causes |= send_descriptors(e1000, queue, descriptors, number);
+		e1000_ring_advance(e1000, base, number);
 	}
-	if (packets && !ring_filled(e1000, TDBAL))
+	if (packets && !e1000_ring_filled(e1000, base))
 		causes |= ICR_TXQE;
 	if (causes)
-		e1000_raise(e1000, causes);
+		e1000->model->raise(e1000, causes, queue);
 	return packets == PACKETS_AT_ONCE;
+}
+
+bool e1000_transmit(struct e1000 *e1000)
+{
+	bool may_have_more = false;
+	unsigned i;
+
+	for (i = 0; i < e1000->model->queues; i++)
+		may_have_more |= transmit(e1000, i);
+	return may_have_more;
 }
 
 /* --- receiving; with the lock held --- */
@@ -243,14 +228,13 @@ static bool is_wanted(struct e1000 *e1000, const uint8_t *frame)
 	return (frame[0] & 1) && (*e1000_at(e1000, MTA + hash / 32 * 4) >> hash % 32 & 1);
 }
 
-static uint32_t buffer_bytes(struct e1000 *e1000)
+uint32_t e1000_buffer_bytes(struct e1000 *e1000)
 {
 	uint32_t control = *e1000_at(e1000, RCTL), size = 2048u >> (control >> 16 & 3);
 
 	return control & RCTL_BSEX && size < 2048 ? size * 16 : size;
 }
 
-/* Read a frame into `received`, behind a link's header. False: there is none. */
 bool e1000_read_frame(struct e1000 *e1000)
 {
 	size_t skipped = e1000->link.has_header ? 0 : HEADER_BYTES, least = HEADER_BYTES + FRAME_MIN;
@@ -267,27 +251,6 @@ bool e1000_read_frame(struct e1000 *e1000)
 	return true;
 }
 
-/* The frame as it goes to the driver: without its tag if the driver wants that, and with its CRC. */
-static uint8_t *finish_frame(struct e1000 *e1000, size_t *size, struct rx_descriptor *last)
-{
-	uint8_t *frame = e1000->received + HEADER_BYTES;
-
-	*size = e1000->pending;
-	*last = (struct rx_descriptor){.status = RXD_DONE | RXD_EOP | RXD_IXSM};
-	if ((*e1000_at(e1000, CTRL) & CTRL_VME) && is_tagged(e1000, frame)) {
-		last->special = frame[VLAN_AT + 2] << 8 | frame[VLAN_AT + 3];
-		last->status |= RXD_VP;
-		memmove(frame + VLAN_BYTES, frame, VLAN_AT);
-		frame += VLAN_BYTES;
-		*size -= VLAN_BYTES;
-	}
-	if (!(*e1000_at(e1000, RCTL) & RCTL_SECRC)) {
-		memset(frame + *size, 0, CRC_BYTES);
-		*size += CRC_BYTES;
-	}
-	return frame;
-}
-
 static void count_received(struct e1000 *e1000, const uint8_t *frame)
 {
 	count(e1000, TPR);
@@ -298,37 +261,56 @@ static void count_received(struct e1000 *e1000, const uint8_t *frame)
 	count_bytes(e1000, TORL, e1000->pending + CRC_BYTES);
 }
 
-/* Hand the pending frame over. False: it waits for descriptors. */
-static bool deliver(struct e1000 *e1000)
+size_t e1000_frame_room(const struct e1000 *e1000)
 {
-	uint32_t each = buffer_bytes(e1000), needed, i;
-	struct rx_descriptor last, descriptor;
-	size_t size, done = 0, part;
-	uint64_t place, gpa;
-	uint8_t *frame;
+	return e1000->pending + CRC_BYTES;
+}
 
-	/* What is there before a tag is taken off and a CRC put on is at most as much less. */
-	needed = (e1000->pending + CRC_BYTES + each - 1) / each;
-	if (ring_filled(e1000, RDBAL) < needed)
+struct e1000_frame e1000_take_frame(struct e1000 *e1000)
+{
+	struct e1000_frame frame = {.bytes = e1000->received + HEADER_BYTES, .size = e1000->pending};
+
+	count_received(e1000, frame.bytes);
+	if ((*e1000_at(e1000, CTRL) & CTRL_VME) && is_tagged(e1000, frame.bytes)) {
+		frame.tag = frame.bytes[VLAN_AT + 2] << 8 | frame.bytes[VLAN_AT + 3];
+		frame.status = RXD_VP;
+		memmove(frame.bytes + VLAN_BYTES, frame.bytes, VLAN_AT);
+		frame.bytes += VLAN_BYTES;
+		frame.size -= VLAN_BYTES;
+	}
+	if (!(*e1000_at(e1000, RCTL) & RCTL_SECRC)) {
+		memset(frame.bytes + frame.size, 0, CRC_BYTES);
+		frame.size += CRC_BYTES;
+	}
+	e1000->pending = 0;
+	return frame;
+}
+
+bool e1000_deliver(struct e1000 *e1000)
+{
+	uint32_t each = e1000_buffer_bytes(e1000), i;
+	struct rx_descriptor descriptor;
+	struct e1000_frame frame;
+	size_t done = 0, part;
+	uint64_t place;
+
+	if (e1000_ring_filled(e1000, RDBAL) < (e1000_frame_room(e1000) + each - 1) / each)
 		return false;
-	count_received(e1000, e1000->received + HEADER_BYTES);
-	frame = finish_frame(e1000, &size, &last);
-	for (i = 0; done < size; i++, done += part) {
-		place = ring_at(e1000, RDBAL, index_of(e1000, RDBAL, i));
-		part = size - done < each ? size - done : each;
-		descriptor = last;
-		if (done + part < size)
-			descriptor.status = RXD_DONE;
-		descriptor.length = part;
+	frame = e1000_take_frame(e1000);
+	for (i = 0; done < frame.size; i++, done += part) {
+		place = e1000_ring_entry(e1000, RDBAL, i);
+		part = frame.size - done < each ? frame.size - done : each;
+		descriptor = (struct rx_descriptor){.length = part, .status = RXD_DONE};
+		if (done + part == frame.size)
+			descriptor.status |= RXD_EOP | RXD_IXSM | frame.status;
+		descriptor.special = frame.tag;
 		/* Memory that isn't there swallows it, as a bus does. */
-		if (pci_dma_read(&e1000->function, place, &gpa, sizeof(gpa)) == 0) {
-			descriptor.address = gpa;
-			pci_dma_write(&e1000->function, gpa, frame + done, part);
+		if (pci_dma_read(&e1000->function, place, &descriptor.address, sizeof(descriptor.address)) == 0) {
+			pci_dma_write(&e1000->function, descriptor.address, frame.bytes + done, part);
 			pci_dma_write(&e1000->function, place + 8, (uint8_t *)&descriptor + 8, 8);
 		}
 	}
-	advance(e1000, RDBAL, i);
-	e1000->pending = 0;
+	e1000_ring_advance(e1000, RDBAL, i);
 	return true;
 }
 
@@ -357,16 +339,16 @@ bool e1000_receive(struct e1000 *e1000)
 			break;
 		if (e1000->is_down || !fits(e1000) || !is_wanted(e1000, e1000->received + HEADER_BYTES))
 			e1000->pending = 0;
-		else if (deliver(e1000))
+		else if (e1000->model->deliver(e1000))
 			causes |= ICR_RXT0;
 		else
 			waits = true;
 	}
 	/* Descriptors are few: below a half, a quarter or an eighth of the ring (RDMTS). */
 	size = *e1000_at(e1000, RDLEN) / DESCRIPTOR_BYTES;
-	if (causes && ring_filled(e1000, RDBAL) <= size >> (1 + (*e1000_at(e1000, RCTL) >> 8 & 3)))
+	if (causes && e1000_ring_filled(e1000, RDBAL) <= size >> (1 + (*e1000_at(e1000, RCTL) >> 8 & 3)))
 		causes |= ICR_RXDMT0;
 	if (causes)
-		e1000_raise(e1000, causes);
+		e1000->model->raise(e1000, causes, 0);
 	return !waits;
 }

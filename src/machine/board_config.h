@@ -114,6 +114,8 @@ struct board_disk {
 
 #define BOARD_NETS_MAX 8
 
+enum board_net_model { BOARD_NET_VIRTIO, BOARD_NET_E1000, BOARD_NET_E1000E };
+
 /* A network device for the board. */
 #define BOARD_NET_NAME_MAX 63
 
@@ -122,7 +124,7 @@ struct board_net {
 	uint8_t mac[MAC_BYTES];
 	char name[BOARD_NET_NAME_MAX + 1]; /* by which its cable is pulled */
 	unsigned place; /* on PCI */
-	bool is_e1000; /* else: virtio */
+	enum board_net_model model;
 	bool is_packed;
 	enum board_interface interface;
 	/* Of the PCs, for firmware to boot from the network: */

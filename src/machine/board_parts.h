@@ -128,7 +128,7 @@ struct board {
 		char name[BOARD_NET_NAME_MAX + 1];
 		unsigned seat; /* as struct device has it */
 		int helper;    /* the link's, and not owned */
-		struct e1000 *e1000;
+		struct e1000 *e1000; /* or an e1000e */
 		struct virtio_device *virtio; /* one of the two */
 	} nics[BOARD_NETS_MAX];
 	unsigned nic_count;

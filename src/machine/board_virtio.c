@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "device/e1000.h"
+#include "device/e1000e.h"
 #include "device/virtio/console.h"
 #include "device/virtio/disk.h"
 #include "device/virtio/filesystem.h"
@@ -200,19 +200,21 @@ int board_net_helper(const struct board *board, const char *name)
 static int add_e1000(struct board *board, struct board_net *net, const char *name, unsigned place,
 		     const struct pci_rom *rom, struct error *error)
 {
+	bool is_e1000e = net->model == BOARD_NET_E1000E;
 	struct net_link link = net->link;
 	struct board_seat seat;
 	struct e1000 *e1000;
 	int result;
 
 	if (!board->pci)
-		return error_set(error, ENODEV, "%s: an e1000 needs PCI: use --machine pc", name);
+		return error_set(error, ENODEV, "%s: an %s needs PCI: use --machine pc", name,
+				 is_e1000e ? "e1000e" : "e1000");
 	result = board_find_seat(board, name, place, &seat, error);
 	if (result < 0)
 		return result;
 	net->link = (struct net_link){.fd = -1, .helper = -1};
-	e1000 = e1000_create(seat.bus, seat.slot_function, &link, net->mac, rom, NULL, error);
-	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
+	e1000 = (is_e1000e ? e1000e_create : e1000_create)(seat.bus, seat.slot_function, &link, net->mac, rom, NULL, error);
+	result = e1000 ? board_add(board, name, is_e1000e ? &e1000e_device_ops : &e1000_device_ops, e1000, error) : -EINVAL;
 	if (result == 0)
 		keep_nic(board, net, link.helper, e1000, NULL);
 	return result;
@@ -242,8 +244,8 @@ int board_add_net(struct board *board, struct board_net *net, unsigned number, s
 	snprintf(name, sizeof(name), "net%u", number);
 	if (place != BOARD_ANYWHERE)
 		board_add_net_boot(board, net, place);
-	result = net->is_e1000 ? add_e1000(board, net, name, place, &rom, error)
-			       : add_virtio_net(board, net, name, place, &rom, error);
+	result = net->model == BOARD_NET_VIRTIO ? add_virtio_net(board, net, name, place, &rom, error)
+						: add_e1000(board, net, name, place, &rom, error);
 	board_net_close(net);
 	if (result == 0)
 		board_note_seat(board, net->place);

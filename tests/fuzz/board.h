@@ -87,7 +87,7 @@ static inline void fuzz_add_disks(struct board_config *config, struct board_disk
 }
 
 /* A network card, at whose wire frames come and go. */
-static inline void fuzz_add_net(struct fuzz_board *made)
+static inline void fuzz_add_net(struct fuzz_board *made, enum board_kind kind)
 {
 	int ends[2];
 
@@ -96,7 +96,7 @@ static inline void fuzz_add_net(struct fuzz_board *made)
 	made->net = (struct board_net){.link = {.fd = ends[0], .helper = -1},
 				       .mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56},
 				       .place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1b, 0)),
-				       .is_e1000 = true};
+				       .model = kind == BOARD_Q35 ? BOARD_NET_E1000E : BOARD_NET_E1000};
 	made->config.nets = &made->net;
 	made->config.net_count = 1;
 }
@@ -148,7 +148,7 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	made->wire = -1;
 	if (kind == BOARD_PC) {
 		fuzz_add_disks(config, made->disks);
-		fuzz_add_net(made);
+		fuzz_add_net(made, kind);
 	}
 	config->pio = pio_bus_create();
 	config->mmio = mmio_bus_create();

@@ -28,6 +28,7 @@ struct pci_rig {
 	unsigned rises; /* of any line */
 	bool levels[24];
 	unsigned messages;
+	uint32_t last_message; /* its data */
 };
 
 static inline void pci_rig_line(void *context, unsigned gsi, bool level)
@@ -44,7 +45,7 @@ static inline void pci_rig_send(void *context, uint64_t address, uint32_t data)
 	struct pci_rig *rig = context;
 
 	(void)address;
-	(void)data;
+	__atomic_store_n(&rig->last_message, data, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&rig->messages, 1, __ATOMIC_SEQ_CST);
 }
 

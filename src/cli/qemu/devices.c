@@ -194,6 +194,7 @@ static const struct device_driver drivers[] = {
 	{"virtio-net-pci-transitional", NULL, ROLE_NETWORK, "virtio-net-pci-base", true, true, network_properties, "the same"},
 	{"virtio-net-device", NULL, ROLE_NETWORK, "virtio-device", false, true, network_properties, "a network device of a microvm"},
 	{"e1000", "e1000-82540em", ROLE_NETWORK, "e1000-base", true, false, e1000_properties, "a network device: Intel's 82540EM"},
+	{"e1000e", NULL, ROLE_NETWORK, "pci-device", true, false, e1000_properties, "a network device: Intel's 82574L"},
 	{"virtio-rng-pci", "virtio-rng", ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "random numbers"},
 	{"virtio-rng-pci-non-transitional", NULL, ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "the same"},
 	{"virtio-rng-pci-transitional", NULL, ROLE_ENTROPY, "virtio-rng-pci-base", true, true, entropy_properties, "the same"},
@@ -308,7 +309,7 @@ static const struct type {
 static const struct {
 	const char *beginning, *way_out;
 } missing[] = {
-	{"e1000", "use e1000 or virtio-net-pci"},
+	{"e1000", "use e1000, e1000e or virtio-net-pci"},
 	{"rtl8139", "use virtio-net-pci"},
 	{"scsi-", "use scsi-hd or scsi-cd"},
 	{"ide-drive", "use ide-hd or ide-cd"},

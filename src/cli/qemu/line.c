@@ -431,14 +431,19 @@ static int examine_drives(struct line *line, struct error *error)
 static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
 {
 	const char *model = keyval_text(options, "model"), *mac = keyval_text(options, "mac");
-	/* What a PC of QEMU's has. */
-	bool is_e1000 = model ? strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0
-			      : board_kind_is_pc(line->type->board);
+	const char *driver = "virtio-net";
 	json_t *device;
 
-	if (model && !is_e1000 && strncmp(model, "virtio", 6) != 0)
-		return error_set(error, ENOTSUP, "model=%.60s is not there: use virtio or e1000", model);
-	device = json_pack("{s:s,s:s}", "driver", is_e1000 ? "e1000" : "virtio-net", "netdev", network);
+	/* Without a model: what a PC of QEMU's has. */
+	if (!model)
+		model = line->type->board == BOARD_Q35 ? "e1000e" : board_kind_is_pc(line->type->board) ? "e1000" : driver;
+	if (strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0)
+		driver = "e1000";
+	else if (strcmp(model, "e1000e") == 0)
+		driver = "e1000e";
+	else if (strncmp(model, "virtio", 6) != 0)
+		return error_set(error, ENOTSUP, "model=%.60s is not there: use virtio, e1000 or e1000e", model);
+	device = json_pack("{s:s,s:s}", "driver", driver, "netdev", network);
 	if (mac)
 		json_object_set_new(device, "mac", json_string(mac));
 	return json_array_append_new(line->devices, device);

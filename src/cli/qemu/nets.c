@@ -68,7 +68,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	      struct error *error)
 {
 	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
-	const char *name = keyval_text(options, "netdev"), *mac = keyval_text(options, "mac");
+	const char *name = keyval_text(options, "netdev"), *mac = keyval_text(options, "mac"), *driver;
 	struct net *net = name ? find(nets, name) : NULL;
 
 	if (!net)
@@ -79,7 +79,10 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	net->is_used = true;
 	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed"))};
 	strcpy(board->name, net->name);
-	board->is_e1000 = strcmp(keyval_text(options, "driver"), "e1000") == 0;
+	driver = keyval_text(options, "driver");
+	board->model = strcmp(driver, "e1000") == 0	? BOARD_NET_E1000
+		       : strcmp(driver, "e1000e") == 0 ? BOARD_NET_E1000E
+						       : BOARD_NET_VIRTIO;
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
 	if (mac && mac_parse(mac, board->mac, error) < 0)

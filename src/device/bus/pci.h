@@ -110,6 +110,7 @@ struct pci_function {
 	void (*config_written)(struct pci_function *function, unsigned offset, unsigned size);
 	/* Before software reads it: the function may bring it up to date. NULL likewise. */
 	void (*config_reading)(struct pci_function *function, unsigned offset, unsigned size);
+	bool is_express; /* of PCI Express also on bus 0: an endpoint that is integrated there */
 	struct pci_bus *bus;
 	unsigned slot_function;
 	struct pci_bus *secondary; /* behind this bridge; NULL: it is none. Not owned */

@@ -60,6 +60,10 @@ void pci_add_express(struct pci_function *function, unsigned type, uint8_t port)
 		EXPRESS_VERSION | type << EXPRESS_TYPE_SHIFT | (is_port ? EXPRESS_SLOT_THERE : 0));
 	pci_put(config, at + PCI_EXPRESS_DEVICE, 4, DEVICE_ROLE_ERRORS);
 	pci_put(writable, at + PCI_EXPRESS_DEVICE_CONTROL, 2, DEVICE_CONTROL_BITS);
+	function->express = at;
+	/* What is integrated in a root complex has no link. */
+	if (type == PCI_EXPRESS_INTEGRATED)
+		return;
 	pci_put(config, at + PCI_EXPRESS_LINK, 4,
 		LINK_SPEED_2_5 | LINK_WIDTH_1 | (is_port ? LINK_REPORTS_ACTIVE : 0) |
 			(uint32_t)port << LINK_PORT_SHIFT);
@@ -67,7 +71,6 @@ void pci_add_express(struct pci_function *function, unsigned type, uint8_t port)
 	pci_put(config, at + PCI_EXPRESS_LINK_STATUS, 2, LINK_SPEED_2_5 | LINK_WIDTH_1);
 	pci_put(config, at + PCI_EXPRESS_LINK2, 4, LINK2_SPEED_2_5);
 	pci_put(config, at + PCI_EXPRESS_LINK_CONTROL2, 2, LINK_SPEED_2_5);
-	function->express = at;
 }
 
 struct pci_bus *pci_bridge_create_bus(struct pci_function *bridge, struct error *error)

@@ -14,6 +14,7 @@
 /* Device/port types of the capability (§7.8.2). */
 #define PCI_EXPRESS_ENDPOINT  0x0
 #define PCI_EXPRESS_ROOT_PORT 0x4
+#define PCI_EXPRESS_INTEGRATED 0x9
 
 /* Offsets in the capability. */
 #define PCI_EXPRESS_FLAGS	   0x02

@@ -240,6 +240,8 @@ void pci_bus_add(struct pci_bus *bus, unsigned slot_function, struct pci_functio
 	pci_windows_describe(function);
 	if (bus->bridge && bus->bridge->express)
 		pci_add_express(function, PCI_EXPRESS_ENDPOINT, 0);
+	else if (function->is_express)
+		pci_add_express(function, PCI_EXPRESS_INTEGRATED, 0);
 	if ((slot_function & 7) && first) {
 		first->config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
 		first->initial[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;

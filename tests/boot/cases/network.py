@@ -82,16 +82,23 @@ def ask(address: str) -> bytes:
             time.sleep(0.2)
 
 
-def net_boot(context, board: str, cpus: int, extra_net: str = "", is_e1000=False, append="") -> None:
+# What a card's driver needs, in the order of loading.
+CARD_MODULES = {
+    "": [*VIRTIO_MODULES, "failover", "net_failover", "virtio_net"],
+    "e1000": ["e1000"],
+    "e1000e": ["e1000e"],
+}
+
+
+def net_boot(context, board: str, cpus: int, extra_net: str = "", card="", append="") -> None:
     if context.options.qemu:
         raise Skipped("the network is kvik's")
     peer, forwarded = Peer(), free_port()
     try:
         with context.start(memory="256M", cpus=cpus,
-                           append=f"{append} quiet test.port={peer.port}{' test.e1000' if is_e1000 else ''}",
-                           init=HERE / "net-init", flavour="generic" if is_e1000 else "cloud",
-                           modules=["e1000"] if is_e1000
-                           else [*VIRTIO_MODULES, "failover", "net_failover", "virtio_net"],
+                           append=f"{append} quiet test.port={peer.port}{f' test.card={card}' if card else ''}",
+                           init=HERE / "net-init", flavour="generic" if card else "cloud",
+                           modules=CARD_MODULES[card],
                            extra=["--machine", board, "--net",
                                   f"user,forward=tcp:{forwarded}:8080,mac=52:54:00:ab:cd:ef"
                                   + extra_net]) as vmm:
@@ -109,6 +116,9 @@ def net_boot(context, board: str, cpus: int, extra_net: str = "", is_e1000=False
         require(facts["begin"][:5] == wanted, f"the guest {facts['begin'][:5]}")
         require(facts["begin"][5] == f"sent {hashlib.sha256(peer.taken).hexdigest()}",
                 f"{len(peer.taken)} bytes came, and the guest {facts['begin'][5:]}")
+        if card == "e1000e":
+            require(facts["begin"][6:] == ["vectors 3", f"jumbo {hashlib.sha256(peer.files[4]).hexdigest()}"],
+                    f"the guest {facts['begin'][6:]}")
         check_dmesg(facts, False)
     finally:
         peer.close()
@@ -131,7 +141,17 @@ def test_net_legacy(context):
 
 def test_net_e1000(context):
     """The same with two CPUs by an e1000, whose driver leaves segments and checksums to it."""
-    net_boot(context, "pc", 2, ",model=e1000", is_e1000=True)
+    net_boot(context, "pc", 2, ",model=e1000", card="e1000")
+
+
+def test_net_e1000e(context):
+    """The same by an e1000e on a q35, with MSI-X, and with a packet's buffers split."""
+    net_boot(context, "q35", 2, ",model=e1000e", card="e1000e")
+
+
+def test_net_e1000e_pc(context):
+    """The same on a pc, with one CPU."""
+    net_boot(context, "pc", 1, ",model=e1000e", card="e1000e")
 
 
 def network_folder(folder: Path, context) -> None:
@@ -194,6 +214,7 @@ def test_microvm(context):
     net_boot(context, "microvm", 1)
 
 
-QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_network_boot, test_network_boot_pxelinux,
+QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_net_e1000e, test_net_e1000e_pc,
+         test_network_boot, test_network_boot_pxelinux,
          test_network_boot_uefi, test_microvm]
 LONG = []
