@@ -336,6 +336,9 @@ static void xrstor(struct cpu *cpu, const struct insn *insn, uint64_t enabled, b
 
 	requested = requested_components(cpu, enabled);
 	gva = image_linear(cpu, insn, 0, FPU_IMAGE_EXTENDED, 64, false);
+	/* As in first_byte, whatever is asked for. */
+	if (cpu->is_amd)
+		lin_read_bytes(cpu, gva, header, 1, insn->segment);
 	lin_read_bytes(cpu, gva + FPU_IMAGE_XSTATE_BV, header, sizeof(header), insn->segment);
 	features = bytes_load64(header);
 	layout = bytes_load64(header + 8);
