@@ -346,6 +346,14 @@ static void test_cpuid(void **state)
 	assert_int_equal(scan_page(&cache, &test.cpu, 0x8000, page, 0, true), SCAN_TRAPS_DO);
 	memcpy(page + 100, "\0\0\x0f\xa2\x85\xc0", 6);
 	assert_int_equal(scan_page(&cache, &test.cpu, 0x9000, page, 0, true), SCAN_CLEAN);
+	/* At a page's end, as far as it is there. */
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + 4092, "\x31\xc0\x0f\xa2", 4);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0xa000, page, 0, true), SCAN_TRAPS_DO);
+	memcpy(page + 4092, "\x31\xc9\x0f\x01", 4);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0xb000, page, 0, true), SCAN_CLEAN);
+	memcpy(page + 4087, "\xb8\x7b\0\0\0\x90\x90\x0f\x03", 9);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0xc000, page, 0, true), SCAN_SENSITIVE);
 }
 
 /* A verdict that held for another entry is taken back. */

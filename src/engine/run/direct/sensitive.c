@@ -22,6 +22,7 @@
 
 #define SYSCALL	 0x05
 #define SYSENTER 0x34
+#define CPUID	 0xa2
 
 /*
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
@@ -48,7 +49,7 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 		}
 	case 0x03: return modrm >= 0xc0; /* LSL of a register */
 	case 0x31: return !(allowed & ALLOW_RDTSC);
-	case 0xa2: return !(allowed & ALLOW_CPUID);
+	case CPUID: return !(allowed & ALLOW_CPUID);
 	/* RDPID; RDRAND, RDSEED. */
 	case 0xc7: return (has_repeat && modrm >= 0xf8) || ((allowed & SENSITIVE_RANDOM) && modrm >= 0xf0);
 	case SYSCALL:
@@ -115,7 +116,7 @@ bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsig
 static bool may_be_opcode(uint8_t opcode)
 {
 	switch (opcode) {
-	case 0x01: case 0x03: case 0x31: case 0xa2: case 0xae: case 0xc7: case SYSCALL: case SYSENTER:
+	case 0x01: case 0x03: case 0x31: case CPUID: case 0xae: case 0xc7: case SYSCALL: case SYSENTER:
 	case 0xa0: case 0xa1: case 0xa8: case 0xa9: case 0xb4: case 0xb5:
 		return true;
 	default: return false;
@@ -378,11 +379,15 @@ bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
 	uint8_t opcode, modrm;
 
 	/* All of it is in the page. */
-	if (escape + 2 >= PAGE_SIZE || bytes[escape] != 0x0f)
+	if (escape + 1 >= PAGE_SIZE || bytes[escape] != 0x0f)
 		return false;
 	opcode = bytes[escape + 1];
+	if (opcode == CPUID || opcode == SYSENTER || opcode == SYSCALL)
+		return true;
+	if (escape + 2 >= PAGE_SIZE)
+		return false;
 	modrm = bytes[escape + 2];
-	return opcode == 0x03 || opcode == 0xa2 || opcode == SYSENTER || opcode == SYSCALL || (opcode == 0xc7 && modrm >= 0xc0) ||
+	return opcode == 0x03 || (opcode == 0xc7 && modrm >= 0xc0) ||
 	       (opcode == 0x01 && modrm != VMCALL && modrm != VMMCALL);
 }
 
@@ -400,7 +405,7 @@ bool sensitive_is_certain(const uint8_t *bytes, unsigned escape)
 			       HAS(at - (int)NEAR, at + 3 + (int)NEAR, 0x0f, 0xae, 0xe8);
 		return has_zero_before(bytes, at);
 	case 0x03: return has_selector_before(bytes, at);
-	case 0xa2: return has_leaf(bytes, at);
+	case CPUID: return has_leaf(bytes, at);
 	/* Linux's __kernel_vsyscall: MOV ESP to EBP, or ECX to EBP, before it; INT 80h behind it. */
 	case SYSENTER:
 	case SYSCALL: return HAS(at - 2, at, 0x89, 0xe5) || HAS(at - 2, at, 0x89, 0xcd);
