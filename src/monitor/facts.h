@@ -77,6 +77,11 @@ struct monitor_facts {
 	/* Change what there is, as QMP's arguments say. 0, or -errno and `error`. NULL: nothing can be changed. A
 	 * device that shall go goes later: monitor_device_deleted. */
 	int (*change)(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+	/* QMP's add-fd, whose descriptor comes from open_file, and query-fdsets: the answer, the caller's, or NULL and `error`.
+	 * And remove-fd: 0, or -errno and `error`. Of change_context; NULL, all of them: nobody keeps sets. */
+	json_t *(*add_fd)(void *context, const json_t *arguments, struct error *error);
+	json_t *(*read_fdsets)(void *context);
+	int (*remove_fd)(void *context, const json_t *arguments, struct error *error);
 	/* Begin to copy a disk (block/copy.h), as a command's arguments say; and hear that it has ended. Of change_context. */
 	int (*start_copy)(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
 			  void *changed_context, struct block_copy **copy, struct error *error);

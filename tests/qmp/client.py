@@ -73,11 +73,15 @@ class Qmp(Connection):
         arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
         return self.ask_as_is(command, arguments)
 
-    def ask_as_is(self, command, arguments):
+    def ask_as_is(self, command, arguments, descriptor=None):
+        """With a descriptor: that goes along."""
         request = {"execute": command, "id": command}
         if arguments:
             request["arguments"] = arguments
-        self.send(json.dumps(request))
+        if descriptor is None:
+            self.send(json.dumps(request))
+        else:
+            socket.send_fds(self.stream, [json.dumps(request).encode()], [descriptor])
         while "event" in (answer := self.read(f"answer to {command}")):
             self.events.append(answer)
         if "error" in answer:

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cli/qemu/door_request.h"
+#include "cli/qemu/fdsets.h"
 #include "cli/qemu/named_file.h"
 #include "cli/qemu/named_network.h"
 #include "monitor/frame.h"
@@ -77,6 +78,9 @@ static void answer(struct door *door, const struct door_request *request, int pa
 	struct error error = {.message = ""};
 	int fds[2] = {-1, -1};
 
+	/* The confined process has those. */
+	if (request->kind != MONITOR_FILE_PASSED && fdsets_are_named(request->name))
+		return;
 	if (request->kind == MONITOR_NETWORK)
 		named_network_open(request->name, fds, &error);
 	else if (request->kind == MONITOR_FILE_PASSED && passed >= 0)

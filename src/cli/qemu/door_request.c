@@ -27,8 +27,8 @@ static const struct {
 };
 /* Of a dump: "file:PATH". */
 #define PROTOCOL "file:"
-/* Descriptors that came with the command line. */
-#define FDSET "/dev/fdset/"
+/* What add-fd's descriptor is called on its way, which has no name. */
+#define ADDED "/dev/fdset/"
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -101,8 +101,12 @@ bool door_request_of_node(const json_t *node, struct door_request *request)
 		return is_found;
 	}
 	name = json_string_value(json_object_get(file, "filename"));
-	return name && strncmp(name, FDSET, strlen(FDSET)) != 0 &&
-	       fill(request, is_readonly ? MONITOR_FILE_READ : MONITOR_FILE_CHANGE, name);
+	return name && fill(request, is_readonly ? MONITOR_FILE_READ : MONITOR_FILE_CHANGE, name);
+}
+
+bool door_request_of_descriptor(struct door_request *request)
+{
+	return fill(request, MONITOR_FILE_PASSED, ADDED);
 }
 
 bool door_request_of_network(const json_t *options, struct door_request *request)
@@ -162,6 +166,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 		value = json_string_value(json_object_get(arguments, "command-line"));
 		return value && door_request_of_line(value, request);
 	}
+	if (strcmp(name, "add-fd") == 0)
+		return door_request_of_descriptor(request);
 	if (strcmp(name, "blockdev-add") == 0)
 		return door_request_of_node(arguments, request);
 	if (strcmp(name, "blockdev-create") == 0)

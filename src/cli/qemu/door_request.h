@@ -16,6 +16,7 @@ struct door_request {
 bool door_request_of_command(const json_t *command, struct door_request *request); /* QMP's */
 bool door_request_of_node(const json_t *node, struct door_request *request); /* blockdev-add's arguments */
 bool door_request_of_network(const json_t *options, struct door_request *request); /* netdev_add's */
+bool door_request_of_descriptor(struct door_request *request); /* add-fd's */
 bool door_request_of_server(const json_t *arguments, struct door_request *request); /* nbd-server-start's */
 bool door_request_of_snapshot(const json_t *arguments, struct door_request *request); /* blockdev-snapshot-sync's */
 bool door_request_of_backup(const json_t *arguments, struct door_request *request); /* drive-backup's */

@@ -351,6 +351,32 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 	return result;
 }
 
+json_t *hotplug_add_fd(void *context, const json_t *arguments, struct error *error)
+{
+	struct hotplug *hotplug = context;
+	const struct monitor_facts *facts = hotplug->facts;
+	struct door_request request;
+	int fd;
+
+	door_request_of_descriptor(&request);
+	fd = facts->open_file(facts->file_context, request.kind, request.name, error);
+	return fd < 0 ? NULL : fdsets_add_passed(&hotplug->line->fdsets, arguments, fd, error);
+}
+
+int hotplug_remove_fd(void *context, const json_t *arguments, struct error *error)
+{
+	struct hotplug *hotplug = context;
+
+	return fdsets_remove(&hotplug->line->fdsets, arguments, error);
+}
+
+json_t *hotplug_read_fdsets(void *context)
+{
+	const struct hotplug *hotplug = context;
+
+	return fdsets_describe(&hotplug->line->fdsets);
+}
+
 void hotplug_look(void *context)
 {
 	struct hotplug *hotplug = context;

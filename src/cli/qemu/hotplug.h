@@ -7,6 +7,10 @@
 
 /* monitor_facts.change, with a struct hotplug, and monitor_facts.parse_device. */
 int hotplug_change(void *context, enum monitor_change what, const json_t *arguments, struct error *error);
+/* monitor_facts.add_fd, remove_fd, read_fdsets, likewise. */
+json_t *hotplug_add_fd(void *context, const json_t *arguments, struct error *error);
+int hotplug_remove_fd(void *context, const json_t *arguments, struct error *error);
+json_t *hotplug_read_fdsets(void *context);
 /* monitor_facts.look, likewise. */
 void hotplug_look(void *context);
 /* monitor_facts.find_device, likewise. */

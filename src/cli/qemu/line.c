@@ -596,6 +596,7 @@ static void examine_life(struct line *line)
 static int examine_descriptors(struct line *line, struct error *error)
 {
 	const json_t *one;
+	uint64_t fd = 0;
 	size_t i;
 
 	json_array_foreach((json_t *)said(line, "add-fd"), i, one) {
@@ -604,6 +605,10 @@ static int examine_descriptors(struct line *line, struct error *error)
 			return -EINVAL;
 		}
 	}
+	/* One may be in several sets, which have copies. */
+	json_array_foreach((json_t *)said(line, "add-fd"), i, one)
+		if (keyval_number(one, "fd", INT32_MAX, &fd, error) == 0)
+			close(fd);
 	return 0;
 }
 
@@ -654,6 +659,7 @@ void line_free(struct line *line)
 {
 	line_close_memory(line);
 	drives_close(&line->drives);
+	fdsets_close(&line->fdsets);
 	nets_close(&line->nets);
 	line_forget_firmware_facts(line);
 	json_decref(line->devices);

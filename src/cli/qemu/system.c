@@ -175,6 +175,10 @@ static int open_file(void *context, enum monitor_file kind, const char *name, st
 {
 	const struct qemu_system *system = context;
 
+	int fd = fdsets_open_named(&system->line.fdsets, kind, name, error);
+
+	if (fd != -ENOENT)
+		return fd;
 	return system->door ? door_open(system->door, kind, name, error)
 			    : named_file_open(kind, name, error);
 }
@@ -261,11 +265,13 @@ static int run_monitors(struct qemu_system *system, struct error *error)
 	return result < 0 ? error_set_errno(error, -result, "the I/O loop failed") : 0;
 }
 
-static int open_incoming(const char *uri, struct error *error)
+static int open_incoming(const struct fdsets *fdsets, const char *uri, struct error *error)
 {
+	long fd = fdsets_open_named(fdsets, MONITOR_URI_IN, uri, error);
 	char *end;
-	long fd;
 
+	if (fd != -ENOENT)
+		return fd;
 	if (strncmp(uri, "fd:", 3) != 0)
 		return named_file_open(MONITOR_URI_IN, uri, error);
 	fd = strtol(uri + 3, &end, 10);
@@ -304,7 +310,7 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 		config->sandbox.listens = true;
 	}
 	if (line->incoming && strcmp(line->incoming, "defer") != 0) {
-		incoming = open_incoming(line->incoming, error);
+		incoming = open_incoming(&line->fdsets, line->incoming, error);
 		if (incoming < 0) {
 			error_prefix(error, "-incoming");
 			return -EINVAL;
@@ -372,6 +378,9 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.file_context = system;
 	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts, .door = system->door};
 	system->facts.change = hotplug_change;
+	system->facts.add_fd = hotplug_add_fd;
+	system->facts.remove_fd = hotplug_remove_fd;
+	system->facts.read_fdsets = hotplug_read_fdsets;
 	system->facts.look = hotplug_look;
 	system->facts.start_copy = disk_copies_start;
 	system->facts.copy_ended = disk_copies_ended;
