@@ -201,6 +201,18 @@ def test_network_boot_pxelinux(context):
     network_boot(context, net=",model=e1000", by="pxelinux", file="pxelinux.0")
 
 
+def test_network_boot_e1000e(context):
+    """The same on a q35 by an e1000e and its ROM."""
+    network_boot(context, "--machine", "q35", net=",model=e1000e")
+
+
+def test_network_boot_e1000e_uefi(context):
+    """The same by OVMF."""
+    if not Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists():
+        raise Skipped("ovmf is not installed")
+    network_boot(context, "--machine", "q35", "--firmware", "uefi", net=",model=e1000e,boot=0")
+
+
 def test_network_boot_uefi(context):
     """The same by OVMF, which runs the ROM's image for UEFI."""
     if not Path("/usr/share/OVMF/OVMF_CODE_4M.fd").exists():
@@ -216,5 +228,6 @@ def test_microvm(context):
 
 QUICK = [test_net, test_net_packed, test_net_legacy, test_net_e1000, test_net_e1000e, test_net_e1000e_pc,
          test_network_boot, test_network_boot_pxelinux,
-         test_network_boot_uefi, test_microvm]
+         test_network_boot_uefi, test_network_boot_e1000e,
+         test_network_boot_e1000e_uefi, test_microvm]
 LONG = []
