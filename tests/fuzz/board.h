@@ -146,10 +146,10 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	fuzz_check(ram_create(&made->ram, kind == BOARD_Q35 ? &ram_layout_q35 : &ram_layout_pc,
 			      FUZZ_BOARD_RAM_BYTES, NULL, NULL, &error) == 0);
 	made->wire = -1;
-	if (kind == BOARD_PC) {
+	if (kind == BOARD_PC)
 		fuzz_add_disks(config, made->disks);
+	if (kind != BOARD_MICROVM)
 		fuzz_add_net(made, kind);
-	}
 	config->pio = pio_bus_create();
 	config->mmio = mmio_bus_create();
 	config->streams.serial = char_callback_create(swallow_output, NULL, &error);
