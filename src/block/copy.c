@@ -6,6 +6,8 @@
  *   a mirror (and a commit, whose target is an image below) sets the bits of what was changed, to be copied again,
  *   a stream lets it be: what is changed is in the topmost image then, where its requests (BLOCK_FILL) leave it alone.
  *
+ * One that pauses, or is slow because it is limited, still copies what has to wait.
+ *
  * Bits of a mirror are taken away before a piece is read, so a change that ends later sets them again; those of a
  * backup after it was written. Where a copy begins and ends the disk is frozen, so that no change is under way that
  * did not know of it.
@@ -59,7 +61,7 @@ struct block_copy {
 	pthread_cond_t wake;
 	struct block_copy_status status;
 	uint64_t speed, next_ns; /* of a limited one: when it may go on */
-	bool is_ending, has_request_ended;
+	bool is_ending, is_to_pause, has_request_ended;
 	int request_result;
 };
 
@@ -129,6 +131,14 @@ static struct block_copy *copy_of(struct disk_watch *watch)
 	return (struct block_copy *)((char *)watch - offsetof(struct block_copy, watch));
 }
 
+/* Its thread has something to do. */
+static void wake(struct block_copy *copy)
+{
+	pthread_mutex_lock(&copy->lock);
+	pthread_cond_signal(&copy->wake);
+	pthread_mutex_unlock(&copy->lock);
+}
+
 static bool holds(struct disk_watch *watch, struct block_request *request)
 {
 	struct block_copy *copy = copy_of(watch);
@@ -145,6 +155,7 @@ static bool holds(struct disk_watch *watch, struct block_request *request)
 	request_list_add(&copy->waiting, request);
 	__atomic_store_n(&copy->next, piece, __ATOMIC_RELEASE);
 	__atomic_store_n(&copy->has_waiting, true, __ATOMIC_RELEASE);
+	wake(copy);
 	return true;
 }
 
@@ -158,9 +169,7 @@ static void changed(struct disk_watch *watch, const struct block_request *reques
 	last = piece_of(request->offset + request->size - 1);
 	for (piece = piece_of(request->offset); piece <= last && piece < copy->pieces; piece++)
 		set(copy, piece);
-	pthread_mutex_lock(&copy->lock);
-	pthread_cond_signal(&copy->wake);
-	pthread_mutex_unlock(&copy->lock);
+	wake(copy);
 }
 
 /* Those that waited: some do again. */
@@ -265,6 +274,15 @@ static void tell(struct block_copy *copy)
 		copy->changed(copy->context);
 }
 
+/* With the lock, which is let go meanwhile: what of its status has become so, and tell. */
+static void set_and_tell(struct block_copy *copy, bool *what, bool is_so)
+{
+	*what = is_so;
+	pthread_mutex_unlock(&copy->lock);
+	tell(copy);
+	pthread_mutex_lock(&copy->lock);
+}
+
 /* With the lock: wait for so long, or until there is something. */
 static void wait_some(struct block_copy *copy, uint64_t ns)
 {
@@ -280,7 +298,25 @@ static void wait_some(struct block_copy *copy, uint64_t ns)
 
 static bool is_too_fast(const struct block_copy *copy)
 {
-	return copy->speed && monotonic_ns() < copy->next_ns && !__atomic_load_n(&copy->has_waiting, __ATOMIC_ACQUIRE);
+	return copy->speed && monotonic_ns() < copy->next_ns;
+}
+
+/* With the lock: whether it is not to go on now. */
+static bool rests(struct block_copy *copy)
+{
+	if (copy->status.is_paused != copy->is_to_pause) {
+		set_and_tell(copy, &copy->status.is_paused, copy->is_to_pause);
+		return true;
+	}
+	if (__atomic_load_n(&copy->has_waiting, __ATOMIC_ACQUIRE))
+		return false;
+	if (copy->is_to_pause)
+		pthread_cond_wait(&copy->wake, &copy->lock);
+	else if (is_too_fast(copy))
+		wait_some(copy, WAIT_NS);
+	else
+		return false;
+	return true;
 }
 
 /* With the lock: so much was copied. */
@@ -374,16 +410,14 @@ static void end(struct block_copy *copy, int result)
 static void *run(void *context)
 {
 	struct block_copy *copy = context;
-	bool has_worked, is_new, is_ended;
+	bool has_worked, is_ended;
 	int result = 0;
 
 	pthread_setname_np(pthread_self(), "kvik copy");
 	pthread_mutex_lock(&copy->lock);
 	while (!copy->is_ending && result == 0) {
-		if (is_too_fast(copy)) {
-			wait_some(copy, WAIT_NS);
+		if (rests(copy))
 			continue;
-		}
 		pthread_mutex_unlock(&copy->lock);
 		has_worked = turn(copy, &result);
 		pthread_mutex_lock(&copy->lock);
@@ -391,15 +425,10 @@ static void *run(void *context)
 			continue;
 		if (!follows(copy))
 			break;
-		is_new = !copy->status.is_ready;
-		copy->status.is_ready = true;
-		if (is_new) {
-			pthread_mutex_unlock(&copy->lock);
-			tell(copy);
-			pthread_mutex_lock(&copy->lock);
-		} else if (!copy->is_ending && find_set(copy, 0) >= copy->pieces) {
+		if (!copy->status.is_ready)
+			set_and_tell(copy, &copy->status.is_ready, true);
+		else if (!copy->is_ending && !copy->is_to_pause && find_set(copy, 0) >= copy->pieces)
 			pthread_cond_wait(&copy->wake, &copy->lock);
-		}
 	}
 	is_ended = copy->is_ending;
 	pthread_mutex_unlock(&copy->lock);
@@ -676,6 +705,14 @@ void block_copy_set_speed(struct block_copy *copy, uint64_t bytes_a_second)
 	pthread_mutex_lock(&copy->lock);
 	copy->speed = bytes_a_second;
 	copy->next_ns = 0;
+	pthread_cond_signal(&copy->wake);
+	pthread_mutex_unlock(&copy->lock);
+}
+
+void block_copy_pause(struct block_copy *copy, bool pauses)
+{
+	pthread_mutex_lock(&copy->lock);
+	copy->is_to_pause = pauses;
 	pthread_cond_signal(&copy->wake);
 	pthread_mutex_unlock(&copy->lock);
 }

@@ -34,7 +34,7 @@ struct block_copy_options {
 	 * fails; or not at all. */
 	struct block_bitmap *bitmap;
 	bool leaves_bitmap;
-	/* It is ready, or it has ended. On a thread of its own; takes no time, and calls nothing of this header. */
+	/* It is ready, pauses, goes on, or has ended. On a thread of its own; takes no time, and calls nothing of this header. */
 	void (*changed)(void *context);
 	void *context;
 };
@@ -42,6 +42,7 @@ struct block_copy_options {
 struct block_copy_status {
 	uint64_t done, total; /* bytes; what changes is to be done again */
 	bool is_ready, has_ended;
+	bool is_paused; /* nothing is copied but what a guest's change waits for */
 	int result; /* of one that has ended by itself: 0 or -errno; -ENODEV: the disk has gone */
 };
 
@@ -52,6 +53,8 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 		     struct error *error);
 void block_copy_look(struct block_copy *copy, struct block_copy_status *status);
 void block_copy_set_speed(struct block_copy *copy, uint64_t bytes_a_second);
+/* Pause, or go on; it does soon, unless nothing is left but its end. */
+void block_copy_pause(struct block_copy *copy, bool pauses);
 /* The disk goes on in the target of a mirror or commit that is ready; the images that it had are closed (of a commit, those
  * above the target). 0, or -errno and `error`: it stays what it was. block_copy_end follows in either case. */
 int block_copy_finish(struct block_copy *copy, struct error *error);

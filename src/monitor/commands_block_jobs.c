@@ -20,6 +20,7 @@ struct block_job {
 	struct block_copy *copy; /* NULL: it is over */
 	struct block_copy_status last;
 	bool is_ready, is_over, wants_finish, stays; /* stays: until it is dismissed */
+	bool wants_pause, is_paused;
 	uint64_t speed;
 	char problem[256]; /* "": none */
 	struct block_job *next;
@@ -110,6 +111,11 @@ static void look(struct monitor *monitor, struct block_job *job)
 		job->is_ready = true;
 		set_status(monitor, job, "ready");
 		send_event(monitor, job, "BLOCK_JOB_READY");
+	}
+	if (job->last.is_paused != job->is_paused) {
+		job->is_paused = job->last.is_paused;
+		set_status(monitor, job, job->is_paused ? (job->is_ready ? "standby" : "paused")
+							: (job->is_ready ? "ready" : "running"));
 	}
 	if (job->is_ready && job->wants_finish) {
 		result = block_copy_finish(job->copy, &error);
@@ -273,10 +279,24 @@ static bool cancel(struct monitor *monitor, struct block_job *job, bool by_force
 	return true;
 }
 
+/* Twice the same is an error, as in QEMU. */
+static int pause_job(struct qmp_call *call, struct block_job *job, bool pauses)
+{
+	if (job->wants_pause == pauses)
+		return error_set(&call->error, EBUSY, "%s",
+				 pauses ? "Job is already paused" : "Can't resume a job that was not paused");
+	job->wants_pause = pauses;
+	block_copy_pause(job->copy, pauses);
+	return 0;
+}
+
+const char *const block_job_verbs[] = {
+	[BLOCK_JOB_CANCEL] = "cancel", [BLOCK_JOB_COMPLETE] = "complete", [BLOCK_JOB_DISMISS] = "dismiss",
+	[BLOCK_JOB_PAUSE] = "pause",   [BLOCK_JOB_RESUME] = "resume",
+};
+
 int block_job_do(struct qmp_call *call, const char *id, enum block_job_verb verb)
 {
-	static const char *const verbs[] = {
-		[BLOCK_JOB_CANCEL] = "cancel", [BLOCK_JOB_COMPLETE] = "complete", [BLOCK_JOB_DISMISS] = "dismiss"};
 	struct monitor *monitor = call->monitor;
 	struct block_job *job = find_job(monitor, id);
 	bool is_done = false;
@@ -288,7 +308,7 @@ int block_job_do(struct qmp_call *call, const char *id, enum block_job_verb verb
 		is_done = cancel(monitor, job, json_is_true(json_object_get(call->arguments, "force")));
 		break;
 	case BLOCK_JOB_COMPLETE:
-		is_done = job->is_ready && !job->is_over;
+		is_done = job->is_ready && !job->is_over && !job->wants_pause;
 		job->wants_finish |= is_done;
 		if (is_done)
 			has_changed(monitor);
@@ -298,10 +318,15 @@ int block_job_do(struct qmp_call *call, const char *id, enum block_job_verb verb
 		if (is_done)
 			dismiss(monitor, job);
 		break;
+	case BLOCK_JOB_PAUSE:
+	case BLOCK_JOB_RESUME:
+		if (!job->is_over)
+			return pause_job(call, job, verb == BLOCK_JOB_PAUSE);
+		break;
 	}
 	return is_done ? 0
 		       : error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb '%s'", id,
-				   job->status, verbs[verb]);
+				   job->status, block_job_verbs[verb]);
 }
 
 static json_t *do_by_name(struct qmp_call *call, const char *key, enum block_job_verb verb)
@@ -318,12 +343,29 @@ static json_t *do_by_name(struct qmp_call *call, const char *key, enum block_job
 
 json_t *qmp_block_job_cancel(struct qmp_call *call)
 {
+	const char *id = json_string_value(json_object_get(call->arguments, "device"));
+	const struct block_job *job = find_job(call->monitor, id);
+
+	if (job && job->wants_pause && !json_is_true(json_object_get(call->arguments, "force"))) {
+		error_set(&call->error, EBUSY, "The block job for device '%.60s' is currently paused", id);
+		return NULL;
+	}
 	return do_by_name(call, "device", BLOCK_JOB_CANCEL);
 }
 
 json_t *qmp_block_job_complete(struct qmp_call *call)
 {
 	return do_by_name(call, "device", BLOCK_JOB_COMPLETE);
+}
+
+json_t *qmp_block_job_pause(struct qmp_call *call)
+{
+	return do_by_name(call, "device", BLOCK_JOB_PAUSE);
+}
+
+json_t *qmp_block_job_resume(struct qmp_call *call)
+{
+	return do_by_name(call, "device", BLOCK_JOB_RESUME);
 }
 
 json_t *qmp_block_job_dismiss(struct qmp_call *call)
@@ -362,7 +404,7 @@ json_t *qmp_query_block_jobs(struct qmp_call *call)
 		json_array_append_new(
 			answer, json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:I,s:s,s:b,s:s,s:b,s:b}", "type", job->type, "device",
 					  job->id, "len", (json_int_t)job->last.total, "offset",
-					  (json_int_t)job->last.done, "busy", job->copy != NULL, "paused", 0, "speed",
+					  (json_int_t)job->last.done, "busy", job->copy && !job->is_paused, "paused", job->wants_pause, "speed",
 					  (json_int_t)job->speed, "io-status", "ok", "ready", job->is_ready, "status",
 					  job->status, "auto-finalize", 1, "auto-dismiss", !job->stays));
 	}

@@ -232,29 +232,45 @@ static bool do_with_copy(struct qmp_call *call, enum block_job_verb verb, json_t
 	return result != -ENOENT;
 }
 
-json_t *qmp_job_complete(struct qmp_call *call)
-{
-	json_t *answer;
-
-	if (!do_with_copy(call, BLOCK_JOB_COMPLETE, &answer))
-		error_set(&call->error, ENOENT, "Job not found");
-	return answer;
-}
-
-/* The job that a command names, in one of the states that it is for; NULL, and the call's error. */
-static struct monitor_job *find_for(struct qmp_call *call, const char *verb, bool is_over)
+/* The job that a command names, while it does what the verb asks for; NULL, and the call's error. */
+static struct monitor_job *find_for(struct qmp_call *call, enum block_job_verb verb)
 {
 	const char *id = json_string_value(json_object_get(call->arguments, "id"));
 	struct monitor_job *job = find_job(call->monitor, id);
 
 	if (!job)
 		error_set(&call->error, ENOENT, "Job not found");
-	else if (job->is_over != is_over)
-		error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb '%s'", id, job->status,
-			  verb);
-	else
+	else if (job->is_over ? verb == BLOCK_JOB_DISMISS : verb == BLOCK_JOB_CANCEL)
 		return job;
+	else
+		error_set(&call->error, EBUSY, "Job '%.60s' in state '%s' cannot accept command verb '%s'", id, job->status,
+			  block_job_verbs[verb]);
 	return NULL;
+}
+
+/* What a snapshot does not. */
+static json_t *do_with_copy_only(struct qmp_call *call, enum block_job_verb verb)
+{
+	json_t *answer;
+
+	if (!do_with_copy(call, verb, &answer))
+		find_for(call, verb);
+	return answer;
+}
+
+json_t *qmp_job_complete(struct qmp_call *call)
+{
+	return do_with_copy_only(call, BLOCK_JOB_COMPLETE);
+}
+
+json_t *qmp_job_pause(struct qmp_call *call)
+{
+	return do_with_copy_only(call, BLOCK_JOB_PAUSE);
+}
+
+json_t *qmp_job_resume(struct qmp_call *call)
+{
+	return do_with_copy_only(call, BLOCK_JOB_RESUME);
 }
 
 /* One that waits for its turn: none is cut off in the middle. */
@@ -265,7 +281,7 @@ json_t *qmp_job_cancel(struct qmp_call *call)
 
 	if (do_with_copy(call, BLOCK_JOB_CANCEL, &answer))
 		return answer;
-	job = find_for(call, "cancel", false);
+	job = find_for(call, BLOCK_JOB_CANCEL);
 	if (!job)
 		return NULL;
 	job->is_over = true;
@@ -283,7 +299,7 @@ json_t *qmp_job_dismiss(struct qmp_call *call)
 
 	if (do_with_copy(call, BLOCK_JOB_DISMISS, &answer))
 		return answer;
-	job = find_for(call, "dismiss", true);
+	job = find_for(call, BLOCK_JOB_DISMISS);
 	if (!job)
 		return NULL;
 	set_status(monitor, job, "null");

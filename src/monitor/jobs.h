@@ -15,7 +15,8 @@ struct qmp_call;
 void block_jobs_look(struct monitor *monitor);
 void block_jobs_describe(struct monitor *monitor, json_t *answer);
 void block_jobs_end(struct monitor *monitor);
-enum block_job_verb { BLOCK_JOB_CANCEL, BLOCK_JOB_COMPLETE, BLOCK_JOB_DISMISS };
+enum block_job_verb { BLOCK_JOB_CANCEL, BLOCK_JOB_COMPLETE, BLOCK_JOB_DISMISS, BLOCK_JOB_PAUSE, BLOCK_JOB_RESUME };
+extern const char *const block_job_verbs[];
 /* 0, -ENOENT: there is none of that name, or another -errno and the call's error. */
 int block_job_do(struct qmp_call *call, const char *id, enum block_job_verb verb);
 

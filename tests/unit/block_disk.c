@@ -181,16 +181,22 @@ static void change_disk(struct block *block, unsigned round, const uint8_t *mode
 static struct block_copy *copy;
 static uint8_t *then; /* what the disk held when a backup began */
 
-static void start_copy(struct block *block, enum block_copy_kind kind, const char *path, const char *format, bool only_top)
+static void start_limited_copy(struct block *block, enum block_copy_kind kind, const char *path, const char *format, bool only_top,
+			       uint64_t speed)
 {
 	struct block_copy_options options = {.kind = kind, .path = path, .fd = -1, .format = format,
-					     .is_new = kind != BLOCK_COPY_COMMIT, .only_top = only_top};
+					     .is_new = kind != BLOCK_COPY_COMMIT, .only_top = only_top, .speed = speed};
 	struct error error = {""};
 
 	if (block_copy_start(block, &options, &copy, &error) < 0)
 		fail_msg("%s", error.message);
 	assert_int_equal(block_copy_start(block, &options, &(struct block_copy *){NULL}, &error), -EBUSY);
 	assert_int_equal(block_resize(block, ROUND_SIZE + MIB, &error), -EBUSY);
+}
+
+static void start_copy(struct block *block, enum block_copy_kind kind, const char *path, const char *format, bool only_top)
+{
+	start_limited_copy(block, kind, path, format, only_top, 0);
 }
 
 static void wait_for_copy(bool is_end)
@@ -468,6 +474,75 @@ static void test_zeroes(void **state)
 	free(data);
 }
 
+#define PAUSE_SIZE (16 * MIB)
+
+static uint64_t pause_copy(void)
+{
+	struct block_copy_status status;
+
+	block_copy_pause(copy, true);
+	do {
+		usleep(1000);
+		block_copy_look(copy, &status);
+	} while (!status.is_paused);
+	return status.done;
+}
+
+/* A backup that pauses copies what a write waits for, and no more than a run of it; a mirror that pauses is not ready; each
+ * goes on, and a paused one can end. */
+static void test_copy_pauses(void **state)
+{
+	struct block_options options = {.format = "raw"};
+	struct block *block;
+	struct block_copy_status status;
+	uint8_t *data = malloc(PAUSE_SIZE);
+	uint64_t done;
+
+	(void)state;
+	memset(data, 'a', PAUSE_SIZE);
+	block = open_started(make_file("paused", PAUSE_SIZE), &options);
+	assert_int_equal(block_write(block, 0, data, PAUSE_SIZE), 0);
+	unlink(overlay_path(0));
+	start_limited_copy(block, BLOCK_COPY_BACKUP, overlay_path(0), "raw", false, MIB);
+	done = pause_copy();
+	assert_true(done < PAUSE_SIZE);
+	memset(data, 'b', 4096);
+	assert_int_equal(block_write(block, PAUSE_SIZE - 4096, data, 4096), 0);
+	usleep(50000);
+	block_copy_look(copy, &status);
+	assert_true(status.is_paused && !status.has_ended && status.done > done && status.done < PAUSE_SIZE);
+	done = status.done;
+	block_copy_set_speed(copy, 0);
+	usleep(50000);
+	block_copy_look(copy, &status);
+	assert_int_equal(status.done, done);
+	block_copy_pause(copy, false);
+	wait_for_copy(true);
+	end_copy();
+	memset(data, 'a', PAUSE_SIZE);
+	assert_content(overlay_path(0), data, PAUSE_SIZE);
+	unlink(overlay_path(0));
+	start_limited_copy(block, BLOCK_COPY_MIRROR, overlay_path(0), "raw", false, MIB);
+	pause_copy();
+	block_copy_set_speed(copy, 0);
+	usleep(50000);
+	block_copy_look(copy, &status);
+	assert_false(status.is_ready);
+	block_copy_pause(copy, false);
+	wait_for_copy(false);
+	done = pause_copy();
+	memset(data, 'c', 4096);
+	assert_int_equal(block_write(block, 0, data, 4096), 0);
+	usleep(50000);
+	block_copy_look(copy, &status);
+	assert_int_equal(status.done, done);
+	end_copy(); /* with what was written meanwhile, as it was ready */
+	memset(data + PAUSE_SIZE - 4096, 'b', 4096);
+	assert_content(overlay_path(0), data, PAUSE_SIZE);
+	assert_int_equal(block_close(block, NULL), 0);
+	free(data);
+}
+
 /* A disk that goes takes its copy with it. */
 static void test_copy_without_disk(void **state)
 {
@@ -727,6 +802,7 @@ int main(void)
 		cmocka_unit_test(test_qcow2),	       cmocka_unit_test(test_changes),
 		cmocka_unit_test(test_counts),	       cmocka_unit_test(test_copies), cmocka_unit_test(test_zeroes),
 		cmocka_unit_test(test_copy_without_disk),
+		cmocka_unit_test(test_copy_pauses),
 		cmocka_unit_test(test_wrong_requests), cmocka_unit_test(test_disguise),
 		cmocka_unit_test(test_locks),	       cmocka_unit_test(test_wrong_files),
 		cmocka_unit_test(test_io_thread),      cmocka_unit_test(test_range_lock),
