@@ -181,6 +181,50 @@ static void run_snapshot_blkdev(struct hmp_line *line)
 		hmp_tell(line, "blockdev-snapshot-sync", arguments);
 }
 
+static void do_with_job(struct hmp_line *line, const char *name, const char *command)
+{
+	json_t *arguments = hmp_parse_job(line->text, name, line->rest);
+
+	if (arguments)
+		hmp_tell(line, command, arguments);
+}
+
+static void run_block_job_cancel(struct hmp_line *line)
+{
+	do_with_job(line, "block_job_cancel", "block-job-cancel");
+}
+
+static void run_block_job_complete(struct hmp_line *line)
+{
+	do_with_job(line, "block_job_complete", "block-job-complete");
+}
+
+static void run_block_job_pause(struct hmp_line *line)
+{
+	do_with_job(line, "block_job_pause", "block-job-pause");
+}
+
+static void run_block_job_resume(struct hmp_line *line)
+{
+	do_with_job(line, "block_job_resume", "block-job-resume");
+}
+
+static void run_block_job_set_speed(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_job_speed(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "block-job-set-speed", arguments);
+}
+
+static void run_block_stream(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_stream(line->text, line->rest);
+
+	if (arguments)
+		hmp_tell(line, "block-stream", arguments);
+}
+
 static void run_nbd_server_start(struct hmp_line *line)
 {
 	bool gives_all, is_writable;
@@ -342,8 +386,14 @@ static void run_delvm(struct hmp_line *line)
 static void run_help(struct hmp_line *line);
 
 static const struct hmp_command commands[] = {
+	{"block_job_cancel", NULL, run_block_job_cancel, "[-f] DISK: end what copies it; -f: though it pauses, and without its rest"},
+	{"block_job_complete", NULL, run_block_job_complete, "DISK: go on in the copy, which is ready"},
+	{"block_job_pause", NULL, run_block_job_pause, "DISK: copy no more of it for now"},
+	{"block_job_resume", NULL, run_block_job_resume, "DISK: go on copying it"},
+	{"block_job_set_speed", NULL, run_block_job_set_speed, "DISK SPEED[KMGT]: how many bytes a second are copied; 0: no limit"},
 	{"block_resize", NULL, run_block_resize, "DEVICE SIZE[KMGT]: another size of a disk"},
 	{"block_set_io_throttle", NULL, run_block_set_io_throttle, "DEVICE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR: limits of a disk, a second; 0: none"},
+	{"block_stream", NULL, run_block_stream, "DISK [SPEED [BASE]]: copy images below into the topmost one, down to a file"},
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"cpu", NULL, hmp_cpu, "NUMBER: the CPU that is looked at"},

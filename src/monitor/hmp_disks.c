@@ -120,6 +120,63 @@ json_t *hmp_parse_export_end(struct hmp_text *text, const char *words)
 	return json_pack("{s:s,s:s}", "name", name, "mode", is_hard ? "hard" : "safe");
 }
 
+json_t *hmp_parse_job(struct hmp_text *text, const char *command, const char *words)
+{
+	bool is_forced = false;
+	char device[NAME_BYTES];
+
+	if (sscanf(take_letters(words, "f", &is_forced), "%255s", device) == 1)
+		return is_forced ? json_pack("{s:s,s:b}", "device", device, "force", 1) : json_pack("{s:s}", "device", device);
+	hmp_print(text, "%s: of which disk? 'info block-jobs' tells\n", command);
+	return NULL;
+}
+
+json_t *hmp_parse_job_speed(struct hmp_text *text, const char *words)
+{
+	char device[NAME_BYTES], speed[32];
+	int64_t bytes = sscanf(words, "%255s %31s", device, speed) == 2 ? parse_size(speed) : -1;
+
+	if (bytes >= 0)
+		return json_pack("{s:s,s:I}", "device", device, "speed", (json_int_t)bytes);
+	hmp_print(text, "block_job_set_speed: of which disk, and how fast? as virtio0 10M\n");
+	return NULL;
+}
+
+json_t *hmp_parse_stream(struct hmp_text *text, const char *words)
+{
+	char device[NAME_BYTES], speed[32] = "0", base[PATH_BYTES];
+	int count = sscanf(words, "%255s %31s %4095s", device, speed, base);
+	int64_t bytes = parse_size(speed);
+	json_t *arguments;
+
+	if (count < 1 || bytes < 0) {
+		hmp_print(text, "block_stream: into which disk, how fast, and down to which file? as virtio0 10M base.qcow2\n");
+		return NULL;
+	}
+	arguments = json_pack("{s:s,s:I}", "device", device, "speed", (json_int_t)bytes);
+	if (count == 3)
+		json_object_set_new(arguments, "base", json_string(base));
+	return arguments;
+}
+
+void hmp_print_block_jobs(struct hmp_text *text, const json_t *answer)
+{
+	json_t *one;
+	size_t i;
+
+	if (!json_array_size(answer))
+		hmp_print(text, "No active jobs\n");
+	json_array_foreach((json_t *)answer, i, one) {
+		const char *type = json_string_value(json_object_get(one, "type"));
+		bool is_stream = strcmp(type, "stream") == 0;
+
+		hmp_print(text, "%s%s%s device %s: Completed %lld of %lld bytes, speed limit %lld bytes/s\n",
+			  is_stream ? "Streaming" : "Type ", is_stream ? "" : type, is_stream ? "" : ",",
+			  json_string_value(json_object_get(one, "device")), json_integer_value(json_object_get(one, "offset")),
+			  json_integer_value(json_object_get(one, "len")), json_integer_value(json_object_get(one, "speed")));
+	}
+}
+
 void hmp_print_block_counts(struct hmp_text *text, const json_t *answer)
 {
 	static const char *const keys[] = {"rd_bytes", "wr_bytes", "rd_operations", "wr_operations", "flush_operations",

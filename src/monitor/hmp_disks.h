@@ -20,6 +20,13 @@ json_t *hmp_parse_server(struct hmp_text *text, const char *words, bool *gives_a
 json_t *hmp_parse_export(struct hmp_text *text, const char *words);
 json_t *hmp_parse_export_end(struct hmp_text *text, const char *words);
 
+/* "[-f] DEVICE": a job's, "DEVICE SPEED[KMGT]" (MiB without a letter): block-job-set-speed's, and "DEVICE [SPEED [BASE]]":
+ * block-stream's. Likewise. */
+json_t *hmp_parse_job(struct hmp_text *text, const char *command, const char *words);
+json_t *hmp_parse_job_speed(struct hmp_text *text, const char *words);
+json_t *hmp_parse_stream(struct hmp_text *text, const char *words);
+
+void hmp_print_block_jobs(struct hmp_text *text, const json_t *answer);	  /* query-block-jobs's */
 void hmp_print_block_counts(struct hmp_text *text, const json_t *answer); /* query-blockstats's */
 
 #endif

@@ -104,6 +104,14 @@ static void info_blockstats(struct hmp_line *line)
 	json_decref(counts);
 }
 
+static void info_block_jobs(struct hmp_line *line)
+{
+	json_t *jobs = hmp_ask(line, "query-block-jobs");
+
+	hmp_print_block_jobs(line->text, jobs);
+	json_decref(jobs);
+}
+
 static void info_chardev(struct hmp_line *line)
 {
 	json_t *list = hmp_ask(line, "query-chardev"), *one;
@@ -242,6 +250,7 @@ static void info_tpm(struct hmp_line *line)
 static const struct hmp_command information[] = {
 	{"balloon", NULL, info_balloon, "how many MiB of memory the guest has kept"},
 	{"block", NULL, info_block, "the disks"},
+	{"block-jobs", NULL, info_block_jobs, "what copies disks, and how far it is"},
 	{"blockstats", NULL, info_blockstats, "what the disks have done"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
