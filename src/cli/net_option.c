@@ -171,7 +171,7 @@ int net_option_open(const struct net_option *option, unsigned number, struct boa
 	net->boot_plus_1 = net->later_boot_plus_1 = option->boot_plus_1;
 	result = option->rom || option->may_boot ? net_rom_read(option->rom, net, error) : 0;
 	if (result == 0)
-		result = option->tap ? net_tap_open(&net->link, option->tap, error)
+		result = option->tap ? net_tap_open(&net->link, option->tap, 1, error)
 				     : net_user_start(&net->link, &option->user, error);
 	if (result < 0)
 		board_net_close(net);

@@ -126,6 +126,7 @@ struct board_net {
 	unsigned place; /* on PCI */
 	enum board_net_model model;
 	bool is_packed;
+	bool has_queues; /* virtio's driver is told of all queues of the link */
 	enum board_interface interface;
 	/* Of the PCs, for firmware to boot from the network: */
 	uint8_t *rom; /* owned; NULL: no expansion ROM */

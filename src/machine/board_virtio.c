@@ -224,7 +224,7 @@ static int add_virtio_net(struct board *board, struct board_net *net, const char
 			  const struct pci_rom *rom, struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
-	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, error);
+	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, net->has_queues, error);
 	int helper = net->link.helper, result;
 
 	net->link = (struct net_link){.fd = -1, .helper = -1};

@@ -19,12 +19,16 @@
 #define NET_BOOT_FILE_MAX 127
 #define NET_SEARCHES_MAX 16
 #define NET_IPV6_BYTES 16
+#define NET_QUEUES_MAX 8
 
 struct net_link {
 	int fd; /* reading without a frame there, writing without room: EAGAIN */
 	/* Each frame has a struct virtio_net_hdr_v1 of 12 bytes before it (virtio 1.2 §5.1.6), and the
 	 * other side knows checksums to complete and segments to cut up. */
 	bool has_header;
+	/* Of a tap interface of several queues: those behind the first, each of which carries some of its frames. */
+	int more_fds[NET_QUEUES_MAX - 1];
+	unsigned more_count;
 	int helper; /* the process behind it ends when this is closed; -1: there is none */
 };
 
@@ -32,10 +36,10 @@ struct net_link {
 void net_link_close(struct net_link *link);
 
 /*
- * The tap interface of that name, which is made if the process may do so. Frames have headers. 0, or
- * -errno and `error`.
+ * The tap interface of that name, which is made if the process may do so, with 1 to NET_QUEUES_MAX queues. Frames
+ * have headers. 0, or -errno and `error`.
  */
-int net_tap_open(struct net_link *link, const char *name, struct error *error);
+int net_tap_open(struct net_link *link, const char *name, unsigned queues, struct error *error);
 
 /* What the other side may send with a header: checksums to complete, segments of TCP over IPv4 and IPv6,
  * those with ECN. For links with headers. 0 or -errno. Any thread. */

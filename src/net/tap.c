@@ -14,6 +14,8 @@
 
 void net_link_close(struct net_link *link)
 {
+	while (link->more_count)
+		close(link->more_fds[--link->more_count]);
 	if (link->fd >= 0)
 		close(link->fd);
 	if (link->helper >= 0)
@@ -21,23 +23,45 @@ void net_link_close(struct net_link *link)
 	link->fd = link->helper = -1;
 }
 
-int net_tap_open(struct net_link *link, const char *name, struct error *error)
+/* A descriptor of a queue of its, or -errno and `error`. */
+static int open_queue(const struct ifreq *wanted, struct error *error)
+{
+	struct ifreq request = *wanted;
+	int header = HEADER_BYTES, little_endian = 1, result;
+	int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return error_set_errno(error, errno, "cannot open %s", TUN_PATH);
+	if (ioctl(fd, TUNSETIFF, &request) == 0 && ioctl(fd, TUNSETVNETHDRSZ, &header) == 0 &&
+	    ioctl(fd, TUNSETVNETLE, &little_endian) == 0)
+		return fd;
+	result = error_set_errno(error, errno, "cannot have the tap interface '%s'%s", wanted->ifr_name,
+				 wanted->ifr_flags & IFF_MULTI_QUEUE ? " with several queues" : "");
+	close(fd);
+	return result;
+}
+
+int net_tap_open(struct net_link *link, const char *name, unsigned queues, struct error *error)
 {
 	struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-	int header = HEADER_BYTES, little_endian = 1, result;
+	int fd;
 
 	*link = (struct net_link){.fd = -1, .has_header = true, .helper = -1};
 	if (strlen(name) >= sizeof(request.ifr_name))
 		return error_set(error, EINVAL, "'%s' is too long for an interface's name", name);
 	strcpy(request.ifr_name, name);
-	link->fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (queues > 1)
+		request.ifr_flags |= IFF_MULTI_QUEUE;
+	link->fd = open_queue(&request, error);
 	if (link->fd < 0)
-		return error_set_errno(error, errno, "cannot open %s", TUN_PATH);
-	if (ioctl(link->fd, TUNSETIFF, &request) < 0 || ioctl(link->fd, TUNSETVNETHDRSZ, &header) < 0 ||
-	    ioctl(link->fd, TUNSETVNETLE, &little_endian) < 0) {
-		result = error_set_errno(error, errno, "cannot have the tap interface '%s'", name);
-		net_link_close(link);
-		return result;
+		return link->fd;
+	while (link->more_count + 1 < queues) {
+		fd = open_queue(&request, error);
+		if (fd < 0) {
+			net_link_close(link);
+			return fd;
+		}
+		link->more_fds[link->more_count++] = fd;
 	}
 	return 0;
 }

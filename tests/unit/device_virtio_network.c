@@ -21,9 +21,9 @@ enum { RECEIVE, TRANSMIT, CONTROL };
 
 static struct driver driver;
 static struct event_loop *loop;
-static int peer;
+static int peer, other_peer;
 
-static void open_network(uint64_t features, bool has_loop)
+static void open_network_of(unsigned pairs, bool has_mq, uint64_t features, bool has_loop)
 {
 	static const uint8_t mac[] = {0x52, 0x54, 0, 1, 2, 3};
 	struct net_link link = {.helper = -1};
@@ -33,10 +33,20 @@ static void open_network(uint64_t features, bool has_loop)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
 	link.fd = ends[0];
 	peer = ends[1];
+	if (pairs > 1) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
+		link.more_fds[link.more_count++] = ends[0];
+		other_peer = ends[1];
+	}
 	driver_init(&driver);
 	loop = has_loop ? event_loop_create(&error) : NULL;
 	driver.host.loop = loop;
-	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, &error), features);
+	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, has_mq, &error), features);
+}
+
+static void open_network(uint64_t features, bool has_loop)
+{
+	open_network_of(1, false, features, has_loop);
 }
 
 static void close_network(void)
@@ -44,6 +54,9 @@ static void close_network(void)
 	driver.virtio->kind->destroy(driver.virtio);
 	event_loop_destroy(loop);
 	close(peer);
+	if (other_peer)
+		close(other_peer);
+	other_peer = 0;
 }
 
 static void stop(void *context)
@@ -226,6 +239,88 @@ static void transmit_by_loop(const struct driver_buffer buffers[2])
 	assert_true(driver_take(&driver, TRANSMIT, &written));
 }
 
+static int set_pairs_at(unsigned queue, uint16_t pairs, uint32_t size)
+{
+	const struct driver_buffer buffers[] = {{BUFFERS + 0x4000, 2 + size, false}, {BUFFERS + 0x4100, 1, true}};
+	uint8_t *bytes = driver_at(&driver, BUFFERS + 0x4000);
+	uint32_t written;
+
+	bytes[0] = VIRTIO_NET_CTRL_MQ;
+	bytes[1] = VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET;
+	memcpy(bytes + 2, &pairs, sizeof(pairs));
+	driver_offer(&driver, queue, buffers, 2);
+	virtio_notify(driver.virtio, queue);
+	run_loop();
+	assert_true(driver_take(&driver, queue, &written));
+	return *(uint8_t *)driver_at(&driver, BUFFERS + 0x4100);
+}
+
+/* A frame of `size` bytes comes in a queue that has a buffer now. */
+static void expect_frame(unsigned queue, uint32_t size)
+{
+	const struct driver_buffer buffer = {BUFFERS, 2000, true};
+	uint32_t written;
+
+	driver_offer(&driver, queue, &buffer, 1);
+	virtio_notify(driver.virtio, queue);
+	run_loop();
+	assert_true(driver_take(&driver, queue, &written));
+	assert_int_equal(written, HEADER + size);
+}
+
+/* Two pairs of queues, which the driver uses both, or only the first: then the link's other queue is that one's, too. */
+static void test_pairs(void **state)
+{
+	const struct driver_buffer sent[] = {{BUFFERS, HEADER, false}, {BUFFERS + 0x100, 60, false}};
+	uint8_t frame[100] = {0};
+	uint16_t most;
+	uint32_t written;
+	unsigned i;
+
+	(void)state;
+	open_network_of(2, true, FEATURES | 1ull << VIRTIO_NET_F_MQ, true);
+	virtio_read_config(driver.virtio, offsetof(struct virtio_net_config, max_virtqueue_pairs), 2, (uint8_t *)&most);
+	assert_int_equal(most, 2);
+	assert_int_equal(send(other_peer, frame, 70, 0), 70);
+	run_loop();
+	expect_frame(0, 70);
+	assert_int_equal(set_pairs_at(4, 0, 2), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs_at(4, 3, 2), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs_at(4, 2, 1), VIRTIO_NET_ERR);
+	assert_int_equal(set_pairs_at(4, 2, 2), VIRTIO_NET_OK);
+	assert_int_equal(send(other_peer, frame, 80, 0), 80);
+	assert_int_equal(send(peer, frame, 90, 0), 90);
+	expect_frame(2, 80);
+	expect_frame(0, 90);
+	memset(driver_at(&driver, BUFFERS), 0, 0x200);
+	for (i = 0; i < 2; i++) {
+		driver_offer(&driver, 2 * i + 1, sent, 2);
+		virtio_notify(driver.virtio, 2 * i + 1);
+		run_loop();
+		assert_true(driver_take(&driver, 2 * i + 1, &written));
+		assert_int_equal(recv(i ? other_peer : peer, frame, sizeof(frame), 0), 60);
+		assert_int_equal(recv(i ? peer : other_peer, frame, sizeof(frame), 0), -1);
+	}
+	/* One waits for a buffer of a queue that is not used any more. */
+	assert_int_equal(send(other_peer, frame, 65, 0), 65);
+	run_loop();
+	assert_int_equal(set_pairs_at(4, 1, 2), VIRTIO_NET_OK);
+	expect_frame(0, 65);
+	/* A driver that does not know: the third queue is the one that controls, and those behind it are nothing. */
+	close_network();
+	open_network_of(2, true, FEATURES, true);
+	assert_int_equal(set_pairs_at(2, 2, 2), VIRTIO_NET_ERR);
+	assert_int_equal(send(other_peer, frame, 70, 0), 70);
+	expect_frame(0, 70);
+	for (i = 3; i < 5; i++) {
+		driver_offer(&driver, i, sent, 2);
+		virtio_notify(driver.virtio, i);
+		run_loop();
+		assert_false(driver_take(&driver, i, &written));
+	}
+	close_network();
+}
+
 /* Without a cable: what configuration says, and frames that are lost either way. */
 static void test_cable(void **state)
 {
@@ -269,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_cable),
+		cmocka_unit_test(test_pairs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

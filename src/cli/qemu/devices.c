@@ -83,7 +83,7 @@ static const struct property network_properties[] = {
 	{"netdev", PROPERTY_TEXT},
 	{"mac", PROPERTY_TEXT},
 	{"bootindex", PROPERTY_NUMBER},
-	{"mq", PROPERTY_BOOL, "off"},
+	{"mq", PROPERTY_BOOL},
 	{"rx_queue_size", PROPERTY_NUMBER},
 	{"tx_queue_size", PROPERTY_NUMBER},
 	{"mrg_rxbuf", PROPERTY_BOOL, "on"},

@@ -15,6 +15,8 @@ int named_network_open(const char *arguments, int fds[2], struct error *error)
 
 	if (result == 0)
 		result = nets_check(options, error);
+	if (result == 0 && nets_queues(options) != 1)
+		result = error_set(error, ENOTSUP, "a confined kvik adds no network of several queues");
 	if (result == 0)
 		result = nets_open_link(options, &link, error);
 	fds[0] = link.fd;

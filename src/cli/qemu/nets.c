@@ -19,6 +19,14 @@ static struct net *find(struct nets *nets, const char *name)
 	return NULL;
 }
 
+unsigned nets_queues(const json_t *options)
+{
+	uint64_t queues = 1;
+	struct error unseen;
+
+	return keyval_number(options, "queues", NET_QUEUES_MAX, &queues, &unseen) < 0 ? 0 : queues;
+}
+
 int nets_check(const json_t *options, struct error *error)
 {
 	const char *type = keyval_text(options, "type");
@@ -28,6 +36,10 @@ int nets_check(const json_t *options, struct error *error)
 				 type ? type : "");
 	if (strcmp(type, "tap") == 0 && !keyval_text(options, "ifname"))
 		return error_set(error, EINVAL, "tap needs ifname=NAME, of an interface that is there, and script=no");
+	if (strcmp(type, "tap") != 0 && nets_queues(options) != 1)
+		return error_set(error, EINVAL, "queues= is a tap's");
+	if (!nets_queues(options))
+		return error_set(error, EINVAL, "queues= is 1 to %u", NET_QUEUES_MAX);
 	if (strcmp(type, "user") == 0)
 		return net_user_check(options, error);
 	return net_sockets_has(type) ? net_sockets_check(options, error) : 0;
@@ -60,7 +72,7 @@ int nets_open_link(const json_t *options, struct net_link *link, struct error *e
 	if (net_sockets_has(keyval_text(options, "type")))
 		return net_sockets_open(options, link, error);
 	if (strcmp(keyval_text(options, "type"), "tap") == 0)
-		return net_tap_open(link, keyval_text(options, "ifname"), error);
+		return net_tap_open(link, keyval_text(options, "ifname"), nets_queues(options), error);
 	return net_user_open(options, link, error);
 }
 
@@ -77,12 +89,15 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	if (net->is_used)
 		return error_set(error, EBUSY, "netdev=%s has a device already", net->name);
 	net->is_used = true;
-	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed"))};
+	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed")),
+				    .has_queues = json_is_true(json_object_get(options, "mq"))};
 	strcpy(board->name, net->name);
 	driver = keyval_text(options, "driver");
 	board->model = strcmp(driver, "e1000") == 0	? BOARD_NET_E1000
 		       : strcmp(driver, "e1000e") == 0 ? BOARD_NET_E1000E
 						       : BOARD_NET_VIRTIO;
+	if (board->model != BOARD_NET_VIRTIO && nets_queues(net->options) != 1)
+		return error_set(error, ENOTSUP, "netdev=%s has several queues, and an %s one: use virtio-net-pci", net->name, driver);
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
 	if (mac && mac_parse(mac, board->mac, error) < 0)

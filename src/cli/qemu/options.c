@@ -212,7 +212,7 @@ static const struct property netdev_properties[] = {
 	{"script", PROPERTY_TEXT, "no"},
 	{"downscript", PROPERTY_TEXT, "no"},
 	{"vhost", PROPERTY_BOOL, "off"},
-	{"queues", PROPERTY_NUMBER, "1"},
+	{"queues", PROPERTY_NUMBER},
 	SOCKET_NETWORK_PROPERTIES,
 	{NULL},
 };

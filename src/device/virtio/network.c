@@ -1,5 +1,7 @@
 /*
- * Queues: 0 receives, 1 transmits, 2 controls (§5.1.2).
+ * Queues: 2N receives and 2N + 1 transmits, for each queue of the link; behind those of all pairs (VIRTIO_NET_F_MQ), or else
+ * of the first, is the one that controls (§5.1.2). What comes by a queue of the link that has no pair of its own, because the
+ * driver uses fewer, goes to one that is used.
  *
  * Transmitting: a chain is a header and a frame. A link with headers takes both as they are, straight from
  * guest memory: what is behind it checks them. For others the checksum that the header leaves open is
@@ -31,26 +33,44 @@
 #define FRAMES_AT_ONCE	   64
 #define CHAINS_MAX	   64 /* of one received frame */
 
-enum { QUEUE_RECEIVE, QUEUE_TRANSMIT, QUEUE_CONTROL, QUEUES };
+/* Of the link: its descriptor is the link's. */
+struct link_queue {
+	struct network *network;
+	unsigned index;
+	struct event_source source; /* enabled while the driver has buffers */
+	/* With the device's lock held: */
+	/* A received frame with its header; `pending` bytes of it wait for buffers. */
+	_Alignas(struct virtio_net_hdr_v1) uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
+	size_t pending;
+};
 
 struct network {
 	struct virtio_device virtio;
 	struct net_link link;	    /* owned */
 	struct loop_thread thread;  /* its own, where the host lets it have one */
-	struct event_source source; /* the link, enabled while the driver has buffers */
+	struct link_queue *queues;  /* owned */
+	unsigned pairs;		    /* as many as the link has queues */
 	/* With the lock held: */
 	uint8_t mac[MAC_BYTES], loaded_mac[MAC_BYTES];
 	uint8_t first_mac[MAC_BYTES]; /* fixed: after a reset */
 	bool is_down; /* the cable is out */
-	/* A received frame with its header; `pending` bytes of it wait for buffers. */
-	_Alignas(struct virtio_net_hdr_v1) uint8_t received[HEADER_BYTES + NET_FRAME_MAX];
-	size_t pending;
+	uint16_t used_pairs, loaded_pairs;
 	uint8_t sent[HEADER_BYTES + NET_FRAME_MAX];
 };
 
 static struct network *network_of(struct virtio_device *virtio)
 {
 	return (struct network *)((char *)virtio - offsetof(struct network, virtio));
+}
+
+static unsigned receive_queue(const struct link_queue *queue)
+{
+	return 2 * (queue->index % queue->network->used_pairs);
+}
+
+static unsigned control_queue(const struct network *network)
+{
+	return virtio_has(&network->virtio, VIRTIO_NET_F_MQ) ? 2 * network->pairs : 2;
 }
 
 /* The header that the driver knows: without mergeable buffers, a legacy one's is shorter (§5.1.6). */
@@ -65,15 +85,16 @@ static size_t header_bytes(const struct network *network)
 /* --- receiving --- */
 
 /* Take chains until they hold `size` bytes. Their number; 0: the driver has too few, and keeps them. */
-static unsigned take_chains(struct network *network, size_t size, struct virtqueue_filled *filled)
+static unsigned take_chains(struct link_queue *queue, size_t size, struct virtqueue_filled *filled)
 {
+	struct network *network = queue->network;
 	bool may_merge = virtio_has(&network->virtio, VIRTIO_NET_F_MRG_RXBUF);
-	struct virtqueue *ring = &network->virtio.queues[QUEUE_RECEIVE].ring;
+	struct virtqueue *ring = &network->virtio.queues[receive_queue(queue)].ring;
 	unsigned count = 0, max = may_merge ? CHAINS_MAX : 1;
 	size_t room = 0;
 
 	while (room < size && count < max &&
-	       virtio_pop(&network->virtio, QUEUE_RECEIVE, &filled[count].chain)) {
+	       virtio_pop(&network->virtio, receive_queue(queue), &filled[count].chain)) {
 		room += filled[count].chain->writable_bytes;
 		count++;
 	}
@@ -81,47 +102,48 @@ static unsigned take_chains(struct network *network, size_t size, struct virtque
 		return count;
 	/* Chains enough, but what they hold isn't: no number of them will do. */
 	if (count == max)
-		network->pending = 0;
+		queue->pending = 0;
 	while (count)
 		virtqueue_unpop(ring, filled[--count].chain);
 	return 0;
 }
 
 /* Hand a received frame over. False: it waits, or was dropped. */
-static bool deliver(struct network *network)
+static bool deliver(struct link_queue *queue)
 {
+	struct network *network = queue->network;
 	struct virtqueue_filled filled[CHAINS_MAX];
-	struct virtio_net_hdr_v1 *header = (struct virtio_net_hdr_v1 *)network->received;
+	struct virtio_net_hdr_v1 *header = (struct virtio_net_hdr_v1 *)queue->received;
 	size_t skipped = HEADER_BYTES - header_bytes(network);
-	size_t size = network->pending - skipped, done = 0;
-	const uint8_t *bytes = network->received + skipped;
+	size_t size = queue->pending - skipped, done = 0;
+	const uint8_t *bytes = queue->received + skipped;
 	unsigned count, i;
 
 	/* No frame comes without a whole header, nor without a cable. */
-	if (network->pending < HEADER_BYTES || network->is_down)
-		network->pending = 0;
-	count = network->pending ? take_chains(network, size, filled) : 0;
+	if (queue->pending < HEADER_BYTES || network->is_down)
+		queue->pending = 0;
+	count = queue->pending ? take_chains(queue, size, filled) : 0;
 	if (!count)
 		return false;
 	header->num_buffers = count;
 	/* What is left out is the end of the header. */
-	memmove(network->received + skipped, network->received, HEADER_BYTES - skipped);
+	memmove(queue->received + skipped, queue->received, HEADER_BYTES - skipped);
 	for (i = 0; i < count; i++) {
 		filled[i].written = virtqueue_write(filled[i].chain, 0, bytes + done, size - done);
 		done += filled[i].written;
 	}
-	network->pending = 0;
-	virtqueue_push_all(&network->virtio.queues[QUEUE_RECEIVE].ring, filled, count);
+	queue->pending = 0;
+	virtqueue_push_all(&network->virtio.queues[receive_queue(queue)].ring, filled, count);
 	return true;
 }
 
 /* Read a frame with its header. False: there is none. */
-static bool read_frame(struct network *network)
+static bool read_frame(struct link_queue *queue)
 {
+	const struct network *network = queue->network;
 	size_t skipped = network->link.has_header ? 0 : HEADER_BYTES;
 	struct virtio_net_hdr_v1 header = {.flags = 0};
-	ssize_t size = read(network->link.fd, network->received + skipped,
-			    sizeof(network->received) - skipped);
+	ssize_t size = read(queue->source.fd, queue->received + skipped, sizeof(queue->received) - skipped);
 
 	if (size <= 0)
 		return false;
@@ -129,52 +151,53 @@ static bool read_frame(struct network *network)
 		/* What a process of ours made arrived whole. */
 		if (virtio_has(&network->virtio, VIRTIO_NET_F_GUEST_CSUM))
 			header.flags = VIRTIO_NET_HDR_F_DATA_VALID;
-		memcpy(network->received, &header, sizeof(header));
+		memcpy(queue->received, &header, sizeof(header));
 	}
-	network->pending = size + skipped;
+	queue->pending = size + skipped;
 	return true;
 }
 
 /* With the lock held. Whether the link is to be looked at again. */
-static bool receive(struct network *network)
+static bool receive(struct link_queue *queue)
 {
-	struct virtqueue *ring = &network->virtio.queues[QUEUE_RECEIVE].ring;
+	struct network *network = queue->network;
+	struct virtqueue *ring = &network->virtio.queues[receive_queue(queue)].ring;
 	unsigned frames;
 	bool wants_more = true;
 
 	for (frames = 0; frames < FRAMES_AT_ONCE; frames++) {
-		if (!network->pending && !read_frame(network))
+		if (!queue->pending && !read_frame(queue))
 			break;
-		if (deliver(network) || !network->pending)
+		if (deliver(queue) || !queue->pending)
 			continue;
 		/* It waits for buffers: to hear of them, and to look once more. */
 		wants_more = virtqueue_want_notices(ring, true) && virtio_is_running(&network->virtio);
 		if (!wants_more)
 			break;
 	}
-	virtio_interrupt(&network->virtio, QUEUE_RECEIVE);
+	virtio_interrupt(&network->virtio, receive_queue(queue));
 	return wants_more;
 }
 
 static void link_ready(void *context)
 {
-	struct network *network = context;
-	struct virtio_device *virtio = &network->virtio;
+	struct link_queue *queue = context;
+	struct virtio_device *virtio = &queue->network->virtio;
 	unsigned frames;
 
 	pthread_mutex_lock(&virtio->lock);
 	if (virtio_is_running(virtio)) {
-		if (!receive(network))
-			event_source_enable(&network->source, false);
+		if (!receive(queue))
+			event_source_enable(&queue->source, false);
 	} else if (virtio->is_held || (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
-		event_source_enable(&network->source, false);
+		event_source_enable(&queue->source, false);
 	} else {
-		for (frames = 0; frames < FRAMES_AT_ONCE && read_frame(network); frames++)
+		for (frames = 0; frames < FRAMES_AT_ONCE && read_frame(queue); frames++)
 			;
-		network->pending = 0;
+		queue->pending = 0;
 		/* Its end has gone: nothing will come any more. */
 		if (!frames)
-			event_source_enable(&network->source, false);
+			event_source_enable(&queue->source, false);
 	}
 	pthread_mutex_unlock(&virtio->lock);
 }
@@ -188,7 +211,7 @@ static void complete_checksum(uint8_t *frame, size_t size, const struct virtio_n
 }
 
 /* A frame that doesn't reach the link is lost. */
-static void transmit(struct network *network, const struct virtqueue_chain *chain)
+static void transmit(struct network *network, int fd, const struct virtqueue_chain *chain)
 {
 	struct virtio_net_hdr_v1 header = {.flags = 0};
 	size_t head = header_bytes(network), size;
@@ -201,30 +224,31 @@ static void transmit(struct network *network, const struct virtqueue_chain *chai
 	size = HEADER_BYTES + virtqueue_read(chain, head, network->sent + HEADER_BYTES,
 					     sizeof(network->sent) - HEADER_BYTES);
 	if (network->link.has_header) {
-		sent = write(network->link.fd, network->sent, size);
+		sent = write(fd, network->sent, size);
 	} else {
 		size -= HEADER_BYTES;
 		if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 			complete_checksum(network->sent + HEADER_BYTES, size, &header);
-		sent = write(network->link.fd, network->sent + HEADER_BYTES, size);
+		sent = write(fd, network->sent + HEADER_BYTES, size);
 	}
 	(void)sent;
 }
 
-static void transmit_all(struct virtio_device *virtio)
+static void transmit_all(struct virtio_device *virtio, unsigned queue)
 {
 	struct network *network = network_of(virtio);
-	struct virtqueue *ring = &virtio->queues[QUEUE_TRANSMIT].ring;
+	struct virtqueue *ring = &virtio->queues[queue].ring;
+	int fd = network->queues[queue / 2].source.fd;
 	struct virtqueue_filled filled = {NULL, 0};
 
 	do {
 		virtqueue_want_notices(ring, false);
-		while (virtio_pop(virtio, QUEUE_TRANSMIT, &filled.chain)) {
+		while (virtio_pop(virtio, queue, &filled.chain)) {
 			if (filled.chain->readable_bytes > header_bytes(network))
-				transmit(network, filled.chain);
+				transmit(network, fd, filled.chain);
 			virtqueue_push_all(ring, &filled, 1);
 		}
-		virtio_interrupt(virtio, QUEUE_TRANSMIT);
+		virtio_interrupt(virtio, queue);
 	} while (virtqueue_want_notices(ring, true) && virtio_is_running(virtio));
 }
 
@@ -257,6 +281,27 @@ static bool set_mac(struct network *network, const struct virtqueue_chain *chain
 	return true;
 }
 
+/* What waits for buffers may wait for those of another queue now. */
+static void use_pairs(struct network *network, unsigned pairs)
+{
+	unsigned i;
+
+	network->used_pairs = pairs;
+	for (i = 0; i < network->pairs; i++)
+		event_source_enable(&network->queues[i].source, true);
+}
+
+static bool set_pairs(struct network *network, const struct virtqueue_chain *chain)
+{
+	struct virtio_net_ctrl_mq command;
+
+	virtqueue_read(chain, sizeof(struct virtio_net_ctrl_hdr), &command, sizeof(command));
+	if (command.virtqueue_pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || command.virtqueue_pairs > network->pairs)
+		return false;
+	use_pairs(network, command.virtqueue_pairs);
+	return true;
+}
+
 static bool obey(struct network *network, const struct virtqueue_chain *chain)
 {
 	uint64_t bytes = chain->readable_bytes - sizeof(struct virtio_net_ctrl_hdr);
@@ -268,17 +313,20 @@ static bool obey(struct network *network, const struct virtqueue_chain *chain)
 	case VIRTIO_NET_CTRL_MAC:
 		return header.cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET ? set_mac(network, chain)
 								   : are_tables(chain);
+	case VIRTIO_NET_CTRL_MQ:
+		return header.cmd == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET && bytes == sizeof(struct virtio_net_ctrl_mq) &&
+		       virtio_has(&network->virtio, VIRTIO_NET_F_MQ) && set_pairs(network, chain);
 	case VIRTIO_NET_CTRL_VLAN: return header.cmd <= VIRTIO_NET_CTRL_VLAN_DEL && bytes == 2;
 	default: return false;
 	}
 }
 
-static void control(struct virtio_device *virtio)
+static void control(struct virtio_device *virtio, unsigned queue)
 {
 	struct virtqueue_chain *chain;
 	uint8_t status;
 
-	while (virtio_pop(virtio, QUEUE_CONTROL, &chain)) {
+	while (virtio_pop(virtio, queue, &chain)) {
 		if (chain->readable_bytes < sizeof(struct virtio_net_ctrl_hdr) ||
 		    !chain->writable_bytes) {
 			virtio_break(virtio, "a command has no header, or no room for its answer");
@@ -287,30 +335,32 @@ static void control(struct virtio_device *virtio)
 		}
 		status = obey(network_of(virtio), chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
 		virtqueue_write(chain, 0, &status, sizeof(status));
-		virtio_push(virtio, QUEUE_CONTROL, chain, sizeof(status));
+		virtio_push(virtio, queue, chain, sizeof(status));
 	}
-	if (virtqueue_want_notices(&virtio->queues[QUEUE_CONTROL].ring, true))
-		virtio_notify(virtio, QUEUE_CONTROL);
+	if (virtqueue_want_notices(&virtio->queues[queue].ring, true))
+		virtio_notify(virtio, queue);
 }
 
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
 {
-	switch (queue) {
-	case QUEUE_RECEIVE:
-		/* There are buffers: the link may go on, with what waits first. */
-		if (receive(network_of(virtio)))
-			event_source_enable(&network_of(virtio)->source, true);
-		break;
-	case QUEUE_TRANSMIT: transmit_all(virtio); break;
-	default: control(virtio); break;
-	}
+	struct network *network = network_of(virtio);
+	unsigned control_at = control_queue(network), i;
+
+	if (queue == control_at)
+		control(virtio, queue);
+	else if (queue < control_at && queue % 2)
+		transmit_all(virtio, queue);
+	/* There are buffers: the link may go on, with what waits first. */
+	for (i = 0; i < network->pairs && queue < control_at; i++)
+		if (receive_queue(&network->queues[i]) == queue && receive(&network->queues[i]))
+			event_source_enable(&network->queues[i].source, true);
 }
 
 /* --- configuration and life --- */
 
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
 {
-	struct virtio_net_config config = {.max_virtqueue_pairs = 1};
+	struct virtio_net_config config = {.max_virtqueue_pairs = network_of(virtio)->pairs};
 
 	config.status = network_of(virtio)->is_down ? 0 : VIRTIO_NET_S_LINK_UP;
 	memcpy(config.mac, network_of(virtio)->mac, MAC_BYTES);
@@ -359,10 +409,12 @@ void virtio_network_set_link(struct virtio_device *virtio, bool is_up)
 static void reset(struct virtio_device *virtio)
 {
 	struct network *network = network_of(virtio);
+	unsigned i;
 
 	memcpy(network->mac, network->first_mac, MAC_BYTES);
-	network->pending = 0;
-	event_source_enable(&network->source, true);
+	for (i = 0; i < network->pairs; i++)
+		network->queues[i].pending = 0;
+	use_pairs(network, 1);
 }
 
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
@@ -372,6 +424,12 @@ static void transfer(struct virtio_device *virtio, struct state_stream *state)
 	if (!state->is_loading)
 		memcpy(network->loaded_mac, network->mac, MAC_BYTES);
 	state_bytes(state, "mac", network->loaded_mac, MAC_BYTES);
+	if (network->pairs == 1)
+		return;
+	if (!state->is_loading)
+		network->loaded_pairs = network->used_pairs;
+	state_u16(state, "pairs of queues", &network->loaded_pairs);
+	state_check(state, "pairs of queues", network->loaded_pairs >= 1 && network->loaded_pairs <= network->pairs);
 }
 
 static void loaded(struct virtio_device *virtio)
@@ -379,18 +437,24 @@ static void loaded(struct virtio_device *virtio)
 	struct network *network = network_of(virtio);
 
 	memcpy(network->mac, network->loaded_mac, MAC_BYTES);
+	if (network->pairs > 1)
+		use_pairs(network, network->loaded_pairs);
 }
 
 static void destroy(struct virtio_device *virtio)
 {
 	struct network *network = network_of(virtio);
+	struct link_queue *queues = network->queues;
 	struct loop_thread thread;
+	unsigned i;
 
 	loop_thread_stop(&network->thread);
 	thread = network->thread;
-	event_loop_remove(&network->source);
+	for (i = 0; i < network->pairs; i++)
+		event_loop_remove(&queues[i].source);
 	net_link_close(&network->link);
 	virtio_destroy(virtio);
+	free(queues);
 	loop_thread_destroy(&thread);
 }
 
@@ -407,7 +471,7 @@ static const struct virtio_kind kind = {
 	.destroy = destroy,
 };
 
-static uint64_t features_of(const struct net_link *link)
+static uint64_t features_of(const struct net_link *link, bool has_mq)
 {
 	uint64_t features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
 			    1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_CTRL_VQ |
@@ -415,6 +479,8 @@ static uint64_t features_of(const struct net_link *link)
 			    1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR |
 			    1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
 
+	if (has_mq)
+		features |= 1ull << VIRTIO_NET_F_MQ;
 	if (link->has_header)
 		features |= 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
 			    1ull << VIRTIO_NET_F_GUEST_ECN | 1ull << VIRTIO_NET_F_HOST_TSO4 |
@@ -425,41 +491,58 @@ static uint64_t features_of(const struct net_link *link)
 /* Frames come and go on this loop; on a thread of its own if it has one. 0 or -errno. */
 static int watch_link(struct network *network, struct event_loop *loop, struct error *error)
 {
+	unsigned i;
 	int result;
 
-	if (!loop)
-		return 0;
-	network->source = (struct event_source){.fd = network->link.fd, .ready = link_ready,
-						.context = network};
-	result = event_loop_add(loop, &network->source);
-	if (result < 0)
-		return error_set_errno(error, -result, "cannot watch the network's link");
+	for (i = 0; i < network->pairs; i++) {
+		result = loop ? event_loop_add(loop, &network->queues[i].source) : 0;
+		if (result < 0)
+			return error_set_errno(error, -result, "cannot watch the network's link");
+	}
 	return network->thread.loop ? loop_thread_start(&network->thread, error) : 0;
 }
 
 struct virtio_device *virtio_network_create(const struct virtio_host *host,
 					    const struct net_link *link,
-					    const uint8_t mac[MAC_BYTES], struct error *error)
+					    const uint8_t mac[MAC_BYTES], bool has_mq, struct error *error)
 {
-	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, CONTROL_QUEUE_SIZE};
+	unsigned pairs = link->more_count + 1, i;
+	uint16_t sizes[2 * NET_QUEUES_MAX + 1];
+	struct link_queue *queues = calloc(pairs, sizeof(*queues));
 	struct virtio_host own_host = *host;
 	struct loop_thread thread = {0};
 	struct net_link own = *link;
 	struct virtio_device *virtio;
 	struct network *network;
 
+	if (!queues) {
+		error_set_errno(error, ENOMEM, "a network device");
+		goto fail;
+	}
+	for (i = 0; i < 2 * pairs; i++)
+		sizes[i] = QUEUE_SIZE;
+	sizes[i] = CONTROL_QUEUE_SIZE;
 	if (host->has_threads) {
 		if (loop_thread_create(&thread, "kvik net", error) < 0)
 			goto fail;
 		own_host.loop = thread.loop;
 	}
-	virtio = virtio_device_create(sizeof(struct network), &kind, &own_host, features_of(link),
-				      offsetof(struct virtio_net_config, mtu), sizes, QUEUES, error);
+	virtio = virtio_device_create(sizeof(struct network), &kind, &own_host, features_of(&own, has_mq),
+				      offsetof(struct virtio_net_config, mtu), sizes, 2 * pairs + 1, error);
 	if (!virtio)
 		goto fail;
 	network = network_of(virtio);
 	network->thread = thread;
 	network->link = own;
+	network->queues = queues;
+	network->pairs = pairs;
+	network->used_pairs = 1;
+	for (i = 0; i < pairs; i++) {
+		queues[i].network = network;
+		queues[i].index = i;
+		queues[i].source = (struct event_source){
+			.fd = i ? own.more_fds[i - 1] : own.fd, .ready = link_ready, .context = &queues[i]};
+	}
 	memcpy(network->first_mac, mac, MAC_BYTES);
 	memcpy(network->mac, mac, MAC_BYTES);
 	if (watch_link(network, own_host.loop, error) == 0)
@@ -468,6 +551,7 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 	return NULL;
 
 fail:
+	free(queues);
 	loop_thread_destroy(&thread);
 	net_link_close(&own);
 	return NULL;
