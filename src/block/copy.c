@@ -259,9 +259,13 @@ static int copy_run(struct block_copy *copy, uint64_t piece, unsigned *how_many)
 	size = (uint64_t)count * PIECE;
 	if (size > copy->size - offset)
 		size = copy->size - offset;
-	result = copy->kind == BLOCK_COPY_STREAM ? fill_disk(copy, offset, size) : read_disk(copy, offset, size);
-	if (result == 0 && copy->kind != BLOCK_COPY_STREAM)
-		result = write_target(copy, offset, size);
+	if (copy->kind == BLOCK_COPY_STREAM) {
+		result = fill_disk(copy, offset, size);
+	} else {
+		result = read_disk(copy, offset, size);
+		if (result == 0)
+			result = write_target(copy, offset, size);
+	}
 	for (i = 0; i < count && result == 0 && !clears_first; i++)
 		clear(copy, piece + i);
 	*how_many = count;

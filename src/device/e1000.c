@@ -150,16 +150,6 @@ static const struct e1000_model model = {
 
 /* --- life --- */
 
-const struct device_ops e1000_device_ops = {
-	.version = 1,
-	.reset = e1000_reset,
-	.save = e1000_save,
-	.load = e1000_load,
-	.destroy = e1000_destroy,
-	.hold = e1000_hold,
-	.release = e1000_release,
-};
-
 static void describe(struct e1000 *e1000)
 {
 	struct pci_function *function = &e1000->function;

@@ -18,7 +18,7 @@ struct e1000 *e1000_create(struct pci_bus *bus, unsigned slot_function, const st
 			   const uint8_t mac[E1000_MAC_BYTES], const struct pci_rom *rom,
 			   struct event_loop *loop, struct error *error);
 
-extern const struct device_ops e1000_device_ops; /* device: struct e1000 */
+extern const struct device_ops e1000_device_ops; /* of all of the family; device: struct e1000 */
 
 /* Plug its cable in or pull it out: what is sent or comes meanwhile is lost, and the driver is told. Any thread. */
 void e1000_set_link(struct e1000 *e1000, bool is_up);

@@ -212,7 +212,7 @@ const struct pio_ops e1000_port_ops = {port_read, port_write, 4};
 
 /* --- life --- */
 
-void e1000_reset(void *device)
+static void reset_card(void *device)
 {
 	struct e1000 *e1000 = device;
 
@@ -221,7 +221,7 @@ void e1000_reset(void *device)
 	pthread_mutex_unlock(&e1000->lock);
 }
 
-void e1000_hold(void *device)
+static void hold_card(void *device)
 {
 	struct e1000 *e1000 = device;
 
@@ -230,7 +230,7 @@ void e1000_hold(void *device)
 	pthread_mutex_unlock(&e1000->lock);
 }
 
-void e1000_release(void *device)
+static void release_card(void *device)
 {
 	struct e1000 *e1000 = device;
 
@@ -271,7 +271,7 @@ static void transfer(struct state_stream *state, const struct e1000_model *model
 						   !(*e1000_at(e1000, TDLEN + i * QUEUE_BYTES) & ~0xfff80u));
 }
 
-void e1000_save(void *device, struct state_stream *state)
+static void save_card(void *device, struct state_stream *state)
 {
 	struct e1000 *e1000 = device;
 
@@ -281,7 +281,7 @@ void e1000_save(void *device, struct state_stream *state)
 	pthread_mutex_unlock(&e1000->lock);
 }
 
-void e1000_load(void *device, struct state_stream *state)
+static void load_card(void *device, struct state_stream *state)
 {
 	struct e1000 *e1000 = device, *loaded = calloc(1, sizeof(*loaded));
 	struct pci_function_state saved;
@@ -341,6 +341,16 @@ void e1000_destroy(void *device)
 	pthread_mutex_destroy(&e1000->lock);
 	free(e1000);
 }
+
+const struct device_ops e1000_device_ops = {
+	.version = 1,
+	.reset = reset_card,
+	.save = save_card,
+	.load = load_card,
+	.destroy = e1000_destroy,
+	.hold = hold_card,
+	.release = release_card,
+};
 
 static int watch(struct e1000 *e1000, struct event_loop *loop, struct error *error)
 {

@@ -154,11 +154,6 @@ static inline uint32_t *e1000_at(struct e1000 *e1000, unsigned offset)
 /* What e1000_card.c and e1000_rings.c have for the models. With the lock held, but for the operations of devices. */
 extern const struct mmio_ops e1000_window_ops; /* E1000_WINDOW_BYTES */
 extern const struct pio_ops e1000_port_ops;
-void e1000_reset(void *device);
-void e1000_hold(void *device);
-void e1000_release(void *device);
-void e1000_save(void *device, struct state_stream *state);
-void e1000_load(void *device, struct state_stream *state);
 void e1000_destroy(void *device);
 
 /* Make one, whose function is to be described next, and complete it. As e1000_create. */

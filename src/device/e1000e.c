@@ -240,16 +240,6 @@ static const struct e1000_model model = {
 
 /* --- life --- */
 
-const struct device_ops e1000e_device_ops = {
-	.version = 1,
-	.reset = e1000_reset,
-	.save = e1000_save,
-	.load = e1000_load,
-	.destroy = e1000_destroy,
-	.hold = e1000_hold,
-	.release = e1000_release,
-};
-
 static void add_power_management(struct pci_function *function)
 {
 	uint8_t at = pci_add_capability(function, PM_ID, PM_BYTES);

@@ -4,11 +4,9 @@
 
 #include "device/e1000.h"
 
-/* As e1000_create; and e1000_set_link is for it, too. */
+/* As e1000_create; and e1000_device_ops and e1000_set_link are for it, too. */
 struct e1000 *e1000e_create(struct pci_bus *bus, unsigned slot_function, const struct net_link *link,
 			    const uint8_t mac[E1000_MAC_BYTES], const struct pci_rom *rom,
 			    struct event_loop *loop, struct error *error);
-
-extern const struct device_ops e1000e_device_ops; /* device: struct e1000 */
 
 #endif

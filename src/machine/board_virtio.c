@@ -214,7 +214,7 @@ static int add_e1000(struct board *board, struct board_net *net, const char *nam
 		return result;
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	e1000 = (is_e1000e ? e1000e_create : e1000_create)(seat.bus, seat.slot_function, &link, net->mac, rom, NULL, error);
-	result = e1000 ? board_add(board, name, is_e1000e ? &e1000e_device_ops : &e1000_device_ops, e1000, error) : -EINVAL;
+	result = e1000 ? board_add(board, name, &e1000_device_ops, e1000, error) : -EINVAL;
 	if (result == 0)
 		keep_nic(board, net, link.helper, e1000, NULL);
 	return result;

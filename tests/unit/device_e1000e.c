@@ -76,8 +76,8 @@ static int setup(void **state)
 	pci_config_write(rig.bus, SLOT, PCI_BAR(2), 4, PORTS);
 	pci_config_write(rig.bus, SLOT, PCI_BAR(3), 4, TABLE);
 	pci_config_write(rig.bus, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO | PCI_COMMAND_MASTER);
-	e1000e_device_ops.reset(card);
-	e1000e_device_ops.release(card);
+	e1000_device_ops.reset(card);
+	e1000_device_ops.release(card);
 	set(0x2800, RX_RING);
 	set(0x2808, ENTRIES * 16);
 	set(0x3800, TX_RING);
@@ -91,7 +91,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	e1000e_device_ops.destroy(card);
+	e1000_device_ops.destroy(card);
 	pci_rig_end(&rig);
 	close(peer);
 	return 0;
@@ -552,11 +552,11 @@ static void test_saved(void **state)
 	set(IMS, 0x80);
 	set(ICS, 0x80);
 	set_phy(22, 3);
-	e1000e_device_ops.hold(card);
+	e1000_device_ops.hold(card);
 	other = e1000e_create(rig.bus, SLOT + 8, &(struct net_link){.fd = dup(peer), .helper = -1}, mac, &no_rom, NULL, &error);
 	assert_non_null(other);
-	pci_rig_check_state(&e1000e_device_ops, card, other);
-	e1000e_device_ops.destroy(other);
+	pci_rig_check_state(&e1000_device_ops, card, other);
+	e1000_device_ops.destroy(other);
 }
 
 /* What is saved with a ring that cannot be written is refused, and nothing has changed. */
@@ -570,10 +570,10 @@ static void test_hostile_state(void **state)
 
 	(void)state;
 	set(0x3908, 0x5ab80);
-	e1000e_device_ops.hold(card);
+	e1000_device_ops.hold(card);
 	state_save_begin(&stream);
 	state_section_begin(&stream, "e1000e", 1);
-	e1000e_device_ops.save(card, &stream);
+	e1000_device_ops.save(card, &stream);
 	state_section_end(&stream);
 	assert_int_equal(state_saved(&stream, &bytes, &size, &error), 0);
 	copy = malloc(size);
@@ -584,7 +584,7 @@ static void test_hostile_state(void **state)
 	copy[i]++;
 	state_load_begin(&loading, copy, size);
 	state_section_begin(&loading, "e1000e", 1);
-	e1000e_device_ops.load(card, &loading);
+	e1000_device_ops.load(card, &loading);
 	state_section_end(&loading);
 	assert_true(state_loaded(&loading, &error) < 0);
 	assert_int_equal(get(0x3908), 0x5ab80);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "block/qcow2/qcow2.h"
+#include "block/vector.h"
 
 /* ---- Sets of clusters ---- */
 
@@ -196,7 +197,7 @@ int refcounts_are_zero(struct qcow2 *image, uint64_t cluster, bool *are_zero)
 		return 0;
 	result = block_get(image, index, &block);
 	if (result == 0)
-		*are_zero = !block->data[0] && memcmp(block->data, block->data + 1, image->cluster_size - 1) == 0;
+		*are_zero = bytes_are_zero(block->data, image->cluster_size);
 	return result;
 }
 

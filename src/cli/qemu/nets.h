@@ -36,8 +36,8 @@ int nets_add(struct nets *nets, const json_t *options, const char **name, struct
 int nets_start(struct nets *nets, bool has_room, struct error *error);
 void nets_close(struct nets *nets); /* those that no device has taken */
 
-/* The link of a network as these options say it. As net_user_start. */
 unsigned nets_queues(const json_t *options); /* of a network; 0: queues= is wrong */
+/* The link of a network as these options say it. As net_user_start. */
 int nets_open_link(const json_t *options, struct net_link *link, struct error *error);
 /* The link of a network that was added after the start: it is the list's from now on. */
 void nets_give(struct nets *nets, const char *name, const struct net_link *link);

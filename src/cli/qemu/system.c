@@ -174,7 +174,6 @@ static void quit_without_machine(void *context)
 static int open_file(void *context, enum monitor_file kind, const char *name, struct error *error)
 {
 	const struct qemu_system *system = context;
-
 	int fd = fdsets_open_named(&system->line.fdsets, kind, name, error);
 
 	if (fd != -ENOENT)
