@@ -61,11 +61,9 @@ static int parse_linux(struct boot *boot, struct error *error)
 	return result;
 }
 
-/* Which protocol the kernel speaks: each parser says whether the image is of its kind. */
-static int recognize(struct boot *boot, struct error *error)
+/* Which protocol the kernel speaks: each parser says whether the image is of its kind; `result` is parse_linux's. */
+static int recognize(struct boot *boot, int result, struct error *error)
 {
-	int result = parse_linux(boot, error);
-
 	if (result != -ENOEXEC) {
 		boot->kind = BOOT_LINUX;
 		snprintf(boot->description, sizeof(boot->description),
@@ -104,15 +102,19 @@ static int open_kernel(struct boot *boot, struct error *error)
 	/* An uncompressed kernel's file may be larger than what it loads: debug information. */
 	const size_t limit = (size_t)1 << 32;
 	int result = file_open_or_read(path, "kernel", limit, &boot->kernel_fd, &boot->image, &boot->image_size, error);
+	int parsed;
 
-	if (result == 0 && boot->kernel_fd >= 0 && parse_linux(boot, error) == -ENOEXEC) {
+	if (result < 0)
+		return result;
+	parsed = parse_linux(boot, error);
+	if (parsed == -ENOEXEC && boot->kernel_fd >= 0) {
 		close(boot->kernel_fd);
 		boot->kernel_fd = -1;
 		result = file_read(path, "kernel", limit, &boot->image, &boot->image_size, error);
+		if (result < 0)
+			return result;
 	}
-	if (result < 0)
-		return result;
-	result = recognize(boot, error);
+	result = recognize(boot, parsed, error);
 	if (result < 0)
 		error_prefix(error, "kernel '%s'", path);
 	return result;
