@@ -42,8 +42,8 @@ def wait_for_vsock(path: str) -> None:
         try:
             if vsock_echo(path, 1000, b"there?") == b"there?":
                 return
-        except ConnectionRefusedError:
-            pass
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass  # kvik has not made the socket yet, or the guest has no server yet
         time.sleep(0.2)
     raise Failed("nobody answers at the guest's socket")
 
