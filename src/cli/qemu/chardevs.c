@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/qemu/keyval.h"
+#include "net/dialer.h"
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/socket.h"
@@ -18,6 +19,7 @@
 #define RING_BYTES_MAX (16u << 20)
 #define CONNECT_WAIT_NS 2000000000ull
 #define CONNECT_STEP_NS 10000000
+#define RECONNECT_MAX_S 86400
 
 static const char *const backends[] = {"null", "stdio", "file", "pipe", "pty", "socket", "ringbuf", "memory", "vc"};
 
@@ -72,7 +74,7 @@ static bool take_prefix(const char **text, const char *prefix)
 
 static const struct property socket_properties[] = {
 	{"address", PROPERTY_TEXT}, {"server", PROPERTY_BOOL},	 {"wait", PROPERTY_BOOL},
-	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"}, {"reconnect", PROPERTY_NUMBER, "0"},
+	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"}, {"reconnect", PROPERTY_NUMBER},
 	{"fd", PROPERTY_TEXT}, {NULL},
 };
 
@@ -263,6 +265,44 @@ static struct char_stream *open_server(struct chardevs *chardevs, struct chardev
 	return char_server_create(chardevs->loop, fd, peer, error);
 }
 
+static void name_socket(struct chardev *chardev)
+{
+	const json_t *options = chardev->options;
+	const char *path = keyval_text(options, "path"), *inherited = keyval_text(options, "fd");
+	const char *host = keyval_text(options, "host"), *port = keyval_text(options, "port");
+	const char *server = json_is_true(json_object_get(options, "server")) ? ",server=on" : "";
+
+	if (inherited)
+		snprintf(chardev->filename, sizeof(chardev->filename), "unix:fd=%.20s%s", inherited, server);
+	else if (path)
+		snprintf(chardev->filename, sizeof(chardev->filename), "unix:%.120s%s", path, server);
+	else
+		snprintf(chardev->filename, sizeof(chardev->filename), "tcp:%.100s:%.20s%s", host ? host : "",
+			 port ? port : "", server);
+}
+
+/* A client that comes again. */
+static struct char_stream *open_dialer(struct chardevs *chardevs, const struct chardev *chardev, unsigned delay_s,
+				       struct error *error)
+{
+	const json_t *options = chardev->options;
+	const struct net_dialer_config config = {.path = keyval_text(options, "path"),
+						 .host = keyval_text(options, "host"),
+						 .port = keyval_text(options, "port"),
+						 .delay_s = delay_s,
+						 .no_delay = json_is_true(json_object_get(options, "nodelay"))};
+	int fd = net_dialer_start(&config, error);
+
+	if (fd < 0)
+		return NULL;
+	chardevs->dials = true;
+	if (!has_door(chardevs, chardev))
+		return char_client_create(chardevs->loop, fd, error);
+	return door_add_dialer(chardevs->door, chardev->is_control, &fd, error) < 0
+		       ? NULL
+		       : char_server_create(chardevs->loop, fd, -1, error);
+}
+
 static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev *chardev,
 				       struct error *error)
 {
@@ -270,8 +310,18 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 	const char *path = keyval_text(options, "path"), *inherited = keyval_text(options, "fd");
 	const char *host = keyval_text(options, "host"), *port = keyval_text(options, "port");
 	bool is_server = json_is_true(json_object_get(options, "server"));
+	uint64_t delay_s = 0;
 	int fd, none = -1;
 
+	if (keyval_number(options, "reconnect", RECONNECT_MAX_S, &delay_s, error) < 0)
+		return NULL;
+	if (delay_s && (is_server || inherited || (!path && !port))) {
+		error_set(error, EINVAL, "reconnect= is of those that connect, by path= or port=");
+		return NULL;
+	}
+	name_socket(chardev);
+	if (delay_s)
+		return open_dialer(chardevs, chardev, delay_s, error);
 	if (inherited)
 		fd = take_socket(inherited, error);
 	else if (path)
@@ -282,15 +332,6 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 		fd = error_set(error, EINVAL, "a socket needs path=, port= or fd=");
 	if (fd < 0)
 		return NULL;
-	if (inherited)
-		snprintf(chardev->filename, sizeof(chardev->filename), "unix:fd=%.20s%s", inherited,
-			 is_server ? ",server=on" : "");
-	else if (path)
-		snprintf(chardev->filename, sizeof(chardev->filename), "unix:%.120s%s", path,
-			 is_server ? ",server=on" : "");
-	else
-		snprintf(chardev->filename, sizeof(chardev->filename), "tcp:%.100s:%.20s%s",
-			 host ? host : "", port, is_server ? ",server=on" : "");
 	if (!is_server && has_door(chardevs, chardev) &&
 	    door_add(chardevs->door, chardev->is_control, &none, &fd, error) < 0)
 		return NULL;

@@ -32,6 +32,7 @@ struct chardevs {
 	struct chardev list[CHARDEVS_MAX];
 	unsigned count;
 	bool listens; /* some do */
+	bool dials;   /* some have a dialer */
 	struct door *door; /* for monitors of their own; NULL: none */
 	bool has_door;	   /* some are behind it */
 };

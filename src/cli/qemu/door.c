@@ -15,6 +15,7 @@
 #include "cli/qemu/named_file.h"
 #include "cli/qemu/named_network.h"
 #include "monitor/frame.h"
+#include "net/dialer.h"
 #include "sandbox/helper.h"
 
 #define BUFFER_BYTES 4096
@@ -39,6 +40,7 @@ struct channel {
 	int listener, hand_over, client, monitor;
 	int first_client, first_monitor; /* until the process starts */
 	bool is_control, client_ended;
+	bool dials; /* the listener is a dialer's */
 	struct pipe in, out; /* to the monitor, to the client */
 	struct frame frame;
 	char line[LINE_BYTES];
@@ -171,27 +173,49 @@ static void take_client(struct channel *channel, int client, int monitor)
 	frame_reset(&channel->frame);
 }
 
+static void ask_for_client(struct channel *channel)
+{
+	if (channel->dials && channel->listener >= 0)
+		net_dialer_ask(channel->listener);
+}
+
 static void drop_client(struct channel *channel)
 {
 	close_fd(&channel->client);
 	close_fd(&channel->monitor);
 	close_fd(&channel->passed);
+	ask_for_client(channel);
+}
+
+/* A dialer that has gone is none any more. */
+static int next_client(struct channel *channel)
+{
+	int client = channel->dials ? net_dialer_take(channel->listener)
+				    : accept4(channel->listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (client == -EPIPE)
+		close_fd(&channel->listener);
+	else if (client < 0)
+		ask_for_client(channel);
+	return client;
 }
 
 static void accept_client(struct channel *channel)
 {
-	int ends[2], client = accept4(channel->listener, NULL, NULL, SOCK_CLOEXEC);
+	int ends[2], client = next_client(channel);
 	char word = 0;
 
 	if (client < 0)
 		return;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
 		close(client);
+		ask_for_client(channel);
 		return;
 	}
 	if (helper_send(channel->hand_over, &word, sizeof(word), &ends[0], 1) < 0) {
 		close(client);
 		close(ends[1]);
+		ask_for_client(channel);
 	} else {
 		take_client(channel, client, ends[1]);
 	}
@@ -446,6 +470,17 @@ fail:
 	close_fd(listening_fd);
 	close_fd(peer);
 	return -EIO;
+}
+
+int door_add_dialer(struct door *door, bool is_control, int *dialer, struct error *error)
+{
+	int none = -1, result = door_add(door, is_control, dialer, &none, error);
+
+	if (result == 0) {
+		door->channels[door->count - 1].dials = true;
+		ask_for_client(&door->channels[door->count - 1]);
+	}
+	return result;
 }
 
 bool door_is_wanted(const struct door *door)

@@ -30,6 +30,8 @@ void door_destroy(struct door *door);	       /* ends the process, too. NULL is f
  * `error`: then both are closed.
  */
 int door_add(struct door *door, bool is_control, int *listening_fd, int *peer, struct error *error);
+/* Likewise one whose peers a dialer connects to (net/dialer.h), one after another. */
+int door_add_dialer(struct door *door, bool is_control, int *dialer, struct error *error);
 
 bool door_is_wanted(const struct door *door); /* there is something for it to do */
 /* Start the process, which takes over what was added. 0, or -errno and `error`. While this process has one

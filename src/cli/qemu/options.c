@@ -108,7 +108,7 @@ static const struct property chardev_properties[] = {
 	{"server", PROPERTY_BOOL},
 	{"wait", PROPERTY_BOOL},
 	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"},
-	{"reconnect", PROPERTY_NUMBER, "0"},
+	{"reconnect", PROPERTY_NUMBER},
 	{"telnet", PROPERTY_BOOL, "off"},
 	{"websocket", PROPERTY_BOOL, "off"},
 	{"ipv4", PROPERTY_BOOL},

@@ -246,7 +246,8 @@ static void drain(struct qemu_system *system)
 static int run_monitors(struct qemu_system *system, struct error *error)
 {
 	const struct sandbox_config config = {.listens = system->line.chardevs.listens,
-					      .uses_helpers = system->line.chardevs.has_door};
+					      .uses_helpers = system->line.chardevs.has_door ||
+							      system->line.chardevs.dials};
 	int result = 0;
 
 	if (system->line.config.is_confined)
@@ -290,7 +291,7 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 	config->loop = system->loop;
 	/* The door may pass a socket on that listens. */
 	config->sandbox.listens = system->line.chardevs.listens || system->line.chardevs.has_door || config->vsock.guest_cid;
-	config->sandbox.uses_helpers |= config->vsock.guest_cid || system->line.chardevs.has_door;
+	config->sandbox.uses_helpers |= config->vsock.guest_cid || system->line.chardevs.has_door || system->line.chardevs.dials;
 	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
 	if (!config->kvm_options.code_cache_bytes)
 		config->kvm_options.code_cache_bytes = accel_code_cache(config->ram_bytes);

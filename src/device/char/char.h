@@ -97,6 +97,12 @@ struct char_stream *char_server_create(struct event_loop *loop, int listening_fd
 				       struct error *error);
 
 /*
+ * One peer at a time whom somebody connects to when he is asked by a message of one byte on `dialer`, and passes
+ * likewise: at the start, and when that one has gone. The descriptor is the stream's, also when this fails.
+ */
+struct char_stream *char_client_create(struct event_loop *loop, int dialer, struct error *error);
+
+/*
  * A new pseudo-terminal in raw mode; its name goes to `name`. What is written while nobody has it open is
  * dropped.
  */

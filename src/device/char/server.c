@@ -1,4 +1,4 @@
-/* A stream that listens on a socket, and talks with one peer after another. */
+/* A stream that listens on a socket, or asks for peers, and talks with one after another. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "device/char/input.h"
+#include "util/log.h"
 
 struct char_server {
 	struct char_stream stream;
@@ -14,6 +15,7 @@ struct char_server {
 	struct event_source listener; /* enabled while there is no peer */
 	struct char_input input;
 	bool is_passed; /* the listener does not listen: peers are passed on it */
+	bool asks;	/* ... for one at a time, which somebody connects to */
 	int peer; /* for input, of a descriptor that the output has, too; -1: none */
 };
 
@@ -23,6 +25,15 @@ static void tell(struct char_server *server, bool is_attached)
 
 	if (reader->attached)
 		reader->attached(reader->context, is_attached);
+}
+
+static void ask(struct char_server *server)
+{
+	const char word = 0;
+
+	/* Who asks no more than that finds room. */
+	if (server->asks && write(server->listener.fd, &word, sizeof(word)) < 0)
+		log_warning("no other connection of a console is asked for: %s", strerror(errno));
 }
 
 static void peer_gone(void *context)
@@ -35,6 +46,7 @@ static void peer_gone(void *context)
 	server->peer = -1;
 	tell(server, false);
 	event_source_enable(&server->listener, true);
+	ask(server);
 }
 
 /* Take `fd` as the peer. 0 or -errno: it is closed. */
@@ -84,6 +96,8 @@ static int receive_peer(struct char_server *server)
 		fcntl(fd, F_SETFL, O_NONBLOCK);
 	else if (got == 0) /* nobody passes any more */
 		event_source_enable(&server->listener, false);
+	else if (got > 0) /* there was no room for it */
+		ask(server);
 	return fd;
 }
 
@@ -94,8 +108,8 @@ static void connection_ready(void *context)
 				   : accept4(server->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	/* Who gave up again, or cannot be served, has seen the end of the connection. */
-	if (fd >= 0)
-		take_peer(server, fd);
+	if (fd >= 0 && take_peer(server, fd) < 0)
+		ask(server);
 }
 
 static void resume_input(struct char_stream *stream)
@@ -121,8 +135,8 @@ static void destroy(struct char_stream *stream)
 	free(server);
 }
 
-struct char_stream *char_server_create(struct event_loop *loop, int listening_fd, int peer,
-				       struct error *error)
+static struct char_stream *create(struct event_loop *loop, int listening_fd, int peer, bool asks,
+				  struct error *error)
 {
 	static const struct char_ops ops = {
 		.resume_input = resume_input, .destroy = destroy, .is_attached = is_attached};
@@ -138,6 +152,7 @@ struct char_stream *char_server_create(struct event_loop *loop, int listening_fd
 	server->loop = loop;
 	getsockopt(listening_fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
 	server->is_passed = !listens;
+	server->asks = asks;
 	server->peer = -1;
 	server->input.ended = peer_gone;
 	server->input.context = server;
@@ -154,8 +169,10 @@ struct char_stream *char_server_create(struct event_loop *loop, int listening_fd
 	} else if (peer >= 0) {
 		close(peer);
 	}
-	if (result == 0)
+	if (result == 0) {
+		ask(server);
 		return &server->stream;
+	}
 	error_set_errno(error, -result, "cannot watch a console's socket");
 	destroy(&server->stream);
 	return NULL;
@@ -166,4 +183,15 @@ fail:
 	if (peer >= 0)
 		close(peer);
 	return NULL;
+}
+
+struct char_stream *char_server_create(struct event_loop *loop, int listening_fd, int peer,
+				       struct error *error)
+{
+	return create(loop, listening_fd, peer, false, error);
+}
+
+struct char_stream *char_client_create(struct event_loop *loop, int dialer, struct error *error)
+{
+	return create(loop, dialer, -1, true, error);
 }
