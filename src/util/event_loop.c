@@ -27,7 +27,7 @@ struct event_loop {
 	bool stopping;	   /* atomic */
 	void (*before_wait)(void *context); /* NULL: nothing is put off */
 	void *before_context;
-	pthread_mutex_t lock; /* guards what follows and every source's `enabled` */
+	pthread_mutex_t lock; /* guards what follows and every source's `watch` */
 	struct source_slot *slots;
 	unsigned slot_count;
 };
@@ -46,7 +46,7 @@ static struct event_source *find_source(struct event_loop *loop, uint64_t name)
 	pthread_mutex_lock(&loop->lock);
 	if (slot < loop->slot_count && event_name(loop, slot) == name)
 		source = loop->slots[slot].source;
-	if (source && !source->enabled)
+	if (source && source->watch == EVENT_NOTHING)
 		source = NULL;
 	pthread_mutex_unlock(&loop->lock);
 	return source;
@@ -121,7 +121,7 @@ static bool dispatch_always_ready(struct event_loop *loop)
 		pthread_mutex_lock(&loop->lock);
 		for (; i < loop->slot_count && !source; i++) {
 			source = loop->slots[i].source;
-			if (source && !(source->always_ready && source->enabled))
+			if (source && !(source->always_ready && source->watch == EVENT_ALL))
 				source = NULL;
 		}
 		pthread_mutex_unlock(&loop->lock);
@@ -221,7 +221,7 @@ int event_loop_add(struct event_loop *loop, struct event_source *source)
 	loop->slots[slot].source = source;
 	source->slot = slot;
 	source->loop = loop;
-	source->enabled = true;
+	source->watch = EVENT_ALL;
 out:
 	pthread_mutex_unlock(&loop->lock);
 	if (result == 0)
@@ -238,34 +238,47 @@ void event_loop_remove(struct event_source *source)
 	pthread_mutex_lock(&loop->lock);
 	loop->slots[source->slot].source = NULL;
 	loop->slots[source->slot].generation++;
-	if (!source->always_ready && source->enabled)
+	if (!source->always_ready && source->watch != EVENT_NOTHING)
 		epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
 	source->loop = NULL;
-	source->enabled = false;
+	source->watch = EVENT_NOTHING;
 	pthread_mutex_unlock(&loop->lock);
 }
 
-void event_source_enable(struct event_source *source, bool enabled)
+static void set_watch(struct event_source *source, enum event_watch watch)
 {
 	struct event_loop *loop = source->loop;
-	struct epoll_event event = {.events = wanted_events(source)};
+	struct epoll_event event = {.events = watch == EVENT_END ? (uint32_t)EPOLLRDHUP : wanted_events(source)};
+	int operation;
 
 	if (!loop)
 		return;
 	pthread_mutex_lock(&loop->lock);
-	if (source->enabled == enabled) {
+	if (source->watch == watch) {
 		pthread_mutex_unlock(&loop->lock);
 		return;
 	}
-	source->enabled = enabled;
+	operation = source->watch == EVENT_NOTHING ? EPOLL_CTL_ADD
+		    : watch == EVENT_NOTHING	   ? EPOLL_CTL_DEL
+						   : EPOLL_CTL_MOD;
+	source->watch = watch;
 	event.data.u64 = event_name(loop, source->slot);
 	/* EPOLLHUP cannot be masked, so a disabled source leaves the set altogether. */
 	if (!source->always_ready)
-		epoll_ctl(loop->epoll_fd, enabled ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, source->fd,
-			  &event);
+		epoll_ctl(loop->epoll_fd, operation, source->fd, &event);
 	pthread_mutex_unlock(&loop->lock);
-	if (enabled)
+	if (watch != EVENT_NOTHING)
 		loop_wake(loop);
+}
+
+void event_source_enable(struct event_source *source, bool enabled)
+{
+	set_watch(source, enabled ? EVENT_ALL : EVENT_NOTHING);
+}
+
+void event_source_await_end(struct event_source *source)
+{
+	set_watch(source, EVENT_END);
 }
 
 static void timer_ready(void *context)

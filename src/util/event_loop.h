@@ -17,6 +17,8 @@
 
 struct event_loop;
 
+enum event_watch { EVENT_NOTHING, EVENT_END, EVENT_ALL };
+
 /* A descriptor that the loop watches for input, or for room for output. Owned and embedded by the user. For
  * both, a socket has two: dup(2). */
 struct event_source {
@@ -27,7 +29,7 @@ struct event_source {
 	/* The loop's own: */
 	struct event_loop *loop;
 	unsigned slot; /* where the loop knows it */
-	bool enabled;
+	uint8_t watch; /* for what: an enum event_watch */
 	bool always_ready; /* a regular file, which epoll refuses: it never blocks */
 };
 
@@ -55,6 +57,9 @@ int event_loop_add(struct event_loop *loop, struct event_source *source);
 void event_loop_remove(struct event_source *source);
 /* Watch or ignore it. Any thread. */
 void event_source_enable(struct event_source *source, bool enabled);
+/* Watch a source for input no more, but for the end of its other side: a call says only that it is worth a look
+ * (poll(2), POLLRDHUP), and comes again until that has changed. Of a regular file there is none. Any thread. */
+void event_source_await_end(struct event_source *source);
 
 /* Create a stopped timer. 0 or -errno. */
 int event_timer_init(struct event_timer *timer, struct event_loop *loop,

@@ -28,12 +28,16 @@ static struct {
 	struct char_stream *stream;
 	struct loop_thread thread;
 	char path[64];
+	/* Atomic: */
+	bool is_full; /* there is no room */
+	unsigned came, went; /* peers */
+	unsigned got;	     /* bytes, which are answered unless they are 0 */
 } world;
 
 static size_t room(void *context)
 {
 	(void)context;
-	return 64;
+	return __atomic_load_n(&world.is_full, __ATOMIC_SEQ_CST) ? 0 : 64;
 }
 
 /* A long answer to each byte, of that byte. */
@@ -44,14 +48,23 @@ static void receive(void *context, const uint8_t *data, size_t size)
 
 	(void)context;
 	for (i = 0; i < size; i++) {
+		__atomic_add_fetch(&world.got, 1, __ATOMIC_SEQ_CST);
+		if (!data[i])
+			continue;
 		memset(answer, data[i], sizeof(answer));
 		char_write(world.stream, answer, sizeof(answer));
 	}
 }
 
+static void attached(void *context, bool is_attached)
+{
+	(void)context;
+	__atomic_add_fetch(is_attached ? &world.came : &world.went, 1, __ATOMIC_SEQ_CST);
+}
+
 static void open_server(void)
 {
-	const struct char_reader reader = {.room = room, .receive = receive};
+	const struct char_reader reader = {.room = room, .receive = receive, .attached = attached};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct error error;
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -76,14 +89,21 @@ static void close_server(void)
 	unlink(world.path);
 }
 
-/* A peer that says one byte, and that it says no more. */
-static int ask(uint8_t byte)
+static int connect_peer(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(address.sun_path, world.path);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* One that says one byte, and that it says no more. */
+static int ask(uint8_t byte)
+{
+	int fd = connect_peer();
+
 	assert_int_equal(write(fd, &byte, 1), 1);
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
 	return fd;
@@ -150,11 +170,52 @@ static void test_unread(void **state)
 	close(silent);
 }
 
+static void wait_for(const unsigned *count, unsigned wanted)
+{
+	unsigned i;
+
+	for (i = 0; i < 10000 && __atomic_load_n(count, __ATOMIC_SEQ_CST) != wanted; i++)
+		usleep(1000);
+	assert_int_equal(__atomic_load_n(count, __ATOMIC_SEQ_CST), wanted);
+}
+
+/* While the reader has no room: who goes without a word is seen to have gone, and what others have said is kept. */
+static void test_no_room(void **state)
+{
+	static const uint8_t zeroes[300];
+	unsigned i;
+	int fd;
+
+	(void)state;
+	world.is_full = true;
+	world.came = world.went = world.got = 0;
+	open_server();
+	for (i = 1; i <= 3; i++) {
+		fd = connect_peer();
+		wait_for(&world.came, i);
+		close(fd);
+		wait_for(&world.went, i);
+	}
+	fd = connect_peer();
+	wait_for(&world.came, i);
+	assert_int_equal(write(fd, zeroes, sizeof(zeroes)), sizeof(zeroes));
+	close(fd);
+	usleep(50000);
+	assert_int_equal(world.went, 3);
+	assert_int_equal(world.got, 0);
+	__atomic_store_n(&world.is_full, false, __ATOMIC_SEQ_CST);
+	char_resume_input(world.stream);
+	wait_for(&world.went, 4);
+	assert_int_equal(world.got, sizeof(zeroes));
+	close_server();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answered),
 		cmocka_unit_test(test_unread),
+		cmocka_unit_test(test_no_room),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

@@ -5,7 +5,9 @@
 #include "device/char/char.h"
 
 struct char_input {
-	struct event_source source; /* enabled while the reader has room */
+	struct event_source source; /* while the reader has no room: watched for the end alone */
+	uint8_t ahead;		    /* read before there was room for it, to see whether it was the end */
+	bool has_ahead;
 	bool is_open;		    /* atomic: there may be more to read */
 	struct char_stream *stream;
 	void (*ended)(void *context); /* the peer has gone; I/O thread. Or NULL */
