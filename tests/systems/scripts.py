@@ -43,15 +43,30 @@ def make_kernel(directory: Path) -> None:
         output("depmod", "-b", directory, release.name)
 
 
+def make_resolved(directory: Path) -> None:
+    """The /usr of systemd-resolved, without which fakemachine makes no machine. To install it would take over the
+    host's /etc/resolv.conf."""
+    root = directory / "root"
+    output("dpkg-deb", "--extract", package("systemd-resolved"), root)
+    for name in ("bin", "share"):
+        (root / "usr" / name).rename(directory / name)
+    # /lib is a link into /usr on the host, and not in the package.
+    (root / "lib").rename(directory / "lib")
+    for path in (root / "usr/lib").iterdir():
+        path.rename(directory / "lib" / path.name)
+    shutil.rmtree(root)
+
+
 def in_fakemachine(*command) -> list:
-    """A command that starts fakemachines, where that kernel is the host's."""
+    """A command that starts fakemachines, where that kernel is the host's and systemd-resolved is in its /usr."""
     installed("fakemachine", "busybox", "udevadm", "depmod")
-    if not Path("/lib/systemd/systemd-resolved").exists():
-        raise Skipped("fakemachine wants systemd-resolved, which tools/setup leaves to you: it takes over /etc/resolv.conf")
     kernel = made("old-kernel", "1", make_kernel)
     Path("/lib/modules").mkdir(exist_ok=True)
-    mounts = 'mount --bind "$1/boot" /boot && mount --bind "$1/lib/modules" /lib/modules && shift && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", mounts, "sh", kernel, *command]
+    mounts = f'mount --bind "{kernel}/boot" /boot && mount --bind "{kernel}/lib/modules" /lib/modules && '
+    if not Path("/lib/systemd/systemd-resolved").exists():
+        resolved = made("resolved", "1", make_resolved)
+        mounts = f'mount -t overlay -o lowerdir="{resolved}":/usr overlay /usr && {mounts}'  # /lib is in /usr
+    return ["unshare", "--mount", "sh", "-c", mounts + 'exec "$@"', "sh", *command]
 
 
 def test_fakemachine(context):
