@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "device/char/terminal.h"
 #include "guest/protocol.h"
+#include "util/event_signal.h"
 #include "util/log.h"
 
 #define INPUT_BYTES 2048
@@ -25,7 +25,7 @@ struct command_stream {
 	struct char_watch output_ready, errors_ready;
 	/* Standard input. */
 	struct event_source input;
-	struct event_source resume; /* an eventfd: the guest has room again */
+	struct event_signal resume; /* the guest has room again */
 	bool has_input;		    /* it is in the loop */
 	bool is_terminal;
 	unsigned quit_keys;
@@ -161,21 +161,13 @@ static void input_ready(void *context)
 
 static void resume_ready(void *context)
 {
-	struct command_stream *stream = context;
-	uint64_t count;
-
-	if (read(stream->resume.fd, &count, sizeof(count)) == sizeof(count))
-		send_waiting(stream);
+	send_waiting(context);
 }
 
 static void resume_input(struct char_stream *stream)
 {
-	uint64_t one = 1;
-
-	/* A failed write means that the counter is full: the loop comes anyhow. */
-	if (__atomic_exchange_n(&of(stream)->is_starved, false, __ATOMIC_SEQ_CST) &&
-	    write(of(stream)->resume.fd, &one, sizeof(one)) < 0)
-		return;
+	if (__atomic_exchange_n(&of(stream)->is_starved, false, __ATOMIC_SEQ_CST))
+		event_signal_raise(&of(stream)->resume);
 }
 
 void command_stream_resized(struct char_stream *stream)
@@ -189,13 +181,10 @@ void command_stream_resized(struct char_stream *stream)
 /* With locks of the device's held, under which nothing can be sent to it: the loop does. */
 static void look_for_end(struct command_stream *stream, unsigned fd, struct char_output *output)
 {
-	uint64_t one = 1;
-
 	if (stream->is_closed[fd] || !char_output_is_gone(output))
 		return;
 	__atomic_store_n(&stream->is_closed[fd], true, __ATOMIC_RELAXED);
-	if (write(stream->resume.fd, &one, sizeof(one)) < 0)
-		return; /* its counter is full: the loop comes anyhow */
+	event_signal_raise(&stream->resume);
 }
 
 /* The guest waits while one of the outputs has too much already. */
@@ -291,10 +280,7 @@ static void destroy(struct char_stream *char_stream)
 
 	if (stream->has_input)
 		event_loop_remove(&stream->input);
-	if (stream->resume.fd >= 0) {
-		event_loop_remove(&stream->resume);
-		close(stream->resume.fd);
-	}
+	event_signal_destroy(&stream->resume);
 	terminal_restore();
 	char_unwatch(stream->standard_output, &stream->output_ready);
 	if (stream->errors.output) {
@@ -309,12 +295,7 @@ static int watch_input(struct command_stream *stream, struct event_loop *loop)
 {
 	int result;
 
-	stream->resume = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-					       .ready = resume_ready,
-					       .context = stream};
-	if (stream->resume.fd < 0)
-		return -errno;
-	result = event_loop_add(loop, &stream->resume);
+	result = event_signal_init(&stream->resume, loop, resume_ready, stream);
 	if (result < 0)
 		return result;
 	stream->input = (struct event_source){
@@ -345,7 +326,6 @@ struct char_stream *command_stream_create(struct event_loop *loop,
 	*stream = (struct command_stream){.stream.ops = &ops,
 					  .end = *end,
 					  .standard_output = standard_output,
-					  .resume.fd = -1,
 					  .output_ready = {outputs_ready, stream, NULL},
 					  .errors_ready = {outputs_ready, stream, NULL}};
 	char_watch(standard_output, &stream->output_ready);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 /* MDIC and the PHY's registers that every one has. */
@@ -51,10 +50,7 @@ static void link_ready(void *context)
 static void kicked(void *context)
 {
 	struct e1000 *e1000 = context;
-	uint64_t times;
 
-	if (read(e1000->kick.fd, &times, sizeof(times)) < 0)
-		return;
 	pthread_mutex_lock(&e1000->lock);
 	if (e1000_transmit(e1000))
 		e1000_kick(e1000);
@@ -331,12 +327,9 @@ void e1000_destroy(void *device)
 	loop_thread_stop(&e1000->thread);
 	if (e1000->source.loop)
 		event_loop_remove(&e1000->source);
-	if (e1000->kick.loop)
-		event_loop_remove(&e1000->kick);
+	event_signal_destroy(&e1000->kick);
 	pci_function_destroy(&e1000->function);
 	loop_thread_destroy(&e1000->thread);
-	if (e1000->kick.fd >= 0)
-		close(e1000->kick.fd);
 	net_link_close(&e1000->link);
 	pthread_mutex_destroy(&e1000->lock);
 	free(e1000);
@@ -354,7 +347,7 @@ const struct device_ops e1000_device_ops = {
 
 static int watch(struct e1000 *e1000, struct event_loop *loop, struct error *error)
 {
-	int result = e1000->kick.fd < 0 ? -errno : event_loop_add(loop, &e1000->kick);
+	int result = event_signal_init(&e1000->kick, loop, kicked, e1000);
 
 	if (result == 0)
 		result = event_loop_add(loop, &e1000->source);
@@ -381,8 +374,6 @@ struct e1000 *e1000_begin(const struct e1000_model *model, const struct net_link
 	e1000->is_held = true;
 	memcpy(e1000->mac, mac, E1000_MAC_BYTES);
 	e1000->source = (struct event_source){.fd = own.fd, .ready = link_ready, .context = e1000};
-	e1000->kick = (struct event_source){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .ready = kicked,
-					    .context = e1000};
 	return e1000;
 }
 

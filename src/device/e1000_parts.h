@@ -12,6 +12,7 @@
 #include "device/e1000_eeprom.h"
 #include "device/e1000_transmit.h"
 #include "net/link.h"
+#include "util/event_signal.h"
 #include "util/loop_thread.h"
 
 /* Registers (§13). */
@@ -128,7 +129,7 @@ struct e1000 {
 	struct net_link link; /* owned */
 	struct loop_thread thread;
 	struct event_source source; /* the link, enabled while there may be descriptors */
-	struct event_source kick;   /* an eventfd: packets to be sent, or room */
+	struct event_signal kick;   /* packets to be sent, or room */
 	uint8_t mac[E1000_MAC_BYTES];
 	pthread_mutex_t lock; /* guards what follows */
 	bool is_held;

@@ -38,10 +38,7 @@ static void count_bytes(struct e1000 *e1000, unsigned offset, size_t bytes)
 
 void e1000_kick(struct e1000 *e1000)
 {
-	uint64_t one = 1;
-
-	if (write(e1000->kick.fd, &one, sizeof(one)) < 0)
-		return; /* full: it is kicked */
+	event_signal_raise(&e1000->kick);
 }
 
 /* --- rings --- */

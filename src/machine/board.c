@@ -8,6 +8,16 @@
 #include "device/rtc.h"
 #include "machine/board_parts.h"
 
+/* Ports and slots of a PC tell when what is in them may go. */
+static int watch_seats(struct board *board, struct error *error)
+{
+	int result = 0;
+
+	if (board_is_pc(board))
+		result = event_signal_init(&board->off_signal, board->config.loop, board_seats_are_off, board);
+	return result < 0 ? error_set_errno(error, -result, "cannot watch PCI slots") : 0;
+}
+
 struct board *board_create(const struct board_config *config, struct error *error)
 {
 	struct board *board = calloc(1, sizeof(*board));
@@ -25,8 +35,7 @@ struct board *board_create(const struct board_config *config, struct error *erro
 		board->apic_ids[i] = cpu_topology_apic_id(&board->config.topology, i);
 	if (!board->config.present_cpus)
 		board->config.present_cpus = board_first_cpus(config->cpus);
-	board->off_source = (struct event_source){.fd = -1, .ready = board_seats_are_off, .context = board};
-	if (board_add_devices(board, error) < 0) {
+	if (watch_seats(board, error) < 0 || board_add_devices(board, error) < 0) {
 		board_destroy(board);
 		return NULL;
 	}
@@ -38,12 +47,12 @@ void board_destroy(struct board *board)
 {
 	if (!board)
 		return;
-	board_unwatch_seats(board);
-	board_unwatch_cpus(board);
-	board_unwatch_memory(board);
+	event_signal_destroy(&board->off_signal);
+	ospm_notes_destroy(&board->cpu_notes);
+	ospm_notes_destroy(&board->memory_notes);
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
-	board_unwatch_trays(board);
+	event_signal_destroy(&board->tray_signal); /* which the drives raised */
 	free(board->devices);
 	free(board);
 }

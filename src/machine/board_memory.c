@@ -3,11 +3,9 @@
  * DSDT says. Ports, names and methods are those that QEMU's PCs have.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "machine/acpi/aml_terms.h"
 #include "machine/board.h"
 #include "machine/board_parts.h"
 
@@ -20,28 +18,18 @@
 #define MUTEX	 "MLCK"
 #define SELECTOR "MSEL"
 
-/* A vCPU's thread. */
-static void note(struct board *board, _Atomic uint64_t *which, unsigned slot)
-{
-	const uint64_t one = 1;
-
-	atomic_fetch_or(which, 1ull << slot);
-	if (write(board->memory_source.fd, &one, sizeof(one)) < 0)
-		return; /* it is signalled as much as it can be */
-}
-
 static void ejected(void *context, unsigned slot)
 {
 	struct board *board = context;
 
-	note(board, &board->ejected_memory, slot);
+	ospm_note_ejected(&board->memory_notes, slot);
 }
 
 static void reported(void *context, unsigned slot)
 {
 	struct board *board = context;
 
-	note(board, &board->reported_memory, slot);
+	ospm_note_reported(&board->memory_notes, slot);
 }
 
 static bool may_eject(void *context, unsigned slot)
@@ -52,28 +40,20 @@ static bool may_eject(void *context, unsigned slot)
 }
 
 /* I/O thread. What was said of memory comes before its end. */
-static void tell(void *context)
+static void hear(void *context, unsigned slot, bool is_reported, bool is_ejected)
 {
 	struct board *board = context;
 	const struct board_config *config = &board->config;
-	uint64_t count, gone, said;
 	uint32_t event, status;
-	unsigned i;
 
-	if (read(board->memory_source.fd, &count, sizeof(count)) < 0)
+	acpi_memory_last_report(board->acpi_memory, slot, &event, &status);
+	if (is_reported && config->memory_reported)
+		config->memory_reported(config->memory_context, slot, event, status);
+	if (!is_ejected)
 		return;
-	gone = atomic_exchange(&board->ejected_memory, 0);
-	said = atomic_exchange(&board->reported_memory, 0);
-	for (i = 0; i < config->memory_slots; i++) {
-		acpi_memory_last_report(board->acpi_memory, i, &event, &status);
-		if ((said >> i & 1) && config->memory_reported)
-			config->memory_reported(config->memory_context, i, event, status);
-		if (!(gone >> i & 1))
-			continue;
-		acpi_memory_empty(board->acpi_memory, i);
-		if (config->memory_ejected)
-			config->memory_ejected(config->memory_context, i);
-	}
+	acpi_memory_empty(board->acpi_memory, slot);
+	if (config->memory_ejected)
+		config->memory_ejected(config->memory_context, slot);
 }
 
 int board_add_memory(struct board *board, struct error *error)
@@ -88,19 +68,12 @@ int board_add_memory(struct board *board, struct error *error)
 	};
 	int result;
 
-	_Static_assert(ACPI_MEMORY_SLOTS_MAX <= 64, "a bit each");
+	_Static_assert(ACPI_MEMORY_SLOTS_MAX <= OSPM_NOTES_MAX, "a number each");
 	if (!board_is_pc(board) || !board->config.memory_slots)
 		return 0;
-	board->memory_source =
-		(struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = tell, .context = board};
-	if (board->memory_source.fd < 0)
-		return error_set_errno(error, errno, "cannot watch memory");
-	result = event_loop_add(board->config.loop, &board->memory_source);
-	if (result < 0) {
-		close(board->memory_source.fd);
+	result = ospm_notes_init(&board->memory_notes, board->config.loop, hear, board);
+	if (result < 0)
 		return error_set_errno(error, -result, "cannot watch memory");
-	}
-	board->has_memory_source = true;
 	board->acpi_memory = acpi_memory_create(&config, error);
 	if (!board->acpi_memory)
 		return -ENOMEM;
@@ -109,14 +82,6 @@ int board_add_memory(struct board *board, struct error *error)
 		return result;
 	return pio_bus_add(board->config.pio, MEMORY_PORT, ACPI_MEMORY_PORTS, "ACPI's memory", &acpi_memory_pio_ops,
 			   board->acpi_memory, error);
-}
-
-void board_unwatch_memory(struct board *board)
-{
-	if (!board->has_memory_source)
-		return;
-	event_loop_remove(&board->memory_source);
-	close(board->memory_source.fd);
 }
 
 void board_fill_memory(struct board *board, unsigned slot, uint64_t gpa, uint64_t size_bytes, bool comes_now)
@@ -145,52 +110,10 @@ void board_memory_report(const struct board *board, unsigned slot, uint32_t *eve
 
 /* -- what the DSDT says -- */
 
-static void store_operator(struct aml *aml, uint8_t value, const char *target)
-{
-	aml_operator(aml, AML_STORE);
-	aml_operator(aml, value);
-	aml_name(aml, target);
-}
-
-static void store_integer(struct aml *aml, uint64_t value, const char *target)
-{
-	aml_operator(aml, AML_STORE);
-	aml_integer(aml, value);
-	aml_name(aml, target);
-}
-
-static void store_local(struct aml *aml, uint64_t value)
-{
-	aml_operator(aml, AML_STORE);
-	aml_integer(aml, value);
-	aml_operator(aml, AML_LOCAL0);
-}
-
-/* If (LEqual (name, 1)) */
-static size_t if_set_begin(struct aml *aml, const char *name)
-{
-	size_t mark = aml_if_begin(aml);
-
-	aml_operator(aml, AML_EQUAL);
-	aml_name(aml, name);
-	aml_integer(aml, 1);
-	return mark;
-}
-
-static void return_local(struct aml *aml)
-{
-	aml_operator(aml, AML_RETURN);
-	aml_operator(aml, AML_LOCAL0);
-}
-
-/* Registers, and ports that nothing may be put at. */
 static void describe_registers(struct aml *aml)
 {
-	struct aml_resources resources = {.used = 0};
 	size_t mark;
 
-	aml_resource_io(&resources, MEMORY_PORT, ACPI_MEMORY_PORTS);
-	aml_current_resources(aml, &resources);
 	aml_mutex(aml, MUTEX);
 	aml_io_region(aml, "HPMR", MEMORY_PORT, ACPI_MEMORY_PORTS);
 	mark = aml_fields_begin(aml, "HPMR");
@@ -222,20 +145,13 @@ static void name_slot(char name[5], unsigned slot)
 /* Method (MTFY, 2): tell Arg1 of the slot Arg0. */
 static void describe_notices(struct aml *aml, unsigned slots)
 {
-	size_t method = aml_method_begin(aml, "MTFY", 2), mark;
+	size_t method = aml_method_begin(aml, "MTFY", 2);
 	char name[5];
 	unsigned i;
 
 	for (i = 0; i < slots; i++) {
 		name_slot(name, i);
-		mark = aml_if_begin(aml);
-		aml_operator(aml, AML_EQUAL);
-		aml_operator(aml, AML_ARG0);
-		aml_integer(aml, i);
-		aml_operator(aml, AML_NOTIFY);
-		aml_name(aml, name);
-		aml_operator(aml, AML_ARG0 + 1);
-		aml_end(aml, mark);
+		aml_notify_if(aml, i, name);
 	}
 	aml_end(aml, method);
 }
@@ -243,12 +159,12 @@ static void describe_notices(struct aml *aml, unsigned slots)
 /* If an event of the slot Local0 waits: tell of it, and clear it. */
 static void describe_look_for(struct aml *aml, const char *event, unsigned notice)
 {
-	size_t mark = if_set_begin(aml, event);
+	size_t mark = aml_if_set_begin(aml, event);
 
 	aml_name(aml, "MTFY");
 	aml_operator(aml, AML_LOCAL0);
 	aml_integer(aml, notice);
-	store_integer(aml, 1, event);
+	aml_store_integer(aml, 1, event);
 	aml_end(aml, mark);
 }
 
@@ -258,12 +174,12 @@ static void describe_scan(struct aml *aml, unsigned slots)
 	size_t method = aml_method_begin(aml, "MSCN", 0), loop;
 
 	aml_acquire(aml, MUTEX);
-	store_local(aml, 0);
+	aml_store_local(aml, 0);
 	loop = aml_while_begin(aml);
 	aml_operator(aml, AML_LESS);
 	aml_operator(aml, AML_LOCAL0);
 	aml_integer(aml, slots);
-	store_operator(aml, AML_LOCAL0, SELECTOR);
+	aml_store_operator(aml, AML_LOCAL0, SELECTOR);
 	describe_look_for(aml, "MINS", NOTIFY_CHECK);
 	describe_look_for(aml, "MRMV", NOTIFY_EJECT);
 	aml_operator(aml, AML_INCREMENT);
@@ -279,13 +195,13 @@ static void describe_status(struct aml *aml)
 	size_t method = aml_method_begin(aml, "MRST", 1), mark;
 
 	aml_acquire(aml, MUTEX);
-	store_operator(aml, AML_ARG0, SELECTOR);
-	store_local(aml, 0);
-	mark = if_set_begin(aml, "MES");
-	store_local(aml, STATUS_ALL);
+	aml_store_operator(aml, AML_ARG0, SELECTOR);
+	aml_store_local(aml, 0);
+	mark = aml_if_set_begin(aml, "MES");
+	aml_store_local(aml, STATUS_ALL);
 	aml_end(aml, mark);
 	aml_release(aml, MUTEX);
-	return_local(aml);
+	aml_return_local(aml);
 	aml_end(aml, method);
 }
 
@@ -326,7 +242,7 @@ static void describe_resources(struct aml *aml)
 	name_field(aml, 38, "MLEN");
 	method = aml_method_begin(aml, "MCRS", 1);
 	aml_acquire(aml, MUTEX);
-	store_operator(aml, AML_ARG0, SELECTOR);
+	aml_store_operator(aml, AML_ARG0, SELECTOR);
 	join(aml, "MRBH", "MRBL", "MMIN");
 	join(aml, "MRLH", "MRLL", "MLEN");
 	aml_operator(aml, AML_SUBTRACT);
@@ -340,7 +256,7 @@ static void describe_resources(struct aml *aml)
 	aml_name(aml, "MR64");
 	aml_operator(aml, AML_LOCAL0);
 	aml_release(aml, MUTEX);
-	return_local(aml);
+	aml_return_local(aml);
 	aml_end(aml, method);
 }
 
@@ -350,12 +266,12 @@ static void describe_domain(struct aml *aml)
 	size_t method = aml_method_begin(aml, "MPXM", 1);
 
 	aml_acquire(aml, MUTEX);
-	store_operator(aml, AML_ARG0, SELECTOR);
+	aml_store_operator(aml, AML_ARG0, SELECTOR);
 	aml_operator(aml, AML_STORE);
 	aml_name(aml, "MPX");
 	aml_operator(aml, AML_LOCAL0);
 	aml_release(aml, MUTEX);
-	return_local(aml);
+	aml_return_local(aml);
 	aml_end(aml, method);
 }
 
@@ -365,8 +281,8 @@ static void describe_eject(struct aml *aml)
 	size_t method = aml_method_begin(aml, "MEJ0", 1);
 
 	aml_acquire(aml, MUTEX);
-	store_operator(aml, AML_ARG0, SELECTOR);
-	store_integer(aml, 1, "MEJ");
+	aml_store_operator(aml, AML_ARG0, SELECTOR);
+	aml_store_integer(aml, 1, "MEJ");
 	aml_release(aml, MUTEX);
 	aml_end(aml, method);
 }
@@ -377,26 +293,28 @@ static void describe_report(struct aml *aml)
 	size_t method = aml_method_begin(aml, "MOST", 3);
 
 	aml_acquire(aml, MUTEX);
-	store_operator(aml, AML_ARG0, SELECTOR);
-	store_operator(aml, AML_ARG0 + 1, "MOEV");
-	store_operator(aml, AML_ARG0 + 2, "MOSC");
+	aml_store_operator(aml, AML_ARG0, SELECTOR);
+	aml_store_operator(aml, AML_ARG0 + 1, "MOEV");
+	aml_store_operator(aml, AML_ARG0 + 2, "MOSC");
 	aml_release(aml, MUTEX);
 	aml_end(aml, method);
 }
 
-/* Method (name, arguments): Return (of (slot, Arg0, ...)), of which `passed` arguments are passed on. */
-static void describe_call(struct aml *aml, const char *name, unsigned arguments, const char *of, unsigned slot, unsigned passed,
-			  bool returns)
+/* Method (name): Return (of (slot)) */
+static void describe_question(struct aml *aml, const char *name, const char *of, unsigned slot)
+{
+	size_t method = aml_method_begin(aml, name, 0);
+
+	aml_return_call(aml, of, slot);
+	aml_end(aml, method);
+}
+
+/* Method (name, arguments): of (slot, Arg0, ...), of which `passed` are passed on. */
+static void describe_order(struct aml *aml, const char *name, unsigned arguments, const char *of, unsigned slot, unsigned passed)
 {
 	size_t method = aml_method_begin(aml, name, arguments);
-	unsigned i;
 
-	if (returns)
-		aml_operator(aml, AML_RETURN);
-	aml_name(aml, of);
-	aml_integer(aml, slot);
-	for (i = 0; i < passed; i++)
-		aml_operator(aml, AML_ARG0 + i);
+	aml_call(aml, of, slot, passed);
 	aml_end(aml, method);
 }
 
@@ -409,11 +327,11 @@ static void describe_slot(struct aml *aml, unsigned slot)
 	device = aml_device_begin(aml, name);
 	aml_name_eisa_id(aml, "_HID", "PNP0C80");
 	aml_name_integer(aml, "_UID", slot);
-	describe_call(aml, "_CRS", 0, "MCRS", slot, 0, true);
-	describe_call(aml, "_STA", 0, "MRST", slot, 0, true);
-	describe_call(aml, "_PXM", 0, "MPXM", slot, 0, true);
-	describe_call(aml, "_OST", 3, "MOST", slot, 2, false);
-	describe_call(aml, "_EJ0", 1, "MEJ0", slot, 0, false);
+	describe_question(aml, "_CRS", "MCRS", slot);
+	describe_question(aml, "_STA", "MRST", slot);
+	describe_question(aml, "_PXM", "MPXM", slot);
+	describe_order(aml, "_OST", 3, "MOST", slot, 2);
+	describe_order(aml, "_EJ0", 1, "MEJ0", slot, 0);
 	aml_end(aml, device);
 }
 
@@ -424,10 +342,7 @@ void board_describe_memory(struct aml *aml, const struct board *board)
 
 	if (!board->acpi_memory)
 		return;
-	container = aml_device_begin(aml, "MHPC");
-	aml_name_eisa_id(aml, "_HID", "PNP0A06");
-	aml_name_string(aml, "_UID", "DIMM devices");
-	aml_name_integer(aml, "_STA", 0xb); /* there, but nothing to show */
+	container = aml_ports_begin(aml, "MHPC", "DIMM devices", MEMORY_PORT, ACPI_MEMORY_PORTS);
 	describe_registers(aml);
 	describe_notices(aml, slots);
 	describe_scan(aml, slots);
@@ -443,13 +358,6 @@ void board_describe_memory(struct aml *aml, const struct board *board)
 
 void board_describe_memory_event(struct aml *aml, const struct board *board)
 {
-	size_t scope, method;
-
-	if (!board->acpi_memory)
-		return;
-	scope = aml_scope_begin(aml, "\\_GPE");
-	method = aml_method_begin(aml, "_E03", 0);
-	aml_name(aml, "\\_SB.MHPC.MSCN");
-	aml_end(aml, method);
-	aml_end(aml, scope);
+	if (board->acpi_memory)
+		aml_event_method(aml, "_E03", "\\_SB.MHPC.MSCN");
 }

@@ -23,6 +23,7 @@
 #include "machine/acpi/tables.h"
 #include "machine/board_config.h"
 #include "machine/e820.h"
+#include "machine/ospm_notes.h"
 #include "machine/pci_setup.h"
 
 /* Where both the devices and the tables find them. */
@@ -104,24 +105,19 @@ struct board {
 	struct acpi_slots *slots; /* the pc's; NULL: it has none */
 	struct acpi_cpus *acpi_cpus; /* NULL: none come or go */
 	uint8_t apic_ids[ACPI_CPUS_MAX]; /* of all that can be there */
-	struct event_source cpu_source; /* an eventfd: some CPU was let go of, or has something said of it */
-	bool has_cpu_source;
-	_Atomic uint64_t ejected_cpus, reported_cpus; /* which, a bit each */
+	struct ospm_notes cpu_notes;
 	struct acpi_memory *acpi_memory; /* NULL: there are no slots for memory */
-	struct event_source memory_source; /* likewise: of memory */
-	bool has_memory_source;
-	_Atomic uint64_t ejected_memory, reported_memory; /* which slots', a bit each */
-	struct event_source off_source; /* an eventfd: some port was switched off, some slot let go of */
+	struct ospm_notes memory_notes; /* by slot */
+	struct event_signal off_signal; /* some port was switched off, some slot let go of */
 	_Atomic uint32_t switched_off, ejected; /* which, a bit each */
 	/* Those of disks that are CD-ROM drives; of others, without a unit. */
 	struct board_tray {
 		struct tray tray;
 		bool was_open; /* as it was told last */
 	} trays[BOARD_DISKS_MAX];
-	struct event_source tray_source; /* an eventfd: some tray has moved */
-	bool has_tray_source;
+	struct event_signal tray_signal; /* some tray has moved */
 	bool is_complete; /* what comes now comes while the machine is there */
-	bool is_released, has_off_source;
+	bool is_released;
 	bool has_begun; /* a reset from now on is none of power-on */
 	/* Network devices, by the names of their networks. */
 	struct board_nic {
@@ -153,13 +149,11 @@ int board_add_devices(struct board *board, struct error *error);
 /* CPUs that come and go, on a PC that may have more than it begins with; what firmware is told of how many there are, again; and
  * the DSDT's part. */
 int board_add_cpus(struct board *board, struct error *error);
-void board_unwatch_cpus(struct board *board);
 void board_renew_cpus(struct board *board);
 void board_describe_cpus(struct aml *aml, const struct board *board);
 void board_describe_cpus_event(struct aml *aml, const struct board *board);
 /* Memory that comes and goes, on a PC that has slots for it; and the DSDT's part. */
 int board_add_memory(struct board *board, struct error *error);
-void board_unwatch_memory(struct board *board);
 void board_describe_memory(struct aml *aml, const struct board *board);
 void board_describe_memory_event(struct aml *aml, const struct board *board);
 /* What makes it the kind of PC that it is; and the same as firmware leaves it. */
@@ -234,15 +228,11 @@ void board_describe_slots(struct aml *aml, const struct board *board);
 void board_describe_slots_event(struct aml *aml, const struct board *board);
 /* A q35's root ports. */
 int board_add_root_ports(struct board *board, struct error *error);
-/* Have board_seats_are_off called by the I/O thread when `off_source` is written to. */
-int board_watch_seats(struct board *board, struct error *error);
-void board_unwatch_seats(struct board *board); /* before the devices go */
 /* CD-ROM drives' trays: what controllers call, and the drives that they have. */
 int board_watch_trays(struct board *board, struct error *error);
-void board_unwatch_trays(struct board *board); /* after the devices have gone */
 void board_tray_moves(void *board); /* drive_config.moved */
 void board_keep_tray(struct board *board, unsigned disk, struct tray tray);
-void board_seats_are_off(void *context); /* off_source.ready */
+void board_seats_are_off(void *context); /* off_signal.raised */
 bool board_wants_pci(const struct board *board);
 /* Whether it begins with firmware, which finds out what there is by itself. */
 static inline bool board_has_firmware(const struct board *board)

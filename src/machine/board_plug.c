@@ -3,7 +3,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "machine/board.h"
 #include "machine/board_parts.h"
@@ -68,12 +67,9 @@ static bool is_occupied(const struct board *board, unsigned seat)
 void board_seats_are_off(void *context)
 {
 	struct board *board = context;
-	uint64_t count;
 	uint32_t ports, slots;
 	unsigned i;
 
-	if (read(board->off_source.fd, &count, sizeof(count)) < 0)
-		return;
 	ports = atomic_exchange(&board->switched_off, 0);
 	slots = atomic_exchange(&board->ejected, 0);
 	for (i = 0; i < board->root_port_count; i++)

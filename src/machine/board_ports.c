@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "machine/board.h"
 #include "machine/board_parts.h"
@@ -77,40 +75,12 @@ const char *board_pci_path(const struct board *board, unsigned place, const char
 static void port_switched_off(void *context, unsigned slot_function)
 {
 	struct board *board = context;
-	const uint64_t one = 1;
 	unsigned i;
 
 	for (i = 0; i < board->root_port_count; i++)
 		if (BOARD_PLACE_FUNCTION(board->config.root_ports[i].place) == slot_function)
 			atomic_fetch_or(&board->switched_off, 1u << i);
-	/* When it cannot be written it is signalled as much as it can be. */
-	if (write(board->off_source.fd, &one, sizeof(one)) < 0)
-		return;
-}
-
-int board_watch_seats(struct board *board, struct error *error)
-{
-	int result;
-
-	_Static_assert(BOARD_ROOT_PORTS_MAX <= 32, "a bit each");
-	board->off_source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (board->off_source.fd < 0)
-		return error_set_errno(error, errno, "cannot watch PCI slots");
-	result = event_loop_add(board->config.loop, &board->off_source);
-	if (result < 0) {
-		close(board->off_source.fd);
-		return error_set_errno(error, -result, "cannot watch PCI slots");
-	}
-	board->has_off_source = true;
-	return 0;
-}
-
-void board_unwatch_seats(struct board *board)
-{
-	if (!board->has_off_source)
-		return;
-	event_loop_remove(&board->off_source);
-	close(board->off_source.fd);
+	event_signal_raise(&board->off_signal);
 }
 
 static int add_root_port(struct board *board, const struct board_root_port *wanted,
@@ -143,8 +113,7 @@ int board_add_root_ports(struct board *board, struct error *error)
 	unsigned i;
 	int result = 0;
 
-	if (board->config.root_port_count)
-		result = board_watch_seats(board, error);
+	_Static_assert(BOARD_ROOT_PORTS_MAX <= 32, "a bit each");
 	for (i = 0; i < board->config.root_port_count && result == 0; i++)
 		result = add_root_port(board, &board->config.root_ports[i], error);
 	return result;

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
+#include "machine/acpi/aml_terms.h"
 #include "machine/board_parts.h"
 
 #define SLOTS_PORT	0xae00
@@ -20,11 +20,9 @@
 static void ejected(void *context, uint32_t slots)
 {
 	struct board *board = context;
-	const uint64_t one = 1;
 
 	atomic_fetch_or(&board->ejected, slots);
-	if (write(board->off_source.fd, &one, sizeof(one)) < 0)
-		return; /* it is signalled as much as it can be */
+	event_signal_raise(&board->off_signal);
 }
 
 int board_add_slots(struct board *board, struct error *error)
@@ -34,9 +32,6 @@ int board_add_slots(struct board *board, struct error *error)
 
 	if (board->config.kind != BOARD_PC)
 		return 0;
-	result = board_watch_seats(board, error);
-	if (result < 0)
-		return result;
 	board->slots = acpi_slots_create(&config, error);
 	if (!board->slots)
 		return -ENOMEM;
@@ -91,9 +86,7 @@ static void describe_eject(struct aml *aml)
 	size_t method = aml_method_begin(aml, "PCEJ", 2);
 
 	aml_acquire(aml, MUTEX);
-	aml_operator(aml, AML_STORE);
-	aml_operator(aml, AML_ARG0);
-	aml_name(aml, "BNUM");
+	aml_store_operator(aml, AML_ARG0, "BNUM");
 	aml_operator(aml, AML_STORE);
 	aml_operator(aml, AML_SHIFT_LEFT);
 	aml_integer(aml, 1);
@@ -151,9 +144,7 @@ static void describe_look(struct aml *aml)
 {
 	size_t method = aml_method_begin(aml, "PCNT", 0);
 
-	aml_operator(aml, AML_STORE);
-	aml_integer(aml, 0);
-	aml_name(aml, "BNUM");
+	aml_store_integer(aml, 0, "BNUM");
 	aml_name(aml, "DVNT");
 	aml_name(aml, "PCIU");
 	aml_integer(aml, NOTIFY_CHECK);
@@ -183,27 +174,13 @@ static void describe_registers(struct aml *aml)
 	aml_mutex(aml, "BLCK");
 }
 
-/* Ports that nothing may be put at. */
-static void describe_ports(struct aml *aml)
-{
-	struct aml_resources resources = {.used = 0};
-	size_t mark = aml_device_begin(aml, "PHPR");
-
-	aml_name_eisa_id(aml, "_HID", "PNP0A06");
-	aml_name_string(aml, "_UID", "PCI slots");
-	aml_name_integer(aml, "_STA", 0xb); /* there, but nothing to show */
-	aml_resource_io(&resources, SLOTS_PORT, ACPI_SLOTS_PORTS);
-	aml_current_resources(aml, &resources);
-	aml_end(aml, mark);
-}
-
 void board_describe_slots(struct aml *aml, const struct board *board)
 {
 	unsigned slot;
 
 	if (!board->slots)
 		return;
-	describe_ports(aml);
+	aml_end(aml, aml_ports_begin(aml, "PHPR", "PCI slots", SLOTS_PORT, ACPI_SLOTS_PORTS));
 	describe_registers(aml);
 	describe_eject(aml);
 	for (slot = FIRST_SLOT; slot < PCI_SLOTS; slot++)

@@ -1,8 +1,4 @@
 /* The trays of a board's CD-ROM drives: which there are, and who hears when one moves. */
-#include <errno.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include "machine/board.h"
 #include "machine/board_parts.h"
 
@@ -19,12 +15,9 @@ void board_keep_tray(struct board *board, unsigned disk, struct tray tray)
 /* Any thread, with the controller's lock held: the I/O thread looks what it was. */
 void board_tray_moves(void *context)
 {
-	struct board *board = context;
-	const uint64_t one = 1;
+	const struct board *board = context;
 
-	/* When it cannot be written it is signalled as much as it can be. */
-	if (write(board->tray_source.fd, &one, sizeof(one)) < 0)
-		return;
+	event_signal_raise(&board->tray_signal);
 }
 
 void board_tell_trays(struct board *board)
@@ -47,37 +40,15 @@ void board_tell_trays(struct board *board)
 
 static void trays_have_moved(void *context)
 {
-	struct board *board = context;
-	uint64_t count;
-
-	if (read(board->tray_source.fd, &count, sizeof(count)) == sizeof(count))
-		board_tell_trays(board);
+	board_tell_trays(context);
 }
 
 int board_watch_trays(struct board *board, struct error *error)
 {
-	struct event_source *source = &board->tray_source;
 	int result;
 
-	if (board->has_tray_source)
+	if (board->tray_signal.raised)
 		return 0;
-	*source = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-					.ready = trays_have_moved,
-					.context = board};
-	result = source->fd < 0 ? -errno : event_loop_add(board->config.loop, source);
-	if (result < 0) {
-		if (source->fd >= 0)
-			close(source->fd);
-		return error_set_errno(error, -result, "cannot create a CD-ROM drive");
-	}
-	board->has_tray_source = true;
-	return 0;
-}
-
-void board_unwatch_trays(struct board *board)
-{
-	if (!board->has_tray_source)
-		return;
-	event_loop_remove(&board->tray_source);
-	close(board->tray_source.fd);
+	result = event_signal_init(&board->tray_signal, board->config.loop, trays_have_moved, board);
+	return result < 0 ? error_set_errno(error, -result, "cannot create a CD-ROM drive") : 0;
 }

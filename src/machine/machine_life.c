@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "device/tpm/tpm_emulator.h"
@@ -282,14 +281,8 @@ static int create_board(struct machine *machine, struct error *error)
 
 static int create_requests(struct machine *machine, struct error *error)
 {
-	int result;
+	int result = event_signal_init(&machine->request_signal, machine->config.loop, machine_request_ready, machine);
 
-	machine->request_source.ready = machine_request_ready;
-	machine->request_source.context = machine;
-	machine->request_source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (machine->request_source.fd < 0)
-		return error_set_errno(error, errno, "cannot create the machine");
-	result = event_loop_add(machine->config.loop, &machine->request_source);
 	if (result == 0)
 		result = event_timer_init(&machine->idle_timer, machine->config.loop, idle_check,
 					  machine);
@@ -327,7 +320,7 @@ struct machine *machine_create(const struct machine_config *config, struct error
 	}
 	machine->config = *config;
 	machine->pauses = config->pauses;
-	machine->request_source.fd = machine->spawner = -1;
+	machine->spawner = -1;
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_mutex_init(&machine->spawner_lock, NULL);
 	pthread_cond_init(&machine->state_changed, NULL);
@@ -381,10 +374,7 @@ void machine_destroy(struct machine *machine)
 		close(machine->spawner);
 	ram_destroy(&machine->ram);
 	event_timer_destroy(&machine->idle_timer);
-	if (machine->request_source.fd >= 0) {
-		event_loop_remove(&machine->request_source);
-		close(machine->request_source.fd);
-	}
+	event_signal_destroy(&machine->request_signal);
 	boot_close(machine->boot);
 	mmio_bus_destroy(machine->mmio);
 	pio_bus_destroy(machine->pio);

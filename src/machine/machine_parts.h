@@ -12,6 +12,7 @@
 #include "machine/machine.h"
 #include "machine/snapshot.h"
 #include "machine/vcpu.h"
+#include "util/event_signal.h"
 
 enum machine_state { MACHINE_PAUSED, MACHINE_RUNNING, MACHINE_ENDED };
 
@@ -41,7 +42,7 @@ struct machine {
 	struct machine_vcpu *vcpus; /* all that can be there; created in order */
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
-	struct event_source request_source; /* an eventfd: a request waits, or all have parked */
+	struct event_signal request_signal; /* a request waits, or all have parked */
 	struct event_timer idle_timer;
 	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
 	bool is_sent; /* all of it: its devices are held */
@@ -72,7 +73,7 @@ struct machine {
 void machine_set_state(struct machine *machine, enum machine_state state);
 /* I/O thread. Nothing is to be carried out: run, unless somebody wants the machine to stand still. */
 void machine_settle(struct machine *machine);
-/* I/O thread: request_source.ready. */
+/* I/O thread: request_signal.raised. */
 void machine_request_ready(void *context);
 /* power.request: the guest's wish. Any thread. */
 void machine_power_requested(void *context, enum power_request what, int status);

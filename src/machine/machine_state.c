@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "device/acpi_pm.h"
 #include "device/pvpanic.h"
@@ -15,15 +14,6 @@
 #include "util/log.h"
 
 #define STOP_PATIENCE_S 60 /* vCPUs park within moments; more is a fault of ours */
-
-static void wake_io_thread(struct machine *machine)
-{
-	uint64_t one = 1;
-
-	/* A full counter wakes it as well. */
-	if (write(machine->request_source.fd, &one, sizeof(one)) < 0)
-		return;
-}
 
 /* Have all vCPUs park; the I/O thread finds out what for. With the lock held, which is released. */
 static void park_and_unlock(struct machine *machine)
@@ -35,7 +25,7 @@ static void park_and_unlock(struct machine *machine)
 	pthread_mutex_unlock(&machine->lock);
 	for (i = 0; i < machine->vcpu_count; i++)
 		vcpu_force_exit(&machine->vcpus[i]);
-	wake_io_thread(machine);
+	event_signal_raise(&machine->request_signal);
 }
 
 /* Stop the guest for a request. The first one counts, except that the user's end overrides. */
@@ -107,7 +97,7 @@ void machine_resume(struct machine *machine, enum machine_pause why)
 	/* A saved state may have been loaded, ROMs and displays' memory with it. */
 	kvm_vm_written(&machine->vm, 0, KVM_WRITTEN_ALL);
 	pthread_mutex_unlock(&machine->lock);
-	wake_io_thread(machine);
+	event_signal_raise(&machine->request_signal);
 }
 
 /* vcpu_host.may_run. */
@@ -125,7 +115,7 @@ bool machine_may_run(void *context, struct machine_vcpu *vcpu)
 	pthread_mutex_lock(&machine->lock);
 	machine->parked++;
 	if (machine->parked == machine->vcpu_count) {
-		wake_io_thread(machine);
+		event_signal_raise(&machine->request_signal);
 		pthread_cond_broadcast(&machine->state_changed); /* machine_stop */
 	}
 	while (machine->state == MACHINE_PAUSED ||
@@ -492,12 +482,9 @@ void machine_request_ready(void *context)
 {
 	struct machine *machine = context;
 	enum power_request what;
-	uint64_t wakes;
 	int status;
 	bool is_ready, has_request, is_by_user, wants_save;
 
-	if (read(machine->request_source.fd, &wakes, sizeof(wakes)) < 0)
-		return;
 	pthread_mutex_lock(&machine->lock);
 	is_ready = machine->state == MACHINE_PAUSED && machine->parked == machine->vcpu_count;
 	has_request = machine->has_request;

@@ -2,19 +2,19 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "machine/machine_parts.h"
 #include "machine/migrate.h"
 #include "machine/transfer.h"
+#include "util/event_signal.h"
 #include "util/thread.h"
 
 struct receiving {
 	struct machine *machine;
 	struct migration_user user;
 	struct transfer transfer;
-	struct event_source done; /* its eventfd: the thread has ended */
+	struct event_signal done; /* the thread has ended */
 	pthread_t thread;
 	bool is_threaded;
 	/* The thread's, until it has ended: */
@@ -26,13 +26,11 @@ struct receiving {
 static void *run(void *context)
 {
 	struct receiving *receiving = context;
-	uint64_t one = 1;
 
 	pthread_setname_np(pthread_self(), "incoming");
 	receiving->result = snapshot_read(&receiving->transfer.stream, &receiving->machine->ram, &receiving->saved,
 					  &receiving->error);
-	if (write(receiving->done.fd, &one, sizeof(one)) < 0)
-		return NULL;
+	event_signal_raise(&receiving->done);
 	return NULL;
 }
 
@@ -41,9 +39,7 @@ static void join(struct receiving *receiving)
 	if (receiving->is_threaded)
 		pthread_join(receiving->thread, NULL);
 	receiving->is_threaded = false;
-	if (receiving->done.loop)
-		event_loop_remove(&receiving->done);
-	receiving->done.loop = NULL;
+	event_signal_destroy(&receiving->done);
 	transfer_close(&receiving->transfer);
 }
 
@@ -83,9 +79,7 @@ struct receiving *machine_receive(struct machine *machine, int fd, const struct 
 	}
 	receiving->machine = machine;
 	receiving->user = *user;
-	receiving->done = (struct event_source){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = has_ended, .context = receiving};
-	result = receiving->done.fd < 0 ? -errno : event_loop_add(machine->config.loop, &receiving->done);
+	result = event_signal_init(&receiving->done, machine->config.loop, has_ended, receiving);
 	if (result == 0)
 		result = thread_start(&receiving->thread, NULL, run, receiving);
 	receiving->is_threaded = result == 0;
@@ -103,8 +97,6 @@ void receiving_end(struct receiving *receiving)
 	if (receiving->is_threaded)
 		transfer_cancel(&receiving->transfer);
 	join(receiving);
-	if (receiving->done.fd >= 0)
-		close(receiving->done.fd);
 	saved_machine_free(&receiving->saved);
 	transfer_end(&receiving->transfer);
 	free(receiving);

@@ -3,12 +3,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "machine/machine_parts.h"
 #include "machine/migrate.h"
 #include "machine/transfer.h"
+#include "util/event_signal.h"
 #include "util/log.h"
 #include "util/page.h"
 #include "util/thread.h"
@@ -24,7 +24,7 @@ struct sending {
 	struct live_ram live;
 	bool is_logging;
 	struct machine_observer observer; /* waits for the vCPUs to park */
-	struct event_source done;	  /* its eventfd: the thread has ended */
+	struct event_signal done;	  /* the thread has ended */
 	pthread_t thread;
 	bool is_threaded, is_held;
 
@@ -177,7 +177,6 @@ static int send_all(struct sending *sending)
 static void *run(void *context)
 {
 	struct sending *sending = context;
-	uint64_t one = 1;
 
 	pthread_setname_np(pthread_self(), "migration");
 	sending->result = send_all(sending);
@@ -186,8 +185,7 @@ static void *run(void *context)
 	pthread_mutex_lock(&sending->lock);
 	sending->ended_ns = monotonic_ns();
 	pthread_mutex_unlock(&sending->lock);
-	if (write(sending->done.fd, &one, sizeof(one)) < 0)
-		return NULL;
+	event_signal_raise(&sending->done);
 	return NULL;
 }
 
@@ -228,9 +226,7 @@ static void finish(struct sending *sending)
 	if (sending->is_threaded)
 		pthread_join(sending->thread, NULL);
 	sending->is_threaded = false;
-	if (sending->done.loop)
-		event_loop_remove(&sending->done);
-	sending->done.loop = NULL;
+	event_signal_destroy(&sending->done);
 	if (!sending->is_logging)
 		return;
 	sending->is_logging = false;
@@ -266,12 +262,8 @@ static int start(struct sending *sending, struct error *error)
 	int result = live_ram_begin(&sending->live, &machine->ram, &sending->transfer.stream);
 
 	sending->live.go_on = pace;
-	sending->done = (struct event_source){
-		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = has_ended, .context = sending};
-	if (result == 0 && sending->done.fd < 0)
-		result = -errno;
 	if (result == 0)
-		result = event_loop_add(machine->config.loop, &sending->done);
+		result = event_signal_init(&sending->done, machine->config.loop, has_ended, sending);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot send the machine");
 	result = ram_log_start(&machine->ram, &machine->vm, error);
@@ -305,7 +297,6 @@ struct sending *machine_send(struct machine *machine, int fd, const struct migra
 	sending->machine = machine;
 	sending->user = *user;
 	sending->limits = *limits;
-	sending->done.fd = -1;
 	pthread_mutex_init(&sending->lock, NULL);
 	pthread_cond_init(&sending->changed, NULL);
 	if (start(sending, error) == 0)
@@ -365,8 +356,6 @@ void sending_end(struct sending *sending)
 	if (sending->is_threaded)
 		sending_cancel(sending);
 	finish(sending);
-	if (sending->done.fd >= 0)
-		close(sending->done.fd);
 	live_ram_end(&sending->live);
 	transfer_end(&sending->transfer);
 	pthread_cond_destroy(&sending->changed);

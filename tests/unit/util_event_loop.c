@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "util/event_loop.h"
+#include "util/event_signal.h"
 
 #define SOURCES 8
 
@@ -256,12 +257,62 @@ static void test_many(void **state)
 	group_destroy(&groups[0]);
 }
 
+/* -- signals -- */
+
+struct raised {
+	struct event_loop *loop;
+	struct event_signal signal, last;
+	unsigned times;
+};
+
+static void raised(void *context)
+{
+	struct raised *raised = context;
+
+	/* Raised again from within, it comes again. */
+	if (++raised->times == 1)
+		event_signal_raise(&raised->signal);
+	else
+		event_signal_raise(&raised->last);
+}
+
+static void last_raised(void *context)
+{
+	struct raised *raised = context;
+
+	event_signal_destroy(&raised->last);
+	event_loop_stop(raised->loop);
+}
+
+/* What is raised before the loop looks comes as one; one may be destroyed by what it calls. */
+static void test_signal(void **state)
+{
+	struct raised raising = {.loop = event_loop_create(NULL)};
+
+	assert_non_null(raising.loop);
+	event_signal_raise(&raising.signal); /* none yet: nothing */
+	event_signal_destroy(&raising.signal);
+	assert_int_equal(event_signal_init(&raising.signal, raising.loop, raised, &raising), 0);
+	assert_int_equal(event_signal_init(&raising.last, raising.loop, last_raised, &raising), 0);
+	event_signal_raise(&raising.signal);
+	event_signal_raise(&raising.signal);
+	event_signal_raise(&raising.signal);
+	assert_int_equal(event_loop_run(raising.loop), 0);
+	assert_int_equal(raising.times, 2);
+	event_signal_raise(&raising.last); /* no more */
+	event_signal_destroy(&raising.signal);
+	event_signal_destroy(&raising.signal);
+	event_loop_destroy(raising.loop);
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_free_others),    cmocka_unit_test(test_free_all),
 	    cmocka_unit_test(test_replace_others), cmocka_unit_test(test_disable_others),
 	    cmocka_unit_test(test_always_ready),   cmocka_unit_test(test_many),
+	    cmocka_unit_test(test_signal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
