@@ -51,15 +51,6 @@ json_t *qmp_query_command_line_options(struct qmp_call *call)
 	return NULL;
 }
 
-json_t *qmp_query_chardev(struct qmp_call *call)
-{
-	return json_incref(call->monitor->facts.chardevs);
-}
-
-json_t *qmp_query_chardev_backends(struct qmp_call *call)
-{
-	return json_incref(call->monitor->facts.chardev_backends);
-}
 
 static void look(struct qmp_call *call)
 {

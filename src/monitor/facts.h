@@ -18,6 +18,8 @@ enum monitor_file {
 	MONITOR_URI_IN,	     /* where one comes from, likewise; sockets listen */
 	MONITOR_FILE_PASSED, /* a descriptor that came with the command, by the name that it gets */
 	MONITOR_NETWORK,     /* netdev_add's, by its arguments as text; not by open_file */
+	MONITOR_FILE_APPEND, /* by its path, to write behind what it has */
+	MONITOR_DIALER,	     /* "SECONDS tcp:HOST:PORT", or unix:PATH: net/dialer.h */
 };
 
 /* What may come and go while there is a machine: QMP's command of that name. */
@@ -57,13 +59,17 @@ struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
 	bool has_kvm, uses_kvm;
 	struct cpu_feature_set cpu_features; /* that CPUs of model "max" have */
-	json_t *command_line_options, *machines, *chardevs, *chardev_backends, *blocks, *block_nodes, *tpms;
+	json_t *command_line_options, *machines, *chardev_backends, *blocks, *block_nodes, *tpms;
 	/* Network devices, each {"name", "text"}, with its network under "network", likewise; and networks without one. */
 	json_t *networks;
 	/* The types of objects and devices: name to {"parent", "abstract", "properties": [...]}. */
 	json_t *types;
 	/* The objects there are: path to {property: {"type", "value"}}; children have paths, too. */
 	json_t *objects;
+	/* query-chardev's answer; and QMP's commands that change consoles, by the name that they have: their answer, or NULL and
+	 * `error`. A person's backend is "line" instead. The caller's; of change_context; NULL: there are none, nothing changes. */
+	json_t *(*read_chardevs)(void *context);
+	json_t *(*change_chardev)(void *context, const char *command, const json_t *arguments, struct error *error);
 	/* The ring of that name to read from, or NULL. */
 	struct char_stream *(*find_ring)(void *context, const char *name);
 	/* The disk that a node or a drive of that name is, while a device has it; or NULL. */
@@ -100,7 +106,7 @@ struct monitor_facts {
 	const json_t *(*find_memory)(void *context, unsigned slot);
 	/* query-memdev's answer, the caller's. NULL: there are none. */
 	json_t *(*describe_memory)(void *context);
-	/* The guest has opened or closed a port of the console device, which `chardevs` tells from then on. Its id; NULL: it
+	/* The guest has opened or closed a port of the console device, which query-chardev tells from then on. Its id; NULL: it
 	 * has none. NULL: nobody knows. */
 	const char *(*port_changed)(void *context, unsigned port, bool is_open);
 	void *change_context;

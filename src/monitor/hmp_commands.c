@@ -139,6 +139,51 @@ static void run_mouse_button(struct hmp_line *line)
 	hmp_tell(line, "input-send-event", json_pack("{s:o}", "events", events));
 }
 
+/* `-chardev`'s words, which no program says: they go where QMP's arguments go. */
+static void change_chardev(struct hmp_line *line, const char *command, json_t *arguments)
+{
+	const struct monitor_facts *facts = &line->monitor->facts;
+	struct error error = {.message = "consoles do not change here"};
+	json_t *answer = NULL;
+
+	if (facts->change_chardev)
+		answer = facts->change_chardev(facts->change_context, command, arguments, &error);
+	if (!answer)
+		hmp_print(line->text, "Error: %s\n", error.message);
+	else if (json_object_get(answer, "pty"))
+		hmp_print(line->text, "char device redirected to %s\n", hmp_string(answer, "pty"));
+	json_decref(answer);
+	json_decref(arguments);
+}
+
+static void run_chardev_add(struct hmp_line *line)
+{
+	change_chardev(line, "chardev-add", json_pack("{s:s}", "line", line->rest));
+}
+
+static void run_chardev_change(struct hmp_line *line)
+{
+	size_t length = strcspn(line->rest, " \t");
+	const char *words = line->rest + length;
+
+	words += strspn(words, " \t");
+	if (*words)
+		change_chardev(line, "chardev-change",
+			       json_pack("{s:s%,s:s}", "id", line->rest, length, "line", words));
+	else
+		hmp_print(line->text, "use chardev-change ID BACKEND,...\n");
+}
+
+static void run_chardev_remove(struct hmp_line *line)
+{
+	change_chardev(line, "chardev-remove", json_pack("{s:s}", "id", line->rest));
+}
+
+static void run_chardev_send_break(struct hmp_line *line)
+{
+	change_chardev(line, "chardev-send-break", json_pack("{s:s}", "id", line->rest));
+}
+
 static void run_device_add(struct hmp_line *line)
 {
 	const struct monitor_facts *facts = &line->monitor->facts;
@@ -395,6 +440,10 @@ static const struct hmp_command commands[] = {
 	{"block_set_io_throttle", NULL, run_block_set_io_throttle, "DEVICE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR: limits of a disk, a second; 0: none"},
 	{"block_stream", NULL, run_block_stream, "DISK [SPEED [BASE]]: copy images below into the topmost one, down to a file"},
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
+	{"chardev-add", NULL, run_chardev_add, "BACKEND,id=ID,...: a console, as -chardev has it"},
+	{"chardev-change", NULL, run_chardev_change, "ID BACKEND,...: lead it elsewhere, whoever has it"},
+	{"chardev-remove", NULL, run_chardev_remove, "ID: one that nobody has"},
+	{"chardev-send-break", NULL, run_chardev_send_break, "ID: a break on its line"},
 	{"cont", "c", run_cont, "let the machine run"},
 	{"cpu", NULL, hmp_cpu, "NUMBER: the CPU that is looked at"},
 	{"delvm", NULL, run_delvm, "NAME: delete a snapshot"},

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 /* What the C library starts a thread with; a process has fewer, and any namespace more. */
@@ -57,6 +58,9 @@ const struct allowed_call sandbox_calls[] = {
 	/* Peers of consoles, monitors and guests, on sockets that listen already. */
 	{.number = SYS_accept4, .name = "accept4", .group = CALLS_LISTENING, .when = ""},
 	{.number = SYS_shutdown, .name = "shutdown", .group = CALLS_LISTENING, .when = ""},
+	/* Of a socket that comes while the machine is there. */
+	{.number = SYS_getsockopt, .name = "getsockopt", .group = CALLS_LISTENING, .when = "SO_ACCEPTCONN",
+	 .conditions = {IS(1, SOL_SOCKET), IS(2, SO_ACCEPTCONN)}},
 
 	/* Files that are open already. */
 	CALL(writev),

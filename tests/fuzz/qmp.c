@@ -41,7 +41,6 @@ static struct monitor_facts make_facts(void)
 	return (struct monitor_facts){
 		.command_line_options = json_pack("[{s:s,s:[]}]", "option", "machine", "parameters"),
 		.machines = json_array(),
-		.chardevs = json_array(),
 		.chardev_backends = json_array(),
 		.blocks = json_array(),
 		.block_nodes = json_array(),

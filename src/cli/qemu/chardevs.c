@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/qemu/keyval.h"
+#include "device/char/front.h"
 #include "net/dialer.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -33,10 +34,16 @@ struct chardev *chardevs_find(struct chardevs *chardevs, const char *id)
 	return NULL;
 }
 
-int chardevs_add(struct chardevs *chardevs, json_t *options, struct error *error)
+static bool backend_is(const json_t *options, const char *name)
+{
+	const char *backend = keyval_text(options, "backend");
+
+	return backend && strcmp(backend, name) == 0;
+}
+
+int chardevs_check(const json_t *options, struct error *error)
 {
 	const char *id = keyval_text(options, "id"), *backend = keyval_text(options, "backend");
-	struct chardev *chardev = &chardevs->list[chardevs->count];
 	unsigned i;
 
 	if (!id || !*id)
@@ -45,21 +52,33 @@ int chardevs_add(struct chardevs *chardevs, json_t *options, struct error *error
 		return error_set(error, EINVAL, "which backend? as -chardev null,id=%.60s", id);
 	for (i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
 		if (strcmp(backends[i], backend) == 0)
-			break;
-	if (i == sizeof(backends) / sizeof(backends[0]))
-		return error_set(error, ENOTSUP,
-				 "'%.60s' is no backend here: use null, stdio, file, pipe, pty, socket "
-				 "or ringbuf",
-				 backend);
+			return 0;
+	return error_set(error, ENOTSUP,
+			 "'%.60s' is no backend here: use null, stdio, file, pipe, pty, socket or ringbuf", backend);
+}
+
+static struct chardev describe(json_t *options)
+{
+	return (struct chardev){.id = strdup(keyval_text(options, "id")),
+				.options = json_incref(options),
+				.given_fd = -1,
+				.is_stdio = backend_is(options, "stdio"),
+				.is_socket = backend_is(options, "socket"),
+				.is_ring = backend_is(options, "ringbuf") || backend_is(options, "memory")};
+}
+
+int chardevs_add(struct chardevs *chardevs, json_t *options, struct error *error)
+{
+	const char *id = keyval_text(options, "id");
+
+	if (chardevs_check(options, error) < 0)
+		return -EINVAL;
 	if (chardevs_find(chardevs, id))
-		return error_set(error, EEXIST, "there are two with id=%.60s", id);
+		return error_set(error, EEXIST, "Chardev with id '%.60s' already exists", id);
 	if (chardevs->count == CHARDEVS_MAX)
 		return error_set(error, ENOSPC, "at most %u of them", CHARDEVS_MAX);
-	*chardev = (struct chardev){.id = strdup(id), .options = json_incref(options)};
-	chardev->is_stdio = strcmp(backend, "stdio") == 0;
-	chardev->is_ring = strcmp(backend, "ringbuf") == 0 || strcmp(backend, "memory") == 0;
-	chardevs->count++;
-	return chardev->id ? 0 : error_set_errno(error, ENOMEM, "%.60s", id);
+	chardevs->list[chardevs->count] = describe(options);
+	return chardevs->list[chardevs->count++].id ? 0 : error_set_errno(error, ENOMEM, "%.60s", id);
 }
 
 /* -- the short forms -- */
@@ -181,6 +200,15 @@ static struct char_stream *open_stdio(struct chardevs *chardevs, const struct ch
 				 signal ? json_is_true(signal) : !is_shared, error);
 }
 
+/* What somebody has opened for it; -1: nobody has. It is the caller's from now on. */
+static int take_given(struct chardev *chardev)
+{
+	int fd = chardev->given_fd;
+
+	chardev->given_fd = -1;
+	return fd;
+}
+
 static struct char_stream *open_file(struct chardevs *chardevs, const char *path, bool appends,
 				     struct error *error)
 {
@@ -281,9 +309,9 @@ static void name_socket(struct chardev *chardev)
 			 port ? port : "", server);
 }
 
-/* A client that comes again. */
-static struct char_stream *open_dialer(struct chardevs *chardevs, const struct chardev *chardev, unsigned delay_s,
-				       struct error *error)
+/* A client that comes again, by a dialer that is there already (-1: it is not). */
+static struct char_stream *open_dialer(struct chardevs *chardevs, const struct chardev *chardev, int dialer,
+				       unsigned delay_s, struct error *error)
 {
 	const json_t *options = chardev->options;
 	const struct net_dialer_config config = {.path = keyval_text(options, "path"),
@@ -291,7 +319,7 @@ static struct char_stream *open_dialer(struct chardevs *chardevs, const struct c
 						 .port = keyval_text(options, "port"),
 						 .delay_s = delay_s,
 						 .no_delay = json_is_true(json_object_get(options, "nodelay"))};
-	int fd = net_dialer_start(&config, error);
+	int fd = dialer >= 0 ? dialer : net_dialer_start(&config, error);
 
 	if (fd < 0)
 		return NULL;
@@ -321,7 +349,11 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 	}
 	name_socket(chardev);
 	if (delay_s)
-		return open_dialer(chardevs, chardev, delay_s, error);
+		return open_dialer(chardevs, chardev, take_given(chardev), delay_s, error);
+	fd = take_given(chardev);
+	if (fd >= 0)
+		return is_server ? char_server_create(chardevs->loop, fd, -1, error)
+				 : char_pair_create(chardevs->loop, fd, fd, error);
 	if (inherited)
 		fd = take_socket(inherited, error);
 	else if (path)
@@ -349,8 +381,10 @@ static struct char_stream *open_pty(struct chardevs *chardevs, struct chardev *c
 		return NULL;
 	snprintf(chardev->filename, sizeof(chardev->filename), "pty:%s", name);
 	/* On standard output as QEMU does, since there are programs that read it. */
-	printf("char device redirected to %s (label %s)\n", name, chardev->id);
-	fflush(stdout);
+	if (!chardevs->are_open) {
+		printf("char device redirected to %s (label %s)\n", name, chardev->id);
+		fflush(stdout);
+	}
 	return stream;
 }
 
@@ -390,6 +424,8 @@ static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *c
 		return NULL;
 	}
 	snprintf(chardev->filename, sizeof(chardev->filename), "%s:%.120s", backend, path);
+	if (chardev->given_fd >= 0)
+		return char_fd_create(take_given(chardev), error);
 	return strcmp(backend, "file") == 0 ? open_file(chardevs, path, appends, error)
 					    : open_pipe(chardevs, path, error);
 }
@@ -425,6 +461,29 @@ int chardevs_connect(struct chardevs *chardevs, const char *id, struct error *er
 	return connect_soon(path, error);
 }
 
+/* Monitors, which have doors, and devices that take the socket stay with what they have. */
+static bool has_front(const struct chardev *chardev)
+{
+	return !chardev->mux && !chardev->is_monitor && !chardev->is_taken;
+}
+
+static int open_whole(struct chardevs *chardevs, struct chardev *chardev, struct error *error)
+{
+	chardev->stream = chardev->below = open_one(chardevs, chardev, error);
+	if (chardev->stream && json_is_true(json_object_get(chardev->options, "mux"))) {
+		chardev->mux = char_mux_create(chardevs->loop, chardev->stream, chardevs->escape,
+					       &chardevs->commands, error);
+		if (!chardev->mux)
+			chardev->stream = NULL;
+	} else if (chardev->stream && has_front(chardev)) {
+		chardev->stream = char_front_create(chardev->stream, error);
+	}
+	if (chardev->stream)
+		return 0;
+	error_prefix(error, "chardev %s", chardev->id);
+	return -EIO;
+}
+
 int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
 {
 	struct chardev *chardev;
@@ -432,36 +491,81 @@ int chardevs_open(struct chardevs *chardevs, bool stdio, struct error *error)
 
 	for (i = 0; i < chardevs->count; i++) {
 		chardev = &chardevs->list[i];
-		if (chardev->is_stdio != stdio || chardev->is_taken)
-			continue;
-		chardev->stream = open_one(chardevs, chardev, error);
-		if (chardev->stream && json_is_true(json_object_get(chardev->options, "mux"))) {
-			chardev->mux = char_mux_create(chardevs->loop, chardev->stream,
-						       chardevs->escape, &chardevs->commands, error);
-			if (!chardev->mux)
-				chardev->stream = NULL;
-		}
-		if (!chardev->stream) {
-			error_prefix(error, "chardev %s", chardev->id);
+		if (chardev->is_stdio == stdio && !chardev->is_taken && open_whole(chardevs, chardev, error) < 0)
 			return -EIO;
-		}
 	}
+	chardevs->are_open |= stdio;
 	return 0;
+}
+
+int chardevs_open_last(struct chardevs *chardevs, int fd, struct error *error)
+{
+	chardevs->list[chardevs->count - 1].given_fd = fd;
+	return open_whole(chardevs, &chardevs->list[chardevs->count - 1], error);
+}
+
+int chardevs_open_other(struct chardevs *chardevs, json_t *options, int fd, struct chardev *other, struct error *error)
+{
+	*other = describe(options);
+	other->given_fd = fd;
+	if (other->id && open_whole(chardevs, other, error) == 0)
+		return 0;
+	chardev_discard(other);
+	return -EIO;
+}
+
+void chardev_discard(struct chardev *chardev)
+{
+	if (chardev->given_fd >= 0)
+		close(chardev->given_fd);
+	if (chardev->mux)
+		char_mux_destroy(chardev->mux);
+	else
+		char_destroy(chardev->stream);
+	json_decref(chardev->options);
+	free(chardev->id);
+}
+
+void chardevs_remove(struct chardevs *chardevs, unsigned index)
+{
+	chardev_discard(&chardevs->list[index]);
+	chardevs->count--;
+	memmove(chardevs->list + index, chardevs->list + index + 1,
+		(chardevs->count - index) * sizeof(chardevs->list[0]));
+}
+
+/* A monitor's or a TPM's stays where it is. */
+bool chardev_can_change(const struct chardev *chardev)
+{
+	return chardev->stream && has_front(chardev);
+}
+
+void chardev_take_over(struct chardev *chardev, struct chardev *other)
+{
+	struct chardev old = *chardev;
+
+	/* Its front is taken away, and what it led to is that of the one that stays. */
+	char_front_change(chardev->stream, char_front_take(other->stream));
+	*chardev = *other;
+	chardev->stream = old.stream;
+	chardev->has_user = old.has_user;
+	chardev->is_closed = old.is_closed;
+	json_decref(old.options);
+	free(old.id);
+}
+
+void chardev_send_break(struct chardev *chardev)
+{
+	if (chardev->mux)
+		char_mux_send_break(chardev->mux);
+	else if (chardev->stream && chardev->stream->reader.receive_break)
+		chardev->stream->reader.receive_break(chardev->stream->reader.context);
 }
 
 void chardevs_close(struct chardevs *chardevs)
 {
-	struct chardev *chardev;
-
-	while (chardevs->count) {
-		chardev = &chardevs->list[--chardevs->count];
-		if (chardev->mux)
-			char_mux_destroy(chardev->mux);
-		else
-			char_destroy(chardev->stream);
-		json_decref(chardev->options);
-		free(chardev->id);
-	}
+	while (chardevs->count)
+		chardev_discard(&chardevs->list[--chardevs->count]);
 	char_destroy(chardevs->standard_output);
 	chardevs->standard_output = NULL;
 }
@@ -482,13 +586,18 @@ struct char_stream *chardev_use(struct chardev *chardev, struct error *error)
 
 json_t *chardevs_describe(const struct chardevs *chardevs)
 {
+	const struct chardev *chardev;
 	json_t *answer = json_array();
+	const char *state;
 	unsigned i;
 
-	for (i = 0; i < chardevs->count; i++)
-		json_array_append_new(answer, json_pack("{s:s,s:s,s:b}", "label", chardevs->list[i].id,
-							"filename", chardevs->list[i].filename,
-							"frontend-open", chardevs->list[i].has_user));
+	for (i = 0; i < chardevs->count; i++) {
+		chardev = &chardevs->list[i];
+		state = chardev->is_socket && chardev->below && !char_is_attached(chardev->below) ? "disconnected:" : "";
+		json_array_append_new(answer, json_pack("{s:s,s:s+,s:b}", "label", chardev->id, "filename", state,
+							chardev->filename, "frontend-open",
+							chardev->has_user && !chardev->is_closed));
+	}
 	return answer;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/qemu/chardev_backend.h"
 #include "cli/qemu/exports.h"
 
 /* Commands, the argument that names something, and what. Migrations from or to a descriptor name none. */
@@ -51,12 +52,47 @@ static bool fill_address(struct door_request *request, const char *word)
 	return fill(request, MONITOR_URI_IN, uri);
 }
 
+/* chardev-add's arguments, or chardev-change's. */
+static bool fill_console(struct door_request *request, const json_t *arguments)
+{
+	struct error unseen;
+	json_t *options = chardev_backend_options(arguments, &unseen);
+	enum monitor_file kind;
+	char name[PATH_MAX];
+	bool is_found = options && chardev_backend_names(options, &kind, name, sizeof(name)) && fill(request, kind, name);
+
+	json_decref(options);
+	return is_found;
+}
+
+/* ... as a person says them. */
+static bool fill_console_of_line(struct door_request *request, const char *line)
+{
+	json_t *arguments = NULL;
+	bool is_found = false;
+	int at = -1;
+
+	line += strspn(line, " \t");
+	if (sscanf(line, "chardev-add %n", &at), at < 0)
+		sscanf(line, "chardev-change %*s %n", &at);
+	if (at > 0)
+		arguments = json_pack("{s:s#}", "line", line + at, (int)strcspn(line + at, "\r\n"));
+	if (arguments)
+		is_found = fill_console(request, arguments);
+	json_decref(arguments);
+	return is_found;
+}
+
 bool door_request_of_line(const char *line, struct door_request *request)
 {
 	char *copy = strdup(line), *rest = copy, *word = copy ? strtok_r(copy, " \t\r\n", &rest) : NULL;
 	bool is_found = false;
 	unsigned i, before = 0;
 
+	if (word && strncmp(word, "chardev-", 8) == 0) {
+		free(copy);
+		return fill_console_of_line(request, line);
+	}
 	for (i = 0; word && i < COMMANDS; i++)
 		if (strcmp(word, commands[i].command) == 0 ||
 		    (commands[i].kind == MONITOR_URI_IN && strcmp(word, "migrate_incoming") == 0))
@@ -175,6 +211,8 @@ bool door_request_of_command(const json_t *command, struct door_request *request
 			    json_string_value(json_object_get(json_object_get(arguments, "options"), "filename")));
 	if (strcmp(name, "nbd-server-start") == 0)
 		return door_request_of_server(arguments, request);
+	if (strcmp(name, "chardev-add") == 0 || strcmp(name, "chardev-change") == 0)
+		return fill_console(request, arguments);
 	if (strcmp(name, "netdev_add") == 0)
 		return door_request_of_network(arguments, request);
 	if (strcmp(name, "blockdev-snapshot-sync") == 0)

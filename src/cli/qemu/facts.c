@@ -161,7 +161,7 @@ static struct char_stream *find_ring(void *context, const char *name)
 {
 	struct chardev *chardev = chardevs_find(context, name);
 
-	return chardev && chardev->is_ring && !chardev->mux ? chardev->stream : NULL;
+	return chardev && chardev->is_ring && !chardev->mux ? chardev->below : NULL;
 }
 
 static const struct block *find_disk(void *context, const char *name)
@@ -216,16 +216,6 @@ void facts_look(struct monitor_facts *facts, const struct line *line, const stru
 	renew_array(facts->networks, nets_describe(&line->nets, line->devices));
 }
 
-void facts_set_frontend(struct monitor_facts *facts, const char *chardev, bool is_open)
-{
-	json_t *one;
-	size_t i;
-
-	json_array_foreach(facts->chardevs, i, one)
-		if (strcmp(keyval_text(one, "label"), chardev) == 0)
-			json_object_set_new(one, "frontend-open", json_boolean(is_open));
-}
-
 int facts_collect(struct monitor_facts *facts, struct line *line, struct error *error)
 {
 	*facts = (struct monitor_facts){
@@ -245,9 +235,8 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		return -EINVAL;
 	facts->command_line_options = options_describe();
 	facts->machines = describe_machines();
-	facts->chardevs = chardevs_describe(&line->chardevs);
 	for (i = 0; i < line->config.port_count; i++)
-		facts_set_frontend(facts, keyval_text(line->ports[i], "chardev"), false);
+		chardevs_find(&line->chardevs, keyval_text(line->ports[i], "chardev"))->is_closed = true;
 	facts->chardev_backends = chardevs_describe_backends();
 	facts->tpms = tpm_describe(line);
 	facts->blocks = json_array();
@@ -274,7 +263,6 @@ void facts_free(struct monitor_facts *facts)
 {
 	json_decref(facts->command_line_options);
 	json_decref(facts->machines);
-	json_decref(facts->chardevs);
 	json_decref(facts->chardev_backends);
 	json_decref(facts->tpms);
 	json_decref(facts->blocks);

@@ -12,8 +12,6 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 struct machine;
 void facts_look(struct monitor_facts *facts, const struct line *line, const struct machine *machine);
 void facts_renew(struct monitor_facts *facts, const struct line *line);
-/* Whether what uses a chardev is open, as query-chardev tells. */
-void facts_set_frontend(struct monitor_facts *facts, const char *chardev, bool is_open);
 void facts_free(struct monitor_facts *facts);
 
 #endif

@@ -165,6 +165,7 @@ int fdsets_open_named(const struct fdsets *fdsets, enum monitor_file kind, const
 	case MONITOR_FILE_READ:
 	case MONITOR_URI_IN: return fdsets_open(fdsets, path, O_RDONLY, error);
 	case MONITOR_FILE_WRITE:
+	case MONITOR_FILE_APPEND:
 	case MONITOR_URI_OUT: return fdsets_open(fdsets, path, O_WRONLY, error);
 	case MONITOR_FILE_MAKE: return fdsets_open(fdsets, path, O_RDWR, error);
 	case MONITOR_FILE_CHANGE:

@@ -401,7 +401,10 @@ const char *hotplug_port_changed(void *context, unsigned port, bool is_open)
 	const struct hotplug *hotplug = context;
 	const json_t *device = hotplug->line->ports[port];
 
-	facts_set_frontend(hotplug->facts, keyval_text(device, "chardev"), is_open);
+	struct chardev *chardev = chardevs_find(&hotplug->line->chardevs, keyval_text(device, "chardev"));
+
+	if (chardev)
+		chardev->is_closed = !is_open;
 	return keyval_text(device, "id");
 }
 

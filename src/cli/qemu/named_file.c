@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "block/block.h"
+#include "net/dialer.h"
 #include "util/socket.h"
 
 static int open_path(const char *path, bool for_writing, struct error *error)
@@ -19,6 +21,13 @@ static int open_path(const char *path, bool for_writing, struct error *error)
 	int fd = open(path, for_writing ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY
 					: O_RDONLY | O_CLOEXEC | O_NOCTTY,
 		      0666);
+
+	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
+}
+
+static int open_to_append(const char *path, struct error *error)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
 
 	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
 }
@@ -112,6 +121,26 @@ static int open_uri(const char *uri, bool is_out, struct error *error)
 			 uri);
 }
 
+/* "SECONDS unix:PATH", "SECONDS tcp:HOST:PORT" */
+static int start_dialer(const char *name, struct error *error)
+{
+	struct net_dialer_config config = {.delay_s = strtoul(name, NULL, 10)};
+	const char *uri = strchr(name, ' '), *colon;
+	char host[256];
+
+	if (uri && strncmp(uri, " unix:", 6) == 0) {
+		config.path = uri + 6;
+		return net_dialer_start(&config, error);
+	}
+	colon = uri ? strrchr(uri, ':') : NULL;
+	if (!uri || strncmp(uri, " tcp:", 5) != 0 || colon < uri + 5 || colon - uri - 5 >= (int)sizeof(host))
+		return error_set(error, EINVAL, "'%.100s' is no address to connect to", name);
+	snprintf(host, sizeof(host), "%.*s", (int)(colon - uri - 5), uri + 5);
+	config.host = *host ? host : NULL;
+	config.port = colon + 1;
+	return net_dialer_start(&config, error);
+}
+
 int named_file_open(enum monitor_file kind, const char *name, struct error *error)
 {
 	if ((kind == MONITOR_FILE_READ || kind == MONITOR_FILE_CHANGE) && block_names_export(name))
@@ -121,6 +150,8 @@ int named_file_open(enum monitor_file kind, const char *name, struct error *erro
 	case MONITOR_FILE_WRITE: return open_path(name, true, error);
 	case MONITOR_FILE_CHANGE: return open_image(name, error);
 	case MONITOR_FILE_MAKE: return make_image(name, error);
+	case MONITOR_FILE_APPEND: return open_to_append(name, error);
+	case MONITOR_DIALER: return start_dialer(name, error);
 	case MONITOR_URI_OUT: return open_uri(name, true, error);
 	case MONITOR_URI_IN: return open_uri(name, false, error);
 	default: return error_set(error, EBADF, "'%.100s': no descriptor came with the command", name);

@@ -585,6 +585,16 @@ int options_check_network(json_t *options, struct error *error)
 	return keyval_check(options, netdev_properties, error);
 }
 
+json_t *options_parse_chardev(const char *text, struct error *error)
+{
+	json_t *options = keyval_parse(text, "backend", chardev_properties, false, error);
+
+	if (options && keyval_check(options, chardev_properties, error) == 0)
+		return options;
+	json_decref(options);
+	return NULL;
+}
+
 json_t *options_describe(void)
 {
 	static const char *const types[] = {

@@ -9,6 +9,7 @@
 
 #include "cli/accel.h"
 #include "cli/commands.h"
+#include "cli/qemu/chardev_changes.h"
 #include "cli/qemu/daemon.h"
 #include "cli/qemu/devices.h"
 #include "cli/qemu/disk_copies.h"
@@ -378,6 +379,8 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.file_context = system;
 	system->hotplug = (struct hotplug){.line = line, .facts = &system->facts, .door = system->door};
 	system->facts.change = hotplug_change;
+	system->facts.read_chardevs = chardev_changes_describe;
+	system->facts.change_chardev = chardev_changes_make;
 	system->facts.add_fd = hotplug_add_fd;
 	system->facts.remove_fd = hotplug_remove_fd;
 	system->facts.read_fdsets = hotplug_read_fdsets;

@@ -98,6 +98,14 @@ static void move_focus(struct char_mux *mux)
 	tell(mux->fronts[mux->focus], true);
 }
 
+void char_mux_send_break(struct char_mux *mux)
+{
+	const struct char_reader *reader = mux->front_count ? &mux->fronts[mux->focus]->stream.reader : NULL;
+
+	if (reader && reader->receive_break)
+		reader->receive_break(reader->context);
+}
+
 static void escape_command(struct char_mux *mux, uint8_t key)
 {
 	struct front *front = mux->fronts[mux->focus];
@@ -114,10 +122,10 @@ static void escape_command(struct char_mux *mux, uint8_t key)
 		mux->commands.picture(mux->commands.context);
 	else if (key == 'c')
 		move_focus(mux);
-	else if (key != 'b')
+	else if (key == 'b')
+		char_mux_send_break(mux);
+	else
 		show_help(mux);
-	else if (front->stream.reader.receive_break)
-		front->stream.reader.receive_break(front->stream.reader.context);
 }
 
 static size_t mux_room(void *context)

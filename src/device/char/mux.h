@@ -34,6 +34,9 @@ struct char_mux *char_mux_create(struct event_loop *loop, struct char_stream *be
 				 const struct char_mux_commands *commands, struct error *error);
 void char_mux_destroy(struct char_mux *mux); /* with its front ends, and the stream; NULL is fine */
 
+/* A break on the line of the front end that has the keys. I/O thread. */
+void char_mux_send_break(struct char_mux *mux);
+
 /* One more front end, the multiplexer's own: char_destroy does nothing to it. The first has the keys. NULL,
  * and `error`: there are too many. */
 struct char_stream *char_mux_add(struct char_mux *mux, struct error *error);

@@ -471,6 +471,23 @@ void char_output_remove_watch(struct char_output *output, struct char_watch *wat
 	pthread_mutex_unlock(&output->watch_lock);
 }
 
+void char_output_move_watches(struct char_output *from, struct char_output *to)
+{
+	struct char_watch *watches, **last;
+
+	pthread_mutex_lock(&from->watch_lock);
+	watches = from->watches;
+	from->watches = NULL;
+	pthread_mutex_unlock(&from->watch_lock);
+	pthread_mutex_lock(&to->watch_lock);
+	for (last = &to->watches; *last; last = &(*last)->next)
+		;
+	*last = watches;
+	pthread_mutex_unlock(&to->watch_lock);
+	if (char_output_is_ready(to))
+		call_watches(to);
+}
+
 bool char_output_drain(struct char_output *output, void (*drained)(void *context), void *context)
 {
 	bool is_drained;

@@ -54,6 +54,9 @@ bool char_output_is_gone(struct char_output *output);
 /* Say nothing of a pipe whose reader has gone: whoever writes asks, and knows what to do. Before the first byte. */
 void char_output_expect_gone(struct char_output *output);
 void char_output_add_watch(struct char_output *output, struct char_watch *watch);
+/* All that watch one output watch another from now on, and are called: that one may be ready where this was not. While
+ * nobody writes to either. */
+void char_output_move_watches(struct char_output *from, struct char_output *to);
 void char_output_remove_watch(struct char_output *output, struct char_watch *watch);
 bool char_output_drain(struct char_output *output, void (*drained)(void *context), void *context);
 /* Play a reader that has stalled, or goes on. A callback's only. */
