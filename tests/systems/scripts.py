@@ -148,7 +148,7 @@ def test_debos(context):
 
 BUILD = """#!/bin/sh -e
 cd {place}
-export PATH={programs}:$PATH TMPDIR=/scratch
+export PATH={programs}:$PATH
 qemu-img --version
 exec autopkgtest-build-qemu --apt-proxy={proxy} --mirror={mirror} --size=4G {release} {place}/testbed.img
 """
