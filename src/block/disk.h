@@ -17,7 +17,7 @@ struct disk_call;
 struct throttle_queue;
 struct block_bitmap;
 
-/* Who looks at all changes of a disk (copy.c). */
+/* Who looks at all changes of a disk (copy_watch.c). */
 struct disk_watch {
 	/* On the I/O thread, of a request that is to begin: whether it waits until the watch begins it (request_start). */
 	bool (*holds)(struct disk_watch *watch, struct block_request *request);
