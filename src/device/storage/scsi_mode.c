@@ -14,6 +14,8 @@
 #define CONTROL_CHANGEABLE 1
 #define CONTROL_SAVED	   3
 
+#define PAGE_BYTES_MAX 24 /* that one page has */
+
 #define CD_SPEED 706 /* KB/s: four times */
 
 static size_t put_page(uint8_t *at, uint8_t code, uint8_t size)
@@ -140,7 +142,7 @@ void scsi_mode_sense(const struct scsi_unit *unit, struct scsi_task *task)
 void scsi_mode_selected(const struct scsi_unit *unit, struct scsi_task *task, size_t available)
 {
 	size_t header = task->cdb[0] == SCSI_MODE_SELECT_6 ? 4 : 8, at;
-	uint8_t current[64];
+	uint8_t current[PAGE_BYTES_MAX], page;
 	size_t size;
 
 	if (available < header) {
@@ -149,9 +151,10 @@ void scsi_mode_selected(const struct scsi_unit *unit, struct scsi_task *task, si
 	}
 	at = header + (header == 4 ? task->data[3] : get_be16(task->data + 6));
 	while (at + 2 <= available) {
-		size = put_pages(unit, task->data[at] & 0x3f, false, current);
-		if (!size || (task->data[at] & 0x3f) == PAGE_ALL || size != task->data[at + 1] + 2u ||
-		    at + size > available) {
+		/* All at once can be asked for, and not be said: they are more than fit. */
+		page = task->data[at] & 0x3f;
+		size = page == PAGE_ALL ? 0 : put_pages(unit, page, false, current);
+		if (!size || size != task->data[at + 1] + 2u || at + size > available) {
 			scsi_fail(task, SENSE_BAD_PARAMETER);
 			return;
 		}
