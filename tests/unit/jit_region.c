@@ -179,13 +179,26 @@ static void test_dead_flags(void **state)
 	assert_region(0, 0, 4, 0, 32, true);
 }
 
+static void test_loops(void **state)
+{
+	(void)state;
+	/* add rcx, -1; jne forward; pop rbx; pop rbp; je: the check is before the ADD */
+	FIND("\x48\x83\xc1\xff\x75\x02\x5b\x5d\x74\x00");
+	assert_int_equal(found, 1);
+	assert_region(0, 0, 4, 0, 16, false);
+	/* the same, jne back to the ADD: it is not in the loop */
+	FIND("\x48\x83\xc1\xff\x75\xfa\x5b\x5d\x74\x00");
+	assert_int_equal(found, 1);
+	assert_region(0, 2, 4, 0, 16, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_base),  cmocka_unit_test(test_moving_base),
 		cmocka_unit_test(test_stack),      cmocka_unit_test(test_index),
 		cmocka_unit_test(test_limits),     cmocka_unit_test(test_alignment),
-		cmocka_unit_test(test_dead_flags),
+		cmocka_unit_test(test_dead_flags), cmocka_unit_test(test_loops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

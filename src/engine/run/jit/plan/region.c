@@ -88,7 +88,13 @@ static bool has_access(const struct search *search, unsigned i)
 	return item_has_access(&search->items[i]) && search->places[i].base == HOST_NONE;
 }
 
-/* Move the start up to where flags are dead. `first`: the lowest start that is free. */
+/* Whether the item ends a loop's body: what stands before it runs more often than what stands behind it. */
+static bool ends_loop(const struct jit_item *item)
+{
+	return item->kind == ITEM_JUMP_IF && item_target(item) <= item->offset;
+}
+
+/* Move the start up to where flags are dead, but not into a loop. `first`: the lowest start that is free. */
 static void move_up(struct region *region, const struct search *search, unsigned first,
 		    const struct span *span)
 {
@@ -100,7 +106,7 @@ static void move_up(struct region *region, const struct search *search, unsigned
 		if (moved.start == first)
 			return;
 		previous = &search->items[--moved.start];
-		if (has_access(search, moved.start) || !fits(previous) ||
+		if (has_access(search, moved.start) || !fits(previous) || ends_loop(previous) ||
 		    !locate(&moved, span, &search->before[moved.start]))
 			return;
 		moved.vector_levels |= item_vector_levels(previous);

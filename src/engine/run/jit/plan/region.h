@@ -7,7 +7,7 @@
  * crossings and stores to code know nothing of regions.
  *
  * A region starts where the arithmetic flags are dead, if it can: up to a few items before its first
- * access.
+ * access, but not in a loop that the access stands behind.
  */
 #ifndef KVIK_ENGINE_RUN_JIT_PLAN_REGION_H
 #define KVIK_ENGINE_RUN_JIT_PLAN_REGION_H
