@@ -159,6 +159,24 @@ ssize_t file_read_part(int fd, void *bytes, size_t size, uint64_t offset)
 	return done;
 }
 
+ssize_t file_write_part(int fd, const void *bytes, size_t size, uint64_t offset)
+{
+	size_t done = 0;
+	ssize_t count;
+
+	while (done < size) {
+		struct iovec vector = {(uint8_t *)bytes + done, size - done};
+
+		count = pwritev2(fd, &vector, 1, offset + done, 0);
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			return count < 0 ? -errno : -EIO;
+		done += count;
+	}
+	return done;
+}
+
 int file_write_all(int fd, const void *bytes, size_t size)
 {
 	const uint8_t *at = bytes;
