@@ -10,10 +10,6 @@
 #include "util/thread.h"
 #include "util/zeroes.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
-
 /* At a time: the address space is locked against changes for so long, some 25 us. */
 #define PIECE_BYTES (64u << 10)
 #define BLOCK_BYTES (1ull << AHEAD_BLOCK_SHIFT)

@@ -16,6 +16,7 @@
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"
+#include "util/zeroes.h"
 
 /* From the form in which translated code leaves the flags and x87's instruction pointer. */
 static void state_to_guest(struct cpu *cpu)
@@ -332,12 +333,22 @@ static struct jit_block *take_kept(struct jit *jit, uint64_t gpa, const uint8_t 
 	return jit_take_kept(jit, gpa, bytes, is_lean, &full);
 }
 
+/* What is looked at by hash, and soon all of it. Guests that end before anything is warm do without. */
+static void touch_tables(struct jit *jit)
+{
+	zeroes_touch(jit, sizeof(*jit));
+	if (!jit->next_user)
+		zeroes_touch((void *)jit->cache->blocks, sizeof(jit->cache->blocks));
+}
+
 static struct jit_block *translate(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean)
 {
 	struct jit_block *block;
 	bool full;
 
 	fpu_leave(jit->cpu); /* the decoder may use vector registers */
+	if (!jit->statistics.blocks)
+		touch_tables(jit);
 	memcpy(jit->snapshot, bytes - (gpa & 0xfff), 4096);
 	jit->crossing = see_crossing(jit, gpa);
 	block = jit_translate(jit, gpa, is_lean, &full);

@@ -30,7 +30,12 @@ struct insn_memo {
 
 struct insn_memo *insn_memo_create(void)
 {
-	return zeroes_map(sizeof(struct insn_memo));
+	struct insn_memo *memo = zeroes_map(sizeof(*memo));
+
+	/* They are looked at by hash, and soon all of them. */
+	if (memo)
+		zeroes_touch(memo, sizeof(*memo));
+	return memo;
 }
 
 void insn_memo_destroy(struct insn_memo *memo)
