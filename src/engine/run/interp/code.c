@@ -19,6 +19,7 @@
 #define CHUNK_SIZE    (256u << 10)
 #define HOT_RUNS      65536 /* runs of hot blocks after which heat fades */
 #define BUILD_BYTES   512   /* code looked at for one block */
+#define COPY_BYTES    64    /* of it at a time */
 #define PAGES_SEARCHED 64   /* a range of more pages is looked for in the whole cache */
 
 static unsigned hash_of(uint64_t key)
@@ -209,17 +210,24 @@ static struct interp_block *block_build(struct cpu *cpu, uint64_t gpa, const uin
 	struct insn insns[BLOCK_INSNS_MAX];
 	uint8_t source[BUILD_BYTES];
 	bool hot = code_is_hot(cpu->tiers->code, gpa);
-	unsigned count = 0, size = 0, bytes;
+	unsigned count = 0, size = 0, copied = 0, bytes;
 	struct interp_block *block;
 	uint8_t flags = hot ? BLOCK_HOT : 0;
 
 	if (available > BUILD_BYTES)
 		available = BUILD_BYTES;
-	bytes_copy(source, code, available);
 	while (count < BLOCK_INSNS_MAX && size < available) {
 		struct insn *insn = &insns[count];
-		int rc = insn_decode_form(insn, &forms[count], source + size, available - size,
-					  cpu->mode, &cpu->rules);
+		int rc;
+
+		/* A piece at a time: most blocks are short. Each byte is read once. */
+		while (copied < available && copied - size <= INSN_LENGTH_MAX) {
+			unsigned piece = available - copied < COPY_BYTES ? available - copied : COPY_BYTES;
+
+			bytes_copy(source + copied, code + copied, piece);
+			copied += piece;
+		}
+		rc = insn_decode_form(insn, &forms[count], source + size, copied - size, cpu->mode, &cpu->rules);
 
 		if (rc == -ENODATA)
 			break;
