@@ -60,7 +60,8 @@ struct net_forward {
 struct net_service {
 	uint32_t address;
 	uint16_t port;
-	int fd; /* connected */
+	int fd; /* connected; -1: */
+	const char *command; /* which is run for each connection; NULL: the stream is one for all of them */
 };
 
 /* Where things are on a network in user space: IPv4, as numbers, and IPv6. */

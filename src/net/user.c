@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "net/commands.h"
 #include "net/frame_socket.h"
 #include "net/link.h"
 #include "net/tftp.h"
@@ -56,6 +58,9 @@ struct user {
 	struct net_user_addresses addresses;
 	struct service services[NET_FORWARDS_MAX];
 	unsigned service_count;
+	int runner; /* of commands; -1: there are none */
+	unsigned command_count;
+	int commands_problem; /* why they are not to be had: -errno, or 0 */
 	int frames; /* the helper's end */
 	int folder; /* of TFTP's files; -1: none */
 	struct tftp tftp;
@@ -407,16 +412,64 @@ void net_user_usual_addresses(struct net_user_addresses *addresses)
 	inet_pton(AF_INET6, "fec0::3", addresses->names6);
 }
 
+/* A command's socket, in the helper's root directory. */
+#define COMMAND_PATH 24
+
+static void command_path(char path[COMMAND_PATH], unsigned number)
+{
+	snprintf(path, COMMAND_PATH, "/command%u", number);
+}
+
+/* In the helper, in what is to be its root directory (helper_config.fill_root). */
+static void make_command_sockets(void *context)
+{
+	struct user *user = context;
+	char path[COMMAND_PATH];
+	unsigned i;
+
+	user->commands_problem = 0;
+	for (i = 0; i < user->command_count && user->commands_problem == 0; i++) {
+		command_path(path, i);
+		user->commands_problem = net_commands_give(user->runner, path + 1);
+	}
+}
+
+static int see_commands(void *context)
+{
+	return ((const struct user *)context)->commands_problem;
+}
+
+static int start_commands(struct user *user, const struct net_user_config *config, struct error *error)
+{
+	const char *commands[NET_FORWARDS_MAX];
+	unsigned i, count = 0;
+
+	for (i = 0; i < config->service_count; i++)
+		if (config->services[i].command)
+			commands[count++] = config->services[i].command;
+	user->runner = count ? net_commands_start(commands, count, error) : -1;
+	user->commands_problem = count ? -EOPNOTSUPP : 0; /* where there is no directory to make them in */
+	return count && user->runner < 0 ? user->runner : 0;
+}
+
 static int add_service(struct user *user, const struct net_service *to, struct error *error)
 {
 	const struct timeval wait = {.tv_sec = SERVICE_WAIT_S};
 	struct service *service = &user->services[user->service_count++];
 	struct in_addr guest = address(to->address);
+	char path[COMMAND_PATH];
+	int result;
 
 	*service = (struct service){.to = *to, .poll = -1};
-	/* The whole network waits meanwhile. */
-	setsockopt(to->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
-	if (slirp_add_guestfwd(user->slirp, write_service, service, &guest, to->port) < 0)
+	if (to->command) {
+		command_path(path, user->command_count++);
+		result = slirp_add_unix(user->slirp, path, &guest, to->port);
+	} else {
+		/* The whole network waits meanwhile. */
+		setsockopt(to->fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait));
+		result = slirp_add_guestfwd(user->slirp, write_service, service, &guest, to->port);
+	}
+	if (result < 0)
 		return error_set(error, EINVAL, "%s:%u is no address of the network's, or is taken", inet_ntoa(guest), to->port);
 	return 0;
 }
@@ -514,7 +567,7 @@ static void read_resolver(struct user *user)
 
 static int start_helper(struct user *user, struct error *error)
 {
-	int kept[POLLS_MAX + NET_FORWARDS_MAX + 2];
+	int kept[POLLS_MAX + NET_FORWARDS_MAX + 3];
 	struct helper_config helper = {
 		.name = "kvik network",
 		.calls = calls,
@@ -522,11 +575,15 @@ static int start_helper(struct user *user, struct error *error)
 		.kept = kept,
 		.needs_network = true,
 		.resolver = user->resolver,
+		.fill_root = make_command_sockets,
+		.root_files = user->command_count,
+		.prepare = see_commands,
 		.serve = serve,
 		.context = user,
 	};
 	uint32_t timeout_ms = UINT32_MAX;
 	unsigned i;
+	int result;
 
 	/* The sockets that the stack has are those that it waits for. */
 	slirp_pollfds_fill(user->slirp, &timeout_ms, add_poll, user);
@@ -535,9 +592,16 @@ static int start_helper(struct user *user, struct error *error)
 	kept[helper.kept_count++] = user->frames;
 	if (user->folder >= 0)
 		kept[helper.kept_count++] = user->folder;
+	if (user->runner >= 0)
+		kept[helper.kept_count++] = user->runner;
 	for (i = 0; i < user->service_count; i++)
-		kept[helper.kept_count++] = user->services[i].to.fd;
-	return helper_start(&helper, error);
+		if (user->services[i].to.fd >= 0)
+			kept[helper.kept_count++] = user->services[i].to.fd;
+	result = helper_start(&helper, error);
+	if (result == -EOPNOTSUPP && user->command_count)
+		error_set(error, EOPNOTSUPP, "this host allows no directory of its own to the network, in which commands are reached: "
+					     "use tcp: or unix:, with a program that runs the command for each connection");
+	return result;
 }
 
 int net_user_forward(int helper, const struct net_forward *forward, bool is_on, struct error *error)
@@ -568,7 +632,10 @@ static int start(struct net_link *link, struct user *user, const struct net_user
 	if (!user->addresses.has_ipv4 && !user->addresses.has_ipv6)
 		net_user_usual_addresses(&user->addresses);
 	read_resolver(user);
+	user->runner = -1;
 	result = start_tftp(user, config->tftp_folder, error);
+	if (result == 0)
+		result = start_commands(user, config, error);
 	if (result == 0)
 		result = create_stack(user, config, error);
 	if (result == 0) {
@@ -579,6 +646,8 @@ static int start(struct net_link *link, struct user *user, const struct net_user
 		slirp_cleanup(user->slirp);
 	if (user->folder >= 0)
 		close(user->folder);
+	if (user->runner >= 0)
+		close(user->runner);
 	return result;
 }
 
@@ -597,7 +666,8 @@ int net_user_start(struct net_link *link, const struct net_user_config *config, 
 		result = start(link, user, config, error);
 	}
 	for (i = 0; i < config->service_count; i++)
-		close(config->services[i].fd);
+		if (config->services[i].fd >= 0)
+			close(config->services[i].fd);
 	if (ends[1] >= 0)
 		close(ends[1]);
 	free(user);

@@ -92,6 +92,9 @@ static int confine(const struct helper_config *config, pid_t parent, struct erro
 	const struct sandbox_config layers = {.needs_network = config->needs_network,
 					      .resolver = config->resolver,
 					      .root = config->root,
+					      .fill_root = config->fill_root,
+					      .fill_context = config->context,
+					      .root_files = config->root_files,
 					      .root_is_readonly = config->root_is_readonly,
 					      .descriptors = config->descriptors};
 	struct sandbox_report report;

@@ -36,6 +36,10 @@ struct helper_config {
 	unsigned descriptors; /* how many it may have; 0: as many as a monitor */
 	/* Before the lock, in the helper: 0 or -errno. NULL: nothing to do. */
 	int (*prepare)(void *context);
+	/* In the helper, while its root directory of its own, which is the current one, can be written to: make up to root_files
+	 * things there. It is not called where the host does not allow such a directory. NULL: nothing to do. */
+	void (*fill_root)(void *context);
+	unsigned root_files;
 	/* The helper's life. It ends when this returns. */
 	void (*serve)(int socket, void *context);
 	void *context;

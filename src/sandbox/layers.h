@@ -28,6 +28,10 @@ struct sandbox_config {
 	bool needs_network; /* the host's network stays: a backend of the guest's network uses it */
 	/* The root directory has /etc/resolv.conf with this text, if it is one of its own; NULL: nothing. */
 	const char *resolver;
+	/* Called while that is the current directory and can be written to, which holds up to root_files things of it. */
+	void (*fill_root)(void *context);
+	void *fill_context;
+	unsigned root_files;
 	/* This directory becomes the root directory instead, with all that is mounted below it, and
 	 * nothing else can be reached; NULL: an empty one. */
 	const char *root;

@@ -112,26 +112,29 @@ static void write_resolver(const char *text)
 }
 
 /* Into an empty file system that nothing else can reach. 0 or -errno. */
-static int pivot_to_empty(const char *resolver)
+static int pivot_to_empty(const struct sandbox_config *config)
 {
 	static const char *const places[] = {"/tmp", "/var", "/usr", "/proc"};
-	unsigned i;
+	unsigned i, inodes = 1 + config->root_files + (config->resolver ? 2 : 0);
+	char options[64];
 	int result = -ENOENT;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
+	snprintf(options, sizeof(options), "size=%uk,nr_inodes=%u,mode=%s", config->resolver ? 8 : 4, inodes,
+		 inodes > 1 ? "0755" : "0555");
 	for (i = 0; i < sizeof(places) / sizeof(places[0]) && result < 0; i++)
-		if (mount("none", places[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-			  resolver ? "size=8k,nr_inodes=3,mode=0755"
-				   : "size=4k,nr_inodes=1,mode=0555") < 0 ||
+		if (mount("none", places[i], "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0 ||
 		    chdir(places[i]) < 0)
 			result = -errno;
 		else
 			result = 0;
 	if (result < 0)
 		return result;
-	if (resolver)
-		write_resolver(resolver);
+	if (config->resolver)
+		write_resolver(config->resolver);
+	if (config->fill_root)
+		config->fill_root(config->fill_context);
 	/* The old root ends up on top of the new one, and is taken off (pivot_root(2)). */
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
 	    chdir("/") < 0)
@@ -199,7 +202,7 @@ void sandbox_take_namespaces(const struct sandbox_config *config, struct sandbox
 	int result = enter_spaces(config, report);
 
 	if (result == 0)
-		result = config->root ? pivot_to_folder(config) : pivot_to_empty(config->resolver);
+		result = config->root ? pivot_to_folder(config) : pivot_to_empty(config);
 	if (result < 0) {
 		how = config->root ? "a folder" : "a removed directory";
 		result = config->root ? chroot_to_folder(config->root) : chroot_to_removed();

@@ -14,6 +14,7 @@
 #define BITS_MIN  4 /* of an IPv4 network's mask */
 #define BITS6_MAX 126
 #define TEXT_MAX  128
+#define SERVICE_MAX 1024 /* of a guestfwd, with its command */
 
 /* One that may be said again and again: item `i`, a text or JSON's {"str": TEXT}; NULL: there are no more. */
 static const char *item_of(const json_t *given, size_t i)
@@ -250,36 +251,41 @@ static int parse_forwards(const json_t *options, struct net_user_config *user, s
 }
 
 /* A program or a device of the monitor's cannot be at the other end: a process that may start neither is. */
-static int split_service(const char *text, struct net_service *service, char copy[TEXT_MAX], const char **kind,
+static int split_service(const char *text, struct net_service *service, char copy[SERVICE_MAX], const char **kind,
 			 const char **where, struct error *error)
 {
 	char *parts[3], *rest = copy;
 	struct in_addr address;
 
-	snprintf(copy, TEXT_MAX, "%s", text);
+	snprintf(copy, SERVICE_MAX, "%s", text);
 	parts[0] = strsep(&rest, ":");
 	parts[1] = strsep(&rest, ":");
 	parts[2] = strsep(&rest, "-");
-	if (strlen(text) >= TEXT_MAX || !rest || (*parts[0] && strcmp(parts[0], "tcp") != 0) ||
+	if (strlen(text) >= SERVICE_MAX || !rest || (*parts[0] && strcmp(parts[0], "tcp") != 0) ||
 	    inet_pton(AF_INET, parts[1], &address) != 1 || parse_port(parts[2], &service->port) < 0)
 		return error_set(error, EINVAL,
-				 "guestfwd=%.80s: use tcp:ADDRESS:PORT-tcp:HOST:PORT or tcp:ADDRESS:PORT-unix:PATH", text);
+				 "guestfwd=%.80s: use tcp:ADDRESS:PORT-tcp:HOST:PORT, -unix:PATH or -cmd:COMMAND", text);
 	*kind = strsep(&rest, ":");
 	*where = rest;
-	if (!rest || (strcmp(*kind, "tcp") != 0 && strcmp(*kind, "unix") != 0))
-		return error_set(error, ENOTSUP, "guestfwd=%.80s: '%.20s' is not there: use tcp:HOST:PORT or unix:PATH", text,
-				 *kind);
+	if (!rest || !*rest || (strcmp(*kind, "tcp") != 0 && strcmp(*kind, "unix") != 0 && strcmp(*kind, "cmd") != 0))
+		return error_set(error, ENOTSUP,
+				 "guestfwd=%.80s: '%.20s' is not there: use tcp:HOST:PORT, unix:PATH or cmd:COMMAND", text, *kind);
 	service->address = ntohl(address.s_addr);
 	return 0;
 }
 
 static int open_service(const char *text, struct net_service *service, struct error *error)
 {
-	char copy[TEXT_MAX], host[TEXT_MAX], *port;
+	char copy[SERVICE_MAX], host[SERVICE_MAX], *port;
 	const char *kind, *where;
 
 	if (split_service(text, service, copy, &kind, &where, error) < 0)
 		return -EINVAL;
+	service->fd = -1;
+	if (strcmp(kind, "cmd") == 0) {
+		service->command = text + (where - copy);
+		return 0;
+	}
 	if (strcmp(kind, "unix") == 0) {
 		service->fd = socket_connect_unix(where, error);
 		return service->fd;
@@ -313,7 +319,7 @@ static int check_services(const json_t *options, struct error *error)
 	const json_t *given = json_object_get(options, "guestfwd");
 	const char *text, *kind, *where;
 	struct net_service service;
-	char copy[TEXT_MAX];
+	char copy[SERVICE_MAX];
 	size_t i;
 
 	for (i = 0; (text = item_of(given, i)); i++)
@@ -388,6 +394,7 @@ int net_user_open(const json_t *options, struct net_link *link, struct error *er
 	if (result == 0)
 		return net_user_start(link, &user, error);
 	while (user.service_count)
-		close(user.services[--user.service_count].fd);
+		if (user.services[--user.service_count].fd >= 0)
+			close(user.services[user.service_count].fd);
 	return result;
 }
