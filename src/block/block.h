@@ -19,6 +19,7 @@
 #ifndef KVIK_BLOCK_BLOCK_H
 #define KVIK_BLOCK_BLOCK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -110,7 +111,7 @@ int block_export_connect(const char *name, struct error *error);
 int block_start(struct block *block, struct error *error);
 
 /*
- * End a disk: wait for all requests, write everything back, end the I/O thread, close the files.
+ * End a disk: give up what is held, wait for all requests, write everything back, end the I/O thread, close the files.
  * Not on the I/O thread; nothing is submitted any more. Also before block_start; NULL does nothing.
  * 0, or -errno and `error` when data could not be written back: the disk is gone either way.
  */
@@ -214,7 +215,20 @@ enum {
 	BLOCK_FUA = 1 << 0,   /* of writes and zeroes: durable before it completes */
 	BLOCK_UNMAP = 1 << 1, /* of zeroes: space in the file may be freed */
 	BLOCK_FREELY = 1 << 2, /* whatever limits the disk has (throttle.h): not the guest's */
+	BLOCK_HOLDABLE = 1 << 3, /* the guest's: what becomes of it when it fails is the disk's policy (error_policy.h) */
 };
+
+/*
+ * A submitter's count of requests that have failed and are held: neither under way nor ended, for as long as that may take.
+ * Who waits until nothing is under way does not wait for these.
+ */
+struct block_held {
+	pthread_mutex_t *lock;	 /* the submitter's, which guards `count` */
+	pthread_cond_t *changed; /* signalled when there is one more */
+	unsigned count;
+};
+/* Of a device that cannot be saved with them. */
+#define BLOCK_HELD_COMPLAINT "its disk has failed, and holds commands that cannot be saved: let the machine go on (cont), or reset it"
 
 /*
  * A request: owned by the submitter, and left alone by it from block_submit until `complete` is
@@ -243,6 +257,7 @@ struct block_request {
 	 */
 	void (*complete)(struct block_request *request, int result);
 	void *context; /* the submitter's */
+	struct block_held *held; /* of BLOCK_HOLDABLE: where it is counted; NULL: nowhere */
 
 	struct block_request *next; /* the block's own */
 };
@@ -254,7 +269,7 @@ struct block_request {
  */
 void block_submit(struct block *block, struct block_request *const *requests, unsigned count);
 
-/* Wait until nothing is under way, while nobody submits but completions do. Not on the I/O thread. */
+/* Wait until nothing is under way but what is held, while nobody submits but completions do. Not on the I/O thread. */
 void block_drain(struct block *block);
 
 /*

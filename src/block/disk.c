@@ -311,6 +311,7 @@ int block_close(struct block *block, struct error *error)
 		block->watch->disk_goes(block->watch);
 	while (block->visitors)
 		block->visitors->disk_goes(block->visitors);
+	block_call(block, errors_give_up, block);
 	if (block->is_started) {
 		block_drain(block);
 		event_loop_stop(block->loop);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "block/block.h"
+#include "block/error_policy.h"
 #include "block/node.h"
 #include "block/range_lock.h"
 #include "block/ring.h"
@@ -32,6 +33,25 @@ struct request_list {
 	struct block_request *first, *last;
 };
 
+#define FAILURE_ACTIONS (BLOCK_ON_ERROR_STOP + 1)
+
+/* error_policy.h */
+struct block_errors {
+	struct block_error_policy policy;
+	void (*failed)(void *context, bool is_held);
+	void *context;
+	/* Failures to be told, by whether it was a read, by what was done, and by whether there was no room. The disk's lock
+	 * guards them. */
+	struct failure_slot {
+		int error;	  /* 0: there is none */
+		uint64_t told_ns; /* on CLOCK_MONOTONIC: the last one; 0: never */
+	} slots[2][FAILURE_ACTIONS][2];
+	unsigned held_count, health; /* written by the I/O thread; atomic */
+	/* The I/O thread's alone: */
+	struct request_list held;
+	unsigned giving_up; /* who does */
+};
+
 struct block {
 	struct block_info info;
 	struct node *node;
@@ -50,7 +70,7 @@ struct block {
 	struct block_request *submitted, *last_submitted;
 	struct disk_call *calls;
 	bool is_started;
-	uint64_t outstanding; /* requests between block_submit and the end of `complete`; atomic */
+	uint64_t outstanding; /* requests between block_submit and the end of `complete`, but for those that are held; atomic */
 	pthread_t thread;
 
 	/* Who is told of another size, on the thread that changes it. */
@@ -62,6 +82,7 @@ struct block {
 	pthread_mutex_t freezing;  /* who has it frozen */
 	struct disk_watch *watch;  /* changes while it is frozen; NULL: none */
 
+	struct block_errors errors;
 	struct block_counts counts; /* written by the I/O thread, atomically */
 	uint64_t active; /* requests that were begun and have not ended; the I/O thread's, atomic */
 
@@ -83,11 +104,29 @@ void throttle_close(void *queue);
 /* The disk is closed; nothing waits. */
 void throttle_end(struct block *block);
 
+/* On the I/O thread, of a request that has failed with `result`: whether it is held (error_policy.h). Otherwise it ends with
+ * what `result` is then. */
+bool errors_hold(struct block *block, struct block_request *request, int *result);
+/* Likewise: all that is held, which is not from now on. */
+struct block_request *errors_take_held(struct block *block);
+/* Likewise: block_give_up and block_keep, of a struct block. */
+void errors_give_up(void *block);
+void errors_keep(void *block);
+
 /* On the I/O thread: begin a request; complete what was finished while nothing might. */
 void request_start(struct block *block, struct block_request *request);
 void request_complete_deferred(struct block *block);
 
-void request_list_add(struct request_list *list, struct block_request *request);
+static inline void request_list_add(struct request_list *list, struct block_request *request)
+{
+	request->next = NULL;
+	if (list->last)
+		list->last->next = request;
+	else
+		list->first = request;
+	list->last = request;
+}
+
 /* Begin all of them; who has to wait again is put into the list anew. */
 void request_list_start(struct request_list *list, struct block *block);
 

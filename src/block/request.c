@@ -110,6 +110,8 @@ static void complete(struct operation *operation)
 	struct block *block = operation->block;
 	struct block_request *request = operation->request;
 	int result = operation->result;
+	/* One that was refused was the submitter's mistake, and stays one. */
+	bool has_failed = result < 0 && operation->began_ns;
 
 	count(block, operation);
 	if (block->bitmaps && is_change(request))
@@ -117,7 +119,8 @@ static void complete(struct operation *operation)
 	if (block->watch)
 		block->watch->changed(block->watch, request);
 	free(operation);
-	request->complete(request, result);
+	if (!has_failed || !errors_hold(block, request, &result))
+		request->complete(request, result);
 	if (__atomic_sub_fetch(&block->active, 1, __ATOMIC_ACQ_REL) == 0 && block->is_frozen)
 		wake_waiting(block);
 	if (__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL) == 0)
@@ -411,16 +414,6 @@ static int check(const struct block *block, const struct block_request *request)
 		    vector_size(request->vector, request->vector_count) != request->size)
 			return -EINVAL;
 	return 0;
-}
-
-void request_list_add(struct request_list *list, struct block_request *request)
-{
-	request->next = NULL;
-	if (list->last)
-		list->last->next = request;
-	else
-		list->first = request;
-	list->last = request;
 }
 
 void request_list_start(struct request_list *list, struct block *block)

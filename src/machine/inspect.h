@@ -21,6 +21,8 @@
 #include "kvm/kvm.h"
 #include "util/error.h"
 
+struct block;
+struct block_failure;
 struct machine;
 
 /* Who keeps a machine from running. */
@@ -32,11 +34,12 @@ enum machine_pause {
 	MACHINE_PAUSE_SNAPSHOT = 1 << 5, /* a snapshot is made, loaded or deleted */
 	MACHINE_PAUSE_ASLEEP = 1 << 6,	 /* its guest sleeps with memory on; machine_wake_up, an alarm or a reset ends that */
 	MACHINE_PAUSE_PANICKED = 1 << 7, /* its guest has panicked; a reset makes it the user's */
+	MACHINE_PAUSE_IO_ERROR = 1 << 8, /* a disk holds requests that have failed; a reset makes it the user's */
 	MACHINE_PAUSE_OFF = 1 << 2,	 /* its guest has powered off (stays_when_off); a reset ends that */
 };
 
 /* Those that are the machine's wherever it is: one that was stopped and is sent elsewhere stands there, too. */
-#define MACHINE_PAUSES_SENT (MACHINE_PAUSE_USER | MACHINE_PAUSE_PANICKED)
+#define MACHINE_PAUSES_SENT (MACHINE_PAUSE_USER | MACHINE_PAUSE_PANICKED | MACHINE_PAUSE_IO_ERROR)
 
 /* What a reset or an end came from. */
 enum machine_cause {
@@ -175,6 +178,8 @@ struct machine_observer {
 	void (*woke_up)(void *context);
 	void (*unplugged)(void *context, unsigned slot); /* what was there (BOARD_PLACE_SLOT) has gone */
 	void (*tray_moved)(void *context, unsigned disk, bool is_open); /* of a CD-ROM drive */
+	/* Of a disk (block/error_policy.h). When one holds a request the machine stands still: `paused` comes next. */
+	void (*disk_failed)(void *context, const struct block *block, const struct block_failure *failure);
 	void (*cpu_unplugged)(void *context, unsigned cpu);
 	/* The guest says something of a CPU: _OST's arguments (ACPI 6.4 §6.3.5). */
 	void (*cpu_reported)(void *context, unsigned cpu, uint32_t event, uint32_t status);
@@ -275,7 +280,6 @@ void machine_keep(struct machine *machine);
  * are told. 0, or -errno and `error`. A machine that could not be loaded as a whole is off.
  */
 #define MACHINE_SNAPSHOT_NAME_MAX 255 /* bytes */
-struct block;
 struct machine_snapshot_choice {
 	const struct block *state; /* one of: */
 	const struct block *disks[16];

@@ -50,24 +50,6 @@ void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned p
 	board_place_pointer(machine->board, is_vertical, place);
 }
 
-void machine_note_disk(struct machine *machine, struct block *block, unsigned place)
-{
-	if (!block || machine->disk_count == BOARD_DISKS_MAX)
-		return;
-	machine->disks[machine->disk_count].block = block;
-	machine->disks[machine->disk_count++].slot = place ? BOARD_PLACE_SLOT(place) : 0;
-}
-
-void machine_forget_disks(struct machine *machine, unsigned slot)
-{
-	unsigned i, kept = 0;
-
-	for (i = 0; i < machine->disk_count; i++)
-		if (machine->disks[i].slot != slot)
-			machine->disks[kept++] = machine->disks[i];
-	machine->disk_count = kept;
-}
-
 const struct pci_bus *machine_pci(const struct machine *machine)
 {
 	return board_pci(machine->board);
@@ -82,11 +64,13 @@ int machine_plug(struct machine *machine, const struct board_plug *plug, struct 
 {
 	struct block *block = plug->disk ? plug->disk->block : NULL;
 	const struct board_disk *disk = plug->disk;
-	int result = board_plug(machine->board, plug, error);
 	unsigned place = !disk ? 0 : disk->bus == BOARD_BUS_USB ? BOARD_USB_PLACE(disk->place_plus_1) : disk->pci_place;
+	int result;
 
-	if (result == 0)
-		machine_note_disk(machine, block, place);
+	machine_note_disk(machine, block, place);
+	result = board_plug(machine->board, plug, error);
+	if (result < 0)
+		machine_forget_disk(machine, block);
 	return result;
 }
 

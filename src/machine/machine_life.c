@@ -286,6 +286,8 @@ static int create_requests(struct machine *machine, struct error *error)
 	if (result == 0)
 		result = event_timer_init(&machine->idle_timer, machine->config.loop, idle_check,
 					  machine);
+	if (result == 0)
+		result = machine_watch_failures(machine);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot create the machine");
 	return 0;
@@ -375,6 +377,7 @@ void machine_destroy(struct machine *machine)
 	ram_destroy(&machine->ram);
 	event_timer_destroy(&machine->idle_timer);
 	event_signal_destroy(&machine->request_signal);
+	event_signal_destroy(&machine->failure_signal);
 	boot_close(machine->boot);
 	mmio_bus_destroy(machine->mmio);
 	pio_bus_destroy(machine->pio);

@@ -43,6 +43,7 @@ struct machine {
 	unsigned vcpu_count;
 	struct cpuid_facts cpuid;
 	struct event_signal request_signal; /* a request waits, or all have parked */
+	struct event_signal failure_signal; /* something of disks has failed */
 	struct event_timer idle_timer;
 	struct machine_observer *observers; /* the I/O thread's, and what they were told: */
 	bool is_sent; /* all of it: its devices are held */
@@ -107,11 +108,24 @@ int machine_wake(struct machine *machine, int by, struct error *error);
 /* One CPU as it is at power-on; it is parked. */
 int machine_reset_cpu(struct machine *machine, unsigned cpu, struct error *error);
 
-/* -- machine_inspect.c -- */
+/* -- machine_failures.c -- */
 
-/* A disk that the board has got, behind a port or (0) not; NULL is none. And what was there has gone. */
+/* A disk that the board is to get, behind a port or (0) not; NULL is none. */
 void machine_note_disk(struct machine *machine, struct block *block, unsigned place);
+/* What of disks fails wakes the I/O thread from now on. 0 or -errno. */
+int machine_watch_failures(struct machine *machine);
+
+/* -- machine_disks.c -- */
+
+/* The board has not got it; and what was there has gone. */
+void machine_forget_disk(struct machine *machine, const struct block *block);
 void machine_forget_disks(struct machine *machine, unsigned slot);
+/* I/O thread: tell observers of what has failed. */
+void machine_tell_failures(struct machine *machine);
+/* The machine goes on: what disks hold is tried again. */
+void machine_retry_disks(struct machine *machine);
+/* What disks hold fails, and nothing is held any more, from the one to the other (!begins): the devices are reset. */
+void machine_give_up_disks(struct machine *machine, bool begins);
 
 /* -- machine_cpus.c -- */
 

@@ -84,7 +84,9 @@ int machine_wake(struct machine *machine, int by, struct error *error)
 	uint32_t vector;
 	int result;
 
+	machine_give_up_disks(machine, true);
 	board_wake(machine->board, by);
+	machine_give_up_disks(machine, false);
 	result = reset_cpus(machine, error);
 	if (result < 0 || boot_firmware(machine->boot))
 		return result;
@@ -104,7 +106,9 @@ int machine_reset(struct machine *machine, struct error *error)
 	uint64_t rsdp_gpa;
 	int result;
 
+	machine_give_up_disks(machine, true);
 	board_reset(machine->board);
+	machine_give_up_disks(machine, false);
 	result = reset_cpus(machine, error);
 	if (result < 0)
 		return result;

@@ -201,12 +201,13 @@ static void tell(struct machine *machine, size_t what)
 /* Nothing is to be carried out: run, unless somebody wants the machine to stand still. */
 void machine_settle(struct machine *machine)
 {
-	bool was_told = machine->told_paused, has_gone_on;
+	bool was_told = machine->told_paused, has_gone_on, runs = false;
 
 	pthread_mutex_lock(&machine->lock);
 	if (machine->state == MACHINE_PAUSED && !machine->has_request && !machine->wants_save) {
 		machine->told_paused = machine->pauses && machine->parked == machine->vcpu_count;
 		if (!machine->pauses) {
+			runs = true;
 			__atomic_store_n(&machine->state, MACHINE_RUNNING, __ATOMIC_SEQ_CST);
 			pthread_cond_broadcast(&machine->state_changed);
 		}
@@ -217,10 +218,14 @@ void machine_settle(struct machine *machine)
 	board_stand_still(machine->board, machine->told_paused);
 	if (was_told && has_gone_on)
 		TELL(machine, resumed);
-	if (machine->told_paused && (!was_told || has_gone_on))
+	if (machine->told_paused && (!was_told || has_gone_on)) {
+		machine_tell_failures(machine);
 		TELL(machine, paused);
+	}
 	if (machine->told_paused)
 		TELL(machine, stands_still);
+	if (runs)
+		machine_retry_disks(machine);
 }
 
 int machine_park(struct machine *machine)
@@ -271,6 +276,7 @@ static void power_off(struct machine *machine, enum machine_cause cause, int sta
 /* Everything to its first state, by the guest's wish or the user's. */
 static void start_anew(struct machine *machine, enum machine_cause cause)
 {
+	const unsigned ended = MACHINE_PAUSE_OFF | MACHINE_PAUSE_PANICKED | MACHINE_PAUSE_IO_ERROR;
 	struct error error;
 
 	if (machine->config.ends_at_reset) {
@@ -289,9 +295,8 @@ static void start_anew(struct machine *machine, enum machine_cause cause)
 	/* A machine that was off doesn't start by itself. */
 	pthread_mutex_lock(&machine->lock);
 	machine->pauses &= ~MACHINE_PAUSE_ASLEEP;
-	if (machine->pauses & (MACHINE_PAUSE_OFF | MACHINE_PAUSE_PANICKED))
-		machine->pauses = (machine->pauses & ~(MACHINE_PAUSE_OFF | MACHINE_PAUSE_PANICKED)) |
-				  MACHINE_PAUSE_USER;
+	if (machine->pauses & ended)
+		machine->pauses = (machine->pauses & ~ended) | MACHINE_PAUSE_USER;
 	pthread_mutex_unlock(&machine->lock);
 	TELL(machine, was_reset);
 }

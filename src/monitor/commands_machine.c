@@ -34,6 +34,8 @@ static const char *status_name(const struct monitor *monitor, unsigned pauses)
 		return monitor->migration.status == MIGRATION_COMPLETED ? "postmigrate" : "finish-migrate";
 	if (pauses & MACHINE_PAUSE_PANICKED)
 		return "guest-panicked";
+	if (pauses & MACHINE_PAUSE_IO_ERROR)
+		return "io-error";
 	if (pauses & MACHINE_PAUSE_ASLEEP)
 		return "suspended";
 	if (pauses & MACHINE_PAUSE_DEBUGGER)
@@ -73,6 +75,7 @@ json_t *qmp_cont(struct qmp_call *call)
 		machine_resume(call->monitor->machine, MACHINE_PAUSE_SENT);
 	}
 	machine_resume(call->monitor->machine, MACHINE_PAUSE_PANICKED);
+	machine_resume(call->monitor->machine, MACHINE_PAUSE_IO_ERROR);
 	machine_resume(call->monitor->machine, MACHINE_PAUSE_USER);
 	return qmp_done();
 }

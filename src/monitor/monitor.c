@@ -246,3 +246,11 @@ void monitor_tray_moved(struct monitor *monitor, const char *name, const char *i
 	qmp_send_event(monitor, "DEVICE_TRAY_MOVED",
 		       json_pack("{s:s,s:s,s:b}", "device", name, "id", id, "tray-open", is_open));
 }
+
+void monitor_disk_failed(struct monitor *monitor, const char *name, const char *node, bool is_read, const char *action,
+			 bool is_full, const char *why)
+{
+	qmp_send_event(monitor, "BLOCK_IO_ERROR",
+		       json_pack("{s:s,s:s,s:s,s:s,s:b,s:s}", "device", name, "node-name", node, "operation",
+				 is_read ? "read" : "write", "action", action, "nospace", is_full, "reason", why));
+}

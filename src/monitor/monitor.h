@@ -49,6 +49,11 @@ void monitor_unplug_failed(struct monitor *monitor, const char *id);
 /* The tray of a CD-ROM drive, of that name and that id ("": it has none), was opened or closed. */
 void monitor_tray_moved(struct monitor *monitor, const char *name, const char *id, bool is_open);
 
+/* A disk, of that name and that topmost node ("": it has none), has failed in reading or writing: what was done with the
+ * request, in QEMU's word, whether there was no room, and why. */
+void monitor_disk_failed(struct monitor *monitor, const char *name, const char *node, bool is_read, const char *action,
+			 bool is_full, const char *why);
+
 /* Have the machine, which waits for it (MACHINE_PAUSE_INCOMING), received on `fd`, which is the monitor's from now
  * on: a file, or a socket, which may listen. Before the machine runs. 0, or -errno and `error`. */
 int monitor_receive(struct monitor *monitor, int fd, bool listens, struct error *error);

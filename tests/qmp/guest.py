@@ -78,14 +78,18 @@ class Guest:
         words = [word for name in modules for word in ("--module", name)]
         initrd = guest_image("initramfs", "--flavour", flavour, "--init", str(HERE / "serial-init"), "--add",
                              f"{tray}=bin/tray", *words)
-        self.qmp, self.hmp = context.start(
-            "-accel", "tcg", "-m", memory, "-serial", "file:" + context.path("log"), "-serial",
-            f"unix:{context.path('serial')},server=on,wait=off", "-kernel",
-            guest_image("kernel", "--flavour", flavour), "-initrd", initrd, "-append",
-            f"console=ttyS0 quiet test.serial=ttyS1 test.modules={','.join(modules)}", *arguments)
+        self.arguments = [
+            "-accel", "tcg", "-m", memory, "-kernel", guest_image("kernel", "--flavour", flavour), "-initrd", initrd,
+            "-append", f"console=ttyS0 quiet test.serial=ttyS1 test.modules={','.join(modules)}", *arguments]
+        self.qmp, self.hmp = context.start(*self.serials(context), *self.arguments)
         self.line = connect(context.path("serial"))
         if not is_running:
             self.line.expect("=== ready")
+
+    @staticmethod
+    def serials(context):
+        return ["-serial", "file:" + context.path("log"), "-serial",
+                f"unix:{context.path('serial')},server=on,wait=off"]
 
     def do(self, command):
         self.line.say(command + "\n")

@@ -35,6 +35,10 @@ static const struct property virtio_properties[] = {
 	{NULL},
 };
 
+#define ERROR_PROPERTIES                                                                           \
+	{"werror", PROPERTY_TEXT, "auto report ignore enospc stop"},                               \
+	{"rerror", PROPERTY_TEXT, "auto report ignore enospc stop"}
+
 static const struct property disk_properties[] = {
 	{"drive", PROPERTY_TEXT},
 	{"serial", PROPERTY_TEXT},
@@ -49,8 +53,7 @@ static const struct property disk_properties[] = {
 	{"config-wce", PROPERTY_BOOL},
 	{"share-rw", PROPERTY_BOOL},
 	{"scsi", PROPERTY_BOOL, "off"},
-	{"werror", PROPERTY_TEXT, "auto report enospc"},
-	{"rerror", PROPERTY_TEXT, "auto report"},
+	ERROR_PROPERTIES,
 	{NULL},
 };
 
@@ -60,14 +63,13 @@ static const struct property disk_properties[] = {
 	{"logical_block_size", PROPERTY_SIZE, "512 2048"},                                         \
 	{"physical_block_size", PROPERTY_SIZE, "512 2048"},                                        \
 	{"discard_granularity", PROPERTY_SIZE}, {"rotation_rate", PROPERTY_NUMBER, "1"},           \
-	{"write-cache", PROPERTY_TEXT, "on auto"}, {"share-rw", PROPERTY_BOOL},                    \
-	{"werror", PROPERTY_TEXT, "auto report enospc"}, {"rerror", PROPERTY_TEXT, "auto report"}
+	{"write-cache", PROPERTY_TEXT, "on auto"}, {"share-rw", PROPERTY_BOOL}
 
 static const struct property ide_properties[] = {
-	DRIVE_PROPERTIES, {"unit", PROPERTY_NUMBER}, {NULL}};
+	DRIVE_PROPERTIES, ERROR_PROPERTIES, {"unit", PROPERTY_NUMBER}, {NULL}};
 
 static const struct property scsi_properties[] = {
-	DRIVE_PROPERTIES, {"scsi-id", PROPERTY_NUMBER}, {"lun", PROPERTY_NUMBER},
+	DRIVE_PROPERTIES, ERROR_PROPERTIES, {"scsi-id", PROPERTY_NUMBER}, {"lun", PROPERTY_NUMBER},
 	{"channel", PROPERTY_NUMBER}, {"device_id", PROPERTY_TEXT}, {NULL}};
 
 static const struct property nvme_properties[] = {
@@ -159,7 +161,7 @@ static const struct property usb_properties[] = {
 	{"display", PROPERTY_TEXT}, {"head", PROPERTY_NUMBER}, {NULL}};
 
 static const struct property usb_storage_properties[] = {
-	DRIVE_PROPERTIES, {"port", PROPERTY_NUMBER}, {"removable", PROPERTY_BOOL}, {"usb_version", PROPERTY_NUMBER, "1 2"},
+	DRIVE_PROPERTIES, ERROR_PROPERTIES, {"port", PROPERTY_NUMBER}, {"removable", PROPERTY_BOOL}, {"usb_version", PROPERTY_NUMBER, "1 2"},
 	{"commandlog", PROPERTY_BOOL, "off"}, {NULL}};
 
 static const struct property testdev_properties[] = {{"membar", PROPERTY_SIZE}, {NULL}};

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/error_policy.h"
 #include "cli/qemu/keyval.h"
 #include "util/clock.h"
 
@@ -186,6 +187,25 @@ int disks_put_on_top(struct hotplug *hotplug, const json_t *arguments, struct er
 			drives_remove(&hotplug->line->drives, actions[i].name, &unseen);
 	}
 	return result;
+}
+
+/* --- what fails --- */
+
+void disks_failed(void *context, const struct block *block, const struct block_failure *failure)
+{
+	struct hotplug *hotplug = context;
+	const struct drives *drives = &hotplug->line->drives;
+	const struct drive *drive;
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++) {
+		drive = &drives->list[i];
+		if (drive->block == block)
+			monitor_disk_failed(hotplug->monitor, drive->is_node ? "" : drive->name,
+					    *drive->node_name ? drive->node_name : drive->name, failure->is_read,
+					    block_on_error_name(failure->action), failure->error == ENOSPC,
+					    strerror(failure->error));
+	}
 }
 
 /* --- what was done --- */

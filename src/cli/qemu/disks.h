@@ -13,6 +13,10 @@ int disks_resize(struct hotplug *hotplug, const json_t *arguments, struct error 
 /* transaction, likewise: images are put on top of all its disks at one moment, or of none. */
 int disks_put_on_top(struct hotplug *hotplug, const json_t *arguments, struct error *error);
 
+/* machine_observer.disk_failed, with a struct hotplug. */
+struct block_failure;
+void disks_failed(void *hotplug, const struct block *block, const struct block_failure *failure);
+
 /* monitor_facts.read_block_counts, with a struct line. */
 json_t *disks_read_counts(void *context, bool of_nodes);
 

@@ -12,6 +12,7 @@
 #include "cli/image_facts.h"
 #include "cli/qemu/exports.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/on_error.h"
 
 /* What may be said of a node, by its driver. */
 static const struct property file_properties[] = {
@@ -397,6 +398,7 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 {
 	struct source source = {.path = NULL};
 	const char *serial = keyval_text(device, "serial"), *id = keyval_text(device, "id");
+	struct block_error_policy policy;
 	int result;
 
 	if (drive->is_used)
@@ -406,6 +408,8 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 		return error_set(error, EINVAL, "file=FILE is needed");
 	result = drive->is_node ? find_node(drives, &source, drive->options, error)
 				: find_drive(&source, drive->options, error);
+	if (result == 0)
+		result = on_error_read(drive->is_node ? NULL : drive->options, device, is_cdrom, &policy, error);
 	if (result < 0)
 		return result;
 	if (serial)
@@ -422,6 +426,7 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 	result = open_source(drives, &source, block, error);
 	if (result < 0)
 		return result;
+	block_set_error_policy(*block, &policy);
 	drive->block = *block;
 	drive->is_cdrom = is_cdrom;
 	drive->no_flush = source.no_flush;
@@ -674,6 +679,14 @@ static void describe_limits(json_t *inserted, const struct drive *drive)
 	json_object_set_new(inserted, "group", json_string(drive->group));
 }
 
+static const char *io_status(const struct block *block)
+{
+	static const char *const names[] = {
+		[BLOCK_HEALTHY] = "ok", [BLOCK_HAS_FAILED] = "failed", [BLOCK_IS_FULL] = "nospace"};
+
+	return names[block_health(block)];
+}
+
 static void describe_bitmaps(json_t *inserted, const struct block *block)
 {
 	const struct block_bitmap *bitmap;
@@ -718,7 +731,7 @@ json_t *drives_describe(const struct drives *drives)
 			continue;
 		one = json_pack("{s:s,s:s,s:b,s:b,s:s,s:o}", "device",
 				drives->list[i].is_node ? "" : drives->list[i].name, "type", "unknown",
-				"removable", 0, "locked", 0, "io-status", "ok", "inserted",
+				"removable", 0, "locked", 0, "io-status", io_status(drives->list[i].block), "inserted",
 				drive_describe_inserted(&drives->list[i]));
 		if (drives->list[i].device[0])
 			json_object_set_new(one, "qdev", json_string(drives->list[i].device));

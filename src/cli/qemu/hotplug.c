@@ -420,7 +420,7 @@ void hotplug_set_machine(struct hotplug *hotplug, struct machine *machine)
 
 	hotplug->machine = machine;
 	hotplug->observer = (struct machine_observer){
-		.unplugged = unplugged, .tray_moved = media_tray_moved, .cpu_unplugged = hotplug_cpu_unplugged,
+		.unplugged = unplugged, .tray_moved = media_tray_moved, .disk_failed = disks_failed, .cpu_unplugged = hotplug_cpu_unplugged,
 		.cpu_reported = hotplug_cpu_reported, .memory_unplugged = hotplug_memory_unplugged,
 		.memory_reported = hotplug_memory_reported, .context = hotplug};
 	machine_observe(machine, &hotplug->observer);

@@ -37,8 +37,11 @@ static void free_command(struct ahci_command *command)
 
 	gather_free(&command->gather);
 	port->under_way--;
-	if (command->epoch == port->epoch && !command->task.is_queued)
-		port->has_unqueued = false;
+	if (command->epoch == port->epoch) {
+		port->begun &= ~(1u << command->slot);
+		if (!command->task.is_queued)
+			port->has_unqueued = false;
+	}
 	free(command);
 	if (--ahci->under_way)
 		return;
@@ -127,6 +130,7 @@ static void start_medium(struct ahci_command *command, enum block_operation oper
 					      .size = size,
 					      .complete = transfer_complete,
 					      .context = command,
+					      .held = &command->port->ahci->held,
 					      .gather = command->gather};
 	transfer_start(&command->transfer, command->port->drive.drive.block);
 }
@@ -190,6 +194,7 @@ static void begin_packet(struct ahci_command *command)
 	command->run.unit = &port->drive.unit;
 	command->run.memory = pci_memory(&port->ahci->function);
 	command->run.lock = &port->ahci->lock;
+	command->run.held = &port->ahci->held;
 	command->run.in = command->run.out = &command->gather;
 	command->run.complete = packet_complete;
 	if (scsi_run_start(&command->run))
@@ -342,6 +347,7 @@ static bool issue_slot(struct ahci_port *port, unsigned slot)
 	command->epoch = port->epoch;
 	command->header = ((uint64_t)port->clbu << 32 | port->clb) + slot * HEADER_BYTES;
 	port->under_way++;
+	port->begun |= 1u << slot;
 	ahci->under_way++;
 	/* Until it turns out to be queued. */
 	port->has_unqueued = true;

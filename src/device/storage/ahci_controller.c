@@ -215,7 +215,7 @@ static const struct mmio_ops register_ops = {register_read, register_write};
 
 static void wait_until_idle(struct ahci *ahci)
 {
-	while (ahci->under_way)
+	while (ahci->under_way > ahci->held.count)
 		pthread_cond_wait(&ahci->idle, &ahci->lock);
 }
 
@@ -271,8 +271,11 @@ static void transfer_port(struct ahci_port *port, struct ata_drive_state *drive,
 				    &copy->sctl, &copy->serr, &copy->sact, &copy->ci};
 	unsigned i;
 
-	if (!state->is_loading)
+	if (!state->is_loading) {
 		*copy = *port;
+		/* What has failed and waits is issued anew where it is loaded: its slot is still what software has filled in. */
+		copy->ci |= port->begun;
+	}
 	ata_drive_transfer(&port->drive, drive, state);
 	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		state_u32(state, "port", fields[i]);
@@ -400,6 +403,7 @@ struct ahci *ahci_create(struct pci_bus *bus, unsigned slot_function,
 	if (result == 0) {
 		pthread_mutex_init(&ahci->lock, NULL);
 		pthread_cond_init(&ahci->idle, NULL);
+		ahci->held = (struct block_held){.lock = &ahci->lock, .changed = &ahci->idle};
 		ahci->is_held = true;
 		describe(ahci);
 	}

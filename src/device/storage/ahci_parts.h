@@ -19,6 +19,7 @@ struct ahci_port {
 	bool is_resetting; /* by a control frame */
 	uint8_t failed_tag, failed_status, failed_error; /* of a queued command */
 	unsigned under_way; /* commands */
+	uint32_t begun;	    /* their slots, of this epoch's */
 	bool has_unqueued;  /* one of them, alone */
 	bool is_issuing;
 	unsigned epoch;	    /* counted when they are not to tell anybody any more */
@@ -28,6 +29,7 @@ struct ahci {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t idle;
 	unsigned under_way;
+	struct block_held held; /* of these: those that have failed, and wait for better times */
 	bool is_held;
 	uint32_t ghc, is;
 	struct ahci_port ports[AHCI_PORTS];

@@ -126,6 +126,7 @@ void ahci_port_reset_drive(struct ahci_port *port, bool is_hard)
 void ahci_port_drop_commands(struct ahci_port *port)
 {
 	port->epoch++;
+	port->begun = 0;
 	port->has_unqueued = false;
 	port->ci = port->sact = 0;
 }

@@ -118,6 +118,7 @@ static void start_medium(struct ide_channel *channel)
 	drive->registers.status = ATA_BUSY | ATA_READY;
 	channel->transfer.complete = transfer_complete;
 	channel->transfer.context = channel;
+	channel->transfer.held = &channel->ide->held;
 	channel->ide->under_way++;
 	transfer_start(&channel->transfer, drive->drive.block);
 }

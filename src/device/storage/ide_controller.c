@@ -275,7 +275,7 @@ static const struct pio_ops master_ops = {master_read, master_write, 4};
 
 static void wait_until_idle(struct ide *ide)
 {
-	while (ide->under_way)
+	while (ide->under_way > ide->held.count)
 		pthread_cond_wait(&ide->idle, &ide->lock);
 }
 
@@ -434,6 +434,8 @@ static void transfer_all(struct ide *ide, struct pci_function_state *saved,
 
 	pci_function_transfer(&ide->function, saved, state);
 	pthread_mutex_lock(&ide->lock);
+	if (!state->is_loading && ide->held.count)
+		state_fail(state, BLOCK_HELD_COMPLAINT);
 	for (i = 0; i < IDE_CHANNELS; i++)
 		transfer_channel(&ide->channels[i], &loaded[i], state);
 	pthread_mutex_unlock(&ide->lock);
@@ -521,6 +523,7 @@ struct ide *ide_create(struct pci_bus *bus, unsigned slot_function, const struct
 	if (result == 0) {
 		pthread_mutex_init(&ide->lock, NULL);
 		pthread_cond_init(&ide->idle, NULL);
+		ide->held = (struct block_held){.lock = &ide->lock, .changed = &ide->idle};
 		describe(ide);
 	}
 	for (i = 0; i < IDE_CHANNELS && result == 0; i++) {

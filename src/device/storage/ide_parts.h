@@ -60,6 +60,7 @@ struct ide {
 	pthread_mutex_t lock; /* guards the channels */
 	pthread_cond_t idle;
 	unsigned under_way;
+	struct block_held held; /* of these: those that have failed, and wait for better times */
 	struct pci_function function;
 	struct ide_channel channels[IDE_CHANNELS];
 };

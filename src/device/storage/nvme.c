@@ -172,7 +172,7 @@ static void shut_down(struct nvme *nvme)
 	command->nvme = nvme;
 	command->epoch = nvme->epoch;
 	command->transfer = (struct storage_transfer){.operation = BLOCK_FLUSH, .complete = shutdown_complete,
-					      .context = command};
+					      .context = command, .held = &nvme->held};
 	nvme->under_way++;
 	transfer_start(&command->transfer, nvme->block);
 }
@@ -307,7 +307,7 @@ static void nvme_hold(void *device)
 
 	pthread_mutex_lock(&nvme->lock);
 	nvme->is_held = true;
-	while (nvme->under_way)
+	while (nvme->under_way > nvme->held.count)
 		pthread_cond_wait(&nvme->idle, &nvme->lock);
 	pthread_mutex_unlock(&nvme->lock);
 }
@@ -381,6 +381,8 @@ static void save_or_load(void *device, struct state_stream *state)
 	state_u64(state, "capacity", &capacity);
 	state_check(state, "capacity", capacity == size);
 	pthread_mutex_lock(&nvme->lock);
+	if (!state->is_loading && nvme->held.count)
+		state_fail(state, BLOCK_HELD_COMPLAINT);
 	if (!state->is_loading)
 		memcpy(copy, nvme, sizeof(*copy));
 	transfer_state(copy, state);
@@ -467,6 +469,7 @@ struct nvme *nvme_create(struct pci_bus *bus, unsigned slot_function, struct blo
 	}
 	pthread_mutex_init(&nvme->lock, NULL);
 	pthread_cond_init(&nvme->idle, NULL);
+	nvme->held = (struct block_held){.lock = &nvme->lock, .changed = &nvme->idle};
 	nvme->block = block;
 	nvme->is_held = true;
 	if (*block_info(block)->serial)

@@ -42,7 +42,8 @@ static void start(struct nvme_command *command, enum block_operation operation, 
 					      .size = sectors * NVME_SECTOR,
 					      .gather = command->gather,
 					      .complete = transfer_complete,
-					      .context = command};
+					      .context = command,
+					      .held = &command->nvme->held};
 	transfer_start(&command->transfer, command->nvme->block);
 }
 

@@ -38,6 +38,7 @@ struct nvme {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t idle;
 	unsigned under_way, epoch;
+	struct block_held held; /* of these: those that have failed, and wait for better times */
 	bool is_held, is_disabling;
 	uint32_t cc, csts, aqa, masked;
 	uint64_t asq, acq;

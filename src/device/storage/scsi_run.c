@@ -33,6 +33,7 @@ static void start_transfer(struct scsi_run *run)
 		.size = task->size,
 		.complete = transfer_complete,
 		.context = run,
+		.held = run->held,
 	};
 	if (task->work == SCSI_READ)
 		transfer->gather = *run->in;

@@ -12,6 +12,7 @@ struct scsi_run {
 	struct scsi_unit *unit;
 	const struct guest_memory *memory;
 	pthread_mutex_t *lock; /* the controller's */
+	struct block_held *held; /* likewise, as storage_transfer's */
 	/* Where data for the guest goes, and where its data is; the controller's. May be one list. */
 	const struct gather *in, *out;
 	struct scsi_task task; /* with its `cdb` */

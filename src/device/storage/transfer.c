@@ -57,11 +57,12 @@ static void submit(struct storage_transfer *transfer)
 
 	*request = (struct block_request){
 		.operation = transfer->operation,
-		.flags = transfer->flags,
+		.flags = transfer->flags | BLOCK_HOLDABLE,
 		.offset = transfer->offset + transfer->done,
 		.size = transfer->size,
 		.complete = request_complete,
 		.context = transfer,
+		.held = transfer->held,
 	};
 	if (transfer->operation == BLOCK_READ || transfer->operation == BLOCK_WRITE)
 		take_parts(transfer);

@@ -17,6 +17,7 @@ struct storage_transfer {
 	/* On the disk's I/O thread, without a lock, never inside of transfer_start. */
 	void (*complete)(struct storage_transfer *transfer, int result);
 	void *context;
+	struct block_held *held; /* the controller's count; NULL: none */
 	/* The transfer's own: */
 	struct block_request request;
 	struct block *block;

@@ -55,6 +55,7 @@ struct mass_storage {
 	bool works;	   /* the buffer is its own now */
 	bool is_abandoned; /* nobody waits for it any more */
 	pthread_cond_t idle;
+	struct block_held held; /* 1: it has failed, and waits for better times */
 	struct iovec piece;
 	struct storage_transfer transfer;
 	uint8_t buffer[BUFFER];
@@ -133,11 +134,14 @@ static void start_work(struct mass_storage *storage)
 		.size = moves_data ? storage->piece.iov_len : task->size,
 		.complete = worked,
 		.context = storage,
+		.held = &storage->held,
 	};
 	if (moves_data)
 		transfer->gather = (struct gather){
 			.vector = &storage->piece, .count = 1, .size_bytes = storage->piece.iov_len};
 	storage->works = true;
+	storage->held.lock = storage->device.lock;
+	storage->held.changed = &storage->idle;
 	transfer_start(transfer, storage->drive.block);
 }
 
@@ -323,7 +327,7 @@ static void hold(struct usb_device *device)
 {
 	struct mass_storage *storage = (struct mass_storage *)device;
 
-	while (storage->works)
+	while (storage->works && !storage->held.count)
 		pthread_cond_wait(&storage->idle, device->lock);
 }
 
@@ -334,6 +338,9 @@ static void destroy(struct usb_device *device)
 	if (device->lock) {
 		pthread_mutex_lock(device->lock);
 		hold(device);
+		/* What is held ends with the drive, and nothing comes after it. */
+		storage->is_refused = true;
+		storage->is_abandoned = storage->works;
 		pthread_mutex_unlock(device->lock);
 	}
 	drive_close(&storage->drive);
@@ -366,6 +373,8 @@ static void transfer(struct usb_device *device, struct state_stream *state)
 	struct drive_state drive;
 	uint8_t work = copy->task.work;
 
+	if (!state->is_loading && copy->held.count)
+		state_fail(state, BLOCK_HELD_COMPLAINT);
 	drive_transfer(&copy->drive, &drive, state);
 	if (state->is_loading) {
 		copy->drive.is_open = drive.is_open;

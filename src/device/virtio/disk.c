@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/error_policy.h"
+#include "device/virtio/chains.h"
 #include "util/log.h"
 
 #define QUEUE_SIZE	  256
@@ -30,11 +32,14 @@ struct disk {
 	/* With the lock held: */
 	bool has_write_cache; /* the driver's choice, where it has one */
 	bool loaded_write_cache;
+	struct disk_request *requests;	   /* that the disk has */
+	struct virtio_chains loaded, anew; /* what had failed where they come from, and begins anew */
 };
 
 struct disk_request {
 	struct block_request request;
 	struct disk *disk;
+	struct disk_request *next, **link; /* in its requests */
 	unsigned queue;
 	struct virtqueue_chain *chain;
 	struct iovec parts[];
@@ -43,6 +48,28 @@ struct disk_request {
 static struct disk *disk_of(struct virtio_device *virtio)
 {
 	return (struct disk *)((char *)virtio - offsetof(struct disk, virtio));
+}
+
+/* --- the requests that the disk has; with the lock held --- */
+
+static void enter(struct disk_request *request)
+{
+	struct disk *disk = request->disk;
+
+	request->next = disk->requests;
+	request->link = &disk->requests;
+	if (request->next)
+		request->next->link = &request->next;
+	disk->requests = request;
+	virtio_begin(&disk->virtio);
+}
+
+static void leave(struct disk_request *request)
+{
+	*request->link = request->next;
+	if (request->next)
+		request->next->link = request->link;
+	virtio_end(&request->disk->virtio);
 }
 
 /* --- answers; with the lock held --- */
@@ -68,7 +95,7 @@ static void complete(struct block_request *block_request, int result)
 			     (unsigned long long)block_request->offset, strerror(-result));
 	pthread_mutex_lock(&disk->virtio.lock);
 	answer(disk, request->queue, request->chain, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
-	virtio_end(&disk->virtio);
+	leave(request);
 	pthread_mutex_unlock(&disk->virtio.lock);
 	free(request);
 }
@@ -138,7 +165,7 @@ static int prepare_range(struct disk_request *request)
 	range->offset = segment.sector * BLOCK_SECTOR_SIZE;
 	range->size = bytes;
 	if (!is_discard) {
-		range->flags = segment.flags ? BLOCK_UNMAP : 0;
+		range->flags |= segment.flags ? BLOCK_UNMAP : 0;
 		range->flags |= is_write_through(request->disk) ? BLOCK_FUA : 0;
 	}
 	return -1;
@@ -195,6 +222,8 @@ static struct disk_request *take(struct disk *disk, unsigned queue, struct virtq
 		return NULL;
 	}
 	request->request.complete = complete;
+	request->request.flags = BLOCK_HOLDABLE;
+	request->request.held = &disk->virtio.held;
 	request->disk = disk;
 	request->queue = queue;
 	request->chain = chain;
@@ -204,34 +233,59 @@ static struct disk_request *take(struct disk *disk, unsigned queue, struct virtq
 		free(request);
 		return NULL;
 	}
-	virtio_begin(&disk->virtio);
+	enter(request);
 	return request;
+}
+
+struct batch {
+	struct block_request *requests[BATCH_MAX];
+	unsigned count;
+};
+
+static void flush_batch(struct disk *disk, struct batch *batch)
+{
+	if (batch->count)
+		block_submit(disk->block, batch->requests, batch->count);
+	batch->count = 0;
+}
+
+static void add(struct disk *disk, struct batch *batch, unsigned queue, struct virtqueue_chain *chain)
+{
+	struct disk_request *request = take(disk, queue, chain);
+
+	if (request)
+		batch->requests[batch->count++] = &request->request;
+	if (batch->count == BATCH_MAX)
+		flush_batch(disk, batch);
+}
+
+/* What was loaded begins when the device does. */
+static void begin_anew(struct disk *disk)
+{
+	struct batch batch = {.count = 0};
+	unsigned i;
+
+	for (i = 0; i < disk->anew.count; i++)
+		add(disk, &batch, disk->anew.list[i].queue, disk->anew.list[i].chain);
+	virtio_chains_forget(&disk->anew);
+	flush_batch(disk, &batch);
 }
 
 static void submit_batches(struct disk *disk, unsigned queue)
 {
-	struct block_request *batch[BATCH_MAX];
+	struct batch batch = {.count = 0};
 	struct virtqueue_chain *chain;
-	struct disk_request *request;
-	unsigned count = 0;
 
-	while (virtio_pop(&disk->virtio, queue, &chain)) {
-		request = take(disk, queue, chain);
-		if (request)
-			batch[count++] = &request->request;
-		if (count == BATCH_MAX) {
-			block_submit(disk->block, batch, count);
-			count = 0;
-		}
-	}
-	if (count)
-		block_submit(disk->block, batch, count);
+	while (virtio_pop(&disk->virtio, queue, &chain))
+		add(disk, &batch, queue, chain);
+	flush_batch(disk, &batch);
 }
 
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
 {
 	struct virtqueue *ring = &virtio->queues[queue].ring;
 
+	begin_anew(disk_of(virtio));
 	do {
 		virtqueue_want_notices(ring, false);
 		submit_batches(disk_of(virtio), queue);
@@ -293,6 +347,41 @@ static void reset(struct virtio_device *virtio)
 	struct disk *disk = disk_of(virtio);
 
 	disk->has_write_cache = block_info(disk->block)->has_write_cache;
+	virtio_chains_drop(&disk->anew);
+}
+
+/* The device is held: what the disk has are requests that have failed and wait. */
+static void transfer_chains(struct disk *disk, struct state_stream *state)
+{
+	struct virtio_chains chains = {.count = 0};
+	const struct disk_request *request;
+	int result = 0;
+	unsigned i;
+
+	if (state->is_loading) {
+		virtio_chains_drop(&disk->loaded);
+		virtio_chains_transfer(&disk->virtio, &disk->loaded, state);
+		return;
+	}
+	for (i = 0; i < disk->anew.count && result == 0; i++)
+		result = virtio_chains_add(&chains, disk->anew.list[i].queue, disk->anew.list[i].chain);
+	for (request = disk->requests; request && result == 0; request = request->next)
+		result = virtio_chains_add(&chains, request->queue, request->chain);
+	if (result < 0)
+		state_fail(state, "%s", strerror(-result));
+	else
+		virtio_chains_transfer(&disk->virtio, &chains, state);
+	virtio_chains_forget(&chains);
+}
+
+static void give_up(struct virtio_device *virtio)
+{
+	block_give_up(disk_of(virtio)->block);
+}
+
+static void keep(struct virtio_device *virtio)
+{
+	block_keep(disk_of(virtio)->block);
 }
 
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
@@ -306,6 +395,8 @@ static void transfer(struct virtio_device *virtio, struct state_stream *state)
 	/* Another disk is no surprise that a guest could stand. */
 	state_u64(state, "capacity", &capacity);
 	state_check(state, "capacity", capacity == block_size(disk->block));
+	if (state->version >= VIRTIO_STATE_CHAINS)
+		transfer_chains(disk, state);
 }
 
 static void loaded(struct virtio_device *virtio)
@@ -313,6 +404,13 @@ static void loaded(struct virtio_device *virtio)
 	struct disk *disk = disk_of(virtio);
 
 	disk->has_write_cache = disk->loaded_write_cache;
+	virtio_chains_drop(&disk->anew);
+	disk->anew = disk->loaded;
+	disk->loaded = (struct virtio_chains){NULL, 0, 0};
+	if (virtio_chains_check(virtio, &disk->anew))
+		return;
+	virtio_chains_drop(&disk->anew);
+	virtio_break(virtio, "chains that wait are of no queue of its");
 }
 
 static void detach(void *virtio)
@@ -329,6 +427,8 @@ static void destroy(struct virtio_device *virtio)
 	virtio_hold(virtio);
 	if (block_close(disk->block, &error) < 0)
 		log_error("%s", error.message);
+	virtio_chains_drop(&disk->anew);
+	virtio_chains_drop(&disk->loaded);
 	virtio_destroy(virtio);
 }
 
@@ -338,6 +438,8 @@ static const struct virtio_kind kind = {
 	.read_config = read_config,
 	.write_config = write_config,
 	.reset = reset,
+	.give_up = give_up,
+	.keep = keep,
 	.queue_notified = queue_notified,
 	.transfer = transfer,
 	.loaded = loaded,

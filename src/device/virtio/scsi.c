@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/error_policy.h"
 #include "device/storage/scsi_run.h"
+#include "device/virtio/chains.h"
 #include "util/loop_thread.h"
 
 #define QUEUE_SIZE    256
@@ -40,6 +42,10 @@ struct adapter {
 	unsigned commands; /* under way */
 	struct virtqueue_chain *waiting; /* a management request that waits for them */
 	uint8_t waiting_response;
+	struct scsi_request *requests; /* those that are under way */
+	struct virtio_chains loaded_chains, anew; /* what had failed where they come from, and begins anew */
+	struct virtio_chains loaded_waiting;	  /* what waited for them, at most one */
+	uint8_t loaded_response;
 	bool has_missed; /* an event had no buffer: the next one says so */
 	unsigned target_max;
 	struct scsi_target targets[VIRTIO_SCSI_TARGETS];
@@ -52,6 +58,7 @@ struct adapter {
 struct scsi_request {
 	struct scsi_run run;
 	struct adapter *adapter;
+	struct scsi_request *next, **link; /* in its requests */
 	unsigned queue;
 	struct virtqueue_chain *chain;
 	struct gather in, out;
@@ -123,6 +130,9 @@ static void run_complete(struct scsi_run *run)
 	struct scsi_request *command = (struct scsi_request *)run;
 	struct adapter *adapter = command->adapter;
 
+	*command->link = command->next;
+	if (command->next)
+		command->next->link = command->link;
 	finish(command);
 	if (--adapter->commands == 0 && adapter->waiting) {
 		answer_management(adapter);
@@ -208,6 +218,7 @@ static void take_command(struct adapter *adapter, unsigned queue, struct virtque
 		.unit = &target->unit,
 		.memory = adapter->virtio.memory,
 		.lock = &adapter->virtio.lock,
+		.held = &adapter->virtio.held,
 		.in = &command->in,
 		.out = &command->out,
 		.complete = run_complete,
@@ -217,6 +228,11 @@ static void take_command(struct adapter *adapter, unsigned queue, struct virtque
 		finish(command);
 		return;
 	}
+	command->next = adapter->requests;
+	command->link = &adapter->requests;
+	if (command->next)
+		command->next->link = &command->next;
+	adapter->requests = command;
 	adapter->commands++;
 	virtio_begin(&adapter->virtio);
 }
@@ -336,11 +352,26 @@ static void take_all(struct adapter *adapter, unsigned queue)
 			take_command(adapter, queue, chain);
 }
 
+/* What was loaded begins when the device does. */
+static void begin_anew(struct adapter *adapter)
+{
+	struct virtio_chains anew = adapter->anew;
+	unsigned i;
+
+	adapter->anew = (struct virtio_chains){NULL, 0, 0};
+	for (i = 0; i < anew.count; i++)
+		take_command(adapter, anew.list[i].queue, anew.list[i].chain);
+	virtio_chains_forget(&anew);
+	if (adapter->waiting && !adapter->commands)
+		answer_management(adapter);
+}
+
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
 {
 	struct virtqueue *ring = &virtio->queues[queue].ring;
 	bool is_taken = queue != EVENT_QUEUE;
 
+	begin_anew(adapter_of(virtio));
 	do {
 		virtqueue_want_notices(ring, false);
 		take_all(adapter_of(virtio), queue);
@@ -378,11 +409,104 @@ static void reset(struct virtio_device *virtio)
 	if (adapter->waiting)
 		virtqueue_drop(adapter->waiting);
 	adapter->waiting = NULL;
+	virtio_chains_drop(&adapter->anew);
 	adapter->has_missed = false;
 	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
 		drive_reset(&adapter->targets[i].drive);
 		scsi_unit_reset(&adapter->targets[i].unit, adapter->targets[i].drive.is_present);
 	}
+}
+
+/* Nothing is held of media that come and go. */
+static void call_disks(struct virtio_device *virtio, void (*function)(struct block *block))
+{
+	const struct storage_drive *drive;
+	unsigned i;
+
+	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
+		drive = &adapter_of(virtio)->targets[i].drive;
+		if (drive->is_present && !drive->is_cdrom)
+			function(drive->block);
+	}
+}
+
+static void give_up(struct virtio_device *virtio)
+{
+	call_disks(virtio, block_give_up);
+}
+
+static void keep(struct virtio_device *virtio)
+{
+	call_disks(virtio, block_keep);
+}
+
+/* The device is held: what is under way are commands that have failed and wait, and what waits for them. */
+static int collect(const struct adapter *adapter, struct virtio_chains *chains, struct virtio_chains *waiting)
+{
+	const struct scsi_request *command;
+	int result = 0;
+	unsigned i;
+
+	for (i = 0; i < adapter->anew.count && result == 0; i++)
+		result = virtio_chains_add(chains, adapter->anew.list[i].queue, adapter->anew.list[i].chain);
+	for (command = adapter->requests; command && result == 0; command = command->next)
+		result = virtio_chains_add(chains, command->queue, command->chain);
+	if (result == 0 && adapter->waiting)
+		result = virtio_chains_add(waiting, CONTROL_QUEUE, adapter->waiting);
+	return result;
+}
+
+static void transfer_chains(struct adapter *adapter, struct state_stream *state)
+{
+	struct virtio_chains chains = {NULL, 0, 0}, waiting = {NULL, 0, 0};
+	bool is_loading = state->is_loading;
+	int result = 0;
+
+	if (is_loading) {
+		virtio_chains_drop(&adapter->loaded_chains);
+		virtio_chains_drop(&adapter->loaded_waiting);
+	} else {
+		result = collect(adapter, &chains, &waiting);
+		adapter->loaded_response = adapter->waiting_response;
+	}
+	if (result < 0)
+		state_fail(state, "%s", strerror(-result));
+	virtio_chains_transfer(&adapter->virtio, is_loading ? &adapter->loaded_chains : &chains, state);
+	virtio_chains_transfer(&adapter->virtio, is_loading ? &adapter->loaded_waiting : &waiting, state);
+	state_u8(state, "waiting response", &adapter->loaded_response);
+	virtio_chains_forget(&chains);
+	virtio_chains_forget(&waiting);
+}
+
+static bool chains_are_possible(const struct adapter *adapter)
+{
+	const struct virtio_chains *waiting = &adapter->loaded_waiting;
+	unsigned i;
+
+	for (i = 0; i < adapter->loaded_chains.count; i++)
+		if (adapter->loaded_chains.list[i].queue < FIRST_QUEUE)
+			return false;
+	return virtio_chains_check(&adapter->virtio, &adapter->loaded_chains) &&
+	       virtio_chains_check(&adapter->virtio, waiting) && waiting->count <= 1 &&
+	       (!waiting->count || (waiting->list[0].queue == CONTROL_QUEUE && waiting->list[0].chain->writable_bytes));
+}
+
+/* After a reset: there are none. */
+static void load_chains(struct adapter *adapter)
+{
+	if (!chains_are_possible(adapter)) {
+		virtio_chains_drop(&adapter->loaded_chains);
+		virtio_chains_drop(&adapter->loaded_waiting);
+		virtio_break(&adapter->virtio, "chains that wait are of no queue of its");
+		return;
+	}
+	adapter->anew = adapter->loaded_chains;
+	adapter->loaded_chains = (struct virtio_chains){NULL, 0, 0};
+	if (adapter->loaded_waiting.count) {
+		adapter->waiting = adapter->loaded_waiting.list[0].chain;
+		adapter->waiting_response = adapter->loaded_response;
+	}
+	virtio_chains_forget(&adapter->loaded_waiting);
 }
 
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
@@ -402,6 +526,8 @@ static void transfer(struct virtio_device *virtio, struct state_stream *state)
 		drive_transfer(&adapter->targets[i].drive, &adapter->loaded[i].drive, state);
 		scsi_unit_transfer(&adapter->loaded[i].unit, state);
 	}
+	if (state->version >= VIRTIO_STATE_CHAINS)
+		transfer_chains(adapter, state);
 }
 
 static void loaded(struct virtio_device *virtio)
@@ -415,6 +541,7 @@ static void loaded(struct virtio_device *virtio)
 		drive_restore(&adapter->targets[i].drive, &adapter->loaded[i].drive);
 		scsi_unit_restore(&adapter->targets[i].unit, &adapter->loaded[i].unit);
 	}
+	load_chains(adapter);
 }
 
 static void destroy(struct virtio_device *virtio)
@@ -430,6 +557,9 @@ static void destroy(struct virtio_device *virtio)
 		virtqueue_drop(adapter->waiting);
 	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
 		drive_close(&adapter->targets[i].drive);
+	virtio_chains_drop(&adapter->anew);
+	virtio_chains_drop(&adapter->loaded_chains);
+	virtio_chains_drop(&adapter->loaded_waiting);
 	thread = adapter->thread;
 	virtio_destroy(virtio);
 	loop_thread_destroy(&thread);
@@ -440,6 +570,8 @@ static const struct virtio_kind kind = {
 	.name = "virtio-scsi",
 	.read_config = read_config,
 	.reset = reset,
+	.give_up = give_up,
+	.keep = keep,
 	.queue_notified = queue_notified,
 	.transfer = transfer,
 	.loaded = loaded,

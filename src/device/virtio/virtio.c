@@ -59,6 +59,7 @@ struct virtio_device *virtio_device_create(size_t size, const struct virtio_kind
 	virtio->is_held = true;
 	pthread_mutex_init(&virtio->lock, NULL);
 	pthread_cond_init(&virtio->idle, NULL);
+	virtio->held = (struct block_held){.lock = &virtio->lock, .changed = &virtio->idle};
 	virtio->queues = calloc(queue_count, sizeof(*virtio->queues));
 	if (!virtio->queues)
 		result = -ENOMEM;
@@ -217,16 +218,30 @@ void virtio_end(struct virtio_device *virtio)
 
 static void wait_until_idle(struct virtio_device *virtio)
 {
-	while (virtio->under_way)
+	while (virtio->under_way > virtio->held.count)
 		pthread_cond_wait(&virtio->idle, &virtio->lock);
 }
 
-/* The same, and meanwhile nothing more is taken. */
-static void quiesce(struct virtio_device *virtio)
+/*
+ * Take the lock when nothing is under way, and nothing held. A vCPU waits in here: what nobody cares for any more must not
+ * keep it from parking.
+ */
+static void quiesce_and_lock(struct virtio_device *virtio)
 {
+	if (virtio->kind->give_up)
+		virtio->kind->give_up(virtio);
+	pthread_mutex_lock(&virtio->lock);
 	virtio->is_resetting = true;
-	wait_until_idle(virtio);
+	while (virtio->under_way)
+		pthread_cond_wait(&virtio->idle, &virtio->lock);
 	virtio->is_resetting = false;
+}
+
+static void unlock_quiesced(struct virtio_device *virtio)
+{
+	pthread_mutex_unlock(&virtio->lock);
+	if (virtio->kind->keep)
+		virtio->kind->keep(virtio);
 }
 
 void virtio_hold(struct virtio_device *virtio)
@@ -249,8 +264,7 @@ void virtio_reset(struct virtio_device *virtio)
 {
 	unsigned i;
 
-	pthread_mutex_lock(&virtio->lock);
-	quiesce(virtio);
+	quiesce_and_lock(virtio);
 	virtio->status = 0;
 	virtio->is_legacy = false;
 	virtio->isr = 0;
@@ -261,7 +275,7 @@ void virtio_reset(struct virtio_device *virtio)
 		virtqueue_reset(&virtio->queues[i].ring);
 	if (virtio->kind->reset)
 		virtio->kind->reset(virtio);
-	pthread_mutex_unlock(&virtio->lock);
+	unlock_quiesced(virtio);
 }
 
 /* --- what the driver sees --- */
@@ -536,9 +550,7 @@ void virtio_legacy_set_queue(struct virtio_device *virtio, unsigned queue, uint3
 	if (queue >= virtio->queue_count)
 		return;
 	ring = &virtio->queues[queue].ring;
-	pthread_mutex_lock(&virtio->lock);
-	if (virtio->is_legacy)
-		quiesce(virtio);
+	quiesce_and_lock(virtio);
 	if (become_legacy(virtio)) {
 		virtqueue_reset(ring);
 		if (page) {
@@ -547,7 +559,7 @@ void virtio_legacy_set_queue(struct virtio_device *virtio, unsigned queue, uint3
 			enable(virtio, ring);
 		}
 	}
-	pthread_mutex_unlock(&virtio->lock);
+	unlock_quiesced(virtio);
 }
 
 uint32_t virtio_legacy_queue(struct virtio_device *virtio, unsigned queue)

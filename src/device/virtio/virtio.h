@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/block.h"
 #include "device/device.h"
 #include "device/virtio/queue.h"
 #include "util/event_loop.h"
@@ -44,6 +45,9 @@ struct virtio_kind {
 			     const uint8_t *bytes);
 	/* The driver is ready (DRIVER_OK), or was when the state was saved. */
 	void (*started)(struct virtio_device *virtio);
+	/* Without the lock: what is held fails now, and nothing is held any more; and that has an end (block_give_up, block_keep). */
+	void (*give_up)(struct virtio_device *virtio);
+	void (*keep)(struct virtio_device *virtio);
 	/* The driver has reset it: nothing is under way, queues are gone when it returns. */
 	void (*reset)(struct virtio_device *virtio);
 	/* There may be something in a queue. On the loop's thread. */
@@ -80,6 +84,7 @@ struct virtio_device {
 	uint8_t isr;		/* §4.1.4.5: bit 0: queues, bit 1: configuration */
 	uint8_t generation;	/* of the configuration; counted when it changes by itself */
 	unsigned under_way;	/* virtio_begin */
+	struct block_held held; /* of these: those that have failed, and wait for better times */
 	bool is_held;		/* virtio_hold: nothing is taken from queues */
 	bool is_resetting;
 	bool is_legacy;		/* its driver uses the legacy interface (§1.3.1), since the last reset */
@@ -207,6 +212,8 @@ void virtio_reset(struct virtio_device *virtio);
 
 /* The version of a transport's state from which on it tells of the legacy interface. */
 #define VIRTIO_STATE_LEGACY 2
+/* ... and of disks' chains that wait (chains.h). */
+#define VIRTIO_STATE_CHAINS 3
 
 /* What was loaded, until it is taken over. Zeroes before. */
 struct virtio_state {
