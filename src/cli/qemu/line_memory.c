@@ -6,6 +6,7 @@
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
 
 #define MIB	       (1ull << 20)
@@ -41,10 +42,19 @@ static const json_t *machine_object(const struct line *line)
 int line_open_memory(struct line *line, struct error *error)
 {
 	const json_t *object = machine_object(line);
-	int result = object ? memory_backend_open(object, line->config.ram_bytes, &line->config.ram_backing, error) : 0;
+	const char *path = text(line, "mem-path");
+	json_t *own = NULL;
+	int result = 0;
 
+	/* Without an object of the line's, what says the same. */
+	if (!object && (path || has(line, "mem-prealloc")))
+		object = own = json_pack("{s:s,s:s,s:b}", "qom-type", path ? "memory-backend-file" : "memory-backend-memfd",
+					 "mem-path", path ? path : "", "prealloc", has(line, "mem-prealloc"));
+	if (object)
+		result = memory_backend_open(object, line->config.ram_bytes, &line->config.ram_backing, error);
 	if (result < 0)
-		error_prefix(error, "-object memory-backend-file");
+		error_prefix(error, own ? "-mem-path" : "-object memory-backend-file");
+	json_decref(own);
 	return result;
 }
 
@@ -121,10 +131,13 @@ int line_examine_memory(struct line *line, struct error *error)
 		if (size != *bytes)
 			return error_set(error, EINVAL, "-object %.60s has another size than -m", backend);
 	}
+	if (backend && has(line, "mem-path"))
+		return error_set(error, EINVAL, "-mem-path: the machine's memory is -object %.60s: use mem-path= there", backend);
 	if (examine_numa(line, error) < 0 || examine_slots(line, options, error) < 0)
 		return -EINVAL;
-	if (object && memory_backend_is_file(object) && line->config.more_ram.slots)
-		return error_set(error, ENOTSUP, "-m slots=: with a memory-backend-file no memory can come: use memory-backend-memfd");
+	if (((object && memory_backend_is_file(object)) || has(line, "mem-path")) && line->config.more_ram.slots)
+		return error_set(error, ENOTSUP, "-m slots=: with memory in a file (memory-backend-file, -mem-path) no memory can "
+						 "come: use memory-backend-memfd");
 	return 0;
 }
 
