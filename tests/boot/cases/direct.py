@@ -191,12 +191,13 @@ def test_direct_killed(context):
     """Somebody kills stubs: programs end or go on, none comes to a wrong result. Then the monitor: no stub is left."""
     require_direct(context)
     with tempfile.TemporaryDirectory() as directory, \
-         start_direct(context, [compile_direct(directory, "killed")], "7") as vmm:
+         start_direct(context, [compile_direct(directory, "killed")], str(int(TIMEOUT_S))) as vmm:
         context.vmm = vmm
         vmm.expect("^computing")
         killed = {"R": 0, "S": 0}
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
+        # On a busy host few are seen running, and what waits and is killed may be made again unseen.
+        least, most = time.monotonic() + 5, time.monotonic() + TIMEOUT_S / 2
+        while time.monotonic() < least or (min(killed.values()) < 8 and time.monotonic() < most):
             for process, state in stubs_of(vmm.process.pid):
                 # One that runs and one that waits, in turn.
                 if state in killed and killed[state] <= min(killed.values()):
@@ -206,7 +207,8 @@ def test_direct_killed(context):
                         continue  # it ended by itself
                     killed[state] += 1
                     break
-            vmm.read(0.3)
+            vmm.read(0.2)
+        vmm.send("\n")
         said = finish_direct(vmm)["killed"]
         counts = re.match(r"computed: (\d+) right, (\d+) wrong, (\d+) killed", said[-2])
         require(counts and int(counts.group(1)) > 0 and counts.group(2) == "0" and int(counts.group(3)) > 0,

@@ -1,8 +1,9 @@
 /*
- * killed SECONDS: computations whose stubs somebody on the host kills meanwhile: each comes to the right result, or ends by
- * SIGSEGV. Who starts them may be hit, too: its own SIGSEGV comes with the registers of its last way into the stub, which are
+ * killed SECONDS: computations, for so long or until a line comes, whose stubs somebody on the host kills meanwhile: each
+ * comes to the right result, or ends by SIGSEGV. Who starts them may be hit, too: its own SIGSEGV comes with the registers of its last way into the stub, which are
  * good enough for a jump to its loop.
  */
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -43,6 +44,13 @@ __attribute__((noinline, aligned(4096))) static int compute(void)
 	return again == sum ? 0 : 1;
 }
 
+static int is_told_to_end(void)
+{
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+
+	return poll(&input, 1, 0) > 0;
+}
+
 __attribute__((aligned(4096))) int main(int count, char **arguments)
 {
 	static unsigned right, wrong, killed;
@@ -55,7 +63,7 @@ __attribute__((aligned(4096))) int main(int count, char **arguments)
 	fflush(stdout);
 	sigsetjmp(loop, 1);
 	signal(SIGSEGV, hit);
-	while (time(NULL) < end) {
+	while (time(NULL) < end && !is_told_to_end()) {
 		pid_t child = fork();
 
 		if (child == 0) {
