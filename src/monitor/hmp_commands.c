@@ -366,6 +366,16 @@ static void run_migrate_cancel(struct hmp_line *line)
 	json_decref(hmp_ask(line, "migrate_cancel"));
 }
 
+static void run_migrate_set_capability(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_capability(line->rest);
+
+	if (arguments)
+		hmp_tell(line, "migrate-set-capabilities", arguments);
+	else
+		hmp_print(line->text, "migrate_set_capability: NAME on|off\n");
+}
+
 static void run_migrate_set_parameter(struct hmp_line *line)
 {
 	json_t *arguments = hmp_parse_parameter(line->rest);
@@ -462,6 +472,7 @@ static const struct hmp_command commands[] = {
 	{"migrate", NULL, run_migrate, "[-d] URI: send the machine to file:PATH, exec:COMMAND, unix:PATH, tcp:HOST:PORT or fd:NAME"},
 	{"migrate_cancel", NULL, run_migrate_cancel, "let the machine stay here"},
 	{"migrate_incoming", NULL, run_migrate_incoming, "URI: receive it, after -incoming defer"},
+	{"migrate_set_capability", NULL, run_migrate_set_capability, "NAME on|off: how machines are sent"},
 	{"migrate_set_parameter", NULL, run_migrate_set_parameter, "max-bandwidth BYTES[KMG] or downtime-limit MS"},
 	{"mouse_button", NULL, run_mouse_button, "press the buttons whose bits are set (1 left, 2 right, 4 middle)"},
 	{"mouse_move", NULL, run_mouse_move, "X Y [WHEEL]: move the mouse"},

@@ -232,6 +232,25 @@ static void info_migrate_parameters(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_migrate_capabilities(struct hmp_line *line)
+{
+	json_t *list = hmp_ask(line, "query-migrate-capabilities"), *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		hmp_print(line->text, "%s: %s\n", hmp_string(one, "capability"),
+			  json_is_true(json_object_get(one, "state")) ? "on" : "off");
+	json_decref(list);
+}
+
+static void info_dump(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-dump");
+
+	hmp_print(line->text, "Status: %s\n", hmp_string(answer, "status"));
+	json_decref(answer);
+}
+
 static void info_tpm(struct hmp_line *line)
 {
 	json_t *tpms = hmp_ask(line, "query-tpm"), *tpm, *options;
@@ -254,6 +273,7 @@ static const struct hmp_command information[] = {
 	{"blockstats", NULL, info_blockstats, "what the disks have done"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
+	{"dump", NULL, info_dump, "what has become of dump-guest-memory"},
 	{"hotpluggable-cpus", NULL, info_hotpluggable_cpus, "which CPUs can be there, and which are"},
 	{"jit", NULL, hmp_info_jit, "what the engine has counted"},
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
@@ -264,6 +284,7 @@ static const struct hmp_command information[] = {
 	{"memory_size_summary", NULL, info_memory, "how much memory there is"},
 	{"mice", NULL, hmp_info_mice, "what there is to point with"},
 	{"migrate", NULL, info_migrate, "what has become of a migration"},
+	{"migrate_capabilities", NULL, info_migrate_capabilities, "how machines are sent"},
 	{"migrate_parameters", NULL, info_migrate_parameters, "what a migration may take"},
 	{"mtree", NULL, hmp_info_mtree, "what is at which addresses and ports"},
 	{"name", NULL, info_name, "the machine's name"},

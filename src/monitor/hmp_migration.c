@@ -1,5 +1,6 @@
 #include "monitor/hmp_migration.h"
 
+#include <stdio.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -61,4 +62,14 @@ json_t *hmp_parse_parameter(const char *text)
 	return *end || value > INT64_MAX ? NULL
 					 : json_pack("{s:I}", is_size ? "max-bandwidth" : "downtime-limit",
 						     (json_int_t)value);
+}
+
+json_t *hmp_parse_capability(const char *text)
+{
+	char name[64], state[8], more;
+
+	if (sscanf(text, "%63s %7s %c", name, state, &more) != 2 ||
+	    (strcmp(state, "on") != 0 && strcmp(state, "off") != 0))
+		return NULL;
+	return json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", name, "state", strcmp(state, "on") == 0);
 }
