@@ -337,6 +337,7 @@ static struct jit_block *take_kept(struct jit *jit, uint64_t gpa, const uint8_t 
 static void touch_tables(struct jit *jit)
 {
 	zeroes_touch(jit, sizeof(*jit));
+	tlb_touch(jit->cpu);
 	if (!jit->next_user)
 		zeroes_touch((void *)jit->cache->blocks, sizeof(jit->cache->blocks));
 }

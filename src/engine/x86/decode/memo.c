@@ -26,16 +26,12 @@ struct memo_entry {
 
 struct insn_memo {
 	struct memo_entry entries[ENTRIES];
+	bool is_touched;
 };
 
 struct insn_memo *insn_memo_create(void)
 {
-	struct insn_memo *memo = zeroes_map(sizeof(*memo));
-
-	/* They are looked at by hash, and soon all of them. */
-	if (memo)
-		zeroes_touch(memo, sizeof(*memo));
-	return memo;
+	return zeroes_map(sizeof(struct insn_memo));
 }
 
 void insn_memo_destroy(struct insn_memo *memo)
@@ -207,6 +203,10 @@ void insn_memo_keep(struct insn_memo *memo, const struct insn *insn, const struc
 	if (!memo || (decoded->mode & CPU_MODE_CODE_MASK) != CPU_MODE_CODE64 || form->encoding != INSN_LEGACY ||
 	    insn->thunk || in->attributes & ZYDIS_ATTRIB_HAS_ADDRESSSIZE)
 		return;
+	/* They are looked at by hash, and soon all of them: of a CPU that runs. */
+	if (!memo->is_touched)
+		zeroes_touch(memo, sizeof(*memo));
+	memo->is_touched = true;
 	bytes_copy(bytes, decoded->bytes, insn->length);
 	entry = &memo->entries[entry_number(bytes, decoded->mode)];
 	*entry = (struct memo_entry){

@@ -312,10 +312,13 @@ int tlb_create(struct cpu *cpu)
 		return -ENOMEM;
 	tlb->empty = context_sets(tlb, TLB_CONTEXTS);
 	set_init(tlb->empty);
-	/* A kernel's addresses come to lie all over the first one. */
-	zeroes_touch(&context_sets(tlb, 0)[TLB_SUPERVISOR], sizeof(struct tlb_set));
 	context_select(cpu, 0, true);
 	return 0;
+}
+
+void tlb_touch(struct cpu *cpu)
+{
+	zeroes_touch(&context_sets(&cpu->tlb_sets, 0)[TLB_SUPERVISOR], sizeof(struct tlb_set));
 }
 
 void tlb_destroy(struct cpu *cpu)

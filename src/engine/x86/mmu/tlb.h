@@ -11,6 +11,9 @@
 /* 0 or -ENOMEM. */
 int tlb_create(struct cpu *cpu);
 void tlb_destroy(struct cpu *cpu);
+/* Have the first supervisor set's memory at once: for a CPU that runs a kernel from now on, whose addresses come to lie all
+ * over it. One that never runs does without. */
+void tlb_touch(struct cpu *cpu);
 
 /*
  * Set cpu->tlb after CPL, RFLAGS.AC, CR0.AM or CR4.SMAP changed (cpu_update_mode calls this).
