@@ -65,6 +65,9 @@ struct block_options {
 	bool snapshot; /* writes go to a temporary file, the image is only read */
 	bool discard;  /* discards, and zeroes that may unmap, free space in the file */
 	enum block_zeroes zeroes;
+	/* What is read from an image below becomes the topmost one's own, unless somebody asks for it with BLOCK_FREELY. Where it
+	 * cannot be written it is read all the same. */
+	bool copies_on_read;
 	/* Do not take, or look at, the locks that keep two programs from writing to one image. */
 	bool unlocked;
 	enum block_cache cache;

@@ -16,6 +16,7 @@
 #include "block/dirty_marks.h"
 #include "block/disk.h"
 #include "block/image.h"
+#include "block/qcow2/qcow2.h"
 #include "block/vector.h"
 #include "util/clock.h"
 
@@ -25,6 +26,7 @@ struct operation {
 	struct block_request *request;
 	struct range_hold hold;
 	bool is_zero;	  /* a write of zeroes, which was looked for */
+	bool fills;	  /* a read of what images below have, which becomes the topmost one's first */
 	bool is_flushing; /* the flush after a write, or of a flush */
 	bool has_flushed;
 	unsigned pending; /* pieces under way */
@@ -215,6 +217,9 @@ static void operation_work(struct job *job)
 	}
 	switch (request->operation) {
 	case BLOCK_READ:
+		/* What comes of that is no matter of who reads: without room it stays below. */
+		if (operation->fills)
+			node_fill(node, request->offset, request->size);
 		operation->result = driver->read(node, request->offset, request->size,
 						 request->vector, request->vector_count);
 		break;
@@ -363,6 +368,37 @@ static bool has_export(const struct extent *extents, int count)
 	return false;
 }
 
+/* Whether a file is an image's own, and none of those below. */
+static bool owns(const struct node *node, const struct file *file)
+{
+	return file == &node->file || (node->driver == &qcow2_driver && file == ((const struct qcow2 *)node)->data);
+}
+
+/* Whether a read is of what the topmost image may not have yet; `count` as map says it, which does not tell whose zeroes are. */
+static bool must_fill(const struct operation *operation, const struct extent *extents, int count)
+{
+	const struct block *block = operation->block;
+	const struct node *node = block->node;
+	int i;
+
+	if (!block->options.copies_on_read || operation->request->operation != BLOCK_READ ||
+	    operation->request->flags & BLOCK_FREELY || !node->backing || !node->is_writable)
+		return false;
+	for (i = 0; i < count; i++)
+		if (!extents[i].file || !owns(node, extents[i].file))
+			return true;
+	return count < 0;
+}
+
+/* Nobody else is to be in the range. False: somebody is, and the operation goes on after them. */
+static bool take_alone(struct operation *operation)
+{
+	if (operation->hold.mode != RANGE_SHARED)
+		return true;
+	release(operation);
+	return take_range(operation, RANGE_EXCLUSIVE);
+}
+
 /* The range is its own, if the format wants that. */
 static void operation_go(struct operation *operation)
 {
@@ -373,10 +409,11 @@ static void operation_go(struct operation *operation)
 	bool is_write = request->operation == BLOCK_WRITE && !operation->is_zero;
 	int count;
 
-	if (request->operation == BLOCK_READ ||
+	if ((request->operation == BLOCK_READ && !operation->fills) ||
 	    (is_write && operation->hold.mode != RANGE_EXCLUSIVE)) {
 		count = node->driver->map(node, request->offset, request->size, is_write, extents);
-		if (count > 0 && block->ring && !has_export(extents, count)) {
+		operation->fills = must_fill(operation, extents, count);
+		if (count > 0 && block->ring && !operation->fills && !has_export(extents, count)) {
 			operation_transfer(operation, extents, count);
 			return;
 		}
@@ -385,11 +422,8 @@ static void operation_go(struct operation *operation)
 			operation_finish(operation);
 			return;
 		}
-		if (count < 0 && is_write && operation->hold.mode == RANGE_SHARED) {
-			release(operation);
-			if (!take_range(operation, RANGE_EXCLUSIVE))
-				return;
-		}
+		if (((count < 0 && is_write) || operation->fills) && !take_alone(operation))
+			return;
 	}
 	workers_add(block->workers, &operation->job);
 }

@@ -353,6 +353,7 @@ static int find_drive(struct source *source, const json_t *options, struct error
 	source->block.readonly = json_is_true(json_object_get(options, "readonly"));
 	source->block.snapshot = json_is_true(json_object_get(options, "snapshot"));
 	source->block.serial = keyval_text(options, "serial");
+	source->block.copies_on_read = json_is_true(json_object_get(options, "copy-on-read"));
 	source->block.discard = discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0);
 	source->block.unlocked = locking && strcmp(locking, "off") == 0;
 	take_zeroes(source, options);

@@ -143,7 +143,7 @@ static const struct property drive_properties[] = {
 	{"aio", PROPERTY_TEXT, "threads native io_uring"},
 	{"discard", PROPERTY_TEXT, "ignore off unmap on"},
 	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
-	{"copy-on-read", PROPERTY_BOOL, "off"},
+	{"copy-on-read", PROPERTY_BOOL},
 	{"serial", PROPERTY_TEXT},
 	{"werror", PROPERTY_TEXT, "report ignore enospc stop"},
 	{"rerror", PROPERTY_TEXT, "report ignore stop"},
