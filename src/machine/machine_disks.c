@@ -19,24 +19,26 @@ void machine_tell_failures(struct machine *machine)
 			}
 }
 
-void machine_forget_disk(struct machine *machine, const struct block *block)
+/* That one; NULL: those in that slot. */
+static void forget(struct machine *machine, const struct block *block, unsigned slot)
 {
 	unsigned i, kept = 0;
 
 	for (i = 0; i < machine->disk_count; i++)
-		if (machine->disks[i].block != block)
+		if (block ? machine->disks[i].block != block : machine->disks[i].slot != slot)
 			machine->disks[kept++] = machine->disks[i];
 	machine->disk_count = kept;
 }
 
+void machine_forget_disk(struct machine *machine, const struct block *block)
+{
+	if (block)
+		forget(machine, block, 0);
+}
+
 void machine_forget_disks(struct machine *machine, unsigned slot)
 {
-	unsigned i, kept = 0;
-
-	for (i = 0; i < machine->disk_count; i++)
-		if (machine->disks[i].slot != slot)
-			machine->disks[kept++] = machine->disks[i];
-	machine->disk_count = kept;
+	forget(machine, NULL, slot);
 }
 
 void machine_retry_disks(struct machine *machine)

@@ -51,7 +51,6 @@ json_t *qmp_query_command_line_options(struct qmp_call *call)
 	return NULL;
 }
 
-
 static void look(struct qmp_call *call)
 {
 	const struct monitor_facts *facts = &call->monitor->facts;

@@ -16,7 +16,6 @@
 
 #define BACKLOG	     16
 #define REAP_MS	     1000 /* a child's end between the look and the wait is seen after that */
-#define FDS_CLOSED   4096
 
 static void child_ended(int number)
 {
@@ -86,9 +85,8 @@ static void __attribute__((noreturn)) begin(const char *const *commands, unsigne
 	prctl(PR_SET_NAME, "kvik commands");
 	for (fd = 0; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
-	for (; fd < FDS_CLOSED; fd++)
-		if (fd != owner)
-			close(fd);
+	helper_close_range(fd, owner - 1);
+	helper_close_range(owner + 1, ~0u);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

@@ -1,19 +1,18 @@
 #include "net/dialer.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "sandbox/helper.h"
+#include "util/socket.h"
 
 #define ADDRESSES_MAX 8
 #define MS_PER_S      1000
@@ -120,23 +119,19 @@ static void serve(int monitor, void *context)
 static int find_unix(struct dialer *dialer, const char *path, struct error *error)
 {
 	struct sockaddr_un *address = (struct sockaddr_un *)&dialer->addresses[0];
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	char *folder;
+	size_t length = strlen(path);
+	const char *name;
 
-	if (!*name || strlen(path) >= sizeof(address->sun_path))
+	if (!length || path[length - 1] == '/' || length >= sizeof(address->sun_path))
 		return error_set(error, EINVAL, "'%.200s' is no path of a socket, or too long", path);
-	folder = slash ? strndup(path, slash == path ? 1 : slash - path) : strdup(".");
-	if (!folder)
-		return error_set_errno(error, ENOMEM, "'%s'", path);
-	dialer->folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dialer->folder = socket_open_folder(path, &name, error);
 	if (dialer->folder < 0)
-		error_set_errno(error, errno, "cannot open '%s'", folder);
-	free(folder);
+		return dialer->folder;
 	address->sun_family = AF_UNIX;
 	strcpy(address->sun_path, name);
 	dialer->sizes[0] = sizeof(*address);
 	dialer->count = 1;
-	return dialer->folder < 0 ? -EINVAL : 0;
+	return 0;
 }
 
 static int find_tcp(struct dialer *dialer, const char *host, const char *port, struct error *error)

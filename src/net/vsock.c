@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -65,8 +64,7 @@ static void serve(int socket, void *context)
 
 static int start_connector(const char *path, struct error *error)
 {
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	struct connector connector = {.address = {.sun_family = AF_UNIX}, .name_bytes = strlen(name)};
+	struct connector connector = {.address = {.sun_family = AF_UNIX}};
 	struct helper_config helper = {
 		.name = "kvik vsock",
 		.calls = calls,
@@ -77,24 +75,21 @@ static int start_connector(const char *path, struct error *error)
 		.serve = serve,
 		.context = &connector,
 	};
-	char *folder;
+	const char *name;
 	int result;
 
+	connector.directory = socket_open_folder(path, &name, error);
+	if (connector.directory < 0)
+		return connector.directory;
+	connector.name_bytes = strlen(name);
 	/* "_4294967295" and a NUL behind it. */
-	if (connector.name_bytes + 12 > sizeof(connector.address.sun_path))
-		return error_set(error, EINVAL, "'%s' is too long for sockets of ports beside it", path);
-	memcpy(connector.address.sun_path, name, connector.name_bytes);
-	folder = slash ? strndup(path, slash == path ? 1 : slash - path) : strdup(".");
-	if (!folder)
-		return error_set_errno(error, ENOMEM, "'%s'", path);
-	connector.directory = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (connector.directory < 0) {
-		result = error_set_errno(error, errno, "cannot open '%s'", folder);
+	if (connector.name_bytes + 12 > sizeof(connector.address.sun_path)) {
+		result = error_set(error, EINVAL, "'%s' is too long for sockets of ports beside it", path);
 	} else {
+		memcpy(connector.address.sun_path, name, connector.name_bytes);
 		result = helper_start(&helper, error);
-		close(connector.directory);
 	}
-	free(folder);
+	close(connector.directory);
 	return result;
 }
 

@@ -31,7 +31,7 @@ static const struct allowed_call common_calls[] = {
 	CALL(exit_group),
 };
 
-static void close_range_of(unsigned first, unsigned last)
+void helper_close_range(unsigned first, unsigned last)
 {
 	struct rlimit limit;
 
@@ -65,7 +65,7 @@ static void close_others(const struct helper_config *config, int socket)
 	for (fd = first; fd <= highest; fd++)
 		if (!is_kept(config, socket, fd))
 			close(fd);
-	close_range_of(highest + 1, ~0u);
+	helper_close_range(highest + 1, ~0u);
 }
 
 /* Nothing of the monitor's stays but standard error, and its terminal's signals are not for us. */

@@ -56,6 +56,9 @@ int helper_start(const struct helper_config *config, struct error *error);
  */
 int helper_take_root(int directory, int flags);
 
+/* Close descriptors from the first to the last of these numbers; none if `first` is beyond `last`. */
+void helper_close_range(unsigned first, unsigned last);
+
 /* One message with descriptors. 0 or -errno; -EPIPE: the other side has gone. */
 int helper_send(int socket, const void *message, size_t size, const int *fds, unsigned count);
 

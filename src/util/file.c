@@ -159,7 +159,7 @@ ssize_t file_read_part(int fd, void *bytes, size_t size, uint64_t offset)
 	return done;
 }
 
-ssize_t file_write_part(int fd, const void *bytes, size_t size, uint64_t offset)
+int file_write_all_at(int fd, const void *bytes, size_t size, uint64_t offset)
 {
 	size_t done = 0;
 	ssize_t count;
@@ -174,7 +174,7 @@ ssize_t file_write_part(int fd, const void *bytes, size_t size, uint64_t offset)
 			return count < 0 ? -errno : -EIO;
 		done += count;
 	}
-	return done;
+	return 0;
 }
 
 int file_write_all(int fd, const void *bytes, size_t size)

@@ -28,8 +28,8 @@ int file_open_or_read(const char *path, const char *what, size_t limit, int *fd,
  * next by others stays as it was.
  */
 ssize_t file_read_part(int fd, void *bytes, size_t size, uint64_t offset);
-/* Write all of it at `offset`: `size`, or -errno. */
-ssize_t file_write_part(int fd, const void *bytes, size_t size, uint64_t offset);
+/* Write all of it at `offset`, however little is taken at once. 0, or -errno. */
+int file_write_all_at(int fd, const void *bytes, size_t size, uint64_t offset);
 
 /* Write all of it, however little is taken at once. 0, or -errno. */
 int file_write_all(int fd, const void *bytes, size_t size);

@@ -1,7 +1,9 @@
 #include "util/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -104,4 +106,20 @@ int socket_listen_tcp(const char *host, const char *port, struct error *error)
 int socket_connect_tcp(const char *host, const char *port, struct error *error)
 {
 	return open_tcp(host, port, 0, "connect to", connect_to, error);
+}
+
+int socket_open_folder(const char *path, const char **name, struct error *error)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? strndup(path, slash == path ? 1 : slash - path) : strdup(".");
+	int fd;
+
+	if (!folder)
+		return error_set_errno(error, ENOMEM, "'%s'", path);
+	fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		fd = error_set_errno(error, errno, "cannot open '%s'", folder);
+	free(folder);
+	*name = slash ? slash + 1 : path;
+	return fd;
 }

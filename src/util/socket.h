@@ -10,5 +10,7 @@ int socket_listen_unix(const char *path, struct error *error);
 int socket_connect_unix(const char *path, struct error *error);
 int socket_listen_tcp(const char *host, const char *port, struct error *error);
 int socket_connect_tcp(const char *host, const char *port, struct error *error);
+/* The folder that a Unix socket of that path is in (O_PATH), for those who name it from there: `name`, in the path. */
+int socket_open_folder(const char *path, const char **name, struct error *error);
 
 #endif

@@ -400,7 +400,6 @@ const char *hotplug_port_changed(void *context, unsigned port, bool is_open)
 {
 	const struct hotplug *hotplug = context;
 	const json_t *device = hotplug->line->ports[port];
-
 	struct chardev *chardev = chardevs_find(&hotplug->line->chardevs, keyval_text(device, "chardev"));
 
 	if (chardev)

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,18 +15,12 @@
 #include "net/dialer.h"
 #include "util/socket.h"
 
-static int open_path(const char *path, bool for_writing, struct error *error)
-{
-	int fd = open(path, for_writing ? O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY
-					: O_RDONLY | O_CLOEXEC | O_NOCTTY,
-		      0666);
+#define TO_WRITE  (O_WRONLY | O_CREAT | O_TRUNC)
+#define TO_APPEND (O_WRONLY | O_CREAT | O_APPEND)
 
-	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
-}
-
-static int open_to_append(const char *path, struct error *error)
+static int open_path(const char *path, int flags, struct error *error)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+	int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
 
 	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
 }
@@ -37,7 +30,7 @@ static int open_image(const char *path, struct error *error)
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
 
 	if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS))
-		return open_path(path, false, error);
+		return open_path(path, O_RDONLY, error);
 	return fd < 0 ? error_set_errno(error, errno, "cannot open '%.300s'", path) : fd;
 }
 
@@ -86,19 +79,35 @@ static int open_command(const char *command, bool for_writing, struct error *err
 	return ends[mine];
 }
 
-static int open_tcp(const char *address, bool is_out, struct error *error)
+struct tcp_address {
+	char text[256];
+	const char *host, *port; /* NULL: no host is said */
+};
+
+/* "HOST:PORT", ":PORT" */
+static int parse_tcp(struct tcp_address *parsed, const char *address, struct error *error)
 {
 	const char *colon = strrchr(address, ':');
-	int fd, on = 1;
-	char host[256];
 
-	if (!colon || (size_t)(colon - address) >= sizeof(host))
+	if (!colon || (size_t)(colon - address) >= sizeof(parsed->text))
 		return error_set(error, EINVAL, "tcp:%.100s: use tcp:HOST:PORT", address);
-	memcpy(host, address, colon - address);
-	host[colon - address] = 0;
+	memcpy(parsed->text, address, colon - address);
+	parsed->text[colon - address] = 0;
+	parsed->host = *parsed->text ? parsed->text : NULL;
+	parsed->port = colon + 1;
+	return 0;
+}
+
+static int open_tcp(const char *address, bool is_out, struct error *error)
+{
+	struct tcp_address parsed;
+	int fd, on = 1;
+
+	if (parse_tcp(&parsed, address, error) < 0)
+		return -EINVAL;
 	if (is_out)
-		return socket_connect_tcp(*host ? host : NULL, colon + 1, error);
-	fd = socket_listen_tcp(*host ? host : NULL, colon + 1, error);
+		return socket_connect_tcp(parsed.host, parsed.port, error);
+	fd = socket_listen_tcp(parsed.host, parsed.port, error);
 	/* Those that are accepted have it from the one that listens: a confined process could not say it. */
 	if (fd >= 0) {
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
@@ -110,7 +119,7 @@ static int open_tcp(const char *address, bool is_out, struct error *error)
 static int open_uri(const char *uri, bool is_out, struct error *error)
 {
 	if (strncmp(uri, "file:", 5) == 0)
-		return open_path(uri + 5, is_out, error);
+		return open_path(uri + 5, is_out ? TO_WRITE : O_RDONLY, error);
 	if (strncmp(uri, "exec:", 5) == 0)
 		return open_command(uri + 5, is_out, error);
 	if (strncmp(uri, "unix:", 5) == 0)
@@ -125,19 +134,19 @@ static int open_uri(const char *uri, bool is_out, struct error *error)
 static int start_dialer(const char *name, struct error *error)
 {
 	struct net_dialer_config config = {.delay_s = strtoul(name, NULL, 10)};
-	const char *uri = strchr(name, ' '), *colon;
-	char host[256];
+	const char *uri = strchr(name, ' ');
+	struct tcp_address parsed;
 
 	if (uri && strncmp(uri, " unix:", 6) == 0) {
 		config.path = uri + 6;
 		return net_dialer_start(&config, error);
 	}
-	colon = uri ? strrchr(uri, ':') : NULL;
-	if (!uri || strncmp(uri, " tcp:", 5) != 0 || colon < uri + 5 || colon - uri - 5 >= (int)sizeof(host))
+	if (!uri || strncmp(uri, " tcp:", 5) != 0)
 		return error_set(error, EINVAL, "'%.100s' is no address to connect to", name);
-	snprintf(host, sizeof(host), "%.*s", (int)(colon - uri - 5), uri + 5);
-	config.host = *host ? host : NULL;
-	config.port = colon + 1;
+	if (parse_tcp(&parsed, uri + 5, error) < 0)
+		return -EINVAL;
+	config.host = parsed.host;
+	config.port = parsed.port;
 	return net_dialer_start(&config, error);
 }
 
@@ -147,10 +156,10 @@ int named_file_open(enum monitor_file kind, const char *name, struct error *erro
 		return block_export_connect(name, error);
 	switch (kind) {
 	case MONITOR_FILE_READ: return open_path(name, false, error);
-	case MONITOR_FILE_WRITE: return open_path(name, true, error);
+	case MONITOR_FILE_WRITE: return open_path(name, TO_WRITE, error);
 	case MONITOR_FILE_CHANGE: return open_image(name, error);
 	case MONITOR_FILE_MAKE: return make_image(name, error);
-	case MONITOR_FILE_APPEND: return open_to_append(name, error);
+	case MONITOR_FILE_APPEND: return open_path(name, TO_APPEND, error);
 	case MONITOR_DIALER: return start_dialer(name, error);
 	case MONITOR_URI_OUT: return open_uri(name, true, error);
 	case MONITOR_URI_IN: return open_uri(name, false, error);

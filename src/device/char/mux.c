@@ -2,9 +2,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "util/event_signal.h"
 #include "util/log.h"
 
 #define QUEUE_BYTES 4096 /* a power of two */
@@ -22,7 +21,7 @@ struct char_mux {
 	struct char_mux_commands commands;
 	uint8_t escape;
 	bool escape_pending; /* the escape key was the last */
-	struct event_source resume; /* an eventfd: a reader has room again */
+	struct event_signal resume; /* a reader has room again */
 	struct front *fronts[CHAR_MUX_FRONTS_MAX];
 	unsigned front_count, focus;
 };
@@ -167,11 +166,8 @@ static void mux_attached(void *context, bool is_attached)
 static void resume_ready(void *context)
 {
 	struct char_mux *mux = context;
-	uint64_t count;
 	unsigned i;
 
-	if (read(mux->resume.fd, &count, sizeof(count)) != sizeof(count))
-		return;
 	for (i = 0; i < mux->front_count; i++)
 		deliver(mux->fronts[i]);
 }
@@ -179,12 +175,9 @@ static void resume_ready(void *context)
 static void front_resume_input(struct char_stream *stream)
 {
 	struct front *front = (struct front *)stream;
-	uint64_t one = 1;
 
-	/* A failed write means that the counter is full: the loop comes anyhow. */
-	if (__atomic_exchange_n(&front->is_starved, false, __ATOMIC_SEQ_CST) &&
-	    write(front->mux->resume.fd, &one, sizeof(one)) < 0)
-		return;
+	if (__atomic_exchange_n(&front->is_starved, false, __ATOMIC_SEQ_CST))
+		event_signal_raise(&front->mux->resume);
 }
 
 static bool front_is_attached(const struct char_stream *stream)
@@ -232,10 +225,7 @@ struct char_mux *char_mux_create(struct event_loop *loop, struct char_stream *be
 
 	if (!mux)
 		goto fail;
-	mux->resume = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-					    .ready = resume_ready,
-					    .context = mux};
-	code = mux->resume.fd < 0 ? errno : -event_loop_add(loop, &mux->resume);
+	code = -event_signal_init(&mux->resume, loop, resume_ready, mux);
 	if (code)
 		goto fail;
 	mux->below = below;
@@ -249,8 +239,6 @@ struct char_mux *char_mux_create(struct event_loop *loop, struct char_stream *be
 
 fail:
 	error_set_errno(error, code, "cannot share a console");
-	if (mux && mux->resume.fd >= 0)
-		close(mux->resume.fd);
 	free(mux);
 	char_destroy(below);
 	return NULL;
@@ -261,8 +249,7 @@ void char_mux_destroy(struct char_mux *mux)
 	if (!mux)
 		return;
 	char_destroy(mux->below);
-	event_loop_remove(&mux->resume);
-	close(mux->resume.fd);
+	event_signal_destroy(&mux->resume);
 	while (mux->front_count)
 		free(mux->fronts[--mux->front_count]);
 	free(mux);

@@ -27,19 +27,9 @@ static int read_piece(const char *path, const char *what, uint8_t **bytes, size_
 /* Put what a new file begins with into it. */
 static int fill(const struct firmware *firmware, const char *path, struct error *error)
 {
-	size_t done = 0;
-	ssize_t written;
+	int result = file_write_all_at(firmware->vars_fd, firmware->vars, firmware->vars_size, 0);
 
-	while (done < firmware->vars_size) {
-		written = pwrite(firmware->vars_fd, firmware->vars + done, firmware->vars_size - done,
-				 done);
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written <= 0)
-			return error_set_errno(error, written ? errno : EIO, "cannot write '%s'", path);
-		done += written;
-	}
-	return 0;
+	return result < 0 ? error_set_errno(error, -result, "cannot write '%s'", path) : 0;
 }
 
 static int open_kept(struct firmware *firmware, const struct firmware_files *files,

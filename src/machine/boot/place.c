@@ -136,7 +136,7 @@ static bool write_to_backing(const struct ram *ram, uint64_t gpa, const uint8_t 
 {
 	const uint8_t *hva = guest_memory_at(&ram->memory, gpa, size);
 
-	if (!hva || file_write_part(ram->memfd, bytes, size, hva - ram->base) != (ssize_t)size)
+	if (!hva || file_write_all_at(ram->memfd, bytes, size, hva - ram->base) < 0)
 		return false;
 	guest_memory_written(&ram->memory, gpa, size);
 	return true;
