@@ -535,6 +535,45 @@ static void test_packed_events(void **state)
 }
 
 /* All that the device writes is in the log of what the monitor wrote. */
+/* A driver that offers again what the device has not given back: no more is taken than the queue has entries. */
+static void test_overuse(void **state)
+{
+	struct virtqueue_chain *chains[SIZE];
+	unsigned kind, i;
+
+	(void)state;
+	for (kind = 0; kind < 2; kind++) {
+		open_queue(kind, false);
+		put(TABLE_GPA, 0, BUFFERS_GPA, 4, F_WRITE, 0);
+		for (i = 0; i < SIZE + 1; i++) {
+			if (i)
+				chains[i - 1] = pop();
+			if (kind)
+				put_packed(BUFFERS_GPA, 4, F_WRITE, i);
+			else
+				offer(0);
+		}
+		expect_broken("more is in use");
+		for (i = 0; i < SIZE; i++)
+			virtqueue_drop(chains[i]);
+		/* After one was given back there is room. */
+		open_queue(kind, false);
+		put(TABLE_GPA, 0, BUFFERS_GPA, 4, F_WRITE, 0);
+		for (i = 0; i < SIZE + 1; i++) {
+			if (i == SIZE)
+				virtqueue_push(&rig.queue, chains[0], 4);
+			if (kind)
+				put_packed(BUFFERS_GPA, 4, F_WRITE, i);
+			else
+				offer(0);
+			chains[i % SIZE] = pop();
+		}
+		for (i = 0; i < SIZE; i++)
+			virtqueue_drop(chains[i]);
+		close_queue();
+	}
+}
+
 static void test_log(void **state)
 {
 	uint64_t log[1] = {0};
@@ -573,7 +612,7 @@ int main(void)
 		cmocka_unit_test(test_packed_lies),	cmocka_unit_test(test_places),
 		cmocka_unit_test(test_split_flags),	cmocka_unit_test(test_split_events),
 		cmocka_unit_test(test_packed_flags),	cmocka_unit_test(test_packed_events),
-		cmocka_unit_test(test_log),
+		cmocka_unit_test(test_overuse),		cmocka_unit_test(test_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

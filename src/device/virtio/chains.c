@@ -109,17 +109,34 @@ void virtio_chains_transfer(const struct virtio_device *virtio, struct virtio_ch
 	}
 }
 
-bool virtio_chains_check(const struct virtio_device *virtio, const struct virtio_chains *chains)
+/* Whether all that are of a queue can be in use at once there: each is another one, and all are what its ring says. */
+static bool queue_has_them(const struct virtqueue *ring, const struct virtio_chains *chains, unsigned queue)
 {
-	const struct virtqueue *ring;
-	unsigned i, descriptors;
+	uint64_t seen[(UINT16_MAX + 1) / 64] = {0};
+	const struct virtqueue_chain *chain;
+	unsigned i, entries, total = 0;
 
 	for (i = 0; i < chains->count; i++) {
-		ring = &virtio->queues[chains->list[i].queue].ring;
-		descriptors = chains->list[i].chain->descriptors;
-		if (!ring->state.is_enabled || (ring->is_packed && (!descriptors || descriptors > ring->state.size)))
+		if (chains->list[i].queue != queue)
+			continue;
+		chain = chains->list[i].chain;
+		entries = ring->is_packed ? chain->descriptors : 1;
+		total += entries;
+		if (!entries || entries > ring->state.size || (!ring->is_packed && chain->id >= ring->state.size) ||
+		    seen[chain->id / 64] >> chain->id % 64 & 1)
 			return false;
+		seen[chain->id / 64] |= 1ull << chain->id % 64;
 	}
+	return !total || (ring->state.is_enabled && !ring->broken && total <= virtqueue_in_flight(ring));
+}
+
+bool virtio_chains_check(const struct virtio_device *virtio, const struct virtio_chains *chains)
+{
+	unsigned i;
+
+	for (i = 0; i < virtio->queue_count; i++)
+		if (!queue_has_them(&virtio->queues[i].ring, chains, i))
+			return false;
 	return true;
 }
 

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "block/error_policy.h"
-#include "device/virtio/chains.h"
+#include "device/virtio/requests.h"
 #include "util/log.h"
 
 #define QUEUE_SIZE	  256
@@ -32,44 +32,19 @@ struct disk {
 	/* With the lock held: */
 	bool has_write_cache; /* the driver's choice, where it has one */
 	bool loaded_write_cache;
-	struct disk_request *requests;	   /* that the disk has */
-	struct virtio_chains loaded, anew; /* what had failed where they come from, and begins anew */
+	struct virtio_requests requests;
 };
 
 struct disk_request {
 	struct block_request request;
 	struct disk *disk;
-	struct disk_request *next, **link; /* in its requests */
-	unsigned queue;
-	struct virtqueue_chain *chain;
+	struct virtio_request taken;
 	struct iovec parts[];
 };
 
 static struct disk *disk_of(struct virtio_device *virtio)
 {
 	return (struct disk *)((char *)virtio - offsetof(struct disk, virtio));
-}
-
-/* --- the requests that the disk has; with the lock held --- */
-
-static void enter(struct disk_request *request)
-{
-	struct disk *disk = request->disk;
-
-	request->next = disk->requests;
-	request->link = &disk->requests;
-	if (request->next)
-		request->next->link = &request->next;
-	disk->requests = request;
-	virtio_begin(&disk->virtio);
-}
-
-static void leave(struct disk_request *request)
-{
-	*request->link = request->next;
-	if (request->next)
-		request->next->link = request->link;
-	virtio_end(&request->disk->virtio);
 }
 
 /* --- answers; with the lock held --- */
@@ -94,8 +69,8 @@ static void complete(struct block_request *block_request, int result)
 								       : "writing",
 			     (unsigned long long)block_request->offset, strerror(-result));
 	pthread_mutex_lock(&disk->virtio.lock);
-	answer(disk, request->queue, request->chain, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
-	leave(request);
+	answer(disk, request->taken.queue, request->taken.chain, result < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
+	virtio_request_end(&disk->virtio, &request->taken);
 	pthread_mutex_unlock(&disk->virtio.lock);
 	free(request);
 }
@@ -122,7 +97,7 @@ static int prepare_transfer(struct disk_request *request, uint64_t sector)
 {
 	struct block_request *transfer = &request->request;
 	bool is_read = transfer->operation == BLOCK_READ;
-	const struct virtqueue_chain *chain = request->chain;
+	const struct virtqueue_chain *chain = request->taken.chain;
 	uint64_t bytes = is_read ? chain->writable_bytes - STATUS_BYTES
 				 : chain->readable_bytes - HEADER_BYTES;
 
@@ -150,9 +125,9 @@ static int prepare_range(struct disk_request *request)
 	struct virtio_blk_discard_write_zeroes segment;
 	uint64_t bytes;
 
-	if (request->chain->readable_bytes != HEADER_BYTES + sizeof(segment))
+	if (request->taken.chain->readable_bytes != HEADER_BYTES + sizeof(segment))
 		return VIRTIO_BLK_S_IOERR;
-	virtqueue_read(request->chain, HEADER_BYTES, &segment, sizeof(segment));
+	virtqueue_read(request->taken.chain, HEADER_BYTES, &segment, sizeof(segment));
 	bytes = (uint64_t)segment.num_sectors * BLOCK_SECTOR_SIZE;
 	/* A discard has no flags (§5.2.6.2). */
 	if (segment.flags & ~(is_discard ? 0u : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP))
@@ -196,7 +171,7 @@ static int prepare(struct disk_request *request, const struct virtio_blk_outhdr 
 	case VIRTIO_BLK_T_WRITE_ZEROES:
 		request->request.operation = BLOCK_WRITE_ZEROES;
 		return prepare_range(request);
-	case VIRTIO_BLK_T_GET_ID: return tell_serial(request->disk, request->chain);
+	case VIRTIO_BLK_T_GET_ID: return tell_serial(request->disk, request->taken.chain);
 	default: return VIRTIO_BLK_S_UNSUPP;
 	}
 	return prepare_transfer(request, header->sector);
@@ -225,60 +200,58 @@ static struct disk_request *take(struct disk *disk, unsigned queue, struct virtq
 	request->request.flags = BLOCK_HOLDABLE;
 	request->request.held = &disk->virtio.held;
 	request->disk = disk;
-	request->queue = queue;
-	request->chain = chain;
+	request->taken.queue = queue;
+	request->taken.chain = chain;
 	status = prepare(request, &header);
 	if (status >= 0) {
 		answer(disk, queue, chain, status);
 		free(request);
 		return NULL;
 	}
-	enter(request);
+	virtio_request_begin(&disk->virtio, &disk->requests, &request->taken);
 	return request;
 }
 
 struct batch {
+	struct disk *disk;
 	struct block_request *requests[BATCH_MAX];
 	unsigned count;
 };
 
-static void flush_batch(struct disk *disk, struct batch *batch)
+static void flush_batch(struct batch *batch)
 {
 	if (batch->count)
-		block_submit(disk->block, batch->requests, batch->count);
+		block_submit(batch->disk->block, batch->requests, batch->count);
 	batch->count = 0;
 }
 
-static void add(struct disk *disk, struct batch *batch, unsigned queue, struct virtqueue_chain *chain)
+static void add(void *context, unsigned queue, struct virtqueue_chain *chain)
 {
-	struct disk_request *request = take(disk, queue, chain);
+	struct batch *batch = context;
+	struct disk_request *request = take(batch->disk, queue, chain);
 
 	if (request)
 		batch->requests[batch->count++] = &request->request;
 	if (batch->count == BATCH_MAX)
-		flush_batch(disk, batch);
+		flush_batch(batch);
 }
 
-/* What was loaded begins when the device does. */
 static void begin_anew(struct disk *disk)
 {
-	struct batch batch = {.count = 0};
-	unsigned i;
+	struct batch batch = {.disk = disk, .count = 0};
 
-	for (i = 0; i < disk->anew.count; i++)
-		add(disk, &batch, disk->anew.list[i].queue, disk->anew.list[i].chain);
-	virtio_chains_forget(&disk->anew);
-	flush_batch(disk, &batch);
+	virtio_requests_begin_anew(&disk->requests, add, &batch);
+	flush_batch(&batch);
 }
 
 static void submit_batches(struct disk *disk, unsigned queue)
 {
-	struct batch batch = {.count = 0};
+	struct batch batch = {.disk = disk, .count = 0};
 	struct virtqueue_chain *chain;
 
 	while (virtio_pop(&disk->virtio, queue, &chain))
-		add(disk, &batch, queue, chain);
-	flush_batch(disk, &batch);
+		add(&batch, queue, chain);
+	flush_batch(&batch);
 }
 
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
@@ -347,31 +320,7 @@ static void reset(struct virtio_device *virtio)
 	struct disk *disk = disk_of(virtio);
 
 	disk->has_write_cache = block_info(disk->block)->has_write_cache;
-	virtio_chains_drop(&disk->anew);
-}
-
-/* The device is held: what the disk has are requests that have failed and wait. */
-static void transfer_chains(struct disk *disk, struct state_stream *state)
-{
-	struct virtio_chains chains = {.count = 0};
-	const struct disk_request *request;
-	int result = 0;
-	unsigned i;
-
-	if (state->is_loading) {
-		virtio_chains_drop(&disk->loaded);
-		virtio_chains_transfer(&disk->virtio, &disk->loaded, state);
-		return;
-	}
-	for (i = 0; i < disk->anew.count && result == 0; i++)
-		result = virtio_chains_add(&chains, disk->anew.list[i].queue, disk->anew.list[i].chain);
-	for (request = disk->requests; request && result == 0; request = request->next)
-		result = virtio_chains_add(&chains, request->queue, request->chain);
-	if (result < 0)
-		state_fail(state, "%s", strerror(-result));
-	else
-		virtio_chains_transfer(&disk->virtio, &chains, state);
-	virtio_chains_forget(&chains);
+	virtio_requests_reset(&disk->requests);
 }
 
 static void give_up(struct virtio_device *virtio)
@@ -396,7 +345,7 @@ static void transfer(struct virtio_device *virtio, struct state_stream *state)
 	state_u64(state, "capacity", &capacity);
 	state_check(state, "capacity", capacity == block_size(disk->block));
 	if (state->version >= VIRTIO_STATE_CHAINS)
-		transfer_chains(disk, state);
+		virtio_requests_transfer(virtio, &disk->requests, state);
 }
 
 static void loaded(struct virtio_device *virtio)
@@ -404,13 +353,8 @@ static void loaded(struct virtio_device *virtio)
 	struct disk *disk = disk_of(virtio);
 
 	disk->has_write_cache = disk->loaded_write_cache;
-	virtio_chains_drop(&disk->anew);
-	disk->anew = disk->loaded;
-	disk->loaded = (struct virtio_chains){NULL, 0, 0};
-	if (virtio_chains_check(virtio, &disk->anew))
-		return;
-	virtio_chains_drop(&disk->anew);
-	virtio_break(virtio, "chains that wait are of no queue of its");
+	if (!virtio_requests_restore(virtio, &disk->requests, 0))
+		virtio_break(virtio, VIRTIO_REQUESTS_COMPLAINT);
 }
 
 static void detach(void *virtio)
@@ -427,8 +371,7 @@ static void destroy(struct virtio_device *virtio)
 	virtio_hold(virtio);
 	if (block_close(disk->block, &error) < 0)
 		log_error("%s", error.message);
-	virtio_chains_drop(&disk->anew);
-	virtio_chains_drop(&disk->loaded);
+	virtio_requests_destroy(&disk->requests);
 	virtio_destroy(virtio);
 }
 

@@ -52,6 +52,17 @@ struct virtqueue {
 	uint64_t *scratch_gpa;
 };
 
+/* Entries of the ring (split: chains) that were taken and not handed back. More than its size: nothing that a device can have
+ * come to. */
+static inline unsigned virtqueue_in_flight(const struct virtqueue *queue)
+{
+	const struct virtqueue_state *state = &queue->state;
+
+	if (!queue->is_packed)
+		return (uint16_t)(state->next - state->next_used);
+	return state->next + (state->wrap == state->used_wrap ? 0u : state->size) - state->next_used;
+}
+
 /*
  * A chain of buffers, taken from a queue: host addresses of guest memory, those that the device may
  * only read before those that it may only write. The guest may change what is in them at any time.

@@ -81,15 +81,17 @@ static void advance(uint16_t *index, bool *wrap, uint16_t size, unsigned by)
 int packed_pop(struct virtqueue *queue, struct virtqueue_builder *builder, uint16_t *id)
 {
 	struct vring_packed_desc descriptor;
-	unsigned index = queue->state.next, taken = 0;
+	unsigned index = queue->state.next, taken = 0, room = queue->state.size - virtqueue_in_flight(queue);
 	int result;
 
 	if (!packed_has_more(queue))
 		return 0;
 	/* The head's flags were the last thing that the driver wrote (§2.8.19): all of it is there. */
 	do {
-		if (taken == queue->state.size)
-			return virtqueue_break(queue, "a chain has a loop");
+		/* What is in use already is the device's, whatever the driver has made of its descriptors. */
+		if (taken == room)
+			return virtqueue_break(queue, room == queue->state.size ? "a chain has a loop"
+										 : "more is in use than the queue holds");
 		descriptor = read_descriptor(queue->descriptors, index);
 		taken++;
 		if (descriptor.flags & VRING_DESC_F_INDIRECT) {

@@ -105,6 +105,9 @@ int split_pop(struct virtqueue *queue, struct virtqueue_builder *builder, uint16
 		return 0;
 	if ((uint16_t)(available - queue->state.next) > queue->state.size)
 		return virtqueue_break(queue, "more is available than the queue holds");
+	/* Otherwise a driver could have any number of chains under way, and the host's memory with them. */
+	if (virtqueue_in_flight(queue) >= queue->state.size)
+		return virtqueue_break(queue, "more is in use than the queue holds");
 	head = ring_load16(queue->driver + RING_ENTRIES +
 			   2 * (queue->state.next % queue->state.size));
 	if (head >= queue->state.size)

@@ -6,6 +6,7 @@
  */
 #include "device/virtio/scsi.h"
 
+#include <errno.h>
 #include <linux/virtio_scsi.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 
 #include "block/error_policy.h"
 #include "device/storage/scsi_run.h"
-#include "device/virtio/chains.h"
+#include "device/virtio/requests.h"
 #include "util/loop_thread.h"
 
 #define QUEUE_SIZE    256
@@ -39,13 +40,10 @@ struct adapter {
 	struct virtio_device virtio;
 	struct loop_thread thread;
 	/* With the lock held: */
-	unsigned commands; /* under way */
+	struct virtio_requests commands;
 	struct virtqueue_chain *waiting; /* a management request that waits for them */
-	uint8_t waiting_response;
-	struct scsi_request *requests; /* those that are under way */
-	struct virtio_chains loaded_chains, anew; /* what had failed where they come from, and begins anew */
-	struct virtio_chains loaded_waiting;	  /* what waited for them, at most one */
-	uint8_t loaded_response;
+	struct virtio_chains loaded_waiting; /* at most one */
+	uint8_t waiting_response, loaded_response;
 	bool has_missed; /* an event had no buffer: the next one says so */
 	unsigned target_max;
 	struct scsi_target targets[VIRTIO_SCSI_TARGETS];
@@ -58,9 +56,7 @@ struct adapter {
 struct scsi_request {
 	struct scsi_run run;
 	struct adapter *adapter;
-	struct scsi_request *next, **link; /* in its requests */
-	unsigned queue;
-	struct virtqueue_chain *chain;
+	struct virtio_request taken;
 	struct gather in, out;
 };
 
@@ -107,7 +103,7 @@ static void finish(struct scsi_request *command)
 		response.sense_len = SCSI_SENSE_SIZE;
 	}
 	response.resid = room - command->run.moved;
-	answer(adapter, command->queue, command->chain, &response,
+	answer(adapter, command->taken.queue, command->taken.chain, &response,
 	       command->in.size_bytes ? command->run.moved : 0);
 	gather_free(&command->in);
 	gather_free(&command->out);
@@ -130,15 +126,12 @@ static void run_complete(struct scsi_run *run)
 	struct scsi_request *command = (struct scsi_request *)run;
 	struct adapter *adapter = command->adapter;
 
-	*command->link = command->next;
-	if (command->next)
-		command->next->link = command->link;
+	virtio_request_end(&adapter->virtio, &command->taken);
 	finish(command);
-	if (--adapter->commands == 0 && adapter->waiting) {
+	if (!adapter->commands.first && adapter->waiting) {
 		answer_management(adapter);
 		take_management(adapter);
 	}
-	virtio_end(&adapter->virtio);
 }
 
 /* --- commands; with the lock held --- */
@@ -146,7 +139,7 @@ static void run_complete(struct scsi_run *run)
 /* The chain's data, both ways. 0 or -ENOMEM. */
 static int take_data(struct scsi_request *command)
 {
-	struct virtqueue_chain *chain = command->chain;
+	struct virtqueue_chain *chain = command->taken.chain;
 	unsigned parts = chain->readable + chain->writable;
 	struct iovec *vector = calloc(parts, sizeof(*vector));
 	unsigned count;
@@ -176,8 +169,9 @@ static void refuse_unit(struct adapter *adapter, unsigned queue, struct virtqueu
 	answer(adapter, queue, chain, &response, 0);
 }
 
-static void take_command(struct adapter *adapter, unsigned queue, struct virtqueue_chain *chain)
+static void take_command(void *context, unsigned queue, struct virtqueue_chain *chain)
 {
+	struct adapter *adapter = context;
 	struct virtio_scsi_cmd_req header;
 	struct scsi_request *command;
 	struct scsi_target *target;
@@ -204,8 +198,8 @@ static void take_command(struct adapter *adapter, unsigned queue, struct virtque
 		return;
 	}
 	command->adapter = adapter;
-	command->queue = queue;
-	command->chain = chain;
+	command->taken.queue = queue;
+	command->taken.chain = chain;
 	/* In one direction at a time: the other would be VIRTIO_SCSI_F_INOUT's. */
 	if (take_data(command) < 0 || (command->in.size_bytes && command->out.size_bytes)) {
 		gather_free(&command->in);
@@ -228,13 +222,7 @@ static void take_command(struct adapter *adapter, unsigned queue, struct virtque
 		finish(command);
 		return;
 	}
-	command->next = adapter->requests;
-	command->link = &adapter->requests;
-	if (command->next)
-		command->next->link = &command->next;
-	adapter->requests = command;
-	adapter->commands++;
-	virtio_begin(&adapter->virtio);
+	virtio_request_begin(&adapter->virtio, &adapter->commands, &command->taken);
 }
 
 /* --- management --- */
@@ -287,7 +275,7 @@ static void take_control(struct adapter *adapter, struct virtqueue_chain *chain)
 	adapter->waiting_response = request.type == VIRTIO_SCSI_T_TMF && request.subtype < SUBTYPES
 					    ? manage(adapter, &request)
 					    : VIRTIO_SCSI_S_FUNCTION_REJECTED;
-	if (!adapter->commands)
+	if (!adapter->commands.first)
 		answer_management(adapter);
 }
 
@@ -352,17 +340,10 @@ static void take_all(struct adapter *adapter, unsigned queue)
 			take_command(adapter, queue, chain);
 }
 
-/* What was loaded begins when the device does. */
 static void begin_anew(struct adapter *adapter)
 {
-	struct virtio_chains anew = adapter->anew;
-	unsigned i;
-
-	adapter->anew = (struct virtio_chains){NULL, 0, 0};
-	for (i = 0; i < anew.count; i++)
-		take_command(adapter, anew.list[i].queue, anew.list[i].chain);
-	virtio_chains_forget(&anew);
-	if (adapter->waiting && !adapter->commands)
+	virtio_requests_begin_anew(&adapter->commands, take_command, adapter);
+	if (adapter->waiting && !adapter->commands.first)
 		answer_management(adapter);
 }
 
@@ -409,7 +390,7 @@ static void reset(struct virtio_device *virtio)
 	if (adapter->waiting)
 		virtqueue_drop(adapter->waiting);
 	adapter->waiting = NULL;
-	virtio_chains_drop(&adapter->anew);
+	virtio_requests_reset(&adapter->commands);
 	adapter->has_missed = false;
 	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
 		drive_reset(&adapter->targets[i].drive);
@@ -441,72 +422,40 @@ static void keep(struct virtio_device *virtio)
 }
 
 /* The device is held: what is under way are commands that have failed and wait, and what waits for them. */
-static int collect(const struct adapter *adapter, struct virtio_chains *chains, struct virtio_chains *waiting)
-{
-	const struct scsi_request *command;
-	int result = 0;
-	unsigned i;
-
-	for (i = 0; i < adapter->anew.count && result == 0; i++)
-		result = virtio_chains_add(chains, adapter->anew.list[i].queue, adapter->anew.list[i].chain);
-	for (command = adapter->requests; command && result == 0; command = command->next)
-		result = virtio_chains_add(chains, command->queue, command->chain);
-	if (result == 0 && adapter->waiting)
-		result = virtio_chains_add(waiting, CONTROL_QUEUE, adapter->waiting);
-	return result;
-}
-
 static void transfer_chains(struct adapter *adapter, struct state_stream *state)
 {
-	struct virtio_chains chains = {NULL, 0, 0}, waiting = {NULL, 0, 0};
-	bool is_loading = state->is_loading;
-	int result = 0;
+	struct virtio_chains waiting = {NULL, 0, 0};
 
-	if (is_loading) {
-		virtio_chains_drop(&adapter->loaded_chains);
+	virtio_requests_transfer(&adapter->virtio, &adapter->commands, state);
+	if (state->is_loading)
 		virtio_chains_drop(&adapter->loaded_waiting);
-	} else {
-		result = collect(adapter, &chains, &waiting);
+	else
 		adapter->loaded_response = adapter->waiting_response;
-	}
-	if (result < 0)
-		state_fail(state, "%s", strerror(-result));
-	virtio_chains_transfer(&adapter->virtio, is_loading ? &adapter->loaded_chains : &chains, state);
-	virtio_chains_transfer(&adapter->virtio, is_loading ? &adapter->loaded_waiting : &waiting, state);
+	if (!state->is_loading && adapter->waiting && virtio_chains_add(&waiting, CONTROL_QUEUE, adapter->waiting) < 0)
+		state_fail(state, "%s", strerror(ENOMEM));
+	virtio_chains_transfer(&adapter->virtio, state->is_loading ? &adapter->loaded_waiting : &waiting, state);
 	state_u8(state, "waiting response", &adapter->loaded_response);
-	virtio_chains_forget(&chains);
 	virtio_chains_forget(&waiting);
-}
-
-static bool chains_are_possible(const struct adapter *adapter)
-{
-	const struct virtio_chains *waiting = &adapter->loaded_waiting;
-	unsigned i;
-
-	for (i = 0; i < adapter->loaded_chains.count; i++)
-		if (adapter->loaded_chains.list[i].queue < FIRST_QUEUE)
-			return false;
-	return virtio_chains_check(&adapter->virtio, &adapter->loaded_chains) &&
-	       virtio_chains_check(&adapter->virtio, waiting) && waiting->count <= 1 &&
-	       (!waiting->count || (waiting->list[0].queue == CONTROL_QUEUE && waiting->list[0].chain->writable_bytes));
 }
 
 /* After a reset: there are none. */
 static void load_chains(struct adapter *adapter)
 {
-	if (!chains_are_possible(adapter)) {
-		virtio_chains_drop(&adapter->loaded_chains);
-		virtio_chains_drop(&adapter->loaded_waiting);
-		virtio_break(&adapter->virtio, "chains that wait are of no queue of its");
+	struct virtio_chains *waiting = &adapter->loaded_waiting;
+	bool is_possible = waiting->count <= 1 && virtio_chains_check(&adapter->virtio, waiting) &&
+			   (!waiting->count || (waiting->list[0].queue == CONTROL_QUEUE && waiting->list[0].chain->writable_bytes));
+
+	if (!virtio_requests_restore(&adapter->virtio, &adapter->commands, FIRST_QUEUE) || !is_possible) {
+		virtio_requests_reset(&adapter->commands);
+		virtio_chains_drop(waiting);
+		virtio_break(&adapter->virtio, VIRTIO_REQUESTS_COMPLAINT);
 		return;
 	}
-	adapter->anew = adapter->loaded_chains;
-	adapter->loaded_chains = (struct virtio_chains){NULL, 0, 0};
-	if (adapter->loaded_waiting.count) {
-		adapter->waiting = adapter->loaded_waiting.list[0].chain;
+	if (waiting->count) {
+		adapter->waiting = waiting->list[0].chain;
 		adapter->waiting_response = adapter->loaded_response;
 	}
-	virtio_chains_forget(&adapter->loaded_waiting);
+	virtio_chains_forget(waiting);
 }
 
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
@@ -557,8 +506,7 @@ static void destroy(struct virtio_device *virtio)
 		virtqueue_drop(adapter->waiting);
 	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
 		drive_close(&adapter->targets[i].drive);
-	virtio_chains_drop(&adapter->anew);
-	virtio_chains_drop(&adapter->loaded_chains);
+	virtio_requests_destroy(&adapter->commands);
 	virtio_chains_drop(&adapter->loaded_waiting);
 	thread = adapter->thread;
 	virtio_destroy(virtio);

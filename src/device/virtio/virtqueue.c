@@ -72,7 +72,8 @@ void virtqueue_enable(struct virtqueue *queue)
 		virtqueue_break(queue, "its size is impossible");
 	else if (!queue->descriptors || !queue->driver || !queue->device)
 		virtqueue_break(queue, "its rings are not in RAM, or not aligned");
-	else if (queue->is_packed && (state->next >= state->size || state->next_used >= state->size))
+	else if ((queue->is_packed && (state->next >= state->size || state->next_used >= state->size)) ||
+		 virtqueue_in_flight(queue) > state->size)
 		virtqueue_break(queue, "it goes on outside of its ring");
 }
 
