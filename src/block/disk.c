@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "block/chain.h"
@@ -65,16 +64,13 @@ const char *block_zeroes_name(enum block_zeroes zeroes)
 }
 
 /* What has come for the I/O thread: requests, calls, ends of jobs and of transfers. */
-static void wake_ready(void *context)
+static void come_to_work(void *context)
 {
 	struct block *block = context;
 	struct block_request *request;
 	struct disk_call *call, *calls;
 	bool found;
-	uint64_t count;
 
-	if (read(block->wake.fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		return;
 	do {
 		pthread_mutex_lock(&block->lock);
 		request = block->submitted;
@@ -209,7 +205,6 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 	pthread_mutex_init(&block->lock, NULL);
 	pthread_mutex_init(&block->freezing, NULL);
 	pthread_cond_init(&block->changed, NULL);
-	block->wake.fd = -1;
 	block->options = *options;
 	block->options.format = block->options.serial = block->options.backing = block->options.backing_format = NULL;
 	block->is_write_through = options->cache == BLOCK_CACHE_WRITETHROUGH ||
@@ -222,18 +217,15 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 		result = -ENOMEM;
 		goto fail_node;
 	}
-	block->wake = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-					    .ready = wake_ready,
-					    .context = block};
-	result = block->wake.fd < 0 ? -errno : event_loop_add(block->loop, &block->wake);
+	result = event_signal_init(&block->wake, block->loop, come_to_work, block);
 	if (result < 0) {
 		error_set_errno(error, -result, "%s: cannot make an eventfd", path);
 		goto fail_loop;
 	}
-	block->workers = workers_create(block->wake.fd, error);
+	block->workers = workers_create(&block->wake, error);
 	if (!block->workers) {
 		result = -ENOMEM;
-		goto fail_source;
+		goto fail_signal;
 	}
 	result = make_ring(block, options, error);
 	if (result < 0)
@@ -245,11 +237,9 @@ static int open_disk(const char *path, int fd, const struct block_options *optio
 
 fail_workers:
 	workers_destroy(block->workers);
-fail_source:
-	event_loop_remove(&block->wake);
+fail_signal:
+	event_signal_destroy(&block->wake);
 fail_loop:
-	if (block->wake.fd >= 0)
-		close(block->wake.fd);
 	event_loop_destroy(block->loop);
 fail_node:
 	node_close(block->node);
@@ -322,8 +312,7 @@ int block_close(struct block *block, struct error *error)
 	event_loop_remove(&block->transferred);
 	ring_destroy(block->ring);
 	workers_destroy(block->workers);
-	event_loop_remove(&block->wake);
-	close(block->wake.fd);
+	event_signal_destroy(&block->wake);
 	event_loop_destroy(block->loop);
 	result = node_close(block->node);
 	if (result < 0)
@@ -376,15 +365,6 @@ static bool is_io_thread(const struct block *block)
 	return disk_of_this_thread == block;
 }
 
-static void wake_io_thread(struct block *block)
-{
-	uint64_t one = 1;
-
-	/* A full counter wakes, too. */
-	if (write(block->wake.fd, &one, sizeof(one)) < 0)
-		return;
-}
-
 void block_submit(struct block *block, struct block_request *const *requests, unsigned count)
 {
 	bool was_submitting;
@@ -412,7 +392,7 @@ void block_submit(struct block *block, struct block_request *const *requests, un
 			block->submitted = requests[i];
 		block->last_submitted = requests[i];
 	}
-	wake_io_thread(block);
+	event_signal_raise(&block->wake);
 	pthread_mutex_unlock(&block->lock);
 }
 
@@ -444,7 +424,7 @@ void block_call(struct block *block, void (*run)(void *context), void *context)
 	pthread_mutex_lock(&block->lock);
 	call.next = block->calls;
 	block->calls = &call;
-	wake_io_thread(block);
+	event_signal_raise(&block->wake);
 	while (!call.is_done)
 		pthread_cond_wait(&block->changed, &block->lock);
 	pthread_mutex_unlock(&block->lock);

@@ -11,7 +11,7 @@
 #include "block/range_lock.h"
 #include "block/ring.h"
 #include "block/workers.h"
-#include "util/event_loop.h"
+#include "util/event_signal.h"
 
 struct operation;
 struct disk_call;
@@ -60,7 +60,7 @@ struct block {
 	char *path;
 
 	struct event_loop *loop;
-	struct event_source wake; /* its eventfd: there is something for the I/O thread */
+	struct event_signal wake; /* there is something for the I/O thread */
 	struct event_source transferred; /* the ring's descriptor, where there is one */
 	struct workers *workers;
 	struct ring *ring; /* NULL: threads do it */

@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "util/thread.h"
 
@@ -13,7 +11,7 @@ struct job_list {
 };
 
 struct workers {
-	int done_fd;
+	const struct event_signal *done;
 	pthread_mutex_t lock; /* guards what follows; nothing is waited for under it but `wake` */
 	pthread_cond_t wake;
 	struct job_list waiting, finished;
@@ -48,16 +46,14 @@ static struct job *list_take(struct job_list *list)
 /* Hand back at once, without running it. Any thread. */
 static void finish_job(struct workers *workers, struct job *job)
 {
-	uint64_t one = 1;
 	bool was_empty;
 
 	pthread_mutex_lock(&workers->lock);
 	was_empty = !workers->finished.first;
 	list_add(&workers->finished, job);
-	/* Under the lock: once the I/O thread has seen the job it may end all this. A full counter
-	 * wakes, too. */
-	if (was_empty && write(workers->done_fd, &one, sizeof(one)) < 0)
-		was_empty = false;
+	/* Under the lock: once the I/O thread has seen the job it may end all this. */
+	if (was_empty)
+		event_signal_raise(workers->done);
 	pthread_mutex_unlock(&workers->lock);
 }
 
@@ -86,7 +82,7 @@ static void *work(void *argument)
 	return NULL;
 }
 
-struct workers *workers_create(int done_fd, struct error *error)
+struct workers *workers_create(const struct event_signal *done, struct error *error)
 {
 	struct workers *workers = calloc(1, sizeof(*workers));
 
@@ -94,7 +90,7 @@ struct workers *workers_create(int done_fd, struct error *error)
 		error_set_errno(error, ENOMEM, "cannot make a queue of jobs");
 		return NULL;
 	}
-	workers->done_fd = done_fd;
+	workers->done = done;
 	pthread_mutex_init(&workers->lock, NULL);
 	pthread_cond_init(&workers->wake, NULL);
 	return workers;

@@ -1,6 +1,6 @@
 /*
  * Threads for what waits: a queue of jobs, and up to WORKERS_MAX threads that are made as they are
- * needed. A job that was done is handed back to the disk's I/O thread, which an eventfd wakes.
+ * needed. A job that was done is handed back to the disk's I/O thread, which a signal wakes.
  */
 #ifndef KVIK_BLOCK_WORKERS_H
 #define KVIK_BLOCK_WORKERS_H
@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "util/error.h"
+#include "util/event_signal.h"
 
 #define WORKERS_MAX 8
 
@@ -20,9 +21,8 @@ struct job {
 
 struct workers;
 
-/* `done_fd`, an eventfd that stays the caller's, is written when there are jobs for workers_reap.
- * NULL, and `error`, on failure. */
-struct workers *workers_create(int done_fd, struct error *error);
+/* `done`, which outlives them, is raised when there are jobs for workers_reap. NULL, and `error`, on failure. */
+struct workers *workers_create(const struct event_signal *done, struct error *error);
 /* When no job is left. */
 void workers_destroy(struct workers *workers);
 

@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "device/storage/nvme_parts.h"
 #include "util/log.h"
@@ -92,25 +90,13 @@ static void work(struct nvme *nvme)
 			found |= take(nvme, i);
 }
 
-static void doorbell_ready(void *context)
+static void doorbell_rang(void *context)
 {
 	struct nvme *nvme = context;
-	uint64_t count;
 
-	if (read(nvme->doorbell.fd, &count, sizeof(count)) < 0)
-		return;
 	pthread_mutex_lock(&nvme->lock);
 	work(nvme);
 	pthread_mutex_unlock(&nvme->lock);
-}
-
-static void wake(const struct nvme *nvme)
-{
-	uint64_t one = 1;
-
-	/* A full counter wakes, too. */
-	if (write(nvme->doorbell.fd, &one, sizeof(one)) < 0)
-		return;
 }
 
 /* --- registers --- */
@@ -201,10 +187,10 @@ static void ring(struct nvme *nvme, unsigned offset, uint32_t value)
 	if ((offset & 4) && cq->exists && value < cq->size) {
 		cq->head = value;
 		nvme_update_intx(nvme);
-		wake(nvme); /* there may be room for what waits */
+		event_signal_raise(&nvme->doorbell); /* there may be room for what waits */
 	} else if (!(offset & 4) && sq->exists && value < sq->size) {
 		sq->tail = value;
-		wake(nvme);
+		event_signal_raise(&nvme->doorbell);
 	}
 }
 
@@ -319,7 +305,7 @@ static void nvme_release(void *device)
 	pthread_mutex_lock(&nvme->lock);
 	nvme->is_held = false;
 	pthread_mutex_unlock(&nvme->lock);
-	wake(nvme);
+	event_signal_raise(&nvme->doorbell);
 }
 
 static void transfer_queue(struct nvme_sq *sq, struct nvme_cq *cq, struct state_stream *state)
@@ -411,7 +397,7 @@ static void detach(void *context)
 {
 	struct nvme *nvme = context;
 
-	event_loop_remove(&nvme->doorbell);
+	event_signal_destroy(&nvme->doorbell);
 }
 
 static void nvme_destroy(void *device)
@@ -423,8 +409,6 @@ static void nvme_destroy(void *device)
 	nvme_hold(nvme);
 	if (block_close(nvme->block, &error) < 0)
 		log_error("%s", error.message);
-	if (nvme->doorbell.fd >= 0)
-		close(nvme->doorbell.fd);
 	pci_function_destroy(&nvme->function);
 	pthread_cond_destroy(&nvme->idle);
 	pthread_mutex_destroy(&nvme->lock);
@@ -476,10 +460,7 @@ struct nvme *nvme_create(struct pci_bus *bus, unsigned slot_function, struct blo
 		snprintf(nvme->serial, sizeof(nvme->serial), "%s", block_info(block)->serial);
 	else
 		snprintf(nvme->serial, sizeof(nvme->serial), "QM%05u", number);
-	nvme->doorbell = (struct event_source){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-					       .ready = doorbell_ready,
-					       .context = nvme};
-	result = nvme->doorbell.fd < 0 ? -errno : event_loop_add(block_loop(block), &nvme->doorbell);
+	result = event_signal_init(&nvme->doorbell, block_loop(block), doorbell_rang, nvme);
 	if (result < 0)
 		error_set_errno(error, -result, "cannot make an eventfd");
 	if (result == 0)

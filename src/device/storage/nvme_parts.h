@@ -8,7 +8,7 @@
 #include "device/bus/pci.h"
 #include "device/storage/nvme_registers.h"
 #include "device/storage/transfer.h"
-#include "util/event_loop.h"
+#include "util/event_signal.h"
 
 #define NVME_IO_QUEUES	 16 /* of each kind, beside the admin queue's */
 #define NVME_QUEUES	 (NVME_IO_QUEUES + 1)
@@ -49,7 +49,7 @@ struct nvme {
 	/* Fixed: */
 	struct pci_function function;
 	struct block *block; /* owned */
-	struct event_source doorbell; /* an eventfd of the disk's loop */
+	struct event_signal doorbell; /* of the disk's loop */
 	char serial[BLOCK_SERIAL_MAX + 1];
 };
 
