@@ -71,6 +71,8 @@ json_t *chardev_backend_options(const json_t *arguments, struct error *error)
 		error_set(error, ENOTSUP, "the machine does not stand still for a peer: use wait=off");
 	else if (json_is_true(json_object_get(options, "mux")))
 		error_set(error, ENOTSUP, "mux=on is of the command line's alone");
+	else if (json_object_get(options, "logfile"))
+		error_set(error, ENOTSUP, "logfile= is of the command line's alone");
 	else if (backend && strcmp(backend, "stdio") == 0)
 		error_set(error, ENOTSUP, "stdio is the command line's alone");
 	else

@@ -26,7 +26,8 @@ static int open_named(struct hotplug *hotplug, const json_t *options, struct err
 	int fd;
 
 	if (!chardev_backend_names(options, &kind, name, sizeof(name))) {
-		if (hotplug->door && backend && (strcmp(backend, "pty") == 0 || strcmp(backend, "pipe") == 0))
+		if (hotplug->door && backend && (strcmp(backend, "pty") == 0 || strcmp(backend, "pipe") == 0 ||
+						  strcmp(backend, "serial") == 0 || strcmp(backend, "tty") == 0))
 			return error_set(error, EACCES,
 					 "a confined kvik opens no %s: use socket or file, or start with -sandbox off",
 					 backend);

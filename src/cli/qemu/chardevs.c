@@ -11,6 +11,8 @@
 
 #include "cli/qemu/keyval.h"
 #include "device/char/front.h"
+#include "device/char/output.h"
+#include "device/char/telnet.h"
 #include "net/dialer.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -22,7 +24,7 @@
 #define CONNECT_STEP_NS 10000000
 #define RECONNECT_MAX_S 86400
 
-static const char *const backends[] = {"null", "stdio", "file", "pipe", "pty", "socket", "ringbuf", "memory", "vc"};
+static const char *const backends[] = {"null", "stdio", "file", "pipe", "pty", "socket", "ringbuf", "memory", "vc", "serial", "tty"};
 
 struct chardev *chardevs_find(struct chardevs *chardevs, const char *id)
 {
@@ -54,7 +56,7 @@ int chardevs_check(const json_t *options, struct error *error)
 		if (strcmp(backends[i], backend) == 0)
 			return 0;
 	return error_set(error, ENOTSUP,
-			 "'%.60s' is no backend here: use null, stdio, file, pipe, pty, socket or ringbuf", backend);
+			 "'%.60s' is no backend here: use null, stdio, file, pipe, pty, socket, serial or ringbuf", backend);
 }
 
 static struct chardev describe(json_t *options)
@@ -94,7 +96,8 @@ static bool take_prefix(const char **text, const char *prefix)
 static const struct property socket_properties[] = {
 	{"address", PROPERTY_TEXT}, {"server", PROPERTY_BOOL},	 {"wait", PROPERTY_BOOL},
 	{"nodelay", PROPERTY_BOOL, NULL, false, "delay"}, {"reconnect", PROPERTY_NUMBER},
-	{"fd", PROPERTY_TEXT}, {NULL},
+	{"fd", PROPERTY_TEXT}, {"telnet", PROPERTY_BOOL}, {"logfile", PROPERTY_TEXT},
+	{"logappend", PROPERTY_BOOL}, {NULL},
 };
 
 /* "PATH,server=on,..." or "HOST:PORT,server=on,..." */
@@ -127,6 +130,15 @@ fail:
 	return NULL;
 }
 
+static json_t *parse_telnet(const char *text, struct error *error)
+{
+	json_t *options = parse_socket(text, false, error);
+
+	if (options)
+		json_object_set_new(options, "telnet", json_true());
+	return options;
+}
+
 static json_t *parse_text(const char *text, bool is_shared, struct error *error)
 {
 	static const char *const plain[] = {"stdio", "null", "pty", "ringbuf", "vc"};
@@ -143,9 +155,13 @@ static json_t *parse_text(const char *text, bool is_shared, struct error *error)
 		return parse_socket(text, true, error);
 	if (take_prefix(&text, "tcp:"))
 		return parse_socket(text, false, error);
+	if (take_prefix(&text, "telnet:"))
+		return parse_telnet(text, error);
+	if (strncmp(text, "/dev/", strlen("/dev/")) == 0)
+		return json_pack("{s:s,s:s}", "backend", "serial", "path", text);
 	error_set(error, ENOTSUP,
 		  "'%.100s' leads nowhere here: use stdio, none, null, pty, file:F, pipe:F, unix:F, "
-		  "tcp:HOST:PORT, chardev:ID or mon:WHERE",
+		  "tcp:HOST:PORT, telnet:HOST:PORT, /dev/DEVICE, chardev:ID or mon:WHERE",
 		  text);
 	return NULL;
 }
@@ -209,19 +225,54 @@ static int take_given(struct chardev *chardev)
 	return fd;
 }
 
-static struct char_stream *open_file(struct chardevs *chardevs, const char *path, bool appends,
-				     struct error *error)
+/* A descriptor, or -errno and `error`. */
+static int open_to_write(struct chardevs *chardevs, const char *path, bool appends, struct error *error)
 {
 	int fd = fdsets_open(chardevs->fdsets, path, O_WRONLY, error);
 
-	if (fd == -ENOENT)
-		fd = open(path, O_WRONLY | O_CREAT | (appends ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
-	else if (fd < 0)
-		return NULL;
-	if (fd >= 0)
-		return char_fd_create(fd, error);
-	error_set_errno(error, errno, "cannot write '%s'", path);
-	return NULL;
+	if (fd != -ENOENT)
+		return fd;
+	fd = open(path, O_WRONLY | O_CREAT | (appends ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0666);
+	return fd >= 0 ? fd : error_set_errno(error, errno, "cannot write '%s'", path);
+}
+
+static struct char_stream *open_file(struct chardevs *chardevs, const char *path, bool appends,
+				     struct error *error)
+{
+	int fd = open_to_write(chardevs, path, appends, error);
+
+	return fd >= 0 ? char_fd_create(fd, error) : NULL;
+}
+
+/* logfile=: what is written to the stream is written there, too. 0, or -errno and `error`. */
+static int open_log(struct chardevs *chardevs, struct char_stream *stream, const json_t *options, struct error *error)
+{
+	const char *path = keyval_text(options, "logfile");
+	struct char_output *log;
+	int fd;
+
+	if (!path)
+		return 0;
+	fd = open_to_write(chardevs, path, json_is_true(json_object_get(options, "logappend")), error);
+	if (fd < 0) {
+		error_prefix(error, "logfile");
+		return fd;
+	}
+	log = char_output_create(fd, true, error);
+	if (log)
+		char_output_set_log(stream->output, log);
+	else
+		close(fd);
+	return log ? 0 : -ENOMEM;
+}
+
+/* Nobody: a file, if it is logged. */
+static struct char_stream *open_none(struct chardevs *chardevs, const json_t *options, struct error *error)
+{
+	const char *path = keyval_text(options, "logfile");
+
+	return path ? open_file(chardevs, path, json_is_true(json_object_get(options, "logappend")), error)
+		    : char_none_create(error);
 }
 
 /* PATH.in and PATH.out, two FIFOs, or PATH for both. */
@@ -347,6 +398,10 @@ static struct char_stream *open_socket(struct chardevs *chardevs, struct chardev
 		error_set(error, EINVAL, "reconnect= is of those that connect, by path= or port=");
 		return NULL;
 	}
+	if (json_is_true(json_object_get(options, "telnet")) && !is_server) {
+		error_set(error, ENOTSUP, "telnet=on is of servers: add server=on");
+		return NULL;
+	}
 	name_socket(chardev);
 	if (delay_s)
 		return open_dialer(chardevs, chardev, take_given(chardev), delay_s, error);
@@ -418,7 +473,7 @@ static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *c
 	if (strcmp(backend, "socket") == 0)
 		return open_socket(chardevs, chardev, error);
 	if (strcmp(backend, "null") == 0 || strcmp(backend, "vc") == 0)
-		return char_none_create(error);
+		return open_none(chardevs, options, error);
 	if (!path || !*path) {
 		error_set(error, EINVAL, "%s needs path=PATH", backend);
 		return NULL;
@@ -426,8 +481,10 @@ static struct char_stream *open_one(struct chardevs *chardevs, struct chardev *c
 	snprintf(chardev->filename, sizeof(chardev->filename), "%s:%.120s", backend, path);
 	if (chardev->given_fd >= 0)
 		return char_fd_create(take_given(chardev), error);
-	return strcmp(backend, "file") == 0 ? open_file(chardevs, path, appends, error)
-					    : open_pipe(chardevs, path, error);
+	if (strcmp(backend, "file") == 0)
+		return open_file(chardevs, path, appends, error);
+	return strcmp(backend, "pipe") == 0 ? open_pipe(chardevs, path, error)
+					    : char_tty_create(chardevs->loop, path, error);
 }
 
 /* Scripts start who listens there right before this program, which may be ready sooner. */
@@ -467,9 +524,22 @@ static bool has_front(const struct chardev *chardev)
 	return !chardev->mux && !chardev->is_monitor && !chardev->is_taken;
 }
 
+/* Whether its log is another file than the one it leads to. */
+static bool has_log(const struct chardev *chardev)
+{
+	return !backend_is(chardev->options, "null") && !backend_is(chardev->options, "vc");
+}
+
 static int open_whole(struct chardevs *chardevs, struct chardev *chardev, struct error *error)
 {
 	chardev->stream = chardev->below = open_one(chardevs, chardev, error);
+	if (chardev->stream && json_is_true(json_object_get(chardev->options, "telnet")))
+		chardev->stream = chardev->below = char_telnet_create(chardev->below, error);
+	if (chardev->stream && has_log(chardev) &&
+	    open_log(chardevs, chardev->below, chardev->options, error) < 0) {
+		char_destroy(chardev->stream);
+		chardev->stream = NULL;
+	}
 	if (chardev->stream && json_is_true(json_object_get(chardev->options, "mux"))) {
 		chardev->mux = char_mux_create(chardevs->loop, chardev->stream, chardevs->escape,
 					       &chardevs->commands, error);

@@ -80,6 +80,18 @@ static int add_serial(struct line *line, const char *where, unsigned number, str
 	return 0;
 }
 
+/* Does a serial port share what it leads to with a monitor? */
+static bool has_shared_serial(const struct line *line)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach((json_t *)said(line, "serial"), i, one)
+		if (strncmp(json_string_value(one), "mon:", 4) == 0)
+			return true;
+	return false;
+}
+
 /* Does a device say that it is the serial port? */
 static bool has_serial_device(const struct line *line)
 {
@@ -96,7 +108,8 @@ int line_examine_consoles(struct line *line, struct error *error)
 {
 	bool defaults = !has(line, "nodefaults"), on_terminal = has(line, "nographic");
 	bool own_serial = has(line, "serial") || has_serial_device(line);
-	bool own_monitor = has(line, "monitor") || has(line, "qmp") || has(line, "qmp-pretty") || has(line, "mon");
+	bool own_monitor = has(line, "monitor") || has(line, "qmp") || has(line, "qmp-pretty") || has(line, "mon") ||
+			   has_shared_serial(line);
 	const json_t *one;
 	int chardev;
 	size_t i;

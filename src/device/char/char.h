@@ -109,6 +109,10 @@ struct char_stream *char_client_create(struct event_loop *loop, int dialer, stru
 struct char_stream *char_pty_create(struct event_loop *loop, char *name, size_t name_size,
 				    struct error *error);
 
+/* A terminal or serial line of the host's, in raw mode at 115200 Bd, or another device that is read and written so;
+ * /dev/null is nobody. */
+struct char_stream *char_tty_create(struct event_loop *loop, const char *path, struct error *error);
+
 /* Keeps the last `size` bytes that were written, a power of 2; no input. */
 struct char_stream *char_ring_create(size_t size, struct error *error);
 /* Take up to `size` of the oldest bytes out of it; returns how many. Any thread. */

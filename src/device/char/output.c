@@ -33,6 +33,7 @@ struct char_output {
 	/* For tests, instead of a descriptor and a thread. */
 	void (*write)(void *context, const uint8_t *data, size_t size);
 	void *context;
+	struct char_output *log; /* NULL: none. Owned */
 	pthread_t thread;
 	bool has_thread; /* from the first byte on; with the lock held */
 
@@ -330,6 +331,7 @@ void char_output_destroy(struct char_output *output)
 {
 	if (!output)
 		return;
+	char_output_destroy(output->log);
 	if (output->has_thread)
 		join_thread(output);
 	if (output->owns_fd && output->fd >= 0)
@@ -346,6 +348,8 @@ void char_output_write(struct char_output *output, const uint8_t *data, size_t s
 {
 	size_t tail, part;
 
+	if (output->log)
+		char_output_write(output->log, data, size);
 	if (output->write) {
 		output->write(output->context, data, size);
 		return;
@@ -372,6 +376,11 @@ void char_output_write(struct char_output *output, const uint8_t *data, size_t s
 	}
 	update_state(output);
 	pthread_mutex_unlock(&output->lock);
+}
+
+void char_output_set_log(struct char_output *output, struct char_output *log)
+{
+	output->log = log;
 }
 
 size_t char_output_free(struct char_output *output)

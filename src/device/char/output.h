@@ -38,6 +38,9 @@ struct char_output *char_output_create_callback(void (*write)(void *context, con
 void char_output_destroy(struct char_output *output); /* NULL is fine */
 
 void char_output_write(struct char_output *output, const uint8_t *data, size_t size);
+/* What is written goes to `log`, too, which is the output's from now on, whether anybody takes it here or not; what
+ * that one has no room for is lost. Before the first byte. */
+void char_output_set_log(struct char_output *output, struct char_output *log);
 size_t char_output_free(struct char_output *output); /* how much more the queue takes */
 /*
  * From now on bytes go to `fd`, which is the output's, and of what was queued nothing goes anywhere any
