@@ -299,6 +299,8 @@ int block_close(struct block *block, struct error *error)
 		return 0;
 	if (block->watch)
 		block->watch->disk_goes(block->watch);
+	if (block->errors.watch.closes)
+		block->errors.watch.closes(block->errors.watch.context, block);
 	while (block->visitors)
 		block->visitors->disk_goes(block->visitors);
 	block_call(block, errors_give_up, block);

@@ -38,8 +38,7 @@ struct request_list {
 /* error_policy.h */
 struct block_errors {
 	struct block_error_policy policy;
-	void (*failed)(void *context, bool is_held);
-	void *context;
+	struct block_failure_watch watch;
 	/* Failures to be told, by whether it was a read, by what was done, and by whether there was no room. The disk's lock
 	 * guards them. */
 	struct failure_slot {

@@ -31,11 +31,17 @@ const char *block_on_error_name(enum block_on_error policy);
 /* Before block_start. All zero, as at first: all are reported. */
 void block_set_error_policy(struct block *block, const struct block_error_policy *policy);
 
-/*
- * Who hears that there are failures to be taken, on the I/O thread without a lock: before the request's `complete`, if that
- * comes. `is_held`: it waits for block_retry or block_give_up. Before block_start, or by block_call; NULL: nobody does.
- */
-void block_watch_failures(struct block *block, void (*failed)(void *context, bool is_held), void *context);
+/* Who hears of failures; all zero: nobody does. */
+struct block_failure_watch {
+	/* There are some to be taken. On the I/O thread without a lock: before the request's `complete`, if that comes.
+	 * `is_held`: it waits for block_retry or block_give_up. */
+	void (*failed)(void *context, bool is_held);
+	/* The disk is closed: it is not to be looked at any more. On the thread that closes it; NULL: no matter. */
+	void (*closes)(void *context, const struct block *block);
+	void *context;
+};
+/* Before block_start, or by block_call. */
+void block_watch_failures(struct block *block, const struct block_failure_watch *watch);
 
 /* Failures that are alike are one until it is taken; and of those that were not held, one a second. */
 struct block_failure {

@@ -38,10 +38,9 @@ void block_set_error_policy(struct block *block, const struct block_error_policy
 	block->errors.policy = *policy;
 }
 
-void block_watch_failures(struct block *block, void (*failed)(void *context, bool is_held), void *context)
+void block_watch_failures(struct block *block, const struct block_failure_watch *watch)
 {
-	block->errors.failed = failed;
-	block->errors.context = context;
+	block->errors.watch = *watch;
 }
 
 /* --- failures, on their way to who tells of them --- */
@@ -110,7 +109,7 @@ static enum block_on_error choose(const struct block_errors *errors, bool is_rea
 
 	if (policy == BLOCK_ON_ERROR_ENOSPC)
 		policy = error == ENOSPC ? BLOCK_ON_ERROR_STOP : BLOCK_ON_ERROR_REPORT;
-	if (policy == BLOCK_ON_ERROR_STOP && (errors->giving_up || !errors->failed))
+	if (policy == BLOCK_ON_ERROR_STOP && (errors->giving_up || !errors->watch.failed))
 		policy = BLOCK_ON_ERROR_REPORT;
 	return policy;
 }
@@ -135,8 +134,8 @@ bool errors_hold(struct block *block, struct block_request *request, int *result
 	} else if (action == BLOCK_ON_ERROR_IGNORE) {
 		*result = 0;
 	}
-	if (errors->failed && is_news)
-		errors->failed(errors->context, action == BLOCK_ON_ERROR_STOP);
+	if (errors->watch.failed && is_news)
+		errors->watch.failed(errors->watch.context, action == BLOCK_ON_ERROR_STOP);
 	return action == BLOCK_ON_ERROR_STOP;
 }
 

@@ -11,7 +11,7 @@ static void failures_ready(void *context)
 	machine_tell_failures(context);
 }
 
-/* block_watch_failures: on the disk's I/O thread. */
+/* block_failure_watch.failed: on the disk's I/O thread. */
 static void failed(void *context, bool is_held)
 {
 	struct machine *machine = context;
@@ -21,16 +21,29 @@ static void failed(void *context, bool is_held)
 	event_signal_raise(&machine->failure_signal);
 }
 
+/* block_failure_watch.closes: on the I/O thread, or nothing runs. */
+static void closes(void *context, const struct block *block)
+{
+	struct machine *machine = context;
+	unsigned i, kept = 0;
+
+	for (i = 0; i < machine->disk_count; i++)
+		if (machine->disks[i] != block)
+			machine->disks[kept++] = machine->disks[i];
+	machine->disk_count = kept;
+}
+
 int machine_watch_failures(struct machine *machine)
 {
 	return event_signal_init(&machine->failure_signal, machine->config.loop, failures_ready, machine);
 }
 
-void machine_note_disk(struct machine *machine, struct block *block, unsigned place)
+void machine_note_disk(struct machine *machine, struct block *block)
 {
+	const struct block_failure_watch watch = {failed, closes, machine};
+
 	if (!block || machine->disk_count == BOARD_DISKS_MAX)
 		return;
-	block_watch_failures(block, failed, machine);
-	machine->disks[machine->disk_count].block = block;
-	machine->disks[machine->disk_count++].slot = place ? BOARD_PLACE_SLOT(place) : 0;
+	block_watch_failures(block, &watch);
+	machine->disks[machine->disk_count++] = block;
 }

@@ -62,16 +62,8 @@ unsigned machine_pci_place(const struct machine *machine, const struct pci_funct
 
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
-	struct block *block = plug->disk ? plug->disk->block : NULL;
-	const struct board_disk *disk = plug->disk;
-	unsigned place = !disk ? 0 : disk->bus == BOARD_BUS_USB ? BOARD_USB_PLACE(disk->place_plus_1) : disk->pci_place;
-	int result;
-
-	machine_note_disk(machine, block, place);
-	result = board_plug(machine->board, plug, error);
-	if (result < 0)
-		machine_forget_disk(machine, block);
-	return result;
+	machine_note_disk(machine, plug->disk ? plug->disk->block : NULL);
+	return board_plug(machine->board, plug, error);
 }
 
 int machine_unplug(struct machine *machine, unsigned place, struct error *error)

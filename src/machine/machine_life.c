@@ -151,7 +151,6 @@ static void unplugged(void *context, unsigned slot)
 	struct machine *machine = context;
 	struct machine_observer *observer, *next;
 
-	machine_forget_disks(machine, slot);
 	for (observer = machine->observers; observer; observer = next) {
 		next = observer->next;
 		if (observer->unplugged)
@@ -248,11 +247,8 @@ static int create_board(struct machine *machine, struct error *error)
 	};
 	unsigned i;
 
-	/* What a drive's tray holds comes and goes, and is only read. */
 	for (i = 0; i < machine->config.disk_count; i++)
-		if (!machine->config.disks[i].is_cdrom)
-			machine_note_disk(machine, machine->config.disks[i].block,
-					  machine->config.disks[i].pci_place);
+		machine_note_disk(machine, machine->config.disks[i].block);
 	board.unplugged = unplugged;
 	board.unplug_context = machine;
 	board.tray_moved = tray_moved;

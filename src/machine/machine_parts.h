@@ -27,10 +27,7 @@ struct machine {
 	struct pio_bus *pio;
 	struct mmio_bus *mmio;
 	struct board *board;
-	struct {
-		struct block *block; /* the board's */
-		unsigned slot; /* that it is in (BOARD_PLACE_SLOT); 0: it stays */
-	} disks[BOARD_DISKS_MAX]; /* in the order in which they came */
+	struct block *disks[BOARD_DISKS_MAX]; /* the board's, media among them; in the order in which they came */
 	unsigned disk_count;
 	struct boot *boot;
 	struct interrupts interrupts;
@@ -110,16 +107,13 @@ int machine_reset_cpu(struct machine *machine, unsigned cpu, struct error *error
 
 /* -- machine_failures.c -- */
 
-/* A disk that the board is to get, behind a port or (0) not; NULL is none. */
-void machine_note_disk(struct machine *machine, struct block *block, unsigned place);
+/* A disk that the board is to get, which is the machine's to look at until it is closed; NULL is none. */
+void machine_note_disk(struct machine *machine, struct block *block);
 /* What of disks fails wakes the I/O thread from now on. 0 or -errno. */
 int machine_watch_failures(struct machine *machine);
 
 /* -- machine_disks.c -- */
 
-/* The board has not got it; and what was there has gone. */
-void machine_forget_disk(struct machine *machine, const struct block *block);
-void machine_forget_disks(struct machine *machine, unsigned slot);
 /* I/O thread: tell observers of what has failed. */
 void machine_tell_failures(struct machine *machine);
 /* The machine goes on: what disks hold is tried again. */

@@ -45,17 +45,17 @@ static int take_chosen(struct machine *machine, const struct machine_snapshot_ch
 
 	for (i = 0; i < choice->count && result == 0; i++) {
 		for (j = 0; j < machine->disk_count; j++)
-			if (machine->disks[j].block == choice->disks[i])
+			if (machine->disks[j] == choice->disks[i])
 				break;
 		if (j == machine->disk_count)
 			return error_set(error, ENODEV, "a disk is not there any more");
 		if (block_info(choice->disks[i])->is_readonly)
 			return error_set(error, EROFS, "%s is only read, and can have no snapshot",
 					 block_info(choice->disks[i])->path);
-		result = add_disk(disks, machine->disks[j].block, error);
+		result = add_disk(disks, machine->disks[j], error);
 		if (result == 0 && choice->disks[i] == choice->state) {
 			disks->list[disks->count - 1] = disks->list[0];
-			disks->list[0] = machine->disks[j].block;
+			disks->list[0] = machine->disks[j];
 		}
 	}
 	if (result == 0 && (!disks->count || disks->list[0] != choice->state))
@@ -73,8 +73,8 @@ static int find_disks(struct machine *machine, const struct machine_snapshot_cho
 	if (choice)
 		return take_chosen(machine, choice, disks, error);
 	for (i = 0; i < machine->disk_count && result == 0; i++)
-		if (!block_info(machine->disks[i].block)->is_readonly)
-			result = add_disk(disks, machine->disks[i].block, error);
+		if (!block_info(machine->disks[i])->is_readonly)
+			result = add_disk(disks, machine->disks[i], error);
 	if (result == 0 && !disks->count)
 		return error_set(error, ENODEV, "No block device can accept snapshots: there is no disk that is "
 						"written to");

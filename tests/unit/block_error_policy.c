@@ -66,10 +66,19 @@ static void failed(void *context, bool is_held)
 		sem_post(&held);
 }
 
+static const struct block *closed;
+
+static void closes(void *context, const struct block *block)
+{
+	assert_ptr_equal(context, &told);
+	closed = block;
+}
+
 static struct block *make_disk(enum block_on_error on_read, enum block_on_error on_write, bool is_watched)
 {
 	const struct block_options options = {.format = "raw", .unlocked = true, .aio = BLOCK_AIO_THREADS};
 	const struct block_error_policy policy = {on_read, on_write};
+	const struct block_failure_watch watch = {failed, closes, &told};
 	struct error error = {""};
 	struct block *block;
 	int fd = memfd_create("disk", MFD_CLOEXEC);
@@ -85,7 +94,7 @@ static struct block *make_disk(enum block_on_error on_read, enum block_on_error 
 	block->node->driver = &faulty;
 	block_set_error_policy(block, &policy);
 	if (is_watched)
-		block_watch_failures(block, failed, &told);
+		block_watch_failures(block, &watch);
 	assert_int_equal(block_start(block, &error), 0);
 	sem_init(&told, 0, 0);
 	sem_init(&held, 0, 0);
@@ -260,6 +269,7 @@ static void test_give_up(void **state)
 	assert_int_equal(block_close(block, NULL), 0);
 	assert_int_equal(value_of(&done), 1);
 	assert_int_equal(last.result, -EIO);
+	assert_ptr_equal(closed, block);
 }
 
 static void test_not_held(void **state)
