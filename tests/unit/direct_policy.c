@@ -56,10 +56,10 @@ static int setup_old(void **state)
 	return 0;
 }
 
-/* Direct from some hundred crossings' time on, whatever its stays are like. */
+/* Direct from a thousand crossings' time on, whatever its stays are like. */
 static void test_new(void **state)
 {
-	assert_in_range(stay(10000, 20 * CROSSING, 10 * CROSSING), 9900, 9950);
+	assert_in_range(stay(10000, 20 * CROSSING, 10 * CROSSING), 9850, 9900);
 	setup(state);
 	assert_int_equal(stay(30, CROSSING, 10 * CROSSING), 0);
 	/* One that computes is seen by the first interrupts. */

@@ -8,9 +8,6 @@
 #include "engine/x86/host/host.h"
 #include "util/zeroes.h"
 
-/* Microseconds. */
-#define CROSSING_US 4
-
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 {
 	struct shadow *shadow = &direct_of(cpu)->shadow;
@@ -103,6 +100,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: entries", counters->entries);
 	visit(context, "direct: stays in ring 3 that were translated, being short",
 	      counters->translated_stays);
+	visit(context, "direct: ns of a crossing", direct->crossing.ticks * 1000000 / direct->tsc_khz);
 	visit(context, "direct: stops for system calls", counters->system_calls);
 	visit(context, "direct: stops for pages that are filled", counters->fills);
 	visit(context, "direct: page faults of the guest's", counters->guest_faults);
@@ -139,7 +137,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: stubs moved away from the guest's memory", counters->moved);
 	visit(context, "direct: entries into 32-bit code", counters->narrow);
 	visit(context, "direct: far transfers between 32-bit and 64-bit code", counters->widths);
-	programs_visit(&direct->book.programs, direct->crossing * 1000 / CROSSING_US, visit, context);
+	programs_visit(&direct->book.programs, direct->tsc_khz, visit, context);
 	if (direct->why_broken)
 		visit(context, "direct: given up, since no stub can be made: error", direct->why_broken);
 }
@@ -176,7 +174,8 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	}
 	process_prepare();
 	direct->cpu = cpu;
-	direct->crossing = (uint64_t)tsc_khz * CROSSING_US / 1000;
+	direct->tsc_khz = tsc_khz;
+	crossing_init(&direct->crossing, tsc_khz);
 	direct->is_always = use != DIRECT_WHERE_IT_PAYS;
 	direct->doubt_ticks = (uint64_t)tsc_khz * 1000;
 	direct->stubs = stubs;

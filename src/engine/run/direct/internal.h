@@ -5,6 +5,7 @@
 #include "engine/run/direct/direct.h"
 #include "engine/run/direct/book.h"
 #include "engine/run/direct/copies.h"
+#include "engine/run/direct/crossing.h"
 #include "engine/run/direct/policy.h"
 #include "engine/run/direct/process.h"
 #include "engine/run/direct/scan.h"
@@ -65,7 +66,8 @@ struct direct {
 	struct book_entry *present; /* of the present stay in ring 3; NULL: there is none */
 	uint64_t stay_began;        /* host TSC */
 	uint64_t entries_before;    /* when it began */
-	uint64_t crossing;          /* ticks of the host's TSC that one takes */
+	struct crossing crossing;
+	uint32_t tsc_khz; /* the host's */
 	bool is_always;             /* whatever it costs */
 	uint64_t doubt_ticks;       /* ... after which a space is compared in any case: a second */
 	const struct direct_process *_Atomic running; /* whom a kick is for */

@@ -1,7 +1,7 @@
 #include "engine/run/direct/policy.h"
 
 /* Crossings: how long an address space is new. */
-#define NEW_MOST 750u
+#define NEW_MOST 1250u
 #define FIRST_WINDOWS 4u
 #define PATIENCE_LEAST 16u
 #define PATIENCE_MOST  4096u

@@ -179,7 +179,7 @@ static bool is_wanted(const struct cpu *cpu)
 static enum turn run_process(struct direct *direct, struct direct_process *process)
 {
 	struct cpu *cpu = direct->cpu;
-	uint64_t began = __builtin_ia32_rdtsc();
+	uint64_t began = __builtin_ia32_rdtsc(), took;
 	int result;
 
 	/* Before it can run: sections that find on record what its commands map stop it then. */
@@ -204,7 +204,9 @@ static enum turn run_process(struct direct *direct, struct direct_process *proce
 	}
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
-	cpu->ticks_elsewhere += __builtin_ia32_rdtsc() - began;
+	took = __builtin_ia32_rdtsc() - began;
+	cpu->ticks_elsewhere += took;
+	crossing_note(&direct->crossing, took);
 	cpu_come_back(cpu);
 	return result == 0 ? TURN_STOPPED : TURN_LOST;
 }
@@ -452,7 +454,7 @@ static bool run_sensitive(struct cpu *cpu)
 
 	direct->counters.sensitive++;
 	if (direct->present && !direct->is_always &&
-	    !policy_visit(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing)) {
+	    !policy_visit(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks)) {
 		direct->counters.holds++;
 		return false;
 	}
@@ -470,7 +472,7 @@ static bool may_cross(struct direct *direct)
 	if (!direct->present || direct->is_always)
 		return true;
 	now = __builtin_ia32_rdtsc();
-	if (policy_cross(&direct->present->policy, now, now - direct->stay_began, direct->crossing))
+	if (policy_cross(&direct->present->policy, now, now - direct->stay_began, direct->crossing.ticks))
 		return true;
 	direct->counters.holds++;
 	return false;
@@ -565,7 +567,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 /* A stay in ring 3 begins. Whether it is to be a direct one. */
 static bool begin_stay(struct direct *direct)
 {
-	direct->present = book_find(&direct->book, direct->cpu, direct->crossing);
+	direct->present = book_find(&direct->book, direct->cpu, direct->crossing.ticks);
 	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
 	return direct->is_always || policy_is_direct(&direct->present->policy, direct->stay_began);
@@ -587,11 +589,11 @@ static void end_stay(struct direct *direct)
 	if (!entry)
 		return;
 	if (direct->stay_began >= entry->policy.held_until)
-		policy_note(&entry->policy, ticks, crossings, direct->crossing,
+		policy_note(&entry->policy, ticks, crossings, direct->crossing.ticks,
 			    is_event ? POLICY_EVENT : POLICY_OTHER);
-	book_note(&direct->book, entry, ticks, crossings, crossings > 0, direct->crossing);
+	book_note(&direct->book, entry, ticks, crossings, crossings > 0, direct->crossing.ticks);
 	if (is_exit(direct->cpu))
-		book_end(&direct->book, entry, direct->crossing);
+		book_end(&direct->book, entry, direct->crossing.ticks);
 	direct->present = NULL;
 }
 
