@@ -24,8 +24,8 @@ static const struct property virtio_properties[] = {
 	{"packed", PROPERTY_BOOL},
 	{"disable-legacy", PROPERTY_TEXT, "on off auto"},
 	{"disable-modern", PROPERTY_BOOL},
-	{"iommu_platform", PROPERTY_BOOL, "off"},
-	{"ats", PROPERTY_BOOL, "off"},
+	{"iommu_platform", PROPERTY_BOOL}, /* there is no IOMMU that it could be about */
+	{"ats", PROPERTY_BOOL},
 	{"aer", PROPERTY_BOOL, "off"},
 	{"indirect_desc", PROPERTY_BOOL, "on"},
 	{"event_idx", PROPERTY_BOOL, "on"},

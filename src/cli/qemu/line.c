@@ -20,6 +20,7 @@
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
+#include "cli/qemu/stand_ins.h"
 #include "cli/qemu/storage.h"
 #include "machine/inspect.h"
 #include "util/log.h"
@@ -159,8 +160,8 @@ static int examine_accel(struct line *line, struct error *error)
 /* Words of a CPU's that say nothing about the CPU here. */
 static bool is_idle_word(const char *word, size_t length)
 {
-	static const char *const words[] = {"migratable=", "l3-cache=", "host-cache-info=", "hv-passthrough",
-					    "hv_passthrough"};
+	static const char *const words[] = {"migratable=", "l3-cache=", "host-cache-info=", "hv-", "hv_",
+					    "vmware-cpuid-freq="};
 	unsigned i;
 
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -172,6 +173,7 @@ static bool is_idle_word(const char *word, size_t length)
 static int examine_cpu_model(struct line *line, struct error *error)
 {
 	const char *model = text(line, "cpu");
+	bool wants_hyperv = false;
 	char *cut, *to;
 	size_t length;
 	int result;
@@ -183,6 +185,7 @@ static int examine_cpu_model(struct line *line, struct error *error)
 		return error_set_errno(error, ENOMEM, "-cpu");
 	for (; *model; model += length + (model[length] == ',')) {
 		length = strcspn(model, ",");
+		wants_hyperv |= strncmp(model, "hv_", 3) == 0 || strncmp(model, "hv-", 3) == 0;
 		if (is_idle_word(model, length))
 			continue;
 		if (to != cut)
@@ -190,6 +193,8 @@ static int examine_cpu_model(struct line *line, struct error *error)
 		memcpy(to, model, length);
 		to += length;
 	}
+	if (wants_hyperv)
+		log_hint("-cpu hv-...: there are no interfaces of Hyper-V's here, and the guest finds none");
 	result = cpu_spec_parse(&line->config.cpu, cut, error);
 	free(cut);
 	if (result < 0)
@@ -311,15 +316,18 @@ static int examine_display(struct line *line, struct error *error)
 	const json_t *one;
 	size_t i;
 
-	if (display && strcmp(display, "none") != 0)
-		return error_set(error, ENOTSUP, "-display %.60s: nothing can show it: use none, and screendump",
+	if (display && !stand_in_of_display(display))
+		return error_set(error, EINVAL, "-display %.60s: there is none of that kind: use none, and screendump",
 				 display);
 	json_array_foreach(line->devices, i, one) {
 		driver = device_driver_find(keyval_text(one, "driver"), NULL);
 		wants_vga = wants_vga && !(driver && driver->role == ROLE_DISPLAY);
 	}
-	if (vga && strcmp(vga, "std") != 0 && strcmp(vga, "none") != 0)
-		return error_set(error, ENOTSUP, "-vga %.60s: use std or none", vga);
+	if (vga) {
+		vga = stand_in_of_vga(vga);
+		if (!vga)
+			return error_set(error, ENOTSUP, "-vga %.60s: use std or none", text(line, "vga"));
+	}
 	if (vga && strcmp(vga, "std") == 0 && line->type->board == BOARD_MICROVM)
 		return error_set(error, ENOTSUP, "-vga std: a microvm has no display");
 	if (vga)
@@ -637,8 +645,11 @@ int line_examine(struct line *line, struct error *error)
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);
-	if (examine_globals(line, error) < 0 || examine_watchdog(line, error) < 0 || examine_panic(line, error) < 0 || examine_type(line, error) < 0 || examine_accel(line, error) < 0 ||
-	    examine_descriptors(line, error) < 0 ||
+	if (examine_globals(line, error) < 0 || examine_watchdog(line, error) < 0 ||
+	    examine_panic(line, error) < 0 || examine_type(line, error) < 0)
+		return -EINVAL;
+	stand_ins_take(line);
+	if (examine_accel(line, error) < 0 || examine_descriptors(line, error) < 0 ||
 	    examine_escape(line, error) < 0 || line_examine_consoles(line, error) < 0)
 		return -EINVAL;
 	if (!line->has_machine)

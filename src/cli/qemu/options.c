@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/folders.h"
+#include "util/log.h"
 
 #define ANY_KEYS NULL
 
@@ -15,6 +16,7 @@ enum option_form {
 	EACH,	/* keys and values, each time apart */
 	NESTED, /* likewise, with keys in keys */
 	HARMLESS_FLAG, HARMLESS, /* without and with a value: taken, and makes no difference */
+	VAIN_FLAG, VAIN, /* taken, with a word (`help`) that nothing comes of it */
 	MISSING_FLAG, MISSING, /* one of QEMU's that is not there; `help` is the way out */
 };
 
@@ -42,6 +44,7 @@ static const struct property machine_properties[] = {
 	{"smm", PROPERTY_TEXT, "off auto"},
 	{"usb", PROPERTY_BOOL},
 	{"vmport", PROPERTY_TEXT, "off auto"},
+	{"pcspk-audiodev", PROPERTY_TEXT},
 	{"x-option-roms", PROPERTY_BOOL, "off", false, "option-roms"},
 	{"auto-kernel-cmdline", PROPERTY_BOOL},
 	{NULL},
@@ -123,6 +126,9 @@ static const struct property chardev_properties[] = {
 	{"rows", PROPERTY_NUMBER},
 	{"width", PROPERTY_NUMBER},
 	{"height", PROPERTY_NUMBER},
+	{"name", PROPERTY_TEXT}, /* of a viewer's */
+	{"clipboard", PROPERTY_BOOL},
+	{"mouse", PROPERTY_BOOL},
 	{NULL},
 };
 
@@ -296,11 +302,10 @@ static const struct property msg_properties[] = {
 static const struct property overcommit_properties[] = {
 	{"mem-lock", PROPERTY_BOOL, "off"}, {"cpu-pm", PROPERTY_BOOL, "off"}, {NULL}};
 
-static const struct property audiodev_properties[] = {
-	{"driver", PROPERTY_TEXT, "none"}, {"id", PROPERTY_TEXT}, {"timer-period", PROPERTY_NUMBER}, {NULL}};
-
 static const struct property global_properties[] = {
 	{"driver", PROPERTY_TEXT}, {"property", PROPERTY_TEXT}, {"value", PROPERTY_TEXT}, {NULL}};
+
+#define NOBODY_LOOKS "nothing shows the display here: a monitor takes pictures of it (screendump)"
 
 static const struct qemu_option {
 	const char *name;
@@ -352,8 +357,8 @@ static const struct qemu_option {
 	{"debugcon", TEXT, NULL, NULL, "WHERE", "what the guest writes to port 0xe9"},
 	{"echr", TEXT, NULL, NULL, "N", "the escape key of shared consoles (1, ^A)"},
 	{"nographic", FLAG, NULL, NULL, NULL, "serial port and monitor on the terminal; ^A h helps"},
-	{"display", TEXT, NULL, NULL, "none", "the display is seen by monitors' screendump alone"},
-	{"vga", TEXT, NULL, NULL, "std|none", "a graphics adapter (std, with firmware)"},
+	{"display", TEXT, NULL, NULL, "none", "the display is seen by monitors' screendump alone, whatever is said here"},
+	{"vga", TEXT, NULL, NULL, "std|none", "a graphics adapter (std, with firmware; for cirrus, qxl, virtio and vmware, too)"},
 
 	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd|file, rng-random, rng-builtin, iothread, secret; or JSON"},
 	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
@@ -393,7 +398,7 @@ static const struct qemu_option {
 	{"k", HARMLESS},
 	{"msg", MERGED, NULL, msg_properties},
 	{"overcommit", MERGED, NULL, overcommit_properties},
-	{"audiodev", EACH, "driver", audiodev_properties},
+	{"audiodev", EACH, "driver", ANY_KEYS},
 	{"trace", HARMLESS},
 	{"d", HARMLESS},
 	{"D", HARMLESS},
@@ -406,17 +411,17 @@ static const struct qemu_option {
 	{"mtdblock", MISSING, .help = "there is no flash memory"},
 	{"dtb", MISSING, .help = "PCs have no device trees"},
 	{"acpitable", MISSING, .help = "tables cannot be added"},
-	{"vnc", MISSING, .help = "nothing shows the display: use -display none"},
-	{"spice", MISSING, .help = "nothing shows the display: use -display none"},
-	{"sdl", MISSING_FLAG, .help = "nothing shows the display: use -display none"},
-	{"curses", MISSING_FLAG, .help = "nothing shows the display: use -nographic"},
-	{"full-screen", MISSING_FLAG, .help = "nothing shows the display: use -display none"},
+	{"vnc", VAIN, .help = NOBODY_LOOKS},
+	{"spice", VAIN, .help = NOBODY_LOOKS},
+	{"sdl", VAIN_FLAG, .help = NOBODY_LOOKS},
+	{"curses", VAIN_FLAG, .help = NOBODY_LOOKS},
+	{"full-screen", VAIN_FLAG, .help = NOBODY_LOOKS},
+	{"soundhw", VAIN, .help = "there is no sound"},
+	{"audio", VAIN, .help = "there is no sound"},
+	{"icount", VAIN, .help = "instructions are not counted, and time is the host's"},
 	{"usb", FLAG, NULL, NULL, NULL, "a USB controller (qemu-xhci)"},
 	{"usbdevice", TEXTS, NULL, NULL, "tablet|mouse|keyboard", "one of these by USB"},
-	{"soundhw", MISSING, .help = "there is no sound"},
-	{"audio", MISSING, .help = "there is no sound"},
 	{"watchdog", MISSING, .help = "use -device i6300esb"},
-	{"icount", MISSING, .help = "instructions are not counted: leave it out"},
 	{"plugin", MISSING, .help = "there are no plug-ins"},
 	{"runas", MISSING, .help = "start it as that user"},
 	{"chroot", MISSING, .help = "leave it out: kvik takes an empty root directory by itself"},
@@ -498,6 +503,16 @@ static int take_keys(json_t *line, const struct qemu_option *option, const char 
 	return json_array_append_new(list_of(line, option->name), values);
 }
 
+/* One that is said to be none is none. What a run records cannot be played. */
+static int take_in_vain(const struct qemu_option *option, const char *value, struct error *error)
+{
+	if (value && strstr(value, "rr=re"))
+		return error_set(error, ENOTSUP, "runs are neither recorded nor replayed");
+	if (!value || strcmp(value, "none") != 0)
+		log_hint("-%s%s%.100s: %s", option->name, value ? " " : "", value ? value : "", option->help);
+	return 0;
+}
+
 static int take(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
 {
 	switch (option->form) {
@@ -514,13 +529,16 @@ static int take(json_t *line, const struct qemu_option *option, const char *valu
 	case NESTED: return take_keys(line, option, value, error);
 	case HARMLESS:
 	case HARMLESS_FLAG: return 0;
+	case VAIN:
+	case VAIN_FLAG: return take_in_vain(option, value, error);
 	default: return error_set(error, ENOTSUP, "%s", option->help);
 	}
 }
 
 static bool takes_value(const struct qemu_option *option)
 {
-	return option->form != FLAG && option->form != HARMLESS_FLAG && option->form != MISSING_FLAG;
+	return option->form != FLAG && option->form != HARMLESS_FLAG && option->form != VAIN_FLAG &&
+	       option->form != MISSING_FLAG;
 }
 
 json_t *options_parse(int count, char **arguments, struct error *error)
@@ -574,6 +592,10 @@ void options_print_help(FILE *file)
 	fputs("Taken, without a difference:\n ", file);
 	for (i = 0; i < OPTIONS; i++)
 		if (!table[i].help)
+			fprintf(file, " -%s", table[i].name);
+	fputs("\nTaken, with a word that nothing comes of it:\n ", file);
+	for (i = 0; i < OPTIONS; i++)
+		if (table[i].form == VAIN_FLAG || table[i].form == VAIN)
 			fprintf(file, " -%s", table[i].name);
 	fputs("\nNot there:\n ", file);
 	for (i = 0; i < OPTIONS; i++)
