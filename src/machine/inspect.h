@@ -161,6 +161,8 @@ void machine_memory_report(const struct machine *machine, unsigned slot, uint32_
  * none. I/O thread. */
 struct tray;
 const struct tray *machine_tray(const struct machine *machine, unsigned disk);
+/* What is about to be put into one: what of it fails is the machine's matter until it is closed. Before tray_insert. */
+void machine_note_medium(struct machine *machine, struct block *block);
 /* Tell observers of trays that have moved, at once. */
 void machine_tell_trays(struct machine *machine);
 

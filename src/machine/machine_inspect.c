@@ -76,6 +76,11 @@ const struct tray *machine_tray(const struct machine *machine, unsigned disk)
 	return board_tray(machine->board, disk);
 }
 
+void machine_note_medium(struct machine *machine, struct block *block)
+{
+	machine_note_disk(machine, block);
+}
+
 void machine_tell_trays(struct machine *machine)
 {
 	board_tell_trays(machine->board);

@@ -191,21 +191,29 @@ int disks_put_on_top(struct hotplug *hotplug, const json_t *arguments, struct er
 
 /* --- what fails --- */
 
+static void tell_failure(struct hotplug *hotplug, const char *device, const char *node, const struct block_failure *failure)
+{
+	monitor_disk_failed(hotplug->monitor, device, node, failure->is_read, block_on_error_name(failure->action),
+			    failure->error == ENOSPC, strerror(failure->error));
+}
+
 void disks_failed(void *context, const struct block *block, const struct block_failure *failure)
 {
 	struct hotplug *hotplug = context;
-	const struct drives *drives = &hotplug->line->drives;
+	const struct line *line = hotplug->line;
 	const struct drive *drive;
 	unsigned i;
 
-	for (i = 0; i < drives->count; i++) {
-		drive = &drives->list[i];
+	for (i = 0; i < line->drives.count; i++) {
+		drive = &line->drives.list[i];
 		if (drive->block == block)
-			monitor_disk_failed(hotplug->monitor, drive->is_node ? "" : drive->name,
-					    *drive->node_name ? drive->node_name : drive->name, failure->is_read,
-					    block_on_error_name(failure->action), failure->error == ENOSPC,
-					    strerror(failure->error));
+			tell_failure(hotplug, drive->is_node ? "" : drive->name,
+				     *drive->node_name ? drive->node_name : drive->name, failure);
 	}
+	/* A file that a monitor has put into a drive is a node of the drive's. */
+	for (i = 0; i < line->cd_drive_count; i++)
+		if (line->cd_drives[i].own.block == block)
+			tell_failure(hotplug, line->cd_drives[i].name, line->cd_drives[i].own.name, failure);
 }
 
 /* --- what was done --- */

@@ -409,10 +409,9 @@ int drive_open(struct drives *drives, struct drive *drive, const json_t *device,
 		return error_set(error, EINVAL, "file=FILE is needed");
 	result = drive->is_node ? find_node(drives, &source, drive->options, error)
 				: find_drive(&source, drive->options, error);
-	if (result == 0)
-		result = on_error_read(drive->is_node ? NULL : drive->options, device, is_cdrom, &policy, error);
 	if (result < 0)
 		return result;
+	policy = on_error_read(drive->is_node ? NULL : drive->options, device);
 	if (serial)
 		source.block.serial = serial;
 	if (source.block.serial && strlen(source.block.serial) > BLOCK_SERIAL_MAX)
@@ -680,12 +679,12 @@ static void describe_limits(json_t *inserted, const struct drive *drive)
 	json_object_set_new(inserted, "group", json_string(drive->group));
 }
 
-static const char *io_status(const struct block *block)
+const char *drive_io_status(const struct drive *drive)
 {
 	static const char *const names[] = {
 		[BLOCK_HEALTHY] = "ok", [BLOCK_HAS_FAILED] = "failed", [BLOCK_IS_FULL] = "nospace"};
 
-	return names[block_health(block)];
+	return names[drive->block ? block_health(drive->block) : BLOCK_HEALTHY];
 }
 
 static void describe_bitmaps(json_t *inserted, const struct block *block)
@@ -732,7 +731,7 @@ json_t *drives_describe(const struct drives *drives)
 			continue;
 		one = json_pack("{s:s,s:s,s:b,s:b,s:s,s:o}", "device",
 				drives->list[i].is_node ? "" : drives->list[i].name, "type", "unknown",
-				"removable", 0, "locked", 0, "io-status", io_status(drives->list[i].block), "inserted",
+				"removable", 0, "locked", 0, "io-status", drive_io_status(&drives->list[i]), "inserted",
 				drive_describe_inserted(&drives->list[i]));
 		if (drives->list[i].device[0])
 			json_object_set_new(one, "qdev", json_string(drives->list[i].device));

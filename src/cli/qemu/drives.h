@@ -77,5 +77,6 @@ json_t *drives_describe(const struct drives *drives);
 json_t *drives_describe_nodes(const struct drives *drives);
 /* Both are without CD-ROM drives, whose media change (media.h): of one medium's, while it is open. */
 json_t *drive_describe_inserted(const struct drive *drive);
+const char *drive_io_status(const struct drive *drive);
 
 #endif

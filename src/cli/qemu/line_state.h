@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "block/error_policy.h"
 #include "cli/code_cache_file.h"
 #include "cli/qemu/chardevs.h"
 #include "cli/qemu/drives.h"
@@ -21,6 +22,7 @@ struct line_drive {
 	char name[64];	 /* of the -drive that it was made for, which is the drive's from then on; "": none */
 	char inside[64]; /* the -drive or node that is in it; "": none, or `own` */
 	struct drive own; /* a file that a monitor has put in; its block NULL: none */
+	struct block_error_policy on_error; /* of whatever is in it */
 };
 
 struct line {

@@ -5,7 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "block/error_policy.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/on_error.h"
 #include "device/storage/tray.h"
 
 void media_add_drive(struct line *line, unsigned disk, const json_t *device, const struct drive *inside)
@@ -13,7 +15,8 @@ void media_add_drive(struct line *line, unsigned disk, const json_t *device, con
 	struct line_drive *drive = &line->cd_drives[line->cd_drive_count++];
 	const char *id = keyval_text(device, "id");
 
-	*drive = (struct line_drive){.disk = disk};
+	*drive = (struct line_drive){
+		.disk = disk, .on_error = on_error_read(inside && !inside->is_node ? inside->options : NULL, device)};
 	snprintf(drive->id, sizeof(drive->id), "%s", id ? id : "");
 	if (inside && !inside->is_node)
 		memcpy(drive->name, inside->name, sizeof(drive->name));
@@ -86,6 +89,15 @@ static void take_out(struct hotplug *hotplug, struct line_drive *drive, const st
 		taken->block = NULL; /* the -drive stays this one's */
 	*drive->inside = 0;
 	tray_empty(tray);
+}
+
+/* The medium is the tray's from now on, or closed. 0, or -errno and `error`. */
+static int put_in(struct hotplug *hotplug, const struct line_drive *drive, const struct tray *tray, struct block *block,
+		  struct error *error)
+{
+	block_set_error_policy(block, &drive->on_error);
+	machine_note_medium(hotplug->machine, block);
+	return tray_insert(tray, block, error);
 }
 
 static bool wants_force(const json_t *arguments)
@@ -191,7 +203,7 @@ int media_insert(struct hotplug *hotplug, const json_t *arguments, struct error 
 	result = drive_open(&hotplug->line->drives, node, device, true, &block, error);
 	json_decref(device);
 	if (result == 0)
-		result = tray_insert(tray, block, error);
+		result = put_in(hotplug, drive, tray, block, error);
 	if (result < 0)
 		drive_release(&hotplug->line->drives, node);
 	else
@@ -235,7 +247,7 @@ int media_change(struct hotplug *hotplug, const json_t *arguments, struct error 
 		return result;
 	}
 	take_out(hotplug, drive, tray);
-	result = tray_insert(tray, block, error);
+	result = put_in(hotplug, drive, tray, block, error);
 	if (result == 0) {
 		drive->own = (struct drive){.block = block, .is_cdrom = true};
 		snprintf(drive->own.name, sizeof(drive->own.name), "#block%u", hotplug->line->media_count++);
@@ -269,7 +281,7 @@ void media_describe(const struct line *line, const struct machine *machine, json
 		struct tray_state state = tray ? tray_look(tray) : (struct tray_state){false};
 		json_t *one = json_pack("{s:s,s:s,s:b,s:b,s:b,s:s}", "device", drive.name, "type", "unknown",
 					"removable", 1, "locked", state.is_locked, "tray_open", state.is_open,
-					"io-status", "ok");
+					"io-status", medium ? drive_io_status(medium) : "ok");
 
 		if (*drive.id)
 			json_object_set_new(one, "qdev", json_string(drive.id));

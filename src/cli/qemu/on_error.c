@@ -1,6 +1,5 @@
 #include "cli/qemu/on_error.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "cli/qemu/keyval.h"
@@ -27,17 +26,11 @@ static void take(const json_t *options, struct block_error_policy *policy)
 		block_on_error_parse(on_write, &policy->on_write);
 }
 
-int on_error_read(const json_t *drive, const json_t *device, bool is_cdrom, struct block_error_policy *policy,
-		  struct error *error)
+struct block_error_policy on_error_read(const json_t *drive, const json_t *device)
 {
-	*policy = first_policy(device);
-	take(drive, policy);
-	take(device, policy);
-	if (!is_cdrom)
-		return 0;
-	if (policy->on_read == BLOCK_ON_ERROR_STOP || policy->on_read == BLOCK_ON_ERROR_ENOSPC)
-		return error_set(error, ENOTSUP, "rerror=%s of a CD-ROM drive is not there: use report or ignore",
-				 block_on_error_name(policy->on_read));
-	policy->on_write = BLOCK_ON_ERROR_REPORT;
-	return 0;
+	struct block_error_policy policy = first_policy(device);
+
+	take(drive, &policy);
+	take(device, &policy);
+	return policy;
 }

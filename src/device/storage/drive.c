@@ -12,6 +12,7 @@ int drive_init(struct storage_drive *drive, const struct drive_config *config, s
 
 	*drive = (struct storage_drive){.is_present = config->is_present,
 					.is_cdrom = config->is_cdrom,
+					.unpinned = PTHREAD_COND_INITIALIZER,
 					.moved = config->moved,
 					.moved_context = config->moved_context};
 	if (!config->is_present)
@@ -45,6 +46,28 @@ void drive_reset(struct storage_drive *drive)
 	if (drive->is_open)
 		drive_set_open(drive, false);
 	drive->is_locked = drive->has_changed = false;
+}
+
+struct block *drive_pin(struct storage_drive *drive)
+{
+	drive->is_pinned = drive->block != NULL;
+	return drive->block;
+}
+
+void drive_unpin(struct storage_drive *drive)
+{
+	drive->is_pinned = false;
+	pthread_cond_broadcast(&drive->unpinned);
+}
+
+struct block *drive_take_out(struct storage_drive *drive, pthread_mutex_t *lock)
+{
+	struct block *block = drive->block;
+
+	drive->block = NULL;
+	while (drive->is_pinned)
+		pthread_cond_wait(&drive->unpinned, lock);
+	return block;
 }
 
 uint64_t drive_size(const struct storage_drive *drive)

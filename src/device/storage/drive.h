@@ -7,6 +7,7 @@
 #ifndef KVIK_DEVICE_STORAGE_DRIVE_H
 #define KVIK_DEVICE_STORAGE_DRIVE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,8 @@ struct storage_drive {
 	/* Of a drive with a tray: */
 	bool is_open, is_locked;
 	bool has_changed; /* another medium, or none: the guest has not been told yet */
+	bool is_pinned; /* the medium stays open (drive_pin) */
+	pthread_cond_t unpinned;
 	void (*moved)(void *context); /* as in its configuration */
 	void *moved_context;
 };
@@ -56,6 +59,13 @@ static inline struct block *drive_medium(const struct storage_drive *drive)
 {
 	return drive->is_open ? NULL : drive->block;
 }
+
+/* The medium, which stays open until drive_unpin whatever becomes of the tray, for who does something with it without the
+ * lock; one at a time. NULL: there is none, and nothing to be unpinned. Both with the lock. */
+struct block *drive_pin(struct storage_drive *drive);
+void drive_unpin(struct storage_drive *drive);
+/* Take it out: be without it, and wait until nobody has it pinned. What was in it is the caller's. `lock` is held. */
+struct block *drive_take_out(struct storage_drive *drive, pthread_mutex_t *lock);
 
 /* Bytes of the medium; 0: none. */
 uint64_t drive_size(const struct storage_drive *drive);

@@ -58,8 +58,7 @@ void tray_empty(const struct tray *tray)
 	struct error error;
 
 	pthread_mutex_lock(tray->lock);
-	block = tray->unit->drive->block;
-	tray->unit->drive->block = NULL;
+	block = drive_take_out(tray->unit->drive, tray->lock);
 	pthread_mutex_unlock(tray->lock);
 	/* Nobody begins anything on it now. What was begun ends under the controller's lock. */
 	if (block_close(block, &error) < 0)

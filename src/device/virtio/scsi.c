@@ -34,6 +34,7 @@ struct scsi_target {
 	struct storage_drive drive;
 	struct scsi_unit unit;
 	struct adapter *adapter;
+	struct block *giving_up; /* what is pinned for a reset; its thread's */
 };
 
 struct adapter {
@@ -398,27 +399,34 @@ static void reset(struct virtio_device *virtio)
 	}
 }
 
-/* Nothing is held of media that come and go. */
-static void call_disks(struct virtio_device *virtio, void (*function)(struct block *block))
-{
-	const struct storage_drive *drive;
-	unsigned i;
-
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
-		drive = &adapter_of(virtio)->targets[i].drive;
-		if (drive->is_present && !drive->is_cdrom)
-			function(drive->block);
-	}
-}
-
+/* Media come and go meanwhile: those that give up are pinned from the one to the other. */
 static void give_up(struct virtio_device *virtio)
 {
-	call_disks(virtio, block_give_up);
+	struct adapter *adapter = adapter_of(virtio);
+	unsigned i;
+
+	pthread_mutex_lock(&virtio->lock);
+	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
+		adapter->targets[i].giving_up = drive_pin(&adapter->targets[i].drive);
+	pthread_mutex_unlock(&virtio->lock);
+	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
+		if (adapter->targets[i].giving_up)
+			block_give_up(adapter->targets[i].giving_up);
 }
 
 static void keep(struct virtio_device *virtio)
 {
-	call_disks(virtio, block_keep);
+	struct adapter *adapter = adapter_of(virtio);
+	unsigned i;
+
+	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
+		if (adapter->targets[i].giving_up)
+			block_keep(adapter->targets[i].giving_up);
+	pthread_mutex_lock(&virtio->lock);
+	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
+		if (adapter->targets[i].giving_up)
+			drive_unpin(&adapter->targets[i].drive);
+	pthread_mutex_unlock(&virtio->lock);
 }
 
 /* The device is held: what is under way are commands that have failed and wait, and what waits for them. */

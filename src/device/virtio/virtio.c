@@ -57,6 +57,7 @@ struct virtio_device *virtio_device_create(size_t size, const struct virtio_kind
 	virtio->features = features | host->ring_features | 1ull << VIRTIO_F_VERSION_1;
 	virtio->config_bytes = config_bytes;
 	virtio->is_held = true;
+	pthread_mutex_init(&virtio->resets, NULL);
 	pthread_mutex_init(&virtio->lock, NULL);
 	pthread_cond_init(&virtio->idle, NULL);
 	virtio->held = (struct block_held){.lock = &virtio->lock, .changed = &virtio->idle};
@@ -95,6 +96,7 @@ void virtio_destroy(struct virtio_device *virtio)
 	free(virtio->queues);
 	pthread_cond_destroy(&virtio->idle);
 	pthread_mutex_destroy(&virtio->lock);
+	pthread_mutex_destroy(&virtio->resets);
 	free(virtio);
 }
 
@@ -228,6 +230,7 @@ static void wait_until_idle(struct virtio_device *virtio)
  */
 static void quiesce_and_lock(struct virtio_device *virtio)
 {
+	pthread_mutex_lock(&virtio->resets);
 	if (virtio->kind->give_up)
 		virtio->kind->give_up(virtio);
 	pthread_mutex_lock(&virtio->lock);
@@ -242,6 +245,7 @@ static void unlock_quiesced(struct virtio_device *virtio)
 	pthread_mutex_unlock(&virtio->lock);
 	if (virtio->kind->keep)
 		virtio->kind->keep(virtio);
+	pthread_mutex_unlock(&virtio->resets);
 }
 
 void virtio_hold(struct virtio_device *virtio)

@@ -12,7 +12,7 @@
  *
  * A new device is held (virtio_hold) until the machine runs.
  *
- * Locks: the device's lock, then its PCI function's.
+ * Locks: that of resets, the device's lock, its PCI function's.
  */
 #ifndef KVIK_DEVICE_VIRTIO_VIRTIO_H
 #define KVIK_DEVICE_VIRTIO_VIRTIO_H
@@ -77,6 +77,7 @@ struct virtio_queue {
 
 struct virtio_device {
 	const struct virtio_kind *kind;
+	pthread_mutex_t resets; /* one at a time; before `lock` */
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t idle;  /* nothing is under way any more */
 	uint64_t driver_features;
