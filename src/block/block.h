@@ -90,7 +90,8 @@ int block_cache_parse(const char *text, enum block_cache *cache);
 /*
  * Open an image with all files below it. `path` names the image, also in messages; backing files
  * are relative to its folder. Both may be exports of NBD servers (nbd://HOST[:PORT]/EXPORT,
- * nbd+unix:///EXPORT?socket=PATH), to which a connection is made. The options' strings are copied. 0 and `block`, which block_close ends; or -errno and `error`: no file, no permission, damaged or unknown format, -EAGAIN when
+ * nbd+unix:///EXPORT?socket=PATH), to which a connection is made; the image may be a folder of the host's, fat:rw:FOLDER,
+ * of which a copy is made in memory. The options' strings are copied. 0 and `block`, which block_close ends; or -errno and `error`: no file, no permission, damaged or unknown format, -EAGAIN when
  * another program holds the image.
  */
 int block_open(const char *path, const struct block_options *options, struct block **block,
@@ -105,6 +106,8 @@ int block_open_fd(int fd, const char *path, const struct block_options *options,
  */
 char *block_export_name(const char *socket, const char *host, const char *port, const char *export_name);
 
+/* Whether a path is the name of a folder as a disk. */
+bool block_names_folder(const char *path);
 /* Whether a path is the name of an export, right or wrong. */
 bool block_names_export(const char *path);
 /* A connection to its server, for block_open_fd in a process that can make none: a descriptor, or -errno and `error`. */

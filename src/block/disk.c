@@ -9,6 +9,7 @@
 #include "block/chain.h"
 #include "block/dirty_marks.h"
 #include "block/disk.h"
+#include "block/fat/folder.h"
 #include "block/nbd/name.h"
 #include "block/nbd/nbd.h"
 #include "util/log.h"
@@ -254,10 +255,27 @@ fail:
 	return result;
 }
 
+/* In memory, whatever is said of the host's cache. */
+static int open_folder(const char *path, const struct block_options *options, struct block **block, struct error *error)
+{
+	struct block_options own = *options;
+	int result, fd = fat_folder_open(path, error);
+
+	if (fd < 0)
+		return fd;
+	own.format = "raw";
+	own.cache = BLOCK_CACHE_WRITEBACK;
+	own.aio = BLOCK_AIO_THREADS;
+	result = open_disk(path, fd, &own, block, error);
+	close(fd);
+	return result;
+}
+
 int block_open(const char *path, const struct block_options *options, struct block **block,
 	       struct error *error)
 {
-	return open_disk(path, -1, options, block, error);
+	return fat_folder_is_named(path) ? open_folder(path, options, block, error)
+					 : open_disk(path, -1, options, block, error);
 }
 
 int block_open_fd(int fd, const char *path, const struct block_options *options,
@@ -266,6 +284,11 @@ int block_open_fd(int fd, const char *path, const struct block_options *options,
 	if (fd < 0)
 		return error_set_errno(error, EBADF, "%s", path);
 	return open_disk(path, fd, options, block, error);
+}
+
+bool block_names_folder(const char *path)
+{
+	return fat_folder_is_named(path);
 }
 
 bool block_names_export(const char *path)

@@ -13,6 +13,7 @@
 #include "cli/qemu/exports.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/on_error.h"
+#include "util/log.h"
 
 /* What may be said of a node, by its driver. */
 static const struct property file_properties[] = {
@@ -377,6 +378,8 @@ static int open_source(const struct drives *drives, const struct source *source,
 		options.aio = BLOCK_AIO_THREADS;
 		return block_open_fd(source->fd_plus_1 - 1, source->path, &options, block, error);
 	}
+	if (block_names_folder(source->path))
+		log_hint("%s is a copy of the folder: what the guest writes there is lost at the end", source->path);
 	fd = fdsets_open(drives->fdsets, source->path, source->block.readonly ? O_RDONLY : O_RDWR,
 				     error);
 

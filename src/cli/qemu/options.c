@@ -330,7 +330,7 @@ static const struct qemu_option {
 	{"bios", TEXT, NULL, NULL, "FILE", "who boots the disks without -kernel (SeaBIOS as it is installed)"},
 	{"pflash", TEXTS, NULL, NULL, "FILE", "UEFI's code, and again: its variables, as -drive if=pflash"},
 
-	{"drive", EACH, NULL, drive_properties, "file=FILE[,if=ide|scsi|virtio|none|pflash][,media=cdrom][,format=F][,id=ID]...", "a disk, or one for -device"},
+	{"drive", EACH, NULL, drive_properties, "file=FILE[,if=ide|scsi|virtio|none|pflash][,media=cdrom][,format=F][,id=ID]...", "a disk, or one for -device; fat:rw:FOLDER: a disk with what a folder has"},
 	{"hda", TEXT, NULL, NULL, "FILE", "a disk by IDE (by AHCI on q35), and so on: as -drive file=FILE,index=0"},
 	{"hdb", TEXT, NULL, NULL, "FILE", "likewise"},
 	{"hdc", TEXT, NULL, NULL, "FILE", "likewise"},
