@@ -233,8 +233,6 @@ struct block_held {
 	pthread_cond_t *changed; /* signalled when there is one more */
 	unsigned count;
 };
-/* Of a device that cannot be saved with them. */
-#define BLOCK_HELD_COMPLAINT "its disk has failed, and holds commands that cannot be saved: let the machine go on (cont), or reset it"
 
 /*
  * A request: owned by the submitter, and left alone by it from block_submit until `complete` is

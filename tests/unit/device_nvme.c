@@ -270,6 +270,69 @@ static void test_saved(void **state)
 	fd = own;
 }
 
+/* Load the controller's own state, with commands that have failed and wait. Whether it was taken. */
+static bool load_with(uint32_t count, uint16_t sq, const struct entry *entry)
+{
+	struct state_stream saved, state;
+	struct error error;
+	const void *bytes;
+	size_t size;
+	bool is_good;
+	uint32_t i;
+
+	nvme_device_ops.hold(nvme);
+	state_save_begin(&saved);
+	state_section_begin(&saved, "nvme", nvme_device_ops.version);
+	nvme_device_ops.save(nvme, &saved);
+	/* The last field, of a tag and 4 bytes, says that there are none. */
+	saved.at -= 5;
+	state_u32(&saved, "commands", &count);
+	for (i = 0; i < count && i < ENTRIES; i++) {
+		struct entry one = *entry;
+
+		state_u16(&saved, "command's sq", &sq);
+		state_bytes(&saved, "command", &one, sizeof(one));
+	}
+	state_section_end(&saved);
+	assert_int_equal(state_saved(&saved, &bytes, &size, &error), 0);
+	state_load_begin(&state, bytes, size);
+	state_section_begin(&state, "nvme", nvme_device_ops.version);
+	nvme_device_ops.load(nvme, &state);
+	is_good = !state.has_failed;
+	state_section_end(&state);
+	state_end(&saved);
+	nvme_device_ops.release(nvme);
+	return is_good;
+}
+
+static void test_saved_commands(void **state)
+{
+	const struct entry read = {.opcode = 2, .id = 77, .namespace = 1, .prp1 = DATA, .dw = {7, 0, 0}};
+	const struct entry wrong = {.opcode = 2, .id = 78, .namespace = 1, .prp1 = 3, .dw = {7, 0, 0}};
+	unsigned i;
+
+	(void)state;
+	create_queues();
+	/* They begin anew, as often as there is room for their ends. */
+	assert_true(load_with(1, 1, &read));
+	assert_int_equal(take(1, 77, NULL), 0);
+	assert_true(load_with(1, 1, &wrong));
+	assert_int_not_equal(take(1, 78, NULL), 0);
+	assert_true(load_with(ENTRIES - 1, 1, &read));
+	for (i = 0; i < ENTRIES - 1; i++)
+		assert_int_equal(take(1, 77, NULL), 0);
+	assert_false(load_with(ENTRIES, 1, &read));
+	assert_false(load_with(UINT32_MAX, 1, &read));
+	/* Of the admin queue, of one that was not made, of one that cannot be. */
+	assert_false(load_with(1, 0, &read));
+	assert_false(load_with(1, 2, &read));
+	assert_false(load_with(1, UINT16_MAX, &read));
+	assert_int_equal(io(read), 0);
+	/* A reset before they have begun. */
+	assert_true(load_with(1, 1, &read));
+	nvme_device_ops.reset(nvme);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +340,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_io, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_saved, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_saved_commands, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

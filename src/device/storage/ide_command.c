@@ -47,7 +47,7 @@ void ide_reset_channel(struct ide_channel *channel, bool is_hard)
 		ata_drive_reset(&channel->drives[i], is_hard);
 	channel->selects_1 = false;
 	channel->phase = PHASE_IDLE;
-	channel->wants_reset = channel->is_packet = false;
+	channel->wants_reset = channel->is_packet = channel->begins_anew = false;
 	channel->at = channel->end = channel->filled = 0;
 	channel->left = 0;
 	channel->master_command &= ~MASTER_START;
@@ -307,7 +307,6 @@ void ide_run_dma(struct ide_channel *channel)
 		prepare(channel, is_read ? BLOCK_READ : BLOCK_WRITE, channel->medium_at,
 			size < gather.size_bytes ? size : gather.size_bytes);
 		channel->transfer.gather = gather;
-		channel->left = 0;
 		start_medium(channel);
 	}
 }
@@ -435,6 +434,27 @@ void ide_begin_command(struct ide_channel *channel, uint8_t command)
 			want_block(channel, false);
 		break;
 	default: abort_command(channel); break;
+	}
+}
+
+void ide_begin_anew(struct ide_channel *channel)
+{
+	const struct ata_task *task = &channel->task;
+
+	channel->phase = PHASE_IDLE;
+	if (channel->wants_reset) {
+		/* It would have come after that. */
+		if (!(channel->control & CONTROL_RESET))
+			ide_reset_channel(channel, false);
+	} else if (task->is_dma) {
+		ide_run_dma(channel);
+	} else if (!channel->is_packet && task->work == ATA_FLUSH) {
+		prepare(channel, BLOCK_FLUSH, 0, 0);
+		start_medium(channel);
+	} else if (channel->is_packet || task->work == ATA_READ) {
+		read_medium(channel);
+	} else {
+		ide_block_filled(channel);
 	}
 }
 

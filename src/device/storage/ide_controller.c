@@ -28,6 +28,9 @@ enum { PORT_DATA, PORT_ERROR, PORT_COUNT, PORT_LOW, PORT_MID, PORT_HIGH, PORT_DE
 #define MASTER_TABLE   4
 #define MASTER_PORTS   8
 
+/* The version of the saved state from which on it has work of the medium's. */
+#define STATE_WORK 2
+
 /* --- registers --- */
 
 static void write_pair(uint8_t *first, uint8_t *second, uint8_t value)
@@ -307,6 +310,24 @@ static void ide_hold(void *device)
 	pthread_mutex_unlock(&ide->lock);
 }
 
+/* What was loaded begins when the machine does. */
+static void ide_release(void *device)
+{
+	struct ide *ide = device;
+	struct ide_channel *channel;
+	unsigned i;
+
+	pthread_mutex_lock(&ide->lock);
+	for (i = 0; i < IDE_CHANNELS; i++) {
+		channel = &ide->channels[i];
+		if (!channel->begins_anew)
+			continue;
+		channel->begins_anew = false;
+		ide_begin_anew(channel);
+	}
+	pthread_mutex_unlock(&ide->lock);
+}
+
 struct channel_state {
 	struct ata_drive_state drives[IDE_CHANNEL_DRIVES];
 	struct ide_channel copy; /* but for its pointers */
@@ -337,6 +358,30 @@ static void transfer_task(struct ide_channel *copy, struct state_stream *state)
 	state_bytes(state, "packet data", packet->data, sizeof(packet->data));
 }
 
+static bool waits_for_dma(const struct ide_channel *channel)
+{
+	const struct ata_task *task = &channel->task;
+
+	return channel->is_packet ? channel->packet.work == SCSI_READ || channel->packet.work == SCSI_DATA_IN
+				  : task->work == ATA_READ || task->work == ATA_WRITE ||
+					    (task->work == ATA_TRIM && channel->left <= BUFFER_BYTES);
+}
+
+/* Whether the medium can have had some of the command to do. */
+static bool has_work(const struct ide_channel *channel)
+{
+	const struct ata_task *task = &channel->task;
+
+	if (task->is_dma)
+		return channel->left && waits_for_dma(channel) && (!channel->is_packet || channel->packet.work == SCSI_READ);
+	if (channel->is_packet ? channel->packet.work == SCSI_READ : task->work == ATA_READ)
+		return channel->left && task->block_bytes >= 2;
+	if (channel->is_packet)
+		return false;
+	return task->work == ATA_FLUSH || (task->work == ATA_WRITE && task->block_bytes >= 2 && channel->filled &&
+					   channel->filled <= channel->left);
+}
+
 /* What a phase may be in: a state that no guest could have brought about is refused. */
 static bool is_possible(const struct ide_channel *channel)
 {
@@ -344,18 +389,14 @@ static bool is_possible(const struct ide_channel *channel)
 
 	switch (channel->phase) {
 	case PHASE_IDLE: return true;
+	case PHASE_BUSY: return has_work(channel);
 	case PHASE_TO_GUEST: return channel->at < channel->end && task->block_bytes >= 2;
 	case PHASE_FROM_GUEST:
 		return channel->at < channel->end && channel->end == channel->filled &&
 		       task->block_bytes >= 2 &&
 		       channel->filled <= (channel->is_packet ? SCSI_DATA_MAX : channel->left);
 	case PHASE_PACKET: return channel->is_packet && channel->end == PACKET_BYTES && channel->at < PACKET_BYTES;
-	case PHASE_DMA:
-		return channel->is_packet
-			       ? channel->packet.work == SCSI_READ ||
-					 channel->packet.work == SCSI_DATA_IN
-			       : task->work == ATA_READ || task->work == ATA_WRITE ||
-					 (task->work == ATA_TRIM && channel->left <= BUFFER_BYTES);
+	case PHASE_DMA: return waits_for_dma(channel);
 	default: return false;
 	}
 }
@@ -378,6 +419,9 @@ static void transfer_channel(struct ide_channel *channel, struct channel_state *
 	state_bool(state, "interrupt", &copy->wants_interrupt);
 	state_u8(state, "phase", &phase);
 	copy->phase = phase;
+	if (state->version >= STATE_WORK)
+		state_bool(state, "wants reset", &copy->wants_reset);
+	state_check(state, "phase", phase != PHASE_BUSY || state->version >= STATE_WORK);
 	state_bool(state, "is packet", &copy->is_packet);
 	transfer_task(copy, state);
 	state_u64(state, "left", &copy->left);
@@ -412,7 +456,8 @@ static void restore_channel(struct ide_channel *channel, const struct channel_st
 	channel->wants_interrupt = copy->wants_interrupt;
 	channel->phase = copy->phase;
 	channel->is_packet = copy->is_packet;
-	channel->wants_reset = false;
+	channel->wants_reset = copy->wants_reset;
+	channel->begins_anew = copy->phase == PHASE_BUSY;
 	channel->task = copy->task;
 	channel->packet = copy->packet;
 	channel->left = copy->left;
@@ -434,8 +479,6 @@ static void transfer_all(struct ide *ide, struct pci_function_state *saved,
 
 	pci_function_transfer(&ide->function, saved, state);
 	pthread_mutex_lock(&ide->lock);
-	if (!state->is_loading && ide->held.count)
-		state_fail(state, BLOCK_HELD_COMPLAINT);
 	for (i = 0; i < IDE_CHANNELS; i++)
 		transfer_channel(&ide->channels[i], &loaded[i], state);
 	pthread_mutex_unlock(&ide->lock);
@@ -486,11 +529,12 @@ static void ide_destroy(void *device)
 }
 
 const struct device_ops ide_device_ops = {
-	.version = 1,
+	.version = STATE_WORK,
 	.reset = ide_reset,
 	.save = ide_save,
 	.load = ide_save,
 	.hold = ide_hold,
+	.release = ide_release,
 	.destroy = ide_destroy,
 };
 

@@ -26,7 +26,7 @@
 
 enum phase {
 	PHASE_IDLE,
-	PHASE_BUSY,	/* the medium works; never saved */
+	PHASE_BUSY,	/* the medium works; saved only of what has failed and waits */
 	PHASE_TO_GUEST, /* the guest reads [at, end) of the buffer */
 	PHASE_FROM_GUEST,
 	PHASE_PACKET, /* the guest writes a command packet */
@@ -44,6 +44,7 @@ struct ide_channel {
 	enum phase phase;
 	bool is_packet;	    /* the command is a packet's */
 	bool wants_reset;   /* when the medium has ended its work */
+	bool begins_anew;   /* its work was loaded (PHASE_BUSY), and begins when the machine does */
 	struct ata_task task;
 	struct scsi_task packet;
 	uint64_t left;	    /* bytes of the command that are not in, or through, the buffer yet */
@@ -80,6 +81,8 @@ void ide_begin_command(struct ide_channel *channel, uint8_t command); /* of the 
 /* The guest has read, or written, all of the buffer. */
 void ide_block_taken(struct ide_channel *channel);
 void ide_block_filled(struct ide_channel *channel);
+/* Have the medium do what it did when the command was saved: of a transfer all from the last block on. In PHASE_BUSY. */
+void ide_begin_anew(struct ide_channel *channel);
 /* The bus master was started in PHASE_DMA. */
 void ide_run_dma(struct ide_channel *channel);
 

@@ -30,6 +30,9 @@
 #define PBA_OFFSET     0x3000
 #define DOORBELL_BYTES (NVME_QUEUES * 8)
 
+/* The version of the saved state from which on it has commands that wait. */
+#define STATE_COMMANDS 2
+
 /* Entries in a queue, contiguous queues, 7.5 seconds to get ready, the NVM command set. */
 #define CAP_VALUE ((uint64_t)(NVME_ENTRIES_MAX - 1) | 1ull << 16 | 0xfull << 24 | 1ull << 37)
 
@@ -65,13 +68,11 @@ static bool take(struct nvme *nvme, unsigned index)
 		nvme_fail(nvme);
 		return false;
 	}
-	command->nvme = nvme;
-	command->epoch = nvme->epoch;
 	command->sq = index;
 	sq->head = (sq->head + 1) % sq->size;
 	sq->under_way++;
 	nvme->cq[sq->cq].under_way++;
-	nvme->under_way++;
+	nvme_add(nvme, command);
 	if (index)
 		nvme_io_begin(command);
 	else
@@ -88,15 +89,6 @@ static void work(struct nvme *nvme)
 	while (found)
 		for (found = false, i = 0; i < NVME_QUEUES; i++)
 			found |= take(nvme, i);
-}
-
-static void doorbell_rang(void *context)
-{
-	struct nvme *nvme = context;
-
-	pthread_mutex_lock(&nvme->lock);
-	work(nvme);
-	pthread_mutex_unlock(&nvme->lock);
 }
 
 /* --- registers --- */
@@ -273,6 +265,21 @@ static const struct mmio_ops register_ops = {register_read, register_write};
 
 /* --- life --- */
 
+static void doorbell_rang(void *context)
+{
+	struct nvme *nvme = context;
+
+	pthread_mutex_lock(&nvme->lock);
+	if (!nvme->is_held && nvme->flushes_anew) {
+		nvme->flushes_anew = false;
+		shut_down(nvme);
+	}
+	if (may_begin(nvme))
+		nvme_begin_anew(nvme);
+	work(nvme);
+	pthread_mutex_unlock(&nvme->lock);
+}
+
 static void nvme_reset(void *device)
 {
 	struct nvme *nvme = device;
@@ -367,11 +374,13 @@ static void save_or_load(void *device, struct state_stream *state)
 	state_u64(state, "capacity", &capacity);
 	state_check(state, "capacity", capacity == size);
 	pthread_mutex_lock(&nvme->lock);
-	if (!state->is_loading && nvme->held.count)
-		state_fail(state, BLOCK_HELD_COMPLAINT);
-	if (!state->is_loading)
+	if (!state->is_loading) {
 		memcpy(copy, nvme, sizeof(*copy));
+		copy->anew = NULL;
+	}
 	transfer_state(copy, state);
+	if (state->version >= STATE_COMMANDS)
+		nvme_transfer_commands(nvme, copy, state);
 	pthread_mutex_unlock(&nvme->lock);
 	if (state->is_loading && state_complete(state)) {
 		pci_function_restore(&nvme->function, &saved);
@@ -386,10 +395,18 @@ static void save_or_load(void *device, struct state_stream *state)
 		memcpy(nvme->features, copy->features, sizeof(nvme->features));
 		memcpy(nvme->sq, copy->sq, sizeof(nvme->sq));
 		memcpy(nvme->cq, copy->cq, sizeof(nvme->cq));
+		nvme_drop_anew(nvme);
+		nvme->anew = copy->anew;
+		nvme->anew_count = copy->anew_count;
+		copy->anew = NULL;
+		nvme->flushes_anew = (copy->csts & CSTS_SHUTDOWN) == CSTS_SHUTTING_DOWN;
+		if (copy->is_disabling)
+			nvme_reset_controller(nvme);
 		nvme_update_intx(nvme);
 		pthread_mutex_unlock(&nvme->lock);
 	}
 	pci_function_state_free(&saved);
+	free(copy->anew);
 	free(copy);
 }
 
@@ -409,6 +426,7 @@ static void nvme_destroy(void *device)
 	nvme_hold(nvme);
 	if (block_close(nvme->block, &error) < 0)
 		log_error("%s", error.message);
+	nvme_drop_anew(nvme);
 	pci_function_destroy(&nvme->function);
 	pthread_cond_destroy(&nvme->idle);
 	pthread_mutex_destroy(&nvme->lock);
@@ -416,7 +434,7 @@ static void nvme_destroy(void *device)
 }
 
 const struct device_ops nvme_device_ops = {
-	.version = 1,
+	.version = STATE_COMMANDS,
 	.reset = nvme_reset,
 	.save = save_or_load,
 	.load = save_or_load,

@@ -55,9 +55,18 @@ static void complete(struct nvme *nvme, unsigned sq_index, uint16_t id, uint32_t
 	interrupt(nvme, cq);
 }
 
+void nvme_drop_anew(struct nvme *nvme)
+{
+	free(nvme->anew);
+	nvme->anew = NULL;
+	nvme->anew_count = 0;
+}
+
 void nvme_reset_controller(struct nvme *nvme)
 {
 	nvme->epoch++;
+	nvme_drop_anew(nvme);
+	nvme->flushes_anew = false;
 	nvme->is_disabling = false;
 	nvme->csts = 0;
 	nvme->masked = 0;
@@ -81,10 +90,25 @@ static void leave(struct nvme *nvme, unsigned sq_index)
 	complete(nvme, 0, sq->leaving_id, 0, NVME_OK);
 }
 
+void nvme_add(struct nvme *nvme, struct nvme_command *command)
+{
+	command->nvme = nvme;
+	command->epoch = nvme->epoch;
+	command->next = nvme->commands;
+	command->link = &nvme->commands;
+	if (command->next)
+		command->next->link = &command->next;
+	nvme->commands = command;
+	nvme->under_way++;
+}
+
 static void free_command(struct nvme_command *command)
 {
 	struct nvme *nvme = command->nvme;
 
+	*command->link = command->next;
+	if (command->next)
+		command->next->link = command->link;
 	gather_free(&command->gather);
 	free(command);
 	if (--nvme->under_way)

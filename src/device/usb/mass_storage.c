@@ -54,6 +54,7 @@ struct mass_storage {
 	/* The image's part: */
 	bool works;	   /* the buffer is its own now */
 	bool is_abandoned; /* nobody waits for it any more */
+	bool begins_anew;  /* it was loaded, and begins when the controller does */
 	pthread_cond_t idle;
 	struct block_held held; /* 1: it has failed, and waits for better times */
 	struct iovec piece;
@@ -297,6 +298,8 @@ static void reset_transport(struct mass_storage *storage)
 {
 	storage->phase = PHASE_COMMAND;
 	storage->is_refused = storage->has_phase_error = false;
+	storage->works &= !storage->begins_anew;
+	storage->begins_anew = false;
 	storage->is_abandoned = storage->works;
 	storage->wanted = storage->left = storage->moved = storage->filled = 0;
 	storage->done = 0;
@@ -327,8 +330,18 @@ static void hold(struct usb_device *device)
 {
 	struct mass_storage *storage = (struct mass_storage *)device;
 
-	while (storage->works && !storage->held.count)
+	while (storage->works && !storage->held.count && !storage->begins_anew)
 		pthread_cond_wait(&storage->idle, device->lock);
+}
+
+static void release(struct usb_device *device)
+{
+	struct mass_storage *storage = (struct mass_storage *)device;
+
+	if (!storage->begins_anew)
+		return;
+	storage->begins_anew = storage->works = false;
+	start_work(storage);
 }
 
 static void destroy(struct usb_device *device)
@@ -352,19 +365,27 @@ static bool is_sane(const struct mass_storage *copy)
 {
 	const struct scsi_task *task = &copy->task;
 	bool moves_blocks = task->work == SCSI_READ || task->work == SCSI_WRITE;
+	bool is_readonly = drive_is_readonly(&copy->drive);
 	uint64_t size = drive_size(&copy->drive);
 
 	if (copy->left > copy->wanted || copy->moved > copy->wanted || copy->filled > BUFFER)
 		return false;
 	if (task->work == SCSI_DONE)
-		return true;
+		return !copy->works;
+	if (task->work == SCSI_FLUSH)
+		return copy->works;
 	if (task->work == SCSI_PARAMETERS)
-		return task->size <= SCSI_DATA_MAX && copy->filled < task->size;
-	if (!moves_blocks || task->offset > size || task->size > size - task->offset || copy->done >= task->size)
+		return task->size <= SCSI_DATA_MAX && copy->filled < task->size && !copy->works;
+	if (task->offset > size || task->size > size - task->offset)
 		return false;
+	if (!moves_blocks)
+		return copy->works && !is_readonly && (task->work == SCSI_DISCARD || task->work == SCSI_ZEROES);
+	if (copy->done >= task->size)
+		return false;
+	/* What works has room for what it reads, or something to write. */
 	if (task->work == SCSI_READ)
-		return true;
-	return !drive_is_readonly(&copy->drive) && copy->filled < CHUNK && copy->filled <= task->size - copy->done;
+		return !copy->works || copy->filled <= BUFFER - CHUNK;
+	return !is_readonly && (copy->works ? copy->filled : copy->filled < CHUNK) && copy->filled <= task->size - copy->done;
 }
 
 static void transfer(struct usb_device *device, struct state_stream *state)
@@ -373,8 +394,8 @@ static void transfer(struct usb_device *device, struct state_stream *state)
 	struct drive_state drive;
 	uint8_t work = copy->task.work;
 
-	if (!state->is_loading && copy->held.count)
-		state_fail(state, BLOCK_HELD_COMPLAINT);
+	bool works = copy->works && !copy->is_abandoned;
+
 	drive_transfer(&copy->drive, &drive, state);
 	if (state->is_loading) {
 		copy->drive.is_open = drive.is_open;
@@ -400,6 +421,10 @@ static void transfer(struct usb_device *device, struct state_stream *state)
 	state_bool(state, "durable", &copy->task.is_durable);
 	state_bool(state, "may unmap", &copy->task.may_unmap);
 	state_u32(state, "filled", &copy->filled);
+	if (state->version >= USB_STATE_WORK)
+		state_bool(state, "works", &works);
+	if (state->is_loading)
+		copy->works = works;
 	state_check(state, "filled", is_sane(copy));
 	if (copy->filled <= BUFFER)
 		state_bytes(state, "buffer", copy->buffer, copy->filled);
@@ -423,6 +448,7 @@ static void loaded(struct usb_device *device, const struct usb_device *from)
 	storage->filled = copy->filled;
 	storage->done = copy->done;
 	storage->task = copy->task;
+	storage->works = storage->begins_anew = copy->works;
 	memcpy(storage->buffer, copy->buffer, copy->filled);
 }
 
@@ -458,6 +484,7 @@ static const struct usb_kind mass_storage_kind = {
 	.out = out,
 	.reset = reset,
 	.hold = hold,
+	.release = release,
 	.destroy = destroy,
 	.bytes = sizeof(struct mass_storage),
 	.transfer = transfer,

@@ -54,6 +54,12 @@ void usb_hold(struct usb_device *device)
 		device->kind->hold(device);
 }
 
+void usb_release(struct usb_device *device)
+{
+	if (device->kind->release)
+		device->kind->release(device);
+}
+
 void usb_reset(struct usb_device *device)
 {
 	device->is_configured = device->can_wake = false;

@@ -55,6 +55,8 @@ struct usb_kind {
 	void (*reset)(struct usb_device *device);
 	/* Wait until nothing is under way on other threads; new work is begun only by calls from here. NULL: none ever is. */
 	void (*hold)(struct usb_device *device);
+	/* It may begin work of its own again, which was held or loaded. NULL: it never does. */
+	void (*release)(struct usb_device *device);
 	/* Free what it has. Without the lock, which nobody else has by now. NULL: it has nothing. */
 	void (*destroy)(struct usb_device *device);
 	/* Its own fields, saved from it or loaded into a copy of it, that `loaded` takes over. */
@@ -83,6 +85,7 @@ void usb_destroy(struct usb_device *device);
 /* A reset of the port; and nothing under way any more, until the next request. With the controller's lock held. */
 void usb_reset(struct usb_device *device);
 void usb_hold(struct usb_device *device);
+void usb_release(struct usb_device *device);
 /* A control request with its data, as kind.control; SET_ADDRESS is the controller's own. */
 int usb_control(struct usb_device *device, const struct usb_setup *setup, uint8_t *data);
 int usb_in(struct usb_device *device, unsigned endpoint, uint8_t *data, size_t size);
@@ -102,6 +105,8 @@ static inline void usb_wake_out(struct usb_device *device, unsigned endpoint)
 		device->wake(device->controller, device->port, endpoint, false);
 }
 
+/* The version of a controller's state from which on devices tell what they had under way. */
+#define USB_STATE_WORK 2
 /* Save a device, or load it into `copy`, of its kind's size, which usb_loaded takes over. */
 void usb_transfer(struct usb_device *device, struct usb_device *copy, struct state_stream *state);
 void usb_loaded(struct usb_device *device, const struct usb_device *copy);

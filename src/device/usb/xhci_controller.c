@@ -423,6 +423,9 @@ static void xhci_release(void *device)
 
 	pthread_mutex_lock(&xhci->lock);
 	xhci->is_held = false;
+	for (i = 0; i < XHCI_PORTS; i++)
+		if (xhci->devices[i])
+			usb_release(xhci->devices[i]);
 	for (i = 0; i < XHCI_SLOTS; i++)
 		for (j = 1; j < XHCI_ENDPOINTS && xhci_runs(xhci); j++) {
 			xhci->budget = XHCI_TRBS_MAX;
@@ -566,7 +569,7 @@ static void xhci_destroy(void *device)
 }
 
 const struct device_ops xhci_device_ops = {
-	.version = 1,
+	.version = USB_STATE_WORK,
 	.reset = xhci_reset,
 	.save = save_or_load,
 	.load = save_or_load,
