@@ -229,6 +229,7 @@ struct board_config {
 	/* What it begins with; NULL: kvik does itself what firmware would. Of the pc. Outlives the board. */
 	const struct firmware *firmware;
 	bool has_no_sleep; /* of the PCs: no S3 */
+	bool has_no_i8042; /* ... neither PS/2 keyboard nor mouse */
 	enum board_display display; /* of boards with PCI */
 	unsigned display_place; /* on PCI */
 	const struct smbios_config *smbios; /* what the user says; NULL: nothing */

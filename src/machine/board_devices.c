@@ -201,12 +201,12 @@ static int add_keyboard(struct board *board, struct error *error)
 	keyboard = i8042_create(&irq, &mouse_irq, &board->config.power, error);
 	if (!keyboard)
 		return -ENOMEM;
-	board->keyboard = keyboard;
+	board->keyboard = board->config.has_no_i8042 ? NULL : keyboard;
 	result = board_add(board, "keyboard", &i8042_device_ops, keyboard, error);
-	if (result == 0)
+	if (result == 0 && board->keyboard)
 		result = add_ports(board, I8042_DATA_PORT, 1, "keyboard controller",
 		                   &i8042_data_pio_ops, keyboard, error);
-	if (result == 0)
+	if (result == 0 && board->keyboard)
 		result = add_ports(board, I8042_COMMAND_PORT, 1, "keyboard controller",
 		                   &i8042_command_pio_ops, keyboard, error);
 	if (result == 0)

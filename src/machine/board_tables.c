@@ -171,8 +171,10 @@ static void describe(struct aml *aml, const void *context)
 		bridge = aml_device_begin(aml, "ISA");
 		/* Slot 31 or 1, function 0. */
 		aml_name_integer(aml, "_ADR", (board_is_q35(board) ? Q35_ICH9_SLOT : 1) << 16);
-		describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);
-		describe_mouse(aml);
+		if (board->keyboard) {
+			describe_device(aml, "KBD", "PNP0303", 0, I8042_DATA_PORT, 1, KEYBOARD_GSI);
+			describe_mouse(aml);
+		}
 	}
 	describe_serials(aml, board);
 	describe_device(aml, "RTC", "PNP0B00", 0, RTC_FIRST_PORT, RTC_PORTS, RTC_GSI);
@@ -219,7 +221,7 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 		.last_bus = ecam_gpa ? ecam_bytes / PCI_ECAM_BUS_BYTES - 1 : 0,
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,
 		.reset_value = is_pc ? PCI_RESET_VALUE : ACPI_SLEEP_RESET_VALUE,
-		.boot_architecture = ACPI_BOOT_LEGACY_DEVICES | (is_pc ? ACPI_BOOT_8042 : 0) |
+		.boot_architecture = ACPI_BOOT_LEGACY_DEVICES | (board->keyboard ? ACPI_BOOT_8042 : 0) |
 				     (board->config.display == BOARD_VGA ? 0 : ACPI_BOOT_NO_VGA),
 	};
 	int result;

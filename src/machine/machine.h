@@ -61,7 +61,7 @@ struct machine_config {
 	struct smbios_config smbios;
 	struct board_file files[BOARD_FILES_MAX]; /* in fw_cfg; the caller's until machine_create is back */
 	unsigned file_count;
-	bool has_no_sleep; /* board_config.h */
+	bool has_no_sleep, has_no_i8042; /* board_config.h */
 	bool firmware_has_menu; /* of what to boot: board_config.h */
 	uint16_t boot_menu_ms;
 	int64_t clock_offset_s; /* what its clock shows when it begins, less the host's time of day */

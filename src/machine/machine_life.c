@@ -218,6 +218,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.files = machine->config.files,
 		.file_count = machine->config.file_count,
 		.has_no_sleep = machine->config.has_no_sleep,
+		.has_no_i8042 = machine->config.has_no_i8042,
 		.firmware_has_menu = machine->config.firmware_has_menu,
 		.boot_menu_ms = machine->config.boot_menu_ms,
 		.clock_offset_s = machine->config.clock_offset_s,

@@ -9,6 +9,7 @@
 #define KVIK_NET_LINK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "util/error.h"
@@ -40,6 +41,21 @@ void net_link_close(struct net_link *link);
  * have headers. 0, or -errno and `error`.
  */
 int net_tap_open(struct net_link *link, const char *name, unsigned queues, struct error *error);
+
+/*
+ * The same of descriptors that somebody else has opened, 1 to NET_QUEUES_MAX of them, one a queue; the link's, also on
+ * failure. Frames have headers if the interface's do.
+ */
+int net_tap_adopt(struct net_link *link, const int *fds, unsigned count, struct error *error);
+/* What the interface behind a tap is called; "": nobody knows. `size` >= 16. */
+void net_tap_name(const struct net_link *link, char *name, size_t size);
+/*
+ * Run a program with an interface's name, as scripts have it that bring one up. 0, or -errno and `error`: it is not there,
+ * or has failed.
+ */
+int net_tap_run_script(const char *program, const char *name, struct error *error);
+/* A tap on a bridge of the host's, by the program that may make one (qemu-bridge-helper). 0, or -errno and `error`. */
+int net_bridge_open(struct net_link *link, const char *helper, const char *bridge, struct error *error);
 
 /* What the other side may send with a header: checksums to complete, segments of TCP over IPv4 and IPv6,
  * those with ECN. For links with headers. 0 or -errno. Any thread. */

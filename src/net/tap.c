@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -64,6 +65,56 @@ int net_tap_open(struct net_link *link, const char *name, unsigned queues, struc
 		link->more_fds[link->more_count++] = fd;
 	}
 	return 0;
+}
+
+/* Whether frames have headers, of a queue that somebody else has opened; or -errno and `error`. */
+static int adopt_queue(int fd, struct error *error)
+{
+	int header = HEADER_BYTES, little_endian = 1;
+	struct ifreq interface = {.ifr_flags = 0};
+
+	if (ioctl(fd, TUNGETIFF, &interface) < 0 || !(interface.ifr_flags & IFF_TAP))
+		return error_set(error, EINVAL, "descriptor %d is no tap interface", fd);
+	if (!(interface.ifr_flags & IFF_NO_PI))
+		return error_set(error, EINVAL, "the tap interface '%s' puts its own header before frames (no IFF_NO_PI)",
+				 interface.ifr_name);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return error_set_errno(error, errno, "descriptor %d", fd);
+	if (!(interface.ifr_flags & IFF_VNET_HDR))
+		return false;
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header) == 0 && ioctl(fd, TUNSETVNETLE, &little_endian) == 0)
+		return true;
+	return error_set_errno(error, errno, "cannot have the tap interface '%s'", interface.ifr_name);
+}
+
+int net_tap_adopt(struct net_link *link, const int *fds, unsigned count, struct error *error)
+{
+	int has_header = 0, first = 0;
+	unsigned i;
+
+	*link = (struct net_link){.fd = fds[0], .helper = -1, .more_count = count - 1};
+	memcpy(link->more_fds, fds + 1, (count - 1) * sizeof(*fds));
+	for (i = 0; i < count && has_header >= 0; i++) {
+		has_header = adopt_queue(fds[i], error);
+		if (i && has_header >= 0 && has_header != first)
+			has_header = error_set(error, EINVAL, "descriptors %d and %d differ in their headers", fds[0], fds[i]);
+		first = i ? first : has_header;
+	}
+	link->has_header = has_header > 0;
+	if (has_header >= 0)
+		return 0;
+	net_link_close(link);
+	return has_header;
+}
+
+void net_tap_name(const struct net_link *link, char *name, size_t size)
+{
+	struct ifreq interface = {.ifr_flags = 0};
+
+	*name = 0;
+	if (ioctl(link->fd, TUNGETIFF, &interface) == 0)
+		snprintf(name, size, "%s", interface.ifr_name);
 }
 
 int net_tap_set_offloads(const struct net_link *link, const struct net_offloads *offloads)

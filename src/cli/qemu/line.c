@@ -570,6 +570,7 @@ static int examine_globals(struct line *line, struct error *error)
 {
 	line->config.has_no_sleep = globals_switch_on(line, "PIIX4_PM", "disable_s3") ||
 				    globals_switch_on(line, "ICH9-LPC", "disable_s3");
+	line->config.has_no_i8042 = json_is_false(json_object_get(said(line, "machine"), "i8042"));
 	/* Flash that only system management mode may write to is what secure boot's firmware relies on. */
 	if (globals_switch_on(line, "cfi.pflash01", "secure"))
 		return error_set(error, EINVAL, "-global cfi.pflash01.secure=on is not there, as there is no system "

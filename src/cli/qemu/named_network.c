@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/net_taps.h"
 #include "cli/qemu/nets.h"
 #include "cli/qemu/options.h"
 
@@ -15,6 +16,11 @@ int named_network_open(const char *arguments, int fds[2], struct error *error)
 
 	if (result == 0)
 		result = nets_check(options, error);
+	/* What is open here is not what whoever asks has, and programs are not this one's to run. */
+	if (result == 0 && net_taps_has(keyval_text(options, "type")) &&
+	    (!keyval_text(options, "ifname") || keyval_text(options, "script") == NULL ||
+	     strcmp(keyval_text(options, "script"), "no") != 0))
+		result = error_set(error, ENOTSUP, "a confined kvik adds a tap by ifname=NAME,script=no alone");
 	if (result == 0 && nets_queues(options) != 1)
 		result = error_set(error, ENOTSUP, "a confined kvik adds no network of several queues");
 	if (result == 0)

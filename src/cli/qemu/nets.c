@@ -7,6 +7,7 @@
 #include "cli/mac.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/net_sockets.h"
+#include "cli/qemu/net_taps.h"
 #include "cli/qemu/net_user.h"
 
 static struct net *find(struct nets *nets, const char *name)
@@ -21,25 +22,20 @@ static struct net *find(struct nets *nets, const char *name)
 
 unsigned nets_queues(const json_t *options)
 {
-	uint64_t queues = 1;
-	struct error unseen;
-
-	return keyval_number(options, "queues", NET_QUEUES_MAX, &queues, &unseen) < 0 ? 0 : queues;
+	return net_taps_has(keyval_text(options, "type")) ? net_taps_queues(options) : 1;
 }
 
 int nets_check(const json_t *options, struct error *error)
 {
 	const char *type = keyval_text(options, "type");
 
-	if (!type || (strcmp(type, "user") != 0 && strcmp(type, "tap") != 0 && !net_sockets_has(type)))
-		return error_set(error, ENOTSUP, "'%.60s' is no network here: use user, tap, socket, stream or dgram",
+	if (!type || (strcmp(type, "user") != 0 && !net_taps_has(type) && !net_sockets_has(type)))
+		return error_set(error, ENOTSUP, "'%.60s' is no network here: use user, tap, bridge, socket, stream or dgram",
 				 type ? type : "");
-	if (strcmp(type, "tap") == 0 && !keyval_text(options, "ifname"))
-		return error_set(error, EINVAL, "tap needs ifname=NAME, of an interface that is there, and script=no");
-	if (strcmp(type, "tap") != 0 && nets_queues(options) != 1)
+	if (net_taps_has(type))
+		return net_taps_check(options, error);
+	if (json_object_get(options, "queues"))
 		return error_set(error, EINVAL, "queues= is a tap's");
-	if (!nets_queues(options))
-		return error_set(error, EINVAL, "queues= is 1 to %u", NET_QUEUES_MAX);
 	if (strcmp(type, "user") == 0)
 		return net_user_check(options, error);
 	return net_sockets_has(type) ? net_sockets_check(options, error) : 0;
@@ -71,8 +67,8 @@ int nets_open_link(const json_t *options, struct net_link *link, struct error *e
 {
 	if (net_sockets_has(keyval_text(options, "type")))
 		return net_sockets_open(options, link, error);
-	if (strcmp(keyval_text(options, "type"), "tap") == 0)
-		return net_tap_open(link, keyval_text(options, "ifname"), nets_queues(options), error);
+	if (net_taps_has(keyval_text(options, "type")))
+		return net_taps_open(options, link, error);
 	return net_user_open(options, link, error);
 }
 
@@ -108,7 +104,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		net->is_open = false;
 		return 0;
 	}
-	if (nets->has_started && strcmp(keyval_text(net->options, "type"), "tap") != 0)
+	if (nets->has_started && !keyval_text(net->options, "ifname"))
 		return error_set(error, ENOTSUP, "netdev=%s had a device, and its network ended with it: add another",
 				 net->name);
 	return nets_open_link(net->options, &board->link, error);

@@ -30,7 +30,7 @@ static const struct property machine_properties[] = {
 	{"graphics", PROPERTY_BOOL},
 	{"hmat", PROPERTY_BOOL, "off"},
 	{"hpet", PROPERTY_BOOL, "off"},
-	{"i8042", PROPERTY_BOOL, "on"},
+	{"i8042", PROPERTY_BOOL},
 	{"isa-serial", PROPERTY_BOOL, "on"},
 	{"mem-merge", PROPERTY_BOOL},
 	{"memory-encryption", PROPERTY_TEXT, ""},
@@ -202,6 +202,13 @@ static const struct property drive_properties[] = {
 	{"server", PROPERTY_BOOL}, {"reconnect", PROPERTY_NUMBER, "0"},                            \
 	ADDRESS_PROPERTIES("addr"), ADDRESS_PROPERTIES("local"), ADDRESS_PROPERTIES("remote")
 
+/* vhost's make no difference: frames go through kvik, whatever the host's kernel could do by itself. */
+#define TAP_PROPERTIES                                                                             \
+	{"ifname", PROPERTY_TEXT}, {"script", PROPERTY_TEXT}, {"downscript", PROPERTY_TEXT},       \
+	{"fds", PROPERTY_TEXT}, {"queues", PROPERTY_NUMBER}, {"br", PROPERTY_TEXT},                \
+	{"helper", PROPERTY_TEXT}, {"vhost", PROPERTY_BOOL}, {"vhostforce", PROPERTY_BOOL},        \
+	{"vhostfd", PROPERTY_TEXT}, {"vhostfds", PROPERTY_TEXT}, {"poll-us", PROPERTY_NUMBER}
+
 #define USER_NETWORK_PROPERTIES                                                                    \
 	{"hostfwd", PROPERTY_TEXT, NULL, true}, {"guestfwd", PROPERTY_TEXT, NULL, true},           \
 	{"restrict", PROPERTY_BOOL}, {"hostname", PROPERTY_TEXT}, {"domainname", PROPERTY_TEXT},   \
@@ -216,11 +223,7 @@ static const struct property netdev_properties[] = {
 	{"type", PROPERTY_TEXT},
 	{"id", PROPERTY_TEXT},
 	USER_NETWORK_PROPERTIES,
-	{"ifname", PROPERTY_TEXT},
-	{"script", PROPERTY_TEXT, "no"},
-	{"downscript", PROPERTY_TEXT, "no"},
-	{"vhost", PROPERTY_BOOL, "off"},
-	{"queues", PROPERTY_NUMBER},
+	TAP_PROPERTIES,
 	SOCKET_NETWORK_PROPERTIES,
 	{NULL},
 };
@@ -234,10 +237,7 @@ static const struct property nic_properties[] = {
 	{"netdev", PROPERTY_TEXT},
 	{"name", PROPERTY_TEXT},
 	USER_NETWORK_PROPERTIES,
-	{"ifname", PROPERTY_TEXT},
-	{"script", PROPERTY_TEXT, "no"},
-	{"downscript", PROPERTY_TEXT, "no"},
-	{"vhost", PROPERTY_BOOL, "off"},
+	TAP_PROPERTIES,
 	SOCKET_NETWORK_PROPERTIES,
 	{NULL},
 };
@@ -339,9 +339,9 @@ static const struct qemu_option {
 	{"blockdev", NESTED, "driver", ANY_KEYS, "driver=D,node-name=ID,...", "a node of file, host_device, nbd, raw or qcow2, for -device; or JSON"},
 	{"snapshot", FLAG, NULL, NULL, NULL, "what is written to disks is dropped at the end"},
 	{"device", EACH, "driver", ANY_KEYS, "DRIVER[,PROPERTY=VALUE]...", "a device; help lists them, DRIVER,help what can be said; or JSON"},
-	{"netdev", EACH, "type", netdev_properties, "user|tap|socket|stream|dgram,id=ID,...", "a network for -device; or JSON"},
-	{"nic", EACH, "type", nic_properties, "user|tap|socket|stream|dgram|none[,model=M][,mac=A]...", "a network and its device"},
-	{"net", EACH, "type", nic_properties, "none|nic|user|tap|socket,...", "the old form of it"},
+	{"netdev", EACH, "type", netdev_properties, "user|tap|bridge|socket|stream|dgram,id=ID,...", "a network for -device; or JSON"},
+	{"nic", EACH, "type", nic_properties, "user|tap|bridge|socket|stream|dgram|none[,model=M][,mac=A]...", "a network and its device"},
+	{"net", EACH, "type", nic_properties, "none|nic|user|tap|bridge|socket,...", "the old form of it"},
 
 	{"fsdev", EACH, "fsdriver", fsdev_properties, "local,id=ID,path=FOLDER,security_model=none|passthrough|mapped-xattr|mapped-file[,readonly=on]...", "a folder of the host's for -device virtio-9p-pci"},
 	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=M...", "a folder and its device"},
