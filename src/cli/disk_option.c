@@ -83,6 +83,28 @@ static int parse_boot(struct disk_option *option, const char *value, struct erro
 	return 0;
 }
 
+/* Nobody is there to let a guest go on: one that stops waits (disk_patience.h). */
+static int parse_on_error(struct disk_option *option, const char *value, struct error *error)
+{
+	static const struct {
+		const char *name;
+		struct block_error_policy policy;
+	} words[] = {
+		{"report", {BLOCK_ON_ERROR_REPORT, BLOCK_ON_ERROR_REPORT}},
+		{"ignore", {BLOCK_ON_ERROR_IGNORE, BLOCK_ON_ERROR_IGNORE}},
+		{"wait", {BLOCK_ON_ERROR_STOP, BLOCK_ON_ERROR_STOP}},
+		{"wait-for-room", {BLOCK_ON_ERROR_REPORT, BLOCK_ON_ERROR_ENOSPC}},
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(value, words[i].name) == 0) {
+			option->on_error = words[i].policy;
+			return 0;
+		}
+	return error_set(error, EINVAL, "on-error=%s: use report, ignore, wait or wait-for-room", value);
+}
+
 /* Those that must have a value. */
 static int parse_value(struct disk_option *option, const char *name, const char *value,
 		       struct error *error)
@@ -106,6 +128,8 @@ static int parse_value(struct disk_option *option, const char *name, const char 
 		return parse_bus(option, value, error);
 	} else if (strcmp(name, "boot") == 0) {
 		return parse_boot(option, value, error);
+	} else if (strcmp(name, "on-error") == 0) {
+		return parse_on_error(option, value, error);
 	} else {
 		return parse_queues(option, value, error);
 	}
@@ -115,7 +139,7 @@ static int parse_value(struct disk_option *option, const char *name, const char 
 static int parse_property(struct disk_option *option, char *item, struct error *error)
 {
 	static const char *const valued[] = {"format", "serial", "cache",
-					     "aio",    "queues", "bus",   "boot"};
+					     "aio",    "queues", "bus",   "boot", "on-error"};
 	const struct {
 		const char *name;
 		bool *flag;
@@ -142,7 +166,7 @@ static int parse_property(struct disk_option *option, char *item, struct error *
 				       : error_set(error, EINVAL, "%s needs a value", item);
 	return error_set(error, EINVAL,
 			 "a disk has no '%s': use format, readonly, snapshot, serial, cache, "
-			 "discard, aio, queues, packed, bus, boot, cdrom or unlocked",
+			 "discard, aio, queues, packed, bus, boot, on-error, cdrom or unlocked",
 			 item);
 }
 
@@ -188,6 +212,7 @@ bool disk_option_is_cdrom_image(const struct disk_option *option)
 int disk_option_open(const struct disk_option *option, struct board_disk *disk, struct error *error)
 {
 	struct block_options block = option->block;
+	int result;
 
 	*disk = (struct board_disk){
 		.queues = option->queues,
@@ -199,7 +224,10 @@ int disk_option_open(const struct disk_option *option, struct board_disk *disk, 
 	if (option->is_cdrom && (disk->bus == BOARD_BUS_VIRTIO || disk->bus == BOARD_BUS_NVME))
 		return error_set(error, EINVAL, "%s: a CD-ROM is not on virtio-blk or NVMe: use bus=ide, ahci, scsi or usb", option->path);
 	block.readonly |= option->is_cdrom;
-	return block_open(option->path, &block, &disk->block, error);
+	result = block_open(option->path, &block, &disk->block, error);
+	if (result == 0)
+		block_set_error_policy(disk->block, &option->on_error);
+	return result;
 }
 
 /* One that has a place left for a disk of that bus. */

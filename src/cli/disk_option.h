@@ -3,6 +3,7 @@
 #define KVIK_CLI_DISK_OPTION_H
 
 #include "block/block.h"
+#include "block/error_policy.h"
 #include "machine/machine.h"
 
 struct disk_option {
@@ -14,6 +15,7 @@ struct disk_option {
 	bool is_cdrom, has_bus;
 	enum board_bus bus;
 	unsigned boot_plus_1; /* 0: not said */
+	struct block_error_policy on_error;
 };
 
 /*

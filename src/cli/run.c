@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/command_stream.h"
 #include "cli/commands.h"
+#include "cli/disk_patience.h"
 #include "cli/run_defaults.h"
 #include "cli/run_options.h"
 #include "cli/run_signals.h"
@@ -39,6 +40,7 @@ struct run {
 	size_t said_count;
 	int save_fd, load_fd, picture_fd; /* -1: none */
 	struct gdb_stub *gdb; /* or NULL */
+	struct disk_patience patience;
 };
 
 static void quit(struct run *run, int status)
@@ -438,6 +440,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	if (!run->machine ||
 	    (run->gdb && gdb_stub_attach(run->gdb, run->machine, error) < 0))
 		return -EINVAL;
+	if (disk_patience_begin(&run->patience, run->machine, run->loop, error) < 0)
+		return -EINVAL;
 	if (options->hint[0])
 		log_hint("chosen by default: %s", options->hint);
 	result = machine_run(run->machine, status, error);
@@ -509,6 +513,7 @@ out:
 		status = EXIT_ERROR;
 	}
 	gdb_stub_destroy(run.gdb);
+	disk_patience_end(&run.patience);
 	machine_destroy(run.machine);
 	char_destroy(run.command);
 	char_destroy(run.serial);
