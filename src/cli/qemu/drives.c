@@ -380,6 +380,8 @@ static int open_source(const struct drives *drives, const struct source *source,
 	}
 	if (block_names_folder(source->path))
 		log_hint("%s is a copy of the folder: what the guest writes there is lost at the end", source->path);
+	if (drives->is_sealed && block_names_export(source->path))
+		return error_set(error, EPERM, "%.200s: nothing has connected to it: remove its node, and add it anew", source->path);
 	fd = fdsets_open(drives->fdsets, source->path, source->block.readonly ? O_RDONLY : O_RDWR,
 				     error);
 

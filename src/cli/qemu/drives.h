@@ -30,6 +30,7 @@ struct drive {
 struct drives {
 	const struct fdsets *fdsets;
 	bool snapshot; /* of all */
+	bool is_sealed; /* the process is confined, or about to be: it can connect to no server any more */
 	struct drive list[DRIVES_MAX];
 	unsigned count;
 };

@@ -14,6 +14,7 @@
 #include "cli/qemu/devices.h"
 #include "cli/qemu/disk_copies.h"
 #include "cli/qemu/door.h"
+#include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/hotplug.h"
 #include "cli/qemu/hotplug_cpus.h"
@@ -352,6 +353,27 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 	return result;
 }
 
+/* Nodes that no device has yet are opened while they can be: for one that comes later. What cannot be is told there. */
+static void open_spare_nodes(struct line *line)
+{
+	struct door_request request;
+	struct error unseen;
+	struct drive *drive;
+	unsigned i;
+	int fd;
+
+	for (i = 0; i < line->drives.count; i++) {
+		drive = &line->drives.list[i];
+		if (!drive->is_node || drive->is_used || !door_request_of_node(drive->options, &request) ||
+		    fdsets_are_named(request.name))
+			continue;
+		fd = named_file_open(request.kind, request.name, &unseen);
+		if (fd >= 0)
+			drive->fd_plus_1 = fd + 1;
+	}
+	line->drives.is_sealed = true;
+}
+
 static int run(struct qemu_system *system, int *status, struct error *error)
 {
 	struct line *line = &system->line;
@@ -360,6 +382,8 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	line->chardevs.commands = (struct char_mux_commands){.quit = quit_key, .context = system};
 	if (line_examine(line, error) < 0 || line_open_memory(line, error) < 0 || line_open_devices(line, error) < 0)
 		return -EINVAL;
+	if (line->config.is_confined)
+		open_spare_nodes(line);
 	if (line->config.is_confined && !(line->chardevs.door = system->door = door_create(error)))
 		return -EINVAL;
 	/* Some wait for their peers, and the user may want to end that by a signal. */
