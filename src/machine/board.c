@@ -53,6 +53,7 @@ void board_destroy(struct board *board)
 	while (board->device_count)
 		device_destroy(&board->devices[--board->device_count]);
 	event_signal_destroy(&board->tray_signal); /* which the drives raised */
+	event_signal_destroy(&board->nic_signal);  /* ... and network devices */
 	free(board->devices);
 	free(board);
 }

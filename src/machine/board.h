@@ -112,8 +112,9 @@ void board_press_pointer(struct board *board, enum mouse_button button, bool is_
 /* The guest stands still, and what counts its time, too; or it goes on. I/O thread; twice is as once. */
 void board_stand_still(struct board *board, bool stands_still);
 
-/* As machine_set_link and machine_net_helper (inspect.h). */
+/* As machine_set_link, machine_read_filter and machine_net_helper (inspect.h). */
 int board_set_link(struct board *board, const char *name, bool is_up);
+int board_read_filter(struct board *board, const char *name, struct network_filter *filter, uint8_t mac[MAC_BYTES]);
 int board_net_helper(const struct board *board, const char *name);
 /* The balloon, or NULL; the board's. */
 struct virtio_device *board_balloon(const struct board *board);

@@ -276,6 +276,8 @@ struct board_config {
 	void (*memory_ejected)(void *context, unsigned slot);
 	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
 	void *memory_context;
+	void (*filter_changed)(void *context, const char *name); /* as machine_observer has it; or NULL */
+	void *filter_context;
 	struct virtio_balloon_listener balloon_listener; /* of the balloon, if there is one */
 };
 

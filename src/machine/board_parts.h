@@ -128,6 +128,7 @@ struct board {
 		struct virtio_device *virtio; /* one of the two */
 	} nics[BOARD_NETS_MAX];
 	unsigned nic_count;
+	struct event_signal nic_signal; /* which frames one of them takes has changed */
 	unsigned balloon_seat, watchdog_seat; /* as struct device has it */
 	struct virtio_device *balloon; /* the last; NULL: there is none */
 	struct i6300esb *watchdog;     /* likewise */

@@ -190,6 +190,44 @@ int board_set_link(struct board *board, const char *name, bool is_up)
 	return nic ? 0 : -ENODEV;
 }
 
+int board_read_filter(struct board *board, const char *name, struct network_filter *filter, uint8_t mac[MAC_BYTES])
+{
+	const struct board_nic *nic = find_nic(board, name);
+
+	if (!nic || !nic->virtio)
+		return nic ? -ENOTSUP : -ENODEV;
+	virtio_network_read_filter(nic->virtio, filter, mac);
+	return 0;
+}
+
+/* virtio_network_listener. */
+static void filter_changes(void *context)
+{
+	const struct board *board = context;
+
+	event_signal_raise(&board->nic_signal);
+}
+
+static void tell_filters(void *context)
+{
+	const struct board *board = context;
+	const struct board_config *config = &board->config;
+	unsigned i;
+
+	for (i = 0; i < board->nic_count; i++)
+		if (board->nics[i].virtio && virtio_network_take_change(board->nics[i].virtio) && config->filter_changed)
+			config->filter_changed(config->filter_context, board->nics[i].name);
+}
+
+static int watch_filters(struct board *board, struct error *error)
+{
+	int result = board->nic_signal.raised || !board->config.loop
+			     ? 0
+			     : event_signal_init(&board->nic_signal, board->config.loop, tell_filters, board);
+
+	return result < 0 ? error_set_errno(error, -result, "cannot create a network device") : 0;
+}
+
 int board_net_helper(const struct board *board, const char *name)
 {
 	const struct board_nic *nic = find_nic(board, name);
@@ -224,9 +262,13 @@ static int add_virtio_net(struct board *board, struct board_net *net, const char
 			  const struct pci_rom *rom, struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
-	struct virtio_device *virtio = virtio_network_create(&host, &net->link, net->mac, net->has_queues, error);
-	int helper = net->link.helper, result;
+	const struct virtio_network_listener listener = {filter_changes, board};
+	struct virtio_device *virtio;
+	int helper = net->link.helper, result = watch_filters(board, error);
 
+	if (result < 0)
+		return result;
+	virtio = virtio_network_create(&host, &net->link, net->mac, net->has_queues, &listener, error);
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	result = virtio ? add_virtio(board, name, virtio, CLASS_NET, place, net->interface, rom, error) : -EINVAL;
 	if (result == 0)

@@ -18,6 +18,7 @@
 #include "device/input/keys.h"
 #include "device/input/ps2_mouse.h"
 #include "device/virtio/balloon.h"
+#include "device/virtio/network_filter.h"
 #include "kvm/kvm.h"
 #include "util/error.h"
 
@@ -110,6 +111,8 @@ void machine_place_pointer(struct machine *machine, bool is_vertical, unsigned p
 /* Pull the cable of the network device of that name (board_net) out, or plug it in again. 0, or -ENODEV: there is none. I/O
  * thread. */
 int machine_set_link(struct machine *machine, const char *name, bool is_up);
+/* Which frames it takes, and its address: -ENOTSUP of one that is no virtio-net. Observers hear of the next change. */
+int machine_read_filter(struct machine *machine, const char *name, struct network_filter *filter, uint8_t mac[NET_MAC_BYTES]);
 /* The process behind its link (net_link.helper), which stays the device's; -1: there is none. I/O thread. */
 int machine_net_helper(const struct machine *machine, const char *name);
 
@@ -189,6 +192,7 @@ struct machine_observer {
 	void (*memory_unplugged)(void *context, unsigned slot);
 	void (*memory_reported)(void *context, unsigned slot, uint32_t event, uint32_t status);
 	void (*balloon_changed)(void *context); /* what machine_read_balloon tells; at most once a second */
+	void (*filter_changed)(void *context, const char *name); /* what machine_read_filter told of that network device */
 	void (*port_changed)(void *context, unsigned port, bool is_open); /* of a console device, by the guest */
 	void (*watchdog)(void *context); /* it ran out; machine_watchdog_action comes next */
 	void (*panicked)(void *context); /* machine_panic_pauses and _ends say what comes next */

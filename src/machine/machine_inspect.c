@@ -91,6 +91,11 @@ int machine_set_link(struct machine *machine, const char *name, bool is_up)
 	return board_set_link(machine->board, name, is_up);
 }
 
+int machine_read_filter(struct machine *machine, const char *name, struct network_filter *filter, uint8_t mac[MAC_BYTES])
+{
+	return board_read_filter(machine->board, name, filter, mac);
+}
+
 int machine_net_helper(const struct machine *machine, const char *name)
 {
 	return board_net_helper(machine->board, name);

@@ -184,6 +184,19 @@ static void balloon_changed(void *context)
 	}
 }
 
+/* board_config.filter_changed. */
+static void filter_changed(void *context, const char *name)
+{
+	struct machine *machine = context;
+	struct machine_observer *observer, *next;
+
+	for (observer = machine->observers; observer; observer = next) {
+		next = observer->next;
+		if (observer->filter_changed)
+			observer->filter_changed(observer->context, name);
+	}
+}
+
 /* board_config.console_listener. */
 static void port_changed(void *context, unsigned port, bool is_open)
 {
@@ -262,6 +275,8 @@ static int create_board(struct machine *machine, struct error *error)
 	board.memory_ejected = machine_memory_ejected;
 	board.memory_reported = machine_memory_reported;
 	board.memory_context = machine;
+	board.filter_changed = filter_changed;
+	board.filter_context = machine;
 	board.balloon_listener = (struct virtio_balloon_listener){balloon_changed, machine};
 	board.console_listener = (struct virtio_console_listener){port_changed, machine};
 	board.firmware = boot_firmware(machine->boot);

@@ -1,6 +1,7 @@
 #include "monitor/monitor.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "monitor/hmp.h"
 #include "monitor/jobs.h"
@@ -129,6 +130,25 @@ static void balloon_changed(void *context)
 		qmp_send_event(monitor, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)bytes));
 }
 
+/* With the device's name, where it has one, and QEMU's path to it. */
+static void filter_changed(void *context, const char *network)
+{
+	struct monitor *monitor = context;
+	const char *id, *name;
+	json_t *device;
+	size_t i;
+
+	json_array_foreach(monitor->facts.networks, i, device) {
+		name = json_string_value(json_object_get(json_object_get(device, "network"), "name"));
+		id = json_string_value(json_object_get(device, "id"));
+		if (name && strcmp(name, network) == 0)
+			qmp_send_event(monitor, "NIC_RX_FILTER_CHANGED",
+				       json_pack("{s:s*,s:o}", "name", id, "path",
+						 id ? json_sprintf("/machine/peripheral/%s/virtio-backend", id)
+						    : json_sprintf("/machine/peripheral-anon/device[%zu]/virtio-backend", i)));
+	}
+}
+
 static void port_changed(void *context, unsigned port, bool is_open)
 {
 	struct monitor *monitor = context;
@@ -183,6 +203,7 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 		.fell_asleep = fell_asleep,
 		.woke_up = woke_up,
 		.balloon_changed = balloon_changed,
+		.filter_changed = filter_changed,
 		.port_changed = port_changed,
 		.watchdog = watchdog,
 		.panicked = panicked,

@@ -171,7 +171,7 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
 		link.fd = ends[0];
 		world->peer = ends[1];
-		return virtio_network_create(&host, &link, mac, true, &error);
+		return virtio_network_create(&host, &link, mac, true, NULL, &error);
 	}
 	return virtio_disk_create(&host, open_disk(false), 2, &error);
 }

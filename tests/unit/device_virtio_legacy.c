@@ -361,7 +361,7 @@ static void test_network(void **states)
 	pci_rig_init(&rig);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
 	link.fd = ends[0];
-	open_device(virtio_network_create(&host, &link, mac, true, &error));
+	open_device(virtio_network_create(&host, &link, mac, true, NULL, &error));
 	assert_int_equal(config(PCI_DEVICE, 2), 0x1000);
 	data = pci_rig_at(&rig, DATA);
 	for (i = 0; i < 2; i++) {

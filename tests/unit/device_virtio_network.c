@@ -41,7 +41,7 @@ static void open_network_of(unsigned pairs, bool has_mq, uint64_t features, bool
 	driver_init(&driver);
 	loop = has_loop ? event_loop_create(&error) : NULL;
 	driver.host.loop = loop;
-	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, has_mq, &error), features);
+	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, has_mq, NULL, &error), features);
 }
 
 static void open_network(uint64_t features, bool has_loop)
@@ -229,6 +229,125 @@ static void test_control(void **state)
 	close_network();
 }
 
+/* The command, of a driver that has a loop. */
+static uint8_t command_by_loop(uint8_t class, uint8_t cmd, const void *data, uint32_t size)
+{
+	const struct driver_buffer buffers[] = {{BUFFERS + 0x4000, 2 + size, false}, {BUFFERS + 0x6000, 1, true}};
+	uint8_t *bytes = driver_at(&driver, BUFFERS + 0x4000);
+	uint32_t written;
+
+	bytes[0] = class;
+	bytes[1] = cmd;
+	memcpy(bytes + 2, data, size);
+	driver_offer(&driver, CONTROL, buffers, 2);
+	virtio_notify(driver.virtio, CONTROL);
+	run_loop();
+	assert_true(driver_take(&driver, CONTROL, &written));
+	return *(uint8_t *)driver_at(&driver, BUFFERS + 0x6000);
+}
+
+static void set_mode(uint8_t mode, uint8_t is_on)
+{
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_RX, mode, &is_on, 1), VIRTIO_NET_OK);
+}
+
+/* Whether a frame arrives that goes there; with a tag of a VLAN if that is not 0. */
+static bool arrives(const char *to, uint16_t vlan)
+{
+	uint8_t frame[64] = {0};
+	uint32_t written;
+
+	memcpy(frame, to, MAC_BYTES);
+	if (vlan) {
+		memcpy(frame + 12, (const uint8_t[]){0x81, 0x00, 0x20 | vlan >> 8, vlan}, 4);
+	}
+	assert_int_equal(send(peer, frame, sizeof(frame), 0), sizeof(frame));
+	run_loop();
+	if (!driver_take(&driver, RECEIVE, &written))
+		return false;
+	driver_offer(&driver, RECEIVE, &(struct driver_buffer){BUFFERS, 2000, true}, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	return true;
+}
+
+#define OWN	  "\x52\x54\x00\x01\x02\x03"
+#define OTHER	  "\x02\x00\x00\x00\x00\x01"
+#define GROUP	  "\x01\x00\x5e\x00\x00\x01"
+#define BROADCAST "\xff\xff\xff\xff\xff\xff"
+
+static void put_list(uint8_t **at, uint32_t count, const char *mac)
+{
+	memcpy(*at, &count, sizeof(count));
+	for (*at += sizeof(count); count--; *at += MAC_BYTES)
+		memcpy(*at, mac, MAC_BYTES);
+}
+
+static uint8_t set_lists(uint32_t unicast, uint32_t multicast)
+{
+	uint8_t lists[2 * (4 + 70 * MAC_BYTES)], *end = lists;
+
+	put_list(&end, unicast, OTHER);
+	put_list(&end, multicast, GROUP);
+	return command_by_loop(VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, lists, end - lists);
+}
+
+static void test_filter(void **state)
+{
+	const uint16_t vlans[] = {7, 4095, 4096};
+	struct network_filter filter;
+	uint8_t mac[MAC_BYTES];
+
+	(void)state;
+	open_network(FEATURES | 1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA, true);
+	driver_offer(&driver, RECEIVE, &(struct driver_buffer){BUFFERS, 2000, true}, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	/* All, until the driver says what. */
+	assert_true(arrives(OTHER, 0) && arrives(GROUP, 0) && arrives(OTHER, 7));
+	set_mode(VIRTIO_NET_CTRL_RX_PROMISC, 0);
+	assert_true(arrives(OWN, 0) && arrives(BROADCAST, 0));
+	assert_false(arrives(OTHER, 0) || arrives(GROUP, 0) || arrives(OWN, 7));
+	assert_int_equal(set_lists(2, 1), VIRTIO_NET_OK);
+	assert_true(arrives(OTHER, 0) && arrives(GROUP, 0));
+	assert_false(arrives("\x02\x00\x00\x00\x00\x02", 0));
+	assert_int_equal(set_lists(0, 0), VIRTIO_NET_OK);
+	assert_false(arrives(OTHER, 0) || arrives(GROUP, 0));
+	/* More than the list has room for: all of them. */
+	assert_int_equal(set_lists(64, 65), VIRTIO_NET_OK);
+	assert_true(arrives("\x01\x00\x5e\x00\x00\x02", 0));
+	assert_false(arrives("\x02\x00\x00\x00\x00\x02", 0));
+	virtio_network_read_filter(driver.virtio, &filter, mac);
+	assert_true(filter.multicast.overflows && !filter.multicast.count && filter.unicast.count == 64);
+	assert_memory_equal(mac, OWN, MAC_BYTES);
+	/* Modes. */
+	assert_int_equal(set_lists(0, 0), VIRTIO_NET_OK);
+	set_mode(VIRTIO_NET_CTRL_RX_ALLMULTI, 1);
+	assert_true(arrives(GROUP, 0) && !arrives(OTHER, 0));
+	set_mode(VIRTIO_NET_CTRL_RX_NOMULTI, 1);
+	assert_true(!arrives(GROUP, 0) && arrives(BROADCAST, 0));
+	set_mode(VIRTIO_NET_CTRL_RX_NOBCAST, 1);
+	set_mode(VIRTIO_NET_CTRL_RX_ALLUNI, 1);
+	assert_true(!arrives(BROADCAST, 0) && arrives(OTHER, 0));
+	set_mode(VIRTIO_NET_CTRL_RX_NOUNI, 1);
+	assert_false(arrives(OTHER, 0) || arrives(OWN, 0));
+	set_mode(VIRTIO_NET_CTRL_RX_NOUNI, 0);
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_RX, 6, "", 1), VIRTIO_NET_ERR);
+	/* VLANs. */
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlans[0], 2), VIRTIO_NET_OK);
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlans[1], 2), VIRTIO_NET_OK);
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlans[2], 2), VIRTIO_NET_ERR);
+	assert_true(arrives(OWN, 7) && arrives(OWN, 4095) && !arrives(OWN, 8) && arrives(OWN, 0));
+	assert_int_equal(command_by_loop(VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, &vlans[0], 2), VIRTIO_NET_OK);
+	assert_false(arrives(OWN, 7));
+	close_network();
+	/* A driver that does not know of VLANs has all of them. */
+	open_network(FEATURES, true);
+	driver_offer(&driver, RECEIVE, &(struct driver_buffer){BUFFERS, 2000, true}, 1);
+	virtio_notify(driver.virtio, RECEIVE);
+	set_mode(VIRTIO_NET_CTRL_RX_PROMISC, 0);
+	assert_true(arrives(OWN, 7));
+	close_network();
+}
+
 static void transmit_by_loop(const struct driver_buffer buffers[2])
 {
 	uint32_t written;
@@ -363,6 +482,7 @@ int main(void)
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_cable),
 		cmocka_unit_test(test_pairs),
 	};

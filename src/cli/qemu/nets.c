@@ -170,7 +170,7 @@ static json_t *describe_device(const json_t *device, unsigned number, const stru
 	const char *driver = keyval_text(device, "driver"), *id = keyval_text(device, "id");
 	const uint8_t *mac = net->mac;
 
-	return json_pack("{s:o,s:o,s:o}", "name", id ? json_string(id) : json_sprintf("%s.%u", driver, number), "text",
+	return json_pack("{s:s*,s:o,s:o,s:o}", "id", id, "name", id ? json_string(id) : json_sprintf("%s.%u", driver, number), "text",
 			 json_sprintf("index=0,type=nic,model=%s,macaddr=%02x:%02x:%02x:%02x:%02x:%02x", driver, mac[0],
 				      mac[1], mac[2], mac[3], mac[4], mac[5]),
 			 "network", describe_network(net));

@@ -11,8 +11,7 @@
  * chains as it takes; the driver sees all of them or none. While it has too few, the link waits. A frame
  * that no chain can hold is dropped; so is what comes while there is no driver.
  *
- * Frames are not filtered: whose the link is wants them all. So receive modes and address lists are
- * accepted and change nothing.
+ * Of the frames that come the device takes those that the driver wants (network_filter.h).
  */
 #include "device/virtio/network.h"
 
@@ -54,6 +53,10 @@ struct network {
 	uint8_t mac[MAC_BYTES], loaded_mac[MAC_BYTES];
 	uint8_t first_mac[MAC_BYTES]; /* fixed: after a reset */
 	bool is_down; /* the cable is out */
+	struct network_filter filter, loaded_filter;
+	bool is_watched; /* the listener is to hear when the filter or the address changes next */
+	bool has_changed; /* ... which it has */
+	struct virtio_network_listener listener; /* fixed */
 	uint16_t used_pairs, loaded_pairs;
 	uint8_t sent[HEADER_BYTES + NET_FRAME_MAX];
 };
@@ -119,8 +122,10 @@ static bool deliver(struct link_queue *queue)
 	const uint8_t *bytes = queue->received + skipped;
 	unsigned count, i;
 
-	/* No frame comes without a whole header, nor without a cable. */
-	if (queue->pending < HEADER_BYTES || network->is_down)
+	/* No frame comes without a whole header, nor without a cable, nor one that the driver does not want. */
+	if (queue->pending < HEADER_BYTES || network->is_down ||
+	    !network_filter_takes(&network->filter, network->mac, queue->received + HEADER_BYTES,
+				  queue->pending - HEADER_BYTES))
 		queue->pending = 0;
 	count = queue->pending ? take_chains(queue, size, filled) : 0;
 	if (!count)
@@ -254,21 +259,60 @@ static void transmit_all(struct virtio_device *virtio, unsigned queue)
 
 /* --- control (§5.1.6.5) --- */
 
-/* Lists of addresses: both whole. */
-static bool are_tables(const struct virtqueue_chain *chain)
+/* The filter has changed, or the address: whoever has asked for it hears so, once. With the lock held. */
+static void note_change(struct network *network)
 {
-	uint64_t at = sizeof(struct virtio_net_ctrl_hdr);
-	unsigned i;
+	if (!network->is_watched)
+		return;
+	network->is_watched = false;
+	network->has_changed = true;
+	if (network->listener.changed)
+		network->listener.changed(network->listener.context);
+}
+
+/* A list at *at of the chain, which ends behind it. Whether it is whole. */
+static bool read_list(const struct virtqueue_chain *chain, uint64_t *at, struct network_filter_list *list)
+{
 	uint32_t entries;
 
-	for (i = 0; i < 2; i++) {
-		if (virtqueue_read(chain, at, &entries, sizeof(entries)) < sizeof(entries))
-			return false;
-		at += sizeof(entries) + (uint64_t)entries * MAC_BYTES;
-		if (at > chain->readable_bytes)
-			return false;
-	}
+	*list = (struct network_filter_list){.count = 0};
+	if (virtqueue_read(chain, *at, &entries, sizeof(entries)) < sizeof(entries))
+		return false;
+	*at += sizeof(entries);
+	list->overflows = entries > NET_FILTER_MACS;
+	list->count = list->overflows ? 0 : entries;
+	virtqueue_read(chain, *at, list->macs, list->count * MAC_BYTES);
+	*at += (uint64_t)entries * MAC_BYTES;
+	return *at <= chain->readable_bytes;
+}
+
+/* Lists of addresses: both whole, or nothing changes. */
+static bool set_lists(struct network *network, const struct virtqueue_chain *chain)
+{
+	uint64_t at = sizeof(struct virtio_net_ctrl_hdr);
+	struct network_filter_list unicast, multicast;
+
+	if (!read_list(chain, &at, &unicast) || !read_list(chain, &at, &multicast))
+		return false;
+	network->filter.unicast = unicast;
+	network->filter.multicast = multicast;
 	return true;
+}
+
+static bool set_mode(struct network *network, uint8_t mode, const struct virtqueue_chain *chain)
+{
+	uint8_t is_on;
+
+	virtqueue_read(chain, sizeof(struct virtio_net_ctrl_hdr), &is_on, sizeof(is_on));
+	return network_filter_set_mode(&network->filter, mode, is_on);
+}
+
+static bool set_vlan(struct network *network, bool is_on, const struct virtqueue_chain *chain)
+{
+	uint16_t vlan;
+
+	virtqueue_read(chain, sizeof(struct virtio_net_ctrl_hdr), &vlan, sizeof(vlan));
+	return network_filter_set_vlan(&network->filter, vlan, is_on);
 }
 
 static bool set_mac(struct network *network, const struct virtqueue_chain *chain)
@@ -309,14 +353,16 @@ static bool obey(struct network *network, const struct virtqueue_chain *chain)
 
 	virtqueue_read(chain, 0, &header, sizeof(header));
 	switch (header.class) {
-	case VIRTIO_NET_CTRL_RX: return header.cmd <= VIRTIO_NET_CTRL_RX_NOBCAST && bytes == 1;
+	case VIRTIO_NET_CTRL_RX: return bytes == 1 && set_mode(network, header.cmd, chain);
 	case VIRTIO_NET_CTRL_MAC:
-		return header.cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET ? set_mac(network, chain)
-								   : are_tables(chain);
+		return header.cmd == VIRTIO_NET_CTRL_MAC_ADDR_SET   ? set_mac(network, chain)
+		       : header.cmd == VIRTIO_NET_CTRL_MAC_TABLE_SET && set_lists(network, chain);
 	case VIRTIO_NET_CTRL_MQ:
 		return header.cmd == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET && bytes == sizeof(struct virtio_net_ctrl_mq) &&
 		       virtio_has(&network->virtio, VIRTIO_NET_F_MQ) && set_pairs(network, chain);
-	case VIRTIO_NET_CTRL_VLAN: return header.cmd <= VIRTIO_NET_CTRL_VLAN_DEL && bytes == 2;
+	case VIRTIO_NET_CTRL_VLAN:
+		return header.cmd <= VIRTIO_NET_CTRL_VLAN_DEL && bytes == 2 &&
+		       set_vlan(network, header.cmd == VIRTIO_NET_CTRL_VLAN_ADD, chain);
 	default: return false;
 	}
 }
@@ -334,6 +380,8 @@ static void control(struct virtio_device *virtio, unsigned queue)
 			return;
 		}
 		status = obey(network_of(virtio), chain) ? VIRTIO_NET_OK : VIRTIO_NET_ERR;
+		if (status == VIRTIO_NET_OK)
+			note_change(network_of(virtio));
 		virtqueue_write(chain, 0, &status, sizeof(status));
 		virtio_push(virtio, queue, chain, sizeof(status));
 	}
@@ -377,6 +425,7 @@ static void write_config(struct virtio_device *virtio, unsigned offset, unsigned
 	    virtio_has(virtio, VIRTIO_NET_F_CTRL_MAC_ADDR))
 		return;
 	memcpy(network->mac + offset, bytes, size);
+	note_change(network);
 }
 
 /* What the driver can take is what the other side of the link may send. */
@@ -390,6 +439,7 @@ static void started(struct virtio_device *virtio)
 		.ecn = virtio_has(virtio, VIRTIO_NET_F_GUEST_ECN),
 	};
 
+	network->filter.has_vlans = virtio_has(virtio, VIRTIO_NET_F_CTRL_VLAN);
 	if (network->link.has_header && net_tap_set_offloads(&network->link, &offloads) < 0)
 		virtio_break(virtio, "the tap interface refuses its features");
 }
@@ -406,12 +456,36 @@ void virtio_network_set_link(struct virtio_device *virtio, bool is_up)
 	pthread_mutex_unlock(&virtio->lock);
 }
 
+void virtio_network_read_filter(struct virtio_device *virtio, struct network_filter *filter, uint8_t mac[MAC_BYTES])
+{
+	struct network *network = network_of(virtio);
+
+	pthread_mutex_lock(&virtio->lock);
+	*filter = network->filter;
+	memcpy(mac, network->mac, MAC_BYTES);
+	network->is_watched = true;
+	pthread_mutex_unlock(&virtio->lock);
+}
+
+bool virtio_network_take_change(struct virtio_device *virtio)
+{
+	struct network *network = network_of(virtio);
+	bool has_changed;
+
+	pthread_mutex_lock(&virtio->lock);
+	has_changed = network->has_changed;
+	network->has_changed = false;
+	pthread_mutex_unlock(&virtio->lock);
+	return has_changed;
+}
+
 static void reset(struct virtio_device *virtio)
 {
 	struct network *network = network_of(virtio);
 	unsigned i;
 
 	memcpy(network->mac, network->first_mac, MAC_BYTES);
+	network_filter_reset(&network->filter);
 	for (i = 0; i < network->pairs; i++)
 		network->queues[i].pending = 0;
 	use_pairs(network, 1);
@@ -424,6 +498,13 @@ static void transfer(struct virtio_device *virtio, struct state_stream *state)
 	if (!state->is_loading)
 		memcpy(network->loaded_mac, network->mac, MAC_BYTES);
 	state_bytes(state, "mac", network->loaded_mac, MAC_BYTES);
+	/* Before there was one, all frames were taken. */
+	if (state->is_loading)
+		network_filter_reset(&network->loaded_filter);
+	else
+		network->loaded_filter = network->filter;
+	if (state->version >= VIRTIO_STATE_FILTER)
+		network_filter_transfer(&network->loaded_filter, state);
 	if (network->pairs == 1)
 		return;
 	if (!state->is_loading)
@@ -437,6 +518,7 @@ static void loaded(struct virtio_device *virtio)
 	struct network *network = network_of(virtio);
 
 	memcpy(network->mac, network->loaded_mac, MAC_BYTES);
+	network->filter = network->loaded_filter;
 	if (network->pairs > 1)
 		use_pairs(network, network->loaded_pairs);
 }
@@ -504,7 +586,8 @@ static int watch_link(struct network *network, struct event_loop *loop, struct e
 
 struct virtio_device *virtio_network_create(const struct virtio_host *host,
 					    const struct net_link *link,
-					    const uint8_t mac[MAC_BYTES], bool has_mq, struct error *error)
+					    const uint8_t mac[MAC_BYTES], bool has_mq,
+					    const struct virtio_network_listener *listener, struct error *error)
 {
 	unsigned pairs = link->more_count + 1, i;
 	uint16_t sizes[2 * NET_QUEUES_MAX + 1];
@@ -545,6 +628,9 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 	}
 	memcpy(network->first_mac, mac, MAC_BYTES);
 	memcpy(network->mac, mac, MAC_BYTES);
+	network_filter_reset(&network->filter);
+	if (listener)
+		network->listener = *listener;
 	if (watch_link(network, own_host.loop, error) == 0)
 		return virtio;
 	destroy(virtio);

@@ -215,6 +215,8 @@ void virtio_reset(struct virtio_device *virtio);
 #define VIRTIO_STATE_LEGACY 2
 /* ... and of disks' chains that wait (chains.h). */
 #define VIRTIO_STATE_CHAINS 3
+/* ... and of which frames a network device takes. */
+#define VIRTIO_STATE_FILTER 4
 
 /* What was loaded, until it is taken over. Zeroes before. */
 struct virtio_state {

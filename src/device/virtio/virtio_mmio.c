@@ -283,7 +283,7 @@ static void virtio_mmio_destroy(void *device)
 }
 
 const struct device_ops virtio_mmio_device_ops = {
-	.version = VIRTIO_STATE_CHAINS,
+	.version = VIRTIO_STATE_FILTER,
 	.reset = virtio_mmio_reset,
 	.save = virtio_mmio_save,
 	.load = virtio_mmio_load,
