@@ -1,7 +1,7 @@
 /*
  * A disk's content, copied while its guest goes on: as it is at one moment (a backup), or as it is at the end, where the
  * disk may go on in the copy (a mirror, and a commit into an image below), or into the disk's own topmost image, which then
- * needs those below no longer (a stream).
+ * needs those below no longer (a stream); or what images in the middle hold, into one below them.
  *
  * All but what is said otherwise is for one thread, which is not an I/O thread.
  */
@@ -15,16 +15,19 @@ struct block_bitmap;
 enum block_copy_kind {
 	BLOCK_COPY_BACKUP, /* what the disk held when it began; it ends by itself */
 	BLOCK_COPY_MIRROR, /* it is ready when all is copied, and stays so until it is finished or ended */
-	BLOCK_COPY_COMMIT, /* likewise, into an image below */
+	BLOCK_COPY_COMMIT, /* likewise, into an image below; of images in the middle (`top`) it ends by itself */
 	BLOCK_COPY_STREAM, /* from images below into the topmost; it ends by itself */
 };
 
 struct block_copy_options {
 	enum block_copy_kind kind;
 	/* The target's; of a commit, of the image below (NULL: the lowest); of a stream, of the one that stays below (NULL:
-	 * none). */
+	 * none) or, with `has_bottom`, of the lowest that does not. */
 	const char *path;
-	const char *backing; /* of a stream: what the image calls the one that stays below (NULL: by its path) */
+	bool has_bottom;
+	const char *top; /* of a commit: the image from which on those above `path` go into that; NULL: the topmost */
+	/* Of a stream, and a commit with `top`: what the image above calls the one that it stands on then (NULL: by its path). */
+	const char *backing;
 	int fd;		    /* of the file at `path`, which stays the caller's; -1: it is opened by its path */
 	const char *format; /* "raw", "qcow2" */
 	bool is_new;	    /* the file is emptied and made an image of the disk's size; else it is one */

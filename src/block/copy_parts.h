@@ -5,6 +5,7 @@
  *
  *   a backup lets it begin only where nothing is left to be copied; what has to wait is begun by the thread,
  *   a mirror (and a commit, whose target is an image below) sets the bits of what was changed, to be copied again,
+ *   a commit of images in the middle lets it be: nobody changes those,
  *   a stream lets it be: what is changed is in the topmost image then, where its requests (BLOCK_FILL) leave it alone.
  *
  * One that pauses, or is slow because it is limited, still copies what has to wait.
@@ -29,7 +30,9 @@ struct block_copy {
 	enum block_copy_kind kind;
 	struct node *target; /* owned, but for a commit's; NULL: the disk is in it now, or it is closed; a stream has none */
 	struct node *base;   /* of a stream, the disk's: what stays below; NULL: nothing does */
-	char *backing;	     /* of a stream: what the image is to call that; NULL: by its path */
+	struct node *source; /* of a commit of images in the middle, the disk's: the uppermost of them; NULL: the disk is copied */
+	struct node *above;  /* the image that stands on that */
+	char *backing;	     /* what an image is to call what it stands on then; NULL: by its path */
 	bool has_borrowed;   /* the target stands on what the disk's topmost image does */
 	bool is_off;	     /* changes are not its matter any more; set while the disk is frozen */
 	void (*changed)(void *context);

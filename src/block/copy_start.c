@@ -20,7 +20,7 @@ static bool is_below(const struct image_extent *extent, bool has_base)
 /* What has to be copied: all, or what images down to `base` hold. */
 static int fill(struct block_copy *copy, struct node *base, bool is_new)
 {
-	struct node *node = copy->block->node;
+	struct node *first = copy->source ? copy->source : copy->block->node, *node = first;
 	struct image_extent extent;
 	uint64_t at, piece;
 	unsigned levels = 0;
@@ -28,12 +28,11 @@ static int fill(struct block_copy *copy, struct node *base, bool is_new)
 
 	for (; base && node != base; node = node->backing)
 		levels++;
-	node = copy->block->node;
 	for (piece = 0; copy->bitmap && piece < copy->pieces; piece++)
 		if (dirty_has_lent(copy->bitmap, piece * PIECE, PIECE))
 			copy_set(copy, piece);
 	for (at = 0; at < copy->size && result == 0 && !copy->bitmap; at += extent.size) {
-		result = image_extent(node, at, copy->size - at, levels, &extent);
+		result = image_extent(first, at, copy->size - at, levels, &extent);
 		if (result < 0 || !extent.size)
 			break;
 		if (copy->kind == BLOCK_COPY_STREAM && !is_below(&extent, base))
@@ -95,10 +94,26 @@ static int error_no_image(const struct block_copy *copy, const char *path, struc
 	return error_set(error, ENOENT, "'%.200s' is no image below %s", path, copy->block->info.path);
 }
 
+/* Images in the middle. What stands on them is to be changed, once: it is written to, or was before. */
+static int take_middle(struct block_copy *copy, const char *path, struct error *error)
+{
+	copy->source = find_below(copy->block->node, path);
+	if (!copy->source)
+		return error_no_image(copy, path, error);
+	for (copy->above = copy->block->node; copy->above->backing != copy->source;)
+		copy->above = copy->above->backing;
+	if (copy->above->driver != &qcow2_driver || !(copy->above->is_writable || copy->above->was_writable))
+		return error_set(error, EACCES, "%s is only open for reading", copy->above->file.path);
+	if (copy->source->size != copy->size)
+		return error_set(error, EINVAL, "%s has another size than the disk", copy->source->file.path);
+	return 0;
+}
+
 /* The image below that a commit writes to: it was written to before, so its file is open for that. */
 static int take_base(struct block_copy *copy, const char *path, struct error *error)
 {
-	struct node *node = path ? find_below(copy->block->node, path) : copy->block->node->backing;
+	struct node *from = copy->source ? copy->source : copy->block->node;
+	struct node *node = path ? find_below(from, path) : from->backing;
 
 	while (node && node->backing && !path)
 		node = node->backing;
@@ -125,9 +140,18 @@ static int take_stream(struct block_copy *copy, const struct block_copy_options 
 		copy->base = find_below(block->node, options->path);
 	if (options->path && !copy->base)
 		return error_no_image(copy, options->path, error);
-	if (options->backing && !(copy->backing = strdup(options->backing)))
-		return error_set_errno(error, ENOMEM, "a copy");
+	if (options->has_bottom)
+		copy->base = copy->base->backing;
+	if (options->backing && !copy->base)
+		return error_set(error, EINVAL, "backing file specified, but streaming the entire chain");
 	return 0;
+}
+
+static int take_commit(struct block_copy *copy, const struct block_copy_options *options, struct error *error)
+{
+	int result = options->top ? take_middle(copy, options->top, error) : 0;
+
+	return result < 0 ? result : take_base(copy, options->path, error);
 }
 
 int block_copy_start(struct block *block, const struct block_copy_options *options, struct block_copy **started,
@@ -157,10 +181,12 @@ int block_copy_start(struct block *block, const struct block_copy_options *optio
 		result = error_set(error, EBUSY, "the bitmap is in use by another operation");
 	if (result == 0 && !copy->pieces)
 		result = error_set(error, EINVAL, "%s is empty", block->info.path);
+	if (result == 0 && options->backing && !(copy->backing = strdup(options->backing)))
+		result = error_set_errno(error, ENOMEM, "a copy");
 	if (result == 0 && copy->kind == BLOCK_COPY_STREAM)
 		result = take_stream(copy, options, error);
 	else if (result == 0)
-		result = copy->kind == BLOCK_COPY_COMMIT ? take_base(copy, options->path, error)
+		result = copy->kind == BLOCK_COPY_COMMIT ? take_commit(copy, options, error)
 							 : open_target(copy, options, error);
 	if (result < 0) {
 		copy_free(copy);

@@ -86,7 +86,7 @@ static int copy_some(struct block_copy *copy, uint64_t piece, unsigned *how_many
 	if (copy->kind == BLOCK_COPY_STREAM) {
 		result = fill_disk(copy, offset, size);
 	} else {
-		result = read_disk(copy, offset, size);
+		result = copy->source ? node_read_at(copy->source, offset, copy->buffer, size) : read_disk(copy, offset, size);
 		if (result == 0)
 			result = copy_write_target(copy, offset, size);
 	}
@@ -178,32 +178,54 @@ static bool turn(struct block_copy *copy, int *result)
 	return true;
 }
 
-int copy_settle_target(struct block_copy *copy)
+static int settle(struct node *node)
 {
-	struct node *target = copy->target ? copy->target : copy->block->node;
-
-	return target->driver->settle ? target->driver->settle(target) : target->driver->flush(target);
+	return node->driver->settle ? node->driver->settle(node) : node->driver->flush(node);
 }
 
-/* The topmost image holds all that those between it and the base do, which are closed. With the disk frozen. */
+int copy_settle_target(struct block_copy *copy)
+{
+	return settle(copy->target ? copy->target : copy->block->node);
+}
+
+/* An image names another one that it stands on. One that is only read now is written to for that. */
+static int rename_backing(struct node *node, const char *name, const char *format)
+{
+	bool is_below = !node->is_writable;
+	struct error unseen;
+	int result;
+
+	if (is_below && !node_begin_writing(node))
+		return -EACCES;
+	result = image_set_backing(node, name, format, &unseen);
+	if (is_below) {
+		if (result == 0)
+			result = settle(node);
+		node_end_writing(node);
+	}
+	return result;
+}
+
+/* What lies between an image and the base below is in one of them, and is closed. With the disk frozen. */
 static int let_images_go(struct block_copy *copy)
 {
-	struct node *top = copy->block->node, *above = top, *base = copy->base, *old = top->backing;
+	struct node *top = copy->above ? copy->above : copy->block->node, *last = top;
+	struct node *base = copy->above ? copy->target : copy->base, *old = top->backing;
 	const char *name = copy->backing;
-	struct error unseen;
 	int result;
 
 	if (!old || old == base)
 		return 0;
 	if (!name && base)
 		name = chain_name_below(&base->file, top->file.path);
-	result = image_set_backing(top, name, base ? base->driver->name : NULL, &unseen);
+	result = rename_backing(top, name, base ? base->driver->name : NULL);
 	if (result < 0)
 		return result;
-	while (above->backing != base)
-		above = above->backing;
-	above->backing = NULL;
+	while (last->backing != base)
+		last = last->backing;
+	last->backing = NULL;
 	top->backing = base;
+	copy->source = NULL;
 	block_fill_info(copy->block);
 	/* They were only read. */
 	node_close(old);
@@ -249,7 +271,7 @@ void *copy_run(void *context)
 		if (result == 0)
 			result = copy_settle_target(copy);
 		block_freeze(copy->block);
-		if (result == 0 && copy->kind == BLOCK_COPY_STREAM)
+		if (result == 0 && (copy->kind == BLOCK_COPY_STREAM || copy->above))
 			result = let_images_go(copy);
 		copy_take_off(copy);
 		block_thaw(copy->block);

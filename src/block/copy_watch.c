@@ -11,7 +11,7 @@ static bool is_change(const struct block_request *request)
 
 bool copy_follows(const struct block_copy *copy)
 {
-	return copy->kind == BLOCK_COPY_MIRROR || copy->kind == BLOCK_COPY_COMMIT;
+	return copy->kind == BLOCK_COPY_MIRROR || (copy->kind == BLOCK_COPY_COMMIT && !copy->above);
 }
 
 struct block_copy *copy_of_watch(struct disk_watch *watch)

@@ -119,20 +119,39 @@ static int find_below(struct hotplug *hotplug, const json_t *arguments, struct b
 static int take_base(struct hotplug *hotplug, const json_t *arguments, const struct drive *drive,
 		     struct block_copy_options *options, struct error *error)
 {
-	const char *top = keyval_text(arguments, "top"), *node = keyval_text(arguments, "top-node");
+	const char *name = keyval_text(arguments, "top-node"), *unused_format;
+	struct drive *node = name ? drives_find(&hotplug->line->drives, name) : NULL;
+	int unused_fd, result = 0;
 
-	if ((top && strcmp(top, block_info(drive->block)->path) != 0) ||
-	    (node && strcmp(node, drive->name) != 0 && strcmp(node, drive->node_name) != 0))
-		return error_set(error, ENOTSUP, "only the topmost image is committed: leave top= out");
-	return find_below(hotplug, arguments, options, error);
+	options->top = keyval_text(arguments, "top");
+	if (options->top && name)
+		return error_set(error, EINVAL, "'top-node' and 'top' are mutually exclusive");
+	if (name && !node)
+		return error_set(error, ENOENT, "Cannot find device='' nor node-name='%.60s'", name);
+	if (node && node != drive && strcmp(name, drive->node_name) != 0)
+		result = drive_locate(&hotplug->line->drives, node, &options->top, &unused_fd, &unused_format, error);
+	if (options->top && strcmp(options->top, block_info(drive->block)->path) == 0)
+		options->top = NULL;
+	options->backing = keyval_text(arguments, "backing-file");
+	if (result == 0 && options->backing && !options->top)
+		result = error_set(error, EINVAL, "'backing-file' specified, but 'top' is the active layer");
+	return result < 0 ? result : find_below(hotplug, arguments, options, error);
 }
 
 static int take_stream(struct hotplug *hotplug, const json_t *arguments, struct block_copy_options *options,
 		       struct error *error)
 {
-	if (keyval_text(arguments, "bottom"))
-		return error_set(error, ENOTSUP, "bottom= is not there: name the image that stays below, with base= or base-node=");
+	const char *bottom = keyval_text(arguments, "bottom");
+	struct drive *node = bottom ? drives_find(&hotplug->line->drives, bottom) : NULL;
+
 	options->backing = keyval_text(arguments, "backing-file");
+	options->has_bottom = bottom;
+	if (bottom && (keyval_text(arguments, "base") || keyval_text(arguments, "base-node")))
+		return error_set(error, EINVAL, "'bottom' and 'base' cannot be specified at the same time");
+	if (bottom && !node)
+		return error_set(error, ENOENT, "Cannot find device='' nor node-name='%.60s'", bottom);
+	if (bottom)
+		return drive_locate(&hotplug->line->drives, node, &options->path, &options->fd, &options->format, error);
 	if (options->backing && !keyval_text(arguments, "base") && !keyval_text(arguments, "base-node"))
 		return error_set(error, EINVAL, "backing file specified, but streaming the entire chain");
 	return find_below(hotplug, arguments, options, error);
@@ -197,7 +216,8 @@ void disk_copies_ended(void *context, const char *command, const json_t *argumen
 
 	if (node && !was_finished)
 		node->is_used = false;
-	if (kind->kind == BLOCK_COPY_STREAM && disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) == 0)
+	/* Those that ended by themselves. */
+	if ((kind->kind == BLOCK_COPY_STREAM || (kind->kind == BLOCK_COPY_COMMIT && !was_finished)) && disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) == 0)
 		drive_let_go_below(drives, drive);
 	if (!was_finished || disks_find(hotplug, keyval_text(arguments, "device"), &drive, &error) < 0)
 		return;

@@ -539,15 +539,13 @@ static struct drive *find_below(struct drives *drives, const struct drive *drive
 	return backing ? drives_find(drives, backing) : NULL;
 }
 
-void drive_let_go_below(struct drives *drives, struct drive *drive)
+/* What was right below it, and is in no chain any more. */
+static void let_go_below(struct drives *drives, struct drive *above, const struct block *block)
 {
-	const struct block *block = drive->block;
-	struct drive *top = drive->is_node ? drive : drives_find(drives, drive->node_name), *below, *next, *file;
+	struct drive *below, *next, *file;
 	const char *name;
 
-	if (!top || !top->is_node)
-		return;
-	for (below = find_below(drives, top); below && below->is_node && !is_in_chain(drives, below, block); below = next) {
+	for (below = find_below(drives, above); below && below->is_node && !is_in_chain(drives, below, block); below = next) {
 		next = find_below(drives, below);
 		name = keyval_text(below->options, "file");
 		file = name ? drives_find(drives, name) : NULL;
@@ -556,10 +554,19 @@ void drive_let_go_below(struct drives *drives, struct drive *drive)
 		below->is_used = false;
 		below->below[0] = 0;
 	}
-	if (*top->below)
-		snprintf(top->below, sizeof(top->below), "%s", below ? below->name : "");
-	else if (json_object_get(top->options, "backing"))
-		json_object_set_new((json_t *)top->options, "backing", below ? json_string(below->name) : json_null());
+	if (*above->below)
+		snprintf(above->below, sizeof(above->below), "%s", below ? below->name : "");
+	else if (json_object_get(above->options, "backing"))
+		json_object_set_new((json_t *)above->options, "backing", below ? json_string(below->name) : json_null());
+}
+
+void drive_let_go_below(struct drives *drives, struct drive *drive)
+{
+	const struct block *block = drive->block;
+	struct drive *at = drive->is_node ? drive : drives_find(drives, drive->node_name);
+
+	for (; at && at->is_node; at = find_below(drives, at))
+		let_go_below(drives, at, block);
 }
 
 void drive_put_on(struct drive *drive, struct drive *below)
