@@ -3,6 +3,7 @@
  * memory below that for what firmware keeps, and what fw_cfg tells it of the machine, by the keys and file names that SeaBIOS and OVMF look for (QEMU
  * docs/specs/fw_cfg.rst; SeaBIOS docs/Runtime_config.md).
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,6 +179,55 @@ void board_renew_boot_order(struct board *board)
 		log_error("the order of what to boot cannot be renewed");
 }
 
+/* Keys of a kernel's (QEMU include/standard-headers/linux/qemu_fw_cfg.h), in two parts: the set-up code that a Linux begins
+ * with, and the rest. */
+enum {
+	KEY_KERNEL_SIZE = 0x08,
+	KEY_INITRD_SIZE = 0x0b,
+	KEY_KERNEL_DATA = 0x11,
+	KEY_INITRD_DATA = 0x12,
+	KEY_COMMAND_LINE_SIZE = 0x14,
+	KEY_COMMAND_LINE_DATA = 0x15,
+	KEY_SETUP_SIZE = 0x17,
+	KEY_SETUP_DATA = 0x18,
+};
+
+#define SETUP_SECTORS_AT 0x1f1 /* Linux, Documentation/arch/x86/boot.rst: setup_sects, where 0 means 4 */
+#define SECTOR_BYTES	 512
+
+static int add_blob(struct fw_cfg *fw_cfg, uint16_t size_key, uint16_t data_key, const void *data, size_t size)
+{
+	const uint32_t size_le = htole32(size);
+	int result = fw_cfg_add(fw_cfg, size_key, &size_le, sizeof(size_le));
+
+	return result == 0 && size ? fw_cfg_add(fw_cfg, data_key, data, size) : result;
+}
+
+/* What UEFI is to boot: it puts the two parts together again, and finds an application of its own in it. */
+static int add_kernel(struct board *board)
+{
+	const struct firmware *firmware = board->config.firmware;
+	const char *command_line = firmware->command_line ? firmware->command_line : "";
+	struct fw_cfg *fw_cfg = board->fw_cfg;
+	size_t setup = 0;
+	int result;
+
+	if (firmware->kernel_size > SETUP_SECTORS_AT)
+		setup = (firmware->kernel[SETUP_SECTORS_AT] ? firmware->kernel[SETUP_SECTORS_AT] + 1 : 5) * SECTOR_BYTES;
+	if (setup > firmware->kernel_size)
+		setup = 0;
+	result = add_blob(fw_cfg, KEY_SETUP_SIZE, KEY_SETUP_DATA, firmware->kernel, setup);
+	if (result == 0)
+		result = add_blob(fw_cfg, KEY_KERNEL_SIZE, KEY_KERNEL_DATA, firmware->kernel + setup,
+				  firmware->kernel_size - setup);
+	if (result == 0)
+		result = add_blob(fw_cfg, KEY_INITRD_SIZE, KEY_INITRD_DATA, firmware->initrd, firmware->initrd_size);
+	if (result == 0)
+		result = add_blob(fw_cfg, KEY_COMMAND_LINE_SIZE, KEY_COMMAND_LINE_DATA, command_line,
+				  strlen(command_line) + 1);
+	return result;
+}
+
 #define STATE_EXISTS 0x80
 
 static int add_choices(struct board *board)
@@ -214,6 +264,8 @@ static int add_choices(struct board *board)
 	    board->config.firmware->vga_rom)
 		result = fw_cfg_add_file(fw_cfg, VGA_ROM_FILE, board->config.firmware->vga_rom,
 					 board->config.firmware->vga_rom_size);
+	if (result == 0 && board->config.firmware->kernel)
+		result = add_kernel(board);
 	return result < 0 ? result : add_boot_order(board);
 }
 

@@ -269,6 +269,14 @@ static int examine_boot_menu(struct line *line, struct error *error)
 	return 0;
 }
 
+/* QEMU's own files but UEFI's, wherever they lie. */
+static bool is_plain_bios(const char *path)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+	return strncmp(name, "bios", 4) == 0 || strncmp(name, "qboot", 5) == 0;
+}
+
 static int examine_boot(struct line *line, struct error *error)
 {
 	struct boot_config *boot = &line->config.boot;
@@ -284,11 +292,9 @@ static int examine_boot(struct line *line, struct error *error)
 		return -EINVAL;
 	if (!boot->kernel && (boot->initrd || boot->command_line))
 		return error_set(error, EINVAL, "-append and -initrd are allowed only with -kernel");
-	if (boot->kernel && !bios && !boot->firmware.code)
+	/* A BIOS does no more with a kernel than what is done without one. UEFI may boot it. */
+	if (boot->kernel && !boot->firmware.code && (!bios || is_plain_bios(bios)))
 		return 0;
-	if (boot->kernel)
-		return error_set(error, ENOTSUP, "firmware and -kernel exclude each other here: leave %s out",
-				 bios ? "-bios" : "if=pflash");
 	if (!board_kind_is_pc(line->type->board))
 		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
 	if (boot->firmware.code && bios)

@@ -148,6 +148,7 @@ static int initrd_now(const struct boot *boot, struct boot_blob *initrd, struct 
 struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, struct error *error)
 {
 	struct boot *boot = calloc(1, sizeof(*boot));
+	struct firmware_files files;
 
 	if (!boot) {
 		error_set_errno(error, ENOMEM, "cannot read the boot files");
@@ -167,7 +168,11 @@ struct boot *boot_open(const struct boot_config *config, uint64_t ram_bytes, str
 	if (config->firmware.code) {
 		boot->kind = BOOT_FIRMWARE;
 		snprintf(boot->description, sizeof(boot->description), "firmware");
-		boot->firmware = firmware_open(&config->firmware, error);
+		files = config->firmware;
+		files.kernel = config->kernel;
+		files.initrd = config->initrd;
+		files.command_line = config->command_line;
+		boot->firmware = firmware_open(&files, error);
 		if (!boot->firmware)
 			goto fail;
 		return boot;

@@ -11,6 +11,7 @@
 #include "util/file.h"
 
 #define VGA_ROM_BYTES_MAX (128u << 10)
+#define KERNEL_BYTES_MAX  (2ull << 30)
 
 static int read_piece(const char *path, const char *what, uint8_t **bytes, size_t *size,
 		      struct error *error)
@@ -21,6 +22,17 @@ static int read_piece(const char *path, const char *what, uint8_t **bytes, size_
 		return error_set(error, EINVAL,
 				 "%s '%s' has %zu bytes: a PC's has a multiple of 4K, up to 8M", what,
 				 path, *size);
+	return result;
+}
+
+static int read_kernel(struct firmware *firmware, const struct firmware_files *files, struct error *error)
+{
+	int result = file_read(files->kernel, "kernel", KERNEL_BYTES_MAX, &firmware->kernel, &firmware->kernel_size, error);
+
+	if (result == 0 && files->initrd)
+		result = file_read(files->initrd, "initrd", KERNEL_BYTES_MAX, &firmware->initrd, &firmware->initrd_size,
+				   error);
+	firmware->command_line = files->command_line;
 	return result;
 }
 
@@ -79,6 +91,8 @@ struct firmware *firmware_open(const struct firmware_files *files, struct error 
 	if (result == 0 && files->vga_rom)
 		result = file_read(files->vga_rom, "the display's BIOS", VGA_ROM_BYTES_MAX,
 				   &firmware->vga_rom, &firmware->vga_rom_size, error);
+	if (result == 0 && files->kernel)
+		result = read_kernel(firmware, files, error);
 	if (result == 0 && firmware->code_size + firmware->vars_size > FIRMWARE_BYTES_MAX)
 		result = error_set(error, EINVAL, "firmware '%s' and its variables have more than 8M",
 				   files->code);
@@ -98,5 +112,7 @@ void firmware_close(struct firmware *firmware)
 	free(firmware->code);
 	free(firmware->vars);
 	free(firmware->vga_rom);
+	free(firmware->kernel);
+	free(firmware->initrd);
 	free(firmware);
 }

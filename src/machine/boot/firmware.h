@@ -21,6 +21,8 @@ struct firmware_files {
 	 * the end. */
 	const char *vars_kept;
 	const char *vga_rom; /* path of a display's BIOS, for a BIOS; NULL: none */
+	/* What UEFI is to boot before anything else; NULL: nothing. Of boot_open's own, from its configuration. */
+	const char *kernel, *initrd, *command_line;
 };
 
 struct firmware {
@@ -29,6 +31,10 @@ struct firmware {
 	int vars_fd; /* -1: kept nowhere */
 	uint8_t *vga_rom; /* NULL: none */
 	size_t vga_rom_size;
+	/* NULL: it boots what it finds. */
+	uint8_t *kernel, *initrd;
+	size_t kernel_size, initrd_size;
+	const char *command_line; /* the caller's of firmware_open */
 };
 
 /* Read the files, and open and lock what is to be written. NULL, and `error`, on failure. */
