@@ -126,10 +126,12 @@ bool door_request_of_node(const json_t *node, struct door_request *request)
 	const char *name;
 	char *export_name;
 
-	if (json_is_object(file))
-		is_readonly = is_readonly || json_is_true(json_object_get(file, "read-only"));
-	else
-		file = node;
+	/* Below a filter there is a format, and below that a file. */
+	for (; json_is_object(file); file = json_object_get(node, "file")) {
+		node = file;
+		is_readonly = is_readonly || json_is_true(json_object_get(node, "read-only"));
+	}
+	file = node;
 	if (export_is_node(file)) {
 		export_name = export_filename(file, NULL);
 		is_found = export_name && fill(request, MONITOR_FILE_CHANGE, export_name);

@@ -49,6 +49,20 @@ static const struct property format_properties[] = {
 	{NULL},
 };
 
+/* A filter: it stands on a format, or on a file. */
+static const struct property copy_on_read_properties[] = {
+	{"driver", PROPERTY_TEXT},
+	{"node-name", PROPERTY_TEXT},
+	{"file", PROPERTY_TEXT, NULL, true},
+	{"read-only", PROPERTY_BOOL},
+	{"auto-read-only", PROPERTY_BOOL},
+	{"discard", PROPERTY_TEXT, "ignore unmap"},
+	{"detect-zeroes", PROPERTY_TEXT, "off on unmap"},
+	{"force-share", PROPERTY_BOOL, "off"},
+	{"cache", PROPERTY_TEXT, NULL, true},
+	{NULL},
+};
+
 static const struct property cache_properties[] = {
 	{"direct", PROPERTY_BOOL}, {"no-flush", PROPERTY_BOOL}, {NULL}};
 
@@ -130,6 +144,13 @@ static bool is_format_driver(const char *driver)
 	return false;
 }
 
+static bool is_filter(const json_t *node)
+{
+	const char *driver = keyval_text(node, "driver");
+
+	return driver && strcmp(driver, "copy-on-read") == 0;
+}
+
 static int check_node(json_t *node, struct error *error)
 {
 	const char *driver = keyval_text(node, "driver");
@@ -140,15 +161,16 @@ static int check_node(json_t *node, struct error *error)
 	if (!driver)
 		return error_set(error, EINVAL, "which driver? as driver=qcow2");
 	is_file = is_file_driver(driver);
-	if (!is_file && !is_format_driver(driver))
+	if (!is_file && !is_format_driver(driver) && !is_filter(node))
 		return error_set(error, ENOTSUP,
-				 "the driver '%.60s' is not there: use file, host_device, nbd, raw, qcow2, or vdi, vmdk or vhdx "
-				 "to read",
+				 "the driver '%.60s' is not there: use file, host_device, nbd, raw, qcow2, copy-on-read, or vdi, "
+				 "vmdk or vhdx to read",
 				 driver);
 	if (export_is_node(node))
 		result = export_check(node, error);
 	else
-		result = keyval_check(node, is_file ? file_properties : format_properties, error);
+		result = keyval_check(node, is_file ? file_properties : is_filter(node) ? copy_on_read_properties : format_properties,
+				      error);
 	if (result == 0 && cache)
 		result = keyval_check(cache, cache_properties, error);
 	if (result < 0)
@@ -224,11 +246,13 @@ static const json_t *follow(struct drives *drives, const json_t *member)
 /* The descriptor of a file node, which is a drive's or in one. */
 static int fd_of(const struct drives *drives, const json_t *file)
 {
+	const json_t *at;
 	unsigned i;
 
 	for (i = 0; i < drives->count; i++)
-		if (drives->list[i].options == file || json_object_get(drives->list[i].options, "file") == file)
-			return drives->list[i].fd_plus_1;
+		for (at = drives->list[i].options; at; at = json_object_get(at, "file"))
+			if (at == file)
+				return drives->list[i].fd_plus_1;
 	return 0;
 }
 
@@ -298,8 +322,20 @@ static int find_backing(struct drives *drives, struct source *source, const json
 static int find_node(struct drives *drives, struct source *source, const json_t *node, struct error *error)
 {
 	const char *driver = keyval_text(node, "driver");
+	const json_t *below;
+	unsigned filters = 0;
 	int result;
 
+	for (; is_filter(node); node = below) {
+		take_common(source, node);
+		source->block.copies_on_read = true;
+		below = follow(drives, json_object_get(node, "file"));
+		/* They may name one another. */
+		if (!below || ++filters == DRIVES_MAX)
+			return error_set(error, ENOENT, "there is no -blockdev with node-name=%.60s",
+					 keyval_text(node, "file") ? keyval_text(node, "file") : "");
+		driver = keyval_text(below, "driver");
+	}
 	take_common(source, node);
 	source->block.format = is_file_driver(driver) ? "raw" : driver;
 	result = find_file(drives, source, node, error);
@@ -592,7 +628,8 @@ static void let_go(struct drives *drives, const json_t *options)
 		const char *name = keyval_text(options, members[i]);
 
 		below = name ? drives_find(drives, name) : NULL;
-		if (below && below->is_node) {
+		/* Who names one another comes to an end there. */
+		if (below && below->is_node && below->is_used) {
 			below->is_used = false;
 			let_go(drives, below->options);
 		}
