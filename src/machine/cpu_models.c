@@ -26,6 +26,15 @@ const struct cpu_model cpu_models[] = {
 	{"kvm64", NULL, COMMON "pni cx16 " LONG_MODE, INTEL, 15, 6, 1, 0xd, 0x80000008,
 	 "Common KVM processor"},
 
+	{"n270", NULL, COMMON "pni ssse3 movbe nx lahf-lm", INTEL, 6, 28, 2, 10, 0x80000008,
+	 "Intel(R) Atom(TM) CPU N270   @ 1.60GHz"},
+	{"coreduo", NULL, COMMON "pni nx", INTEL, 6, 14, 8, 10, 0x80000008,
+	 "Genuine Intel(R) CPU           T2600  @ 2.16GHz"},
+	{"core2duo", NULL, COMMON LONG_MODE "pni ssse3 cx16 lahf-lm", INTEL, 6, 15, 11, 10, 0x80000008,
+	 "Intel(R) Core(TM)2 Duo CPU     T7700  @ 2.40GHz"},
+	{"phenom", NULL, COMMON LONG_MODE "pni cx16 popcnt pdpe1gb rdtscp lahf-lm abm sse4a svm", AMD, 16, 2, 3, 5,
+	 0x8000001a, "AMD Phenom(tm) 9550 Quad-Core Processor"},
+
 	{"Conroe", NULL, COMMON LONG_MODE "pni ssse3 lahf-lm", INTEL, 6, 15, 3, 10, 0x80000008,
 	 "Intel Celeron_4x0 (Conroe/Merom Class Core 2)"},
 	{"Penryn", "Conroe", "cx16 sse4-1", INTEL, 6, 23, 3, 10, 0x80000008,

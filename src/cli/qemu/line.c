@@ -161,7 +161,8 @@ static int examine_accel(struct line *line, struct error *error)
 static bool is_idle_word(const char *word, size_t length)
 {
 	static const char *const words[] = {"migratable=", "l3-cache=", "host-cache-info=", "hv-", "hv_",
-					    "vmware-cpuid-freq="};
+					    "vmware-cpuid-freq=", "tsc-frequency=", "tsc-freq=", "pmu=",
+					    "host-phys-bits"};
 	unsigned i;
 
 	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
