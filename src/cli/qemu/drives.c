@@ -76,6 +76,16 @@ struct drive *drives_find(struct drives *drives, const char *name)
 	return NULL;
 }
 
+struct drive *drives_find_device(struct drives *drives, const char *id)
+{
+	unsigned i;
+
+	for (i = 0; i < drives->count; i++)
+		if (drives->list[i].block && strcmp(drives->list[i].device, id) == 0)
+			return &drives->list[i];
+	return NULL;
+}
+
 static int add(struct drives *drives, const json_t *options, const char *name, bool is_node,
 	       struct error *error)
 {
@@ -182,14 +192,25 @@ static int check_node(json_t *node, struct error *error)
 	return json_is_string(inner) ? 0 : error_set(error, EINVAL, "file=NODE is needed");
 }
 
+/* Where a node may name another one. */
+static const char *const references[] = {"file", "backing"};
+
 int drives_add_node(struct drives *drives, const json_t *options, struct error *error)
 {
-	const char *name = keyval_text(options, "node-name");
+	const char *name = keyval_text(options, "node-name"), *other;
+	unsigned i;
 
 	if (!name || !*name)
 		return error_set(error, EINVAL, "node-name=NAME is needed");
 	if (check_node((json_t *)options, error) < 0)
 		return -EINVAL;
+	/* What is there already: so none leads back to itself. */
+	for (i = 0; i < 2; i++) {
+		other = keyval_text(options, references[i]);
+		if (other && *other && !drives_find(drives, other))
+			return error_set(error, ENOENT, "%s: there is no node '%.60s' yet: add it before '%.60s'", references[i], other,
+					 name);
+	}
 	return add(drives, options, name, true, error);
 }
 
@@ -620,12 +641,11 @@ void drive_put_on(struct drive *drive, struct drive *below)
 /* Of the nodes below, too. */
 static void let_go(struct drives *drives, const json_t *options)
 {
-	static const char *const members[] = {"file", "backing"};
 	struct drive *below;
 	unsigned i;
 
 	for (i = 0; i < 2; i++) {
-		const char *name = keyval_text(options, members[i]);
+		const char *name = keyval_text(options, references[i]);
 
 		below = name ? drives_find(drives, name) : NULL;
 		/* Who names one another comes to an end there. */
@@ -654,14 +674,33 @@ void drive_release(struct drives *drives, struct drive *drive)
 		let_go(drives, drive->options);
 }
 
+/* A node that names this one, in use or not; or NULL. */
+static const struct drive *find_referrer(const struct drives *drives, const char *name)
+{
+	unsigned i, k;
+
+	for (i = 0; i < drives->count; i++) {
+		for (k = 0; k < 2 && drives->list[i].is_node; k++) {
+			const char *other = keyval_text(drives->list[i].options, references[k]);
+
+			if (other && strcmp(other, name) == 0)
+				return &drives->list[i];
+		}
+	}
+	return NULL;
+}
+
 int drives_remove(struct drives *drives, const char *name, struct error *error)
 {
 	struct drive *drive = drives_find(drives, name);
+	const struct drive *referrer = find_referrer(drives, name);
 
 	if (!drive)
 		return error_set(error, ENOENT, "Failed to find node with node-name='%.60s'", name);
 	if (drive->is_used)
 		return error_set(error, EBUSY, "Node '%.60s' is busy: node is used", name);
+	if (referrer)
+		return error_set(error, EBUSY, "Node '%.60s' is busy: it is below '%.60s'", name, referrer->name);
 	if (drive->fd_plus_1)
 		close(drive->fd_plus_1 - 1);
 	memmove(drive, drive + 1, (&drives->list[--drives->count] - drive) * sizeof(*drive));

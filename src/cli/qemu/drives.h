@@ -43,6 +43,8 @@ int drives_add_node(struct drives *drives, const json_t *options, struct error *
 const char *drive_interface(const struct drive *drive);
 
 struct drive *drives_find(struct drives *drives, const char *name); /* or NULL */
+/* The one whose image the device with that id has open; or NULL. */
+struct drive *drives_find_device(struct drives *drives, const char *id);
 
 /* Whether there is anything in it, which of a CD-ROM drive need not be. */
 bool drive_has_medium(const struct drive *drive);

@@ -60,12 +60,25 @@ static void forget(json_t *list, const json_t *gone)
 
 /* -- devices -- */
 
-/* What a device had is free for another. */
-static void release(struct hotplug *hotplug, const json_t *device)
+/* What a device was to have, and what it got of it, is free for another. */
+static void give_back(struct hotplug *hotplug, const json_t *device)
 {
 	struct line *line = hotplug->line;
 	const char *drive = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
 	struct drive *used = drive ? drives_find(&line->drives, drive) : NULL;
+
+	if (used)
+		drive_release(&line->drives, used);
+	if (net)
+		nets_release(&line->nets, net);
+}
+
+/* What a device has had. Its disk may be another by now than the one that it came with, whose name may be another's. */
+static void release(struct hotplug *hotplug, const json_t *device)
+{
+	struct line *line = hotplug->line;
+	const char *net = keyval_text(device, "netdev");
+	struct drive *used = drives_find_device(&line->drives, keyval_text(device, "id"));
 
 	if (used)
 		drive_release(&line->drives, used);
@@ -118,7 +131,7 @@ static int add_device(struct hotplug *hotplug, const json_t *arguments, struct e
 			set_balloon_period(hotplug, device);
 	}
 	if (result < 0 && !taken)
-		release(hotplug, device);
+		give_back(hotplug, device);
 	json_decref(device);
 	facts_renew(hotplug->facts, line);
 	return result;
