@@ -127,6 +127,8 @@ struct board_net {
 	enum board_net_model model;
 	bool is_packed;
 	bool has_queues; /* virtio's driver is told of all queues of the link */
+	uint64_t without; /* of virtio's: features that are not offered */
+	uint16_t mtu;	  /* ... and what its driver is told to use at most; 0: nothing */
 	enum board_interface interface;
 	/* Of the PCs, for firmware to boot from the network: */
 	uint8_t *rom; /* owned; NULL: no expansion ROM */

@@ -262,13 +262,17 @@ static int add_virtio_net(struct board *board, struct board_net *net, const char
 			  const struct pci_rom *rom, struct error *error)
 {
 	struct virtio_host host = board_virtio_host(board, net->is_packed);
-	const struct virtio_network_listener listener = {filter_changes, board};
+	struct virtio_network_config config = {.has_mq = net->has_queues,
+					       .without = net->without,
+					       .mtu = net->mtu,
+					       .listener = {filter_changes, board}};
 	struct virtio_device *virtio;
 	int helper = net->link.helper, result = watch_filters(board, error);
 
 	if (result < 0)
 		return result;
-	virtio = virtio_network_create(&host, &net->link, net->mac, net->has_queues, &listener, error);
+	memcpy(config.mac, net->mac, MAC_BYTES);
+	virtio = virtio_network_create(&host, &net->link, &config, error);
 	net->link = (struct net_link){.fd = -1, .helper = -1};
 	result = virtio ? add_virtio(board, name, virtio, CLASS_NET, place, net->interface, rom, error) : -EINVAL;
 	if (result == 0)

@@ -148,7 +148,7 @@ static struct virtio_device *create_filesystem(struct world *world, const struct
 
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
-	static const uint8_t mac[MAC_BYTES] = {0x52};
+	static const struct virtio_network_config card = {.mac = {0x52}, .has_mq = true};
 	static const struct virtio_balloon_listener nobody;
 	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
 	struct net_link link = {.helper = -1};
@@ -171,7 +171,7 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
 		link.fd = ends[0];
 		world->peer = ends[1];
-		return virtio_network_create(&host, &link, mac, true, NULL, &error);
+		return virtio_network_create(&host, &link, &card, &error);
 	}
 	return virtio_disk_create(&host, open_disk(false), 2, &error);
 }

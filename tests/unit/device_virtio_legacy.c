@@ -347,7 +347,7 @@ static void test_mixed(void **state)
 
 static void test_network(void **states)
 {
-	static const uint8_t mac[MAC_BYTES] = {0x52, 0x54, 0, 1, 2, 3};
+	static const struct virtio_network_config config_of = {.mac = {0x52, 0x54, 0, 1, 2, 3}, .has_mq = true};
 	const struct virtio_host host = {&rig.memory, NULL, VIRTIO_RING_FEATURES};
 	const uint32_t features[] = {0, 1u << VIRTIO_NET_F_MRG_RXBUF};
 	const unsigned headers[] = {10, 12};
@@ -361,7 +361,7 @@ static void test_network(void **states)
 	pci_rig_init(&rig);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
 	link.fd = ends[0];
-	open_device(virtio_network_create(&host, &link, mac, true, NULL, &error));
+	open_device(virtio_network_create(&host, &link, &config_of, &error));
 	assert_int_equal(config(PCI_DEVICE, 2), 0x1000);
 	data = pci_rig_at(&rig, DATA);
 	for (i = 0; i < 2; i++) {

@@ -23,9 +23,13 @@ static struct driver driver;
 static struct event_loop *loop;
 static int peer, other_peer;
 
+static uint64_t without; /* of what is offered */
+static uint16_t mtu;
+
 static void open_network_of(unsigned pairs, bool has_mq, uint64_t features, bool has_loop)
 {
-	static const uint8_t mac[] = {0x52, 0x54, 0, 1, 2, 3};
+	const struct virtio_network_config config = {
+		.mac = {0x52, 0x54, 0, 1, 2, 3}, .has_mq = has_mq, .without = without, .mtu = mtu};
 	struct net_link link = {.helper = -1};
 	struct error error;
 	int ends[2];
@@ -41,7 +45,7 @@ static void open_network_of(unsigned pairs, bool has_mq, uint64_t features, bool
 	driver_init(&driver);
 	loop = has_loop ? event_loop_create(&error) : NULL;
 	driver.host.loop = loop;
-	driver_start(&driver, virtio_network_create(&driver.host, &link, mac, has_mq, NULL, &error), features);
+	driver_start(&driver, virtio_network_create(&driver.host, &link, &config, &error), features);
 }
 
 static void open_network(uint64_t features, bool has_loop)
@@ -475,6 +479,35 @@ static void test_cable(void **state)
 	close_network();
 }
 
+/* What is switched off takes along what needs it; an MTU is there if one is said. */
+static void test_features(void **state)
+{
+	const uint64_t control = 1ull << VIRTIO_NET_F_CTRL_RX | 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA |
+				 1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR;
+	const uint64_t few = 1ull << VIRTIO_NET_F_MAC;
+	uint16_t seen;
+
+	(void)state;
+	open_network(few, false);
+	assert_int_equal(driver.virtio->features & control, control);
+	assert_false(driver.virtio->features >> VIRTIO_NET_F_MTU & 1);
+	close_network();
+	without = 1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_MRG_RXBUF;
+	mtu = 9000;
+	open_network_of(1, true, few, false);
+	assert_int_equal(driver.virtio->features & (control | without | 1ull << VIRTIO_NET_F_MQ), 0);
+	assert_true(driver.virtio->features >> VIRTIO_NET_F_MTU & 1);
+	virtio_read_config(driver.virtio, offsetof(struct virtio_net_config, mtu), 2, (uint8_t *)&seen);
+	assert_int_equal(seen, 9000);
+	close_network();
+	without = 1ull << VIRTIO_NET_F_CTRL_RX;
+	mtu = 0;
+	open_network(few, false);
+	assert_int_equal(driver.virtio->features & control, control & ~(without | 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA));
+	close_network();
+	without = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -483,6 +516,7 @@ int main(void)
 		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_cable),
 		cmocka_unit_test(test_pairs),
 	};

@@ -88,7 +88,16 @@ static const struct property network_properties[] = {
 	{"mq", PROPERTY_BOOL},
 	{"rx_queue_size", PROPERTY_NUMBER},
 	{"tx_queue_size", PROPERTY_NUMBER},
-	{"mrg_rxbuf", PROPERTY_BOOL, "on"},
+	{"host_mtu", PROPERTY_NUMBER},
+	/* Features: net_features.c. */
+	{"mrg_rxbuf", PROPERTY_BOOL}, {"csum", PROPERTY_BOOL}, {"guest_csum", PROPERTY_BOOL},
+	{"guest_tso4", PROPERTY_BOOL}, {"guest_tso6", PROPERTY_BOOL}, {"guest_ecn", PROPERTY_BOOL},
+	{"host_tso4", PROPERTY_BOOL}, {"host_tso6", PROPERTY_BOOL}, {"host_ecn", PROPERTY_BOOL},
+	{"status", PROPERTY_BOOL}, {"ctrl_vq", PROPERTY_BOOL}, {"ctrl_rx", PROPERTY_BOOL},
+	{"ctrl_rx_extra", PROPERTY_BOOL}, {"ctrl_vlan", PROPERTY_BOOL}, {"ctrl_mac_addr", PROPERTY_BOOL},
+	/* Never offered. */
+	{"gso", PROPERTY_BOOL}, {"guest_ufo", PROPERTY_BOOL}, {"host_ufo", PROPERTY_BOOL},
+	{"guest_announce", PROPERTY_BOOL}, {"ctrl_guest_offloads", PROPERTY_BOOL},
 	{NULL},
 };
 

@@ -6,6 +6,7 @@
 
 #include "cli/mac.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/net_features.h"
 #include "cli/qemu/net_sockets.h"
 #include "cli/qemu/net_taps.h"
 #include "cli/qemu/net_user.h"
@@ -96,7 +97,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 		return error_set(error, ENOTSUP, "netdev=%s has several queues, and an %s one: use virtio-net-pci", net->name, driver);
 	memcpy(board->mac, first, MAC_BYTES);
 	board->mac[MAC_BYTES - 1] += number;
-	if (mac && mac_parse(mac, board->mac, error) < 0)
+	if ((mac && mac_parse(mac, board->mac, error) < 0) || net_features_take(options, board, error) < 0)
 		return -EINVAL;
 	memcpy(net->mac, board->mac, MAC_BYTES);
 	if (net->is_open) {

@@ -56,7 +56,9 @@ struct network {
 	struct network_filter filter, loaded_filter;
 	bool is_watched; /* the listener is to hear when the filter or the address changes next */
 	bool has_changed; /* ... which it has */
-	struct virtio_network_listener listener; /* fixed */
+	/* Fixed: */
+	struct virtio_network_listener listener;
+	uint16_t mtu; /* 0: none is told */
 	uint16_t used_pairs, loaded_pairs;
 	uint8_t sent[HEADER_BYTES + NET_FRAME_MAX];
 };
@@ -408,7 +410,8 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
 {
-	struct virtio_net_config config = {.max_virtqueue_pairs = network_of(virtio)->pairs};
+	struct virtio_net_config config = {.max_virtqueue_pairs = network_of(virtio)->pairs,
+					   .mtu = network_of(virtio)->mtu};
 
 	config.status = network_of(virtio)->is_down ? 0 : VIRTIO_NET_S_LINK_UP;
 	memcpy(config.mac, network_of(virtio)->mac, MAC_BYTES);
@@ -553,7 +556,36 @@ static const struct virtio_kind kind = {
 	.destroy = destroy,
 };
 
-static uint64_t features_of(const struct net_link *link, bool has_mq)
+/* §5.1.3.1: what is left of the features without some of them. */
+static uint64_t leave_out(uint64_t features, uint64_t without)
+{
+	static const struct {
+		unsigned needed;
+		uint64_t by;
+	} needs[] = {
+		{VIRTIO_NET_F_CSUM, 1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6},
+		{VIRTIO_NET_F_GUEST_CSUM, 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6},
+		{VIRTIO_NET_F_CTRL_VQ, 1ull << VIRTIO_NET_F_CTRL_RX | 1ull << VIRTIO_NET_F_CTRL_VLAN |
+					       1ull << VIRTIO_NET_F_CTRL_MAC_ADDR | 1ull << VIRTIO_NET_F_MQ},
+		{VIRTIO_NET_F_CTRL_RX, 1ull << VIRTIO_NET_F_CTRL_RX_EXTRA},
+	};
+	const uint64_t host_tso = 1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6;
+	const uint64_t guest_tso = 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6;
+	unsigned i;
+
+	features &= ~without;
+	for (i = 0; i < sizeof(needs) / sizeof(needs[0]); i++)
+		if (!(features >> needs[i].needed & 1))
+			features &= ~needs[i].by;
+	/* ECN is for either kind of segments. */
+	if (!(features & host_tso))
+		features &= ~(1ull << VIRTIO_NET_F_HOST_ECN);
+	if (!(features & guest_tso))
+		features &= ~(1ull << VIRTIO_NET_F_GUEST_ECN);
+	return features;
+}
+
+static uint64_t features_of(const struct net_link *link, const struct virtio_network_config *config)
 {
 	uint64_t features = 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
 			    1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_CTRL_VQ |
@@ -561,13 +593,15 @@ static uint64_t features_of(const struct net_link *link, bool has_mq)
 			    1ull << VIRTIO_NET_F_CTRL_VLAN | 1ull << VIRTIO_NET_F_CTRL_MAC_ADDR |
 			    1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM;
 
-	if (has_mq)
+	if (config->has_mq)
 		features |= 1ull << VIRTIO_NET_F_MQ;
+	if (config->mtu)
+		features |= 1ull << VIRTIO_NET_F_MTU;
 	if (link->has_header)
 		features |= 1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6 |
 			    1ull << VIRTIO_NET_F_GUEST_ECN | 1ull << VIRTIO_NET_F_HOST_TSO4 |
 			    1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN;
-	return features;
+	return leave_out(features, config->without);
 }
 
 /* Frames come and go on this loop; on a thread of its own if it has one. 0 or -errno. */
@@ -584,10 +618,8 @@ static int watch_link(struct network *network, struct event_loop *loop, struct e
 	return network->thread.loop ? loop_thread_start(&network->thread, error) : 0;
 }
 
-struct virtio_device *virtio_network_create(const struct virtio_host *host,
-					    const struct net_link *link,
-					    const uint8_t mac[MAC_BYTES], bool has_mq,
-					    const struct virtio_network_listener *listener, struct error *error)
+struct virtio_device *virtio_network_create(const struct virtio_host *host, const struct net_link *link,
+					    const struct virtio_network_config *config, struct error *error)
 {
 	unsigned pairs = link->more_count + 1, i;
 	uint16_t sizes[2 * NET_QUEUES_MAX + 1];
@@ -610,8 +642,9 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 			goto fail;
 		own_host.loop = thread.loop;
 	}
-	virtio = virtio_device_create(sizeof(struct network), &kind, &own_host, features_of(&own, has_mq),
-				      offsetof(struct virtio_net_config, mtu), sizes, 2 * pairs + 1, error);
+	virtio = virtio_device_create(sizeof(struct network), &kind, &own_host, features_of(&own, config),
+				      config->mtu ? offsetof(struct virtio_net_config, speed)
+						  : offsetof(struct virtio_net_config, mtu), sizes, 2 * pairs + 1, error);
 	if (!virtio)
 		goto fail;
 	network = network_of(virtio);
@@ -626,11 +659,11 @@ struct virtio_device *virtio_network_create(const struct virtio_host *host,
 		queues[i].source = (struct event_source){
 			.fd = i ? own.more_fds[i - 1] : own.fd, .ready = link_ready, .context = &queues[i]};
 	}
-	memcpy(network->first_mac, mac, MAC_BYTES);
-	memcpy(network->mac, mac, MAC_BYTES);
+	network->mtu = config->mtu;
+	memcpy(network->first_mac, config->mac, MAC_BYTES);
+	memcpy(network->mac, config->mac, MAC_BYTES);
 	network_filter_reset(&network->filter);
-	if (listener)
-		network->listener = *listener;
+	network->listener = config->listener;
 	if (watch_link(network, own_host.loop, error) == 0)
 		return virtio;
 	destroy(virtio);

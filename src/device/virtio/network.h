@@ -16,12 +16,17 @@ struct virtio_network_listener {
 	void *context;
 };
 
-/* The link is the device's own from now on, also when this fails. It is read on `host->loop`. `has_mq`: the driver may use
- * several pairs of queues (VIRTIO_NET_F_MQ), as many as the link has queues. `listener` may be NULL. NULL, and `error`, on failure. */
-struct virtio_device *virtio_network_create(const struct virtio_host *host,
-					    const struct net_link *link,
-					    const uint8_t mac[MAC_BYTES], bool has_mq,
-					    const struct virtio_network_listener *listener, struct error *error);
+struct virtio_network_config {
+	uint8_t mac[MAC_BYTES];
+	bool has_mq;	  /* the driver may use several pairs of queues (VIRTIO_NET_F_MQ), as many as the link has queues */
+	uint64_t without; /* features that are not offered, nor those that need them (§5.1.3.1) */
+	uint16_t mtu;	  /* what the driver is told to use at most; 0: nothing */
+	struct virtio_network_listener listener; /* or all zeroes */
+};
+
+/* The link is the device's own from now on, also when this fails. It is read on `host->loop`. NULL, and `error`, on failure. */
+struct virtio_device *virtio_network_create(const struct virtio_host *host, const struct net_link *link,
+					    const struct virtio_network_config *config, struct error *error);
 
 /* Plug its cable in or pull it out: what is sent or comes meanwhile is lost, and the driver is told. Any thread. */
 void virtio_network_set_link(struct virtio_device *virtio, bool is_up);
