@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define WORD_BITS 64
+/* 1 PiB at 64 KiB: 2 GiB of bits, of which the host gives those that are set. */
+#define GRANULES_MAX (1ull << 34)
 
 uint64_t dirty_granules(uint64_t size, unsigned bits_log2)
 {
@@ -89,10 +91,11 @@ int dirty_resize(struct block_bitmap *list, uint64_t size)
 		uint64_t *words;
 
 		if (granules > old) {
-			words = realloc(bitmap->words, dirty_words(granules) * sizeof(uint64_t));
+			words = granules > GRANULES_MAX ? NULL : calloc(dirty_words(granules), sizeof(uint64_t));
 			if (!words)
 				return -ENOMEM;
-			memset(words + dirty_words(old), 0, (dirty_words(granules) - dirty_words(old)) * sizeof(uint64_t));
+			memcpy(words, bitmap->words, dirty_words(old) * sizeof(uint64_t));
+			free(bitmap->words);
 			bitmap->words = words;
 		}
 		/* Beyond the end nothing is set, so that nothing is when it grows again. */
