@@ -14,6 +14,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "net/dialer.h"
 #include "net/frame_socket.h"
 #include "net/stream_frames.h"
 #include "sandbox/helper.h"
@@ -26,7 +27,7 @@
 struct peer {
 	struct net_peer_config config;
 	int frames;	/* the helper's end */
-	int listener, stream; /* -1: none */
+	int listener, dialer, stream; /* -1: none */
 	int datagrams;
 	char folder[PATH_MAX]; /* of a Unix socket that datagrams go to */
 	struct stream_frames in;
@@ -48,11 +49,27 @@ static void end_stream(struct peer *peer)
 	peer->in.used = peer->in.taken = 0;
 	peer->out_size = 0;
 	peer->has_frame = false;
+	if (peer->dialer >= 0)
+		net_dialer_ask(peer->dialer);
+}
+
+/* Who connects has gone with -EPIPE, and nobody comes any more. */
+static void take_dialed(struct peer *peer)
+{
+	int fd = net_dialer_take(peer->dialer);
+
+	if (fd >= 0)
+		peer->stream = fd;
+	else if (fd == -EPIPE)
+		peer->dialer = -1;
 }
 
 static void accept_stream(struct peer *peer)
 {
-	peer->stream = accept4(peer->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (peer->dialer >= 0)
+		take_dialed(peer);
+	else
+		peer->stream = accept4(peer->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
 /* As many of the frames that have come as the guest has room for. */
@@ -169,7 +186,8 @@ static void set_polls(const struct peer *peer, int socket, struct pollfd polls[P
 {
 	polls[OWNER] = (struct pollfd){socket, POLLIN, 0};
 	polls[GUEST] = (struct pollfd){peer->frames, (peer->out_size ? 0 : POLLIN) | (peer->has_frame ? POLLOUT : 0), 0};
-	polls[LISTENER] = (struct pollfd){peer->stream < 0 ? peer->listener : -1, POLLIN, 0};
+	polls[LISTENER] = (struct pollfd){
+		peer->stream >= 0 ? -1 : peer->dialer >= 0 ? peer->dialer : peer->listener, POLLIN, 0};
 	/* Without an event asked for, its end would be reported again and again. */
 	polls[STREAM] = (struct pollfd){peer->has_frame && !peer->out_size ? -1 : peer->stream,
 					(peer->has_frame ? 0 : POLLIN) | (peer->out_size ? POLLOUT : 0), 0};
@@ -182,6 +200,8 @@ static void serve(int socket, void *context)
 	struct peer *peer = context;
 	struct pollfd polls[POLLS];
 
+	if (peer->dialer >= 0)
+		net_dialer_ask(peer->dialer);
 	for (;;) {
 		set_polls(peer, socket, polls);
 		if (poll(polls, POLLS, -1) < 0 && errno != EINTR)
@@ -253,7 +273,11 @@ static int look(struct peer *peer, struct error *error)
 	int type, listens, on = 1, fd = peer->config.fd;
 	socklen_t size = sizeof(type);
 
-	peer->listener = peer->stream = peer->datagrams = -1;
+	peer->listener = peer->dialer = peer->stream = peer->datagrams = -1;
+	if (peer->config.is_dialer) {
+		peer->dialer = fd;
+		return 0;
+	}
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
 		return error_set_errno(error, errno, "the network's descriptor %d", fd);

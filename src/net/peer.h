@@ -21,6 +21,7 @@ struct net_peer_config {
 	int fd;
 	struct sockaddr_storage to;
 	socklen_t to_size; /* 0: it is connected, or a stream */
+	bool is_dialer; /* the descriptor is one of dialer.h, who connects to the other side again and again */
 	/* Datagrams go to all of a group, this side among them: what the guest has sent is not for it. */
 	bool is_group;
 };

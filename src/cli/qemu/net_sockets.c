@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include "cli/qemu/keyval.h"
+#include "net/dialer.h"
 #include "net/peer.h"
 #include "util/socket.h"
+
+#define RECONNECT_MAX_S 86400
 
 bool net_sockets_has(const char *type)
 {
@@ -144,6 +147,34 @@ static int open_stream(const json_t *options, struct error *error)
 	return is_server ? socket_listen_tcp(host, port, error) : socket_connect_tcp(host, port, error);
 }
 
+/* reconnect= in seconds, or by its later name in milliseconds. 0, or -EINVAL and `error`. */
+static int reconnect_delay(const json_t *options, unsigned *delay_s, struct error *error)
+{
+	uint64_t seconds = 0, milliseconds = 0;
+
+	if (keyval_number(options, "reconnect", RECONNECT_MAX_S, &seconds, error) < 0 ||
+	    keyval_number(options, "reconnect-ms", RECONNECT_MAX_S * 1000ull, &milliseconds, error) < 0)
+		return -EINVAL;
+	*delay_s = seconds ? seconds : (milliseconds + 999) / 1000;
+	if (*delay_s && (json_is_true(json_object_get(options, "server")) || !keyval_text(options, "addr.type") ||
+			 part_is(options, "addr", "type", "fd")))
+		return error_set(error, EINVAL, "reconnect= is of streams that connect (server=off), to a path or a host");
+	return 0;
+}
+
+static int open_dialer(const json_t *options, unsigned delay_s, struct error *error)
+{
+	bool is_unix = part_is(options, "addr", "type", "unix");
+	const char *host = part(options, "addr", "host");
+	const struct net_dialer_config config = {.path = is_unix ? part(options, "addr", "path") : NULL,
+						 .host = host && *host ? host : NULL,
+						 .port = part(options, "addr", "port"),
+						 .delay_s = delay_s,
+						 .no_delay = !is_unix};
+
+	return net_dialer_start(&config, error);
+}
+
 static bool is_group(const char *host)
 {
 	struct in_addr address;
@@ -187,6 +218,10 @@ static int check_datagrams(const json_t *options, struct error *error)
 int net_sockets_check(const json_t *options, struct error *error)
 {
 	const char *type = keyval_text(options, "type");
+	unsigned delay_s;
+
+	if (reconnect_delay(options, &delay_s, error) < 0)
+		return -EINVAL;
 
 	if (strcmp(type, "socket") == 0)
 		return check_socket(options, error);
@@ -197,8 +232,14 @@ int net_sockets_open(const json_t *options, struct net_link *link, struct error 
 {
 	const char *type = keyval_text(options, "type");
 	struct net_peer_config config = {.fd = -1};
+	unsigned delay_s;
 
-	if (strcmp(type, "socket") == 0)
+	if (reconnect_delay(options, &delay_s, error) < 0)
+		return -EINVAL;
+	config.is_dialer = delay_s;
+	if (delay_s)
+		config.fd = open_dialer(options, delay_s, error);
+	else if (strcmp(type, "socket") == 0)
 		config.fd = open_socket(options, &config, error);
 	else if (strcmp(type, "stream") == 0)
 		config.fd = open_stream(options, error);

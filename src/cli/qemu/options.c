@@ -199,7 +199,7 @@ static const struct property drive_properties[] = {
 #define SOCKET_NETWORK_PROPERTIES                                                                  \
 	{"fd", PROPERTY_TEXT}, {"listen", PROPERTY_TEXT}, {"connect", PROPERTY_TEXT},              \
 	{"mcast", PROPERTY_TEXT}, {"udp", PROPERTY_TEXT}, {"localaddr", PROPERTY_TEXT},            \
-	{"server", PROPERTY_BOOL}, {"reconnect", PROPERTY_NUMBER, "0"},                            \
+	{"server", PROPERTY_BOOL}, {"reconnect", PROPERTY_NUMBER}, {"reconnect-ms", PROPERTY_NUMBER}, \
 	ADDRESS_PROPERTIES("addr"), ADDRESS_PROPERTIES("local"), ADDRESS_PROPERTIES("remote")
 
 /* vhost's make no difference: frames go through kvik, whatever the host's kernel could do by itself. */
