@@ -82,6 +82,7 @@ static void send_frame(void *to, uint8_t *frame, size_t size)
 	/* What doesn't reach the link is lost, as on any network. */
 	if (e1000->is_down)
 		return;
+	net_capture_frame(e1000->link.capture, frame, size);
 	if (e1000->link.has_header) {
 		memcpy(whole, header, sizeof(header));
 		memcpy(whole + sizeof(header), frame, size);
@@ -240,6 +241,8 @@ bool e1000_read_frame(struct e1000 *e1000)
 	if (size <= 0)
 		return false;
 	size += skipped;
+	if (size > HEADER_BYTES)
+		net_capture_frame(e1000->link.capture, e1000->received + HEADER_BYTES, size - HEADER_BYTES);
 	if ((size_t)size < least) {
 		memset(e1000->received + size, 0, least - size);
 		size = least;

@@ -30,8 +30,20 @@ struct net_link {
 	/* Of a tap interface of several queues: those behind the first, each of which carries some of its frames. */
 	int more_fds[NET_QUEUES_MAX - 1];
 	unsigned more_count;
+	struct net_capture *capture; /* where its device keeps frames as they come and go; NULL: nowhere. Owned */
 	int helper; /* the process behind it ends when this is closed; -1: there is none */
 };
+
+/*
+ * A new file of the frames that pass a link, both ways, as tcpdump and Wireshark read it (draft-ietf-opsawg-pcap, "PCAP
+ * Capture File Format"; link type 1, Ethernet), of which the first `most` bytes are kept, 1 to NET_CAPTURE_BYTES. NULL, and
+ * `error`, on failure.
+ */
+#define NET_CAPTURE_BYTES 65536
+struct net_capture *net_capture_open(const char *path, unsigned most, struct error *error);
+void net_capture_close(struct net_capture *capture); /* NULL is fine */
+/* Keep a frame, of a link whose device's lock is held. NULL is fine. A file that takes no more gets no more. */
+void net_capture_frame(struct net_capture *capture, const void *frame, size_t size);
 
 /* Close what a link has. Also fine on one that is closed. */
 void net_link_close(struct net_link *link);

@@ -21,6 +21,8 @@ void net_link_close(struct net_link *link)
 		close(link->fd);
 	if (link->helper >= 0)
 		close(link->helper);
+	net_capture_close(link->capture);
+	link->capture = NULL;
 	link->fd = link->helper = -1;
 }
 

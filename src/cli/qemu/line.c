@@ -20,6 +20,7 @@
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
+#include "cli/qemu/net_dump.h"
 #include "cli/qemu/stand_ins.h"
 #include "cli/qemu/storage.h"
 #include "machine/inspect.h"
@@ -403,7 +404,8 @@ static int examine_objects(struct line *line, struct error *error)
 
 	json_array_foreach((json_t *)said(line, "object"), i, object)
 		if (result == 0)
-			result = line_check_object(object, error);
+			result = net_dump_is(object) ? net_dump_check(object, error) : line_check_object(object, error);
+	line->nets.objects = said(line, "object");
 	return result;
 }
 

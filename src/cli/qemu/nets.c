@@ -6,6 +6,7 @@
 
 #include "cli/mac.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/net_dump.h"
 #include "cli/qemu/net_features.h"
 #include "cli/qemu/net_sockets.h"
 #include "cli/qemu/net_taps.h"
@@ -79,6 +80,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	static const uint8_t first[MAC_BYTES] = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 	const char *name = keyval_text(options, "netdev"), *mac = keyval_text(options, "mac"), *driver;
 	struct net *net = name ? find(nets, name) : NULL;
+	int result;
 
 	if (!net)
 		return error_set(error, ENOENT, "netdev=%.60s: there is no -netdev with that id",
@@ -103,12 +105,18 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	if (net->is_open) {
 		board->link = net->link;
 		net->is_open = false;
-		return 0;
+		return nets->has_started ? 0 : net_dump_open(nets->objects, net->name, &board->link, error);
 	}
 	if (nets->has_started && !keyval_text(net->options, "ifname"))
 		return error_set(error, ENOTSUP, "netdev=%s had a device, and its network ended with it: add another",
 				 net->name);
-	return nets_open_link(net->options, &board->link, error);
+	result = nets_open_link(net->options, &board->link, error);
+	if (result < 0 || nets->has_started)
+		return result;
+	result = net_dump_open(nets->objects, net->name, &board->link, error);
+	if (result < 0)
+		net_link_close(&board->link);
+	return result;
 }
 
 int nets_start(struct nets *nets, bool has_room, struct error *error)

@@ -22,6 +22,7 @@ struct net {
 struct nets {
 	struct net list[NETS_MAX];
 	unsigned count;
+	const json_t *objects; /* the line's, filter-dump among them; NULL: none */
 	bool has_started; /* no process can be made any more by this one */
 };
 

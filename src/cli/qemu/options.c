@@ -360,7 +360,7 @@ static const struct qemu_option {
 	{"display", TEXT, NULL, NULL, "none", "the display is seen by monitors' screendump alone, whatever is said here"},
 	{"vga", TEXT, NULL, NULL, "std|none", "a graphics adapter (std, with firmware; for cirrus, qxl, virtio and vmware, too)"},
 
-	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd|file, rng-random, rng-builtin, iothread, secret; or JSON"},
+	{"object", NESTED, "qom-type", ANY_KEYS, "TYPE,id=ID,...", "memory-backend-ram|memfd|file, rng-random, rng-builtin, iothread, secret, filter-dump; or JSON"},
 	{"name", MERGED, "guest", name_properties, "NAME", "the machine's name"},
 	{"uuid", TEXT, NULL, NULL, "UUID", "its UUID, in SMBIOS, too"},
 	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},

@@ -161,6 +161,8 @@ static bool read_frame(struct link_queue *queue)
 		memcpy(queue->received, &header, sizeof(header));
 	}
 	queue->pending = size + skipped;
+	if (queue->pending > HEADER_BYTES)
+		net_capture_frame(network->link.capture, queue->received + HEADER_BYTES, queue->pending - HEADER_BYTES);
 	return true;
 }
 
@@ -231,11 +233,13 @@ static void transmit(struct network *network, int fd, const struct virtqueue_cha
 	size = HEADER_BYTES + virtqueue_read(chain, head, network->sent + HEADER_BYTES,
 					     sizeof(network->sent) - HEADER_BYTES);
 	if (network->link.has_header) {
+		net_capture_frame(network->link.capture, network->sent + HEADER_BYTES, size - HEADER_BYTES);
 		sent = write(fd, network->sent, size);
 	} else {
 		size -= HEADER_BYTES;
 		if (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 			complete_checksum(network->sent + HEADER_BYTES, size, &header);
+		net_capture_frame(network->link.capture, network->sent + HEADER_BYTES, size);
 		sent = write(fd, network->sent + HEADER_BYTES, size);
 	}
 	(void)sent;
