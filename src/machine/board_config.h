@@ -62,6 +62,13 @@ struct board_streams {
  * or those of virtio_pci.h. */
 enum board_interface { BOARD_BY_PLACE, BOARD_MODERN, BOARD_TRANSITIONAL, BOARD_LEGACY };
 
+/* A unit of a virtio-scsi adapter, by the controller's number; likewise. */
+#define BOARD_SCSI_PLACE(controller, target, lun) (1u << 31 | (controller) << 22 | (target) << 14 | (lun))
+#define BOARD_PLACE_IS_SCSI(place)		  ((place) >> 31)
+#define BOARD_SCSI_PLACE_CONTROLLER(place)	  ((place) >> 22 & 0x1ff)
+#define BOARD_SCSI_PLACE_TARGET(place)		  ((place) >> 14 & 0xff)
+#define BOARD_SCSI_PLACE_LUN(place)		  ((place) & 0x3fff)
+
 #define BOARD_ROOT_PORTS_MAX 32
 
 /* A root port of a q35. */
@@ -101,7 +108,9 @@ struct board_disk {
 	enum board_bus bus;
 	bool is_cdrom;	      /* not by virtio-blk */
 	unsigned controller;   /* of AHCI or SCSI: its index among all */
-	unsigned place_plus_1; /* there (IDE: 1 to 4, a port, a target; of USB the port as it is); 0: any */
+	unsigned place_plus_1; /* there (IDE: 1 to 4, a port; of USB the port as it is); 0: any */
+	unsigned scsi_place;   /* of SCSI: BOARD_SCSI_PLACE; 0: the first target that is free */
+	unsigned tray;	       /* of a CD-ROM drive that comes while the board is there: which tray (board_tray) it has */
 	bool is_removable;     /* by USB: INQUIRY says so */
 	unsigned later_boot_plus_1; /* the same from the first reset on */
 	unsigned boot_plus_1; /* its turn when firmware boots; 0: behind those that say, disks before CD-ROMs */

@@ -145,6 +145,8 @@ static int unplug_slot(struct board *board, unsigned seat)
 
 int board_plug(struct board *board, const struct board_plug *plug, struct error *error)
 {
+	if (plug->disk && plug->disk->bus == BOARD_BUS_SCSI)
+		return board_add_scsi_disk(board, plug->disk, plug->disk->tray, error);
 	if (plug->usb || (plug->disk && plug->disk->bus == BOARD_BUS_USB))
 		return plug_usb(board, plug, error);
 	return plug_on_pci(board, plug, error);
@@ -153,6 +155,16 @@ int board_plug(struct board *board, const struct board_plug *plug, struct error 
 static int unplug_usb(struct board *board, unsigned place, struct error *error)
 {
 	int result = board_remove_usb(board, BOARD_PLACE_FUNCTION(place) >> 3, error);
+
+	if (result == 0 && board->config.unplugged)
+		board->config.unplugged(board->config.unplug_context, place);
+	return result;
+}
+
+/* Nor is anybody asked here. */
+static int unplug_scsi(struct board *board, unsigned place, struct error *error)
+{
+	int result = board_remove_scsi_disk(board, place, error);
 
 	if (result == 0 && board->config.unplugged)
 		board->config.unplugged(board->config.unplug_context, place);
@@ -179,6 +191,8 @@ static int unplug_on_pci(struct board *board, unsigned place, struct error *erro
 
 int board_unplug(struct board *board, unsigned place, struct error *error)
 {
+	if (BOARD_PLACE_IS_SCSI(place))
+		return unplug_scsi(board, place, error);
 	if (BOARD_PLACE_PORT(place) == BOARD_PLACE_PORT(BOARD_USB_PLACE(0)))
 		return unplug_usb(board, place, error);
 	return unplug_on_pci(board, place, error);

@@ -5,12 +5,10 @@
 #include "device/storage/ahci.h"
 #include "device/storage/ide.h"
 #include "device/storage/nvme.h"
-#include "device/virtio/scsi.h"
 #include "machine/board_parts.h"
 
 #define IDE_SLOT     1
 #define IDE_FUNCTION 1
-#define CLASS_SCSI   0x010000
 
 static bool is_on(const struct board_disk *disk, enum board_bus bus, unsigned controller)
 {
@@ -100,10 +98,8 @@ static void add_boots(struct board *board, enum board_bus bus, unsigned controll
 		if (bus == BOARD_BUS_IDE)
 			board_add_boot(board, disk, "%s/drive@%u/disk@%u", path, place / IDE_CHANNEL_DRIVES,
 				       place % IDE_CHANNEL_DRIVES);
-		else if (bus == BOARD_BUS_AHCI)
-			board_add_boot(board, disk, "%s/drive@%x/disk@0", path, place);
 		else
-			board_add_boot(board, disk, "%s/channel@0/disk@%x,0", path, place);
+			board_add_boot(board, disk, "%s/drive@%x/disk@0", path, place);
 	}
 }
 
@@ -183,32 +179,6 @@ static int add_ahci(struct board *board, unsigned index, const char *name, unsig
 	return board_add(board, name, &ahci_device_ops, ahci, error);
 }
 
-static int add_scsi(struct board *board, unsigned index, const char *name, unsigned place,
-		    struct error *error)
-{
-	struct virtio_host host = board_virtio_host(board, false);
-	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {{false}};
-	unsigned queues = board->config.controllers[index].queues, i;
-	char path[BOARD_BOOT_PATH];
-	struct virtio_device *virtio;
-	int result = place_disks(board, BOARD_BUS_SCSI, index, drives, VIRTIO_SCSI_TARGETS, error);
-
-	if (result < 0)
-		return result;
-	if (!queues)
-		queues = board->config.cpus;
-	add_boots(board, BOARD_BUS_SCSI, index, board_pci_path(board, place, "scsi", path));
-	give_away(board, BOARD_BUS_SCSI, index);
-	virtio = virtio_scsi_create(&host, drives,
-				    queues > VIRTIO_SCSI_QUEUES_MAX ? VIRTIO_SCSI_QUEUES_MAX : queues, error);
-	if (!virtio)
-		return -EINVAL;
-	for (i = 0; (i = next_tray(board, BOARD_BUS_SCSI, index, i)) < board->config.disk_count; i++)
-		board_keep_tray(board, i, virtio_scsi_tray(virtio, place_of(board, i)));
-	return board_add_virtio(board, name, virtio, CLASS_SCSI, place,
-				board->config.controllers[index].interface, error);
-}
-
 static int add_controller(struct board *board, unsigned index, struct error *error)
 {
 	const struct board_controller *controller = &board->config.controllers[index];
@@ -220,7 +190,7 @@ static int add_controller(struct board *board, unsigned index, struct error *err
 		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
 	place = board_choose_place(board, place);
 	return controller->bus == BOARD_BUS_AHCI ? add_ahci(board, index, name, place, error)
-						 : add_scsi(board, index, name, place, error);
+						 : board_add_scsi(board, index, name, place, error);
 }
 
 static int add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error)

@@ -12,6 +12,15 @@ void board_keep_tray(struct board *board, unsigned disk, struct tray tray)
 	board->trays[disk].tray = tray;
 }
 
+void board_forget_tray(struct board *board, const struct tray *tray)
+{
+	unsigned i;
+
+	for (i = 0; i < BOARD_DISKS_MAX; i++)
+		if (board->trays[i].tray.unit && board->trays[i].tray.unit == tray->unit)
+			board->trays[i] = (struct board_tray){.was_open = false};
+}
+
 /* Any thread, with the controller's lock held: the I/O thread looks what it was. */
 void board_tray_moves(void *context)
 {

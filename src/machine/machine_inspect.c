@@ -62,6 +62,10 @@ unsigned machine_pci_place(const struct machine *machine, const struct pci_funct
 
 int machine_plug(struct machine *machine, const struct board_plug *plug, struct error *error)
 {
+	if (plug->disk && plug->disk->block && machine->disk_count == BOARD_DISKS_MAX) {
+		block_close(plug->disk->block, NULL);
+		return error_set(error, ENOSPC, "at most %u disks", BOARD_DISKS_MAX);
+	}
 	machine_note_disk(machine, plug->disk ? plug->disk->block : NULL);
 	return board_plug(machine->board, plug, error);
 }

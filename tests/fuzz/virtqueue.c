@@ -117,15 +117,20 @@ static struct block *open_disk(bool is_readonly)
 /* A disk, a CD-ROM drive with a medium, and one without. */
 static struct virtio_device *create_scsi(struct world *world, const struct virtio_host *host)
 {
-	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {
+	const struct drive_config drives[] = {
 		{.is_present = true, .block = open_disk(false)},
 		{.is_present = true, .is_cdrom = true, .block = open_disk(true)},
 		{.is_present = true, .is_cdrom = true},
 	};
+	struct virtio_device *virtio;
 	struct error error;
+	unsigned i;
 
 	world->has_scsi = true;
-	return virtio_scsi_create(host, drives, 1, &error);
+	virtio = virtio_scsi_create(host, 1, &error);
+	for (i = 0; i < sizeof(drives) / sizeof(drives[0]); i++)
+		fuzz_check(virtio_scsi_plug(virtio, (struct virtio_scsi_address){i, i & 1}, &drives[i], &error) == 0);
+	return virtio;
 }
 
 /* The process that shares it is played by settle. */

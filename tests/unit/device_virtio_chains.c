@@ -51,15 +51,16 @@ static struct block *make_block(void)
 
 static void open_device(bool is_scsi, uint64_t features)
 {
-	struct drive_config drives[VIRTIO_SCSI_TARGETS] = {{0}};
+	struct drive_config drive = {.is_present = true};
 	struct virtio_device *virtio;
 	struct error error;
 
 	driver_init(&driver);
 	driver.host.ring_features |= features;
 	if (is_scsi) {
-		drives[0] = (struct drive_config){.is_present = true, .block = make_block()};
-		virtio = virtio_scsi_create(&driver.host, drives, 1, &error);
+		drive.block = make_block();
+		virtio = virtio_scsi_create(&driver.host, 1, &error);
+		assert_int_equal(virtio_scsi_plug(virtio, (struct virtio_scsi_address){0, 0}, &drive, &error), 0);
 	} else {
 		virtio = virtio_disk_create(&driver.host, make_block(), 2, &error);
 	}

@@ -66,8 +66,12 @@ static void give_back(struct hotplug *hotplug, const json_t *device)
 	struct line *line = hotplug->line;
 	const char *drive = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
 	struct drive *used = drive ? drives_find(&line->drives, drive) : NULL;
+	const json_t *tray = json_object_get(device, "tray");
 
-	if (used)
+	/* What is in a tray may be another by now. */
+	if (tray)
+		media_forget_drive(line, json_integer_value(tray));
+	else if (used)
 		drive_release(&line->drives, used);
 	if (net)
 		nets_release(&line->nets, net);

@@ -348,6 +348,8 @@ unsigned line_device_slot(const struct line *line, const json_t *device)
 
 	if (at_usb > 0)
 		return BOARD_USB_PLACE(at_usb);
+	if (json_object_get(device, "scsi place"))
+		return json_integer_value(json_object_get(device, "scsi place"));
 	if (!place || (!BOARD_PLACE_PORT(place) && line->type->board != BOARD_PC))
 		return 0;
 	return BOARD_PLACE_SLOT(place);
@@ -393,6 +395,10 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 		return line->config.usb.has_controller
 			       ? 0
 			       : error_set(error, ENODEV, "No 'usb-bus' bus found for device '%.60s'", driver->name);
+	if (driver->role == ROLE_SCSI_DISK)
+		return storage_has_scsi(line)
+			       ? 0
+			       : error_set(error, ENODEV, "No 'SCSI' bus found for device '%.60s'", driver->name);
 	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
 	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
@@ -424,7 +430,7 @@ int line_plug_device(struct line *line, json_t *device, struct board_plug *plug,
 	struct machine_config *config = &line->config;
 	int result = check_plugged(line, device, error);
 
-	if (result == 0)
+	if (result == 0 && device_driver_find(keyval_text(device, "driver"), error)->role != ROLE_SCSI_DISK)
 		result = line_place_plugged(line, device, error);
 	if (result < 0)
 		return result;

@@ -79,6 +79,44 @@ static struct drive *inside(struct line *line, struct line_drive *drive)
 	return drive->own.block ? &drive->own : NULL;
 }
 
+static bool has_tray(const struct line *line, unsigned disk)
+{
+	unsigned i;
+
+	for (i = 0; i < line->cd_drive_count; i++)
+		if (line->cd_drives[i].disk == disk)
+			return true;
+	return false;
+}
+
+unsigned media_free_tray(const struct line *line)
+{
+	unsigned disk = 0;
+
+	while (disk < BOARD_DISKS_MAX && has_tray(line, disk))
+		disk++;
+	return disk;
+}
+
+void media_forget_drive(struct line *line, unsigned disk)
+{
+	struct line_drive *drive = line->cd_drives;
+	struct drive *taken;
+
+	while (drive < line->cd_drives + line->cd_drive_count && drive->disk != disk)
+		drive++;
+	if (drive == line->cd_drives + line->cd_drive_count)
+		return;
+	taken = inside(line, drive);
+	if (taken && taken != &drive->own)
+		drive_release(&line->drives, taken);
+	taken = *drive->name ? drives_find(&line->drives, drive->name) : NULL;
+	if (taken)
+		drive_release(&line->drives, taken);
+	line->cd_drive_count--;
+	memmove(drive, drive + 1, (line->cd_drives + line->cd_drive_count - drive) * sizeof(*drive));
+}
+
 static void take_out(struct hotplug *hotplug, struct line_drive *drive, const struct tray *tray)
 {
 	struct drive *taken = inside(hotplug->line, drive);

@@ -8,6 +8,11 @@
 /* A drive that a device of the line is, disks[disk] of the board, with the -drive or node in it, if there is one. */
 void media_add_drive(struct line *line, unsigned disk, const json_t *device, const struct drive *inside);
 
+/* Such a number that no drive has; BOARD_DISKS_MAX: there is none. */
+unsigned media_free_tray(const struct line *line);
+/* The drive is no more, and what was in it is free. */
+void media_forget_drive(struct line *line, unsigned disk);
+
 /* QMP's commands of that name, for hotplug_change. 0, or -errno and `error`; -ENODEV: there is no such drive. */
 int media_eject(struct hotplug *hotplug, const json_t *arguments, struct error *error);
 int media_open_tray(struct hotplug *hotplug, const json_t *arguments, struct error *error);

@@ -307,26 +307,88 @@ static int place_ide(struct line *line, const json_t *device, struct board_disk 
 	return 0;
 }
 
-static int place_scsi(struct line *line, const json_t *device, struct board_disk *disk, struct error *error)
+/* The adapter that it is for; -1: there is none yet. */
+static int scsi_controller(const struct line *line, const json_t *device)
 {
 	const char *bus = keyval_text(device, "bus"), *dot = bus ? strrchr(bus, '.') : NULL;
-	uint64_t target = UINT64_MAX, zero = 0;
 	int controller = dot ? find_controller(line, BOARD_BUS_SCSI, bus, dot - bus) : -1;
 
-	if (keyval_number(device, "scsi-id", VIRTIO_SCSI_TARGETS - 1, &target, error) < 0 ||
-	    keyval_number(device, "lun", 0, &zero, error) < 0 ||
-	    keyval_number(device, "channel", 0, &zero, error) < 0)
+	return controller >= 0 ? controller : find_controller(line, BOARD_BUS_SCSI, NULL, 0);
+}
+
+#define ANY UINT64_MAX
+
+static int read_scsi_address(const json_t *device, uint64_t *target, uint64_t *lun, struct error *error)
+{
+	uint64_t channel = 0;
+
+	*target = *lun = ANY;
+	return keyval_number(device, "scsi-id", VIRTIO_SCSI_TARGETS - 1, target, error) < 0 ||
+			       keyval_number(device, "lun", VIRTIO_SCSI_LUNS - 1, lun, error) < 0 ||
+			       keyval_number(device, "channel", 0, &channel, error) < 0
+		       ? -EINVAL
+		       : 0;
+}
+
+/* Where a device is, or says that it will be; 0: that is open. */
+static unsigned known_scsi_place(const struct line *line, const json_t *device)
+{
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), NULL);
+	int controller = scsi_controller(line, device);
+	uint64_t target, lun;
+
+	if (!driver || driver->role != ROLE_SCSI_DISK)
+		return 0;
+	if (json_object_get(device, "scsi place"))
+		return json_integer_value(json_object_get(device, "scsi place"));
+	if (controller < 0 || read_scsi_address(device, &target, &lun, NULL) < 0 || target == ANY || lun == ANY)
+		return 0;
+	return BOARD_SCSI_PLACE(controller, target, lun);
+}
+
+static bool is_scsi_place_free(const struct line *line, const json_t *device, unsigned place)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one)
+		if (one != device && known_scsi_place(line, one) == place)
+			return false;
+	return true;
+}
+
+/* As QEMU does: without a target the first whose unit is free, without a unit the first of that target. */
+static int place_scsi(struct line *line, const json_t *device, struct board_disk *disk, struct error *error)
+{
+	int controller = scsi_controller(line, device);
+	bool any_target, any_lun;
+	uint64_t target, lun;
+
+	if (read_scsi_address(device, &target, &lun, error) < 0)
 		return -EINVAL;
-	if (controller < 0)
-		controller = find_controller(line, BOARD_BUS_SCSI, NULL, 0);
 	if (controller < 0)
 		controller = add_controller(line, BOARD_BUS_SCSI, BOARD_ANYWHERE, 0, "scsi", error);
 	if (controller < 0)
 		return controller;
+	any_target = target == ANY;
+	any_lun = !any_target && lun == ANY;
+	target = any_target ? 0 : target;
+	lun = lun == ANY ? 0 : lun;
+	while (!is_scsi_place_free(line, device, BOARD_SCSI_PLACE(controller, target, lun))) {
+		if (any_target ? ++target == VIRTIO_SCSI_TARGETS : !any_lun || ++lun == VIRTIO_SCSI_LUNS)
+			return error_set(error, EBUSY, any_target || any_lun ? "no target is free"
+									     : "lun=%u of scsi-id=%u is taken",
+					 (unsigned)lun, (unsigned)target);
+	}
 	disk->bus = BOARD_BUS_SCSI;
 	disk->controller = controller;
-	disk->place_plus_1 = target == UINT64_MAX ? 0 : target + 1;
-	return 0;
+	disk->scsi_place = BOARD_SCSI_PLACE(controller, target, lun);
+	return json_object_set_new((json_t *)device, "scsi place", json_integer(disk->scsi_place));
+}
+
+bool storage_has_scsi(const struct line *line)
+{
+	return find_controller(line, BOARD_BUS_SCSI, NULL, 0) >= 0;
 }
 
 bool storage_is_cdrom(struct line *line, const json_t *device)
@@ -345,16 +407,20 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 	struct drive *drive = name ? drives_find(&line->drives, name) : NULL;
 	bool is_usb = driver->role == ROLE_USB_DISK;
 	bool is_cd = strstr(driver->name, "-cd") != NULL || (is_usb && drive && is_cdrom(drive));
+	unsigned number = line->config.disk_count;
 	uint64_t port = 0;
 	struct boot_turn turn;
 	int result;
 
-	if (line->config.disk_count == BOARD_DISKS_MAX)
+	/* One that comes while the machine is there has a tray that no other has. */
+	if (is_cd && line->nets.has_started)
+		number = media_free_tray(line);
+	if (number == BOARD_DISKS_MAX || line->config.disk_count == BOARD_DISKS_MAX)
 		return error_set(error, ENOSPC, "at most %u disks", BOARD_DISKS_MAX);
 	if (!drive && (name || !is_cd))
 		return error_set(error, ENOENT, name ? "drive=%.60s: there is no such -drive or -blockdev"
 						     : "drive=ID is needed", name);
-	*disk = (struct board_disk){.is_cdrom = is_cd};
+	*disk = (struct board_disk){.is_cdrom = is_cd, .tray = number};
 	if (driver->role == ROLE_NVME) {
 		disk->bus = BOARD_BUS_NVME;
 		disk->pci_place = json_integer_value(json_object_get(device, "place"));
@@ -379,7 +445,9 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 	if (result < 0)
 		return result;
 	if (is_cd)
-		media_add_drive(line, line->config.disk_count, device, drive);
+		media_add_drive(line, number, device, drive);
+	if (is_cd)
+		json_object_set_new((json_t *)device, "tray", json_integer(number));
 	line->config.disk_count++;
 	return 0;
 }

@@ -19,6 +19,8 @@ int storage_check_bus(const struct line *line, enum device_role role, const char
 int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
 		 struct error *error);
 
+/* Whether there is a virtio-scsi adapter. */
+bool storage_has_scsi(const struct line *line);
 /* Whether what a device (usb-storage) says as drive= is a CD-ROM drive. */
 bool storage_is_cdrom(struct line *line, const json_t *device);
 

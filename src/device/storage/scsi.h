@@ -63,6 +63,13 @@ void scsi_parameters(struct scsi_unit *unit, struct scsi_task *task, size_t avai
 /* The work was done, or failed. */
 void scsi_worked(struct scsi_unit *unit, struct scsi_task *task, int result);
 
+/* What a target answers by itself: REPORT LUNS, and whatever is for a unit that it does not have. It has `count` units, at
+ * most SCSI_TARGET_UNITS_MAX; the task ends, or has data for the guest. */
+#define SCSI_TARGET_UNITS_MAX 256
+void scsi_target_answer(const uint16_t *luns, unsigned count, struct scsi_task *task);
+/* A unit's number, below 16384, in the two bytes that it begins with (SAM-5 §4.7.7). */
+void scsi_write_lun(uint8_t bytes[2], unsigned lun);
+
 /* Fixed-format sense data (SPC-4 §4.5.3). */
 void scsi_write_sense(uint8_t bytes[SCSI_SENSE_SIZE], const struct scsi_sense *sense);
 

@@ -11,16 +11,6 @@
 #define UNMAP_DESCRIPTOR 16
 #define FUA		 0x08 /* in byte 1 of READ and WRITE (10) to (16) */
 
-void scsi_write_sense(uint8_t bytes[SCSI_SENSE_SIZE], const struct scsi_sense *sense)
-{
-	memset(bytes, 0, SCSI_SENSE_SIZE);
-	bytes[0] = 0x70; /* current, fixed format */
-	bytes[2] = sense->key;
-	bytes[7] = SCSI_SENSE_SIZE - 8;
-	bytes[12] = sense->code;
-	bytes[13] = sense->qualifier;
-}
-
 void scsi_unit_reset(struct scsi_unit *unit, bool tells)
 {
 	unit->last = (struct scsi_sense){0};
@@ -48,14 +38,6 @@ static void request_sense(struct scsi_unit *unit, struct scsi_task *task)
 	scsi_write_sense(task->data, &unit->last);
 	unit->last = (struct scsi_sense){0};
 	scsi_answer(task, SCSI_SENSE_SIZE, task->cdb[4]);
-}
-
-/* Allocation lengths of 32 bits; there is one unit. */
-static void report_luns(struct scsi_task *task)
-{
-	memset(task->data, 0, 16);
-	put_be32(task->data, 8);
-	scsi_answer(task, 16, get_be32(task->cdb + 6));
 }
 
 static void read_capacity_10(const struct scsi_unit *unit, struct scsi_task *task)
@@ -249,9 +231,12 @@ static void begin_disk(const struct scsi_unit *unit, struct scsi_task *task)
 /* What is answered without a medium. */
 static bool begin_common(struct scsi_unit *unit, struct scsi_task *task)
 {
+	/* A controller with more answers for its target. */
+	static const uint16_t only_lun = 0;
+
 	switch (task->cdb[0]) {
 	case SCSI_INQUIRY: scsi_inquiry(unit, task); return true;
-	case SCSI_REPORT_LUNS: report_luns(task); return true;
+	case SCSI_REPORT_LUNS: scsi_target_answer(&only_lun, 1, task); return true;
 	case SCSI_REQUEST_SENSE: request_sense(unit, task); return true;
 	case SCSI_MODE_SENSE_6:
 	case SCSI_MODE_SENSE_10: scsi_mode_sense(unit, task); return true;

@@ -1,8 +1,10 @@
 /*
  * A request is a chain: a header and data from the guest, a response and data for it (§5.6.6.1). What it asks
  * for is scsi.h's matter. Task management (§5.6.6.2) waits for what is under way: an image's requests cannot be
- * taken back, and soon end. The one event (§5.6.6.3) is that a disk has another size: nothing comes or goes, but Linux gives
- * buffers for events only where that is offered, too.
+ * taken back, and soon end. Events (§5.6.6.3) are that a unit has come or gone, and that a disk has another size.
+ *
+ * Units come and go while the driver runs. One that goes takes no commands from then on; those that are under way end first,
+ * and those that have failed and wait fail. Nobody is asked: the driver hears of it when it is done.
  */
 #include "device/virtio/scsi.h"
 
@@ -15,6 +17,7 @@
 #include "block/error_policy.h"
 #include "device/storage/scsi_run.h"
 #include "device/virtio/requests.h"
+#include "util/log.h"
 #include "util/loop_thread.h"
 
 #define QUEUE_SIZE    256
@@ -25,14 +28,18 @@
 #define RESPONSE_BYTES sizeof(struct virtio_scsi_cmd_resp)
 #define SECTORS_MAX    0xffff
 #define SUBTYPES       (VIRTIO_SCSI_T_TMF_QUERY_TASK_SET + 1)
-#define LUN_MAX	       16383
+#define TARGETS_MIN    16 /* that a driver looks for: more may come than there are */
 #define REPORT_LUNS    0xa0
 
 struct adapter;
 
-struct scsi_target {
+/* Of the adapter, with its drive present: a unit at its address. */
+struct unit_place {
 	struct storage_drive drive;
 	struct scsi_unit unit;
+	struct virtio_scsi_address address;
+	bool is_leaving;    /* for the driver it is gone */
+	unsigned under_way; /* commands */
 	struct adapter *adapter;
 	struct block *giving_up; /* what is pinned for a reset; its thread's */
 };
@@ -46,17 +53,18 @@ struct adapter {
 	struct virtio_chains loaded_waiting; /* at most one */
 	uint8_t waiting_response, loaded_response;
 	bool has_missed; /* an event had no buffer: the next one says so */
-	unsigned target_max;
-	struct scsi_target targets[VIRTIO_SCSI_TARGETS];
+	bool loaded_missed;
+	struct unit_place places[VIRTIO_SCSI_UNITS]; /* those whose drives are present */
 	struct {
 		struct drive_state drive;
 		struct scsi_unit unit;
-	} loaded[VIRTIO_SCSI_TARGETS];
+	} loaded[VIRTIO_SCSI_UNITS]; /* as `places` */
 };
 
 struct scsi_request {
 	struct scsi_run run;
 	struct adapter *adapter;
+	struct unit_place *place; /* NULL: the target's own to answer */
 	struct virtio_request taken;
 	struct gather in, out;
 };
@@ -66,13 +74,43 @@ static struct adapter *adapter_of(struct virtio_device *virtio)
 	return (struct adapter *)((char *)virtio - offsetof(struct adapter, virtio));
 }
 
-/* A unit's address (§5.6.6.1): 1, the target, and a flat number of 14 bits. NULL: no such target. */
-static struct scsi_target *find_target(struct adapter *adapter, const uint8_t lun[8], unsigned *number)
+/* A unit's address (§5.6.6.1): 1, the target, and a flat number of 14 bits. False: it is none. */
+static bool read_address(const uint8_t lun[8], struct virtio_scsi_address *address)
 {
-	*number = (lun[2] << 8 | lun[3]) & LUN_MAX;
-	if (lun[0] != 1 || lun[1] >= VIRTIO_SCSI_TARGETS || !adapter->targets[lun[1]].drive.is_present)
-		return NULL;
-	return &adapter->targets[lun[1]];
+	*address = (struct virtio_scsi_address){lun[1], (lun[2] << 8 | lun[3]) % VIRTIO_SCSI_LUNS};
+	return lun[0] == 1;
+}
+
+/* As REPORT LUNS has them (SAM-5 §4.7.7). */
+static void write_address(uint8_t lun[8], const struct virtio_scsi_address *address)
+{
+	memset(lun, 0, 8);
+	lun[0] = 1;
+	lun[1] = address->target;
+	scsi_write_lun(lun + 2, address->lun);
+}
+
+static struct unit_place *find_place(struct adapter *adapter, struct virtio_scsi_address address)
+{
+	struct unit_place *place;
+
+	for (place = adapter->places; place < adapter->places + VIRTIO_SCSI_UNITS; place++)
+		if (place->drive.is_present && !place->is_leaving && place->address.target == address.target &&
+		    place->address.lun == address.lun)
+			return place;
+	return NULL;
+}
+
+/* The units of a target. How many. */
+static unsigned list_units(const struct adapter *adapter, unsigned target, uint16_t luns[VIRTIO_SCSI_UNITS])
+{
+	const struct unit_place *place;
+	unsigned count = 0;
+
+	for (place = adapter->places; place < adapter->places + VIRTIO_SCSI_UNITS; place++)
+		if (place->drive.is_present && !place->is_leaving && place->address.target == target)
+			luns[count++] = place->address.lun;
+	return count;
 }
 
 /* --- answers; with the lock held --- */
@@ -126,9 +164,12 @@ static void run_complete(struct scsi_run *run)
 {
 	struct scsi_request *command = (struct scsi_request *)run;
 	struct adapter *adapter = command->adapter;
+	struct unit_place *place = command->place;
 
 	virtio_request_end(&adapter->virtio, &command->taken);
 	finish(command);
+	if (--place->under_way == 0 && place->is_leaving)
+		pthread_cond_broadcast(&adapter->virtio.idle);
 	if (!adapter->commands.first && adapter->waiting) {
 		answer_management(adapter);
 		take_management(adapter);
@@ -159,15 +200,15 @@ static int take_data(struct scsi_request *command)
 	return result;
 }
 
-/* A unit that is not there has only this to tell. */
-static void refuse_unit(struct adapter *adapter, unsigned queue, struct virtqueue_chain *chain)
+/* What a target answers by itself. */
+static void answer_by_target(struct scsi_request *command, const uint16_t *luns, unsigned count)
 {
-	const struct scsi_sense sense = {0x5, 0x25, 0x00}; /* LOGICAL UNIT NOT SUPPORTED */
-	struct virtio_scsi_cmd_resp response = {.status = SCSI_CHECK_CONDITION,
-						.sense_len = SCSI_SENSE_SIZE};
+	struct scsi_task *task = &command->run.task;
 
-	scsi_write_sense(response.sense, &sense);
-	answer(adapter, queue, chain, &response, 0);
+	scsi_target_answer(luns, count, task);
+	if (task->work == SCSI_DATA_IN)
+		command->run.moved = gather_write(&command->in, command->run.memory, 0, task->data, task->size);
+	finish(command);
 }
 
 static void take_command(void *context, unsigned queue, struct virtqueue_chain *chain)
@@ -175,8 +216,10 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 	struct adapter *adapter = context;
 	struct virtio_scsi_cmd_req header;
 	struct scsi_request *command;
-	struct scsi_target *target;
-	unsigned number;
+	struct virtio_scsi_address address;
+	struct unit_place *place;
+	uint16_t luns[VIRTIO_SCSI_UNITS];
+	unsigned count;
 
 	if (virtqueue_read(chain, 0, &header, sizeof(header)) < sizeof(header) ||
 	    chain->writable_bytes < RESPONSE_BYTES) {
@@ -184,21 +227,19 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 		virtqueue_drop(chain);
 		return;
 	}
-	target = find_target(adapter, header.lun, &number);
-	if (!target) {
+	count = read_address(header.lun, &address) ? list_units(adapter, address.target, luns) : 0;
+	if (!count) {
 		refuse(adapter, queue, chain, VIRTIO_SCSI_S_BAD_TARGET);
 		return;
 	}
-	if (number && header.cdb[0] != REPORT_LUNS) {
-		refuse_unit(adapter, queue, chain);
-		return;
-	}
+	place = header.cdb[0] == REPORT_LUNS ? NULL : find_place(adapter, address);
 	command = calloc(1, sizeof(*command));
 	if (!command) {
 		refuse(adapter, queue, chain, VIRTIO_SCSI_S_BUSY);
 		return;
 	}
 	command->adapter = adapter;
+	command->place = place;
 	command->taken.queue = queue;
 	command->taken.chain = chain;
 	/* In one direction at a time: the other would be VIRTIO_SCSI_F_INOUT's. */
@@ -210,7 +251,7 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 		return;
 	}
 	command->run = (struct scsi_run){
-		.unit = &target->unit,
+		.unit = place ? &place->unit : NULL,
 		.memory = adapter->virtio.memory,
 		.lock = &adapter->virtio.lock,
 		.held = &adapter->virtio.held,
@@ -219,10 +260,15 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 		.complete = run_complete,
 	};
 	memcpy(command->run.task.cdb, header.cdb, sizeof(header.cdb));
+	if (!place) {
+		answer_by_target(command, luns, count);
+		return;
+	}
 	if (scsi_run_start(&command->run)) {
 		finish(command);
 		return;
 	}
+	place->under_way++;
 	virtio_request_begin(&adapter->virtio, &adapter->commands, &command->taken);
 }
 
@@ -230,20 +276,24 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 
 static uint8_t manage(struct adapter *adapter, const struct virtio_scsi_ctrl_tmf_req *request)
 {
-	unsigned number;
-	struct scsi_target *target = find_target(adapter, request->lun, &number);
+	bool is_of_target = request->subtype == VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET;
+	struct virtio_scsi_address address;
+	uint16_t luns[VIRTIO_SCSI_UNITS];
+	struct unit_place *place;
+	unsigned i, count = read_address(request->lun, &address) ? list_units(adapter, address.target, luns) : 0;
 
-	if (!target)
+	if (!count)
 		return VIRTIO_SCSI_S_BAD_TARGET;
-	if (number)
+	place = find_place(adapter, address);
+	if (!place && !is_of_target)
 		return VIRTIO_SCSI_S_INCORRECT_LUN;
-	switch (request->subtype) {
-	case VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET:
-	case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
-		scsi_unit_reset(&target->unit, true);
-		return VIRTIO_SCSI_S_FUNCTION_SUCCEEDED;
-	default: return VIRTIO_SCSI_S_OK; /* complete: what was asked for is not under way */
-	}
+	if (!is_of_target && request->subtype != VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET)
+		return VIRTIO_SCSI_S_OK; /* complete: what was asked for is not under way */
+	for (i = 0; i < count; i++)
+		if (is_of_target || luns[i] == address.lun)
+			scsi_unit_reset(&find_place(adapter, (struct virtio_scsi_address){address.target, luns[i]})->unit,
+					true);
+	return VIRTIO_SCSI_S_FUNCTION_SUCCEEDED;
 }
 
 /* Asynchronous notifications: there are none to subscribe to. */
@@ -292,11 +342,13 @@ static void take_management(struct adapter *adapter)
 /* --- events --- */
 
 /* Into a buffer that the driver has given for them. */
-static void send_event(struct adapter *adapter, uint32_t kind, unsigned target, uint32_t reason)
+static void send_event(struct adapter *adapter, uint32_t kind, const struct unit_place *place, uint32_t reason)
 {
-	struct virtio_scsi_event event = {.event = kind, .lun = {1, target}, .reason = reason};
+	struct virtio_scsi_event event = {.event = kind, .reason = reason};
 	struct virtqueue_chain *chain;
 
+	if (place)
+		write_address(event.lun, &place->address);
 	if (!virtio_pop(&adapter->virtio, EVENT_QUEUE, &chain)) {
 		adapter->has_missed = true;
 		return;
@@ -313,18 +365,26 @@ static void send_event(struct adapter *adapter, uint32_t kind, unsigned target, 
 	virtio_push(&adapter->virtio, EVENT_QUEUE, chain, sizeof(event));
 }
 
-/* A target's disk has another size. */
+/* One has come, or goes (VIRTIO_SCSI_EVT_RESET_...). */
+static void tell_of(struct unit_place *place, uint32_t reason)
+{
+	struct adapter *adapter = place->adapter;
+
+	if (virtio_has(&adapter->virtio, VIRTIO_SCSI_F_HOTPLUG))
+		send_event(adapter, VIRTIO_SCSI_T_TRANSPORT_RESET, place, reason);
+}
+
+/* A unit's disk has another size. */
 static void resized(void *context)
 {
-	struct scsi_target *target = context;
-	struct adapter *adapter = target->adapter;
+	struct unit_place *place = context;
+	struct adapter *adapter = place->adapter;
 	struct virtio_device *virtio = &adapter->virtio;
 
 	pthread_mutex_lock(&virtio->lock);
-	scsi_unit_resized(&target->unit);
+	scsi_unit_resized(&place->unit);
 	if (virtio_has(virtio, VIRTIO_SCSI_F_CHANGE))
-		send_event(adapter, VIRTIO_SCSI_T_PARAM_CHANGE, target - adapter->targets,
-			   SCSI_RESIZED_CODE | SCSI_RESIZED_QUALIFIER << 8);
+		send_event(adapter, VIRTIO_SCSI_T_PARAM_CHANGE, place, SCSI_RESIZED_CODE | SCSI_RESIZED_QUALIFIER << 8);
 	pthread_mutex_unlock(&virtio->lock);
 }
 
@@ -335,7 +395,7 @@ static void take_all(struct adapter *adapter, unsigned queue)
 	if (queue == CONTROL_QUEUE)
 		take_management(adapter);
 	else if (queue == EVENT_QUEUE && adapter->has_missed)
-		send_event(adapter, VIRTIO_SCSI_T_NO_EVENT, 0, 0);
+		send_event(adapter, VIRTIO_SCSI_T_NO_EVENT, NULL, 0);
 	else if (queue != EVENT_QUEUE)
 		while (virtio_pop(&adapter->virtio, queue, &chain))
 			take_command(adapter, queue, chain);
@@ -363,6 +423,17 @@ static void queue_notified(struct virtio_device *virtio, unsigned queue)
 
 /* --- configuration --- */
 
+/* The last target that a driver looks for. */
+static unsigned last_target(const struct adapter *adapter)
+{
+	unsigned i, last = TARGETS_MIN - 1;
+
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (adapter->places[i].drive.is_present && adapter->places[i].address.target > last)
+			last = adapter->places[i].address.target;
+	return last;
+}
+
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
 {
 	struct virtio_scsi_config config = {
@@ -373,8 +444,8 @@ static void read_config(struct virtio_device *virtio, unsigned offset, unsigned 
 		.event_info_size = sizeof(struct virtio_scsi_event),
 		.sense_size = VIRTIO_SCSI_SENSE_SIZE,
 		.cdb_size = VIRTIO_SCSI_CDB_SIZE,
-		.max_target = adapter_of(virtio)->target_max,
-		.max_lun = LUN_MAX,
+		.max_target = last_target(adapter_of(virtio)),
+		.max_lun = VIRTIO_SCSI_LUNS - 1,
 	};
 
 	memcpy(bytes, (const uint8_t *)&config + offset, size);
@@ -393,9 +464,9 @@ static void reset(struct virtio_device *virtio)
 	adapter->waiting = NULL;
 	virtio_requests_reset(&adapter->commands);
 	adapter->has_missed = false;
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
-		drive_reset(&adapter->targets[i].drive);
-		scsi_unit_reset(&adapter->targets[i].unit, adapter->targets[i].drive.is_present);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++) {
+		drive_reset(&adapter->places[i].drive);
+		scsi_unit_reset(&adapter->places[i].unit, adapter->places[i].drive.is_present);
 	}
 }
 
@@ -406,12 +477,12 @@ static void give_up(struct virtio_device *virtio)
 	unsigned i;
 
 	pthread_mutex_lock(&virtio->lock);
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		adapter->targets[i].giving_up = drive_pin(&adapter->targets[i].drive);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		adapter->places[i].giving_up = drive_pin(&adapter->places[i].drive);
 	pthread_mutex_unlock(&virtio->lock);
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		if (adapter->targets[i].giving_up)
-			block_give_up(adapter->targets[i].giving_up);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (adapter->places[i].giving_up)
+			block_give_up(adapter->places[i].giving_up);
 }
 
 static void keep(struct virtio_device *virtio)
@@ -419,13 +490,13 @@ static void keep(struct virtio_device *virtio)
 	struct adapter *adapter = adapter_of(virtio);
 	unsigned i;
 
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		if (adapter->targets[i].giving_up)
-			block_keep(adapter->targets[i].giving_up);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (adapter->places[i].giving_up)
+			block_keep(adapter->places[i].giving_up);
 	pthread_mutex_lock(&virtio->lock);
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		if (adapter->targets[i].giving_up)
-			drive_unpin(&adapter->targets[i].drive);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (adapter->places[i].giving_up)
+			drive_unpin(&adapter->places[i].drive);
 	pthread_mutex_unlock(&virtio->lock);
 }
 
@@ -466,23 +537,80 @@ static void load_chains(struct adapter *adapter)
 	virtio_chains_forget(waiting);
 }
 
+static int compare_places(const void *a, const void *b)
+{
+	const struct unit_place *one = *(const struct unit_place *const *)a, *other = *(const struct unit_place *const *)b;
+
+	return (one->address.target * VIRTIO_SCSI_LUNS + one->address.lun) -
+	       (other->address.target * VIRTIO_SCSI_LUNS + other->address.lun);
+}
+
+static void transfer_place(const struct unit_place *place, struct state_stream *state)
+{
+	struct adapter *adapter = place->adapter;
+	unsigned i = place - adapter->places;
+
+	if (!state->is_loading)
+		adapter->loaded[i].unit = place->unit;
+	drive_transfer(&place->drive, &adapter->loaded[i].drive, state);
+	scsi_unit_transfer(&adapter->loaded[i].unit, state);
+}
+
+/* By their addresses: where the state goes they may have come in another order. */
+static void transfer_places(struct adapter *adapter, struct state_stream *state)
+{
+	const struct unit_place *list[VIRTIO_SCSI_UNITS];
+	uint32_t count = 0, said, target, lun, i;
+
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (adapter->places[i].drive.is_present)
+			list[count++] = &adapter->places[i];
+	qsort(list, count, sizeof(list[0]), compare_places);
+	said = count;
+	state_u32(state, "units", &said);
+	state_check(state, "units", said == count);
+	for (i = 0; i < count; i++) {
+		target = list[i]->address.target;
+		lun = list[i]->address.lun;
+		state_u32(state, "target", &target);
+		state_u32(state, "lun", &lun);
+		state_check(state, "lun", target == list[i]->address.target && lun == list[i]->address.lun);
+		transfer_place(list[i], state);
+	}
+	if (!state->is_loading)
+		adapter->loaded_missed = adapter->has_missed;
+	state_bool(state, "missed", &adapter->loaded_missed);
+}
+
+/* Before VIRTIO_STATE_UNITS there were 64 targets with one unit each. */
+#define OLD_TARGETS 64
+static void transfer_targets(struct adapter *adapter, struct state_stream *state)
+{
+	const struct unit_place *place;
+	unsigned i;
+	bool is_present;
+
+	for (i = 0; i < OLD_TARGETS; i++) {
+		place = find_place(adapter, (struct virtio_scsi_address){i, 0});
+		is_present = place != NULL;
+		state_bool(state, "present", &is_present);
+		state_check(state, "present", is_present == (place != NULL));
+		if (place)
+			transfer_place(place, state);
+	}
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		state_check(state, "present", !adapter->places[i].address.lun && adapter->places[i].address.target < OLD_TARGETS);
+	adapter->loaded_missed = false;
+}
+
 static void transfer(struct virtio_device *virtio, struct state_stream *state)
 {
 	struct adapter *adapter = adapter_of(virtio);
-	bool is_present;
-	unsigned i;
 
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
-		is_present = adapter->targets[i].drive.is_present;
-		state_bool(state, "present", &is_present);
-		state_check(state, "present", is_present == adapter->targets[i].drive.is_present);
-		if (!adapter->targets[i].drive.is_present)
-			continue;
-		if (!state->is_loading)
-			adapter->loaded[i].unit = adapter->targets[i].unit;
-		drive_transfer(&adapter->targets[i].drive, &adapter->loaded[i].drive, state);
-		scsi_unit_transfer(&adapter->loaded[i].unit, state);
-	}
+	if (state->version >= VIRTIO_STATE_UNITS)
+		transfer_places(adapter, state);
+	else
+		transfer_targets(adapter, state);
 	if (state->version >= VIRTIO_STATE_CHAINS)
 		transfer_chains(adapter, state);
 }
@@ -492,12 +620,13 @@ static void loaded(struct virtio_device *virtio)
 	struct adapter *adapter = adapter_of(virtio);
 	unsigned i;
 
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++) {
-		if (!adapter->targets[i].drive.is_present)
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++) {
+		if (!adapter->places[i].drive.is_present)
 			continue;
-		drive_restore(&adapter->targets[i].drive, &adapter->loaded[i].drive);
-		scsi_unit_restore(&adapter->targets[i].unit, &adapter->loaded[i].unit);
+		drive_restore(&adapter->places[i].drive, &adapter->loaded[i].drive);
+		scsi_unit_restore(&adapter->places[i].unit, &adapter->loaded[i].unit);
 	}
+	adapter->has_missed = adapter->loaded_missed;
 	load_chains(adapter);
 }
 
@@ -512,8 +641,8 @@ static void destroy(struct virtio_device *virtio)
 	virtio_hold(virtio);
 	if (adapter->waiting)
 		virtqueue_drop(adapter->waiting);
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		drive_close(&adapter->targets[i].drive);
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		drive_close(&adapter->places[i].drive);
 	virtio_requests_destroy(&adapter->commands);
 	virtio_chains_drop(&adapter->loaded_waiting);
 	thread = adapter->thread;
@@ -534,33 +663,12 @@ static const struct virtio_kind kind = {
 	.destroy = destroy,
 };
 
-static int take_drives(struct adapter *adapter, const struct drive_config *drives, struct error *error)
-{
-	unsigned i;
-	int result = 0;
-
-	for (i = 0; i < VIRTIO_SCSI_TARGETS && result == 0; i++) {
-		adapter->targets[i].unit = (struct scsi_unit){.drive = &adapter->targets[i].drive};
-		adapter->targets[i].adapter = adapter;
-		result = drive_init(&adapter->targets[i].drive, &drives[i], error);
-		if (result == 0 && drives[i].block && !drives[i].is_cdrom)
-			block_watch_size(drives[i].block, resized, &adapter->targets[i]);
-		if (drives[i].is_present)
-			adapter->target_max = i;
-	}
-	for (; i < VIRTIO_SCSI_TARGETS; i++)
-		block_close(drives[i].block, NULL);
-	return result;
-}
-
-struct virtio_device *virtio_scsi_create(const struct virtio_host *host,
-					 const struct drive_config drives[VIRTIO_SCSI_TARGETS],
-					 unsigned queues, struct error *error)
+struct virtio_device *virtio_scsi_create(const struct virtio_host *host, unsigned queues, struct error *error)
 {
 	uint16_t sizes[FIRST_QUEUE + VIRTIO_SCSI_QUEUES_MAX];
 	struct virtio_host own = *host;
 	struct loop_thread thread = {0};
-	struct virtio_device *virtio;
+	struct virtio_device *virtio = NULL;
 	struct adapter *adapter;
 	unsigned i;
 
@@ -568,31 +676,96 @@ struct virtio_device *virtio_scsi_create(const struct virtio_host *host,
 		sizes[i] = QUEUE_SIZE;
 	if (host->has_threads) {
 		if (loop_thread_create(&thread, "kvik scsi", error) < 0)
-			goto fail;
+			return NULL;
 		own.loop = thread.loop;
 	}
 	virtio = virtio_device_create(sizeof(struct adapter), &kind, &own,
 				      1ull << VIRTIO_SCSI_F_HOTPLUG | 1ull << VIRTIO_SCSI_F_CHANGE,
 				      sizeof(struct virtio_scsi_config), sizes, FIRST_QUEUE + queues,
 				      error);
-	if (!virtio)
-		goto fail;
+	if (!virtio) {
+		loop_thread_destroy(&thread);
+		return NULL;
+	}
 	adapter = adapter_of(virtio);
 	adapter->thread = thread;
-	if (take_drives(adapter, drives, error) == 0 &&
-	    (!thread.loop || loop_thread_start(&adapter->thread, error) == 0))
+	if (!thread.loop || loop_thread_start(&adapter->thread, error) == 0)
 		return virtio;
 	destroy(virtio);
 	return NULL;
+}
 
-fail:
-	loop_thread_destroy(&thread);
-	for (i = 0; i < VIRTIO_SCSI_TARGETS; i++)
-		block_close(drives[i].block, NULL);
+/* --- units that come and go; on the I/O thread, which alone changes which there are --- */
+
+bool virtio_scsi_has(struct virtio_device *virtio, struct virtio_scsi_address address)
+{
+	return find_place(adapter_of(virtio), address) != NULL;
+}
+
+static struct unit_place *free_place(struct adapter *adapter)
+{
+	unsigned i;
+
+	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
+		if (!adapter->places[i].drive.is_present)
+			return &adapter->places[i];
 	return NULL;
 }
 
-struct tray virtio_scsi_tray(struct virtio_device *virtio, unsigned target)
+int virtio_scsi_plug(struct virtio_device *virtio, struct virtio_scsi_address address, const struct drive_config *config,
+		     struct error *error)
 {
-	return (struct tray){&adapter_of(virtio)->targets[target].unit, &virtio->lock};
+	struct adapter *adapter = adapter_of(virtio);
+	struct unit_place *place = free_place(adapter);
+	struct storage_drive drive;
+	int result;
+
+	if (!place || virtio_scsi_has(virtio, address)) {
+		block_close(config->block, NULL);
+		return place ? error_set(error, EBUSY, "unit %u of target %u is taken", address.lun, address.target)
+			     : error_set(error, ENOSPC, "an adapter has at most %u units", VIRTIO_SCSI_UNITS);
+	}
+	result = drive_init(&drive, config, error);
+	if (result < 0)
+		return result;
+	pthread_mutex_lock(&virtio->lock);
+	*place = (struct unit_place){
+		.drive = drive, .unit = {.drive = &place->drive}, .address = address, .adapter = adapter};
+	scsi_unit_reset(&place->unit, true);
+	tell_of(place, VIRTIO_SCSI_EVT_RESET_RESCAN);
+	pthread_mutex_unlock(&virtio->lock);
+	if (drive.block && !drive.is_cdrom)
+		block_watch_size(drive.block, resized, place);
+	return 0;
+}
+
+int virtio_scsi_unplug(struct virtio_device *virtio, struct virtio_scsi_address address)
+{
+	struct unit_place *place = find_place(adapter_of(virtio), address);
+	struct error error;
+	struct block *block;
+
+	if (!place)
+		return -ENODEV;
+	pthread_mutex_lock(&virtio->lock);
+	place->is_leaving = true;
+	tell_of(place, VIRTIO_SCSI_EVT_RESET_REMOVED);
+	pthread_mutex_unlock(&virtio->lock);
+	/* What of it waits for better times would be waited for. */
+	if (place->drive.block)
+		block_give_up(place->drive.block);
+	pthread_mutex_lock(&virtio->lock);
+	while (place->under_way)
+		pthread_cond_wait(&virtio->idle, &virtio->lock);
+	block = drive_take_out(&place->drive, &virtio->lock);
+	*place = (struct unit_place){.is_leaving = false};
+	pthread_mutex_unlock(&virtio->lock);
+	if (block_close(block, &error) < 0)
+		log_error("%s", error.message);
+	return 0;
+}
+
+struct tray virtio_scsi_tray(struct virtio_device *virtio, struct virtio_scsi_address address)
+{
+	return (struct tray){&find_place(adapter_of(virtio), address)->unit, &virtio->lock};
 }

@@ -217,6 +217,8 @@ void virtio_reset(struct virtio_device *virtio);
 #define VIRTIO_STATE_CHAINS 3
 /* ... and of which frames a network device takes. */
 #define VIRTIO_STATE_FILTER 4
+/* ... and of virtio-scsi's units by their addresses. */
+#define VIRTIO_STATE_UNITS 5
 
 /* What was loaded, until it is taken over. Zeroes before. */
 struct virtio_state {

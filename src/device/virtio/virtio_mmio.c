@@ -283,7 +283,7 @@ static void virtio_mmio_destroy(void *device)
 }
 
 const struct device_ops virtio_mmio_device_ops = {
-	.version = VIRTIO_STATE_FILTER,
+	.version = VIRTIO_STATE_UNITS,
 	.reset = virtio_mmio_reset,
 	.save = virtio_mmio_save,
 	.load = virtio_mmio_load,

@@ -454,7 +454,7 @@ static void virtio_pci_destroy(void *device)
 }
 
 const struct device_ops virtio_pci_device_ops = {
-	.version = VIRTIO_STATE_FILTER,
+	.version = VIRTIO_STATE_UNITS,
 	.reset = virtio_pci_reset,
 	.save = virtio_pci_save,
 	.load = virtio_pci_load,
