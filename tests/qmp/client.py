@@ -5,12 +5,16 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import termios
 import time
 
 PATIENCE_S = float(os.environ.get("KVIK_TEST_PATIENCE", "1")) * 120
+
+
+CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGTRAP, signal.SIGSYS)
 
 
 class Failed(Exception):
@@ -137,10 +141,14 @@ class Machine:
             os.write(self.process.stdin.fileno(), text.encode())
 
     def wait(self):
+        """Its exit status; whatever a test expects, no crash."""
         try:
-            return self.process.wait(PATIENCE_S)
+            status = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise Failed("it does not end") from None
+        if -status in CRASHES:
+            raise Failed(f"it ended by {signal.Signals(-status).name}")
+        return status
 
     def close(self):
         if self.process.poll() is None:

@@ -447,8 +447,10 @@ static void virtio_pci_destroy(void *device)
 {
 	struct virtio_pci *pci = device;
 
-	pci_function_destroy(&pci->function);
+	/* Nothing comes any more; what the device still has interrupts to its end. */
+	pci_bus_remove(&pci->function);
 	pci->virtio->kind->destroy(pci->virtio);
+	pci_function_destroy(&pci->function);
 	pthread_mutex_destroy(&pci->lock);
 	free(pci);
 }
