@@ -314,6 +314,19 @@ static int examine_boot(struct line *line, struct error *error)
 	return 0;
 }
 
+/* Who says nothing of where it is shown may wait for a window. */
+static void tell_of_display(const struct line *line)
+{
+	static const char *const others[] = {"display", "nographic", "daemonize", "vnc", "spice", "sdl", "curses", "full-screen"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (has(line, others[i]))
+			return;
+	log_hint("nothing shows the display here: -nographic has firmware print to the terminal, and the guest what it prints "
+		 "to its serial port; a monitor takes pictures (screendump)");
+}
+
 /* The display that -vga means, or that there is by itself, unless it is a -device. */
 static int examine_display(struct line *line, struct error *error)
 {
@@ -341,6 +354,8 @@ static int examine_display(struct line *line, struct error *error)
 	if (vga)
 		wants_vga = strcmp(vga, "std") == 0;
 	line->config.firmware_is_silent = !has(line, "nographic");
+	if (wants_vga)
+		tell_of_display(line);
 	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 

@@ -504,13 +504,13 @@ static int take_keys(json_t *line, const struct qemu_option *option, const char 
 }
 
 /* One that is said to be none is none. What a run records cannot be played. */
-static int take_in_vain(const struct qemu_option *option, const char *value, struct error *error)
+static int take_in_vain(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
 {
 	if (value && strstr(value, "rr=re"))
 		return error_set(error, ENOTSUP, "runs are neither recorded nor replayed");
 	if (!value || strcmp(value, "none") != 0)
 		log_hint("-%s%s%.100s: %s", option->name, value ? " " : "", value ? value : "", option->help);
-	return 0;
+	return json_object_set_new(line, option->name, json_true());
 }
 
 static int take(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
@@ -530,7 +530,7 @@ static int take(json_t *line, const struct qemu_option *option, const char *valu
 	case HARMLESS:
 	case HARMLESS_FLAG: return 0;
 	case VAIN:
-	case VAIN_FLAG: return take_in_vain(option, value, error);
+	case VAIN_FLAG: return take_in_vain(line, option, value, error);
 	default: return error_set(error, ENOTSUP, "%s", option->help);
 	}
 }
