@@ -41,6 +41,8 @@ struct board_plug {
 	struct board_net *net;
 	const struct device_option *option;
 	const struct board_usb_device *usb;
+	const struct board_controller *controller; /* of SCSI, with its number: */
+	unsigned controller_number;
 };
 int board_plug(struct board *board, const struct board_plug *plug, struct error *error);
 /* Ask the guest to let go of what is at a place, with all in that slot; when it has, config.unplugged is called,

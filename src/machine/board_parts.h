@@ -85,7 +85,10 @@ struct board {
 	struct vga *vga; /* NULL: no display */
 	struct i8042 *keyboard; /* and mouse; NULL: none */
 	struct xhci *xhci;     /* NULL: no USB */
-	struct virtio_device *scsi[BOARD_CONTROLLERS_MAX]; /* by their controllers' numbers; NULL: none */
+	struct board_scsi {
+		struct virtio_device *virtio; /* NULL: none */
+		unsigned seat;		      /* as struct device has it */
+	} scsi[BOARD_CONTROLLERS_MAX]; /* by their controllers' numbers */
 	struct usb_device *usb_devices[BOARD_USB_KINDS]; /* the last of each; NULL: none */
 	uint16_t panic_port;	       /* pvpanic's; 0: none */
 	struct vmcoreinfo *vmcoreinfo; /* NULL: none */
@@ -183,7 +186,11 @@ void board_add_net_boot(struct board *board, const struct board_net *net, unsign
 int board_add_serials(struct board *board, struct error *error);
 struct char_stream *board_serial_stream(const struct board *board, unsigned port);
 /* The virtio-scsi adapter that is the controller of that number, with its disks. */
-int board_add_scsi(struct board *board, unsigned controller, const char *name, unsigned place, struct error *error);
+int board_add_scsi(struct board *board, const struct board_controller *controller, unsigned number, struct error *error);
+/* What was at a seat has gone, its units among it. */
+void board_forget_scsi(struct board *board, unsigned seat);
+/* An NVMe disk, `number` among all. */
+int board_add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error);
 /* A unit comes to a virtio-scsi adapter, `number` among all, at once, or goes. 0, or -errno and `error`. */
 int board_add_scsi_disk(struct board *board, struct board_disk *disk, unsigned number, struct error *error);
 int board_remove_scsi_disk(struct board *board, unsigned place, struct error *error);
@@ -239,6 +246,7 @@ int board_add_root_ports(struct board *board, struct error *error);
 int board_watch_trays(struct board *board, struct error *error);
 void board_tray_moves(void *board); /* drive_config.moved */
 void board_keep_tray(struct board *board, unsigned disk, struct tray tray);
+/* That of a unit is no more, or, without one, all that have a controller's lock. */
 void board_forget_tray(struct board *board, const struct tray *tray);
 void board_seats_are_off(void *context); /* off_signal.raised */
 bool board_wants_pci(const struct board *board);

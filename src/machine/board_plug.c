@@ -38,6 +38,7 @@ static void take_out(struct board *board, unsigned seat)
 		if (board->devices[i].seat != seat)
 			continue;
 		board_forget_nics(board, seat);
+		board_forget_scsi(board, seat);
 		if (board->balloon_seat == seat)
 			board->balloon = NULL;
 		if (board->watchdog_seat == seat)
@@ -103,6 +104,10 @@ static int plug_usb(struct board *board, const struct board_plug *plug, struct e
 
 static int add(struct board *board, const struct board_plug *plug, struct error *error)
 {
+	if (plug->disk && plug->disk->bus == BOARD_BUS_NVME)
+		return board_add_nvme(board, plug->disk, free_number(board, "nvme"), error);
+	if (plug->controller)
+		return board_add_scsi(board, plug->controller, plug->controller_number, error);
 	if (plug->disk)
 		return board_add_virtio_disk(board, plug->disk, free_number(board, "disk"), error);
 	if (plug->net)
@@ -110,9 +115,18 @@ static int add(struct board *board, const struct board_plug *plug, struct error 
 	return board_add_option(board, plug->option, error);
 }
 
+static unsigned place_of(const struct board_plug *plug)
+{
+	if (plug->disk)
+		return plug->disk->pci_place;
+	if (plug->controller)
+		return plug->controller->place;
+	return plug->net ? plug->net->place : plug->option->place;
+}
+
 static int plug_on_pci(struct board *board, const struct board_plug *plug, struct error *error)
 {
-	unsigned place = plug->disk ? plug->disk->pci_place : plug->net ? plug->net->place : plug->option->place;
+	unsigned place = place_of(plug);
 	unsigned before = board->device_count, i;
 	struct pcie_root_port *port = port_of(board, place);
 	int result;

@@ -1,5 +1,6 @@
 /* virtio-scsi adapters on a board, and the units that they have, from the start or from later on. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "device/virtio/scsi.h"
 #include "machine/board.h"
@@ -31,7 +32,7 @@ int board_add_scsi_disk(struct board *board, struct board_disk *disk, unsigned n
 		.moved = disk->is_cdrom ? board_tray_moves : NULL,
 		.moved_context = board,
 	};
-	struct virtio_device *virtio = board->scsi[disk->controller];
+	struct virtio_device *virtio = board->scsi[disk->controller].virtio;
 	int result;
 
 	if (disk->is_cdrom && board_watch_trays(board, error) < 0)
@@ -51,7 +52,7 @@ int board_add_scsi_disk(struct board *board, struct board_disk *disk, unsigned n
 int board_remove_scsi_disk(struct board *board, unsigned place, struct error *error)
 {
 	unsigned controller = BOARD_SCSI_PLACE_CONTROLLER(place);
-	struct virtio_device *virtio = controller < BOARD_CONTROLLERS_MAX ? board->scsi[controller] : NULL;
+	struct virtio_device *virtio = controller < BOARD_CONTROLLERS_MAX ? board->scsi[controller].virtio : NULL;
 	struct tray tray;
 
 	if (!virtio || !virtio_scsi_has(virtio, address_of(place)))
@@ -99,22 +100,46 @@ static void add_boots(struct board *board, unsigned controller, const char *path
 	}
 }
 
-int board_add_scsi(struct board *board, unsigned controller, const char *name, unsigned place, struct error *error)
+int board_add_scsi(struct board *board, const struct board_controller *controller, unsigned number, struct error *error)
 {
-	const struct board_controller *config = &board->config.controllers[controller];
-	unsigned queues = config->queues ? config->queues : board->config.cpus;
+	unsigned queues = controller->queues ? controller->queues : board->config.cpus;
 	struct virtio_host host = board_virtio_host(board, false);
-	char path[BOARD_BOOT_PATH];
+	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
+	struct virtio_device *virtio;
+	unsigned place;
 	int result;
 
-	board->scsi[controller] =
-		virtio_scsi_create(&host, queues > VIRTIO_SCSI_QUEUES_MAX ? VIRTIO_SCSI_QUEUES_MAX : queues, error);
-	if (!board->scsi[controller])
+	snprintf(name, sizeof(name), "scsi%u", number);
+	if (!board->pci)
+		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
+	place = board_choose_place(board, controller->place);
+	virtio = virtio_scsi_create(&host, queues > VIRTIO_SCSI_QUEUES_MAX ? VIRTIO_SCSI_QUEUES_MAX : queues, error);
+	if (!virtio)
 		return -EINVAL;
-	result = board_add_virtio(board, name, board->scsi[controller], CLASS_SCSI, place, config->interface, error);
+	result = board_add_virtio(board, name, virtio, CLASS_SCSI, place, controller->interface, error);
+	if (result < 0)
+		return result;
+	board_note_seat(board, controller->place);
+	board->scsi[number] = (struct board_scsi){virtio, board_seat(board, controller->place)};
+	/* One that comes later comes without. */
+	if (board->is_complete)
+		return 0;
+	result = add_disks(board, number, error);
 	if (result == 0)
-		result = add_disks(board, controller, error);
-	if (result == 0)
-		add_boots(board, controller, board_pci_path(board, place, "scsi", path));
+		add_boots(board, number, board_pci_path(board, place, "scsi", path));
 	return result;
+}
+
+void board_forget_scsi(struct board *board, unsigned seat)
+{
+	struct board_scsi *scsi;
+	struct tray all;
+
+	for (scsi = board->scsi; scsi < board->scsi + BOARD_CONTROLLERS_MAX; scsi++) {
+		if (!scsi->virtio || scsi->seat != seat)
+			continue;
+		all = (struct tray){NULL, &scsi->virtio->lock};
+		board_forget_tray(board, &all);
+		scsi->virtio = NULL;
+	}
 }

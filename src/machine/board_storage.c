@@ -155,16 +155,20 @@ static int add_ide(struct board *board, struct error *error)
 	return result;
 }
 
-static int add_ahci(struct board *board, unsigned index, const char *name, unsigned place,
-		    struct error *error)
+static int add_ahci(struct board *board, unsigned index, struct error *error)
 {
 	struct drive_config drives[AHCI_PORTS] = {{false}};
-	char path[BOARD_BOOT_PATH];
+	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
 	struct board_seat seat;
 	struct ahci *ahci;
-	unsigned i;
-	int result = board_find_seat(board, name, place, &seat, error);
+	unsigned i, place;
+	int result;
 
+	snprintf(name, sizeof(name), "ahci%u", index);
+	if (!board->pci)
+		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
+	place = board_choose_place(board, board->config.controllers[index].place);
+	result = board_find_seat(board, name, place, &seat, error);
 	if (result == 0)
 		result = place_disks(board, BOARD_BUS_AHCI, index, drives, AHCI_PORTS, error);
 	if (result < 0)
@@ -179,21 +183,7 @@ static int add_ahci(struct board *board, unsigned index, const char *name, unsig
 	return board_add(board, name, &ahci_device_ops, ahci, error);
 }
 
-static int add_controller(struct board *board, unsigned index, struct error *error)
-{
-	const struct board_controller *controller = &board->config.controllers[index];
-	char name[STATE_NAME_MAX + 1];
-	unsigned place = controller->place;
-
-	snprintf(name, sizeof(name), "%s%u", controller->bus == BOARD_BUS_AHCI ? "ahci" : "scsi", index);
-	if (!board->pci)
-		return error_set(error, ENODEV, "%s needs PCI: use --machine pc", name);
-	place = board_choose_place(board, place);
-	return controller->bus == BOARD_BUS_AHCI ? add_ahci(board, index, name, place, error)
-						 : board_add_scsi(board, index, name, place, error);
-}
-
-static int add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error)
+int board_add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error)
 {
 	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
 	struct block *block = disk->block;
@@ -212,7 +202,12 @@ static int add_nvme(struct board *board, struct board_disk *disk, unsigned numbe
 	board_add_boot(board, disk, "%s/namespace@1,0", board_pci_path(board, place, "pci1b36,0010", path));
 	disk->block = NULL;
 	nvme = nvme_create(seat.bus, seat.slot_function, block, number + 1, error);
-	return nvme ? board_add(board, name, &nvme_device_ops, nvme, error) : -EINVAL;
+	if (!nvme)
+		return -EINVAL;
+	result = board_add(board, name, &nvme_device_ops, nvme, error);
+	if (result == 0)
+		board_note_seat(board, disk->pci_place);
+	return result;
 }
 
 int board_add_disks(struct board *board, struct error *error)
@@ -221,11 +216,13 @@ int board_add_disks(struct board *board, struct error *error)
 	int result = add_ide(board, error);
 
 	for (i = 0; i < board->config.controller_count && result == 0; i++)
-		result = add_controller(board, i, error);
+		result = board->config.controllers[i].bus == BOARD_BUS_AHCI
+				 ? add_ahci(board, i, error)
+				 : board_add_scsi(board, &board->config.controllers[i], i, error);
 	for (i = 0; i < board->config.disk_count && result == 0; i++)
 		if (board->config.disks[i].bus == BOARD_BUS_VIRTIO)
 			result = board_add_virtio_disk(board, &board->config.disks[i], i, error);
 		else if (board->config.disks[i].bus == BOARD_BUS_NVME)
-			result = add_nvme(board, &board->config.disks[i], i, error);
+			result = board_add_nvme(board, &board->config.disks[i], i, error);
 	return result;
 }

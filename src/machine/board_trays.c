@@ -17,7 +17,8 @@ void board_forget_tray(struct board *board, const struct tray *tray)
 	unsigned i;
 
 	for (i = 0; i < BOARD_DISKS_MAX; i++)
-		if (board->trays[i].tray.unit && board->trays[i].tray.unit == tray->unit)
+		if (board->trays[i].tray.unit &&
+		    (tray->unit ? board->trays[i].tray.unit == tray->unit : board->trays[i].tray.lock == tray->lock))
 			board->trays[i] = (struct board_tray){.was_open = false};
 }
 

@@ -22,6 +22,7 @@
 #include "cli/qemu/new_image.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/served.h"
+#include "cli/qemu/storage.h"
 #include "machine/board.h"
 
 static json_t *find(json_t *list, const char *key, const char *name)
@@ -60,15 +61,15 @@ static void forget(json_t *list, const json_t *gone)
 
 /* -- devices -- */
 
-/* What a device was to have, and what it got of it, is free for another. */
-static void give_back(struct hotplug *hotplug, const json_t *device)
+/* What a device has is free for another: its disk is `used`, or whatever is in its tray by now. */
+static void free_parts(struct hotplug *hotplug, const json_t *device, struct drive *used)
 {
 	struct line *line = hotplug->line;
-	const char *drive = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
-	struct drive *used = drive ? drives_find(&line->drives, drive) : NULL;
-	const json_t *tray = json_object_get(device, "tray");
+	const json_t *tray = json_object_get(device, "tray"), *controller = json_object_get(device, "controller");
+	const char *net = keyval_text(device, "netdev");
 
-	/* What is in a tray may be another by now. */
+	if (controller)
+		storage_forget_controller(line, json_integer_value(controller));
 	if (tray)
 		media_forget_drive(line, json_integer_value(tray));
 	else if (used)
@@ -77,17 +78,23 @@ static void give_back(struct hotplug *hotplug, const json_t *device)
 		nets_release(&line->nets, net);
 }
 
+/* What a device was to have, and what it got of it. */
+static void give_back(struct hotplug *hotplug, const json_t *device)
+{
+	const char *drive = keyval_text(device, "drive");
+
+	free_parts(hotplug, device, drive ? drives_find(&hotplug->line->drives, drive) : NULL);
+}
+
 /* What a device has had. Its disk may be another by now than the one that it came with, whose name may be another's. */
 static void release(struct hotplug *hotplug, const json_t *device)
 {
-	struct line *line = hotplug->line;
-	const char *net = keyval_text(device, "netdev");
-	struct drive *used = drives_find_device(&line->drives, keyval_text(device, "id"));
+	const char *id = keyval_text(device, "id");
 
-	if (used)
-		drive_release(&line->drives, used);
-	if (net)
-		nets_release(&line->nets, net);
+	if (id)
+		free_parts(hotplug, device, drives_find_device(&hotplug->line->drives, id));
+	else
+		give_back(hotplug, device);
 }
 
 /* Whether the device's drive or network has another device already: then it is not its own to release. */
@@ -162,25 +169,43 @@ static int delete_device(struct hotplug *hotplug, const json_t *arguments, struc
 	return machine_unplug(hotplug->machine, line_device_slot(hotplug->line, device), error);
 }
 
-/* machine_observer.unplugged. */
-static void unplugged(void *context, unsigned slot)
+/* Those that have gone move from the line into `gone`: what is at a place, or is a unit of that adapter (else -1). */
+static void collect_gone(struct line *line, unsigned slot, int controller, json_t *gone)
 {
-	struct hotplug *hotplug = context;
-	struct line *line = hotplug->line;
-	json_t *device;
+	json_t *device, *number;
 	size_t i;
 
 	for (i = json_array_size(line->devices); i-- > 0;) {
 		device = json_array_get(line->devices, i);
-		if (line_device_slot(line, device) != slot)
+		if (controller >= 0 ? !storage_is_on_controller(device, controller)
+				    : line_device_slot(line, device) != slot)
 			continue;
-		json_incref(device);
+		json_array_append(gone, device);
 		line_unplug_device(line, device);
-		release(hotplug, device);
-		facts_renew(hotplug->facts, line);
-		monitor_device_deleted(hotplug->monitor, keyval_text(device, "id"));
-		json_decref(device);
+		number = json_object_get(device, "controller");
+		if (number) {
+			collect_gone(line, 0, json_integer_value(number), gone);
+			i = json_array_size(line->devices);
+		}
 	}
+}
+
+/* machine_observer.unplugged. */
+static void unplugged(void *context, unsigned slot)
+{
+	struct hotplug *hotplug = context;
+	json_t *gone = json_array();
+	size_t i;
+
+	/* All are closed: nobody looks at any before all are forgotten. */
+	collect_gone(hotplug->line, slot, -1, gone);
+	for (i = json_array_size(gone); i-- > 0;)
+		release(hotplug, json_array_get(gone, i));
+	facts_renew(hotplug->facts, hotplug->line);
+	/* Units before their adapter. */
+	for (i = json_array_size(gone); i-- > 0;)
+		monitor_device_deleted(hotplug->monitor, keyval_text(json_array_get(gone, i), "id"));
+	json_decref(gone);
 }
 
 /* -- what they stand on -- */

@@ -400,7 +400,7 @@ static int check_plugged(struct line *line, json_t *device, struct error *error)
 			       ? 0
 			       : error_set(error, ENODEV, "No 'SCSI' bus found for device '%.60s'", driver->name);
 	if (driver->role != ROLE_DISK && driver->role != ROLE_NETWORK && driver->role != ROLE_ENTROPY &&
-	    driver->role != ROLE_BALLOON && (driver->role != ROLE_OPTION || !driver->is_pci))
+	    driver->role != ROLE_BALLOON && driver->role != ROLE_NVME && driver->role != ROLE_SCSI_ADAPTER && (driver->role != ROLE_OPTION || !driver->is_pci))
 		return error_set(error, ENOTSUP, "Device '%.60s' does not support hotplugging", driver->name);
 	if (!line_port_number(line, bus) && line->type->board != BOARD_PC)
 		return error_set(error, ENOTSUP,
@@ -428,17 +428,22 @@ static void give_mac(const struct line *line, json_t *device)
 int line_plug_device(struct line *line, json_t *device, struct board_plug *plug, struct error *error)
 {
 	struct machine_config *config = &line->config;
-	int result = check_plugged(line, device, error);
+	const struct device_driver *driver;
+	int result = check_plugged(line, device, error), controller = -1;
 
-	if (result == 0 && device_driver_find(keyval_text(device, "driver"), error)->role != ROLE_SCSI_DISK)
+	if (result < 0)
+		return result;
+	driver = device_driver_find(keyval_text(device, "driver"), error);
+	if (driver->role != ROLE_SCSI_DISK)
 		result = line_place_plugged(line, device, error);
 	if (result < 0)
 		return result;
-	if (device_driver_find(keyval_text(device, "driver"), error)->role == ROLE_NETWORK)
+	if (driver->role == ROLE_NETWORK)
 		give_mac(line, device);
 	/* What was there is the machine's. */
 	config->disk_count = config->net_count = config->device_count = config->usb.device_count = 0;
-	result = open_device(line, device, error);
+	result = driver->role == ROLE_SCSI_ADAPTER ? controller = storage_add_controller(line, driver, device, error)
+						   : open_device(line, device, error);
 	if (result < 0)
 		return result;
 	*plug = (struct board_plug){
@@ -446,6 +451,8 @@ int line_plug_device(struct line *line, json_t *device, struct board_plug *plug,
 		.net = config->net_count ? &config->nets[0] : NULL,
 		.option = config->device_count ? &config->devices[0] : NULL,
 		.usb = config->usb.device_count ? &config->usb.devices[0] : NULL,
+		.controller = controller < 0 ? NULL : &config->controllers[controller],
+		.controller_number = controller < 0 ? 0 : controller,
 	};
 	config->disk_count = config->net_count = config->device_count = config->usb.device_count = 0;
 	return json_array_append(line->devices, device);

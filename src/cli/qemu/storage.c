@@ -171,22 +171,59 @@ int storage_device_of(struct line *line, struct drive *drive, json_t **device, s
 static int add_controller(struct line *line, enum board_bus bus, unsigned place, uint64_t queues,
 			  const char *id, struct error *error)
 {
-	unsigned number = line->config.controller_count;
+	unsigned number = 0;
 
+	/* The first that is none any more, or a new one. */
+	while (number < line->config.controller_count && line->config.controllers[number].bus != BOARD_BUSES)
+		number++;
 	if (number == BOARD_CONTROLLERS_MAX)
 		return error_set(error, ENOSPC, "at most %u controllers", BOARD_CONTROLLERS_MAX);
 	line->config.controllers[number] =
 		(struct board_controller){.bus = bus, .place = place, .queues = queues};
 	snprintf(line->controller_names[number], sizeof(line->controller_names[number]), "%s", id ? id : "");
-	line->config.controller_count++;
+	if (number == line->config.controller_count)
+		line->config.controller_count++;
 	return number;
+}
+
+int storage_add_controller(struct line *line, const struct device_driver *driver, const json_t *device, struct error *error)
+{
+	uint64_t queues = 0;
+	int number, result;
+
+	if (keyval_number(device, "num_queues", UINT16_MAX, &queues, error) < 0)
+		return -EINVAL;
+	number = add_controller(line, driver->role == ROLE_AHCI ? BOARD_BUS_AHCI : BOARD_BUS_SCSI,
+				json_integer_value(json_object_get(device, "place")), queues,
+				keyval_text(device, "id"), error);
+	if (number < 0)
+		return number;
+	result = interface_of_device(device, &line->config.controllers[number].interface, error);
+	if (result < 0) {
+		storage_forget_controller(line, number);
+		return result;
+	}
+	json_object_set_new((json_t *)device, "controller", json_integer(number));
+	return number;
+}
+
+void storage_forget_controller(struct line *line, unsigned number)
+{
+	line->config.controllers[number].bus = BOARD_BUSES;
+	*line->controller_names[number] = 0;
+}
+
+bool storage_is_on_controller(const json_t *device, unsigned number)
+{
+	const json_t *place = json_object_get(device, "scsi place");
+
+	return place && BOARD_SCSI_PLACE_CONTROLLER((unsigned)json_integer_value(place)) == number;
 }
 
 int storage_add_controllers(struct line *line, struct error *error)
 {
 	const struct device_driver *driver;
 	const json_t *device;
-	uint64_t queues;
 	size_t i;
 	int result;
 
@@ -194,15 +231,7 @@ int storage_add_controllers(struct line *line, struct error *error)
 		driver = device_driver_find(keyval_text(device, "driver"), error);
 		if (driver->role != ROLE_AHCI && driver->role != ROLE_SCSI_ADAPTER)
 			continue;
-		queues = 0;
-		if (keyval_number(device, "num_queues", UINT16_MAX, &queues, error) < 0)
-			return -EINVAL;
-		result = add_controller(line,
-					driver->role == ROLE_AHCI ? BOARD_BUS_AHCI : BOARD_BUS_SCSI,
-					json_integer_value(json_object_get(device, "place")), queues,
-					keyval_text(device, "id"), error);
-		if (result >= 0)
-			result = interface_of_device(device, &line->config.controllers[result].interface, error);
+		result = storage_add_controller(line, driver, device, error);
 		if (result < 0)
 			return result;
 	}

@@ -13,6 +13,10 @@ int storage_device_of(struct line *line, struct drive *drive, json_t **device, s
 
 /* All controllers that devices hang on, before these. 0 or -errno. */
 int storage_add_controllers(struct line *line, struct error *error);
+/* One of them: its number, or -errno and `error`; it goes; whether a device hangs on it. */
+int storage_add_controller(struct line *line, const struct device_driver *driver, const json_t *device, struct error *error);
+void storage_forget_controller(struct line *line, unsigned number);
+bool storage_is_on_controller(const json_t *device, unsigned number);
 /* Whether a device of this role may hang on that bus. 0 or -errno. */
 int storage_check_bus(const struct line *line, enum device_role role, const char *bus, struct error *error);
 /* Open the image of a drive, and put it where its bus= and its places say. 0 or -errno. */
