@@ -1,7 +1,10 @@
 #include "machine/board.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "device/acpi_pm.h"
 #include "device/i6300esb.h"
@@ -155,20 +158,70 @@ bool board_is_released(const struct board *board)
 	return board->is_released;
 }
 
+/*
+ * As it is called in what is saved: by where it sits, if it could have come or could go. Where the state is loaded it may have
+ * come in another order, and with another number.
+ */
+static struct device name_by_seat(const struct device *device)
+{
+	unsigned place = device->seat, kind = strlen(device->name);
+	struct device named = *device;
+
+	while (kind && isdigit((unsigned char)device->name[kind - 1]))
+		kind--;
+	if (place)
+		snprintf(named.name, sizeof(named.name), "%.*s at %u.%x", (int)kind, device->name, BOARD_PLACE_PORT(place),
+			 BOARD_PLACE_FUNCTION(place) >> 3);
+	return named;
+}
+
 void board_save(const struct board *board, struct state_stream *state)
 {
+	struct device one;
 	unsigned i;
 
-	for (i = 0; i < board->device_count; i++)
-		device_save(&board->devices[i], state);
+	for (i = 0; i < board->device_count; i++) {
+		one = name_by_seat(&board->devices[i]);
+		device_save(&one, state);
+	}
+}
+
+/* The device of a section that was not loaded yet; no such: the first one, whose name is told then. */
+static unsigned find_saved(const struct board *board, const bool *is_loaded, const char *name)
+{
+	unsigned i, first = board->device_count;
+
+	for (i = board->device_count; i-- > 0;) {
+		struct device by_seat = name_by_seat(&board->devices[i]);
+
+		if (is_loaded[i])
+			continue;
+		first = i;
+		if (strcmp(name, board->devices[i].name) == 0 || strcmp(name, by_seat.name) == 0)
+			return i;
+	}
+	return first;
 }
 
 void board_load(struct board *board, struct state_stream *state)
 {
-	unsigned i;
+	bool *is_loaded = calloc(board->device_count, sizeof(*is_loaded));
+	char name[STATE_NAME_MAX + 1];
+	struct device one;
+	unsigned i, number;
 
-	for (i = 0; i < board->device_count && !state->has_failed; i++)
-		device_load(&board->devices[i], state);
+	if (!is_loaded)
+		state_fail(state, "%s", strerror(ENOMEM));
+	for (i = 0; i < board->device_count && !state->has_failed; i++) {
+		state_next_section(state, name);
+		number = find_saved(board, is_loaded, name);
+		is_loaded[number] = true;
+		one = name_by_seat(&board->devices[number]);
+		if (strcmp(name, one.name) != 0)
+			one = board->devices[number];
+		device_load(&one, state);
+	}
+	free(is_loaded);
 	if (state->has_failed)
 		board_reset(board);
 }

@@ -164,6 +164,16 @@ static void load_section(struct state_stream *state, const char *name, uint32_t 
 	state->section_at = state->has_failed ? state->at : state->at + fields;
 }
 
+void state_next_section(const struct state_stream *state, char name[STATE_NAME_MAX + 1])
+{
+	size_t length = state->has_failed || state->at == state->size ? 0 : state->loaded[state->at];
+
+	if (length > STATE_NAME_MAX || length >= state->size - state->at)
+		length = 0;
+	memcpy(name, state->loaded + state->at + (length ? 1 : 0), length);
+	name[length] = 0;
+}
+
 void state_section_begin(struct state_stream *state, const char *name, uint32_t version)
 {
 	if (state->is_loading) {

@@ -61,6 +61,8 @@ int state_saved(const struct state_stream *state, const void **bytes, size_t *si
  * loads. Loading fails when the next section has another name, a later version, or isn't there.
  */
 void state_section_begin(struct state_stream *state, const char *name, uint32_t version);
+/* Loading: what the next section is called; "": nothing that could be a section's name. */
+void state_next_section(const struct state_stream *state, char name[STATE_NAME_MAX + 1]);
 void state_section_end(struct state_stream *state); /* fails when fields are left */
 
 /* Fields. `field` names them in messages. */

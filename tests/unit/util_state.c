@@ -169,6 +169,34 @@ static void test_refused(void **test)
 }
 
 /* What was saved apart is loaded as if it had been saved in its place; a failure goes along. */
+/* What comes next, of streams that end at any byte or have a name that is too long. */
+static void test_next(void **test)
+{
+	char name[STATE_NAME_MAX + 1];
+	uint8_t bytes[128];
+	struct state_stream state;
+	size_t size;
+
+	(void)test;
+	for (size = 0; size <= sizeof(format); size++) {
+		uint8_t *copy = malloc(size ? size : 1);
+
+		memcpy(copy, format, size);
+		state_load_begin(&state, copy, size);
+		state_next_section(&state, name);
+		assert_string_equal(name, size < 3 ? "" : "ab");
+		state_end(&state);
+		free(copy);
+	}
+	memset(bytes, 'x', sizeof(bytes));
+	for (bytes[0] = STATE_NAME_MAX; bytes[0] <= STATE_NAME_MAX + 1; bytes[0]++) {
+		state_load_begin(&state, bytes, sizeof(bytes));
+		state_next_section(&state, name);
+		assert_int_equal(strlen(name), bytes[0] <= STATE_NAME_MAX ? STATE_NAME_MAX : 0);
+		state_end(&state);
+	}
+}
+
 static void test_appended(void **test)
 {
 	struct fields fields = sample;
@@ -204,6 +232,7 @@ int main(void)
 	    cmocka_unit_test(test_grows),
 	    cmocka_unit_test(test_truncated),
 	    cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_next),
 	    cmocka_unit_test(test_appended),
 	};
 
