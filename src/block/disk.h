@@ -45,10 +45,11 @@ struct block_errors {
 		int error;	  /* 0: there is none */
 		uint64_t told_ns; /* on CLOCK_MONOTONIC: the last one; 0: never */
 	} slots[2][FAILURE_ACTIONS][2];
-	unsigned held_count, health; /* written by the I/O thread; atomic */
+	unsigned health; /* written by the I/O thread; atomic */
 	/* The I/O thread's alone: */
 	struct request_list held;
 	unsigned giving_up; /* who does */
+	uint64_t retried_ns; /* on CLOCK_MONOTONIC: when the machine went on the last time, and what was held with it */
 };
 
 struct block {
@@ -106,6 +107,8 @@ void throttle_end(struct block *block);
 /* On the I/O thread, of a request that has failed with `result`: whether it is held (error_policy.h). Otherwise it ends with
  * what `result` is then. */
 bool errors_hold(struct block *block, struct block_request *request, int *result);
+/* Likewise, and nothing is done: one that began before the machine went on is of what its user knew, and is tried again. */
+bool errors_would_hold(const struct block *block, const struct block_request *request, int result);
 /* Likewise: all that is held, which is not from now on. */
 struct block_request *errors_take_held(struct block *block);
 /* Likewise: block_give_up and block_keep, of a struct block. */

@@ -114,6 +114,12 @@ static enum block_on_error choose(const struct block_errors *errors, bool is_rea
 	return policy;
 }
 
+bool errors_would_hold(const struct block *block, const struct block_request *request, int result)
+{
+	return (request->flags & BLOCK_HOLDABLE) &&
+	       choose(&block->errors, request->operation == BLOCK_READ, -result) == BLOCK_ON_ERROR_STOP;
+}
+
 bool errors_hold(struct block *block, struct block_request *request, int *result)
 {
 	struct block_errors *errors = &block->errors;
@@ -128,7 +134,6 @@ bool errors_hold(struct block *block, struct block_request *request, int *result
 	is_news = note(block, is_read, action, error);
 	if (action == BLOCK_ON_ERROR_STOP) {
 		request_list_add(&errors->held, request);
-		__atomic_store_n(&errors->held_count, errors->held_count + 1, __ATOMIC_RELEASE);
 		__atomic_store_n(&errors->health, error == ENOSPC ? BLOCK_IS_FULL : BLOCK_HAS_FAILED, __ATOMIC_RELAXED);
 		count_held(request, 1);
 	} else if (action == BLOCK_ON_ERROR_IGNORE) {
@@ -147,7 +152,6 @@ struct block_request *errors_take_held(struct block *block)
 	for (request = first; request; request = request->next)
 		count_held(request, -1);
 	errors->held = (struct request_list){NULL, NULL};
-	__atomic_store_n(&errors->held_count, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&errors->health, BLOCK_HEALTHY, __ATOMIC_RELAXED);
 	return first;
 }

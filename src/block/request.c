@@ -113,7 +113,7 @@ static void complete(struct operation *operation)
 	struct block_request *request = operation->request;
 	int result = operation->result;
 	/* One that was refused was the submitter's mistake, and stays one. */
-	bool has_failed = result < 0 && operation->began_ns;
+	bool has_failed = result < 0 && operation->began_ns, is_overtaken = operation->began_ns < block->errors.retried_ns;
 
 	count(block, operation);
 	if (block->bitmaps && is_change(request))
@@ -121,8 +121,12 @@ static void complete(struct operation *operation)
 	if (block->watch)
 		block->watch->changed(block->watch, request);
 	free(operation);
-	if (!has_failed || !errors_hold(block, request, &result))
+	if (has_failed && is_overtaken && errors_would_hold(block, request, result)) {
+		__atomic_add_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL);
+		request_start(block, request);
+	} else if (!has_failed || !errors_hold(block, request, &result)) {
 		request->complete(request, result);
+	}
 	if (__atomic_sub_fetch(&block->active, 1, __ATOMIC_ACQ_REL) == 0 && block->is_frozen)
 		wake_waiting(block);
 	if (__atomic_sub_fetch(&block->outstanding, 1, __ATOMIC_ACQ_REL) == 0)

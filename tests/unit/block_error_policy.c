@@ -22,9 +22,17 @@
 #define DISK (1u << 20)
 #define PIECE 4096u
 
+static void wait_for(sem_t *semaphore)
+{
+	while (sem_wait(semaphore) < 0)
+		;
+}
+
 /* A medium that fails as it is told. */
+static sem_t at_gate;
 static int fails_with; /* an errno; atomic */
 static const struct node_driver *real;
+static sem_t *gate; /* how a write ends is certain before it, and told behind it; NULL: there is none */
 
 static int map(struct node *node, uint64_t offset, uint64_t size, bool is_write, struct extent *extents)
 {
@@ -43,6 +51,10 @@ static int write_some(struct node *node, uint64_t offset, uint64_t size, const s
 {
 	int error = __atomic_load_n(&fails_with, __ATOMIC_SEQ_CST);
 
+	if (gate) {
+		sem_post(&at_gate);
+		wait_for(gate);
+	}
 	return error ? -error : real->write(node, offset, size, vector, count);
 }
 
@@ -128,12 +140,6 @@ static void submit(struct block *block, struct flight *flight, enum block_operat
 					  .vector = &flight->vector, .vector_count = 1, .complete = landed,
 					  .context = flight, .held = flags & BLOCK_HOLDABLE ? &count : NULL};
 	block_submit(block, &request, 1);
-}
-
-static void wait_for(sem_t *semaphore)
-{
-	while (sem_wait(semaphore) < 0)
-		;
 }
 
 static int value_of(sem_t *semaphore)
@@ -248,6 +254,33 @@ static void test_stop(void **state)
 	assert_int_equal(block_close(block, NULL), 0);
 }
 
+/* One that is under way when the machine goes on fails behind that: its user has been told already, and it is tried again. */
+static void test_overtaken(void **state)
+{
+	struct block *block = make_disk(BLOCK_ON_ERROR_STOP, BLOCK_ON_ERROR_STOP, true);
+	static struct flight write;
+	sem_t opened;
+
+	(void)state;
+	sem_init(&at_gate, 0, 0);
+	sem_init(&opened, 0, 0);
+	gate = &opened;
+	fail_with(EIO);
+	submit(block, &write, BLOCK_WRITE, BLOCK_HOLDABLE, 0);
+	wait_for(&at_gate);
+	fail_with(0);
+	block_retry(block);
+	sem_post(&opened);
+	wait_for(&at_gate);
+	sem_post(&opened);
+	wait_for(&done);
+	assert_int_equal(write.result, 0);
+	assert_int_equal(value_of(&held), 0);
+	assert_int_equal(value_of(&told), 0);
+	gate = NULL;
+	assert_int_equal(block_close(block, NULL), 0);
+}
+
 static void test_give_up(void **state)
 {
 	struct block *block = make_disk(BLOCK_ON_ERROR_STOP, BLOCK_ON_ERROR_STOP, true);
@@ -310,7 +343,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_report), cmocka_unit_test(test_ignore),	cmocka_unit_test(test_stop),
-		cmocka_unit_test(test_give_up), cmocka_unit_test(test_not_held), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_overtaken), cmocka_unit_test(test_give_up), cmocka_unit_test(test_not_held), cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
