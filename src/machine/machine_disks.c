@@ -27,6 +27,16 @@ void machine_retry_disks(struct machine *machine)
 		block_retry(machine->disks[i]);
 }
 
+bool machine_holds_requests(const struct machine *machine)
+{
+	unsigned i;
+
+	for (i = 0; i < machine->disk_count; i++)
+		if (block_health(machine->disks[i]) != BLOCK_HEALTHY)
+			return true;
+	return false;
+}
+
 void machine_give_up_disks(struct machine *machine, bool begins)
 {
 	unsigned i;

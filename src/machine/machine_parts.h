@@ -118,6 +118,7 @@ int machine_watch_failures(struct machine *machine);
 void machine_tell_failures(struct machine *machine);
 /* The machine goes on: what disks hold is tried again. */
 void machine_retry_disks(struct machine *machine);
+bool machine_holds_requests(const struct machine *machine);
 /* What disks hold fails, and nothing is held any more, from the one to the other (!begins): the devices are reset. */
 void machine_give_up_disks(struct machine *machine, bool begins);
 

@@ -198,6 +198,23 @@ static void tell(struct machine *machine, size_t what)
 
 #define TELL(machine, what) tell(machine, offsetof(struct machine_observer, what))
 
+/* A request that failed since the machine runs is among those that are tried again: then it does not stand still for that. */
+static void try_disks_again(struct machine *machine)
+{
+	bool has_failed;
+
+	machine_retry_disks(machine);
+	pthread_mutex_lock(&machine->lock);
+	has_failed = machine->pauses & MACHINE_PAUSE_IO_ERROR;
+	pthread_mutex_unlock(&machine->lock);
+	if (!has_failed)
+		return;
+	machine_resume(machine, MACHINE_PAUSE_IO_ERROR);
+	/* In this order: who fails meanwhile is held first, and has it pause then. */
+	if (machine_holds_requests(machine))
+		machine_pause(machine, MACHINE_PAUSE_IO_ERROR);
+}
+
 /* Nothing is to be carried out: run, unless somebody wants the machine to stand still. */
 void machine_settle(struct machine *machine)
 {
@@ -225,7 +242,7 @@ void machine_settle(struct machine *machine)
 	if (machine->told_paused)
 		TELL(machine, stands_still);
 	if (runs)
-		machine_retry_disks(machine);
+		try_disks_again(machine);
 }
 
 int machine_park(struct machine *machine)
