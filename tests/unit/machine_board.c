@@ -140,8 +140,8 @@ static void check_saved(struct board *board, const struct board_config *config)
 	/* Another board's. */
 	reset_size = save_board(board, &reset, &reset_bytes);
 	assert_int_equal(reset_size, size);
-	assert_true(load_board(board, "\3pci\1\0\0\0\0\0\0", 12, &error) < 0);
-	assert_string_equal(error.message, "the saved state of the machine: it has pci where this "
+	assert_true(load_board(board, "\3fax\1\0\0\0\0\0\0", 12, &error) < 0);
+	assert_string_equal(error.message, "the saved state of the machine: it has fax where this "
 					   "machine has serial1");
 	state_end(&reset);
 	state_end(&state);
