@@ -67,6 +67,18 @@ static json_t *property_value(const json_t *device, const char *key, const json_
 	return json_incref((json_t *)value);
 }
 
+/* What the line has noted of a device, beside what was said of it. Where it was put is told by "addr". */
+static bool is_own_note(const char *key)
+{
+	static const char *const notes[] = {"place", "scsi place", "tray", "controller"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
+		if (strcmp(key, notes[i]) == 0)
+			return true;
+	return false;
+}
+
 static void add_named(json_t *objects, const char *folder, const char *name, const char *type,
 		      const json_t *properties)
 {
@@ -75,8 +87,7 @@ static void add_named(json_t *objects, const char *folder, const char *name, con
 
 	add_object(objects, json_string_value(path), type);
 	json_object_foreach((json_t *)properties, key, value) {
-		/* Where it was put is told by "addr". */
-		if (json_is_object(value) || json_is_array(value) || strcmp(key, "place") == 0)
+		if (json_is_object(value) || json_is_array(value) || is_own_note(key))
 			continue;
 		value = property_value(properties, key, value);
 		add_property(objects, json_string_value(path), key,
