@@ -85,11 +85,16 @@ void acpi_slots_empty(struct acpi_slots *slots, unsigned slot)
 
 bool acpi_slots_ask(struct acpi_slots *slots, unsigned slot)
 {
-	if (!acpi_pm_hears_event(slots->config.pm, ACPI_SLOTS_EVENT))
-		return false;
+	bool hears = acpi_pm_hears_event(slots->config.pm, ACPI_SLOTS_EVENT);
+
 	pthread_mutex_lock(&slots->lock);
-	slots->leaving |= 1u << slot;
+	/* A guest that handles the event has it masked meanwhile (Linux does): it will look once more. */
+	hears = hears || slots->leaving;
+	if (hears)
+		slots->leaving |= 1u << slot;
 	pthread_mutex_unlock(&slots->lock);
+	if (!hears)
+		return false;
 	acpi_pm_raise_event(slots->config.pm, ACPI_SLOTS_EVENT);
 	return true;
 }
