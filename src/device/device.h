@@ -41,6 +41,7 @@ struct device {
 	const struct device_ops *ops;
 	void *device; /* the device itself */
 	unsigned seat; /* where it is plugged in, as its board numbers that; 0: it stays */
+	unsigned place; /* likewise where it stays, if its number may be another in another run; or 0 */
 };
 
 static inline void device_reset(const struct device *device)

@@ -159,12 +159,12 @@ bool board_is_released(const struct board *board)
 }
 
 /*
- * As it is called in what is saved: by where it sits, if it could have come or could go. Where the state is loaded it may have
+ * As it is called in what is saved: by where it sits, if it could have come or could go, or is counted with such. Where the state is loaded it may have
  * come in another order, and with another number.
  */
 static struct device name_by_seat(const struct device *device)
 {
-	unsigned place = device->seat, kind = strlen(device->name);
+	unsigned place = device->seat ? device->seat : device->place, kind = strlen(device->name);
 	struct device named = *device;
 
 	while (kind && isdigit((unsigned char)device->name[kind - 1]))

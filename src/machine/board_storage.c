@@ -180,7 +180,11 @@ static int add_ahci(struct board *board, unsigned index, struct error *error)
 		return -EINVAL;
 	for (i = 0; (i = next_tray(board, BOARD_BUS_AHCI, index, i)) < board->config.disk_count; i++)
 		board_keep_tray(board, i, ahci_tray(ahci, place_of(board, i)));
-	return board_add(board, name, &ahci_device_ops, ahci, error);
+	result = board_add(board, name, &ahci_device_ops, ahci, error);
+	/* It is counted with adapters of virtio-scsi, which may come. */
+	if (result == 0 && place != BOARD_ANYWHERE)
+		board->devices[board->device_count - 1].place = BOARD_PLACE_SLOT(place);
+	return result;
 }
 
 int board_add_nvme(struct board *board, struct board_disk *disk, unsigned number, struct error *error)
