@@ -638,6 +638,22 @@ void drive_put_on(struct drive *drive, struct drive *below)
 	move_disk(drive, below);
 }
 
+/* A node that names this one, in use or not (`used`: in use); or NULL. */
+static const struct drive *find_referrer(const struct drives *drives, const char *name, bool used)
+{
+	unsigned i, k;
+
+	for (i = 0; i < drives->count; i++) {
+		for (k = 0; k < 2 && drives->list[i].is_node && (drives->list[i].is_used || !used); k++) {
+			const char *other = keyval_text(drives->list[i].options, references[k]);
+
+			if (other && strcmp(other, name) == 0)
+				return &drives->list[i];
+		}
+	}
+	return NULL;
+}
+
 /* Of the nodes below, too. */
 static void let_go(struct drives *drives, const json_t *options)
 {
@@ -648,8 +664,8 @@ static void let_go(struct drives *drives, const json_t *options)
 		const char *name = keyval_text(options, references[i]);
 
 		below = name ? drives_find(drives, name) : NULL;
-		/* Who names one another comes to an end there. */
-		if (below && below->is_node && below->is_used) {
+		/* Others may stand on it, and a drive or an export have it besides. */
+		if (below && below->is_node && below->is_used && !below->block && !find_referrer(drives, below->name, true)) {
 			below->is_used = false;
 			let_go(drives, below->options);
 		}
@@ -674,26 +690,10 @@ void drive_release(struct drives *drives, struct drive *drive)
 		let_go(drives, drive->options);
 }
 
-/* A node that names this one, in use or not; or NULL. */
-static const struct drive *find_referrer(const struct drives *drives, const char *name)
-{
-	unsigned i, k;
-
-	for (i = 0; i < drives->count; i++) {
-		for (k = 0; k < 2 && drives->list[i].is_node; k++) {
-			const char *other = keyval_text(drives->list[i].options, references[k]);
-
-			if (other && strcmp(other, name) == 0)
-				return &drives->list[i];
-		}
-	}
-	return NULL;
-}
-
 int drives_remove(struct drives *drives, const char *name, struct error *error)
 {
 	struct drive *drive = drives_find(drives, name);
-	const struct drive *referrer = find_referrer(drives, name);
+	const struct drive *referrer = find_referrer(drives, name, false);
 
 	if (!drive)
 		return error_set(error, ENOENT, "Failed to find node with node-name='%.60s'", name);
