@@ -137,12 +137,20 @@ static void write_scsi(struct virtio_device *virtio, struct state_stream *state)
 	assert_int_equal(state_saved(&plain, &bytes, &size, &error), 0);
 	for (i = 1 + strlen("virtio") + 4 + 4; i < size - (2 * 5 + 2);) {
 		unsigned width = ((const uint8_t *)bytes)[i++];
+		union {
+			uint8_t u8;
+			uint16_t u16;
+			uint32_t u32;
+			uint64_t u64;
+		} field;
 
+		assert_true(width <= sizeof(field));
+		memcpy(&field, (const uint8_t *)bytes + i, width);
 		switch (width) {
-		case 1: state_u8(state, "", (uint8_t *)(uintptr_t)((const uint8_t *)bytes + i)); break;
-		case 2: state_u16(state, "", (uint16_t *)(uintptr_t)((const uint8_t *)bytes + i)); break;
-		case 4: state_u32(state, "", (uint32_t *)(uintptr_t)((const uint8_t *)bytes + i)); break;
-		case 8: state_u64(state, "", (uint64_t *)(uintptr_t)((const uint8_t *)bytes + i)); break;
+		case 1: state_u8(state, "", &field.u8); break;
+		case 2: state_u16(state, "", &field.u16); break;
+		case 4: state_u32(state, "", &field.u32); break;
+		case 8: state_u64(state, "", &field.u64); break;
 		default: fail_msg("a field of %u bytes", width);
 		}
 		i += width;

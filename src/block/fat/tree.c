@@ -242,7 +242,8 @@ static int read_folder(struct tree_reader *reader, struct fat_entry *folder, int
 		if (strcmp(one->d_name, ".") != 0 && strcmp(one->d_name, "..") != 0)
 			result = add(reader, folder, fd, one->d_name);
 	if (result >= 0) {
-		qsort(folder->children, folder->child_count, sizeof(folder->children[0]), compare);
+		if (folder->child_count)
+			qsort(folder->children, folder->child_count, sizeof(folder->children[0]), compare);
 		result = name_children(folder) < 0 ? error_set_errno(reader->error, ENOMEM, "%s", reader->path)
 						   : read_children(reader, folder, fd, depth);
 	}
