@@ -171,6 +171,25 @@ static void test_visits(void **state)
 	assert_in_range(visits, 512, translated / 10);
 }
 
+/* What interrupts find at its LOCKs, and nowhere else, is translated for most of the time; what they find there now and then is
+ * not. */
+static void test_samples(void **state)
+{
+	const uint64_t tick = 1000 * CROSSING;
+	unsigned directly = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++, now += tick)
+		assert_true(policy_sample(&policy, now, CROSSING, i % 3));
+	for (unsigned i = 0; i < 1000; i++, now += tick) {
+		if (!policy_is_direct(&policy, now))
+			continue;
+		directly++;
+		policy_sample(&policy, now, CROSSING, true);
+	}
+	assert_in_range(directly, 3, 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +201,7 @@ int main(void)
 		cmocka_unit_test_setup(test_computing, setup_old),
 		cmocka_unit_test_setup(test_crossings_alone, setup_old),
 		cmocka_unit_test_setup(test_visits, setup_old),
+		cmocka_unit_test_setup(test_samples, setup_old),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

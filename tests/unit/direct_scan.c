@@ -1,7 +1,7 @@
 /*
  * The scan of code before it runs directly: instructions that show the host are found at instruction
  * boundaries, the same bytes inside other instructions are not, a page that changed is looked at anew, and those that may
- * be traps are those that are code for certain.
+ * be traps are those that are code for certain. And what stands before a stop is known for an instruction with LOCK.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "engine/run/direct/locked.h"
 #include "engine/run/direct/scan.h"
 #include "engine/x86/fpu/fpu_state.h"
 #include "engine/x86/host/host.h"
@@ -402,6 +403,36 @@ static void test_rdtscp(void **state)
 	assert_int_equal(verdict_of("\x0f\x01\xf9\x31\xc9", 5, ALLOW_CPUID, &trap), SCAN_SENSITIVE);
 }
 
+/* Whether code that is stopped behind `bytes`, which are at the page's `at`, is known for locked. */
+static bool is_locked(unsigned at, const char *bytes, unsigned size)
+{
+	uint8_t *code = test.memory + X86_TEST_CODE;
+
+	memset(code, 0x90, 4096);
+	memcpy(code + at, bytes, size);
+	test.cpu.rip = X86_TEST_CODE + at + size;
+	return locked_is_behind(&test.cpu);
+}
+
+static void test_locked(void **state)
+{
+	static const char add[] = "\xf0\x48\x01\x05\x70\x2f\0"; /* lock add [rip+...], rax */
+
+	(void)state;
+	for (unsigned at = 0; at < 20; at++) {
+		assert_true(is_locked(at, add, sizeof(add)));
+		assert_true(is_locked(at, "\xf0\x0f\xb1\x0f", 4)); /* lock cmpxchg [rdi], ecx */
+		assert_false(is_locked(at, add, sizeof(add) - 1));
+		assert_false(is_locked(at, add + 1, sizeof(add) - 1));
+		assert_false(is_locked(at, "\xf0\x48\x01\xc0", 4)); /* undefined: it has no memory */
+		assert_false(is_locked(at, "\xf0\x0f\xb1\x0f\x90", 5));
+	}
+	/* It stands in the page before. */
+	memcpy(test.memory + X86_TEST_CODE - 4, "\xf0\x0f\xb1\x0f", 4);
+	test.cpu.rip = X86_TEST_CODE;
+	assert_false(locked_is_behind(&test.cpu));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,6 +449,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_marked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_locked, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,6 +115,7 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: visits of code that is not run directly", counters->sensitive);
 	visit(context, "direct: pieces interpreted there", counters->pieces);
 	visit(context, "direct: times that programs were translated for visiting it often", counters->holds);
+	visit(context, "direct: times that programs were translated for their LOCKs", counters->locked);
 	visit(context, "direct: code given to the translator", counters->stays);
 	visit(context, "direct: pages of which a copy with traps runs", counters->copied);
 	visit(context, "direct: stops for traps in copies", counters->trapped);

@@ -42,7 +42,7 @@ struct direct_counters {
 	uint64_t trapped, copied; /* instructions that are traps in copies of pages, and pages copied */
 	uint64_t turned_to_write, turned_to_execute; /* pages that were the other before */
 	uint64_t restless; /* mappings that are both */
-	uint64_t translated_stays, holds;
+	uint64_t translated_stays, holds, locked;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
 	uint64_t pages, mappings, wholes, unmapped, evicted, dropped, processes, failures, lost;
 };

@@ -11,7 +11,8 @@
  * time goes to crossings, the same number of system calls and page faults is tried translated, and what took less
  * time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
  * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
- * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often.
+ * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often. And so it is
+ * where interrupts find it at what is cheaper translated each time (locked.h).
  */
 #ifndef KVIK_ENGINE_RUN_DIRECT_POLICY_H
 #define KVIK_ENGINE_RUN_DIRECT_POLICY_H
@@ -52,6 +53,7 @@ struct policy {
 	uint64_t held_until, held_began, hold;
 	uint32_t guarded, visits;
 	uint64_t guard_began, visits_began;
+	uint32_t dear; /* interrupts in a row that found it at what is cheaper translated */
 };
 
 /* Not new: others of its kind live long. */
@@ -68,6 +70,8 @@ void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint
  * up until policy_is_direct. */
 bool policy_cross(struct policy *policy, uint64_t now, uint64_t stay, uint64_t crossing);
 bool policy_visit(struct policy *policy, uint64_t now, uint64_t crossing);
+/* An interrupt has found it at what is cheaper translated, or has not. False: likewise. */
+bool policy_sample(struct policy *policy, uint64_t now, uint64_t crossing, bool is_dear);
 
 static inline bool policy_is_direct(const struct policy *policy, uint64_t now)
 {

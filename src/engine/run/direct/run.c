@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 #include "engine/run/direct/internal.h"
+#include "engine/run/direct/locked.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/host/host.h"
@@ -352,6 +353,18 @@ static void stop_for_protection(struct direct *direct, struct shadow_space *spac
 	direct->cpuid_entry = direct->counters.entries;
 }
 
+/* An interrupt, or somebody else who wants the CPU. */
+static void stop_for_kick(struct direct *direct)
+{
+	struct cpu *cpu = direct->cpu;
+
+	direct->counters.kicks++;
+	if (cpu->is_alone && direct->present && !direct->is_always &&
+	    !policy_sample(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks,
+			   locked_is_behind(cpu)))
+		direct->counters.locked++;
+}
+
 /* Bytes of the instruction that RIP is behind, having been executed or not; -1: this is another place. */
 static int bytes_behind(struct cpu *cpu, const struct stop *stop, uint64_t trap)
 {
@@ -397,7 +410,7 @@ static void look_at_stop(struct direct *direct, struct shadow_space *space)
 	if (direct->comparison)
 		compare_stop(direct, &stop, frame.trap);
 	switch (stop.number) {
-	case DIRECT_KICK: direct->counters.kicks++; break;
+	case DIRECT_KICK: stop_for_kick(direct); break;
 	case SIGSYS: stop_for_call(direct, stop.address, stop.set); break;
 	case SIGILL:
 		/* Of the kernel's own: two calls for its probes, which no filter sees (uretprobe(2)). The
