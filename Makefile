@@ -7,6 +7,7 @@ NINJA    = ninja -C $(BUILD)
 MEMORY  ?= 1G
 CPUS    ?= 1
 MINUTES ?= 60
+ENGINE  ?= auto
 
 all: $(BUILD)/build.ninja
 	@$(NINJA)
@@ -48,7 +49,7 @@ bench: all
 # An hour of mixed work in a Debian guest, each result compared with a native one.
 soak: all
 	@tools/setup build soak
-	@tests/soak/run --kvik $(BUILD)/src/cli/kvik --minutes $(MINUTES) --cpus $(CPUS)
+	@tests/soak/run --kvik $(BUILD)/src/cli/kvik --minutes $(MINUTES) --cpus $(CPUS) --engine $(ENGINE)
 
 # Each fuzz target in turn for SECONDS seconds; FUZZ=name for one of them.
 fuzz:
@@ -67,7 +68,7 @@ help:
 	@echo 'make check-masked  the tests again with features of the host hidden, each in turn'
 	@echo 'make check-vendor  the tests in a guest whose CPU is another vendor'"'"'s (CPU=EPYC-Genoa)'
 	@echo 'make bench    measure the engine against QEMU TCG, user-mode Linux and the host (ARGS="--only programs")'
-	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1)'
+	@echo 'make soak     an hour of work in a guest, results compared (MINUTES=60 CPUS=1 ENGINE=auto)'
 	@echo 'make fuzz     fuzz each target for SECONDS=60 seconds (FUZZ=name for one)'
 	@echo 'make clean    remove what was built'
 

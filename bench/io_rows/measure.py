@@ -26,6 +26,7 @@ ROWS = ["read", "write", "random-read", "random-write", "one-by-one", "synced", 
 PACKAGES = "fio iperf3 iproute2 kmod mount procps".split()
 MODULES = ("virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk failover "
            "net_failover virtio_net").split()
+DEFAULT = "native,kvik,tcg"
 MEMORY_MIB = 1024
 DISK_BYTES = 512 << 20
 IN_CHROOT = """
@@ -159,7 +160,7 @@ def print_table(kinds, rows, results, runs: int) -> None:
 
 def bench(options) -> bool:
     """Whether every row gave a number everywhere."""
-    names = [name for name in options.machines.split(",") if not name.startswith("uml")]
+    names = [name for name in (options.machines or DEFAULT).split(",") if not name.startswith("uml")]
     for name in names:
         if name not in MACHINES:
             raise RuntimeError(f"there is no machine '{name}' for io; there are {', '.join(MACHINES)}")

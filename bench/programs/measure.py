@@ -20,7 +20,10 @@ NATIVE = "native"
 # its two sides share one of the host's.
 MACHINES = {"native": NATIVE, "kvik": "kvik auto", "jit": "kvik jit", "direct": "kvik direct", "interp": "kvik interp",
             "tcg": "QEMU TCG", "uml": "UML", "uml-free": "UML, free"}
+# Without --machines: with one CPU, and what further ones are compared with.
+ALL, PAIR = "native,kvik,tcg,uml,uml-free", "native,kvik"
 MEMORY_MIB = 3072
+PARALLEL = "make"    # the row that uses all CPUs
 SYSTEMD = "systemd"  # a row of its own: a boot, of VMMs alone
 # How far the guest's clock and the host's may be apart: a line takes its time to the host, too.
 CLOCKS_S, CLOCKS_PART = 0.1, 0.1
@@ -134,7 +137,7 @@ class Session:
     def __init__(self, options, rows, cpus: int):
         self.options, self.cpus = options, cpus
         self.rows = [name for name in rows if name != SYSTEMD]
-        self.kinds = [MACHINES[name] for name in options.machines.split(",")]
+        self.kinds = [MACHINES[name] for name in (options.machines or (ALL if cpus == 1 else PAIR)).split(",")]
         self.has_systemd = SYSTEMD in rows and any(kind.startswith(("kvik", "QEMU")) for kind in self.kinds)
         if cpus > 1:
             self.kinds = [kind for kind in self.kinds if not kind.startswith("UML")]
@@ -232,6 +235,34 @@ class Session:
                 behind = [name for name, ratio in columns["kvik auto"].items() if ratio > columns[kind].get(name, ratio)]
                 print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
 
+    def ratios(self, kind: str, base: str) -> dict:
+        """{row: how many times as long as in `base`}, of what both have done."""
+        return {name: self.median(kind, name) / self.median(base, name) for name in self.rows
+                if self.median(kind, name) and self.median(base, name)}
+
+    def tell(self, goals) -> None:
+        """What is to be reached with one CPU."""
+        ours = self.ratios("kvik auto", NATIVE)
+        theirs = self.ratios("QEMU TCG", "kvik auto")
+        systemd, tcg_systemd = (self.median(kind, SYSTEMD) for kind in ("kvik auto", "QEMU TCG"))
+        if ours:
+            slowest = max(ours, key=ours.get)
+            goals.at_most("programs, times native, geometric mean", statistics.geometric_mean(ours.values()), 3)
+            goals.at_most(f"programs, the slowest row ({slowest})", ours[slowest], 6)
+        if theirs:
+            least = min(theirs, key=theirs.get)
+            goals.at_least("programs, times as fast as TCG", statistics.geometric_mean(theirs.values()), 4.5)
+            goals.at_least(f"programs, times as fast as TCG, the least row ({least})", theirs[least], 2)
+        for kind in ("UML", "UML, free"):
+            others = self.ratios("kvik auto", kind)
+            if others:
+                goals.none(f"programs slower than in user-mode Linux{' that is not pinned' if 'free' in kind else ''}",
+                           (name for name, ratio in others.items() if ratio > 1))
+        if systemd and tcg_systemd:
+            goals.at_most("systemd to its login target, of TCG's time", systemd / tcg_systemd, 0.35)
+        if self.memory.get("kvik auto"):
+            goals.at_most("own memory besides the guest's", statistics.median(self.memory["kvik auto"]), 150, " MiB")
+
     @staticmethod
     def against_tcg(columns, name: str) -> str:
         if any(name not in columns.get(kind, {}) for kind in ("QEMU TCG", "kvik auto")):
@@ -239,7 +270,7 @@ class Session:
         return f"{columns['QEMU TCG'][name] / columns['kvik auto'][name]:11.2f}"
 
 
-def print_gain(one: Session, more: Session) -> None:
+def print_gain(one: Session, more: Session, goals) -> None:
     """What the further CPUs brought, to each row and to their mix."""
     kinds = {}
     for kind in more.kinds:
@@ -255,6 +286,9 @@ def print_gain(one: Session, more: Session) -> None:
                                      for gains in kinds.values()))
     print(f"{'geometric mean':16}" + "".join(f"{statistics.geometric_mean(gains.values()):13.2f}"
                                              for gains in kinds.values()), flush=True)
+    native, ours = kinds.get(NATIVE, {}), kinds.get("kvik auto", {})
+    if more.cpus == 2 and PARALLEL in native and PARALLEL in ours:
+        goals.at_least(f"what a second CPU brings to {PARALLEL}, of what it brings natively", ours[PARALLEL] / native[PARALLEL], 0.8)
 
 
 def chosen_rows(options) -> list:
@@ -266,13 +300,14 @@ def chosen_rows(options) -> list:
     return chosen
 
 
-def bench(options) -> bool:
+def bench(options, goals) -> bool:
     """Whether all results were right."""
     rows = chosen_rows(options)
-    for name in options.machines.split(","):
+    machines = options.machines or ALL
+    for name in machines.split(","):
         if name not in MACHINES:
             raise RuntimeError(f"there is no machine '{name}'; there are {', '.join(MACHINES)}")
-    if "uml" in options.machines and not shutil.which("linux.uml"):
+    if "uml" in machines and not shutil.which("linux.uml"):
         raise RuntimeError("user-mode Linux is missing: run tools/setup bench, or leave it out with --machines")
     sessions = []
     for cpus in options.cpus.split(","):
@@ -282,6 +317,8 @@ def bench(options) -> bool:
         sessions[-1].run()
         sessions[-1].compare()
         sessions[-1].print()
+        if sessions[-1].cpus == 1:
+            sessions[-1].tell(goals)
         if len(sessions) > 1:
-            print_gain(sessions[0], sessions[-1])
+            print_gain(sessions[0], sessions[-1], goals)
     return not any(session.wrong for session in sessions)
