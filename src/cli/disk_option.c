@@ -216,7 +216,7 @@ int disk_option_open(const struct disk_option *option, struct board_disk *disk, 
 
 	*disk = (struct board_disk){
 		.queues = option->queues,
-		.is_packed = option->is_packed,
+		.rings.is_packed = option->is_packed,
 		.is_cdrom = option->is_cdrom,
 		.bus = option->is_cdrom && !option->has_bus ? BOARD_BUS_IDE : option->bus,
 		.boot_plus_1 = option->boot_plus_1,

@@ -162,7 +162,7 @@ int net_option_open(const struct net_option *option, unsigned number, struct boa
 	int result;
 
 	*net = (struct board_net){.link = {.fd = -1, .helper = -1},
-				  .is_packed = option->is_packed,
+				  .rings.is_packed = option->is_packed,
 				  .model = option->model};
 	memcpy(net->mac, option->has_mac ? option->mac : first, MAC_BYTES);
 	if (!option->has_mac)

@@ -62,6 +62,11 @@ struct board_streams {
  * or those of virtio_pci.h. */
 enum board_interface { BOARD_BY_PLACE, BOARD_MODERN, BOARD_TRANSITIONAL, BOARD_LEGACY };
 
+/* What a virtio device's rings may be: packed only where somebody asks for it, the rest unless somebody does not want it. */
+struct board_rings {
+	bool is_packed, has_no_event_index, has_no_indirect;
+};
+
 /* A unit of a virtio-scsi adapter, by the controller's number; likewise. */
 #define BOARD_SCSI_PLACE(controller, target, lun) (1u << 31 | (controller) << 22 | (target) << 14 | (lun))
 #define BOARD_PLACE_IS_SCSI(place)		  ((place) >> 31)
@@ -99,6 +104,7 @@ struct board_controller {
 	unsigned place;  /* on PCI */
 	/* Of virtio-scsi: */
 	unsigned queues; /* 0: as many as there are CPUs */
+	struct board_rings rings;
 	enum board_interface interface;
 };
 
@@ -117,7 +123,7 @@ struct board_disk {
 	unsigned pci_place; /* of virtio-blk and NVMe, each its own device */
 	/* Of virtio-blk: */
 	unsigned queues;     /* 0: as many as there are CPUs, up to what the device can have */
-	bool is_packed;
+	struct board_rings rings;
 	enum board_interface interface;
 };
 
@@ -134,7 +140,7 @@ struct board_net {
 	char name[BOARD_NET_NAME_MAX + 1]; /* by which its cable is pulled */
 	unsigned place; /* on PCI */
 	enum board_net_model model;
-	bool is_packed;
+	struct board_rings rings;
 	bool has_queues; /* virtio's driver is told of all queues of the link */
 	uint64_t without; /* of virtio's: features that are not offered */
 	uint16_t mtu;	  /* ... and what its driver is told to use at most; 0: nothing */
@@ -163,6 +169,7 @@ struct board_share {
 	struct share share; /* closed: there is none any more */
 	char tag[VIRTIO_FILESYSTEM_TAG_MAX + 1];
 	unsigned place; /* on PCI */
+	struct board_rings rings;
 	enum board_interface interface;
 };
 
@@ -171,6 +178,7 @@ struct board_vsock {
 	struct vsock_host host;
 	uint32_t guest_cid; /* 0: there are none, or none any more */
 	unsigned place; /* on PCI */
+	struct board_rings rings;
 };
 
 #define BOARD_USB_DEVICES_MAX 8
@@ -268,6 +276,7 @@ struct board_config {
 	unsigned port_count;
 	unsigned console_place; /* of that device on PCI */
 	enum board_interface console_interface;
+	struct board_rings console_rings;
 	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX]; /* of a q35 */
 	unsigned root_port_count;
 	/* What was in a slot (BOARD_PLACE_SLOT) has gone. I/O thread. NULL: nobody wants to know. */

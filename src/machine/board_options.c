@@ -153,15 +153,25 @@ static int add_pci_device(struct board *board, const struct device_option *optio
 static int add_virtio(struct board *board, const struct device_option *option,
 		      struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, option->values[VIRTIO_PACKED_RING]);
+	const struct board_rings rings = {
+		.is_packed = option->values[VIRTIO_PACKED_RING],
+		.has_no_event_index = !option->values[VIRTIO_EVENT_INDEX],
+		.has_no_indirect = !option->values[VIRTIO_INDIRECT],
+	};
+	const struct virtio_balloon_setup balloon = {
+		.target_bytes = option->values[VIRTIO_BALLOON_TARGET],
+		.may_deflate_on_oom = option->values[VIRTIO_BALLOON_DEFLATE_ON_OOM],
+		.has_reporting = option->values[VIRTIO_BALLOON_REPORTING],
+		.listener = board->config.balloon_listener,
+	};
+	struct virtio_host host = board_virtio_host(board, &rings);
 	struct virtio_device *virtio;
 	char name[STATE_NAME_MAX + 1];
 	int result;
 
 	virtio = option->kind == DEVICE_VIRTIO_RNG
 			 ? virtio_entropy_create(&host, error)
-			 : virtio_balloon_create(&host, option->values[VIRTIO_BALLOON_TARGET],
-						 &board->config.balloon_listener, error);
+			 : virtio_balloon_create(&host, &balloon, error);
 	if (!virtio)
 		return -EINVAL;
 	if (option->kind == DEVICE_VIRTIO_BALLOON) {

@@ -218,7 +218,7 @@ bool board_has_option(const struct board *board, enum device_kind kind);
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
 		     uint32_t class_code, unsigned place, enum board_interface interface,
 		     struct error *error);
-struct virtio_host board_virtio_host(const struct board *board, bool is_packed);
+struct virtio_host board_virtio_host(const struct board *board, const struct board_rings *rings);
 /* A place on PCI that is free: the one that is asked for, or a slot of bus 0. */
 struct board_seat {
 	struct pci_bus *bus;

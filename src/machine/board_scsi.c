@@ -103,7 +103,7 @@ static void add_boots(struct board *board, unsigned controller, const char *path
 int board_add_scsi(struct board *board, const struct board_controller *controller, unsigned number, struct error *error)
 {
 	unsigned queues = controller->queues ? controller->queues : board->config.cpus;
-	struct virtio_host host = board_virtio_host(board, false);
+	struct virtio_host host = board_virtio_host(board, &controller->rings);
 	char name[STATE_NAME_MAX + 1], path[BOARD_BOOT_PATH];
 	struct virtio_device *virtio;
 	unsigned place;

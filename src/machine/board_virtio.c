@@ -19,13 +19,21 @@
 #define CLASS_STORAGE 0x018000 /* mass storage, other */
 #define CLASS_DISK 0x010000 /* a SCSI controller, as QEMU has it */
 
-struct virtio_host board_virtio_host(const struct board *board, bool is_packed)
+struct virtio_host board_virtio_host(const struct board *board, const struct board_rings *rings)
 {
+	uint64_t features = VIRTIO_RING_FEATURES;
+
+	if (rings->is_packed)
+		features |= VIRTIO_PACKED;
+	if (rings->has_no_event_index)
+		features &= ~(1ull << VIRTIO_RING_F_EVENT_IDX);
+	if (rings->has_no_indirect)
+		features &= ~(1ull << VIRTIO_RING_F_INDIRECT_DESC);
 	return (struct virtio_host){
 		.memory = &board->config.ram->memory,
 		.loop = board->config.loop,
 		.has_threads = true,
-		.ring_features = VIRTIO_RING_FEATURES | (is_packed ? VIRTIO_PACKED : 0),
+		.ring_features = features,
 	};
 }
 
@@ -126,7 +134,7 @@ int board_add_virtio(struct board *board, const char *name, struct virtio_device
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
 			  struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, disk->is_packed);
+	struct virtio_host host = board_virtio_host(board, &disk->rings);
 	unsigned queues = disk->queues ? disk->queues : board->config.cpus;
 	unsigned place = board_is_pc(board) ? board_choose_place(board, disk->pci_place) : disk->pci_place;
 	struct virtio_device *virtio;
@@ -261,7 +269,7 @@ static int add_e1000(struct board *board, struct board_net *net, const char *nam
 static int add_virtio_net(struct board *board, struct board_net *net, const char *name, unsigned place,
 			  const struct pci_rom *rom, struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, net->is_packed);
+	struct virtio_host host = board_virtio_host(board, &net->rings);
 	struct virtio_network_config config = {.has_mq = net->has_queues,
 					       .without = net->without,
 					       .mtu = net->mtu,
@@ -311,7 +319,7 @@ int board_add_nets(struct board *board, struct error *error)
 static int add_share(struct board *board, struct board_share *share, unsigned number,
 		     struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, false);
+	struct virtio_host host = board_virtio_host(board, &share->rings);
 	struct virtio_device *virtio =
 		virtio_filesystem_create(&host, &share->share, share->tag, error);
 	char name[STATE_NAME_MAX + 1];
@@ -336,12 +344,13 @@ int board_add_shares(struct board *board, struct error *error)
 
 int board_add_vsock(struct board *board, struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, false);
 	struct board_vsock *vsock = board->config.vsock;
 	struct virtio_device *virtio;
+	struct virtio_host host;
 
 	if (!vsock || !vsock->guest_cid)
 		return 0;
+	host = board_virtio_host(board, &vsock->rings);
 	virtio = virtio_vsock_create(&host, &vsock->host, vsock->guest_cid, error);
 	vsock->guest_cid = 0;
 	return virtio ? board_add_virtio(board, "vsock0", virtio, CLASS_CONSOLE,
@@ -351,7 +360,7 @@ int board_add_vsock(struct board *board, struct error *error)
 
 int board_add_console(struct board *board, struct error *error)
 {
-	struct virtio_host host = board_virtio_host(board, false);
+	struct virtio_host host = board_virtio_host(board, &board->config.console_rings);
 	struct virtio_device *virtio;
 
 	if (!board->config.port_count)

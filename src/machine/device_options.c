@@ -13,7 +13,8 @@ struct device_property {
 	bool is_power_of_two;
 };
 
-#define VIRTIO_PROPERTIES {"slot", PCI_ANY_SLOT, 0, 31}, {"packed", 0, 0, 1}
+#define VIRTIO_PROPERTIES                                                                          \
+	{"slot", PCI_ANY_SLOT, 0, 31}, {"packed", 0, 0, 1}, {"event_idx", 1, 0, 1}, {"indirect_desc", 1, 0, 1}
 
 static const struct kind {
 	const char *name;
@@ -33,7 +34,10 @@ static const struct kind {
 	[DEVICE_VMCOREINFO] = {"vmcoreinfo", false, false, {{NULL}}},
 	[DEVICE_VIRTIO_RNG] = {"virtio-rng", false, true, {VIRTIO_PROPERTIES}},
 	[DEVICE_VIRTIO_BALLOON] = {"virtio-balloon", false, true,
-				   {VIRTIO_PROPERTIES, {"target", 0, 0, 1ull << 43}}},
+				   {VIRTIO_PROPERTIES,
+				    {"target", 0, 0, 1ull << 43},
+				    {"deflate-on-oom", 1, 0, 1},
+				    {"free-page-reporting", 1, 0, 1}}},
 };
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))

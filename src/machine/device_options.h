@@ -11,7 +11,7 @@
 #include "util/error.h"
 
 #define DEVICE_OPTIONS_MAX 32 /* on one board */
-#define DEVICE_PROPERTIES  3
+#define DEVICE_PROPERTIES  7
 
 enum device_kind {
 	DEVICE_DEBUG_EXIT,
@@ -30,7 +30,15 @@ enum device_kind {
 enum { DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE };
 enum { PVPANIC_IOPORT };
 enum { PCI_SLOT, PCI_TESTDEV_MEMBAR };
-enum { VIRTIO_PACKED_RING = PCI_SLOT + 1, VIRTIO_BALLOON_TARGET }; /* beside PCI_SLOT */
+/* Beside PCI_SLOT: */
+enum {
+	VIRTIO_PACKED_RING = PCI_SLOT + 1,
+	VIRTIO_EVENT_INDEX,
+	VIRTIO_INDIRECT,
+	VIRTIO_BALLOON_TARGET,
+	VIRTIO_BALLOON_DEFLATE_ON_OOM,
+	VIRTIO_BALLOON_REPORTING,
+};
 #define PCI_ANY_SLOT UINT64_MAX
 
 struct device_option {

@@ -86,6 +86,7 @@ struct machine_config {
 	unsigned port_count;
 	unsigned console_place; /* see board_config.h */
 	enum board_interface console_interface; /* likewise */
+	struct board_rings console_rings;	/* likewise */
 	struct board_root_port root_ports[BOARD_ROOT_PORTS_MAX];
 	unsigned root_port_count;
 	int save_fd; /* the file that machine_save writes; -1: none. The caller's */

@@ -257,6 +257,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.port_count = machine->config.port_count,
 		.console_place = machine->config.console_place,
 		.console_interface = machine->config.console_interface,
+		.console_rings = machine->config.console_rings,
 		.root_port_count = machine->config.root_port_count,
 	};
 	unsigned i;

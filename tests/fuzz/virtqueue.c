@@ -154,7 +154,7 @@ static struct virtio_device *create_filesystem(struct world *world, const struct
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
 	static const struct virtio_network_config card = {.mac = {0x52}, .has_mq = true};
-	static const struct virtio_balloon_listener nobody;
+	static const struct virtio_balloon_setup balloon = {.may_deflate_on_oom = true, .has_reporting = true};
 	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
 	struct net_link link = {.helper = -1};
 	struct error error;
@@ -170,7 +170,7 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 	if (kind & 0x08)
 		return create_console(world, &host);
 	if (kind % 4 == 0)
-		return kind & 0x80 ? virtio_balloon_create(&host, 0, &nobody, &error)
+		return kind & 0x80 ? virtio_balloon_create(&host, &balloon, &error)
 				   : virtio_entropy_create(&host, &error);
 	if (kind % 4 < 3) {
 		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);

@@ -15,7 +15,7 @@
 /* Reports come where statistics would, if these were not agreed on. */
 enum { INFLATE, DEFLATE, REPORT, STATS = REPORT };
 
-static const struct virtio_balloon_listener no_listener;
+static const struct virtio_balloon_setup setup = {.target_bytes = 5 << 20, .may_deflate_on_oom = true, .has_reporting = true};
 static struct driver driver;
 static uint8_t *ram; /* beside the driver's own */
 
@@ -29,7 +29,7 @@ static void open_balloon(void)
 	memset(ram, 0x77, RAM_BYTES);
 	driver.memory.regions[1] = (struct guest_region){RAM_GPA, RAM_BYTES, ram, NULL};
 	driver.memory.region_count = 2;
-	driver_start(&driver, virtio_balloon_create(&driver.host, 5 << 20, &no_listener, &error),
+	driver_start(&driver, virtio_balloon_create(&driver.host, &setup, &error),
 		     1ull << VIRTIO_BALLOON_F_REPORTING);
 }
 

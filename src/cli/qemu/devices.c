@@ -27,8 +27,8 @@ static const struct property virtio_properties[] = {
 	{"iommu_platform", PROPERTY_BOOL}, /* there is no IOMMU that it could be about */
 	{"ats", PROPERTY_BOOL},
 	{"aer", PROPERTY_BOOL, "off"},
-	{"indirect_desc", PROPERTY_BOOL, "on"},
-	{"event_idx", PROPERTY_BOOL, "on"},
+	{"indirect_desc", PROPERTY_BOOL},
+	{"event_idx", PROPERTY_BOOL},
 	{"ioeventfd", PROPERTY_BOOL},
 	{"vectors", PROPERTY_NUMBER},
 	{"page-per-vq", PROPERTY_BOOL},
@@ -108,8 +108,8 @@ static const struct property entropy_properties[] = {
 	{"rng", PROPERTY_TEXT}, {"max-bytes", PROPERTY_SIZE}, {"period", PROPERTY_NUMBER}, {NULL}};
 
 static const struct property balloon_properties[] = {
-	{"free-page-reporting", PROPERTY_BOOL, "on"},
-	{"deflate-on-oom", PROPERTY_BOOL, "off"},
+	{"free-page-reporting", PROPERTY_BOOL},
+	{"deflate-on-oom", PROPERTY_BOOL},
 	{"guest-stats-polling-interval", PROPERTY_NUMBER},
 	{NULL},
 };

@@ -57,3 +57,12 @@ int interface_of_device(const json_t *device, enum board_interface *interface, s
 		return 0;
 	return combine(device, !is_behind_port, interface, error);
 }
+
+struct board_rings rings_of_device(const json_t *device)
+{
+	return (struct board_rings){
+		.is_packed = json_is_true(json_object_get(device, "packed")),
+		.has_no_event_index = json_is_false(json_object_get(device, "event_idx")),
+		.has_no_indirect = json_is_false(json_object_get(device, "indirect_desc")),
+	};
+}

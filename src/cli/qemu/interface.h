@@ -1,5 +1,5 @@
-/* Which of virtio's interfaces on PCI a -device asks for: by its driver's name, or disable-legacy=,
- * disable-modern=. */
+/* What a -device says of virtio itself: which interfaces it has on PCI, by its driver's name, or disable-legacy=,
+ * disable-modern=; and what its rings may be (packed=, event_idx=, indirect_desc=). */
 #ifndef KVIK_CLI_QEMU_INTERFACE_H
 #define KVIK_CLI_QEMU_INTERFACE_H
 
@@ -9,5 +9,6 @@
 
 /* Of a device whose place is known. 0, or -EINVAL and `error`. */
 int interface_of_device(const json_t *device, enum board_interface *interface, struct error *error);
+struct board_rings rings_of_device(const json_t *device);
 
 #endif

@@ -64,7 +64,7 @@ static int open_disk(struct line *line, const json_t *device, struct error *erro
 		.later_boot_plus_1 = turn.later_plus_1,
 		.queues = queues > VIRTIO_DISK_QUEUES_MAX ? VIRTIO_DISK_QUEUES_MAX : queues,
 		.pci_place = place_of(device),
-		.is_packed = json_is_true(json_object_get(device, "packed")),
+		.rings = rings_of_device(device),
 	};
 	result = interface_of_device(device, &disk->interface, error);
 	if (result == 0)
@@ -124,6 +124,8 @@ static int open_network(struct line *line, const json_t *device, struct error *e
 static int add_option(struct line *line, const char *name, const json_t *device, struct error *error)
 {
 	static const char *const numbers[] = {"iobase", "iosize", "ioport", "membar"};
+	static const char *const switches[] = {"packed", "event_idx", "indirect_desc", "deflate-on-oom",
+					       "free-page-reporting"};
 	char text[256];
 	unsigned i, used = snprintf(text, sizeof(text), "%s", name);
 	uint64_t value;
@@ -141,8 +143,13 @@ static int add_option(struct line *line, const char *name, const json_t *device,
 		used += snprintf(text + used, sizeof(text) - used, ",%s=%llu", numbers[i],
 				 (unsigned long long)value);
 	}
-	if (json_is_true(json_object_get(device, "packed")))
-		snprintf(text + used, sizeof(text) - used, ",packed=1");
+	for (i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
+		if (json_object_get(device, switches[i]))
+			used += snprintf(text + used, sizeof(text) - used, ",%s=%d", switches[i],
+					 json_is_true(json_object_get(device, switches[i])));
+	/* Only QEMU's has to be asked for that. */
+	if (strcmp(name, "virtio-balloon") == 0 && !json_object_get(device, "deflate-on-oom"))
+		snprintf(text + used, sizeof(text) - used, ",deflate-on-oom=0");
 	if (line->config.device_count == DEVICE_OPTIONS_MAX)
 		return error_set(error, ENOSPC, "at most %u devices", DEVICE_OPTIONS_MAX);
 	option = &line->config.devices[line->config.device_count++];
@@ -190,6 +197,7 @@ static int open_vsock(struct line *line, const json_t *device, struct error *err
 		return result;
 	vsock->guest_cid = cid;
 	vsock->place = place_of(device);
+	vsock->rings = rings_of_device(device);
 	return 0;
 }
 
@@ -209,6 +217,7 @@ static int open_folder(struct line *line, const json_t *device, struct error *er
 		return result;
 	share->place = place_of(device);
 	share->interface = interface;
+	share->rings = rings_of_device(device);
 	line->config.share_count++;
 	return 0;
 }
@@ -279,6 +288,7 @@ static int open_device(struct line *line, const json_t *device, struct error *er
 	case ROLE_VSOCK: return open_vsock(line, device, error);
 	case ROLE_SERIAL_BUS:
 		line->config.console_place = place_of(device);
+		line->config.console_rings = rings_of_device(device);
 		return interface_of_device(device, &line->config.console_interface, error);
 	case ROLE_ROOT_PORT: return add_root_port(line, device, error);
 	case ROLE_DISPLAY: return open_display(line, device, error);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/mac.h"
+#include "cli/qemu/interface.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/net_dump.h"
 #include "cli/qemu/net_features.h"
@@ -88,7 +89,7 @@ int nets_open(struct nets *nets, const json_t *options, unsigned number, struct 
 	if (net->is_used)
 		return error_set(error, EBUSY, "netdev=%s has a device already", net->name);
 	net->is_used = true;
-	*board = (struct board_net){.is_packed = json_is_true(json_object_get(options, "packed")),
+	*board = (struct board_net){.rings = rings_of_device(options),
 				    .has_queues = json_is_true(json_object_get(options, "mq"))};
 	strcpy(board->name, net->name);
 	driver = keyval_text(options, "driver");

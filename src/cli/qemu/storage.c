@@ -198,6 +198,7 @@ int storage_add_controller(struct line *line, const struct device_driver *driver
 				keyval_text(device, "id"), error);
 	if (number < 0)
 		return number;
+	line->config.controllers[number].rings = rings_of_device(device);
 	result = interface_of_device(device, &line->config.controllers[number].interface, error);
 	if (result < 0) {
 		storage_forget_controller(line, number);

@@ -294,12 +294,13 @@ static const struct virtio_kind kind = {
 	.destroy = destroy,
 };
 
-struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint64_t target_bytes,
-					    const struct virtio_balloon_listener *listener, struct error *error)
+struct virtio_device *virtio_balloon_create(const struct virtio_host *host, const struct virtio_balloon_setup *setup,
+					    struct error *error)
 {
 	static const uint16_t sizes[QUEUES] = {QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE};
-	const uint64_t features = 1ull << VIRTIO_BALLOON_F_STATS_VQ | 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
-				  1ull << VIRTIO_BALLOON_F_REPORTING;
+	const uint64_t features = 1ull << VIRTIO_BALLOON_F_STATS_VQ |
+				  (uint64_t)setup->may_deflate_on_oom << VIRTIO_BALLOON_F_DEFLATE_ON_OOM |
+				  (uint64_t)setup->has_reporting << VIRTIO_BALLOON_F_REPORTING;
 	struct virtio_device *virtio = virtio_device_create(
 		sizeof(struct balloon), &kind, host, features,
 		offsetof(struct virtio_balloon_config, free_page_hint_cmd_id), sizes, QUEUES, error);
@@ -309,8 +310,8 @@ struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint
 	if (!virtio)
 		return NULL;
 	balloon = balloon_of(virtio);
-	balloon->target_pages = target_bytes / PAGE_BYTES;
-	balloon->listener = *listener;
+	balloon->target_pages = setup->target_bytes / PAGE_BYTES;
+	balloon->listener = setup->listener;
 	forget_stats(balloon);
 	if (host->loop)
 		result = event_timer_init(&balloon->ask, host->loop, ask, virtio);

@@ -11,9 +11,16 @@ struct virtio_balloon_listener {
 	void *context;
 };
 
-/* `target_bytes`: what the guest is asked to give back from its start. NULL, and `error`, on failure. */
-struct virtio_device *virtio_balloon_create(const struct virtio_host *host, uint64_t target_bytes,
-					    const struct virtio_balloon_listener *listener, struct error *error);
+struct virtio_balloon_setup {
+	uint64_t target_bytes; /* what the guest is asked to give back from its start */
+	bool may_deflate_on_oom; /* the guest may take it back when it is short of memory (VIRTIO_BALLOON_F_DEFLATE_ON_OOM) */
+	bool has_reporting;	 /* it may tell of pages that are free (VIRTIO_BALLOON_F_REPORTING) */
+	struct virtio_balloon_listener listener;
+};
+
+/* NULL, and `error`, on failure. */
+struct virtio_device *virtio_balloon_create(const struct virtio_host *host, const struct virtio_balloon_setup *setup,
+					    struct error *error);
 
 /* Ask the guest to have given that much back; in pages, rounded down. Without the device's lock. */
 void virtio_balloon_set_target(struct virtio_device *virtio, uint64_t bytes);
