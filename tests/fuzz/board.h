@@ -107,8 +107,10 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 {
 	static uint8_t code[FUZZ_ROM_BYTES], vars[FUZZ_FLASH_BYTES];
 	static const struct firmware firmware = {code, vars, sizeof(code), sizeof(vars), -1};
-	static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G",
-					      "pci-exercise", "i6300esb"};
+	static const char *const devices[] = {"pc-testdev", "pci-testdev,membar=8G", "pci-exercise", "i6300esb"};
+	static const char *const of_pcs[] = {"vmcoreinfo", "pvpanic", "pvpanic-pci"};
+	static const char *const of_microvms[] = {"virtio-rng", "virtio-balloon,target=1M"}; /* by MMIO */
+	const char *const *more = kind == BOARD_MICROVM ? of_microvms : of_pcs;
 	struct board_config *config = &made->config;
 	struct error error = {.message = ""};
 	unsigned i;
@@ -140,6 +142,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);
 	config->option_count = i;
+	for (i = 0; i < (kind == BOARD_MICROVM ? sizeof(of_microvms) : sizeof(of_pcs)) / sizeof(*more); i++)
+		fuzz_check(device_option_parse(&config->options[config->option_count++], more[i], &error) == 0);
 	/* Behind the port that the window of configuration space reaches. */
 	if (kind == BOARD_Q35)
 		config->options[1].place = BOARD_PLACE(1, 0);

@@ -2,19 +2,25 @@
  * Fuzz target: the devices of a board, as a hostile guest drives them.
  *
  * Input: a byte that chooses the board, and whether it begins with firmware, then accesses: reads and writes of every size at I/O ports
- * and device addresses (chosen so that most hit a device), input from the host's side, resets. The
+ * and device addresses (chosen so that most hit a device) and in the configuration space of any PCI function, bytes in RAM, where
+ * devices find descriptors, lists and rings, input from the host's side, resets, and waits until what is under way has ended. The
  * devices run without a CPU; what they raise and request is swallowed.
  */
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "board.h"
 
-#define STEPS_MAX 2000
+#define STEPS_MAX  2000
+#define WAITS_MAX  20
+#define WAIT_NS	   200000 /* for a thread to begin what a doorbell asks it to */
+#define POKE_BYTES 64
 
+/* By a byte's lower half, the first ones in two ways. */
 enum step { STEP_PORT_READ, STEP_PORT_WRITE, STEP_MMIO_READ, STEP_MMIO_WRITE, STEP_INPUT, STEP_RESET,
-	    STEPS };
+	    STEPS, STEP_POKE = 12, STEP_POKE_TOO, STEP_CONFIG, STEP_WAIT };
 
 /* Where a PC has devices; other ports are reached by their number. */
 static const uint16_t ports[] = {
@@ -85,13 +91,55 @@ static uint16_t take_port(struct fuzz_input *input)
 	return fuzz_u16(input);
 }
 
-static uint64_t take_gpa(struct fuzz_input *input)
+/* In the first pages of what is there, or with a page more. */
+static uint64_t take_gpa(struct fuzz_input *input, bool is_far)
 {
 	static const uint64_t pages[] = {0xb0000000, 0xfec00000, 0xc0000000, 0xbf000, FUZZ_FLASH_GPA, 0xe0000000,
 					 0xfeb00000, 0x100000000};
 	uint16_t offset = fuzz_u16(input);
 
-	return pages[offset >> 13] + (offset & 0x1fff);
+	return pages[offset >> 13] + (offset & 0x1fff) + (is_far ? (uint64_t)fuzz_u8(input) << 13 : 0);
+}
+
+/* Any register of any function of the first buses, by memory. */
+static uint64_t take_config_gpa(const struct fuzz_board *made, struct fuzz_input *input)
+{
+	const struct ram_layout *layout = made->ram.layout;
+	uint8_t function = fuzz_u8(input);
+	uint16_t offset = fuzz_u16(input);
+
+	return layout->ecam_gpa + (((uint64_t)(offset >> 12) << 20 | function << 12 | (offset & 0xfff)) &
+				   (layout->ecam_end - layout->ecam_gpa - 1));
+}
+
+/* Bytes in the first MiB, where there is RAM, at a multiple of 16. */
+static void poke(const struct fuzz_board *made, struct fuzz_input *input)
+{
+	uint64_t gpa = (uint64_t)fuzz_u16(input) << 4;
+	uint8_t bytes[POKE_BYTES], size = fuzz_u8(input) % POKE_BYTES + 1;
+
+	fuzz_take(input, bytes, size);
+	if (guest_memory_write(&made->ram.memory, gpa, bytes, size) < 0)
+		return;
+}
+
+/* event_loop_before_wait: it looks once. */
+static void look_once(void *loop)
+{
+	event_loop_stop(loop);
+}
+
+/* What the I/O thread is asked to do is done, and what runs on other threads ends. */
+static void wait_for_work(const struct fuzz_board *made, unsigned *waits)
+{
+	static const struct timespec begin = {.tv_nsec = WAIT_NS};
+
+	if ((*waits)++ >= WAITS_MAX)
+		return;
+	nanosleep(&begin, NULL);
+	fuzz_check(event_loop_run(made->config.loop) == 0);
+	board_hold(made->board);
+	board_release(made->board);
 }
 
 /* A frame from outside, if there is a wire. What does not fit is lost. */
@@ -111,12 +159,12 @@ static void drive(const struct fuzz_board *made, struct fuzz_input *input)
 	static const uint8_t sizes[] = {1, 2, 4, 8};
 	struct picture picture;
 	uint8_t data[8], what;
-	unsigned size;
+	unsigned size, waits = 0;
 
 	for (unsigned steps = 0; input->size && steps < STEPS_MAX; steps++) {
 		what = fuzz_u8(input);
 		size = sizes[what >> 4 & 3];
-		switch (what % 16 % STEPS) {
+		switch (what % 16 < STEP_POKE ? what % 16 % STEPS : what % 16) {
 		case STEP_PORT_READ:
 			pio_bus_read(config->pio, take_port(input), size > 4 ? 4 : size);
 			break;
@@ -126,9 +174,9 @@ static void drive(const struct fuzz_board *made, struct fuzz_input *input)
 			pio_bus_write(config->pio, port, size > 4 ? 4 : size, fuzz_u32(input));
 			break;
 		}
-		case STEP_MMIO_READ: mmio_bus_read(config->mmio, take_gpa(input), data, size); break;
+		case STEP_MMIO_READ: mmio_bus_read(config->mmio, take_gpa(input, what & 0x40), data, size); break;
 		case STEP_MMIO_WRITE: {
-			uint64_t gpa = take_gpa(input);
+			uint64_t gpa = take_gpa(input, what & 0x40);
 
 			fuzz_take(input, data, sizeof(data));
 			mmio_bus_write(config->mmio, gpa, data, size);
@@ -147,6 +195,23 @@ static void drive(const struct fuzz_board *made, struct fuzz_input *input)
 				picture_free(&picture);
 			board_reset(board);
 			break;
+		case STEP_POKE:
+		case STEP_POKE_TOO: poke(made, input); break;
+		case STEP_CONFIG: {
+			uint64_t gpa = take_config_gpa(made, input);
+			uint32_t value;
+
+			if (what & 0x80) {
+				mmio_bus_read(config->mmio, gpa, data, size);
+				break;
+			}
+			value = fuzz_u32(input);
+			memcpy(data, &value, sizeof(value));
+			memset(data + 4, 0, 4);
+			mmio_bus_write(config->mmio, gpa, data, size);
+			break;
+		}
+		case STEP_WAIT: wait_for_work(made, &waits); break;
 		}
 	}
 }
@@ -164,6 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_board made;
 
 	fuzz_check(loop);
+	event_loop_before_wait(loop, look_once, loop);
 	fuzz_board_create(&made, kind, board_kind_is_pc(kind) && (choice & 2), loop, &msi);
 	/* A machine begins with a reset. */
 	board_reset(made.board);
