@@ -9,20 +9,11 @@
 #include <string.h>
 
 #include "util/page.h"
-
-#define CR0_PE 0x1ull
-#define CR0_NE 0x20ull
-#define CR0_ET 0x10ull
-#define CR0_PG 0x80000000ull
-#define CR4_PAE 0x20ull
-#define EFER_LME 0x100ull
-#define EFER_LMA 0x400ull
+#include "util/x86_registers.h"
 
 #define PTE_PRESENT  0x1ull
 #define PTE_WRITABLE 0x2ull
 #define PTE_LARGE    0x80ull
-
-#define RFLAGS_FIXED 0x2ull
 
 #define IDENTITY_GIB	   4 /* what the page tables below map: ENTRY_PAGE_TABLE_BYTES of them */
 #define GDT_ENTRIES	   5
@@ -165,7 +156,7 @@ int entry_apply(const struct entry *entry, const struct guest_memory *memory,
 		.rsi = entry->rsi,
 		.rdi = entry->rdi,
 		.rbp = entry->rbp,
-		.rflags = RFLAGS_FIXED,
+		.rflags = RFLAGS_ONE,
 	};
 	int result;
 

@@ -7,12 +7,10 @@
 #include "machine/machine_parts.h"
 #include "machine/power_on_state.h"
 #include "util/log.h"
+#include "util/x86_registers.h"
 
-#define MSR_MISC_ENABLE	     0x1a0
 #define MISC_ENABLE_FAST_STR 0x1
-#define MSR_HWCR	     0xc0010015 /* AMD PPR: the TSC counts at the P0 frequency */
-#define HWCR_TSC_FREQ_SEL (1u << 24)
-#define MSR_MTRR_DEF_TYPE    0x2ff
+#define HWCR_TSC_FREQ_SEL (1u << 24) /* AMD PPR: the TSC counts at the P0 frequency */
 #define MTRR_ENABLED	     0x800
 #define MTRR_WRITE_BACK	     6
 #define MSR_MTRR_PHYS_BASE0  0x200

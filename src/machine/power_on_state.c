@@ -5,9 +5,7 @@
 #include <string.h>
 
 #include "util/log.h"
-
-#define MSR_TSC	       0x10
-#define MSR_TSC_ADJUST 0x3b
+#include "util/x86_registers.h"
 
 /* One request with its reason for a person. */
 static int request(const struct kvm_vcpu *vcpu, unsigned long number, void *argument,

@@ -7,9 +7,7 @@
 
 #include "machine/cpu_features.h"
 #include "machine/power_on_state.h"
-
-#define MSR_TSC		 0x10
-#define MSR_TSC_DEADLINE 0x6e0
+#include "util/x86_registers.h"
 
 #define FAR_AWAY (1ull << 45) /* cycles: hours, at any clock */
 

@@ -12,10 +12,7 @@
 
 #include "util/log.h"
 #include "util/thread.h"
-
-#define RFLAGS_IF 0x200
-#define CR0_PE	  0x1
-#define EFER_LMA  0x400
+#include "util/x86_registers.h"
 
 static void serve_port(struct machine_vcpu *vcpu)
 {

@@ -41,7 +41,6 @@ struct line {
 	struct nets nets;
 
 	json_t *devices; /* all, those that other options mean among them; owned */
-	char device_names[LINE_DEVICES_MAX][64];
 	char controller_names[BOARD_CONTROLLERS_MAX][64]; /* of those in `config` */
 	unsigned virtio_drives, scsi_drives, bare_drives; /* -drives of these kinds so far */
 	unsigned ide_units[2]; /* how many have come without unit= */

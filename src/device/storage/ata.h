@@ -21,7 +21,6 @@
 /* Status and error. */
 #define ATA_BUSY  0x80
 #define ATA_READY 0x40
-#define ATA_FAULT 0x20
 #define ATA_SEEK  0x10 /* of a packet device: service */
 #define ATA_DRQ	  0x08
 #define ATA_ERR	  0x01

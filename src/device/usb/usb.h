@@ -19,7 +19,6 @@
 #define USB_SPEED_FULL 1
 #define USB_SPEED_HIGH 3
 
-#define USB_ENDPOINTS 16 /* numbers, in and out each */
 #define USB_CONTROL_MAX 4096 /* bytes of a control request's data */
 
 /* What a packet came to, where it is no count of bytes. */

@@ -37,7 +37,6 @@ struct virtio_device;
 struct virtio_kind {
 	uint16_t id;	  /* §5: VIRTIO_ID_... */
 	const char *name; /* for messages: "virtio-blk" */
-	uint32_t state_version;
 	/* Device-specific configuration (§2.5): bytes that lie inside of it. */
 	void (*read_config)(struct virtio_device *virtio, unsigned offset, unsigned size,
 			    uint8_t *bytes);

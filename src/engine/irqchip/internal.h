@@ -152,8 +152,6 @@ enum lapic_register {
 #define LAPIC_LVT_EXTINT         ((uint32_t)IRQ_MODE_EXTINT << 8)
 #define LAPIC_ICR_BUSY           (1u << 12)
 #define LAPIC_TIMER_MODE_MASK    (3u << 17)
-#define LAPIC_TIMER_PERIODIC     (1u << 17)
-#define LAPIC_TIMER_TSC_DEADLINE (2u << 17)
 
 /* Error status (SDM vol. 3 §11.5.3). */
 #define LAPIC_ERROR_SEND_VECTOR    (1u << 5)

@@ -5,9 +5,8 @@
 #include <errno.h>
 
 #include "engine/irqchip/internal.h"
+#include "util/x86_registers.h"
 
-#define MSR_APIC_BASE     0x1b
-#define MSR_TSC_DEADLINE  0x6e0
 #define MSR_X2APIC_FIRST  0x800
 #define MSR_X2APIC_LAST   0x8ff
 /* Address bits above 52, and the bits that mean nothing: 0-7 and 9. */

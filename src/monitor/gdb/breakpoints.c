@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/x86_registers.h"
+
 #define BREAKPOINTS_MAX 4096u
 #define REGISTERS	4
-#define DR7_FIXED	0x400u
 #define TYPE_EXECUTE	0u
 #define TYPE_WRITE	1u
 #define TYPE_ACCESS	3u

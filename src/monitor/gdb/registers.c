@@ -3,10 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define CR0_PE		0x1
-#define EFER_LMA	0x400
-#define RFLAGS_VM	0x20000
-#define MSR_KERNEL_GS_BASE 0xc0000102
+#include "util/x86_registers.h"
 
 /* The legacy region and header of an XSAVE image (SDM vol. 1 §13.4). */
 #define FX_FCW	   0

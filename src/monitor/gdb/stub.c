@@ -15,10 +15,10 @@
 #include "monitor/gdb/listen.h"
 #include "monitor/gdb/session.h"
 #include "util/log.h"
+#include "util/x86_registers.h"
 
 #define EXCEPTION_DB 1
 #define EXCEPTION_BP 3
-#define DR6_BS	     0x4000u
 #define PORTION	     256 /* bytes of input that are answered before the peer's reading is looked at */
 
 struct gdb_stub {

@@ -11,6 +11,7 @@
 #include "kvm/kvm.h"
 #include "monitor/look/pages.h"
 #include "util/file.h"
+#include "util/x86_registers.h"
 
 #define SEGMENTS_MAX 0xf000u /* below PN_XNUM */
 #define NOTE_ALIGN   4u
@@ -53,7 +54,6 @@ struct note_cpu {
 	uint64_t kernel_gs_base;
 };
 #define NOTE_CPU_VERSION   1
-#define MSR_KERNEL_GS_BASE 0xc0000102
 
 _Static_assert(sizeof(struct note_cpu) == 440, "as QEMU's");
 

@@ -9,11 +9,11 @@
 
 #include "kvm/kvm.h"
 #include "util/file.h"
+#include "util/x86_registers.h"
 
 #define PAGE	     4096u
 #define COUNT_MAX    65536u
 #define CODE_MAX     15 /* bytes of an instruction */
-#define EFER_LMA     (1u << 10)
 #define SAVE_PART    (64u << 10)
 
 const char *look_format_parse(const char *text, struct look_format *format, struct error *error)

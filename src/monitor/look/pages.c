@@ -3,16 +3,11 @@
 #include <inttypes.h>
 
 #include "kvm/kvm.h"
+#include "util/x86_registers.h"
 
 #define PAGE_BITS   12
 #define TABLE_BYTES 4096
 #define TABLES_MAX  (256u << 10) /* that are read: those of 512 GiB in pages of 4 KiB */
-
-#define CR0_PG	 (1u << 31)
-#define CR4_PSE	 (1u << 4)
-#define CR4_PAE	 (1u << 5)
-#define CR4_LA57 (1u << 12)
-#define EFER_LMA (1u << 10)
 
 enum {
 	PRESENT = 1 << 0, WRITABLE = 1 << 1, USER = 1 << 2, WRITE_THROUGH = 1 << 3, CACHE_DISABLE = 1 << 4,

@@ -5,10 +5,7 @@
 #include <string.h>
 
 #include "kvm/kvm.h"
-
-#define RFLAGS_VM (1u << 17)
-#define CR0_PE	  (1u << 0)
-#define EFER_LMA  (1u << 10)
+#include "util/x86_registers.h"
 
 /* Offsets of a descriptor's bits in its second half (SDM vol. 3 §3.4.5). */
 enum { TYPE_BIT = 8, S_BIT = 12, DPL_BIT = 13, P_BIT = 15, AVL_BIT = 20, L_BIT = 21, DB_BIT = 22, G_BIT = 23 };

@@ -16,9 +16,6 @@
 
 #define VECTORS           256
 
-#define MSR_TSC       0x10
-#define MSR_APIC_BASE 0x1b
-
 #define TSC_RATIO_SHIFT 48
 #define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
 

@@ -7,8 +7,7 @@
 #include "engine/vcpu/x86/pv_clock.h"
 #include "engine/vcpu/x86/steal_time.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
-
-#define RFLAGS_IF (UINT64_C(1) << 9)
+#include "util/x86_registers.h"
 
 static bool accepts_interrupts(const struct cpu *cpu)
 {

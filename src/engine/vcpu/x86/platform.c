@@ -14,8 +14,6 @@
 #include "engine/vm/vm.h"
 #include "engine/x86/system.h"
 
-#define MSR_APIC_BASE 0x1b
-
 /* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
 #define HYPERCALL_ERROR(code) ((uint64_t)-(int64_t)(code))
 

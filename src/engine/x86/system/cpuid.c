@@ -14,7 +14,6 @@
 #include "engine/x86/system/msr.h"
 #include "engine/x86/system.h"
 
-#define MSR_APIC_BASE     0x1b
 #define APIC_BASE_ENABLE  (1ull << 11)
 #define MISC_ENABLE_MWAIT (1ull << 18)
 
