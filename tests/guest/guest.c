@@ -24,7 +24,8 @@
  *
  * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
  * HLT then waits instead of being an exit), step (single-stepping), amd or intel (that vendor's CPU; not
- * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), traps (with direct,
+ * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), less
+ * (one without BMI2, AES, ADX, SHA and RDRAND, which then does not run directly; neither), traps (with direct,
  * some are met in copies of code), steady (with direct, what is mapped is hardly ever in doubt).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
@@ -75,12 +76,14 @@ struct guest {
 	struct kvm_vm vm;
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
-	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_traps, wants_steady;
+	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_less, wants_traps, wants_steady;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
 	uint64_t lockstep_differences; /* in all runs */
 	uint64_t direct_entries;       /* into stubs, likewise */
+	uint64_t direct_hidden;        /* that code was translated for what CPUID hides, likewise */
+	bool hides_any;                /* of the features that `less` takes away */
 	uint64_t direct_traps;         /* of copies of code there */
 	uint64_t direct_doubts;        /* all that is mapped was compared with page tables */
 	int memory;                    /* a file, of RAM and ROM */
@@ -161,8 +164,15 @@ static void destroy(struct guest *guest)
 	close(guest->memory);
 }
 
+/* Take these bits away, and note whether there were any. */
+static void hide(struct guest *guest, uint32_t *word, uint32_t bits)
+{
+	guest->hides_any |= (*word & bits) != 0;
+	*word &= ~bits;
+}
+
 /* Another vendor's CPU, or one with few features. */
-static void shape_cpuid(const struct guest *guest, struct kvm_cpuid2 *cpuid)
+static void shape_cpuid(struct guest *guest, struct kvm_cpuid2 *cpuid)
 {
 	const char *vendor = guest->wants_amd ? "AuthenticAMD" : "GenuineIntel";
 
@@ -174,6 +184,10 @@ static void shape_cpuid(const struct guest *guest, struct kvm_cpuid2 *cpuid)
 			memcpy(&entry->edx, vendor + 4, 4);
 			memcpy(&entry->ecx, vendor + 8, 4);
 		}
+		if (guest->wants_less && entry->function == 1)
+			hide(guest, &entry->ecx, 1u << 25 | 1u << 30); /* AES, RDRAND */
+		if (guest->wants_less && entry->function == 7 && entry->index == 0)
+			hide(guest, &entry->ebx, 1u << 8 | 1u << 19 | 1u << 29); /* BMI2, ADX, SHA */
 		if (!guest->wants_old)
 			continue;
 		if (entry->function == 1)
@@ -351,6 +365,8 @@ static void note_difference(void *context, const char *name, uint64_t value)
 		guest->direct_entries += value;
 	else if (strcmp(name, "direct: stops for traps in copies") == 0)
 		guest->direct_traps += value;
+	else if (strstr(name, "since the host can execute what CPUID hides"))
+		guest->direct_hidden += value;
 	else if (strcmp(name, "direct: spaces compared with page tables") == 0)
 		guest->direct_doubts += value;
 }
@@ -565,6 +581,7 @@ static void read_needs(struct guest *guest, FILE *source)
 		guest->wants_amd = strstr(line, "amd");
 		guest->wants_intel = strstr(line, "intel");
 		guest->wants_old = strstr(line, "old");
+		guest->wants_less = strstr(line, "less");
 		guest->wants_traps = strstr(line, "traps");
 		guest->wants_steady = strstr(line, "steady");
 		return;
@@ -595,7 +612,7 @@ int main(int argc, char **argv)
 	const struct stub_source stubs = {test_stub_spawn, test_stub_kill, &function};
 	FILE *binary, *source;
 	size_t code_size;
-	bool is_direct = false;
+	bool is_direct = false, may_run;
 	unsigned wrong;
 	int result;
 
@@ -613,7 +630,7 @@ int main(int argc, char **argv)
 	code_size = fread(code, 1, sizeof(code), binary);
 	read_needs(&guest, source);
 	if (backend == &kvm_backend_linux &&
-	    (guest.wants_amd || guest.wants_intel || guest.wants_old)) {
+	    (guest.wants_amd || guest.wants_intel || guest.wants_old || guest.wants_less)) {
 		printf("/dev/kvm has the host's CPU execute what CPUID hides\n");
 		return SKIP;
 	}
@@ -654,8 +671,13 @@ int main(int argc, char **argv)
 		}
 	}
 	wrong += guest.lockstep_differences != 0;
-	if (function && is_direct != (guest.direct_entries > 0)) {
-		printf("%s of it ran directly\n", is_direct ? "nothing" : "some");
+	may_run = is_direct && !guest.hides_any;
+	if (function && may_run != (guest.direct_entries > 0)) {
+		printf("%s of it ran directly\n", may_run ? "nothing" : "some");
+		wrong++;
+	}
+	if (function && (is_direct && guest.hides_any) != (guest.direct_hidden > 0)) {
+		printf("%lu times it was translated for its CPUID\n", guest.direct_hidden);
 		wrong++;
 	}
 	if (backend == &kvm_backend_direct && is_direct && guest.wants_traps && !guest.direct_traps) {

@@ -73,6 +73,25 @@ static void test_instructions(void **state)
 	CLEAN("\x0f\x1f\x40");             /* nop */
 }
 
+/* RDFSBASE and its kin, where the guest's kernel does not allow them: those, and what has some of their bytes. */
+static void test_bases(void **state)
+{
+	struct scan_traps traps;
+
+	(void)state;
+	SENSITIVE("\xf3\x0f\xae\xc0");     /* rdfsbase eax */
+	SENSITIVE("\xf3\x48\x0f\xae\xc0"); /* rdfsbase rax */
+	SENSITIVE("\xf3\x49\x0f\xae\xdf"); /* wrgsbase r15 */
+	CLEAN("\xf3\x0f\xae\xe0");         /* ptwrite eax */
+	CLEAN("\x0f\xae\xe8");             /* lfence */
+	CLEAN("\x0f\xae\x07");             /* fxsave [rdi] */
+	assert_true(is_clean_at(100, "\xf3\x0f\xae\xc0", 4, ALLOW_FSGSBASE));
+	assert_false(is_clean_at(100, "\xf3\x0f\xae\xc0", 4, 0));
+	assert_true(scan_find_traps(&cache, &test.cpu, 0x5000, page, 0, &traps));
+	assert_int_equal(traps.count, 1);
+	assert_int_equal(traps.at[0], 101);
+}
+
 /* At any place, and behind whatever looks like the begin of it. */
 static void test_places(void **state)
 {
@@ -437,6 +456,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_narrow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),

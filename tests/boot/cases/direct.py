@@ -98,6 +98,27 @@ def test_direct_programs(context):
         require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
 
 
+HIDDEN = "since the host can execute what CPUID hides"
+
+
+def test_direct_hidden(context):
+    """What the guest's CPUID hides is undefined; with the host's CPU programs run directly."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory:
+        program = compile_direct(directory, "hidden")
+        for engine, cpu in (("direct", "host,-bmi2,-aes,-sha-ni,-adx,-rdrand"), ("auto", "host,-bmi2,-aes,-sha-ni,-adx,-rdrand"),
+                            ("auto", "host")):
+            with start_direct(context, [program], engine=engine, cpus=1, extra=["--cpu", cpu]) as vmm:
+                context.vmm = vmm
+                said = finish_direct(vmm)["hidden"]
+            require(said[-1] == "status 0", f"with --engine {engine} --cpu {cpu} it said {said}")
+            entries, hidden = direct_counter(context, "entries"), HIDDEN in vmm.text()
+            require((entries > 0) == (cpu == "host"), f"with --engine {engine} --cpu {cpu} there were {entries} entries")
+            require(hidden == (cpu != "host"), f"with --engine {engine} --cpu {cpu} CPUID was {'' if hidden else 'not '}the reason")
+            # POPCNT is hidden from neither.
+            require(said[-2] == "executed: 2" or cpu == "host", f"it said {said}")
+
+
 def compile_narrow(directory) -> Path:
     """The 32-bit program; skips where there is no compiler for it."""
     empty = Path(directory) / "empty.c"
@@ -230,5 +251,5 @@ def test_direct_killed(context):
             time.sleep(0.1)
 
 
-QUICK = [test_direct_attacks, test_direct_programs, test_direct_narrow, test_direct_lockstep, test_direct_killed]
+QUICK = [test_direct_attacks, test_direct_programs, test_direct_hidden, test_direct_narrow, test_direct_lockstep, test_direct_killed]
 LONG = []

@@ -87,6 +87,7 @@ static const char *const obstacle_names[OBSTACLES] = {
 	[OBSTACLE_FLAGS] = "direct: code that was translated for its flags (TF, AC, IOPL)",
 	[OBSTACLE_DEBUGGER] = "direct: code that was translated for breakpoints",
 	[OBSTACLE_CONTROL] = "direct: code that was translated for what CR0, CR4 or XCR0 say",
+	[OBSTACLE_HIDDEN] = "direct: code that was translated, since the host can execute what CPUID hides",
 	[OBSTACLE_PLACE] = "direct: code that was translated, since no stub or no place for one was to be had",
 };
 

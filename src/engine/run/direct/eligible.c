@@ -45,6 +45,7 @@ static bool segments_are_plain_32(const struct cpu *cpu)
 enum direct_obstacle direct_obstacle(const struct cpu *cpu)
 {
 	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL;
+	const uint64_t needed = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
 	unsigned code = cpu->mode & CPU_MODE_CODE_MASK;
 
 	if (code != CPU_MODE_CODE64 && (code != CPU_MODE_CODE32 || !(cpu->mode & CPU_MODE_LONG)))
@@ -56,7 +57,8 @@ enum direct_obstacle direct_obstacle(const struct cpu *cpu)
 		return OBSTACLE_FLAGS;
 	if (cpu->guest_debug || cpu->watch || (cpu->dr7 & 0xff) || cpu->data_breakpoints)
 		return OBSTACLE_DEBUGGER;
-	if ((cpu->cr0 & (CR0_TS | CR0_EM)) || (cpu->cr4 & CR4_TSD) || !(cpu->cr4 & CR4_OSXSAVE) ||
+	/* CR4.FSGSBASE is not among them: kernels that leave it 0 are many, and what it allows is sensitive then. */
+	if ((cpu->cr0 & (CR0_TS | CR0_EM)) || (cpu->cr4 & (CR4_TSD | needed)) != needed ||
 	    cpu->xcr0 != fpu_layout.components)
 		return OBSTACLE_CONTROL;
 	return cpu->rip < DIRECT_SPACE_END ? OBSTACLE_NONE : OBSTACLE_PLACE;

@@ -28,6 +28,7 @@ enum direct_obstacle {
 	OBSTACLE_FLAGS,    /* TF, AC, IOPL, interrupts off */
 	OBSTACLE_DEBUGGER, /* breakpoints, of the guest's or not */
 	OBSTACLE_CONTROL,  /* CR0, CR4 and XCR0 */
+	OBSTACLE_HIDDEN,   /* the guest's CPUID hides what a stub could execute all the same: hidden.c */
 	OBSTACLE_PLACE,    /* the guest has mapped memory wherever the stub could be; or there is no stub */
 	OBSTACLES,
 };
@@ -69,6 +70,8 @@ struct direct {
 	struct crossing crossing;
 	uint32_t tsc_khz; /* the host's */
 	bool is_always;             /* whatever it costs */
+	bool is_looked_at;          /* `obstacle_of_cpuid` is known: CPUID does not change once a CPU has run */
+	enum direct_obstacle obstacle_of_cpuid; /* for good */
 	uint64_t doubt_ticks;       /* ... after which a space is compared in any case: a second */
 	const struct direct_process *_Atomic running; /* whom a kick is for */
 	bool cpuid_faults; /* in stubs */
@@ -87,6 +90,7 @@ struct direct {
 		uint64_t rip, gva, cr3;
 		enum paging_access access;
 	} raised;
+	unsigned allowed; /* by the guest's kernel, by which all that is mapped came in: ALLOW_RDTSC, ALLOW_FSGSBASE */
 	uint32_t clock;
 	struct direct_counters counters;
 	struct direct_comparison *comparison; /* NULL: nothing is compared */
@@ -105,6 +109,11 @@ static inline struct direct_process *process_of(struct direct *direct, const str
 /* -- eligible.c -- */
 
 enum direct_obstacle direct_obstacle(const struct cpu *cpu);
+
+/* -- hidden.c -- */
+
+/* Whether the guest's CPUID is less than the host's where ring 3 would notice. Not on the hot path. */
+bool hidden_is_executable(const struct cpu *cpu);
 
 /* -- state.c: the CPU's registers to a stub's frame and back. Vector registers free -- */
 

@@ -25,13 +25,13 @@ static bool tsc_is_same(const struct cpu *cpu)
 
 unsigned look_allowed(const struct direct *direct)
 {
-	unsigned width = cpu_is_64(direct->cpu) ? 0 : SENSITIVE_CODE32;
+	unsigned common = (cpu_is_64(direct->cpu) ? 0 : SENSITIVE_CODE32) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
+			  (direct->cpu->cr4 & CR4_FSGSBASE ? ALLOW_FSGSBASE : 0);
 
 	/* What it tells is another each time. */
 	if (direct->comparison)
-		return SENSITIVE_RANDOM | width | (direct->cpuid_faults ? ALLOW_CPUID : 0);
-	return (tsc_is_same(direct->cpu) ? ALLOW_RDTSC : 0) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
-	       (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU) | width;
+		return SENSITIVE_RANDOM | common;
+	return (tsc_is_same(direct->cpu) ? ALLOW_RDTSC : 0) | (host_has(HOST_OSPKE) ? 0 : ALLOW_PKRU) | common;
 }
 
 bool look_is_marked(const struct direct *direct, uint64_t gpa)

@@ -13,6 +13,7 @@
 
 #include "engine/run/direct/internal.h"
 #include "engine/run/direct/locked.h"
+#include "engine/run/direct/look.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/host/host.h"
@@ -505,6 +506,16 @@ static void lose_program(struct direct *direct)
 	cpu_raise_error(cpu, EXCEPTION_GP, 0);
 }
 
+/* The guest's kernel has changed what its programs may execute: code that came in is looked through again. */
+static void see_allowed(struct direct *direct)
+{
+	unsigned allowed = look_allowed(direct) & (ALLOW_RDTSC | ALLOW_FSGSBASE);
+
+	if (allowed != direct->allowed)
+		shadow_doubt_all(&direct->shadow, true);
+	direct->allowed = allowed;
+}
+
 enum tier_stop direct_run(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
@@ -516,9 +527,14 @@ enum tier_stop direct_run(struct cpu *cpu)
 		return TIER_DECLINES;
 	if (direct->is_broken)
 		return TIER_DECLINES;
+	if (!direct->is_looked_at) {
+		direct->is_looked_at = true;
+		direct->obstacle_of_cpuid = hidden_is_executable(cpu) ? OBSTACLE_HIDDEN : OBSTACLE_NONE;
+	}
 	if (direct->cpuid_faults)
 		process_adopt_thread();
 	fpu_leave(cpu);
+	see_allowed(direct);
 	while (!cpu->requests && !cpu->is_leaving) {
 		struct shadow_space *space;
 		enum direct_obstacle obstacle;
@@ -528,7 +544,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 		if (cpu->cpl != 3)
 			return TIER_DECLINES;
 		fpu_leave(cpu);
-		obstacle = direct_obstacle(cpu);
+		obstacle = direct->obstacle_of_cpuid ? direct->obstacle_of_cpuid : direct_obstacle(cpu);
 		space = obstacle ? NULL : find_space(direct);
 		if (!space) {
 			direct->counters.obstacles[obstacle ? obstacle : OBSTACLE_PLACE]++;

@@ -52,6 +52,8 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 	case CPUID: return !(allowed & ALLOW_CPUID);
 	/* RDPID; RDRAND, RDSEED. */
 	case 0xc7: return (has_repeat && modrm >= 0xf8) || ((allowed & SENSITIVE_RANDOM) && modrm >= 0xf0);
+	/* RDFSBASE to WRGSBASE, which 32-bit code has not. */
+	case 0xae: return !(allowed & (ALLOW_FSGSBASE | SENSITIVE_CODE32)) && has_repeat && modrm >= 0xc0 && modrm < 0xe0;
 	case SYSCALL:
 	case SYSENTER: return allowed & SENSITIVE_CODE32;
 	case 0xa0: case 0xa1: case 0xa8: case 0xa9: /* PUSH and POP of FS and GS */
@@ -387,7 +389,7 @@ bool sensitive_is_trappable(const uint8_t *bytes, unsigned escape)
 	if (escape + 2 >= PAGE_SIZE)
 		return false;
 	modrm = bytes[escape + 2];
-	return opcode == 0x03 || (opcode == 0xc7 && modrm >= 0xc0) ||
+	return opcode == 0x03 || ((opcode == 0xc7 || opcode == 0xae) && modrm >= 0xc0) ||
 	       (opcode == 0x01 && modrm != VMCALL && modrm != VMMCALL);
 }
 
@@ -409,6 +411,7 @@ bool sensitive_is_certain(const uint8_t *bytes, unsigned escape)
 	/* Linux's __kernel_vsyscall: MOV ESP to EBP, or ECX to EBP, before it; INT 80h behind it. */
 	case SYSENTER:
 	case SYSCALL: return HAS(at - 2, at, 0x89, 0xe5) || HAS(at - 2, at, 0x89, 0xcd);
+	case 0xae: return HAS(at - 2, at, 0xf3); /* three bytes that stand together nowhere else */
 	case 0xc7: return has_selector_before(bytes, at) || HAS(at - (int)NEAR, at, 0x0f, 0x01, RDTSCP);
 	default: return false;
 	}

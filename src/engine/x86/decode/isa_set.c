@@ -150,6 +150,25 @@ enum isa_verdict isa_verdict(const ZydisDecodedInstruction *instruction, const s
 										       : ISA_ABSENT;
 }
 
+static void note_feature(uint32_t *words, unsigned feature)
+{
+	if (feature)
+		words[(feature - 1) / 32] |= 1u << ((feature - 1) % 32);
+}
+
+void isa_features(uint32_t *words)
+{
+	for (unsigned i = 0; i < HOST_WORDS; i++)
+		words[i] = 0;
+	for (unsigned i = 0; i <= ZYDIS_ISA_SET_MAX_VALUE; i++) {
+		note_feature(words, by_set[i].first);
+		note_feature(words, by_set[i].second);
+	}
+	for (unsigned i = 0; i <= ZYDIS_MNEMONIC_MAX_VALUE; i++)
+		if (isa_find((uint16_t)i))
+			note_feature(words, isa_find((uint16_t)i)->feature);
+}
+
 /* Whether the host has the registers and encodings of AVX or AVX-512 if these are used: GFNI, say, is
  * also there without them. */
 static bool host_has_encoding(const ZydisDecodedInstruction *instruction)

@@ -29,6 +29,8 @@ enum isa_verdict { ISA_ABSENT, ISA_PRESENT, ISA_UNKNOWN };
  */
 enum isa_verdict isa_verdict(const ZydisDecodedInstruction *instruction, const struct isa_row *row,
                              const uint32_t *features, bool is_64);
+/* Every feature that some instruction needs: bits of words in the order of enum host_word, HOST_WORDS of them. */
+void isa_features(uint32_t *words);
 /* Whether the host's CPU has the instruction at all, with the registers of its encoding. */
 bool isa_host_has(const ZydisDecodedInstruction *instruction, const struct isa_row *row);
 /* What it would need if it is one of x87, MMX or vectors; INSN_LEVEL_NONE: it is none. */

@@ -138,22 +138,14 @@ struct cpuid_registers cpu_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sublea
 	return registers;
 }
 
-static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count)
+void cpuid_features(uint32_t *features, const struct kvm_cpuid_entry2 *entries, unsigned count)
 {
-	uint32_t *features = cpu->features;
-
 	for (unsigned i = 0; i < CPU_FEATURE_WORDS; i++)
 		features[i] = 0;
-	cpu->is_amd = false;
-	cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
 	for (unsigned i = 0; i < count; i++) {
 		const struct kvm_cpuid_entry2 *entry = &entries[i];
 
 		switch (entry->function) {
-		case 0:
-			/* "Auth"enticAMD, "Hygo"nGenuine */
-			cpu->is_amd = entry->ebx == 0x68747541 || entry->ebx == 0x6f677948;
-			break;
 		case 1:
 			features[CPU_FEATURES_1_ECX] = entry->ecx;
 			features[CPU_FEATURES_1_EDX] = entry->edx;
@@ -178,11 +170,24 @@ static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entri
 			break;
 		case 0x80000007: features[CPU_FEATURES_EXT7_EDX] = entry->edx; break;
 		case 0x80000021: features[CPU_FEATURES_EXT21_EAX] = entry->eax; break;
-		case 0x80000008:
-			features[CPU_FEATURES_EXT8_EBX] = entry->ebx;
-			cpu->physical_bits = entry->eax & 0xff;
-			break;
+		case 0x80000008: features[CPU_FEATURES_EXT8_EBX] = entry->ebx; break;
 		}
+	}
+}
+
+static void cache_features(struct cpu *cpu, const struct kvm_cpuid_entry2 *entries, unsigned count)
+{
+	cpuid_features(cpu->features, entries, count);
+	cpu->is_amd = false;
+	cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
+	for (unsigned i = 0; i < count; i++) {
+		const struct kvm_cpuid_entry2 *entry = &entries[i];
+
+		/* "Auth"enticAMD, "Hygo"nGenuine */
+		if (entry->function == 0)
+			cpu->is_amd = entry->ebx == 0x68747541 || entry->ebx == 0x6f677948;
+		if (entry->function == 0x80000008)
+			cpu->physical_bits = entry->eax & 0xff;
 	}
 	if (cpu->physical_bits < 32 || cpu->physical_bits > 52)
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;

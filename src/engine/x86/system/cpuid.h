@@ -18,10 +18,12 @@ struct cpuid_registers cpu_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t sublea
  */
 int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned count);
 
+/* The feature words (enum cpu_feature_word, CPU_FEATURE_WORDS of them) that such entries hold. */
+void cpuid_features(uint32_t *features, const struct kvm_cpuid_entry2 *entries, unsigned count);
+
 #define CPUID_SUPPORTED_MAX 64 /* more than cpuid_supported ever gives */
 
 /* KVM_GET_SUPPORTED_CPUID: fill up to `capacity` entries; their number, or -E2BIG. */
 int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity);
-
 
 #endif
