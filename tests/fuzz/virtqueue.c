@@ -2,7 +2,8 @@
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
  * Input: a byte that chooses the device (random numbers, balloon, network, disk, SCSI, console,
- * sockets, a folder by FUSE or 9P), its interface and the features that are agreed on,
+ * sockets, a folder by FUSE or 9P; a network as a tap interface has it, or with four queues each way), its interface and the
+ * features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; packets that nearly belong to a
  * connection; SCSI's commands; what the process that shares the folder answers, which is hostile, too; resets,
@@ -35,6 +36,8 @@
 #define SIZE	  8
 #define DISK_BYTES 0x4000
 #define STEPS_MAX 400
+#define REGIONS	  4 /* of RAM, with rings */
+#define MORE_PAIRS 3
 #define SOCKETS   6 /* that the guest can be connected to */
 #define CID	  3
 #define SETTLE_WAITS 20 /* of a millisecond */
@@ -48,14 +51,22 @@ struct world {
 	struct char_stream *streams[2]; /* of a console; NULL: none */
 	uint64_t features;
 	bool is_legacy;
-	uint16_t available[VIRTIO_QUEUES_MAX];
-	uint8_t at[VIRTIO_QUEUES_MAX];
+	uint16_t available[REGIONS];
 	int peer; /* of a network, or who connects for sockets; -1: none */
+	int more_peers[MORE_PAIRS]; /* of a network of several queues */
+	bool has_pairs, has_header;
 	bool has_sockets, has_scsi, is_shared;
 	int sockets[SOCKETS];
 	struct exchange_end exchange; /* of the folder's process */
 	uint32_t reply; /* how that answers next */
 };
+
+/* In the place of net/tap.c's: what is behind a header here is no interface. */
+int __wrap_net_tap_set_offloads(const struct net_link *link, const struct net_offloads *offloads);
+int __wrap_net_tap_set_offloads(const struct net_link *link, const struct net_offloads *offloads)
+{
+	return link->has_header && offloads ? 0 : -EINVAL;
+}
 
 static void swallow(void *context, const uint8_t *data, size_t size)
 {
@@ -151,14 +162,30 @@ static struct virtio_device *create_filesystem(struct world *world, const struct
 	return virtio_filesystem_create(host, &share, "folder", &error);
 }
 
-static struct virtio_device *create_device(struct world *world, uint8_t kind)
+static struct virtio_device *create_network(struct world *world, const struct virtio_host *host)
 {
 	static const struct virtio_network_config card = {.mac = {0x52}, .has_mq = true};
-	static const struct virtio_balloon_setup balloon = {.may_deflate_on_oom = true, .has_reporting = true};
-	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
-	struct net_link link = {.helper = -1};
+	struct net_link link = {.helper = -1, .has_header = world->has_header};
 	struct error error;
 	int ends[2];
+	unsigned i;
+
+	fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+	link.fd = ends[0];
+	world->peer = ends[1];
+	for (i = 0; world->has_pairs && i < MORE_PAIRS; i++) {
+		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+		link.more_fds[link.more_count++] = ends[0];
+		world->more_peers[i] = ends[1];
+	}
+	return virtio_network_create(host, &link, &card, &error);
+}
+
+static struct virtio_device *create_device(struct world *world, uint8_t kind)
+{
+	static const struct virtio_balloon_setup balloon = {.may_deflate_on_oom = true, .has_reporting = true};
+	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
+	struct error error;
 
 	world->peer = -1;
 	if ((kind & 0xc8) == 0xc8)
@@ -173,18 +200,30 @@ static struct virtio_device *create_device(struct world *world, uint8_t kind)
 		return kind & 0x80 ? virtio_balloon_create(&host, &balloon, &error)
 				   : virtio_entropy_create(&host, &error);
 	if (kind % 4 < 3) {
-		fuzz_check(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
-		link.fd = ends[0];
-		world->peer = ends[1];
-		return virtio_network_create(&host, &link, &card, &error);
+		world->has_pairs = kind & 2;
+		world->has_header = kind & 0x80;
+		return create_network(world, &host);
 	}
 	return virtio_disk_create(&host, open_disk(false), 2, &error);
 }
 
 /* By the legacy interface a queue of SIZE takes two pages, its driver's ring right behind the descriptors. */
+static uint32_t region_gpa(const struct world *world, unsigned region)
+{
+	return RAM_GPA + region % REGIONS * (world->is_legacy ? 0x2000 : 0x1000);
+}
+
+/* Several queues share rings; of a network with many, the last one, which controls it, has its own. */
+static unsigned region_of(const struct world *world, unsigned queue)
+{
+	if (!world->has_pairs)
+		return queue % REGIONS;
+	return queue == world->virtio->queue_count - 1 ? REGIONS - 1 : queue % (REGIONS - 1);
+}
+
 static uint32_t queue_gpa(const struct world *world, unsigned queue)
 {
-	return RAM_GPA + queue % 4 * (world->is_legacy ? 0x2000 : 0x1000);
+	return region_gpa(world, region_of(world, queue));
 }
 
 static uint32_t driver_ring(const struct world *world)
@@ -201,11 +240,9 @@ static void start_legacy(struct world *world)
 	virtio_legacy_set_status(virtio, 3);
 	virtio_legacy_set_driver_features(virtio, virtio_legacy_offered(virtio) & world->features);
 	memset(world->ram, 0, RAM_BYTES);
-	for (i = 0; i < virtio->queue_count; i++) {
+	memset(world->available, 0, sizeof(world->available));
+	for (i = 0; i < virtio->queue_count; i++)
 		virtio_legacy_set_queue(virtio, i, queue_gpa(world, i) / 4096);
-		world->available[i] = 0;
-		world->at[i] = 0;
-	}
 	virtio_legacy_set_status(virtio, 7);
 }
 
@@ -231,9 +268,8 @@ static void start(struct world *world)
 		virtio_queue_set_address(virtio, i, VIRTIO_DRIVER_AREA, 0, queue_gpa(world, i) + 0x400);
 		virtio_queue_set_address(virtio, i, VIRTIO_DEVICE_AREA, 0, queue_gpa(world, i) + 0x800);
 		virtio_queue_enable(virtio, i);
-		world->available[i] = 0;
-		world->at[i] = 0;
 	}
+	memset(world->available, 0, sizeof(world->available));
 	memset(world->ram, 0, 0x4000);
 	virtio_set_status(virtio, 3 | 8 | 4);
 }
@@ -252,10 +288,10 @@ static void poke(struct world *world, struct fuzz_input *input)
 /* One whose buffer is in RAM or a little beyond. */
 static void put_descriptor(struct world *world, struct fuzz_input *input)
 {
-	uint8_t queue = fuzz_u8(input) % 4, index = fuzz_u8(input) % SIZE, flags = fuzz_u8(input);
+	uint8_t region = fuzz_u8(input), index = fuzz_u8(input) % SIZE, flags = fuzz_u8(input);
 	uint64_t gpa = RAM_GPA + fuzz_u16(input) % (RAM_BYTES + 0x100);
 	uint32_t length = fuzz_u16(input) % 0x1400;
-	uint8_t *at = world->ram + queue_gpa(world, queue) - RAM_GPA + 16 * index;
+	uint8_t *at = world->ram + region_gpa(world, region) - RAM_GPA + 16 * index;
 	uint16_t words[2] = {flags & 7, fuzz_u8(input) % (SIZE + 1)};
 
 	if (world->features >> VIRTIO_F_RING_PACKED & 1) {
@@ -269,17 +305,17 @@ static void put_descriptor(struct world *world, struct fuzz_input *input)
 
 static void offer(struct world *world, struct fuzz_input *input)
 {
-	uint8_t queue = fuzz_u8(input) % 4, head = fuzz_u8(input) % (SIZE + 1);
-	uint16_t *ring = (uint16_t *)(void *)(world->ram + queue_gpa(world, queue) - RAM_GPA + driver_ring(world));
+	uint8_t region = fuzz_u8(input) % REGIONS, head = fuzz_u8(input) % (SIZE + 1);
+	uint16_t *ring = (uint16_t *)(void *)(world->ram + region_gpa(world, region) - RAM_GPA + driver_ring(world));
 
-	ring[2 + world->available[queue] % SIZE] = head;
-	ring[1] = ++world->available[queue];
+	ring[2 + world->available[region] % SIZE] = head;
+	ring[1] = ++world->available[region];
 }
 
 static void set_register(struct world *world, struct fuzz_input *input)
 {
 	struct virtio_device *virtio = world->virtio;
-	uint8_t which = fuzz_u8(input), queue = fuzz_u8(input) % 5;
+	uint8_t which = fuzz_u8(input), queue = fuzz_u8(input) % (world->has_pairs ? world->virtio->queue_count : 5);
 	uint32_t value = fuzz_u32(input);
 
 	switch (which % 9) {
@@ -406,8 +442,11 @@ static void send_packet(struct world *world, struct fuzz_input *input)
 
 static void send_frame(struct world *world, struct fuzz_input *input)
 {
-	static const uint8_t frame[4000];
-	uint16_t size;
+	static const uint8_t nothing[4000];
+	/* What is behind a header is of any kind where the guest's RAM is: its bytes, from here on. */
+	const uint8_t *frame = world->has_header ? world->ram + 0x4000 : nothing;
+	uint16_t size, queue;
+	int peer;
 
 	if (world->has_sockets) {
 		send_packet(world, input);
@@ -421,10 +460,13 @@ static void send_frame(struct world *world, struct fuzz_input *input)
 		world->reply = fuzz_u32(input);
 		return;
 	}
-	size = fuzz_u16(input) % sizeof(frame);
+	size = fuzz_u16(input);
+	queue = size % (MORE_PAIRS + 1);
+	peer = world->has_pairs && queue ? world->more_peers[queue - 1] : world->peer;
+	size %= sizeof(nothing);
 	if (world->streams[0])
 		char_callback_input(world->streams[size & 1], frame, size);
-	if (world->peer >= 0 && send(world->peer, frame, size + 1, MSG_DONTWAIT) < 0)
+	if (peer >= 0 && send(peer, frame, size + 1, MSG_DONTWAIT) < 0)
 		return;
 	virtio_notify(world->virtio, 0);
 }
@@ -469,7 +511,9 @@ static void drive(struct world *world, struct fuzz_input *input)
 		case POKE: poke(world, input); break;
 		case DESCRIPTOR: put_descriptor(world, input); break;
 		case OFFER: offer(world, input); break;
-		case NOTIFY: virtio_notify(world->virtio, fuzz_u8(input) % 5); break;
+		case NOTIFY:
+			virtio_notify(world->virtio, fuzz_u8(input) % (world->has_pairs ? world->virtio->queue_count : 5));
+			break;
 		case START: start(world); break;
 		case REGISTER: set_register(world, input); break;
 		case CONFIG: access_config(world, input); break;
@@ -525,6 +569,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world.virtio->kind->destroy(world.virtio);
 	if (world.peer >= 0)
 		close(world.peer);
+	for (i = 0; i < (world.has_pairs ? MORE_PAIRS : 0); i++)
+		close(world.more_peers[i]);
 	for (i = 0; i < (world.has_sockets ? SOCKETS : 0); i++)
 		close(world.sockets[i]);
 	char_destroy(world.streams[0]);
