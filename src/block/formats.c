@@ -154,7 +154,7 @@ void image_describe(struct node *image, struct image_description *description)
 	description->is_data_raw = qcow2->autoclear & AUTOCLEAR_RAW_DATA;
 	description->data_file = qcow2->data_name;
 	description->snapshot_count = qcow2->snapshot_count;
-	description->bitmap_count = qcow2->bitmap_count;
+	description->bitmap_count = qcow2->has_bad_bitmaps ? 0 : qcow2->bitmap_count;
 }
 
 void image_snapshot_describe(struct node *image, unsigned index, struct block_snapshot *snapshot)

@@ -133,7 +133,12 @@ int image_empty(struct node *image, struct error *error);
 int image_set_backing(struct node *image, const char *backing, const char *format,
 		      struct error *error);
 
-enum image_repair { IMAGE_REPAIR_NONE, IMAGE_REPAIR_LEAKS, IMAGE_REPAIR_ALL };
+enum image_repair {
+	IMAGE_REPAIR_NONE,
+	IMAGE_REPAIR_LEAKS,
+	IMAGE_REPAIR_REFCOUNTS, /* also those that are too low */
+	IMAGE_REPAIR_ALL, /* also entries that cannot be: what they named is lost */
+};
 
 struct image_check {
 	uint64_t corruptions, leaks; /* that are left */

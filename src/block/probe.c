@@ -11,9 +11,8 @@ static const struct {
 	const char *magic;
 	size_t length, at;
 } formats[] = {
-	{"qcow2", "QFI\xfb\0\0\0\2", 8, 0},
-	{"qcow2", "QFI\xfb\0\0\0\3", 8, 0},
-	{"qcow", "QFI\xfb", 4, 0},
+	{"qcow", "QFI\xfb\0\0\0\1", 8, 0},
+	{"qcow2", "QFI\xfb", 4, 0}, /* of whatever version */
 	{"qed", "QED\0", 4, 0},
 	{"vmdk", "KDMV", 4, 0},
 	{"vmdk", "COWD", 4, 0},

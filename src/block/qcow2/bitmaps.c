@@ -12,7 +12,9 @@
 #define ENTRY_BYTES 24
 #define FLAG_IN_USE (1u << 0)
 #define FLAG_AUTO   (1u << 1)
+/* What is held in memory of one bitmap, and of all. */
 #define BITS_BYTES_MAX (64u << 20)
+#define BITS_TOTAL_MAX (128u << 20)
 
 #define TABLE_OFFSET 0x00fffffffffffe00ull
 #define TABLE_ONES   1ull
@@ -51,7 +53,19 @@ static int read_bits(struct qcow2 *image, struct bitmap *bitmap)
 	return result;
 }
 
-static int load_bitmap(struct qcow2 *image, struct bitmap *bitmap)
+/* Whether other tables are in a range where one of a bitmap's is to be: it will be written to. */
+static bool is_taken(const struct qcow2 *image, uint64_t offset, uint64_t size)
+{
+	uint64_t first = offset >> image->cluster_bits, count = clusters_for(image, size);
+
+	for (; count > 0; count--)
+		if (is_metadata(image, first + count - 1))
+			return true;
+	return false;
+}
+
+/* `total`: bytes of bits that are held already. */
+static int load_bitmap(struct qcow2 *image, struct bitmap *bitmap, uint64_t *total)
 {
 	uint64_t granules;
 
@@ -64,21 +78,27 @@ static int load_bitmap(struct qcow2 *image, struct bitmap *bitmap)
 		   !!(image->node.size & ((1ull << bitmap->granularity_bits) - 1));
 	bitmap->bits_bytes = granules / 8 + !!(granules % 8);
 	/* What cannot be tracked is left marked as in use. */
-	if (bitmap->bits_bytes > BITS_BYTES_MAX ||
-	    bitmap->table_size != clusters_for(image, bitmap->bits_bytes))
+	if (bitmap->bits_bytes > BITS_BYTES_MAX || bitmap->bits_bytes > BITS_TOTAL_MAX - *total ||
+	    bitmap->table_size != clusters_for(image, bitmap->bits_bytes) ||
+	    is_taken(image, bitmap->table_offset, bitmap->table_size * 8ull))
 		return 0;
+	*total += bitmap->bits_bytes;
 	return read_bits(image, bitmap);
 }
 
 int bitmaps_load(struct qcow2 *image, struct error *error)
 {
 	uint8_t *directory;
-	uint64_t at = 0, left;
+	uint64_t at = 0, left, total = 0;
 	uint32_t i;
 	int result;
 
 	if (image->bitmap_count == 0)
 		return 0;
+	if (image->bitmaps_offset > image->node.file.size ||
+	    image->bitmaps_bytes > image->node.file.size - image->bitmaps_offset ||
+	    is_taken(image, image->bitmaps_offset, image->bitmaps_bytes))
+		return damaged(image, error);
 	directory = malloc(image->bitmaps_bytes + 1);
 	image->bitmaps = calloc(image->bitmap_count, sizeof(*image->bitmaps));
 	result = directory && image->bitmaps ? 0 : -ENOMEM;
@@ -120,7 +140,7 @@ int bitmaps_load(struct qcow2 *image, struct error *error)
 		at += (ENTRY_BYTES + name_bytes + extra_bytes + 7) & ~7ull;
 		if (at > image->bitmaps_bytes)
 			at = image->bitmaps_bytes;
-		result = load_bitmap(image, bitmap);
+		result = load_bitmap(image, bitmap, &total);
 	}
 	free(directory);
 	if (result < 0 && result != -EINVAL)
@@ -138,6 +158,20 @@ void bitmaps_end(struct qcow2 *image)
 		free(image->bitmaps[i].table);
 	}
 	free(image->bitmaps);
+}
+
+int bitmaps_drop(struct qcow2 *image)
+{
+	int result;
+
+	bitmaps_end(image);
+	image->bitmaps = NULL;
+	image->bitmap_count = 0;
+	image->bitmaps_offset = image->bitmaps_bytes = 0;
+	image->has_bad_bitmaps = false;
+	image->autoclear &= ~AUTOCLEAR_BITMAPS;
+	result = header_write(image);
+	return result < 0 ? result : file_sync(&image->node.file);
 }
 
 static int write_flags(struct qcow2 *image, const struct bitmap *bitmap, uint32_t flags)
@@ -208,6 +242,9 @@ static int write_bits(struct qcow2 *image, const struct bitmap *bitmap, uint8_t 
 		}
 		if (place == 0)
 			result = clusters_make(image, 1, &place);
+		else if (!is_l2_place(image, place) || is_metadata(image, place >> image->cluster_bits))
+			result = image_is_corrupt(image, "bits of bitmap '%.100s' are at %#llx", bitmap->name,
+						  (unsigned long long)place);
 		if (result == 0)
 			result = file_write_at(&image->node.file, place, bitmap->bits + at, length);
 		/* The rest of the last cluster must be zeroes. */

@@ -3,86 +3,17 @@
  * and looks at what entries claim. Lines that name clusters have the form of qemu-img's, for scripts.
  *
  * Repair: leaks are repaired in place. Where refcounts are too low, nothing that they say can be
- * relied on to make room, so all of them are written anew, behind all that is used.
+ * relied on to make room, so all of them are written anew, behind all that is used. Entries that cannot be are mended first
+ * (mend.c).
  */
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
+#include "block/qcow2/check.h"
 #include "block/qcow2/whole.h"
 
-#define CHUNK_BITS   16
 #define CLUSTERS_MAX (1ull << 32)
-
-struct check {
-	struct qcow2 *image;
-	struct image_check *result;
-	void (*say)(void *context, const char *line);
-	void *context;
-	uint64_t clusters;  /* that the file has, the last may be cut off */
-	uint32_t **chunks;  /* references to each, 2^CHUNK_BITS a chunk; NULL: none */
-	bool has_low_count; /* some refcount is too low */
-};
-
-static void tell(struct check *check, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void tell(struct check *check, const char *format, ...)
-{
-	char line[256];
-	va_list arguments;
-
-	if (!check->say)
-		return;
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	check->say(check->context, line);
-}
-
-static uint32_t *count_of(struct check *check, uint64_t cluster, bool make)
-{
-	uint32_t **chunk = &check->chunks[cluster >> CHUNK_BITS];
-
-	if (!*chunk && make)
-		*chunk = calloc(1u << CHUNK_BITS, sizeof(**chunk));
-	return *chunk ? *chunk + (cluster & ((1u << CHUNK_BITS) - 1)) : NULL;
-}
-
-static uint32_t references(struct check *check, uint64_t cluster)
-{
-	uint32_t *count = cluster < check->clusters ? count_of(check, cluster, false) : NULL;
-
-	return count ? *count : 0;
-}
-
-/* `size` bytes at `offset` are referred to by `what`. 0 or -ENOMEM. */
-static int refer(struct check *check, uint64_t offset, uint64_t size, const char *what)
-{
-	struct qcow2 *image = check->image;
-	uint64_t cluster, last;
-	uint32_t *count;
-
-	if (size == 0)
-		return 0;
-	if (offset > HOST_OFFSET_MAX || size > HOST_OFFSET_MAX ||
-	    (offset + size - 1) >> image->cluster_bits >= check->clusters) {
-		tell(check, "ERROR %s at offset %#llx is outside of the file", what,
-		     (unsigned long long)offset);
-		check->result->corruptions++;
-		return 0;
-	}
-	last = (offset + size - 1) >> image->cluster_bits;
-	for (cluster = offset >> image->cluster_bits; cluster <= last; cluster++) {
-		count = count_of(check, cluster, true);
-		if (!count)
-			return -ENOMEM;
-		*count += *count < UINT32_MAX;
-	}
-	return 0;
-}
 
 /* Flags say that a refcount is 1, in the active tables. */
 static int check_flag(struct check *check, uint64_t entry, const char *what)
@@ -94,7 +25,7 @@ static int check_flag(struct check *check, uint64_t entry, const char *what)
 	if (result == -ENOMEM)
 		return result;
 	if (result == 0 && (count == 1) != !!(entry & ENTRY_COPIED)) {
-		tell(check, "ERROR OFLAG_COPIED %s: entry=%#llx refcount=%llu", what,
+		check_tell(check, "ERROR OFLAG_COPIED %s: entry=%#llx refcount=%llu", what,
 		     (unsigned long long)entry, (unsigned long long)count);
 		check->result->corruptions++;
 	}
@@ -110,13 +41,18 @@ static int check_entry(struct check *check, uint64_t guest, const uint8_t *entry
 
 	if (get_be64(entry) == 0 && (image->subclusters == 1 || get_be64(entry + 8) == 0))
 		return 0;
+	if (!(get_be64(entry) & ENTRY_COMPRESSED) && get_be64(entry) & L2_RESERVED) {
+		check_tell(check, "ERROR L2 entry of guest offset %#llx has reserved bits set: %#llx",
+			   (unsigned long long)guest, (unsigned long long)get_be64(entry));
+		check->result->corruptions++;
+	}
 	if (cluster_decode(image, guest, entry, &cluster) < 0) {
-		tell(check, "ERROR L2 entry of guest offset %#llx is impossible: %#llx",
+		check_tell(check, "ERROR L2 entry of guest offset %#llx is impossible: %#llx",
 		     (unsigned long long)guest, (unsigned long long)get_be64(entry));
 		check->result->corruptions++;
 		/* It holds what it names, all the same. */
 		if (!(get_be64(entry) & ENTRY_COMPRESSED) && image->data == &image->node.file)
-			return refer(check, cluster_start(image, get_be64(entry) & ENTRY_OFFSET),
+			return check_refer(check, cluster_start(image, get_be64(entry) & ENTRY_OFFSET),
 				     get_be64(entry) & ENTRY_OFFSET ? image->cluster_size : 0, "a cluster");
 		return 0;
 	}
@@ -128,12 +64,12 @@ static int check_entry(struct check *check, uint64_t guest, const uint8_t *entry
 		*next = cluster.is_compressed ? 0 : cluster.host + image->cluster_size;
 	}
 	if (cluster.is_compressed)
-		return refer(check, cluster.host, cluster.packed_bytes, "compressed data");
+		return check_refer(check, cluster.host, cluster.packed_bytes, "compressed data");
 	if (!cluster.has_host || image->data != &image->node.file)
 		return 0;
 	if (is_active)
 		result = check_flag(check, cluster.entry, "data cluster");
-	return result < 0 ? result : refer(check, cluster.host, image->cluster_size, "a data cluster");
+	return result < 0 ? result : check_refer(check, cluster.host, image->cluster_size, "a data cluster");
 }
 
 static int check_l1(struct check *check, const uint64_t *l1, uint32_t size, bool is_active)
@@ -147,15 +83,23 @@ static int check_l1(struct check *check, const uint64_t *l1, uint32_t size, bool
 	for (i = 0; i < size && result == 0; i++) {
 		uint64_t place = l1[i] & ENTRY_OFFSET;
 
+		if (l1[i] & L1_RESERVED) {
+			check_tell(check, "ERROR L1 entry %u has reserved bits set: %#llx", i, (unsigned long long)l1[i]);
+			check->result->corruptions++;
+		}
+		if (place == 0 && l1[i] & ENTRY_COPIED) {
+			check_tell(check, "ERROR L1 entry %u has a flag and no place: %#llx", i, (unsigned long long)l1[i]);
+			check->result->corruptions++;
+		}
 		if (place == 0)
 			continue;
 		if (!is_cluster_aligned(image, place)) {
-			tell(check, "ERROR L2 table %u is at unaligned offset %#llx", i,
+			check_tell(check, "ERROR L2 table %u is at unaligned offset %#llx", i,
 			     (unsigned long long)place);
 			check->result->corruptions++;
 			continue;
 		}
-		result = refer(check, place, image->cluster_size, "an L2 table");
+		result = check_refer_marked(check, place, image->cluster_size, "an L2 table", 0);
 		if (result == 0 && is_active)
 			result = check_flag(check, l1[i], "L2 table");
 		if (result < 0 || place >> image->cluster_bits >= check->clusters)
@@ -175,12 +119,27 @@ static int check_snapshots(struct check *check)
 	struct qcow2 *image = check->image;
 	uint64_t *l1;
 	unsigned i;
-	int result = refer(check, image->snapshots_offset, image->snapshots_bytes, "the list of snapshots");
+	int result = check_refer(check, image->snapshots_offset, image->snapshots_bytes, "the list of snapshots");
 
+	if (image->snapshots_lost > 0) {
+		check_tell(check, "ERROR the list of snapshots cannot be read: %u of them are left", image->snapshot_count);
+		check->result->corruptions++;
+	}
 	for (i = 0; i < image->snapshot_count && result == 0; i++) {
 		const struct snapshot *snapshot = &image->snapshots[i];
 
-		result = refer(check, snapshot->l1_offset, snapshot->l1_size * 8ull,
+		if (snapshot->is_incomplete) {
+			check_tell(check, "ERROR snapshot %s (%.100s): its entry is incomplete", snapshot->id, snapshot->name);
+			check->result->corruptions++;
+		}
+		if (snapshot->is_bad) {
+			check_tell(check, "ERROR snapshot %s (%.100s): its L1 table of %u entries is at impossible offset %#llx",
+				   snapshot->id, snapshot->name, snapshot->l1_size,
+				   (unsigned long long)snapshot->l1_offset);
+			check->result->corruptions++;
+			continue;
+		}
+		result = check_refer(check, snapshot->l1_offset, snapshot->l1_size * 8ull,
 			       "a snapshot's L1 table");
 		if (result == 0)
 			result = whole_read_l1(image, snapshot->l1_offset, snapshot->l1_size, &l1);
@@ -197,19 +156,30 @@ static int check_bitmaps(struct check *check)
 	struct qcow2 *image = check->image;
 	uint64_t *table, place;
 	uint32_t i, k;
-	int result = refer(check, image->bitmaps_offset, image->bitmaps_bytes, "the list of bitmaps");
+	int result;
 
+	if (image->has_bad_bitmaps) {
+		check_tell(check, "ERROR the list of bitmaps cannot be read");
+		check->result->corruptions++;
+		return 0;
+	}
+	result = check_refer(check, image->bitmaps_offset, image->bitmaps_bytes, "the list of bitmaps");
 	for (i = 0; image->bitmaps && i < image->bitmap_count && result == 0; i++) {
 		const struct bitmap *bitmap = &image->bitmaps[i];
 
-		result = refer(check, bitmap->table_offset, bitmap->table_size * 8ull,
+		result = check_refer(check, bitmap->table_offset, bitmap->table_size * 8ull,
 			       "a bitmap's table");
 		if (result == 0)
 			result = whole_read_l1(image, bitmap->table_offset, bitmap->table_size, &table);
 		for (k = 0; k < bitmap->table_size && result == 0; k++) {
 			place = table[k] & ENTRY_OFFSET;
-			if (place != 0)
-				result = refer(check, place, image->cluster_size, "a bitmap's data");
+			if (place != 0 && is_cluster_aligned(image, place)) {
+				result = check_refer(check, place, image->cluster_size, "a bitmap's data");
+			} else if (place != 0 || table[k] & ~1ull) {
+				check_tell(check, "ERROR entry %u of bitmap '%.100s' is impossible: %#llx", k, bitmap->name,
+					   (unsigned long long)table[k]);
+				check->result->corruptions++;
+			}
 		}
 		if (result == 0)
 			free(table);
@@ -221,10 +191,10 @@ static int check_bitmaps(struct check *check)
 static int count_contents(struct check *check)
 {
 	struct qcow2 *image = check->image;
-	int result = refer(check, 0, image->cluster_size, "the header");
+	int result = check_refer(check, 0, image->cluster_size, "the header");
 
 	if (result == 0)
-		result = refer(check, image->l1_offset, image->l1_size * 8ull, "the L1 table");
+		result = check_refer(check, image->l1_offset, image->l1_size * 8ull, "the L1 table");
 	if (result == 0)
 		result = check_l1(check, image->l1, image->l1_size, true);
 	if (result == 0)
@@ -238,10 +208,20 @@ static int count_refcounts(struct check *check)
 {
 	struct qcow2 *image = check->image;
 	uint32_t i;
-	int result = refer(check, image->reftable_offset,
+	int result = check_refer(check, image->reftable_offset,
 			   (uint64_t)image->reftable_clusters << image->cluster_bits,
 			   "the refcount table");
 
+	if (image->reftable_reserved > 0) {
+		check_tell(check, "ERROR %u refcount table entries have reserved bits set", image->reftable_reserved);
+		check->result->corruptions += image->reftable_reserved;
+	}
+	/* Anew. */
+	if (image->reftable_size == 0) {
+		check_tell(check, "ERROR there is no refcount table");
+		check->result->corruptions++;
+		check->has_low_count = true;
+	}
 	for (i = 0; i < image->reftable_size && result == 0; i++) {
 		uint64_t place = image->reftable[i];
 
@@ -249,16 +229,16 @@ static int count_refcounts(struct check *check)
 			continue;
 		if (!is_cluster_aligned(image, place) ||
 		    place >> image->cluster_bits >= check->clusters) {
-			tell(check, "ERROR refcount block %u is at impossible offset %#llx", i,
+			check_tell(check, "ERROR refcount block %u is at impossible offset %#llx", i,
 			     (unsigned long long)place);
 			check->result->corruptions++;
 			check->has_low_count = true;
 			image->reftable[i] = 0; /* in memory: not to be looked at */
 			continue;
 		}
-		result = refer(check, place, image->cluster_size, "a refcount block");
-		if (result == 0 && references(check, place >> image->cluster_bits) != 1) {
-			tell(check, "ERROR refcount block %u is used for something else, too", i);
+		result = check_refer(check, place, image->cluster_size, "a refcount block");
+		if (result == 0 && check_references(check, place >> image->cluster_bits) != 1) {
+			check_tell(check, "ERROR refcount block %u is used for something else, too", i);
 			check->result->corruptions++;
 			check->has_low_count = true;
 		}
@@ -274,7 +254,7 @@ static int compare(struct check *check, enum image_repair repair)
 	int result = 0;
 
 	for (cluster = 0; cluster < check->clusters; cluster++) {
-		uint32_t wanted = references(check, cluster);
+		uint32_t wanted = check_references(check, cluster);
 		uint64_t in_block = cluster | ((1ull << image->refblock_bits) - 1);
 		uint64_t in_chunk = cluster | ((1ull << CHUNK_BITS) - 1);
 
@@ -297,7 +277,7 @@ static int compare(struct check *check, enum image_repair repair)
 		if (count > 0 || wanted > 0)
 			end = cluster + 1;
 		if (count > wanted) {
-			tell(check, "%s cluster %llu refcount=%llu reference=%u",
+			check_tell(check, "%s cluster %llu refcount=%llu reference=%u",
 			     repair == IMAGE_REPAIR_NONE ? "Leaked" : "Repairing",
 			     (unsigned long long)cluster, (unsigned long long)count, wanted);
 			if (repair == IMAGE_REPAIR_NONE || check->has_low_count) {
@@ -309,7 +289,7 @@ static int compare(struct check *check, enum image_repair repair)
 				check->result->leaks_fixed++;
 			}
 		} else if (count < wanted) {
-			tell(check, "ERROR cluster %llu refcount=%llu reference=%u",
+			check_tell(check, "ERROR cluster %llu refcount=%llu reference=%u",
 			     (unsigned long long)cluster, (unsigned long long)count, wanted);
 			check->result->corruptions++;
 			check->has_low_count = true;
@@ -322,16 +302,6 @@ static int compare(struct check *check, enum image_repair repair)
 	}
 	check->result->end = end << image->cluster_bits;
 	return result;
-}
-
-static void forget(struct check *check)
-{
-	uint64_t i;
-
-	for (i = 0; check->chunks && i <= check->clusters >> CHUNK_BITS; i++)
-		free(check->chunks[i]);
-	free(check->chunks);
-	check->chunks = NULL;
 }
 
 static int begin(struct check *check)
@@ -351,23 +321,14 @@ static int begin(struct check *check)
 	return check->chunks ? 0 : -ENOMEM;
 }
 
-/* The first cluster from `cluster` on that something refers to; the end of the file: there is none. */
-static uint64_t next_reference(struct check *check, uint64_t cluster)
-{
-	while (cluster < check->clusters && !references(check, cluster))
-		cluster = check->chunks[cluster >> CHUNK_BITS] ? cluster + 1
-							       : (cluster | ((1ull << CHUNK_BITS) - 1)) + 1;
-	return cluster < check->clusters ? cluster : check->clusters;
-}
-
 /* How many refcount blocks have something to count before the file's end; its last block counts as one. */
 static uint64_t blocks_needed(struct check *check)
 {
 	unsigned bits = check->image->refblock_bits;
 	uint64_t cluster, needed = 1, last = check->clusters >> bits;
 
-	for (cluster = next_reference(check, 0); cluster < check->clusters && cluster >> bits < last;
-	     cluster = next_reference(check, ((cluster >> bits) + 1) << bits))
+	for (cluster = check_next(check, 0); cluster < check->clusters && cluster >> bits < last;
+	     cluster = check_next(check, ((cluster >> bits) + 1) << bits))
 		needed++;
 	return needed;
 }
@@ -402,7 +363,7 @@ static int rebuild(struct check *check)
 	if (!table)
 		result = -ENOMEM;
 	for (i = 0; i < entries && result == 0; i++) {
-		first = next_reference(check, i * per_block);
+		first = check_next(check, i * per_block);
 		if (first / per_block > i) {
 			i = first / per_block - 1;
 			continue;
@@ -410,7 +371,7 @@ static int rebuild(struct check *check)
 		memset(block, 0, image->cluster_size);
 		for (k = 0; k < per_block; k++) {
 			uint64_t cluster = i * per_block + k;
-			uint64_t count = references(check, cluster);
+			uint64_t count = check_references(check, cluster);
 
 			if (cluster >= place && cluster < end)
 				count = 1;
@@ -450,9 +411,60 @@ static int rebuild(struct check *check)
 	return result;
 }
 
+/* Count again what does not hang on refcounts, without words: something of it was changed. */
+static int count_again(struct check *check)
+{
+	void (*say)(void *context, const char *line) = check->say;
+	int result;
+
+	check_forget(check);
+	result = begin(check);
+	check->say = NULL;
+	if (result == 0)
+		result = count_contents(check);
+	check->say = say;
+	return result;
+}
+
+/*
+ * Have entries that cannot be, be otherwise. What is to be changed must be known to be nothing else, so this comes when all is
+ * counted; afterwards it is counted anew. Until here, only such entries and lists count as corruptions.
+ */
+static int mend(struct check *check, bool *has_mended)
+{
+	struct qcow2 *image = check->image;
+	int result = check_mend(check, has_mended);
+
+	if (result == 0 && image->snapshots_lost > 0) {
+		check_tell(check, "Discarding %u snapshots that cannot be read", image->snapshots_lost);
+		result = snapshots_cut(image);
+		*has_mended = true;
+	}
+	if (result == 0 && image->has_bad_bitmaps) {
+		check_tell(check, "Discarding the bitmaps");
+		result = bitmaps_drop(image);
+		*has_mended = true;
+	}
+	return result;
+}
+
+/* With refcounts that are true: entries of the list get what they lack. */
+static int complete_snapshots(struct qcow2 *image)
+{
+	bool are_complete = true;
+	unsigned i;
+
+	for (i = 0; i < image->snapshot_count; i++) {
+		are_complete &= !image->snapshots[i].is_incomplete;
+		image->snapshots[i].is_incomplete = false;
+	}
+	return are_complete ? 0 : snapshots_write(image, image->snapshots, image->snapshot_count);
+}
+
 static int run(struct check *check, enum image_repair repair)
 {
 	uint64_t before;
+	bool has_mended = false;
 	int result = begin(check);
 
 	if (result == 0)
@@ -460,69 +472,97 @@ static int run(struct check *check, enum image_repair repair)
 	before = check->result->corruptions;
 	if (result == 0)
 		result = count_refcounts(check);
+	if (result == 0 && repair == IMAGE_REPAIR_ALL && before > 0)
+		result = mend(check, &has_mended);
+	if (result == 0 && has_mended) {
+		result = count_again(check);
+		check->result->corruptions_fixed += before - check->result->corruptions;
+		before = check->result->corruptions;
+		if (result == 0)
+			result = count_refcounts(check);
+	}
+	/* What may be a snapshot's is not to be freed. */
+	check->has_low_count |= check->image->snapshots_lost > 0;
 	if (result == 0)
 		result = compare(check, repair);
-	if (result < 0 || repair != IMAGE_REPAIR_ALL)
+	if (result < 0 || repair < IMAGE_REPAIR_REFCOUNTS)
 		return result;
 	if (check->has_low_count) {
 		uint64_t fixed = check->result->corruptions - before, leaks = check->result->leaks;
 
-		tell(check, "Rebuilding refcount structure");
-		forget(check);
-		result = begin(check);
-		if (result == 0) {
-			void (*say)(void *context, const char *line) = check->say;
-
-			check->say = NULL;
-			result = count_contents(check);
-			check->say = say;
-		}
+		check_tell(check, "Rebuilding refcount structure");
+		result = count_again(check);
 		if (result == 0)
 			result = rebuild(check);
 		check->result->corruptions_fixed += fixed;
 		check->result->leaks_fixed += leaks;
 	}
+	if (check->image->reftable_reserved > 0) {
+		check->image->reftable_reserved = 0;
+		check->image->has_dirty_reftable = true;
+	}
 	if (result == 0)
 		result = whole_write_refcounts(check->image);
 	if (result == 0)
-		result = whole_update_flags(check->image);
+		result = whole_update_flags(check->image, check_is_l2_table, check);
+	if (result == 0 && repair == IMAGE_REPAIR_ALL)
+		result = complete_snapshots(check->image);
 	if (result == 0)
 		result = whole_flush(check->image);
 	return result;
+}
+
+/* The image is what it is now: which marks it carries. */
+static int mark(struct qcow2 *image, const struct check *check, enum image_repair repair, bool was_dirty, int code)
+{
+	bool are_counts_true = repair == IMAGE_REPAIR_LEAKS ? check->result->corruptions == 0 : !check->has_low_count;
+	uint64_t clear = (code == 0 && are_counts_true) || !was_dirty ? INCOMPATIBLE_DIRTY : 0;
+	int marked;
+
+	if (repair == IMAGE_REPAIR_NONE || image->version < 3)
+		return code;
+	if (code == 0 && check->result->corruptions == 0)
+		clear |= INCOMPATIBLE_CORRUPT;
+	marked = header_set_feature(image, clear, false);
+	return code < 0 ? code : marked;
 }
 
 int qcow2_check(struct qcow2 *image, enum image_repair repair, struct image_check *result,
 		void (*say)(void *context, const char *line), void *context, struct error *error)
 {
 	struct check check = {.image = image, .result = result, .say = say, .context = context};
-	bool was_checking = image->is_checking;
+	bool was_checking = image->is_checking, was_dirty = image->incompatible & INCOMPATIBLE_DIRTY;
 	uint64_t found, left;
-	int code;
+	int code = 0;
 
 	*result = (struct image_check){0};
 	image->is_checking = true;
-	code = repair != IMAGE_REPAIR_NONE && image->version >= 3
-		       ? header_set_feature(image, INCOMPATIBLE_DIRTY, true)
-		       : 0;
+	if (repair != IMAGE_REPAIR_NONE && image->is_corrupt)
+		code = -EIO;
+	else if (repair != IMAGE_REPAIR_NONE && image->version >= 3)
+		code = header_set_feature(image, INCOMPATIBLE_DIRTY, true);
 	if (code == 0)
 		code = run(&check, repair);
-	forget(&check);
+	check_forget(&check);
 	if (code == 0 && repair == IMAGE_REPAIR_LEAKS)
 		code = whole_flush(image);
-	if (code == 0 && repair == IMAGE_REPAIR_ALL) {
-		/* What is left now could not be repaired. */
+	if (code == 0 && repair >= IMAGE_REPAIR_REFCOUNTS) {
+		/* What is left now could not be repaired. Tables that lay in each other's place are not what is held of them. */
 		found = result->corruptions;
+		table_drop_all(&image->l2_tables);
+		table_drop_all(&image->refblocks);
 		check.say = NULL;
 		code = run(&check, IMAGE_REPAIR_NONE);
-		forget(&check);
+		check_forget(&check);
 		left = result->corruptions;
 		if (found > left)
 			result->corruptions_fixed += found - left;
 	}
-	if (code == 0 && repair != IMAGE_REPAIR_NONE && image->version >= 3 &&
-	    result->corruptions == 0)
-		code = header_set_feature(image, INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT, false);
+	code = mark(image, &check, repair, was_dirty, code);
 	image->is_checking = was_checking;
+	if (code == -ERANGE)
+		return error_set(error, ERANGE, "%s: the check failed: refcounts of %u bits cannot say what refers to a cluster",
+				 image->node.file.path, 1u << image->refcount_order);
 	return code < 0 ? error_set_errno(error, -code, "%s: the check failed", image->node.file.path)
 			: 0;
 }

@@ -37,6 +37,7 @@ enum {
 	HEADER_REFCOUNT_ORDER = 96,
 	HEADER_LENGTH = 100,
 	HEADER_COMPRESSION = 104,
+	HEADER_TAIL = 105, /* padding, and fields of later versions */
 };
 
 #define INCOMPATIBLE_DIRTY	 (1ull << 0)
@@ -80,6 +81,9 @@ enum { COMPRESSION_ZLIB = 0, COMPRESSION_ZSTD = 1 };
 #define ENTRY_COPIED	 (1ull << 63)
 #define ENTRY_COMPRESSED (1ull << 62)
 #define ENTRY_ZERO	 (1ull << 0)
+#define L1_RESERVED	 0x7f000000000001ffull
+#define L2_RESERVED	 0x3f000000000001feull /* of what is not compressed; bit 0 is ENTRY_ZERO */
 #define REFTABLE_OFFSET	 0xfffffffffffffe00ull
+#define REFTABLE_RESERVED 0x1ffull
 
 #endif

@@ -251,6 +251,7 @@ static int read_fixed(struct qcow2 *image, const uint8_t *bytes, struct error *e
 	length = get_be32(bytes + HEADER_LENGTH);
 	if (length < HEADER_SIZE_V3 || length > image->cluster_size || length % 8 != 0)
 		return damaged(image, error, "its header's length cannot be");
+	image->header_length = length;
 	image->incompatible = get_be64(bytes + HEADER_INCOMPATIBLE);
 	image->compatible = get_be64(bytes + HEADER_COMPATIBLE);
 	image->autoclear = get_be64(bytes + HEADER_AUTOCLEAR);
@@ -293,15 +294,13 @@ static int check_places(struct qcow2 *image, struct error *error)
 	if (image->reftable_clusters > REFTABLE_BYTES_MAX >> image->cluster_bits)
 		return error_set(error, EFBIG, "%s: its refcount table has more than %u bytes",
 				 image->node.file.path, REFTABLE_BYTES_MAX);
-	if (image->reftable_clusters == 0 || image->reftable_offset == 0 ||
-	    !is_table_place(image, image->reftable_offset, 0))
+	/* A check can make a new one. */
+	if (image->is_checking && (image->reftable_clusters == 0 || image->reftable_offset == 0 ||
+				   !is_table_place(image, image->reftable_offset, 0)))
+		image->reftable_clusters = image->reftable_offset = 0;
+	else if (image->reftable_clusters == 0 || image->reftable_offset == 0 ||
+		 !is_table_place(image, image->reftable_offset, 0))
 		return damaged(image, error, "its refcount table is at no possible place");
-	if (image->snapshot_count > SNAPSHOTS_MAX)
-		return error_set(error, EFBIG, "%s: more than %u snapshots", image->node.file.path,
-				 SNAPSHOTS_MAX);
-	if (image->snapshot_count > 0 &&
-	    (!is_table_place(image, image->snapshots_offset, 0) || image->snapshots_offset == 0))
-		return damaged(image, error, "its snapshots are at no possible place");
 	return 0;
 }
 
@@ -338,6 +337,14 @@ int header_read(struct qcow2 *image, struct error *error)
 	backing_size = get_be32(bytes + HEADER_BACKING_SIZE);
 	extensions_at = image->version == 2 ? HEADER_SIZE_V2 : get_be32(bytes + HEADER_LENGTH);
 	extensions_end = image->cluster_size;
+	if (image->header_length > HEADER_TAIL) {
+		image->header_tail = malloc(image->header_length - HEADER_TAIL);
+		if (!image->header_tail) {
+			result = error_set_errno(error, ENOMEM, "%s", image->node.file.path);
+			goto out;
+		}
+		memcpy(image->header_tail, bytes + HEADER_TAIL, image->header_length - HEADER_TAIL);
+	}
 	if (backing_offset != 0) {
 		if (backing_offset < extensions_at || backing_offset > image->cluster_size ||
 		    backing_size > NAME_MAX_BYTES ||
@@ -393,6 +400,12 @@ static void put_feature_names(struct header_writer *writer)
 	put_extension(writer, EXTENSION_FEATURE_NAMES, names, sizeof(names));
 }
 
+/* At least what kvik knows of. */
+static uint32_t length_to_write(const struct qcow2 *image)
+{
+	return image->header_length > HEADER_SIZE_MAX ? image->header_length : HEADER_SIZE_MAX;
+}
+
 static void put_fixed(const struct qcow2 *image, uint8_t *bytes)
 {
 	put_be32(bytes + HEADER_MAGIC, QCOW2_MAGIC);
@@ -403,7 +416,7 @@ static void put_fixed(const struct qcow2 *image, uint8_t *bytes)
 	put_be64(bytes + HEADER_L1_OFFSET, image->l1_offset);
 	put_be64(bytes + HEADER_REFTABLE_OFFSET, image->reftable_offset);
 	put_be32(bytes + HEADER_REFTABLE_CLUSTERS, image->reftable_clusters);
-	put_be32(bytes + HEADER_SNAPSHOT_COUNT, image->snapshot_count);
+	put_be32(bytes + HEADER_SNAPSHOT_COUNT, image->snapshot_count + image->snapshots_lost);
 	put_be64(bytes + HEADER_SNAPSHOTS_OFFSET, image->snapshots_offset);
 	if (image->version < 3)
 		return;
@@ -411,8 +424,10 @@ static void put_fixed(const struct qcow2 *image, uint8_t *bytes)
 	put_be64(bytes + HEADER_COMPATIBLE, image->compatible);
 	put_be64(bytes + HEADER_AUTOCLEAR, image->autoclear);
 	put_be32(bytes + HEADER_REFCOUNT_ORDER, image->refcount_order);
-	put_be32(bytes + HEADER_LENGTH, HEADER_SIZE_MAX);
+	put_be32(bytes + HEADER_LENGTH, length_to_write(image));
 	bytes[HEADER_COMPRESSION] = image->compression;
+	if (image->header_tail)
+		memcpy(bytes + HEADER_TAIL, image->header_tail, image->header_length - HEADER_TAIL);
 }
 
 static void put_extensions(const struct qcow2 *image, struct header_writer *writer, bool with_names)
@@ -436,23 +451,25 @@ static void put_extensions(const struct qcow2 *image, struct header_writer *writ
 	for (i = 0; i < image->extension_count; i++)
 		put_extension(writer, image->extensions[i].type, image->extensions[i].data,
 			      image->extensions[i].length);
-	put_extension(writer, EXTENSION_END, "", 0);
+	/* The cluster's end, or the backing file's name, ends them, too. */
+	if (writer->size - writer->at >= 8)
+		put_extension(writer, EXTENSION_END, "", 0);
 }
 
-int header_write(struct qcow2 *image)
+/* The first cluster as it should be, which is the caller's to free. 0, -ENOMEM or -ENOSPC. */
+static int compose(const struct qcow2 *image, uint8_t **bytes)
 {
 	struct header_writer writer = {.size = image->cluster_size};
 	bool with_names = image->version >= 3;
 	size_t name_length = image->backing_name ? strlen(image->backing_name) : 0;
-	int result;
 
-	writer.bytes = calloc(1, image->cluster_size);
+	*bytes = writer.bytes = calloc(1, image->cluster_size);
 	if (!writer.bytes)
 		return -ENOMEM;
 again:
 	memset(writer.bytes, 0, writer.size);
 	writer.is_full = false;
-	writer.at = image->version >= 3 ? HEADER_SIZE_MAX : HEADER_SIZE_V2;
+	writer.at = image->version >= 3 ? length_to_write(image) : HEADER_SIZE_V2;
 	put_fixed(image, writer.bytes);
 	put_extensions(image, &writer, with_names);
 	if (image->backing_name && writer.size - writer.at >= name_length) {
@@ -468,8 +485,35 @@ again:
 		with_names = false;
 		goto again;
 	}
-	result = writer.is_full ? -ENOSPC
-				: file_write_at(&image->node.file, 0, writer.bytes, writer.size);
-	free(writer.bytes);
+	return writer.is_full ? -ENOSPC : 0;
+}
+
+int header_write(struct qcow2 *image)
+{
+	uint8_t *bytes;
+	int result = compose(image, &bytes);
+
+	if (result == 0)
+		result = file_write_at(&image->node.file, 0, bytes, image->cluster_size);
+	free(bytes);
+	return result;
+}
+
+int header_switch(struct qcow2 *image)
+{
+	uint8_t *bytes;
+	int result = compose(image, &bytes);
+
+	if (result < 0)
+		goto out;
+	result = file_write_at(&image->node.file, 0, bytes, image->cluster_size);
+	if (result == 0)
+		result = file_sync(&image->node.file);
+	/* Each of the two tables is sound for as long as nothing is written any more. */
+	if (result < 0 && !__atomic_exchange_n(&image->is_corrupt, true, __ATOMIC_RELAXED))
+		log_error("%s: its header could not be written for certain: %s; nothing is written to it any more",
+			  image->node.file.path, strerror(-result));
+out:
+	free(bytes);
 	return result;
 }

@@ -25,10 +25,16 @@ int mapping_load(struct qcow2 *image, struct error *error)
 
 		image->l1[i] = be64toh(image->l1[i]);
 		offset = image->l1[i] & ENTRY_OFFSET;
-		if (offset != 0)
+		if (offset != 0 && is_cluster_aligned(image, offset))
 			result = cluster_set_add(&image->metadata, offset >> image->cluster_bits);
 	}
 	return result < 0 ? error_set_errno(error, -result, "%s", image->node.file.path) : 0;
+}
+
+bool is_l2_place(const struct qcow2 *image, uint64_t place)
+{
+	return is_cluster_aligned(image, place) &&
+	       place < __atomic_load_n(&image->node.file.size, __ATOMIC_RELAXED);
 }
 
 uint32_t all_subclusters(const struct qcow2 *image)

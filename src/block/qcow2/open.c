@@ -22,6 +22,7 @@ static void free_all(struct qcow2 *image)
 	for (i = 0; i < image->extension_count; i++)
 		free(image->extensions[i].data);
 	free(image->extensions);
+	free(image->header_tail);
 	free(image->backing_name);
 	free(image->backing_format);
 	free(image->data_name);
@@ -57,6 +58,7 @@ int qcow2_open(struct file *file, bool for_check, struct qcow2 **opened, struct 
 	pthread_mutex_init(&image->lock, NULL);
 	pthread_mutex_init(&image->unpacked_lock, NULL);
 	pthread_cond_init(&image->flushed, NULL);
+	image->is_checking = for_check;
 	result = header_read(image, error);
 	if (result < 0)
 		goto fail;
@@ -68,7 +70,6 @@ int qcow2_open(struct file *file, bool for_check, struct qcow2 **opened, struct 
 		result = error_set_errno(error, ENOMEM, "%s", file->path);
 		goto fail;
 	}
-	image->is_checking = for_check;
 	result = refcounts_load(image, error);
 	if (result == 0)
 		result = mapping_load(image, error);
@@ -85,14 +86,20 @@ fail:
 	return result;
 }
 
-/* After a crash: refcounts are what the tables say. */
+/* After a crash: refcounts are what the tables say. What else is wrong with those is the matter of whoever uses them. */
 static int repair_dirty(struct qcow2 *image, struct error *error)
 {
 	struct image_check check;
 	int result;
 
-	result = qcow2_check(image, IMAGE_REPAIR_ALL, &check, NULL, NULL, error);
-	if (result == 0 && check.corruptions > 0)
+	/* What cannot be read cannot be counted. */
+	if (image->snapshots_lost > 0)
+		return error_set(error, EIO,
+				 "%s was not closed, and its list of snapshots is damaged: it can be read, or repaired by "
+				 "kvik image check -r all",
+				 image->node.file.path);
+	result = qcow2_check(image, IMAGE_REPAIR_REFCOUNTS, &check, NULL, NULL, error);
+	if (result == 0 && image->incompatible & INCOMPATIBLE_DIRTY)
 		result = error_set(error, EIO,
 				   "%s was not closed, and cannot be repaired: see kvik image check",
 				   image->node.file.path);
@@ -104,6 +111,10 @@ int qcow2_start(struct qcow2 *image, bool for_check, struct error *error)
 	const char *path = image->node.file.path;
 	int result = bitmaps_load(image, error);
 
+	if (result == -EINVAL && for_check) {
+		image->has_bad_bitmaps = true;
+		return 0;
+	}
 	if (result < 0 || !image->node.is_writable || for_check)
 		return result;
 	if (image->incompatible & INCOMPATIBLE_CORRUPT)

@@ -4,10 +4,12 @@
  *   header.c    the header and its extensions, in and out
  *   tables.c    the cache of L2 tables and refcount blocks
  *   refcounts.c which host clusters are used; making and freeing them
+ *   sets.c      sets of host clusters
  *   mapping.c   from guest offsets to host clusters: L1 and L2 tables
  *   flush.c     in which order changes reach the medium
  *   read.c write.c pack.c unpack.c   requests, also of compressed clusters
- *   bitmaps.c snapshots.c state.c resize.c check.c create.c open.c
+ *   counts.c mend.c check.c   checks
+ *   bitmaps.c snapshot_list.c snapshots.c state.c resize.c create.c open.c
  *
  * Order on the medium. Changes of tables stay in memory until a flush, which writes what is pointed to
  * before what points to it, with a barrier (fdatasync) in between: data and refcounts, then L2 tables,
@@ -57,6 +59,14 @@ struct cluster_set {
 	uint64_t capacity, count;
 };
 
+/* Ranges of host clusters: sorted, and apart from one another. */
+struct cluster_ranges {
+	struct cluster_range {
+		uint64_t first, last;
+	} *ranges;
+	size_t count;
+};
+
 /* Host clusters that a flush will make free. */
 struct free_list {
 	struct free_run {
@@ -74,6 +84,8 @@ struct snapshot {
 	uint64_t disk_size;
 	uint8_t *extra; /* what is after the known extra data */
 	uint32_t extra_bytes;
+	bool is_bad; /* its L1 table is at no possible place */
+	bool is_incomplete; /* on the medium its entry lacks what version 3 wants of it */
 };
 
 struct bitmap {
@@ -105,6 +117,8 @@ struct qcow2 {
 	uint64_t incompatible, compatible, autoclear;
 	unsigned compression;
 	char *backing_name, *backing_format, *data_name; /* NULL: none */
+	uint8_t *header_tail; /* of the header, from HEADER_TAIL on: what kvik doesn't know, and keeps */
+	uint32_t header_length;
 	struct extension *extensions; /* those that kvik doesn't know: kept */
 	unsigned extension_count;
 	uint64_t bitmaps_offset, bitmaps_bytes; /* the directory */
@@ -135,22 +149,26 @@ struct qcow2 {
 	uint32_t reftable_size;
 	uint64_t reftable_offset;
 	uint32_t reftable_clusters;
+	uint32_t reftable_reserved; /* entries that have reserved bits set on the medium */
 	bool has_dirty_reftable;
 
 	struct table_cache l2_tables, refblocks;
 	uint64_t free_hint; /* no cluster before it is free */
 	uint64_t byte_hint; /* where the next compressed cluster may begin; 0: in a new one */
 	struct free_list frees;
-	struct cluster_set metadata; /* host clusters that data is never written to */
+	struct cluster_set metadata; /* host clusters that data is never written to... */
+	struct cluster_ranges snapshot_l1s; /* ... and these: is_metadata */
 
 	struct snapshot *snapshots;
 	unsigned snapshot_count;
+	unsigned snapshots_lost; /* more that the header counts: the list cannot be read from there on */
 	uint64_t snapshots_offset, snapshots_bytes;
 	uint64_t *own_l1; /* while a snapshot's state is read: what is else in l1; NULL: it is not */
 	uint32_t own_l1_size;
 	uint64_t state_bytes; /* of the snapshot whose state is read */
 
 	struct bitmap *bitmaps;
+	bool has_bad_bitmaps; /* their list cannot be read: only while the image is checked */
 	bool bitmaps_in_use; /* atomic; told on the medium, so writes may be tracked in memory */
 	bool tracks_bitmaps; /* there are some whose writes are to be tracked */
 
@@ -187,6 +205,8 @@ static inline bool is_cluster_aligned(const struct qcow2 *image, uint64_t offset
 int header_read(struct qcow2 *image, struct error *error);
 /* Write all of it; a barrier before and after is the caller's matter. */
 int header_write(struct qcow2 *image);
+/* The same, durably, where it points to another table from now on: if nobody knows whether it does, no more is written. */
+int header_switch(struct qcow2 *image);
 /* Set or clear an incompatible feature on the medium, durably. Version 3. 0 or -errno. */
 int header_set_feature(struct qcow2 *image, uint64_t feature, bool is_set);
 /* The image contradicts itself: mark it so, say it once, and write no more. -EIO. */
@@ -238,12 +258,18 @@ int reftable_write(struct qcow2 *image);
 /* The same for a table at another place, which is durable before the header points to it. */
 int reftable_install(struct qcow2 *image);
 
+/* ---- sets.c ---- */
+
 int cluster_set_add(struct cluster_set *set, uint64_t cluster);
 int cluster_set_add_range(struct qcow2 *image, struct cluster_set *set, uint64_t offset,
 			  uint64_t size);
 void cluster_set_remove(struct cluster_set *set, uint64_t cluster);
-bool cluster_set_has(const struct cluster_set *set, uint64_t cluster);
 void cluster_set_end(struct cluster_set *set);
+/* Sort what was put there in any order, and join what overlaps. */
+void cluster_ranges_sort(struct cluster_ranges *ranges);
+void cluster_ranges_end(struct cluster_ranges *ranges);
+/* Whether tables are there, of the image or of a snapshot. */
+bool is_metadata(const struct qcow2 *image, uint64_t cluster);
 
 /* ---- mapping.c ---- */
 
@@ -276,6 +302,8 @@ int cluster_decode(struct qcow2 *image, uint64_t offset, const uint8_t *entry,
 int l2_find(struct qcow2 *image, uint64_t offset, bool may_wait, struct table **table);
 /* The table for changing: made, or copied, if need be. */
 int l2_own(struct qcow2 *image, uint64_t offset, struct table **table);
+/* Whether an L2 table can be there. */
+bool is_l2_place(const struct qcow2 *image, uint64_t place);
 uint8_t *l2_entry(const struct qcow2 *image, const struct table *table, uint64_t offset);
 /* What `offset` is, for as long as it goes on so, up to `size` and the table's end. */
 int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wait,
@@ -323,10 +351,18 @@ void bitmaps_mark(struct qcow2 *image, uint64_t offset, uint64_t size);
 int bitmaps_store(struct qcow2 *image);
 int bitmaps_finish(struct qcow2 *image);
 void bitmaps_end(struct qcow2 *image);
+/* Have the image have none. 0 or -errno. */
+int bitmaps_drop(struct qcow2 *image);
 
-/* ---- snapshots.c ---- */
+/* ---- snapshot_list.c ---- */
 
+/* A damaged list is no error: what can be read of it is there, and is all that can be used. */
 int snapshots_load(struct qcow2 *image, struct error *error);
+/* Leave what cannot be read out of the list. 0 or -errno. */
+int snapshots_cut(struct qcow2 *image);
+/* Write a list to a new place, durably, and have the header point there; the old place is released. 0 or -errno. */
+int snapshots_write(struct qcow2 *image, const struct snapshot *snapshots, unsigned count);
+void snapshot_end(struct snapshot *snapshot);
 void snapshots_end(struct qcow2 *image);
 
 /* ---- check.c ---- */

@@ -13,7 +13,7 @@ static bool is_table(const struct qcow2 *image, uint64_t host, uint64_t size)
 	if (image->data != &image->node.file)
 		return false;
 	for (; cluster <= last; cluster++)
-		if (cluster_set_has(&image->metadata, cluster))
+		if (is_metadata(image, cluster))
 			return true;
 	return false;
 }

@@ -12,85 +12,6 @@
 #include "block/qcow2/qcow2.h"
 #include "block/vector.h"
 
-/* ---- Sets of clusters ---- */
-
-static uint64_t *set_slot(const struct cluster_set *set, uint64_t cluster)
-{
-	uint64_t at = cluster * 0x9e3779b97f4a7c15ull >> 16 & (set->capacity - 1);
-
-	while (set->slots[at] != 0 && set->slots[at] != cluster + 1)
-		at = (at + 1) & (set->capacity - 1);
-	return &set->slots[at];
-}
-
-int cluster_set_add(struct cluster_set *set, uint64_t cluster)
-{
-	uint64_t *slot;
-
-	if (set->count * 2 >= set->capacity) {
-		struct cluster_set more = {.capacity = set->capacity ? set->capacity * 2 : 64};
-		uint64_t i;
-
-		more.slots = calloc(more.capacity, sizeof(*more.slots));
-		if (!more.slots)
-			return -ENOMEM;
-		for (i = 0; i < set->capacity; i++)
-			if (set->slots[i] != 0)
-				*set_slot(&more, set->slots[i] - 1) = set->slots[i];
-		more.count = set->count;
-		free(set->slots);
-		*set = more;
-	}
-	slot = set_slot(set, cluster);
-	set->count += *slot == 0;
-	*slot = cluster + 1;
-	return 0;
-}
-
-int cluster_set_add_range(struct qcow2 *image, struct cluster_set *set, uint64_t offset,
-			  uint64_t size)
-{
-	uint64_t cluster = offset >> image->cluster_bits, count = clusters_for(image, size);
-	int result = 0;
-
-	for (; count > 0 && result == 0; count--)
-		result = cluster_set_add(set, cluster++);
-	return result;
-}
-
-void cluster_set_remove(struct cluster_set *set, uint64_t cluster)
-{
-	uint64_t *slot, *next, moved;
-
-	if (set->capacity == 0)
-		return;
-	slot = set_slot(set, cluster);
-	if (*slot == 0)
-		return;
-	*slot = 0;
-	set->count--;
-	/* Those after it may have been pushed on by it. */
-	for (next = slot;;) {
-		next = next + 1 == set->slots + set->capacity ? set->slots : next + 1;
-		if (*next == 0)
-			return;
-		moved = *next;
-		*next = 0;
-		*set_slot(set, moved - 1) = moved;
-	}
-}
-
-bool cluster_set_has(const struct cluster_set *set, uint64_t cluster)
-{
-	return set->capacity > 0 && *set_slot(set, cluster) != 0;
-}
-
-void cluster_set_end(struct cluster_set *set)
-{
-	free(set->slots);
-	*set = (struct cluster_set){NULL};
-}
-
 /* ---- Entries of refcount blocks ---- */
 
 uint64_t refcount_max(const struct qcow2 *image)
@@ -137,15 +58,17 @@ int refcounts_load(struct qcow2 *image, struct error *error)
 	int result;
 
 	image->reftable_size = bytes / 8;
-	image->reftable = malloc(bytes);
+	image->reftable = malloc(bytes ? bytes : 1);
 	if (!image->reftable)
 		return error_set_errno(error, ENOMEM, "%s", image->node.file.path);
 	result = file_read_at(&image->node.file, image->reftable_offset, image->reftable, bytes);
 	if (result < 0)
 		return error_set_errno(error, -result, "%s: its refcount table", image->node.file.path);
 	for (i = 0; i < image->reftable_size && result == 0; i++) {
-		uint64_t offset = image->reftable[i] = be64toh(image->reftable[i]) & REFTABLE_OFFSET;
+		uint64_t entry = be64toh(image->reftable[i]), offset = entry & REFTABLE_OFFSET;
 
+		image->reftable[i] = offset;
+		image->reftable_reserved += (entry & REFTABLE_RESERVED) != 0;
 		if (offset != 0 && is_cluster_aligned(image, offset))
 			result = cluster_set_add(&image->metadata, offset >> image->cluster_bits);
 	}
@@ -295,7 +218,7 @@ static int block_make(struct qcow2 *image, uint64_t index)
 		if (result < 0)
 			return result;
 	}
-	if (cluster_set_has(&image->metadata, cluster))
+	if (is_metadata(image, cluster))
 		return image_is_corrupt(image, "cluster %llu holds tables and counts as free",
 					(unsigned long long)cluster);
 	result = table_new(image, &image->refblocks, cluster << image->cluster_bits, &block);
@@ -442,11 +365,7 @@ int reftable_install(struct qcow2 *image)
 
 	if (result == 0)
 		result = file_sync(&image->node.file);
-	if (result == 0)
-		result = header_write(image);
-	if (result == 0)
-		result = file_sync(&image->node.file);
-	return result;
+	return result < 0 ? result : header_switch(image);
 }
 
 /* ---- Clusters ---- */
@@ -511,7 +430,7 @@ again:
 				return result;
 			goto again;
 		}
-		if (cluster_set_has(&image->metadata, first + i))
+		if (is_metadata(image, first + i))
 			return image_is_corrupt(image, "cluster %llu holds tables and counts as free",
 						(unsigned long long)(first + i));
 	}

@@ -39,10 +39,8 @@ static int l1_grow(struct qcow2 *image, uint32_t entries)
 		result = file_sync(&image->node.file);
 	if (result == 0) {
 		image->l1_offset = place;
-		result = header_write(image);
+		result = header_switch(image);
 	}
-	if (result == 0)
-		result = file_sync(&image->node.file);
 	if (result < 0) {
 		image->l1 = old;
 		image->l1_size = old_size;
@@ -190,7 +188,7 @@ int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation pr
 	if (image->bitmap_count > 0)
 		return error_set(error, ENOTSUP, "%s has bitmaps, whose disk kvik does not resize",
 				 image->node.file.path);
-	if (image->snapshot_count > 0 && image->version < 3)
+	if (image->snapshot_count + image->snapshots_lost > 0 && image->version < 3)
 		return error_set(error, ENOTSUP,
 				 "%s has snapshots, which know no size of their own in version 2",
 				 image->node.file.path);

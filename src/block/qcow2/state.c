@@ -98,6 +98,8 @@ int qcow2_state_open(struct qcow2 *image, const char *id, struct error *error)
 			snapshot = &image->snapshots[i];
 	if (!snapshot)
 		return error_set(error, ENOENT, "%s has no snapshot %s", image->node.file.path, id);
+	if (snapshot->is_bad)
+		return error_set(error, EIO, "%s: its snapshot %s is damaged", image->node.file.path, id);
 	/* Where its state begins goes by its disk's size. */
 	if (snapshot->disk_size != image->node.size)
 		return error_set(error, EINVAL, "%s: the disk has another size than in its snapshot %s",

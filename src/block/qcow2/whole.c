@@ -129,7 +129,7 @@ static int update_table(struct qcow2 *image, struct table *table)
 	return result;
 }
 
-int whole_update_flags(struct qcow2 *image)
+int whole_update_flags(struct qcow2 *image, bool (*may_change)(void *context, uint64_t place), void *context)
 {
 	struct table *table;
 	uint32_t i;
@@ -139,16 +139,18 @@ int whole_update_flags(struct qcow2 *image)
 	for (i = 0; i < image->l1_size && result == 0; i++) {
 		uint64_t place = image->l1[i] & ENTRY_OFFSET, wanted;
 
-		if (place == 0)
+		if (place == 0 || !is_l2_place(image, place))
 			continue;
 		result = is_single(image, place, &single);
-		if (result == 0)
+		if (result == 0 && (!may_change || may_change(context, place))) {
 			result = table_get(image, &image->l2_tables, place, &table);
-		if (result == 0)
-			result = update_table(image, table);
+			if (result == 0)
+				result = update_table(image, table);
+		}
 		wanted = place | (single ? ENTRY_COPIED : 0);
 		if (result == 0 && wanted != image->l1[i])
 			l1_set(image, i, wanted);
+		table_trim(&image->l2_tables);
 		table_trim(&image->refblocks);
 	}
 	return result;
@@ -156,7 +158,7 @@ int whole_update_flags(struct qcow2 *image)
 
 int whole_write_refcounts(struct qcow2 *image)
 {
-	int result = refcounts_write(image);
+	int result = image->is_corrupt ? -EIO : refcounts_write(image);
 
 	if (result == 0)
 		result = file_sync(&image->node.file);

@@ -16,8 +16,9 @@ int whole_write_l1(struct qcow2 *image, uint64_t offset);
  * Lowering counts is for what is not pointed to any more.
  */
 int whole_change(struct qcow2 *image, const uint64_t *l1, uint32_t size, int delta);
-/* Have the flags of the active tables say whose refcount is 1. */
-int whole_update_flags(struct qcow2 *image);
+/* Have the flags of the active tables say whose refcount is 1: of L2 tables that are at possible places. In the tables
+ * themselves only where `may_change`, if there is one, says so. */
+int whole_update_flags(struct qcow2 *image, bool (*may_change)(void *context, uint64_t place), void *context);
 /* Write refcount blocks and their table, with a barrier. */
 int whole_write_refcounts(struct qcow2 *image);
 /* The same and everything else. */

@@ -77,7 +77,7 @@ static int step_prepare(struct qcow2 *image, uint64_t offset, uint64_t size, str
 		step->host = first.host;
 		step->end = min64(offset + size, step->first + image->cluster_size);
 		if (image->data == &image->node.file &&
-		    cluster_set_has(&image->metadata, first.host >> image->cluster_bits))
+		    is_metadata(image, first.host >> image->cluster_bits))
 			return image_is_corrupt(image, "data at %#llx is where a table is",
 						(unsigned long long)first.host);
 		/* Subclusters that are there need no filling up. */
