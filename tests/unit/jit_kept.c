@@ -56,7 +56,7 @@ static int stop(void **state)
 	return 0;
 }
 
-static const struct kept_environment environment = { .heat_step = 8, .has_lzcnt = 1, .has_tzcnt = 1 };
+static const struct kept_environment environment = { .flags = KEPT_HAS_LZCNT | KEPT_HAS_TZCNT };
 
 /* mov rax, [rdi]; add rax, imm32; je +5; mov [rsi], rax; call +0x20; and a page around it. */
 static void make_page(uint8_t page[4096], uint32_t immediate)
@@ -82,8 +82,8 @@ static size_t make(const uint8_t page[4096], bool is_lean, struct kept_parts *pa
 
 	if (!size)
 		return 0;
-	record->check = kept_check(&record->hash, size - offsetof(struct kept_record, hash));
-	assert_true(kept_record_look(record, size, parts));
+	record->check = kept_record_check(record);
+	assert_true(kept_record_divide(record, size, parts));
 	return size;
 }
 
@@ -159,35 +159,35 @@ static void a_file_gives_what_was_put_there(void **state)
 	size_t size;
 
 	(void)state;
-	another.is_shared = 1;
-	kept_shelf_init(&shelf, 64u << 20);
+	another.flags |= KEPT_IS_SHARED;
+	kept_shelf_init(&shelf, 64u << 20, KEPT_ENVIRONMENTS);
 	for (unsigned i = 0; i < 3000; i++) {
 		make_page(page, i);
 		make(page, true, &parts);
-		assert_true(kept_shelf_add(&shelf, &environment, &parts, KEPT_NEW, true));
-		assert_false(kept_shelf_add(&shelf, &environment, &parts, KEPT_NEW, true));
+		assert_int_equal(kept_shelf_add(&shelf, &environment, &parts, KEPT_NEW, true), KEPT_ADDED);
+		assert_int_equal(kept_shelf_add(&shelf, &environment, &parts, KEPT_NEW, true), KEPT_THERE);
 	}
-	assert_true(kept_shelf_add(&shelf, &another, &parts, 3, false));
+	assert_int_equal(kept_shelf_add(&shelf, &another, &parts, 3, false), KEPT_ADDED);
 	bytes = write_file(&shelf, 7, &size);
 	assert_true(kept_file_open(&file, bytes, size, &maker));
 	assert_int_equal(kept_find_environment(&file, &environment), 0);
 	assert_int_equal(kept_find_environment(&file, &another), 1);
-	another.heat_step++;
+	another.flags ^= KEPT_IS_AMD;
 	assert_int_equal(kept_find_environment(&file, &another), -1);
-	/* Blocks of the same first bytes stand one behind the other: not all of them are looked at. */
 	for (unsigned i = 0; i < 3000; i++) {
-		uint32_t next = 0, at;
+		uint32_t next = 0, bucket;
 
 		make_page(page, i);
-		while ((at = kept_find(&file, kept_hash(page, START, MODE64), &next)))
-			if (kept_record_at(&file, at, &parts) && kept_record_matches(&parts, page)) {
+		while ((bucket = kept_find(&file, kept_hash(page, START, MODE64), &next)) != KEPT_NONE)
+			if (kept_record_in(&file, bucket, &parts) && kept_record_is_whole(&parts) &&
+			    kept_record_matches(&parts, page)) {
 				found++;
 				break;
 			}
 	}
 	assert_int_equal(found, 3000);
 	/* What was used last stays when there is no room for all. */
-	kept_shelf_init(&copy, size / 2);
+	kept_shelf_init(&copy, size / 2, KEPT_ENVIRONMENTS);
 	kept_shelf_add_file(&copy, &file);
 	assert_in_range(copy.count, 500, 2999);
 	for (unsigned i = 0; i < copy.count; i++)
@@ -205,18 +205,19 @@ static void changed_files_are_refused(void **state)
 	struct kept_file file;
 	uint8_t page[4096], *bytes;
 	size_t size, record;
-	uint32_t next = 0, at;
+	uint32_t next = 0, bucket;
 
 	(void)state;
 	make_page(page, 1);
 	make(page, true, &parts);
-	kept_shelf_init(&shelf, 1u << 20);
+	kept_shelf_init(&shelf, 1u << 20, KEPT_ENVIRONMENTS);
 	kept_shelf_add(&shelf, &environment, &parts, KEPT_NEW, false);
 	bytes = write_file(&shelf, 1, &size);
 	assert_true(kept_file_open(&file, bytes, size, &maker));
-	at = kept_find(&file, kept_hash(page, START, MODE64), &next);
-	assert_true(kept_record_at(&file, at, &parts));
-	record = (size_t)at * 8;
+	bucket = kept_find(&file, kept_hash(page, START, MODE64), &next);
+	assert_true(kept_record_in(&file, bucket, &parts));
+	assert_true(kept_record_is_whole(&parts));
+	record = (size_t)((const uint8_t *)parts.record - bytes);
 	for (size_t i = 0; i < size; i++) {
 		assert_false(kept_file_open(&file, bytes, i, &maker));
 		for (unsigned bit = 0; bit < 8; bit++) {
@@ -225,7 +226,8 @@ static void changed_files_are_refused(void **state)
 				/* Neither the header nor, but for when it was used, the record. */
 				assert_true(i >= sizeof(struct kept_header));
 				if (i >= record && (i < record + 4 || i >= record + 8))
-					assert_false(kept_record_at(&file, at, &parts));
+					assert_false(kept_record_in(&file, bucket, &parts) &&
+						     kept_record_is_whole(&parts));
 			}
 			bytes[i] ^= 1u << bit;
 		}
@@ -267,15 +269,14 @@ static void senseless_requests_make_nothing(void **state)
 			request.start %= 4096;
 			request.count = request.count % 64 + 1;
 			request.is_lean &= 1;
-			any.has_features &= 1;
+			any.flags &= KEPT_FLAGS;
+			any.flags |= KEPT_HAS_FEATURES;
 		}
 		size = jit_make_record(&runner->cpu.cpu, &any, &request, bytes, buffer, sizeof(buffer));
 		if (!size)
 			continue;
 		made++;
-		((struct kept_record *)buffer)->check =
-			kept_check(&((struct kept_record *)buffer)->hash, size - offsetof(struct kept_record, hash));
-		assert_true(kept_record_look(buffer, size, &parts));
+		assert_true(kept_record_divide(buffer, size, &parts));
 	}
 	assert_true(made > 1000);
 }

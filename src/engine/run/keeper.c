@@ -17,8 +17,20 @@
 #define CODE_BYTES   (1u << 20) /* what it translates into */
 #define RECORD_BYTES (256u << 10)
 #define SAVE_AGAIN_MS 20000      /* while the VM runs */
-#define SAVE_LEAST    256        /* new records that are worth a file then */
+#define SAVE_LEAST    256        /* records, new or used again, that are worth a file then */
+#define SAVE_PART     8          /* likewise, of all that there are: so it is done seldom, however long the VM runs */
 #define NAME_BYTES   256
+
+/*
+ * What a VM can have done, however much it asks for, in units of work: a translation is one for each of its instructions
+ * and some more, whatever else is read is one. Each takes less than a microsecond or two, and a file is full
+ * before half of them are used up.
+ */
+#define UNIT_BYTES 16 /* of the file's bound, for each unit */
+#define MAKE_UNITS 4
+
+/* Environments of one VM: as many again are left to the others that have the file. */
+#define ENVIRONMENTS (KEPT_ENVIRONMENTS / 2)
 
 struct keeper {
 	uint64_t limit;
@@ -26,9 +38,11 @@ struct keeper {
 	struct run_vm vm;
 	struct runner *runner;
 	struct kept_file given; /* what the VM has */
+	uint8_t *used;          /* a bit for each bucket of that: it was said to be of use. Owned */
 	/* What was asked for: new records, and used ones of `given`. */
 	struct kept_shelf shelf;
 	unsigned unsaved;
+	uint64_t units; /* that are left */
 	uint64_t record[RECORD_BYTES / 8];
 	_Alignas(8) uint8_t batch[KEPT_BATCH];
 };
@@ -75,7 +89,7 @@ int keeper_create(uint64_t limit, struct keeper **created)
 		keeper_destroy(keeper);
 		return result;
 	}
-	kept_shelf_init(&keeper->shelf, keeper->limit);
+	kept_shelf_init(&keeper->shelf, keeper->limit, ENVIRONMENTS);
 	*created = keeper;
 	return 0;
 }
@@ -88,9 +102,26 @@ void keeper_destroy(struct keeper *keeper)
 	}
 	if (keeper->vm.options.cache_size)
 		run_vm_destroy(&keeper->vm);
-	kept_file_unmap(&keeper->given);
-	kept_shelf_free(&keeper->shelf);
 	free(keeper);
+}
+
+/* For a VM, which was given this. */
+static bool begin(struct keeper *keeper, int given)
+{
+	keeper->unsaved = 0;
+	keeper->units = keeper->limit / UNIT_BYTES;
+	if (given < 0 || !kept_file_map(&keeper->given, given, &keeper->maker))
+		return true;
+	keeper->used = calloc(1, kept_header(&keeper->given)->bucket_count / 8 + 1);
+	return keeper->used;
+}
+
+static void end(struct keeper *keeper)
+{
+	kept_shelf_free(&keeper->shelf);
+	kept_file_unmap(&keeper->given);
+	free(keeper->used);
+	keeper->used = NULL;
 }
 
 /* -- requests -- */
@@ -105,31 +136,47 @@ static void make(struct keeper *keeper, const struct kept_environment *environme
 
 	if (!size)
 		return;
-	((struct kept_record *)record)->check =
-		kept_check(record + offsetof(struct kept_record, hash), size - offsetof(struct kept_record, hash));
-	if (kept_record_look(record, size, &parts))
-		keeper->unsaved += kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW, true);
+	((struct kept_record *)record)->check = kept_record_check((struct kept_record *)record);
+	if (kept_record_divide(record, size, &parts) &&
+	    kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW, true) == KEPT_ADDED)
+		keeper->unsaved++;
 }
 
-static void use(struct keeper *keeper, const struct kept_request *request)
+/* A record is looked at once, however often it is of use; and a VM finds only those of its environment. */
+static void use(struct keeper *keeper, const struct kept_environment *environment,
+		const struct kept_request *request)
 {
+	uint32_t bucket = (uint32_t)request->granules;
+	const struct kept_header *header = kept_header(&keeper->given);
 	struct kept_parts parts;
 
-	if (!keeper->given.bytes || request->granules > UINT32_MAX ||
-	    !kept_record_at(&keeper->given, (uint32_t)request->granules, &parts))
+	if (!keeper->given.bytes || request->granules >= header->bucket_count ||
+	    keeper->used[bucket / 8] >> bucket % 8 & 1)
 		return;
-	if (parts.record->environment < kept_header(&keeper->given)->environment_count)
-		kept_shelf_add(&keeper->shelf,
-			       &kept_header(&keeper->given)->environments[parts.record->environment], &parts,
-			       KEPT_NEW, false);
+	keeper->used[bucket / 8] |= (uint8_t)(1u << bucket % 8);
+	if (kept_record_in(&keeper->given, bucket, &parts) && kept_record_is_whole(&parts) &&
+	    (int)parts.record->environment == kept_find_environment(&keeper->given, environment) &&
+	    kept_shelf_add(&keeper->shelf, environment, &parts, KEPT_NEW, false) == KEPT_ADDED)
+		keeper->unsaved++;
 }
 
-/* False: the batch makes no sense. */
+/* False: there is not so much left. */
+static bool charge(struct keeper *keeper, unsigned units)
+{
+	bool is_left = keeper->units >= units;
+
+	keeper->units -= is_left ? units : keeper->units;
+	return is_left;
+}
+
+/* False: the batch makes no sense, or is too much. */
 static bool take_batch(struct keeper *keeper, const struct kept_batch *batch)
 {
 	const uint8_t *bytes = (const uint8_t *)batch;
 	size_t at = sizeof(*batch);
 
+	if (!charge(keeper, 1) || !kept_environment_is_sensible(&batch->environment))
+		return false;
 	while (at < batch->size) {
 		const struct kept_request *request = (const struct kept_request *)(bytes + at);
 		size_t left = batch->size - at, behind;
@@ -138,10 +185,12 @@ static bool take_batch(struct keeper *keeper, const struct kept_batch *batch)
 		    request->size % 8)
 			return false;
 		behind = request->size - sizeof(*request);
+		if (!charge(keeper, request->kind == KEPT_MAKE ? MAKE_UNITS + request->count : 1))
+			return false;
 		if (request->kind == KEPT_MAKE && behind == (size_t)__builtin_popcountll(request->granules) * 64)
 			make(keeper, &batch->environment, request);
 		else if (request->kind == KEPT_USED && !behind)
-			use(keeper, request);
+			use(keeper, &batch->environment, request);
 		else
 			return false;
 		at += request->size;
@@ -214,10 +263,14 @@ static void save(struct keeper *keeper, int directory, const char *name)
 	struct kept_file present = { NULL, 0, false };
 	struct kept_shelf all;
 
-	if (!keeper->unsaved || flock(directory, LOCK_EX) < 0)
+	if (!keeper->unsaved)
 		return;
-	kept_shelf_init(&all, keeper->limit);
+	kept_shelf_init(&all, keeper->limit, KEPT_ENVIRONMENTS);
 	kept_shelf_add_shelf(&all, &keeper->shelf);
+	if (flock(directory, LOCK_EX) < 0) {
+		kept_shelf_free(&all);
+		return;
+	}
 	add_present(keeper, &all, &present, directory, name);
 	replace(directory, name, &all, &keeper->maker, present.bytes ? kept_header(&present)->run + 1 : 1);
 	kept_shelf_free(&all);
@@ -226,20 +279,21 @@ static void save(struct keeper *keeper, int directory, const char *name)
 	keeper->unsaved = 0;
 }
 
-void keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given)
+static bool is_worth_saving(const struct keeper *keeper)
+{
+	return keeper->unsaved >= SAVE_LEAST && keeper->unsaved >= keeper->shelf.count / SAVE_PART;
+}
+
+static void serve(struct keeper *keeper, int requests, int directory, const char *name)
 {
 	struct pollfd ready = { .fd = requests, .events = POLLIN };
 
-	if (strlen(name) >= NAME_BYTES)
-		return;
-	if (given >= 0)
-		kept_file_map(&keeper->given, given, &keeper->maker);
 	for (;;) {
 		int count = poll(&ready, 1, SAVE_AGAIN_MS);
 
 		if (count < 0 && errno == EINTR)
 			continue;
-		if (count == 0 && keeper->unsaved >= SAVE_LEAST)
+		if (count == 0 && is_worth_saving(keeper))
 			save(keeper, directory, name);
 		if (count == 0)
 			continue;
@@ -247,4 +301,13 @@ void keeper_serve(struct keeper *keeper, int requests, int directory, const char
 			break;
 	}
 	save(keeper, directory, name);
+}
+
+void keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given)
+{
+	if (strlen(name) >= NAME_BYTES)
+		return;
+	if (begin(keeper, given))
+		serve(keeper, requests, directory, name);
+	end(keeper);
 }

@@ -20,8 +20,8 @@ int keeper_create(uint64_t limit, struct keeper **created);
 void keeper_destroy(struct keeper *keeper);
 
 /*
- * Read what is asked for from `requests` until nobody holds the other end, or it makes no sense; then, and now
- * and then meanwhile, put the file `name` in the directory `directory`, with what is there already: a new file
+ * Read what is asked for from `requests` until nobody holds the other end, it makes no sense, or it is more than
+ * would fill a file of that size twice; then, and now and then meanwhile, put the file `name` in the directory `directory`, with what is there already: a new file
  * takes the place of the old one at once and as a whole. `given`: the file that the VM was given; -1: none.
  */
 void keeper_serve(struct keeper *keeper, int requests, int directory, const char *name, int given);

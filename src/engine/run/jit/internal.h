@@ -264,17 +264,17 @@ struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *by
 /* kept/ask.c */
 /* Ask for the block that was just translated to be kept. */
 void jit_ask(struct jit *jit, const struct jit_block *block, bool is_lean);
-/* Say that the record at `at` of the file was good. */
-void jit_ask_used(struct jit *jit, uint32_t at);
+/* Say that the record that a bucket of the file names was good. */
+void jit_ask_used(struct jit *jit, uint32_t bucket);
 /* Send what was asked for. */
 void jit_ask_flush(struct jit *jit);
-/* Whether the VM is one whose translations are kept. */
+/* Whether the VM is one whose translations are kept: they are alike in all but a struct kept_environment. */
 static inline bool jit_is_keeping(const struct jit *jit)
 {
 	const struct jit_options *options = &jit->cache->options;
 
 	return (jit->cache->kept.bytes || options->kept_requests_fd >= 0) && !jit->watcher &&
-	       !options->keeps_all_flags;
+	       !options->keeps_all_flags && options->promotion == JIT_PROMOTION;
 }
 /* The environment of this CPU's translations, as it is now. */
 void jit_environment(const struct jit *jit, struct kept_environment *environment);

@@ -16,16 +16,13 @@ void jit_environment(const struct jit *jit, struct kept_environment *environment
 	const struct insn_rules *rules = &jit->cpu->rules;
 
 	bytes_zero(environment, sizeof(*environment));
-	environment->has_features = rules->features != NULL;
 	if (rules->features)
 		bytes_copy(environment->features, rules->features, sizeof(environment->features));
-	environment->has_lzcnt = rules->has_lzcnt;
-	environment->has_tzcnt = rules->has_tzcnt;
-	environment->is_amd = rules->is_amd;
-	environment->is_alone = jit->cpu->is_alone;
-	environment->is_shared = jit->cache->is_shared;
-	environment->counts_lookups = jit->cache->options.counts_lookups;
-	environment->heat_step = jit->cache->stubs.heat_step;
+	environment->flags = (rules->features ? KEPT_HAS_FEATURES : 0) | (rules->has_lzcnt ? KEPT_HAS_LZCNT : 0) |
+			     (rules->has_tzcnt ? KEPT_HAS_TZCNT : 0) | (rules->is_amd ? KEPT_IS_AMD : 0) |
+			     (jit->cpu->is_alone ? KEPT_IS_ALONE : 0) |
+			     (jit->cache->is_shared ? KEPT_IS_SHARED : 0) |
+			     (jit->cache->options.counts_lookups ? KEPT_COUNTS_LOOKUPS : 0);
 }
 
 void jit_ask_flush(struct jit *jit)
@@ -44,8 +41,8 @@ void jit_ask_flush(struct jit *jit)
 static void *room(struct jit *jit, unsigned size)
 {
 	struct jit_asked *asked = &jit->asked;
-	bool is_same = asked->environment.is_alone == jit->cpu->is_alone &&
-		       asked->environment.is_shared == jit->cache->is_shared;
+	bool is_same = !(asked->environment.flags & KEPT_IS_ALONE) == !jit->cpu->is_alone &&
+		       !(asked->environment.flags & KEPT_IS_SHARED) == !jit->cache->is_shared;
 	void *at;
 
 	if (asked->used + size > KEPT_BATCH || !is_same)
@@ -59,14 +56,14 @@ static void *room(struct jit *jit, unsigned size)
 	return at;
 }
 
-void jit_ask_used(struct jit *jit, uint32_t at)
+void jit_ask_used(struct jit *jit, uint32_t bucket)
 {
 	struct kept_request *request;
 
 	if (jit->cache->options.kept_requests_fd < 0)
 		return;
 	request = room(jit, sizeof(*request));
-	*request = (struct kept_request){ .size = sizeof(*request), .kind = KEPT_USED, .granules = at };
+	*request = (struct kept_request){ .size = sizeof(*request), .kind = KEPT_USED, .granules = bucket };
 }
 
 /* The granules that the hash is of, besides those that the block was made from. */

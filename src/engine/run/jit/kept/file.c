@@ -11,8 +11,6 @@
 
 _Static_assert(KEPT_HOST_WORDS == HOST_WORDS, "a maker has all of the host's features");
 
-#define PROBES 64 /* buckets looked at, at most */
-
 /* -- who made it -- */
 
 struct build_search {
@@ -177,17 +175,25 @@ int kept_find_environment(const struct kept_file *file, const struct kept_enviro
 uint32_t kept_find(const struct kept_file *file, uint32_t hash, uint32_t *next)
 {
 	const struct kept_header *header = kept_header(file);
-	const struct kept_bucket *buckets = (const struct kept_bucket *)(header + 1);
 
-	while (*next < PROBES) {
-		const struct kept_bucket *bucket = &buckets[(hash + (*next)++) & (header->bucket_count - 1)];
+	while (*next < KEPT_PROBES) {
+		uint32_t number = (hash + (*next)++) & (header->bucket_count - 1);
+		const struct kept_bucket *bucket = &kept_buckets(file)[number];
 
 		if (!bucket->at)
-			return 0;
+			break;
 		if (bucket->hash == hash)
-			return bucket->at;
+			return number;
 	}
-	return 0;
+	return KEPT_NONE;
+}
+
+bool kept_environment_is_sensible(const struct kept_environment *environment)
+{
+	static const uint32_t none[CPU_FEATURE_WORDS];
+
+	return !(environment->flags & ~(uint32_t)KEPT_FLAGS) &&
+	       (environment->flags & KEPT_HAS_FEATURES || bytes_equal(environment->features, none, sizeof(none)));
 }
 
 /* -- records -- */
@@ -241,7 +247,7 @@ static bool places_are_inside(const struct kept_parts *parts)
 	return true;
 }
 
-bool kept_record_look(const void *bytes, size_t size, struct kept_parts *parts)
+bool kept_record_divide(const void *bytes, size_t size, struct kept_parts *parts)
 {
 	const struct kept_record *record = bytes;
 	size_t at = sizeof(*record), ranges, code;
@@ -265,15 +271,30 @@ bool kept_record_look(const void *bytes, size_t size, struct kept_parts *parts)
 	parts->code = next_part(record, &at, record->code_size);
 	if (code > record->size || at != record->size)
 		return false;
-	return places_are_inside(parts) &&
-	       record->check == kept_check(&record->hash, record->size - offsetof(struct kept_record, hash));
+	return places_are_inside(parts);
 }
 
-bool kept_record_at(const struct kept_file *file, uint32_t at, struct kept_parts *parts)
+uint64_t kept_record_check(const struct kept_record *record)
 {
-	size_t offset = (size_t)at * 8;
+	return kept_check(&record->hash, record->size - offsetof(struct kept_record, hash));
+}
 
-	return offset < file->size && kept_record_look(file->bytes + offset, file->size - offset, parts);
+bool kept_record_is_whole(const struct kept_parts *parts)
+{
+	return parts->record->check == kept_record_check(parts->record);
+}
+
+bool kept_record_in(const struct kept_file *file, uint32_t bucket, struct kept_parts *parts)
+{
+	const struct kept_header *header = kept_header(file);
+	size_t first = sizeof(*header) + header->bucket_count * sizeof(struct kept_bucket), at;
+
+	if (bucket >= header->bucket_count)
+		return false;
+	at = (size_t)kept_buckets(file)[bucket].at * 8;
+	return at >= first && at < file->size && kept_record_divide(file->bytes + at, file->size - at, parts) &&
+	       parts->record->hash == kept_buckets(file)[bucket].hash &&
+	       parts->record->environment < header->environment_count;
 }
 
 bool kept_record_matches(const struct kept_parts *parts, const uint8_t *page)

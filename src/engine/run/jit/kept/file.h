@@ -41,19 +41,31 @@ static inline const struct kept_header *kept_header(const struct kept_file *file
 	return (const struct kept_header *)file->bytes;
 }
 
+static inline const struct kept_bucket *kept_buckets(const struct kept_file *file)
+{
+	return (const struct kept_bucket *)(kept_header(file) + 1);
+}
+
+/* Whether it is one that a VM can have. */
+bool kept_environment_is_sensible(const struct kept_environment *environment);
 /* The number of an environment in the file, or -1. */
 int kept_find_environment(const struct kept_file *file, const struct kept_environment *environment);
 
-/* The record at `at` (as struct kept_bucket has it), if it is whole and lies in the file. */
-bool kept_record_at(const struct kept_file *file, uint32_t at, struct kept_parts *parts);
-/* Whether a record of `size` bytes at most is one in itself. */
-bool kept_record_look(const void *bytes, size_t size, struct kept_parts *parts);
+/* The record that a bucket names, by its number, which may be any. It may be damaged: its parts lie in the file, but
+ * nothing is said of what they hold. */
+bool kept_record_in(const struct kept_file *file, uint32_t bucket, struct kept_parts *parts);
+/* The same for a record of `size` bytes at most. */
+bool kept_record_divide(const void *bytes, size_t size, struct kept_parts *parts);
+/* What its `check` should be, and whether it is. */
+uint64_t kept_record_check(const struct kept_record *record);
+bool kept_record_is_whole(const struct kept_parts *parts);
 /* Whether the page, all of it, has the bytes that the record was made from. */
 bool kept_record_matches(const struct kept_parts *parts, const uint8_t *page);
 
 /* No vector registers. */
 uint32_t kept_hash(const uint8_t *page, unsigned start, uint32_t mode);
-/* The buckets with this hash: the first from `*next` on, which moves on; 0: there are no more. Begin with 0. */
+#define KEPT_NONE UINT32_MAX
+/* The number of the first bucket with this hash from `*next` on, which moves on; KEPT_NONE: there are no more. Begin with 0. */
 uint32_t kept_find(const struct kept_file *file, uint32_t hash, uint32_t *next);
 uint64_t kept_check(const void *bytes, size_t size);
 

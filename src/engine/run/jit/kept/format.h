@@ -7,6 +7,9 @@
  * records. A record is a translation that depends on no address: the guest's bytes that it was made from,
  * host code as it would stand at the start of the code cache, and what in it has to be set when it is
  * copied elsewhere.
+ *
+ * A record is what a bucket names, and nothing else is: guests choose bytes inside of records and of the
+ * header, and can make them look like anything. So nobody speaks of places in the file, but of buckets.
  */
 #ifndef KVIK_ENGINE_RUN_JIT_KEPT_FORMAT_H
 #define KVIK_ENGINE_RUN_JIT_KEPT_FORMAT_H
@@ -22,6 +25,7 @@
 #define KEPT_SIZE_MAX     (512u << 20) /* of a file */
 #define KEPT_KEY_BYTES    16 /* guest bytes, from a block's start, that its hash is of */
 #define KEPT_RANGES       6
+#define KEPT_PROBES       64 /* buckets, from that of its hash on, one of which names a record */
 
 /* Which kvik on which CPU made the translations. */
 struct kept_maker {
@@ -32,12 +36,21 @@ struct kept_maker {
 	uint32_t zero;
 };
 
+enum kept_environment_flag {
+	KEPT_HAS_FEATURES = 1 << 0,
+	KEPT_HAS_LZCNT = 1 << 1,
+	KEPT_HAS_TZCNT = 1 << 2,
+	KEPT_IS_AMD = 1 << 3,
+	KEPT_IS_ALONE = 1 << 4,
+	KEPT_IS_SHARED = 1 << 5,
+	KEPT_COUNTS_LOOKUPS = 1 << 6,
+	KEPT_FLAGS = (1 << 7) - 1, /* all of them */
+};
+
 /* What a translation depends on besides its bytes and their mode: the VM that it is made for. */
 struct kept_environment {
-	uint32_t features[CPU_FEATURE_WORDS]; /* struct insn_rules'; zeroes where has_features is 0 */
-	uint16_t heat_step;
-	uint8_t has_features, has_lzcnt, has_tzcnt, is_amd;
-	uint8_t is_alone, is_shared, counts_lookups, zero;
+	uint32_t features[CPU_FEATURE_WORDS]; /* struct insn_rules'; zeroes without KEPT_HAS_FEATURES */
+	uint32_t flags; /* enum kept_environment_flag */
 };
 
 struct kept_bucket {
@@ -117,7 +130,7 @@ struct kept_request {
 	uint32_t mode;
 	uint16_t count; /* instructions at most */
 	uint16_t is_lean;
-	uint64_t granules; /* of KEPT_MAKE; of KEPT_USED, the record's `at` */
+	uint64_t granules; /* of KEPT_MAKE; of KEPT_USED, the number of the record's bucket */
 };
 
 #endif

@@ -43,15 +43,14 @@ static void take_environment(struct cpu *cpu, const struct kept_environment *env
 
 	memcpy(cpu->features, environment->features, sizeof(cpu->features));
 	cpu->rules = (struct insn_rules){
-		.features = environment->has_features ? cpu->features : NULL,
-		.has_lzcnt = environment->has_lzcnt,
-		.has_tzcnt = environment->has_tzcnt,
-		.is_amd = environment->is_amd,
+		.features = environment->flags & KEPT_HAS_FEATURES ? cpu->features : NULL,
+		.has_lzcnt = environment->flags & KEPT_HAS_LZCNT,
+		.has_tzcnt = environment->flags & KEPT_HAS_TZCNT,
+		.is_amd = environment->flags & KEPT_IS_AMD,
 	};
-	cpu->is_alone = environment->is_alone;
-	atomic_store(&cache->is_shared, environment->is_shared);
-	cache->options.counts_lookups = environment->counts_lookups;
-	cache->stubs.heat_step = environment->heat_step;
+	cpu->is_alone = environment->flags & KEPT_IS_ALONE;
+	atomic_store(&cache->is_shared, (environment->flags & KEPT_IS_SHARED) != 0);
+	cache->options.counts_lookups = environment->flags & KEPT_COUNTS_LOOKUPS;
 }
 
 /* The page of the request, with zeroes where it says nothing. */
@@ -217,7 +216,7 @@ size_t jit_make_record(struct cpu *cpu, const struct kept_environment *environme
 	struct emit_externals externals;
 	struct jit_block *block;
 
-	if (!is_sensible(request))
+	if (!is_sensible(request) || !kept_environment_is_sensible(environment))
 		return 0;
 	take_environment(cpu, environment);
 	take_page(jit, request, bytes);

@@ -1,14 +1,17 @@
 #include "engine/run/jit/kept/shelf.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "util/file.h"
 
-void kept_shelf_init(struct kept_shelf *shelf, uint64_t limit)
+#define TABLE_LEAST 16
+
+void kept_shelf_init(struct kept_shelf *shelf, uint64_t limit, unsigned environments)
 {
-	*shelf = (struct kept_shelf){ .limit = limit };
+	*shelf = (struct kept_shelf){ .limit = limit, .environment_limit = environments };
 }
 
 void kept_shelf_free(struct kept_shelf *shelf)
@@ -18,71 +21,75 @@ void kept_shelf_free(struct kept_shelf *shelf)
 			free((void *)shelf->entries[i].record);
 	free(shelf->entries);
 	free(shelf->table);
-	kept_shelf_init(shelf, shelf->limit);
+	kept_shelf_init(shelf, shelf->limit, shelf->environment_limit);
 }
 
-/* The buckets of a file with so many records: half of them are empty. */
-static unsigned bucket_count(unsigned records)
+/* What is in front of the records, with a table of so many. */
+static size_t header_bytes(unsigned table_size)
 {
-	unsigned count = 16;
-
-	while (count < records * 2)
-		count *= 2;
-	return count;
+	return sizeof(struct kept_header) + table_size * sizeof(struct kept_bucket);
 }
 
-static size_t header_bytes(unsigned records)
-{
-	return sizeof(struct kept_header) + bucket_count(records) * sizeof(struct kept_bucket);
-}
+/* -- environments -- */
 
-static bool same_environment(const struct kept_environment *a, const struct kept_environment *b)
-{
-	return !memcmp(a, b, sizeof(*a));
-}
-
-/* Its number, as a new one if need be, or -1: there are too many. */
-static int take_environment(struct kept_shelf *shelf, const struct kept_environment *environment)
+/* Its number, or -1. */
+static int find_environment(const struct kept_shelf *shelf, const struct kept_environment *environment)
 {
 	for (unsigned i = 0; i < shelf->environment_count; i++)
-		if (same_environment(&shelf->environments[i], environment))
+		if (!memcmp(&shelf->environments[i], environment, sizeof(*environment)))
 			return (int)i;
-	if (shelf->environment_count == KEPT_ENVIRONMENTS)
+	return -1;
+}
+
+/* That of a new one, or -1: there are too many, or it is none. */
+static int add_environment(struct kept_shelf *shelf, const struct kept_environment *environment)
+{
+	if (shelf->environment_count >= shelf->environment_limit || !kept_environment_is_sensible(environment))
 		return -1;
 	shelf->environments[shelf->environment_count] = *environment;
 	return (int)shelf->environment_count++;
 }
 
-/* Whether they are of the same guest code, in the same place and mode. */
-static bool is_same(const struct kept_record *a, const struct kept_parts *b)
-{
-	const struct kept_record *other = b->record;
-	struct kept_parts mine;
-	size_t sources;
+/* -- the table -- */
 
-	if (a->hash != other->hash || a->mode != other->mode || a->start != other->start ||
-	    a->is_lean != other->is_lean || a->range_count != other->range_count)
-		return false;
-	if (!kept_record_look(a, a->size, &mine))
-		return false;
-	sources = (size_t)((const uint8_t *)mine.links - (const uint8_t *)mine.ranges);
-	return sources == (size_t)((const uint8_t *)b->links - (const uint8_t *)b->ranges) &&
-	       !memcmp(mine.ranges, b->ranges, sources);
+/* Half of it stays empty. */
+static bool table_is_full(const struct kept_shelf *shelf)
+{
+	return shelf->count * 2 >= shelf->table_size;
 }
 
+static unsigned next_table_size(const struct kept_shelf *shelf)
+{
+	return shelf->table_size ? shelf->table_size * 2 : TABLE_LEAST;
+}
+
+/*
+ * The place for a record, by its hash. NULL: all that a reader would look at are taken. So whoever chooses hashes has
+ * a record left out, and makes nobody search for long.
+ */
+static uint32_t *free_place(uint32_t *table, unsigned size, uint32_t hash)
+{
+	for (unsigned i = 0; i < KEPT_PROBES; i++)
+		if (!table[(hash + i) & (size - 1)])
+			return &table[(hash + i) & (size - 1)];
+	return NULL;
+}
+
+/*
+ * Twice as large. All find a place: who comes in the same order to a table of twice the size is never farther from
+ * where his hash is, as the places taken there, modulo the old size, are among those taken here.
+ */
 static bool grow_table(struct kept_shelf *shelf)
 {
-	unsigned size = shelf->table_size ? shelf->table_size * 2 : 1024;
-	uint32_t *table = calloc(size, sizeof(*table));
+	unsigned size = next_table_size(shelf);
+	uint32_t *table = calloc(size, sizeof(*table)), *place;
 
 	if (!table)
 		return false;
 	for (unsigned i = 0; i < shelf->count; i++) {
-		unsigned at = shelf->entries[i].record->hash;
-
-		while (table[at & (size - 1)])
-			at++;
-		table[at & (size - 1)] = i + 1;
+		place = free_place(table, size, shelf->entries[i].hash);
+		assert(place);
+		*place = i + 1;
 	}
 	free(shelf->table);
 	shelf->table = table;
@@ -102,6 +109,50 @@ static bool grow_entries(struct kept_shelf *shelf)
 	return true;
 }
 
+/* For one more record, of `size` bytes; a file without it may be at the limit. */
+static bool make_room(struct kept_shelf *shelf, size_t size)
+{
+	unsigned table_size = table_is_full(shelf) ? next_table_size(shelf) : shelf->table_size;
+
+	return shelf->bytes + size + header_bytes(table_size) <= shelf->limit &&
+	       (shelf->count < shelf->room || grow_entries(shelf)) && (!table_is_full(shelf) || grow_table(shelf));
+}
+
+/* -- adding -- */
+
+static size_t source_size(const struct kept_parts *parts)
+{
+	return (size_t)((const uint8_t *)parts->links - (const uint8_t *)parts->ranges);
+}
+
+/* Whether they are of the same guest code, in the same place and mode. */
+static bool is_same(struct kept_shelf *shelf, const struct kept_entry *entry, const struct kept_parts *parts)
+{
+	const struct kept_record *mine = entry->record, *other = parts->record;
+
+	if (entry->source_size != source_size(parts) || mine->mode != other->mode || mine->start != other->start ||
+	    mine->is_lean != other->is_lean || mine->range_count != other->range_count)
+		return false;
+	shelf->compared += entry->source_size;
+	return !memcmp(mine + 1, parts->ranges, entry->source_size);
+}
+
+static struct kept_entry *find(struct kept_shelf *shelf, int environment, const struct kept_parts *parts)
+{
+	for (unsigned i = 0; i < KEPT_PROBES && shelf->table; i++) {
+		uint32_t number = shelf->table[(parts->record->hash + i) & (shelf->table_size - 1)];
+		struct kept_entry *entry;
+
+		if (!number)
+			break;
+		entry = &shelf->entries[number - 1];
+		if (entry->hash == parts->record->hash && entry->environment == environment &&
+		    is_same(shelf, entry, parts))
+			return entry;
+	}
+	return NULL;
+}
+
 static const struct kept_record *copy_record(const struct kept_record *record)
 {
 	struct kept_record *copy = malloc(record->size);
@@ -111,37 +162,45 @@ static const struct kept_record *copy_record(const struct kept_record *record)
 	return copy;
 }
 
-bool kept_shelf_add(struct kept_shelf *shelf, const struct kept_environment *environment,
-		    const struct kept_parts *parts, uint32_t run, bool is_copied)
+enum kept_added kept_shelf_add(struct kept_shelf *shelf, const struct kept_environment *environment,
+			       const struct kept_parts *parts, uint32_t run, bool is_copied)
 {
 	const struct kept_record *record = parts->record;
-	unsigned at = record->hash;
-	int number;
+	int number = find_environment(shelf, environment);
+	struct kept_entry *same = number < 0 ? NULL : find(shelf, number, parts);
+	uint32_t *place;
 
-	if (shelf->bytes + record->size + header_bytes(shelf->count + 1) > shelf->limit ||
-	    (shelf->count == shelf->room && !grow_entries(shelf)) ||
-	    (shelf->count * 2 >= shelf->table_size && !grow_table(shelf)))
-		return false;
-	number = take_environment(shelf, environment);
-	if (number < 0)
-		return false;
-	for (; shelf->table[at & (shelf->table_size - 1)]; at++) {
-		struct kept_entry *other = &shelf->entries[shelf->table[at & (shelf->table_size - 1)] - 1];
-
-		if (other->environment != number || !is_same(other->record, parts))
-			continue;
-		if (run > other->run)
-			other->run = run;
-		return false;
+	if (same) {
+		if (run > same->run)
+			same->run = run;
+		return KEPT_THERE;
 	}
+	if (source_size(parts) > UINT16_MAX || !make_room(shelf, record->size))
+		return KEPT_NO_ROOM;
+	place = free_place(shelf->table, shelf->table_size, record->hash);
+	if (!place)
+		return KEPT_NO_ROOM;
 	if (is_copied)
 		record = copy_record(record);
-	if (!record)
-		return false;
-	shelf->entries[shelf->count] = (struct kept_entry){ record, run, (uint8_t)number, is_copied };
-	shelf->table[at & (shelf->table_size - 1)] = ++shelf->count;
+	if (record && number < 0)
+		number = add_environment(shelf, environment);
+	if (!record || number < 0) {
+		if (is_copied)
+			free((void *)record);
+		return KEPT_NO_ROOM;
+	}
+	shelf->entries[shelf->count] = (struct kept_entry){
+		.record = record,
+		.run = run,
+		.environment = (uint8_t)number,
+		.is_owned = is_copied,
+		.source_size = (uint16_t)source_size(parts),
+		.hash = record->hash,
+		.at = (uint32_t)(shelf->bytes / 8),
+	};
+	*place = ++shelf->count;
 	shelf->bytes += record->size;
-	return true;
+	return KEPT_ADDED;
 }
 
 void kept_shelf_add_shelf(struct kept_shelf *shelf, const struct kept_shelf *other)
@@ -151,7 +210,7 @@ void kept_shelf_add_shelf(struct kept_shelf *shelf, const struct kept_shelf *oth
 	for (unsigned i = 0; i < other->count; i++) {
 		const struct kept_entry *entry = &other->entries[i];
 
-		if (kept_record_look(entry->record, entry->record->size, &parts))
+		if (kept_record_divide(entry->record, entry->record->size, &parts))
 			kept_shelf_add(shelf, &other->environments[entry->environment], &parts, entry->run, false);
 	}
 }
@@ -189,7 +248,6 @@ static void sort(const struct kept_record **list, unsigned count)
 void kept_shelf_add_file(struct kept_shelf *shelf, const struct kept_file *file)
 {
 	const struct kept_header *header = kept_header(file);
-	const struct kept_bucket *buckets = (const struct kept_bucket *)(header + 1);
 	const struct kept_record **list = malloc(header->bucket_count * sizeof(*list));
 	struct kept_parts parts;
 	unsigned count = 0;
@@ -197,51 +255,44 @@ void kept_shelf_add_file(struct kept_shelf *shelf, const struct kept_file *file)
 	if (!list)
 		return;
 	for (unsigned i = 0; i < header->bucket_count; i++)
-		if (buckets[i].at && kept_record_at(file, buckets[i].at, &parts) &&
-		    parts.record->environment < header->environment_count)
+		if (kept_record_in(file, i, &parts) && kept_record_is_whole(&parts))
 			list[count++] = parts.record;
 	sort(list, count);
 	for (unsigned i = 0; i < count; i++)
-		if (kept_record_look(list[i], list[i]->size, &parts))
+		if (kept_record_divide(list[i], list[i]->size, &parts))
 			kept_shelf_add(shelf, &header->environments[list[i]->environment], &parts, list[i]->run,
 				       false);
 	free(list);
 }
 
-static void enter(struct kept_bucket *buckets, unsigned count, uint32_t hash, size_t offset)
-{
-	unsigned at = hash;
-
-	while (buckets[at & (count - 1)].at)
-		at++;
-	buckets[at & (count - 1)] = (struct kept_bucket){ hash, (uint32_t)(offset / 8) };
-}
+/* -- writing -- */
 
 /* The header, and the table of where records will be. NULL without memory. */
 static struct kept_header *make_header(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run)
 {
-	size_t at = header_bytes(shelf->count);
-	struct kept_header *header = calloc(1, at);
+	size_t size = header_bytes(shelf->table_size);
+	struct kept_header *header = calloc(1, size);
+	struct kept_bucket *buckets = (struct kept_bucket *)(header + 1);
 
 	if (!header)
 		return NULL;
 	*header = (struct kept_header){
 		.maker = *maker,
-		.size = at + shelf->bytes,
+		.size = size + shelf->bytes,
 		.run = run,
 		.record_count = shelf->count,
-		.bucket_count = bucket_count(shelf->count),
+		.bucket_count = shelf->table_size,
 		.environment_count = shelf->environment_count,
 	};
 	memcpy(header->magic, KEPT_MAGIC, sizeof(header->magic));
 	memcpy(header->environments, shelf->environments, sizeof(header->environments));
 	header->check = kept_check(header, offsetof(struct kept_header, check));
-	for (unsigned i = 0; i < shelf->count; i++) {
-		const struct kept_record *record = shelf->entries[i].record;
+	for (unsigned i = 0; i < shelf->table_size; i++)
+		if (shelf->table[i]) {
+			const struct kept_entry *entry = &shelf->entries[shelf->table[i] - 1];
 
-		enter((struct kept_bucket *)(header + 1), header->bucket_count, record->hash, at);
-		at += record->size;
-	}
+			buckets[i] = (struct kept_bucket){ entry->hash, (uint32_t)(size / 8) + entry->at };
+		}
 	return header;
 }
 
@@ -276,19 +327,19 @@ static void write_entry(struct shelf_writer *writer, const struct kept_entry *en
 	if (record->environment == entry->environment)
 		return;
 	record->environment = entry->environment;
-	record->check = kept_check(&record->hash, record->size - offsetof(struct kept_record, hash));
+	record->check = kept_record_check(record);
 }
 
 int kept_shelf_write(const struct kept_shelf *shelf, const struct kept_maker *maker, uint32_t run, int fd)
 {
-	struct kept_header *header = make_header(shelf, maker, run);
+	struct kept_header *header = shelf->table ? make_header(shelf, maker, run) : NULL;
 	struct shelf_writer *writer = malloc(sizeof(*writer));
 	int result = -ENOMEM;
 
 	if (header && writer) {
 		writer->fd = fd;
 		writer->used = 0;
-		writer->result = file_write_all(fd, header, header_bytes(shelf->count));
+		writer->result = file_write_all(fd, header, header_bytes(shelf->table_size));
 		for (unsigned i = 0; i < shelf->count; i++)
 			write_entry(writer, &shelf->entries[i], run);
 		flush(writer);

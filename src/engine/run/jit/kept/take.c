@@ -35,33 +35,35 @@ static int environment_number(struct jit *jit)
 	return asked->number;
 }
 
-/* A record for the block at this offset of the page, whose bytes are all those that it was made from: one that
- * was made in full, which has run often once, or if it `may` be, a lean one. */
-static bool find(struct jit *jit, const uint8_t *page, unsigned start, uint32_t mode, bool may_be_lean,
-		 struct kept_parts *parts)
+/* The bucket of a record for the block at this offset of the page, whose bytes are all those that it was made
+ * from: one that was made in full, which has run often once, or if it `may` be, a lean one; or KEPT_NONE. */
+static uint32_t find(struct jit *jit, const uint8_t *page, unsigned start, uint32_t mode, bool may_be_lean,
+		     struct kept_parts *parts)
 {
-	uint32_t hash = kept_hash(page, start, mode), next = 0, at;
+	uint32_t hash = kept_hash(page, start, mode), next = 0, bucket, found = KEPT_NONE;
+	const struct kept_file *file = &jit->cache->kept;
 	int environment = environment_number(jit);
 	struct kept_parts seen;
-	bool is_found = false;
 
 	if (environment < 0)
-		return false;
-	while ((at = kept_find(&jit->cache->kept, hash, &next))) {
+		return KEPT_NONE;
+	while ((bucket = kept_find(file, hash, &next)) != KEPT_NONE) {
 		const struct kept_record *record;
 
-		if (!kept_record_at(&jit->cache->kept, at, &seen))
+		if (!kept_record_in(file, bucket, &seen))
 			continue;
 		record = seen.record;
+		/* The check comes last: there may be many records of one hash, and few for this page. */
 		if (record->mode != mode || record->start != start || record->environment != environment ||
-		    (record->is_lean && (!may_be_lean || is_found)) || !kept_record_matches(&seen, page))
+		    (record->is_lean && (!may_be_lean || found != KEPT_NONE)) ||
+		    !kept_record_matches(&seen, page) || !kept_record_is_whole(&seen))
 			continue;
 		*parts = seen;
-		is_found = true;
+		found = bucket;
 		if (!record->is_lean)
 			break;
 	}
-	return is_found;
+	return found;
 }
 
 static void store32(struct emitter *e, unsigned at, uint32_t value)
@@ -171,13 +173,15 @@ static struct jit_block *copy(struct jit *jit, uint64_t gpa, const struct kept_p
 struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *bytes, bool is_lean, bool *full)
 {
 	const uint8_t *page = bytes - (gpa & 0xfff);
-	uint32_t mode = jit_mode_of(jit->cpu), rights;
+	uint32_t mode = jit_mode_of(jit->cpu), rights, bucket;
 	struct jit_block *block;
 	struct kept_parts parts;
 
 	*full = false;
-	if (!jit->cache->kept.bytes || !jit_is_keeping(jit) ||
-	    !find(jit, page, gpa & 0xfff, mode, is_lean, &parts) || !sites_are_inside(&parts))
+	if (!jit->cache->kept.bytes || !jit_is_keeping(jit))
+		return NULL;
+	bucket = find(jit, page, gpa & 0xfff, mode, is_lean, &parts);
+	if (bucket == KEPT_NONE || !sites_are_inside(&parts))
 		return NULL;
 	fpu_leave(jit->cpu);
 	/* What is in the guest's memory may change meanwhile. */
@@ -188,6 +192,6 @@ struct jit_block *jit_take_kept(struct jit *jit, uint64_t gpa, const uint8_t *by
 	block = copy(jit, gpa, &parts, full);
 	code_memory_close(rights);
 	if (block && parts.record->run + REFRESH_RUNS <= kept_header(&jit->cache->kept)->run)
-		jit_ask_used(jit, (uint32_t)(((const uint8_t *)parts.record - jit->cache->kept.bytes) / 8));
+		jit_ask_used(jit, bucket);
 	return block;
 }
