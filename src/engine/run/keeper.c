@@ -23,11 +23,14 @@
 
 /*
  * What a VM can have done, however much it asks for, in units of work: a translation is one for each of its instructions
- * and some more, whatever else is read is one. Each takes less than a microsecond or two, and a file is full
+ * and some more, and whatever is read is one. Each takes less than a microsecond or two, and a file is full
  * before half of them are used up.
  */
 #define UNIT_BYTES 16 /* of the file's bound, for each unit */
 #define MAKE_UNITS 4
+
+/* What was asked for lately, and is not translated again: a guest that boots again asks for all of its kernel. */
+#define ASKED 65536
 
 /* Environments of one VM: as many again are left to the others that have the file. */
 #define ENVIRONMENTS (KEPT_ENVIRONMENTS / 2)
@@ -43,6 +46,7 @@ struct keeper {
 	struct kept_shelf shelf;
 	unsigned unsaved;
 	uint64_t units; /* that are left */
+	uint64_t asked[ASKED]; /* hashes; who makes two equal ones goes without the other's translation */
 	uint64_t record[RECORD_BYTES / 8];
 	_Alignas(8) uint8_t batch[KEPT_BATCH];
 };
@@ -108,6 +112,7 @@ void keeper_destroy(struct keeper *keeper)
 /* For a VM, which was given this. */
 static bool begin(struct keeper *keeper, int given)
 {
+	memset(keeper->asked, 0, sizeof(keeper->asked));
 	keeper->unsaved = 0;
 	keeper->units = keeper->limit / UNIT_BYTES;
 	if (given < 0 || !kept_file_map(&keeper->given, given, &keeper->maker))
@@ -125,6 +130,26 @@ static void end(struct keeper *keeper)
 }
 
 /* -- requests -- */
+
+/* False: there is not so much left. */
+static bool charge(struct keeper *keeper, unsigned units)
+{
+	bool is_left = keeper->units >= units;
+
+	keeper->units -= is_left ? units : keeper->units;
+	return is_left;
+}
+
+static bool was_asked(struct keeper *keeper, const struct kept_environment *environment,
+		      const struct kept_request *request)
+{
+	uint64_t hash = kept_check(request, request->size) ^ kept_check(environment, sizeof(*environment)) >> 1;
+	uint64_t *last = &keeper->asked[hash % ASKED];
+	bool was = *last == hash;
+
+	*last = hash;
+	return was;
+}
 
 static void make(struct keeper *keeper, const struct kept_environment *environment,
 		 const struct kept_request *request)
@@ -160,16 +185,29 @@ static void use(struct keeper *keeper, const struct kept_environment *environmen
 		keeper->unsaved++;
 }
 
-/* False: there is not so much left. */
-static bool charge(struct keeper *keeper, unsigned units)
+/* False: it makes no sense, or is too much. */
+static bool take_request(struct keeper *keeper, const struct kept_environment *environment,
+			 const struct kept_request *request)
 {
-	bool is_left = keeper->units >= units;
+	size_t behind = request->size - sizeof(*request);
 
-	keeper->units -= is_left ? units : keeper->units;
-	return is_left;
+	if (!charge(keeper, 1))
+		return false;
+	if (request->kind == KEPT_USED && !behind) {
+		use(keeper, environment, request);
+		return true;
+	}
+	if (request->kind != KEPT_MAKE || behind != (size_t)__builtin_popcountll(request->granules) * 64)
+		return false;
+	if (was_asked(keeper, environment, request))
+		return true;
+	if (!charge(keeper, MAKE_UNITS + request->count))
+		return false;
+	make(keeper, environment, request);
+	return true;
 }
 
-/* False: the batch makes no sense, or is too much. */
+/* The same. */
 static bool take_batch(struct keeper *keeper, const struct kept_batch *batch)
 {
 	const uint8_t *bytes = (const uint8_t *)batch;
@@ -179,19 +217,10 @@ static bool take_batch(struct keeper *keeper, const struct kept_batch *batch)
 		return false;
 	while (at < batch->size) {
 		const struct kept_request *request = (const struct kept_request *)(bytes + at);
-		size_t left = batch->size - at, behind;
+		size_t left = batch->size - at;
 
 		if (left < sizeof(*request) || request->size < sizeof(*request) || request->size > left ||
-		    request->size % 8)
-			return false;
-		behind = request->size - sizeof(*request);
-		if (!charge(keeper, request->kind == KEPT_MAKE ? MAKE_UNITS + request->count : 1))
-			return false;
-		if (request->kind == KEPT_MAKE && behind == (size_t)__builtin_popcountll(request->granules) * 64)
-			make(keeper, &batch->environment, request);
-		else if (request->kind == KEPT_USED && !behind)
-			use(keeper, &batch->environment, request);
-		else
+		    request->size % 8 || !take_request(keeper, &batch->environment, request))
 			return false;
 		at += request->size;
 	}
