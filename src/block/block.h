@@ -287,6 +287,7 @@ struct block_snapshot {
 	uint64_t seconds; /* since the epoch */
 	uint32_t nanoseconds;
 	uint64_t clock_ns; /* of the machine */
+	uint64_t icount_plus_1; /* instructions that it had executed; 0: nobody counted them */
 };
 /* 0, or -ENOTSUP and `error`: the image can hold none. */
 int block_can_snapshot(const struct block *block, struct error *error);

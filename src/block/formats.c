@@ -7,10 +7,8 @@
 
 #include "block/chain.h"
 #include "block/foreign/blocks.h"
+#include "block/foreign/formats.h"
 #include "block/qcow2/whole.h"
-
-#define FLAG_BITMAP_IN_USE (1u << 0)
-#define FLAG_BITMAP_AUTO   (1u << 1)
 
 static struct qcow2 *as_qcow2(const struct node *image)
 {
@@ -21,6 +19,11 @@ int image_open(const char *path, const struct block_options *options, unsigned f
 	       struct node **image, struct error *error)
 {
 	return chain_open(path, -1, options, flags, image, error);
+}
+
+bool image_is_qcow2(const struct node *image)
+{
+	return as_qcow2(image);
 }
 
 int image_close(struct node *image)
@@ -107,6 +110,11 @@ int image_extent(struct node *image, uint64_t offset, uint64_t size, unsigned le
 			break;
 		if (!image->backing || (levels > 0 && extent->depth + 1 == levels)) {
 			extent->is_zero = !image->backing;
+			/* A place that was set aside. */
+			if (status.file && !image->backing) {
+				extent->path = status.file->path;
+				extent->at = status.at;
+			}
 			return 0;
 		}
 	}
@@ -130,6 +138,7 @@ int image_extent(struct node *image, uint64_t offset, uint64_t size, unsigned le
 void image_describe(struct node *image, struct image_description *description)
 {
 	const struct qcow2 *qcow2 = as_qcow2(image);
+	const struct vmdk_facts *vmdk = vmdk_facts(image);
 
 	*description = (struct image_description){
 		.format = image->driver->name,
@@ -138,6 +147,12 @@ void image_describe(struct node *image, struct image_description *description)
 		.space = file_space(&image->file),
 		.cluster_size = blocks_of(image) ? blocks_of(image)->block_size : 0,
 	};
+	if (vmdk) {
+		description->create_type = vmdk->create_type;
+		description->cid = vmdk->cid;
+		description->parent_cid = vmdk->parent_cid;
+		description->is_compressed = vmdk->is_compressed;
+	}
 	if (!qcow2)
 		return;
 	description->is_qcow2 = true;
@@ -154,7 +169,7 @@ void image_describe(struct node *image, struct image_description *description)
 	description->is_data_raw = qcow2->autoclear & AUTOCLEAR_RAW_DATA;
 	description->data_file = qcow2->data_name;
 	description->snapshot_count = qcow2->snapshot_count;
-	description->bitmap_count = qcow2->has_bad_bitmaps ? 0 : qcow2->bitmap_count;
+	description->bitmap_count = qcow2->bitmaps && !qcow2->has_bad_bitmaps ? qcow2->bitmap_count : 0;
 }
 
 void image_snapshot_describe(struct node *image, unsigned index, struct block_snapshot *snapshot)
@@ -169,6 +184,7 @@ void image_snapshot_describe(struct node *image, unsigned index, struct block_sn
 		.seconds = it->seconds,
 		.nanoseconds = it->nanoseconds,
 		.clock_ns = it->clock_ns,
+		.icount_plus_1 = it->icount + 1,
 	};
 }
 
@@ -179,9 +195,47 @@ void image_bitmap_describe(struct node *image, unsigned index, struct image_bitm
 	*bitmap = (struct image_bitmap){
 		.name = it->name,
 		.granularity = 1ull << it->granularity_bits,
-		.is_in_use = it->flags & FLAG_BITMAP_IN_USE,
-		.is_auto = it->flags & FLAG_BITMAP_AUTO,
+		.is_in_use = it->flags & BITMAP_IN_USE,
+		.is_auto = it->flags & BITMAP_AUTO,
 	};
+}
+
+int image_bitmap_change(struct node *image, enum image_bitmap_action action, const char *name, uint64_t granularity,
+			struct error *error)
+{
+	struct qcow2 *qcow2 = as_qcow2(image);
+
+	if (!qcow2)
+		return error_set(error, ENOTSUP, "%s: only qcow2 images have bitmaps", image->file.path);
+	return qcow2_bitmap_change(qcow2, action, name, granularity, error);
+}
+
+int image_bitmap_merge(struct node *image, const char *name, struct node *source, const char *source_name, struct error *error)
+{
+	if (!as_qcow2(image) || !as_qcow2(source))
+		return error_set(error, ENOTSUP, "%s: only qcow2 images have bitmaps",
+				 (as_qcow2(image) ? source : image)->file.path);
+	return qcow2_bitmap_merge(as_qcow2(image), name, as_qcow2(source), source_name, error);
+}
+
+int64_t image_measure_bitmaps(struct node *image, uint64_t cluster_size)
+{
+	struct qcow2 *qcow2 = as_qcow2(image);
+	uint64_t bytes = 0, directory = 0, clusters;
+	unsigned i;
+
+	if (!qcow2 || qcow2->version < 3)
+		return -1;
+	for (i = 0; qcow2->bitmaps && i < qcow2->bitmap_count; i++) {
+		const struct bitmap *bitmap = &qcow2->bitmaps[i];
+
+		if (bitmap->flags & BITMAP_IN_USE)
+			continue;
+		clusters = (bitmap_bytes(bitmap, image->size) + cluster_size - 1) / cluster_size;
+		bytes += (clusters + (clusters * 8 + cluster_size - 1) / cluster_size) * cluster_size;
+		directory += (BITMAP_ENTRY_BYTES + strlen(bitmap->name) + 7) & ~7ull;
+	}
+	return (int64_t)(bytes + (directory + cluster_size - 1) / cluster_size * cluster_size);
 }
 
 /* ---- Making and changing ---- */
@@ -268,7 +322,7 @@ int image_snapshot_create(struct node *image, const char *name, struct error *er
 	int result = need_qcow2(image, error);
 
 	return result < 0 ? result
-			  : qcow2_snapshot_create(as_qcow2(image), &(struct block_snapshot){.name = name}, error);
+			  : qcow2_snapshot_create(as_qcow2(image), &(struct block_snapshot){.name = name, .icount_plus_1 = 1}, error);
 }
 
 int image_snapshot_apply(struct node *image, const char *name, struct error *error)
@@ -344,12 +398,21 @@ int image_set_backing(struct node *image, const char *backing, const char *forma
 	return result < 0 ? error_set_errno(error, -result, "cannot write %s", image->file.path) : 0;
 }
 
+int image_amend(struct node *image, unsigned version, bool is_lazy, struct error *error)
+{
+	int result = need_qcow2(image, error);
+
+	return result < 0 ? result : qcow2_amend(as_qcow2(image), version, is_lazy, error);
+}
+
 int image_check(struct node *image, enum image_repair repair, struct image_check *result,
 		void (*say)(void *context, const char *line), void *context, struct error *error)
 {
+	if (blocks_of(image) && repair == IMAGE_REPAIR_NONE)
+		return blocks_check(image, result, say, context);
 	if (!as_qcow2(image))
-		return error_set(error, ENOTSUP, "%s: a %s image has nothing to check",
-				 image->file.path, image->driver->name);
+		return error_set(error, ENOTSUP, "%s: a %s image has nothing to %s", image->file.path, image->driver->name,
+				 repair == IMAGE_REPAIR_NONE ? "check" : "repair");
 	if (repair != IMAGE_REPAIR_NONE && !image->is_writable)
 		return error_set(error, EROFS, "%s is opened for reading only", image->file.path);
 	return qcow2_check(as_qcow2(image), repair, result, say, context, error);

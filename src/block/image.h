@@ -17,6 +17,7 @@ struct node;
 
 /* Whether kvik makes it: it reads more. */
 bool image_format_is_known(const char *format);
+bool image_is_qcow2(const struct node *image);
 
 /*
  * Open for a tool. The options are block_open's; more in `flags`. 0 and `image`, which image_close
@@ -82,10 +83,31 @@ struct image_description {
 	bool is_lazy, is_corrupt, is_extended, is_data_raw;
 	const char *data_file;
 	unsigned snapshot_count, bitmap_count;
+	/* vmdk: */
+	const char *create_type; /* NULL: none is named */
+	uint32_t cid, parent_cid;
+	bool is_compressed;
 };
 void image_describe(struct node *image, struct image_description *description);
 void image_snapshot_describe(struct node *image, unsigned index, struct block_snapshot *snapshot);
 void image_bitmap_describe(struct node *image, unsigned index, struct image_bitmap *bitmap);
+
+/* Make one (of `granularity` bytes; 0: by the clusters), drop it, have it say nothing, have it told of writes or not. qcow2. */
+enum image_bitmap_action {
+	IMAGE_BITMAP_ADD,
+	IMAGE_BITMAP_ADD_DISABLED,
+	IMAGE_BITMAP_REMOVE,
+	IMAGE_BITMAP_CLEAR,
+	IMAGE_BITMAP_ENABLE,
+	IMAGE_BITMAP_DISABLE,
+};
+int image_bitmap_change(struct node *image, enum image_bitmap_action action, const char *name, uint64_t granularity,
+			struct error *error);
+/* Add what a bitmap of `source`, which may be the same image, says. */
+int image_bitmap_merge(struct node *image, const char *name, struct node *source, const char *source_name,
+		       struct error *error);
+/* Bytes that the image's bitmaps take in one with such clusters; -1: it can have none. */
+int64_t image_measure_bitmaps(struct node *image, uint64_t cluster_size);
 
 enum image_preallocation {
 	IMAGE_PREALLOCATION_OFF,
@@ -106,6 +128,7 @@ struct image_creation {
 	const char *compression; /* "zlib", "zstd" */
 	const char *data_file;
 	enum image_preallocation preallocation;
+	bool has_version, has_preallocation; /* somebody asked for them: for who tells what is made */
 };
 /* Make it, in place of what is there. 0, or -errno and `error`. */
 int image_create(const char *path, const struct image_creation *creation, struct error *error);
@@ -132,6 +155,9 @@ int image_empty(struct node *image, struct error *error);
 /* Write another backing file's name into the image (NULL: none). Its content is the caller's matter. */
 int image_set_backing(struct node *image, const char *backing, const char *format,
 		      struct error *error);
+
+/* Have a qcow2 image be of another version (only 3 from 2), or its refcounts lazy or not. */
+int image_amend(struct node *image, unsigned version, bool is_lazy, struct error *error);
 
 enum image_repair {
 	IMAGE_REPAIR_NONE,

@@ -33,7 +33,7 @@ struct node_status {
 	bool is_allocated; /* this image decides; otherwise the one below, or zeroes without one */
 	bool is_zero;	   /* of what is allocated: reads as zeroes */
 	bool is_compressed;
-	struct file *file; /* where it is, as it is; NULL: nowhere */
+	struct file *file; /* where it is, or would be, as it is; NULL: nowhere */
 	uint64_t at;
 };
 

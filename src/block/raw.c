@@ -86,14 +86,13 @@ static int raw_status(struct node *node, uint64_t offset, uint64_t size, struct 
 {
 	uint64_t length, file_size = __atomic_load_n(&node->file.size, __ATOMIC_RELAXED);
 
-	*status = (struct node_status){.is_allocated = true, .size = size};
+	*status = (struct node_status){.is_allocated = true, .size = size, .file = &node->file, .at = offset};
+	/* The rest of the last sector. */
 	if (offset >= file_size) {
 		status->is_zero = true;
 		return 0;
 	}
 	status->is_zero = file_is_hole(&node->file, offset, &length);
-	status->file = &node->file;
-	status->at = offset;
 	if (length < size)
 		status->size = length;
 	return 0;

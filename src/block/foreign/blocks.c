@@ -1,8 +1,10 @@
 #include "block/foreign/blocks.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "block/image.h"
 #include "block/vector.h"
 
 #define RUN_MAX 4096 /* blocks that are looked at for one answer */
@@ -132,14 +134,37 @@ static int blocks_status(struct node *node, uint64_t offset, uint64_t size, stru
 	}
 	*status = (struct node_status){
 		.size = known * blocks->block_size - skip,
-		.is_allocated = true,
-		.is_zero = place.kind == BLOCK_ABSENT,
+		.is_allocated = place.kind != BLOCK_ABSENT,
+		.is_zero = place.kind == BLOCK_ZEROES,
 		.is_compressed = place.kind == BLOCK_PACKED,
 		.file = place.kind == BLOCK_PLAIN ? &node->file : NULL,
 		.at = place.at + skip,
 	};
 	if (status->size > size)
 		status->size = size;
+	return 0;
+}
+
+int blocks_check(struct node *node, struct image_check *result, void (*say)(void *context, const char *line), void *context)
+{
+	struct blocks *blocks = as_blocks(node);
+	uint64_t index, count = (node->size + blocks->block_size - 1) / blocks->block_size;
+	struct blocks_place place;
+	char line[80];
+	int found;
+
+	*result = (struct image_check){0};
+	for (index = 0; index < count; index++) {
+		found = blocks->find(blocks, index, &place);
+		if (found == -ENOMEM)
+			return found;
+		if (found == 0 && (place.kind != BLOCK_PLAIN || place.at < node->file.size))
+			continue;
+		result->corruptions++;
+		snprintf(line, sizeof(line), "ERROR block %llu is at no possible place", (unsigned long long)index);
+		if (say)
+			say(context, line);
+	}
 	return 0;
 }
 

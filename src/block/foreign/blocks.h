@@ -16,7 +16,8 @@
 struct blocks;
 
 struct blocks_place {
-	enum { BLOCK_ABSENT, BLOCK_PLAIN, BLOCK_PACKED } kind; /* absent: reads as zeroes */
+	/* What is absent reads as zeroes, too; nothing says so. */
+	enum { BLOCK_ABSENT, BLOCK_ZEROES, BLOCK_PLAIN, BLOCK_PACKED } kind;
 	uint64_t at; /* in the file; the format's own when it is packed */
 };
 
@@ -40,5 +41,9 @@ enum blocks_format { BLOCKS_VDI, BLOCKS_VMDK, BLOCKS_VHDX };
 void blocks_init(struct blocks *blocks, enum blocks_format format, uint64_t size, const struct file *file);
 /* NULL: it is none. */
 const struct blocks *blocks_of(const struct node *node);
+
+/* As image_check, of one of these: whether each block can be found. */
+struct image_check;
+int blocks_check(struct node *node, struct image_check *result, void (*say)(void *context, const char *line), void *context);
 
 #endif

@@ -13,4 +13,12 @@ int vdi_open(struct file *file, struct node **opened, struct error *error);
 int vmdk_open(struct file *file, struct node **opened, struct error *error);
 int vhdx_open(struct file *file, struct node **opened, struct error *error);
 
+/* What a VMDK says of itself. Of any node: NULL where it is none, or says nothing. */
+struct vmdk_facts {
+	uint32_t cid, parent_cid;
+	char create_type[32];
+	bool is_compressed;
+};
+const struct vmdk_facts *vmdk_facts(const struct node *node);
+
 #endif

@@ -39,7 +39,7 @@ static int vdi_find(struct blocks *blocks, uint64_t index, struct blocks_place *
 
 	if (result < 0)
 		return result;
-	*place = (struct blocks_place){.kind = BLOCK_ABSENT};
+	*place = (struct blocks_place){.kind = BLOCK_ZEROES};
 	if (get_le32(entry) >= ENTRY_ABSENT)
 		return 0;
 	place->kind = BLOCK_PLAIN;

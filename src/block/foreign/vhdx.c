@@ -85,7 +85,7 @@ static int vhdx_find(struct blocks *blocks, uint64_t index, struct blocks_place 
 	if (result < 0)
 		return result;
 	entry = get_le64(bytes);
-	*place = (struct blocks_place){.kind = BLOCK_ABSENT};
+	*place = (struct blocks_place){.kind = BLOCK_ZEROES};
 	if ((entry & STATE_MASK) == STATE_PARTLY)
 		return -EIO; /* only where there is a parent */
 	if ((entry & STATE_MASK) != STATE_PRESENT)

@@ -5,7 +5,9 @@
  * Disks in several files, and such that stand on others, are refused.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <zlib.h>
 
@@ -48,7 +50,8 @@ struct vmdk {
 	struct blocks blocks;
 	uint64_t directory_at;
 	uint32_t entries; /* of a grain table */
-	bool has_zero_grains, is_compressed;
+	bool has_zero_grains;
+	struct vmdk_facts facts;
 };
 
 /* Entry `index` of a table of sector numbers. */
@@ -73,9 +76,13 @@ static int vmdk_find(struct blocks *blocks, uint64_t index, struct blocks_place 
 	if (result < 0 || entry == 0)
 		return result;
 	result = read_entry(blocks, at, index % vmdk->entries, &at, &entry);
-	if (result < 0 || entry == 0 || (entry == ENTRY_ZEROES && vmdk->has_zero_grains))
+	if (result < 0 || entry == 0)
 		return result;
-	place->kind = vmdk->is_compressed ? BLOCK_PACKED : BLOCK_PLAIN;
+	if (entry == ENTRY_ZEROES && vmdk->has_zero_grains) {
+		place->kind = BLOCK_ZEROES;
+		return 0;
+	}
+	place->kind = vmdk->facts.is_compressed ? BLOCK_PACKED : BLOCK_PLAIN;
 	place->at = at;
 	return 0;
 }
@@ -105,11 +112,11 @@ static int vmdk_unpack(struct blocks *blocks, uint64_t index, uint64_t at, uint8
 	return result;
 }
 
-/* The text that says what the disk is made of; of what it says, only that it is whole counts here. */
-static int check_descriptor(const struct file *file, const uint8_t *header, struct error *error)
+/* The text that says what the disk is made of; of what it says, only that it is whole counts for reading it. */
+static int read_descriptor(const struct file *file, const uint8_t *header, struct vmdk_facts *facts, struct error *error)
 {
 	uint64_t at = get_le64(header + DESCRIPTOR_AT), size = get_le64(header + DESCRIPTOR_SIZE_AT);
-	const char *parent;
+	const char *parent, *cid, *type;
 	char *text;
 	int result = 0;
 
@@ -127,6 +134,14 @@ static int check_descriptor(const struct file *file, const uint8_t *header, stru
 	if (parent && strncasecmp(parent + 10, "ffffffff", 8) != 0)
 		result = error_set(error, ENOTSUP, "%s stands on another image, which kvik cannot read: make it one by "
 				   "'qemu-img convert -O qcow2'", file->path);
+	cid = result < 0 ? NULL : strstr(text, "CID=");
+	type = result < 0 ? NULL : strstr(text, "createType=\"");
+	if (cid && type) {
+		facts->cid = (uint32_t)strtoul(cid + 4, NULL, 16);
+		facts->parent_cid = parent ? (uint32_t)strtoul(parent + 10, NULL, 16) : UINT32_MAX;
+		type += 12;
+		snprintf(facts->create_type, sizeof(facts->create_type), "%.*s", (int)strcspn(type, "\"\n"), type);
+	}
 	free(text);
 	return result;
 }
@@ -158,11 +173,12 @@ int vmdk_open(struct file *file, struct node **opened, struct error *error)
 	uint8_t header[SECTOR];
 	uint64_t capacity, grain, entries, tables, directory;
 	uint32_t flags;
+	struct vmdk_facts facts = {0};
 	struct vmdk *vmdk;
 	int result = read_header(file, header, error);
 
 	if (result == 0)
-		result = check_descriptor(file, header, error);
+		result = read_descriptor(file, header, &facts, error);
 	if (result < 0)
 		return result;
 	flags = get_le32(header + FLAGS_AT);
@@ -187,11 +203,20 @@ int vmdk_open(struct file *file, struct node **opened, struct error *error)
 	vmdk->directory_at = directory * SECTOR;
 	vmdk->entries = (uint32_t)entries;
 	vmdk->has_zero_grains = flags & FLAG_ZERO_GRAINS;
-	vmdk->is_compressed = flags & FLAG_COMPRESSED;
+	vmdk->facts = facts;
+	vmdk->facts.is_compressed = flags & FLAG_COMPRESSED;
 	vmdk->blocks.block_size = grain * SECTOR;
 	vmdk->blocks.find = vmdk_find;
 	vmdk->blocks.unpack = vmdk_unpack;
 	blocks_init(&vmdk->blocks, BLOCKS_VMDK, capacity * SECTOR, file);
 	*opened = &vmdk->blocks.node;
 	return 0;
+}
+
+const struct vmdk_facts *vmdk_facts(const struct node *node)
+{
+	const struct blocks *blocks = blocks_of(node);
+	const struct vmdk *vmdk = (const struct vmdk *)blocks;
+
+	return blocks && blocks->find == vmdk_find && vmdk->facts.create_type[0] ? &vmdk->facts : NULL;
 }

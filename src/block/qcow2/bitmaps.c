@@ -1,5 +1,5 @@
 /*
- * Dirty bitmaps (qcow2.txt, "Bitmaps"): kvik makes none, but keeps those that are there true. What is
+ * Dirty bitmaps (qcow2.txt, "Bitmaps") of an image that is in use are kept true; bitmap_changes.c makes and drops them. What is
  * written is tracked in memory in each that wants it ("auto"); on the medium they are marked in use
  * from the first write until they are written back at the end, so after a crash whoever made them
  * knows that they say too little.
@@ -9,9 +9,9 @@
 
 #include "block/qcow2/qcow2.h"
 
-#define ENTRY_BYTES 24
-#define FLAG_IN_USE (1u << 0)
-#define FLAG_AUTO   (1u << 1)
+#define ENTRY_BYTES BITMAP_ENTRY_BYTES
+#define FLAG_IN_USE BITMAP_IN_USE
+#define FLAG_AUTO   BITMAP_AUTO
 /* What is held in memory of one bitmap, and of all. */
 #define BITS_BYTES_MAX (64u << 20)
 #define BITS_TOTAL_MAX (128u << 20)
@@ -24,11 +24,17 @@ static int damaged(const struct qcow2 *image, struct error *error)
 	return error_set(error, EINVAL, "%s: its list of bitmaps is damaged", image->node.file.path);
 }
 
-/* Read the bits that a bitmap has on the medium. */
-static int read_bits(struct qcow2 *image, struct bitmap *bitmap)
+uint64_t bitmap_bytes(const struct bitmap *bitmap, uint64_t size)
+{
+	uint64_t granules = (size >> bitmap->granularity_bits) + !!(size & ((1ull << bitmap->granularity_bits) - 1));
+
+	return granules / 8 + !!(granules % 8);
+}
+
+int bitmap_read(struct qcow2 *image, struct bitmap *bitmap)
 {
 	uint64_t i, at, length, place;
-	uint8_t *table = malloc(bitmap->table_size * 8ull);
+	uint8_t *table = malloc(bitmap->table_size * 8ull + 1);
 	int result = table ? 0 : -ENOMEM;
 
 	bitmap->bits = calloc(1, bitmap->bits_bytes ? bitmap->bits_bytes : 1);
@@ -67,23 +73,19 @@ static bool is_taken(const struct qcow2 *image, uint64_t offset, uint64_t size)
 /* `total`: bytes of bits that are held already. */
 static int load_bitmap(struct qcow2 *image, struct bitmap *bitmap, uint64_t *total)
 {
-	uint64_t granules;
-
 	if (!(bitmap->flags & FLAG_AUTO) || !image->node.is_writable)
 		return 0;
 	image->tracks_bitmaps = true;
 	if (bitmap->flags & FLAG_IN_USE || bitmap->type != 1)
 		return 0;
-	granules = (image->node.size >> bitmap->granularity_bits) +
-		   !!(image->node.size & ((1ull << bitmap->granularity_bits) - 1));
-	bitmap->bits_bytes = granules / 8 + !!(granules % 8);
+	bitmap->bits_bytes = bitmap_bytes(bitmap, image->node.size);
 	/* What cannot be tracked is left marked as in use. */
 	if (bitmap->bits_bytes > BITS_BYTES_MAX || bitmap->bits_bytes > BITS_TOTAL_MAX - *total ||
 	    bitmap->table_size != clusters_for(image, bitmap->bits_bytes) ||
 	    is_taken(image, bitmap->table_offset, bitmap->table_size * 8ull))
 		return 0;
 	*total += bitmap->bits_bytes;
-	return read_bits(image, bitmap);
+	return bitmap_read(image, bitmap);
 }
 
 int bitmaps_load(struct qcow2 *image, struct error *error)
@@ -131,10 +133,13 @@ int bitmaps_load(struct qcow2 *image, struct error *error)
 			break;
 		}
 		bitmap->name = malloc(name_bytes + 1);
-		if (!bitmap->name) {
+		bitmap->extra = malloc(extra_bytes + 1);
+		if (!bitmap->name || !bitmap->extra) {
 			result = -ENOMEM;
 			break;
 		}
+		bitmap->extra_bytes = extra_bytes;
+		memcpy(bitmap->extra, entry + ENTRY_BYTES, extra_bytes);
 		memcpy(bitmap->name, entry + ENTRY_BYTES + extra_bytes, name_bytes);
 		bitmap->name[name_bytes] = 0;
 		at += (ENTRY_BYTES + name_bytes + extra_bytes + 7) & ~7ull;
@@ -154,10 +159,13 @@ void bitmaps_end(struct qcow2 *image)
 
 	for (i = 0; image->bitmaps && i < image->bitmap_count; i++) {
 		free(image->bitmaps[i].name);
+		free(image->bitmaps[i].extra);
 		free(image->bitmaps[i].bits);
 		free(image->bitmaps[i].table);
 	}
 	free(image->bitmaps);
+	image->bitmaps = NULL;
+	image->tracks_bitmaps = false;
 }
 
 int bitmaps_drop(struct qcow2 *image)
@@ -165,7 +173,6 @@ int bitmaps_drop(struct qcow2 *image)
 	int result;
 
 	bitmaps_end(image);
-	image->bitmaps = NULL;
 	image->bitmap_count = 0;
 	image->bitmaps_offset = image->bitmaps_bytes = 0;
 	image->has_bad_bitmaps = false;
@@ -174,7 +181,7 @@ int bitmaps_drop(struct qcow2 *image)
 	return result < 0 ? result : file_sync(&image->node.file);
 }
 
-static int write_flags(struct qcow2 *image, const struct bitmap *bitmap, uint32_t flags)
+int bitmap_write_flags(struct qcow2 *image, const struct bitmap *bitmap, uint32_t flags)
 {
 	uint8_t field[4];
 
@@ -192,7 +199,7 @@ int bitmaps_begin(struct qcow2 *image)
 		return 0;
 	for (i = 0; i < image->bitmap_count && result == 0; i++)
 		if (image->bitmaps[i].flags & FLAG_AUTO)
-			result = write_flags(image, &image->bitmaps[i],
+			result = bitmap_write_flags(image, &image->bitmaps[i],
 					     image->bitmaps[i].flags | FLAG_IN_USE);
 	if (result == 0)
 		result = file_sync(&image->node.file);
@@ -291,7 +298,7 @@ int bitmaps_finish(struct qcow2 *image)
 		result = file_sync(&image->node.file);
 	for (i = 0; i < image->bitmap_count && result == 0 && image->bitmaps_in_use; i++)
 		if (image->bitmaps[i].bits)
-			result = write_flags(image, &image->bitmaps[i],
+			result = bitmap_write_flags(image, &image->bitmaps[i],
 					     image->bitmaps[i].flags & ~FLAG_IN_USE);
 	for (i = 0; i < image->bitmap_count; i++) {
 		free(image->bitmaps[i].table);

@@ -76,6 +76,14 @@ enum { COMPRESSION_ZLIB = 0, COMPRESSION_ZSTD = 1 };
 #define BITMAPS_MAX	   65535u
 #define HOST_OFFSET_MAX	   (1ull << 56)
 
+/* "Bitmaps" */
+#define BITMAP_ENTRY_BYTES 24
+#define BITMAP_IN_USE	   (1u << 0)
+#define BITMAP_AUTO	   (1u << 1)
+#define BITMAP_DIRTY_TYPE  1
+#define BITMAP_GRANULARITY_BITS_MIN 9
+#define BITMAP_GRANULARITY_BITS_MAX 31
+
 /* "Cluster mapping" */
 #define ENTRY_OFFSET	 0x00fffffffffffe00ull /* of L1 and L2 entries: bits 9-55 */
 #define ENTRY_COPIED	 (1ull << 63)

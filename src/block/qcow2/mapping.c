@@ -240,6 +240,7 @@ int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wai
 	sub = in_cluster >> image->subcluster_bits;
 	range->kind = kind_of(&cluster, sub);
 	range->is_own = cluster.is_own;
+	range->has_host = cluster.has_host;
 	range->host = cluster.host + in_cluster;
 	range->entry = cluster.entry;
 	at = offset;
@@ -258,7 +259,8 @@ int range_find(struct qcow2 *image, uint64_t offset, uint64_t size, bool may_wai
 		if (result < 0)
 			break; /* it is that cluster's matter */
 		if (kind_of(&cluster, 0) != range->kind || cluster.is_own != range->is_own ||
-		    (range->kind == RANGE_DATA && cluster.host != range->host + (at - offset)))
+		    cluster.has_host != range->has_host ||
+		    (range->has_host && cluster.host != range->host + (at - offset)))
 			break;
 		sub = 0;
 	}

@@ -9,7 +9,8 @@
  *   flush.c     in which order changes reach the medium
  *   read.c write.c pack.c unpack.c   requests, also of compressed clusters
  *   counts.c mend.c check.c   checks
- *   bitmaps.c snapshot_list.c snapshots.c state.c resize.c create.c open.c
+ *   bitmaps.c bitmap_changes.c amend.c
+ *   snapshot_list.c snapshots.c state.c resize.c create.c open.c
  *
  * Order on the medium. Changes of tables stay in memory until a flush, which writes what is pointed to
  * before what points to it, with a barrier (fdatasync) in between: data and refcounts, then L2 tables,
@@ -82,6 +83,7 @@ struct snapshot {
 	uint32_t seconds, nanoseconds;
 	uint64_t clock_ns, state_bytes;
 	uint64_t disk_size;
+	uint64_t icount; /* UINT64_MAX: instructions were not counted */
 	uint8_t *extra; /* what is after the known extra data */
 	uint32_t extra_bytes;
 	bool is_bad; /* its L1 table is at no possible place */
@@ -94,6 +96,8 @@ struct bitmap {
 	uint32_t flags;
 	uint8_t type, granularity_bits;
 	char *name;
+	uint8_t *extra; /* data that kvik doesn't know: kept */
+	uint32_t extra_bytes;
 	uint64_t entry_at; /* of its directory entry, in the directory */
 	uint8_t *bits;	   /* what writes are tracked in; NULL: not tracked. Atomic bits */
 	uint64_t bits_bytes;
@@ -289,7 +293,7 @@ enum range_kind { RANGE_UNALLOCATED, RANGE_ZEROES, RANGE_DATA, RANGE_COMPRESSED 
 /* What of a request is of one kind and, in case of data, in one piece. */
 struct qcow2_range {
 	enum range_kind kind;
-	bool is_own;
+	bool is_own, has_host; /* has_host: of what is no data, too */
 	uint64_t size, host, entry;
 };
 
@@ -351,6 +355,12 @@ void bitmaps_mark(struct qcow2 *image, uint64_t offset, uint64_t size);
 int bitmaps_store(struct qcow2 *image);
 int bitmaps_finish(struct qcow2 *image);
 void bitmaps_end(struct qcow2 *image);
+/* Bytes of bits that it has for a disk of `size` bytes. */
+uint64_t bitmap_bytes(const struct bitmap *bitmap, uint64_t size);
+/* Read `bits_bytes` of its bits. 0 or -errno. */
+int bitmap_read(struct qcow2 *image, struct bitmap *bitmap);
+/* Write its flags to the directory on the medium, as they are to be there. 0 or -errno. */
+int bitmap_write_flags(struct qcow2 *image, const struct bitmap *bitmap, uint32_t flags);
 /* Have the image have none. 0 or -errno. */
 int bitmaps_drop(struct qcow2 *image);
 

@@ -160,7 +160,7 @@ int qcow2_status(struct node *node, uint64_t offset, uint64_t size, struct node_
 		.is_zero = range.kind == RANGE_ZEROES,
 		.is_compressed = range.kind == RANGE_COMPRESSED,
 	};
-	if (range.kind == RANGE_DATA) {
+	if (range.has_host && range.kind != RANGE_COMPRESSED) {
 		status->file = image->data;
 		status->at = range.host;
 	}

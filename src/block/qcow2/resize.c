@@ -185,13 +185,13 @@ int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation pr
 	if (!image->node.is_writable)
 		return error_set(error, EROFS, "%s is opened for reading only",
 				 image->node.file.path);
-	if (image->bitmap_count > 0)
-		return error_set(error, ENOTSUP, "%s has bitmaps, whose disk kvik does not resize",
-				 image->node.file.path);
 	if (image->snapshot_count + image->snapshots_lost > 0 && image->version < 3)
 		return error_set(error, ENOTSUP,
 				 "%s has snapshots, which know no size of their own in version 2",
 				 image->node.file.path);
+	result = bitmaps_before_resize(image, error);
+	if (result < 0)
+		return result;
 	if (size < old_size)
 		result = shrink(image, size);
 	if (result == 0)
@@ -207,6 +207,8 @@ int qcow2_resize(struct qcow2 *image, uint64_t size, enum image_preallocation pr
 		file_allocate(image->data, 0, image->data->size); /* where it can be had */
 	if (result == 0)
 		result = whole_flush(image);
+	if (result == 0)
+		result = bitmaps_after_resize(image, old_size);
 	if (result == -EFBIG)
 		return error_set(error, EFBIG,
 				 "%s: clusters of %llu bytes allow no disk of %llu bytes: larger ones do",

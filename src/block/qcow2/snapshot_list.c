@@ -6,7 +6,8 @@
 #include "block/qcow2/whole.h"
 
 #define ENTRY_BYTES 40
-#define EXTRA_KNOWN 16
+#define EXTRA_KNOWN 24
+#define EXTRA_NEEDED 16 /* by version 3 */
 
 static int read_snapshot(struct qcow2 *image, const uint8_t *entry, uint64_t left,
 			 struct snapshot *snapshot, uint64_t *size)
@@ -30,12 +31,15 @@ static int read_snapshot(struct qcow2 *image, const uint8_t *entry, uint64_t lef
 		.clock_ns = get_be64(entry + 24),
 		.state_bytes = get_be32(entry + 32),
 		.disk_size = image->node.size,
+		.icount = UINT64_MAX,
 	};
 	at = entry + ENTRY_BYTES;
 	if (extra_bytes >= 8)
 		snapshot->state_bytes = get_be64(at);
 	if (extra_bytes >= 16)
 		snapshot->disk_size = get_be64(at + 8);
+	if (extra_bytes >= 24)
+		snapshot->icount = get_be64(at + 16);
 	if (extra_bytes > EXTRA_KNOWN) {
 		snapshot->extra_bytes = extra_bytes - EXTRA_KNOWN;
 		snapshot->extra = malloc(snapshot->extra_bytes);
@@ -48,7 +52,7 @@ static int read_snapshot(struct qcow2 *image, const uint8_t *entry, uint64_t lef
 	snapshot->name = strndup((const char *)at + id_bytes, name_bytes);
 	if (!snapshot->id || !snapshot->name)
 		return -ENOMEM;
-	snapshot->is_incomplete = image->version >= 3 && extra_bytes < EXTRA_KNOWN;
+	snapshot->is_incomplete = image->version >= 3 && extra_bytes < EXTRA_NEEDED;
 	snapshot->is_bad = !is_cluster_aligned(image, snapshot->l1_offset) || snapshot->l1_size > L1_BYTES_MAX / 8 ||
 			   snapshot->l1_offset > image->node.file.size ||
 			   snapshot->l1_size * 8ull > image->node.file.size - snapshot->l1_offset;
@@ -179,6 +183,7 @@ static void put_snapshot(const struct snapshot *snapshot, uint8_t *entry)
 	put_be32(entry + 36, EXTRA_KNOWN + snapshot->extra_bytes);
 	put_be64(at, snapshot->state_bytes);
 	put_be64(at + 8, snapshot->disk_size);
+	put_be64(at + 16, snapshot->icount);
 	if (snapshot->extra_bytes)
 		memcpy(at + EXTRA_KNOWN, snapshot->extra, snapshot->extra_bytes);
 	at += EXTRA_KNOWN + snapshot->extra_bytes;

@@ -130,6 +130,7 @@ int qcow2_snapshot_create(struct qcow2 *image, const struct block_snapshot *what
 				    .seconds = what->seconds,
 				    .nanoseconds = what->nanoseconds,
 				    .clock_ns = what->clock_ns,
+				    .icount = what->icount_plus_1 - 1,
 				    .state_bytes = what->state_bytes};
 	unsigned count = image->snapshot_count;
 	struct timespec now;

@@ -47,6 +47,16 @@ void qcow2_state_close(struct qcow2 *image);
 int qcow2_snapshot_apply(struct qcow2 *image, const char *name, struct error *error);
 /* Have an image that is open for reading only show a snapshot instead. */
 int qcow2_snapshot_view(struct qcow2 *image, const char *name, struct error *error);
+int qcow2_bitmap_change(struct qcow2 *image, enum image_bitmap_action action, const char *name, uint64_t granularity,
+			struct error *error);
+int qcow2_bitmap_merge(struct qcow2 *image, const char *name, struct qcow2 *source, const char *source_name,
+		       struct error *error);
+/* Whether the disk can have another size, as far as its bitmaps go; they are marked in use, until the other one makes them of
+ * that size. 0, or -errno and `error`; 0 or -errno. */
+int bitmaps_before_resize(struct qcow2 *image, struct error *error);
+int bitmaps_after_resize(struct qcow2 *image, uint64_t old_size);
+
+int qcow2_amend(struct qcow2 *image, unsigned version, bool is_lazy, struct error *error);
 /* Have the image hold nothing: all of its disk is the backing file's. */
 int qcow2_empty(struct qcow2 *image);
 int qcow2_snapshot_delete(struct qcow2 *image, const char *name, struct error *error);
