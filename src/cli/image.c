@@ -22,6 +22,9 @@ static const char usage[] =
 	"  commit [-b BASE] [-d] [-p] FILE\n"
 	"  rebase [-u] [-p] -b BACKING [-F FORMAT] FILE\n"
 	"  measure -O FORMAT [-o OPTIONS] FILE | --size SIZE\n"
+	"  bitmap --add | --remove | --clear | --enable | --disable | --merge NAME [-g SIZE] FILE NAME\n"
+	"  amend -o OPTIONS FILE\n"
+	"  dd [-O FORMAT] [bs=SIZE] [count=BLOCKS] [skip=BLOCKS] if=FILE of=FILE\n"
 	"  serve [-k SOCKET | -p PORT] [-r] [-x NAME] FILE      (serve --help; kvik-nbd: as qemu-nbd)\n"
 	"\n"
 	"Formats: raw, qcow2. Sizes: bytes, or with k, M, G, T. Options of qcow2 (-o a=b,c=d):\n"
@@ -41,6 +44,8 @@ int image_main(int count, char **arguments, bool is_humane)
 		{"compare", image_command_compare}, {"snapshot", image_command_snapshot},
 		{"commit", image_command_commit},   {"rebase", image_command_rebase},
 		{"measure", image_command_measure}, {"serve", image_command_serve},
+		{"bitmap", image_command_bitmap},   {"amend", image_command_amend},
+		{"dd", image_command_dd},
 	};
 	unsigned i;
 
@@ -48,6 +53,16 @@ int image_main(int count, char **arguments, bool is_humane)
 	if (count < 1)
 		return image_usage("which command? create, info, check, convert, ...: see kvik image --help");
 	opterr = 0;
+	/* What qemu-img would trace goes nowhere. */
+	while (count > 2 && (strcmp(arguments[0], "-T") == 0 || strcmp(arguments[0], "--trace") == 0)) {
+		arguments += 2;
+		count -= 2;
+	}
+	while (count > 1 && (strncmp(arguments[0], "--trace=", 8) == 0 ||
+			     (strncmp(arguments[0], "-T", 2) == 0 && arguments[0][2]))) {
+		arguments++;
+		count--;
+	}
 	if (count == 2 && strcmp(arguments[1], "--help") == 0)
 		arguments++;
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
@@ -61,8 +76,7 @@ int image_main(int count, char **arguments, bool is_humane)
 		puts("kvik-img " KVIK_VERSION);
 		return EXIT_OK;
 	}
-	log_error("unknown image command '%s': see kvik image --help", arguments[0]);
-	return EXIT_USAGE;
+	return image_usage("unknown image command '%.100s': see kvik image --help", arguments[0]);
 }
 
 int command_image(int count, char **arguments)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "block/image.h"
+#include "cli/image_name.h"
 #include "util/error.h"
 
 int image_command_create(int count, char **arguments);
@@ -23,6 +24,9 @@ int image_command_snapshot(int count, char **arguments);
 int image_command_commit(int count, char **arguments);
 int image_command_rebase(int count, char **arguments);
 int image_command_measure(int count, char **arguments);
+int image_command_bitmap(int count, char **arguments);
+int image_command_amend(int count, char **arguments);
+int image_command_dd(int count, char **arguments);
 int image_command_serve(int count, char **arguments);
 
 /* The command named by arguments[0]; `is_humane`: as `kvik image`, not as qemu-img. */
@@ -40,6 +44,18 @@ int image_fail(const struct error *error);
 int image_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same of the option at which getopt stopped. */
 int image_wrong_option(char **arguments);
+/* What commands have in common, in their tables of long options, and what getopt returns for them. */
+enum { IMAGE_OPTION_OBJECT = 512, IMAGE_OPTION_OPTS };
+#define IMAGE_COMMON_OPTIONS                                                                                               \
+	{"object", required_argument, NULL, IMAGE_OPTION_OBJECT}, {"image-opts", no_argument, NULL, IMAGE_OPTION_OPTS},    \
+		{"force-share", no_argument, NULL, 'U'}, {"format", required_argument, NULL, 'f'}
+/* Take one of these. True: it is wrong, as is any other option, which was told; image_usage_status is what the command ends with. */
+bool image_common_option(int option, char **arguments, struct image_names *names);
+int image_usage_status(void);
+/* Whether -o asks what there is. */
+bool image_is_help(const char *list);
+/* -o help: the options of a format; `is_amend`: those that can be changed. The exit status. */
+int image_print_options(const char *format, bool is_amend);
 /* `text` is "json" (1), "human" (0) or neither (-1). */
 int image_output_parse(const char *text);
 void image_print_json(json_t *value); /* takes it over */
@@ -52,6 +68,8 @@ int image_options_parse(char *list, struct image_creation *creation, struct erro
 void image_creation_init(struct image_creation *creation, const char *format);
 int image_preallocation_parse(const char *text, enum image_preallocation *preallocation);
 
+/* What -l names: "snapshot.name=x", "snapshot.id=x", or the name alone. */
+const char *image_snapshot_name(const char *text);
 /* The list of snapshots, if there are any. */
 void image_print_snapshots(struct node *image);
 

@@ -14,6 +14,7 @@
 
 struct commit {
 	const char *path, *format, *base_name;
+	struct image_names names;
 	struct node *chain; /* from the topmost image down: read, and unlocked as the others hold it */
 	struct node *top;   /* alone, to be emptied */
 	struct node *base;
@@ -62,9 +63,9 @@ static int open_commit(struct commit *commit, enum block_cache cache, struct err
 	const char *path = NULL;
 	int result;
 
-	result = image_open(commit->path, &top, IMAGE_ALONE, &commit->top, error);
+	result = image_open_named(commit->path, &commit->names, &top, IMAGE_ALONE, &commit->top, error);
 	if (result == 0)
-		result = image_open(commit->path, &chain, 0, &commit->chain, error);
+		result = image_open_named(commit->path, &commit->names, &chain, 0, &commit->chain, error);
 	if (result == 0)
 		result = find_base(commit, &path, &base.format, error);
 	if (result == 0)
@@ -105,13 +106,15 @@ static int copy_down(struct commit *commit)
 
 int image_command_commit(int count, char **arguments)
 {
+	static const struct option options[] = {IMAGE_COMMON_OPTIONS, {NULL}};
+	struct image_names names = {false};
 	struct commit commit = {NULL};
 	enum block_cache cache = BLOCK_CACHE_WRITEBACK;
 	bool drops = false, is_quiet = false;
 	struct error error;
 	int option, result, closed;
 
-	while ((option = getopt(count, arguments, "b:df:pqr:t:")) != -1)
+	while ((option = getopt_long(count, arguments, "b:df:pqr:t:", options, NULL)) != -1)
 		switch (option) {
 		case 'b': commit.base_name = optarg; break;
 		case 'd': drops = true; break;
@@ -123,10 +126,13 @@ int image_command_commit(int count, char **arguments)
 			if (block_cache_parse(optarg, &cache) < 0)
 				return image_usage("-t %s: no cache mode", optarg);
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (count - optind != 1)
 		return image_usage("image commit wants a file");
+	commit.names = names;
 	commit.path = arguments[optind];
 	commit.buffer = aligned_alloc(4096, CHUNK);
 	result = commit.buffer ? open_commit(&commit, cache, &error)
@@ -211,16 +217,17 @@ static int keep_content(struct rebase *rebase)
 
 int image_command_rebase(int count, char **arguments)
 {
+	static const struct option options[] = {IMAGE_COMMON_OPTIONS, {NULL}};
+	struct image_names names = {false};
 	struct rebase rebase = {NULL};
 	struct block_options open = {.discard = true}, below = {.readonly = true};
 	const char *backing = NULL, *format = NULL, *path;
 	bool is_unsafe = false;
-	unsigned flags = 0;
 	struct error error;
 	char *name = NULL;
 	int option, result, closed;
 
-	while ((option = getopt(count, arguments, "b:F:f:pqt:T:uU")) != -1)
+	while ((option = getopt_long(count, arguments, "b:F:f:pqt:T:uU", options, NULL)) != -1)
 		switch (option) {
 		case 'b': backing = optarg; break;
 		case 'F': format = optarg; break;
@@ -233,8 +240,9 @@ int image_command_rebase(int count, char **arguments)
 				return image_usage("-%c %s: no cache mode", option, optarg);
 			break;
 		case 'u': is_unsafe = true; break;
-		case 'U': flags |= IMAGE_SHARED; break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (count - optind != 1 || !backing)
 		return image_usage("image rebase wants -b (\"\": no backing file) and a file");
@@ -242,17 +250,17 @@ int image_command_rebase(int count, char **arguments)
 		return image_usage("-b wants -F: the backing file's format");
 	path = arguments[optind];
 	below.format = format;
-	result = image_open(path, &open, flags | (is_unsafe ? IMAGE_ALONE : 0), &rebase.image, &error);
+	result = image_open_named(path, &names, &open, is_unsafe ? IMAGE_ALONE : 0, &rebase.image, &error);
 	if (result < 0)
 		return image_fail(&error);
 	if (!is_unsafe) {
 		rebase.old = malloc(CHUNK);
 		rebase.new = malloc(CHUNK);
-		name = backing[0] ? image_resolve(path, backing) : NULL;
+		name = backing[0] ? image_resolve(image_path(rebase.image), backing) : NULL;
 		if (!rebase.old || !rebase.new || (backing[0] && !name))
 			result = error_set_errno(&error, ENOMEM, "rebase");
 		if (result == 0 && name)
-			result = image_open(name, &below, flags, &rebase.below, &error);
+			result = image_open(name, &below, names.flags, &rebase.below, &error);
 		if (result == 0) {
 			result = keep_content(&rebase);
 			if (result < 0)

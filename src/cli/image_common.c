@@ -31,6 +31,12 @@ int image_fail(const struct error *error)
 	return EXIT_ERROR;
 }
 
+int image_usage_status(void)
+{
+	/* qemu-img knows no other status for it. */
+	return image_is_humane() ? EXIT_USAGE : EXIT_ERROR;
+}
+
 int image_usage(const char *format, ...)
 {
 	char text[256];
@@ -40,14 +46,63 @@ int image_usage(const char *format, ...)
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
 	log_error("%s", text);
-	/* qemu-img knows no other status for it. */
-	return image_is_humane() ? EXIT_USAGE : EXIT_ERROR;
+	return image_usage_status();
 }
 
 int image_wrong_option(char **arguments)
 {
 	return image_usage("%s %s: no such option, or one that wants a value: see kvik image --help",
 			   arguments[0], arguments[optind - 1]);
+}
+
+bool image_common_option(int option, char **arguments, struct image_names *names)
+{
+	switch (option) {
+	case 'U': names->flags |= IMAGE_SHARED; return false;
+	case IMAGE_OPTION_OPTS: names->are_options = true; return false;
+	case IMAGE_OPTION_OBJECT:
+		image_usage("--object %.80s: secrets and other objects are not there: kvik reads no encrypted images", optarg);
+		return true;
+	default: image_wrong_option(arguments); return true;
+	}
+}
+
+bool image_is_help(const char *list)
+{
+	return strcmp(list, "help") == 0 || strcmp(list, "?") == 0;
+}
+
+int image_print_options(const char *format, bool is_amend)
+{
+	static const struct {
+		const char *name, *what;
+		bool can_change;
+	} options[] = {
+		{"backing_file=<str>", "File name of a base image", false},
+		{"backing_fmt=<str>", "Image format of the base image", false},
+		{"cluster_size=<size>", "qcow2 cluster size", false},
+		{"compat=<str>", "Compatibility level (v2 [0.10] or v3 [1.1])", true},
+		{"compression_type=<str>", "Compression method used for image cluster compression", false},
+		{"data_file=<str>", "File name of an external data file", false},
+		{"data_file_raw=<bool (on/off)>", "The external data file must stay valid as a raw image", false},
+		{"extended_l2=<bool (on/off)>", "Extended L2 tables", false},
+		{"lazy_refcounts=<bool (on/off)>", "Postpone refcount updates", true},
+		{"preallocation=<str>", "Preallocation mode (allowed values: off, metadata, falloc, full)", false},
+		{"refcount_bits=<num>", "Width of a reference count entry in bits", false},
+		{"size=<size>", "Virtual disk size", true},
+	};
+	bool is_raw = strcmp(format, "raw") == 0;
+	unsigned i;
+
+	if (is_amend)
+		printf("Amend options for '%s':\n", format);
+	else
+		printf("Supported %s options:\n", format);
+	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (is_raw ? strncmp(options[i].name, "size", 4) == 0 || strncmp(options[i].name, "prea", 4) == 0
+			   : !is_amend || options[i].can_change)
+			printf("  %-22s - %s\n", options[i].name, options[i].what);
+	return EXIT_OK;
 }
 
 int image_size_parse(const char *text, uint64_t *bytes)
@@ -151,14 +206,17 @@ static int parse_option(const char *name, const char *value, struct image_creati
 
 	if (strcmp(name, "size") == 0)
 		return image_size_parse(value, &creation->size);
-	if (strcmp(name, "preallocation") == 0)
+	if (strcmp(name, "preallocation") == 0) {
+		creation->has_preallocation = true;
 		return image_preallocation_parse(value, &creation->preallocation);
+	}
 	if (is_raw)
 		return strcmp(name, "nocow") == 0 ? 0 : -ENOENT;
 	if (strcmp(name, "compat") == 0) {
 		creation->version = strcmp(value, "0.10") == 0 || strcmp(value, "v2") == 0   ? 2
 				    : strcmp(value, "1.1") == 0 || strcmp(value, "v3") == 0 ? 3
 											     : 0;
+		creation->has_version = true;
 		return creation->version ? 0 : -EINVAL;
 	}
 	if (strcmp(name, "cluster_size") == 0) {
@@ -221,6 +279,13 @@ int image_options_parse(char *list, struct image_creation *creation, struct erro
 					 value ? value : "");
 	}
 	return 0;
+}
+
+const char *image_snapshot_name(const char *text)
+{
+	const char *equal = strchr(text, '=');
+
+	return equal && strncmp(text, "snapshot.", 9) == 0 ? equal + 1 : text;
 }
 
 void image_progress(struct image_progress *progress, uint64_t done, uint64_t total)

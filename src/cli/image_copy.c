@@ -7,8 +7,10 @@
 
 #include "cli/commands.h"
 #include "cli/image.h"
+#include "util/log.h"
 
 #define CHUNK (2u << 20) /* bytes that are read at once */
+#define SALVAGE_BYTES 65536 /* the same where that fails */
 
 static bool is_zero(const uint8_t *bytes, size_t size)
 {
@@ -26,7 +28,7 @@ struct conversion {
 	uint64_t cluster;    /* of the target, when compressing */
 	bool target_is_zero; /* what isn't written reads as zeroes */
 	unsigned levels;     /* of the source's chain that are copied; 0: all */
-	bool compresses;
+	bool compresses, salvages;
 	struct image_progress progress;
 	uint8_t *buffer;
 };
@@ -86,6 +88,22 @@ static int write_compressed(struct conversion *conversion, uint64_t at, const ui
 	return result;
 }
 
+/* Sector by sector, with zeroes for those that cannot be read. */
+static int salvage(struct node *source, uint64_t offset, uint8_t *data, uint64_t size)
+{
+	uint64_t done, length;
+
+	for (done = 0; done < size; done += length) {
+		length = size - done < BLOCK_SECTOR_SIZE ? size - done : BLOCK_SECTOR_SIZE;
+		if (image_read(source, offset + done, data + done, length) < 0) {
+			log_error("%s: %llu bytes at %llu cannot be read: they are zeroes now", image_path(source),
+				  (unsigned long long)length, (unsigned long long)(offset + done));
+			memset(data + done, 0, length);
+		}
+	}
+	return 0;
+}
+
 /* Read up to a chunk at `at`, over the borders of sources. */
 static int read_sources(struct conversion *conversion, uint64_t at, uint64_t size)
 {
@@ -101,8 +119,17 @@ static int read_sources(struct conversion *conversion, uint64_t at, uint64_t siz
 		if (length > size - done)
 			length = size - done;
 		result = image_read(source, offset, conversion->buffer + done, length);
+		if (result < 0 && conversion->salvages)
+			result = salvage(source, offset, conversion->buffer + done, length);
 	}
 	return result;
+}
+
+static uint64_t salvage_step(const struct conversion *conversion, uint64_t at)
+{
+	uint64_t left = conversion->size - at;
+
+	return left < SALVAGE_BYTES ? left : SALVAGE_BYTES;
 }
 
 static int convert(struct conversion *conversion)
@@ -118,6 +145,11 @@ static int convert(struct conversion *conversion)
 			offset = at;
 			result = image_extent(source_at(conversion, &offset), offset,
 					      conversion->size - at, conversion->levels, &extent);
+			/* Where nothing can be said of it, it is read, a bit at a time. */
+			if (result < 0 && conversion->salvages) {
+				extent = (struct image_extent){.size = salvage_step(conversion, at), .is_present = true};
+				result = 0;
+			}
 			if (result < 0)
 				return result;
 			end = at + extent.size;
@@ -154,10 +186,11 @@ static int convert(struct conversion *conversion)
 struct convert_request {
 	char *list; /* -o's */
 	const char *format, *target_format, *snapshot, *backing, *backing_format;
-	bool is_new, compresses, is_quiet, is_zero_target;
+	bool is_new, compresses, is_quiet, is_zero_target, are_target_options;
+	bool copies_bitmaps, skips_broken;
+	struct image_names names;
 	enum block_cache source_cache, target_cache;
 	struct conversion conversion;
-	unsigned flags;
 };
 
 static int open_sources(struct convert_request *request, char **paths, unsigned count, struct error *error)
@@ -174,8 +207,7 @@ static int open_sources(struct convert_request *request, char **paths, unsigned 
 	for (; conversion->source_count < count && result == 0;) {
 		struct node **source = &conversion->sources[conversion->source_count];
 
-		result = image_open(paths[conversion->source_count], &open, request->flags, source,
-				    error);
+		result = image_open_named(paths[conversion->source_count], &request->names, &open, 0, source, error);
 		if (result < 0)
 			break;
 		conversion->source_count++;
@@ -213,16 +245,20 @@ static int count_levels(struct convert_request *request, const char *target, str
 	return 0;
 }
 
-static int open_target(struct convert_request *request, const char *path, struct error *error)
+static int open_target(struct convert_request *request, const char *named, struct error *error)
 {
+	struct image_names target = {.are_options = request->are_target_options};
+	const char *path, *said_format = NULL;
 	struct conversion *conversion = &request->conversion;
 	struct block_options open = {.format = request->target_format,
 				     .cache = request->target_cache,
 				     .discard = true};
 	struct image_description description;
 	struct image_creation creation;
-	int result;
+	int result = image_name_parse(named, target.are_options, &path, &said_format, error);
 
+	if (result < 0)
+		return result;
 	image_creation_init(&creation, request->target_format);
 	creation.size = conversion->size;
 	if (request->list) {
@@ -241,7 +277,7 @@ static int open_target(struct convert_request *request, const char *path, struct
 		if (result < 0)
 			return result;
 	}
-	result = image_open(path, &open, 0, &conversion->target, error);
+	result = image_open_named(named, &target, &open, 0, &conversion->target, error);
 	if (result < 0)
 		return result;
 	if (image_size(conversion->target) < conversion->size)
@@ -255,6 +291,34 @@ static int open_target(struct convert_request *request, const char *path, struct
 				      (image_has_new_file(conversion->target) ||
 				       (description.is_qcow2 && creation.preallocation == IMAGE_PREALLOCATION_OFF)));
 	return 0;
+}
+
+/* Those of the one source, each of which begins with what it said when it was copied. */
+static int copy_bitmaps(const struct convert_request *request, struct error *error)
+{
+	struct node *source = request->conversion.sources[0], *target = request->conversion.target;
+	struct image_description description;
+	struct image_bitmap bitmap;
+	unsigned i;
+	int result = 0;
+
+	image_describe(source, &description);
+	for (i = 0; i < description.bitmap_count && result == 0; i++) {
+		image_bitmap_describe(source, i, &bitmap);
+		if (bitmap.is_in_use && request->skips_broken) {
+			log_error("%s: bitmap '%s' was not closed: it is not copied", image_path(source), bitmap.name);
+			continue;
+		}
+		if (bitmap.is_in_use)
+			return error_set(error, EINVAL, "%s: bitmap '%s' was not closed: remove it, or --skip-broken-bitmaps",
+					 image_path(source), bitmap.name);
+		result = image_bitmap_change(target, IMAGE_BITMAP_ADD_DISABLED, bitmap.name, bitmap.granularity, error);
+		if (result == 0)
+			result = image_bitmap_merge(target, bitmap.name, source, bitmap.name, error);
+		if (result == 0 && bitmap.is_auto)
+			result = image_bitmap_change(target, IMAGE_BITMAP_ENABLE, bitmap.name, 0, error);
+	}
+	return result;
 }
 
 static int run_convert(struct convert_request *request, int count, char **paths)
@@ -280,6 +344,10 @@ static int run_convert(struct convert_request *request, int count, char **paths)
 		else
 			error_set_errno(&error, -result, "cannot convert to %s", target);
 	}
+	if (result == 0 && request->copies_bitmaps)
+		result = conversion->source_count == 1
+				 ? copy_bitmaps(request, &error)
+				 : error_set(&error, EINVAL, "--bitmaps wants one image to convert");
 	if (conversion->target) {
 		if (result == 0 && (closed = image_flush(conversion->target)) < 0)
 			result = error_set_errno(&error, -closed, "cannot write %s", target);
@@ -294,24 +362,21 @@ static int run_convert(struct convert_request *request, int count, char **paths)
 	return result < 0 ? image_fail(&error) : EXIT_OK;
 }
 
-/* "snapshot.name=x", "snapshot.id=x", or the name alone. */
-static const char *snapshot_name(const char *text)
-{
-	const char *equal = strchr(text, '=');
-
-	return equal && strncmp(text, "snapshot.", 9) == 0 ? equal + 1 : text;
-}
-
 int image_command_convert(int count, char **arguments)
 {
-	enum { TARGET_IS_ZERO = 256 };
+	enum { TARGET_IS_ZERO = 256, TARGET_OPTIONS, BITMAPS, SKIP_BROKEN, SALVAGE };
 	static const struct option options[] = {{"target-is-zero", no_argument, NULL, TARGET_IS_ZERO},
-						{"force-share", no_argument, NULL, 'U'},
+						{"target-image-opts", no_argument, NULL, TARGET_OPTIONS},
+						{"bitmaps", no_argument, NULL, BITMAPS},
+						{"skip-broken-bitmaps", no_argument, NULL, SKIP_BROKEN},
+						{"salvage", no_argument, NULL, SALVAGE},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	struct convert_request request = {.target_format = NULL,
 				  .is_new = true,
 				  .target_cache = BLOCK_CACHE_UNSAFE,
 				  .conversion = {.sparse = 4096}};
+	struct image_names names = {false};
 	int option;
 
 	while ((option = getopt_long(count, arguments, "B:CF:O:S:T:UWcf:l:m:no:pqr:t:", options,
@@ -330,21 +395,33 @@ int image_command_convert(int count, char **arguments)
 								    : &request.source_cache) < 0)
 				return image_usage("-%c %s: no cache mode", option, optarg);
 			break;
-		case 'U': request.flags |= IMAGE_SHARED; break;
 		case 'C':
 		case 'W':
 		case 'm':
 		case 'r': break; /* how fast, and in which order: as it is */
 		case 'c': request.compresses = request.conversion.compresses = true; break;
 		case 'f': request.format = optarg; break;
-		case 'l': request.snapshot = snapshot_name(optarg); break;
+		case 'l': request.snapshot = image_snapshot_name(optarg); break;
 		case 'n': request.is_new = false; break;
 		case 'o': request.list = optarg; break;
 		case 'p': request.conversion.progress.is_wanted = true; break;
 		case 'q': request.is_quiet = true; break;
 		case TARGET_IS_ZERO: request.is_zero_target = true; break;
-		default: return image_wrong_option(arguments);
+		case TARGET_OPTIONS: request.are_target_options = true; break;
+		case BITMAPS: request.copies_bitmaps = true; break;
+		case SKIP_BROKEN: request.skips_broken = true; break;
+		case SALVAGE: request.conversion.salvages = true; break;
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
+	request.names = names;
+	if (request.list && image_is_help(request.list))
+		return image_print_options(request.target_format ? request.target_format : "raw", false);
+	if (request.skips_broken && !request.copies_bitmaps)
+		return image_usage("--skip-broken-bitmaps wants --bitmaps");
+	if (request.are_target_options && request.is_new)
+		return image_usage("--target-image-opts wants -n");
 	if (count - optind < 2)
 		return image_usage("image convert wants an image and an output");
 	if (request.is_quiet)
@@ -456,10 +533,10 @@ static int compare(struct comparison *comparison, struct error *error)
 
 int image_command_compare(int count, char **arguments)
 {
-	static const struct option options[] = {{"force-share", no_argument, NULL, 'U'}, {NULL}};
+	static const struct option options[] = {IMAGE_COMMON_OPTIONS, {NULL}};
 	struct comparison comparison = {{NULL}};
+	struct image_names names = {false};
 	struct block_options one = {.readonly = true}, two = {.readonly = true};
-	unsigned flags = 0;
 	struct error error;
 	int option, result = -1;
 
@@ -471,10 +548,9 @@ int image_command_compare(int count, char **arguments)
 		case 'q': comparison.is_quiet = true; break;
 		case 's': comparison.is_strict = true; break;
 		case 'T': break; /* a cache mode */
-		case 'U': flags |= IMAGE_SHARED; break;
 		default:
-			image_wrong_option(arguments);
-			return EXIT_FAILED;
+			if (image_common_option(option, arguments, &names))
+				return EXIT_FAILED;
 		}
 	if (count - optind != 2) {
 		image_usage("image compare wants two images");
@@ -484,8 +560,8 @@ int image_command_compare(int count, char **arguments)
 	comparison.buffers[1] = malloc(CHUNK);
 	if (!comparison.buffers[0] || !comparison.buffers[1])
 		error_set_errno(&error, ENOMEM, "compare");
-	else if (image_open(arguments[optind], &one, flags, &comparison.images[0], &error) == 0 &&
-		 image_open(arguments[optind + 1], &two, flags, &comparison.images[1], &error) == 0)
+	else if (image_open_named(arguments[optind], &names, &one, 0, &comparison.images[0], &error) == 0 &&
+		 image_open_named(arguments[optind + 1], &names, &two, 0, &comparison.images[1], &error) == 0)
 		result = compare(&comparison, &error);
 	image_close(comparison.images[0]);
 	image_close(comparison.images[1]);

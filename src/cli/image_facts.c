@@ -56,18 +56,31 @@ static json_t *snapshots_json(struct node *image, unsigned count)
 
 	for (i = 0; i < count; i++) {
 		struct block_snapshot snapshot;
+		json_t *facts;
 
 		image_snapshot_describe(image, i, &snapshot);
-		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", snapshot.id,
-					"name", snapshot.name, "vm-state-size",
-					(json_int_t)snapshot.state_bytes, "date-sec",
-					(json_int_t)snapshot.seconds, "date-nsec",
-					(json_int_t)snapshot.nanoseconds, "vm-clock-sec",
-					(json_int_t)(snapshot.clock_ns / 1000000000), "vm-clock-nsec",
-					(json_int_t)(snapshot.clock_ns % 1000000000)));
+		facts = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "id", snapshot.id, "name", snapshot.name,
+				  "vm-state-size", (json_int_t)snapshot.state_bytes, "date-sec",
+				  (json_int_t)snapshot.seconds, "date-nsec", (json_int_t)snapshot.nanoseconds, "vm-clock-sec",
+				  (json_int_t)(snapshot.clock_ns / 1000000000), "vm-clock-nsec",
+				  (json_int_t)(snapshot.clock_ns % 1000000000));
+		if (snapshot.icount_plus_1)
+			json_object_set_new(facts, "icount", json_integer((json_int_t)(snapshot.icount_plus_1 - 1)));
+		json_array_append_new(list, facts);
 	}
 	return list;
+}
+
+static json_t *vmdk_json(const struct image_description *description)
+{
+	json_t *extent = json_pack("{s:I, s:s, s:I, s:s}", "virtual-size", (json_int_t)description->size, "filename",
+				   description->path, "cluster-size", (json_int_t)description->cluster_size, "format", "");
+
+	if (description->is_compressed)
+		json_object_set_new(extent, "compressed", json_true());
+	return json_pack("{s:s, s:{s:I, s:I, s:s, s:[o]}}", "type", "vmdk", "data", "cid", (json_int_t)description->cid,
+			 "parent-cid", (json_int_t)description->parent_cid, "create-type", description->create_type,
+			 "extents", extent);
 }
 
 json_t *image_facts(struct node *image)
@@ -84,6 +97,8 @@ json_t *image_facts(struct node *image)
 		json_object_set_new(info, "cluster-size", json_integer(description.cluster_size));
 	if (description.is_qcow2)
 		json_object_set_new(info, "format-specific", specific_json(image, &description));
+	if (description.create_type)
+		json_object_set_new(info, "format-specific", vmdk_json(&description));
 	if (description.snapshot_count > 0)
 		json_object_set_new(info, "snapshots",
 				    snapshots_json(image, description.snapshot_count));

@@ -31,15 +31,29 @@ void image_print_snapshots(struct node *image)
 	for (i = 0; i < description.snapshot_count; i++) {
 		struct snapshot_text columns;
 
+		char icount[24] = "";
+
 		image_snapshot_describe(image, i, &snapshot);
+		if (snapshot.icount_plus_1)
+			snprintf(icount, sizeof(icount), "%llu", (unsigned long long)(snapshot.icount_plus_1 - 1));
 		snapshot_text_make(&columns, snapshot.state_bytes, snapshot.seconds, snapshot.clock_ns);
-		printf(SNAPSHOT_TEXT_ROW, snapshot.id, snapshot.name, columns.size, columns.date, columns.clock, "");
+		printf(SNAPSHOT_TEXT_ROW, snapshot.id, snapshot.name, columns.size, columns.date, columns.clock, icount);
 	}
 }
 
 static const char *yes(bool value)
 {
 	return value ? "true" : "false";
+}
+
+static void print_vmdk(const struct image_description *description)
+{
+	printf("Format specific information:\n    cid: %u\n    parent cid: %u\n    create type: %s\n    extents:\n"
+	       "        [0]:\n%s            virtual size: %llu\n            filename: %s\n            cluster size: %llu\n"
+	       "            format: \n",
+	       description->cid, description->parent_cid, description->create_type,
+	       description->is_compressed ? "            compressed: true\n" : "", (unsigned long long)description->size,
+	       description->path, (unsigned long long)description->cluster_size);
 }
 
 static void info_print(struct node *image)
@@ -73,6 +87,8 @@ static void info_print(struct node *image)
 	}
 	if (description.snapshot_count > 0)
 		image_print_snapshots(image);
+	if (description.create_type)
+		print_vmdk(&description);
 	if (!description.is_qcow2)
 		return;
 	printf("Format specific information:\n    compat: %s\n    compression type: %s\n",
@@ -85,10 +101,13 @@ static void info_print(struct node *image)
 		image_bitmap_describe(image, i, &bitmap);
 		if (i == 0)
 			printf("    bitmaps:\n");
-		printf("        [%u]:\n            flags:%s%s\n            name: %s\n"
-		       "            granularity: %llu\n",
-		       i, bitmap.is_in_use ? " in-use" : "", bitmap.is_auto ? " auto" : "",
-		       bitmap.name, (unsigned long long)bitmap.granularity);
+		printf("        [%u]:\n            flags:\n", i);
+		if (bitmap.is_in_use)
+			printf("                [0]: in-use\n");
+		if (bitmap.is_auto)
+			printf("                [%u]: auto\n", bitmap.is_in_use);
+		printf("            name: %s\n            granularity: %llu\n", bitmap.name,
+		       (unsigned long long)bitmap.granularity);
 	}
 	printf("    refcount bits: %u\n", description.refcount_bits);
 	if (description.version >= 3)
@@ -105,10 +124,10 @@ int image_command_info(int count, char **arguments)
 	enum { OUTPUT = 256, CHAIN };
 	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
 						{"backing-chain", no_argument, NULL, CHAIN},
-						{"force-share", no_argument, NULL, 'U'},
-						{"format", required_argument, NULL, 'f'},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	struct block_options open = {.readonly = true};
+	struct image_names names = {false};
 	unsigned flags = IMAGE_ALONE | IMAGE_FOR_CHECK;
 	bool is_chain = false;
 	struct node *image, *each;
@@ -119,19 +138,20 @@ int image_command_info(int count, char **arguments)
 	while ((option = getopt_long(count, arguments, "f:U", options, NULL)) != -1)
 		switch (option) {
 		case 'f': open.format = optarg; break;
-		case 'U': flags |= IMAGE_SHARED; break;
 		case OUTPUT: output = image_output_parse(optarg); break;
 		case CHAIN:
 			is_chain = true;
 			flags &= ~IMAGE_ALONE;
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (output < 0)
 		return image_usage("--output= is human or json");
 	if (count - optind != 1)
 		return image_usage("image info wants a file");
-	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+	if (image_open_named(arguments[optind], &names, &open, flags, &image, &error) < 0)
 		return image_fail(&error);
 	if (output && is_chain) {
 		list = json_array();
@@ -167,11 +187,10 @@ static void set_number(json_t *object, const char *name, uint64_t value)
 
 static void check_json(const struct image_check *check, const char *path, const char *format)
 {
-	json_t *object = json_pack("{s:I, s:I, s:i, s:s, s:s}", "image-end-offset",
-				   (json_int_t)check->end, "total-clusters",
-				   (json_int_t)check->total_clusters, "check-errors", 0, "filename",
-				   path, "format", format);
+	json_t *object = json_pack("{s:i, s:s, s:s}", "check-errors", 0, "filename", path, "format", format);
 
+	set_number(object, "image-end-offset", check->end);
+	set_number(object, "total-clusters", check->total_clusters);
 	set_number(object, "allocated-clusters", check->allocated_clusters);
 	set_number(object, "fragmented-clusters", check->fragmented_clusters);
 	set_number(object, "compressed-clusters", check->compressed_clusters);
@@ -209,7 +228,8 @@ static void check_print(const struct image_check *check)
 		       check->allocated_clusters * 100.0 / total,
 		       check->fragmented_clusters * 100.0 / allocated,
 		       check->compressed_clusters * 100.0 / allocated);
-	printf("Image end offset: %llu\n", (unsigned long long)check->end);
+	if (check->end > 0)
+		printf("Image end offset: %llu\n", (unsigned long long)check->end);
 }
 
 int image_command_check(int count, char **arguments)
@@ -217,11 +237,11 @@ int image_command_check(int count, char **arguments)
 	enum { OUTPUT = 256 };
 	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
 						{"repair", required_argument, NULL, 'r'},
-						{"format", required_argument, NULL, 'f'},
-						{"force-share", no_argument, NULL, 'U'},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	enum image_repair repair = IMAGE_REPAIR_NONE;
 	struct block_options open = {.readonly = true};
+	struct image_names names = {false};
 	unsigned flags = IMAGE_FOR_CHECK | IMAGE_ALONE;
 	struct image_description description;
 	bool is_quiet = false;
@@ -235,7 +255,6 @@ int image_command_check(int count, char **arguments)
 		case 'f': open.format = optarg; break;
 		case 'q': is_quiet = true; break;
 		case 'T': break; /* a cache mode, of no consequence here */
-		case 'U': flags |= IMAGE_SHARED; break;
 		case OUTPUT: output = image_output_parse(optarg); break;
 		case 'r':
 			repair = strcmp(optarg, "leaks") == 0 ? IMAGE_REPAIR_LEAKS
@@ -245,13 +264,15 @@ int image_command_check(int count, char **arguments)
 				return image_usage("-r %s: leaks or all", optarg);
 			open.readonly = false;
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (output < 0)
 		return image_usage("--output= is human or json");
 	if (count - optind != 1)
 		return image_usage("image check wants a file");
-	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+	if (image_open_named(arguments[optind], &names, &open, flags, &image, &error) < 0)
 		return image_fail(&error);
 	image_describe(image, &description);
 	result = image_check(image, repair, &check, is_quiet || output ? NULL : say, NULL, &error);
@@ -342,32 +363,33 @@ int image_command_map(int count, char **arguments)
 	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
 						{"start-offset", required_argument, NULL, 's'},
 						{"max-length", required_argument, NULL, 'l'},
-						{"force-share", no_argument, NULL, 'U'},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	struct block_options open = {.readonly = true};
+	struct image_names names = {false};
 	uint64_t start = 0, length = UINT64_MAX, end;
 	int option, output = 0, result;
-	unsigned flags = 0;
 	struct node *image;
 	struct error error;
 
 	while ((option = getopt_long(count, arguments, "f:l:s:U", options, NULL)) != -1)
 		switch (option) {
 		case 'f': open.format = optarg; break;
-		case 'U': flags |= IMAGE_SHARED; break;
 		case OUTPUT: output = image_output_parse(optarg); break;
 		case 's':
 		case 'l':
 			if (image_size_parse(optarg, option == 's' ? &start : &length) < 0)
 				return image_usage("-%c %s: that is no size", option, optarg);
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (output < 0)
 		return image_usage("--output= is human or json");
 	if (count - optind != 1)
 		return image_usage("image map wants a file");
-	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+	if (image_open_named(arguments[optind], &names, &open, 0, &image, &error) < 0)
 		return image_fail(&error);
 	end = image_size(image);
 	if (start > end)

@@ -36,16 +36,54 @@ static int read_backing_size(const char *path, struct image_creation *creation, 
 	return 0;
 }
 
+/* The line that qemu-img prints; without -q, before kvik's own size for people. */
+static void print_creation(const char *path, const struct image_creation *creation)
+{
+	static const char *const preallocations[] = {"off", "metadata", "falloc", "full"};
+	bool is_qcow2 = strcmp(creation->format, "qcow2") == 0;
+	char size[32];
+
+	printf("Formatting '%s', fmt=%s", path, creation->format);
+	if (is_qcow2) {
+		printf(" cluster_size=%llu extended_l2=%s", (unsigned long long)creation->cluster_size,
+		       creation->is_extended ? "on" : "off");
+		if (creation->has_preallocation)
+			printf(" preallocation=%s", preallocations[creation->preallocation]);
+		printf(" compression_type=%s", creation->compression);
+	}
+	printf(" size=%llu", (unsigned long long)creation->size);
+	if (creation->backing)
+		printf(" backing_file=%s", creation->backing);
+	if (creation->backing_format)
+		printf(" backing_fmt=%s", creation->backing_format);
+	if (is_qcow2) {
+		if (creation->has_version)
+			printf(" compat=%s", creation->version == 2 ? "0.10" : "1.1");
+		if (creation->data_file)
+			printf(" data_file=%s", creation->data_file);
+		if (creation->is_data_raw)
+			printf(" data_file_raw=on");
+		printf(" lazy_refcounts=%s refcount_bits=%u", creation->is_lazy ? "on" : "off", creation->refcount_bits);
+	} else if (creation->has_preallocation) {
+		printf(" preallocation=%s", preallocations[creation->preallocation]);
+	}
+	size_text(size, sizeof(size), creation->size);
+	if (image_is_humane())
+		printf(" (%s)", size);
+	putchar('\n');
+}
+
 int image_command_create(int count, char **arguments)
 {
 	static const struct option options[] = {
-		{"help", no_argument, NULL, 'h'}, {"object", required_argument, NULL, '9'}, {NULL}};
-	const char *format = NULL, *backing = NULL, *backing_format = NULL, *path;
+		IMAGE_COMMON_OPTIONS, {NULL}};
+	const char *format = NULL, *backing = NULL, *backing_format = NULL, *said_format = NULL, *path;
 	char *list = NULL;
+	struct image_names names = {false};
 	bool is_quiet = false, is_unsafe = false;
 	struct image_creation creation;
 	struct error error;
-	char size[32];
+	uint64_t named;
 	int option, result;
 
 	while ((option = getopt_long(count, arguments, "F:b:f:ho:qu", options, NULL)) != -1)
@@ -56,17 +94,28 @@ int image_command_create(int count, char **arguments)
 		case 'o': list = optarg; break;
 		case 'q': is_quiet = true; break;
 		case 'u': is_unsafe = true; break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
+	if (list && image_is_help(list) && optind == count)
+		return image_print_options(format ? format : "raw", false);
 	if (optind >= count || count - optind > 2)
 		return image_usage("image create wants a file, and a size unless a backing file has one");
-	path = arguments[optind];
+	if (image_name_parse(arguments[optind], names.are_options, &path, &said_format, &error) < 0)
+		return image_fail(&error);
+	if (said_format && format && strcmp(format, said_format) != 0)
+		return image_usage("-f %s: the name says %s", format, said_format);
+	if (!format)
+		format = said_format;
 	if (!format)
 		format = image_is_humane() && ends_with(path, ".qcow2") ? "qcow2" : "raw";
 	if (!image_format_is_known(format))
 		return image_usage("-f %s: raw and qcow2 can be made", format);
 	image_creation_init(&creation, format);
 	creation.size = UINT64_MAX;
+	if (list && image_is_help(list))
+		return image_print_options(format, false);
 	if (list && image_options_parse(list, &creation, &error) < 0)
 		return image_fail(&error);
 	if (backing)
@@ -83,14 +132,15 @@ int image_command_create(int count, char **arguments)
 		return image_fail(&error);
 	if (creation.size == UINT64_MAX)
 		return image_usage("image create wants a size");
+	named = creation.size;
+	if (strcmp(format, "qcow2") == 0)
+		creation.size = (creation.size + 511) & ~511ull;
 	result = image_create(path, &creation, &error);
 	if (result < 0)
 		return image_fail(&error);
-	if (!is_quiet) {
-		size_text(size, sizeof(size), creation.size);
-		printf("Formatting '%s', fmt=%s size=%llu (%s)\n", path, format,
-		       (unsigned long long)creation.size, size);
-	}
+	creation.size = named;
+	if (!is_quiet)
+		print_creation(path, &creation);
 	return EXIT_OK;
 }
 
@@ -99,9 +149,11 @@ int image_command_resize(int count, char **arguments)
 	enum { SHRINK = 256, PREALLOCATION };
 	static const struct option options[] = {{"shrink", no_argument, NULL, SHRINK},
 						{"preallocation", required_argument, NULL, PREALLOCATION},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	enum image_preallocation preallocation = IMAGE_PREALLOCATION_OFF;
 	struct block_options open = {.discard = true};
+	struct image_names names = {false};
 	bool is_quiet = false, may_shrink = false;
 	const char *size_text, *path;
 	struct error error;
@@ -122,7 +174,9 @@ int image_command_resize(int count, char **arguments)
 				return image_usage("--preallocation=%s: off, metadata, falloc, full",
 						   optarg);
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (count - optind != 1)
 		return image_usage("image resize wants a file and a size");
@@ -130,7 +184,7 @@ int image_command_resize(int count, char **arguments)
 	sign = size_text[0];
 	if (image_size_parse(size_text + (sign == '+' || sign == '-'), &size) < 0)
 		return image_usage("image resize: '%s' is no size", size_text);
-	result = image_open(path, &open, 0, &image, &error);
+	result = image_open_named(path, &names, &open, 0, &image, &error);
 	if (result < 0)
 		return image_fail(&error);
 	old = image_size(image);
@@ -138,8 +192,10 @@ int image_command_resize(int count, char **arguments)
 		size = size > INT64_MAX - old ? INT64_MAX : old + size;
 	if (sign == '-')
 		size = size > old ? 0 : old - size;
-	size = (size + 511) & ~511ull;
-	if (size < old && !may_shrink) {
+	if (size % 512 != 0 && image_is_qcow2(image)) {
+		result = error_set(&error, EINVAL, "%s: the size of a disk is a multiple of 512: not %llu", path,
+				   (unsigned long long)size);
+	} else if (size < old && !may_shrink) {
 		result = error_set(&error, EINVAL,
 				   "%s would be cut from %llu to %llu bytes: --shrink if that is meant",
 				   path, (unsigned long long)old, (unsigned long long)size);
@@ -158,11 +214,11 @@ int image_command_resize(int count, char **arguments)
 
 int image_command_snapshot(int count, char **arguments)
 {
-	static const struct option options[] = {{"force-share", no_argument, NULL, 'U'}, {NULL}};
+	static const struct option options[] = {IMAGE_COMMON_OPTIONS, {NULL}};
 	struct block_options open = {.discard = true};
+	struct image_names names = {false};
 	const char *name = NULL;
 	char action = 'l';
-	unsigned flags = 0;
 	struct error error;
 	struct node *image;
 	int option, result = 0, closed;
@@ -180,13 +236,14 @@ int image_command_snapshot(int count, char **arguments)
 			break;
 		case 'f': open.format = optarg; break;
 		case 'q': break;
-		case 'U': flags |= IMAGE_SHARED; break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (count - optind != 1)
 		return image_usage("image snapshot wants a file");
 	open.readonly = action == 'l';
-	if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+	if (image_open_named(arguments[optind], &names, &open, 0, &image, &error) < 0)
 		return image_fail(&error);
 	switch (action) {
 	case 'l': image_print_snapshots(image); break;
@@ -227,31 +284,33 @@ int image_command_measure(int count, char **arguments)
 	enum { OUTPUT = 256, SIZE };
 	static const struct option options[] = {{"output", required_argument, NULL, OUTPUT},
 						{"size", required_argument, NULL, SIZE},
-						{"force-share", no_argument, NULL, 'U'},
+						IMAGE_COMMON_OPTIONS,
 						{NULL}};
 	struct block_options open = {.readonly = true};
+	struct image_names names = {false};
 	const char *format = "raw", *snapshot = NULL;
 	char *list = NULL;
 	struct image_creation creation;
 	uint64_t size = UINT64_MAX, data = 0, required, full;
+	int64_t bitmaps = -1;
 	int option, output = 0, result;
-	unsigned flags = 0;
 	struct node *image;
 	struct error error;
 
 	while ((option = getopt_long(count, arguments, "f:l:o:O:U", options, NULL)) != -1)
 		switch (option) {
 		case 'f': open.format = optarg; break;
-		case 'l': snapshot = optarg; break;
+		case 'l': snapshot = image_snapshot_name(optarg); break;
 		case 'o': list = optarg; break;
 		case 'O': format = optarg; break;
-		case 'U': flags |= IMAGE_SHARED; break;
 		case OUTPUT: output = image_output_parse(optarg); break;
 		case SIZE:
 			if (image_size_parse(optarg, &size) < 0)
 				return image_usage("--size %s: that is no size", optarg);
 			break;
-		default: return image_wrong_option(arguments);
+		default:
+			if (image_common_option(option, arguments, &names))
+				return image_usage_status();
 		}
 	if (output < 0)
 		return image_usage("--output= is human or json");
@@ -269,12 +328,13 @@ int image_command_measure(int count, char **arguments)
 				   "refcount_bits one up to 64");
 	creation.size = size;
 	if (size == UINT64_MAX) {
-		if (image_open(arguments[optind], &open, flags, &image, &error) < 0)
+		if (image_open_named(arguments[optind], &names, &open, 0, &image, &error) < 0)
 			return image_fail(&error);
 		result = snapshot ? image_snapshot_view(image, snapshot, &error) : 0;
 		if (result == 0)
 			result = count_data(image, creation.cluster_size, &data, &error);
 		creation.size = image_size(image);
+		bitmaps = image_measure_bitmaps(image, creation.cluster_size);
 		image_close(image);
 		if (result < 0)
 			return image_fail(&error);
@@ -283,11 +343,18 @@ int image_command_measure(int count, char **arguments)
 	/* With only the tables written, what has no data takes no space. */
 	if (creation.preallocation == IMAGE_PREALLOCATION_FALLOC || creation.preallocation == IMAGE_PREALLOCATION_FULL)
 		required = full;
-	if (output)
-		image_print_json(json_pack("{s:I, s:I}", "required", (json_int_t)required,
-					   "fully-allocated", (json_int_t)full));
-	else
-		printf("required size: %llu\nfully allocated size: %llu\n",
-		       (unsigned long long)required, (unsigned long long)full);
+	if (strcmp(format, "qcow2") != 0 || creation.version < 3)
+		bitmaps = -1;
+	if (output) {
+		json_t *sizes = json_pack("{s:I, s:I}", "required", (json_int_t)required, "fully-allocated", (json_int_t)full);
+
+		if (bitmaps >= 0)
+			json_object_set_new(sizes, "bitmaps", json_integer(bitmaps));
+		image_print_json(sizes);
+		return EXIT_OK;
+	}
+	printf("required size: %llu\nfully allocated size: %llu\n", (unsigned long long)required, (unsigned long long)full);
+	if (bitmaps >= 0)
+		printf("bitmaps size: %llu\n", (unsigned long long)bitmaps);
 	return EXIT_OK;
 }
