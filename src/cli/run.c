@@ -435,7 +435,8 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 		return -EINVAL;
 	}
 	config.sandbox.listens |= options->gdb || options->vsock.path;
-	config.sandbox.uses_helpers |= options->vsock.path != NULL;
+	/* What wakes a folder's process is a message, too. */
+	config.sandbox.uses_helpers |= options->vsock.path || config.share_count;
 	run->machine = machine_create(&config, error);
 	if (!run->machine ||
 	    (run->gdb && gdb_stub_attach(run->gdb, run->machine, error) < 0))

@@ -293,7 +293,9 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 	config->loop = system->loop;
 	/* The door may pass a socket on that listens. */
 	config->sandbox.listens = system->line.chardevs.listens || system->line.chardevs.has_door || config->vsock.guest_cid;
-	config->sandbox.uses_helpers |= config->vsock.guest_cid || system->line.chardevs.has_door || system->line.chardevs.dials;
+	/* What wakes a folder's process is a message, too. */
+	config->sandbox.uses_helpers |= config->vsock.guest_cid || config->share_count || system->line.chardevs.has_door ||
+					system->line.chardevs.dials;
 	config->sandbox.uses_kvm = config->backend == &kvm_backend_linux;
 	if (!config->kvm_options.code_cache_bytes)
 		config->kvm_options.code_cache_bytes = accel_code_cache(config->ram_bytes);

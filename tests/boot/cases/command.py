@@ -54,6 +54,10 @@ def test_command(context):
     cpus = min(4, len(os.sched_getaffinity(0)))
     status, out, errors = command_run(context, "nproc")
     require((status, out, errors) == (0, f"{cpus}\n".encode(), b""), f"of {cpus} CPUs it has {out}, {errors}")
+    if context.options.accel == "engine":
+        # Where no code runs directly, nothing else has helpers.
+        status, out, errors = command_run(context, "echo", "here", options=["--engine", "jit"])
+        require((status, out, errors) == (0, b"here\n", b""), f"with --engine jit echo gave {status}, {out}, {errors}")
     status, out, errors = command_run(context, "/no/such/command")
     require(status == 127 and b"/no/such/command" in errors, f"no command: {status}, {errors}")
     status, out, errors = command_run(context, "/etc/passwd")
