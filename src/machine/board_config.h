@@ -13,6 +13,7 @@
 #include "device/char/char.h"
 #include "device/irq_line.h"
 #include "device/power.h"
+#include "device/storage/drive.h"
 #include "device/virtio/balloon.h"
 #include "device/virtio/console.h"
 #include "device/virtio/filesystem.h"
@@ -116,6 +117,7 @@ struct board_disk {
 	unsigned controller;   /* of AHCI or SCSI: its index among all */
 	unsigned place_plus_1; /* there (IDE: 1 to 4, a port; of USB the port as it is); 0: any */
 	unsigned scsi_place;   /* of SCSI: BOARD_SCSI_PLACE; 0: the first target that is free */
+	struct drive_identity identity; /* likewise */
 	unsigned tray;	       /* of a CD-ROM drive that comes while the board is there: which tray (board_tray) it has */
 	bool is_removable;     /* by USB: INQUIRY says so */
 	unsigned later_boot_plus_1; /* the same from the first reset on */

@@ -29,6 +29,7 @@ int board_add_scsi_disk(struct board *board, struct board_disk *disk, unsigned n
 		.is_present = true,
 		.is_cdrom = disk->is_cdrom,
 		.block = disk->block,
+		.identity = disk->identity,
 		.moved = disk->is_cdrom ? board_tray_moves : NULL,
 		.moved_context = board,
 	};

@@ -28,10 +28,12 @@
 static struct driver driver;
 static struct virtio_device *virtio;
 
+static struct drive_identity identity; /* of the next one */
+
 static void plug(unsigned target, unsigned lun, int wanted)
 {
 	const struct block_options options = {.format = "raw", .unlocked = true, .aio = BLOCK_AIO_THREADS};
-	struct drive_config drive = {.is_present = true, .number = 1};
+	struct drive_config drive = {.is_present = true, .number = 1, .identity = identity};
 	int fd = memfd_create("disk", MFD_CLOEXEC), result;
 	struct error error;
 
@@ -363,12 +365,39 @@ static void test_saved(void **state)
 	state_end(&saved);
 }
 
+/* What a user has a unit called, in the standard data and among its designators; and what it is called by itself. */
+static void test_identity(void **state)
+{
+	const uint8_t inquiry[10] = {INQUIRY, 0, 0, 0, 36}, page[10] = {INQUIRY, 1, 0x83, 0, 255};
+	static const uint8_t names[] = {2,    0,    0, 7, 'Q',	'M',  '0',  '0',  '0',	'0',  '1',  1,	  3,	0,   8,	   0x50, 0,   0xc5,
+					0,    0x15, 0xea, 0x71, 0xad, 0x61, 0x93, 0,	8,    0x50, 1, 2, 3, 4, 5, 6, 7};
+	uint8_t *data = driver_at(&driver, DATA);
+
+	(void)state;
+	open_adapter(FEATURES);
+	plug(0, 0, 0);
+	identity = (struct drive_identity){"Ours", "A good disk", "12", 0x5000c50015ea71ad, 0x5001020304050607};
+	plug(1, 0, 0);
+	identity = (struct drive_identity){.wwn = 0};
+	assert_int_equal(command(0, 0, inquiry, 36)->status, 0);
+	assert_memory_equal(data + 8, "QEMU    QEMU HARDDISK   2.5+", 28);
+	assert_int_equal(command(0, 0, page, 255)->status, 0);
+	assert_int_equal(data[3], 11);
+	assert_memory_equal(data + 4, names, 11);
+	assert_int_equal(command(1, 0, inquiry, 36)->status, 0);
+	assert_memory_equal(data + 8, "Ours    A good disk     12  ", 28);
+	assert_int_equal(command(1, 0, page, 255)->status, 0);
+	assert_int_equal(data[3], sizeof(names));
+	assert_memory_equal(data + 4, names, sizeof(names));
+	close_adapter();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses), cmocka_unit_test(test_many),	    cmocka_unit_test(test_events),
 		cmocka_unit_test(test_bad_events), cmocka_unit_test(test_under_way), cmocka_unit_test(test_reset),
-		cmocka_unit_test(test_saved),
+		cmocka_unit_test(test_saved),     cmocka_unit_test(test_identity),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

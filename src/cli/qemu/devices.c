@@ -70,7 +70,8 @@ static const struct property ide_properties[] = {
 
 static const struct property scsi_properties[] = {
 	DRIVE_PROPERTIES, ERROR_PROPERTIES, {"scsi-id", PROPERTY_NUMBER}, {"lun", PROPERTY_NUMBER},
-	{"channel", PROPERTY_NUMBER}, {"device_id", PROPERTY_TEXT}, {NULL}};
+	{"channel", PROPERTY_NUMBER}, {"device_id", PROPERTY_TEXT}, {"vendor", PROPERTY_TEXT},
+	{"product", PROPERTY_TEXT}, {"ver", PROPERTY_TEXT}, {"wwn", PROPERTY_NUMBER}, {"port_wwn", PROPERTY_NUMBER}, {NULL}};
 
 static const struct property nvme_properties[] = {
 	DRIVE_PROPERTIES, {"num_queues", PROPERTY_NUMBER}, {"max_ioqpairs", PROPERTY_NUMBER},

@@ -429,6 +429,33 @@ bool storage_is_cdrom(struct line *line, const json_t *device)
 	return drive && is_cdrom(drive);
 }
 
+/* Text of printable ASCII (SPC-4 §4.3.1), of at most `size` - 1 characters. */
+static int take_name(const json_t *device, const char *key, char *name, size_t size, struct error *error)
+{
+	const char *text = keyval_text(device, key), *at;
+
+	if (!text)
+		return 0;
+	for (at = text; *at; at++)
+		if (*at < 0x20 || *at > 0x7e)
+			return error_set(error, EINVAL, "%s=: use letters of ASCII", key);
+	if ((size_t)(at - text) >= size)
+		return error_set(error, EINVAL, "%s=%.60s: at most %u characters", key, text, (unsigned)size - 1);
+	memcpy(name, text, at - text + 1);
+	return 0;
+}
+
+static int take_identity(const json_t *device, struct drive_identity *identity, struct error *error)
+{
+	return take_name(device, "vendor", identity->vendor, sizeof(identity->vendor), error) < 0 ||
+			       take_name(device, "product", identity->product, sizeof(identity->product), error) < 0 ||
+			       take_name(device, "ver", identity->revision, sizeof(identity->revision), error) < 0 ||
+			       keyval_number(device, "wwn", UINT64_MAX, &identity->wwn, error) < 0 ||
+			       keyval_number(device, "port_wwn", UINT64_MAX, &identity->port_wwn, error) < 0
+		       ? -EINVAL
+		       : 0;
+}
+
 int storage_open(struct line *line, const struct device_driver *driver, const json_t *device,
 		 struct error *error)
 {
@@ -464,6 +491,8 @@ int storage_open(struct line *line, const struct device_driver *driver, const js
 		result = driver->role == ROLE_SCSI_DISK ? place_scsi(line, device, disk, error)
 							: place_ide(line, device, disk, error);
 	}
+	if (result == 0 && driver->role == ROLE_SCSI_DISK)
+		result = take_identity(device, &disk->identity, error);
 	if (result == 0)
 		result = boot_turn_of(line, device, is_cd ? 'd' : 'c', line->config.disk_count, &turn, error);
 	if (result < 0)

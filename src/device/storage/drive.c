@@ -12,6 +12,7 @@ int drive_init(struct storage_drive *drive, const struct drive_config *config, s
 
 	*drive = (struct storage_drive){.is_present = config->is_present,
 					.is_cdrom = config->is_cdrom,
+					.identity = config->identity,
 					.unpinned = PTHREAD_COND_INITIALIZER,
 					.moved = config->moved,
 					.moved_context = config->moved_context};

@@ -16,10 +16,17 @@
 
 #define DRIVE_REVISION "2.5+"
 
+/* What a user has a drive called (SPC-4 §6.6.2, §7.8.6): texts of ASCII, "": its own; 0: it has no such name. */
+struct drive_identity {
+	char vendor[8 + 1], product[16 + 1], revision[4 + 1];
+	uint64_t wwn, port_wwn; /* world wide names (NAA), of the unit and of its target's port */
+};
+
 struct storage_drive {
 	bool is_present, is_cdrom;
 	struct block *block; /* owned; NULL: no medium */
 	char serial[BLOCK_SERIAL_MAX + 1];
+	struct drive_identity identity;
 	/* Of a drive with a tray: */
 	bool is_open, is_locked;
 	bool has_changed; /* another medium, or none: the guest has not been told yet */
@@ -34,6 +41,7 @@ struct drive_config {
 	bool is_present, is_cdrom;
 	struct block *block; /* NULL: a tray without a medium */
 	unsigned number;     /* for a serial number where the image has none: QM00001 */
+	struct drive_identity identity;
 	/* The tray was opened or closed, by whomever. Any thread, with the controller's lock held. NULL: nobody
 	 * wants to know. */
 	void (*moved)(void *context);

@@ -24,8 +24,20 @@ static size_t put_serial(uint8_t *page, const struct storage_drive *drive)
 	return length;
 }
 
-/* A designator of ASCII text: vendor and serial number (§7.8.6.3). */
-static size_t put_identifier(uint8_t *page, const struct storage_drive *drive)
+/* A world wide name as a designator of eight bytes (§7.8.6.6), or none. */
+static size_t put_name(uint8_t *page, uint8_t code_set, uint8_t type, uint64_t name)
+{
+	if (!name)
+		return 0;
+	page[0] = code_set;
+	page[1] = type;
+	page[3] = sizeof(name);
+	put_be64(page + 4, name);
+	return 4 + sizeof(name);
+}
+
+/* Designators: the serial number as text (§7.8.6.3), and names. */
+static size_t put_identifiers(uint8_t *page, const struct storage_drive *drive)
 {
 	size_t length;
 
@@ -33,7 +45,9 @@ static size_t put_identifier(uint8_t *page, const struct storage_drive *drive)
 	page[1] = 0x00; /* vendor specific */
 	length = put_serial(page + 4, drive);
 	page[3] = length;
-	return 4 + length;
+	length += 4;
+	length += put_name(page + length, 0x01, 0x03, drive->identity.wwn);	 /* binary; NAA, of the unit */
+	return length + put_name(page + length, 0x61, 0x93, drive->identity.port_wwn); /* by SAS; of the target's port */
 }
 
 static size_t put_limits(uint8_t *page)
@@ -66,7 +80,7 @@ static void answer_page(const struct scsi_unit *unit, struct scsi_task *task)
 		}
 		break;
 	case PAGE_SERIAL: size = put_serial(page, drive); break;
-	case PAGE_IDENTIFIERS: size = put_identifier(page, drive); break;
+	case PAGE_IDENTIFIERS: size = put_identifiers(page, drive); break;
 	case PAGE_LIMITS: size = put_limits(page); break;
 	case PAGE_CHARACTERISTICS: size = LIMITS_SIZE; break; /* nothing of it is known */
 	case PAGE_PROVISIONING:
@@ -87,6 +101,8 @@ static void answer_page(const struct scsi_unit *unit, struct scsi_task *task)
 void scsi_inquiry(const struct scsi_unit *unit, struct scsi_task *task)
 {
 	const struct storage_drive *drive = unit->drive;
+	const struct drive_identity *identity = &drive->identity;
+	const char *product = drive->is_cdrom ? (unit->is_atapi ? "QEMU DVD-ROM" : "QEMU CD-ROM") : "QEMU HARDDISK";
 	uint8_t *data = task->data;
 
 	if (task->cdb[1] & 0x01) {
@@ -104,10 +120,9 @@ void scsi_inquiry(const struct scsi_unit *unit, struct scsi_task *task)
 	data[3] = unit->is_atapi ? 0x21 : 0x12; /* format of these data; HISUP */
 	data[4] = 36 - 5;
 	data[7] = unit->is_atapi ? 0 : 0x12; /* SYNC, CMDQUE */
-	drive_put_text(data + 8, 8, "QEMU");
-	drive_put_text(data + 16, 16, drive->is_cdrom ? (unit->is_atapi ? "QEMU DVD-ROM" : "QEMU CD-ROM")
-						      : "QEMU HARDDISK");
-	drive_put_text(data + 32, 4, DRIVE_REVISION);
+	drive_put_text(data + 8, 8, *identity->vendor ? identity->vendor : "QEMU");
+	drive_put_text(data + 16, 16, *identity->product ? identity->product : product);
+	drive_put_text(data + 32, 4, *identity->revision ? identity->revision : DRIVE_REVISION);
 	/* ATAPI's allocation length has one byte (SPC-2). */
 	scsi_answer(task, 36, unit->is_atapi ? task->cdb[4] : get_be16(task->cdb + 3));
 }
