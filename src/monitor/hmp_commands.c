@@ -64,7 +64,7 @@ static json_t *parse_key(const char *word, size_t length)
 
 static void run_sendkey(struct hmp_line *line)
 {
-	char *at = strdup(line->rest), *rest = at, *word = at ? hmp_word(&rest) : NULL, *hold;
+	char *word = hmp_word(&line->rest), *hold;
 	json_t *wanted = json_array(), *key, *arguments;
 	size_t length;
 
@@ -82,29 +82,27 @@ static void run_sendkey(struct hmp_line *line)
 		goto out;
 	}
 	arguments = json_pack("{s:O}", "keys", wanted);
-	hold = hmp_word(&rest);
+	hold = hmp_word(&line->rest);
 	if (hold)
 		json_object_set_new(arguments, "hold-time", json_integer(atol(hold)));
 	hmp_tell(line, "send-key", arguments);
 out:
 	json_decref(wanted);
-	free(at);
 }
 
 static void run_screendump(struct hmp_line *line)
 {
-	char *at = strdup(line->rest), *rest = at, *word;
 	json_t *arguments = json_object();
 	const char *name = NULL;
+	char *word;
 
-	while (at && (word = hmp_word(&rest))) {
-		if (strcmp(word, "-f") == 0 && (word = hmp_word(&rest)))
+	while ((word = hmp_word(&line->rest))) {
+		if (strcmp(word, "-f") == 0 && (word = hmp_word(&line->rest)))
 			name = "format";
 		else
 			name = json_object_get(arguments, "filename") ? "device" : "filename";
 		json_object_set_new(arguments, name, json_string(word ? word : ""));
 	}
-	free(at);
 	hmp_tell(line, "screendump", arguments);
 }
 
@@ -158,37 +156,34 @@ static void change_chardev(struct hmp_line *line, const char *command, json_t *a
 
 static void run_chardev_add(struct hmp_line *line)
 {
-	change_chardev(line, "chardev-add", json_pack("{s:s}", "line", line->rest));
+	change_chardev(line, "chardev-add", json_pack("{s:s}", "line", hmp_rest(line->rest)));
 }
 
 static void run_chardev_change(struct hmp_line *line)
 {
-	size_t length = strcspn(line->rest, " \t");
-	const char *words = line->rest + length;
+	const char *id = hmp_word(&line->rest), *words = hmp_rest(line->rest);
 
-	words += strspn(words, " \t");
 	if (*words)
-		change_chardev(line, "chardev-change",
-			       json_pack("{s:s%,s:s}", "id", line->rest, length, "line", words));
+		change_chardev(line, "chardev-change", json_pack("{s:s,s:s}", "id", id, "line", words));
 	else
 		hmp_print(line->text, "use chardev-change ID BACKEND,...\n");
 }
 
 static void run_chardev_remove(struct hmp_line *line)
 {
-	change_chardev(line, "chardev-remove", json_pack("{s:s}", "id", line->rest));
+	change_chardev(line, "chardev-remove", json_pack("{s:s}", "id", hmp_rest(line->rest)));
 }
 
 static void run_chardev_send_break(struct hmp_line *line)
 {
-	change_chardev(line, "chardev-send-break", json_pack("{s:s}", "id", line->rest));
+	change_chardev(line, "chardev-send-break", json_pack("{s:s}", "id", hmp_rest(line->rest)));
 }
 
 static void run_device_add(struct hmp_line *line)
 {
 	const struct monitor_facts *facts = &line->monitor->facts;
 	struct error error = {.message = "there is no machine"};
-	json_t *arguments = facts->parse_device ? facts->parse_device(line->rest, &error) : NULL;
+	json_t *arguments = facts->parse_device ? facts->parse_device(hmp_rest(line->rest), &error) : NULL;
 
 	if (arguments)
 		hmp_tell(line, "device_add", arguments);
@@ -198,8 +193,9 @@ static void run_device_add(struct hmp_line *line)
 
 static void run_device_del(struct hmp_line *line)
 {
-	hmp_tell(line, "device_del",
-		 json_pack("{s:o}", "id", json_stringn(line->rest, strcspn(line->rest, " \t\r\n"))));
+	const char *id = hmp_word(&line->rest);
+
+	hmp_tell(line, "device_del", json_pack("{s:s}", "id", id ? id : ""));
 }
 
 static void run_block_resize(struct hmp_line *line)
@@ -316,17 +312,16 @@ static void run_nbd_server_stop(struct hmp_line *line)
 /* eject [-f] DEVICE; change [-f] DEVICE FILE [FORMAT [MODE]] */
 static void run_media(struct hmp_line *line, const char *command, const char *const *names, unsigned count)
 {
-	char *at = strdup(line->rest), *rest = at, *word;
 	json_t *arguments = json_object();
 	unsigned i = 0;
+	char *word;
 
-	while (at && (word = hmp_word(&rest))) {
+	while ((word = hmp_word(&line->rest))) {
 		if (strcmp(word, "-f") == 0)
 			json_object_set_new(arguments, "force", json_true());
 		else if (i < count)
 			json_object_set_new(arguments, names[i++], json_string(word));
 	}
-	free(at);
 	hmp_tell(line, command, arguments);
 }
 
@@ -347,18 +342,16 @@ static void run_change(struct hmp_line *line)
 /* "-d" and the like make no difference: it does not wait for the end anyway. */
 static void run_migrate(struct hmp_line *line)
 {
-	const char *uri = line->rest;
-
-	while (*uri == '-') {
-		uri += strcspn(uri, " \t");
-		uri += strspn(uri, " \t");
+	while (*line->rest == '-') {
+		hmp_word(&line->rest);
+		line->rest += strspn(line->rest, " \t");
 	}
-	hmp_tell(line, "migrate", json_pack("{s:s%}", "uri", uri, strcspn(uri, "\r\n")));
+	hmp_tell(line, "migrate", json_pack("{s:s}", "uri", hmp_rest(line->rest)));
 }
 
 static void run_migrate_incoming(struct hmp_line *line)
 {
-	hmp_tell(line, "migrate-incoming", json_pack("{s:s%}", "uri", line->rest, strcspn(line->rest, "\r\n")));
+	hmp_tell(line, "migrate-incoming", json_pack("{s:s}", "uri", hmp_rest(line->rest)));
 }
 
 static void run_migrate_cancel(struct hmp_line *line)
@@ -512,19 +505,27 @@ void hmp_run(struct monitor *monitor, const char *text, unsigned *cpu, struct hm
 {
 	struct hmp_line line = {.monitor = monitor, .text = output, .cpu = cpu};
 	const struct hmp_command *found;
+	const char *problem;
 	size_t length;
+	char *copy;
 
 	while (isspace((unsigned char)*text))
 		text++;
 	length = strcspn(text, " \t\r\n/"); /* "x/10i" */
 	if (!length || *text == '#')
 		return;
-	line.rest = text + length;
-	while (isspace((unsigned char)*line.rest))
-		line.rest++;
 	found = hmp_find(commands, sizeof(commands) / sizeof(commands[0]), text, length);
-	if (found)
-		found->run(&line);
-	else
+	if (!found) {
 		hmp_print(output, "unknown command: '%.*s'\n", (int)length, text);
+		return;
+	}
+	problem = hmp_find_bad_quotes(text + length);
+	copy = problem ? NULL : strdup(text + length);
+	if (copy) {
+		line.rest = copy + strspn(copy, " \t\r\n\v\f");
+		found->run(&line);
+	} else {
+		hmp_print(output, "%.*s: %s\n", (int)length, text, problem ? problem : strerror(ENOMEM));
+	}
+	free(copy);
 }

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_BYTES 256
-#define PATH_BYTES 4096
+#include "monitor/hmp_words.h"
 
 /* A number and a letter for a power of 1024, MiB without one. -1: it is none. */
 static int64_t parse_size(const char *word)
@@ -23,25 +22,25 @@ static int64_t parse_size(const char *word)
 	return number > (uint64_t)INT64_MAX >> shift ? -1 : (int64_t)(number << shift);
 }
 
-json_t *hmp_parse_resize(struct hmp_text *text, const char *words)
+json_t *hmp_parse_resize(struct hmp_text *text, char *words)
 {
-	char device[NAME_BYTES], size[32];
-	int64_t bytes = sscanf(words, "%255s %31s", device, size) == 2 ? parse_size(size) : -1;
+	char *said[2];
+	int64_t bytes = hmp_split(words, said, 2) == 2 ? parse_size(said[1]) : -1;
 
 	if (bytes < 0) {
 		hmp_print(text, "block_resize: what, and how large? as virtio0 20G\n");
 		return NULL;
 	}
-	return json_pack("{s:s,s:I}", "device", device, "size", (json_int_t)bytes);
+	return json_pack("{s:s,s:I}", "device", said[0], "size", (json_int_t)bytes);
 }
 
-json_t *hmp_parse_limits(struct hmp_text *text, const char *words)
+json_t *hmp_parse_limits(struct hmp_text *text, char *words)
 {
+	const char *device = hmp_word(&words);
 	long long limits[6];
-	char device[NAME_BYTES];
 
-	if (sscanf(words, "%255s %lld %lld %lld %lld %lld %lld", device, &limits[0], &limits[1], &limits[2], &limits[3], &limits[4],
-		   &limits[5]) != 7) {
+	if (sscanf(words, "%lld %lld %lld %lld %lld %lld", &limits[0], &limits[1], &limits[2], &limits[3], &limits[4],
+		   &limits[5]) != 6) {
 		hmp_print(text, "block_set_io_throttle: of what, and how much of all, read and written: bytes, then operations a "
 				"second? as virtio0 1000000 0 0 0 0 0\n");
 		return NULL;
@@ -51,19 +50,20 @@ json_t *hmp_parse_limits(struct hmp_text *text, const char *words)
 			 (json_int_t)limits[4], "iops_wr", (json_int_t)limits[5]);
 }
 
-json_t *hmp_parse_overlay(struct hmp_text *text, const char *words)
+json_t *hmp_parse_overlay(struct hmp_text *text, char *words)
 {
-	char device[NAME_BYTES], path[PATH_BYTES], format[32] = "qcow2";
+	char *said[3];
+	unsigned count = *words == '-' ? 0 : hmp_split(words, said, 3);
 
-	if (*words == '-' || sscanf(words, "%255s %4095s %31s", device, path, format) < 2) {
+	if (count < 2) {
 		hmp_print(text, "snapshot_blkdev: of what, into which new file? as virtio0 overlay.qcow2\n");
 		return NULL;
 	}
-	return json_pack("{s:s,s:s,s:s}", "device", device, "snapshot-file", path, "format", format);
+	return json_pack("{s:s,s:s,s:s}", "device", said[0], "snapshot-file", said[1], "format", count > 2 ? said[2] : "qcow2");
 }
 
 /* Letters of options that come first; what follows them. */
-static const char *take_letters(const char *words, const char *letters, bool *found)
+static char *take_letters(char *words, const char *letters, bool *found)
 {
 	const char *letter;
 
@@ -77,15 +77,16 @@ static const char *take_letters(const char *words, const char *letters, bool *fo
 	}
 }
 
-json_t *hmp_parse_server(struct hmp_text *text, const char *words, bool *gives_all, bool *is_writable)
+json_t *hmp_parse_server(struct hmp_text *text, char *words, bool *gives_all, bool *is_writable)
 {
 	bool found[2] = {false, false};
-	char address[PATH_BYTES], *colon;
+	char *address, *colon;
 
 	words = take_letters(words, "aw", found);
 	*gives_all = found[0];
 	*is_writable = found[1];
-	if (sscanf(words, "%4095s", address) != 1 || !(colon = strrchr(address, ':'))) {
+	address = hmp_word(&words);
+	if (!address || !(colon = strrchr(address, ':'))) {
 		hmp_print(text, "nbd_server_start: where? as localhost:10809 or unix:PATH\n");
 		return NULL;
 	}
@@ -95,67 +96,71 @@ json_t *hmp_parse_server(struct hmp_text *text, const char *words, bool *gives_a
 	return json_pack("{s:{s:s,s:{s:s,s:s}}}", "addr", "type", "inet", "data", "host", address, "port", colon + 1);
 }
 
-json_t *hmp_parse_export(struct hmp_text *text, const char *words)
+json_t *hmp_parse_export(struct hmp_text *text, char *words)
 {
-	char device[NAME_BYTES], name[NAME_BYTES];
 	bool is_writable = false;
-	int count = sscanf(take_letters(words, "w", &is_writable), "%255s %255s", device, name);
+	char *said[2];
+	unsigned count = hmp_split(take_letters(words, "w", &is_writable), said, 2);
 
 	if (count < 1) {
 		hmp_print(text, "nbd_server_add: which disk? as virtio0\n");
 		return NULL;
 	}
-	return json_pack("{s:s,s:s,s:b}", "device", device, "name", count > 1 ? name : device, "writable", is_writable);
+	return json_pack("{s:s,s:s,s:b}", "device", said[0], "name", said[count > 1], "writable", is_writable);
 }
 
-json_t *hmp_parse_export_end(struct hmp_text *text, const char *words)
+json_t *hmp_parse_export_end(struct hmp_text *text, char *words)
 {
 	bool is_hard = false;
-	char name[NAME_BYTES];
+	char *name;
 
-	if (sscanf(take_letters(words, "f", &is_hard), "%255s", name) != 1) {
+	words = take_letters(words, "f", &is_hard);
+	name = hmp_word(&words);
+	if (!name) {
 		hmp_print(text, "nbd_server_remove: which export?\n");
 		return NULL;
 	}
 	return json_pack("{s:s,s:s}", "name", name, "mode", is_hard ? "hard" : "safe");
 }
 
-json_t *hmp_parse_job(struct hmp_text *text, const char *command, const char *words)
+json_t *hmp_parse_job(struct hmp_text *text, const char *command, char *words)
 {
 	bool is_forced = false;
-	char device[NAME_BYTES];
+	char *device;
 
-	if (sscanf(take_letters(words, "f", &is_forced), "%255s", device) == 1)
+	words = take_letters(words, "f", &is_forced);
+	device = hmp_word(&words);
+	if (device)
 		return is_forced ? json_pack("{s:s,s:b}", "device", device, "force", 1) : json_pack("{s:s}", "device", device);
 	hmp_print(text, "%s: of which disk? 'info block-jobs' tells\n", command);
 	return NULL;
 }
 
-json_t *hmp_parse_job_speed(struct hmp_text *text, const char *words)
+json_t *hmp_parse_job_speed(struct hmp_text *text, char *words)
 {
-	char device[NAME_BYTES], speed[32];
-	int64_t bytes = sscanf(words, "%255s %31s", device, speed) == 2 ? parse_size(speed) : -1;
+	char *said[2];
+	int64_t bytes = hmp_split(words, said, 2) == 2 ? parse_size(said[1]) : -1;
 
 	if (bytes >= 0)
-		return json_pack("{s:s,s:I}", "device", device, "speed", (json_int_t)bytes);
+		return json_pack("{s:s,s:I}", "device", said[0], "speed", (json_int_t)bytes);
 	hmp_print(text, "block_job_set_speed: of which disk, and how fast? as virtio0 10M\n");
 	return NULL;
 }
 
-json_t *hmp_parse_stream(struct hmp_text *text, const char *words)
+json_t *hmp_parse_stream(struct hmp_text *text, char *words)
 {
-	char device[NAME_BYTES], speed[32] = "0", base[PATH_BYTES];
-	int count = sscanf(words, "%255s %31s %4095s", device, speed, base);
-	int64_t bytes = parse_size(speed);
+	char *said[3];
+	unsigned count = hmp_split(words, said, 3);
+	int64_t bytes = count > 1 ? parse_size(said[1]) : 0;
 	json_t *arguments;
 
 	if (count < 1 || bytes < 0) {
 		hmp_print(text, "block_stream: into which disk, how fast, and down to which file? as virtio0 10M base.qcow2\n");
 		return NULL;
 	}
-	arguments = json_pack("{s:s,s:I}", "device", device, "speed", (json_int_t)bytes);
-	if (count == 3)
-		json_object_set_new(arguments, "base", json_string(base));
+	arguments = json_pack("{s:s,s:I}", "device", said[0], "speed", (json_int_t)bytes);
+	if (count > 2)
+		json_object_set_new(arguments, "base", json_string(said[2]));
 	return arguments;
 }
 

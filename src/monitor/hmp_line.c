@@ -39,18 +39,6 @@ void hmp_tell(struct hmp_line *line, const char *command, json_t *arguments)
 	json_decref(arguments);
 }
 
-char *hmp_word(char **at)
-{
-	char *word = *at + strspn(*at, " \t");
-	size_t length = strcspn(word, " \t\r\n");
-
-	if (!length)
-		return NULL;
-	*at = word + length + (word[length] != 0);
-	word[length] = 0;
-	return word;
-}
-
 const char *hmp_string(const json_t *object, const char *key)
 {
 	const char *value = json_string_value(json_object_get(object, key));

@@ -5,12 +5,13 @@
 #include <jansson.h>
 
 #include "monitor/hmp_text.h"
+#include "monitor/hmp_words.h"
 #include "monitor/monitor_state.h"
 
 struct hmp_line {
 	struct monitor *monitor;
 	struct hmp_text *text;
-	const char *rest; /* behind the command's name */
+	char *rest; /* behind the command's name; a copy that may be cut up (hmp_words.h) */
 	unsigned *cpu;	   /* which one the session means */
 };
 
@@ -28,8 +29,6 @@ json_t *hmp_ask(struct hmp_line *line, const char *command);
 /* The same with arguments, which are checked as a program's are, and given back; its answer is nobody's. */
 void hmp_tell(struct hmp_line *line, const char *command, json_t *arguments);
 
-/* The next word, cut off; NULL: there is none. */
-char *hmp_word(char **at);
 /* A member's text, or "". */
 const char *hmp_string(const json_t *object, const char *key);
 

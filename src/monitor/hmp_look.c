@@ -282,8 +282,7 @@ void hmp_nmi(struct hmp_line *line)
 
 static void save(struct hmp_line *line, const char *command)
 {
-	char *at = strdup(line->rest), *rest = at, *address = at ? hmp_word(&rest) : NULL;
-	char *size = address ? hmp_word(&rest) : NULL, *name = size ? hmp_word(&rest) : NULL;
+	char *address = hmp_word(&line->rest), *size = hmp_word(&line->rest), *name = hmp_word(&line->rest);
 	uint64_t from = 0, bytes = 0;
 	struct look look;
 	bool is_right;
@@ -298,7 +297,6 @@ static void save(struct hmp_line *line, const char *command)
 				 json_pack("{s:I,s:I,s:s}", "val", (json_int_t)from, "size", (json_int_t)bytes,
 					   "filename", name));
 	}
-	free(at);
 }
 
 void hmp_memsave(struct hmp_line *line)
@@ -314,24 +312,24 @@ void hmp_pmemsave(struct hmp_line *line)
 /* [-p] [-d] FILE [BEGIN LENGTH] */
 void hmp_dump(struct hmp_line *line)
 {
-	char *at = strdup(line->rest), *rest = at, *word, *words[3] = {NULL};
+	char *word, *words[3] = {NULL};
 	bool is_virtual = false;
 	unsigned count = 0;
 	json_t *arguments;
 
-	while (at && (word = hmp_word(&rest))) {
+	while ((word = hmp_word(&line->rest))) {
 		if (strcmp(word, "-p") == 0) {
 			is_virtual = true;
 		} else if (*word == '-' && strcmp(word, "-d") != 0) {
 			hmp_print(line->text, "dump-guest-memory: there is no %s: a dump is an ELF core\n", word);
-			goto out;
+			return;
 		} else if (*word != '-' && count < 3) {
 			words[count++] = word;
 		}
 	}
 	if (count != 1 && count != 3) {
 		hmp_print(line->text, "dump-guest-memory: [-p] FILE [BEGIN LENGTH]\n");
-		goto out;
+		return;
 	}
 	arguments = json_pack("{s:b,s:o}", "paging", is_virtual, "protocol", json_sprintf("file:%s", words[0]));
 	if (count == 3) {
@@ -339,6 +337,4 @@ void hmp_dump(struct hmp_line *line)
 		json_object_set_new(arguments, "length", json_integer(strtoull(words[2], NULL, 0)));
 	}
 	hmp_tell(line, "dump-guest-memory", arguments);
-out:
-	free(at);
 }

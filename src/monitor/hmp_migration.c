@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "monitor/hmp_words.h"
+
 static long long number(const json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));
@@ -64,12 +66,11 @@ json_t *hmp_parse_parameter(const char *text)
 						     (json_int_t)value);
 }
 
-json_t *hmp_parse_capability(const char *text)
+json_t *hmp_parse_capability(char *text)
 {
-	char name[64], state[8], more;
+	char *words[2];
 
-	if (sscanf(text, "%63s %7s %c", name, state, &more) != 2 ||
-	    (strcmp(state, "on") != 0 && strcmp(state, "off") != 0))
+	if (hmp_split(text, words, 2) != 2 || (strcmp(words[1], "on") != 0 && strcmp(words[1], "off") != 0))
 		return NULL;
-	return json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", name, "state", strcmp(state, "on") == 0);
+	return json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", words[0], "state", strcmp(words[1], "on") == 0);
 }

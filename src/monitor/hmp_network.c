@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "monitor/hmp_words.h"
+
 static void print_one(struct hmp_text *text, const char *before, const json_t *one)
 {
 	hmp_print(text, "%s%s: %s\n", before, json_string_value(json_object_get(one, "name")),
@@ -22,23 +24,22 @@ void hmp_print_networks(struct hmp_text *text, const json_t *networks)
 	}
 }
 
-json_t *hmp_parse_link(const char *words)
+json_t *hmp_parse_link(char *words)
 {
-	char name[128], state[8], more;
+	char *said[2];
 
-	if (sscanf(words, "%127s %7s %c", name, state, &more) != 2 ||
-	    (strcmp(state, "on") != 0 && strcmp(state, "off") != 0))
+	if (hmp_split(words, said, 2) != 2 || (strcmp(said[1], "on") != 0 && strcmp(said[1], "off") != 0))
 		return NULL;
-	return json_pack("{s:s,s:b}", "name", name, "up", strcmp(state, "on") == 0);
+	return json_pack("{s:s,s:b}", "name", said[0], "up", strcmp(said[1], "on") == 0);
 }
 
-json_t *hmp_parse_forward(const char *words, bool is_end)
+json_t *hmp_parse_forward(char *words, bool is_end)
 {
-	char first[128], second[128];
-	int count = sscanf(words, "%127s %127s", first, second);
+	char *said[2];
+	unsigned count = hmp_split(words, said, 2);
 
 	if (count < 1)
 		return NULL;
-	return count == 2 ? json_pack("{s:s,s:s,s:b}", "device", first, "forward", second, "is-end", is_end)
-			  : json_pack("{s:s,s:b}", "forward", first, "is-end", is_end);
+	return count >= 2 ? json_pack("{s:s,s:s,s:b}", "device", said[0], "forward", said[1], "is-end", is_end)
+			  : json_pack("{s:s,s:b}", "forward", said[0], "is-end", is_end);
 }

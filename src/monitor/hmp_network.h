@@ -11,9 +11,9 @@
 void hmp_print_networks(struct hmp_text *text, const json_t *networks);
 
 /* What set_link's words are as arguments; the caller's, or NULL: they are none. */
-json_t *hmp_parse_link(const char *words);
+json_t *hmp_parse_link(char *words);
 
 /* hostfwd_add [NETWORK] FORWARD, hostfwd_remove [NETWORK] FORWARD: as MONITOR_FORWARD has it; the caller's, or NULL. */
-json_t *hmp_parse_forward(const char *words, bool is_end);
+json_t *hmp_parse_forward(char *words, bool is_end);
 
 #endif

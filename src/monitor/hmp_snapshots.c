@@ -4,18 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "monitor/hmp_words.h"
 #include "util/snapshot_text.h"
-
-#define NAME_BYTES (MACHINE_SNAPSHOT_NAME_MAX + 2) /* one too many is refused, and not cut */
-
-/* The one word that is there; false: none. */
-static bool take_name(const char *rest, char name[NAME_BYTES])
-{
-	size_t length = strcspn(rest, " \t\r\n");
-
-	snprintf(name, NAME_BYTES, "%.*s", (int)length, rest);
-	return length > 0;
-}
 
 static bool has_machine(struct monitor *monitor, struct hmp_text *text)
 {
@@ -24,18 +14,20 @@ static bool has_machine(struct monitor *monitor, struct hmp_text *text)
 	return monitor->machine != NULL;
 }
 
-void hmp_savevm(struct monitor *monitor, const char *rest, struct hmp_text *text)
+void hmp_savevm(struct monitor *monitor, char *rest, struct hmp_text *text)
 {
-	char name[NAME_BYTES];
+	char now_name[sizeof("vm-YYYYmmddHHMMSS") + 8], *name;
 	time_t now = time(NULL);
 	struct tm local;
 	struct error error;
 
 	if (!has_machine(monitor, text))
 		return;
-	if (!take_name(rest, name)) {
+	name = hmp_word(&rest);
+	if (!name) {
 		localtime_r(&now, &local);
-		strftime(name, sizeof(name), "vm-%Y%m%d%H%M%S", &local);
+		strftime(now_name, sizeof(now_name), "vm-%Y%m%d%H%M%S", &local);
+		name = now_name;
 	}
 	if (machine_snapshot_save(monitor->machine, NULL, name, &error) < 0)
 		hmp_print(text, "Error: %s\n", error.message);
@@ -45,26 +37,27 @@ typedef int snapshot_action(struct machine *machine, const struct machine_snapsh
 			    const char *name, struct error *error);
 
 /* One that must be named. */
-static void act(struct monitor *monitor, const char *command, snapshot_action *action, const char *rest,
+static void act(struct monitor *monitor, const char *command, snapshot_action *action, char *rest,
 		struct hmp_text *text)
 {
-	char name[NAME_BYTES];
 	struct error error;
+	char *name;
 
 	if (!has_machine(monitor, text))
 		return;
-	if (!take_name(rest, name))
+	name = hmp_word(&rest);
+	if (!name)
 		hmp_print(text, "%s: which one? info snapshots lists them\n", command);
 	else if (action(monitor->machine, NULL, name, &error) < 0)
 		hmp_print(text, "Error: %s\n", error.message);
 }
 
-void hmp_loadvm(struct monitor *monitor, const char *rest, struct hmp_text *text)
+void hmp_loadvm(struct monitor *monitor, char *rest, struct hmp_text *text)
 {
 	act(monitor, "loadvm", machine_snapshot_load, rest, text);
 }
 
-void hmp_delvm(struct monitor *monitor, const char *rest, struct hmp_text *text)
+void hmp_delvm(struct monitor *monitor, char *rest, struct hmp_text *text)
 {
 	act(monitor, "delvm", machine_snapshot_delete, rest, text);
 }

@@ -6,9 +6,9 @@
 #include "monitor/monitor_state.h"
 
 /* `rest` is what comes behind the command's name. */
-void hmp_savevm(struct monitor *monitor, const char *rest, struct hmp_text *text);
-void hmp_loadvm(struct monitor *monitor, const char *rest, struct hmp_text *text);
-void hmp_delvm(struct monitor *monitor, const char *rest, struct hmp_text *text);
+void hmp_savevm(struct monitor *monitor, char *rest, struct hmp_text *text);
+void hmp_loadvm(struct monitor *monitor, char *rest, struct hmp_text *text);
+void hmp_delvm(struct monitor *monitor, char *rest, struct hmp_text *text);
 void hmp_info_snapshots(struct monitor *monitor, struct hmp_text *text);
 
 #endif

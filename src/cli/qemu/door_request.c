@@ -6,6 +6,7 @@
 
 #include "cli/qemu/chardev_backend.h"
 #include "cli/qemu/exports.h"
+#include "monitor/hmp_words.h"
 
 /* Commands, the argument that names something, and what. Migrations from or to a descriptor name none. */
 static const struct {
@@ -65,53 +66,45 @@ static bool fill_console(struct door_request *request, const json_t *arguments)
 	return is_found;
 }
 
-/* ... as a person says them. */
-static bool fill_console_of_line(struct door_request *request, const char *line)
+/* ... as a person says them, behind the command. */
+static bool fill_console_of_line(struct door_request *request, const char *command, char *rest)
 {
 	json_t *arguments = NULL;
-	bool is_found = false;
-	int at = -1;
+	bool is_found;
 
-	line += strspn(line, " \t");
-	if (sscanf(line, "chardev-add %n", &at), at < 0)
-		sscanf(line, "chardev-change %*s %n", &at);
-	if (at > 0)
-		arguments = json_pack("{s:s#}", "line", line + at, (int)strcspn(line + at, "\r\n"));
-	if (arguments)
-		is_found = fill_console(request, arguments);
+	if (strcmp(command, "chardev-add") == 0 || (strcmp(command, "chardev-change") == 0 && hmp_word(&rest)))
+		arguments = json_pack("{s:s}", "line", hmp_rest(rest));
+	is_found = arguments && fill_console(request, arguments);
 	json_decref(arguments);
 	return is_found;
 }
 
 bool door_request_of_line(const char *line, struct door_request *request)
 {
-	char *copy = strdup(line), *rest = copy, *word = copy ? strtok_r(copy, " \t\r\n", &rest) : NULL;
-	bool is_found = false;
+	char *copy = hmp_find_bad_quotes(line) ? NULL : strdup(line), *rest = copy, *word = copy ? hmp_word(&rest) : NULL;
+	bool is_found = false, is_server = word && strncmp(word, "nbd", 3) == 0;
 	unsigned i, before = 0;
 
 	if (word && strncmp(word, "chardev-", 8) == 0) {
+		is_found = fill_console_of_line(request, word, rest);
 		free(copy);
-		return fill_console_of_line(request, line);
+		return is_found;
 	}
 	for (i = 0; word && i < COMMANDS; i++)
 		if (strcmp(word, commands[i].command) == 0 ||
 		    (commands[i].kind == MONITOR_URI_IN && strcmp(word, "migrate_incoming") == 0))
 			break;
 	/* A command of exec: is the rest of the line. */
-	while (word && i < COMMANDS && (word = strtok_r(NULL, " \t\r\n", &rest))) {
+	while (word && i < COMMANDS) {
+		rest += strspn(rest, " \t");
+		word = strncmp(rest, "exec:", 5) == 0 ? hmp_rest(rest) : hmp_word(&rest);
+		if (!word)
+			break;
 		/* Of a picture: its format follows. */
 		if (strcmp(word, "-f") == 0 && commands[i].kind == MONITOR_FILE_WRITE) {
-			strtok_r(NULL, " \t\r\n", &rest);
-		} else if (strncmp(word, "exec:", 5) == 0) {
-			is_found = fill(request, commands[i].kind,
-					strstr(line, "exec:"));
-			if (is_found)
-				request->name[strcspn(request->name, "\r\n")] = 0;
-			break;
+			hmp_word(&rest);
 		} else if (*word != '-' && before++ == commands[i].words) {
-			is_found = strcmp(commands[i].argument, "uri") == 0 && strncmp(line + strspn(line, " \t"), "nbd", 3) == 0
-					   ? fill_address(request, word)
-					   : fill(request, commands[i].kind, word);
+			is_found = is_server ? fill_address(request, word) : fill(request, commands[i].kind, word);
 			break;
 		}
 	}
