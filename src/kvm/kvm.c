@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kvm/slots.h"
+
 int kvm_system_open(struct kvm_system *system, const struct kvm_backend *backend,
 		    const struct kvm_options *options, struct error *error)
 {
@@ -65,7 +67,11 @@ int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct err
 				       system->backend->name);
 	vm->system = system;
 	vm->fd = fd;
-	return 0;
+	vm->slots = kvm_slots_create();
+	if (vm->slots)
+		return 0;
+	kvm_vm_close(vm);
+	return error_set_errno(error, ENOMEM, "%s: cannot create a virtual machine", system->backend->name);
 }
 
 void kvm_vm_close(struct kvm_vm *vm)
@@ -73,6 +79,13 @@ void kvm_vm_close(struct kvm_vm *vm)
 	if (vm->fd >= 0)
 		vm->system->backend->close(vm->fd);
 	vm->fd = -1;
+	kvm_slots_destroy(vm->slots);
+	vm->slots = NULL;
+}
+
+const uint8_t *kvm_vm_memory_at(const struct kvm_vm *vm, uint64_t gpa, uint64_t *size_bytes)
+{
+	return vm->slots ? kvm_slots_at(vm->slots, gpa, size_bytes) : NULL;
 }
 
 void kvm_vm_own_memory(const struct kvm_vm *vm)
@@ -142,7 +155,11 @@ int kvm_system_ioctl(const struct kvm_system *system, unsigned long request, voi
 
 int kvm_vm_ioctl(const struct kvm_vm *vm, unsigned long request, void *argument)
 {
-	return vm->system->backend->ioctl(vm->fd, request, argument);
+	int result = vm->system->backend->ioctl(vm->fd, request, argument);
+
+	if (request == KVM_SET_USER_MEMORY_REGION && result == 0 && vm->slots)
+		kvm_slots_note(vm->slots, argument);
+	return result;
 }
 
 int kvm_vcpu_ioctl(const struct kvm_vcpu *vcpu, unsigned long request, void *argument)

@@ -119,6 +119,7 @@ struct kvm_system {
 struct kvm_vm {
 	const struct kvm_system *system;
 	int fd;
+	struct kvm_slots *slots; /* as they were set; NULL: nobody keeps them */
 };
 
 /* A virtual CPU. KVM_RUN is called on one thread, the vCPU's own. */
@@ -141,6 +142,13 @@ void kvm_system_close(struct kvm_system *system);
 /* KVM_CREATE_VM: 0, or -errno with `error` filled. The caller closes it, after its vCPUs. */
 int kvm_vm_create(struct kvm_vm *vm, const struct kvm_system *system, struct error *error);
 void kvm_vm_close(struct kvm_vm *vm);
+
+/*
+ * Where the vCPUs have what they read at a guest-physical address: in the memory slot there, as
+ * KVM_SET_USER_MEMORY_REGION has set it, and how many bytes follow in that (NULL: who asks does not care). NULL: there is no
+ * slot, and reads are devices' business. Any thread; it stays until somebody sets that slot.
+ */
+const uint8_t *kvm_vm_memory_at(const struct kvm_vm *vm, uint64_t gpa, uint64_t *size_bytes);
 
 /*
  * Only the VM's vCPUs work on its memory with atomic read-modify-write instructions, and expect that

@@ -316,6 +316,8 @@ void machine_cpu_report(const struct machine *machine, unsigned cpu, uint32_t *e
 const struct kvm_vcpu *machine_cpu(const struct machine *machine, unsigned cpu);
 const struct kvm_cpuid2 *machine_cpu_cpuid(const struct machine *machine, unsigned cpu);
 const struct guest_memory *machine_memory(const struct machine *machine);
+/* For what the CPUs read, where ROM lies over memory, too (kvm_vm_memory_at). */
+const struct kvm_vm *machine_vm(const struct machine *machine);
 /* The host's number of its thread; 0 before machine_run. Any time. */
 pid_t machine_cpu_thread(const struct machine *machine, unsigned cpu);
 /* Keep one vCPU parked when the machine goes on, or do so no longer. */

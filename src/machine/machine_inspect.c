@@ -185,3 +185,8 @@ const struct guest_memory *machine_memory(const struct machine *machine)
 {
 	return &machine->ram.memory;
 }
+
+const struct kvm_vm *machine_vm(const struct machine *machine)
+{
+	return &machine->vm;
+}

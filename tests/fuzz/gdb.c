@@ -118,6 +118,7 @@ static void make_vm(struct fuzzed *fuzzed)
 	fuzzed->target.ops = &ops;
 	fuzzed->target.cpus = CPUS;
 	fuzzed->target.memory = &fuzzed->memory;
+	fuzzed->target.vm = &fuzzed->vm;
 }
 
 /* As it was before the first input. */

@@ -164,7 +164,9 @@ void gdb_breakpoints_refresh(struct gdb_breakpoints *breakpoints, unsigned cpu)
 
 		if (one->kind != GDB_BREAK_SOFTWARE)
 			continue;
-		if (one->is_planted && gdb_memory_is_overgrown(breakpoints->memory, one->gpa))
+		/* Overwritten, or hidden by a ROM. */
+		if (one->is_planted && (gdb_memory_is_overgrown(breakpoints->memory, one->gpa) ||
+					!gdb_memory_is_ram(breakpoints->memory, one->gpa)))
 			unplant(breakpoints, one);
 		plant(breakpoints, one, cpu);
 	}

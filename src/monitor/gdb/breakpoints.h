@@ -2,7 +2,7 @@
  * A session's breakpoints and watchpoints, and what the vCPUs are told of them.
  *
  * A software breakpoint is an INT3 in the guest's memory; where its address leads nowhere yet, as a
- * kernel's before it has unpacked itself, one of the CPU's four debug registers stands in for it.
+ * kernel's before it has unpacked itself, or to ROM, one of the CPU's four debug registers stands in for it.
  * Hardware breakpoints and watchpoints are these registers: an area that isn't 1, 2, 4 or 8 aligned bytes
  * takes several.
  */

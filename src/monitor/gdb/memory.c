@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PAGE  4096u
 #define INT3  0xcc
@@ -22,7 +23,14 @@ int gdb_memory_translate(const struct gdb_memory *memory, unsigned cpu, uint64_t
 	    !translation.valid)
 		return -EFAULT;
 	*gpa = translation.physical_address;
-	return guest_memory_contains(memory->target->memory, *gpa, 1) ? 0 : -EFAULT;
+	return kvm_vm_memory_at(memory->target->vm, *gpa, NULL) ? 0 : -EFAULT;
+}
+
+bool gdb_memory_is_ram(const struct gdb_memory *memory, uint64_t gpa)
+{
+	const uint8_t *ram = guest_memory_at(memory->target->memory, gpa, 1);
+
+	return ram && ram == kvm_vm_memory_at(memory->target->vm, gpa, NULL);
 }
 
 /* The same for an address of whichever kind addresses are. */
@@ -31,7 +39,7 @@ static int find(const struct gdb_memory *memory, unsigned cpu, uint64_t address,
 	*gpa = address;
 	if (!memory->is_physical)
 		return gdb_memory_translate(memory, cpu, address, gpa);
-	return guest_memory_contains(memory->target->memory, address, 1) ? 0 : -EFAULT;
+	return kvm_vm_memory_at(memory->target->vm, address, NULL) ? 0 : -EFAULT;
 }
 
 static struct gdb_planted *find_planted(const struct gdb_memory *memory, uint64_t gpa)
@@ -47,17 +55,21 @@ static struct gdb_planted *find_planted(const struct gdb_memory *memory, uint64_
 /* Bytes of one page, as they are below what is planted. */
 static int read_page(const struct gdb_memory *memory, uint64_t gpa, uint8_t *bytes, size_t size)
 {
+	uint64_t left = 0;
+	const uint8_t *from = kvm_vm_memory_at(memory->target->vm, gpa, &left);
 	unsigned i;
-	int result = guest_memory_read(memory->target->memory, gpa, bytes, size);
 
-	for (i = 0; i < memory->planted_count && result == 0; i++) {
+	if (!from || left < size)
+		return -EFAULT;
+	memcpy(bytes, from, size);
+	for (i = 0; i < memory->planted_count; i++) {
 		const struct gdb_planted *planted = &memory->planted[i];
 
 		if (planted->gpa >= gpa && planted->gpa - gpa < size &&
 		    bytes[planted->gpa - gpa] == INT3)
 			bytes[planted->gpa - gpa] = planted->original;
 	}
-	return result;
+	return 0;
 }
 
 static int write_page(struct gdb_memory *memory, uint64_t gpa, const uint8_t *bytes, size_t size)
@@ -112,6 +124,7 @@ int gdb_memory_write(struct gdb_memory *memory, unsigned cpu, uint64_t address, 
 		for (done = 0; done < size; done += part) {
 			part = in_page(address + done, size - done);
 			if (find(memory, cpu, address + done, &gpa) < 0 ||
+			    !gdb_memory_is_ram(memory, gpa) ||
 			    !guest_memory_contains(memory->target->memory, gpa, part))
 				return -EFAULT;
 			if (is_writing &&
@@ -142,7 +155,8 @@ int gdb_memory_plant(struct gdb_memory *memory, uint64_t gpa)
 		memory->planted = planted;
 		memory->planted_room = room;
 	}
-	if (guest_memory_read(memory->target->memory, gpa, &original, 1) < 0 ||
+	if (!gdb_memory_is_ram(memory, gpa) ||
+	    guest_memory_read(memory->target->memory, gpa, &original, 1) < 0 ||
 	    guest_memory_write(memory->target->memory, gpa, &int3, 1) < 0)
 		return -EFAULT;
 	planted[memory->planted_count++] = (struct gdb_planted){gpa, original};

@@ -416,6 +416,7 @@ int gdb_stub_attach(struct gdb_stub *stub, struct machine *machine, struct error
 	}
 	target->cpuid = machine_cpu_cpuid(machine, 0);
 	target->memory = machine_memory(machine);
+	target->vm = machine_vm(machine);
 	flags = kvm_check_extension(target->vcpus[0]->system, KVM_CAP_SET_GUEST_DEBUG2);
 	stub->debug_flags = flags > 0 ? (uint32_t)flags : 0;
 	gdb_session_init(&stub->session, target);

@@ -36,7 +36,8 @@ struct gdb_target {
 	unsigned cpus; /* 1..GDB_CPUS_MAX */
 	const struct kvm_vcpu *vcpus[GDB_CPUS_MAX];
 	const struct kvm_cpuid2 *cpuid; /* of all of them; NULL: nothing is known */
-	const struct guest_memory *memory;
+	const struct guest_memory *memory; /* RAM, which can be changed */
+	const struct kvm_vm *vm;	   /* of which the CPUs read what is in its memory slots */
 };
 
 #endif

@@ -64,17 +64,21 @@ bool look_translate(const struct look *look, uint64_t gva, uint64_t *gpa)
 /* How many bytes from an address on can be read, up to `size`, and these. */
 static size_t read_memory(const struct look *look, bool is_physical, uint64_t address, void *bytes, size_t size)
 {
-	const struct guest_memory *memory = machine_memory(look->machine);
+	const struct kvm_vm *vm = machine_vm(look->machine);
+	const uint8_t *from;
 	size_t done, part;
-	uint64_t gpa;
+	uint64_t gpa, left;
 
 	for (done = 0; done < size; done += part) {
 		part = PAGE - (address + done) % PAGE;
 		part = part < size - done ? part : size - done;
 		gpa = address + done;
-		if ((!is_physical && !look_translate(look, address + done, &gpa)) ||
-		    guest_memory_read(memory, gpa, (uint8_t *)bytes + done, part) < 0)
+		if (!is_physical && !look_translate(look, address + done, &gpa))
 			break;
+		from = kvm_vm_memory_at(vm, gpa, &left);
+		if (!from || left < part)
+			break;
+		memcpy((uint8_t *)bytes + done, from, part);
 	}
 	return done;
 }

@@ -1,4 +1,4 @@
-/* The guest's memory. RAM alone is read: reading a device's registers would change what is looked at. */
+/* The guest's memory, RAM and ROM as the CPUs read it. Devices' registers are not read, which would change what is looked at. */
 #ifndef KVIK_MONITOR_LOOK_MEMORY_H
 #define KVIK_MONITOR_LOOK_MEMORY_H
 
