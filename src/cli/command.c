@@ -125,7 +125,7 @@ static void add_shares(struct guest_text *text, const struct run_options *option
 static void add_plan(struct guest_text *text, const struct run_options *options)
 {
 	struct utsname host;
-	char *directory = getcwd(NULL, 0), **at;
+	char *directory = options->shell ? realpath(options->shares[0].path, NULL) : getcwd(NULL, 0), **at;
 	int i;
 
 	add_shares(text, options);

@@ -21,6 +21,7 @@
 #include "util/socket.h"
 
 #define SAID_BYTES  400
+#define COMMAND_MEMORY_BYTES (128ull << 20) /* with less, a distribution's kernel may not come up */
 #define STATUS_QUIT 130 /* as of a command that ^C ends */
 
 /* One run: what the callbacks of signals and keys need. */
@@ -457,10 +458,15 @@ static int run_guest(struct run *run, const struct run_options *options, int *st
 	log_guest_flush();
 	if (options->wants_statistics)
 		machine_print_statistics(run->machine);
-	if (result == 0 && run->command && !run->command_has_ended && !run->is_quitting)
-		return error_set(error, EIO,
-				 "the machine ended before the command did; its kernel said last:%s%.*s",
+	if (result == 0 && run->command && !run->command_has_ended && !run->is_quitting) {
+		if (options->memory_bytes < COMMAND_MEMORY_BYTES)
+			snprintf(reason, sizeof(reason), " (its --memory of %lluM is little for a kernel)",
+				 (unsigned long long)options->memory_bytes >> 20);
+		else
+			reason[0] = 0;
+		return error_set(error, EIO, "the machine ended before the command did%s; its kernel said last:%s%.*s", reason,
 				 run->said_count ? "\n" : " nothing", (int)run->said_count, run->said);
+	}
 	return result;
 }
 

@@ -53,6 +53,7 @@ struct run_options {
 	bool ends_when_saved, ends_at_reset, wants_statistics, is_confined;
 	char **command; /* to run in the guest, itself first; NULL: none */
 	int command_count;
+	char *shell; /* that is the command because nothing else was said: in the first share. The environment's */
 	const char *gdb; /* where a debugger may connect, or NULL */
 	bool waits_for_gdb;
 	const char *code_dump; /* path, or NULL */

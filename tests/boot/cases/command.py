@@ -96,5 +96,25 @@ def test_command_terminal(context):
         vmm.check_terminal_restored()
 
 
-QUICK = [test_command, test_command_terminal]
+def test_command_defaults(context):
+    """A folder alone is looked at by the user's shell, and a kernel without memory is told of."""
+    if context.options.qemu:
+        raise Skipped("the command is kvik's")
+    kernel = context.image("kernel")
+    kvik = str(Path(context.options.kvik).resolve())
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as directory:
+        shell = Path(directory) / "shell"
+        shell.write_text("#!/bin/sh\nread line\npwd >$line\nexit 5\n")
+        shell.chmod(0o755)
+        result = subprocess.run([kvik, "run", "--accel", context.options.accel, "--share", f"{directory}:rw"],
+                                input=b"where\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT_S,
+                                env={**os.environ, "SHELL": str(shell)}, check=False)
+        require(result.returncode == 5 and result.stderr == f"kvik: chosen by default: -- {shell}\n".encode(),
+                f"--share alone gave {result}")
+        require((Path(directory) / "where").read_text() == directory + "\n", "the shell is elsewhere")
+    status, out, errors = command_run(context, "true", options=["--kernel", kernel, "--memory", "64M"])
+    require(status == 1 and b"--memory of 64M is little" in errors, f"with 64 MiB it gave {status}, {out}, {errors}")
+
+
+QUICK = [test_command, test_command_terminal, test_command_defaults]
 LONG = []
