@@ -221,6 +221,8 @@ static void test_rows(void **state)
 
 			if (isa_find(row->mnemonic) != row)
 				fail_msg("%s has two rows", ZydisMnemonicGetString(row->mnemonic));
+			if (row->traits & ~INSN_TRAITS_OF_ROWS)
+				fail_msg("%s: traits that are found", ZydisMnemonicGetString(row->mnemonic));
 		}
 }
 
@@ -325,6 +327,13 @@ static bool is_privileged(const ZydisDecodedInstruction *in)
 	return in->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED || in->mnemonic == ZYDIS_MNEMONIC_LGDT;
 }
 
+static uint32_t flags_touched(const ZydisDecodedInstruction *in)
+{
+	const ZydisAccessedFlags *flags = in->cpu_flags;
+
+	return flags ? flags->tested | flags->modified | flags->set_0 | flags->set_1 | flags->undefined : 0;
+}
+
 /* What rows say, against what Zydis knows of the same by other words. */
 static void check_traits(const struct pair *pair)
 {
@@ -341,6 +350,8 @@ static void check_traits(const struct pair *pair)
 	if (pair->form.class == INSN_NOTHING && (pair->insn.flags_read | pair->insn.flags_written |
 						 pair->form.gpr_written))
 		fail_msg("%s: INSN_NOTHING", pair->name);
+	if (traits & INSN_PLAIN && flags_touched(&pair->in) & ~FLAGS_ARITHMETIC)
+		fail_msg("%s: INSN_PLAIN", pair->name);
 	if (pair->form.class == INSN_COPIED && !pair->row)
 		fail_msg("%s: INSN_COPIED", pair->name);
 	if ((pair->form.class == INSN_VECTOR) != (pair->form.vector_levels != 0))

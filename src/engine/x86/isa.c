@@ -34,7 +34,7 @@ const struct isa_row *isa_find(uint16_t mnemonic)
 insn_handler *isa_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
 {
 	if (isa_is_thunk(row))
-		return fpu_bind(insn, decoded);
+		return fpu_bind(insn, decoded, row);
 	insn->ends_block = row->ends_block;
 	return row->bind ? row->bind(insn, decoded, row) : row->execute;
 }

@@ -218,14 +218,15 @@ static void take_operands(struct insn *insn, const ZydisDecodedInstruction *in,
  * Whether an instruction without memory operands can raise nothing and shows its flags to nobody.
  * Only the plain register forms matter: they are what flag liveness is good for.
  */
-static bool is_harmless(const struct insn *insn, const ZydisDecodedInstruction *in)
+static bool is_harmless(const struct insn *insn, const ZydisDecodedInstruction *in,
+			const struct isa_row *row)
 {
 	for (unsigned i = 0; i < INSN_OPERANDS; i++)
 		if (insn->kind[i] > INSN_OPERAND_IMMEDIATE)
 			return false;
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_BINARY:
-		return in->mnemonic != ZYDIS_MNEMONIC_DIV && in->mnemonic != ZYDIS_MNEMONIC_IDIV;
+		return !row || (row->class != INSN_DIVIDED && row->class != INSN_DIVIDED_SIGNED);
 	case ZYDIS_CATEGORY_LOGICAL:
 	case ZYDIS_CATEGORY_SHIFT:
 	case ZYDIS_CATEGORY_ROTATE:
@@ -238,6 +239,11 @@ static bool is_harmless(const struct insn *insn, const ZydisDecodedInstruction *
 	}
 }
 
+static bool is_lea(const struct isa_row *row)
+{
+	return row && row->class == INSN_LEA;
+}
+
 static bool is_nop(const ZydisDecodedInstruction *in)
 {
 	return in->meta.category == ZYDIS_CATEGORY_NOP || in->meta.category == ZYDIS_CATEGORY_WIDENOP;
@@ -248,12 +254,10 @@ static bool is_plain(const ZydisDecodedInstruction *in, const struct isa_row *ro
 {
 	if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 		return false;
-	switch (in->mnemonic) {
-	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFQ:
-	case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFQ: return false;
-	case ZYDIS_MNEMONIC_LEA: return true;
-	default: break;
-	}
+	if (row && row->traits & INSN_ALL_FLAGS)
+		return false;
+	if (is_lea(row))
+		return true;
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_NOP: case ZYDIS_CATEGORY_WIDENOP: case ZYDIS_CATEGORY_DATAXFER:
 	case ZYDIS_CATEGORY_LOGICAL: case ZYDIS_CATEGORY_BINARY: case ZYDIS_CATEGORY_PUSH:
@@ -280,7 +284,7 @@ static void take_traits(struct insn *insn, const ZydisDecodedInstruction *in,
 	}
 	/* The operands of LEA and NOP are addresses only. */
 	if (has_memory ||
-	    (!is_nop(in) && in->mnemonic != ZYDIS_MNEMONIC_LEA && !is_harmless(insn, in)))
+	    (!is_nop(in) && !is_lea(row) && !is_harmless(insn, in, row)))
 		insn->traits |= INSN_MAY_FAULT;
 	/* MOV is the one row for all its forms. */
 	for (unsigned i = 0; i < 2; i++)

@@ -105,16 +105,27 @@ enum insn_trait {
 	INSN_IOPL = 1 << 12,        /* needs CPL 0, or an IOPL that allows it */
 	INSN_RING0 = 1 << 13,       /* needs CPL 0 */
 	INSN_LOCKS = 1 << 14,       /* with memory it is locked, with LOCK or without */
+	INSN_ALL_FLAGS = 1 << 15,   /* reads or writes more of RFLAGS than FLAGS_ARITHMETIC */
+	INSN_VECTOR_STATE = 1 << 16, /* of SSE's or AVX's state, though no such register is its operand; */
+	INSN_MMX_STATE = 1 << 17,   /* likewise of MMX's */
+	/* Of a vector instruction's memory operand: bytes of an element, or of what one bit of the opmask
+	 * guards, where Zydis has something else; */
+	INSN_ELEMENTS_4 = 1 << 18, INSN_ELEMENTS_8 = 1 << 19,
+	INSN_PACKED = 1 << 20,      /* the active ones lie side by side; */
+	INSN_READS_MASKED = 1 << 21, /* masked-out ones are read, too, though Zydis's exception class has them not; */
+	INSN_NEVER_MISALIGNED = 1 << 22, /* and it must be aligned whatever MXCSR.MM says (APM vol. 1 §4.6.2) */
 	/* -- found when it is decoded -- */
-	INSN_MAY_FAULT = 1 << 16,   /* or may look at all of the CPU's state */
-	INSN_WRITES_MEMORY = 1 << 17,
-	INSN_FAR = 1 << 18,
-	INSN_BRANCHES = 1 << 19,
-	INSN_PLAIN = 1 << 20,       /* goes on behind itself and touches no flags but those named here */
-	INSN_FLAGLESS = 1 << 21,    /* `execute` is the form for dead flags */
+	INSN_MAY_FAULT = 1 << 24,   /* or may look at all of the CPU's state */
+	INSN_WRITES_MEMORY = 1 << 25,
+	INSN_FAR = 1 << 26,
+	INSN_BRANCHES = 1 << 27,
+	INSN_PLAIN = 1 << 28,       /* goes on behind itself and touches no flags but those named here */
+	INSN_FLAGLESS = 1 << 29,    /* `execute` is the form for dead flags */
 };
 
-#define INSN_TRAITS_OF_ROWS 0xffffu
+#define INSN_TRAITS_OF_ROWS 0xffffffu
+
+_Static_assert(!(INSN_TRAITS_OF_ROWS & INSN_MAY_FAULT), "what is found is no row's");
 
 #define INSN_OPERANDS 4
 
@@ -201,7 +212,8 @@ struct decoded {
  * A row: how a mnemonic becomes a handler. `bind` picks the handler for the operands at hand (and
  * may set further fields, also ends_block), or returns NULL for #UD. Where every form has the same
  * handler, `execute` is set and bind is NULL. `argument` is the binder's own (an operation number).
- * Rows with neither are of vector instructions, which fpu_bind takes like those without a row.
+ * Rows with neither are of vector instructions, which fpu_bind takes like those without a row; it is their
+ * binder.
  */
 struct isa_row {
 	uint16_t mnemonic; /* ZydisMnemonic */
@@ -213,7 +225,7 @@ struct isa_row {
 	uint8_t class;     /* enum insn_class */
 	uint8_t operation; /* enum insn_operation */
 	uint16_t feature;  /* ISA_FEATURE() of isa_set.h, where its set has no feature of its own */
-	uint16_t traits;   /* enum insn_trait */
+	uint32_t traits;   /* enum insn_trait, of INSN_TRAITS_OF_ROWS */
 };
 
 /* Whether the memory operand of a vector instruction, or one of 16 bytes, must be aligned to its size (SDM vol. 1 §14.9). */
@@ -234,7 +246,7 @@ extern const struct isa_table isa_arithmetic, isa_logic, isa_shift, isa_bit, isa
 extern const struct isa_table isa_far, isa_segment, isa_system, isa_io, isa_msr; /* system */
 /* x87, MMX, SSE, AVX, AVX-512: everything of these ISA sets goes through thunks; XSAVE family. */
 extern const struct isa_table isa_fpu;
-insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded);
+insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row);
 
 /* The host address of a general-register operand (little-endian, so any size reads its low bytes). */
 #define INSN_GPR(cpu, insn, n) ((void *)((uint8_t *)(cpu)->gpr + (insn)->reg[n]))

@@ -213,6 +213,7 @@ static const struct {
 	/* None of these has a legacy encoding. */
 	LEVELS(AVX, AVX512, AVX),
 	LEVELS(AVX2, AVX512, AVX),
+	LEVELS(AVX2GATHER, AVX512, AVX),
 	LEVELS(FMA, AVX512, AVX),
 	LEVELS(F16C, AVX512, AVX),
 	LEVELS(AVXAES, AVX512, AVX),

@@ -24,11 +24,12 @@ static bool is_vector_extension(ZydisISAExt extension)
 	}
 }
 
-bool fpu_form_inspect(struct fpu_form *form, const struct decoded *decoded)
+bool fpu_form_inspect(struct fpu_form *form, const struct insn *insn, const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *instruction = decoded->instruction;
 
 	form->decoded = decoded;
+	form->insn_traits = insn->traits;
 	form->instruction = instruction;
 	form->is_x87 = is_x87_opcode(instruction);
 	for (unsigned i = 0; i < instruction->operand_count; i++) {
@@ -84,21 +85,8 @@ bool fpu_form_inspect(struct fpu_form *form, const struct decoded *decoded)
 	default:
 		break;
 	}
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_EMMS:
-		form->has_mmx = true;
-		break;
-	case ZYDIS_MNEMONIC_LDMXCSR:
-	case ZYDIS_MNEMONIC_STMXCSR:
-	case ZYDIS_MNEMONIC_VLDMXCSR:
-	case ZYDIS_MNEMONIC_VSTMXCSR:
-	case ZYDIS_MNEMONIC_VZEROALL:
-	case ZYDIS_MNEMONIC_VZEROUPPER:
-		form->has_vector = true;
-		break;
-	default:
-		break;
-	}
+	form->has_mmx |= (insn->traits & INSN_MMX_STATE) != 0;
+	form->has_vector |= (insn->traits & INSN_VECTOR_STATE) != 0;
 	return form->is_x87 || form->has_vector || form->has_mmx || form->has_opmask;
 }
 
@@ -143,16 +131,9 @@ static uint8_t misaligned_on_amd(const struct fpu_form *form)
 
 	if (instruction->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY || form->is_store)
 		return 0;
-	switch (instruction->mnemonic) {
-	/* APM vol. 1 §4.6.2: MXCSR.MM is not for the moves that are about alignment. */
-	case ZYDIS_MNEMONIC_MOVAPS:
-	case ZYDIS_MNEMONIC_MOVAPD:
-	case ZYDIS_MNEMONIC_MOVDQA:
-	case ZYDIS_MNEMONIC_MOVNTDQA:
+	/* MXCSR.MM is not for the moves that are about alignment. */
+	if (form->insn_traits & INSN_NEVER_MISALIGNED)
 		return 0;
-	default:
-		break;
-	}
 	/* As Zen processors do, where Intel's raise #GP. */
 	if (instruction->meta.isa_set == ZYDIS_ISA_SET_SHA)
 		return THUNK_AMD_UNALIGNED;
@@ -163,15 +144,8 @@ static uint8_t misaligned_on_amd(const struct fpu_form *form)
  * another class. */
 bool fpu_form_suppresses_faults(const struct fpu_form *form)
 {
-	switch (form->instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
-	case ZYDIS_MNEMONIC_VDBPSADBW:
-	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
-	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+	if (form->insn_traits & INSN_READS_MASKED)
 		return false;
-	default:
-		break;
-	}
 	switch (form->instruction->meta.exception_class) {
 	case ZYDIS_EXCEPTION_CLASS_E1NF:
 	case ZYDIS_EXCEPTION_CLASS_E2NF:
@@ -188,68 +162,13 @@ bool fpu_form_suppresses_faults(const struct fpu_form *form)
 	}
 }
 
-/* Bytes of memory that one bit of the opmask guards: an element, but where an element of the result
- * comes from several in memory, or Zydis has the whole operand as one. */
-static unsigned masked_element_size(const struct fpu_form *form)
+unsigned fpu_form_element_size(const struct fpu_form *form)
 {
-	switch (form->instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_VPDPBUSD:
-	case ZYDIS_MNEMONIC_VPDPBUSDS:
-	case ZYDIS_MNEMONIC_VPDPWSSD:
-	case ZYDIS_MNEMONIC_VPDPWSSDS:
-	case ZYDIS_MNEMONIC_VDPBF16PS:
-	case ZYDIS_MNEMONIC_VFMADDCPH:
-	case ZYDIS_MNEMONIC_VFMADDCSH:
-	case ZYDIS_MNEMONIC_VFCMADDCPH:
-	case ZYDIS_MNEMONIC_VFCMADDCSH:
-	case ZYDIS_MNEMONIC_VFMULCPH:
-	case ZYDIS_MNEMONIC_VFMULCSH:
-	case ZYDIS_MNEMONIC_VFCMULCPH:
-	case ZYDIS_MNEMONIC_VFCMULCSH:
-	case ZYDIS_MNEMONIC_VEXTRACTF32X4:
-	case ZYDIS_MNEMONIC_VEXTRACTF32X8:
-	case ZYDIS_MNEMONIC_VEXTRACTI32X4:
-	case ZYDIS_MNEMONIC_VEXTRACTI32X8:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X2:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X4:
-	case ZYDIS_MNEMONIC_VBROADCASTF32X8:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X2:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X4:
-	case ZYDIS_MNEMONIC_VBROADCASTI32X8:
+	if (form->insn_traits & INSN_ELEMENTS_4)
 		return 4;
-	case ZYDIS_MNEMONIC_VEXTRACTF64X2:
-	case ZYDIS_MNEMONIC_VEXTRACTF64X4:
-	case ZYDIS_MNEMONIC_VEXTRACTI64X2:
-	case ZYDIS_MNEMONIC_VEXTRACTI64X4:
-	case ZYDIS_MNEMONIC_VBROADCASTF64X2:
-	case ZYDIS_MNEMONIC_VBROADCASTF64X4:
-	case ZYDIS_MNEMONIC_VBROADCASTI64X2:
-	case ZYDIS_MNEMONIC_VBROADCASTI64X4:
+	if (form->insn_traits & INSN_ELEMENTS_8)
 		return 8;
-	default:
-		return form->memory->element_size / 8;
-	}
-}
-
-static bool is_packed(ZydisMnemonic mnemonic)
-{
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_VCOMPRESSPS:
-	case ZYDIS_MNEMONIC_VCOMPRESSPD:
-	case ZYDIS_MNEMONIC_VPCOMPRESSB:
-	case ZYDIS_MNEMONIC_VPCOMPRESSW:
-	case ZYDIS_MNEMONIC_VPCOMPRESSD:
-	case ZYDIS_MNEMONIC_VPCOMPRESSQ:
-	case ZYDIS_MNEMONIC_VEXPANDPS:
-	case ZYDIS_MNEMONIC_VEXPANDPD:
-	case ZYDIS_MNEMONIC_VPEXPANDB:
-	case ZYDIS_MNEMONIC_VPEXPANDW:
-	case ZYDIS_MNEMONIC_VPEXPANDD:
-	case ZYDIS_MNEMONIC_VPEXPANDQ:
-		return true;
-	default:
-		return false;
-	}
+	return form->memory->element_size / 8;
 }
 
 int fpu_form_vector(const struct fpu_form *form, ZydisOperandEncoding encoding)
@@ -289,9 +208,10 @@ int fpu_form_set_memory(struct fpu_form *form, const struct insn *insn)
 	return 0;
 }
 
-void fpu_form_set_vector_mask(struct fpu_form *form, unsigned element_size)
+void fpu_form_set_vector_mask(struct fpu_form *form)
 {
 	int mask = fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_NDSNDD);
+	unsigned element_size = fpu_form_element_size(form);
 
 	form->traits.mask = THUNK_MASK_ELEMENTS;
 	form->traits.element_size = (uint8_t)element_size;
@@ -323,7 +243,7 @@ int fpu_form_set_opmask(struct fpu_form *form)
 {
 	struct thunk_traits *traits = &form->traits;
 	const ZydisDecodedInstruction *instruction = form->instruction;
-	unsigned element_size = masked_element_size(form);
+	unsigned element_size = fpu_form_element_size(form);
 
 	if (element_size == 0 || traits->size % element_size != 0)
 		return -ENOTSUP;
@@ -333,8 +253,8 @@ int fpu_form_set_opmask(struct fpu_form *form)
 		traits->elements = (uint8_t)broadcast_elements(form);
 		traits->mask = THUNK_MASK_FOLDED;
 	} else {
-		traits->mask = is_packed(instruction->mnemonic) ? THUNK_MASK_PACKED
-								: THUNK_MASK_ELEMENTS;
+		traits->mask = form->insn_traits & INSN_PACKED ? THUNK_MASK_PACKED
+							       : THUNK_MASK_ELEMENTS;
 	}
 	if (form->is_store && !fpu_form_suppresses_faults(form))
 		traits->flags |= THUNK_FULL_CHECK;

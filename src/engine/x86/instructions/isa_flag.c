@@ -116,12 +116,12 @@ static void std(struct cpu *cpu, const struct insn *insn)
 }
 
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_PUSHF, .execute = pushf},
-	{ZYDIS_MNEMONIC_PUSHFD, .execute = pushf},
-	{ZYDIS_MNEMONIC_PUSHFQ, .execute = pushf, .class = INSN_FLAGS_PUSHED},
-	{ZYDIS_MNEMONIC_POPF, 1, .execute = popf},
-	{ZYDIS_MNEMONIC_POPFD, 1, .execute = popf},
-	{ZYDIS_MNEMONIC_POPFQ, 1, .execute = popf},
+	{ZYDIS_MNEMONIC_PUSHF, .execute = pushf, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_PUSHFD, .execute = pushf, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_PUSHFQ, .execute = pushf, .class = INSN_FLAGS_PUSHED, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_POPF, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_POPFD, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_POPFQ, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
 	{ZYDIS_MNEMONIC_LAHF, .execute = lahf, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_SAHF, .execute = sahf, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_CLC, .execute = clc, .class = INSN_COPIED},

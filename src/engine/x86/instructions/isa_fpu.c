@@ -5,8 +5,7 @@
  * Most of these instructions need no row: whatever has vector, MMX, x87 or opmask registers as
  * operands is taken, and what the host does not know raises #UD when it runs. What the guest's CPUID
  * hides does not get here (isa_set.h). The few that run in software have rows, and those that are
- * unlike the others of their extension; gathers and other special forms are told apart by mnemonic
- * below.
+ * unlike the others of their extension, gathers and other shapes among them.
  */
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
@@ -20,9 +19,28 @@
 	 .bind = (bind_), .traits = (traits_)}
 #define ROW_UNMASKS(name, argument_, execute_, bind_)                                              \
 	ROW_TRAITS(name, argument_, execute_, bind_, INSN_UNMASKS)
-/* Those that have a thunk, but are not like all others. */
-#define ROW_THUNK(name, class_, traits_)                                                           \
-	{.mnemonic = ZYDIS_MNEMONIC_##name, .class = INSN_##class_, .traits = (traits_)}
+
+/* What to make of those that have a thunk, but are not like all others: their rows' argument. */
+enum fpu_shape {
+	SHAPE_ANY,
+	SHAPE_GATHER, SHAPE_SCATTER, /* with INDEXES_4 or INDEXES_8: bytes of an index */
+	SHAPE_SIGNS,        /* elements of memory are chosen by the signs of a vector register's */
+	SHAPE_MASKED_BYTES, /* stores bytes to DS:rDI, chosen likewise */
+	SHAPE_ZERO,         /* clears all vector registers that the mode has, */
+	SHAPE_KEEP_LOWER,   /* or what of them is above bit 127 */
+	SHAPE_MXCSR,        /* loads MXCSR */
+	SHAPE_X87_LOAD, SHAPE_X87_STORE, /* of control and status: does not become the last instruction */
+	SHAPE_X87_INIT,
+	SHAPE_MASK = 15,
+	INDEXES_4 = 0 << 4, INDEXES_8 = 1 << 4,
+};
+
+#define ROW_SHAPE(name, shape, traits_)                                                            \
+	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (shape), .class = INSN_VECTOR, .traits = (traits_)}
+#define ROW_TRAIT(name, traits_) ROW_SHAPE(name, SHAPE_ANY, traits_)
+#define ROW_HANDLED(name, shape, traits_)                                                          \
+	{.mnemonic = ZYDIS_MNEMONIC_##name, .argument = (shape), .class = INSN_HANDLED,            \
+	 .traits = (traits_)}
 
 static const struct isa_row rows[] = {
 	ROW(FXSAVE, 0, fpu_run_fxsave, NULL),
@@ -50,82 +68,156 @@ static const struct isa_row rows[] = {
 	ROW_UNMASKS(FNSAVE, 0, fpu_run_fnsave, fpu_bind_environment),
 	ROW_UNMASKS(FRSTOR, 0, fpu_run_frstor, fpu_bind_environment),
 	/* They change what is masked. */
-	ROW_THUNK(LDMXCSR, HANDLED, INSN_UNMASKS),
-	ROW_THUNK(VLDMXCSR, HANDLED, INSN_UNMASKS),
-	ROW_THUNK(FLDCW, HANDLED, INSN_UNMASKS),
-	ROW_THUNK(FNINIT, HANDLED, INSN_UNMASKS | INSN_X87_CONTROL),
+	ROW_HANDLED(LDMXCSR, SHAPE_MXCSR, INSN_UNMASKS | INSN_VECTOR_STATE),
+	ROW_HANDLED(VLDMXCSR, SHAPE_MXCSR, INSN_UNMASKS | INSN_VECTOR_STATE),
+	ROW_HANDLED(FLDCW, SHAPE_X87_LOAD, INSN_UNMASKS),
+	ROW_HANDLED(FNINIT, SHAPE_X87_INIT, INSN_UNMASKS | INSN_X87_CONTROL),
 	/* To an address that they do not name. */
-	ROW_THUNK(MASKMOVQ, HANDLED, 0),
-	ROW_THUNK(MASKMOVDQU, HANDLED, 0),
-	ROW_THUNK(VMASKMOVDQU, HANDLED, 0),
-	ROW_THUNK(FNCLEX, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(FNSTCW, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(FNSTSW, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(FENI8087_NOP, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(FDISI8087_NOP, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(FSETPM287_NOP, VECTOR, INSN_X87_CONTROL),
-	ROW_THUNK(MOVUPS, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(MOVUPD, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(MOVDQU, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(LDDQU, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(PCMPESTRI, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(PCMPESTRM, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(PCMPISTRI, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(PCMPISTRM, VECTOR, INSN_UNALIGNED),
-	ROW_THUNK(VMOVAPS, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVAPD, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVDQA, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVDQA32, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVDQA64, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVNTPS, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVNTPD, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVNTDQ, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VMOVNTDQA, VECTOR, INSN_ALIGNED),
-	ROW_THUNK(VZEROALL, VECTOR, INSN_ALL_VECTORS),
-	ROW_THUNK(VZEROUPPER, VECTOR, INSN_ALL_VECTORS),
-	ROW_THUNK(DIVPD, VECTOR, INSN_SLOW),
-	ROW_THUNK(DIVPS, VECTOR, INSN_SLOW),
-	ROW_THUNK(DIVSD, VECTOR, INSN_SLOW),
-	ROW_THUNK(DIVSS, VECTOR, INSN_SLOW),
-	ROW_THUNK(SQRTPD, VECTOR, INSN_SLOW),
-	ROW_THUNK(SQRTPS, VECTOR, INSN_SLOW),
-	ROW_THUNK(SQRTSD, VECTOR, INSN_SLOW),
-	ROW_THUNK(SQRTSS, VECTOR, INSN_SLOW),
-	ROW_THUNK(VDIVPD, VECTOR, INSN_SLOW),
-	ROW_THUNK(VDIVPS, VECTOR, INSN_SLOW),
-	ROW_THUNK(VDIVSD, VECTOR, INSN_SLOW),
-	ROW_THUNK(VDIVSS, VECTOR, INSN_SLOW),
-	ROW_THUNK(VSQRTPD, VECTOR, INSN_SLOW),
-	ROW_THUNK(VSQRTPS, VECTOR, INSN_SLOW),
-	ROW_THUNK(VSQRTSD, VECTOR, INSN_SLOW),
-	ROW_THUNK(VSQRTSS, VECTOR, INSN_SLOW),
-	ROW_THUNK(VMOVD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPBROADCASTD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPEXTRB, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPEXTRD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPEXTRW, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPINSRB, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPINSRD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VPINSRW, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VEXTRACTPS, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSI2SS, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSI2SD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSI2SH, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTUSI2SS, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTUSI2SD, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTUSI2SH, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSS2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSD2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSH2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSS2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSD2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSH2SI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSS2USI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSD2USI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTSH2USI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSS2USI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSD2USI, VECTOR, INSN_W_IS_SIZE),
-	ROW_THUNK(VCVTTSH2USI, VECTOR, INSN_W_IS_SIZE),
+	ROW_HANDLED(MASKMOVQ, SHAPE_MASKED_BYTES, 0),
+	ROW_HANDLED(MASKMOVDQU, SHAPE_MASKED_BYTES, 0),
+	ROW_HANDLED(VMASKMOVDQU, SHAPE_MASKED_BYTES, 0),
+	ROW_SHAPE(FNSTCW, SHAPE_X87_STORE, INSN_X87_CONTROL),
+	ROW_SHAPE(FNSTSW, SHAPE_X87_STORE, INSN_X87_CONTROL),
+	ROW_TRAIT(FNCLEX, INSN_X87_CONTROL),
+	ROW_TRAIT(FENI8087_NOP, INSN_X87_CONTROL),
+	ROW_TRAIT(FDISI8087_NOP, INSN_X87_CONTROL),
+	ROW_TRAIT(FSETPM287_NOP, INSN_X87_CONTROL),
+	ROW_TRAIT(EMMS, INSN_MMX_STATE),
+	ROW_TRAIT(STMXCSR, INSN_VECTOR_STATE),
+	ROW_TRAIT(VSTMXCSR, INSN_VECTOR_STATE),
+	ROW_SHAPE(VZEROALL, SHAPE_ZERO, INSN_ALL_VECTORS | INSN_VECTOR_STATE),
+	ROW_SHAPE(VZEROUPPER, SHAPE_KEEP_LOWER, INSN_ALL_VECTORS | INSN_VECTOR_STATE),
+	ROW_TRAIT(MOVUPS, INSN_UNALIGNED),
+	ROW_TRAIT(MOVUPD, INSN_UNALIGNED),
+	ROW_TRAIT(MOVDQU, INSN_UNALIGNED),
+	ROW_TRAIT(LDDQU, INSN_UNALIGNED),
+	ROW_TRAIT(PCMPESTRI, INSN_UNALIGNED),
+	ROW_TRAIT(PCMPESTRM, INSN_UNALIGNED),
+	ROW_TRAIT(PCMPISTRI, INSN_UNALIGNED),
+	ROW_TRAIT(PCMPISTRM, INSN_UNALIGNED),
+	ROW_TRAIT(VMOVAPS, INSN_ALIGNED),
+	ROW_TRAIT(VMOVAPD, INSN_ALIGNED),
+	ROW_TRAIT(VMOVDQA, INSN_ALIGNED),
+	ROW_TRAIT(VMOVDQA32, INSN_ALIGNED),
+	ROW_TRAIT(VMOVDQA64, INSN_ALIGNED),
+	ROW_TRAIT(VMOVNTPS, INSN_ALIGNED),
+	ROW_TRAIT(VMOVNTPD, INSN_ALIGNED),
+	ROW_TRAIT(VMOVNTDQ, INSN_ALIGNED),
+	ROW_TRAIT(VMOVNTDQA, INSN_ALIGNED),
+	ROW_TRAIT(DIVPD, INSN_SLOW),
+	ROW_TRAIT(DIVPS, INSN_SLOW),
+	ROW_TRAIT(DIVSD, INSN_SLOW),
+	ROW_TRAIT(DIVSS, INSN_SLOW),
+	ROW_TRAIT(SQRTPD, INSN_SLOW),
+	ROW_TRAIT(SQRTPS, INSN_SLOW),
+	ROW_TRAIT(SQRTSD, INSN_SLOW),
+	ROW_TRAIT(SQRTSS, INSN_SLOW),
+	ROW_TRAIT(VDIVPD, INSN_SLOW),
+	ROW_TRAIT(VDIVPS, INSN_SLOW),
+	ROW_TRAIT(VDIVSD, INSN_SLOW),
+	ROW_TRAIT(VDIVSS, INSN_SLOW),
+	ROW_TRAIT(VSQRTPD, INSN_SLOW),
+	ROW_TRAIT(VSQRTPS, INSN_SLOW),
+	ROW_TRAIT(VSQRTSD, INSN_SLOW),
+	ROW_TRAIT(VSQRTSS, INSN_SLOW),
+	ROW_TRAIT(VMOVD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPBROADCASTD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPEXTRB, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPEXTRD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPEXTRW, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPINSRB, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPINSRD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VPINSRW, INSN_W_IS_SIZE),
+	ROW_TRAIT(VEXTRACTPS, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSI2SS, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSI2SD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSI2SH, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTUSI2SS, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTUSI2SD, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTUSI2SH, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSS2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSD2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSH2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSS2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSD2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSH2SI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSS2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSD2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTSH2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSS2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSD2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(VCVTTSH2USI, INSN_W_IS_SIZE),
+	ROW_TRAIT(MOVAPS, INSN_NEVER_MISALIGNED),
+	ROW_TRAIT(MOVAPD, INSN_NEVER_MISALIGNED),
+	ROW_TRAIT(MOVDQA, INSN_NEVER_MISALIGNED),
+	ROW_TRAIT(MOVNTDQA, INSN_NEVER_MISALIGNED),
+	ROW_TRAIT(VCVTNE2PS2BF16, INSN_READS_MASKED),
+	ROW_TRAIT(VDBPSADBW, INSN_READS_MASKED),
+	ROW_TRAIT(VGF2P8AFFINEQB, INSN_READS_MASKED),
+	ROW_TRAIT(VGF2P8AFFINEINVQB, INSN_READS_MASKED),
+	ROW_TRAIT(VCOMPRESSPS, INSN_PACKED),
+	ROW_TRAIT(VCOMPRESSPD, INSN_PACKED),
+	ROW_TRAIT(VPCOMPRESSB, INSN_PACKED),
+	ROW_TRAIT(VPCOMPRESSW, INSN_PACKED),
+	ROW_TRAIT(VPCOMPRESSD, INSN_PACKED),
+	ROW_TRAIT(VPCOMPRESSQ, INSN_PACKED),
+	ROW_TRAIT(VEXPANDPS, INSN_PACKED),
+	ROW_TRAIT(VEXPANDPD, INSN_PACKED),
+	ROW_TRAIT(VPEXPANDB, INSN_PACKED),
+	ROW_TRAIT(VPEXPANDW, INSN_PACKED),
+	ROW_TRAIT(VPEXPANDD, INSN_PACKED),
+	ROW_TRAIT(VPEXPANDQ, INSN_PACKED),
+	ROW_TRAIT(VPDPBUSD, INSN_ELEMENTS_4),
+	ROW_TRAIT(VPDPBUSDS, INSN_ELEMENTS_4),
+	ROW_TRAIT(VPDPWSSD, INSN_ELEMENTS_4),
+	ROW_TRAIT(VPDPWSSDS, INSN_ELEMENTS_4),
+	ROW_TRAIT(VDPBF16PS, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFMADDCPH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFMADDCSH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFCMADDCPH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFCMADDCSH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFMULCPH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFMULCSH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFCMULCPH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VFCMULCSH, INSN_ELEMENTS_4),
+	ROW_TRAIT(VEXTRACTF32X4, INSN_ELEMENTS_4),
+	ROW_TRAIT(VEXTRACTF32X8, INSN_ELEMENTS_4),
+	ROW_TRAIT(VEXTRACTI32X4, INSN_ELEMENTS_4),
+	ROW_TRAIT(VEXTRACTI32X8, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTF32X2, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTF32X4, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTF32X8, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTI32X2, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTI32X4, INSN_ELEMENTS_4),
+	ROW_TRAIT(VBROADCASTI32X8, INSN_ELEMENTS_4),
+	ROW_TRAIT(VEXTRACTF64X2, INSN_ELEMENTS_8),
+	ROW_TRAIT(VEXTRACTF64X4, INSN_ELEMENTS_8),
+	ROW_TRAIT(VEXTRACTI64X2, INSN_ELEMENTS_8),
+	ROW_TRAIT(VEXTRACTI64X4, INSN_ELEMENTS_8),
+	ROW_TRAIT(VBROADCASTF64X2, INSN_ELEMENTS_8),
+	ROW_TRAIT(VBROADCASTF64X4, INSN_ELEMENTS_8),
+	ROW_TRAIT(VBROADCASTI64X2, INSN_ELEMENTS_8),
+	ROW_TRAIT(VBROADCASTI64X4, INSN_ELEMENTS_8),
+	ROW_SHAPE(VMASKMOVPS, SHAPE_SIGNS, INSN_ELEMENTS_4),
+	ROW_SHAPE(VPMASKMOVD, SHAPE_SIGNS, INSN_ELEMENTS_4),
+	ROW_SHAPE(VMASKMOVPD, SHAPE_SIGNS, INSN_ELEMENTS_8),
+	ROW_SHAPE(VPMASKMOVQ, SHAPE_SIGNS, INSN_ELEMENTS_8),
+	ROW_SHAPE(VGATHERDPS, SHAPE_GATHER | INDEXES_4, INSN_ELEMENTS_4),
+	ROW_SHAPE(VPGATHERDD, SHAPE_GATHER | INDEXES_4, INSN_ELEMENTS_4),
+	ROW_SHAPE(VGATHERDPD, SHAPE_GATHER | INDEXES_4, INSN_ELEMENTS_8),
+	ROW_SHAPE(VPGATHERDQ, SHAPE_GATHER | INDEXES_4, INSN_ELEMENTS_8),
+	ROW_SHAPE(VGATHERQPS, SHAPE_GATHER | INDEXES_8, INSN_ELEMENTS_4),
+	ROW_SHAPE(VPGATHERQD, SHAPE_GATHER | INDEXES_8, INSN_ELEMENTS_4),
+	ROW_SHAPE(VGATHERQPD, SHAPE_GATHER | INDEXES_8, INSN_ELEMENTS_8),
+	ROW_SHAPE(VPGATHERQQ, SHAPE_GATHER | INDEXES_8, INSN_ELEMENTS_8),
+	ROW_SHAPE(VSCATTERDPS, SHAPE_SCATTER | INDEXES_4, INSN_ELEMENTS_4),
+	ROW_SHAPE(VPSCATTERDD, SHAPE_SCATTER | INDEXES_4, INSN_ELEMENTS_4),
+	ROW_SHAPE(VSCATTERDPD, SHAPE_SCATTER | INDEXES_4, INSN_ELEMENTS_8),
+	ROW_SHAPE(VPSCATTERDQ, SHAPE_SCATTER | INDEXES_4, INSN_ELEMENTS_8),
+	ROW_SHAPE(VSCATTERQPS, SHAPE_SCATTER | INDEXES_8, INSN_ELEMENTS_4),
+	ROW_SHAPE(VPSCATTERQD, SHAPE_SCATTER | INDEXES_8, INSN_ELEMENTS_4),
+	ROW_SHAPE(VSCATTERQPD, SHAPE_SCATTER | INDEXES_8, INSN_ELEMENTS_8),
+	ROW_SHAPE(VPSCATTERQQ, SHAPE_SCATTER | INDEXES_8, INSN_ELEMENTS_8),
 };
 
 const struct isa_table isa_fpu = {.rows = rows, .count = sizeof(rows) / sizeof(rows[0])};
@@ -159,53 +251,8 @@ static insn_handler *finish(struct insn *insn, const struct fpu_form *form, insn
 	return run_from_slot;
 }
 
-static bool gather_sizes(ZydisMnemonic mnemonic, uint8_t *index_size, uint8_t *element_size,
-			 bool *is_scatter)
-{
-	*is_scatter = false;
-	switch (mnemonic) {
-	case ZYDIS_MNEMONIC_VSCATTERDPS:
-	case ZYDIS_MNEMONIC_VPSCATTERDD:
-		*is_scatter = true;
-		/* fall through */
-	case ZYDIS_MNEMONIC_VGATHERDPS:
-	case ZYDIS_MNEMONIC_VPGATHERDD:
-		*index_size = 4;
-		*element_size = 4;
-		return true;
-	case ZYDIS_MNEMONIC_VSCATTERDPD:
-	case ZYDIS_MNEMONIC_VPSCATTERDQ:
-		*is_scatter = true;
-		/* fall through */
-	case ZYDIS_MNEMONIC_VGATHERDPD:
-	case ZYDIS_MNEMONIC_VPGATHERDQ:
-		*index_size = 4;
-		*element_size = 8;
-		return true;
-	case ZYDIS_MNEMONIC_VSCATTERQPS:
-	case ZYDIS_MNEMONIC_VPSCATTERQD:
-		*is_scatter = true;
-		/* fall through */
-	case ZYDIS_MNEMONIC_VGATHERQPS:
-	case ZYDIS_MNEMONIC_VPGATHERQD:
-		*index_size = 8;
-		*element_size = 4;
-		return true;
-	case ZYDIS_MNEMONIC_VSCATTERQPD:
-	case ZYDIS_MNEMONIC_VPSCATTERQQ:
-		*is_scatter = true;
-		/* fall through */
-	case ZYDIS_MNEMONIC_VGATHERQPD:
-	case ZYDIS_MNEMONIC_VPGATHERQQ:
-		*index_size = 8;
-		*element_size = 8;
-		return true;
-	default:
-		return false;
-	}
-}
-
-static insn_handler *bind_gather(struct insn *insn, struct fpu_form *form, struct thunk *slot)
+static insn_handler *bind_gather(struct insn *insn, struct fpu_form *form, unsigned argument,
+				 struct thunk *slot)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
 	struct thunk_traits *traits = &form->traits;
@@ -215,9 +262,10 @@ static insn_handler *bind_gather(struct insn *insn, struct fpu_form *form, struc
 	int mask = is_evex ? (int)fpu_form_opmask(form)
 			   : fpu_form_vector(form, ZYDIS_OPERAND_ENCODING_NDSNDD);
 	int index = ZydisRegisterGetId(form->memory->mem.index);
-	bool is_scatter;
+	bool is_scatter = (argument & SHAPE_MASK) == SHAPE_SCATTER;
 
-	gather_sizes(instruction->mnemonic, &traits->index_size, &traits->element_size, &is_scatter);
+	traits->index_size = argument & INDEXES_8 ? 8 : 4;
+	traits->element_size = (uint8_t)fpu_form_element_size(form);
 	traits->elements = (uint8_t)(instruction->avx.vector_length / 8 /
 				     (traits->index_size > traits->element_size
 					      ? traits->index_size
@@ -291,10 +339,9 @@ static insn_handler *bind_masked_bytes(struct insn *insn, struct fpu_form *form,
 }
 
 /* VZEROALL and VZEROUPPER outside 64-bit mode: registers 8 and up keep their contents. */
-static insn_handler *bind_zero(struct insn *insn, struct fpu_form *form, struct thunk *slot)
+static insn_handler *bind_zero(struct insn *insn, struct fpu_form *form, bool is_all,
+			       struct thunk *slot)
 {
-	bool is_all = form->instruction->mnemonic == ZYDIS_MNEMONIC_VZEROALL;
-
 	for (unsigned n = 0; n < 8; n++) {
 		if (is_all)
 			thunk_emit_clear_vector(&form->code, n);
@@ -306,7 +353,8 @@ static insn_handler *bind_zero(struct insn *insn, struct fpu_form *form, struct 
 	return finish(insn, form, fpu_run_register, slot);
 }
 
-static insn_handler *bind_x87(struct insn *insn, struct fpu_form *form, struct thunk *slot)
+static insn_handler *bind_x87(struct insn *insn, struct fpu_form *form, enum fpu_shape shape,
+			      struct thunk *slot)
 {
 	const ZydisDecodedInstruction *instruction = form->instruction;
 
@@ -314,44 +362,36 @@ static insn_handler *bind_x87(struct insn *insn, struct fpu_form *form, struct t
 				      form->decoded->bytes[instruction->raw.modrm.offset]);
 	if (insn->traits & INSN_X87_CONTROL)
 		form->traits.flags = THUNK_X87_CONTROL;
-	switch (instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_FNINIT: form->traits.flags |= THUNK_X87_INIT; break;
-	case ZYDIS_MNEMONIC_FLDCW: return finish(insn, form, fpu_run_load, slot);
-	case ZYDIS_MNEMONIC_FNSTCW:
-	case ZYDIS_MNEMONIC_FNSTSW:
-		if (form->memory != NULL)
-			return finish(insn, form, fpu_run_store, slot);
-		break;
-	default: break;
-	}
+	if (shape == SHAPE_X87_INIT)
+		form->traits.flags |= THUNK_X87_INIT;
+	if (shape == SHAPE_X87_LOAD)
+		return finish(insn, form, fpu_run_load, slot);
+	/* FNSTSW AX is a register's. */
+	if (shape == SHAPE_X87_STORE && form->memory != NULL)
+		return finish(insn, form, fpu_run_store, slot);
 	if (form->memory == NULL)
 		return finish(insn, form, fpu_run_x87_register, slot);
 	return finish(insn, form, form->is_store ? fpu_run_x87_store : fpu_run_x87_load, slot);
 }
 
-static insn_handler *bind(struct insn *insn, const struct decoded *decoded, struct thunk *slot)
+static insn_handler *bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row,
+			  struct thunk *slot)
 {
 	struct fpu_form form = {.decoded = NULL};
-	uint8_t index_size, element_size;
-	bool is_scatter;
+	enum fpu_shape shape = row ? row->argument & SHAPE_MASK : SHAPE_ANY;
 
-	if (!fpu_form_inspect(&form, decoded) || fpu_form_set_gate(&form) != 0)
+	if (!fpu_form_inspect(&form, insn, decoded) || fpu_form_set_gate(&form) != 0)
 		return NULL;
-	if (gather_sizes(form.instruction->mnemonic, &index_size, &element_size, &is_scatter) &&
-	    form.memory != NULL)
-		return bind_gather(insn, &form, slot);
-	switch (form.instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_MASKMOVQ:
-	case ZYDIS_MNEMONIC_MASKMOVDQU:
-	case ZYDIS_MNEMONIC_VMASKMOVDQU:
-		return bind_masked_bytes(insn, &form, slot);
-	case ZYDIS_MNEMONIC_VZEROALL:
-	case ZYDIS_MNEMONIC_VZEROUPPER:
+	switch (shape) {
+	case SHAPE_GATHER:
+	case SHAPE_SCATTER: return bind_gather(insn, &form, row->argument, slot);
+	case SHAPE_MASKED_BYTES: return bind_masked_bytes(insn, &form, slot);
+	case SHAPE_ZERO:
+	case SHAPE_KEEP_LOWER:
 		if ((decoded->mode & CPU_MODE_CODE_MASK) != CPU_MODE_CODE64)
-			return bind_zero(insn, &form, slot);
+			return bind_zero(insn, &form, shape == SHAPE_ZERO, slot);
 		break;
-	default:
-		break;
+	default: break;
 	}
 
 	if (form.memory != NULL &&
@@ -360,38 +400,35 @@ static insn_handler *bind(struct insn *insn, const struct decoded *decoded, stru
 	if (thunk_emit_instruction(&form.code, insn, decoded) != 0)
 		return NULL;
 	if (form.is_x87)
-		return bind_x87(insn, &form, slot);
+		return bind_x87(insn, &form, shape, slot);
 	if (form.memory == NULL)
 		return finish(insn, &form, fpu_run_register, slot);
 
-	switch (form.instruction->mnemonic) {
-	case ZYDIS_MNEMONIC_LDMXCSR:
-	case ZYDIS_MNEMONIC_VLDMXCSR:
+	if (shape == SHAPE_MXCSR)
 		return finish(insn, &form, fpu_run_ldmxcsr, slot);
-	case ZYDIS_MNEMONIC_VMASKMOVPS:
-	case ZYDIS_MNEMONIC_VPMASKMOVD:
-		fpu_form_set_vector_mask(&form, 4);
-		break;
-	case ZYDIS_MNEMONIC_VMASKMOVPD:
-	case ZYDIS_MNEMONIC_VPMASKMOVQ:
-		fpu_form_set_vector_mask(&form, 8);
-		break;
-	default:
-		/* Stores leave masked-out elements alone in any case. */
-		if (fpu_form_opmask(&form) != 0 &&
-		    (form.is_store || fpu_form_suppresses_faults(&form)) &&
-		    fpu_form_set_opmask(&form) != 0)
-			return NULL;
-		break;
-	}
+	/* Stores leave masked-out elements alone in any case. */
+	if (shape == SHAPE_SIGNS)
+		fpu_form_set_vector_mask(&form);
+	else if (fpu_form_opmask(&form) != 0 && (form.is_store || fpu_form_suppresses_faults(&form)) &&
+		 fpu_form_set_opmask(&form) != 0)
+		return NULL;
 	if (form.traits.mask == THUNK_MASK_NONE)
 		return finish(insn, &form, form.is_store ? fpu_run_store : fpu_run_load, slot);
 	return finish(insn, &form, form.is_store ? fpu_run_masked_store : fpu_run_masked_load, slot);
 }
 
-insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded)
+insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
 {
-	return bind(insn, decoded, NULL);
+	return bind(insn, decoded, row, NULL);
+}
+
+/* As fpu_bind was given it. */
+static const struct isa_row *thunk_row(uint16_t mnemonic)
+{
+	for (size_t i = 0; i < isa_fpu.count; i++)
+		if (rows[i].mnemonic == mnemonic)
+			return &rows[i];
+	return NULL;
 }
 
 /* Compose the thunk again in the CPU's own slot, and run it. */
@@ -431,7 +468,7 @@ static void run_from_slot(struct cpu *cpu, const struct insn *insn)
 	    ZYAN_SUCCESS(ZydisDecoderInit(&decoder, modes[mode], widths[mode])) &&
 	    ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, insn->length, &instruction,
 						operands)))
-		copy.execute = bind(&copy, &decoded, cpu->fpu.slot);
+		copy.execute = bind(&copy, &decoded, thunk_row(insn->mnemonic), cpu->fpu.slot);
 	if (copy.execute == NULL)
 		cpu_raise(cpu, EXCEPTION_UD);
 	copy.execute(cpu, &copy);

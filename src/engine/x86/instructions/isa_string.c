@@ -355,9 +355,7 @@ static insn_handler *bind_string(struct insn *insn, const struct decoded *decode
 		{scas1, scas2, scas4, scas8},
 	};
 
-	/* MOVSD and CMPSD are names of SSE2 instructions, too. */
-	if (decoded->instruction->meta.category != ZYDIS_CATEGORY_STRINGOP)
-		return fpu_bind(insn, decoded);
+	(void)decoded;
 	insn->ends_block = (insn->prefixes & (INSN_REP | INSN_REPNE)) != 0;
 	return handlers[row->argument][size_index(insn->operand_size)];
 }
