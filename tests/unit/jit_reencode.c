@@ -121,7 +121,7 @@ static struct host_memory random_memory(void)
 
 static bool is_copied_class(unsigned class)
 {
-	return class == INSN_COPIED || class == INSN_VECTOR || class == INSN_MOVED;
+	return class == INSN_COPIED || class == INSN_VECTOR;
 }
 
 static void copy_random_instructions(ZydisMachineMode mode, ZydisStackWidth stack,

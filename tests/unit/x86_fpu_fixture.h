@@ -139,6 +139,12 @@ const struct isa_row *isa_find(uint16_t mnemonic)
 	return NULL;
 }
 
+const struct isa_row *isa_find_form(uint16_t mnemonic, enum isa_form form)
+{
+	(void)form;
+	return isa_find(mnemonic);
+}
+
 insn_handler *isa_bind(struct insn *insn, const struct decoded *decoded, const struct isa_row *row)
 {
 	if (isa_is_thunk(row))

@@ -219,7 +219,7 @@ static void test_rows(void **state)
 		for (unsigned n = 0; n < tables[i]->count; n++) {
 			const struct isa_row *row = &tables[i]->rows[n];
 
-			if (isa_find(row->mnemonic) != row)
+			if (isa_find_form(row->mnemonic, row->form) != row)
 				fail_msg("%s has two rows", ZydisMnemonicGetString(row->mnemonic));
 			if (row->traits & ~INSN_TRAITS_OF_ROWS)
 				fail_msg("%s: traits that are found", ZydisMnemonicGetString(row->mnemonic));

@@ -14,14 +14,6 @@
 #include "util/x86_registers.h"
 
 /*
- * Instructions whose mnemonic another chapter shares: MOV to and from segment, control and debug
- * registers; PUSH and POP of segment registers; far JMP, CALL and RET. The handler (and ends_block
- * set in *insn) when `decoded` is such a form, NULL when it is not. The binders of MOV, PUSH, POP,
- * JMP, CALL and RET ask this first.
- */
-insn_handler *system_bind(struct insn *insn, const struct decoded *decoded);
-
-/*
  * Set the RFLAGS bits in `mask` to those of `value`, with every consequence: TLB set (AC), mode
  * (VM), and the end of the block where TF is set or an interrupt waits for IF. For POPF and its like.
  */

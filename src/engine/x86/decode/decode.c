@@ -286,10 +286,6 @@ static void take_traits(struct insn *insn, const ZydisDecodedInstruction *in,
 	if (has_memory ||
 	    (!is_nop(in) && !is_lea(row) && !is_harmless(insn, in, row)))
 		insn->traits |= INSN_MAY_FAULT;
-	/* MOV is the one row for all its forms. */
-	for (unsigned i = 0; i < 2; i++)
-		if (insn->kind[i] == INSN_OPERAND_CONTROL || insn->kind[i] == INSN_OPERAND_DEBUG)
-			insn->traits |= INSN_RING0;
 	if (in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		insn->traits |= INSN_FAR;
 	if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
@@ -306,7 +302,7 @@ static void take_traits(struct insn *insn, const ZydisDecodedInstruction *in,
 void insn_make_bad(struct insn *insn, struct insn_form *form, insn_handler *execute, size_t length)
 {
 	*insn = (struct insn){
-		.execute = execute, .length = (uint8_t)length, .ends_block = 1,
+		.execute = execute, .length = (uint8_t)length, .ends_block = true,
 		.base = INSN_REGISTER_NONE, .index = INSN_REGISTER_NONE,
 		.traits = INSN_MAY_FAULT, .flags_read = FLAGS_ARITHMETIC,
 	};
@@ -328,10 +324,26 @@ static bool is_short_branch(const struct decoded *decoded)
 	       (in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) && !in->raw.rex.W;
 }
 
+static enum isa_form form_of(const struct insn *insn, const ZydisDecodedInstruction *in)
+{
+	if (in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+		return ISA_FAR;
+	for (unsigned i = 0; i < 2; i++) {
+		switch (insn->kind[i]) {
+		case INSN_OPERAND_SEGMENT: return i ? ISA_SEGMENT_SECOND : ISA_SEGMENT_FIRST;
+		case INSN_OPERAND_CONTROL: return i ? ISA_CONTROL_SECOND : ISA_CONTROL_FIRST;
+		case INSN_OPERAND_DEBUG: return i ? ISA_DEBUG_SECOND : ISA_DEBUG_FIRST;
+		default: break;
+		}
+	}
+	return ISA_ANY_FORM;
+}
+
 static void describe(struct insn *insn, struct insn_form *form, const struct decoded *decoded)
 {
 	const ZydisDecodedInstruction *in = decoded->instruction;
 	const struct isa_row *row = row_of(in);
+	enum isa_form row_form;
 
 	memset(insn, 0, sizeof(*insn));
 	insn->mnemonic = (uint16_t)in->mnemonic;
@@ -343,6 +355,9 @@ static void describe(struct insn *insn, struct insn_form *form, const struct dec
 		insn->stack_width = insn->operand_size == 2 ? 2 : 8;
 	insn->prefixes = take_prefixes(in);
 	take_operands(insn, in, decoded->operands);
+	row_form = form_of(insn, in);
+	if (row_form != ISA_ANY_FORM)
+		row = isa_find_form(insn->mnemonic, row_form);
 	if (is_short_branch(decoded) && insn->kind[0] == INSN_OPERAND_MEMORY)
 		insn->memory_size = 2;
 	take_traits(insn, in, decoded->operands, row);

@@ -66,7 +66,7 @@ enum insn_class {
 	INSN_NOTHING,  /* no operation, whatever the operands */
 	INSN_COPIED,   /* a general instruction that the host's CPU executes as it stands */
 	INSN_VECTOR,   /* likewise, where the vector state allows it (insn_form.vector_levels) */
-	INSN_MOVED,    /* MOV: copied, or a read of a selector */
+	INSN_SELECTOR_READ, /* MOV from a segment register */
 	INSN_LEA,
 	INSN_DIVIDED, INSN_DIVIDED_SIGNED,
 	INSN_PUSHED, INSN_FLAGS_PUSHED, INSN_POPPED, INSN_LEFT,
@@ -93,7 +93,7 @@ enum insn_trait {
 	INSN_SHIFTS = 1 << 0,       /* by a count: with 0 the flags stay */
 	INSN_KEEPS_RESULT = 1 << 1, /* BSF, BSR: with a source of 0, as processors have it */
 	INSN_BIT_STRING = 1 << 2,   /* BT and its like: a register's offset may lead far away */
-	INSN_LOADS_SEGMENT = 1 << 3, /* where its first operand is one; then it may be FS or GS */
+	INSN_LOADS_SEGMENT = 1 << 3, /* its first operand, which may be FS or GS */
 	INSN_LOADS_FS_GS = 1 << 4,  /* always */
 	INSN_SLOW = 1 << 5,         /* some 30 cycles: divisions, roots */
 	INSN_UNALIGNED = 1 << 6,    /* of legacy encoding, and its operand may lie anywhere */
@@ -150,7 +150,7 @@ struct insn {
 	uint8_t memory_size;   /* bytes of the memory operand, 0 when none or > 255 */
 	uint8_t kind[INSN_OPERANDS]; /* enum insn_operand, the visible operands in Intel order */
 	uint8_t reg[INSN_OPERANDS];  /* by kind */
-	uint8_t ends_block;    /* the block ends after it: branches, mode changes, serialization */
+	bool ends_block;       /* the block ends after it: branches, mode changes, serialization */
 };
 
 _Static_assert(sizeof(struct insn) == 64, "a cache line each");
@@ -208,16 +208,34 @@ struct decoded {
 	insn_handler **flagless; /* out: what replaces the handler where the flags written are dead */
 };
 
+/* Whether the block ends after an instruction. */
+enum isa_ending {
+	ISA_GOES_ON, ISA_ENDS,
+	/* Its first operand is a segment register, and has a part in CPU_MODE_FLAT and CPU_MODE_STACK32:
+	 * CS, DS, ES, SS. */
+	ISA_ENDS_BY_SEGMENT,
+	ISA_ENDS_IF_REPEATED, /* with REP or its like */
+};
+
+/* Forms of mnemonics whose other forms are another chapter's, with rows of their own: by the first or
+ * second operand's register, or by where they lead. */
+enum isa_form {
+	ISA_ANY_FORM,
+	ISA_SEGMENT_FIRST, ISA_SEGMENT_SECOND, ISA_CONTROL_FIRST, ISA_CONTROL_SECOND,
+	ISA_DEBUG_FIRST, ISA_DEBUG_SECOND,
+	ISA_FAR,
+};
+
 /*
  * A row: how a mnemonic becomes a handler. `bind` picks the handler for the operands at hand (and
- * may set further fields, also ends_block), or returns NULL for #UD. Where every form has the same
+ * may set further fields), or returns NULL for #UD. Where every form has the same
  * handler, `execute` is set and bind is NULL. `argument` is the binder's own (an operation number).
  * Rows with neither are of vector instructions, which fpu_bind takes like those without a row; it is their
  * binder.
  */
 struct isa_row {
 	uint16_t mnemonic; /* ZydisMnemonic */
-	uint8_t ends_block;
+	uint8_t ends_block; /* enum isa_ending */
 	uint8_t argument;
 	insn_handler *execute;
 	insn_handler *(*bind)(struct insn *insn, const struct decoded *decoded,
@@ -226,6 +244,7 @@ struct isa_row {
 	uint8_t operation; /* enum insn_operation */
 	uint16_t feature;  /* ISA_FEATURE() of isa_set.h, where its set has no feature of its own */
 	uint32_t traits;   /* enum insn_trait, of INSN_TRAITS_OF_ROWS */
+	uint8_t form;      /* enum isa_form */
 };
 
 /* Whether the memory operand of a vector instruction, or one of 16 bytes, must be aligned to its size (SDM vol. 1 §14.9). */
@@ -251,8 +270,9 @@ insn_handler *fpu_bind(struct insn *insn, const struct decoded *decoded, const s
 /* The host address of a general-register operand (little-endian, so any size reads its low bytes). */
 #define INSN_GPR(cpu, insn, n) ((void *)((uint8_t *)(cpu)->gpr + (insn)->reg[n]))
 
-/* The row of a mnemonic, or NULL. */
+/* The row of a mnemonic, or NULL; and that of a form of it, which may be for all its forms. */
 const struct isa_row *isa_find(uint16_t mnemonic);
+const struct isa_row *isa_find_form(uint16_t mnemonic, enum isa_form form);
 
 /* Whether a row, or that there is none, leaves an instruction to fpu_bind. */
 static inline bool isa_is_thunk(const struct isa_row *row)

@@ -122,25 +122,14 @@ static insn_handler *bind_branch(struct insn *insn, const struct decoded *decode
 		{jmp_relative, jmp_register, jmp_memory},
 		{call_relative, call_register, call_memory},
 	};
-	insn_handler *handler = system_bind(insn, decoded);
 
-	if (handler)
-		return handler;
+	(void)decoded;
 	switch (insn->kind[0]) {
 	case INSN_OPERAND_RELATIVE: return handlers[row->argument][0];
 	case INSN_OPERAND_REGISTER: return handlers[row->argument][1];
 	case INSN_OPERAND_MEMORY: return handlers[row->argument][2];
 	default: return NULL;
 	}
-}
-
-static insn_handler *bind_ret(struct insn *insn, const struct decoded *decoded,
-			      const struct isa_row *row)
-{
-	insn_handler *handler = system_bind(insn, decoded);
-
-	(void)row;
-	return handler ? handler : ret;
 }
 
 /* -- LOOP and JCXZ: the count register has the address size -- */
@@ -212,7 +201,7 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_JNLE, 1, .execute = jcc_15, .class = INSN_JUMP_IF},
 	{ZYDIS_MNEMONIC_JMP, 1, .argument = 0, .bind = bind_branch, .class = INSN_JUMP},
 	{ZYDIS_MNEMONIC_CALL, 1, .argument = 1, .bind = bind_branch, .class = INSN_CALL},
-	{ZYDIS_MNEMONIC_RET, 1, .bind = bind_ret, .class = INSN_RETURN},
+	{ZYDIS_MNEMONIC_RET, 1, .execute = ret, .class = INSN_RETURN},
 	{ZYDIS_MNEMONIC_LOOP, 1, .execute = loop_always},
 	{ZYDIS_MNEMONIC_LOOPE, 1, .bind = bind_loop},
 	{ZYDIS_MNEMONIC_LOOPNE, 1, .bind = bind_loop},

@@ -1,5 +1,5 @@
 /*
- * Handlers of isa_control.c, for the tables of isa_system.c and system_bind.
+ * Handlers of isa_control.c, for the table of isa_system.c.
  */
 #ifndef KVIK_ENGINE_X86_INSTRUCTIONS_ISA_CONTROL_H
 #define KVIK_ENGINE_X86_INSTRUCTIONS_ISA_CONTROL_H

@@ -2,7 +2,6 @@
  * Far JMP, CALL and RET, with call gates and task gates, and software interrupts (Intel SDM vol. 2:
  * JMP, CALL, RET, INT n; vol. 3 §5.8, §20.3).
  */
-#include "engine/x86/instructions/isa_segment.h"
 #include "engine/x86/instructions/isa_iret.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/system/transfer.h"
@@ -183,7 +182,7 @@ static void far_transfer(struct cpu *cpu, const struct insn *insn, bool is_call)
 	}
 }
 
-void execute_far_jump(struct cpu *cpu, const struct insn *insn)
+static void execute_far_jump(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t selector;
 	uint64_t offset;
@@ -197,7 +196,7 @@ void execute_far_jump(struct cpu *cpu, const struct insn *insn)
 	commit_real(cpu, selector, offset);
 }
 
-void execute_far_call(struct cpu *cpu, const struct insn *insn)
+static void execute_far_call(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t selector;
 	uint64_t offset;
@@ -216,7 +215,7 @@ void execute_far_call(struct cpu *cpu, const struct insn *insn)
 	commit_real(cpu, selector, offset);
 }
 
-void execute_far_return(struct cpu *cpu, const struct insn *insn)
+static void execute_far_return(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand_size;
 	uint16_t released = insn->kind[0] == INSN_OPERAND_IMMEDIATE ? insn->immediate : 0;
@@ -339,6 +338,9 @@ static void execute_int1(struct cpu *cpu, const struct insn *insn)
 #define ROW(name, handler) {ZYDIS_MNEMONIC_##name, 1, 0, handler, NULL}
 
 static const struct isa_row rows[] = {
+	{ZYDIS_MNEMONIC_JMP, 1, .form = ISA_FAR, .execute = execute_far_jump, .class = INSN_JUMP},
+	{ZYDIS_MNEMONIC_CALL, 1, .form = ISA_FAR, .execute = execute_far_call, .class = INSN_CALL},
+	{ZYDIS_MNEMONIC_RET, 1, .form = ISA_FAR, .execute = execute_far_return, .class = INSN_RETURN},
 	ROW(INT, execute_int),
 	ROW(INT3, execute_int3),
 	ROW(INT1, execute_int1),

@@ -39,12 +39,9 @@ static insn_handler *bind_mov(struct insn *insn, const struct decoded *decoded,
 		{mov1_rm, mov2_rm, mov4_rm, mov8_rm}, {mov1_mr, mov2_mr, mov4_mr, mov8_mr},
 		{mov1_mi, mov2_mi, mov4_mi, mov8_mi},
 	};
-	insn_handler *handler = row->mnemonic == ZYDIS_MNEMONIC_MOV ? system_bind(insn, decoded)
-								     : NULL;
 	unsigned size, form;
 
-	if (handler)
-		return handler;
+	(void)decoded;
 	/* MOVNTI has no 16-bit form: the operand-size attribute does not matter to it. */
 	if (row->mnemonic == ZYDIS_MNEMONIC_MOVNTI && insn->operand_size == 2)
 		insn->operand_size = 4;
@@ -400,7 +397,7 @@ static insn_handler *bind_pause(struct insn *insn, const struct decoded *decoded
 }
 
 static const struct isa_row rows[] = {
-	{ZYDIS_MNEMONIC_MOV, .bind = bind_mov, .class = INSN_MOVED, .operation = INSN_MOVES, .traits = INSN_LOADS_SEGMENT},
+	{ZYDIS_MNEMONIC_MOV, .bind = bind_mov, .class = INSN_COPIED, .operation = INSN_MOVES},
 	{ZYDIS_MNEMONIC_MOVNTI, .bind = bind_mov, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_MOVDIRI, .bind = bind_mov},
 	{ZYDIS_MNEMONIC_MOVDIR64B, .execute = movdir64b},

@@ -2,8 +2,6 @@
  * Instructions on segment registers, descriptor tables and selectors (Intel SDM vol. 2: MOV, POP,
  * PUSH, LDS..LSS, LGDT, LIDT, LLDT, LTR, SGDT, SIDT, SLDT, STR, LAR, LSL, VERR, VERW, ARPL).
  */
-#include "engine/x86/instructions/isa_segment.h"
-
 #include "engine/x86/features.h"
 #include "engine/x86/privilege.h"
 #include "engine/x86/instructions/stack.h"
@@ -29,12 +27,12 @@ static void load_register(struct cpu *cpu, enum cpu_segment segment, uint16_t se
 		cpu_set_interrupt_shadow(cpu, KVM_X86_SHADOW_INT_MOV_SS);
 }
 
-void execute_mov_to_segment(struct cpu *cpu, const struct insn *insn)
+static void execute_mov_to_segment(struct cpu *cpu, const struct insn *insn)
 {
 	load_register(cpu, insn->reg[0], operand_read(cpu, insn, 1, 2));
 }
 
-void execute_mov_from_segment(struct cpu *cpu, const struct insn *insn)
+static void execute_mov_from_segment(struct cpu *cpu, const struct insn *insn)
 {
 	uint16_t selector = cpu->segment[insn->reg[1]].selector;
 
@@ -42,7 +40,7 @@ void execute_mov_from_segment(struct cpu *cpu, const struct insn *insn)
 		      insn->kind[0] == INSN_OPERAND_MEMORY ? 2 : insn->operand_size);
 }
 
-void execute_push_segment(struct cpu *cpu, const struct insn *insn)
+static void execute_push_segment(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t sp = stack_wrap(cpu, cpu->gpr[CPU_RSP] - insn->stack_width);
 
@@ -53,7 +51,7 @@ void execute_push_segment(struct cpu *cpu, const struct insn *insn)
 	stack_set_pointer(cpu, sp);
 }
 
-void execute_pop_segment(struct cpu *cpu, const struct insn *insn)
+static void execute_pop_segment(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t sp = cpu->gpr[CPU_RSP] + insn->stack_width;
 	uint16_t selector = stack_top(cpu, 2);
@@ -351,11 +349,26 @@ static void execute_arpl(struct cpu *cpu, const struct insn *insn)
 	}
 }
 
+static insn_handler *bind_mov_to_segment(struct insn *insn, const struct decoded *decoded,
+					 const struct isa_row *row)
+{
+	(void)decoded;
+	(void)row;
+	return insn->reg[0] == CPU_CS || insn->reg[0] >= CPU_SEGMENTS ? NULL : execute_mov_to_segment;
+}
+
 #define ROW(name, ends, handler) {ZYDIS_MNEMONIC_##name, ends, 0, handler, NULL}
 #define ROW_RING0(name, ends, handler)                                                             \
 	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = INSN_RING0}
 
 static const struct isa_row rows[] = {
+	{ZYDIS_MNEMONIC_MOV, ISA_ENDS_BY_SEGMENT, .form = ISA_SEGMENT_FIRST, .bind = bind_mov_to_segment,
+	 .operation = INSN_MOVES, .traits = INSN_LOADS_SEGMENT},
+	{ZYDIS_MNEMONIC_MOV, .form = ISA_SEGMENT_SECOND, .execute = execute_mov_from_segment,
+	 .class = INSN_SELECTOR_READ, .operation = INSN_MOVES},
+	{ZYDIS_MNEMONIC_PUSH, .form = ISA_SEGMENT_FIRST, .execute = execute_push_segment},
+	{ZYDIS_MNEMONIC_POP, ISA_ENDS_BY_SEGMENT, .form = ISA_SEGMENT_FIRST,
+	 .execute = execute_pop_segment, .traits = INSN_LOADS_SEGMENT},
 	ROW(LDS, 1, execute_load_far_pointer),
 	ROW(LES, 1, execute_load_far_pointer),
 	{ZYDIS_MNEMONIC_LFS, .execute = execute_load_far_pointer, .traits = INSN_LOADS_FS_GS},

@@ -1,6 +1,6 @@
 /*
  * PUSH, POP, PUSHA, POPA, ENTER, LEAVE (Intel SDM vol. 1 §6.2, §6.5, §7.3.1.5). Segment registers
- * are pushed and popped by the system level.
+ * are pushed and popped by isa_segment.c.
  */
 #include "engine/x86/instructions/stack.h"
 
@@ -51,11 +51,9 @@ static insn_handler *bind_stack(struct insn *insn, const struct decoded *decoded
 		{pop_register2, pop_register4, pop_register8},
 		{pop_memory2, pop_memory4, pop_memory8},
 	};
-	insn_handler *handler = system_bind(insn, decoded);
 	unsigned size = size_index(insn->stack_width) - 1, form;
 
-	if (handler)
-		return handler;
+	(void)decoded;
 	switch (insn->kind[0]) {
 	case INSN_OPERAND_REGISTER: form = 0; break;
 	case INSN_OPERAND_MEMORY: form = 1; break;
@@ -151,7 +149,7 @@ static void leave(struct cpu *cpu, const struct insn *insn)
 
 static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_PUSH, .bind = bind_stack, .class = INSN_PUSHED},
-	{ZYDIS_MNEMONIC_POP, .bind = bind_stack, .class = INSN_POPPED, .traits = INSN_LOADS_SEGMENT},
+	{ZYDIS_MNEMONIC_POP, .bind = bind_stack, .class = INSN_POPPED},
 	{ZYDIS_MNEMONIC_PUSHA, .execute = pusha},
 	{ZYDIS_MNEMONIC_PUSHAD, .execute = pusha},
 	{ZYDIS_MNEMONIC_POPA, .execute = popa},

@@ -356,15 +356,14 @@ static insn_handler *bind_string(struct insn *insn, const struct decoded *decode
 	};
 
 	(void)decoded;
-	insn->ends_block = (insn->prefixes & (INSN_REP | INSN_REPNE)) != 0;
 	return handlers[row->argument][size_index(insn->operand_size)];
 }
 
+#define ROW_SIZE(name, n, class_)                                                                  \
+	{ZYDIS_MNEMONIC_##name, ISA_ENDS_IF_REPEATED, .argument = n, .bind = bind_string, .class = class_}
 #define ROW_STRING(name, n, class_)                                                                \
-	{ZYDIS_MNEMONIC_##name##B, .argument = n, .bind = bind_string, .class = class_},           \
-	{ZYDIS_MNEMONIC_##name##W, .argument = n, .bind = bind_string, .class = class_},           \
-	{ZYDIS_MNEMONIC_##name##D, .argument = n, .bind = bind_string, .class = class_},           \
-	{ZYDIS_MNEMONIC_##name##Q, .argument = n, .bind = bind_string, .class = class_}
+	ROW_SIZE(name##B, n, class_), ROW_SIZE(name##W, n, class_), ROW_SIZE(name##D, n, class_),  \
+	ROW_SIZE(name##Q, n, class_)
 
 static const struct isa_row rows[] = {
 	ROW_STRING(MOVS, 0, INSN_STRING_COPY), ROW_STRING(STOS, 1, INSN_STRING_FILL),

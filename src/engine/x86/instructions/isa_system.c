@@ -443,7 +443,14 @@ static void execute_flush_line(struct cpu *cpu, const struct insn *insn)
 #define ROW_RING0(name, ends, handler)                                                             \
 	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = INSN_RING0}
 
+#define ROW_MOV(form_, ends, handler)                                                              \
+	{ZYDIS_MNEMONIC_MOV, ends, .form = ISA_##form_, .execute = handler, .traits = INSN_RING0}
+
 static const struct isa_row rows[] = {
+	ROW_MOV(CONTROL_FIRST, 1, execute_mov_to_control),
+	ROW_MOV(CONTROL_SECOND, 0, execute_mov_from_control),
+	ROW_MOV(DEBUG_FIRST, 1, execute_mov_to_debug),
+	ROW_MOV(DEBUG_SECOND, 0, execute_mov_from_debug),
 	ROW(SYSCALL, 1, execute_syscall),
 	ROW_RING0(SYSRET, 1, execute_sysret),
 	{ZYDIS_MNEMONIC_SYSENTER, 1, .execute = execute_sysenter, .feature = ISA_FEATURE(1_EDX, 11)},

@@ -64,8 +64,7 @@ bool item_is_fence(const struct jit_item *item)
 bool insn_loads_segment(const struct insn *insn)
 {
 	return insn->traits & INSN_LOADS_FS_GS ||
-	       (insn->traits & INSN_LOADS_SEGMENT && insn->kind[0] == INSN_OPERAND_SEGMENT &&
-		insn->reg[0] >= CPU_FS);
+	       (insn->traits & INSN_LOADS_SEGMENT && insn->reg[0] >= CPU_FS);
 }
 
 unsigned item_cycles(const struct jit_item *item)
@@ -115,15 +114,6 @@ static enum item_kind classify_copy(const struct jit_item *item)
 	if (form->high_byte && registers & (0xe000 | 1 << CPU_RSP))
 		return ITEM_FALLBACK;
 	return ITEM_COPY;
-}
-
-static enum item_kind classify_move(const struct jit_item *item)
-{
-	if (item->insn.kind[0] == INSN_OPERAND_SEGMENT)
-		return ITEM_FALLBACK;
-	if (item->insn.kind[1] != INSN_OPERAND_SEGMENT)
-		return classify_copy(item);
-	return item->insn.kind[0] == INSN_OPERAND_REGISTER ? ITEM_READ_SELECTOR : ITEM_FALLBACK;
 }
 
 static enum item_kind classify_push(const struct jit_item *item)
@@ -196,7 +186,7 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user)
 	case INSN_NOTHING: return ITEM_NOTHING;
 	case INSN_COPIED:
 	case INSN_VECTOR: return classify_copy(item);
-	case INSN_MOVED: return classify_move(item);
+	case INSN_SELECTOR_READ: return kind_if(insn->kind[0] == INSN_OPERAND_REGISTER, ITEM_READ_SELECTOR);
 	case INSN_LEA: return kind_if(insn->operand_size >= 4, ITEM_LEA);
 	case INSN_DIVIDED:
 	case INSN_DIVIDED_SIGNED: return kind_if(insn->operand_size >= 4, ITEM_DIVIDE);
