@@ -8,13 +8,8 @@
 #include "engine/x86/decode/isa_set.h"
 #include "engine/x86/decode/register.h"
 
-/* Registers that translated code keeps where they are; these do not bear being implicit. */
-#define GPR_MOVED_FROM 13
-#define IS_MOVED(number) ((number) == CPU_RSP || (number) >= GPR_MOVED_FROM)
-
-/* Hidden operands stay where they are: only registers that translated code leaves in place, and flags,
- * are allowed among them. */
-static bool hidden_operand_ok(const ZydisDecodedOperand *operand)
+/* Hidden operands stay where they are: only registers and flags are allowed among them. */
+static bool hidden_operand_ok(struct insn_form *form, const ZydisDecodedOperand *operand)
 {
 	const struct register_name *name;
 
@@ -39,9 +34,12 @@ static bool hidden_operand_ok(const ZydisDecodedOperand *operand)
 	case ZYDIS_REGISTER_X87TAG:
 	case ZYDIS_REGISTER_MXCSR:
 		return true;
-	default:
-		return name->general >= 0 && !IS_MOVED(name->general);
+	default: break;
 	}
+	if (name->general < 0)
+		return false;
+	form->gpr_implicit |= (uint16_t)(1u << name->general);
+	return true;
 }
 
 static bool memory_operand_ok(struct insn_form *form, const ZydisDecodedOperand *operand)
@@ -95,8 +93,8 @@ static bool register_operand_ok(struct insn_form *form, const struct insn *insn,
 	case ZYDIS_OPERAND_ENCODING_MODRM_RM: form->rm_is_gpr = true; return true;
 	case ZYDIS_OPERAND_ENCODING_NDSNDD: form->vvvv_is_gpr = true; return true;
 	case ZYDIS_OPERAND_ENCODING_OPCODE: form->opcode_is_gpr = true; return true;
-	/* Implicit in the opcode (AL, eAX, CL): stays in place. */
-	default: return !IS_MOVED(name->general);
+	/* Implicit in the opcode (AL, eAX, CL). */
+	default: form->gpr_implicit |= bit; return true;
 	}
 }
 
@@ -134,6 +132,8 @@ static bool is_neutral(const struct insn_form *form, const struct insn *insn, co
 	return (prefix[2] & 0x40) && !(prefix[2] & 0x80 && (names_gpr || insn->traits & INSN_W_IS_SIZE));
 }
 
+_Static_assert(ZYDIS_OPCODE_MAP_MAX_VALUE < 16, "insn_form.map");
+
 static void take_encoding(struct insn_form *form, const ZydisDecodedInstruction *in,
 			  const uint8_t *bytes)
 {
@@ -146,8 +146,8 @@ static void take_encoding(struct insn_form *form, const ZydisDecodedInstruction 
 		[ZYDIS_INSTRUCTION_ENCODING_MVEX] = INSN_ENCODING_OTHER,
 	};
 
-	form->encoding = encodings[in->encoding];
-	form->map = (uint8_t)in->opcode_map;
+	form->encoding = encodings[in->encoding] & 15;
+	form->map = in->opcode_map & 15;
 	form->opcode = in->opcode;
 	form->is_32 = in->machine_mode != ZYDIS_MACHINE_MODE_LONG_64;
 	form->is_sized = in->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
@@ -219,7 +219,7 @@ void insn_form_fill(struct insn_form *form, const struct insn *insn, const struc
 		take_registers(form, operand, &has_mmx);
 		is_copyable = is_copyable &&
 			      (operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN
-				       ? hidden_operand_ok(operand)
+				       ? hidden_operand_ok(form, operand)
 				       : explicit_operand_ok(form, insn, operand));
 	}
 	take_vectors(form, insn, in, has_mmx);

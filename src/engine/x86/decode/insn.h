@@ -82,7 +82,7 @@ enum insn_class {
 enum insn_operation {
 	INSN_COMPUTES, /* anything else */
 	INSN_MOVES, INSN_ADDS, INSN_SUBTRACTS, INSN_INCREMENTS, INSN_DECREMENTS, INSN_COMPARES,
-	INSN_TESTS, INSN_AND, INSN_LOGIC /* OR, XOR */,
+	INSN_TESTS, INSN_AND, INSN_OR, INSN_XOR,
 };
 
 /* OF, SF, ZF, AF, PF, CF in RFLAGS. */
@@ -169,16 +169,20 @@ struct insn_form {
 	/* General registers as bits: named in any way, addresses and hidden operands included; written;
 	 * explicit operands read, and written. Those written in part count as read. */
 	uint16_t gpr_named, gpr_written, copy_read, copy_written;
+	/* Those that it means without a field of its encoding that could name others. */
+	uint16_t gpr_implicit;
 	uint8_t class;         /* enum insn_class */
 	uint8_t operation;     /* enum insn_operation */
 	uint8_t vector_level;  /* enum insn_vector_level */
 	uint8_t vector_levels; /* 1 << (level - 1) for all that it needs; INSN_VECTOR only */
-	uint8_t encoding;      /* enum insn_encoding */
-	uint8_t map, opcode;   /* ZydisOpcodeMap; the byte */
+	uint8_t encoding : 4;  /* enum insn_encoding */
+	uint8_t map : 4;       /* ZydisOpcodeMap */
+	uint8_t opcode;        /* the byte */
 	uint8_t prefixes;      /* bytes before the opcode's escape, VEX or EVEX; REX is the last of them */
 	uint8_t rex;           /* that, or 0 */
 	uint8_t modrm, immediate; /* offsets; 0: none */
-	bool is_copyable : 1;  /* a host instruction can do the same with other registers */
+	bool is_copyable : 1;  /* a host instruction can do the same with other registers for those that its
+				* encoding names */
 	bool has_memory : 1;   /* an explicit memory operand: by ModRM, or `is_moffs` */
 	bool memory_read : 1, memory_written : 1;
 	bool reg_is_gpr : 1, rm_is_gpr : 1, vvvv_is_gpr : 1, opcode_is_gpr : 1;

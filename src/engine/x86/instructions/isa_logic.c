@@ -33,8 +33,8 @@ static insn_handler *bind_not(struct insn *insn, const struct decoded *decoded,
 
 static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_AND, .argument = 0, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_AND},
-	{ZYDIS_MNEMONIC_OR, .argument = 1, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_LOGIC},
-	{ZYDIS_MNEMONIC_XOR, .argument = 2, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_LOGIC},
+	{ZYDIS_MNEMONIC_OR, .argument = 1, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_OR},
+	{ZYDIS_MNEMONIC_XOR, .argument = 2, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_XOR},
 	{ZYDIS_MNEMONIC_TEST, .argument = 3, .bind = bind_binary, .class = INSN_COPIED, .operation = INSN_TESTS},
 	{ZYDIS_MNEMONIC_NOT, .bind = bind_not, .class = INSN_COPIED},
 };

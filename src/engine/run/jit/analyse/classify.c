@@ -34,14 +34,13 @@ uint8_t item_vector_levels(const struct jit_item *item)
 bool item_is_update(const struct jit_item *item)
 {
 	if (item->kind != ITEM_COPY || item->insn.operand_size < 4 ||
-	    item->form.map != ZYDIS_OPCODE_MAP_DEFAULT)
+	    item->insn.kind[0] != INSN_OPERAND_MEMORY || item->insn.kind[1] != INSN_OPERAND_REGISTER)
 		return false;
-	switch (item->form.opcode) {
-	case 0x01: /* ADD */
-	case 0x09: /* OR */
-	case 0x21: /* AND */
-	case 0x31: /* XOR */
-		return true;
+	switch ((enum insn_operation)item->form.operation) {
+	case INSN_ADDS:
+	case INSN_AND:
+	case INSN_OR:
+	case INSN_XOR: return true;
 	default: return false;
 	}
 }
@@ -96,7 +95,7 @@ static enum item_kind classify_copy(const struct jit_item *item)
 	const struct insn_form *form = &item->form;
 	uint16_t registers = form->copy_read | form->copy_written;
 
-	if (!form->is_copyable || !form->host_has_it)
+	if (!form->is_copyable || !form->host_has_it || form->gpr_implicit & GUEST_MOVED)
 		return ITEM_FALLBACK;
 	if (item_is_bit_string(item) && !is_simple_bit_string(item))
 		return ITEM_FALLBACK;
@@ -111,7 +110,7 @@ static enum item_kind classify_copy(const struct jit_item *item)
 	if (guest_home_count(registers) > (form->has_memory ? 1u : 2u))
 		return ITEM_FALLBACK;
 	/* The scratch registers stand in for home registers; AH needs an encoding without REX. */
-	if (form->high_byte && registers & (0xe000 | 1 << CPU_RSP))
+	if (form->high_byte && registers & GUEST_MOVED)
 		return ITEM_FALLBACK;
 	return ITEM_COPY;
 }

@@ -70,7 +70,7 @@ bool item_is_fence(const struct jit_item *item);
 uint8_t item_vector_levels(const struct jit_item *item);
 /* BT, BTS, BTR or BTC in memory by a register: what it accesses may be far from its operand. */
 bool item_is_bit_string(const struct jit_item *item);
-/* Whether it is ADD, OR, AND or XOR of a register, 32 or 64 bits, to what may be memory. */
+/* Whether it is ADD, OR, AND or XOR of a register, 32 or 64 bits, to memory. */
 bool item_is_update(const struct jit_item *item);
 /* How many cycles it takes at worst, about, memory apart. */
 unsigned item_cycles(const struct jit_item *item);

@@ -14,16 +14,21 @@ struct host_memory {
 	uint8_t shift;
 };
 
+/* Guest registers that live in struct cpu, as bits, and those that do not live in host registers of their
+ * own numbers. */
+#define GUEST_HOMES (1u << CPU_R13 | 1u << CPU_R14 | 1u << CPU_R15)
+#define GUEST_MOVED (GUEST_HOMES | 1u << CPU_RSP)
+
 /* Where a guest register lives: a host register, or HOST_NONE for its home in struct cpu. */
 static inline uint8_t host_register(unsigned guest)
 {
-	return guest == CPU_RSP ? HOST_R15 : guest < HOST_R13 ? guest : HOST_NONE;
+	return guest == CPU_RSP ? HOST_R15 : guest < CPU_R13 ? guest : HOST_NONE;
 }
 
 /* How many of a set of guest registers live in struct cpu. */
 static inline unsigned guest_home_count(uint16_t registers)
 {
-	return (registers >> 13 & 1) + (registers >> 14 & 1) + (registers >> 15 & 1);
+	return (registers >> CPU_R13 & 1) + (registers >> CPU_R14 & 1) + (registers >> CPU_R15 & 1);
 }
 
 #endif

@@ -67,7 +67,7 @@ static void emit_x87_pointer(struct translation *t, unsigned offset, unsigned sc
  * LOCK must see at once. */
 static bool is_loop_update(const struct jit_item *item, const struct reencode *rename)
 {
-	return item->form.has_memory && item_is_update(item) &&
+	return item_is_update(item) &&
 	       rename->memory.index == HOST_NONE && rename->memory.base != HOST_R13 &&
 	       (rename->without_lock || !(item->insn.prefixes & INSN_LOCK));
 }

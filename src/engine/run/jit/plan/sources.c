@@ -45,7 +45,8 @@ static enum recipe recipe_of(const struct jit_item *item)
 		       : is_immediate || second >= 0 ? RECIPE_TEST
 						     : RECIPE_NONE;
 	case INSN_AND:
-	case INSN_LOGIC: return RECIPE_RESULT;
+	case INSN_OR:
+	case INSN_XOR: return RECIPE_RESULT;
 	case INSN_ADDS: return is_invertible ? RECIPE_ADD : RECIPE_NONE;
 	case INSN_SUBTRACTS: return is_invertible ? RECIPE_SUBTRACT : RECIPE_NONE;
 	case INSN_INCREMENTS: return size >= 4 ? RECIPE_INCREMENT : RECIPE_NONE;
