@@ -114,16 +114,19 @@ enum insn_trait {
 	INSN_PACKED = 1 << 20,      /* the active ones lie side by side; */
 	INSN_READS_MASKED = 1 << 21, /* masked-out ones are read, too, though Zydis's exception class has them not; */
 	INSN_NEVER_MISALIGNED = 1 << 22, /* and it must be aligned whatever MXCSR.MM says (APM vol. 1 §4.6.2) */
+	/* In ring 3 of the host it would tell what is the host's, or do what the guest's kernel cannot see,
+	 * without a trap (run/direct): always, or in 32-bit code alone. Those of a segment register: FS, GS. */
+	INSN_TELLS_HOST = 1 << 23, INSN_TELLS_HOST_32 = 1 << 24,
 	/* -- found when it is decoded -- */
-	INSN_MAY_FAULT = 1 << 24,   /* or may look at all of the CPU's state */
-	INSN_WRITES_MEMORY = 1 << 25,
-	INSN_FAR = 1 << 26,
-	INSN_BRANCHES = 1 << 27,
-	INSN_PLAIN = 1 << 28,       /* goes on behind itself and touches no flags but those named here */
-	INSN_FLAGLESS = 1 << 29,    /* `execute` is the form for dead flags */
+	INSN_MAY_FAULT = 1 << 25,   /* or may look at all of the CPU's state */
+	INSN_WRITES_MEMORY = 1 << 26,
+	INSN_FAR = 1 << 27,
+	INSN_BRANCHES = 1 << 28,
+	INSN_PLAIN = 1 << 29,       /* goes on behind itself and touches no flags but those named here */
+	INSN_FLAGLESS = 1 << 30,    /* `execute` is the form for dead flags */
 };
 
-#define INSN_TRAITS_OF_ROWS 0xffffffu
+#define INSN_TRAITS_OF_ROWS 0x1ffffffu
 
 _Static_assert(!(INSN_TRAITS_OF_ROWS & INSN_MAY_FAULT), "what is found is no row's");
 

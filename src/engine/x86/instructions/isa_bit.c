@@ -284,8 +284,8 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_PDEP, .argument = 6, .bind = bind_bmi, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_PEXT, .argument = 7, .bind = bind_bmi, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_CRC32, .bind = bind_crc32, .class = INSN_COPIED},
-	{ZYDIS_MNEMONIC_RDRAND, .argument = 0, .bind = bind_random},
-	{ZYDIS_MNEMONIC_RDSEED, .argument = 1, .bind = bind_random},
+	{ZYDIS_MNEMONIC_RDRAND, .argument = 0, .bind = bind_random, .traits = INSN_TELLS_HOST},
+	{ZYDIS_MNEMONIC_RDSEED, .argument = 1, .bind = bind_random, .traits = INSN_TELLS_HOST},
 };
 
 const struct isa_table isa_bit = {rows, sizeof(rows) / sizeof(rows[0])};

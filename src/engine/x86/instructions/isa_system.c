@@ -440,8 +440,9 @@ static void execute_flush_line(struct cpu *cpu, const struct insn *insn)
 /* With what the translator makes of it, and the privilege that it needs. */
 #define ROW_CLASS(name, handler, class_, traits_)                                                  \
 	{ZYDIS_MNEMONIC_##name, .execute = handler, .class = class_, .traits = traits_}
-#define ROW_RING0(name, ends, handler)                                                             \
-	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = INSN_RING0}
+#define ROW_TRAITS(name, ends, handler, traits_)                                                   \
+	{ZYDIS_MNEMONIC_##name, ends, .execute = handler, .traits = traits_}
+#define ROW_RING0(name, ends, handler) ROW_TRAITS(name, ends, handler, INSN_RING0)
 
 #define ROW_MOV(form_, ends, handler)                                                              \
 	{ZYDIS_MNEMONIC_MOV, ends, .form = ISA_##form_, .execute = handler, .traits = INSN_RING0}
@@ -451,16 +452,17 @@ static const struct isa_row rows[] = {
 	ROW_MOV(CONTROL_SECOND, 0, execute_mov_from_control),
 	ROW_MOV(DEBUG_FIRST, 1, execute_mov_to_debug),
 	ROW_MOV(DEBUG_SECOND, 0, execute_mov_from_debug),
-	ROW(SYSCALL, 1, execute_syscall),
+	ROW_TRAITS(SYSCALL, 1, execute_syscall, INSN_TELLS_HOST_32),
 	ROW_RING0(SYSRET, 1, execute_sysret),
-	{ZYDIS_MNEMONIC_SYSENTER, 1, .execute = execute_sysenter, .feature = ISA_FEATURE(1_EDX, 11)},
+	{ZYDIS_MNEMONIC_SYSENTER, 1, .execute = execute_sysenter, .feature = ISA_FEATURE(1_EDX, 11),
+	 .traits = INSN_TELLS_HOST_32},
 	{ZYDIS_MNEMONIC_SYSEXIT, 1, .execute = execute_sysexit, .feature = ISA_FEATURE(1_EDX, 11),
 	 .traits = INSN_RING0},
 	ROW_CLASS(SWAPGS, execute_swapgs, INSN_SWAPGS, INSN_RING0),
-	ROW_CLASS(RDFSBASE, execute_rdfsbase, INSN_READ_FS_BASE, 0),
-	ROW_CLASS(RDGSBASE, execute_rdgsbase, INSN_READ_GS_BASE, 0),
-	ROW_CLASS(WRFSBASE, execute_wrfsbase, INSN_WRITE_FS_BASE, 0),
-	ROW_CLASS(WRGSBASE, execute_wrgsbase, INSN_WRITE_GS_BASE, 0),
+	ROW_CLASS(RDFSBASE, execute_rdfsbase, INSN_READ_FS_BASE, INSN_TELLS_HOST),
+	ROW_CLASS(RDGSBASE, execute_rdgsbase, INSN_READ_GS_BASE, INSN_TELLS_HOST),
+	ROW_CLASS(WRFSBASE, execute_wrfsbase, INSN_WRITE_FS_BASE, INSN_TELLS_HOST),
+	ROW_CLASS(WRGSBASE, execute_wrgsbase, INSN_WRITE_GS_BASE, INSN_TELLS_HOST),
 	ROW_CLASS(CLI, execute_cli, INSN_CLI, INSN_IOPL),
 	ROW_CLASS(STI, execute_sti, INSN_STI, INSN_IOPL),
 	ROW_CLASS(CLAC, execute_clac, INSN_CLAC, INSN_RING0),
@@ -469,13 +471,13 @@ static const struct isa_row rows[] = {
 	ROW_RING0(MONITOR, 0, execute_monitor),
 	ROW_RING0(MWAIT, 1, execute_monitor),
 	{ZYDIS_MNEMONIC_RDTSC, .execute = execute_rdtsc, .class = INSN_RDTSC,
-	 .feature = ISA_FEATURE(1_EDX, 4)},
-	ROW_CLASS(RDTSCP, execute_rdtscp, INSN_RDTSCP, 0),
-	ROW(RDPID, 0, execute_rdpid),
+	 .feature = ISA_FEATURE(1_EDX, 4), .traits = INSN_TELLS_HOST},
+	ROW_CLASS(RDTSCP, execute_rdtscp, INSN_RDTSCP, INSN_TELLS_HOST),
+	ROW_TRAITS(RDPID, 0, execute_rdpid, INSN_TELLS_HOST),
 	ROW(RDPMC, 0, execute_rdpmc),
-	ROW(CPUID, 1, execute_cpuid),
-	ROW(VMCALL, 1, execute_vmcall),
-	ROW(VMMCALL, 1, execute_vmcall),
+	ROW_TRAITS(CPUID, 1, execute_cpuid, INSN_TELLS_HOST),
+	ROW_TRAITS(VMCALL, 1, execute_vmcall, INSN_TELLS_HOST),
+	ROW_TRAITS(VMMCALL, 1, execute_vmcall, INSN_TELLS_HOST),
 	ROW_CLASS(SERIALIZE, execute_serialize, INSN_SERIALIZE, 0),
 	ROW_RING0(LMSW, 1, execute_lmsw),
 	ROW(SMSW, 0, execute_smsw),
@@ -535,8 +537,8 @@ static const struct isa_row rows[] = {
 	ROW(TESTUI, 1, execute_undefined),
 	ROW(UIRET, 1, execute_undefined),
 	ROW(SENDUIPI, 1, execute_undefined),
-	ROW(RDPKRU, 1, execute_undefined),
-	ROW(WRPKRU, 1, execute_undefined),
+	ROW_TRAITS(RDPKRU, 1, execute_undefined, INSN_TELLS_HOST),
+	ROW_TRAITS(WRPKRU, 1, execute_undefined, INSN_TELLS_HOST),
 	ROW(XBEGIN, 1, execute_undefined),
 	ROW(XEND, 1, execute_undefined),
 	ROW(XTEST, 1, execute_undefined),
