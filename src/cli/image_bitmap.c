@@ -8,7 +8,7 @@
 enum { ADD = 256, REMOVE, CLEAR, ENABLE, DISABLE, MERGE };
 
 struct actions {
-	struct action {
+	struct bitmap_action {
 		int what;
 		const char *source; /* of MERGE */
 	} list[32];
@@ -67,7 +67,7 @@ int image_command_bitmap(int count, char **arguments)
 		case MERGE:
 			if (actions.count == sizeof(actions.list) / sizeof(actions.list[0]))
 				return image_usage("image bitmap does %u things at once at most", actions.count);
-			actions.list[actions.count++] = (struct action){option, optarg};
+			actions.list[actions.count++] = (struct bitmap_action){option, optarg};
 			break;
 		case 'b': source_path = optarg; break;
 		case 'F': source_format = optarg; break;
@@ -90,7 +90,7 @@ int image_command_bitmap(int count, char **arguments)
 	for (i = 0; i < actions.count && result == 0; i++) {
 		static const enum image_bitmap_action changes[] = {IMAGE_BITMAP_ADD, IMAGE_BITMAP_REMOVE, IMAGE_BITMAP_CLEAR,
 								   IMAGE_BITMAP_ENABLE, IMAGE_BITMAP_DISABLE};
-		const struct action *action = &actions.list[i];
+		const struct bitmap_action *action = &actions.list[i];
 		/* One that is made to be disabled never is anything else. */
 		bool is_off = action->what == ADD && i + 1 < actions.count && actions.list[i + 1].what == DISABLE;
 

@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/image.h"
 
-struct request {
+struct dd_request {
 	const char *input, *output, *target_format;
 	uint64_t block, count, skip; /* count: UINT64_MAX: all; the others in blocks */
 	struct image_names names;
@@ -15,7 +15,7 @@ struct request {
 };
 
 /* 0, or -EINVAL: it was told. */
-static int take_operand(struct request *request, char *text)
+static int take_operand(struct dd_request *request, char *text)
 {
 	char *value = strchr(text, '=');
 	uint64_t *number;
@@ -47,7 +47,7 @@ static int take_operand(struct request *request, char *text)
 }
 
 /* Bytes [at, end) of the input. */
-static int copy(const struct request *request, struct node *from, struct node *to, uint64_t at, uint64_t end)
+static int copy(const struct dd_request *request, struct node *from, struct node *to, uint64_t at, uint64_t end)
 {
 	uint64_t start = at, length;
 	uint8_t *buffer = malloc(request->block);
@@ -63,7 +63,7 @@ static int copy(const struct request *request, struct node *from, struct node *t
 	return result;
 }
 
-static int run(const struct request *request, struct error *error)
+static int run(const struct dd_request *request, struct error *error)
 {
 	struct image_creation creation;
 	struct block_options open = {.format = request->target_format};
@@ -98,7 +98,7 @@ static int run(const struct request *request, struct error *error)
 int image_command_dd(int count, char **arguments)
 {
 	static const struct option options[] = {IMAGE_COMMON_OPTIONS, {NULL}};
-	struct request request = {
+	struct dd_request request = {
 		.target_format = "raw", .block = 512, .count = UINT64_MAX, .open = {.readonly = true}};
 	struct error error;
 	int option;
