@@ -104,7 +104,7 @@ static int kill_stub(void *context, uint32_t id)
 static void probe_direct(struct host_report *report)
 {
 	int spawner, result;
-	const struct stub_source stubs = {spawn_stub, kill_stub, &spawner};
+	const struct stub_source stubs = {spawn_stub, kill_stub, &spawner, SPAWNER_STUBS};
 	struct error error;
 
 	spawner = spawner_start(kvm_backend_direct.stub_function(), STUB_LOCKS, &error);

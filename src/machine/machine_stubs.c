@@ -39,7 +39,7 @@ void machine_start_spawner(struct machine *machine)
 		log_info("no direct execution: %s", machine->no_stubs.message);
 		return;
 	}
-	machine->stubs = (struct stub_source){spawn_stub, kill_stub, machine};
+	machine->stubs = (struct stub_source){spawn_stub, kill_stub, machine, SPAWNER_STUBS};
 	config->kvm_options.stubs = &machine->stubs;
 	config->sandbox.uses_helpers = true;
 }

@@ -17,7 +17,7 @@
 #include "util/stub.h"
 
 /* At one time. */
-#define SPAWNER_STUBS 64
+#define SPAWNER_STUBS 128
 
 /* Who locks a stub. */
 enum spawner_lock {

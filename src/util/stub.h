@@ -22,11 +22,12 @@ typedef void stub_function(int socket, void *page);
 
 /* Where stubs come from. Any thread, one at a time. */
 struct stub_source {
-	/* 0 or -errno. */
+	/* 0 or -errno; -EAGAIN: as many are there as may be. */
 	int (*spawn)(void *context, struct stub *stub);
 	/* End it; its descriptors stay open. 0, or -ESRCH: it had ended before. */
 	int (*kill)(void *context, uint32_t id);
 	void *context;
+	unsigned most; /* at one time, for whoever shares them out; 0: not known */
 };
 
 #endif

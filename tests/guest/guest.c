@@ -25,7 +25,8 @@
  * Before that, a line `needs: WORD...` asks for: irqchip (in-kernel interrupt controllers and PIT;
  * HLT then waits instead of being an exit), step (single-stepping), amd or intel (that vendor's CPU; not
  * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), less
- * (one without BMI2, AES, ADX, SHA and RDRAND, which then does not run directly; neither), traps (with direct,
+ * (one without BMI2, AES, ADX, SHA and RDRAND, which then does not run directly; neither), scarce (with direct,
+ * no stub can be had at first, and no more than three at a time then), traps (with direct,
  * some are met in copies of code), steady (with direct, what is mapped is hardly ever in doubt).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
@@ -76,7 +77,7 @@ struct guest {
 	struct kvm_vm vm;
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
-	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_less, wants_traps, wants_steady;
+	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_less, wants_scarce, wants_traps, wants_steady;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
@@ -84,6 +85,7 @@ struct guest {
 	uint64_t direct_entries;       /* into stubs, likewise */
 	uint64_t direct_hidden;        /* that code was translated for what CPUID hides, likewise */
 	bool hides_any;                /* of the features that `less` takes away */
+	uint64_t direct_given_back;    /* stubs, likewise */
 	uint64_t direct_traps;         /* of copies of code there */
 	uint64_t direct_doubts;        /* all that is mapped was compared with page tables */
 	int memory;                    /* a file, of RAM and ROM */
@@ -365,6 +367,8 @@ static void note_difference(void *context, const char *name, uint64_t value)
 		guest->direct_entries += value;
 	else if (strcmp(name, "direct: stops for traps in copies") == 0)
 		guest->direct_traps += value;
+	else if (strcmp(name, "direct: stubs given back for others") == 0)
+		guest->direct_given_back += value;
 	else if (strstr(name, "since the host can execute what CPUID hides"))
 		guest->direct_hidden += value;
 	else if (strcmp(name, "direct: spaces compared with page tables") == 0)
@@ -582,6 +586,7 @@ static void read_needs(struct guest *guest, FILE *source)
 		guest->wants_intel = strstr(line, "intel");
 		guest->wants_old = strstr(line, "old");
 		guest->wants_less = strstr(line, "less");
+		guest->wants_scarce = strstr(line, "scarce");
 		guest->wants_traps = strstr(line, "traps");
 		guest->wants_steady = strstr(line, "steady");
 		return;
@@ -601,6 +606,27 @@ static const struct kvm_backend *backend_named(const char *name)
 	return &kvm_backend_linux;
 }
 
+/* Too few for all address spaces, and none at first: fewer failures than that are no reason to wait. */
+#define SCARCE_STUBS	3
+#define SCARCE_FAILURES 11
+#define SCARCE_ENTRIES	96 /* of direct-scarce.S, when all are there again */
+
+static unsigned scarce_count, scarce_asked;
+
+static int spawn_scarce(void *context, struct stub *stub)
+{
+	int result = scarce_asked++ < SCARCE_FAILURES || scarce_count == SCARCE_STUBS ? -EAGAIN : test_stub_spawn(context, stub);
+
+	scarce_count += result == 0;
+	return result;
+}
+
+static int kill_scarce(void *context, uint32_t id)
+{
+	scarce_count--;
+	return test_stub_kill(context, id);
+}
+
 int main(int argc, char **argv)
 {
 	static struct trace reference, trace;
@@ -609,7 +635,9 @@ int main(int argc, char **argv)
 	struct kvm_options options = {.warmth_plus_1 = 1, .promotion_plus_1 = 1};
 	struct guest guest = {.inject = -1};
 	stub_function *function = NULL;
-	const struct stub_source stubs = {test_stub_spawn, test_stub_kill, &function};
+	const struct stub_source plenty = {test_stub_spawn, test_stub_kill, &function, 0};
+	const struct stub_source scarce = {spawn_scarce, kill_scarce, &function, 0};
+	const struct stub_source *stubs = &plenty;
 	FILE *binary, *source;
 	size_t code_size;
 	bool is_direct = false, may_run;
@@ -638,8 +666,10 @@ int main(int argc, char **argv)
 		backend = &kvm_backend_direct;
 	if (backend == &kvm_backend_direct || backend == &kvm_backend_direct_lockstep) {
 		function = backend->stub_function();
-		options.stubs = &stubs;
-		result = backend->probe_stubs(&stubs);
+		result = backend->probe_stubs(stubs);
+		if (guest.wants_scarce)
+			stubs = &scarce;
+		options.stubs = stubs;
 		is_direct = result == 0;
 		if (result < 0 && strcmp(argv[1], "fallback")) {
 			printf("this host has no direct execution: %s\n", strerror(-result));
@@ -674,6 +704,10 @@ int main(int argc, char **argv)
 	may_run = is_direct && !guest.hides_any;
 	if (function && may_run != (guest.direct_entries > 0)) {
 		printf("%s of it ran directly\n", may_run ? "nothing" : "some");
+		wrong++;
+	}
+	if (is_direct && guest.wants_scarce && (guest.direct_entries < SCARCE_ENTRIES || guest.direct_given_back < SCARCE_ENTRIES / 2)) {
+		printf("%lu entries, %lu stubs given back\n", guest.direct_entries, guest.direct_given_back);
 		wrong++;
 	}
 	if (function && (is_direct && guest.hides_any) != (guest.direct_hidden > 0)) {

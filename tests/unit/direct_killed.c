@@ -73,7 +73,7 @@ static int spawn(void *context, struct stub *stub)
 	return result;
 }
 
-static const struct stub_source killed_stubs = { spawn, test_stub_kill, &main_function };
+static const struct stub_source killed_stubs = { spawn, test_stub_kill, &main_function, 0 };
 
 static void go(struct direct_process *process, uint64_t rip, uint64_t mask)
 {

@@ -38,7 +38,7 @@ static struct copies copies;
 static struct direct_process process;
 
 static stub_function *main_function = direct_stub_main;
-static const struct stub_source test_stubs = { test_stub_spawn, test_stub_kill, &main_function };
+static const struct stub_source test_stubs = { test_stub_spawn, test_stub_kill, &main_function, 0 };
 
 static uint64_t signals_open(void)
 {

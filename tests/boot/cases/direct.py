@@ -98,6 +98,23 @@ def test_direct_programs(context):
         require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
 
 
+MANY_CPUS = 20  # which share the stubs, 8 of which each would have
+
+
+def test_direct_many(context):
+    """More programs on more CPUs than there are stubs: those used longest ago are given back, and all goes on directly."""
+    require_direct(context)
+    with tempfile.TemporaryDirectory() as directory, \
+         start_direct(context, [compile_direct(directory, "many")], "10", cpus=MANY_CPUS) as vmm:
+        context.vmm = vmm
+        said = finish_direct(vmm)["many"]
+        require(said[-1] == "status 0", f"it said {said}")
+        require(direct_counter(context, "stubs given back for others") > 0, "no stub was given back")
+        require("no stub can be made at present" not in vmm.text(), "a CPU has no stubs")
+        entries = [int(number) for number in re.findall(r"direct: entries (\d+)", vmm.text())]
+        require(len(entries) == MANY_CPUS and min(entries) > 0, f"there were {entries} entries, a CPU each")
+
+
 HIDDEN = "since the host can execute what CPUID hides"
 
 
@@ -251,5 +268,5 @@ def test_direct_killed(context):
             time.sleep(0.1)
 
 
-QUICK = [test_direct_attacks, test_direct_programs, test_direct_hidden, test_direct_narrow, test_direct_lockstep, test_direct_killed]
+QUICK = [test_direct_attacks, test_direct_programs, test_direct_hidden, test_direct_many, test_direct_narrow, test_direct_lockstep, test_direct_killed]
 LONG = []

@@ -72,6 +72,7 @@ static void detach(struct cpu *cpu)
 	struct direct *direct = direct_of(cpu);
 
 	code_index_remove_holder(cpu->tiers->code, &direct->holder);
+	atomic_fetch_sub(&direct->book.experiences->cpus, 1);
 	for (unsigned i = 0; i < SHADOW_SPACES; i++)
 		if (process_exists(&direct->processes[i]))
 			process_destroy(&direct->processes[i], direct->stubs);
@@ -132,6 +133,8 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: code pages looked through", direct->scans.scans);
 	visit(context, "direct: stubs made", counters->processes);
 	visit(context, "direct: stubs that ended", counters->failures);
+	visit(context, "direct: stubs given back for others", counters->given_back);
+	visit(context, "direct: stubs that could not be made", counters->unmade);
 	visit(context, "direct: programs whose registers ended with them", counters->lost);
 	for (unsigned i = 1; i < OBSTACLES; i++)
 		if (counters->obstacles[i])
@@ -140,8 +143,8 @@ static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *con
 	visit(context, "direct: entries into 32-bit code", counters->narrow);
 	visit(context, "direct: far transfers between 32-bit and 64-bit code", counters->widths);
 	programs_visit(&direct->book.programs, direct->tsc_khz, visit, context);
-	if (direct->why_broken)
-		visit(context, "direct: given up, since no stub can be made: error", direct->why_broken);
+	if (direct->why_none)
+		visit(context, "direct: no stub can be made at present: error", direct->why_none);
 }
 
 static const struct tier tier = {
@@ -183,6 +186,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->stubs = stubs;
 	direct->memory = memory;
 	direct->book.experiences = experiences;
+	atomic_fetch_add(&experiences->cpus, 1);
 	direct->holder.drop = drop_code;
 	direct->holder.runs_apart = runs_apart;
 	code_index_add_holder(cpu->tiers->code, &direct->holder);

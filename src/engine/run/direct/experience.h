@@ -36,6 +36,7 @@ struct known_space {
 
 /* Of a VM; zeroes to begin with. */
 struct experiences {
+	_Atomic unsigned cpus; /* that learn, and share the VM's stubs */
 	_Atomic bool is_locked;
 	struct experience all[EXPERIENCES];
 	struct known_space spaces[KNOWN_SPACES];

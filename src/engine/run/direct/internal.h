@@ -46,6 +46,7 @@ struct direct_counters {
 	uint64_t translated_stays, holds, locked;
 	uint64_t doubts, compared, gone; /* spaces and pages compared, and pages that were not the same */
 	uint64_t pages, mappings, wholes, unmapped, evicted, dropped, processes, failures, lost;
+	uint64_t given_back, unmade; /* stubs that made room for others, and those that could not be made */
 };
 
 #define DIRECT_CHANGES 4096u
@@ -77,9 +78,10 @@ struct direct {
 	bool cpuid_faults; /* in stubs */
 	bool was_kernel;   /* ring 3 is left */
 	bool declines;     /* until the kernel has been there */
-	bool is_broken;    /* no stub can be had any more */
-	unsigned why_broken; /* errno */
-	unsigned attempts;   /* to make a stub, in vain, since the last one was made */
+	unsigned stub_count;  /* of `processes` */
+	unsigned attempts;    /* to make a stub, in vain, since the last one was made */
+	unsigned why_none;    /* errno of the last of them; 0: one was made */
+	uint64_t rests_until; /* host TSC: none is tried before */
 	/* Of the last fill, and the entry before it: the same again at once is not filled again. */
 	uint64_t fault_rip, fault_gva, fault_entry;
 	uint64_t cpuid_entry; /* the entry that a CPUID ended last */
@@ -155,6 +157,15 @@ void compare_end(struct direct *direct, bool is_call, bool is_kicked);
 int compare_attach(struct direct *direct);
 uint64_t compare_differences(const struct direct *direct);
 void compare_detach(struct direct *direct);
+
+/* -- supply.c. Vector registers free, but for the last -- */
+
+/* The space of the CPU's page tables, with its stub. NULL: there is no stub, or no place for one. */
+struct shadow_space *supply_space(struct direct *direct);
+/* The space's stub, which has one, is ended. */
+void supply_end(struct direct *direct, struct shadow_space *space);
+/* There was none to be had so often that it is not tried now. */
+bool supply_rests(const struct direct *direct);
 
 /* -- run.c -- */
 

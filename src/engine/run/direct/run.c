@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <signal.h>
-#include <sys/random.h>
 
 #include "engine/run/direct/internal.h"
 #include "engine/run/direct/locked.h"
@@ -32,16 +31,7 @@
 #define PROBE_CALL 335
 #define EXIT_CALL  231
 
-/* Stubs that cannot be made, in a row: it may be their host that is short of something, or who kills them. */
-#define ATTEMPTS_MAX 8
-
 #define VSYSCALL_BASE 0xffffffffff600000ull
-
-/* What a stub's place is drawn from: 512 GiB each, where neither the monitor nor a sanitizer of its own has anything. */
-#define SLOT_SHIFT 39
-#define FIRST_SLOT 0x48u
-#define SLOTS      0x60u
-#define DRAWS_MAX  64u
 
 /* Bits of the kernel's page fault error code in a frame. */
 #define ERROR_WRITE 2
@@ -55,47 +45,6 @@ struct stop {
 	uint32_t set;     /* ... and whose table that is of, AUDIT_ARCH_* */
 };
 
-static uint64_t present_root(const struct cpu *cpu)
-{
-	return cpu->cr3 & 0x000ffffffffff000ull;
-}
-
-/* The guest has mapped something in the 512 GiB around gva. */
-static bool slot_is_used(struct cpu *cpu, uint64_t gva)
-{
-	uint64_t gpa = present_root(cpu) + (gva >> SLOT_SHIFT & 511) * 8;
-	struct cpu_page page;
-
-	return !memory_page(cpu, gpa, &page) || !page.hva ||
-	       (bytes_load64(page.hva + (gpa & 0xfff)) & 1);
-}
-
-/* A place for a stub's pages, which a program that maps memory at an address of its own does not come upon, far from all
- * that the guest has mapped so far. False: there is none. */
-static bool draw_place(struct cpu *cpu, uint64_t *place)
-{
-	uint64_t random;
-
-	if (!host.draws_stub_places) {
-		*place = DIRECT_PLACE;
-		return !slot_is_used(cpu, *place);
-	}
-	for (unsigned i = 0; i < DRAWS_MAX; i++) {
-		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-			return false;
-		*place = (FIRST_SLOT + random % SLOTS) << SLOT_SHIFT |
-			 ((random >> 32) * DIRECT_PLACE_ALIGN & ((1ull << SLOT_SHIFT) - 1));
-		if (!slot_is_used(cpu, *place))
-			return true;
-	}
-	return false;
-}
-
-static uint16_t present_pcid(const struct cpu *cpu)
-{
-	return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
-}
-
 /* -- stubs -- */
 
 static void wake(struct cpu *cpu)
@@ -104,64 +53,6 @@ static void wake(struct cpu *cpu)
 
 	if (process)
 		process_kick(process);
-}
-
-static void end_process(struct direct *direct, struct shadow_space *space)
-{
-	process_destroy(process_of(direct, space), direct->stubs);
-	shadow_lose_space(&direct->shadow, space);
-	space->is_lost = space->is_in_doubt = false;
-	space->loss_count = space->whole_loss_count = 0;
-}
-
-static bool make_process(struct direct *direct, struct shadow_space *space)
-{
-	struct direct_process *process = process_of(direct, space);
-	uint64_t place;
-	int result;
-
-	if (process_exists(process)) {
-		if (!slot_is_used(direct->cpu, process->place))
-			return true;
-		end_process(direct, space);
-		direct->counters.moved++;
-	}
-	if (!draw_place(direct->cpu, &place))
-		return false;
-	result = process_create(process, direct->stubs, direct->memory->fd, direct->copies.fd, place);
-	if (result < 0) {
-		if (++direct->attempts < ATTEMPTS_MAX)
-			return false;
-		direct->is_broken = true;
-		direct->why_broken = (unsigned)-result;
-		return false;
-	}
-	direct->attempts = 0;
-	direct->cpuid_faults = process->cpuid_faults;
-	shadow_lose_space(&direct->shadow, space);
-	space->is_lost = space->is_in_doubt = false;
-	space->loss_count = space->whole_loss_count = 0;
-	direct->counters.processes++;
-	return true;
-}
-
-static struct shadow_space *find_space(struct direct *direct)
-{
-	uint16_t pcid = present_pcid(direct->cpu);
-	uint64_t root = present_root(direct->cpu);
-	struct shadow_space *space = shadow_space_find(&direct->shadow, root);
-
-	if (!space)
-		space = shadow_space_take(&direct->shadow, root, pcid);
-	/* Nobody has told it what that PCID has lost before. And Linux clears accessed bits without a
-	 * flush: it relies on a TLB that forgets in time. */
-	if (space->pcid != pcid ||
-	    (direct->stay_began > space->checked && direct->stay_began - space->checked > direct->doubt_ticks)) {
-		space->pcid = pcid;
-		space->is_in_doubt = true;
-	}
-	space->last_used = ++direct->clock;
-	return make_process(direct, space) ? space : NULL;
 }
 
 /* How a stub's turn ended. */
@@ -525,8 +416,6 @@ enum tier_stop direct_run(struct cpu *cpu)
 	/* Code that is another tier's stays there until the kernel has been there. */
 	if (direct->declines)
 		return TIER_DECLINES;
-	if (direct->is_broken)
-		return TIER_DECLINES;
 	if (!direct->is_looked_at) {
 		direct->is_looked_at = true;
 		direct->obstacle_of_cpuid = hidden_is_executable(cpu) ? OBSTACLE_HIDDEN : OBSTACLE_NONE;
@@ -545,7 +434,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 			return TIER_DECLINES;
 		fpu_leave(cpu);
 		obstacle = direct->obstacle_of_cpuid ? direct->obstacle_of_cpuid : direct_obstacle(cpu);
-		space = obstacle ? NULL : find_space(direct);
+		space = obstacle ? NULL : supply_space(direct);
 		if (!space) {
 			direct->counters.obstacles[obstacle ? obstacle : OBSTACLE_PLACE]++;
 			direct->declines = true;
@@ -580,7 +469,7 @@ enum tier_stop direct_run(struct cpu *cpu)
 		turn = run_process(direct, process_of(direct, space));
 		cpu_begins(cpu, CPU_DISPATCHES);
 		if (turn != TURN_STOPPED) {
-			end_process(direct, space);
+			supply_end(direct, space);
 			direct->counters.failures++;
 			if (turn == TURN_LOST)
 				lose_program(direct);
@@ -637,9 +526,14 @@ void direct_access_changed(struct cpu *cpu)
 		direct->was_kernel = true;
 		return;
 	}
-	if (!direct->was_kernel || direct->is_broken)
+	if (!direct->was_kernel)
 		return;
 	direct->was_kernel = false;
+	/* Such a stay says nothing of what tiers cost. */
+	if (supply_rests(direct)) {
+		direct->declines = true;
+		return;
+	}
 	direct->declines = !begin_stay(direct);
 	if (direct->declines)
 		direct->counters.translated_stays++;
