@@ -4,7 +4,7 @@
  * system calls of spawner.c's list: its monitor tells it what to do by a socket and a shared page.
  *
  * A stub may map what its monitor sends it, code too: it is made to run a guest's code directly. It
- * starts as a copy of the monitor at the time of spawner_start, and so knows its addresses.
+ * starts as a copy of the monitor at the time of spawner_start, and so knows its addresses until it unmaps them.
  *
  * Linux 5.9.
  */
