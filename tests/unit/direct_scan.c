@@ -12,6 +12,7 @@
 
 #include "engine/run/direct/locked.h"
 #include "engine/run/direct/scan.h"
+#include "engine/run/direct/sensitive.h"
 #include "engine/x86/fpu/fpu_state.h"
 #include "engine/x86/host/host.h"
 #include "x86_platform.h"
@@ -114,6 +115,47 @@ static void test_places(void **state)
 	assert_true(is_clean_at(4095, "\x0f", 1, 0));
 }
 
+/* Those that a page's end cuts off are what the next page's bytes make of them. */
+static void test_cut(void **state)
+{
+	static const struct {
+		const char *bytes;
+		unsigned size;
+		bool is_sensitive;
+	} all[] = {
+		{"\x0f\x01\xf9", 3, true},         /* rdtscp */
+		{"\x0f\xa2", 2, true},             /* cpuid */
+		{"\xf3\x48\x0f\xc7\xf8", 5, true}, /* rdpid rax */
+		{"\xf3\x48\x0f\xae\xc0", 5, true}, /* rdfsbase rax */
+		{"\x0f\x1f\xc0", 3, false},        /* nop */
+		{"\x0f\xae\xe8", 3, false},        /* lfence */
+		{"\x66\x0f\x1f\xf9", 4, false},     /* nop */
+		{"\x48\x89\xc8", 3, false},        /* mov rax, rcx */
+	};
+	uint8_t next[SENSITIVE_AHEAD];
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		for (unsigned cut = 1; cut < all[i].size; cut++) {
+			bool is_cut;
+
+			memset(page, 0x90, sizeof(page));
+			memset(next, 0x90, sizeof(next));
+			memcpy(page + sizeof(page) - cut, all[i].bytes, cut);
+			memcpy(next, all[i].bytes + cut, all[i].size - cut);
+			is_cut = sensitive_may_be_cut(page, 0) && sensitive_is_cut(page, next, 0);
+			assert_int_equal(is_cut, all[i].is_sensitive);
+			assert_int_equal(is_clean(0x5000, is_cut ? SENSITIVE_CUT : 0, false), !all[i].is_sensitive);
+		}
+	}
+	/* It is inside of another instruction: MOV $imm32, %eax, whose last byte is the next page's. */
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + sizeof(page) - 4, "\xb8\0\0\x0f", 4);
+	memcpy(next, "\xa2", 1);
+	assert_true(sensitive_is_cut(page, next, 0));
+	assert_true(is_clean(0x5000, SENSITIVE_CUT, false));
+}
+
 /* 32-bit code: REX prefixes are INC and DEC; what tells selectors of FS and GS or loads them, and what loses EIP. */
 static void test_narrow(void **state)
 {
@@ -157,8 +199,9 @@ static void test_boundaries(void **state)
 	assert_false(is_clean(0x6001, 0, false));
 	assert_false(is_clean_at(4094, "\x0f\xa2", 2, 0));
 	assert_true(is_clean_at(4095, "\x0f", 1, 0));
-	/* Cut off: LSL of whatever. */
-	assert_false(is_clean_at(4094, "\x0f\x03", 2, 0));
+	/* Cut off: LSL, if the next page says so. */
+	assert_true(is_clean_at(4094, "\x0f\x03", 2, 0));
+	assert_false(is_clean_at(4094, "\x0f\x03", 2, SENSITIVE_CUT));
 }
 
 static void test_allowed(void **state)
@@ -373,7 +416,7 @@ static void test_cpuid(void **state)
 	memcpy(page + 4092, "\x31\xc9\x0f\x01", 4);
 	assert_int_equal(scan_page(&cache, &test.cpu, 0xb000, page, 0, true), SCAN_CLEAN);
 	memcpy(page + 4087, "\xb8\x7b\0\0\0\x90\x90\x0f\x03", 9);
-	assert_int_equal(scan_page(&cache, &test.cpu, 0xc000, page, 0, true), SCAN_SENSITIVE);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0xc000, page, SENSITIVE_CUT, true), SCAN_SENSITIVE);
 }
 
 /* A verdict that held for another entry is taken back. */
@@ -391,7 +434,7 @@ static void test_other_entry(void **state)
 	/* Too many. */
 	for (unsigned i = 0; i <= SCAN_TRAPS; i++)
 		memcpy(page + 200 + 40 * i, "\x31\xc9\x0f\x01\xd0", 5);
-	assert_int_equal(scan_page(&cache, &test.cpu, 0x6000, page, 0, true), SCAN_SENSITIVE);
+	assert_int_equal(scan_page(&cache, &test.cpu, 0x6000, page, SENSITIVE_CUT, true), SCAN_SENSITIVE);
 }
 
 /* RDTSCP shows the host's processor in ECX, which nobody minds who does not look. */
@@ -457,6 +500,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_instructions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bases, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_narrow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_components, setup, teardown),

@@ -55,20 +55,20 @@ static void mark_code(struct cpu *cpu, uint64_t gpa)
  * What a mapping may allow, without a change in the guest's tables. Code that the guest cannot write may be
  * executed whatever it was touched for, so that it is not touched twice; else it is one or the other, or restless.
  */
-static uint32_t free_rights(struct direct *direct, const struct paging_result *result,
+static uint32_t free_rights(struct direct *direct, uint64_t gva, const struct paging_result *result,
 			    const struct cpu_page *page, bool wants_execute)
 {
 	struct cpu *cpu = direct->cpu;
 	struct tlb_page_rights rights = paging_rights(cpu, result, TLB_USER);
 	uint32_t large = result->page_size > PAGE_SIZE ? SHADOW_LARGE : 0;
 
-	if (rights.executable && rights.writable && look_may_do_both(direct, result, page))
+	if (rights.executable && rights.writable && look_may_do_both(direct, gva, result, page))
 		return large | SHADOW_WRITE | SHADOW_EXECUTE;
 	if (rights.executable && (wants_execute || !rights.writable)) {
 		mark_code(cpu, result->gpa);
 		if (cpu->requests)
 			return large;
-		return large | (look_scan(direct, result->gpa, page->hva) == SCAN_CLEAN ? SHADOW_EXECUTE : 0);
+		return large | (look_scan(direct, gva, result->gpa, page->hva) == SCAN_CLEAN ? SHADOW_EXECUTE : 0);
 	}
 	return large | (look_may_write(cpu, result, page) ? SHADOW_WRITE : 0);
 }
@@ -86,7 +86,7 @@ static struct candidate look(struct direct *direct, const struct direct_process 
 	candidate.is_there = true;
 	candidate.gpa = result.gpa & PAGE_MASK;
 	candidate.offset = (uint64_t)(page.hva - direct->memory->base);
-	candidate.rights = free_rights(direct, &result, &page, wants_execute);
+	candidate.rights = free_rights(direct, gva, &result, &page, wants_execute);
 	candidate.is_there = !direct->cpu->requests;
 	return candidate;
 }
@@ -126,6 +126,21 @@ static void see_code(struct direct *direct, struct shadow_space *space, uint64_t
 	}
 }
 
+/*
+ * Code that the page before gva's ends with goes on here, now that this may be executed, and may be other than it was
+ * thought to be: when that page came in this one held other bytes, or was not there.
+ */
+static void see_border(struct direct *direct, struct shadow_space *space, uint64_t gva)
+{
+	const struct shadow_page *before = gva ? shadow_find_small(space, gva - PAGE_SIZE) : NULL;
+	struct cpu_page page;
+
+	if (before && (before->rights & SHADOW_EXECUTE) && memory_page(direct->cpu, before->gpa, &page) && page.hva &&
+	    look_is_cut(direct, before->gva, page.hva) &&
+	    look_scan(direct, before->gva, before->gpa, page.hva) == SCAN_SENSITIVE)
+		shadow_lose_page(&direct->shadow, space, before->gva);
+}
+
 /* Map `candidates`, which are the pages from `first` on: runs of one kind as one. The run that holds
  * `wanted` in any case. */
 static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t first,
@@ -162,6 +177,8 @@ static bool map_runs(struct direct *direct, struct shadow_space *space, uint64_t
 		direct->counters.mappings++;
 		if (run->rights & SHADOW_WRITE)
 			see_code(direct, space, first + (uint64_t)i * PAGE_SIZE, end - i);
+		if (run->rights & SHADOW_EXECUTE)
+			see_border(direct, space, first + (uint64_t)i * PAGE_SIZE);
 		runs++;
 	}
 	return true;
@@ -334,7 +351,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		wanted->rights |= SHADOW_LARGE;
 	switch (access) {
 	case PAGING_FETCH:
-		if (look_may_do_both(direct, &result, &page)) {
+		if (look_may_do_both(direct, gva, &result, &page)) {
 			wanted->rights |= SHADOW_WRITE | SHADOW_EXECUTE;
 			direct->counters.restless++;
 			break;
@@ -342,7 +359,7 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 		mark_code(cpu, result.gpa);
 		if (cpu->requests)
 			return FILL_DONE; /* the access comes again */
-		verdict = look_scan(direct, result.gpa, page.hva);
+		verdict = look_scan(direct, gva, result.gpa, page.hva);
 		if (verdict == SCAN_SENSITIVE ||
 		    (verdict == SCAN_TRAPS_DO && !take_copy(direct, result.gpa, page.hva, wanted)))
 			return FILL_SENSITIVE;
@@ -359,13 +376,13 @@ enum fill fill_page(struct direct *direct, struct shadow_space *space, uint64_t 
 			memory_page_dirty(cpu, result.gpa);
 		compare_note_write(direct, wanted->gpa, page.hva);
 		wanted->rights |= SHADOW_WRITE;
-		if (look_may_do_both(direct, &result, &page)) {
+		if (look_may_do_both(direct, gva, &result, &page)) {
 			wanted->rights |= SHADOW_EXECUTE;
 			direct->counters.restless++;
 		}
 		break;
 	default:
-		wanted->rights = free_rights(direct, &result, &page, false);
+		wanted->rights = free_rights(direct, gva, &result, &page, false);
 		if (cpu->requests)
 			return FILL_DONE;
 		break;

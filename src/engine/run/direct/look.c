@@ -39,9 +39,24 @@ bool look_is_marked(const struct direct *direct, uint64_t gpa)
 	return memory_code_word(direct->cpu, gpa) == UINT64_MAX;
 }
 
-enum scan_verdict look_scan(struct direct *direct, uint64_t gpa, const uint8_t *bytes)
+bool look_is_cut(struct direct *direct, uint64_t gva, const uint8_t *bytes)
 {
-	return scan_page(&direct->scans, direct->cpu, gpa, bytes, look_allowed(direct), look_is_marked(direct, gpa));
+	struct cpu *cpu = direct->cpu;
+	struct paging_result result;
+	struct cpu_page page;
+
+	if (!sensitive_may_be_cut(bytes, look_allowed(direct)))
+		return false;
+	gva = (gva & PAGE_MASK) + PAGE_SIZE;
+	return cpu_is_canonical(gva) && paging_translate(cpu, gva, &result) && memory_page(cpu, result.gpa, &page) && page.hva &&
+	       sensitive_is_cut(bytes, page.hva, look_allowed(direct));
+}
+
+enum scan_verdict look_scan(struct direct *direct, uint64_t gva, uint64_t gpa, const uint8_t *bytes)
+{
+	unsigned allowed = look_allowed(direct) | (look_is_cut(direct, gva, bytes) ? SENSITIVE_CUT : 0);
+
+	return scan_page(&direct->scans, direct->cpu, gpa, bytes, allowed, look_is_marked(direct, gpa));
 }
 
 bool look_may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page)
@@ -51,12 +66,12 @@ bool look_may_write(struct cpu *cpu, const struct paging_result *result, const s
 	       compare_may_write(direct_of(cpu), page->hva);
 }
 
-bool look_may_do_both(struct direct *direct, const struct paging_result *result, const struct cpu_page *page)
+bool look_may_do_both(struct direct *direct, uint64_t gva, const struct paging_result *result, const struct cpu_page *page)
 {
 	return code_losses(direct->cpu->tiers->code, result->gpa) >= LOOK_RESTLESS && !direct->comparison &&
 	       look_may_write(direct->cpu, result, page) &&
 	       paging_rights(direct->cpu, result, TLB_USER).executable &&
-	       look_scan(direct, result->gpa, page->hva) == SCAN_CLEAN;
+	       look_scan(direct, gva, result->gpa, page->hva) == SCAN_CLEAN;
 }
 
 bool look_find_page(struct direct *direct, const struct direct_process *process, uint64_t gva,

@@ -27,14 +27,17 @@ bool look_may_place(const struct direct_process *process, uint64_t gva);
 unsigned look_allowed(const struct direct *direct);
 /* All of gpa's page is marked in the code index. */
 bool look_is_marked(const struct direct *direct, uint64_t gpa);
-enum scan_verdict look_scan(struct direct *direct, uint64_t gpa, const uint8_t *bytes);
+/* How the page of gva may run, which is gpa's: with the next one as the guest's tables have it now. */
+enum scan_verdict look_scan(struct direct *direct, uint64_t gva, uint64_t gpa, const uint8_t *bytes);
+/* Code of the page is cut off at its end, and shows the host by what the next page begins with. */
+bool look_is_cut(struct direct *direct, uint64_t gva, const uint8_t *bytes);
 
 /* Where gva's page is, if ring 3 has accessed it before. */
 bool look_find_page(struct direct *direct, const struct direct_process *process, uint64_t gva,
 		    struct paging_near *near, struct paging_result *result, struct cpu_page *page);
 bool look_may_write(struct cpu *cpu, const struct paging_result *result, const struct cpu_page *page);
 /* Whether a page that the guest may write and execute is to be both here; nobody keeps code of it. */
-bool look_may_do_both(struct direct *direct, const struct paging_result *result, const struct cpu_page *page);
+bool look_may_do_both(struct direct *direct, uint64_t gva, const struct paging_result *result, const struct cpu_page *page);
 
 /* Whether all of the large page that `result` is of is plain memory of one kind, in one piece of the file, and as it
  * would be mapped: rights as its 4 KiB would all have them. */

@@ -177,6 +177,9 @@ bool scan_seems_same(const struct scan_cache *cache, const struct cpu *cpu, uint
 {
 	const struct scan_entry *entry = find(cache, gpa, allowed);
 
+	/* What is clean with another half of its last instruction is so with any. */
+	if (!entry)
+		entry = find(cache, gpa, allowed | SENSITIVE_CUT);
 	return entry && verdict_of(entry) == SCAN_CLEAN &&
 	       (entry->compared == 1 + cpu->code_epoch || entry->sample == hash_sample(bytes));
 }

@@ -97,21 +97,73 @@ static bool is_prefix(uint8_t byte, unsigned allowed)
 	}
 }
 
-bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape)
+/* That it is one cannot be told without the byte behind its opcode. */
+static bool needs_modrm(uint8_t opcode)
+{
+	return opcode == 0x01 || opcode == 0x03 || opcode == 0xae || opcode == 0xc7;
+}
+
+/* What [at, end) of an instruction is, behind its prefixes, may go on to be one. */
+static bool may_go_on(const uint8_t *bytes, unsigned at, unsigned end, unsigned allowed)
+{
+	switch (end - at) {
+	case 0: return true;
+	case 1: return bytes[at] == 0x0f || ((allowed & SENSITIVE_CODE32) && (bytes[at] == 0x8c || bytes[at] == 0x8e));
+	case 2: return bytes[at] == 0x0f && needs_modrm(bytes[at + 1]);
+	default: return false;
+	}
+}
+
+/* As sensitive_begins, of bytes that end at `end`. */
+static bool begins(const uint8_t *bytes, unsigned at, unsigned end, unsigned allowed, unsigned *escape)
 {
 	bool has_repeat = false;
-	uint8_t modrm;
 
-	for (; at < PAGE_SIZE && is_prefix(bytes[at], allowed); at++)
+	for (; at < end && is_prefix(bytes[at], allowed); at++)
 		has_repeat |= bytes[at] == 0xf3;
-	if (at + 1 >= PAGE_SIZE)
+	*escape = at < end ? at : end - 1;
+	if (may_go_on(bytes, at, end, allowed))
+		return allowed & SENSITIVE_CUT;
+	if (at + 1 >= end)
 		return false;
-	*escape = at;
 	if (bytes[at] != 0x0f)
 		return moves_selector(bytes[at], bytes[at + 1], allowed);
-	modrm = at + 2 < PAGE_SIZE ? bytes[at + 2] : 0xff;
-	return is_sensitive(bytes[at + 1], modrm, has_repeat, allowed) ||
-	       saves_too_much(bytes, at, bytes[at + 1], modrm);
+	/* Without a third byte it is none that needs one. */
+	return is_sensitive(bytes[at + 1], at + 2 < end ? bytes[at + 2] : 0xff, has_repeat, allowed) ||
+	       (at + 2 < end && saves_too_much(bytes, at, bytes[at + 1], bytes[at + 2]));
+}
+
+bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape)
+{
+	return begins(bytes, at, PAGE_SIZE, allowed, escape);
+}
+
+bool sensitive_may_be_cut(const uint8_t *bytes, unsigned allowed)
+{
+	return may_go_on(bytes, PAGE_SIZE - 1, PAGE_SIZE, allowed) || may_go_on(bytes, PAGE_SIZE - 2, PAGE_SIZE, allowed) ||
+	       is_prefix(bytes[PAGE_SIZE - 1], allowed);
+}
+
+#define LONGEST 15u /* bytes of an instruction (SDM vol. 2 §2.3.11) */
+#define BEHIND	(MASK_DISTANCE + LONGEST)
+
+bool sensitive_is_cut(const uint8_t *bytes, const uint8_t *next, unsigned allowed)
+{
+	uint8_t around[BEHIND + SENSITIVE_AHEAD];
+	unsigned escape;
+
+	bytes_copy(around, bytes + PAGE_SIZE - BEHIND, BEHIND);
+	bytes_copy(around + BEHIND, next, SENSITIVE_AHEAD);
+	for (unsigned start = BEHIND - LONGEST + 1; start < BEHIND; start++) {
+		unsigned at = start;
+
+		while (at < BEHIND && is_prefix(around[at], allowed))
+			at++;
+		if (may_go_on(around, at, BEHIND, allowed) &&
+		    begins(around, start, sizeof(around), allowed & ~(unsigned)SENSITIVE_CUT, &escape))
+			return true;
+	}
+	return false;
 }
 
 /* Opcodes behind 0F of which some are; most bytes there are others. */
@@ -150,6 +202,8 @@ static uint64_t find_escapes(uint64_t word)
 
 bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed)
 {
+	if (allowed & SENSITIVE_CUT)
+		return true;
 	if (allowed & SENSITIVE_CODE32)
 		for (unsigned i = 0; i + 1 < PAGE_SIZE; i++)
 			if (moves_selector(bytes[i], bytes[i + 1], allowed))

@@ -22,11 +22,17 @@ enum sensitive_allowed {
 	/* Not that: */
 	SENSITIVE_CODE32 = 1 << 3, /* it is 32-bit code, of which other instructions are sensitive, too */
 	SENSITIVE_RANDOM = 1 << 4, /* RDRAND and RDSEED are, too */
+	SENSITIVE_CUT = 1 << 6,    /* the one that the page's end cuts off is one by its other half: sensitive_is_cut */
 };
 
 /* Whether the instruction at bytes[at], cut off at the page's end or not, is one; `allowed` is of enum
  * sensitive_allowed. *escape: where its byte 0F, 8C or 8E is, behind its prefixes. */
 bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape);
+
+/* Whether one may go on in the next page; and whether one does, whose first bytes are `next`, SENSITIVE_AHEAD of them. */
+#define SENSITIVE_AHEAD 16u
+bool sensitive_may_be_cut(const uint8_t *bytes, unsigned allowed);
+bool sensitive_is_cut(const uint8_t *bytes, const uint8_t *next, unsigned allowed);
 
 /* Whether any byte begins one: most pages have none, and need no decoding. */
 bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed);

@@ -69,7 +69,7 @@ static enum still compare(struct direct *direct, const struct direct_process *pr
 	if ((uint64_t)(page.hva - direct->memory->base) / PAGE_SIZE != shadowed->offset)
 		return STILL_GONE;
 	if ((shadowed->rights & SHADOW_EXECUTE) && (shadowed->rights & SHADOW_WRITE))
-		return look_may_do_both(direct, &result, &page) ? STILL_SAME : STILL_GONE;
+		return look_may_do_both(direct, shadowed->gva, &result, &page) ? STILL_SAME : STILL_GONE;
 	if (shadowed->rights & SHADOW_EXECUTE)
 		return paging_rights(cpu, &result, TLB_USER).executable &&
 				       scan_seems_same(&direct->scans, cpu, shadowed->gpa, page.hva, allowed) ?
