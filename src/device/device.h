@@ -11,6 +11,7 @@
 #ifndef KVIK_DEVICE_DEVICE_H
 #define KVIK_DEVICE_DEVICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "util/state.h"
@@ -32,6 +33,9 @@ struct device_ops {
 	 */
 	void (*hold)(void *device);
 	void (*release)(void *device);
+	/* The machine stands still, or goes on: a clock that the guest is to answer must not run meanwhile. May be said
+	 * twice. On the I/O thread, and while the device is released. NULL: it makes no difference. */
+	void (*stand_still)(void *device, bool stands_still);
 };
 
 /* A device on a board. */
@@ -77,6 +81,12 @@ static inline void device_release(const struct device *device)
 {
 	if (device->ops->release)
 		device->ops->release(device->device);
+}
+
+static inline void device_stand_still(const struct device *device, bool stands_still)
+{
+	if (device->ops->stand_still)
+		device->ops->stand_still(device->device, stands_still);
 }
 
 static inline void device_destroy(const struct device *device)

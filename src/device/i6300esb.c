@@ -127,8 +127,10 @@ static void expired(void *context)
 	pthread_mutex_unlock(&watchdog->lock);
 }
 
-void i6300esb_stand_still(struct i6300esb *watchdog, bool stands_still)
+static void stand_still(void *device, bool stands_still)
 {
+	struct i6300esb *watchdog = device;
+
 	pthread_mutex_lock(&watchdog->lock);
 	if (stands_still && !watchdog->stands_still) {
 		watchdog->remaining_ns = remaining_ns(watchdog);
@@ -305,6 +307,7 @@ const struct device_ops i6300esb_device_ops = {
 	.save = save,
 	.load = load,
 	.destroy = destroy,
+	.stand_still = stand_still,
 };
 
 struct i6300esb *i6300esb_create(struct pci_bus *bus, unsigned slot_function, struct event_loop *loop,

@@ -12,9 +12,6 @@ struct i6300esb;
 struct i6300esb *i6300esb_create(struct pci_bus *bus, unsigned slot_function, struct event_loop *loop,
 				 const struct power *power, struct error *error);
 
-/* The guest stands still, and its time for the watchdog, too; or it goes on. Any thread; twice is as once. */
-void i6300esb_stand_still(struct i6300esb *watchdog, bool stands_still);
-
 /* device: struct i6300esb, on a bus that is reset, saved and loaded before. */
 extern const struct device_ops i6300esb_device_ops;
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "device/acpi_pm.h"
-#include "device/i6300esb.h"
 #include "device/rtc.h"
 #include "machine/board_parts.h"
 
@@ -116,8 +115,10 @@ bool board_press_power_button(struct board *board)
 
 void board_stand_still(struct board *board, bool stands_still)
 {
-	if (board->watchdog)
-		i6300esb_stand_still(board->watchdog, stands_still);
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		device_stand_still(&board->devices[i], stands_still);
 }
 
 struct virtio_device *board_balloon(const struct board *board)

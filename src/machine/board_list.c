@@ -17,6 +17,16 @@ const struct device *board_find(const struct board *board, const char *name)
 	return NULL;
 }
 
+void *board_find_kind(const struct board *board, const struct device_ops *ops)
+{
+	unsigned i;
+
+	for (i = 0; i < board->device_count; i++)
+		if (board->devices[i].ops == ops)
+			return board->devices[i].device;
+	return NULL;
+}
+
 int board_add(struct board *board, const char *name, const struct device_ops *ops, void *device,
               struct error *error)
 {

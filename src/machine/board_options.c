@@ -94,12 +94,11 @@ static int add_vmcoreinfo(struct board *board, const struct device_option *optio
 {
 	struct vmcoreinfo *vmcoreinfo;
 
-	if (board->vmcoreinfo)
+	if (board_find_kind(board, &vmcoreinfo_device_ops))
 		return error_set(error, EEXIST, "one vmcoreinfo is enough");
 	vmcoreinfo = vmcoreinfo_create(board->fw_cfg, error);
 	if (!vmcoreinfo)
 		return -ENOMEM;
-	board->vmcoreinfo = vmcoreinfo;
 	return add(board, option, &vmcoreinfo_device_ops, vmcoreinfo, error);
 }
 
@@ -112,76 +111,84 @@ static unsigned place_of(const struct device_option *option)
 	return slot == PCI_ANY_SLOT ? BOARD_ANYWHERE : BOARD_PLACE(0, PCI_SLOT_FUNCTION(slot, 0));
 }
 
-static int add_pci_device(struct board *board, const struct device_option *option,
-			  struct error *error)
+static void *create_pci_testdev(struct board *board, const struct device_option *option, const struct board_seat *seat,
+				struct error *error)
 {
-	const struct device_ops *ops;
-	struct board_seat seat;
-	void *device;
-	int result = board_find_seat(board, option->name, place_of(option), &seat, error);
-
-	if (result < 0)
-		return result;
-	switch (option->kind) {
-	case DEVICE_PCI_TESTDEV:
-		ops = &pci_testdev_device_ops;
-		device = pci_testdev_create(seat.bus, seat.slot_function, board->config.vm,
-					    option->values[PCI_TESTDEV_MEMBAR], error);
-		break;
-	case DEVICE_PVPANIC_PCI:
-		ops = &pvpanic_pci_device_ops;
-		device = pvpanic_pci_create(seat.bus, seat.slot_function, &board->config.power, error);
-		break;
-	case DEVICE_I6300ESB:
-		ops = &i6300esb_device_ops;
-		device = i6300esb_create(seat.bus, seat.slot_function, board->config.loop,
-					 &board->config.power, error);
-		board->watchdog = device;
-		board->watchdog_seat = board_seat(board, option->place);
-		break;
-	default:
-		ops = &pci_exercise_device_ops;
-		device = pci_exercise_create(seat.bus, seat.slot_function, error);
-		break;
-	}
-	result = device ? add(board, option, ops, device, error) : -ENOMEM;
-	if (result == 0)
-		board_note_seat(board, option->place);
-	return result;
+	return pci_testdev_create(seat->bus, seat->slot_function, board->config.vm, option->values[PCI_TESTDEV_MEMBAR], error);
 }
 
-static int add_virtio(struct board *board, const struct device_option *option,
-		      struct error *error)
+static void *create_pci_exercise(struct board *board, const struct device_option *option, const struct board_seat *seat,
+				 struct error *error)
+{
+	(void)board;
+	(void)option;
+	return pci_exercise_create(seat->bus, seat->slot_function, error);
+}
+
+static void *create_pvpanic(struct board *board, const struct device_option *option, const struct board_seat *seat,
+			    struct error *error)
+{
+	(void)option;
+	return pvpanic_pci_create(seat->bus, seat->slot_function, &board->config.power, error);
+}
+
+static void *create_i6300esb(struct board *board, const struct device_option *option, const struct board_seat *seat,
+			     struct error *error)
+{
+	(void)option;
+	return i6300esb_create(seat->bus, seat->slot_function, board->config.loop, &board->config.power, error);
+}
+
+static struct virtio_host host_for(struct board *board, const struct device_option *option)
 {
 	const struct board_rings rings = {
 		.is_packed = option->values[VIRTIO_PACKED_RING],
 		.has_no_event_index = !option->values[VIRTIO_EVENT_INDEX],
 		.has_no_indirect = !option->values[VIRTIO_INDIRECT],
 	};
-	const struct virtio_balloon_setup balloon = {
+
+	return board_virtio_host(board, &rings);
+}
+
+/* `virtio` NULL: it could not be made. */
+static int add_virtio(struct board *board, const struct device_option *option, struct virtio_device *virtio,
+		      struct error *error)
+{
+	char name[STATE_NAME_MAX + 1];
+	int result;
+
+	if (!virtio)
+		return -EINVAL;
+	name_option(board, option, name);
+	result = board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), option->interface, error);
+	if (result == 0)
+		board_note_seat(board, option->place);
+	return result;
+}
+
+static int add_entropy(struct board *board, const struct device_option *option, struct error *error)
+{
+	struct virtio_host host = host_for(board, option);
+
+	return add_virtio(board, option, virtio_entropy_create(&host, error), error);
+}
+
+static int add_balloon(struct board *board, const struct device_option *option, struct error *error)
+{
+	const struct virtio_balloon_setup setup = {
 		.target_bytes = option->values[VIRTIO_BALLOON_TARGET],
 		.may_deflate_on_oom = option->values[VIRTIO_BALLOON_DEFLATE_ON_OOM],
 		.has_reporting = option->values[VIRTIO_BALLOON_REPORTING],
 		.listener = board->config.balloon_listener,
 	};
-	struct virtio_host host = board_virtio_host(board, &rings);
-	struct virtio_device *virtio;
-	char name[STATE_NAME_MAX + 1];
-	int result;
+	struct virtio_host host = host_for(board, option);
+	struct virtio_device *balloon = virtio_balloon_create(&host, &setup, error);
+	int result = add_virtio(board, option, balloon, error);
 
-	virtio = option->kind == DEVICE_VIRTIO_RNG
-			 ? virtio_entropy_create(&host, error)
-			 : virtio_balloon_create(&host, &balloon, error);
-	if (!virtio)
-		return -EINVAL;
-	if (option->kind == DEVICE_VIRTIO_BALLOON) {
-		board->balloon = virtio;
+	if (result == 0) {
+		board->balloon = balloon;
 		board->balloon_seat = board_seat(board, option->place);
 	}
-	name_option(board, option, name);
-	result = board_add_virtio(board, name, virtio, CLASS_OTHER, place_of(option), option->interface, error);
-	if (result == 0)
-		board_note_seat(board, option->place);
 	return result;
 }
 
@@ -205,21 +212,46 @@ bool board_wants_pci(const struct board *board)
 	return board_is_pc(board);
 }
 
+/* How each is put on a board: by a function of its own, or as a PCI function that is created for a seat. */
+static const struct option_way {
+	int (*add)(struct board *board, const struct device_option *option, struct error *error);
+	void *(*create)(struct board *board, const struct device_option *option, const struct board_seat *seat,
+			struct error *error);
+	const struct device_ops *ops;
+} ways[] = {
+	[DEVICE_DEBUG_EXIT] = {.add = add_debug_exit},
+	[DEVICE_PC_TESTDEV] = {.add = add_pc_testdev},
+	[DEVICE_PVPANIC] = {.add = add_pvpanic},
+	[DEVICE_VMCOREINFO] = {.add = add_vmcoreinfo},
+	[DEVICE_PCI_TESTDEV] = {.create = create_pci_testdev, .ops = &pci_testdev_device_ops},
+	[DEVICE_PCI_EXERCISE] = {.create = create_pci_exercise, .ops = &pci_exercise_device_ops},
+	[DEVICE_PVPANIC_PCI] = {.create = create_pvpanic, .ops = &pvpanic_pci_device_ops},
+	[DEVICE_I6300ESB] = {.create = create_i6300esb, .ops = &i6300esb_device_ops},
+	[DEVICE_VIRTIO_RNG] = {.add = add_entropy},
+	[DEVICE_VIRTIO_BALLOON] = {.add = add_balloon},
+};
+
+static int add_pci_device(struct board *board, const struct device_option *option, const struct option_way *way,
+			  struct error *error)
+{
+	struct board_seat seat;
+	void *device;
+	int result = board_find_seat(board, option->name, place_of(option), &seat, error);
+
+	if (result < 0)
+		return result;
+	device = way->create(board, option, &seat, error);
+	result = device ? add(board, option, way->ops, device, error) : -ENOMEM;
+	if (result == 0)
+		board_note_seat(board, option->place);
+	return result;
+}
+
 int board_add_option(struct board *board, const struct device_option *option, struct error *error)
 {
-	switch (option->kind) {
-	case DEVICE_DEBUG_EXIT: return add_debug_exit(board, option, error);
-	case DEVICE_PC_TESTDEV: return add_pc_testdev(board, option, error);
-	case DEVICE_PVPANIC: return add_pvpanic(board, option, error);
-	case DEVICE_VMCOREINFO: return add_vmcoreinfo(board, option, error);
-	case DEVICE_PCI_TESTDEV:
-	case DEVICE_I6300ESB:
-	case DEVICE_PVPANIC_PCI:
-	case DEVICE_PCI_EXERCISE: return add_pci_device(board, option, error);
-	case DEVICE_VIRTIO_BALLOON:
-	case DEVICE_VIRTIO_RNG: return add_virtio(board, option, error);
-	}
-	return -EINVAL;
+	const struct option_way *way = &ways[option->kind];
+
+	return way->add ? way->add(board, option, error) : add_pci_device(board, option, way, error);
 }
 
 int board_add_options(struct board *board, struct error *error)
@@ -234,5 +266,7 @@ int board_add_options(struct board *board, struct error *error)
 
 bool board_find_vmcoreinfo(const struct board *board, uint64_t *gpa, uint32_t *size)
 {
-	return board->vmcoreinfo && vmcoreinfo_find(board->vmcoreinfo, gpa, size);
+	struct vmcoreinfo *vmcoreinfo = board_find_kind(board, &vmcoreinfo_device_ops);
+
+	return vmcoreinfo && vmcoreinfo_find(vmcoreinfo, gpa, size);
 }

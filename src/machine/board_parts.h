@@ -91,7 +91,6 @@ struct board {
 	} scsi[BOARD_CONTROLLERS_MAX]; /* by their controllers' numbers */
 	struct usb_device *usb_devices[BOARD_USB_KINDS]; /* the last of each; NULL: none */
 	uint16_t panic_port;	       /* pvpanic's; 0: none */
-	struct vmcoreinfo *vmcoreinfo; /* NULL: none */
 	uint16_t acpi_port; /* where the ports of acpi_pm are; 0: nowhere */
 	struct board_boot {
 		unsigned turn, later_turn; /* lower ones first; from the first reset on */
@@ -133,9 +132,8 @@ struct board {
 	} nics[BOARD_NETS_MAX];
 	unsigned nic_count;
 	struct event_signal nic_signal; /* which frames one of them takes has changed */
-	unsigned balloon_seat, watchdog_seat; /* as struct device has it */
+	unsigned balloon_seat; /* as struct device has it */
 	struct virtio_device *balloon; /* the last; NULL: there is none */
-	struct i6300esb *watchdog;     /* likewise */
 	unsigned virtio_count; /* by MMIO */
 	uint8_t virtio_gsi[VIRTIO_MMIO_MAX];
 };
@@ -148,6 +146,8 @@ int board_add(struct board *board, const char *name, const struct device_ops *op
               struct error *error);
 
 const struct device *board_find(const struct board *board, const char *name); /* or NULL */
+/* The first device that these are the operations of: the device itself; NULL: there is none. */
+void *board_find_kind(const struct board *board, const struct device_ops *ops);
 
 /* All that board_create puts on it; of that, what the options ask for. */
 int board_add_devices(struct board *board, struct error *error);

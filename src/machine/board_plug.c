@@ -41,8 +41,6 @@ static void take_out(struct board *board, unsigned seat)
 		board_forget_scsi(board, seat);
 		if (board->balloon_seat == seat)
 			board->balloon = NULL;
-		if (board->watchdog_seat == seat)
-			board->watchdog = NULL;
 		remove_device(board, i);
 	}
 	if (port)

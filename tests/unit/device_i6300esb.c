@@ -195,13 +195,13 @@ static void test_stands_still(void **state)
 	(void)state;
 	set_up_stages(SHORT, SHORT);
 	set_lock(2);
-	i6300esb_stand_still(rig.watchdog, true);
-	i6300esb_stand_still(rig.watchdog, true);
+	i6300esb_device_ops.stand_still(rig.watchdog, true);
+	i6300esb_device_ops.stand_still(rig.watchdog, true);
 	wait_ms(200);
 	reload();
 	wait_ms(100);
 	assert_int_equal(rig.fixture.requests, 0);
-	i6300esb_stand_still(rig.watchdog, false);
+	i6300esb_device_ops.stand_still(rig.watchdog, false);
 	while (!rig.fixture.requests)
 		wait_ms(5);
 }
@@ -216,7 +216,7 @@ static void test_saved(void **state)
 	(void)state;
 	set_up_stages(SHORT, SHORT + 1);
 	set_lock(2);
-	i6300esb_stand_still(rig.watchdog, true);
+	i6300esb_device_ops.stand_still(rig.watchdog, true);
 	state_save_begin(&stream);
 	state_section_begin(&stream, "watchdog", 1);
 	i6300esb_device_ops.save(rig.watchdog, &stream);
@@ -234,7 +234,7 @@ static void test_saved(void **state)
 	assert_int_equal(get(0), SHORT);
 	assert_int_equal(get(4), SHORT + 1);
 	assert_int_equal(rig.fixture.requests, 0);
-	i6300esb_stand_still(rig.watchdog, false);
+	i6300esb_device_ops.stand_still(rig.watchdog, false);
 	while (!rig.fixture.requests)
 		wait_ms(5);
 }
