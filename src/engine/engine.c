@@ -18,6 +18,7 @@
 #include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 #include "engine/x86/host/host_claims.h"
+#include "engine/x86/host/host_tsc.h"
 #include "engine/x86/fpu/thunk.h"
 
 static_assert(ENGINE_CODE_CACHE_MIN >= JIT_CACHE_SIZE_MIN, "too small");

@@ -127,7 +127,7 @@ struct vcpu {
 	uint64_t times_ns[CPU_ACTIVITIES]; /* likewise */
 
 	/* -- for --stats: its thread's -- */
-	uint64_t sections, sections_ticks; /* exclusive ones that it began; host TSC until the others stood still */
+	uint64_t sections; /* exclusive ones that it began */
 	uint64_t sections_beside, sections_widened; /* of these, ones beside vCPUs that are apart, and that did not stay so */
 	uint64_t stops;  /* for those of others */
 	uint64_t sleeps; /* in HLT or before it was started */

@@ -30,8 +30,6 @@ void vcpu_read_statistics(struct vcpu *vcpu, vcpu_visitor *visit, void *context)
 	visit(context, "exclusive sections", vcpu->sections);
 	visit(context, "exclusive sections beside stubs", vcpu->sections_beside);
 	visit(context, "exclusive sections beside stubs that had to be stopped", vcpu->sections_widened);
-	visit(context, "us until other CPUs stood still for them",
-	      host_tsc_khz() ? vcpu->sections_ticks * 1000 / host_tsc_khz() : 0);
 	visit(context, "stops for exclusive sections of others", vcpu->stops);
 	visit(context, "sleeps", vcpu->sleeps);
 	vcpu->architecture->visit_counters(vcpu, visit, context);

@@ -1,5 +1,5 @@
 /*
- * Time of a VM: the host's TSC frequency, and kvm-clock (Linux's Documentation/virt/kvm/x86/msr.rst
+ * Time of a VM: kvm-clock (Linux's Documentation/virt/kvm/x86/msr.rst
  * and api.rst 4.29, 4.30), a linear function of host_tsc for the whole life of the VM. What vCPUs tell
  * their guests of it is theirs (vcpu/x86/pv_clock.h).
  */
@@ -11,8 +11,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/x86/host/host.h"
-
 struct memslots;
 
 /* Of a VM: kvm-clock reads base_ns when the host's TSC is base_tsc. */
@@ -21,18 +19,6 @@ struct vm_clock {
 	uint64_t base_tsc, base_ns;
 	uint64_t wall_clock; /* the wall clock MSR, as last written */
 };
-
-uint64_t host_clock_tsc(void); /* host_tsc where the TSC is not steady */
-/* The host's time stamp counter and its frequency, measured once (takes up to 10 ms). Where it is
- * not steady (host.h), the host's clock plays it, at 1 GHz; then guests' RDTSC is intercepted. */
-static inline uint64_t host_tsc(void)
-{
-	return __builtin_expect(host.has_steady_tsc, true) ? __builtin_ia32_rdtsc() : host_clock_tsc();
-}
-/* kHz of host_tsc; the first call may wait for the measurement's end. Any thread. */
-uint32_t host_tsc_khz(void);
-/* Take the measurement's first sample, as early as possible. */
-void host_tsc_start_measurement(void);
 
 /* kvm-clock begins at 0 now. */
 void vm_clock_init(struct vm_clock *clock);

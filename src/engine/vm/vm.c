@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/handle.h"
+#include "engine/x86/host/host_tsc.h"
 
 int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
 	      unsigned long type)

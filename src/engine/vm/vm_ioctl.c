@@ -9,6 +9,7 @@
 
 #include "engine/user.h"
 #include "engine/vm/vm.h"
+#include "engine/x86/host/host_tsc.h"
 #include "util/page.h"
 
 #define MMU_PAGES_MIN      64u /* KVM_MIN_ALLOC_MMU_PAGES */

@@ -149,7 +149,7 @@ static void begin_section(struct x86_vcpu *vcpu,
 
 	begin(&vcpu->common.vm->exclusive, &vcpu->common.member.exclusive);
 	vcpu->common.sections++;
-	vcpu->common.sections_ticks += host_tsc() - began;
+	vcpu->sections_ticks += host_tsc() - began;
 }
 
 static void platform_exclusive_begin(void *context)
@@ -172,7 +172,7 @@ static void platform_exclusive_widen(void *context)
 
 	exclusive_widen(&vcpu->common.vm->exclusive);
 	vcpu->common.sections_widened++;
-	vcpu->common.sections_ticks += host_tsc() - began;
+	vcpu->sections_ticks += host_tsc() - began;
 }
 
 static void platform_go_apart(void *context)

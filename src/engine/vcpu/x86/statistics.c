@@ -5,6 +5,8 @@ void x86_visit_counters(const struct vcpu *common, vcpu_visitor *visit, void *co
 {
 	const struct x86_vcpu *vcpu = (const struct x86_vcpu *)common;
 
+	visit(context, "us until other CPUs stood still for exclusive sections",
+	      host_tsc_khz() ? vcpu->sections_ticks * 1000 / host_tsc_khz() : 0);
 	visit(context, "TLB misses", vcpu->cpu.tlb_misses);
 	visit(context, "exceptions", vcpu->cpu.exceptions_delivered);
 	visit(context, "interrupts", vcpu->cpu.interrupts_delivered);

@@ -15,6 +15,7 @@
 #include "engine/run/runner.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/x86/cpu.h"
+#include "engine/x86/host/host_tsc.h"
 
 #define X86_CPUID_ENTRIES_MAX 256 /* Linux's KVM_MAX_CPUID_ENTRIES */
 
@@ -62,6 +63,7 @@ struct x86_vcpu {
 	uint64_t tsc_ratio; /* guest ticks a host tick, 16.48 fixed point; 0: equal */
 	struct pv_clock clock;
 	struct steal_time steal;
+	uint64_t sections_ticks; /* for --stats: host_tsc from an exclusive section's begin until the others stood still */
 };
 
 static inline struct x86_vcpu *x86_vcpu_of(struct vcpu *vcpu)
