@@ -72,7 +72,7 @@ void sampler_remove(struct vcpu *vcpu)
 	pthread_mutex_unlock(&control);
 }
 
-void sampler_read(struct vcpu *vcpu, uint64_t times_ns[CPU_ACTIVITIES])
+void sampler_read(struct vcpu *vcpu, uint64_t times_ns[ACTIVITIES_MAX])
 {
 	pthread_mutex_lock(&lock);
 	memcpy(times_ns, vcpu->times_ns, sizeof(vcpu->times_ns));

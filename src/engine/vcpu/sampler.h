@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "engine/run/tier/activity.h"
+#include "engine/activity.h"
 
 struct vcpu;
 
@@ -18,6 +18,6 @@ void sampler_add(struct vcpu *vcpu);
 void sampler_remove(struct vcpu *vcpu);
 
 /* Nanoseconds in each activity so far; all 0 when the vCPU is not watched. Any thread. */
-void sampler_read(struct vcpu *vcpu, uint64_t times_ns[CPU_ACTIVITIES]);
+void sampler_read(struct vcpu *vcpu, uint64_t times_ns[ACTIVITIES_MAX]);
 
 #endif

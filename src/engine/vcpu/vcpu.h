@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/run/tier/activity.h"
+#include "engine/activity.h"
 #include "engine/vm/member.h"
 #include "engine/vm/vm.h"
 #include "util/page.h"
@@ -90,6 +90,9 @@ struct vcpu_architecture {
 	/* Whether it reads or writes guest memory: vm->lock is held during `ioctl`, so that slots hold still. */
 	bool (*touches_memory)(unsigned long request);
 
+	/* What vCPUs do besides what all do (activity.h), for people, from ACTIVITIES_COMMON on: "ms in ..." */
+	const char *const *activities;
+	unsigned activity_count;
 	/* Show counters for people. Any thread; numbers may be a little old. */
 	void (*visit_counters)(const struct vcpu *vcpu, vcpu_visitor *visit, void *context);
 };
@@ -124,7 +127,7 @@ struct vcpu {
 	int wake_fd; /* eventfd, in whose stead */
 	struct vcpu *watched_next;     /* signals.c's list; its lock */
 	struct vcpu *sampled_next;     /* sampler.c's list; its lock */
-	uint64_t times_ns[CPU_ACTIVITIES]; /* likewise */
+	uint64_t times_ns[ACTIVITIES_MAX]; /* likewise */
 
 	/* -- for --stats: its thread's -- */
 	uint64_t sections; /* exclusive ones that it began */

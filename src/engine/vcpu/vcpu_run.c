@@ -34,7 +34,7 @@ static int wait_for_event(struct vcpu *vcpu)
 {
 	int result;
 
-	activity_begins(vcpu->activity, CPU_IS_IDLE);
+	activity_begins(vcpu->activity, ACTIVITY_IDLE);
 	for (;;) {
 		atomic_store(&vcpu->is_sleeping, 1);
 		result = 0;
@@ -151,7 +151,7 @@ int vcpu_run(struct vcpu *vcpu)
 	struct kvm_run *run = vcpu->run;
 	int result;
 
-	activity_begins(vcpu->activity, CPU_DISPATCHES);
+	activity_begins(vcpu->activity, ACTIVITY_DISPATCH);
 	signals_enter(vcpu);
 	vcpu->has_entered = false;
 	run->flags = 0;
@@ -167,6 +167,6 @@ int vcpu_run(struct vcpu *vcpu)
 	vcpu->has_run = true;
 	vcpu_count_exit(vcpu);
 	signals_leave(vcpu);
-	activity_begins(vcpu->activity, CPU_IS_OUTSIDE);
+	activity_begins(vcpu->activity, ACTIVITY_OUTSIDE);
 	return result;
 }

@@ -6,22 +6,20 @@
 
 static void visit_times(struct vcpu *vcpu, vcpu_visitor *visit, void *context)
 {
-	static const char *const names[CPU_ACTIVITIES] = {
-		[CPU_IS_OUTSIDE] = "ms outside, in user space",
-		[CPU_IS_IDLE] = "ms idle",
-		[CPU_DISPATCHES] = "ms in the dispatcher, for events and entries",
-		[CPU_INTERPRETS] = "ms in the interpreter",
-		[CPU_TRANSLATES] = "ms translating",
-		[CPU_RUNS_TRANSLATION] = "ms in translated code",
-		[CPU_FALLS_BACK] = "ms interpreting inside translated code",
-		[CPU_RUNS_DIRECT] = "ms in direct execution",
+	static const char *const common[ACTIVITIES_COMMON] = {
+		[ACTIVITY_OUTSIDE] = "ms outside, in user space",
+		[ACTIVITY_IDLE] = "ms idle",
+		[ACTIVITY_DISPATCH] = "ms in the dispatcher, for events and entries",
 	};
-	uint64_t times_ns[CPU_ACTIVITIES];
+	const struct vcpu_architecture *architecture = vcpu->architecture;
+	uint64_t times_ns[ACTIVITIES_MAX];
 
 	sampler_read(vcpu, times_ns);
-	for (unsigned i = 0; i < CPU_ACTIVITIES; i++)
+	for (unsigned i = 0; i < ACTIVITIES_COMMON + architecture->activity_count; i++)
 		if (times_ns[i])
-			visit(context, names[i], times_ns[i] / 1000000);
+			visit(context,
+			      i < ACTIVITIES_COMMON ? common[i] : architecture->activities[i - ACTIVITIES_COMMON],
+			      times_ns[i] / 1000000);
 }
 
 void vcpu_read_statistics(struct vcpu *vcpu, vcpu_visitor *visit, void *context)

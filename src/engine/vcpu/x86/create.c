@@ -196,5 +196,7 @@ const struct vcpu_architecture x86_architecture = {
 	.take_event = x86_take_event,
 	.ioctl = x86_ioctl,
 	.touches_memory = x86_touches_memory,
+	.activities = x86_activities,
+	.activity_count = X86_ACTIVITIES,
 	.visit_counters = x86_visit_counters,
 };

@@ -100,6 +100,8 @@ bool x86_take_exit(struct vcpu *vcpu);
 enum vcpu_stop x86_execute(struct vcpu *vcpu);
 bool x86_has_event(struct vcpu *vcpu);
 void x86_take_event(struct vcpu *vcpu);
+#define X86_ACTIVITIES (CPU_ACTIVITIES - ACTIVITIES_COMMON)
+extern const char *const x86_activities[X86_ACTIVITIES];
 void x86_visit_counters(const struct vcpu *vcpu, vcpu_visitor *visit, void *context);
 int x86_ioctl(struct vcpu *vcpu, unsigned long request, void *argument);
 bool x86_touches_memory(unsigned long request);
