@@ -26,13 +26,13 @@
 #include "engine/irqchip/irqchip.h"
 #include "engine/options.h"
 #include "engine/vm/ahead.h"
-#include "engine/vm/clock.h"
+#include "engine/vm/x86/clock.h"
 #include "engine/vm/coalesced.h"
 #include "engine/vm/exclusive.h"
 #include "engine/vm/ioeventfd.h"
 #include "engine/vm/member.h"
 #include "engine/vm/memslot.h"
-#include "engine/vm/msr_filter.h"
+#include "engine/vm/x86/msr_filter.h"
 #include "engine/vm/statistics.h"
 
 #define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */

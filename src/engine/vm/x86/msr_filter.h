@@ -3,8 +3,8 @@
  *
  * Running vCPUs ask without a lock; a filter is replaced as a whole inside an exclusive section.
  */
-#ifndef KVIK_ENGINE_VM_MSR_FILTER_H
-#define KVIK_ENGINE_VM_MSR_FILTER_H
+#ifndef KVIK_ENGINE_VM_X86_MSR_FILTER_H
+#define KVIK_ENGINE_VM_X86_MSR_FILTER_H
 
 #include <linux/kvm.h>
 #include <stdbool.h>

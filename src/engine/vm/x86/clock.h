@@ -3,8 +3,8 @@
  * and api.rst 4.29, 4.30), a linear function of host_tsc for the whole life of the VM. What vCPUs tell
  * their guests of it is theirs (vcpu/x86/pv_clock.h).
  */
-#ifndef KVIK_ENGINE_VM_CLOCK_H
-#define KVIK_ENGINE_VM_CLOCK_H
+#ifndef KVIK_ENGINE_VM_X86_CLOCK_H
+#define KVIK_ENGINE_VM_X86_CLOCK_H
 
 #include <linux/kvm.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
 /* Filters of MSRs: msr_filter.h; arch/x86/kvm/x86.c, kvm_vm_ioctl_set_msr_filter, for the checks. */
-#include "engine/vm/msr_filter.h"
+#include "engine/vm/x86/msr_filter.h"
 
 #include <errno.h>
 #include <stdlib.h>

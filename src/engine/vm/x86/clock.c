@@ -1,5 +1,5 @@
 /* A VM's kvm-clock: see clock.h. */
-#include "engine/vm/clock.h"
+#include "engine/vm/x86/clock.h"
 
 #include <errno.h>
 #include <stddef.h>
