@@ -27,6 +27,13 @@ static_assert(ENGINE_CODE_CACHE_DEFAULT == JIT_CACHE_SIZE, "another default");
 static_assert(ENGINE_WARMTH_DEFAULT == JIT_WARMTH, "another default");
 static_assert(ENGINE_PROMOTION_DEFAULT == JIT_PROMOTION, "another default");
 
+/* What virtual machines are. Another architecture has its own here. */
+static const struct architecture architecture = {
+	.vm = &x86_vm_architecture,
+	.vcpu = &x86_architecture,
+	.system_ioctl = x86_system_ioctl,
+};
+
 static void start_anew(void)
 {
 	handle_after_fork();
@@ -46,7 +53,7 @@ int engine_open(const struct engine_options *options)
 	host_tsc_start_measurement();
 	/* What is found out from files: the caller may give up its root directory before it is asked. */
 	host_claims();
-	return system_create(options ? options : &ENGINE_OPTIONS_DEFAULT);
+	return system_create(&architecture, options ? options : &ENGINE_OPTIONS_DEFAULT);
 }
 
 void engine_avoid_host_kvm(void)
@@ -73,7 +80,7 @@ int engine_ioctl(int fd, unsigned long request, void *argument)
 	case HANDLE_VM:
 		/* A VM knows its vCPUs, but not how to make one. */
 		result = request == KVM_CREATE_VCPU
-				 ? vcpu_create(handle->object, &x86_architecture, (uintptr_t)argument)
+				 ? vcpu_create(handle->object, architecture.vcpu, (uintptr_t)argument)
 				 : vm_ioctl(handle->object, request, argument);
 		break;
 	case HANDLE_VCPU:

@@ -6,10 +6,9 @@
 
 #include "engine/handle.h"
 #include "engine/vcpu/vcpu.h"
-#include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
 
-int system_create(const struct engine_options *options)
+int system_create(const struct architecture *architecture, const struct engine_options *options)
 {
 	struct system *system;
 	int fd;
@@ -21,6 +20,7 @@ int system_create(const struct engine_options *options)
 	system = malloc(sizeof(*system));
 	if (!system)
 		return -ENOMEM;
+	system->architecture = architecture;
 	system->options = *options;
 	fd = handle_create(HANDLE_SYSTEM, "kvm", 0, system, free);
 	if (fd < 0)
@@ -30,11 +30,14 @@ int system_create(const struct engine_options *options)
 
 int system_ioctl(const struct system *system, unsigned long request, void *argument)
 {
+	const struct architecture *architecture = system->architecture;
+
 	switch (request) {
 	case KVM_GET_API_VERSION: return argument ? -EINVAL : KVM_API_VERSION;
-	case KVM_CREATE_VM: return vm_create(&system->options, &x86_irqchip_host, (uintptr_t)argument);
-	case KVM_CHECK_EXTENSION: return capability_check(NULL, (long)argument);
+	case KVM_CREATE_VM:
+		return vm_create(architecture->vm, architecture->vcpu->member, &system->options, (uintptr_t)argument);
+	case KVM_CHECK_EXTENSION: return capability_check(architecture->vm, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
-	default: return x86_system_ioctl(request, argument);
+	default: return architecture->system_ioctl(request, argument);
 	}
 }

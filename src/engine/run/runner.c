@@ -26,6 +26,13 @@ void run_vm_destroy(struct run_vm *vm)
 	code_index_destroy(&vm->code);
 }
 
+bool run_may_be_direct(const struct run_vm *vm, enum run_choice choice)
+{
+	bool is_chosen = choice == RUN_BEST || choice == RUN_DIRECT || choice == RUN_DIRECT_COMPARED;
+
+	return is_chosen && vm->stubs && vm->memory.fd >= 0;
+}
+
 void run_vm_memory_gone(struct run_vm *vm, uint64_t gpa, uint64_t last)
 {
 	code_gone(&vm->code, gpa, last);
@@ -101,7 +108,7 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 	int result = 0;
 
 	/* Where the host does not allow it, there is the translator. */
-	if (may_fail && vm->stubs && vm->memory.fd >= 0)
+	if (run_may_be_direct(vm, choice))
 		(void)direct_attach(cpu, vm->stubs, &vm->memory, &vm->experiences, vm->tsc_khz,
 				    choice == RUN_BEST ? DIRECT_WHERE_IT_PAYS : uses[choice]);
 	if (choice != RUN_INTERPRETED)

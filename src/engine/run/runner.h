@@ -40,6 +40,9 @@ struct run_vm {
 void run_vm_init(struct run_vm *vm, const struct jit_options *options);
 void run_vm_destroy(struct run_vm *vm); /* its CPUs have ended */
 
+/* Whether CPUs of this choice may run programs unmodified, which then read the host's TSC. */
+bool run_may_be_direct(const struct run_vm *vm, enum run_choice choice);
+
 /*
  * Memory [gpa, last] is no longer there, or is other memory now: all code made from it goes. Inside an
  * exclusive section. CPUs have to flush their TLBs besides.

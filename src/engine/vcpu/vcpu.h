@@ -50,7 +50,7 @@ typedef void vcpu_visitor(void *context, const char *name, uint64_t value);
  */
 struct vcpu_architecture {
 	size_t size; /* of that struct, bytes; it comes as zeroes */
-	/* For the VM; its `destroy` is vcpu_destroy. */
+	/* For vm_create; its `destroy` is vcpu_destroy. */
 	const struct vm_member_operations *member;
 
 	/* Make the CPU, in the state after power-up, once the rest is there. From then on `request` may be
@@ -156,7 +156,7 @@ struct vcpu {
 	sigset_t watched;
 };
 
-/* KVM_CREATE_VCPU, of an architecture that outlives the VM: a descriptor or -errno. */
+/* KVM_CREATE_VCPU, of an architecture that outlives the VM, which was made for its members: a descriptor or -errno. */
 int vcpu_create(struct vm *vm, const struct vcpu_architecture *architecture, unsigned long id);
 /* vm_member_operations.destroy. */
 void vcpu_destroy(struct vm_member *member);

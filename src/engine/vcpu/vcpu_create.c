@@ -81,7 +81,7 @@ static int create(struct vm *vm, const struct vcpu_architecture *architecture, u
 		return -ENOMEM;
 	vcpu->architecture = architecture;
 	vcpu->vm = vm;
-	vcpu->member = (struct vm_member){ .operations = architecture->member, .id = id,
+	vcpu->member = (struct vm_member){ .id = id,
 					   .exclusive.pause = pause_member };
 	pthread_mutex_init(&vcpu->lock, NULL);
 

@@ -13,6 +13,8 @@
 struct dirty_ring;
 struct vm_member;
 
+/* What all members of a VM do. What only an architecture's VM tells its vCPUs stands behind it, in a struct
+ * of which this is the first part (vm/x86/x86_vm.h). */
 struct vm_member_operations {
 	/* The VM ends: nothing runs any more. */
 	void (*destroy)(struct vm_member *member);
@@ -23,10 +25,6 @@ struct vm_member_operations {
 	void (*slots_changed)(struct vm_member *member);
 	/* It is no longer the VM's only vCPU: as slots_changed, and atomic accesses are to be so. */
 	void (*solitude_ended)(struct vm_member *member);
-	/* The VM has another msr_filter, or none. */
-	void (*msr_filter_changed)(struct vm_member *member);
-	/* kvm-clock was set. */
-	void (*clock_changed)(struct vm_member *member);
 };
 
 /* What vCPUs of a VM share to execute, as the VM knows it. */
@@ -42,9 +40,8 @@ struct vm_execution {
 };
 
 struct vm_member {
-	const struct vm_member_operations *operations;
 	struct dirty_ring *dirty_ring; /* NULL: the VM has none */
-	unsigned id; /* KVM_CREATE_VCPU's; also the initial APIC id */
+	unsigned id; /* KVM_CREATE_VCPU's */
 	struct exclusive_member exclusive;
 };
 

@@ -9,52 +9,37 @@
 #include <unistd.h>
 
 #include "engine/handle.h"
-#include "engine/x86/host/host_tsc.h"
 
-int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
-	      unsigned long type)
+int vm_create(const struct vm_architecture *architecture, const struct vm_member_operations *member_operations,
+	      const struct engine_options *options, unsigned long type)
 {
-	struct vm *vm;
-	bool runs_directly;
-	int fd;
+	struct vm *vm = calloc(1, architecture->size);
+	int result;
 
-	if (type != 0)
-		return -EINVAL;
-	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return -ENOMEM;
-	vm->irqchip = irqchip_create(irqchip_host);
-	if (!vm->irqchip) {
-		fd = -ENOMEM;
-		goto free_vm;
-	}
-	vm->references = 1;
+	vm->architecture = architecture;
+	vm->member_operations = member_operations;
 	vm->options = *options;
+	vm->references = 1;
 	pthread_mutex_init(&vm->lock, NULL);
 	memslots_init(&vm->memslots);
 	exclusive_init(&vm->exclusive);
-	vm_clock_init(&vm->clock);
 	vm->max_vcpu_id = VM_VCPU_ID_MAX;
-	vm->default_tsc_khz = host_tsc_khz();
-	/* Begins at 0, but for user programs that run directly and read the host's. */
-	runs_directly = options->tier == ENGINE_TIER_DIRECT || options->tier == ENGINE_TIER_DIRECT_LOCKSTEP ||
-			(options->tier == ENGINE_TIER_AUTO && options->stubs);
-	vm->tsc_offset = runs_directly ? 0 : -vm->clock.base_tsc;
-
-	fd = handle_create(HANDLE_VM, "kvm-vm", 0, vm, vm_put);
-	if (fd < 0)
+	result = architecture->create(vm, type);
+	if (result < 0)
 		goto destroy_parts;
-	return fd;
+	result = handle_create(HANDLE_VM, "kvm-vm", 0, vm, vm_put);
+	if (result >= 0)
+		return result;
 
+	architecture->destroy(vm);
 destroy_parts:
-	vm_clock_destroy(&vm->clock);
 	exclusive_destroy(&vm->exclusive);
 	memslots_destroy(&vm->memslots);
 	pthread_mutex_destroy(&vm->lock);
-	irqchip_destroy(vm->irqchip);
-free_vm:
 	free(vm);
-	return fd;
+	return result;
 }
 
 void vm_get(struct vm *vm)
@@ -69,19 +54,17 @@ void vm_put(void *object)
 
 	if (atomic_fetch_sub(&vm->references, 1) != 1)
 		return;
-	/* Nothing runs any more: the controllers' threads, which notify vCPUs, and then the rest. */
-	irqchip_stop(vm->irqchip);
+	/* Nothing runs any more: the architecture's threads, which notify vCPUs, and then the rest. */
+	vm->architecture->stop(vm);
 	ahead_stop(&vm->ahead);
 	for (i = 0; i < vm->member_count; i++)
-		vm->members[i]->operations->destroy(vm->members[i]);
+		vm->member_operations->destroy(vm->members[i]);
 	if (vm->execution)
 		vm->execution->destroy(vm->execution);
-	irqchip_destroy(vm->irqchip);
+	vm->architecture->destroy(vm);
 	statistics_close(&vm->statistics);
-	msr_filter_destroy(vm->msr_filter);
 	coalesced_destroy(&vm->coalesced);
 	ioeventfds_destroy(&vm->ioeventfds);
-	vm_clock_destroy(&vm->clock);
 	exclusive_destroy(&vm->exclusive);
 	memslots_destroy(&vm->memslots);
 	pthread_mutex_destroy(&vm->lock);
@@ -128,7 +111,7 @@ void vm_add_member(struct vm *vm, struct vm_member *member)
 
 	if (count == 1) {
 		exclusive_begin(&vm->exclusive, NULL);
-		vm->members[0]->operations->solitude_ended(vm->members[0]);
+		vm->member_operations->solitude_ended(vm->members[0]);
 		exclusive_end(&vm->exclusive, NULL);
 	}
 	vm->members[count] = member;
@@ -143,7 +126,7 @@ static void tell_slots_changed(struct vm *vm)
 	unsigned count = atomic_load(&vm->member_count), i;
 
 	for (i = 0; i < count; i++)
-		vm->members[i]->operations->slots_changed(vm->members[i]);
+		vm->member_operations->slots_changed(vm->members[i]);
 }
 
 void vm_own_memory(struct vm *vm)
@@ -242,21 +225,4 @@ int vm_reset_dirty_rings(struct vm *vm)
 		tell_slots_changed(vm);
 	exclusive_end(&vm->exclusive, NULL);
 	return (int)given_back;
-}
-
-int vm_set_msr_filter(struct vm *vm, const void *user)
-{
-	struct msr_filter *old = vm->msr_filter, *filter;
-	unsigned count = atomic_load(&vm->member_count), i;
-	int result = msr_filter_create(user, &filter);
-
-	if (result < 0)
-		return result;
-	exclusive_begin(&vm->exclusive, NULL);
-	vm->msr_filter = filter;
-	for (i = 0; i < count; i++)
-		vm->members[i]->operations->msr_filter_changed(vm->members[i]);
-	exclusive_end(&vm->exclusive, NULL);
-	msr_filter_destroy(old);
-	return 0;
 }

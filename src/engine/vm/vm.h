@@ -1,5 +1,7 @@
 /*
- * A virtual machine of the engine: memory slots, interrupt controllers, vCPUs and what they share.
+ * A virtual machine of the engine, whatever its architecture: memory slots, eventfds, vCPUs and what they
+ * share. Interrupt controllers, clocks and all else that guests see of the machine belong to an architecture
+ * (struct vm_architecture): x86's is in vm/x86.
  *
  * Lifetime: a VM lives while its own descriptor or one of a vCPU's is open, each holding one
  * reference, as in Linux. vCPUs belong to the VM and go with it: closing a vCPU's descriptor leaves
@@ -9,8 +11,8 @@
  *   1. vcpu.lock      one request on a vCPU at a time, KVM_RUN included
  *   2. vm.lock        configuration: slots, ioeventfds, creation of vCPUs and controllers
  *   3. exclusive      (exclusive.h) every vCPU between instructions
- *   4. clock.lock
- *   5. the irqchip's  (irqchip/internal.h) leaves
+ *   4. the architecture's: x86's clock.lock
+ *   5. interrupt controllers' (irqchip/internal.h), leaves
  * A vCPU that executes guest code holds only its own 1 and takes none but 4 and 5: so a thread with
  * 2 may wait for it to pause. What such a vCPU reads without a lock (memory slots, ioeventfds, the
  * list of vCPUs) changes only inside an exclusive section.
@@ -18,61 +20,66 @@
 #ifndef KVIK_ENGINE_VM_VM_H
 #define KVIK_ENGINE_VM_VM_H
 
+#include <linux/kvm.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "engine/irqchip/irqchip.h"
 #include "engine/options.h"
 #include "engine/vm/ahead.h"
-#include "engine/vm/x86/clock.h"
 #include "engine/vm/coalesced.h"
 #include "engine/vm/exclusive.h"
 #include "engine/vm/ioeventfd.h"
 #include "engine/vm/member.h"
 #include "engine/vm/memslot.h"
-#include "engine/vm/x86/msr_filter.h"
 #include "engine/vm/statistics.h"
 
 #define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
-#define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; also the initial APIC ids */
+#define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; x86's initial APIC ids are these */
 #define VM_VCPUS_ADVISED   64   /* KVM_CAP_NR_VCPUS */
-#define VM_MCE_BANKS_MAX   32   /* KVM_CAP_MCE */
-#define VM_IRQ_ROUTES_MAX  4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
 
-/* KVM_CAP_SET_GUEST_DEBUG2: what KVM_SET_GUEST_DEBUG knows. */
-#define VM_GUEST_DEBUG_VALID                                                                       \
-	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_SW_BP |                  \
-	 KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP |                \
-	 KVM_GUESTDBG_BLOCKIRQ)
+struct vm;
+
+/* What an architecture provides. Its struct begins with struct vm. */
+struct vm_architecture {
+	size_t size; /* of that struct, bytes; it comes as zeroes */
+
+	/* Make its part of a new VM, whose rest is there. `type` is KVM_CREATE_VM's. 0 or -errno. */
+	int (*create)(struct vm *vm, unsigned long type);
+	/* The VM ends. Its threads go first: nothing asks members for anything any more ... */
+	void (*stop)(struct vm *vm);
+	/* ... and, when members have gone, the rest. For a VM that had none, without `stop` before. */
+	void (*destroy)(struct vm *vm);
+
+	/* One request on the VM's descriptor: what it returns, or -ENOTTY for one that it does not know, with
+	 * nothing done. It is asked before vm_ioctl's own. */
+	int (*ioctl)(struct vm *vm, unsigned long request, void *argument);
+	/* KVM_CHECK_EXTENSION, for what capability_check does not know itself; 0 for an unknown one. */
+	int (*check_capability)(long capability);
+	/* KVM_ENABLE_CAP, likewise, with vm->lock held; -EINVAL for an unknown one. */
+	int (*enable_capability)(struct vm *vm, const struct kvm_enable_cap *capability);
+};
 
 struct vm {
+	const struct vm_architecture *architecture; /* constant, as the next two */
+	const struct vm_member_operations *member_operations; /* of all members */
+	struct engine_options options; /* the system handle's */
 	_Atomic unsigned references;
-	struct engine_options options; /* the system handle's; constant */
 	pthread_mutex_t lock;
 	struct memslots memslots;     /* changed under lock and inside an exclusive section */
 	struct ioeventfds ioeventfds; /* likewise */
 	struct coalesced coalesced;   /* likewise */
-	struct msr_filter *msr_filter; /* likewise; owned; NULL: none */
-	struct irqchip *irqchip;
 	struct exclusive exclusive;
-	struct vm_clock clock;
 
 	struct vm_execution *_Atomic execution; /* made with the first vCPU; NULL before. Owned */
 	struct vm_member *members[VM_VCPUS_MAX]; /* vCPUs in order of creation; member_count are set */
 	_Atomic unsigned member_count;
 
 	/* -- configuration, under lock -- */
-	uint32_t boot_cpu_id;         /* KVM_SET_BOOT_CPU_ID */
 	uint32_t max_vcpu_id;         /* KVM_CAP_MAX_VCPU_ID enabled, else VM_VCPU_ID_MAX */
-	uint64_t tss_address;         /* KVM_SET_TSS_ADDR: kept, the engine needs no such page */
-	uint64_t identity_map_address;
-	uint32_t default_tsc_khz;     /* of vCPUs to come */
-	bool exception_payload;       /* KVM_CAP_EXCEPTION_PAYLOAD */
-	bool triple_fault_event;      /* KVM_CAP_X86_TRIPLE_FAULT_EVENT */
 	uint32_t dirty_ring_bytes;    /* KVM_CAP_DIRTY_LOG_RING: of each vCPU; 0: none */
-	_Atomic uint32_t msr_exits;   /* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	struct statistics statistics; /* KVM_GET_STATS_FD */
 	bool owns_memory;             /* engine_own_memory */
 	bool tells_writes;            /* engine_tell_writes */
@@ -82,19 +89,18 @@ struct vm {
 		int fd;
 	} shared; /* engine_share_memory */
 	struct ahead ahead;           /* of the shared memory */
-	uint64_t tsc_offset;          /* that vCPUs share: a VM's TSC begins at 0 */
 };
 
-/* KVM_CREATE_VM: a descriptor, or -errno (-EINVAL for a type other than 0). */
-int vm_create(const struct engine_options *options, const struct irqchip_host *irqchip_host,
-	      unsigned long type);
+/* KVM_CREATE_VM: a descriptor, or -errno. Architecture and operations outlive the VM. */
+int vm_create(const struct vm_architecture *architecture, const struct vm_member_operations *member_operations,
+	      const struct engine_options *options, unsigned long type);
 void vm_get(struct vm *vm);
 void vm_put(void *vm); /* the last one destroys it */
 
 /* One request on a VM's descriptor. */
 int vm_ioctl(struct vm *vm, unsigned long request, void *argument);
-/* KVM_CHECK_EXTENSION; `vm` is NULL on the system handle. */
-int capability_check(const struct vm *vm, long capability);
+/* KVM_CHECK_EXTENSION. */
+int capability_check(const struct vm_architecture *architecture, long capability);
 int vm_enable_capability(struct vm *vm, const struct kvm_enable_cap *capability);
 
 /* The vCPU with this id, or NULL. */
@@ -115,8 +121,6 @@ int vm_set_memory_region(struct vm *vm, const struct kvm_userspace_memory_region
 int vm_get_dirty_log(struct vm *vm, struct kvm_dirty_log *log);
 /* KVM_GET_STATS_FD. With vm->lock held. */
 int vm_open_statistics(struct vm *vm);
-/* KVM_X86_SET_MSR_FILTER. */
-int vm_set_msr_filter(struct vm *vm, const void *user);
 /* KVM_RESET_DIRTY_RINGS: how many entries were given back; -EINVAL without rings. */
 int vm_reset_dirty_rings(struct vm *vm);
 int vm_clear_dirty_log(struct vm *vm, const struct kvm_clear_dirty_log *log);

@@ -8,7 +8,6 @@
 
 #include "engine/user.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
-#include "engine/vm/vm.h"
 #include "engine/x86/exception.h"
 #include "engine/x86/system.h"
 #include "engine/x86/system/cpuid.h"
@@ -17,7 +16,6 @@
 #define VECTORS           256
 
 #define TSC_RATIO_SHIFT 48
-#define TSC_KHZ_MAX     100000000u /* as for KVM_SET_TSC_KHZ on a VM */
 
 /*
  * User space sets the TSC of one vCPU after the other, a little later each time, and means them all
@@ -26,7 +24,7 @@
  */
 static void set_tsc(struct x86_vcpu *vcpu, uint64_t value)
 {
-	struct vm *vm = vcpu->common.vm;
+	struct x86_vm *vm = x86_vcpu_vm(vcpu);
 	uint64_t now = x86_scale_tsc(vcpu, host_tsc());
 	uint64_t second = vcpu->tsc_khz * UINT64_C(1000);
 	uint64_t distance = value - (now + vm->tsc_offset);
@@ -137,7 +135,7 @@ int x86_set_guest_debug(struct x86_vcpu *vcpu, const struct kvm_guest_debug *deb
 {
 	struct cpu *cpu = &vcpu->cpu;
 
-	if (debug->control & ~(uint32_t)VM_GUEST_DEBUG_VALID)
+	if (debug->control & ~(uint32_t)X86_GUEST_DEBUG_VALID)
 		return -EINVAL;
 	if (debug->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
 		if (cpu->exception.pending)
@@ -162,7 +160,7 @@ int x86_set_tsc_khz(struct x86_vcpu *vcpu, unsigned long khz)
 {
 	uint32_t host_khz = host_tsc_khz();
 
-	if (khz >= TSC_KHZ_MAX)
+	if (khz >= X86_TSC_KHZ_END)
 		return -EINVAL;
 	if (khz == 0)
 		khz = host_khz;
@@ -185,7 +183,7 @@ int x86_interrupt(struct x86_vcpu *vcpu, const struct kvm_interrupt *interrupt)
 		};
 		return 0;
 	}
-	if (irqchip_is_full(vcpu->common.vm->irqchip))
+	if (irqchip_is_full(x86_vcpu_vm(vcpu)->irqchip))
 		return -ENXIO;
 	/* A split irqchip: user space has the PIC, whose vector waits for the local APIC. */
 	return lapic_inject_extint(vcpu->lapic, interrupt->irq);

@@ -39,6 +39,15 @@ static void destroy_execution(struct vm_execution *execution)
 	free(execution);
 }
 
+static const enum run_choice choices[] = {
+	[ENGINE_TIER_AUTO] = RUN_BEST,
+	[ENGINE_TIER_INTERPRETER] = RUN_INTERPRETED,
+	[ENGINE_TIER_TRANSLATOR] = RUN_TRANSLATED,
+	[ENGINE_TIER_DIRECT] = RUN_DIRECT,
+	[ENGINE_TIER_LOCKSTEP] = RUN_LOCKSTEP,
+	[ENGINE_TIER_DIRECT_LOCKSTEP] = RUN_DIRECT_COMPARED,
+};
+
 /* With the VM's lock held, as all that creates vCPUs. NULL without memory. */
 static struct run_vm *get_execution(struct vm *vm)
 {
@@ -66,30 +75,26 @@ static struct run_vm *get_execution(struct vm *vm)
 		if (vm->shared.base)
 			execution->run.memory = (struct direct_memory){
 				vm->shared.base, vm->shared.size, vm->shared.fd };
+		/* Begins at 0, but for user programs that run directly and read the host's. */
+		x86_vm_of(vm)->tsc_offset = run_may_be_direct(&execution->run, choices[vm->options.tier])
+						    ? 0
+						    : -x86_vm_of(vm)->created;
 		vm->execution = &execution->vm;
 	}
 	return &execution_of(vm->execution)->run;
 }
 
-static const enum run_choice choices[] = {
-	[ENGINE_TIER_AUTO] = RUN_BEST,
-	[ENGINE_TIER_INTERPRETER] = RUN_INTERPRETED,
-	[ENGINE_TIER_TRANSLATOR] = RUN_TRANSLATED,
-	[ENGINE_TIER_DIRECT] = RUN_DIRECT,
-	[ENGINE_TIER_LOCKSTEP] = RUN_LOCKSTEP,
-	[ENGINE_TIER_DIRECT_LOCKSTEP] = RUN_DIRECT_COMPARED,
-};
-
 static void start_clock(struct x86_vcpu *vcpu)
 {
-	x86_set_tsc_khz(vcpu, vcpu->common.vm->default_tsc_khz);
-	vcpu->cpu.tsc_offset = vcpu->common.vm->tsc_offset;
+	x86_set_tsc_khz(vcpu, x86_vcpu_vm(vcpu)->default_tsc_khz);
+	vcpu->cpu.tsc_offset = x86_vcpu_vm(vcpu)->tsc_offset;
 }
 
 static int create(struct vcpu *common)
 {
 	struct x86_vcpu *vcpu = x86_vcpu_of(common);
 	struct vm *vm = common->vm;
+	struct x86_vm *x86_vm = x86_vm_of(vm);
 	struct run_vm *execution = get_execution(vm);
 	int result;
 
@@ -105,9 +110,9 @@ static int create(struct vcpu *common)
 		return result;
 	common->activity = &vcpu->runner.tiers.activity;
 	vcpu->cpu.tells_outside_writes = vm->tells_writes;
-	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(vm->irqchip);
-	if (irqchip_has_lapics(vm->irqchip)) {
-		vcpu->lapic = lapic_create(vm->irqchip, common->member.id, vcpu);
+	vcpu->cpu.outside_interrupts = irqchip_outside_interrupts(x86_vm->irqchip);
+	if (irqchip_has_lapics(x86_vm->irqchip)) {
+		vcpu->lapic = lapic_create(x86_vm->irqchip, common->member.id, vcpu);
 		if (!vcpu->lapic) {
 			runner_destroy(&vcpu->runner);
 			return -ENOMEM;
@@ -116,7 +121,7 @@ static int create(struct vcpu *common)
 	x86_reset(vcpu, false);
 	start_clock(vcpu);
 	vcpu->cpu.is_alone = vm->owns_memory && atomic_load(&vm->member_count) == 0;
-	vcpu->cpu.has_msr_filter = vm->msr_filter;
+	vcpu->cpu.has_msr_filter = x86_vm->msr_filter;
 	return 0;
 }
 
@@ -164,7 +169,7 @@ static void msr_filter_changed(struct vm_member *member)
 {
 	struct x86_vcpu *vcpu = member_vcpu(member);
 
-	vcpu->cpu.has_msr_filter = vcpu->common.vm->msr_filter;
+	vcpu->cpu.has_msr_filter = x86_vcpu_vm(vcpu)->msr_filter;
 }
 
 static void clock_changed(struct vm_member *member)
@@ -172,17 +177,20 @@ static void clock_changed(struct vm_member *member)
 	pv_clock_write(member_vcpu(member));
 }
 
-static const struct vm_member_operations member_operations = {
-	.destroy = vcpu_destroy,
-	.slots_changed = slots_changed,
-	.solitude_ended = solitude_ended,
+static const struct x86_member_operations member_operations = {
+	.common = {
+		.destroy = vcpu_destroy,
+		.slots_changed = slots_changed,
+		.solitude_ended = solitude_ended,
+	},
+	.irqchip = &x86_irqchip_host,
 	.msr_filter_changed = msr_filter_changed,
 	.clock_changed = clock_changed,
 };
 
 const struct vcpu_architecture x86_architecture = {
 	.size = sizeof(struct x86_vcpu),
-	.member = &member_operations,
+	.member = &member_operations.common,
 	.create = create,
 	.destroy = destroy,
 	.request = request,

@@ -6,7 +6,7 @@
 
 bool x86_is_bsp(const struct x86_vcpu *vcpu)
 {
-	return vcpu->common.member.id == vcpu->common.vm->boot_cpu_id;
+	return vcpu->common.member.id == x86_vcpu_vm(vcpu)->boot_cpu_id;
 }
 
 void x86_reset(struct x86_vcpu *vcpu, bool is_init)

@@ -203,6 +203,6 @@ void x86_end_run(struct vcpu *common)
 	run->cr8 = x86_get_cr8(vcpu);
 	run->apic_base = x86_get_apic_base(vcpu);
 	run->ready_for_interrupt_injection =
-		irqchip_is_full(common->vm->irqchip) || is_ready_for_interrupt(vcpu);
+		irqchip_is_full(x86_vcpu_vm(vcpu)->irqchip) || is_ready_for_interrupt(vcpu);
 	common->counters[VCPU_COUNT_INJECTIONS] = vcpu->cpu.interrupts_delivered;
 }

@@ -47,7 +47,7 @@ int x86_setup_mce(struct x86_vcpu *vcpu, uint64_t mcg_cap)
 	unsigned banks = mcg_cap & MCG_CAP_COUNT;
 	int result;
 
-	if (banks == 0 || banks > VM_MCE_BANKS_MAX ||
+	if (banks == 0 || banks > X86_MCE_BANKS_MAX ||
 	    (mcg_cap & ~(MCG_CAP_SUPPORTED | MCG_CAP_COUNT | MCG_CAP_EXT_COUNT)))
 		return -EINVAL;
 	result = cpu_msr_write(&vcpu->cpu, MSR_MCG_CAP, mcg_cap, true);

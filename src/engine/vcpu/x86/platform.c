@@ -31,7 +31,7 @@ static bool mmio(void *context, uint64_t gpa, void *data, unsigned size, bool is
 
 	if (vcpu->lapic && lapic_mmio(vcpu->lapic, gpa, data, size, is_write))
 		return true;
-	if (irqchip_mmio(vm->irqchip, gpa, data, size, is_write))
+	if (irqchip_mmio(x86_vcpu_vm(vcpu)->irqchip, gpa, data, size, is_write))
 		return true;
 	return is_write && (ioeventfd_write(&vm->ioeventfds, false, gpa, data, size) ||
 			    collect_write(vcpu, false, gpa, data, size));
@@ -42,7 +42,7 @@ static bool pio(void *context, uint16_t port, void *data, unsigned size, bool is
 	struct x86_vcpu *vcpu = context;
 	struct vm *vm = vcpu->common.vm;
 
-	if (irqchip_pio(vm->irqchip, port, data, size, is_write))
+	if (irqchip_pio(x86_vcpu_vm(vcpu)->irqchip, port, data, size, is_write))
 		return true;
 	return is_write && (ioeventfd_write(&vm->ioeventfds, true, port, data, size) ||
 			    collect_write(vcpu, true, port, data, size));
@@ -69,7 +69,7 @@ static bool injection_possible(void *context)
 
 	if (!vcpu->lapic)
 		return true;
-	return !irqchip_is_full(vcpu->common.vm->irqchip) && lapic_accepts_extint(vcpu->lapic);
+	return !irqchip_is_full(x86_vcpu_vm(vcpu)->irqchip) && lapic_accepts_extint(vcpu->lapic);
 }
 
 static bool process_events(void *context)
@@ -127,14 +127,14 @@ static bool msr_allowed(void *context, uint32_t index, bool is_write)
 {
 	const struct x86_vcpu *vcpu = context;
 
-	return msr_filter_allows(vcpu->common.vm->msr_filter, index, is_write);
+	return msr_filter_allows(x86_vcpu_vm(vcpu)->msr_filter, index, is_write);
 }
 
 static bool msr_exits(void *context, uint32_t reason)
 {
 	const struct x86_vcpu *vcpu = context;
 
-	return atomic_load(&vcpu->common.vm->msr_exits) & reason;
+	return atomic_load(&x86_vcpu_vm(vcpu)->msr_exits) & reason;
 }
 
 static uint64_t read_tsc(void *context)
@@ -262,7 +262,7 @@ static uint64_t send_ipi(struct x86_vcpu *vcpu, const uint64_t arguments[4])
 
 	if (!vcpu->lapic)
 		return 0;
-	result = irqchip_send_ipi(vcpu->common.vm->irqchip, &ipi);
+	result = irqchip_send_ipi(x86_vcpu_vm(vcpu)->irqchip, &ipi);
 	return result < 0 ? HYPERCALL_ERROR(KVM_EINVAL) : (uint64_t)result;
 }
 

@@ -53,7 +53,7 @@ void pv_clock_write(struct x86_vcpu *vcpu)
 
 	if (!(clock->msr & SYSTEM_TIME_ENABLED))
 		return;
-	page.system_time = vm_clock_base(&vm->clock, &base_tsc);
+	page.system_time = vm_clock_base(&x86_vcpu_vm(vcpu)->clock, &base_tsc);
 	page.tsc_timestamp = x86_scale_tsc(vcpu, base_tsc);
 	clock->tsc_offset = vcpu->cpu.tsc_offset;
 	page.tsc_timestamp += clock->tsc_offset;
@@ -88,7 +88,7 @@ int pv_clock_msr_read(struct x86_vcpu *vcpu, uint32_t index, uint64_t *value)
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		*value = vm_clock_get_wall(&vcpu->common.vm->clock);
+		*value = vm_clock_get_wall(&x86_vcpu_vm(vcpu)->clock);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:
 	case MSR_SYSTEM_TIME:
@@ -104,7 +104,7 @@ int pv_clock_msr_write(struct x86_vcpu *vcpu, uint32_t index, uint64_t value)
 	switch (index) {
 	case MSR_WALL_CLOCK_OLD:
 	case MSR_WALL_CLOCK:
-		vm_clock_set_wall(&vcpu->common.vm->clock, &vcpu->common.vm->memslots, value);
+		vm_clock_set_wall(&x86_vcpu_vm(vcpu)->clock, &vcpu->common.vm->memslots, value);
 		vm_written(vcpu->common.vm, value, VM_WALL_CLOCK_BYTES);
 		return 0;
 	case MSR_SYSTEM_TIME_OLD:

@@ -160,7 +160,7 @@ static int device_attribute(struct x86_vcpu *vcpu, unsigned long request, void *
 	case KVM_SET_DEVICE_ATTR:
 		result = user_read(&offset, user, sizeof(offset));
 		if (result == 0)
-			vcpu->cpu.tsc_offset = vcpu->common.vm->tsc_offset = offset;
+			vcpu->cpu.tsc_offset = x86_vcpu_vm(vcpu)->tsc_offset = offset;
 		return result;
 	default:
 		return 0;

@@ -207,7 +207,7 @@ void x86_get_events(struct x86_vcpu *vcpu, struct kvm_vcpu_events *events)
 	 * is told both, as by Linux.
 	 */
 	events->exception.injected = exception->pending;
-	events->exception.pending = exception->pending && !vcpu->common.vm->exception_payload;
+	events->exception.pending = exception->pending && !x86_vcpu_vm(vcpu)->exception_payload;
 	if (exception->pending) {
 		events->exception.nr = exception->vector;
 		events->exception.has_error_code = exception->has_error_code;
@@ -222,9 +222,9 @@ void x86_get_events(struct x86_vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->sipi_vector = 0;
 	events->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW |
 			KVM_VCPUEVENT_VALID_SMM;
-	if (vcpu->common.vm->exception_payload)
+	if (x86_vcpu_vm(vcpu)->exception_payload)
 		events->flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
-	if (vcpu->common.vm->triple_fault_event) {
+	if (x86_vcpu_vm(vcpu)->triple_fault_event) {
 		events->triple_fault.pending = vcpu->triple_fault_pending;
 		events->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 	}
@@ -241,7 +241,7 @@ int x86_set_events(struct x86_vcpu *vcpu, const struct kvm_vcpu_events *events)
 	if (events->flags & ~known)
 		return -EINVAL;
 	if (events->flags & KVM_VCPUEVENT_VALID_PAYLOAD) {
-		if (!vcpu->common.vm->exception_payload ||
+		if (!x86_vcpu_vm(vcpu)->exception_payload ||
 		    (events->exception.injected && events->exception.pending))
 			return -EINVAL;
 		is_raised |= events->exception.pending;
@@ -252,7 +252,7 @@ int x86_set_events(struct x86_vcpu *vcpu, const struct kvm_vcpu_events *events)
 	/* System management mode is not modelled: nothing can be in it. */
 	if ((events->flags & KVM_VCPUEVENT_VALID_SMM) && (events->smi.smm || events->smi.pending))
 		return -EINVAL;
-	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vcpu->common.vm->triple_fault_event)
+	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !x86_vcpu_vm(vcpu)->triple_fault_event)
 		return -EINVAL;
 
 	cpu->exception = (struct cpu_event){

@@ -14,6 +14,7 @@
 #include "engine/irqchip/irqchip.h"
 #include "engine/run/runner.h"
 #include "engine/vcpu/vcpu.h"
+#include "engine/vm/x86/x86_vm.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/host/host_tsc.h"
 
@@ -71,7 +72,12 @@ static inline struct x86_vcpu *x86_vcpu_of(struct vcpu *vcpu)
 	return (struct x86_vcpu *)vcpu;
 }
 
-/* For vcpu_create (create.c). */
+static inline struct x86_vm *x86_vcpu_vm(const struct x86_vcpu *vcpu)
+{
+	return x86_vm_of(vcpu->common.vm);
+}
+
+/* For vcpu_create (create.c), of an x86 VM. */
 extern const struct vcpu_architecture x86_architecture;
 /* The interrupt controllers' way to vCPUs (events.c). */
 extern const struct irqchip_host x86_irqchip_host;
