@@ -20,9 +20,25 @@ int eventfd_check(int fd)
 	return 0;
 }
 
+static long compare(int fd, int other_fd)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, fd, other_fd);
+}
+
 bool eventfd_is_same(int fd, int number, int other_fd)
 {
-	long result = syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, fd, other_fd);
+	long result = compare(fd, other_fd);
 
 	return result < 0 ? number == other_fd : result == 0;
+}
+
+/* kcmp(2): 0 the same, 1 less, 2 greater. */
+enum eventfd_order eventfd_compare(int fd, int other_fd)
+{
+	switch (compare(fd, other_fd)) {
+	case 0: return EVENTFD_IS_SAME;
+	case 1: return EVENTFD_IS_BEFORE;
+	case 2: return EVENTFD_IS_BEHIND;
+	default: return EVENTFD_IS_UNKNOWN;
+	}
 }

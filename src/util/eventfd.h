@@ -14,4 +14,12 @@ int eventfd_check(int fd);
  */
 bool eventfd_is_same(int fd, int number, int other_fd);
 
+/*
+ * Where the eventfd behind one descriptor stands beside that behind another, in an order of all that lasts
+ * as long as they do: EVENTFD_IS_BEFORE, _SAME or _BEHIND; or EVENTFD_IS_UNKNOWN where kcmp(2) is
+ * forbidden.
+ */
+enum eventfd_order { EVENTFD_IS_BEFORE, EVENTFD_IS_SAME, EVENTFD_IS_BEHIND, EVENTFD_IS_UNKNOWN };
+enum eventfd_order eventfd_compare(int fd, int other_fd);
+
 #endif

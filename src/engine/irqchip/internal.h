@@ -318,6 +318,9 @@ struct irqfd_set {
 	pthread_mutex_t lock;
 	struct irqfd *buckets[IRQFD_BUCKETS]; /* owned lists, by serial */
 	struct irqfd *resampling[IRQFD_BUCKETS]; /* by GSI; irqchip.lock, too */
+	struct irqfd **by_file; /* `count` of them, in eventfd_compare's order; owned array */
+	unsigned count, room;
+	bool is_unordered;      /* by_file is not: the order was unknown to who added to it */
 	uint64_t serial;     /* of the newest */
 	int epoll_fd;        /* -1 before the thread was started */
 	int stop_fd;         /* eventfd: the thread is to end */

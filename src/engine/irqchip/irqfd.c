@@ -9,6 +9,8 @@
  * it, so that a deassign may name them by another descriptor. Unlike Linux, an eventfd whose other
  * descriptors are all closed stays assigned until the VM goes.
  *
+ * An eventfd is assigned once. Guests have thousands, so they are kept in the order that kcmp(2) has of files.
+ *
  * irqfds.lock guards who is assigned; an eventfd's interrupt is raised under it, so that none comes
  * after a deassign. Who resamples is guarded by irqchip.lock, too: an EOI looks for them under that.
  */
@@ -16,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
@@ -170,21 +173,84 @@ static void destroy_irqfd(struct irqfd *irqfd)
 	free(irqfd);
 }
 
-static bool is_of(const struct irqfd *irqfd, int user_fd)
+/* One by one, where files' order is unknown, or was: the caller's filter of system calls may be another. */
+static bool find_unordered(const struct irqfd_set *set, int user_fd, unsigned *place)
 {
-	return eventfd_is_same(irqfd->fd, irqfd->user_fd, user_fd);
+	bool can_compare = eventfd_compare(user_fd, user_fd) != EVENTFD_IS_UNKNOWN;
+
+	for (*place = 0; *place < set->count; ++*place) {
+		const struct irqfd *irqfd = set->by_file[*place];
+
+		if (can_compare ? eventfd_is_same(irqfd->fd, irqfd->user_fd, user_fd)
+				: irqfd->user_fd == user_fd)
+			return true;
+	}
+	return false;
 }
 
-static bool is_assigned(const struct irqfd_set *set, int user_fd)
+/* Whether the eventfd is assigned, and where in by_file it is, or belongs. Sets is_unordered where that is
+ * nowhere but at the end. */
+static bool find(struct irqfd_set *set, int user_fd, unsigned *place)
 {
-	const struct irqfd *irqfd;
-	unsigned i;
+	unsigned first = 0, end = set->count;
 
-	for (i = 0; i < IRQFD_BUCKETS; i++)
-		for (irqfd = set->buckets[i]; irqfd; irqfd = irqfd->next)
-			if (is_of(irqfd, user_fd))
-				return true;
+	while (first < end && !set->is_unordered) {
+		unsigned middle = first + (end - first) / 2;
+
+		switch (eventfd_compare(set->by_file[middle]->fd, user_fd)) {
+		case EVENTFD_IS_SAME:
+			*place = middle;
+			return true;
+		case EVENTFD_IS_BEFORE: first = middle + 1; break;
+		case EVENTFD_IS_BEHIND: end = middle; break;
+		case EVENTFD_IS_UNKNOWN: set->is_unordered = true; break;
+		}
+	}
+	if (set->is_unordered)
+		return find_unordered(set, user_fd, place);
+	*place = first;
 	return false;
+}
+
+/* Room for one more in by_file: 0 or -ENOMEM. */
+static int make_room(struct irqfd_set *set)
+{
+	unsigned room = set->room ? 2 * set->room : 16;
+	struct irqfd **by_file;
+
+	if (set->count < set->room)
+		return 0;
+	by_file = reallocarray(set->by_file, room, sizeof(*by_file));
+	if (!by_file)
+		return -ENOMEM;
+	set->by_file = by_file;
+	set->room = room;
+	return 0;
+}
+
+static void insert(struct irqfd_set *set, struct irqfd *irqfd, unsigned place)
+{
+	struct irqfd **bucket = &set->buckets[irqfd->serial % IRQFD_BUCKETS];
+
+	memmove(&set->by_file[place + 1], &set->by_file[place],
+		(set->count - place) * sizeof(*set->by_file));
+	set->by_file[place] = irqfd;
+	set->count++;
+	irqfd->next = *bucket;
+	*bucket = irqfd;
+}
+
+static void remove_at(struct irqfd_set *set, unsigned place)
+{
+	struct irqfd *irqfd = set->by_file[place];
+	struct irqfd **link = &set->buckets[irqfd->serial % IRQFD_BUCKETS];
+
+	while (*link != irqfd)
+		link = &(*link)->next;
+	*link = irqfd->next;
+	set->count--;
+	memmove(&set->by_file[place], &set->by_file[place + 1],
+		(set->count - place) * sizeof(*set->by_file));
 }
 
 static void begin_resampling(struct irqchip *chip, struct irqfd *irqfd)
@@ -222,6 +288,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 	struct irqfd_set *set = &chip->irqfds;
 	struct epoll_event event = {.events = EPOLLIN};
 	struct irqfd *irqfd;
+	unsigned place;
 	int result;
 
 	irqfd = calloc(1, sizeof(*irqfd));
@@ -248,7 +315,10 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 
 	pthread_mutex_lock(&set->lock);
 	result = -EBUSY;
-	if (is_assigned(set, request->fd))
+	if (find(set, request->fd, &place))
+		goto out_unlock;
+	result = make_room(set);
+	if (result)
 		goto out_unlock;
 	result = start_thread(chip);
 	if (result)
@@ -259,8 +329,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 		result = -errno;
 		goto out_unlock;
 	}
-	irqfd->next = set->buckets[irqfd->serial % IRQFD_BUCKETS];
-	set->buckets[irqfd->serial % IRQFD_BUCKETS] = irqfd;
+	insert(set, irqfd, place);
 	if (irqfd->resample_fd >= 0)
 		begin_resampling(chip, irqfd);
 	pthread_mutex_unlock(&set->lock);
@@ -277,26 +346,20 @@ out_destroy:
 static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
 {
 	struct irqfd_set *set = &chip->irqfds;
-	struct irqfd **link, *irqfd;
-	unsigned i;
+	unsigned place;
 	int result = eventfd_check(request->fd);
 
 	if (result)
 		return result;
 	pthread_mutex_lock(&set->lock);
-	for (i = 0; i < IRQFD_BUCKETS; i++) {
-		link = &set->buckets[i];
-		while ((irqfd = *link)) {
-			if (irqfd->gsi != request->gsi || !is_of(irqfd, request->fd)) {
-				link = &irqfd->next;
-				continue;
-			}
-			*link = irqfd->next;
-			epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
-			if (irqfd->resample_fd >= 0)
-				end_resampling(chip, irqfd);
-			destroy_irqfd(irqfd);
-		}
+	if (find(set, request->fd, &place) && set->by_file[place]->gsi == request->gsi) {
+		struct irqfd *irqfd = set->by_file[place];
+
+		remove_at(set, place);
+		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
+		if (irqfd->resample_fd >= 0)
+			end_resampling(chip, irqfd);
+		destroy_irqfd(irqfd);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return 0;
@@ -331,12 +394,11 @@ void irqfd_stop(struct irqchip *chip)
 
 void irqfd_exit(struct irqchip *chip)
 {
-	struct irqfd *irqfd;
+	struct irqfd_set *set = &chip->irqfds;
 	unsigned i;
 
-	for (i = 0; i < IRQFD_BUCKETS; i++)
-		while ((irqfd = chip->irqfds.buckets[i])) {
-			chip->irqfds.buckets[i] = irqfd->next;
-			destroy_irqfd(irqfd);
-		}
+	for (i = 0; i < set->count; i++)
+		destroy_irqfd(set->by_file[i]);
+	free(set->by_file);
+	set->count = 0;
 }
