@@ -49,16 +49,12 @@ int engine_open(const struct engine_options *options)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	options = options ? options : &ENGINE_OPTIONS_DEFAULT;
 	pthread_once(&once, watch_forks);
 	host_tsc_start_measurement();
 	/* What is found out from files: the caller may give up its root directory before it is asked. */
-	host_claims();
-	return system_create(&architecture, options ? options : &ENGINE_OPTIONS_DEFAULT);
-}
-
-void engine_avoid_host_kvm(void)
-{
-	host_claims_avoid_kvm();
+	host_claims(options->avoids_host_kvm);
+	return system_create(&architecture, options);
 }
 
 int engine_ioctl(int fd, unsigned long request, void *argument)

@@ -24,10 +24,6 @@
  */
 int engine_open(const struct engine_options *options);
 
-/* The host's own KVM, where there is one, is not asked for what is known of the processor: what a VM can do is
- * the same without. Before the first engine_open of the process. */
-void engine_avoid_host_kvm(void);
-
 /* One KVM request on any engine descriptor; a non-negative result or -errno. Any thread. */
 int engine_ioctl(int fd, unsigned long request, void *argument);
 

@@ -43,6 +43,9 @@ struct engine_options {
 	/* Translations that are kept: a file of them, and a pipe that does not block, to who keeps them
 	 * (engine_keeper_serve). Both stay the caller's, and the pipe open. -1: none. */
 	int kept_code_fd, kept_requests_fd;
+	/* The host's own KVM, where there is one, is not asked for what is known of the processor: what a VM can do
+	 * is the same without. */
+	bool avoids_host_kvm;
 	/* Where stubs come from that do engine_stub_function; outlives all VMs. NULL: there are none. */
 	const struct stub_source *stubs;
 };

@@ -38,6 +38,6 @@ int system_ioctl(const struct system *system, unsigned long request, void *argum
 		return vm_create(architecture->vm, architecture->vcpu->member, &system->options, (uintptr_t)argument);
 	case KVM_CHECK_EXTENSION: return capability_check(architecture->vm, (long)argument);
 	case KVM_GET_VCPU_MMAP_SIZE: return argument ? -EINVAL : VCPU_MMAP_SIZE;
-	default: return architecture->system_ioctl(request, argument);
+	default: return architecture->system_ioctl(&system->options, request, argument);
 	}
 }

@@ -12,7 +12,7 @@ struct architecture {
 	const struct vm_architecture *vm;
 	const struct vcpu_architecture *vcpu; /* of such VMs: their members' operations are its own */
 	/* One request on a system descriptor: 0, a number or -errno; -EINVAL for an unknown one. */
-	int (*system_ioctl)(unsigned long request, void *argument);
+	int (*system_ioctl)(const struct engine_options *options, unsigned long request, void *argument);
 };
 
 /* Immutable: any thread may use it. Owned by its handle. */

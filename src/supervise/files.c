@@ -75,6 +75,7 @@ static void open_device(const struct call *call, int flags)
 	handout_follow_copies(call->supervisor);
 	if (fd == 0) {
 		node_choose_engine(&options);
+		options.avoids_host_kvm = true;
 		fd = engine_open(&options);
 	}
 	if (fd < 0)

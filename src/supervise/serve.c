@@ -23,7 +23,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/engine.h"
 #include "supervise/call.h"
 #include "supervise/files.h"
 #include "supervise/handout.h"
@@ -273,7 +272,6 @@ _Noreturn void supervisor_main(int reports, const char *path, char **arguments,
 	ioctl(supervisor.listener, NOTIF_SET_FLAGS, &flags);
 	leave_caller((int[]){reports, signals, channel[0], supervisor.listener, supervisor.watches},
 	             5);
-	engine_avoid_host_kvm();
 	result = start_thread(&supervisor);
 	if (result < 0)
 		fail(reports, -result, "no thread for the supervisor");

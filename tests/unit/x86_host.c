@@ -21,13 +21,14 @@
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/host/host.h"
+#include "engine/x86/host/host_claims.h"
 
 #define BIT(n) (1u << (n))
 
 static struct kvm_cpuid_entry2 supported(uint32_t leaf, uint32_t subleaf)
 {
 	struct kvm_cpuid_entry2 entries[CPUID_SUPPORTED_MAX];
-	int count = cpuid_supported(entries, CPUID_SUPPORTED_MAX);
+	int count = cpuid_supported(host_claims(false), entries, CPUID_SUPPORTED_MAX);
 
 	for (int i = 0; i < count; i++)
 		if (entries[i].function == leaf && entries[i].index == subleaf)

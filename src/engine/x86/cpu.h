@@ -117,6 +117,7 @@ struct memory_watch;
  * stands in a library that tools/check-vector-free looks at, beside its functions.
  */
 struct vector_free_context;
+struct host_claims;
 struct cpu_lookups {
 	bool (*page)(struct vector_free_context *context, uint64_t gpa, struct cpu_page *page);
 	void (*page_dirty)(struct vector_free_context *context, uint64_t gpa);
@@ -155,6 +156,9 @@ struct cpu_platform {
 	/* CR8, the local APIC's task priority class (0..15). */
 	uint8_t (*read_cr8)(void *context);
 	void (*write_cr8)(void *context, uint8_t value);
+
+	/* What guests may be told of the host's CPU. May be NULL: all that is known. */
+	const struct host_claims *(*host_claims)(void *context);
 
 	/* MSRs that are not the CPU's own: APIC base, x2APIC, TSC deadline, kvm-clock, ...
 	 * 0, or -ENOENT when there is no such MSR (#GP), or -EINVAL for a bad value (#GP). */
@@ -295,6 +299,7 @@ struct cpu {
 	uint32_t guest_debug;   /* KVM_SET_GUESTDBG control bits */
 	uint64_t guest_debug_dr[8];
 	unsigned id;            /* vCPU id */
+	const struct host_claims *host_claims;
 	bool has_msr_filter; /* changes inside exclusive sections */
 	bool tsc_is_host; /* the guest's TSC is the host's plus tsc_offset; false: platform->read_tsc */
 	/* Nobody else reads and writes guest memory with atomic instructions: translated code may

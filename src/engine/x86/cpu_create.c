@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/x86/decode/memo.h"
+#include "engine/x86/host/host_claims.h"
 #include "engine/x86/system/control.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
@@ -27,6 +28,8 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	cpu->run = run;
 	cpu->platform = platform;
 	cpu->platform_context = platform_context;
+	cpu->host_claims = platform && platform->host_claims ? platform->host_claims(platform_context)
+							      : host_claims(false);
 	cpu->tsc_is_host = !platform || !platform->read_tsc;
 
 	result = tlb_create(cpu);

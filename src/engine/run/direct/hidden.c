@@ -30,11 +30,11 @@ static void leave_out(uint32_t words[HOST_WORDS], const uint16_t *features, unsi
 }
 
 /* What CPUID here can have, of these features. */
-static void intersect_supported(uint32_t words[HOST_WORDS])
+static void intersect_supported(const struct cpu *cpu, uint32_t words[HOST_WORDS])
 {
 	struct kvm_cpuid_entry2 entries[CPUID_SUPPORTED_MAX];
 	uint32_t supported[CPU_FEATURE_WORDS];
-	int count = cpuid_supported(entries, CPUID_SUPPORTED_MAX);
+	int count = cpuid_supported(cpu->host_claims, entries, CPUID_SUPPORTED_MAX);
 
 	cpuid_features(supported, entries, count > 0 ? (unsigned)count : 0);
 	for (unsigned i = 0; i < HOST_WORDS; i++)
@@ -62,7 +62,7 @@ bool hidden_is_executable(const struct cpu *cpu)
 	isa_features(words);
 	leave_out(words, not_in_ring_3, sizeof(not_in_ring_3) / sizeof(not_in_ring_3[0]));
 	leave_out(words, scanned, sizeof(scanned) / sizeof(scanned[0]));
-	intersect_supported(words);
+	intersect_supported(cpu, words);
 	for (unsigned i = 0; i < HOST_WORDS; i++)
 		if (words[i] & ~cpu->features[i])
 			return true;

@@ -12,6 +12,7 @@
 #include "engine/vcpu/x86/steal_time.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
+#include "engine/x86/host/host_claims.h"
 #include "engine/x86/system.h"
 
 /* <linux/kvm_para.h> errors that guests know (Linux include/uapi/linux/kvm_para.h). */
@@ -91,6 +92,13 @@ static void write_cr8(void *context, uint8_t value)
 		lapic_set_cr8(vcpu->lapic, value);
 	else
 		vcpu->cr8 = value;
+}
+
+static const struct host_claims *claims(void *context)
+{
+	const struct x86_vcpu *vcpu = context;
+
+	return host_claims(vcpu->common.vm->options.avoids_host_kvm);
 }
 
 static int msr_read(void *context, uint32_t index, uint64_t *value)
@@ -297,6 +305,7 @@ const struct cpu_platform x86_platform = {
 	.process_events = process_events,
 	.read_cr8 = read_cr8,
 	.write_cr8 = write_cr8,
+	.host_claims = claims,
 	.msr_read = msr_read,
 	.msr_write = msr_write,
 	.msr_allowed = msr_allowed,

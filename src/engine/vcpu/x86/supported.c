@@ -7,6 +7,7 @@
 
 #include "engine/user.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
+#include "engine/x86/host/host_claims.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/system/msr.h"
 
@@ -42,7 +43,7 @@ static int read_room(struct kvm_cpuid2 *header, const struct kvm_cpuid2 *user)
 	return header->nent < 1 ? -E2BIG : 0;
 }
 
-static int get_supported_cpuid(struct kvm_cpuid2 *user)
+static int get_supported_cpuid(const struct host_claims *claims, struct kvm_cpuid2 *user)
 {
 	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 header;
@@ -55,7 +56,7 @@ static int get_supported_cpuid(struct kvm_cpuid2 *user)
 	entries = calloc(header.nent, sizeof(*entries));
 	if (!entries)
 		return -ENOMEM;
-	result = cpuid_supported(entries, header.nent);
+	result = cpuid_supported(claims, entries, header.nent);
 	if (result >= 0) {
 		header.nent = result;
 		result = user_write(user->entries, entries, header.nent * sizeof(*entries));
@@ -78,7 +79,7 @@ static int get_emulated_cpuid(struct kvm_cpuid2 *user)
 	return user_write(user, &header, sizeof(header));
 }
 
-static int get_feature_msrs(struct kvm_msrs *user)
+static int get_feature_msrs(const struct host_claims *claims, struct kvm_msrs *user)
 {
 	struct kvm_msr_entry entries[USER_MSRS_MAX];
 	int count = user_read_msrs(entries, user);
@@ -89,7 +90,7 @@ static int get_feature_msrs(struct kvm_msrs *user)
 	for (i = 0; i < count; i++) {
 		uint64_t value;
 
-		if (cpu_msr_feature(entries[i].index, &value) < 0)
+		if (cpu_msr_feature(entries[i].index, claims, &value) < 0)
 			break;
 		entries[i].data = value;
 	}
@@ -104,15 +105,17 @@ static int get_mce_cap(void *user)
 	return user_write(user, &supported, sizeof(supported));
 }
 
-int x86_system_ioctl(unsigned long request, void *argument)
+int x86_system_ioctl(const struct engine_options *options, unsigned long request, void *argument)
 {
+	const struct host_claims *claims = host_claims(options->avoids_host_kvm);
+
 	switch (request) {
 	case KVM_GET_MSR_INDEX_LIST:
 		return get_msr_list(argument, cpu_msr_list, cpu_msr_list_count);
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:
 		return get_msr_list(argument, cpu_msr_feature_list, cpu_msr_feature_list_count);
-	case KVM_GET_MSRS: return get_feature_msrs(argument);
-	case KVM_GET_SUPPORTED_CPUID: return get_supported_cpuid(argument);
+	case KVM_GET_MSRS: return get_feature_msrs(claims, argument);
+	case KVM_GET_SUPPORTED_CPUID: return get_supported_cpuid(claims, argument);
 	case KVM_GET_EMULATED_CPUID: return get_emulated_cpuid(argument);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED: return get_mce_cap(argument);
 	default: return -EINVAL;

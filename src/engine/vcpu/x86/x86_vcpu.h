@@ -85,7 +85,7 @@ extern const struct irqchip_host x86_irqchip_host;
 extern const struct cpu_platform x86_platform;
 
 /* -- supported.c: one request on a system descriptor, 0, a number or -errno; -EINVAL for an unknown one -- */
-int x86_system_ioctl(unsigned long request, void *argument);
+int x86_system_ioctl(const struct engine_options *options, unsigned long request, void *argument);
 
 /* -- events.c -- */
 /* INIT or power-up: state and mp_state. */

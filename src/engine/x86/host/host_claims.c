@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,24 +136,27 @@ static bool read_kvm(struct host_claims *claims)
 	return is_known;
 }
 
-static struct host_claims found;
-static pthread_once_t found_once = PTHREAD_ONCE_INIT;
+static struct host_claims found, found_without_kvm;
 
-static bool avoids_kvm; /* written before there are threads */
-
-void host_claims_avoid_kvm(void)
+static void find_without_kvm(void)
 {
-	avoids_kvm = true;
+	host_claims_read_sysfs(VULNERABILITIES, &found_without_kvm);
 }
 
 static void find(void)
 {
-	if (avoids_kvm || !read_kvm(&found))
+	if (!read_kvm(&found))
 		host_claims_read_sysfs(VULNERABILITIES, &found);
 }
 
-const struct host_claims *host_claims(void)
+const struct host_claims *host_claims(bool avoids_kvm)
 {
-	pthread_once(&found_once, find);
+	static pthread_once_t once = PTHREAD_ONCE_INIT, once_without_kvm = PTHREAD_ONCE_INIT;
+
+	if (avoids_kvm) {
+		pthread_once(&once_without_kvm, find_without_kvm);
+		return &found_without_kvm;
+	}
+	pthread_once(&once, find);
 	return &found;
 }

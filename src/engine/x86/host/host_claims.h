@@ -8,6 +8,7 @@
 #ifndef KVIK_ENGINE_X86_HOST_HOST_CLAIMS_H
 #define KVIK_ENGINE_X86_HOST_HOST_CLAIMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct host_claims {
@@ -17,11 +18,9 @@ struct host_claims {
 	uint32_t ext21_ecx;         /* TSA_SQ_NO, TSA_L1_NO */
 };
 
-/* Found out once a process, at the first call. Any thread. */
-const struct host_claims *host_claims(void);
-
-/* The host's KVM shall not be asked in this process. Before the first call of host_claims. */
-void host_claims_avoid_kvm(void);
+/* Found out at the first call, once with the host's KVM and once without asking that. Constant, and there as
+ * long as the process. Any thread. */
+const struct host_claims *host_claims(bool avoids_kvm);
 
 /* What sysfs's `directory` of vulnerabilities says, for tests and for hosts without KVM. */
 void host_claims_read_sysfs(const char *directory, struct host_claims *claims);

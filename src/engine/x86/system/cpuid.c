@@ -225,7 +225,7 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 			    .is_amd = cpu->is_amd,
 			};
 	} else {
-		supported_count = cpuid_supported(supported, CPUID_SUPPORTED_MAX);
+		supported_count = cpuid_supported(cpu->host_claims, supported, CPUID_SUPPORTED_MAX);
 		cache_features(cpu, supported, supported_count);
 		cpu->physical_bits = PHYSICAL_BITS_DEFAULT;
 		cpu->rules = insn_host_rules;

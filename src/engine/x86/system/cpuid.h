@@ -21,9 +21,12 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 /* The feature words (enum cpu_feature_word, CPU_FEATURE_WORDS of them) that such entries hold. */
 void cpuid_features(uint32_t *features, const struct kvm_cpuid_entry2 *entries, unsigned count);
 
+struct host_claims;
+
 #define CPUID_SUPPORTED_MAX 64 /* more than cpuid_supported ever gives */
 
-/* KVM_GET_SUPPORTED_CPUID: fill up to `capacity` entries; their number, or -E2BIG. */
-int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity);
+/* KVM_GET_SUPPORTED_CPUID where guests may be told `claims`: fill up to `capacity` entries; their number, or
+ * -E2BIG. */
+int cpuid_supported(const struct host_claims *claims, struct kvm_cpuid_entry2 *entries, unsigned capacity);
 
 #endif

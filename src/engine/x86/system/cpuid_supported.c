@@ -261,7 +261,7 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 	if (physical_bits > PHYSICAL_BITS_MAX)
 		physical_bits = PHYSICAL_BITS_MAX;
 	entry->eax = physical_bits | VIRTUAL_BITS << 8;
-	entry->ebx = is_amd ? (entry->ebx & EXT8_EBX_AMD) | host_claims()->ext8_ebx : 0;
+	entry->ebx = is_amd ? entry->ebx & EXT8_EBX_AMD : 0;
 	entry->ebx |= EXT8_EBX_ALWAYS;
 	entry->ecx = entry->edx = 0;
 
@@ -272,11 +272,11 @@ static void add_extended_leaves(struct list *list, bool is_amd)
 	if (!is_amd)
 		entry->eax = 0;
 	entry->ebx = entry->edx = 0;
-	entry->eax = (entry->eax & EXT21_EAX_HOST) | EXT21_EAX_ALWAYS | host_claims()->ext21_eax;
-	entry->ecx = host_claims()->ext21_ecx;
+	entry->eax = (entry->eax & EXT21_EAX_HOST) | EXT21_EAX_ALWAYS;
+	entry->ecx = 0;
 }
 
-/* CPUID traps where the host is itself a guest: asked once a process. */
+/* All but claims. CPUID traps where the host is itself a guest: asked once a process. */
 static struct kvm_cpuid_entry2 supported[CPUID_SUPPORTED_MAX];
 static unsigned supported_count;
 static pthread_once_t supported_once = PTHREAD_ONCE_INIT;
@@ -304,12 +304,27 @@ static void collect(void)
 	supported_count = list.count;
 }
 
-int cpuid_supported(struct kvm_cpuid_entry2 *entries, unsigned capacity)
+static void add_claims(struct kvm_cpuid_entry2 *entry, const struct host_claims *claims)
+{
+	switch (entry->function) {
+	case 0x80000008:
+		entry->ebx |= host.is_amd ? claims->ext8_ebx : 0;
+		break;
+	case 0x80000021:
+		entry->eax |= claims->ext21_eax;
+		entry->ecx |= claims->ext21_ecx;
+		break;
+	}
+}
+
+int cpuid_supported(const struct host_claims *claims, struct kvm_cpuid_entry2 *entries, unsigned capacity)
 {
 	pthread_once(&supported_once, collect);
 	if (capacity < supported_count)
 		return -E2BIG;
-	for (unsigned i = 0; i < supported_count; i++)
+	for (unsigned i = 0; i < supported_count; i++) {
 		entries[i] = supported[i];
+		add_claims(&entries[i], claims);
+	}
 	return supported_count;
 }

@@ -112,11 +112,11 @@ const uint32_t cpu_msr_feature_list[] = {MSR_UCODE_REV, MSR_ARCH_CAPABILITIES, M
 const unsigned cpu_msr_feature_list_count =
 	sizeof(cpu_msr_feature_list) / sizeof(cpu_msr_feature_list[0]);
 
-int cpu_msr_feature(uint32_t index, uint64_t *value)
+int cpu_msr_feature(uint32_t index, const struct host_claims *claims, uint64_t *value)
 {
 	switch (index) {
 	case MSR_UCODE_REV: *value = 0x100000000ull; return 0;
-	case MSR_ARCH_CAPABILITIES: *value = host_claims()->arch_capabilities; return 0;
+	case MSR_ARCH_CAPABILITIES: *value = claims->arch_capabilities; return 0;
 	case MSR_DE_CFG: *value = DE_CFG_SERIALIZE; return 0;
 	default: return -ENOENT;
 	}
@@ -139,10 +139,10 @@ void msr_reset(struct cpu *cpu)
 	memset(cpu->msrs, 0, sizeof(*cpu->msrs));
 	cpu->misc_enable = MISC_ENABLE_RESET;
 	cpu->msrs->platform_info = PLATFORM_INFO_CPUID_FAULT;
-	cpu->msrs->arch_capabilities = host_claims()->arch_capabilities;
+	cpu->msrs->arch_capabilities = cpu->host_claims->arch_capabilities;
 	cpu->msrs->de_cfg = DE_CFG_SERIALIZE;
 	cpu->msrs->mcg_cap = MCG_CAP_RESET;
-	cpu_msr_feature(MSR_UCODE_REV, &cpu->msrs->microcode_revision);
+	cpu_msr_feature(MSR_UCODE_REV, cpu->host_claims, &cpu->msrs->microcode_revision);
 	msr_vendor_changed(cpu);
 }
 

@@ -26,8 +26,9 @@ extern const uint32_t cpu_msr_list[];
 extern const unsigned cpu_msr_list_count;
 extern const uint32_t cpu_msr_feature_list[];
 extern const unsigned cpu_msr_feature_list_count;
-/* The value of a feature MSR (KVM_GET_MSRS on the system handle): 0 or -ENOENT. */
-int cpu_msr_feature(uint32_t index, uint64_t *value);
+struct host_claims;
+/* The value of a feature MSR (KVM_GET_MSRS on the system handle) where guests may be told `claims`: 0 or -ENOENT. */
+int cpu_msr_feature(uint32_t index, const struct host_claims *claims, uint64_t *value);
 
 /* MISC_FEATURES_ENABLES: bit 0, CPUID faults outside ring 0. */
 uint64_t msr_misc_features(const struct cpu *cpu);
