@@ -13,7 +13,6 @@
 #include "engine/run/jit/jit.h"
 #include "engine/run/keeper.h"
 #include "engine/system.h"
-#include "engine/vcpu/signals.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
@@ -34,15 +33,9 @@ static const struct architecture architecture = {
 	.system_ioctl = x86_system_ioctl,
 };
 
-static void start_anew(void)
-{
-	handle_after_fork();
-	signals_after_fork();
-}
-
 static void watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, start_anew);
+	pthread_atfork(NULL, NULL, handle_after_fork);
 }
 
 int engine_open(const struct engine_options *options)

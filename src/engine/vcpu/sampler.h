@@ -1,5 +1,5 @@
 /*
- * Where vCPUs spend their time, for `--stats`: a thread looks at what each of them does about a
+ * Where vCPUs spend their time, for `--stats`: a thread in each VM looks at what each of them does about a
  * thousand times a second. The CPU only stores a byte where its activity changes (activity_begins), so
  * that nothing is timed on the way. The times are those of the clock on the wall: a vCPU's thread
  * that waits for a host CPU counts as doing what it wanted to go on with.
@@ -13,7 +13,7 @@
 
 struct vcpu;
 
-/* Watch a vCPU, from its creation to its end; removing one that is not watched has no effect. */
+/* Watch a vCPU, from its creation to its end, as group.h says; removing one that is not watched has no effect. */
 void sampler_add(struct vcpu *vcpu);
 void sampler_remove(struct vcpu *vcpu);
 

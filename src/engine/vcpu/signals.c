@@ -16,124 +16,99 @@
 #define TICK_NS    1000000
 #define IDLE_TICKS 10 /* after which the watcher sleeps until a vCPU enters the guest */
 
-static struct {
-	pthread_mutex_t lifetime; /* held while the thread is started or joined; before `lock` */
-	pthread_mutex_t lock;     /* guards what follows but `is_asleep` */
-	struct vcpu *vcpus;
-	pthread_t thread;
-	bool must_stop;
-	/* 1 while the watcher sleeps for want of running vCPUs; a futex. Set before it looks for
-	 * the last time, read by vCPUs after they have set in_guest. */
-	_Atomic uint32_t is_asleep;
-} watcher = { .lifetime = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER };
-
 /* Ask every vCPU in the guest to look for signals. Returns whether there are any, or the end. */
-static bool tick(bool *must_stop)
+static bool tick(struct signal_watcher *watcher, bool *must_stop)
 {
 	bool any = false;
 	struct vcpu *vcpu;
 
-	pthread_mutex_lock(&watcher.lock);
-	for (vcpu = watcher.vcpus; vcpu; vcpu = vcpu->watched_next) {
+	pthread_mutex_lock(&watcher->lock);
+	for (vcpu = watcher->vcpus; vcpu; vcpu = vcpu->watched_next) {
 		if (atomic_load(&vcpu->ignores_signals) || !atomic_load(&vcpu->member.exclusive.in_guest))
 			continue;
 		vcpu->architecture->request(vcpu, VCPU_LEAVE_GUEST);
 		any = true;
 	}
-	*must_stop = watcher.must_stop;
-	pthread_mutex_unlock(&watcher.lock);
+	*must_stop = watcher->must_stop;
+	pthread_mutex_unlock(&watcher->lock);
 	return any || *must_stop;
 }
 
-static void *watch(void *unused)
+static void *watch(void *context)
 {
 	static const struct timespec interval = { .tv_nsec = TICK_NS };
+	struct signal_watcher *watcher = context;
 	unsigned idle = 0;
 	bool must_stop;
 
-	(void)unused;
 	for (;;) {
-		idle = tick(&must_stop) ? 0 : idle + 1;
+		idle = tick(watcher, &must_stop) ? 0 : idle + 1;
 		if (must_stop)
 			return NULL;
 		if (idle < IDLE_TICKS) {
 			nanosleep(&interval, NULL);
 			continue;
 		}
-		atomic_store(&watcher.is_asleep, 1);
-		if (!tick(&must_stop))
-			syscall(SYS_futex, &watcher.is_asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL,
+		atomic_store(&watcher->is_asleep, 1);
+		if (!tick(watcher, &must_stop))
+			syscall(SYS_futex, &watcher->is_asleep, FUTEX_WAIT_PRIVATE, 1, NULL, NULL,
 				0);
-		atomic_store(&watcher.is_asleep, 0);
+		atomic_store(&watcher->is_asleep, 0);
 		idle = 0;
 	}
 }
 
-static void wake_watcher(void)
+static void wake_watcher(struct signal_watcher *watcher)
 {
-	if (atomic_exchange(&watcher.is_asleep, 0))
-		syscall(SYS_futex, &watcher.is_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	if (atomic_exchange(&watcher->is_asleep, 0))
+		syscall(SYS_futex, &watcher->is_asleep, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 void signals_watch(const struct vcpu *vcpu)
 {
-	if (!vcpu->ignores_signals && atomic_load(&watcher.is_asleep))
-		wake_watcher();
-}
-
-static int start_watcher(void)
-{
-	watcher.must_stop = false;
-	return thread_start(&watcher.thread, NULL, watch, NULL);
+	if (!vcpu->ignores_signals && atomic_load(&vcpu->group->watcher.is_asleep))
+		wake_watcher(&vcpu->group->watcher);
 }
 
 int signals_add(struct vcpu *vcpu)
 {
-	int result = 0;
+	struct signal_watcher *watcher = &vcpu->group->watcher;
+	int result;
 
 	vcpu->signal_fd = -1;
 	vcpu->wanted_is_stale = true;
-	pthread_mutex_lock(&watcher.lifetime);
-	if (!watcher.vcpus)
-		result = start_watcher();
-	if (result == 0) {
-		pthread_mutex_lock(&watcher.lock);
-		vcpu->watched_next = watcher.vcpus;
-		watcher.vcpus = vcpu;
-		pthread_mutex_unlock(&watcher.lock);
+	if (!watcher->vcpus) {
+		watcher->must_stop = false;
+		result = thread_start(&watcher->thread, NULL, watch, watcher);
+		if (result < 0)
+			return result;
 	}
-	pthread_mutex_unlock(&watcher.lifetime);
-	return result;
+	pthread_mutex_lock(&watcher->lock);
+	vcpu->watched_next = watcher->vcpus;
+	watcher->vcpus = vcpu;
+	pthread_mutex_unlock(&watcher->lock);
+	return 0;
 }
 
 void signals_remove(struct vcpu *vcpu)
 {
+	struct signal_watcher *watcher = &vcpu->group->watcher;
 	struct vcpu **link;
 	bool is_last;
 
-	pthread_mutex_lock(&watcher.lifetime);
-	pthread_mutex_lock(&watcher.lock);
-	for (link = &watcher.vcpus; *link != vcpu; link = &(*link)->watched_next)
+	pthread_mutex_lock(&watcher->lock);
+	for (link = &watcher->vcpus; *link != vcpu; link = &(*link)->watched_next)
 		;
 	*link = vcpu->watched_next;
-	is_last = !watcher.vcpus;
-	watcher.must_stop = is_last;
-	pthread_mutex_unlock(&watcher.lock);
+	is_last = !watcher->vcpus;
+	watcher->must_stop = is_last;
+	pthread_mutex_unlock(&watcher->lock);
 	if (is_last) {
-		wake_watcher();
-		pthread_join(watcher.thread, NULL);
+		wake_watcher(watcher);
+		pthread_join(watcher->thread, NULL);
 	}
-	pthread_mutex_unlock(&watcher.lifetime);
 	if (vcpu->signal_fd >= 0)
 		close(vcpu->signal_fd);
-}
-
-void signals_after_fork(void)
-{
-	pthread_mutex_init(&watcher.lifetime, NULL);
-	pthread_mutex_init(&watcher.lock, NULL);
-	watcher.vcpus = NULL;
-	atomic_store(&watcher.is_asleep, 0);
 }
 
 static void make_blocked_set(sigset_t *set)

@@ -17,12 +17,9 @@
 
 struct vcpu;
 
-/* At creation and end of a vCPU: the watcher thread lives while there are vCPUs. 0 or -errno. */
+/* At creation and end of a vCPU, as group.h says: the VM's watcher thread lives while there are vCPUs. 0 or -errno. */
 int signals_add(struct vcpu *vcpu);
 void signals_remove(struct vcpu *vcpu);
-
-/* In a forked child: there is no watcher and nobody to be watched. */
-void signals_after_fork(void);
 
 /* Around the whole of KVM_RUN, on its thread. */
 void signals_enter(struct vcpu *vcpu);

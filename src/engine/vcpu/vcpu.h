@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "engine/activity.h"
+#include "engine/vcpu/group.h"
 #include "engine/vm/member.h"
 #include "engine/vm/vm.h"
 #include "util/page.h"
@@ -110,8 +111,9 @@ enum vcpu_counter {
 };
 
 struct vcpu {
-	const struct vcpu_architecture *architecture; /* constant, as the next two */
+	const struct vcpu_architecture *architecture; /* constant, as the next three */
 	struct vm *vm;
+	struct vcpu_group *group; /* likewise; its own share of it */
 	struct activity *activity; /* of what executes */
 	struct vm_member member; /* of vm */
 	pthread_mutex_t lock;
@@ -125,8 +127,8 @@ struct vcpu {
 	/* 1 while it sleeps, or is about to: signals_sleep. A futex where it ignores signals. */
 	_Atomic uint32_t is_sleeping;
 	int wake_fd; /* eventfd, in whose stead */
-	struct vcpu *watched_next;     /* signals.c's list; its lock */
-	struct vcpu *sampled_next;     /* sampler.c's list; its lock */
+	struct vcpu *watched_next;     /* of the group's watcher; its lock */
+	struct vcpu *sampled_next;     /* of the group's sampler; its lock */
 	uint64_t times_ns[ACTIVITIES_MAX]; /* likewise */
 
 	/* -- for --stats: its thread's -- */

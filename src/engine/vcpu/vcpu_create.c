@@ -4,6 +4,7 @@
 #include "engine/vcpu/vcpu.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,13 +22,45 @@ static void release_handle(void *object)
 	vm_put(vcpu->vm);
 }
 
+/* A share of what the VM's vCPUs have, for one more; NULL without memory. With vm->lock held. */
+static struct vcpu_group *group_get(struct vm *vm)
+{
+	struct vcpu_group *group;
+
+	if (atomic_load(&vm->member_count)) {
+		group = vcpu_of(vm->members[0])->group;
+	} else {
+		group = calloc(1, sizeof(*group));
+		if (!group)
+			return NULL;
+		pthread_mutex_init(&group->watcher.lock, NULL);
+		pthread_mutex_init(&group->sampler.lock, NULL);
+	}
+	group->vcpus++;
+	return group;
+}
+
+static void group_put(struct vcpu_group *group)
+{
+	if (--group->vcpus)
+		return;
+	pthread_mutex_destroy(&group->sampler.lock);
+	pthread_mutex_destroy(&group->watcher.lock);
+	free(group);
+}
+
 static int create_parts(struct vcpu *vcpu)
 {
 	int result;
 
+	vcpu->group = group_get(vcpu->vm);
+	if (!vcpu->group)
+		return -ENOMEM;
 	vcpu->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vcpu->wake_fd < 0)
-		return -errno;
+	if (vcpu->wake_fd < 0) {
+		result = -errno;
+		goto put_group;
+	}
 	result = signals_add(vcpu);
 	if (result < 0)
 		goto close_wake;
@@ -39,6 +72,8 @@ static int create_parts(struct vcpu *vcpu)
 	signals_remove(vcpu);
 close_wake:
 	close(vcpu->wake_fd);
+put_group:
+	group_put(vcpu->group);
 	return result;
 }
 
@@ -51,6 +86,7 @@ void vcpu_destroy(struct vm_member *member)
 	vcpu->architecture->destroy(vcpu);
 	statistics_close(&vcpu->statistics);
 	close(vcpu->wake_fd);
+	group_put(vcpu->group);
 	munmap(vcpu->run, vcpu->file_size);
 	pthread_mutex_destroy(&vcpu->lock);
 	zeroes_unmap(vcpu, vcpu->architecture->size);
