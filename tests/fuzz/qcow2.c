@@ -80,6 +80,24 @@ static void look(struct node *image)
 	}
 }
 
+static void change_bitmap(struct node *image, unsigned what)
+{
+	struct image_description description;
+	struct image_bitmap bitmap = {.name = "new"};
+	struct error error;
+
+	image_describe(image, &description);
+	if (what & 1 && description.bitmap_count > 0)
+		image_bitmap_describe(image, 0, &bitmap);
+	switch (what >> 1) {
+	case 0: image_bitmap_change(image, IMAGE_BITMAP_ADD, "new", 4096, &error); break;
+	case 1: image_bitmap_change(image, IMAGE_BITMAP_REMOVE, bitmap.name, 0, &error); break;
+	case 2: image_bitmap_merge(image, "new", image, bitmap.name, &error); break;
+	case 3: image_amend(image, 3, what & 1, &error); break;
+	}
+	image_measure_bitmaps(image, 4096);
+}
+
 static void step(struct node *image, uint8_t what)
 {
 	uint64_t offset = place(image, what & 15), left = image_size(image) - offset, size = BYTES;
@@ -96,7 +114,12 @@ static void step(struct node *image, uint8_t what)
 	case 4: zero_and_read(image, offset, size, true); break;
 	case 5: image->driver->discard(image, offset, size); break;
 	case 6: image_flush(image); break;
-	case 7: image_snapshot_create(image, "new", &error); break;
+	case 7:
+		if (what & 8)
+			change_bitmap(image, what & 7);
+		else
+			image_snapshot_create(image, "new", &error);
+		break;
 	case 8: image_snapshot_apply(image, what & 1 ? "1" : "new", &error); break;
 	case 9: image_snapshot_delete(image, what & 1 ? "1" : "new", &error); break;
 	case 10:

@@ -195,6 +195,8 @@ static int begin(struct qcow2 *image, struct error *error)
 		return error_set(error, EROFS, "%s is opened for reading only", image->node.file.path);
 	if (image->version < 3)
 		return error_set(error, ENOTSUP, "%s: images of compat=0.10 have no bitmaps", image->node.file.path);
+	if (image->bitmap_count > 0 && !image->bitmaps)
+		return error_set(error, EIO, "%s: its list of bitmaps is damaged", image->node.file.path);
 	/* What is tracked in memory is on the medium then. */
 	result = image->node.driver->settle(&image->node);
 	return result < 0 ? error_set_errno(error, -result, "cannot write %s", image->node.file.path) : 0;
@@ -358,7 +360,7 @@ int bitmaps_after_resize(struct qcow2 *image, uint64_t old_size)
 
 	/* What was tracked meanwhile is of what is new. */
 	__atomic_store_n(&image->bitmaps_in_use, false, __ATOMIC_RELEASE);
-	for (i = 0; i < image->bitmap_count && result == 0; i++) {
+	for (i = 0; image->bitmaps && i < image->bitmap_count && result == 0; i++) {
 		struct bitmap old = image->bitmaps[i], other;
 		struct error ignored;
 		uint64_t bits;

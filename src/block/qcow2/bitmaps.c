@@ -88,6 +88,27 @@ static int load_bitmap(struct qcow2 *image, struct bitmap *bitmap, uint64_t *tot
 	return bitmap_read(image, bitmap);
 }
 
+/* None of a list that could not be read. */
+static uint32_t held(const struct qcow2 *image)
+{
+	return image->bitmaps ? image->bitmap_count : 0;
+}
+
+void bitmaps_end(struct qcow2 *image)
+{
+	uint32_t i;
+
+	for (i = 0; i < held(image); i++) {
+		free(image->bitmaps[i].name);
+		free(image->bitmaps[i].extra);
+		free(image->bitmaps[i].bits);
+		free(image->bitmaps[i].table);
+	}
+	free(image->bitmaps);
+	image->bitmaps = NULL;
+	image->tracks_bitmaps = false;
+}
+
 int bitmaps_load(struct qcow2 *image, struct error *error)
 {
 	uint8_t *directory;
@@ -150,22 +171,9 @@ int bitmaps_load(struct qcow2 *image, struct error *error)
 	free(directory);
 	if (result < 0 && result != -EINVAL)
 		error_set_errno(error, -result, "%s: its bitmaps", image->node.file.path);
+	if (result < 0)
+		bitmaps_end(image);
 	return result;
-}
-
-void bitmaps_end(struct qcow2 *image)
-{
-	uint32_t i;
-
-	for (i = 0; image->bitmaps && i < image->bitmap_count; i++) {
-		free(image->bitmaps[i].name);
-		free(image->bitmaps[i].extra);
-		free(image->bitmaps[i].bits);
-		free(image->bitmaps[i].table);
-	}
-	free(image->bitmaps);
-	image->bitmaps = NULL;
-	image->tracks_bitmaps = false;
 }
 
 int bitmaps_drop(struct qcow2 *image)
@@ -197,7 +205,7 @@ int bitmaps_begin(struct qcow2 *image)
 
 	if (!image->tracks_bitmaps || image->bitmaps_in_use)
 		return 0;
-	for (i = 0; i < image->bitmap_count && result == 0; i++)
+	for (i = 0; i < held(image) && result == 0; i++)
 		if (image->bitmaps[i].flags & FLAG_AUTO)
 			result = bitmap_write_flags(image, &image->bitmaps[i],
 					     image->bitmaps[i].flags | FLAG_IN_USE);
@@ -214,7 +222,7 @@ void bitmaps_mark(struct qcow2 *image, uint64_t offset, uint64_t size)
 
 	if (!image->tracks_bitmaps || size == 0)
 		return;
-	for (i = 0; i < image->bitmap_count; i++) {
+	for (i = 0; i < held(image); i++) {
 		const struct bitmap *bitmap = &image->bitmaps[i];
 		uint64_t bit = offset >> bitmap->granularity_bits;
 		uint64_t last = (offset + size - 1) >> bitmap->granularity_bits;
@@ -271,12 +279,14 @@ int bitmaps_store(struct qcow2 *image)
 	if (!image->bitmaps_in_use)
 		return 0;
 	pthread_mutex_lock(&image->lock);
-	for (i = 0; i < image->bitmap_count && result == 0; i++) {
+	for (i = 0; i < held(image) && result == 0; i++) {
 		struct bitmap *bitmap = &image->bitmaps[i];
 
 		if (!bitmap->bits || bitmap->table_size == 0)
 			continue;
-		bitmap->table = malloc(bitmap->table_size * 8ull);
+		/* There is one from a turn that failed. */
+		if (!bitmap->table)
+			bitmap->table = malloc(bitmap->table_size * 8ull);
 		result = bitmap->table ? write_bits(image, bitmap, bitmap->table) : -ENOMEM;
 	}
 	pthread_mutex_unlock(&image->lock);
@@ -289,18 +299,18 @@ int bitmaps_finish(struct qcow2 *image)
 	int result = 0;
 
 	/* Bits and refcounts are there; now tables, and only then are they not in use any more. */
-	for (i = 0; i < image->bitmap_count && result == 0 && image->bitmaps_in_use; i++)
+	for (i = 0; i < held(image) && result == 0 && image->bitmaps_in_use; i++)
 		if (image->bitmaps[i].table)
 			result = file_write_at(&image->node.file, image->bitmaps[i].table_offset,
 					       image->bitmaps[i].table,
 					       image->bitmaps[i].table_size * 8ull);
 	if (result == 0)
 		result = file_sync(&image->node.file);
-	for (i = 0; i < image->bitmap_count && result == 0 && image->bitmaps_in_use; i++)
+	for (i = 0; i < held(image) && result == 0 && image->bitmaps_in_use; i++)
 		if (image->bitmaps[i].bits)
 			result = bitmap_write_flags(image, &image->bitmaps[i],
 					     image->bitmaps[i].flags & ~FLAG_IN_USE);
-	for (i = 0; i < image->bitmap_count; i++) {
+	for (i = 0; i < held(image); i++) {
 		free(image->bitmaps[i].table);
 		image->bitmaps[i].table = NULL;
 	}
