@@ -114,6 +114,29 @@ def test_disk_legacy(context):
     disk_boot(context, "pc", 2, 2, 300, "test.legacy")
 
 
+def test_disk_fio(context):
+    """The host's fio, from a share, writes to a qcow2 disk and verifies what it wrote; the image is sound."""
+    if context.options.qemu:
+        raise Skipped("the share is kvik's")
+    if not Path("/usr/bin/fio").exists() or not Path("/lib").is_symlink():
+        raise Skipped("fio is not installed (Debian: fio), or not with all that it needs below /usr")
+    kvik = context.options.kvik
+    with tempfile.TemporaryDirectory() as directory:
+        disk = Path(directory) / "disk.qcow2"
+        subprocess.run([kvik, "image", "create", "-q", "-o", "cluster_size=16k", disk, "32M"], check=True)
+        with context.start(memory="512M", cpus=2, append="quiet", init=HERE / "fio-init",
+                           modules=[*VIRTIO_MODULES, "virtio_blk", "fuse", "virtiofs"],
+                           extra=["--disk", f"{disk}", "--share", "/usr,tag=usr"]) as vmm:
+            context.vmm = vmm
+            finish(vmm)
+            facts = sections(vmm.text())
+            said = "\n".join(facts["fio"])
+            require("status 0" in said and "err= 0" in said, f"fio said {said[-600:]}")
+            check_dmesg(facts, False)
+        check = subprocess.run([kvik, "image", "check", disk], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        require(check.returncode == 0, f"the check says {check.stdout.decode()[-300:]}")
+
+
 def test_disk_nbd(context):
     """The same, saved and loaded, with disks that qemu-nbd has."""
     if not shutil.which("qemu-nbd"):
@@ -286,6 +309,6 @@ def test_cd_boot(context):
             finish(vmm)
 
 
-QUICK = [test_disk, test_disk_saved, test_disk_legacy, test_disk_nbd, test_ide, test_ide_saved, test_ide_pio,
+QUICK = [test_disk, test_disk_fio, test_disk_saved, test_disk_legacy, test_disk_nbd, test_ide, test_ide_saved, test_ide_pio,
          test_cd_boot, test_scsi, test_scsi_saved, test_nvme, test_nvme_saved]
 LONG = [test_ahci, test_ahci_saved, test_usb, test_usb_saved]
