@@ -472,15 +472,25 @@ int smbios_write(const struct guest_memory *memory, const struct smbios_facts *f
 	return result;
 }
 
+int smbios_check_type(unsigned type, struct error *error)
+{
+	unsigned i;
+
+	for (i = 0; i < STRUCTURES; i++)
+		if (structures[i].type == type)
+			return 0;
+	return error_set(error, EINVAL, "type=%u: use 0, 1, 2, 3, 4, 11 or 17", type);
+}
+
 int smbios_check_field(unsigned type, const char *name, struct error *error)
 {
 	char all[128] = "";
 	unsigned i, j, used = 0;
 
-	for (i = 0; i < STRUCTURES && structures[i].type != type; i++)
+	if (smbios_check_type(type, error) < 0)
+		return -EINVAL;
+	for (i = 0; structures[i].type != type; i++)
 		;
-	if (i == STRUCTURES)
-		return error_set(error, EINVAL, "type=%u: use 0, 1, 2, 3, 4, 11 or 17", type);
 	for (j = 0; structures[i].names[j]; j++) {
 		if (strcmp(structures[i].names[j], name) == 0)
 			return 0;

@@ -31,6 +31,8 @@ struct smbios_config {
 	uint8_t uuid[16]; /* as it is written, its first byte first */
 };
 
+/* Whether there is a structure of that type. Otherwise -EINVAL, and `error` with those that there are. */
+int smbios_check_type(unsigned type, struct error *error);
 /* Whether a structure has a field of that name. Otherwise -EINVAL, and `error` with those that it has. */
 int smbios_check_field(unsigned type, const char *name, struct error *error);
 /* "01234567-89ab-cdef-0123-456789abcdef". 0 or -EINVAL. */

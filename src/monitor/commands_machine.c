@@ -1,6 +1,7 @@
 /* QMP's commands about the machine and its life. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "monitor/hmp_commands.h"
 #include "monitor/monitor.h"
@@ -175,8 +176,23 @@ json_t *qmp_query_machines(struct qmp_call *call)
 
 json_t *qmp_query_iothreads(struct qmp_call *call)
 {
-	(void)call;
-	return json_array();
+	static const char folder[] = "/objects/";
+	json_t *answer = json_array(), *object;
+	const struct monitor_facts *facts = &call->monitor->facts;
+	const char *path, *type;
+	pid_t thread;
+
+	/* They wait for what comes, and never poll. */
+	json_object_foreach(facts->objects, path, object) {
+		type = json_string_value(json_object_get(json_object_get(object, "type"), "value"));
+		if (!type || strcmp(type, "iothread") != 0 || strncmp(path, folder, strlen(folder)) != 0)
+			continue;
+		thread = facts->find_iothread ? facts->find_iothread(facts->disk_context, path + strlen(folder)) : 0;
+		json_array_append_new(answer, json_pack("{s:s,s:i,s:i,s:i,s:i,s:i}", "id", path + strlen(folder), "thread-id",
+							(int)(thread ? thread : gettid()), "poll-max-ns", 0, "poll-grow", 0,
+							"poll-shrink", 0, "aio-max-batch", 0));
+	}
+	return answer;
 }
 
 static json_t *no_balloon(struct qmp_call *call)

@@ -76,6 +76,8 @@ struct monitor_facts {
 	const struct block *(*find_disk)(void *context, const char *name);
 	/* query-blockstats' answer, of disks or of their nodes; the caller's. NULL: there are none. */
 	json_t *(*read_block_counts)(void *context, bool of_nodes);
+	/* The thread that serves what has the -object iothread of that name; 0: this one does. NULL: likewise. */
+	pid_t (*find_iothread)(void *context, const char *name);
 	void *disk_context;
 	/* Open what somebody names in a command. A descriptor, close-on-exec, or -errno and `error`. */
 	int (*open_file)(void *context, enum monitor_file kind, const char *name, struct error *error);

@@ -25,6 +25,7 @@ struct event_loop {
 	int epoll_fd;
 	int wake_fd; /* an eventfd: stop was asked, or an always-ready source was enabled */
 	bool stopping;	   /* atomic */
+	pid_t thread;	   /* likewise */
 	void (*before_wait)(void *context); /* NULL: nothing is put off */
 	void *before_context;
 	pthread_mutex_t lock; /* guards what follows and every source's `watch` */
@@ -138,6 +139,11 @@ void event_loop_before_wait(struct event_loop *loop, void (*run)(void *context),
 	loop->before_context = context;
 }
 
+pid_t event_loop_thread(const struct event_loop *loop)
+{
+	return __atomic_load_n(&loop->thread, __ATOMIC_RELAXED);
+}
+
 int event_loop_run(struct event_loop *loop)
 {
 	struct epoll_event events[EVENTS_PER_WAIT];
@@ -145,6 +151,7 @@ int event_loop_run(struct event_loop *loop)
 	uint64_t wakes;
 	int count, i;
 
+	__atomic_store_n(&loop->thread, gettid(), __ATOMIC_RELAXED);
 	while (!__atomic_load_n(&loop->stopping, __ATOMIC_ACQUIRE)) {
 		bool busy = dispatch_always_ready(loop);
 

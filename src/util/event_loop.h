@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "util/clock.h"
 #include "util/error.h"
@@ -49,6 +50,8 @@ void event_loop_before_wait(struct event_loop *loop, void (*run)(void *context),
 
 /* Dispatch until event_loop_stop. Returns 0 or -errno. */
 int event_loop_run(struct event_loop *loop);
+/* Who does, as the host numbers threads; 0: nobody has. Any thread. */
+pid_t event_loop_thread(const struct event_loop *loop);
 /* Make event_loop_run return. Any thread. */
 void event_loop_stop(struct event_loop *loop);
 

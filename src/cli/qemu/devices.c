@@ -451,18 +451,6 @@ void devices_print_help(FILE *file)
 	}
 }
 
-static const char *type_name(const struct property *property)
-{
-	static const char *const names[] = {
-		[PROPERTY_TEXT] = "str",
-		[PROPERTY_BOOL] = "bool",
-		[PROPERTY_NUMBER] = "uint32",
-		[PROPERTY_SIZE] = "size",
-	};
-
-	return names[property->type];
-}
-
 void device_print_help(FILE *file, const struct device_driver *driver)
 {
 	struct property all[64], *property;
@@ -471,7 +459,7 @@ void device_print_help(FILE *file, const struct device_driver *driver)
 	fprintf(file, "%s options:\n", driver->name);
 	for (property = all; property->name; property++)
 		if (strcmp(property->name, "driver") != 0)
-			fprintf(file, "  %s=<%s>%s%s%s\n", property->name, type_name(property),
+			fprintf(file, "  %s=<%s>%s%s%s\n", property->name, property_type_name(property),
 				property->only ? " - only " : "", property->only ? property->only : "",
 				property->only && !*property->only ? "nothing" : "");
 }
@@ -494,7 +482,7 @@ json_t *devices_describe_types(void)
 		for (property = joined; property->name; property++)
 			if (strcmp(property->name, "driver") != 0)
 				json_array_append_new(list, json_pack("{s:s,s:s}", "name", property->name,
-								      "type", type_name(property)));
+								      "type", property_type_name(property)));
 		json_object_set_new(all, drivers[i].name,
 				    json_pack("{s:b,s:s,s:o}", "abstract", 0, "parent",
 					      drivers[i].parent, "properties", list));

@@ -7,9 +7,11 @@
 #include "cli/qemu/disks.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/options.h"
+#include "cli/qemu/parts.h"
 #include "cli/qemu/tpm.h"
 #include "machine/cpu_spec.h"
 #include "machine/cpuid.h"
+#include "util/event_loop.h"
 
 static json_t *describe_machines(void)
 {
@@ -183,6 +185,25 @@ static const struct block *find_disk(void *context, const char *name)
 	return drive && drive->is_used ? drive->block : NULL;
 }
 
+/* Each disk has a thread of its own: the first one's that names it. */
+static pid_t find_iothread(void *context, const char *name)
+{
+	struct line *line = context;
+	const struct drive *drive;
+	const char *iothread, *disk;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(line->devices, i, one) {
+		iothread = keyval_text(one, "iothread");
+		disk = keyval_text(one, "drive");
+		drive = iothread && disk && strcmp(iothread, name) == 0 ? drives_find(&line->drives, disk) : NULL;
+		if (drive && drive->is_used && drive->block)
+			return event_loop_thread(block_loop(drive->block));
+	}
+	return 0;
+}
+
 static int collect_features(struct monitor_facts *facts, const struct line *line, struct error *error)
 {
 	struct kvm_system system;
@@ -237,6 +258,7 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		.find_ring = find_ring,
 		.find_disk = find_disk,
 		.read_block_counts = disks_read_counts,
+		.find_iothread = find_iothread,
 		.disk_context = line,
 		.context = &line->chardevs,
 	};
@@ -256,6 +278,7 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 	facts_look(facts, line, NULL);
 	facts->types = devices_describe_types();
 	add_models(facts->types);
+	parts_describe(facts->types);
 	facts->objects = describe_objects(line, &facts->cpu_features);
 	return 0;
 }

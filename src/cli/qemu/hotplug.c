@@ -18,6 +18,8 @@
 #include "cli/qemu/line_memory.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/memory_backend.h"
+#include "cli/qemu/objects.h"
+#include "cli/qemu/objects.h"
 #include "cli/qemu/net_user.h"
 #include "cli/qemu/new_image.h"
 #include "cli/qemu/options.h"
@@ -339,7 +341,7 @@ static int add_object(struct hotplug *hotplug, const json_t *arguments, struct e
 	json_t *list = kept(hotplug->line, "object");
 	const char *id = keyval_text(arguments, "id");
 	json_t *object = json_deep_copy(arguments);
-	int result = line_check_object(object, error);
+	int result = object_check(object, error);
 
 	if (result == 0 && memory_backend_is_file(object))
 		result = error_set(error, ENOTSUP,

@@ -315,6 +315,18 @@ static void flatten(json_t *object, const struct property *properties)
 	}
 }
 
+const char *property_type_name(const struct property *property)
+{
+	static const char *const names[] = {
+		[PROPERTY_TEXT] = "str",
+		[PROPERTY_BOOL] = "bool",
+		[PROPERTY_NUMBER] = "uint32",
+		[PROPERTY_SIZE] = "size",
+	};
+
+	return names[property->type];
+}
+
 int keyval_check(json_t *object, const struct property *properties, struct error *error)
 {
 	const struct property *property;

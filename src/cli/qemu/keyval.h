@@ -32,6 +32,9 @@ struct property {
 json_t *keyval_parse(const char *text, const char *first, const struct property *properties,
 		     bool is_nested, struct error *error);
 
+/* A type as QEMU's lists call it. */
+const char *property_type_name(const struct property *property);
+
 /* Whether the object has no other keys than these, and values as they say; it is put into the first names
  * and into JSON's own types. 0, or -EINVAL and `error`. */
 int keyval_check(json_t *object, const struct property *properties, struct error *error);

@@ -21,12 +21,16 @@
 #include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
 #include "cli/qemu/net_dump.h"
+#include "cli/qemu/objects.h"
+#include "cli/qemu/parts.h"
 #include "cli/qemu/stand_ins.h"
 #include "cli/qemu/storage.h"
+#include "cli/qemu/tpm.h"
 #include "machine/inspect.h"
 #include "util/log.h"
 
 #define MIB	       (1ull << 20)
+#define LAST_VERSION   12 /* of QEMU's that may be, by the time that this is old */
 
 const struct machine_type machine_types[] = {
 	{"pc-i440fx-7.2", "pc", "PC with an i440FX host bridge (kvik's pc)", true, BOARD_PC, true},
@@ -35,6 +39,18 @@ const struct machine_type machine_types[] = {
 	{"none", NULL, "empty machine, for monitors", false},
 };
 const unsigned machine_type_count = sizeof(machine_types) / sizeof(machine_types[0]);
+
+/* Versions of a board are the same to a guest here: QEMU's own, from 1.0 on, and those of distributions, by name. */
+static bool is_version(const char *text)
+{
+	unsigned major, minor;
+	int end = -1;
+
+	if (*text >= 'a' && *text <= 'z')
+		return true;
+	return sscanf(text, "%2u.%2u%n", &major, &minor, &end) == 2 && end == (int)strlen(text) && major >= 1 &&
+	       major <= LAST_VERSION;
+}
 
 static int examine_type(struct line *line, struct error *error)
 {
@@ -47,10 +63,9 @@ static int examine_type(struct line *line, struct error *error)
 				    strcmp(machine_types[i].other_name, name) == 0)
 			 : machine_types[i].is_default)
 			break;
-	/* Older versions of the boards are the same to a guest here. */
-	if (i == machine_type_count && strncmp(name, "pc-i440fx-", 10) == 0)
+	if (i == machine_type_count && strncmp(name, "pc-i440fx-", 10) == 0 && is_version(name + 10))
 		i = 0;
-	else if (i == machine_type_count && strncmp(name, "pc-q35-", 7) == 0)
+	else if (i == machine_type_count && strncmp(name, "pc-q35-", 7) == 0 && is_version(name + 7))
 		i = 1;
 	if (i == machine_type_count)
 		return error_set(error, EINVAL,
@@ -359,31 +374,6 @@ static int examine_display(struct line *line, struct error *error)
 	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 
-int line_check_object(json_t *object, struct error *error)
-{
-	static const char *const known[] = {"rng-builtin", "iothread", "secret"};
-	const char *type, *file;
-	unsigned j;
-
-	type = keyval_text(object, "qom-type");
-	if (!type || !keyval_text(object, "id"))
-		return error_set(error, EINVAL, "-object: TYPE,id=ID is needed");
-	if (memory_backend_is(object))
-		return memory_backend_check(object, error);
-	for (j = 0; j < sizeof(known) / sizeof(known[0]); j++)
-		if (strcmp(type, known[j]) == 0)
-			return 0;
-	file = keyval_text(object, "filename");
-	if (strcmp(type, "rng-random") != 0)
-		return error_set(error, ENOTSUP,
-				 "-object %.60s: use memory-backend-ram, memory-backend-memfd, memory-backend-file, "
-				 "rng-random, rng-builtin, iothread or secret",
-				 type);
-	if (file && strcmp(file, "/dev/urandom") != 0 && strcmp(file, "/dev/random") != 0)
-		return error_set(error, ENOTSUP, "-object rng-random,filename=%.60s: use /dev/urandom", file);
-	return 0;
-}
-
 /* -usb and -usbdevice, as the devices that they mean. */
 static int examine_usb(struct line *line, struct error *error)
 {
@@ -417,9 +407,12 @@ static int examine_objects(struct line *line, struct error *error)
 	size_t i;
 	int result = 0;
 
-	json_array_foreach((json_t *)said(line, "object"), i, object)
+	json_array_foreach((json_t *)said(line, "object"), i, object) {
 		if (result == 0)
-			result = net_dump_is(object) ? net_dump_check(object, error) : line_check_object(object, error);
+			result = net_dump_is(object) ? net_dump_check(object, error) : object_check(object, error);
+		if (result == 0)
+			result = object_check_file(object, error);
+	}
 	line->nets.objects = said(line, "object");
 	return result;
 }
@@ -459,22 +452,35 @@ static int examine_drives(struct line *line, struct error *error)
 	return 0;
 }
 
-/* The device of a -nic or of an old -net. */
-static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
+/* The driver of a -nic or of an old -net, or NULL. */
+static const char *find_nic(const struct line *line, const json_t *options, struct error *error)
 {
-	const char *model = keyval_text(options, "model"), *mac = keyval_text(options, "mac");
-	const char *driver = "virtio-net";
-	json_t *device;
+	static const char *const names[] = {"virtio", "virtio-net-pci", "virtio-net", "virtio-net-pci-non-transitional",
+					    "virtio-net-pci-transitional", "virtio-net-device"};
+	const char *model = keyval_text(options, "model");
+	unsigned i;
 
 	/* Without a model: what a PC of QEMU's has. */
 	if (!model)
-		model = line->type->board == BOARD_Q35 ? "e1000e" : board_kind_is_pc(line->type->board) ? "e1000" : driver;
+		return line->type->board == BOARD_Q35 ? "e1000e" : board_kind_is_pc(line->type->board) ? "e1000" : "virtio-net";
 	if (strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0)
-		driver = "e1000";
-	else if (strcmp(model, "e1000e") == 0)
-		driver = "e1000e";
-	else if (strncmp(model, "virtio", 6) != 0)
-		return error_set(error, ENOTSUP, "model=%.60s is not there: use virtio, e1000 or e1000e", model);
+		return "e1000";
+	if (strcmp(model, "e1000e") == 0)
+		return "e1000e";
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(model, names[i]) == 0)
+			return "virtio-net";
+	error_set(error, ENOTSUP, "model=%.60s is not there: use virtio, e1000 or e1000e", model);
+	return NULL;
+}
+
+static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
+{
+	const char *mac = keyval_text(options, "mac"), *driver = find_nic(line, options, error);
+	json_t *device;
+
+	if (!driver)
+		return -ENOTSUP;
 	device = json_pack("{s:s,s:s}", "driver", driver, "netdev", network);
 	if (mac)
 		json_object_set_new(device, "mac", json_string(mac));
@@ -509,6 +515,8 @@ static int examine_nets(struct line *line, struct error *error)
 					goto fail;
 			} else {
 				card = one;
+				if (!find_nic(line, card, error))
+					goto fail;
 			}
 		} else if (!type || strcmp(type, "none") != 0) {
 			if (nets_add(&line->nets, one, &network, error) < 0)
@@ -528,6 +536,26 @@ static int examine_nets(struct line *line, struct error *error)
 fail:
 	error_prefix(error, "network");
 	return -EINVAL;
+}
+
+/* What is played nowhere, and recorded from nowhere, is said as QEMU has it all the same. */
+static int examine_audio(struct line *line, struct error *error)
+{
+	static const char *const names[] = {"none", "alsa", "dbus", "jack", "oss", "pa", "pipewire", "sdl", "sndio", "spice", "wav"};
+	const char *driver;
+	const json_t *one;
+	size_t i, j;
+
+	json_array_foreach((json_t *)said(line, "audiodev"), i, one) {
+		driver = keyval_text(one, "driver");
+		if (!driver || !keyval_text(one, "id"))
+			return error_set(error, EINVAL, "-audiodev: DRIVER,id=ID is needed");
+		for (j = 0; j < sizeof(names) / sizeof(names[0]) && strcmp(names[j], driver) != 0; j++)
+			continue;
+		if (j == sizeof(names) / sizeof(names[0]))
+			return error_set(error, EINVAL, "-audiodev %.60s: there is no such driver: use none", driver);
+	}
+	return 0;
 }
 
 static int examine_folders(struct line *line, struct error *error)
@@ -573,32 +601,15 @@ static int examine_panic(struct line *line, struct error *error)
 	return 0;
 }
 
-/* Whether a -global switches on that property of a part of the board, as QEMU's are called. */
-static bool globals_switch_on(const struct line *line, const char *part, const char *name)
-{
-	const char *driver, *property, *value;
-	const json_t *one;
-	size_t i;
-
-	json_array_foreach(json_object_get(line->said, "global"), i, one) {
-		driver = keyval_text(one, "driver");
-		property = keyval_text(one, "property");
-		value = keyval_text(one, "value");
-		if (driver && property && value && strcmp(property, name) == 0 && strcmp(driver, part) == 0)
-			return strcmp(value, "1") == 0 || strcmp(value, "on") == 0 || strcmp(value, "true") == 0;
-	}
-	return false;
-}
-
 static int examine_globals(struct line *line, struct error *error)
 {
-	line->config.has_no_sleep = globals_switch_on(line, "PIIX4_PM", "disable_s3") ||
-				    globals_switch_on(line, "ICH9-LPC", "disable_s3");
+	const json_t *globals = said(line, "global");
+
 	line->config.has_no_i8042 = json_is_false(json_object_get(said(line, "machine"), "i8042"));
-	/* Flash that only system management mode may write to is what secure boot's firmware relies on. */
-	if (globals_switch_on(line, "cfi.pflash01", "secure"))
-		return error_set(error, EINVAL, "-global cfi.pflash01.secure=on is not there, as there is no system "
-				 "management mode: use firmware without secure boot, such as OVMF_CODE_4M.fd");
+	if (parts_check_globals(globals, error) < 0)
+		return -EINVAL;
+	line->config.has_no_sleep = parts_switch_on(globals, "PIIX4_PM", "disable_s3") ||
+				    parts_switch_on(globals, "ICH9-LPC", "disable_s3");
 	return 0;
 }
 
@@ -682,7 +693,7 @@ int line_examine(struct line *line, struct error *error)
 	if (line_examine_firmware_facts(line, error) < 0 || examine_objects(line, error) < 0 ||
 	    line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
 	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 || line_examine_clock(line, error) < 0 || examine_nets(line, error) < 0 ||
-	    examine_folders(line, error) < 0)
+	    examine_folders(line, error) < 0 || examine_audio(line, error) < 0 || tpm_check(line, error) < 0)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)
 		json_array_append(line->devices, (json_t *)one);

@@ -9,8 +9,6 @@
 
 /* Look at everything, and add what the line means by itself. `line->said` is there. 0, or -errno and `error`. */
 int line_examine(struct line *line, struct error *error);
-/* What -object says. 0, or -errno and `error`. */
-int line_check_object(json_t *object, struct error *error);
 /* Everything but the chardevs, which outlive the machine: chardevs_close. */
 void line_free(struct line *line);
 

@@ -58,9 +58,17 @@ int line_examine_cpus(struct line *line, struct error *error)
 	if (keyval_number(options, "cpus", 4096, &cpus, error) < 0 ||
 	    keyval_number(options, "maxcpus", 4096, &most, error) < 0)
 		goto fail;
+	if ((!cpus && json_object_get(options, "cpus")) || (!most && json_object_get(options, "maxcpus"))) {
+		error_set(error, EINVAL, "use 1 to %u CPUs", MACHINE_MAX_CPUS);
+		goto fail;
+	}
 	for (i = 0; i < LEVELS; i++) {
 		if (keyval_number(options, level_names[i], 4096, &levels[i], error) < 0)
 			goto fail;
+		if (!levels[i] && json_object_get(options, level_names[i])) {
+			error_set(error, EINVAL, "%s=0: use 1 or more", level_names[i]);
+			goto fail;
+		}
 		product *= levels[i] ? levels[i] : 1;
 	}
 	if (!cpus)

@@ -63,6 +63,8 @@ static int take_smbios(struct line *line, const json_t *options, struct error *e
 		return -EINVAL;
 	if (type == UINT64_MAX)
 		return error_set(error, EINVAL, "type=N is needed");
+	if (json_object_size(options) == 1)
+		return smbios_check_type(type, error);
 	json_object_foreach((json_t *)options, name, value) {
 		if (result < 0 || strcmp(name, "type") == 0)
 			continue;

@@ -7,6 +7,7 @@
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/objects.h"
 #include "cli/qemu/storage.h"
 #include "machine/board.h"
 
@@ -244,6 +245,16 @@ static const struct device_driver *find_driver(const struct line *line, const ch
 	return device_driver_find(for_microvm, error);
 }
 
+/* What a device names among the objects. */
+static int check_iothread(const struct line *line, const json_t *device, struct error *error)
+{
+	const char *name = keyval_text(device, "iothread");
+
+	if (!name || object_find(json_object_get(line->said, "object"), "iothread", name))
+		return 0;
+	return error_set(error, ENOENT, "iothread=%.60s: there is no -object iothread with that id", name);
+}
+
 int line_check_device(struct line *line, json_t *device, struct error *error)
 {
 	const char *name = keyval_text(device, "driver");
@@ -254,10 +265,27 @@ int line_check_device(struct line *line, json_t *device, struct error *error)
 		return name ? -ENODEV : -EINVAL;
 	take_globals(line, driver, device);
 	if (check_board(line, driver, error) < 0 || device_check(driver, device, error) < 0 ||
-	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0)
+	    check_bus(line, driver, keyval_text(device, "bus"), error) < 0 || check_iothread(line, device, error) < 0)
 		return -EINVAL;
 	/* A CPU's says its model. */
 	return driver->role == ROLE_CPU ? 0 : json_object_set_new(device, "driver", json_string(driver->name));
+}
+
+static int check_ids(const struct line *line, struct error *error)
+{
+	const char *id, *other;
+	size_t i, j;
+
+	for (i = 0; i < json_array_size(line->devices); i++) {
+		id = keyval_text(json_array_get(line->devices, i), "id");
+		for (j = 0; id && j < i; j++) {
+			other = keyval_text(json_array_get(line->devices, j), "id");
+			if (other && strcmp(id, other) == 0)
+				return error_set(error, EEXIST, "-device %.60s: Duplicate device ID '%.60s'",
+						 keyval_text(json_array_get(line->devices, i), "driver"), id);
+		}
+	}
+	return 0;
 }
 
 int line_place_devices(struct line *line, struct error *error)
@@ -278,6 +306,8 @@ int line_place_devices(struct line *line, struct error *error)
 			return result;
 		}
 	}
+	if (check_ids(line, error) < 0)
+		return -EEXIST;
 	result = take_named_places(line, &places, error);
 	json_array_foreach(line->devices, i, device)
 		if (result == 0 && device_driver_find(keyval_text(device, "driver"), NULL)->is_pci)

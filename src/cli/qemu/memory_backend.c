@@ -35,11 +35,14 @@ static const struct property file_properties[] = {
 	{NULL},
 };
 
+static const char *kind_of_type(const char *type)
+{
+	return type && strncmp(type, PREFIX, strlen(PREFIX)) == 0 ? type + strlen(PREFIX) : "";
+}
+
 static const char *kind_of(const json_t *object)
 {
-	const char *type = keyval_text(object, "qom-type");
-
-	return type && strncmp(type, PREFIX, strlen(PREFIX)) == 0 ? type + strlen(PREFIX) : "";
+	return kind_of_type(keyval_text(object, "qom-type"));
 }
 
 bool memory_backend_is_file(const json_t *object)
@@ -47,14 +50,19 @@ bool memory_backend_is_file(const json_t *object)
 	return strcmp(kind_of(object), "file") == 0;
 }
 
-static const struct property *properties_of(const json_t *object)
+const struct property *memory_backend_properties(const char *type)
 {
-	const char *kind = kind_of(object);
+	const char *kind = kind_of_type(type);
 
 	return strcmp(kind, "ram") == 0	    ? ram_properties
 	       : strcmp(kind, "memfd") == 0 ? memfd_properties
 	       : strcmp(kind, "file") == 0  ? file_properties
 					    : NULL;
+}
+
+static const struct property *properties_of(const json_t *object)
+{
+	return memory_backend_properties(keyval_text(object, "qom-type"));
 }
 
 bool memory_backend_is(const json_t *object)

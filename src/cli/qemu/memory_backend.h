@@ -9,6 +9,8 @@
 #include "machine/ram.h"
 #include "util/error.h"
 
+/* What may be said of a type; NULL: it is none of memory. */
+const struct property *memory_backend_properties(const char *type);
 bool memory_backend_is(const json_t *object);
 bool memory_backend_is_file(const json_t *object);
 /* Its keys and values, which are JSON's own types from then on. 0, or -EINVAL or -ENOTSUP and `error`. */

@@ -5,7 +5,7 @@
 
 #include "cli/qemu/keyval.h"
 
-static const struct property properties[] = {
+const struct property net_dump_properties[] = {
 	{"qom-type", PROPERTY_TEXT},
 	{"id", PROPERTY_TEXT},
 	{"netdev", PROPERTY_TEXT},
@@ -27,7 +27,7 @@ int net_dump_check(json_t *object, struct error *error)
 {
 	uint64_t most = NET_CAPTURE_BYTES;
 
-	if (keyval_check(object, properties, error) < 0 || keyval_number(object, "maxlen", NET_CAPTURE_BYTES, &most, error) < 0)
+	if (keyval_check(object, net_dump_properties, error) < 0 || keyval_number(object, "maxlen", NET_CAPTURE_BYTES, &most, error) < 0)
 		return -EINVAL;
 	if (!most)
 		return error_set(error, EINVAL, "maxlen=0: use 1 to %u", NET_CAPTURE_BYTES);

@@ -5,9 +5,11 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "cli/qemu/keyval.h"
 #include "net/link.h"
 #include "util/error.h"
 
+extern const struct property net_dump_properties[];
 bool net_dump_is(const json_t *object);
 /* What it says, of all of its kind. 0, or -EINVAL and `error`. */
 int net_dump_check(json_t *object, struct error *error);

@@ -50,6 +50,11 @@ static const struct property machine_properties[] = {
 	{NULL},
 };
 
+const struct property *options_machine_properties(void)
+{
+	return machine_properties;
+}
+
 static const struct property accel_properties[] = {
 	{"accel", PROPERTY_TEXT},
 	{"thread", PROPERTY_TEXT, "single multi"},

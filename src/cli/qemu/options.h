@@ -18,6 +18,7 @@
 json_t *options_parse(int count, char **arguments, struct error *error);
 
 void options_print_help(FILE *file);
+const struct property *options_machine_properties(void); /* -machine's */
 /* Whether these are -netdev's, put into their own forms: for a netdev_add. 0, or -EINVAL and `error`. */
 int options_check_network(json_t *options, struct error *error);
 /* -chardev's words as they are said anywhere; the caller's, or NULL and `error`. */

@@ -18,6 +18,23 @@ static const json_t *find_tpmdev(const struct line *line, const char *id)
 	return NULL;
 }
 
+int tpm_check(struct line *line, struct error *error)
+{
+	const char *chardev;
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(line->said, "tpmdev"), i, one) {
+		chardev = keyval_text(one, "chardev");
+		if (!keyval_text(one, "type") || !keyval_text(one, "id") || !chardev)
+			return error_set(error, EINVAL, "-tpmdev: use emulator,id=ID,chardev=ID");
+		if (!chardevs_find(&line->chardevs, chardev))
+			return error_set(error, ENOENT, "-tpmdev %.60s: chardev=%.60s: there is no -chardev with that id",
+					 keyval_text(one, "id"), chardev);
+	}
+	return 0;
+}
+
 int tpm_open(struct line *line, const json_t *device, struct error *error)
 {
 	const char *driver = keyval_text(device, "driver"), *id = keyval_text(device, "tpmdev");
@@ -27,8 +44,6 @@ int tpm_open(struct line *line, const json_t *device, struct error *error)
 
 	if (!id || !tpmdev)
 		return error_set(error, ENOENT, "%s: tpmdev=%.60s: there is no such -tpmdev", driver, id ? id : "");
-	if (!keyval_text(tpmdev, "type") || !keyval_text(tpmdev, "chardev"))
-		return error_set(error, EINVAL, "-tpmdev: use emulator,id=ID,chardev=ID");
 	if (tpm->kind)
 		return error_set(error, EEXIST, "%s: a machine has one TPM", driver);
 	fd = chardevs_connect(&line->chardevs, keyval_text(tpmdev, "chardev"), error);

@@ -7,6 +7,8 @@
 #include "cli/qemu/line_state.h"
 #include "util/error.h"
 
+/* Whether all of -tpmdev can be, before devices ask for them. 0, or -errno and `error`. */
+int tpm_check(struct line *line, struct error *error);
 /* Connect the TPM that a -device names, which becomes the machine's. 0, or -errno and `error`. */
 int tpm_open(struct line *line, const json_t *device, struct error *error);
 
