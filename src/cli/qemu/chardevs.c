@@ -103,7 +103,8 @@ static const struct property socket_properties[] = {
 /* "PATH,server=on,..." or "HOST:PORT,server=on,..." */
 static json_t *parse_socket(const char *text, bool is_unix, struct error *error)
 {
-	json_t *options = keyval_parse(text, "address", socket_properties, false, error);
+	json_t *options = keyval_parse(is_unix && strncmp(text, "path=", 5) == 0 ? text + 5 : text, "address",
+				       socket_properties, false, error);
 	const char *address = options ? keyval_text(options, "address") : NULL, *colon;
 
 	if (!options || keyval_check(options, socket_properties, error) < 0)

@@ -17,6 +17,7 @@
 #include "cli/qemu/line_memory.h"
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_firmware.h"
+#include "cli/qemu/line_gdb.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
@@ -620,6 +621,8 @@ static void examine_life(struct line *line)
 	const json_t *sandbox = json_object_get(said(line, "sandbox"), "enable");
 
 	line->gdb = has(line, "s") ? "tcp::1234" : text(line, "gdb");
+	if (line->gdb && strcmp(line->gdb, "none") == 0)
+		line->gdb = NULL;
 	/* Who debugs a machine from its first instruction lets it go on. */
 	if (has(line, "S"))
 		line->config.pauses = line->gdb ? MACHINE_PAUSE_DEBUGGER : MACHINE_PAUSE_USER;
@@ -686,7 +689,7 @@ int line_examine(struct line *line, struct error *error)
 		return -EINVAL;
 	stand_ins_take(line);
 	if (examine_accel(line, error) < 0 || examine_descriptors(line, error) < 0 ||
-	    examine_escape(line, error) < 0 || line_examine_consoles(line, error) < 0)
+	    examine_escape(line, error) < 0 || line_examine_consoles(line, error) < 0 || line_examine_gdb(line, error) < 0)
 		return -EINVAL;
 	if (!line->has_machine)
 		return 0;

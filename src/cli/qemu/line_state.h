@@ -59,6 +59,7 @@ struct line {
 	const char *incoming; /* NULL: it begins by itself */
 	const char *loadvm; /* NULL: it boots */
 	const char *gdb; /* where a debugger may connect; NULL: nowhere */
+	char gdb_place[300]; /* what that may be */
 };
 
 struct machine_type {

@@ -19,7 +19,7 @@ static const struct property clock_properties[] = {
 static const struct property flash_properties[] = {
 	{"secure", PROPERTY_BOOL}, {"width", PROPERTY_NUMBER}, {"sector-length", PROPERTY_NUMBER}, {NULL}};
 
-static const struct part {
+static const struct machine_part {
 	const char *name, *parent;
 	const struct property *properties;
 } parts[] = {
@@ -41,7 +41,7 @@ static const struct property *find_property(const struct property *properties, c
 	return NULL;
 }
 
-static const struct part *find_part(const char *name)
+static const struct machine_part *find_part(const char *name)
 {
 	unsigned i;
 
@@ -66,7 +66,7 @@ static bool is_among(const char *words, const char *value)
 static int check_global(const json_t *global, struct error *error)
 {
 	const char *name = keyval_text(global, "driver"), *key = keyval_text(global, "property"), *value = keyval_text(global, "value");
-	const struct part *part = name ? find_part(name) : NULL;
+	const struct machine_part *part = name ? find_part(name) : NULL;
 	const struct property *property = part && key ? find_property(part->properties, key) : NULL;
 
 	if (!name || !key || !value)
