@@ -326,9 +326,9 @@ static const struct qemu_option {
 	{"accel", EACH, "accel", accel_properties, "kvm|tcg|engine[,tb-size=MIB][,code-cache-file=FILE|default]", "what runs the CPUs: /dev/kvm, or kvik's engine (tcg is the same); again: the next to try"},
 	{"enable-kvm", FLAG, NULL, NULL, NULL, "as -accel kvm"},
 	{"cpu", TEXT, NULL, NULL, "MODEL[,FEATURE=on|off]...", "the CPUs' model; help lists them"},
-	{"smp", MERGED, "cpus", smp_properties, "N[,sockets=N][,cores=N][,threads=N]", "how many CPUs", "smp-opts"},
+	{"smp", MERGED, "cpus", smp_properties, "N[,maxcpus=N][,sockets=N][,dies=N][,cores=N][,threads=N]", "how many CPUs, and how many there may be", "smp-opts"},
 	{"numa", EACH, "type", numa_properties, "node[,nodeid=0][,cpus=..][,memdev=ID]", "the one node that there is, and its memory"},
-	{"m", MERGED, "size", memory_properties, "SIZE", "memory, as 512M or 4G; a bare number is MiB (128M)", "memory"},
+	{"m", MERGED, "size", memory_properties, "SIZE[,slots=N,maxmem=SIZE]", "memory, as 512M or 4G; a bare number is MiB (128M); slots for more, up to maxmem", "memory"},
 	{"kernel", TEXT, NULL, NULL, "FILE", "a Linux, PVH or multiboot kernel"},
 	{"initrd", TEXT, NULL, NULL, "FILE", "its initial RAM disk"},
 	{"append", TEXT, NULL, NULL, "STRING", "its command line"},
@@ -352,8 +352,8 @@ static const struct qemu_option {
 	{"virtfs", EACH, "fsdriver", virtfs_properties, "local,path=FOLDER,mount_tag=TAG,security_model=M...", "a folder and its device"},
 
 	{"tpmdev", EACH, "type", tpmdev_properties, "emulator,id=ID,chardev=ID", "a TPM 2.0, which swtpm is at its control channel, for -device tpm-tis or tpm-crb"},
-	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket, serial or ringbuf; mux=on shares it, logfile=F keeps what is written"},
-	{"serial", TEXTS, NULL, NULL, "WHERE", "a serial port, up to four times: stdio, none, null, pty, file:F, pipe:F, unix:F, tcp:H:P, telnet:H:P, /dev/DEVICE, chardev:ID, mon:WHERE"},
+	{"chardev", EACH, "backend", chardev_properties, "BACKEND,id=ID,...", "null, stdio, file, pipe, pty, socket, serial, ringbuf or vc; mux=on shares it, logfile=F keeps what is written"},
+	{"serial", TEXTS, NULL, NULL, "WHERE", "a serial port, up to four times: stdio, none, null, vc, pty, file:F, pipe:F, unix:F, tcp:H:P, telnet:H:P, /dev/DEVICE, chardev:ID, mon:WHERE"},
 	{"parallel", TEXTS, NULL, NULL, "none", "there is no parallel port"},
 	{"monitor", TEXTS, NULL, NULL, "WHERE", "a monitor for people"},
 	{"qmp", TEXTS, NULL, NULL, "WHERE", "a monitor for programs"},
@@ -371,7 +371,7 @@ static const struct qemu_option {
 	{"smbios", EACH, NULL, smbios_properties, "type=N,FIELD=VALUE...|type=11,path=FILE", "what SMBIOS tables say"},
 	{"fw_cfg", EACH, "name", fw_cfg_properties, "NAME,file=FILE|string=TEXT", "a file for the guest, /sys/firmware/qemu_fw_cfg in Linux"},
 	{"rtc", MERGED, NULL, rtc_properties, "base=utc|localtime|DATE[THH:MM:SS]", "what the clock shows at the start (the host's time, UTC)"},
-	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs); once=LETTERS until the first reset, menu=on", "boot-opts"},
+	{"boot", MERGED, "order", boot_properties, "[order=]LETTERS", "what is booted first: c (disks), d (CD-ROMs), n (networks); once=LETTERS until the first reset, menu=on", "boot-opts"},
 	{"global", EACH, NULL, global_properties, "DRIVER.PROPERTY=VALUE", "a property of all devices of that driver"},
 	{"add-fd", EACH, NULL, fd_properties, "set=N,fd=FD", "the file /dev/fdset/N"},
 
@@ -438,6 +438,15 @@ static const struct qemu_option {
 	{"xen-domid", MISSING, .help = "there is no Xen here"},
 	{"tb-size", MISSING, .help = "use -accel tcg,tb-size=MIB"},
 	{"singlestep", MISSING_FLAG, .help = "leave it out"},
+	{"seed", MISSING, .help = "random numbers are the host's"},
+	{"iscsi", MISSING, .help = "there is no iSCSI: use -drive with nbd://HOST"},
+	{"dfilter", MISSING, .help = "use kvik run --dump-code"},
+	{"preconfig", MISSING_FLAG, .help = "say all on the line, or use -S"},
+	{"win2k-hack", MISSING_FLAG, .help = "leave it out"},
+	{"rotate", MISSING, .help = NOBODY_LOOKS},
+	{"portrait", MISSING_FLAG, .help = NOBODY_LOOKS},
+	{"dump-vmstate", MISSING, .help = "saved machines are kvik's own"},
+	{"async-teardown", MISSING_FLAG, .help = "leave it out"},
 };
 
 #define OPTIONS (sizeof(table) / sizeof(table[0]))

@@ -11,11 +11,11 @@
 #include "cli/commands.h"
 #include "cli/qemu/chardev_changes.h"
 #include "cli/qemu/daemon.h"
-#include "cli/qemu/devices.h"
 #include "cli/qemu/disk_copies.h"
 #include "cli/qemu/door.h"
 #include "cli/qemu/door_request.h"
 #include "cli/qemu/facts.h"
+#include "cli/qemu/help.h"
 #include "cli/qemu/hotplug.h"
 #include "cli/qemu/hotplug_cpus.h"
 #include "cli/qemu/hotplug_memory.h"
@@ -49,93 +49,6 @@ struct qemu_system {
 	struct sandbox_report sandbox; /* without a machine, which has its own */
 	bool is_quitting, is_draining;
 };
-
-/* -- help: what is asked for instead of a run -- */
-
-static void print_version(void)
-{
-	printf("QEMU emulator version %d.%d.%d (kvik " KVIK_VERSION ")\n"
-	       "This is kvik " KVIK_VERSION ", which takes QEMU's command line.\n",
-	       VERSION_QEMU_MAJOR, VERSION_QEMU_MINOR, VERSION_QEMU_MICRO);
-}
-
-static void print_machines(void)
-{
-	unsigned i;
-
-	puts("Supported machines are:");
-	for (i = 0; i < machine_type_count; i++) {
-		const struct machine_type *type = &machine_types[i];
-
-		if (type->other_name)
-			printf("%-20s %s (alias of %s)\n", type->other_name, type->help, type->name);
-		printf("%-20s %s%s\n", type->name, type->help, type->is_default ? " (default)" : "");
-	}
-}
-
-static bool asks(const char *value)
-{
-	return value && (strcmp(value, "help") == 0 || strcmp(value, "?") == 0);
-}
-
-/* "DRIVER,help" */
-static bool print_device(const char *value)
-{
-	char name[64];
-	size_t length = strcspn(value, ",");
-	const struct device_driver *driver;
-
-	if (!asks(value[length] ? value + length + 1 : NULL) || length >= sizeof(name))
-		return false;
-	snprintf(name, sizeof(name), "%.*s", (int)length, value);
-	driver = device_driver_find(name, NULL);
-	if (driver)
-		device_print_help(stdout, driver);
-	return driver != NULL;
-}
-
-/* Whether an option asks for help, which is then printed. */
-static bool print_help_on(const char *option, const char *value)
-{
-	option += option[0] == '-' && option[1] == '-';
-	if (strcmp(option, "-device") == 0 && value && strchr(value, ','))
-		return print_device(value);
-	if (!asks(value))
-		return false;
-	if (strcmp(option, "-device") == 0)
-		devices_print_help(stdout);
-	else if (strcmp(option, "-machine") == 0 || strcmp(option, "-M") == 0)
-		print_machines();
-	else if (strcmp(option, "-cpu") == 0)
-		cpu_spec_print_help(stdout);
-	else if (strcmp(option, "-accel") == 0)
-		puts("Accelerators supported in QEMU binary:\ntcg\nkvm\nengine");
-	else
-		return false;
-	return true;
-}
-
-/* Whether anything asks for help or the version instead of a run. */
-static bool print_help(int count, char **arguments)
-{
-	const char *option;
-	int i;
-
-	for (i = 0; i < count; i++) {
-		option = arguments[i] + (strncmp(arguments[i], "--", 2) == 0);
-		if (strcmp(option, "-version") == 0) {
-			print_version();
-			return true;
-		}
-		if (strcmp(option, "-h") == 0 || strcmp(option, "-help") == 0) {
-			options_print_help(stdout);
-			return true;
-		}
-		if (i + 1 < count && print_help_on(arguments[i], arguments[i + 1]))
-			return true;
-	}
-	return false;
-}
 
 /* -- the run -- */
 
@@ -466,7 +379,7 @@ int system_main(int count, char **arguments)
 	int result = -EINVAL, status = EXIT_ERROR;
 
 	system.signals.context = &system;
-	if (print_help(count, arguments))
+	if (help_print(count, arguments))
 		return EXIT_OK;
 	system.line.said = options_parse(count, arguments, &error);
 	if (system.line.said &&
