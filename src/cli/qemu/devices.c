@@ -347,6 +347,8 @@ static const struct {
 	{"pci-bridge", "use pcie-root-port on -M q35"},
 	{"pcie-", "use pcie-root-port on -M q35"},
 	{"ioh3420", "use pcie-root-port"},
+	{"ivshmem", "there is no memory that guests share"},
+	{"vfio-", "devices of the host's are not given to guests"},
 	{"vhost-", "it needs a helper of the host's"},
 	{"tpm-", "use tpm-tis or tpm-crb"},
 };

@@ -9,6 +9,7 @@
 #include "cli/accel.h"
 #include "cli/firmware_option.h"
 #include "cli/qemu/devices.h"
+#include "cli/qemu/drive_name.h"
 #include "cli/qemu/folders.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_clock.h"
@@ -314,7 +315,7 @@ static int examine_boot(struct line *line, struct error *error)
 	if (boot->kernel && !boot->firmware.code && (!bios || is_plain_bios(bios)))
 		return 0;
 	if (!board_kind_is_pc(line->type->board))
-		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc: use -kernel");
+		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc or q35: use -kernel");
 	if (boot->firmware.code && bios)
 		return error_set(error, EINVAL, "-bios and if=pflash exclude each other");
 	if (boot->firmware.code)
@@ -330,7 +331,7 @@ static int examine_boot(struct line *line, struct error *error)
 	return 0;
 }
 
-/* Who says nothing of where it is shown may wait for a window. */
+/* Who says nothing of where the display that comes by itself is shown may wait for a window. */
 static void tell_of_display(const struct line *line)
 {
 	static const char *const others[] = {"display", "nographic", "daemonize", "vnc", "spice", "sdl", "curses", "full-screen"};
@@ -347,15 +348,29 @@ static void tell_of_display(const struct line *line)
 static int examine_display(struct line *line, struct error *error)
 {
 	const char *display = text(line, "display"), *vga = text(line, "vga");
+	json_t *said_so = NULL;
 	const struct device_driver *driver;
 	bool wants_vga = !has(line, "nodefaults") && line->config.boot.firmware.code &&
 			 line->type->board != BOARD_MICROVM;
 	const json_t *one;
 	size_t i;
 
-	if (display && !stand_in_of_display(display))
-		return error_set(error, EINVAL, "-display %.60s: there is none of that kind: use none, and screendump",
-				 display);
+	if (display && *display == '{') {
+		said_so = keyval_parse(display, NULL, NULL, false, error);
+		display = said_so ? keyval_text(said_so, "type") : NULL;
+		if (said_so && !display)
+			error_set(error, EINVAL, "-display: a type is needed, as {\"type\": \"none\"}");
+		if (!display) {
+			json_decref(said_so);
+			return -EINVAL;
+		}
+	}
+	if (display && !stand_in_of_display(display)) {
+		error_set(error, EINVAL, "-display %.60s: there is none of that kind: use none, and screendump", display);
+		json_decref(said_so);
+		return -EINVAL;
+	}
+	json_decref(said_so);
 	json_array_foreach(line->devices, i, one) {
 		driver = device_driver_find(keyval_text(one, "driver"), NULL);
 		wants_vga = wants_vga && !(driver && driver->role == ROLE_DISPLAY);
@@ -370,8 +385,7 @@ static int examine_display(struct line *line, struct error *error)
 	if (vga)
 		wants_vga = strcmp(vga, "std") == 0;
 	line->config.firmware_is_silent = !has(line, "nographic");
-	if (wants_vga)
-		tell_of_display(line);
+	line->shows_itself = wants_vga;
 	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
 }
 
@@ -435,6 +449,16 @@ static int examine_drives(struct line *line, struct error *error)
 	}
 	if (storage_take_short_options(line, error) < 0)
 		return -EINVAL;
+	json_array_foreach((json_t *)said(line, "drive"), i, one) {
+		if (drive_name_take((json_t *)one, error) < 0) {
+			error_prefix(error, "-drive");
+			return -EINVAL;
+		}
+	}
+	if (!has(line, "snapshot") && drive_names_check(said(line, "drive"), error) < 0) {
+		error_prefix(error, "-drive");
+		return -EBUSY;
+	}
 	json_array_foreach((json_t *)said(line, "drive"), i, one) {
 		interface = keyval_text(one, "if");
 		if (interface && strcmp(interface, "pflash") == 0)
@@ -702,7 +726,11 @@ int line_examine(struct line *line, struct error *error)
 		json_array_append(line->devices, (json_t *)one);
 	if (examine_drives(line, error) < 0 || examine_display(line, error) < 0 || examine_usb(line, error) < 0)
 		return -EINVAL;
-	return line_place_devices(line, error);
+	if (line_place_devices(line, error) < 0)
+		return -EINVAL;
+	if (line->shows_itself)
+		tell_of_display(line);
+	return 0;
 }
 
 void line_free(struct line *line)

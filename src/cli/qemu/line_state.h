@@ -58,6 +58,7 @@ struct line {
 	unsigned media_count; /* how many files monitors have put in */
 	const char *incoming; /* NULL: it begins by itself */
 	const char *loadvm; /* NULL: it boots */
+	bool shows_itself; /* it has a display that nobody has asked for as a device */
 	const char *gdb; /* where a debugger may connect; NULL: nowhere */
 	char gdb_place[300]; /* what that may be */
 };

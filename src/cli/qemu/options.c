@@ -495,6 +495,20 @@ static json_t *parse_global(const char *value, struct error *error)
 			 (size_t)(equals - dot - 1), "value", equals + 1);
 }
 
+/* Before its keys, which are of those that there are. */
+static int check_network_type(const json_t *values, struct error *error)
+{
+	static const char *const types[] = {"user", "tap", "bridge", "socket", "stream", "dgram", "none", "nic"};
+	const char *type = keyval_text(values, "type");
+	unsigned i;
+
+	for (i = 0; type && i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcmp(types[i], type) == 0)
+			return 0;
+	return type ? error_set(error, ENOTSUP, "'%.60s' is no network here: use user, tap, bridge, socket, stream or dgram", type)
+		    : 0;
+}
+
 static int take_keys(json_t *line, const struct qemu_option *option, const char *value, struct error *error)
 {
 	json_t *values;
@@ -506,7 +520,9 @@ static int take_keys(json_t *line, const struct qemu_option *option, const char 
 					error);
 	if (!values)
 		return -EINVAL;
-	if (option->properties)
+	if (option->properties == netdev_properties || option->properties == nic_properties)
+		result = check_network_type(values, error);
+	if (option->properties && result == 0)
 		result = keyval_check(values, option->properties, error);
 	if (result < 0) {
 		json_decref(values);
