@@ -174,6 +174,30 @@ json_t *qmp_query_machines(struct qmp_call *call)
 	return json_incref(call->monitor->facts.machines);
 }
 
+json_t *qmp_query_stats(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
+json_t *qmp_query_stats_schemas(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
+json_t *qmp_query_vnc(struct qmp_call *call)
+{
+	(void)call;
+	return json_pack("{s:b}", "enabled", 0);
+}
+
+json_t *qmp_query_vnc_servers(struct qmp_call *call)
+{
+	(void)call;
+	return json_array();
+}
+
 json_t *qmp_query_iothreads(struct qmp_call *call)
 {
 	static const char folder[] = "/objects/";

@@ -455,7 +455,7 @@ static const struct hmp_command commands[] = {
 	{"dump-guest-memory", NULL, hmp_dump, "[-p] FILE [BEGIN LENGTH]: memory and registers as an ELF core; -p: by virtual addresses"},
 	{"eject", NULL, run_eject, "[-f] DRIVE: open a CD-ROM drive, and take out what is in it"},
 	{"gva2gpa", NULL, hmp_gva2gpa, "ADDRESS: where the CPU has it in memory"},
-	{"help", "?", run_help, "this list"},
+	{"help", "?", run_help, "[COMMAND]: this list, or a line of it"},
 	{"hostfwd_add", NULL, run_hostfwd_add, "[NETWORK] [tcp|udp]:[ADDRESS]:PORT-[GUESTADDRESS]:GUESTPORT: forward a port of the host's"},
 	{"hostfwd_remove", NULL, run_hostfwd_remove, "[NETWORK] [tcp|udp]:[ADDRESS]:PORT: forward it no more"},
 	{"i", NULL, hmp_in, "[/FORMAT] PORT: read an I/O port"},
@@ -493,12 +493,23 @@ static const struct hmp_command commands[] = {
 
 static void run_help(struct hmp_line *line)
 {
+	const char *word = hmp_word(&line->rest);
+	const struct hmp_command *wanted =
+		word ? hmp_find(commands, sizeof(commands) / sizeof(commands[0]), word, strlen(word)) : NULL;
 	unsigned i;
 
+	if (word && !wanted)
+		hmp_print(line->text, "unknown command: '%.100s'\n", word);
+	/* "help info" lists what it tells. */
+	if (wanted && strcmp(wanted->name, "info") == 0) {
+		*line->rest = 0;
+		hmp_info(line);
+		return;
+	}
 	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		hmp_print(line->text, "%s%s%s -- %s\n", commands[i].name,
-			  commands[i].other_name ? "|" : "",
-			  commands[i].other_name ? commands[i].other_name : "", commands[i].help);
+		if (wanted ? wanted == &commands[i] : !word)
+			hmp_print(line->text, "%s%s%s -- %s\n", commands[i].name, commands[i].other_name ? "|" : "",
+				  commands[i].other_name ? commands[i].other_name : "", commands[i].help);
 }
 
 void hmp_run(struct monitor *monitor, const char *text, unsigned *cpu, struct hmp_text *output)

@@ -43,6 +43,17 @@ static void info_cpus(struct hmp_line *line)
 	json_decref(cpus);
 }
 
+static void info_iothreads(struct hmp_line *line)
+{
+	json_t *threads = hmp_ask(line, "query-iothreads"), *one;
+	size_t i;
+
+	json_array_foreach(threads, i, one)
+		hmp_print(line->text, "%s:\n  thread_id=%lld\n", hmp_string(one, "id"),
+			  json_integer_value(json_object_get(one, "thread-id")));
+	json_decref(threads);
+}
+
 static void info_hotpluggable_cpus(struct hmp_line *line)
 {
 	static const char *const places[] = {"node-id", "socket-id", "die-id", "core-id", "thread-id"};
@@ -275,6 +286,7 @@ static const struct hmp_command information[] = {
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
 	{"dump", NULL, info_dump, "what has become of dump-guest-memory"},
 	{"hotpluggable-cpus", NULL, info_hotpluggable_cpus, "which CPUs can be there, and which are"},
+	{"iothreads", NULL, info_iothreads, "the threads of -object iothread"},
 	{"jit", NULL, hmp_info_jit, "what the engine has counted"},
 	{"kvm", NULL, info_kvm, "whether /dev/kvm runs the CPUs"},
 	{"lapic", NULL, hmp_info_lapic, "[CPU]: its local APIC"},
