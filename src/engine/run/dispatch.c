@@ -16,6 +16,7 @@
 #include "engine/run/runner.h"
 #include "engine/run/tier/catch.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/instructions/operand.h"
@@ -97,13 +98,9 @@ static void step(struct cpu *cpu)
 	debug_after(cpu);
 }
 
-static bool window_is_requested(const struct cpu *cpu)
+static bool window_is_requested(struct cpu *cpu)
 {
-	const struct cpu_platform *platform = cpu->platform;
-
-	return cpu->run && cpu->run->request_interrupt_window &&
-	       (!platform->injection_possible ||
-		platform->injection_possible(cpu->platform_context));
+	return cpu->run && cpu->run->request_interrupt_window && platform_injection_possible(cpu);
 }
 
 /* Obey the requests in `mask`; true when cpu_run must return CPU_EXIT_INTERRUPTED. */
@@ -112,21 +109,14 @@ static bool obey_requests(struct cpu *cpu, uint32_t mask)
 	uint32_t flags = mask & ~(uint32_t)CPU_REQUEST_TLB_FLUSH; /* which comes during a pause */
 	uint32_t requests = flags & atomic_fetch_and(&cpu->requests, ~flags);
 
-	if ((requests & CPU_REQUEST_YIELD) && cpu->platform->yield) {
-		fpu_leave(cpu);
-		cpu->platform->yield(cpu->platform_context);
-	}
-	if (requests & CPU_REQUEST_PAUSE) {
-		fpu_leave(cpu);
-		if (cpu->platform->pause)
-			cpu->platform->pause(cpu->platform_context);
-	}
+	if (requests & CPU_REQUEST_YIELD)
+		platform_yield(cpu);
+	if (requests & CPU_REQUEST_PAUSE)
+		platform_pause(cpu);
 	tlb_obey_flush(cpu);
 	if (requests & CPU_REQUEST_EVENT) {
 		cpu->interrupt_waiting = true;
-		fpu_leave(cpu);
-		if (cpu->platform->process_events &&
-		    !cpu->platform->process_events(cpu->platform_context))
+		if (!platform_process_events(cpu))
 			return true;
 	}
 	return requests & CPU_REQUEST_EXIT;

@@ -5,6 +5,7 @@
 
 #include "engine/run/tier/code_outside.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system.h"
 #include "engine/x86/system/transfer.h"
@@ -127,13 +128,11 @@ bool event_deliver(struct cpu *cpu)
 	if (cpu->interrupt_waiting && event_interrupts_open(cpu)) {
 		int vector;
 
-		fpu_leave(cpu);
-		if (!cpu->platform->interrupt_pending ||
-		    !cpu->platform->interrupt_pending(cpu->platform_context)) {
+		if (!platform_interrupt_pending(cpu)) {
 			cpu->interrupt_waiting = false;
 			return false;
 		}
-		vector = cpu->platform->interrupt_acknowledge(cpu->platform_context);
+		vector = platform_interrupt_acknowledge(cpu);
 		if (vector < 0)
 			return false;
 		cpu->interrupt = (struct cpu_event){.pending = true, .vector = vector};

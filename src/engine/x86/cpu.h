@@ -125,8 +125,8 @@ struct cpu_lookups {
 
 /*
  * What the CPU asks of the world around it; all called on the CPU's own thread, between guest
- * memory accesses, with the guest's vector state saved (fpu_leave) by the caller: all of these may use
- * vector registers. `context` is cpu->platform_context.
+ * memory accesses, with the guest's vector state saved: all of these may use vector registers, so platform.h
+ * alone calls them. `context` is cpu->platform_context.
  */
 struct cpu_platform {
 	/* The memory behind gpa's page. Returns true and fills `page`, or false for no memory. */

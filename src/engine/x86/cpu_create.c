@@ -2,6 +2,7 @@
  * Creation and reset of a CPU (Intel SDM vol. 3 §9.1, table 9-1).
  */
 #include "engine/x86/cpu.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/fpu/fpu.h"
 
 #include <errno.h>
@@ -28,9 +29,10 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	cpu->run = run;
 	cpu->platform = platform;
 	cpu->platform_context = platform_context;
-	cpu->host_claims = platform && platform->host_claims ? platform->host_claims(platform_context)
-							      : host_claims(false);
-	cpu->tsc_is_host = !platform || !platform->read_tsc;
+	cpu->host_claims = platform_host_claims(cpu);
+	if (!cpu->host_claims)
+		cpu->host_claims = host_claims(false);
+	cpu->tsc_is_host = !platform_has_tsc(cpu);
 
 	result = tlb_create(cpu);
 	if (result)

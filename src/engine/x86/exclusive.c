@@ -2,6 +2,7 @@
  * Exclusive sections, as the CPU's own thread begins and ends them (cpu.h).
  */
 #include "engine/x86/cpu.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/tlb.h"
 
@@ -13,11 +14,13 @@ static void exclusive_waited(struct cpu *cpu)
 		cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
 }
 
-static bool begin(struct cpu *cpu, void (*begin_section)(void *context), enum cpu_exclusive kind)
+static bool begin(struct cpu *cpu, enum cpu_exclusive kind)
 {
 	memory_watch_lasting(cpu); /* host addresses may be others afterwards */
-	fpu_leave(cpu);
-	begin_section(cpu->platform_context);
+	if (kind == CPU_IS_BESIDE)
+		platform_exclusive_begin_beside(cpu);
+	else
+		platform_exclusive_begin(cpu);
 	cpu->exclusive = (uint8_t)kind;
 	exclusive_waited(cpu);
 	return true;
@@ -26,47 +29,42 @@ static bool begin(struct cpu *cpu, void (*begin_section)(void *context), enum cp
 bool cpu_exclusive_begin(struct cpu *cpu)
 {
 	cpu_exclusive_widen(cpu);
-	if (cpu->exclusive || !cpu->platform || !cpu->platform->exclusive_begin)
+	if (cpu->exclusive || !platform_has_sections(cpu))
 		return false;
-	return begin(cpu, cpu->platform->exclusive_begin, CPU_IS_ALONE);
+	return begin(cpu, CPU_IS_ALONE);
 }
 
 bool cpu_exclusive_begin_beside(struct cpu *cpu)
 {
-	if (!cpu->platform || !cpu->platform->exclusive_begin_beside)
+	if (!platform_has_sections_beside(cpu))
 		return cpu_exclusive_begin(cpu);
 	if (cpu->exclusive)
 		return false;
-	return begin(cpu, cpu->platform->exclusive_begin_beside, CPU_IS_BESIDE);
+	return begin(cpu, CPU_IS_BESIDE);
 }
 
 void cpu_exclusive_widen(struct cpu *cpu)
 {
 	if (cpu->exclusive != CPU_IS_BESIDE)
 		return;
-	fpu_leave(cpu);
-	cpu->platform->exclusive_widen(cpu->platform_context);
+	platform_exclusive_widen(cpu);
 	cpu->exclusive = CPU_IS_ALONE;
 }
 
 void cpu_exclusive_end(struct cpu *cpu)
 {
-	fpu_leave(cpu);
 	cpu->exclusive = CPU_SHARES;
-	cpu->platform->exclusive_end(cpu->platform_context);
+	platform_exclusive_end(cpu);
 	exclusive_waited(cpu);
 }
 
 void cpu_go_apart(struct cpu *cpu)
 {
-	if (cpu->platform && cpu->platform->go_apart)
-		cpu->platform->go_apart(cpu->platform_context);
+	platform_go_apart(cpu);
 }
 
 void cpu_come_back(struct cpu *cpu)
 {
-	if (!cpu->platform || !cpu->platform->come_back)
-		return;
-	cpu->platform->come_back(cpu->platform_context);
-	exclusive_waited(cpu);
+	if (platform_come_back(cpu))
+		exclusive_waited(cpu);
 }

@@ -416,13 +416,13 @@ enum tier_stop direct_run(struct cpu *cpu)
 	/* Code that is another tier's stays there until the kernel has been there. */
 	if (direct->declines)
 		return TIER_DECLINES;
+	fpu_leave(cpu);
 	if (!direct->is_looked_at) {
 		direct->is_looked_at = true;
 		direct->obstacle_of_cpuid = hidden_is_executable(cpu) ? OBSTACLE_HIDDEN : OBSTACLE_NONE;
 	}
 	if (direct->cpuid_faults)
 		process_adopt_thread();
-	fpu_leave(cpu);
 	see_allowed(direct);
 	while (!cpu->requests && !cpu->is_leaving) {
 		struct shadow_space *space;

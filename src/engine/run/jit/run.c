@@ -329,6 +329,7 @@ static struct jit_block *take_kept(struct jit *jit, uint64_t gpa, const uint8_t 
 
 	if (block || !full)
 		return block;
+	fpu_leave(jit->cpu); /* as it has been, where the cache was found full */
 	jit_chunk_next(jit);
 	return jit_take_kept(jit, gpa, bytes, is_lean, &full);
 }
@@ -380,6 +381,8 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 		block = translate(jit, gpa, bytes, is_lean);
 	if (!block)
 		return NULL;
+	/* Whoever made it has seen to that; so does what is called from here on need it. */
+	fpu_leave(cpu);
 	jit_lock_take(&cache->lock);
 	result = jit_block_insert(jit, block);
 	if (result < 0)

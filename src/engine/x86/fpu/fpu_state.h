@@ -4,7 +4,7 @@
  * Vector and floating-point instructions run on the host's own FPU (thunks, see thunk.h), so the
  * guest's state lives in the host's registers from its first use until something else may touch
  * them: `live` says where it is. All files of src/engine/x86 are built with -mgeneral-regs-only;
- * whatever calls out of them (platform functions, libc) first calls fpu_leave.
+ * whatever calls out of them first calls fpu_leave: platform.h for the platform's functions.
  *
  * Only the thread inside cpu_run has live state.
  */

@@ -8,6 +8,7 @@
 #include "engine/x86/privilege.h"
 #include "engine/x86/system/control.h"
 #include "engine/x86/features.h"
+#include "engine/x86/platform.h"
 
 #define DR6_DEFINED (0xfull | DR6_BD | DR6_BS | DR6_BT)
 #define DR7_DEFINED 0xffff2bffull
@@ -16,18 +17,10 @@ static void write_cr8(struct cpu *cpu, uint64_t value)
 {
 	if (value >> 4)
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
-	fpu_leave(cpu);
-	if (cpu->platform->write_cr8)
-		cpu->platform->write_cr8(cpu->platform_context, value);
+	platform_write_cr8(cpu, (uint8_t)value);
 	/* A lower priority may let through what has been waiting. */
 	cpu->interrupt_waiting = true;
 	cpu_request(cpu, CPU_REQUEST_STOP_BLOCK);
-}
-
-static uint64_t read_cr8(struct cpu *cpu)
-{
-	fpu_leave(cpu);
-	return cpu->platform->read_cr8 ? cpu->platform->read_cr8(cpu->platform_context) : 0;
 }
 
 static unsigned move_size(const struct cpu *cpu)
@@ -60,7 +53,7 @@ void execute_mov_from_control(struct cpu *cpu, const struct insn *insn)
 	case 2: value = cpu->cr2; break;
 	case 3: value = cpu->cr3; break;
 	case 4: value = cpu->cr4; break;
-	case 8: value = read_cr8(cpu); break;
+	case 8: value = platform_read_cr8(cpu); break;
 	default: cpu_raise(cpu, EXCEPTION_UD);
 	}
 	operand_write(cpu, insn, 0, value, move_size(cpu));

@@ -6,6 +6,7 @@
  * next execution of the instruction finds them done: INS stores them first.
  */
 #include "engine/x86/breakpoint.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/privilege.h"
 #include "util/page.h"
@@ -196,13 +197,7 @@ static void string_finish(struct port_string *string)
 /* The element's port access by a device of the engine; false when none takes it. */
 static bool string_device(struct port_string *string, uint64_t *value)
 {
-	struct cpu *cpu = string->cpu;
-
-	if (!cpu->platform->pio)
-		return false;
-	fpu_leave(cpu);
-	return cpu->platform->pio(cpu->platform_context, string->port, value, string->size,
-				  !string->is_in);
+	return platform_pio(string->cpu, string->port, value, string->size, !string->is_in);
 }
 
 /* One element. Where its memory is not plain, through the fragments of mmio.h. */

@@ -9,6 +9,7 @@
 #include "engine/x86/decode/isa_set.h"
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/features.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/instructions/isa_control.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"
@@ -347,19 +348,14 @@ static void execute_cpuid(struct cpu *cpu, const struct insn *insn)
 /* Whether user space forbids the access (KVM_X86_SET_MSR_FILTER). */
 static bool is_filtered(struct cpu *cpu, uint32_t index, bool is_write)
 {
-	if (!cpu->has_msr_filter)
-		return false;
-	fpu_leave(cpu);
-	return !cpu->platform->msr_allowed(cpu->platform_context, index, is_write);
+	return cpu->has_msr_filter && !platform_msr_allowed(cpu, index, is_write);
 }
 
 /* An access that fails: user space's if it wants it (KVM_CAP_X86_USER_SPACE_MSR), else #GP. */
 static _Noreturn void refuse_msr(struct cpu *cpu, uint32_t index, uint64_t value, bool is_write,
 				 uint32_t reason)
 {
-	fpu_leave(cpu);
-	if (cpu->run && cpu->platform->msr_exits &&
-	    cpu->platform->msr_exits(cpu->platform_context, reason))
+	if (cpu->run && platform_msr_exits(cpu, reason))
 		msr_ask_user(cpu, index, value, is_write, reason);
 	cpu_raise_error(cpu, EXCEPTION_GP, 0);
 }
@@ -417,13 +413,10 @@ static void execute_vmcall(struct cpu *cpu, const struct insn *insn)
 	int64_t result = -1; /* KVM_EPERM: for ring 0 only */
 
 	(void)insn;
-	if (!cpu->platform->hypercall)
+	if (!platform_has_hypercalls(cpu))
 		cpu_raise(cpu, EXCEPTION_UD);
-	if (!cpu->cpl) {
-		fpu_leave(cpu);
-		result = cpu->platform->hypercall(cpu->platform_context,
-						  cpu->gpr[CPU_RAX] & mask, arguments);
-	}
+	if (!cpu->cpl)
+		result = (int64_t)platform_hypercall(cpu, cpu->gpr[CPU_RAX] & mask, arguments);
 	cpu->gpr[CPU_RAX] = result & mask;
 }
 

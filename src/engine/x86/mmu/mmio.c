@@ -8,6 +8,7 @@
 
 #include "engine/x86/bytes.h"
 #include "engine/x86/exception.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/mmu/watch.h"
 #include "util/page.h"
 
@@ -98,15 +99,10 @@ static bool fragment_access(struct cpu *cpu, uint64_t address, uint64_t *value, 
 	io->fragments[io->cursor].is_port = is_port;
 	io->fragments[io->cursor].is_msr = false;
 
-	fpu_leave(cpu);
 	if (is_port)
-		is_taken = cpu->platform->pio &&
-			   cpu->platform->pio(cpu->platform_context, address, value, size,
-					      is_write);
+		is_taken = platform_pio(cpu, (uint16_t)address, value, size, is_write);
 	else
-		is_taken = cpu->platform->mmio &&
-			   cpu->platform->mmio(cpu->platform_context, address, value, size,
-					       is_write);
+		is_taken = platform_mmio(cpu, address, value, size, is_write);
 	if (!is_taken) {
 		if (cpu->run) {
 			ask_user(cpu, address, *value, size, is_write, is_port);

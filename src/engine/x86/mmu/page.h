@@ -6,30 +6,17 @@
 
 #include "engine/x86/cpu.h"
 #include "engine/x86/observer.h"
+#include "engine/x86/platform.h"
 
 /* The platform's page_lookup and page_dirty, for gpa's page. */
 static inline bool memory_page(struct cpu *cpu, uint64_t gpa, struct cpu_page *page)
 {
-	const struct cpu_platform *platform = cpu->platform;
-
-	gpa &= ~(uint64_t)0xfff;
-	if (platform->lookups)
-		return platform->lookups->page(cpu->platform_context, gpa, page);
-	fpu_leave(cpu);
-	return platform->page_lookup(cpu->platform_context, gpa, page);
+	return platform_page(cpu, gpa & ~(uint64_t)0xfff, page);
 }
 
 static inline void memory_page_dirty(struct cpu *cpu, uint64_t gpa)
 {
-	const struct cpu_platform *platform = cpu->platform;
-
-	gpa &= ~(uint64_t)0xfff;
-	if (platform->lookups) {
-		platform->lookups->page_dirty(cpu->platform_context, gpa);
-	} else if (platform->page_dirty) {
-		fpu_leave(cpu);
-		platform->page_dirty(cpu->platform_context, gpa);
-	}
+	platform_page_dirty(cpu, gpa & ~(uint64_t)0xfff);
 }
 
 /* Which granules of gpa's page hold decoded code: cpu_observer.code_word. */

@@ -5,6 +5,7 @@
 #include "engine/x86/system/cpuid.h"
 #include "engine/x86/fpu/fpu.h"
 #include "engine/x86/features.h"
+#include "engine/x86/platform.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -87,11 +88,7 @@ static bool apic_is_enabled(struct cpu *cpu)
 {
 	uint64_t base = 0;
 
-	if (!cpu->platform->msr_read)
-		return false;
-	fpu_leave(cpu);
-	return cpu->platform->msr_read(cpu->platform_context, MSR_APIC_BASE, &base) == 0 &&
-	       (base & APIC_BASE_ENABLE);
+	return platform_msr_read(cpu, MSR_APIC_BASE, &base) == 0 && (base & APIC_BASE_ENABLE);
 }
 
 static void apply_state(struct cpu *cpu, uint32_t leaf, uint32_t subleaf,

@@ -13,6 +13,7 @@
 
 #include "engine/x86/system/control.h"
 #include "engine/x86/features.h"
+#include "engine/x86/platform.h"
 #include "engine/x86/host/host_claims.h"
 #include "engine/x86/system.h"
 
@@ -159,14 +160,8 @@ uint64_t msr_misc_features(const struct cpu *cpu)
 
 uint64_t cpu_read_tsc(struct cpu *cpu)
 {
-	uint64_t tsc;
+	uint64_t tsc = cpu->tsc_is_host ? __builtin_ia32_rdtsc() : platform_read_tsc(cpu);
 
-	if (cpu->tsc_is_host) {
-		tsc = __builtin_ia32_rdtsc();
-	} else {
-		fpu_leave(cpu);
-		tsc = cpu->platform->read_tsc(cpu->platform_context);
-	}
 	return tsc + cpu->tsc_offset;
 }
 
@@ -301,22 +296,6 @@ static uint64_t canonical(uint64_t value)
 static bool has_tsc_aux(const struct cpu *cpu)
 {
 	return cpu_has(cpu, FEATURE_RDTSCP) || cpu_has(cpu, FEATURE_RDPID);
-}
-
-static int platform_read(struct cpu *cpu, uint32_t index, uint64_t *value)
-{
-	if (!cpu->platform->msr_read)
-		return -ENOENT;
-	fpu_leave(cpu);
-	return cpu->platform->msr_read(cpu->platform_context, index, value);
-}
-
-static int platform_write(struct cpu *cpu, uint32_t index, uint64_t value)
-{
-	if (!cpu->platform->msr_write)
-		return -ENOENT;
-	fpu_leave(cpu);
-	return cpu->platform->msr_write(cpu->platform_context, index, value);
 }
 
 /*
@@ -491,7 +470,7 @@ int cpu_msr_read(struct cpu *cpu, uint32_t index, uint64_t *value, bool host_ini
 	case MSR_K7_CLK_CTL: *value = 0x20000000; return 0;
 	case MSR_VIRT_SPEC_CTRL: *value = msrs->virt_spec_ctrl; return 0;
 	case MSR_DE_CFG: *value = msrs->de_cfg; return 0;
-	default: return platform_read(cpu, index, value);
+	default: return platform_msr_read(cpu, index, value);
 	}
 }
 
@@ -657,5 +636,5 @@ int cpu_msr_write(struct cpu *cpu, uint32_t index, uint64_t value, bool host_ini
 	} else if (index == MSR_UCODE_REV) {
 		return 0; /* "sign" protocol: a zero is written before the revision is read */
 	}
-	return platform_write(cpu, index, value);
+	return platform_msr_write(cpu, index, value);
 }
