@@ -55,8 +55,13 @@ static void tell(struct book *book, const struct book_entry *entry, bool is_over
 /* Have other CPUs know what is new of it. */
 static void tell_others(struct book *book, struct book_entry *entry)
 {
-	const struct known_space space = { entry->owner, entry->root, entry->hash, entry->policy };
+	struct known_space space;
 
+	/* Compilers call memcpy and memset for whole structures. */
+	space.owner = entry->owner;
+	space.root = entry->root;
+	space.hash = entry->hash;
+	bytes_copy(&space.policy, &entry->policy, sizeof(space.policy));
 	entry->told = entry->policy.mode;
 	experience_tell_space(book->experiences, &space);
 }
@@ -64,8 +69,10 @@ static void tell_others(struct book *book, struct book_entry *entry)
 /* It has run on another CPU before, which knows it. */
 static bool come_from_elsewhere(struct book *book, struct book_entry *entry)
 {
-	struct known_space space = { .owner = entry->owner, .root = entry->root };
+	struct known_space space;
 
+	space.owner = entry->owner;
+	space.root = entry->root;
 	if (!experience_ask_space(book->experiences, &space))
 		return false;
 	policy_continue(&entry->policy, &space.policy);
@@ -84,7 +91,7 @@ static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, 
 
 	tell(book, entry, true, crossing);
 	entry->program = is_program ? program_find(&book->programs, cpu) : &book->programs.all[0];
-	entry->policy = (struct policy){ 0 };
+	bytes_zero(&entry->policy, sizeof(entry->policy));
 	entry->was_long = false;
 	entry->told = POLICY_NEW;
 	entry->hash = entry->program->hash;

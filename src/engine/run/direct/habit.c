@@ -1,5 +1,7 @@
 #include "engine/run/direct/habit.h"
 
+#include "engine/x86/bytes.h"
+
 /* Events that say something. */
 #define EVENTS_LEAST 16u
 /* Lives. */
@@ -85,7 +87,7 @@ void habit_end(struct habit *habit, enum habit_life life, const struct policy *p
 	if (life != HABIT_FREE && (life == HABIT_DIRECT) == was_better_translated)
 		habit->asking = 0;
 	if (policy->patience && (policy->mode == POLICY_DIRECT || policy->mode == POLICY_TRANSLATED)) {
-		habit->settled = *policy;
+		bytes_copy(&habit->settled, policy, sizeof(*policy));
 		return;
 	}
 	if (life == HABIT_FREE || policy->lived_events < EVENTS_LEAST)
