@@ -284,7 +284,6 @@ struct cpu {
 	bool is_reentry;       /* cpu_run goes on where it was, user space has not run in between */
 	uint64_t spin_began, spin_last; /* host TSC: of the present run of PAUSEs, isa_move.c */
 	uint64_t spin_place; /* RIP of the PAUSE that gave way last, until the next one; 0: none */
-	uint64_t ticks_elsewhere; /* host TSC: in which it was executed, but not by its own thread (run/direct) */
 	struct fpu fpu;
 	struct tlb tlb_sets; /* owned */
 

@@ -98,7 +98,7 @@ static enum turn run_process(struct direct *direct, struct direct_process *proce
 	atomic_store(&cpu->wake, NULL);
 	atomic_store(&direct->running, NULL);
 	took = __builtin_ia32_rdtsc() - began;
-	cpu->ticks_elsewhere += took;
+	cpu->tiers->ticks_elsewhere += took;
 	crossing_note(&direct->crossing, took);
 	cpu_come_back(cpu);
 	return result == 0 ? TURN_STOPPED : TURN_LOST;

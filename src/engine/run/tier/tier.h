@@ -91,6 +91,7 @@ struct tiers {
 	uint32_t doubts_seen;    /* of those of the code index: code_outside.c */
 	struct tiers *next;      /* of the same VM: code_index.c */
 	struct activity activity; /* others may look at it */
+	uint64_t ticks_elsewhere; /* host TSC: in which it was executed, but not by its own thread (run/direct) */
 	uint8_t cold_runs;        /* see tiers_leave_cold; a faster tier sets it when it is added */
 };
 

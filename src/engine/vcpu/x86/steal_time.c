@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "engine/run/runner.h"
 #include "engine/vcpu/x86/platform_memory.h"
 #include "engine/vcpu/x86/x86_vcpu.h"
 #include "engine/vm/vm.h"
@@ -101,7 +102,7 @@ static void begin_counting(struct x86_vcpu *vcpu, uint64_t now, uint64_t used_ns
 	steal->since = now;
 	steal->outside = 0;
 	steal->used_ns = used_ns;
-	steal->elsewhere = vcpu->cpu.ticks_elsewhere;
+	steal->elsewhere = vcpu->cpu.tiers->ticks_elsewhere;
 }
 
 static void look(struct x86_vcpu *vcpu, uint64_t now)
@@ -114,7 +115,7 @@ static void look(struct x86_vcpu *vcpu, uint64_t now)
 	if (wall_ns < LOOK_NS)
 		return;
 	now_ns = thread_ns();
-	used_ns = now_ns - steal->used_ns + ticks_to_ns(vcpu->cpu.ticks_elsewhere - steal->elsewhere);
+	used_ns = now_ns - steal->used_ns + ticks_to_ns(vcpu->cpu.tiers->ticks_elsewhere - steal->elsewhere);
 	if (wall_ns > used_ns)
 		tell(vcpu, wall_ns - used_ns);
 	begin_counting(vcpu, now, now_ns);

@@ -37,7 +37,7 @@ struct steal_time {
 	uint64_t left;      /* when the guest was left last; 0: it is inside */
 	uint64_t outside;   /* ticks since then outside the guest */
 	uint64_t used_ns;   /* the thread's CPU time, then */
-	uint64_t elsewhere; /* cpu.ticks_elsewhere, then */
+	uint64_t elsewhere; /* tiers.ticks_elsewhere, then */
 };
 
 struct x86_vcpu {
