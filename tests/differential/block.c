@@ -16,6 +16,12 @@ struct branch {
 	bool is_absolute;
 };
 
+/* Displacements of 8 bits would lead back. */
+static bool is_too_far(const struct branch *branch, uint64_t target)
+{
+	return branch->size == 1 && target - branch->base > INT8_MAX;
+}
+
 /* PUSH and RET, or an address in a register or on the stack and JMP or CALL through it. */
 static void add_indirect_branch(struct isa_case *test, struct branch *branch)
 {
@@ -174,6 +180,40 @@ static void add_division(struct isa_case *test)
 	test->code_size += n;
 }
 
+/* JRCXZ, LOOP or their like, by RCX or ECX, which is often one that makes a difference to them. */
+static void add_count_branch(struct isa_case *test, struct branch *branch)
+{
+	uint8_t *code = test->code + test->code_size;
+	bool counts = test->counter != ISA_RCX;
+	unsigned n = 0;
+
+	if (counts && chance(30)) { /* mov ecx, 0 to 2 */
+		code[n++] = 0xb9;
+		memset(code + n + 1, 0, 3);
+		code[n] = below(3);
+		n += 4;
+	}
+	if (!test->is_32 && chance(30))
+		code[n++] = 0x67;
+	code[n++] = counts ? 0xe0 | below(4) : 0xe3;
+	*branch = (struct branch){test->code_size + n, 1, test->code_size + n + 1, false};
+	test->code_size += n + 1;
+}
+
+/* POPF of flags that are mostly none of the system's, TF apart as it ends the case. */
+static void add_flags_pop(struct isa_case *test)
+{
+	uint8_t *code = test->code + test->code_size;
+	uint32_t flags = (random64() & 0xcd5) | (chance(90) ? 0x202 : 0);
+
+	if (chance(10))
+		flags |= random64() & 0x216000; /* ID, RF, NT, IOPL */
+	code[0] = 0x68; /* push imm32 */
+	memcpy(code + 1, &flags, 4);
+	code[5] = 0x9d;
+	test->code_size += 6;
+}
+
 static void add_instruction(struct isa_case *test, struct branch *branch)
 {
 	struct candidate c;
@@ -233,6 +273,10 @@ void generate_block(struct isa_case *test)
 		starts[i] = test->code_size;
 		if (chance(8))
 			add_indirect_branch(test, &branches[i]);
+		else if (chance(4))
+			add_count_branch(test, &branches[i]);
+		else if (chance(3))
+			add_flags_pop(test);
 		else if (chance(20))
 			add_frame_instruction(test);
 		else if (chance(3))
@@ -252,6 +296,8 @@ void generate_block(struct isa_case *test)
 
 		if (!branch->offset)
 			continue;
+		if (is_too_far(branch, target))
+			target = starts[i + 1];
 		target = branch->is_absolute ? test->in.rip + target : target - branch->base;
 		memcpy(test->code + branch->offset, &target, branch->size);
 	}
@@ -259,17 +305,42 @@ void generate_block(struct isa_case *test)
 		add_loop_end(test);
 }
 
+/* The loop's last instruction: back to `start`, an instruction near the first one. */
+static void add_loop_jump(struct isa_case *test, int32_t start)
+{
+	uint8_t *code = test->code + test->code_size;
+	int32_t distance = start - (int32_t)test->code_size;
+	unsigned n = 0;
+
+	if (test->counter == ISA_RCX && distance > -120) {
+		if (!test->is_32 && chance(30))
+			code[n++] = 0x67;
+		code[n++] = 0xe0 | (chance(60) ? 2 : below(2)); /* LOOP, LOOPE or LOOPNE */
+		code[n] = (uint8_t)(distance - (int32_t)(n + 1));
+		test->code_size += n + 1;
+		return;
+	}
+	/* dec counter; jnz */
+	if (!test->is_32)
+		code[n++] = 0x48 | test->counter >> 3;
+	code[n++] = 0xff;
+	code[n++] = 0xc8 | (test->counter & 7);
+	code[n++] = 0x0f;
+	code[n++] = 0x85;
+	distance -= (int32_t)(n + 4);
+	memcpy(code + n, &distance, 4);
+	test->code_size += n + 4;
+}
+
 void generate_loop(struct isa_case *test)
 {
 	struct branch branches[BLOCK_MAX] = {0};
 	unsigned starts[BLOCK_MAX + 1];
 	unsigned count = 1 + below(BLOCK_MAX / 2), first = below(2);
-	int32_t distance;
-	uint8_t *code;
 
 	test->in.rip = ISA_CODE + 256;
 	do
-		test->counter = below(test->is_32 ? 8 : 16);
+		test->counter = chance(15) ? ISA_RCX : below(test->is_32 ? 8 : 16);
 	while (test->counter == ISA_RSP);
 	do
 		test->shared_base = below(8);
@@ -282,6 +353,10 @@ void generate_loop(struct isa_case *test)
 		starts[i] = test->code_size;
 		if (chance(30))
 			add_frame_instruction(test);
+		else if (chance(4))
+			add_count_branch(test, &branches[i]);
+		else if (chance(2))
+			add_flags_pop(test);
 		else if (chance(4))
 			add_division(test);
 		else
@@ -296,17 +371,7 @@ void generate_loop(struct isa_case *test)
 	test->in.gpr[test->shared_index] = chance(50) ? below(64) & ~7 : -(int64_t)below(64);
 	for (unsigned i = 0; test->is_32 && i < 16; i++)
 		test->in.gpr[i] = (uint32_t)test->in.gpr[i];
-	/* dec counter; jnz: back to an instruction near the start */
-	code = test->code + test->code_size;
-	if (!test->is_32)
-		*code++ = 0x48 | test->counter >> 3;
-	*code++ = 0xff;
-	*code++ = 0xc8 | (test->counter & 7);
-	*code++ = 0x0f;
-	*code++ = 0x85;
-	test->code_size = code + 4 - test->code;
-	distance = (int32_t)(starts[first] - test->code_size);
-	memcpy(code, &distance, 4);
+	add_loop_jump(test, (int32_t)starts[first]);
 	/* Branches go forward, in the loop or out of it. */
 	for (unsigned i = 0; i < count; i++) {
 		const struct branch *branch = &branches[i];
@@ -314,6 +379,8 @@ void generate_loop(struct isa_case *test)
 
 		if (!branch->offset)
 			continue;
+		if (is_too_far(branch, target))
+			target = starts[i + 1];
 		target -= branch->base;
 		memcpy(test->code + branch->offset, &target, branch->size);
 	}

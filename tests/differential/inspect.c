@@ -129,6 +129,13 @@ unsigned int1_length_at(const struct isa_case *test, const struct isa_state *sta
 	return decode_at(test, state, &c) && c.instruction.mnemonic == ZYDIS_MNEMONIC_INT1 ? c.instruction.length : 0;
 }
 
+bool is_behind_popf(const struct isa_case *test, const struct isa_state *state)
+{
+	uint64_t at = state->rip - test->in.rip;
+
+	return at - 1 < test->code_size && test->code[at - 1] == 0x9d;
+}
+
 bool is_hidden_at(const struct isa_case *test, const struct isa_state *state)
 {
 	struct candidate c;

@@ -172,6 +172,8 @@ bool is_fpu_at(const struct isa_case *test, const struct isa_state *state);
 bool is_hidden_at(const struct isa_case *test, const struct isa_state *state);
 /* The length of the INT1 at state->rip, 0 if it is something else. */
 unsigned int1_length_at(const struct isa_case *test, const struct isa_state *state);
+/* Whether an instruction without operands ends in front of it that may be POPF: what that sets TF for is the next. */
+bool is_behind_popf(const struct isa_case *test, const struct isa_state *state);
 /* Whether the instruction at state->rip reaches beyond offset 4 GiB in FS or GS. */
 bool wraps_in_segment(const struct isa_case *test, const struct isa_state *state);
 /* The text of the case's instructions, one a line. */

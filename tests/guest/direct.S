@@ -262,6 +262,8 @@ user:
 	crosses cli
 	movabsq $0x800000000000, %rax
 	crosses movl (%rax), %ecx
+	pushfq                     /* so that what the fault pushed was not dead */
+	popq %rcx
 
 	/* Flags: CF, PF, AF, ZF, SF, NT, ID. Then nothing of it. */
 	pushq $0x2040d7

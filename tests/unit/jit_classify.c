@@ -35,6 +35,30 @@ static void test_x87_pointer(void **state)
 	assert_false(MOVES_POINTER("\x0f\x58\xc1")); /* addps xmm0, xmm1 */
 }
 
+static int kind_of(const char *code, unsigned size)
+{
+	assert_int_equal(items_decode(items, code, size, 0), 1);
+	return items[0].kind;
+}
+#define KIND(code) kind_of(code, sizeof(code) - 1)
+
+static void test_kinds(void **state)
+{
+	(void)state;
+	assert_int_equal(KIND("\xe3\x10"), ITEM_JUMP_COUNT);     /* jrcxz */
+	assert_int_equal(KIND("\x67\xe3\x10"), ITEM_JUMP_COUNT); /* jecxz */
+	assert_int_equal(KIND("\xe2\xfe"), ITEM_JUMP_COUNT);     /* loop */
+	assert_int_equal(items[0].flags_read, 0);
+	assert_int_equal(KIND("\xe1\x10"), ITEM_JUMP_COUNT); /* loope */
+	assert_int_equal(items[0].flags_read, 0x40);
+	assert_int_equal(KIND("\xf2\xe1\x10"), ITEM_FALLBACK); /* loopne, to AMD's processors */
+	assert_int_equal(KIND("\x9d"), ITEM_POP_FLAGS);        /* popfq */
+	assert_int_equal(items[0].flags_killed, FLAGS_ARITHMETIC);
+	assert_int_equal(KIND("\x66\x9d"), ITEM_FALLBACK);     /* popfw */
+	assert_int_equal(KIND("\x0f\xae\x17"), ITEM_LOAD_MXCSR); /* ldmxcsr [rdi] */
+	assert_int_equal(KIND("\xf3\x90"), ITEM_FALLBACK);     /* pause */
+}
+
 /* The last test: afterwards no thunk finds room, and instructions carry their bytes instead. */
 static void test_thunks_full(void **state)
 {
@@ -54,6 +78,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_x87_pointer),
+		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_thunks_full),
 	};
 

@@ -345,7 +345,8 @@ static void check_traits(const struct pair *pair)
 		fail_msg("%s: INSN_SHIFTS", pair->name);
 	if (!is_always_undefined(pair->row) && !(traits & INSN_RING0) != !is_privileged(&pair->in))
 		fail_msg("%s: INSN_RING0", pair->name);
-	if (pair->form.class == INSN_JUMP_IF && category != ZYDIS_CATEGORY_COND_BR)
+	if ((pair->form.class == INSN_JUMP_IF || pair->form.class == INSN_JUMP_COUNT) &&
+	    category != ZYDIS_CATEGORY_COND_BR)
 		fail_msg("%s: INSN_JUMP_IF", pair->name);
 	if (pair->form.class == INSN_NOTHING && (pair->insn.flags_read | pair->insn.flags_written |
 						 pair->form.gpr_written))

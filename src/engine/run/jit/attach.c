@@ -136,6 +136,8 @@ static void fill_constants(struct cpu *cpu)
 	frame->mask_tsd = CR4_TSD;
 	frame->mask_fsgsbase = CR4_FSGSBASE;
 	frame->mask_not_1 = ~(uint64_t)1;
+	frame->mask_mxcsr_masks = 0x1f80;
+	frame->mask_mxcsr_reserved = ~(uint64_t)fpu_layout.mxcsr_mask;
 	frame->self = (uintptr_t)cpu;
 	frame->tlb_index_mask = (uint64_t)(TLB_ENTRIES - 1) << 12;
 	frame->page_mask = ~(uint64_t)0xfff;

@@ -70,6 +70,7 @@ struct jit_frame {
 	/* PEXT and PDEP masks for RFLAGS and CR4. */
 	uint64_t mask_arithmetic, mask_pushed, mask_if, mask_not_if, mask_not_df, mask_not_ac;
 	uint64_t mask_tsd, mask_fsgsbase, mask_not_1;
+	uint64_t mask_mxcsr_masks, mask_mxcsr_reserved;
 	/* The host's stack in translated code: where it begins. Where calls are not to let it grow on is in
 	 * cpu->request_limit (nowhere: the CPU has requests). */
 	uint64_t stack_bottom;

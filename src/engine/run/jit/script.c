@@ -32,7 +32,7 @@ struct jit_script *jit_script_create(const struct jit_item *items, unsigned coun
 		undefined &= ~item->insn.flags_written;
 		undefined |= item->form.flags_undefined;
 		/* Where a jump goes nobody may need what is needed behind it. */
-		script->steps[i].flags = (item->kind == ITEM_JUMP_IF ? item->live_taken : item->live_after) &
+		script->steps[i].flags = (item_is_conditional(item) ? item->live_taken : item->live_after) &
 					 ~undefined & FLAGS_ARITHMETIC;
 	}
 	return script;

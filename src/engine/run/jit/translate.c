@@ -78,7 +78,11 @@ static void emit_side_exits(struct translation *t)
 		second[side->item] = emit_here(&t->e);
 		emit_bind(&t->e, side->jump);
 		t->flags_lost = false;
-		emit_goto(t, item->offset, side->target, side->item, 0, item->live_taken);
+		/* LOOP has counted already. */
+		if (item->kind == ITEM_JUMP_COUNT)
+			emit_goto_exact(t, item->offset, side->target, item->live_taken);
+		else
+			emit_goto(t, item->offset, side->target, side->item, 0, item->live_taken);
 	}
 }
 
@@ -87,7 +91,7 @@ static size_t resume_position(const struct translation *t, unsigned index)
 {
 	const struct jit_item *item = &t->guest.items[index];
 
-	if (item_ends_block(item) || item->kind == ITEM_JUMP_IF || item->kind == ITEM_NEXT_PAGE)
+	if (item_ends_block(item) || item_is_conditional(item) || item->kind == ITEM_NEXT_PAGE)
 		return 0;
 	if (t->guest.is_one_pass && item->kind == ITEM_FALLBACK)
 		return 0;

@@ -202,12 +202,12 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_JMP, 1, .argument = 0, .bind = bind_branch, .class = INSN_JUMP},
 	{ZYDIS_MNEMONIC_CALL, 1, .argument = 1, .bind = bind_branch, .class = INSN_CALL},
 	{ZYDIS_MNEMONIC_RET, 1, .execute = ret, .class = INSN_RETURN},
-	{ZYDIS_MNEMONIC_LOOP, 1, .execute = loop_always},
-	{ZYDIS_MNEMONIC_LOOPE, 1, .bind = bind_loop},
-	{ZYDIS_MNEMONIC_LOOPNE, 1, .bind = bind_loop},
-	{ZYDIS_MNEMONIC_JCXZ, 1, .execute = jcxz},
-	{ZYDIS_MNEMONIC_JECXZ, 1, .execute = jcxz},
-	{ZYDIS_MNEMONIC_JRCXZ, 1, .execute = jcxz},
+	{ZYDIS_MNEMONIC_LOOP, 1, .execute = loop_always, .class = INSN_JUMP_COUNT},
+	{ZYDIS_MNEMONIC_LOOPE, 1, .bind = bind_loop, .class = INSN_JUMP_COUNT},
+	{ZYDIS_MNEMONIC_LOOPNE, 1, .bind = bind_loop, .class = INSN_JUMP_COUNT},
+	{ZYDIS_MNEMONIC_JCXZ, 1, .execute = jcxz, .class = INSN_JUMP_COUNT},
+	{ZYDIS_MNEMONIC_JECXZ, 1, .execute = jcxz, .class = INSN_JUMP_COUNT},
+	{ZYDIS_MNEMONIC_JRCXZ, 1, .execute = jcxz, .class = INSN_JUMP_COUNT},
 	{ZYDIS_MNEMONIC_XABORT, .execute = xabort},
 };
 

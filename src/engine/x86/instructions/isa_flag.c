@@ -121,7 +121,7 @@ static const struct isa_row rows[] = {
 	{ZYDIS_MNEMONIC_PUSHFQ, .execute = pushf, .class = INSN_FLAGS_PUSHED, .traits = INSN_ALL_FLAGS},
 	{ZYDIS_MNEMONIC_POPF, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
 	{ZYDIS_MNEMONIC_POPFD, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
-	{ZYDIS_MNEMONIC_POPFQ, 1, .execute = popf, .traits = INSN_ALL_FLAGS},
+	{ZYDIS_MNEMONIC_POPFQ, 1, .execute = popf, .class = INSN_FLAGS_POPPED, .traits = INSN_ALL_FLAGS},
 	{ZYDIS_MNEMONIC_LAHF, .execute = lahf, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_SAHF, .execute = sahf, .class = INSN_COPIED},
 	{ZYDIS_MNEMONIC_CLC, .execute = clc, .class = INSN_COPIED},

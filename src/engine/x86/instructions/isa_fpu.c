@@ -68,7 +68,8 @@ static const struct isa_row rows[] = {
 	ROW_UNMASKS(FNSAVE, 0, fpu_run_fnsave, fpu_bind_environment),
 	ROW_UNMASKS(FRSTOR, 0, fpu_run_frstor, fpu_bind_environment),
 	/* They change what is masked. */
-	ROW_HANDLED(LDMXCSR, SHAPE_MXCSR, INSN_UNMASKS | INSN_VECTOR_STATE),
+	{.mnemonic = ZYDIS_MNEMONIC_LDMXCSR, .argument = SHAPE_MXCSR, .class = INSN_MXCSR_LOADED,
+	 .traits = INSN_UNMASKS | INSN_VECTOR_STATE},
 	ROW_HANDLED(VLDMXCSR, SHAPE_MXCSR, INSN_UNMASKS | INSN_VECTOR_STATE),
 	ROW_HANDLED(FLDCW, SHAPE_X87_LOAD, INSN_UNMASKS),
 	ROW_HANDLED(FNINIT, SHAPE_X87_INIT, INSN_UNMASKS | INSN_X87_CONTROL),

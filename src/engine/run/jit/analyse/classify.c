@@ -157,6 +157,12 @@ static enum item_kind kind_if(bool condition, enum item_kind kind)
 	return condition ? kind : ITEM_FALLBACK;
 }
 
+/* To AMD's processors, F2 and F3 make LOOPE and LOOPNE one another. */
+static enum item_kind classify_count(const struct jit_item *item)
+{
+	return kind_if(!(item->insn.prefixes & (INSN_REP | INSN_REPNE)), ITEM_JUMP_COUNT);
+}
+
 /* Whether code of this privilege may execute it, whatever IOPL is: user code has CPL 3, all other
  * that is translated CPL 0. */
 static bool is_privileged(const struct jit_item *item, bool is_user)
@@ -194,9 +200,11 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user)
 	case INSN_POPPED:
 		return kind_if(insn->stack_width == width && insn->kind[0] == INSN_OPERAND_REGISTER,
 			       ITEM_POP);
+	case INSN_FLAGS_POPPED: return kind_if(insn->stack_width == 8, ITEM_POP_FLAGS);
 	case INSN_LEFT: return kind_if(insn->stack_width == width, ITEM_LEAVE);
 	case INSN_JUMP: return classify_branch(item, ITEM_JUMP, ITEM_JUMP_INDIRECT);
 	case INSN_JUMP_IF: return ITEM_JUMP_IF;
+	case INSN_JUMP_COUNT: return classify_count(item);
 	case INSN_CALL: return classify_branch(item, ITEM_CALL, ITEM_CALL_INDIRECT);
 	case INSN_RETURN:
 		return kind_if(!(insn->traits & INSN_FAR) && insn->stack_width == width, ITEM_RETURN);
@@ -214,6 +222,7 @@ enum item_kind item_classify(const struct jit_item *item, bool is_user)
 	case INSN_RDTSCP: return ITEM_RDTSCP;
 	/* Code that changes is found by the stores to it. */
 	case INSN_SERIALIZE: return ITEM_FENCE;
+	case INSN_MXCSR_LOADED: return kind_if(item->form.host_has_it, ITEM_LOAD_MXCSR);
 	case INSN_READ_FS_BASE:
 	case INSN_READ_GS_BASE: return classify_base(item, ITEM_READ_BASE);
 	case INSN_WRITE_FS_BASE:

@@ -25,6 +25,7 @@ static bool leads_out_of_canonical(const struct guest_code *code, const struct j
 	switch (item->kind) {
 	case ITEM_JUMP:
 	case ITEM_JUMP_IF:
+	case ITEM_JUMP_COUNT:
 	case ITEM_CALL:
 		return !code->is_32 &&
 		       !cpu_is_canonical(code->page_gva + (uint64_t)item_target(item));

@@ -125,7 +125,7 @@ void flags_liveness(struct guest_code *code)
 		struct jit_item *item = &code->items[i];
 
 		/* What sets a condition stands next to it, mostly: in lean code it is not worth a look. */
-		if (item->kind == ITEM_JUMP_IF) {
+		if (item_is_conditional(item)) {
 			item->live_taken = code->is_lean ? FLAGS_ARITHMETIC
 							 : flags_live_at_target(code, item_target(item));
 			live |= item->live_taken;

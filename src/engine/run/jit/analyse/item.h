@@ -20,12 +20,13 @@ enum item_kind {
 	ITEM_COPY,      /* as it stands, with registers renamed */
 	ITEM_LEA,
 	ITEM_DIVIDE,
-	ITEM_PUSH, ITEM_PUSH_MEMORY, ITEM_PUSH_FLAGS, ITEM_POP, ITEM_LEAVE,
-	ITEM_JUMP, ITEM_JUMP_IF, ITEM_CALL, ITEM_RETURN,
+	ITEM_PUSH, ITEM_PUSH_MEMORY, ITEM_PUSH_FLAGS, ITEM_POP, ITEM_POP_FLAGS, ITEM_LEAVE,
+	ITEM_JUMP, ITEM_JUMP_IF, ITEM_JUMP_COUNT /* JRCXZ, LOOP */, ITEM_CALL, ITEM_RETURN,
 	ITEM_JUMP_INDIRECT, ITEM_CALL_INDIRECT,
 	/* what changes or reads a few fields of struct cpu */
 	ITEM_CLI, ITEM_STI, ITEM_CLD, ITEM_STD, ITEM_CLAC, ITEM_STAC, ITEM_SWAPGS, ITEM_RDTSC,
 	ITEM_RDTSCP, ITEM_READ_BASE, ITEM_WRITE_BASE, ITEM_READ_SELECTOR,
+	ITEM_LOAD_MXCSR,
 	ITEM_FENCE,     /* nothing but the order of memory accesses */
 	ITEM_STRING,    /* REP MOVS, REP STOS, REPE and REPNE SCAS */
 	ITEM_NEXT_PAGE, /* no instruction: whether the next page, which that behind this reaches into, is
@@ -60,6 +61,11 @@ static inline bool item_is_32(const struct jit_item *item)
 enum item_kind item_classify(const struct jit_item *item, bool is_user);
 /* Whether control never reaches the instruction after this one inside the block. */
 bool item_ends_block(const struct jit_item *item);
+/* Whether it goes elsewhere or on, by flags or by RCX. */
+static inline bool item_is_conditional(const struct jit_item *item)
+{
+	return item->kind == ITEM_JUMP_IF || item->kind == ITEM_JUMP_COUNT;
+}
 /* Whether it loads FS or GS. */
 bool insn_loads_segment(const struct insn *insn);
 bool item_needs_alignment(const struct jit_item *item);

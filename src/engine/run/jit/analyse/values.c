@@ -87,6 +87,9 @@ void values_step(struct values *values, const struct jit_item *item)
 		assign(values, CPU_RSP, CPU_RSP, 8);
 		forget(values, item->insn.reg[0] / 8);
 		return;
+	case ITEM_POP_FLAGS:
+		assign(values, CPU_RSP, CPU_RSP, 8);
+		return;
 	case ITEM_LEAVE:
 		assign(values, CPU_RSP, CPU_RBP, 8);
 		forget(values, CPU_RBP);
@@ -104,7 +107,7 @@ bool item_has_access(const struct jit_item *item)
 	switch (item->kind) {
 	case ITEM_COPY:
 		return item->form.has_memory;
-	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP: case ITEM_JUMP_IF:
+	case ITEM_NOTHING: case ITEM_LEA: case ITEM_JUMP: case ITEM_JUMP_IF: case ITEM_JUMP_COUNT:
 	case ITEM_CLI: case ITEM_STI: case ITEM_CLD: case ITEM_STD: case ITEM_CLAC: case ITEM_STAC:
 	case ITEM_SWAPGS: case ITEM_RDTSC: case ITEM_RDTSCP: case ITEM_READ_BASE:
 	case ITEM_WRITE_BASE: case ITEM_READ_SELECTOR: case ITEM_FENCE: case ITEM_NEXT_PAGE:

@@ -198,6 +198,15 @@ static inline void emit_test_state(struct emitter *e, int32_t offset)
 	emit8(e, 0);
 }
 
+/* cmp byte gs:[offset], 0 */
+static inline void emit_test_state_byte(struct emitter *e, int32_t offset)
+{
+	emit8(e, 0x65);
+	emit8(e, 0x80);
+	emit_gs_modrm(e, 7, HOST_NONE, 0, offset);
+	emit8(e, 0);
+}
+
 #define EMIT_CONSTANT_R13_AT 2 /* bytes before one of 32 bits in R13 */
 
 /* reg = value, shortest form. */

@@ -227,6 +227,32 @@ static void emit_divide(struct translation *t, unsigned index)
 	}
 }
 
+/* LDMXCSR of a value that masks all exceptions and has no reserved bits, while they are masked. */
+static void emit_load_mxcsr(struct translation *t, unsigned index)
+{
+	struct emitter *e = &t->e;
+	struct host_memory value;
+	struct short_jump allowed;
+
+	emit_item_vector_check(t, index, JIT_VECTOR_SSE);
+	value = emit_operand_access(t, index, 4, false, false);
+	emit_memory_move(e, false, false, HOST_R13, &value);
+	/* Another CPU may change it in memory meanwhile. */
+	emit_store_state(e, HOST_R13, FRAME(spill[1]));
+	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_any_bits(e, HOST_RCX, HOST_R13, FRAME(mask_mxcsr_reserved));
+	emit_not(e, HOST_R13);
+	emit_any_bits(e, HOST_R13, HOST_R13, FRAME(mask_mxcsr_masks));
+	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 0);
+	allowed = emit_jrcxz(e);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_slow_jump(t, emit_jump(e), index);
+	emit_bind_short(e, allowed);
+	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_bytes(e, (const uint8_t[]){ 0x65, 0x0f, 0xae }, 3); /* ldmxcsr gs:[...] */
+	emit_gs_modrm(e, 2, HOST_NONE, 0, FRAME(spill[1]));
+}
+
 /* Both accesses are checked before the store. */
 static void emit_push_memory(struct translation *t, unsigned index)
 {
@@ -297,6 +323,44 @@ static void emit_jump_if_item(struct translation *t, unsigned index)
 	emit_bind(&t->e, past);
 }
 
+/*
+ * JRCXZ and its like, LOOP and its like: flags stay as they are, so that it takes a short jump, which the
+ * host has the same. LOOP counts before it looks, and has nothing behind that which could need the handler.
+ */
+static void emit_jump_count_item(struct translation *t, unsigned index)
+{
+	enum { LOOPNE = 0xe0, LOOPE, LOOP, JRCXZ };
+	const struct jit_item *item = &t->guest.items[index];
+	bool wide = item->insn.address_size == 8;
+	struct emitter *e = &t->e;
+	struct near_jump past = { 0 };
+	struct short_jump zero;
+
+	if (item->form.opcode != JRCXZ)
+		emit_lea(e, wide, HOST_RCX, HOST_RCX, HOST_NONE, 0, -1);
+	if (!wide)
+		emit8(e, 0x67);
+	zero = emit_jrcxz(e);
+	if (item->form.opcode == JRCXZ) {
+		past = emit_jump(e);
+		emit_bind_short(e, zero);
+	}
+	switch (item->form.opcode) {
+	case LOOPNE:
+	case LOOPE:
+		emit_align_link(t, 2);
+		emit_side_jump(t, emit_jump_if(e, item->form.opcode == LOOPE ? HOST_EQUAL : HOST_NOT_EQUAL), index);
+		break;
+	default:
+		emit_align_link(t, 1);
+		emit_side_jump(t, emit_jump(e), index);
+	}
+	if (item->form.opcode == JRCXZ)
+		emit_bind(e, past);
+	else
+		emit_bind_short(e, zero);
+}
+
 /* Whether the scratch registers still have behind the item what homes.c says. */
 static bool leaves_homes(const struct translation *t, unsigned index)
 {
@@ -322,6 +386,7 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_NOTHING: break;
 	case ITEM_COPY: emit_copy(t, index); break;
 	case ITEM_LEA: emit_lea_item(t, index); break;
+	case ITEM_LOAD_MXCSR: emit_load_mxcsr(t, index); break;
 	case ITEM_DIVIDE: emit_divide(t, index); break;
 	case ITEM_PUSH:
 		if (item->insn.kind[0] == INSN_OPERAND_IMMEDIATE)
@@ -332,11 +397,13 @@ void emit_item(struct translation *t, unsigned index)
 	case ITEM_PUSH_MEMORY: emit_push_memory(t, index); break;
 	case ITEM_PUSH_FLAGS: emit_push_flags(t, index); break;
 	case ITEM_POP: emit_pop_item(t, index); break;
+	case ITEM_POP_FLAGS: emit_pop_flags(t, index); break;
 	case ITEM_LEAVE: emit_leave_item(t, index); break;
 	case ITEM_JUMP:
 		emit_goto(t, item->offset, item_target(item), index, 0, item->live_after);
 		break;
 	case ITEM_JUMP_IF: emit_jump_if_item(t, index); break;
+	case ITEM_JUMP_COUNT: emit_jump_count_item(t, index); break;
 	case ITEM_CALL: emit_call(t, index); break;
 	case ITEM_RETURN: emit_return(t, index); break;
 	case ITEM_JUMP_INDIRECT:

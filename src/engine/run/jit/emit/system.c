@@ -233,3 +233,51 @@ void emit_push_flags(struct translation *t, unsigned index)
 	emit_memory_move(e, true, true, value, &top);
 	emit_stack_move(t, -8);
 }
+
+/* What POPFQ changes here; IF of ring 0 only, where no interrupt waits for that. What else it could change, it is
+ * the interpreter's where it does: TF above all, and AC, which the TLB depends on. */
+#define FLAGS_POPPED_SLOWLY (RFLAGS_TF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID)
+
+/* The flags before it are dead, but where somebody wants them exact at each access. */
+void emit_pop_flags(struct translation *t, unsigned index)
+{
+	uint32_t quick = RFLAGS_DF | (t->guest.is_user ? 0 : RFLAGS_IF);
+	uint32_t slow = FLAGS_POPPED_SLOWLY | (t->guest.is_user ? RFLAGS_IF : 0);
+	struct emitter *e = &t->e;
+	struct host_memory top;
+	struct near_jump same;
+
+	if (flags_needed(&t->guest.items[index])) {
+		emit_slow_jump(t, emit_jump(e), index);
+		return;
+	}
+	top = emit_stack_access(t, index, HOST_R15, 0, false);
+	emit_memory_move(e, true, false, HOST_R13, &top);
+	emit_load_state(e, HOST_R14, STATE(rflags));
+	emit_registers_flags(e, true, 0x31, HOST_R14, HOST_R13); /* xor */
+	emit_test_immediate_flags(e, HOST_R14, (int32_t)slow);
+	emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), index);
+	emit_immediate_flags(e, false, 4, HOST_R14, (int32_t)quick); /* and */
+	same = emit_jump_if(e, HOST_EQUAL);
+	if (!t->guest.is_user) {
+		struct near_jump no_if;
+
+		emit_test_immediate_flags(e, HOST_R14, RFLAGS_IF);
+		no_if = emit_jump_if(e, HOST_EQUAL);
+		emit_test_state_byte(e, STATE(interrupt_waiting));
+		emit_slow_jump(t, emit_jump_if(e, HOST_NOT_EQUAL), index);
+		emit_bind(e, no_if);
+	}
+	emit_gs_op(e, true, 0x31, HOST_R14, HOST_NONE, 0, STATE(rflags)); /* xor */
+	emit_bind(e, same);
+	/* AH = SF ZF AF PF CF, AL = OF */
+	emit_move(e, HOST_R14, HOST_RAX);
+	emit_move_width(e, false, HOST_RAX, HOST_R13);
+	emit_shift_left_flags(e, HOST_RAX, 8);
+	emit_shift_right_flags(e, false, HOST_R13, 11);
+	emit_immediate_flags(e, false, 4, HOST_R13, 1); /* and */
+	emit_registers_flags(e, false, 0x09, HOST_RAX, HOST_R13); /* or */
+	emit_flags_from_rax(e);
+	emit_move(e, HOST_RAX, HOST_R14);
+	emit_stack_move(t, 8);
+}

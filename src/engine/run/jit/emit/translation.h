@@ -295,6 +295,7 @@ void emit_side_jump(struct translation *t, struct near_jump jump, unsigned index
 /* -- system.c: instructions of the kernel that change a few fields of struct cpu -- */
 
 void emit_push_flags(struct translation *t, unsigned index);
+void emit_pop_flags(struct translation *t, unsigned index);
 void emit_system(struct translation *t, unsigned index);
 
 /* -- string.c -- */
@@ -313,6 +314,8 @@ void emit_align_link(struct translation *t, unsigned opcode_size);
  */
 void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned index, int rsp_moved,
 	       uint16_t live);
+/* The same, from behind the instruction, with the flags in the host's. */
+void emit_goto_exact(struct translation *t, unsigned from, int64_t target, uint16_t live);
 /* The last part of that, with nothing left to do: a jump, or a host call. */
 void emit_way_out(struct translation *t, int64_t target, bool is_call);
 /* What stands before a block for those who come with an address in R13 where it may be: struct

@@ -135,13 +135,18 @@ void emit_align_link(struct translation *t, unsigned opcode_size)
 		emit8(&t->e, nops[size - 1][i]);
 }
 
+static bool needs_poll(unsigned from, int64_t target)
+{
+	return target <= (int64_t)from || target & ~(int64_t)0xfff;
+}
+
 /* Before a jump back or to another page, see whether the CPU is wanted elsewhere. */
 static void emit_poll(struct translation *t, unsigned from, int64_t target, unsigned index,
 		      int rsp_moved, uint16_t live)
 {
 	if (!live)
 		t->flags_lost = false;
-	if (target > (int64_t)from && !(target & ~(int64_t)0xfff))
+	if (!needs_poll(from, target))
 		return;
 	if (is_lean_here(t) && index < t->guest.count && rsp_moved == 0 &&
 	    t->guest.items[index].offset == from) {
@@ -185,5 +190,14 @@ void emit_goto(struct translation *t, unsigned from, int64_t target, unsigned in
 {
 	emit_poll(t, from, target, index, rsp_moved, live);
 	emit_flags(t, index, rsp_moved, HOST_R13);
+	emit_way_out(t, target, false);
+}
+
+void emit_goto_exact(struct translation *t, unsigned from, int64_t target, uint16_t live)
+{
+	if (needs_poll(from, target) && live)
+		emit_poll_keeping_flags(t, target);
+	else if (needs_poll(from, target))
+		t->polls[t->poll_count++] = (struct poll_exit){ .jump = emit_if_requests(&t->e), .target = target };
 	emit_way_out(t, target, false);
 }

@@ -17,7 +17,9 @@ int flag_operand(const struct jit_item *setter, unsigned operand)
 
 static bool touches_flags(const struct jit_item *item)
 {
-	return item->kind == ITEM_FALLBACK || item->insn.flags_written || item->insn.flags_read;
+	/* Where a jump by RCX leaves for has no way to make them again. */
+	return item->kind == ITEM_FALLBACK || item->kind == ITEM_JUMP_COUNT || item->insn.flags_written ||
+	       item->insn.flags_read;
 }
 
 static enum recipe recipe_of(const struct jit_item *item)
@@ -112,6 +114,8 @@ static int rsp_distance(const struct plan *plan, const struct jit_item *item)
 	switch (item->kind) {
 	case ITEM_PUSH: case ITEM_PUSH_MEMORY: case ITEM_PUSH_FLAGS:
 		return -(int)plan->guest->width;
+	case ITEM_POP_FLAGS:
+		return (int)plan->guest->width;
 	case ITEM_POP:
 		return item->insn.reg[0] / 8 == CPU_RSP ? 0 : (int)plan->guest->width;
 	default:
