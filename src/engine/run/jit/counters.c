@@ -129,6 +129,7 @@ void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *contex
 	visit(context, "jumps linked", statistics.links);
 	visit(context, "translations invalidated, in the VM", jit->cache->invalidations);
 	visit(context, "code cache chunks evicted", statistics.evictions);
+	visit(context, "blocks that were in use and stayed in them", statistics.stayed_blocks);
 	visit(context, "instructions interpreted inside translated code", statistics.fallbacks);
 	visit_frequent("not translated", jit->fallbacks, visit, context);
 	visit_frequent("slow paths", jit->slow_paths, visit, context);

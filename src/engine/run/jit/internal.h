@@ -64,6 +64,7 @@ struct jit_block {
 	uint64_t gpa;
 	uint32_t mode;           /* jit_mode_of */
 	uint16_t guest_size;     /* bytes, all in one page */
+	uint16_t move_count;     /* of what is behind the sites; or JIT_NO_MOVES: it cannot be moved */
 	/* The page's granules of 64 bytes that were looked at to make it, those of the first
 	 * instructions behind its jumps included. */
 	uint64_t granules;
@@ -89,8 +90,16 @@ struct jit_block {
 	 */
 	struct jit_block *partner;
 	uint32_t next_page_at; /* where the code has that page's index; the partner: 0 */
-	struct jit_link links[];   /* then the sites, in order, and the partner */
+	bool is_lean;
+	bool stays;              /* when its chunk's turn comes: keep.c */
+	_Atomic bool is_used;    /* a dispatcher has found it since its chunk is tried */
+	/* Then the sites, in order, and the partner or, of 16 bits each, where displacements to stubs are
+	 * that are neither sites' calls nor links' jumps. */
+	struct jit_link links[];
 };
+
+#define JIT_NO_MOVES UINT16_MAX
+#define JIT_LINK_JUMP_AT 7u /* where the stub of a link has the displacement of its jump */
 
 /* The blocks of one guest-physical page. */
 struct jit_page {
@@ -153,6 +162,7 @@ struct jit_cache {
 		struct jit_block *blocks;
 		uint32_t code_used, data_used; /* bytes */
 		uint32_t block_count;
+		bool is_tried;                 /* keep.c */
 		struct jit *owner;             /* who fills it */
 	} *chunks;
 	unsigned chunk_count, chunk_size;
@@ -245,6 +255,9 @@ struct jit_script *jit_script_create(const struct jit_item *items, unsigned coun
 
 /* counters.c: struct tier's. */
 void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context);
+
+/* Where a CPU has it that the block at gpa is to be made in full: gpa + 1. */
+static inline uint64_t *jit_hot_block(struct jit *jit, uint64_t gpa);
 
 /* translate.c: room for one block under construction, for free(); NULL without memory. */
 struct translation *jit_translation_create(void);
@@ -359,6 +372,8 @@ bool jit_link_to(struct jit *jit, struct jit_link *link, struct jit_block *to);
 void jit_links_renew(struct jit *jit, const struct jit_block *to, uint64_t gva);
 /* With the lock held: undo the links that lead to a block. */
 void jit_links_avoid(struct jit_cache *cache, struct jit_block *block);
+/* Likewise, and those that lead from it. */
+void jit_links_break(struct jit_cache *cache, struct jit_block *block);
 /* With the lock held, in an exclusive section: undo what leads to a block, or from it. */
 void jit_block_unlink(struct jit_cache *cache, struct jit_block *block);
 /* Likewise: [from, to) of the code is about to be used again. */
@@ -399,6 +414,11 @@ static inline size_t jit_hash_near(uint64_t value, unsigned bits, unsigned piece
 {
 	return jit_hash_bits(value >> (piece_bits + near_bits), bits - near_bits) << near_bits |
 	       (value >> piece_bits & ((1u << near_bits) - 1));
+}
+
+static inline uint64_t *jit_hot_block(struct jit *jit, uint64_t gpa)
+{
+	return &jit->hot_gpa[jit_hash(gpa) % JIT_HOT_BLOCKS];
 }
 
 /* Which counters of runs are a block's, which others may share: those of 128 bytes of code in a line of the

@@ -90,6 +90,7 @@ struct jit_statistics {
 	uint64_t blocks, lean_blocks, promotions, guest_instructions, guest_bytes, host_bytes;
 	uint64_t entries, fallbacks, links;
 	uint64_t evictions; /* of chunks: chunk.c */
+	uint64_t stayed_blocks; /* in these: keep.c */
 	uint64_t interpreted_blocks;
 };
 void jit_get_statistics(const struct cpu *cpu, struct jit_statistics *statistics);

@@ -409,17 +409,12 @@ static struct jit_block *make_block(struct jit *jit, uint64_t gpa, const uint8_t
 	return cpu->requests ? NULL : find_translated(jit, gpa, bytes);
 }
 
-static uint64_t *hot_block(struct jit *jit, uint64_t gpa)
-{
-	return &jit->hot_gpa[jit_hash(gpa) % JIT_HOT_BLOCKS];
-}
-
 /* What is watched is never hot: there, every other block is made in full. */
 static bool is_to_be_lean(struct jit *jit, uint64_t gpa)
 {
 	if (!jit->cache->options.promotion)
 		return false;
-	return jit->watcher ? jit_hash(gpa) & 1 : *hot_block(jit, gpa) != gpa + 1;
+	return jit->watcher ? jit_hash(gpa) & 1 : *jit_hot_block(jit, gpa) != gpa + 1;
 }
 
 /* How often a block must have been asked for here. */
@@ -499,7 +494,7 @@ static void promote(struct jit *jit)
 	jit_lock_take(&cache->lock);
 	block = jit_block_at(cache, jit->hot - 1);
 	if (!block->dead && !block->is_retired) {
-		*hot_block(jit, block->gpa) = block->gpa + 1;
+		*jit_hot_block(jit, block->gpa) = block->gpa + 1;
 		jit_block_retire(cache, block);
 		jit->statistics.promotions++;
 	}
@@ -571,6 +566,8 @@ enum tier_stop jit_run(struct cpu *cpu)
 			jit->statistics.interpreted_blocks++;
 			return TIER_DECLINES;
 		}
+		if (!block->is_used)
+			block->is_used = true;
 		if (link)
 			jit->statistics.links += jit_link_to(jit, link, block);
 		link = NULL;

@@ -192,6 +192,32 @@ static void make_partner(const struct jit *jit, const struct translation *t, str
 	block->next_page_at = jit_code_at(jit->cache, t->e.code + t->next_page_at.at);
 }
 
+/*
+ * Where the code has displacements to stubs, so far, that are not calls of sites: `moves` if it is not NULL.
+ * How many there are; JIT_NO_MOVES: nobody knows.
+ */
+static unsigned find_moves(const struct translation *t, uint16_t *moves)
+{
+	const struct emit_externals *externals = t->e.externals;
+	unsigned count = 0, site = 0;
+
+	if (t->next_page_at.at || externals->count > sizeof(externals->list) / sizeof(externals->list[0]))
+		return JIT_NO_MOVES;
+	for (unsigned i = 0; i < externals->count; i++) {
+		size_t at = externals->list[i].at;
+
+		/* Both are in the order of the code. */
+		while (site < t->site_count && t->sites[site].place.at < at + 4)
+			site++;
+		if (site < t->site_count && t->sites[site].place.at == at + 4)
+			continue;
+		if (moves)
+			moves[count] = (uint16_t)at;
+		count++;
+	}
+	return count;
+}
+
 /* What is kept about the block, and the cold end of its code. NULL: no room. */
 static struct jit_block *finish_block(struct jit *jit, struct translation *t, uint64_t gpa, uint32_t mode)
 {
@@ -199,12 +225,14 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 	unsigned sites = count_sites(t, slow);
 	size_t size = sizeof(struct jit_block) * (t->next_page_at.at ? 2 : 1) +
 		      t->link_count * sizeof(struct jit_link) + sites * sizeof(struct jit_site);
+	unsigned moves = find_moves(t, NULL);
 	struct jit_site *site;
 	struct jit_block *block;
 
 	/* Positions of jumps mean nothing behind an overflow. */
 	if (t->e.overflow)
 		return NULL;
+	size += moves == JIT_NO_MOVES ? 0 : moves * sizeof(uint16_t);
 	block = jit_chunk_room(jit, size);
 	if (!block)
 		return NULL;
@@ -212,6 +240,8 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.gpa = gpa,
 		.mode = mode,
 		.guest_size = t->guest.size,
+		.move_count = moves,
+		.is_lean = t->is_lean,
 		.granules = t->guest.granules,
 		.entry_page_at = t->is_lean ? JIT_LEAN_ENTRY_PAGE_AT : JIT_ENTRY_PAGE_AT,
 		.link_count = t->link_count,
@@ -220,6 +250,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 		.code = t->e.code + t->item_place[0].at,
 	};
 	site = (struct jit_site *)&block->links[t->link_count];
+	find_moves(t, moves == JIT_NO_MOVES ? NULL : (uint16_t *)(site + sites));
 	emit_sites(t, slow, site);
 	if (t->next_page_at.at)
 		make_partner(jit, t, block, (struct jit_block *)(site + sites));
@@ -282,9 +313,8 @@ static bool emit(struct jit *jit, struct translation *t)
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));
 	jit_chunk_emitter(jit, &t->e);
-	t->e.externals = jit->bounds.externals;
-	if (t->e.externals)
-		t->e.externals->count = 0;
+	t->e.externals = jit->bounds.externals ? jit->bounds.externals : &t->externals;
+	t->e.externals->count = 0;
 	emit_entry(t);
 	emit_items(t);
 	emit_side_exits(t);

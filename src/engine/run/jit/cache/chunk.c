@@ -7,20 +7,22 @@
  * that grows down from the end. A block that is removed stays where it is, because a CPU may be inside it. Chunks are emptied by a dispatcher in an
  * exclusive section, when no CPU is in translated code; where a handler that was called from it
  * waits for the section, that one's chunk is passed over. Whoever keeps addresses of code, blocks,
- * links or sites across such a section must forget them when cache->evictions changes.
+ * links or sites across such a section must forget them when cache->evictions changes. What is in use may stay
+ * in the chunk, at another place (keep.c).
  */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/run/jit/cache/chunk.h"
 #include "engine/run/jit/emit/emitter.h"
-#include "engine/run/jit/internal.h"
 #include "util/guarded.h"
 
 #define CHUNK_SIZE       (256u << 10)
 #define SMALL_CHUNK_SIZE (64u << 10)
 #define CHUNKS_MIN       4
+#define TRIAL_PART       4 /* of the ring: how long a chunk is tried before its turn */
 
 int jit_chunks_create(struct jit_cache *cache, size_t size)
 {
@@ -42,18 +44,23 @@ int jit_chunks_create(struct jit_cache *cache, size_t size)
 	return cache->data ? 0 : -ENOMEM;
 }
 
-static size_t chunk_start(const struct jit_cache *cache, const struct jit_chunk *chunk)
+/* How soon a block that goes is to come back: when it is warm again, so that cold code does not fill the ring. One that
+ * was in use is warm; and hot, where it was. */
+static void set_heat(struct jit_cache *cache, const struct jit_chunk *chunk, const struct jit_block *block)
 {
-	return JIT_STUBS_SIZE + (size_t)(chunk - cache->chunks) * cache->chunk_size;
+	if (!jit_block_was_used(chunk, block))
+		cache->heat[jit_heat_number(block->gpa)] = 0;
+	else if (!block->is_lean)
+		for (struct jit *jit = cache->users; jit; jit = jit->next_user)
+			*jit_hot_block(jit, block->gpa) = block->gpa + 1;
 }
 
 /* The block's memory is about to be used again. */
-static void release(struct jit_cache *cache, struct jit_block *block)
+static void release(struct jit_cache *cache, const struct jit_chunk *chunk, struct jit_block *block)
 {
 	if (!block->dead) {
+		set_heat(cache, chunk, block);
 		jit_block_remove(cache, block);
-		/* It comes back when it is warm again, so that cold code does not fill the ring. */
-		cache->heat[jit_heat_number(block->gpa)] = 0;
 	}
 	if (block->page)
 		jit_page_release(cache, block->page);
@@ -64,33 +71,49 @@ static void release(struct jit_cache *cache, struct jit_block *block)
 
 /* Whoever is in there after all gets a SIGTRAP instead of running something else. Vector registers
  * may be the guest's: no memset. */
-static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chunk)
+static void fill_with_traps(struct jit_cache *cache, const struct jit_chunk *chunk, uint32_t from, uint32_t to)
 {
-	uint8_t *code = cache->code.writable + chunk_start(cache, chunk);
-	size_t size = chunk->code_used;
+	uint8_t *code = cache->code.writable + jit_chunk_start(cache, chunk) + from;
+	size_t size = to - from;
 	uint32_t rights = code_memory_open();
 
 	__asm__ volatile("rep stosb" : "+D"(code), "+c"(size) : "a"(0xcc) : "memory");
 	code_memory_close(rights);
 }
 
-static void chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
+/* All goes but those that are to stay, which are not forgotten by anybody but jumps. */
+static void release_blocks(struct jit_cache *cache, struct jit_chunk *chunk)
 {
-	const uint8_t *code = cache->code.executable + chunk_start(cache, chunk);
+	const uint8_t *code = cache->code.executable + jit_chunk_start(cache, chunk);
 
 	if (chunk->blocks)
 		jit_jumps_forget(cache, code, code + cache->chunk_size);
 	for (struct jit_block *block = chunk->blocks; block; block = block->next_in_chunk)
-		release(cache, block);
+		if (!block->stays)
+			release(cache, chunk, block);
 	if (chunk->owner)
 		chunk->owner->chunk = NULL;
-	*chunk = (struct jit_chunk){0};
+	chunk->owner = NULL;
+}
+
+/* How many blocks have stayed. */
+static unsigned chunk_empty(struct jit_cache *cache, struct jit_chunk *chunk)
+{
+	uint32_t used = chunk->code_used;
+	unsigned stayed;
+
+	jit_chunk_choose(cache, chunk);
+	release_blocks(cache, chunk);
+	stayed = jit_chunk_gather(cache, chunk);
+	chunk->is_tried = false;
+	fill_with_traps(cache, chunk, chunk->code_used, used);
+	return stayed;
 }
 
 void jit_chunks_destroy(struct jit_cache *cache)
 {
 	for (unsigned i = 0; cache->chunks && i < cache->chunk_count; i++)
-		chunk_empty(cache, &cache->chunks[i]);
+		release_blocks(cache, &cache->chunks[i]);
 	code_memory_destroy(&cache->code);
 	guarded_unmap(cache->data, cache->size);
 	free(cache->chunks);
@@ -111,7 +134,7 @@ static void take_next(struct jit *jit)
 /* Whether a CPU is in a handler that was called from the chunk's code. */
 static bool is_inside(const struct jit_cache *cache, const struct jit_chunk *chunk)
 {
-	const uint8_t *start = cache->code.executable + chunk_start(cache, chunk);
+	const uint8_t *start = cache->code.executable + jit_chunk_start(cache, chunk);
 
 	/* A site is where its call returns to, which is the chunk's end for the last. */
 	for (const struct jit *jit = cache->users; jit; jit = jit->next_user)
@@ -120,15 +143,16 @@ static bool is_inside(const struct jit_cache *cache, const struct jit_chunk *chu
 	return false;
 }
 
-/* Empty the next chunk that can be; false: none can. */
-static bool empty_next(struct jit_cache *cache)
+/* Empty the next chunk that can be, and try one whose turn comes later; false: none can. */
+static bool empty_next(struct jit_cache *cache, uint64_t *stayed)
 {
 	for (unsigned tries = 0; tries < cache->chunk_count; tries++) {
 		struct jit_chunk *chunk = &cache->chunks[cache->next_chunk];
 
 		if (!is_inside(cache, chunk)) {
-			fill_with_traps(cache, chunk);
-			chunk_empty(cache, chunk);
+			*stayed += chunk_empty(cache, chunk);
+			jit_chunk_try(cache, &cache->chunks[(cache->next_chunk + cache->chunk_count / TRIAL_PART) %
+							    cache->chunk_count]);
 			atomic_fetch_add(&cache->evictions, 1);
 			jit_stop_blocks(cache);
 			return true;
@@ -152,7 +176,7 @@ void jit_chunk_next(struct jit *jit)
 		return;
 	began = cpu_exclusive_begin_beside(jit->cpu);
 	jit_lock_take(&cache->lock);
-	if (empty_next(cache)) {
+	if (empty_next(cache, &jit->statistics.stayed_blocks)) {
 		take_next(jit);
 		jit->statistics.evictions++;
 	}
@@ -164,42 +188,28 @@ void jit_chunk_next(struct jit *jit)
 void jit_chunk_emitter(const struct jit *jit, struct emitter *e)
 {
 	const struct jit_cache *cache = jit->cache;
-	size_t at = chunk_start(cache, jit->chunk) + jit->chunk->code_used;
+	size_t at = jit_chunk_start(cache, jit->chunk) + jit->chunk->code_used;
 
 	*e = (struct emitter){ .base = cache->code.writable + at, .code = cache->code.executable + at,
 			       .size = cache->chunk_size - jit->chunk->code_used };
 }
 
-/* An entry of the index, in offsets from the chunk's starts. */
-struct index_entry {
-	uint32_t code, data;
-};
-
-/* The entry of block n. */
-static struct index_entry *index_of(const struct jit_cache *cache, const struct jit_chunk *chunk,
-				    unsigned n)
-{
-	uint8_t *end = cache->data + chunk_start(cache, chunk) + cache->chunk_size;
-
-	return (struct index_entry *)end - (n + 1);
-}
-
 struct jit_block *jit_chunk_room(const struct jit *jit, size_t size)
 {
 	const struct jit_cache *cache = jit->cache;
-	size_t taken = jit->chunk->data_used + (jit->chunk->block_count + 1) * sizeof(struct index_entry);
+	size_t taken = jit->chunk->data_used + (jit->chunk->block_count + 1) * sizeof(struct jit_chunk_entry);
 
 	if (size + 15 > cache->chunk_size - taken)
 		return NULL;
-	return (struct jit_block *)(cache->data + chunk_start(cache, jit->chunk) + jit->chunk->data_used);
+	return (struct jit_block *)(cache->data + jit_chunk_start(cache, jit->chunk) + jit->chunk->data_used);
 }
 
 void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size)
 {
 	struct jit_chunk *chunk = jit->chunk;
 
-	*index_of(jit->cache, chunk, chunk->block_count++) =
-		(struct index_entry){ chunk->code_used, chunk->data_used };
+	*jit_chunk_entry(jit->cache, chunk, chunk->block_count++) =
+		(struct jit_chunk_entry){ chunk->code_used, chunk->data_used };
 	chunk->data_used += (size + 15) & ~(size_t)15;
 	chunk->code_used += (code_size + 15) & ~(size_t)15;
 	block->next_in_chunk = chunk->blocks;
@@ -216,13 +226,12 @@ struct jit_block *jit_block_at(struct jit_cache *cache, const uint8_t *code)
 	while (high - low > 1) {
 		unsigned middle = (low + high) / 2;
 
-		if (index_of(cache, chunk, middle)->code <= offset)
+		if (jit_chunk_entry(cache, chunk, middle)->code <= offset)
 			low = middle;
 		else
 			high = middle;
 	}
 	if (low == high)
 		return NULL;
-	return (struct jit_block *)(cache->data + chunk_start(cache, chunk) +
-				    index_of(cache, chunk, low)->data);
+	return jit_chunk_block(cache, chunk, low);
 }

@@ -192,11 +192,16 @@ void jit_links_avoid(struct jit_cache *cache, struct jit_block *block)
 		link_break(cache, block->incoming);
 }
 
-void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
+void jit_links_break(struct jit_cache *cache, struct jit_block *block)
 {
 	jit_links_avoid(cache, block);
 	for (unsigned i = 0; i < block->link_count; i++)
 		link_break(cache, &block->links[i]);
+}
+
+void jit_block_unlink(struct jit_cache *cache, struct jit_block *block)
+{
+	jit_links_break(cache, block);
 	close_entry(cache, block);
 }
 

@@ -137,6 +137,7 @@ struct translation {
 	struct { struct near_jump jump; int64_t target; } link_jumps[JIT_BLOCK_INSNS * 3 + 3];
 	struct poll_exit polls[JIT_BLOCK_INSNS * 3 + 3];
 	struct region_state region_states[REGIONS_MAX];
+	struct emit_externals externals;
 	struct jit_item items[JIT_BLOCK_INSNS * 2]; /* guest.items */
 };
 

@@ -109,6 +109,30 @@ static void take_links(struct jit *jit, const struct kept_parts *parts, struct e
 	}
 }
 
+/* Of the relocations, those that neither sites nor links tell: `moves` if it is not NULL. How many there are. */
+static unsigned find_moves(const struct kept_parts *parts, uint16_t *moves)
+{
+	const struct kept_record *record = parts->record;
+	const struct jit_site *sites = parts->sites;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < record->relocation_count; i++) {
+		unsigned at = parts->relocations[i].at;
+		bool is_known = false;
+
+		for (unsigned k = 0; k < record->site_count; k++)
+			is_known |= sites[k].at == at + 4;
+		for (unsigned k = 0; k < record->link_count; k++)
+			is_known |= parts->links[k].unlinked + JIT_LINK_JUMP_AT == at;
+		if (is_known)
+			continue;
+		if (moves)
+			moves[count] = (uint16_t)at;
+		count++;
+	}
+	return count;
+}
+
 static uint64_t granules_of(const struct kept_parts *parts)
 {
 	uint64_t granules = 0;
@@ -125,7 +149,7 @@ static bool sites_are_inside(const struct kept_parts *parts)
 	const struct kept_record *record = parts->record;
 
 	for (unsigned i = 0; i < record->site_count; i++)
-		if (!sites[i].at || sites[i].at > record->code_size || sites[i].resume >= record->code_size ||
+		if (sites[i].at < 4 || sites[i].at > record->code_size || sites[i].resume >= record->code_size ||
 		    sites[i].offset < record->start || sites[i].offset >= record->start + record->guest_size)
 			return false;
 	return true;
@@ -135,7 +159,9 @@ static struct jit_block *copy(struct jit *jit, uint64_t gpa, const struct kept_p
 {
 	const struct kept_record *record = parts->record;
 	size_t sites = record->site_count * sizeof(struct jit_site);
-	size_t size = sizeof(struct jit_block) + record->link_count * sizeof(struct jit_link) + sites;
+	unsigned moves = find_moves(parts, NULL);
+	size_t size = sizeof(struct jit_block) + record->link_count * sizeof(struct jit_link) + sites +
+		      moves * sizeof(uint16_t);
 	struct jit_block *block;
 	struct emitter e;
 
@@ -154,6 +180,8 @@ static struct jit_block *copy(struct jit *jit, uint64_t gpa, const struct kept_p
 		.gpa = gpa,
 		.mode = record->mode,
 		.guest_size = record->guest_size,
+		.move_count = moves,
+		.is_lean = record->is_lean,
 		.granules = granules_of(parts),
 		.entry_page_at = record->entry_page_at,
 		.link_count = record->link_count,
@@ -163,6 +191,7 @@ static struct jit_block *copy(struct jit *jit, uint64_t gpa, const struct kept_p
 	};
 	take_links(jit, parts, &e, block);
 	memcpy(&block->links[block->link_count], parts->sites, sites);
+	find_moves(parts, (uint16_t *)((uint8_t *)&block->links[block->link_count] + sites));
 	jit_lock_take(&jit->cache->lock);
 	jit_chunk_add(jit, block, size, record->code_size);
 	jit_lock_release(&jit->cache->lock);
