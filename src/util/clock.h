@@ -16,4 +16,13 @@ static inline uint64_t monotonic_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
 }
 
+/* CLOCK_THREAD_CPUTIME_ID: what the calling thread has used of processors. A system call. */
+static inline uint64_t thread_cpu_ns(void)
+{
+	struct timespec used;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (uint64_t)used.tv_sec * NS_PER_SECOND + used.tv_nsec;
+}
+
 #endif

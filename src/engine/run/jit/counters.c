@@ -108,10 +108,35 @@ static void visit_lookups(const struct cpu *cpu, tier_visitor *visit, void *cont
 	}
 }
 
+/* Host bytes are in tenths for each of the guest's. */
+static void visit_form(const char *name, const struct jit_form_statistics *form, tier_visitor *visit, void *context)
+{
+	unsigned tenths = form->guest_bytes ? (unsigned)(form->host_bytes * 10 / form->guest_bytes) : 0;
+	unsigned kept = form->guest_bytes ? (unsigned)(form->kept_bytes * 10 / form->guest_bytes) : 0;
+	char row[96];
+
+	if (!form->blocks)
+		return;
+	snprintf(row, sizeof(row), "%s: guest instructions", name);
+	visit(context, row, form->guest_instructions);
+	snprintf(row, sizeof(row), "%s: guest bytes", name);
+	visit(context, row, form->guest_bytes);
+	snprintf(row, sizeof(row), "%s: host bytes (%u.%u for each of the guest's)", name, tenths / 10, tenths % 10);
+	visit(context, row, form->host_bytes);
+	snprintf(row, sizeof(row), "%s: bytes kept about them (%u.%u)", name, kept / 10, kept % 10);
+	visit(context, row, form->kept_bytes);
+	if (!form->ns)
+		return;
+	snprintf(row, sizeof(row), "%s: us to translate (%u ns an instruction)", name,
+		 (unsigned)(form->ns / form->guest_instructions));
+	visit(context, row, form->ns / 1000);
+}
+
 void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
 {
 	const struct jit *jit = jit_of(cpu);
 	struct jit_statistics statistics;
+	const struct jit_form_statistics *full = &statistics.forms[0], *lean = &statistics.forms[1];
 
 	jit_get_statistics(cpu, &statistics);
 	if (jit->watcher)
@@ -119,11 +144,12 @@ void jit_visit_counters(const struct cpu *cpu, tier_visitor *visit, void *contex
 	visit(context, "blocks translated", statistics.blocks);
 	if (jit_is_keeping(jit))
 		visit(context, "blocks taken from those that are kept", statistics.kept_blocks);
-	visit(context, "of these, lean", statistics.lean_blocks);
+	visit(context, "of these, lean", lean->blocks);
 	visit(context, "of these, hot later", statistics.promotions);
-	visit(context, "guest instructions translated", statistics.guest_instructions);
-	visit(context, "guest bytes translated", statistics.guest_bytes);
-	visit(context, "host bytes of translations", statistics.host_bytes);
+	visit(context, "guest bytes translated", full->guest_bytes + lean->guest_bytes);
+	visit(context, "host bytes of translations", full->host_bytes + lean->host_bytes);
+	visit_form("lean", lean, visit, context);
+	visit_form("in full", full, visit, context);
 	visit(context, "entries into translated code", statistics.entries);
 	visit(context, "blocks run by the interpreter", statistics.interpreted_blocks);
 	visit(context, "jumps linked", statistics.links);

@@ -87,7 +87,14 @@ size_t jit_make_record(struct cpu *cpu, const struct kept_environment *environme
 
 struct jit_statistics {
 	uint64_t kept_blocks; /* that were taken from what is kept, instead of translated */
-	uint64_t blocks, lean_blocks, promotions, guest_instructions, guest_bytes, host_bytes;
+	uint64_t blocks, promotions;
+	/* The translations that are lean, in [1], and those in full. */
+	struct jit_form_statistics {
+		uint64_t blocks, guest_instructions, guest_bytes;
+		uint64_t host_bytes; /* of code, but for what counts lookups */
+		uint64_t kept_bytes; /* struct jit_block with links and sites */
+		uint64_t ns;         /* of CPU time, while lookups are counted */
+	} forms[2];
 	uint64_t entries, fallbacks, links;
 	uint64_t evictions; /* of chunks: chunk.c */
 	uint64_t stayed_blocks; /* in these: keep.c */

@@ -11,6 +11,7 @@
 #include "engine/run/jit/emit/region.h"
 #include "engine/run/jit/emit/translation.h"
 #include "engine/run/jit/internal.h"
+#include "util/clock.h"
 
 /* The items in order, with cold translations behind them. */
 static void emit_items(struct translation *t)
@@ -260,6 +261,7 @@ static struct jit_block *finish_block(struct jit *jit, struct translation *t, ui
 	assert(t->e.position <= UINT16_MAX && !t->e.unbound);
 	jit_lock_take(&jit->cache->lock);
 	jit_chunk_add(jit, block, size, t->e.position);
+	t->kept_size = size;
 	jit_lock_release(&jit->cache->lock);
 	return block;
 }
@@ -324,6 +326,18 @@ static bool emit(struct jit *jit, struct translation *t)
 	return !t->failed;
 }
 
+static void count(struct jit *jit, const struct translation *t)
+{
+	struct jit_form_statistics *form = &jit->statistics.forms[t->is_lean];
+
+	jit->statistics.blocks++;
+	form->blocks++;
+	form->guest_instructions += t->guest.count;
+	form->guest_bytes += t->guest.size;
+	form->host_bytes += t->e.position - t->counting_size;
+	form->kept_bytes += t->kept_size;
+}
+
 static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full)
 {
 	struct translation *t = jit->translation;
@@ -342,19 +356,18 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool is_lean, 
 		jit_dump_block(jit, t);
 	if (jit->watcher)
 		block->script = jit_script_create(t->items, t->guest.count);
-	jit->statistics.blocks++;
-	jit->statistics.lean_blocks += is_lean;
-	jit->statistics.guest_instructions += t->guest.count;
-	jit->statistics.guest_bytes += t->guest.size;
-	jit->statistics.host_bytes += t->e.position;
+	count(jit, t);
 	return block;
 }
 
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full)
 {
 	uint32_t rights = code_memory_open();
+	uint64_t before = jit->cache->options.counts_lookups ? thread_cpu_ns() : 0;
 	struct jit_block *block = translate(jit, gpa, is_lean, full);
 
+	if (before)
+		jit->statistics.forms[is_lean].ns += thread_cpu_ns() - before;
 	code_memory_close(rights);
 	return block;
 }

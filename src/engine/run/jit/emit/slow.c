@@ -7,6 +7,8 @@
  */
 #include "engine/run/jit/emit/translation.h"
 
+#define JUMP_LENGTH 5
+
 void emit_slow_jump(struct translation *t, struct near_jump jump, unsigned item)
 {
 	if (t->slow_count == sizeof(t->slow) / sizeof(t->slow[0])) {
@@ -36,11 +38,14 @@ void emit_count(struct translation *t, enum jit_count which)
 	unsigned part = t->slow_count % JIT_COUNT_PARTS;
 	int32_t counter = FRAME(counts) + (int32_t)((which * JIT_COUNT_PARTS + part) * 8);
 
+	size_t before = t->e.position;
+
 	if (!t->counts_lookups)
 		return;
 	emit_load_state(&t->e, HOST_R14, counter);
 	emit_lea(&t->e, true, HOST_R14, HOST_R14, HOST_NONE, 0, 1);
 	emit_store_state(&t->e, HOST_R14, counter);
+	t->counting_size += t->e.position - before;
 }
 
 void emit_slow_jump_counted(struct translation *t, struct near_jump jump, unsigned item,
@@ -58,6 +63,7 @@ void emit_slow_jump_counted(struct translation *t, struct near_jump jump, unsign
 	emit_count(t, which);
 	emit_slow_jump(t, emit_jump(e), item);
 	emit_bind(e, past);
+	t->counting_size += 2 * JUMP_LENGTH;
 }
 
 void emit_slow_unless_rcx_zero(struct translation *t, unsigned slow)

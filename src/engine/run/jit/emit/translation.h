@@ -115,6 +115,8 @@ struct translation {
 	struct constant_place next_page_at; /* the next page's index, if it is there */
 	struct return_miss return_miss;
 	struct pair_reset pair_reset;
+	size_t counting_size;       /* bytes of code that counts lookups */
+	size_t kept_size;           /* of what is kept about the block */
 	bool failed;                /* something that has no translation after all */
 	struct progress progress;
 	const uint8_t *map; /* where guest registers are: host registers or HOST_NONE */
