@@ -94,6 +94,9 @@ struct monitor_facts {
 	int (*start_copy)(void *context, const char *command, const json_t *arguments, void (*changed)(void *context),
 			  void *changed_context, struct block_copy **copy, struct error *error);
 	void (*copy_ended)(void *context, const char *command, const json_t *arguments, bool was_finished);
+	/* Networks in user space: each {"name", "text"}, lines of connections and forwarded ports. The caller's; of change_context;
+	 * NULL: there are none. */
+	json_t *(*read_user_networks)(void *context);
 	/* query-block-exports' answer, the caller's. Likewise; NULL: there are none. */
 	json_t *(*read_exports)(void *context);
 	/* Bring `blocks` and `block_nodes` up to date, of which the guest changes some. NULL: they do not change. */

@@ -211,6 +211,15 @@ static void info_network(struct hmp_line *line)
 	hmp_print_networks(line->text, line->monitor->facts.networks);
 }
 
+static void info_usernet(struct hmp_line *line)
+{
+	const struct monitor_facts *facts = &line->monitor->facts;
+	json_t *networks = facts->read_user_networks ? facts->read_user_networks(facts->change_context) : NULL;
+
+	hmp_print_user_networks(line->text, networks);
+	json_decref(networks);
+}
+
 static void info_pci(struct hmp_line *line)
 {
 	json_t *answer = hmp_ask(line, "query-pci");
@@ -311,6 +320,7 @@ static const struct hmp_command information[] = {
 	{"tlb", NULL, hmp_info_tlb, "each page that the CPU has mapped"},
 	{"tpm", NULL, info_tpm, "the TPM"},
 	{"usb", NULL, hmp_info_usb, "what is plugged into USB ports"},
+	{"usernet", NULL, info_usernet, "connections of networks in user space, and ports that are forwarded"},
 	{"uuid", NULL, info_uuid, "the machine's UUID"},
 	{"version", NULL, info_version, "this program's version"},
 };

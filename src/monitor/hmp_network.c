@@ -24,6 +24,17 @@ void hmp_print_networks(struct hmp_text *text, const json_t *networks)
 	}
 }
 
+void hmp_print_user_networks(struct hmp_text *text, const json_t *networks)
+{
+	const json_t *one;
+	size_t i;
+
+	/* There are no hubs, which QEMU's would name. */
+	json_array_foreach((json_t *)networks, i, one)
+		hmp_print(text, "Hub -1 (%s):\n%s", json_string_value(json_object_get(one, "name")),
+			  json_string_value(json_object_get(one, "text")));
+}
+
 json_t *hmp_parse_link(char *words)
 {
 	char *said[2];

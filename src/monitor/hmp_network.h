@@ -8,6 +8,8 @@
 #include "monitor/hmp_text.h"
 
 /* "info network", in the form that QEMU's has, of monitor_facts.networks. */
+/* What monitor_facts.read_user_networks tells. */
+void hmp_print_user_networks(struct hmp_text *text, const json_t *networks);
 void hmp_print_networks(struct hmp_text *text, const json_t *networks);
 
 /* What set_link's words are as arguments; the caller's, or NULL: they are none. */

@@ -80,7 +80,7 @@ int net_tap_set_offloads(const struct net_link *link, const struct net_offloads 
 struct net_forward {
 	bool is_udp;
 	uint32_t host_address; /* IPv4, as a number: 0x7f000001 */
-	uint16_t host_port, guest_port;
+	uint16_t host_port, guest_port; /* the host's 0: any that is free (net_user_describe) */
 	uint32_t guest_address; /* 0: the guest's, by DHCP */
 };
 
@@ -129,5 +129,12 @@ int net_user_start(struct net_link *link, const struct net_user_config *config, 
  * net_user_start has opened. 0, or -errno and `error`. One thread at a time.
  */
 int net_user_forward(int helper, const struct net_forward *forward, bool is_on, struct error *error);
+
+/*
+ * The connections of such a network, and the ports that are forwarded, by the process behind it: lines as libslirp writes them,
+ * cut where there is no room. The process is not trusted: the text is any. 0 or -errno. One thread at a time.
+ */
+#define NET_USER_TEXT 8192
+int net_user_describe(int helper, char text[NET_USER_TEXT]);
 
 #endif

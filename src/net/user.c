@@ -286,11 +286,22 @@ static void take_frames(struct user *user)
 	}
 }
 
-/* What the monitor says, which an int answers. */
+/* What the monitor says, which an int answers, or a text of NET_USER_TEXT bytes. */
 struct order {
 	struct net_forward forward;
 	bool is_on;
+	bool wants_text; /* net_user_describe */
 };
+
+static int describe(struct user *user, int socket)
+{
+	static char text[NET_USER_TEXT]; /* of this process */
+	char *all = slirp_connection_info(user->slirp);
+
+	snprintf(text, sizeof(text), "%s", all);
+	free(all);
+	return helper_send(socket, text, sizeof(text), NULL, 0);
+}
 
 static int obey(struct user *user, const struct order *order)
 {
@@ -317,6 +328,8 @@ static bool take_order(struct user *user, int socket)
 
 	if (helper_receive(socket, &order, sizeof(order), NULL, &none) < 0)
 		return false;
+	if (order.wants_text)
+		return describe(user, socket) == 0;
 	answer = obey(user, &order);
 	return helper_send(socket, &answer, sizeof(answer), NULL, 0) == 0;
 }
@@ -622,6 +635,21 @@ int net_user_forward(int helper, const struct net_forward *forward, bool is_on, 
 					    is_on ? "forward" : "stop forwarding", forward->is_udp ? "UDP" : "TCP",
 					    forward->host_port)
 			  : 0;
+}
+
+int net_user_describe(int helper, char text[NET_USER_TEXT])
+{
+	struct order order;
+	unsigned none = 0;
+	int result;
+
+	memset(&order, 0, sizeof(order));
+	order.wants_text = true;
+	result = helper_send(helper, &order, sizeof(order), NULL, 0);
+	if (result == 0)
+		result = helper_receive(helper, text, NET_USER_TEXT, NULL, &none);
+	text[NET_USER_TEXT - 1] = 0;
+	return result;
 }
 
 static int start(struct net_link *link, struct user *user, const struct net_user_config *config, struct error *error)

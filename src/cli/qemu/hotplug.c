@@ -321,6 +321,31 @@ static const struct net *user_network(const struct hotplug *hotplug, const char 
 	return NULL;
 }
 
+/* Whom a network's process listens to; -1: it is not there yet. */
+static int helper_of(const struct hotplug *hotplug, const struct net *net)
+{
+	return net->is_open ? net->link.helper : hotplug->machine ? machine_net_helper(hotplug->machine, net->name) : -1;
+}
+
+json_t *hotplug_read_user_networks(void *context)
+{
+	const struct hotplug *hotplug = context;
+	const struct nets *nets = &hotplug->line->nets;
+	json_t *all = json_array();
+	char text[NET_USER_TEXT];
+	unsigned i;
+	int helper;
+
+	for (i = 0; i < nets->count; i++) {
+		if (strcmp(keyval_text(nets->list[i].options, "type"), "user") != 0)
+			continue;
+		helper = helper_of(hotplug, &nets->list[i]);
+		if (helper >= 0 && net_user_describe(helper, text) == 0)
+			json_array_append_new(all, json_pack("{s:s,s:s}", "name", nets->list[i].name, "text", text));
+	}
+	return all;
+}
+
 static int forward_port(struct hotplug *hotplug, const json_t *arguments, struct error *error)
 {
 	const struct net *net = user_network(hotplug, keyval_text(arguments, "device"), error);
@@ -330,7 +355,7 @@ static int forward_port(struct hotplug *hotplug, const json_t *arguments, struct
 
 	if (!net || net_user_parse_forward(net->options, keyval_text(arguments, "forward"), is_end, &forward, error) < 0)
 		return -EINVAL;
-	helper = net->is_open ? net->link.helper : machine_net_helper(hotplug->machine, net->name);
+	helper = helper_of(hotplug, net);
 	if (helper < 0)
 		return error_set(error, ENODEV, "the network '%s' is not there yet", net->name);
 	return net_user_forward(helper, &forward, !is_end, error);

@@ -11,6 +11,8 @@ int hotplug_change(void *context, enum monitor_change what, const json_t *argume
 json_t *hotplug_add_fd(void *context, const json_t *arguments, struct error *error);
 int hotplug_remove_fd(void *context, const json_t *arguments, struct error *error);
 json_t *hotplug_read_fdsets(void *context);
+/* monitor_facts.read_user_networks, likewise. */
+json_t *hotplug_read_user_networks(void *context);
 /* monitor_facts.look, likewise. */
 void hotplug_look(void *context);
 /* monitor_facts.find_device, likewise. */

@@ -25,11 +25,11 @@ static const char *item_of(const json_t *given, size_t i)
 	return one && !text ? "" : text;
 }
 
-static int parse_port(const char *text, uint16_t *port)
+static int parse_port(const char *text, bool may_be_any, uint16_t *port)
 {
 	uint64_t number;
 
-	if (!text || number_parse(text, UINT16_MAX, &number) < 0 || !number)
+	if (!text || number_parse(text, UINT16_MAX, &number) < 0 || (!number && !may_be_any))
 		return -EINVAL;
 	*port = number;
 	return 0;
@@ -207,7 +207,7 @@ static int parse_addresses(const json_t *options, struct net_user_addresses *add
 
 /* -- ports -- */
 
-/* [tcp|udp]:[HOSTADDRESS]:HOSTPORT-[GUESTADDRESS]:GUESTPORT */
+/* [tcp|udp]:[HOSTADDRESS]:HOSTPORT-[GUESTADDRESS]:GUESTPORT; the host's port 0 is any that is free. */
 static int parse_forward(const char *text, const struct net_user_addresses *addresses, struct net_forward *forward,
 			 struct error *error)
 {
@@ -224,7 +224,7 @@ static int parse_forward(const char *text, const struct net_user_addresses *addr
 	    (*parts[1] && inet_pton(AF_INET, parts[1], &address) != 1) ||
 	    (*parts[3] && (inet_pton(AF_INET, parts[3], &guest) != 1 ||
 			   (ntohl(guest.s_addr) & addresses->mask) != addresses->network)) ||
-	    parse_port(parts[2], &forward->host_port) < 0 || parse_port(rest, &forward->guest_port) < 0)
+	    parse_port(parts[2], true, &forward->host_port) < 0 || parse_port(rest, false, &forward->guest_port) < 0)
 		return error_set(error, EINVAL,
 				 "hostfwd=%.80s: use PROTOCOL:[ADDRESS]:PORT-[GUESTADDRESS]:GUESTPORT, as "
 				 "tcp:127.0.0.1:2222-:22",
@@ -262,7 +262,7 @@ static int split_service(const char *text, struct net_service *service, char cop
 	parts[1] = strsep(&rest, ":");
 	parts[2] = strsep(&rest, "-");
 	if (strlen(text) >= SERVICE_MAX || !rest || (*parts[0] && strcmp(parts[0], "tcp") != 0) ||
-	    inet_pton(AF_INET, parts[1], &address) != 1 || parse_port(parts[2], &service->port) < 0)
+	    inet_pton(AF_INET, parts[1], &address) != 1 || parse_port(parts[2], false, &service->port) < 0)
 		return error_set(error, EINVAL,
 				 "guestfwd=%.80s: use tcp:ADDRESS:PORT-tcp:HOST:PORT, -unix:PATH or -cmd:COMMAND", text);
 	*kind = strsep(&rest, ":");

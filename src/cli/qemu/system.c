@@ -326,6 +326,7 @@ static int run(struct qemu_system *system, int *status, struct error *error)
 	system->facts.look = hotplug_look;
 	system->facts.start_copy = disk_copies_start;
 	system->facts.copy_ended = disk_copies_ended;
+	system->facts.read_user_networks = hotplug_read_user_networks;
 	system->facts.read_exports = served_describe;
 	system->facts.parse_device = hotplug_parse_device;
 	system->facts.find_device = hotplug_find_device;
