@@ -8,7 +8,7 @@
 
 #define JSON "json:"
 
-/* QEMU's, as "http://...", and none of kvik's. */
+/* QEMU's, as "http:...", and none of kvik's. */
 static const char *const missing[] = {"http", "https", "ftp", "ftps", "ssh", "sftp", "iscsi", "iser", "rbd", "gluster",
 				      "gluster+tcp", "sheepdog", "nfs", "nvme", "vxhs", "blkdebug", "blkverify"};
 
