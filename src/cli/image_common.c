@@ -121,8 +121,14 @@ int image_size_parse(const char *text, uint64_t *bytes)
 	if (errno)
 		return -ERANGE;
 	fraction = 0;
-	if (*end == '.')
+	if (*end == '.') {
+		const char *digits = end + 1;
+
 		fraction = strtod(end, &end);
+		/* No exponent, which E is not. */
+		if (end != digits + strspn(digits, "0123456789"))
+			return -EINVAL;
+	}
 	if (*end) {
 		unit = strchr(units, tolower((unsigned char)*end));
 		if (!unit)
