@@ -34,7 +34,7 @@ static bool run(unsigned promotion, bool counts_lookups, struct jit_statistics *
 
 	options.warmth = 0;
 	options.promotion = (uint16_t)promotion;
-	options.counts_lookups = counts_lookups;
+	options.counts_lookups = options.measures_time = counts_lookups;
 	assert_int_equal(x86_test_create_with(&test, 64, RUN_BEST, &options), 0);
 	if (test.vm.translations) {
 		test.cpu.gpr[CPU_RBX] = test.cpu.gpr[CPU_RBP] = X86_TEST_DATA + 64;

@@ -37,6 +37,7 @@ struct jit_options {
 	uint8_t warmth;       /* a block's executions by the interpreter before it is translated */
 	uint16_t promotion;   /* its runs, about, before a lean translation is made in full; 0: at once */
 	bool counts_lookups;  /* translated code counts what it looks up (jit_get_count) */
+	bool measures_time;   /* of translations, by a system call at each one's begin and end */
 	/* Flags are kept through every access, as though its fault were sure to show them (tests). */
 	bool keeps_all_flags;
 	int dump_fd;          /* every block is written there as text, slowly; -1: nowhere */

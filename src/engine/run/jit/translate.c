@@ -363,7 +363,7 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool is_lean, 
 struct jit_block *jit_translate(struct jit *jit, uint64_t gpa, bool is_lean, bool *full)
 {
 	uint32_t rights = code_memory_open();
-	uint64_t before = jit->cache->options.counts_lookups ? thread_cpu_ns() : 0;
+	uint64_t before = jit->cache->options.measures_time ? thread_cpu_ns() : 0;
 	struct jit_block *block = translate(jit, gpa, is_lean, full);
 
 	if (before)

@@ -56,6 +56,7 @@ static struct run_vm *get_execution(struct vm *vm)
 		.warmth = vm->options.warmth,
 		.promotion = vm->options.promotion,
 		.counts_lookups = vm->options.keeps_statistics,
+		.measures_time = vm->options.keeps_statistics,
 		.dump_fd = vm->options.code_dump_fd,
 		.kept_fd = vm->options.kept_code_fd,
 		.kept_requests_fd = vm->options.kept_requests_fd,
