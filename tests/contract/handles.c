@@ -23,6 +23,7 @@ static void test_lifetime(const struct kvm_backend *backend)
 	check_equal(backend->close(machine.vm.fd), 0);
 	check_equal(backend->ioctl(machine.vm.fd, KVM_CHECK_EXTENSION, NULL), -EBADF);
 	machine.vm.fd = -1;
+	kvm_vm_close(&machine.vm); /* what is not the backend's */
 	machine_expect(&machine, KVM_EXIT_IO);
 	machine_expect(&machine, KVM_EXIT_HLT);
 	check_equal(backend->close(machine.vcpu.fd), 0);

@@ -155,6 +155,7 @@ unsigned jit_chunk_gather(struct jit_cache *cache, struct jit_chunk *chunk)
 			continue;
 		jit_links_break(cache, block);
 		block = move(cache, chunk, &from, &end, &to);
+		block->stays = false;
 		*jit_chunk_entry(cache, chunk, count++) = to;
 		to.code += end.code - from.code;
 		to.data += end.data - from.data;
