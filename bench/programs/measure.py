@@ -230,10 +230,6 @@ class Session:
         slowest = {kind: max(column, key=column.get) for kind, column in columns.items()}
         print("slowest row: " + ", ".join(f"{kind} {name} {columns[kind][name]:.1f}"
                                           for kind, name in slowest.items()))
-        for kind in columns:
-            if kind.startswith("UML") and "kvik auto" in columns:
-                behind = [name for name, ratio in columns["kvik auto"].items() if ratio > columns[kind].get(name, ratio)]
-                print(f"kvik is slower than {kind} in: {', '.join(behind) or 'none'}")
 
     def ratios(self, kind: str, base: str) -> dict:
         """{row: how many times as long as in `base`}, of what both have done."""

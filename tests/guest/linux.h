@@ -31,3 +31,55 @@
 	xorl %ecx, %ecx
 	xsetbv
 	.endm
+
+/* A kernel whose program, from `user` to `user_end`, at USER and with a stack that ends at DATA3_END, executes what is undefined
+ * (`undefined`): RBX counts #UD, RDI #GP, RSI what was executed all the same. `cr4`: as linux_features has it. */
+	.macro linux_counts_undefined cr4
+	enter_long
+	load_tss64
+	cld
+	linux_gdt
+	gate64 6, on_undefined
+	gate64 13, on_protection
+	gate64 0x80, on_80, 0xee
+	gate64 0x84, on_84, 0xee
+	linux_null_selectors
+	linux_features \cr4
+	movl $user, %esi
+	movl $USER, %edi
+	movl $user_end-user, %ecx
+	rep movsb
+	movq %cr3, %rax
+	movq %rax, %cr3
+	xorl %ebx, %ebx
+	xorl %edi, %edi
+	pushq $SS3
+	pushq $DATA3_END
+	pushq $0x202
+	pushq $CS3
+	pushq $USER
+	iretq
+
+on_undefined:
+	incl %ebx
+	movq %r13, (%rsp)
+	iretq
+on_protection:
+	incl %edi
+	addq $8, %rsp
+	movq %r13, (%rsp)
+	iretq
+on_80:
+	hlt
+	iretq
+on_84:
+	end
+	.endm
+
+	.macro undefined text:vararg
+	leaq 991f(%rip), %r13
+	\text
+	incl %esi
+991:
+	.endm
+
