@@ -6,7 +6,13 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/run/jit/cache/cache.h"
+#include "engine/run/jit/cache/chunk.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/cache/numbers.h"
 #include "engine/run/jit/internal.h"
+#include "engine/run/jit/reuse/ask.h"
+#include "engine/run/jit/translate.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/system.h"

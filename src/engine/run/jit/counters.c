@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "engine/run/jit/internal.h"
+#include "engine/run/jit/reuse/ask.h"
 
 #define FREQUENT 12 /* mnemonics shown */
 

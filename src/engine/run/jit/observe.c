@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <sys/random.h>
 
+#include "engine/run/jit/cache/page.h"
 #include "engine/run/jit/internal.h"
 #include "engine/x86/mmu/tlb.h"
 #include "engine/x86/system.h"

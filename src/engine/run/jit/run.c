@@ -7,10 +7,19 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "engine/run/jit/cache/cache.h"
+#include "engine/run/jit/cache/chunk.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/cache/page.h"
+#include "engine/run/jit/cache/site.h"
 #include "engine/run/jit/internal.h"
+#include "engine/run/jit/mode.h"
+#include "engine/run/jit/reuse/ask.h"
+#include "engine/run/jit/reuse/take.h"
+#include "engine/run/jit/translate.h"
 #include "engine/x86/breakpoint.h"
-#include "engine/x86/features.h"
 #include "engine/x86/decode/decode.h"
+#include "engine/x86/features.h"
 #include "engine/x86/host/host.h"
 #include "engine/x86/mmu/memory.h"
 #include "engine/x86/mmu/mmio.h"

@@ -7,10 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/run/jit/cache/chunk.h"
 #include "engine/run/jit/emit/loop.h"
 #include "engine/run/jit/emit/region.h"
 #include "engine/run/jit/emit/translation.h"
 #include "engine/run/jit/internal.h"
+#include "engine/run/jit/mode.h"
+#include "engine/run/jit/translate.h"
 #include "util/clock.h"
 
 /* The items in order, with cold translations behind them. */

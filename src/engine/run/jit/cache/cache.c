@@ -5,7 +5,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/cache.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/cache/page.h"
 #include "engine/x86/bytes.h"
 
 #define PAGES_SEARCHED 64 /* a range of more pages is looked for in the whole cache */

@@ -15,7 +15,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/run/jit/cache/cache.h"
 #include "engine/run/jit/cache/chunk.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/cache/keep.h"
+#include "engine/run/jit/cache/page.h"
 #include "engine/run/jit/emit/emitter.h"
 #include "util/guarded.h"
 

@@ -1,48 +1,22 @@
-/*
- * What chunk.c and keep.c know of a chunk: where it is, and the index of its blocks.
- */
+/* Chunks of the code cache, which CPUs fill one at a time: room for blocks, and whose turn it is to be emptied. */
 #ifndef KVIK_ENGINE_RUN_JIT_CACHE_CHUNK_H
 #define KVIK_ENGINE_RUN_JIT_CACHE_CHUNK_H
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/parts.h"
 
-/* An entry of the index, in offsets from the chunk's starts. */
-struct jit_chunk_entry {
-	uint32_t code, data;
-};
+struct emitter;
 
-/* Where it starts, in the code and in what is kept about it. */
-static inline size_t jit_chunk_start(const struct jit_cache *cache, const struct jit_chunk *chunk)
-{
-	return JIT_STUBS_SIZE + (size_t)(chunk - cache->chunks) * cache->chunk_size;
-}
-
-/* The entry of block n. */
-static inline struct jit_chunk_entry *jit_chunk_entry(const struct jit_cache *cache, const struct jit_chunk *chunk,
-						      unsigned n)
-{
-	uint8_t *end = cache->data + jit_chunk_start(cache, chunk) + cache->chunk_size;
-
-	return (struct jit_chunk_entry *)end - (n + 1);
-}
-
-/* Block n. */
-static inline struct jit_block *jit_chunk_block(const struct jit_cache *cache, const struct jit_chunk *chunk,
-						unsigned n)
-{
-	return (struct jit_block *)(cache->data + jit_chunk_start(cache, chunk) +
-				    jit_chunk_entry(cache, chunk, n)->data);
-}
-
-/* -- keep.c; with the lock held, in an exclusive section behind which no CPU is in a block that it was in -- */
-
-/* Begin to find out which of the chunk's blocks are in use. */
-void jit_chunk_try(struct jit_cache *cache, struct jit_chunk *chunk);
-/* The chunk's turn has come: mark the blocks that are to stay in it (`stays`). */
-void jit_chunk_choose(struct jit_cache *cache, struct jit_chunk *chunk);
-/* Whether the block was in use, as far as that is known. */
-bool jit_block_was_used(const struct jit_chunk *chunk, const struct jit_block *block);
-/* The others are gone: bring those together at the chunk's start. How many there are. */
-unsigned jit_chunk_gather(struct jit_cache *cache, struct jit_chunk *chunk);
+int jit_chunks_create(struct jit_cache *cache, size_t size); /* 0, -EINVAL, -ENOMEM, or another -errno */
+void jit_chunks_destroy(struct jit_cache *cache);
+/* Go on in another chunk; what was in it goes. jit->chunk, NULL when there is none to be had now. */
+void jit_chunk_next(struct jit *jit);
+/* The rest of jit->chunk. */
+void jit_chunk_emitter(const struct jit *jit, struct emitter *e);
+/* Room for a block of `size` bytes with its links and records, which is not taken yet; or NULL. */
+struct jit_block *jit_chunk_room(const struct jit *jit, size_t size);
+/* Take it, and `code_size` bytes that were emitted. */
+void jit_chunk_add(struct jit *jit, struct jit_block *block, size_t size, size_t code_size);
+/* With the lock held: the block, dead or not, that has the code at this executable address; NULL: none. */
+struct jit_block *jit_block_at(struct jit_cache *cache, const uint8_t *code);
 
 #endif

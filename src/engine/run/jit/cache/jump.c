@@ -9,7 +9,8 @@
  */
 #include <stdatomic.h>
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/mode.h"
 
 /* How many ways through the dispatcher are worth a search through all links, the first and each
  * time. */

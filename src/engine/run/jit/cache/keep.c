@@ -7,12 +7,13 @@
  * that were made in full before lean ones. The others go; of those that were used, the counters say that they are warm,
  * or hot, so that they are made again at once, and in full.
  *
- * Nothing in a block depends on its place but displacements to stubs and the offsets of its links (kept/take.c sets the
+ * Nothing in a block depends on its place but displacements to stubs and the offsets of its links (reuse/take.c sets the
  * same). Sites and links tell where most of these displacements are, and the rest is in the block's list of moves.
  */
 #include <stdatomic.h>
 
-#include "engine/run/jit/cache/chunk.h"
+#include "engine/run/jit/cache/jump.h"
+#include "engine/run/jit/cache/keep.h"
 #include "engine/run/jit/emit/emitter.h"
 #include "engine/x86/bytes.h"
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/numbers.h"
 
 int jit_numbers_create(struct jit_numbers *numbers, unsigned limit)
 {

@@ -9,7 +9,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/numbers.h"
+#include "engine/run/jit/cache/page.h"
 
 #define GRANULE_WORDS 8
 #define GRANULE_BYTES (GRANULE_WORDS * sizeof(uint64_t))

@@ -8,7 +8,9 @@
 #include <errno.h>
 
 #include "engine/run/jit/analyse/item.h"
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/cache/chunk.h"
+#include "engine/run/jit/cache/page.h"
+#include "engine/run/jit/cache/site.h"
 #include "engine/x86/decode/decode.h"
 
 static struct jit_record *record_of(struct jit *jit, const uint8_t *at)

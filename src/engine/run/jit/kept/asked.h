@@ -9,7 +9,7 @@
 struct jit_asked {
 	struct kept_environment environment; /* that the batch is of */
 	int number;      /* of the present one in the file that translations are taken from; -1: it is not there */
-	bool is_known, was_alone, was_shared; /* what the number was found for (kept/take.c) */
+	bool is_known, was_alone, was_shared; /* what the number was found for (reuse/take.c) */
 	unsigned used;   /* bytes of the batch */
 	_Alignas(8) uint8_t batch[KEPT_BATCH];
 };

@@ -4,8 +4,11 @@
  */
 #include <string.h>
 
+#include "engine/run/jit/cache/chunk.h"
 #include "engine/run/jit/emit/emitter.h"
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/mode.h"
+#include "engine/run/jit/reuse/ask.h"
+#include "engine/run/jit/reuse/take.h"
 #include "engine/x86/bytes.h"
 
 #define REFRESH_RUNS 4 /* of the file, after which it is worth a word that a record is still good */

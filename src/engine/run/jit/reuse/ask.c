@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include "engine/run/jit/emit/translation.h"
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/mode.h"
+#include "engine/run/jit/reuse/ask.h"
 #include "engine/x86/bytes.h"
 
 #define GRANULES_MAX 32 /* of a block that is asked for: larger ones are rare */

@@ -4,8 +4,10 @@
  */
 #include <string.h>
 
+#include "engine/run/jit/cache/chunk.h"
 #include "engine/run/jit/emit/translation.h"
-#include "engine/run/jit/internal.h"
+#include "engine/run/jit/mode.h"
+#include "engine/run/jit/translate.h"
 #include "engine/x86/host/host.h"
 
 _Static_assert(sizeof(struct jit_site) == 8, "records hold sites");

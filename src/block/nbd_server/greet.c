@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "block/image.h"
-#include "block/nbd/server_parts.h"
+#include "block/nbd_server/parts.h"
 
 #define OPTION_MAX   (64u << 10) /* bytes that go with one */
 #define OPTIONS_MAX  1000

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "block/nbd/server_parts.h"
+#include "block/nbd_server/parts.h"
 #include "util/clock.h"
 #include "util/thread.h"
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "block/image.h"
-#include "block/nbd/server_parts.h"
+#include "block/nbd_server/parts.h"
 #include "util/thread.h"
 
 #define CLIENT_REQUESTS 64	    /* under way */

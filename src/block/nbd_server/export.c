@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "block/nbd/server_parts.h"
+#include "block/nbd_server/parts.h"
 
 void nbd_client_cut_off(struct nbd_client *client)
 {
