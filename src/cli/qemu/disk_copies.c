@@ -7,6 +7,8 @@
 #include "block/copy.h"
 #include "cli/qemu/bitmaps.h"
 #include "cli/qemu/disks.h"
+#include "cli/qemu/drive_chain.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 
 static const struct copy_command {

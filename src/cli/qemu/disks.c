@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "block/error_policy.h"
+#include "cli/qemu/drive_chain.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 #include "util/clock.h"
 

@@ -5,6 +5,7 @@
 
 #include "cli/qemu/devices.h"
 #include "cli/qemu/disks.h"
+#include "cli/qemu/drive_facts.h"
 #include "cli/qemu/media.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/parts.h"

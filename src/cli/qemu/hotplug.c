@@ -8,6 +8,7 @@
 #include "cli/qemu/disks.h"
 #include "cli/qemu/door.h"
 #include "cli/qemu/door_request.h"
+#include "cli/qemu/drive_chain.h"
 #include "cli/qemu/facts.h"
 #include "cli/qemu/hotplug_cpus.h"
 #include "cli/qemu/hotplug_memory.h"

@@ -6,6 +6,8 @@
 
 #include "block/throttle.h"
 #include "cli/qemu/disks.h"
+#include "cli/qemu/drive_chain.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 
 /* How a limit is called: of all, of reads, of writes; and what is said of its burst. */

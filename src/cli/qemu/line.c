@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include "cli/accel.h"
-#include "cli/firmware_option.h"
 #include "cli/qemu/devices.h"
 #include "cli/qemu/drive_name.h"
 #include "cli/qemu/folders.h"
 #include "cli/qemu/keyval.h"
+#include "cli/qemu/line_boot.h"
 #include "cli/qemu/line_clock.h"
 #include "cli/qemu/line_consoles.h"
 #include "cli/qemu/line_cpus.h"
@@ -19,6 +19,7 @@
 #include "cli/qemu/line_devices.h"
 #include "cli/qemu/line_firmware.h"
 #include "cli/qemu/line_gdb.h"
+#include "cli/qemu/line_nets.h"
 #include "cli/qemu/line_places.h"
 #include "cli/qemu/line_said.h"
 #include "cli/qemu/memory_backend.h"
@@ -221,116 +222,6 @@ static int examine_cpu_model(struct line *line, struct error *error)
 	return result;
 }
 
-/* The next piece of flash memory: UEFI's code, then its variables. */
-static int take_flash(struct line *line, const char *path, bool is_kept, struct error *error)
-{
-	struct firmware_files *firmware = &line->config.boot.firmware;
-
-	if (!path)
-		return error_set(error, EINVAL, "flash memory needs a file");
-	if (!firmware->code)
-		firmware->code = path;
-	else if (firmware->vars || firmware->vars_kept)
-		return error_set(error, ENOSPC, "there are two pieces of flash memory: code and variables");
-	else if (is_kept)
-		firmware->vars_kept = path;
-	else
-		firmware->vars = path;
-	return 0;
-}
-
-static int examine_flash(struct line *line, struct error *error)
-{
-	const json_t *one;
-	const char *interface;
-	bool is_kept;
-	size_t i;
-
-	json_array_foreach((json_t *)said(line, "drive"), i, one) {
-		interface = keyval_text(one, "if");
-		is_kept = !has(line, "snapshot") && !json_is_true(json_object_get(one, "readonly")) &&
-			  !json_is_true(json_object_get(one, "snapshot"));
-		if (interface && strcmp(interface, "pflash") == 0 &&
-		    take_flash(line, keyval_text(one, "file"), is_kept, error) < 0)
-			return -EINVAL;
-	}
-	json_array_foreach((json_t *)said(line, "pflash"), i, one)
-		if (take_flash(line, json_string_value(one), !has(line, "snapshot"), error) < 0)
-			return -EINVAL;
-	return 0;
-}
-
-/* Letters of -boot, as QEMU checks them. */
-static int check_order(const char *order, struct error *error)
-{
-	size_t i;
-
-	for (i = 0; order && order[i]; i++) {
-		if (order[i] < 'a' || order[i] > 'p')
-			return error_set(error, EINVAL, "-boot: Invalid boot device '%c'", order[i]);
-		if (strchr(order, order[i]) != order + i)
-			return error_set(error, EINVAL, "-boot: Boot device '%c' was given twice", order[i]);
-	}
-	return 0;
-}
-
-/* -boot's part that firmware is told; in which turn each device comes: boot_turn_of. */
-static int examine_boot_menu(struct line *line, struct error *error)
-{
-	const json_t *boot = said(line, "boot");
-	uint64_t wait_ms = 0;
-
-	if (check_order(keyval_text(boot, "order"), error) < 0 || check_order(keyval_text(boot, "once"), error) < 0 ||
-	    keyval_number(boot, "splash-time", UINT16_MAX, &wait_ms, error) < 0)
-		return -EINVAL;
-	line->config.firmware_has_menu = json_is_true(json_object_get(boot, "menu"));
-	line->config.boot_menu_ms = wait_ms;
-	return 0;
-}
-
-/* QEMU's own files but UEFI's, wherever they lie. */
-static bool is_plain_bios(const char *path)
-{
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-
-	return strncmp(name, "bios", 4) == 0 || strncmp(name, "qboot", 5) == 0;
-}
-
-static int examine_boot(struct line *line, struct error *error)
-{
-	struct boot_config *boot = &line->config.boot;
-	const char *bios = text(line, "bios");
-	struct firmware_option firmware = {.what = "bios"};
-	const struct firmware_option installed = {.what = "bios"};
-	struct firmware_files other;
-
-	boot->kernel = text(line, "kernel");
-	boot->initrd = text(line, "initrd");
-	boot->command_line = text(line, "append");
-	if (examine_boot_menu(line, error) < 0 || examine_flash(line, error) < 0)
-		return -EINVAL;
-	if (!boot->kernel && (boot->initrd || boot->command_line))
-		return error_set(error, EINVAL, "-append and -initrd are allowed only with -kernel");
-	/* A BIOS does no more with a kernel than what is done without one. UEFI may boot it. */
-	if (boot->kernel && !boot->firmware.code && (!bios || is_plain_bios(bios)))
-		return 0;
-	if (!board_kind_is_pc(line->type->board))
-		return error_set(error, EINVAL, "nothing to boot: firmware needs -M pc or q35: use -kernel");
-	if (boot->firmware.code && bios)
-		return error_set(error, EINVAL, "-bios and if=pflash exclude each other");
-	if (boot->firmware.code)
-		return 0;
-	/* Names that QEMU's own files have mean the BIOS that is installed. */
-	if (bios && strcmp(bios, "bios-256k.bin") != 0 && strcmp(bios, "bios.bin") != 0)
-		firmware.what = bios;
-	if (firmware_option_find(&firmware, &boot->firmware, error) < 0)
-		return -EINVAL;
-	/* Whatever BIOS it is, the display's is the one that is installed. */
-	if (!boot->firmware.vga_rom && firmware_option_find(&installed, &other, NULL) == 0)
-		boot->firmware.vga_rom = other.vga_rom;
-	return 0;
-}
-
 /* Who says nothing of where the display that comes by itself is shown may wait for a window. */
 static void tell_of_display(const struct line *line)
 {
@@ -475,92 +366,6 @@ static int examine_drives(struct line *line, struct error *error)
 			json_array_append_new(line->devices, device);
 	}
 	return 0;
-}
-
-/* The driver of a -nic or of an old -net, or NULL. */
-static const char *find_nic(const struct line *line, const json_t *options, struct error *error)
-{
-	static const char *const names[] = {"virtio", "virtio-net-pci", "virtio-net", "virtio-net-pci-non-transitional",
-					    "virtio-net-pci-transitional", "virtio-net-device"};
-	const char *model = keyval_text(options, "model");
-	unsigned i;
-
-	/* Without a model: what a PC of QEMU's has. */
-	if (!model)
-		return line->type->board == BOARD_Q35 ? "e1000e" : board_kind_is_pc(line->type->board) ? "e1000" : "virtio-net";
-	if (strcmp(model, "e1000") == 0 || strcmp(model, "e1000-82540em") == 0)
-		return "e1000";
-	if (strcmp(model, "e1000e") == 0)
-		return "e1000e";
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(model, names[i]) == 0)
-			return "virtio-net";
-	error_set(error, ENOTSUP, "model=%.60s is not there: use virtio, e1000 or e1000e", model);
-	return NULL;
-}
-
-static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
-{
-	const char *mac = keyval_text(options, "mac"), *driver = find_nic(line, options, error);
-	json_t *device;
-
-	if (!driver)
-		return -ENOTSUP;
-	device = json_pack("{s:s,s:s}", "driver", driver, "netdev", network);
-	if (mac)
-		json_object_set_new(device, "mac", json_string(mac));
-	return json_array_append_new(line->devices, device);
-}
-
-static int examine_nets(struct line *line, struct error *error)
-{
-	json_t *default_network;
-	bool has_any = has(line, "netdev") || has(line, "nic") || has(line, "net");
-	const json_t *one, *card = NULL;
-	const char *name, *network = NULL, *type;
-	size_t i;
-
-	json_array_foreach((json_t *)said(line, "netdev"), i, one)
-		if (nets_add(&line->nets, one, &name, error) < 0)
-			goto fail;
-	json_array_foreach((json_t *)said(line, "nic"), i, one) {
-		type = keyval_text(one, "type");
-		if (type && strcmp(type, "none") == 0)
-			continue;
-		if (nets_add(&line->nets, one, &name, error) < 0 ||
-		    add_nic(line, one, name, error) < 0)
-			goto fail;
-	}
-	/* The old way: one card and one network, whatever connects them, or a card of a -netdev's. */
-	json_array_foreach((json_t *)said(line, "net"), i, one) {
-		type = keyval_text(one, "type");
-		if (type && strcmp(type, "nic") == 0) {
-			if (keyval_text(one, "netdev")) {
-				if (add_nic(line, one, keyval_text(one, "netdev"), error) < 0)
-					goto fail;
-			} else {
-				card = one;
-				if (!find_nic(line, card, error))
-					goto fail;
-			}
-		} else if (!type || strcmp(type, "none") != 0) {
-			if (nets_add(&line->nets, one, &network, error) < 0)
-				goto fail;
-		}
-	}
-	if (network && card)
-		return add_nic(line, card, network, error);
-	if (has_any || has(line, "nodefaults") || line->type->board == BOARD_MICROVM)
-		return 0;
-	default_network = json_pack("{s:s}", "type", "user");
-	json_object_set_new(line->said, "default network", default_network);
-	if (nets_add(&line->nets, default_network, &name, error) < 0)
-		goto fail;
-	return add_nic(line, default_network, name, error);
-
-fail:
-	error_prefix(error, "network");
-	return -EINVAL;
 }
 
 /* What is played nowhere, and recorded from nowhere, is said as QEMU has it all the same. */
@@ -719,7 +524,7 @@ int line_examine(struct line *line, struct error *error)
 		return 0;
 	if (line_examine_firmware_facts(line, error) < 0 || examine_objects(line, error) < 0 ||
 	    line_examine_memory(line, error) < 0 || line_examine_cpus(line, error) < 0 ||
-	    examine_cpu_model(line, error) < 0 || examine_boot(line, error) < 0 || line_examine_clock(line, error) < 0 || examine_nets(line, error) < 0 ||
+	    examine_cpu_model(line, error) < 0 || line_examine_boot(line, error) < 0 || line_examine_clock(line, error) < 0 || line_examine_nets(line, error) < 0 ||
 	    examine_folders(line, error) < 0 || examine_audio(line, error) < 0 || tpm_check(line, error) < 0)
 		return -EINVAL;
 	json_array_foreach((json_t *)said(line, "device"), i, one)

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include "block/error_policy.h"
+#include "cli/qemu/drive_chain.h"
+#include "cli/qemu/drive_facts.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/on_error.h"
 #include "device/storage/tray.h"

@@ -6,6 +6,7 @@
 
 #include "block/image.h"
 #include "cli/image.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 
 static const struct property file_properties[] = {

@@ -8,6 +8,8 @@
 #include "block/nbd_server.h"
 #include "cli/qemu/disks.h"
 #include "cli/qemu/door_request.h"
+#include "cli/qemu/drive_chain.h"
+#include "cli/qemu/drive_source.h"
 #include "cli/qemu/keyval.h"
 
 struct served_export {

@@ -10,20 +10,14 @@
 
 #include <errno.h>
 #include <linux/virtio_scsi.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "block/error_policy.h"
-#include "device/storage/scsi_run.h"
-#include "device/virtio/requests.h"
+#include "device/virtio/scsi_parts.h"
 #include "util/log.h"
-#include "util/loop_thread.h"
 
 #define QUEUE_SIZE    256
-#define CONTROL_QUEUE 0
-#define EVENT_QUEUE   1
-#define FIRST_QUEUE   2
 #define HEADER_BYTES   sizeof(struct virtio_scsi_cmd_req)
 #define RESPONSE_BYTES sizeof(struct virtio_scsi_cmd_resp)
 #define SECTORS_MAX    0xffff
@@ -31,48 +25,13 @@
 #define TARGETS_MIN    16 /* that a driver looks for: more may come than there are */
 #define REPORT_LUNS    0xa0
 
-struct adapter;
-
-/* Of the adapter, with its drive present: a unit at its address. */
-struct unit_place {
-	struct storage_drive drive;
-	struct scsi_unit unit;
-	struct virtio_scsi_address address;
-	bool is_leaving;    /* for the driver it is gone */
-	unsigned under_way; /* commands */
-	struct adapter *adapter;
-	struct block *giving_up; /* what is pinned for a reset; its thread's */
-};
-
-struct adapter {
-	struct virtio_device virtio;
-	struct loop_thread thread;
-	/* With the lock held: */
-	struct virtio_requests commands;
-	struct virtqueue_chain *waiting; /* a management request that waits for them */
-	struct virtio_chains loaded_waiting; /* at most one */
-	uint8_t waiting_response, loaded_response;
-	bool has_missed; /* an event had no buffer: the next one says so */
-	bool loaded_missed;
-	struct unit_place places[VIRTIO_SCSI_UNITS]; /* those whose drives are present */
-	struct {
-		struct drive_state drive;
-		struct scsi_unit unit;
-	} loaded[VIRTIO_SCSI_UNITS]; /* as `places` */
-};
-
 struct scsi_request {
 	struct scsi_run run;
-	struct adapter *adapter;
-	struct unit_place *place; /* NULL: the target's own to answer */
+	struct scsi_adapter *adapter;
+	struct scsi_place *place; /* NULL: the target's own to answer */
 	struct virtio_request taken;
 	struct gather in, out;
 };
-
-static struct adapter *adapter_of(struct virtio_device *virtio)
-{
-	return (struct adapter *)((char *)virtio - offsetof(struct adapter, virtio));
-}
 
 /* A unit's address (§5.6.6.1): 1, the target, and a flat number of 14 bits. False: it is none. */
 static bool read_address(const uint8_t lun[8], struct virtio_scsi_address *address)
@@ -90,21 +49,10 @@ static void write_address(uint8_t lun[8], const struct virtio_scsi_address *addr
 	scsi_write_lun(lun + 2, address->lun);
 }
 
-static struct unit_place *find_place(struct adapter *adapter, struct virtio_scsi_address address)
-{
-	struct unit_place *place;
-
-	for (place = adapter->places; place < adapter->places + VIRTIO_SCSI_UNITS; place++)
-		if (place->drive.is_present && !place->is_leaving && place->address.target == address.target &&
-		    place->address.lun == address.lun)
-			return place;
-	return NULL;
-}
-
 /* The units of a target. How many. */
-static unsigned list_units(const struct adapter *adapter, unsigned target, uint16_t luns[VIRTIO_SCSI_UNITS])
+static unsigned list_units(const struct scsi_adapter *adapter, unsigned target, uint16_t luns[VIRTIO_SCSI_UNITS])
 {
-	const struct unit_place *place;
+	const struct scsi_place *place;
 	unsigned count = 0;
 
 	for (place = adapter->places; place < adapter->places + VIRTIO_SCSI_UNITS; place++)
@@ -115,14 +63,14 @@ static unsigned list_units(const struct adapter *adapter, unsigned target, uint1
 
 /* --- answers; with the lock held --- */
 
-static void answer(struct adapter *adapter, unsigned queue, struct virtqueue_chain *chain,
+static void answer(struct scsi_adapter *adapter, unsigned queue, struct virtqueue_chain *chain,
 		   struct virtio_scsi_cmd_resp *response, uint64_t moved_in)
 {
 	virtqueue_write(chain, 0, response, sizeof(*response));
 	virtio_push(&adapter->virtio, queue, chain, RESPONSE_BYTES + moved_in);
 }
 
-static void refuse(struct adapter *adapter, unsigned queue, struct virtqueue_chain *chain,
+static void refuse(struct scsi_adapter *adapter, unsigned queue, struct virtqueue_chain *chain,
 		   uint8_t how)
 {
 	struct virtio_scsi_cmd_resp response = {.response = how};
@@ -133,7 +81,7 @@ static void refuse(struct adapter *adapter, unsigned queue, struct virtqueue_cha
 static void finish(struct scsi_request *command)
 {
 	const struct scsi_task *task = &command->run.task;
-	struct adapter *adapter = command->adapter;
+	struct scsi_adapter *adapter = command->adapter;
 	struct virtio_scsi_cmd_resp response = {.status = task->status};
 	uint64_t room = command->in.size_bytes ? command->in.size_bytes : command->out.size_bytes;
 
@@ -149,22 +97,22 @@ static void finish(struct scsi_request *command)
 	free(command);
 }
 
-static void answer_management(struct adapter *adapter)
+static void answer_management(struct scsi_adapter *adapter)
 {
 	struct virtqueue_chain *chain = adapter->waiting;
 
 	adapter->waiting = NULL;
 	virtqueue_write(chain, 0, &adapter->waiting_response, 1);
-	virtio_push(&adapter->virtio, CONTROL_QUEUE, chain, 1);
+	virtio_push(&adapter->virtio, SCSI_CONTROL_QUEUE, chain, 1);
 }
 
-static void take_management(struct adapter *adapter);
+static void take_management(struct scsi_adapter *adapter);
 
 static void run_complete(struct scsi_run *run)
 {
 	struct scsi_request *command = (struct scsi_request *)run;
-	struct adapter *adapter = command->adapter;
-	struct unit_place *place = command->place;
+	struct scsi_adapter *adapter = command->adapter;
+	struct scsi_place *place = command->place;
 
 	virtio_request_end(&adapter->virtio, &command->taken);
 	finish(command);
@@ -213,11 +161,11 @@ static void answer_by_target(struct scsi_request *command, const uint16_t *luns,
 
 static void take_command(void *context, unsigned queue, struct virtqueue_chain *chain)
 {
-	struct adapter *adapter = context;
+	struct scsi_adapter *adapter = context;
 	struct virtio_scsi_cmd_req header;
 	struct scsi_request *command;
 	struct virtio_scsi_address address;
-	struct unit_place *place;
+	struct scsi_place *place;
 	uint16_t luns[VIRTIO_SCSI_UNITS];
 	unsigned count;
 
@@ -232,7 +180,7 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 		refuse(adapter, queue, chain, VIRTIO_SCSI_S_BAD_TARGET);
 		return;
 	}
-	place = header.cdb[0] == REPORT_LUNS ? NULL : find_place(adapter, address);
+	place = header.cdb[0] == REPORT_LUNS ? NULL : scsi_find_place(adapter, address);
 	command = calloc(1, sizeof(*command));
 	if (!command) {
 		refuse(adapter, queue, chain, VIRTIO_SCSI_S_BUSY);
@@ -274,38 +222,38 @@ static void take_command(void *context, unsigned queue, struct virtqueue_chain *
 
 /* --- management --- */
 
-static uint8_t manage(struct adapter *adapter, const struct virtio_scsi_ctrl_tmf_req *request)
+static uint8_t manage(struct scsi_adapter *adapter, const struct virtio_scsi_ctrl_tmf_req *request)
 {
 	bool is_of_target = request->subtype == VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET;
 	struct virtio_scsi_address address;
 	uint16_t luns[VIRTIO_SCSI_UNITS];
-	struct unit_place *place;
+	struct scsi_place *place;
 	unsigned i, count = read_address(request->lun, &address) ? list_units(adapter, address.target, luns) : 0;
 
 	if (!count)
 		return VIRTIO_SCSI_S_BAD_TARGET;
-	place = find_place(adapter, address);
+	place = scsi_find_place(adapter, address);
 	if (!place && !is_of_target)
 		return VIRTIO_SCSI_S_INCORRECT_LUN;
 	if (!is_of_target && request->subtype != VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET)
 		return VIRTIO_SCSI_S_OK; /* complete: what was asked for is not under way */
 	for (i = 0; i < count; i++)
 		if (is_of_target || luns[i] == address.lun)
-			scsi_unit_reset(&find_place(adapter, (struct virtio_scsi_address){address.target, luns[i]})->unit,
+			scsi_unit_reset(&scsi_find_place(adapter, (struct virtio_scsi_address){address.target, luns[i]})->unit,
 					true);
 	return VIRTIO_SCSI_S_FUNCTION_SUCCEEDED;
 }
 
 /* Asynchronous notifications: there are none to subscribe to. */
-static void answer_subscription(struct adapter *adapter, struct virtqueue_chain *chain)
+static void answer_subscription(struct scsi_adapter *adapter, struct virtqueue_chain *chain)
 {
 	const struct virtio_scsi_ctrl_an_resp response = {.response = VIRTIO_SCSI_S_OK};
 
 	virtqueue_write(chain, 0, &response, sizeof(response));
-	virtio_push(&adapter->virtio, CONTROL_QUEUE, chain, sizeof(response));
+	virtio_push(&adapter->virtio, SCSI_CONTROL_QUEUE, chain, sizeof(response));
 }
 
-static void take_control(struct adapter *adapter, struct virtqueue_chain *chain)
+static void take_control(struct scsi_adapter *adapter, struct virtqueue_chain *chain)
 {
 	struct virtio_scsi_ctrl_tmf_req request;
 	uint32_t type;
@@ -331,25 +279,25 @@ static void take_control(struct adapter *adapter, struct virtqueue_chain *chain)
 }
 
 /* One after the other: the next when the one before is answered. */
-static void take_management(struct adapter *adapter)
+static void take_management(struct scsi_adapter *adapter)
 {
 	struct virtqueue_chain *chain;
 
-	while (!adapter->waiting && virtio_pop(&adapter->virtio, CONTROL_QUEUE, &chain))
+	while (!adapter->waiting && virtio_pop(&adapter->virtio, SCSI_CONTROL_QUEUE, &chain))
 		take_control(adapter, chain);
 }
 
 /* --- events --- */
 
 /* Into a buffer that the driver has given for them. */
-static void send_event(struct adapter *adapter, uint32_t kind, const struct unit_place *place, uint32_t reason)
+static void send_event(struct scsi_adapter *adapter, uint32_t kind, const struct scsi_place *place, uint32_t reason)
 {
 	struct virtio_scsi_event event = {.event = kind, .reason = reason};
 	struct virtqueue_chain *chain;
 
 	if (place)
 		write_address(event.lun, &place->address);
-	if (!virtio_pop(&adapter->virtio, EVENT_QUEUE, &chain)) {
+	if (!virtio_pop(&adapter->virtio, SCSI_EVENT_QUEUE, &chain)) {
 		adapter->has_missed = true;
 		return;
 	}
@@ -362,13 +310,13 @@ static void send_event(struct adapter *adapter, uint32_t kind, const struct unit
 		event.event |= VIRTIO_SCSI_T_EVENTS_MISSED;
 	adapter->has_missed = false;
 	virtqueue_write(chain, 0, &event, sizeof(event));
-	virtio_push(&adapter->virtio, EVENT_QUEUE, chain, sizeof(event));
+	virtio_push(&adapter->virtio, SCSI_EVENT_QUEUE, chain, sizeof(event));
 }
 
 /* One has come, or goes (VIRTIO_SCSI_EVT_RESET_...). */
-static void tell_of(struct unit_place *place, uint32_t reason)
+static void tell_of(struct scsi_place *place, uint32_t reason)
 {
-	struct adapter *adapter = place->adapter;
+	struct scsi_adapter *adapter = place->adapter;
 
 	if (virtio_has(&adapter->virtio, VIRTIO_SCSI_F_HOTPLUG))
 		send_event(adapter, VIRTIO_SCSI_T_TRANSPORT_RESET, place, reason);
@@ -377,8 +325,8 @@ static void tell_of(struct unit_place *place, uint32_t reason)
 /* A unit's disk has another size. */
 static void resized(void *context)
 {
-	struct unit_place *place = context;
-	struct adapter *adapter = place->adapter;
+	struct scsi_place *place = context;
+	struct scsi_adapter *adapter = place->adapter;
 	struct virtio_device *virtio = &adapter->virtio;
 
 	pthread_mutex_lock(&virtio->lock);
@@ -388,20 +336,20 @@ static void resized(void *context)
 	pthread_mutex_unlock(&virtio->lock);
 }
 
-static void take_all(struct adapter *adapter, unsigned queue)
+static void take_all(struct scsi_adapter *adapter, unsigned queue)
 {
 	struct virtqueue_chain *chain;
 
-	if (queue == CONTROL_QUEUE)
+	if (queue == SCSI_CONTROL_QUEUE)
 		take_management(adapter);
-	else if (queue == EVENT_QUEUE && adapter->has_missed)
+	else if (queue == SCSI_EVENT_QUEUE && adapter->has_missed)
 		send_event(adapter, VIRTIO_SCSI_T_NO_EVENT, NULL, 0);
-	else if (queue != EVENT_QUEUE)
+	else if (queue != SCSI_EVENT_QUEUE)
 		while (virtio_pop(&adapter->virtio, queue, &chain))
 			take_command(adapter, queue, chain);
 }
 
-static void begin_anew(struct adapter *adapter)
+static void begin_anew(struct scsi_adapter *adapter)
 {
 	virtio_requests_begin_anew(&adapter->commands, take_command, adapter);
 	if (adapter->waiting && !adapter->commands.first)
@@ -411,20 +359,20 @@ static void begin_anew(struct adapter *adapter)
 static void queue_notified(struct virtio_device *virtio, unsigned queue)
 {
 	struct virtqueue *ring = &virtio->queues[queue].ring;
-	bool is_taken = queue != EVENT_QUEUE;
+	bool is_taken = queue != SCSI_EVENT_QUEUE;
 
-	begin_anew(adapter_of(virtio));
+	begin_anew(scsi_adapter_of(virtio));
 	do {
 		virtqueue_want_notices(ring, false);
-		take_all(adapter_of(virtio), queue);
+		take_all(scsi_adapter_of(virtio), queue);
 	} while (virtqueue_want_notices(ring, true) && is_taken && virtio_is_running(virtio) &&
-		 !adapter_of(virtio)->waiting);
+		 !scsi_adapter_of(virtio)->waiting);
 }
 
 /* --- configuration --- */
 
 /* The last target that a driver looks for. */
-static unsigned last_target(const struct adapter *adapter)
+static unsigned last_target(const struct scsi_adapter *adapter)
 {
 	unsigned i, last = TARGETS_MIN - 1;
 
@@ -437,14 +385,14 @@ static unsigned last_target(const struct adapter *adapter)
 static void read_config(struct virtio_device *virtio, unsigned offset, unsigned size, uint8_t *bytes)
 {
 	struct virtio_scsi_config config = {
-		.num_queues = virtio->queue_count - FIRST_QUEUE,
+		.num_queues = virtio->queue_count - SCSI_FIRST_QUEUE,
 		.seg_max = QUEUE_SIZE - 2,
 		.max_sectors = SECTORS_MAX,
 		.cmd_per_lun = 128,
 		.event_info_size = sizeof(struct virtio_scsi_event),
 		.sense_size = VIRTIO_SCSI_SENSE_SIZE,
 		.cdb_size = VIRTIO_SCSI_CDB_SIZE,
-		.max_target = last_target(adapter_of(virtio)),
+		.max_target = last_target(scsi_adapter_of(virtio)),
 		.max_lun = VIRTIO_SCSI_LUNS - 1,
 	};
 
@@ -455,7 +403,7 @@ static void read_config(struct virtio_device *virtio, unsigned offset, unsigned 
 
 static void reset(struct virtio_device *virtio)
 {
-	struct adapter *adapter = adapter_of(virtio);
+	struct scsi_adapter *adapter = scsi_adapter_of(virtio);
 	unsigned i;
 
 	/* What waited for commands: they have ended, and its queue is gone. */
@@ -473,7 +421,7 @@ static void reset(struct virtio_device *virtio)
 /* Media come and go meanwhile: those that give up are pinned from the one to the other. */
 static void give_up(struct virtio_device *virtio)
 {
-	struct adapter *adapter = adapter_of(virtio);
+	struct scsi_adapter *adapter = scsi_adapter_of(virtio);
 	unsigned i;
 
 	pthread_mutex_lock(&virtio->lock);
@@ -487,7 +435,7 @@ static void give_up(struct virtio_device *virtio)
 
 static void keep(struct virtio_device *virtio)
 {
-	struct adapter *adapter = adapter_of(virtio);
+	struct scsi_adapter *adapter = scsi_adapter_of(virtio);
 	unsigned i;
 
 	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
@@ -500,139 +448,9 @@ static void keep(struct virtio_device *virtio)
 	pthread_mutex_unlock(&virtio->lock);
 }
 
-/* The device is held: what is under way are commands that have failed and wait, and what waits for them. */
-static void transfer_chains(struct adapter *adapter, struct state_stream *state)
-{
-	struct virtio_chains waiting = {NULL, 0, 0};
-
-	virtio_requests_transfer(&adapter->virtio, &adapter->commands, state);
-	if (state->is_loading)
-		virtio_chains_drop(&adapter->loaded_waiting);
-	else
-		adapter->loaded_response = adapter->waiting_response;
-	if (!state->is_loading && adapter->waiting && virtio_chains_add(&waiting, CONTROL_QUEUE, adapter->waiting) < 0)
-		state_fail(state, "%s", strerror(ENOMEM));
-	virtio_chains_transfer(&adapter->virtio, state->is_loading ? &adapter->loaded_waiting : &waiting, state);
-	state_u8(state, "waiting response", &adapter->loaded_response);
-	virtio_chains_forget(&waiting);
-}
-
-/* After a reset: there are none. */
-static void load_chains(struct adapter *adapter)
-{
-	struct virtio_chains *waiting = &adapter->loaded_waiting;
-	bool is_possible = waiting->count <= 1 && virtio_chains_check(&adapter->virtio, waiting) &&
-			   (!waiting->count || (waiting->list[0].queue == CONTROL_QUEUE && waiting->list[0].chain->writable_bytes));
-
-	if (!virtio_requests_restore(&adapter->virtio, &adapter->commands, FIRST_QUEUE) || !is_possible) {
-		virtio_requests_reset(&adapter->commands);
-		virtio_chains_drop(waiting);
-		virtio_break(&adapter->virtio, VIRTIO_REQUESTS_COMPLAINT);
-		return;
-	}
-	if (waiting->count) {
-		adapter->waiting = waiting->list[0].chain;
-		adapter->waiting_response = adapter->loaded_response;
-	}
-	virtio_chains_forget(waiting);
-}
-
-static int compare_places(const void *a, const void *b)
-{
-	const struct unit_place *one = *(const struct unit_place *const *)a, *other = *(const struct unit_place *const *)b;
-
-	return (one->address.target * VIRTIO_SCSI_LUNS + one->address.lun) -
-	       (other->address.target * VIRTIO_SCSI_LUNS + other->address.lun);
-}
-
-static void transfer_place(const struct unit_place *place, struct state_stream *state)
-{
-	struct adapter *adapter = place->adapter;
-	unsigned i = place - adapter->places;
-
-	if (!state->is_loading)
-		adapter->loaded[i].unit = place->unit;
-	drive_transfer(&place->drive, &adapter->loaded[i].drive, state);
-	scsi_unit_transfer(&adapter->loaded[i].unit, state);
-}
-
-/* By their addresses: where the state goes they may have come in another order. */
-static void transfer_places(struct adapter *adapter, struct state_stream *state)
-{
-	const struct unit_place *list[VIRTIO_SCSI_UNITS];
-	uint32_t count = 0, said, target, lun, i;
-
-	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
-		if (adapter->places[i].drive.is_present)
-			list[count++] = &adapter->places[i];
-	qsort(list, count, sizeof(list[0]), compare_places);
-	said = count;
-	state_u32(state, "units", &said);
-	state_check(state, "units", said == count);
-	for (i = 0; i < count; i++) {
-		target = list[i]->address.target;
-		lun = list[i]->address.lun;
-		state_u32(state, "target", &target);
-		state_u32(state, "lun", &lun);
-		state_check(state, "lun", target == list[i]->address.target && lun == list[i]->address.lun);
-		transfer_place(list[i], state);
-	}
-	if (!state->is_loading)
-		adapter->loaded_missed = adapter->has_missed;
-	state_bool(state, "missed", &adapter->loaded_missed);
-}
-
-/* Before VIRTIO_STATE_UNITS there were 64 targets with one unit each. */
-#define OLD_TARGETS 64
-static void transfer_targets(struct adapter *adapter, struct state_stream *state)
-{
-	const struct unit_place *place;
-	unsigned i;
-	bool is_present;
-
-	for (i = 0; i < OLD_TARGETS; i++) {
-		place = find_place(adapter, (struct virtio_scsi_address){i, 0});
-		is_present = place != NULL;
-		state_bool(state, "present", &is_present);
-		state_check(state, "present", is_present == (place != NULL));
-		if (place)
-			transfer_place(place, state);
-	}
-	for (i = 0; i < VIRTIO_SCSI_UNITS; i++)
-		state_check(state, "present", !adapter->places[i].address.lun && adapter->places[i].address.target < OLD_TARGETS);
-	adapter->loaded_missed = false;
-}
-
-static void transfer(struct virtio_device *virtio, struct state_stream *state)
-{
-	struct adapter *adapter = adapter_of(virtio);
-
-	if (state->version >= VIRTIO_STATE_UNITS)
-		transfer_places(adapter, state);
-	else
-		transfer_targets(adapter, state);
-	if (state->version >= VIRTIO_STATE_CHAINS)
-		transfer_chains(adapter, state);
-}
-
-static void loaded(struct virtio_device *virtio)
-{
-	struct adapter *adapter = adapter_of(virtio);
-	unsigned i;
-
-	for (i = 0; i < VIRTIO_SCSI_UNITS; i++) {
-		if (!adapter->places[i].drive.is_present)
-			continue;
-		drive_restore(&adapter->places[i].drive, &adapter->loaded[i].drive);
-		scsi_unit_restore(&adapter->places[i].unit, &adapter->loaded[i].unit);
-	}
-	adapter->has_missed = adapter->loaded_missed;
-	load_chains(adapter);
-}
-
 static void destroy(struct virtio_device *virtio)
 {
-	struct adapter *adapter = adapter_of(virtio);
+	struct scsi_adapter *adapter = scsi_adapter_of(virtio);
 	struct loop_thread thread;
 	unsigned i;
 
@@ -658,36 +476,36 @@ static const struct virtio_kind kind = {
 	.give_up = give_up,
 	.keep = keep,
 	.queue_notified = queue_notified,
-	.transfer = transfer,
-	.loaded = loaded,
+	.transfer = scsi_adapter_transfer,
+	.loaded = scsi_adapter_loaded,
 	.destroy = destroy,
 };
 
 struct virtio_device *virtio_scsi_create(const struct virtio_host *host, unsigned queues, struct error *error)
 {
-	uint16_t sizes[FIRST_QUEUE + VIRTIO_SCSI_QUEUES_MAX];
+	uint16_t sizes[SCSI_FIRST_QUEUE + VIRTIO_SCSI_QUEUES_MAX];
 	struct virtio_host own = *host;
 	struct loop_thread thread = {0};
 	struct virtio_device *virtio = NULL;
-	struct adapter *adapter;
+	struct scsi_adapter *adapter;
 	unsigned i;
 
-	for (i = 0; i < FIRST_QUEUE + queues; i++)
+	for (i = 0; i < SCSI_FIRST_QUEUE + queues; i++)
 		sizes[i] = QUEUE_SIZE;
 	if (host->has_threads) {
 		if (loop_thread_create(&thread, "kvik scsi", error) < 0)
 			return NULL;
 		own.loop = thread.loop;
 	}
-	virtio = virtio_device_create(sizeof(struct adapter), &kind, &own,
+	virtio = virtio_device_create(sizeof(struct scsi_adapter), &kind, &own,
 				      1ull << VIRTIO_SCSI_F_HOTPLUG | 1ull << VIRTIO_SCSI_F_CHANGE,
-				      sizeof(struct virtio_scsi_config), sizes, FIRST_QUEUE + queues,
+				      sizeof(struct virtio_scsi_config), sizes, SCSI_FIRST_QUEUE + queues,
 				      error);
 	if (!virtio) {
 		loop_thread_destroy(&thread);
 		return NULL;
 	}
-	adapter = adapter_of(virtio);
+	adapter = scsi_adapter_of(virtio);
 	adapter->thread = thread;
 	if (!thread.loop || loop_thread_start(&adapter->thread, error) == 0)
 		return virtio;
@@ -699,10 +517,10 @@ struct virtio_device *virtio_scsi_create(const struct virtio_host *host, unsigne
 
 bool virtio_scsi_has(struct virtio_device *virtio, struct virtio_scsi_address address)
 {
-	return find_place(adapter_of(virtio), address) != NULL;
+	return scsi_find_place(scsi_adapter_of(virtio), address) != NULL;
 }
 
-static struct unit_place *free_place(struct adapter *adapter)
+static struct scsi_place *free_place(struct scsi_adapter *adapter)
 {
 	unsigned i;
 
@@ -715,8 +533,8 @@ static struct unit_place *free_place(struct adapter *adapter)
 int virtio_scsi_plug(struct virtio_device *virtio, struct virtio_scsi_address address, const struct drive_config *config,
 		     struct error *error)
 {
-	struct adapter *adapter = adapter_of(virtio);
-	struct unit_place *place = free_place(adapter);
+	struct scsi_adapter *adapter = scsi_adapter_of(virtio);
+	struct scsi_place *place = free_place(adapter);
 	struct storage_drive drive;
 	int result;
 
@@ -729,7 +547,7 @@ int virtio_scsi_plug(struct virtio_device *virtio, struct virtio_scsi_address ad
 	if (result < 0)
 		return result;
 	pthread_mutex_lock(&virtio->lock);
-	*place = (struct unit_place){
+	*place = (struct scsi_place){
 		.drive = drive, .unit = {.drive = &place->drive}, .address = address, .adapter = adapter};
 	scsi_unit_reset(&place->unit, true);
 	tell_of(place, VIRTIO_SCSI_EVT_RESET_RESCAN);
@@ -741,7 +559,7 @@ int virtio_scsi_plug(struct virtio_device *virtio, struct virtio_scsi_address ad
 
 int virtio_scsi_unplug(struct virtio_device *virtio, struct virtio_scsi_address address)
 {
-	struct unit_place *place = find_place(adapter_of(virtio), address);
+	struct scsi_place *place = scsi_find_place(scsi_adapter_of(virtio), address);
 	struct error error;
 	struct block *block;
 
@@ -758,7 +576,7 @@ int virtio_scsi_unplug(struct virtio_device *virtio, struct virtio_scsi_address 
 	while (place->under_way)
 		pthread_cond_wait(&virtio->idle, &virtio->lock);
 	block = drive_take_out(&place->drive, &virtio->lock);
-	*place = (struct unit_place){.is_leaving = false};
+	*place = (struct scsi_place){.is_leaving = false};
 	pthread_mutex_unlock(&virtio->lock);
 	if (block_close(block, &error) < 0)
 		log_error("%s", error.message);
@@ -767,5 +585,5 @@ int virtio_scsi_unplug(struct virtio_device *virtio, struct virtio_scsi_address 
 
 struct tray virtio_scsi_tray(struct virtio_device *virtio, struct virtio_scsi_address address)
 {
-	return (struct tray){&find_place(adapter_of(virtio), address)->unit, &virtio->lock};
+	return (struct tray){&scsi_find_place(scsi_adapter_of(virtio), address)->unit, &virtio->lock};
 }
