@@ -8,8 +8,6 @@
 
 #include "engine/irqchip/internal.h"
 
-#define RESERVED_ROUTES_MAX ROUTING_GSI_MAX /* as Linux's MAX_NR_RESERVED_IOAPIC_PINS */
-
 struct irqchip *irqchip_create(const struct irqchip_host *host)
 {
 	struct irqchip *chip = calloc(1, sizeof(*chip));
@@ -71,7 +69,7 @@ int irqchip_enable_split(struct irqchip *chip, unsigned routes)
 {
 	int result = -EEXIST;
 
-	if (routes > RESERVED_ROUTES_MAX)
+	if (routes > VM_GSI_MAX)
 		return -EINVAL;
 	irqchip_lock(chip);
 	if (chip->kind != IRQCHIP_NONE)

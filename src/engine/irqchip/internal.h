@@ -32,6 +32,7 @@
 #include <stdint.h>
 
 #include "engine/irqchip/irqchip.h"
+#include "engine/limits.h"
 #include "util/clock.h"
 #include "util/i82093.h"
 #include "util/i8254.h"
@@ -279,8 +280,6 @@ void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level);
 
 /* -- routing.c, msi.c -- */
 
-#define ROUTING_GSI_MAX 4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
-
 /* Where one GSI leads: to pins, or to an MSI. */
 struct gsi_route {
 	_Atomic uint32_t kind; /* bits of enum gsi_kind */
@@ -292,7 +291,7 @@ enum gsi_kind { GSI_TO_PIC = 1, GSI_TO_IOAPIC = 2, GSI_TO_MSI = 4 };
 
 struct routing {
 	_Atomic uint32_t version; /* odd while routes change */
-	struct gsi_route routes[ROUTING_GSI_MAX];
+	struct gsi_route routes[VM_GSI_MAX];
 	/* The GSI of a controller's input, or -1; the lock. */
 	int16_t gsi_of_pic[16], gsi_of_ioapic[I82093_PINS];
 	/* Split: vectors of level-triggered entries of the user-space I/O APIC, as MSI routes tell. */
@@ -343,7 +342,7 @@ struct irqchip {
 	unsigned reserved_routes;     /* split: pins of the user-space I/O APIC */
 	_Atomic unsigned boot_cpu_id;
 	_Atomic uint64_t x2apic_flags; /* KVM_X2APIC_API_* */
-	struct lapic *_Atomic lapics[IRQCHIP_LAPICS_MAX]; /* by vCPU id, with holes */
+	struct lapic *_Atomic lapics[VM_VCPU_ID_MAX]; /* by vCPU id, with holes */
 	_Atomic unsigned lapic_slots; /* that are in use, holes included */
 	_Atomic bool ids_are_initial; /* no guest has changed an xAPIC id */
 	struct i8259 pic;

@@ -97,8 +97,7 @@ bool irqchip_mmio(struct irqchip *chip, uint64_t gpa, void *data, unsigned size,
 const _Atomic uint32_t *irqchip_outside_interrupts(struct irqchip *chip);
 
 /* -- of a vCPU -- */
-#define IRQCHIP_LAPICS_MAX 1024 /* ids are below */
-/* NULL: out of memory, or of ids. Interrupts may reach vcpu_context from now on. */
+/* Ids are below VM_VCPU_ID_MAX. NULL: out of memory, or of ids. Interrupts may reach vcpu_context from now on. */
 struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context);
 void lapic_destroy(struct lapic *lapic); /* after irqchip_stop */
 void lapic_reset(struct lapic *lapic, bool is_init);

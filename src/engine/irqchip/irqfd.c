@@ -368,7 +368,7 @@ static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
 int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *request)
 {
 	if ((request->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) ||
-	    request->gsi >= ROUTING_GSI_MAX)
+	    request->gsi >= VM_GSI_MAX)
 		return -EINVAL;
 	if (request->flags & KVM_IRQFD_FLAG_DEASSIGN)
 		return deassign(chip, request);

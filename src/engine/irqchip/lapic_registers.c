@@ -250,7 +250,7 @@ struct lapic *lapic_create(struct irqchip *chip, unsigned id, void *vcpu_context
 {
 	struct lapic *lapic;
 
-	if (id >= IRQCHIP_LAPICS_MAX)
+	if (id >= VM_VCPU_ID_MAX)
 		return NULL;
 	lapic = calloc(1, sizeof(*lapic));
 	if (!lapic)

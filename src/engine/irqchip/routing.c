@@ -34,7 +34,7 @@ static void replace(struct irqchip *chip, const struct route *routes, unsigned c
 	unsigned i;
 
 	atomic_fetch_add(&routing->version, 1);
-	for (i = 0; i < ROUTING_GSI_MAX; i++)
+	for (i = 0; i < VM_GSI_MAX; i++)
 		routing->routes[i].kind = 0;
 	memset(routing->gsi_of_pic, -1, sizeof(routing->gsi_of_pic));
 	memset(routing->gsi_of_ioapic, -1, sizeof(routing->gsi_of_ioapic));
@@ -86,7 +86,7 @@ static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routin
 	uint32_t pin = entry->u.irqchip.pin;
 
 	memset(route, 0, sizeof(*route));
-	if (entry->gsi >= ROUTING_GSI_MAX || entry->flags)
+	if (entry->gsi >= VM_GSI_MAX || entry->flags)
 		return -EINVAL;
 	route->gsi = entry->gsi;
 	switch (entry->type) {
@@ -127,7 +127,7 @@ static int convert_entry(const struct irqchip *chip, const struct kvm_irq_routin
 /* A GSI may not reach the same controller twice, nor an MSI and anything else. */
 static bool has_conflict(const struct route *routes, unsigned count)
 {
-	uint8_t kinds[ROUTING_GSI_MAX] = {0};
+	uint8_t kinds[VM_GSI_MAX] = {0};
 	unsigned i;
 
 	for (i = 0; i < count; i++) {
@@ -148,7 +148,7 @@ int irqchip_set_routing(struct irqchip *chip, const struct kvm_irq_routing *rout
 	int result = -EINVAL;
 	unsigned i;
 
-	if (!chip_has_lapics(chip) || routing->nr > ROUTING_GSI_MAX || routing->flags)
+	if (!chip_has_lapics(chip) || routing->nr > VM_GSI_MAX || routing->flags)
 		return -EINVAL;
 	if (routing->nr) {
 		routes = calloc(routing->nr, sizeof(*routes));
@@ -185,7 +185,7 @@ static struct route_copy find_route(struct routing *routing, uint32_t gsi)
 	struct route_copy copy = {0};
 	uint32_t version;
 
-	if (gsi >= ROUTING_GSI_MAX)
+	if (gsi >= VM_GSI_MAX)
 		return copy;
 	route = &routing->routes[gsi];
 	do {

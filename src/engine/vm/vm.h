@@ -27,6 +27,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/limits.h"
 #include "engine/options.h"
 #include "engine/vm/ahead.h"
 #include "engine/vm/coalesced.h"
@@ -36,8 +37,6 @@
 #include "engine/vm/memslot.h"
 #include "engine/vm/statistics.h"
 
-#define VM_VCPUS_MAX       255  /* KVM_CAP_MAX_VCPUS */
-#define VM_VCPU_ID_MAX     255  /* KVM_CAP_MAX_VCPU_ID: ids are below; x86's initial APIC ids are these */
 #define VM_VCPUS_ADVISED   64   /* KVM_CAP_NR_VCPUS */
 
 struct vm;

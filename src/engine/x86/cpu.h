@@ -215,7 +215,7 @@ struct cpu {
 	uint64_t rflags;   /* always exact, bit 1 set */
 	_Atomic uint32_t requests; /* enum cpu_request */
 	/* Becomes UINT64_MAX with each request. A tier may keep a limit of its own here, for a comparison
-	 * that it makes anyway. */
+	 * that it makes anyway: who requests knows no tiers, and changes both in one cache line. */
 	_Atomic uint64_t request_limit;
 	uint32_t mode;     /* enum cpu_mode; kept by cpu_update_mode */
 	uint8_t cpl;       /* current privilege level 0..3 (SS.DPL; 3 in virtual-8086 mode, 0 in real) */

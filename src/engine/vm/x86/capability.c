@@ -65,7 +65,7 @@ int x86_vm_check_capability(long capability)
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_IRQ_ROUTING:
-		return X86_IRQ_ROUTES_MAX;
+		return VM_GSI_MAX;
 	case KVM_CAP_X2APIC_API:
 		return X2APIC_API_VALID;
 	case KVM_CAP_MCE:
@@ -84,7 +84,7 @@ int x86_vm_enable_capability(struct vm *common, const struct kvm_enable_cap *cap
 
 	switch (capability->cap) {
 	case KVM_CAP_SPLIT_IRQCHIP:
-		if (argument > X86_IRQ_ROUTES_MAX)
+		if (argument > VM_GSI_MAX)
 			return -EINVAL;
 		if (atomic_load(&common->member_count))
 			return -EEXIST;

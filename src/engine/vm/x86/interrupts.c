@@ -113,7 +113,7 @@ static int set_routing(struct x86_vm *vm, const struct kvm_irq_routing *user)
 
 	if (result < 0)
 		return result;
-	if (!irqchip_has_lapics(vm->irqchip) || routing.nr > X86_IRQ_ROUTES_MAX || routing.flags)
+	if (!irqchip_has_lapics(vm->irqchip) || routing.nr > VM_GSI_MAX || routing.flags)
 		return -EINVAL;
 	if (routing.nr) {
 		entries = calloc(routing.nr, sizeof(*entries));

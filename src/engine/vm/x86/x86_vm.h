@@ -20,7 +20,6 @@
 #include "engine/vm/x86/msr_filter.h"
 
 #define X86_MCE_BANKS_MAX  32   /* KVM_CAP_MCE */
-#define X86_IRQ_ROUTES_MAX 4096 /* as Linux's KVM_MAX_IRQ_ROUTES */
 
 /* TSC frequencies from here on make the scaling overflow. */
 #define X86_TSC_KHZ_END 100000000u
