@@ -23,7 +23,6 @@ struct e1000_tx_descriptor {
 #define E1000_TXD_DEXT	0x20000000u
 #define E1000_TXD_VLE	0x40000000u
 #define E1000_TXD_TYPE	0x00f00000u
-#define E1000_TXD_DATA	0x00100000u /* of TYPE; a context's is 0 */
 #define E1000_TXD_DONE	0x00000001u /* of `status` */
 
 static inline bool e1000_is_context(const struct e1000_tx_descriptor *descriptor)

@@ -15,7 +15,6 @@
 
 /* Slots with something in them: the LPC bridge is function 0 of its own, AHCI function 2, SMBus 3. */
 #define Q35_ICH9_SLOT	   31
-#define Q35_AHCI_FUNCTION  2
 
 /* The interrupt links PIRQA# to PIRQH#; each drives an input of the I/O APIC of its own, too. */
 #define Q35_LINKS	   8

@@ -207,13 +207,14 @@ static void update_timers(struct rtc *rtc)
 
 static bool alarm_matches(const struct rtc *rtc)
 {
-	static const uint8_t registers[] = {REG_SECONDS, REG_MINUTES, REG_HOURS};
+	static const uint8_t registers[][2] = {
+		{REG_SECONDS, REG_SECONDS_ALARM}, {REG_MINUTES, REG_MINUTES_ALARM}, {REG_HOURS, REG_HOURS_ALARM}};
 	unsigned i;
 
 	for (i = 0; i < 3; i++) {
-		uint8_t alarm = rtc->cmos[registers[i] + 1];
+		uint8_t alarm = rtc->cmos[registers[i][1]];
 
-		if ((alarm & ALARM_ANY) != ALARM_ANY && alarm != rtc->cmos[registers[i]])
+		if ((alarm & ALARM_ANY) != ALARM_ANY && alarm != rtc->cmos[registers[i][0]])
 			return false;
 	}
 	return true;

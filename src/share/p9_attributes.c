@@ -18,7 +18,6 @@
 #define SET_SIZE	 0x8
 #define SET_ATIME	 0x10
 #define SET_MTIME	 0x20
-#define SET_CTIME	 0x40
 #define SET_ATIME_GIVEN 0x80 /* else: now */
 #define SET_MTIME_GIVEN 0x100
 

@@ -20,7 +20,6 @@
 #define I82093_DELIVERY_MODE    (7ull << 8)
 #define I82093_LOGICAL          (1ull << 11)
 #define I82093_DELIVERY_STATUS  (1ull << 12)
-#define I82093_POLARITY_LOW     (1ull << 13)
 #define I82093_REMOTE_IRR       (1ull << 14)
 #define I82093_LEVEL            (1ull << 15)
 #define I82093_MASKED           (1ull << 16)

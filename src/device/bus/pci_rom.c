@@ -17,7 +17,6 @@
 #define IMAGE_HEADER  0x1a
 /* PCI's data structure (§6.3.1.2): "PCIR". */
 #define DATA_VENDOR   4
-#define DATA_DEVICE   6
 #define DATA_UNITS    0x10
 #define DATA_CODE     0x14
 #define DATA_FLAGS    0x15

@@ -20,7 +20,6 @@
 #define PORT_GRAPHICS	    0x3ce
 #define PORT_CRTC_MONO	    0x3b4
 #define PORT_CRTC_COLOUR    0x3d4
-#define PORT_STATUS_MONO    0x3ba
 #define PORT_STATUS_COLOUR  0x3da
 
 #define MISC_COLOUR	    0x01 /* which of the CRTC's ports there are */

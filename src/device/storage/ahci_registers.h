@@ -49,7 +49,6 @@
 #define IS_REGISTERS   (1u << 0)
 #define IS_PIO_SETUP   (1u << 1)
 #define IS_DEVICE_BITS (1u << 3)
-#define IS_CONNECTED   (1u << 6)
 #define IS_BUS_FATAL   (1u << 29)
 #define IS_TASK_FILE   (1u << 30)
 #define IS_READABLE    0xfdc000ffu
@@ -66,7 +65,6 @@
 
 /* A command's header. */
 #define HEADER_BYTES 32
-#define HEADER_ATAPI 0x0020u
 #define HEADER_FIS_DWORDS 0x1fu
 #define TABLE_PACKET 0x40
 #define TABLE_LIST   0x80

@@ -22,10 +22,8 @@
 #define CTRL_START	 0x4c
 #define CTRL_CMD_SIZE	 0x58
 #define CTRL_CMD_LADDR	 0x5c
-#define CTRL_CMD_HADDR	 0x60
 #define CTRL_RSP_SIZE	 0x64
 #define CTRL_RSP_LADDR	 0x68
-#define CTRL_RSP_HADDR	 0x6c
 #define BUFFER		 0x80
 #define BUFFER_BYTES	 (TPM_CRB_BYTES - BUFFER)
 

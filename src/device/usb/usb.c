@@ -15,7 +15,6 @@
 
 #define RECIPIENT(type)	    ((type) & 0x1f)
 #define RECIPIENT_DEVICE    0
-#define RECIPIENT_INTERFACE 1
 #define RECIPIENT_ENDPOINT  2
 #define TYPE_MASK	    0x60 /* 0: standard */
 

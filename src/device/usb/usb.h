@@ -16,7 +16,6 @@
 #include "util/state.h"
 
 /* Speeds as xHCI numbers them (§7.2.1). */
-#define USB_SPEED_FULL 1
 #define USB_SPEED_HIGH 3
 
 #define USB_CONTROL_MAX 4096 /* bytes of a control request's data */

@@ -18,7 +18,6 @@
 #define CMD_RUN	   0x0001u
 #define CMD_RESET  0x0002u
 #define CMD_INTE   0x0004u
-#define CMD_SAVE   0x0100u
 #define CMD_RESTORE 0x0200u
 #define CMD_KEPT   0x0c0du /* run, INTE, HSEE, wrap events, U3 stop */
 #define USBSTS	   0x04
@@ -126,12 +125,10 @@
 #define CC_CONTEXT_STATE   19
 #define CC_EVENT_RING_FULL 21
 #define CC_RING_STOPPED	   24
-#define CC_STOPPED	   26
 
 /* Contexts (§6.2), of 32 bytes: a slot's, and 31 endpoints'. */
 #define CONTEXT_BYTES	32
 #define CONTEXT_WORDS	8
-#define CONTEXTS	32
 #define SLOT_STATE_SHIFT 27
 #define SLOT_DEFAULT	1
 #define SLOT_ADDRESSED	2

@@ -4,12 +4,9 @@
 
 /* Fields of the zero page only (Documentation/arch/x86/zero-page.rst). */
 #define ZERO_PAGE_RSDP	      0x070
-#define ZERO_PAGE_RAMDISK_HIGH 0x0c0
 #define ZERO_PAGE_ALT_MEM_K   0x1e0
 #define ZERO_PAGE_E820_COUNT  0x1e8
-#define ZERO_PAGE_SENTINEL    0x1ef
 #define ZERO_PAGE_E820_TABLE  0x2d0
-#define ZERO_PAGE_E820_MAX    128
 
 #define LINUX_SETUP_SECTORS 0x1f1
 #define LINUX_BOOT_FLAG	    0x1fe

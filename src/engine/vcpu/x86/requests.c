@@ -32,8 +32,6 @@ union request_data {
 	struct kvm_translation translation;
 	struct kvm_guest_debug guest_debug;
 	struct kvm_interrupt interrupt;
-	struct kvm_tpr_access_ctl tpr_access;
-	struct kvm_enable_cap enable_cap;
 	struct kvm_x86_mce mce;
 	uint64_t number;
 };
