@@ -14,7 +14,7 @@
 #include <time.h>
 #include <cmocka.h>
 
-#include "engine/irqchip/irqchip.h"
+#include "engine/irqchip/x86/irqchip.h"
 
 #define VCPUS_MAX 3
 #define APIC_PAGE 0xfee00000ull

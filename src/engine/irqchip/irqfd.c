@@ -11,9 +11,11 @@
  *
  * An eventfd is assigned once. Guests have thousands, so they are kept in the order that kcmp(2) has of files.
  *
- * irqfds.lock guards who is assigned; an eventfd's interrupt is raised under it, so that none comes
- * after a deassign. Who resamples is guarded by irqchip.lock, too: an EOI looks for them under that.
+ * The set's lock guards who is assigned; an eventfd's interrupt is raised under it, so that none comes
+ * after a deassign. Who resamples is guarded by `wires`, too: an EOI looks for them under that.
  */
+#include "engine/irqchip/irqfd.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,7 +26,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/limits.h"
 #include "util/eventfd.h"
 #include "util/thread.h"
 
@@ -32,8 +34,8 @@
 #define SERIAL_STOP    0 /* epoll data of stop_fd */
 
 struct irqfd {
-	struct irqfd *next;            /* in its bucket of irqfds.buckets */
-	struct irqfd *next_resampling; /* and of irqfds.resampling */
+	struct irqfd *next;            /* in its bucket of `buckets` */
+	struct irqfd *next_resampling; /* and of `resampling` */
 	uint64_t serial; /* epoll data: an event in flight for one that is gone finds nobody */
 	uint32_t gsi;
 	int user_fd;     /* the number it was given as */
@@ -74,41 +76,38 @@ static void signal_eventfd(int fd)
 		return;
 }
 
-static void inject(struct irqchip *chip, uint64_t serial)
+static void inject(struct irqfd_set *set, uint64_t serial)
 {
 	struct irqfd *irqfd;
 
-	atomic_fetch_add(&chip->outside_interrupts, 1);
-	pthread_mutex_lock(&chip->irqfds.lock);
-	for (irqfd = chip->irqfds.buckets[serial % IRQFD_BUCKETS]; irqfd; irqfd = irqfd->next)
+	pthread_mutex_lock(&set->lock);
+	for (irqfd = set->buckets[serial % IRQFD_BUCKETS]; irqfd; irqfd = irqfd->next)
 		if (irqfd->serial == serial)
 			break;
 	if (irqfd && consume(irqfd->fd)) {
-		if (irqfd->resample_fd >= 0) {
-			routing_drive(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, true);
-		} else {
-			routing_drive(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, true);
-			routing_drive(chip, IRQCHIP_SOURCE_USER, irqfd->gsi, false);
-		}
+		if (irqfd->resample_fd >= 0)
+			set->host->hold(set->context, irqfd->gsi);
+		else
+			set->host->pulse(set->context, irqfd->gsi);
 	}
-	pthread_mutex_unlock(&chip->irqfds.lock);
+	pthread_mutex_unlock(&set->lock);
 }
 
-static struct irqfd **resampling_bucket(struct irqchip *chip, uint32_t gsi)
+static struct irqfd **resampling_bucket(struct irqfd_set *set, uint32_t gsi)
 {
-	return &chip->irqfds.resampling[gsi % IRQFD_BUCKETS];
+	return &set->resampling[gsi % IRQFD_BUCKETS];
 }
 
-void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi)
+void irqfd_acked(struct irqfd_set *set, uint32_t gsi)
 {
 	struct irqfd *irqfd;
 	bool is_lowered = false;
 
-	for (irqfd = *resampling_bucket(chip, gsi); irqfd; irqfd = irqfd->next_resampling) {
+	for (irqfd = *resampling_bucket(set, gsi); irqfd; irqfd = irqfd->next_resampling) {
 		if (irqfd->gsi != gsi)
 			continue;
 		if (!is_lowered)
-			routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, gsi, false);
+			set->host->release(set->context, gsi);
 		is_lowered = true;
 		signal_eventfd(irqfd->resample_fd);
 	}
@@ -116,26 +115,25 @@ void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi)
 
 static void *irqfd_thread(void *context)
 {
-	struct irqchip *chip = context;
+	struct irqfd_set *set = context;
 	struct epoll_event events[EVENTS_AT_ONCE];
 	int count, i;
 
 	pthread_setname_np(pthread_self(), "kvik-irqfd");
 	for (;;) {
-		count = epoll_wait(chip->irqfds.epoll_fd, events, EVENTS_AT_ONCE, -1);
+		count = epoll_wait(set->epoll_fd, events, EVENTS_AT_ONCE, -1);
 		if (count < 0 && errno != EINTR)
 			return NULL;
 		for (i = 0; i < count; i++) {
 			if (events[i].data.u64 == SERIAL_STOP)
 				return NULL;
-			inject(chip, events[i].data.u64);
+			inject(set, events[i].data.u64);
 		}
 	}
 }
 
-static int start_thread(struct irqchip *chip)
+static int start_thread(struct irqfd_set *set)
 {
-	struct irqfd_set *set = &chip->irqfds;
 	struct epoll_event event = {.events = EPOLLIN, .data.u64 = SERIAL_STOP};
 	int result;
 
@@ -153,7 +151,7 @@ static int start_thread(struct irqchip *chip)
 		result = -errno;
 		goto out_close_stop;
 	}
-	result = thread_start(&set->thread, NULL, irqfd_thread, chip);
+	result = thread_start(&set->thread, NULL, irqfd_thread, set);
 	if (!result)
 		return 0;
 out_close_stop:
@@ -253,23 +251,23 @@ static void remove_at(struct irqfd_set *set, unsigned place)
 		(set->count - place) * sizeof(*set->by_file));
 }
 
-static void begin_resampling(struct irqchip *chip, struct irqfd *irqfd)
+static void begin_resampling(struct irqfd_set *set, struct irqfd *irqfd)
 {
-	struct irqfd **bucket = resampling_bucket(chip, irqfd->gsi);
+	struct irqfd **bucket = resampling_bucket(set, irqfd->gsi);
 
-	irqchip_lock(chip);
+	pthread_mutex_lock(set->wires);
 	irqfd->next_resampling = *bucket;
 	*bucket = irqfd;
-	irqchip_unlock(chip);
+	pthread_mutex_unlock(set->wires);
 }
 
 /* The line falls with the last who held it. */
-static void end_resampling(struct irqchip *chip, const struct irqfd *irqfd)
+static void end_resampling(struct irqfd_set *set, const struct irqfd *irqfd)
 {
-	struct irqfd **link = resampling_bucket(chip, irqfd->gsi);
+	struct irqfd **link = resampling_bucket(set, irqfd->gsi);
 	bool is_last = true;
 
-	irqchip_lock(chip);
+	pthread_mutex_lock(set->wires);
 	while (*link) {
 		if (*link == irqfd) {
 			*link = irqfd->next_resampling;
@@ -279,13 +277,12 @@ static void end_resampling(struct irqchip *chip, const struct irqfd *irqfd)
 		link = &(*link)->next_resampling;
 	}
 	if (is_last)
-		routing_set_line(chip, IRQCHIP_SOURCE_RESAMPLE, irqfd->gsi, false);
-	irqchip_unlock(chip);
+		set->host->release(set->context, irqfd->gsi);
+	pthread_mutex_unlock(set->wires);
 }
 
-static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
+int irqfd_assign(struct irqfd_set *set, const struct kvm_irqfd *request)
 {
-	struct irqfd_set *set = &chip->irqfds;
 	struct epoll_event event = {.events = EPOLLIN};
 	struct irqfd *irqfd;
 	unsigned place;
@@ -320,7 +317,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 	result = make_room(set);
 	if (result)
 		goto out_unlock;
-	result = start_thread(chip);
+	result = start_thread(set);
 	if (result)
 		goto out_unlock;
 	irqfd->serial = ++set->serial;
@@ -331,7 +328,7 @@ static int assign(struct irqchip *chip, const struct kvm_irqfd *request)
 	}
 	insert(set, irqfd, place);
 	if (irqfd->resample_fd >= 0)
-		begin_resampling(chip, irqfd);
+		begin_resampling(set, irqfd);
 	pthread_mutex_unlock(&set->lock);
 	return 0;
 
@@ -342,10 +339,8 @@ out_destroy:
 	return result;
 }
 
-/* Once this returns the eventfd raises no more interrupts; what was not assigned is no error. */
-static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
+int irqfd_deassign(struct irqfd_set *set, const struct kvm_irqfd *request)
 {
-	struct irqfd_set *set = &chip->irqfds;
 	unsigned place;
 	int result = eventfd_check(request->fd);
 
@@ -358,31 +353,29 @@ static int deassign(struct irqchip *chip, const struct kvm_irqfd *request)
 		remove_at(set, place);
 		epoll_ctl(set->epoll_fd, EPOLL_CTL_DEL, irqfd->fd, NULL);
 		if (irqfd->resample_fd >= 0)
-			end_resampling(chip, irqfd);
+			end_resampling(set, irqfd);
 		destroy_irqfd(irqfd);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return 0;
 }
 
-int irqchip_irqfd(struct irqchip *chip, const struct kvm_irqfd *request)
+bool irqfd_is_valid(const struct kvm_irqfd *request)
 {
-	if ((request->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) ||
-	    request->gsi >= VM_GSI_MAX)
-		return -EINVAL;
-	if (request->flags & KVM_IRQFD_FLAG_DEASSIGN)
-		return deassign(chip, request);
-	if (!chip_has_lapics(chip))
-		return -EAGAIN;
-	if ((request->flags & KVM_IRQFD_FLAG_RESAMPLE) && chip->kind != IRQCHIP_FULL)
-		return -EINVAL;
-	return assign(chip, request);
+	return !(request->flags & ~(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE)) && request->gsi < VM_GSI_MAX;
 }
 
-void irqfd_stop(struct irqchip *chip)
+void irqfd_init(struct irqfd_set *set, const struct irqfd_host *host, void *context, pthread_mutex_t *wires)
 {
-	struct irqfd_set *set = &chip->irqfds;
+	pthread_mutex_init(&set->lock, NULL);
+	set->host = host;
+	set->context = context;
+	set->wires = wires;
+	set->epoll_fd = -1;
+}
 
+void irqfd_stop(struct irqfd_set *set)
+{
 	if (set->epoll_fd < 0)
 		return;
 	signal_eventfd(set->stop_fd);
@@ -392,13 +385,13 @@ void irqfd_stop(struct irqchip *chip)
 	set->epoll_fd = -1;
 }
 
-void irqfd_exit(struct irqchip *chip)
+void irqfd_exit(struct irqfd_set *set)
 {
-	struct irqfd_set *set = &chip->irqfds;
 	unsigned i;
 
 	for (i = 0; i < set->count; i++)
 		destroy_irqfd(set->by_file[i]);
 	free(set->by_file);
 	set->count = 0;
+	pthread_mutex_destroy(&set->lock);
 }

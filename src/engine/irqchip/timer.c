@@ -12,15 +12,16 @@
  * takes that and claims the timer, which fails when the owner was quicker to cancel it or to arm it
  * anew.
  */
+#include "engine/irqchip/timer.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "engine/irqchip/internal.h"
+#include "util/clock.h"
 #include "util/thread.h"
-
 
 static void heap_place(struct timer_queue *queue, unsigned position, struct timer *timer)
 {
@@ -83,29 +84,27 @@ static void heap_remove(struct timer_queue *queue, struct timer *timer)
 		heap_sift(queue, position, last);
 }
 
-void timer_cancel(struct irqchip *chip, struct timer *timer)
+void timer_cancel(struct timer_queue *queue, struct timer *timer)
 {
-	pthread_mutex_lock(&chip->timers.lock);
-	heap_remove(&chip->timers, timer);
-	pthread_mutex_unlock(&chip->timers.lock);
+	pthread_mutex_lock(&queue->lock);
+	heap_remove(queue, timer);
+	pthread_mutex_unlock(&queue->lock);
 }
 
-bool timer_claim(struct irqchip *chip, struct timer *timer)
+bool timer_claim(struct timer_queue *queue, struct timer *timer)
 {
 	bool is_due;
 
-	pthread_mutex_lock(&chip->timers.lock);
+	pthread_mutex_lock(&queue->lock);
 	is_due = timer->position >= 0 && timer->deadline_ns <= monotonic_ns();
 	if (is_due)
-		heap_remove(&chip->timers, timer);
-	pthread_mutex_unlock(&chip->timers.lock);
+		heap_remove(queue, timer);
+	pthread_mutex_unlock(&queue->lock);
 	return is_due;
 }
 
-void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns)
+void timer_arm(struct timer_queue *queue, struct timer *timer, uint64_t deadline_ns)
 {
-	struct timer_queue *queue = &chip->timers;
-
 	/* The kernel's time ends at INT64_MAX; nobody will see the difference. */
 	if (deadline_ns > INT64_MAX)
 		deadline_ns = INT64_MAX;
@@ -120,10 +119,9 @@ void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns)
 	pthread_mutex_unlock(&queue->lock);
 }
 
-int timer_init(struct irqchip *chip, struct timer *timer, void (*expire)(void *context),
+int timer_init(struct timer_queue *queue, struct timer *timer, void (*expire)(void *context),
 	       void *context)
 {
-	struct timer_queue *queue = &chip->timers;
 	struct timer **heap;
 	unsigned capacity;
 	int result = -ENOMEM;
@@ -147,10 +145,8 @@ out_unlock:
 	return result;
 }
 
-void timer_exit(struct irqchip *chip, struct timer *timer)
+void timer_exit(struct timer_queue *queue, struct timer *timer)
 {
-	struct timer_queue *queue = &chip->timers;
-
 	pthread_mutex_lock(&queue->lock);
 	heap_remove(queue, timer);
 	while (queue->serving == timer)
@@ -177,8 +173,7 @@ static void serve(struct timer_queue *queue)
 
 static void *timer_thread(void *context)
 {
-	struct irqchip *chip = context;
-	struct timer_queue *queue = &chip->timers;
+	struct timer_queue *queue = context;
 	uint64_t expirations;
 
 	pthread_setname_np(pthread_self(), "kvik-timer");
@@ -201,30 +196,29 @@ static void *timer_thread(void *context)
 	return NULL;
 }
 
-void timer_queue_init(struct irqchip *chip)
+void timer_queue_init(struct timer_queue *queue)
 {
 	pthread_mutexattr_t attributes;
 
 	/* Held for fractions of a microsecond: spinning first beats sleeping. */
 	pthread_mutexattr_init(&attributes);
 	pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
-	pthread_mutex_init(&chip->timers.lock, &attributes);
+	pthread_mutex_init(&queue->lock, &attributes);
 	pthread_mutexattr_destroy(&attributes);
-	pthread_cond_init(&chip->timers.served, NULL);
-	chip->timers.fd = -1;
-	chip->timers.programmed_ns = TIMER_NEVER;
+	pthread_cond_init(&queue->served, NULL);
+	queue->fd = -1;
+	queue->programmed_ns = TIMER_NEVER;
 }
 
-void timer_queue_exit(struct irqchip *chip)
+void timer_queue_exit(struct timer_queue *queue)
 {
-	free(chip->timers.heap);
-	pthread_cond_destroy(&chip->timers.served);
-	pthread_mutex_destroy(&chip->timers.lock);
+	free(queue->heap);
+	pthread_cond_destroy(&queue->served);
+	pthread_mutex_destroy(&queue->lock);
 }
 
-int timer_queue_start(struct irqchip *chip)
+int timer_queue_start(struct timer_queue *queue)
 {
-	struct timer_queue *queue = &chip->timers;
 	int result;
 
 	if (queue->fd >= 0)
@@ -232,7 +226,7 @@ int timer_queue_start(struct irqchip *chip)
 	queue->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (queue->fd < 0)
 		return -errno;
-	result = thread_start(&queue->thread, NULL, timer_thread, chip);
+	result = thread_start(&queue->thread, NULL, timer_thread, queue);
 	if (result) {
 		close(queue->fd);
 		queue->fd = -1;
@@ -240,10 +234,8 @@ int timer_queue_start(struct irqchip *chip)
 	return result;
 }
 
-void timer_queue_stop(struct irqchip *chip)
+void timer_queue_stop(struct timer_queue *queue)
 {
-	struct timer_queue *queue = &chip->timers;
-
 	if (queue->fd < 0)
 		return;
 	pthread_mutex_lock(&queue->lock);

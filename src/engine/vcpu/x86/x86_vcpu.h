@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
-#include "engine/irqchip/irqchip.h"
+#include "engine/irqchip/x86/irqchip.h"
 #include "engine/run/runner.h"
 #include "engine/vcpu/vcpu.h"
 #include "engine/vm/x86/x86_vm.h"

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/irqchip/irqchip.h"
+#include "engine/irqchip/x86/irqchip.h"
 #include "engine/vm/vm.h"
 #include "engine/vm/x86/clock.h"
 #include "engine/vm/x86/msr_filter.h"

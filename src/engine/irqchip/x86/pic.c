@@ -2,7 +2,7 @@
  * The 8259A pair of a full irqchip: the chip itself is util/i8259.c; here are its lines, which
  * several sources may share.
  */
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 int pic_set_line(struct irqchip *chip, unsigned irq, unsigned source, bool level)
 {

@@ -1,5 +1,5 @@
 /*
- * What the files of the irqchip room share: the state of all controllers and the calls between
+ * What the files of this room share: the state of all controllers and the calls between
  * them.
  *
  * Who may touch what:
@@ -9,7 +9,7 @@
  *                 they set bits of IRR and TMR, and `events`. No lock.
  *   its timer     timer_lock: the owner and the timer thread
  *   the wires     irqchip.lock: PIC, I/O APIC, PIT, who drives which line, resampling irqfds
- *   GSI routes    written under irqchip.lock, read without (routing.c)
+ *   GSI routes    written under irqchip.lock, read without (routing.h)
  *   irqfds        irqfds.lock
  *   the timers    timers.lock: which of them are armed
  *
@@ -21,64 +21,25 @@
  * irq_deliver takes to the local APICs; lapic_update then decides whether a vCPU is to be told.
  * Back from the guest: an EOI goes from the local APIC to the I/O APIC, from there (and from the
  * PIC's own EOI) by wires.c to the PIT and resampling irqfds. So the files stand on one another in
- * this order: timer.c, lapic.c, lapic_ipi.c and lapic_timer.c, pic.c, ioapic.c and msi.c, routing.c, pit.c
- * and irqfd.c, wires.c, controllers.c; lapic_registers.c on ioapic.c.
+ * this order: lapic.c, lapic_ipi.c and lapic_timer.c, pic.c, ioapic.c and msi.c, lines.c, pit.c,
+ * wires.c, controllers.c; lapic_registers.c on ioapic.c. Below them lie those of the folder around this one.
  */
-#ifndef KVIK_ENGINE_IRQCHIP_INTERNAL_H
-#define KVIK_ENGINE_IRQCHIP_INTERNAL_H
+#ifndef KVIK_ENGINE_IRQCHIP_X86_INTERNAL_H
+#define KVIK_ENGINE_IRQCHIP_X86_INTERNAL_H
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "engine/irqchip/irqchip.h"
+#include "engine/irqchip/irqfd.h"
+#include "engine/irqchip/routing.h"
+#include "engine/irqchip/timer.h"
+#include "engine/irqchip/x86/irqchip.h"
 #include "engine/limits.h"
 #include "util/clock.h"
 #include "util/i82093.h"
 #include "util/i8254.h"
 #include "util/i8259.h"
-
-/* -- timer.c: deadlines on CLOCK_MONOTONIC -- */
-
-struct timer {
-	uint64_t deadline_ns;
-	/* On the timer thread, without a lock: takes its owner's and then calls timer_claim. */
-	void (*expire)(void *context);
-	void *context;
-	int position; /* in the heap; -1 when not armed */
-};
-
-struct timer_queue {
-	pthread_mutex_t lock;
-	pthread_cond_t served;  /* `serving` became NULL */
-	struct timer *serving;  /* whose `expire` is being called */
-	struct timer **heap; /* the earliest deadline is heap[0]; owned */
-	unsigned count;
-	unsigned capacity;      /* room for every timer there is: arming cannot fail */
-	unsigned reserved;      /* timers that exist */
-	int fd;                 /* timerfd; -1 before the thread was started */
-	uint64_t programmed_ns; /* when fd expires; UINT64_MAX: never */
-	bool stopping;
-	pthread_t thread;
-};
-
-#define TIMER_NEVER UINT64_MAX
-
-void timer_queue_init(struct irqchip *chip);
-void timer_queue_exit(struct irqchip *chip); /* after timer_queue_stop */
-int timer_queue_start(struct irqchip *chip); /* 0 or -errno; more than once is fine */
-void timer_queue_stop(struct irqchip *chip); /* called without locks; joins the thread */
-/* A timer exists from init to exit. -ENOMEM. */
-int timer_init(struct irqchip *chip, struct timer *timer, void (*expire)(void *context),
-	       void *context);
-/* Without its owner's lock: waits until `expire` has returned. */
-void timer_exit(struct irqchip *chip, struct timer *timer);
-/* These three with the lock of the timer's owner held, which `expire` takes: so that a timer that was
- * cancelled, or armed anew, is not taken for the one that was due before. */
-void timer_arm(struct irqchip *chip, struct timer *timer, uint64_t deadline_ns);
-void timer_cancel(struct irqchip *chip, struct timer *timer);
-/* Whether it is due, and not armed any more then. */
-bool timer_claim(struct irqchip *chip, struct timer *timer);
 
 /* -- messages between controllers -- */
 
@@ -278,57 +239,17 @@ int ioapic_set_line(struct irqchip *chip, unsigned pin, unsigned source, bool le
  * owner, without the lock. */
 void ioapic_eoi(struct lapic *lapic, uint8_t vector, bool is_level);
 
-/* -- routing.c, msi.c -- */
+/* -- lines.c, msi.c -- */
 
-/* Where one GSI leads: to pins, or to an MSI. */
-struct gsi_route {
-	_Atomic uint32_t kind; /* bits of enum gsi_kind */
-	_Atomic uint8_t pic_pin, ioapic_pin;
-	_Atomic uint32_t msi_address_low, msi_address_high, msi_data;
-};
+enum { GSI_PIC, GSI_IOAPIC }; /* the controllers that a GSI may reach */
+enum { GSI_TO_PIC = 1 << GSI_PIC, GSI_TO_IOAPIC = 1 << GSI_IOAPIC };
 
-enum gsi_kind { GSI_TO_PIC = 1, GSI_TO_IOAPIC = 2, GSI_TO_MSI = 4 };
-
-struct routing {
-	_Atomic uint32_t version; /* odd while routes change */
-	struct gsi_route routes[VM_GSI_MAX];
-	/* The GSI of a controller's input, or -1; the lock. */
-	int16_t gsi_of_pic[16], gsi_of_ioapic[I82093_PINS];
-	/* Split: vectors of level-triggered entries of the user-space I/O APIC, as MSI routes tell. */
-	_Atomic uint64_t reserved_vectors[4];
-};
-
-void routing_set_default(struct irqchip *chip); /* with the lock */
-/* Without the lock: an MSI needs none, and for pins this takes it. */
-int routing_drive(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
-/* The same for who has the lock. */
-int routing_set_line(struct irqchip *chip, unsigned source, uint32_t gsi, bool level);
+void lines_set_default(struct irqchip *chip); /* with the lock */
+int lines_set(struct irqchip *chip, unsigned source, uint32_t gsi, bool level); /* likewise */
+extern const struct irqfd_host lines_irqfd_host; /* of a struct irqchip */
 
 bool msi_is_valid(const struct irqchip *chip, uint32_t address_high);
 int msi_deliver(struct irqchip *chip, const struct kvm_irq_routing_msi *msi); /* without the lock */
-
-/* -- irqfd.c -- */
-
-struct irqfd;
-
-#define IRQFD_BUCKETS 256
-
-struct irqfd_set {
-	pthread_mutex_t lock;
-	struct irqfd *buckets[IRQFD_BUCKETS]; /* owned lists, by serial */
-	struct irqfd *resampling[IRQFD_BUCKETS]; /* by GSI; irqchip.lock, too */
-	struct irqfd **by_file; /* `count` of them, in eventfd_compare's order; owned array */
-	unsigned count, room;
-	bool is_unordered;      /* by_file is not: the order was unknown to who added to it */
-	uint64_t serial;     /* of the newest */
-	int epoll_fd;        /* -1 before the thread was started */
-	int stop_fd;         /* eventfd: the thread is to end */
-	pthread_t thread;
-};
-
-void irqfd_notify_acked(struct irqchip *chip, uint32_t gsi); /* resampling ones; with the lock */
-void irqfd_stop(struct irqchip *chip); /* called without locks; joins the thread, once */
-void irqfd_exit(struct irqchip *chip); /* after that */
 
 /* -- the whole -- */
 
@@ -355,6 +276,8 @@ struct irqchip {
 	_Atomic uint64_t ioapic_vectors[4];
 	struct pit *_Atomic pit;      /* NULL before KVM_CREATE_PIT2; owned */
 	struct routing routing;
+	/* Split: vectors of level-triggered entries of the user-space I/O APIC, as MSI routes tell. */
+	_Atomic uint64_t reserved_vectors[4];
 	struct timer_queue timers;
 	struct irqfd_set irqfds;
 };
@@ -368,7 +291,7 @@ static inline bool chip_has_lapics(const struct irqchip *chip) /* full or split 
  * lock. */
 static inline bool chip_has_reserved_vector(const struct irqchip *chip, uint8_t vector)
 {
-	return chip->routing.reserved_vectors[vector / 64] & UINT64_C(1) << (vector % 64);
+	return chip->reserved_vectors[vector / 64] & UINT64_C(1) << (vector % 64);
 }
 
 static inline void irqchip_lock(struct irqchip *chip)

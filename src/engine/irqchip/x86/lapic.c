@@ -19,7 +19,7 @@
  */
 #include <errno.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 #define FIRST_VECTOR 16 /* 0..15 are illegal as interrupts (§11.5.2) */
 

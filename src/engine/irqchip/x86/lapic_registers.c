@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 #include "util/page.h"
 
 #define VERSION         (0x14 | 5 << 16) /* integrated APIC; highest LVT entry is number 5 */

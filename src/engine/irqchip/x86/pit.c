@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 /* Ticks to make up for at most; a VM that was stopped for an hour should not race for minutes. */
 #define PENDING_MAX 10000
@@ -19,8 +19,8 @@ enum { PORT_CHANNEL0 = 0x40, PORT_CONTROL = 0x43, PORT_61 = 0x61 };
 static void raise_tick(struct pit *pit)
 {
 	pit->acked = false;
-	routing_set_line(pit->chip, IRQCHIP_SOURCE_PIT, I8254_GSI, true);
-	routing_set_line(pit->chip, IRQCHIP_SOURCE_PIT, I8254_GSI, false);
+	lines_set(pit->chip, IRQCHIP_SOURCE_PIT, I8254_GSI, true);
+	lines_set(pit->chip, IRQCHIP_SOURCE_PIT, I8254_GSI, false);
 }
 
 static void tick(struct pit *pit)
@@ -33,7 +33,7 @@ static void tick(struct pit *pit)
 		if (now > pit->timer.deadline_ns)
 			missed = (now - pit->timer.deadline_ns) / pit->period_ns;
 		ticks += missed;
-		timer_arm(pit->chip, &pit->timer,
+		timer_arm(&pit->chip->timers, &pit->timer,
 			  pit->timer.deadline_ns + ticks * pit->period_ns);
 	}
 	if (!pit->reinject) {
@@ -50,7 +50,7 @@ static void expire(void *context)
 	struct pit *pit = context;
 
 	irqchip_lock(pit->chip);
-	if (timer_claim(pit->chip, &pit->timer))
+	if (timer_claim(&pit->chip->timers, &pit->timer))
 		tick(pit);
 	irqchip_unlock(pit->chip);
 }
@@ -77,13 +77,13 @@ static void schedule(void *context, uint64_t deadline_ns, uint64_t period_ns)
 	struct pit *pit = context;
 
 	if (!deadline_ns) {
-		timer_cancel(pit->chip, &pit->timer);
+		timer_cancel(&pit->chip->timers, &pit->timer);
 		return;
 	}
 	/* A new count: nothing is owed any more for the one before. */
 	pit_unmasked(pit);
 	pit->period_ns = period_ns;
-	timer_arm(pit->chip, &pit->timer, deadline_ns);
+	timer_arm(&pit->chip->timers, &pit->timer, deadline_ns);
 }
 
 static const struct i8254_host pit_host = {
@@ -153,7 +153,7 @@ int pit_create(struct irqchip *chip, const struct kvm_pit_config *config)
 
 	if (!pit)
 		return -ENOMEM;
-	result = timer_init(chip, &pit->timer, expire, pit);
+	result = timer_init(&chip->timers, &pit->timer, expire, pit);
 	if (result) {
 		free(pit);
 		return result;
@@ -168,6 +168,6 @@ int pit_create(struct irqchip *chip, const struct kvm_pit_config *config)
 
 void pit_destroy(struct pit *pit)
 {
-	timer_exit(pit->chip, &pit->timer);
+	timer_exit(&pit->chip->timers, &pit->timer);
 	free(pit);
 }

@@ -2,7 +2,7 @@
  * The I/O APIC of a full irqchip: the chip itself is util/i82093.c; here are its lines, which
  * several sources may share, its messages to the local APICs, and their EOIs.
  */
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 static void note_vector(struct irqchip *chip, uint8_t vector)
 {

@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 /* Address (§11.11.1). With KVM_X2APIC_API_USE_32BIT_IDS the upper half carries id bits 31:8. */
 #define ADDRESS_DESTINATION(low)  (((low) >> 12) & 0xff)

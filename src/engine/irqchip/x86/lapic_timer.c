@@ -7,7 +7,7 @@
  *
  * The static functions are called with timer_lock held, but for expire, which the timer thread calls.
  */
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 #define TICK_NS 1
 
@@ -34,14 +34,14 @@ static uint64_t period_ns(const struct lapic *lapic)
 static void start_at(struct lapic *lapic, uint64_t target_ns)
 {
 	lapic->target_ns = target_ns;
-	timer_arm(lapic->chip, &lapic->timer, target_ns);
+	timer_arm(&lapic->chip->timers, &lapic->timer, target_ns);
 }
 
 static void stop(struct lapic *lapic)
 {
 	lapic->target_ns = 0;
 	lapic->tsc_deadline = 0;
-	timer_cancel(lapic->chip, &lapic->timer);
+	timer_cancel(&lapic->chip->timers, &lapic->timer);
 }
 
 static void fire(struct lapic *lapic)
@@ -67,7 +67,7 @@ static void expire(void *context)
 	struct lapic *lapic = context;
 
 	pthread_mutex_lock(&lapic->timer_lock);
-	if (timer_claim(lapic->chip, &lapic->timer))
+	if (timer_claim(&lapic->chip->timers, &lapic->timer))
 		fire(lapic);
 	pthread_mutex_unlock(&lapic->timer_lock);
 }
@@ -98,7 +98,7 @@ static void write_deadline(struct lapic *lapic, uint64_t tsc)
 	lapic->tsc_deadline = tsc;
 	now_tsc = lapic->chip->host->vcpu_read_tsc(lapic->vcpu_context);
 	if (now_tsc >= tsc) {
-		timer_cancel(lapic->chip, &lapic->timer);
+		timer_cancel(&lapic->chip->timers, &lapic->timer);
 		fire(lapic);
 		return;
 	}
@@ -247,11 +247,11 @@ void lapic_timer_reset(struct lapic *lapic)
 int lapic_timer_init(struct lapic *lapic)
 {
 	pthread_mutex_init(&lapic->timer_lock, NULL);
-	return timer_init(lapic->chip, &lapic->timer, expire, lapic);
+	return timer_init(&lapic->chip->timers, &lapic->timer, expire, lapic);
 }
 
 void lapic_timer_exit(struct lapic *lapic)
 {
-	timer_exit(lapic->chip, &lapic->timer);
+	timer_exit(&lapic->chip->timers, &lapic->timer);
 	pthread_mutex_destroy(&lapic->timer_lock);
 }

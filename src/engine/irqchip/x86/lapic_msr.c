@@ -4,7 +4,7 @@
  */
 #include <errno.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 #include "util/x86_registers.h"
 
 #define MSR_X2APIC_FIRST  0x800

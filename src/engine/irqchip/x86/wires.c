@@ -3,29 +3,22 @@
  * entry's message to the local APICs; an input that was acknowledged or unmasked concerns whoever drives
  * its GSI, the PIT and resampling irqfds. With the lock held.
  */
-#include "engine/irqchip/internal.h"
-
-/* The GSI of a controller's input, or -1. */
-static int gsi_of_input(const struct routing *routing, unsigned controller, unsigned pin)
-{
-	return controller == KVM_IRQCHIP_IOAPIC ? routing->gsi_of_ioapic[pin]
-						: routing->gsi_of_pic[pin];
-}
+#include "engine/irqchip/x86/internal.h"
 
 static void notify_acked(struct irqchip *chip, unsigned controller, unsigned pin)
 {
 	int gsi;
 
-	gsi = gsi_of_input(&chip->routing, controller, pin);
+	gsi = routing_gsi_of(&chip->routing, controller, pin);
 	if (gsi == I8254_GSI && chip->pit)
 		pit_acked(chip->pit);
 	if (gsi >= 0)
-		irqfd_notify_acked(chip, gsi);
+		irqfd_acked(&chip->irqfds, gsi);
 }
 
 static void notify_unmasked(struct irqchip *chip, unsigned controller, unsigned pin)
 {
-	if (chip->pit && gsi_of_input(&chip->routing, controller, pin) == I8254_GSI)
+	if (chip->pit && routing_gsi_of(&chip->routing, controller, pin) == I8254_GSI)
 		pit_unmasked(chip->pit);
 }
 
@@ -36,13 +29,13 @@ static void output_changed(void *context, bool level)
 
 static void pic_acked(void *context, unsigned irq)
 {
-	notify_acked(context, KVM_IRQCHIP_PIC_MASTER, irq);
+	notify_acked(context, GSI_PIC, irq);
 }
 
 static void mask_changed(void *context, unsigned irq, bool masked)
 {
 	if (!masked)
-		notify_unmasked(context, KVM_IRQCHIP_PIC_MASTER, irq);
+		notify_unmasked(context, GSI_PIC, irq);
 }
 
 static const struct i8259_host pic_host = {
@@ -64,7 +57,7 @@ static int deliver_entry(void *context, unsigned pin, uint64_t entry)
 
 static void ioapic_acked(void *context, unsigned pin)
 {
-	notify_acked(context, KVM_IRQCHIP_IOAPIC, pin);
+	notify_acked(context, GSI_IOAPIC, pin);
 }
 
 static void entry_changed(void *context, unsigned pin, uint64_t old)
@@ -73,7 +66,7 @@ static void entry_changed(void *context, unsigned pin, uint64_t old)
 
 	ioapic_note_vectors(chip);
 	if ((old & I82093_MASKED) && !(chip->ioapic.redirect[pin] & I82093_MASKED))
-		notify_unmasked(chip, KVM_IRQCHIP_IOAPIC, pin);
+		notify_unmasked(chip, GSI_IOAPIC, pin);
 }
 
 static const struct i82093_host ioapic_host = {

@@ -7,8 +7,8 @@
  * for its own thread, or who holds the vCPU's lock, unless they say otherwise; all others are for any
  * thread. The room knows vCPUs only as `struct lapic` and a notifier.
  */
-#ifndef KVIK_ENGINE_IRQCHIP_IRQCHIP_H
-#define KVIK_ENGINE_IRQCHIP_IRQCHIP_H
+#ifndef KVIK_ENGINE_IRQCHIP_X86_IRQCHIP_H
+#define KVIK_ENGINE_IRQCHIP_X86_IRQCHIP_H
 
 #include <linux/kvm.h>
 #include <stdatomic.h>

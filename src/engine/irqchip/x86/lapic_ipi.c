@@ -9,7 +9,7 @@
  */
 #include <errno.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 #define XAPIC_BROADCAST  0xffu
 #define X2APIC_BROADCAST 0xffffffffu

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/irqchip/internal.h"
+#include "engine/irqchip/x86/internal.h"
 
 struct irqchip *irqchip_create(const struct irqchip_host *host)
 {
@@ -22,26 +22,24 @@ struct irqchip *irqchip_create(const struct irqchip_host *host)
 	pthread_mutexattr_destroy(&attributes);
 	chip->host = host;
 	chip->ids_are_initial = true;
-	timer_queue_init(chip);
-	pthread_mutex_init(&chip->irqfds.lock, NULL);
-	chip->irqfds.epoll_fd = -1;
+	timer_queue_init(&chip->timers);
+	irqfd_init(&chip->irqfds, &lines_irqfd_host, chip, &chip->lock);
 	return chip;
 }
 
 void irqchip_stop(struct irqchip *chip)
 {
-	irqfd_stop(chip);
-	timer_queue_stop(chip);
+	irqfd_stop(&chip->irqfds);
+	timer_queue_stop(&chip->timers);
 }
 
 void irqchip_destroy(struct irqchip *chip)
 {
 	irqchip_stop(chip);
-	irqfd_exit(chip);
+	irqfd_exit(&chip->irqfds);
 	if (chip->pit)
 		pit_destroy(chip->pit);
-	timer_queue_exit(chip);
-	pthread_mutex_destroy(&chip->irqfds.lock);
+	timer_queue_exit(&chip->timers);
 	pthread_mutex_destroy(&chip->lock);
 	free(chip);
 }
@@ -53,10 +51,10 @@ int irqchip_enable_full(struct irqchip *chip)
 	irqchip_lock(chip);
 	if (chip->kind != IRQCHIP_NONE)
 		goto out_unlock;
-	result = timer_queue_start(chip);
+	result = timer_queue_start(&chip->timers);
 	if (result)
 		goto out_unlock;
-	routing_set_default(chip);
+	lines_set_default(chip);
 	pic_create(chip);
 	ioapic_create(chip);
 	chip->kind = IRQCHIP_FULL;
@@ -74,7 +72,7 @@ int irqchip_enable_split(struct irqchip *chip, unsigned routes)
 	irqchip_lock(chip);
 	if (chip->kind != IRQCHIP_NONE)
 		goto out_unlock;
-	result = timer_queue_start(chip);
+	result = timer_queue_start(&chip->timers);
 	if (result)
 		goto out_unlock;
 	chip->reserved_routes = routes;
