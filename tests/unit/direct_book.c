@@ -1,6 +1,7 @@
 /*
  * Which address space runs: page tables that come back are known, those of another are not; a program is known
- * by its path, and runs directly at once when it lived long before. The stack with that path is the guest's.
+ * by its path, and runs directly at once when it lived long before. The stack with that path is the guest's. A space's
+ * threads are known one by one, each where it pays.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,8 +57,10 @@ static struct book_entry *find(void)
 /* A stay of so many crossings' time. */
 static void live(struct book_entry *entry, unsigned crossings)
 {
-	policy_note(&entry->policy, (uint64_t)crossings * CROSSING, 0, CROSSING, POLICY_EVENT);
-	book_note(&book, entry, (uint64_t)crossings * CROSSING, 1, true, CROSSING);
+	struct policy *policy = book_policy(&book, entry, &test.cpu);
+
+	policy_note(policy, (uint64_t)crossings * CROSSING, 0, CROSSING, POLICY_EVENT);
+	book_note(&book, entry, policy, (uint64_t)crossings * CROSSING, 1, true, CROSSING);
 	test.cpu.gpr[CPU_RCX] = 1;
 }
 
@@ -151,6 +154,84 @@ static void test_two_cpus(void **state)
 	test.cpu.gpr[CPU_RCX] = 1;
 	second = (struct book){ .experiences = &experiences };
 	assert_false(policy_is_direct(&find_on_second()->policy, 1));
+}
+
+/* A thread with its variables at `area` is in ring 3 again; for so many crossings' time, to make a system call. */
+static void live_as(struct book *of, uint64_t area, unsigned ticks_of_call, unsigned calls)
+{
+	struct book_entry *entry;
+	struct policy *policy;
+
+	test.cpu.segment[CPU_FS].base = area;
+	for (unsigned i = 0; i < calls; i++) {
+		bool is_direct;
+
+		book_switched(of);
+		entry = book_find(of, &test.cpu, CROSSING);
+		policy = book_policy(of, entry, &test.cpu);
+		is_direct = policy_is_direct(policy, 1);
+		policy_note(policy, ticks_of_call + (is_direct ? CROSSING : 0), is_direct, CROSSING, POLICY_EVENT);
+		book_note(of, entry, policy, ticks_of_call + (is_direct ? CROSSING : 0), is_direct, is_direct, CROSSING);
+		test.cpu.gpr[CPU_RCX] = 1;
+	}
+}
+
+static bool is_direct_as(struct book *of, uint64_t area)
+{
+	test.cpu.segment[CPU_FS].base = area;
+	book_switched(of);
+	return policy_is_direct(book_policy(of, book_find(of, &test.cpu, CROSSING), &test.cpu), 1);
+}
+
+static void test_threads(void **state)
+{
+	const uint64_t computes = 0x7f0000001740, calls = 0x7f0000202740, later = 0x7f0000403740;
+
+	(void)state;
+	begin_program("/usr/bin/server");
+	/* Before it has its variables, and then while it is new: all one. */
+	live_as(&book, 0, 20 * CROSSING, 10);
+	live_as(&book, computes, 20 * CROSSING, 30);
+	assert_false(is_direct_as(&book, calls));
+	live_as(&book, computes, 20 * CROSSING, 40);
+	assert_true(is_direct_as(&book, computes));
+	/* Another one goes on as the first stands, until its own calls have told that it is better translated. */
+	assert_true(is_direct_as(&book, calls));
+	for (unsigned i = 0; i < 3000; i++) {
+		live_as(&book, computes, 20 * CROSSING, 1);
+		live_as(&book, calls, CROSSING / 10, 10);
+	}
+	assert_true(is_direct_as(&book, computes));
+	assert_false(is_direct_as(&book, calls));
+	/* Who has come to another CPU is known there, whoever of them is the first; others go on as the first thread does. */
+	assert_false(is_direct_as(&second, calls));
+	assert_true(is_direct_as(&second, computes));
+	assert_true(is_direct_as(&second, later));
+	/* What begins in this memory has none of these threads. */
+	begin_program("/usr/bin/other");
+	live_as(&book, calls, 20 * CROSSING, 100);
+	assert_true(is_direct_as(&book, calls));
+}
+
+/* 32-bit code has its variables by GS. */
+static void test_narrow_threads(void **state)
+{
+	struct book_entry *entry;
+	struct policy *policy;
+
+	(void)state;
+	begin_program("/usr/bin/narrow");
+	test.cpu.segment[CPU_CS] = x86_test_segment(32, true);
+	cpu_update_mode(&test.cpu);
+	test.cpu.segment[CPU_GS].base = 0x1000;
+	entry = find();
+	policy = book_policy(&book, entry, &test.cpu);
+	policy_begin_direct(policy);
+	assert_ptr_equal(policy, &entry->policy);
+	test.cpu.segment[CPU_FS].base = 0x5000;
+	assert_ptr_equal(book_policy(&book, entry, &test.cpu), &entry->policy);
+	test.cpu.segment[CPU_GS].base = 0x2000;
+	assert_ptr_not_equal(book_policy(&book, entry, &test.cpu), &entry->policy);
 }
 
 /* Lives that have ended are told at once, and not once more when their memory is another's. */
@@ -251,6 +332,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_spaces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_programs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_cpus, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_narrow_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wrong_stacks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shown, setup, teardown),

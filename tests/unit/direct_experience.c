@@ -71,7 +71,7 @@ static void test_held(void **state)
 
 static void test_spaces(void **state)
 {
-	const struct known_space told = { 0x1000, 0x2000, HASH, { .mode = POLICY_DIRECT, .direct = 7 } };
+	const struct known_space told = { .owner = 0x1000, .root = 0x2000, .hash = HASH, .policy = { .mode = POLICY_DIRECT, .direct = 7 } };
 	struct known_space asked = { .owner = 0x1000, .root = 0x3000 };
 
 	(void)state;

@@ -5,6 +5,7 @@
 #include "engine/x86/bytes.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/mmu/memory.h"
+#include "engine/x86/system.h"
 
 /* Crossings: a life that is worth a stub, in whatever tier it passes. */
 #define LONG_LIFE  500u
@@ -47,22 +48,25 @@ static void tell(struct book *book, const struct book_entry *entry, bool is_over
 	if (!experience)
 		return;
 	if (is_over && !entry->was_long)
-		experience_lived(experience, entry->policy.lived >= LONG_LIFE * crossing);
+		experience_lived(experience, entry->direct + entry->translated >= LONG_LIFE * crossing);
 	habit_end(&experience->habit, entry->life, &entry->policy, entry->direct, entry->translated);
 	experience_put(book->experiences);
 }
 
-/* Have other CPUs know what is new of it. */
-static void tell_others(struct book *book, struct book_entry *entry)
+/* Have other CPUs know what is new of one of its threads; `area` 0: the first. */
+static void tell_others(struct book *book, const struct book_entry *entry, uint64_t area, const struct policy *policy,
+			enum policy_mode *told)
 {
 	struct known_space space;
 
 	/* Compilers call memcpy and memset for whole structures. */
 	space.owner = entry->owner;
 	space.root = entry->root;
+	space.area = area;
+	space.first = entry->area;
 	space.hash = entry->hash;
-	bytes_copy(&space.policy, &entry->policy, sizeof(space.policy));
-	entry->told = entry->policy.mode;
+	bytes_copy(&space.policy, policy, sizeof(space.policy));
+	*told = policy->mode;
 	experience_tell_space(book->experiences, &space);
 }
 
@@ -73,9 +77,11 @@ static bool come_from_elsewhere(struct book *book, struct book_entry *entry)
 
 	space.owner = entry->owner;
 	space.root = entry->root;
+	space.area = 0;
 	if (!experience_ask_space(book->experiences, &space))
 		return false;
 	policy_continue(&entry->policy, &space.policy);
+	entry->area = space.first;
 	entry->program = program_of(&book->programs, space.hash);
 	/* What its life was like is the first CPU's to tell. */
 	entry->was_long = true;
@@ -97,6 +103,8 @@ static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, 
 	entry->hash = entry->program->hash;
 	entry->life = HABIT_FREE;
 	entry->direct = entry->translated = 0;
+	entry->number = ++book->lives;
+	entry->area = 0;
 	entry->first_rip = cpu->rip;
 	entry->first_rsp = cpu->gpr[CPU_RSP];
 	if (!is_program && come_from_elsewhere(book, entry))
@@ -106,7 +114,7 @@ static void begin(struct book *book, struct book_entry *entry, struct cpu *cpu, 
 		entry->life = habit_begin(&experience->habit, experience_lives_long(experience), &entry->policy);
 		experience_put(book->experiences);
 	}
-	tell_others(book, entry);
+	tell_others(book, entry, 0, &entry->policy, &entry->told);
 }
 
 struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossing)
@@ -135,8 +143,61 @@ struct book_entry *book_find(struct book *book, struct cpu *cpu, uint64_t crossi
 	return entry;
 }
 
-void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint64_t crossings, bool was_direct,
-	       uint64_t crossing)
+/* Where the thread that is about to run in ring 3 has its variables. */
+static uint64_t area_of(const struct cpu *cpu)
+{
+	return cpu->segment[cpu_is_64(cpu) ? CPU_FS : CPU_GS].base;
+}
+
+/* One of a space that knows no more of it than that. */
+static struct thread *begin_thread(struct book *book, const struct book_entry *entry, uint64_t area)
+{
+	struct thread *thread = threads_add(&book->threads, entry->owner, entry->number, area);
+	struct known_space space;
+
+	space.owner = entry->owner;
+	space.root = entry->root;
+	space.area = area;
+	policy_continue(&thread->policy, experience_ask_space(book->experiences, &space) ? &space.policy : &entry->policy);
+	thread->told = thread->policy.mode;
+	return thread;
+}
+
+struct policy *book_policy(struct book *book, struct book_entry *entry, const struct cpu *cpu)
+{
+	uint64_t area = area_of(cpu);
+	struct thread *thread;
+
+	if (area == entry->area)
+		return &entry->policy;
+	/* A program begins without, and all that is new is one. */
+	if (!entry->area || entry->policy.mode == POLICY_NEW) {
+		entry->area = area;
+		return &entry->policy;
+	}
+	thread = threads_find(&book->threads, entry->owner, entry->number, area);
+	if (!thread)
+		thread = begin_thread(book, entry, area);
+	return &thread->policy;
+}
+
+/* Other CPUs learn how a thread stands now. */
+static void tell_change(struct book *book, struct book_entry *entry, const struct policy *policy)
+{
+	struct thread *thread;
+
+	if (policy == &entry->policy) {
+		if (policy->mode != entry->told)
+			tell_others(book, entry, 0, policy, &entry->told);
+		return;
+	}
+	thread = (struct thread *)((char *)policy - offsetof(struct thread, policy));
+	if (policy->mode != thread->told)
+		tell_others(book, entry, thread->area, policy, &thread->told);
+}
+
+void book_note(struct book *book, struct book_entry *entry, const struct policy *policy, uint64_t ticks, uint64_t crossings,
+	       bool was_direct, uint64_t crossing)
 {
 	struct program *program = entry->program;
 	struct experience *experience;
@@ -149,9 +210,8 @@ void book_note(struct book *book, struct book_entry *entry, uint64_t ticks, uint
 		tell(book, entry, false, crossing);
 		entry->life = HABIT_FREE;
 	}
-	if (entry->policy.mode != entry->told)
-		tell_others(book, entry);
-	if (entry->was_long || entry->policy.lived < LONG_LIFE * crossing)
+	tell_change(book, entry, policy);
+	if (entry->was_long || entry->direct + entry->translated < LONG_LIFE * crossing)
 		return;
 	entry->was_long = true;
 	experience = experience_get(book->experiences, entry->hash, false);

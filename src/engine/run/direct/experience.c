@@ -40,34 +40,34 @@ void experience_put(struct experiences *experiences)
 	atomic_store_explicit(&experiences->is_locked, false, memory_order_release);
 }
 
-static struct known_space *place_of(struct experiences *experiences, uint64_t owner)
+static struct known_space *place_of(struct experiences *experiences, uint64_t owner, uint64_t area)
 {
 	uint64_t page = owner >> 12;
 
-	return &experiences->spaces[(page ^ page >> 8 ^ page >> 16) % KNOWN_SPACES];
+	return &experiences->spaces[(page ^ page >> 8 ^ page >> 16 ^ area >> 6 ^ area >> 14) % KNOWN_SPACES];
 }
 
 void experience_tell_space(struct experiences *experiences, const struct known_space *space)
 {
-	struct known_space *place = place_of(experiences, space->owner);
+	struct known_space *place = place_of(experiences, space->owner, space->area);
 
 	if (!lock(experiences))
 		return;
 	if (space->policy.mode != POLICY_NEW)
 		bytes_copy(place, space, sizeof(*place));
-	else if (place->owner == space->owner)
+	else if (place->owner == space->owner && place->area == space->area)
 		place->owner = 0;
 	experience_put(experiences);
 }
 
 bool experience_ask_space(struct experiences *experiences, struct known_space *space)
 {
-	const struct known_space *place = place_of(experiences, space->owner);
+	const struct known_space *place = place_of(experiences, space->owner, space->area);
 	bool is_known;
 
 	if (!lock(experiences))
 		return false;
-	is_known = place->owner == space->owner && place->root == space->root;
+	is_known = place->owner == space->owner && place->root == space->root && place->area == space->area;
 	if (is_known)
 		bytes_copy(space, place, sizeof(*space));
 	experience_put(experiences);

@@ -19,7 +19,7 @@
 #include "engine/run/direct/habit.h"
 
 #define EXPERIENCES  256u
-#define KNOWN_SPACES 256u
+#define KNOWN_SPACES 512u
 
 struct experience {
 	uint64_t hash; /* 0: free */
@@ -27,9 +27,11 @@ struct experience {
 	struct habit habit;
 };
 
-/* An address space that is new no more: as a book on one CPU knows it (book.h), for when it comes to another. */
+/* A thread of an address space that is new no more: as a book on one CPU knows it (book.h), for when it comes to another. */
 struct known_space {
 	uint64_t owner, root; /* 0: free */
+	uint64_t area; /* of the thread, as threads.h has it; 0: the space's first, and what is known of it as a whole */
+	uint64_t first;       /* the area of the space's first thread */
 	uint64_t hash;        /* of its program */
 	struct policy policy;
 };
@@ -49,7 +51,7 @@ void experience_put(struct experiences *experiences);
 
 /* Have other CPUs know that; of a new space (POLICY_NEW) they know nothing any more. */
 void experience_tell_space(struct experiences *experiences, const struct known_space *space);
-/* What one of them has told of space->owner with this root. False: nothing. */
+/* What one of them has told of space->owner with this root, and of this thread. False: nothing. */
 bool experience_ask_space(struct experiences *experiences, struct known_space *space);
 
 /* One of its lives was long enough for a stub, or ended before. */

@@ -66,6 +66,7 @@ struct direct {
 	struct direct_process processes[SHADOW_SPACES];
 	struct book book;
 	struct book_entry *present; /* of the present stay in ring 3; NULL: there is none */
+	struct policy *policy;      /* its thread's */
 	uint64_t stay_began;        /* host TSC */
 	uint64_t entries_before;    /* when it began */
 	struct crossing crossing;

@@ -252,7 +252,7 @@ static void stop_for_kick(struct direct *direct)
 
 	direct->counters.kicks++;
 	if (cpu->is_alone && direct->present && !direct->is_always &&
-	    !policy_sample(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks,
+	    !policy_sample(direct->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks,
 			   locked_is_behind(cpu)))
 		direct->counters.locked++;
 }
@@ -359,7 +359,7 @@ static bool run_sensitive(struct cpu *cpu)
 
 	direct->counters.sensitive++;
 	if (direct->present && !direct->is_always &&
-	    !policy_visit(&direct->present->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks)) {
+	    !policy_visit(direct->policy, __builtin_ia32_rdtsc(), direct->crossing.ticks)) {
 		direct->counters.holds++;
 		return false;
 	}
@@ -377,7 +377,7 @@ static bool may_cross(struct direct *direct)
 	if (!direct->present || direct->is_always)
 		return true;
 	now = __builtin_ia32_rdtsc();
-	if (policy_cross(&direct->present->policy, now, now - direct->stay_began, direct->crossing.ticks))
+	if (policy_cross(direct->policy, now, now - direct->stay_began, direct->crossing.ticks))
 		return true;
 	direct->counters.holds++;
 	return false;
@@ -486,9 +486,10 @@ enum tier_stop direct_run(struct cpu *cpu)
 static bool begin_stay(struct direct *direct)
 {
 	direct->present = book_find(&direct->book, direct->cpu, direct->crossing.ticks);
+	direct->policy = book_policy(&direct->book, direct->present, direct->cpu);
 	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
-	return direct->is_always || policy_is_direct(&direct->present->policy, direct->stay_began);
+	return direct->is_always || policy_is_direct(direct->policy, direct->stay_began);
 }
 
 /* A SYSCALL of 64-bit code is under way, by which Linux ends a process: exit_group(2). */
@@ -506,10 +507,10 @@ static void end_stay(struct direct *direct)
 
 	if (!entry)
 		return;
-	if (direct->stay_began >= entry->policy.held_until)
-		policy_note(&entry->policy, ticks, crossings, direct->crossing.ticks,
+	if (direct->stay_began >= direct->policy->held_until)
+		policy_note(direct->policy, ticks, crossings, direct->crossing.ticks,
 			    is_event ? POLICY_EVENT : POLICY_OTHER);
-	book_note(&direct->book, entry, ticks, crossings, crossings > 0, direct->crossing.ticks);
+	book_note(&direct->book, entry, direct->policy, ticks, crossings, crossings > 0, direct->crossing.ticks);
 	if (is_exit(direct->cpu))
 		book_end(&direct->book, entry, direct->crossing.ticks);
 	direct->present = NULL;
