@@ -265,6 +265,9 @@ static void test_components(void **state)
 	SENSITIVE(all);
 	CLEAN(some);
 	SENSITIVE("\x0f\xae\x27"); /* with a mask from elsewhere */
+	SENSITIVE("\x0f\xae\x37"); /* xsaveopt [rdi] */
+	CLEAN("\x66\x0f\xae\x37"); /* clwb [rdi] */
+	CLEAN("\x0f\xae\xf0");     /* mfence */
 	CLEAN("\x0f\xae\x2f");     /* xrstor [rdi] */
 	CLEAN("\x0f\xae\xe8");     /* lfence */
 	host.xcr0 = xcr0;

@@ -64,15 +64,18 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 }
 
 /*
- * XSAVE and XSAVEC (0F AE /4, 0F C7 /4) where the host has components that the guest has not: with a mask of all ones
- * they would be written behind what the guest's CPUID says. Code of C libraries loads its mask into EAX shortly
- * before, and is as good as it says.
+ * XSAVE, XSAVEC and XSAVEOPT (0F AE /4, 0F C7 /4, 0F AE /6) where the host has components that the guest has not: with
+ * a mask of all ones they would be written behind what the guest's CPUID says. Code of C libraries loads its mask into
+ * EAX shortly before, and is as good as it says. `has_other`: with 66 or F3 the last one is CLWB or CLRSSBSY.
  */
-static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, uint8_t modrm)
+static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, uint8_t modrm, bool has_other)
 {
 	uint64_t hidden = host.xcr0 & ~fpu_layout.components;
+	unsigned extension = modrm >> 3 & 7;
 
-	if (!hidden || (opcode != 0xae && opcode != 0xc7) || (modrm >> 3 & 7) != 4 || modrm >= 0xc0)
+	if (!hidden || (opcode != 0xae && opcode != 0xc7) || modrm >= 0xc0)
+		return false;
+	if (extension != 4 && (extension != 6 || opcode != 0xae || has_other))
 		return false;
 	for (unsigned back = 5; back <= MASK_DISTANCE && back <= at; back++)
 		if (bytes[at - back] == 0xb8)
@@ -117,10 +120,12 @@ static bool may_go_on(const uint8_t *bytes, unsigned at, unsigned end, unsigned 
 /* As sensitive_begins, of bytes that end at `end`. */
 static bool begins(const uint8_t *bytes, unsigned at, unsigned end, unsigned allowed, unsigned *escape)
 {
-	bool has_repeat = false;
+	bool has_repeat = false, has_size = false;
 
-	for (; at < end && is_prefix(bytes[at], allowed); at++)
+	for (; at < end && is_prefix(bytes[at], allowed); at++) {
 		has_repeat |= bytes[at] == 0xf3;
+		has_size |= bytes[at] == 0x66;
+	}
 	*escape = at < end ? at : end - 1;
 	if (may_go_on(bytes, at, end, allowed))
 		return allowed & SENSITIVE_CUT;
@@ -130,7 +135,7 @@ static bool begins(const uint8_t *bytes, unsigned at, unsigned end, unsigned all
 		return moves_selector(bytes[at], bytes[at + 1], allowed);
 	/* Without a third byte it is none that needs one. */
 	return is_sensitive(bytes[at + 1], at + 2 < end ? bytes[at + 2] : 0xff, has_repeat, allowed) ||
-	       (at + 2 < end && saves_too_much(bytes, at, bytes[at + 1], bytes[at + 2]));
+	       (at + 2 < end && saves_too_much(bytes, at, bytes[at + 1], bytes[at + 2], has_repeat || has_size));
 }
 
 bool sensitive_begins(const uint8_t *bytes, unsigned at, unsigned allowed, unsigned *escape)
@@ -188,7 +193,7 @@ static bool may_be_sensitive(const uint8_t *bytes, unsigned escape, unsigned all
 	for (unsigned k = escape; k > 0 && is_prefix(bytes[k - 1], allowed); k--)
 		has_repeat |= bytes[k - 1] == 0xf3;
 	return is_sensitive(bytes[escape + 1], modrm, has_repeat, allowed) ||
-	       saves_too_much(bytes, escape, bytes[escape + 1], modrm);
+	       saves_too_much(bytes, escape, bytes[escape + 1], modrm, false);
 }
 
 /* A bit 7 in each byte of `word` that is 0F; perhaps in others above such a one. */
