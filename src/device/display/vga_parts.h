@@ -1,6 +1,7 @@
 /*
  * The VGA from inside, for its own files: vga_memory.c is how the CPU reaches memory by the window,
- * vga_picture.c what the screen shows, vga_registers.c the registers, vga_pci.c the device.
+ * vga_picture.c what the screen shows, vga_registers.c the registers, vga_core.c the accesses and what is saved, vga_pci.c
+ * the PCI function that is nothing else.
  */
 #ifndef KVIK_DEVICE_DISPLAY_VGA_PARTS_H
 #define KVIK_DEVICE_DISPLAY_VGA_PARTS_H
@@ -77,7 +78,6 @@ struct vga_state {
 };
 
 struct vga {
-	struct pci_function function;
 	const struct kvm_vm *vm;
 	unsigned slot;
 	_Atomic uint64_t slot_gpa; /* while the slot is there */
@@ -85,6 +85,21 @@ struct vga {
 	pthread_mutex_t lock; /* guards what follows */
 	struct vga_state state;
 };
+
+#define VGA_REGISTER_BYTES 0x1000
+extern const struct mmio_ops vga_register_ops; /* so many, of 0x3c0 to 0x3df and VBE's */
+
+/* Describes the BAR that shows its memory. */
+void vga_describe_memory(struct vga *vga, struct pci_bar *bar);
+
+/* All but the function. -ENOMEM and `error` leave nothing behind. */
+int vga_init(struct vga *vga, const struct kvm_vm *vm, unsigned slot, struct error *error);
+void vga_finish(struct vga *vga);
+void vga_reset(struct vga *vga);
+void vga_save(struct vga *vga, struct state_stream *state);
+/* What is loaded: registers, and memory, which the caller frees; NULL: the stream has failed. */
+uint8_t *vga_load(struct vga_state *loaded, struct state_stream *state);
+void vga_restore(struct vga *vga, const struct vga_state *loaded, const uint8_t *memory);
 
 /* With the lock held. */
 void vga_state_reset(struct vga_state *state);
