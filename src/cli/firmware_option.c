@@ -7,17 +7,20 @@
 
 /* SeaBIOS and OVMF, as Debian, Fedora, Arch and QEMU itself install them. OVMF without secure boot, which
  * needs system management mode. */
+#define BIOS_FILES(folder)                                                                         \
+	{.code = folder "bios-256k.bin", .vga_rom = folder "vgabios-stdvga.bin",                    \
+	 .virtio_vga_rom = folder "vgabios-virtio.bin"}
 static const struct firmware_files bios_files[] = {
-	{.code = "/usr/share/seabios/bios-256k.bin", .vga_rom = "/usr/share/seabios/vgabios-stdvga.bin"},
-	{.code = "/usr/share/qemu/bios-256k.bin", .vga_rom = "/usr/share/qemu/vgabios-stdvga.bin"},
-	{.code = "/usr/local/share/qemu/bios-256k.bin",
-	 .vga_rom = "/usr/local/share/qemu/vgabios-stdvga.bin"},
+	BIOS_FILES("/usr/share/seabios/"),
+	BIOS_FILES("/usr/share/qemu/"),
+	BIOS_FILES("/usr/local/share/qemu/"),
 };
+#undef BIOS_FILES
 static const struct firmware_files uefi_files[] = {
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd", NULL, NULL},
-	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd", NULL, NULL},
-	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd", NULL, NULL},
-	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd", NULL, NULL},
+	{.code = "/usr/share/OVMF/OVMF_CODE_4M.fd", .vars = "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	{.code = "/usr/share/OVMF/OVMF_CODE.fd", .vars = "/usr/share/OVMF/OVMF_VARS.fd"},
+	{.code = "/usr/share/edk2/ovmf/OVMF_CODE.fd", .vars = "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+	{.code = "/usr/share/edk2/x64/OVMF_CODE.4m.fd", .vars = "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
 };
 
 int firmware_option_parse(struct firmware_option *option, const char *text, struct error *error)

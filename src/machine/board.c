@@ -131,11 +131,6 @@ bool board_has_keyboard(const struct board *board)
 	return board->keyboard;
 }
 
-int board_take_picture(struct board *board, struct picture *picture)
-{
-	return board->vga ? vga_take_picture(board->vga, picture) : -ENODEV;
-}
-
 void board_hold(struct board *board)
 {
 	unsigned i;

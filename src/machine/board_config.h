@@ -36,8 +36,15 @@ static inline bool board_kind_is_pc(enum board_kind kind)
 	return kind != BOARD_MICROVM;
 }
 
-/* Both are vga.h's; the plain one has no registers of a VGA's, and old software does not see it. */
-enum board_display { BOARD_NO_DISPLAY, BOARD_VGA, BOARD_PLAIN_DISPLAY };
+/* The first two are vga.h's; the plain one has no registers of a VGA's, and old software does not see it. The others are
+ * gpu.h's, the first with a VGA in it. */
+enum board_display { BOARD_NO_DISPLAY, BOARD_VGA, BOARD_PLAIN_DISPLAY, BOARD_VIRTIO_VGA, BOARD_VIRTIO_GPU };
+
+/* Whether old software, a BIOS among it, finds a VGA. */
+static inline bool board_display_is_vga(enum board_display display)
+{
+	return display == BOARD_VGA || display == BOARD_VIRTIO_VGA;
+}
 
 #define BOARD_SERIALS_MAX 4
 
@@ -66,6 +73,15 @@ enum board_interface { BOARD_BY_PLACE, BOARD_MODERN, BOARD_TRANSITIONAL, BOARD_L
 /* What a virtio device's rings may be: packed only where somebody asks for it, the rest unless somebody does not want it. */
 struct board_rings {
 	bool is_packed, has_no_event_index, has_no_indirect;
+};
+
+/* A GPU, as struct virtio_gpu_setup has it. */
+struct board_gpu {
+	unsigned outputs;
+	uint32_t width, height;
+	bool has_no_edid;
+	uint64_t memory_bytes;
+	struct board_rings rings;
 };
 
 /* A unit of a virtio-scsi adapter, by the controller's number; likewise. */
@@ -251,8 +267,9 @@ struct board_config {
 	const struct firmware *firmware;
 	bool has_no_sleep; /* of the PCs: no S3 */
 	bool has_no_i8042; /* ... neither PS/2 keyboard nor mouse */
-	enum board_display display; /* of boards with PCI */
+	enum board_display display; /* but by virtio without a VGA, of boards with PCI */
 	unsigned display_place; /* on PCI */
+	struct board_gpu gpu; /* of a display by virtio */
 	const struct smbios_config *smbios; /* what the user says; NULL: nothing */
 	const struct board_file *files; /* for fw_cfg, which has copies */
 	unsigned file_count;

@@ -319,35 +319,6 @@ static int add_acpi(struct board *board, struct error *error)
 	return board_add(board, "acpi-pm", &acpi_pm_device_ops, pm, error);
 }
 
-/* By itself it takes the first of the slots that are free, so that disks come behind it. */
-static int add_vga(struct board *board, struct error *error)
-{
-	const struct board_config *config = &board->config;
-	bool is_plain = config->display == BOARD_PLAIN_DISPLAY;
-	struct board_seat seat;
-	int result = board_find_seat(board, "vga", config->display_place, &seat, error);
-
-	if (result < 0)
-		return result;
-	board->vga = vga_create(seat.bus, seat.slot_function, is_plain, config->vm, SLOT_VGA,
-				error);
-	if (!board->vga)
-		return -ENOMEM;
-	result = board_add(board, "vga", &vga_device_ops, board->vga, error);
-	if (is_plain)
-		return result;
-	if (result == 0)
-		result = add_ports(board, VGA_FIRST_PORT, VGA_PORTS, "VGA", &vga_pio_ops, board->vga,
-				   error);
-	if (result == 0)
-		result = add_ports(board, VGA_DISPI_FIRST_PORT, VGA_DISPI_PORTS, "VBE extensions",
-				   &vga_dispi_pio_ops, board->vga, error);
-	if (result < 0)
-		return result;
-	return mmio_bus_add(config->mmio, VGA_WINDOW_GPA, VGA_WINDOW_BYTES, "VGA window",
-			    &vga_window_ops, board->vga, error);
-}
-
 int board_add_devices(struct board *board, struct error *error)
 {
 	int result;
@@ -366,9 +337,8 @@ int board_add_devices(struct board *board, struct error *error)
 		return result;
 	if (board->pci && board->config.kind == BOARD_MICROVM)
 		wire_links(board);
-	if (board->config.display && (result = add_vga(board, error)) < 0)
-		return result;
-	if ((result = board_add_root_ports(board, error)) < 0 ||
+	if ((result = board_add_display(board, error)) < 0 ||
+	    (result = board_add_root_ports(board, error)) < 0 ||
 	    (result = board_add_disks(board, error)) < 0 ||
 	    (result = board_add_nets(board, error)) < 0 ||
 	    (result = board_add_shares(board, error)) < 0 ||

@@ -17,7 +17,9 @@
 #include "util/log.h"
 
 #define ROM_END	     0x100000000ull
-#define VGA_ROM_FILE "pci1234,1111.rom" /* by vendor and device, as SeaBIOS looks for it */
+/* By vendor and device, as SeaBIOS looks for them. */
+#define VGA_ROM_FILE	    "pci1234,1111.rom"
+#define VIRTIO_VGA_ROM_FILE "pci1af4,1050.rom"
 
 static int add_rom(struct board *board, struct error *error)
 {
@@ -260,10 +262,9 @@ static int add_choices(struct board *board)
 	if (result == 0)
 		result = fw_cfg_add_file(fw_cfg, "etc/system-states", states, sizeof(states));
 	/* A BIOS takes it for the display's expansion ROM. */
-	if (result == 0 && board->config.display == BOARD_VGA &&
-	    board->config.firmware->vga_rom)
-		result = fw_cfg_add_file(fw_cfg, VGA_ROM_FILE, board->config.firmware->vga_rom,
-					 board->config.firmware->vga_rom_size);
+	if (result == 0 && board_display_is_vga(board->config.display) && board->config.firmware->vga_rom)
+		result = fw_cfg_add_file(fw_cfg, board->config.display == BOARD_VGA ? VGA_ROM_FILE : VIRTIO_VGA_ROM_FILE,
+					 board->config.firmware->vga_rom, board->config.firmware->vga_rom_size);
 	if (result == 0 && board->config.firmware->kernel)
 		result = add_kernel(board);
 	return result < 0 ? result : add_boot_order(board);

@@ -82,7 +82,8 @@ struct board {
 	struct acpi_pm *acpi_pm; /* the pc's, likewise */
 	struct acpi_events *acpi_events; /* the microvm's; NULL on others */
 	struct fw_cfg *fw_cfg;
-	struct vga *vga; /* NULL: no display */
+	struct vga *vga; /* NULL: no such display */
+	struct virtio_device *gpu; /* likewise */
 	struct i8042 *keyboard; /* and mouse; NULL: none */
 	struct xhci *xhci;     /* NULL: no USB */
 	struct board_scsi {
@@ -174,6 +175,7 @@ void board_read_chipset(struct board *board, struct board_chipset_registers *reg
 /* The chipset of a machine that wakes: as it was, but that its shadow RAM is open. */
 void board_wake_chipset(struct board *board, const struct board_chipset_registers *registers);
 int board_add_disks(struct board *board, struct error *error);
+int board_add_display(struct board *board, struct error *error);
 /* A disk by virtio, `number` among all. */
 int board_add_virtio_disk(struct board *board, struct board_disk *disk, unsigned number,
 			  struct error *error);
@@ -218,6 +220,10 @@ bool board_has_option(const struct board *board, enum device_kind kind);
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
 		     uint32_t class_code, unsigned place, enum board_interface interface,
 		     struct error *error);
+/* The same for a display, which stays wherever it is; on PCI it may be a part of a function that is more (struct
+ * virtio_pci_layout; or NULL). */
+int board_add_virtio_display(struct board *board, const char *name, struct virtio_device *virtio, uint32_t class_code,
+			     const struct virtio_pci_layout *layout, void *other, struct error *error);
 struct virtio_host board_virtio_host(const struct board *board, const struct board_rings *rings);
 /* A place on PCI that is free: the one that is asked for, or a slot of bus 0. */
 struct board_seat {

@@ -222,7 +222,7 @@ int board_build_acpi(const struct board *board, uint8_t **bytes, struct error *e
 		.reset_port = is_pc ? PCI_RESET_PORT : ACPI_PORT + ACPI_SLEEP_RESET_OFFSET,
 		.reset_value = is_pc ? PCI_RESET_VALUE : ACPI_SLEEP_RESET_VALUE,
 		.boot_architecture = ACPI_BOOT_LEGACY_DEVICES | (board->keyboard ? ACPI_BOOT_8042 : 0) |
-				     (board->config.display == BOARD_VGA ? 0 : ACPI_BOOT_NO_VGA),
+				     (board_display_is_vga(board->config.display) ? 0 : ACPI_BOOT_NO_VGA),
 	};
 	int result;
 

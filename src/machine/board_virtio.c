@@ -92,6 +92,25 @@ static enum virtio_pci_interface choose_interface(enum board_interface interface
 	return place != BOARD_ANYWHERE && BOARD_PLACE_PORT(place) ? VIRTIO_PCI_MODERN : VIRTIO_PCI_TRANSITIONAL;
 }
 
+/* `config` becomes whole by its place. */
+static int add_pci(struct board *board, const char *name, struct virtio_device *virtio, unsigned place,
+		   struct virtio_pci_config *config, struct error *error)
+{
+	struct virtio_pci *pci;
+	struct board_seat seat;
+	int result = board_find_seat(board, name, place, &seat, error);
+
+	if (result < 0) {
+		virtio->kind->destroy(virtio);
+		return result;
+	}
+	config->vm = board->config.vm;
+	config->bus = seat.bus;
+	config->slot_function = seat.slot_function;
+	pci = virtio_pci_create(config, virtio, error);
+	return pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+}
+
 static int add_virtio(struct board *board, const char *name, struct virtio_device *virtio,
 		      uint32_t class_code, unsigned place, enum board_interface interface,
 		      const struct pci_rom *rom, struct error *error)
@@ -99,27 +118,28 @@ static int add_virtio(struct board *board, const char *name, struct virtio_devic
 	struct virtio_pci_config config = {
 		.class_code = class_code,
 		.interface = choose_interface(interface, place),
-		.vm = board->config.vm,
 		.rom = *rom,
 	};
-	struct virtio_pci *pci;
-	struct board_seat seat;
+
 	int result;
 
 	if (board->config.kind == BOARD_MICROVM)
 		return add_mmio(board, name, virtio, place, error);
-	result = board_find_seat(board, name, place, &seat, error);
-	if (result < 0) {
-		virtio->kind->destroy(virtio);
-		return result;
-	}
-	config.bus = seat.bus;
-	config.slot_function = seat.slot_function;
-	pci = virtio_pci_create(&config, virtio, error);
-	result = pci ? board_add(board, name, &virtio_pci_device_ops, pci, error) : -ENOMEM;
+	result = add_pci(board, name, virtio, place, &config, error);
 	if (result == 0 && place != BOARD_ANYWHERE && BOARD_PLACE_PORT(place))
 		board_note_seat(board, place);
 	return result;
+}
+
+int board_add_virtio_display(struct board *board, const char *name, struct virtio_device *virtio, uint32_t class_code,
+			     const struct virtio_pci_layout *layout, void *other, struct error *error)
+{
+	unsigned place = board->config.display_place;
+	struct virtio_pci_config config = {
+		.class_code = class_code, .interface = VIRTIO_PCI_MODERN, .layout = layout, .other = other};
+
+	return board->config.kind == BOARD_MICROVM ? add_mmio(board, name, virtio, place, error)
+						   : add_pci(board, name, virtio, place, &config, error);
 }
 
 int board_add_virtio(struct board *board, const char *name, struct virtio_device *virtio,

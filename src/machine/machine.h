@@ -56,8 +56,9 @@ struct machine_config {
 	struct cpu_spec cpu; /* which model they are */
 	struct boot_config boot;
 	struct board_streams streams; /* must outlive the machine */
-	enum board_display display;   /* which pictures are taken of (inspect.h); of the pc */
+	enum board_display display;   /* which pictures are taken of (inspect.h) */
 	unsigned display_place; /* on PCI */
+	struct board_gpu gpu; /* of a display by virtio */
 	struct smbios_config smbios;
 	struct board_file files[BOARD_FILES_MAX]; /* in fw_cfg; the caller's until machine_create is back */
 	unsigned file_count;

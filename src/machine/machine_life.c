@@ -238,6 +238,7 @@ static int create_board(struct machine *machine, struct error *error)
 		.firmware_prints = !machine->config.firmware_is_silent,
 		.display = machine->config.display,
 		.display_place = machine->config.display_place,
+		.gpu = machine->config.gpu,
 		.print_port = machine->config.print_port,
 		.debug_exit_port = machine->config.debug_exit_port,
 		.vm = &machine->vm,

@@ -13,14 +13,17 @@
 /* A display that is named must be the one there is. */
 static bool is_display(struct qmp_call *call, const char *id)
 {
+	static const char *const types[] = {"VGA", "bochs-display", "virtio-vga", "virtio-gpu-pci", "virtio-gpu-device"};
 	json_t *path = json_sprintf("/machine/peripheral/%s", id), *object;
 	const char *type;
+	unsigned i;
 
 	object = json_object_get(call->monitor->facts.objects, json_string_value(path));
 	json_decref(path);
 	type = json_string_value(json_object_get(json_object_get(object, "type"), "value"));
-	if (type && (strcmp(type, "VGA") == 0 || strcmp(type, "bochs-display") == 0))
-		return true;
+	for (i = 0; type && i < sizeof(types) / sizeof(types[0]); i++)
+		if (strcmp(type, types[i]) == 0)
+			return true;
 	call->error_class = "DeviceNotFound";
 	error_set(&call->error, ENODEV, "Device '%.100s' not found", id);
 	return false;

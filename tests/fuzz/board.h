@@ -137,7 +137,8 @@ static inline void fuzz_board_create(struct fuzz_board *made, enum board_kind ki
 			.place = BOARD_PLACE(0, PCI_SLOT_FUNCTION(0x1c, 0)),
 			.devices = {{BOARD_USB_TABLET, 0}, {BOARD_USB_KEYBOARD, 0}},
 			.device_count = 2},
-		.display = has_firmware ? BOARD_VGA : BOARD_NO_DISPLAY,
+		.display = !has_firmware ? BOARD_NO_DISPLAY : kind == BOARD_Q35 ? BOARD_VIRTIO_VGA : BOARD_VGA,
+		.gpu = {.outputs = 2, .width = 640, .height = 480, .memory_bytes = 1 << 20},
 	};
 	for (i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
 		fuzz_check(device_option_parse(&config->options[i], devices[i], &error) == 0);

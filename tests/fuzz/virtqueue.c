@@ -2,16 +2,17 @@
  * Fuzz target: virtio devices, as a driver drives them that writes whatever it likes.
  *
  * Input: a byte that chooses the device (random numbers, balloon, network, disk, SCSI, console,
- * sockets, a folder by FUSE or 9P; a network as a tap interface has it, or with four queues each way), its interface and the
+ * sockets, a folder by FUSE or 9P, a GPU; a network as a tap interface has it, or with four queues each way), its interface and the
  * features that are agreed on,
  * then steps: bytes anywhere in RAM; descriptors that are nearly good, split and packed; entries in the
  * rings; notifications; registers; frames from the network's other side; packets that nearly belong to a
- * connection; SCSI's commands; what the process that shares the folder answers, which is hostile, too; resets,
+ * connection; SCSI's commands, and a GPU's; what the process that shares the folder answers, which is hostile, too; resets,
  * holding and releasing, saving and loading. Devices handle their queues as they do in a machine, but for the thread. What must
  * hold: no access outside of RAM (AddressSanitizer), an end to every step, and a device that has work
  * under way in no reset.
  */
 #include <errno.h>
+#include <linux/virtio_gpu.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_scsi.h>
 #include <linux/virtio_vsock.h>
@@ -25,6 +26,7 @@
 #include "device/virtio/disk.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/filesystem.h"
+#include "device/virtio/gpu.h"
 #include "device/virtio/network.h"
 #include "device/virtio/scsi.h"
 #include "device/virtio/vsock.h"
@@ -40,6 +42,7 @@
 #define MORE_PAIRS 3
 #define SOCKETS   6 /* that the guest can be connected to */
 #define CID	  3
+#define GPU_BYTES 0x40000 /* of the host's, for resources */
 #define SETTLE_WAITS 20 /* of a millisecond */
 
 enum step { POKE, DESCRIPTOR, OFFER, NOTIFY, START, REGISTER, CONFIG, FRAME, RESET, HOLD, SAVE, STEPS };
@@ -55,7 +58,7 @@ struct world {
 	int peer; /* of a network, or who connects for sockets; -1: none */
 	int more_peers[MORE_PAIRS]; /* of a network of several queues */
 	bool has_pairs, has_header;
-	bool has_sockets, has_scsi, is_shared;
+	bool has_sockets, has_scsi, has_gpu, is_shared;
 	int sockets[SOCKETS];
 	struct exchange_end exchange; /* of the folder's process */
 	uint32_t reply; /* how that answers next */
@@ -184,10 +187,15 @@ static struct virtio_device *create_network(struct world *world, const struct vi
 static struct virtio_device *create_device(struct world *world, uint8_t kind)
 {
 	static const struct virtio_balloon_setup balloon = {.may_deflate_on_oom = true, .has_reporting = true};
+	static const struct virtio_gpu_setup gpu = {
+		.outputs = 2, .width = 640, .height = 480, .has_edid = true, .memory_bytes = GPU_BYTES};
 	struct virtio_host host = {&world->memory, NULL, VIRTIO_RING_FEATURES | VIRTIO_PACKED};
 	struct error error;
 
 	world->peer = -1;
+	world->has_gpu = (kind & 0xca) == 0xca;
+	if (world->has_gpu)
+		return virtio_gpu_create(&host, &gpu, &error);
 	if ((kind & 0xc8) == 0xc8)
 		return create_filesystem(world, &host, kind & 1);
 	if ((kind & 0x88) == 0x88)
@@ -376,6 +384,62 @@ static void send_command(struct world *world, struct fuzz_input *input)
 	virtio_notify(world->virtio, 2);
 }
 
+/* A byte is a number that is small, or near 2 to the 32. */
+static uint32_t take_number(struct fuzz_input *input)
+{
+	uint8_t value = fuzz_u8(input);
+
+	return value < 0xf0 ? value : UINT32_MAX << (value & 15);
+}
+
+/*
+ * A command that is whole, of one of few resources, in a descriptor; its answer in the next. The numbers of all kinds come
+ * one after the other behind the header, but for a list's entries, which are nearly in RAM. What is shown is looked at.
+ */
+static void send_gpu_command(struct world *world, struct fuzz_input *input)
+{
+	uint8_t flags = fuzz_u8(input), type = fuzz_u8(input);
+	struct {
+		struct virtio_gpu_ctrl_hdr header;
+		uint32_t numbers[8];
+		struct virtio_gpu_mem_entry entries[4];
+	} command = {.header = {.type = (type & 0x80 ? VIRTIO_GPU_CMD_UPDATE_CURSOR : VIRTIO_GPU_CMD_GET_DISPLAY_INFO) + (type & 15),
+				.flags = flags & 1, .fence_id = type}};
+	unsigned queue = type >> 7, first = 2 * (world->available[queue] % (SIZE / 2)), i;
+	bool wraps = world->available[queue] / (SIZE / 2) % 2;
+	uint8_t *table = world->ram + queue_gpa(world, queue) - RAM_GPA;
+	uint16_t *ring = (uint16_t *)(void *)(table + driver_ring(world));
+	struct picture picture;
+
+	for (i = 0; i < 8; i++)
+		command.numbers[i] = take_number(input);
+	if (command.header.type == VIRTIO_GPU_CMD_RESOURCE_ATTACH_BACKING)
+		for (i = 0; i < 4; i++)
+			memcpy(command.numbers + 2 + 4 * i, &(struct virtio_gpu_mem_entry){RAM_GPA + fuzz_u16(input), fuzz_u16(input), 0}, 16);
+	memcpy(world->ram + 0x6000, &command, sizeof(command));
+	for (i = 0; i < 2; i++) {
+		const uint64_t gpa = RAM_GPA + (i ? 0x7000 : 0x6000);
+		uint32_t length = i ? 0x500 : sizeof(command) - (flags >> 1 & 0x1f);
+		uint16_t bits[2] = {i ? 2 : 1, first + 1};
+
+		if (world->features & VIRTIO_PACKED) {
+			bits[1] = bits[0] | (wraps ? 1 << 15 : 1 << 7);
+			bits[0] = 0;
+		}
+		memcpy(table + 16 * (first + i), &gpa, 8);
+		memcpy(table + 16 * (first + i) + 8, &length, 4);
+		memcpy(table + 16 * (first + i) + 12, bits, 4);
+	}
+	if (!(world->features & VIRTIO_PACKED))
+		ring[2 + world->available[queue] % SIZE] = first;
+	world->available[queue]++;
+	if (!(world->features & VIRTIO_PACKED))
+		ring[1] = world->available[queue];
+	virtio_notify(world->virtio, queue);
+	if (flags & 0x80 && virtio_gpu_take_picture(world->virtio, &picture) == 0)
+		picture_free(&picture);
+}
+
 /* The folder's process says what the step before told it to, to whatever it is asked. */
 static void settle(struct world *world)
 {
@@ -454,6 +518,10 @@ static void send_frame(struct world *world, struct fuzz_input *input)
 	}
 	if (world->has_scsi) {
 		send_command(world, input);
+		return;
+	}
+	if (world->has_gpu) {
+		send_gpu_command(world, input);
 		return;
 	}
 	if (world->is_shared) {

@@ -48,6 +48,9 @@ class Context:
         return str(self.scratch / name)
 
     def start(self, *arguments):
+        # A process of one that has ended may still hold its sockets.
+        for name in ("qmp", "hmp"):
+            (self.scratch / name).unlink(missing_ok=True)
         self.machine = Machine(self.program, [
             "-display", "none", "-net", "none", "-qmp", f"unix:{self.path('qmp')},server=on,wait=off", "-monitor",
             f"unix:{self.path('hmp')},server=on,wait=off", *arguments])
@@ -72,6 +75,8 @@ def guest_image(*words):
 class Guest:
     """Linux that does what it is told by its second serial port."""
 
+    LINE = "ttyS1"
+
     def __init__(self, context, modules, *arguments, flavour="cloud", is_running=False, memory="256"):
         tray = context.path("tray")
         subprocess.run(["cc", "-static", "-O1", "-o", tray, HERE.parent / "boot/tray.c"], check=True)
@@ -80,7 +85,7 @@ class Guest:
                              f"{tray}=bin/tray", *words)
         self.arguments = [
             "-accel", "tcg", "-m", memory, "-kernel", guest_image("kernel", "--flavour", flavour), "-initrd", initrd,
-            "-append", f"console=ttyS0 quiet test.serial=ttyS1 test.modules={','.join(modules)}", *arguments]
+            "-append", f"console=ttyS0 quiet test.serial={self.LINE} test.modules={','.join(modules)}", *arguments]
         self.qmp, self.hmp = context.start(*self.serials(context), *self.arguments)
         self.line = connect(context.path("serial"))
         if not is_running:
@@ -90,6 +95,10 @@ class Guest:
     def serials(context):
         return ["-serial", "file:" + context.path("log"), "-serial",
                 f"unix:{context.path('serial')},server=on,wait=off"]
+
+    def reconnect(self, context):
+        """Its line again, of another process."""
+        self.line = connect(context.path("serial"))
 
     def do(self, command):
         self.line.say(command + "\n")

@@ -162,6 +162,10 @@ static const struct property display_properties[] = {
 	{NULL},
 };
 
+static const struct property gpu_properties[] = {
+	{"max_outputs", PROPERTY_NUMBER}, {"edid", PROPERTY_BOOL}, {"xres", PROPERTY_NUMBER}, {"yres", PROPERTY_NUMBER},
+	{"max_hostmem", PROPERTY_SIZE}, {"blob", PROPERTY_BOOL, "off"}, {NULL}};
+
 static const struct property xhci_properties[] = {
 	{"p2", PROPERTY_NUMBER}, {"p3", PROPERTY_NUMBER}, {"slots", PROPERTY_NUMBER}, {"intrs", PROPERTY_NUMBER},
 	{"msi", PROPERTY_TEXT}, {"msix", PROPERTY_TEXT}, {"streams", PROPERTY_BOOL}, {NULL}};
@@ -232,6 +236,9 @@ static const struct device_driver drivers[] = {
 	{"isa-debugcon", NULL, ROLE_ISA_DEBUGCON, "isa-device", false, false, debugcon_properties, "ports that small kernels print to"},
 	{"VGA", NULL, ROLE_DISPLAY, "pci-vga", true, false, display_properties, "a display, as -vga std has it"},
 	{"bochs-display", NULL, ROLE_DISPLAY, "pci-device", true, false, display_properties, "a display that is no VGA"},
+	{"virtio-vga", NULL, ROLE_DISPLAY, "virtio-vga-base", true, true, gpu_properties, "a VGA, and for its driver a GPU (2D), as -vga virtio has it"},
+	{"virtio-gpu-pci", "virtio-gpu", ROLE_DISPLAY, "virtio-gpu-pci-base", true, true, gpu_properties, "a GPU (2D) that is no VGA"},
+	{"virtio-gpu-device", NULL, ROLE_DISPLAY, "virtio-gpu-base", false, true, gpu_properties, "the same of a microvm"},
 	{"qemu-xhci", "nec-usb-xhci", ROLE_XHCI, "base-xhci", true, false, xhci_properties, "a USB controller"},
 	{"usb-tablet", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a pointer that tells places"},
 	{"usb-mouse", NULL, ROLE_USB_DEVICE, "usb-hid", false, false, usb_properties, "a mouse by USB"},
@@ -280,6 +287,9 @@ static const struct type {
 	{"virtio-serial-pci-base", "virtio-pci", true},
 	{"virtio-9p-pci-base", "virtio-pci", true},
 	{"vhost-vsock-pci-base", "virtio-pci", true},
+	{"virtio-gpu-pci-base", "virtio-pci", true},
+	{"virtio-vga-base", "virtio-pci", true},
+	{"virtio-gpu-base", "virtio-device", true},
 	{"virtio-serial-port", "device", true},
 	{"pci-bridge-base", "pci-device", true},
 	{"pcie-port", "pci-bridge-base", true},
@@ -329,8 +339,8 @@ static const struct {
 	{"megasas", "use virtio-scsi-pci"},
 	{"piix3-ide", "a pc has it: leave it out"},
 	{"nvme-", "use nvme with drive="},
-	{"virtio-vga", "use VGA"},
-	{"virtio-gpu", "use bochs-display"},
+	{"virtio-vga", "use virtio-vga"},
+	{"virtio-gpu", "use virtio-gpu-pci"},
 	{"qxl", "use VGA"},
 	{"cirrus-vga", "use VGA"},
 	{"vmware-svga", "use VGA"},

@@ -18,7 +18,13 @@ static bool ends_with(const char *text, const char *end)
 /* Those that legacy drivers know nothing of (virtio 1.2 §5). */
 static bool is_modern_only(const char *driver)
 {
-	return strncmp(driver, "vhost-vsock", strlen("vhost-vsock")) == 0;
+	static const char *const beginnings[] = {"vhost-vsock", "virtio-gpu", "virtio-vga"};
+	unsigned i;
+
+	for (i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+		if (strncmp(driver, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
 }
 
 static int combine(const json_t *device, bool has_legacy, enum board_interface *interface, struct error *error)

@@ -242,7 +242,7 @@ static int examine_display(struct line *line, struct error *error)
 	json_t *said_so = NULL;
 	const struct device_driver *driver;
 	bool wants_vga = !has(line, "nodefaults") && line->config.boot.firmware.code &&
-			 line->type->board != BOARD_MICROVM;
+			 line->type->board != BOARD_MICROVM, is_virtio;
 	const json_t *one;
 	size_t i;
 
@@ -269,15 +269,16 @@ static int examine_display(struct line *line, struct error *error)
 	if (vga) {
 		vga = stand_in_of_vga(vga);
 		if (!vga)
-			return error_set(error, ENOTSUP, "-vga %.60s: use std or none", text(line, "vga"));
+			return error_set(error, ENOTSUP, "-vga %.60s: use std, virtio or none", text(line, "vga"));
 	}
-	if (vga && strcmp(vga, "std") == 0 && line->type->board == BOARD_MICROVM)
-		return error_set(error, ENOTSUP, "-vga std: a microvm has no display");
+	if (vga && strcmp(vga, "none") != 0 && line->type->board == BOARD_MICROVM)
+		return error_set(error, ENOTSUP, "-vga %.60s: a microvm has no VGA: use -device virtio-gpu-device", vga);
 	if (vga)
-		wants_vga = strcmp(vga, "std") == 0;
+		wants_vga = strcmp(vga, "none") != 0;
+	is_virtio = vga && strcmp(vga, "virtio") == 0;
 	line->config.firmware_is_silent = !has(line, "nographic");
 	line->shows_itself = wants_vga;
-	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", "VGA")) : 0;
+	return wants_vga ? json_array_append_new(line->devices, json_pack("{s:s}", "driver", is_virtio ? "virtio-vga" : "VGA")) : 0;
 }
 
 /* -usb and -usbdevice, as the devices that they mean. */

@@ -112,7 +112,9 @@ int line_examine_boot(struct line *line, struct error *error)
 	if (firmware_option_find(&firmware, &boot->firmware, error) < 0)
 		return -EINVAL;
 	/* Whatever BIOS it is, the display's is the one that is installed. */
-	if (!boot->firmware.vga_rom && firmware_option_find(&installed, &other, NULL) == 0)
+	if (!boot->firmware.vga_rom && firmware_option_find(&installed, &other, NULL) == 0) {
 		boot->firmware.vga_rom = other.vga_rom;
+		boot->firmware.virtio_vga_rom = other.virtio_vga_rom;
+	}
 	return 0;
 }

@@ -18,7 +18,12 @@
 #include "cli/qemu/tpm.h"
 #include "device/pcie_root_port.h"
 #include "device/virtio/disk.h"
+#include "device/virtio/gpu.h"
 #include "machine/board.h"
+
+/* A GPU's display likes this best, as QEMU's. */
+#define GPU_WIDTH  1280
+#define GPU_HEIGHT 800
 
 static unsigned place_of(const json_t *device)
 {
@@ -222,15 +227,60 @@ static int open_folder(struct line *line, const json_t *device, struct error *er
 	return 0;
 }
 
+static int check_side(const char *name, uint64_t pixels, uint64_t most, struct error *error)
+{
+	if (pixels >= VIRTIO_GPU_SIDE_MIN && pixels <= most)
+		return 0;
+	return error_set(error, EINVAL, "%s=%llu: use %u to %llu%s", name, (unsigned long long)pixels, VIRTIO_GPU_SIDE_MIN,
+			 (unsigned long long)most, most < VIRTIO_GPU_SIDE_MAX ? ", or say edid=off" : "");
+}
+
+static int read_gpu(const json_t *device, struct board_gpu *gpu, struct error *error)
+{
+	uint64_t outputs = 1, width = GPU_WIDTH, height = GPU_HEIGHT, most, memory_bytes = VIRTIO_GPU_MEMORY_BYTES;
+	enum board_interface interface;
+
+	if (interface_of_device(device, &interface, error) < 0 ||
+	    keyval_number(device, "max_outputs", VIRTIO_GPU_OUTPUTS_MAX, &outputs, error) < 0 ||
+	    keyval_number(device, "xres", UINT32_MAX, &width, error) < 0 ||
+	    keyval_number(device, "yres", UINT32_MAX, &height, error) < 0 ||
+	    keyval_size(device, "max_hostmem", 1, &memory_bytes, error) < 0)
+		return -EINVAL;
+	gpu->has_no_edid = json_is_false(json_object_get(device, "edid"));
+	most = gpu->has_no_edid ? VIRTIO_GPU_SIDE_MAX : VIRTIO_GPU_EDID_SIDE_MAX;
+	if (!outputs)
+		return error_set(error, EINVAL, "max_outputs=0: use 1 to %u", VIRTIO_GPU_OUTPUTS_MAX);
+	if (memory_bytes > VIRTIO_GPU_MEMORY_BYTES_MAX)
+		return error_set(error, EINVAL, "max_hostmem=%llu: use up to %lluM", (unsigned long long)memory_bytes,
+				 VIRTIO_GPU_MEMORY_BYTES_MAX >> 20);
+	if (check_side("xres", width, most, error) < 0 || check_side("yres", height, most, error) < 0)
+		return -EINVAL;
+	gpu->outputs = outputs;
+	gpu->width = width;
+	gpu->height = height;
+	gpu->memory_bytes = memory_bytes;
+	gpu->rings = rings_of_device(device);
+	return 0;
+}
+
 static int open_display(struct line *line, const json_t *device, struct error *error)
 {
-	if (line->config.display)
+	static const struct {
+		const char *name;
+		enum board_display display;
+	} displays[] = {{"VGA", BOARD_VGA}, {"bochs-display", BOARD_PLAIN_DISPLAY}, {"virtio-vga", BOARD_VIRTIO_VGA},
+			{"virtio-gpu-pci", BOARD_VIRTIO_GPU}, {"virtio-gpu-device", BOARD_VIRTIO_GPU}};
+	struct machine_config *config = &line->config;
+	const char *driver = keyval_text(device, "driver");
+	unsigned i;
+
+	if (config->display)
 		return error_set(error, ENOTSUP, "there is one display: leave it out, or say -vga none");
-	if (line_is_microvm(line))
-		return error_set(error, ENOTSUP, "a microvm has no display");
-	line->config.display = strcmp(keyval_text(device, "driver"), "VGA") == 0 ? BOARD_VGA : BOARD_PLAIN_DISPLAY;
-	line->config.display_place = place_of(device);
-	return 0;
+	for (i = 0; strcmp(displays[i].name, driver) != 0; i++)
+		continue;
+	config->display = displays[i].display;
+	config->display_place = place_of(device);
+	return strncmp(driver, "virtio-", strlen("virtio-")) == 0 ? read_gpu(device, &config->gpu, error) : 0;
 }
 
 static int add_xhci(struct line *line, const json_t *device, struct error *error)
@@ -332,7 +382,9 @@ int line_open_devices(struct line *line, struct error *error)
 	if (result == 0 && has_usb_device(line) && !config->usb.has_controller)
 		result = error_set(error, ENODEV, "No 'usb-bus' bus found for USB devices: add -device qemu-xhci");
 	/* Nobody but a VGA has a use for its BIOS, and without one firmware prints to the serial port. */
-	if (config->display != BOARD_VGA) {
+	if (config->display == BOARD_VIRTIO_VGA)
+		config->boot.firmware.vga_rom = config->boot.firmware.virtio_vga_rom;
+	if (!board_display_is_vga(config->display)) {
 		config->boot.firmware.vga_rom = NULL;
 		config->firmware_is_silent = false;
 	}

@@ -219,6 +219,8 @@ static int check_board(const struct line *line, const struct device_driver *driv
 	size_t length = strlen(driver->name), suffix = strlen(MICROVM_SUFFIX);
 	bool is_for_microvm = length > suffix && strcmp(driver->name + length - suffix, MICROVM_SUFFIX) == 0;
 
+	if (driver->role == ROLE_DISPLAY && line_is_microvm(line) && !is_for_microvm)
+		return error_set(error, ENODEV, "a microvm has no PCI: use virtio-gpu" MICROVM_SUFFIX);
 	if (driver->is_virtio && line_is_microvm(line) && !is_for_microvm)
 		return error_set(error, ENODEV, "a microvm has no PCI: use %.*s" MICROVM_SUFFIX,
 				 (int)strcspn(driver->name + strlen("virtio-"), "-") + (int)strlen("virtio-"),

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/qemu/devices.h"
 #include "cli/qemu/keyval.h"
 #include "cli/qemu/line_said.h"
 #include "util/log.h"
@@ -13,6 +14,8 @@
 enum stand_in_kind {
 	STAND_IN_VGA,	     /* a display with a VGA in it */
 	STAND_IN_DISPLAY,    /* one without */
+	STAND_IN_VIRTIO_VGA, /* the same by virtio, without 3D */
+	STAND_IN_VIRTIO_GPU,
 	STAND_IN_CONTROLLER, /* for USB devices */
 	STAND_IN_POINTER,
 	STAND_IN_E1000, /* another of the family, which drivers know as well */
@@ -26,14 +29,12 @@ static const struct stand_in {
 	enum stand_in_kind kind;
 	const char *why; /* of what is left out */
 } table[] = {
-	{"virtio-vga", STAND_IN_VGA},
+	{"virtio-vga-gl", STAND_IN_VIRTIO_VGA},
 	{"qxl-vga", STAND_IN_VGA},
 	{"cirrus-vga", STAND_IN_VGA},
 	{"vmware-svga", STAND_IN_VGA},
 	{"ati-vga", STAND_IN_VGA},
-	{"virtio-gpu-pci", STAND_IN_DISPLAY},
-	{"virtio-gpu-gl-pci", STAND_IN_DISPLAY},
-	{"virtio-gpu", STAND_IN_DISPLAY},
+	{"virtio-gpu-gl", STAND_IN_VIRTIO_GPU},
 	{"ramfb", STAND_IN_DISPLAY},
 	{"secondary-vga", STAND_IN_DISPLAY},
 	{"qxl", STAND_IN_DISPLAY},
@@ -117,32 +118,56 @@ static bool has_own_display(const struct line *line)
 
 static bool is_display(const json_t *device)
 {
-	return is_driver(device, "VGA") || is_driver(device, "bochs-display");
+	const struct device_driver *driver = device_driver_find(keyval_text(device, "driver"), NULL);
+
+	return driver && driver->role == ROLE_DISPLAY;
+}
+
+/* What stands in for a display; NULL: it is not one, or is there itself. */
+static const char *other_display(const json_t *device)
+{
+	const struct stand_in *stand_in = find(device);
+
+	switch (stand_in ? stand_in->kind : LEFT_OUT) {
+	case STAND_IN_VGA: return "VGA";
+	case STAND_IN_DISPLAY: return "bochs-display";
+	case STAND_IN_VIRTIO_VGA: return "virtio-vga";
+	case STAND_IN_VIRTIO_GPU: return "virtio-gpu-pci";
+	default: return NULL;
+	}
+}
+
+/* Whether it is one that people have beside a VGA. */
+static bool is_second_display(const json_t *device)
+{
+	return is_driver(device, "virtio-gpu-pci") || is_driver(device, "virtio-gpu");
 }
 
 static void take_displays(const struct line *line, json_t *devices)
 {
-	const struct stand_in *stand_in;
-	bool has_one = false;
+	bool has_one = text(line, "vga") && has_own_display(line), is_second;
+	const char *other;
 	json_t *device;
 	size_t i;
 
 	json_array_foreach(devices, i, device) {
-		has_one |= is_display(device);
+		has_one |= is_display(device) && !is_second_display(device);
 		if (is_driver(device, "VGA") && json_object_get(device, "vgamem_mb"))
 			json_object_set_new(device, "vgamem_mb", json_string(OWN_DISPLAY_MIB));
 	}
 	for (i = 0; i < json_array_size(devices); i++) {
 		device = json_array_get(devices, i);
-		stand_in = find(device);
-		if (!stand_in || (stand_in->kind != STAND_IN_VGA && stand_in->kind != STAND_IN_DISPLAY))
+		other = other_display(device);
+		is_second = is_second_display(device);
+		if (!other && !is_second)
 			continue;
-		if (has_one || (stand_in->kind == STAND_IN_DISPLAY && has_own_display(line))) {
+		if (has_one || (other && strcmp(other, "bochs-display") == 0 && has_own_display(line))) {
 			leave_out(devices, i--, "there is one display");
 			continue;
 		}
 		has_one = true;
-		become(device, stand_in->kind == STAND_IN_VGA ? "VGA" : "bochs-display");
+		if (other)
+			become(device, other);
 	}
 }
 
@@ -313,7 +338,7 @@ void stand_ins_take(struct line *line)
 
 const char *stand_in_of_vga(const char *name)
 {
-	static const char *const alike[] = {"cirrus", "qxl", "virtio", "vmware"};
+	static const char *const alike[] = {"cirrus", "qxl", "vmware"};
 	unsigned i;
 
 	for (i = 0; i < sizeof(alike) / sizeof(alike[0]); i++) {
@@ -322,7 +347,7 @@ const char *stand_in_of_vga(const char *name)
 		log_hint("-vga %s: std stands in for it", name);
 		return "std";
 	}
-	return strcmp(name, "std") == 0 || strcmp(name, "none") == 0 ? name : NULL;
+	return strcmp(name, "std") == 0 || strcmp(name, "virtio") == 0 || strcmp(name, "none") == 0 ? name : NULL;
 }
 
 const char *stand_in_of_display(const char *name)

@@ -18,6 +18,7 @@
 #define VGA_DISPI_PORTS	     3
 #define VGA_WINDOW_GPA	     0xa0000
 #define VGA_WINDOW_BYTES     0x20000
+#define VGA_REGISTER_BYTES   0x1000
 
 struct vga;
 
@@ -27,12 +28,20 @@ struct vga;
 struct vga *vga_create(struct pci_bus *bus, unsigned slot_function, bool is_plain,
 		       const struct kvm_vm *vm, unsigned slot, struct error *error);
 
+/*
+ * The same as a part of another PCI function, virtio-vga's: this describes the BAR that shows its memory, and the
+ * function has its registers, VGA_REGISTER_BYTES of them, where it likes. It is on no bus, and outlives the function;
+ * vga_part_device_ops resets, saves, loads and destroys it.
+ */
+struct vga *vga_part_create(const struct kvm_vm *vm, unsigned slot, struct error *error);
+void vga_describe_memory(struct vga *vga, struct pci_bar *bar);
+
 /* What the screen shows now; the caller frees with picture_free. 0 or -ENOMEM. Any thread. */
 int vga_take_picture(struct vga *vga, struct picture *picture);
 
 /* device: struct vga */
-extern const struct device_ops vga_device_ops;
+extern const struct device_ops vga_device_ops, vga_part_device_ops;
 extern const struct pio_ops vga_pio_ops, vga_dispi_pio_ops;
-extern const struct mmio_ops vga_window_ops;
+extern const struct mmio_ops vga_window_ops, vga_register_ops;
 
 #endif

@@ -306,3 +306,51 @@ void vga_restore(struct vga *vga, const struct vga_state *loaded, const uint8_t 
 	memcpy(vga->memory, memory, VGA_MEMORY_BYTES);
 	pthread_mutex_unlock(&vga->lock);
 }
+
+/* --- as a part of another function --- */
+
+static void part_reset(void *device)
+{
+	vga_reset(device);
+}
+
+static void part_save(void *device, struct state_stream *state)
+{
+	vga_save(device, state);
+}
+
+static void part_load(void *device, struct state_stream *state)
+{
+	struct vga_state loaded = {.misc = 0};
+	uint8_t *memory = vga_load(&loaded, state);
+
+	if (state_complete(state))
+		vga_restore(device, &loaded, memory);
+	free(memory);
+}
+
+static void part_destroy(void *device)
+{
+	vga_finish(device);
+	free(device);
+}
+
+const struct device_ops vga_part_device_ops = {
+	.version = 1,
+	.reset = part_reset,
+	.save = part_save,
+	.load = part_load,
+	.destroy = part_destroy,
+};
+
+struct vga *vga_part_create(const struct kvm_vm *vm, unsigned slot, struct error *error)
+{
+	struct vga *vga = calloc(1, sizeof(*vga));
+
+	if (!vga)
+		error_set_errno(error, ENOMEM, "cannot create the display");
+	else if (vga_init(vga, vm, slot, error) == 0)
+		return vga;
+	free(vga);
+	return NULL;
+}

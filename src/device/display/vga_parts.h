@@ -86,12 +86,6 @@ struct vga {
 	struct vga_state state;
 };
 
-#define VGA_REGISTER_BYTES 0x1000
-extern const struct mmio_ops vga_register_ops; /* so many, of 0x3c0 to 0x3df and VBE's */
-
-/* Describes the BAR that shows its memory. */
-void vga_describe_memory(struct vga *vga, struct pci_bar *bar);
-
 /* All but the function. -ENOMEM and `error` leave nothing behind. */
 int vga_init(struct vga *vga, const struct kvm_vm *vm, unsigned slot, struct error *error);
 void vga_finish(struct vga *vga);

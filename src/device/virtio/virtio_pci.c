@@ -7,7 +7,7 @@
  * pending bits. BAR 4, 64 bits, prefetchable: from 0x0000 the common configuration (§4.1.4.3), from
  * 0x1000 the interrupt status (§4.1.4.5), from 0x2000 the device's configuration (§4.1.4.6), from
  * 0x3000 four bytes for each queue's notifications (§4.1.4.4). The same by the configuration space
- * (§4.1.4.9). INTA#.
+ * (§4.1.4.9). INTA#. A function that is something else besides may have them elsewhere (struct virtio_pci_layout).
  *
  * A queue's address for notifications is an ioeventfd: the vCPU goes on while the device's thread looks
  * at the queue.
@@ -28,17 +28,16 @@
 #define MODERN_REVISION	   1
 #define LEGACY_REVISION	   0
 
-#define TABLE_BAR	  1
 #define TABLE_BAR_BYTES	  0x1000
 #define PBA_OFFSET	  0x800
-#define REGISTER_BAR	  4
 #define REGISTER_BYTES	  0x4000
 #define REGION_BYTES	  0x1000
-#define COMMON_OFFSET	  0x0000
-#define ISR_OFFSET	  0x1000
 #define CONFIG_OFFSET	  0x2000
 #define NOTIFY_OFFSET	  0x3000
 #define NOTIFY_MULTIPLIER 4
+
+static const struct virtio_pci_layout plain_layout = {
+	.table_bar = 1, .register_bar = 4, .common_offset = 0x0000, .isr_offset = 0x1000};
 
 /* --- interrupts --- */
 
@@ -195,25 +194,40 @@ static void write_common(struct virtio_pci *pci, unsigned offset, unsigned size,
 
 /* --- the registers' BAR --- */
 
+enum register_region { REGION_OTHER, REGION_COMMON, REGION_ISR, REGION_CONFIG, REGION_NOTIFY };
+
+/* Which an access is to, and in `at` where in it. */
+static enum register_region find_region(const struct virtio_pci *pci, uint64_t offset, unsigned *at)
+{
+	const uint32_t begins[] = {0, pci->layout->common_offset, pci->layout->isr_offset, CONFIG_OFFSET, NOTIFY_OFFSET};
+	unsigned i = REGION_NOTIFY;
+
+	while (offset < begins[i])
+		i--;
+	*at = offset - begins[i];
+	return i;
+}
+
 static uint64_t register_read(void *device, uint64_t offset, unsigned size)
 {
 	struct virtio_pci *pci = device;
 	struct virtio_pci_common_cfg common;
-	unsigned at = offset % REGION_BYTES;
+	unsigned at;
 	uint64_t value = 0;
 
-	switch (offset - at) {
-	case COMMON_OFFSET:
+	switch (find_region(pci, offset, &at)) {
+	case REGION_OTHER: value = pci->layout->other_ops->read(pci->other, at, size); break;
+	case REGION_COMMON:
 		if (at + size > sizeof(common))
 			break;
 		read_common(pci, &common);
 		memcpy(&value, (const uint8_t *)&common + at, size);
 		break;
-	case ISR_OFFSET:
+	case REGION_ISR:
 		if (at == 0)
 			value = virtio_clear_isr(pci->virtio, UINT8_MAX);
 		break;
-	case CONFIG_OFFSET: virtio_read_config(pci->virtio, at, size, (uint8_t *)&value); break;
+	case REGION_CONFIG: virtio_read_config(pci->virtio, at, size, (uint8_t *)&value); break;
 	default: break;
 	}
 	return value;
@@ -222,14 +236,15 @@ static uint64_t register_read(void *device, uint64_t offset, unsigned size)
 static void register_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct virtio_pci *pci = device;
-	unsigned at = offset % REGION_BYTES;
+	unsigned at;
 
-	switch (offset - at) {
-	case COMMON_OFFSET: write_common(pci, at, size, value); break;
-	case CONFIG_OFFSET:
+	switch (find_region(pci, offset, &at)) {
+	case REGION_OTHER: pci->layout->other_ops->write(pci->other, at, size, value); break;
+	case REGION_COMMON: write_common(pci, at, size, value); break;
+	case REGION_CONFIG:
 		virtio_write_config(pci->virtio, at, size, (const uint8_t *)&value);
 		break;
-	case NOTIFY_OFFSET:
+	case REGION_NOTIFY:
 		/* The queue's number is in the address; what is written says the same. */
 		virtio_notify(pci->virtio, at / NOTIFY_MULTIPLIER);
 		break;
@@ -294,7 +309,7 @@ static bool accessed_register(struct virtio_pci *pci, uint32_t *offset, uint32_t
 	*offset = pci_config_get(function, at + offsetof(struct virtio_pci_cap, offset), 4);
 	*size = pci_config_get(function, at + offsetof(struct virtio_pci_cap, length), 4);
 	return pci_config_get(function, at + offsetof(struct virtio_pci_cap, bar), 1) ==
-		       REGISTER_BAR &&
+		       pci->layout->register_bar &&
 	       (*size == 1 || *size == 2 || *size == 4) && *offset % *size == 0 &&
 	       *offset < REGISTER_BYTES;
 }
@@ -329,14 +344,14 @@ static void config_reading(struct pci_function *function, unsigned offset, unsig
 		pci_config_set(function, data, bytes, register_read(pci, at, bytes));
 }
 
-static uint8_t add_capability(struct pci_function *function, uint8_t type, uint8_t size,
-			      uint32_t offset, uint32_t length)
+static uint8_t add_capability(struct virtio_pci *pci, uint8_t type, uint8_t size, uint32_t offset, uint32_t length)
 {
+	struct pci_function *function = &pci->function;
 	uint8_t at = pci_add_capability(function, PCI_CAPABILITY_VENDOR, size);
 	struct virtio_pci_cap capability = {
 		.cap_len = size,
 		.cfg_type = type,
-		.bar = REGISTER_BAR,
+		.bar = pci->layout->register_bar,
 		.offset = offset,
 		.length = length,
 	};
@@ -348,24 +363,24 @@ static uint8_t add_capability(struct pci_function *function, uint8_t type, uint8
 static void add_capabilities(struct virtio_pci *pci)
 {
 	struct pci_function *function = &pci->function;
+	const struct virtio_pci_layout *layout = pci->layout;
 	uint32_t multiplier = NOTIFY_MULTIPLIER;
 	uint8_t at;
 
-	at = add_capability(function, VIRTIO_PCI_CAP_PCI_CFG, sizeof(struct virtio_pci_cfg_cap), 0, 0);
+	at = add_capability(pci, VIRTIO_PCI_CAP_PCI_CFG, sizeof(struct virtio_pci_cfg_cap), 0, 0);
 	pci->access = at;
 	function->config[at + offsetof(struct virtio_pci_cap, bar)] = 0;
 	memset(function->writable + at + offsetof(struct virtio_pci_cap, bar), 0xff, 1);
 	memset(function->writable + at + offsetof(struct virtio_pci_cap, offset), 0xff, 12);
-	at = add_capability(function, VIRTIO_PCI_CAP_NOTIFY_CFG, sizeof(struct virtio_pci_notify_cap),
+	at = add_capability(pci, VIRTIO_PCI_CAP_NOTIFY_CFG, sizeof(struct virtio_pci_notify_cap),
 			    NOTIFY_OFFSET, REGION_BYTES);
 	memcpy(function->config + at + sizeof(struct virtio_pci_cap), &multiplier, 4);
 	if (pci->virtio->config_bytes)
-		add_capability(function, VIRTIO_PCI_CAP_DEVICE_CFG, sizeof(struct virtio_pci_cap),
-			       CONFIG_OFFSET, REGION_BYTES);
-	add_capability(function, VIRTIO_PCI_CAP_ISR_CFG, sizeof(struct virtio_pci_cap), ISR_OFFSET,
-		       REGION_BYTES);
-	add_capability(function, VIRTIO_PCI_CAP_COMMON_CFG, sizeof(struct virtio_pci_cap),
-		       COMMON_OFFSET, REGION_BYTES);
+		add_capability(pci, VIRTIO_PCI_CAP_DEVICE_CFG, sizeof(struct virtio_pci_cap), CONFIG_OFFSET, REGION_BYTES);
+	add_capability(pci, VIRTIO_PCI_CAP_ISR_CFG, sizeof(struct virtio_pci_cap), layout->isr_offset,
+		       CONFIG_OFFSET - layout->isr_offset);
+	add_capability(pci, VIRTIO_PCI_CAP_COMMON_CFG, sizeof(struct virtio_pci_cap), layout->common_offset,
+		       layout->isr_offset - layout->common_offset);
 }
 
 /* --- life --- */
@@ -496,13 +511,15 @@ static void describe(struct virtio_pci *pci, uint32_t class_code, bool has_moder
 	pci_function_set_pin(function, 1);
 	if (has_legacy)
 		virtio_pci_legacy_describe(pci);
-	function->bars[TABLE_BAR] = (struct pci_bar){.kind = PCI_BAR_MEMORY32,
+	function->bars[pci->layout->table_bar] = (struct pci_bar){.kind = PCI_BAR_MEMORY32,
 						     .size_bytes = TABLE_BAR_BYTES,
 						     .name = virtio->kind->name};
+	if (pci->layout->describe)
+		pci->layout->describe(pci->other, function);
 	function->config_written = config_written;
 	if (!has_modern)
 		return;
-	function->bars[REGISTER_BAR] = (struct pci_bar){
+	function->bars[pci->layout->register_bar] = (struct pci_bar){
 		.kind = PCI_BAR_MEMORY64, .is_prefetchable = true, .size_bytes = REGISTER_BYTES,
 		.name = virtio->kind->name, .mmio = &register_ops, .device = pci,
 		.activate = activate, .deactivate = deactivate};
@@ -526,10 +543,12 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
 	}
 	pci->virtio = virtio;
 	pci->vm = config->vm;
+	pci->layout = config->layout ? config->layout : &plain_layout;
+	pci->other = config->other;
 	pthread_mutex_init(&pci->lock, NULL);
 	virtio->has_legacy = config->interface != VIRTIO_PCI_MODERN && is_known;
 	describe(pci, config->class_code, config->interface != VIRTIO_PCI_LEGACY);
-	if (pci_add_msix(&pci->function, virtio->queue_count + 1, TABLE_BAR, 0, PBA_OFFSET, error) < 0 ||
+	if (pci_add_msix(&pci->function, virtio->queue_count + 1, pci->layout->table_bar, 0, PBA_OFFSET, error) < 0 ||
 	    pci_function_set_rom(&pci->function, &config->rom, error) < 0) {
 		virtio_pci_destroy(pci);
 		return NULL;
@@ -543,5 +562,7 @@ struct virtio_pci *virtio_pci_create(const struct virtio_pci_config *config,
 		.context = pci,
 	};
 	pci_bus_add(config->bus, config->slot_function, &pci->function);
+	if (pci->layout->has_ports)
+		pci->function.writable[PCI_COMMAND] |= PCI_COMMAND_IO;
 	return pci;
 }

@@ -16,6 +16,18 @@ struct virtio_pci;
 /* Transitional: where legacy drivers know the kind at all; what they do not know is modern. */
 enum virtio_pci_interface { VIRTIO_PCI_MODERN, VIRTIO_PCI_TRANSITIONAL, VIRTIO_PCI_LEGACY };
 
+/*
+ * Where registers lie in a function that is something else besides (§4.1.2 leaves that to the device). Up to `common_offset` the
+ * registers' BAR is what `other_ops` calls, with `other`; `describe` adds BARs. Outlives the device.
+ */
+struct virtio_pci_layout {
+	unsigned table_bar, register_bar;
+	uint32_t common_offset, isr_offset;
+	const struct mmio_ops *other_ops;
+	void (*describe)(void *other, struct pci_function *function);
+	bool has_ports; /* ... that are no BAR's: the command register's bit for them is there */
+};
+
 struct virtio_pci_config {
 	struct pci_bus *bus;
 	unsigned slot_function;
@@ -24,6 +36,8 @@ struct virtio_pci_config {
 	/* Notifications go straight from the VM to the device's thread; NULL: they exit. */
 	const struct kvm_vm *vm;
 	struct pci_rom rom;
+	const struct virtio_pci_layout *layout; /* NULL: it is a virtio device alone */
+	void *other; /* of the layout; not owned, outlives the device */
 };
 
 /* Put a device on a bus; it is owned from now on, and destroyed when this fails. */

@@ -7,9 +7,13 @@
 #include "device/virtio/virtio.h"
 #include "kvm/kvm.h"
 
+struct virtio_pci_layout;
+
 struct virtio_pci {
 	struct pci_function function;
 	struct virtio_device *virtio; /* owned */
+	const struct virtio_pci_layout *layout; /* virtio_pci.h */
+	void *other; /* that the layout speaks of; NULL: nothing */
 	const struct kvm_vm *vm;
 	uint8_t access; /* the capability for accesses by configuration space; 0: there is none */
 	bool has_eventfds, has_legacy_eventfds; /* of BAR 4, of BAR 0; guarded as windows are (pci.h) */

@@ -21,6 +21,7 @@ struct firmware_files {
 	 * the end. */
 	const char *vars_kept;
 	const char *vga_rom; /* path of a display's BIOS, for a BIOS; NULL: none */
+	const char *virtio_vga_rom; /* likewise, if the display is virtio-vga: it takes the place of the other */
 	/* What UEFI is to boot before anything else; NULL: nothing. Of boot_open's own, from its configuration. */
 	const char *kernel, *initrd, *command_line;
 };
