@@ -51,10 +51,10 @@ static json_t *describe(const char *name, const struct network_filter *filter, c
 			 macs_of(&filter->unicast), "multicast-table", macs_of(&filter->multicast));
 }
 
-/* The network of a network device; NULL: it is none. */
-static const char *network_of(const json_t *device)
+/* What the link of a network device is called; NULL: it is none. */
+static const char *link_of(const json_t *device)
 {
-	return json_string_value(json_object_get(json_object_get(device, "network"), "name"));
+	return json_string_value(json_object_get(device, "link"));
 }
 
 json_t *qmp_query_rx_filter(struct qmp_call *call)
@@ -68,10 +68,10 @@ json_t *qmp_query_rx_filter(struct qmp_call *call)
 
 	json_array_foreach(call->monitor->facts.networks, i, device) {
 		name = json_string_value(json_object_get(device, "name"));
-		if (!network_of(device) || !call->monitor->machine || (wanted && strcmp(wanted, name) != 0))
+		if (!link_of(device) || !call->monitor->machine || (wanted && strcmp(wanted, name) != 0))
 			continue;
 		is_there = true;
-		if (machine_read_filter(call->monitor->machine, network_of(device), &filter, mac) == 0)
+		if (machine_read_filter(call->monitor->machine, link_of(device), &filter, mac) == 0)
 			json_array_append_new(answer, describe(name, &filter, mac));
 	}
 	if (is_there && (!wanted || json_array_size(answer)))

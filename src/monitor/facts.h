@@ -60,7 +60,8 @@ struct monitor_facts {
 	bool has_kvm, uses_kvm;
 	struct cpu_feature_set cpu_features; /* that CPUs of model "max" have */
 	json_t *command_line_options, *machines, *chardev_backends, *blocks, *block_nodes, *tpms;
-	/* Network devices, each {"name", "text"}, with its network under "network", likewise; and networks without one. */
+	/* Network devices, each {"name", "text", "link" (the network's name of its own)}, with its network, if it has one, under
+	 * "network", likewise; and networks without one. */
 	json_t *networks;
 	/* The types of objects and devices: name to {"parent", "abstract", "properties": [...]}. */
 	json_t *types;

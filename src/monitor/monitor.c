@@ -139,7 +139,7 @@ static void filter_changed(void *context, const char *network)
 	size_t i;
 
 	json_array_foreach(monitor->facts.networks, i, device) {
-		name = json_string_value(json_object_get(json_object_get(device, "network"), "name"));
+		name = json_string_value(json_object_get(device, "link"));
 		id = json_string_value(json_object_get(device, "id"));
 		if (name && strcmp(name, network) == 0)
 			qmp_send_event(monitor, "NIC_RX_FILTER_CHANGED",

@@ -48,6 +48,9 @@ void net_capture_frame(struct net_capture *capture, const void *frame, size_t si
 /* Close what a link has. Also fine on one that is closed. */
 void net_link_close(struct net_link *link);
 
+/* Of a card that nothing is connected to: nothing comes, and what is sent is lost. 0, or -errno and `error`. Any thread. */
+int net_nowhere_open(struct net_link *link, struct error *error);
+
 /*
  * The tap interface of that name, which is made if the process may do so, with 1 to NET_QUEUES_MAX queues. Frames
  * have headers. 0, or -errno and `error`.

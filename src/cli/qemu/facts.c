@@ -7,6 +7,7 @@
 #include "cli/qemu/disks.h"
 #include "cli/qemu/drive_facts.h"
 #include "cli/qemu/media.h"
+#include "cli/qemu/nets.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/parts.h"
 #include "cli/qemu/tpm.h"
@@ -73,7 +74,7 @@ static json_t *property_value(const json_t *device, const char *key, const json_
 /* What the line has noted of a device, beside what was said of it. Where it was put is told by "addr". */
 static bool is_own_note(const char *key)
 {
-	static const char *const notes[] = {"place", "scsi place", "tray", "controller"};
+	static const char *const notes[] = {"place", "scsi place", "tray", "controller", NETS_NOTE};
 	unsigned i;
 
 	for (i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)

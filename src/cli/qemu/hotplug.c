@@ -69,7 +69,7 @@ static void free_parts(struct hotplug *hotplug, const json_t *device, struct dri
 {
 	struct line *line = hotplug->line;
 	const json_t *tray = json_object_get(device, "tray"), *controller = json_object_get(device, "controller");
-	const char *net = keyval_text(device, "netdev");
+	const char *net = nets_name_of_device(device);
 
 	if (controller)
 		storage_forget_controller(line, json_integer_value(controller));
@@ -106,7 +106,7 @@ static bool is_taken(const struct hotplug *hotplug, const json_t *device)
 	const char *name = keyval_text(device, "drive"), *net = keyval_text(device, "netdev");
 	const struct drive *drive = name ? drives_find(&hotplug->line->drives, name) : NULL;
 
-	return (drive && drive->is_used) || (net && find(hotplug->line->devices, "netdev", net));
+	return (drive && drive->is_used) || (net && nets_device(hotplug->line->devices, net));
 }
 
 /* A balloon's guest-stats-polling-interval, of a machine that has the balloon. */
@@ -314,9 +314,9 @@ static const struct net *user_network(const struct hotplug *hotplug, const char 
 	unsigned i;
 
 	for (i = 0; i < nets->count && !name && !net; i++)
-		if (strcmp(keyval_text(nets->list[i].options, "type"), "user") == 0)
+		if (nets_is_user(&nets->list[i]))
 			net = &nets->list[i];
-	if (net && strcmp(keyval_text(net->options, "type"), "user") == 0)
+	if (net && nets_is_user(net))
 		return net;
 	error_set(error, ENODEV, "there is no network in user space '%.60s'", name ? name : "");
 	return NULL;
@@ -338,7 +338,7 @@ json_t *hotplug_read_user_networks(void *context)
 	int helper;
 
 	for (i = 0; i < nets->count; i++) {
-		if (strcmp(keyval_text(nets->list[i].options, "type"), "user") != 0)
+		if (!nets_is_user(&nets->list[i]))
 			continue;
 		helper = helper_of(hotplug, &nets->list[i]);
 		if (helper >= 0 && net_user_describe(helper, text) == 0)

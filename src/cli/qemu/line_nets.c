@@ -28,6 +28,7 @@ static const char *find_nic(const struct line *line, const json_t *options, stru
 	return NULL;
 }
 
+/* A card, of the network of that name or, without one, of none. */
 static int add_nic(struct line *line, const json_t *options, const char *network, struct error *error)
 {
 	const char *mac = keyval_text(options, "mac"), *driver = find_nic(line, options, error);
@@ -35,7 +36,7 @@ static int add_nic(struct line *line, const json_t *options, const char *network
 
 	if (!driver)
 		return -ENOTSUP;
-	device = json_pack("{s:s,s:s}", "driver", driver, "netdev", network);
+	device = json_pack("{s:s,s:s*}", "driver", driver, "netdev", network);
 	if (mac)
 		json_object_set_new(device, "mac", json_string(mac));
 	return json_array_append_new(line->devices, device);
@@ -77,7 +78,7 @@ int line_examine_nets(struct line *line, struct error *error)
 				goto fail;
 		}
 	}
-	if (network && card)
+	if (card)
 		return add_nic(line, card, network, error);
 	if (has_any || has(line, "nodefaults") || line->type->board == BOARD_MICROVM)
 		return 0;
