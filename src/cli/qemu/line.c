@@ -510,7 +510,7 @@ int line_examine(struct line *line, struct error *error)
 
 	for (i = 0; i < BOARD_SERIALS_MAX; i++)
 		line->serials[i] = -1;
-	line->debug_console = -1;
+	line->debug_console = line->gdb_chardev = -1;
 	line->chardevs.fdsets = &line->fdsets;
 	line->devices = json_array();
 	examine_life(line);

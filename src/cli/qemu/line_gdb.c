@@ -12,13 +12,8 @@ static int take_socket(struct line *line, struct chardev *chardev, struct error 
 {
 	const char *path = keyval_text(chardev->options, "path"), *host = keyval_text(chardev->options, "host");
 	const char *port = keyval_text(chardev->options, "port");
-	const json_t *server = json_object_get(chardev->options, "server");
 	int length = -1;
 
-	if (chardev->has_user || chardev->is_monitor)
-		return error_set(error, EBUSY, "chardev %.60s has a user already", chardev->id);
-	if (server ? !json_is_true(server) : strcmp(chardev->id, "gdb") != 0)
-		return error_set(error, ENOTSUP, "chardev %.60s: a debugger connects: use server=on", chardev->id);
 	if (path)
 		length = snprintf(line->gdb_place, sizeof(line->gdb_place), "unix:%s", path);
 	else if (port)
@@ -29,6 +24,16 @@ static int take_socket(struct line *line, struct chardev *chardev, struct error 
 	snprintf(chardev->filename, sizeof(chardev->filename), "%.140s,server=on", line->gdb_place);
 	line->gdb = line->gdb_place;
 	return 0;
+}
+
+/* Whether it is one that the stub listens on itself: of -gdb's own text, tcp: without a word on it is, as in QEMU. */
+static bool is_listener(const struct chardev *chardev)
+{
+	const json_t *server = json_object_get(chardev->options, "server");
+
+	return strcmp(keyval_text(chardev->options, "backend"), "socket") == 0 &&
+	       !json_object_get(chardev->options, "fd") && !json_is_true(json_object_get(chardev->options, "mux")) &&
+	       (server ? json_is_true(server) : strcmp(chardev->id, "gdb") == 0);
 }
 
 int line_examine_gdb(struct line *line, struct error *error)
@@ -45,9 +50,12 @@ int line_examine_gdb(struct line *line, struct error *error)
 	if (index < 0)
 		return 0;
 	chardev = &line->chardevs.list[index];
-	if (strcmp(keyval_text(chardev->options, "backend"), "socket") != 0)
-		error_set(error, ENOTSUP, "%.60s: use tcp::PORT, unix:PATH or the chardev of such a socket", said);
-	else if (take_socket(line, chardev, error) == 0)
+	if ((chardev->has_user || chardev->is_monitor) && !json_is_true(json_object_get(chardev->options, "mux")))
+		error_set(error, EBUSY, "chardev %.60s has a user already", chardev->id);
+	else if (!is_listener(chardev)) {
+		line->gdb_chardev = index;
+		return 0;
+	} else if (take_socket(line, chardev, error) == 0)
 		return 0;
 fail:
 	error_prefix(error, "-gdb");

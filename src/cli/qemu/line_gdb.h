@@ -4,7 +4,7 @@
 
 #include "cli/qemu/line_state.h"
 
-/* After the chardevs: line->gdb as the stub takes it (gdb.h), or NULL. 0, or -errno and `error`. */
+/* After the chardevs: line->gdb as the stub takes it (gdb.h), or NULL, and then perhaps line->gdb_chardev, a stream. 0, or -errno and `error`. */
 int line_examine_gdb(struct line *line, struct error *error);
 
 #endif

@@ -44,7 +44,7 @@ struct line {
 	char controller_names[BOARD_CONTROLLERS_MAX][64]; /* of those in `config` */
 	unsigned virtio_drives, scsi_drives, bare_drives; /* -drives of these kinds so far */
 	unsigned ide_units[2]; /* how many have come without unit= */
-	int serials[BOARD_SERIALS_MAX], debug_console; /* chardevs; -1: none */
+	int serials[BOARD_SERIALS_MAX], debug_console, gdb_chardev; /* chardevs; -1: none */
 	struct {
 		int chardev;
 		bool is_control, is_pretty;

@@ -379,7 +379,7 @@ static const struct qemu_option {
 	{"mem-path", TEXT, NULL, NULL, "FILE", "the machine's memory is a copy of this file, or in a new one in this folder"},
 	{"mem-prealloc", FLAG, NULL, NULL, NULL, "all memory is there from the start"},
 	{"loadvm", TEXT, NULL, NULL, "NAME", "begin with a snapshot of the machine that is in its disks (savevm)"},
-	{"gdb", TEXT, NULL, NULL, "tcp:[HOST]:PORT|unix:PATH|chardev:ID|none", "gdb may connect there; with -S it starts the CPUs"},
+	{"gdb", TEXT, NULL, NULL, "tcp:[HOST]:PORT|unix:PATH|stdio|chardev:ID|none", "gdb may connect there, or is what is there; with -S it starts the CPUs"},
 	{"s", FLAG, NULL, NULL, NULL, "as -gdb tcp::1234"},
 	{"S", FLAG, NULL, NULL, NULL, "do not start the CPUs: a monitor's cont does"},
 	{"no-reboot", FLAG, NULL, NULL, NULL, "end when the guest resets the machine"},

@@ -44,6 +44,7 @@ struct qemu_system {
 	struct monitor *monitor;
 	struct machine *machine;
 	struct gdb_stub *gdb; /* NULL: none */
+	struct char_stream *gdb_stream; /* that it is on; NULL: it listens */
 	struct door *door;    /* NULL: it is not confined */
 	struct char_stream *no_serial; /* when there is no other */
 	struct sandbox_report sandbox; /* without a machine, which has its own */
@@ -155,6 +156,7 @@ static void drain(struct qemu_system *system)
 	for (i = 0; i < BOARD_SERIALS_MAX - 1; i++)
 		drain_stream(system, streams->more_serial[i]);
 	drain_stream(system, streams->debug_console);
+	drain_stream(system, system->gdb_stream);
 }
 
 /* Without a machine: monitors alone, until one of them ends it. */
@@ -195,6 +197,24 @@ static int open_incoming(const struct fdsets *fdsets, const char *uri, struct er
 	return fd;
 }
 
+static int add_debugger(struct qemu_system *system, struct error *error)
+{
+	struct line *line = &system->line;
+
+	if (line->gdb_chardev >= 0) {
+		system->gdb_stream = chardev_use(&line->chardevs.list[line->gdb_chardev], error);
+		if (!system->gdb_stream)
+			return -EINVAL;
+		system->gdb = gdb_stub_create_on(system->gdb_stream, system->loop, error);
+		return system->gdb ? 0 : -EINVAL;
+	}
+	if (!line->gdb)
+		return 0;
+	system->gdb = gdb_stub_create(line->gdb, system->loop, error);
+	line->config.sandbox.listens = true;
+	return system->gdb ? 0 : -EINVAL;
+}
+
 static int run_machine(struct qemu_system *system, int *status, struct error *error)
 {
 	const struct line *line = &system->line;
@@ -218,13 +238,9 @@ static int run_machine(struct qemu_system *system, int *status, struct error *er
 			return -ENOMEM;
 		config->streams.serial = system->no_serial;
 	}
-	if (system->line.gdb) {
-		system->gdb = gdb_stub_create(system->line.gdb, system->loop, error);
-		if (!system->gdb) {
-			error_prefix(error, "-gdb");
-			return -EINVAL;
-		}
-		config->sandbox.listens = true;
+	if (add_debugger(system, error) < 0) {
+		error_prefix(error, "-gdb");
+		return -EINVAL;
 	}
 	if (line->incoming && strcmp(line->incoming, "defer") != 0) {
 		incoming = open_incoming(&line->fdsets, line->incoming, error);

@@ -27,6 +27,9 @@ struct char_reader {
 	/* A peer has come, or has gone: of streams that peers connect to, and of a mux's front ends, which
 	 * have a peer while the keys are theirs. May be NULL. */
 	void (*attached)(void *context, bool is_attached);
+	/* Input has ended for good, though somebody may still take output: of standard input and what it is shared by no
+	 * mux. May be NULL. */
+	void (*ended)(void *context);
 	void *context;
 };
 

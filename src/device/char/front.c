@@ -42,6 +42,14 @@ static void front_attached(void *context, bool is_attached)
 		reader->attached(reader->context, is_attached);
 }
 
+static void front_ended(void *context)
+{
+	const struct char_reader *reader = reader_of(context);
+
+	if (reader->ended)
+		reader->ended(reader->context);
+}
+
 static void resume_input(struct char_stream *stream)
 {
 	char_resume_input(((struct char_front *)stream)->below);
@@ -74,6 +82,7 @@ static void lead_to(struct char_front *front, struct char_stream *below)
 						     .receive = front_receive,
 						     .receive_break = front_receive_break,
 						     .attached = front_attached,
+						     .ended = front_ended,
 						     .context = front});
 }
 

@@ -16,6 +16,14 @@ static void resume_input(struct char_stream *stream)
 	char_input_resume(&((struct char_stdio *)stream)->input);
 }
 
+static void ended(void *context)
+{
+	const struct char_reader *reader = &((const struct char_stdio *)context)->stream.reader;
+
+	if (reader->ended)
+		reader->ended(reader->context);
+}
+
 static void destroy(struct char_stream *stream)
 {
 	struct char_stdio *stdio = (struct char_stdio *)stream;
@@ -38,6 +46,8 @@ struct char_stream *char_stdio_create(struct event_loop *loop, struct char_strea
 	}
 	stdio->stream.ops = &ops;
 	stdio->stream.output = standard_output->output;
+	stdio->input.ended = ended;
+	stdio->input.context = stdio;
 	/* A terminal of which this is a background job would stop the process when read. */
 	if (!isatty(STDIN_FILENO) || terminal_enter_raw(keeps_signals))
 		result = char_input_open(&stdio->input, loop, STDIN_FILENO, &stdio->stream);

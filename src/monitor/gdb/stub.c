@@ -27,7 +27,8 @@ struct gdb_stub {
 	struct gdb_connection connection;
 	struct event_loop *loop;
 	struct event_source listening;
-	char *where;
+	char *where; /* NULL: */
+	struct char_stream *stream; /* which debuggers are on, one after another */
 	struct machine *machine;
 	struct machine_observer observer;
 	uint32_t debug_flags; /* of KVM_SET_GUEST_DEBUG that the backend knows */
@@ -231,7 +232,8 @@ static void end_session(struct gdb_stub *stub)
 {
 	gdb_connection_close(&stub->connection);
 	gdb_session_end(&stub->session);
-	event_source_enable(&stub->listening, true);
+	if (stub->listening.fd >= 0)
+		event_source_enable(&stub->listening, true);
 	log_info("gdb: the debugger has gone");
 }
 
@@ -294,6 +296,16 @@ static void send_bytes(void *context, const uint8_t *bytes, size_t size)
 	gdb_connection_send(&stub->connection, bytes, size);
 }
 
+/* connection.begun, and of a socket's. */
+static void begin_session(void *context)
+{
+	struct gdb_stub *stub = context;
+
+	log_info("gdb: a debugger is there");
+	gdb_session_begin(&stub->session);
+	machine_pause(stub->machine, MACHINE_PAUSE_DEBUGGER);
+}
+
 static void peer_waits(void *context)
 {
 	struct gdb_stub *stub = context;
@@ -307,9 +319,7 @@ static void peer_waits(void *context)
 		event_source_enable(&stub->listening, true);
 		return;
 	}
-	log_info("gdb: a debugger is there");
-	gdb_session_begin(&stub->session);
-	machine_pause(stub->machine, MACHINE_PAUSE_DEBUGGER);
+	begin_session(stub);
 	pump(stub);
 }
 
@@ -375,7 +385,7 @@ static bool crashed(void *context, unsigned cpu)
 
 /* -- life -- */
 
-struct gdb_stub *gdb_stub_create(const char *where, struct event_loop *loop, struct error *error)
+static struct gdb_stub *create(struct event_loop *loop, struct error *error)
 {
 	struct gdb_stub *stub = calloc(1, sizeof(*stub));
 
@@ -387,8 +397,27 @@ struct gdb_stub *gdb_stub_create(const char *where, struct event_loop *loop, str
 	stub->first_stop = -1;
 	pthread_mutex_init(&stub->lock, NULL);
 	stub->connection.changed = connection_changed;
+	stub->connection.begun = begin_session;
 	stub->connection.context = stub;
-	stub->listening = (struct event_source){.ready = peer_waits, .context = stub};
+	stub->listening = (struct event_source){.fd = -1, .ready = peer_waits, .context = stub};
+	return stub;
+}
+
+struct gdb_stub *gdb_stub_create_on(struct char_stream *stream, struct event_loop *loop, struct error *error)
+{
+	struct gdb_stub *stub = create(loop, error);
+
+	if (stub)
+		stub->stream = stream;
+	return stub;
+}
+
+struct gdb_stub *gdb_stub_create(const char *where, struct event_loop *loop, struct error *error)
+{
+	struct gdb_stub *stub = create(loop, error);
+
+	if (!stub)
+		return NULL;
 	stub->listening.fd = gdb_listen(where, error);
 	if (stub->listening.fd >= 0)
 		stub->where = strdup(where);
@@ -422,15 +451,17 @@ int gdb_stub_attach(struct gdb_stub *stub, struct machine *machine, struct error
 	gdb_session_init(&stub->session, target);
 	stub->session.send = send_bytes;
 	stub->session.context = stub;
-	result = event_loop_add(stub->loop, &stub->listening);
-	if (result < 0)
-		return error_set_errno(error, -result, "cannot watch for debuggers");
 	stub->observer = (struct machine_observer){.paused = paused, .resumed = resumed,
 						   .resetting = resetting, .was_reset = was_reset,
 						   .ended = ended, .context = stub};
 	machine_observe(machine, &stub->observer);
 	machine_set_debugger(machine, &debugger);
-	log_info("gdb: listening at %s", stub->where);
+	/* From here on they may come. */
+	result = stub->stream ? gdb_connection_await(&stub->connection, stub->loop, stub->stream)
+			      : event_loop_add(stub->loop, &stub->listening);
+	if (result < 0)
+		return error_set_errno(error, -result, "cannot watch for debuggers");
+	log_info("gdb: listening at %s", stub->stream ? "a stream" : stub->where);
 	return 0;
 }
 
@@ -438,6 +469,7 @@ void gdb_stub_destroy(struct gdb_stub *stub)
 {
 	if (!stub)
 		return;
+	gdb_connection_ignore(&stub->connection);
 	gdb_connection_close(&stub->connection);
 	gdb_session_free(&stub->session);
 	if (stub->machine) {
