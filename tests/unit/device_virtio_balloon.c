@@ -159,10 +159,88 @@ static void test_stats(void **state)
 	close_balloon();
 }
 
+/* Load what the device `from` saved into `to`. Whether it takes that, and then goes on as the driver left it. */
+static bool moves(struct virtio_device *from, struct virtio_device *to)
+{
+	struct virtio_state saved = {0}, loaded = {0};
+	struct state_stream saving, loading;
+	struct error error;
+	const void *bytes;
+	size_t size;
+	bool is_taken;
+
+	virtio_hold(from);
+	state_save_begin(&saving);
+	state_section_begin(&saving, "balloon", VIRTIO_STATE_UNITS);
+	virtio_transfer(from, &saved, &saving);
+	state_section_end(&saving);
+	assert_int_equal(state_saved(&saving, &bytes, &size, &error), 0);
+	state_load_begin(&loading, bytes, size);
+	state_section_begin(&loading, "balloon", VIRTIO_STATE_UNITS);
+	virtio_transfer(to, &loaded, &loading);
+	state_section_end(&loading);
+	is_taken = state_loaded(&loading, &error) == 0;
+	if (is_taken) {
+		virtio_restore(to, &loaded);
+		virtio_release(to);
+		assert_int_equal(virtio_status(to), virtio_status(from));
+		assert_int_equal(virtio_driver_features(to, 0), virtio_driver_features(from, 0));
+		assert_int_equal(virtio_driver_features(to, 1), virtio_driver_features(from, 1));
+	}
+	state_end(&saving);
+	return is_taken;
+}
+
+/* A driver keeps what it has agreed to when its state is loaded where less, or more, is offered; its next start sees that. */
+static void test_other_offers(void **state)
+{
+	static const struct virtio_balloon_setup least = {.target_bytes = 5 << 20};
+	const uint64_t most = 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM | 1ull << VIRTIO_BALLOON_F_REPORTING |
+			      VIRTIO_RING_FEATURES;
+	const struct driver_buffer page = {RAM_GPA - DRIVER_GPA + 0x2000, 0x1000, true};
+	struct virtio_device *with, *without;
+	struct error error;
+
+	(void)state;
+	open_balloon();
+	with = driver.virtio;
+	driver.host.ring_features = 0;
+	without = virtio_balloon_create(&driver.host, &least, &error);
+	assert_non_null(without);
+	without->transport = with->transport;
+
+	driver_start(&driver, with, most);
+	assert_true(moves(with, without));
+	assert_true(virtio_has(without, VIRTIO_BALLOON_F_REPORTING));
+	driver.virtio = without;
+	driver_do(&driver, REPORT, &page, 1);
+	assert_int_equal(freed(), 1 << 2);
+	/* A new driver there agrees to what is offered, and to no more. */
+	virtio_set_status(without, 0);
+	virtio_set_status(without, 3);
+	virtio_set_driver_features(without, most, 0);
+	virtio_set_driver_features(without, 1, 1);
+	virtio_set_status(without, 3 | 8);
+	assert_int_equal(virtio_status(without), 3);
+	assert_int_equal(virtio_offered(without) & most, 0);
+
+	driver_start(&driver, without, 0);
+	virtio_set_status(with, 0);
+	assert_true(moves(without, with));
+	assert_false(virtio_has(with, VIRTIO_BALLOON_F_REPORTING));
+
+	/* What no balloon here can do, whatever the driver says that it has agreed to, is refused. */
+	without->driver_features |= 1ull << VIRTIO_BALLOON_F_PAGE_POISON;
+	assert_false(moves(without, with));
+	without->kind->destroy(without);
+	driver.virtio = with;
+	close_balloon();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_inflate), cmocka_unit_test(test_report),
-					   cmocka_unit_test(test_stats)};
+					   cmocka_unit_test(test_stats), cmocka_unit_test(test_other_offers)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -309,6 +309,8 @@ struct virtio_device *virtio_balloon_create(const struct virtio_host *host, cons
 
 	if (!virtio)
 		return NULL;
+	/* Both are for the guest to use, whatever it is told: one that was may go on. */
+	virtio->able |= 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM | 1ull << VIRTIO_BALLOON_F_REPORTING;
 	balloon = balloon_of(virtio);
 	balloon->target_pages = setup->target_bytes / PAGE_BYTES;
 	balloon->listener = setup->listener;

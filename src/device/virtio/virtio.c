@@ -55,6 +55,8 @@ struct virtio_device *virtio_device_create(size_t size, const struct virtio_kind
 	virtio->memory = host->memory;
 	virtio->loop = host->loop;
 	virtio->features = features | host->ring_features | 1ull << VIRTIO_F_VERSION_1;
+	/* Queues of all kinds are there, whichever a line asks for. */
+	virtio->able = virtio->features | VIRTIO_RING_FEATURES | VIRTIO_PACKED;
 	virtio->config_bytes = config_bytes;
 	virtio->is_held = true;
 	pthread_mutex_init(&virtio->resets, NULL);
@@ -320,9 +322,9 @@ uint8_t virtio_status(struct virtio_device *virtio)
 	return status;
 }
 
-static bool features_are_possible(const struct virtio_device *virtio, uint64_t features)
+static bool features_are_possible(uint64_t among, uint64_t features)
 {
-	return !(features & ~virtio->features) && (features >> VIRTIO_F_VERSION_1 & 1);
+	return !(features & ~among) && (features >> VIRTIO_F_VERSION_1 & 1);
 }
 
 /* Take over what the driver says, with the lock held. Whether that makes the device begin. */
@@ -350,7 +352,7 @@ void virtio_set_status(struct virtio_device *virtio, uint8_t status)
 	/* Bits are taken back by a reset alone (§2.1.1). */
 	status = (status & STATUS_DRIVER) | virtio->status;
 	if (!(virtio->status & VIRTIO_CONFIG_S_FEATURES_OK) &&
-	    (virtio->is_legacy || !features_are_possible(virtio, virtio->driver_features)))
+	    (virtio->is_legacy || !features_are_possible(virtio->features, virtio->driver_features)))
 		status &= ~VIRTIO_CONFIG_S_FEATURES_OK;
 	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK) && !virtio->is_legacy)
 		status &= ~VIRTIO_CONFIG_S_DRIVER_OK;
@@ -575,14 +577,14 @@ uint32_t virtio_legacy_queue(struct virtio_device *virtio, unsigned queue)
 
 /* --- saving and loading --- */
 
-/* Whether what the driver has agreed to is what it could: bit by bit, or by FEATURES_OK. */
+/* Whether the device can do what the driver has agreed to: bit by bit, or by FEATURES_OK. */
 static bool agreement_is_possible(const struct virtio_device *virtio, const struct virtio_state *loaded)
 {
 	if (loaded->is_legacy)
 		return virtio->has_legacy && !(loaded->status & VIRTIO_CONFIG_S_FEATURES_OK) &&
-		       !(loaded->driver_features & ~(uint64_t)virtio_legacy_offered(virtio));
+		       !(loaded->driver_features & ~(virtio->able | 1ull << VIRTIO_F_ANY_LAYOUT));
 	return !(loaded->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
-	       features_are_possible(virtio, loaded->driver_features);
+	       features_are_possible(virtio->able, loaded->driver_features);
 }
 
 void virtio_transfer(struct virtio_device *virtio, struct virtio_state *loaded,

@@ -91,6 +91,8 @@ struct virtio_device {
 	/* Fixed: */
 	bool has_legacy;   /* the transport has the legacy interface, too */
 	uint64_t features; /* offered, the transport's and the rings' among them */
+	/* ... and what else it can do for a driver that has agreed to it where it was offered, and whose state is loaded. */
+	uint64_t able;
 	unsigned config_bytes;
 	struct virtio_transport transport;
 	const struct guest_memory *memory;
