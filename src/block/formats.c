@@ -398,11 +398,11 @@ int image_set_backing(struct node *image, const char *backing, const char *forma
 	return result < 0 ? error_set_errno(error, -result, "cannot write %s", image->file.path) : 0;
 }
 
-int image_amend(struct node *image, unsigned version, bool is_lazy, struct error *error)
+int image_amend(struct node *image, const struct image_amendment *wanted, struct error *error)
 {
 	int result = need_qcow2(image, error);
 
-	return result < 0 ? result : qcow2_amend(as_qcow2(image), version, is_lazy, error);
+	return result < 0 ? result : qcow2_amend(as_qcow2(image), wanted, error);
 }
 
 int image_check(struct node *image, enum image_repair repair, struct image_check *result,

@@ -156,8 +156,16 @@ int image_empty(struct node *image, struct error *error);
 int image_set_backing(struct node *image, const char *backing, const char *format,
 		      struct error *error);
 
-/* Have a qcow2 image be of another version (only 3 from 2), or its refcounts lazy or not. */
-int image_amend(struct node *image, unsigned version, bool is_lazy, struct error *error);
+/*
+ * Change what a qcow2 image is, as qemu-img's amend: its version (only 3 from 2), whether its refcounts are lazy and how wide
+ * they are, and of an external data file its name, and that it is no raw image any more. All is to be said, changed or not.
+ */
+struct image_amendment {
+	unsigned version, refcount_bits;
+	bool is_lazy, is_data_raw;
+	const char *data_file; /* NULL: as it is */
+};
+int image_amend(struct node *image, const struct image_amendment *wanted, struct error *error);
 
 enum image_repair {
 	IMAGE_REPAIR_NONE,

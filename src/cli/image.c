@@ -25,6 +25,7 @@ static const char usage[] =
 	"  bitmap --add | --remove | --clear | --enable | --disable | --merge NAME [-g SIZE] FILE NAME\n"
 	"  amend -o OPTIONS FILE\n"
 	"  dd [-O FORMAT] [bs=SIZE] [count=BLOCKS] [skip=BLOCKS] if=FILE of=FILE\n"
+	"  bench [-w] [-c COUNT] [-d DEPTH] [-s SIZE] [-S STEP] [-o OFFSET] [--flush-interval=COUNT] FILE\n"
 	"  serve [-k SOCKET | -p PORT] [-r] [-x NAME] FILE      (serve --help; kvik-nbd: as qemu-nbd)\n"
 	"\n"
 	"Formats: raw, qcow2. Sizes: bytes, or with k, M, G, T. Options of qcow2 (-o a=b,c=d):\n"
@@ -45,7 +46,7 @@ int image_main(int count, char **arguments, bool is_humane)
 		{"commit", image_command_commit},   {"rebase", image_command_rebase},
 		{"measure", image_command_measure}, {"serve", image_command_serve},
 		{"bitmap", image_command_bitmap},   {"amend", image_command_amend},
-		{"dd", image_command_dd},
+		{"dd", image_command_dd},	    {"bench", image_command_bench},
 	};
 	unsigned i;
 

@@ -26,6 +26,7 @@ int image_command_rebase(int count, char **arguments);
 int image_command_measure(int count, char **arguments);
 int image_command_bitmap(int count, char **arguments);
 int image_command_amend(int count, char **arguments);
+int image_command_bench(int count, char **arguments);
 int image_command_dd(int count, char **arguments);
 int image_command_serve(int count, char **arguments);
 
@@ -42,8 +43,6 @@ int image_size_parse(const char *text, uint64_t *bytes);
 /* Tell of an error or of wrong usage; the exit status. */
 int image_fail(const struct error *error);
 int image_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same of the option at which getopt stopped. */
-int image_wrong_option(char **arguments);
 /* What commands have in common, in their tables of long options, and what getopt returns for them. */
 enum { IMAGE_OPTION_OBJECT = 512, IMAGE_OPTION_OPTS };
 #define IMAGE_COMMON_OPTIONS                                                                                               \

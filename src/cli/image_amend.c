@@ -16,16 +16,21 @@ static int amend(struct node *image, const struct image_creation *wanted, struct
 	image_describe(image, &now);
 	if (!now.is_qcow2)
 		return error_set(error, ENOTSUP, "%s: a %s image has nothing to amend", now.path, now.format);
-	if (wanted->cluster_size != now.cluster_size || wanted->refcount_bits != now.refcount_bits ||
-	    wanted->is_extended != now.is_extended || strcmp(wanted->compression, now.compression) != 0 ||
-	    wanted->is_data_raw != now.is_data_raw || wanted->has_preallocation || wanted->data_file)
+	if (wanted->cluster_size != now.cluster_size || wanted->is_extended != now.is_extended ||
+	    strcmp(wanted->compression, now.compression) != 0 || wanted->has_preallocation)
 		return error_set(error, ENOTSUP,
-				 "%s: only compat=1.1, lazy_refcounts and size can be changed: for others, convert makes another "
-				 "image",
+				 "%s: compat=1.1, lazy_refcounts, refcount_bits, data_file, data_file_raw=off and size can be changed: "
+				 "for others, convert makes another image",
 				 now.path);
 	if (wanted->backing || wanted->backing_format)
 		return error_set(error, ENOTSUP, "%s: rebase changes the backing file", now.path);
-	result = image_amend(image, wanted->version, wanted->is_lazy, error);
+	result = image_amend(image,
+			     &(struct image_amendment){.version = wanted->version,
+						       .refcount_bits = wanted->refcount_bits,
+						       .is_lazy = wanted->is_lazy,
+						       .is_data_raw = wanted->is_data_raw,
+						       .data_file = wanted->data_file},
+			     error);
 	if (result == 0 && wanted->size != now.size)
 		result = image_resize(image, (wanted->size + 511) & ~511ull, IMAGE_PREALLOCATION_OFF, error);
 	return result;

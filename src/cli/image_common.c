@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,24 +48,6 @@ int image_usage(const char *format, ...)
 	return image_usage_status();
 }
 
-int image_wrong_option(char **arguments)
-{
-	return image_usage("%s %s: no such option, or one that wants a value: see kvik image --help",
-			   arguments[0], arguments[optind - 1]);
-}
-
-bool image_common_option(int option, char **arguments, struct image_names *names)
-{
-	switch (option) {
-	case 'U': names->flags |= IMAGE_SHARED; return false;
-	case IMAGE_OPTION_OPTS: names->are_options = true; return false;
-	case IMAGE_OPTION_OBJECT:
-		image_usage("--object %.80s: secrets and other objects are not there: kvik reads no encrypted images", optarg);
-		return true;
-	default: image_wrong_option(arguments); return true;
-	}
-}
-
 bool image_is_help(const char *list)
 {
 	return strcmp(list, "help") == 0 || strcmp(list, "?") == 0;
@@ -83,12 +64,12 @@ int image_print_options(const char *format, bool is_amend)
 		{"cluster_size=<size>", "qcow2 cluster size", false},
 		{"compat=<str>", "Compatibility level (v2 [0.10] or v3 [1.1])", true},
 		{"compression_type=<str>", "Compression method used for image cluster compression", false},
-		{"data_file=<str>", "File name of an external data file", false},
-		{"data_file_raw=<bool (on/off)>", "The external data file must stay valid as a raw image", false},
+		{"data_file=<str>", "File name of an external data file", true},
+		{"data_file_raw=<bool (on/off)>", "The external data file must stay valid as a raw image", true},
 		{"extended_l2=<bool (on/off)>", "Extended L2 tables", false},
 		{"lazy_refcounts=<bool (on/off)>", "Postpone refcount updates", true},
 		{"preallocation=<str>", "Preallocation mode (allowed values: off, metadata, falloc, full)", false},
-		{"refcount_bits=<num>", "Width of a reference count entry in bits", false},
+		{"refcount_bits=<num>", "Width of a reference count entry in bits", true},
 		{"size=<size>", "Virtual disk size", true},
 	};
 	bool is_raw = strcmp(format, "raw") == 0;

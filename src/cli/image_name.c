@@ -188,18 +188,29 @@ int image_name_parse(const char *name, bool are_options, const char **path, cons
 	return 0;
 }
 
+int image_name_block(const char *name, const struct image_names *names, const char **path, struct block_options *options,
+		     struct error *error)
+{
+	const char *format = NULL;
+	int result = image_name_parse(name, names->are_options, path, &format, error);
+
+	if (result < 0)
+		return result;
+	if (format && options->format && strcmp(format, options->format) != 0)
+		return error_set(error, EINVAL, "%.200s: its format is %s, and not %s", name, format, options->format);
+	if (format)
+		options->format = format;
+	return 0;
+}
+
 int image_open_named(const char *name, const struct image_names *names, const struct block_options *options, unsigned flags,
 		     struct node **image, struct error *error)
 {
 	struct block_options open = *options;
-	const char *path, *format = NULL;
-	int result = image_name_parse(name, names->are_options, &path, &format, error);
+	const char *path;
+	int result = image_name_block(name, names, &path, &open, error);
 
 	if (result < 0)
 		return result;
-	if (format && open.format && strcmp(format, open.format) != 0)
-		return error_set(error, EINVAL, "%.200s: its format is %s, and not %s", name, format, open.format);
-	if (format)
-		open.format = format;
 	return image_open(path, &open, flags | names->flags, image, error);
 }

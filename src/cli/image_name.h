@@ -21,6 +21,9 @@ struct image_names {
  * 0, or -errno and `error`.
  */
 int image_name_parse(const char *name, bool are_options, const char **path, const char **format, struct error *error);
+/* The same for block_open, whose options get the format that the name says. */
+int image_name_block(const char *name, const struct image_names *names, const char **path, struct block_options *options,
+		     struct error *error);
 /* As image_open; a name may say the format, too. */
 int image_open_named(const char *name, const struct image_names *names, const struct block_options *options, unsigned flags,
 		     struct node **image, struct error *error);

@@ -19,6 +19,7 @@
 #include "util/socket.h"
 
 struct serve {
+	struct image_names names;
 	const char *path, *socket, *host, *port, *pid_file;
 	struct block_options block;
 	struct nbd_export_options export;
@@ -44,7 +45,8 @@ static const char usage[] =
 	"  -A, --allocation-depth   say of each place in which image of the chain it is\n"
 	"  -n, --nocache, --cache=MODE, --aio=threads|io_uring, --discard=unmap|ignore\n"
 	"      --detect-zeroes=off|on|unmap\n"
-	"      --fork, --pid-file=PATH\n";
+	"      --fork, --pid-file=PATH\n"
+	"      --image-opts         FILE is a list: driver=FORMAT,file.filename=PATH\n";
 
 enum { OPTION_CACHE = 256, OPTION_AIO, OPTION_DISCARD, OPTION_ZEROES, OPTION_FORK, OPTION_PID_FILE };
 
@@ -103,6 +105,8 @@ static int take_options(struct serve *serve, int count, char **arguments)
 		{"detect-zeroes", required_argument, NULL, OPTION_ZEROES},
 		{"fork", no_argument, NULL, OPTION_FORK},
 		{"pid-file", required_argument, NULL, OPTION_PID_FILE},
+		{"image-opts", no_argument, NULL, IMAGE_OPTION_OPTS},
+		{"object", required_argument, NULL, IMAGE_OPTION_OBJECT},
 		{NULL},
 	};
 	int option, status = 0;
@@ -132,7 +136,7 @@ static int take_options(struct serve *serve, int count, char **arguments)
 		case OPTION_AIO:
 		case OPTION_ZEROES:
 		case OPTION_DISCARD: status = take_word(serve, option, optarg); break;
-		default: status = image_wrong_option(arguments);
+		default: status = image_common_option(option, arguments, &serve->names) ? image_usage_status() : 0;
 		}
 	}
 	if (status == 0 && optind + 1 != count)
@@ -227,6 +231,7 @@ static int serve_image(struct serve *serve, struct error *error)
 {
 	struct daemon daemon = {.ready_fd = -1};
 	struct block *block = NULL;
+	const char *path;
 	sigset_t ends;
 	int listening_fd = -1, signals, result = 0, closed;
 
@@ -241,7 +246,9 @@ static int serve_image(struct serve *serve, struct error *error)
 	if (result == 0 && signals < 0)
 		result = error_set_errno(error, errno, "signals");
 	if (result == 0)
-		result = block_open(serve->path, &serve->block, &block, error);
+		result = image_name_block(serve->path, &serve->names, &path, &serve->block, error);
+	if (result == 0)
+		result = block_open(path, &serve->block, &block, error);
 	if (result == 0)
 		result = listening_fd = listen_there(serve, error);
 	if (result >= 0)

@@ -93,7 +93,9 @@ static void change_bitmap(struct node *image, unsigned what)
 	case 0: image_bitmap_change(image, IMAGE_BITMAP_ADD, "new", 4096, &error); break;
 	case 1: image_bitmap_change(image, IMAGE_BITMAP_REMOVE, bitmap.name, 0, &error); break;
 	case 2: image_bitmap_merge(image, "new", image, bitmap.name, &error); break;
-	case 3: image_amend(image, 3, what & 1, &error); break;
+	case 3: image_amend(image,
+			    &(struct image_amendment){3, 1u << (what >> 1 & 7), what & 1, what & 0x10, what & 0x20 ? "d" : NULL}, &error);
+		break;
 	}
 	image_measure_bitmaps(image, 4096);
 }

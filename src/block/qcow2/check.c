@@ -566,3 +566,46 @@ int qcow2_check(struct qcow2 *image, enum image_repair repair, struct image_chec
 	return code < 0 ? error_set_errno(error, -code, "%s: the check failed", image->node.file.path)
 			: 0;
 }
+
+/* Entries of this many bits, in refcount blocks that are still to be written. */
+static void set_order(struct qcow2 *image, unsigned order)
+{
+	image->refcount_order = order;
+	image->refblock_bits = image->cluster_bits + 3 - order;
+}
+
+int qcow2_widen_refcounts(struct qcow2 *image, unsigned order, struct error *error)
+{
+	struct image_check result;
+	struct check check = {.image = image, .result = &result};
+	unsigned old_order = image->refcount_order;
+	uint64_t old_place = image->reftable_offset;
+	bool was_checking = image->is_checking;
+	int code = qcow2_check(image, IMAGE_REPAIR_NONE, &result, NULL, NULL, error);
+
+	if (code < 0)
+		return code;
+	if (result.corruptions)
+		return error_set(error, EIO, "%s is damaged: check -r all first", image->node.file.path);
+	image->is_checking = true;
+	code = begin(&check);
+	if (code == 0)
+		code = count_contents(&check);
+	if (code == 0) {
+		set_order(image, order);
+		code = rebuild(&check);
+	}
+	check_forget(&check);
+	image->is_checking = was_checking;
+	/* The header points to the old ones. */
+	if (code < 0 && image->reftable_offset == old_place)
+		set_order(image, old_order);
+	else if (code < 0)
+		__atomic_store_n(&image->is_corrupt, true, __ATOMIC_RELAXED);
+	if (code == 0)
+		code = whole_flush(image);
+	if (code == -ERANGE)
+		return error_set(error, ERANGE, "%s: refcounts of %u bits cannot say what refers to a cluster",
+				 image->node.file.path, 1u << order);
+	return code < 0 ? error_set_errno(error, -code, "cannot write %s", image->node.file.path) : 0;
+}

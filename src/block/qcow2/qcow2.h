@@ -381,6 +381,12 @@ void snapshots_end(struct qcow2 *image);
 int qcow2_check(struct qcow2 *image, enum image_repair repair, struct image_check *result,
 		void (*say)(void *context, const char *line), void *context, struct error *error);
 
+/*
+ * Write all refcounts anew, 2^order bits wide, and have the header point there: until then nothing has changed. Of an image
+ * without damage, after a flush. 0, or -errno and `error`.
+ */
+int qcow2_widen_refcounts(struct qcow2 *image, unsigned order, struct error *error);
+
 /* ---- open.c ---- */
 
 extern const struct node_driver qcow2_driver;

@@ -56,7 +56,7 @@ int qcow2_bitmap_merge(struct qcow2 *image, const char *name, struct qcow2 *sour
 int bitmaps_before_resize(struct qcow2 *image, struct error *error);
 int bitmaps_after_resize(struct qcow2 *image, uint64_t old_size);
 
-int qcow2_amend(struct qcow2 *image, unsigned version, bool is_lazy, struct error *error);
+int qcow2_amend(struct qcow2 *image, const struct image_amendment *wanted, struct error *error);
 /* Have the image hold nothing: all of its disk is the backing file's. */
 int qcow2_empty(struct qcow2 *image);
 int qcow2_snapshot_delete(struct qcow2 *image, const char *name, struct error *error);
