@@ -188,3 +188,37 @@ json_t *qmp_closefd(struct qmp_call *call)
 	close(fd);
 	return qmp_done();
 }
+
+json_t *qmp_calc_dirty_rate(struct qmp_call *call)
+{
+	json_int_t seconds = json_integer_value(json_object_get(call->arguments, "calc-time"));
+	const json_t *sample = json_object_get(call->arguments, "sample-pages");
+	const char *mode = json_string_value(json_object_get(call->arguments, "mode"));
+	json_int_t pages = sample ? json_integer_value(sample) : DIRTY_RATE_PAGES_USUAL;
+
+	if (!qmp_need_machine(call))
+		return NULL;
+	if (seconds < 1 || seconds > DIRTY_RATE_SECONDS_MAX)
+		error_set(&call->error, EINVAL, "calc-time is out of range[1, %d].", DIRTY_RATE_SECONDS_MAX);
+	else if (mode && strcmp(mode, "page-sampling") != 0)
+		error_set(&call->error, ENOTSUP, "mode '%s' is not there: use page-sampling", mode);
+	else if (pages < DIRTY_RATE_PAGES_MIN || pages > DIRTY_RATE_PAGES_MAX)
+		error_set(&call->error, EINVAL, "sample-pages is out of range[%d, %d].", DIRTY_RATE_PAGES_MIN,
+			  DIRTY_RATE_PAGES_MAX);
+	else if (dirty_rate_start(&call->monitor->dirty_rate, seconds, pages, &call->error) == 0)
+		return qmp_done();
+	return NULL;
+}
+
+json_t *qmp_query_dirty_rate(struct qmp_call *call)
+{
+	static const char *const names[] = {"unstarted", "measuring", "measured"};
+	const struct dirty_rate *rate = &call->monitor->dirty_rate;
+	json_t *answer = json_pack("{s:s,s:I,s:i,s:i,s:s}", "status", names[rate->status], "start-time",
+				   (json_int_t)rate->start_s, "calc-time", (int)rate->seconds, "sample-pages",
+				   (int)rate->pages_per_gib, "mode", "page-sampling");
+
+	if (rate->status == DIRTY_RATE_MEASURED)
+		json_object_set_new(answer, "dirty-rate", json_integer((json_int_t)rate->mib_per_s));
+	return answer;
+}

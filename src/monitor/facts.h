@@ -58,6 +58,7 @@ struct block_copy;
 struct monitor_facts {
 	const char *name, *uuid; /* NULL: none */
 	bool has_kvm, uses_kvm;
+	bool has_node; /* -numa: one, of all CPUs and all memory */
 	struct cpu_feature_set cpu_features; /* that CPUs of model "max" have */
 	json_t *command_line_options, *machines, *chardev_backends, *blocks, *block_nodes, *tpms;
 	/* Network devices, each {"name", "text", "link" (the network's name of its own)}, with its network, if it has one, under

@@ -359,6 +359,16 @@ static void run_migrate_cancel(struct hmp_line *line)
 	json_decref(hmp_ask(line, "migrate_cancel"));
 }
 
+static void run_calc_dirty_rate(struct hmp_line *line)
+{
+	json_t *arguments = hmp_parse_dirty_rate(line->rest);
+
+	if (arguments)
+		hmp_tell(line, "calc-dirty-rate", arguments);
+	else
+		hmp_print(line->text, "calc_dirty_rate: SECONDS [PAGES]\n");
+}
+
 static void run_migrate_set_capability(struct hmp_line *line)
 {
 	json_t *arguments = hmp_parse_capability(line->rest);
@@ -442,6 +452,7 @@ static const struct hmp_command commands[] = {
 	{"block_resize", NULL, run_block_resize, "DEVICE SIZE[KMGT]: another size of a disk"},
 	{"block_set_io_throttle", NULL, run_block_set_io_throttle, "DEVICE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR: limits of a disk, a second; 0: none"},
 	{"block_stream", NULL, run_block_stream, "DISK [SPEED [BASE]]: copy images below into the topmost one, down to a file"},
+	{"calc_dirty_rate", NULL, run_calc_dirty_rate, "SECONDS [PAGES]: measure how fast memory is written to, by so many pages of each GiB"},
 	{"change", NULL, run_change, "[-f] DRIVE FILE [FORMAT]: put another medium into a CD-ROM drive"},
 	{"chardev-add", NULL, run_chardev_add, "BACKEND,id=ID,...: a console, as -chardev has it"},
 	{"chardev-change", NULL, run_chardev_change, "ID BACKEND,...: lead it elsewhere, whoever has it"},

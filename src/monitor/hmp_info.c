@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "device/guest_memory.h"
+#include "machine/inspect.h"
 #include "monitor/hmp_disks.h"
 #include "monitor/hmp_look.h"
 #include "monitor/hmp_migration.h"
@@ -164,6 +166,41 @@ static void info_memory(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_numa(struct hmp_line *line)
+{
+	json_t *memory = hmp_ask(line, "query-memory-size-summary"), *cpus = hmp_ask(line, "query-cpus-fast"), *cpu;
+	json_int_t plugged = json_integer_value(json_object_get(memory, "plugged-memory"));
+	size_t i;
+
+	hmp_print(line->text, "%d nodes\n", line->monitor->facts.has_node ? 1 : 0);
+	if (memory && cpus && line->monitor->facts.has_node) {
+		hmp_print(line->text, "node 0 cpus:");
+		json_array_foreach(cpus, i, cpu)
+			hmp_print(line->text, " %lld", json_integer_value(json_object_get(cpu, "cpu-index")));
+		hmp_print(line->text, "\nnode 0 size: %lld MB\nnode 0 plugged: %lld MB\n",
+			  (json_integer_value(json_object_get(memory, "base-memory")) + plugged) >> 20, plugged >> 20);
+	}
+	json_decref(memory);
+	json_decref(cpus);
+}
+
+/* RAM, in the order in which it lies in its file, with where the guest has it. */
+static void info_ramblock(struct hmp_line *line)
+{
+	const struct guest_memory *memory = line->monitor->machine ? machine_memory(line->monitor->machine) : NULL;
+	const struct guest_region *region;
+	unsigned i;
+
+	hmp_print(line->text, "%24s %8s  %18s %18s %18s\n", "Block Name", "PSize", "Guest address", "Used", "Total");
+	for (i = 0; memory && i < memory->region_count; i++) {
+		region = &memory->regions[i];
+		if (region->size_bytes)
+			hmp_print(line->text, "%24s %8s  0x%016llx 0x%016llx 0x%016llx\n", "pc.ram", "4 KiB",
+				  (unsigned long long)region->gpa, (unsigned long long)region->size_bytes,
+				  (unsigned long long)region->size_bytes);
+	}
+}
+
 static void info_memory_devices(struct hmp_line *line)
 {
 	json_t *devices = hmp_ask(line, "query-memory-devices"), *one, *data;
@@ -242,6 +279,14 @@ static void info_migrate(struct hmp_line *line)
 	json_decref(answer);
 }
 
+static void info_dirty_rate(struct hmp_line *line)
+{
+	json_t *answer = hmp_ask(line, "query-dirty-rate");
+
+	hmp_print_dirty_rate(line->text, answer);
+	json_decref(answer);
+}
+
 static void info_migrate_parameters(struct hmp_line *line)
 {
 	json_t *answer = hmp_ask(line, "query-migrate-parameters");
@@ -293,6 +338,7 @@ static const struct hmp_command information[] = {
 	{"blockstats", NULL, info_blockstats, "what the disks have done"},
 	{"chardev", NULL, info_chardev, "the consoles, and where they lead"},
 	{"cpus", NULL, info_cpus, "the CPUs, and their threads on the host"},
+	{"dirty_rate", NULL, info_dirty_rate, "how fast the guest writes to its memory, when calc_dirty_rate has ended"},
 	{"dump", NULL, info_dump, "what has become of dump-guest-memory"},
 	{"hotpluggable-cpus", NULL, info_hotpluggable_cpus, "which CPUs can be there, and which are"},
 	{"iothreads", NULL, info_iothreads, "the threads of -object iothread"},
@@ -310,10 +356,12 @@ static const struct hmp_command information[] = {
 	{"mtree", NULL, hmp_info_mtree, "what is at which addresses and ports"},
 	{"name", NULL, info_name, "the machine's name"},
 	{"network", NULL, info_network, "network devices, and where their frames go"},
+	{"numa", NULL, info_numa, "the node of memory and CPUs, if -numa says that there is one"},
 	{"pci", NULL, info_pci, "what is on the PCI buses"},
 	{"pic", NULL, hmp_info_pic, "the interrupt controllers but local APICs"},
 	{"qom-tree", NULL, hmp_info_qom_tree, "the objects, and of which types they are"},
 	{"qtree", NULL, hmp_info_qtree, "the devices"},
+	{"ramblock", NULL, info_ramblock, "the guest's memory, and where the guest has it"},
 	{"registers", NULL, hmp_info_registers, "[-a | CPU]: the CPU's registers, or those of all"},
 	{"snapshots", NULL, info_snapshots, "snapshots of the machine, in its disks"},
 	{"status", NULL, info_status, "whether the machine runs"},

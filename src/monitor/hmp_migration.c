@@ -74,3 +74,34 @@ json_t *hmp_parse_capability(char *text)
 		return NULL;
 	return json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", words[0], "state", strcmp(words[1], "on") == 0);
 }
+
+void hmp_print_dirty_rate(struct hmp_text *text, const json_t *answer)
+{
+	if (!answer)
+		return;
+	hmp_print(text, "Status: %s\nStart Time: %lld (ms)\nSample Pages: %lld (per GB)\nPeriod: %lld (sec)\nMode: %s\n",
+		  json_string_value(json_object_get(answer, "status")), number(answer, "start-time") * 1000,
+		  number(answer, "sample-pages"), number(answer, "calc-time"),
+		  json_string_value(json_object_get(answer, "mode")));
+	if (json_object_get(answer, "dirty-rate"))
+		hmp_print(text, "Dirty rate: %lld (MB/s)\n", number(answer, "dirty-rate"));
+	else
+		hmp_print(text, "Dirty rate: (not ready)\n");
+}
+
+json_t *hmp_parse_dirty_rate(char *text)
+{
+	char *words[2], *end;
+	unsigned count = hmp_split(text, words, 2), i;
+	long values[2] = {0};
+
+	if (count < 1 || count > 2)
+		return NULL;
+	for (i = 0; i < count; i++) {
+		values[i] = strtol(words[i], &end, 0);
+		if (*words[i] < '0' || *words[i] > '9' || *end)
+			return NULL;
+	}
+	return count == 1 ? json_pack("{s:I}", "calc-time", (json_int_t)values[0])
+			  : json_pack("{s:I,s:I}", "calc-time", (json_int_t)values[0], "sample-pages", (json_int_t)values[1]);
+}

@@ -34,6 +34,7 @@ void monitor_destroy(struct monitor *monitor)
 	if (monitor->machine)
 		machine_unobserve(monitor->machine, &monitor->observer);
 	typist_end(&monitor->typist);
+	dirty_rate_end(&monitor->dirty_rate);
 	migration_end(monitor);
 	jobs_end(monitor);
 	qmp_end(monitor);
@@ -191,6 +192,8 @@ int monitor_set_machine(struct monitor *monitor, struct machine *machine, struct
 	if (result == 0)
 		result = event_timer_init(&monitor->job_timer, machine_configuration(machine)->loop, jobs_carry_out,
 					  monitor);
+	if (result == 0)
+		result = dirty_rate_init(&monitor->dirty_rate, machine);
 	if (result < 0)
 		return error_set_errno(error, -result, "cannot set up a monitor");
 	monitor->machine = machine;

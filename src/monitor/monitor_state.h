@@ -5,6 +5,7 @@
 #include "machine/inspect.h"
 #include "machine/machine.h"
 #include "machine/migrate.h"
+#include "monitor/dirty_rate.h"
 #include "monitor/facts.h"
 #include "monitor/schema.h"
 #include "monitor/typist.h"
@@ -58,6 +59,7 @@ struct monitor {
 	struct monitor_job *jobs;	      /* in the order in which they came */
 	struct event_timer job_timer; /* carries out the next one */
 	struct typist typist;
+	struct dirty_rate dirty_rate;
 	struct {
 		const char *status; /* as DumpStatus has it; NULL: there was none */
 		uint64_t bytes;

@@ -257,6 +257,7 @@ int facts_collect(struct monitor_facts *facts, struct line *line, struct error *
 		.uuid = line->uuid,
 		.has_kvm = line->has_kvm,
 		.uses_kvm = line->uses_kvm,
+		.has_node = json_object_get(line->said, "numa") != NULL,
 		.find_ring = find_ring,
 		.find_disk = find_disk,
 		.read_block_counts = disks_read_counts,
