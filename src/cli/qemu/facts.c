@@ -10,6 +10,7 @@
 #include "cli/qemu/nets.h"
 #include "cli/qemu/options.h"
 #include "cli/qemu/parts.h"
+#include "cli/qemu/storage.h"
 #include "cli/qemu/tpm.h"
 #include "machine/cpu_spec.h"
 #include "machine/cpuid.h"
@@ -187,23 +188,35 @@ static const struct block *find_disk(void *context, const char *name)
 	return drive && drive->is_used ? drive->block : NULL;
 }
 
-/* Each disk has a thread of its own: the first one's that names it. */
+/* The thread of a device's disk, or of the first that hangs on it; 0: there is none. */
+static pid_t disk_thread(struct line *line, const json_t *device)
+{
+	const char *disk = keyval_text(device, "drive");
+	const struct drive *drive = disk ? drives_find(&line->drives, disk) : NULL;
+	const json_t *number = json_object_get(device, "controller"), *one;
+	pid_t thread = 0;
+	size_t i;
+
+	if (drive && drive->is_used && drive->block)
+		return event_loop_thread(block_loop(drive->block));
+	json_array_foreach(line->devices, i, one)
+		if (number && !thread && storage_is_on_controller(one, json_integer_value(number)))
+			thread = disk_thread(line, one);
+	return thread;
+}
+
+/* Each disk has a thread of its own: the first one's that names it, or whose adapter does. */
 static pid_t find_iothread(void *context, const char *name)
 {
 	struct line *line = context;
-	const struct drive *drive;
-	const char *iothread, *disk;
+	pid_t thread = 0;
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(line->devices, i, one) {
-		iothread = keyval_text(one, "iothread");
-		disk = keyval_text(one, "drive");
-		drive = iothread && disk && strcmp(iothread, name) == 0 ? drives_find(&line->drives, disk) : NULL;
-		if (drive && drive->is_used && drive->block)
-			return event_loop_thread(block_loop(drive->block));
-	}
-	return 0;
+	json_array_foreach(line->devices, i, one)
+		if (!thread && keyval_text(one, "iothread") && strcmp(keyval_text(one, "iothread"), name) == 0)
+			thread = disk_thread(line, one);
+	return thread;
 }
 
 static int collect_features(struct monitor_facts *facts, const struct line *line, struct error *error)
