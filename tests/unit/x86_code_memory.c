@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#include "engine/run/interp/code.h"
+#include "engine/run/interp/store.h"
 #include "engine/x86/host/code_memory.h"
 #include "util/guarded.h"
 #include "faults.h"
@@ -46,21 +46,15 @@ static void create(struct code_memory *memory)
 
 static void test_decoded_code(void **state)
 {
+	struct interp_store *store;
 	struct code_index index;
-	struct tiers tiers = { .code = &index };
-	struct cpu *cpu = calloc(1, sizeof(*cpu));
-	struct interp_cache *cache;
 
 	(void)state;
-	assert_non_null(cpu);
-	cpu->tiers = &tiers;
 	code_index_init(&index);
-	cache = block_cache_create(cpu, 1 << 20);
-	assert_non_null(cache);
-	assert_true(fault_stands_alone(cache->arena, cache->arena_size, GUARD_BYTES));
-	block_cache_destroy(cache);
+	assert_int_equal(interp_store_create(&index, 1 << 20, 2 << 20, &store), 0);
+	assert_true(fault_stands_alone(store->arena, 2 << 20, GUARD_BYTES));
+	interp_store_destroy(store);
 	code_index_destroy(&index);
-	free(cpu);
 }
 
 static void test_sides(void **state)

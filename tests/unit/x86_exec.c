@@ -606,8 +606,8 @@ static void test_page_crossing(void **state)
 	}
 }
 
-/* Far more code than the cache holds, twice over: old blocks make way for new ones. */
-static void test_small_cache(void **state)
+/* Far more code than the store holds, twice over: old blocks make way for new ones. */
+static void test_small_store(void **state)
 {
 	static const uint8_t step[] = {0xff, 0xc0, 0xeb, 0x3c}; /* inc %eax; jmp to the next 64 bytes */
 	static const uint8_t end[] = {0x0f, 0x0b};
@@ -616,7 +616,9 @@ static void test_small_cache(void **state)
 	(void)state;
 	test.cpu.tiers->order[0]->detach(&test.cpu);
 	test.cpu.tiers->count = 0;
-	assert_int_equal(interp_attach(&test.cpu, 1 << 20), 0);
+	interp_store_destroy(test.vm.decoded);
+	assert_int_equal(interp_store_create(&test.vm.code, 1 << 20, 1 << 20, &test.vm.decoded), 0);
+	assert_int_equal(interp_attach(&test.cpu, test.vm.decoded), 0);
 	for (unsigned i = 0; i < steps; i++)
 		memcpy(test.memory + X86_TEST_DATA + i * 64, step, sizeof(step));
 	memcpy(test.memory + X86_TEST_DATA + steps * 64, end, sizeof(end));
@@ -686,7 +688,7 @@ int main(void)
 		TEST(test_strings, 64), TEST(test_divide, 64), TEST(test_fault, 64),
 		TEST(test_32, 32), TEST(test_16, 16), TEST(test_self_modifying, 64),
 		TEST(test_hot_page, 64), TEST(test_epoch, 64), TEST(test_old_epoch, 64), TEST(test_page_crossing, 64),
-		TEST(test_small_cache, 64), TEST(test_undefined, 64), TEST(test_spinning, 64),
+		TEST(test_small_store, 64), TEST(test_undefined, 64), TEST(test_spinning, 64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,11 +70,10 @@ static inline struct kvm_segment x86_test_segment(unsigned bits, bool is_code)
 	return segment;
 }
 
-/* bits: 16 (real mode, CS.base = X86_TEST_CODE), 32 (flat, no paging) or 64. Registers are zero. */
-static inline void x86_test_reset(struct x86_test *test, unsigned bits)
+/* Any CPU of that memory. bits: 16 (real mode, CS.base = X86_TEST_CODE), 32 (flat, no paging) or 64. Registers are zero. */
+static inline void x86_test_set_mode(struct cpu *cpu, uint8_t *memory, unsigned bits)
 {
-	struct cpu *cpu = &test->cpu;
-	uint64_t *tables = (uint64_t *)(test->memory + X86_TEST_TABLES);
+	uint64_t *tables = (uint64_t *)(memory + X86_TEST_TABLES);
 
 	cpu_reset(cpu, false);
 	memset(cpu->gpr, 0, sizeof(cpu->gpr));
@@ -106,8 +105,14 @@ static inline void x86_test_reset(struct x86_test *test, unsigned bits)
 	}
 	cpu_update_mode(cpu);
 	tlb_flush_all(cpu);
-	code_gone(&test->vm.code, 0, UINT64_MAX);
 	cpu->code_epoch++;
+}
+
+/* The test's CPU, as x86_test_set_mode; and nothing is left of code. */
+static inline void x86_test_reset(struct x86_test *test, unsigned bits)
+{
+	x86_test_set_mode(&test->cpu, test->memory, bits);
+	code_gone(&test->vm.code, 0, UINT64_MAX);
 }
 
 /* With the translator, in which case `options` are for that. */

@@ -14,6 +14,7 @@ void run_vm_init(struct run_vm *vm, const struct jit_options *options)
 {
 	code_index_init(&vm->code);
 	vm->options = *options;
+	vm->decoded = NULL;
 	vm->translations = NULL;
 	vm->stubs = NULL;
 	vm->tsc_khz = 0;
@@ -23,6 +24,7 @@ void run_vm_init(struct run_vm *vm, const struct jit_options *options)
 void run_vm_destroy(struct run_vm *vm)
 {
 	jit_cache_destroy(vm->translations);
+	interp_store_destroy(vm->decoded);
 	code_index_destroy(&vm->code);
 }
 
@@ -100,6 +102,15 @@ static int add_translator(struct run_vm *vm, struct cpu *cpu)
 	return jit_attach(cpu, vm->translations);
 }
 
+static int add_interpreter(struct run_vm *vm, struct cpu *cpu)
+{
+	int result = 0;
+
+	if (!vm->decoded)
+		result = interp_store_create(&vm->code, INTERP_STORE_SIZE, INTERP_STORE_SIZE_MOST, &vm->decoded);
+	return result < 0 ? result : interp_attach(cpu, vm->decoded);
+}
+
 /* The fastest first. */
 static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 {
@@ -117,8 +128,7 @@ static int add_tiers(struct run_vm *vm, struct cpu *cpu, enum run_choice choice)
 		result = lockstep_attach(cpu);
 	if (result < 0 && !may_fail)
 		return result;
-	/* The CPU itself is not in the list yet. */
-	return interp_attach(cpu, vm->code.cpus ? INTERP_CACHE_SIZE_MORE : INTERP_CACHE_SIZE);
+	return add_interpreter(vm, cpu);
 }
 
 static void remove_tiers(struct cpu *cpu)

@@ -1,7 +1,7 @@
 /*
  * The room that executes CPUs, seen from outside: make a CPU with its tiers, run it, end it.
  *
- * A struct run_vm is what the CPUs of one VM share to execute: the code index and the translations. A
+ * A struct run_vm is what the CPUs of one VM share to execute: the code index, decoded blocks and the translations. A
  * struct runner is one CPU with the tiers that were chosen for it. Which tier runs when is the
  * dispatcher's business (dispatch.c); what a tier is says tier/tier.h.
  */
@@ -33,6 +33,7 @@ struct run_vm {
 	uint32_t tsc_khz;                /* the host's; for direct execution */
 	struct direct_memory memory;     /* what stubs can map; before the first CPU */
 	struct experiences experiences;  /* of all CPUs, with programs */
+	struct interp_store *decoded;    /* made with the first CPU; NULL */
 	struct jit_cache *translations; /* made with the first CPU that wants them; NULL */
 };
 

@@ -12,7 +12,7 @@
  * comes back, as if it entered: all that belongs to the vCPU stands still all the same. Which sections may be beside:
  *
  * - Code goes that was made of memory, since a CPU wrote there (x86/mmu/memory.c and paging.c, direct/fill.c), or since
- *   its place is needed (jit/cache). Who is apart executes no such code: it executes the
+ *   its place is needed (jit/cache, interp/store.c). Who is apart executes no such code: it executes the
  *   bytes themselves, on a processor that keeps its caches coherent with other CPUs' stores, as the guest would have it. The
  *   exceptions are copies of pages (direct/copies.h): who may run one of these bytes is stopped, as below.
  * - A page gets its first code (tier/code_index.c): stores to it have to be seen from the section's end on. Where a vCPU

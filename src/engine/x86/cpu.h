@@ -292,6 +292,7 @@ struct cpu {
 	unsigned cpuid_count;
 	uint32_t features[CPU_FEATURE_WORDS]; /* feature words of it: features.h */
 	struct insn_rules rules;              /* which of its instructions are there */
+	uint32_t rules_changes;               /* counts when these may have become others */
 	struct insn_memo *memo;               /* owned; decode/memo.h */
 	bool is_amd;                          /* vendor AMD or Hygon: SYSCALL, SYSENTER, ... differ */
 	unsigned physical_bits; /* MAXPHYADDR from CPUID 8000_0008 */

@@ -49,7 +49,7 @@ static unsigned fetch_available(struct cpu *cpu, uint64_t gva)
 
 static struct single_insn *single_of(struct cpu *cpu, uint64_t gva)
 {
-	return &blocks_of(cpu)->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
+	return &interp_of(cpu)->singles[(gva ^ gva >> 6) % SINGLE_INSNS];
 }
 
 /*
@@ -158,7 +158,7 @@ static void run_one(struct cpu *cpu)
 	insn->execute(cpu, insn);
 	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
 	cpu->insn = NULL;
-	blocks_of(cpu)->instructions++;
+	interp_of(cpu)->instructions++;
 	if (cpu->io.done | cpu->io.cursor)
 		io_reset(cpu);
 }
@@ -183,30 +183,35 @@ static inline bool block_in_limit(const struct cpu *cpu, const struct interp_blo
 
 static void jump_remember(struct cpu *cpu, uint64_t gva, struct interp_block *block)
 {
-	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){
+	struct interp_cpu *interp = interp_of(cpu);
+
+	*jump_entry_of(interp, gva) = (struct jump_entry){
 		.gva = gva, .block = block, .key = jump_key(cpu), .tlb = cpu->tlb,
 	};
+	interp->has_jumps = true;
 }
 
 /* The block found here before if the fetch TLB leads to it now. */
 static struct interp_block *block_by_tlb(struct cpu *cpu, uint64_t gva)
 {
-	struct interp_cache *cache = blocks_of(cpu);
-	const struct jump_entry *jump = jump_entry_of(cache, gva);
+	struct interp_cpu *interp = interp_of(cpu);
+	const struct jump_entry *jump = jump_entry_of(interp, gva);
 	const struct tlb_entry *entry = tlb_entry_of(cpu->tlb, gva);
 	struct interp_block *block = jump->block;
-	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries];
+	uint64_t page = cpu->tlb->gpa[entry - cpu->tlb->entries], gpa;
 
-	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull) ||
-	    (page ^ block->gpa) >= PAGE_SIZE || block->mode != cpu->mode ||
-	    !block_is_fresh(cache, block) || !block_in_limit(cpu, block))
+	if (!block || jump->gva != gva || entry->tag_execute != (gva & ~0xfffull))
+		return NULL;
+	gpa = block_gpa(block);
+	if ((page ^ gpa) >= PAGE_SIZE || block->mode != block_mode(interp) ||
+	    !block_is_fresh(interp, block, gpa) || !block_in_limit(cpu, block))
 		return NULL;
 	jump_remember(cpu, gva, block);
 	return block;
 }
 
 /*
- * The long way to the block at cpu->rip: through the TLB, the cache, the decoder. NULL: look again.
+ * The long way to the block at cpu->rip: through the TLB, the store, the decoder. NULL: look again.
  * An empty block means that run_one must run the instruction.
  */
 static __attribute__((noinline)) struct interp_block *find_any_block(struct cpu *cpu, uint64_t gva)
@@ -219,7 +224,7 @@ static __attribute__((noinline)) struct interp_block *find_any_block(struct cpu 
 	if (block)
 		return block;
 	/* A fault from here on is no instruction's of the last block. */
-	blocks_of(cpu)->running = NULL;
+	interp_of(cpu)->running = NULL;
 	cpu->insn = NULL;
 	cpu->next_rip = cpu->rip;
 	available = fetch_available(cpu, gva);
@@ -236,7 +241,6 @@ static __attribute__((noinline)) struct interp_block *find_any_block(struct cpu 
  * without being looked at. NULL also where the dispatcher must stop. */
 static struct interp_block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
 {
-	static struct interp_block alone = {.gpa = BLOCK_GPA_NONE};
 	struct interp_block *block;
 
 	if (breakpoint_code_hits(cpu, gva, 1)) {
@@ -246,8 +250,8 @@ static struct interp_block *find_unbroken_block(struct cpu *cpu, uint64_t gva)
 	block = find_any_block(cpu, gva);
 	if (!block || !breakpoint_code_hits(cpu, gva, block->size))
 		return block;
-	*jump_entry_of(blocks_of(cpu), gva) = (struct jump_entry){0};
-	return &alone;
+	*jump_entry_of(interp_of(cpu), gva) = (struct jump_entry){0};
+	return &block_alone;
 }
 
 static __attribute__((noinline)) struct interp_block *find_block(struct cpu *cpu, uint64_t gva)
@@ -256,32 +260,32 @@ static __attribute__((noinline)) struct interp_block *find_block(struct cpu *cpu
 }
 
 /* The block that was found at gva last, while nothing has happened that could make it another; or NULL. */
-static inline struct interp_block *block_at_hand(const struct cpu *cpu, struct interp_cache *cache, uint64_t gva)
+static inline struct interp_block *block_at_hand(const struct cpu *cpu, struct interp_cpu *interp, uint64_t gva)
 {
-	const struct jump_entry *jump = jump_entry_of(cache, gva);
+	const struct jump_entry *jump = jump_entry_of(interp, gva);
 	struct interp_block *block = jump->block;
 
 	if (__builtin_expect(jump->gva == gva && jump->key == jump_key(cpu) &&
-			     jump->tlb == cpu->tlb && block->gpa != BLOCK_GPA_NONE &&
-			     block_in_limit(cpu, block), 1))
+			     jump->tlb == cpu->tlb && block_in_limit(cpu, block) &&
+			     block_gpa(block) != BLOCK_GPA_NONE, 1))
 		return block;
 	return NULL;
 }
 
-static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cache *cache)
+static inline struct interp_block *next_block(struct cpu *cpu, struct interp_cpu *interp)
 {
 	uint64_t gva = cpu_linear_rip(cpu);
-	struct interp_block *block = block_at_hand(cpu, cache, gva);
+	struct interp_block *block = block_at_hand(cpu, interp, gva);
 
 	return __builtin_expect(block != NULL, 1) ? block : find_block(cpu, gva);
 }
 
-static inline void run_block(struct cpu *cpu, struct interp_cache *cache, const struct interp_block *block)
+static inline void run_block(struct cpu *cpu, struct interp_cpu *interp, const struct interp_block *block)
 {
 	const struct insn *insn = block->insns, *end = insn + block->count;
 	uint64_t rip = cpu->rip;
 
-	cache->running = block;
+	interp->running = block;
 	do {
 		cpu->insn = insn;
 		cpu->rip = rip;
@@ -291,7 +295,7 @@ static inline void run_block(struct cpu *cpu, struct interp_cache *cache, const 
 		insn++;
 	} while (insn != end && !(cpu->requests & CPU_REQUEST_STOP_BLOCK));
 	cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
-	cache->instructions += insn - block->insns;
+	interp->instructions += insn - block->insns;
 }
 
 /* -- the tier -- */
@@ -299,86 +303,95 @@ static inline void run_block(struct cpu *cpu, struct interp_cache *cache, const 
 /* Count what a block had completed when an exception unwound out of it. */
 static void enter(struct cpu *cpu)
 {
-	struct interp_cache *cache = blocks_of(cpu);
-	const struct interp_block *block = cache->running;
+	struct interp_cpu *interp = interp_of(cpu);
+	const struct interp_block *block = interp->running;
 
 	if (block && cpu->insn >= block->insns && cpu->insn < block->insns + block->count)
-		cache->instructions += cpu->insn - block->insns;
-	cache->running = NULL;
+		interp->instructions += cpu->insn - block->insns;
+	interp->running = NULL;
 	cpu->insn = NULL;
+	if (interp->rules_changes != cpu->rules_changes) {
+		fpu_leave(cpu);
+		store_take_rules(interp);
+	}
 }
 
 static void leave(struct cpu *cpu)
 {
-	blocks_of(cpu)->running = NULL;
+	interp_of(cpu)->running = NULL;
 	cpu->insn = NULL;
 	if (cpu->io.done | cpu->io.cursor)
 		io_reset(cpu);
 }
 
 static inline __attribute__((always_inline)) void run_next(struct cpu *cpu,
-							   struct interp_cache *cache)
+							   struct interp_cpu *interp)
 {
-	struct interp_block *block = next_block(cpu, cache);
+	struct interp_block *block = next_block(cpu, interp);
 
 	if (__builtin_expect(!block, 0))
 		return;
 	if (__builtin_expect(!block->count, 0))
 		run_one(cpu);
 	else
-		run_block(cpu, cache, block);
+		run_block(cpu, interp, block);
 }
 
 /* The block at cpu->rip if it is at hand and cold, which is counted; else NULL. */
-static inline struct interp_block *next_cold_block(const struct cpu *cpu, struct interp_cache *cache)
+static inline struct interp_block *next_cold_block(const struct cpu *cpu, struct interp_cpu *interp)
 {
-	struct interp_block *block = block_at_hand(cpu, cache, cpu_linear_rip(cpu));
+	struct interp_block *block = block_at_hand(cpu, interp, cpu_linear_rip(cpu));
 
-	if (!block || block->cold_runs >= cpu->tiers->cold_runs)
+	uint8_t runs;
+
+	if (!block)
 		return NULL;
-	block->cold_runs++;
+	runs = atomic_load_explicit(&block->cold_runs, memory_order_relaxed);
+	if (runs >= cpu->tiers->cold_runs)
+		return NULL;
+	atomic_store_explicit(&block->cold_runs, (uint8_t)(runs + 1), memory_order_relaxed);
 	return block;
 }
 
 static void run_piece(struct cpu *cpu)
 {
-	struct interp_cache *cache = blocks_of(cpu);
+	struct interp_cpu *interp = interp_of(cpu);
 	struct interp_block *block;
 
 	cpu_begins(cpu, CPU_INTERPRETS);
-	run_next(cpu, cache);
-	while (!cpu->requests && !cpu->is_leaving && tiers_leave_cold(cpu) && (block = next_cold_block(cpu, cache)))
-		run_block(cpu, cache, block);
-	cache->running = NULL;
+	run_next(cpu, interp);
+	while (!cpu->requests && !cpu->is_leaving && tiers_leave_cold(cpu) && (block = next_cold_block(cpu, interp)))
+		run_block(cpu, interp, block);
+	interp->running = NULL;
 }
 
 static enum tier_stop run(struct cpu *cpu)
 {
-	struct interp_cache *cache = blocks_of(cpu);
+	struct interp_cpu *interp = interp_of(cpu);
 
 	cpu_begins(cpu, CPU_INTERPRETS);
 	while (!cpu->requests)
-		run_next(cpu, cache);
+		run_next(cpu, interp);
 	return TIER_INTERRUPTED;
 }
 
 static void fetch_mapped(struct cpu *cpu, uint64_t gpa)
 {
-	block_page_mapped(blocks_of(cpu), gpa);
+	block_page_mapped(interp_of(cpu), gpa);
 }
 
 static void detach(struct cpu *cpu)
 {
-	block_cache_destroy(blocks_of(cpu));
+	interp_cpu_destroy(interp_of(cpu));
 	cpu->tiers->state[TIER_INTERPRETER] = NULL;
 }
 
 struct interp_statistics interp_get_statistics(const struct cpu *cpu)
 {
-	const struct interp_cache *cache = blocks_of(cpu);
+	const struct interp_cpu *interp = interp_of(cpu);
 
-	return (struct interp_statistics){ .instructions = cache->instructions,
-					   .blocks = cache->decoded };
+	return (struct interp_statistics){ .instructions = interp->instructions,
+					   .blocks = interp->decoded };
 }
 
 static void visit_counters(const struct cpu *cpu, tier_visitor *visit, void *context)
@@ -402,13 +415,13 @@ static const struct tier interpreter = {
 	.visit_counters = visit_counters,
 };
 
-int interp_attach(struct cpu *cpu, size_t cache_size)
+int interp_attach(struct cpu *cpu, struct interp_store *store)
 {
-	struct interp_cache *cache = block_cache_create(cpu, cache_size);
+	struct interp_cpu *interp = interp_cpu_create(cpu, store);
 
-	if (!cache)
+	if (!interp)
 		return -ENOMEM;
-	cpu->tiers->state[TIER_INTERPRETER] = cache;
+	cpu->tiers->state[TIER_INTERPRETER] = interp;
 	tier_add(cpu, &interpreter);
 	return 0;
 }

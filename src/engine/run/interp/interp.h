@@ -9,12 +9,23 @@
 
 #include "engine/run/tier/tier.h"
 
-/* Bytes for decoded blocks: of a VM's first CPU, and of each further one, among which programs spread. */
-#define INTERP_CACHE_SIZE      (6u << 20)
-#define INTERP_CACHE_SIZE_MORE (3u << 20)
+struct code_index;
 
-/* Give `cpu` the interpreter as its last tier, with about so many bytes for decoded blocks. 0 or -ENOMEM. */
-int interp_attach(struct cpu *cpu, size_t cache_size);
+/* Bytes for decoded blocks: of a VM with one CPU; more for each further one, among which programs spread; and at most. */
+#define INTERP_STORE_SIZE      (6u << 20)
+#define INTERP_STORE_SIZE_MORE (1u << 20)
+#define INTERP_STORE_SIZE_MOST (16u << 20)
+
+/*
+ * The decoded blocks of a VM, for all its CPUs: about `size` bytes, and INTERP_STORE_SIZE_MORE for each CPU but the
+ * first, up to `size_most`. 0 or -ENOMEM. It is destroyed when its CPUs have ended.
+ */
+struct interp_store;
+int interp_store_create(struct code_index *index, size_t size, size_t size_most, struct interp_store **created);
+void interp_store_destroy(struct interp_store *store); /* NULL: none */
+
+/* Give `cpu` the interpreter as its last tier, with the blocks of its VM. 0 or -ENOMEM. */
+int interp_attach(struct cpu *cpu, struct interp_store *store);
 
 struct interp_statistics {
 	uint64_t instructions; /* completed */

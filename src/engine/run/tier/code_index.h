@@ -3,7 +3,7 @@
  * the one way on which that is dropped again.
  *
  * A page has a word whose bits say which of its granules of 64 bytes hold code of any CPU or tier. Who
- * keeps code is a *holder*: a CPU's decoded blocks, a VM's translations. How a holder's code stays equal
+ * keeps code is a *holder*: the VM's decoded blocks, its translations. How a holder's code stays equal
  * to the bytes that it came from:
  *
  * - Stores by guest CPUs. When a page's first code is announced (code_mark) every CPU drops its write

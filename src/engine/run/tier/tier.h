@@ -66,7 +66,8 @@ struct tier {
 	/* -- the rest -- */
 
 	/* Of the last tier: what it has decoded from gpa on, in cpu->mode, if it was from the very bytes at
-	 * `code`, of which there are `available`. False: nothing. Good until the tier executes anything. */
+	 * `code`, of which there are `available`. False: nothing. Good until the tier executes anything, or the
+	 * CPU waits for an exclusive section. */
 	bool (*decoded)(struct cpu *cpu, uint64_t gpa, const uint8_t *code, unsigned available,
 			struct tier_decoded *decoded);
 

@@ -229,6 +229,7 @@ int cpu_set_cpuid(struct cpu *cpu, struct kvm_cpuid_entry2 *entries, unsigned co
 	}
 	insn_memo_forget(cpu->memo);
 	cpu->rules.memo = cpu->memo;
+	cpu->rules_changes++;
 	msr_vendor_changed(cpu);
 	fpu_set_guest_layout(cpu, entries, count);
 	free(cpu->cpuid);
