@@ -114,31 +114,15 @@ void interp_cpu_destroy(struct interp_cpu *interp)
 
 /* -- what bytes mean to a CPU -- */
 
-static struct store_rules rules_of(const struct cpu *cpu)
-{
-	struct store_rules rules = { .has_features = cpu->rules.features, .has_lzcnt = cpu->rules.has_lzcnt,
-				     .has_tzcnt = cpu->rules.has_tzcnt, .is_amd = cpu->rules.is_amd };
-
-	if (rules.has_features)
-		bytes_copy(rules.features, cpu->rules.features, sizeof(rules.features));
-	return rules;
-}
-
-static bool rules_are(const struct store_rules *a, const struct store_rules *b)
-{
-	return a->has_features == b->has_features && a->has_lzcnt == b->has_lzcnt &&
-	       a->has_tzcnt == b->has_tzcnt && a->is_amd == b->is_amd &&
-	       bytes_equal(a->features, b->features, sizeof(a->features));
-}
-
 void store_take_rules(struct interp_cpu *interp)
 {
 	struct interp_store *store = interp->store;
-	struct store_rules rules = rules_of(interp->cpu);
+	struct rules_copy rules;
 	uint32_t number = 0;
 
+	rules_copy_take(&rules, &interp->cpu->rules);
 	pthread_mutex_lock(&store->lock);
-	while (number < store->rules_count && number < STORE_RULES && !rules_are(&store->rules[number], &rules))
+	while (number < store->rules_count && number < STORE_RULES && !rules_copy_is(&store->rules[number], &rules))
 		number++;
 	if (number == store->rules_count || number == STORE_RULES) {
 		number = store->rules_count++;

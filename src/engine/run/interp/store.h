@@ -33,6 +33,7 @@
 #include "engine/run/tier/code_index.h"
 #include "engine/x86/cpu.h"
 #include "engine/x86/decode/decode.h"
+#include "engine/x86/decode/rules_copy.h"
 
 #define BLOCK_INSNS_MAX 64
 #define BLOCK_BYTES_MAX 512 /* code looked at for one block */
@@ -123,10 +124,7 @@ struct interp_store {
 	struct interp_cpu *users;  /* under the lock */
 	unsigned user_count;
 	/* The rules of those that were told from one another, and how many numbers were given. Under the lock. */
-	struct store_rules {
-		uint32_t features[CPU_FEATURE_WORDS];
-		bool has_features, has_lzcnt, has_tzcnt, is_amd;
-	} rules[STORE_RULES];
+	struct rules_copy rules[STORE_RULES];
 	uint32_t rules_count;
 	_Atomic uint64_t evictions; /* chunks that were emptied; changes in exclusive sections */
 	pthread_mutex_t lock;

@@ -166,6 +166,7 @@ int jit_attach(struct cpu *cpu, struct jit_cache *cache)
 	}
 	jit->cpu = cpu;
 	jit->cache = cache;
+	jit->rules_changes = cpu->rules_changes - 1; /* to be looked at */
 	jit->bounds.known = UINT64_MAX;
 	jit->bounds.limit = JIT_BLOCK_INSNS;
 	cpu->tiers->state[TIER_TRANSLATOR] = jit;

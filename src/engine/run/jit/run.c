@@ -18,6 +18,7 @@
 #include "engine/run/jit/reuse/take.h"
 #include "engine/run/jit/translate.h"
 #include "engine/x86/breakpoint.h"
+#include "engine/x86/bytes.h"
 #include "engine/x86/decode/decode.h"
 #include "engine/x86/features.h"
 #include "engine/x86/host/host.h"
@@ -108,10 +109,31 @@ static void update_system(struct cpu *cpu)
 	jit_frame(cpu)->ac_blocked = !cpu_has(cpu, FEATURE_SMAP);
 }
 
+/*
+ * Translations are for CPUs to which the same bytes mean the same, as a VM's are to nearly all who make one. Whoever is
+ * unlike the first one has none: its code is interpreted.
+ */
+static void update_rules(struct jit *jit)
+{
+	struct jit_cache *cache = jit->cache;
+	struct rules_copy rules;
+
+	if (jit->rules_changes == jit->cpu->rules_changes)
+		return;
+	jit->rules_changes = jit->cpu->rules_changes;
+	rules_copy_take(&rules, &jit->cpu->rules);
+	jit_lock_take(&cache->lock);
+	if (!cache->has_rules)
+		bytes_copy(&cache->rules, &rules, sizeof(rules));
+	cache->has_rules = true;
+	jit->is_other = !rules_copy_is(&cache->rules, &rules);
+	jit_lock_release(&cache->lock);
+}
+
 /* What translated code takes for granted besides the block's key, which tells CPL 3 from CPL 0. */
 static bool translatable(const struct cpu *cpu)
 {
-	return jit_mode_is_translated(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) &&
+	return jit_mode_is_translated(cpu->mode) && (cpu->cpl == 0 || cpu->cpl == 3) && !jit_of(cpu)->is_other &&
 	       !(cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) && !(cpu->rflags & RFLAGS_TF);
 }
 
@@ -535,6 +557,7 @@ void jit_enter(struct cpu *cpu)
 {
 	set_gs_base(cpu);
 	update_system(cpu);
+	update_rules(jit_of(cpu));
 }
 
 static struct jit_link *link_at(const struct jit_cache *cache, uint64_t offset)

@@ -2,8 +2,8 @@
  * What, besides the mode, decides what bytes mean to a CPU: its CPUID.
  *
  * Decoded and translated code depends on it. Decoded blocks, which a VM's CPUs share, are found by it
- * (run/interp/store.h). Translations are not: there the CPUs are taken to be alike. CPUID cannot change once a CPU has run
- * (KVM_SET_CPUID2).
+ * (run/interp/store.h); translations are for those CPUs that are like the first (run/jit/run.c). CPUID cannot change
+ * once a CPU has run (KVM_SET_CPUID2).
  */
 #ifndef KVIK_ENGINE_X86_DECODE_INSN_RULES_H
 #define KVIK_ENGINE_X86_DECODE_INSN_RULES_H

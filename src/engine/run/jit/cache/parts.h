@@ -14,6 +14,7 @@
 #include "engine/run/tier/code_index.h"
 #include "engine/run/tier/tier.h"
 #include "engine/x86/decode/insn.h"
+#include "engine/x86/decode/rules_copy.h"
 #include "engine/x86/host/code_memory.h"
 
 /* A place in a block that calls the slow stub: one guest instruction that the interpreter may have to
@@ -174,6 +175,9 @@ struct jit_cache {
 	_Atomic uint64_t invalidations; /* blocks that went because their code changed */
 	size_t page_bytes, page_limit; /* what pages take, and may */
 	struct jit_numbers places;
+	/* By which all code here was decoded: those of the CPU that came first. */
+	struct rules_copy rules;
+	bool has_rules;
 	struct jit *users;           /* the CPUs' translators */
 
 	struct jit_block *_Atomic blocks[1 << JIT_BLOCK_BITS];
@@ -192,6 +196,8 @@ struct jit {
 	uint64_t hot_gpa[JIT_HOT_BLOCKS]; /* blocks to be translated in full: gpa + 1, by hash */
 	const uint8_t *hot;               /* the site of a lean block that was left because it is hot */
 	uint64_t epoch;                   /* of cpu->code_epoch, at the last look */
+	uint32_t rules_changes;           /* of cpu's, at the last look */
+	bool is_other;                    /* code means something else to this CPU than to those that the cache is for */
 	struct jit_views views;
 	/* The blocks of the frame's jumps; entries are empty, or lead to memory that is still theirs. */
 	struct jit_block *jump_blocks[JIT_JUMP_SETS * JIT_JUMP_ENTRIES];
