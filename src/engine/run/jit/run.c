@@ -120,6 +120,7 @@ static void update_rules(struct jit *jit)
 
 	if (jit->rules_changes == jit->cpu->rules_changes)
 		return;
+	fpu_leave(jit->cpu); /* what copies the rules may use vector registers */
 	jit->rules_changes = jit->cpu->rules_changes;
 	rules_copy_take(&rules, &jit->cpu->rules);
 	jit_lock_take(&cache->lock);
