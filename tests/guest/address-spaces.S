@@ -2,11 +2,13 @@
  * Two address spaces with PCIDs (Intel SDM vol. 3 §4.10). Warm code in a page that both have leads to a
  * page that each has for itself, where another number is added to RAX; that page is another one each time,
  * with each invalidation that makes it seen: a load of CR3 without bit 63, INVPCID of each type, INVLPG;
- * it goes, loses its right, is global. Then a page that user code has warmed up, which the kernel must not
+ * it goes, loses its right, is global. One's page overwrites the flags of the common code, the other's reads them.
+ * Then a page that user code has warmed up, which the kernel must not
  * run. R10, RDX, RSI: how many faults there were, and the last one's CR2 and error code.
  *
  * exits:
  *   hlt rax=2424
+ *   hlt rax=24
  *   hlt rax=242424
  *   hlt rax=242424
  *   hlt rax=242424
@@ -98,6 +100,9 @@
 	copy two, TWO, 16
 	copy three, THREE, 16
 	copy four, FOUR, 16
+	copy with_flags, COMMON+16, 16
+	copy overwrites, ONE+16, 16
+	copy reads, TWO+16, 16
 	copy user_code, USER, 16
 	movl $COMMON|7, LEVEL1+(HERE>>12)*8
 	movl $ONE|7, LEVEL1+(NEXT>>12)*8
@@ -123,6 +128,16 @@
 	call HERE
 	decl %ebp
 	jnz 1b
+	hlt
+
+	/* With flags that the first one's page has no use for. */
+	begin
+12:	space_a
+	call HERE+16
+	space_b
+	call HERE+16
+	decl %ebp
+	jnz 12b
 	hlt
 
 	/* 2. A load of CR3 that keeps nothing. */
@@ -250,6 +265,19 @@ three:	addl $0x10000, %eax
 	ret
 	.balign 16
 four:	addl $0x1000000, %eax
+	ret
+	.balign 16
+with_flags:
+	clc
+	jmp with_flags+(NEXT-HERE)
+	.balign 16
+overwrites:
+	xorl %ecx, %ecx
+	ret
+	.balign 16
+reads:	setnc %cl
+	movzbl %cl, %ecx
+	addl %ecx, %eax
 	ret
 	.balign 16
 user_code:

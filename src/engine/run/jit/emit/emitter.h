@@ -241,6 +241,13 @@ static inline void emit_move(struct emitter *e, unsigned to, unsigned from)
 	emit_move_width(e, true, to, from);
 }
 
+static inline void emit_exchange(struct emitter *e, unsigned a, unsigned b)
+{
+	emit_rex(e, true, a, 0, b);
+	emit8(e, 0x87);
+	emit8(e, 0xc0 | (a & 7) << 3 | (b & 7));
+}
+
 /* ModRM, SIB and displacement for [base + index << shift + displacement]; base or index may be
  * HOST_NONE. */
 static inline void emit_modrm(struct emitter *e, unsigned reg, unsigned base, unsigned index,
@@ -595,14 +602,6 @@ static inline void emit_jump_state(struct emitter *e, unsigned index, unsigned s
 	emit_rex(e, false, 0, index == HOST_NONE ? 0 : index, 0);
 	emit8(e, 0xff);
 	emit_gs_modrm(e, 4, index, shift, offset);
-}
-
-/* jcc to an executable address within 2 GiB. */
-static inline void emit_jump_if_to(struct emitter *e, enum host_condition condition, const uint8_t *target)
-{
-	emit8(e, 0x0f);
-	emit8(e, 0x80 | condition);
-	emit_external(e, target);
 }
 
 /* call gs:[offset] */

@@ -127,33 +127,35 @@ static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
 
 /*
  * R14 is 8 * the index of the code's page, R13 the address that somebody takes the block to be at. If it is
- * there in the present view, its page becomes the code's; else leave.
+ * there in the present view, its page becomes the code's; else leave. Flags stay, whatever the block has
+ * no use for: what is there instead may have.
  */
-static void emit_entry_stub(struct jit_stubs *stubs, struct emitter *e, bool is_user, bool keeps_flags)
+static void emit_entry_stub(struct jit_stubs *stubs, struct emitter *e, bool is_user)
 {
-	const struct host_memory page = { HOST_R14, HOST_NONE, 0 };
-	struct near_jumps misses = { .count = 0 };
+	const struct host_memory page = { HOST_RCX, HOST_R14, 0 };
+	struct short_jump absent, hit;
 
-	if (keeps_flags) {
-		emit_store_state(e, HOST_R14, FRAME(lean_spill[1]));
-		emit_flags_away(e, true);
-		emit_load_state(e, HOST_R14, FRAME(lean_spill[1]));
-	}
-	emit_gs_op(e, true, 0x03, HOST_R14, HOST_NONE, 0, FRAME(pages) + is_user * 8); /* add */
+	emit_store_state(e, HOST_RCX, FRAME(lean_spill[1]));
+	emit_load_state(e, HOST_RCX, FRAME(pages) + is_user * 8);
 	emit_memory_move(e, true, false, HOST_R14, &page); /* gva + 1, or 0 */
-	emit_registers_flags(e, true, 0x85, HOST_R14, HOST_R14); /* test */
-	near_jumps_add(&misses, emit_jump_if(e, HOST_EQUAL));
-	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, -1);
-	emit_registers_flags(e, true, 0x31, HOST_R14, HOST_R13); /* xor */
-	emit_immediate_flags(e, true, 7, HOST_R14, 0xfff); /* cmp */
-	near_jumps_add(&misses, emit_jump_if(e, HOST_ABOVE));
-	emit_registers_flags(e, true, 0x31, HOST_R14, HOST_R13);
-	emit_store_state(e, HOST_R14, FRAME(code_page));
-	emit_flags_back(e, keeps_flags);
-	emit_return_host(e);
-	emit_bind_all(e, &misses);
-	emit_flags_back(e, keeps_flags);
+	emit_store_state(e, HOST_R14, FRAME(lean_spill[0]));
+	emit_move(e, HOST_RCX, HOST_R14);
+	absent = emit_jrcxz(e);
+	emit_not(e, HOST_R14);
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 2); /* the offset in the page, if it is that one */
+	emit_constant(e, HOST_RCX, 12);
+	emit_shift_signed(e, true, HOST_R14, HOST_R14);
+	emit_move(e, HOST_RCX, HOST_R14);
+	hit = emit_jrcxz(e);
+	emit_bind_short(e, absent);
+	emit_load_state(e, HOST_RCX, FRAME(lean_spill[1]));
 	emit_jump_to(e, stubs->return_exit);
+	emit_bind_short(e, hit);
+	emit_load_state(e, HOST_R14, FRAME(lean_spill[0]));
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, -1);
+	emit_store_state(e, HOST_R14, FRAME(code_page));
+	emit_load_state(e, HOST_RCX, FRAME(lean_spill[1]));
+	emit_return_host(e);
 }
 
 /*
@@ -350,11 +352,11 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 		stubs->return_load[is_32] = begin(e);
 		emit_return_load_stub(stubs, e, is_32);
 	}
+	for (unsigned is_user = 0; is_user < 2; is_user++) {
+		stubs->entry[is_user] = begin(e);
+		emit_entry_stub(stubs, e, is_user);
+	}
 	for (unsigned keeps_flags = 0; keeps_flags < 2; keeps_flags++) {
-		for (unsigned is_user = 0; is_user < 2; is_user++) {
-			stubs->entry[is_user][keeps_flags] = begin(e);
-			emit_entry_stub(stubs, e, is_user, keeps_flags);
-		}
 		for (unsigned is_32 = 0; is_32 < 2; is_32++) {
 			stubs->push_return[is_32][keeps_flags] = begin(e);
 			emit_push_return_stub(stubs, e, is_32, keeps_flags);

@@ -40,7 +40,7 @@ struct jit_stubs {
 	/* lean.c; the last index of many tells whether they keep the flags. */
 	const uint8_t *access[JIT_ACCESS_STUBS];
 	const uint8_t *poll, *landing, *heat;
-	const uint8_t *entry[2][2];       /* by privilege: [1] is the user's */
+	const uint8_t *entry[2];          /* by privilege: [1] is the user's */
 	const uint8_t *push_return[2][2]; /* by mode: [1] is 32-bit code's */
 	const uint8_t *return_load[2];    /* likewise */
 	const uint8_t *return_go[JIT_JUMP_SETS];

@@ -25,29 +25,23 @@ static void emit_poll_keeping_flags(struct translation *t, int64_t target)
 	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
 }
 
-/* With gva + 1 of the block's page in R14: leave unless the block is at R13. */
+/*
+ * With gva + 1 of the block's page in R14: leave unless the block is at R13. Flags stay, also where the block has no
+ * use for them: other code may be there by now, and that may have.
+ */
 static void emit_entry_check(struct translation *t)
-{
-	struct emitter *e = &t->e;
-
-	emit_lea(e, true, HOST_R14, HOST_R14, HOST_NONE, 0, (int32_t)t->guest.start - 1);
-	emit_registers_flags(e, true, 0x39, HOST_R14, HOST_R13); /* cmp r14, r13 */
-	emit_jump_if_to(e, HOST_NOT_EQUAL, t->stubs->return_exit);
-}
-
-static void emit_entry_check_keeping_flags(struct translation *t)
 {
 	struct emitter *e = &t->e;
 	struct short_jump hit;
 
-	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_not(e, HOST_R14); /* -gva - 2 */
-	emit_lea(e, true, HOST_RCX, HOST_R14, HOST_R13, 0, 2 - (int32_t)t->guest.start);
+	emit_lea(e, true, HOST_R14, HOST_R14, HOST_R13, 0, 2 - (int32_t)t->guest.start);
+	emit_exchange(e, HOST_RCX, HOST_R14);
 	hit = emit_jrcxz(e);
-	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_move(e, HOST_RCX, HOST_R14);
 	emit_jump_to(e, t->stubs->return_exit);
 	emit_bind_short(e, hit);
-	emit_load_state(e, HOST_RCX, FRAME(spill[0]));
+	emit_move(e, HOST_RCX, HOST_R14);
 }
 
 /* mov r14d, index * 8; the rest is a stub's. */
@@ -58,7 +52,7 @@ static void emit_lean_entry(struct translation *t)
 	emit_bytes(e, (const uint8_t[]){ 0x41, 0xbe }, 2);
 	assert(e->overflow || e->position == JIT_LEAN_ENTRY_PAGE_AT);
 	emit32(e, 0);
-	emit_call_to(e, t->stubs->entry[t->guest.is_user][flags_needed(&t->guest.items[0]) != 0]);
+	emit_call_to(e, t->stubs->entry[t->guest.is_user]);
 }
 
 /* R14 = where a page is in the present view, + 1. Returns where 8 * its index is to stand, which is known
@@ -102,10 +96,7 @@ void emit_entry(struct translation *t)
 	page = emit_view(t);
 	assert(e->overflow || page.at == JIT_ENTRY_PAGE_AT);
 	(void)page;
-	if (flags_needed(&t->guest.items[0]))
-		emit_entry_check_keeping_flags(t);
-	else
-		emit_entry_check(t);
+	emit_entry_check(t);
 	emit_lea(e, true, HOST_R13, HOST_R13, HOST_NONE, 0, -(int32_t)t->guest.start);
 	emit_store_state(e, HOST_R13, FRAME(code_page));
 	/* The block is aligned as its entry is. */
