@@ -113,7 +113,7 @@ const struct allowed_call sandbox_calls[] = {
 	CALL(sched_yield),
 	CALL_IF(sched_getaffinity, "its own", IS(0, 0)),
 	CALL_IF(prctl, "PR_SET_NAME", IS(0, PR_SET_NAME)),
-	/* Where the host has no FSGSBASE, at each entry into translated code. */
+	/* Where the host has no FSGSBASE: translated code finds its CPU by GS. */
 	CALL_IF(arch_prctl, "ARCH_SET_GS", IS(0, ARCH_SET_GS)),
 
 	/* Signals, to itself. */
