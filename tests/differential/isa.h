@@ -135,6 +135,9 @@ int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome 
 extern uint64_t native_components;
 /* Whether the kernel gives the child a local descriptor table. */
 extern bool native_has_ldt;
+/* Whether this host can be the judge of a case: kernels that run in user mode themselves, below a hypervisor of their
+ * own kind, may have no compatibility mode, and raise #GP for a stack pointer that is not canonical. */
+bool native_can_judge(const struct isa_case *test);
 
 /* -- engine.c -- */
 

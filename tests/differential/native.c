@@ -42,6 +42,7 @@ static int to_child[2], to_parent[2];
 static uint8_t *code_alias; /* writable mapping of the code pages, in the child */
 uint64_t native_components;
 bool native_has_ldt;
+static bool has_compatibility_mode, has_any_stack_pointer;
 
 /* Registers of struct isa_state in the frame's gregs. */
 static const uint8_t frame_register[16] = {
@@ -265,9 +266,8 @@ static int wait_for_child(void)
 	return result == 1 ? 0 : -ECHILD;
 }
 
-int native_start(void)
+static int start_child(void)
 {
-	int result;
 
 	if (!shared) {
 		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
@@ -287,9 +287,7 @@ int native_start(void)
 	}
 	close(to_child[0]);
 	close(to_parent[1]);
-	result = wait_for_child();
-	native_has_ldt = shared->has_ldt;
-	return result;
+	return wait_for_child();
 }
 
 void native_stop(void)
@@ -309,7 +307,7 @@ int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome 
 
 	*done = 0;
 	if (child < 0)
-		result = native_start();
+		result = start_child();
 	if (result < 0)
 		return result;
 	shared->count = count;
@@ -325,4 +323,44 @@ int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome 
 	*done = shared->done;
 	memcpy(outcomes, shared->outcomes, *done * sizeof(*outcomes));
 	return result;
+}
+
+static bool is_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* A case without any instruction but the INT3 behind it. */
+static bool reaches_its_end(bool is_32, uint64_t rsp)
+{
+	static const uint8_t memory[ISA_DATA_SIZE];
+	static struct isa_case test;
+	static struct isa_outcome outcome;
+	unsigned done;
+
+	memset(&test, 0, sizeof(test));
+	test.in.gpr[ISA_RSP] = rsp;
+	test.in.rip = ISA_CODE;
+	test.code[0] = 0x90;
+	test.code_size = 1;
+	test.is_32 = is_32;
+	test.memory = memory;
+	return native_run(&test, 1, &outcome, &done) == 0 && outcome.vector == 3 && outcome.out.rip == ISA_CODE + 2;
+}
+
+int native_start(void)
+{
+	int result = start_child();
+
+	if (result < 0)
+		return result;
+	has_any_stack_pointer = reaches_its_end(false, 1ull << 60);
+	has_compatibility_mode = reaches_its_end(true, ISA_DATA + ISA_PAGE);
+	native_has_ldt = shared->has_ldt && has_compatibility_mode;
+	return 0;
+}
+
+bool native_can_judge(const struct isa_case *test)
+{
+	return test->is_32 ? has_compatibility_mode : has_any_stack_pointer || is_canonical(test->in.gpr[ISA_RSP]);
 }

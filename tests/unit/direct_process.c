@@ -121,6 +121,15 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Kernels without IA-32 emulation have no gate there: INT raises #GP. */
+static bool has_int80(void)
+{
+	struct direct_frame *frame = process_frame(&process);
+
+	frame->ax = 20;
+	return RUN("\xcd\x80") == SIGSYS || frame->trap != 13;
+}
+
 /* Registers go in and come out, with what the exception was. */
 static void test_stops(void **state)
 {
@@ -134,8 +143,10 @@ static void test_stops(void **state)
 	assert_int_equal(frame->ax, 7);
 	assert_int_equal(frame->ip, CODE + 6);
 	assert_true(frame->r15 == 0x123456789abcdefull);
-	assert_int_equal(RUN("\xcd\x80"), SIGSYS); /* int $0x80 */
-	assert_int_equal(frame->ip, CODE + 2);
+	if (has_int80()) {
+		assert_int_equal(RUN("\xcd\x80"), SIGSYS); /* int $0x80 */
+		assert_int_equal(frame->ip, CODE + 2);
+	}
 	assert_int_equal(RUN("\x0f\x0b"), SIGILL);
 	assert_int_equal(RUN("\xcc"), SIGTRAP);
 	assert_int_equal(RUN("\x31\xc9\xf7\xf1"), SIGFPE); /* xor %ecx, %ecx; div %ecx */
@@ -166,6 +177,7 @@ static void test_stops(void **state)
 static void test_calls(void **state)
 {
 	struct direct_frame *frame = process_frame(&process);
+	int int80_signal = has_int80() ? SIGSYS : SIGSEGV;
 
 	(void)state;
 	memcpy(ram, "\x0f\x05\xf4\xf4\xcd\x80", 6);
@@ -184,7 +196,7 @@ static void test_calls(void **state)
 		frame->ax = number;
 		go(CODE + 4);
 		assert_int_equal(wait_stop(), 0);
-		assert_int_equal(stop_signal(), SIGSYS);
+		assert_int_equal(stop_signal(), int80_signal);
 	}
 }
 

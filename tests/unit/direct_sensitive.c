@@ -113,7 +113,9 @@ static void test_scan_is_table(void **state)
 		for (size_t n = 0; n < tables[i]->count; n++) {
 			const struct isa_row *row = &tables[i]->rows[n];
 
-			if (row->traits & (INSN_TELLS_HOST | INSN_TELLS_HOST_32) && !is_met[row->mnemonic])
+			/* What the host does not have is undefined (RDSEED). */
+			if (row->traits & (INSN_TELLS_HOST | INSN_TELLS_HOST_32) && !is_met[row->mnemonic] &&
+			    (row->mnemonic != ZYDIS_MNEMONIC_RDSEED || host_has(HOST_RDSEED)))
 				fail_msg("%s was not met", ZydisMnemonicGetString(row->mnemonic));
 		}
 }

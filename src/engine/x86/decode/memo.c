@@ -41,7 +41,9 @@ void insn_memo_destroy(struct insn_memo *memo)
 
 void insn_memo_forget(struct insn_memo *memo)
 {
-	for (unsigned i = 0; memo && i < ENTRIES; i++)
+	if (!memo || !memo->is_touched)
+		return;
+	for (unsigned i = 0; i < ENTRIES; i++)
 		if (memo->entries[i].insn.length)
 			memo->entries[i].insn.length = 0;
 }
