@@ -117,7 +117,7 @@ static void probe_direct(struct host_report *report)
 	report->runs_directly = result == 0;
 	if (result == -ENOTSUP)
 		snprintf(report->direct_reason, sizeof(report->direct_reason),
-			 "this CPU or kernel lacks FSGSBASE or XSAVE");
+			 "this CPU or kernel lacks XSAVE");
 	else if (result < 0)
 		snprintf(report->direct_reason, sizeof(report->direct_reason),
 			 "no process that runs guest code can be made: %s", strerror(-result));

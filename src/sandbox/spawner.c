@@ -83,6 +83,9 @@ static const struct allowed_call wider_calls[] = {
 	CALL(sigaltstack),
 	CALL(seccomp),
 	CALL_IF(arch_prctl, "ARCH_SET_CPUID", IS(0, ARCH_SET_CPUID)),
+	/* Where the host has no FSGSBASE. */
+	CALL_IF(arch_prctl, "ARCH_SET_FS", IS(0, ARCH_SET_FS)),
+	CALL_IF(arch_prctl, "ARCH_SET_GS", IS(0, ARCH_SET_GS)),
 	CALL_IF(prctl, "PR_SET_NO_NEW_PRIVS", IS(0, PR_SET_NO_NEW_PRIVS)),
 };
 

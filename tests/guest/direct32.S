@@ -5,6 +5,7 @@
  * The kernel is entered by INT 80h to 83h and by exceptions: R15 is the vector, R14 the error code. It goes on behind
  * the instruction, or where EDI says after an exception.
  *
+ * needs: code32
  * exits:
  *   hlt r15=80 rax=5 rbx=10 rcx=20
  *   hlt r15=80 rax=77 rbx=2b rcx=2b

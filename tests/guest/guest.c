@@ -27,7 +27,8 @@
  * on kvm, where the host's executes), old (one with no more than SSE3 and long mode; neither), less
  * (one without BMI2, AES, ADX, SHA and RDRAND, which then does not run directly; neither), scarce (with direct,
  * no stub can be had at first, and no more than three at a time then), traps (with direct,
- * some are met in copies of code), steady (with direct, what is mapped is hardly ever in doubt).
+ * some are met in copies of code), steady (with direct, what is mapped is hardly ever in doubt), code32 (with direct, a
+ * host whose kernel has a segment of 32-bit user code).
  * Port 0xf2 is ours: a written byte is injected as an interrupt vector as soon as the guest can take
  * it (KVM_INTERRUPT; 0 means an NMI). Exit status 77: there is no such backend here; or it is a
  * /dev/kvm without hardware virtualization, which emulates most of what these guests do, and it
@@ -78,6 +79,7 @@ struct guest {
 	struct kvm_vcpu vcpu;
 	uint8_t *ram, *rom;
 	bool wants_irqchip, wants_step, wants_amd, wants_intel, wants_old, wants_less, wants_scarce, wants_traps, wants_steady;
+	bool wants_code32;
 	uint8_t next_answer;
 	int inject; /* vector that waits, or -1 */
 	struct trace *trace;
@@ -589,8 +591,18 @@ static void read_needs(struct guest *guest, FILE *source)
 		guest->wants_scarce = strstr(line, "scarce");
 		guest->wants_traps = strstr(line, "traps");
 		guest->wants_steady = strstr(line, "steady");
+		guest->wants_code32 = strstr(line, "code32");
 		return;
 	}
+}
+
+/* Linux's descriptor of it, by LAR (Intel SDM vol. 2). */
+static bool host_has_code32(void)
+{
+	uint32_t rights = 0;
+
+	__asm__("lar %1, %0" : "+r"(rights) : "r"(0x23) : "cc");
+	return rights & 0x8000; /* present */
 }
 
 static const struct kvm_backend *backend_named(const char *name)
@@ -671,6 +683,10 @@ int main(int argc, char **argv)
 			stubs = &scarce;
 		options.stubs = stubs;
 		is_direct = result == 0;
+		if (is_direct && guest.wants_code32 && !host_has_code32()) {
+			printf("this host's kernel has no 32-bit user code\n");
+			return SKIP;
+		}
 		if (result < 0 && strcmp(argv[1], "fallback")) {
 			printf("this host has no direct execution: %s\n", strerror(-result));
 			return SKIP;

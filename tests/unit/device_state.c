@@ -191,16 +191,17 @@ static void test_corrupted(void **test)
 		subjects[subject]->stir(saved);
 		save(saved, &state, &bytes, &size);
 		copy = malloc(size);
-		/* Of large devices, most of which is memory, only the registers. */
-		for (i = refused = 0; i < size * 3 && i < BYTES_CHANGED * 3; i++) {
+		memcpy(copy, bytes, size);
+		/* Of what is mostly memory only the registers. */
+		for (i = refused = 0; i < size * 3 && i < BYTES_CHANGED * 3; i += subjects[subject]->is_large ? 7 : 1) {
 			change = i % 3;
-			memcpy(copy, bytes, size);
 			copy[i / 3] ^= changes[change];
 			loaded = world_open(subjects[subject]);
 			refused += load(loaded, copy, size, &error) < 0;
 			subjects[subject]->look(loaded, seen);
 			device_reset(&loaded->device);
 			world_close(loaded);
+			copy[i / 3] = bytes[i / 3];
 		}
 		assert_true(refused > 0);
 		free(copy);

@@ -39,6 +39,7 @@ struct subject {
 	void (*create)(struct world *world);
 	void (*stir)(struct world *world);
 	size_t (*look)(struct world *world, uint8_t *seen);
+	bool is_large; /* it has memory of its own that takes long to clear */
 };
 
 static inline void adopt(struct world *world, const char *name, const struct device_ops *ops, void *device)

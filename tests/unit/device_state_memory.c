@@ -115,7 +115,7 @@ static size_t flash_look(struct world *world, uint8_t *seen)
 
 const struct subject state_memory_subjects[] = {
     {"ROM", rom_open, rom_stir, rom_look},
-    {"display", vga_open, vga_stir, vga_look},
+    {"display", vga_open, vga_stir, vga_look, .is_large = true},
     {"flash memory", flash_open, flash_stir, flash_look},
     {NULL},
 };

@@ -173,6 +173,29 @@ static void test_stops(void **state)
 	assert_int_equal(frame->ip, CODE);
 }
 
+/* Bases of FS and GS go in, whichever way the host has for them; and others after them. */
+static void test_bases(void **state)
+{
+	/* mov %fs:0, %rax; mov %gs:0, %rcx; ud2 */
+	static const char code[] = "\x64\x48\x8b\x04\x25\0\0\0\0\x65\x48\x8b\x0c\x25\0\0\0\0\x0f\x0b";
+	struct direct_frame *frame = process_frame(&process);
+
+	(void)state;
+	for (uint64_t i = 0; i < 8; i++)
+		memcpy(ram + 4096 + i * 8, &i, 8);
+	for (unsigned i = 0; i < 7; i++) {
+		process_set_bases(&process, DATA + i * 8, DATA + (7 - i) * 8, i == 3);
+		assert_int_equal(run(code, sizeof(code) - 1), SIGILL);
+		assert_int_equal(frame->ax, i);
+		assert_int_equal(frame->cx, 7 - i);
+	}
+	/* The same ones are there still. */
+	process_set_bases(&process, DATA + 48, DATA + 8, false);
+	assert_int_equal(run(code, sizeof(code) - 1), SIGILL);
+	assert_int_equal(frame->ax, 6);
+	assert_int_equal(frame->cx, 1);
+}
+
 /* Every system call of either table is refused, and by SIGSYS. */
 static void test_calls(void **state)
 {
@@ -477,6 +500,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_stops, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_calls, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cpuid, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_space, setup, teardown),

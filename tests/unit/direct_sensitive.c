@@ -38,8 +38,10 @@ static bool tells(const struct insn *insn, bool is_64)
 {
 	if (insn->mnemonic == ZYDIS_MNEMONIC_LSL && insn->kind[1] == INSN_OPERAND_MEMORY)
 		return false;
-	return insn->traits & INSN_TELLS_HOST ||
-	       (insn->traits & INSN_TELLS_HOST_32 && !is_64 && is_fs_or_gs(insn));
+	if (is_64 && (host.has_fsgsbase || insn->mnemonic == ZYDIS_MNEMONIC_SYSCALL ||
+		      insn->mnemonic == ZYDIS_MNEMONIC_SYSENTER))
+		return insn->traits & INSN_TELLS_HOST;
+	return insn->traits & INSN_TELLS_HOST || (insn->traits & INSN_TELLS_HOST_32 && is_fs_or_gs(insn));
 }
 
 /* By mnemonic. */

@@ -164,7 +164,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	struct direct *direct;
 	int result;
 
-	if (!host.has_fsgsbase || host.xcr0 == 0)
+	if (host.xcr0 == 0)
 		return -ENOTSUP;
 	direct = zeroes_map(sizeof(*direct));
 	if (!direct)

@@ -7,6 +7,7 @@
  * instructions tell that are not run directly (scan.h).
  */
 #include "engine/run/direct/internal.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
 
 static bool is_user_or_null(uint16_t selector)
@@ -44,11 +45,13 @@ static bool segments_are_plain_32(const struct cpu *cpu)
 
 enum direct_obstacle direct_obstacle(const struct cpu *cpu)
 {
-	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL;
+	/* NT: not every host's kernel returns with it. */
+	const uint64_t odd_flags = RFLAGS_TF | RFLAGS_VM | RFLAGS_AC | RFLAGS_IOPL | RFLAGS_NT;
 	const uint64_t needed = CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
 	unsigned code = cpu->mode & CPU_MODE_CODE_MASK;
 
-	if (code != CPU_MODE_CODE64 && (code != CPU_MODE_CODE32 || !(cpu->mode & CPU_MODE_LONG)))
+	if (code != CPU_MODE_CODE64 &&
+	    (code != CPU_MODE_CODE32 || !(cpu->mode & CPU_MODE_LONG) || !host.has_code32))
 		return OBSTACLE_WIDTH;
 	if (code == CPU_MODE_CODE64 ? !segments_are_plain_64(cpu) : !segments_are_plain_32(cpu))
 		return OBSTACLE_SEGMENTS;

@@ -27,8 +27,10 @@
 #define DIRECT_STACK   0x9000 /* ... of the stack for signals, up to the end */
 
 #define DIRECT_COMMANDS 500
+/* ... of which the last are for the bases of FS and GS, where the host has no FSGSBASE. */
+#define DIRECT_COMMANDS_BASES 2
 
-/* One system call, of mapping or unmapping, that the stub makes for its monitor. */
+/* One system call that the stub makes for its monitor: of mapping or unmapping, or of a base. */
 struct direct_command {
 	uint64_t number, arguments[6];
 	uint64_t unused;
@@ -37,7 +39,7 @@ struct direct_command {
 /* Offsets are known to entry.S's code in stub_code.c. */
 struct direct_control {
 	uint64_t count;            /* of commands; the stub sets it to 0 */
-	uint64_t fs_base, gs_base; /* of guest code, both ways */
+	uint64_t fs_base, gs_base; /* of guest code, both ways, where the host has FSGSBASE */
 	uint64_t context, info;    /* where the kernel put ucontext_t and siginfo_t, at the last signal */
 	uint64_t frame;            /* the ucontext_t to go on with */
 	uint64_t failure;          /* what a command has failed with (negative errno) */
@@ -55,8 +57,8 @@ _Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "
 /* The system call by which a stub stops; nobody answers but the monitor. */
 #define DIRECT_STOP_CALL SYS_getppid
 
-/* What the monitor's half of mapping calls' flags and descriptors must hold in their upper halves, which
- * the kernel ignores, and rt_sigreturn's first argument, which it ignores as well, for the stub's filter to let
+/* What the monitor's half of commands' fourth and fifth arguments must hold in their upper halves, which
+ * the kernel ignores (a mapping's flags and descriptor), and rt_sigreturn's first argument, which it ignores as well, for the stub's filter to let
  * them pass. Only the monitor knows it. */
 struct direct_secret {
 	uint32_t flags, fd;
@@ -80,6 +82,8 @@ struct direct_greeting {
  * that its filter lets pass, and where signals go. */
 extern const uint8_t direct_code[], direct_code_handler[], direct_code_stop[], direct_code_map[],
 	direct_code_leave[], direct_code_return[], direct_code_end[];
+/* From where to where it reads the bases of FS and GS, and writes them. */
+extern const uint8_t direct_code_bases_out[], direct_code_bases_seen[], direct_code_bases_in[], direct_code_bases_set[];
 
 #define DIRECT_CODE_OFFSET(label) ((uint32_t)((label) - direct_code))
 

@@ -26,7 +26,7 @@ static bool tsc_is_same(const struct cpu *cpu)
 unsigned look_allowed(const struct direct *direct)
 {
 	unsigned common = (cpu_is_64(direct->cpu) ? 0 : SENSITIVE_CODE32) | (direct->cpuid_faults ? ALLOW_CPUID : 0) |
-			  (direct->cpu->cr4 & CR4_FSGSBASE ? ALLOW_FSGSBASE : 0);
+			  ((direct->cpu->cr4 & CR4_FSGSBASE) && host.has_fsgsbase ? ALLOW_FSGSBASE : 0);
 
 	/* What it tells is another each time. */
 	if (direct->comparison)

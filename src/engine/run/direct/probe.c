@@ -13,7 +13,7 @@ int direct_probe(const struct stub_source *stubs)
 	struct copies copies;
 	int memory, result;
 
-	if (!host.has_fsgsbase || host.xcr0 == 0)
+	if (host.xcr0 == 0)
 		return -ENOTSUP;
 	memory = memfd_create("kvik-probe", MFD_CLOEXEC);
 	if (memory < 0)

@@ -1,7 +1,7 @@
 #include "engine/run/direct/process.h"
 
-#include <errno.h>
 #include <asm/prctl.h>
+#include <errno.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stdio.h>
@@ -14,6 +14,8 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "engine/x86/host/host.h"
 
 /* Wake who waits on the same CPU: Linux 6.6. */
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
@@ -29,6 +31,7 @@ struct frame_software {
 };
 
 #define SOFTWARE_OFFSET 464
+#define BASE_UNKNOWN	UINT64_MAX /* no base: it is not canonical enough for Linux */
 #define SOFTWARE_MAGIC	0x46505853u
 
 static int send_hello(int socket, const struct direct_hello *hello, const int fds[DIRECT_HELLO_FDS])
@@ -160,6 +163,15 @@ static int learn_frame(struct direct_process *process)
 	return 0;
 }
 
+/* A short jump from one label to another in the code at `page`. */
+static void jump_over(uint8_t *page, const uint8_t *from, const uint8_t *to)
+{
+	uint8_t *at = page + DIRECT_CODE_OFFSET(from);
+
+	at[0] = 0xeb;
+	at[1] = (uint8_t)(to - from - 2);
+}
+
 static int start(struct direct_process *process, int memory, int copies)
 {
 	struct direct_hello hello;
@@ -171,6 +183,10 @@ static int start(struct direct_process *process, int memory, int copies)
 	hello.place = process->place;
 	process->secret = hello.secret;
 	memcpy(process->page, direct_code, DIRECT_CODE_OFFSET(direct_code_end));
+	if (!host.has_fsgsbase) {
+		jump_over(process->page, direct_code_bases_out, direct_code_bases_seen);
+		jump_over(process->page, direct_code_bases_in, direct_code_bases_set);
+	}
 	result = send_hello(process->stub.socket, &hello, fds);
 	if (result == 0)
 		result = receive_listener(process);
@@ -194,7 +210,7 @@ int process_create(struct direct_process *process, const struct stub_source *stu
 	void *page;
 	int result;
 
-	*process = (struct direct_process){ .place = place, .listener = -1 };
+	*process = (struct direct_process){ .place = place, .listener = -1, .bases = { BASE_UNKNOWN, BASE_UNKNOWN } };
 	if (!can_kick)
 		return -ENOSYS;
 	result = stubs->spawn(stubs->context, &process->stub);
@@ -260,6 +276,30 @@ void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size)
 	const struct direct_command command = { .number = SYS_munmap, .arguments = { gva, size } };
 
 	add_command(process, &command);
+}
+
+static void set_base(struct direct_process *process, unsigned which, unsigned code, uint64_t base)
+{
+	const struct direct_command command = { .number = SYS_arch_prctl, .arguments = { code, base } };
+
+	if (process->bases[which] == base)
+		return;
+	process->bases[which] = base;
+	add_command(process, &command);
+}
+
+void process_set_bases(struct direct_process *process, uint64_t fs, uint64_t gs, bool are_lost)
+{
+	struct direct_control *control = process_control(process);
+
+	control->fs_base = fs;
+	control->gs_base = gs;
+	if (host.has_fsgsbase)
+		return;
+	if (are_lost)
+		process->bases[0] = process->bases[1] = BASE_UNKNOWN;
+	set_base(process, 0, ARCH_SET_FS, fs);
+	set_base(process, 1, ARCH_SET_GS, gs);
 }
 
 void process_unmap_all(struct direct_process *process)

@@ -45,6 +45,7 @@ struct direct_process {
 	uint32_t magic;             /* behind the image */
 	unsigned count;             /* of commands so far */
 	uint16_t selectors[4];      /* DS, ES, FS, GS that it was entered with last */
+	uint64_t bases[2];          /* of FS and GS, where commands set them (process_set_bases) */
 };
 
 /* Find out about the kernel, while everything may be called. */
@@ -85,7 +86,7 @@ static inline bool process_is_place(const struct direct_process *process, uint64
 /* Whether so many commands more will do. */
 static inline bool process_has_room(const struct direct_process *process, unsigned count)
 {
-	return process->count + count <= DIRECT_COMMANDS;
+	return process->count + count <= DIRECT_COMMANDS - DIRECT_COMMANDS_BASES;
 }
 
 /* Commands, in this order, for the next process_resume. Whole pages, outside the stub's own place. */
@@ -94,6 +95,10 @@ void process_map(struct direct_process *process, uint64_t gva, uint64_t size, ui
 void process_map_copy(struct direct_process *process, uint64_t gva, uint64_t size, uint64_t offset);
 void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size);
 void process_unmap_all(struct direct_process *process);
+
+/* Canonical bases of FS and GS for the next process_resume, which has room for the commands they may take. `are_lost`:
+ * selectors are loaded with it, or were loaded by the guest. */
+void process_set_bases(struct direct_process *process, uint64_t fs, uint64_t gs, bool are_lost);
 
 /* Overwrite all that guest code has left in the stub's own pages. Stopped. */
 void process_wipe(struct direct_process *process);

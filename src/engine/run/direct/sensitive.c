@@ -24,6 +24,12 @@
 #define SYSENTER 0x34
 #define CPUID	 0xa2
 
+/* Those that tell or load FS's and GS's: below. */
+static bool selectors_are_sensitive(unsigned allowed)
+{
+	return (allowed & SENSITIVE_CODE32) || !host.has_fsgsbase;
+}
+
 /*
  * What follows 0F, with its ModRM byte: Intel SDM vol. 2, appendix A, table A-3 and A.4's groups. Left
  * alone are SGDT, SLDT and theirs, which nobody uses and hosts with UMIP answer with nothing of use; and
@@ -32,7 +38,8 @@
  * a selector in a register; with one in memory it is data, too.
  *
  * In 32-bit code besides: what tells FS's or GS's selector, which is another in a stub, or loads them, where a stub has no
- * such descriptor; and SYSCALL and SYSENTER, whose EIP is lost before anybody sees them.
+ * such descriptor; and SYSCALL and SYSENTER, whose EIP is lost before anybody sees them. Where the host has no FSGSBASE
+ * the former are in 64-bit code, too: they change bases that nobody can ask for.
  */
 static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigned allowed)
 {
@@ -58,7 +65,7 @@ static bool is_sensitive(uint8_t opcode, uint8_t modrm, bool has_repeat, unsigne
 	case SYSENTER: return allowed & SENSITIVE_CODE32;
 	case 0xa0: case 0xa1: case 0xa8: case 0xa9: /* PUSH and POP of FS and GS */
 	case 0xb4: case 0xb5: /* LFS, LGS */
-		return allowed & SENSITIVE_CODE32;
+		return selectors_are_sensitive(allowed);
 	default: return false;
 	}
 }
@@ -86,7 +93,7 @@ static bool saves_too_much(const uint8_t *bytes, unsigned at, uint8_t opcode, ui
 /* MOV from and to FS and GS: by its ModRM byte. */
 static bool moves_selector(uint8_t opcode, uint8_t modrm, unsigned allowed)
 {
-	return (allowed & SENSITIVE_CODE32) && (opcode == 0x8c || opcode == 0x8e) && (modrm & 0x30) == 0x20;
+	return selectors_are_sensitive(allowed) && (opcode == 0x8c || opcode == 0x8e) && (modrm & 0x30) == 0x20;
 }
 
 static bool is_prefix(uint8_t byte, unsigned allowed)
@@ -111,7 +118,7 @@ static bool may_go_on(const uint8_t *bytes, unsigned at, unsigned end, unsigned 
 {
 	switch (end - at) {
 	case 0: return true;
-	case 1: return bytes[at] == 0x0f || ((allowed & SENSITIVE_CODE32) && (bytes[at] == 0x8c || bytes[at] == 0x8e));
+	case 1: return bytes[at] == 0x0f || (selectors_are_sensitive(allowed) && (bytes[at] == 0x8c || bytes[at] == 0x8e));
 	case 2: return bytes[at] == 0x0f && needs_modrm(bytes[at + 1]);
 	default: return false;
 	}
@@ -209,7 +216,7 @@ bool sensitive_may_begin(const uint8_t *bytes, unsigned allowed)
 {
 	if (allowed & SENSITIVE_CUT)
 		return true;
-	if (allowed & SENSITIVE_CODE32)
+	if (selectors_are_sensitive(allowed))
 		for (unsigned i = 0; i + 1 < PAGE_SIZE; i++)
 			if (moves_selector(bytes[i], bytes[i + 1], allowed))
 				return true;

@@ -18,7 +18,7 @@ enum sensitive_allowed {
 	ALLOW_RDTSC = 1 << 0,
 	ALLOW_CPUID = 1 << 1, /* it faults */
 	ALLOW_PKRU = 1 << 2,  /* RDPKRU and WRPKRU are undefined */
-	ALLOW_FSGSBASE = 1 << 5, /* the guest's CR4 allows RDFSBASE and its kin, as the host's does */
+	ALLOW_FSGSBASE = 1 << 5, /* the guest's CR4 allows RDFSBASE and its kin, and the host's does */
 	/* Not that: */
 	SENSITIVE_CODE32 = 1 << 3, /* it is 32-bit code, of which other instructions are sensitive, too */
 	SENSITIVE_RANDOM = 1 << 4, /* RDRAND and RDSEED are, too */

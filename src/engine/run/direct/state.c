@@ -5,6 +5,7 @@
 #include "engine/run/direct/internal.h"
 #include "engine/x86/bytes.h"
 #include "engine/x86/fpu/fpu.h"
+#include "engine/x86/host/host.h"
 #include "engine/x86/system.h"
 #include "engine/x86/system/transfer.h"
 
@@ -45,7 +46,8 @@ static uint16_t selector_to_stub(const struct cpu *cpu, enum cpu_segment segment
 	return cpu->segment[segment].unusable ? 0 : DIRECT_USER_DS;
 }
 
-static void selectors_to_stub(const struct cpu *cpu, struct direct_process *process)
+/* Whether any is another. */
+static bool selectors_to_stub(const struct cpu *cpu, struct direct_process *process)
 {
 	struct direct_control *control = process_control(process);
 	bool is_other = false;
@@ -56,6 +58,7 @@ static void selectors_to_stub(const struct cpu *cpu, struct direct_process *proc
 		control->wanted[i] = process->selectors[i];
 	}
 	control->loads = is_other;
+	return is_other;
 }
 
 /* Where code has loaded another one, the guest's tables say what that means. */
@@ -90,6 +93,7 @@ void state_to_stub(struct direct *direct, struct direct_process *process)
 	const struct cpu *cpu = direct->cpu;
 	struct direct_control *control = process_control(process);
 	struct direct_frame frame = process->first;
+	bool are_loaded;
 
 	frame.r8 = cpu->gpr[CPU_R8];
 	frame.r9 = cpu->gpr[CPU_R9];
@@ -113,10 +117,9 @@ void state_to_stub(struct direct *direct, struct direct_process *process)
 	frame.eflags = cpu->rflags & (FRAME_FLAGS | RFLAGS_IF | RFLAGS_ONE);
 	frame.mask = signals_blocked();
 	bytes_copy(process_frame(process), &frame, sizeof(frame));
-	control->fs_base = cpu->segment[CPU_FS].base;
-	control->gs_base = cpu->segment[CPU_GS].base;
-	control->flags = (cpu->rflags & OTHER_FLAGS) | RFLAGS_IF | RFLAGS_ONE;
-	selectors_to_stub(cpu, process);
+	control->flags = (cpu->rflags & RFLAGS_ID) | RFLAGS_IF | RFLAGS_ONE;
+	are_loaded = selectors_to_stub(cpu, process);
+	process_set_bases(process, cpu->segment[CPU_FS].base, cpu->segment[CPU_GS].base, are_loaded);
 	image_to_stub(direct, process);
 }
 
@@ -161,6 +164,9 @@ void state_from_stub(struct direct *direct, const struct direct_process *process
 		cpu_raise_error(cpu, EXCEPTION_GP, 0);
 	code_segment_from_stub(direct, frame.cs);
 	selectors_from_stub(cpu, process);
+	/* Else no instruction that runs there can change them. */
+	if (!host.has_fsgsbase)
+		return;
 	base_from_stub(cpu, CPU_FS, control->fs_base);
 	base_from_stub(cpu, CPU_GS, control->gs_base);
 }

@@ -2,7 +2,7 @@
  * What a stub may call, by seccomp.
  *
  * The syscall instructions of the stub's own page are known by their addresses, and each is for one purpose:
- * to stop, to map or unmap, to return from a signal. A guest can jump
+ * to stop, to map or unmap (and set a segment's base, where the host has no FSGSBASE), to return from a signal. A guest can jump
  * to these instructions with any registers, so that mapping asks for a secret besides, which travels in
  * halves of arguments that the kernel ignores; and so does the return from a signal: a frame of the guest's own
  * would block the monitor's kick, and a loop behind it could not be ended. Every other call, from anywhere, by any instruction set's
@@ -13,6 +13,7 @@
  */
 #include "engine/run/direct/stub_filter.h"
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -20,6 +21,8 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "engine/x86/host/host.h"
 
 #define LOW(field)  (offsetof(struct seccomp_data, field))
 #define HIGH(field) (offsetof(struct seccomp_data, field) + 4)
@@ -61,6 +64,7 @@ int stub_filter_listen(uint64_t place)
 
 int stub_filter_lock(const struct direct_secret *secret, uint64_t place, int memory, int copies)
 {
+	const uint32_t base_call = host.has_fsgsbase ? UINT32_MAX /* none */ : SYS_arch_prctl;
 	const struct sock_filter filter[] = {
 		LOAD(LOW(arch)),
 		NEED(AUDIT_ARCH_X86_64, SECCOMP_RET_TRAP),
@@ -86,6 +90,12 @@ int stub_filter_lock(const struct direct_secret *secret, uint64_t place, int mem
 		NEED(secret->fd, SECCOMP_RET_TRAP),
 		LOAD(LOW(nr)),
 		WHEN(SYS_munmap, 1),
+		ANSWER(SECCOMP_RET_ALLOW),
+		WHEN(base_call, 6),
+		LOAD(LOW(args[0])),
+		WHEN(ARCH_SET_FS, 1),
+		ANSWER(SECCOMP_RET_ALLOW),
+		NEED(ARCH_SET_GS, SECCOMP_RET_TRAP),
 		ANSWER(SECCOMP_RET_ALLOW),
 		NEED(SYS_mmap, SECCOMP_RET_TRAP),
 		LOAD(LOW(args[4])),

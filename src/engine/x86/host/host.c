@@ -208,6 +208,17 @@ static void read_xcr0(void)
 	host.xcr0 &= ~hidden_xcr0;
 }
 
+#define USER32_CS 0x23u /* Linux's */
+
+/* By LAR, which raises nothing: present, code, of privilege level 3, 32 bits (Intel SDM vol. 3 §3.4.5). */
+static bool has_code32(void)
+{
+	uint32_t rights = 0;
+
+	__asm__("lar %1, %0" : "+r"(rights) : "r"(USER32_CS) : "cc");
+	return (rights & 0x60f800) == 0x40f800;
+}
+
 __attribute__((constructor(101))) static void discover(void)
 {
 	uint32_t registers[4];
@@ -220,6 +231,7 @@ __attribute__((constructor(101))) static void discover(void)
 	read_xcr0();
 	read_words();
 	host.has_fsgsbase = !(also & ALSO_FSGSBASE) && (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE);
+	host.has_code32 = has_code32();
 	host.may_fault_cpuid = !(also & ALSO_CPUID_FAULTING);
 	host.draws_stub_places = !(also & ALSO_STUB_PLACES);
 	host.has_fast_pext = !(also & ALSO_FAST_PEXT) && host_has(HOST_BMI2) && !is_slow_at_pext();

@@ -38,6 +38,7 @@ extern struct host {
 	uint64_t xcr0;          /* what the kernel has enabled; 0: there is no XSAVE */
 	bool is_amd;            /* or Hygon, whose cores are AMD's */
 	bool has_fsgsbase;      /* the kernel lets user space use WRGSBASE */
+	bool has_code32;        /* the kernel's descriptors have a segment of 32-bit user code, where Linux has it */
 	bool may_fault_cpuid;   /* the kernel may be asked to have CPUID fault (arch_prctl(2)) */
 	bool draws_stub_places; /* direct execution: where stubs have their own pages is drawn */
 	bool has_fast_pext;     /* PEXT and PDEP are instructions, not loops in microcode */
