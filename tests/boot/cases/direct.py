@@ -92,7 +92,9 @@ def test_direct_programs(context):
             context.vmm = vmm
             facts = finish_direct(vmm)
         for name, result in native.items():
-            wanted = result.stdout.splitlines() + [f"status {result.returncode}"]
+            # Not every host has its processor's number in TSC_AUX, below a hypervisor; the guest has.
+            wanted = [line.replace("rdtscp: wrong", "rdtscp: right") for line in result.stdout.splitlines()]
+            wanted.append(f"status {result.returncode}")
             require(facts.get(name) == wanted, f"{name} said {facts.get(name)}, natively {wanted}")
         swapped = {line.split()[0]: int(line.split()[1]) for line in facts["swapped"]}
         require(swapped["pswpin"] > 1000 and swapped["pswpout"] > 1000, f"the guest swapped {swapped}")
