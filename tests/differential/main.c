@@ -410,15 +410,14 @@ static unsigned run_class(enum isa_class class)
 	uint64_t end = options.first + options.cases;
 	uint64_t vectors[256] = {0};
 	unsigned failures = 0, deaths = 0;
+	bool has_judge = class_has_judge(class);
 
 	for (uint64_t index = options.first; index < end; index += ISA_BATCH) {
 		unsigned count = end - index < ISA_BATCH ? end - index : ISA_BATCH, done;
 
 		for (unsigned i = 0; i < count; i++)
 			generate(&cases[i], class, options.seed, index + i);
-		if (!class_has_judge(class)) {
-			done = count;
-		} else if (native_run(cases, count, native, &done) < 0) {
+		if (has_judge && native_run(cases, count, native, &done) < 0) {
 			char text[2048];
 
 			describe(&cases[done], text, sizeof(text));
@@ -431,7 +430,7 @@ static unsigned run_class(enum isa_class class)
 			count = done;
 		}
 		for (unsigned i = 0; i < count; i++) {
-			if (!class_has_judge(class) || !native_can_judge(&cases[i]))
+			if (!has_judge || !native_can_judge(&cases[i]))
 				engine_run(&cases[i], ISA_INTERPRETER, &native[i]);
 			vectors[native[i].vector & 0xff]++;
 			/* A loop without an end: states to compare are chance. */

@@ -11,6 +11,8 @@
  */
 #include "isa.h"
 
+#include "engine/x86/system.h"
+
 #include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
@@ -268,7 +270,6 @@ static int wait_for_child(void)
 
 static int start_child(void)
 {
-
 	if (!shared) {
 		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -325,12 +326,7 @@ int native_run(const struct isa_case *cases, unsigned count, struct isa_outcome 
 	return result;
 }
 
-static bool is_canonical(uint64_t address)
-{
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
-/* A case without any instruction but the INT3 behind it. */
+/* A case of a NOP, and the INT3 behind it. */
 static bool reaches_its_end(bool is_32, uint64_t rsp)
 {
 	static const uint8_t memory[ISA_DATA_SIZE];
@@ -362,5 +358,5 @@ int native_start(void)
 
 bool native_can_judge(const struct isa_case *test)
 {
-	return test->is_32 ? has_compatibility_mode : has_any_stack_pointer || is_canonical(test->in.gpr[ISA_RSP]);
+	return test->is_32 ? has_compatibility_mode : has_any_stack_pointer || cpu_is_canonical(test->in.gpr[ISA_RSP]);
 }

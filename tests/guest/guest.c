@@ -596,15 +596,6 @@ static void read_needs(struct guest *guest, FILE *source)
 	}
 }
 
-/* Linux's descriptor of it, by LAR (Intel SDM vol. 2). */
-static bool host_has_code32(void)
-{
-	uint32_t rights = 0;
-
-	__asm__("lar %1, %0" : "+r"(rights) : "r"(0x23) : "cc");
-	return rights & 0x8000; /* present */
-}
-
 static const struct kvm_backend *backend_named(const char *name)
 {
 	static const struct kvm_backend *const backends[] = {

@@ -2,11 +2,13 @@
  * The functions that a program may use on /dev/kvm and its descriptors, each as with the real one,
  * and the signals that it shares with the engine.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -37,6 +39,20 @@ static void expect_kvm(int fd)
 	EXPECT(api_version(fd) == -1 && errno == EBADF);
 }
 
+/* By what is in its folder, which nobody makes believe. */
+static bool kernel_has_node(void)
+{
+	DIR *folder = opendir("/dev");
+	const struct dirent *entry;
+	bool has_node = false;
+
+	while (folder && (entry = readdir(folder)))
+		has_node |= strcmp(entry->d_name, "kvm") == 0;
+	if (folder)
+		closedir(folder);
+	return has_node;
+}
+
 static void test_open(void)
 {
 	int directory = open("/dev", O_PATH | O_DIRECTORY);
@@ -55,7 +71,7 @@ static void test_open(void)
 	EXPECT(chdir("/") == 0);
 	EXPECT(open("/dev/kvm", O_RDWR | O_CREAT | O_EXCL, 0600) == -1 && errno == EEXIST);
 	/* That is the kernel's, which may have no such file. */
-	EXPECT(open("/dev/kvm/", O_RDWR | O_DIRECTORY) == -1 && (errno == ENOTDIR || errno == ENOENT));
+	EXPECT(open("/dev/kvm/", O_RDWR | O_DIRECTORY) == -1 && errno == (kernel_has_node() ? ENOTDIR : ENOENT));
 	EXPECT(open("/dev/kvm", O_RDWR | O_DIRECTORY) == -1 && errno == ENOTDIR);
 	EXPECT(open("/no/such/kvm", O_RDWR) == -1 && errno == ENOENT);
 	close(directory);

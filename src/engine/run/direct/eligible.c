@@ -22,6 +22,12 @@ static bool is_wide(const struct kvm_segment *segment)
 				     segment->limit == 0xffffffff && segment->dpl == 3);
 }
 
+/* Where the host has no FSGSBASE it is arch_prctl(2)'s, which takes users' addresses. */
+static bool is_base(uint64_t base)
+{
+	return host.has_fsgsbase ? cpu_is_canonical(base) : base < DIRECT_SPACE_END;
+}
+
 static bool segments_are_plain_64(const struct cpu *cpu)
 {
 	const struct kvm_segment *segment = cpu->segment;
@@ -29,7 +35,7 @@ static bool segments_are_plain_64(const struct cpu *cpu)
 	return segment[CPU_CS].selector == DIRECT_USER_CS && segment[CPU_SS].selector == DIRECT_USER_DS &&
 	       is_user_or_null(segment[CPU_DS].selector) && is_user_or_null(segment[CPU_ES].selector) &&
 	       is_user_or_null(segment[CPU_FS].selector) && is_user_or_null(segment[CPU_GS].selector) &&
-	       cpu_is_canonical(segment[CPU_FS].base) && cpu_is_canonical(segment[CPU_GS].base);
+	       is_base(segment[CPU_FS].base) && is_base(segment[CPU_GS].base);
 }
 
 static bool segments_are_plain_32(const struct cpu *cpu)
@@ -40,7 +46,7 @@ static bool segments_are_plain_32(const struct cpu *cpu)
 	       segment[CPU_CS].selector == DIRECT_USER32_CS && !(segment[CPU_CS].type & 4) &&
 	       segment[CPU_SS].selector == DIRECT_USER_DS && segment[CPU_DS].selector == DIRECT_USER_DS &&
 	       segment[CPU_ES].selector == DIRECT_USER_DS && is_wide(&segment[CPU_FS]) && is_wide(&segment[CPU_GS]) &&
-	       cpu_is_canonical(segment[CPU_FS].base) && cpu_is_canonical(segment[CPU_GS].base);
+	       is_base(segment[CPU_FS].base) && is_base(segment[CPU_GS].base);
 }
 
 enum direct_obstacle direct_obstacle(const struct cpu *cpu)

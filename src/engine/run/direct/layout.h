@@ -58,8 +58,8 @@ _Static_assert(sizeof(struct direct_control) <= DIRECT_STACK - DIRECT_CONTROL, "
 #define DIRECT_STOP_CALL SYS_getppid
 
 /* What the monitor's half of commands' fourth and fifth arguments must hold in their upper halves, which
- * the kernel ignores (a mapping's flags and descriptor), and rt_sigreturn's first argument, which it ignores as well, for the stub's filter to let
- * them pass. Only the monitor knows it. */
+ * the kernel ignores (a mapping's flags and descriptor), and rt_sigreturn's first argument, which it ignores as
+ * well, for the stub's filter to let them pass. Only the monitor knows it. */
 struct direct_secret {
 	uint32_t flags, fd;
 	uint64_t pass;

@@ -31,8 +31,9 @@ struct frame_software {
 };
 
 #define SOFTWARE_OFFSET 464
-#define BASE_UNKNOWN	UINT64_MAX /* no base: it is not canonical enough for Linux */
 #define SOFTWARE_MAGIC	0x46505853u
+
+#define BASE_UNKNOWN UINT64_MAX /* none that arch_prctl(2) takes */
 
 static int send_hello(int socket, const struct direct_hello *hello, const int fds[DIRECT_HELLO_FDS])
 {
