@@ -219,6 +219,10 @@ static void platform_pause(void *context)
 	signals_watch(&vcpu->common);
 }
 
+/*
+ * One that gives the processor away with each turn is in the guest for microseconds of many
+ * milliseconds: the watcher would find it there by luck alone, so it looks for signals itself.
+ */
 static void platform_yield(void *context)
 {
 	struct x86_vcpu *vcpu = context;
@@ -228,7 +232,8 @@ static void platform_yield(void *context)
 	sched_yield();
 	vcpu_enter_guest(&vcpu->common);
 	steal_time_enter(vcpu);
-	signals_watch(&vcpu->common);
+	if (!vcpu->common.ignores_signals)
+		cpu_request(&vcpu->cpu, CPU_REQUEST_EXIT);
 }
 
 /* KVM_HC_KICK_CPU: end another vCPU's HLT although nothing interrupts it. */
