@@ -68,6 +68,7 @@ struct direct {
 	struct book_entry *present; /* of the present stay in ring 3; NULL: there is none */
 	struct policy *policy;      /* its thread's */
 	uint64_t stay_began;        /* host TSC */
+	bool is_skipped;            /* the present stay is not measured */
 	uint64_t entries_before;    /* when it began */
 	struct crossing crossing;
 	uint32_t tsc_khz; /* the host's */

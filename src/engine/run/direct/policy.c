@@ -18,12 +18,21 @@
 /* How long translated, in crossings. */
 #define HOLD_LEAST 10000u
 #define HOLD_MOST  50000u
+/* The part of a window that its crossings have to be, for another answer to be asked for. What they bring, such as a
+ * page that is mapped, may cost some times as much as they do: but in a life of so few events a trial would hardly pay,
+ * and what others like it were like says more (habit.h). */
+#define SHARE	   2u
+#define LONG_SHARE 8u
+#define LONG	   (16 * POLICY_WINDOW)
+/* Of stays that are short, one that is measured among so many. */
+#define STEP 8u
 
 static void begin(struct policy *policy, enum policy_mode mode)
 {
 	policy->mode = mode;
 	policy->events = 0;
 	policy->ticks = policy->crossings = 0;
+	policy->step = policy->skipped = 0;
 }
 
 void policy_begin_direct(struct policy *policy)
@@ -76,8 +85,18 @@ static void grow_up(struct policy *policy, uint64_t crossing)
 	change(policy, POLICY_TRANSLATED);
 }
 
+/* The next window's, where the last one was far from a reason to ask. */
+static void go_on_translated(struct policy *policy, uint64_t crossing)
+{
+	bool is_far = is_hopeless(policy->ticks * 2, policy->events, crossing);
+
+	begin(policy, POLICY_TRANSLATED);
+	policy->step = is_far ? STEP : 0;
+}
+
 static void end_window(struct policy *policy, uint64_t crossing)
 {
+	unsigned share;
 	bool is_due;
 
 	/* Events say more. */
@@ -88,7 +107,8 @@ static void end_window(struct policy *policy, uint64_t crossing)
 	case POLICY_NEW: begin(policy, POLICY_NEW); break;
 	case POLICY_DIRECT:
 		policy->direct = policy->ticks;
-		is_due = !policy->rest && policy->crossings * crossing * 2 > policy->ticks;
+		share = policy->lived_events < LONG ? SHARE : LONG_SHARE;
+		is_due = !policy->rest && policy->crossings * crossing * share > policy->ticks;
 		begin(policy, is_due ? POLICY_WARMS : POLICY_DIRECT);
 		break;
 	case POLICY_WARMS: begin(policy, POLICY_TRIES); break;
@@ -105,15 +125,21 @@ static void end_window(struct policy *policy, uint64_t crossing)
 			begin(policy, POLICY_TRANSLATED);
 			break;
 		}
+		/* A few that were measured are no reason for anything else. */
+		if (policy->step) {
+			go_on_translated(policy, crossing);
+			break;
+		}
 		/* It does something else now. */
 		if (policy->ticks > policy->translated * 2) {
 			policy->rest = 0;
 			policy->patience = PATIENCE_LEAST / 2;
 		}
 		policy->translated = policy->ticks;
-		begin(policy, policy->rest || is_hopeless(policy->ticks, POLICY_WINDOW, crossing) ?
-				      POLICY_TRANSLATED :
-				      POLICY_FILLS);
+		if (policy->rest || is_hopeless(policy->ticks, POLICY_WINDOW, crossing))
+			go_on_translated(policy, crossing);
+		else
+			begin(policy, POLICY_FILLS);
 		break;
 	case POLICY_FILLS: begin(policy, POLICY_ASKS); break;
 	case POLICY_ASKS:
@@ -221,17 +247,20 @@ void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint
 		 enum policy_end end)
 {
 	uint64_t most = STAY_MOST * crossing;
+	unsigned weight = end == POLICY_EVENT ? policy_weight(policy) : 1;
 
-	policy->lived += ticks;
+	policy->lived += ticks * weight;
 	if (end == POLICY_OTHER && ticks > most * 8)
 		ticks = most * 8;
 	else if (end == POLICY_EVENT && ticks > most)
 		ticks = most;
-	policy->events += end == POLICY_EVENT;
-	policy->lived_events += end == POLICY_EVENT;
-	policy->ticks += ticks;
+	if (end == POLICY_EVENT) {
+		policy->events += weight;
+		policy->lived_events += weight;
+	}
+	policy->ticks += ticks * weight;
 	policy->crossings += crossings;
-	if (policy->events == POLICY_WINDOW)
+	if (policy->events >= POLICY_WINDOW)
 		end_window(policy, crossing);
 	else
 		look_early(policy, crossing);

@@ -8,7 +8,7 @@
  * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
  * its stub) would be dearer than translating it. What lives on runs directly, unless its events took less than their
  * crossings alone would. Where half of the
- * time goes to crossings, the same number of system calls and page faults is tried translated, and what took less
+ * time goes to crossings, or an eighth with a program that runs long, the same number of system calls and page faults is tried translated, and what took less
  * time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
  * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
  * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often. And so it is
@@ -54,6 +54,9 @@ struct policy {
 	uint32_t guarded, visits;
 	uint64_t guard_began, visits_began;
 	uint32_t dear; /* interrupts in a row that found it at what is cheaper translated */
+	/* Reading the clock costs what some system calls do: of stays that are far from worth a crossing only each
+	 * `step`th is measured, and stands for as many. 0: each is. */
+	uint8_t step, skipped;
 };
 
 /* Not new: others of its kind live long. */
@@ -61,6 +64,31 @@ void policy_begin_direct(struct policy *policy);
 
 /* As the answer of another one was, in whose place it comes. */
 void policy_continue(struct policy *policy, const struct policy *before);
+
+/* Whether the stay that begins, in the mode that there is, is one of those that are not measured and end without a
+ * note. */
+static inline bool policy_skips(struct policy *policy)
+{
+	if (policy->step == 0)
+		return false;
+	if (++policy->skipped < policy->step)
+		return true;
+	policy->skipped = 0;
+	return false;
+}
+
+/* One that was skipped has ended. By an interrupt, it may have been long: those that come are measured. */
+static inline void policy_note_skipped(struct policy *policy, enum policy_end end)
+{
+	if (end == POLICY_OTHER)
+		policy->step = 0;
+}
+
+/* How many stays the one that is measured stands for. */
+static inline unsigned policy_weight(const struct policy *policy)
+{
+	return policy->step ? policy->step : 1;
+}
 
 /* A stay of so many ticks, with so many crossings, has ended. `crossing`: what one costs. */
 void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint64_t crossing,

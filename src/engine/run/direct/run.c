@@ -487,6 +487,9 @@ static bool begin_stay(struct direct *direct)
 {
 	direct->present = book_find(&direct->book, direct->cpu, direct->crossing.ticks);
 	direct->policy = book_policy(&direct->book, direct->present, direct->cpu);
+	direct->is_skipped = !direct->is_always && policy_skips(direct->policy);
+	if (direct->is_skipped)
+		return false;
 	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
 	return direct->is_always || policy_is_direct(direct->policy, direct->stay_began);
@@ -498,21 +501,32 @@ static bool is_exit(const struct cpu *cpu)
 	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == EXIT_CALL;
 }
 
-static void end_stay(struct direct *direct)
+/* What the stay has cost. */
+static void note_stay(struct direct *direct, enum policy_end end)
 {
-	struct book_entry *entry = direct->present;
-	bool is_event = direct->cpu->delivering == EVENT_NONE || direct->cpu->delivering == EVENT_PAGE_FAULT;
 	uint64_t ticks = __builtin_ia32_rdtsc() - direct->stay_began;
 	uint64_t crossings = direct->counters.entries - direct->entries_before;
+	unsigned weight = end == POLICY_EVENT ? policy_weight(direct->policy) : 1;
 
-	if (!entry)
-		return;
 	if (direct->stay_began >= direct->policy->held_until)
-		policy_note(direct->policy, ticks, crossings, direct->crossing.ticks,
-			    is_event ? POLICY_EVENT : POLICY_OTHER);
-	book_note(&direct->book, entry, direct->policy, ticks, crossings, crossings > 0, direct->crossing.ticks);
+		policy_note(direct->policy, ticks, crossings, direct->crossing.ticks, end);
+	book_note(&direct->book, direct->present, direct->policy, ticks * weight, crossings, crossings > 0,
+		  direct->crossing.ticks);
+}
+
+static void end_stay(struct direct *direct)
+{
+	bool is_event = direct->cpu->delivering == EVENT_NONE || direct->cpu->delivering == EVENT_PAGE_FAULT;
+	enum policy_end end = is_event ? POLICY_EVENT : POLICY_OTHER;
+
+	if (!direct->present)
+		return;
+	if (direct->is_skipped)
+		policy_note_skipped(direct->policy, end);
+	else
+		note_stay(direct, end);
 	if (is_exit(direct->cpu))
-		book_end(&direct->book, entry, direct->crossing.ticks);
+		book_end(&direct->book, direct->present, direct->crossing.ticks);
 	direct->present = NULL;
 }
 
