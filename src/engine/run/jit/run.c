@@ -150,8 +150,8 @@ static bool update_view(struct jit *jit)
 	return true;
 }
 
-/* Where translated code for cpu->rip is, when that needs no more than a look into the jump table;
- * NULL: the dispatcher's turn. */
+/* To translated code for cpu->rip, when that needs no more than a look into the jump table; NULL: the
+ * dispatcher's turn. */
 static const uint8_t *go_on(struct cpu *cpu)
 {
 	struct jit *jit = jit_of(cpu);
@@ -166,7 +166,7 @@ static const uint8_t *go_on(struct cpu *cpu)
 		update_segments(cpu);
 	/* The pairs (return.c) may be of another mode, or lack what was interpreted here. */
 	jit_frame(cpu)->spill[2] = (uintptr_t)entry;
-	return jit->cache->stubs.go_on;
+	return JIT_GO_ON;
 }
 
 static void count_fallback(struct jit *jit, const struct jit_record *record)

@@ -46,7 +46,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 			     .size = JIT_STUBS_SIZE };
 	const struct host_memory top = { HOST_RSP, HOST_NONE, 0 };
 	uint32_t rights = code_memory_open();
-	struct near_jump leave;
+	struct near_jump leave, go_on;
 
 	stubs->return_exit = e.code + e.position;
 	emit_store_state(&e, HOST_R13, STATE(rip));
@@ -73,12 +73,6 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
 
-	/* go_on: no pairs. */
-	stubs->go_on = e.code + e.position;
-	emit_load_state(&e, HOST_RSP, FRAME(stack_bottom));
-	emit_load_state(&e, HOST_R13, STATE(rip));
-	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[2]));
-
 	/* slow: where it returns to is what the handler says. Calls and returns stay in pairs. */
 	stubs->slow = e.code + e.position;
 	emit_save_guest(&e);
@@ -92,12 +86,23 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit8(&e, 0x85);
 	emit8(&e, 0xc0);
 	leave = emit_jump_if(&e, HOST_EQUAL);
+	emit8(&e, 0x48); /* cmp rax, JIT_GO_ON */
+	emit8(&e, 0x83);
+	emit8(&e, 0xf8);
+	emit8(&e, (uint8_t)(uintptr_t)JIT_GO_ON);
+	go_on = emit_jump_if(&e, HOST_EQUAL);
 	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
 	emit_memory_move(&e, true, true, HOST_RAX, &top);
 	emit_restore_guest(&e);
 	emit_return_host(&e);
 	emit_bind(&e, leave);
 	emit_leave(&e);
+	/* No pairs, so that nothing is lost by a jump; a return would be one to where nobody expects it. */
+	emit_bind(&e, go_on);
+	emit_restore_guest(&e);
+	emit_load_state(&e, HOST_RSP, FRAME(stack_bottom));
+	emit_load_state(&e, HOST_R13, STATE(rip));
+	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[2]));
 
 	emit_lean_stubs(stubs, &e);
 	emit_slot_stubs(stubs, &e);

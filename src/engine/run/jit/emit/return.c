@@ -11,7 +11,7 @@
  *
  * A landing is right as long as the return address means what it meant at the call. So pairs live
  * from one entry into translated code to the next: the dispatcher begins with an empty stack. Whoever
- * goes on in another block than the one that a handler was called from empties it, too (stubs->go_on):
+ * goes on in another block than the one that a handler was called from empties it, too (JIT_GO_ON):
  * mode, privilege or address space may have changed. What else other CPUs or the handler may do to the
  * code comes with a request, so that translated code is left before it returns to anything: a chunk
  * that was emptied, above all. Code that was removed is still there, and its landing is unlinked.

@@ -18,9 +18,12 @@
 
 /*
  * What the slow stub calls: executes the instruction of the site that would return to `at`. Returns where
- * translated code goes on, or NULL: leave to the dispatcher.
+ * translated code goes on, JIT_GO_ON, or NULL: leave to the dispatcher.
  */
 typedef const uint8_t *jit_fallback(struct cpu *cpu, const uint8_t *at);
+
+/* To the block's entry in frame.spill[2], for cpu->rip, with no pairs. */
+#define JIT_GO_ON ((const uint8_t *)1)
 
 /* What has a stub of the string instructions. */
 enum jit_string { JIT_STRING_FILL, JIT_STRING_COPY, JIT_STRING_SCAN_WHILE, JIT_STRING_SCAN_UNTIL, JIT_STRINGS };
@@ -33,7 +36,6 @@ struct jit_stubs {
 	uint16_t heat_step;  /* what each run of a lean block adds to its heat; 0: they are not counted */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
-	const uint8_t *go_on;        /* to the block's entry in frame.spill[2], for cpu->rip, with no pairs */
 	const uint8_t *return_exit;  /* exit to R13 */
 	const uint8_t *return_lookup[JIT_JUMP_SETS]; /* return.c */
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
