@@ -58,7 +58,17 @@ class Context:
         qmp.ask("qmp_capabilities")
         hmp = connect(self.path("hmp"))
         hmp.expect("(qemu) ")
+        self.hmp = hmp
         return qmp, hmp
+
+    def explain(self):
+        """Prints where the machine stands that was started last, for who reads of a failure."""
+        try:
+            for line in ("info status", "info registers"):
+                print(human(self.hmp, line))
+            print(Path(self.path("log")).read_text(errors="replace")[-2000:], flush=True)
+        except (Failed, OSError, AttributeError) as problem:
+            print(f"(nothing more is known: {problem})", flush=True)
 
 
 def human(hmp, line):
