@@ -30,7 +30,6 @@ static int setup(void **state)
 static bool stay_once(uint64_t direct, uint64_t translated, enum policy_end end)
 {
 	bool is_direct = policy_is_direct(&policy, now), is_held = now < policy.held_until;
-
 	bool is_skipped = policy_skips(&policy);
 
 	now += is_direct ? direct : translated;

@@ -247,7 +247,7 @@ void policy_note(struct policy *policy, uint64_t ticks, uint64_t crossings, uint
 		 enum policy_end end)
 {
 	uint64_t most = STAY_MOST * crossing;
-	unsigned weight = end == POLICY_EVENT ? policy_weight(policy) : 1;
+	unsigned weight = policy_weight(policy, end);
 
 	policy->lived += ticks * weight;
 	if (end == POLICY_OTHER && ticks > most * 8)

@@ -8,8 +8,8 @@
  * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
  * its stub) would be dearer than translating it. What lives on runs directly, unless its events took less than their
  * crossings alone would. Where half of the
- * time goes to crossings, or an eighth with a program that runs long, the same number of system calls and page faults is tried translated, and what took less
- * time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
+ * time goes to crossings, or an eighth with a program that runs long, the same number of system calls and page faults is
+ * tried translated, and what took less time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
  * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
  * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often. And so it is
  * where interrupts find it at what is cheaper translated each time (locked.h).
@@ -84,10 +84,10 @@ static inline void policy_note_skipped(struct policy *policy, enum policy_end en
 		policy->step = 0;
 }
 
-/* How many stays the one that is measured stands for. */
-static inline unsigned policy_weight(const struct policy *policy)
+/* How many stays the one that is measured, and ends so, stands for. */
+static inline unsigned policy_weight(const struct policy *policy, enum policy_end end)
 {
-	return policy->step ? policy->step : 1;
+	return policy->step && end == POLICY_EVENT ? policy->step : 1;
 }
 
 /* A stay of so many ticks, with so many crossings, has ended. `crossing`: what one costs. */

@@ -96,8 +96,8 @@ void process_map_copy(struct direct_process *process, uint64_t gva, uint64_t siz
 void process_unmap(struct direct_process *process, uint64_t gva, uint64_t size);
 void process_unmap_all(struct direct_process *process);
 
-/* Bases of FS and GS that eligible.c lets pass, for the next process_resume, which has room for the commands they may take. `are_lost`:
- * selectors are loaded with it, or were loaded by the guest. */
+/* Bases of FS and GS that eligible.c lets pass, for the next process_resume, which has room for the commands they may
+ * take. `are_lost`: selectors are loaded with it, or were loaded by the guest. */
 void process_set_bases(struct direct_process *process, uint64_t fs, uint64_t gs, bool are_lost);
 
 /* Overwrite all that guest code has left in the stub's own pages. Stopped. */

@@ -506,7 +506,7 @@ static void note_stay(struct direct *direct, enum policy_end end)
 {
 	uint64_t ticks = __builtin_ia32_rdtsc() - direct->stay_began;
 	uint64_t crossings = direct->counters.entries - direct->entries_before;
-	unsigned weight = end == POLICY_EVENT ? policy_weight(direct->policy) : 1;
+	unsigned weight = policy_weight(direct->policy, end);
 
 	if (direct->stay_began >= direct->policy->held_until)
 		policy_note(direct->policy, ticks, crossings, direct->crossing.ticks, end);
