@@ -90,6 +90,17 @@ static void test_dear_crossings(void **state)
 	assert_in_range(stay(100000, 6 * CROSSING, 8 * CROSSING), 97000, 100000);
 }
 
+/* A window in four is short: no reason to try what the other three would take. */
+static void test_uneven(void **state)
+{
+	unsigned directly = 0, i;
+
+	(void)state;
+	for (i = 0; i < 400; i++)
+		directly += stay(POLICY_WINDOW, (i % 4 ? 20 : 4) * CROSSING, CROSSING);
+	assert_int_equal(directly, 400 * POLICY_WINDOW);
+}
+
 /* One system call after the other: a hundredth is direct, in the end. */
 static void test_short_stays(void **state)
 {
@@ -212,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_new, setup),
 		cmocka_unit_test_setup(test_long_stays, setup_old),
+		cmocka_unit_test_setup(test_uneven, setup_old),
 		cmocka_unit_test_setup(test_dear_crossings, setup_old),
 		cmocka_unit_test_setup(test_short_stays, setup_old),
 		cmocka_unit_test_setup(test_lost_trials, setup_old),

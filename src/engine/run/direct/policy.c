@@ -24,6 +24,8 @@
 #define SHARE	   2u
 #define LONG_SHARE 8u
 #define LONG	   (16 * POLICY_WINDOW)
+/* Windows that a mean is of. */
+#define USUAL 4u
 /* Of stays that are short, one that is measured among so many. */
 #define STEP 8u
 
@@ -94,10 +96,25 @@ static void go_on_translated(struct policy *policy, uint64_t crossing)
 	policy->step = is_far ? STEP : 0;
 }
 
+/* Whether crossings are enough of what a window takes. A window of a compiler's in the middle of its work may have little
+ * to compute, and a trial would find the next ones long: with a program that runs long, several have to say so. */
+static bool is_due(struct policy *policy, uint64_t crossing)
+{
+	if (policy->lived_events < LONG)
+		return policy->crossings * crossing * SHARE > policy->ticks;
+	return policy->usual_crossings * crossing * LONG_SHARE > policy->usual_ticks;
+}
+
+/* A window more that ran directly; the last four or so count. */
+static void note_usual(struct policy *policy)
+{
+	policy->usual_ticks += policy->ticks - policy->usual_ticks / USUAL;
+	policy->usual_crossings += policy->crossings - policy->usual_crossings / USUAL;
+}
+
 static void end_window(struct policy *policy, uint64_t crossing)
 {
-	unsigned share;
-	bool is_due;
+	bool asks;
 
 	/* Events say more. */
 	policy->guarded = 0;
@@ -107,9 +124,9 @@ static void end_window(struct policy *policy, uint64_t crossing)
 	case POLICY_NEW: begin(policy, POLICY_NEW); break;
 	case POLICY_DIRECT:
 		policy->direct = policy->ticks;
-		share = policy->lived_events < LONG ? SHARE : LONG_SHARE;
-		is_due = !policy->rest && policy->crossings * crossing * share > policy->ticks;
-		begin(policy, is_due ? POLICY_WARMS : POLICY_DIRECT);
+		note_usual(policy);
+		asks = !policy->rest && is_due(policy, crossing);
+		begin(policy, asks ? POLICY_WARMS : POLICY_DIRECT);
 		break;
 	case POLICY_WARMS: begin(policy, POLICY_TRIES); break;
 	case POLICY_TRIES:

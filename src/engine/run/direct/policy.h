@@ -8,7 +8,7 @@
  * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
  * its stub) would be dearer than translating it. What lives on runs directly, unless its events took less than their
  * crossings alone would. Where half of the
- * time goes to crossings, or an eighth with a program that runs long, the same number of system calls and page faults is
+ * time goes to crossings, or an eighth of several windows with a program that runs long, the same number of system calls and page faults is
  * tried translated, and what took less time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
  * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
  * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often. And so it is
@@ -44,6 +44,7 @@ struct policy {
 	uint32_t events;             /* in the present window */
 	uint64_t ticks, crossings;   /* that the window took */
 	uint64_t direct, translated; /* what one took, the last time */
+	uint64_t usual_ticks, usual_crossings; /* of those that ran directly, the last few together */
 	uint32_t rest, patience; /* windows until it is asked again, and how many that were the last time */
 	uint32_t first;          /* windows at its begin, which cost more than others will */
 	uint64_t lived, lived_events; /* all its stays together */
