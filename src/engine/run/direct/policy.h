@@ -5,14 +5,14 @@
  * is measured with is a crossing: the time from guest code to the monitor and back. All that happens at
  * the border costs one at least, a page that is filled as well as a system call; the translator has none.
  *
- * A new address space is translated: most live for a millisecond, whose crossings (each page is new to
- * its stub) would be dearer than translating it. What lives on runs directly, unless its events took less than their
- * crossings alone would. Where half of the
- * time goes to crossings, or an eighth of several windows with a program that runs long, the same number of system calls and page faults is
- * tried translated, and what took less time goes on; that is asked again, less and less often while the answer stays. Where nearly all of it does,
- * without any of these to compare by, it is translated for a while: memory that is touched for the first time,
- * more pages than a stub can have, and code that is not run directly (scan.h), which is visited often. And so it is
- * where interrupts find it at what is cheaper translated each time (locked.h).
+ * A new address space is translated: most live for a millisecond, whose crossings (each page is new to its stub)
+ * would be dearer than translating it. What lives on runs directly, unless its events took less than their crossings
+ * alone would. Where half of the time goes to crossings, or an eighth of several windows with a program that runs
+ * long, the same number of system calls and page faults is tried translated, and what took less time goes on; that
+ * is asked again, less and less often while the answer stays. Where nearly all of it does, without any of these to
+ * compare by, it is translated for a while: memory that is touched for the first time, more pages than a stub can
+ * have, and code that is not run directly (scan.h), which is visited often. And so it is where interrupts find it at
+ * what is cheaper translated each time (locked.h).
  */
 #ifndef KVIK_ENGINE_RUN_DIRECT_POLICY_H
 #define KVIK_ENGINE_RUN_DIRECT_POLICY_H
