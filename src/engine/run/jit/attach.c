@@ -34,9 +34,15 @@ static bool host_suffices(void)
 }
 
 /* A counter of 16 bits overflows when a block has run often enough. */
-static uint16_t heat_step(unsigned promotion)
+static uint16_t heat_step(unsigned runs)
 {
-	return promotion > 1 ? (UINT16_MAX + promotion) / promotion : UINT16_MAX;
+	return runs > 1 ? (UINT16_MAX + runs) / runs : UINT16_MAX;
+}
+
+static void set_heat_steps(struct jit_stubs *stubs, unsigned promotion)
+{
+	stubs->heat_step[0] = heat_step(promotion / JIT_KERNEL_SOONER);
+	stubs->heat_step[1] = heat_step(promotion);
 }
 
 int jit_cache_create(const struct jit_options *options, struct code_index *index,
@@ -62,7 +68,7 @@ int jit_cache_create(const struct jit_options *options, struct code_index *index
 		return result;
 	}
 	cache->stubs.counts = options->counts_lookups;
-	cache->stubs.heat_step = heat_step(options->promotion);
+	set_heat_steps(&cache->stubs, options->promotion);
 	jit_build_stubs(&cache->stubs, &cache->code, jit_execute_fallback);
 	if (options->kept_fd >= 0 && kept_maker_describe(&maker))
 		kept_file_map(&cache->kept, options->kept_fd, &maker);
@@ -202,5 +208,5 @@ void jit_keep_all_flags(struct jit_cache *cache, bool keep)
 void jit_set_promotion(struct jit_cache *cache, unsigned promotion)
 {
 	cache->options.promotion = promotion;
-	cache->stubs.heat_step = heat_step(promotion);
+	set_heat_steps(&cache->stubs, promotion);
 }

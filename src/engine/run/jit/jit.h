@@ -28,6 +28,10 @@
 #define JIT_WARMTH    8    /* runs, by default */
 #define JIT_PROMOTION 8192 /* likewise */
 
+/* How much fewer runs promote what runs in ring 0: programs end, or are executed directly, but a kernel runs for
+ * as long as its machine. */
+#define JIT_KERNEL_SOONER 32
+
 struct jit;
 struct jit_cache;
 
@@ -35,7 +39,8 @@ struct jit_cache;
 struct jit_options {
 	size_t cache_size;    /* JIT_CACHE_SIZE_MIN..MAX */
 	uint8_t warmth;       /* a block's executions by the interpreter before it is translated */
-	uint16_t promotion;   /* its runs, about, before a lean translation is made in full; 0: at once */
+	/* The runs of a program's lean translation, about, before it is made in full; 0: at once. */
+	uint16_t promotion;
 	bool counts_lookups;  /* translated code counts what it looks up (jit_get_count) */
 	bool measures_time;   /* of translations, by a system call at each one's begin and end */
 	/* Flags are kept through every access, as though its fault were sure to show them (tests). */

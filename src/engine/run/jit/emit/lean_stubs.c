@@ -106,13 +106,13 @@ static void emit_poll_stub(struct jit_stubs *stubs, struct emitter *e)
 }
 
 /* R13 is the offset of the block's heat: count this run. */
-static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e)
+static void emit_heat_stub(const struct jit_stubs *stubs, struct emitter *e, uint16_t step)
 {
 	struct short_jump cold;
 
 	emit_store_state(e, HOST_RCX, FRAME(spill[0]));
 	emit_load16(e, HOST_RCX, HOST_R13);
-	emit_lea(e, false, HOST_RCX, HOST_RCX, HOST_NONE, 0, stubs->heat_step);
+	emit_lea(e, false, HOST_RCX, HOST_RCX, HOST_NONE, 0, step);
 	emit_store16(e, HOST_RCX, HOST_R13);
 	emit_load16(e, HOST_R14, HOST_R13);
 	emit_not(e, HOST_R14);
@@ -344,8 +344,6 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 	emit_access_stubs(stubs, e);
 	stubs->poll = begin(e);
 	emit_poll_stub(stubs, e);
-	stubs->heat = begin(e);
-	emit_heat_stub(stubs, e);
 	stubs->landing = begin(e);
 	emit_landing_stub(e);
 	for (unsigned is_32 = 0; is_32 < 2; is_32++) {
@@ -355,6 +353,8 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 	for (unsigned is_user = 0; is_user < 2; is_user++) {
 		stubs->entry[is_user] = begin(e);
 		emit_entry_stub(stubs, e, is_user);
+		stubs->heat[is_user] = begin(e);
+		emit_heat_stub(stubs, e, stubs->heat_step[is_user]);
 	}
 	for (unsigned keeps_flags = 0; keeps_flags < 2; keeps_flags++) {
 		for (unsigned is_32 = 0; is_32 < 2; is_32++) {

@@ -33,7 +33,7 @@ struct jit_stubs {
 	/* Returns the offset of the link that was left through in the cache's data, or 0. */
 	uint64_t (*enter)(const uint8_t *code);
 	bool counts; /* lookups, as struct jit_options has it */
-	uint16_t heat_step;  /* what each run of a lean block adds to its heat; 0: they are not counted */
+	uint16_t heat_step[2]; /* what each run of a lean block adds to its heat, by privilege as below */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
 	const uint8_t *return_exit;  /* exit to R13 */
@@ -41,8 +41,8 @@ struct jit_stubs {
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 	/* lean.c; the last index of many tells whether they keep the flags. */
 	const uint8_t *access[JIT_ACCESS_STUBS];
-	const uint8_t *poll, *landing, *heat;
-	const uint8_t *entry[2];          /* by privilege: [1] is the user's */
+	const uint8_t *poll, *landing;
+	const uint8_t *heat[2], *entry[2]; /* by privilege: [1] is the user's */
 	const uint8_t *push_return[2][2]; /* by mode: [1] is 32-bit code's */
 	const uint8_t *return_load[2];    /* likewise */
 	const uint8_t *return_go[JIT_JUMP_SETS];
