@@ -41,8 +41,9 @@ static uint16_t heat_step(unsigned runs)
 
 static void set_heat_steps(struct jit_stubs *stubs, unsigned promotion)
 {
-	stubs->heat_step[0] = heat_step(promotion / JIT_KERNEL_SOONER);
-	stubs->heat_step[1] = heat_step(promotion);
+	stubs->heat_step[JIT_HEAT_START] = heat_step(promotion / JIT_START_SOONER);
+	stubs->heat_step[JIT_HEAT_KERNEL] = heat_step(promotion / JIT_KERNEL_SOONER);
+	stubs->heat_step[JIT_HEAT_PROGRAM] = heat_step(promotion);
 }
 
 int jit_cache_create(const struct jit_options *options, struct code_index *index,

@@ -29,8 +29,9 @@
 #define JIT_PROMOTION 8192 /* likewise */
 
 /* How much fewer runs promote what runs in ring 0: programs end, or are executed directly, but a kernel runs for
- * as long as its machine. */
-#define JIT_KERNEL_SOONER 32
+ * as long as its machine. Before the first program it starts, and little of that comes again. */
+#define JIT_START_SOONER  32
+#define JIT_KERNEL_SOONER 256
 
 struct jit;
 struct jit_cache;

@@ -306,6 +306,30 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 	return true;
 }
 
+/* What the kernel has run while it started has as many runs before it, from now on, as what it will run. */
+static void end_start(struct jit *jit)
+{
+	uint16_t *heat = jit_frame(jit->cpu)->heat;
+	uint16_t least = UINT16_MAX - jit->cache->stubs.heat_step[JIT_HEAT_START] *
+				      (jit->cache->options.promotion / JIT_KERNEL_SOONER);
+
+	for (unsigned i = 0; i < JIT_HEATS; i++)
+		if (heat[i] && heat[i] < least)
+			heat[i] = least;
+}
+
+static enum jit_heat heat_kind(struct jit *jit, const struct guest_code *guest)
+{
+	_Atomic bool *has_programs = &jit->cache->has_programs;
+	bool had = atomic_load_explicit(has_programs, memory_order_relaxed);
+
+	if (!guest->is_user)
+		return had ? JIT_HEAT_KERNEL : JIT_HEAT_START;
+	if (!had && !atomic_exchange(has_programs, true))
+		end_start(jit);
+	return JIT_HEAT_PROGRAM;
+}
+
 /* The third; false: something has no translation after all. */
 static bool emit(struct jit *jit, struct translation *t)
 {
@@ -314,6 +338,7 @@ static bool emit(struct jit *jit, struct translation *t)
 	t->heat_number = jit_heat_number(t->guest.page_gpa | t->guest.start);
 	/* Watched blocks end as they were made. */
 	t->counts_runs = t->is_lean && !jit->watcher;
+	t->heat = heat_kind(jit, &t->guest);
 	t->is_shared = atomic_load(&jit->cache->is_shared);
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));

@@ -168,6 +168,7 @@ struct jit_cache {
 	_Atomic uint64_t evictions;     /* chunks that were emptied */
 	struct jit_stubs stubs;
 	_Atomic bool is_shared;      /* there is more than one user */
+	_Atomic bool has_programs;   /* code of ring 3 has been translated */
 
 	/* What every CPU writes, in other cache lines than what they all read above. */
 	char read_mostly_end[64];

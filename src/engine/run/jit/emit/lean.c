@@ -58,13 +58,13 @@ void emit_heat(struct translation *t, unsigned index)
 		return;
 	if (!keeps_flags(t, index)) {
 		t->heat_at.at = e->position + EMIT_ADD16_OFFSET_AT;
-		emit_state_add16_flags(e, heat, t->stubs->heat_step[t->guest.is_user]);
+		emit_state_add16_flags(e, heat, t->stubs->heat_step[t->heat]);
 		t->heat_jump = emit_jump_if(e, HOST_BELOW); /* carry */
 		t->heat_item = index;
 	} else if (index == 0 && all_keep_flags(t)) {
 		t->heat_at.at = e->position + EMIT_CONSTANT_R13_AT;
 		emit_constant(e, HOST_R13, (uint32_t)heat);
-		emit_stub_call(t, t->stubs->heat[t->guest.is_user], SITE_HOT);
+		emit_stub_call(t, t->stubs->heat[t->heat], SITE_HOT);
 		t->counts_runs = false;
 	}
 }

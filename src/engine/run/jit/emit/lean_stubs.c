@@ -344,6 +344,10 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 	emit_access_stubs(stubs, e);
 	stubs->poll = begin(e);
 	emit_poll_stub(stubs, e);
+	for (unsigned kind = 0; kind < JIT_HEAT_KINDS; kind++) {
+		stubs->heat[kind] = begin(e);
+		emit_heat_stub(stubs, e, stubs->heat_step[kind]);
+	}
 	stubs->landing = begin(e);
 	emit_landing_stub(e);
 	for (unsigned is_32 = 0; is_32 < 2; is_32++) {
@@ -353,8 +357,6 @@ void emit_lean_stubs(struct jit_stubs *stubs, struct emitter *e)
 	for (unsigned is_user = 0; is_user < 2; is_user++) {
 		stubs->entry[is_user] = begin(e);
 		emit_entry_stub(stubs, e, is_user);
-		stubs->heat[is_user] = begin(e);
-		emit_heat_stub(stubs, e, stubs->heat_step[is_user]);
 	}
 	for (unsigned keeps_flags = 0; keeps_flags < 2; keeps_flags++) {
 		for (unsigned is_32 = 0; is_32 < 2; is_32++) {

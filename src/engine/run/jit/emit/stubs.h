@@ -28,12 +28,15 @@ typedef const uint8_t *jit_fallback(struct cpu *cpu, const uint8_t *at);
 /* What has a stub of the string instructions. */
 enum jit_string { JIT_STRING_FILL, JIT_STRING_COPY, JIT_STRING_SCAN_WHILE, JIT_STRING_SCAN_UNTIL, JIT_STRINGS };
 
+/* What a lean block is of: a kernel that starts, one that has programs, a program. */
+enum jit_heat { JIT_HEAT_START, JIT_HEAT_KERNEL, JIT_HEAT_PROGRAM, JIT_HEAT_KINDS };
+
 /* All executable addresses. */
 struct jit_stubs {
 	/* Returns the offset of the link that was left through in the cache's data, or 0. */
 	uint64_t (*enter)(const uint8_t *code);
 	bool counts; /* lookups, as struct jit_options has it */
-	uint16_t heat_step[2]; /* what each run of a lean block adds to its heat, by privilege as below */
+	uint16_t heat_step[JIT_HEAT_KINDS]; /* what each run of a lean block adds to its heat */
 	const uint8_t *exit, *exit_link;
 	const uint8_t *slow;         /* called from a site; returns elsewhere, if at all */
 	const uint8_t *return_exit;  /* exit to R13 */
@@ -41,8 +44,8 @@ struct jit_stubs {
 	const uint8_t *slot_fill[JIT_SLOT_STUBS]; /* slot.c */
 	/* lean.c; the last index of many tells whether they keep the flags. */
 	const uint8_t *access[JIT_ACCESS_STUBS];
-	const uint8_t *poll, *landing;
-	const uint8_t *heat[2], *entry[2]; /* by privilege: [1] is the user's */
+	const uint8_t *poll, *landing, *heat[JIT_HEAT_KINDS];
+	const uint8_t *entry[2];          /* by privilege: [1] is the user's */
 	const uint8_t *push_return[2][2]; /* by mode: [1] is 32-bit code's */
 	const uint8_t *return_load[2];    /* likewise */
 	const uint8_t *return_go[JIT_JUMP_SETS];
