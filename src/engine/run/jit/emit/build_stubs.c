@@ -47,6 +47,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	const struct host_memory top = { HOST_RSP, HOST_NONE, 0 };
 	uint32_t rights = code_memory_open();
 	struct near_jump leave, go_on;
+	const uint8_t *left;
 
 	stubs->return_exit = e.code + e.position;
 	emit_store_state(&e, HOST_R13, STATE(rip));
@@ -73,6 +74,10 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
 
+	left = e.code + e.position;
+	emit_constant(&e, HOST_RAX, 0);
+	emit_leave(&e);
+
 	/* slow: where it returns to is what the handler says. Calls and returns stay in pairs. */
 	stubs->slow = e.code + e.position;
 	emit_save_guest(&e);
@@ -95,8 +100,13 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_memory_move(&e, true, true, HOST_RAX, &top);
 	emit_restore_guest(&e);
 	emit_return_host(&e);
+	/* The call that came here is returned from, too: else the host would take each return of enter's callers, up
+	 * to the door, to be one of those further out. */
 	emit_bind(&e, leave);
-	emit_leave(&e);
+	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
+	emit_constant(&e, HOST_RAX, (uintptr_t)left);
+	emit_memory_move(&e, true, true, HOST_RAX, &top);
+	emit_return_host(&e);
 	/* No pairs, so that nothing is lost by a jump; a return would be one to where nobody expects it. */
 	emit_bind(&e, go_on);
 	emit_restore_guest(&e);
