@@ -323,6 +323,9 @@ static enum jit_heat heat_kind(struct jit *jit, const struct guest_code *guest)
 	_Atomic bool *has_programs = &jit->cache->has_programs;
 	bool had = atomic_load_explicit(has_programs, memory_order_relaxed);
 
+	/* What is kept is the same, whatever was asked for before. */
+	if (jit->bounds.externals)
+		return guest->is_user ? JIT_HEAT_PROGRAM : JIT_HEAT_KERNEL;
 	if (!guest->is_user)
 		return had ? JIT_HEAT_KERNEL : JIT_HEAT_START;
 	if (!had && !atomic_exchange(has_programs, true))

@@ -67,6 +67,18 @@ static bool glance_at(struct look_ahead *ahead, const struct guest_code *code, u
 	return true;
 }
 
+/* The instruction there is not seen. What decided that is looked at, too, as far as it is known: of the same bytes
+ * the same translation is made. */
+static void look_in_vain(struct guest_code *code, unsigned offset)
+{
+	unsigned size = 0;
+
+	while (size < INSN_LENGTH_MAX && offset + size < 0x1000 && guest_code_knows(code, offset + size, 1))
+		size++;
+	if (size)
+		guest_code_look(code, offset, size);
+}
+
 /*
  * The flags that may be read by the code at an offset in the page: a few instructions' look-ahead.
  * Everything is taken as read that is not seen to be overwritten.
@@ -81,8 +93,11 @@ static uint16_t flags_live_at(struct guest_code *code, unsigned offset)
 		struct insn_glance glance;
 
 		if (!glance_at(&ahead, code, offset, &glance) ||
-		    !guest_code_knows(code, offset, glance.length))
+		    !guest_code_knows(code, offset, glance.length)) {
+			if (!code->is_guided)
+				look_in_vain(code, offset);
 			break;
+		}
 		guest_code_look(code, offset, glance.length);
 		if (!(glance.traits & INSN_PLAIN) || glance.flags_read & undecided)
 			break;
