@@ -33,7 +33,7 @@ struct engine_options {
 	enum engine_tier tier;
 	uint64_t code_cache_bytes; /* ENGINE_CODE_CACHE_MIN..MAX */
 	uint8_t warmth; /* a block's runs by the interpreter before it is translated; 0: none */
-	uint16_t promotion; /* then, about, before it is translated again, with effort; 0: at once */
+	uint16_t promotion; /* then, about, before a program's is translated again, with effort; 0: at once */
 	/* For engine_read_statistics, sample what vCPUs spend their time on, and have translated code
 	 * count its lookups, which costs it some time. */
 	bool keeps_statistics;

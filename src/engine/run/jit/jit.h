@@ -28,7 +28,7 @@
 #define JIT_WARMTH    8    /* runs, by default */
 #define JIT_PROMOTION 8192 /* likewise */
 
-/* How much fewer runs promote what runs in ring 0: programs end, or are executed directly, but a kernel runs for
+/* By which what runs in ring 0 is promoted sooner: programs end, or are executed directly, but a kernel runs for
  * as long as its machine. Before the first program it starts, and little of that comes again. */
 #define JIT_START_SOONER  32
 #define JIT_KERNEL_SOONER 256

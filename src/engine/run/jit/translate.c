@@ -298,39 +298,39 @@ static bool analyse(struct jit *jit, struct translation *t, uint64_t gpa, uint32
 	};
 	if (!guest_code_decode(&t->guest))
 		return false;
+	/* All of it, also where the plan cuts it. */
+	guest_code_look(&t->guest, t->guest.start, t->guest.size);
 	if (t->is_lean)
 		plan_make_lean(&t->plan, &t->guest);
 	else
 		plan_make(&t->plan, &t->guest);
-	guest_code_look(&t->guest, t->guest.start, t->guest.size);
 	return true;
 }
 
-/* What the kernel has run while it started has as many runs before it, from now on, as what it will run. */
-static void end_start(struct jit *jit)
+/* A program's code: the kernel has started. What it has run meanwhile has as many runs before it, from now on, as
+ * what it will run; on this CPU, since each has counters of its own. */
+static void see_program(struct jit *jit)
 {
 	uint16_t *heat = jit_frame(jit->cpu)->heat;
 	uint16_t least = UINT16_MAX - jit->cache->stubs.heat_step[JIT_HEAT_START] *
 				      (jit->cache->options.promotion / JIT_KERNEL_SOONER);
 
+	if (atomic_load_explicit(&jit->cache->has_programs, memory_order_relaxed) ||
+	    atomic_exchange(&jit->cache->has_programs, true))
+		return;
 	for (unsigned i = 0; i < JIT_HEATS; i++)
 		if (heat[i] && heat[i] < least)
 			heat[i] = least;
 }
 
-static enum jit_heat heat_kind(struct jit *jit, const struct guest_code *guest)
+/* What is kept is the same, whatever was asked for before. */
+static enum jit_heat heat_of(const struct jit *jit, const struct guest_code *guest)
 {
-	_Atomic bool *has_programs = &jit->cache->has_programs;
-	bool had = atomic_load_explicit(has_programs, memory_order_relaxed);
-
-	/* What is kept is the same, whatever was asked for before. */
-	if (jit->bounds.externals)
-		return guest->is_user ? JIT_HEAT_PROGRAM : JIT_HEAT_KERNEL;
-	if (!guest->is_user)
-		return had ? JIT_HEAT_KERNEL : JIT_HEAT_START;
-	if (!had && !atomic_exchange(has_programs, true))
-		end_start(jit);
-	return JIT_HEAT_PROGRAM;
+	if (guest->is_user)
+		return JIT_HEAT_PROGRAM;
+	if (jit->bounds.externals || atomic_load_explicit(&jit->cache->has_programs, memory_order_relaxed))
+		return JIT_HEAT_KERNEL;
+	return JIT_HEAT_START;
 }
 
 /* The third; false: something has no translation after all. */
@@ -341,7 +341,7 @@ static bool emit(struct jit *jit, struct translation *t)
 	t->heat_number = jit_heat_number(t->guest.page_gpa | t->guest.start);
 	/* Watched blocks end as they were made. */
 	t->counts_runs = t->is_lean && !jit->watcher;
-	t->heat = heat_kind(jit, &t->guest);
+	t->heat = heat_of(jit, &t->guest);
 	t->is_shared = atomic_load(&jit->cache->is_shared);
 	t->counts_lookups = jit->cache->options.counts_lookups;
 	t->jumps = jump_table(jit_jump_set(t->guest.mode));
@@ -388,6 +388,8 @@ static struct jit_block *translate(struct jit *jit, uint64_t gpa, bool is_lean, 
 	if (jit->watcher)
 		block->script = jit_script_create(t->items, t->guest.count);
 	count(jit, t);
+	if (t->guest.is_user)
+		see_program(jit);
 	return block;
 }
 

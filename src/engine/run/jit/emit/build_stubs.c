@@ -58,6 +58,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	stubs->exit_link = e.code + e.position;
 	emit_save_guest(&e);
 	emit_move(&e, HOST_RAX, HOST_R13);
+	left = e.code + e.position;
 	emit_leave(&e);
 
 	/* enter(code): the stack is 16-byte aligned inside translated code, ready for calls. At its
@@ -73,10 +74,6 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_store_state(&e, HOST_RDI, FRAME(spill[3]));
 	emit_restore_guest(&e);
 	emit_jump_state(&e, HOST_NONE, 0, FRAME(spill[3]));
-
-	left = e.code + e.position;
-	emit_constant(&e, HOST_RAX, 0);
-	emit_leave(&e);
 
 	/* slow: where it returns to is what the handler says. Calls and returns stay in pairs. */
 	stubs->slow = e.code + e.position;
@@ -100,12 +97,12 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_memory_move(&e, true, true, HOST_RAX, &top);
 	emit_restore_guest(&e);
 	emit_return_host(&e);
-	/* The call that came here is returned from, too: else the host would take each return of enter's callers, up
-	 * to the door, to be one of those further out. */
+	/* With 0 in RAX. The call that came here is returned from, too: else the host would take each return of enter's
+	 * callers, up to the door, to be one of those further out. */
 	emit_bind(&e, leave);
 	emit_lea(&e, true, HOST_RSP, HOST_RSP, HOST_NONE, 0, 8);
-	emit_constant(&e, HOST_RAX, (uintptr_t)left);
-	emit_memory_move(&e, true, true, HOST_RAX, &top);
+	emit_constant(&e, HOST_R13, (uintptr_t)left);
+	emit_memory_move(&e, true, true, HOST_R13, &top);
 	emit_return_host(&e);
 	/* No pairs, so that nothing is lost by a jump; a return would be one to where nobody expects it. */
 	emit_bind(&e, go_on);

@@ -97,7 +97,7 @@ struct translation {
 	bool counts_lookups;        /* as struct jit_options' */
 	bool is_lean;               /* little code, made fast: lean.c */
 	bool counts_runs;           /* in the block's heat: lean.c */
-	enum jit_heat heat;
+	enum jit_heat heat;         /* how soon that is enough */
 	unsigned heat_number;       /* in frame.heat */
 
 	struct emitter e;           /* the first of what begins as zero */

@@ -15,8 +15,6 @@ static bool cut_before_loop(struct plan *plan, struct guest_code *guest)
 			if (item_jumps_to(&items[i], items[start].offset) &&
 			    loop_find(&plan->loop, items + start, guest->count - start,
 				      items[start].offset)) {
-				/* The cut is where the loop's bytes say. */
-				guest_code_look(guest, guest->start, guest->size);
 				guest_code_cut(guest, start);
 				return true;
 			}
