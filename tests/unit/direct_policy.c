@@ -62,6 +62,29 @@ static int setup_old(void **state)
 	return 0;
 }
 
+/* Stays that are skipped together, behind one, are as many as one by one: each eighth is measured, whether all of them come or
+ * some are given back. */
+static void test_skipped_together(void **state)
+{
+	unsigned stays = 0, seen = 0;
+
+	(void)state;
+	policy.step = 8;
+	for (unsigned i = 0; i < 800; i++, stays++) {
+		unsigned more, back;
+
+		if (!policy_skips(&policy)) {
+			seen++;
+			continue;
+		}
+		more = policy_skip_more(&policy);
+		back = i % 3 < more ? i % 3 : more;
+		policy_give_back(&policy, back);
+		stays += more - back;
+	}
+	assert_in_range(seen, stays / 8 - 1, stays / 8 + 1);
+}
+
 /* Direct from a thousand crossings' time on, whatever its stays are like. */
 static void test_new(void **state)
 {
@@ -221,6 +244,7 @@ static void test_samples(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_skipped_together, setup),
 		cmocka_unit_test_setup(test_new, setup),
 		cmocka_unit_test_setup(test_long_stays, setup_old),
 		cmocka_unit_test_setup(test_uneven, setup_old),

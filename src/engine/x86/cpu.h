@@ -269,6 +269,13 @@ struct cpu {
 	const struct cpu_platform *platform;
 	void *platform_context;
 	const struct cpu_observer *observer; /* whoever executes it; NULL: nobody does. observer.h */
+	/*
+	 * Of stays in ring 3 that begin by SYSRET and end by SYSCALL the observer need not hear (access_changed) as long as
+	 * FS is the same: so many may still begin, one may end unless `tells_stay`, or RAX is `told_call`. Observers that
+	 * want to know keep these; at first nobody does.
+	 */
+	uint64_t untold_stays, told_call;
+	bool tells_stay;
 	struct tiers *tiers;                 /* theirs: run/tier/tier.h */
 	/* A tier in which nobody looks at the requests sets this: cpu_request calls it, on any thread and
 	 * inside handlers of signals, but for CPU_REQUEST_STOP_BLOCK. */

@@ -33,6 +33,7 @@ int cpu_create(struct cpu *cpu, unsigned id, struct kvm_run *run,
 	if (!cpu->host_claims)
 		cpu->host_claims = host_claims(false);
 	cpu->tsc_is_host = !platform_has_tsc(cpu);
+	cpu->untold_stays = cpu->told_call = UINT64_MAX;
 
 	result = tlb_create(cpu);
 	if (result)

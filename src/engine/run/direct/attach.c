@@ -191,6 +191,9 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	direct->holder.runs_apart = runs_apart;
 	code_index_add_holder(cpu->tiers->code, &direct->holder);
 	cpu->tiers->state[TIER_DIRECT] = direct;
+	cpu->tells_stay = true;
+	cpu->untold_stays = 0;
+	cpu->told_call = DIRECT_EXIT_CALL;
 	tier_add(cpu, &tier);
 	return 0;
 }

@@ -51,6 +51,8 @@ struct direct_counters {
 
 #define DIRECT_CHANGES 4096u
 
+#define DIRECT_EXIT_CALL 231 /* in RAX: Linux's exit_group(2) of 64-bit programs */
+
 struct direct {
 	struct cpu *cpu;
 	const struct stub_source *stubs;
@@ -69,6 +71,7 @@ struct direct {
 	struct policy *policy;      /* its thread's */
 	uint64_t stay_began;        /* host TSC */
 	bool is_skipped;            /* the present stay is not measured */
+	unsigned untold;            /* how many behind it are not either, and need not be told of: cpu->untold_stays */
 	uint64_t entries_before;    /* when it began */
 	struct crossing crossing;
 	uint32_t tsc_khz; /* the host's */

@@ -78,6 +78,20 @@ static inline bool policy_skips(struct policy *policy)
 	return false;
 }
 
+/* Behind one that is skipped: how many more are, which are counted as such now. Those that do not come are given back. */
+static inline unsigned policy_skip_more(struct policy *policy)
+{
+	unsigned count = policy->step - 1u - policy->skipped;
+
+	policy->skipped += count;
+	return count;
+}
+
+static inline void policy_give_back(struct policy *policy, unsigned count)
+{
+	policy->skipped -= count;
+}
+
 /* One that was skipped has ended. By an interrupt, it may have been long: those that come are measured. */
 static inline void policy_note_skipped(struct policy *policy, enum policy_end end)
 {

@@ -29,7 +29,6 @@
 #define PIECES_BEHIND_CPUID 32
 
 #define PROBE_CALL 335
-#define EXIT_CALL  231
 
 #define VSYSCALL_BASE 0xffffffffff600000ull
 
@@ -488,17 +487,21 @@ static bool begin_stay(struct direct *direct)
 	direct->present = book_find(&direct->book, direct->cpu, direct->crossing.ticks);
 	direct->policy = book_policy(&direct->book, direct->present, direct->cpu);
 	direct->is_skipped = !direct->is_always && policy_skips(direct->policy);
-	if (direct->is_skipped)
+	direct->cpu->tells_stay = !direct->is_skipped;
+	if (direct->is_skipped) {
+		direct->untold = policy_skip_more(direct->policy);
+		direct->cpu->untold_stays = direct->untold;
 		return false;
+	}
 	direct->entries_before = direct->counters.entries;
 	direct->stay_began = __builtin_ia32_rdtsc();
 	return direct->is_always || policy_is_direct(direct->policy, direct->stay_began);
 }
 
-/* A SYSCALL of 64-bit code is under way, by which Linux ends a process: exit_group(2). */
+/* A SYSCALL of 64-bit code is under way, by which Linux ends a process. */
 static bool is_exit(const struct cpu *cpu)
 {
-	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == EXIT_CALL;
+	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == DIRECT_EXIT_CALL;
 }
 
 /* What the stay has cost. */
@@ -530,23 +533,42 @@ static void end_stay(struct direct *direct)
 	direct->present = NULL;
 }
 
+/* Stays behind one that was skipped, of which nobody told, have begun and ended as parts of that. Those that have not come
+ * will be told of. */
+static void end_untold(struct direct *direct)
+{
+	unsigned left = (unsigned)direct->cpu->untold_stays;
+
+	if (!direct->untold)
+		return;
+	policy_give_back(direct->policy, left);
+	direct->counters.translated_stays += direct->untold - left;
+	direct->untold = 0;
+	direct->cpu->untold_stays = 0;
+}
+
 /* CPL is 3 again: have whoever runs hand over. */
 void direct_access_changed(struct cpu *cpu)
 {
 	struct direct *direct = direct_of(cpu);
 
+	end_untold(direct);
 	if (cpu->cpl != 3) {
 		if (!direct->was_kernel)
 			end_stay(direct);
 		direct->was_kernel = true;
 		return;
 	}
-	if (!direct->was_kernel)
-		return;
+	if (!direct->was_kernel) {
+		/* Nobody need have told that it was left. */
+		if (cpu->tells_stay)
+			return;
+		direct->present = NULL;
+	}
 	direct->was_kernel = false;
 	/* Such a stay says nothing of what tiers cost. */
 	if (supply_rests(direct)) {
-		direct->declines = true;
+		cpu->tells_stay = direct->declines = true;
 		return;
 	}
 	direct->declines = !begin_stay(direct);

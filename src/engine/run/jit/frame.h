@@ -10,6 +10,7 @@
 
 #include "engine/run/jit/vector_level.h"
 #include "engine/x86/cpu.h"
+#include "engine/x86/system/system_call.h"
 
 #define JIT_JUMP_BITS    15
 #define JIT_JUMP_ROTATE  9
@@ -49,6 +50,12 @@ enum jit_count {
 /* Each is kept in parts, so that one addition need not wait for the one before. */
 #define JIT_COUNT_PARTS 8
 
+/* What SYSCALL and SYSRET of 64-bit code load, where these MSRs hold what they were made from. EFER 0: not made. */
+struct jit_system_call {
+	uint64_t star, fmask, efer;
+	struct system_call_segments entered, returned;
+};
+
 /* Constants and all else that translated code and its stubs use and that is not the CPU's state. */
 struct jit_frame {
 	uint64_t spill[4];
@@ -81,6 +88,10 @@ struct jit_frame {
 	/* For STAC and CLAC: `tlb` of struct cpu while RFLAGS.AC is 0 and 1, and `slots_closed` at 1. */
 	struct tlb_set *tlb_by_ac[2];
 	uint32_t ac_closes_slots;
+	/* For SYSRET: `tlb` of struct cpu in ring 3, and FS's base when cpu->tlb was last chosen anew. */
+	struct tlb_set *tlb_user;
+	uint64_t fs_base_told;
+	struct jit_system_call system_call;
 	/* What empty slots lead to: a page of no meaning, at a non-canonical address that nobody
 	 * knows. */
 	uint64_t nowhere_tag;

@@ -52,6 +52,8 @@ void jit_access_changed(struct cpu *cpu)
 
 	frame->tlb_by_ac[0] = &cpu->tlb_sets.sets[TLB_SUPERVISOR];
 	frame->tlb_by_ac[1] = &cpu->tlb_sets.sets[with_ac];
+	frame->tlb_user = &cpu->tlb_sets.sets[TLB_USER];
+	frame->fs_base_told = cpu->segment[CPU_FS].base;
 	frame->ac_closes_slots = with_ac == TLB_SUPERVISOR_AC;
 	frame->slots_closed = tlb_privilege(cpu) == TLB_SUPERVISOR_AC;
 	/* All accesses are to be looked at. While they are watched no translated code runs. */

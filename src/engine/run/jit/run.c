@@ -169,6 +169,21 @@ static const uint8_t *go_on(struct cpu *cpu)
 	return JIT_GO_ON;
 }
 
+/* Have the next SYSCALL and SYSRET executed by stubs (emit/system_call.c), if they may be. */
+static void prepare_system_call(const struct cpu *cpu)
+{
+	struct jit_system_call *ready = &jit_frame(cpu)->system_call;
+
+	ready->efer = 0;
+	/* Ring 0 begins with the TLB set for AC = 0. */
+	if (!(cpu->efer & EFER_SCE) || !(cpu->fmask & RFLAGS_AC))
+		return;
+	*ready = (struct jit_system_call){
+		.star = cpu->star, .fmask = cpu->fmask, .efer = cpu->efer,
+		.entered = system_call_entered(cpu), .returned = system_call_returned(cpu, true),
+	};
+}
+
 static void count_fallback(struct jit *jit, const struct jit_record *record)
 {
 	jit->statistics.fallbacks++;
@@ -234,6 +249,8 @@ const uint8_t *jit_execute_fallback(struct cpu *cpu, const uint8_t *at)
 		update_vector(cpu);
 	if (record->loads_segment)
 		update_segments(cpu);
+	if (record->insn.mnemonic == ZYDIS_MNEMONIC_SYSCALL)
+		prepare_system_call(cpu);
 	flags_to_host(cpu);
 	/* What follows in the block takes for granted that this had passed its checks, and those
 	 * before it. */

@@ -15,6 +15,7 @@
 #include "engine/x86/mmu/mmio.h"
 #include "engine/x86/system/msr.h"
 #include "engine/x86/privilege.h"
+#include "engine/x86/system/system_call.h"
 #include "engine/x86/system/transfer.h"
 
 #define MISC_FEATURES_CPUID_FAULT 1
@@ -41,34 +42,15 @@ static void execute_privileged_nothing(struct cpu *cpu, const struct insn *insn)
 
 /* -- SYSCALL, SYSRET, SYSENTER, SYSEXIT (SDM vol. 3 §5.8.7, §5.8.8) -- */
 
-/* The fixed flat segments that these instructions load without looking at a table. */
-static struct kvm_segment flat_code(uint16_t selector, unsigned cpl, bool is_64)
+static void load_segments(struct cpu *cpu, struct system_call_segments segments)
 {
-	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector, .type = 11, .present = 1, .dpl = cpl,
-		.db = !is_64, .s = 1, .l = is_64, .g = 1,
-	};
-}
-
-static struct kvm_segment flat_stack(uint16_t selector, unsigned cpl)
-{
-	return (struct kvm_segment){
-		.limit = 0xffffffff, .selector = selector, .type = 3, .present = 1, .dpl = cpl,
-		.db = 1, .s = 1, .g = 1,
-	};
-}
-
-static void enter_flat(struct cpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, bool is_64)
-{
-	cpu->segment[CPU_CS] = flat_code(cs, cpl, is_64);
-	cpu->segment[CPU_SS] = flat_stack(ss, cpl);
+	cpu->segment[CPU_CS] = segments.code;
+	cpu->segment[CPU_SS] = segments.stack;
 	cpu_update_mode(cpu);
 }
 
 static void execute_syscall(struct cpu *cpu, const struct insn *insn)
 {
-	uint16_t selector = (cpu->star >> 32) & 0xfffc;
-
 	(void)insn;
 	if (!(cpu->efer & EFER_SCE) || !(cpu->cr0 & CR0_PE) || (cpu->mode & CPU_MODE_VM86) ||
 	    (!cpu_is_64(cpu) && !cpu->is_amd))
@@ -79,11 +61,11 @@ static void execute_syscall(struct cpu *cpu, const struct insn *insn)
 		cpu->gpr[CPU_R11] = cpu->rflags & ~RFLAGS_RF;
 		cpu->rflags &= ~(cpu->fmask | RFLAGS_RF);
 		cpu->rflags |= RFLAGS_ONE;
-		enter_flat(cpu, selector, selector + 8, 0, true);
+		load_segments(cpu, system_call_entered(cpu));
 	} else {
 		cpu->next_rip = (uint32_t)cpu->star;
 		cpu->rflags &= ~(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF);
-		enter_flat(cpu, selector, selector + 8, 0, false);
+		load_segments(cpu, system_call_flat(cpu->star >> 32 & 0xfffc, 0, false));
 	}
 	if (!(cpu->rflags & RFLAGS_TF))
 		cpu->single_step_pending = false;
@@ -92,7 +74,6 @@ static void execute_syscall(struct cpu *cpu, const struct insn *insn)
 static void execute_sysret(struct cpu *cpu, const struct insn *insn)
 {
 	bool to_64 = insn->operand_size == 8;
-	uint16_t selector = (cpu->star >> 48) & 0xfffc;
 	uint64_t target = to_64 ? cpu->gpr[CPU_RCX] : (uint32_t)cpu->gpr[CPU_RCX];
 
 	if (!(cpu->efer & EFER_SCE) || !(cpu->cr0 & CR0_PE) || (cpu->mode & CPU_MODE_VM86) ||
@@ -110,7 +91,7 @@ static void execute_sysret(struct cpu *cpu, const struct insn *insn)
 	else
 		cpu_write_rflags(cpu, RFLAGS_IF, RFLAGS_IF);
 	cpu->rflags &= ~RFLAGS_RF;
-	enter_flat(cpu, (selector + (to_64 ? 16 : 0)) | 3, (selector + 8) | 3, 3, to_64);
+	load_segments(cpu, system_call_returned(cpu, to_64));
 	/* IRET and POPF that set TF let the next instruction pass. With SYSRET it is one that SYSCALL
 	 * had when it began, and traps behind it: before the next, in ring 3. */
 	if (cpu->rflags & RFLAGS_TF) {
@@ -133,7 +114,7 @@ static void execute_sysenter(struct cpu *cpu, const struct insn *insn)
 	cpu->rflags &= ~(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF);
 	cpu->next_rip = is_long ? cpu->sysenter_eip : (uint32_t)cpu->sysenter_eip;
 	cpu->gpr[CPU_RSP] = is_long ? cpu->sysenter_esp : (uint32_t)cpu->sysenter_esp;
-	enter_flat(cpu, selector, selector + 8, 0, is_long);
+	load_segments(cpu, system_call_flat(selector, 0, is_long));
 }
 
 static void execute_sysexit(struct cpu *cpu, const struct insn *insn)
@@ -151,7 +132,7 @@ static void execute_sysexit(struct cpu *cpu, const struct insn *insn)
 	cpu->next_rip = to_64 ? rip : (uint32_t)rip;
 	cpu->gpr[CPU_RSP] = to_64 ? rsp : (uint32_t)rsp;
 	selector += to_64 ? 32 : 16;
-	enter_flat(cpu, selector | 3, (selector + 8) | 3, 3, to_64);
+	load_segments(cpu, system_call_flat(selector | 3, 3, to_64));
 }
 
 static void execute_swapgs(struct cpu *cpu, const struct insn *insn)

@@ -115,6 +115,7 @@ void jit_build_stubs(struct jit_stubs *stubs, const struct code_memory *memory,
 	emit_slot_stubs(stubs, &e);
 	emit_string_stubs(stubs, &e);
 	emit_return_stubs(stubs, &e);
+	emit_system_call_stubs(stubs, &e);
 	code_memory_close(rights);
 	assert(!e.overflow && !e.unbound);
 }

@@ -13,6 +13,8 @@
 
 static void emit_fallback(struct translation *t, unsigned index)
 {
+	if (emit_system_call(t, index))
+		return;
 	emit_slow_jump(t, emit_jump(&t->e), index);
 	memset(t->progress.vector_checked, 0, sizeof(t->progress.vector_checked));
 	memset(t->progress.segment_checked, 0, sizeof(t->progress.segment_checked));

@@ -214,16 +214,6 @@ static void emit_landing_stub(struct emitter *e)
 	emit_return_host(e);
 }
 
-/* R14 = the jump table's byte offset / 2 for the address in R13. Changes flags. */
-static void emit_jump_index(struct emitter *e, int32_t jumps, struct near_jumps *misses)
-{
-	emit_rotate_flags(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
-	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
-	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
-	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, jumps);
-	near_jumps_add(misses, emit_jump_if(e, HOST_NOT_EQUAL));
-}
-
 /* frame.spill[2] = where the code for the address in R13 is, unless the CPU is wanted elsewhere. */
 static void emit_find_jump_stub(struct jit_stubs *stubs, struct emitter *e, int32_t jumps,
 				bool keeps_flags)

@@ -20,6 +20,15 @@ void emit_jump_probe(struct emitter *e, int32_t jumps)
 	emit_lea(e, true, HOST_RCX, HOST_RCX, HOST_R13, 0, 1); /* address - entry's */
 }
 
+void emit_jump_index(struct emitter *e, int32_t jumps, struct near_jumps *misses)
+{
+	emit_rotate_flags(e, HOST_R14, HOST_R13, JIT_JUMP_ROTATE);
+	emit_lea(e, false, HOST_R14, HOST_R14, HOST_R13, 3, 0);
+	emit_immediate_flags(e, false, 4, HOST_R14, (JIT_JUMP_ENTRIES - 1) << 3);
+	emit_gs_op(e, true, 0x3b, HOST_R13, HOST_R14, 1, jumps);
+	near_jumps_add(misses, emit_jump_if(e, HOST_NOT_EQUAL));
+}
+
 /* emit_jump_lookup with flags that somebody reads. */
 static void emit_jump_lookup_keeping_flags(struct translation *t, unsigned index)
 {

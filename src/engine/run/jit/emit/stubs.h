@@ -51,6 +51,7 @@ struct jit_stubs {
 	const uint8_t *return_go[JIT_JUMP_SETS];
 	const uint8_t *find_jump[JIT_JUMP_SETS][2];
 	const uint8_t *string[JIT_STRINGS][4]; /* string.c: by size */
+	const uint8_t *system_call, *system_return; /* system_call.c */
 };
 
 /* `counts` and `heat_step` are given. */

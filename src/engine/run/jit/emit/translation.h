@@ -302,6 +302,12 @@ void emit_push_flags(struct translation *t, unsigned index);
 void emit_pop_flags(struct translation *t, unsigned index);
 void emit_system(struct translation *t, unsigned index);
 
+/* -- system_call.c -- */
+
+/* SYSCALL or SYSRET as a stub executes it, where that can be: its site is behind it. False: it is none of these. */
+bool emit_system_call(struct translation *t, unsigned index);
+void emit_system_call_stubs(struct jit_stubs *stubs, struct emitter *e);
+
 /* -- string.c -- */
 
 void emit_string(struct translation *t, unsigned index);
@@ -342,6 +348,8 @@ void emit_jump_lookup(struct translation *t, unsigned index);
 void emit_jump_found(struct translation *t, unsigned index, int rsp_moved);
 /* The same lookup, in any emitter, with flags kept: RCX is lost, and 0 on a hit. */
 void emit_jump_probe(struct emitter *e, int32_t jumps);
+/* The same where flags are free, with the table's byte offset / 2 in R14, and RCX as it was. */
+void emit_jump_index(struct emitter *e, int32_t jumps, struct near_jumps *misses);
 /* The entry's code, by its byte offset / 2. */
 #define JUMP_CODE(jumps) ((jumps) + (int32_t)offsetof(struct jit_jump, code))
 /* cmp dword gs:[requests], 0; jne. Returns the jump. */
