@@ -1,7 +1,7 @@
 /*
  * REP MOVS, REP STOS and repeated SCAS where pages end, to pages that do not follow one another in memory, of no
  * elements, downwards, onto themselves, into what may only be read, into a device, over code; with
- * flags live across them.
+ * flags live across them, and while a breakpoint watches another page.
  *
  * exits:
  *   out 0xf1 4: c65249eb
@@ -52,12 +52,15 @@
  *   write 0xe00000: 03
  *   write 0xe00000: 02
  *   write 0xe00000: 01
+ *   out 0xf1 4: 7822cb5e
+ *   out 0xf1 4: 2fd7184d
  *   out 0xf1 4: 37373734
  *   out 0xf1 4: 37373734
  *   end
  */
 #include "guest.h"
 #define LEVEL1 PAGES + 0x3000
+#define WATCHED 0xb0000
 #define FROM   0x60000
 #define TO     0x70000
 #define DEVICE 0x80000 /* mapped to where no memory is */
@@ -232,6 +235,31 @@
 	rep stosb
 	decl %ebp
 	jnz 4b
+
+	/* While a page somewhere else is watched for writes. */
+	movl $WATCHED, %eax
+	movq %rax, %dr0
+	movl $0x10002, %eax
+	movq %rax, %dr7
+	xorl %ebx, %ebx
+	movl $TURNS, %ebp
+8:	movl $TO + 16, %edi
+	movl %ebp, %ecx
+	movl %ebp, %eax
+	rep stosb
+	leal (%rdi, %rbx, 2), %ebx
+	movl $TO, %esi
+	movl $200, %ecx
+	rep movsb
+	leal (%rdi, %rbx, 2), %ebx
+	leal (%rsi, %rbx, 2), %ebx
+	decl %ebp
+	jnz 8b
+	xorl %eax, %eax
+	movq %rax, %dr7
+	print %ebx
+	sum_up
+	print %ebx
 
 	/* Code: what is stored behind it in its own block runs. */
 	xorl %ebx, %ebx

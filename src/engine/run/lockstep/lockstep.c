@@ -114,6 +114,26 @@ static void load_state(struct cpu *cpu, const struct state *state)
 	cpu->shadow_rip = state->shadow_rip;
 }
 
+static bool is_repeated(const struct insn *insn)
+{
+	return insn->prefixes & (INSN_REP | INSN_REPNE);
+}
+
+/* A string instruction may do a portion of its iterations and come again: here, until it is over, as translated code
+ * does where memory allows it. */
+static void interpret_one(struct cpu *cpu, const struct insn *insn)
+{
+	uint64_t at = cpu->rip, count;
+
+	do {
+		count = cpu->gpr[CPU_RCX];
+		cpu->insn = insn;
+		cpu->next_rip = at + insn->length;
+		insn->execute(cpu, insn);
+		cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+	} while (is_repeated(insn) && cpu->rip == at && cpu->gpr[CPU_RCX] != count);
+}
+
 /* Run the script. Unwinds where that isn't repeatable. */
 static void interpret(struct cpu *cpu, struct lockstep *lockstep,
 		      const struct jit_script *script)
@@ -123,10 +143,7 @@ static void interpret(struct cpu *cpu, struct lockstep *lockstep,
 		uint64_t next = cpu->rip + insn->length;
 
 		save_state(cpu, &lockstep->states[i]);
-		cpu->insn = insn;
-		cpu->next_rip = next;
-		insn->execute(cpu, insn);
-		cpu->rip = cpu_wrap_rip(cpu, cpu->next_rip);
+		interpret_one(cpu, insn);
 		lockstep->done = i + 1;
 		if (cpu->rip != next)
 			break;
@@ -236,6 +253,15 @@ static bool state_equal(const struct cpu *cpu, const struct lockstep *lockstep, 
 	       (!cpu->interrupt_shadow || cpu->shadow_rip == state->shadow_rip);
 }
 
+/* It has left in the midst of a string instruction that it gave to the interpreter. */
+static bool is_inside_string(const struct cpu *cpu, const struct lockstep *lockstep)
+{
+	for (unsigned n = 0; n < lockstep->done; n++)
+		if (cpu->rip == lockstep->states[n].rip && is_repeated(&lockstep->script->steps[n].insn))
+			return true;
+	return false;
+}
+
 static bool memory_equal(const struct lockstep *lockstep)
 {
 	const struct store_log *log = &lockstep->log;
@@ -299,6 +325,10 @@ static void compare(struct lockstep *lockstep, struct cpu *cpu)
 
 	lockstep->is_armed = false;
 	if (cpu->tlb_sets.host_generation != lockstep->host_generation) {
+		lockstep->abandoned++;
+		return;
+	}
+	if (is_inside_string(cpu, lockstep)) {
 		lockstep->abandoned++;
 		return;
 	}
