@@ -8,7 +8,7 @@
  * amid a loop, perhaps: then it is the first turn of it with the same registers and memory.
  *
  * For one CPU. Not compared is what the interpreter cannot take back (struct memory_watch), repeated string instructions
- * that were interrupted, and what takes too many instructions.
+ * that were interrupted, memory behind XSAVE and its like, and what takes too many instructions.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -52,6 +52,7 @@ struct direct_comparison {
 	struct moment start, end, theirs;
 	unsigned count;
 	struct written pages[PAGES_MAX];
+	bool tells_use; /* the processor's, of its vectors, by an instruction that the interpreter has executed */
 	const uint8_t *stray; /* a store of the interpreter's that the stub cannot have made */
 	uint64_t compared, instructions, abandoned, differences;
 };
@@ -206,17 +207,55 @@ static bool registers_equal(const struct cpu *cpu, const struct moment *end, uin
 	return ((cpu->rflags ^ end->rflags) & ~(uint64_t)RFLAGS_RF) == 0;
 }
 
-/* SYSCALL and SYSENTER, which unwind from nothing. */
-static bool enters_kernel(struct cpu *cpu)
-{
-	uint64_t gpa;
-	const uint8_t *bytes = lin_fetch_pointer(cpu, cpu->rip, &gpa);
+/* The first bytes of the next instruction, and 0 where there are none. */
+struct first_bytes {
+	uint8_t bytes[4];
+};
 
-	if (!bytes || bytes[0] != 0x0f)
+/* Whether `count` bytes, behind which another page begins, are not all of an instruction that is looked for. */
+static bool goes_on(const uint8_t *bytes, unsigned count)
+{
+	if (count > 1 && bytes[count - 2] == 0x0f)
+		return bytes[count - 1] == 0xae || bytes[count - 1] == 0xc7;
+	return bytes[count - 1] == 0x0f;
+}
+
+static struct first_bytes first_bytes_of(struct cpu *cpu)
+{
+	struct first_bytes first = { { 0 } };
+	const uint8_t *from = NULL;
+	uint64_t gpa;
+
+	for (unsigned i = 0; i < sizeof(first.bytes); i++) {
+		bool is_next = !((cpu->rip + i) & (PAGE_SIZE - 1));
+
+		if (i && is_next && !goes_on(first.bytes, i))
+			break;
+		if (i == 0 || is_next)
+			from = lin_fetch_pointer(cpu, cpu->rip + i, &gpa);
+		if (!from)
+			break;
+		first.bytes[i] = *from++;
+	}
+	return first;
+}
+
+/* SYSCALL and SYSENTER, which unwind from nothing. */
+static bool enters_kernel(const struct first_bytes *first)
+{
+	return first->bytes[0] == 0x0f && (first->bytes[1] == 0x05 || first->bytes[1] == 0x34);
+}
+
+/* XSAVE, XSAVEOPT and XSAVEC, with or without REX: what they write tells which vectors the processor takes to be in use, and of
+ * what has its initial values it may say the one thing or the other (SDM vol. 1 §13.6). */
+static bool tells_use(const struct first_bytes *first)
+{
+	const uint8_t *bytes = first->bytes + ((first->bytes[0] & 0xf0) == 0x40);
+	unsigned extension = bytes[2] >> 3 & 7;
+
+	if (bytes[0] != 0x0f || bytes[2] >= 0xc0)
 		return false;
-	if ((gpa & 0xfff) == 0xfff)
-		bytes = lin_fetch_pointer(cpu, cpu->rip + 1, &gpa) - 1;
-	return bytes[1] == 0x05 || bytes[1] == 0x34;
+	return (bytes[1] == 0xae && (extension == 4 || extension == 6)) || (bytes[1] == 0xc7 && extension == 4);
 }
 
 /* How the interpreter's way ended. */
@@ -232,14 +271,17 @@ static enum compare_way step_to_end(struct direct *direct, uint32_t ignored, boo
 {
 	struct direct_comparison *comparison = direct->comparison;
 	struct cpu *cpu = direct->cpu;
+	struct first_bytes first;
 
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		if (cpu->rip == comparison->end.rip && registers_equal(cpu, &comparison->end, ignored) &&
 		    (!is_kicked || memory_equal(comparison)))
 			return WAY_ARRIVED;
+		first = first_bytes_of(cpu);
 		/* Its kernel is not to see it: what else there is of the CPU's state is not kept. */
-		if (enters_kernel(cpu))
+		if (enters_kernel(&first))
 			return WAY_MISSED;
+		comparison->tells_use |= tells_use(&first);
 		comparison->instructions++;
 		tier_last(cpu)->run_one(cpu);
 	}
@@ -288,7 +330,8 @@ static void judge(struct direct *direct, enum compare_way way)
 		what = "a store that was not made";
 	else if (way == WAY_UNWOUND && cpu->exception.pending)
 		what = "an exception that did not come";
-	else if (way == WAY_UNWOUND || way == WAY_TOO_LONG) {
+	else if (way == WAY_UNWOUND || way == WAY_TOO_LONG ||
+		 (comparison->tells_use && (way == WAY_MISSED || !memory_equal(comparison)))) {
 		comparison->abandoned++;
 		return;
 	} else if (way == WAY_MISSED)
@@ -326,6 +369,7 @@ void compare_end(struct direct *direct, bool is_call, bool is_kicked)
 	}
 	put(cpu, &comparison->start);
 	comparison->stray = NULL;
+	comparison->tells_use = false;
 	cpu->exception.pending = false;
 	catch_begin(&catch, cpu);
 	if (setjmp(catch.place) == 0) {
