@@ -130,3 +130,14 @@ void emit_keep_bits(struct emitter *e, unsigned reg, int32_t mask)
 	pext(e, 2, reg, reg, mask);
 	pext(e, 3, reg, reg, mask);
 }
+
+void emit_flags_from_rflags(struct emitter *e, unsigned rflags)
+{
+	/* AH = SF ZF AF PF CF, AL = OF */
+	emit_move_width(e, false, HOST_RAX, rflags);
+	emit_shift_left_flags(e, HOST_RAX, 8);
+	emit_shift_right_flags(e, false, rflags, 11);
+	emit_immediate_flags(e, false, 4, rflags, 1); /* and */
+	emit_registers_flags(e, false, 0x09, HOST_RAX, rflags); /* or */
+	emit_flags_from_rax(e);
+}

@@ -330,6 +330,8 @@ void emit_any_bits(struct emitter *e, unsigned reg, unsigned source, int32_t mas
 void emit_field(struct emitter *e, unsigned reg, unsigned source, int32_t mask, unsigned shift);
 /* reg = its bits in the mask, and 0 elsewhere. */
 void emit_keep_bits(struct emitter *e, unsigned reg, int32_t mask);
+/* The arithmetic flags become those of RFLAGS in a register. That and RAX are lost. */
+void emit_flags_from_rflags(struct emitter *e, unsigned rflags);
 
 static inline void emit_not(struct emitter *e, unsigned reg)
 {

@@ -270,14 +270,8 @@ void emit_pop_flags(struct translation *t, unsigned index)
 	}
 	emit_gs_op(e, true, 0x31, HOST_R14, HOST_NONE, 0, STATE(rflags)); /* xor */
 	emit_bind(e, same);
-	/* AH = SF ZF AF PF CF, AL = OF */
 	emit_move(e, HOST_R14, HOST_RAX);
-	emit_move_width(e, false, HOST_RAX, HOST_R13);
-	emit_shift_left_flags(e, HOST_RAX, 8);
-	emit_shift_right_flags(e, false, HOST_R13, 11);
-	emit_immediate_flags(e, false, 4, HOST_R13, 1); /* and */
-	emit_registers_flags(e, false, 0x09, HOST_RAX, HOST_R13); /* or */
-	emit_flags_from_rax(e);
+	emit_flags_from_rflags(e, HOST_R13);
 	emit_move(e, HOST_RAX, HOST_R14);
 	emit_stack_move(t, 8);
 }

@@ -80,13 +80,7 @@ static void emit_enter_ring(struct emitter *e, int32_t segments, unsigned cpl, i
 /* With RFLAGS in R14: its arithmetic flags become the host's, and go on, without pairs. */
 static void emit_go(struct emitter *e)
 {
-	/* AH = SF ZF AF PF CF, AL = OF */
-	emit_move_width(e, false, HOST_RAX, HOST_R14);
-	emit_shift_left_flags(e, HOST_RAX, 8);
-	emit_shift_right_flags(e, false, HOST_R14, 11);
-	emit_immediate_flags(e, false, 4, HOST_R14, 1); /* and */
-	emit_registers_flags(e, false, 0x09, HOST_RAX, HOST_R14); /* or */
-	emit_flags_from_rax(e);
+	emit_flags_from_rflags(e, HOST_R14);
 	emit_load_state(e, HOST_RAX, FRAME(spill[1]));
 	emit_load_state(e, HOST_RSP, FRAME(stack_bottom));
 	emit_jump_state(e, HOST_NONE, 0, FRAME(spill[2]));
