@@ -207,55 +207,41 @@ static bool registers_equal(const struct cpu *cpu, const struct moment *end, uin
 	return ((cpu->rflags ^ end->rflags) & ~(uint64_t)RFLAGS_RF) == 0;
 }
 
-/* The first bytes of the next instruction, and 0 where there are none. */
-struct first_bytes {
-	uint8_t bytes[4];
-};
-
-/* Whether `count` bytes, behind which another page begins, are not all of an instruction that is looked for. */
-static bool goes_on(const uint8_t *bytes, unsigned count)
+/* A byte of the next instruction, which is known to have so many: else this may be a fault. */
+static uint8_t code_byte(struct cpu *cpu, unsigned offset)
 {
-	if (count > 1 && bytes[count - 2] == 0x0f)
-		return bytes[count - 1] == 0xae || bytes[count - 1] == 0xc7;
-	return bytes[count - 1] == 0x0f;
-}
-
-static struct first_bytes first_bytes_of(struct cpu *cpu)
-{
-	struct first_bytes first = { { 0 } };
-	const uint8_t *from = NULL;
 	uint64_t gpa;
+	const uint8_t *byte = lin_fetch_pointer(cpu, cpu->rip + offset, &gpa);
 
-	for (unsigned i = 0; i < sizeof(first.bytes); i++) {
-		bool is_next = !((cpu->rip + i) & (PAGE_SIZE - 1));
-
-		if (i && is_next && !goes_on(first.bytes, i))
-			break;
-		if (i == 0 || is_next)
-			from = lin_fetch_pointer(cpu, cpu->rip + i, &gpa);
-		if (!from)
-			break;
-		first.bytes[i] = *from++;
-	}
-	return first;
+	return byte ? *byte : 0;
 }
 
 /* SYSCALL and SYSENTER, which unwind from nothing. */
-static bool enters_kernel(const struct first_bytes *first)
+static bool enters_kernel(struct cpu *cpu)
 {
-	return first->bytes[0] == 0x0f && (first->bytes[1] == 0x05 || first->bytes[1] == 0x34);
+	uint8_t opcode;
+
+	if (code_byte(cpu, 0) != 0x0f)
+		return false;
+	opcode = code_byte(cpu, 1);
+	return opcode == 0x05 || opcode == 0x34;
 }
 
 /* XSAVE, XSAVEOPT and XSAVEC, with or without REX: what they write tells which vectors the processor takes to be in use, and of
  * what has its initial values it may say the one thing or the other (SDM vol. 1 §13.6). */
-static bool tells_use(const struct first_bytes *first)
+static bool tells_use(struct cpu *cpu)
 {
-	const uint8_t *bytes = first->bytes + ((first->bytes[0] & 0xf0) == 0x40);
-	unsigned extension = bytes[2] >> 3 & 7;
+	unsigned at = cpu_is_64(cpu) && (code_byte(cpu, 0) & 0xf0) == 0x40, extension;
+	uint8_t opcode, modrm;
 
-	if (bytes[0] != 0x0f || bytes[2] >= 0xc0)
+	if (code_byte(cpu, at) != 0x0f)
 		return false;
-	return (bytes[1] == 0xae && (extension == 4 || extension == 6)) || (bytes[1] == 0xc7 && extension == 4);
+	opcode = code_byte(cpu, at + 1);
+	if (opcode != 0xae && opcode != 0xc7)
+		return false;
+	modrm = code_byte(cpu, at + 2);
+	extension = modrm >> 3 & 7;
+	return modrm < 0xc0 && (extension == 4 || (extension == 6 && opcode == 0xae));
 }
 
 /* How the interpreter's way ended. */
@@ -271,17 +257,15 @@ static enum compare_way step_to_end(struct direct *direct, uint32_t ignored, boo
 {
 	struct direct_comparison *comparison = direct->comparison;
 	struct cpu *cpu = direct->cpu;
-	struct first_bytes first;
 
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		if (cpu->rip == comparison->end.rip && registers_equal(cpu, &comparison->end, ignored) &&
 		    (!is_kicked || memory_equal(comparison)))
 			return WAY_ARRIVED;
-		first = first_bytes_of(cpu);
 		/* Its kernel is not to see it: what else there is of the CPU's state is not kept. */
-		if (enters_kernel(&first))
+		if (enters_kernel(cpu))
 			return WAY_MISSED;
-		comparison->tells_use |= tells_use(&first);
+		comparison->tells_use |= tells_use(cpu);
 		comparison->instructions++;
 		tier_last(cpu)->run_one(cpu);
 	}
