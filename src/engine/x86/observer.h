@@ -24,7 +24,7 @@ enum tlb_change {
 struct cpu_observer {
 	/* The TLB has lost these translations, whether or not it held any. */
 	void (*tlb_changed)(struct cpu *cpu, enum tlb_change change, uint64_t where);
-	/* cpu->tlb was chosen anew: tlb_update. */
+	/* cpu->tlb was chosen anew: tlb_update. Not of each stay in ring 3: cpu->untold_stays. */
 	void (*access_changed)(struct cpu *cpu);
 	/* The page at gpa got a translation for fetches. What is known of its bytes may be old: those that
 	 * changed them without the CPU's knowledge are ordered before this. */
