@@ -172,8 +172,10 @@ class Context:
         require(status == 0, f"{Path(command[0]).name} ended with status {status}")
         return self.text
 
-    def cd(self, config: str, **files) -> Path:
-        """A CD that boots GRUB with this configuration, by a BIOS and by UEFI."""
+    def cd(self, config: str, is_uefi: bool = False, **files) -> Path:
+        """A CD that boots GRUB with this configuration: by a BIOS, and by UEFI where that one is installed."""
+        if is_uefi and not Path("/usr/lib/grub/x86_64-efi").is_dir():
+            raise Skipped("grub-efi-amd64-bin is not installed: run tools/setup others")
         for name in ("grub-mkrescue", "mformat", "xorriso"):
             if not shutil.which(name):
                 raise Skipped(f"{name} is not installed: run tools/setup check")

@@ -47,7 +47,8 @@ def cd_boot(context, *more, qemu=(), **options):
     """A CD that grub-mkrescue makes, its kernel, and off."""
     init = ROOT / "tests/boot/facts-init"
     image = context.cd("echo GRUB on $grub_platform\nlinux /boot/vmlinuz console=ttyS0 quiet\ninitrd /boot/initrd",
-                       vmlinuz=context.image("kernel"), initrd=context.image("initramfs", "--init", init))
+                       is_uefi="uefi" in more, vmlinuz=context.image("kernel"),
+                       initrd=context.image("initramfs", "--init", init))
     with context.start("--cdrom", image, "--net", "none", *more,
                        qemu=["-cdrom", image, "-net", "none", *qemu], **options) as vmm:
         vmm.expect(r"^=== end", "the end of init")
@@ -75,7 +76,8 @@ def usb_boot(context, *more):
         raise Skipped("the line is kvik's")
     init = ROOT / "tests/boot/facts-init"
     image = context.cd("linux /boot/vmlinuz console=ttyS0 quiet\ninitrd /boot/initrd",
-                       vmlinuz=context.image("kernel"), initrd=context.image("initramfs", "--init", init))
+                       is_uefi="uefi" in more, vmlinuz=context.image("kernel"),
+                       initrd=context.image("initramfs", "--init", init))
     with context.start("--disk", f"{image},format=raw,readonly,bus=usb", "--net", "none", *more) as vmm:
         vmm.expect(r"^=== end", "the end of init")
         require(vmm.wait() == 0, "the exit status is not 0")
