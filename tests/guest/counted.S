@@ -25,10 +25,6 @@
 #define A        0x50000
 #define TURNS    40
 #define SELF_IPI 0x83f
-	.macro mix value
-	rolq $5, %rsi
-	addq \value, %rsi
-	.endm
 	.macro print reg=%esi
 	movl \reg, %eax
 	outl %eax, $PORT_PRINT
@@ -38,10 +34,6 @@
 	xorl %edi, %edi
 	xorl %ebx, %ebx
 	movl $TURNS, %ebp
-	.endm
-	.macro again label
-	decl %ebp
-	jnz \label
 	.endm
 	enter_long
 	gate64 1, on_debug
@@ -215,12 +207,7 @@ taken:	adcl %ebx, %esi
 
 	/* 6. That of user code, with an IOPL that does not let it at IF, and one that does. */
 	begin
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $0x202
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user, flags=$0x202
 user:	movl $TURNS, %ebp
 1:	pushq $0xcd7
 	cmpl $20, %ebp

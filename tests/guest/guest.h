@@ -113,6 +113,28 @@ idt_pointer:
 	ltr %ax
 	.endm
 
+/* From 64-bit mode to 64-bit code in ring 3. */
+	.macro enter_user64 rip, flags=$2, stack=$USER_STACK
+	pushq $USER_DATA | 3
+	pushq \stack
+	pushq \flags
+	pushq $USER_CODE64 | 3
+	pushq \rip
+	iretq
+	.endm
+
+/* A checksum in RSI: sum = (sum << 5 rotated) + value. */
+	.macro mix value
+	rolq $5, %rsi
+	addq \value, %rsi
+	.endm
+
+/* The end of a loop that EBP counts. */
+	.macro again label
+	decl %ebp
+	jnz \label
+	.endm
+
 /* SYSCALL goes to `handler`, with IF cleared. */
 	.macro enable_syscall handler
 	/* STAR: SYSCALL loads CS 18h and SS 20h; SYSRET adds 16 and 8 to 2bh: CS 3bh, SS 33h. */

@@ -26,12 +26,7 @@
 	movl $gs_area, %eax
 	wrmsr
 	xorl %edi, %edi
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user
 user:
 	movl %gs:0, %eax
 	int $0x80

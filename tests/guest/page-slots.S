@@ -32,7 +32,7 @@
 	movl (%rsp), %eax
 	movl (%rsp), %eax
 	.endm
-	.macro again label
+	.macro again_or_end label
 	decl %r15d
 	jnz \label
 	movl $STACK, %esp
@@ -77,7 +77,7 @@
 	movl -0x100(%rbp), %eax
 	adcl $-1, %eax
 	addl %eax, %r9d
-	again 1b
+	again_or_end 1b
 
 	/* 2. The same by loading CR3, off the stack's page itself. */
 	call clear
@@ -93,7 +93,7 @@
 	movl $V, %esp
 	popq %rbx
 	addl %ebx, %edi
-	again 2b
+	again_or_end 2b
 
 	/* 3. Two PCIDs, switched without a flush. */
 	movl $PAGES, %esi
@@ -116,7 +116,7 @@
 	addl (%rsp), %esi
 	movq %r11, %cr3
 	addl (%rsp), %edi
-	again 3b
+	again_or_end 3b
 
 	/* 4. INVPCID, all types. */
 	movq %r10, %cr3
@@ -148,7 +148,7 @@
 	invpcid invpcid_operand, %rbx
 	touch
 	addl (%rsp), %esi
-	again 4b
+	again_or_end 4b
 
 	/* 5. The right to write goes. */
 	call clear
@@ -162,7 +162,7 @@
 	map V, A + 5
 	invlpg V
 	pushq $1                   /* faults */
-	again 5b
+	again_or_end 5b
 
 	/* 6. The page gets code, which is then changed by what has written there before. */
 	call clear
@@ -180,7 +180,7 @@
 	movl $0x9090c300, -0x2fc(%rbp)
 	call CODE
 	addl %eax, %edi
-	again 6b
+	again_or_end 6b
 
 	/* 7. A data breakpoint is set on a page that is known. */
 	call clear
@@ -196,7 +196,7 @@
 	addl (%rsp), %edi
 	xorl %eax, %eax
 	movq %rax, %dr7
-	again 7b
+	again_or_end 7b
 
 	/* 8. Both ends of an access: a page that follows, and one that precedes, the known one. */
 	call clear
@@ -222,7 +222,7 @@
 	adcl $0, %ebx
 	cmpl $1, %ebx
 	jne wrong
-	again 8b
+	again_or_end 8b
 
 	/* 9. Ring 3: an alignment check begins to hold for a page that is known. */
 	call clear
@@ -230,12 +230,7 @@
 	orl $1 << 18, %eax
 	movq %rax, %cr0
 	movl $20, %r15d
-	pushq $USER_DATA | 3
-	pushq $V + 0x801
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user, stack=$V+0x801
 on_user_end:
 	movl $STACK, %esp
 	hlt
@@ -258,7 +253,7 @@ on_user_end:
 	movl (%rsp), %eax
 	clac
 	movl (%rsp), %eax          /* faults, and goes on with AC set */
-	again 10b
+	again_or_end 10b
 	end
 
 user:

@@ -30,18 +30,9 @@
 #define V      0x70000 /* belongs to user code, when all else doesn't */
 #define TURNS  40
 #define SELF_IPI 0x83f
-	/* sum = (sum << 5 rotated) + value */
-	.macro mix value
-	rolq $5, %rsi
-	addq \value, %rsi
-	.endm
 	.macro print reg=%esi
 	movl \reg, %eax
 	outl %eax, $PORT_PRINT
-	.endm
-	.macro again label
-	decl %ebp
-	jnz \label
 	.endm
 	.macro begin
 	xorl %esi, %esi
@@ -274,12 +265,7 @@ taken2:	movl $0, %edi
 	/* 8. RDTSC of user code, before and after CR4.TSD forbids it. */
 	begin
 	movl $2, %r12d
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user
 user:	movl $TURNS, %ebp
 1:	rdtsc
 	incl %edi

@@ -427,12 +427,7 @@ to_compat:
 
 /* To ring 3 at EDI, on the other stack. */
 to_user:
-	pushq $USER_DATA | 3
-	pushq $OTHER
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq %rdi
-	iretq
+	enter_user64 %rdi, stack=$OTHER
 user_calls:
 	call gate
 reads:
@@ -470,12 +465,7 @@ by_iret:
 	ret
 1:
 	movq %rsp, %rax
-	pushq $USER_DATA | 3
-	pushq %rax
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user_returns
-	iretq
+	enter_user64 $user_returns, stack=%rax
 user_returns:
 	ret
 

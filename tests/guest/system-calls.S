@@ -26,10 +26,6 @@
 #define FMASK_FEW   0x40200  /* AC, IF */
 #define FMASK_LINUX 0x257fd5 /* nearly all */
 #define FMASK_NO_AC 0x700
-	.macro mix value
-	rolq $5, %rsi
-	addq \value, %rsi
-	.endm
 /* RFLAGS but RF, which is how it came to be. */
 	.macro mix_flags
 	pushfq
@@ -37,14 +33,15 @@
 	andl $0x3efed5, %eax
 	mix %rax
 	.endm
+	.macro mix_selector register
+	movw \register, %ax
+	movzwl %ax, %eax
+	mix %rax
+	.endm
 	.macro begin
 	xorl %esi, %esi
 	xorl %edi, %edi
 	movl $TURNS, %ebp
-	.endm
-	.macro again label
-	decl %ebp
-	jnz \label
 	.endm
 /* From ring 3: have the kernel do what is at `label`. */
 	.macro call_kernel label
@@ -75,12 +72,7 @@
 	movl $0x0f, EDGE - 2
 	movb $0x05, EDGE - 1
 	movl $0xe1ff41, EDGE
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user
 
 	/* RCX and R11 are SYSCALL's; RAX is free. */
 on_syscall:
@@ -94,12 +86,8 @@ note:
 	mix_flags
 	mix %rcx
 	mix %r11
-	movw %cs, %ax
-	movzwl %ax, %eax
-	mix %rax
-	movw %ss, %ax
-	movzwl %ax, %eax
-	mix %rax
+	mix_selector %cs
+	mix_selector %ss
 	movl %esi, %eax
 	andl $0xcd5, %eax
 	xorl %eax, %r11d
@@ -122,9 +110,7 @@ next_fmask:
 	movq %r8, %rcx
 	sysretq
 next_star:
-	movw %cs, %ax
-	movzwl %ax, %eax
-	mix %rax
+	mix_selector %cs
 	movq %rcx, %r8
 	movl %ebp, %edx
 	andl $1, %edx
@@ -169,12 +155,7 @@ no_sce:
 	wrmsr
 	/* SYSRET would be #UD, too. */
 1:	movq %r8, %rcx
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq %rcx
-	iretq
+	enter_user64 %rcx
 other_fs:
 	movq %rcx, %r8
 	movl %ebp, %eax
@@ -234,12 +215,8 @@ user:
 	/* 4. STAR; then as it was. */
 	begin
 1:	call_kernel next_star
-	movw %cs, %ax
-	movzwl %ax, %eax
-	mix %rax
-	movw %ss, %ax
-	movzwl %ax, %eax
-	mix %rax
+	mix_selector %cs
+	mix_selector %ss
 	again 1b
 	call_kernel first_star
 	print

@@ -31,12 +31,7 @@
 	movl $0xc0000102, %ecx
 	movl $kernel_area, %eax
 	wrmsr
-	pushq $USER_DATA | 3
-	pushq $USER_STACK
-	pushq $2
-	pushq $USER_CODE64 | 3
-	pushq $user
-	iretq
+	enter_user64 $user
 user:
 	movl $0x80, %eax
 	int $0x80

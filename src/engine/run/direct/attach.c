@@ -8,6 +8,8 @@
 #include "engine/x86/host/host.h"
 #include "util/zeroes.h"
 
+#define EXIT_CALL 231 /* in RAX: Linux's exit_group(2) of 64-bit programs */
+
 static void tlb_changed(struct cpu *cpu, enum tlb_change change, uint64_t where)
 {
 	struct shadow *shadow = &direct_of(cpu)->shadow;
@@ -193,7 +195,7 @@ int direct_attach(struct cpu *cpu, const struct stub_source *stubs, const struct
 	cpu->tiers->state[TIER_DIRECT] = direct;
 	cpu->tells_stay = true;
 	cpu->untold_stays = 0;
-	cpu->told_call = DIRECT_EXIT_CALL;
+	cpu->told_call = EXIT_CALL;
 	tier_add(cpu, &tier);
 	return 0;
 }

@@ -51,8 +51,6 @@ struct direct_counters {
 
 #define DIRECT_CHANGES 4096u
 
-#define DIRECT_EXIT_CALL 231 /* in RAX: Linux's exit_group(2) of 64-bit programs */
-
 struct direct {
 	struct cpu *cpu;
 	const struct stub_source *stubs;

@@ -501,7 +501,7 @@ static bool begin_stay(struct direct *direct)
 /* A SYSCALL of 64-bit code is under way, by which Linux ends a process. */
 static bool is_exit(const struct cpu *cpu)
 {
-	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == DIRECT_EXIT_CALL;
+	return cpu->delivering == EVENT_NONE && cpu->next_rip == cpu->lstar && cpu->gpr[CPU_RAX] == cpu->told_call;
 }
 
 /* What the stay has cost. */

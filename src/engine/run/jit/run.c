@@ -174,6 +174,8 @@ static void prepare_system_call(const struct cpu *cpu)
 {
 	struct jit_system_call *ready = &jit_frame(cpu)->system_call;
 
+	if (ready->efer == cpu->efer && ready->star == cpu->star && ready->fmask == cpu->fmask)
+		return;
 	ready->efer = 0;
 	/* Ring 0 begins with the TLB set for AC = 0. */
 	if (!(cpu->efer & EFER_SCE) || !(cpu->fmask & RFLAGS_AC))

@@ -328,16 +328,14 @@ static void compare(struct lockstep *lockstep, struct cpu *cpu)
 		lockstep->abandoned++;
 		return;
 	}
-	if (is_inside_string(cpu, lockstep)) {
-		lockstep->abandoned++;
-		return;
-	}
-	lockstep->compared++;
 	if (state_equal(cpu, lockstep, lockstep->done)) {
 		if (!memory_equal(lockstep))
 			what = "stores";
 		else if (!vectors_equal(cpu, lockstep))
 			what = "vector registers";
+	} else if (is_inside_string(cpu, lockstep)) {
+		lockstep->abandoned++;
+		return;
 	} else {
 		/* It may have left early, behind an instruction that it gave to the interpreter. */
 		what = "registers";
@@ -345,6 +343,7 @@ static void compare(struct lockstep *lockstep, struct cpu *cpu)
 			if (state_equal(cpu, lockstep, n))
 				what = NULL;
 	}
+	lockstep->compared++;
 	if (what && lockstep->watcher.differences++ < REPORTS_MAX)
 		report(cpu, lockstep, what);
 }
